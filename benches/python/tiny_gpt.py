@@ -1,0 +1,196 @@
+"""A byte-level GPT-2 trained in plain PyTorch (eager): speed and loss baseline.
+
+Makes:     nothing on disk; prints the validation loss over the whole
+           validation part, the training tokens per second (evaluation and the
+           first 20 steps left out) and a last line with one JSON object
+           {"val_loss": .., "tokens_per_s": .., "params": ..}.
+Usage:     python tiny_gpt.py --data TEXT_FILE [--steps 2000] [--lr 1e-3] ...
+Made with: Python 3.11.7, torch 2.15.0
+"""
+
+import argparse
+import json
+import math
+import time
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+VOCAB = 256
+INIT_STD = 0.02
+WEIGHT_DECAY = 0.1
+GRAD_CLIP = 1.0
+UNTIMED_STEPS = 20
+
+
+class Attention(nn.Module):
+    def __init__(self, n_embd, n_head):
+        super().__init__()
+        self.n_head = n_head
+        self.c_attn = nn.Linear(n_embd, 3 * n_embd)
+        self.c_proj = nn.Linear(n_embd, n_embd)
+
+    def forward(self, x):
+        b, t, c = x.shape
+        q, k, v = (
+            part.view(b, t, self.n_head, c // self.n_head).transpose(1, 2)
+            for part in self.c_attn(x).split(c, dim=2)
+        )
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        return self.c_proj(y.transpose(1, 2).reshape(b, t, c))
+
+
+class Mlp(nn.Module):
+    def __init__(self, n_embd):
+        super().__init__()
+        self.c_fc = nn.Linear(n_embd, 4 * n_embd)
+        self.c_proj = nn.Linear(4 * n_embd, n_embd)
+
+    def forward(self, x):
+        return self.c_proj(F.gelu(self.c_fc(x), approximate="tanh"))
+
+
+class Block(nn.Module):
+    def __init__(self, n_embd, n_head):
+        super().__init__()
+        self.ln_1 = nn.LayerNorm(n_embd)
+        self.attn = Attention(n_embd, n_head)
+        self.ln_2 = nn.LayerNorm(n_embd)
+        self.mlp = Mlp(n_embd)
+
+    def forward(self, x):
+        x = x + self.attn(self.ln_1(x))
+        return x + self.mlp(self.ln_2(x))
+
+
+class Gpt(nn.Module):
+    def __init__(self, block_size, n_layer, n_head, n_embd):
+        super().__init__()
+        self.wte = nn.Embedding(VOCAB, n_embd)  # also the output head
+        self.wpe = nn.Embedding(block_size, n_embd)
+        self.h = nn.ModuleList(Block(n_embd, n_head) for _ in range(n_layer))
+        self.ln_f = nn.LayerNorm(n_embd)
+        self.init_weights(n_layer)
+
+    def init_weights(self, n_layer):
+        for name, module in self.named_modules():
+            if isinstance(module, (nn.Linear, nn.Embedding)):
+                residual = name.endswith("c_proj")
+                std = INIT_STD / math.sqrt(2 * n_layer) if residual else INIT_STD
+                nn.init.normal_(module.weight, std=std)
+            if isinstance(module, nn.Linear):
+                nn.init.zeros_(module.bias)
+
+    def forward(self, ids):
+        x = self.wte(ids) + self.wpe.weight[: ids.shape[1]]
+        for block in self.h:
+            x = block(x)
+        return F.linear(self.ln_f(x), self.wte.weight)
+
+
+def make_optimizer(model, lr, beta2):
+    """AdamW; weight decay on the Linear weights only (the tied head has none)."""
+    linear = [m.weight for m in model.modules() if isinstance(m, nn.Linear)]
+    linear_ids = {id(p) for p in linear}
+    others = [p for p in model.parameters() if id(p) not in linear_ids]
+    groups = [
+        {"params": linear, "weight_decay": WEIGHT_DECAY},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=lr, betas=(0.9, beta2), eps=1e-8)
+
+
+def random_batch(data, batch_size, block_size):
+    """Windows with every possible start equally likely."""
+    starts = torch.randint(len(data) - block_size, (batch_size, 1))
+    windows = data[starts + torch.arange(block_size + 1)]
+    return windows[:, :-1], windows[:, 1:]
+
+
+def batch_loss(model, inputs, targets, reduction="mean"):
+    logits = model(inputs)
+    return F.cross_entropy(logits.view(-1, VOCAB), targets.reshape(-1), reduction=reduction)
+
+
+@torch.no_grad()
+def whole_loss(model, data, block_size, rows=64):
+    """Mean loss over `data` in non-overlapping windows, the last one partial.
+
+    Every byte but the first is predicted exactly once.
+    """
+    inputs, targets = data[:-1], data[1:]
+    full = len(inputs) // block_size * block_size
+    total = 0.0
+    for start in range(0, full, rows * block_size):
+        stop = min(start + rows * block_size, full)
+        x = inputs[start:stop].view(-1, block_size)
+        y = targets[start:stop].view(-1, block_size)
+        total += batch_loss(model, x, y, "sum").item()
+    if full < len(inputs):
+        total += batch_loss(model, inputs[None, full:], targets[None, full:], "sum").item()
+    return total / len(inputs)
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(description="byte-level GPT-2 training baseline")
+    parser.add_argument("--data", required=True, help="text file; its bytes are the tokens")
+    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--batch-size", type=int, default=12)
+    parser.add_argument("--block-size", type=int, default=64)
+    parser.add_argument("--n-layer", type=int, default=4)
+    parser.add_argument("--n-head", type=int, default=4)
+    parser.add_argument("--n-embd", type=int, default=128)
+    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--decay", choices=["constant", "linear"], default="constant")
+    parser.add_argument("--beta2", type=float, default=0.99)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=1337)
+    args = parser.parse_args()
+    if args.steps <= UNTIMED_STEPS:
+        parser.error(f"--steps must be above {UNTIMED_STEPS}, the steps left out of the timing")
+    return args
+
+
+def main():
+    args = parse_args()
+    torch.manual_seed(args.seed)
+    torch.set_num_threads(args.threads)
+
+    with open(args.data, "rb") as f:
+        data = torch.frombuffer(bytearray(f.read()), dtype=torch.uint8).long()
+    n_train = len(data) * 9 // 10
+    train, val = data[:n_train], data[n_train:]
+
+    model = Gpt(args.block_size, args.n_layer, args.n_head, args.n_embd)
+    params = sum(p.numel() for p in model.parameters())
+    optimizer = make_optimizer(model, args.lr, args.beta2)
+    print(f"{params} parameters, {len(train)} training and {len(val)} validation bytes")
+
+    started = time.perf_counter()
+    for step in range(args.steps):
+        if step == UNTIMED_STEPS:
+            started = time.perf_counter()
+        if args.decay == "linear":  # from lr at the first step towards 0 after the last
+            for group in optimizer.param_groups:
+                group["lr"] = args.lr * (1 - step / args.steps)
+        loss = batch_loss(model, *random_batch(train, args.batch_size, args.block_size))
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), GRAD_CLIP)
+        optimizer.step()
+        if (step + 1) % 500 == 0:
+            print(f"step {step + 1}: training loss of the batch {loss.item():.4f}", flush=True)
+    seconds = time.perf_counter() - started
+
+    timed_tokens = (args.steps - UNTIMED_STEPS) * args.batch_size * args.block_size
+    tokens_per_s = timed_tokens / seconds
+    val_loss = whole_loss(model, val, args.block_size)
+    print(f"validation loss {val_loss:.4f}")
+    print(f"training speed {tokens_per_s:.0f} tokens/s")
+    result = {"val_loss": val_loss, "tokens_per_s": tokens_per_s, "params": params}
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

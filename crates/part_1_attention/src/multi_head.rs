@@ -1,0 +1,107 @@
+//! 1.4 Multi-head attention: H heads look at the same tokens, each through its own D = C/H channels, and a last
+//! linear map mixes what they found (Vaswani et al., <https://arxiv.org/abs/1706.03762>, 3.2.2).
+//!
+//! As in GPT-2, one linear layer `c_attn` makes all queries, keys and values, packed as Q|K|V and by head within each.
+
+use candle_core::{IndexOp, Result, Tensor};
+use tensor_core::{Bias, Dropout, Init, Linear, Scope, ops};
+
+use crate::BlockConfig;
+use crate::head::causal_scores;
+
+/// Attention with several heads and biases, parameters named as GPT-2's.
+#[derive(Debug, Clone)]
+pub struct MultiHeadAttention {
+    c_attn: Linear, // C -> 3C
+    c_proj: Linear, // C -> C
+    n_head: usize,
+    weights_dropout: Dropout,
+    output_dropout: Dropout,
+}
+
+/// Every intermediate tensor of a pass, in order.
+#[derive(Debug, Clone)]
+pub struct Trace {
+    /// (B, T, 3C)
+    pub qkv: Tensor,
+    /// The same memory seen as (B, T, 3, H, D).
+    pub qkv_by_head: Tensor,
+    /// (B, H, T, D), like `k` and `v`.
+    pub q: Tensor,
+    /// (B, H, T, D)
+    pub k: Tensor,
+    /// (B, H, T, D)
+    pub v: Tensor,
+    /// (B, H, T, T), the future at −∞.
+    pub scores: Tensor,
+    /// (B, H, T, T), rows sum to 1 (before dropout).
+    pub weights: Tensor,
+    /// (B, H, T, D)
+    pub context: Tensor,
+    /// The heads side by side again, (B, T, C).
+    pub merged: Tensor,
+    /// (B, T, C)
+    pub output: Tensor,
+}
+
+impl MultiHeadAttention {
+    /// Parameters `c_attn` (C to 3C) and `c_proj` (C to C), both with bias.
+    pub fn new(mut scope: Scope<'_>, config: &BlockConfig) -> Result<Self> {
+        config.check()?;
+        let c = config.n_embd;
+        let normal = |std| Init::Normal { std };
+        let c_attn =
+            Linear::new(scope.at("c_attn"), c, 3 * c, Bias::Yes, normal(BlockConfig::INIT_STD))?;
+        let c_proj =
+            Linear::new(scope.at("c_proj"), c, c, Bias::Yes, normal(config.residual_std()))?;
+        let dropout = scope.dropout(config.dropout);
+        let n_head = config.n_head;
+        Ok(Self {
+            c_attn,
+            c_proj,
+            n_head,
+            weights_dropout: dropout.clone(),
+            output_dropout: dropout,
+        })
+    }
+
+    /// Attends over `x: (B, T, C)`, giving `(B, T, C)`.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(self.trace(x)?.output)
+    }
+
+    /// The same, keeping every step to look at.
+    pub fn trace(&self, x: &Tensor) -> Result<Trace> {
+        let (b, t, c) = x.dims3()?;
+        let (h, d) = (self.n_head, c / self.n_head);
+        let qkv = self.c_attn.forward(x)?; // (B, T, 3C)
+        let qkv_by_head = qkv.reshape((b, t, 3, h, d))?; // (B, T, 3, H, D)
+        let split = qkv_by_head.permute((2, 0, 3, 1, 4))?; // (3, B, H, T, D)
+        let take = |part: usize| split.i(part)?.contiguous(); // (B, H, T, D)
+        let (q, k, v) = (take(0)?, take(1)?, take(2)?);
+
+        let scores = causal_scores(&q, &k)?; // (B, H, T, T)
+        let weights = ops::softmax(&scores)?;
+        let context = self.weights_dropout.forward(&weights)?.matmul(&v)?; // (B, H, T, D)
+
+        let merged = context.transpose(1, 2)?.reshape((b, t, c))?; // (B, T, H, D) -> (B, T, C)
+        let output = self.output_dropout.forward(&self.c_proj.forward(&merged)?)?;
+        Ok(Trace { qkv, qkv_by_head, q, k, v, scores, weights, context, merged, output })
+    }
+}
+
+impl Trace {
+    /// Name and shape of each step, in order.
+    pub fn shapes(&self) -> Vec<(&'static str, &[usize])> {
+        vec![
+            ("c_attn: queries, keys and values in one product", self.qkv.dims()),
+            ("the same numbers seen as (B, T, 3, H, D)", self.qkv_by_head.dims()),
+            ("q, heads moved before time (k and v alike)", self.q.dims()),
+            ("scores q k^T / sqrt(D), the future at -inf", self.scores.dims()),
+            ("weights: softmax of each row", self.weights.dims()),
+            ("context: weights times v", self.context.dims()),
+            ("merged: heads side by side", self.merged.dims()),
+            ("c_proj: the output", self.output.dims()),
+        ]
+    }
+}

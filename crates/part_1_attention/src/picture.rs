@@ -1,0 +1,101 @@
+//! Attention maps as a picture: one square per head, dark where a query (row) takes much from a key (column).
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use candle_core::{DType, Tensor};
+use plotters::prelude::*;
+use plotters::style::{FontStyle, register_font};
+
+/// Side of one map with its labels, in pixels.
+const PANEL: (u32, u32) = (440, 460);
+
+/// Makes a font known to plotters: a subset of DejaVu Sans travels in the program, so that pictures need no fonts of
+/// the system.
+///
+/// # Errors
+/// Never with the font we ship; plotters' own check.
+pub fn load_font() -> Result<()> {
+    let bytes = include_bytes!("../assets/DejaVuSans-subset.ttf");
+    register_font("sans-serif", FontStyle::Normal, bytes)
+        .map_err(|_| anyhow::anyhow!("the built-in font cannot be read"))
+}
+
+/// Writes the maps `weights: (H, T, T)` of a sentence of T `tokens` as a PNG, `titles` one per head.
+///
+/// # Errors
+/// When the shapes do not fit or the file cannot be written.
+pub fn attention_grid(
+    path: &Path,
+    weights: &Tensor,
+    titles: &[&str],
+    tokens: &[&str],
+) -> Result<()> {
+    let (h, t, keys) = weights.dims3()?;
+    ensure!(h == titles.len() && t == tokens.len() && t == keys && t > 0, "sizes differ");
+    let weights = weights.to_dtype(DType::F32)?.to_vec3::<f32>()?;
+    load_font()?;
+
+    let columns = h.min(4);
+    let rows = h.div_ceil(columns);
+    let size = (PANEL.0 * columns as u32, PANEL.1 * rows as u32);
+    let draw = || -> Result<()> {
+        let root = BitMapBackend::new(path, size).into_drawing_area();
+        root.fill(&WHITE)?;
+        for (panel, (map, title)) in
+            root.split_evenly((rows, columns)).iter().zip(weights.iter().zip(titles))
+        {
+            draw_map(panel, map, title, tokens)?;
+        }
+        root.present()?;
+        Ok(())
+    };
+    draw().with_context(|| format!("drawing {}", path.display()))
+}
+
+fn draw_map(
+    panel: &DrawingArea<BitMapBackend<'_>, plotters::coord::Shift>,
+    map: &[Vec<f32>],
+    title: &str,
+    tokens: &[&str],
+) -> Result<()> {
+    let t = tokens.len();
+    let mut chart = ChartBuilder::on(panel)
+        .caption(title, ("sans-serif", 20))
+        .margin(12)
+        .x_label_area_size(48)
+        .y_label_area_size(64)
+        .build_cartesian_2d((0..t - 1).into_segmented(), (0..t - 1).into_segmented())?;
+    let word = |at: &SegmentValue<usize>, flip: fn(usize, usize) -> usize| match at {
+        SegmentValue::CenterOf(i) if *i < t => tokens[flip(*i, t)].to_string(),
+        _ => String::new(),
+    };
+    chart
+        .configure_mesh()
+        .disable_mesh()
+        .x_labels(t)
+        .y_labels(t)
+        .x_label_formatter(&|at| word(at, |i, _| i))
+        .y_label_formatter(&|at| word(at, |i, t| t - 1 - i))
+        .label_style(("sans-serif", 13))
+        .axis_desc_style(("sans-serif", 15))
+        .x_desc("key position")
+        .y_desc("query position")
+        .draw()?;
+    let cells = (0..t * t).map(|at| {
+        let (query, key) = (at / t, at % t);
+        let up = t - 1 - query; // the first query on top, as in a matrix
+        let edge = |i| if i < t { SegmentValue::Exact(i) } else { SegmentValue::Last };
+        let corner = |x, y| (edge(x), edge(y));
+        let shade = shade(map[query][key]);
+        Rectangle::new([corner(key, up), corner(key + 1, up + 1)], shade.filled())
+    });
+    chart.draw_series(cells)?;
+    Ok(())
+}
+
+/// White at 0 through blue to near black at 1.
+fn shade(weight: f32) -> RGBColor {
+    let mix = |from: f32, to: f32| (from + (to - from) * weight.clamp(0., 1.).sqrt()) as u8;
+    RGBColor(mix(255., 8.), mix(255., 29.), mix(255., 88.))
+}

@@ -1,0 +1,47 @@
+//! 2.6 Evaluation: the loss on text the model has not learned from, every token predicted once.
+//!
+//! Consecutive windows instead of random ones make the figure exact: the same model always gets the same number.
+
+use anyhow::{Result, ensure};
+use candle_core::Device;
+use serde::Serialize;
+use tensor_core::ops::cross_entropy;
+
+use crate::loss::bits_per_byte;
+use crate::{Batch, Gpt};
+
+/// How well a model predicts a text.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Evaluation {
+    /// Mean cross-entropy in nats per token.
+    pub loss: f64,
+    /// The same in bits per byte of text.
+    pub bits_per_byte: f64,
+    /// Tokens predicted.
+    pub tokens: usize,
+}
+
+/// Measures `model` (an inference twin: no graph is built) on `tokens`, each one a byte, `batch_size` windows at a
+/// time.
+///
+/// # Errors
+/// When there are fewer than two tokens: nothing to predict.
+pub fn evaluate(
+    model: &Gpt,
+    tokens: &[u32],
+    batch_size: usize,
+    device: &Device,
+) -> Result<Evaluation> {
+    ensure!(tokens.len() > 1, "{} tokens are too few to predict any", tokens.len());
+    let (mut nats, mut predicted) = (0., 0);
+    for batch in Batch::consecutive(tokens, batch_size, model.config().block_size, device) {
+        let batch = batch?;
+        let n = batch.targets.elem_count();
+        let loss = cross_entropy(&model.forward(&batch.inputs)?, &batch.targets)?;
+        nats += f64::from(loss.to_scalar::<f32>()?) * n as f64;
+        predicted += n;
+    }
+    let loss = nats / predicted as f64;
+    let bits_per_byte = bits_per_byte(loss, predicted, predicted);
+    Ok(Evaluation { loss, bits_per_byte, tokens: predicted })
+}

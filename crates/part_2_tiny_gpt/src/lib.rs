@@ -1,0 +1,28 @@
+#![doc = include_str!("../README.md")]
+
+// Letters used in shapes: B batch, T time (tokens), C channels (n_embd), H heads, V vocabulary.
+
+pub mod tokenizer; // 2.1
+pub mod batches; // 2.2
+pub mod loss; // 2.3
+pub mod model;
+pub mod model_folder;
+pub mod training; // 2.4
+pub mod run_log;
+pub mod progress;
+pub mod loss_curve;
+pub mod command;
+pub mod sampling; // 2.5
+pub mod evaluation; // 2.6
+pub mod builtin_text;
+
+pub use batches::{Batch, Corpus};
+pub use evaluation::{Evaluation, evaluate};
+pub use model::{Gpt, GptConfig};
+pub use run_log::RunLog;
+pub use sampling::{Sampling, generate};
+pub use tokenizer::{ByteTokenizer, StreamDecoder};
+pub use training::{LrDecay, TrainConfig, train};
+
+#[cfg(test)]
+mod tests;

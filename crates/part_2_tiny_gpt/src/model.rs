@@ -1,0 +1,113 @@
+//! The model: GPT-2's structure (Radford et al. 2019), small.
+//!
+//! token + position → blocks of part 1 → norm → one score per token of the vocabulary. The output layer is the token
+//! table itself (tied embeddings, Press and Wolf, <https://arxiv.org/abs/1608.05859>).
+
+use attention::{Block, BlockConfig, LearnedPositions};
+use candle_core::{Device, Result, Tensor, bail};
+use tensor_core::ops::{Gelu, linear};
+use tensor_core::{Dropout, Embedding, Init, LayerNorm, Scope};
+
+/// The sizes of a [`Gpt`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct GptConfig {
+    /// V
+    pub vocab_size: usize,
+    /// Longest T: as many positions are learned.
+    pub block_size: usize,
+    /// Blocks, heads, channels, dropout and the form of the activation.
+    pub block: BlockConfig,
+}
+
+impl GptConfig {
+    /// A byte-level model: V = 256, GPT-2's activation and norms.
+    pub fn bytes(block_size: usize, n_layer: usize, n_head: usize, n_embd: usize) -> Self {
+        let (dropout, gelu, layer_norm_eps) = (0., Gelu::Tanh, 1e-5);
+        let block = BlockConfig { n_layer, n_head, n_embd, dropout, gelu, layer_norm_eps };
+        Self { vocab_size: 256, block_size, block }
+    }
+}
+
+/// A decoder-only transformer, parameters named as GPT-2's.
+#[derive(Debug, Clone)]
+pub struct Gpt {
+    config: GptConfig,
+    wte: Embedding,        // (V, C), also the output layer
+    wpe: LearnedPositions, // (T_max, C)
+    dropout: Dropout,
+    h: Vec<Block>,
+    ln_f: LayerNorm,
+}
+
+impl Gpt {
+    /// Parameters `wte`, `wpe`, `h.0` and so on, `ln_f`.
+    ///
+    /// # Errors
+    /// When a size is 0 or the heads do not divide the channels.
+    pub fn new(config: &GptConfig, mut scope: Scope<'_>) -> Result<Self> {
+        let GptConfig { vocab_size, block_size, block } = *config;
+        if vocab_size == 0 || block_size == 0 || block.n_layer == 0 {
+            bail!(
+                "vocabulary {vocab_size}, block size {block_size}, layers {}: none may be 0",
+                block.n_layer
+            );
+        }
+        let init = Init::Normal { std: BlockConfig::INIT_STD };
+        let wte = Embedding::new(scope.at("wte"), vocab_size, block.n_embd, init)?;
+        let wpe = LearnedPositions::new(scope.at("wpe"), block_size, block.n_embd, init)?;
+        let dropout = scope.dropout(block.dropout);
+        let h = (0..block.n_layer)
+            .map(|layer| Block::new(scope.at("h").at(layer), &block))
+            .collect::<Result<_>>()?;
+        let ln_f = LayerNorm::new(scope.at("ln_f"), block.n_embd, block.layer_norm_eps)?;
+        Ok(Self { config: *config, wte, wpe, dropout, h, ln_f })
+    }
+
+    /// The sizes it was made with.
+    pub fn config(&self) -> &GptConfig {
+        &self.config
+    }
+
+    /// Where its weights live.
+    pub fn device(&self) -> &Device {
+        self.wte.weight.device()
+    }
+
+    /// The scores of every possible next token after each of `ids: (B, T)`: (B, T, V).
+    pub fn forward(&self, ids: &Tensor) -> Result<Tensor> {
+        linear(&self.hidden(ids)?, &self.wte.weight, None)
+    }
+
+    /// The scores of the token after the last one of `ids: (B, T)`: (B, V).
+    pub fn next_logits(&self, ids: &Tensor) -> Result<Tensor> {
+        let (_b, t) = ids.dims2()?;
+        let last = self.hidden(ids)?.narrow(1, t - 1, 1)?.squeeze(1)?; // (B, C)
+        linear(&last, &self.wte.weight, None)
+    }
+
+    /// What the model knows at each position before it is turned into scores: (B, T, C).
+    pub fn hidden(&self, ids: &Tensor) -> Result<Tensor> {
+        let mut x = self.embed(ids)?;
+        for block in &self.h {
+            x = block.forward(&x)?;
+        }
+        self.ln_f.forward(&x)
+    }
+
+    /// What each head of each block attends to: one (B, H, T, T) per block.
+    pub fn attention_weights(&self, ids: &Tensor) -> Result<Vec<Tensor>> {
+        let mut x = self.embed(ids)?;
+        let mut maps = Vec::with_capacity(self.h.len());
+        for block in &self.h {
+            maps.push(block.attention_weights(&x)?);
+            x = block.forward(&x)?;
+        }
+        Ok(maps)
+    }
+
+    fn embed(&self, ids: &Tensor) -> Result<Tensor> {
+        let (_b, t) = ids.dims2()?;
+        let x = self.wte.forward(ids)?.broadcast_add(&self.wpe.forward(t)?)?; // (B, T, C)
+        self.dropout.forward(&x)
+    }
+}

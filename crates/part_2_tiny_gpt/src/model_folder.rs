@@ -1,0 +1,168 @@
+//! Model folders in Hugging Face's GPT-2 layout: `transformers` opens what we save, and we open what it saves.
+//!
+//! GPT-2 stores its linear layers as "Conv1D", that is (in, out) instead of (out, in); that and the prefix
+//! `transformer.` are all that differs from the parameters in memory.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+use attention::BlockConfig;
+use candle_core::{DType, Device, Tensor};
+use serde_json::{Value, json};
+use tensor_core::ops::Gelu;
+use tensor_core::{Parameters, atomic_file, weights};
+
+use crate::{ByteTokenizer, Gpt, GptConfig};
+
+const PREFIX: &str = "transformer.";
+
+/// Writes `model.safetensors`, `config.json`, `tokenizer.json` and `generation_config.json` into `folder`. The weights
+/// come last, each file whole or not at all, so a folder with weights is a whole model.
+///
+/// # Errors
+/// When a file cannot be written.
+pub fn save(folder: &Path, config: &GptConfig, parameters: &Parameters) -> Result<()> {
+    std::fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
+    let write = |name: &str, value: &Value| {
+        atomic_file::write(&folder.join(name), format!("{value:#}\n").as_bytes())
+    };
+    write("config.json", &to_json(config))?;
+    write("generation_config.json", &json!({ "do_sample": true, "temperature": 1.0 }))?;
+    if config.vocab_size == ByteTokenizer::VOCAB_SIZE {
+        write("tokenizer.json", &ByteTokenizer.to_json())?;
+    }
+    let tensors = parameters.iter().map(|parameter| {
+        let tensor = parameter.var.as_detached_tensor();
+        let tensor = if is_conv1d(&parameter.name) { tensor.t()? } else { tensor };
+        Ok((format!("{PREFIX}{}", parameter.name), tensor))
+    });
+    let tensors = tensors.collect::<Result<BTreeMap<_, _>>>()?;
+    weights::save(&folder.join("model.safetensors"), &tensors)
+}
+
+/// Opens a GPT-2 folder; `seed` is dropout's, should it be trained further.
+///
+/// # Errors
+/// When a file is missing or damaged, the architecture is another one, or a tensor is missing, unknown or misshapen.
+pub fn open(folder: &Path, seed: u64, device: &Device) -> Result<(Gpt, Parameters)> {
+    let path = folder.join("config.json");
+    let text =
+        std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+    let config = serde_json::from_str(&text).map_err(anyhow::Error::from).and_then(from_json);
+    let config =
+        config.with_context(|| format!("{} describes no model for this part", path.display()))?;
+
+    let path = folder.join("model.safetensors");
+    let mut tensors = BTreeMap::new();
+    for (name, tensor) in weights::open(&path)? {
+        // The Hub's own GPT-2 has no prefix, and the causal masks of old versions as tensors.
+        let name = name.strip_prefix(PREFIX).unwrap_or(&name);
+        if name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias") {
+            continue;
+        }
+        let tensor = if is_conv1d(name) && tensor.rank() == 2 { tensor.t()? } else { tensor };
+        tensors.insert(name.to_string(), tensor);
+    }
+    if let (Some(head), Some(table)) = (tensors.remove("lm_head.weight"), tensors.get("wte.weight"))
+    {
+        let same = head.dims() == table.dims() && difference(&head, table)? == 0.;
+        ensure!(same, "{}: `lm_head.weight` is not tied to `wte.weight`", path.display());
+    }
+    let mut parameters =
+        Parameters::from_tensors(tensors, path.display(), seed, DType::F32, device);
+    let gpt = Gpt::new(&config, parameters.root())?;
+    parameters.finish()?;
+    Ok((gpt, parameters))
+}
+
+/// Opens a folder whose model reads bytes, for use without training.
+///
+/// # Errors
+/// As [`open`], and when the model has another tokenizer than [`ByteTokenizer`].
+pub fn open_for_bytes(folder: &Path, device: &Device) -> Result<Gpt> {
+    let (model, parameters) = open(folder, 0, device)?;
+    let v = model.config().vocab_size;
+    let other = format!("{} has a tokenizer of its own; this part reads bytes", folder.display());
+    ensure!(v == ByteTokenizer::VOCAB_SIZE, "{other} (vocabulary {v}, not 256)");
+    let path = folder.join("tokenizer.json");
+    if path.exists() {
+        let bytes = std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+        let json: Value = serde_json::from_slice(&bytes)
+            .with_context(|| format!("{} is no JSON", path.display()))?;
+        let ours = ByteTokenizer.to_json();
+        ensure!(json["model"]["vocab"] == ours["model"]["vocab"], "{other}");
+    }
+    Ok(Gpt::new(model.config(), parameters.inference().root())?)
+}
+
+/// Whether GPT-2 stores this parameter as (in, out).
+fn is_conv1d(name: &str) -> bool {
+    ["c_attn.weight", "c_proj.weight", "c_fc.weight"].iter().any(|layer| name.ends_with(layer))
+}
+
+fn difference(a: &Tensor, b: &Tensor) -> Result<f32> {
+    Ok((a - b)?.abs()?.max_all()?.to_dtype(DType::F32)?.to_scalar()?)
+}
+
+/// The model's `config.json`.
+pub fn to_json(config: &GptConfig) -> Value {
+    let GptConfig { vocab_size, block_size, block } = *config;
+    let activation = match block.gelu {
+        Gelu::Tanh => "gelu_new",
+        Gelu::Exact => "gelu",
+    };
+    json!({
+        "architectures": ["GPT2LMHeadModel"],
+        "model_type": "gpt2",
+        "vocab_size": vocab_size,
+        "n_positions": block_size,
+        "n_layer": block.n_layer,
+        "n_head": block.n_head,
+        "n_embd": block.n_embd,
+        "n_inner": null,
+        "activation_function": activation,
+        "layer_norm_epsilon": block.layer_norm_eps,
+        "initializer_range": BlockConfig::INIT_STD,
+        "attn_pdrop": block.dropout,
+        "embd_pdrop": block.dropout,
+        "resid_pdrop": block.dropout,
+        "tie_word_embeddings": true,
+        "bos_token_id": null,
+        "eos_token_id": null,
+        "dtype": "float32",
+    })
+}
+
+fn from_json(json: Value) -> Result<GptConfig> {
+    let model_type = json["model_type"].as_str().unwrap_or("none");
+    ensure!(model_type == "gpt2", "model_type is `{model_type}`, expected `gpt2`");
+    let size = |key: &str| {
+        let value = json[key].as_u64().with_context(|| format!("`{key}` is no size"))?;
+        usize::try_from(value).with_context(|| format!("`{key}` is {value}"))
+    };
+    // transformers' defaults, for keys that its files may leave out.
+    let number = |key: &str, default: f64| json[key].as_f64().unwrap_or(default);
+    let gelu = match json["activation_function"].as_str().unwrap_or("gelu_new") {
+        "gelu_new" | "gelu_pytorch_tanh" => Gelu::Tanh,
+        "gelu" => Gelu::Exact,
+        other => bail!("activation_function `{other}` is neither gelu_new nor gelu"),
+    };
+    let (n_embd, dropout) = (size("n_embd")?, number("resid_pdrop", 0.1));
+    let inner = json["n_inner"].as_u64().unwrap_or(4 * n_embd as u64);
+    ensure!(inner == 4 * n_embd as u64, "n_inner is {inner}, only 4 n_embd is supported");
+    for key in ["attn_pdrop", "embd_pdrop"] {
+        ensure!(number(key, 0.1) == dropout, "`{key}` differs from `resid_pdrop`");
+    }
+    for (key, only) in [
+        ("tie_word_embeddings", true),
+        ("scale_attn_weights", true),
+        ("scale_attn_by_inverse_layer_idx", false),
+    ] {
+        ensure!(json[key].as_bool().unwrap_or(only) == only, "`{key}` must be {only}");
+    }
+    let (n_layer, n_head) = (size("n_layer")?, size("n_head")?);
+    let layer_norm_eps = number("layer_norm_epsilon", 1e-5);
+    let block = BlockConfig { n_layer, n_head, n_embd, dropout, gelu, layer_norm_eps };
+    Ok(GptConfig { vocab_size: size("vocab_size")?, block_size: size("n_positions")?, block })
+}

@@ -1,0 +1,80 @@
+//! How long work shows itself: a moving bar on a terminal, plain lines elsewhere.
+
+use std::io::{IsTerminal, stderr};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// Without a terminal, a line appears this often.
+const LINE_EVERY: Duration = Duration::from_secs(5);
+
+/// The progress of a run of known length, on stderr; what is printed meanwhile goes to stdout, above the bar.
+pub struct Progress {
+    bar: Option<ProgressBar>,
+    steps: usize,
+    start: Instant,
+    last_line: Instant,
+    tokens: usize,
+}
+
+impl Progress {
+    /// The progress of `steps` steps.
+    ///
+    /// # Errors
+    /// Never in practice: the bar's template is fixed.
+    pub fn new(steps: usize) -> Result<Self> {
+        let bar = stderr().is_terminal().then(|| ProgressBar::new(steps as u64));
+        if let Some(bar) = &bar {
+            let template = "{bar:24} {pos}/{len}  {msg}  {elapsed} elapsed, {eta} left";
+            bar.set_style(ProgressStyle::with_template(template)?);
+        }
+        let now = Instant::now();
+        Ok(Self { bar, steps, start: now, last_line: now, tokens: 0 })
+    }
+
+    /// Another step is done: it had `loss` and took in `tokens`.
+    pub fn step(&mut self, step: usize, loss: f32, tokens: usize) {
+        self.tokens += tokens;
+        let message = format!("loss {loss:.4}  {:.0} tokens/s", self.tokens_per_second());
+        let done = step + 1;
+        match &self.bar {
+            Some(bar) => {
+                bar.set_message(message);
+                bar.set_position(done as u64);
+            }
+            None if done == self.steps || self.last_line.elapsed() >= LINE_EVERY => {
+                let left =
+                    self.start.elapsed().as_secs_f64() / done as f64 * (self.steps - done) as f64;
+                eprintln!("step {done}/{}  {message}  {left:.0} s left", self.steps);
+                self.last_line = Instant::now();
+            }
+            None => {}
+        }
+    }
+
+    /// Tokens taken in per second since the start, pauses left out.
+    pub fn tokens_per_second(&self) -> f64 {
+        self.tokens as f64 / self.start.elapsed().as_secs_f64().max(1e-9)
+    }
+
+    /// Runs `work` that is no step (a sample, an evaluation): the bar makes room for what it prints, and its time does
+    /// not count.
+    pub fn pause<R>(&mut self, work: impl FnOnce() -> R) -> R {
+        let begin = Instant::now();
+        let result = match &self.bar {
+            Some(bar) => bar.suspend(work),
+            None => work(),
+        };
+        self.start += begin.elapsed();
+        result
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! What a run leaves behind and shows meanwhile: the run folder, the progress line, samples.
+//!
+//! A run folder holds `config.json` (the settings), `metrics.jsonl` (one object per logged step), `loss.svg` and
+//! `model/` (the best model so far). A folder that already holds a run is moved aside first, to `NAME.previous`.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, Result, ensure};
+use serde::Serialize;
+use serde_json::{Value, json};
+use tensor_core::{Parameters, Rng, atomic_file};
+
+use crate::loss_curve::{self, Curve};
+use crate::progress::Progress;
+use crate::{ByteTokenizer, Evaluation, Gpt, GptConfig, Sampling, generate, model_folder};
+
+/// Steps between two rows of training figures in `metrics.jsonl`.
+const LOG_INTERVAL: usize = 10;
+
+/// Shows a run and records it.
+pub struct RunLog {
+    progress: Progress,
+    folder: Option<Folder>,
+    /// Mean training loss of each interval, and validation loss, by step.
+    train: Curve,
+    validation: Curve,
+    recent: Vec<f32>,
+    stop: Arc<AtomicBool>,
+    sample: (Sampling, usize),
+}
+
+struct Folder {
+    path: PathBuf,
+    metrics: File,
+}
+
+impl RunLog {
+    /// Shows a run of `steps` steps and records nothing. Samples take 200 tokens.
+    pub fn new(steps: usize) -> Result<Self> {
+        Ok(Self {
+            progress: Progress::new(steps)?,
+            folder: None,
+            train: Curve::new("training"),
+            validation: Curve::new("validation"),
+            recent: Vec::new(),
+            stop: Arc::default(),
+            sample: (Sampling::new(1., Some(50), None), 200),
+        })
+    }
+
+    /// Records into the run folder `path`, its `settings` first.
+    ///
+    /// # Errors
+    /// When the folder cannot be written, or what stands there cannot be moved aside.
+    pub fn record(mut self, path: &Path, settings: &impl Serialize) -> Result<Self> {
+        move_aside(path)?;
+        fs::create_dir_all(path).with_context(|| format!("creating {}", path.display()))?;
+        let settings = serde_json::to_string_pretty(settings)? + "\n";
+        atomic_file::write(&path.join("config.json"), settings.as_bytes())?;
+        let metrics = path.join("metrics.jsonl");
+        let metrics =
+            File::create(&metrics).with_context(|| format!("writing {}", metrics.display()))?;
+        self.folder = Some(Folder { path: path.to_path_buf(), metrics });
+        Ok(self)
+    }
+
+    /// Samples `tokens` tokens by `sampling`.
+    pub fn sampling(mut self, sampling: Sampling, tokens: usize) -> Self {
+        self.sample = (sampling, tokens);
+        self
+    }
+
+    /// From now on, Ctrl-C ends the run after the step in progress, the model saved; a second one ends it at once.
+    pub fn stop_on_ctrl_c(self) -> Result<Self> {
+        for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+            signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&self.stop))?;
+            signal_hook::flag::register(signal, Arc::clone(&self.stop))?;
+        }
+        Ok(self)
+    }
+
+    /// Whether the run was asked to end.
+    pub fn interrupted(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// A training step: its loss, learning rate, gradient norm before clipping, and tokens.
+    pub fn step(
+        &mut self,
+        step: usize,
+        loss: f32,
+        lr: f64,
+        norm: f64,
+        tokens: usize,
+    ) -> Result<()> {
+        self.progress.step(step, loss, tokens);
+        self.recent.push(loss);
+        if (step + 1).is_multiple_of(LOG_INTERVAL) {
+            let mean = self.recent.iter().sum::<f32>() / self.recent.len() as f32;
+            self.recent.clear();
+            self.train.push(step + 1, f64::from(mean));
+            let tokens_per_second = self.progress.tokens_per_second();
+            self.write(json!({
+                "step": step + 1, "loss": mean, "lr": lr, "grad_norm": norm,
+                "tokens_per_s": tokens_per_second,
+            }))?;
+        }
+        Ok(())
+    }
+
+    /// The validation loss after `step` steps.
+    pub fn validation(&mut self, step: usize, found: &Evaluation) -> Result<()> {
+        let Evaluation { loss, bits_per_byte, .. } = *found;
+        self.validation.push(step, loss);
+        self.progress.pause(|| {
+            println!(
+                "step {step}: validation loss {loss:.4} nats, {bits_per_byte:.4} bits per byte"
+            );
+        });
+        self.write(json!({ "step": step, "val_loss": loss, "bits_per_byte": bits_per_byte }))?;
+        if let Some(folder) = &self.folder {
+            loss_curve::write(&folder.path.join("loss.svg"), &[&self.train, &self.validation])?;
+        }
+        Ok(())
+    }
+
+    /// Saves the model, if the run is recorded.
+    pub fn save(&mut self, config: &GptConfig, parameters: &Parameters) -> Result<()> {
+        match &self.folder {
+            Some(folder) => model_folder::save(&folder.path.join("model"), config, parameters),
+            None => Ok(()),
+        }
+    }
+
+    /// Every `interval` steps (0: never): what `model`, an inference twin, writes now. Always from the same seed, which
+    /// is nobody else's.
+    pub fn sample(&mut self, step: usize, interval: usize, model: &Gpt) -> Result<()> {
+        if interval == 0 || (!step.is_multiple_of(interval) && !self.interrupted()) {
+            return Ok(());
+        }
+        let (sampling, n) = self.sample;
+        let prompt = ByteTokenizer.encode("\n");
+        self.progress.pause(|| {
+            let tokens = generate(model, &prompt, n, &sampling, &mut Rng::new(0), |_| {})?;
+            println!(
+                "--- sample after {step} steps\n{}\n---",
+                ByteTokenizer.decode(&tokens).trim()
+            );
+            Ok(())
+        })
+    }
+
+    /// Training tokens per second so far, evaluation and samples left out.
+    pub fn tokens_per_second(&self) -> f64 {
+        self.progress.tokens_per_second()
+    }
+
+    fn write(&mut self, row: Value) -> Result<()> {
+        if let Some(folder) = &mut self.folder {
+            writeln!(folder.metrics, "{row}")
+                .with_context(|| format!("writing {}/metrics.jsonl", folder.path.display()))?;
+        }
+        Ok(())
+    }
+}
+
+/// Renames a folder that holds a run, so that nothing is lost; an older `.previous` gives way.
+fn move_aside(path: &Path) -> Result<()> {
+    if !path.join("metrics.jsonl").exists() {
+        return Ok(());
+    }
+    let name = path.file_name().context("the run folder has no name of its own")?;
+    let previous = path.with_file_name(format!("{}.previous", name.to_string_lossy()));
+    if previous.exists() {
+        let is_run = previous.join("metrics.jsonl").exists();
+        ensure!(is_run, "{} is in the way and holds no run", previous.display());
+        fs::remove_dir_all(&previous)
+            .with_context(|| format!("removing {}", previous.display()))?;
+    }
+    fs::rename(path, &previous)
+        .with_context(|| format!("moving {} to {}", path.display(), previous.display()))?;
+    eprintln!("the run that was there is now {}", previous.display());
+    Ok(())
+}

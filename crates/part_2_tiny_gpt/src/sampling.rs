@@ -1,0 +1,122 @@
+//! 2.5 Sampling: turning scores into a next token, and next tokens into text.
+//!
+//! Temperature T divides the logits: below 1 the likely becomes likelier, towards 0 only the best is left. Top-k keeps
+//! the k best tokens, top-p (nucleus, Holtzman et al., <https://arxiv.org/abs/1904.09751>) the fewest that hold at
+//! least the share p, including the one that crosses it.
+
+use anyhow::{Result, ensure};
+use candle_core::{DType, Device, Tensor};
+use tensor_core::Rng;
+
+use crate::Gpt;
+
+/// How the next token is chosen.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Sampling {
+    /// The most likely token, the first of equals.
+    Greedy,
+    /// A random token, likely ones more often.
+    Random {
+        /// T > 0
+        temperature: f64,
+        /// Keep this many of the best; ties with the last one are kept too.
+        top_k: Option<usize>,
+        /// Keep the fewest that hold this share, 0 < p ≤ 1.
+        top_p: Option<f64>,
+    },
+}
+
+impl Sampling {
+    /// Random at `temperature` with filters; temperature 0 is greedy.
+    pub fn new(temperature: f64, top_k: Option<usize>, top_p: Option<f64>) -> Self {
+        if temperature == 0. { Self::Greedy } else { Self::Random { temperature, top_k, top_p } }
+    }
+
+    /// The chance of each token to be drawn, given the scores `logits: (V)`.
+    pub fn probabilities(&self, logits: &[f32]) -> Vec<f64> {
+        let Self::Random { temperature, top_k, top_p } = *self else {
+            let best = argmax(logits);
+            return (0..logits.len()).map(|i| if i == best { 1. } else { 0. }).collect();
+        };
+        let mut logits: Vec<f64> = logits.iter().map(|&x| f64::from(x) / temperature).collect();
+        let mut order: Vec<usize> = (0..logits.len()).collect();
+        order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a])); // stable: equals stay in order
+        if let Some(k) = top_k.filter(|&k| 0 < k && k < logits.len()) {
+            let kth = logits[order[k - 1]];
+            logits.iter_mut().filter(|x| **x < kth).for_each(|x| *x = f64::NEG_INFINITY);
+        }
+        let mut probabilities = softmax(&logits);
+        if let Some(p) = top_p.filter(|&p| p < 1.) {
+            let mut held = 0.;
+            for token in order {
+                if held >= p {
+                    probabilities[token] = 0.;
+                }
+                held += probabilities[token];
+            }
+            let kept: f64 = probabilities.iter().sum();
+            probabilities.iter_mut().for_each(|x| *x /= kept);
+        }
+        probabilities
+    }
+
+    /// Draws a token from the scores `logits: (V)`.
+    pub fn draw(&self, logits: &[f32], rng: &mut Rng) -> u32 {
+        if let Self::Greedy = self {
+            return argmax(logits) as u32;
+        }
+        let probabilities = self.probabilities(logits);
+        let mut left = rng.uniform();
+        let mut chosen = 0;
+        for (token, &probability) in probabilities.iter().enumerate() {
+            if probability > 0. {
+                chosen = token; // rounding may leave a crumb past the last one
+                left -= probability;
+                if left < 0. {
+                    break;
+                }
+            }
+        }
+        chosen as u32
+    }
+}
+
+fn argmax(logits: &[f32]) -> usize {
+    (0..logits.len()).fold(0, |best, i| if logits[i] > logits[best] { i } else { best })
+}
+
+fn softmax(logits: &[f64]) -> Vec<f64> {
+    let max = logits.iter().fold(f64::NEG_INFINITY, |a, &b| a.max(b));
+    let exp: Vec<f64> = logits.iter().map(|x| (x - max).exp()).collect();
+    let sum: f64 = exp.iter().sum();
+    exp.into_iter().map(|x| x / sum).collect()
+}
+
+/// Continues `prompt` by `max_new_tokens` tokens and gives those; `on_token` sees each as it is drawn. The model sees
+/// the last `block_size` tokens and reads all of them anew for each next one; part 3's cache removes that cost.
+///
+/// Give it the inference twin of a model in training: it builds no graph and drops nothing out.
+///
+/// # Errors
+/// When the prompt is empty or holds a token that the model does not know.
+pub fn generate(
+    model: &Gpt,
+    prompt: &[u32],
+    max_new_tokens: usize,
+    sampling: &Sampling,
+    rng: &mut Rng,
+    mut on_token: impl FnMut(u32),
+) -> Result<Vec<u32>> {
+    ensure!(!prompt.is_empty(), "the prompt is empty: there is nothing to continue");
+    let device = model.device();
+    let mut tokens = prompt.to_vec();
+    for _ in 0..max_new_tokens {
+        let seen = &tokens[tokens.len().saturating_sub(model.config().block_size)..];
+        let ids = Tensor::new(seen, device)?.unsqueeze(0)?; // (1, T)
+        let logits = model.next_logits(&ids)?.squeeze(0)?.to_dtype(DType::F32)?; // (V)
+        let token = sampling.draw(&logits.to_device(&Device::Cpu)?.to_vec1()?, rng);
+        on_token(token);
+        tokens.push(token);
+    }
+    Ok(tokens.split_off(prompt.len()))
+}

@@ -1,0 +1,102 @@
+use candle_core::{DType, Result, Tensor};
+use tensor_core::ops::cross_entropy;
+use tensor_core::testing::{assert_close, assert_gradients_flow};
+use tensor_core::{Decay, Parameters};
+
+use super::{CPU, fresh, tiny};
+use crate::{Batch, Gpt, GptConfig};
+
+fn ids() -> Result<Tensor> {
+    Tensor::new(&[[1u32, 2, 3, 4, 5], [200, 100, 0, 255, 9]], &CPU)
+}
+
+#[test]
+fn every_parameter_learns() -> Result<()> {
+    let (model, parameters) = fresh(0, DType::F32)?;
+    let batch = Batch::at(&(0..=255).collect::<Vec<u32>>(), &[0, 90], 8, &CPU).unwrap();
+    let loss = cross_entropy(&model.forward(&batch.inputs)?, &batch.targets)?;
+    assert_gradients_flow(&parameters, &loss.backward()?)
+}
+
+#[test]
+fn a_fresh_model_knows_nothing_and_says_so() -> Result<()> {
+    let (model, _) = fresh(0, DType::F32)?;
+    let targets = Tensor::new(&[[9i64, 8, 7, 6, 50], [51, 52, 53, 54, 55]], &CPU)?;
+    let loss = cross_entropy(&model.forward(&ids()?)?, &targets)?.to_scalar::<f32>()?;
+    // Logits of standard deviation 0.02·√16 = 0.08, ten targets: four standard errors are 0.1.
+    assert!((loss - 256f32.ln()).abs() < 0.1, "{loss} is not near log 256");
+    Ok(())
+}
+
+#[test]
+fn logits_depend_on_the_past_alone() -> Result<()> {
+    let (model, _) = fresh(0, DType::F64)?;
+    let past = |last: u32| {
+        let ids = Tensor::new(&[[7u32, 8, 9, last]], &CPU)?;
+        model.forward(&ids)?.narrow(1, 0, 3)
+    };
+    assert_close(&past(1)?, &past(250)?, 1e-12)
+}
+
+#[test]
+fn the_next_logits_are_the_last_of_all_logits() -> Result<()> {
+    let (model, _) = fresh(0, DType::F64)?;
+    let all = model.forward(&ids()?)?;
+    assert_eq!(all.dims(), [2, 5, 256]);
+    assert_close(&model.next_logits(&ids()?)?, &all.narrow(1, 4, 1)?.squeeze(1)?, 1e-12)
+}
+
+#[test]
+fn the_number_of_parameters_follows_gpt2s_formula() -> Result<()> {
+    // GPT-2 small: 50257·768 + 1024·768 + 12·(12·768² + 13·768) + 2·768 = 124,439,808. Here with smaller sizes.
+    let config = GptConfig { vocab_size: 503, ..GptConfig::bytes(10, 12, 4, 8) };
+    let mut parameters = Parameters::seeded(0, DType::F32, &CPU);
+    Gpt::new(&config, parameters.root())?;
+    assert_eq!(parameters.count(), 503 * 8 + 10 * 8 + 12 * (12 * 64 + 13 * 8) + 2 * 8);
+    Ok(())
+}
+
+#[test]
+fn weights_start_as_gpt2s_and_only_matrices_decay() -> Result<()> {
+    let mut parameters = Parameters::seeded(0, DType::F32, &CPU);
+    Gpt::new(&GptConfig::bytes(64, 2, 2, 64), parameters.root())?;
+    for parameter in parameters.iter() {
+        let name = parameter.name.as_str();
+        let values = parameter.var.flatten_all()?.to_vec1::<f32>()?;
+        let n = values.len() as f32;
+        let std = (values.iter().map(|x| x * x).sum::<f32>() / n).sqrt();
+        let matrix = name.contains("c_") && name.ends_with("weight");
+        let expected = match name {
+            _ if name.ends_with("bias") => 0.,
+            _ if name.contains("ln_") => 1.,
+            _ if name.ends_with("c_proj.weight") => 0.02 / 2f32, // two layers: √(2·2)
+            _ => 0.02,
+        };
+        assert!((std - expected).abs() <= 4. * expected / (2. * n).sqrt() + 1e-9, "{name}: {std}");
+        assert_eq!(parameter.decay == Decay::Yes, matrix, "{name}");
+    }
+    Ok(())
+}
+
+#[test]
+fn attention_maps_come_one_per_block_and_head() -> Result<()> {
+    let (model, _) = fresh(0, DType::F64)?;
+    let maps = model.attention_weights(&ids()?)?;
+    assert_eq!(maps.len(), 2);
+    assert_eq!(maps[1].dims(), [2, 2, 5, 5]);
+    assert_close(&maps[1].sum(3)?, &Tensor::ones((2, 2, 5), DType::F64, &CPU)?, 1e-12)
+}
+
+#[test]
+fn a_text_longer_than_the_block_and_impossible_sizes_are_errors() -> Result<()> {
+    let (model, _) = fresh(0, DType::F32)?;
+    let error = model.forward(&Tensor::zeros((1, 9), DType::U32, &CPU)?).unwrap_err().to_string();
+    assert!(error.contains("9 tokens do not fit a model with block_size 8"), "{error}");
+    let mut broken = tiny();
+    broken.block.n_head = 3;
+    let mut parameters = Parameters::seeded(0, DType::F32, &CPU);
+    assert!(Gpt::new(&broken, parameters.root()).is_err());
+    broken = GptConfig { block_size: 0, ..tiny() };
+    assert!(Gpt::new(&broken, parameters.root()).is_err());
+    Ok(())
+}

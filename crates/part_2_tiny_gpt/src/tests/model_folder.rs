@@ -1,0 +1,170 @@
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use candle_core::{DType, Tensor};
+use serde_json::{Value, json};
+use tensor_core::ops::cross_entropy;
+use tensor_core::testing::assert_close;
+use tensor_core::{Parameters, weights};
+
+use super::{CPU, fresh};
+use crate::{Gpt, GptConfig, model_folder};
+
+/// A random GPT-2 that `transformers` made, and its answers (`scripts/golden_gpt2.py`).
+fn golden() -> (PathBuf, Value) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/gpt2");
+    let text = std::fs::read_to_string(folder.join("golden.json")).unwrap();
+    (folder, serde_json::from_str(&text).unwrap())
+}
+
+fn ids(sequence: &Value) -> Vec<u32> {
+    serde_json::from_value(sequence["input_ids"].clone()).unwrap()
+}
+
+fn error<T>(result: Result<T>) -> String {
+    format!("{:#}", result.err().expect("an error"))
+}
+
+#[test]
+fn a_model_of_transformers_gives_its_logits_here() -> Result<()> {
+    let (folder, golden) = golden();
+    let (_, parameters) = model_folder::open(&folder, 0, &CPU)?;
+    let config = model_folder::open(&folder, 0, &CPU)?.0.config().to_owned();
+    let model = Gpt::new(&config, parameters.inference().root())?; // its config has dropout 0.1
+    for sequence in golden["sequences"].as_array().unwrap() {
+        let logits: Vec<Vec<f32>> = serde_json::from_value(sequence["logits"].clone())?;
+        let found = model.forward(&Tensor::new(ids(sequence), &CPU)?.unsqueeze(0)?)?.squeeze(0)?;
+        assert_close(&found, &Tensor::new(logits, &CPU)?, 1e-4)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn its_loss_and_every_gradient_norm_agree_too() -> Result<()> {
+    let (folder, golden) = golden();
+    let opened = model_folder::open(&folder, 0, &CPU)?;
+    let mut config = *opened.0.config();
+    config.block.dropout = 0.;
+    let mut parameters = opened.1;
+    let model = Gpt::new(&config, parameters.root())?;
+    let ids = ids(&golden["sequences"][0]);
+    let inputs = Tensor::new(&ids[..23], &CPU)?.unsqueeze(0)?;
+    let targets = Tensor::new(&ids[1..], &CPU)?.unsqueeze(0)?.to_dtype(DType::I64)?;
+    let loss = cross_entropy(&model.forward(&inputs)?, &targets)?;
+    let expected = golden["loss"].as_f64().unwrap();
+    assert!((f64::from(loss.to_scalar::<f32>()?) - expected).abs() < 1e-5 * expected);
+    let grads = loss.backward()?;
+    for parameter in parameters.iter() {
+        let grad = grads.get(parameter.var.as_tensor()).unwrap();
+        let norm = f64::from(grad.sqr()?.sum_all()?.to_scalar::<f32>()?).sqrt();
+        let expected =
+            golden["grad_norms"][format!("transformer.{}", parameter.name)].as_f64().unwrap();
+        assert!(
+            (norm - expected).abs() < 1e-4 * (1. + expected),
+            "{}: {norm} {expected}",
+            parameter.name
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn saving_and_opening_changes_nothing() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (model, parameters) = fresh(3, DType::F32)?;
+    model_folder::save(folder.path(), model.config(), &parameters)?;
+    let (opened, _) = model_folder::open(folder.path(), 0, &CPU)?;
+    assert_eq!(opened.config(), model.config());
+    let ids = Tensor::new(&[[1u32, 2, 3]], &CPU)?;
+    assert_close(&opened.forward(&ids)?, &model.forward(&ids)?, 0.)?;
+    let names: Vec<_> =
+        weights::open(&folder.path().join("model.safetensors"))?.into_keys().collect();
+    assert!(names.contains(&"transformer.h.1.attn.c_attn.weight".to_string()));
+    assert!(!names.contains(&"lm_head.weight".to_string()), "tied embeddings are stored once");
+    Ok(())
+}
+
+#[test]
+fn names_without_prefix_and_old_mask_tensors_open_as_on_the_hub() -> Result<()> {
+    let (source, golden) = golden();
+    let folder = tempfile::tempdir()?;
+    std::fs::copy(source.join("config.json"), folder.path().join("config.json"))?;
+    let mut tensors: std::collections::BTreeMap<_, _> =
+        weights::open(&source.join("model.safetensors"))?
+            .into_iter()
+            .map(|(name, tensor)| (name.replace("transformer.", ""), tensor))
+            .collect();
+    tensors.insert("h.0.attn.bias".into(), Tensor::ones((1, 1, 24, 24), DType::F32, &CPU)?);
+    tensors.insert("lm_head.weight".into(), tensors["wte.weight"].clone());
+    weights::save(&folder.path().join("model.safetensors"), &tensors)?;
+    let ids = Tensor::new(ids(&golden["sequences"][1]), &CPU)?.unsqueeze(0)?;
+    let logits = |folder: &Path| -> Result<Tensor> {
+        Ok(model_folder::open_for_bytes(folder, &CPU)?.forward(&ids)?)
+    };
+    assert_close(&logits(folder.path())?, &logits(&source)?, 0.)?;
+
+    tensors.insert("lm_head.weight".into(), tensors["wte.weight"].ones_like()?);
+    weights::save(&folder.path().join("model.safetensors"), &tensors)?;
+    let untied = error(model_folder::open(folder.path(), 0, &CPU));
+    assert!(untied.contains("`lm_head.weight` is not tied"), "{untied}");
+    Ok(())
+}
+
+#[test]
+fn damaged_and_foreign_folders_are_refused_by_name() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path();
+    let open = || error(model_folder::open(path, 0, &CPU));
+    assert!(open().contains("config.json: No such file"), "{}", open());
+
+    let (model, parameters) = fresh(0, DType::F32)?;
+    model_folder::save(path, model.config(), &parameters)?;
+    let config: Value = serde_json::from_slice(&std::fs::read(path.join("config.json"))?)?;
+    for (key, value, expected) in [
+        ("model_type", json!("llama"), "model_type is `llama`, expected `gpt2`"),
+        ("n_inner", json!(17), "n_inner is 17"),
+        ("n_layer", json!(-2), "`n_layer` is no size"),
+        ("n_layer", json!(0), "none may be 0"),
+        ("n_head", json!(5), "n_embd 16 cannot be divided among 5 heads"),
+        ("n_layer", json!(3), "tensor `h.2.ln_1.weight` is missing"),
+        ("n_layer", json!(1), "unexpected tensor `h.1."),
+        ("n_positions", json!(9), "wpe.weight has shape [8, 16], the model expects [9, 16]"),
+        ("activation_function", json!("relu"), "`relu`"),
+        ("tie_word_embeddings", json!(false), "`tie_word_embeddings` must be true"),
+    ] {
+        let mut changed = config.clone();
+        changed[key] = value;
+        std::fs::write(path.join("config.json"), changed.to_string())?;
+        assert!(open().contains(expected), "{}", open());
+    }
+    std::fs::write(path.join("config.json"), "{ no json")?;
+    assert!(open().contains("config.json describes no model"), "{}", open());
+
+    std::fs::write(path.join("config.json"), config.to_string())?;
+    let bytes = std::fs::read(path.join("model.safetensors"))?;
+    std::fs::write(path.join("model.safetensors"), &bytes[..bytes.len() / 2])?;
+    assert!(open().contains("model.safetensors is no whole safetensors file"), "{}", open());
+    std::fs::remove_file(path.join("model.safetensors"))?;
+    assert!(open().contains("model.safetensors: No such file"), "{}", open());
+    Ok(())
+}
+
+#[test]
+fn a_model_with_another_tokenizer_is_not_read_as_bytes() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let config = GptConfig { vocab_size: 300, ..super::tiny() };
+    let mut parameters = Parameters::seeded(0, DType::F32, &CPU);
+    Gpt::new(&config, parameters.root())?;
+    model_folder::save(folder.path(), &config, &parameters)?;
+    assert!(!folder.path().join("tokenizer.json").exists());
+    let other = error(model_folder::open_for_bytes(folder.path(), &CPU));
+    assert!(other.contains("this part reads bytes (vocabulary 300, not 256)"), "{other}");
+
+    let (model, parameters) = fresh(0, DType::F32)?;
+    model_folder::save(folder.path(), model.config(), &parameters)?;
+    assert!(model_folder::open_for_bytes(folder.path(), &CPU).is_ok());
+    std::fs::write(folder.path().join("tokenizer.json"), r#"{"model":{"vocab":{"a":0}}}"#)?;
+    let other = error(model_folder::open_for_bytes(folder.path(), &CPU));
+    assert!(other.contains("has a tokenizer of its own"), "{other}");
+    Ok(())
+}

@@ -1,0 +1,110 @@
+//! 2.1 The byte tokenizer: text is UTF-8, a token is a byte, so there are 256 of them and nothing is ever unknown.
+//!
+//! A Devanagari letter takes three tokens, an emoji four: [`StreamDecoder`] holds bytes back until a letter is whole.
+
+use std::ops::RangeInclusive;
+
+use serde_json::{Map, Value, json};
+
+/// Turns text into bytes and back.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ByteTokenizer;
+
+impl ByteTokenizer {
+    /// Number of tokens.
+    pub const VOCAB_SIZE: usize = 256;
+
+    /// One token per byte; any bytes will do, valid UTF-8 or not.
+    pub fn encode(self, text: impl AsRef<[u8]>) -> Vec<u32> {
+        text.as_ref().iter().map(|&byte| u32::from(byte)).collect()
+    }
+
+    /// The text of `tokens`, with `�` where the bytes are no UTF-8 (or a token is no byte).
+    pub fn decode(self, tokens: &[u32]) -> String {
+        let mut stream = StreamDecoder::default();
+        let mut text: String = tokens.iter().map(|&token| stream.push(token)).collect();
+        text.push_str(&stream.finish());
+        text
+    }
+
+    /// The same tokenizer as a Hugging Face `tokenizer.json`: byte-level BPE without merges, where id = byte.
+    pub fn to_json(self) -> Value {
+        let vocab = (0..=255u8).map(|byte| (visible(byte).to_string(), json!(byte)));
+        let byte_level = json!({
+            "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false
+        });
+        json!({
+            "version": "1.0",
+            "truncation": null,
+            "padding": null,
+            "added_tokens": [],
+            "normalizer": null,
+            "pre_tokenizer": byte_level,
+            "post_processor": null,
+            "decoder": byte_level,
+            "model": {
+                "type": "BPE",
+                "dropout": null,
+                "unk_token": null,
+                "continuing_subword_prefix": null,
+                "end_of_word_suffix": null,
+                "fuse_unk": false,
+                "byte_fallback": false,
+                "ignore_merges": false,
+                "vocab": vocab.collect::<Map<String, Value>>(),
+                "merges": []
+            }
+        })
+    }
+}
+
+/// The character that stands for a byte in `tokenizer.json`: itself if it prints, else one from U+0100 on.
+/// GPT-2's `bytes_to_unicode`.
+fn visible(byte: u8) -> char {
+    const PRINTS: [RangeInclusive<u8>; 3] = [b'!'..=b'~', 0xA1..=0xAC, 0xAE..=0xFF];
+    let prints = |byte: u8| PRINTS.iter().any(|range| range.contains(&byte));
+    if prints(byte) {
+        return char::from(byte);
+    }
+    let hidden_before = (0..byte).filter(|&byte| !prints(byte)).count() as u32;
+    char::from_u32(0x100 + hidden_before).expect("at most 68 bytes do not print")
+}
+
+/// Turns tokens into text as they come, keeping the bytes of an unfinished character back.
+#[derive(Debug, Clone, Default)]
+pub struct StreamDecoder {
+    pending: Vec<u8>,
+}
+
+impl StreamDecoder {
+    /// Takes one token and gives the text that is certain now: often none, sometimes several characters.
+    pub fn push(&mut self, token: u32) -> String {
+        self.pending.push(u8::try_from(token).unwrap_or(0xFF)); // 0xFF occurs in no UTF-8 text
+        let mut text = String::new();
+        let mut rest = self.pending.as_slice();
+        loop {
+            match std::str::from_utf8(rest) {
+                Ok(valid) => {
+                    text.push_str(valid);
+                    rest = &[];
+                    break;
+                }
+                Err(error) => {
+                    let (valid, after) = rest.split_at(error.valid_up_to());
+                    text.push_str(&String::from_utf8_lossy(valid));
+                    rest = after;
+                    let Some(invalid) = error.error_len() else { break }; // may still become whole
+                    text.push(char::REPLACEMENT_CHARACTER);
+                    rest = &rest[invalid..];
+                }
+            }
+        }
+        self.pending = rest.to_vec();
+        text
+    }
+
+    /// What is left when no more tokens come: `�` for a character that was cut off.
+    pub fn finish(self) -> String {
+        String::from_utf8_lossy(&self.pending).into_owned()
+    }
+}

@@ -1,0 +1,98 @@
+//! 2.4 Training: predict, measure, differentiate, step; from time to time look at text the model has not seen.
+
+use anyhow::{Result, ensure};
+use candle_core::Device;
+use serde::Serialize;
+use tensor_core::ops::cross_entropy;
+use tensor_core::{AdamW, AdamWConfig, Parameters, Rng, clip_grad_norm};
+
+use crate::{Batch, Corpus, Evaluation, Gpt, RunLog, evaluate};
+
+/// How the learning rate moves over the run. Part 4 adds warm-up and cosine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LrDecay {
+    /// The same rate at every step.
+    Constant,
+    /// From the full rate at the first step down to 0 after the last.
+    Linear,
+}
+
+/// The settings of a training run.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct TrainConfig {
+    /// Optimiser steps.
+    pub steps: usize,
+    /// B, windows per step.
+    pub batch_size: usize,
+    /// Learning rate of the first step.
+    pub lr: f64,
+    /// What becomes of it.
+    pub lr_decay: LrDecay,
+    /// β₁, β₂, ε and weight decay.
+    pub optimizer: AdamWConfig,
+    /// Largest gradient norm; `None` for no clipping.
+    pub grad_clip: Option<f64>,
+    /// Steps between two looks at the validation part.
+    pub eval_interval: usize,
+    /// Steps between two samples; 0 for none.
+    pub sample_interval: usize,
+}
+
+impl TrainConfig {
+    fn lr_at(&self, step: usize) -> f64 {
+        match self.lr_decay {
+            LrDecay::Constant => self.lr,
+            LrDecay::Linear => self.lr * (1. - step as f64 / self.steps as f64),
+        }
+    }
+}
+
+/// Trains `model`, whose weights are `parameters`, on `corpus`; `log` shows, records and keeps the best model.
+/// Batches follow from `seed` alone. Gives the best validation result.
+///
+/// # Errors
+/// When the corpus is too short, the loss stops being a number, or the log cannot be written.
+pub fn train(
+    model: &Gpt,
+    parameters: &Parameters,
+    corpus: &Corpus,
+    config: &TrainConfig,
+    seed: u64,
+    log: &mut RunLog,
+) -> Result<Evaluation> {
+    let (device, block_size): (&Device, _) = (parameters.device(), model.config().block_size);
+    corpus.check(block_size)?;
+    let inference = Gpt::new(model.config(), parameters.inference().root())?; // same memory, no graph
+    let mut optimizer = AdamW::new(parameters, config.optimizer)?;
+    let mut rng = Rng::new(seed);
+    let mut best = None;
+    for step in 0..config.steps {
+        log.sample(step, config.sample_interval, &inference)?;
+        let batch = Batch::random(&corpus.train, config.batch_size, block_size, &mut rng, device)?;
+        let logits = model.forward(&batch.inputs)?; // (B, T, V)
+        let loss = cross_entropy(&logits, &batch.targets)?; // ()
+        let mut grads = loss.backward()?;
+        let norm = clip_grad_norm(&mut grads, parameters, config.grad_clip.unwrap_or(f64::MAX))?;
+        let lr = config.lr_at(step);
+        optimizer.step(&grads, lr)?;
+
+        let loss = loss.to_scalar::<f32>()?; // waits for the device
+        ensure!(loss.is_finite(), "the loss is {loss} at step {step}: try a smaller --lr");
+        log.step(step, loss, lr, norm, batch.inputs.elem_count())?;
+        let last = step + 1 == config.steps || log.interrupted();
+        if last || (step + 1) % config.eval_interval == 0 {
+            let found = evaluate(&inference, &corpus.validation, config.batch_size, device)?;
+            log.validation(step + 1, &found)?;
+            if best.is_none_or(|best: Evaluation| found.loss < best.loss) {
+                best = Some(found);
+                log.save(model.config(), parameters)?;
+            }
+        }
+        if last {
+            log.sample(config.steps, config.sample_interval, &inference)?;
+            break;
+        }
+    }
+    best.ok_or_else(|| anyhow::anyhow!("0 steps train nothing"))
+}

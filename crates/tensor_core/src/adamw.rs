@@ -1,0 +1,135 @@
+//! AdamW: Adam with weight decay apart from the gradient (Loshchilov and Hutter, <https://arxiv.org/abs/1711.05101>).
+//!
+//! m ← β₁ m + (1−β₁) g,  v ← β₂ v + (1−β₂) g²,  p ← p − lr·λ·p − lr · m̂ / (√v̂ + ε), where m̂ = m / (1−β₁ᵗ) and
+//! v̂ = v / (1−β₂ᵗ). As in PyTorch, t counts the updates of each parameter on its own, so that one that had no
+//! gradient for a while starts right. The moments are kept in f32 or wider whatever the parameter's type.
+
+use std::collections::BTreeMap;
+
+use candle_core::backprop::GradStore;
+use candle_core::{DType, Result, Tensor, bail};
+use serde::{Deserialize, Serialize};
+
+use crate::{Decay, Parameter, Parameters};
+
+/// The constants of [`AdamW`]; the learning rate comes with each step.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct AdamWConfig {
+    /// β₁, the memory of the gradient's mean.
+    pub beta1: f64,
+    /// β₂, the memory of the gradient's square.
+    pub beta2: f64,
+    /// ε, keeps the division finite.
+    pub eps: f64,
+    /// λ, for parameters that decay.
+    pub weight_decay: f64,
+}
+
+impl Default for AdamWConfig {
+    fn default() -> Self {
+        Self { beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1 }
+    }
+}
+
+/// The optimiser's memory of one parameter.
+struct Moments {
+    parameter: Parameter,
+    updates: u32,   // t
+    first: Tensor,  // m
+    second: Tensor, // v
+}
+
+/// The optimiser: holds the moments of every parameter that was trainable when it was made.
+pub struct AdamW {
+    config: AdamWConfig,
+    moments: Vec<Moments>,
+}
+
+impl AdamW {
+    /// An optimiser of all trainable `parameters`, its moments 0.
+    pub fn new(parameters: &Parameters, config: AdamWConfig) -> Result<Self> {
+        let start = |parameter: &Parameter| {
+            let zeros =
+                parameter.var.zeros_like()?.detach().to_dtype(wide(parameter.var.dtype()))?;
+            let (first, second) = (zeros.clone(), zeros);
+            Ok(Moments { parameter: parameter.clone(), updates: 0, first, second })
+        };
+        Ok(Self { config, moments: parameters.trainable().map(start).collect::<Result<_>>()? })
+    }
+
+    /// Moves every parameter that has a gradient in `grads` one step at learning rate `lr`.
+    pub fn step(&mut self, grads: &GradStore, lr: f64) -> Result<()> {
+        for moments in &mut self.moments {
+            if let Some(grad) = grads.get(moments.parameter.var.as_tensor()) {
+                moments.update(&grad.detach(), lr, &self.config)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The moments and update counts by name, as they go into a file.
+    pub fn state(&self) -> Result<BTreeMap<String, Tensor>> {
+        let mut state = BTreeMap::new();
+        for Moments { parameter, updates, first, second } in &self.moments {
+            let updates = Tensor::new(*updates, first.device())?;
+            state.insert(format!("{}.updates", parameter.name), updates);
+            state.insert(format!("{}.first", parameter.name), first.clone());
+            state.insert(format!("{}.second", parameter.name), second.clone());
+        }
+        Ok(state)
+    }
+
+    /// Takes over the moments that [`AdamW::state`] gave.
+    ///
+    /// # Errors
+    /// Names a tensor that is missing, left over or misshapen; the optimiser is then unchanged.
+    pub fn restore(&mut self, mut state: BTreeMap<String, Tensor>) -> Result<()> {
+        let mut restored = Vec::with_capacity(self.moments.len());
+        for Moments { parameter, first, .. } in &self.moments {
+            let mut take = |what: &str, like: &Tensor| {
+                let name = format!("{}.{what}", parameter.name);
+                match state.remove(&name) {
+                    Some(tensor) if tensor.shape() == like.shape() => {
+                        tensor.to_device(like.device())?.to_dtype(like.dtype())
+                    }
+                    Some(tensor) => bail!("optimiser state `{name}` has shape {:?}", tensor.dims()),
+                    None => bail!("optimiser state `{name}` is missing"),
+                }
+            };
+            let count = Tensor::new(0u32, first.device())?;
+            let updates = take("updates", &count)?.to_scalar()?;
+            let (first, second) = (take("first", first)?, take("second", first)?);
+            restored.push(Moments { parameter: parameter.clone(), updates, first, second });
+        }
+        if let Some(name) = state.keys().next() {
+            bail!("optimiser state `{name}` belongs to no trainable parameter");
+        }
+        self.moments = restored;
+        Ok(())
+    }
+}
+
+impl Moments {
+    fn update(&mut self, grad: &Tensor, lr: f64, config: &AdamWConfig) -> Result<()> {
+        let AdamWConfig { beta1, beta2, eps, weight_decay } = *config;
+        let var = &self.parameter.var;
+        let grad = grad.to_dtype(self.first.dtype())?;
+        self.updates += 1;
+        self.first = ((&self.first * beta1)? + (&grad * (1. - beta1))?)?;
+        self.second = ((&self.second * beta2)? + (grad.sqr()? * (1. - beta2))?)?;
+        let unbiased_first = (&self.first / (1. - beta1.powi(self.updates as i32)))?;
+        let unbiased_second = (&self.second / (1. - beta2.powi(self.updates as i32)))?;
+        let update = (unbiased_first / (unbiased_second.sqrt()? + eps)?)?;
+        let decay = match self.parameter.decay {
+            Decay::Yes => 1. - lr * weight_decay,
+            Decay::No => 1.,
+        };
+        let value = var.as_detached_tensor().to_dtype(update.dtype())?;
+        var.set(&((value * decay)? - (update * lr)?)?.to_dtype(var.dtype())?)
+    }
+}
+
+/// f32 for the half-precision types, the type itself otherwise.
+fn wide(dtype: DType) -> DType {
+    if dtype == DType::F64 { DType::F64 } else { DType::F32 }
+}

@@ -1,0 +1,24 @@
+//! A table of vectors, one per id.
+
+use candle_core::{Result, Tensor};
+
+use crate::{Decay, Init, Scope, ops};
+
+/// A learned vector for each of `V` ids.
+#[derive(Debug, Clone)]
+pub struct Embedding {
+    /// (V, C)
+    pub weight: Tensor,
+}
+
+impl Embedding {
+    /// A table of `n_ids` vectors of `n_embd` numbers; parameter `weight`, never decayed.
+    pub fn new(mut scope: Scope<'_>, n_ids: usize, n_embd: usize, init: Init) -> Result<Self> {
+        Ok(Self { weight: scope.parameter("weight", (n_ids, n_embd), init, Decay::No)? })
+    }
+
+    /// The vectors of `ids: (..)`, as `(.., C)`.
+    pub fn forward(&self, ids: &Tensor) -> Result<Tensor> {
+        ops::embedding(&self.weight, ids)
+    }
+}

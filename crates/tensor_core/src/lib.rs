@@ -1,0 +1,31 @@
+#![doc = include_str!("../README.md")]
+
+// Letters used in shapes: B batch, T time (tokens), C channels (n_embd), V vocabulary, N rows.
+
+pub mod device;
+pub mod threads;
+pub mod rng;
+pub mod parameters;
+pub mod weights;
+pub mod ops;
+pub mod linear;
+pub mod embedding;
+pub mod layer_norm;
+pub mod dropout;
+pub mod adamw;
+pub mod clip;
+pub mod atomic_file;
+pub mod testing;
+
+pub use adamw::{AdamW, AdamWConfig};
+pub use clip::clip_grad_norm;
+pub use device::DeviceChoice;
+pub use dropout::Dropout;
+pub use embedding::Embedding;
+pub use layer_norm::LayerNorm;
+pub use linear::{Bias, Linear};
+pub use parameters::{Decay, Init, Parameter, Parameters, Scope};
+pub use rng::Rng;
+
+#[cfg(test)]
+mod tests;

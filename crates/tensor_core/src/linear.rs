@@ -1,0 +1,46 @@
+//! A linear layer: y = x Wᵀ + b.
+
+use candle_core::{Result, Tensor};
+
+use crate::{Decay, Init, Scope, ops};
+
+/// Whether a linear layer adds a bias.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bias {
+    /// Adds a learned vector, 0 at first.
+    Yes,
+    /// A plain matrix product.
+    No,
+}
+
+/// A learned map of the last dimension.
+#[derive(Debug, Clone)]
+pub struct Linear {
+    /// (out, in), as PyTorch stores it.
+    pub weight: Tensor,
+    /// (out)
+    pub bias: Option<Tensor>,
+}
+
+impl Linear {
+    /// A layer from `n_in` to `n_out` features; parameters `weight` and `bias`.
+    pub fn new(
+        mut scope: Scope<'_>,
+        n_in: usize,
+        n_out: usize,
+        bias: Bias,
+        init: Init,
+    ) -> Result<Self> {
+        let weight = scope.parameter("weight", (n_out, n_in), init, Decay::Yes)?;
+        let bias = match bias {
+            Bias::Yes => Some(scope.parameter("bias", n_out, Init::Zeros, Decay::No)?),
+            Bias::No => None,
+        };
+        Ok(Self { weight, bias })
+    }
+
+    /// Maps `x: (.., in)` to `(.., out)`.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        ops::linear(x, &self.weight, self.bias.as_ref())
+    }
+}

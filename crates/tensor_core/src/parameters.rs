@@ -1,0 +1,254 @@
+//! The numbers that training changes, by name and in a fixed order.
+//!
+//! A model's constructor asks a [`Scope`] for each of its tensors: a fresh store draws it from the seed, a store
+//! opened from a file hands out what the file holds and checks the shape. The same constructor run on
+//! [`Parameters::inference`] gives a twin of the model on the same memory: it builds no graph and drops nothing
+//! out, and sees every update the optimiser makes.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Display;
+use std::sync::{Arc, Mutex};
+
+use candle_core::{DType, Device, Result, Shape, Tensor, Var, bail};
+
+use crate::{Dropout, Rng};
+
+/// How a new parameter is filled.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Init {
+    /// All 0: biases.
+    Zeros,
+    /// All 1: the scale of a norm.
+    Ones,
+    /// Normal with mean 0.
+    Normal {
+        /// Standard deviation.
+        std: f64,
+    },
+    /// Uniform between -bound and +bound.
+    Uniform {
+        /// Largest absolute value.
+        bound: f64,
+    },
+}
+
+/// Whether weight decay pulls a parameter towards 0: yes for matrices, no for norms, biases and embeddings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decay {
+    /// The optimiser's weight decay applies.
+    Yes,
+    /// The optimiser's weight decay does not apply.
+    No,
+}
+
+/// One named tensor of a model.
+#[derive(Debug, Clone)]
+pub struct Parameter {
+    /// Path in the model, for example `h.0.attn.c_attn.weight`.
+    pub name: String,
+    /// The values; a clone shares them.
+    pub var: Var,
+    /// Whether weight decay applies.
+    pub decay: Decay,
+    /// Frozen parameters get no gradient and no update.
+    pub trainable: bool,
+}
+
+impl Parameter {
+    /// The tensor that a model computes with: tracked by the graph only if trainable.
+    fn tensor(&self) -> Tensor {
+        if self.trainable { self.var.as_tensor().clone() } else { self.var.as_detached_tensor() }
+    }
+}
+
+/// Where a tensor comes from that is asked for the first time.
+enum Source {
+    /// Drawn from the seed.
+    Seed(Rng),
+    /// Taken from a file's tensors; what is left when the model stands is an error.
+    File { origin: String, tensors: BTreeMap<String, Tensor> },
+    /// Another store's parameters: nothing new can be made.
+    Shared,
+}
+
+/// An ordered store of named parameters on one device.
+pub struct Parameters {
+    entries: Vec<Parameter>,
+    index: HashMap<String, usize>,
+    source: Source,
+    dtype: DType,
+    device: Device,
+    /// One stream for all dropout layers; `None` where nothing is dropped.
+    dropout_rng: Option<Arc<Mutex<Rng>>>,
+}
+
+impl Parameters {
+    /// An empty store whose parameters are drawn from `seed` in the order a model asks for them.
+    pub fn seeded(seed: u64, dtype: DType, device: &Device) -> Self {
+        let mut rng = Rng::new(seed);
+        let dropout_rng = rng.fork();
+        Self::empty(Source::Seed(rng), dropout_rng, dtype, device)
+    }
+
+    /// A store of the tensors read from `origin` (a path, for messages), dropout seeded by `seed`.
+    /// Call [`Parameters::finish`] once the model stands.
+    pub fn from_tensors(
+        tensors: BTreeMap<String, Tensor>,
+        origin: impl Display,
+        seed: u64,
+        dtype: DType,
+        device: &Device,
+    ) -> Self {
+        let source = Source::File { origin: origin.to_string(), tensors };
+        Self::empty(source, Rng::new(seed), dtype, device)
+    }
+
+    fn empty(source: Source, dropout_rng: Rng, dtype: DType, device: &Device) -> Self {
+        let dropout_rng = Some(Arc::new(Mutex::new(dropout_rng)));
+        let (entries, index) = (Vec::new(), HashMap::new());
+        Self { entries, index, source, dtype, device: device.clone(), dropout_rng }
+    }
+
+    /// The same memory for use without training: no graph is built, nothing is dropped out.
+    pub fn inference(&self) -> Self {
+        let entries = self.entries.iter().cloned().map(|p| Parameter { trainable: false, ..p });
+        Self {
+            entries: entries.collect(),
+            index: self.index.clone(),
+            source: Source::Shared,
+            dtype: self.dtype,
+            device: self.device.clone(),
+            dropout_rng: None,
+        }
+    }
+
+    /// Where a model's constructor starts.
+    pub fn root(&mut self) -> Scope<'_> {
+        Scope { parameters: self, path: String::new() }
+    }
+
+    /// Checks that the model took every tensor of the file it was opened from.
+    ///
+    /// # Errors
+    /// Names a tensor that the model has no place for.
+    pub fn finish(&self) -> Result<()> {
+        if let Source::File { origin, tensors } = &self.source
+            && let Some(name) = tensors.keys().next()
+        {
+            bail!("{origin}: unexpected tensor `{name}` ({} in all)", tensors.len());
+        }
+        Ok(())
+    }
+
+    /// Keeps the parameters whose name satisfies `frozen` as they are. A model built before does not notice: build
+    /// it again, which costs nothing.
+    pub fn freeze(&mut self, frozen: impl Fn(&str) -> bool) {
+        for parameter in &mut self.entries {
+            parameter.trainable &= !frozen(&parameter.name);
+        }
+    }
+
+    /// All parameters, in the order the model asked for them.
+    pub fn iter(&self) -> impl Iterator<Item = &Parameter> {
+        self.entries.iter()
+    }
+
+    /// The parameters that training changes.
+    pub fn trainable(&self) -> impl Iterator<Item = &Parameter> {
+        self.iter().filter(|p| p.trainable)
+    }
+
+    /// How many numbers the store holds.
+    pub fn count(&self) -> usize {
+        self.iter().map(|p| p.var.elem_count()).sum()
+    }
+
+    /// The device the parameters live on.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The type of the numbers.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    fn take(&mut self, name: String, shape: Shape, init: Init, decay: Decay) -> Result<Tensor> {
+        if let Some(&at) = self.index.get(&name) {
+            let parameter = &self.entries[at];
+            check_shape(&name, parameter.var.shape(), &shape)?;
+            return Ok(parameter.tensor());
+        }
+        let tensor = match &mut self.source {
+            Source::Seed(rng) => match init {
+                Init::Zeros => Tensor::zeros(shape, self.dtype, &self.device)?,
+                Init::Ones => Tensor::ones(shape, self.dtype, &self.device)?,
+                Init::Normal { std } => rng.normal_tensor(shape, std, self.dtype, &self.device)?,
+                Init::Uniform { bound } => {
+                    rng.uniform_tensor(shape, (-bound, bound), self.dtype, &self.device)?
+                }
+            },
+            Source::File { origin, tensors } => {
+                let Some(tensor) = tensors.remove(&name) else {
+                    bail!("{origin}: tensor `{name}` is missing");
+                };
+                check_shape(&format!("{origin}: {name}"), tensor.shape(), &shape)?;
+                tensor.to_device(&self.device)?.to_dtype(self.dtype)?
+            }
+            Source::Shared => {
+                bail!("no parameter `{name}`: the model differs from the one trained")
+            }
+        };
+        let var = Var::from_tensor(&tensor)?;
+        let parameter = Parameter { name: name.clone(), var, decay, trainable: true };
+        let tensor = parameter.tensor();
+        self.index.insert(name, self.entries.len());
+        self.entries.push(parameter);
+        Ok(tensor)
+    }
+}
+
+fn check_shape(name: &str, found: &Shape, expected: &Shape) -> Result<()> {
+    if found != expected {
+        bail!("{name} has shape {:?}, the model expects {:?}", found.dims(), expected.dims());
+    }
+    Ok(())
+}
+
+/// A place in the tree of names where a layer's constructor finds its parameters.
+pub struct Scope<'a> {
+    parameters: &'a mut Parameters,
+    path: String,
+}
+
+impl Scope<'_> {
+    /// The place called `name` below this one.
+    pub fn at(&mut self, name: impl Display) -> Scope<'_> {
+        let path = self.join(name);
+        Scope { parameters: self.parameters, path }
+    }
+
+    /// The parameter `name` of this place: made by `init` if new, else the one that exists.
+    ///
+    /// # Errors
+    /// When the store comes from a file that lacks the tensor or holds it with another shape.
+    pub fn parameter(
+        &mut self,
+        name: &str,
+        shape: impl Into<Shape>,
+        init: Init,
+        decay: Decay,
+    ) -> Result<Tensor> {
+        let name = self.join(name);
+        self.parameters.take(name, shape.into(), init, decay)
+    }
+
+    /// A dropout layer that draws from the store's own stream; off in an inference twin.
+    pub fn dropout(&self, probability: f64) -> Dropout {
+        Dropout::new(probability, self.parameters.dropout_rng.clone())
+    }
+
+    fn join(&self, name: impl Display) -> String {
+        if self.path.is_empty() { name.to_string() } else { format!("{}.{name}", self.path) }
+    }
+}

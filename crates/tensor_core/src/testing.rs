@@ -1,0 +1,79 @@
+//! What every crate's tests ask: are two tensors close, is a gradient right, does it reach every parameter?
+//!
+//! A tolerance `tol` means |a − b| ≤ tol · (1 + |b|), element by element.
+
+use candle_core::backprop::GradStore;
+use candle_core::{DType, Device, Result, Tensor, Var};
+
+use crate::Parameters;
+
+/// The devices to test on: the CPU, and a CUDA card where the build and the machine have one.
+pub fn devices() -> Result<Vec<Device>> {
+    let mut devices = vec![Device::Cpu];
+    if let cuda @ Device::Cuda(_) = Device::cuda_if_available(0)? {
+        devices.push(cuda);
+    }
+    Ok(devices)
+}
+
+fn values(x: &Tensor) -> Result<Vec<f64>> {
+    x.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1()
+}
+
+/// Panics unless `a` and `b` have one shape and are close everywhere (NaN is close to nothing).
+pub fn assert_close(a: &Tensor, b: &Tensor, tol: f64) -> Result<()> {
+    assert_eq!(a.dims(), b.dims(), "shapes differ");
+    for (i, (a, b)) in values(a)?.into_iter().zip(values(b)?).enumerate() {
+        let close = a == b || (a - b).abs() <= tol * (1. + b.abs());
+        assert!(close, "element {i}: {a} is not close to {b} (tolerance {tol})");
+    }
+    Ok(())
+}
+
+/// Panics unless back-propagation through `f` agrees with finite differences at `x`.
+///
+/// The sum of `f(x)` weighted by fixed, uneven weights is differentiated, so that errors cannot cancel. Use f64 and a
+/// tolerance like 1e-6: central differences with step 1e-5 are good to about 1e-9 there.
+pub fn assert_grad(x: &Tensor, f: impl Fn(&Tensor) -> Result<Tensor>, tol: f64) -> Result<()> {
+    assert_eq!(x.dtype(), DType::F64, "finite differences need f64");
+    let weighted = |x: &Tensor| {
+        let y = f(x)?.flatten_all()?;
+        let weights = (0..y.elem_count()).map(|i| (1. + i as f64).sin());
+        (&y * Tensor::from_iter(weights, y.device())?)?.sum_all()
+    };
+    let var = Var::from_tensor(x)?;
+    let grads = weighted(var.as_tensor())?.backward()?;
+    let Some(grad) = grads.get(var.as_tensor()) else { panic!("no gradient reached x") };
+
+    const STEP: f64 = 1e-5;
+    let at = values(x)?;
+    let shifted = |i: usize, by: f64| {
+        let mut moved = at.clone();
+        moved[i] += by;
+        weighted(&Tensor::from_vec(moved, x.shape(), x.device())?)?.to_scalar::<f64>()
+    };
+    let numeric = (0..at.len())
+        .map(|i| Ok((shifted(i, STEP)? - shifted(i, -STEP)?) / (2. * STEP)))
+        .collect::<Result<Vec<f64>>>()?;
+    assert_close(grad, &Tensor::from_vec(numeric, x.shape(), x.device())?, tol)
+}
+
+/// Panics unless every trainable parameter has a finite gradient that is not all 0, and every frozen one has none.
+pub fn assert_gradients_flow(parameters: &Parameters, grads: &GradStore) -> Result<()> {
+    assert!(parameters.iter().next().is_some(), "there are no parameters");
+    for parameter in parameters.iter() {
+        let name = &parameter.name;
+        let grad = grads.get(parameter.var.as_tensor());
+        match (parameter.trainable, grad) {
+            (true, None) => panic!("no gradient reached {name}"),
+            (false, Some(_)) => panic!("{name} is frozen and has a gradient"),
+            (false, None) => {}
+            (true, Some(grad)) => {
+                let values = values(grad)?;
+                assert!(values.iter().all(|g| g.is_finite()), "{name}: gradient is not finite");
+                assert!(values.iter().any(|&g| g != 0.), "{name}: gradient is 0 everywhere");
+            }
+        }
+    }
+    Ok(())
+}

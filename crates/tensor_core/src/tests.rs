@@ -1,0 +1,9 @@
+//! The claims that this crate makes, one module per topic.
+
+mod adamw;
+mod ops;
+mod parameters;
+mod rng;
+mod files;
+mod golden;
+mod testing;

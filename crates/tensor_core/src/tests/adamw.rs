@@ -1,0 +1,125 @@
+use anyhow::Result;
+use candle_core::backprop::GradStore;
+use candle_core::{DType, Device, Tensor};
+
+use super::golden;
+use crate::testing::assert_close;
+use crate::{AdamW, AdamWConfig, Decay, Init, Parameters, clip_grad_norm};
+
+const CPU: Device = Device::Cpu;
+
+/// One f64 parameter `p` holding `start`.
+fn store(start: &Tensor, decay: Decay) -> Result<Parameters> {
+    let tensors = [("p".to_string(), start.clone())].into();
+    let mut parameters = Parameters::from_tensors(tensors, "test", 0, DType::F64, &CPU);
+    parameters.root().parameter("p", start.shape(), Init::Zeros, decay)?;
+    Ok(parameters)
+}
+
+/// A gradient store in which parameter number `at` has the gradient `grad`.
+fn grads(parameters: &Parameters, gradients: &[Tensor]) -> Result<GradStore> {
+    let terms = parameters.iter().zip(gradients).map(|(p, g)| (p.var.as_tensor() * g)?.sum_all());
+    let terms = terms.collect::<candle_core::Result<Vec<_>>>()?;
+    Ok(Tensor::stack(&terms, 0)?.sum_all()?.backward()?)
+}
+
+fn start() -> Result<Tensor> {
+    Ok(Tensor::new(&[0.5f64, -1., 2., 0.], &CPU)?)
+}
+
+#[test]
+fn five_steps_agree_with_pytorch_with_and_without_decay() -> Result<()> {
+    for (name, decay) in [("adamw_decay", Decay::Yes), ("adamw", Decay::No)] {
+        let entry = &golden::all()?[name];
+        let rates = golden::tensor(&entry["rates"])?.to_vec1::<f64>()?;
+        let (gradients, values) =
+            (golden::tensor(&entry["grads"])?, golden::tensor(&entry["values"])?);
+        let parameters = store(&start()?, decay)?;
+        let mut optimizer = AdamW::new(&parameters, AdamWConfig::default())?;
+        for (step, rate) in rates.into_iter().enumerate() {
+            optimizer.step(&grads(&parameters, &[gradients.get(step)?])?, rate)?;
+            let value = parameters.iter().next().unwrap().var.as_detached_tensor();
+            assert_close(&value, &values.get(step)?, 1e-12)?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_restored_optimiser_continues_bit_for_bit() -> Result<()> {
+    let gradient = Tensor::new(&[1f64, -2., 0.5, 3.], &CPU)?;
+    let parameters = store(&start()?, Decay::Yes)?;
+    let mut optimizer = AdamW::new(&parameters, AdamWConfig::default())?;
+    optimizer.step(&grads(&parameters, std::slice::from_ref(&gradient))?, 0.1)?;
+    let halfway = parameters.iter().next().unwrap().var.as_detached_tensor().copy()?;
+    let state = optimizer.state()?;
+    optimizer.step(&grads(&parameters, std::slice::from_ref(&gradient))?, 0.1)?;
+
+    let resumed = store(&halfway, Decay::Yes)?;
+    let mut second = AdamW::new(&resumed, AdamWConfig::default())?;
+    second.restore(state)?;
+    second.step(&grads(&resumed, &[gradient])?, 0.1)?;
+    let value = |p: &Parameters| p.iter().next().unwrap().var.to_vec1::<f64>();
+    assert_eq!(value(&parameters)?, value(&resumed)?);
+    Ok(())
+}
+
+#[test]
+fn a_state_that_does_not_fit_is_refused_by_name() -> Result<()> {
+    let parameters = store(&start()?, Decay::Yes)?;
+    let mut optimizer = AdamW::new(&parameters, AdamWConfig::default())?;
+    let mut missing = optimizer.state()?;
+    missing.remove("p.second");
+    let error = optimizer.restore(missing).unwrap_err().to_string();
+    assert!(error.contains("`p.second` is missing"), "{error}");
+    let mut extra = optimizer.state()?;
+    extra.insert("q.first".into(), start()?);
+    let error = optimizer.restore(extra).unwrap_err().to_string();
+    assert!(error.contains("`q.first` belongs to no trainable parameter"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn a_parameter_without_gradient_stays_and_starts_right_later() -> Result<()> {
+    let mut parameters = Parameters::seeded(0, DType::F64, &CPU);
+    let a = parameters.root().parameter("a", 1, Init::Ones, Decay::No)?;
+    let b = parameters.root().parameter("b", 1, Init::Ones, Decay::No)?;
+    let mut optimizer = AdamW::new(&parameters, AdamWConfig { eps: 0., ..Default::default() })?;
+    for _ in 0..3 {
+        optimizer.step(&a.sum_all()?.backward()?, 0.01)?;
+    }
+    assert_eq!(b.to_vec1::<f64>()?, [1.]);
+    optimizer.step(&b.sum_all()?.backward()?, 0.01)?;
+    assert_close(&b, &Tensor::new(&[0.99f64], &CPU)?, 1e-12)?; // a first step of Adam is lr exactly
+    Ok(())
+}
+
+#[test]
+fn moments_of_half_precision_parameters_are_kept_in_f32() -> Result<()> {
+    let mut parameters = Parameters::seeded(0, DType::BF16, &CPU);
+    parameters.root().parameter("a", 2, Init::Ones, Decay::No)?;
+    let state = AdamW::new(&parameters, AdamWConfig::default())?.state()?;
+    assert_eq!(state["a.first"].dtype(), DType::F32);
+    Ok(())
+}
+
+#[test]
+fn clipping_agrees_with_pytorch() -> Result<()> {
+    let entry = &golden::all()?["clip"];
+    let gradient = golden::tensor(&entry["grads"])?;
+    let mut parameters = Parameters::seeded(0, DType::F64, &CPU);
+    for (name, size) in [("a", 6), ("b", 4), ("c", 1)] {
+        parameters.root().parameter(name, size, Init::Ones, Decay::No)?;
+    }
+    let parts = [gradient.narrow(0, 0, 6)?, gradient.narrow(0, 6, 4)?, gradient.narrow(0, 10, 1)?];
+    let mut store = grads(&parameters, &parts)?;
+    let norm = clip_grad_norm(&mut store, &parameters, 1.)?;
+    assert!((norm - entry["norm"].as_f64().unwrap()).abs() < 1e-6); // the norm is summed in f32
+    let clipped: Vec<_> =
+        parameters.iter().map(|p| store.get(p.var.as_tensor()).unwrap()).collect();
+    // PyTorch divides by norm + 1e-6.
+    assert_close(&Tensor::cat(&clipped, 0)?, &golden::tensor(&entry["clipped"])?, 2e-6)?;
+    let norm = clip_grad_norm(&mut store, &parameters, 2.)?;
+    assert!((norm - 1.).abs() < 1e-6, "a norm below the limit stays");
+    Ok(())
+}

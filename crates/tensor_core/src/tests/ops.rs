@@ -1,0 +1,150 @@
+use anyhow::Result;
+use candle_core::{D, DType, Device, IndexOp, Tensor, Var};
+use serde_json::Value;
+
+use super::golden;
+use crate::ops::{Gelu, IGNORE_INDEX, cross_entropy, embedding, gelu, layer_norm, linear, softmax};
+use crate::testing::{assert_close, assert_grad, devices};
+use crate::{Rng, ops};
+
+fn random(shape: impl Into<candle_core::Shape>) -> candle_core::Result<Tensor> {
+    Rng::new(5).normal_tensor(shape, 1., DType::F64, &Device::Cpu)
+}
+
+/// Runs `f` on the golden inputs `names` and compares the result and every gradient with PyTorch's.
+fn check_golden(
+    op: &str,
+    names: &[&str],
+    f: impl Fn(&[Tensor], &Value) -> candle_core::Result<Tensor>,
+) -> Result<()> {
+    let entry = &golden::all()?[op];
+    for device in devices()? {
+        let load = |name: &str| golden::tensor(&entry[name])?.to_device(&device);
+        let vars = names
+            .iter()
+            .map(|name| Var::from_tensor(&load(name)?))
+            .collect::<candle_core::Result<Vec<_>>>()?;
+        let inputs: Vec<Tensor> = vars.iter().map(|var| var.as_tensor().clone()).collect();
+        let result = f(&inputs, entry)?;
+        assert_close(&result, &load("result")?, 1e-12)?;
+        let grads = (result * load("grad")?)?.sum_all()?.backward()?;
+        for (name, var) in names.iter().zip(&vars) {
+            assert_close(grads.get(var).unwrap(), &load(&format!("grad_{name}"))?, 1e-9)?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn softmax_agrees_with_pytorch() -> Result<()> {
+    check_golden("softmax", &["x"], |x, _| softmax(&x[0]))
+}
+
+#[test]
+fn layer_norm_agrees_with_pytorch() -> Result<()> {
+    check_golden("layer_norm", &["x", "weight", "bias"], |x, _| {
+        layer_norm(&x[0], &x[1], &x[2], 1e-5)
+    })
+}
+
+#[test]
+fn both_forms_of_gelu_agree_with_pytorch() -> Result<()> {
+    check_golden("gelu_exact", &["x"], |x, _| gelu(&x[0], Gelu::Exact))?;
+    check_golden("gelu_tanh", &["x"], |x, _| gelu(&x[0], Gelu::Tanh))
+}
+
+#[test]
+fn masked_cross_entropy_agrees_with_pytorch() -> Result<()> {
+    check_golden("cross_entropy", &["x"], |x, entry| {
+        let targets: Vec<i64> = serde_json::from_value(entry["targets"].clone()).unwrap();
+        cross_entropy(&x[0], &Tensor::new(targets, x[0].device())?)
+    })
+}
+
+#[test]
+fn gradients_match_finite_differences() -> Result<()> {
+    let x = random((2, 3, 4))?;
+    assert_grad(&x, softmax, 1e-7)?;
+    assert_grad(&x, |x| gelu(x, Gelu::Exact), 1e-7)?;
+    assert_grad(&x, |x| gelu(x, Gelu::Tanh), 1e-7)?;
+    let (weight, bias) = (random((5, 4))?, random(5)?);
+    assert_grad(&x, |x| linear(x, &weight, Some(&bias)), 1e-7)?;
+    assert_grad(&weight, |w| linear(&x, w, Some(&bias)), 1e-7)?;
+    assert_grad(&bias, |b| linear(&x, &weight, Some(b)), 1e-7)?;
+    let (scale, shift) = (random(4)?, random(4)?);
+    assert_grad(&x, |x| layer_norm(x, &scale, &shift, 1e-5), 1e-6)?;
+    assert_grad(&scale, |s| layer_norm(&x, s, &shift, 1e-5), 1e-7)?;
+    assert_grad(&shift, |s| layer_norm(&x, &scale, s, 1e-5), 1e-7)?;
+    let ids = Tensor::new(&[[0u32, 2], [2, 4]], &Device::Cpu)?; // row 2 twice: its shares add up
+    assert_grad(&weight, |w| embedding(w, &ids), 1e-7)?;
+    let targets = Tensor::new(&[[0i64, 3, IGNORE_INDEX], [1, IGNORE_INDEX, 2]], &Device::Cpu)?;
+    assert_grad(&x, |x| cross_entropy(x, &targets), 1e-7)?;
+    Ok(())
+}
+
+#[test]
+fn the_layout_of_the_input_changes_neither_value_nor_gradient() -> Result<()> {
+    let x = random((4, 3, 2))?;
+    let (weight, scale) = (random((5, 4))?, random(4)?);
+    for f in [
+        &|x: &Tensor| softmax(x) as candle_core::Result<Tensor>,
+        &|x: &Tensor| gelu(x, Gelu::Tanh),
+        &|x: &Tensor| linear(x, &weight, None),
+        &|x: &Tensor| layer_norm(x, &scale, &scale, 1e-5),
+    ] as [&dyn Fn(&Tensor) -> candle_core::Result<Tensor>; 4]
+    {
+        let transposed = x.transpose(0, 2)?; // (2, 3, 4), not contiguous
+        assert_close(&f(&transposed)?, &f(&transposed.contiguous()?)?, 1e-14)?;
+        assert_grad(&x, |x| f(&x.transpose(0, 2)?), 1e-6)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn softmax_rows_sum_to_one_and_a_row_without_a_visible_entry_is_zero() -> Result<()> {
+    let hidden = f32::NEG_INFINITY;
+    let x = Tensor::new(&[[1e4f32, 0., hidden], [hidden; 3], [-1e4, -1e4, hidden]], &Device::Cpu)?;
+    let y = softmax(&x)?.to_vec2::<f32>()?;
+    assert_eq!(y, [[1., 0., 0.], [0.; 3], [0.5, 0.5, 0.]]);
+    let var = Var::from_tensor(&x)?;
+    let grads = softmax(var.as_tensor())?.i((.., 0))?.sum_all()?.backward()?;
+    let grad = grads.get(&var).unwrap().flatten_all()?.to_vec1::<f32>()?;
+    assert!(grad.iter().all(|g| g.is_finite()), "{grad:?}");
+    Ok(())
+}
+
+#[test]
+fn cross_entropy_without_any_target_is_zero_and_so_is_its_gradient() -> Result<()> {
+    let x = Var::from_tensor(&random((2, 3))?)?;
+    let loss = cross_entropy(&x, &Tensor::new(&[IGNORE_INDEX; 2], &Device::Cpu)?)?;
+    assert_eq!(loss.to_scalar::<f64>()?, 0.);
+    let grads = loss.backward()?;
+    assert_close(grads.get(&x).unwrap(), &x.zeros_like()?, 0.)?;
+    Ok(())
+}
+
+#[test]
+fn cross_entropy_stays_finite_at_huge_logits_and_ignores_what_is_masked() -> Result<()> {
+    let huge = Tensor::new(&[[1e4f32, -1e4], [1e4, -1e4]], &Device::Cpu)?;
+    let loss = |targets: [i64; 2]| {
+        cross_entropy(&huge, &Tensor::new(&targets, &Device::Cpu)?)?.to_scalar::<f32>()
+    };
+    assert_eq!(loss([0, 0])?, 0.);
+    assert_eq!(loss([1, 0])?, 1e4); // the mean of 2e4 and 0
+    assert_eq!(loss([1, IGNORE_INDEX])?, 2e4, "a masked row counts neither above nor below");
+    Ok(())
+}
+
+#[test]
+fn bad_shapes_and_targets_are_errors_that_name_them() -> Result<()> {
+    let x = random((2, 3))?;
+    let text = |result: candle_core::Result<Tensor>| result.unwrap_err().to_string();
+    let error = text(linear(&x, &random((4, 5))?, None));
+    assert!(error.contains("linear: input [2, 3] does not fit weight [4, 5]"), "{error}");
+    let error = text(cross_entropy(&x, &Tensor::new(&[0i64; 3], &Device::Cpu)?));
+    assert!(error.contains("logits [2, 3] do not fit targets [3]"), "{error}");
+    assert!(cross_entropy(&x, &Tensor::new(&[0i64, 3], &Device::Cpu)?).is_err());
+    assert!(embedding(&x, &Tensor::new(&[2u32], &Device::Cpu)?).is_err());
+    assert!(ops::softmax(&x)?.dim(D::Minus1)? == 3);
+    Ok(())
+}

@@ -1,0 +1,66 @@
+use candle_core::{DType, Device, Result, Tensor, Var};
+
+use crate::testing::{assert_close, assert_grad, assert_gradients_flow};
+use crate::{Decay, Init, Parameters, Rng};
+
+fn x() -> Result<Tensor> {
+    Rng::new(0).normal_tensor((2, 3), 1., DType::F64, &Device::Cpu)
+}
+
+#[test]
+fn a_right_gradient_passes() -> Result<()> {
+    assert_grad(&x()?, |x| x.sqr()?.sum_keepdim(1), 1e-8)
+}
+
+#[test]
+#[should_panic(expected = "no gradient reached x")]
+fn a_missing_gradient_is_caught() {
+    assert_grad(&x().unwrap(), |x| x.detach().sqr(), 1e-2).unwrap();
+}
+
+#[test]
+#[should_panic(expected = "is not close to")]
+fn a_wrong_gradient_is_caught() {
+    // The value is x² + x, but only x² is differentiated.
+    assert_grad(&x().unwrap(), |x| x.sqr()? + x.detach(), 1e-2).unwrap();
+}
+
+#[test]
+#[should_panic(expected = "is not close to")]
+fn nan_is_close_to_nothing() {
+    let nan = Tensor::new(&[f64::NAN], &Device::Cpu).unwrap();
+    assert_close(&nan, &nan, 1e3).unwrap();
+}
+
+fn two_parameters() -> Result<(Parameters, Tensor, Tensor)> {
+    let mut parameters = Parameters::seeded(0, DType::F32, &Device::Cpu);
+    let a = parameters.root().parameter("a", 2, Init::Ones, Decay::No)?;
+    let b = parameters.root().parameter("b", 2, Init::Ones, Decay::No)?;
+    Ok((parameters, a, b))
+}
+
+#[test]
+#[should_panic(expected = "no gradient reached b")]
+fn a_parameter_without_gradient_is_named() {
+    let (parameters, a, _b) = two_parameters().unwrap();
+    let grads = a.sum_all().unwrap().backward().unwrap();
+    assert_gradients_flow(&parameters, &grads).unwrap();
+}
+
+#[test]
+#[should_panic(expected = "b: gradient is 0 everywhere")]
+fn a_dead_parameter_is_named() {
+    let (parameters, a, b) = two_parameters().unwrap();
+    let dead = (b * Var::zeros(2, DType::F32, &Device::Cpu).unwrap().as_tensor()).unwrap();
+    let grads = (a + dead).unwrap().sum_all().unwrap().backward().unwrap();
+    assert_gradients_flow(&parameters, &grads).unwrap();
+}
+
+#[test]
+#[should_panic(expected = "b is frozen and has a gradient")]
+fn a_frozen_parameter_that_is_trained_is_named() {
+    let (mut parameters, a, b) = two_parameters().unwrap();
+    parameters.freeze(|name| name == "b"); // too late: `b` was handed out as trainable
+    let grads = (a + b).unwrap().sum_all().unwrap().backward().unwrap();
+    assert_gradients_flow(&parameters, &grads).unwrap();
+}

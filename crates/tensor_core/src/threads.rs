@@ -1,0 +1,41 @@
+//! How many CPU threads tensor operations use.
+//!
+//! candle and rayon read one environment variable, each at its own time: rayon when its pool starts, candle
+//! at every matrix product (and where the variable is unset, candle counts the machine's cores anew at every
+//! product, which costs more than a small product itself). So a program sets it first thing in `main`.
+//!
+//! candle also has a second pool, for its element-wise operations, whose threads wait for each other by spinning: on a
+//! machine that has anything else to do they spin for whole time slices, and a training step takes five times as long.
+//! That pool is reduced to the calling thread.
+
+use std::num::NonZeroUsize;
+
+use candle_core::{Result, bail};
+
+const VARIABLE: &str = "RAYON_NUM_THREADS";
+const SPINNING_POOL: &str = "CANDLE_NUM_THREADS";
+
+/// Fixes the number of threads for the whole process: `threads`, else `RAYON_NUM_THREADS`, else one per core.
+///
+/// # Errors
+/// When the process has already started a second thread: the environment may only change before that.
+pub fn set_threads(threads: Option<NonZeroUsize>) -> Result<usize> {
+    let from_environment = || std::env::var(VARIABLE).ok().and_then(|text| text.parse().ok());
+    let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    let threads = threads.or_else(from_environment).unwrap_or_else(cores);
+    if running_threads() > 1 {
+        bail!("set_threads: call it first thing in main, before other threads start");
+    }
+    // SAFETY: set_var races with readers in other threads only, and this is the only thread.
+    #[allow(unsafe_code)]
+    unsafe {
+        std::env::set_var(VARIABLE, threads.to_string());
+        std::env::set_var(SPINNING_POOL, "1");
+    }
+    Ok(threads.get())
+}
+
+/// Threads of this process, where the system tells (Linux); elsewhere the caller's word is taken for it.
+fn running_threads() -> usize {
+    std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count)
+}

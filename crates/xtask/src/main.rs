@@ -1,0 +1,45 @@
+//! The project's own chores. `cargo x check` is what to run before a commit.
+
+mod check;
+mod layers;
+mod tiny_text;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo x", bin_name = "cargo x", version, about = "The project's own chores")]
+struct Cli {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Formatting, lints, docs, layers, texts and tests: all that must be green
+    Check,
+    /// Check that parts only look back
+    Layers,
+    /// Write data/tiny.txt and data/tiny_hi.txt anew from their grammars
+    Data {
+        /// Only compare, and fail if a file differs
+        #[arg(long)]
+        check: bool,
+    },
+}
+
+fn main() -> Result<()> {
+    match Cli::parse().chore {
+        Chore::Check => check::run(),
+        Chore::Layers => layers::check(),
+        Chore::Data { check: true } => tiny_text::check(&root()),
+        Chore::Data { check: false } => tiny_text::generate(&root()),
+    }
+}
+
+/// The repository, wherever the command was typed.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
