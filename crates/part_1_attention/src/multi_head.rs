@@ -65,12 +65,17 @@ impl MultiHeadAttention {
         })
     }
 
-    /// Attends over `x: (B, T, C)`, giving `(B, T, C)`.
+    /// Attends over `x: (B, T, C)`, giving `(B, T, C)`: the fused twin of [`MultiHeadAttention::trace`], except where
+    /// attention weights are to be dropped out.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(self.trace(x)?.output)
+        if self.weights_dropout.is_active() {
+            return Ok(self.trace(x)?.output);
+        }
+        let merged = ops::self_attention(&self.c_attn.forward(x)?, self.n_head)?; // (B, T, C)
+        self.output_dropout.forward(&self.c_proj.forward(&merged)?)
     }
 
-    /// The same, keeping every step to look at.
+    /// The lesson: the same in plain steps, keeping each one to look at.
     pub fn trace(&self, x: &Tensor) -> Result<Trace> {
         let (b, t, c) = x.dims3()?;
         let (h, d) = (self.n_head, c / self.n_head);

@@ -198,6 +198,36 @@ fn a_multi_head_pass_has_the_shapes_of_the_lesson() -> Result<()> {
 }
 
 #[test]
+fn the_lesson_agrees_with_its_fused_twin_in_value_and_gradient() -> Result<()> {
+    let mut parameters = Parameters::seeded(0, DType::F64, &CPU);
+    let layer = MultiHeadAttention::new(parameters.root(), &config())?;
+    let x = Var::from_tensor(&random(0, (2, 5, 12))?)?;
+    let (lesson, fused) = (layer.trace(&x)?.output, layer.forward(&x)?);
+    assert_close(&fused, &lesson, 1e-12)?;
+    let grad = random(1, (2, 5, 12))?;
+    let lesson = (lesson * &grad)?.sum_all()?.backward()?;
+    let fused = (fused * &grad)?.sum_all()?.backward()?;
+    let tensors = parameters.iter().map(|p| p.var.as_tensor()).chain([x.as_tensor()]);
+    for tensor in tensors {
+        assert_close(fused.get(tensor).unwrap(), lesson.get(tensor).unwrap(), 1e-11)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn attention_weights_that_are_dropped_out_take_the_lessons_path() -> Result<()> {
+    let mut parameters = Parameters::seeded(0, DType::F64, &CPU);
+    let config = BlockConfig { dropout: 0.5, ..config() };
+    let layer = MultiHeadAttention::new(parameters.root(), &config)?;
+    let x = random(0, (2, 5, 12))?;
+    let change = (layer.forward(&x)? - layer.forward(&x)?)?.abs()?.sum_all()?;
+    assert!(change.to_scalar::<f64>()? > 0., "two passes drop different weights");
+    let twin = MultiHeadAttention::new(parameters.inference().root(), &config)?;
+    assert_close(&twin.forward(&x)?, &twin.trace(&x)?.output, 1e-12)?;
+    Ok(())
+}
+
+#[test]
 fn each_head_is_a_single_head_on_its_own_channels() -> Result<()> {
     let mut parameters = Parameters::seeded(0, DType::F64, &CPU);
     let layer = MultiHeadAttention::new(parameters.root(), &config())?;

@@ -8,8 +8,11 @@ use std::collections::BTreeMap;
 
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Result, Tensor, bail};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::ops::cpu::{GRAIN, Real, by_type, has_fused_loops, vectorized};
+use crate::ops::node::{values, write};
 use crate::{Decay, Parameter, Parameters};
 
 /// The constants of [`AdamW`]; the learning rate comes with each step.
@@ -49,9 +52,9 @@ impl AdamW {
     /// An optimiser of all trainable `parameters`, its moments 0.
     pub fn new(parameters: &Parameters, config: AdamWConfig) -> Result<Self> {
         let start = |parameter: &Parameter| {
-            let zeros =
-                parameter.var.zeros_like()?.detach().to_dtype(wide(parameter.var.dtype()))?;
-            let (first, second) = (zeros.clone(), zeros);
+            let var = &parameter.var;
+            let zeros = || Tensor::zeros(var.shape(), wide(var.dtype()), var.device());
+            let (first, second) = (zeros()?, zeros()?);
             Ok(Moments { parameter: parameter.clone(), updates: 0, first, second })
         };
         Ok(Self { config, moments: parameters.trainable().map(start).collect::<Result<_>>()? })
@@ -67,14 +70,14 @@ impl AdamW {
         Ok(())
     }
 
-    /// The moments and update counts by name, as they go into a file.
+    /// A copy of the moments and update counts by name, as they go into a file.
     pub fn state(&self) -> Result<BTreeMap<String, Tensor>> {
         let mut state = BTreeMap::new();
         for Moments { parameter, updates, first, second } in &self.moments {
             let updates = Tensor::new(*updates, first.device())?;
             state.insert(format!("{}.updates", parameter.name), updates);
-            state.insert(format!("{}.first", parameter.name), first.clone());
-            state.insert(format!("{}.second", parameter.name), second.clone());
+            state.insert(format!("{}.first", parameter.name), first.copy()?);
+            state.insert(format!("{}.second", parameter.name), second.copy()?);
         }
         Ok(state)
     }
@@ -90,7 +93,7 @@ impl AdamW {
                 let name = format!("{}.{what}", parameter.name);
                 match state.remove(&name) {
                     Some(tensor) if tensor.shape() == like.shape() => {
-                        tensor.to_device(like.device())?.to_dtype(like.dtype())
+                        tensor.to_device(like.device())?.to_dtype(like.dtype())?.copy()
                     }
                     Some(tensor) => bail!("optimiser state `{name}` has shape {:?}", tensor.dims()),
                     None => bail!("optimiser state `{name}` is missing"),
@@ -111,22 +114,85 @@ impl AdamW {
 
 impl Moments {
     fn update(&mut self, grad: &Tensor, lr: f64, config: &AdamWConfig) -> Result<()> {
-        let AdamWConfig { beta1, beta2, eps, weight_decay } = *config;
-        let var = &self.parameter.var;
-        let grad = grad.to_dtype(self.first.dtype())?;
         self.updates += 1;
-        self.first = ((&self.first * beta1)? + (&grad * (1. - beta1))?)?;
-        self.second = ((&self.second * beta2)? + (grad.sqr()? * (1. - beta2))?)?;
-        let unbiased_first = (&self.first / (1. - beta1.powi(self.updates as i32)))?;
-        let unbiased_second = (&self.second / (1. - beta2.powi(self.updates as i32)))?;
-        let update = (unbiased_first / (unbiased_second.sqrt()? + eps)?)?;
+        let t = self.updates as i32;
         let decay = match self.parameter.decay {
-            Decay::Yes => 1. - lr * weight_decay,
+            Decay::Yes => 1. - lr * config.weight_decay,
             Decay::No => 1.,
         };
-        let value = var.as_detached_tensor().to_dtype(update.dtype())?;
-        var.set(&((value * decay)? - (update * lr)?)?.to_dtype(var.dtype())?)
+        let step = Step {
+            beta1: config.beta1,
+            beta2: config.beta2,
+            unbias1: 1. / (1. - config.beta1.powi(t)),
+            unbias2: 1. / (1. - config.beta2.powi(t)),
+            eps: config.eps,
+            decay,
+            lr,
+        };
+        let var = &self.parameter.var;
+        if has_fused_loops(var) && grad.dtype() == var.dtype() {
+            by_type!(var, fused(self, grad, &step))
+        } else {
+            self.reference(grad, &step)
+        }
     }
+
+    fn reference(&mut self, grad: &Tensor, step: &Step) -> Result<()> {
+        let var = &self.parameter.var;
+        let grad = grad.to_dtype(self.first.dtype())?;
+        self.first = ((&self.first * step.beta1)? + (&grad * (1. - step.beta1))?)?;
+        self.second = ((&self.second * step.beta2)? + (grad.sqr()? * (1. - step.beta2))?)?;
+        let unbiased_first = (&self.first * step.unbias1)?;
+        let unbiased_second = (&self.second * step.unbias2)?;
+        let update = (unbiased_first / (unbiased_second.sqrt()? + step.eps)?)?;
+        let value = var.as_detached_tensor().to_dtype(update.dtype())?;
+        var.set(&((value * step.decay)? - (update * step.lr)?)?.to_dtype(var.dtype())?)
+    }
+}
+
+/// The numbers of the formula at one step.
+struct Step {
+    beta1: f64,
+    beta2: f64,
+    unbias1: f64,
+    unbias2: f64,
+    eps: f64,
+    decay: f64,
+    lr: f64,
+}
+
+/// The whole formula in one walk over the memory.
+fn fused<T: Real>(moments: &Moments, grad: &Tensor, step: &Step) -> Result<()> {
+    let grad = grad.contiguous()?;
+    let grad = values::<T>(&grad)?;
+    let real = T::real;
+    let (beta1, beta2) = (real(step.beta1), real(step.beta2));
+    let (rest1, rest2) = (real(1. - step.beta1), real(1. - step.beta2));
+    let (unbias1, unbias2) = (real(step.unbias1), real(step.unbias2));
+    let (eps, decay, lr) = (real(step.eps), real(step.decay), real(step.lr));
+    let run = |value: &mut [T], first: &mut [T], second: &mut [T]| {
+        let parts = value.par_chunks_mut(GRAIN).zip(first.par_chunks_mut(GRAIN));
+        let parts = parts.zip(second.par_chunks_mut(GRAIN).zip(grad.par_chunks(GRAIN)));
+        parts.for_each(|((value, first), (second, grad))| {
+            vectorized(|| {
+                for (i, &g) in grad.iter().enumerate() {
+                    first[i] = beta1 * first[i] + rest1 * g;
+                    second[i] = beta2 * second[i] + rest2 * g * g;
+                    let update = first[i] * unbias1 / ((second[i] * unbias2).sqrt() + eps);
+                    value[i] = value[i] * decay - lr * update;
+                }
+            });
+        });
+    };
+    let mut done = Ok(());
+    write(moments.parameter.var.as_tensor(), |value| {
+        done = write(&moments.first, |first| {
+            // The last of the three locks; an error in it is the outer one's.
+            let inner = write(&moments.second, |second| run(value, first, second));
+            debug_assert!(inner.is_ok());
+        });
+    })?;
+    done
 }
 
 /// f32 for the half-precision types, the type itself otherwise.

@@ -2,9 +2,12 @@
 //! g ← g · min(1, max_norm / ‖g‖), where ‖g‖ is taken over all parameters together.
 
 use candle_core::backprop::GradStore;
-use candle_core::{DType, Result};
+use candle_core::{DType, Result, Tensor};
+use rayon::prelude::*;
 
 use crate::Parameters;
+use crate::ops::cpu::{GRAIN, Real, by_type, has_fused_loops, sum, vectorized};
+use crate::ops::node::values;
 
 /// Scales the gradients of all trainable parameters so that their common norm is at most `max_norm`; gives the norm
 /// they had. Reading it waits for the device. A norm that is not finite leaves the gradients as they are.
@@ -16,8 +19,10 @@ pub fn clip_grad_norm(
     let mut sum_of_squares = 0.;
     for parameter in parameters.trainable() {
         if let Some(grad) = grads.get(parameter.var.as_tensor()) {
-            let squares = grad.to_dtype(DType::F32)?.sqr()?.sum_all()?;
-            sum_of_squares += f64::from(squares.to_scalar::<f32>()?);
+            sum_of_squares += match has_fused_loops(grad) {
+                true => by_type!(grad, fused_sum_of_squares(&grad.contiguous()?))?,
+                false => grad.to_dtype(DType::F32)?.sqr()?.sum_all()?.to_scalar::<f32>()?.into(),
+            };
         }
     }
     let norm = sum_of_squares.sqrt();
@@ -30,4 +35,12 @@ pub fn clip_grad_norm(
         }
     }
     Ok(norm)
+}
+
+/// One walk over the gradient; parts of fixed size are added in order.
+fn fused_sum_of_squares<T: Real>(grad: &Tensor) -> Result<f64> {
+    let grad = values::<T>(grad)?;
+    let parts = grad.par_chunks(GRAIN);
+    let sums = parts.map(|part| vectorized(|| sum(part.len(), |i| part[i] * part[i])).to_f64());
+    Ok(sums.collect::<Vec<f64>>().into_iter().sum())
 }

@@ -5,5 +5,6 @@ mod ops;
 mod parameters;
 mod rng;
 mod files;
+mod fused;
 mod golden;
 mod testing;

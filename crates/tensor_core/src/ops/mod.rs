@@ -2,11 +2,15 @@
 //!
 //! candle's own fused versions (`candle_nn`) cut the gradient without a word; nothing here uses them.
 
+pub(crate) mod cpu;
+pub(crate) mod node;
+mod product;
 pub mod softmax;
 pub mod layer_norm;
 pub mod gelu;
 pub mod linear;
 pub mod embedding;
+pub mod self_attention;
 pub mod cross_entropy;
 
 pub use cross_entropy::{IGNORE_INDEX, cross_entropy};
@@ -14,4 +18,5 @@ pub use embedding::embedding;
 pub use gelu::{Gelu, gelu};
 pub use layer_norm::layer_norm;
 pub use linear::linear;
+pub use self_attention::self_attention;
 pub use softmax::softmax;

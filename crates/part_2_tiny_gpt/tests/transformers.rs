@@ -1,0 +1,54 @@
+//! The folder that `train` writes opens in Hugging Face transformers, with the same logits and the same tokenizer.
+//!
+//! Runs where `$COURSE_PYTHON` (else `python3`) has torch and transformers, and says that it skipped elsewhere.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::Result;
+use candle_core::{Device, Tensor};
+use serde_json::json;
+use tiny_gpt::{ByteTokenizer, model_folder};
+
+/// Exit code of the script where torch or transformers is missing.
+const SKIPPED: i32 = 77;
+
+#[test]
+fn transformers_opens_what_train_wrote() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let run = folder.path().join("run");
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data/tiny_hi.txt");
+    let status = Command::new(env!("CARGO_BIN_EXE_part_2"))
+        .args(["train", "--steps", "5", "--n-layer", "2", "--n-head", "2", "--n-embd", "16"])
+        .args(["--block-size", "32", "--batch-size", "4", "--sample-interval", "0", "--data"])
+        .arg(&data)
+        .arg("--out")
+        .arg(&run)
+        .output()?;
+    assert!(status.status.success(), "{}", String::from_utf8_lossy(&status.stderr));
+
+    let model = model_folder::open_for_bytes(&run.join("model"), &Device::Cpu)?;
+    let text = "Once, नमस्ते 🙂\n";
+    let ids = ByteTokenizer.encode(text);
+    let logits = model.forward(&Tensor::new(ids.as_slice(), &Device::Cpu)?.unsqueeze(0)?)?;
+    let logits = logits.squeeze(0)?.to_vec2::<f32>()?;
+    let check = folder.path().join("check.json");
+    let said = json!({ "input_ids": ids, "logits": logits, "text": text, "text_ids": ids });
+    std::fs::write(&check, said.to_string())?;
+
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/check_gpt2_folder.py");
+    let python = std::env::var("COURSE_PYTHON").unwrap_or_else(|_| "python3".into());
+    let output = Command::new(&python).arg(script).arg(run.join("model")).arg(&check).output();
+    match output {
+        Err(error) => println!("skipped: {python} does not start ({error})"),
+        Ok(output) if output.status.code() == Some(SKIPPED) => {
+            println!("skipped: {}", String::from_utf8_lossy(&output.stdout).trim());
+        }
+        Ok(output) => {
+            let said = String::from_utf8_lossy(&output.stdout);
+            assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+            println!("{said}");
+        }
+    }
+    Ok(())
+}
