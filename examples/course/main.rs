@@ -27,9 +27,9 @@ struct Args {
     #[arg(long, value_name = "DIR", default_value = "runs/course")]
     out: PathBuf,
     /// Training steps of the tiny GPT
-    #[arg(long, value_name = "N", default_value = "1500")]
+    #[arg(long, value_name = "N", default_value = "2000")]
     steps: NonZeroUsize,
-    /// A look in seconds: few steps, and the same at every stage
+    /// A look in seconds: few steps at every stage
     #[arg(long, conflicts_with = "steps")]
     quick: bool,
     #[command(flatten)]

@@ -16,13 +16,13 @@ use tiny_gpt::{
 /// Trains on the built-in English text and keeps everything in `folder`.
 pub(crate) fn run(folder: &Path, steps: usize, seed: u64, device: &Device) -> Result<()> {
     let corpus = Corpus::from_bytes(BuiltinText::English.text().as_bytes());
-    let gpt_config = GptConfig::bytes(128, 4, 4, 128);
+    let gpt_config = GptConfig::bytes(64, 4, 4, 128);
     let config = TrainConfig {
         steps,
         batch_size: 16,
         lr: 3e-3,
         lr_decay: LrDecay::Linear,
-        optimizer: AdamWConfig::default(),
+        optimizer: AdamWConfig { beta2: 0.99, ..AdamWConfig::default() }, // small batches are noisy
         grad_clip: Some(1.),
         eval_interval: steps.div_ceil(5),
         sample_interval: steps.div_ceil(2),

@@ -1,8 +1,9 @@
 //! The demo of part 1: attention step by step on three tokens, then the shapes of a multi-head pass.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use attention::by_hand::{SelfAttention, example_tokens};
 use attention::readable_heads::{ReadableHead, attention_maps};
 use attention::{BlockConfig, MultiHeadAttention, picture};
@@ -27,8 +28,17 @@ struct Args {
     out: PathBuf,
 }
 
-fn main() -> Result<()> {
-    let args = Args::parse();
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<()> {
     print_trace();
     println!();
     print_shapes()?;
@@ -81,10 +91,11 @@ fn print_shapes() -> Result<()> {
     Ok(())
 }
 
-fn visualize(path: &std::path::Path) -> Result<()> {
+fn visualize(path: &Path) -> Result<()> {
     let words: Vec<&str> = "the cat sat on the mat and the dog sat on the rug".split(' ').collect();
     if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("creating {}", folder.display()))?;
     }
     let titles = ReadableHead::ALL.map(ReadableHead::title);
     picture::attention_grid(path, &attention_maps(&words)?, &titles, &words)?;

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Tensor};
 use plotters::prelude::*;
 use plotters::style::{FontStyle, register_font};
+use tensor_core::atomic_file;
 
 /// Side of one map with its labels, in pixels.
 const PANEL: (u32, u32) = (440, 460);
@@ -40,15 +41,20 @@ pub fn attention_grid(
     let rows = h.div_ceil(columns);
     let size = (PANEL.0 * columns as u32, PANEL.1 * rows as u32);
     let draw = || -> Result<()> {
-        let root = BitMapBackend::new(path, size).into_drawing_area();
-        root.fill(&WHITE)?;
-        for (panel, (map, title)) in
-            root.split_evenly((rows, columns)).iter().zip(weights.iter().zip(titles))
+        // Drawn beside its place and renamed: a picture is there whole or not at all.
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = folder.unwrap_or(Path::new("."));
+        let file = tempfile::Builder::new().suffix(".png").tempfile_in(folder)?;
         {
-            draw_map(panel, map, title, tokens)?;
+            let root = BitMapBackend::new(file.path(), size).into_drawing_area();
+            root.fill(&WHITE)?;
+            let panels = root.split_evenly((rows, columns));
+            for (panel, (map, title)) in panels.iter().zip(weights.iter().zip(titles)) {
+                draw_map(panel, map, title, tokens)?;
+            }
+            root.present()?;
         }
-        root.present()?;
-        Ok(())
+        atomic_file::write(path, &std::fs::read(file.path())?)
     };
     draw().with_context(|| format!("drawing {}", path.display()))
 }

@@ -194,6 +194,11 @@ pub fn dropout(text: &str) -> Result<f64, String> {
     in_range(text, |p| (0. ..1.).contains(&p), "must be at least 0 and below 1")
 }
 
+/// The decay of a moving average: at least 0, below 1.
+pub fn memory(text: &str) -> Result<f64, String> {
+    dropout(text)
+}
+
 /// A positive number.
 pub fn positive(text: &str) -> Result<f64, String> {
     in_range(text, |x| x > 0., "must be above 0")

@@ -1,7 +1,7 @@
 //! 2.3 The loss: how surprised the model is by each next token, in nats.
 //!
 //! loss = mean of −log p(target). A model that knows nothing pays log V: 5.545 for 256 bytes. The lesson is written
-//! out here; training uses [`tensor_core::ops::cross_entropy`], which also leaves masked targets out.
+//! out here; training uses [`cross_entropy`](fn@tensor_core::ops::cross_entropy), which also leaves masked targets out.
 
 use std::f64::consts::LN_2;
 

@@ -11,7 +11,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde_json::json;
 use tensor_core::{AdamWConfig, Parameters, Rng};
 use tiny_gpt::builtin_text::BuiltinText;
-use tiny_gpt::command::{self, ComputeFlags, SamplingFlags, SizeFlags, non_negative, positive};
+use tiny_gpt::command::{
+    self, ComputeFlags, SamplingFlags, SizeFlags, memory, non_negative, positive,
+};
 use tiny_gpt::{
     ByteTokenizer, Corpus, Gpt, GptConfig, LrDecay, RunLog, StreamDecoder, TrainConfig, evaluate,
     generate, model_folder, train,
@@ -68,12 +70,15 @@ struct TrainArgs {
     /// Windows of text per step
     #[arg(long, value_name = "N", default_value = "32")]
     batch_size: NonZeroUsize,
-    /// Learning rate
-    #[arg(long, value_name = "X", default_value_t = 1e-3, allow_negative_numbers = true, value_parser = positive)]
+    /// Highest learning rate; it rises over the first twentieth of the steps
+    #[arg(long, value_name = "X", default_value_t = 3e-3, allow_negative_numbers = true, value_parser = positive)]
     lr: f64,
-    /// What becomes of the learning rate
+    /// What then becomes of it
     #[arg(long, value_enum, default_value_t = LrDecay::Linear)]
     lr_decay: LrDecay,
+    /// Memory of the gradients' squares; small batches are noisy and want a long one
+    #[arg(long, value_name = "X", default_value_t = 0.99, allow_negative_numbers = true, value_parser = memory)]
+    beta2: f64,
     /// Pull of the matrices towards 0
     #[arg(long, value_name = "X", default_value_t = 0.1, allow_negative_numbers = true, value_parser = non_negative)]
     weight_decay: f64,
@@ -168,7 +173,7 @@ fn run_demo(args: &DemoArgs) -> Result<()> {
         batch_size: 16,
         lr: 3e-3,
         lr_decay: LrDecay::Linear,
-        optimizer: AdamWConfig::default(),
+        optimizer: AdamWConfig { beta2: 0.99, ..AdamWConfig::default() },
         grad_clip: Some(1.),
         eval_interval: steps.div_ceil(4),
         sample_interval: steps,
@@ -196,7 +201,11 @@ fn run_train(args: &TrainArgs) -> Result<()> {
         batch_size: args.batch_size.get(),
         lr: args.lr,
         lr_decay: args.lr_decay,
-        optimizer: AdamWConfig { weight_decay: args.weight_decay, ..AdamWConfig::default() },
+        optimizer: AdamWConfig {
+            beta2: args.beta2,
+            weight_decay: args.weight_decay,
+            ..AdamWConfig::default()
+        },
         grad_clip: (args.grad_clip > 0.).then_some(args.grad_clip),
         eval_interval: args.eval_interval.get(),
         sample_interval: args.sample_interval,

@@ -8,13 +8,14 @@ use tensor_core::{AdamW, AdamWConfig, Parameters, Rng, clip_grad_norm};
 
 use crate::{Batch, Corpus, Evaluation, Gpt, RunLog, evaluate};
 
-/// How the learning rate moves over the run. Part 4 adds warm-up and cosine.
+/// How the learning rate moves over the run, once it has risen from 0 over the first twentieth of the steps (Adam's
+/// first steps, taken on a guess of the gradient's size, can spoil fresh weights). Part 4 teaches schedules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum LrDecay {
-    /// The same rate at every step.
+    /// It stays.
     Constant,
-    /// From the full rate at the first step down to 0 after the last.
+    /// It falls on a straight line, to 0 after the last step.
     Linear,
 }
 
@@ -25,7 +26,7 @@ pub struct TrainConfig {
     pub steps: usize,
     /// B, windows per step.
     pub batch_size: usize,
-    /// Learning rate of the first step.
+    /// Highest learning rate.
     pub lr: f64,
     /// What becomes of it.
     pub lr_decay: LrDecay,
@@ -40,11 +41,15 @@ pub struct TrainConfig {
 }
 
 impl TrainConfig {
-    fn lr_at(&self, step: usize) -> f64 {
-        match self.lr_decay {
-            LrDecay::Constant => self.lr,
-            LrDecay::Linear => self.lr * (1. - step as f64 / self.steps as f64),
-        }
+    /// The learning rate of a step, counted from 0.
+    pub fn lr_at(&self, step: usize) -> f64 {
+        let warmup = (self.steps / 20) as f64;
+        let risen = ((step + 1) as f64 / (warmup + 1.)).min(1.);
+        let left = match self.lr_decay {
+            LrDecay::Constant => 1.,
+            LrDecay::Linear => 1. - step as f64 / self.steps as f64,
+        };
+        self.lr * risen.min(left)
     }
 }
 

@@ -37,6 +37,18 @@ fn weights(folder: &Path) -> Vec<u8> {
 }
 
 #[test]
+fn the_learning_rate_rises_over_a_twentieth_and_then_stays_or_falls() {
+    let rates = |lr_decay| -> Vec<f64> {
+        let config = TrainConfig { steps: 40, lr: 3., lr_decay, ..CONFIG };
+        [0, 1, 2, 20, 39].map(|step| config.lr_at(step)).to_vec()
+    };
+    assert_eq!(rates(LrDecay::Constant), [1., 2., 3., 3., 3.]);
+    let linear = [1., 2., 3. * 38. / 40., 1.5, 3. / 40.];
+    let close = |(a, b): (&f64, &f64)| (a - b).abs() < 1e-12;
+    assert!(rates(LrDecay::Linear).iter().zip(&linear).all(close));
+}
+
+#[test]
 fn the_loss_falls_far_below_guessing() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let config = TrainConfig { steps: 120, eval_interval: 40, ..CONFIG };

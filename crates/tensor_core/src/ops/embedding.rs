@@ -1,4 +1,4 @@
-//! Row lookup: y = W[id]. Its gradient adds each row's share back to the row it came from.
+//! Row lookup: row i of the result is row idᵢ of W. Its gradient adds each row's share back to the row it came from.
 
 use candle_core::{Result, Tensor};
 
