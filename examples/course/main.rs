@@ -27,7 +27,7 @@ struct Args {
     #[arg(long, value_name = "DIR", default_value = "runs/course")]
     out: PathBuf,
     /// Training steps of the tiny GPT
-    #[arg(long, value_name = "N", default_value = "2000")]
+    #[arg(long, value_name = "N", default_value = "1600")]
     steps: NonZeroUsize,
     /// A look in seconds: few steps at every stage
     #[arg(long, conflicts_with = "steps")]

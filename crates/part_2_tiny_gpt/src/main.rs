@@ -15,12 +15,16 @@ use tiny_gpt::command::{
     self, ComputeFlags, SamplingFlags, SizeFlags, memory, non_negative, positive,
 };
 use tiny_gpt::{
-    ByteTokenizer, Corpus, Gpt, GptConfig, LrDecay, RunLog, StreamDecoder, TrainConfig, evaluate,
-    generate, model_folder, train,
+    ByteTokenizer, Corpus, Gpt, GptConfig, LrDecay, RunLog, Sampling, StreamDecoder, TrainConfig,
+    evaluate, generate, model_folder, train,
 };
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// A step on more tokens than this would fill any memory.
+const MOST_TOKENS: usize = 1 << 22;
+const TOO_MANY_TOKENS: &str = "--batch-size times --block-size must be at most 4194304 tokens";
 
 /// Part 2, a tiny GPT: train on any text, byte by byte; sample from the model; measure it.
 ///
@@ -50,7 +54,7 @@ struct DemoArgs {
     #[arg(long, value_enum, default_value_t = BuiltinText::English)]
     text: BuiltinText,
     /// Training steps
-    #[arg(long, value_name = "N", default_value = "400")]
+    #[arg(long, value_name = "N", default_value = "800")]
     steps: NonZeroUsize,
     #[command(flatten)]
     compute: ComputeFlags,
@@ -182,7 +186,8 @@ fn run_demo(args: &DemoArgs) -> Result<()> {
     let model = Gpt::new(&gpt_config, parameters.root())?;
     let n = corpus.train.len();
     println!("A GPT of {} parameters learns {n} bytes of text.\n", parameters.count());
-    let mut log = RunLog::new(steps)?.stop_on_ctrl_c()?;
+    let sampling = Sampling::new(0.8, None, Some(0.95));
+    let mut log = RunLog::new(steps)?.sampling(sampling, 240).stop_on_ctrl_c()?;
     let best = train(&model, &parameters, &corpus, &config, args.compute.seed, &mut log)?;
     println!(
         "\nvalidation loss {:.4} nats per byte ({:.4} bits); 5.5452 (8 bits) would be knowing nothing",
@@ -193,6 +198,8 @@ fn run_demo(args: &DemoArgs) -> Result<()> {
 
 fn run_train(args: &TrainArgs) -> Result<()> {
     let gpt_config = args.size.config()?;
+    let tokens = args.batch_size.get().saturating_mul(gpt_config.block_size);
+    command::usage(if tokens <= MOST_TOKENS { Ok(()) } else { Err(TOO_MANY_TOKENS) })?;
     let device = args.compute.open()?;
     let corpus = Corpus::open(&args.data)?;
     corpus.check(gpt_config.block_size)?;

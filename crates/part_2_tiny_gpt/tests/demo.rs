@@ -107,6 +107,7 @@ fn wrong_arguments_end_with_code_2_and_one_line() {
         2,
         "n_embd 30 cannot be divided among 4 heads",
     );
+    refused(&["train", "--data", "x", "--batch-size", "99999999999"], 2, "at most 4194304 tokens");
     refused(&["train", "--data", "x", "--block-size", "0"], 2, "--block-size");
     refused(&["train", "--data", "x", "--dropout", "1"], 2, "below 1");
     refused(&["train", "--data", "x", "--lr", "-1"], 2, "above 0");
