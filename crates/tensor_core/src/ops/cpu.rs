@@ -118,9 +118,11 @@ impl Real for f64 {
     }
 }
 
-/// Whether `x` is on the CPU in a type that has fused loops; everything else takes the reference path.
+/// Whether `x` is on the CPU in a type that has fused loops, and not empty; all else takes the reference path.
 pub(crate) fn has_fused_loops(x: &Tensor) -> bool {
-    matches!(x.device(), Device::Cpu) && matches!(x.dtype(), DType::F32 | DType::F64)
+    x.elem_count() > 0
+        && matches!(x.device(), Device::Cpu)
+        && matches!(x.dtype(), DType::F32 | DType::F64)
 }
 
 /// Calls `$function::<T>(..)` with T the type of `$x`'s numbers, which [`has_fused_loops`] has vouched for.
