@@ -1,23 +1,21 @@
 //! The tools of part 2: train a tiny GPT, sample from it, measure it. Without a subcommand: the demo.
 
+mod arguments;
+
 use std::io::Write;
-use std::num::NonZeroUsize;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use candle_core::DType;
-use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde_json::json;
 use tensor_core::{AdamWConfig, Parameters, Rng};
-use tiny_gpt::builtin_text::BuiltinText;
-use tiny_gpt::command::{
-    self, ComputeFlags, SamplingFlags, SizeFlags, memory, non_negative, positive,
-};
+use tiny_gpt::command;
 use tiny_gpt::{
     ByteTokenizer, Corpus, Gpt, GptConfig, LrDecay, RunLog, Sampling, StreamDecoder, TrainConfig,
     evaluate, generate, model_folder, train,
 };
+
+use arguments::{Cli, Command, DemoArgs, EvalArgs, SampleArgs, Split, TrainArgs};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -25,138 +23,6 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// A step on more tokens than this would fill any memory.
 const MOST_TOKENS: usize = 1 << 22;
 const TOO_MANY_TOKENS: &str = "--batch-size times --block-size must be at most 4194304 tokens";
-
-/// Part 2, a tiny GPT: train on any text, byte by byte; sample from the model; measure it.
-///
-/// Without a subcommand, the demo: a small model learns a built-in text and shows what it writes before and after.
-#[derive(Parser)]
-#[command(name = "part_2", version, args_conflicts_with_subcommands = true)]
-struct Cli {
-    #[command(subcommand)]
-    command: Option<Command>,
-    #[command(flatten)]
-    demo: DemoArgs,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    /// Train a model on a text file and save it as a Hugging Face GPT-2 folder
-    Train(TrainArgs),
-    /// Let a model continue a prompt
-    Sample(SampleArgs),
-    /// Measure a model's loss on a text file
-    Eval(EvalArgs),
-}
-
-#[derive(Args)]
-struct DemoArgs {
-    /// What the demo learns
-    #[arg(long, value_enum, default_value_t = BuiltinText::English)]
-    text: BuiltinText,
-    /// Training steps
-    #[arg(long, value_name = "N", default_value = "800")]
-    steps: NonZeroUsize,
-    #[command(flatten)]
-    compute: ComputeFlags,
-}
-
-#[derive(Args)]
-struct TrainArgs {
-    /// The text, any file: its bytes are the tokens, the last tenth is held out
-    #[arg(long, value_name = "FILE")]
-    data: PathBuf,
-    /// The run folder: settings, metrics, loss curve and the best model
-    #[arg(long, value_name = "DIR", default_value = "runs/tiny-gpt")]
-    out: PathBuf,
-    /// Optimiser steps
-    #[arg(long, value_name = "N", default_value = "2000")]
-    steps: NonZeroUsize,
-    /// Windows of text per step
-    #[arg(long, value_name = "N", default_value = "32")]
-    batch_size: NonZeroUsize,
-    /// Highest learning rate; it rises over the first twentieth of the steps
-    #[arg(long, value_name = "X", default_value_t = 3e-3, allow_negative_numbers = true, value_parser = positive)]
-    lr: f64,
-    /// What then becomes of it
-    #[arg(long, value_enum, default_value_t = LrDecay::Linear)]
-    lr_decay: LrDecay,
-    /// Memory of the gradients' squares; small batches are noisy and want a long one
-    #[arg(long, value_name = "X", default_value_t = 0.99, allow_negative_numbers = true, value_parser = memory)]
-    beta2: f64,
-    /// Pull of the matrices towards 0
-    #[arg(long, value_name = "X", default_value_t = 0.1, allow_negative_numbers = true, value_parser = non_negative)]
-    weight_decay: f64,
-    /// Largest gradient norm; 0 for no clipping
-    #[arg(long, value_name = "X", default_value_t = 1., allow_negative_numbers = true, value_parser = non_negative)]
-    grad_clip: f64,
-    /// Steps between two looks at the held-out text
-    #[arg(long, value_name = "N", default_value = "200")]
-    eval_interval: NonZeroUsize,
-    /// Steps between two samples; 0 for none
-    #[arg(long, value_name = "N", default_value_t = 200)]
-    sample_interval: usize,
-    /// Length of each sample
-    #[arg(long, value_name = "N", default_value_t = 256)]
-    sample_tokens: usize,
-    #[command(flatten)]
-    size: SizeFlags,
-    #[command(flatten)]
-    sampling: SamplingFlags,
-    #[command(flatten)]
-    compute: ComputeFlags,
-    /// Print the result as a JSON object on the last line
-    #[arg(long)]
-    json: bool,
-}
-
-#[derive(Args)]
-struct SampleArgs {
-    /// A model folder that `train` wrote
-    #[arg(long, value_name = "DIR")]
-    model: PathBuf,
-    /// The text to continue
-    #[arg(long, default_value = "\n", hide_default_value = true)]
-    prompt: String,
-    /// How much to write
-    #[arg(long, value_name = "N", default_value_t = 200)]
-    max_new_tokens: usize,
-    #[command(flatten)]
-    sampling: SamplingFlags,
-    #[command(flatten)]
-    compute: ComputeFlags,
-}
-
-/// Which part of a text file to measure.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Split {
-    /// The last tenth, which training holds out
-    Validation,
-    /// The first nine tenths
-    Train,
-    /// Everything
-    All,
-}
-
-#[derive(Args)]
-struct EvalArgs {
-    /// A model folder that `train` wrote
-    #[arg(long, value_name = "DIR")]
-    model: PathBuf,
-    /// The text
-    #[arg(long, value_name = "FILE")]
-    data: PathBuf,
-    /// Which part of it
-    #[arg(long, value_enum, default_value_t = Split::Validation)]
-    split: Split,
-    /// Windows measured at a time
-    #[arg(long, value_name = "N", default_value = "32")]
-    batch_size: NonZeroUsize,
-    #[command(flatten)]
-    compute: ComputeFlags,
-    /// Print the result as a JSON object on the last line
-    #[arg(long)]
-    json: bool,
-}
 
 fn main() -> ExitCode {
     command::run(|cli: Cli| match cli.command {

@@ -1,0 +1,141 @@
+//! The command line of part 2.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use tiny_gpt::LrDecay;
+use tiny_gpt::builtin_text::BuiltinText;
+use tiny_gpt::command::{ComputeFlags, SamplingFlags, SizeFlags, memory, non_negative, positive};
+
+/// Part 2, a tiny GPT: train on any text, byte by byte; sample from the model; measure it.
+///
+/// Without a subcommand, the demo: a small model learns a built-in text and shows what it writes before and after.
+#[derive(Parser)]
+#[command(name = "part_2", version, args_conflicts_with_subcommands = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    #[command(flatten)]
+    pub(crate) demo: DemoArgs,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Train a model on a text file and save it as a Hugging Face GPT-2 folder
+    Train(TrainArgs),
+    /// Let a model continue a prompt
+    Sample(SampleArgs),
+    /// Measure a model's loss on a text file
+    Eval(EvalArgs),
+}
+
+#[derive(Args)]
+pub(crate) struct DemoArgs {
+    /// What the demo learns
+    #[arg(long, value_enum, default_value_t = BuiltinText::English)]
+    pub(crate) text: BuiltinText,
+    /// Training steps
+    #[arg(long, value_name = "N", default_value = "800")]
+    pub(crate) steps: NonZeroUsize,
+    #[command(flatten)]
+    pub(crate) compute: ComputeFlags,
+}
+
+#[derive(Args)]
+pub(crate) struct TrainArgs {
+    /// The text, any file: its bytes are the tokens, the last tenth is held out
+    #[arg(long, value_name = "FILE")]
+    pub(crate) data: PathBuf,
+    /// The run folder: settings, metrics, loss curve and the best model
+    #[arg(long, value_name = "DIR", default_value = "runs/tiny-gpt")]
+    pub(crate) out: PathBuf,
+    /// Optimiser steps
+    #[arg(long, value_name = "N", default_value = "2000")]
+    pub(crate) steps: NonZeroUsize,
+    /// Windows of text per step
+    #[arg(long, value_name = "N", default_value = "32")]
+    pub(crate) batch_size: NonZeroUsize,
+    /// Highest learning rate; it rises over the first twentieth of the steps
+    #[arg(long, value_name = "X", default_value_t = 3e-3, allow_negative_numbers = true, value_parser = positive)]
+    pub(crate) lr: f64,
+    /// What then becomes of it
+    #[arg(long, value_enum, default_value_t = LrDecay::Linear)]
+    pub(crate) lr_decay: LrDecay,
+    /// Memory of the gradients' squares; small batches are noisy and want a long one
+    #[arg(long, value_name = "X", default_value_t = 0.99, allow_negative_numbers = true, value_parser = memory)]
+    pub(crate) beta2: f64,
+    /// Pull of the matrices towards 0
+    #[arg(long, value_name = "X", default_value_t = 0.1, allow_negative_numbers = true, value_parser = non_negative)]
+    pub(crate) weight_decay: f64,
+    /// Largest gradient norm; 0 for no clipping
+    #[arg(long, value_name = "X", default_value_t = 1., allow_negative_numbers = true, value_parser = non_negative)]
+    pub(crate) grad_clip: f64,
+    /// Steps between two looks at the held-out text
+    #[arg(long, value_name = "N", default_value = "200")]
+    pub(crate) eval_interval: NonZeroUsize,
+    /// Steps between two samples; 0 for none
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    pub(crate) sample_interval: usize,
+    /// Length of each sample
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    pub(crate) sample_tokens: usize,
+    #[command(flatten)]
+    pub(crate) size: SizeFlags,
+    #[command(flatten)]
+    pub(crate) sampling: SamplingFlags,
+    #[command(flatten)]
+    pub(crate) compute: ComputeFlags,
+    /// Print the result as a JSON object on the last line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct SampleArgs {
+    /// A model folder that `train` wrote
+    #[arg(long, value_name = "DIR")]
+    pub(crate) model: PathBuf,
+    /// The text to continue
+    #[arg(long, default_value = "\n", hide_default_value = true)]
+    pub(crate) prompt: String,
+    /// How much to write
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    pub(crate) max_new_tokens: usize,
+    #[command(flatten)]
+    pub(crate) sampling: SamplingFlags,
+    #[command(flatten)]
+    pub(crate) compute: ComputeFlags,
+}
+
+/// Which part of a text file to measure.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Split {
+    /// The last tenth, which training holds out
+    Validation,
+    /// The first nine tenths
+    Train,
+    /// Everything
+    All,
+}
+
+#[derive(Args)]
+pub(crate) struct EvalArgs {
+    /// A model folder that `train` wrote
+    #[arg(long, value_name = "DIR")]
+    pub(crate) model: PathBuf,
+    /// The text
+    #[arg(long, value_name = "FILE")]
+    pub(crate) data: PathBuf,
+    /// Which part of it
+    #[arg(long, value_enum, default_value_t = Split::Validation)]
+    pub(crate) split: Split,
+    /// Windows measured at a time
+    #[arg(long, value_name = "N", default_value = "32")]
+    pub(crate) batch_size: NonZeroUsize,
+    #[command(flatten)]
+    pub(crate) compute: ComputeFlags,
+    /// Print the result as a JSON object on the last line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
