@@ -4,7 +4,7 @@
 //! norm comes before each layer (Xiong et al., <https://arxiv.org/abs/2002.04745>) and keeps its input in scale.
 
 use candle_core::{Result, Tensor, bail};
-use tensor_core::ops::Gelu;
+use tensor_core::ops::{Gelu, add};
 use tensor_core::{LayerNorm, Scope};
 
 use crate::{FeedForward, MultiHeadAttention};
@@ -70,8 +70,8 @@ impl Block {
 
     /// Maps `x: (B, T, C)` to `(B, T, C)`; row t depends on rows 0 to t alone.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let x = (x + self.attn.forward(&self.ln_1.forward(x)?)?)?;
-        &x + self.mlp.forward(&self.ln_2.forward(&x)?)?
+        let x = add(x, &self.attn.forward(&self.ln_1.forward(x)?)?)?;
+        add(&x, &self.mlp.forward(&self.ln_2.forward(&x)?)?)
     }
 
     /// The attention weights that [`Block::forward`] would use on `x: (B, T, C)`: (B, H, T, T).

@@ -4,7 +4,7 @@
 //! As in GPT-2, one linear layer `c_attn` makes all queries, keys and values, packed as Q|K|V and by head within each.
 
 use candle_core::{IndexOp, Result, Tensor};
-use tensor_core::{Bias, Dropout, Init, Linear, Scope, ops};
+use tensor_core::{Bias, Dropout, Init, Linear, Scope, ops, ops::Mask};
 
 use crate::BlockConfig;
 use crate::head::causal_scores;
@@ -71,7 +71,7 @@ impl MultiHeadAttention {
         if self.weights_dropout.is_active() {
             return Ok(self.trace(x)?.output);
         }
-        let merged = ops::self_attention(&self.c_attn.forward(x)?, self.n_head)?; // (B, T, C)
+        let merged = ops::self_attention(&self.c_attn.forward(x)?, self.n_head, &Mask::causal())?; // (B, T, C)
         self.output_dropout.forward(&self.c_proj.forward(&merged)?)
     }
 

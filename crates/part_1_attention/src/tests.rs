@@ -6,7 +6,7 @@ use ndarray::Array2;
 use serde_json::Value;
 use tensor_core::ops::Gelu;
 use tensor_core::testing::{assert_close, assert_grad, assert_gradients_flow, devices};
-use tensor_core::{Parameters, Rng};
+use tensor_core::{Parameters, Rng, backward};
 
 use crate::by_hand::{SelfAttention, example_tokens};
 use crate::readable_heads::{ReadableHead, attention_maps};
@@ -117,7 +117,7 @@ fn the_candle_head_agrees_with_the_head_by_hand_in_value_and_gradient() -> Resul
     let y = head.forward(&x)?; // (1, 3, 2)
     assert_close(&y.squeeze(0)?, &to_tensor(&trace.output)?, 1e-12)?;
 
-    let grads = (y.squeeze(0)? * to_tensor(&grad_output)?)?.sum_all()?.backward()?;
+    let grads = backward(&(y.squeeze(0)? * to_tensor(&grad_output)?)?.sum_all()?)?;
     let grad_x = grads.get(&x).unwrap().squeeze(0)?;
     assert_close(&grad_x, &to_tensor(&expected.x)?, 1e-12)?;
     for (parameter, grad) in parameters.iter().zip([&expected.w_q, &expected.w_k, &expected.w_v]) {
@@ -205,8 +205,8 @@ fn the_lesson_agrees_with_its_fused_twin_in_value_and_gradient() -> Result<()> {
     let (lesson, fused) = (layer.trace(&x)?.output, layer.forward(&x)?);
     assert_close(&fused, &lesson, 1e-12)?;
     let grad = random(1, (2, 5, 12))?;
-    let lesson = (lesson * &grad)?.sum_all()?.backward()?;
-    let fused = (fused * &grad)?.sum_all()?.backward()?;
+    let lesson = backward(&(lesson * &grad)?.sum_all()?)?;
+    let fused = backward(&(fused * &grad)?.sum_all()?)?;
     let tensors = parameters.iter().map(|p| p.var.as_tensor()).chain([x.as_tensor()]);
     for tensor in tensors {
         assert_close(fused.get(tensor).unwrap(), lesson.get(tensor).unwrap(), 1e-11)?;
@@ -253,7 +253,7 @@ fn a_block_never_looks_ahead_and_trains_every_parameter() -> Result<()> {
     let edited = Tensor::cat(&[&x.narrow(1, 0, 4)?, &random(9, (2, 1, 12))?], 1)?;
     let past = |x: &Tensor| block.forward(x)?.narrow(1, 0, 4);
     assert_close(&past(&x)?, &past(&edited)?, 1e-12)?;
-    let grads = block.forward(&x)?.sqr()?.sum_all()?.backward()?;
+    let grads = backward(&block.forward(&x)?.sqr()?.sum_all()?)?;
     assert_gradients_flow(&parameters, &grads)?;
     assert_grad(&x, |x| block.forward(x), 1e-6)?;
     Ok(())

@@ -5,7 +5,7 @@
 
 use attention::{Block, BlockConfig, LearnedPositions};
 use candle_core::{Device, Result, Tensor, bail};
-use tensor_core::ops::{Gelu, linear};
+use tensor_core::ops::{Gelu, add, linear};
 use tensor_core::{Dropout, Embedding, Init, LayerNorm, Scope};
 
 /// The sizes of a [`Gpt`].
@@ -107,7 +107,7 @@ impl Gpt {
 
     fn embed(&self, ids: &Tensor) -> Result<Tensor> {
         let (_b, t) = ids.dims2()?;
-        let x = self.wte.forward(ids)?.broadcast_add(&self.wpe.forward(t)?)?; // (B, T, C)
+        let x = add(&self.wte.forward(ids)?, &self.wpe.forward(t)?)?; // (B, T, C)
         self.dropout.forward(&x)
     }
 }

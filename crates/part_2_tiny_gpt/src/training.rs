@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use candle_core::Device;
 use serde::Serialize;
 use tensor_core::ops::cross_entropy;
-use tensor_core::{AdamW, AdamWConfig, Parameters, Rng, clip_grad_norm};
+use tensor_core::{AdamW, AdamWConfig, Parameters, Rng, backward, clip_grad_norm};
 
 use crate::{Batch, Corpus, Evaluation, Gpt, RunLog, evaluate};
 
@@ -77,7 +77,7 @@ pub fn train(
         let batch = Batch::random(&corpus.train, config.batch_size, block_size, &mut rng, device)?;
         let logits = model.forward(&batch.inputs)?; // (B, T, V)
         let loss = cross_entropy(&logits, &batch.targets)?; // ()
-        let mut grads = loss.backward()?;
+        let mut grads = backward(&loss)?;
         let norm = clip_grad_norm(&mut grads, parameters, config.grad_clip.unwrap_or(f64::MAX))?;
         let lr = config.lr_at(step);
         optimizer.step(&grads, lr)?;

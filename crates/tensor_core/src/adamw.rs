@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Result, Tensor, bail};
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::ops::cpu::{GRAIN, Real, by_type, has_fused_loops, vectorized};
-use crate::ops::node::{values, write};
+use crate::ops::cpu::{GRAIN, by_type, for_each_part, has_fused_loops, vectorized};
+use crate::ops::real::Real;
+use crate::ops::storage::{values, write};
 use crate::{Decay, Parameter, Parameters};
 
 /// The constants of [`AdamW`]; the learning rate comes with each step.
@@ -171,16 +171,16 @@ fn fused<T: Real>(moments: &Moments, grad: &Tensor, step: &Step) -> Result<()> {
     let (unbias1, unbias2) = (real(step.unbias1), real(step.unbias2));
     let (eps, decay, lr) = (real(step.eps), real(step.decay), real(step.lr));
     let run = |value: &mut [T], first: &mut [T], second: &mut [T]| {
-        let parts = value.par_chunks_mut(GRAIN).zip(first.par_chunks_mut(GRAIN));
-        let parts = parts.zip(second.par_chunks_mut(GRAIN).zip(grad.par_chunks(GRAIN)));
-        parts.for_each(|((value, first), (second, grad))| {
+        let parts = [(value, GRAIN), (first, GRAIN), (second, GRAIN)];
+        for_each_part(parts, |part, [value, first, second]| {
+            let each = value.iter_mut().zip(first).zip(second).zip(&grad[part * GRAIN..]);
             vectorized(|| {
-                for (i, &g) in grad.iter().enumerate() {
-                    first[i] = beta1 * first[i] + rest1 * g;
-                    second[i] = beta2 * second[i] + rest2 * g * g;
-                    let update = first[i] * unbias1 / ((second[i] * unbias2).sqrt() + eps);
-                    value[i] = value[i] * decay - lr * update;
-                }
+                each.for_each(|(((value, first), second), &g)| {
+                    *first = beta1 * *first + rest1 * g;
+                    *second = beta2 * *second + rest2 * g * g;
+                    let update = *first * unbias1 / ((*second * unbias2).sqrt() + eps);
+                    *value = *value * decay - lr * update;
+                });
             });
         });
     };

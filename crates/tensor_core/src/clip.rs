@@ -3,11 +3,11 @@
 
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Result, Tensor};
-use rayon::prelude::*;
 
 use crate::Parameters;
-use crate::ops::cpu::{GRAIN, Real, by_type, has_fused_loops, sum, vectorized};
-use crate::ops::node::values;
+use crate::ops::cpu::{GRAIN, build, by_type, has_fused_loops, sum, vectorized};
+use crate::ops::real::Real;
+use crate::ops::storage::{tensor_like, values};
 
 /// Scales the gradients of all trainable parameters so that their common norm is at most `max_norm`; gives the norm
 /// they had. Reading it waits for the device. A norm that is not finite leaves the gradients as they are.
@@ -29,7 +29,10 @@ pub fn clip_grad_norm(
     if norm.is_finite() && norm > max_norm {
         for parameter in parameters.trainable() {
             if let Some(grad) = grads.remove(parameter.var.as_tensor()) {
-                let clipped = (grad * (max_norm / norm))?;
+                let clipped = match has_fused_loops(&grad) {
+                    true => by_type!(grad, fused_scale(&grad, max_norm / norm))?,
+                    false => (grad * (max_norm / norm))?,
+                };
                 grads.insert(parameter.var.as_tensor(), clipped);
             }
         }
@@ -40,7 +43,19 @@ pub fn clip_grad_norm(
 /// One walk over the gradient; parts of fixed size are added in order.
 fn fused_sum_of_squares<T: Real>(grad: &Tensor) -> Result<f64> {
     let grad = values::<T>(grad)?;
-    let parts = grad.par_chunks(GRAIN);
-    let sums = parts.map(|part| vectorized(|| sum(part.len(), |i| part[i] * part[i])).to_f64());
-    Ok(sums.collect::<Vec<f64>>().into_iter().sum())
+    let [sums] = build([(grad.len().div_ceil(GRAIN), 1)], |i, [total]| {
+        let part = &grad[i * GRAIN..grad.len().min((i + 1) * GRAIN)];
+        total[0] = vectorized(|| sum(part.len(), |i| part[i] * part[i]));
+    });
+    Ok(sums.into_iter().map(T::to_f64).sum())
+}
+
+fn fused_scale<T: Real>(grad: &Tensor, by: f64) -> Result<Tensor> {
+    let grad = grad.contiguous()?;
+    let from = values::<T>(&grad)?;
+    let [scaled] = build([(from.len(), GRAIN)], |i, [part]| {
+        let each = part.iter_mut().zip(&from[i * GRAIN..]);
+        vectorized(|| each.for_each(|(to, &from)| *to = from * T::real(by)));
+    });
+    tensor_like(scaled, &grad)
 }

@@ -4,9 +4,11 @@
 
 pub mod device;
 pub mod threads;
+mod pool;
 pub mod rng;
 pub mod parameters;
 pub mod weights;
+pub mod graph;
 pub mod ops;
 pub mod linear;
 pub mod embedding;
@@ -22,6 +24,7 @@ pub use clip::clip_grad_norm;
 pub use device::DeviceChoice;
 pub use dropout::Dropout;
 pub use embedding::Embedding;
+pub use graph::{backward, reshape};
 pub use layer_norm::LayerNorm;
 pub use linear::{Bias, Linear};
 pub use parameters::{Decay, Init, Parameter, Parameters, Scope};

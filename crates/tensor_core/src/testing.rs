@@ -5,7 +5,7 @@
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Result, Tensor, Var};
 
-use crate::Parameters;
+use crate::{Parameters, backward};
 
 /// The devices to test on: the CPU, and a CUDA card where the build and the machine have one.
 pub fn devices() -> Result<Vec<Device>> {
@@ -42,7 +42,7 @@ pub fn assert_grad(x: &Tensor, f: impl Fn(&Tensor) -> Result<Tensor>, tol: f64) 
         (&y * Tensor::from_iter(weights, y.device())?)?.sum_all()
     };
     let var = Var::from_tensor(x)?;
-    let grads = weighted(var.as_tensor())?.backward()?;
+    let grads = backward(&weighted(var.as_tensor())?)?;
     let Some(grad) = grads.get(var.as_tensor()) else { panic!("no gradient reached x") };
 
     const STEP: f64 = 1e-5;

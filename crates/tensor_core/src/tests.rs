@@ -1,10 +1,14 @@
 //! The claims that this crate makes, one module per topic.
 
-mod adamw;
+mod golden;
+mod pool;
+mod graph;
 mod ops;
+mod fused;
+mod attention;
+mod errors;
+mod adamw;
 mod parameters;
 mod rng;
 mod files;
-mod fused;
-mod golden;
 mod testing;

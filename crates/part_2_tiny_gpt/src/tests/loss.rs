@@ -1,7 +1,7 @@
 use candle_core::{DType, IndexOp, Result, Tensor};
-use tensor_core::Rng;
 use tensor_core::ops::cross_entropy;
 use tensor_core::testing::{assert_close, assert_grad};
+use tensor_core::{Rng, backward};
 
 use super::CPU;
 use crate::loss::{bits_per_byte, next_token_loss};
@@ -32,7 +32,7 @@ fn a_model_that_knows_nothing_pays_log_v_which_is_eight_bits_per_byte() -> Resul
 fn the_gradient_is_probability_minus_one_at_the_target() -> Result<()> {
     let logits = candle_core::Var::zeros((1, 1, 4), DType::F64, &CPU)?;
     let targets = Tensor::new(&[[2i64]], &CPU)?;
-    let grads = next_token_loss(&logits, &targets)?.backward()?;
+    let grads = backward(&next_token_loss(&logits, &targets)?)?;
     let grad = grads.get(&logits).unwrap().i((0, 0))?.to_vec1::<f64>()?;
     assert_eq!(grad, [0.25, 0.25, -0.75, 0.25]);
     Ok(())

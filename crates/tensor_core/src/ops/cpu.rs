@@ -1,122 +1,14 @@
-//! What the fused CPU loops share: the numbers behind a tensor, threads, wide vectors, and a fast exp.
+//! What the fused CPU loops share: parts of memory for each thread, wide vectors, sums in a fixed order.
 //!
 //! A fused operation reads its inputs once and writes its result once, where a chain of tensor operations allocates and
 //! walks memory for each link. The loops are plain Rust: [`vectorized`] has the compiler build them for each generation
-//! of vector units and picks one at run time.
+//! of vector units and picks one at run time. How a loop is cut into tasks depends on shapes alone, never on the number
+//! of threads, so results do not either.
 
-use candle_core::{CpuStorage, DType, Device, Tensor, WithDType};
-use rayon::prelude::*;
+use candle_core::{DType, Device, Tensor};
 
-/// The number types that have fused loops: f32 for work, f64 for checking gradients.
-pub(crate) trait Real:
-    WithDType
-    + std::ops::Neg<Output = Self>
-    + std::ops::AddAssign
-    + std::ops::MulAssign
-    + std::iter::Sum
-{
-    const ZERO: Self;
-    const ONE: Self;
-    fn real(x: f64) -> Self;
-    fn exp(self) -> Self;
-    fn erf(self) -> Self;
-    fn sqrt(self) -> Self;
-    fn ln(self) -> Self;
-    fn larger(self, other: Self) -> Self;
-    /// The numbers of a CPU storage, if it holds this type.
-    fn slice_mut(storage: &mut CpuStorage) -> Option<&mut [Self]>;
-}
-
-impl Real for f32 {
-    const ZERO: Self = 0.;
-    const ONE: Self = 1.;
-
-    fn real(x: f64) -> Self {
-        x as f32
-    }
-
-    /// exp to 2 units in the last place, without branches, so that loops over it become vector code (the system's
-    /// `expf` is a call per number). Cephes' method: x = n ln 2 + r, exp(x) = 2ⁿ · polynomial(r).
-    #[inline(always)]
-    fn exp(self) -> Self {
-        const ROUND: f32 = 12_582_912.; // 1.5 · 2²³: adding it leaves an integer in the low bits
-        let x = self.clamp(-87.3, 88.7);
-        let shifted = x * std::f32::consts::LOG2_E + ROUND;
-        let n = shifted - ROUND;
-        let r = (x - n * 0.693_359_4) - n * -2.121_944_4e-4; // ln 2 in two parts, the first exact
-        let p = 1.987_569_1e-4;
-        let p = p * r + 1.398_199_9e-3;
-        let p = p * r + 8.333_452e-3;
-        let p = p * r + 4.166_579_6e-2;
-        let p = p * r + 1.666_666_5e-1;
-        let p = p * r + 0.5;
-        let y = p * (r * r) + r + 1.;
-        let exponent = shifted.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127) << 23;
-        let y = y * f32::from_bits(exponent);
-        if self < -87.3 { 0. } else { y } // −∞ gives 0 exactly
-    }
-
-    /// erf by a quotient of polynomials, good to a few units in the last place (Eigen's coefficients).
-    #[inline(always)]
-    fn erf(self) -> Self {
-        const ONE_BEYOND: f32 = 3.832_507; // where 1 − erf(x) is less than f32 can tell
-        let x = self.clamp(-ONE_BEYOND, ONE_BEYOND);
-        let s = x * x;
-        let p = -2.726_142_3e-10;
-        let p = p * s + 2.770_681_4e-8;
-        let p = p * s - 2.101_024e-6;
-        let p = p * s - 5.692_506_5e-5;
-        let p = p * s - 7.349_906_3e-4;
-        let p = p * s - 2.954_6e-3;
-        let p = p * s - 1.609_603_3e-2;
-        let q = -1.456_607_2e-5;
-        let q = q * s - 2.133_740_6e-4;
-        let q = q * s - 1.682_827e-3;
-        let q = q * s - 7.373_329e-3;
-        let q = q * s - 1.426_473_9e-2;
-        if self.abs() >= ONE_BEYOND { self.signum() } else { x * p / q }
-    }
-
-    fn sqrt(self) -> Self {
-        self.sqrt()
-    }
-    fn ln(self) -> Self {
-        self.ln()
-    }
-    fn larger(self, other: Self) -> Self {
-        if other > self { other } else { self }
-    }
-    fn slice_mut(storage: &mut CpuStorage) -> Option<&mut [Self]> {
-        if let CpuStorage::F32(numbers) = storage { Some(numbers) } else { None }
-    }
-}
-
-impl Real for f64 {
-    const ZERO: Self = 0.;
-    const ONE: Self = 1.;
-
-    fn real(x: f64) -> Self {
-        x
-    }
-    fn exp(self) -> Self {
-        self.exp()
-    }
-    fn erf(self) -> Self {
-        candle_core::cpu::erf::erf_f64(self)
-    }
-    fn sqrt(self) -> Self {
-        self.sqrt()
-    }
-    fn ln(self) -> Self {
-        self.ln()
-    }
-    fn larger(self, other: Self) -> Self {
-        if other > self { other } else { self }
-    }
-    fn slice_mut(storage: &mut CpuStorage) -> Option<&mut [Self]> {
-        if let CpuStorage::F64(numbers) = storage { Some(numbers) } else { None }
-    }
-}
+use super::real::Real;
+use crate::pool;
 
 /// Whether `x` is on the CPU in a type that has fused loops, and not empty; all else takes the reference path.
 pub(crate) fn has_fused_loops(x: &Tensor) -> bool {
@@ -150,33 +42,123 @@ pub(crate) fn vectorized<R>(body: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(Body(body))
 }
 
-/// Numbers that a thread takes at a time: enough to be worth waking it.
-pub(crate) const GRAIN: usize = 16 * 1024;
+/// Numbers that a task works on: enough to be worth handing out, few enough to stay in a core's own cache.
+pub(crate) const GRAIN: usize = 8 * 1024;
 
-/// How many rows of `width` numbers make a task. Fixed by the shape alone, so that sums over tasks are the same at any
-/// number of threads.
-pub(crate) fn rows_per_task(width: usize) -> usize {
-    (GRAIN / width.max(1)).max(1)
+/// How many numbers make a task where rows of `width` stay together.
+pub(crate) fn whole_rows(width: usize) -> usize {
+    (GRAIN / width).max(1) * width
 }
 
-/// Fills a new vector of `n` numbers, task by task: `fill(start, part)` writes the numbers from `start` on.
-pub(crate) fn build<T: Real>(n: usize, fill: impl Fn(usize, &mut [T]) + Sync) -> Vec<T> {
-    let mut result = vec![T::ZERO; n];
-    for_each_part(&mut result, GRAIN, fill);
+/// Cuts each slice into parts of its own length (the last may be shorter) and runs `work(i, parts i)` on all threads.
+///
+/// # Panics
+/// When the slices do not fall into equally many parts.
+pub(crate) fn for_each_part<T: Send, const N: usize>(
+    slices: [(&mut [T], usize); N],
+    work: impl Fn(usize, [&mut [T]; N]) + Sync,
+) {
+    let slices = slices.map(|(slice, part)| (Shared::new(slice), part));
+    let tasks = slices[0].0.len.div_ceil(slices[0].1);
+    for (slice, part) in &slices {
+        assert_eq!(slice.len.div_ceil(*part), tasks, "slices of unequally many parts");
+    }
+    pool::for_each(tasks, |task| {
+        let parts = slices.each_ref().map(|(slice, part)| {
+            let start = task * part;
+            // SAFETY: every task has its own range of each slice, and the pool runs each task once.
+            #[allow(unsafe_code)]
+            unsafe {
+                slice.range(start, (*part).min(slice.len - start))
+            }
+        });
+        work(task, parts);
+    });
+}
+
+/// New vectors of (numbers in all, numbers per part), filled by all threads: each of `fill(i, parts i)`'s parts holds
+/// zeros, put there by the thread that works on it, so that they are still in its cache.
+pub(crate) fn build<T: Real, const N: usize>(
+    sizes: [(usize, usize); N],
+    fill: impl Fn(usize, [&mut [T]; N]) + Sync,
+) -> [Vec<T>; N] {
+    let mut vectors = sizes.map(|(n, _)| Vec::<T>::with_capacity(n));
+    let mut sizes = sizes.into_iter();
+    let slices = vectors.each_mut().map(|vector| {
+        let (n, part) = sizes.next().expect("as many sizes as vectors");
+        (&mut vector.spare_capacity_mut()[..n], part)
+    });
+    let counts = slices.each_ref().map(|(slice, _)| slice.len());
+    for_each_part(slices, |task, parts| {
+        let zeroed = parts.map(|part| {
+            part.iter_mut().for_each(|x| _ = x.write(T::ZERO));
+            // SAFETY: the line above has initialised all of the part.
+            #[allow(unsafe_code)]
+            unsafe {
+                &mut *(std::ptr::from_mut(part) as *mut [T])
+            }
+        });
+        fill(task, zeroed);
+    });
+    for (vector, n) in vectors.iter_mut().zip(counts) {
+        // SAFETY: the parts cover the first n numbers, and each task has initialised its own.
+        #[allow(unsafe_code)]
+        unsafe {
+            vector.set_len(n);
+        }
+    }
+    vectors
+}
+
+/// `n` zeros, put there by all threads.
+pub(crate) fn zeros<T: Real>(n: usize) -> Vec<T> {
+    let [zeros] = build([(n, GRAIN)], |_, _| ());
+    zeros
+}
+
+/// Lends `work` a buffer of `n` numbers, whatever they are, that this thread keeps for the next time.
+pub(crate) fn with_scratch<T: Real, R>(n: usize, work: impl FnOnce(&mut [T]) -> R) -> R {
+    let mut buffer = T::scratch().take();
+    if buffer.len() < n {
+        buffer.resize(n, T::ZERO);
+    }
+    let result = work(&mut buffer[..n]);
+    T::scratch().set(buffer);
     result
 }
 
-/// Runs `work(start, part)` over the parts of `grain` numbers of `result`, on all threads.
-pub(crate) fn for_each_part<T: Real>(
-    result: &mut [T],
-    grain: usize,
-    work: impl Fn(usize, &mut [T]) + Sync,
-) {
-    if result.len() <= grain {
-        return work(0, result);
+/// A slice that several tasks write to at once, each in places of its own.
+pub(crate) struct Shared<'a, T> {
+    start: *mut T,
+    pub(crate) len: usize,
+    slice: std::marker::PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: it gives access to the numbers only through `range`, whose caller promises that no two overlap.
+#[allow(unsafe_code)]
+unsafe impl<T: Send> Sync for Shared<'_, T> {}
+
+impl<'a, T> Shared<'a, T> {
+    pub(crate) fn new(slice: &'a mut [T]) -> Self {
+        Self { start: slice.as_mut_ptr(), len: slice.len(), slice: std::marker::PhantomData }
     }
-    let parts = result.par_chunks_mut(grain).enumerate();
-    parts.for_each(|(i, part)| work(i * grain, part));
+
+    /// The numbers from `start` on.
+    ///
+    /// # Safety
+    /// Nobody else may read or write any of these numbers while the result lives.
+    #[allow(unsafe_code, clippy::mut_from_ref)]
+    pub(crate) unsafe fn range(&self, start: usize, len: usize) -> &'a mut [T] {
+        assert!(start + len <= self.len, "a range beyond the slice");
+        // SAFETY: the range lies in the slice that `self` borrows mutably; that it is alone is the caller's promise.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(start), len) }
+    }
+
+    /// Where the number at `start` is.
+    pub(crate) fn pointer(&self, start: usize) -> *mut T {
+        assert!(start <= self.len, "a pointer beyond the slice");
+        self.start.wrapping_add(start)
+    }
 }
 
 /// Sums `f` over 0..n in a fixed order that vector units can follow.

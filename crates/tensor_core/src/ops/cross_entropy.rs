@@ -1,14 +1,16 @@
 //! loss = mean over real targets t of −log softmax(x)ₜ = log Σⱼ exp(xⱼ) − xₜ.
 //!
-//! Its gradient in a row of logits is (softmax(x) − one at the target) / number of real targets.
+//! Its gradient in a row of logits is (softmax(x) − one at the target) / number of real targets. Probabilities exist
+//! only while a row of the gradient is written.
 
 use candle_core::{D, DType, Result, Tensor, bail};
-use rayon::prelude::*;
 
-use super::cpu::{
-    Real, by_type, for_each_part, has_fused_loops, largest, rows_per_task, sum, vectorized,
-};
-use super::node::{attach, values};
+use super::check::check;
+use super::cpu::{build, by_type, has_fused_loops, vectorized, whole_rows};
+use super::log_softmax::log_sum_exp;
+use super::real::Real;
+use super::storage::{tensor_like, values};
+use crate::graph::record;
 
 /// A target with this value is no target: its row does not count. PyTorch's convention.
 pub const IGNORE_INDEX: i64 = -100;
@@ -20,24 +22,20 @@ pub const IGNORE_INDEX: i64 = -100;
 /// # Errors
 /// When the shapes do not fit, or a target lies outside the vocabulary.
 pub fn cross_entropy(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
-    let v = logits.dim(D::Minus1)?;
-    if logits.dims()[..logits.rank() - 1] != *targets.dims() {
-        let (x, t) = (logits.dims(), targets.dims());
-        bail!("cross_entropy: logits {x:?} do not fit targets {t:?}");
-    }
-    let logits = &logits.reshape(((), v))?; // (N, V)
-    let targets = &targets.flatten_all()?.to_dtype(DType::I64)?; // (N)
+    check_targets("cross_entropy", logits, targets)?;
     if has_fused_loops(logits) {
-        by_type!(logits, fused(logits, targets.to_vec1()?))
+        by_type!(logits, fused(logits, targets))
     } else {
         reference(logits, targets)
     }
 }
 
-/// The same from plain tensor operations, for `logits: (N, V)` and `targets: (N)`.
+/// The same from plain tensor operations.
 pub fn reference(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
+    let logits = logits.flatten_to(D::Minus2)?; // (N, V)
+    let targets = targets.flatten_all()?; // (N)
     let real = targets.ne(IGNORE_INDEX)?; // (N), 1 where there is a target
-    let targets = real.where_cond(targets, &targets.zeros_like()?)?;
+    let targets = real.where_cond(&targets, &targets.zeros_like()?)?;
     let max = logits.detach().max_keepdim(D::Minus1)?; // (N, 1)
     let shifted = logits.broadcast_sub(&max)?; // so that exp cannot overflow
     let log_sum = shifted.exp()?.sum(D::Minus1)?.log()?; // (N)
@@ -47,49 +45,85 @@ pub fn reference(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
     ((log_sum - chosen)? * &real)?.sum_all()? / count
 }
 
-fn fused<T: Real>(logits: &Tensor, targets: Vec<i64>) -> Result<Tensor> {
-    let (_n, v) = logits.dims2()?;
-    let logits = &logits.contiguous()?;
-    let outside = |&&t: &&i64| t != IGNORE_INDEX && !(0..v as i64).contains(&t);
-    if let Some(target) = targets.iter().find(outside) {
-        bail!("cross_entropy: target {target} lies outside the vocabulary of {v}");
+/// Demands one i64 target for each row of logits.
+pub(super) fn check_targets(op: &str, logits: &Tensor, targets: &Tensor) -> Result<()> {
+    check(op, &[("logits", logits)], logits.rank() > 1)?;
+    let fit = logits.dims()[..logits.rank() - 1] == *targets.dims()
+        && targets.dtype() == DType::I64
+        && targets.device().same_device(logits.device());
+    if !fit {
+        let targets = (targets.dims(), targets.dtype(), targets.device().location());
+        let logits = (logits.dims(), logits.dtype(), logits.device().location());
+        bail!("{op}: logits {logits:?} do not fit targets {targets:?}");
     }
-    let count = targets.iter().filter(|&&t| t != IGNORE_INDEX).count().max(1) as f64;
-    let log_sums = log_sums(&values::<T>(logits)?, v); // (N)
-    let total: f64 = {
-        let x = values::<T>(logits)?;
-        let real = (0..targets.len()).filter(|&row| targets[row] != IGNORE_INDEX);
-        real.map(|row| (log_sums[row] - x[row * v + targets[row] as usize]).to_f64()).sum()
+    Ok(())
+}
+
+/// The column of each row's target; `None` where it is ignored.
+pub(super) fn columns(op: &str, targets: &Tensor, v: usize) -> Result<Vec<Option<usize>>> {
+    let column = |target: i64| match target {
+        IGNORE_INDEX => Ok(None),
+        target if (0..v as i64).contains(&target) => Ok(Some(target as usize)),
+        _ => bail!("{op}: target {target} lies outside the vocabulary of {v}"),
     };
-    let loss = vec![T::real(total / count)];
-    attach("cross_entropy", [logits], loss, (), move |[logits], grad| {
-        let scale = T::real(values::<T>(grad)?[0].to_f64() / count);
-        let x = values::<T>(logits)?;
-        let mut grad_x = vec![T::ZERO; x.len()];
-        for_each_part(&mut grad_x, rows_per_task(v) * v, |start, part| {
-            vectorized(|| {
-                for (out, row) in part.chunks_exact_mut(v).zip(start / v..) {
-                    if targets[row] != IGNORE_INDEX {
-                        let (x, log_sum) = (&x[row * v..(row + 1) * v], log_sums[row]);
-                        let each = out.iter_mut().zip(x);
-                        each.for_each(|(out, &x)| *out = scale * (x - log_sum).exp());
-                        out[targets[row] as usize] += -scale;
-                    }
-                }
-            });
-        });
-        Ok([Some(Tensor::from_vec(grad_x, logits.shape(), logits.device())?)])
-    })
+    targets.flatten_all()?.to_vec1()?.into_iter().map(column).collect()
 }
 
 /// log Σ exp of each row of `v` numbers.
-fn log_sums<T: Real>(x: &[T], v: usize) -> Vec<T> {
-    let rows = x.par_chunks_exact(v).with_min_len(rows_per_task(v));
-    rows.map(|x| {
+pub(super) fn log_sums<T: Real>(x: &[T], v: usize) -> Vec<T> {
+    let part = whole_rows(v);
+    let [log_sums] = build([(x.len() / v, part / v)], |i, [log_sums]| {
         vectorized(|| {
-            let max = largest(x);
-            max + sum(v, |i| (x[i] - max).exp()).ln()
-        })
+            let rows = x[i * part..].chunks_exact(v);
+            log_sums.iter_mut().zip(rows).for_each(|(log_sum, x)| *log_sum = log_sum_exp(x));
+        });
+    });
+    log_sums
+}
+
+fn fused<T: Real>(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
+    let v = logits.dim(D::Minus1)?;
+    let logits = logits.contiguous()?;
+    let targets = columns("cross_entropy", targets, v)?;
+    let count = targets.iter().flatten().count().max(1) as f64;
+    let log_sums = log_sums::<T>(&values(&logits)?, v); // (N)
+    let total: f64 = {
+        let x = values::<T>(&logits)?;
+        let rows = targets.iter().zip(&log_sums).zip(x.chunks_exact(v));
+        rows.filter_map(|((t, log_sum), x)| t.map(|t| (*log_sum - x[t]).to_f64())).sum()
+    };
+    record("cross_entropy", [&logits], vec![T::real(total / count)], (), {
+        let logits = logits.detach();
+        move |grad, _| {
+            let scale = T::real(values::<T>(grad)?[0].to_f64() / count);
+            let weights: Vec<T> = targets.iter().map(|_| scale).collect();
+            let grad_x = backward(&values::<T>(&logits)?, &log_sums, &targets, &weights);
+            Ok([Some(tensor_like(grad_x, &logits)?)])
+        }
     })
-    .collect()
+}
+
+/// The gradient of Σ weight · (log Σ exp x − xₜ), rows without a target left out.
+pub(super) fn backward<T: Real>(
+    x: &[T],
+    log_sums: &[T],
+    targets: &[Option<usize>],
+    weights: &[T],
+) -> Vec<T> {
+    let v = x.len() / targets.len();
+    let part = whole_rows(v);
+    let [grad_x] = build([(x.len(), part)], |i, [grad_x]| {
+        let first = i * part / v;
+        let rows = grad_x.chunks_exact_mut(v).zip(x[i * part..].chunks_exact(v));
+        vectorized(|| {
+            for ((out, x), row) in rows.zip(first..) {
+                if let Some(target) = targets[row] {
+                    let (weight, log_sum) = (weights[row], log_sums[row]);
+                    out.iter_mut().zip(x).for_each(|(out, &x)| *out = weight * (x - log_sum).exp());
+                    out[target] += -weight;
+                }
+            }
+        });
+    });
+    grad_x
 }

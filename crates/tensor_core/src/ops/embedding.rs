@@ -1,14 +1,78 @@
 //! Row lookup: row i of the result is row idᵢ of W. Its gradient adds each row's share back to the row it came from.
 
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Result, Tensor, bail};
+
+use super::check::check;
+use super::cpu::{GRAIN, build, by_type, has_fused_loops, whole_rows};
+use super::real::Real;
+use super::storage::{tensor_like, values};
+use crate::graph::record;
 
 /// The rows of `weight: (V, C)` at `ids: (..)` (u32), as `(.., C)`.
 ///
 /// # Errors
 /// When an id is V or more.
 pub fn embedding(weight: &Tensor, ids: &Tensor) -> Result<Tensor> {
+    let (_v, _c) = weight.dims2()?;
+    check("embedding", &[("weight", weight)], true)?;
+    if ids.elem_count() == 0 || !ids.dtype().is_int() || !ids.device().same_device(weight.device())
+    {
+        let (ids, weight) = ((ids.dims(), ids.dtype(), ids.device().location()), weight.dims());
+        bail!("embedding: ids {ids:?} do not select rows of weight {weight:?}");
+    }
+    if has_fused_loops(weight) {
+        by_type!(weight, fused(weight, ids))
+    } else {
+        reference(weight, ids)
+    }
+}
+
+/// The same from plain tensor operations.
+pub fn reference(weight: &Tensor, ids: &Tensor) -> Result<Tensor> {
     let (_v, c) = weight.dims2()?;
-    let mut shape = ids.dims().to_vec();
-    shape.push(c);
-    weight.index_select(&ids.flatten_all()?, 0)?.reshape(shape) // (N, C) -> (.., C)
+    weight.contiguous()?.index_select(&ids.flatten_all()?, 0)?.reshape([ids.dims(), &[c]].concat())
+}
+
+fn fused<T: Real>(weight: &Tensor, ids: &Tensor) -> Result<Tensor> {
+    let (v, c) = weight.dims2()?;
+    let shape = [ids.dims(), &[c]].concat();
+    let ids: Vec<i64> = ids.flatten_all()?.to_dtype(DType::I64)?.to_vec1()?;
+    if let Some(id) = ids.iter().find(|id| !(0..v as i64).contains(id)) {
+        bail!("embedding: id {id} lies outside the {v} rows of the weight");
+    }
+    let weight = weight.contiguous()?;
+    let y = gather::<T>(&values(&weight)?, &ids, c);
+    record("embedding", [&weight], y, shape, {
+        let weight = weight.detach();
+        move |grad, _| {
+            Ok([Some(tensor_like(scatter_add::<T>(&values(grad)?, &ids, (v, c)), &weight)?)])
+        }
+    })
+}
+
+fn gather<T: Real>(weight: &[T], ids: &[i64], c: usize) -> Vec<T> {
+    let part = whole_rows(c);
+    let [y] = build([(ids.len() * c, part)], |i, [y]| {
+        for (y, &id) in y.chunks_exact_mut(c).zip(&ids[i * part / c..]) {
+            y.copy_from_slice(&weight[id as usize * c..][..c]);
+        }
+    });
+    y
+}
+
+/// Each task owns a range of the table's rows and looks through all ids for them, so that each sum has a fixed order.
+fn scatter_add<T: Real>(grad: &[T], ids: &[i64], (v, c): (usize, usize)) -> Vec<T> {
+    const TASKS: usize = 64; // at most: every one reads all ids
+    let rows = v.div_ceil(TASKS).max(GRAIN.div_ceil(c));
+    let [sum] = build([(v * c, rows * c)], |i, [sum]| {
+        let first = (i * rows) as i64;
+        let end = first + (sum.len() / c) as i64;
+        for (grad, &id) in grad.chunks_exact(c).zip(ids) {
+            if (first..end).contains(&id) {
+                let row = &mut sum[(id - first) as usize * c..][..c];
+                row.iter_mut().zip(grad).for_each(|(sum, &grad)| *sum += grad);
+            }
+        }
+    });
+    sum
 }

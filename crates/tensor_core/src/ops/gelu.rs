@@ -5,8 +5,11 @@ use std::f64::consts::{FRAC_1_SQRT_2, PI, SQRT_2};
 
 use candle_core::{Result, Tensor};
 
-use super::cpu::{Real, build, by_type, has_fused_loops, vectorized};
-use super::node::{attach, values};
+use super::check::check;
+use super::cpu::{GRAIN, build, by_type, has_fused_loops, vectorized};
+use super::real::Real;
+use super::storage::{tensor_like, values};
+use crate::graph::record;
 
 /// Which formula stands for Φ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -22,6 +25,7 @@ const CUBIC: f64 = 0.044715;
 
 /// GELU of every element of `x`, of any shape.
 pub fn gelu(x: &Tensor, form: Gelu) -> Result<Tensor> {
+    check("gelu", &[("x", x)], true)?;
     if has_fused_loops(x) { by_type!(x, fused(x, form)) } else { reference(x, form) }
 }
 
@@ -38,28 +42,31 @@ pub fn reference(x: &Tensor, form: Gelu) -> Result<Tensor> {
 }
 
 fn fused<T: Real>(x: &Tensor, form: Gelu) -> Result<Tensor> {
-    let x = &x.contiguous()?;
-    let y = forward(&values::<T>(x)?, form);
-    attach("gelu", [x], y, x.shape(), move |[x], grad| {
-        let grad_x = backward(&values::<T>(x)?, &values::<T>(grad)?, form);
-        Ok([Some(Tensor::from_vec(grad_x, x.shape(), x.device())?)])
+    let x = x.contiguous()?;
+    let y = forward::<T>(&values(&x)?, form);
+    record("gelu", [&x], y, x.shape(), {
+        let x = x.detach();
+        move |grad, _| {
+            let grad_x = backward::<T>(&values(&x)?, &values(grad)?, form);
+            Ok([Some(tensor_like(grad_x, &x)?)])
+        }
     })
 }
 
 fn forward<T: Real>(x: &[T], form: Gelu) -> Vec<T> {
-    build(x.len(), |start, y: &mut [T]| {
-        let x = &x[start..start + y.len()];
+    let [y] = build([(x.len(), GRAIN)], |i, [y]| {
+        let each = y.iter_mut().zip(&x[i * GRAIN..]);
         vectorized(|| match form {
-            Gelu::Exact => y.iter_mut().zip(x).for_each(|(y, &x)| *y = x * exact(x).0),
-            Gelu::Tanh => y.iter_mut().zip(x).for_each(|(y, &x)| *y = x * tanh(x).0),
+            Gelu::Exact => each.for_each(|(y, &x)| *y = x * exact(x).0),
+            Gelu::Tanh => each.for_each(|(y, &x)| *y = x * tanh(x).0),
         });
-    })
+    });
+    y
 }
 
 fn backward<T: Real>(x: &[T], grad: &[T], form: Gelu) -> Vec<T> {
-    build(x.len(), |start, out: &mut [T]| {
-        let (x, grad) = (&x[start..start + out.len()], &grad[start..start + out.len()]);
-        let each = out.iter_mut().zip(x.iter().zip(grad));
+    let [grad_x] = build([(x.len(), GRAIN)], |i, [out]| {
+        let each = out.iter_mut().zip(x[i * GRAIN..].iter().zip(&grad[i * GRAIN..]));
         vectorized(|| match form {
             Gelu::Exact => each.for_each(|(out, (&x, &grad))| {
                 let (phi, slope) = exact(x);
@@ -70,7 +77,8 @@ fn backward<T: Real>(x: &[T], grad: &[T], form: Gelu) -> Vec<T> {
                 *out = grad * (phi + x * slope);
             }),
         });
-    })
+    });
+    grad_x
 }
 
 /// Φ(x) and its slope, the normal density.

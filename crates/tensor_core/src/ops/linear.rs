@@ -3,20 +3,25 @@
 //! grad x = grad · W, grad W = gradᵀ · x, grad b = the sum of grad's rows: one matrix product each, in the layout that
 //! the optimiser wants, where candle's own backward pass would transpose and add copies.
 
-use candle_core::{Result, Tensor, bail};
+use candle_core::{Result, Tensor};
 
-use super::cpu::{Real, by_type, for_each_part, has_fused_loops, rows_per_task};
-use super::node::{attach, values};
-use super::product::{Matrix, product};
+use super::check::check;
+use super::cpu::{build, by_type, for_each_part, has_fused_loops, vectorized, whole_rows};
+use super::product::{Matrix, add_product, product};
+use super::real::Real;
+use super::storage::{tensor_like, values};
+use crate::graph::record;
 
 /// Maps `x: (.., in)` by `weight: (out, in)` and `bias: (out)` to `(.., out)`.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     let (n_out, n_in) = weight.dims2()?;
-    if x.dims().last() != Some(&n_in) {
-        bail!("linear: input {:?} does not fit weight {:?}", x.dims(), weight.dims());
-    }
-    if let Some(bias) = bias.filter(|bias| bias.dims() != [n_out]) {
-        bail!("linear: bias {:?} does not fit weight {:?}", bias.dims(), weight.dims());
+    let fit = x.dims().last() == Some(&n_in);
+    match bias {
+        None => check("linear", &[("x", x), ("weight", weight)], fit)?,
+        Some(bias) => {
+            let fit = fit && bias.dims() == [n_out];
+            check("linear", &[("x", x), ("weight", weight), ("bias", bias)], fit)?;
+        }
     }
     if has_fused_loops(x) {
         by_type!(x, fused(x, weight, bias))
@@ -42,58 +47,93 @@ fn with_last(dims: &[usize], last: usize) -> Vec<usize> {
 }
 
 fn fused<T: Real>(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-    let (x, weight) = (&x.contiguous()?, &weight.contiguous()?);
+    let (x, weight) = (x.contiguous()?, weight.contiguous()?);
     let (n_out, n_in) = weight.dims2()?;
     let shape = with_last(x.dims(), n_out);
-    let rows = x.elem_count() / n_in.max(1);
-    let mut y = vec![T::ZERO; rows * n_out];
-    if let Some(bias) = bias {
-        let bias = bias.contiguous()?;
-        let bias = values::<T>(&bias)?;
-        for_each_part(&mut y, rows_per_task(n_out) * n_out.max(1), |_, part| {
-            part.chunks_exact_mut(n_out).for_each(|row| row.copy_from_slice(&bias));
-        });
-    }
-    {
-        let (x, weight) = (values::<T>(x)?, values::<T>(weight)?);
-        let (x, weight) = (Matrix::new(&x, rows, n_in), Matrix::new(&weight, n_out, n_in));
-        product(&mut y, T::ONE, x, weight.transposed()); // adds to the bias
-    }
+    let y = {
+        let (x_values, weight) = (values::<T>(&x)?, values::<T>(&weight)?);
+        let x = Matrix::new(&x_values, x.elem_count() / n_in, n_in);
+        let weight = Matrix::new(&weight, n_out, n_in);
+        match bias {
+            None => product(x, weight.transposed()),
+            Some(bias) => {
+                let bias = bias.contiguous()?;
+                let mut y = repeated(&values::<T>(&bias)?, x_values.len() / n_in);
+                add_product(&mut y, x, weight.transposed());
+                y
+            }
+        }
+    };
+    let (kept_x, kept_weight) = (x.detach(), weight.detach());
     match bias {
-        None => attach("linear", [x, weight], y, shape, |[x, weight], grad| {
-            let (grad_x, grad_weight) = backward::<T>(x, weight, grad)?;
-            Ok([Some(grad_x), Some(grad_weight)])
+        None => record("linear", [&x, &weight], y, shape, move |grad, needed| {
+            backward::<T>(&kept_x, &kept_weight, grad, needed)
         }),
-        Some(bias) => attach("linear", [x, weight, bias], y, shape, |[x, weight, bias], grad| {
-            let (grad_x, grad_weight) = backward::<T>(x, weight, grad)?;
-            let grad_bias = sum_of_rows(&values::<T>(grad)?, bias.elem_count());
-            let grad_bias = Tensor::from_vec(grad_bias, bias.shape(), x.device())?;
-            Ok([Some(grad_x), Some(grad_weight), Some(grad_bias)])
+        Some(bias) => record("linear", [&x, &weight, bias], y, shape, move |grad, needed| {
+            let [of_x, of_weight, of_bias] = needed;
+            let [grad_x, grad_weight] =
+                backward::<T>(&kept_x, &kept_weight, grad, [of_x, of_weight])?;
+            let grad_bias = match of_bias {
+                true => Some(Tensor::from_vec(
+                    sum_of_rows::<T>(&values(grad)?, n_out),
+                    n_out,
+                    grad.device(),
+                )?),
+                false => None,
+            };
+            Ok([grad_x, grad_weight, grad_bias])
         }),
     }
 }
 
-fn backward<T: Real>(x: &Tensor, weight: &Tensor, grad: &Tensor) -> Result<(Tensor, Tensor)> {
+/// The gradients of x and the weight.
+fn backward<T: Real>(
+    x: &Tensor,
+    weight: &Tensor,
+    grad: &Tensor,
+    [of_x, of_weight]: [bool; 2],
+) -> Result<[Option<Tensor>; 2]> {
     let (n_out, n_in) = weight.dims2()?;
-    let rows = x.elem_count() / n_in.max(1);
-    let (x_values, weight_values, grad) =
-        (values::<T>(x)?, values::<T>(weight)?, values::<T>(grad)?);
+    let rows = x.elem_count() / n_in;
+    let grad = values::<T>(grad)?;
     let grad = Matrix::new(&grad, rows, n_out);
-    let mut grad_x = vec![T::ZERO; rows * n_in];
-    product(&mut grad_x, T::ZERO, grad, Matrix::new(&weight_values, n_out, n_in));
-    let mut grad_weight = vec![T::ZERO; n_out * n_in];
-    product(&mut grad_weight, T::ZERO, grad.transposed(), Matrix::new(&x_values, rows, n_in));
-    let grad_x = Tensor::from_vec(grad_x, x.shape(), x.device())?;
-    Ok((grad_x, Tensor::from_vec(grad_weight, weight.shape(), x.device())?))
+    let grad_x = match of_x {
+        true => {
+            let weight = values::<T>(weight)?;
+            Some(tensor_like(product(grad, Matrix::new(&weight, n_out, n_in)), x)?)
+        }
+        false => None,
+    };
+    let grad_weight = match of_weight {
+        true => {
+            let x = values::<T>(x)?;
+            Some(tensor_like(product(grad.transposed(), Matrix::new(&x, rows, n_in)), weight)?)
+        }
+        false => None,
+    };
+    Ok([grad_x, grad_weight])
 }
 
-fn sum_of_rows<T: Real>(x: &[T], n: usize) -> Vec<T> {
+/// `row`, `n` times.
+fn repeated<T: Real>(row: &[T], n: usize) -> Vec<T> {
+    let width = row.len();
+    let [rows] = build([(n * width, whole_rows(width))], |_, [part]| {
+        part.chunks_exact_mut(width).for_each(|part| part.copy_from_slice(row));
+    });
+    rows
+}
+
+/// The sum of the rows of `n` numbers that `x` consists of.
+pub(crate) fn sum_of_rows<T: Real>(x: &[T], n: usize) -> Vec<T> {
     let mut total = vec![T::ZERO; n];
     // A strip of columns per task; within it the rows in order.
-    for_each_part(&mut total, 64, |start, part| {
-        for row in x.chunks_exact(n) {
-            part.iter_mut().zip(&row[start..]).for_each(|(total, &x)| *total += x);
-        }
+    const STRIP: usize = 64;
+    for_each_part([(&mut total, STRIP)], |i, [total]| {
+        vectorized(|| {
+            for row in x.chunks_exact(n) {
+                total.iter_mut().zip(&row[i * STRIP..]).for_each(|(total, &x)| *total += x);
+            }
+        });
     });
     total
 }

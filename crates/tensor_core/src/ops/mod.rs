@@ -1,22 +1,43 @@
 //! Differentiable operations that every part shares, each in a file of its own beside its formula.
 //!
-//! candle's own fused versions (`candle_nn`) cut the gradient without a word; nothing here uses them.
+//! Each has a fused form for f32 and f64 on the CPU, recorded in the [graph](crate::graph), and a `reference` from plain
+//! tensor operations, which is what other devices and types run and what the tests compare with. candle's own fused
+//! versions (`candle_nn`) cut the gradient without a word; nothing here uses them.
 
+pub(crate) mod real;
 pub(crate) mod cpu;
-pub(crate) mod node;
+pub(crate) mod storage;
+mod check;
 mod product;
+pub mod add;
 pub mod softmax;
+pub mod log_softmax;
 pub mod layer_norm;
+pub mod rms_norm;
 pub mod gelu;
+pub mod silu_mul;
 pub mod linear;
 pub mod embedding;
+pub mod rope;
+pub mod mask;
+mod flash;
+pub mod attention;
 pub mod self_attention;
 pub mod cross_entropy;
+pub mod log_probs;
 
+pub use add::add;
+pub use attention::{attention, attention_weights};
 pub use cross_entropy::{IGNORE_INDEX, cross_entropy};
 pub use embedding::embedding;
 pub use gelu::{Gelu, gelu};
 pub use layer_norm::layer_norm;
 pub use linear::linear;
+pub use log_probs::{entropy, token_log_probs};
+pub use log_softmax::log_softmax;
+pub use mask::Mask;
+pub use rms_norm::rms_norm;
+pub use rope::{Positions, rope};
 pub use self_attention::self_attention;
+pub use silu_mul::silu_mul;
 pub use softmax::softmax;

@@ -1,9 +1,10 @@
-//! Matrix products without copies: any operand may be read transposed.
+//! Matrix products without copies: any operand may be read transposed, any result written into rows far apart.
 
-use candle_core::utils::get_num_threads;
 use gemm::{Parallelism, gemm};
 
-use super::cpu::Real;
+use super::cpu::Shared;
+use super::real::Real;
+use crate::pool;
 
 /// A matrix that somebody else holds, with the distance between its rows and columns.
 #[derive(Clone, Copy)]
@@ -38,52 +39,95 @@ impl<'a, T> Matrix<'a, T> {
             ..self
         }
     }
+
+    fn rows(self, first: usize, rows: usize) -> Self {
+        Self { values: &self.values[first * self.row_stride..], rows, ..self }
+    }
+
+    fn columns(self, first: usize, columns: usize) -> Self {
+        Self { values: &self.values[first * self.column_stride..], columns, ..self }
+    }
 }
 
-/// `c ← keep · c + a · b` on all threads, `c` row by row.
-pub(crate) fn product<T: Real>(c: &mut [T], keep: T, a: Matrix<'_, T>, b: Matrix<'_, T>) {
-    let stride = b.columns;
-    let threads = match get_num_threads() {
-        1 => Parallelism::None,
-        n => Parallelism::Rayon(n),
-    };
-    multiply((c, stride), keep, (a, b), T::ONE, threads);
+/// Where a product goes: `rows` rows that begin `row_stride` numbers apart.
+///
+/// Whoever makes one promises that nobody else reads or writes those numbers while it lives.
+pub(crate) struct Destination<T> {
+    start: *mut T,
+    row_stride: usize,
 }
 
-/// `c ← keep · c + scale · a · b` on this thread alone; the rows of `c` begin `stride` numbers apart.
+impl<T> Destination<T> {
+    /// The columns from `first` on of a matrix of (rows, columns).
+    pub(crate) fn columns(values: &mut [T], first: usize, (rows, columns): (usize, usize)) -> Self {
+        assert!(rows * columns <= values.len(), "{rows} by {columns} into {}", values.len());
+        Self { start: values[first..].as_mut_ptr(), row_stride: columns }
+    }
+
+    /// Rows of a slice that several tasks share, from number `start` on.
+    ///
+    /// # Safety
+    /// No two destinations in use at a time may overlap.
+    #[allow(unsafe_code)]
+    pub(crate) unsafe fn shared(
+        values: &Shared<'_, T>,
+        start: usize,
+        (rows, columns): (usize, usize),
+        row_stride: usize,
+    ) -> Self {
+        let end = start + rows.saturating_sub(1) * row_stride + columns;
+        assert!(end <= values.len, "{rows} rows from {start} on in {}", values.len);
+        Self { start: values.pointer(start), row_stride }
+    }
+}
+
+/// `a · b` on all threads, row by row.
+pub(crate) fn product<T: Real>(a: Matrix<'_, T>, b: Matrix<'_, T>) -> Vec<T> {
+    let n = a.rows * b.columns;
+    let mut c = Vec::with_capacity(n);
+    if a.columns == 0 {
+        c.resize(n, T::ZERO);
+        return c;
+    }
+    let start = c.spare_capacity_mut().as_mut_ptr().cast::<T>();
+    share(start, T::ZERO, a, b);
+    // SAFETY: with `keep` = 0 the product reads nothing and writes all m · n numbers.
+    #[allow(unsafe_code)]
+    unsafe {
+        c.set_len(n);
+    }
+    c
+}
+
+/// `c ← c + a · b` on all threads, `c` row by row.
+pub(crate) fn add_product<T: Real>(c: &mut [T], a: Matrix<'_, T>, b: Matrix<'_, T>) {
+    assert_eq!(c.len(), a.rows * b.columns, "the size of the result");
+    share(c.as_mut_ptr(), T::ONE, a, b);
+}
+
+/// `c ← keep · c + scale · a · b` on this thread alone.
 pub(crate) fn product_here<T: Real>(
-    (c, stride): (&mut [T], usize),
-    keep: T,
-    operands: (Matrix<'_, T>, Matrix<'_, T>),
-    scale: T,
-) {
-    multiply((c, stride), keep, operands, scale, Parallelism::None);
-}
-
-fn multiply<T: Real>(
-    (c, stride): (&mut [T], usize),
+    c: Destination<T>,
     keep: T,
     (a, b): (Matrix<'_, T>, Matrix<'_, T>),
     scale: T,
-    threads: Parallelism,
 ) {
     let (m, n, k) = (a.rows, b.columns, a.columns);
     assert_eq!(k, b.rows, "the inner sizes of a product differ");
     if m == 0 || n == 0 {
         return;
     }
-    assert!((m - 1) * stride + n <= c.len(), "a {m} by {n} result in {} numbers", c.len());
-    // SAFETY: `Matrix` checked that every row and column it names lies in its slice, the assertion above that the
-    // result does; `c` is borrowed exclusively, so it overlaps neither operand.
+    // SAFETY: `Matrix` checked that every row and column it names lies in its slice, `Destination` the same of the
+    // result, which nobody else touches.
     #[allow(unsafe_code)]
     unsafe {
         gemm(
             m,
             n,
             k,
-            c.as_mut_ptr(),
+            c.start,
             1,
-            stride as isize,
+            c.row_stride as isize,
             keep != T::ZERO,
             a.values.as_ptr(),
             a.column_stride as isize,
@@ -96,7 +140,42 @@ fn multiply<T: Real>(
             false,
             false,
             false,
-            threads,
+            Parallelism::None,
         );
+    }
+}
+
+/// A product of fewer multiplications than this is done sooner than another thread wakes.
+const WORTH_SHARING: usize = 64 * 64 * 64;
+
+/// Cuts the longer side of the result into a strip for each thread.
+fn share<T: Real>(c: *mut T, keep: T, a: Matrix<'_, T>, b: Matrix<'_, T>) {
+    let (m, n, k) = (a.rows, b.columns, a.columns);
+    let parts = if m * n * k < WORTH_SHARING { 1 } else { pool::threads() };
+    let start = Start(c);
+    // Strips of whole kernel tiles: 32 columns with the widest vectors.
+    let strip = m.max(n).div_ceil(parts).next_multiple_of(32).max(1);
+    pool::for_each(m.max(n).div_ceil(strip), |part| {
+        let first = part * strip;
+        let (a, b, at) = if m >= n {
+            (a.rows(first, strip.min(m - first)), b, first * n)
+        } else {
+            (a, b.columns(first, strip.min(n - first)), first)
+        };
+        let c = Destination { start: start.at(at), row_stride: n };
+        product_here(c, keep, (a, b), T::ONE);
+    });
+}
+
+/// The start of a result whose strips are written by several threads.
+struct Start<T>(*mut T);
+
+// SAFETY: each task writes its own strip.
+#[allow(unsafe_code)]
+unsafe impl<T: Send> Sync for Start<T> {}
+
+impl<T> Start<T> {
+    fn at(&self, offset: usize) -> *mut T {
+        self.0.wrapping_add(offset)
     }
 }

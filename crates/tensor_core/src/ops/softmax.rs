@@ -4,13 +4,17 @@
 
 use candle_core::{D, DType, Result, Tensor};
 
+use super::check::check;
 use super::cpu::{
-    Real, by_type, for_each_part, has_fused_loops, largest, rows_per_task, sum, vectorized,
+    build, by_type, for_each_part, has_fused_loops, largest, sum, vectorized, whole_rows,
 };
-use super::node::{attach, values};
+use super::real::Real;
+use super::storage::{tensor_like, values};
+use crate::graph::record_with_result;
 
 /// Turns each row of `x: (.., N)` into probabilities. A row that is −∞ everywhere gives zeros, not NaN.
 pub fn softmax(x: &Tensor) -> Result<Tensor> {
+    check("softmax", &[("x", x)], x.rank() > 0)?;
     if has_fused_loops(x) { by_type!(x, fused(x)) } else { reference(x) }
 }
 
@@ -37,33 +41,45 @@ fn fused<T: Real>(x: &Tensor) -> Result<Tensor> {
     let n = x.dim(D::Minus1)?;
     let x = &x.contiguous()?;
     let mut y = values::<T>(x)?.to_vec();
-    for_each_part(&mut y, rows_per_task(n) * n, |_, part| {
+    for_each_part([(&mut y, whole_rows(n))], |_, [part]| {
         vectorized(|| part.chunks_exact_mut(n).for_each(softmax_row));
     });
-    let result = y.clone();
-    attach("softmax", [x], y, x.shape(), move |[x], grad| {
-        let grad = values::<T>(grad)?;
-        let mut grad_x = grad.to_vec();
-        for_each_part(&mut grad_x, rows_per_task(n) * n, |start, part| {
-            vectorized(|| {
-                for (out, y) in part.chunks_exact_mut(n).zip(result[start..].chunks_exact(n)) {
-                    let mean = sum(n, |i| out[i] * y[i]);
-                    out.iter_mut().zip(y).for_each(|(out, &y)| *out = y * (*out - mean));
-                }
-            });
-        });
-        Ok([Some(Tensor::from_vec(grad_x, x.shape(), x.device())?)])
+    record_with_result("softmax", [x], y, x.shape(), move |y, grad, _| {
+        Ok([Some(tensor_like(backward::<T>(&values(y)?, &values(grad)?, n), y)?)])
     })
 }
 
-/// Softmax of one row in place; zeros if everything is −∞.
+fn backward<T: Real>(y: &[T], grad: &[T], n: usize) -> Vec<T> {
+    let part = whole_rows(n);
+    let [grad_x] = build([(y.len(), part)], |i, [grad_x]| {
+        vectorized(|| {
+            let rows = y[i * part..].chunks_exact(n).zip(grad[i * part..].chunks_exact(n));
+            for (out, (y, grad)) in grad_x.chunks_exact_mut(n).zip(rows) {
+                let mean = sum(n, |i| grad[i] * y[i]);
+                (0..n).for_each(|i| out[i] = y[i] * (grad[i] - mean));
+            }
+        });
+    });
+    grad_x
+}
+
+/// Softmax of one row in place; zeros if everything is −∞. Gives log Σ exp.
 #[inline(always)]
 pub(crate) fn softmax_row<T: Real>(row: &mut [T]) {
+    log_softmax_sum(row);
+}
+
+/// [`softmax_row`], which gives the logarithm of the denominator, −∞ for a row that is −∞ everywhere.
+#[inline(always)]
+pub(crate) fn log_softmax_sum<T: Real>(row: &mut [T]) -> T {
     let max = largest(row);
     if max == T::real(f64::NEG_INFINITY) {
-        return row.fill(T::ZERO);
+        row.fill(T::ZERO);
+        return max;
     }
     row.iter_mut().for_each(|x| *x = (*x - max).exp());
-    let scale = T::ONE / sum(row.len(), |i| row[i]);
+    let total = sum(row.len(), |i| row[i]);
+    let scale = T::ONE / total;
     row.iter_mut().for_each(|x| *x *= scale);
+    max + total.ln()
 }

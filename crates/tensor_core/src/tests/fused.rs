@@ -1,160 +1,202 @@
-//! Each fused operation against its reference, in f32 (where it has a fast exp) and f64, in value and gradient.
+//! Each fused operation against its reference: f32 (where it has a fast exp) and f64, value and gradient, inputs
+//! contiguous and transposed, shapes drawn at random.
 
 use candle_core::{DType, Device, Result, Tensor, Var};
+use proptest::prelude::*;
 
-use crate::Rng;
-use crate::ops::{
-    self, Gelu, IGNORE_INDEX, cross_entropy, gelu, layer_norm, linear, self_attention, softmax,
-};
-use crate::testing::{assert_close, assert_grad};
+use crate::ops::{self, Gelu, IGNORE_INDEX, Mask, Positions};
+use crate::{Rng, backward};
 
 const CPU: Device = Device::Cpu;
 
+/// An operation or its reference, as a function of its inputs.
+type Op<'a> = &'a dyn Fn(&[Tensor]) -> Result<Tensor>;
+
 /// Runs both functions on the same `inputs` and compares results and gradients.
-fn agree(
-    inputs: &[Tensor],
-    fused: impl Fn(&[Tensor]) -> Result<Tensor>,
-    reference: impl Fn(&[Tensor]) -> Result<Tensor>,
-) -> Result<()> {
+pub(super) fn agree(inputs: &[Tensor], fused: Op<'_>, reference: Op<'_>) {
     // f32 rounds at 6e-8; sums over a few hundred terms and gradients of quotients lose a digit or two.
-    for (dtype, tol) in [(DType::F64, 1e-11), (DType::F32, 3e-5)] {
-        let inputs = inputs.iter().map(|x| x.to_dtype(dtype)).collect::<Result<Vec<_>>>()?;
-        let run = |f: &dyn Fn(&[Tensor]) -> Result<Tensor>| {
-            let vars = inputs.iter().map(Var::from_tensor).collect::<Result<Vec<_>>>()?;
-            let tensors: Vec<Tensor> = vars.iter().map(|var| var.as_tensor().clone()).collect();
-            let result = f(&tensors)?;
-            let grad = Rng::new(77).normal_tensor(result.shape(), 1., dtype, &CPU)?;
-            let grads = (&result * grad)?.sum_all()?.backward()?;
-            let grads: Vec<Tensor> = vars.iter().map(|v| grads.get(v).unwrap().clone()).collect();
-            Ok::<_, candle_core::Error>((result, grads))
-        };
-        let ((a, grads_a), (b, grads_b)) = (run(&fused)?, run(&reference)?);
-        assert_close(&a, &b, tol)?;
-        for (a, b) in grads_a.iter().zip(&grads_b) {
-            assert_close(a, b, tol)?;
+    for (dtype, tol) in [(DType::F64, 1e-11), (DType::F32, 5e-5)] {
+        for layout in [Layout::Contiguous, Layout::Transposed] {
+            let run = |op| run(inputs, dtype, layout, op).unwrap();
+            for (a, b) in run(fused).iter().zip(&run(reference)) {
+                crate::testing::assert_close(a, b, tol).unwrap();
+            }
         }
     }
-    Ok(())
 }
 
-fn random(seed: u64, shape: impl Into<candle_core::Shape>) -> Result<Tensor> {
-    Rng::new(seed).normal_tensor(shape, 1.5, DType::F64, &CPU)
+#[derive(Clone, Copy)]
+enum Layout {
+    Contiguous,
+    Transposed,
 }
 
-/// Widths around the lanes of vector units, and rows around the size of a task.
-const ROWS_AND_WIDTHS: [(usize, usize); 6] =
-    [(1, 1), (3, 5), (2, 16), (7, 33), (300, 70), (2, 17_000)];
+/// The result of `op`, then the gradients of its inputs.
+fn run(inputs: &[Tensor], dtype: DType, layout: Layout, op: Op<'_>) -> Result<Vec<Tensor>> {
+    let swap = |x: &Tensor| match layout {
+        Layout::Transposed if x.rank() > 1 => x.transpose(0, x.rank() - 1),
+        _ => Ok(x.clone()),
+    };
+    let var = |x: &Tensor| Var::from_tensor(&swap(&x.to_dtype(dtype)?)?.contiguous()?);
+    let vars = inputs.iter().map(var).collect::<Result<Vec<_>>>()?;
+    let result = op(&vars.iter().map(|var| swap(var)).collect::<Result<Vec<_>>>()?)?;
+    let grad = Rng::new(77).normal_tensor(result.shape(), 1., dtype, &CPU)?;
+    let grads = backward(&(&result * grad)?.sum_all()?)?;
+    let grads = vars.iter().map(|var| grads.get(var).expect("a gradient").clone());
+    Ok([result].into_iter().chain(grads).collect())
+}
 
-#[test]
-fn softmax_agrees() -> Result<()> {
-    for (rows, width) in ROWS_AND_WIDTHS {
-        agree(
-            &[random(0, (rows, width))?],
-            |x| softmax(&x[0]),
-            |x| ops::softmax::reference(&x[0]),
-        )?;
+/// Reproducible numbers in f64.
+pub(super) fn random(seed: u64, shape: impl Into<candle_core::Shape>) -> Tensor {
+    Rng::new(seed).normal_tensor(shape, 1.5, DType::F64, &CPU).unwrap()
+}
+
+/// Rows and width: around the lanes of vector units, and rows enough for several tasks.
+fn rows_and_width() -> impl Strategy<Value = (usize, usize)> {
+    prop_oneof![
+        (1usize..8, 1usize..70),
+        Just((1, 1)),
+        Just((2, 16)),
+        Just((300, 70)),
+        Just((2, 17_000)),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn softmax_agrees(shape in rows_and_width()) {
+        agree(&[random(0, shape)], &|x| ops::softmax(&x[0]), &|x| ops::softmax::reference(&x[0]));
     }
-    Ok(())
-}
 
-#[test]
-fn layer_norm_agrees() -> Result<()> {
-    for (rows, width) in &ROWS_AND_WIDTHS[1..] {
-        let inputs = [random(0, (1, *rows, *width))?, random(1, *width)?, random(2, *width)?];
-        agree(
-            &inputs,
-            |x| layer_norm(&x[0], &x[1], &x[2], 1e-5),
-            |x| ops::layer_norm::reference(&x[0], &x[1], &x[2], 1e-5),
-        )?;
+    #[test]
+    fn log_softmax_agrees(shape in rows_and_width()) {
+        let reference: Op<'_> = &|x| ops::log_softmax::reference(&x[0]);
+        agree(&[random(0, shape)], &|x| ops::log_softmax(&x[0]), reference);
     }
-    Ok(())
-}
 
-#[test]
-fn both_forms_of_gelu_agree_far_out_too() -> Result<()> {
-    let far = Tensor::new(&[-1e4f64, -90., -12., -4., -1e-6, 0., 1e-6, 4., 12., 90., 1e4], &CPU)?;
-    for x in [far, random(0, (200, 300))?] {
+    #[test]
+    fn layer_norm_agrees((rows, width) in rows_and_width()) {
+        prop_assume!(width > 1); // one number is its own mean: the result is 0 over the root of ε
+        agree(
+            &[random(0, (1, rows, width)), random(1, width), random(2, width)],
+            &|x| ops::layer_norm(&x[0], &x[1], &x[2], 1e-2),
+            &|x| ops::layer_norm::reference(&x[0], &x[1], &x[2], 1e-2),
+        );
+    }
+
+    #[test]
+    fn rms_norm_agrees((rows, width) in rows_and_width()) {
+        agree(
+            &[random(0, (rows, 1, width)), random(1, width)],
+            &|x| ops::rms_norm(&x[0], &x[1], 1e-2),
+            &|x| ops::rms_norm::reference(&x[0], &x[1], 1e-2),
+        );
+    }
+
+    #[test]
+    fn gelu_agrees(shape in rows_and_width()) {
         for form in [Gelu::Exact, Gelu::Tanh] {
-            agree(
-                std::slice::from_ref(&x),
-                |x| gelu(&x[0], form),
-                |x| ops::gelu::reference(&x[0], form),
-            )?;
+            let reference: Op<'_> = &|x| ops::gelu::reference(&x[0], form);
+            agree(&[random(0, shape)], &|x| ops::gelu(&x[0], form), reference);
         }
     }
-    Ok(())
-}
 
-#[test]
-fn linear_agrees_with_and_without_bias() -> Result<()> {
-    for (rows, n_in, n_out) in [(1, 1, 1), (5, 3, 70), (130, 65, 129)] {
-        let inputs = [random(0, (1, rows, n_in))?, random(1, (n_out, n_in))?, random(2, n_out)?];
+    #[test]
+    fn silu_mul_agrees(shape in rows_and_width()) {
+        agree(
+            &[random(0, shape), random(1, shape)],
+            &|x| ops::silu_mul(&x[0], &x[1]),
+            &|x| ops::silu_mul::reference(&x[0], &x[1]),
+        );
+    }
+
+    #[test]
+    fn add_agrees_with_and_without_broadcasting((rows, width) in rows_and_width()) {
+        for other in [vec![2, rows, width], vec![rows, width], vec![width], vec![]] {
+            agree(
+                &[random(0, (2, rows, width)), random(1, other)],
+                &|x| ops::add(&x[0], &x[1]),
+                &|x| ops::add::reference(&x[0], &x[1]),
+            );
+        }
+    }
+
+    #[test]
+    fn linear_agrees_with_and_without_bias(rows in 1usize..140, n_in in 1usize..70, n_out in 1usize..140) {
+        let inputs = [random(0, (1, rows, n_in)), random(1, (n_out, n_in)), random(2, n_out)];
         agree(
             &inputs,
-            |x| linear(&x[0], &x[1], Some(&x[2])),
-            |x| ops::linear::reference(&x[0], &x[1], Some(&x[2])),
-        )?;
+            &|x| ops::linear(&x[0], &x[1], Some(&x[2])),
+            &|x| ops::linear::reference(&x[0], &x[1], Some(&x[2])),
+        );
         agree(
             &inputs[..2],
-            |x| linear(&x[0], &x[1], None),
-            |x| ops::linear::reference(&x[0], &x[1], None),
-        )?;
+            &|x| ops::linear(&x[0], &x[1], None),
+            &|x| ops::linear::reference(&x[0], &x[1], None),
+        );
     }
-    Ok(())
-}
 
-#[test]
-fn self_attention_agrees_within_and_across_blocks() -> Result<()> {
-    // (B, T, H, D): one token, odd sizes, exactly one block of 64 queries, several and a rest.
-    for (b, t, h, d) in [(1, 1, 1, 1), (2, 5, 3, 4), (2, 64, 2, 8), (1, 150, 2, 16)] {
-        agree(
-            &[random(0, (b, t, 3 * h * d))?],
-            |x| self_attention(&x[0], h),
-            |x| ops::self_attention::reference(&x[0], h),
-        )?;
+    #[test]
+    fn embedding_agrees(v in 1usize..2_000, c in 1usize..40, n in 1usize..60) {
+        let ids = (0..2 * n).map(|i| (i * 31 % v) as u32);
+        let ids = Tensor::from_iter(ids, &CPU).unwrap().reshape((2, n)).unwrap();
+        let reference: Op<'_> = &|x| ops::embedding::reference(&x[0], &ids);
+        agree(&[random(0, (v, c))], &|x| ops::embedding(&x[0], &ids), reference);
     }
-    assert_grad(&random(1, (1, 4, 18))?, |x| self_attention(x, 2), 1e-6)?;
-    let error = self_attention(&random(0, (1, 2, 16))?, 2).unwrap_err().to_string();
-    assert!(error.contains("self_attention: [1, 2, 16]"), "{error}");
-    Ok(())
-}
 
-#[test]
-fn self_attention_survives_huge_scores() -> Result<()> {
-    let x = (random(0, (1, 6, 12))? * 1e4)?.to_dtype(DType::F32)?;
-    let y = self_attention(&x, 2)?.flatten_all()?.to_vec1::<f32>()?;
-    assert!(y.iter().all(|y| y.is_finite()), "{y:?}");
-    Ok(())
-}
-
-#[test]
-fn cross_entropy_agrees() -> Result<()> {
-    for (rows, width) in &ROWS_AND_WIDTHS[1..] {
-        let target = |row: usize| match row % 3 {
-            1 => IGNORE_INDEX,
-            _ => (row * 31 % width) as i64,
-        };
-        let targets = Tensor::from_iter((0..*rows).map(target), &CPU)?;
-        agree(
-            &[random(0, (*rows, *width))?],
-            |x| cross_entropy(&x[0], &targets),
-            |x| ops::cross_entropy::reference(&x[0], &targets),
-        )?;
+    #[test]
+    fn rope_agrees(b in 1usize..4, t in 1usize..20, h in 1usize..4, half in 1usize..20, start in 0usize..5) {
+        let (cos, sin) = (random(1, (30, half)), random(2, (30, half)));
+        let starts: Vec<i64> = (0..b as i64).map(|row| 3 - 4 * row).collect();
+        for positions in [Positions::From(start), Positions::Rows(&starts)] {
+            let tables = |x: &Tensor| Ok::<_, candle_core::Error>((cos.to_dtype(x.dtype())?, sin.to_dtype(x.dtype())?));
+            let fused: Op<'_> = &|x| {
+                let (cos, sin) = tables(&x[0])?;
+                ops::rope(&x[0], &cos, &sin, positions)
+            };
+            let reference: Op<'_> = &|x| {
+                let (cos, sin) = tables(&x[0])?;
+                ops::rope::reference(&x[0], &cos, &sin, positions)
+            };
+            agree(&[random(0, (b, t, h, 2 * half))], fused, reference);
+        }
     }
-    Ok(())
-}
 
-#[test]
-fn an_operation_on_constants_builds_no_graph() -> Result<()> {
-    let x = random(0, (2, 3, 12))?;
-    for y in [softmax(&x)?, gelu(&x, Gelu::Tanh)?, self_attention(&x, 2)?] {
-        assert_eq!(y.sum_all()?.backward()?.get_ids().count(), 1, "only the sum itself");
+    #[test]
+    fn losses_and_log_probs_agree((rows, width) in rows_and_width()) {
+        let target = |row: usize| if row % 3 == 1 { IGNORE_INDEX } else { (row * 31 % width) as i64 };
+        let targets = Tensor::from_iter((0..rows).map(target), &CPU).unwrap();
+        let logits = [random(0, (rows, width))];
+        let (loss, log_probs): (Op<'_>, Op<'_>) = (
+            &|x| ops::cross_entropy::reference(&x[0], &targets),
+            &|x| ops::log_probs::token_log_probs_reference(&x[0], &targets),
+        );
+        agree(&logits, &|x| ops::cross_entropy(&x[0], &targets), loss);
+        agree(&logits, &|x| ops::token_log_probs(&x[0], &targets), log_probs);
+        let reference: Op<'_> = &|x| ops::log_probs::entropy_reference(&x[0]);
+        agree(&logits, &|x| ops::entropy(&x[0]), reference);
     }
-    Ok(())
+
+    #[test]
+    fn self_attention_agrees(b in 1usize..3, t in 1usize..150, h in 1usize..4, d in 1usize..9) {
+        for mask in [Mask::causal(), Mask::bidirectional(), Mask::window(t / 3 + 1, 2)] {
+            agree(
+                &[random(0, (b, t, 3 * h * d))],
+                &|x| ops::self_attention(&x[0], h, &mask),
+                &|x| ops::self_attention::reference(&x[0], h, &mask),
+            );
+        }
+    }
 }
 
 #[test]
-fn an_operation_used_twice_sums_both_gradients() -> Result<()> {
-    let x = random(0, (2, 3))?;
-    assert_grad(&x, |x| softmax(x)? + softmax(&(x * 2.)?)?, 1e-7)
+fn both_forms_of_gelu_agree_far_out_too() {
+    let far = [-1e4f64, -90., -12., -4., -1e-6, 0., 1e-6, 4., 12., 90., 1e4];
+    let far = Tensor::new(&far, &CPU).unwrap();
+    for form in [Gelu::Exact, Gelu::Tanh] {
+        let reference: Op<'_> = &|x| ops::gelu::reference(&x[0], form);
+        agree(std::slice::from_ref(&far), &|x| ops::gelu(&x[0], form), reference);
+    }
 }

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::golden;
 use crate::ops::{Gelu, IGNORE_INDEX, cross_entropy, embedding, gelu, layer_norm, linear, softmax};
 use crate::testing::{assert_close, assert_grad, devices};
-use crate::{Rng, ops};
+use crate::{Rng, backward};
 
 fn random(shape: impl Into<candle_core::Shape>) -> candle_core::Result<Tensor> {
     Rng::new(5).normal_tensor(shape, 1., DType::F64, &Device::Cpu)
@@ -27,7 +27,7 @@ fn check_golden(
         let inputs: Vec<Tensor> = vars.iter().map(|var| var.as_tensor().clone()).collect();
         let result = f(&inputs, entry)?;
         assert_close(&result, &load("result")?, 1e-12)?;
-        let grads = (result * load("grad")?)?.sum_all()?.backward()?;
+        let grads = backward(&(result * load("grad")?)?.sum_all()?)?;
         for (name, var) in names.iter().zip(&vars) {
             assert_close(grads.get(var).unwrap(), &load(&format!("grad_{name}"))?, 1e-9)?;
         }
@@ -107,7 +107,7 @@ fn softmax_rows_sum_to_one_and_a_row_without_a_visible_entry_is_zero() -> Result
     let y = softmax(&x)?.to_vec2::<f32>()?;
     assert_eq!(y, [[1., 0., 0.], [0.; 3], [0.5, 0.5, 0.]]);
     let var = Var::from_tensor(&x)?;
-    let grads = softmax(var.as_tensor())?.i((.., 0))?.sum_all()?.backward()?;
+    let grads = backward(&softmax(var.as_tensor())?.i((.., 0))?.sum_all()?)?;
     let grad = grads.get(&var).unwrap().flatten_all()?.to_vec1::<f32>()?;
     assert!(grad.iter().all(|g| g.is_finite()), "{grad:?}");
     Ok(())
@@ -118,7 +118,7 @@ fn cross_entropy_without_any_target_is_zero_and_so_is_its_gradient() -> Result<(
     let x = Var::from_tensor(&random((2, 3))?)?;
     let loss = cross_entropy(&x, &Tensor::new(&[IGNORE_INDEX; 2], &Device::Cpu)?)?;
     assert_eq!(loss.to_scalar::<f64>()?, 0.);
-    let grads = loss.backward()?;
+    let grads = backward(&loss)?;
     assert_close(grads.get(&x).unwrap(), &x.zeros_like()?, 0.)?;
     Ok(())
 }
@@ -132,31 +132,5 @@ fn cross_entropy_stays_finite_at_huge_logits_and_ignores_what_is_masked() -> Res
     assert_eq!(loss([0, 0])?, 0.);
     assert_eq!(loss([1, 0])?, 1e4); // the mean of 2e4 and 0
     assert_eq!(loss([1, IGNORE_INDEX])?, 2e4, "a masked row counts neither above nor below");
-    Ok(())
-}
-
-#[test]
-fn bad_shapes_and_targets_are_errors_that_name_them() -> Result<()> {
-    let x = random((2, 3))?;
-    let text = |result: candle_core::Result<Tensor>| result.unwrap_err().to_string();
-    let error = text(linear(&x, &random((4, 5))?, None));
-    assert!(error.contains("linear: input [2, 3] does not fit weight [4, 5]"), "{error}");
-    let error = text(cross_entropy(&x, &Tensor::new(&[0i64; 3], &Device::Cpu)?));
-    assert!(error.contains("logits [2, 3] do not fit targets [3]"), "{error}");
-    assert!(cross_entropy(&x, &Tensor::new(&[0i64, 3], &Device::Cpu)?).is_err());
-    assert!(embedding(&x, &Tensor::new(&[2u32], &Device::Cpu)?).is_err());
-    Ok(())
-}
-
-#[test]
-fn empty_tensors_do_not_panic() -> Result<()> {
-    let empty = random((2, 0))?;
-    let nothing = random(0)?;
-    let _ = softmax(&empty); // an error or an empty result, as candle's own operations see fit
-    let _ = layer_norm(&empty, &nothing, &nothing, 1e-5);
-    let _ = cross_entropy(&empty, &Tensor::new(&[0i64, 0], &Device::Cpu)?);
-    let _ = linear(&empty, &random((3, 0))?, None);
-    let _ = ops::self_attention(&random((2, 0, 6))?, 2);
-    assert_eq!(gelu(&empty, Gelu::Tanh)?.dims(), [2, 0]);
     Ok(())
 }

@@ -1,0 +1,30 @@
+//! Every operation forward and backward, fused against reference: `cargo bench -p benches --bench ops`.
+
+use std::hint::black_box;
+
+use benches::operation::{Operation, Twin};
+use criterion::{Criterion, Throughput};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn ops(criterion: &mut Criterion) {
+    for (name, shape) in Operation::ALL {
+        let operation = Operation::new(name, shape).expect("a shape that fits").expect("known");
+        let mut group = criterion.benchmark_group(format!("{name} {shape:?}"));
+        group.sample_size(20);
+        group.throughput(Throughput::Elements(shape.iter().product::<usize>() as u64));
+        for (twin, name) in [(Twin::Fused, "fused"), (Twin::Reference, "reference")] {
+            group.bench_function(name, |bencher| {
+                bencher.iter(|| black_box(operation.forward_backward(twin)));
+            });
+        }
+        group.finish();
+    }
+}
+
+fn main() {
+    let mut criterion = Criterion::default().configure_from_args();
+    ops(&mut criterion);
+    criterion.final_summary();
+}

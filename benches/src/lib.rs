@@ -1,0 +1,6 @@
+//! What the benchmarks measure: `cargo bench -p benches` times our code alone, `cargo x compare` times it beside
+//! PyTorch, each side a process that does the same work on request.
+
+pub mod llama;
+pub mod train_step;
+pub mod operation;

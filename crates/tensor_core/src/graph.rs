@@ -1,0 +1,290 @@
+//! The graph: which operation made a tensor from which inputs, and how a gradient goes back through it.
+//!
+//! candle has a graph of its own, but it allocates zeros for every gradient and adds to them, keeps every tensor until
+//! the end, computes gradients of frozen inputs, and allows three inputs. So an operation of [`ops`](crate::ops)
+//! records a node here, and [`backward`] runs the nodes, newest first, each only when its whole gradient is there. It
+//! frees what a node saved as soon as the node is done.
+//!
+//! The two graphs mix freely. To candle, a recorded result is a function of one tiny variable; where a gradient
+//! arrives there, it is handed over. Where an input was made by candle, candle takes its gradient further.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+
+use candle_core::backprop::GradStore;
+use candle_core::shape::ShapeWithOneHole;
+use candle_core::{
+    CpuStorage, CustomOp1, DType, Device, Layout, Result, Shape, Tensor, TensorId, Var, bail,
+};
+
+use crate::ops::add::sum_of;
+use crate::ops::real::Real;
+
+/// The gradients of `loss` for every variable it depends on; of its sum, if it has more than one element.
+///
+/// Use it in place of candle's `loss.backward()`, which stops with an error at the first operation of this crate.
+///
+/// # Errors
+/// When an operation has no derivative, or the graph was differentiated before: its memory is freed on the way.
+pub fn backward(loss: &Tensor) -> Result<GradStore> {
+    let (grads, arrived) = through_candle(loss)?;
+    let mut pass = Pass { grads, pending: BTreeMap::new() };
+    pass.take(arrived)?;
+    while let Some((_, (node, grad))) = pass.pending.pop_last() {
+        for (source, grad) in node.run(&grad)? {
+            pass.deliver(source, grad)?;
+        }
+    }
+    Ok(pass.grads)
+}
+
+/// `x` seen in another shape, as candle's `reshape`, but without a detour through candle's graph.
+pub fn reshape(x: &Tensor, shape: impl ShapeWithOneHole) -> Result<Tensor> {
+    let y = x.reshape(shape)?;
+    if let Some(node) = Node::of(x) {
+        node.register(y.id());
+    }
+    Ok(y)
+}
+
+/// The tensor of `result`, recorded as a function of `inputs`.
+///
+/// `backward(grad, needed)` turns the gradient of the result, contiguous, into those of the inputs; it may leave out the
+/// gradient of an input that is not `needed`. It must not capture the result, or neither would ever be freed.
+pub(crate) fn record<T: Real, const N: usize>(
+    name: &'static str,
+    inputs: [&Tensor; N],
+    result: Vec<T>,
+    shape: impl Into<Shape>,
+    backward: impl FnOnce(&Tensor, [bool; N]) -> Result<[Option<Tensor>; N]> + Send + 'static,
+) -> Result<Tensor> {
+    let shape = shape.into();
+    let sources = inputs.map(Source::of);
+    let needed = sources.each_ref().map(Option::is_some);
+    if needed == [false; N] {
+        return Tensor::from_vec(result, shape, &Device::Cpu);
+    }
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let step = Step {
+        sources: sources.into(),
+        backward: Box::new(move |grad| Ok(backward(grad, needed)?.into())),
+    };
+    let node = Arc::new(Node {
+        name,
+        order: NEXT.fetch_add(1, Ordering::Relaxed),
+        shape: shape.clone(),
+        ids: Mutex::default(),
+        step: Mutex::new(Some(step)),
+    });
+    let result = Mutex::new(Some((T::to_cpu_storage_owned(result), shape)));
+    let result = stub()?.apply_op1(Recorded { node: node.clone(), result })?;
+    node.register(result.id());
+    Ok(result)
+}
+
+/// [`record`] for an operation whose backward pass reads its result: `backward(result, grad, needed)`.
+pub(crate) fn record_with_result<T: Real, const N: usize>(
+    name: &'static str,
+    inputs: [&Tensor; N],
+    result: Vec<T>,
+    shape: impl Into<Shape>,
+    backward: impl FnOnce(&Tensor, &Tensor, [bool; N]) -> Result<[Option<Tensor>; N]> + Send + 'static,
+) -> Result<Tensor> {
+    let saved = Arc::new(OnceLock::new());
+    let later: Arc<OnceLock<Tensor>> = saved.clone();
+    let result = record(name, inputs, result, shape, move |grad, needed| {
+        backward(later.get().expect("set below"), grad, needed)
+    })?;
+    let _ = saved.set(result.detach()); // the same memory, but not the tensor that keeps the graph alive
+    Ok(result)
+}
+
+/// An operation that has run forward.
+struct Node {
+    name: &'static str,
+    /// Inputs are older than results.
+    order: u64,
+    shape: Shape,
+    /// The tensors that stand for its result, in whatever shape.
+    ids: Mutex<Vec<TensorId>>,
+    /// Taken by the backward pass.
+    step: Mutex<Option<Step>>,
+}
+
+struct Step {
+    sources: Vec<Option<Source>>,
+    backward: Box<Backward>,
+}
+
+/// From the gradient of the result to those of the inputs.
+type Backward = dyn FnOnce(&Tensor) -> Result<Vec<Option<Tensor>>> + Send;
+
+/// Where an input came from, which is where its gradient goes.
+enum Source {
+    Variable(Tensor),
+    Node(Arc<Node>),
+    Candle(Tensor),
+}
+
+impl Source {
+    /// `None` for a constant.
+    fn of(x: &Tensor) -> Option<Self> {
+        if x.is_variable() {
+            return Some(Self::Variable(x.clone()));
+        }
+        if !x.track_op() {
+            return None;
+        }
+        Some(Node::of(x).map_or_else(|| Self::Candle(x.clone()), Self::Node))
+    }
+}
+
+impl Node {
+    fn of(x: &Tensor) -> Option<Arc<Self>> {
+        lock(&NODES).get_or_insert_default().get(&x.id()).and_then(Weak::upgrade)
+    }
+
+    fn register(self: &Arc<Self>, id: TensorId) {
+        lock(&self.ids).push(id);
+        lock(&NODES).get_or_insert_default().insert(id, Arc::downgrade(self));
+    }
+
+    /// The gradients of the inputs that need one.
+    fn run(&self, grad: &Tensor) -> Result<Vec<(Source, Tensor)>> {
+        let Some(step) = lock(&self.step).take() else {
+            bail!("{}: backward has run through this operation before", self.name)
+        };
+        let grads = (step.backward)(&grad.contiguous()?)?;
+        Ok(step.sources.into_iter().zip(grads).filter_map(|(s, g)| s.zip(g)).collect())
+    }
+}
+
+/// Finds the node of a tensor. (candle shows nobody the operation that it stores in a tensor.)
+static NODES: Mutex<Option<HashMap<TensorId, Weak<Node>>>> = Mutex::new(None);
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let mut nodes = lock(&NODES);
+        for id in lock(&self.ids).drain(..) {
+            nodes.get_or_insert_default().remove(&id);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+type Arrived = Vec<(Arc<Node>, Tensor)>;
+
+/// The state of a backward pass.
+struct Pass {
+    grads: GradStore,
+    /// Nodes whose result has a gradient, by age.
+    pending: BTreeMap<u64, (Arc<Node>, Tensor)>,
+}
+
+impl Pass {
+    fn deliver(&mut self, source: Source, grad: Tensor) -> Result<()> {
+        match source {
+            Source::Variable(variable) => {
+                let before = self.grads.remove(&variable);
+                self.grads
+                    .insert(&variable, before.map_or(Ok(grad.clone()), |b| sum_of(&b, &grad))?);
+                Ok(())
+            }
+            Source::Node(node) => self.take(vec![(node, grad)]),
+            Source::Candle(x) => {
+                let (grads, arrived) = through_candle(&x.apply_op1(Seed(grad))?)?;
+                self.grads.extend(grads)?;
+                self.take(arrived)
+            }
+        }
+    }
+
+    fn take(&mut self, arrived: Arrived) -> Result<()> {
+        for (node, grad) in arrived {
+            let grad = grad.reshape(&node.shape)?;
+            let grad = match self.pending.remove(&node.order) {
+                Some((_, before)) => sum_of(&before, &grad)?,
+                None => grad,
+            };
+            self.pending.insert(node.order, (node, grad));
+        }
+        Ok(())
+    }
+}
+
+thread_local! {
+    /// What reached our nodes while candle differentiates for us; `None` at all other times.
+    static ARRIVED: RefCell<Option<Arrived>> = const { RefCell::new(None) };
+}
+
+/// Differentiates by candle, up to our nodes.
+fn through_candle(x: &Tensor) -> Result<(GradStore, Arrived)> {
+    ARRIVED.set(Some(Vec::new()));
+    let grads = x.backward();
+    let arrived = ARRIVED.take().unwrap_or_default();
+    Ok((grads?, arrived))
+}
+
+/// What candle takes every recorded result for a function of.
+fn stub() -> Result<&'static Tensor> {
+    static STUB: OnceLock<Var> = OnceLock::new();
+    if STUB.get().is_none() {
+        let stub = Var::zeros((), DType::F32, &Device::Cpu)?;
+        let _ = STUB.set(stub); // another thread's is as good
+    }
+    Ok(STUB.get().expect("set above").as_tensor())
+}
+
+/// A node as candle sees it.
+struct Recorded {
+    node: Arc<Node>,
+    result: Mutex<Option<(CpuStorage, Shape)>>,
+}
+
+impl CustomOp1 for Recorded {
+    fn name(&self) -> &'static str {
+        self.node.name
+    }
+
+    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
+        match lock(&self.result).take() {
+            Some(result) => Ok(result),
+            None => bail!("{}: the result was taken before", self.node.name),
+        }
+    }
+
+    fn bwd(&self, _: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        ARRIVED.with_borrow_mut(|arrived| match arrived {
+            Some(arrived) => {
+                arrived.push((self.node.clone(), grad.clone()));
+                Ok(None)
+            }
+            None => bail!(
+                "{}: differentiate with tensor_core::backward(&loss), not with loss.backward()",
+                self.node.name
+            ),
+        })
+    }
+}
+
+/// A scalar whose gradient for its input is given.
+struct Seed(Tensor);
+
+impl CustomOp1 for Seed {
+    fn name(&self) -> &'static str {
+        "seed"
+    }
+
+    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
+        Ok((CpuStorage::F32(vec![0.]), ().into()))
+    }
+
+    fn bwd(&self, _: &Tensor, _: &Tensor, _: &Tensor) -> Result<Option<Tensor>> {
+        Ok(Some(self.0.clone()))
+    }
+}

@@ -1,0 +1,60 @@
+//! a + b: where two paths meet, as at the end of a residual branch. The gradient goes to both as it is.
+
+use candle_core::{Result, Tensor};
+
+use super::check::check;
+use super::cpu::{GRAIN, build, by_type, has_fused_loops, vectorized, whole_rows};
+use super::linear::sum_of_rows;
+use super::real::Real;
+use super::storage::{tensor_like, values};
+use crate::graph::record;
+
+/// The sum of `a` and `b`, whose shape is that of `a` or its last dimensions: it is added to each part of `a` then.
+pub fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    check("add", &[("a", a), ("b", b)], a.dims().ends_with(b.dims()))?;
+    if has_fused_loops(a) { by_type!(a, fused(a, b)) } else { reference(a, b) }
+}
+
+/// The same from plain tensor operations.
+pub fn reference(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    a.broadcast_add(b)
+}
+
+fn fused<T: Real>(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let (a, b) = (a.contiguous()?, b.contiguous()?);
+    let sum = forward::<T>(&values(&a)?, &values(&b)?);
+    record("add", [&a, &b], sum, a.shape(), {
+        let b = b.detach();
+        move |grad, [_, of_b]| {
+            let grad_b = match of_b {
+                false => None,
+                true if grad.elem_count() == b.elem_count() => Some(grad.reshape(b.shape())?),
+                true => Some(tensor_like(sum_of_rows::<T>(&values(grad)?, b.elem_count()), &b)?),
+            };
+            Ok([Some(grad.clone()), grad_b])
+        }
+    })
+}
+
+fn forward<T: Real>(a: &[T], b: &[T]) -> Vec<T> {
+    let each = if a.len() == b.len() { GRAIN } else { whole_rows(b.len()) };
+    let [sum] = build([(a.len(), each)], |part, [sum]| {
+        let b = if a.len() == b.len() { &b[part * each..] } else { b };
+        let rows = sum.chunks_mut(b.len()).zip(a[part * each..].chunks(b.len()));
+        vectorized(|| {
+            for (sum, a) in rows {
+                sum.iter_mut().zip(a.iter().zip(b)).for_each(|(sum, (&a, &b))| *sum = a + b);
+            }
+        });
+    });
+    sum
+}
+
+/// The sum of two gradients of one shape, which have no gradient themselves.
+pub(crate) fn sum_of(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    fn fused<T: Real>(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+        let (a, b) = (a.contiguous()?, b.contiguous()?);
+        tensor_like(forward::<T>(&values(&a)?, &values(&b)?), &a)
+    }
+    if has_fused_loops(a) { by_type!(a, fused(a, b)) } else { a.detach() + b.detach() }
+}

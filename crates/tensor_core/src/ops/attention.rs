@@ -1,0 +1,93 @@
+//! Attention (Vaswani et al., <https://arxiv.org/abs/1706.03762>): softmax(q kᵀ / √D + mask) v.
+
+use candle_core::{D, Result, Tensor, bail};
+
+use super::check::check;
+use super::cpu::{Shared, by_type, has_fused_loops, zeros};
+use super::flash::{self, Heads, Outcome, Side};
+use super::mask::Mask;
+use super::real::Real;
+use super::softmax;
+use super::storage::{tensor_like, values};
+use crate::graph::record_with_result;
+
+/// Attention of `q: (B, T, H, D)` to `k, v: (B, S, KV, D)`, giving `(B, T, H, D)`. KV divides H: each key head serves
+/// H / KV query heads (Ainslie et al., <https://arxiv.org/abs/2305.13245>). A query that sees no key gives zeros.
+///
+/// # Errors
+/// When the shapes or the mask do not fit.
+pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, mask: &Mask) -> Result<Tensor> {
+    check_shapes("attention", q, k, Some(v), mask)?;
+    if has_fused_loops(q) { by_type!(q, fused(q, k, v, mask)) } else { reference(q, k, v, mask) }
+}
+
+/// The same from plain tensor operations.
+pub fn reference(q: &Tensor, k: &Tensor, v: &Tensor, mask: &Mask) -> Result<Tensor> {
+    let (_b, _t, h, _d) = q.dims4()?;
+    let v = heads_first(v, h)?; // (B, H, S, D)
+    attention_weights(q, k, mask)?.matmul(&v)?.transpose(1, 2)?.contiguous() // (B, T, H, D)
+}
+
+/// What [`attention`] weighs the values with: (B, H, T, S), each row's sum 1, or 0 where a query sees no key. For
+/// looking at: its memory grows with T · S.
+pub fn attention_weights(q: &Tensor, k: &Tensor, mask: &Mask) -> Result<Tensor> {
+    check_shapes("attention_weights", q, k, None, mask)?;
+    let (_b, t, h, d) = q.dims4()?;
+    let (_b, s, _kv, _d) = k.dims4()?;
+    let (q, k) = (heads_first(q, h)?, heads_first(k, h)?); // (B, H, T, D), (B, H, S, D)
+    let scores = (q.matmul(&k.transpose(D::Minus2, D::Minus1)?)? / (d as f64).sqrt())?; // (B, H, T, S)
+    softmax::reference(&scores.broadcast_add(&mask.to_tensor(t, s, q.dtype(), q.device())?)?)
+}
+
+/// From (B, S, KV, D) to (B, H, S, D), every key head repeated for each of its query heads.
+fn heads_first(x: &Tensor, h: usize) -> Result<Tensor> {
+    let (b, s, kv, d) = x.dims4()?;
+    let x = x.transpose(1, 2)?.unsqueeze(2)?; // (B, KV, 1, S, D)
+    x.broadcast_as((b, kv, h / kv, s, d))?.contiguous()?.reshape((b, h, s, d))
+}
+
+fn check_shapes(op: &str, q: &Tensor, k: &Tensor, v: Option<&Tensor>, mask: &Mask) -> Result<()> {
+    let v = v.unwrap_or(k);
+    let rank = q.rank() == 4 && k.rank() == 4;
+    check(op, &[("q", q), ("k", k), ("v", v)], rank && k.dims() == v.dims())?;
+    let ((b, t, h, d), (key_b, s, kv, key_d)) = (q.dims4()?, k.dims4()?);
+    check(op, &[("q", q), ("k", k), ("v", v)], b == key_b && d == key_d)?;
+    if h % kv != 0 {
+        bail!("{op}: {h} query heads cannot share {kv} key heads: {:?}, {:?}", q.dims(), k.dims());
+    }
+    mask.check(op, Some(b), t, s)
+}
+
+fn fused<T: Real>(q: &Tensor, k: &Tensor, v: &Tensor, mask: &Mask) -> Result<Tensor> {
+    let (q, k, v) = (q.contiguous()?, k.contiguous()?, v.contiguous()?);
+    let (b, t, h, d) = q.dims4()?;
+    let (_b, s, kv, _d) = k.dims4()?;
+    let heads = Heads {
+        b,
+        d,
+        queries: Side { len: t, heads: h, stride: h * d, start: 0 },
+        keys: Side { len: s, heads: kv, stride: kv * d, start: 0 },
+        values: Side { len: s, heads: kv, stride: kv * d, start: 0 },
+    };
+    let (output, log_sums) =
+        flash::forward::<T>([&values(&q)?, &values(&k)?, &values(&v)?], &heads, mask);
+    let (shape, mask) = (q.dims().to_vec(), mask.clone());
+    let kept = [q.detach(), k.detach(), v.detach()];
+    record_with_result("attention", [&q, &k, &v], output, shape, move |output, grad, _| {
+        let [q, k, v] = &kept;
+        let mut grads = [q, k, v].map(|x| zeros(x.elem_count()));
+        flash::backward::<T>(
+            [&values(q)?, &values(k)?, &values(v)?],
+            &Outcome { output: &values(output)?, grad: &values(grad)?, log_sums: &log_sums },
+            grads.each_mut().map(|grad| Shared::new(grad)).each_ref(),
+            &heads,
+            &mask,
+        );
+        let [grad_q, grad_k, grad_v] = grads;
+        Ok([
+            Some(tensor_like(grad_q, q)?),
+            Some(tensor_like(grad_k, k)?),
+            Some(tensor_like(grad_v, v)?),
+        ])
+    })
+}

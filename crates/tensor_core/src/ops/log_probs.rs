@@ -1,0 +1,126 @@
+//! What alignment losses read off the logits: the log-probability of each chosen token, and the entropy of each row.
+//!
+//! log p(t) = xₜ − log Σⱼ exp(xⱼ), with gradient one at t − softmax(x).
+//! H = −Σ p log p, with gradient −p · (log p + H).
+
+use candle_core::{D, Result, Tensor};
+
+use super::check::check;
+use super::cpu::{build, by_type, has_fused_loops, sum, vectorized, whole_rows};
+use super::cross_entropy::{IGNORE_INDEX, backward, check_targets, columns, log_sums};
+use super::log_softmax;
+use super::real::Real;
+use super::storage::{tensor_like, values};
+use crate::graph::record;
+
+/// The log-probability of each of `targets: (..)` (i64) under `logits: (.., V)`; 0 for [`IGNORE_INDEX`].
+///
+/// # Errors
+/// When the shapes do not fit, or a target lies outside the vocabulary.
+pub fn token_log_probs(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
+    check_targets("token_log_probs", logits, targets)?;
+    if has_fused_loops(logits) {
+        by_type!(logits, fused_token_log_probs(logits, targets))
+    } else {
+        token_log_probs_reference(logits, targets)
+    }
+}
+
+/// [`token_log_probs`] from plain tensor operations.
+pub fn token_log_probs_reference(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
+    let real = targets.ne(IGNORE_INDEX)?;
+    let targets = real.where_cond(targets, &targets.zeros_like()?)?.unsqueeze(D::Minus1)?;
+    let log_probs = log_softmax::reference(logits)?; // (.., V)
+    log_probs.gather(&targets, D::Minus1)?.squeeze(D::Minus1)? * real.to_dtype(logits.dtype())?
+}
+
+/// The entropy in nats of each row of `logits: (.., V)`, as `(..)`.
+pub fn entropy(logits: &Tensor) -> Result<Tensor> {
+    check("entropy", &[("logits", logits)], logits.rank() > 0)?;
+    if has_fused_loops(logits) {
+        by_type!(logits, fused_entropy(logits))
+    } else {
+        entropy_reference(logits)
+    }
+}
+
+/// [`entropy`] from plain tensor operations.
+pub fn entropy_reference(logits: &Tensor) -> Result<Tensor> {
+    let log_probs = log_softmax::reference(logits)?.maximum(-1e30)?; // 0 · −∞ would be NaN
+    (log_probs.exp()? * log_probs)?.sum(D::Minus1)?.neg()
+}
+
+fn fused_token_log_probs<T: Real>(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
+    let v = logits.dim(D::Minus1)?;
+    let (logits, shape) = (logits.contiguous()?, targets.shape());
+    let targets = columns("token_log_probs", targets, v)?;
+    let log_sums = log_sums::<T>(&values(&logits)?, v); // (N)
+    let log_probs = {
+        let x = values::<T>(&logits)?;
+        let rows = targets.iter().zip(&log_sums).zip(x.chunks_exact(v));
+        rows.map(|((t, &log_sum), x)| t.map_or(T::ZERO, |t| x[t] - log_sum)).collect()
+    };
+    record("token_log_probs", [&logits], log_probs, shape, {
+        let logits = logits.detach();
+        move |grad, _| {
+            let weights: Vec<T> = values::<T>(grad)?.iter().map(|&grad| -grad).collect();
+            let grad_x = backward(&values::<T>(&logits)?, &log_sums, &targets, &weights);
+            Ok([Some(tensor_like(grad_x, &logits)?)])
+        }
+    })
+}
+
+fn fused_entropy<T: Real>(logits: &Tensor) -> Result<Tensor> {
+    let v = logits.dim(D::Minus1)?;
+    let logits = logits.contiguous()?;
+    let log_sums = log_sums::<T>(&values(&logits)?, v); // (N)
+    let entropies = entropies::<T>(&values(&logits)?, &log_sums);
+    let kept = entropies.clone();
+    let shape = &logits.dims()[..logits.rank() - 1];
+    record("entropy", [&logits], entropies, shape, {
+        let logits = logits.detach();
+        move |grad, _| {
+            let grad_x = entropy_backward::<T>(&values(&logits)?, &log_sums, &kept, &values(grad)?);
+            Ok([Some(tensor_like(grad_x, &logits)?)])
+        }
+    })
+}
+
+fn entropies<T: Real>(x: &[T], log_sums: &[T]) -> Vec<T> {
+    let v = x.len() / log_sums.len();
+    let part = whole_rows(v);
+    let [entropies] = build([(log_sums.len(), part / v)], |i, [entropies]| {
+        let rows = x[i * part..].chunks_exact(v).zip(&log_sums[i * part / v..]);
+        vectorized(|| {
+            for (entropy, (x, &log_sum)) in entropies.iter_mut().zip(rows) {
+                *entropy = -sum(v, |i| plogp(x[i] - log_sum));
+            }
+        });
+    });
+    entropies
+}
+
+/// exp(y) · y, which is 0 at −∞.
+#[inline(always)]
+fn plogp<T: Real>(y: T) -> T {
+    y.exp() * y.larger(T::real(-1e30))
+}
+
+fn entropy_backward<T: Real>(x: &[T], log_sums: &[T], entropies: &[T], grad: &[T]) -> Vec<T> {
+    let v = x.len() / log_sums.len();
+    let part = whole_rows(v);
+    let [grad_x] = build([(x.len(), part)], |i, [grad_x]| {
+        let first = i * part / v;
+        let rows = grad_x.chunks_exact_mut(v).zip(x[i * part..].chunks_exact(v));
+        vectorized(|| {
+            for ((out, x), row) in rows.zip(first..) {
+                let (log_sum, entropy, grad) = (log_sums[row], entropies[row], grad[row]);
+                for (out, &x) in out.iter_mut().zip(x) {
+                    let y = x - log_sum;
+                    *out = -grad * (plogp(y) + y.exp() * entropy);
+                }
+            }
+        });
+    });
+    grad_x
+}

@@ -1,0 +1,67 @@
+//! log_softmax(x)ᵢ = xᵢ − log Σⱼ exp(xⱼ), over the last dimension.
+//!
+//! With y the result: grad x = grad − exp(y) · Σ grad.
+
+use candle_core::{D, Result, Tensor};
+
+use super::check::check;
+use super::cpu::{build, by_type, has_fused_loops, largest, sum, vectorized, whole_rows};
+use super::real::Real;
+use super::storage::{tensor_like, values};
+use crate::graph::record_with_result;
+
+/// Turns each row of `x: (.., N)` into logarithms of probabilities.
+pub fn log_softmax(x: &Tensor) -> Result<Tensor> {
+    check("log_softmax", &[("x", x)], x.rank() > 0)?;
+    if has_fused_loops(x) { by_type!(x, fused(x)) } else { reference(x) }
+}
+
+/// The same from plain tensor operations.
+pub fn reference(x: &Tensor) -> Result<Tensor> {
+    // Any constant may be subtracted from a row, so the largest value needs no gradient.
+    let shifted = x.broadcast_sub(&x.detach().max_keepdim(D::Minus1)?)?;
+    shifted.broadcast_sub(&shifted.exp()?.sum_keepdim(D::Minus1)?.log()?)
+}
+
+/// log Σ exp(x) of a row.
+#[inline(always)]
+pub(crate) fn log_sum_exp<T: Real>(x: &[T]) -> T {
+    let max = largest(x);
+    max + sum(x.len(), |i| (x[i] - max).exp()).ln()
+}
+
+fn fused<T: Real>(x: &Tensor) -> Result<Tensor> {
+    let n = x.dim(D::Minus1)?;
+    let x = &x.contiguous()?;
+    let y = forward::<T>(&values(x)?, n);
+    record_with_result("log_softmax", [x], y, x.shape(), move |y, grad, _| {
+        Ok([Some(tensor_like(backward::<T>(&values(y)?, &values(grad)?, n), y)?)])
+    })
+}
+
+fn forward<T: Real>(x: &[T], n: usize) -> Vec<T> {
+    let part = whole_rows(n);
+    let [y] = build([(x.len(), part)], |i, [y]| {
+        vectorized(|| {
+            for (y, x) in y.chunks_exact_mut(n).zip(x[i * part..].chunks_exact(n)) {
+                let log_sum = log_sum_exp(x);
+                (0..n).for_each(|i| y[i] = x[i] - log_sum);
+            }
+        });
+    });
+    y
+}
+
+fn backward<T: Real>(y: &[T], grad: &[T], n: usize) -> Vec<T> {
+    let part = whole_rows(n);
+    let [grad_x] = build([(y.len(), part)], |i, [grad_x]| {
+        vectorized(|| {
+            let rows = y[i * part..].chunks_exact(n).zip(grad[i * part..].chunks_exact(n));
+            for (out, (y, grad)) in grad_x.chunks_exact_mut(n).zip(rows) {
+                let total = sum(n, |i| grad[i]);
+                (0..n).for_each(|i| out[i] = grad[i] - y[i].exp() * total);
+            }
+        });
+    });
+    grad_x
+}

@@ -1,0 +1,206 @@
+//! Which keys a query may attend to.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use candle_core::{DType, Device, Result, Tensor, bail};
+
+/// Which of S keys each of T queries sees. Query t stands at position t, or further on: see [`Mask::after`].
+#[derive(Debug, Clone)]
+pub struct Mask {
+    pattern: Pattern,
+    /// Keys before the first query.
+    offset: usize,
+    keys: Keys,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Pattern {
+    Bidirectional,
+    Causal,
+    Window { window: usize, sinks: usize },
+}
+
+/// What is said of single keys, row by row of the batch.
+#[derive(Debug, Clone)]
+enum Keys {
+    All,
+    Real(Rows<u8>),
+    Segments(Rows<u32>),
+}
+
+/// (B, S) on the host.
+#[derive(Debug, Clone)]
+struct Rows<T> {
+    values: Arc<Vec<T>>,
+    b: usize,
+    s: usize,
+}
+
+impl<T: candle_core::WithDType> Rows<T> {
+    fn of(x: &Tensor) -> Result<Self> {
+        let (b, s) = x.dims2()?;
+        Ok(Self { values: Arc::new(x.to_dtype(T::DTYPE)?.flatten_all()?.to_vec1()?), b, s })
+    }
+
+    fn row(&self, b: usize) -> &[T] {
+        &self.values[b * self.s..][..self.s]
+    }
+
+    fn tensor(&self, device: &Device) -> Result<Tensor> {
+        Tensor::from_slice(&self.values, (self.b, self.s), device)
+    }
+}
+
+impl Mask {
+    /// Every query sees every key.
+    pub fn bidirectional() -> Self {
+        Self { pattern: Pattern::Bidirectional, offset: 0, keys: Keys::All }
+    }
+
+    /// Query i sees the keys j ≤ i: itself and its past.
+    pub fn causal() -> Self {
+        Self { pattern: Pattern::Causal, ..Self::bidirectional() }
+    }
+
+    /// Query i sees the last `window` keys up to itself and the first `sinks` of all: j ≤ i and (j < sinks or
+    /// j > i − window). Sinks are explained by Xiao et al., <https://arxiv.org/abs/2309.17453>.
+    pub fn window(window: usize, sinks: usize) -> Self {
+        Self { pattern: Pattern::Window { window, sinks }, ..Self::bidirectional() }
+    }
+
+    /// The same with the first query at position `offset`, as many keys being cached from before.
+    pub fn after(self, offset: usize) -> Self {
+        Self { offset, ..self }
+    }
+
+    /// The same, keys that are 0 in `real: (B, S)` being padding that nobody sees.
+    pub fn with_real_keys(self, real: &Tensor) -> Result<Self> {
+        Ok(Self { keys: Keys::Real(Rows::of(real)?), ..self })
+    }
+
+    /// The same, but only within a text, where several are packed into a row: `segments: (B, S)` numbers them.
+    pub fn with_segments(self, segments: &Tensor) -> Result<Self> {
+        Ok(Self { keys: Keys::Segments(Rows::of(segments)?), ..self })
+    }
+
+    /// As a tensor, (B or 1, 1, T, S): 0 where a query sees a key, −∞ elsewhere.
+    pub fn to_tensor(&self, t: usize, s: usize, dtype: DType, device: &Device) -> Result<Tensor> {
+        self.check("mask", None, t, s)?;
+        let offset = self.offset as i64;
+        let query = Tensor::arange(offset, offset + t as i64, device)?.reshape((t, 1))?;
+        let key = Tensor::arange(0i64, s as i64, device)?.reshape((1, s))?;
+        let past = || key.broadcast_le(&query);
+        let seen = match self.pattern {
+            Pattern::Bidirectional => Tensor::ones((t, s), DType::U8, device)?,
+            Pattern::Causal => past()?,
+            Pattern::Window { window, sinks } => {
+                let near =
+                    key.broadcast_gt(&query.broadcast_sub(&Tensor::new(window as i64, device)?)?)?;
+                (past()? * near.broadcast_maximum(&key.lt(sinks as i64)?)?)?
+            }
+        };
+        let seen = seen.reshape((1, 1, t, s))?;
+        let seen = match &self.keys {
+            Keys::All => seen,
+            Keys::Real(real) => {
+                let real = real.tensor(device)?.ne(0u8)?.reshape((real.b, 1, 1, s))?;
+                seen.broadcast_mul(&real)?
+            }
+            Keys::Segments(segments) => {
+                let of_keys = segments.tensor(device)?.reshape((segments.b, 1, 1, s))?;
+                let of_queries =
+                    of_keys.narrow(3, self.offset, t)?.reshape((segments.b, 1, t, 1))?;
+                seen.broadcast_mul(&of_queries.broadcast_eq(&of_keys)?)?
+            }
+        };
+        let zero = Tensor::zeros(seen.shape(), dtype, device)?;
+        seen.where_cond(&zero, &(zero.ones_like()? * f64::NEG_INFINITY)?)
+    }
+
+    /// Demands that the mask fits T queries and S keys in each of `b` rows.
+    pub(super) fn check(&self, op: &str, b: Option<usize>, t: usize, s: usize) -> Result<()> {
+        let rows = match &self.keys {
+            Keys::All => None,
+            Keys::Real(rows) => Some((rows.b, rows.s)),
+            Keys::Segments(rows) => Some((rows.b, rows.s)),
+        };
+        if let Some((rows, width)) = rows
+            && (width != s || b.is_some_and(|b| b != rows))
+        {
+            bail!("{op}: the mask is for keys {:?}, there are {:?}", (rows, width), (b, s));
+        }
+        let ordered = !matches!(self.pattern, Pattern::Bidirectional);
+        if self.offset + t > s && (ordered || matches!(self.keys, Keys::Segments(_))) {
+            bail!("{op}: {t} queries after {} keys need more keys than {s}", self.offset);
+        }
+        Ok(())
+    }
+
+    /// The keys that `queries` of row `b` may see between them, as at most two ranges: sinks, then the others. (The
+    /// first is empty where the second begins at 0.)
+    pub(super) fn ranges(&self, b: usize, queries: Range<usize>, s: usize) -> [Range<usize>; 2] {
+        let (first, last) = (queries.start + self.offset, queries.end - 1 + self.offset);
+        let (sinks, mut near) = match self.pattern {
+            Pattern::Bidirectional => (0, 0..s),
+            Pattern::Causal => (0, 0..last + 1),
+            Pattern::Window { window, sinks } => {
+                (sinks, (first + 1).saturating_sub(window)..last + 1)
+            }
+        };
+        let unseen = |key: usize| match &self.keys {
+            Keys::All => false,
+            Keys::Real(real) => real.row(b)[key] == 0,
+            Keys::Segments(segments) => {
+                let row = segments.row(b);
+                !row[first..=last].contains(&row[key])
+            }
+        };
+        while !near.is_empty() && unseen(near.start) {
+            near.start += 1;
+        }
+        while !near.is_empty() && unseen(near.end - 1) {
+            near.end -= 1;
+        }
+        [0..sinks.min(near.start), near]
+    }
+
+    /// Writes −∞ over the `scores` of those `keys` that `query` of row `b` does not see; leaves those from the result on,
+    /// all of which it does not see, as they are.
+    #[inline(always)]
+    pub(super) fn hide<T: super::real::Real>(
+        &self,
+        (b, query): (usize, usize),
+        keys: Range<usize>,
+        scores: &mut [T],
+    ) -> usize {
+        let hidden = T::real(f64::NEG_INFINITY);
+        let position = query + self.offset;
+        let at = |key: usize| key.clamp(keys.start, keys.end) - keys.start;
+        let end = match self.pattern {
+            Pattern::Bidirectional => keys.len(),
+            Pattern::Causal | Pattern::Window { .. } => at(position + 1),
+        };
+        if let Pattern::Window { window, sinks } = self.pattern {
+            let near = (position + 1).saturating_sub(window);
+            scores[at(sinks.min(near))..at(near)].fill(hidden);
+        }
+        match &self.keys {
+            Keys::All => {}
+            Keys::Real(real) => {
+                let real = &real.row(b)[keys];
+                scores
+                    .iter_mut()
+                    .zip(real)
+                    .for_each(|(x, &r)| *x = if r == 0 { hidden } else { *x });
+            }
+            Keys::Segments(segments) => {
+                let row = segments.row(b);
+                let own = row[position];
+                let each = scores.iter_mut().zip(&row[keys]);
+                each.for_each(|(x, &segment)| *x = if segment == own { *x } else { hidden });
+            }
+        }
+        end
+    }
+}

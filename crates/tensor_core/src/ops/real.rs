@@ -1,0 +1,127 @@
+//! The number types that have fused loops, with functions that compile to vector code.
+
+use std::cell::Cell;
+use std::thread::LocalKey;
+
+use candle_core::{CpuStorage, WithDType};
+
+/// The number types that have fused loops: f32 for work, f64 for checking gradients.
+pub(crate) trait Real:
+    WithDType
+    + std::ops::Neg<Output = Self>
+    + std::ops::AddAssign
+    + std::ops::MulAssign
+    + std::iter::Sum
+{
+    const ZERO: Self;
+    const ONE: Self;
+    fn real(x: f64) -> Self;
+    fn exp(self) -> Self;
+    fn erf(self) -> Self;
+    fn sqrt(self) -> Self;
+    fn ln(self) -> Self;
+    fn larger(self, other: Self) -> Self;
+    /// The buffer that each thread keeps.
+    fn scratch() -> &'static LocalKey<Cell<Vec<Self>>>;
+    /// The numbers of a CPU storage, if it holds this type.
+    fn slice_mut(storage: &mut CpuStorage) -> Option<&mut [Self]>;
+}
+
+impl Real for f32 {
+    const ZERO: Self = 0.;
+    const ONE: Self = 1.;
+
+    fn real(x: f64) -> Self {
+        x as f32
+    }
+
+    /// exp to 2 units in the last place, without branches, so that loops over it become vector code (the system's
+    /// `expf` is a call per number). Cephes' method: x = n ln 2 + r, exp(x) = 2ⁿ · polynomial(r).
+    #[inline(always)]
+    fn exp(self) -> Self {
+        const ROUND: f32 = 12_582_912.; // 1.5 · 2²³: adding it leaves an integer in the low bits
+        let x = self.clamp(-87.3, 88.7);
+        let shifted = x * std::f32::consts::LOG2_E + ROUND;
+        let n = shifted - ROUND;
+        let r = (x - n * 0.693_359_4) - n * -2.121_944_4e-4; // ln 2 in two parts, the first exact
+        let p = 1.987_569_1e-4;
+        let p = p * r + 1.398_199_9e-3;
+        let p = p * r + 8.333_452e-3;
+        let p = p * r + 4.166_579_6e-2;
+        let p = p * r + 1.666_666_5e-1;
+        let p = p * r + 0.5;
+        let y = p * (r * r) + r + 1.;
+        let exponent = shifted.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127) << 23;
+        let y = y * f32::from_bits(exponent);
+        if self < -87.3 { 0. } else { y } // −∞ gives 0 exactly
+    }
+
+    /// erf by a quotient of polynomials, good to a few units in the last place (Eigen's coefficients).
+    #[inline(always)]
+    fn erf(self) -> Self {
+        const ONE_BEYOND: f32 = 3.832_507; // where 1 − erf(x) is less than f32 can tell
+        let x = self.clamp(-ONE_BEYOND, ONE_BEYOND);
+        let s = x * x;
+        let p = -2.726_142_3e-10;
+        let p = p * s + 2.770_681_4e-8;
+        let p = p * s - 2.101_024e-6;
+        let p = p * s - 5.692_506_5e-5;
+        let p = p * s - 7.349_906_3e-4;
+        let p = p * s - 2.954_6e-3;
+        let p = p * s - 1.609_603_3e-2;
+        let q = -1.456_607_2e-5;
+        let q = q * s - 2.133_740_6e-4;
+        let q = q * s - 1.682_827e-3;
+        let q = q * s - 7.373_329e-3;
+        let q = q * s - 1.426_473_9e-2;
+        if self.abs() >= ONE_BEYOND { self.signum() } else { x * p / q }
+    }
+
+    fn sqrt(self) -> Self {
+        self.sqrt()
+    }
+    fn ln(self) -> Self {
+        self.ln()
+    }
+    fn larger(self, other: Self) -> Self {
+        if other > self { other } else { self }
+    }
+    fn scratch() -> &'static LocalKey<Cell<Vec<Self>>> {
+        thread_local! { static SCRATCH: Cell<Vec<f32>> = const { Cell::new(Vec::new()) } }
+        &SCRATCH
+    }
+    fn slice_mut(storage: &mut CpuStorage) -> Option<&mut [Self]> {
+        if let CpuStorage::F32(numbers) = storage { Some(numbers) } else { None }
+    }
+}
+
+impl Real for f64 {
+    const ZERO: Self = 0.;
+    const ONE: Self = 1.;
+
+    fn real(x: f64) -> Self {
+        x
+    }
+    fn exp(self) -> Self {
+        self.exp()
+    }
+    fn erf(self) -> Self {
+        candle_core::cpu::erf::erf_f64(self)
+    }
+    fn sqrt(self) -> Self {
+        self.sqrt()
+    }
+    fn ln(self) -> Self {
+        self.ln()
+    }
+    fn larger(self, other: Self) -> Self {
+        if other > self { other } else { self }
+    }
+    fn scratch() -> &'static LocalKey<Cell<Vec<Self>>> {
+        thread_local! { static SCRATCH: Cell<Vec<f64>> = const { Cell::new(Vec::new()) } }
+        &SCRATCH
+    }
+    fn slice_mut(storage: &mut CpuStorage) -> Option<&mut [Self]> {
+        if let CpuStorage::F64(numbers) = storage { Some(numbers) } else { None }
+    }
+}

@@ -1,0 +1,128 @@
+//! Rotary position embedding (Su et al., <https://arxiv.org/abs/2104.09864>): pairs of numbers of a query or key are
+//! turned by an angle that grows with the position, so that q · k depends on the distance between the two tokens.
+//!
+//! With x split into halves (a, b), cos and sin those of the position: y = (a cos − b sin, b cos + a sin). This is the
+//! "rotate-half" form of Llama checkpoints; the paper pairs neighbours instead. The gradient is turned back.
+
+use candle_core::{D, Result, Tensor, bail};
+
+use super::check::check;
+use super::cpu::{build, by_type, has_fused_loops, vectorized, whole_rows};
+use super::real::Real;
+use super::storage::{tensor_like, values};
+use crate::graph::record;
+
+/// The position of each token in its sequence.
+#[derive(Debug, Clone, Copy)]
+pub enum Positions<'a> {
+    /// Token t of every row is at this number plus t.
+    From(usize),
+    /// Token t of row b is at `starts[b] + t`. A row padded by p tokens on its left starts at −p; its padding counts
+    /// as position 0.
+    Rows(&'a [i64]),
+}
+
+impl Positions<'_> {
+    /// Position of token `t` of row `b`.
+    fn at(&self, b: usize, t: usize) -> usize {
+        match self {
+            Self::From(start) => start + t,
+            Self::Rows(starts) => (starts[b] + t as i64).max(0) as usize,
+        }
+    }
+}
+
+/// Turns every head of `x: (B, T, H, D)` by its position; row p of `cos` and `sin: (P, D/2)` holds those of the angles
+/// at position p.
+///
+/// # Errors
+/// When the shapes do not fit or a position lies beyond the tables.
+pub fn rope(x: &Tensor, cos: &Tensor, sin: &Tensor, positions: Positions<'_>) -> Result<Tensor> {
+    let (b, t, _h, d) = x.dims4()?;
+    let (longest, half) = cos.dims2()?;
+    let fit = sin.dims() == cos.dims() && 2 * half == d;
+    check("rope", &[("x", x), ("cos", cos), ("sin", sin)], fit)?;
+    if let Positions::Rows(starts) = positions
+        && starts.len() != b
+    {
+        bail!("rope: {} starting positions for the {b} rows of {:?}", starts.len(), x.dims());
+    }
+    let last = (0..b).map(|b| positions.at(b, t - 1)).max().unwrap_or(0);
+    if last >= longest {
+        bail!("rope: position {last} of {:?} lies beyond the tables {:?}", x.dims(), cos.dims());
+    }
+    if has_fused_loops(x) {
+        by_type!(x, fused(x, cos, sin, positions))
+    } else {
+        reference(x, cos, sin, positions)
+    }
+}
+
+/// The same from plain tensor operations.
+pub fn reference(
+    x: &Tensor,
+    cos: &Tensor,
+    sin: &Tensor,
+    positions: Positions<'_>,
+) -> Result<Tensor> {
+    let (b, t, _h, d) = x.dims4()?;
+    let at = all_positions(b, t, positions);
+    let at = Tensor::from_iter(at.map(|at| at as u32), x.device())?; // (B T)
+    let rows = |table: &Tensor| table.contiguous()?.index_select(&at, 0)?.reshape((b, t, 1, d / 2));
+    let (cos, sin) = (rows(cos)?, rows(sin)?);
+    let (a, b) = (x.narrow(D::Minus1, 0, d / 2)?, x.narrow(D::Minus1, d / 2, d / 2)?);
+    let first = (a.broadcast_mul(&cos)? - b.broadcast_mul(&sin)?)?;
+    let second = (b.broadcast_mul(&cos)? + a.broadcast_mul(&sin)?)?;
+    Tensor::cat(&[first, second], D::Minus1)
+}
+
+fn all_positions(b: usize, t: usize, positions: Positions<'_>) -> impl Iterator<Item = usize> {
+    (0..b * t).map(move |row| positions.at(row / t, row % t))
+}
+
+fn fused<T: Real>(
+    x: &Tensor,
+    cos: &Tensor,
+    sin: &Tensor,
+    positions: Positions<'_>,
+) -> Result<Tensor> {
+    let (b, t, h, d) = x.dims4()?;
+    let (x, cos, sin) = (x.contiguous()?, cos.contiguous()?.detach(), sin.contiguous()?.detach());
+    let positions: Vec<usize> = all_positions(b, t, positions).collect();
+    let y = turn::<T>(&values(&x)?, (&values(&cos)?, &values(&sin)?), &positions, (h, d), T::ONE);
+    record("rope", [&x], y, x.shape(), move |grad, _| {
+        let tables = (&*values(&cos)?, &*values(&sin)?);
+        let grad_x = turn::<T>(&values(grad)?, tables, &positions, (h, d), -T::ONE);
+        Ok([Some(tensor_like(grad_x, grad)?)])
+    })
+}
+
+/// Turns token i of `x: (B T, H, D)` by the angles of `positions[i]`, forwards (`direction` 1) or backwards (−1).
+fn turn<T: Real>(
+    x: &[T],
+    (cos, sin): (&[T], &[T]),
+    positions: &[usize],
+    (h, d): (usize, usize),
+    direction: T,
+) -> Vec<T> {
+    let half = d / 2;
+    let part = whole_rows(h * d);
+    let [y] = build([(x.len(), part)], |i, [y]| {
+        let tokens = y.chunks_exact_mut(h * d).zip(x[i * part..].chunks_exact(h * d));
+        vectorized(|| {
+            for ((y, x), &at) in tokens.zip(&positions[i * part / (h * d)..]) {
+                let (cos, sin) = (&cos[at * half..][..half], &sin[at * half..][..half]);
+                for (y, x) in y.chunks_exact_mut(d).zip(x.chunks_exact(d)) {
+                    let (y_a, y_b) = y.split_at_mut(half);
+                    let (a, b) = x.split_at(half);
+                    for i in 0..half {
+                        let sin = direction * sin[i];
+                        y_a[i] = a[i] * cos[i] - b[i] * sin;
+                        y_b[i] = b[i] * cos[i] + a[i] * sin;
+                    }
+                }
+            }
+        });
+    });
+    y
+}

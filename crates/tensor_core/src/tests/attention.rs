@@ -1,0 +1,170 @@
+//! Attention under every mask: against its reference, and against what a mask promises.
+
+use candle_core::{DType, Device, IndexOp, Result, Tensor, Var};
+use proptest::prelude::*;
+
+use super::fused::{agree, random};
+use crate::ops::{self, Mask, attention, attention_weights};
+use crate::testing::{assert_close, assert_grad};
+use crate::{backward, reshape};
+
+const CPU: Device = Device::Cpu;
+
+/// One mask of each kind for S keys, the queries being the last T.
+fn masks(b: usize, t: usize, s: usize) -> Vec<Mask> {
+    let last = s - t;
+    let numbers = |f: &dyn Fn(usize, usize) -> u32| {
+        let numbers = (0..b * s).map(|at| f(at / s, at % s));
+        Tensor::from_iter(numbers, &CPU).unwrap().reshape((b, s)).unwrap()
+    };
+    let left_padding = numbers(&|row, key| u32::from(key >= row % 3));
+    let no_key_at_all = numbers(&|row, _| u32::from(row > 0));
+    let packed = numbers(&|row, key| (key / (2 + row)) as u32);
+    let window = Mask::window(s / 3 + 1, 2).after(last);
+    vec![
+        Mask::causal().after(last),
+        Mask::bidirectional(),
+        Mask::window(1, 0).after(last),
+        window.clone(),
+        Mask::bidirectional().with_real_keys(&left_padding).unwrap(),
+        Mask::causal().after(last).with_real_keys(&no_key_at_all).unwrap(),
+        window.with_real_keys(&left_padding).unwrap(),
+        Mask::causal().after(last).with_segments(&packed).unwrap(),
+        Mask::bidirectional().after(last).with_segments(&packed).unwrap(),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn every_mask_agrees_with_the_reference(
+        b in 1usize..3,
+        kv in 1usize..3,
+        group in 1usize..4,
+        d in 1usize..20,
+        // One query, odd sizes, exactly one block of 64 queries, several and a rest; keys from before.
+        t in prop_oneof![Just(1usize), 1usize..12, Just(64), Just(150)],
+        cached in 0usize..40,
+    ) {
+        let s = t + cached;
+        let (q, k) = (random(0, (b, t, kv * group, d)), random(1, (b, s, kv, d)));
+        for mask in masks(b, t, s) {
+            agree(
+                &[q.clone(), k.clone(), random(2, (b, s, kv, d))],
+                &|x| attention(&x[0], &x[1], &x[2], &mask),
+                &|x| ops::attention::reference(&x[0], &x[1], &x[2], &mask),
+            );
+        }
+    }
+}
+
+#[test]
+fn attention_has_the_gradient_that_finite_differences_show() -> Result<()> {
+    let (q, kv) = (random(0, (2, 3, 4, 2)), random(1, (2, 5, 2, 2)));
+    for mask in masks(2, 3, 5) {
+        assert_grad(&q, |q| attention(q, &kv, &kv, &mask), 1e-6)?;
+        assert_grad(&kv, |kv| attention(&q, kv, kv, &mask), 1e-6)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_window_with_sinks_shows_what_its_definition_says() -> Result<()> {
+    let (window, sinks, offset) = (3, 2, 4);
+    let mask = Mask::window(window, sinks).after(offset);
+    let x = mask.to_tensor(5, 9, DType::F32, &CPU)?.i((0, 0))?.to_vec2::<f32>()?;
+    for (t, row) in x.iter().enumerate() {
+        let i = t + offset;
+        let visible = |j: usize| j <= i && (j < sinks || j + window > i);
+        let expected: Vec<f32> =
+            (0..9).map(|j| if visible(j) { 0. } else { f32::NEG_INFINITY }).collect();
+        assert_eq!(row, &expected, "query {i}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_query_without_keys_gives_zeros_and_no_gradient() -> Result<()> {
+    let real = Tensor::new(&[[0u32, 0], [1, 1]], &CPU)?;
+    let mask = Mask::bidirectional().with_real_keys(&real)?;
+    let x = Var::from_tensor(&random(0, (2, 2, 1, 3)))?;
+    let y = attention(&x, &x, &x, &mask)?;
+    assert_close(&y.i(0)?, &y.i(0)?.zeros_like()?, 0.)?;
+    let grads = backward(&y.sum_all()?)?;
+    let grad = grads.get(&x).expect("a gradient").i(0)?;
+    assert_close(&grad, &grad.zeros_like()?, 0.)
+}
+
+#[test]
+fn the_future_never_leaks_into_the_past() -> Result<()> {
+    let x = random(0, (1, 90, 2, 4));
+    let edited = Tensor::cat(&[x.narrow(1, 0, 89)?, random(1, (1, 1, 2, 4))], 1)?; // another last token
+    let past = |x: &Tensor| attention(x, x, x, &Mask::causal())?.narrow(1, 0, 89);
+    assert_close(&past(&x)?, &past(&edited)?, 0.)
+}
+
+#[test]
+fn packed_texts_do_not_see_each_other() -> Result<()> {
+    let (a, b) = (random(0, (1, 70, 2, 4)), random(1, (1, 30, 2, 4)));
+    let packed = Tensor::cat(&[&a, &b], 1)?;
+    let segments =
+        Tensor::from_iter((0..100).map(|i| u32::from(i >= 70)), &CPU)?.reshape((1, 100))?;
+    let y = attention(&packed, &packed, &packed, &Mask::causal().with_segments(&segments)?)?;
+    let alone = |x: &Tensor| attention(x, x, x, &Mask::causal());
+    assert_close(&y, &Tensor::cat(&[alone(&a)?, alone(&b)?], 1)?, 1e-12)
+}
+
+#[test]
+fn weights_are_what_attention_averages_with() -> Result<()> {
+    let (q, k) = (random(0, (2, 4, 2, 3)), random(1, (2, 6, 1, 3)));
+    let mask = Mask::causal().after(2);
+    let weights = attention_weights(&q, &k, &mask)?; // (B, H, T, S)
+    assert_close(&weights.sum(3)?, &Tensor::ones((2, 2, 4), DType::F64, &CPU)?, 1e-12)?;
+    let values = k.transpose(1, 2)?.broadcast_as((2, 2, 6, 3))?.contiguous()?; // (B, H, S, D)
+    let by_weights = weights.matmul(&values)?.transpose(1, 2)?;
+    assert_close(&attention(&q, &k, &k, &mask)?, &by_weights, 1e-12)
+}
+
+#[test]
+fn huge_scores_stay_finite() -> Result<()> {
+    let x = Var::from_tensor(&(random(0, (1, 6, 2, 4)) * 1e4)?.to_dtype(DType::F32)?)?;
+    for mask in masks(1, 6, 6) {
+        let y = attention(&x, &x, &x, &mask)?;
+        let grads = backward(&reshape(&y, ((), 4))?.sum_all()?)?;
+        for values in [&y, grads.get(&x).expect("a gradient")] {
+            let values = values.flatten_all()?.to_vec1::<f32>()?;
+            assert!(values.iter().all(|x| x.is_finite()), "{mask:?}: {values:?}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn shapes_and_masks_that_do_not_fit_are_errors_that_name_them() -> Result<()> {
+    let x = |b, t, h, d| random(0, (b, t, h, d));
+    let mask = Mask::causal();
+    let error = |q: &Tensor, k: &Tensor, v: &Tensor, mask: &Mask| {
+        attention(q, k, v, mask).expect_err("does not fit").to_string()
+    };
+    let q = x(2, 3, 4, 6);
+    let text = error(&q, &x(2, 3, 3, 6), &x(2, 3, 3, 6), &mask);
+    assert!(
+        text.contains("4 query heads cannot share 3 key heads: [2, 3, 4, 6], [2, 3, 3, 6]"),
+        "{text}"
+    );
+    let text = error(&q, &x(2, 3, 4, 5), &x(2, 3, 4, 5), &mask);
+    assert!(text.contains("attention: shapes do not fit: q [2, 3, 4, 6]"), "{text}");
+    let text = error(&q, &x(2, 3, 4, 6), &x(2, 4, 4, 6), &mask);
+    assert!(text.contains("attention: shapes do not fit"), "{text}");
+    let text = error(&q, &x(2, 2, 4, 6), &x(2, 2, 4, 6), &mask);
+    assert!(text.contains("3 queries after 0 keys need more keys than 2"), "{text}");
+    let real = Mask::bidirectional().with_real_keys(&Tensor::ones((1, 3), DType::U8, &CPU)?)?;
+    let text = error(&q, &q, &q, &real);
+    assert!(text.contains("the mask is for keys (1, 3)"), "{text}");
+    let text = error(&q, &q.to_dtype(DType::F32)?, &q, &mask);
+    assert!(text.contains("attention: types differ"), "{text}");
+    let text = error(&x(2, 0, 4, 6), &q, &q, &mask);
+    assert!(text.contains("attention: an empty tensor: q [2, 0, 4, 6]"), "{text}");
+    Ok(())
+}

@@ -1,0 +1,125 @@
+//! The graph: gradients that arrive once and whole, whatever the mixture of our operations and candle's.
+
+use std::sync::{Arc, Mutex};
+
+use candle_core::{DType, Device, Result, Tensor, Var};
+
+use crate::graph::record;
+use crate::ops::{Gelu, Mask, add, gelu, linear, self_attention, softmax};
+use crate::testing::{assert_close, assert_grad};
+use crate::{Rng, backward, reshape};
+
+const CPU: Device = Device::Cpu;
+
+fn random(seed: u64, shape: impl Into<candle_core::Shape>) -> Result<Tensor> {
+    Rng::new(seed).normal_tensor(shape, 1., DType::F64, &CPU)
+}
+
+#[test]
+fn our_operations_and_candles_mix() -> Result<()> {
+    let weight = random(1, (3, 3))?;
+    let mixture = |x: &Tensor| {
+        let a = linear(&(x * 2.)?, &weight, None)?; // ours on candle's
+        let b = (gelu(&a, Gelu::Exact)?.transpose(0, 1)? + x)?; // candle's on ours
+        let c = add(&softmax(&b)?, &a)?; // `a` a second time
+        linear(&(c.sqr()? * &a)?, &x.tanh()?, None) // and `x` as a weight
+    };
+    assert_grad(&random(0, (3, 3))?, mixture, 1e-6)
+}
+
+#[test]
+fn a_reshaped_result_is_seen_through() -> Result<()> {
+    let f = |x: &Tensor| {
+        let y = softmax(x)?;
+        let again = reshape(&reshape(&y, (3, 2, 2))?, 12)?;
+        add(&reshape(&softmax(&again)?, (2, 6))?, &reshape(&y, (2, 6))?)
+    };
+    assert_grad(&random(0, (2, 6))?, f, 1e-7)?;
+    assert_grad(&random(0, (2, 6))?, |x| softmax(&reshape(x, (4, 3))?), 1e-7)
+}
+
+#[test]
+fn a_result_used_many_times_is_differentiated_once() -> Result<()> {
+    let runs = Arc::new(Mutex::new(0));
+    let x = Var::from_tensor(&Tensor::new(&[3f64], &CPU)?)?;
+    let counted = runs.clone();
+    let y = record("twice", [&x], vec![6f64], 1, move |grad, _| {
+        *counted.lock().unwrap() += 1;
+        Ok([Some((grad * 2.)?)])
+    })?;
+    let mut sum = y.clone();
+    for _ in 0..10 {
+        sum = add(&sum, &y)?;
+    }
+    let grads = backward(&sum)?;
+    assert_eq!(grads.get(&x).unwrap().to_vec1::<f64>()?, [22.]);
+    assert_eq!(*runs.lock().unwrap(), 1);
+    Ok(())
+}
+
+#[test]
+fn frozen_inputs_are_not_differentiated() -> Result<()> {
+    let x = Var::from_tensor(&random(0, 2)?)?;
+    let needed = Arc::new(Mutex::new(None));
+    let told = needed.clone();
+    let y =
+        record("spy", [x.as_tensor(), &random(1, 2)?], vec![0f64; 2], 2, move |grad, needed| {
+            *told.lock().unwrap() = Some(needed);
+            Ok([Some(grad.clone()), None])
+        })?;
+    backward(&y)?;
+    assert_eq!(*needed.lock().unwrap(), Some([true, false]));
+    Ok(())
+}
+
+#[test]
+fn an_operation_on_constants_builds_no_graph() -> Result<()> {
+    let x = random(0, (2, 3, 12))?;
+    for y in [softmax(&x)?, gelu(&x, Gelu::Tanh)?, self_attention(&x, 2, &Mask::causal())?] {
+        assert!(!y.track_op());
+    }
+    Ok(())
+}
+
+#[test]
+fn candles_own_backward_and_a_second_one_are_errors_that_tell_why() -> Result<()> {
+    let x = Var::from_tensor(&random(0, (2, 3))?)?;
+    let loss = softmax(&x)?.sqr()?.sum_all()?;
+    let error = loss.backward().expect_err("an error").to_string();
+    assert!(error.contains("softmax: differentiate with tensor_core::backward(&loss)"), "{error}");
+    backward(&loss)?;
+    let error = backward(&loss).expect_err("an error").to_string();
+    assert!(error.contains("softmax: backward has run through this operation before"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn a_graph_is_freed_with_its_result_and_during_the_backward_pass() -> Result<()> {
+    let x = Var::from_tensor(&random(0, 2)?)?;
+    let saved = Arc::new(());
+    let result = || {
+        let saved = saved.clone();
+        record("keeper", [&x], vec![0f64; 2], 2, move |grad, _| {
+            drop(saved);
+            Ok([Some(grad.clone())])
+        })
+    };
+    let unused = softmax(&softmax(&result()?)?)?;
+    assert_eq!(Arc::strong_count(&saved), 2);
+    drop(unused);
+    assert_eq!(Arc::strong_count(&saved), 1, "freed without a backward pass");
+    let loss = softmax(&result()?)?.sum_all()?;
+    backward(&loss)?;
+    assert_eq!(Arc::strong_count(&saved), 1, "freed although the loss is still there");
+    Ok(())
+}
+
+#[test]
+fn gradients_of_a_sum_and_of_its_parts_agree() -> Result<()> {
+    let x = Var::from_tensor(&random(0, (4, 5))?)?;
+    let (a, b) = (|| softmax(&x)?.sqr()?.sum_all(), || gelu(&x, Gelu::Tanh)?.sum_all());
+    let whole = backward(&(a()? + b()?)?)?;
+    let (a, b) = (backward(&a()?)?, backward(&b()?)?);
+    let sum = (a.get(&x).unwrap() + b.get(&x).unwrap())?;
+    assert_close(whole.get(&x).unwrap(), &sum, 1e-12)
+}
