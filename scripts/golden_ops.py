@@ -3,6 +3,7 @@
     python scripts/golden_ops.py crates/tensor_core/src/tests/golden_ops.json
 
 Everything is float64. `grad` is the gradient that arrives at an operation's result, `grad_NAME` the one it passes on.
+A mask is 1 where a query sees a key and 0 elsewhere.
 """
 
 import json
@@ -46,6 +47,44 @@ def clip():
     return {"grads": grads, "norm": norm, "clipped": torch.cat([p.grad.flatten() for p in parameters])}
 
 
+def rotate_half(x):
+    first, second = x.chunk(2, dim=-1)
+    return torch.cat((-second, first), dim=-1)
+
+
+def rope(x, offsets):
+    """Turns `x` (B, T, H, D) by its positions, which start at one offset for each row of the batch; base 10000."""
+    t, d = x.shape[1], x.shape[3]
+    frequencies = 10000.0 ** (-torch.arange(0, d, 2).double() / d)  # (D / 2)
+    positions = offsets[:, None] + torch.arange(t)  # (B, T)
+    angles = positions[:, :, None, None] * frequencies  # (B, T, 1, D / 2)
+    angles = torch.cat((angles, angles), dim=-1)  # (B, T, 1, D)
+    return x * angles.cos() + rotate_half(x) * angles.sin()
+
+
+def attention(mask, q_heads=2, kv_heads=2):
+    """Attention under a mask that is true where a query sees a key: (T, S), or (B, T, S) where the rows differ.
+
+    Queries and result are (B, T, H, D); keys and values are (B, S, KV, D), each shared by H / KV query heads.
+    """
+    t, s = mask.shape[-2:]
+    b, d = 2, 4
+    shapes = {"q": (b, t, q_heads, d), "k": (b, s, kv_heads, d), "v": (b, s, kv_heads, d)}
+    inputs = {name: torch.randn(shape) for name, shape in shapes.items()}
+    mask_of_heads = mask.expand(b, t, s)[:, None]  # (B, 1, T, S)
+
+    def attend(q, k, v):
+        q, k, v = (x.transpose(1, 2) for x in (q, k, v))  # (B, H or KV, T or S, D)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask_of_heads, enable_gqa=True).transpose(1, 2)
+
+    return differentiate(inputs, attend) | {"mask": mask.int()}
+
+
+def causal_mask(t, cached=0):
+    """(T, S): the queries come after `cached` keys, so S is T + cached."""
+    return torch.ones(t, cached + t).tril(cached).bool()
+
+
 values = torch.tensor([-4.0, -1.0, -0.1, 0.0, 0.3, 2.0, 5.0, 1e-3, -12.0])
 targets = torch.tensor([3, -100, 0, 6, -100, 2])
 norm = {"x": torch.randn(2, 3, 6) * 2 + 1, "weight": torch.randn(6), "bias": torch.randn(6)}
@@ -59,6 +98,40 @@ golden = {
     "adamw_decay": adamw(0.1),
     "adamw": adamw(0.0),
     "clip": clip(),
+}
+gate_up = {"gate": torch.randn(3, 5) * 3, "up": torch.randn(3, 5)}
+offsets = torch.tensor([0, 5])
+chosen = torch.tensor([3, 0, 6, 2])
+golden |= {
+    "log_softmax": differentiate({"x": torch.randn(3, 5) * 3}, lambda x: x.log_softmax(-1)),
+    "rms_norm": differentiate(
+        {"x": torch.randn(2, 3, 6) * 2 + 1, "weight": torch.randn(6)},
+        lambda x, weight: F.rms_norm(x, (6,), weight, 1e-6),
+    ),
+    "silu_mul": differentiate(gate_up, lambda gate, up: F.silu(gate) * up),
+    "rope": differentiate({"x": torch.randn(2, 3, 2, 4)}, lambda x: rope(x, offsets)) | {"offsets": offsets},
+    "token_log_probs": differentiate(
+        {"logits": torch.randn(4, 7) * 3}, lambda logits: logits.log_softmax(-1).gather(1, chosen[:, None])[:, 0]
+    )
+    | {"targets": chosen},
+    "entropy": differentiate(
+        {"logits": torch.randn(4, 7) * 3}, lambda logits: torch.distributions.Categorical(logits=logits).entropy()
+    ),
+}
+
+i, j = torch.arange(5)[:, None], torch.arange(5)[None]  # the positions of queries (T, 1) and of keys (1, S)
+window, sinks = 3, 1
+key_is_token = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0]]).bool()  # (B, S): the rest is padding
+segments = torch.tensor([0, 0, 1, 1, 1])  # two texts packed into one row
+cached = 3
+golden |= {
+    "attention_causal": attention(causal_mask(5)),
+    "attention_grouped": attention(causal_mask(5), q_heads=4, kv_heads=2),
+    "attention_window": attention((j <= i) & ((j < sinks) | (j > i - window)))
+    | {"window": torch.tensor(window), "sinks": torch.tensor(sinks)},
+    "attention_padding": attention(key_is_token[:, None].expand(2, 5, 5)) | {"lengths": key_is_token.sum(1)},
+    "attention_cached": attention(causal_mask(5, cached)) | {"cached": torch.tensor(cached)},
+    "attention_segments": attention(causal_mask(5) & (segments[:, None] == segments)) | {"segments": segments},
 }
 golden = {op: {name: value.tolist() for name, value in entry.items()} for op, entry in golden.items()}
 with open(sys.argv[1], "w") as file:

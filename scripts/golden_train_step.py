@@ -19,7 +19,9 @@ from models import Llama, decay_groups
 
 IGNORE = -100
 
-torch.manual_seed(0)
+# AdamW's first step divides a gradient by its size, so a tiny one would show rounding only. Of the seeds below 40,
+# this one has the largest smallest gradient.
+torch.manual_seed(27)
 model = Llama(vocab=17, n_layer=2, n_head=2, n_embd=16, n_ff=24)
 with torch.no_grad():
     for name, parameter in model.named_parameters():

@@ -10,95 +10,23 @@ Made with: Python 3.11.7, torch 2.15.0
 
 import argparse
 import json
-import math
 import time
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
+from models import Gpt2, decay_groups
+
 VOCAB = 256
-INIT_STD = 0.02
 WEIGHT_DECAY = 0.1
 GRAD_CLIP = 1.0
 UNTIMED_STEPS = 20
 
 
-class Attention(nn.Module):
-    def __init__(self, n_embd, n_head):
-        super().__init__()
-        self.n_head = n_head
-        self.c_attn = nn.Linear(n_embd, 3 * n_embd)
-        self.c_proj = nn.Linear(n_embd, n_embd)
-
-    def forward(self, x):
-        b, t, c = x.shape
-        q, k, v = (
-            part.view(b, t, self.n_head, c // self.n_head).transpose(1, 2)
-            for part in self.c_attn(x).split(c, dim=2)
-        )
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        return self.c_proj(y.transpose(1, 2).reshape(b, t, c))
-
-
-class Mlp(nn.Module):
-    def __init__(self, n_embd):
-        super().__init__()
-        self.c_fc = nn.Linear(n_embd, 4 * n_embd)
-        self.c_proj = nn.Linear(4 * n_embd, n_embd)
-
-    def forward(self, x):
-        return self.c_proj(F.gelu(self.c_fc(x), approximate="tanh"))
-
-
-class Block(nn.Module):
-    def __init__(self, n_embd, n_head):
-        super().__init__()
-        self.ln_1 = nn.LayerNorm(n_embd)
-        self.attn = Attention(n_embd, n_head)
-        self.ln_2 = nn.LayerNorm(n_embd)
-        self.mlp = Mlp(n_embd)
-
-    def forward(self, x):
-        x = x + self.attn(self.ln_1(x))
-        return x + self.mlp(self.ln_2(x))
-
-
-class Gpt(nn.Module):
-    def __init__(self, block_size, n_layer, n_head, n_embd):
-        super().__init__()
-        self.wte = nn.Embedding(VOCAB, n_embd)  # also the output head
-        self.wpe = nn.Embedding(block_size, n_embd)
-        self.h = nn.ModuleList(Block(n_embd, n_head) for _ in range(n_layer))
-        self.ln_f = nn.LayerNorm(n_embd)
-        self.init_weights(n_layer)
-
-    def init_weights(self, n_layer):
-        for name, module in self.named_modules():
-            if isinstance(module, (nn.Linear, nn.Embedding)):
-                residual = name.endswith("c_proj")
-                std = INIT_STD / math.sqrt(2 * n_layer) if residual else INIT_STD
-                nn.init.normal_(module.weight, std=std)
-            if isinstance(module, nn.Linear):
-                nn.init.zeros_(module.bias)
-
-    def forward(self, ids):
-        x = self.wte(ids) + self.wpe.weight[: ids.shape[1]]
-        for block in self.h:
-            x = block(x)
-        return F.linear(self.ln_f(x), self.wte.weight)
-
-
 def make_optimizer(model, lr, beta2):
     """AdamW; weight decay on the Linear weights only (the tied head has none)."""
-    linear = [m.weight for m in model.modules() if isinstance(m, nn.Linear)]
-    linear_ids = {id(p) for p in linear}
-    others = [p for p in model.parameters() if id(p) not in linear_ids]
-    groups = [
-        {"params": linear, "weight_decay": WEIGHT_DECAY},
-        {"params": others, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=lr, betas=(0.9, beta2), eps=1e-8)
+    return torch.optim.AdamW(decay_groups(model, WEIGHT_DECAY), lr=lr, betas=(0.9, beta2), eps=1e-8)
 
 
 def random_batch(data, batch_size, block_size):
@@ -162,7 +90,7 @@ def main():
     n_train = len(data) * 9 // 10
     train, val = data[:n_train], data[n_train:]
 
-    model = Gpt(args.block_size, args.n_layer, args.n_head, args.n_embd)
+    model = Gpt2(VOCAB, args.block_size, args.n_layer, args.n_head, args.n_embd)
     params = sum(p.numel() for p in model.parameters())
     optimizer = make_optimizer(model, args.lr, args.beta2)
     print(f"{params} parameters, {len(train)} training and {len(val)} validation bytes")

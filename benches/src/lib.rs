@@ -4,3 +4,4 @@
 pub mod llama;
 pub mod train_step;
 pub mod operation;
+pub mod work;

@@ -3,7 +3,7 @@
 //! RMSNorm, rotary positions, SwiGLU, tied embeddings, no biases; parameters named as in Llama checkpoints.
 
 use candle_core::{Result, Tensor};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tensor_core::ops::{
     Mask, Positions, add, attention, embedding, linear, rms_norm, rope, silu_mul,
 };
@@ -13,7 +13,7 @@ const EPS: f64 = 1e-5;
 const ROPE_BASE: f64 = 10_000.;
 
 /// The sizes of a [`Llama`].
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct LlamaConfig {
     /// V
     #[serde(rename = "vocab")]

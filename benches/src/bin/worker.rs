@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use benches::operation::{Operation, Twin};
 use benches::train_step::{Model, Times, Training};
+use benches::work;
 use candle_core::{DType, Device, Tensor};
 use clap::Parser;
 use serde::Deserialize;
@@ -19,6 +20,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Does the work that lines of JSON on standard input ask for
 #[derive(Parser)]
 struct Arguments {
+    /// Print the list of work to compare, and end
+    #[arg(long)]
+    list: bool,
     /// CPU threads
     #[arg(long, default_value = "2")]
     threads: NonZeroUsize,
@@ -42,7 +46,12 @@ enum Work {
 }
 
 fn main() -> Result<()> {
-    let threads = tensor_core::threads::set_threads(Some(Arguments::parse().threads))?;
+    let arguments = Arguments::parse();
+    if arguments.list {
+        println!("{}", serde_json::to_string(&work::all())?);
+        return Ok(());
+    }
+    let threads = tensor_core::threads::set_threads(Some(arguments.threads))?;
     println!("{}", json!({ "ready": true, "threads": threads }));
     let mut training = None;
     for line in stdin().lock().lines() {
@@ -57,7 +66,10 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-fn perform(Request { seconds, work }: &Request, training: &mut Option<Training>) -> Result<Value> {
+/// A model in training, and the memory that was in use before it was built.
+type InTraining = Option<(Training, u64)>;
+
+fn perform(Request { seconds, work }: &Request, training: &mut InTraining) -> Result<Value> {
     match work {
         Work::Matmul { m, n, k } => {
             let a = Tensor::ones((*m, *k), DType::F32, &Device::Cpu)?;
@@ -95,16 +107,16 @@ fn repeat(seconds: f64, mut call: impl FnMut() -> candle_core::Result<()>) -> Re
 }
 
 /// Steps of the model that is in training, or of a fresh one.
-fn train(model: &Model, seconds: f64, training: &mut Option<Training>) -> Result<Value> {
-    let before = resident("VmRSS")?;
-    let training = match training {
-        Some(training) if training.model() == model => training,
+fn train(model: &Model, seconds: f64, training: &mut InTraining) -> Result<Value> {
+    let (training, before) = match training {
+        Some(same) if same.0.model() == model => same,
         _ => {
             *training = None;
-            let training = training.insert(Training::new(*model)?);
-            training.step()?;
-            training.step()?;
-            training
+            let before = resident("VmRSS")?;
+            let fresh = training.insert((Training::new(*model)?, before));
+            fresh.0.step()?;
+            fresh.0.step()?;
+            fresh
         }
     };
     let mut all: Vec<Times> = Vec::new();
@@ -122,7 +134,7 @@ fn train(model: &Model, seconds: f64, training: &mut Option<Training>) -> Result
         "forward": median_of(|times| times.forward),
         "backward": median_of(|times| times.backward),
         "loss": loss,
-        "peak_bytes": resident("VmHWM")?.saturating_sub(before),
+        "peak_bytes": resident("VmHWM")?.saturating_sub(*before),
     }))
 }
 

@@ -1,6 +1,7 @@
 //! The project's own chores. `cargo x check` is what to run before a commit.
 
 mod check;
+mod compare;
 mod layers;
 mod tiny_text;
 
@@ -28,6 +29,8 @@ enum Chore {
         #[arg(long)]
         check: bool,
     },
+    /// Time the same work here and in PyTorch, in turn, and print the ratios
+    Compare(#[command(flatten)] compare::Options),
 }
 
 fn main() -> Result<()> {
@@ -35,6 +38,7 @@ fn main() -> Result<()> {
         Chore::Check => check::run(),
         Chore::Layers => layers::check(),
         Chore::Data { check: true } => tiny_text::check(&root()),
+        Chore::Compare(options) => compare::run(&options),
         Chore::Data { check: false } => tiny_text::generate(&root()),
     }
 }

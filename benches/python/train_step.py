@@ -1,0 +1,127 @@
+"""The time and the memory of a full training step in eager PyTorch, on random tokens."""
+
+import ctypes
+import gc
+import statistics
+import time
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+from models import Gpt2, Llama, decay_groups
+
+LEARNING_RATE = 1e-3
+BETAS = (0.9, 0.95)
+WEIGHT_DECAY = 0.1
+GRAD_CLIP = 1.0
+FUSED = True  # on 2 threads of a CPU several times faster than the default update, at ten million parameters
+UNTIMED_STEPS = 2  # the first steps allocate the gradients and the state of the optimizer
+MIN_STEPS = 3
+TINY = {"model": "gpt2", "vocab": 2, "n_layer": 1, "n_head": 1, "n_embd": 2, "block_size": 2, "batch_size": 1}
+
+# Only the latest configuration, so that the peak of memory is that of one model.
+kept = {}
+
+
+class Training:
+    def __init__(self, config):
+        release_memory()
+        self.rss_before = memory("VmRSS")
+        torch.manual_seed(0)
+        self.model = make_model(config)
+        self.optimizer = torch.optim.AdamW(
+            decay_groups(self.model, WEIGHT_DECAY), lr=LEARNING_RATE, betas=BETAS, fused=FUSED
+        )
+        self.vocab = config["vocab"]
+        self.shape = (config["batch_size"], config["block_size"])  # (B, T)
+        for _ in range(UNTIMED_STEPS):
+            self.step()
+
+    def step(self):
+        """One step on a fresh batch; gives its loss and the seconds of the step, its forward and its backward pass."""
+        b, t = self.shape
+        tokens = torch.randint(self.vocab, (b, t + 1))
+        inputs, targets = tokens[:, :-1], tokens[:, 1:].reshape(-1)  # (B, T), (B * T)
+
+        started = time.perf_counter()
+        logits = self.model(inputs)  # (B, T, V)
+        loss = F.cross_entropy(logits.view(-1, self.vocab), targets)
+        forward = time.perf_counter()
+        self.optimizer.zero_grad(set_to_none=True)
+        backward_started = time.perf_counter()
+        loss.backward()
+        backward = time.perf_counter()
+        nn.utils.clip_grad_norm_(self.model.parameters(), GRAD_CLIP)
+        self.optimizer.step()
+        stopped = time.perf_counter()
+        return loss.item(), (stopped - started, forward - started, backward - backward_started)
+
+
+def make_model(config):
+    sizes = {name: config[name] for name in ("vocab", "n_layer", "n_head", "n_embd")}
+    if config["model"] == "llama":
+        return Llama(**sizes, n_ff=config["n_ff"])
+    if config["model"] == "gpt2":
+        return Gpt2(**sizes, block_size=config["block_size"])
+    raise ValueError(f"no model {config['model']!r}; there are llama and gpt2")
+
+
+def training_of(config):
+    """The model and optimizer of this configuration: those of the last request, or else new ones in their place."""
+    key = tuple(sorted(config.items()))
+    if key not in kept:
+        if not kept:
+            Training(TINY)  # loads the code that PyTorch loads on first use, over 100 MB that belong to no model
+        kept.clear()
+        kept[key] = Training(config)
+    return kept[key]
+
+
+def train_step(seconds=2.0, **config):
+    """{"work":"train_step","model":"llama","vocab":256,"n_layer":6,"n_head":6,"n_embd":384,"n_ff":1024,
+    "block_size":256,"batch_size":8,"seconds":2.0}
+
+    `n_ff` is for llama only. `peak_bytes` is the growth since before the model was built, null where the system
+    does not let the peak be reset; ask for a step first of all in a fresh process where it matters most.
+    """
+    training = training_of(config)
+    peak_is_fresh = reset_peak()
+    steps, stop = [], time.perf_counter() + seconds
+    while len(steps) < MIN_STEPS or time.perf_counter() < stop:
+        loss, times = training.step()
+        steps.append(times)
+    step, forward, backward = (statistics.median(column) for column in zip(*steps))
+    return {
+        "seconds": step,
+        "steps": len(steps),
+        "forward": forward,
+        "backward": backward,
+        "loss": loss,
+        "peak_bytes": memory("VmHWM") - training.rss_before if peak_is_fresh else None,
+    }
+
+
+def release_memory():
+    """Gives what the last model freed back to the system: the C library would keep it, and count it as resident."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+
+
+def memory(field):
+    """A size of this process in bytes: VmRSS is what is resident now, VmHWM the most since the last reset."""
+    with open("/proc/self/status") as status:
+        for line in status:
+            if line.startswith(field + ":"):
+                return int(line.split()[1]) * 1024  # the file counts in KiB
+    raise OSError(f"/proc/self/status has no {field}")
+
+
+def reset_peak():
+    """Makes VmHWM start again from the memory resident now; false where the system does not allow it."""
+    try:
+        with open("/proc/self/clear_refs", "w") as clear_refs:
+            clear_refs.write("5")
+        return True
+    except OSError:
+        return False

@@ -1,0 +1,72 @@
+"""PyTorch's side of the comparison: a process that answers one piece of work per line.
+
+The Rust program starts it, waits for the line {"ready": true, "torch": ..}, writes one JSON object per line
+and reads one JSON line for each: the times, or {"error": ..}. Both sides so run in turn on the same machine,
+and PyTorch starts only once. The fields of a piece of work are the arguments of the function that bears its
+name; the first line of that function's documentation is an example.
+
+Usage:     python worker.py [--threads 2]
+Made with: Python 3.11.7, torch 2.15.0
+"""
+
+import argparse
+import json
+import sys
+
+import torch
+import torch.nn.functional as F
+
+from ops import leaf, op
+from timing import median_time, median_time_with_backward
+from train_step import train_step
+
+
+def matmul(m, n, k, seconds=1.0):
+    """{"work":"matmul","m":512,"n":512,"k":512,"seconds":1.0}"""
+    a, b = torch.randn(m, k), torch.randn(k, n)
+    return median_time(lambda: a @ b, seconds)  # (M, K) x (K, N) -> (M, N)
+
+
+def attention(shape, backward, seconds=1.0):
+    """{"work":"attention","shape":[8,6,256,64],"backward":true,"seconds":1.0}
+
+    The shape is (B, H, T, D); the time is that of the forward pass, or of both passes.
+    """
+    q, k, v = leaf(*shape), leaf(*shape), leaf(*shape)
+
+    def causal(q, k, v):
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True)
+
+    if backward:
+        return median_time_with_backward(causal, [q, k, v], seconds)
+    with torch.no_grad():
+        return median_time(lambda: causal(q, k, v), seconds)
+
+
+WORKS = {"matmul": matmul, "attention": attention, "train_step": train_step, "op": op}
+
+
+def answer(line):
+    """The answer to one line; whatever goes wrong is an answer too, so that the other side never waits in vain."""
+    try:
+        request = json.loads(line)
+        work = request.pop("work")
+        if work not in WORKS:
+            raise ValueError(f"no work {work!r}; there are {', '.join(WORKS)}")
+        return json.dumps(WORKS[work](**request), allow_nan=False)  # JSON has no NaN: a lost loss is an error
+    except Exception as error:
+        return json.dumps({"error": f"{type(error).__name__}: {error}"})
+
+
+def main():
+    parser = argparse.ArgumentParser(description="times pieces of work in PyTorch, one JSON object per line")
+    parser.add_argument("--threads", type=int, default=2)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    print(json.dumps({"ready": True, "torch": torch.__version__.split("+")[0]}), flush=True)
+    for line in sys.stdin:
+        print(answer(line), flush=True)
+
+
+if __name__ == "__main__":
+    main()

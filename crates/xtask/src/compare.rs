@@ -1,0 +1,210 @@
+//! `cargo x compare`: the same work here and in PyTorch, in turn, in the same run.
+//!
+//! Machines are noisy and differ; what counts is the ratio. Each side is a process that does one piece of work at a
+//! time, so that neither disturbs the other, and gets it anew for each row, so that memory is that row's alone.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::root;
+
+/// What to compare, and how.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Print one JSON object per row instead of a table
+    #[arg(long)]
+    json: bool,
+    /// A Python that has PyTorch (`pip install torch`)
+    #[arg(long, value_name = "PATH", env = "COURSE_PYTHON", default_value = "python3")]
+    python: PathBuf,
+    /// CPU threads of each side
+    #[arg(long, default_value_t = 2)]
+    threads: usize,
+    /// Turns that each side gets per row
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Seconds of a turn
+    #[arg(long, default_value_t = 2.)]
+    seconds: f64,
+    /// Only rows whose name contains this
+    #[arg(long, default_value = "")]
+    only: String,
+}
+
+/// An entry of the worker's list.
+#[derive(Deserialize)]
+struct Work {
+    name: String,
+    request: Value,
+    amount: f64,
+    unit: String,
+    flops: Option<f64>,
+}
+
+/// One line of the result.
+#[derive(Serialize)]
+struct Row {
+    work: String,
+    ours: f64,
+    pytorch: f64,
+    ratio: f64,
+    unit: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gflops: Option<f64>,
+}
+
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let build = ["build", "--release", "--quiet", "-p", "benches", "--bin", "worker"];
+    let status = Command::new(env!("CARGO")).args(build).current_dir(root()).status()?;
+    ensure!(status.success(), "cargo {} failed", build.join(" "));
+    let list = ours(options).arg("--list").output().context("asking for the list of work")?;
+    let list: Vec<Work> = serde_json::from_slice(&list.stdout).context("the list of work")?;
+    let chosen: Vec<&Work> = list.iter().filter(|w| w.name.contains(&options.only)).collect();
+    ensure!(!chosen.is_empty(), "no row's name contains `{}`", options.only);
+    let mut rows = Vec::new();
+    for work in chosen {
+        eprintln!("{} ...", work.name);
+        for row in compare(work, options)? {
+            if options.json {
+                println!("{}", serde_json::to_string(&row)?);
+            }
+            rows.push(row);
+        }
+    }
+    if !options.json {
+        print_table(&rows);
+    }
+    Ok(())
+}
+
+fn ours(options: &Options) -> Command {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root().join("target"), PathBuf::from);
+    let mut command = Command::new(target.join("release/worker"));
+    command.arg(format!("--threads={}", options.threads));
+    command
+}
+
+fn pytorch(options: &Options) -> Command {
+    let mut command = Command::new(&options.python);
+    command
+        .arg(root().join("benches/python/worker.py"))
+        .arg(format!("--threads={}", options.threads));
+    command
+}
+
+/// Lets both sides do the work in turn.
+fn compare(work: &Work, options: &Options) -> Result<Vec<Row>> {
+    let mut ours = Worker::start(ours(options))?;
+    let mut pytorch = Worker::start(pytorch(options))
+        .context("PyTorch's side did not start; point --python at a Python that has torch")?;
+    let mut request = work.request.clone();
+    request["seconds"] = json!(options.seconds);
+    let mut answers = Vec::new();
+    for _ in 0..options.rounds.max(1) {
+        answers.push((ours.ask(&request)?, pytorch.ask(&request)?));
+    }
+    let row = |what: &str, unit: &str, value: &dyn Fn(&Value) -> Option<f64>| {
+        let pairs: Option<Vec<(f64, f64)>> =
+            answers.iter().map(|(a, b)| Some((value(a)?, value(b)?))).collect();
+        let pairs = pairs?;
+        let median_of = |f: &dyn Fn(&(f64, f64)) -> f64| median(pairs.iter().map(f).collect());
+        Some(Row {
+            work: format!("{what}{}", work.name),
+            ours: median_of(&|pair| pair.0),
+            pytorch: median_of(&|pair| pair.1),
+            ratio: median_of(&|pair| pair.0 / pair.1), // of each turn: the machine's mood is the same for both
+            unit: unit.to_owned(),
+            gflops: None,
+        })
+    };
+    let seconds = |answer: &Value| answer["seconds"].as_f64();
+    let speed =
+        row("", &format!("{}/s", work.unit), &|answer| Some(work.amount / seconds(answer)?));
+    let mut speed = speed.with_context(|| format!("{}: an answer without seconds", work.name))?;
+    speed.gflops = work.flops.map(|flops| speed.ours / work.amount * flops / 1e9);
+    let backward = |a: &Value| Some(a["backward"].as_f64()? / a["forward"].as_f64()?);
+    let memory = |answer: &Value| Some(answer["peak_bytes"].as_f64()? / f64::from(1 << 20));
+    let further = [
+        row("backward time / forward time: ", "", &backward),
+        row("peak memory (less is better): ", "MiB", &memory),
+    ];
+    Ok([speed].into_iter().chain(further.into_iter().flatten()).collect())
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn print_table(rows: &[Row]) {
+    // The fastest matrix product of either side stands for what the machine can do.
+    let products = rows.iter().filter(|row| row.work.starts_with("matrix product"));
+    let peak = products.map(|row| row.ours.max(row.pytorch)).fold(0., f64::max);
+    println!("| work | ours | PyTorch eager | ratio | GFLOP/s | of peak |");
+    println!("| --- | --- | --- | --- | --- | --- |");
+    for Row { work, ours, pytorch, ratio, unit, gflops } in rows {
+        let number = |x: &f64| if *x < 100. { format!("{x:.2}") } else { format!("{x:.0}") };
+        let gflops_cell = gflops.map_or(String::new(), |x| format!("{x:.0}"));
+        let share = gflops
+            .filter(|_| peak > 0.)
+            .map_or(String::new(), |x| format!("{:.0} %", 100. * x / peak));
+        let (ours, pytorch) = (number(ours), number(pytorch));
+        println!(
+            "| {work} | {ours} {unit} | {pytorch} {unit} | {ratio:.2} | {gflops_cell} | {share} |"
+        );
+    }
+}
+
+/// A process that answers each line with a line.
+struct Worker {
+    child: Child,
+    requests: Option<ChildStdin>,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Worker {
+    /// Starts it and waits until it says that it is ready.
+    fn start(mut command: Command) -> Result<Self> {
+        let shown = format!("{command:?}");
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("starting {shown}"))?;
+        let (requests, answers) = (child.stdin.take(), child.stdout.take());
+        let answers = BufReader::new(answers.context("its output is piped")?);
+        let mut worker = Self { child, requests, answers };
+        let ready = worker.answer().with_context(|| format!("starting {shown}"))?;
+        ensure!(ready["ready"] == json!(true), "{shown} began with {ready}");
+        Ok(worker)
+    }
+
+    fn ask(&mut self, request: &Value) -> Result<Value> {
+        let requests = self.requests.as_mut().context("its input is piped")?;
+        writeln!(requests, "{request}")?;
+        let answer = self.answer()?;
+        if let Some(error) = answer.get("error") {
+            bail!("{request}: {error}");
+        }
+        Ok(answer)
+    }
+
+    fn answer(&mut self) -> Result<Value> {
+        let mut line = String::new();
+        ensure!(self.answers.read_line(&mut line)? > 0, "it ended without an answer");
+        serde_json::from_str(&line).with_context(|| format!("its answer {line:?}"))
+    }
+}
+
+impl Drop for Worker {
+    /// Closes its input, which ends it, and waits for that.
+    fn drop(&mut self) {
+        self.requests = None;
+        let _ = self.child.wait();
+    }
+}
