@@ -6,7 +6,7 @@ use benches::operation::{Operation, Twin};
 use criterion::{Criterion, Throughput};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tensor_core::allocator::MiMalloc = tensor_core::allocator::MiMalloc;
 
 fn attention(criterion: &mut Criterion) {
     for shape in [[8, 6, 256, 64], [1, 12, 1024, 64]] {
@@ -31,6 +31,7 @@ fn attention(criterion: &mut Criterion) {
 }
 
 fn main() {
+    tensor_core::allocator::keep_freed_memory();
     let mut criterion = Criterion::default().configure_from_args();
     attention(&mut criterion);
     criterion.final_summary();

@@ -6,7 +6,7 @@ use benches::operation::{Operation, Twin};
 use criterion::{Criterion, Throughput};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tensor_core::allocator::MiMalloc = tensor_core::allocator::MiMalloc;
 
 fn ops(criterion: &mut Criterion) {
     for (name, shape) in Operation::ALL {
@@ -24,6 +24,7 @@ fn ops(criterion: &mut Criterion) {
 }
 
 fn main() {
+    tensor_core::allocator::keep_freed_memory();
     let mut criterion = Criterion::default().configure_from_args();
     ops(&mut criterion);
     criterion.final_summary();

@@ -4,7 +4,7 @@ use benches::train_step::{Model, Training};
 use criterion::{Criterion, Throughput};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tensor_core::allocator::MiMalloc = tensor_core::allocator::MiMalloc;
 
 fn train_step(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("train step");
@@ -19,6 +19,7 @@ fn train_step(criterion: &mut Criterion) {
 }
 
 fn main() {
+    tensor_core::allocator::keep_freed_memory();
     let mut criterion = Criterion::default().configure_from_args();
     train_step(&mut criterion);
     criterion.final_summary();

@@ -17,7 +17,7 @@ use clap::Parser;
 use tiny_gpt::command::{self, ComputeFlags};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tensor_core::allocator::MiMalloc = tensor_core::allocator::MiMalloc;
 
 /// The whole course in one command: see attention work, then watch a language model being born.
 #[derive(Parser)]

@@ -13,9 +13,10 @@ use candle_core::{DType, Device, Tensor};
 use clap::Parser;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tensor_core::allocator::keep_freed_memory;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tensor_core::allocator::MiMalloc = tensor_core::allocator::MiMalloc;
 
 /// Does the work that lines of JSON on standard input ask for
 #[derive(Parser)]
@@ -51,6 +52,7 @@ fn main() -> Result<()> {
         println!("{}", serde_json::to_string(&work::all())?);
         return Ok(());
     }
+    keep_freed_memory();
     let threads = tensor_core::threads::set_threads(Some(arguments.threads))?;
     println!("{}", json!({ "ready": true, "threads": threads }));
     let mut training = None;

@@ -14,7 +14,7 @@ use tensor_core::ops::Gelu;
 use tensor_core::{Parameters, Rng};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tensor_core::allocator::MiMalloc = tensor_core::allocator::MiMalloc;
 
 /// Part 1, attention: every number of a tiny self-attention, every shape of a multi-head pass.
 #[derive(Parser)]

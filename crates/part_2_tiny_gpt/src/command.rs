@@ -11,6 +11,7 @@ use candle_core::Device;
 use clap::error::ErrorKind;
 use clap::{Args, Parser};
 use tensor_core::DeviceChoice;
+use tensor_core::allocator::keep_freed_memory;
 use tensor_core::threads::set_threads;
 
 use crate::{GptConfig, Sampling};
@@ -104,6 +105,7 @@ pub struct ComputeFlags {
 impl ComputeFlags {
     /// Sets the threads and opens the device; first thing in `main`.
     pub fn open(&self) -> Result<Device> {
+        keep_freed_memory();
         set_threads(self.threads)?;
         Ok(self.device.open()?)
     }

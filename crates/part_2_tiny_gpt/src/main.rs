@@ -18,7 +18,7 @@ use tiny_gpt::{
 use arguments::{Cli, Command, DemoArgs, EvalArgs, SampleArgs, Split, TrainArgs};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tensor_core::allocator::MiMalloc = tensor_core::allocator::MiMalloc;
 
 /// A step on more tokens than this would fill any memory.
 const MOST_TOKENS: usize = 1 << 22;

@@ -174,7 +174,7 @@ fn fused<T: Real>(moments: &Moments, grad: &Tensor, step: &Step) -> Result<()> {
         let parts = [(value, GRAIN), (first, GRAIN), (second, GRAIN)];
         for_each_part(parts, |part, [value, first, second]| {
             let each = value.iter_mut().zip(first).zip(second).zip(&grad[part * GRAIN..]);
-            vectorized(|| {
+            vectorized!({
                 each.for_each(|(((value, first), second), &g)| {
                     *first = beta1 * *first + rest1 * g;
                     *second = beta2 * *second + rest2 * g * g;

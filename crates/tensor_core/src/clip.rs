@@ -45,7 +45,7 @@ fn fused_sum_of_squares<T: Real>(grad: &Tensor) -> Result<f64> {
     let grad = values::<T>(grad)?;
     let [sums] = build([(grad.len().div_ceil(GRAIN), 1)], |i, [total]| {
         let part = &grad[i * GRAIN..grad.len().min((i + 1) * GRAIN)];
-        total[0] = vectorized(|| sum(part.len(), |i| part[i] * part[i]));
+        [total.fill(|_| vectorized!(sum(part.len(), |i| part[i] * part[i])))]
     });
     Ok(sums.into_iter().map(T::to_f64).sum())
 }
@@ -54,8 +54,8 @@ fn fused_scale<T: Real>(grad: &Tensor, by: f64) -> Result<Tensor> {
     let grad = grad.contiguous()?;
     let from = values::<T>(&grad)?;
     let [scaled] = build([(from.len(), GRAIN)], |i, [part]| {
-        let each = part.iter_mut().zip(&from[i * GRAIN..]);
-        vectorized(|| each.for_each(|(to, &from)| *to = from * T::real(by)));
+        let from = &from[i * GRAIN..][..part.len()];
+        [vectorized!(part.fill(|i| from[i] * T::real(by)))]
     });
     tensor_like(scaled, &grad)
 }

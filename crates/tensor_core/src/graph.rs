@@ -49,6 +49,11 @@ pub fn reshape(x: &Tensor, shape: impl ShapeWithOneHole) -> Result<Tensor> {
     Ok(y)
 }
 
+/// Whether a function of `x` would be recorded.
+pub(crate) fn is_tracked(x: &Tensor) -> bool {
+    x.track_op()
+}
+
 /// The tensor of `result`, recorded as a function of `inputs`.
 ///
 /// `backward(grad, needed)` turns the gradient of the result, contiguous, into those of the inputs; it may leave out the

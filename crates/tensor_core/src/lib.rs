@@ -5,6 +5,7 @@
 pub mod device;
 pub mod threads;
 mod pool;
+pub mod allocator;
 pub mod rng;
 pub mod parameters;
 pub mod weights;

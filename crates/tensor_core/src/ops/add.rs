@@ -39,13 +39,14 @@ fn fused<T: Real>(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 fn forward<T: Real>(a: &[T], b: &[T]) -> Vec<T> {
     let each = if a.len() == b.len() { GRAIN } else { whole_rows(b.len()) };
     let [sum] = build([(a.len(), each)], |part, [sum]| {
-        let b = if a.len() == b.len() { &b[part * each..] } else { b };
-        let rows = sum.chunks_mut(b.len()).zip(a[part * each..].chunks(b.len()));
-        vectorized(|| {
-            for (sum, a) in rows {
-                sum.iter_mut().zip(a.iter().zip(b)).for_each(|(sum, (&a, &b))| *sum = a + b);
-            }
-        });
+        let a = &a[part * each..][..sum.len()];
+        let b = if a.len() < b.len() { &b[part * each..][..a.len()] } else { b };
+        [vectorized!({
+            sum.fill_rows(b.len(), |row, sum| {
+                let a = &a[row * b.len()..][..b.len()];
+                sum.fill(|i| a[i] + b[i])
+            })
+        })]
     });
     sum
 }

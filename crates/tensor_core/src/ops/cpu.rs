@@ -1,9 +1,12 @@
 //! What the fused CPU loops share: parts of memory for each thread, wide vectors, sums in a fixed order.
 //!
 //! A fused operation reads its inputs once and writes its result once, where a chain of tensor operations allocates and
-//! walks memory for each link. The loops are plain Rust: [`vectorized`] has the compiler build them for each generation
+//! walks memory for each link. The loops are plain Rust: [`vectorized!`] has the compiler build them for each generation
 //! of vector units and picks one at run time. How a loop is cut into tasks depends on shapes alone, never on the number
 //! of threads, so results do not either.
+
+use std::mem::MaybeUninit;
+use std::ops::{Deref, DerefMut};
 
 use candle_core::{DType, Device, Tensor};
 
@@ -28,18 +31,34 @@ macro_rules! by_type {
 }
 pub(crate) use by_type;
 
-/// Runs `body`, a plain loop, compiled for the widest vectors this CPU has.
-#[inline(always)]
-pub(crate) fn vectorized<R>(body: impl FnOnce() -> R) -> R {
-    struct Body<F>(F);
-    impl<R, F: FnOnce() -> R> pulp::NullaryFnOnce for Body<F> {
-        type Output = R;
-        #[inline(always)]
-        fn call(self) -> R {
-            self.0()
+/// `vectorized!(body)` is `body`, loops compiled for the widest vectors this CPU has.
+///
+/// A macro, as the compiler takes a closure into the code for wider vectors for certain only where it is called once: so
+/// each kind of CPU gets closures of its own. With a function in its place, the longer loops fell back to the
+/// narrowest vectors without a word.
+macro_rules! vectorized {
+    ($body:expr) => {
+        match pulp::Arch::new() {
+            #[cfg(target_arch = "x86_64")]
+            pulp::Arch::V4(simd) => simd.vectorize($crate::ops::cpu::Loops(|| $body)),
+            #[cfg(target_arch = "x86_64")]
+            pulp::Arch::V3(simd) => simd.vectorize($crate::ops::cpu::Loops(|| $body)),
+            _ => (|| $body)(),
         }
+    };
+}
+pub(crate) use vectorized;
+
+/// The body of [`vectorized!`].
+pub(crate) struct Loops<F>(pub(crate) F);
+
+impl<R, F: FnOnce() -> R> pulp::NullaryFnOnce for Loops<F> {
+    type Output = R;
+
+    #[inline(always)]
+    fn call(self) -> R {
+        self.0()
     }
-    pulp::Arch::new().dispatch(Body(body))
 }
 
 /// Numbers that a task works on: enough to be worth handing out, few enough to stay in a core's own cache.
@@ -76,32 +95,21 @@ pub(crate) fn for_each_part<T: Send, const N: usize>(
     });
 }
 
-/// New vectors of (numbers in all, numbers per part), filled by all threads: each of `fill(i, parts i)`'s parts holds
-/// zeros, put there by the thread that works on it, so that they are still in its cache.
+/// New vectors of (numbers in all, numbers per part), filled by all threads: `fill` turns each of its blank parts into a
+/// full one. Fresh memory is so written once, and by the thread that works on it.
 pub(crate) fn build<T: Real, const N: usize>(
     sizes: [(usize, usize); N],
-    fill: impl Fn(usize, [&mut [T]; N]) + Sync,
+    fill: impl for<'a> Fn(usize, [Blank<'a, T>; N]) -> [Full<'a, T>; N] + Sync,
 ) -> [Vec<T>; N] {
     let mut vectors = sizes.map(|(n, _)| Vec::<T>::with_capacity(n));
-    let mut sizes = sizes.into_iter();
+    let mut rest = sizes.into_iter();
     let slices = vectors.each_mut().map(|vector| {
-        let (n, part) = sizes.next().expect("as many sizes as vectors");
+        let (n, part) = rest.next().expect("as many sizes as vectors");
         (&mut vector.spare_capacity_mut()[..n], part)
     });
-    let counts = slices.each_ref().map(|(slice, _)| slice.len());
-    for_each_part(slices, |task, parts| {
-        let zeroed = parts.map(|part| {
-            part.iter_mut().for_each(|x| _ = x.write(T::ZERO));
-            // SAFETY: the line above has initialised all of the part.
-            #[allow(unsafe_code)]
-            unsafe {
-                &mut *(std::ptr::from_mut(part) as *mut [T])
-            }
-        });
-        fill(task, zeroed);
-    });
-    for (vector, n) in vectors.iter_mut().zip(counts) {
-        // SAFETY: the parts cover the first n numbers, and each task has initialised its own.
+    for_each_part(slices, |task, parts| _ = fill(task, parts.map(Blank)));
+    for (vector, (n, _)) in vectors.iter_mut().zip(sizes) {
+        // SAFETY: the parts cover the first n numbers, and each came back full.
         #[allow(unsafe_code)]
         unsafe {
             vector.set_len(n);
@@ -110,10 +118,121 @@ pub(crate) fn build<T: Real, const N: usize>(
     vectors
 }
 
+/// Memory without numbers as yet.
+pub(crate) struct Blank<'a, T>(&'a mut [MaybeUninit<T>]);
+
+/// A [`Blank`] with numbers in it.
+pub(crate) struct Full<'a, T>(&'a mut [T]);
+
+impl<'a, T: Real> Blank<'a, T> {
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Puts `value(i)` everywhere.
+    #[inline(always)]
+    pub(crate) fn fill(self, value: impl Fn(usize) -> T) -> Full<'a, T> {
+        for i in 0..self.0.len() {
+            self.0[i].write(value(i));
+        }
+        self.assume_full()
+    }
+
+    /// Puts the parts of `values(i)` into several at once.
+    ///
+    /// # Panics
+    /// When their lengths differ.
+    #[inline(always)]
+    pub(crate) fn fill_all<const N: usize>(
+        mut all: [Self; N],
+        values: impl Fn(usize) -> [T; N],
+    ) -> [Full<'a, T>; N] {
+        let n = all[0].len();
+        assert!(all.iter().all(|blank| blank.len() == n), "blanks of different lengths");
+        for i in 0..n {
+            let values = values(i);
+            for (blank, value) in all.iter_mut().zip(values) {
+                blank.0[i].write(value);
+            }
+        }
+        all.map(Self::assume_full)
+    }
+
+    /// Puts the parts of `values(i)` into the i-th places of its two halves.
+    #[inline(always)]
+    pub(crate) fn fill_halves(self, values: impl Fn(usize) -> [T; 2]) -> Full<'a, T> {
+        let half = self.len() / 2;
+        assert_eq!(self.len(), 2 * half, "an odd number of numbers");
+        let (first, second) = self.0.split_at_mut(half);
+        Blank::fill_all([Blank(first), Blank(second)], values);
+        self.assume_full()
+    }
+
+    /// Lets `fill` work on each row of `width` numbers.
+    ///
+    /// # Panics
+    /// When there is more than whole rows.
+    #[inline(always)]
+    pub(crate) fn fill_rows(
+        self,
+        width: usize,
+        mut fill: impl for<'b> FnMut(usize, Blank<'b, T>) -> Full<'b, T>,
+    ) -> Full<'a, T> {
+        assert_eq!(self.len() % width, 0, "{} numbers in rows of {width}", self.len());
+        for (i, row) in self.0.chunks_exact_mut(width).enumerate() {
+            fill(i, Blank(row));
+        }
+        self.assume_full()
+    }
+
+    /// Zeros everywhere, to be added to.
+    #[inline(always)]
+    pub(crate) fn zeroed(self) -> Full<'a, T> {
+        self.fill(|_| T::ZERO)
+    }
+
+    /// A copy of as many numbers.
+    #[inline(always)]
+    pub(crate) fn copy_of(self, numbers: &[T]) -> Full<'a, T> {
+        let numbers = &numbers[..self.len()];
+        self.fill(|i| numbers[i])
+    }
+
+    #[inline(always)]
+    fn assume_full(self) -> Full<'a, T> {
+        // SAFETY: private, and called only where every number has been written.
+        #[allow(unsafe_code)]
+        Full(unsafe { &mut *(std::ptr::from_mut(self.0) as *mut [T]) })
+    }
+}
+
+impl<T> Deref for Full<'_, T> {
+    type Target = [T];
+    fn deref(&self) -> &[T] {
+        self.0
+    }
+}
+
+impl<T> DerefMut for Full<'_, T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        self.0
+    }
+}
+
 /// `n` zeros, put there by all threads.
 pub(crate) fn zeros<T: Real>(n: usize) -> Vec<T> {
-    let [zeros] = build([(n, GRAIN)], |_, _| ());
+    let [zeros] = build([(n, GRAIN)], |_, [part]| [part.zeroed()]);
     zeros
+}
+
+/// a · b, number by number.
+pub(crate) fn product_of<T: Real>(a: &[T], b: &[T]) -> Vec<T> {
+    let [product] = build([(a.len(), GRAIN)], |i, [product]| {
+        let n = product.len();
+        let (a, b) = (&a[i * GRAIN..][..n], &b[i * GRAIN..][..n]);
+        [vectorized!(product.fill(|i| a[i] * b[i]))]
+    });
+    product
 }
 
 /// Lends `work` a buffer of `n` numbers, whatever they are, that this thread keeps for the next time.

@@ -73,10 +73,8 @@ pub(super) fn columns(op: &str, targets: &Tensor, v: usize) -> Result<Vec<Option
 pub(super) fn log_sums<T: Real>(x: &[T], v: usize) -> Vec<T> {
     let part = whole_rows(v);
     let [log_sums] = build([(x.len() / v, part / v)], |i, [log_sums]| {
-        vectorized(|| {
-            let rows = x[i * part..].chunks_exact(v);
-            log_sums.iter_mut().zip(rows).for_each(|(log_sum, x)| *log_sum = log_sum_exp(x));
-        });
+        let x = &x[i * part..];
+        [vectorized!(log_sums.fill(|row| log_sum_exp(&x[row * v..][..v])))]
     });
     log_sums
 }
@@ -114,16 +112,16 @@ pub(super) fn backward<T: Real>(
     let part = whole_rows(v);
     let [grad_x] = build([(x.len(), part)], |i, [grad_x]| {
         let first = i * part / v;
-        let rows = grad_x.chunks_exact_mut(v).zip(x[i * part..].chunks_exact(v));
-        vectorized(|| {
-            for ((out, x), row) in rows.zip(first..) {
-                if let Some(target) = targets[row] {
-                    let (weight, log_sum) = (weights[row], log_sums[row]);
-                    out.iter_mut().zip(x).for_each(|(out, &x)| *out = weight * (x - log_sum).exp());
-                    out[target] += -weight;
-                }
-            }
-        });
+        [vectorized!({
+            grad_x.fill_rows(v, |row, out| {
+                let row = first + row;
+                let Some(target) = targets[row] else { return out.zeroed() };
+                let (x, weight, log_sum) = (&x[row * v..][..v], weights[row], log_sums[row]);
+                let mut out = out.fill(|i| weight * (x[i] - log_sum).exp());
+                out[target] += -weight;
+                out
+            })
+        })]
     });
     grad_x
 }

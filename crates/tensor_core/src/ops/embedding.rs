@@ -53,9 +53,8 @@ fn fused<T: Real>(weight: &Tensor, ids: &Tensor) -> Result<Tensor> {
 fn gather<T: Real>(weight: &[T], ids: &[i64], c: usize) -> Vec<T> {
     let part = whole_rows(c);
     let [y] = build([(ids.len() * c, part)], |i, [y]| {
-        for (y, &id) in y.chunks_exact_mut(c).zip(&ids[i * part / c..]) {
-            y.copy_from_slice(&weight[id as usize * c..][..c]);
-        }
+        let ids = &ids[i * part / c..];
+        [y.fill_rows(c, |row, y| y.copy_of(&weight[ids[row] as usize * c..]))]
     });
     y
 }
@@ -65,6 +64,7 @@ fn scatter_add<T: Real>(grad: &[T], ids: &[i64], (v, c): (usize, usize)) -> Vec<
     const TASKS: usize = 64; // at most: every one reads all ids
     let rows = v.div_ceil(TASKS).max(GRAIN.div_ceil(c));
     let [sum] = build([(v * c, rows * c)], |i, [sum]| {
+        let mut sum = sum.zeroed();
         let first = (i * rows) as i64;
         let end = first + (sum.len() / c) as i64;
         for (grad, &id) in grad.chunks_exact(c).zip(ids) {
@@ -73,6 +73,7 @@ fn scatter_add<T: Real>(grad: &[T], ids: &[i64], (v, c): (usize, usize)) -> Vec<
                 row.iter_mut().zip(grad).for_each(|(sum, &grad)| *sum += grad);
             }
         }
+        [sum]
     });
     sum
 }

@@ -184,7 +184,7 @@ pub(super) fn forward<T: Real>(
         with_scratch(rows * width, |weights| {
             let q = heads.queries.matrix(q, (b, head), block.queries.clone(), d);
             block.products(q, (k, &heads.keys), weights, heads.scale());
-            vectorized(|| {
+            vectorized!({
                 let rows = weights.chunks_exact_mut(width).zip(log_sums);
                 for ((row, log_sum), query) in rows.zip(block.queries.clone()) {
                     let seen = block.hide(query, row);
@@ -257,7 +257,7 @@ fn backward_block<T: Real>(
         let (weights, grad_scores) = scratch.split_at_mut(rows * width);
         block.products(q, (k, &heads.keys), weights, scale);
         block.products(grad, (v, &heads.values), grad_scores, T::ONE);
-        vectorized(|| {
+        vectorized!({
             let each = weights.chunks_exact_mut(width).zip(grad_scores.chunks_exact_mut(width));
             for ((weights, grad_scores), query) in each.zip(queries.clone()) {
                 scores_to_gradients(block, outcome, query, weights, grad_scores);

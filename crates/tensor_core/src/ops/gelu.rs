@@ -6,10 +6,10 @@ use std::f64::consts::{FRAC_1_SQRT_2, PI, SQRT_2};
 use candle_core::{Result, Tensor};
 
 use super::check::check;
-use super::cpu::{GRAIN, build, by_type, has_fused_loops, vectorized};
+use super::cpu::{Blank, GRAIN, build, by_type, has_fused_loops, product_of, vectorized};
 use super::real::Real;
 use super::storage::{tensor_like, values};
-use crate::graph::record;
+use crate::graph::{is_tracked, record};
 
 /// Which formula stands for Φ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -43,42 +43,42 @@ pub fn reference(x: &Tensor, form: Gelu) -> Result<Tensor> {
 
 fn fused<T: Real>(x: &Tensor, form: Gelu) -> Result<Tensor> {
     let x = x.contiguous()?;
-    let y = forward::<T>(&values(&x)?, form);
-    record("gelu", [&x], y, x.shape(), {
-        let x = x.detach();
-        move |grad, _| {
-            let grad_x = backward::<T>(&values(&x)?, &values(grad)?, form);
-            Ok([Some(tensor_like(grad_x, &x)?)])
-        }
+    if !is_tracked(&x) {
+        return tensor_like(forward::<T>(&values(&x)?, form), &x);
+    }
+    let [y, slope] = forward_with_slope::<T>(&values(&x)?, form);
+    record("gelu", [&x], y, x.shape(), move |grad, _| {
+        Ok([Some(tensor_like(product_of(&slope, &values(grad)?), grad)?)])
     })
 }
 
 fn forward<T: Real>(x: &[T], form: Gelu) -> Vec<T> {
     let [y] = build([(x.len(), GRAIN)], |i, [y]| {
-        let each = y.iter_mut().zip(&x[i * GRAIN..]);
-        vectorized(|| match form {
-            Gelu::Exact => each.for_each(|(y, &x)| *y = x * exact(x).0),
-            Gelu::Tanh => each.for_each(|(y, &x)| *y = x * tanh(x).0),
-        });
+        let x = &x[i * GRAIN..][..y.len()];
+        [vectorized!(match form {
+            Gelu::Exact => y.fill(|i| x[i] * exact(x[i]).0),
+            Gelu::Tanh => y.fill(|i| x[i] * tanh(x[i]).0),
+        })]
     });
     y
 }
 
-fn backward<T: Real>(x: &[T], grad: &[T], form: Gelu) -> Vec<T> {
-    let [grad_x] = build([(x.len(), GRAIN)], |i, [out]| {
-        let each = out.iter_mut().zip(x[i * GRAIN..].iter().zip(&grad[i * GRAIN..]));
-        vectorized(|| match form {
-            Gelu::Exact => each.for_each(|(out, (&x, &grad))| {
-                let (phi, slope) = exact(x);
-                *out = grad * (phi + x * slope);
-            }),
-            Gelu::Tanh => each.for_each(|(out, (&x, &grad))| {
-                let (phi, slope) = tanh(x);
-                *out = grad * (phi + x * slope);
-            }),
-        });
-    });
-    grad_x
+/// The result and its derivative, which costs little beside it and takes the place of `x` in memory.
+fn forward_with_slope<T: Real>(x: &[T], form: Gelu) -> [Vec<T>; 2] {
+    let n = x.len();
+    build([(n, GRAIN), (n, GRAIN)], |i, blanks| {
+        let x = &x[i * GRAIN..][..blanks[0].len()];
+        vectorized!(match form {
+            Gelu::Exact => Blank::fill_all(blanks, |i| with_slope(x[i], exact(x[i]))),
+            Gelu::Tanh => Blank::fill_all(blanks, |i| with_slope(x[i], tanh(x[i]))),
+        })
+    })
+}
+
+/// x · Φ(x) and its slope, from those of Φ.
+#[inline(always)]
+fn with_slope<T: Real>(x: T, (phi, slope): (T, T)) -> [T; 2] {
+    [x * phi, phi + x * slope]
 }
 
 /// Φ(x) and its slope, the normal density.

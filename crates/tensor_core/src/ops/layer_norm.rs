@@ -34,12 +34,12 @@ pub fn reference(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result
 
 fn fused<T: Real>(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
     let (x, weight, bias) = (x.contiguous()?, weight.contiguous()?, bias.contiguous()?);
-    let y = forward::<T>(&values(&x)?, &values(&weight)?, &values(&bias)?, eps);
+    let (y, moments) = forward::<T>(&values(&x)?, &values(&weight)?, &values(&bias)?, eps);
     record("layer_norm", [&x, &weight, &bias], y, x.shape(), {
         let (x, weight) = (x.detach(), weight.detach());
         move |grad, _| {
             let (grad_x, grad_weight, grad_bias) =
-                backward::<T>(&values(&x)?, &values(&weight)?, &values(grad)?, eps);
+                backward::<T>(&values(&x)?, &moments, &values(&weight)?, &values(grad)?);
             let grad_x = Some(tensor_like(grad_x, &x)?);
             let [grad_weight, grad_bias] =
                 [grad_weight, grad_bias].map(|grad| tensor_like(grad, &weight));
@@ -48,51 +48,54 @@ fn fused<T: Real>(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Resul
     })
 }
 
-/// Mean and 1/√(variance + ε) of a row.
-#[inline(always)]
-fn moments<T: Real>(x: &[T], eps: f64) -> (T, T) {
-    let n = T::real(x.len() as f64);
-    let mean = sum(x.len(), |i| x[i]) / n;
-    let variance = sum(x.len(), |i| (x[i] - mean) * (x[i] - mean)) / n;
-    (mean, T::ONE / (variance + T::real(eps)).sqrt())
-}
-
-fn forward<T: Real>(x: &[T], weight: &[T], bias: &[T], eps: f64) -> Vec<T> {
+/// The result, and of each row its mean and 1/√(variance + ε).
+fn forward<T: Real>(x: &[T], weight: &[T], bias: &[T], eps: f64) -> (Vec<T>, Vec<T>) {
     let c = weight.len();
-    let part = whole_rows(c);
-    let [y] = build([(x.len(), part)], |i, [y]| {
-        vectorized(|| {
-            for (y, x) in y.chunks_exact_mut(c).zip(x[i * part..].chunks_exact(c)) {
-                let (mean, scale) = moments(x, eps);
-                (0..c).for_each(|i| y[i] = (x[i] - mean) * scale * weight[i] + bias[i]);
-            }
+    let (n, part) = (T::real(c as f64), whole_rows(c));
+    let sizes = [(x.len(), part), (x.len() / c * 2, part / c * 2)];
+    let [y, moments] = build(sizes, |i, [y, moments]| {
+        let x = &x[i * part..];
+        let mut moments = moments.zeroed();
+        let y = vectorized!({
+            y.fill_rows(c, |row, y| {
+                let x = &x[row * c..][..c];
+                let mean = sum(c, |i| x[i]) / n;
+                let variance = sum(c, |i| (x[i] - mean) * (x[i] - mean)) / n;
+                let scale = T::ONE / (variance + T::real(eps)).sqrt();
+                moments[row * 2..][..2].copy_from_slice(&[mean, scale]);
+                y.fill(|i| (x[i] - mean) * scale * weight[i] + bias[i])
+            })
         });
+        [y, moments]
     });
-    y
+    (y, moments)
 }
 
 /// The gradients of x, weight and bias. Each task sums the last two over its rows.
-fn backward<T: Real>(x: &[T], weight: &[T], grad: &[T], eps: f64) -> (Vec<T>, Vec<T>, Vec<T>) {
+fn backward<T: Real>(x: &[T], moments: &[T], weight: &[T], grad: &[T]) -> (Vec<T>, Vec<T>, Vec<T>) {
     let c = weight.len();
-    let n = T::real(c as f64);
-    let part = whole_rows(c);
+    let (n, part) = (T::real(c as f64), whole_rows(c));
     let sums = x.len().div_ceil(part) * 2 * c;
     let [grad_x, sums] = build([(x.len(), part), (sums, 2 * c)], |i, [grad_x, sums]| {
+        let (x, grad, moments) = (&x[i * part..], &grad[i * part..], &moments[i * part / c * 2..]);
+        let mut sums = sums.zeroed();
         let (of_weight, of_bias) = sums.split_at_mut(c);
-        vectorized(|| {
-            let rows = x[i * part..].chunks_exact(c).zip(grad[i * part..].chunks_exact(c));
-            for (out, (x, grad)) in grad_x.chunks_exact_mut(c).zip(rows) {
-                let (mean, scale) = moments(x, eps);
+        let grad_x = vectorized!({
+            grad_x.fill_rows(c, |row, out| {
+                let (x, grad) = (&x[row * c..][..c], &grad[row * c..][..c]);
+                let (mean, scale) = (moments[row * 2], moments[row * 2 + 1]);
                 let mean_g = sum(c, |i| grad[i] * weight[i]) / n;
-                let mean_gn = sum(c, |i| grad[i] * weight[i] * (x[i] - mean) * scale) / n;
+                let mean_gn = sum(c, |i| grad[i] * weight[i] * (x[i] - mean)) * scale / n;
                 for i in 0..c {
-                    let normal = (x[i] - mean) * scale;
-                    out[i] = (grad[i] * weight[i] - mean_g - normal * mean_gn) * scale;
-                    of_weight[i] += grad[i] * normal;
+                    of_weight[i] += grad[i] * (x[i] - mean) * scale;
                     of_bias[i] += grad[i];
                 }
-            }
+                out.fill(|i| {
+                    (grad[i] * weight[i] - mean_g - (x[i] - mean) * scale * mean_gn) * scale
+                })
+            })
         });
+        [grad_x, sums]
     });
     let mut total = sum_of_rows(&sums, 2 * c);
     let grad_bias = total.split_off(c);

@@ -118,7 +118,7 @@ fn backward<T: Real>(
 fn repeated<T: Real>(row: &[T], n: usize) -> Vec<T> {
     let width = row.len();
     let [rows] = build([(n * width, whole_rows(width))], |_, [part]| {
-        part.chunks_exact_mut(width).for_each(|part| part.copy_from_slice(row));
+        [part.fill_rows(width, |_, part| part.copy_of(row))]
     });
     rows
 }
@@ -129,7 +129,7 @@ pub(crate) fn sum_of_rows<T: Real>(x: &[T], n: usize) -> Vec<T> {
     // A strip of columns per task; within it the rows in order.
     const STRIP: usize = 64;
     for_each_part([(&mut total, STRIP)], |i, [total]| {
-        vectorized(|| {
+        vectorized!({
             for row in x.chunks_exact(n) {
                 total.iter_mut().zip(&row[i * STRIP..]).for_each(|(total, &x)| *total += x);
             }

@@ -90,12 +90,14 @@ fn entropies<T: Real>(x: &[T], log_sums: &[T]) -> Vec<T> {
     let v = x.len() / log_sums.len();
     let part = whole_rows(v);
     let [entropies] = build([(log_sums.len(), part / v)], |i, [entropies]| {
-        let rows = x[i * part..].chunks_exact(v).zip(&log_sums[i * part / v..]);
-        vectorized(|| {
-            for (entropy, (x, &log_sum)) in entropies.iter_mut().zip(rows) {
-                *entropy = -sum(v, |i| plogp(x[i] - log_sum));
-            }
-        });
+        let first = i * part / v;
+        [vectorized!({
+            entropies.fill(|row| {
+                let row = first + row;
+                let (x, log_sum) = (&x[row * v..][..v], log_sums[row]);
+                -sum(v, |i| plogp(x[i] - log_sum))
+            })
+        })]
     });
     entropies
 }
@@ -111,16 +113,17 @@ fn entropy_backward<T: Real>(x: &[T], log_sums: &[T], entropies: &[T], grad: &[T
     let part = whole_rows(v);
     let [grad_x] = build([(x.len(), part)], |i, [grad_x]| {
         let first = i * part / v;
-        let rows = grad_x.chunks_exact_mut(v).zip(x[i * part..].chunks_exact(v));
-        vectorized(|| {
-            for ((out, x), row) in rows.zip(first..) {
+        [vectorized!({
+            grad_x.fill_rows(v, |row, out| {
+                let row = first + row;
                 let (log_sum, entropy, grad) = (log_sums[row], entropies[row], grad[row]);
-                for (out, &x) in out.iter_mut().zip(x) {
-                    let y = x - log_sum;
-                    *out = -grad * (plogp(y) + y.exp() * entropy);
-                }
-            }
-        });
+                let x = &x[row * v..][..v];
+                out.fill(|i| {
+                    let y = x[i] - log_sum;
+                    -grad * (plogp(y) + y.exp() * entropy)
+                })
+            })
+        })]
     });
     grad_x
 }

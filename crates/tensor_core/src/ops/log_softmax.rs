@@ -42,12 +42,14 @@ fn fused<T: Real>(x: &Tensor) -> Result<Tensor> {
 fn forward<T: Real>(x: &[T], n: usize) -> Vec<T> {
     let part = whole_rows(n);
     let [y] = build([(x.len(), part)], |i, [y]| {
-        vectorized(|| {
-            for (y, x) in y.chunks_exact_mut(n).zip(x[i * part..].chunks_exact(n)) {
+        let x = &x[i * part..];
+        [vectorized!({
+            y.fill_rows(n, |row, y| {
+                let x = &x[row * n..][..n];
                 let log_sum = log_sum_exp(x);
-                (0..n).for_each(|i| y[i] = x[i] - log_sum);
-            }
-        });
+                y.fill(|i| x[i] - log_sum)
+            })
+        })]
     });
     y
 }
@@ -55,13 +57,14 @@ fn forward<T: Real>(x: &[T], n: usize) -> Vec<T> {
 fn backward<T: Real>(y: &[T], grad: &[T], n: usize) -> Vec<T> {
     let part = whole_rows(n);
     let [grad_x] = build([(y.len(), part)], |i, [grad_x]| {
-        vectorized(|| {
-            let rows = y[i * part..].chunks_exact(n).zip(grad[i * part..].chunks_exact(n));
-            for (out, (y, grad)) in grad_x.chunks_exact_mut(n).zip(rows) {
+        let (y, grad) = (&y[i * part..], &grad[i * part..]);
+        [vectorized!({
+            grad_x.fill_rows(n, |row, out| {
+                let (y, grad) = (&y[row * n..][..n], &grad[row * n..][..n]);
                 let total = sum(n, |i| grad[i]);
-                (0..n).for_each(|i| out[i] = grad[i] - y[i].exp() * total);
-            }
-        });
+                out.fill(|i| grad[i] - y[i].exp() * total)
+            })
+        })]
     });
     grad_x
 }

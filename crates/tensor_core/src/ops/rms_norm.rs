@@ -27,56 +27,58 @@ pub fn reference(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
 
 fn fused<T: Real>(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
     let (x, weight) = (x.contiguous()?, weight.contiguous()?);
-    let y = forward::<T>(&values(&x)?, &values(&weight)?, eps);
+    let (y, scales) = forward::<T>(&values(&x)?, &values(&weight)?, eps);
     record("rms_norm", [&x, &weight], y, x.shape(), {
         let (x, weight) = (x.detach(), weight.detach());
         move |grad, _| {
             let (grad_x, grad_weight) =
-                backward::<T>(&values(&x)?, &values(&weight)?, &values(grad)?, eps);
+                backward::<T>(&values(&x)?, &scales, &values(&weight)?, &values(grad)?);
             Ok([Some(tensor_like(grad_x, &x)?), Some(tensor_like(grad_weight, &weight)?)])
         }
     })
 }
 
-/// 1/√(mean(x²) + ε) of a row.
-#[inline(always)]
-fn scale<T: Real>(x: &[T], eps: f64) -> T {
-    let mean_square = sum(x.len(), |i| x[i] * x[i]) / T::real(x.len() as f64);
-    T::ONE / (mean_square + T::real(eps)).sqrt()
-}
-
-fn forward<T: Real>(x: &[T], weight: &[T], eps: f64) -> Vec<T> {
+/// The result, and 1/√(mean(x²) + ε) of each row.
+fn forward<T: Real>(x: &[T], weight: &[T], eps: f64) -> (Vec<T>, Vec<T>) {
     let c = weight.len();
     let part = whole_rows(c);
-    let [y] = build([(x.len(), part)], |i, [y]| {
-        vectorized(|| {
-            for (y, x) in y.chunks_exact_mut(c).zip(x[i * part..].chunks_exact(c)) {
-                let scale = scale(x, eps);
-                (0..c).for_each(|i| y[i] = x[i] * scale * weight[i]);
-            }
+    let sizes = [(x.len(), part), (x.len() / c, part / c)];
+    let [y, scales] = build(sizes, |i, [y, scales]| {
+        let x = &x[i * part..];
+        let mut scales = scales.zeroed();
+        let y = vectorized!({
+            y.fill_rows(c, |row, y| {
+                let x = &x[row * c..][..c];
+                let mean_square = sum(c, |i| x[i] * x[i]) / T::real(c as f64);
+                let scale = T::ONE / (mean_square + T::real(eps)).sqrt();
+                scales[row] = scale;
+                y.fill(|i| x[i] * scale * weight[i])
+            })
         });
+        [y, scales]
     });
-    y
+    (y, scales)
 }
 
 /// The gradients of x and weight. Each task sums the second over its rows.
-fn backward<T: Real>(x: &[T], weight: &[T], grad: &[T], eps: f64) -> (Vec<T>, Vec<T>) {
+fn backward<T: Real>(x: &[T], scales: &[T], weight: &[T], grad: &[T]) -> (Vec<T>, Vec<T>) {
     let c = weight.len();
     let part = whole_rows(c);
     let sums = x.len().div_ceil(part) * c;
     let [grad_x, sums] = build([(x.len(), part), (sums, c)], |i, [grad_x, of_weight]| {
-        vectorized(|| {
-            let rows = x[i * part..].chunks_exact(c).zip(grad[i * part..].chunks_exact(c));
-            for (out, (x, grad)) in grad_x.chunks_exact_mut(c).zip(rows) {
-                let scale = scale(x, eps);
+        let (x, grad, scales) = (&x[i * part..], &grad[i * part..], &scales[i * part / c..]);
+        let mut of_weight = of_weight.zeroed();
+        let grad_x = vectorized!({
+            grad_x.fill_rows(c, |row, out| {
+                let (x, grad, scale) = (&x[row * c..][..c], &grad[row * c..][..c], scales[row]);
                 let mean = sum(c, |i| grad[i] * weight[i] * x[i]) * scale / T::real(c as f64);
                 for i in 0..c {
-                    let normal = x[i] * scale;
-                    out[i] = (grad[i] * weight[i] - normal * mean) * scale;
-                    of_weight[i] += grad[i] * normal;
+                    of_weight[i] += grad[i] * x[i] * scale;
                 }
-            }
+                out.fill(|i| (grad[i] * weight[i] - x[i] * scale * mean) * scale)
+            })
         });
+        [grad_x, of_weight]
     });
     (grad_x, sum_of_rows(&sums, c))
 }

@@ -108,21 +108,18 @@ fn turn<T: Real>(
     let half = d / 2;
     let part = whole_rows(h * d);
     let [y] = build([(x.len(), part)], |i, [y]| {
-        let tokens = y.chunks_exact_mut(h * d).zip(x[i * part..].chunks_exact(h * d));
-        vectorized(|| {
-            for ((y, x), &at) in tokens.zip(&positions[i * part / (h * d)..]) {
+        let (x, positions) = (&x[i * part..], &positions[i * part / (h * d)..]);
+        [vectorized!({
+            y.fill_rows(d, |row, y| {
+                let at = positions[row / h];
                 let (cos, sin) = (&cos[at * half..][..half], &sin[at * half..][..half]);
-                for (y, x) in y.chunks_exact_mut(d).zip(x.chunks_exact(d)) {
-                    let (y_a, y_b) = y.split_at_mut(half);
-                    let (a, b) = x.split_at(half);
-                    for i in 0..half {
-                        let sin = direction * sin[i];
-                        y_a[i] = a[i] * cos[i] - b[i] * sin;
-                        y_b[i] = b[i] * cos[i] + a[i] * sin;
-                    }
-                }
-            }
-        });
+                let (a, b) = x[row * d..][..d].split_at(half);
+                y.fill_halves(|i| {
+                    let sin = direction * sin[i];
+                    [a[i] * cos[i] - b[i] * sin, b[i] * cos[i] + a[i] * sin]
+                })
+            })
+        })]
     });
     y
 }

@@ -5,10 +5,10 @@
 use candle_core::{Result, Tensor};
 
 use super::check::check;
-use super::cpu::{GRAIN, build, by_type, has_fused_loops, vectorized};
+use super::cpu::{Blank, GRAIN, build, by_type, has_fused_loops, product_of, vectorized};
 use super::real::Real;
 use super::storage::{tensor_like, values};
-use crate::graph::record;
+use crate::graph::{is_tracked, record};
 
 /// SiLU of every element of `gate` times the element of `up`; both of one shape.
 pub fn silu_mul(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
@@ -23,37 +23,40 @@ pub fn reference(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
 
 fn fused<T: Real>(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
     let (gate, up) = (gate.contiguous()?, up.contiguous()?);
-    let y = forward::<T>(&values(&gate)?, &values(&up)?);
-    record("silu_mul", [&gate, &up], y, gate.shape(), {
-        let (gate, up) = (gate.detach(), up.detach());
-        move |grad, _| {
-            let grads = backward::<T>(&values(&gate)?, &values(&up)?, &values(grad)?);
-            let [grad_gate, grad_up] = grads.map(|grad| tensor_like(grad, &gate));
-            Ok([Some(grad_gate?), Some(grad_up?)])
-        }
+    if !is_tracked(&gate) && !is_tracked(&up) {
+        return tensor_like(forward::<T>(&values(&gate)?, &values(&up)?), &gate);
+    }
+    let [y, of_gate, of_up] = forward_with_slopes::<T>(&values(&gate)?, &values(&up)?);
+    record("silu_mul", [&gate, &up], y, gate.shape(), move |grad, needed| {
+        let slopes = [(&of_gate, needed[0]), (&of_up, needed[1])];
+        let [grad_gate, grad_up] = slopes.map(|(slope, needed)| match needed {
+            true => tensor_like(product_of(slope, &*values::<T>(grad)?), grad).map(Some),
+            false => Ok(None),
+        });
+        Ok([grad_gate?, grad_up?])
     })
 }
 
 fn forward<T: Real>(gate: &[T], up: &[T]) -> Vec<T> {
     let [y] = build([(gate.len(), GRAIN)], |i, [y]| {
-        let each = y.iter_mut().zip(gate[i * GRAIN..].iter().zip(&up[i * GRAIN..]));
-        vectorized(|| each.for_each(|(y, (&gate, &up))| *y = gate * sigmoid(gate) * up));
+        let (gate, up) = (&gate[i * GRAIN..][..y.len()], &up[i * GRAIN..][..y.len()]);
+        [vectorized!(y.fill(|i| gate[i] * sigmoid(gate[i]) * up[i]))]
     });
     y
 }
 
-fn backward<T: Real>(gate: &[T], up: &[T], grad: &[T]) -> [Vec<T>; 2] {
-    let n = gate.len();
-    build([(n, GRAIN), (n, GRAIN)], |i, [grad_gate, grad_up]| {
-        let inputs = gate[i * GRAIN..].iter().zip(&up[i * GRAIN..]).zip(&grad[i * GRAIN..]);
-        vectorized(|| {
-            let each = grad_gate.iter_mut().zip(grad_up).zip(inputs);
-            each.for_each(|((grad_gate, grad_up), ((&gate, &up), &grad))| {
-                let sigmoid = sigmoid(gate);
-                *grad_up = grad * gate * sigmoid;
-                *grad_gate = grad * up * sigmoid * (T::ONE + gate * (T::ONE - sigmoid));
-            });
-        });
+/// The result and its derivatives by gate and up, which cost little beside it and take the inputs' place in memory.
+fn forward_with_slopes<T: Real>(gate: &[T], up: &[T]) -> [Vec<T>; 3] {
+    build([(gate.len(), GRAIN); 3], |i, blanks| {
+        let n = blanks[0].len();
+        let (gate, up) = (&gate[i * GRAIN..][..n], &up[i * GRAIN..][..n]);
+        vectorized!({
+            Blank::fill_all(blanks, |i| {
+                let sigmoid = sigmoid(gate[i]);
+                let silu = gate[i] * sigmoid;
+                [silu * up[i], up[i] * sigmoid * (T::ONE + gate[i] * (T::ONE - sigmoid)), silu]
+            })
+        })
     })
 }
 

@@ -5,9 +5,7 @@
 use candle_core::{D, DType, Result, Tensor};
 
 use super::check::check;
-use super::cpu::{
-    build, by_type, for_each_part, has_fused_loops, largest, sum, vectorized, whole_rows,
-};
+use super::cpu::{build, by_type, has_fused_loops, largest, sum, vectorized, whole_rows};
 use super::real::Real;
 use super::storage::{tensor_like, values};
 use crate::graph::record_with_result;
@@ -40,25 +38,38 @@ fn lowest_finite(dtype: DType) -> f64 {
 fn fused<T: Real>(x: &Tensor) -> Result<Tensor> {
     let n = x.dim(D::Minus1)?;
     let x = &x.contiguous()?;
-    let mut y = values::<T>(x)?.to_vec();
-    for_each_part([(&mut y, whole_rows(n))], |_, [part]| {
-        vectorized(|| part.chunks_exact_mut(n).for_each(softmax_row));
-    });
+    let y = forward::<T>(&values(x)?, n);
     record_with_result("softmax", [x], y, x.shape(), move |y, grad, _| {
         Ok([Some(tensor_like(backward::<T>(&values(y)?, &values(grad)?, n), y)?)])
     })
 }
 
+fn forward<T: Real>(x: &[T], n: usize) -> Vec<T> {
+    let part = whole_rows(n);
+    let [y] = build([(x.len(), part)], |i, [y]| {
+        let x = &x[i * part..];
+        [vectorized!({
+            y.fill_rows(n, |row, y| {
+                let mut y = y.copy_of(&x[row * n..]);
+                softmax_row(&mut y);
+                y
+            })
+        })]
+    });
+    y
+}
+
 fn backward<T: Real>(y: &[T], grad: &[T], n: usize) -> Vec<T> {
     let part = whole_rows(n);
     let [grad_x] = build([(y.len(), part)], |i, [grad_x]| {
-        vectorized(|| {
-            let rows = y[i * part..].chunks_exact(n).zip(grad[i * part..].chunks_exact(n));
-            for (out, (y, grad)) in grad_x.chunks_exact_mut(n).zip(rows) {
+        let (y, grad) = (&y[i * part..], &grad[i * part..]);
+        [vectorized!({
+            grad_x.fill_rows(n, |row, out| {
+                let (y, grad) = (&y[row * n..][..n], &grad[row * n..][..n]);
                 let mean = sum(n, |i| grad[i] * y[i]);
-                (0..n).for_each(|i| out[i] = y[i] * (grad[i] - mean));
-            }
-        });
+                out.fill(|i| y[i] * (grad[i] - mean))
+            })
+        })]
     });
     grad_x
 }
