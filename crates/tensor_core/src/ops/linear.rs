@@ -6,8 +6,8 @@
 use candle_core::{Result, Tensor};
 
 use super::check::check;
-use super::cpu::{build, by_type, for_each_part, has_fused_loops, vectorized, whole_rows};
-use super::product::{Matrix, add_product, product};
+use super::cpu::{by_type, for_each_part, has_fused_loops, vectorized};
+use super::product::{Matrix, product};
 use super::real::Real;
 use super::storage::{tensor_like, values};
 use crate::graph::record;
@@ -54,15 +54,9 @@ fn fused<T: Real>(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<
         let (x_values, weight) = (values::<T>(&x)?, values::<T>(&weight)?);
         let x = Matrix::new(&x_values, x.elem_count() / n_in, n_in);
         let weight = Matrix::new(&weight, n_out, n_in);
-        match bias {
-            None => product(x, weight.transposed()),
-            Some(bias) => {
-                let bias = bias.contiguous()?;
-                let mut y = repeated(&values::<T>(&bias)?, x_values.len() / n_in);
-                add_product(&mut y, x, weight.transposed());
-                y
-            }
-        }
+        let bias = bias.map(Tensor::contiguous).transpose()?;
+        let bias = bias.as_ref().map(values::<T>).transpose()?;
+        product(x, weight.transposed(), bias.as_deref())
     };
     let (kept_x, kept_weight) = (x.detach(), weight.detach());
     match bias {
@@ -100,27 +94,21 @@ fn backward<T: Real>(
     let grad_x = match of_x {
         true => {
             let weight = values::<T>(weight)?;
-            Some(tensor_like(product(grad, Matrix::new(&weight, n_out, n_in)), x)?)
+            Some(tensor_like(product(grad, Matrix::new(&weight, n_out, n_in), None), x)?)
         }
         false => None,
     };
     let grad_weight = match of_weight {
         true => {
             let x = values::<T>(x)?;
-            Some(tensor_like(product(grad.transposed(), Matrix::new(&x, rows, n_in)), weight)?)
+            Some(tensor_like(
+                product(grad.transposed(), Matrix::new(&x, rows, n_in), None),
+                weight,
+            )?)
         }
         false => None,
     };
     Ok([grad_x, grad_weight])
-}
-
-/// `row`, `n` times.
-fn repeated<T: Real>(row: &[T], n: usize) -> Vec<T> {
-    let width = row.len();
-    let [rows] = build([(n * width, whole_rows(width))], |_, [part]| {
-        [part.fill_rows(width, |_, part| part.copy_of(row))]
-    });
-    rows
 }
 
 /// The sum of the rows of `n` numbers that `x` consists of.
