@@ -1,6 +1,6 @@
 """Writes the golden training step: a tiny Llama, its loss and gradients on one batch, and one AdamW update.
 
-    python scripts/golden_train_step.py crates/tensor_core/src/tests/golden/train_step.safetensors
+    python scripts/golden_train_step.py benches/tests/train_step.safetensors
 
 The tensors are `param.NAME`, `inputs`, `targets` (one is -100, which the loss ignores), `loss`, `grad.NAME` and
 `stepped.NAME`, the parameter after the update. The weights are large, so that every gradient matters. The parameters

@@ -43,7 +43,7 @@ macro_rules! vectorized {
             pulp::Arch::V4(simd) => simd.vectorize($crate::ops::cpu::Loops(|| $body)),
             #[cfg(target_arch = "x86_64")]
             pulp::Arch::V3(simd) => simd.vectorize($crate::ops::cpu::Loops(|| $body)),
-            _ => (|| $body)(),
+            _ => $body,
         }
     };
 }

@@ -30,7 +30,7 @@ fn fused<T: Real>(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
     record("silu_mul", [&gate, &up], y, gate.shape(), move |grad, needed| {
         let slopes = [(&of_gate, needed[0]), (&of_up, needed[1])];
         let [grad_gate, grad_up] = slopes.map(|(slope, needed)| match needed {
-            true => tensor_like(product_of(slope, &*values::<T>(grad)?), grad).map(Some),
+            true => tensor_like(product_of(slope, &values::<T>(grad)?), grad).map(Some),
             false => Ok(None),
         });
         Ok([grad_gate?, grad_up?])

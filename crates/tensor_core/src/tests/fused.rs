@@ -200,3 +200,24 @@ fn both_forms_of_gelu_agree_far_out_too() {
         agree(std::slice::from_ref(&far), &|x| ops::gelu(&x[0], form), reference);
     }
 }
+
+#[test]
+fn the_same_input_gives_the_same_bits() -> Result<()> {
+    let (b, t, h, d) = (2, 90, 3, 16);
+    let ids = Tensor::from_iter((0..b * t).map(|i| (i % 7) as u32), &CPU)?.reshape((b, t))?;
+    let targets = ids.to_dtype(DType::I64)?;
+    let inputs = [random(0, (7, h * d)), random(1, (3 * h * d, h * d)), random(2, h * d)];
+    let step: Op<'_> = &|x| {
+        let hidden = ops::rms_norm(&ops::embedding(&x[0], &ids)?, &x[2], 1e-5)?; // (B, T, C)
+        let mixed = ops::self_attention(&ops::linear(&hidden, &x[1], None)?, h, &Mask::causal())?;
+        ops::cross_entropy(&ops::linear(&mixed, &x[0], None)?, &targets)
+    };
+    let first = run(&inputs, DType::F32, Layout::Contiguous, step)?;
+    for _ in 0..20 {
+        let again = run(&inputs, DType::F32, Layout::Contiguous, step)?;
+        for (a, b) in first.iter().zip(&again) {
+            crate::testing::assert_close(a, b, 0.)?;
+        }
+    }
+    Ok(())
+}

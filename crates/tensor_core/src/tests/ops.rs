@@ -3,7 +3,10 @@ use candle_core::{DType, Device, IndexOp, Tensor, Var};
 use serde_json::Value;
 
 use super::golden;
-use crate::ops::{Gelu, IGNORE_INDEX, cross_entropy, embedding, gelu, layer_norm, linear, softmax};
+use crate::ops::{
+    Gelu, IGNORE_INDEX, Mask, Positions, add, attention, cross_entropy, embedding, entropy, gelu,
+    layer_norm, linear, log_softmax, rms_norm, rope, silu_mul, softmax, token_log_probs,
+};
 use crate::testing::{assert_close, assert_grad, devices};
 use crate::{Rng, backward};
 
@@ -56,8 +59,61 @@ fn both_forms_of_gelu_agree_with_pytorch() -> Result<()> {
 #[test]
 fn masked_cross_entropy_agrees_with_pytorch() -> Result<()> {
     check_golden("cross_entropy", &["x"], |x, entry| {
-        let targets: Vec<i64> = serde_json::from_value(entry["targets"].clone()).unwrap();
-        cross_entropy(&x[0], &Tensor::new(targets, x[0].device())?)
+        cross_entropy(&x[0], &targets_of(entry, x[0].device())?)
+    })
+}
+
+fn targets_of(entry: &Value, device: &Device) -> candle_core::Result<Tensor> {
+    let targets: Vec<i64> = serde_json::from_value(entry["targets"].clone()).unwrap();
+    Tensor::new(targets, device)
+}
+
+#[test]
+fn log_probs_and_entropy_agree_with_pytorch() -> Result<()> {
+    check_golden("log_softmax", &["x"], |x, _| log_softmax(&x[0]))?;
+    check_golden("entropy", &["logits"], |x, _| entropy(&x[0]))?;
+    check_golden("token_log_probs", &["logits"], |x, entry| {
+        token_log_probs(&x[0], &targets_of(entry, x[0].device())?)
+    })
+}
+
+#[test]
+fn rms_norm_and_the_gate_of_swiglu_agree_with_pytorch() -> Result<()> {
+    check_golden("rms_norm", &["x", "weight"], |x, _| rms_norm(&x[0], &x[1], 1e-6))?;
+    check_golden("silu_mul", &["gate", "up"], |x, _| silu_mul(&x[0], &x[1]))
+}
+
+#[test]
+fn rope_agrees_with_pytorch() -> Result<()> {
+    // Angles position · 10000^(−2i / D) for D = 4: the frequencies are 1 and 1/100.
+    let angles = |f: fn(f64) -> f64| (0..10).flat_map(move |p| [f(p as f64), f(p as f64 / 100.)]);
+    check_golden("rope", &["x"], |x, entry| {
+        let starts: Vec<i64> = serde_json::from_value(entry["offsets"].clone()).unwrap();
+        let table = |f| Tensor::from_iter(angles(f), x[0].device())?.reshape((10, 2));
+        rope(&x[0], &table(f64::cos)?, &table(f64::sin)?, Positions::Rows(&starts))
+    })
+}
+
+#[test]
+fn attention_agrees_with_pytorch_under_every_mask() -> Result<()> {
+    let check = |op: &str, mask: &dyn Fn(&Value) -> candle_core::Result<Mask>| {
+        check_golden(op, &["q", "k", "v"], |x, entry| attention(&x[0], &x[1], &x[2], &mask(entry)?))
+    };
+    let number = |entry: &Value, name: &str| entry[name].as_u64().unwrap() as usize;
+    check("attention_causal", &|_| Ok(Mask::causal()))?;
+    check("attention_grouped", &|_| Ok(Mask::causal()))?;
+    check("attention_window", &|e| Ok(Mask::window(number(e, "window"), number(e, "sinks"))))?;
+    check("attention_cached", &|e| Ok(Mask::causal().after(number(e, "cached"))))?;
+    check("attention_padding", &|e| {
+        let lengths: Vec<u32> = serde_json::from_value(e["lengths"].clone()).unwrap();
+        let real = lengths.iter().flat_map(|&n| (0..5).map(move |key| u32::from(key < n)));
+        let real = Tensor::from_iter(real, &Device::Cpu)?.reshape((lengths.len(), 5))?;
+        Mask::bidirectional().with_real_keys(&real)
+    })?;
+    check("attention_segments", &|e| {
+        let segments: Vec<u32> = serde_json::from_value(e["segments"].clone()).unwrap();
+        let segments = Tensor::new(vec![segments.clone(), segments], &Device::Cpu)?;
+        Mask::causal().with_segments(&segments)
     })
 }
 
@@ -79,6 +135,17 @@ fn gradients_match_finite_differences() -> Result<()> {
     assert_grad(&weight, |w| embedding(w, &ids), 1e-7)?;
     let targets = Tensor::new(&[[0i64, 3, IGNORE_INDEX], [1, IGNORE_INDEX, 2]], &Device::Cpu)?;
     assert_grad(&x, |x| cross_entropy(x, &targets), 1e-7)?;
+    assert_grad(&x, |x| token_log_probs(x, &targets), 1e-7)?;
+    assert_grad(&x, entropy, 1e-7)?;
+    assert_grad(&x, log_softmax, 1e-7)?;
+    assert_grad(&x, |x| rms_norm(x, &scale, 1e-5), 1e-6)?;
+    assert_grad(&scale, |s| rms_norm(&x, s, 1e-5), 1e-7)?;
+    assert_grad(&x, |x| silu_mul(x, &x.cos()?), 1e-7)?;
+    assert_grad(&x, |x| add(&silu_mul(x, x)?, &bias.narrow(0, 0, 4)?), 1e-7)?;
+    let tables = (random((9, 2))?, shift.reshape((1, 4))?.repeat((9, 1))?.narrow(1, 0, 2)?);
+    let heads = random((2, 3, 2, 4))?;
+    let positions = Positions::Rows(&[4, -1]);
+    assert_grad(&heads, |x| rope(x, &tables.0, &tables.1, positions), 1e-7)?;
     Ok(())
 }
 
@@ -133,4 +200,31 @@ fn cross_entropy_stays_finite_at_huge_logits_and_ignores_what_is_masked() -> Res
     assert_eq!(loss([1, 0])?, 1e4); // the mean of 2e4 and 0
     assert_eq!(loss([1, IGNORE_INDEX])?, 2e4, "a masked row counts neither above nor below");
     Ok(())
+}
+
+#[test]
+fn huge_numbers_stay_finite_in_value_and_gradient() -> Result<()> {
+    let x = Tensor::new(&[[1e4f32, -1e4, 0., 3.], [-1e4, -1e4, -1e4, -1e4]], &Device::Cpu)?;
+    let ones = Tensor::ones(4, DType::F32, &Device::Cpu)?;
+    let targets = Tensor::new(&[1i64, 2], &Device::Cpu)?;
+    let finite = |f: &dyn Fn(&Tensor) -> candle_core::Result<Tensor>| -> Result<()> {
+        let x = Var::from_tensor(&x)?;
+        let y = f(&x)?;
+        let grads = backward(&y)?;
+        for values in [&y, grads.get(&x).unwrap()] {
+            let values = values.flatten_all()?.to_vec1::<f32>()?;
+            assert!(values.iter().all(|x| x.is_finite()), "{values:?}");
+        }
+        Ok(())
+    };
+    finite(&softmax)?;
+    finite(&log_softmax)?;
+    finite(&entropy)?;
+    finite(&|x| token_log_probs(x, &targets))?;
+    finite(&|x| cross_entropy(x, &targets))?;
+    finite(&|x| gelu(x, Gelu::Exact))?;
+    finite(&|x| gelu(x, Gelu::Tanh))?;
+    finite(&|x| silu_mul(x, &ones.broadcast_as((2, 4))?))?;
+    finite(&|x| rms_norm(x, &ones, 1e-5))?;
+    finite(&|x| layer_norm(x, &ones, &ones, 1e-5))
 }

@@ -1,0 +1,44 @@
+//! The model that is timed computes what PyTorch's does: the same weights and batch give the same loss, gradients and
+//! updated weights. The numbers were written by `scripts/golden_train_step.py`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use benches::llama::{Llama, LlamaConfig};
+use candle_core::{DType, Device, Result, Tensor};
+use tensor_core::ops::cross_entropy;
+use tensor_core::testing::assert_close;
+use tensor_core::{AdamW, AdamWConfig, Parameters, backward};
+
+/// The sizes that the script chose.
+const CONFIG: LlamaConfig =
+    LlamaConfig { vocab_size: 17, n_layer: 2, n_head: 2, n_embd: 16, n_ff: 24, block_size: 7 };
+
+#[test]
+fn a_training_step_is_pytorchs() -> Result<()> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/train_step.safetensors");
+    let golden = candle_core::safetensors::load(path, &Device::Cpu)?;
+    let weights: BTreeMap<String, Tensor> = golden
+        .iter()
+        .filter_map(|(name, x)| Some((name.strip_prefix("param.")?.to_owned(), x.clone())))
+        .collect();
+    let mut parameters =
+        Parameters::from_tensors(weights, "the golden file", 0, DType::F32, &Device::Cpu);
+    let model = Llama::new(&CONFIG, parameters.root())?;
+    parameters.finish()?;
+
+    let inputs = golden["inputs"].to_dtype(DType::U32)?;
+    let loss = cross_entropy(&model.forward(&inputs)?, &golden["targets"])?;
+    assert_close(&loss, &golden["loss"].reshape(())?, 1e-6)?;
+    let grads = backward(&loss)?;
+    for parameter in parameters.iter() {
+        let grad = grads.get(parameter.var.as_tensor()).expect("a gradient for every parameter");
+        assert_close(grad, &golden[&format!("grad.{}", parameter.name)], 1e-5)?;
+    }
+    AdamW::new(&parameters, AdamWConfig::default())?.step(&grads, 1e-2)?;
+    for parameter in parameters.iter() {
+        let stepped = &golden[&format!("stepped.{}", parameter.name)];
+        assert_close(&parameter.var.as_detached_tensor(), stepped, 1e-5)?;
+    }
+    Ok(())
+}
