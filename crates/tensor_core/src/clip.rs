@@ -45,7 +45,7 @@ fn fused_sum_of_squares<T: Real>(grad: &Tensor) -> Result<f64> {
     let grad = values::<T>(grad)?;
     let [sums] = build([(grad.len().div_ceil(GRAIN), 1)], |i, [total]| {
         let part = &grad[i * GRAIN..grad.len().min((i + 1) * GRAIN)];
-        [total.fill(|_| vectorized!(sum(part.len(), |i| part[i] * part[i])))]
+        [total.fill(|_| vectorized!(sum([part], |[g]| g * g)))]
     });
     Ok(sums.into_iter().map(T::to_f64).sum())
 }

@@ -280,19 +280,21 @@ impl<'a, T> Shared<'a, T> {
     }
 }
 
-/// Sums `f` over 0..n in a fixed order that vector units can follow.
+/// Sums `f` over rows side by side, as long as the first, in a fixed order that vector units can follow.
 #[inline(always)]
-pub(crate) fn sum<T: Real>(n: usize, f: impl Fn(usize) -> T) -> T {
-    const LANES: usize = 16;
-    let mut lanes = [T::ZERO; LANES];
-    let whole = n / LANES * LANES;
-    for start in (0..whole).step_by(LANES) {
-        for (lane, total) in lanes.iter_mut().enumerate() {
-            *total += f(start + lane);
+pub(crate) fn sum<T: Real, const N: usize>(rows: [&[T]; N], f: impl Fn([T; N]) -> T) -> T {
+    const LANES: usize = 32;
+    let n = rows[0].len();
+    let rows = rows.map(|row| row[..n].as_chunks::<LANES>());
+    let mut totals = [T::ZERO; LANES];
+    for i in 0..n / LANES {
+        let chunks = rows.map(|(chunks, _)| &chunks[i]);
+        for lane in 0..LANES {
+            totals[lane] += f(chunks.map(|chunk| chunk[lane]));
         }
     }
-    let rest: T = (whole..n).map(&f).sum();
-    lanes.into_iter().sum::<T>() + rest
+    let rest: T = (0..n % LANES).map(|i| f(rows.map(|(_, rest)| rest[i]))).sum();
+    totals.into_iter().sum::<T>() + rest
 }
 
 /// The largest of `row`, −∞ if there is none.

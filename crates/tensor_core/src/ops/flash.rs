@@ -299,7 +299,7 @@ fn scores_to_gradients<T: Real>(
     let seen = if log_sum == hidden { 0 } else { block.hide(query, weights) };
     let at = heads.output().first(b, query, head, heads.d);
     let (grad, output) = (&outcome.grad[at..][..heads.d], &outcome.output[at..][..heads.d]);
-    let mean = sum(heads.d, |i| grad[i] * output[i]); // what softmax takes off each row
+    let mean = sum([grad, output], |[g, y]| g * y); // what softmax takes off each row
     let (weights, unseen) = weights.split_at_mut(seen);
     unseen.fill(T::ZERO);
     let (grad_scores, unseen) = grad_scores.split_at_mut(seen);

@@ -59,8 +59,8 @@ fn forward<T: Real>(x: &[T], weight: &[T], bias: &[T], eps: f64) -> (Vec<T>, Vec
         let y = vectorized!({
             y.fill_rows(c, |row, y| {
                 let x = &x[row * c..][..c];
-                let mean = sum(c, |i| x[i]) / n;
-                let variance = sum(c, |i| (x[i] - mean) * (x[i] - mean)) / n;
+                let mean = sum([x], |[x]| x) / n;
+                let variance = sum([x], |[x]| (x - mean) * (x - mean)) / n;
                 let scale = T::ONE / (variance + T::real(eps)).sqrt();
                 moments[row * 2..][..2].copy_from_slice(&[mean, scale]);
                 y.fill(|i| (x[i] - mean) * scale * weight[i] + bias[i])
@@ -84,8 +84,8 @@ fn backward<T: Real>(x: &[T], moments: &[T], weight: &[T], grad: &[T]) -> (Vec<T
             grad_x.fill_rows(c, |row, out| {
                 let (x, grad) = (&x[row * c..][..c], &grad[row * c..][..c]);
                 let (mean, scale) = (moments[row * 2], moments[row * 2 + 1]);
-                let mean_g = sum(c, |i| grad[i] * weight[i]) / n;
-                let mean_gn = sum(c, |i| grad[i] * weight[i] * (x[i] - mean)) * scale / n;
+                let mean_g = sum([grad, weight], |[g, w]| g * w) / n;
+                let mean_gn = sum([grad, weight, x], |[g, w, x]| g * w * (x - mean)) * scale / n;
                 for i in 0..c {
                     of_weight[i] += grad[i] * (x[i] - mean) * scale;
                     of_bias[i] += grad[i];

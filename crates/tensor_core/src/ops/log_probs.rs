@@ -95,7 +95,7 @@ fn entropies<T: Real>(x: &[T], log_sums: &[T]) -> Vec<T> {
             entropies.fill(|row| {
                 let row = first + row;
                 let (x, log_sum) = (&x[row * v..][..v], log_sums[row]);
-                -sum(v, |i| plogp(x[i] - log_sum))
+                -sum([x], |[x]| plogp(x - log_sum))
             })
         })]
     });

@@ -27,7 +27,7 @@ pub fn reference(x: &Tensor) -> Result<Tensor> {
 #[inline(always)]
 pub(crate) fn log_sum_exp<T: Real>(x: &[T]) -> T {
     let max = largest(x);
-    max + sum(x.len(), |i| (x[i] - max).exp()).ln()
+    max + sum([x], |[x]| (x - max).exp()).ln()
 }
 
 fn fused<T: Real>(x: &Tensor) -> Result<Tensor> {
@@ -61,7 +61,7 @@ fn backward<T: Real>(y: &[T], grad: &[T], n: usize) -> Vec<T> {
         [vectorized!({
             grad_x.fill_rows(n, |row, out| {
                 let (y, grad) = (&y[row * n..][..n], &grad[row * n..][..n]);
-                let total = sum(n, |i| grad[i]);
+                let total = sum([grad], |[g]| g);
                 out.fill(|i| grad[i] - y[i].exp() * total)
             })
         })]

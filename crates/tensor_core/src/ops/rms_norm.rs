@@ -49,7 +49,7 @@ fn forward<T: Real>(x: &[T], weight: &[T], eps: f64) -> (Vec<T>, Vec<T>) {
         let y = vectorized!({
             y.fill_rows(c, |row, y| {
                 let x = &x[row * c..][..c];
-                let mean_square = sum(c, |i| x[i] * x[i]) / T::real(c as f64);
+                let mean_square = sum([x], |[x]| x * x) / T::real(c as f64);
                 let scale = T::ONE / (mean_square + T::real(eps)).sqrt();
                 scales[row] = scale;
                 y.fill(|i| x[i] * scale * weight[i])
@@ -71,7 +71,8 @@ fn backward<T: Real>(x: &[T], scales: &[T], weight: &[T], grad: &[T]) -> (Vec<T>
         let grad_x = vectorized!({
             grad_x.fill_rows(c, |row, out| {
                 let (x, grad, scale) = (&x[row * c..][..c], &grad[row * c..][..c], scales[row]);
-                let mean = sum(c, |i| grad[i] * weight[i] * x[i]) * scale / T::real(c as f64);
+                let mean =
+                    sum([grad, weight, x], |[g, w, x]| g * w * x) * scale / T::real(c as f64);
                 for i in 0..c {
                     of_weight[i] += grad[i] * x[i] * scale;
                 }

@@ -66,7 +66,7 @@ fn backward<T: Real>(y: &[T], grad: &[T], n: usize) -> Vec<T> {
         [vectorized!({
             grad_x.fill_rows(n, |row, out| {
                 let (y, grad) = (&y[row * n..][..n], &grad[row * n..][..n]);
-                let mean = sum(n, |i| grad[i] * y[i]);
+                let mean = sum([grad, y], |[g, y]| g * y);
                 out.fill(|i| y[i] * (grad[i] - mean))
             })
         })]
@@ -89,7 +89,7 @@ pub(crate) fn log_softmax_sum<T: Real>(row: &mut [T]) -> T {
         return max;
     }
     row.iter_mut().for_each(|x| *x = (*x - max).exp());
-    let total = sum(row.len(), |i| row[i]);
+    let total = sum([row], |[x]| x);
     let scale = T::ONE / total;
     row.iter_mut().for_each(|x| *x *= scale);
     max + total.ln()
