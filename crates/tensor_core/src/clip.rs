@@ -45,7 +45,7 @@ fn fused_sum_of_squares<T: Real>(grad: &Tensor) -> Result<f64> {
     let grad = values::<T>(grad)?;
     let [sums] = build([(grad.len().div_ceil(GRAIN), 1)], |i, [total]| {
         let part = &grad[i * GRAIN..grad.len().min((i + 1) * GRAIN)];
-        [total.fill(|_| vectorized!(sum([part], |[g]| g * g)))]
+        [total.fill_each(|_| vectorized!(sum([part], |[g]| g * g)))]
     });
     Ok(sums.into_iter().map(T::to_f64).sum())
 }
@@ -54,8 +54,7 @@ fn fused_scale<T: Real>(grad: &Tensor, by: f64) -> Result<Tensor> {
     let grad = grad.contiguous()?;
     let from = values::<T>(&grad)?;
     let [scaled] = build([(from.len(), GRAIN)], |i, [part]| {
-        let from = &from[i * GRAIN..][..part.len()];
-        [vectorized!(part.fill(|i| from[i] * T::real(by)))]
+        [vectorized!(part.fill([&from[i * GRAIN..]], |[g]| g * T::real(by)))]
     });
     tensor_like(scaled, &grad)
 }

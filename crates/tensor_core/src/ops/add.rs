@@ -42,10 +42,7 @@ fn forward<T: Real>(a: &[T], b: &[T]) -> Vec<T> {
         let a = &a[part * each..][..sum.len()];
         let b = if a.len() < b.len() { &b[part * each..][..a.len()] } else { b };
         [vectorized!({
-            sum.fill_rows(b.len(), |row, sum| {
-                let a = &a[row * b.len()..][..b.len()];
-                sum.fill(|i| a[i] + b[i])
-            })
+            sum.fill_rows(b.len(), |row, sum| sum.fill([&a[row * b.len()..], b], |[a, b]| a + b))
         })]
     });
     sum

@@ -129,42 +129,61 @@ impl<'a, T: Real> Blank<'a, T> {
         self.0.len()
     }
 
-    /// Puts `value(i)` everywhere.
-    #[inline(always)]
-    pub(crate) fn fill(self, value: impl Fn(usize) -> T) -> Full<'a, T> {
-        for i in 0..self.0.len() {
-            self.0[i].write(value(i));
-        }
-        self.assume_full()
-    }
-
-    /// Puts the parts of `values(i)` into several at once.
+    /// Puts `f` of the numbers that stand side by side in `rows` everywhere. (The rows are cut to the blank's length
+    /// here, as the compiler makes vector code of a loop only where it sees that no index can be out of bounds.)
     ///
     /// # Panics
-    /// When their lengths differ.
+    /// When a row is shorter than the blank; so below.
     #[inline(always)]
-    pub(crate) fn fill_all<const N: usize>(
-        mut all: [Self; N],
-        values: impl Fn(usize) -> [T; N],
-    ) -> [Full<'a, T>; N] {
+    pub(crate) fn fill<const N: usize>(
+        self,
+        rows: [&[T]; N],
+        f: impl Fn([T; N]) -> T,
+    ) -> Full<'a, T> {
+        let [full] = Blank::fill_all([self], rows, |numbers| [f(numbers)]);
+        full
+    }
+
+    /// Fills several of the same length at once with the parts of `f`.
+    #[inline(always)]
+    pub(crate) fn fill_all<const M: usize, const N: usize>(
+        mut all: [Self; M],
+        rows: [&[T]; N],
+        f: impl Fn([T; N]) -> [T; M],
+    ) -> [Full<'a, T>; M] {
         let n = all[0].len();
-        assert!(all.iter().all(|blank| blank.len() == n), "blanks of different lengths");
+        let rows = rows.map(|row| &row[..n]);
+        let blanks = all.each_mut().map(|blank| &mut blank.0[..n]);
         for i in 0..n {
-            let values = values(i);
-            for (blank, value) in all.iter_mut().zip(values) {
-                blank.0[i].write(value);
+            let values = f(rows.map(|row| row[i]));
+            for m in 0..M {
+                blanks[m][i].write(values[m]);
             }
         }
+        assert!(all.iter().all(|blank| blank.len() == n), "blanks of different lengths");
         all.map(Self::assume_full)
     }
 
-    /// Puts the parts of `values(i)` into the i-th places of its two halves.
+    /// Fills its two halves with the parts of `f`.
     #[inline(always)]
-    pub(crate) fn fill_halves(self, values: impl Fn(usize) -> [T; 2]) -> Full<'a, T> {
+    pub(crate) fn fill_halves<const N: usize>(
+        self,
+        rows: [&[T]; N],
+        f: impl Fn([T; N]) -> [T; 2],
+    ) -> Full<'a, T> {
         let half = self.len() / 2;
         assert_eq!(self.len(), 2 * half, "an odd number of numbers");
         let (first, second) = self.0.split_at_mut(half);
-        Blank::fill_all([Blank(first), Blank(second)], values);
+        Blank::fill_all([Blank(first), Blank(second)], rows, f);
+        self.assume_full()
+    }
+
+    /// Puts `value(i)` in place i, for loops that are long inside.
+    #[inline(always)]
+    pub(crate) fn fill_each(self, value: impl Fn(usize) -> T) -> Full<'a, T> {
+        for (i, place) in self.0.iter_mut().enumerate() {
+            place.write(value(i));
+        }
         self.assume_full()
     }
 
@@ -188,14 +207,13 @@ impl<'a, T: Real> Blank<'a, T> {
     /// Zeros everywhere, to be added to.
     #[inline(always)]
     pub(crate) fn zeroed(self) -> Full<'a, T> {
-        self.fill(|_| T::ZERO)
+        self.fill([], |[]| T::ZERO)
     }
 
     /// A copy of as many numbers.
     #[inline(always)]
     pub(crate) fn copy_of(self, numbers: &[T]) -> Full<'a, T> {
-        let numbers = &numbers[..self.len()];
-        self.fill(|i| numbers[i])
+        self.fill([numbers], |[x]| x)
     }
 
     #[inline(always)]
@@ -228,9 +246,8 @@ pub(crate) fn zeros<T: Real>(n: usize) -> Vec<T> {
 /// a · b, number by number.
 pub(crate) fn product_of<T: Real>(a: &[T], b: &[T]) -> Vec<T> {
     let [product] = build([(a.len(), GRAIN)], |i, [product]| {
-        let n = product.len();
-        let (a, b) = (&a[i * GRAIN..][..n], &b[i * GRAIN..][..n]);
-        [vectorized!(product.fill(|i| a[i] * b[i]))]
+        let (a, b) = (&a[i * GRAIN..], &b[i * GRAIN..]);
+        [vectorized!(product.fill([a, b], |[a, b]| a * b))]
     });
     product
 }

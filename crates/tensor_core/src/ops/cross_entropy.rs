@@ -74,7 +74,7 @@ pub(super) fn log_sums<T: Real>(x: &[T], v: usize) -> Vec<T> {
     let part = whole_rows(v);
     let [log_sums] = build([(x.len() / v, part / v)], |i, [log_sums]| {
         let x = &x[i * part..];
-        [vectorized!(log_sums.fill(|row| log_sum_exp(&x[row * v..][..v])))]
+        [vectorized!(log_sums.fill_each(|row| log_sum_exp(&x[row * v..][..v])))]
     });
     log_sums
 }
@@ -117,7 +117,7 @@ pub(super) fn backward<T: Real>(
                 let row = first + row;
                 let Some(target) = targets[row] else { return out.zeroed() };
                 let (x, weight, log_sum) = (&x[row * v..][..v], weights[row], log_sums[row]);
-                let mut out = out.fill(|i| weight * (x[i] - log_sum).exp());
+                let mut out = out.fill([x], |[x]| weight * (x - log_sum).exp());
                 out[target] += -weight;
                 out
             })

@@ -54,10 +54,10 @@ fn fused<T: Real>(x: &Tensor, form: Gelu) -> Result<Tensor> {
 
 fn forward<T: Real>(x: &[T], form: Gelu) -> Vec<T> {
     let [y] = build([(x.len(), GRAIN)], |i, [y]| {
-        let x = &x[i * GRAIN..][..y.len()];
+        let x = &x[i * GRAIN..];
         [vectorized!(match form {
-            Gelu::Exact => y.fill(|i| x[i] * exact(x[i]).0),
-            Gelu::Tanh => y.fill(|i| x[i] * tanh(x[i]).0),
+            Gelu::Exact => y.fill([x], |[x]| x * exact(x).0),
+            Gelu::Tanh => y.fill([x], |[x]| x * tanh(x).0),
         })]
     });
     y
@@ -67,10 +67,10 @@ fn forward<T: Real>(x: &[T], form: Gelu) -> Vec<T> {
 fn forward_with_slope<T: Real>(x: &[T], form: Gelu) -> [Vec<T>; 2] {
     let n = x.len();
     build([(n, GRAIN), (n, GRAIN)], |i, blanks| {
-        let x = &x[i * GRAIN..][..blanks[0].len()];
+        let x = &x[i * GRAIN..];
         vectorized!(match form {
-            Gelu::Exact => Blank::fill_all(blanks, |i| with_slope(x[i], exact(x[i]))),
-            Gelu::Tanh => Blank::fill_all(blanks, |i| with_slope(x[i], tanh(x[i]))),
+            Gelu::Exact => Blank::fill_all(blanks, [x], |[x]| with_slope(x, exact(x))),
+            Gelu::Tanh => Blank::fill_all(blanks, [x], |[x]| with_slope(x, tanh(x))),
         })
     })
 }

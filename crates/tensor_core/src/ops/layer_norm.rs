@@ -63,7 +63,7 @@ fn forward<T: Real>(x: &[T], weight: &[T], bias: &[T], eps: f64) -> (Vec<T>, Vec
                 let variance = sum([x], |[x]| (x - mean) * (x - mean)) / n;
                 let scale = T::ONE / (variance + T::real(eps)).sqrt();
                 moments[row * 2..][..2].copy_from_slice(&[mean, scale]);
-                y.fill(|i| (x[i] - mean) * scale * weight[i] + bias[i])
+                y.fill([x, weight, bias], |[x, w, b]| (x - mean) * scale * w + b)
             })
         });
         [y, moments]
@@ -86,12 +86,13 @@ fn backward<T: Real>(x: &[T], moments: &[T], weight: &[T], grad: &[T]) -> (Vec<T
                 let (mean, scale) = (moments[row * 2], moments[row * 2 + 1]);
                 let mean_g = sum([grad, weight], |[g, w]| g * w) / n;
                 let mean_gn = sum([grad, weight, x], |[g, w, x]| g * w * (x - mean)) * scale / n;
-                for i in 0..c {
-                    of_weight[i] += grad[i] * (x[i] - mean) * scale;
-                    of_bias[i] += grad[i];
+                let sums = of_weight.iter_mut().zip(&mut *of_bias);
+                for ((of_weight, of_bias), (&g, &x)) in sums.zip(grad.iter().zip(x)) {
+                    *of_weight += g * (x - mean) * scale;
+                    *of_bias += g;
                 }
-                out.fill(|i| {
-                    (grad[i] * weight[i] - mean_g - (x[i] - mean) * scale * mean_gn) * scale
+                out.fill([grad, weight, x], |[g, w, x]| {
+                    (g * w - mean_g - (x - mean) * scale * mean_gn) * scale
                 })
             })
         });

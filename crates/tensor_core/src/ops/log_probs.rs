@@ -92,7 +92,7 @@ fn entropies<T: Real>(x: &[T], log_sums: &[T]) -> Vec<T> {
     let [entropies] = build([(log_sums.len(), part / v)], |i, [entropies]| {
         let first = i * part / v;
         [vectorized!({
-            entropies.fill(|row| {
+            entropies.fill_each(|row| {
                 let row = first + row;
                 let (x, log_sum) = (&x[row * v..][..v], log_sums[row]);
                 -sum([x], |[x]| plogp(x - log_sum))
@@ -118,8 +118,8 @@ fn entropy_backward<T: Real>(x: &[T], log_sums: &[T], entropies: &[T], grad: &[T
                 let row = first + row;
                 let (log_sum, entropy, grad) = (log_sums[row], entropies[row], grad[row]);
                 let x = &x[row * v..][..v];
-                out.fill(|i| {
-                    let y = x[i] - log_sum;
+                out.fill([x], |[x]| {
+                    let y = x - log_sum;
                     -grad * (plogp(y) + y.exp() * entropy)
                 })
             })

@@ -47,7 +47,7 @@ fn forward<T: Real>(x: &[T], n: usize) -> Vec<T> {
             y.fill_rows(n, |row, y| {
                 let x = &x[row * n..][..n];
                 let log_sum = log_sum_exp(x);
-                y.fill(|i| x[i] - log_sum)
+                y.fill([x], |[x]| x - log_sum)
             })
         })]
     });
@@ -62,7 +62,7 @@ fn backward<T: Real>(y: &[T], grad: &[T], n: usize) -> Vec<T> {
             grad_x.fill_rows(n, |row, out| {
                 let (y, grad) = (&y[row * n..][..n], &grad[row * n..][..n]);
                 let total = sum([grad], |[g]| g);
-                out.fill(|i| grad[i] - y[i].exp() * total)
+                out.fill([grad, y], |[g, y]| g - y.exp() * total)
             })
         })]
     });

@@ -41,16 +41,16 @@ impl Real for f32 {
     fn exp(self) -> Self {
         const ROUND: f32 = 12_582_912.; // 1.5 · 2²³: adding it leaves an integer in the low bits
         let x = self.clamp(-87.3, 88.7);
-        let shifted = x * std::f32::consts::LOG2_E + ROUND;
+        let shifted = x.mul_add(std::f32::consts::LOG2_E, ROUND);
         let n = shifted - ROUND;
-        let r = (x - n * 0.693_359_4) - n * -2.121_944_4e-4; // ln 2 in two parts, the first exact
-        let p = 1.987_569_1e-4;
-        let p = p * r + 1.398_199_9e-3;
-        let p = p * r + 8.333_452e-3;
-        let p = p * r + 4.166_579_6e-2;
-        let p = p * r + 1.666_666_5e-1;
-        let p = p * r + 0.5;
-        let y = p * (r * r) + r + 1.;
+        let r = n.mul_add(2.121_944_4e-4, n.mul_add(-0.693_359_4, x)); // ln 2 in two parts, the first exact
+        let p = 1.987_569_1e-4_f32;
+        let p = p.mul_add(r, 1.398_199_9e-3);
+        let p = p.mul_add(r, 8.333_452e-3);
+        let p = p.mul_add(r, 4.166_579_6e-2);
+        let p = p.mul_add(r, 1.666_666_5e-1);
+        let p = p.mul_add(r, 0.5);
+        let y = p.mul_add(r * r, r) + 1.;
         let exponent = shifted.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127) << 23;
         let y = y * f32::from_bits(exponent);
         if self < -87.3 { 0. } else { y } // −∞ gives 0 exactly
@@ -62,18 +62,18 @@ impl Real for f32 {
         const ONE_BEYOND: f32 = 3.832_507; // where 1 − erf(x) is less than f32 can tell
         let x = self.clamp(-ONE_BEYOND, ONE_BEYOND);
         let s = x * x;
-        let p = -2.726_142_3e-10;
-        let p = p * s + 2.770_681_4e-8;
-        let p = p * s - 2.101_024e-6;
-        let p = p * s - 5.692_506_5e-5;
-        let p = p * s - 7.349_906_3e-4;
-        let p = p * s - 2.954_6e-3;
-        let p = p * s - 1.609_603_3e-2;
-        let q = -1.456_607_2e-5;
-        let q = q * s - 2.133_740_6e-4;
-        let q = q * s - 1.682_827e-3;
-        let q = q * s - 7.373_329e-3;
-        let q = q * s - 1.426_473_9e-2;
+        let p = -2.726_142_3e-10_f32;
+        let p = p.mul_add(s, 2.770_681_4e-8);
+        let p = p.mul_add(s, -2.101_024e-6);
+        let p = p.mul_add(s, -5.692_506_5e-5);
+        let p = p.mul_add(s, -7.349_906_3e-4);
+        let p = p.mul_add(s, -2.954_6e-3);
+        let p = p.mul_add(s, -1.609_603_3e-2);
+        let q = -1.456_607_2e-5_f32;
+        let q = q.mul_add(s, -2.133_740_6e-4);
+        let q = q.mul_add(s, -1.682_827e-3);
+        let q = q.mul_add(s, -7.373_329e-3);
+        let q = q.mul_add(s, -1.426_473_9e-2);
         if self.abs() >= ONE_BEYOND { self.signum() } else { x * p / q }
     }
 

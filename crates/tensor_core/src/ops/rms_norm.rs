@@ -52,7 +52,7 @@ fn forward<T: Real>(x: &[T], weight: &[T], eps: f64) -> (Vec<T>, Vec<T>) {
                 let mean_square = sum([x], |[x]| x * x) / T::real(c as f64);
                 let scale = T::ONE / (mean_square + T::real(eps)).sqrt();
                 scales[row] = scale;
-                y.fill(|i| x[i] * scale * weight[i])
+                y.fill([x, weight], |[x, w]| x * scale * w)
             })
         });
         [y, scales]
@@ -76,7 +76,7 @@ fn backward<T: Real>(x: &[T], scales: &[T], weight: &[T], grad: &[T]) -> (Vec<T>
                 for i in 0..c {
                     of_weight[i] += grad[i] * x[i] * scale;
                 }
-                out.fill(|i| (grad[i] * weight[i] - x[i] * scale * mean) * scale)
+                out.fill([grad, weight, x], |[g, w, x]| (g * w - x * scale * mean) * scale)
             })
         });
         [grad_x, of_weight]

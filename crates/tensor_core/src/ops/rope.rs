@@ -112,11 +112,11 @@ fn turn<T: Real>(
         [vectorized!({
             y.fill_rows(d, |row, y| {
                 let at = positions[row / h];
-                let (cos, sin) = (&cos[at * half..][..half], &sin[at * half..][..half]);
+                let (cos, sin) = (&cos[at * half..], &sin[at * half..]);
                 let (a, b) = x[row * d..][..d].split_at(half);
-                y.fill_halves(|i| {
-                    let sin = direction * sin[i];
-                    [a[i] * cos[i] - b[i] * sin, b[i] * cos[i] + a[i] * sin]
+                y.fill_halves([a, b, cos, sin], |[a, b, cos, sin]| {
+                    let sin = direction * sin;
+                    [a * cos - b * sin, b * cos + a * sin]
                 })
             })
         })]

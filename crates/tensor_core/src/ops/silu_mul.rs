@@ -39,8 +39,8 @@ fn fused<T: Real>(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
 
 fn forward<T: Real>(gate: &[T], up: &[T]) -> Vec<T> {
     let [y] = build([(gate.len(), GRAIN)], |i, [y]| {
-        let (gate, up) = (&gate[i * GRAIN..][..y.len()], &up[i * GRAIN..][..y.len()]);
-        [vectorized!(y.fill(|i| gate[i] * sigmoid(gate[i]) * up[i]))]
+        let rows = [&gate[i * GRAIN..], &up[i * GRAIN..]];
+        [vectorized!(y.fill(rows, |[gate, up]| gate * sigmoid(gate) * up))]
     });
     y
 }
@@ -48,13 +48,12 @@ fn forward<T: Real>(gate: &[T], up: &[T]) -> Vec<T> {
 /// The result and its derivatives by gate and up, which cost little beside it and take the inputs' place in memory.
 fn forward_with_slopes<T: Real>(gate: &[T], up: &[T]) -> [Vec<T>; 3] {
     build([(gate.len(), GRAIN); 3], |i, blanks| {
-        let n = blanks[0].len();
-        let (gate, up) = (&gate[i * GRAIN..][..n], &up[i * GRAIN..][..n]);
+        let rows = [&gate[i * GRAIN..], &up[i * GRAIN..]];
         vectorized!({
-            Blank::fill_all(blanks, |i| {
-                let sigmoid = sigmoid(gate[i]);
-                let silu = gate[i] * sigmoid;
-                [silu * up[i], up[i] * sigmoid * (T::ONE + gate[i] * (T::ONE - sigmoid)), silu]
+            Blank::fill_all(blanks, rows, |[gate, up]| {
+                let sigmoid = sigmoid(gate);
+                let silu = gate * sigmoid;
+                [silu * up, up * sigmoid * (T::ONE + gate * (T::ONE - sigmoid)), silu]
             })
         })
     })

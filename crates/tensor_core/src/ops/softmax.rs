@@ -67,7 +67,7 @@ fn backward<T: Real>(y: &[T], grad: &[T], n: usize) -> Vec<T> {
             grad_x.fill_rows(n, |row, out| {
                 let (y, grad) = (&y[row * n..][..n], &grad[row * n..][..n]);
                 let mean = sum([grad, y], |[g, y]| g * y);
-                out.fill(|i| y[i] * (grad[i] - mean))
+                out.fill([y, grad], |[y, g]| y * (g - mean))
             })
         })]
     });
