@@ -1,1 +1,25 @@
 //! Part 3: the modern architecture.
+
+// Letters used in shapes: B batch, T time (tokens), S tokens that are seen, C channels (n_embd), H query heads, KV key
+// heads, D channels of a head, F width of the feed-forward layer, V vocabulary.
+
+pub mod config;
+pub mod rms_norm; // 3.1
+pub mod rope; // 3.2
+pub mod swiglu; // 3.3
+pub mod kv_cache; // 3.4
+pub mod sliding_window; // 3.5
+pub mod rolling_cache; // 3.6
+pub mod cache;
+pub mod attention;
+pub mod block;
+pub mod model;
+
+pub use cache::{Cache, Pass};
+pub use config::{ModelConfig, Window};
+pub use kv_cache::KvCache;
+pub use model::GptModern;
+pub use rolling_cache::RollingCache;
+
+#[cfg(test)]
+mod tests;

@@ -8,8 +8,8 @@ use super::flash::{self, Heads, Outcome, Side};
 use super::mask::Mask;
 use super::real::Real;
 use super::softmax;
-use super::storage::{tensor_like, values};
-use crate::graph::record_with_result;
+use super::storage::{strided_values, tensor_like, values};
+use crate::graph::{is_tracked, record_with_result};
 
 /// Attention of `q: (B, T, H, D)` to `k, v: (B, S, KV, D)`, giving `(B, T, H, D)`. KV divides H: each key head serves
 /// H / KV query heads (Ainslie et al., <https://arxiv.org/abs/2305.13245>). A query that sees no key gives zeros.
@@ -58,17 +58,34 @@ fn check_shapes(op: &str, q: &Tensor, k: &Tensor, v: Option<&Tensor>, mask: &Mas
     mask.check(op, Some(b), t, s)
 }
 
+/// How the keys or values of a cache, `(B, S, KV, D)`, lie in its memory; `None` where a head is not in one piece.
+fn side(x: &Tensor) -> Option<Side> {
+    let ([_b, len, heads, d], [row, stride, head, 1]) = (x.dims(), x.stride()) else { return None };
+    (head == d || *heads == 1).then_some(Side {
+        len: *len,
+        heads: *heads,
+        row: *row,
+        stride: *stride,
+        start: 0,
+    })
+}
+
 fn fused<T: Real>(q: &Tensor, k: &Tensor, v: &Tensor, mask: &Mask) -> Result<Tensor> {
-    let (q, k, v) = (q.contiguous()?, k.contiguous()?, v.contiguous()?);
+    let q = q.contiguous()?;
     let (b, t, h, d) = q.dims4()?;
+    let queries = Side::packed(t, h, h * d, 0);
+    if let (Some(keys), Some(values_side), false) =
+        (side(k), side(v), [&q, k, v].into_iter().any(is_tracked))
+    {
+        let heads = Heads { b, d, queries, keys, values: values_side };
+        let (k, v) = (strided_values::<T>(k)?, strided_values::<T>(v)?);
+        let (output, _) = flash::forward([&values::<T>(&q)?, &k, &v], &heads, mask);
+        return tensor_like(output, &q);
+    }
+    let (k, v) = (k.contiguous()?, v.contiguous()?);
     let (_b, s, kv, _d) = k.dims4()?;
-    let heads = Heads {
-        b,
-        d,
-        queries: Side { len: t, heads: h, stride: h * d, start: 0 },
-        keys: Side { len: s, heads: kv, stride: kv * d, start: 0 },
-        values: Side { len: s, heads: kv, stride: kv * d, start: 0 },
-    };
+    let keys = Side::packed(s, kv, kv * d, 0);
+    let heads = Heads { b, d, queries, keys, values: keys };
     let (output, log_sums) =
         flash::forward::<T>([&values(&q)?, &values(&k)?, &values(&v)?], &heads, mask);
     let (shape, mask) = (q.dims().to_vec(), mask.clone());

@@ -17,11 +17,12 @@ use crate::pool;
 const BLOCK: usize = 64;
 
 /// Where the heads of the queries, of the keys or of the values lie: head h of token t of row b begins at number
-/// start + (b · len + t) · stride + h · D.
+/// start + b · row + t · stride + h · D.
 #[derive(Clone, Copy)]
 pub(super) struct Side {
     pub(super) len: usize,
     pub(super) heads: usize,
+    pub(super) row: usize,
     pub(super) stride: usize,
     pub(super) start: usize,
 }
@@ -37,8 +38,13 @@ pub(super) struct Heads {
 }
 
 impl Side {
+    /// Rows of tokens that follow each other, `stride` numbers apart, from number `start` on.
+    pub(super) fn packed(len: usize, heads: usize, stride: usize, start: usize) -> Self {
+        Self { len, heads, row: len * stride, stride, start }
+    }
+
     fn first(&self, b: usize, token: usize, head: usize, d: usize) -> usize {
-        self.start + (b * self.len + token) * self.stride + head * d
+        self.start + b * self.row + token * self.stride + head * d
     }
 
     /// Tokens of one head: (tokens, D).
@@ -84,7 +90,7 @@ impl Heads {
     /// The result's layout: (B, T, H, D).
     fn output(&self) -> Side {
         let Side { len, heads, .. } = self.queries;
-        Side { len, heads, stride: heads * self.d, start: 0 }
+        Side::packed(len, heads, heads * self.d, 0)
     }
 
     fn blocks(&self) -> usize {

@@ -24,7 +24,7 @@ pub enum Positions<'a> {
 
 impl Positions<'_> {
     /// Position of token `t` of row `b`.
-    fn at(&self, b: usize, t: usize) -> usize {
+    pub fn at(&self, b: usize, t: usize) -> usize {
         match self {
             Self::From(start) => start + t,
             Self::Rows(starts) => (starts[b] + t as i64).max(0) as usize,

@@ -42,7 +42,7 @@ fn fused<T: Real>(qkv: &Tensor, n_head: usize, mask: &Mask) -> Result<Tensor> {
     let qkv = qkv.contiguous()?;
     let (b, t, packed) = qkv.dims3()?;
     let c = packed / 3;
-    let side = |part: usize| Side { len: t, heads: n_head, stride: packed, start: part * c };
+    let side = |part: usize| Side::packed(t, n_head, packed, part * c);
     let heads = Heads { b, d: c / n_head, queries: side(0), keys: side(1), values: side(2) };
     let (output, log_sums) = {
         let qkv = values::<T>(&qkv)?;

@@ -19,6 +19,17 @@ pub(crate) fn values<T: Real>(x: &Tensor) -> Result<impl Deref<Target = [T]>> {
     Ok(Values { storage, range, number: PhantomData })
 }
 
+/// The numbers of a CPU tensor of `T` from its first one to the end of its memory, for those who mind its strides.
+pub(crate) fn strided_values<T: Real>(x: &Tensor) -> Result<impl Deref<Target = [T]>> {
+    let (storage, layout) = x.storage_and_layout();
+    let start = layout.start_offset();
+    let range = match &*storage {
+        Storage::Cpu(numbers) => numbers.as_slice::<T>().map(|numbers| (start, numbers.len())),
+        _ => bail!("expected {:?} on the CPU, found {:?} on {:?}", T::DTYPE, x.dtype(), x.device()),
+    };
+    Ok(Values { storage, range: range?, number: PhantomData })
+}
+
 struct Values<S, T> {
     storage: S,
     range: (usize, usize),

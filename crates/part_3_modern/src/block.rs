@@ -1,0 +1,60 @@
+//! The block: x ← x + Attention(norm(x)), then x ← x + FFN(norm(x)), as in part 1, of this part's pieces.
+
+use candle_core::{Result, Tensor};
+use tensor_core::ops::add;
+use tensor_core::{Init, Scope};
+
+use crate::attention::Attention;
+use crate::cache::{LayerCache, Pass};
+use crate::config::ModelConfig;
+use crate::rms_norm::Norm;
+use crate::rope::Angles;
+use crate::swiglu::FeedForward;
+
+/// Standard deviation of fresh weights.
+pub(crate) const INIT_STD: f64 = 0.02;
+
+/// A pre-norm transformer block, parameters named as Llama's.
+#[derive(Debug, Clone)]
+pub struct Block {
+    input_layernorm: Norm,
+    self_attn: Attention,
+    post_attention_layernorm: Norm, // before the feed-forward layer, that is
+    mlp: FeedForward,
+}
+
+impl Block {
+    /// Parameters `input_layernorm`, `self_attn`, `post_attention_layernorm` and `mlp`.
+    pub fn new(mut scope: Scope<'_>, config: &ModelConfig) -> Result<Self> {
+        let (c, norm) = (config.n_embd, config.norm);
+        let init = Init::Normal { std: INIT_STD };
+        // So that what 2 n_layer layers add up to stays in scale (Radford et al. 2019, 2.3).
+        let residual = Init::Normal { std: INIT_STD / (2. * config.n_layer as f64).sqrt() };
+        Ok(Self {
+            input_layernorm: Norm::new(scope.at("input_layernorm"), c, norm)?,
+            self_attn: Attention::new(
+                scope.at("self_attn"),
+                c,
+                &config.attention,
+                norm,
+                [init, residual],
+            )?,
+            post_attention_layernorm: Norm::new(scope.at("post_attention_layernorm"), c, norm)?,
+            mlp: FeedForward::new(scope.at("mlp"), c, config.mlp, init, residual)?,
+        })
+    }
+
+    /// Maps `x: (B, T, C)` to `(B, T, C)`.
+    pub fn forward(
+        &self,
+        x: &Tensor,
+        pass: &Pass,
+        angles: Option<&Angles>,
+        cache: Option<&mut LayerCache>,
+    ) -> Result<Tensor> {
+        let attended =
+            self.self_attn.forward(&self.input_layernorm.forward(x)?, pass, angles, cache)?;
+        let x = add(x, &attended)?;
+        add(&x, &self.mlp.forward(&self.post_attention_layernorm.forward(&x)?)?)
+    }
+}

@@ -1,0 +1,173 @@
+//! The memory of a model that reads a text piece by piece: a cache per layer, and where the text has got to.
+//!
+//! How many tokens were read is counted apart from how many are stored: positions go on when the window moves on.
+
+use candle_core::{Device, Result, Tensor, bail};
+use tensor_core::ops::{Mask, Positions};
+
+use crate::config::{AttentionConfig, Window};
+use crate::{KvCache, RollingCache};
+
+/// What a model has read so far, in rows of a batch.
+#[derive(Debug, Clone)]
+pub struct Cache {
+    layers: Vec<LayerCache>,
+    seen: usize,
+    /// Tokens of padding at the start of each row; empty where there is none.
+    padding: Vec<usize>,
+}
+
+/// The keys and values of one layer.
+#[derive(Debug, Clone)]
+pub enum LayerCache {
+    /// All of them (3.4).
+    Growing(KvCache),
+    /// Those of a window and of the sinks (3.6).
+    Rolling(RollingCache),
+}
+
+/// Where the tokens of a pass stand, and what they see.
+#[derive(Debug, Clone)]
+pub struct Pass {
+    starts: Starts,
+    /// Of the keys that the cache gives out.
+    pub mask: Mask,
+}
+
+#[derive(Debug, Clone)]
+enum Starts {
+    All(usize),
+    Rows(Vec<i64>),
+}
+
+impl Pass {
+    /// Whole texts from their first token on.
+    pub fn whole(mask: Mask) -> Self {
+        Self { starts: Starts::All(0), mask }
+    }
+
+    /// The position of each token.
+    pub fn positions(&self) -> Positions<'_> {
+        match &self.starts {
+            Starts::All(start) => Positions::From(*start),
+            Starts::Rows(starts) => Positions::Rows(starts),
+        }
+    }
+
+    /// The positions between which all of T tokens stand.
+    pub(crate) fn span(&self, t: usize) -> (usize, usize) {
+        let (first, last) = match &self.starts {
+            Starts::All(start) => (*start, *start),
+            Starts::Rows(starts) => {
+                let at = |start: Option<&i64>| start.map_or(0, |&start| start.max(0) as usize);
+                (at(starts.iter().min()), at(starts.iter().max()))
+            }
+        };
+        (first, last + t)
+    }
+}
+
+impl Cache {
+    /// One that keeps everything.
+    pub fn growing(n_layer: usize) -> Self {
+        Self::of(n_layer, LayerCache::Growing(KvCache::default()))
+    }
+
+    /// One of fixed size, for a model with this window or one that is to read as if it had it.
+    pub fn rolling(n_layer: usize, window: Window) -> Self {
+        Self::of(n_layer, LayerCache::Rolling(RollingCache::new(window)))
+    }
+
+    fn of(n_layer: usize, layer: LayerCache) -> Self {
+        Self { layers: vec![layer; n_layer], seen: 0, padding: Vec::new() }
+    }
+
+    /// Says of an empty cache that row b begins with `padding[b]` tokens that are none.
+    ///
+    /// # Errors
+    /// When it is not empty, or rolling: its rows would need sinks in different places.
+    pub fn with_padding(self, padding: Vec<usize>) -> Result<Self> {
+        if self.seen > 0 || matches!(self.layers.first(), Some(LayerCache::Rolling(_))) {
+            bail!("only an empty, growing cache takes padding");
+        }
+        let padding = if padding.iter().all(|&n| n == 0) { Vec::new() } else { padding };
+        Ok(Self { padding, ..self })
+    }
+
+    /// Tokens read, padding included.
+    pub fn seen(&self) -> usize {
+        self.seen
+    }
+
+    /// Whether all is kept, so that texts longer than the context must be refused.
+    pub fn is_growing(&self) -> bool {
+        matches!(self.layers.first(), Some(LayerCache::Growing(_)))
+    }
+
+    /// Memory held, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.layers.iter().map(LayerCache::bytes).sum()
+    }
+
+    /// Forgets all tokens but the first `len`; false if it cannot, as the window has moved on.
+    pub fn truncate(&mut self, len: usize) -> bool {
+        if len >= self.seen {
+            return true;
+        }
+        for layer in &mut self.layers {
+            let LayerCache::Growing(layer) = layer else { return false };
+            layer.truncate(len);
+        }
+        self.seen = len;
+        true
+    }
+
+    /// The next `t` tokens of a model with `attention`.
+    pub(crate) fn pass(
+        &self,
+        attention: &AttentionConfig,
+        t: usize,
+        device: &Device,
+    ) -> Result<Pass> {
+        let mask = match self.layers.first() {
+            Some(LayerCache::Rolling(layer)) => match t {
+                1 => Mask::bidirectional(), // all that is stored is in view
+                _ => layer.mask(),
+            },
+            _ => attention.mask().after(self.seen),
+        };
+        if self.padding.is_empty() {
+            return Ok(Pass { starts: Starts::All(self.seen), mask });
+        }
+        let starts = self.padding.iter().map(|&n| self.seen as i64 - n as i64).collect();
+        let s = self.seen + t;
+        let real = self.padding.iter().flat_map(|&n| (0..s).map(move |i| u8::from(i >= n)));
+        let real = Tensor::from_iter(real, device)?.reshape((self.padding.len(), s))?;
+        Ok(Pass { starts: Starts::Rows(starts), mask: mask.with_real_keys(&real)? })
+    }
+
+    pub(crate) fn layers(&mut self) -> impl Iterator<Item = &mut LayerCache> {
+        self.layers.iter_mut()
+    }
+
+    pub(crate) fn advance(&mut self, t: usize) {
+        self.seen += t;
+    }
+}
+
+impl LayerCache {
+    /// Takes the keys and values of new tokens, (B, T, KV, D) each; gives those that the pass's mask is for.
+    pub(crate) fn extend(&mut self, new: [&Tensor; 2]) -> Result<[Tensor; 2]> {
+        match self {
+            Self::Growing(cache) => cache.extend(new),
+            Self::Rolling(cache) => cache.extend(new),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Growing(cache) => cache.bytes(),
+            Self::Rolling(cache) => cache.bytes(),
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! 3.4 The KV cache: what a token offers to those after it never changes, so it is computed once and kept.
+//!
+//! Without it, writing token n costs a pass over n tokens; with it, a pass over one. The price is memory: keys and values
+//! of every token in every layer, 2 · B · T · KV · D numbers per layer.
+
+use candle_core::{Result, Tensor};
+
+/// The keys and values of one layer, as many as there are tokens.
+#[derive(Debug, Clone, Default)]
+pub struct KvCache {
+    stored: Option<[Tensor; 2]>, // keys, values: (B, room, KV, D)
+    len: usize,
+}
+
+impl KvCache {
+    /// Tokens held.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether it holds none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Takes the keys and values of new tokens, `(B, T, KV, D)` each, and gives those of all tokens so far, as views of
+    /// its own memory: (B, len, KV, D).
+    ///
+    /// # Errors
+    /// When the shapes differ from those before.
+    pub fn extend(&mut self, new: [&Tensor; 2]) -> Result<[Tensor; 2]> {
+        let (b, t, kv, d) = new[0].dims4()?;
+        let len = self.len + t;
+        let stored = match self.stored.take() {
+            Some(stored) if len <= stored[0].dim(1)? => stored,
+            before => {
+                let room = len.next_power_of_two().max(64);
+                let more = Tensor::zeros((b, room, kv, d), new[0].dtype(), new[0].device())?;
+                let more = [more.copy()?, more];
+                if let Some(before) = before {
+                    for (more, before) in more.iter().zip(before) {
+                        more.slice_set(&before.narrow(1, 0, self.len)?.contiguous()?, 1, 0)?;
+                    }
+                }
+                more
+            }
+        };
+        for (stored, new) in stored.iter().zip(new) {
+            stored.slice_set(&new.contiguous()?, 1, self.len)?;
+        }
+        let all = [stored[0].narrow(1, 0, len)?, stored[1].narrow(1, 0, len)?];
+        (self.stored, self.len) = (Some(stored), len);
+        Ok(all)
+    }
+
+    /// Forgets all tokens but the first `len`.
+    pub fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+    }
+
+    /// Memory held.
+    pub fn bytes(&self) -> usize {
+        self.stored.iter().flatten().map(|x| x.elem_count() * x.dtype().size_in_bytes()).sum()
+    }
+}

@@ -1,0 +1,132 @@
+//! The model: part 2's, with this part's block. One type for all the families that [`ModelConfig`] spans.
+
+use candle_core::{Device, Result, Tensor, bail};
+use tensor_core::ops::{add, linear};
+use tensor_core::{Bias, Embedding, Init, Linear, Scope};
+
+use crate::block::{Block, INIT_STD};
+use crate::cache::{Cache, LayerCache, Pass};
+use crate::config::{ModelConfig, OutputLayer, Position};
+use crate::rms_norm::Norm;
+use crate::rope::Rope;
+
+/// A decoder-only transformer, parameters named as Llama's.
+#[derive(Debug, Clone)]
+pub struct GptModern {
+    config: ModelConfig,
+    embed_tokens: Embedding,            // (V, C)
+    embed_positions: Option<Embedding>, // (T_max, C), where positions are learned
+    layers: Vec<Block>,
+    norm: Norm,
+    lm_head: Option<Linear>, // C -> V, where it is not the token table
+    rope: Option<Rope>,
+}
+
+impl GptModern {
+    /// Parameters `model.embed_tokens`, `model.layers.0` and so on, `model.norm`, and `lm_head` unless tied.
+    ///
+    /// # Errors
+    /// As [`ModelConfig::check`].
+    pub fn new(config: &ModelConfig, mut scope: Scope<'_>) -> Result<Self> {
+        config.check()?;
+        let ModelConfig { vocab_size, n_layer, n_embd, context, .. } = *config;
+        let init = Init::Normal { std: INIT_STD };
+        let mut model = scope.at("model");
+        let embed_tokens = Embedding::new(model.at("embed_tokens"), vocab_size, n_embd, init)?;
+        let embed_positions = match config.attention.position {
+            Position::Learned => {
+                Some(Embedding::new(model.at("embed_positions"), context, n_embd, init)?)
+            }
+            Position::Rope { .. } => None,
+        };
+        let layers = (0..n_layer)
+            .map(|layer| Block::new(model.at("layers").at(layer), config))
+            .collect::<Result<_>>()?;
+        let norm = Norm::new(model.at("norm"), n_embd, config.norm)?;
+        let lm_head = match config.output {
+            OutputLayer::Tied => None,
+            OutputLayer::Own => {
+                Some(Linear::new(scope.at("lm_head"), n_embd, vocab_size, Bias::No, init)?)
+            }
+        };
+        let rope = Rope::new(config.attention.head_dim, config.attention.position);
+        Ok(Self { config: *config, embed_tokens, embed_positions, layers, norm, lm_head, rope })
+    }
+
+    /// What it was made with.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// Where its weights live.
+    pub fn device(&self) -> &Device {
+        self.embed_tokens.weight.device()
+    }
+
+    /// The scores of every possible next token after each of `ids: (B, T)`: (B, T, V).
+    pub fn forward(&self, ids: &Tensor) -> Result<Tensor> {
+        let pass = Pass::whole(self.config.attention.mask());
+        self.logits(&self.hidden(ids, &pass, None)?)
+    }
+
+    /// Reads the next tokens of a text, `ids: (B, T)`, after those in `cache`, which takes them in; what the model then
+    /// knows at each of them: (B, T, C).
+    ///
+    /// # Errors
+    /// When the text grows longer than the context. (A rolling cache has no such limit.)
+    pub fn read(&self, ids: &Tensor, cache: &mut Cache) -> Result<Tensor> {
+        let (_b, t) = ids.dims2()?;
+        let (end, context) = (cache.seen() + t, self.config.context);
+        if end > context && cache.is_growing() {
+            bail!("the text is {end} tokens long, the model's context {context}");
+        }
+        let pass = cache.pass(&self.config.attention, t, ids.device())?;
+        let hidden = self.hidden(ids, &pass, Some(cache))?;
+        cache.advance(t);
+        Ok(hidden)
+    }
+
+    /// From what the model knows, `(.., C)`, to scores: (.., V).
+    pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
+        match &self.lm_head {
+            Some(lm_head) => lm_head.forward(hidden),
+            None => linear(hidden, &self.embed_tokens.weight, None),
+        }
+    }
+
+    /// What the model knows at each of `ids: (B, T)`, before it is turned into scores: (B, T, C).
+    pub fn hidden(&self, ids: &Tensor, pass: &Pass, cache: Option<&mut Cache>) -> Result<Tensor> {
+        let (_b, t) = ids.dims2()?;
+        let mut x = self.embed_tokens.forward(ids)?; // (B, T, C)
+        if let Some(table) = &self.embed_positions {
+            x = add(&x, &self.learned_positions(table, pass, ids)?)?;
+        }
+        let (first, end) = pass.span(t);
+        let angles = match &self.rope {
+            Some(rope) => Some(rope.angles(first, end - first, x.dtype(), x.device())?),
+            None => None,
+        };
+        let mut caches: Vec<Option<&mut LayerCache>> = match cache {
+            Some(cache) => cache.layers().map(Some).collect(),
+            None => self.layers.iter().map(|_| None).collect(),
+        };
+        if caches.len() != self.layers.len() {
+            bail!("a cache of {} layers for a model of {}", caches.len(), self.layers.len());
+        }
+        for (layer, cache) in self.layers.iter().zip(&mut caches) {
+            x = layer.forward(&x, pass, angles.as_ref(), cache.take())?;
+        }
+        self.norm.forward(&x)
+    }
+
+    /// The vector of each token's position: (B, T, C).
+    fn learned_positions(&self, table: &Embedding, pass: &Pass, ids: &Tensor) -> Result<Tensor> {
+        let (b, t) = ids.dims2()?;
+        let (_first, end) = pass.span(t);
+        if end > self.config.context {
+            bail!("position {} lies beyond the {} learned ones", end - 1, self.config.context);
+        }
+        let at = (0..b * t).map(|i| pass.positions().at(i / t, i % t) as u32);
+        table.forward(&Tensor::from_iter(at, ids.device())?.reshape((b, t))?)
+    }
+}

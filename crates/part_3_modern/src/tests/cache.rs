@@ -1,0 +1,132 @@
+use candle_core::{DType, Result, Tensor};
+use proptest::prelude::*;
+use tensor_core::testing::assert_close;
+
+use super::{fresh, ids, tiny, variants};
+use crate::{Cache, GptModern, ModelConfig, Window};
+
+/// Logits of `ids: (B, T)` read in chunks of the given sizes.
+fn in_chunks(
+    model: &GptModern,
+    ids: &Tensor,
+    chunks: &[usize],
+    mut cache: Cache,
+) -> Result<(Tensor, Cache)> {
+    let mut at = 0;
+    let mut logits = Vec::new();
+    for &chunk in chunks {
+        let hidden = model.read(&ids.narrow(1, at, chunk)?.contiguous()?, &mut cache)?;
+        logits.push(model.logits(&hidden)?);
+        at += chunk;
+    }
+    assert_eq!(at, ids.dim(1)?, "the chunks cover the text");
+    Ok((Tensor::cat(&logits, 1)?, cache))
+}
+
+fn inference(config: &ModelConfig) -> Result<GptModern> {
+    let (_, parameters) = fresh(config, DType::F64)?;
+    GptModern::new(config, parameters.inference().root())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// The one property that makes a cache right.
+    #[test]
+    fn cached_logits_are_those_of_the_whole_text_under_the_same_mask(
+        chunks in prop::collection::vec(1usize..9, 1..7),
+        kv in prop::sample::select(vec![1usize, 2, 4]),
+        window in prop::option::of((1usize..7, 0usize..5)),
+        b in 1usize..3,
+        seed in 0u64..1000,
+    ) {
+        let window = window.map(|(size, sinks)| Window { size, sinks });
+        let mut config = tiny();
+        config.attention.n_kv_head = kv;
+        config.attention.window = window;
+        let model = inference(&config).unwrap();
+        let t = chunks.iter().sum();
+        let ids = ids(b, t, seed).unwrap();
+        let whole = model.forward(&ids).unwrap();
+        let mut caches = vec![Cache::growing(2)];
+        caches.extend(window.map(|window| Cache::rolling(2, window)));
+        for cache in caches {
+            let (logits, cache) = in_chunks(&model, &ids, &chunks, cache).unwrap();
+            assert_close(&logits, &whole, 1e-9).unwrap();
+            prop_assert_eq!(cache.seen(), t);
+        }
+    }
+}
+
+#[test]
+fn every_variant_reads_as_well_piece_by_piece() -> Result<()> {
+    for (name, config) in variants() {
+        let model = inference(&config)?;
+        let ids = ids(2, 9, 3)?;
+        let (logits, _) = in_chunks(&model, &ids, &[4, 1, 1, 3], Cache::growing(2))?;
+        println!("{name}");
+        assert_close(&logits, &model.forward(&ids)?, 1e-9)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn padding_on_the_left_changes_nothing() -> Result<()> {
+    for (name, config) in variants() {
+        let model = inference(&config)?;
+        let long = ids(1, 7, 1)?;
+        let short = ids(1, 4, 2)?;
+        let padded = Tensor::cat(&[&Tensor::new(&[[9u32, 9, 9]], &super::CPU)?, &short], 1)?;
+        let batch = Tensor::cat(&[&long, &padded], 0)?;
+        println!("{name}");
+        if config.attention.window.is_some_and(|window| window.sinks > 0) {
+            continue; // sinks are the first tokens of the row, which padding would be
+        }
+        let cache = Cache::growing(2).with_padding(vec![0, 3])?;
+        let (logits, _) = in_chunks(&model, &batch, &[5, 1, 1], cache)?;
+        assert_close(&logits.narrow(0, 0, 1)?, &model.forward(&long)?, 1e-9)?;
+        let short_logits = logits.narrow(0, 1, 1)?.narrow(1, 3, 4)?;
+        assert_close(&short_logits, &model.forward(&short)?, 1e-9)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_rolling_cache_never_grows() -> Result<()> {
+    let window = Window { size: 4, sinks: 2 };
+    let model = inference(&tiny())?;
+    let mut cache = Cache::rolling(2, window);
+    let ids = ids(1, 200, 5)?; // the context is 64
+    let mut bytes = None;
+    for i in 0..200 {
+        model.read(&ids.narrow(1, i, 1)?, &mut cache)?;
+        assert_eq!(*bytes.get_or_insert(cache.bytes()), cache.bytes());
+    }
+    // 2 layers of keys and values, 6 tokens, 2 key heads of 4 numbers of 8 bytes.
+    assert_eq!(bytes, Some(2 * 2 * 6 * 2 * 4 * 8));
+    Ok(())
+}
+
+#[test]
+fn a_text_beyond_the_context_is_refused() -> Result<()> {
+    let model = inference(&tiny())?;
+    let mut cache = Cache::growing(2);
+    model.read(&ids(1, 60, 5)?, &mut cache)?;
+    let error = model.read(&ids(1, 5, 5)?, &mut cache).expect_err("65 tokens").to_string();
+    assert!(error.contains("65 tokens") && error.contains("64"), "{error}");
+    model.read(&ids(1, 4, 5)?, &mut cache)?;
+    Ok(())
+}
+
+#[test]
+fn a_cache_goes_back_to_any_earlier_token() -> Result<()> {
+    let model = inference(&tiny())?;
+    let ids = ids(1, 12, 5)?;
+    let mut cache = Cache::growing(2);
+    model.read(&super::ids(1, 9, 77)?, &mut cache)?;
+    assert!(cache.truncate(0));
+    model.read(&ids, &mut cache)?;
+    assert!(cache.truncate(5));
+    let hidden = model.read(&ids.narrow(1, 5, 7)?, &mut cache)?;
+    assert_close(&model.logits(&hidden)?, &model.forward(&ids)?.narrow(1, 5, 7)?, 1e-9)
+}

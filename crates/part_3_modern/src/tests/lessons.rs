@@ -1,0 +1,142 @@
+use candle_core::Var;
+use candle_core::{DType, Result, Tensor};
+use tensor_core::ops::{self, Positions};
+use tensor_core::testing::{assert_close, assert_grad};
+use tensor_core::{Rng, backward};
+
+use super::CPU;
+use crate::Window;
+use crate::config::{Llama3Scaling, Position};
+use crate::rms_norm::rms_norm;
+use crate::rope::{Rope, rotate};
+use crate::swiglu::silu_mul;
+
+const ROPE: Position = Position::Rope { base: 10_000., scaling: None };
+
+fn normal(shape: &[usize]) -> Result<Tensor> {
+    Rng::new(7).normal_tensor(shape.to_vec(), 1., DType::F64, &CPU)
+}
+
+/// Value and gradient of a lesson and of its fused twin.
+fn assert_twins(
+    x: &Tensor,
+    lesson: impl Fn(&Tensor) -> Result<Tensor>,
+    fused: impl Fn(&Tensor) -> Result<Tensor>,
+) -> Result<()> {
+    let gradient = |f: &dyn Fn(&Tensor) -> Result<Tensor>| -> Result<(Tensor, Tensor)> {
+        let x = Var::from_tensor(x)?;
+        let y = f(x.as_tensor())?;
+        let uneven =
+            Tensor::arange(0f64, y.elem_count() as f64, &CPU)?.sin()?.reshape(y.shape())?;
+        let grads = backward(&(&y * uneven)?.sum_all()?)?;
+        Ok((y.detach(), grads.get(x.as_tensor()).expect("a gradient").clone()))
+    };
+    let (a, b) = (gradient(&lesson)?, gradient(&fused)?);
+    assert_close(&a.0, &b.0, 1e-6)?; // angles are rounded to f32
+    assert_close(&a.1, &b.1, 1e-6)
+}
+
+#[test]
+fn rms_norm_matches_the_worked_example() -> Result<()> {
+    // mean(x²) = 7.5, and √7.5 = 2.738613.
+    let x = Tensor::new(&[[1f64, 2., 3., 4.]], &CPU)?;
+    let y = rms_norm(&x, &Tensor::ones(4, DType::F64, &CPU)?, 1e-8)?;
+    let expected = Tensor::new(&[[0.365148f64, 0.730297, 1.095445, 1.460593]], &CPU)?;
+    assert_close(&y, &expected, 1e-6)
+}
+
+#[test]
+fn rope_matches_the_worked_example() -> Result<()> {
+    // Pairs (1, 2) and (3, 4) turned by 1 and 0.01 radians at position 1; here the pairs are halves.
+    let rope = Rope::new(4, ROPE).expect("RoPE");
+    let x = Tensor::new(&[1f64, 3., 2., 4.], &CPU)?.reshape((1, 1, 1, 4))?;
+    let one = Tensor::new(&[-1.142640f64, 2.959851, 1.922076, 4.029799], &CPU)?;
+    let two = Tensor::new(&[-2.234742f64, 2.919405, 0.077004, 4.059196], &CPU)?;
+    assert_close(&rotate(&x, &rope, 1)?.flatten_all()?, &one, 1e-6)?;
+    assert_close(&rotate(&x, &rope, 2)?.flatten_all()?, &two, 1e-6)
+}
+
+#[test]
+fn each_lesson_agrees_with_its_fused_twin() -> Result<()> {
+    let weight = normal(&[6])?;
+    assert_twins(
+        &normal(&[3, 6])?,
+        |x| rms_norm(x, &weight, 1e-5),
+        |x| ops::rms_norm(x, &weight, 1e-5),
+    )?;
+    let up = normal(&[3, 6])?;
+    assert_twins(&(normal(&[3, 6])? * 2.)?, |x| silu_mul(x, &up), |x| ops::silu_mul(x, &up))?;
+    let rope = Rope::new(6, ROPE).expect("RoPE");
+    let x = normal(&[2, 5, 3, 6])?;
+    for start in [0, 1000] {
+        let angles = rope.angles(start, 5, DType::F64, &CPU)?;
+        assert_twins(&x, |x| rotate(x, &rope, start), |x| angles.turn(x, Positions::From(start)))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn each_lesson_has_the_gradient_of_its_value() -> Result<()> {
+    let (weight, rope) = (normal(&[6])?, Rope::new(6, ROPE).expect("RoPE"));
+    assert_grad(&normal(&[2, 6])?, |x| rms_norm(x, &weight, 1e-5), 1e-6)?;
+    assert_grad(&normal(&[2, 6])?, |x| silu_mul(x, x), 1e-6)?;
+    assert_grad(&normal(&[1, 3, 2, 6])?, |x| rotate(x, &rope, 5), 1e-6)
+}
+
+#[test]
+fn attention_scores_depend_on_the_distance_alone() -> Result<()> {
+    let rope = Rope::new(8, ROPE).expect("RoPE");
+    let (q, k) = (normal(&[1, 1, 1, 8])?, (normal(&[1, 1, 1, 8])? + 0.5)?);
+    let score = |at: usize, to: usize| -> Result<f64> {
+        (rotate(&q, &rope, at)? * rotate(&k, &rope, to)?)?.sum_all()?.to_scalar()
+    };
+    assert!((score(5, 2)? - score(1005, 1002)?).abs() < 1e-4);
+    assert!((score(5, 2)? - score(5, 3)?).abs() > 1e-2);
+    Ok(())
+}
+
+#[test]
+fn llama_3s_scaling_slows_slow_turns_alone() -> Result<()> {
+    let scaling = Llama3Scaling {
+        factor: 8.,
+        low_freq_factor: 1.,
+        high_freq_factor: 4.,
+        original_context: 8192,
+    };
+    let rope = |scaling| Rope::new(128, Position::Rope { base: 500_000., scaling }).expect("RoPE");
+    let speeds = |rope: Rope| -> Result<Vec<f64>> {
+        // The sine of a small angle is the angle: a thousandth of a position would be better, but there is none.
+        rope.angles(1, 1, DType::F64, &CPU)?.sines().flatten_all()?.to_vec1()
+    };
+    let (plain, scaled) = (speeds(rope(None))?, speeds(rope(Some(scaling)))?);
+    assert_eq!(plain[..25], scaled[..25], "more than 4 turns in 8192 positions: as before");
+    for i in 36..64 {
+        let ratio = plain[i] / scaled[i];
+        assert!((ratio - 8.).abs() < 1e-2, "less than a turn: 8 times as slow, found {ratio}");
+    }
+    assert!((1.1..7.9).contains(&(plain[31] / scaled[31])), "between, blended");
+    Ok(())
+}
+
+#[test]
+fn a_window_sees_itself_its_size_and_the_sinks() {
+    let window = Window { size: 3, sinks: 2 };
+    let seen = |query: usize| (0..8).filter(|&key| window.sees(query, key)).collect::<Vec<_>>();
+    assert_eq!(seen(0), [0]);
+    assert_eq!(seen(3), [0, 1, 2, 3]);
+    assert_eq!(seen(6), [0, 1, 4, 5, 6]);
+}
+
+#[test]
+fn the_mask_is_the_lessons_rule() -> Result<()> {
+    for (size, sinks) in [(1, 0), (3, 0), (3, 2), (2, 5), (100, 1)] {
+        let window = Window { size, sinks };
+        let mask = window.mask().to_tensor(9, 9, DType::F32, &CPU)?.reshape((9, 9))?;
+        for (query, row) in mask.to_vec2::<f32>()?.into_iter().enumerate() {
+            for (key, number) in row.into_iter().enumerate() {
+                assert_eq!(number == 0., window.sees(query, key), "{window:?} {query} {key}");
+            }
+        }
+    }
+    Ok(())
+}
