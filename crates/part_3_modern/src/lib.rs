@@ -14,6 +14,8 @@ pub mod cache;
 pub mod attention;
 pub mod block;
 pub mod model;
+pub mod config_json;
+pub mod model_folder;
 
 pub use cache::{Cache, Pass};
 pub use config::{ModelConfig, Window};

@@ -3,6 +3,7 @@
 mod cache;
 mod lessons;
 mod model;
+mod model_folder;
 
 use candle_core::{DType, Device, Result, Tensor};
 use tensor_core::ops::Gelu;

@@ -1,0 +1,193 @@
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use candle_core::{DType, Tensor};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tensor_core::ops::cross_entropy;
+use tensor_core::testing::assert_close;
+use tensor_core::{Parameters, backward};
+
+use super::{CPU, fresh, tiny, variants};
+use crate::config::OutputLayer;
+use crate::model_folder::{TextEnds, open, save, text_ends};
+use crate::{GptModern, config_json};
+
+const FAMILIES: [&str; 5] = ["llama", "llama_3", "qwen2", "qwen3", "mistral"];
+
+fn golden(family: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(family)
+}
+
+/// What transformers answered: see scripts/golden_modern.py.
+#[derive(Deserialize)]
+struct Golden {
+    sequences: Vec<Sequence>,
+    loss: f64,
+    grad_norms: std::collections::BTreeMap<String, f64>,
+}
+
+#[derive(Deserialize)]
+struct Sequence {
+    input_ids: Vec<u32>,
+    logits: Vec<Vec<f64>>,
+}
+
+fn read_golden(family: &str) -> Result<Golden> {
+    Ok(serde_json::from_slice(&std::fs::read(golden(family).join("golden.json"))?)?)
+}
+
+fn logits_of(model: &GptModern, ids: &[u32]) -> candle_core::Result<Tensor> {
+    model.forward(&Tensor::new(ids, &CPU)?.unsqueeze(0)?)?.squeeze(0)
+}
+
+#[test]
+fn models_of_transformers_answer_as_they_do_there() -> Result<()> {
+    for family in FAMILIES {
+        let (model, _) = open(&golden(family), DType::F32, &CPU)?;
+        for Sequence { input_ids, logits } in read_golden(family)?.sequences {
+            println!("{family}, {} tokens", input_ids.len());
+            assert_close(&logits_of(&model, &input_ids)?, &Tensor::new(logits, &CPU)?, 1e-4)?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn gradients_are_those_of_transformers() -> Result<()> {
+    for family in FAMILIES {
+        let (model, parameters) = open(&golden(family), DType::F32, &CPU)?;
+        let golden = read_golden(family)?;
+        let ids = &golden.sequences[0].input_ids;
+        let n = ids.len();
+        let targets: Vec<i64> = ids[1..].iter().map(|&id| i64::from(id)).collect();
+        let logits = logits_of(&model, ids)?.narrow(0, 0, n - 1)?;
+        let loss = cross_entropy(&logits, &Tensor::new(targets, &CPU)?)?;
+        assert!((f64::from(loss.to_scalar::<f32>()?) - golden.loss).abs() < 1e-5, "{family}");
+        let grads = backward(&loss)?;
+        for parameter in parameters.iter() {
+            let grad = grads.get(parameter.var.as_tensor()).expect("a gradient");
+            let norm = grad.sqr()?.sum_all()?.to_scalar::<f32>()?.sqrt();
+            let expected = golden.grad_norms[&parameter.name];
+            let close = (f64::from(norm) - expected).abs() < 1e-4 * (1. + expected);
+            assert!(close, "{family}, {}: {norm}, not {expected}", parameter.name);
+        }
+    }
+    Ok(())
+}
+
+fn bytes_of(parameters: &Parameters) -> Result<Vec<(String, Vec<f32>)>> {
+    let all = parameters.iter().map(|p| {
+        let numbers = p.var.as_tensor().to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
+        Ok((p.name.clone(), numbers))
+    });
+    all.collect()
+}
+
+#[test]
+fn what_was_saved_opens_as_it_was() -> Result<()> {
+    let ends = TextEnds { bos: Some(1), eos: vec![2, 7] };
+    for (name, config) in variants() {
+        for dtype in [DType::F32, DType::BF16, DType::F16] {
+            println!("{name} {dtype:?}");
+            let folder = tempfile::tempdir()?;
+            let (_, parameters) = fresh(&config, dtype)?;
+            save(folder.path(), &config, &parameters, &ends)?;
+            let (model, opened) = open(folder.path(), dtype, &CPU)?;
+            assert_eq!(*model.config(), config);
+            assert_eq!(bytes_of(&opened)?, bytes_of(&parameters)?);
+            assert_eq!(text_ends(folder.path())?, ends);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_configuration_of_transformers_stays_what_it_is() -> Result<()> {
+    for family in FAMILIES {
+        let theirs: Value =
+            serde_json::from_slice(&std::fs::read(golden(family).join("config.json"))?)?;
+        let config = config_json::from_json(&theirs)?;
+        let ours = config_json::to_json(&config);
+        assert_eq!(ours["model_type"], theirs["model_type"]);
+        assert_eq!(ours["architectures"], theirs["architectures"]);
+        assert_eq!(config_json::from_json(&ours)?, config);
+    }
+    Ok(())
+}
+
+#[test]
+fn what_no_family_has_is_saved_under_our_own_name() {
+    for (name, config) in variants() {
+        let model_type = config_json::to_json(&config)["model_type"].clone();
+        let expected = match name {
+            "llama" | "untied" | "biases" | "wide heads" => "llama",
+            "qwen2" => "qwen2",
+            "qwen3" => "qwen3",
+            "mistral" => "mistral",
+            _ => "llm_from_scratch",
+        };
+        assert_eq!(model_type, expected, "{name}");
+    }
+}
+
+/// The message of opening llama's golden folder after a change to it.
+fn refused(change: impl FnOnce(&Path) -> Result<()>) -> Result<String> {
+    let folder = tempfile::tempdir()?;
+    for entry in std::fs::read_dir(golden("llama_3"))? {
+        let entry = entry?;
+        std::fs::copy(entry.path(), folder.path().join(entry.file_name()))?;
+    }
+    change(folder.path())?;
+    let error = open(folder.path(), DType::F32, &CPU).map(drop).expect_err("refused");
+    Ok(format!("{error:#}"))
+}
+
+fn edit(folder: &Path, name: &str, key: &str, value: Value) -> Result<()> {
+    let path = folder.join(name);
+    let mut json: Value = serde_json::from_slice(&std::fs::read(&path)?)?;
+    json[key] = value;
+    Ok(std::fs::write(path, json.to_string())?)
+}
+
+#[test]
+fn bad_folders_are_refused_with_what_is_wrong() -> Result<()> {
+    let config = |key: &'static str, value: Value| {
+        refused(move |folder| edit(folder, "config.json", key, value))
+    };
+    assert!(config("model_type", json!("bert"))?.contains("`bert` is none of llama"));
+    assert!(config("hidden_act", json!("relu"))?.contains("`hidden_act` is `relu`"));
+    assert!(config("num_hidden_layers", json!(3))?.contains("`model.layers.2"));
+    assert!(config("num_hidden_layers", json!(1))?.contains("unexpected tensor `model.layers.1"));
+    assert!(config("num_key_value_heads", json!(3))?.contains("cannot share 3"));
+    assert!(config("head_dim", json!(4))?.contains("has shape [24, 16]"));
+    assert!(config("vocab_size", json!(-1))?.contains("`vocab_size` is -1"));
+    assert!(config("rope_parameters", json!({ "rope_type": "yarn" }))?.contains("`yarn`"));
+    assert!(config("tie_word_embeddings", json!(true))?.contains("differs from the token table"));
+    assert!(refused(|f| Ok(std::fs::write(f.join("config.json"), "{")?))?.contains("is no JSON"));
+    let shard = "model-00002-of-00003.safetensors";
+    assert!(refused(|f| Ok(std::fs::remove_file(f.join(shard))?))?.contains(shard));
+    let cut = refused(|f| {
+        let bytes = std::fs::read(f.join(shard))?;
+        Ok(std::fs::write(f.join(shard), &bytes[..bytes.len() / 2])?)
+    })?;
+    assert!(cut.contains("no whole safetensors file"), "{cut}");
+    let map = |value| refused(|f| edit(f, "model.safetensors.index.json", "weight_map", value));
+    assert!(map(json!({ "x": "../secret" }))?.contains("no file of this folder"));
+    assert!(map(json!(3))?.contains("has no `weight_map`"));
+    Ok(())
+}
+
+#[test]
+fn a_tied_head_that_was_stored_is_taken_for_what_it_is() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (_, parameters) = fresh(&tiny(), DType::F32)?;
+    save(folder.path(), &tiny(), &parameters, &TextEnds::default())?;
+    let path = folder.path().join("model.safetensors");
+    let mut tensors = tensor_core::weights::open(&path)?;
+    tensors.insert("lm_head.weight".into(), tensors["model.embed_tokens.weight"].clone());
+    tensor_core::weights::save(&path, &tensors)?;
+    let (model, _) = open(folder.path(), DType::F32, &CPU)?;
+    assert_eq!(model.config().output, OutputLayer::Tied);
+    Ok(())
+}
