@@ -14,14 +14,18 @@ pub mod cache;
 pub mod attention;
 pub mod block;
 pub mod model;
+pub mod sampler;
+pub mod generation;
 pub mod config_json;
 pub mod model_folder;
 
 pub use cache::{Cache, Pass};
 pub use config::{ModelConfig, Window};
+pub use generation::{Continuation, End, GenerateConfig, Memory, Text, generate};
 pub use kv_cache::KvCache;
 pub use model::GptModern;
 pub use rolling_cache::RollingCache;
+pub use sampler::{Choice, Sampler};
 
 #[cfg(test)]
 mod tests;

@@ -4,6 +4,8 @@ mod cache;
 mod lessons;
 mod model;
 mod model_folder;
+mod generation;
+mod sampler;
 
 use candle_core::{DType, Device, Result, Tensor};
 use tensor_core::ops::Gelu;

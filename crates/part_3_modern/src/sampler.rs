@@ -1,0 +1,136 @@
+//! Choosing a token among tens of thousands: part 2's filters and two more, and the probability that the choice had.
+//!
+//! A repetition penalty ρ divides positive scores of tokens that occurred by ρ and multiplies negative ones
+//! (<https://arxiv.org/abs/1909.05858>). Then the temperature, then the filters: top-k, top-p, and min-p, which keeps what is
+//! at least a share of the likeliest (<https://arxiv.org/abs/2407.01082>). Order and ties are those of transformers.
+
+use tensor_core::Rng;
+
+/// How tokens are chosen.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sampler {
+    /// Among which, and at what odds.
+    pub choice: Choice,
+    /// ρ ≥ 1; 1 changes nothing.
+    pub repetition_penalty: f64,
+}
+
+/// Among which tokens is chosen, and at what odds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Choice {
+    /// The likeliest, the first of equals.
+    Greedy,
+    /// Any of those that pass, likelier ones more often.
+    Random {
+        /// T > 0
+        temperature: f64,
+        /// Pass the k likeliest; ties with the last of them pass too.
+        top_k: Option<usize>,
+        /// Pass the fewest that hold this share, 0 < p ≤ 1.
+        top_p: Option<f64>,
+        /// Pass those at least this share as likely as the likeliest.
+        min_p: Option<f64>,
+    },
+}
+
+/// A token that was chosen.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Drawn {
+    /// Its id.
+    pub token: u32,
+    /// The logarithm of the probability that it had, after penalty, temperature and filters: 0 when greedy.
+    pub log_prob: f32,
+}
+
+impl Sampler {
+    /// No penalty.
+    pub fn new(choice: Choice) -> Self {
+        Self { choice, repetition_penalty: 1. }
+    }
+
+    /// Chooses by the scores `logits: (V)`; `seen[token]` says whether a token occurred (it may be shorter than V).
+    pub fn draw(&self, logits: &[f32], seen: &[bool], rng: &mut Rng) -> Drawn {
+        let penalised = |token: usize| {
+            let (x, rho) = (f64::from(logits[token]), self.repetition_penalty);
+            match seen.get(token) {
+                Some(true) if rho != 1. => {
+                    if x > 0. {
+                        x / rho
+                    } else {
+                        x * rho
+                    }
+                }
+                _ => x,
+            }
+        };
+        if self.choice == Choice::Greedy {
+            let first_of_best = |best, i| if penalised(i) > penalised(best) { i } else { best };
+            return Drawn { token: (0..logits.len()).fold(0, first_of_best) as u32, log_prob: 0. };
+        }
+        let kept = self.keep((0..logits.len()).map(penalised).collect());
+        let total: f64 = kept.iter().map(|(_, weight)| weight).sum();
+        let mut left = rng.uniform() * total;
+        // Rounding may leave a crumb past the last one, which is then chosen.
+        let chosen = kept.iter().find(|(_, weight)| {
+            left -= weight;
+            left < 0.
+        });
+        let &(token, weight) = chosen.or(kept.last()).unwrap_or(&(0, total));
+        Drawn { token, log_prob: (weight / total).ln() as f32 }
+    }
+
+    /// The tokens that pass, in order, each with its probability before the others were removed.
+    pub fn probabilities(&self, logits: &[f32]) -> Vec<(u32, f64)> {
+        let mut kept = match self.choice {
+            Choice::Greedy => vec![(self.draw(logits, &[], &mut Rng::new(0)).token, 1.)],
+            Choice::Random { .. } => self.keep(logits.iter().map(|&x| f64::from(x)).collect()),
+        };
+        let total: f64 = kept.iter().map(|(_, weight)| weight).sum();
+        kept.iter_mut().for_each(|(_, weight)| *weight /= total);
+        kept
+    }
+
+    /// Tokens that pass and their weights, in order of their ids.
+    fn keep(&self, mut logits: Vec<f64>) -> Vec<(u32, f64)> {
+        let Choice::Random { temperature, top_k, top_p, min_p } = self.choice else {
+            return Vec::new();
+        };
+        logits.iter_mut().for_each(|x| *x /= temperature);
+        let max = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let mut lowest = f64::NEG_INFINITY;
+        if let Some(k) = top_k.filter(|&k| 0 < k && k < logits.len()) {
+            let mut order = logits.clone();
+            let (_, kth, _) = order.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a));
+            lowest = *kth;
+        }
+        let passing =
+            logits.iter().enumerate().filter(|&(_, &x)| x >= lowest && x > f64::NEG_INFINITY);
+        let mut kept: Vec<(u32, f64)> =
+            passing.map(|(token, &x)| (token as u32, (x - max).exp())).collect();
+        if let Some(p) = top_p.filter(|&p| p < 1.) {
+            keep_nucleus(&mut kept, p);
+        }
+        if let Some(share) = min_p {
+            kept.retain(|&(_, weight)| weight >= share); // the likeliest has weight 1
+        }
+        kept
+    }
+}
+
+/// Keeps the fewest that hold the share `p`, the one that crosses it among them.
+fn keep_nucleus(kept: &mut Vec<(u32, f64)>, p: f64) {
+    let total: f64 = kept.iter().map(|(_, weight)| weight).sum();
+    // Together, those below this hold less than 1 − p: the nucleus is among the others, which are few to sort.
+    let negligible = (1. - p) * total / kept.len() as f64;
+    let mut order: Vec<(u32, f64)> =
+        kept.iter().copied().filter(|&(_, weight)| weight >= negligible).collect();
+    order.sort_by(|a, b| b.1.total_cmp(&a.1)); // stable: equals stay in order
+    let mut held = 0.;
+    let end = order.iter().position(|(_, weight)| {
+        held += weight;
+        held >= p * total
+    });
+    order.truncate(end.map_or(order.len(), |end| end + 1));
+    order.sort_by_key(|&(token, _)| token);
+    *kept = order;
+}

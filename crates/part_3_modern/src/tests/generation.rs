@@ -1,0 +1,171 @@
+use anyhow::Result;
+use candle_core::{DType, Tensor};
+use tensor_core::Rng;
+
+use super::{CPU, fresh, tiny};
+use crate::config::Position;
+use crate::sampler::{Choice, Sampler};
+use crate::{
+    Cache, Continuation, End, GenerateConfig, GptModern, Memory, ModelConfig, Text, Window,
+    generate,
+};
+
+const RANDOM: Choice =
+    Choice::Random { temperature: 0.9, top_k: Some(8), top_p: Some(0.95), min_p: None };
+
+fn inference(config: &ModelConfig) -> Result<GptModern> {
+    let (_, parameters) = fresh(config, DType::F64)?;
+    Ok(GptModern::new(config, parameters.inference().root())?)
+}
+
+fn settings(model: &GptModern, choice: Choice, n: usize) -> GenerateConfig {
+    GenerateConfig::new(model, Sampler::new(choice), n, Vec::new())
+}
+
+fn run(
+    model: &GptModern,
+    prompts: &[Vec<u32>],
+    config: &GenerateConfig,
+) -> Result<Vec<Continuation>> {
+    generate(model, prompts, config, &mut Rng::new(5), |_, _| {})
+}
+
+/// The likeliest token each time, the whole text read anew.
+fn greedy_without_cache(model: &GptModern, prompt: &[u32], n: usize) -> Result<Vec<u32>> {
+    let mut tokens = prompt.to_vec();
+    for _ in 0..n {
+        let logits = model.forward(&Tensor::new(&tokens[..], &CPU)?.unsqueeze(0)?)?;
+        let last = logits.narrow(1, tokens.len() - 1, 1)?.flatten_all()?.to_vec1::<f64>()?;
+        let best = (0..last.len()).max_by(|&a, &b| last[a].total_cmp(&last[b])).expect("V > 0");
+        tokens.push(best as u32);
+    }
+    Ok(tokens.split_off(prompt.len()))
+}
+
+#[test]
+fn a_cache_writes_what_recomputing_writes() -> Result<()> {
+    for window in [None, Some(Window { size: 4, sinks: 0 }), Some(Window { size: 3, sinks: 2 })] {
+        let mut config = tiny();
+        config.attention.window = window;
+        let model = inference(&config)?;
+        let prompt = vec![1, 5, 9, 2, 2, 7];
+        let expected = greedy_without_cache(&model, &prompt, 30)?;
+        for chunk in [1, 4, 100] {
+            let config =
+                GenerateConfig { prefill_chunk: chunk, ..settings(&model, Choice::Greedy, 30) };
+            assert_eq!(run(&model, &[prompt.clone()], &config)?[0].tokens, expected);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_row_writes_the_same_alone_and_among_others() -> Result<()> {
+    for memory in [Memory::Whole, Memory::Rolling(Window { size: 4, sinks: 2 })] {
+        let model = inference(&tiny())?;
+        let prompts = [vec![1, 2, 3, 4, 5, 6, 7], vec![8], vec![3, 3, 3], vec![9]];
+        let config = GenerateConfig { memory, ..settings(&model, RANDOM, 12) };
+        let together = run(&model, &prompts, &config)?;
+        assert_ne!(together[1].tokens, together[3].tokens[..], "each row has a stream of its own");
+        let mut rng = Rng::new(5);
+        for (prompt, expected) in prompts.into_iter().zip(together) {
+            let mut text = Text::new(config.memory.cache(&model), prompt);
+            let alone = text.go_on(&model, &config, &mut [rng.fork()], |_, _| {})?.remove(0);
+            assert_eq!(alone.tokens, expected.tokens);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn log_probs_are_those_of_the_distribution_drawn_from() -> Result<()> {
+    let model = inference(&tiny())?;
+    let prompt = vec![4, 4, 1];
+    let config = settings(&model, RANDOM, 15);
+    let Continuation { tokens, log_probs, .. } = run(&model, &[prompt.clone()], &config)?.remove(0);
+    let whole = [prompt.clone(), tokens.clone()].concat();
+    let logits = model.forward(&Tensor::new(&whole[..], &CPU)?.unsqueeze(0)?)?.squeeze(0)?;
+    let logits = logits.to_dtype(DType::F32)?.to_vec2::<f32>()?;
+    for (i, (&token, log_prob)) in tokens.iter().zip(log_probs).enumerate() {
+        let passed = config.sampler.probabilities(&logits[prompt.len() - 1 + i]);
+        let (_, p) = passed.into_iter().find(|(t, _)| *t == token).expect("it passed");
+        assert!(
+            (p.ln() - f64::from(log_prob)).abs() < 1e-4,
+            "token {i}: {} and {log_prob}",
+            p.ln()
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn each_row_stops_for_itself() -> Result<()> {
+    let model = inference(&tiny())?;
+    let prompts = [vec![1, 2], vec![7], vec![3, 4, 5]];
+    let free = run(&model, &prompts, &settings(&model, RANDOM, 40))?;
+    let stop = vec![free[0].tokens[3], free[1].tokens[9]];
+    let config = GenerateConfig { stop: stop.clone(), ..settings(&model, RANDOM, 40) };
+    let mut seen = vec![Vec::new(); 3];
+    let stopped =
+        generate(&model, &prompts, &config, &mut Rng::new(5), |row, token| seen[row].push(token))?;
+    for ((free, stopped), seen) in free.iter().zip(&stopped).zip(seen) {
+        let end = free.tokens.iter().position(|token| stop.contains(token));
+        match end {
+            Some(end) => {
+                assert_eq!(stopped.end, End::Stop);
+                assert_eq!(stopped.tokens, free.tokens[..=end]);
+                assert_eq!(seen, free.tokens[..end]);
+            }
+            None => assert_eq!((stopped.end, &stopped.tokens), (End::Length, &free.tokens)),
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn writing_ends_at_the_context_unless_the_window_moves() -> Result<()> {
+    let model = inference(&tiny())?; // a context of 64
+    let prompts = [vec![1; 60]];
+    let whole = run(&model, &prompts, &settings(&model, RANDOM, 100))?.remove(0);
+    assert_eq!((whole.tokens.len(), whole.end), (5, End::Context)); // the last of them was never read
+    let memory = Memory::Rolling(Window { size: 8, sinks: 1 });
+    let config = GenerateConfig { memory, ..settings(&model, RANDOM, 100) };
+    let rolling = run(&model, &prompts, &config)?.remove(0);
+    assert_eq!((rolling.tokens.len(), rolling.end), (100, End::Length));
+    Ok(())
+}
+
+#[test]
+fn a_text_goes_on_where_it_was_left() -> Result<()> {
+    let model = inference(&tiny())?;
+    let config = settings(&model, Choice::Greedy, 4);
+    let mut text = Text::new(Cache::growing(2), vec![3, 1]);
+    let first = text.go_on(&model, &config, &mut [Rng::new(0)], |_, _| {})?.remove(0).tokens;
+    assert_eq!(text.rows[0], [vec![3, 1], first.clone()].concat());
+    text.rows[0].extend([6, 6]);
+    let second = text.go_on(&model, &config, &mut [Rng::new(0)], |_, _| {})?.remove(0).tokens;
+    let whole = [vec![3, 1], first, vec![6, 6]].concat();
+    assert_eq!(second, greedy_without_cache(&model, &whole, 4)?);
+    Ok(())
+}
+
+#[test]
+fn what_cannot_be_continued_is_refused() -> Result<()> {
+    let model = inference(&tiny())?;
+    let refused = |model: &GptModern, prompt: Vec<u32>| {
+        run(model, &[prompt], &settings(model, RANDOM, 3)).expect_err("refused").to_string()
+    };
+    assert!(refused(&model, vec![]).contains("the prompt is empty"));
+    assert!(refused(&model, vec![1, 11]).contains("token 11 lies outside"));
+    assert!(refused(&model, vec![1; 65]).contains("65 tokens, the model's context is 64"));
+    let (in_training, _parameters) = fresh(&tiny(), DType::F32)?;
+    assert!(refused(&in_training, vec![1]).contains("inference twin"));
+    let mut learned = tiny();
+    learned.attention.position = Position::Learned;
+    let model = inference(&learned)?;
+    let memory = Memory::Rolling(Window { size: 8, sinks: 1 });
+    let config = GenerateConfig { memory, ..settings(&model, RANDOM, 100) };
+    let error = run(&model, &[vec![1]], &config).expect_err("64 positions").to_string();
+    assert!(error.contains("beyond the 64 learned ones"), "{error}");
+    Ok(())
+}

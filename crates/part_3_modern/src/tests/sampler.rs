@@ -1,0 +1,112 @@
+use proptest::prelude::*;
+use tensor_core::Rng;
+
+use crate::sampler::{Choice, Sampler};
+
+const ALL: Choice = Choice::Random { temperature: 1., top_k: None, top_p: None, min_p: None };
+
+/// The definition, token by token.
+fn by_definition(logits: &[f32], choice: Choice) -> Vec<f64> {
+    let Choice::Random { temperature, top_k, top_p, min_p } = choice else { unreachable!() };
+    let exp: Vec<f64> = logits.iter().map(|&x| (f64::from(x) / temperature).exp()).collect();
+    let better = |i: usize, than: f64| exp[i] > than;
+    let total: f64 = exp.iter().sum();
+    let mut p: Vec<f64> = exp.iter().map(|x| x / total).collect();
+    if let Some(k) = top_k {
+        for i in 0..p.len() {
+            if (0..p.len()).filter(|&j| better(j, exp[i])).count() >= k {
+                p[i] = 0.;
+            }
+        }
+    }
+    let total: f64 = p.iter().sum();
+    p.iter_mut().for_each(|x| *x /= total);
+    if let Some(share) = top_p {
+        let before = p.clone();
+        for i in 0..p.len() {
+            // What comes before it, by probability and then by id, holds the share already.
+            let ahead = |j: &usize| before[*j] > before[i] || (before[*j] == before[i] && *j < i);
+            if (0..p.len()).filter(ahead).map(|j| before[j]).sum::<f64>() >= share {
+                p[i] = 0.;
+            }
+        }
+    }
+    let max = p.iter().copied().fold(0., f64::max);
+    p.iter_mut().filter(|x| **x < min_p.unwrap_or(0.) * max).for_each(|x| *x = 0.);
+    let total: f64 = p.iter().sum();
+    p.iter().map(|x| x / total).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn probabilities_are_those_of_the_definition(
+        logits in prop::collection::vec(-6f32..6., 1..40),
+        temperature in 0.2f64..3.,
+        top_k in prop::option::of(1usize..50),
+        top_p in prop::option::of(0.01f64..1.),
+        min_p in prop::option::of(0f64..1.),
+    ) {
+        let choice = Choice::Random { temperature, top_k, top_p, min_p };
+        let expected = by_definition(&logits, choice);
+        let mut found = vec![0.; logits.len()];
+        for (token, p) in Sampler::new(choice).probabilities(&logits) {
+            found[token as usize] = p;
+        }
+        for (a, b) in found.iter().zip(&expected) {
+            prop_assert!((a - b).abs() < 1e-9, "{found:?} is not {expected:?}");
+        }
+    }
+
+    #[test]
+    fn a_drawn_token_passed_and_knows_its_probability(
+        logits in prop::collection::vec(-6f32..6., 1..40),
+        top_k in prop::option::of(1usize..9),
+        seed in 0u64..1000,
+    ) {
+        let choice = Choice::Random { temperature: 0.7, top_k, top_p: Some(0.9), min_p: None };
+        let sampler = Sampler::new(choice);
+        let drawn = sampler.draw(&logits, &[], &mut Rng::new(seed));
+        let passed = sampler.probabilities(&logits);
+        let (_, p) = passed.iter().find(|(token, _)| *token == drawn.token).expect("it passed");
+        prop_assert!((p.ln() - f64::from(drawn.log_prob)).abs() < 1e-6);
+    }
+}
+
+#[test]
+fn tokens_come_as_often_as_their_probability_says() {
+    let (logits, mut rng) = ([1f32, 0., 2., -1.], Rng::new(3));
+    let mut counts = [0f64; 4];
+    for _ in 0..20_000 {
+        counts[Sampler::new(ALL).draw(&logits, &[], &mut rng).token as usize] += 1. / 20_000.;
+    }
+    for (token, p) in Sampler::new(ALL).probabilities(&logits) {
+        // Four standard errors of a share are at most 4 · √(0.25 / 20000) = 0.014.
+        assert!((counts[token as usize] - p).abs() < 0.014, "{counts:?}");
+    }
+}
+
+#[test]
+fn greedy_takes_the_first_of_the_best_with_certainty() {
+    let drawn = Sampler::new(Choice::Greedy).draw(&[1., 3., 3., 2.], &[], &mut Rng::new(0));
+    assert_eq!((drawn.token, drawn.log_prob), (1, 0.));
+}
+
+#[test]
+fn the_penalty_moves_scores_towards_less_likely() {
+    // As transformers' RepetitionPenaltyLogitsProcessor: 3 / 2 = 1.5 and −1 · 2 = −2.
+    let sampler = Sampler { choice: Choice::Greedy, repetition_penalty: 2. };
+    let seen = [true, false, false];
+    assert_eq!(sampler.draw(&[3., 2., 1.], &seen, &mut Rng::new(0)).token, 1);
+    assert_eq!(sampler.draw(&[-1., -1.5, -3.], &seen, &mut Rng::new(0)).token, 1);
+    assert_eq!(sampler.draw(&[3.9, 1.9, 1.], &seen, &mut Rng::new(0)).token, 0);
+}
+
+#[test]
+fn impossible_tokens_are_never_drawn() {
+    let logits = [f32::NEG_INFINITY, 0., f32::NEG_INFINITY];
+    for seed in 0..100 {
+        assert_eq!(Sampler::new(ALL).draw(&logits, &[], &mut Rng::new(seed)).token, 1);
+    }
+}
