@@ -53,7 +53,7 @@ fn a_cache_writes_what_recomputing_writes() -> Result<()> {
         for chunk in [1, 4, 100] {
             let config =
                 GenerateConfig { prefill_chunk: chunk, ..settings(&model, Choice::Greedy, 30) };
-            assert_eq!(run(&model, &[prompt.clone()], &config)?[0].tokens, expected);
+            assert_eq!(run(&model, std::slice::from_ref(&prompt), &config)?[0].tokens, expected);
         }
     }
     Ok(())
@@ -82,7 +82,7 @@ fn log_probs_are_those_of_the_distribution_drawn_from() -> Result<()> {
     let model = inference(&tiny())?;
     let prompt = vec![4, 4, 1];
     let config = settings(&model, RANDOM, 15);
-    let Continuation { tokens, log_probs, .. } = run(&model, &[prompt.clone()], &config)?.remove(0);
+    let Continuation { tokens, log_probs, .. } = run(&model, std::slice::from_ref(&prompt), &config)?.remove(0);
     let whole = [prompt.clone(), tokens.clone()].concat();
     let logits = model.forward(&Tensor::new(&whole[..], &CPU)?.unsqueeze(0)?)?.squeeze(0)?;
     let logits = logits.to_dtype(DType::F32)?.to_vec2::<f32>()?;
