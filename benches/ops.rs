@@ -1,4 +1,4 @@
-//! Every operation forward and backward, fused against reference: `cargo bench -p benches --bench ops`.
+//! The operations forward and backward, fused against reference: `cargo bench -p benches --bench ops`.
 
 use std::hint::black_box;
 

@@ -9,10 +9,11 @@ use anyhow::{Context, Result, bail};
 use benches::operation::{Operation, Twin};
 use benches::train_step::{Model, Times, Training};
 use benches::work;
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device};
 use clap::Parser;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tensor_core::Rng;
 use tensor_core::allocator::keep_freed_memory;
 
 #[global_allocator]
@@ -74,8 +75,9 @@ type InTraining = Option<(Training, u64)>;
 fn perform(Request { seconds, work }: &Request, training: &mut InTraining) -> Result<Value> {
     match work {
         Work::Matmul { m, n, k } => {
-            let a = Tensor::ones((*m, *k), DType::F32, &Device::Cpu)?;
-            let b = Tensor::ones((*n, *k), DType::F32, &Device::Cpu)?;
+            let mut rng = Rng::new(0);
+            let a = rng.normal_tensor((*m, *k), 1., DType::F32, &Device::Cpu)?;
+            let b = rng.normal_tensor((*n, *k), 1., DType::F32, &Device::Cpu)?;
             repeat(*seconds, || tensor_core::ops::linear(&a, &b, None).map(drop))
         }
         Work::Attention { shape, backward } => {

@@ -44,7 +44,7 @@ pub(crate) struct DemoArgs {
 
 #[derive(Args)]
 pub(crate) struct TrainArgs {
-    /// The text, any file: its bytes are the tokens, the last tenth is held out
+    /// The text, any file: its bytes are the tokens, the last tenth is held out and must fill a window of --block-size
     #[arg(long, value_name = "FILE")]
     pub(crate) data: PathBuf,
     /// The run folder: settings, metrics, loss curve and the best model

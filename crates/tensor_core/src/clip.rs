@@ -5,9 +5,11 @@ use candle_core::backprop::GradStore;
 use candle_core::{DType, Result, Tensor};
 
 use crate::Parameters;
-use crate::ops::cpu::{GRAIN, build, by_type, has_fused_loops, sum, vectorized};
+use crate::ops::blank::build;
+use crate::ops::cpu::{GRAIN, by_type, has_fused_loops, vectorized};
 use crate::ops::real::Real;
 use crate::ops::storage::{tensor_like, values};
+use crate::ops::sums::sum;
 
 /// Scales the gradients of all trainable parameters so that their common norm is at most `max_norm`; gives the norm
 /// they had. Reading it waits for the device. A norm that is not finite leaves the gradients as they are.
@@ -21,7 +23,7 @@ pub fn clip_grad_norm(
         if let Some(grad) = grads.get(parameter.var.as_tensor()) {
             sum_of_squares += match has_fused_loops(grad) {
                 true => by_type!(grad, fused_sum_of_squares(&grad.contiguous()?))?,
-                false => grad.to_dtype(DType::F32)?.sqr()?.sum_all()?.to_scalar::<f32>()?.into(),
+                false => grad.to_dtype(DType::F64)?.sqr()?.sum_all()?.to_scalar::<f64>()?,
             };
         }
     }
@@ -40,14 +42,15 @@ pub fn clip_grad_norm(
     Ok(norm)
 }
 
-/// One walk over the gradient; parts of fixed size are added in order.
+/// One walk over the gradient, in f64, as a square may be too large or too small for f32; parts of fixed size are added
+/// in order.
 fn fused_sum_of_squares<T: Real>(grad: &Tensor) -> Result<f64> {
     let grad = values::<T>(grad)?;
     let [sums] = build([(grad.len().div_ceil(GRAIN), 1)], |i, [total]| {
         let part = &grad[i * GRAIN..grad.len().min((i + 1) * GRAIN)];
-        [total.fill_each(|_| vectorized!(sum([part], |[g]| g * g)))]
+        [total.fill_each(|_| vectorized!(sum([part], |[g]| g.to_f64() * g.to_f64())))]
     });
-    Ok(sums.into_iter().map(T::to_f64).sum())
+    Ok(sums.into_iter().sum())
 }
 
 fn fused_scale<T: Real>(grad: &Tensor, by: f64) -> Result<Tensor> {

@@ -6,25 +6,27 @@
 //! frees what a node saved as soon as the node is done.
 //!
 //! The two graphs mix freely. To candle, a recorded result is a function of one tiny variable; where a gradient
-//! arrives there, it is handed over. Where an input was made by candle, candle takes its gradient further.
+//! arrives there, it is handed over. Where an input was made by candle, candle takes its gradient further, each time
+//! through all that candle made it from: on the residual path of a deep model, add with [`ops::add`](fn@crate::ops::add).
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use candle_core::backprop::GradStore;
 use candle_core::shape::ShapeWithOneHole;
-use candle_core::{
-    CpuStorage, CustomOp1, DType, Device, Layout, Result, Shape, Tensor, TensorId, Var, bail,
-};
+use candle_core::{Device, Result, Shape, Tensor, TensorId, bail};
+
+mod bridge;
 
 use crate::ops::add::sum_of;
 use crate::ops::real::Real;
+use bridge::{Recorded, Seed, stub, through_candle};
 
 /// The gradients of `loss` for every variable it depends on; of its sum, if it has more than one element.
 ///
-/// Use it in place of candle's `loss.backward()`, which stops with an error at the first operation of this crate.
+/// Use it in place of candle's `loss.backward()`, which stops with an error at the first operation of this crate. Variables
+/// must hold what they held in the forward pass: operations keep their inputs, not copies of them.
 ///
 /// # Errors
 /// When an operation has no derivative, or the graph was differentiated before: its memory is freed on the way.
@@ -156,6 +158,13 @@ impl Node {
         lock(&NODES).get_or_insert_default().insert(id, Arc::downgrade(self));
     }
 
+    /// The nodes that it stands on, which it lets go.
+    fn take_sources(&self) -> Vec<Arc<Self>> {
+        let sources = lock(&self.step).take().map(|step| step.sources).unwrap_or_default();
+        let node = |source| if let Source::Node(node) = source { Some(node) } else { None };
+        sources.into_iter().flatten().filter_map(node).collect()
+    }
+
     /// The gradients of the inputs that need one.
     fn run(&self, grad: &Tensor) -> Result<Vec<(Source, Tensor)>> {
         let Some(step) = lock(&self.step).take() else {
@@ -171,6 +180,13 @@ static NODES: Mutex<Option<HashMap<TensorId, Weak<Node>>>> = Mutex::new(None);
 
 impl Drop for Node {
     fn drop(&mut self) {
+        // One after the other: the graph of a long computation is deeper than the stack.
+        let mut below = self.take_sources();
+        while let Some(node) = below.pop() {
+            if let Some(node) = Arc::into_inner(node) {
+                below.extend(node.take_sources());
+            }
+        }
         let mut nodes = lock(&NODES);
         for id in lock(&self.ids).drain(..) {
             nodes.get_or_insert_default().remove(&id);
@@ -219,77 +235,5 @@ impl Pass {
             self.pending.insert(node.order, (node, grad));
         }
         Ok(())
-    }
-}
-
-thread_local! {
-    /// What reached our nodes while candle differentiates for us; `None` at all other times.
-    static ARRIVED: RefCell<Option<Arrived>> = const { RefCell::new(None) };
-}
-
-/// Differentiates by candle, up to our nodes.
-fn through_candle(x: &Tensor) -> Result<(GradStore, Arrived)> {
-    ARRIVED.set(Some(Vec::new()));
-    let grads = x.backward();
-    let arrived = ARRIVED.take().unwrap_or_default();
-    Ok((grads?, arrived))
-}
-
-/// What candle takes every recorded result for a function of.
-fn stub() -> Result<&'static Tensor> {
-    static STUB: OnceLock<Var> = OnceLock::new();
-    if STUB.get().is_none() {
-        let stub = Var::zeros((), DType::F32, &Device::Cpu)?;
-        let _ = STUB.set(stub); // another thread's is as good
-    }
-    Ok(STUB.get().expect("set above").as_tensor())
-}
-
-/// A node as candle sees it.
-struct Recorded {
-    node: Arc<Node>,
-    result: Mutex<Option<(CpuStorage, Shape)>>,
-}
-
-impl CustomOp1 for Recorded {
-    fn name(&self) -> &'static str {
-        self.node.name
-    }
-
-    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
-        match lock(&self.result).take() {
-            Some(result) => Ok(result),
-            None => bail!("{}: the result was taken before", self.node.name),
-        }
-    }
-
-    fn bwd(&self, _: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        ARRIVED.with_borrow_mut(|arrived| match arrived {
-            Some(arrived) => {
-                arrived.push((self.node.clone(), grad.clone()));
-                Ok(None)
-            }
-            None => bail!(
-                "{}: differentiate with tensor_core::backward(&loss), not with loss.backward()",
-                self.node.name
-            ),
-        })
-    }
-}
-
-/// A scalar whose gradient for its input is given.
-struct Seed(Tensor);
-
-impl CustomOp1 for Seed {
-    fn name(&self) -> &'static str {
-        "seed"
-    }
-
-    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
-        Ok((CpuStorage::F32(vec![0.]), ().into()))
-    }
-
-    fn bwd(&self, _: &Tensor, _: &Tensor, _: &Tensor) -> Result<Option<Tensor>> {
-        Ok(Some(self.0.clone()))
     }
 }

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
-// Letters used in shapes: B batch, T time (tokens), C channels (n_embd), V vocabulary, N rows.
+// Letters used in shapes: B batch, T time (tokens), S keys, C channels (n_embd), H query heads, KV key heads, D channels of
+// a head, P positions, V vocabulary, N rows.
 
 pub mod device;
 pub mod threads;

@@ -7,6 +7,7 @@ mod ops;
 mod fused;
 mod attention;
 mod errors;
+mod half;
 mod adamw;
 mod parameters;
 mod rng;

@@ -82,7 +82,8 @@ fn log_probs_are_those_of_the_distribution_drawn_from() -> Result<()> {
     let model = inference(&tiny())?;
     let prompt = vec![4, 4, 1];
     let config = settings(&model, RANDOM, 15);
-    let Continuation { tokens, log_probs, .. } = run(&model, std::slice::from_ref(&prompt), &config)?.remove(0);
+    let Continuation { tokens, log_probs, .. } =
+        run(&model, std::slice::from_ref(&prompt), &config)?.remove(0);
     let whole = [prompt.clone(), tokens.clone()].concat();
     let logits = model.forward(&Tensor::new(&whole[..], &CPU)?.unsqueeze(0)?)?.squeeze(0)?;
     let logits = logits.to_dtype(DType::F32)?.to_vec2::<f32>()?;

@@ -2,8 +2,9 @@
 
 use candle_core::{Result, Tensor};
 
+use super::blank::build;
 use super::check::check;
-use super::cpu::{GRAIN, build, by_type, has_fused_loops, vectorized, whole_rows};
+use super::cpu::{GRAIN, by_type, has_fused_loops, vectorized, whole_rows};
 use super::linear::sum_of_rows;
 use super::real::Real;
 use super::storage::{tensor_like, values};

@@ -2,9 +2,11 @@
 
 use candle_core::{D, Result, Tensor, bail};
 
+use super::blank::zeros;
 use super::check::check;
-use super::cpu::{Shared, by_type, has_fused_loops, zeros};
-use super::flash::{self, Heads, Outcome, Side};
+use super::cpu::{Shared, by_type, has_fused_loops};
+use super::flash::{self, Outcome};
+use super::heads::{Heads, Side};
 use super::mask::Mask;
 use super::real::Real;
 use super::softmax;

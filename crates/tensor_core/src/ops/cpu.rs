@@ -1,12 +1,10 @@
-//! What the fused CPU loops share: parts of memory for each thread, wide vectors, sums in a fixed order.
+//! What the fused CPU loops share: parts of memory for each thread, and wide vectors.
 //!
 //! A fused operation reads its inputs once and writes its result once, where a chain of tensor operations allocates and
 //! walks memory for each link. The loops are plain Rust: [`vectorized!`] has the compiler build them for each generation
 //! of vector units and picks one at run time. How a loop is cut into tasks depends on shapes alone, never on the number
-//! of threads, so results do not either.
-
-use std::mem::MaybeUninit;
-use std::ops::{Deref, DerefMut};
+//! of threads, so its results do not either. (A matrix product is cut by the number of threads, see `product.rs`; the same
+//! number gives the same bits.)
 
 use candle_core::{DType, Device, Tensor};
 
@@ -95,163 +93,6 @@ pub(crate) fn for_each_part<T: Send, const N: usize>(
     });
 }
 
-/// New vectors of (numbers in all, numbers per part), filled by all threads: `fill` turns each of its blank parts into a
-/// full one. Fresh memory is so written once, and by the thread that works on it.
-pub(crate) fn build<T: Real, const N: usize>(
-    sizes: [(usize, usize); N],
-    fill: impl for<'a> Fn(usize, [Blank<'a, T>; N]) -> [Full<'a, T>; N] + Sync,
-) -> [Vec<T>; N] {
-    let mut vectors = sizes.map(|(n, _)| Vec::<T>::with_capacity(n));
-    let mut rest = sizes.into_iter();
-    let slices = vectors.each_mut().map(|vector| {
-        let (n, part) = rest.next().expect("as many sizes as vectors");
-        (&mut vector.spare_capacity_mut()[..n], part)
-    });
-    for_each_part(slices, |task, parts| _ = fill(task, parts.map(Blank)));
-    for (vector, (n, _)) in vectors.iter_mut().zip(sizes) {
-        // SAFETY: the parts cover the first n numbers, and each came back full.
-        #[allow(unsafe_code)]
-        unsafe {
-            vector.set_len(n);
-        }
-    }
-    vectors
-}
-
-/// Memory without numbers as yet.
-pub(crate) struct Blank<'a, T>(&'a mut [MaybeUninit<T>]);
-
-/// A [`Blank`] with numbers in it.
-pub(crate) struct Full<'a, T>(&'a mut [T]);
-
-impl<'a, T: Real> Blank<'a, T> {
-    pub(crate) fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Puts `f` of the numbers that stand side by side in `rows` everywhere. (The rows are cut to the blank's length
-    /// here, as the compiler makes vector code of a loop only where it sees that no index can be out of bounds.)
-    ///
-    /// # Panics
-    /// When a row is shorter than the blank; so below.
-    #[inline(always)]
-    pub(crate) fn fill<const N: usize>(
-        self,
-        rows: [&[T]; N],
-        f: impl Fn([T; N]) -> T,
-    ) -> Full<'a, T> {
-        let [full] = Blank::fill_all([self], rows, |numbers| [f(numbers)]);
-        full
-    }
-
-    /// Fills several of the same length at once with the parts of `f`.
-    #[inline(always)]
-    pub(crate) fn fill_all<const M: usize, const N: usize>(
-        mut all: [Self; M],
-        rows: [&[T]; N],
-        f: impl Fn([T; N]) -> [T; M],
-    ) -> [Full<'a, T>; M] {
-        let n = all[0].len();
-        let rows = rows.map(|row| &row[..n]);
-        let blanks = all.each_mut().map(|blank| &mut blank.0[..n]);
-        for i in 0..n {
-            let values = f(rows.map(|row| row[i]));
-            for m in 0..M {
-                blanks[m][i].write(values[m]);
-            }
-        }
-        assert!(all.iter().all(|blank| blank.len() == n), "blanks of different lengths");
-        all.map(Self::assume_full)
-    }
-
-    /// Fills its two halves with the parts of `f`.
-    #[inline(always)]
-    pub(crate) fn fill_halves<const N: usize>(
-        self,
-        rows: [&[T]; N],
-        f: impl Fn([T; N]) -> [T; 2],
-    ) -> Full<'a, T> {
-        let half = self.len() / 2;
-        assert_eq!(self.len(), 2 * half, "an odd number of numbers");
-        let (first, second) = self.0.split_at_mut(half);
-        Blank::fill_all([Blank(first), Blank(second)], rows, f);
-        self.assume_full()
-    }
-
-    /// Puts `value(i)` in place i, for loops that are long inside.
-    #[inline(always)]
-    pub(crate) fn fill_each(self, value: impl Fn(usize) -> T) -> Full<'a, T> {
-        for (i, place) in self.0.iter_mut().enumerate() {
-            place.write(value(i));
-        }
-        self.assume_full()
-    }
-
-    /// Lets `fill` work on each row of `width` numbers.
-    ///
-    /// # Panics
-    /// When there is more than whole rows.
-    #[inline(always)]
-    pub(crate) fn fill_rows(
-        self,
-        width: usize,
-        mut fill: impl for<'b> FnMut(usize, Blank<'b, T>) -> Full<'b, T>,
-    ) -> Full<'a, T> {
-        assert_eq!(self.len() % width, 0, "{} numbers in rows of {width}", self.len());
-        for (i, row) in self.0.chunks_exact_mut(width).enumerate() {
-            fill(i, Blank(row));
-        }
-        self.assume_full()
-    }
-
-    /// Zeros everywhere, to be added to.
-    #[inline(always)]
-    pub(crate) fn zeroed(self) -> Full<'a, T> {
-        self.fill([], |[]| T::ZERO)
-    }
-
-    /// A copy of as many numbers.
-    #[inline(always)]
-    pub(crate) fn copy_of(self, numbers: &[T]) -> Full<'a, T> {
-        self.fill([numbers], |[x]| x)
-    }
-
-    #[inline(always)]
-    fn assume_full(self) -> Full<'a, T> {
-        // SAFETY: private, and called only where every number has been written.
-        #[allow(unsafe_code)]
-        Full(unsafe { &mut *(std::ptr::from_mut(self.0) as *mut [T]) })
-    }
-}
-
-impl<T> Deref for Full<'_, T> {
-    type Target = [T];
-    fn deref(&self) -> &[T] {
-        self.0
-    }
-}
-
-impl<T> DerefMut for Full<'_, T> {
-    fn deref_mut(&mut self) -> &mut [T] {
-        self.0
-    }
-}
-
-/// `n` zeros, put there by all threads.
-pub(crate) fn zeros<T: Real>(n: usize) -> Vec<T> {
-    let [zeros] = build([(n, GRAIN)], |_, [part]| [part.zeroed()]);
-    zeros
-}
-
-/// a · b, number by number.
-pub(crate) fn product_of<T: Real>(a: &[T], b: &[T]) -> Vec<T> {
-    let [product] = build([(a.len(), GRAIN)], |i, [product]| {
-        let (a, b) = (&a[i * GRAIN..], &b[i * GRAIN..]);
-        [vectorized!(product.fill([a, b], |[a, b]| a * b))]
-    });
-    product
-}
-
 /// Lends `work` a buffer of `n` numbers, whatever they are, that this thread keeps for the next time.
 pub(crate) fn with_scratch<T: Real, R>(n: usize, work: impl FnOnce(&mut [T]) -> R) -> R {
     let mut buffer = T::scratch().take();
@@ -295,36 +136,4 @@ impl<'a, T> Shared<'a, T> {
         assert!(start <= self.len, "a pointer beyond the slice");
         self.start.wrapping_add(start)
     }
-}
-
-/// Sums `f` over rows side by side, as long as the first, in a fixed order that vector units can follow.
-#[inline(always)]
-pub(crate) fn sum<T: Real, const N: usize>(rows: [&[T]; N], f: impl Fn([T; N]) -> T) -> T {
-    const LANES: usize = 32;
-    let n = rows[0].len();
-    let rows = rows.map(|row| row[..n].as_chunks::<LANES>());
-    let mut totals = [T::ZERO; LANES];
-    for i in 0..n / LANES {
-        let chunks = rows.map(|(chunks, _)| &chunks[i]);
-        for lane in 0..LANES {
-            totals[lane] += f(chunks.map(|chunk| chunk[lane]));
-        }
-    }
-    let rest: T = (0..n % LANES).map(|i| f(rows.map(|(_, rest)| rest[i]))).sum();
-    totals.into_iter().sum::<T>() + rest
-}
-
-/// The largest of `row`, −∞ if there is none.
-#[inline(always)]
-pub(crate) fn largest<T: Real>(row: &[T]) -> T {
-    const LANES: usize = 16;
-    let mut lanes = [T::real(f64::NEG_INFINITY); LANES];
-    let chunks = row.chunks_exact(LANES);
-    let rest = chunks.remainder();
-    for chunk in chunks {
-        for (most, &x) in lanes.iter_mut().zip(chunk) {
-            *most = most.larger(x);
-        }
-    }
-    lanes.iter().chain(rest).fold(T::real(f64::NEG_INFINITY), |most, &x| most.larger(x))
 }

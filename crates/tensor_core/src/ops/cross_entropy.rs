@@ -5,8 +5,10 @@
 
 use candle_core::{D, DType, Result, Tensor, bail};
 
+use super::blank::build;
 use super::check::check;
-use super::cpu::{build, by_type, has_fused_loops, vectorized, whole_rows};
+use super::cpu::{by_type, has_fused_loops, vectorized, whole_rows};
+use super::half::widened;
 use super::log_softmax::log_sum_exp;
 use super::real::Real;
 use super::storage::{tensor_like, values};
@@ -15,7 +17,8 @@ use crate::graph::record;
 /// A target with this value is no target: its row does not count. PyTorch's convention.
 pub const IGNORE_INDEX: i64 = -100;
 
-/// The mean cross-entropy in nats of `logits: (.., V)` against `targets: (..)` (i64, [`IGNORE_INDEX`] left out).
+/// The mean cross-entropy in nats of `logits: (.., V)`, of rank 2 or more, against `targets: (..)` (i64,
+/// [`IGNORE_INDEX`] left out).
 ///
 /// Without any real target the loss is 0 (and so is its gradient), not NaN.
 ///
@@ -32,6 +35,13 @@ pub fn cross_entropy(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
 
 /// The same from plain tensor operations.
 pub fn reference(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
+    if targets.device().is_cpu() {
+        columns("cross_entropy", targets, logits.dim(D::Minus1)?)?; // candle would take some wrong ones
+    }
+    widened(logits, |logits| plain(logits, targets))
+}
+
+fn plain(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
     let logits = logits.flatten_to(D::Minus2)?; // (N, V)
     let targets = targets.flatten_all()?; // (N)
     let real = targets.ne(IGNORE_INDEX)?; // (N), 1 where there is a target
@@ -40,9 +50,9 @@ pub fn reference(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
     let shifted = logits.broadcast_sub(&max)?; // so that exp cannot overflow
     let log_sum = shifted.exp()?.sum(D::Minus1)?.log()?; // (N)
     let chosen = shifted.gather(&targets.unsqueeze(1)?, 1)?.squeeze(1)?; // (N)
-    let real = real.to_dtype(logits.dtype())?;
-    let count = real.sum_all()?.maximum(1.)?;
-    ((log_sum - chosen)? * &real)?.sum_all()? / count
+    let count = real.to_dtype(logits.dtype())?.sum_all()?.maximum(1.)?;
+    let losses = (log_sum - chosen)?; // ∞ where the logit that stands in for no target is −∞: so chosen, not multiplied
+    real.where_cond(&losses, &losses.zeros_like()?)?.sum_all()? / count
 }
 
 /// Demands one i64 target for each row of logits.

@@ -2,13 +2,14 @@
 
 use candle_core::{DType, Result, Tensor, bail};
 
+use super::blank::build;
 use super::check::check;
-use super::cpu::{GRAIN, build, by_type, has_fused_loops, whole_rows};
+use super::cpu::{GRAIN, by_type, has_fused_loops, whole_rows};
 use super::real::Real;
 use super::storage::{tensor_like, values};
 use crate::graph::record;
 
-/// The rows of `weight: (V, C)` at `ids: (..)` (u32), as `(.., C)`.
+/// The rows of `weight: (V, C)` at `ids: (..)`, integers, as `(.., C)`.
 ///
 /// # Errors
 /// When an id is V or more.
@@ -29,17 +30,27 @@ pub fn embedding(weight: &Tensor, ids: &Tensor) -> Result<Tensor> {
 
 /// The same from plain tensor operations.
 pub fn reference(weight: &Tensor, ids: &Tensor) -> Result<Tensor> {
-    let (_v, c) = weight.dims2()?;
+    let (v, c) = weight.dims2()?;
+    let ids = match ids.device().is_cpu() {
+        true => &Tensor::from_vec(checked(ids, v)?, ids.shape(), ids.device())?,
+        false => ids,
+    };
     weight.contiguous()?.index_select(&ids.flatten_all()?, 0)?.reshape([ids.dims(), &[c]].concat())
+}
+
+/// The ids, each of which has a row.
+fn checked(ids: &Tensor, v: usize) -> Result<Vec<i64>> {
+    let ids: Vec<i64> = ids.flatten_all()?.to_dtype(DType::I64)?.to_vec1()?;
+    match ids.iter().find(|id| !(0..v as i64).contains(id)) {
+        Some(id) => bail!("embedding: id {id} lies outside the {v} rows of the weight"),
+        None => Ok(ids),
+    }
 }
 
 fn fused<T: Real>(weight: &Tensor, ids: &Tensor) -> Result<Tensor> {
     let (v, c) = weight.dims2()?;
     let shape = [ids.dims(), &[c]].concat();
-    let ids: Vec<i64> = ids.flatten_all()?.to_dtype(DType::I64)?.to_vec1()?;
-    if let Some(id) = ids.iter().find(|id| !(0..v as i64).contains(id)) {
-        bail!("embedding: id {id} lies outside the {v} rows of the weight");
-    }
+    let ids = checked(ids, v)?;
     let weight = weight.contiguous()?;
     let y = gather::<T>(&values(&weight)?, &ids, c);
     record("embedding", [&weight], y, shape, {

@@ -5,8 +5,9 @@ use std::f64::consts::{FRAC_1_SQRT_2, PI, SQRT_2};
 
 use candle_core::{Result, Tensor};
 
+use super::blank::{Blank, build, product_of};
 use super::check::check;
-use super::cpu::{Blank, GRAIN, build, by_type, has_fused_loops, product_of, vectorized};
+use super::cpu::{GRAIN, by_type, has_fused_loops, vectorized};
 use super::real::Real;
 use super::storage::{tensor_like, values};
 use crate::graph::{is_tracked, record};

@@ -5,11 +5,14 @@
 
 use candle_core::{D, Result, Tensor};
 
+use super::blank::build;
 use super::check::check;
-use super::cpu::{build, by_type, has_fused_loops, sum, vectorized, whole_rows};
+use super::cpu::{by_type, has_fused_loops, vectorized, whole_rows};
+use super::half::widened;
 use super::linear::sum_of_rows;
 use super::real::Real;
 use super::storage::{tensor_like, values};
+use super::sums::sum;
 use crate::graph::record;
 
 /// Normalises each row of `x: (.., C)`, then scales by `weight: (C)` and shifts by `bias: (C)`.
@@ -26,9 +29,11 @@ pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Resul
 
 /// The same from plain tensor operations.
 pub fn reference(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
-    let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
-    let variance = centred.sqr()?.mean_keepdim(D::Minus1)?; // (.., 1)
-    let normal = centred.broadcast_div(&(variance + eps)?.sqrt()?)?;
+    let normal = widened(x, |x| {
+        let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
+        let variance = centred.sqr()?.mean_keepdim(D::Minus1)?; // (.., 1)
+        centred.broadcast_div(&(variance + eps)?.sqrt()?)
+    })?;
     normal.broadcast_mul(weight)?.broadcast_add(bias)
 }
 

@@ -5,15 +5,18 @@
 
 use candle_core::{D, Result, Tensor};
 
+use super::blank::build;
 use super::check::check;
-use super::cpu::{build, by_type, has_fused_loops, sum, vectorized, whole_rows};
+use super::cpu::{by_type, has_fused_loops, vectorized, whole_rows};
 use super::cross_entropy::{IGNORE_INDEX, backward, check_targets, columns, log_sums};
+use super::half::widened;
 use super::log_softmax;
 use super::real::Real;
 use super::storage::{tensor_like, values};
+use super::sums::sum;
 use crate::graph::record;
 
-/// The log-probability of each of `targets: (..)` (i64) under `logits: (.., V)`; 0 for [`IGNORE_INDEX`].
+/// The log-probability of each of `targets: (..)` (i64) under `logits: (.., V)`, of rank 2 or more; 0 for [`IGNORE_INDEX`].
 ///
 /// # Errors
 /// When the shapes do not fit, or a target lies outside the vocabulary.
@@ -28,10 +31,14 @@ pub fn token_log_probs(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
 
 /// [`token_log_probs`] from plain tensor operations.
 pub fn token_log_probs_reference(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
+    if targets.device().is_cpu() {
+        columns("token_log_probs", targets, logits.dim(D::Minus1)?)?; // candle would take some wrong ones
+    }
     let real = targets.ne(IGNORE_INDEX)?;
     let targets = real.where_cond(targets, &targets.zeros_like()?)?.unsqueeze(D::Minus1)?;
     let log_probs = log_softmax::reference(logits)?; // (.., V)
-    log_probs.gather(&targets, D::Minus1)?.squeeze(D::Minus1)? * real.to_dtype(logits.dtype())?
+    let chosen = log_probs.gather(&targets, D::Minus1)?.squeeze(D::Minus1)?;
+    real.where_cond(&chosen, &chosen.zeros_like()?)
 }
 
 /// The entropy in nats of each row of `logits: (.., V)`, as `(..)`.
@@ -46,8 +53,10 @@ pub fn entropy(logits: &Tensor) -> Result<Tensor> {
 
 /// [`entropy`] from plain tensor operations.
 pub fn entropy_reference(logits: &Tensor) -> Result<Tensor> {
-    let log_probs = log_softmax::reference(logits)?.maximum(-1e30)?; // 0 · −∞ would be NaN
-    (log_probs.exp()? * log_probs)?.sum(D::Minus1)?.neg()
+    widened(logits, |logits| {
+        let log_probs = log_softmax::reference(logits)?.maximum(-1e30)?; // 0 · −∞ would be NaN
+        (log_probs.exp()? * log_probs)?.sum(D::Minus1)?.neg()
+    })
 }
 
 fn fused_token_log_probs<T: Real>(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {

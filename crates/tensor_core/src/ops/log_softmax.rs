@@ -4,10 +4,13 @@
 
 use candle_core::{D, Result, Tensor};
 
+use super::blank::build;
 use super::check::check;
-use super::cpu::{build, by_type, has_fused_loops, largest, sum, vectorized, whole_rows};
+use super::cpu::{by_type, has_fused_loops, vectorized, whole_rows};
+use super::half::widened;
 use super::real::Real;
 use super::storage::{tensor_like, values};
+use super::sums::{largest, sum};
 use crate::graph::record_with_result;
 
 /// Turns each row of `x: (.., N)` into logarithms of probabilities.
@@ -18,6 +21,10 @@ pub fn log_softmax(x: &Tensor) -> Result<Tensor> {
 
 /// The same from plain tensor operations.
 pub fn reference(x: &Tensor) -> Result<Tensor> {
+    widened(x, plain)
+}
+
+fn plain(x: &Tensor) -> Result<Tensor> {
     // Any constant may be subtracted from a row, so the largest value needs no gradient.
     let shifted = x.broadcast_sub(&x.detach().max_keepdim(D::Minus1)?)?;
     shifted.broadcast_sub(&shifted.exp()?.sum_keepdim(D::Minus1)?.log()?)

@@ -11,7 +11,10 @@ pub struct Mask {
     pattern: Pattern,
     /// Keys before the first query.
     offset: usize,
-    keys: Keys,
+    /// Keys that are not 0 here are real.
+    real: Option<Rows<u8>>,
+    /// Keys of the query's own segment.
+    segments: Option<Rows<i64>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -21,15 +24,7 @@ enum Pattern {
     Window { window: usize, sinks: usize },
 }
 
-/// What is said of single keys, row by row of the batch.
-#[derive(Debug, Clone)]
-enum Keys {
-    All,
-    Real(Rows<u8>),
-    Segments(Rows<u32>),
-}
-
-/// (B, S) on the host.
+/// What is said of single keys, row by row of the batch: (B, S) on the host.
 #[derive(Debug, Clone)]
 struct Rows<T> {
     values: Arc<Vec<T>>,
@@ -40,7 +35,7 @@ struct Rows<T> {
 impl<T: candle_core::WithDType> Rows<T> {
     fn of(x: &Tensor) -> Result<Self> {
         let (b, s) = x.dims2()?;
-        Ok(Self { values: Arc::new(x.to_dtype(T::DTYPE)?.flatten_all()?.to_vec1()?), b, s })
+        Ok(Self { values: Arc::new(x.flatten_all()?.to_dtype(T::DTYPE)?.to_vec1()?), b, s })
     }
 
     fn row(&self, b: usize) -> &[T] {
@@ -55,7 +50,7 @@ impl<T: candle_core::WithDType> Rows<T> {
 impl Mask {
     /// Every query sees every key.
     pub fn bidirectional() -> Self {
-        Self { pattern: Pattern::Bidirectional, offset: 0, keys: Keys::All }
+        Self { pattern: Pattern::Bidirectional, offset: 0, real: None, segments: None }
     }
 
     /// Query i sees the keys j ≤ i: itself and its past.
@@ -76,12 +71,18 @@ impl Mask {
 
     /// The same, keys that are 0 in `real: (B, S)` being padding that nobody sees.
     pub fn with_real_keys(self, real: &Tensor) -> Result<Self> {
-        Ok(Self { keys: Keys::Real(Rows::of(real)?), ..self })
+        Ok(Self { real: Some(Rows::of(&real.ne(0.)?)?), ..self })
     }
 
     /// The same, but only within a text, where several are packed into a row: `segments: (B, S)` numbers them.
+    ///
+    /// # Errors
+    /// When they are not whole numbers.
     pub fn with_segments(self, segments: &Tensor) -> Result<Self> {
-        Ok(Self { keys: Keys::Segments(Rows::of(segments)?), ..self })
+        if !segments.dtype().is_int() {
+            bail!("mask: segments are numbered by integers, not by {:?}", segments.dtype());
+        }
+        Ok(Self { segments: Some(Rows::of(segments)?), ..self })
     }
 
     /// As a tensor, (B or 1, 1, T, S): 0 where a query sees a key, −∞ elsewhere.
@@ -95,43 +96,36 @@ impl Mask {
             Pattern::Bidirectional => Tensor::ones((t, s), DType::U8, device)?,
             Pattern::Causal => past()?,
             Pattern::Window { window, sinks } => {
+                let [window, sinks] = [window, sinks].map(|n| n.min(self.offset + t) as i64);
                 let near =
-                    key.broadcast_gt(&query.broadcast_sub(&Tensor::new(window as i64, device)?)?)?;
-                (past()? * near.broadcast_maximum(&key.lt(sinks as i64)?)?)?
+                    key.broadcast_gt(&query.broadcast_sub(&Tensor::new(window, device)?)?)?;
+                (past()? * near.broadcast_maximum(&key.lt(sinks)?)?)?
             }
         };
-        let seen = seen.reshape((1, 1, t, s))?;
-        let seen = match &self.keys {
-            Keys::All => seen,
-            Keys::Real(real) => {
-                let real = real.tensor(device)?.ne(0u8)?.reshape((real.b, 1, 1, s))?;
-                seen.broadcast_mul(&real)?
-            }
-            Keys::Segments(segments) => {
-                let of_keys = segments.tensor(device)?.reshape((segments.b, 1, 1, s))?;
-                let of_queries =
-                    of_keys.narrow(3, self.offset, t)?.reshape((segments.b, 1, t, 1))?;
-                seen.broadcast_mul(&of_queries.broadcast_eq(&of_keys)?)?
-            }
-        };
+        let mut seen = seen.reshape((1, 1, t, s))?;
+        if let Some(real) = &self.real {
+            seen = seen.broadcast_mul(&real.tensor(device)?.reshape((real.b, 1, 1, s))?)?;
+        }
+        if let Some(segments) = &self.segments {
+            let of_keys = segments.tensor(device)?.reshape((segments.b, 1, 1, s))?;
+            let of_queries = of_keys.narrow(3, self.offset, t)?.reshape((segments.b, 1, t, 1))?;
+            seen = seen.broadcast_mul(&of_queries.broadcast_eq(&of_keys)?)?;
+        }
         let zero = Tensor::zeros(seen.shape(), dtype, device)?;
         seen.where_cond(&zero, &(zero.ones_like()? * f64::NEG_INFINITY)?)
     }
 
     /// Demands that the mask fits T queries and S keys in each of `b` rows.
     pub(super) fn check(&self, op: &str, b: Option<usize>, t: usize, s: usize) -> Result<()> {
-        let rows = match &self.keys {
-            Keys::All => None,
-            Keys::Real(rows) => Some((rows.b, rows.s)),
-            Keys::Segments(rows) => Some((rows.b, rows.s)),
-        };
-        if let Some((rows, width)) = rows
-            && (width != s || b.is_some_and(|b| b != rows))
-        {
-            bail!("{op}: the mask is for keys {:?}, there are {:?}", (rows, width), (b, s));
+        let real = self.real.as_ref().map(|rows| (rows.b, rows.s));
+        let segments = self.segments.as_ref().map(|rows| (rows.b, rows.s));
+        for (rows, width) in [real, segments].into_iter().flatten() {
+            if width != s || b.is_some_and(|b| b != rows) {
+                bail!("{op}: the mask is for keys {:?}, there are {:?}", (rows, width), (b, s));
+            }
         }
-        let ordered = !matches!(self.pattern, Pattern::Bidirectional);
-        if self.offset + t > s && (ordered || matches!(self.keys, Keys::Segments(_))) {
+        let ordered = !matches!(self.pattern, Pattern::Bidirectional) || self.segments.is_some();
+        if ordered && self.offset.saturating_add(t) > s {
             bail!("{op}: {t} queries after {} keys need more keys than {s}", self.offset);
         }
         Ok(())
@@ -148,13 +142,13 @@ impl Mask {
                 (sinks, (first + 1).saturating_sub(window)..last + 1)
             }
         };
-        let unseen = |key: usize| match &self.keys {
-            Keys::All => false,
-            Keys::Real(real) => real.row(b)[key] == 0,
-            Keys::Segments(segments) => {
+        let unseen = |key: usize| {
+            let padding = |real: &Rows<u8>| real.row(b)[key] == 0;
+            let foreign = |segments: &Rows<i64>| {
                 let row = segments.row(b);
                 !row[first..=last].contains(&row[key])
-            }
+            };
+            self.real.as_ref().is_some_and(padding) || self.segments.as_ref().is_some_and(foreign)
         };
         while !near.is_empty() && unseen(near.start) {
             near.start += 1;
@@ -185,21 +179,15 @@ impl Mask {
             let near = (position + 1).saturating_sub(window);
             scores[at(sinks.min(near))..at(near)].fill(hidden);
         }
-        match &self.keys {
-            Keys::All => {}
-            Keys::Real(real) => {
-                let real = &real.row(b)[keys];
-                scores
-                    .iter_mut()
-                    .zip(real)
-                    .for_each(|(x, &r)| *x = if r == 0 { hidden } else { *x });
-            }
-            Keys::Segments(segments) => {
-                let row = segments.row(b);
-                let own = row[position];
-                let each = scores.iter_mut().zip(&row[keys]);
-                each.for_each(|(x, &segment)| *x = if segment == own { *x } else { hidden });
-            }
+        if let Some(real) = &self.real {
+            let each = scores.iter_mut().zip(&real.row(b)[keys.clone()]);
+            each.for_each(|(x, &real)| *x = if real == 0 { hidden } else { *x });
+        }
+        if let Some(segments) = &self.segments {
+            let row = segments.row(b);
+            let own = row[position];
+            let each = scores.iter_mut().zip(&row[keys]);
+            each.for_each(|(x, &segment)| *x = if segment == own { *x } else { hidden });
         }
         end
     }

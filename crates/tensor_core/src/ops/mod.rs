@@ -1,13 +1,17 @@
 //! Differentiable operations that every part shares, each in a file of its own beside its formula.
 //!
 //! Each has a fused form for f32 and f64 on the CPU, recorded in the [graph](crate::graph), and a `reference` from plain
-//! tensor operations, which is what other devices and types run and what the tests compare with. candle's own fused
+//! tensor operations, which is what other devices and types run (16-bit ones in f32, rounded back) and what the tests
+//! compare with. candle's own fused
 //! versions (`candle_nn`) cut the gradient without a word; nothing here uses them.
 
 pub(crate) mod real;
 pub(crate) mod cpu;
+pub(crate) mod blank;
+pub(crate) mod sums;
 pub(crate) mod storage;
 mod check;
+mod half;
 mod product;
 pub mod add;
 pub mod softmax;
@@ -20,6 +24,7 @@ pub mod linear;
 pub mod embedding;
 pub mod rope;
 pub mod mask;
+mod heads;
 mod flash;
 pub mod attention;
 pub mod self_attention;

@@ -4,11 +4,14 @@
 
 use candle_core::{D, Result, Tensor};
 
+use super::blank::build;
 use super::check::check;
-use super::cpu::{build, by_type, has_fused_loops, sum, vectorized, whole_rows};
+use super::cpu::{by_type, has_fused_loops, vectorized, whole_rows};
+use super::half::widened;
 use super::linear::sum_of_rows;
 use super::real::Real;
 use super::storage::{tensor_like, values};
+use super::sums::sum;
 use crate::graph::record;
 
 /// Divides each row of `x: (.., C)` by its root mean square, then scales by `weight: (C)`.
@@ -21,8 +24,11 @@ pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
 
 /// The same from plain tensor operations.
 pub fn reference(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
-    let mean_square = x.sqr()?.mean_keepdim(D::Minus1)?; // (.., 1)
-    x.broadcast_div(&(mean_square + eps)?.sqrt()?)?.broadcast_mul(weight)
+    let normal = widened(x, |x| {
+        let mean_square = x.sqr()?.mean_keepdim(D::Minus1)?; // (.., 1)
+        x.broadcast_div(&(mean_square + eps)?.sqrt()?)
+    })?;
+    normal.broadcast_mul(weight)
 }
 
 fn fused<T: Real>(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {

@@ -6,11 +6,12 @@
 
 use candle_core::{D, Result, Tensor, bail};
 
+use super::blank::build;
 use super::check::check;
-use super::cpu::{build, by_type, has_fused_loops, vectorized, whole_rows};
+use super::cpu::{by_type, has_fused_loops, vectorized, whole_rows};
 use super::real::Real;
 use super::storage::{tensor_like, values};
-use crate::graph::record;
+use crate::graph::{is_tracked, record};
 
 /// The position of each token in its sequence.
 #[derive(Debug, Clone, Copy)]
@@ -24,6 +25,9 @@ pub enum Positions<'a> {
 
 impl Positions<'_> {
     /// Position of token `t` of row `b`.
+    ///
+    /// # Panics
+    /// When there is no such row.
     pub fn at(&self, b: usize, t: usize) -> usize {
         match self {
             Self::From(start) => start + t,
@@ -47,7 +51,14 @@ pub fn rope(x: &Tensor, cos: &Tensor, sin: &Tensor, positions: Positions<'_>) ->
     {
         bail!("rope: {} starting positions for the {b} rows of {:?}", starts.len(), x.dims());
     }
-    let last = (0..b).map(|b| positions.at(b, t - 1)).max().unwrap_or(0);
+    if is_tracked(cos) || is_tracked(sin) {
+        bail!("rope: the tables are constants, their gradient is not computed: detach them");
+    }
+    let far = |start: &i64| start.saturating_add(t as i64 - 1).max(0) as usize;
+    let last = match positions {
+        Positions::From(start) => start.saturating_add(t - 1),
+        Positions::Rows(starts) => starts.iter().map(far).max().unwrap_or(0),
+    };
     if last >= longest {
         bail!("rope: position {last} of {:?} lies beyond the tables {:?}", x.dims(), cos.dims());
     }

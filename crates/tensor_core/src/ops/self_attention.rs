@@ -3,9 +3,11 @@
 use candle_core::{IndexOp, Result, Tensor, bail};
 
 use super::attention;
+use super::blank::zeros;
 use super::check::check;
-use super::cpu::{Shared, by_type, has_fused_loops, zeros};
-use super::flash::{self, Heads, Outcome, Side};
+use super::cpu::{Shared, by_type, has_fused_loops};
+use super::flash::{self, Outcome};
+use super::heads::{Heads, Side};
 use super::mask::Mask;
 use super::real::Real;
 use super::storage::{tensor_like, values};
@@ -18,7 +20,7 @@ use crate::graph::record_with_result;
 pub fn self_attention(qkv: &Tensor, n_head: usize, mask: &Mask) -> Result<Tensor> {
     let (b, t, packed) = qkv.dims3()?;
     check("self_attention", &[("qkv", qkv)], true)?;
-    if n_head == 0 || packed % (3 * n_head) != 0 {
+    if n_head == 0 || packed % 3 != 0 || packed / 3 % n_head != 0 {
         let dims = qkv.dims();
         bail!("self_attention: {dims:?} holds no queries, keys and values of {n_head} heads");
     }

@@ -2,12 +2,15 @@
 //!
 //! With y the result: grad x = y · (grad − Σ grad · y).
 
-use candle_core::{D, DType, Result, Tensor};
+use candle_core::{D, Result, Tensor};
 
+use super::blank::build;
 use super::check::check;
-use super::cpu::{build, by_type, has_fused_loops, largest, sum, vectorized, whole_rows};
+use super::cpu::{by_type, has_fused_loops, vectorized, whole_rows};
+use super::half::widened;
 use super::real::Real;
 use super::storage::{tensor_like, values};
+use super::sums::{largest, sum};
 use crate::graph::record_with_result;
 
 /// Turns each row of `x: (.., N)` into probabilities. A row that is −∞ everywhere gives zeros, not NaN.
@@ -18,21 +21,17 @@ pub fn softmax(x: &Tensor) -> Result<Tensor> {
 
 /// The same from plain tensor operations.
 pub fn reference(x: &Tensor) -> Result<Tensor> {
+    widened(x, plain)
+}
+
+fn plain(x: &Tensor) -> Result<Tensor> {
     // Any constant may be subtracted from a row, so the largest value needs no gradient.
     let max = x.detach().max_keepdim(D::Minus1)?; // (.., 1)
-    let max = max.maximum(lowest_finite(x.dtype()))?; // (−∞) − (−∞) would be NaN
+    let max = max.maximum(f64::from(f32::MIN))?; // (−∞) − (−∞) would be NaN
     let exp = x.broadcast_sub(&max)?.exp()?;
     let sum = exp.sum_keepdim(D::Minus1)?; // (.., 1)
     let sum = sum.maximum(0.5)?; // the largest value alone adds 1, so this only replaces a sum of 0
     exp.broadcast_div(&sum)
-}
-
-fn lowest_finite(dtype: DType) -> f64 {
-    match dtype {
-        DType::F16 => -65504.,
-        DType::BF16 => -3e38,
-        _ => f64::from(f32::MIN),
-    }
 }
 
 fn fused<T: Real>(x: &Tensor) -> Result<Tensor> {
@@ -85,8 +84,10 @@ pub(crate) fn softmax_row<T: Real>(row: &mut [T]) {
 pub(crate) fn log_softmax_sum<T: Real>(row: &mut [T]) -> T {
     let max = largest(row);
     if max == T::real(f64::NEG_INFINITY) {
-        row.fill(T::ZERO);
-        return max;
+        // Nothing to choose from, or nothing but NaN, which must not pass for nothing.
+        let nan = row.iter().find(|x| x.to_f64().is_nan()).copied();
+        row.fill(nan.unwrap_or(T::ZERO));
+        return nan.unwrap_or(max);
     }
     row.iter_mut().for_each(|x| *x = (*x - max).exp());
     let total = sum([row], |[x]| x);

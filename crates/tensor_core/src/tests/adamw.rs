@@ -123,3 +123,17 @@ fn clipping_agrees_with_pytorch() -> Result<()> {
     assert!((norm - 1.).abs() < 1e-6, "a norm below the limit stays");
     Ok(())
 }
+
+#[test]
+fn gradients_of_any_size_are_clipped() -> Result<()> {
+    for size in [1e25f32, 1e-25, 3.] {
+        let mut parameters = Parameters::seeded(0, DType::F32, &Device::Cpu);
+        let x = parameters.root().parameter("x", 4, Init::Ones, Decay::No)?;
+        let mut grads = backward(&(&x * f64::from(size))?.sum_all()?)?;
+        let norm = clip_grad_norm(&mut grads, &parameters, f64::from(size))?; // half of what it is
+        assert!((norm / f64::from(size) - 2.).abs() < 1e-6, "{norm}");
+        let clipped = grads.get(&x).expect("a gradient").to_vec1::<f32>()?;
+        assert!(clipped.iter().all(|g| (g / size - 0.5).abs() < 1e-6), "{clipped:?}");
+    }
+    Ok(())
+}

@@ -168,3 +168,72 @@ fn shapes_and_masks_that_do_not_fit_are_errors_that_name_them() -> Result<()> {
     assert!(text.contains("attention: an empty tensor: q [2, 0, 4, 6]"), "{text}");
     Ok(())
 }
+
+#[test]
+fn padding_and_segments_go_together() -> Result<()> {
+    let real = Tensor::new(&[[0f32, 0.5, 1., 1.]], &CPU)?; // whatever is not 0 is real
+    let segments = Tensor::new(&[[7i64, 7, 7, -1]], &CPU)?;
+    let both = [
+        Mask::causal().with_real_keys(&real)?.with_segments(&segments)?,
+        Mask::causal().with_segments(&segments)?.with_real_keys(&real)?,
+    ];
+    for mask in both {
+        let seen = mask.to_tensor(4, 4, DType::F32, &CPU)?.reshape((4, 4))?.to_vec2::<f32>()?;
+        let seen: Vec<Vec<u8>> = seen
+            .into_iter()
+            .map(|row| row.into_iter().map(|x| u8::from(x == 0.)).collect())
+            .collect();
+        assert_eq!(seen, [[0, 0, 0, 0], [0, 1, 0, 0], [0, 1, 1, 0], [0, 0, 0, 1]]);
+        let x = random(3, (1, 4, 2, 4));
+        assert_close(
+            &attention(&x, &x, &x, &mask)?,
+            &attention::reference(&x, &x, &x, &mask)?,
+            1e-12,
+        )?;
+    }
+    assert!(Mask::causal().with_segments(&real).is_err(), "segments are numbered by integers");
+    Ok(())
+}
+
+#[test]
+fn a_window_as_large_as_can_be_is_no_window() -> Result<()> {
+    let x = random(3, (1, 5, 2, 4));
+    let causal = attention(&x, &x, &x, &Mask::causal())?;
+    for mask in [Mask::window(usize::MAX, 0), Mask::window(2, usize::MAX)] {
+        assert_close(&attention(&x, &x, &x, &mask)?, &causal, 1e-12)?;
+        assert_close(&attention::reference(&x, &x, &x, &mask)?, &causal, 1e-12)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn what_is_no_number_stays_none() -> Result<()> {
+    let nan =
+        Tensor::new(&[[f64::NAN, f64::NAN], [1., f64::NAN], [f64::NEG_INFINITY, f64::NAN]], &CPU)?;
+    let all_nan = |y: Tensor| -> Result<bool> {
+        Ok(y.flatten_all()?.to_vec1::<f64>()?.iter().all(|x| x.is_nan()))
+    };
+    assert!(all_nan(crate::ops::softmax(&nan)?)? && all_nan(crate::ops::log_softmax(&nan)?)?);
+    let q = (random(0, (1, 3, 1, 2)) * f64::NAN)?;
+    let k = random(1, (1, 3, 1, 2));
+    assert!(all_nan(attention(&q, &k, &k, &Mask::causal())?)?);
+    Ok(())
+}
+
+#[test]
+fn a_cache_is_read_where_it_lies() -> Result<()> {
+    let (q, room) = (random(0, (2, 3, 4, 6)), random(1, (2, 16, 2, 6)));
+    for cache in [room.narrow(1, 0, 7)?, room.narrow(1, 5, 7)?] {
+        let copy = cache.contiguous()?;
+        let mask = Mask::window(4, 1).after(4);
+        assert_close(
+            &attention(&q, &cache, &cache, &mask)?,
+            &attention(&q, &copy, &copy, &mask)?,
+            1e-12,
+        )?;
+    }
+    let heads_first = random(2, (2, 2, 7, 6)).transpose(1, 2)?; // not in this order, but in one piece each
+    let mask = Mask::causal().after(4);
+    let expected = attention::reference(&q, &heads_first, &heads_first, &mask)?;
+    assert_close(&attention(&q, &heads_first, &heads_first, &mask)?, &expected, 1e-12)
+}

@@ -111,3 +111,54 @@ fn empty_tensors_are_named() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn sizes_and_positions_beyond_all_bounds_are_errors() -> Result<()> {
+    let x = random(0, (1, 2, 2, 4));
+    let table = random(0, (9, 2));
+    for positions in [Positions::From(usize::MAX), Positions::Rows(&[i64::MAX])] {
+        assert!(
+            message(ops::rope(&x, &table, &table, positions)).contains("lies beyond the tables")
+        );
+    }
+    let after = Mask::causal().after(usize::MAX);
+    assert!(message(ops::attention(&x, &x, &x, &after)).contains("need more keys"));
+    let qkv = random(0, (1, 2, 6));
+    assert!(
+        message(ops::self_attention(&qkv, usize::MAX / 3 + 1, &Mask::causal()))
+            .contains("holds no")
+    );
+    let learned = candle_core::Var::from_tensor(&table)?;
+    let refused = ops::rope(&x, learned.as_tensor(), &table, Positions::From(0));
+    assert!(message(refused).contains("the tables are constants"));
+    Ok(())
+}
+
+#[test]
+fn whole_numbers_are_no_activations() -> Result<()> {
+    let x = Tensor::new(&[[1u32, 2]], &CPU)?;
+    for (op, result) in [("softmax", ops::softmax(&x)), ("gelu", ops::gelu(&x, Gelu::Exact))] {
+        assert!(
+            message(result).starts_with(&format!("{op}: not floating-point numbers: x [1, 2]"))
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn every_type_refuses_ids_and_targets_without_a_row() -> Result<()> {
+    for dtype in [DType::F32, DType::BF16] {
+        let table = random(0, (9, 2)).to_dtype(dtype)?;
+        let none = Tensor::new(&[u32::MAX], &CPU)?;
+        assert!(
+            message(ops::embedding(&table, &none)).contains("id 4294967295 lies outside the 9")
+        );
+        let target = Tensor::new(&[i64::MAX], &CPU)?;
+        let logits = random(0, (1, 5)).to_dtype(dtype)?;
+        for result in [ops::cross_entropy(&logits, &target), ops::token_log_probs(&logits, &target)]
+        {
+            assert!(message(result).contains("target 9223372036854775807 lies outside"));
+        }
+    }
+    Ok(())
+}

@@ -123,3 +123,44 @@ fn gradients_of_a_sum_and_of_its_parts_agree() -> Result<()> {
     let sum = (a.get(&x).unwrap() + b.get(&x).unwrap())?;
     assert_close(whole.get(&x).unwrap(), &sum, 1e-12)
 }
+
+#[test]
+fn a_deep_graph_is_let_go_without_a_deep_stack() -> Result<()> {
+    let start = Var::from_tensor(&random(0, 4)?)?;
+    let mut x = start.as_tensor().clone();
+    for _ in 0..30_000 {
+        x = gelu(&x, Gelu::Exact)?;
+    }
+    drop(x);
+    Ok(())
+}
+
+#[test]
+fn an_operation_of_candles_may_differentiate_on_its_own() -> Result<()> {
+    /// x ↦ Σ gelu(x), which computes its forward pass again to go back.
+    struct Again;
+    impl candle_core::CustomOp1 for Again {
+        fn name(&self) -> &'static str {
+            "again"
+        }
+        fn cpu_fwd(
+            &self,
+            storage: &candle_core::CpuStorage,
+            layout: &candle_core::Layout,
+        ) -> Result<(candle_core::CpuStorage, candle_core::Shape)> {
+            let x = Tensor::from_slice(storage.as_slice::<f64>()?, layout.shape(), &CPU)?;
+            let y = gelu(&x, Gelu::Exact)?.sum_all()?.to_scalar::<f64>()?;
+            Ok((candle_core::CpuStorage::F64(vec![y]), ().into()))
+        }
+        fn bwd(&self, x: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+            let x = Var::from_tensor(x)?;
+            let grads = backward(&gelu(x.as_tensor(), Gelu::Exact)?.sum_all()?)?;
+            grads.get(x.as_tensor()).map(|g| g.broadcast_mul(grad)).transpose()
+        }
+    }
+    assert_grad(
+        &random(0, 4)?,
+        |x| softmax(x)?.apply_op1(Again)? + gelu(x, Gelu::Tanh)?.sum_all()?,
+        1e-6,
+    )
+}
