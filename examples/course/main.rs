@@ -14,7 +14,8 @@ use std::time::Instant;
 
 use anyhow::Result;
 use clap::Parser;
-use tiny_gpt::command::{self, ComputeFlags};
+use tiny_gpt::command;
+use tiny_gpt::flags::ComputeFlags;
 
 #[global_allocator]
 static ALLOCATOR: tensor_core::allocator::MiMalloc = tensor_core::allocator::MiMalloc;

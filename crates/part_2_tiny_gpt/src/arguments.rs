@@ -4,9 +4,8 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use tiny_gpt::LrDecay;
 use tiny_gpt::builtin_text::BuiltinText;
-use tiny_gpt::command::{ComputeFlags, SamplingFlags, SizeFlags, memory, non_negative, positive};
+use tiny_gpt::flags::{ComputeFlags, SamplingFlags, SizeFlags, TrainFlags};
 
 /// Part 2, a tiny GPT: train on any text, byte by byte; sample from the model; measure it.
 ///
@@ -50,40 +49,10 @@ pub(crate) struct TrainArgs {
     /// The run folder: settings, metrics, loss curve and the best model
     #[arg(long, value_name = "DIR", default_value = "runs/tiny-gpt")]
     pub(crate) out: PathBuf,
-    /// Optimiser steps
-    #[arg(long, value_name = "N", default_value = "2000")]
-    pub(crate) steps: NonZeroUsize,
-    /// Windows of text per step
-    #[arg(long, value_name = "N", default_value = "32")]
-    pub(crate) batch_size: NonZeroUsize,
-    /// Highest learning rate; it rises over the first twentieth of the steps
-    #[arg(long, value_name = "X", default_value_t = 3e-3, allow_negative_numbers = true, value_parser = positive)]
-    pub(crate) lr: f64,
-    /// What then becomes of it
-    #[arg(long, value_enum, default_value_t = LrDecay::Linear)]
-    pub(crate) lr_decay: LrDecay,
-    /// Memory of the gradients' squares; small batches are noisy and want a long one
-    #[arg(long, value_name = "X", default_value_t = 0.99, allow_negative_numbers = true, value_parser = memory)]
-    pub(crate) beta2: f64,
-    /// Pull of the matrices towards 0
-    #[arg(long, value_name = "X", default_value_t = 0.1, allow_negative_numbers = true, value_parser = non_negative)]
-    pub(crate) weight_decay: f64,
-    /// Largest gradient norm; 0 for no clipping
-    #[arg(long, value_name = "X", default_value_t = 1., allow_negative_numbers = true, value_parser = non_negative)]
-    pub(crate) grad_clip: f64,
-    /// Steps between two looks at the held-out text
-    #[arg(long, value_name = "N", default_value = "200")]
-    pub(crate) eval_interval: NonZeroUsize,
-    /// Steps between two samples; 0 for none
-    #[arg(long, value_name = "N", default_value_t = 200)]
-    pub(crate) sample_interval: usize,
-    /// Length of each sample
-    #[arg(long, value_name = "N", default_value_t = 256)]
-    pub(crate) sample_tokens: usize,
+    #[command(flatten)]
+    pub(crate) train: TrainFlags,
     #[command(flatten)]
     pub(crate) size: SizeFlags,
-    #[command(flatten)]
-    pub(crate) sampling: SamplingFlags,
     #[command(flatten)]
     pub(crate) compute: ComputeFlags,
     /// Print the result as a JSON object on the last line

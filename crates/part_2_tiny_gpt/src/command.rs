@@ -1,20 +1,13 @@
-//! What the parts' command lines share: flags that mean the same everywhere, and errors as one readable line.
+//! How a part's program runs: arguments parsed, errors told as one readable line.
 //!
 //! Exit code 0 means done, 2 an error that the arguments alone decide, 1 any other.
 
 use std::fmt;
-use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
-use anyhow::{Result, ensure};
-use candle_core::Device;
+use anyhow::Result;
+use clap::Parser;
 use clap::error::ErrorKind;
-use clap::{Args, Parser};
-use tensor_core::DeviceChoice;
-use tensor_core::allocator::keep_freed_memory;
-use tensor_core::threads::set_threads;
-
-use crate::{GptConfig, Sampling};
 
 /// An error that the arguments alone decide: exit code 2.
 #[derive(Debug)]
@@ -86,127 +79,4 @@ fn broken_pipe(error: &anyhow::Error) -> bool {
     error
         .downcast_ref::<std::io::Error>()
         .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
-}
-
-/// Where and how a command computes.
-#[derive(Debug, Clone, Args)]
-pub struct ComputeFlags {
-    /// Device: auto, cpu, cuda or cuda:N
-    #[arg(long, default_value_t)]
-    pub device: DeviceChoice,
-    /// CPU threads [default: one per core]
-    #[arg(long, value_name = "N")]
-    pub threads: Option<NonZeroUsize>,
-    /// Seed of all randomness
-    #[arg(long, value_name = "N", default_value_t = 1337)]
-    pub seed: u64,
-}
-
-impl ComputeFlags {
-    /// Sets the threads and opens the device; first thing in `main`.
-    pub fn open(&self) -> Result<Device> {
-        keep_freed_memory();
-        set_threads(self.threads)?;
-        Ok(self.device.open()?)
-    }
-}
-
-/// The sizes of a new model.
-#[derive(Debug, Clone, Copy, Args)]
-pub struct SizeFlags {
-    /// Transformer blocks
-    #[arg(long, value_name = "N", default_value_t = 4)]
-    pub n_layer: usize,
-    /// Attention heads per block; must divide --n-embd
-    #[arg(long, value_name = "N", default_value_t = 4)]
-    pub n_head: usize,
-    /// Channels of a token
-    #[arg(long, value_name = "N", default_value_t = 256)]
-    pub n_embd: usize,
-    /// Longest text the model sees, in tokens
-    #[arg(long, value_name = "N", default_value_t = 256)]
-    pub block_size: usize,
-    /// Probability of dropout while training
-    #[arg(long, value_name = "P", default_value_t = 0., allow_negative_numbers = true, value_parser = dropout)]
-    pub dropout: f64,
-}
-
-impl SizeFlags {
-    /// The byte-level model of these sizes.
-    ///
-    /// # Errors
-    /// A [`UsageError`] when a size is 0 or the heads do not divide the channels.
-    pub fn config(&self) -> Result<GptConfig> {
-        usage(self.checked())
-    }
-
-    fn checked(&self) -> Result<GptConfig> {
-        let Self { n_layer, n_head, n_embd, block_size, dropout } = *self;
-        ensure!(n_layer > 0 && block_size > 0, "--n-layer and --block-size must be at least 1");
-        let mut config = GptConfig::bytes(block_size, n_layer, n_head, n_embd);
-        config.block.dropout = dropout;
-        config.block.check()?;
-        Ok(config)
-    }
-}
-
-/// How tokens are drawn.
-#[derive(Debug, Clone, Copy, Args)]
-pub struct SamplingFlags {
-    /// Below 1 likelier tokens, above 1 wilder ones, 0 always the best
-    #[arg(long, value_name = "T", default_value_t = 1., allow_negative_numbers = true, value_parser = temperature)]
-    pub temperature: f64,
-    /// Draw from the K best tokens
-    #[arg(long, value_name = "K", default_value = "50")]
-    pub top_k: NonZeroUsize,
-    /// Draw from the fewest tokens that hold the share P
-    #[arg(long, value_name = "P", allow_negative_numbers = true, value_parser = share)]
-    pub top_p: Option<f64>,
-}
-
-impl SamplingFlags {
-    /// The sampling they describe.
-    pub fn sampling(&self) -> Sampling {
-        Sampling::new(self.temperature, Some(self.top_k.get()), self.top_p)
-    }
-}
-
-fn number(text: &str) -> Result<f64, String> {
-    let number: f64 = text.parse().map_err(|_| "not a number".to_string())?;
-    if number.is_finite() { Ok(number) } else { Err("not a finite number".into()) }
-}
-
-fn in_range(text: &str, range: impl Fn(f64) -> bool, what: &str) -> Result<f64, String> {
-    let number = number(text)?;
-    if range(number) { Ok(number) } else { Err(what.into()) }
-}
-
-/// A temperature: 0 or more.
-pub fn temperature(text: &str) -> Result<f64, String> {
-    in_range(text, |t| t >= 0., "must be 0 (greedy) or above")
-}
-
-/// A share above 0, at most 1.
-pub fn share(text: &str) -> Result<f64, String> {
-    in_range(text, |p| p > 0. && p <= 1., "must be above 0 and at most 1")
-}
-
-/// A probability of dropout: at least 0, below 1.
-pub fn dropout(text: &str) -> Result<f64, String> {
-    in_range(text, |p| (0. ..1.).contains(&p), "must be at least 0 and below 1")
-}
-
-/// The decay of a moving average: at least 0, below 1.
-pub fn memory(text: &str) -> Result<f64, String> {
-    dropout(text)
-}
-
-/// A positive number.
-pub fn positive(text: &str) -> Result<f64, String> {
-    in_range(text, |x| x > 0., "must be above 0")
-}
-
-/// A number of 0 or more.
-pub fn non_negative(text: &str) -> Result<f64, String> {
-    in_range(text, |x| x >= 0., "must be 0 or above")
 }

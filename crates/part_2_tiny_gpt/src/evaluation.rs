@@ -8,7 +8,7 @@ use serde::Serialize;
 use tensor_core::ops::cross_entropy;
 
 use crate::loss::bits_per_byte;
-use crate::{Batch, Gpt};
+use crate::{Batch, LanguageModel};
 
 /// How well a model predicts a text.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -27,14 +27,14 @@ pub struct Evaluation {
 /// # Errors
 /// When there are fewer than two tokens: nothing to predict.
 pub fn evaluate(
-    model: &Gpt,
+    model: &impl LanguageModel,
     tokens: &[u32],
     batch_size: usize,
     device: &Device,
 ) -> Result<Evaluation> {
     ensure!(tokens.len() > 1, "{} tokens are too few to predict any", tokens.len());
     let (mut nats, mut predicted) = (0., 0);
-    for batch in Batch::consecutive(tokens, batch_size, model.config().block_size, device) {
+    for batch in Batch::consecutive(tokens, batch_size, model.block_size(), device) {
         let batch = batch?;
         let n = batch.targets.elem_count();
         let loss = cross_entropy(&model.forward(&batch.inputs)?, &batch.targets)?;

@@ -7,17 +7,20 @@ pub mod batches; // 2.2
 pub mod loss; // 2.3
 pub mod model;
 pub mod model_folder;
+pub mod language_model;
 pub mod training; // 2.4
 pub mod run_log;
 pub mod progress;
 pub mod loss_curve;
 pub mod command;
+pub mod flags;
 pub mod sampling; // 2.5
 pub mod evaluation; // 2.6
 pub mod builtin_text;
 
 pub use batches::{Batch, Corpus};
 pub use evaluation::{Evaluation, evaluate};
+pub use language_model::LanguageModel;
 pub use model::{Gpt, GptConfig};
 pub use run_log::RunLog;
 pub use sampling::{Sampling, generate};

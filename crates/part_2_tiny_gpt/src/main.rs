@@ -20,10 +20,6 @@ use arguments::{Cli, Command, DemoArgs, EvalArgs, SampleArgs, Split, TrainArgs};
 #[global_allocator]
 static ALLOCATOR: tensor_core::allocator::MiMalloc = tensor_core::allocator::MiMalloc;
 
-/// A step on more tokens than this would fill any memory.
-const MOST_TOKENS: usize = 1 << 22;
-const TOO_MANY_TOKENS: &str = "--batch-size times --block-size must be at most 4194304 tokens";
-
 fn main() -> ExitCode {
     command::run(|cli: Cli| match cli.command {
         None => run_demo(&cli.demo),
@@ -64,25 +60,10 @@ fn run_demo(args: &DemoArgs) -> Result<()> {
 
 fn run_train(args: &TrainArgs) -> Result<()> {
     let gpt_config = args.size.config()?;
-    let tokens = args.batch_size.get().saturating_mul(gpt_config.block_size);
-    command::usage(if tokens <= MOST_TOKENS { Ok(()) } else { Err(TOO_MANY_TOKENS) })?;
+    let config = args.train.config(gpt_config.block_size)?;
     let device = args.compute.open()?;
     let corpus = Corpus::open(&args.data)?;
     corpus.check(gpt_config.block_size)?;
-    let config = TrainConfig {
-        steps: args.steps.get(),
-        batch_size: args.batch_size.get(),
-        lr: args.lr,
-        lr_decay: args.lr_decay,
-        optimizer: AdamWConfig {
-            beta2: args.beta2,
-            weight_decay: args.weight_decay,
-            ..AdamWConfig::default()
-        },
-        grad_clip: (args.grad_clip > 0.).then_some(args.grad_clip),
-        eval_interval: args.eval_interval.get(),
-        sample_interval: args.sample_interval,
-    };
     let seed = args.compute.seed;
     let mut parameters = Parameters::seeded(seed, DType::F32, &device);
     let model = Gpt::new(&gpt_config, parameters.root())?;
@@ -91,10 +72,7 @@ fn run_train(args: &TrainArgs) -> Result<()> {
         "model": model_folder::to_json(&gpt_config), "train": config,
     });
     println!("{} parameters, {} training bytes", parameters.count(), corpus.train.len());
-    let mut log = RunLog::new(config.steps)?
-        .sampling(args.sampling.sampling(), args.sample_tokens)
-        .record(&args.out, &settings)?
-        .stop_on_ctrl_c()?;
+    let mut log = args.train.log()?.record(&args.out, &settings)?;
     let best = train(&model, &parameters, &corpus, &config, seed, &mut log)?;
     let tokens_per_second = log.tokens_per_second();
     drop(log);

@@ -16,7 +16,7 @@ use tensor_core::{Parameters, Rng, atomic_file};
 
 use crate::loss_curve::{self, Curve};
 use crate::progress::Progress;
-use crate::{ByteTokenizer, Evaluation, Gpt, GptConfig, Sampling, generate, model_folder};
+use crate::{ByteTokenizer, Evaluation, LanguageModel, Sampling};
 
 /// Steps between two rows of training figures in `metrics.jsonl`.
 const LOG_INTERVAL: usize = 10;
@@ -129,23 +129,28 @@ impl RunLog {
     }
 
     /// Saves the model, if the run is recorded.
-    pub fn save(&mut self, config: &GptConfig, parameters: &Parameters) -> Result<()> {
+    pub fn save(&mut self, model: &impl LanguageModel, parameters: &Parameters) -> Result<()> {
         match &self.folder {
-            Some(folder) => model_folder::save(&folder.path.join("model"), config, parameters),
+            Some(folder) => model.save(&folder.path.join("model"), parameters),
             None => Ok(()),
         }
     }
 
     /// Every `interval` steps (0: never): what `model`, an inference twin, writes now. Always from the same seed, which
     /// is nobody else's.
-    pub fn sample(&mut self, step: usize, interval: usize, model: &Gpt) -> Result<()> {
+    pub fn sample(
+        &mut self,
+        step: usize,
+        interval: usize,
+        model: &impl LanguageModel,
+    ) -> Result<()> {
         if interval == 0 || (!step.is_multiple_of(interval) && !self.interrupted()) {
             return Ok(());
         }
         let (sampling, n) = self.sample;
         let prompt = ByteTokenizer.encode("\n");
         self.progress.pause(|| {
-            let tokens = generate(model, &prompt, n, &sampling, &mut Rng::new(0), |_| {})?;
+            let tokens = model.write(&prompt, n, &sampling, &mut Rng::new(0))?;
             println!(
                 "--- sample after {step} steps\n{}\n---",
                 ByteTokenizer.decode(&tokens).trim()

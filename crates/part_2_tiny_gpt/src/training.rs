@@ -6,7 +6,7 @@ use serde::Serialize;
 use tensor_core::ops::cross_entropy;
 use tensor_core::{AdamW, AdamWConfig, Parameters, Rng, backward, clip_grad_norm};
 
-use crate::{Batch, Corpus, Evaluation, Gpt, RunLog, evaluate};
+use crate::{Batch, Corpus, Evaluation, LanguageModel, RunLog, evaluate};
 
 /// How the learning rate moves over the run, once it has risen from 0 over the first twentieth of the steps (Adam's
 /// first steps, taken on a guess of the gradient's size, can spoil fresh weights). Part 4 teaches schedules.
@@ -59,16 +59,16 @@ impl TrainConfig {
 /// # Errors
 /// When the corpus is too short, the loss stops being a number, or the log cannot be written.
 pub fn train(
-    model: &Gpt,
+    model: &impl LanguageModel,
     parameters: &Parameters,
     corpus: &Corpus,
     config: &TrainConfig,
     seed: u64,
     log: &mut RunLog,
 ) -> Result<Evaluation> {
-    let (device, block_size): (&Device, _) = (parameters.device(), model.config().block_size);
+    let (device, block_size): (&Device, _) = (parameters.device(), model.block_size());
     corpus.check(block_size)?;
-    let inference = Gpt::new(model.config(), parameters.inference().root())?; // same memory, no graph
+    let inference = model.inference_twin(parameters)?; // same memory, no graph
     let mut optimizer = AdamW::new(parameters, config.optimizer)?;
     let mut rng = Rng::new(seed);
     let mut best = None;
@@ -91,7 +91,7 @@ pub fn train(
             log.validation(step + 1, &found)?;
             if best.is_none_or(|best: Evaluation| found.loss < best.loss) {
                 best = Some(found);
-                log.save(model.config(), parameters)?;
+                log.save(model, parameters)?;
             }
         }
         if last {

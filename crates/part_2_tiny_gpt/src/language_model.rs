@@ -1,0 +1,67 @@
+//! What the training loop, the evaluation and the log ask of a model. [`Gpt`] answers here; later parts' models in theirs.
+
+use std::path::Path;
+
+use candle_core::{Device, Tensor};
+use tensor_core::{Parameters, Rng};
+
+use crate::{Gpt, Sampling, generate, model_folder};
+
+/// A model that gives every token a score for being next.
+pub trait LanguageModel: Sized {
+    /// Longest text it is trained on, in tokens.
+    fn block_size(&self) -> usize;
+
+    /// Where its weights live.
+    fn device(&self) -> &Device;
+
+    /// The scores of every possible next token after each of `ids: (B, T)`: (B, T, V).
+    fn forward(&self, ids: &Tensor) -> candle_core::Result<Tensor>;
+
+    /// The same model on the memory of `parameters`, for use without training.
+    fn inference_twin(&self, parameters: &Parameters) -> candle_core::Result<Self>;
+
+    /// Writes the model folder `folder`.
+    fn save(&self, folder: &Path, parameters: &Parameters) -> anyhow::Result<()>;
+
+    /// Writes up to `n` tokens after `prompt`.
+    fn write(
+        &self,
+        prompt: &[u32],
+        n: usize,
+        sampling: &Sampling,
+        rng: &mut Rng,
+    ) -> anyhow::Result<Vec<u32>>;
+}
+
+impl LanguageModel for Gpt {
+    fn block_size(&self) -> usize {
+        self.config().block_size
+    }
+
+    fn device(&self) -> &Device {
+        self.device()
+    }
+
+    fn forward(&self, ids: &Tensor) -> candle_core::Result<Tensor> {
+        self.forward(ids)
+    }
+
+    fn inference_twin(&self, parameters: &Parameters) -> candle_core::Result<Self> {
+        Self::new(self.config(), parameters.inference().root())
+    }
+
+    fn save(&self, folder: &Path, parameters: &Parameters) -> anyhow::Result<()> {
+        model_folder::save(folder, self.config(), parameters)
+    }
+
+    fn write(
+        &self,
+        prompt: &[u32],
+        n: usize,
+        sampling: &Sampling,
+        rng: &mut Rng,
+    ) -> anyhow::Result<Vec<u32>> {
+        generate(self, prompt, n, sampling, rng, |_| {})
+    }
+}
