@@ -16,8 +16,10 @@ pub mod block;
 pub mod model;
 pub mod sampler;
 pub mod generation;
+pub mod recompute;
 pub mod config_json;
 pub mod model_folder;
+mod language_model;
 
 pub use cache::{Cache, Pass};
 pub use config::{ModelConfig, Window};

@@ -65,8 +65,12 @@ impl GptModern {
 
     /// The scores of every possible next token after each of `ids: (B, T)`: (B, T, V).
     pub fn forward(&self, ids: &Tensor) -> Result<Tensor> {
-        let pass = Pass::whole(self.config.attention.mask());
-        self.logits(&self.hidden(ids, &pass, None)?)
+        self.logits(&self.hidden_of_text(ids)?)
+    }
+
+    /// What the model knows at each token of whole texts, `ids: (B, T)`: (B, T, C).
+    pub fn hidden_of_text(&self, ids: &Tensor) -> Result<Tensor> {
+        self.hidden(ids, &Pass::whole(self.config.attention.mask()), None)
     }
 
     /// Reads the next tokens of a text, `ids: (B, T)`, after those in `cache`, which takes them in; what the model then

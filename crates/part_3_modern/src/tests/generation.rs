@@ -4,6 +4,7 @@ use tensor_core::Rng;
 
 use super::{CPU, fresh, tiny};
 use crate::config::Position;
+use crate::recompute::generate_by_recomputing;
 use crate::sampler::{Choice, Sampler};
 use crate::{
     Cache, Continuation, End, GenerateConfig, GptModern, Memory, ModelConfig, Text, Window,
@@ -32,14 +33,7 @@ fn run(
 
 /// The likeliest token each time, the whole text read anew.
 fn greedy_without_cache(model: &GptModern, prompt: &[u32], n: usize) -> Result<Vec<u32>> {
-    let mut tokens = prompt.to_vec();
-    for _ in 0..n {
-        let logits = model.forward(&Tensor::new(&tokens[..], &CPU)?.unsqueeze(0)?)?;
-        let last = logits.narrow(1, tokens.len() - 1, 1)?.flatten_all()?.to_vec1::<f64>()?;
-        let best = (0..last.len()).max_by(|&a, &b| last[a].total_cmp(&last[b])).expect("V > 0");
-        tokens.push(best as u32);
-    }
-    Ok(tokens.split_off(prompt.len()))
+    generate_by_recomputing(model, prompt, n, &Sampler::new(Choice::Greedy), &mut Rng::new(0))
 }
 
 #[test]

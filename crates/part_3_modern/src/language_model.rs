@@ -1,0 +1,61 @@
+//! A [`GptModern`] in part 2's training loop.
+
+use std::path::Path;
+
+use candle_core::{Device, Tensor};
+use tensor_core::{Parameters, Rng, atomic_file};
+use tiny_gpt::{ByteTokenizer, LanguageModel, Sampling};
+
+use crate::model_folder::{self, TextEnds};
+use crate::sampler::{Choice, Sampler};
+use crate::{GenerateConfig, GptModern, generate};
+
+impl LanguageModel for GptModern {
+    fn block_size(&self) -> usize {
+        self.config().context
+    }
+
+    fn device(&self) -> &Device {
+        self.device()
+    }
+
+    fn forward(&self, ids: &Tensor) -> candle_core::Result<Tensor> {
+        self.forward(ids)
+    }
+
+    fn inference_twin(&self, parameters: &Parameters) -> candle_core::Result<Self> {
+        Self::new(self.config(), parameters.inference().root())
+    }
+
+    fn save(&self, folder: &Path, parameters: &Parameters) -> anyhow::Result<()> {
+        if self.config().vocab_size == ByteTokenizer::VOCAB_SIZE {
+            std::fs::create_dir_all(folder)?;
+            let json = format!("{:#}\n", ByteTokenizer.to_json());
+            atomic_file::write(&folder.join("tokenizer.json"), json.as_bytes())?;
+        }
+        model_folder::save(folder, self.config(), parameters, &TextEnds::default())
+    }
+
+    fn write(
+        &self,
+        prompt: &[u32],
+        n: usize,
+        sampling: &Sampling,
+        rng: &mut Rng,
+    ) -> anyhow::Result<Vec<u32>> {
+        let config = GenerateConfig::new(self, Sampler::new((*sampling).into()), n, Vec::new());
+        let mut written = generate(self, &[prompt.to_vec()], &config, rng, |_, _| {})?;
+        Ok(written.remove(0).tokens)
+    }
+}
+
+impl From<Sampling> for Choice {
+    fn from(sampling: Sampling) -> Self {
+        match sampling {
+            Sampling::Greedy => Self::Greedy,
+            Sampling::Random { temperature, top_k, top_p } => {
+                Self::Random { temperature, top_k, top_p, min_p: None }
+            }
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! The tools of part 3.
+
+fn main() {}
