@@ -1,6 +1,8 @@
 //! Part 3: the modern architecture.
 
 pub mod gguf;
+pub mod llama2c;
+pub mod llama2c_tokenizer;
 pub mod row_order;
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! The claims of part 3, one module per file.
 
 mod gguf;
+mod llama2c;
+mod llama2c_tokenizer;
 mod row_order;
 mod writer;
 
