@@ -19,6 +19,10 @@ pub mod generation;
 pub mod recompute;
 pub mod config_json;
 pub mod model_folder;
+pub mod row_order;
+pub mod gguf;
+pub mod llama2c;
+pub mod llama2c_tokenizer;
 mod language_model;
 
 pub use cache::{Cache, Pass};

@@ -1,0 +1,172 @@
+//! GGUF, the checkpoint format of llama.cpp: metadata (sizes, tokenizer, chat template) and tensors in one file.
+//!
+//! Versions 2 and 3, little-endian, as in <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>. Opening a file
+//! reads its header alone; the bytes of a tensor come when asked for. Files come from anywhere, so the header is
+//! checked before it is believed: a damaged file is an error, never a panic and never a huge allocation.
+
+mod source;
+mod value;
+mod format;
+mod header;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+
+pub use format::Format;
+pub use header::TensorInfo;
+pub use value::{Array, Value};
+
+/// An opened GGUF file.
+#[derive(Debug)]
+pub struct Gguf {
+    path: PathBuf,
+    length: u64,
+    metadata: BTreeMap<String, Value>,
+    tensors: BTreeMap<String, TensorInfo>,
+}
+
+impl Gguf {
+    /// Reads the header of `path`.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is no GGUF file, is damaged, or has a tensor in a format that [`Format`] lacks.
+    pub fn open(path: &Path) -> Result<Self> {
+        let file = File::open(path).with_context(|| format!("reading {}", path.display()))?;
+        let length = file.metadata().with_context(|| format!("reading {}", path.display()))?.len();
+        let header = header::parse(file, length)
+            .with_context(|| format!("{} cannot be used", path.display()))?;
+        let (metadata, tensors) = (header.metadata, header.tensors);
+        Ok(Self { path: path.to_path_buf(), length, metadata, tensors })
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The value of a key of the metadata, if it is there.
+    pub fn metadata(&self, key: &str) -> Option<&Value> {
+        self.metadata.get(key)
+    }
+
+    /// All keys with their values, by key.
+    pub fn all_metadata(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.metadata.iter().map(|(key, value)| (key.as_str(), value))
+    }
+
+    /// A string of the metadata.
+    ///
+    /// # Errors
+    /// When the key is missing or its value is no string.
+    pub fn string(&self, key: &str) -> Result<&str> {
+        self.typed(key, "a string", |value| match value {
+            Value::String(text) => Some(text.as_str()),
+            _ => None,
+        })
+    }
+
+    /// A boolean of the metadata.
+    ///
+    /// # Errors
+    /// When the key is missing or its value is no boolean.
+    pub fn boolean(&self, key: &str) -> Result<bool> {
+        self.typed(key, "a boolean", |value| match value {
+            Value::Bool(value) => Some(*value),
+            _ => None,
+        })
+    }
+
+    /// An integer of the metadata.
+    ///
+    /// # Errors
+    /// When the key is missing or its value is no integer, or a negative one.
+    pub fn size(&self, key: &str) -> Result<usize> {
+        self.typed(key, "a size", Value::as_size)
+    }
+
+    /// A number of the metadata, of whichever type.
+    ///
+    /// # Errors
+    /// When the key is missing or its value is no number.
+    pub fn number(&self, key: &str) -> Result<f64> {
+        self.typed(key, "a number", Value::as_number)
+    }
+
+    /// An array of strings of the metadata.
+    ///
+    /// # Errors
+    /// When the key is missing or its value is another one.
+    pub fn strings(&self, key: &str) -> Result<&[String]> {
+        self.typed(key, "an array of strings", |value| match value {
+            Value::Array(Array::String(values)) => Some(values.as_slice()),
+            _ => None,
+        })
+    }
+
+    /// An array of numbers of the metadata, of whichever type.
+    ///
+    /// # Errors
+    /// When the key is missing or its value is another one.
+    pub fn numbers(&self, key: &str) -> Result<Vec<f64>> {
+        self.typed(key, "an array of numbers", |value| match value {
+            Value::Array(array) => array.to_numbers(),
+            _ => None,
+        })
+    }
+
+    /// The tensors, by name.
+    pub fn tensors(&self) -> impl Iterator<Item = (&str, &TensorInfo)> {
+        self.tensors.iter().map(|(name, info)| (name.as_str(), info))
+    }
+
+    /// What is known of one tensor without reading it.
+    ///
+    /// # Errors
+    /// When there is no such tensor.
+    pub fn tensor(&self, name: &str) -> Result<&TensorInfo> {
+        let info = self.tensors.get(name);
+        info.with_context(|| format!("{} has no tensor `{name}`", self.path.display()))
+    }
+
+    /// The bytes of one tensor, as they are in the file.
+    ///
+    /// # Errors
+    /// When there is no such tensor, or the file cannot be read or has changed since it was opened.
+    pub fn read(&self, name: &str) -> Result<Vec<u8>> {
+        let info = self.tensor(name)?;
+        let context = || format!("reading tensor `{name}` of {}", self.path.display());
+        // A handle of its own: threads may read at the same time.
+        let mut file = File::open(&self.path).with_context(context)?;
+        let length = file.metadata().with_context(context)?.len();
+        let changed = || format!("{} has changed since it was opened", self.path.display());
+        ensure!(length == self.length, changed());
+        file.seek(SeekFrom::Start(info.offset)).with_context(context)?;
+        let mut bytes = vec![0; info.bytes]; // no more than the file's length
+        file.read_exact(&mut bytes).with_context(context)?;
+        Ok(bytes)
+    }
+
+    /// The value of `key` as `get` reads it.
+    fn typed<'a, T>(
+        &'a self,
+        key: &str,
+        expected: &str,
+        get: impl FnOnce(&'a Value) -> Option<T>,
+    ) -> Result<T> {
+        let path = self.path.display();
+        let value = self.metadata.get(key);
+        let value = value.with_context(|| format!("{path} has no metadata `{key}`"))?;
+        get(value)
+            .with_context(|| format!("{path}: `{key}` is {}, expected {expected}", value.kind()))
+    }
+}
+
+/// Whether `bytes`, the start of a file of `length` bytes, are a header that we accept.
+#[cfg(test)]
+pub(crate) fn check_header(bytes: &[u8], length: u64) -> Result<()> {
+    header::parse(bytes, length).map(drop)
+}

@@ -1,0 +1,174 @@
+//! The header of a GGUF file: magic, version, metadata and the list of tensors. Every byte of it is checked.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::format::{Format, ggml_name};
+use super::source::Source;
+use super::value::{self, Value};
+
+/// What the data section is aligned to unless `general.alignment` says otherwise.
+const DEFAULT_ALIGNMENT: u64 = 32;
+/// The limit of the specification, in bytes.
+const LONGEST_KEY: usize = 65_535;
+/// `GGML_MAX_DIMS`.
+const MOST_DIMS: u32 = 4;
+
+/// A tensor of the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TensorInfo {
+    /// Sizes, outermost first as PyTorch says them; the file has them the other way round.
+    pub dims: Vec<usize>,
+    /// How the numbers are stored.
+    pub format: Format,
+    /// Bytes from the start of the file.
+    pub(super) offset: u64,
+    /// How many bytes it takes.
+    pub(super) bytes: usize,
+}
+
+impl TensorInfo {
+    /// How many bytes the tensor takes in the file.
+    pub fn size_in_bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+/// What the header says.
+#[derive(Debug)]
+pub(super) struct Header {
+    pub(super) metadata: BTreeMap<String, Value>,
+    pub(super) tensors: BTreeMap<String, TensorInfo>,
+}
+
+/// Reads the header of a file that is `length` bytes long, and checks that its tensors lie within it.
+pub(super) fn parse(reader: impl Read, length: u64) -> Result<Header> {
+    let mut source = Source::new(reader, length);
+    check_magic(&mut source)?;
+    // An empty name (8), no dimensions (4), format (4), offset (8); and an empty key (8), type (4), a byte (1).
+    let tensor_count = source.count("tensors", 24)?;
+    let metadata_count = source.count("metadata values", 13)?;
+    let mut metadata = BTreeMap::new();
+    for i in 0..metadata_count {
+        let key = name(&mut source).with_context(|| format!("key {i} of the metadata"))?;
+        let value = value::value(&mut source).with_context(|| format!("metadata value `{key}`"))?;
+        ensure!(!metadata.contains_key(&key), "the metadata has `{key}` twice");
+        metadata.insert(key, value);
+    }
+    let alignment = alignment(&metadata)?;
+    let mut tensors = BTreeMap::new();
+    for i in 0..tensor_count {
+        let name = name(&mut source).with_context(|| format!("name of tensor {i}"))?;
+        let info = tensor_info(&mut source).with_context(|| format!("tensor `{name}`"))?;
+        ensure!(!tensors.contains_key(&name), "there are two tensors `{name}`");
+        tensors.insert(name, info);
+    }
+    let data = source.position().checked_next_multiple_of(alignment).context("alignment")?;
+    place(&mut tensors, data, alignment, length)?;
+    Ok(Header { metadata, tensors })
+}
+
+/// Checks the first 8 bytes; what is no GGUF file is named, if it is a usual mistake.
+fn check_magic<R: Read>(source: &mut Source<R>) -> Result<()> {
+    let magic = source.scalar(|bytes: [u8; 4]| bytes).context("this is no GGUF file")?;
+    match &magic {
+        b"GGUF" => {}
+        b"FUGG" => bail!("this GGUF file is big-endian; convert it to little-endian"),
+        b"vers" => bail!("this is a git-lfs pointer instead of the file; run `git lfs pull`"),
+        [b'<', ..] | [b'\n' | b'\r' | b' ', ..] => {
+            bail!("this is text, perhaps a web page with an error, and no GGUF file")
+        }
+        b"lmgg" | b"fmgg" | b"tjgg" | b"algg" => {
+            bail!("this is a GGML file from before GGUF; convert it with llama.cpp")
+        }
+        [b'P', b'K', 3, 4] => bail!("this is a zip archive (perhaps of PyTorch), no GGUF file"),
+        other => {
+            bail!("this is no GGUF file: it starts with {:?}", other.escape_ascii().to_string())
+        }
+    }
+    let version = source.scalar(u32::from_le_bytes)?;
+    match version {
+        2 | 3 => Ok(()),
+        _ if version & 0xFFFF == 0 && version != 0 => {
+            bail!("this GGUF file is big-endian; convert it to little-endian")
+        }
+        _ => bail!("GGUF version {version} is not supported, only 2 and 3; convert the file again"),
+    }
+}
+
+fn name<R: Read>(source: &mut Source<R>) -> Result<String> {
+    let name = source.string()?;
+    ensure!(name.len() <= LONGEST_KEY, "it has {} bytes, at most {LONGEST_KEY} may be", name.len());
+    Ok(name)
+}
+
+fn alignment(metadata: &BTreeMap<String, Value>) -> Result<u64> {
+    match metadata.get("general.alignment") {
+        None => Ok(DEFAULT_ALIGNMENT),
+        Some(Value::U32(value)) if value.is_power_of_two() => Ok(u64::from(*value)),
+        Some(other) => bail!("`general.alignment` is {other:?}, expected a U32 power of two"),
+    }
+}
+
+/// The next tensor's sizes, format and offset, the last still counted from the start of the data.
+fn tensor_info<R: Read>(source: &mut Source<R>) -> Result<TensorInfo> {
+    let rank = source.scalar(u32::from_le_bytes)?;
+    ensure!(rank <= MOST_DIMS, "it has {rank} dimensions, at most {MOST_DIMS} may be");
+    let mut dims = source.scalars(rank as usize, u64::from_le_bytes)?;
+    let ggml_type = source.scalar(u32::from_le_bytes)?;
+    let offset = source.scalar(u64::from_le_bytes)?;
+    let Some(format) = Format::ALL.into_iter().find(|format| format.ggml_type() == ggml_type)
+    else {
+        let supported = Format::ALL.map(|format| format.to_string()).join(", ");
+        let name = ggml_name(ggml_type);
+        bail!(
+            "its format is {name}, which is not supported; convert the file to one of {supported}"
+        );
+    };
+    let (row, block) = (dims.first().copied().unwrap_or(1), format.block_len());
+    ensure!(row % block as u64 == 0, "its rows of {row} are no whole {format} blocks of {block}");
+    dims.reverse();
+    ensure!(!dims.contains(&0), "it is empty: {dims:?}");
+    let numbers = dims.iter().try_fold(1u64, |product, &dim| product.checked_mul(dim));
+    let bytes = numbers.and_then(|n| (n / block as u64).checked_mul(format.block_bytes() as u64));
+    let bytes = bytes.and_then(|bytes| usize::try_from(bytes).ok());
+    let bytes = bytes.with_context(|| format!("its size {dims:?} is too large"))?;
+    let dims = dims.iter().map(|&dim| usize::try_from(dim)).collect::<Result<_, _>>()?;
+    Ok(TensorInfo { dims, format, offset, bytes })
+}
+
+/// Counts offsets from the start of the file, and checks that tensors are aligned, within the file and apart.
+fn place(
+    tensors: &mut BTreeMap<String, TensorInfo>,
+    data: u64,
+    alignment: u64,
+    length: u64,
+) -> Result<()> {
+    let mut places = Vec::new(); // (start, end, name)
+    for (name, info) in tensors.iter_mut() {
+        let offset = info.offset;
+        ensure!(
+            offset % alignment == 0,
+            "tensor `{name}` at {offset} is not aligned to {alignment}"
+        );
+        let start = data.checked_add(offset);
+        let end = start.and_then(|start| start.checked_add(info.bytes as u64));
+        let (Some(start), Some(end)) = (start, end) else {
+            bail!("tensor `{name}` at {offset} lies outside of the file")
+        };
+        ensure!(
+            end <= length,
+            "tensor `{name}` ends at byte {end} but the file at {length}: it is truncated or damaged"
+        );
+        info.offset = start;
+        places.push((start, end, name));
+    }
+    places.sort_unstable();
+    for pair in places.windows(2) {
+        let ((_, end, before), (start, _, after)) = (&pair[0], &pair[1]);
+        ensure!(end <= start, "tensors `{before}` and `{after}` overlap: the file is damaged");
+    }
+    Ok(())
+}

@@ -1,0 +1,97 @@
+//! Reading a header whose every length may be a lie: nothing is reserved before the file is known to hold it.
+
+use std::io::{BufReader, Read};
+
+use anyhow::{Context, Result, ensure};
+
+/// However many elements are announced, a vector starts no longer than this and grows with what is really read.
+const FIRST_CAPACITY: usize = 1 << 16;
+
+/// A reader that knows how many bytes are left.
+pub(super) struct Source<R> {
+    reader: BufReader<R>,
+    position: u64,
+    length: u64,
+}
+
+impl<R: Read> Source<R> {
+    /// Reads from the start of a file of `length` bytes.
+    pub(super) fn new(reader: R, length: u64) -> Self {
+        Self { reader: BufReader::new(reader), position: 0, length }
+    }
+
+    /// Bytes read so far.
+    pub(super) fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// The next number, for example `source.scalar(u32::from_le_bytes)`.
+    pub(super) fn scalar<const N: usize, T>(&mut self, from: fn([u8; N]) -> T) -> Result<T> {
+        self.claim(N as u64)?;
+        let mut bytes = [0; N];
+        self.reader.read_exact(&mut bytes)?;
+        Ok(from(bytes))
+    }
+
+    /// The next `count` numbers.
+    pub(super) fn scalars<const N: usize, T>(
+        &mut self,
+        count: usize,
+        from: fn([u8; N]) -> T,
+    ) -> Result<Vec<T>> {
+        self.list(count, |source| source.scalar(from))
+    }
+
+    /// Whatever `read` gives, `count` times; an error says at which element it happened.
+    pub(super) fn list<T>(
+        &mut self,
+        count: usize,
+        mut read: impl FnMut(&mut Self) -> Result<T>,
+    ) -> Result<Vec<T>> {
+        let mut list = Vec::with_capacity(count.min(FIRST_CAPACITY));
+        for i in 0..count {
+            list.push(read(self).with_context(|| format!("element {i}"))?);
+        }
+        Ok(list)
+    }
+
+    /// How many things follow, each of at least `least` bytes; more than the file has room for is an error.
+    pub(super) fn count(&mut self, what: &str, least: u64) -> Result<usize> {
+        let (count, left) =
+            (self.scalar(u64::from_le_bytes)?, self.length.saturating_sub(self.position));
+        ensure!(
+            count <= left / least,
+            "{count} {what} announced but only {left} bytes left: the file is truncated or damaged"
+        );
+        Ok(usize::try_from(count)?)
+    }
+
+    /// The next string: its length in bytes, then UTF-8.
+    pub(super) fn string(&mut self) -> Result<String> {
+        let count = self.count("bytes of a string", 1)?;
+        self.claim(count as u64)?;
+        let mut bytes = Vec::new(); // grows while bytes arrive
+        self.reader.by_ref().take(count as u64).read_to_end(&mut bytes)?;
+        ensure!(bytes.len() == count, "the file became shorter while it was read");
+        let text = String::from_utf8(bytes);
+        text.map_err(|error| {
+            anyhow::anyhow!("the string {:?} is no UTF-8", lossy(error.as_bytes()))
+        })
+    }
+
+    fn claim(&mut self, bytes: u64) -> Result<()> {
+        let left = self.length.saturating_sub(self.position);
+        ensure!(
+            bytes <= left,
+            "the file ends at byte {} in the middle of its header: it is truncated",
+            self.length
+        );
+        self.position += bytes;
+        Ok(())
+    }
+}
+
+/// The start of some bytes, for a message.
+fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(&bytes[..bytes.len().min(40)]).into_owned()
+}

@@ -1,0 +1,169 @@
+//! Metadata of a GGUF file: numbers, booleans, strings and arrays of one of them.
+
+use std::io::Read;
+
+use anyhow::{Result, bail, ensure};
+
+use super::source::Source;
+
+/// One value of the metadata, in the type in which the file has it.
+#[derive(Debug, Clone, PartialEq)]
+#[expect(missing_docs, reason = "the variants are their types")]
+pub enum Value {
+    U8(u8),
+    I8(i8),
+    U16(u16),
+    I16(i16),
+    U32(u32),
+    I32(i32),
+    F32(f32),
+    Bool(bool),
+    String(String),
+    Array(Array),
+    U64(u64),
+    I64(i64),
+    F64(f64),
+}
+
+/// An array of the metadata: as compact in memory as in the file, but for strings.
+#[derive(Debug, Clone, PartialEq)]
+#[expect(missing_docs, reason = "the variants are their types")]
+pub enum Array {
+    U8(Vec<u8>),
+    I8(Vec<i8>),
+    U16(Vec<u16>),
+    I16(Vec<i16>),
+    U32(Vec<u32>),
+    I32(Vec<i32>),
+    F32(Vec<f32>),
+    Bool(Vec<bool>),
+    String(Vec<String>),
+    Array(Vec<Array>),
+    U64(Vec<u64>),
+    I64(Vec<i64>),
+    F64(Vec<f64>),
+}
+
+impl Value {
+    /// An integer of any type that is not negative, as a size.
+    pub fn as_size(&self) -> Option<usize> {
+        match *self {
+            Self::U8(value) => Some(usize::from(value)),
+            Self::U16(value) => Some(usize::from(value)),
+            Self::U32(value) => usize::try_from(value).ok(),
+            Self::U64(value) => usize::try_from(value).ok(),
+            Self::I8(value) => usize::try_from(value).ok(),
+            Self::I16(value) => usize::try_from(value).ok(),
+            Self::I32(value) => usize::try_from(value).ok(),
+            Self::I64(value) => usize::try_from(value).ok(),
+            _ => None,
+        }
+    }
+
+    /// A number of any type.
+    pub fn as_number(&self) -> Option<f64> {
+        match *self {
+            Self::U8(value) => Some(f64::from(value)),
+            Self::I8(value) => Some(f64::from(value)),
+            Self::U16(value) => Some(f64::from(value)),
+            Self::I16(value) => Some(f64::from(value)),
+            Self::U32(value) => Some(f64::from(value)),
+            Self::I32(value) => Some(f64::from(value)),
+            Self::F32(value) => Some(f64::from(value)),
+            Self::U64(value) => Some(value as f64),
+            Self::I64(value) => Some(value as f64),
+            Self::F64(value) => Some(value),
+            Self::Bool(_) | Self::String(_) | Self::Array(_) => None,
+        }
+    }
+
+    /// What the value is, for messages: "a string".
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::Bool(_) => "a boolean",
+            Self::String(_) => "a string",
+            Self::Array(Array::String(_)) => "an array of strings",
+            Self::Array(_) => "an array",
+            Self::F32(_) | Self::F64(_) => "a floating-point number",
+            _ => "an integer",
+        }
+    }
+}
+
+impl Array {
+    /// The numbers of an array of any number type.
+    pub fn to_numbers(&self) -> Option<Vec<f64>> {
+        Some(match self {
+            Self::U8(values) => values.iter().map(|&value| f64::from(value)).collect(),
+            Self::I8(values) => values.iter().map(|&value| f64::from(value)).collect(),
+            Self::U16(values) => values.iter().map(|&value| f64::from(value)).collect(),
+            Self::I16(values) => values.iter().map(|&value| f64::from(value)).collect(),
+            Self::U32(values) => values.iter().map(|&value| f64::from(value)).collect(),
+            Self::I32(values) => values.iter().map(|&value| f64::from(value)).collect(),
+            Self::F32(values) => values.iter().map(|&value| f64::from(value)).collect(),
+            Self::U64(values) => values.iter().map(|&value| value as f64).collect(),
+            Self::I64(values) => values.iter().map(|&value| value as f64).collect(),
+            Self::F64(values) => values.clone(),
+            Self::Bool(_) | Self::String(_) | Self::Array(_) => return None,
+        })
+    }
+}
+
+/// The next value: the number of its type, then itself.
+pub(super) fn value<R: Read>(source: &mut Source<R>) -> Result<Value> {
+    Ok(match source.scalar(u32::from_le_bytes)? {
+        0 => Value::U8(source.scalar(u8::from_le_bytes)?),
+        1 => Value::I8(source.scalar(i8::from_le_bytes)?),
+        2 => Value::U16(source.scalar(u16::from_le_bytes)?),
+        3 => Value::I16(source.scalar(i16::from_le_bytes)?),
+        4 => Value::U32(source.scalar(u32::from_le_bytes)?),
+        5 => Value::I32(source.scalar(i32::from_le_bytes)?),
+        6 => Value::F32(source.scalar(f32::from_le_bytes)?),
+        7 => Value::Bool(boolean(source)?),
+        8 => Value::String(source.string()?),
+        9 => Value::Array(array(source, 0)?),
+        10 => Value::U64(source.scalar(u64::from_le_bytes)?),
+        11 => Value::I64(source.scalar(i64::from_le_bytes)?),
+        12 => Value::F64(source.scalar(f64::from_le_bytes)?),
+        other => bail!("there is no value type {other}: the file is damaged"),
+    })
+}
+
+/// The next array: the type and number of its elements, then them.
+fn array<R: Read>(source: &mut Source<R>, depth: usize) -> Result<Array> {
+    ensure!(depth < 8, "arrays within arrays, 8 deep: the file is damaged"); // the stack is finite
+    let kind = source.scalar(u32::from_le_bytes)?;
+    // The least bytes of an element; an empty string is its length, an empty array its type and length.
+    let least = match kind {
+        0 | 1 | 7 => 1,
+        2 | 3 => 2,
+        4..=6 => 4,
+        8 | 10..=12 => 8,
+        9 => 12,
+        other => bail!("there is no value type {other}: the file is damaged"),
+    };
+    let count = source.count("array elements", least)?;
+    Ok(match kind {
+        0 => Array::U8(source.scalars(count, u8::from_le_bytes)?),
+        1 => Array::I8(source.scalars(count, i8::from_le_bytes)?),
+        2 => Array::U16(source.scalars(count, u16::from_le_bytes)?),
+        3 => Array::I16(source.scalars(count, i16::from_le_bytes)?),
+        4 => Array::U32(source.scalars(count, u32::from_le_bytes)?),
+        5 => Array::I32(source.scalars(count, i32::from_le_bytes)?),
+        6 => Array::F32(source.scalars(count, f32::from_le_bytes)?),
+        7 => Array::Bool(source.list(count, boolean)?),
+        8 => Array::String(source.list(count, Source::string)?),
+        9 => Array::Array(source.list(count, |source| array(source, depth + 1))?),
+        10 => Array::U64(source.scalars(count, u64::from_le_bytes)?),
+        11 => Array::I64(source.scalars(count, i64::from_le_bytes)?),
+        _ => Array::F64(source.scalars(count, f64::from_le_bytes)?),
+    })
+}
+
+fn boolean<R: Read>(source: &mut Source<R>) -> Result<bool> {
+    match source.scalar(u8::from_le_bytes)? {
+        0 => Ok(false),
+        1 => Ok(true),
+        other => bail!("a boolean is {other}: the file is damaged"),
+    }
+}

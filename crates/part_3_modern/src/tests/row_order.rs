@@ -1,0 +1,35 @@
+use crate::row_order::{reordered, rotate_half_order};
+
+#[test]
+fn neighbours_become_halves_within_each_head() {
+    assert_eq!(rotate_half_order(2, 6), [0, 2, 4, 1, 3, 5, 6, 8, 10, 7, 9, 11]);
+    assert_eq!(reordered(b"aabbccdd", &rotate_half_order(1, 4)), b"aaccbbdd");
+    assert!(reordered::<u8>(&[], &[]).is_empty());
+}
+
+/// q·k after the rotation of neighbours equals q·k after the rotation of halves of the reordered q and k.
+#[test]
+fn scores_stay_the_same() {
+    let (n_head, d) = (2, 8);
+    let x = |seed: f64| (0..n_head * d).map(|i| (seed * (i + 1) as f64).sin()).collect::<Vec<_>>();
+    let rotate = |x: &[f64], position: f64, pair: fn(usize) -> (usize, usize)| {
+        let mut y = x.to_vec();
+        for h in 0..n_head {
+            for i in 0..d / 2 {
+                let (a, b) = (h * d + pair(i).0, h * d + pair(i).1);
+                let (sin, cos) = (position * 10_000f64.powf(-2. * i as f64 / d as f64)).sin_cos();
+                (y[a], y[b]) = (x[a] * cos - x[b] * sin, x[a] * sin + x[b] * cos);
+            }
+        }
+        y
+    };
+    let score = |q: &[f64], k: &[f64]| q.iter().zip(k).map(|(q, k)| q * k).sum::<f64>();
+    let neighbours: fn(usize) -> _ = |i| (2 * i, 2 * i + 1);
+    let halves: fn(usize) -> _ = |i| (i, 4 + i);
+    let (q, k) = (x(0.7), x(1.3));
+    let order = rotate_half_order(n_head, d);
+    let (q2, k2) = (reordered(&q, &order), reordered(&k, &order));
+    let a = score(&rotate(&q, 5., neighbours), &rotate(&k, 2., neighbours));
+    let b = score(&rotate(&q2, 5., halves), &rotate(&k2, 2., halves));
+    assert!((a - b).abs() < 1e-12, "{a} {b}");
+}

@@ -1,0 +1,94 @@
+//! A writer of GGUF files, for tests alone; it writes whatever it is told to.
+
+use crate::gguf::Format;
+
+/// A file in the making.
+#[derive(Clone)]
+pub(super) struct Writer {
+    pub(super) version: u32,
+    pub(super) metadata: Vec<(String, u32, Vec<u8>)>, // key, type, bytes
+    pub(super) tensors: Vec<Entry>,
+    pub(super) alignment: u64,
+}
+
+/// A line of the list of tensors, and the tensor's bytes.
+#[derive(Clone)]
+pub(super) struct Entry {
+    pub(super) name: String,
+    pub(super) dims: Vec<u64>, // innermost first, as in the file
+    pub(super) ggml_type: u32,
+    pub(super) offset: u64,
+    pub(super) bytes: Vec<u8>,
+}
+
+/// A string with its length before it.
+pub(super) fn string(text: &str) -> Vec<u8> {
+    [&(text.len() as u64).to_le_bytes(), text.as_bytes()].concat()
+}
+
+/// An array's bytes: the type of its elements, their number, they.
+pub(super) fn array(kind: u32, elements: &[Vec<u8>]) -> Vec<u8> {
+    let count = (elements.len() as u64).to_le_bytes();
+    [&kind.to_le_bytes()[..], &count, &elements.concat()].concat()
+}
+
+impl Writer {
+    pub(super) fn new() -> Self {
+        Self { version: 3, metadata: Vec::new(), tensors: Vec::new(), alignment: 32 }
+    }
+
+    pub(super) fn value(mut self, key: &str, kind: u32, bytes: impl AsRef<[u8]>) -> Self {
+        self.metadata.push((key.to_string(), kind, bytes.as_ref().to_vec()));
+        self
+    }
+
+    /// Adds a tensor after the others, its bytes counting 0, 1, 2...; `dims` outermost first.
+    pub(super) fn tensor(mut self, name: &str, dims: &[u64], format: Format) -> Self {
+        let count = dims.iter().product::<u64>() as usize;
+        let bytes = count / format.block_len() * format.block_bytes();
+        let end = |entry: &Entry| entry.offset + entry.bytes.len() as u64;
+        let offset = self.tensors.last().map_or(0, end).next_multiple_of(self.alignment);
+        self.tensors.push(Entry {
+            name: name.to_string(),
+            dims: dims.iter().rev().copied().collect(),
+            ggml_type: format.ggml_type(),
+            offset,
+            bytes: (0..bytes).map(|i| i as u8).collect(),
+        });
+        self
+    }
+
+    /// All before the data.
+    pub(super) fn header(&self) -> Vec<u8> {
+        let mut file = b"GGUF".to_vec();
+        file.extend(self.version.to_le_bytes());
+        file.extend((self.tensors.len() as u64).to_le_bytes());
+        file.extend((self.metadata.len() as u64).to_le_bytes());
+        for (key, kind, bytes) in &self.metadata {
+            file.extend(string(key));
+            file.extend(kind.to_le_bytes());
+            file.extend(bytes);
+        }
+        for Entry { name, dims, ggml_type, offset, .. } in &self.tensors {
+            file.extend(string(name));
+            file.extend((dims.len() as u32).to_le_bytes());
+            file.extend(dims.iter().flat_map(|dim| dim.to_le_bytes()));
+            file.extend(ggml_type.to_le_bytes());
+            file.extend(offset.to_le_bytes());
+        }
+        file
+    }
+
+    /// The whole file.
+    pub(super) fn file(&self) -> Vec<u8> {
+        let mut file = self.header();
+        file.resize(file.len().next_multiple_of(self.alignment as usize), 0);
+        let data = file.len();
+        for Entry { offset, bytes, .. } in &self.tensors {
+            file.resize(file.len().max(data + *offset as usize), 0);
+            file.truncate(data + *offset as usize);
+            file.extend(bytes);
+        }
+        file
+    }
+}
