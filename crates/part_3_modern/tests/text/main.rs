@@ -1,0 +1,3 @@
+//! Text in and out: tokenizers, chat templates, and where they are downloaded from.
+
+mod tokenizer;
