@@ -23,15 +23,25 @@ pub mod row_order;
 pub mod gguf;
 pub mod llama2c;
 pub mod llama2c_tokenizer;
+pub mod tokenizer;
+pub mod text_stream;
+pub mod gguf_tokenizer;
+pub mod chat_template;
+mod jinja;
+mod strftime;
 mod language_model;
 
 pub use cache::{Cache, Pass};
+pub use chat_template::{ChatTemplate, Message, Prompt};
 pub use config::{ModelConfig, Window};
 pub use generation::{Continuation, End, GenerateConfig, Memory, Text, generate};
+pub use gguf_tokenizer::GgufTokenizer;
 pub use kv_cache::KvCache;
 pub use model::GptModern;
 pub use rolling_cache::RollingCache;
 pub use sampler::{Choice, Sampler};
+pub use text_stream::TextStream;
+pub use tokenizer::{Markers, Special, Spelled, Tokenizer};
 
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,114 @@
+//! Jinja as `transformers` sets it up for chat templates, on top of minijinja.
+
+use std::ops::Range;
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::{Kwargs, Value};
+use minijinja::{AutoEscape, Environment, Error, ErrorKind, filters};
+use minijinja_contrib::pycompat;
+
+use crate::strftime::strftime_now;
+
+/// Noncharacters, which Unicode keeps for a program's own use: where what the assistant says begins and ends.
+const MARKS: [char; 2] = ['\u{FDD0}', '\u{FDD1}'];
+
+/// An environment with `source` as its template `name`.
+pub(crate) fn environment(name: &str, source: &str) -> anyhow::Result<Environment<'static>> {
+    let mut environment = Environment::new();
+    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+    environment.set_syntax(syntax.map_err(explain)?);
+    environment.set_auto_escape_callback(|_| AutoEscape::None); // a prompt is no web page, whatever the file's name
+    environment.set_unknown_method_callback(pycompat::unknown_method_callback);
+    environment.add_function("raise_exception", raise_exception);
+    environment.add_function("strftime_now", |format: &str| strftime_now(format));
+    environment.add_filter("tojson", tojson);
+    environment
+        .add_filter("mark_generation", |text: &str| format!("{}{text}{}", MARKS[0], MARKS[1]));
+    let source = generation_as_filter(source);
+    environment.add_template_owned(name.to_string(), source).map_err(explain)?;
+    Ok(environment)
+}
+
+/// Minijinja has no tags but its own, so transformers' `{% generation %}` becomes a filter around the same text; as it
+/// stays a tag, the whitespace around it is trimmed as before.
+fn generation_as_filter(source: &str) -> String {
+    let mut result = String::with_capacity(source.len());
+    let mut rest = source;
+    while let Some((before, tag, after)) = next_tag(rest) {
+        result.push_str(before);
+        match tag.trim_matches(|c: char| "{%-+}".contains(c) || c.is_whitespace()) {
+            "generation" => result.push_str(&tag.replace("generation", "filter mark_generation")),
+            "endgeneration" => result.push_str(&tag.replace("endgeneration", "endfilter")),
+            _ => {
+                result.push_str("{%");
+                rest = &rest[before.len() + 2..];
+                continue;
+            }
+        }
+        rest = after;
+    }
+    result + rest
+}
+
+/// `text` up to its first tag, the tag from `{%` to `%}`, and what follows.
+fn next_tag(text: &str) -> Option<(&str, &str, &str)> {
+    let start = text.find("{%")?;
+    let end = start + text[start..].find("%}")? + 2;
+    Some((&text[..start], &text[start..end], &text[end..]))
+}
+
+/// `text` as a template may have it: without our marks, should somebody write them.
+pub(crate) fn without_marks(text: &str) -> String {
+    text.replace(MARKS, "")
+}
+
+/// A rendered text without its marks, and the bytes that they enclosed.
+pub(crate) fn take_marks(marked: &str) -> (String, Vec<Range<usize>>) {
+    let (mut text, mut spans, mut start) = (String::with_capacity(marked.len()), Vec::new(), 0);
+    for c in marked.chars() {
+        match MARKS.iter().position(|&mark| mark == c) {
+            None => text.push(c),
+            Some(0) => start = text.len(),
+            Some(_) => spans.push(start..text.len()),
+        }
+    }
+    (text, spans)
+}
+
+/// How a template refuses a conversation.
+fn raise_exception(message: &str) -> Result<Value, Error> {
+    Err(Error::new(ErrorKind::InvalidOperation, message.to_string()))
+}
+
+/// Python's `json.dumps(.., ensure_ascii=False)`: minijinja's own filter also hides `<`, `>`, `&` and `'` from HTML.
+fn tojson(value: &Value, indent: Option<Value>, options: Kwargs) -> Result<String, Error> {
+    let indent = indent.or(options.get("indent")?);
+    options.get::<Option<bool>>("ensure_ascii")?;
+    options.assert_all_used()?;
+    let json = filters::tojson(
+        value,
+        indent.filter(|indent| !indent.is_none()),
+        Kwargs::from_iter::<[(&str, Value); 0]>([]),
+    )?;
+    let mut text = String::new();
+    let mut rest = json.as_str().unwrap_or_default();
+    while let Some(at) = rest.find('\\') {
+        text.push_str(&rest[..at]);
+        let hidden = [("\\u003c", "<"), ("\\u003e", ">"), ("\\u0026", "&"), ("\\u0027", "'")];
+        let hidden = hidden.into_iter().find(|(code, _)| rest[at..].starts_with(code));
+        // Any other escape is two characters: `\\` too, so what follows it is no code.
+        let (code, plain) = hidden.unwrap_or((&rest[at..at + 2], &rest[at..at + 2]));
+        text.push_str(plain);
+        rest = &rest[at + code.len()..];
+    }
+    Ok(text + rest)
+}
+
+/// An error with the template's name and line in front.
+pub(crate) fn explain(error: Error) -> anyhow::Error {
+    let what = error.detail().map_or_else(|| error.kind().to_string(), str::to_string);
+    match (error.name(), error.line()) {
+        (Some(name), Some(line)) => anyhow::anyhow!("{name}, line {line}: {what}"),
+        _ => anyhow::anyhow!("the chat template: {what}"),
+    }
+}

@@ -1,0 +1,201 @@
+//! 3.1 The subword tokenizer: a model's own `tokenizer.json`, so that its text becomes the ids it was trained on.
+//!
+//! Special tokens are where text and commands meet: `<|im_end|>` typed by a user must stay text, written by a chat
+//! template it must be one token. [`Spelled`] makes every call say which.
+
+use std::path::Path;
+
+use anyhow::{Context, Error, Result, ensure};
+use serde_json::{Map, Value, json};
+use tensor_core::atomic_file;
+use tokenizers::{AddedVocabulary, Encoding, Model, OffsetType, PreTokenizer};
+
+use crate::text_stream::TextStream;
+
+/// Whether the tokens that a model expects around a text, such as `<s>`, are added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Special {
+    /// Those that the tokenizer's own post-processor adds: for plain text.
+    Added,
+    /// None: for a rendered chat template, which wrote its own, and for pieces of a text.
+    None,
+}
+
+/// What the name of a special token, written out in a text, becomes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spelled {
+    /// The token: for text that a chat template wrote.
+    Tokens,
+    /// Text like any other: for what a user wrote, who so cannot end a turn or forge another one. Added tokens that are
+    /// not special, such as Qwen's `<think>`, are tokens all the same.
+    Text,
+}
+
+/// What special tokens become when decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Markers {
+    /// Nothing.
+    Hidden,
+    /// Their names.
+    Shown,
+}
+
+/// Turns text into ids and back, as a `tokenizer.json` says.
+#[derive(Debug, Clone)]
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    /// The added tokens once more, set to leave the special ones in the text: [`Spelled::Text`].
+    plain: AddedVocabulary,
+    bos: Option<u32>,
+    eos: Option<u32>,
+}
+
+impl Tokenizer {
+    /// Opens a folder's `tokenizer.json`, or that file itself; the files beside it name `bos` and `eos`.
+    ///
+    /// # Errors
+    /// When there is no such file, or it or a file beside it is damaged.
+    pub fn open(folder_or_file: &Path) -> Result<Self> {
+        let file = match folder_or_file.is_dir() {
+            true => folder_or_file.join("tokenizer.json"),
+            false => folder_or_file.to_path_buf(),
+        };
+        let bytes = std::fs::read(&file)
+            .with_context(|| format!("reading {} (a model needs its tokenizer)", file.display()))?;
+        let inner: tokenizers::Tokenizer = serde_json::from_slice(&bytes)
+            .with_context(|| format!("{} is no tokenizer; download it again", file.display()))?;
+        let folder = file.parent().unwrap_or(Path::new("."));
+        let bos = special_id(folder, "bos_token", &inner)?;
+        let eos = special_id(folder, "eos_token", &inner)?;
+        Self::new(inner, bos, eos)
+    }
+
+    /// The tokenizer that the JSON of a `tokenizer.json` describes.
+    ///
+    /// # Errors
+    /// When it describes none, for example with a merge of tokens that are not in the vocabulary.
+    pub fn from_json(json: Value, bos: Option<u32>, eos: Option<u32>) -> Result<Self> {
+        let inner = serde_json::from_value(json).context("this describes no tokenizer")?;
+        Self::new(inner, bos, eos)
+    }
+
+    fn new(mut inner: tokenizers::Tokenizer, bos: Option<u32>, eos: Option<u32>) -> Result<Self> {
+        // What a file was trained with; a text is never cut or filled up behind the caller's back.
+        inner.with_truncation(None).map_err(Error::from_boxed)?;
+        inner.with_padding(None);
+        let mut plain = inner.get_added_vocabulary().clone();
+        plain.set_encode_special_tokens(true);
+        for id in [bos, eos].into_iter().flatten() {
+            ensure!(
+                inner.id_to_token(id).is_some(),
+                "the special token {id} is not in the vocabulary"
+            );
+        }
+        Ok(Self { inner, plain, bos, eos })
+    }
+
+    /// The ids of `text`.
+    ///
+    /// # Errors
+    /// When the tokenizer cannot represent a character and has no token for unknown ones.
+    pub fn encode(&self, text: &str, special: Special, spelled: Spelled) -> Result<Vec<u32>> {
+        let encoding = match spelled {
+            Spelled::Tokens => self.inner.encode_fast(text, false),
+            Spelled::Text => self.encode_as_text(text),
+        };
+        let add = special == Special::Added;
+        let encoding = encoding.and_then(|encoding| self.inner.post_process(encoding, None, add));
+        Ok(encoding.map_err(Error::from_boxed)?.get_ids().to_vec())
+    }
+
+    /// The four steps of every tokenizer: normalize, split, apply the model to each piece, and put the ids together.
+    fn encode_as_text(&self, text: &str) -> tokenizers::Result<Encoding> {
+        let mut pieces = self.plain.extract_and_normalize(self.inner.get_normalizer(), text);
+        if let Some(pre_tokenizer) = self.inner.get_pre_tokenizer() {
+            pre_tokenizer.pre_tokenize(&mut pieces)?;
+        }
+        pieces.tokenize(|piece| self.inner.get_model().tokenize(piece.get()))?;
+        pieces.into_encoding(None, 0, OffsetType::None)
+    }
+
+    /// The text of `ids`, with `�` where their bytes are no UTF-8; ids that are no token give nothing.
+    ///
+    /// # Errors
+    /// When the tokenizer's decoder fails.
+    pub fn decode(&self, ids: &[u32], markers: Markers) -> Result<String> {
+        self.inner.decode(ids, markers == Markers::Hidden).map_err(Error::from_boxed)
+    }
+
+    /// Decodes ids as they come.
+    pub fn stream(&self, markers: Markers) -> TextStream<'_> {
+        TextStream::new(self, markers)
+    }
+
+    /// Number of tokens, added ones included.
+    pub fn vocab_size(&self) -> usize {
+        self.inner.get_vocab_size(true)
+    }
+
+    /// The id of the token spelled `token`.
+    pub fn token_id(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
+    }
+
+    /// How the vocabulary spells token `id`.
+    pub fn token(&self, id: u32) -> Option<String> {
+        self.inner.id_to_token(id)
+    }
+
+    /// The token that begins a text, if the model has one.
+    pub fn bos(&self) -> Option<u32> {
+        self.bos
+    }
+
+    /// The token that ends a text (in a chat model: a turn), if the model has one.
+    pub fn eos(&self) -> Option<u32> {
+        self.eos
+    }
+
+    /// Writes `tokenizer.json`, and `tokenizer_config.json` with the names of `bos` and `eos`, into `folder`.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn save(&self, folder: &Path) -> Result<()> {
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("creating {}", folder.display()))?;
+        let json = self.inner.to_string(true).map_err(Error::from_boxed)?;
+        atomic_file::write(&folder.join("tokenizer.json"), format!("{json}\n").as_bytes())?;
+        let mut config = Map::new();
+        config.insert("tokenizer_class".into(), json!("PreTrainedTokenizerFast"));
+        for (name, id) in [("bos_token", self.bos), ("eos_token", self.eos)] {
+            config.insert(name.into(), json!(id.and_then(|id| self.token(id))));
+        }
+        let config = format!("{:#}\n", Value::Object(config));
+        atomic_file::write(&folder.join("tokenizer_config.json"), config.as_bytes())
+    }
+}
+
+/// The id of `name` ("bos_token" or "eos_token"), from the first file of `folder` that speaks of it, even to say that
+/// there is none.
+fn special_id(folder: &Path, name: &str, inner: &tokenizers::Tokenizer) -> Result<Option<u32>> {
+    for file in ["tokenizer_config.json", "special_tokens_map.json"] {
+        let json = read_json(&folder.join(file))?;
+        if let Some(token) = json.get(name) {
+            let spelled = token.as_str().or_else(|| token["content"].as_str());
+            return Ok(spelled.and_then(|token| inner.token_to_id(token)));
+        }
+    }
+    let json = read_json(&folder.join("config.json"))?;
+    let id = &json[format!("{name}_id")]; // a number, or several of which the first is the usual one
+    let id = id.as_u64().or_else(|| id[0].as_u64()).and_then(|id| u32::try_from(id).ok());
+    Ok(id.filter(|&id| inner.id_to_token(id).is_some()))
+}
+
+/// The JSON of the file at `path`, null if there is none.
+pub(crate) fn read_json(path: &Path) -> Result<Value> {
+    if !path.exists() {
+        return Ok(Value::Null);
+    }
+    let bytes = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+    serde_json::from_slice(&bytes).with_context(|| format!("{} is no JSON", path.display()))
+}

@@ -1,0 +1,5 @@
+//! Text in and out: tokenizers, chat templates, and where they are downloaded from.
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+mod chat_template;
+mod tokenizer;
