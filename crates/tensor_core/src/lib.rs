@@ -11,6 +11,7 @@ pub mod parameters;
 pub mod weights;
 pub mod graph;
 pub mod ops;
+pub mod quantized;
 pub mod linear;
 pub mod embedding;
 pub mod layer_norm;

@@ -12,3 +12,4 @@ mod parameters;
 mod rng;
 mod files;
 mod testing;
+mod quantized;

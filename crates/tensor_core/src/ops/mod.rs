@@ -8,7 +8,7 @@ pub(crate) mod real;
 pub(crate) mod cpu;
 pub(crate) mod storage;
 mod check;
-mod product;
+pub(crate) mod product;
 pub mod add;
 pub mod softmax;
 pub mod log_softmax;
