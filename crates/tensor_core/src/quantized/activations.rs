@@ -8,8 +8,10 @@ const BLOCK: usize = 32;
 /// Rows of x as bytes, with scale and scale · Σ p for each group of the weight's format.
 pub(super) struct Activations {
     pub(super) columns: usize,
-    /// Groups of a row, and zeros up to a multiple of 8, so that vector loops need no rest.
+    /// Groups of a row.
     pub(super) groups: usize,
+    /// As many, and zeros up to a multiple of 8, so that vector loops need no rest.
+    pub(super) padded: usize,
     quants: Vec<i8>,
     scales: Vec<f32>,
     sums: Vec<f32>,
@@ -18,17 +20,19 @@ pub(super) struct Activations {
 impl Activations {
     /// Rounds each row of `columns` numbers, sums taken over groups of `group` (16 or 32).
     pub(super) fn new(x: &[f32], columns: usize, group: usize) -> Self {
-        let (rows, groups) = (x.len() / columns, (columns / group).next_multiple_of(8));
+        let (rows, groups) = (x.len() / columns, columns / group);
+        let padded = groups.next_multiple_of(8);
         let mut result = Self {
             columns,
             groups,
+            padded,
             quants: vec![0; x.len()],
-            scales: vec![0.; rows * groups],
-            sums: vec![0.; rows * groups],
+            scales: vec![0.; rows * padded],
+            sums: vec![0.; rows * padded],
         };
         let all = (&mut result.quants, &mut result.scales, &mut result.sums);
         let quants = all.0.chunks_exact_mut(columns);
-        let scales = all.1.chunks_exact_mut(groups).zip(all.2.chunks_exact_mut(groups));
+        let scales = all.1.chunks_exact_mut(padded).zip(all.2.chunks_exact_mut(padded));
         for ((x, quants), (scales, sums)) in x.chunks_exact(columns).zip(quants).zip(scales) {
             vectorized!(round(x, quants, (scales, sums), group));
         }
@@ -40,20 +44,37 @@ impl Activations {
         self.quants.len() / self.columns
     }
 
-    /// The bytes of a row.
-    pub(super) fn quants(&self, row: usize) -> &[i8] {
-        &self.quants[row * self.columns..][..self.columns]
+    /// R rows from `first` on.
+    #[inline(always)]
+    pub(super) fn rows_from<const R: usize>(&self, first: usize) -> Rows<'_, R> {
+        Rows {
+            groups: self.groups,
+            mask: std::array::from_fn(
+                |i| if self.padded - 8 + i < self.groups { u32::MAX } else { 0 },
+            ),
+            quants: std::array::from_fn(|i| {
+                &self.quants[(first + i) * self.columns..][..self.columns]
+            }),
+            scales: std::array::from_fn(|i| {
+                &self.scales[(first + i) * self.padded..][..self.padded]
+            }),
+            sums: std::array::from_fn(|i| &self.sums[(first + i) * self.padded..][..self.padded]),
+        }
     }
+}
 
-    /// The scale of each group of a row.
-    pub(super) fn scales(&self, row: usize) -> &[f32] {
-        &self.scales[row * self.groups..][..self.groups]
-    }
-
-    /// scale · Σ p of each group of a row.
-    pub(super) fn sums(&self, row: usize) -> &[f32] {
-        &self.sums[row * self.groups..][..self.groups]
-    }
+/// R rows.
+pub(super) struct Rows<'a, const R: usize> {
+    /// Groups of a row.
+    pub(super) groups: usize,
+    /// Ones where the last eight, padding included, are groups.
+    pub(super) mask: [u32; 8],
+    /// Their bytes.
+    pub(super) quants: [&'a [i8]; R],
+    /// The scale of each group, padded with zeros.
+    pub(super) scales: [&'a [f32]; R],
+    /// scale · Σ p of each group, padded with zeros.
+    pub(super) sums: [&'a [f32]; R],
 }
 
 #[inline(always)]

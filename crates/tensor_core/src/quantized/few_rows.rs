@@ -5,12 +5,12 @@
 
 use std::sync::OnceLock;
 
-use super::activations::Activations;
+use super::activations::{Activations, Rows};
 use super::format::{Format, by_format};
 use super::matrix::QuantizedMatrix;
 #[cfg(target_arch = "x86_64")]
 use super::x86;
-use crate::ops::cpu::{Shared, vectorized, with_scratch};
+use crate::ops::cpu::{Loops, Shared, vectorized, with_scratch};
 use crate::pool;
 
 /// Rows of x up to which this is faster than the f32 product.
@@ -69,24 +69,12 @@ fn product_as<F: Kernel>(path: Path, w: &QuantizedMatrix, x: &[f32]) -> Vec<f32>
     pool::for_each(rows.div_ceil(height), |task| {
         let first = task * height;
         let height = height.min(rows - first);
-        let panel = w.panel(first, height);
         // SAFETY: each task has its own columns of y.
         #[allow(unsafe_code)]
         let y = |row: usize| unsafe { shared.range(row * rows + first, height) };
-        with_scratch(6 * x.groups, |scratch| {
-            // Rows of x by fours, as each block of W is unpacked once for all four.
-            for row in (0..x.rows() / 4).map(|i| 4 * i) {
-                product_of_panel::<F, 4>(
-                    path,
-                    panel,
-                    (&x, row),
-                    scratch,
-                    [0, 1, 2, 3].map(|i| y(row + i)),
-                );
-            }
-            for row in x.rows() / 4 * 4..x.rows() {
-                product_of_panel::<F, 1>(path, panel, (&x, row), scratch, [y(row)]);
-            }
+        with_scratch(Panel::scratch(&x, height), |scratch| {
+            let panel = Panel::new::<F>(w.panel(first, height), &x, scratch);
+            multiply::<F>(path, panel, &x, y);
         });
     });
     y
@@ -102,71 +90,121 @@ trait Kernel: Format {}
 #[cfg(not(target_arch = "x86_64"))]
 impl<F: Format> Kernel for F {}
 
-/// The rows of a panel with R rows of x from `row` on.
-fn product_of_panel<F: Kernel, const R: usize>(
+/// Rows of W with their scales and offsets.
+struct Panel<'a> {
+    blocks: &'a [u8],
+    row_bytes: usize,
+    groups: usize,
+    scales: &'a [f32],
+    offsets: &'a [f32],
+    /// Room for the products of scales.
+    scratch: &'a mut [f32],
+}
+
+impl<'a> Panel<'a> {
+    /// Vector loops may read so many numbers beyond the last row.
+    const BEYOND: usize = 8;
+
+    /// How much scratch `height` rows need.
+    fn scratch(x: &Activations, height: usize) -> usize {
+        2 * (height * x.groups + Self::BEYOND) + 4 * x.padded
+    }
+
+    fn new<F: Format>(blocks: &'a [u8], x: &Activations, scratch: &'a mut [f32]) -> Self {
+        let row_bytes = x.columns / F::NUMBERS * F::BYTES;
+        let groups = blocks.len() / row_bytes * x.groups;
+        let (scales, rest) = scratch.split_at_mut(groups + Self::BEYOND);
+        let (offsets, scratch) = rest.split_at_mut(groups + Self::BEYOND);
+        vectorized!(F::scales(blocks, &mut scales[..groups], &mut offsets[..groups]));
+        Self { blocks, row_bytes, groups: x.groups, scales, offsets, scratch }
+    }
+}
+
+/// Every row of the panel with every row of x, to `y(row of x)[row of the panel]`.
+fn multiply<'a, F: Kernel>(
     path: Path,
-    panel: &[u8],
-    (x, row): (&Activations, usize),
-    scratch: &mut [f32],
-    mut y: [&mut [f32]; R],
+    panel: Panel<'_>,
+    x: &Activations,
+    y: impl Fn(usize) -> &'a mut [f32],
 ) {
-    let width = x.columns / F::NUMBERS * F::BYTES;
-    let x = Rows {
-        groups: x.columns / F::GROUP,
-        quants: std::array::from_fn(|i| x.quants(row + i)),
-        scales: std::array::from_fn(|i| x.scales(row + i)),
-        sums: std::array::from_fn(|i| x.sums(row + i)),
-    };
-    scratch.fill(0.); // what lies beyond a row's groups has to be 0
-    let mut put = |i: usize, dots: [f32; R]| {
-        y.iter_mut().zip(dots).for_each(|(y, dot)| y[i] = dot);
-    };
-    let rows = panel.chunks_exact(width).enumerate();
     match path {
-        Path::Plain => {
-            vectorized!(rows.for_each(|(i, w)| put(i, dots::<F, R>(w, &x, scratch))));
-        }
+        Path::Plain => vectorized!(each::<F>(panel, x, y, dots::<F, 1>, dots::<F, 4>)),
         #[cfg(target_arch = "x86_64")]
-        Path::Avx2(avx2) => avx2.vectorize(crate::ops::cpu::Loops(|| {
-            rows.for_each(|(i, w)| put(i, x86::dots::<F, _, R>(avx2, w, &x, scratch)));
+        Path::Avx2(v) => v.vectorize(Loops(|| {
+            each::<F>(
+                panel,
+                x,
+                y,
+                |w, x, s| x86::dots::<F, _, 1>(v, w, x, s),
+                |w, x, s| x86::dots::<F, _, 4>(v, w, x, s),
+            );
         })),
         #[cfg(target_arch = "x86_64")]
-        Path::Vnni(vnni) => vnni.vectorize(crate::ops::cpu::Loops(|| {
-            rows.for_each(|(i, w)| put(i, x86::dots::<F, _, R>(vnni, w, &x, scratch)));
+        Path::Vnni(v) => v.vectorize(Loops(|| {
+            each::<F>(
+                panel,
+                x,
+                y,
+                |w, x, s| x86::dots::<F, _, 1>(v, w, x, s),
+                |w, x, s| x86::dots::<F, _, 4>(v, w, x, s),
+            );
         })),
     }
 }
 
-/// R rows of x.
-pub(super) struct Rows<'a, const R: usize> {
-    /// Groups of a row.
-    pub(super) groups: usize,
-    pub(super) quants: [&'a [i8]; R],
-    pub(super) scales: [&'a [f32]; R],
-    pub(super) sums: [&'a [f32]; R],
+/// Rows of x by fours, as each block of W is unpacked once for all four; then one by one.
+#[inline(always)]
+fn each<'a, F: Format>(
+    panel: Panel<'_>,
+    x: &Activations,
+    y: impl Fn(usize) -> &'a mut [f32],
+    one: impl Fn(Row<'_>, &Rows<'_, 1>, &mut [f32]) -> [f32; 1],
+    four: impl Fn(Row<'_>, &Rows<'_, 4>, &mut [f32]) -> [f32; 4],
+) {
+    let Panel { blocks, row_bytes, groups, scales, offsets, scratch } = panel;
+    let w = |i: usize, blocks| Row {
+        blocks,
+        scales: &scales[i * groups..],
+        offsets: &offsets[i * groups..],
+    };
+    let fours = x.rows() / 4 * 4;
+    for row in (0..fours).step_by(4) {
+        let (x, y) = (x.rows_from::<4>(row), [0, 1, 2, 3].map(|i| y(row + i)));
+        for (i, blocks) in blocks.chunks_exact(row_bytes).enumerate() {
+            let dots = four(w(i, blocks), &x, scratch);
+            (0..4).for_each(|row| y[row][i] = dots[row]);
+        }
+    }
+    for row in fours..x.rows() {
+        let (x, y) = (x.rows_from::<1>(row), y(row));
+        for ((i, blocks), y) in blocks.chunks_exact(row_bytes).enumerate().zip(y) {
+            [*y] = one(w(i, blocks), &x, scratch);
+        }
+    }
+}
+
+/// A row of W; what lies behind the row's groups belongs to the next.
+pub(super) struct Row<'a> {
+    pub(super) blocks: &'a [u8],
+    pub(super) scales: &'a [f32],
+    pub(super) offsets: &'a [f32],
 }
 
 /// One row of W with R rows of x, in plain loops.
 #[inline(always)]
-fn dots<F: Format, const R: usize>(w: &[u8], x: &Rows<'_, R>, scratch: &mut [f32]) -> [f32; R] {
-    let (scales, rest) = scratch.split_at_mut(x.groups);
-    let offsets = &mut rest[..x.groups];
-    F::scales(w, scales, offsets);
-    let mut y = [0.; R];
-    for i in 0..R {
-        for (offset, sum) in offsets.iter().zip(x.sums[i]) {
-            y[i] += offset * sum;
-        }
-    }
+fn dots<F: Format, const R: usize>(w: Row<'_>, x: &Rows<'_, R>, _: &mut [f32]) -> [f32; R] {
+    let mut y = x.sums.map(|sums| {
+        w.offsets.iter().zip(&sums[..x.groups]).map(|(offset, sum)| offset * sum).sum::<f32>()
+    });
     let mut quants = [0i8; 256];
-    for (block, w) in w.chunks_exact(F::BYTES).enumerate() {
-        F::quants(w, &mut quants[..F::NUMBERS]);
+    for (block, blocks) in w.blocks.chunks_exact(F::BYTES).enumerate() {
+        F::quants(blocks, &mut quants[..F::NUMBERS]);
         for (group, q) in quants[..F::NUMBERS].chunks_exact(F::GROUP).enumerate() {
             let group = block * (F::NUMBERS / F::GROUP) + group;
-            for i in 0..R {
+            for (i, y) in y.iter_mut().enumerate() {
                 let p = &x.quants[i][group * F::GROUP..][..F::GROUP];
                 let dot: i32 = q.iter().zip(p).map(|(&q, &p)| i32::from(q) * i32::from(p)).sum();
-                y[i] += dot as f32 * (scales[group] * x.scales[i][group]);
+                *y += dot as f32 * (w.scales[group] * x.scales[i][group]);
             }
         }
     }

@@ -90,8 +90,8 @@ pub(super) trait Format {
     const GROUP: usize = 32;
     const ZERO: Zero;
 
-    /// Scale and offset of each group of a row.
-    fn scales(row: &[u8], scales: &mut [f32], offsets: &mut [f32]);
+    /// Scale and offset of each group of blocks in a row.
+    fn scales(blocks: &[u8], scales: &mut [f32], offsets: &mut [f32]);
 
     /// The whole numbers of a block.
     fn quants(block: &[u8], quants: &mut [i8]);
@@ -109,9 +109,9 @@ impl Format for Q8_0 {
     const ZERO: Zero = Zero::At(0);
 
     #[inline(always)]
-    fn scales(row: &[u8], scales: &mut [f32], offsets: &mut [f32]) {
-        for (scale, [a, b, ..]) in scales.iter_mut().zip(row.as_chunks::<{ Self::BYTES }>().0) {
-            *scale = half([*a, *b]);
+    fn scales(blocks: &[u8], scales: &mut [f32], offsets: &mut [f32]) {
+        for (scale, block) in scales.iter_mut().zip(blocks.as_chunks::<{ Self::BYTES }>().0) {
+            *scale = half(block, 0);
         }
         offsets.fill(0.);
     }
@@ -128,9 +128,9 @@ impl Format for Q4_0 {
     const ZERO: Zero = Zero::At(8);
 
     #[inline(always)]
-    fn scales(row: &[u8], scales: &mut [f32], offsets: &mut [f32]) {
-        for (scale, [a, b, ..]) in scales.iter_mut().zip(row.as_chunks::<{ Self::BYTES }>().0) {
-            *scale = half([*a, *b]);
+    fn scales(blocks: &[u8], scales: &mut [f32], offsets: &mut [f32]) {
+        for (scale, block) in scales.iter_mut().zip(blocks.as_chunks::<{ Self::BYTES }>().0) {
+            *scale = half(block, 0);
         }
         offsets.iter_mut().zip(scales).for_each(|(offset, scale)| *offset = -8. * *scale);
     }
@@ -147,11 +147,11 @@ impl Format for Q4_1 {
     const ZERO: Zero = Zero::Anywhere;
 
     #[inline(always)]
-    fn scales(row: &[u8], scales: &mut [f32], offsets: &mut [f32]) {
-        let blocks = row.as_chunks::<{ Self::BYTES }>().0;
-        for ((scale, offset), [a, b, c, d, ..]) in scales.iter_mut().zip(offsets).zip(blocks) {
-            *scale = half([*a, *b]);
-            *offset = half([*c, *d]);
+    fn scales(blocks: &[u8], scales: &mut [f32], offsets: &mut [f32]) {
+        let blocks = blocks.as_chunks::<{ Self::BYTES }>().0;
+        for ((scale, offset), block) in scales.iter_mut().zip(offsets).zip(blocks) {
+            *scale = half(block, 0);
+            *offset = half(block, 2);
         }
     }
 
@@ -167,10 +167,11 @@ impl Format for Q4K {
     const ZERO: Zero = Zero::Anywhere;
 
     #[inline(always)]
-    fn scales(row: &[u8], scales: &mut [f32], offsets: &mut [f32]) {
+    fn scales(blocks: &[u8], scales: &mut [f32], offsets: &mut [f32]) {
         let groups = scales.as_chunks_mut::<8>().0.iter_mut().zip(offsets.as_chunks_mut::<8>().0);
-        for (block, (scales, offsets)) in row.as_chunks::<{ Self::BYTES }>().0.iter().zip(groups) {
-            let (d, of_least) = (half([block[0], block[1]]), half([block[2], block[3]]));
+        for (block, (scales, offsets)) in blocks.as_chunks::<{ Self::BYTES }>().0.iter().zip(groups)
+        {
+            let (d, of_least) = (half(block, 0), half(block, 2));
             // Six bits each: of the first four groups in one place, of the others 4 bits here and 2 bits there.
             let packed = &block[4..16];
             for i in 0..4 {
@@ -198,10 +199,11 @@ impl Format for Q6K {
     const ZERO: Zero = Zero::At(32);
 
     #[inline(always)]
-    fn scales(row: &[u8], scales: &mut [f32], offsets: &mut [f32]) {
+    fn scales(blocks: &[u8], scales: &mut [f32], offsets: &mut [f32]) {
         let groups = scales.as_chunks_mut::<16>().0.iter_mut().zip(offsets.as_chunks_mut::<16>().0);
-        for (block, (scales, offsets)) in row.as_chunks::<{ Self::BYTES }>().0.iter().zip(groups) {
-            let d = half([block[208], block[209]]);
+        for (block, (scales, offsets)) in blocks.as_chunks::<{ Self::BYTES }>().0.iter().zip(groups)
+        {
+            let d = half(block, 208);
             for i in 0..16 {
                 scales[i] = d * f32::from(block[192 + i] as i8);
                 offsets[i] = -32. * scales[i];
@@ -233,9 +235,10 @@ fn nibbles(bytes: &[u8], quants: &mut [i8]) {
     }
 }
 
-/// The value of a 16-bit float, without branches, so that loops over it become vector code.
+/// The 16-bit float at byte `start`, without branches, so that loops over it become vector code.
 #[inline(always)]
-fn half(bytes: [u8; 2]) -> f32 {
+fn half<const N: usize>(block: &[u8; N], start: usize) -> f32 {
+    let bytes = *block[start..].first_chunk().expect("within the block");
     let bits = u32::from(u16::from_le_bytes(bytes));
     let magnitude = (bits & 0x7fff) << 13; // the exponent is 112 too small now, for subnormal numbers as well
     let special = if magnitude >= 0x0f80_0000 { 0x7000_0000 } else { 0 }; // ∞ and NaN keep an exponent of ones

@@ -4,8 +4,9 @@ use std::arch::x86_64::{__m128i, __m256, __m256i};
 
 use pulp::cast;
 
-use super::few_rows::Rows;
-use super::format::{Format, Q4_0, Q4_1, Q4K, Q6K, Q8_0};
+use super::activations::Rows;
+use super::few_rows::Row;
+use super::format::{Format, Q4_0, Q4_1, Q4K, Q6K, Q8_0, Zero};
 
 pulp::simd_type! {
     /// Says that this CPU has AVX2.
@@ -75,8 +76,11 @@ impl Vectors for Vnni {
 
 /// A format whose blocks become vectors.
 pub(super) trait Blocks: Format {
-    /// Calls `each` with every 32 whole numbers of a block.
-    fn vectors<V: Vectors>(v: V, block: &[u8], each: impl FnMut(usize, __m256i));
+    /// 32 whole numbers each.
+    type Vectors: AsRef<[__m256i]>;
+
+    /// The whole numbers of a block.
+    fn vectors<V: Vectors>(v: V, block: &[u8]) -> Self::Vectors;
 }
 
 /// The 32 bytes from `start` on.
@@ -101,101 +105,126 @@ fn nibbles<V: Vectors>(v: V, bytes: &[u8], start: usize) -> __m256i {
 }
 
 impl Blocks for Q8_0 {
+    type Vectors = [__m256i; 1];
+
     #[inline(always)]
-    fn vectors<V: Vectors>(_: V, block: &[u8], mut each: impl FnMut(usize, __m256i)) {
-        each(0, load(block, 2));
+    fn vectors<V: Vectors>(_: V, block: &[u8]) -> Self::Vectors {
+        [load(block, 2)]
     }
 }
 
 impl Blocks for Q4_0 {
+    type Vectors = [__m256i; 1];
+
     #[inline(always)]
-    fn vectors<V: Vectors>(v: V, block: &[u8], mut each: impl FnMut(usize, __m256i)) {
-        each(0, nibbles(v, block, 2));
+    fn vectors<V: Vectors>(v: V, block: &[u8]) -> Self::Vectors {
+        [nibbles(v, block, 2)]
     }
 }
 
 impl Blocks for Q4_1 {
+    type Vectors = [__m256i; 1];
+
     #[inline(always)]
-    fn vectors<V: Vectors>(v: V, block: &[u8], mut each: impl FnMut(usize, __m256i)) {
-        each(0, nibbles(v, block, 4));
+    fn vectors<V: Vectors>(v: V, block: &[u8]) -> Self::Vectors {
+        [nibbles(v, block, 4)]
     }
 }
 
 impl Blocks for Q4K {
+    type Vectors = [__m256i; 8];
+
     #[inline(always)]
-    fn vectors<V: Vectors>(v: V, block: &[u8], mut each: impl FnMut(usize, __m256i)) {
-        let fifteen = v.avx()._mm256_set1_epi8(15);
-        for i in 0..4 {
+    fn vectors<V: Vectors>(v: V, block: &[u8]) -> Self::Vectors {
+        let mut vectors = [v.avx()._mm256_setzero_si256(); 8];
+        for (i, pair) in vectors.as_chunks_mut::<2>().0.iter_mut().enumerate() {
             let both = load(block, 16 + 32 * i);
-            each(2 * i, v.avx2()._mm256_and_si256(both, fifteen));
             let high = v.avx2()._mm256_srli_epi16::<4>(both);
-            each(2 * i + 1, v.avx2()._mm256_and_si256(high, fifteen));
+            *pair = [low_bits(v, both, 15), low_bits(v, high, 15)];
         }
+        vectors
     }
 }
 
 impl Blocks for Q6K {
+    type Vectors = [__m256i; 8];
+
     #[inline(always)]
-    fn vectors<V: Vectors>(v: V, block: &[u8], mut each: impl FnMut(usize, __m256i)) {
+    fn vectors<V: Vectors>(v: V, block: &[u8]) -> Self::Vectors {
         let avx2 = v.avx2();
-        let (fifteen, top) = (v.avx()._mm256_set1_epi8(15), v.avx()._mm256_set1_epi8(0x30));
-        for half in 0..2 {
-            let high = load(block, 128 + 32 * half);
-            let low = [load(block, 64 * half), load(block, 64 * half + 32)];
-            let mut put = |i, low, high| {
-                let (low, high) =
-                    (avx2._mm256_and_si256(low, fifteen), avx2._mm256_and_si256(high, top));
-                each(4 * half + i, avx2._mm256_or_si256(low, high));
-            };
-            put(0, low[0], avx2._mm256_slli_epi16::<4>(high));
-            put(1, low[1], avx2._mm256_slli_epi16::<2>(high));
-            put(2, avx2._mm256_srli_epi16::<4>(low[0]), high);
-            put(3, avx2._mm256_srli_epi16::<4>(low[1]), avx2._mm256_srli_epi16::<2>(high));
+        let mut vectors = [v.avx()._mm256_setzero_si256(); 8];
+        for (i, four) in vectors.as_chunks_mut::<4>().0.iter_mut().enumerate() {
+            let [a, b] = [load(block, 64 * i), load(block, 64 * i + 32)];
+            let low = [a, b, avx2._mm256_srli_epi16::<4>(a), avx2._mm256_srli_epi16::<4>(b)];
+            let high = load(block, 128 + 32 * i);
+            let high = [
+                avx2._mm256_slli_epi16::<4>(high),
+                avx2._mm256_slli_epi16::<2>(high),
+                high,
+                avx2._mm256_srli_epi16::<2>(high),
+            ];
+            for (q, (low, high)) in four.iter_mut().zip(low.into_iter().zip(high)) {
+                *q = avx2._mm256_or_si256(low_bits(v, low, 15), low_bits(v, high, 0x30));
+            }
         }
+        vectors
     }
+}
+
+/// The bits of `mask` in each byte.
+#[inline(always)]
+fn low_bits<V: Vectors>(v: V, x: __m256i, mask: i8) -> __m256i {
+    v.avx2()._mm256_and_si256(x, v.avx()._mm256_set1_epi8(mask))
 }
 
 /// One row of W with R rows of x.
 #[inline(always)]
 pub(super) fn dots<F: Blocks, V: Vectors, const R: usize>(
     v: V,
-    w: &[u8],
+    w: Row<'_>,
     x: &Rows<'_, R>,
     scratch: &mut [f32],
 ) -> [f32; R] {
-    let padded = x.scales[0].len();
-    let (scales, rest) = scratch.split_at_mut(padded);
-    let (offsets, both) = rest.split_at_mut(padded);
-    F::scales(w, &mut scales[..x.groups], &mut offsets[..x.groups]);
-
-    // The offsets' part of the sums, and the products of scales, eight at a time.
     let mut sums = [v.avx()._mm256_setzero_ps(); R];
+    let padded = x.scales[0].len();
+    let scales = w.scales[..padded].as_chunks::<8>().0;
+    let (last, offsets) = w.offsets[..padded].as_chunks::<8>().0.split_last().expect("a group");
+    let last = v.avx()._mm256_and_ps(cast(*last), cast(x.mask)); // not what belongs to the next row
     for (i, sum) in sums.iter_mut().enumerate() {
-        let of_x = x.sums[i].as_chunks::<8>().0;
-        for (offsets, of_x) in offsets.as_chunks::<8>().0.iter().zip(of_x) {
-            *sum = v.fma()._mm256_fmadd_ps(cast(*offsets), cast(*of_x), *sum);
+        // The products of scales, and the offsets' part of the sums, eight at a time.
+        let of_x = x.scales[i].as_chunks::<8>().0;
+        let products = scratch[i * padded..][..padded].as_chunks_mut::<8>().0;
+        for ((product, &a), &b) in products.iter_mut().zip(scales).zip(of_x) {
+            *product = cast(v.avx()._mm256_mul_ps(cast(a), cast(b)));
         }
-        let both = both[i * padded..][..padded].iter_mut();
-        both.zip(&*scales).zip(x.scales[i]).for_each(|((both, a), b)| *both = a * b);
+        if !matches!(F::ZERO, Zero::At(0)) {
+            let (&of_last, of_x) = x.sums[i].as_chunks::<8>().0.split_last().expect("a group");
+            for (&offsets, &of_x) in offsets.iter().zip(of_x) {
+                *sum = v.fma()._mm256_fmadd_ps(cast(offsets), cast(of_x), *sum);
+            }
+            *sum = v.fma()._mm256_fmadd_ps(last, cast(of_last), *sum);
+        }
     }
-
-    let both: [&[f32]; R] = std::array::from_fn(|i| &both[i * padded..][..x.groups]);
+    let scales: [&[f32]; R] = std::array::from_fn(|i| &scratch[i * padded..][..x.groups]);
     let of_x: [&[[i8; 32]]; R] = x.quants.map(|quants| quants.as_chunks().0);
-    for (block, w) in w.chunks_exact(F::BYTES).enumerate() {
-        F::vectors(v, w, |part, q| {
-            let part = block * (F::NUMBERS / 32) + part;
+    let parts = F::NUMBERS / 32;
+    for (block, w) in w.blocks.chunks_exact(F::BYTES).enumerate() {
+        let vectors = F::vectors(v, w);
+        for part in 0..parts {
+            let q = vectors.as_ref()[part];
+            let part = block * parts + part;
             let magnitude = v.avx2()._mm256_abs_epi8(q);
             for i in 0..R {
                 let p = cast(of_x[i][part]);
-                let dot = if matches!(F::ZERO, super::format::Zero::At(0)) {
-                    v.dot(magnitude, v.avx2()._mm256_sign_epi8(p, q)) // q is of either sign here
-                } else {
-                    v.dot(q, p)
+                let dot = match F::ZERO {
+                    // q is of either sign here
+                    Zero::At(0) => v.dot(magnitude, v.avx2()._mm256_sign_epi8(p, q)),
+                    _ => v.dot(q, p),
                 };
-                let scale = spread::<F, V>(v, both[i], part);
+                let scale = spread::<F, V>(v, scales[i], part);
                 sums[i] = v.fma()._mm256_fmadd_ps(v.avx()._mm256_cvtepi32_ps(dot), scale, sums[i]);
             }
-        });
+        }
     }
     sums.map(|sum| total(sum))
 }
@@ -203,16 +232,16 @@ pub(super) fn dots<F: Blocks, V: Vectors, const R: usize>(
 /// The scale of part i in every place that belongs to it.
 #[inline(always)]
 fn spread<F: Format, V: Vectors>(v: V, scales: &[f32], part: usize) -> __m256 {
-    if F::GROUP == 32 {
-        v.avx()._mm256_set1_ps(scales[part])
-    } else {
-        let [a, b] = [scales[2 * part], scales[2 * part + 1]];
-        v.avx()._mm256_setr_ps(a, a, a, a, b, b, b, b)
+    let every = |i: usize| v.avx()._mm256_set1_ps(scales[i]);
+    match F::GROUP {
+        32 => every(part),
+        _ => v.avx()._mm256_blend_ps::<0xf0>(every(2 * part), every(2 * part + 1)),
     }
 }
 
 #[inline(always)]
 fn total(sum: __m256) -> f32 {
-    let x: [f32; 8] = cast(sum);
-    ((x[0] + x[4]) + (x[2] + x[6])) + ((x[1] + x[5]) + (x[3] + x[7]))
+    let [low, high]: [[f32; 4]; 2] = cast(sum);
+    let x: [f32; 4] = std::array::from_fn(|i| low[i] + high[i]);
+    (x[0] + x[2]) + (x[1] + x[3])
 }
