@@ -65,22 +65,25 @@ fn product_as<F: Kernel>(path: Path, w: &QuantizedMatrix, x: &[f32]) -> Vec<f32>
     let x = Activations::new(x, columns, F::GROUP);
     let mut y = vec![0.; x.rows() * rows];
     let shared = Shared::new(&mut y);
-    let height = (GRAIN / w.row_bytes()).max(1);
-    pool::for_each(rows.div_ceil(height), |task| {
-        let first = task * height;
-        let height = height.min(rows - first);
+    let full = (GRAIN / w.row_bytes()).max(1);
+    pool::for_each(rows.div_ceil(full), |task| {
+        let first = task * full;
+        let height = full.min(rows - first);
         // SAFETY: each task has its own columns of y.
         #[allow(unsafe_code)]
         let y = |row: usize| unsafe { shared.range(row * rows + first, height) };
         with_scratch(Panel::scratch(&x, height), |scratch| {
-            let panel = Panel::new::<F>(w.panel(first, height), &x, scratch);
+            // Tasks are handed out in order, so that this thread will get about this one next.
+            let next = first + pool::threads() * full;
+            let next = if next < rows { w.panel(next, full.min(rows - next)) } else { &[] };
+            let panel = Panel { blocks: w.panel(first, height), next, groups: x.groups, scratch };
             multiply::<F>(path, panel, &x, y);
         });
     });
     y
 }
 
-/// What a format needs for all paths.
+/// A format that all paths know.
 #[cfg(target_arch = "x86_64")]
 trait Kernel: x86::Blocks {}
 #[cfg(target_arch = "x86_64")]
@@ -90,33 +93,23 @@ trait Kernel: Format {}
 #[cfg(not(target_arch = "x86_64"))]
 impl<F: Format> Kernel for F {}
 
-/// Rows of W with their scales and offsets.
+/// Rows of W.
 struct Panel<'a> {
     blocks: &'a [u8],
-    row_bytes: usize,
+    /// The panel that this thread will probably work on next.
+    next: &'a [u8],
+    /// Groups of a row.
     groups: usize,
-    scales: &'a [f32],
-    offsets: &'a [f32],
-    /// Room for the products of scales.
     scratch: &'a mut [f32],
 }
 
-impl<'a> Panel<'a> {
-    /// Vector loops may read so many numbers beyond the last row.
+impl Panel<'_> {
+    /// Vector loops may read so many scales beyond the last row.
     const BEYOND: usize = 8;
 
     /// How much scratch `height` rows need.
     fn scratch(x: &Activations, height: usize) -> usize {
         2 * (height * x.groups + Self::BEYOND) + 4 * x.padded
-    }
-
-    fn new<F: Format>(blocks: &'a [u8], x: &Activations, scratch: &'a mut [f32]) -> Self {
-        let row_bytes = x.columns / F::NUMBERS * F::BYTES;
-        let groups = blocks.len() / row_bytes * x.groups;
-        let (scales, rest) = scratch.split_at_mut(groups + Self::BEYOND);
-        let (offsets, scratch) = rest.split_at_mut(groups + Self::BEYOND);
-        vectorized!(F::scales(blocks, &mut scales[..groups], &mut offsets[..groups]));
-        Self { blocks, row_bytes, groups: x.groups, scales, offsets, scratch }
     }
 }
 
@@ -128,40 +121,29 @@ fn multiply<'a, F: Kernel>(
     y: impl Fn(usize) -> &'a mut [f32],
 ) {
     match path {
-        Path::Plain => vectorized!(each::<F>(panel, x, y, dots::<F, 1>, dots::<F, 4>)),
+        Path::Plain => vectorized!(each::<F, Plain>(Plain, panel, x, y)),
         #[cfg(target_arch = "x86_64")]
-        Path::Avx2(v) => v.vectorize(Loops(|| {
-            each::<F>(
-                panel,
-                x,
-                y,
-                |w, x, s| x86::dots::<F, _, 1>(v, w, x, s),
-                |w, x, s| x86::dots::<F, _, 4>(v, w, x, s),
-            );
-        })),
+        Path::Avx2(v) => v.vectorize(Loops(|| each::<F, _>(v, panel, x, y))),
         #[cfg(target_arch = "x86_64")]
-        Path::Vnni(v) => v.vectorize(Loops(|| {
-            each::<F>(
-                panel,
-                x,
-                y,
-                |w, x, s| x86::dots::<F, _, 1>(v, w, x, s),
-                |w, x, s| x86::dots::<F, _, 4>(v, w, x, s),
-            );
-        })),
+        Path::Vnni(v) => v.vectorize(Loops(|| each::<F, _>(v, panel, x, y))),
     }
 }
 
 /// Rows of x by fours, as each block of W is unpacked once for all four; then one by one.
 #[inline(always)]
-fn each<'a, F: Format>(
+fn each<'a, F: Format, V: Dots<F>>(
+    v: V,
     panel: Panel<'_>,
     x: &Activations,
     y: impl Fn(usize) -> &'a mut [f32],
-    one: impl Fn(Row<'_>, &Rows<'_, 1>, &mut [f32]) -> [f32; 1],
-    four: impl Fn(Row<'_>, &Rows<'_, 4>, &mut [f32]) -> [f32; 4],
 ) {
-    let Panel { blocks, row_bytes, groups, scales, offsets, scratch } = panel;
+    let Panel { blocks, next, groups, scratch } = panel;
+    let row_bytes = x.columns / F::NUMBERS * F::BYTES;
+    let all = blocks.len() / row_bytes * groups;
+    let (scales, rest) = scratch.split_at_mut(all + Panel::BEYOND);
+    let (offsets, scratch) = rest.split_at_mut(all + Panel::BEYOND);
+    v.scales(blocks, &mut scales[..all], &mut offsets[..all]);
+
     let w = |i: usize, blocks| Row {
         blocks,
         scales: &scales[i * groups..],
@@ -171,16 +153,40 @@ fn each<'a, F: Format>(
     for row in (0..fours).step_by(4) {
         let (x, y) = (x.rows_from::<4>(row), [0, 1, 2, 3].map(|i| y(row + i)));
         for (i, blocks) in blocks.chunks_exact(row_bytes).enumerate() {
-            let dots = four(w(i, blocks), &x, scratch);
+            let dots = v.dots(w(i, blocks), &x, scratch);
             (0..4).for_each(|row| y[row][i] = dots[row]);
         }
     }
     for row in fours..x.rows() {
         let (x, y) = (x.rows_from::<1>(row), y(row));
         for ((i, blocks), y) in blocks.chunks_exact(row_bytes).enumerate().zip(y) {
-            [*y] = one(w(i, blocks), &x, scratch);
+            prefetch(next.get(i * row_bytes..).unwrap_or_default(), row_bytes);
+            [*y] = v.dots(w(i, blocks), &x, scratch);
         }
     }
+}
+
+/// Has the processor fetch bytes that are read soon. (It foresees the order of bytes by itself, but not that of tasks.)
+#[inline(always)]
+fn prefetch(bytes: &[u8], n: usize) {
+    #[cfg(target_arch = "x86_64")]
+    for line in bytes[..n.min(bytes.len())].chunks(64) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: every x86-64 CPU has the instruction, and the address is that of a byte.
+        #[allow(unsafe_code)]
+        unsafe {
+            _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast());
+        }
+    }
+}
+
+/// What the paths do differently.
+pub(super) trait Dots<F>: Copy {
+    /// Scale and offset of each group of blocks.
+    fn scales(self, blocks: &[u8], scales: &mut [f32], offsets: &mut [f32]);
+
+    /// One row of W with R rows of x.
+    fn dots<const R: usize>(self, w: Row<'_>, x: &Rows<'_, R>, scratch: &mut [f32]) -> [f32; R];
 }
 
 /// A row of W; what lies behind the row's groups belongs to the next.
@@ -190,23 +196,34 @@ pub(super) struct Row<'a> {
     pub(super) offsets: &'a [f32],
 }
 
-/// One row of W with R rows of x, in plain loops.
-#[inline(always)]
-fn dots<F: Format, const R: usize>(w: Row<'_>, x: &Rows<'_, R>, _: &mut [f32]) -> [f32; R] {
-    let mut y = x.sums.map(|sums| {
-        w.offsets.iter().zip(&sums[..x.groups]).map(|(offset, sum)| offset * sum).sum::<f32>()
-    });
-    let mut quants = [0i8; 256];
-    for (block, blocks) in w.blocks.chunks_exact(F::BYTES).enumerate() {
-        F::quants(blocks, &mut quants[..F::NUMBERS]);
-        for (group, q) in quants[..F::NUMBERS].chunks_exact(F::GROUP).enumerate() {
-            let group = block * (F::NUMBERS / F::GROUP) + group;
-            for (i, y) in y.iter_mut().enumerate() {
-                let p = &x.quants[i][group * F::GROUP..][..F::GROUP];
-                let dot: i32 = q.iter().zip(p).map(|(&q, &p)| i32::from(q) * i32::from(p)).sum();
-                *y += dot as f32 * (w.scales[group] * x.scales[i][group]);
+/// Plain loops.
+#[derive(Clone, Copy)]
+struct Plain;
+
+impl<F: Format> Dots<F> for Plain {
+    #[inline(always)]
+    fn scales(self, blocks: &[u8], scales: &mut [f32], offsets: &mut [f32]) {
+        F::scales(blocks, scales, offsets);
+    }
+
+    #[inline(always)]
+    fn dots<const R: usize>(self, w: Row<'_>, x: &Rows<'_, R>, _: &mut [f32]) -> [f32; R] {
+        let mut y = x.sums.map(|sums| {
+            w.offsets.iter().zip(&sums[..x.groups]).map(|(offset, sum)| offset * sum).sum::<f32>()
+        });
+        let mut quants = [0i8; 256];
+        for (block, blocks) in w.blocks.chunks_exact(F::BYTES).enumerate() {
+            F::quants(blocks, &mut quants[..F::NUMBERS]);
+            for (group, q) in quants[..F::NUMBERS].chunks_exact(F::GROUP).enumerate() {
+                let group = block * (F::NUMBERS / F::GROUP) + group;
+                for (i, y) in y.iter_mut().enumerate() {
+                    let p = &x.quants[i][group * F::GROUP..][..F::GROUP];
+                    let dot: i32 =
+                        q.iter().zip(p).map(|(&q, &p)| i32::from(q) * i32::from(p)).sum();
+                    *y += dot as f32 * (w.scales[group] * x.scales[i][group]);
+                }
             }
         }
+        y
     }
-    y
 }

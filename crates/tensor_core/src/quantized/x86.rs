@@ -1,11 +1,11 @@
 //! Products of bytes by AVX2 and AVX-512 VNNI: 32 numbers of a group at a time, all sums in one vector until the row ends.
 
-use std::arch::x86_64::{__m128i, __m256, __m256i};
+use std::arch::x86_64::{__m256, __m256i};
 
 use pulp::cast;
 
 use super::activations::Rows;
-use super::few_rows::Row;
+use super::few_rows::{Dots, Row};
 use super::format::{Format, Q4_0, Q4_1, Q4K, Q6K, Q8_0, Zero};
 
 pulp::simd_type! {
@@ -79,6 +79,12 @@ pub(super) trait Blocks: Format {
     /// 32 whole numbers each.
     type Vectors: AsRef<[__m256i]>;
 
+    /// Scale and offset of each group of blocks.
+    #[inline(always)]
+    fn vector_scales<V: Vectors>(_: V, blocks: &[u8], scales: &mut [f32], offsets: &mut [f32]) {
+        Self::scales(blocks, scales, offsets);
+    }
+
     /// The whole numbers of a block.
     fn vectors<V: Vectors>(v: V, block: &[u8]) -> Self::Vectors;
 }
@@ -91,17 +97,13 @@ fn load(bytes: &[u8], start: usize) -> __m256i {
     cast(bytes)
 }
 
-/// The low and the high halves of 16 bytes.
+/// The low halves of 16 bytes, then the high ones.
 #[inline(always)]
-fn nibbles<V: Vectors>(v: V, bytes: &[u8], start: usize) -> __m256i {
-    let bytes: [u8; 16] =
-        *bytes[start..].first_chunk().expect("a block is as long as its format says");
-    let low: __m128i = cast(bytes);
-    let both = v.avx2()._mm256_inserti128_si256::<1>(
-        v.avx()._mm256_castsi128_si256(low),
-        cast(u128::from_le_bytes(bytes) >> 4),
-    );
-    v.avx2()._mm256_and_si256(both, v.avx()._mm256_set1_epi8(15))
+fn nibbles<V: Vectors>(v: V, block: &[u8], start: usize) -> __m256i {
+    let bytes: [u8; 16] = *block[start..].first_chunk().expect("as long as the format says");
+    let twice = v.avx2()._mm256_broadcastsi128_si256(cast(bytes));
+    let shift: __m256i = cast([0, 0, 0, 0, 4, 4, 4, 4]);
+    low_bits(v, v.avx2()._mm256_srlv_epi32(twice, shift), 15)
 }
 
 impl Blocks for Q8_0 {
@@ -177,56 +179,59 @@ fn low_bits<V: Vectors>(v: V, x: __m256i, mask: i8) -> __m256i {
     v.avx2()._mm256_and_si256(x, v.avx()._mm256_set1_epi8(mask))
 }
 
-/// One row of W with R rows of x.
-#[inline(always)]
-pub(super) fn dots<F: Blocks, V: Vectors, const R: usize>(
-    v: V,
-    w: Row<'_>,
-    x: &Rows<'_, R>,
-    scratch: &mut [f32],
-) -> [f32; R] {
-    let mut sums = [v.avx()._mm256_setzero_ps(); R];
-    let padded = x.scales[0].len();
-    let scales = w.scales[..padded].as_chunks::<8>().0;
-    let (last, offsets) = w.offsets[..padded].as_chunks::<8>().0.split_last().expect("a group");
-    let last = v.avx()._mm256_and_ps(cast(*last), cast(x.mask)); // not what belongs to the next row
-    for (i, sum) in sums.iter_mut().enumerate() {
-        // The products of scales, and the offsets' part of the sums, eight at a time.
-        let of_x = x.scales[i].as_chunks::<8>().0;
-        let products = scratch[i * padded..][..padded].as_chunks_mut::<8>().0;
-        for ((product, &a), &b) in products.iter_mut().zip(scales).zip(of_x) {
-            *product = cast(v.avx()._mm256_mul_ps(cast(a), cast(b)));
-        }
-        if !matches!(F::ZERO, Zero::At(0)) {
-            let (&of_last, of_x) = x.sums[i].as_chunks::<8>().0.split_last().expect("a group");
-            for (&offsets, &of_x) in offsets.iter().zip(of_x) {
-                *sum = v.fma()._mm256_fmadd_ps(cast(offsets), cast(of_x), *sum);
-            }
-            *sum = v.fma()._mm256_fmadd_ps(last, cast(of_last), *sum);
-        }
+impl<F: Blocks, V: Vectors> Dots<F> for V {
+    #[inline(always)]
+    fn scales(self, blocks: &[u8], scales: &mut [f32], offsets: &mut [f32]) {
+        F::vector_scales(self, blocks, scales, offsets);
     }
-    let scales: [&[f32]; R] = std::array::from_fn(|i| &scratch[i * padded..][..x.groups]);
-    let of_x: [&[[i8; 32]]; R] = x.quants.map(|quants| quants.as_chunks().0);
-    let parts = F::NUMBERS / 32;
-    for (block, w) in w.blocks.chunks_exact(F::BYTES).enumerate() {
-        let vectors = F::vectors(v, w);
-        for part in 0..parts {
-            let q = vectors.as_ref()[part];
-            let part = block * parts + part;
-            let magnitude = v.avx2()._mm256_abs_epi8(q);
-            for i in 0..R {
-                let p = cast(of_x[i][part]);
-                let dot = match F::ZERO {
-                    // q is of either sign here
-                    Zero::At(0) => v.dot(magnitude, v.avx2()._mm256_sign_epi8(p, q)),
-                    _ => v.dot(q, p),
-                };
-                let scale = spread::<F, V>(v, scales[i], part);
-                sums[i] = v.fma()._mm256_fmadd_ps(v.avx()._mm256_cvtepi32_ps(dot), scale, sums[i]);
+
+    #[inline(always)]
+    fn dots<const R: usize>(self, w: Row<'_>, x: &Rows<'_, R>, scratch: &mut [f32]) -> [f32; R] {
+        let v = self;
+        let mut sums = [v.avx()._mm256_setzero_ps(); R];
+        let padded = x.scales[0].len();
+        let scales = w.scales[..padded].as_chunks::<8>().0;
+        let (last, offsets) = w.offsets[..padded].as_chunks::<8>().0.split_last().expect("a group");
+        let last = v.avx()._mm256_and_ps(cast(*last), cast(x.mask)); // not what belongs to the next row
+        for (i, sum) in sums.iter_mut().enumerate() {
+            // The products of scales, and the offsets' part of the sums, eight at a time.
+            let of_x = x.scales[i].as_chunks::<8>().0;
+            let products = scratch[i * padded..][..padded].as_chunks_mut::<8>().0;
+            for ((product, &a), &b) in products.iter_mut().zip(scales).zip(of_x) {
+                *product = cast(v.avx()._mm256_mul_ps(cast(a), cast(b)));
+            }
+            if !matches!(F::ZERO, Zero::At(0)) {
+                let (&of_last, of_x) = x.sums[i].as_chunks::<8>().0.split_last().expect("a group");
+                for (&offsets, &of_x) in offsets.iter().zip(of_x) {
+                    *sum = v.fma()._mm256_fmadd_ps(cast(offsets), cast(of_x), *sum);
+                }
+                *sum = v.fma()._mm256_fmadd_ps(last, cast(of_last), *sum);
             }
         }
+        let scales: [&[f32]; R] = std::array::from_fn(|i| &scratch[i * padded..][..x.groups]);
+        let of_x: [&[[i8; 32]]; R] = x.quants.map(|quants| quants.as_chunks().0);
+        let parts = F::NUMBERS / 32;
+        for (block, w) in w.blocks.chunks_exact(F::BYTES).enumerate() {
+            let vectors = F::vectors(v, w);
+            for part in 0..parts {
+                let q = vectors.as_ref()[part];
+                let part = block * parts + part;
+                let magnitude = v.avx2()._mm256_abs_epi8(q);
+                for i in 0..R {
+                    let p = cast(of_x[i][part]);
+                    let dot = match F::ZERO {
+                        // q is of either sign here
+                        Zero::At(0) => v.dot(magnitude, v.avx2()._mm256_sign_epi8(p, q)),
+                        _ => v.dot(q, p),
+                    };
+                    let scale = spread::<F, V>(v, scales[i], part);
+                    sums[i] =
+                        v.fma()._mm256_fmadd_ps(v.avx()._mm256_cvtepi32_ps(dot), scale, sums[i]);
+                }
+            }
+        }
+        sums.map(|sum| total(sum))
     }
-    sums.map(|sum| total(sum))
 }
 
 /// The scale of part i in every place that belongs to it.
