@@ -42,10 +42,10 @@ impl LearnedPositions {
     /// # Errors
     /// When `t` is longer than the table.
     pub fn forward(&self, t: usize) -> Result<Tensor> {
-        let (longest, _c) = self.table.weight.dims2()?;
+        let (longest, _c) = self.table.weight.dims()?;
         if t > longest {
             bail!("{t} tokens do not fit a model with block_size {longest}");
         }
-        self.table.weight.narrow(0, 0, t)
+        self.table.weight.full()?.narrow(0, 0, t)
     }
 }

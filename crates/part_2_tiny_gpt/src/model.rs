@@ -5,7 +5,7 @@
 
 use attention::{Block, BlockConfig, LearnedPositions};
 use candle_core::{Device, Result, Tensor, bail};
-use tensor_core::ops::{Gelu, add, linear};
+use tensor_core::ops::{Gelu, add};
 use tensor_core::{Dropout, Embedding, Init, LayerNorm, Scope};
 
 /// The sizes of a [`Gpt`].
@@ -75,14 +75,14 @@ impl Gpt {
 
     /// The scores of every possible next token after each of `ids: (B, T)`: (B, T, V).
     pub fn forward(&self, ids: &Tensor) -> Result<Tensor> {
-        linear(&self.hidden(ids)?, &self.wte.weight, None)
+        self.wte.scores(&self.hidden(ids)?)
     }
 
     /// The scores of the token after the last one of `ids: (B, T)`: (B, V).
     pub fn next_logits(&self, ids: &Tensor) -> Result<Tensor> {
         let (_b, t) = ids.dims2()?;
         let last = self.hidden(ids)?.narrow(1, t - 1, 1)?.squeeze(1)?; // (B, C)
-        linear(&last, &self.wte.weight, None)
+        self.wte.scores(&last)
     }
 
     /// What the model knows at each position before it is turned into scores: (B, T, C).

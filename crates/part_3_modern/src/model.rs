@@ -1,7 +1,7 @@
 //! The model: part 2's, with this part's block. One type for all the families that [`ModelConfig`] spans.
 
 use candle_core::{Device, Result, Tensor, bail};
-use tensor_core::ops::{add, linear};
+use tensor_core::ops::add;
 use tensor_core::{Bias, Embedding, Init, Linear, Scope};
 
 use crate::block::{Block, INIT_STD};
@@ -94,7 +94,7 @@ impl GptModern {
     pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
         match &self.lm_head {
             Some(lm_head) => lm_head.forward(hidden),
-            None => linear(hidden, &self.embed_tokens.weight, None),
+            None => self.embed_tokens.scores(hidden),
         }
     }
 

@@ -12,6 +12,8 @@ pub mod parameters;
 pub mod weights;
 pub mod graph;
 pub mod ops;
+pub mod quantized;
+pub mod weight;
 pub mod linear;
 pub mod embedding;
 pub mod layer_norm;
@@ -31,6 +33,7 @@ pub use layer_norm::LayerNorm;
 pub use linear::{Bias, Linear};
 pub use parameters::{Decay, Init, Parameter, Parameters, Scope};
 pub use rng::Rng;
+pub use weight::Weight;
 
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor};
 
-use crate::{Decay, Init, Scope, ops};
+use crate::{Decay, Init, Scope, Weight};
 
 /// Whether a linear layer adds a bias.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub enum Bias {
 #[derive(Debug, Clone)]
 pub struct Linear {
     /// (out, in), as PyTorch stores it.
-    pub weight: Tensor,
+    pub weight: Weight,
     /// (out)
     pub bias: Option<Tensor>,
 }
@@ -31,7 +31,7 @@ impl Linear {
         bias: Bias,
         init: Init,
     ) -> Result<Self> {
-        let weight = scope.parameter("weight", (n_out, n_in), init, Decay::Yes)?;
+        let weight = scope.matrix("weight", (n_out, n_in), init, Decay::Yes)?;
         let bias = match bias {
             Bias::Yes => Some(scope.parameter("bias", n_out, Init::Zeros, Decay::No)?),
             Bias::No => None,
@@ -41,6 +41,6 @@ impl Linear {
 
     /// Maps `x: (.., in)` to `(.., out)`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        ops::linear(x, &self.weight, self.bias.as_ref())
+        self.weight.product(x, self.bias.as_ref())
     }
 }

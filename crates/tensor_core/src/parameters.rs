@@ -5,13 +5,14 @@
 //! [`Parameters::inference`] gives a twin of the model on the same memory: it builds no graph and drops nothing
 //! out, and sees every update the optimiser makes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Display;
 use std::sync::{Arc, Mutex};
 
 use candle_core::{DType, Device, Result, Shape, Tensor, Var, bail};
 
-use crate::{Dropout, Rng};
+use crate::quantized::QuantizedMatrix;
+use crate::{Dropout, Rng, Weight};
 
 /// How a new parameter is filled.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -78,6 +79,10 @@ pub struct Parameters {
     source: Source,
     dtype: DType,
     device: Device,
+    /// Matrices of layers in blocks, which are no parameters: nothing trains them.
+    quantized: BTreeMap<String, QuantizedMatrix>,
+    /// Which of these have no layer as yet.
+    unclaimed: BTreeSet<String>,
     /// One stream for all dropout layers; `None` where nothing is dropped.
     dropout_rng: Option<Arc<Mutex<Rng>>>,
 }
@@ -106,7 +111,15 @@ impl Parameters {
     fn empty(source: Source, dropout_rng: Rng, dtype: DType, device: &Device) -> Self {
         let dropout_rng = Some(Arc::new(Mutex::new(dropout_rng)));
         let (entries, index) = (Vec::new(), HashMap::new());
-        Self { entries, index, source, dtype, device: device.clone(), dropout_rng }
+        let (quantized, unclaimed) = (BTreeMap::new(), BTreeSet::new());
+        let device = device.clone();
+        Self { entries, index, source, dtype, device, quantized, unclaimed, dropout_rng }
+    }
+
+    /// The same, with some matrices in blocks.
+    pub fn with_quantized(self, quantized: BTreeMap<String, QuantizedMatrix>) -> Self {
+        let unclaimed = quantized.keys().cloned().collect();
+        Self { quantized, unclaimed, ..self }
     }
 
     /// The same memory for use without training: no graph is built, nothing is dropped out.
@@ -118,6 +131,8 @@ impl Parameters {
             source: Source::Shared,
             dtype: self.dtype,
             device: self.device.clone(),
+            quantized: self.quantized.clone(),
+            unclaimed: BTreeSet::new(),
             dropout_rng: None,
         }
     }
@@ -132,6 +147,9 @@ impl Parameters {
     /// # Errors
     /// Names a tensor that the model has no place for.
     pub fn finish(&self) -> Result<()> {
+        if let Some(name) = self.unclaimed.first() {
+            bail!("unexpected quantized tensor `{name}` ({} in all)", self.unclaimed.len());
+        }
         if let Source::File { origin, tensors } = &self.source
             && let Some(name) = tensors.keys().next()
         {
@@ -160,7 +178,8 @@ impl Parameters {
 
     /// How many numbers the store holds.
     pub fn count(&self) -> usize {
-        self.iter().map(|p| p.var.elem_count()).sum()
+        let quantized = self.quantized.values().map(|matrix| matrix.dims().0 * matrix.dims().1);
+        self.iter().map(|p| p.var.elem_count()).chain(quantized).sum()
     }
 
     /// The device the parameters live on.
@@ -241,6 +260,27 @@ impl Scope<'_> {
     ) -> Result<Tensor> {
         let name = self.join(name);
         self.parameters.take(name, shape.into(), init, decay)
+    }
+
+    /// The matrix `name` of this place, which may be in blocks.
+    ///
+    /// # Errors
+    /// As [`Scope::parameter`].
+    pub fn matrix(
+        &mut self,
+        name: &str,
+        (rows, columns): (usize, usize),
+        init: Init,
+        decay: Decay,
+    ) -> Result<Weight> {
+        let path = self.join(name);
+        let Some(matrix) = self.parameters.quantized.get(&path) else {
+            return Ok(Weight::Full(self.parameter(name, (rows, columns), init, decay)?));
+        };
+        let matrix = matrix.clone();
+        check_shape(&path, &matrix.dims().into(), &(rows, columns).into())?;
+        self.parameters.unclaimed.remove(&path);
+        Ok(Weight::Quantized(matrix))
     }
 
     /// A dropout layer that draws from the store's own stream; off in an inference twin.

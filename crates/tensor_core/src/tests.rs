@@ -13,3 +13,4 @@ mod parameters;
 mod rng;
 mod files;
 mod testing;
+mod quantized;

@@ -12,7 +12,7 @@ pub(crate) mod sums;
 pub(crate) mod storage;
 mod check;
 mod half;
-mod product;
+pub(crate) mod product;
 pub mod add;
 pub mod softmax;
 pub mod log_softmax;

@@ -1,0 +1,229 @@
+//! The product with few rows of x, as text generation has it: bound by how fast the weights can be read.
+//!
+//! Tasks are panels of rows of W. A row's scales and offsets are worked out first, all at once; then each block of whole
+//! numbers meets that of x: y = Σ over groups of scale · scale' · Σ q p + offset · scale' · Σ p.
+
+use std::sync::OnceLock;
+
+use super::activations::{Activations, Rows};
+use super::format::{Format, by_format};
+use super::matrix::QuantizedMatrix;
+#[cfg(target_arch = "x86_64")]
+use super::x86;
+use crate::ops::cpu::{Loops, Shared, vectorized, with_scratch};
+use crate::pool;
+
+/// Rows of x up to which this is faster than the f32 product.
+pub(super) const MOST: usize = 8;
+
+/// Bytes of W per task: enough to be worth handing out, few enough to stay in a core's own cache for several rows of x.
+const GRAIN: usize = 16 * 1024;
+
+/// The instructions that a product is made of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Path {
+    /// What the compiler makes of plain loops.
+    Plain,
+    /// AVX2.
+    #[cfg(target_arch = "x86_64")]
+    Avx2(x86::Avx2),
+    /// AVX-512 with its byte products.
+    #[cfg(target_arch = "x86_64")]
+    Vnni(x86::Vnni),
+}
+
+impl Path {
+    /// Those that this CPU has, the fastest last.
+    pub(crate) fn available() -> Vec<Self> {
+        let mut paths = vec![Self::Plain];
+        #[cfg(target_arch = "x86_64")]
+        {
+            paths.extend(x86::Avx2::try_new().map(Self::Avx2));
+            paths.extend(x86::Vnni::try_new().map(Self::Vnni));
+        }
+        paths
+    }
+
+    fn fastest() -> Self {
+        static FASTEST: OnceLock<Path> = OnceLock::new();
+        *FASTEST.get_or_init(|| *Self::available().last().expect("one path at least"))
+    }
+}
+
+/// x Wᵀ, row by row, by the fastest path.
+pub(super) fn product(w: &QuantizedMatrix, x: &[f32]) -> Vec<f32> {
+    product_by(Path::fastest(), w, x)
+}
+
+/// x Wᵀ by a path of choice.
+pub(crate) fn product_by(path: Path, w: &QuantizedMatrix, x: &[f32]) -> Vec<f32> {
+    by_format!(w.format(), product_as(path, w, x))
+}
+
+fn product_as<F: Kernel>(path: Path, w: &QuantizedMatrix, x: &[f32]) -> Vec<f32> {
+    let (rows, columns) = w.dims();
+    let x = Activations::new(x, columns, F::GROUP);
+    let mut y = vec![0.; x.rows() * rows];
+    let shared = Shared::new(&mut y);
+    let full = (GRAIN / w.row_bytes()).max(1);
+    pool::for_each(rows.div_ceil(full), |task| {
+        let first = task * full;
+        let height = full.min(rows - first);
+        // SAFETY: each task has its own columns of y.
+        #[allow(unsafe_code)]
+        let y = |row: usize| unsafe { shared.range(row * rows + first, height) };
+        with_scratch(Panel::scratch(&x, height), |scratch| {
+            // Tasks are handed out in order, so that this thread will get about this one next.
+            let next = first + pool::threads() * full;
+            let next = if next < rows { w.panel(next, full.min(rows - next)) } else { &[] };
+            let panel = Panel { blocks: w.panel(first, height), next, groups: x.groups, scratch };
+            multiply::<F>(path, panel, &x, y);
+        });
+    });
+    y
+}
+
+/// A format that all paths know.
+#[cfg(target_arch = "x86_64")]
+trait Kernel: x86::Blocks {}
+#[cfg(target_arch = "x86_64")]
+impl<F: x86::Blocks> Kernel for F {}
+#[cfg(not(target_arch = "x86_64"))]
+trait Kernel: Format {}
+#[cfg(not(target_arch = "x86_64"))]
+impl<F: Format> Kernel for F {}
+
+/// Rows of W.
+struct Panel<'a> {
+    blocks: &'a [u8],
+    /// The panel that this thread will probably work on next.
+    next: &'a [u8],
+    /// Groups of a row.
+    groups: usize,
+    scratch: &'a mut [f32],
+}
+
+impl Panel<'_> {
+    /// Vector loops may read so many scales beyond the last row.
+    const BEYOND: usize = 8;
+
+    /// How much scratch `height` rows need.
+    fn scratch(x: &Activations, height: usize) -> usize {
+        2 * (height * x.groups + Self::BEYOND) + 4 * x.padded
+    }
+}
+
+/// Every row of the panel with every row of x, to `y(row of x)[row of the panel]`.
+fn multiply<'a, F: Kernel>(
+    path: Path,
+    panel: Panel<'_>,
+    x: &Activations,
+    y: impl Fn(usize) -> &'a mut [f32],
+) {
+    match path {
+        Path::Plain => vectorized!(each::<F, Plain>(Plain, panel, x, y)),
+        #[cfg(target_arch = "x86_64")]
+        Path::Avx2(v) => v.vectorize(Loops(|| each::<F, _>(v, panel, x, y))),
+        #[cfg(target_arch = "x86_64")]
+        Path::Vnni(v) => v.vectorize(Loops(|| each::<F, _>(v, panel, x, y))),
+    }
+}
+
+/// Rows of x by fours, as each block of W is unpacked once for all four; then one by one.
+#[inline(always)]
+fn each<'a, F: Format, V: Dots<F>>(
+    v: V,
+    panel: Panel<'_>,
+    x: &Activations,
+    y: impl Fn(usize) -> &'a mut [f32],
+) {
+    let Panel { blocks, next, groups, scratch } = panel;
+    let row_bytes = x.columns / F::NUMBERS * F::BYTES;
+    let all = blocks.len() / row_bytes * groups;
+    let (scales, rest) = scratch.split_at_mut(all + Panel::BEYOND);
+    let (offsets, scratch) = rest.split_at_mut(all + Panel::BEYOND);
+    v.scales(blocks, &mut scales[..all], &mut offsets[..all]);
+
+    let w = |i: usize, blocks| Row {
+        blocks,
+        scales: &scales[i * groups..],
+        offsets: &offsets[i * groups..],
+    };
+    let fours = x.rows() / 4 * 4;
+    for row in (0..fours).step_by(4) {
+        let (x, y) = (x.rows_from::<4>(row), [0, 1, 2, 3].map(|i| y(row + i)));
+        for (i, blocks) in blocks.chunks_exact(row_bytes).enumerate() {
+            let dots = v.dots(w(i, blocks), &x, scratch);
+            (0..4).for_each(|row| y[row][i] = dots[row]);
+        }
+    }
+    for row in fours..x.rows() {
+        let (x, y) = (x.rows_from::<1>(row), y(row));
+        for ((i, blocks), y) in blocks.chunks_exact(row_bytes).enumerate().zip(y) {
+            prefetch(next.get(i * row_bytes..).unwrap_or_default(), row_bytes);
+            [*y] = v.dots(w(i, blocks), &x, scratch);
+        }
+    }
+}
+
+/// Has the processor fetch bytes that are read soon. (It foresees the order of bytes by itself, but not that of tasks.)
+#[inline(always)]
+fn prefetch(bytes: &[u8], n: usize) {
+    #[cfg(target_arch = "x86_64")]
+    for line in bytes[..n.min(bytes.len())].chunks(64) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: every x86-64 CPU has the instruction, and the address is that of a byte.
+        #[allow(unsafe_code)]
+        unsafe {
+            _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast());
+        }
+    }
+}
+
+/// What the paths do differently.
+pub(super) trait Dots<F>: Copy {
+    /// Scale and offset of each group of blocks.
+    fn scales(self, blocks: &[u8], scales: &mut [f32], offsets: &mut [f32]);
+
+    /// One row of W with R rows of x.
+    fn dots<const R: usize>(self, w: Row<'_>, x: &Rows<'_, R>, scratch: &mut [f32]) -> [f32; R];
+}
+
+/// A row of W; what lies behind the row's groups belongs to the next.
+pub(super) struct Row<'a> {
+    pub(super) blocks: &'a [u8],
+    pub(super) scales: &'a [f32],
+    pub(super) offsets: &'a [f32],
+}
+
+/// Plain loops.
+#[derive(Clone, Copy)]
+struct Plain;
+
+impl<F: Format> Dots<F> for Plain {
+    #[inline(always)]
+    fn scales(self, blocks: &[u8], scales: &mut [f32], offsets: &mut [f32]) {
+        F::scales(blocks, scales, offsets);
+    }
+
+    #[inline(always)]
+    fn dots<const R: usize>(self, w: Row<'_>, x: &Rows<'_, R>, _: &mut [f32]) -> [f32; R] {
+        let mut y = x.sums.map(|sums| {
+            w.offsets.iter().zip(&sums[..x.groups]).map(|(offset, sum)| offset * sum).sum::<f32>()
+        });
+        let mut quants = [0i8; 256];
+        for (block, blocks) in w.blocks.chunks_exact(F::BYTES).enumerate() {
+            F::quants(blocks, &mut quants[..F::NUMBERS]);
+            for (group, q) in quants[..F::NUMBERS].chunks_exact(F::GROUP).enumerate() {
+                let group = block * (F::NUMBERS / F::GROUP) + group;
+                for (i, y) in y.iter_mut().enumerate() {
+                    let p = &x.quants[i][group * F::GROUP..][..F::GROUP];
+                    let dot: i32 =
+                        q.iter().zip(p).map(|(&q, &p)| i32::from(q) * i32::from(p)).sum();
+                    *y += dot as f32 * (w.scales[group] * x.scales[i][group]);
+                }
+            }
+        }
+        y
+    }
+}

@@ -1,0 +1,247 @@
+//! The formats: how the bytes of a block become whole numbers q with scale and offset, w = scale · q + offset.
+//!
+//! | format | numbers | bytes | a group of | w |
+//! |---|---|---|---|---|
+//! | Q8_0 | 32 | 34 | 32 | d q, −128 ≤ q ≤ 127 |
+//! | Q4_0 | 32 | 18 | 32 | d (q − 8), 0 ≤ q ≤ 15 |
+//! | Q4_1 | 32 | 20 | 32 | d q + m, 0 ≤ q ≤ 15 |
+//! | Q4_K | 256 | 144 | 32 | d s q − d' m, 0 ≤ q ≤ 15, 0 ≤ s, m ≤ 63 |
+//! | Q6_K | 256 | 210 | 16 | d s (q − 32), 0 ≤ q ≤ 63, −128 ≤ s ≤ 127 |
+//!
+//! d, d' and the m of Q4_1 are 16-bit floats. (Layouts: `ggml-common.h` of <https://github.com/ggml-org/ggml>.)
+
+/// A block format of ggml.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Quantization {
+    /// 8 bits and a scale for each 32.
+    Q8_0,
+    /// 4 bits and a scale for each 32.
+    Q4_0,
+    /// 4 bits, a scale and a minimum for each 32.
+    Q4_1,
+    /// 4 bits, and 6-bit scales and minima for each 32, which share a scale of their own.
+    Q4K,
+    /// 6 bits, and 8-bit scales for each 16, which share a scale of their own.
+    Q6K,
+}
+
+/// Calls `$function::<F>(..)` with F the [`Format`] that `$format` names.
+macro_rules! by_format {
+    ($format:expr, $function:ident($($argument:expr),* $(,)?)) => {{
+        use $crate::quantized::format::{Q4_0, Q4_1, Q4K, Q6K, Q8_0, Quantization};
+        match $format {
+            Quantization::Q8_0 => $function::<Q8_0>($($argument),*),
+            Quantization::Q4_0 => $function::<Q4_0>($($argument),*),
+            Quantization::Q4_1 => $function::<Q4_1>($($argument),*),
+            Quantization::Q4K => $function::<Q4K>($($argument),*),
+            Quantization::Q6K => $function::<Q6K>($($argument),*),
+        }
+    }};
+}
+pub(super) use by_format;
+
+impl Quantization {
+    /// Every format.
+    pub const ALL: [Self; 5] = [Self::Q8_0, Self::Q4_0, Self::Q4_1, Self::Q4K, Self::Q6K];
+
+    /// As ggml writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Q8_0 => "Q8_0",
+            Self::Q4_0 => "Q4_0",
+            Self::Q4_1 => "Q4_1",
+            Self::Q4K => "Q4_K",
+            Self::Q6K => "Q6_K",
+        }
+    }
+
+    /// How many numbers a block holds.
+    pub fn numbers(self) -> usize {
+        fn of<F: Format>() -> usize {
+            F::NUMBERS
+        }
+        by_format!(self, of())
+    }
+
+    /// How many bytes a block takes.
+    pub fn bytes(self) -> usize {
+        fn of<F: Format>() -> usize {
+            F::BYTES
+        }
+        by_format!(self, of())
+    }
+}
+
+/// What stands for w = 0.
+pub(super) enum Zero {
+    /// This q, in every group.
+    At(i8),
+    /// Whatever a group's minimum says.
+    Anywhere,
+}
+
+/// How to read a format.
+pub(super) trait Format {
+    /// Numbers in a block.
+    const NUMBERS: usize;
+    /// Bytes of a block.
+    const BYTES: usize;
+    /// Numbers that share scale and offset.
+    const GROUP: usize = 32;
+    const ZERO: Zero;
+
+    /// Scale and offset of each group of blocks in a row.
+    fn scales(blocks: &[u8], scales: &mut [f32], offsets: &mut [f32]);
+
+    /// The whole numbers of a block.
+    fn quants(block: &[u8], quants: &mut [i8]);
+}
+
+pub(super) struct Q8_0;
+pub(super) struct Q4_0;
+pub(super) struct Q4_1;
+pub(super) struct Q4K;
+pub(super) struct Q6K;
+
+impl Format for Q8_0 {
+    const NUMBERS: usize = 32;
+    const BYTES: usize = 34; // d, q
+    const ZERO: Zero = Zero::At(0);
+
+    #[inline(always)]
+    fn scales(blocks: &[u8], scales: &mut [f32], offsets: &mut [f32]) {
+        for (scale, block) in scales.iter_mut().zip(blocks.as_chunks::<{ Self::BYTES }>().0) {
+            *scale = half(block, 0);
+        }
+        offsets.fill(0.);
+    }
+
+    #[inline(always)]
+    fn quants(block: &[u8], quants: &mut [i8]) {
+        quants.iter_mut().zip(&block[2..34]).for_each(|(q, &byte)| *q = byte as i8);
+    }
+}
+
+impl Format for Q4_0 {
+    const NUMBERS: usize = 32;
+    const BYTES: usize = 18; // d, q
+    const ZERO: Zero = Zero::At(8);
+
+    #[inline(always)]
+    fn scales(blocks: &[u8], scales: &mut [f32], offsets: &mut [f32]) {
+        for (scale, block) in scales.iter_mut().zip(blocks.as_chunks::<{ Self::BYTES }>().0) {
+            *scale = half(block, 0);
+        }
+        offsets.iter_mut().zip(scales).for_each(|(offset, scale)| *offset = -8. * *scale);
+    }
+
+    #[inline(always)]
+    fn quants(block: &[u8], quants: &mut [i8]) {
+        nibbles(&block[2..18], quants);
+    }
+}
+
+impl Format for Q4_1 {
+    const NUMBERS: usize = 32;
+    const BYTES: usize = 20; // d, m, q
+    const ZERO: Zero = Zero::Anywhere;
+
+    #[inline(always)]
+    fn scales(blocks: &[u8], scales: &mut [f32], offsets: &mut [f32]) {
+        let blocks = blocks.as_chunks::<{ Self::BYTES }>().0;
+        for ((scale, offset), block) in scales.iter_mut().zip(offsets).zip(blocks) {
+            *scale = half(block, 0);
+            *offset = half(block, 2);
+        }
+    }
+
+    #[inline(always)]
+    fn quants(block: &[u8], quants: &mut [i8]) {
+        nibbles(&block[4..20], quants);
+    }
+}
+
+impl Format for Q4K {
+    const NUMBERS: usize = 256;
+    const BYTES: usize = 144; // d, d', 12 bytes of s and m, q
+    const ZERO: Zero = Zero::Anywhere;
+
+    #[inline(always)]
+    fn scales(blocks: &[u8], scales: &mut [f32], offsets: &mut [f32]) {
+        let groups = scales.as_chunks_mut::<8>().0.iter_mut().zip(offsets.as_chunks_mut::<8>().0);
+        for (block, (scales, offsets)) in blocks.as_chunks::<{ Self::BYTES }>().0.iter().zip(groups)
+        {
+            let (d, of_least) = (half(block, 0), half(block, 2));
+            // Six bits each: of the first four groups in one place, of the others 4 bits here and 2 bits there.
+            let packed = &block[4..16];
+            for i in 0..4 {
+                scales[i] = d * f32::from(packed[i] & 63);
+                offsets[i] = -(of_least * f32::from(packed[i + 4] & 63));
+                let (s, m) = (packed[i + 8] & 15, packed[i + 8] >> 4);
+                scales[i + 4] = d * f32::from(s | packed[i] >> 6 << 4);
+                offsets[i + 4] = -(of_least * f32::from(m | packed[i + 4] >> 6 << 4));
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn quants(block: &[u8], quants: &mut [i8]) {
+        for (bytes, quants) in block[16..144].chunks_exact(32).zip(quants.chunks_exact_mut(64)) {
+            nibbles(bytes, quants);
+        }
+    }
+}
+
+impl Format for Q6K {
+    const NUMBERS: usize = 256;
+    const BYTES: usize = 210; // the low 4 bits of q, the high 2 bits, s, d
+    const GROUP: usize = 16;
+    const ZERO: Zero = Zero::At(32);
+
+    #[inline(always)]
+    fn scales(blocks: &[u8], scales: &mut [f32], offsets: &mut [f32]) {
+        let groups = scales.as_chunks_mut::<16>().0.iter_mut().zip(offsets.as_chunks_mut::<16>().0);
+        for (block, (scales, offsets)) in blocks.as_chunks::<{ Self::BYTES }>().0.iter().zip(groups)
+        {
+            let d = half(block, 208);
+            for i in 0..16 {
+                scales[i] = d * f32::from(block[192 + i] as i8);
+                offsets[i] = -32. * scales[i];
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn quants(block: &[u8], quants: &mut [i8]) {
+        for (half, quants) in quants.as_chunks_mut::<128>().0.iter_mut().enumerate() {
+            let (low, high) = (&block[64 * half..][..64], &block[128 + 32 * half..][..32]);
+            for i in 0..32 {
+                quants[i] = (low[i] & 15 | (high[i] & 3) << 4) as i8;
+                quants[i + 32] = (low[i + 32] & 15 | (high[i] >> 2 & 3) << 4) as i8;
+                quants[i + 64] = (low[i] >> 4 | (high[i] >> 4 & 3) << 4) as i8;
+                quants[i + 96] = (low[i + 32] >> 4 | high[i] >> 6 << 4) as i8;
+            }
+        }
+    }
+}
+
+/// Two numbers from each byte: the low halves of all bytes, then the high ones.
+#[inline(always)]
+fn nibbles(bytes: &[u8], quants: &mut [i8]) {
+    let (low, high) = quants.split_at_mut(bytes.len());
+    for ((low, high), byte) in low.iter_mut().zip(high).zip(bytes) {
+        *low = (byte & 15) as i8;
+        *high = (byte >> 4) as i8;
+    }
+}
+
+/// The 16-bit float at byte `start`, without branches, so that loops over it become vector code.
+#[inline(always)]
+fn half<const N: usize>(block: &[u8; N], start: usize) -> f32 {
+    let bytes = *block[start..].first_chunk().expect("within the block");
+    let bits = u32::from(u16::from_le_bytes(bytes));
+    let magnitude = (bits & 0x7fff) << 13; // the exponent is 112 too small now, for subnormal numbers as well
+    let special = if magnitude >= 0x0f80_0000 { 0x7000_0000 } else { 0 }; // ∞ and NaN keep an exponent of ones
+    let value = f32::from_bits(magnitude | special) * f32::from_bits((127 + 112) << 23);
+    f32::from_bits(value.to_bits() | (bits & 0x8000) << 16)
+}

@@ -1,0 +1,24 @@
+//! Matrices kept in ggml's block formats, for inference on the CPU.
+//!
+//! A row is cut into blocks of 32 or 256 numbers, and a block keeps small whole numbers q with a scale (and in some
+//! formats a minimum) for each group of 16 or 32: w = scale · q + offset. Text generation reads every weight once per
+//! token, so weights of a quarter of the size are read in a quarter of the time.
+//!
+//! A product with few rows never makes w: with x = scale' · p in blocks of its own, Σ w x = scale · scale' · Σ q p +
+//! offset · scale' · Σ p, and Σ q p is a sum of products of bytes, for which processors have instructions. A product with
+//! many rows is bound by arithmetic, so that it takes w apart once and uses the f32 product.
+
+mod format;
+mod matrix;
+mod numbers;
+mod activations;
+mod few_rows;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+mod many_rows;
+
+pub use format::Quantization;
+pub use matrix::QuantizedMatrix;
+
+#[cfg(test)]
+pub(crate) use few_rows::{Path, product_by};

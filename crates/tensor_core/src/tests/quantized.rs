@@ -1,0 +1,277 @@
+//! Matrices in blocks: the numbers are candle's bit for bit, products agree with it and with f32 within stated bounds.
+
+use std::borrow::Cow;
+
+use candle_core::quantized::{GgmlDType, QMatMul, QStorage, QTensor};
+use candle_core::{DType, Device, Module, Result, Tensor};
+use proptest::prelude::*;
+
+use crate::Rng;
+use crate::quantized::{Path, Quantization, QuantizedMatrix, product_by};
+
+const CPU: Device = Device::Cpu;
+
+fn ggml(format: Quantization) -> GgmlDType {
+    match format {
+        Quantization::Q8_0 => GgmlDType::Q8_0,
+        Quantization::Q4_0 => GgmlDType::Q4_0,
+        Quantization::Q4_1 => GgmlDType::Q4_1,
+        Quantization::Q4K => GgmlDType::Q4K,
+        Quantization::Q6K => GgmlDType::Q6K,
+    }
+}
+
+fn random(seed: u64, shape: (usize, usize)) -> Tensor {
+    Rng::new(seed).normal_tensor(shape, 1., DType::F32, &CPU).unwrap()
+}
+
+/// Blocks of any bytes, 16-bit floats that are huge, subnormal or NaN among them.
+fn any_blocks(format: Quantization, (rows, blocks): (usize, usize), seed: u64) -> QuantizedMatrix {
+    let mut rng = Rng::new(seed);
+    let bytes = (0..rows * blocks * format.bytes()).map(|_| rng.below(256) as u8).collect();
+    QuantizedMatrix::new(format, (rows, blocks * format.numbers()), bytes).unwrap()
+}
+
+fn bits(x: &Tensor) -> Vec<u32> {
+    let numbers = x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    // Which of the many NaNs comes out is left open.
+    numbers.iter().map(|x| if x.is_nan() { u32::MAX } else { x.to_bits() }).collect()
+}
+
+fn values(x: &Tensor) -> Vec<f32> {
+    x.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+/// Σ |w| · max |x| / 254 over the terms of each result: x is rounded to steps of max |x| / 127, the maximum over its 32
+/// numbers, so each is off by at most half a step. A thousandth more for the sums in f32.
+fn bound(w: &Tensor, x: &Tensor) -> Result<Tensor> {
+    let (n, columns) = x.dims2()?;
+    let most = x.abs()?.reshape((n, columns / 32, 32))?.max_keepdim(2)?;
+    let off = (most.broadcast_as((n, columns / 32, 32))?.reshape((n, columns))? / 254.)?;
+    off.affine(1.001, 1e-6)?.matmul(&w.abs()?.t()?)
+}
+
+#[test]
+fn numbers_are_candles_bit_for_bit() -> Result<()> {
+    for format in Quantization::ALL {
+        for matrix in [
+            any_blocks(format, (37, 5), 1),
+            QuantizedMatrix::quantize(format, &random(2, (5, 512)))?,
+        ] {
+            let (rows, columns) = matrix.dims();
+            let bytes = Cow::Owned(matrix.panel(0, rows).to_vec());
+            let storage = QStorage::from_data(bytes, &CPU, ggml(format))?;
+            let expected = QTensor::new(storage, (rows, columns))?.dequantize(&CPU)?;
+            assert_eq!(bits(&matrix.dequantize()?), bits(&expected), "{}", format.name());
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn products_stay_within_the_bound_of_eight_bits() -> Result<()> {
+    for format in Quantization::ALL {
+        for (rows, columns) in [(1, 256), (67, 768), (192, 512), (301, 1536)] {
+            let w = QuantizedMatrix::quantize(format, &random(3, (rows, columns)))?;
+            let numbers = w.dequantize()?;
+            for n in [1, 2, 4, 7, 9, 100] {
+                let x = random(4, (n, columns));
+                let expected = values(&x.matmul(&numbers.t()?)?);
+                let bound = values(&bound(&numbers, &x)?);
+                let y = w.product(&x)?;
+                assert_eq!(y.dims(), [n, rows]);
+                for ((y, expected), bound) in values(&y).iter().zip(expected).zip(bound) {
+                    let off = (y - expected).abs();
+                    assert!(off <= bound, "{format:?}, {n} rows: {y} is not {expected} ± {bound}");
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn every_path_gives_the_same() -> Result<()> {
+    for format in Quantization::ALL {
+        for n in [1, 3, 6] {
+            let w = QuantizedMatrix::quantize(format, &random(5, (131, 768)))?;
+            let x = random(6, (n, 768));
+            let paths: Vec<_> = Path::available()
+                .into_iter()
+                .map(|path| product_by(path, &w, &values(&x)))
+                .collect();
+            for path in &paths {
+                for (a, b) in path.iter().zip(&paths[0]) {
+                    // The integers are the same; the sums of f32 go in another order.
+                    assert!((a - b).abs() <= 2e-5 * (10. + b.abs()), "{format:?}: {a}, {b}");
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// One block, scales of 1: the integers themselves come out, and the largest of them fit.
+#[test]
+fn integers_are_exact_on_every_path() -> Result<()> {
+    for format in [Quantization::Q8_0, Quantization::Q4_0, Quantization::Q4_1] {
+        for (byte, value) in [(0x80u8, 1.), (0x7f, 1.), (0xff, -1.), (0x80, -1.), (0x00, 1.)] {
+            let mut bytes = vec![byte; format.bytes()];
+            bytes[..2].copy_from_slice(&[0, 0x3c]); // 1 in f16
+            if format == Quantization::Q4_1 {
+                bytes[2..4].copy_from_slice(&[0, 0x3c]);
+            }
+            let w = QuantizedMatrix::new(format, (1, 32), bytes)?;
+            let expected: f32 = values(&w.dequantize()?).iter().sum::<f32>() * 127. * value;
+            for path in Path::available() {
+                let y = product_by(path, &w, &[127. * value; 32]);
+                assert_eq!(y, [expected], "{format:?} {path:?}");
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn products_are_as_close_as_candles() -> Result<()> {
+    use Quantization::{Q4_0, Q4K, Q6K, Q8_0};
+    // Sums of 512 products of deviation 1. candle gives 256 numbers of x one scale where we give 32 one: rounding errors
+    // of deviation 3 / 127 / √12 per term there and 2.2 / 127 / √12 here, which add up to 0.2 over 512 terms. For Q4_0
+    // it has blocks of 32 too, whose scales are 16-bit floats.
+    for (format, most) in [(Q8_0, 0.25), (Q4_0, 0.02), (Q4K, 0.25), (Q6K, 0.25)] {
+        let (w, x) = (random(7, (96, 512)), random(8, (2, 512)));
+        let candle = QMatMul::from_qtensor(QTensor::quantize(&w, ggml(format))?)?.forward(&x)?;
+        let w = QuantizedMatrix::quantize(format, &w)?;
+        let (ours, exact) = (w.product(&x)?, x.matmul(&w.dequantize()?.t()?)?);
+        let distance =
+            |a: &Tensor, b: &Tensor| (a - b)?.sqr()?.mean_all()?.sqrt()?.to_scalar::<f32>();
+        assert!(distance(&ours, &candle)? < most, "{format:?}");
+        assert!(distance(&ours, &exact)? < 1.01 * distance(&candle, &exact)?, "{format:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn leading_axes_stay_and_strides_do_not_matter() -> Result<()> {
+    let w = QuantizedMatrix::quantize(Quantization::Q4_1, &random(9, (33, 64)))?;
+    let x = random(10, (64, 6)).t()?; // (6, 64), not contiguous
+    let y = w.product(&x)?;
+    assert_eq!(bits(&y), bits(&w.product(&x.contiguous()?)?));
+    let deep = x.contiguous()?.reshape((2, 3, 64))?;
+    assert_eq!(w.product(&deep)?.dims(), [2, 3, 33]);
+    assert_eq!(bits(&w.product(&deep)?), bits(&y));
+    // A row's result does not depend on its company, as long as all are few.
+    assert_eq!(bits(&w.product(&x.narrow(0, 5, 1)?)?), bits(&y.narrow(0, 5, 1)?));
+    Ok(())
+}
+
+#[test]
+fn the_same_call_gives_the_same_bits() -> Result<()> {
+    for (format, n) in [(Quantization::Q4_1, 1), (Quantization::Q8_0, 5), (Quantization::Q6K, 40)] {
+        let w = QuantizedMatrix::quantize(format, &random(11, (1000, 768)))?;
+        let x = random(12, (n, 768));
+        let first = bits(&w.product(&x)?);
+        for _ in 0..5 {
+            assert_eq!(bits(&w.product(&x)?), first);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn rows_can_be_looked_up_and_permuted() -> Result<()> {
+    for format in Quantization::ALL {
+        let w = QuantizedMatrix::quantize(format, &random(13, (7, 256)))?;
+        let all = w.dequantize()?;
+        let picked = w.rows(&[6, 0, 6])?;
+        assert_eq!(bits(&picked), bits(&all.index_select(&Tensor::new(&[6u32, 0, 6], &CPU)?, 0)?));
+        let order = [3, 1, 4, 0, 6, 5, 2];
+        let ids = Tensor::from_iter(order.iter().map(|&i| i as u32), &CPU)?;
+        let permuted = w.permute_rows(&order)?;
+        assert_eq!(bits(&permuted.dequantize()?), bits(&all.index_select(&ids, 0)?));
+        assert_eq!(permuted.bytes(), w.bytes());
+    }
+    Ok(())
+}
+
+#[test]
+fn a_bad_number_in_x_shows() -> Result<()> {
+    let w = QuantizedMatrix::quantize(Quantization::Q4_1, &random(14, (3, 64)))?;
+    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let mut x = vec![1.; 64];
+        x[40] = bad;
+        for path in Path::available() {
+            assert!(product_by(path, &w, &x).iter().all(|y| !y.is_finite()), "{bad} {path:?}");
+        }
+    }
+    Ok(())
+}
+
+fn message<T>(result: Result<T>) -> String {
+    let Err(error) = result else { panic!("bad input passed") };
+    error.to_string().lines().next().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn errors_name_sizes() -> Result<()> {
+    let new = |dims, n| QuantizedMatrix::new(Quantization::Q4_1, dims, vec![0; n]);
+    let w = new((3, 64), 120)?;
+    let x = random(15, (2, 32));
+    let cases = [
+        (message(new((3, 48), 90)), "Q4_1 matrix of 3 by 48: rows are not whole blocks of 32"),
+        (message(new((3, 64), 119)), "Q4_1 matrix of 3 by 64: 120 bytes expected, found 119"),
+        (message(new((0, 64), 0)), "Q4_1 matrix of 0 by 64: no numbers"),
+        (
+            message(new((usize::MAX / 64, 64), 0)),
+            "Q4_1 matrix of 288230376151711743 by 64: too large",
+        ),
+        (message(w.rows(&[0, 3])), "rows: id 3 lies outside the 3 rows of the matrix"),
+        (message(w.rows(&[])), "rows: no ids"),
+        (
+            message(w.permute_rows(&[0, 7])),
+            "permute_rows: row 7 lies outside the 3 rows of the matrix",
+        ),
+        (message(w.permute_rows(&[])), "Q4_1 matrix of 0 by 64: no numbers"),
+        (
+            message(w.product(&x)),
+            "quantized product: shapes do not fit: x [2, 32] (F32, Cpu), weight Q4_1 (3, 64)",
+        ),
+        (
+            message(w.product(&Tensor::zeros((2, 64), DType::F64, &CPU)?)),
+            "quantized product: not f32 on the CPU: x [2, 64] (F64, Cpu), weight Q4_1 (3, 64)",
+        ),
+        (
+            message(w.product(&Tensor::zeros((0, 64), DType::F32, &CPU)?)),
+            "quantized product: an empty tensor: x [0, 64] (F32, Cpu), weight Q4_1 (3, 64)",
+        ),
+        (
+            message(QuantizedMatrix::quantize(Quantization::Q4K, &x)),
+            "Q4_K matrix of 2 by 32: rows are not whole blocks of 256",
+        ),
+        (
+            message(QuantizedMatrix::quantize(Quantization::Q8_0, &x.to_dtype(DType::F64)?)),
+            "quantize: expected f32, found F64",
+        ),
+    ];
+    for (found, expected) in cases {
+        assert_eq!(found, expected);
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn any_bytes_are_a_matrix(seed: u64, rows in 1usize..20, blocks in 1usize..9, n in 1usize..12) {
+        for format in Quantization::ALL {
+            let w = any_blocks(format, (rows, blocks), seed);
+            let (_, columns) = w.dims();
+            let x = random(seed, (n, columns));
+            prop_assert_eq!(w.product(&x).unwrap().elem_count(), n * rows);
+            prop_assert_eq!(w.rows(&[0]).unwrap().elem_count(), columns);
+            let paths = Path::available().into_iter().map(|path| product_by(path, &w, &values(&x)));
+            prop_assert!(paths.into_iter().all(|y| y.len() == n * rows));
+        }
+    }
+}
