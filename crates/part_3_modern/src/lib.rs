@@ -27,12 +27,15 @@ pub mod tokenizer;
 pub mod text_stream;
 pub mod gguf_tokenizer;
 pub mod chat_template;
+pub mod gguf_model;
+pub mod checkpoint;
 mod jinja;
 mod strftime;
 mod language_model;
 
 pub use cache::{Cache, Pass};
 pub use chat_template::{ChatTemplate, Message, Prompt};
+pub use checkpoint::Checkpoint;
 pub use config::{ModelConfig, Window};
 pub use generation::{Continuation, End, GenerateConfig, Memory, Text, generate};
 pub use gguf_tokenizer::GgufTokenizer;

@@ -12,6 +12,9 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use tiny_gpt::StreamDecoder;
 
+use crate::GgufTokenizer;
+use crate::gguf_tokenizer::CONTROL;
+
 /// The tokens of single bytes.
 const BYTES: Range<u32> = 3..259;
 
@@ -83,6 +86,27 @@ impl Llama2cTokenizer {
         let ranks = scores.iter().map(|score| order.partition_point(|other| other < score));
         let ranks = ranks.collect();
         Ok(Self { pieces, ids, ranks })
+    }
+
+    /// The same as a sentencepiece tokenizer, which reads text the same way.
+    pub fn parts(&self) -> GgufTokenizer {
+        let token = |(id, piece): (u32, &Vec<u8>)| match id {
+            0 => "<unk>".to_string(),
+            Self::BOS => "<s>".to_string(),
+            Self::EOS => "</s>".to_string(),
+            _ => String::from_utf8_lossy(piece).replace(' ', "▁"),
+        };
+        let kind = |id: u32| if (1..3).contains(&id) { CONTROL } else { 1 };
+        let n = self.pieces.len() as u32;
+        GgufTokenizer {
+            model: "llama".into(),
+            tokens: (0..n).zip(&self.pieces).map(token).collect(),
+            scores: self.ranks.iter().map(|&rank| rank as f32).collect(),
+            token_type: (0..n).map(kind).collect(),
+            bos: Some(Self::BOS),
+            eos: Some(Self::EOS),
+            ..GgufTokenizer::default()
+        }
     }
 
     /// Number of tokens.

@@ -59,7 +59,7 @@ impl Rope {
 
 impl Llama3Scaling {
     /// The speed in the longer context.
-    fn slow(self, speed: f64) -> f64 {
+    pub(crate) fn slow(self, speed: f64) -> f64 {
         let Self { factor, low_freq_factor, high_freq_factor, original_context } = self;
         let turns = original_context as f64 * speed / TAU; // within the original context
         let kept = (turns - low_freq_factor) / (high_freq_factor - low_freq_factor);

@@ -1,0 +1,151 @@
+//! Whatever `--model` names: a folder, a `.gguf` file, a llama2.c `.bin`. What comes out is the same: a model, its
+//! tokenizer, where its texts end, and how it is spoken to.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use candle_core::{DType, Device};
+use tensor_core::Parameters;
+
+use crate::config::{
+    AttentionBias, AttentionConfig, Mlp, ModelConfig, Norm, OutputLayer, Position, QkNorm,
+};
+use crate::gguf::Gguf;
+use crate::gguf_model::{self, Purpose};
+use crate::llama2c::{self, Classifier, Header};
+use crate::llama2c_tokenizer::Llama2cTokenizer;
+use crate::model_folder::{self, TextEnds};
+use crate::{ChatTemplate, GptModern, Tokenizer};
+
+/// A model and what belongs to it.
+pub struct Checkpoint {
+    /// The model: for inference its twin, which builds no graph.
+    pub model: GptModern,
+    /// Its weights.
+    pub parameters: Parameters,
+    /// Text to ids and back.
+    pub tokenizer: Tokenizer,
+    /// The tokens at which texts end.
+    pub ends: TextEnds,
+    /// How a chat is written, if the model was trained on any.
+    pub template: Option<ChatTemplate>,
+}
+
+impl Checkpoint {
+    /// Opens `source`.
+    ///
+    /// # Errors
+    /// When there is nothing, or something that cannot be used: says what, and what to do.
+    pub fn open(source: &Path, purpose: Purpose, device: &Device) -> Result<Self> {
+        ensure!(source.exists(), "there is no {}", source.display());
+        let extension = source.extension().and_then(|extension| extension.to_str());
+        let checkpoint = match extension {
+            _ if source.is_dir() => Self::from_folder(source, purpose, device),
+            Some("gguf") => Self::from_gguf(source, purpose, device),
+            Some("bin") => Self::from_llama2c(source, purpose, device),
+            _ => bail!(
+                "{} is no model: expected a folder, a .gguf file or a llama2.c .bin",
+                source.display()
+            ),
+        }?;
+        let (v, named) = (checkpoint.model.config().vocab_size, checkpoint.tokenizer.vocab_size());
+        ensure!(named <= v, "the tokenizer has {named} tokens, the model knows {v}");
+        match purpose {
+            Purpose::Training(_) => Ok(checkpoint),
+            Purpose::Inference => {
+                let mut twin = checkpoint.parameters.inference();
+                let model = GptModern::new(checkpoint.model.config(), twin.root())?;
+                Ok(Self { model, ..checkpoint })
+            }
+        }
+    }
+
+    fn from_folder(folder: &Path, purpose: Purpose, device: &Device) -> Result<Self> {
+        let (model, parameters) = model_folder::open(folder, dtype(purpose), device)?;
+        let tokenizer = Tokenizer::open(folder)?;
+        let mut ends = model_folder::text_ends(folder)?;
+        ends.bos = ends.bos.or(tokenizer.bos());
+        if let (Some(eos), true) = (tokenizer.eos(), ends.eos.is_empty()) {
+            ends.eos.push(eos);
+        }
+        let named = ["chat_template.jinja", "tokenizer_config.json"];
+        let template = match named.iter().any(|name| folder.join(name).exists()) {
+            true => ChatTemplate::from_folder(folder).ok(),
+            false => None,
+        };
+        Ok(Self { model, parameters, tokenizer, ends, template })
+    }
+
+    fn from_gguf(path: &Path, purpose: Purpose, device: &Device) -> Result<Self> {
+        let file = Gguf::open(path)?;
+        let cannot = || format!("{} cannot be used", path.display());
+        let (model, parameters) = gguf_model::open(&file, purpose, device).with_context(cannot)?;
+        let parts = gguf_model::tokenizer(&file).with_context(cannot)?;
+        let tokenizer = Tokenizer::from_gguf(&parts).with_context(cannot)?;
+        let ends = TextEnds { bos: parts.bos, eos: parts.eos.into_iter().collect() };
+        let template = match file.metadata("tokenizer.chat_template") {
+            None => None,
+            Some(_) => {
+                let name = |id: Option<u32>| id.and_then(|id| tokenizer.token(id));
+                let source = file.string("tokenizer.chat_template")?;
+                Some(
+                    ChatTemplate::new(source, name(parts.bos), name(parts.eos))
+                        .with_context(cannot)?,
+                )
+            }
+        };
+        Ok(Self { model, parameters, tokenizer, ends, template })
+    }
+
+    fn from_llama2c(path: &Path, purpose: Purpose, device: &Device) -> Result<Self> {
+        let (header, tensors) = llama2c::open(path)?;
+        let config = llama2c_config(&header);
+        let (model, parameters) =
+            model_folder::build(&config, tensors, path, dtype(purpose), device)?;
+        let beside = |name: String| path.with_file_name(name);
+        let candidates: [PathBuf; 2] =
+            [beside(format!("tok{}.bin", header.vocab_size)), beside("tokenizer.bin".into())];
+        let found = candidates.iter().find(|path| path.exists()).with_context(|| {
+            format!("{} needs its tokenizer beside it: {}", path.display(), candidates[0].display())
+        })?;
+        let parts = Llama2cTokenizer::open(found)?.parts();
+        let tokenizer = Tokenizer::from_gguf(&parts)
+            .with_context(|| format!("{} cannot be used", found.display()))?;
+        let (bos, eos) = (Llama2cTokenizer::BOS, Llama2cTokenizer::EOS);
+        // Its texts begin anew after one another: the beginning of the next is the end of this.
+        let ends = TextEnds { bos: Some(bos), eos: vec![bos, eos] };
+        Ok(Self { model, parameters, tokenizer, ends, template: None })
+    }
+}
+
+fn dtype(purpose: Purpose) -> DType {
+    match purpose {
+        Purpose::Training(dtype) => dtype,
+        Purpose::Inference => DType::F32,
+    }
+}
+
+fn llama2c_config(header: &Header) -> ModelConfig {
+    let position = Position::Rope { base: Header::ROPE_THETA, scaling: None };
+    ModelConfig {
+        vocab_size: header.vocab_size,
+        n_layer: header.n_layer,
+        n_embd: header.n_embd,
+        context: header.block_size,
+        norm: Norm::Rms { eps: Header::RMS_NORM_EPS },
+        attention: AttentionConfig {
+            n_head: header.n_head,
+            n_kv_head: header.n_kv_head,
+            head_dim: header.head_dim(),
+            bias: AttentionBias::None,
+            qk_norm: QkNorm::None,
+            position,
+            window: None,
+        },
+        mlp: Mlp::SwiGlu { width: header.n_hidden },
+        output: match header.classifier {
+            Classifier::Tied => OutputLayer::Tied,
+            Classifier::Untied => OutputLayer::Own,
+        },
+    }
+}
