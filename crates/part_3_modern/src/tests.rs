@@ -1,6 +1,7 @@
 //! The claims of part 3, one module per file.
 
 mod gguf;
+mod gguf_damage;
 mod llama2c;
 mod llama2c_tokenizer;
 mod row_order;
