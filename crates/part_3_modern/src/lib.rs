@@ -17,6 +17,7 @@ pub mod model;
 pub mod sampler;
 pub mod generation;
 pub mod recompute;
+pub mod score;
 pub mod config_json;
 pub mod model_folder;
 pub mod row_order;

@@ -1,3 +1,191 @@
-//! The tools of part 3.
+//! The tools of part 3: train a modern model, let any model write, score a text. Without a subcommand: the demo.
 
-fn main() {}
+mod arguments;
+mod demo;
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use candle_core::{DType, Device};
+use modern::checkpoint::Checkpoint;
+use modern::config::{Mlp, Norm, Position};
+use modern::gguf_model::Purpose;
+use modern::score::score;
+use modern::{
+    Continuation, GenerateConfig, GptModern, Markers, Message, ModelConfig, Prompt, Special,
+    Spelled, config_json, generate,
+};
+use serde_json::json;
+use tensor_core::ops::Gelu;
+use tensor_core::{Parameters, Rng};
+use tiny_gpt::command::{self, usage};
+use tiny_gpt::{Corpus, train};
+
+use arguments::{
+    Cli, Command, GenerateArgs, MlpChoice, ModelFlags, NormChoice, PositionChoice, ScoreArgs,
+    TrainArgs,
+};
+
+#[global_allocator]
+static ALLOCATOR: tensor_core::allocator::MiMalloc = tensor_core::allocator::MiMalloc;
+
+fn main() -> ExitCode {
+    command::run(|cli: Cli| match cli.command {
+        None => demo::run(&cli.demo),
+        Some(Command::Train(args)) => run_train(&args),
+        Some(Command::Generate(args)) => run_generate(&args),
+        Some(Command::Score(args)) => run_score(&args),
+    })
+}
+
+/// The model that the flags describe.
+fn model_config(args: &TrainArgs) -> Result<ModelConfig> {
+    let gpt = args.size.config()?;
+    let c = gpt.block.n_embd;
+    let mut config = ModelConfig::bytes(gpt.block_size, gpt.block.n_layer, gpt.block.n_head, c);
+    config.attention.n_kv_head = args.n_kv_head.map_or(gpt.block.n_head, |n| n.get());
+    config.attention.window = args.window.window();
+    if let NormChoice::Layer = args.norm {
+        config.norm = Norm::Layer { eps: 1e-5 };
+    }
+    if let PositionChoice::Learned = args.position {
+        config.attention.position = Position::Learned;
+    }
+    if let MlpChoice::Gelu = args.mlp {
+        config.mlp = Mlp::Gelu { width: 4 * c, form: Gelu::Tanh };
+    }
+    usage(config.check())?;
+    Ok(config)
+}
+
+fn run_train(args: &TrainArgs) -> Result<()> {
+    let model_config = model_config(args)?;
+    let config = args.train.config(model_config.context)?;
+    let device = args.compute.open()?;
+    let corpus = Corpus::open(&args.data)?;
+    corpus.check(model_config.context)?;
+    let seed = args.compute.seed;
+    let mut parameters = Parameters::seeded(seed, DType::F32, &device);
+    let model = GptModern::new(&model_config, parameters.root())?;
+    let settings = json!({
+        "data": args.data, "seed": seed, "device": args.compute.device.to_string(),
+        "model": config_json::to_json(&model_config), "train": config,
+    });
+    println!("{} parameters, {} training bytes", parameters.count(), corpus.train.len());
+    let mut log = args.train.log()?.record(&args.out, &settings)?;
+    let best = train(&model, &parameters, &corpus, &config, seed, &mut log)?;
+    let tokens_per_second = log.tokens_per_second();
+    drop(log);
+    let folder = args.out.join("model");
+    println!("best validation loss {:.4}, {tokens_per_second:.0} tokens/s", best.loss);
+    println!("the model is in {}", folder.display());
+    if args.json {
+        let (loss, bits) = (best.loss, best.bits_per_byte);
+        println!(
+            "{}",
+            json!({
+                "loss": loss, "bits_per_byte": bits, "tokens": best.tokens, "model": folder,
+                "tokens_per_s": tokens_per_second, "parameters": parameters.count(),
+            })
+        );
+    }
+    Ok(())
+}
+
+fn open(flags: &ModelFlags, device: &Device) -> Result<Checkpoint> {
+    if !flags.dequantize {
+        return Checkpoint::open(&flags.model, Purpose::Inference, device);
+    }
+    let checkpoint = Checkpoint::open(&flags.model, Purpose::Training(DType::F32), device)?;
+    let mut twin = checkpoint.parameters.inference();
+    let model = GptModern::new(checkpoint.model.config(), twin.root())?;
+    Ok(Checkpoint { model, ..checkpoint })
+}
+
+fn run_generate(args: &GenerateArgs) -> Result<()> {
+    let device = args.compute.open()?;
+    let Checkpoint { model, tokenizer, mut ends, template, .. } = open(&args.model, &device)?;
+    let prompt = match args.chat {
+        false => tokenizer.encode(&args.prompt, Special::Added, Spelled::Text)?,
+        true => {
+            let template = template.context("the model has no chat template")?;
+            let chat = template.render(&[Message::user(&*args.prompt)], Prompt::Generation)?;
+            tokenizer.encode(&chat, Special::None, Spelled::Tokens)?
+        }
+    };
+    let prompt = match (prompt.is_empty(), ends.bos) {
+        (true, Some(bos)) => vec![bos], // a text from nothing
+        _ => prompt,
+    };
+    let config = GenerateConfig {
+        sampler: args.sampler.sampler(),
+        max_new_tokens: args.max_new_tokens,
+        stop: std::mem::take(&mut ends.eos),
+        memory: args.memory(model.config().attention.window),
+        prefill_chunk: 512,
+    };
+    let mut out = std::io::stdout().lock();
+    let (mut stream, mut written) = (tokenizer.stream(Markers::Hidden), Ok(()));
+    let (start, mut first) = (Instant::now(), None);
+    if !args.json && !args.chat {
+        write!(out, "{}", args.prompt)?;
+    }
+    let mut rng = Rng::new(args.compute.seed);
+    let prompt_tokens = prompt.len();
+    let continuation = generate(&model, &[prompt], &config, &mut rng, |_, token| {
+        first.get_or_insert_with(Instant::now);
+        if !args.json && written.is_ok() {
+            written = stream
+                .push(token)
+                .and_then(|text| Ok(write!(out, "{text}").and_then(|()| out.flush())?));
+        }
+    })?
+    .remove(0);
+    written?;
+    let end = Instant::now();
+    if !args.json {
+        writeln!(out, "{}", stream.finish()?)?;
+        return Ok(());
+    }
+    let Continuation { tokens, .. } = continuation;
+    let first = first.unwrap_or(end);
+    let rate = |n: usize, seconds: f64| if seconds > 0. { n as f64 / seconds } else { 0. };
+    let text = tokenizer.decode(&tokens, Markers::Hidden)?;
+    writeln!(
+        out,
+        "{}",
+        json!({
+            "text": text,
+            "token_ids": tokens,
+            "prompt_tokens": prompt_tokens,
+            "new_tokens": tokens.len(),
+            "prefill_tokens_per_s": rate(prompt_tokens, (first - start).as_secs_f64()),
+            "decode_tokens_per_s": rate(tokens.len().saturating_sub(1), (end - first).as_secs_f64()),
+        })
+    )?;
+    Ok(())
+}
+
+fn run_score(args: &ScoreArgs) -> Result<()> {
+    let device = args.compute.open()?;
+    let text = std::fs::read_to_string(&args.text_file)
+        .with_context(|| format!("reading {}", args.text_file.display()))?;
+    let Checkpoint { model, tokenizer, .. } = open(&args.model, &device)?;
+    let tokens = tokenizer.encode(&text, Special::Added, Spelled::Text)?;
+    let found = score(&model, &tokens)?;
+    if args.json {
+        let (logprobs, perplexity) = (found.log_probs, found.perplexity);
+        println!(
+            "{}",
+            json!({ "token_ids": tokens, "logprobs": logprobs, "perplexity": perplexity })
+        );
+        return Ok(());
+    }
+    for (&token, log_prob) in tokens[1..].iter().zip(&found.log_probs) {
+        println!("{log_prob:9.4}  {:?}", tokenizer.decode(&[token], Markers::Shown)?);
+    }
+    println!("perplexity {:.4} over {} tokens", found.perplexity, tokens.len());
+    Ok(())
+}

@@ -9,6 +9,7 @@ mod sampler;
 mod row_order;
 mod gguf;
 mod writer;
+mod gguf_damage;
 mod llama2c;
 mod llama2c_tokenizer;
 

@@ -1,0 +1,212 @@
+//! The command line of part 3.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use modern::{Choice, Memory, Sampler, Window};
+use tiny_gpt::flags::{ComputeFlags, SizeFlags, TrainFlags, non_negative, share, temperature};
+
+/// Part 3, the modern architecture: open the models people use, let them write, measure them; train your own.
+///
+/// Without a subcommand, the demo: what a cache saves, and a text longer than any memory.
+#[derive(Parser)]
+#[command(name = "part_3", version, args_conflicts_with_subcommands = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    #[command(flatten)]
+    pub(crate) demo: DemoArgs,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Train a model on a text file, byte by byte, with a choice of parts
+    Train(TrainArgs),
+    /// Let a model continue a prompt
+    Generate(GenerateArgs),
+    /// How likely a model finds a text: the log-probability of each token, and the perplexity
+    Score(ScoreArgs),
+}
+
+#[derive(Args)]
+pub(crate) struct DemoArgs {
+    /// Training steps
+    #[arg(long, value_name = "N", default_value = "400")]
+    pub(crate) steps: NonZeroUsize,
+    #[command(flatten)]
+    pub(crate) compute: ComputeFlags,
+}
+
+/// The norm before each layer.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum NormChoice {
+    /// RMSNorm
+    Rms,
+    /// LayerNorm, as GPT-2
+    Layer,
+}
+
+/// How a token knows where it stands.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum PositionChoice {
+    /// Rotary positions
+    Rope,
+    /// A learned vector for each, as GPT-2
+    Learned,
+}
+
+/// The layer that works on each token alone.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum MlpChoice {
+    /// SwiGLU, 8/3 as wide as the model
+    Swiglu,
+    /// GELU, 4 times as wide, as GPT-2
+    Gelu,
+}
+
+#[derive(Args)]
+pub(crate) struct TrainArgs {
+    /// The text, any file: its bytes are the tokens, the last tenth is held out and must fill a window of --block-size
+    #[arg(long, value_name = "FILE")]
+    pub(crate) data: PathBuf,
+    /// The run folder: settings, metrics, loss curve and the best model
+    #[arg(long, value_name = "DIR", default_value = "runs/modern")]
+    pub(crate) out: PathBuf,
+    /// Norm
+    #[arg(long, value_enum, default_value_t = NormChoice::Rms)]
+    pub(crate) norm: NormChoice,
+    /// Positions
+    #[arg(long, value_enum, default_value_t = PositionChoice::Rope)]
+    pub(crate) position: PositionChoice,
+    /// Feed-forward layer
+    #[arg(long, value_enum, default_value_t = MlpChoice::Swiglu)]
+    pub(crate) mlp: MlpChoice,
+    /// Key heads, each shared by --n-head / N query heads [default: --n-head]
+    #[arg(long, value_name = "N")]
+    pub(crate) n_kv_head: Option<NonZeroUsize>,
+    #[command(flatten)]
+    pub(crate) window: WindowFlags,
+    #[command(flatten)]
+    pub(crate) train: TrainFlags,
+    #[command(flatten)]
+    pub(crate) size: SizeFlags,
+    #[command(flatten)]
+    pub(crate) compute: ComputeFlags,
+    /// Print the result as a JSON object on the last line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// How far back a token looks.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct WindowFlags {
+    /// See only the last W tokens
+    #[arg(long, value_name = "W")]
+    pub(crate) window: Option<NonZeroUsize>,
+    /// And the first S
+    #[arg(long, value_name = "S", default_value_t = 0, requires = "window")]
+    pub(crate) sink: usize,
+}
+
+impl WindowFlags {
+    /// The window they describe.
+    pub(crate) fn window(&self) -> Option<Window> {
+        self.window.map(|size| Window { size: size.get(), sinks: self.sink })
+    }
+}
+
+#[derive(Args)]
+pub(crate) struct ModelFlags {
+    /// A model folder in Hugging Face's layout, a .gguf file, or a llama2.c .bin with its tokenizer beside it
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) model: PathBuf,
+    /// Turn quantized weights into full numbers: slower, exact
+    #[arg(long)]
+    pub(crate) dequantize: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct GenerateArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelFlags,
+    /// The text to continue
+    #[arg(long, default_value = "")]
+    pub(crate) prompt: String,
+    /// Put the prompt as a question, through the model's chat template
+    #[arg(long)]
+    pub(crate) chat: bool,
+    /// Most tokens to write
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    pub(crate) max_new_tokens: usize,
+    #[command(flatten)]
+    pub(crate) sampler: SamplerFlags,
+    #[command(flatten)]
+    pub(crate) window: WindowFlags,
+    #[command(flatten)]
+    pub(crate) compute: ComputeFlags,
+    /// Print the result as a JSON object on the last line instead of the text as it comes
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl GenerateArgs {
+    /// What the model is to remember: the flags' window, else its own, else everything.
+    pub(crate) fn memory(&self, own: Option<Window>) -> Memory {
+        self.window.window().or(own).map_or(Memory::Whole, Memory::Rolling)
+    }
+}
+
+/// How tokens are chosen.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct SamplerFlags {
+    /// Below 1 likelier tokens, above 1 wilder ones, 0 always the best
+    #[arg(long, value_name = "T", default_value_t = 0.8, allow_negative_numbers = true, value_parser = temperature)]
+    pub(crate) temperature: f64,
+    /// Draw from the K best tokens; 0 for all
+    #[arg(long, value_name = "K", default_value_t = 50)]
+    pub(crate) top_k: usize,
+    /// Draw from the fewest tokens that hold the share P
+    #[arg(long, value_name = "P", allow_negative_numbers = true, value_parser = share)]
+    pub(crate) top_p: Option<f64>,
+    /// Draw from those at least P times as likely as the likeliest
+    #[arg(long, value_name = "P", allow_negative_numbers = true, value_parser = share)]
+    pub(crate) min_p: Option<f64>,
+    /// Above 1: tokens that occurred become less likely
+    #[arg(long, value_name = "X", default_value_t = 1., allow_negative_numbers = true, value_parser = penalty)]
+    pub(crate) repetition_penalty: f64,
+}
+
+impl SamplerFlags {
+    /// The sampler they describe.
+    pub(crate) fn sampler(&self) -> Sampler {
+        let Self { temperature, top_k, top_p, min_p, repetition_penalty } = *self;
+        let choice = match temperature == 0. {
+            true => Choice::Greedy,
+            false => {
+                let top_k = (top_k > 0).then_some(top_k);
+                Choice::Random { temperature, top_k, top_p, min_p }
+            }
+        };
+        Sampler { choice, repetition_penalty }
+    }
+}
+
+fn penalty(text: &str) -> Result<f64, String> {
+    let number = non_negative(text)?;
+    if number >= 1. { Ok(number) } else { Err("must be 1 (none) or above".into()) }
+}
+
+#[derive(Args)]
+pub(crate) struct ScoreArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelFlags,
+    /// The text
+    #[arg(long, value_name = "FILE")]
+    pub(crate) text_file: PathBuf,
+    #[command(flatten)]
+    pub(crate) compute: ComputeFlags,
+    /// Print the result as a JSON object on the last line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
