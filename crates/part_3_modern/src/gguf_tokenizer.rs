@@ -43,9 +43,15 @@ pub const CONTROL: i32 = 3;
 pub const USER_DEFINED: i32 = 4;
 
 /// GPT-4's way to cut text, with numbers of up to three digits: Llama 3.
-const LLAMA_3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const LLAMA_3: &str = concat!(
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}",
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+);
 /// The same with single digits: Qwen 2.
-const QWEN_2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const QWEN_2: &str = concat!(
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}",
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+);
 
 impl Tokenizer {
     /// The tokenizer that a GGUF file describes.
@@ -73,8 +79,15 @@ impl Tokenizer {
 
 /// Byte-level BPE: every byte has a letter, so there is nothing that cannot be written.
 fn byte_level(parts: &GgufTokenizer) -> Result<Value> {
-    let split = |regex: &str| json!({ "type": "Split", "pattern": { "Regex": regex }, "behavior": "Isolated", "invert": false });
-    let bytes = |use_regex: bool| json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex });
+    let split = |regex: &str| {
+        let pattern = json!({ "Regex": regex });
+        json!({ "type": "Split", "pattern": pattern, "behavior": "Isolated", "invert": false })
+    };
+    let bytes = |use_regex: bool| {
+        json!({
+            "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex
+        })
+    };
     let digits = json!({ "type": "Digits", "individual_digits": true });
     let pre = parts.pre.as_deref().unwrap_or("default");
     let steps = match pre {
@@ -83,7 +96,7 @@ fn byte_level(parts: &GgufTokenizer) -> Result<Value> {
         "llama-bpe" | "llama3" | "llama-v3" => vec![split(LLAMA_3), bytes(false)],
         "qwen2" | "deepseek-r1-qwen" => vec![split(QWEN_2), bytes(false)],
         other => bail!(
-            "the file cuts text by `{other}`; this part knows gpt-2, smollm, llama-bpe and qwen2 (its tokenizer.json would do)"
+            "the file cuts text by `{other}`; this part knows gpt-2, smollm, llama-bpe and qwen2"
         ),
     };
     let llama_3 = pre.starts_with("llama");
@@ -118,7 +131,9 @@ fn sentencepiece(parts: &GgufTokenizer) -> Result<Value> {
         merges => json!(merges),
     };
     let mut json = frame(parts, parts.add_bos.unwrap_or(true))?;
-    json["pre_tokenizer"] = json!({ "type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": false });
+    json["pre_tokenizer"] = json!({
+        "type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": false
+    });
     json["decoder"] = json!({ "type": "Sequence", "decoders": decoders });
     json["model"]["merges"] = merges;
     json["model"]["byte_fallback"] = json!(true);

@@ -2,4 +2,6 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 mod chat_template;
+mod hub;
+mod server;
 mod tokenizer;

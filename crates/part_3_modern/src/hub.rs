@@ -1,0 +1,207 @@
+//! 3.5 Models by name: `owner/name` is downloaded once, into the cache that all Hugging Face tools share.
+//!
+//! The Hub is asked first which commit a name stands for and which files that has; then every file comes from that one
+//! commit, and the name points to it in the cache only when all are there. So what is cached is whole.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use hf_hub::Cache;
+use hf_hub::api::RepoInfo;
+use hf_hub::api::sync::{Api, ApiBuilder};
+
+use crate::hub_download::download;
+use crate::hub_files::{Files, missing, shards, wanted};
+use crate::hub_id::HubId;
+
+/// The first question is answered quickly or not at all; downloads have no limit.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Whether the Hub may be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Yes; the cache is used for what it has of the present commit, and when the Hub does not answer.
+    Online,
+    /// No: the cache alone.
+    Offline,
+}
+
+/// Where models come from and are kept.
+#[derive(Clone)]
+pub struct Hub {
+    /// The Hub, or a mirror of it.
+    pub endpoint: String,
+    /// The folder of the cache, which has a folder per model.
+    pub cache: PathBuf,
+    /// Who asks; private and gated models want to know.
+    pub token: Option<String>,
+    /// Whether the Hub may be asked.
+    pub access: Access,
+}
+
+/// Downloads model `id` from the Hub, unless it is in the cache: [`Hub::fetch`] as the environment sets it up.
+///
+/// # Errors
+/// As [`Hub::fetch`].
+pub fn fetch(id: &str, files: Files) -> Result<PathBuf> {
+    Hub::from_env().fetch(id, files)
+}
+
+impl Hub {
+    /// As the variables say that all Hugging Face tools read: `HF_ENDPOINT`, `HF_HUB_CACHE` or `HF_HOME`, `HF_TOKEN`
+    /// (or the token that `hf auth login` left) and `HF_HUB_OFFLINE`.
+    pub fn from_env() -> Self {
+        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let cache =
+            variable("HF_HUB_CACHE").map_or_else(Cache::from_env, |path| Cache::new(path.into()));
+        let offline = variable("HF_HUB_OFFLINE").is_some_and(|value| {
+            ["1", "ON", "YES", "TRUE"].contains(&value.to_uppercase().as_str())
+        });
+        Self {
+            endpoint: variable("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".into()),
+            token: variable("HF_TOKEN").or_else(|| Cache::from_env().token()),
+            cache: cache.path().clone(),
+            access: if offline { Access::Offline } else { Access::Online },
+        }
+    }
+
+    /// The folder of model `owner/name` or `owner/name@revision`, downloaded if need be; for `owner/name:file.gguf`,
+    /// the path of that one file.
+    ///
+    /// # Errors
+    /// When there is no such model or it lacks a needed file, when the disk is full, and when the Hub does not answer
+    /// or must not be asked and the cache has no whole copy.
+    pub fn fetch(&self, id: &str, files: Files) -> Result<PathBuf> {
+        let id = HubId::parse(id)?;
+        let files = id.file.as_ref().map_or(files, |file| Files::Gguf(file.clone()));
+        let result = match self.access {
+            Access::Online => self.fetch_online(&id, &files),
+            Access::Offline => self.cached(&id, &files).with_context(|| {
+                let cache = self.cache.display();
+                format!("HF_HUB_OFFLINE is set and {cache} has no whole copy of `{id}`: unset it once to download")
+            }),
+        };
+        Ok(match files {
+            Files::Gguf(file) => result?.join(file),
+            Files::Model | Files::Tokenizer => result?,
+        })
+    }
+
+    fn fetch_online(&self, id: &HubId, files: &Files) -> Result<PathBuf> {
+        let api = self.api()?;
+        let failure = match self.ask(&api, id) {
+            Answer::Found(info) => match self.fetch_commit(&api, id, files, &info) {
+                Ok(folder) => return Ok(folder),
+                Err(failure) => failure,
+            },
+            Answer::Unknown => bail!(
+                "no model `{id}` on the Hub at {} (private or gated ones need HF_TOKEN), and no such folder here",
+                self.endpoint
+            ),
+            Answer::Silence(why) => {
+                anyhow::anyhow!("the Hub at {} does not answer ({why})", self.endpoint)
+            }
+        };
+        let Some(folder) = self.cached(id, files) else {
+            return Err(
+                failure.context(format!("`{id}` is not in the cache, and could not be downloaded"))
+            );
+        };
+        eprintln!("using the cached copy of `{id}`: {failure:#}");
+        Ok(folder)
+    }
+
+    fn api(&self) -> Result<Api> {
+        let api = ApiBuilder::from_cache(Cache::new(self.cache.clone()))
+            .with_endpoint(self.endpoint.trim_end_matches('/').to_string())
+            .with_token(self.token.clone());
+        api.build().context("setting up the connection to the Hub")
+    }
+
+    /// Asks which commit `id` stands for, and what files that has.
+    fn ask(&self, api: &Api, id: &HubId) -> Answer {
+        let request = api.repo(id.repo(&id.revision)).info_request().config();
+        let request = request.timeout_global(Some(PATIENCE)).http_status_as_error(false).build();
+        let mut response = match request.call() {
+            Ok(response) => response,
+            Err(error) => return Answer::Silence(error.to_string()),
+        };
+        match response.status().as_u16() {
+            200 => {}
+            401 | 403 | 404 => return Answer::Unknown,
+            status => return Answer::Silence(format!("status {status}")),
+        }
+        let body = response.body_mut().read_to_string().map_err(anyhow::Error::from);
+        match body.and_then(|body| Ok(serde_json::from_str::<RepoInfo>(&body)?)) {
+            // The commit becomes part of a path.
+            Ok(info)
+                if !info.sha.is_empty() && info.sha.chars().all(|c| c.is_ascii_alphanumeric()) =>
+            {
+                Answer::Found(info)
+            }
+            Ok(info) => Answer::Silence(format!("`{}` is no commit", info.sha)),
+            Err(error) => Answer::Silence(format!("not as a Hub does: {error}")),
+        }
+    }
+
+    /// Brings what is missing of a commit into the cache, then lets the revision point to it.
+    fn fetch_commit(
+        &self,
+        api: &Api,
+        id: &HubId,
+        files: &Files,
+        info: &RepoInfo,
+    ) -> Result<PathBuf> {
+        let names: Vec<&str> = info.siblings.iter().map(|file| &*file.rfilename).collect();
+        let cache = Cache::new(self.cache.clone());
+        let folder = cache.repo(id.repo(&info.sha)).pointer_path(&info.sha);
+        let get = |file: &str| {
+            if folder.join(file).exists() {
+                return Ok(());
+            }
+            let repo = id.repo(&info.sha);
+            download(api, &cache, &repo, file)
+                .with_context(|| format!("downloading {file} of `{id}` from {}", self.endpoint))
+        };
+        for file in wanted(files, &names).with_context(|| format!("`{id}` cannot be used"))? {
+            get(file)?;
+        }
+        if *files == Files::Model {
+            for file in shards(&folder)? {
+                get(&file)?;
+            }
+        }
+        if let Some(file) = missing(&folder, files) {
+            bail!("the Hub at {} gave `{id}` without {file}", self.endpoint);
+        }
+        if id.revision != info.sha {
+            let reference = cache.repo(id.repo(&id.revision)).create_ref(&info.sha);
+            reference.with_context(|| format!("writing into {}", self.cache.display()))?;
+        }
+        Ok(folder)
+    }
+
+    /// The folder of the cache that has all of `files`.
+    fn cached(&self, id: &HubId, files: &Files) -> Option<PathBuf> {
+        let cache = Cache::new(self.cache.clone()).repo(id.repo(&id.revision));
+        let commit = cache.pointer_path(&id.revision); // if the revision is a commit itself
+        let reference =
+            self.cache.join(id.repo(&id.revision).folder_name()).join("refs").join(&id.revision);
+        let folder = match std::fs::read_to_string(reference) {
+            Ok(commit) => cache.pointer_path(commit.trim()),
+            Err(_) => commit,
+        };
+        (folder.is_dir() && missing(&folder, files).is_none()).then_some(folder)
+    }
+}
+
+/// What the Hub says to a name.
+enum Answer {
+    /// Its commit and files.
+    Found(RepoInfo),
+    /// There is none, or not for us.
+    Unknown,
+    /// Nothing that can be used, and why.
+    Silence(String),
+}

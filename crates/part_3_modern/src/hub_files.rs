@@ -1,0 +1,100 @@
+//! Which files a model on the Hub consists of, for us.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::tokenizer::read_json;
+
+/// What is wanted of a model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Files {
+    /// Weights (safetensors), configuration, tokenizer and chat template.
+    Model,
+    /// All but the weights.
+    Tokenizer,
+    /// This one GGUF file, which holds everything.
+    Gguf(String),
+}
+
+const CONFIG: &str = "config.json";
+/// A model may lack these.
+const OPTIONAL: [&str; 5] = [
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+];
+const WEIGHTS: &str = "model.safetensors";
+/// Says which of several files has which tensor.
+const INDEX: &str = "model.safetensors.index.json";
+
+/// What to download, given the `names` of all files that there are; the files that [`INDEX`] names come after.
+pub(crate) fn wanted<'a>(files: &'a Files, names: &[&str]) -> Result<Vec<&'a str>> {
+    let has = |name: &str| names.contains(&name);
+    let listed = |ending: &str| {
+        let names: Vec<&str> =
+            names.iter().copied().filter(|name| name.ends_with(ending)).collect();
+        names.join(", ")
+    };
+    if let Files::Gguf(file) = files {
+        ensure!(has(file), "it has no {file}; it has: {}", listed(".gguf"));
+        return Ok(vec![file]);
+    }
+    let mut wanted: Vec<&str> = OPTIONAL.into_iter().filter(|file| has(file)).collect();
+    if *files == Files::Tokenizer {
+        wanted.extend([CONFIG].into_iter().filter(|file| has(file)));
+        return Ok(wanted);
+    }
+    let gguf = listed(".gguf");
+    match () {
+        () if !has(CONFIG) && !gguf.is_empty() => {
+            bail!("name one of its files as owner/name:file.gguf: {gguf}")
+        }
+        () if !has(CONFIG) => bail!("it has no {CONFIG}, so it is no model for transformers"),
+        () if has(WEIGHTS) => wanted.extend([CONFIG, WEIGHTS]),
+        () if has(INDEX) => wanted.extend([CONFIG, INDEX]),
+        () => bail!("it has no {WEIGHTS}; other formats of weights are not read here"),
+    }
+    Ok(wanted)
+}
+
+/// The files that hold the weights of the model in `folder`, if its index says so.
+pub(crate) fn shards(folder: &Path) -> Result<BTreeSet<String>> {
+    let index = folder.join(INDEX);
+    if folder.join(WEIGHTS).exists() || !index.exists() {
+        return Ok(BTreeSet::new());
+    }
+    let json = read_json(&index)?;
+    let map = json["weight_map"]
+        .as_object()
+        .with_context(|| format!("{} has no `weight_map`", index.display()))?;
+    let plain = |file: &&str| {
+        file.ends_with(".safetensors") && !file.starts_with('.') && !file.contains(['/', '\\'])
+    };
+    let files = map.values().map(|file| {
+        let file = file.as_str().filter(plain);
+        file.map(str::to_string)
+            .with_context(|| format!("{} names a file outside the folder", index.display()))
+    });
+    files.collect()
+}
+
+/// The first file that `folder` lacks to be whole.
+pub(crate) fn missing(folder: &Path, files: &Files) -> Option<String> {
+    let lacks = |file: &String| !folder.join(file).exists();
+    match files {
+        Files::Gguf(file) => Some(file.clone()).filter(lacks),
+        Files::Tokenizer => Some("tokenizer.json".to_string()).filter(lacks),
+        Files::Model => {
+            let weights = match shards(folder) {
+                Ok(shards) if shards.is_empty() => BTreeSet::from([WEIGHTS.to_string()]),
+                Ok(shards) => shards,
+                Err(_) => BTreeSet::from([INDEX.to_string()]), // as good as missing
+            };
+            [CONFIG.to_string()].into_iter().chain(weights).find(lacks)
+        }
+    }
+}

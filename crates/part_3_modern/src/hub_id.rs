@@ -1,0 +1,52 @@
+//! How a model on the Hub is named: `owner/name`, and if need be which revision and which file of it.
+
+use std::path::Path;
+
+use anyhow::{Result, ensure};
+use hf_hub::{Repo, RepoType};
+
+/// Whether `text` names a model of the Hub (`owner/name`, `@revision` and `:file.gguf` if need be) and no path here.
+pub fn is_hub_id(text: &str) -> bool {
+    !Path::new(text).exists() && HubId::parse(text).is_ok()
+}
+
+/// `owner/name`, a branch, tag or commit, and perhaps one file.
+pub(crate) struct HubId {
+    pub(crate) name: String,
+    pub(crate) revision: String,
+    pub(crate) file: Option<String>,
+}
+
+impl HubId {
+    pub(crate) fn parse(text: &str) -> Result<Self> {
+        let (rest, file) =
+            text.split_once(':').map_or((text, None), |(rest, file)| (rest, Some(file)));
+        let (name, revision) = rest.split_once('@').unwrap_or((rest, "main"));
+        let word = |word: &str| {
+            let plain = word.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+            plain && !word.is_empty() && !word.starts_with('.')
+        };
+        let path = |path: &str| path.split('/').all(word);
+        let whole = name.split('/').count() == 2 && path(name) && path(revision);
+        ensure!(
+            whole && file.is_none_or(|file| path(file) && file.ends_with(".gguf")),
+            "`{text}` is neither a path here nor owner/name, owner/name@revision or owner/name:file.gguf"
+        );
+        Ok(Self { name: name.into(), revision: revision.into(), file: file.map(str::to_string) })
+    }
+
+    /// Where hf-hub keeps `revision` of it.
+    pub(crate) fn repo(&self, revision: &str) -> Repo {
+        Repo::with_revision(self.name.clone(), RepoType::Model, revision.to_string())
+    }
+}
+
+impl std::fmt::Display for HubId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.name)?;
+        if self.revision != "main" {
+            write!(f, "@{}", self.revision)?;
+        }
+        self.file.iter().try_for_each(|file| write!(f, ":{file}"))
+    }
+}

@@ -1,0 +1,176 @@
+//! Downloads from a Hub that the test runs itself, with all that goes wrong on the way.
+
+use std::path::Path;
+
+use anyhow::Result;
+use modern::{Access, Files, Hub, is_hub_id};
+use tempfile::TempDir;
+
+use crate::server::{COMMIT, Fault, Server, etag};
+
+const INDEX: &[u8] = br#"{"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors", "c": "model-1.safetensors"}}"#;
+const SHARDED: [(&str, &[u8]); 6] = [
+    ("README.md", b"not asked for"),
+    ("config.json", b"{}"),
+    ("model-1.safetensors", &[1; 100_000]),
+    ("model-2.safetensors", &[2; 10]),
+    ("model.safetensors.index.json", INDEX),
+    ("tokenizer.json", b"{}"),
+];
+
+fn hub(server: &Server, cache: &TempDir) -> Hub {
+    let (endpoint, cache) = (server.endpoint.clone(), cache.path().join("hub"));
+    Hub { endpoint, cache, token: None, access: Access::Online }
+}
+
+fn offline(hub: &Hub) -> Hub {
+    Hub { access: Access::Offline, ..hub.clone() }
+}
+
+fn error(result: Result<std::path::PathBuf>) -> String {
+    format!("{:#}", result.unwrap_err())
+}
+
+fn assert_has(folder: &Path, files: &[(&str, &[u8])]) {
+    for (name, bytes) in files {
+        assert!(std::fs::read(folder.join(name)).unwrap() == *bytes, "{name} differs");
+    }
+}
+
+#[test]
+fn a_model_is_downloaded_once_and_stays() -> Result<()> {
+    let (server, cache) = (Server::start(&SHARDED), TempDir::new()?);
+    let hub = hub(&server, &cache);
+    let folder = hub.fetch("owner/model", Files::Model)?;
+    assert!(folder.ends_with(format!("models--owner--model/snapshots/{COMMIT}")));
+    assert_has(&folder, &SHARDED[1..]);
+    let asked = server.requests().join("\n");
+    // Neither what we do not need nor what the list does not have (chat_template.jinja) is asked for.
+    assert!(!asked.contains("README") && !asked.contains("chat_template"), "{asked}");
+
+    assert_eq!(hub.fetch("owner/model", Files::Model)?, folder);
+    assert_eq!(server.requests(), ["/api/models/owner/model/revision/main"]);
+    drop(server); // now the network is down
+    assert_eq!(hub.fetch("owner/model", Files::Model)?, folder);
+    assert_eq!(offline(&hub).fetch("owner/model", Files::Model)?, folder);
+    assert_eq!(offline(&hub).fetch(&format!("owner/model@{COMMIT}"), Files::Model)?, folder);
+    let message = error(hub.fetch("owner/model@v1", Files::Model));
+    assert!(message.contains("`owner/model@v1` is not in the cache"), "{message}");
+    assert!(message.contains("does not answer"), "{message}");
+    Ok(())
+}
+
+#[test]
+fn a_model_that_is_not_there_says_so() -> Result<()> {
+    let (server, cache) = (Server::start(&SHARDED), TempDir::new()?);
+    let message = error(hub(&server, &cache).fetch("owner/other", Files::Model));
+    let expected = format!("no model `owner/other` on the Hub at {} ", server.endpoint);
+    assert!(message.contains(&expected) && message.contains("HF_TOKEN"), "{message}");
+    let message = error(hub(&server, &cache).fetch("no id", Files::Model));
+    assert!(message.contains("owner/name"), "{message}");
+    Ok(())
+}
+
+#[test]
+fn without_a_network_the_cache_is_not_enough_until_it_is_whole() -> Result<()> {
+    let (server, cache) = (Server::start(&SHARDED), TempDir::new()?);
+    let hub = hub(&server, &cache);
+    let message = error(offline(&hub).fetch("owner/model", Files::Model));
+    assert!(message.contains("HF_HUB_OFFLINE") && message.contains("unset"), "{message}");
+    assert!(server.requests().is_empty());
+
+    hub.fetch("owner/model", Files::Tokenizer)?;
+    let folder = offline(&hub).fetch("owner/model", Files::Tokenizer)?;
+    assert!(!folder.join("model.safetensors.index.json").exists());
+    error(offline(&hub).fetch("owner/model", Files::Model));
+    hub.fetch("owner/model", Files::Model)?;
+    std::fs::remove_file(folder.join("model-2.safetensors"))?;
+    error(offline(&hub).fetch("owner/model", Files::Model));
+    Ok(())
+}
+
+#[test]
+fn a_connection_that_is_cut_leaves_nothing_that_counts_and_goes_on_later() -> Result<()> {
+    for fault in [Fault::Cut, Fault::CutSilently, Fault::Gated] {
+        let (server, cache) = (Server::start(&SHARDED), TempDir::new()?);
+        let hub = hub(&server, &cache);
+        server.set_fault(Some(("model-1.safetensors", fault)));
+        let message = error(hub.fetch("owner/model", Files::Model));
+        assert!(message.contains("model-1.safetensors"), "{message}");
+        error(offline(&hub).fetch("owner/model", Files::Model));
+        server.set_fault(None);
+        let folder = hub.fetch("owner/model", Files::Model)?;
+        assert_has(&folder, &SHARDED[1..]);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_stop_just_before_the_end_does_no_harm() -> Result<()> {
+    let (server, cache) = (Server::start(&SHARDED), TempDir::new()?);
+    let blobs = cache.path().join("hub/models--owner--model/blobs");
+    std::fs::create_dir_all(&blobs)?;
+    for (name, bytes) in [("model-1.safetensors", 100_000), ("model-2.safetensors", 11)] {
+        std::fs::write(blobs.join(etag(name)).with_extension("part"), vec![9; bytes])?;
+    }
+    let folder = hub(&server, &cache).fetch("owner/model", Files::Model)?;
+    assert_has(&folder, &SHARDED[1..]);
+    Ok(())
+}
+
+#[test]
+fn one_gguf_file_is_fetched_by_name() -> Result<()> {
+    let files: [(&str, &[u8]); 2] = [("a-Q4_0.gguf", b"GGUF a"), ("a-Q8_0.gguf", b"GGUF b")];
+    let (server, cache) = (Server::start(&files), TempDir::new()?);
+    let hub = hub(&server, &cache);
+    let path = hub.fetch("owner/model:a-Q8_0.gguf", Files::Model)?;
+    assert_eq!(std::fs::read(&path)?, b"GGUF b");
+    assert_eq!(offline(&hub).fetch("owner/model:a-Q8_0.gguf", Files::Model)?, path);
+    for id in ["owner/model", "owner/model:other.gguf"] {
+        let message = error(hub.fetch(id, Files::Model));
+        assert!(message.contains("a-Q4_0.gguf, a-Q8_0.gguf"), "{message}");
+    }
+    Ok(())
+}
+
+#[test]
+fn weights_in_another_format_are_named_as_the_problem() -> Result<()> {
+    let (server, cache) = (Server::start(&SHARDED[..2]), TempDir::new()?);
+    let message = error(hub(&server, &cache).fetch("owner/model", Files::Model));
+    assert!(message.contains("model.safetensors"), "{message}");
+    Ok(())
+}
+
+#[test]
+fn an_index_cannot_reach_outside_its_folder() -> Result<()> {
+    let index = br#"{"weight_map": {"a": "../../x.safetensors"}}"#;
+    let files: [(&str, &[u8]); 2] =
+        [("config.json", b"{}"), ("model.safetensors.index.json", index)];
+    let (server, cache) = (Server::start(&files), TempDir::new()?);
+    let message = error(hub(&server, &cache).fetch("owner/model", Files::Model));
+    assert!(message.contains("outside"), "{message}");
+    Ok(())
+}
+
+#[test]
+fn names_of_models_are_told_from_paths() {
+    let here = env!("CARGO_MANIFEST_DIR");
+    for id in ["HuggingFaceTB/SmolLM2-135M", "o/n@refs/pr/1", "o/n:f.gguf", "o/n@v1:sub/f.gguf"] {
+        assert!(is_hub_id(id), "{id}");
+    }
+    for path in [
+        here,
+        "src/lib.rs",
+        "gpt2",
+        "./a/b",
+        "../a",
+        "a/b/c",
+        "/a/b",
+        "o/n:f.bin",
+        "o/n:../f.gguf",
+        "o/n@",
+        "",
+    ] {
+        assert!(!is_hub_id(path), "{path}");
+    }
+}

@@ -1,0 +1,136 @@
+//! A Hub of one model on 127.0.0.1, as far as hf-hub asks: `/api/models/..` lists the files, `/../resolve/..` gives
+//! them, from the byte that the `Range` header says.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+pub(crate) const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+
+/// How the server treats one file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The connection ends after half of the bytes.
+    Cut,
+    /// The same, and the length is not said, so that it looks whole.
+    CutSilently,
+    /// Status 403, as for a model whose licence is not accepted.
+    Gated,
+}
+
+pub(crate) struct Server {
+    pub(crate) endpoint: String,
+    state: Arc<State>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct State {
+    files: BTreeMap<&'static str, Vec<u8>>,
+    fault: Mutex<Option<(&'static str, Fault)>>,
+    requests: Mutex<Vec<String>>,
+    stopping: AtomicBool,
+}
+
+impl Server {
+    /// Serves `owner/model`.
+    pub(crate) fn start(files: &[(&'static str, &[u8])]) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let files = files.iter().map(|&(name, bytes)| (name, bytes.to_vec())).collect();
+        let state = Arc::new(State { files, ..State::default() });
+        let (shared, thread_state) = (state.clone(), state.clone());
+        let thread = std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                if thread_state.stopping.load(Ordering::SeqCst) {
+                    break;
+                }
+                let _ = answer(&thread_state, stream.unwrap()); // a client may hang up
+            }
+        });
+        Self { endpoint, state: shared, thread: Some(thread) }
+    }
+
+    pub(crate) fn set_fault(&self, fault: Option<(&'static str, Fault)>) {
+        *self.state.fault.lock().unwrap() = fault;
+    }
+
+    /// The paths asked for since the last call.
+    pub(crate) fn requests(&self) -> Vec<String> {
+        std::mem::take(&mut *self.state.requests.lock().unwrap())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.state.stopping.store(true, Ordering::SeqCst);
+        let _ = TcpStream::connect(self.endpoint.trim_start_matches("http://")); // wakes the thread up
+        self.thread.take().unwrap().join().unwrap();
+    }
+}
+
+fn answer(state: &State, stream: TcpStream) -> std::io::Result<()> {
+    let mut lines = BufReader::new(&stream).lines();
+    let request = lines.next().unwrap_or(Ok(String::new()))?;
+    let path = request.split(' ').nth(1).unwrap_or("").to_string();
+    let mut range = None;
+    for line in lines {
+        let line = line?.to_lowercase();
+        range = line.strip_prefix("range: bytes=").map(str::to_string).or(range);
+        if line.is_empty() {
+            break;
+        }
+    }
+    state.requests.lock().unwrap().push(path.clone());
+
+    let reply = |status: &str, headers: &str, body: &[u8]| {
+        write!(&stream, "HTTP/1.1 {status}\r\nConnection: close\r\n{headers}\r\n")?;
+        (&stream).write_all(body)
+    };
+    if path.starts_with("/api/models/owner/model/revision/") {
+        let files: Vec<_> =
+            state.files.keys().map(|name| serde_json::json!({ "rfilename": name })).collect();
+        let body = serde_json::json!({ "sha": COMMIT, "siblings": files, "id": "owner/model" })
+            .to_string();
+        return reply("200 OK", &format!("Content-Length: {}\r\n", body.len()), body.as_bytes());
+    }
+    let file = path.strip_prefix(&format!("/owner/model/resolve/{COMMIT}/"));
+    let Some((name, bytes)) = file.and_then(|file| state.files.get_key_value(file)) else {
+        return reply("401 Unauthorized", "Content-Length: 0\r\n", b"");
+    };
+    let fault = *state.fault.lock().unwrap();
+    let fault = fault.filter(|(file, _)| file == name).map(|(_, fault)| fault);
+    if fault == Some(Fault::Gated) {
+        return reply("403 Forbidden", "Content-Length: 0\r\n", b"");
+    }
+    let (first, last) =
+        range.as_deref().and_then(|range| range.split_once('-')).unwrap_or(("0", ""));
+    let (first, last) = (first.parse().unwrap(), last.parse().unwrap_or(bytes.len() - 1));
+    if first >= bytes.len() {
+        return reply("416 Range Not Satisfiable", "Content-Length: 0\r\n", b"");
+    }
+    let body = &bytes[first..=last];
+    let common = format!(
+        "x-repo-commit: {COMMIT}\r\netag: \"{}\"\r\nContent-Range: bytes {first}-{last}/{}\r\n",
+        etag(name),
+        bytes.len()
+    );
+    let length = format!("{common}Content-Length: {}\r\n", body.len());
+    match fault {
+        Some(Fault::Cut) if last > 0 => {
+            reply("206 Partial Content", &length, &body[..body.len() / 2])
+        }
+        Some(Fault::CutSilently) if last > 0 => {
+            reply("206 Partial Content", &common, &body[..body.len() / 2])
+        }
+        _ => reply("206 Partial Content", &length, body),
+    }
+}
+
+/// What the cache calls a file's bytes; on the Hub a hash of them.
+pub(crate) fn etag(name: &str) -> String {
+    name.replace('.', "-")
+}
