@@ -172,14 +172,10 @@ impl Format for Q4K {
         for (block, (scales, offsets)) in blocks.as_chunks::<{ Self::BYTES }>().0.iter().zip(groups)
         {
             let (d, of_least) = (half(block, 0), half(block, 2));
-            // Six bits each: of the first four groups in one place, of the others 4 bits here and 2 bits there.
-            let packed = &block[4..16];
-            for i in 0..4 {
-                scales[i] = d * f32::from(packed[i] & 63);
-                offsets[i] = -(of_least * f32::from(packed[i + 4] & 63));
-                let (s, m) = (packed[i + 8] & 15, packed[i + 8] >> 4);
-                scales[i + 4] = d * f32::from(s | packed[i] >> 6 << 4);
-                offsets[i + 4] = -(of_least * f32::from(m | packed[i + 4] >> 6 << 4));
+            let [s, m] = six_bits(block);
+            for i in 0..8 {
+                scales[i] = d * f32::from(s[i]);
+                offsets[i] = -(of_least * f32::from(m[i]));
             }
         }
     }
@@ -223,6 +219,19 @@ impl Format for Q6K {
             }
         }
     }
+}
+
+/// The eight s and the eight m of a Q4_K block: six bits each, of the first four groups in one place, of the others 4
+/// bits here and 2 bits there. Four at a time, as the bytes of a word.
+#[inline(always)]
+fn six_bits(block: &[u8; Q4K::BYTES]) -> [[u8; 8]; 2] {
+    let word =
+        |start: usize| u32::from_le_bytes(*block[start..].first_chunk().expect("within the block"));
+    let [a, b, c] = [word(4), word(8), word(12)];
+    let top = |x: u32| (x >> 6 & 0x0303_0303) << 4;
+    let s = [a & 0x3f3f_3f3f, c & 0x0f0f_0f0f | top(a)];
+    let m = [b & 0x3f3f_3f3f, c >> 4 & 0x0f0f_0f0f | top(b)];
+    [s, m].map(|[low, high]| (u64::from(low) | u64::from(high) << 32).to_le_bytes())
 }
 
 /// Two numbers from each byte: the low halves of all bytes, then the high ones.
