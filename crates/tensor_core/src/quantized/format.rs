@@ -137,7 +137,7 @@ impl Format for Q4_0 {
 
     #[inline(always)]
     fn quants(block: &[u8], quants: &mut [i8]) {
-        nibbles(&block[2..18], quants);
+        nibbles::<16>(&block[2..], quants);
     }
 }
 
@@ -157,7 +157,7 @@ impl Format for Q4_1 {
 
     #[inline(always)]
     fn quants(block: &[u8], quants: &mut [i8]) {
-        nibbles(&block[4..20], quants);
+        nibbles::<16>(&block[4..], quants);
     }
 }
 
@@ -183,7 +183,7 @@ impl Format for Q4K {
     #[inline(always)]
     fn quants(block: &[u8], quants: &mut [i8]) {
         for (bytes, quants) in block[16..144].chunks_exact(32).zip(quants.chunks_exact_mut(64)) {
-            nibbles(bytes, quants);
+            nibbles::<32>(bytes, quants);
         }
     }
 }
@@ -234,13 +234,14 @@ fn six_bits(block: &[u8; Q4K::BYTES]) -> [[u8; 8]; 2] {
     [s, m].map(|[low, high]| (u64::from(low) | u64::from(high) << 32).to_le_bytes())
 }
 
-/// Two numbers from each byte: the low halves of all bytes, then the high ones.
+/// Two numbers from each of N bytes: the low halves of all, then the high ones.
 #[inline(always)]
-fn nibbles(bytes: &[u8], quants: &mut [i8]) {
-    let (low, high) = quants.split_at_mut(bytes.len());
-    for ((low, high), byte) in low.iter_mut().zip(high).zip(bytes) {
-        *low = (byte & 15) as i8;
-        *high = (byte >> 4) as i8;
+fn nibbles<const N: usize>(bytes: &[u8], quants: &mut [i8]) {
+    let bytes: &[u8; N] = bytes.first_chunk().expect("as long as the format says");
+    let (low, high) = quants[..2 * N].split_at_mut(N);
+    for i in 0..N {
+        low[i] = (bytes[i] & 15) as i8;
+        high[i] = (bytes[i] >> 4) as i8;
     }
 }
 

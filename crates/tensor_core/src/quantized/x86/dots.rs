@@ -81,8 +81,9 @@ fn add_block<F: Blocks, V: Vectors, const R: usize>(
     w: &[u8],
     x: [&[[i8; 32]]; R],
     scales: [&[f32]; R],
-    mut sums: [__m256; R],
+    sums: [__m256; R],
 ) -> [__m256; R] {
+    let mut sums = [sums, [v.avx()._mm256_setzero_ps(); R]]; // taking turns
     let vectors = F::vectors(v, w);
     for part in 0..F::NUMBERS / 32 {
         let q = vectors.as_ref()[part];
@@ -95,10 +96,17 @@ fn add_block<F: Blocks, V: Vectors, const R: usize>(
                 _ => v.dot(q, p),
             };
             let scale = spread::<F, V>(v, scales[i], part);
-            sums[i] = v.fma()._mm256_fmadd_ps(v.avx()._mm256_cvtepi32_ps(dot), scale, sums[i]);
+            let sum = &mut sums[part % 2][i];
+            *sum = v.fma()._mm256_fmadd_ps(v.avx()._mm256_cvtepi32_ps(dot), scale, *sum);
         }
     }
-    sums
+    let [mut even, odd] = sums;
+    if F::NUMBERS > 32 {
+        for i in 0..R {
+            even[i] = v.avx()._mm256_add_ps(even[i], odd[i]);
+        }
+    }
+    even
 }
 
 /// The scale of part i in every place that belongs to it.
