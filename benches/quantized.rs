@@ -1,4 +1,4 @@
-//! Products with matrices in blocks beside f32 ones, as decoding (1 row) and reading a prompt (512 rows) have them; the
+//! Products with matrices in blocks beside f32 ones, as decoding (1 row, or a few) and reading a prompt (512 rows) have them; the
 //! unit is bytes of weights: `cargo bench -p benches --bench quantized`.
 
 use std::hint::black_box;
@@ -23,9 +23,9 @@ fn random(seed: u64, shape: (usize, usize)) -> Tensor {
 }
 
 fn products(criterion: &mut Criterion) {
-    for n in [1, 512] {
+    for n in [1, 8, 512] {
         for (rows, columns) in SHAPES {
-            if n == 512 && rows == 49152 {
+            if n > 1 && rows == 49152 {
                 continue; // a prompt needs the logits of its last token alone
             }
             let mut group = criterion.benchmark_group(format!("{n} x {rows} x {columns}"));

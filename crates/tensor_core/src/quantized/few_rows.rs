@@ -14,7 +14,7 @@ use crate::ops::cpu::{Loops, Shared, vectorized, with_scratch};
 use crate::pool;
 
 /// Rows of x up to which this is faster than the f32 product.
-pub(super) const MOST: usize = 8;
+pub(super) const MOST: usize = 32;
 
 /// Bytes of W per task: enough to be worth handing out, few enough to stay in a core's own cache for several rows of x.
 const GRAIN: usize = 16 * 1024;

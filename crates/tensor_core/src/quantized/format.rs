@@ -137,7 +137,7 @@ impl Format for Q4_0 {
 
     #[inline(always)]
     fn quants(block: &[u8], quants: &mut [i8]) {
-        nibbles(&block[2..18], quants);
+        nibbles::<16>(&block[2..], quants);
     }
 }
 
@@ -157,7 +157,7 @@ impl Format for Q4_1 {
 
     #[inline(always)]
     fn quants(block: &[u8], quants: &mut [i8]) {
-        nibbles(&block[4..20], quants);
+        nibbles::<16>(&block[4..], quants);
     }
 }
 
@@ -172,14 +172,10 @@ impl Format for Q4K {
         for (block, (scales, offsets)) in blocks.as_chunks::<{ Self::BYTES }>().0.iter().zip(groups)
         {
             let (d, of_least) = (half(block, 0), half(block, 2));
-            // Six bits each: of the first four groups in one place, of the others 4 bits here and 2 bits there.
-            let packed = &block[4..16];
-            for i in 0..4 {
-                scales[i] = d * f32::from(packed[i] & 63);
-                offsets[i] = -(of_least * f32::from(packed[i + 4] & 63));
-                let (s, m) = (packed[i + 8] & 15, packed[i + 8] >> 4);
-                scales[i + 4] = d * f32::from(s | packed[i] >> 6 << 4);
-                offsets[i + 4] = -(of_least * f32::from(m | packed[i + 4] >> 6 << 4));
+            let [s, m] = six_bits(block);
+            for i in 0..8 {
+                scales[i] = d * f32::from(s[i]);
+                offsets[i] = -(of_least * f32::from(m[i]));
             }
         }
     }
@@ -187,7 +183,7 @@ impl Format for Q4K {
     #[inline(always)]
     fn quants(block: &[u8], quants: &mut [i8]) {
         for (bytes, quants) in block[16..144].chunks_exact(32).zip(quants.chunks_exact_mut(64)) {
-            nibbles(bytes, quants);
+            nibbles::<32>(bytes, quants);
         }
     }
 }
@@ -225,13 +221,27 @@ impl Format for Q6K {
     }
 }
 
-/// Two numbers from each byte: the low halves of all bytes, then the high ones.
+/// The eight s and the eight m of a Q4_K block: six bits each, of the first four groups in one place, of the others 4
+/// bits here and 2 bits there. Four at a time, as the bytes of a word.
 #[inline(always)]
-fn nibbles(bytes: &[u8], quants: &mut [i8]) {
-    let (low, high) = quants.split_at_mut(bytes.len());
-    for ((low, high), byte) in low.iter_mut().zip(high).zip(bytes) {
-        *low = (byte & 15) as i8;
-        *high = (byte >> 4) as i8;
+fn six_bits(block: &[u8; Q4K::BYTES]) -> [[u8; 8]; 2] {
+    let word =
+        |start: usize| u32::from_le_bytes(*block[start..].first_chunk().expect("within the block"));
+    let [a, b, c] = [word(4), word(8), word(12)];
+    let top = |x: u32| (x >> 6 & 0x0303_0303) << 4;
+    let s = [a & 0x3f3f_3f3f, c & 0x0f0f_0f0f | top(a)];
+    let m = [b & 0x3f3f_3f3f, c >> 4 & 0x0f0f_0f0f | top(b)];
+    [s, m].map(|[low, high]| (u64::from(low) | u64::from(high) << 32).to_le_bytes())
+}
+
+/// Two numbers from each of N bytes: the low halves of all, then the high ones.
+#[inline(always)]
+fn nibbles<const N: usize>(bytes: &[u8], quants: &mut [i8]) {
+    let bytes: &[u8; N] = bytes.first_chunk().expect("as long as the format says");
+    let (low, high) = quants[..2 * N].split_at_mut(N);
+    for i in 0..N {
+        low[i] = (bytes[i] & 15) as i8;
+        high[i] = (bytes[i] >> 4) as i8;
     }
 }
 

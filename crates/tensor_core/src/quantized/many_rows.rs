@@ -15,17 +15,24 @@ pub(super) fn product(w: &QuantizedMatrix, x: &[f32]) -> Vec<f32> {
     let (rows, columns) = w.dims();
     let n = x.len() / columns;
     let x = Matrix::new(x, n, columns);
+    // Rows a multiple of 4 KiB apart would push each other out of the cache when a column is read.
+    let width = columns + 16;
     let mut y = vec![0.; n * rows];
     let shared = Shared::new(&mut y);
     pool::for_each(rows.div_ceil(PANEL), |task| {
         let first = task * PANEL;
         let height = PANEL.min(rows - first);
-        with_scratch::<f32, _>(height * columns, |panel| {
-            numbers::write(w.format(), w.panel(first, height), columns, panel);
+        with_scratch::<f32, _>(height * width, |panel| {
+            numbers::write(w.format(), w.panel(first, height), columns, (panel, width));
             // SAFETY: each task has its own columns of y.
             #[allow(unsafe_code)]
             let y = unsafe { Destination::shared(&shared, first, (n, height), rows) };
-            product_here(y, 0., (x, Matrix::new(panel, height, columns).transposed()), 1.);
+            product_here(
+                y,
+                0.,
+                (x, Matrix::strided(panel, height, columns, width).transposed()),
+                1.,
+            );
         });
     });
     y

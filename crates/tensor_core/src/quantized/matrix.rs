@@ -88,7 +88,8 @@ impl QuantizedMatrix {
         }
         let mut numbers = vec![0.; ids.len() * self.columns];
         for (numbers, id) in numbers.chunks_exact_mut(self.columns).zip(ids) {
-            numbers::write(self.format, self.panel(*id as usize, 1), self.columns, numbers);
+            let row = self.panel(*id as usize, 1);
+            numbers::write(self.format, row, self.columns, (numbers, self.columns));
         }
         Tensor::from_vec(numbers, (ids.len(), self.columns), &Device::Cpu)
     }

@@ -11,22 +11,27 @@ pub(super) fn all(matrix: &QuantizedMatrix) -> Vec<f32> {
     let part = whole_rows(columns);
     for_each_part([(&mut numbers, part)], |task, [numbers]| {
         let panel = matrix.panel(task * part / columns, numbers.len() / columns);
-        write(matrix.format(), panel, columns, numbers);
+        write(matrix.format(), panel, columns, (numbers, columns));
     });
     numbers
 }
 
-/// The numbers of the rows in `panel`.
-pub(super) fn write(format: Quantization, panel: &[u8], columns: usize, numbers: &mut [f32]) {
-    by_format!(format, write_as(panel, columns, numbers));
+/// The numbers of the rows in `panel`, written to rows as wide or wider.
+pub(super) fn write(
+    format: Quantization,
+    panel: &[u8],
+    columns: usize,
+    (numbers, width): (&mut [f32], usize),
+) {
+    by_format!(format, write_as(panel, columns, numbers, width));
 }
 
-fn write_as<F: Format>(panel: &[u8], columns: usize, numbers: &mut [f32]) {
+fn write_as<F: Format>(panel: &[u8], columns: usize, numbers: &mut [f32], width: usize) {
     let (groups, row_bytes) = (columns / F::GROUP, columns / F::NUMBERS * F::BYTES);
     let mut scales = vec![0.; 2 * groups];
     let (scales, offsets) = scales.split_at_mut(groups);
-    for (row, numbers) in panel.chunks_exact(row_bytes).zip(numbers.chunks_exact_mut(columns)) {
-        vectorized!(write_row::<F>(row, (scales, offsets), numbers));
+    for (row, numbers) in panel.chunks_exact(row_bytes).zip(numbers.chunks_exact_mut(width)) {
+        vectorized!(write_row::<F>(row, (scales, offsets), &mut numbers[..columns]));
     }
 }
 

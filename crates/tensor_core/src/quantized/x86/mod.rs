@@ -1,0 +1,95 @@
+//! Products of bytes by AVX2 and AVX-512 VNNI: 32 numbers of a group at a time.
+
+mod blocks;
+mod dots;
+
+use std::arch::x86_64::{__m128i, __m256, __m256i};
+
+pub(super) use blocks::Blocks;
+
+pulp::simd_type! {
+    /// Says that this CPU has AVX2.
+    pub(crate) struct Avx2 { avx: "avx", avx2: "avx2", fma: "fma", f16c: "f16c" }
+
+    /// Says that this CPU has AVX-512 VNNI.
+    pub(crate) struct Vnni {
+        avx: "avx", avx2: "avx2", fma: "fma", f16c: "f16c", f: "avx512f", vl: "avx512vl", vnni: "avx512vnni",
+    }
+}
+
+/// What both have.
+pub(super) trait Vectors: Copy {
+    fn avx(self) -> pulp::core_arch::x86::Avx;
+    fn avx2(self) -> pulp::core_arch::x86::Avx2;
+    fn fma(self) -> pulp::core_arch::x86::Fma;
+
+    /// Eight 16-bit floats.
+    fn halves(self, x: __m128i) -> __m256;
+
+    /// Σ q p over each four numbers side by side, 0 ≤ q ≤ 128 and −127 ≤ p ≤ 127.
+    fn dot(self, q: __m256i, p: __m256i) -> __m256i;
+}
+
+impl Vectors for Avx2 {
+    #[inline(always)]
+    fn avx(self) -> pulp::core_arch::x86::Avx {
+        self.avx
+    }
+    #[inline(always)]
+    fn avx2(self) -> pulp::core_arch::x86::Avx2 {
+        self.avx2
+    }
+    #[inline(always)]
+    fn fma(self) -> pulp::core_arch::x86::Fma {
+        self.fma
+    }
+
+    #[inline(always)]
+    fn halves(self, x: __m128i) -> __m256 {
+        // SAFETY: `self` says that this CPU has the instruction.
+        #[allow(unsafe_code)]
+        unsafe {
+            std::arch::x86_64::_mm256_cvtph_ps(x)
+        }
+    }
+
+    #[inline(always)]
+    fn dot(self, q: __m256i, p: __m256i) -> __m256i {
+        let pairs = self.avx2._mm256_maddubs_epi16(q, p); // 2 · 128 · 127 < 2¹⁵: exact
+        self.avx2._mm256_madd_epi16(pairs, self.avx._mm256_set1_epi16(1))
+    }
+}
+
+impl Vectors for Vnni {
+    #[inline(always)]
+    fn avx(self) -> pulp::core_arch::x86::Avx {
+        self.avx
+    }
+    #[inline(always)]
+    fn avx2(self) -> pulp::core_arch::x86::Avx2 {
+        self.avx2
+    }
+    #[inline(always)]
+    fn fma(self) -> pulp::core_arch::x86::Fma {
+        self.fma
+    }
+
+    #[inline(always)]
+    fn halves(self, x: __m128i) -> __m256 {
+        // SAFETY: `self` says that this CPU has the instruction.
+        #[allow(unsafe_code)]
+        unsafe {
+            std::arch::x86_64::_mm256_cvtph_ps(x)
+        }
+    }
+
+    #[inline(always)]
+    fn dot(self, q: __m256i, p: __m256i) -> __m256i {
+        let zero = self.avx._mm256_setzero_si256();
+        // SAFETY: `self` says that this CPU has the instruction.
+        #[allow(unsafe_code)]
+        unsafe {
+            std::arch::x86_64::_mm256_dpbusd_epi32(zero, q, p)
+        }
+    }
+}
