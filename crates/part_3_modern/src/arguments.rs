@@ -118,9 +118,10 @@ impl WindowFlags {
 
 #[derive(Args)]
 pub(crate) struct ModelFlags {
-    /// A model folder in Hugging Face's layout, a .gguf file, or a llama2.c .bin with its tokenizer beside it
+    /// A model folder in Hugging Face's layout, a .gguf file, a llama2.c .bin with its tokenizer beside it, or
+    /// owner/name[@revision] or owner/name:file.gguf on the Hub
     #[arg(long, value_name = "MODEL")]
-    pub(crate) model: PathBuf,
+    pub(crate) model: String,
     /// Turn quantized weights into full numbers: slower, exact
     #[arg(long)]
     pub(crate) dequantize: bool,
@@ -131,11 +132,11 @@ pub(crate) struct GenerateArgs {
     #[command(flatten)]
     pub(crate) model: ModelFlags,
     /// The text to continue
-    #[arg(long, default_value = "")]
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     pub(crate) prompt: String,
-    /// Put the prompt as a question, through the model's chat template
-    #[arg(long)]
-    pub(crate) chat: bool,
+    /// A question to answer, put through the model's chat template
+    #[arg(long, value_name = "QUESTION", conflicts_with = "prompt")]
+    pub(crate) ask: Option<String>,
     /// Most tokens to write
     #[arg(long, value_name = "N", default_value_t = 200)]
     pub(crate) max_new_tokens: usize,

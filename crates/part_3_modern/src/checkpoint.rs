@@ -1,5 +1,5 @@
-//! Whatever `--model` names: a folder, a `.gguf` file, a llama2.c `.bin`. What comes out is the same: a model, its
-//! tokenizer, where its texts end, and how it is spoken to.
+//! Whatever `--model` names: a folder, a `.gguf` file, a llama2.c `.bin`, or one of the former two on the Hub. What comes
+//! out is the same: a model, its tokenizer, where its texts end, and how it is spoken to.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ use crate::gguf_model::{self, Purpose};
 use crate::llama2c::{self, Classifier, Header};
 use crate::llama2c_tokenizer::Llama2cTokenizer;
 use crate::model_folder::{self, TextEnds};
-use crate::{ChatTemplate, GptModern, Tokenizer};
+use crate::{ChatTemplate, Files, GptModern, Tokenizer, fetch, is_hub_id};
 
 /// A model and what belongs to it.
 pub struct Checkpoint {
@@ -36,8 +36,16 @@ impl Checkpoint {
     ///
     /// # Errors
     /// When there is nothing, or something that cannot be used: says what, and what to do.
-    pub fn open(source: &Path, purpose: Purpose, device: &Device) -> Result<Self> {
-        ensure!(source.exists(), "there is no {}", source.display());
+    pub fn open(source: &str, purpose: Purpose, device: &Device) -> Result<Self> {
+        let source = match is_hub_id(source) {
+            true => &fetch(source, Files::Model)?,
+            false => Path::new(source),
+        };
+        ensure!(
+            source.exists(),
+            "there is no {}: expected a file, a folder, or the owner/name of a model on the Hub",
+            source.display()
+        );
         let extension = source.extension().and_then(|extension| extension.to_str());
         let checkpoint = match extension {
             _ if source.is_dir() => Self::from_folder(source, purpose, device),

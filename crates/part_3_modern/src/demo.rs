@@ -14,6 +14,7 @@ use tiny_gpt::{ByteTokenizer, Corpus, LrDecay, RunLog, TrainConfig, train};
 
 use crate::arguments::DemoArgs;
 
+const PROMPT: &str = "\nMira saw a red bird";
 /// Tokens that are written with and without a cache.
 const SHORT: usize = 200;
 /// Tokens that are written through a window.
@@ -42,15 +43,20 @@ pub(crate) fn run(args: &DemoArgs) -> Result<()> {
     train(&model, &parameters, &corpus, &config, seed, &mut log)?;
 
     let model = GptModern::new(&model_config, parameters.inference().root())?;
-    let prompt = ByteTokenizer.encode("\nMira saw a red bird");
-    let greedy = Sampler::new(Choice::Greedy);
-    let mut text = Text::new(Memory::Whole.cache(&model), prompt.clone());
-    let config = GenerateConfig::new(&model, greedy, SHORT, Vec::new());
+    write_twice(&model, seed)?;
+    write_on_and_on(&model, seed)
+}
+
+/// The same text with and without a cache.
+fn write_twice(model: &GptModern, seed: u64) -> Result<()> {
+    let (prompt, greedy) = (ByteTokenizer.encode(PROMPT), Sampler::new(Choice::Greedy));
+    let mut text = Text::new(Memory::Whole.cache(model), prompt.clone());
+    let config = GenerateConfig::new(model, greedy, SHORT, Vec::new());
     let start = Instant::now();
-    let cached = text.go_on(&model, &config, &mut [Rng::new(seed)], |_, _| {})?.remove(0).tokens;
+    let cached = text.go_on(model, &config, &mut [Rng::new(seed)], |_, _| {})?.remove(0).tokens;
     let with_cache = start.elapsed().as_secs_f64();
     let start = Instant::now();
-    let again = generate_by_recomputing(&model, &prompt, SHORT, &greedy, &mut Rng::new(seed))?;
+    let again = generate_by_recomputing(model, &prompt, SHORT, &greedy, &mut Rng::new(seed))?;
     let without = start.elapsed().as_secs_f64();
     ensure!(cached == again, "the cache changed the text");
     println!("\n{}\n", ByteTokenizer.decode(&cached).trim());
@@ -61,28 +67,30 @@ pub(crate) fn run(args: &DemoArgs) -> Result<()> {
         1e3 * without / SHORT as f64,
         without / with_cache
     );
+    Ok(())
+}
 
+/// A text far longer than the context, through a window.
+fn write_on_and_on(model: &GptModern, seed: u64) -> Result<()> {
     let window = Window { size: 64, sinks: 4 };
     let choice = Choice::Random { temperature: 0.8, top_k: None, top_p: Some(0.95), min_p: None };
     let memory = Memory::Rolling(window);
-    let config = GenerateConfig {
-        memory,
-        ..GenerateConfig::new(&model, Sampler::new(choice), LONG, Vec::new())
-    };
-    let mut text = Text::new(memory.cache(&model), prompt);
+    let config = GenerateConfig::new(model, Sampler::new(choice), LONG, Vec::new());
+    let config = GenerateConfig { memory, ..config };
+    let mut text = Text::new(memory.cache(model), ByteTokenizer.encode(PROMPT));
     let (mut times, mut last) = (Vec::with_capacity(LONG), Instant::now());
-    let written = text.go_on(&model, &config, &mut [Rng::new(seed)], |_, _| {
+    let written = text.go_on(model, &config, &mut [Rng::new(seed)], |_, _| {
         times.push(last.elapsed().as_secs_f64());
         last = Instant::now();
     })?;
     let mean = |times: &[f64]| 1e3 * times.iter().sum::<f64>() / times.len() as f64;
-    let end = written[0].tokens[LONG - 120..].to_vec();
+    let end = ByteTokenizer.decode(&written[0].tokens[LONG - 120..]);
     println!(
         "\n... {}\n\n{LONG} tokens through a window of {} and {} sinks, the model's context being {}: {:.3} ms per token at first, {:.3} ms at the end, {} KiB all the way",
-        ByteTokenizer.decode(&end).trim(),
+        end.trim(),
         window.size,
         window.sinks,
-        model_config.context,
+        model.config().context,
         mean(&times[100..300]),
         mean(&times[LONG - 200..]),
         text.cache.bytes() / 1024

@@ -14,8 +14,8 @@ use modern::config::{Mlp, Norm, Position};
 use modern::gguf_model::Purpose;
 use modern::score::score;
 use modern::{
-    Continuation, GenerateConfig, GptModern, Markers, Message, ModelConfig, Prompt, Special,
-    Spelled, config_json, generate,
+    GenerateConfig, GptModern, Markers, Message, ModelConfig, Prompt, Special, Spelled,
+    config_json, generate,
 };
 use serde_json::json;
 use tensor_core::ops::Gelu;
@@ -106,66 +106,65 @@ fn open(flags: &ModelFlags, device: &Device) -> Result<Checkpoint> {
 
 fn run_generate(args: &GenerateArgs) -> Result<()> {
     let device = args.compute.open()?;
-    let Checkpoint { model, tokenizer, mut ends, template, .. } = open(&args.model, &device)?;
-    let prompt = match args.chat {
-        false => tokenizer.encode(&args.prompt, Special::Added, Spelled::Text)?,
-        true => {
-            let template = template.context("the model has no chat template")?;
-            let chat = template.render(&[Message::user(&*args.prompt)], Prompt::Generation)?;
-            tokenizer.encode(&chat, Special::None, Spelled::Tokens)?
-        }
-    };
-    let prompt = match (prompt.is_empty(), ends.bos) {
-        (true, Some(bos)) => vec![bos], // a text from nothing
-        _ => prompt,
-    };
+    let checkpoint = open(&args.model, &device)?;
+    let Checkpoint { model, tokenizer, .. } = &checkpoint;
+    let prompt = prompt(args, &checkpoint)?;
     let config = GenerateConfig {
         sampler: args.sampler.sampler(),
         max_new_tokens: args.max_new_tokens,
-        stop: std::mem::take(&mut ends.eos),
+        stop: checkpoint.ends.eos.clone(),
         memory: args.memory(model.config().attention.window),
         prefill_chunk: 512,
     };
     let mut out = std::io::stdout().lock();
     let (mut stream, mut written) = (tokenizer.stream(Markers::Hidden), Ok(()));
     let (start, mut first) = (Instant::now(), None);
-    if !args.json && !args.chat {
+    if !args.json {
         write!(out, "{}", args.prompt)?;
     }
     let mut rng = Rng::new(args.compute.seed);
     let prompt_tokens = prompt.len();
-    let continuation = generate(&model, &[prompt], &config, &mut rng, |_, token| {
+    let mut all = generate(model, &[prompt], &config, &mut rng, |_, token| {
         first.get_or_insert_with(Instant::now);
         if !args.json && written.is_ok() {
-            written = stream
-                .push(token)
-                .and_then(|text| Ok(write!(out, "{text}").and_then(|()| out.flush())?));
+            let text = stream.push(token);
+            written = text.and_then(|text| Ok(write!(out, "{text}").and_then(|()| out.flush())?));
         }
-    })?
-    .remove(0);
+    })?;
     written?;
-    let end = Instant::now();
     if !args.json {
         writeln!(out, "{}", stream.finish()?)?;
         return Ok(());
     }
-    let Continuation { tokens, .. } = continuation;
+    let end = Instant::now();
     let first = first.unwrap_or(end);
+    let tokens = all.remove(0).tokens;
     let rate = |n: usize, seconds: f64| if seconds > 0. { n as f64 / seconds } else { 0. };
-    let text = tokenizer.decode(&tokens, Markers::Hidden)?;
-    writeln!(
-        out,
-        "{}",
-        json!({
-            "text": text,
-            "token_ids": tokens,
-            "prompt_tokens": prompt_tokens,
-            "new_tokens": tokens.len(),
-            "prefill_tokens_per_s": rate(prompt_tokens, (first - start).as_secs_f64()),
-            "decode_tokens_per_s": rate(tokens.len().saturating_sub(1), (end - first).as_secs_f64()),
-        })
-    )?;
+    let report = json!({
+        "text": tokenizer.decode(&tokens, Markers::Hidden)?,
+        "token_ids": tokens,
+        "prompt_tokens": prompt_tokens,
+        "new_tokens": tokens.len(),
+        "prefill_tokens_per_s": rate(prompt_tokens, (first - start).as_secs_f64()),
+        "decode_tokens_per_s": rate(tokens.len().saturating_sub(1), (end - first).as_secs_f64()),
+    });
+    writeln!(out, "{report}")?;
     Ok(())
+}
+
+/// The ids of the text to continue: the prompt, or the question as the model was taught to read it.
+fn prompt(args: &GenerateArgs, checkpoint: &Checkpoint) -> Result<Vec<u32>> {
+    let Checkpoint { tokenizer, ends, template, .. } = checkpoint;
+    if let Some(question) = &args.ask {
+        let template = template.as_ref().context("the model has no chat template: use --prompt")?;
+        let chat = template.render(&[Message::user(question)], Prompt::Generation)?;
+        return tokenizer.encode(&chat, Special::None, Spelled::Tokens);
+    }
+    let ids = tokenizer.encode(&args.prompt, Special::Added, Spelled::Text)?;
+    match (ids.is_empty(), ends.bos) {
+        (true, Some(bos)) => Ok(vec![bos]), // a text from nothing
+        _ => Ok(ids),
+    }
 }
 
 fn run_score(args: &ScoreArgs) -> Result<()> {
