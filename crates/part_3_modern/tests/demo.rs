@@ -1,0 +1,231 @@
+//! The program as a user meets it: the demo, the tools, real models where they are, and what is said about bad input.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+fn part_3(args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_part_3"));
+    command.args(args).env("HF_HUB_OFFLINE", "1").output().expect("part_3 starts")
+}
+
+fn stdout(output: &Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Asserts that the command fails with `code`, a single line on stderr that contains `text`, and nothing on stdout.
+fn refused(args: &[&str], code: i32, text: &str) {
+    let output = part_3(args);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{args:?}: {error}");
+    assert_eq!(error.trim_end().lines().count(), 1, "{args:?}: {error}");
+    assert!(error.starts_with("error: ") && error.contains(text), "{args:?}: {error}");
+    assert!(output.stdout.is_empty(), "{args:?}: {}", String::from_utf8_lossy(&output.stdout));
+}
+
+fn path(folder: &Path, name: &str) -> String {
+    folder.join(name).to_string_lossy().into_owned()
+}
+
+fn last_json(text: &str) -> Value {
+    serde_json::from_str(text.lines().last().expect("a line")).expect("JSON")
+}
+
+/// A folder with `text.txt` and, in `run`, a model trained on it for a few steps with the given flags.
+fn trained(flags: &[&str]) -> (TempDir, Value) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let data = path(folder.path(), "text.txt");
+    std::fs::write(&data, "the cat sat on the mat. ".repeat(40)).expect("a text");
+    let run = path(folder.path(), "run");
+    let mut args = vec!["train", "--data", &data, "--out", &run, "--json", "--steps", "12"];
+    args.extend(["--n-layer", "1", "--n-head", "2", "--n-embd", "16", "--block-size", "16"]);
+    args.extend(["--batch-size", "4", "--sample-tokens", "8"]);
+    args.extend(flags);
+    let said = last_json(&stdout(&part_3(&args)));
+    (folder, said)
+}
+
+#[test]
+fn the_demo_compares_cache_and_recomputing_and_writes_on_and_on() {
+    let text = stdout(&part_3(&["--steps", "2"]));
+    assert!(text.contains("the same text twice") && text.contains("all the way"), "{text}");
+}
+
+#[test]
+fn every_choice_trains_writes_and_scores() {
+    let choices: [&[&str]; 5] = [
+        &[],
+        &["--norm", "layer", "--position", "learned", "--mlp", "gelu"],
+        &["--n-kv-head", "1"],
+        &["--window", "4"],
+        &["--window", "4", "--sink", "2"],
+    ];
+    for flags in choices {
+        let (folder, said) = trained(flags);
+        assert!(said["loss"].as_f64().is_some_and(|loss| loss < 6.), "{flags:?} {said}");
+        let model = path(&folder.path().join("run"), "model");
+        let args = ["generate", "--model", &model, "--prompt", "the cat", "--json"];
+        let short = [&args[..], &["--max-new-tokens", "5", "--temperature", "0"]].concat();
+        let written = last_json(&stdout(&part_3(&short)));
+        assert_eq!(written["new_tokens"], 5, "{flags:?}");
+        assert_eq!(written["prompt_tokens"], 7);
+        assert_eq!(written["token_ids"].as_array().map(Vec::len), Some(5));
+        let text = folder.path().join("short.txt");
+        std::fs::write(&text, "the cat sat").expect("a text");
+        let text = text.to_string_lossy();
+        let score = ["score", "--model", &model, "--text-file", &text, "--json"];
+        let score = last_json(&stdout(&part_3(&score)));
+        let log_probs: Vec<f64> = score["logprobs"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .filter_map(Value::as_f64)
+            .collect();
+        assert_eq!((log_probs.len(), score["token_ids"].as_array().map(Vec::len)), (10, Some(11)));
+        let mean = log_probs.iter().sum::<f64>() / 10.;
+        let perplexity = score["perplexity"].as_f64().expect("a number");
+        assert!(((-mean).exp() - perplexity).abs() < 1e-3 * perplexity);
+    }
+}
+
+#[test]
+fn the_same_seed_writes_the_same() {
+    let (folder, _) = trained(&[]);
+    let model = path(&folder.path().join("run"), "model");
+    let write = |seed: &str| {
+        stdout(&part_3(&[
+            "generate",
+            "--model",
+            &model,
+            "--prompt",
+            "the",
+            "--seed",
+            seed,
+            "--max-new-tokens",
+            "9",
+        ]))
+    };
+    assert_eq!(write("1"), write("1"));
+    assert_ne!(write("1"), write("2"));
+}
+
+#[test]
+fn bad_input_is_told_in_one_line() {
+    let (folder, _) = trained(&[]);
+    let model = path(&folder.path().join("run"), "model");
+    let generate = ["generate", "--model", &model];
+    refused(
+        &["generate", "--model", "nowhere"],
+        1,
+        "there is no nowhere: expected a file, a folder",
+    );
+    refused(&["generate", "--model", "nobody/nothing"], 1, "nobody/nothing");
+    refused(
+        &[&generate[..], &["--prompt", &"x".repeat(40)]].concat(),
+        1,
+        "40 tokens, the model's context is 16",
+    );
+    refused(&[&generate[..], &["--ask", "why?"]].concat(), 1, "no chat template");
+    refused(&[&generate[..], &["--ask", "why?", "--prompt", "x"]].concat(), 2, "--ask");
+    refused(&[&generate[..], &["--sink", "2"]].concat(), 2, "--window");
+    refused(&[&generate[..], &["--repetition-penalty", "0.5"]].concat(), 2, "must be 1");
+    refused(&generate, 1, "the prompt is empty"); // bytes have no token that begins a text
+    let text = path(folder.path(), "text.txt");
+    refused(
+        &["score", "--model", &model, "--text-file", &text],
+        1,
+        "960 tokens, the model's context is 16",
+    );
+    refused(&["score", "--model", &model, "--text-file", "nowhere.txt"], 1, "reading nowhere.txt");
+    refused(&["generate", "--model", &text], 1, "is no model: expected a folder, a .gguf file");
+    for (name, bytes) in
+        [("a.gguf", &b"GGUF"[..]), ("b.bin", b"12345"), ("c.gguf", b"<!DOCTYPE html>")]
+    {
+        let file = path(folder.path(), name);
+        std::fs::write(&file, bytes).expect("a file");
+        refused(&["generate", "--model", &file], 1, name);
+    }
+    std::fs::remove_file(folder.path().join("run/model/tokenizer.json")).expect("there was one");
+    refused(&generate, 1, "tokenizer.json");
+    refused(
+        &["train", "--data", &text, "--n-head", "4", "--n-kv-head", "3"],
+        2,
+        "cannot share 3 key heads",
+    );
+}
+
+/// A file of `$COURSE_DATA`, which tests do without if it is not there.
+fn course_data(file: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("COURSE_DATA").map(|folder| PathBuf::from(folder).join(file));
+    let path = path.filter(|path| path.exists());
+    if path.is_none() {
+        println!("skipped: no $COURSE_DATA/{file}");
+    }
+    path
+}
+
+#[test]
+fn a_model_of_llama2_c_tells_its_story() {
+    let Some(model) = course_data("models/stories260K.bin") else { return };
+    let model = model.to_string_lossy();
+    let text = stdout(&part_3(&[
+        "generate",
+        "--model",
+        &model,
+        "--temperature",
+        "0",
+        "--max-new-tokens",
+        "200",
+    ]));
+    // What llama2.c's own tests expect of its run.c at temperature 0.
+    assert!(text.starts_with("Once upon a time, there was a little girl named Lily. She loved to play outside in the park. One day, she saw a big, red ball."), "{text}");
+    assert!(text.trim_end().ends_with("Lily didn't want to help her mom, so she"), "{text}");
+}
+
+#[test]
+fn a_real_chat_model_knows_the_capital_of_france() {
+    let Some(model) = course_data("models/SmolLM2-135M-Instruct.Q4_1.gguf") else { return };
+    let model = model.to_string_lossy();
+    for exact in [&[][..], &["--dequantize"]] {
+        let ask = ["generate", "--model", &model, "--ask", "What is the capital of France?"];
+        let greedy = ["--temperature", "0", "--max-new-tokens", "20"];
+        let text = stdout(&part_3(&[&ask[..], &greedy, exact].concat()));
+        assert!(text.contains("Paris"), "{exact:?}: {text}");
+    }
+}
+
+#[test]
+fn the_perplexity_of_a_real_model_is_that_of_transformers() {
+    let (Some(model), Some(stories)) = (
+        course_data("models/SmolLM2-135M-Instruct.Q4_1.gguf"),
+        course_data("data/tinystories-2m.txt"),
+    ) else {
+        return;
+    };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let text = std::fs::read_to_string(stories).expect("a text");
+    let story = text
+        .split("<|endoftext|>")
+        .map(str::trim)
+        .find(|story| story.len() > 1150)
+        .expect("a story");
+    let file = path(folder.path(), "story.txt");
+    std::fs::write(&file, &story[..1100]).expect("a file");
+    let model = model.to_string_lossy();
+    for exact in [&[][..], &["--dequantize"]] {
+        let score = ["score", "--model", &model, "--text-file", &file, "--json"];
+        let found = last_json(&stdout(&part_3(&[&score[..], exact].concat())));
+        let perplexity = found["perplexity"].as_f64().expect("a number");
+        println!(
+            "{exact:?}: {perplexity} over {} tokens",
+            found["token_ids"].as_array().map_or(0, Vec::len)
+        );
+        assert!(
+            (perplexity / 9.7 - 1.).abs() < 0.5,
+            "{perplexity}: 150 would mean that rows of q and k are out of order"
+        );
+    }
+}
