@@ -119,7 +119,7 @@ impl WindowFlags {
 #[derive(Args)]
 pub(crate) struct ModelFlags {
     /// A model folder in Hugging Face's layout, a .gguf file, a llama2.c .bin with its tokenizer beside it, or
-    /// owner/name[@revision] or owner/name:file.gguf on the Hub
+    /// owner/name or owner/name:file.gguf on the Hub
     #[arg(long, value_name = "MODEL")]
     pub(crate) model: String,
     /// Turn quantized weights into full numbers: slower, exact

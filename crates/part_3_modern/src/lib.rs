@@ -1,4 +1,4 @@
-//! Part 3: the modern architecture.
+#![doc = include_str!("../README.md")]
 
 // Letters used in shapes: B batch, T time (tokens), S tokens that are seen, C channels (n_embd), H query heads, KV key
 // heads, D channels of a head, F width of the feed-forward layer, V vocabulary.

@@ -119,16 +119,15 @@ fn run_generate(args: &GenerateArgs) -> Result<()> {
     let mut out = std::io::stdout().lock();
     let (mut stream, mut written) = (tokenizer.stream(Markers::Hidden), Ok(()));
     let (start, mut first) = (Instant::now(), None);
-    if !args.json {
-        write!(out, "{}", args.prompt)?;
-    }
     let mut rng = Rng::new(args.compute.seed);
     let prompt_tokens = prompt.len();
     let mut all = generate(model, &[prompt], &config, &mut rng, |_, token| {
+        let before = if first.is_none() { &*args.prompt } else { "" };
         first.get_or_insert_with(Instant::now);
         if !args.json && written.is_ok() {
             let text = stream.push(token);
-            written = text.and_then(|text| Ok(write!(out, "{text}").and_then(|()| out.flush())?));
+            written =
+                text.and_then(|text| Ok(write!(out, "{before}{text}").and_then(|()| out.flush())?));
         }
     })?;
     written?;

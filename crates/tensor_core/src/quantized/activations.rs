@@ -1,12 +1,27 @@
 //! The rows of x in 8 bits: x ≈ scale · p, with scale = max |x| / 127 over each 32 numbers.
+//!
+//! Where the weights are finer than 4 bits, what that leaves over is rounded once more, so that x is finer than they are.
+//! (llama.cpp leaves the remainder out. In the output layer, which is read most of the time in 6 or 8 bits, it decides
+//! between tokens that are nearly as likely.)
 
 use crate::ops::cpu::vectorized;
 
 /// Numbers that share a scale.
 const BLOCK: usize = 32;
 
-/// Rows of x as bytes, with scale and scale · Σ p for each group of the weight's format.
+/// What is kept of x.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Precision {
+    /// 8 bits.
+    Once,
+    /// 8 bits, and 8 of the remainder.
+    Twice,
+}
+
+/// Rows of x as bytes, each followed by that of its remainders where these are kept, with scale and scale · Σ p for each group of the weight's format.
 pub(super) struct Activations {
+    /// Rows of bytes for each row of x.
+    parts: usize,
     pub(super) columns: usize,
     /// Groups of a row.
     pub(super) groups: usize,
@@ -19,32 +34,47 @@ pub(super) struct Activations {
 
 impl Activations {
     /// Rounds each row of `columns` numbers, sums taken over groups of `group` (16 or 32).
-    pub(super) fn new(x: &[f32], columns: usize, group: usize) -> Self {
-        let (rows, groups) = (x.len() / columns, columns / group);
+    pub(super) fn new(x: &[f32], columns: usize, group: usize, precision: Precision) -> Self {
+        let parts = if precision == Precision::Twice { 2 } else { 1 };
+        let (rows, groups) = (parts * x.len() / columns, columns / group);
         let padded = groups.next_multiple_of(8);
         let mut result = Self {
+            parts,
             columns,
             groups,
             padded,
-            quants: vec![0; x.len()],
+            quants: vec![0; parts * x.len()],
             scales: vec![0.; rows * padded],
             sums: vec![0.; rows * padded],
         };
         let all = (&mut result.quants, &mut result.scales, &mut result.sums);
-        let quants = all.0.chunks_exact_mut(columns);
-        let scales = all.1.chunks_exact_mut(padded).zip(all.2.chunks_exact_mut(padded));
+        let quants = all.0.chunks_exact_mut(parts * columns);
+        let width = parts * padded;
+        let scales = all.1.chunks_exact_mut(width).zip(all.2.chunks_exact_mut(width));
+        let mut remainder = vec![0.; columns];
         for ((x, quants), (scales, sums)) in x.chunks_exact(columns).zip(quants).zip(scales) {
+            let (quants, more_quants) = quants.split_at_mut(columns);
+            let (scales, more_scales) = scales.split_at_mut(padded);
+            let (sums, more_sums) = sums.split_at_mut(padded);
             vectorized!(round(x, quants, (scales, sums), group));
+            if precision == Precision::Twice {
+                vectorized!({
+                    for (i, remainder) in remainder.iter_mut().enumerate() {
+                        *remainder = x[i] - scales[i / group] * f32::from(quants[i]);
+                    }
+                    round(&remainder, more_quants, (more_scales, more_sums), group);
+                });
+            }
         }
         result
     }
 
     /// How many rows there are.
     pub(super) fn rows(&self) -> usize {
-        self.quants.len() / self.columns
+        self.quants.len() / (self.parts * self.columns)
     }
 
-    /// R rows from `first` on.
+    /// R rows of bytes, that of row `first` and, where there is one, of its remainders first.
     #[inline(always)]
     pub(super) fn rows_from<const R: usize>(&self, first: usize) -> Rows<'_, R> {
         Rows {
@@ -53,12 +83,14 @@ impl Activations {
                 |i| if self.padded - 8 + i < self.groups { u32::MAX } else { 0 },
             ),
             quants: std::array::from_fn(|i| {
-                &self.quants[(first + i) * self.columns..][..self.columns]
+                &self.quants[(self.parts * first + i) * self.columns..][..self.columns]
             }),
             scales: std::array::from_fn(|i| {
-                &self.scales[(first + i) * self.padded..][..self.padded]
+                &self.scales[(self.parts * first + i) * self.padded..][..self.padded]
             }),
-            sums: std::array::from_fn(|i| &self.sums[(first + i) * self.padded..][..self.padded]),
+            sums: std::array::from_fn(|i| {
+                &self.sums[(self.parts * first + i) * self.padded..][..self.padded]
+            }),
         }
     }
 }

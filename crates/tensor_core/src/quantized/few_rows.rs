@@ -5,7 +5,7 @@
 
 use std::sync::OnceLock;
 
-use super::activations::{Activations, Rows};
+use super::activations::{Activations, Precision, Rows};
 use super::format::{Format, by_format};
 use super::matrix::QuantizedMatrix;
 #[cfg(target_arch = "x86_64")]
@@ -14,7 +14,7 @@ use crate::ops::cpu::{Loops, Shared, vectorized, with_scratch};
 use crate::pool;
 
 /// Rows of x up to which this is faster than the f32 product.
-pub(super) const MOST: usize = 32;
+pub(super) const MOST: usize = 16;
 
 /// Bytes of W per task: enough to be worth handing out, few enough to stay in a core's own cache for several rows of x.
 const GRAIN: usize = 16 * 1024;
@@ -62,8 +62,8 @@ pub(crate) fn product_by(path: Path, w: &QuantizedMatrix, x: &[f32]) -> Vec<f32>
 
 fn product_as<F: Kernel>(path: Path, w: &QuantizedMatrix, x: &[f32]) -> Vec<f32> {
     let (rows, columns) = w.dims();
-    let x = Activations::new(x, columns, F::GROUP);
-    let mut y = vec![0.; x.rows() * rows];
+    let mut y = vec![0.; x.len() / columns * rows];
+    let x = Activations::new(x, columns, F::GROUP, F::PRECISION);
     let shared = Shared::new(&mut y);
     let full = (GRAIN / w.row_bytes()).max(1);
     pool::for_each(rows.div_ceil(full), |task| {
@@ -129,7 +129,7 @@ fn multiply<'a, F: Kernel>(
     }
 }
 
-/// Rows of x by fours, as each block of W is unpacked once for all four; then one by one.
+/// Four rows of bytes at a time, as each block of W is unpacked once for all; then the rest.
 #[inline(always)]
 fn each<'a, F: Format, V: Dots<F>>(
     v: V,
@@ -149,19 +149,38 @@ fn each<'a, F: Format, V: Dots<F>>(
         scales: &scales[i * groups..],
         offsets: &offsets[i * groups..],
     };
-    let fours = x.rows() / 4 * 4;
-    for row in (0..fours).step_by(4) {
-        let (x, y) = (x.rows_from::<4>(row), [0, 1, 2, 3].map(|i| y(row + i)));
+    if F::PRECISION == Precision::Once {
+        let fours = x.rows() / 4 * 4;
+        for row in (0..fours).step_by(4) {
+            let (x, y) = (x.rows_from::<4>(row), [0, 1, 2, 3].map(|i| y(row + i)));
+            for (i, blocks) in blocks.chunks_exact(row_bytes).enumerate() {
+                let dots = v.dots(w(i, blocks), &x, scratch);
+                (0..4).for_each(|row| y[row][i] = dots[row]);
+            }
+        }
+        for row in fours..x.rows() {
+            let (x, y) = (x.rows_from::<1>(row), y(row));
+            for ((i, blocks), y) in blocks.chunks_exact(row_bytes).enumerate().zip(y) {
+                prefetch(next.get(i * row_bytes..).unwrap_or_default(), row_bytes);
+                [*y] = v.dots(w(i, blocks), &x, scratch);
+            }
+        }
+        return;
+    }
+    let pairs = x.rows() / 2 * 2;
+    for row in (0..pairs).step_by(2) {
+        let (x, y) = (x.rows_from::<4>(row), [y(row), y(row + 1)]);
         for (i, blocks) in blocks.chunks_exact(row_bytes).enumerate() {
             let dots = v.dots(w(i, blocks), &x, scratch);
-            (0..4).for_each(|row| y[row][i] = dots[row]);
+            (y[0][i], y[1][i]) = (dots[0] + dots[1], dots[2] + dots[3]);
         }
     }
-    for row in fours..x.rows() {
-        let (x, y) = (x.rows_from::<1>(row), y(row));
+    for row in pairs..x.rows() {
+        let (x, y) = (x.rows_from::<2>(row), y(row));
         for ((i, blocks), y) in blocks.chunks_exact(row_bytes).enumerate().zip(y) {
             prefetch(next.get(i * row_bytes..).unwrap_or_default(), row_bytes);
-            [*y] = v.dots(w(i, blocks), &x, scratch);
+            let [dot, of_remainder] = v.dots(w(i, blocks), &x, scratch);
+            *y = dot + of_remainder;
         }
     }
 }
@@ -185,7 +204,7 @@ pub(super) trait Dots<F>: Copy {
     /// Scale and offset of each group of blocks.
     fn scales(self, blocks: &[u8], scales: &mut [f32], offsets: &mut [f32]);
 
-    /// One row of W with R rows of x.
+    /// One row of W with R rows of bytes of x.
     fn dots<const R: usize>(self, w: Row<'_>, x: &Rows<'_, R>, scratch: &mut [f32]) -> [f32; R];
 }
 

@@ -10,6 +10,8 @@
 //!
 //! d, d' and the m of Q4_1 are 16-bit floats. (Layouts: `ggml-common.h` of <https://github.com/ggml-org/ggml>.)
 
+use super::activations::Precision;
+
 /// A block format of ggml.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Quantization {
@@ -89,6 +91,8 @@ pub(super) trait Format {
     /// Numbers that share scale and offset.
     const GROUP: usize = 32;
     const ZERO: Zero;
+    /// How much is kept of what such weights are multiplied with.
+    const PRECISION: Precision = Precision::Once;
 
     /// Scale and offset of each group of blocks in a row.
     fn scales(blocks: &[u8], scales: &mut [f32], offsets: &mut [f32]);
@@ -107,6 +111,7 @@ impl Format for Q8_0 {
     const NUMBERS: usize = 32;
     const BYTES: usize = 34; // d, q
     const ZERO: Zero = Zero::At(0);
+    const PRECISION: Precision = Precision::Twice;
 
     #[inline(always)]
     fn scales(blocks: &[u8], scales: &mut [f32], offsets: &mut [f32]) {
@@ -193,6 +198,7 @@ impl Format for Q6K {
     const BYTES: usize = 210; // the low 4 bits of q, the high 2 bits, s, d
     const GROUP: usize = 16;
     const ZERO: Zero = Zero::At(32);
+    const PRECISION: Precision = Precision::Twice;
 
     #[inline(always)]
     fn scales(blocks: &[u8], scales: &mut [f32], offsets: &mut [f32]) {

@@ -108,8 +108,9 @@ impl QuantizedMatrix {
 
     /// x Wᵀ of `x: (.., columns)` in f32 on the CPU, giving (.., rows).
     ///
-    /// For up to 32 rows, x is rounded to 8 bits with a scale per 32 numbers: each term of a sum is off by at most
-    /// |w| · max |x| / 254, the maximum over those 32. For more rows nothing is rounded.
+    /// For up to 16 rows, x is rounded to 8 bits with a scale per 32 numbers: each term of a sum is off by at most
+    /// |w| · max |x| / 254, the maximum over those 32; by a 254th of that where weights have more than 4 bits. For more
+    /// rows nothing is rounded.
     ///
     /// # Errors
     /// When x is of another type, on another device, empty, or has other columns than this.

@@ -36,13 +36,15 @@ impl<F: Blocks, V: Vectors> Dots<F> for V {
         let quants: [&[[i8; 32]]; R] = x.quants.map(|quants| quants.as_chunks().0);
         let (parts, groups) = (F::NUMBERS / 32, F::NUMBERS / F::GROUP);
         let mut done = 0;
-        if R == 1 && parts == 1 {
-            let four = w.blocks.chunks_exact(4 * F::BYTES).zip(quants[0].as_chunks::<4>().0);
-            for ((w, x), s) in four.zip(scales[0].as_chunks::<4>().0) {
+        if R <= 2 && parts == 1 {
+            for w in w.blocks.chunks_exact(4 * F::BYTES) {
+                let quants = quants.map(|quants| quants[done..].first_chunk::<4>());
+                let scales = scales.map(|scales| scales[done..].first_chunk::<4>());
                 for i in 0..4 {
-                    let (w, x, s) =
-                        (&w[i * F::BYTES..][..F::BYTES], [&x[i..=i]; R], [&s[i..=i]; R]);
-                    sums[i] = add_block::<F, V, R>(self, w, x, s, sums[i]);
+                    let quants = quants.map(|quants| &quants.expect("as many blocks as w")[i..=i]);
+                    let scales = scales.map(|scales| &scales.expect("as many blocks as w")[i..=i]);
+                    let w = &w[i * F::BYTES..][..F::BYTES];
+                    sums[i] = add_block::<F, V, R>(self, w, quants, scales, sums[i]);
                 }
                 done += 4;
             }
