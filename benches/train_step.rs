@@ -1,6 +1,6 @@
 //! Whole training steps; the unit is tokens: `cargo bench -p benches --bench train_step`.
 
-use benches::train_step::{Model, Training};
+use benches::train_step::{Step, Training};
 use criterion::{Criterion, Throughput};
 
 #[global_allocator]
@@ -9,10 +9,9 @@ static ALLOCATOR: tensor_core::allocator::MiMalloc = tensor_core::allocator::MiM
 fn train_step(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("train step");
     group.sample_size(10);
-    for (name, model) in Model::all() {
-        let mut training = Training::new(model).expect("sizes that fit");
-        let (b, t) = model.batch_shape();
-        group.throughput(Throughput::Elements((b * t) as u64));
+    for (name, step) in Step::all() {
+        let mut training = Training::new(step).expect("sizes that fit");
+        group.throughput(Throughput::Elements((step.batch_size * step.block_size) as u64));
         group.bench_function(name, |bencher| bencher.iter(|| training.step().expect("a step")));
     }
     group.finish();

@@ -6,7 +6,7 @@ and PyTorch starts only once. The fields of a piece of work are the arguments of
 name; the first line of that function's documentation is an example.
 
 Usage:     python worker.py [--threads 2]
-Made with: Python 3.11.7, torch 2.15.0
+Made with: Python 3.11.7, torch 2.15.0; for `generate` transformers 5.23.0, gguf, accelerate, llama-cpp-python 0.3.36
 """
 
 import argparse
@@ -16,6 +16,7 @@ import sys
 import torch
 import torch.nn.functional as F
 
+from generation import generate
 from ops import leaf, op
 from timing import median_time, median_time_with_backward
 from train_step import train_step
@@ -43,7 +44,15 @@ def attention(shape, backward, seconds=1.0):
         return median_time(lambda: causal(q, k, v), seconds)
 
 
-WORKS = {"matmul": matmul, "attention": attention, "train_step": train_step, "op": op}
+def read(bytes, seconds=1.0):
+    """{"work":"read","bytes":536870912,"seconds":1.0}"""
+    x = torch.ones(bytes // 4)
+    return median_time(lambda: x.sum(), seconds)
+
+
+WORKS = {
+    "matmul": matmul, "read": read, "attention": attention, "train_step": train_step, "op": op, "generate": generate,
+}  # fmt: skip
 
 
 def answer(line):

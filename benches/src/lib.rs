@@ -1,7 +1,7 @@
 //! What the benchmarks measure: `cargo bench -p benches` times our code alone, `cargo x compare` times it beside
 //! PyTorch, each side a process that does the same work on request.
 
-pub mod llama;
+pub mod generation;
 pub mod train_step;
 pub mod operation;
 pub mod work;

@@ -3,101 +3,101 @@
 use std::time::{Duration, Instant};
 
 use candle_core::{DType, Device, Result, Tensor};
+use modern::GptModern;
+use modern::config::{Mlp, ModelConfig};
 use serde::{Deserialize, Serialize};
 use tensor_core::ops::cross_entropy;
 use tensor_core::{AdamW, AdamWConfig, Parameters, Rng, backward, clip_grad_norm};
 use tiny_gpt::{Gpt, GptConfig};
 
-use crate::llama::{Llama, LlamaConfig};
-
 /// A training step: a model's sizes and B, as they stand in a request.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "model", rename_all = "lowercase")]
-pub enum Model {
-    /// RMSNorm, rotary positions, SwiGLU.
-    Llama {
-        /// Sizes of the model.
-        #[serde(flatten)]
-        config: LlamaConfig,
-        /// B
-        batch_size: usize,
-    },
-    /// LayerNorm, learned positions, GELU: part 2's model.
-    Gpt2 {
-        /// V
-        vocab: usize,
-        /// T
-        block_size: usize,
-        /// Blocks.
-        n_layer: usize,
-        /// H
-        n_head: usize,
-        /// C
-        n_embd: usize,
-        /// B
-        batch_size: usize,
-    },
+pub struct Step {
+    /// Whose architecture.
+    pub model: Architecture,
+    /// V
+    pub vocab: usize,
+    /// T
+    pub block_size: usize,
+    /// Blocks.
+    pub n_layer: usize,
+    /// H
+    pub n_head: usize,
+    /// C
+    pub n_embd: usize,
+    /// F
+    pub n_ff: usize,
+    /// B
+    pub batch_size: usize,
 }
 
-impl Model {
+/// The two architectures that are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Architecture {
+    /// RMSNorm, rotary positions, SwiGLU, no biases: part 3's model.
+    Llama,
+    /// LayerNorm, learned positions, GELU, biases: part 2's model.
+    Gpt2,
+}
+
+impl Step {
     /// The steps that the project measures itself by, each with a name.
     pub fn all() -> [(&'static str, Self); 3] {
-        let llama = |n_layer, n_embd, n_head, n_ff, block_size, batch_size| Self::Llama {
-            config: LlamaConfig { vocab_size: 256, n_layer, n_head, n_embd, n_ff, block_size },
+        let step = |model, n_layer, n_embd, n_head, n_ff, block_size, batch_size| Self {
+            model,
+            vocab: 256,
+            block_size,
+            n_layer,
+            n_head,
+            n_embd,
+            n_ff,
             batch_size,
         };
-        let nano = Self::Gpt2 {
-            vocab: 256,
-            block_size: 64,
-            n_layer: 4,
-            n_head: 4,
-            n_embd: 128,
-            batch_size: 12,
-        };
+        let (llama, gpt2) = (Architecture::Llama, Architecture::Gpt2);
         [
-            ("6 layers, width 384, T 256, batch 8", llama(6, 384, 6, 1024, 256, 8)),
-            ("2 layers, width 128, T 128, batch 16", llama(2, 128, 2, 344, 128, 16)),
-            ("GPT-2 style, 4 layers, width 128, T 64, batch 12", nano),
+            ("6 layers, width 384, T 256, batch 8", step(llama, 6, 384, 6, 1024, 256, 8)),
+            ("2 layers, width 128, T 128, batch 16", step(llama, 2, 128, 2, 344, 128, 16)),
+            (
+                "GPT-2 style, 4 layers, width 128, T 64, batch 12",
+                step(gpt2, 4, 128, 4, 512, 64, 12),
+            ),
         ]
     }
 
-    /// Floating-point operations of a step's matrix products, attention's over the causal half alone.
-    pub fn flops(&self) -> usize {
-        let (b, t) = self.batch_shape();
-        let (c, blocks) = match *self {
-            Self::Llama {
-                config: LlamaConfig { vocab_size, n_layer, n_embd, n_ff, .. }, ..
-            } => (n_embd, n_layer * (4 * n_embd + 3 * n_ff) + vocab_size),
-            Self::Gpt2 { vocab, n_layer, n_embd, .. } => {
-                (n_embd, n_layer * (4 + 8) * n_embd + vocab)
-            }
-        };
-        let n_layer = match *self {
-            Self::Llama { config, .. } => config.n_layer,
-            Self::Gpt2 { n_layer, .. } => n_layer,
-        };
-        // A product forward is two backward; attention's two forward are five backward, as one is done again.
-        6 * b * t * c * blocks + 7 * n_layer * b * t * t * c
+    /// Part 3's model of these sizes.
+    pub fn modern(&self) -> ModelConfig {
+        let Self { vocab: vocab_size, block_size, n_layer, n_head, n_embd, n_ff, .. } = *self;
+        let mlp = Mlp::SwiGlu { width: n_ff };
+        let bytes = ModelConfig::bytes(block_size, n_layer, n_head, n_embd);
+        ModelConfig { vocab_size, mlp, ..bytes }
     }
 
-    /// (B, T)
-    pub fn batch_shape(&self) -> (usize, usize) {
-        match *self {
-            Self::Llama { config, batch_size } => (batch_size, config.block_size),
-            Self::Gpt2 { block_size, batch_size, .. } => (batch_size, block_size),
-        }
+    /// Part 2's; its feed-forward layers are 4 C wide.
+    fn gpt(&self) -> GptConfig {
+        let Self { vocab: vocab_size, block_size, n_layer, n_head, n_embd, .. } = *self;
+        GptConfig { vocab_size, ..GptConfig::bytes(block_size, n_layer, n_head, n_embd) }
+    }
+
+    /// Floating-point operations of its matrix products, attention's over the causal half alone.
+    pub fn flops(&self) -> usize {
+        let Self { vocab, block_size: t, n_layer, n_embd: c, n_ff, batch_size: b, .. } = *self;
+        let matrices = if self.model == Architecture::Llama { 3 } else { 2 };
+        let rows = n_layer * (4 * c + matrices * n_ff) + vocab;
+        // A product forward is two backward; attention's two forward are five backward, as one is done again.
+        6 * b * t * c * rows + 7 * n_layer * b * t * t * c
     }
 }
 
-enum Built {
-    Llama(Llama),
+enum Model {
+    Llama(GptModern),
     Gpt2(Gpt),
 }
 
 /// A model in training.
 pub struct Training {
+    what: Step,
     model: Model,
-    built: Built,
     parameters: Parameters,
     optimizer: AdamW,
     rng: Rng,
@@ -116,32 +116,28 @@ pub struct Times {
 
 impl Training {
     /// Fresh weights from a fixed seed.
-    pub fn new(model: Model) -> Result<Self> {
+    pub fn new(what: Step) -> Result<Self> {
         let mut parameters = Parameters::seeded(1, DType::F32, &Device::Cpu);
-        let built = match &model {
-            Model::Llama { config, .. } => Built::Llama(Llama::new(config, parameters.root())?),
-            &Model::Gpt2 { vocab, block_size, n_layer, n_head, n_embd, .. } => {
-                let bytes = GptConfig::bytes(block_size, n_layer, n_head, n_embd);
-                let config = GptConfig { vocab_size: vocab, ..bytes };
-                Built::Gpt2(Gpt::new(&config, parameters.root())?)
-            }
+        let model = match what.model {
+            Architecture::Llama => Model::Llama(GptModern::new(&what.modern(), parameters.root())?),
+            Architecture::Gpt2 => Model::Gpt2(Gpt::new(&what.gpt(), parameters.root())?),
         };
         let optimizer = AdamW::new(&parameters, AdamWConfig::default())?;
-        Ok(Self { model, built, parameters, optimizer, rng: Rng::new(2) })
+        Ok(Self { what, model, parameters, optimizer, rng: Rng::new(2) })
     }
 
-    /// What it trains.
-    pub fn model(&self) -> &Model {
-        &self.model
+    /// What it does.
+    pub fn what(&self) -> &Step {
+        &self.what
     }
 
     /// One step on fresh random bytes; gives the loss and the times.
     pub fn step(&mut self) -> Result<(f32, Times)> {
         let (inputs, targets) = (self.random_ids()?, self.random_ids()?.to_dtype(DType::I64)?);
         let start = Instant::now();
-        let logits = match &self.built {
-            Built::Llama(model) => model.forward(&inputs)?,
-            Built::Gpt2(model) => model.forward(&inputs)?,
+        let logits = match &self.model {
+            Model::Llama(model) => model.forward(&inputs)?,
+            Model::Gpt2(model) => model.forward(&inputs)?,
         };
         let loss = cross_entropy(&logits, &targets)?;
         drop(logits);
@@ -155,11 +151,7 @@ impl Training {
     }
 
     fn random_ids(&mut self) -> Result<Tensor> {
-        let (b, t) = self.model.batch_shape();
-        let vocab = match self.model {
-            Model::Llama { config, .. } => config.vocab_size,
-            Model::Gpt2 { vocab, .. } => vocab,
-        };
+        let Step { batch_size: b, block_size: t, vocab, .. } = self.what;
         let ids = (0..b * t).map(|_| self.rng.below(vocab) as u32);
         Tensor::from_iter(ids, &Device::Cpu)?.reshape((b, t))
     }

@@ -1,10 +1,15 @@
 //! The list of work that `cargo x compare` has both sides do.
 
+use std::path::Path;
+
+use anyhow::Result;
+use modern::gguf::Gguf;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::generation::Weights;
 use crate::operation::Operation;
-use crate::train_step::Model;
+use crate::train_step::Step;
 
 /// A row of the comparison.
 #[derive(Debug, Serialize)]
@@ -17,19 +22,45 @@ pub struct Work {
     pub amount: f64,
     /// In what speed is told: tokens, GFLOP, calls.
     pub unit: &'static str,
-    /// Floating-point operations of a call's matrix products, where they are most of it.
-    pub flops: Option<f64>,
+    /// What a call needs most of, if that is known.
+    pub needs: Option<Needs>,
 }
 
-/// Everything that is compared.
-pub fn all() -> Vec<Work> {
-    let mut all = vec![matmul(1024, 1024, 1024), matmul(2048, 1024, 384)];
-    all.extend(Model::all().iter().map(|(name, model)| train_step(name, model)));
+/// What bounds a piece of work.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Needs {
+    /// Floating-point operations, of matrix products alone.
+    Flops(f64),
+    /// Bytes that must come from memory.
+    Bytes(f64),
+}
+
+/// Everything that is compared; generation with the model in a `.gguf` file, if there is one.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn all(model: Option<&Path>) -> Result<Vec<Work>> {
+    let mut all = vec![matmul(1024, 1024, 1024), matmul(2048, 1024, 384), read(512 << 20)];
+    all.extend(Step::all().iter().map(|(name, step)| train_step(name, step)));
     for shape in [[8, 6, 256, 64], [1, 12, 1024, 64]] {
         all.extend([attention(shape, false), attention(shape, true)]);
     }
     all.extend(Operation::ALL.iter().map(|(name, shape)| operation(name, shape)));
-    all
+    if let Some(model) = model {
+        all.extend(generation(model)?);
+    }
+    Ok(all)
+}
+
+fn read(bytes: usize) -> Work {
+    Work {
+        name: format!("memory read, {} MiB of f32", bytes >> 20),
+        request: json!({ "work": "read", "bytes": bytes }),
+        amount: bytes as f64 / 1e9,
+        unit: "GB",
+        needs: Some(Needs::Bytes(bytes as f64)),
+    }
 }
 
 fn matmul(m: usize, n: usize, k: usize) -> Work {
@@ -39,20 +70,19 @@ fn matmul(m: usize, n: usize, k: usize) -> Work {
         request: json!({ "work": "matmul", "m": m, "n": n, "k": k }),
         amount: flops / 1e9,
         unit: "GFLOP",
-        flops: Some(flops),
+        needs: Some(Needs::Flops(flops)),
     }
 }
 
-fn train_step(name: &str, model: &Model) -> Work {
-    let (b, t) = model.batch_shape();
-    let mut request = json!(model);
+fn train_step(name: &str, step: &Step) -> Work {
+    let mut request = json!(step);
     request["work"] = json!("train_step");
     Work {
         name: format!("train step, {name}"),
         request,
-        amount: (b * t) as f64,
+        amount: (step.batch_size * step.block_size) as f64,
         unit: "tokens",
-        flops: Some(model.flops() as f64),
+        needs: Some(Needs::Flops(step.flops() as f64)),
     }
 }
 
@@ -66,7 +96,7 @@ fn attention(shape: [usize; 4], backward: bool) -> Work {
         request: json!({ "work": "attention", "shape": shape, "backward": backward }),
         amount: flops / 1e9,
         unit: "GFLOP",
-        flops: Some(flops),
+        needs: Some(Needs::Flops(flops)),
     }
 }
 
@@ -76,6 +106,30 @@ fn operation(name: &str, shape: &[usize]) -> Work {
         request: json!({ "work": "op", "op": name, "shape": shape }),
         amount: 1.,
         unit: "calls",
-        flops: None,
+        needs: None,
     }
+}
+
+/// Reading 512 tokens, and writing 128 after 64: with f32 weights against transformers, quantized against llama.cpp.
+fn generation(model: &Path) -> Result<Vec<Work>> {
+    let file = Gguf::open(model)?;
+    let numbers = file.tensors().map(|(_, info)| info.dims.iter().product::<usize>());
+    let f32_bytes = 4 * numbers.sum::<usize>();
+    let file_bytes = file.tensors().map(|(_, info)| info.size_in_bytes()).sum::<usize>();
+    let name = model.file_stem().unwrap_or_default().to_string_lossy();
+    let mut all = Vec::new();
+    for (weights, bytes, how) in [
+        (Weights::F32, f32_bytes, "as f32, against transformers"),
+        (Weights::Quantized, file_bytes, "as it is, against llama.cpp"),
+    ] {
+        for (what, prompt, new, tokens) in [("decode", 64, 128, 127), ("prefill", 512, 1, 512)] {
+            let request = json!({
+                "work": "generate", "model": model, "weights": weights, "prompt": prompt, "new": new, "time": what,
+            });
+            let needs = (what == "decode").then_some(Needs::Bytes((tokens * bytes) as f64));
+            let name = format!("{what} {tokens} tokens, {name} {how}");
+            all.push(Work { name, request, amount: tokens as f64, unit: "tokens", needs });
+        }
+    }
+    Ok(all)
 }

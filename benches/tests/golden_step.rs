@@ -4,15 +4,24 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use benches::llama::{Llama, LlamaConfig};
+use benches::train_step::{Architecture, Step};
 use candle_core::{DType, Device, Result, Tensor};
+use modern::GptModern;
 use tensor_core::ops::cross_entropy;
 use tensor_core::testing::assert_close;
 use tensor_core::{AdamW, AdamWConfig, Parameters, backward};
 
 /// The sizes that the script chose.
-const CONFIG: LlamaConfig =
-    LlamaConfig { vocab_size: 17, n_layer: 2, n_head: 2, n_embd: 16, n_ff: 24, block_size: 7 };
+const STEP: Step = Step {
+    model: Architecture::Llama,
+    vocab: 17,
+    block_size: 7,
+    n_layer: 2,
+    n_head: 2,
+    n_embd: 16,
+    n_ff: 24,
+    batch_size: 3,
+};
 
 #[test]
 fn a_training_step_is_pytorchs() -> Result<()> {
@@ -24,7 +33,7 @@ fn a_training_step_is_pytorchs() -> Result<()> {
         .collect();
     let mut parameters =
         Parameters::from_tensors(weights, "the golden file", 0, DType::F32, &Device::Cpu);
-    let model = Llama::new(&CONFIG, parameters.root())?;
+    let model = GptModern::new(&STEP.modern(), parameters.root())?;
     parameters.finish()?;
 
     let inputs = golden["inputs"].to_dtype(DType::U32)?;

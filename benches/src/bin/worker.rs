@@ -3,18 +3,21 @@
 
 use std::io::{BufRead, Write, stdin, stdout};
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
+use benches::generation::{self, Weights};
 use benches::operation::{Operation, Twin};
-use benches::train_step::{Model, Times, Training};
+use benches::train_step::{Step, Times, Training};
 use benches::work;
 use candle_core::{DType, Device};
 use clap::Parser;
+use modern::Memory;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tensor_core::Rng;
 use tensor_core::allocator::keep_freed_memory;
+use tensor_core::{Rng, ops};
 
 #[global_allocator]
 static ALLOCATOR: tensor_core::allocator::MiMalloc = tensor_core::allocator::MiMalloc;
@@ -25,6 +28,9 @@ struct Arguments {
     /// Print the list of work to compare, and end
     #[arg(long)]
     list: bool,
+    /// A .gguf file to list generation with, too
+    #[arg(long, value_name = "FILE", requires = "list")]
+    model: Option<PathBuf>,
     /// CPU threads
     #[arg(long, default_value = "2")]
     threads: NonZeroUsize,
@@ -38,30 +44,43 @@ struct Request {
     work: Work,
 }
 
-#[derive(Deserialize)]
+#[derive(PartialEq, Deserialize)]
 #[serde(tag = "work", rename_all = "snake_case")]
 enum Work {
     Matmul { m: usize, n: usize, k: usize },
     Attention { shape: [usize; 4], backward: bool },
     Op { op: String, shape: Vec<usize> },
-    TrainStep(Model),
+    TrainStep(Step),
+    Read { bytes: usize },
+    Generate { model: PathBuf, weights: Weights, prompt: usize, new: usize, time: Phase },
 }
+
+/// Which part of a text's making is timed.
+#[derive(PartialEq, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Phase {
+    Prefill,
+    Decode,
+}
+
+/// A piece of work that can be done again and again: for so many seconds, giving its times.
+type Prepared = Box<dyn FnMut(f64) -> Result<Value>>;
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     if arguments.list {
-        println!("{}", serde_json::to_string(&work::all())?);
+        println!("{}", serde_json::to_string(&work::all(arguments.model.as_deref())?)?);
         return Ok(());
     }
     keep_freed_memory();
     let threads = tensor_core::threads::set_threads(Some(arguments.threads))?;
     println!("{}", json!({ "ready": true, "threads": threads }));
-    let mut training = None;
+    let mut latest = None;
     for line in stdin().lock().lines() {
         let answer = line
             .context("reading a request")
             .and_then(|line| Ok(serde_json::from_str(&line)?))
-            .and_then(|request| perform(&request, &mut training))
+            .and_then(|request| perform(request, &mut latest, threads))
             .unwrap_or_else(|error| json!({ "error": format!("{error:#}") }));
         println!("{answer}");
         stdout().flush()?;
@@ -69,60 +88,118 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// A model in training, and the memory that was in use before it was built.
-type InTraining = Option<(Training, u64)>;
+/// Does the work, prepared anew only where it is not that of the latest request.
+fn perform(
+    Request { seconds, work }: Request,
+    latest: &mut Option<(Work, Prepared)>,
+    threads: usize,
+) -> Result<Value> {
+    let (work, mut prepared) = match latest.take() {
+        Some((latest, prepared)) if latest == work => (latest, prepared),
+        other => {
+            drop(other); // two models need not fit into memory
+            let prepared = prepare(&work, threads)?;
+            (work, prepared)
+        }
+    };
+    let answer = prepared(seconds)?;
+    *latest = Some((work, prepared));
+    Ok(answer)
+}
 
-fn perform(Request { seconds, work }: &Request, training: &mut InTraining) -> Result<Value> {
-    match work {
+fn prepare(work: &Work, threads: usize) -> Result<Prepared> {
+    Ok(match *work {
         Work::Matmul { m, n, k } => {
             let mut rng = Rng::new(0);
-            let a = rng.normal_tensor((*m, *k), 1., DType::F32, &Device::Cpu)?;
-            let b = rng.normal_tensor((*n, *k), 1., DType::F32, &Device::Cpu)?;
-            repeat(*seconds, || tensor_core::ops::linear(&a, &b, None).map(drop))
+            let a = rng.normal_tensor((m, k), 1., DType::F32, &Device::Cpu)?;
+            let b = rng.normal_tensor((n, k), 1., DType::F32, &Device::Cpu)?;
+            Box::new(move |seconds| repeat(seconds, || ops::linear(&a, &b, None).map(drop)))
         }
-        Work::Attention { shape, backward } => {
-            let attention = Operation::attention(*shape)?;
-            repeat(*seconds, || match backward {
-                true => attention.forward_backward(Twin::Fused),
-                false => attention.forward(Twin::Fused).map(drop),
+        Work::Read { bytes } => {
+            let numbers = vec![1f32; bytes / 4];
+            Box::new(move |seconds| {
+                repeat(seconds, || {
+                    std::hint::black_box(sum(&numbers, threads));
+                    Ok(())
+                })
             })
         }
-        Work::Op { op, shape } => {
-            let Some(operation) = Operation::new(op, shape)? else {
-                bail!("no operation `{op}` of shape {shape:?}")
-            };
-            repeat(*seconds, || operation.forward_backward(Twin::Fused))
+        Work::Attention { shape, backward } => {
+            let attention = Operation::attention(shape)?;
+            Box::new(move |seconds| {
+                repeat(seconds, || match backward {
+                    true => attention.forward_backward(Twin::Fused),
+                    false => attention.forward(Twin::Fused).map(drop),
+                })
+            })
         }
-        Work::TrainStep(model) => train(model, *seconds, training),
-    }
+        Work::Op { ref op, ref shape } => {
+            let operation = Operation::new(op, shape)?;
+            let operation =
+                operation.with_context(|| format!("no operation `{op}` of shape {shape:?}"))?;
+            Box::new(move |seconds| repeat(seconds, || operation.forward_backward(Twin::Fused)))
+        }
+        Work::TrainStep(step) => {
+            let before = resident("VmRSS")?;
+            let mut training = Training::new(step)?;
+            training.step()?;
+            training.step()?;
+            Box::new(move |seconds| train(&mut training, before, seconds))
+        }
+        Work::Generate { ref model, weights, prompt, new, time } => {
+            let model = generation::open(model, weights)?;
+            Box::new(move |seconds| {
+                times_of(seconds, || {
+                    let times = generation::write(&model, Memory::Whole, prompt, new)?;
+                    Ok(match time {
+                        Phase::Prefill => times.prefill,
+                        Phase::Decode => times.decode.iter().sum(),
+                    })
+                })
+            })
+        }
+    })
 }
 
 /// Median seconds of a call, after one that does not count.
 fn repeat(seconds: f64, mut call: impl FnMut() -> candle_core::Result<()>) -> Result<Value> {
+    times_of(seconds, || {
+        let start = Instant::now();
+        call()?;
+        Ok(start.elapsed())
+    })
+}
+
+/// The median of the times that calls tell, after one that does not count.
+fn times_of(seconds: f64, mut call: impl FnMut() -> Result<Duration>) -> Result<Value> {
     call()?;
     let mut times = Vec::new();
     let start = Instant::now();
     while times.is_empty() || start.elapsed().as_secs_f64() < seconds {
-        let start = Instant::now();
-        call()?;
-        times.push(start.elapsed());
+        times.push(call()?);
     }
     Ok(json!({ "calls": times.len(), "seconds": median(times) }))
 }
 
-/// Steps of the model that is in training, or of a fresh one.
-fn train(model: &Model, seconds: f64, training: &mut InTraining) -> Result<Value> {
-    let (training, before) = match training {
-        Some(same) if same.0.model() == model => same,
-        _ => {
-            *training = None;
-            let before = resident("VmRSS")?;
-            let fresh = training.insert((Training::new(*model)?, before));
-            fresh.0.step()?;
-            fresh.0.step()?;
-            fresh
+/// The sum of the numbers, a part of them by each thread.
+fn sum(numbers: &[f32], threads: usize) -> f32 {
+    let add = |part: &[f32]| {
+        let mut sums = [0f32; 64];
+        for chunk in part.as_chunks::<64>().0 {
+            sums.iter_mut().zip(chunk).for_each(|(sum, x)| *sum += x);
         }
+        sums.iter().sum::<f32>()
     };
+    let part = numbers.len().div_ceil(threads);
+    std::thread::scope(|scope| {
+        let parts: Vec<_> =
+            numbers.chunks(part).map(|part| scope.spawn(move || add(part))).collect();
+        parts.into_iter().map(|part| part.join().expect("sums do not panic")).sum()
+    })
+}
+
+/// Steps of a model in training; `before` is the memory that was in use before it was built.
+fn train(training: &mut Training, before: u64, seconds: f64) -> Result<Value> {
     let mut all: Vec<Times> = Vec::new();
     let start = Instant::now();
     let mut loss = f32::NAN;
@@ -138,7 +215,7 @@ fn train(model: &Model, seconds: f64, training: &mut InTraining) -> Result<Value
         "forward": median_of(|times| times.forward),
         "backward": median_of(|times| times.backward),
         "loss": loss,
-        "peak_bytes": resident("VmHWM")?.saturating_sub(*before),
+        "peak_bytes": resident("VmHWM")?.saturating_sub(before),
     }))
 }
 

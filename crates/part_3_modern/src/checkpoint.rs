@@ -60,12 +60,18 @@ impl Checkpoint {
         ensure!(named <= v, "the tokenizer has {named} tokens, the model knows {v}");
         match purpose {
             Purpose::Training(_) => Ok(checkpoint),
-            Purpose::Inference => {
-                let mut twin = checkpoint.parameters.inference();
-                let model = GptModern::new(checkpoint.model.config(), twin.root())?;
-                Ok(Self { model, ..checkpoint })
-            }
+            Purpose::Inference => checkpoint.for_inference(),
         }
+    }
+
+    /// The same with the model's inference twin, which builds no graph.
+    ///
+    /// # Errors
+    /// When memory is short.
+    pub fn for_inference(self) -> Result<Self> {
+        let mut twin = self.parameters.inference();
+        let model = GptModern::new(self.model.config(), twin.root())?;
+        Ok(Self { model, ..self })
     }
 
     fn from_folder(folder: &Path, purpose: Purpose, device: &Device) -> Result<Self> {

@@ -95,13 +95,12 @@ fn run_train(args: &TrainArgs) -> Result<()> {
 }
 
 fn open(flags: &ModelFlags, device: &Device) -> Result<Checkpoint> {
-    if !flags.dequantize {
-        return Checkpoint::open(&flags.model, Purpose::Inference, device);
+    match flags.dequantize {
+        false => Checkpoint::open(&flags.model, Purpose::Inference, device),
+        true => {
+            Checkpoint::open(&flags.model, Purpose::Training(DType::F32), device)?.for_inference()
+        }
     }
-    let checkpoint = Checkpoint::open(&flags.model, Purpose::Training(DType::F32), device)?;
-    let mut twin = checkpoint.parameters.inference();
-    let model = GptModern::new(checkpoint.model.config(), twin.root())?;
-    Ok(Checkpoint { model, ..checkpoint })
 }
 
 fn run_generate(args: &GenerateArgs) -> Result<()> {

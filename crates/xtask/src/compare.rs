@@ -1,4 +1,4 @@
-//! `cargo x compare`: the same work here and in PyTorch, in turn, in the same run.
+//! `cargo x compare`: the same work here and in PyTorch, transformers or llama.cpp, in turn, in the same run.
 //!
 //! Machines are noisy and differ; what counts is the ratio. Each side is a process that does one piece of work at a
 //! time, so that neither disturbs the other, and gets it anew for each row, so that memory is that row's alone.
@@ -19,7 +19,7 @@ pub(crate) struct Options {
     /// Print one JSON object per row instead of a table
     #[arg(long)]
     json: bool,
-    /// A Python that has PyTorch (`pip install torch`)
+    /// A Python that has PyTorch (`pip install torch`), and for generation transformers, gguf and llama-cpp-python
     #[arg(long, value_name = "PATH", env = "COURSE_PYTHON", default_value = "python3")]
     python: PathBuf,
     /// CPU threads of each side
@@ -34,6 +34,9 @@ pub(crate) struct Options {
     /// Only rows whose name contains this
     #[arg(long, default_value = "")]
     only: String,
+    /// Generate with the Llama in this .gguf file, too
+    #[arg(long, value_name = "FILE")]
+    model: Option<PathBuf>,
 }
 
 /// An entry of the worker's list.
@@ -43,7 +46,15 @@ struct Work {
     request: Value,
     amount: f64,
     unit: String,
-    flops: Option<f64>,
+    needs: Option<Needs>,
+}
+
+/// What bounds a piece of work, for one call.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Needs {
+    Flops(f64),
+    Bytes(f64),
 }
 
 /// One line of the result.
@@ -51,18 +62,26 @@ struct Work {
 struct Row {
     work: String,
     ours: f64,
-    pytorch: f64,
+    theirs: f64,
     ratio: f64,
     unit: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    gflops: Option<f64>,
+    gflop_per_s: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gb_per_s: Option<f64>,
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     let build = ["build", "--release", "--quiet", "-p", "benches", "--bin", "worker"];
     let status = Command::new(env!("CARGO")).args(build).current_dir(root()).status()?;
     ensure!(status.success(), "cargo {} failed", build.join(" "));
-    let list = ours(options).arg("--list").output().context("asking for the list of work")?;
+    let mut list = ours(options);
+    list.arg("--list");
+    if let Some(model) = &options.model {
+        list.arg("--model").arg(std::path::absolute(model)?);
+    }
+    let list = list.stderr(Stdio::inherit()).output().context("asking for the list of work")?;
+    ensure!(list.status.success(), "there is no list of work");
     let list: Vec<Work> = serde_json::from_slice(&list.stdout).context("the list of work")?;
     let chosen: Vec<&Work> = list.iter().filter(|w| w.name.contains(&options.only)).collect();
     ensure!(!chosen.is_empty(), "no row's name contains `{}`", options.only);
@@ -89,7 +108,7 @@ fn ours(options: &Options) -> Command {
     command
 }
 
-fn pytorch(options: &Options) -> Command {
+fn theirs(options: &Options) -> Command {
     let mut command = Command::new(&options.python);
     command
         .arg(root().join("benches/python/worker.py"))
@@ -100,13 +119,13 @@ fn pytorch(options: &Options) -> Command {
 /// Lets both sides do the work in turn.
 fn compare(work: &Work, options: &Options) -> Result<Vec<Row>> {
     let mut ours = Worker::start(ours(options))?;
-    let mut pytorch = Worker::start(pytorch(options))
-        .context("PyTorch's side did not start; point --python at a Python that has torch")?;
+    let mut theirs = Worker::start(theirs(options))
+        .context("the other side did not start; point --python at a Python that has torch")?;
     let mut request = work.request.clone();
     request["seconds"] = json!(options.seconds);
     let mut answers = Vec::new();
     for _ in 0..options.rounds.max(1) {
-        answers.push((ours.ask(&request)?, pytorch.ask(&request)?));
+        answers.push((ours.ask(&request)?, theirs.ask(&request)?));
     }
     let row = |what: &str, unit: &str, value: &dyn Fn(&Value) -> Option<f64>| {
         let pairs: Option<Vec<(f64, f64)>> =
@@ -116,17 +135,23 @@ fn compare(work: &Work, options: &Options) -> Result<Vec<Row>> {
         Some(Row {
             work: format!("{what}{}", work.name),
             ours: median_of(&|pair| pair.0),
-            pytorch: median_of(&|pair| pair.1),
+            theirs: median_of(&|pair| pair.1),
             ratio: median_of(&|pair| pair.0 / pair.1), // of each turn: the machine's mood is the same for both
             unit: unit.to_owned(),
-            gflops: None,
+            gflop_per_s: None,
+            gb_per_s: None,
         })
     };
     let seconds = |answer: &Value| answer["seconds"].as_f64();
     let speed =
         row("", &format!("{}/s", work.unit), &|answer| Some(work.amount / seconds(answer)?));
     let mut speed = speed.with_context(|| format!("{}: an answer without seconds", work.name))?;
-    speed.gflops = work.flops.map(|flops| speed.ours / work.amount * flops / 1e9);
+    let calls_per_s = speed.ours / work.amount;
+    match work.needs {
+        Some(Needs::Flops(flops)) => speed.gflop_per_s = Some(calls_per_s * flops / 1e9),
+        Some(Needs::Bytes(bytes)) => speed.gb_per_s = Some(calls_per_s * bytes / 1e9),
+        None => {}
+    }
     let backward = |a: &Value| Some(a["backward"].as_f64()? / a["forward"].as_f64()?);
     let memory = |answer: &Value| Some(answer["peak_bytes"].as_f64()? / f64::from(1 << 20));
     let further = [
@@ -142,21 +167,28 @@ fn median(mut values: Vec<f64>) -> f64 {
 }
 
 fn print_table(rows: &[Row]) {
-    // The fastest matrix product of either side stands for what the machine can do.
-    let products = rows.iter().filter(|row| row.work.starts_with("matrix product"));
-    let peak = products.map(|row| row.ours.max(row.pytorch)).fold(0., f64::max);
-    println!("| work | ours | PyTorch eager | ratio | GFLOP/s | of peak |");
+    // The best that either side reaches where nothing else is done stands for what the machine can do.
+    let peak = |name: &str, rate: fn(&Row) -> Option<f64>| {
+        let rows = rows.iter().filter(|row| row.work.starts_with(name));
+        rows.filter_map(|row| Some(rate(row)? * (row.theirs / row.ours).max(1.))).fold(0., f64::max)
+    };
+    let flops = peak("matrix product", |row| row.gflop_per_s);
+    let bytes = peak("memory read", |row| row.gb_per_s);
+    println!("| work | ours | theirs: PyTorch eager if not named | ratio | rate | of peak |");
     println!("| --- | --- | --- | --- | --- | --- |");
-    for Row { work, ours, pytorch, ratio, unit, gflops } in rows {
+    for Row { work, ours, theirs, ratio, unit, gflop_per_s, gb_per_s } in rows {
         let number = |x: &f64| if *x < 100. { format!("{x:.2}") } else { format!("{x:.0}") };
-        let gflops_cell = gflops.map_or(String::new(), |x| format!("{x:.0}"));
-        let share = gflops
-            .filter(|_| peak > 0.)
-            .map_or(String::new(), |x| format!("{:.0} %", 100. * x / peak));
-        let (ours, pytorch) = (number(ours), number(pytorch));
-        println!(
-            "| {work} | {ours} {unit} | {pytorch} {unit} | {ratio:.2} | {gflops_cell} | {share} |"
-        );
+        let (rate, share) = match (gflop_per_s, gb_per_s) {
+            (Some(rate), _) => (format!("{rate:.0} GFLOP/s"), rate / flops),
+            (_, Some(rate)) => (format!("{rate:.1} GB/s"), rate / bytes),
+            _ => (String::new(), f64::INFINITY),
+        };
+        let share = match share.is_finite() {
+            true => format!("{:.0} %", 100. * share),
+            false => String::new(), // without a row that shows the peak
+        };
+        let (ours, theirs) = (number(ours), number(theirs));
+        println!("| {work} | {ours} {unit} | {theirs} {unit} | {ratio:.2} | {rate} | {share} |");
     }
 }
 

@@ -1,0 +1,155 @@
+//! Reading a prompt and writing on: with a cache, without, through a window, and with quantized weights; the unit is
+//! tokens: `cargo bench -p benches --bench kv_cache`.
+
+use std::time::Duration;
+
+use benches::generation::write;
+use candle_core::{DType, Device, Tensor};
+use criterion::{BenchmarkGroup, Criterion, Throughput, measurement::WallTime};
+use modern::recompute::generate_by_recomputing;
+use modern::sampler::{Choice, Sampler};
+use modern::{Cache, GptModern, Memory, ModelConfig, Window};
+use tensor_core::quantized::{Quantization, QuantizedMatrix};
+use tensor_core::{Parameters, Rng};
+
+#[global_allocator]
+static ALLOCATOR: tensor_core::allocator::MiMalloc = tensor_core::allocator::MiMalloc;
+
+type Group<'a> = BenchmarkGroup<'a, WallTime>;
+
+const WINDOW: Memory = Memory::Rolling(Window { size: 64, sinks: 4 });
+
+/// Part 3's demo model, with a context of 2,048.
+fn demo_model() -> (GptModern, Parameters) {
+    let mut config = ModelConfig::bytes(2048, 2, 4, 128);
+    config.attention.n_kv_head = 2;
+    of_random_weights(config)
+}
+
+/// The sizes of SmolLM2-135M.
+fn small_model() -> (GptModern, Parameters) {
+    let mut config = ModelConfig::bytes(2048, 30, 9, 576);
+    (config.vocab_size, config.attention.n_kv_head) = (49_152, 3);
+    of_random_weights(config)
+}
+
+fn of_random_weights(config: ModelConfig) -> (GptModern, Parameters) {
+    let mut parameters = Parameters::seeded(1, DType::F32, &Device::Cpu);
+    GptModern::new(&config, parameters.root()).expect("sizes that fit");
+    let model = GptModern::new(&config, parameters.inference().root()).expect("the same sizes");
+    (model, parameters)
+}
+
+/// The same model with its matrices in blocks.
+fn quantized(format: Quantization, model: &GptModern, parameters: &Parameters) -> GptModern {
+    let (mut matrices, mut others) = (Vec::new(), Vec::new());
+    for parameter in parameters.iter() {
+        let (name, x) = (parameter.name.clone(), parameter.var.as_detached_tensor());
+        match x.rank() {
+            2 => {
+                matrices.push((name, QuantizedMatrix::quantize(format, &x).expect("whole blocks")))
+            }
+            _ => others.push((name, x)),
+        }
+    }
+    let others = others.into_iter().collect();
+    let parameters = Parameters::from_tensors(others, "memory", 0, DType::F32, &Device::Cpu);
+    let mut parameters = parameters.with_quantized(matrices.into_iter().collect());
+    GptModern::new(model.config(), parameters.root()).expect("the same sizes");
+    GptModern::new(model.config(), parameters.inference().root()).expect("the same sizes")
+}
+
+/// Times writing `new` tokens after `prompt`.
+fn decode(
+    group: &mut Group<'_>,
+    name: &str,
+    model: &GptModern,
+    memory: Memory,
+    [prompt, new]: [usize; 2],
+) {
+    group.throughput(Throughput::Elements(new as u64 - 1));
+    group.bench_function(name, |bencher| {
+        bencher.iter_custom(|n| {
+            let times = (0..n).map(|_| write(model, memory, prompt, new).expect("a text").decode);
+            times.flatten().sum::<Duration>()
+        });
+    });
+}
+
+/// Times reading `prompt` tokens up to the first new one.
+fn prefill(group: &mut Group<'_>, name: &str, model: &GptModern, memory: Memory, prompt: usize) {
+    group.throughput(Throughput::Elements(prompt as u64));
+    group.bench_function(name, |bencher| {
+        bencher.iter_custom(|n| {
+            (0..n).map(|_| write(model, memory, prompt, 1).expect("a text").prefill).sum()
+        });
+    });
+}
+
+/// What a cache is worth: whole texts written with it and without.
+fn cache_or_not(criterion: &mut Criterion) {
+    let (model, _) = demo_model();
+    for len in [200, 1024] {
+        let mut group = criterion.benchmark_group(format!("demo model, {len} tokens"));
+        group.sample_size(10);
+        decode(&mut group, "cache", &model, Memory::Whole, [1, len]);
+        decode(&mut group, "window", &model, WINDOW, [1, len]);
+        group.throughput(Throughput::Elements(len as u64));
+        group.bench_function("no cache", |bencher| {
+            let (greedy, mut rng) = (Sampler::new(Choice::Greedy), Rng::new(1));
+            bencher.iter(|| {
+                generate_by_recomputing(&model, &[0], len, &greedy, &mut rng).expect("a text")
+            });
+        });
+        group.finish();
+    }
+}
+
+/// Tokens 500 and 10,000 of a text that passes through a window cost the same.
+fn endless(criterion: &mut Criterion) {
+    let (model, _) = demo_model();
+    let mut group = criterion.benchmark_group("demo model, window of 64 and 4 sinks");
+    for seen in [500, 10_000] {
+        let mut cache = WINDOW.cache(&model);
+        let ids = |n: usize| Tensor::zeros((1, n), DType::U32, &Device::Cpu).expect("ids");
+        model.read(&ids(seen), &mut cache).expect("a text through a window");
+        let ids = ids(1);
+        let next = |cache: &mut Cache| {
+            model.logits(&model.read(&ids, cache).expect("a token")).expect("scores")
+        };
+        group.throughput(Throughput::Elements(1));
+        group.bench_function(format!("token {seen}"), |bencher| bencher.iter(|| next(&mut cache)));
+    }
+    group.finish();
+}
+
+/// A model as large as those people have.
+fn small(criterion: &mut Criterion) {
+    let (model, parameters) = small_model();
+    let mut models = vec![("f32", model)];
+    for (name, format) in [("Q8_0", Quantization::Q8_0), ("Q4_1", Quantization::Q4_1)] {
+        models.push((name, quantized(format, &models[0].1, &parameters)));
+    }
+    let mut group = criterion.benchmark_group("135M parameters, decode 64 after 64");
+    group.sample_size(10);
+    for (name, model) in &models {
+        decode(&mut group, name, model, Memory::Whole, [64, 64]);
+    }
+    group.finish();
+    let mut group = criterion.benchmark_group("135M parameters, prefill 512");
+    group.sample_size(10);
+    for (name, model) in &models {
+        prefill(&mut group, name, model, Memory::Whole, 512);
+        prefill(&mut group, &format!("{name}, window"), model, WINDOW, 512);
+    }
+    group.finish();
+}
+
+fn main() {
+    tensor_core::allocator::keep_freed_memory();
+    let mut criterion = Criterion::default().configure_from_args();
+    cache_or_not(&mut criterion);
+    endless(&mut criterion);
+    small(&mut criterion);
+    criterion.final_summary();
+}

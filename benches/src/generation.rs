@@ -1,0 +1,63 @@
+//! A model that reads a prompt and writes on, with the times of both.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use candle_core::{DType, Device};
+use modern::gguf_model::Purpose;
+use modern::sampler::{Choice, Sampler};
+use modern::{Checkpoint, GenerateConfig, GptModern, Memory, Text};
+use serde::{Deserialize, Serialize};
+use tensor_core::Rng;
+
+/// How the weights of a `.gguf` file are held in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Weights {
+    /// As the file has them.
+    Quantized,
+    /// As numbers of 32 bits.
+    F32,
+}
+
+/// How long a text took.
+#[derive(Debug, Clone)]
+pub struct Times {
+    /// From the prompt to the first new token.
+    pub prefill: Duration,
+    /// Of each new token but the first.
+    pub decode: Vec<Duration>,
+}
+
+/// The model in the file, for inference.
+///
+/// # Errors
+/// As [`Checkpoint::open`].
+pub fn open(path: &Path, weights: Weights) -> Result<GptModern> {
+    let source = path.to_str().context("a path that is not UTF-8")?;
+    let purpose = match weights {
+        Weights::Quantized => Purpose::Inference,
+        Weights::F32 => Purpose::Training(DType::F32),
+    };
+    Ok(Checkpoint::open(source, purpose, &Device::Cpu)?.for_inference()?.model)
+}
+
+/// Reads `prompt` random tokens, then writes `new` ones, whatever they are.
+///
+/// # Errors
+/// As [`generate`](fn@modern::generate).
+pub fn write(model: &GptModern, memory: Memory, prompt: usize, new: usize) -> Result<Times> {
+    let mut rng = Rng::new(0);
+    let tokens = (0..prompt).map(|_| rng.below(model.config().vocab_size) as u32);
+    let mut text = Text::new(memory.cache(model), tokens.collect());
+    let config = GenerateConfig::new(model, Sampler::new(Choice::Greedy), new, Vec::new());
+    let mut times = Vec::with_capacity(new);
+    let mut last = Instant::now();
+    text.go_on(model, &GenerateConfig { memory, ..config }, &mut [rng], |_, _| {
+        times.push(last.elapsed());
+        last = Instant::now();
+    })?;
+    let prefill = times.remove(0);
+    Ok(Times { prefill, decode: times })
+}
