@@ -1,4 +1,4 @@
-//! The loss over the steps as an SVG picture: training thin, validation with dots.
+//! Losses over the steps as an SVG picture; curves of few points have dots.
 
 use std::path::Path;
 
@@ -6,17 +6,34 @@ use anyhow::Result;
 use plotters::prelude::*;
 use tensor_core::atomic_file;
 
+/// Told apart by most eyes; the first two are those of training and validation.
+const COLORS: [RGBColor; 8] = [
+    RGBColor(120, 144, 170),
+    RGBColor(200, 60, 30),
+    RGBColor(0, 114, 178),
+    RGBColor(0, 158, 115),
+    RGBColor(230, 159, 0),
+    RGBColor(204, 121, 167),
+    RGBColor(60, 60, 60),
+    RGBColor(86, 180, 233),
+];
+
 /// A named line of (step, value) points.
 #[derive(Debug, Clone)]
 pub struct Curve {
-    name: &'static str,
+    name: String,
     points: Vec<(f64, f64)>,
 }
 
 impl Curve {
     /// A line without points.
-    pub fn new(name: &'static str) -> Self {
-        Self { name, points: Vec::new() }
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into(), points: Vec::new() }
+    }
+
+    /// The same line under another name.
+    pub fn renamed(&self, name: impl Into<String>) -> Self {
+        Self { name: name.into(), points: self.points.clone() }
     }
 
     /// Adds the value at a step.
@@ -52,11 +69,11 @@ pub fn write(path: &Path, curves: &[&Curve]) -> Result<()> {
             .y_desc("loss, nats per token")
             .label_style(("sans-serif", 14))
             .draw()?;
-        for (curve, color) in curves.iter().zip([RGBColor(120, 144, 170), RGBColor(200, 60, 30)]) {
+        for (curve, color) in curves.iter().zip(COLORS.into_iter().cycle()) {
             let few = curve.points.len() <= 60;
             let dot = if few { 3 } else { 0 };
             let line = LineSeries::new(curve.points.iter().copied(), color.stroke_width(2));
-            chart.draw_series(line.point_size(dot))?.label(curve.name).legend(move |(x, y)| {
+            chart.draw_series(line.point_size(dot))?.label(&curve.name).legend(move |(x, y)| {
                 PathElement::new([(x, y), (x + 18, y)], color.stroke_width(2))
             });
         }

@@ -159,6 +159,11 @@ impl RunLog {
         })
     }
 
+    /// The validation losses so far.
+    pub fn validation_curve(&self) -> &Curve {
+        &self.validation
+    }
+
     /// Training tokens per second so far, evaluation and samples left out.
     pub fn tokens_per_second(&self) -> f64 {
         self.progress.tokens_per_second()

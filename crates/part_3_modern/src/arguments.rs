@@ -4,8 +4,8 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use modern::{Choice, Memory, Sampler, Window};
-use tiny_gpt::flags::{ComputeFlags, SizeFlags, TrainFlags, non_negative, share, temperature};
+use modern::flags::{ModelFlags, SamplerFlags, WindowFlags};
+use tiny_gpt::flags::{ComputeFlags, SizeFlags, TrainFlags};
 
 /// Part 3, the modern architecture: open the models people use, let them write, measure them; train your own.
 ///
@@ -98,35 +98,6 @@ pub(crate) struct TrainArgs {
     pub(crate) json: bool,
 }
 
-/// How far back a token looks.
-#[derive(Debug, Clone, Copy, Args)]
-pub(crate) struct WindowFlags {
-    /// See only the last W tokens
-    #[arg(long, value_name = "W")]
-    pub(crate) window: Option<NonZeroUsize>,
-    /// And the first S
-    #[arg(long, value_name = "S", default_value_t = 0, requires = "window")]
-    pub(crate) sink: usize,
-}
-
-impl WindowFlags {
-    /// The window they describe.
-    pub(crate) fn window(&self) -> Option<Window> {
-        self.window.map(|size| Window { size: size.get(), sinks: self.sink })
-    }
-}
-
-#[derive(Args)]
-pub(crate) struct ModelFlags {
-    /// A model folder in Hugging Face's layout, a .gguf file, a llama2.c .bin with its tokenizer beside it, or
-    /// owner/name or owner/name:file.gguf on the Hub
-    #[arg(long, value_name = "MODEL")]
-    pub(crate) model: String,
-    /// Turn quantized weights into full numbers: slower, exact
-    #[arg(long)]
-    pub(crate) dequantize: bool,
-}
-
 #[derive(Args)]
 pub(crate) struct GenerateArgs {
     #[command(flatten)]
@@ -149,53 +120,6 @@ pub(crate) struct GenerateArgs {
     /// Print the result as a JSON object on the last line instead of the text as it comes
     #[arg(long)]
     pub(crate) json: bool,
-}
-
-impl GenerateArgs {
-    /// What the model is to remember: the flags' window, else its own, else everything.
-    pub(crate) fn memory(&self, own: Option<Window>) -> Memory {
-        self.window.window().or(own).map_or(Memory::Whole, Memory::Rolling)
-    }
-}
-
-/// How tokens are chosen.
-#[derive(Debug, Clone, Copy, Args)]
-pub(crate) struct SamplerFlags {
-    /// Below 1 likelier tokens, above 1 wilder ones, 0 always the best
-    #[arg(long, value_name = "T", default_value_t = 0.8, allow_negative_numbers = true, value_parser = temperature)]
-    pub(crate) temperature: f64,
-    /// Draw from the K best tokens; 0 for all
-    #[arg(long, value_name = "K", default_value_t = 50)]
-    pub(crate) top_k: usize,
-    /// Draw from the fewest tokens that hold the share P
-    #[arg(long, value_name = "P", allow_negative_numbers = true, value_parser = share)]
-    pub(crate) top_p: Option<f64>,
-    /// Draw from those at least P times as likely as the likeliest
-    #[arg(long, value_name = "P", allow_negative_numbers = true, value_parser = share)]
-    pub(crate) min_p: Option<f64>,
-    /// Above 1: tokens that occurred become less likely
-    #[arg(long, value_name = "X", default_value_t = 1., allow_negative_numbers = true, value_parser = penalty)]
-    pub(crate) repetition_penalty: f64,
-}
-
-impl SamplerFlags {
-    /// The sampler they describe.
-    pub(crate) fn sampler(&self) -> Sampler {
-        let Self { temperature, top_k, top_p, min_p, repetition_penalty } = *self;
-        let choice = match temperature == 0. {
-            true => Choice::Greedy,
-            false => {
-                let top_k = (top_k > 0).then_some(top_k);
-                Choice::Random { temperature, top_k, top_p, min_p }
-            }
-        };
-        Sampler { choice, repetition_penalty }
-    }
-}
-
-fn penalty(text: &str) -> Result<f64, String> {
-    let number = non_negative(text)?;
-    if number >= 1. { Ok(number) } else { Err("must be 1 (none) or above".into()) }
 }
 
 #[derive(Args)]

@@ -109,17 +109,19 @@ impl Cache {
         self.layers.iter().map(LayerCache::bytes).sum()
     }
 
-    /// Forgets all tokens but the first `len`; false if it cannot, as the window has moved on.
-    pub fn truncate(&mut self, len: usize) -> bool {
+    /// Forgets all tokens but the first `len`; all, where a window has moved on and those before are gone. What it
+    /// still knows is [`Cache::seen`].
+    pub fn truncate(&mut self, len: usize) {
         if len >= self.seen {
-            return true;
+            return;
         }
+        self.seen = if self.is_growing() { len } else { 0 };
         for layer in &mut self.layers {
-            let LayerCache::Growing(layer) = layer else { return false };
-            layer.truncate(len);
+            match layer {
+                LayerCache::Growing(layer) => layer.truncate(len),
+                LayerCache::Rolling(layer) => layer.clear(),
+            }
         }
-        self.seen = len;
-        true
     }
 
     /// The next `t` tokens of a model with `attention`.

@@ -4,12 +4,11 @@
 //! same place; a mask keeps the padding out of sight, and positions count from each row's first real token. Each row has
 //! a random stream of its own, so what it writes does not depend on its neighbours.
 
-use anyhow::{Result, ensure};
-use candle_core::{DType, Device, Tensor};
+use anyhow::Result;
 use tensor_core::Rng;
 
-use crate::sampler::{Drawn, Sampler};
-use crate::{Cache, GptModern, Window};
+use crate::sampler::Sampler;
+use crate::{Cache, GptModern, Text, Window};
 
 /// What to write, and how much.
 #[derive(Debug, Clone)]
@@ -97,14 +96,7 @@ pub fn generate(
         let padding: Vec<usize> = rows.iter().map(|&row| longest - prompts[row].len()).collect();
         let padded =
             rows.iter().zip(&padding).map(|(&row, &n)| [vec![0; n], prompts[row].clone()].concat());
-        let mut text = Text {
-            cache: config.memory.cache(model),
-            rows: padded.collect(),
-            padding: padding.clone(),
-        };
-        if padding.iter().any(|&n| n > 0) {
-            text.cache = text.cache.with_padding(padding)?;
-        }
+        let mut text = Text::padded(config.memory.cache(model), padded.collect(), padding)?;
         let mut row_rngs: Vec<Rng> = rows.iter().map(|&row| rngs[row].clone()).collect();
         let written =
             text.go_on(model, config, &mut row_rngs, |i, token| on_token(rows[i], token))?;
@@ -128,118 +120,4 @@ fn batches(prompts: &[Vec<u32>], memory: Memory) -> Vec<Vec<usize>> {
         }
     }
     batches
-}
-
-/// Texts of one length in the making, and what the model has read of them.
-#[derive(Debug, Clone)]
-pub struct Text {
-    /// What the model remembers.
-    pub cache: Cache,
-    /// All tokens of each row: read, and still to be read.
-    pub rows: Vec<Vec<u32>>,
-    /// How many at the start of each row are none.
-    padding: Vec<usize>,
-}
-
-impl Text {
-    /// One text, not yet read.
-    pub fn new(cache: Cache, tokens: Vec<u32>) -> Self {
-        Self { cache, rows: vec![tokens], padding: vec![0] }
-    }
-
-    /// Reads what is new, writes on, and appends what it wrote. A chat calls this once per turn.
-    ///
-    /// # Errors
-    /// As [`generate`].
-    pub fn go_on(
-        &mut self,
-        model: &GptModern,
-        config: &GenerateConfig,
-        rngs: &mut [Rng],
-        mut on_token: impl FnMut(usize, u32),
-    ) -> Result<Vec<Continuation>> {
-        let (len, context) = (self.rows[0].len(), model.config().context);
-        ensure!(len > self.cache.seen(), "the prompt is empty: there is nothing to continue");
-        let growing = self.cache.is_growing();
-        ensure!(
-            !growing || len <= context,
-            "the prompt has {len} tokens, the model's context is {context}: shorten it, or let it pass through a window"
-        );
-        let mut seen = self.occurred(model.config().vocab_size)?;
-        let mut written = vec![Continuation::default(); self.rows.len()];
-        let mut logits = self.read(model, config.prefill_chunk)?;
-        for step in 0..config.max_new_tokens {
-            let v = model.config().vocab_size;
-            for (row, continuation) in written.iter_mut().enumerate() {
-                if continuation.end != End::Length {
-                    self.rows[row].push(0); // the row has ended; its place in the batch goes on
-                    continue;
-                }
-                let scores = &logits[row * v..][..v];
-                let Drawn { token, log_prob } =
-                    config.sampler.draw(scores, &seen[row], &mut rngs[row]);
-                continuation.tokens.push(token);
-                continuation.log_probs.push(log_prob);
-                seen[row][token as usize] = true;
-                self.rows[row].push(token);
-                match config.stop.contains(&token) {
-                    true => continuation.end = End::Stop,
-                    false => on_token(row, token),
-                }
-            }
-            let at_context = growing && self.rows[0].len() > context;
-            let going = written.iter_mut().filter(|row| row.end == End::Length);
-            let going = going
-                .map(|row| {
-                    if at_context {
-                        row.end = End::Context
-                    }
-                })
-                .count();
-            if going == 0 || at_context || step + 1 == config.max_new_tokens {
-                break;
-            }
-            logits = self.read(model, config.prefill_chunk)?;
-        }
-        Ok(written)
-    }
-
-    /// Reads all that was not read, `chunk` tokens at a time; the scores of the next token, row by row: B · V numbers.
-    fn read(&mut self, model: &GptModern, chunk: usize) -> Result<Vec<f32>> {
-        let end = self.rows[0].len();
-        loop {
-            let at = self.cache.seen();
-            let t = (end - at).min(chunk.max(1));
-            let new: Vec<u32> =
-                self.rows.iter().flat_map(|row| &row[at..at + t]).copied().collect();
-            let ids = Tensor::from_vec(new, (self.rows.len(), t), model.device())?;
-            let hidden = model.read(&ids, &mut self.cache)?; // (B, T, C)
-            if at + t == end {
-                let last = hidden.narrow(1, t - 1, 1)?.squeeze(1)?.contiguous()?; // (B, C)
-                let logits = model.logits(&last)?;
-                ensure!(
-                    !logits.track_op(),
-                    "generate with the model's inference twin: this one is in training"
-                );
-                let logits = logits.to_dtype(DType::F32)?.to_device(&Device::Cpu)?; // waits for the device
-                return Ok(logits.flatten_all()?.to_vec1()?);
-            }
-        }
-    }
-
-    /// Which tokens occur in each row.
-    fn occurred(&self, v: usize) -> Result<Vec<Vec<bool>>> {
-        let mut all = Vec::with_capacity(self.rows.len());
-        for (row, &padding) in self.rows.iter().zip(&self.padding) {
-            let mut seen = vec![false; v];
-            for &token in &row[padding..] {
-                let known = seen.get_mut(token as usize);
-                *known.ok_or_else(|| {
-                    anyhow::anyhow!("token {token} lies outside the vocabulary of {v}")
-                })? = true;
-            }
-            all.push(seen);
-        }
-        Ok(all)
-    }
 }

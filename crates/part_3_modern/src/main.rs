@@ -8,10 +8,9 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use candle_core::{DType, Device};
+use candle_core::DType;
 use modern::checkpoint::Checkpoint;
 use modern::config::{Mlp, Norm, Position};
-use modern::gguf_model::Purpose;
 use modern::score::score;
 use modern::{
     GenerateConfig, GptModern, Markers, Message, ModelConfig, Prompt, Special, Spelled,
@@ -24,8 +23,7 @@ use tiny_gpt::command::{self, usage};
 use tiny_gpt::{Corpus, train};
 
 use arguments::{
-    Cli, Command, GenerateArgs, MlpChoice, ModelFlags, NormChoice, PositionChoice, ScoreArgs,
-    TrainArgs,
+    Cli, Command, GenerateArgs, MlpChoice, NormChoice, PositionChoice, ScoreArgs, TrainArgs,
 };
 
 #[global_allocator]
@@ -94,25 +92,16 @@ fn run_train(args: &TrainArgs) -> Result<()> {
     Ok(())
 }
 
-fn open(flags: &ModelFlags, device: &Device) -> Result<Checkpoint> {
-    match flags.dequantize {
-        false => Checkpoint::open(&flags.model, Purpose::Inference, device),
-        true => {
-            Checkpoint::open(&flags.model, Purpose::Training(DType::F32), device)?.for_inference()
-        }
-    }
-}
-
 fn run_generate(args: &GenerateArgs) -> Result<()> {
     let device = args.compute.open()?;
-    let checkpoint = open(&args.model, &device)?;
+    let checkpoint = args.model.open(&device)?;
     let Checkpoint { model, tokenizer, .. } = &checkpoint;
     let prompt = prompt(args, &checkpoint)?;
     let config = GenerateConfig {
         sampler: args.sampler.sampler(),
         max_new_tokens: args.max_new_tokens,
         stop: checkpoint.ends.eos.clone(),
-        memory: args.memory(model.config().attention.window),
+        memory: args.window.memory(model.config().attention.window),
         prefill_chunk: 512,
     };
     let mut out = std::io::stdout().lock();
@@ -169,7 +158,7 @@ fn run_score(args: &ScoreArgs) -> Result<()> {
     let device = args.compute.open()?;
     let text = std::fs::read_to_string(&args.text_file)
         .with_context(|| format!("reading {}", args.text_file.display()))?;
-    let Checkpoint { model, tokenizer, .. } = open(&args.model, &device)?;
+    let Checkpoint { model, tokenizer, .. } = args.model.open(&device)?;
     let tokens = tokenizer.encode(&text, Special::Added, Spelled::Text)?;
     let found = score(&model, &tokens)?;
     if args.json {

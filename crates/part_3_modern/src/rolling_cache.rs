@@ -124,6 +124,11 @@ impl RollingCache {
         }
     }
 
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        self.seen = 0;
+    }
+
     /// Memory held.
     pub fn bytes(&self) -> usize {
         self.stored.iter().flatten().map(|x| x.elem_count() * x.dtype().size_in_bytes()).sum()

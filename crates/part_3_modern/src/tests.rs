@@ -5,6 +5,7 @@ mod lessons;
 mod model;
 mod model_folder;
 mod generation;
+mod chat;
 mod sampler;
 mod row_order;
 mod gguf;

@@ -124,9 +124,9 @@ fn a_cache_goes_back_to_any_earlier_token() -> Result<()> {
     let ids = ids(1, 12, 5)?;
     let mut cache = Cache::growing(2);
     model.read(&super::ids(1, 9, 77)?, &mut cache)?;
-    assert!(cache.truncate(0));
+    cache.truncate(0);
     model.read(&ids, &mut cache)?;
-    assert!(cache.truncate(5));
+    cache.truncate(5);
     let hidden = model.read(&ids.narrow(1, 5, 7)?, &mut cache)?;
     assert_close(&model.logits(&hidden)?, &model.forward(&ids)?.narrow(1, 5, 7)?, 1e-9)
 }

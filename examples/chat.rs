@@ -1,0 +1,112 @@
+//! A conversation with a model, in the terminal; between the turns it keeps what it has read.
+//!
+//!     cargo run --release --example chat -- --model HuggingFaceTB/SmolLM2-135M-Instruct
+//!
+//! `/new` begins a new conversation, `/bye` or the end of the input ends the program.
+
+use std::io::{BufRead, IsTerminal, Write, stderr, stdin, stdout};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::Result;
+use clap::Parser;
+use modern::flags::{ModelFlags, SamplerFlags, WindowFlags};
+use modern::{Chat, GenerateConfig};
+use tensor_core::Rng;
+use tiny_gpt::command;
+use tiny_gpt::flags::ComputeFlags;
+
+#[global_allocator]
+static ALLOCATOR: tensor_core::allocator::MiMalloc = tensor_core::allocator::MiMalloc;
+
+/// Converse with a chat model. Each line of the input is a turn; /new begins anew, /bye ends.
+#[derive(Parser)]
+#[command(name = "chat", version)]
+struct Args {
+    #[command(flatten)]
+    model: ModelFlags,
+    /// How the model is to behave [default: what its template says]
+    #[arg(long, value_name = "TEXT")]
+    system: Option<String>,
+    /// Most tokens of a reply
+    #[arg(long, value_name = "N", default_value_t = 512)]
+    max_new_tokens: usize,
+    #[command(flatten)]
+    sampler: SamplerFlags,
+    #[command(flatten)]
+    window: WindowFlags,
+    #[command(flatten)]
+    compute: ComputeFlags,
+}
+
+fn main() -> ExitCode {
+    command::run(converse)
+}
+
+fn converse(args: Args) -> Result<()> {
+    let device = args.compute.open()?;
+    let checkpoint = args.model.open(&device)?;
+    let model = &checkpoint.model;
+    let config = GenerateConfig {
+        memory: args.window.memory(model.config().attention.window),
+        ..GenerateConfig::new(
+            model,
+            args.sampler.sampler(),
+            args.max_new_tokens,
+            checkpoint.ends.eos.clone(),
+        )
+    };
+    let mut rng = Rng::new(args.compute.seed);
+    let mut begin =
+        |checkpoint| Chat::new(checkpoint, config.clone(), args.system.as_deref(), rng.fork());
+    let mut chat = begin(&checkpoint)?;
+    let terminal = stdin().is_terminal();
+    let ask = || match terminal {
+        true => write!(stderr(), "> ").and_then(|()| stderr().flush()),
+        false => Ok(()),
+    };
+    ask()?;
+    for line in stdin().lock().lines() {
+        match line?.trim() {
+            "" => {}
+            "/bye" => break,
+            "/new" => chat = begin(&checkpoint)?,
+            question => answer(&mut chat, question, terminal)?,
+        }
+        ask()?;
+    }
+    Ok(())
+}
+
+/// Prints the reply as it comes; on a terminal, an error does not end the conversation.
+fn answer(chat: &mut Chat, question: &str, terminal: bool) -> Result<()> {
+    let (start, mut out) = (Instant::now(), stdout().lock());
+    let mut shown = Ok(());
+    let reply = chat.say(question, |text| {
+        if shown.is_ok() {
+            shown = write!(out, "{text}").and_then(|()| out.flush());
+        }
+    });
+    shown?;
+    writeln!(out)?;
+    match reply {
+        Err(error) if terminal => {
+            writeln!(
+                stderr(),
+                "{error:#}\n/new begins a new conversation; with --window it need not end"
+            )?;
+        }
+        reply => {
+            let (reply, seconds) = (reply?, start.elapsed().as_secs_f64());
+            let written = reply.written.tokens.len();
+            if terminal {
+                writeln!(
+                    stderr(),
+                    "({} tokens read, {written} written, {seconds:.1} s)\n",
+                    reply.read
+                )?;
+            }
+        }
+    }
+    Ok(())
+}
