@@ -5,6 +5,7 @@
 //! Everything it shows is kept in `runs/course/`.
 
 mod attention_by_hand;
+mod modern_architecture;
 mod pretraining;
 
 use std::num::NonZeroUsize;
@@ -20,14 +21,14 @@ use tiny_gpt::flags::ComputeFlags;
 #[global_allocator]
 static ALLOCATOR: tensor_core::allocator::MiMalloc = tensor_core::allocator::MiMalloc;
 
-/// The whole course in one command: see attention work, then watch a language model being born.
+/// The whole course in one command: see attention work, watch a language model being born, then a modern one.
 #[derive(Parser)]
 #[command(name = "course", version)]
 struct Args {
     /// Where everything goes; an older run there is kept as DIR.previous
     #[arg(long, value_name = "DIR", default_value = "runs/course")]
     out: PathBuf,
-    /// Training steps of the tiny GPT
+    /// Training steps of each model
     #[arg(long, value_name = "N", default_value = "1600")]
     steps: NonZeroUsize,
     /// A look in seconds: few steps at every stage
@@ -52,14 +53,18 @@ fn course(args: Args) -> Result<()> {
     println!("\n== Part 2: a tiny GPT learns to write\n");
     pretraining::run(&args.out, steps, args.compute.seed, &device)?;
 
+    println!("\n== Part 3: a modern model, on the same stories and budget\n");
+    modern_architecture::run(&args.out.join("modern"), steps, args.compute.seed, &device)?;
+
     attention_by_hand::draw(&args.out.join("attention.png"))?;
     println!("\nDone in {:.0} s. In {}:", start.elapsed().as_secs_f64(), args.out.display());
     println!("  model/           the model, a Hugging Face GPT-2 folder");
     println!("  loss.svg         the loss over the steps (metrics.jsonl: the same as numbers)");
     println!("  attention.png    what heads with readable weights attend to");
     println!("  trained.png      what the trained heads attend to");
+    println!("  modern/          part 3's run, its model/ a Hugging Face Llama folder");
     println!(
-        "Write on: cargo run --release -p part_2 -- sample --model {}/model",
+        "Write on: cargo run --release -p part_3 -- generate --model {}/modern/model --prompt \"Once\"",
         args.out.display()
     );
     Ok(())

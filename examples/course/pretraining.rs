@@ -13,11 +13,17 @@ use tiny_gpt::{
     train,
 };
 
-/// Trains on the built-in English text and keeps everything in `folder`.
-pub(crate) fn run(folder: &Path, steps: usize, seed: u64, device: &Device) -> Result<()> {
-    let corpus = Corpus::from_bytes(BuiltinText::English.text().as_bytes());
-    let gpt_config = GptConfig::bytes(64, 4, 4, 128);
-    let config = TrainConfig {
+/// Longest text the models of this course see.
+pub(crate) const BLOCK_SIZE: usize = 64;
+
+/// What the models learn from.
+pub(crate) fn corpus() -> Corpus {
+    Corpus::from_bytes(BuiltinText::English.text().as_bytes())
+}
+
+/// How they learn.
+pub(crate) fn config(steps: usize) -> TrainConfig {
+    TrainConfig {
         steps,
         batch_size: 16,
         lr: 3e-3,
@@ -26,7 +32,13 @@ pub(crate) fn run(folder: &Path, steps: usize, seed: u64, device: &Device) -> Re
         grad_clip: Some(1.),
         eval_interval: steps.div_ceil(5),
         sample_interval: steps.div_ceil(2),
-    };
+    }
+}
+
+/// Trains on the built-in English text and keeps everything in `folder`.
+pub(crate) fn run(folder: &Path, steps: usize, seed: u64, device: &Device) -> Result<()> {
+    let (corpus, config) = (corpus(), config(steps));
+    let gpt_config = GptConfig::bytes(BLOCK_SIZE, 4, 4, 128);
     let mut parameters = Parameters::seeded(seed, DType::F32, device);
     let model = Gpt::new(&gpt_config, parameters.root())?;
     println!(

@@ -62,6 +62,7 @@ enum Needs {
 struct Row {
     work: String,
     ours: f64,
+    #[serde(rename = "pytorch")]
     theirs: f64,
     ratio: f64,
     unit: String,
