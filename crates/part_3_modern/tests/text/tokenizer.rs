@@ -199,9 +199,9 @@ proptest! {
     fn any_text_survives_encoding_and_decoding(text in any::<String>()) {
         for (name, pre) in [("byte_level", "smollm"), ("byte_level", "llama-bpe"), ("sentencepiece", "")] {
             let tokenizer = tokenizer(name, Some(pre));
-            // Sentencepiece cannot tell its `▁` from a space, nor a text's first space from the one it adds.
+            // Sentencepiece cannot tell its `▁` from a space.
             let text = match name {
-                "sentencepiece" => text.replace('▁', " ").trim_start_matches(' ').to_string(),
+                "sentencepiece" => text.replace('▁', " "),
                 _ => text.clone(),
             };
             let ids = tokenizer.encode(&text, Special::None, Spelled::Text).unwrap();
