@@ -13,9 +13,8 @@ use crate::config::{
 use crate::gguf::Gguf;
 use crate::gguf_model::{self, Purpose};
 use crate::llama2c::{self, Classifier, Header};
-use crate::llama2c_tokenizer::Llama2cTokenizer;
 use crate::model_folder::{self, TextEnds};
-use crate::{ChatTemplate, Files, GptModern, Tokenizer, fetch, is_hub_id};
+use crate::{ChatTemplate, Files, GptModern, Tokenizer, fetch, is_hub_id, llama2c_tokenizer};
 
 /// A model and what belongs to it.
 pub struct Checkpoint {
@@ -116,12 +115,10 @@ impl Checkpoint {
         let found = candidates.iter().find(|path| path.exists()).with_context(|| {
             format!("{} needs its tokenizer beside it: {}", path.display(), candidates[0].display())
         })?;
-        let parts = Llama2cTokenizer::open(found)?.parts();
-        let tokenizer = Tokenizer::from_gguf(&parts)
-            .with_context(|| format!("{} cannot be used", found.display()))?;
-        let (bos, eos) = (Llama2cTokenizer::BOS, Llama2cTokenizer::EOS);
+        let tokenizer = llama2c_tokenizer::open(found)?;
         // Its texts begin anew after one another: the beginning of the next is the end of this.
-        let ends = TextEnds { bos: Some(bos), eos: vec![bos, eos] };
+        let eos = [tokenizer.bos(), tokenizer.eos()].into_iter().flatten().collect();
+        let ends = TextEnds { bos: tokenizer.bos(), eos };
         Ok(Self { model, parameters, tokenizer, ends, template: None })
     }
 }
