@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use candle_core::{DType, Device};
+use candle_core::Device;
 use tensor_core::Parameters;
 
 use crate::config::{
@@ -68,7 +68,7 @@ impl Checkpoint {
     }
 
     fn from_folder(folder: &Path, purpose: Purpose, device: &Device) -> Result<Self> {
-        let (model, parameters) = model_folder::open(folder, dtype(purpose), device)?;
+        let (model, parameters) = model_folder::open(folder, purpose.dtype(), device)?;
         let tokenizer = Tokenizer::open(folder)?;
         let mut ends = model_folder::text_ends(folder)?;
         ends.bos = ends.bos.or(tokenizer.bos());
@@ -90,17 +90,12 @@ impl Checkpoint {
         let parts = gguf_model::tokenizer(&file).with_context(cannot)?;
         let tokenizer = Tokenizer::from_gguf(&parts).with_context(cannot)?;
         let ends = TextEnds { bos: parts.bos, eos: parts.eos.into_iter().collect() };
-        let template = match file.metadata("tokenizer.chat_template") {
-            None => None,
-            Some(_) => {
-                let name = |id: Option<u32>| id.and_then(|id| tokenizer.token(id));
-                let source = file.string("tokenizer.chat_template")?;
-                Some(
-                    ChatTemplate::new(source, name(parts.bos), name(parts.eos))
-                        .with_context(cannot)?,
-                )
-            }
-        };
+        let name = |id: Option<u32>| id.and_then(|id| tokenizer.token(id));
+        let template = file.optional("tokenizer.chat_template", Gguf::string)?;
+        let template = template
+            .map(|source| ChatTemplate::new(source, name(parts.bos), name(parts.eos)))
+            .transpose()
+            .with_context(cannot)?;
         Ok(Self { model, parameters, tokenizer, ends, template })
     }
 
@@ -108,7 +103,7 @@ impl Checkpoint {
         let (header, tensors) = llama2c::open(path)?;
         let config = llama2c_config(&header);
         let (model, parameters) =
-            model_folder::build(&config, tensors, path, dtype(purpose), device)?;
+            model_folder::build(&config, tensors, path, purpose.dtype(), device)?;
         let beside = |name: String| path.with_file_name(name);
         let candidates: [PathBuf; 2] =
             [beside(format!("tok{}.bin", header.vocab_size)), beside("tokenizer.bin".into())];
@@ -120,13 +115,6 @@ impl Checkpoint {
         let eos = [tokenizer.bos(), tokenizer.eos()].into_iter().flatten().collect();
         let ends = TextEnds { bos: tokenizer.bos(), eos };
         Ok(Self { model, parameters, tokenizer, ends, template: None })
-    }
-}
-
-fn dtype(purpose: Purpose) -> DType {
-    match purpose {
-        Purpose::Training(dtype) => dtype,
-        Purpose::Inference => DType::F32,
     }
 }
 
