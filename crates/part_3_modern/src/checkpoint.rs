@@ -67,6 +67,18 @@ impl Checkpoint {
         }
     }
 
+    /// Writes a model folder as Hugging Face has it, which [`Checkpoint::open`] and transformers open as it is here: the
+    /// tokenizer and the chat template, the configuration, and last the weights.
+    ///
+    /// # Errors
+    /// When the weights are quantized (open the model for training to save it), or a file cannot be written.
+    pub fn save(&self, folder: &Path) -> Result<()> {
+        let config = self.model.config();
+        model_folder::check_unquantized(&self.parameters)?;
+        self.tokenizer.save(folder, config.context, self.template.as_ref())?;
+        model_folder::save(folder, config, &self.parameters, &self.ends)
+    }
+
     fn from_folder(folder: &Path, purpose: Purpose, device: &Device) -> Result<Self> {
         let (model, parameters) = model_folder::open(folder, purpose.dtype(), device)?;
         let tokenizer = Tokenizer::open(folder)?;

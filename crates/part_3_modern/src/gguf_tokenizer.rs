@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value, json};
 
 use crate::tokenizer::Tokenizer;
+use crate::tokenizer_config::SpecialTokens;
 
 /// A GGUF file's `tokenizer.ggml.*`, under the same names.
 #[derive(Debug, Clone, Default)]
@@ -31,6 +32,10 @@ pub struct GgufTokenizer {
     pub bos: Option<u32>,
     /// The token that ends a text.
     pub eos: Option<u32>,
+    /// The token of what has none.
+    pub unk: Option<u32>,
+    /// The token that fills up a batch.
+    pub pad: Option<u32>,
     /// Whether a text gets `bos`; none is the family's habit.
     pub add_bos: Option<bool>,
     /// Whether a `llama` text gets a space in front; none is yes.
@@ -77,7 +82,9 @@ impl Tokenizer {
             "llama" => sentencepiece(parts),
             other => bail!("the file's tokenizer is `{other}`; this part reads `gpt2` and `llama`"),
         }?;
-        Self::from_json(json, parts.bos, parts.eos).context("the file's tokenizer is damaged")
+        let GgufTokenizer { bos, eos, unk, pad, .. } = *parts;
+        let special = SpecialTokens { bos, eos, unk, pad };
+        Self::from_json(json, special).context("the file's tokenizer is damaged")
     }
 }
 

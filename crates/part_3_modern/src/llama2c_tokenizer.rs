@@ -59,6 +59,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Tokenizer> {
         token_type,
         bos: Some(1),
         eos: Some(2),
+        unk: Some(0),
         ..GgufTokenizer::default()
     })
 }

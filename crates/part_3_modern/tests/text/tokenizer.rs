@@ -140,10 +140,10 @@ fn a_saved_tokenizer_opens_as_it_was() -> Result<()> {
     let folder = tempfile::tempdir()?;
     for (name, pre) in [("byte_level", Some("qwen2")), ("sentencepiece", None)] {
         let saved = tokenizer(name, pre);
-        saved.save(folder.path())?;
+        saved.save(folder.path(), 64, None)?;
         for path in [folder.path().to_path_buf(), folder.path().join("tokenizer.json")] {
             let opened = Tokenizer::open(&path)?;
-            assert_eq!((opened.bos(), opened.eos()), (Some(1), Some(2)));
+            assert_eq!(opened.special(), saved.special());
             assert_eq!(opened.vocab_size(), saved.vocab_size());
             let text = " the 123 नमस्ते <think>";
             let ids =
@@ -157,7 +157,7 @@ fn a_saved_tokenizer_opens_as_it_was() -> Result<()> {
 #[test]
 fn a_config_that_names_no_bos_means_none() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    tokenizer("byte_level", None).save(folder.path())?;
+    tokenizer("byte_level", None).save(folder.path(), 64, None)?;
     let config = folder.path().join("tokenizer_config.json");
     std::fs::write(
         folder.path().join("config.json"),
