@@ -65,6 +65,9 @@ def reference(parts: dict) -> Tokenizer:
         tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
             [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
         )
+    if parts["model"] == "llama":  # and that a text which begins with a space gets another one in front, as in llama.cpp
+        spaces = [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
+        tokenizer.normalizer, tokenizer.pre_tokenizer = normalizers.Sequence(spaces), None
     if parts.get("pre") == "qwen2":  # and Unicode's normal form
         tokenizer.normalizer = normalizers.NFC()
     return tokenizer

@@ -10,10 +10,9 @@ use anyhow::{Context, Result, bail};
 use minijinja::value::Value;
 use minijinja::{Environment, context};
 use serde::{Deserialize, Serialize};
-use tensor_core::atomic_file;
 
 use crate::jinja;
-use crate::tokenizer::read_json;
+use crate::tokenizer_config::read_json;
 
 /// One turn of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -179,14 +178,6 @@ impl ChatTemplate {
     /// The template's source.
     pub fn source(&self) -> &str {
         &self.source
-    }
-
-    /// Writes the template into `folder`, as `chat_template.jinja`.
-    ///
-    /// # Errors
-    /// When the file cannot be written.
-    pub fn save(&self, folder: &Path) -> Result<()> {
-        atomic_file::write(&folder.join("chat_template.jinja"), self.source.as_bytes())
     }
 }
 

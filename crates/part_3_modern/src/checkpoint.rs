@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use candle_core::{DType, Device};
+use candle_core::Device;
 use tensor_core::Parameters;
 
 use crate::config::{
@@ -13,9 +13,8 @@ use crate::config::{
 use crate::gguf::Gguf;
 use crate::gguf_model::{self, Purpose};
 use crate::llama2c::{self, Classifier, Header};
-use crate::llama2c_tokenizer::Llama2cTokenizer;
 use crate::model_folder::{self, TextEnds};
-use crate::{ChatTemplate, Files, GptModern, Tokenizer, fetch, is_hub_id};
+use crate::{ChatTemplate, Files, GptModern, Tokenizer, fetch, is_hub_id, llama2c_tokenizer};
 
 /// A model and what belongs to it.
 pub struct Checkpoint {
@@ -74,8 +73,20 @@ impl Checkpoint {
         Ok(Self { model, ..self })
     }
 
+    /// Writes a model folder as Hugging Face has it, which [`Checkpoint::open`] and transformers open as it is here: the
+    /// tokenizer and the chat template, the configuration, and last the weights.
+    ///
+    /// # Errors
+    /// When the weights are quantized (open the model for training to save it), or a file cannot be written.
+    pub fn save(&self, folder: &Path) -> Result<()> {
+        let config = self.model.config();
+        model_folder::check_unquantized(&self.parameters)?;
+        self.tokenizer.save(folder, config.context, self.template.as_ref())?;
+        model_folder::save(folder, config, &self.parameters, &self.ends)
+    }
+
     fn from_folder(folder: &Path, purpose: Purpose, device: &Device) -> Result<Self> {
-        let (model, parameters) = model_folder::open(folder, dtype(purpose), device)?;
+        let (model, parameters) = model_folder::open(folder, purpose.dtype(), device)?;
         let tokenizer = Tokenizer::open(folder)?;
         let mut ends = model_folder::text_ends(folder)?;
         ends.bos = ends.bos.or(tokenizer.bos());
@@ -97,17 +108,12 @@ impl Checkpoint {
         let parts = gguf_model::tokenizer(&file).with_context(cannot)?;
         let tokenizer = Tokenizer::from_gguf(&parts).with_context(cannot)?;
         let ends = TextEnds { bos: parts.bos, eos: parts.eos.into_iter().collect() };
-        let template = match file.metadata("tokenizer.chat_template") {
-            None => None,
-            Some(_) => {
-                let name = |id: Option<u32>| id.and_then(|id| tokenizer.token(id));
-                let source = file.string("tokenizer.chat_template")?;
-                Some(
-                    ChatTemplate::new(source, name(parts.bos), name(parts.eos))
-                        .with_context(cannot)?,
-                )
-            }
-        };
+        let name = |id: Option<u32>| id.and_then(|id| tokenizer.token(id));
+        let template = file.optional("tokenizer.chat_template", Gguf::string)?;
+        let template = template
+            .map(|source| ChatTemplate::new(source, name(parts.bos), name(parts.eos)))
+            .transpose()
+            .with_context(cannot)?;
         Ok(Self { model, parameters, tokenizer, ends, template })
     }
 
@@ -115,27 +121,18 @@ impl Checkpoint {
         let (header, tensors) = llama2c::open(path)?;
         let config = llama2c_config(&header);
         let (model, parameters) =
-            model_folder::build(&config, tensors, path, dtype(purpose), device)?;
+            model_folder::build(&config, tensors, path, purpose.dtype(), device)?;
         let beside = |name: String| path.with_file_name(name);
         let candidates: [PathBuf; 2] =
             [beside(format!("tok{}.bin", header.vocab_size)), beside("tokenizer.bin".into())];
         let found = candidates.iter().find(|path| path.exists()).with_context(|| {
             format!("{} needs its tokenizer beside it: {}", path.display(), candidates[0].display())
         })?;
-        let parts = Llama2cTokenizer::open(found)?.parts();
-        let tokenizer = Tokenizer::from_gguf(&parts)
-            .with_context(|| format!("{} cannot be used", found.display()))?;
-        let (bos, eos) = (Llama2cTokenizer::BOS, Llama2cTokenizer::EOS);
+        let tokenizer = llama2c_tokenizer::open(found)?;
         // Its texts begin anew after one another: the beginning of the next is the end of this.
-        let ends = TextEnds { bos: Some(bos), eos: vec![bos, eos] };
+        let eos = [tokenizer.bos(), tokenizer.eos()].into_iter().flatten().collect();
+        let ends = TextEnds { bos: tokenizer.bos(), eos };
         Ok(Self { model, parameters, tokenizer, ends, template: None })
-    }
-}
-
-fn dtype(purpose: Purpose) -> DType {
-    match purpose {
-        Purpose::Training(dtype) => dtype,
-        Purpose::Inference => DType::F32,
     }
 }
 

@@ -118,6 +118,18 @@ impl Gguf {
         })
     }
 
+    /// What `get`, one of the methods above, says of `key`, if the key is there.
+    ///
+    /// # Errors
+    /// When the value is another one.
+    pub fn optional<'a, T>(
+        &'a self,
+        key: &str,
+        get: impl FnOnce(&'a Self, &str) -> Result<T>,
+    ) -> Result<Option<T>> {
+        self.metadata(key).map(|_| get(self, key)).transpose()
+    }
+
     /// The tensors, by name.
     pub fn tensors(&self) -> impl Iterator<Item = (&str, &TensorInfo)> {
         self.tensors.iter().map(|(name, info)| (name.as_str(), info))

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value, json};
 
 use crate::tokenizer::Tokenizer;
+use crate::tokenizer_config::SpecialTokens;
 
 /// A GGUF file's `tokenizer.ggml.*`, under the same names.
 #[derive(Debug, Clone, Default)]
@@ -25,18 +26,26 @@ pub struct GgufTokenizer {
     pub merges: Vec<String>,
     /// One per token, higher merges earlier; only in `llama` files.
     pub scores: Vec<f32>,
-    /// One [`CONTROL`], [`USER_DEFINED`] or other number per token; without any, all are normal.
+    /// One [`NORMAL`], [`UNKNOWN`], [`CONTROL`], [`USER_DEFINED`] or other number per token; without any, all are normal.
     pub token_type: Vec<i32>,
     /// The token that begins a text.
     pub bos: Option<u32>,
     /// The token that ends a text.
     pub eos: Option<u32>,
+    /// The token of what has none.
+    pub unk: Option<u32>,
+    /// The token that fills up a batch.
+    pub pad: Option<u32>,
     /// Whether a text gets `bos`; none is the family's habit.
     pub add_bos: Option<bool>,
     /// Whether a `llama` text gets a space in front; none is yes.
     pub add_space_prefix: Option<bool>,
 }
 
+/// The `token_type` of tokens that text becomes.
+pub const NORMAL: i32 = 1;
+/// The `token_type` of `<unk>`.
+pub const UNKNOWN: i32 = 2;
 /// The `token_type` of tokens such as `<|im_end|>`.
 pub const CONTROL: i32 = 3;
 /// The `token_type` of tokens that are kept whole but are text, such as `<think>`.
@@ -73,7 +82,9 @@ impl Tokenizer {
             "llama" => sentencepiece(parts),
             other => bail!("the file's tokenizer is `{other}`; this part reads `gpt2` and `llama`"),
         }?;
-        Self::from_json(json, parts.bos, parts.eos).context("the file's tokenizer is damaged")
+        let GgufTokenizer { bos, eos, unk, pad, .. } = *parts;
+        let special = SpecialTokens { bos, eos, unk, pad };
+        Self::from_json(json, special).context("the file's tokenizer is damaged")
     }
 }
 
@@ -114,16 +125,19 @@ fn byte_level(parts: &GgufTokenizer) -> Result<Value> {
     Ok(json)
 }
 
-/// Sentencepiece's BPE: spaces are `▁`, one goes in front of the text, unknown characters are spelled in bytes.
+/// Sentencepiece's BPE: spaces are `▁`, one goes in front of a text (and of what follows a special token, as in llama.cpp
+/// and the tokenizers that Llama 2 was published with), unknown characters are spelled in bytes.
 fn sentencepiece(parts: &GgufTokenizer) -> Result<Value> {
     let space_prefix = parts.add_space_prefix.unwrap_or(true);
-    let scheme = if space_prefix { "first" } else { "never" };
+    let spaces = json!({ "type": "Replace", "pattern": { "String": " " }, "content": "▁" });
+    let mut normalizers = vec![spaces];
     let mut decoders = vec![
         json!({ "type": "Replace", "pattern": { "String": "▁" }, "content": " " }),
         json!({ "type": "ByteFallback" }),
         json!({ "type": "Fuse" }),
     ];
     if space_prefix {
+        normalizers.insert(0, json!({ "type": "Prepend", "prepend": "▁" }));
         decoders.push(json!({ "type": "Strip", "content": " ", "start": 1, "stop": 0 }));
     }
     let merges = match parts.merges.as_slice() {
@@ -131,9 +145,7 @@ fn sentencepiece(parts: &GgufTokenizer) -> Result<Value> {
         merges => json!(merges),
     };
     let mut json = frame(parts, parts.add_bos.unwrap_or(true))?;
-    json["pre_tokenizer"] = json!({
-        "type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": false
-    });
+    json["normalizer"] = json!({ "type": "Sequence", "normalizers": normalizers });
     json["decoder"] = json!({ "type": "Sequence", "decoders": decoders });
     json["model"]["merges"] = merges;
     json["model"]["byte_fallback"] = json!(true);
@@ -174,11 +186,11 @@ fn frame(parts: &GgufTokenizer, add_bos: bool) -> Result<Value> {
     let ids = parts.tokens.iter().zip(0u32..);
     let vocab: Map<String, Value> =
         ids.clone().map(|(token, id)| (token.clone(), json!(id))).collect();
-    let added =
-        ids.zip(&parts.token_type).filter(|(_, kind)| [CONTROL, USER_DEFINED].contains(kind));
+    let whole = [UNKNOWN, CONTROL, USER_DEFINED];
+    let added = ids.zip(&parts.token_type).filter(|(_, kind)| whole.contains(kind));
     let added = added.map(|((token, id), &kind)| {
         json!({
-            "id": id, "content": token, "special": kind == CONTROL,
+            "id": id, "content": token, "special": kind != USER_DEFINED,
             "single_word": false, "lstrip": false, "rstrip": false, "normalized": false
         })
     });

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::tokenizer::read_json;
+use crate::tokenizer_config::read_json;
 
 /// What is wanted of a model.
 #[derive(Debug, Clone, PartialEq, Eq)]

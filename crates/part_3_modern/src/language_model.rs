@@ -3,12 +3,12 @@
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
-use tensor_core::{Parameters, Rng, atomic_file};
+use tensor_core::{Parameters, Rng};
 use tiny_gpt::{ByteTokenizer, LanguageModel, Sampling};
 
 use crate::model_folder::{self, TextEnds};
 use crate::sampler::{Choice, Sampler};
-use crate::{GenerateConfig, GptModern, generate};
+use crate::{GenerateConfig, GptModern, SpecialTokens, Tokenizer, generate};
 
 impl LanguageModel for GptModern {
     fn block_size(&self) -> usize {
@@ -29,9 +29,9 @@ impl LanguageModel for GptModern {
 
     fn save(&self, folder: &Path, parameters: &Parameters) -> anyhow::Result<()> {
         if self.config().vocab_size == ByteTokenizer::VOCAB_SIZE {
-            std::fs::create_dir_all(folder)?;
-            let json = format!("{:#}\n", ByteTokenizer.to_json());
-            atomic_file::write(&folder.join("tokenizer.json"), json.as_bytes())?;
+            let tokenizer =
+                Tokenizer::from_json(ByteTokenizer.to_json(), SpecialTokens::default())?;
+            tokenizer.save(folder, self.config().context, None)?;
         }
         model_folder::save(folder, self.config(), parameters, &TextEnds::default())
     }

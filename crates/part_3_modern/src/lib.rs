@@ -26,6 +26,7 @@ pub mod gguf;
 pub mod llama2c;
 pub mod llama2c_tokenizer;
 pub mod tokenizer;
+pub mod tokenizer_config;
 pub mod text_stream;
 pub mod gguf_tokenizer;
 pub mod chat_template;
@@ -58,6 +59,7 @@ pub use sampler::{Choice, Sampler};
 pub use text::Text;
 pub use text_stream::TextStream;
 pub use tokenizer::{Markers, Special, Spelled, Tokenizer};
+pub use tokenizer_config::SpecialTokens;
 
 #[cfg(test)]
 mod tests;

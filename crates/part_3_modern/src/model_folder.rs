@@ -27,13 +27,14 @@ pub struct TextEnds {
 /// whole or not at all, so a folder with weights is a whole model.
 ///
 /// # Errors
-/// When a file cannot be written.
+/// When the weights are quantized, or a file cannot be written.
 pub fn save(
     folder: &Path,
     config: &ModelConfig,
     parameters: &Parameters,
     ends: &TextEnds,
 ) -> Result<()> {
+    check_unquantized(parameters)?;
     std::fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
     let write = |name: &str, value: &Value| {
         atomic_file::write(&folder.join(name), format!("{value:#}\n").as_bytes())
@@ -56,6 +57,18 @@ pub fn save(
     write("generation_config.json", &json!({ "bos_token_id": ends.bos, "eos_token_id": eos }))?;
     let tensors = parameters.iter().map(|p| (p.name.clone(), p.var.as_detached_tensor()));
     weights::save(&folder.join("model.safetensors"), &tensors.collect())
+}
+
+/// A model folder holds numbers.
+///
+/// # Errors
+/// When some weights are in blocks.
+pub(crate) fn check_unquantized(parameters: &Parameters) -> Result<()> {
+    ensure!(
+        !parameters.is_quantized(),
+        "the model's weights are quantized, which a model folder cannot hold: open it dequantized, with Purpose::Training"
+    );
+    Ok(())
 }
 
 /// Opens a folder, its numbers turned into `dtype`.

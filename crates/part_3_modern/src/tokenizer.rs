@@ -5,12 +5,14 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Error, Result, ensure};
-use serde_json::{Map, Value, json};
+use anyhow::{Context, Error, Result};
+use serde_json::Value;
 use tensor_core::atomic_file;
-use tokenizers::{AddedVocabulary, Encoding, Model, OffsetType, PreTokenizer};
+use tokenizers::{AddedToken, AddedVocabulary, Encoding, Model, OffsetType, PreTokenizer};
 
+use crate::ChatTemplate;
 use crate::text_stream::TextStream;
+use crate::tokenizer_config::{self, SpecialTokens};
 
 /// Whether the tokens that a model expects around a text, such as `<s>`, are added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,12 +48,11 @@ pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     /// The added tokens once more, set to leave the special ones in the text: [`Spelled::Text`].
     plain: AddedVocabulary,
-    bos: Option<u32>,
-    eos: Option<u32>,
+    special: SpecialTokens,
 }
 
 impl Tokenizer {
-    /// Opens a folder's `tokenizer.json`, or that file itself; the files beside it name `bos` and `eos`.
+    /// Opens a folder's `tokenizer.json`, or that file itself; the files beside it name the [`SpecialTokens`].
     ///
     /// # Errors
     /// When there is no such file, or it or a file beside it is damaged.
@@ -65,33 +66,36 @@ impl Tokenizer {
         let inner: tokenizers::Tokenizer = serde_json::from_slice(&bytes)
             .with_context(|| format!("{} is no tokenizer; download it again", file.display()))?;
         let folder = file.parent().unwrap_or(Path::new("."));
-        let bos = special_id(folder, "bos_token", &inner)?;
-        let eos = special_id(folder, "eos_token", &inner)?;
-        Self::new(inner, bos, eos)
+        let special = SpecialTokens::open(folder, &inner)?;
+        Self::new(inner, special)
     }
 
     /// The tokenizer that the JSON of a `tokenizer.json` describes.
     ///
     /// # Errors
     /// When it describes none, for example with a merge of tokens that are not in the vocabulary.
-    pub fn from_json(json: Value, bos: Option<u32>, eos: Option<u32>) -> Result<Self> {
+    pub fn from_json(json: Value, special: SpecialTokens) -> Result<Self> {
         let inner = serde_json::from_value(json).context("this describes no tokenizer")?;
-        Self::new(inner, bos, eos)
+        Self::new(inner, special)
     }
 
-    fn new(mut inner: tokenizers::Tokenizer, bos: Option<u32>, eos: Option<u32>) -> Result<Self> {
+    fn new(mut inner: tokenizers::Tokenizer, special: SpecialTokens) -> Result<Self> {
         // What a file was trained with; a text is never cut or filled up behind the caller's back.
         inner.with_truncation(None).map_err(Error::from_boxed)?;
         inner.with_padding(None);
+        for id in special.by_name().into_iter().filter_map(|(_, id)| id) {
+            let token = inner.id_to_token(id);
+            let token = token
+                .with_context(|| format!("the special token {id} is not in the vocabulary"))?;
+            // What is named so is kept whole and hidden, as in transformers, even where `tokenizer.json` does not say it.
+            if !inner.get_added_vocabulary().is_special_token(&token) {
+                let token = AddedToken::from(token, true).normalized(false);
+                inner.add_special_tokens([token]).map_err(Error::from_boxed)?;
+            }
+        }
         let mut plain = inner.get_added_vocabulary().clone();
         plain.set_encode_special_tokens(true);
-        for id in [bos, eos].into_iter().flatten() {
-            ensure!(
-                inner.id_to_token(id).is_some(),
-                "the special token {id} is not in the vocabulary"
-            );
-        }
-        Ok(Self { inner, plain, bos, eos })
+        Ok(Self { inner, plain, special })
     }
 
     /// The ids of `text`.
@@ -148,54 +152,34 @@ impl Tokenizer {
 
     /// The token that begins a text, if the model has one.
     pub fn bos(&self) -> Option<u32> {
-        self.bos
+        self.special.bos
     }
 
     /// The token that ends a text (in a chat model: a turn), if the model has one.
     pub fn eos(&self) -> Option<u32> {
-        self.eos
+        self.special.eos
     }
 
-    /// Writes `tokenizer.json`, and `tokenizer_config.json` with the names of `bos` and `eos`, into `folder`.
+    /// The tokens with a part to play.
+    pub fn special(&self) -> SpecialTokens {
+        self.special
+    }
+
+    /// Writes `tokenizer.json` and `tokenizer_config.json` into `folder`: the tokenizer of a model that reads `context`
+    /// tokens and chats as `template` says.
     ///
     /// # Errors
     /// When a file cannot be written.
-    pub fn save(&self, folder: &Path) -> Result<()> {
+    pub fn save(
+        &self,
+        folder: &Path,
+        context: usize,
+        template: Option<&ChatTemplate>,
+    ) -> Result<()> {
         std::fs::create_dir_all(folder)
             .with_context(|| format!("creating {}", folder.display()))?;
         let json = self.inner.to_string(true).map_err(Error::from_boxed)?;
         atomic_file::write(&folder.join("tokenizer.json"), format!("{json}\n").as_bytes())?;
-        let mut config = Map::new();
-        config.insert("tokenizer_class".into(), json!("PreTrainedTokenizerFast"));
-        for (name, id) in [("bos_token", self.bos), ("eos_token", self.eos)] {
-            config.insert(name.into(), json!(id.and_then(|id| self.token(id))));
-        }
-        let config = format!("{:#}\n", Value::Object(config));
-        atomic_file::write(&folder.join("tokenizer_config.json"), config.as_bytes())
+        tokenizer_config::save(folder, &self.special, |id| self.token(id), context, template)
     }
-}
-
-/// The id of `name` ("bos_token" or "eos_token"), from the first file of `folder` that speaks of it, even to say that
-/// there is none.
-fn special_id(folder: &Path, name: &str, inner: &tokenizers::Tokenizer) -> Result<Option<u32>> {
-    for file in ["tokenizer_config.json", "special_tokens_map.json"] {
-        let json = read_json(&folder.join(file))?;
-        if let Some(token) = json.get(name) {
-            let spelled = token.as_str().or_else(|| token["content"].as_str());
-            return Ok(spelled.and_then(|token| inner.token_to_id(token)));
-        }
-    }
-    let json = read_json(&folder.join("config.json"))?;
-    let id = &json[format!("{name}_id")]; // a number, or several of which the first is the usual one
-    let id = id.as_u64().or_else(|| id[0].as_u64()).and_then(|id| u32::try_from(id).ok());
-    Ok(id.filter(|&id| inner.id_to_token(id).is_some()))
-}
-
-/// The JSON of the file at `path`, null if there is none.
-pub(crate) fn read_json(path: &Path) -> Result<Value> {
-    if !path.exists() {
-        return Ok(Value::Null);
-    }
-    let bytes = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
-    serde_json::from_slice(&bytes).with_context(|| format!("{} is no JSON", path.display()))
 }

@@ -182,6 +182,11 @@ impl Parameters {
         self.iter().map(|p| p.var.elem_count()).chain(quantized).sum()
     }
 
+    /// Whether some matrices are in blocks, and so not among the parameters.
+    pub fn is_quantized(&self) -> bool {
+        !self.quantized.is_empty()
+    }
+
     /// The device the parameters live on.
     pub fn device(&self) -> &Device {
         &self.device

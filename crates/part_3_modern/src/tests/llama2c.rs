@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::{course_data, error};
 use crate::llama2c::{self, Classifier, Header};
-use crate::llama2c_tokenizer::{Bos, Llama2cTokenizer};
+use crate::{Markers, Special, Spelled, llama2c_tokenizer};
 
 /// dim, hidden_dim, n_layers, n_heads, n_kv_heads, vocab_size, seq_len.
 const SIZES: [i32; 7] = [8, 12, 2, 2, 1, -10, 6];
@@ -125,17 +125,17 @@ const STORY: &str = "Once upon a time, there was a little girl named Lily. She l
 fn stories260k_tells_the_story_of_llama2c() -> Result<()> {
     let Some(path) = course_data("models/stories260K.bin") else { return Ok(()) };
     let Some(tokenizer) = course_data("models/tok512.bin") else { return Ok(()) };
-    let tokenizer = Llama2cTokenizer::open(&tokenizer)?;
+    let tokenizer = llama2c_tokenizer::open(&tokenizer)?;
     let (header, tensors) = llama2c::open(&path)?;
     assert_eq!(tokenizer.vocab_size(), header.vocab_size);
     let mut llama = Llama::new(header, &tensors)?;
-    let mut tokens = tokenizer.encode("", Bos::Add);
+    let mut tokens = tokenizer.encode("", Special::Added, Spelled::Text)?;
     while tokens.len() <= 200 {
         let logits = llama.forward(tokens[tokens.len() - 1] as usize);
         let best = (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b])).unwrap();
         tokens.push(best as u32);
     }
-    assert_eq!(tokenizer.decode(&tokens), STORY);
+    assert_eq!(tokenizer.decode(&tokens, Markers::Hidden)?, STORY);
     Ok(())
 }
 

@@ -84,7 +84,7 @@ fn a_folder_has_its_template_in_one_of_three_places() -> Result<()> {
         "bos_token": "<s>", "eos_token": {"content": "</s>"}}"#;
     std::fs::write(&config, list)?;
     assert_eq!(render()?, "<s>B</s>");
-    ChatTemplate::new("C{{ bos_token }}\n", None, None)?.save(folder.path())?;
+    std::fs::write(folder.path().join("chat_template.jinja"), "C{{ bos_token }}\n")?;
     assert_eq!(render()?, "C<s>");
     Ok(())
 }

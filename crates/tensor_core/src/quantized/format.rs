@@ -1,14 +1,5 @@
-//! The formats: how the bytes of a block become whole numbers q with scale and offset, w = scale · q + offset.
-//!
-//! | format | numbers | bytes | a group of | w |
-//! |---|---|---|---|---|
-//! | Q8_0 | 32 | 34 | 32 | d q, −128 ≤ q ≤ 127 |
-//! | Q4_0 | 32 | 18 | 32 | d (q − 8), 0 ≤ q ≤ 15 |
-//! | Q4_1 | 32 | 20 | 32 | d q + m, 0 ≤ q ≤ 15 |
-//! | Q4_K | 256 | 144 | 32 | d s q − d' m, 0 ≤ q ≤ 15, 0 ≤ s, m ≤ 63 |
-//! | Q6_K | 256 | 210 | 16 | d s (q − 32), 0 ≤ q ≤ 63, −128 ≤ s ≤ 127 |
-//!
-//! d, d' and the m of Q4_1 are 16-bit floats. (Layouts: `ggml-common.h` of <https://github.com/ggml-org/ggml>.)
+//! What a block format is: its sizes, and how its bytes become whole numbers q with scale and offset,
+//! w = scale · q + offset. `layouts.rs` has the formats themselves.
 
 use super::activations::Precision;
 
@@ -30,7 +21,8 @@ pub enum Quantization {
 /// Calls `$function::<F>(..)` with F the [`Format`] that `$format` names.
 macro_rules! by_format {
     ($format:expr, $function:ident($($argument:expr),* $(,)?)) => {{
-        use $crate::quantized::format::{Q4_0, Q4_1, Q4K, Q6K, Q8_0, Quantization};
+        use $crate::quantized::format::Quantization;
+        use $crate::quantized::layouts::{Q4_0, Q4_1, Q4K, Q6K, Q8_0};
         match $format {
             Quantization::Q8_0 => $function::<Q8_0>($($argument),*),
             Quantization::Q4_0 => $function::<Q4_0>($($argument),*),
@@ -99,165 +91,4 @@ pub(super) trait Format {
 
     /// The whole numbers of a block.
     fn quants(block: &[u8], quants: &mut [i8]);
-}
-
-pub(super) struct Q8_0;
-pub(super) struct Q4_0;
-pub(super) struct Q4_1;
-pub(super) struct Q4K;
-pub(super) struct Q6K;
-
-impl Format for Q8_0 {
-    const NUMBERS: usize = 32;
-    const BYTES: usize = 34; // d, q
-    const ZERO: Zero = Zero::At(0);
-    const PRECISION: Precision = Precision::Twice;
-
-    #[inline(always)]
-    fn scales(blocks: &[u8], scales: &mut [f32], offsets: &mut [f32]) {
-        for (scale, block) in scales.iter_mut().zip(blocks.as_chunks::<{ Self::BYTES }>().0) {
-            *scale = half(block, 0);
-        }
-        offsets.fill(0.);
-    }
-
-    #[inline(always)]
-    fn quants(block: &[u8], quants: &mut [i8]) {
-        quants.iter_mut().zip(&block[2..34]).for_each(|(q, &byte)| *q = byte as i8);
-    }
-}
-
-impl Format for Q4_0 {
-    const NUMBERS: usize = 32;
-    const BYTES: usize = 18; // d, q
-    const ZERO: Zero = Zero::At(8);
-
-    #[inline(always)]
-    fn scales(blocks: &[u8], scales: &mut [f32], offsets: &mut [f32]) {
-        for (scale, block) in scales.iter_mut().zip(blocks.as_chunks::<{ Self::BYTES }>().0) {
-            *scale = half(block, 0);
-        }
-        offsets.iter_mut().zip(scales).for_each(|(offset, scale)| *offset = -8. * *scale);
-    }
-
-    #[inline(always)]
-    fn quants(block: &[u8], quants: &mut [i8]) {
-        nibbles::<16>(&block[2..], quants);
-    }
-}
-
-impl Format for Q4_1 {
-    const NUMBERS: usize = 32;
-    const BYTES: usize = 20; // d, m, q
-    const ZERO: Zero = Zero::Anywhere;
-
-    #[inline(always)]
-    fn scales(blocks: &[u8], scales: &mut [f32], offsets: &mut [f32]) {
-        let blocks = blocks.as_chunks::<{ Self::BYTES }>().0;
-        for ((scale, offset), block) in scales.iter_mut().zip(offsets).zip(blocks) {
-            *scale = half(block, 0);
-            *offset = half(block, 2);
-        }
-    }
-
-    #[inline(always)]
-    fn quants(block: &[u8], quants: &mut [i8]) {
-        nibbles::<16>(&block[4..], quants);
-    }
-}
-
-impl Format for Q4K {
-    const NUMBERS: usize = 256;
-    const BYTES: usize = 144; // d, d', 12 bytes of s and m, q
-    const ZERO: Zero = Zero::Anywhere;
-
-    #[inline(always)]
-    fn scales(blocks: &[u8], scales: &mut [f32], offsets: &mut [f32]) {
-        let groups = scales.as_chunks_mut::<8>().0.iter_mut().zip(offsets.as_chunks_mut::<8>().0);
-        for (block, (scales, offsets)) in blocks.as_chunks::<{ Self::BYTES }>().0.iter().zip(groups)
-        {
-            let (d, of_least) = (half(block, 0), half(block, 2));
-            let [s, m] = six_bits(block);
-            for i in 0..8 {
-                scales[i] = d * f32::from(s[i]);
-                offsets[i] = -(of_least * f32::from(m[i]));
-            }
-        }
-    }
-
-    #[inline(always)]
-    fn quants(block: &[u8], quants: &mut [i8]) {
-        for (bytes, quants) in block[16..144].chunks_exact(32).zip(quants.chunks_exact_mut(64)) {
-            nibbles::<32>(bytes, quants);
-        }
-    }
-}
-
-impl Format for Q6K {
-    const NUMBERS: usize = 256;
-    const BYTES: usize = 210; // the low 4 bits of q, the high 2 bits, s, d
-    const GROUP: usize = 16;
-    const ZERO: Zero = Zero::At(32);
-    const PRECISION: Precision = Precision::Twice;
-
-    #[inline(always)]
-    fn scales(blocks: &[u8], scales: &mut [f32], offsets: &mut [f32]) {
-        let groups = scales.as_chunks_mut::<16>().0.iter_mut().zip(offsets.as_chunks_mut::<16>().0);
-        for (block, (scales, offsets)) in blocks.as_chunks::<{ Self::BYTES }>().0.iter().zip(groups)
-        {
-            let d = half(block, 208);
-            for i in 0..16 {
-                scales[i] = d * f32::from(block[192 + i] as i8);
-                offsets[i] = -32. * scales[i];
-            }
-        }
-    }
-
-    #[inline(always)]
-    fn quants(block: &[u8], quants: &mut [i8]) {
-        for (half, quants) in quants.as_chunks_mut::<128>().0.iter_mut().enumerate() {
-            let (low, high) = (&block[64 * half..][..64], &block[128 + 32 * half..][..32]);
-            for i in 0..32 {
-                quants[i] = (low[i] & 15 | (high[i] & 3) << 4) as i8;
-                quants[i + 32] = (low[i + 32] & 15 | (high[i] >> 2 & 3) << 4) as i8;
-                quants[i + 64] = (low[i] >> 4 | (high[i] >> 4 & 3) << 4) as i8;
-                quants[i + 96] = (low[i + 32] >> 4 | high[i] >> 6 << 4) as i8;
-            }
-        }
-    }
-}
-
-/// The eight s and the eight m of a Q4_K block: six bits each, of the first four groups in one place, of the others 4
-/// bits here and 2 bits there. Four at a time, as the bytes of a word.
-#[inline(always)]
-fn six_bits(block: &[u8; Q4K::BYTES]) -> [[u8; 8]; 2] {
-    let word =
-        |start: usize| u32::from_le_bytes(*block[start..].first_chunk().expect("within the block"));
-    let [a, b, c] = [word(4), word(8), word(12)];
-    let top = |x: u32| (x >> 6 & 0x0303_0303) << 4;
-    let s = [a & 0x3f3f_3f3f, c & 0x0f0f_0f0f | top(a)];
-    let m = [b & 0x3f3f_3f3f, c >> 4 & 0x0f0f_0f0f | top(b)];
-    [s, m].map(|[low, high]| (u64::from(low) | u64::from(high) << 32).to_le_bytes())
-}
-
-/// Two numbers from each of N bytes: the low halves of all, then the high ones.
-#[inline(always)]
-fn nibbles<const N: usize>(bytes: &[u8], quants: &mut [i8]) {
-    let bytes: &[u8; N] = bytes.first_chunk().expect("as long as the format says");
-    let (low, high) = quants[..2 * N].split_at_mut(N);
-    for i in 0..N {
-        low[i] = (bytes[i] & 15) as i8;
-        high[i] = (bytes[i] >> 4) as i8;
-    }
-}
-
-/// The 16-bit float at byte `start`, without branches, so that loops over it become vector code.
-#[inline(always)]
-fn half<const N: usize>(block: &[u8; N], start: usize) -> f32 {
-    let bytes = *block[start..].first_chunk().expect("within the block");
-    let bits = u32::from(u16::from_le_bytes(bytes));
-    let magnitude = (bits & 0x7fff) << 13; // the exponent is 112 too small now, for subnormal numbers as well
-    let special = if magnitude >= 0x0f80_0000 { 0x7000_0000 } else { 0 }; // ∞ and NaN keep an exponent of ones
-    let value = f32::from_bits(magnitude | special) * f32::from_bits((127 + 112) << 23);
-    f32::from_bits(value.to_bits() | (bits & 0x8000) << 16)
 }

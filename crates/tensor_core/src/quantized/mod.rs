@@ -9,6 +9,7 @@
 //! many rows is bound by arithmetic, so that it takes w apart once and uses the f32 product.
 
 mod format;
+mod layouts;
 mod matrix;
 mod numbers;
 mod activations;

@@ -5,7 +5,8 @@ use std::arch::x86_64::{__m128i, __m256, __m256i};
 use pulp::cast;
 
 use super::Vectors;
-use crate::quantized::format::{Format, Q4_0, Q4_1, Q4K, Q6K, Q8_0};
+use crate::quantized::format::Format;
+use crate::quantized::layouts::{Q4_0, Q4_1, Q4K, Q6K, Q8_0};
 
 /// A format whose blocks become vectors.
 pub(crate) trait Blocks: Format {

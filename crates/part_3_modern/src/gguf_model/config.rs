@@ -1,0 +1,77 @@
+//! The sizes and choices of a model, from the metadata of its file and from which tensors there are.
+
+use anyhow::{Context, Result, ensure};
+
+use super::weights::plain_numbers;
+use crate::config::{
+    AttentionBias, AttentionConfig, Llama3Scaling, Mlp, ModelConfig, Norm, OutputLayer, Position,
+    QkNorm,
+};
+use crate::gguf::Gguf;
+
+/// The sizes that a file's metadata and tensors say.
+pub(super) fn read(file: &Gguf) -> Result<ModelConfig> {
+    let family = file.string("general.architecture")?;
+    ensure!(
+        ["llama", "qwen2", "qwen3"].contains(&family),
+        "the file holds a `{family}`; this part opens llama, qwen2 and qwen3"
+    );
+    let key = |name: &str| format!("{family}.{name}");
+    let size = |name: &str| file.size(&key(name));
+    let has = |tensor: &str| file.tensor(tensor).is_ok();
+    let (n_embd, n_head) = (size("embedding_length")?, size("attention.head_count")?);
+    let optional = |name: &str| file.optional(&key(name), Gguf::size);
+    let head_dim = optional("attention.key_length")?.unwrap_or(n_embd / n_head.max(1));
+    let kind = file.optional(&key("rope.scaling.type"), Gguf::string)?.unwrap_or("none");
+    ensure!(kind == "none", "RoPE scaling `{kind}` is not supported");
+    let base = file.optional(&key("rope.freq_base"), Gguf::number)?.unwrap_or(10_000.);
+    let embeddings = file.tensor("token_embd.weight")?;
+    let config = ModelConfig {
+        vocab_size: *embeddings.dims.first().context("`token_embd.weight` is no matrix")?,
+        n_layer: size("block_count")?,
+        n_embd,
+        context: size("context_length")?,
+        norm: Norm::Rms { eps: file.number(&key("attention.layer_norm_rms_epsilon"))? },
+        attention: AttentionConfig {
+            n_head,
+            n_kv_head: optional("attention.head_count_kv")?.unwrap_or(n_head),
+            head_dim,
+            bias: match (has("blk.0.attn_q.bias"), has("blk.0.attn_output.bias")) {
+                (true, true) => AttentionBias::All,
+                (true, false) => AttentionBias::Qkv,
+                _ => AttentionBias::None,
+            },
+            qk_norm: match has("blk.0.attn_q_norm.weight") {
+                true => QkNorm::PerHead,
+                false => QkNorm::None,
+            },
+            position: Position::Rope { base, scaling: scaling(file, base, head_dim)? },
+            window: None,
+        },
+        mlp: Mlp::SwiGlu { width: size("feed_forward_length")? },
+        output: if has("output.weight") { OutputLayer::Own } else { OutputLayer::Tied },
+    };
+    config.check()?;
+    Ok(config)
+}
+
+/// Llama 3's scaling, which a file holds as the factor of each pair's speed instead of the four numbers it follows from.
+fn scaling(file: &Gguf, base: f64, head_dim: usize) -> Result<Option<Llama3Scaling>> {
+    if file.tensor("rope_freqs.weight").is_err() {
+        return Ok(None);
+    }
+    let format = file.tensor("rope_freqs.weight")?.format;
+    let factors = plain_numbers(format, &file.read("rope_freqs.weight")?);
+    let factor = f64::from(factors.iter().copied().fold(1., f32::max));
+    let scaling =
+        Llama3Scaling { factor, low_freq_factor: 1., high_freq_factor: 4., original_context: 8192 };
+    for (i, &found) in factors.iter().enumerate() {
+        let speed = base.powf(-2. * i as f64 / head_dim as f64);
+        let expected = speed / scaling.slow(speed);
+        ensure!(
+            factors.len() == head_dim / 2 && (f64::from(found) / expected - 1.).abs() < 1e-3,
+            "`rope_freqs.weight` follows from no RoPE scaling that is supported"
+        );
+    }
+    Ok(Some(scaling))
+}

@@ -1,0 +1,31 @@
+//! What llama.cpp calls the tensors of a model, and what Hugging Face and we do.
+
+/// Hugging Face's name of the tensor `name`: `blk.3.attn_q.weight` is `model.layers.3.self_attn.q_proj.weight`. None for
+/// a tensor that no model here has.
+pub(super) fn ours(name: &str) -> Option<String> {
+    let (place, kind) = name.rsplit_once('.')?;
+    let ours = match place {
+        "token_embd" => "model.embed_tokens".to_string(),
+        "output_norm" => "model.norm".to_string(),
+        "output" => "lm_head".to_string(),
+        _ => {
+            let (layer, part) = place.strip_prefix("blk.")?.split_once('.')?;
+            let part = match part {
+                "attn_norm" => "input_layernorm",
+                "ffn_norm" => "post_attention_layernorm",
+                "attn_q" => "self_attn.q_proj",
+                "attn_k" => "self_attn.k_proj",
+                "attn_v" => "self_attn.v_proj",
+                "attn_output" => "self_attn.o_proj",
+                "attn_q_norm" => "self_attn.q_norm",
+                "attn_k_norm" => "self_attn.k_norm",
+                "ffn_gate" => "mlp.gate_proj",
+                "ffn_up" => "mlp.up_proj",
+                "ffn_down" => "mlp.down_proj",
+                _ => return None,
+            };
+            format!("model.layers.{layer}.{part}")
+        }
+    };
+    Some(format!("{ours}.{kind}"))
+}

@@ -1,0 +1,188 @@
+//! A checkpoint from anywhere, saved as a folder, is what it was: when opened here, and in Hugging Face transformers.
+//!
+//! The latter runs where `$COURSE_PYTHON` (else `python3`) has torch and transformers, and says that it skipped elsewhere.
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+mod unchanged;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use candle_core::{DType, Device};
+use modern::checkpoint::Checkpoint;
+use modern::gguf_model::Purpose;
+use modern::model_folder::TextEnds;
+use modern::{
+    ChatTemplate, GgufTokenizer, GptModern, ModelConfig, Special, SpecialTokens, Spelled, Tokenizer,
+};
+use serde_json::Value;
+use tensor_core::quantized::{Quantization, QuantizedMatrix};
+use tensor_core::{Parameters, Rng};
+use tiny_gpt::{ByteTokenizer, LanguageModel};
+
+use unchanged::{check, said};
+
+const CPU: Device = Device::Cpu;
+
+/// A JSON file of `tests/golden`.
+fn golden(file: &str) -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(file);
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+/// The `byte_level` or `sentencepiece` tokenizer of `golden/tokenizers.json`.
+fn parts(name: &str) -> GgufTokenizer {
+    let json = &golden("tokenizers.json")[name];
+    let list = |key: &str| json[key].as_array().cloned().unwrap_or_default();
+    let strings = |key: &str| list(key).iter().map(|s| s.as_str().unwrap().to_string()).collect();
+    GgufTokenizer {
+        model: json["model"].as_str().unwrap().to_string(),
+        tokens: strings("tokens"),
+        merges: strings("merges"),
+        scores: list("scores").iter().map(|x| x.as_f64().unwrap() as f32).collect(),
+        token_type: list("token_type").iter().map(|x| x.as_i64().unwrap() as i32).collect(),
+        bos: Some(1),
+        eos: Some(2),
+        unk: Some(0),
+        ..GgufTokenizer::default()
+    }
+}
+
+/// A small fresh model of this tokenizer's vocabulary and two tokens more, as models often have.
+fn fresh(tokenizer: Tokenizer, template: Option<ChatTemplate>) -> Result<Checkpoint> {
+    let mut config = ModelConfig::bytes(64, 2, 4, 32);
+    config.vocab_size = tokenizer.vocab_size() + 2;
+    config.attention.n_kv_head = 2;
+    let mut parameters = Parameters::seeded(3, DType::F32, &CPU);
+    let model = GptModern::new(&config, parameters.root())?;
+    let ends = TextEnds { bos: tokenizer.bos(), eos: tokenizer.eos().into_iter().collect() };
+    Ok(Checkpoint { model, parameters, tokenizer, ends, template })
+}
+
+fn course_data(file: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("COURSE_DATA").map(|folder| PathBuf::from(folder).join(file));
+    let path = path.filter(|path| path.exists());
+    if path.is_none() {
+        println!("skipped: no $COURSE_DATA/{file}");
+    }
+    path
+}
+
+#[test]
+fn a_chat_model_that_merges_bytes_stays_as_it_was() -> Result<()> {
+    for pre in ["smollm", "qwen2", "llama-bpe"] {
+        let parts = GgufTokenizer { pre: Some(pre.into()), pad: Some(2), ..parts("byte_level") };
+        let template = ChatTemplate::new(ChatTemplate::chatml()?.source(), None, None)?;
+        check(pre, &fresh(Tokenizer::from_gguf(&parts)?, Some(template))?)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_chat_model_of_sentencepiece_stays_as_it_was() -> Result<()> {
+    let chats = golden("chats.json");
+    let templates = chats["templates"].as_array().unwrap();
+    let mistral = templates.iter().find(|template| template["name"] == "Mistral-Instruct");
+    let source = mistral.unwrap()["source"].as_str().unwrap();
+    for add_space_prefix in [None, Some(false)] {
+        let parts = GgufTokenizer { add_space_prefix, ..parts("sentencepiece") };
+        let template = ChatTemplate::new(source, Some("<s>".into()), Some("</s>".into()))?;
+        check("sentencepiece", &fresh(Tokenizer::from_gguf(&parts)?, Some(template))?)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_named_token_is_special_even_if_the_tokenizer_does_not_say_so() -> Result<()> {
+    let parts = GgufTokenizer { token_type: Vec::new(), ..parts("byte_level") };
+    let checkpoint = fresh(Tokenizer::from_gguf(&parts)?, None)?;
+    let ids = checkpoint.tokenizer.encode("hi<|im_end|>", Special::None, Spelled::Tokens)?;
+    assert_eq!(ids.last(), Some(&2));
+    check("named tokens", &checkpoint)
+}
+
+#[test]
+fn a_model_of_bytes_that_the_training_loop_saved_opens_everywhere() -> Result<()> {
+    let tokenizer = Tokenizer::from_json(ByteTokenizer.to_json(), SpecialTokens::default())?;
+    let mut parameters = Parameters::seeded(3, DType::F32, &CPU);
+    let model = GptModern::new(&ModelConfig::bytes(64, 2, 4, 32), parameters.root())?;
+    let folder = tempfile::tempdir()?;
+    LanguageModel::save(&model, folder.path(), &parameters)?;
+    let opened = Checkpoint::open(folder.path().to_str().unwrap(), Purpose::Inference, &CPU)?;
+    let ends = TextEnds::default();
+    let checkpoint = Checkpoint { model, parameters, tokenizer, ends, template: None };
+    assert!(said(&opened)? == said(&checkpoint)?);
+    check("bytes", &opened)
+}
+
+#[test]
+fn an_old_template_does_not_outlive_the_model() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    std::fs::write(folder.path().join("chat_template.jinja"), "another model's")?;
+    let tokenizer = || Tokenizer::from_gguf(&parts("byte_level"));
+    fresh(tokenizer()?, Some(ChatTemplate::chatml()?))?.save(folder.path())?;
+    let template = ChatTemplate::from_folder(folder.path())?;
+    assert_eq!(template.source(), ChatTemplate::chatml()?.source());
+    fresh(tokenizer()?, None)?.save(folder.path())?;
+    assert!(ChatTemplate::from_folder(folder.path()).is_err());
+    Ok(())
+}
+
+#[test]
+fn quantized_weights_are_refused_and_nothing_is_written() -> Result<()> {
+    let mut checkpoint = fresh(Tokenizer::from_gguf(&parts("byte_level"))?, None)?;
+    let config = *checkpoint.model.config();
+    let tensors = checkpoint.parameters.iter();
+    let mut tensors: std::collections::BTreeMap<_, _> =
+        tensors.map(|p| (p.name.clone(), p.var.as_detached_tensor())).collect();
+    let name = "model.layers.0.self_attn.q_proj.weight";
+    let matrix = QuantizedMatrix::quantize(Quantization::Q8_0, &tensors.remove(name).unwrap())?;
+    let parameters = Parameters::from_tensors(tensors, "here", 0, DType::F32, &CPU);
+    checkpoint.parameters = parameters.with_quantized([(name.to_string(), matrix)].into());
+    checkpoint.model = GptModern::new(&config, checkpoint.parameters.root())?;
+    let folder = tempfile::tempdir()?;
+    let error = checkpoint.save(folder.path()).unwrap_err().to_string();
+    assert!(error.contains("open it dequantized"), "{error}");
+    assert_eq!(std::fs::read_dir(folder.path())?.count(), 0);
+    Ok(())
+}
+
+/// A llama2.c checkpoint of two layers and its tokenizer: the bytes and three pieces.
+fn write_llama2c(folder: &Path) -> Result<PathBuf> {
+    let sizes = [8, 12, 2, 2, 1, 263, 16]; // dim, hidden, layers, heads, key heads, vocabulary, length
+    let count = 263 * 8 + 2 * (2 * 8 + 64 + 32 + 32 + 64 + 3 * 96) + 8 + 16 * 4;
+    let mut rng = Rng::new(5);
+    let numbers: Vec<f32> = rng.normal_tensor(count, 0.3, DType::F32, &CPU)?.to_vec1()?;
+    let numbers = numbers.iter().flat_map(|x| x.to_le_bytes());
+    let model: Vec<u8> = sizes.into_iter().flat_map(i32::to_le_bytes).chain(numbers).collect();
+    std::fs::write(folder.join("model.bin"), model)?;
+    let pieces = ["<unk>", "\n<s>\n", "\n</s>\n"].map(String::from).into_iter();
+    let pieces = pieces.chain((0..=255u8).map(|byte| format!("<0x{byte:02X}>")));
+    let pieces = pieces.chain([" ", "a", " a", "e"].map(String::from)).enumerate();
+    let entry = |(i, piece): (usize, String)| {
+        let (score, length) = (-(i as f32), piece.len() as i32);
+        [&score.to_le_bytes()[..], &length.to_le_bytes(), piece.as_bytes()].concat()
+    };
+    let tokenizer: Vec<u8> = 7u32.to_le_bytes().into_iter().chain(pieces.flat_map(entry)).collect();
+    std::fs::write(folder.join("tok263.bin"), tokenizer)?;
+    Ok(folder.join("model.bin"))
+}
+
+#[test]
+fn a_model_of_llama2_c_becomes_a_llama() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = write_llama2c(folder.path())?;
+    check("llama2.c", &Checkpoint::open(path.to_str().unwrap(), Purpose::Inference, &CPU)?)?;
+    let Some(path) = course_data("models/stories260K.bin") else { return Ok(()) };
+    check("stories260K", &Checkpoint::open(path.to_str().unwrap(), Purpose::Inference, &CPU)?)
+}
+
+#[test]
+fn a_gguf_model_becomes_a_folder_once_it_is_dequantized() -> Result<()> {
+    let Some(path) = course_data("models/SmolLM2-135M-Instruct.Q4_1.gguf") else { return Ok(()) };
+    let open = |purpose| Checkpoint::open(path.to_str().unwrap(), purpose, &CPU);
+    let folder = tempfile::tempdir()?;
+    let refused = open(Purpose::Inference)?.save(folder.path()).unwrap_err().to_string();
+    assert!(refused.contains("quantized"), "{refused}");
+    check("SmolLM2", &open(Purpose::Training(DType::F32))?)
+}

@@ -1,0 +1,116 @@
+//! Whether a saved checkpoint is what it was, judged by all that it says about a few texts and chats.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::Result;
+use candle_core::{DType, Tensor};
+use modern::checkpoint::Checkpoint;
+use modern::gguf_model::Purpose;
+use modern::{GptModern, Markers, Message, Prompt, Special, SpecialTokens, Spelled};
+use serde_json::{Value, json};
+
+use crate::{CPU, golden};
+
+/// Exit code of the script where torch or transformers is missing.
+const SKIPPED: i32 = 77;
+
+const TEXTS: [&str; 9] = [
+    "",
+    " ",
+    "Once upon a time, there were 123 cats.",
+    "  two spaces in front, a tab\tand\r\n\nnewlines  ",
+    "नमस्ते दुनिया 😀👩‍👩‍👧 café e\u{301} ﬁ",
+    "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n",
+    "<s>a</s> b <unk> c <think> d",
+    "<|endoftext|><|endoftext|> again",
+    "don't WE'LL fn main() { a[0] += 1; }",
+];
+
+/// The conversations of `golden/chats.json`.
+fn chats() -> Vec<Vec<Message>> {
+    serde_json::from_value(golden("chats.json")["chats"].clone()).unwrap()
+}
+
+fn logits(model: &GptModern, ids: &[u32]) -> Result<Vec<Vec<f32>>> {
+    Ok(model.forward(&Tensor::new(ids, &CPU)?.unsqueeze(0)?)?.squeeze(0)?.to_vec2()?)
+}
+
+/// All that a checkpoint says about these texts and chats.
+pub(crate) fn said(checkpoint: &Checkpoint) -> Result<Value> {
+    let Checkpoint { model, tokenizer, ends, template, .. } = checkpoint;
+    let SpecialTokens { bos, eos, unk, pad } = tokenizer.special();
+    let encode = |text: &str, special| tokenizer.encode(text, special, Spelled::Tokens);
+    let texts = TEXTS.map(|text| -> Result<Value> {
+        let ids = encode(text, Special::Added)?;
+        Ok(json!({
+            "text": text,
+            "ids": ids,
+            "bare_ids": encode(text, Special::None)?,
+            "as_text": tokenizer.encode(text, Special::Added, Spelled::Text)?,
+            "shown": tokenizer.decode(&ids, Markers::Shown)?,
+            "hidden": tokenizer.decode(&ids, Markers::Hidden)?,
+        }))
+    });
+    let mut rendered = Vec::new();
+    for chat in template.iter().flat_map(|_| chats()) {
+        for (prompt, add) in [(Prompt::None, false), (Prompt::Generation, true)] {
+            // Some templates refuse some chats.
+            let Ok(text) = template.as_ref().unwrap().render(&chat, prompt) else { continue };
+            let ids = encode(&text, Special::None)?;
+            rendered.push(json!({
+                "messages": chat, "add_generation_prompt": add, "text": text, "ids": ids
+            }));
+        }
+    }
+    let input_ids: Vec<u32> = encode(TEXTS[2], Special::Added)?.into_iter().take(12).collect();
+    Ok(json!({
+        "special": { "bos_token": bos, "eos_token": eos, "unk_token": unk, "pad_token": pad },
+        "context": model.config().context,
+        "texts": texts.into_iter().collect::<Result<Vec<_>>>()?,
+        "chats": rendered,
+        "logits": logits(model, &input_ids)?,
+        "input_ids": input_ids,
+        "bos": ends.bos,
+        "eos": ends.eos,
+    }))
+}
+
+/// Saves the checkpoint, opens it for training and for use, and asks transformers.
+pub(crate) fn check(name: &str, checkpoint: &Checkpoint) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let saved = folder.path().join("model");
+    checkpoint.save(&saved)?;
+    let expected = said(checkpoint)?;
+    for purpose in [Purpose::Training(DType::F32), Purpose::Inference] {
+        let opened = Checkpoint::open(saved.to_str().unwrap(), purpose, &CPU)?;
+        assert_eq!(opened.model.config(), checkpoint.model.config());
+        assert!(said(&opened)? == expected, "{name} has changed");
+        let source = |checkpoint: &Checkpoint| {
+            checkpoint.template.as_ref().map(|template| template.source().to_string())
+        };
+        assert_eq!(source(&opened), source(checkpoint));
+    }
+    let check = folder.path().join("check.json");
+    std::fs::write(&check, expected.to_string())?;
+    transformers_agrees(name, &saved, &check);
+    Ok(())
+}
+
+fn transformers_agrees(name: &str, saved: &Path, check: &Path) {
+    let script =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/check_saved_tokenizer.py");
+    let python = std::env::var("COURSE_PYTHON").unwrap_or_else(|_| "python3".into());
+    match Command::new(&python).arg(script).arg(saved).arg(check).output() {
+        Err(error) => println!("skipped: {python} does not start ({error})"),
+        Ok(output) if output.status.code() == Some(SKIPPED) => {
+            println!("skipped: {}", String::from_utf8_lossy(&output.stdout).trim());
+        }
+        Ok(output) => {
+            let said = String::from_utf8_lossy(&output.stdout);
+            let errors = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{name}: {said}{errors}");
+            println!("{name}: {said}");
+        }
+    }
+}
