@@ -196,36 +196,3 @@ fn a_real_chat_model_knows_the_capital_of_france() {
         assert!(text.contains("Paris"), "{exact:?}: {text}");
     }
 }
-
-#[test]
-fn the_perplexity_of_a_real_model_is_that_of_transformers() {
-    let (Some(model), Some(stories)) = (
-        course_data("models/SmolLM2-135M-Instruct.Q4_1.gguf"),
-        course_data("data/tinystories-2m.txt"),
-    ) else {
-        return;
-    };
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let text = std::fs::read_to_string(stories).expect("a text");
-    let story = text
-        .split("<|endoftext|>")
-        .map(str::trim)
-        .find(|story| story.len() > 1150)
-        .expect("a story");
-    let file = path(folder.path(), "story.txt");
-    std::fs::write(&file, &story[..1100]).expect("a file");
-    let model = model.to_string_lossy();
-    for exact in [&[][..], &["--dequantize"]] {
-        let score = ["score", "--model", &model, "--text-file", &file, "--json"];
-        let found = last_json(&stdout(&part_3(&[&score[..], exact].concat())));
-        let perplexity = found["perplexity"].as_f64().expect("a number");
-        println!(
-            "{exact:?}: {perplexity} over {} tokens",
-            found["token_ids"].as_array().map_or(0, Vec::len)
-        );
-        assert!(
-            (perplexity / 9.7 - 1.).abs() < 0.5,
-            "{perplexity}: 150 would mean that rows of q and k are out of order"
-        );
-    }
-}
