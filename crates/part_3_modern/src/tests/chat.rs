@@ -6,6 +6,7 @@ use tiny_gpt::ByteTokenizer;
 use super::{fresh, tiny};
 use crate::model_folder::TextEnds;
 use crate::sampler::{Choice, Sampler};
+use crate::tokenizer_config::SpecialTokens;
 use crate::{
     Chat, ChatTemplate, Checkpoint, GenerateConfig, GptModern, Memory, Prompt, Special, Spelled,
     Tokenizer, Window, generate,
@@ -18,7 +19,7 @@ fn checkpoint() -> Result<Checkpoint> {
     Ok(Checkpoint {
         model: GptModern::new(&config, parameters.inference().root())?,
         parameters,
-        tokenizer: Tokenizer::from_json(ByteTokenizer.to_json(), None, None)?,
+        tokenizer: Tokenizer::from_json(ByteTokenizer.to_json(), SpecialTokens::default())?,
         ends: TextEnds::default(),
         template: Some(ChatTemplate::chatml()?),
     })
