@@ -4,10 +4,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use candle_core::{DType, Device};
-use modern::gguf_model::Purpose;
+use candle_core::Device;
 use modern::sampler::{Choice, Sampler};
-use modern::{Checkpoint, GenerateConfig, GptModern, Memory, Text};
+use modern::{Checkpoint, GenerateConfig, GptModern, Memory, Purpose, Text};
 use serde::{Deserialize, Serialize};
 use tensor_core::Rng;
 
@@ -38,9 +37,9 @@ pub fn open(path: &Path, weights: Weights) -> Result<GptModern> {
     let source = path.to_str().context("a path that is not UTF-8")?;
     let purpose = match weights {
         Weights::Quantized => Purpose::Inference,
-        Weights::F32 => Purpose::Training(DType::F32),
+        Weights::F32 => Purpose::ExactInference,
     };
-    Ok(Checkpoint::open(source, purpose, &Device::Cpu)?.for_inference()?.model)
+    Ok(Checkpoint::open(source, purpose, &Device::Cpu)?.model)
 }
 
 /// Reads `prompt` random tokens, then writes `new` ones, whatever they are.

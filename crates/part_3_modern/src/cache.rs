@@ -9,7 +9,7 @@ use crate::config::{AttentionConfig, Window};
 use crate::{KvCache, RollingCache};
 
 /// What a model has read so far, in rows of a batch.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Cache {
     layers: Vec<LayerCache>,
     seen: usize,
@@ -18,7 +18,7 @@ pub struct Cache {
 }
 
 /// The keys and values of one layer.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub enum LayerCache {
     /// All of them (3.4).
     Growing(KvCache),
@@ -70,16 +70,16 @@ impl Pass {
 impl Cache {
     /// One that keeps everything.
     pub fn growing(n_layer: usize) -> Self {
-        Self::of(n_layer, LayerCache::Growing(KvCache::default()))
+        Self::of(n_layer, || LayerCache::Growing(KvCache::default()))
     }
 
     /// One of fixed size, for a model with this window or one that is to read as if it had it.
     pub fn rolling(n_layer: usize, window: Window) -> Self {
-        Self::of(n_layer, LayerCache::Rolling(RollingCache::new(window)))
+        Self::of(n_layer, || LayerCache::Rolling(RollingCache::new(window)))
     }
 
-    fn of(n_layer: usize, layer: LayerCache) -> Self {
-        Self { layers: vec![layer; n_layer], seen: 0, padding: Vec::new() }
+    fn of(n_layer: usize, layer: impl Fn() -> LayerCache) -> Self {
+        Self { layers: (0..n_layer).map(|_| layer()).collect(), seen: 0, padding: Vec::new() }
     }
 
     /// Says of an empty cache that row b begins with `padding[b]` tokens that are none.

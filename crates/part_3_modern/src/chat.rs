@@ -72,7 +72,7 @@ impl<'a> Chat<'a> {
         self.text.become_text(tokens)?;
         let read = len - self.text.cache.seen();
 
-        let (mut stream, mut streamed) = (self.tokenizer.stream(Markers::Hidden), Ok(()));
+        let (mut stream, mut streamed) = (self.tokenizer.stream(Markers::Hidden, &[]), Ok(()));
         let rngs = std::slice::from_mut(&mut self.rng);
         let mut written = self.text.go_on(self.model, &self.config, rngs, |_, token| {
             if streamed.is_ok() {

@@ -11,10 +11,12 @@ use crate::config::{
     AttentionBias, AttentionConfig, Mlp, ModelConfig, Norm, OutputLayer, Position, QkNorm,
 };
 use crate::gguf::Gguf;
-use crate::gguf_model::{self, Purpose};
+use crate::gguf_model;
 use crate::llama2c::{self, Classifier, Header};
 use crate::model_folder::{self, TextEnds};
-use crate::{ChatTemplate, Files, GptModern, Tokenizer, fetch, is_hub_id, llama2c_tokenizer};
+use crate::{
+    ChatTemplate, Files, GptModern, Purpose, Tokenizer, fetch, is_hub_id, llama2c_tokenizer,
+};
 
 /// A model and what belongs to it.
 pub struct Checkpoint {
@@ -59,7 +61,7 @@ impl Checkpoint {
         ensure!(named <= v, "the tokenizer has {named} tokens, the model knows {v}");
         match purpose {
             Purpose::Training(_) => Ok(checkpoint),
-            Purpose::Inference => checkpoint.for_inference(),
+            Purpose::Inference | Purpose::ExactInference => checkpoint.for_inference(),
         }
     }
 
@@ -67,7 +69,7 @@ impl Checkpoint {
     ///
     /// # Errors
     /// When memory is short.
-    pub fn for_inference(self) -> Result<Self> {
+    fn for_inference(self) -> Result<Self> {
         let mut twin = self.parameters.inference();
         let model = GptModern::new(self.model.config(), twin.root())?;
         Ok(Self { model, ..self })
@@ -107,7 +109,7 @@ impl Checkpoint {
         let (model, parameters) = gguf_model::open(&file, purpose, device).with_context(cannot)?;
         let parts = gguf_model::tokenizer(&file).with_context(cannot)?;
         let tokenizer = Tokenizer::from_gguf(&parts).with_context(cannot)?;
-        let ends = TextEnds { bos: parts.bos, eos: parts.eos.into_iter().collect() };
+        let ends = gguf_model::text_ends(&file).with_context(cannot)?;
         let name = |id: Option<u32>| id.and_then(|id| tokenizer.token(id));
         let template = file.optional("tokenizer.chat_template", Gguf::string)?;
         let template = template

@@ -3,12 +3,11 @@
 use std::num::NonZeroUsize;
 
 use anyhow::Result;
-use candle_core::{DType, Device};
+use candle_core::Device;
 use clap::Args;
 use tiny_gpt::flags::{non_negative, share, temperature};
 
-use crate::gguf_model::Purpose;
-use crate::{Checkpoint, Choice, Memory, Sampler, Window};
+use crate::{Checkpoint, Choice, Memory, Purpose, Sampler, Window};
 
 /// Which model, and how exactly.
 #[derive(Debug, Clone, Args)]
@@ -28,11 +27,9 @@ impl ModelFlags {
     /// # Errors
     /// As [`Checkpoint::open`].
     pub fn open(&self, device: &Device) -> Result<Checkpoint> {
-        match self.dequantize {
-            false => Checkpoint::open(&self.model, Purpose::Inference, device),
-            true => Checkpoint::open(&self.model, Purpose::Training(DType::F32), device)?
-                .for_inference(),
-        }
+        let exactly = self.dequantize;
+        let purpose = if exactly { Purpose::ExactInference } else { Purpose::Inference };
+        Checkpoint::open(&self.model, purpose, device)
     }
 }
 

@@ -11,34 +11,15 @@ mod tokenizer;
 use std::collections::BTreeMap;
 
 use anyhow::{Result, ensure};
-use candle_core::{DType, Device};
+use candle_core::Device;
 use tensor_core::{Parameters, Weight};
 
-use crate::GptModern;
 use crate::config::AttentionConfig;
 use crate::gguf::Gguf;
 use crate::row_order::rotate_half_order;
+use crate::{GptModern, Purpose};
 
-pub use tokenizer::tokenizer;
-
-/// What a model's matrices are to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
-    /// As small and fast as the file allows: blocks stay blocks. On the CPU.
-    Inference,
-    /// Numbers that can be trained, of this type.
-    Training(DType),
-}
-
-impl Purpose {
-    /// The type of the numbers that are not in blocks.
-    pub fn dtype(self) -> DType {
-        match self {
-            Self::Inference => DType::F32,
-            Self::Training(dtype) => dtype,
-        }
-    }
-}
+pub use tokenizer::{text_ends, tokenizer};
 
 /// The model of a file.
 ///
@@ -47,7 +28,7 @@ impl Purpose {
 pub fn open(file: &Gguf, purpose: Purpose, device: &Device) -> Result<(GptModern, Parameters)> {
     let config = config::read(file)?;
     let neighbours = file.string("general.architecture")? == "llama";
-    let keep_blocks = purpose == Purpose::Inference && device.is_cpu();
+    let keep_blocks = purpose.keeps_blocks(device);
     let (mut tensors, mut quantized) = (BTreeMap::new(), BTreeMap::new());
     for (name, _) in file.tensors() {
         let Some(ours) = names::ours(name) else {

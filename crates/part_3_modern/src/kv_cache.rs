@@ -6,7 +6,9 @@
 use candle_core::{Result, Tensor};
 
 /// The keys and values of one layer, as many as there are tokens.
-#[derive(Debug, Clone, Default)]
+///
+/// It writes into its own memory, so there is no `Clone`: two caches would write over each other.
+#[derive(Debug, Default)]
 pub struct KvCache {
     stored: Option<[Tensor; 2]>, // keys, values: (B, room, KV, D)
     len: usize,
@@ -31,8 +33,8 @@ impl KvCache {
     pub fn extend(&mut self, new: [&Tensor; 2]) -> Result<[Tensor; 2]> {
         let (b, t, kv, d) = new[0].dims4()?;
         let len = self.len + t;
-        let stored = match self.stored.take() {
-            Some(stored) if len <= stored[0].dim(1)? => stored,
+        let stored = match &self.stored {
+            Some(stored) if len <= stored[0].dim(1)? => stored.clone(), // the same memory
             before => {
                 let room = len.next_power_of_two().max(64);
                 let more = Tensor::zeros((b, room, kv, d), new[0].dtype(), new[0].device())?;

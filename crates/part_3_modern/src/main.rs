@@ -3,11 +3,11 @@
 mod arguments;
 mod demo;
 
-use std::io::Write;
+use std::io::{StdoutLock, Write};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result};
 use candle_core::DType;
 use modern::checkpoint::Checkpoint;
 use modern::config::{Mlp, Norm, Position};
@@ -105,34 +105,45 @@ fn run_generate(args: &GenerateArgs) -> Result<()> {
         prefill_chunk: 512,
     };
     let mut out = std::io::stdout().lock();
-    let (mut stream, mut written) = (tokenizer.stream(Markers::Hidden), Ok(()));
+    let show = |out: &mut StdoutLock<'_>, text: &str| match args.json {
+        true => Ok(()),
+        false => write!(out, "{text}").and_then(|()| out.flush()),
+    };
+    // An answer begins a text; what continues a prompt does not.
+    let before = if args.ask.is_some() { &[][..] } else { &prompt };
+    let mut stream = tokenizer.stream(Markers::Hidden, before);
+    let (mut text, mut shown) = (String::new(), Ok(()));
     let (start, mut first) = (Instant::now(), None);
     let mut rng = Rng::new(args.compute.seed);
-    let prompt_tokens = prompt.len();
-    let mut all = generate(model, &[prompt], &config, &mut rng, |_, token| {
-        let before = if first.is_none() { &*args.prompt } else { "" };
-        first.get_or_insert_with(Instant::now);
-        if !args.json && written.is_ok() {
-            let text = stream.push(token);
-            written =
-                text.and_then(|text| Ok(write!(out, "{before}{text}").and_then(|()| out.flush())?));
+    let mut all = generate(model, std::slice::from_ref(&prompt), &config, &mut rng, |_, token| {
+        if first.is_none() {
+            (first, shown) =
+                (Some(Instant::now()), show(&mut out, &args.prompt).map_err(Error::from));
+        }
+        if shown.is_ok() {
+            shown = stream.push(token).and_then(|new| {
+                text.push_str(&new);
+                Ok(show(&mut out, &new)?)
+            });
         }
     })?;
-    written?;
+    shown?;
+    let rest = stream.finish()?;
+    show(&mut out, &format!("{rest}\n"))?;
     if !args.json {
-        writeln!(out, "{}", stream.finish()?)?;
         return Ok(());
     }
+    text.push_str(&rest);
     let end = Instant::now();
     let first = first.unwrap_or(end);
     let tokens = all.remove(0).tokens;
     let rate = |n: usize, seconds: f64| if seconds > 0. { n as f64 / seconds } else { 0. };
     let report = json!({
-        "text": tokenizer.decode(&tokens, Markers::Hidden)?,
+        "text": text,
         "token_ids": tokens,
-        "prompt_tokens": prompt_tokens,
+        "prompt_tokens": prompt.len(),
         "new_tokens": tokens.len(),
-        "prefill_tokens_per_s": rate(prompt_tokens, (first - start).as_secs_f64()),
+        "prefill_tokens_per_s": rate(prompt.len(), (first - start).as_secs_f64()),
         "decode_tokens_per_s": rate(tokens.len().saturating_sub(1), (end - first).as_secs_f64()),
     });
     writeln!(out, "{report}")?;

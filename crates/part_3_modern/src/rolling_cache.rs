@@ -14,7 +14,9 @@ use tensor_core::ops::Mask;
 use crate::config::Window;
 
 /// The keys and values of one layer: those of the first `sinks` tokens and of the last `size`.
-#[derive(Debug, Clone)]
+///
+/// It writes into its own memory, so there is no `Clone`: two caches would write over each other.
+#[derive(Debug)]
 pub struct RollingCache {
     window: Window,
     stored: Option<[Tensor; 2]>, // keys, values: (B, sinks + size, KV, D)

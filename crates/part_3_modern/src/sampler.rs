@@ -48,26 +48,13 @@ impl Sampler {
         Self { choice, repetition_penalty: 1. }
     }
 
-    /// Chooses by the scores `logits: (V)`; `seen[token]` says whether a token occurred (it may be shorter than V).
+    /// Chooses by the scores `logits: (V)`, none of them NaN; `seen[token]` says whether a token occurred (it may be
+    /// shorter than V).
     pub fn draw(&self, logits: &[f32], seen: &[bool], rng: &mut Rng) -> Drawn {
-        let penalised = |token: usize| {
-            let (x, rho) = (f64::from(logits[token]), self.repetition_penalty);
-            match seen.get(token) {
-                Some(true) if rho != 1. => {
-                    if x > 0. {
-                        x / rho
-                    } else {
-                        x * rho
-                    }
-                }
-                _ => x,
-            }
-        };
         if self.choice == Choice::Greedy {
-            let first_of_best = |best, i| if penalised(i) > penalised(best) { i } else { best };
-            return Drawn { token: (0..logits.len()).fold(0, first_of_best) as u32, log_prob: 0. };
+            return Drawn { token: self.likeliest(logits, seen), log_prob: 0. };
         }
-        let kept = self.keep((0..logits.len()).map(penalised).collect());
+        let kept = self.keep(self.penalised(logits, seen).collect());
         let total: f64 = kept.iter().map(|(_, weight)| weight).sum();
         let mut left = rng.uniform() * total;
         // Rounding may leave a crumb past the last one, which is then chosen.
@@ -79,15 +66,37 @@ impl Sampler {
         Drawn { token, log_prob: (weight / total).ln() as f32 }
     }
 
-    /// The tokens that pass, in order, each with its probability before the others were removed.
-    pub fn probabilities(&self, logits: &[f32]) -> Vec<(u32, f64)> {
+    /// The tokens among which [`Sampler::draw`] chooses, in order, each with its probability.
+    pub fn probabilities(&self, logits: &[f32], seen: &[bool]) -> Vec<(u32, f64)> {
         let mut kept = match self.choice {
-            Choice::Greedy => vec![(self.draw(logits, &[], &mut Rng::new(0)).token, 1.)],
-            Choice::Random { .. } => self.keep(logits.iter().map(|&x| f64::from(x)).collect()),
+            Choice::Greedy => vec![(self.likeliest(logits, seen), 1.)],
+            Choice::Random { .. } => self.keep(self.penalised(logits, seen).collect()),
         };
         let total: f64 = kept.iter().map(|(_, weight)| weight).sum();
         kept.iter_mut().for_each(|(_, weight)| *weight /= total);
         kept
+    }
+
+    /// The scores after the penalty.
+    fn penalised(&self, logits: &[f32], seen: &[bool]) -> impl Iterator<Item = f64> {
+        let rho = self.repetition_penalty;
+        let seen = seen.iter().copied().chain(std::iter::repeat(false));
+        logits.iter().zip(seen).map(move |(&x, seen)| match (f64::from(x), seen) {
+            (x, false) => x,
+            (x, true) if x > 0. => x / rho,
+            (x, true) => x * rho,
+        })
+    }
+
+    /// The first of the tokens with the best score.
+    fn likeliest(&self, logits: &[f32], seen: &[bool]) -> u32 {
+        let mut best = (0, f64::NEG_INFINITY);
+        for (token, x) in self.penalised(logits, seen).enumerate() {
+            if x > best.1 {
+                best = (token, x);
+            }
+        }
+        best.0 as u32
     }
 
     /// Tokens that pass and their weights, in order of their ids.

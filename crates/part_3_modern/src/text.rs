@@ -9,7 +9,7 @@ use crate::sampler::Drawn;
 use crate::{Cache, GptModern};
 
 /// Texts of one length in the making, and what the model has read of them.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Text {
     /// What the model remembers.
     pub cache: Cache,
@@ -46,10 +46,11 @@ impl Text {
         Ok(())
     }
 
-    /// Reads what is new, writes on, and appends what it wrote. A chat calls this once per turn.
+    /// Reads what is new, writes on, and appends what it wrote; a row that ends before others is filled with token 0.
+    /// Each row has a random stream of its own.
     ///
     /// # Errors
-    /// As [`generate`].
+    /// As [`generate`](fn@crate::generate).
     pub fn go_on(
         &mut self,
         model: &GptModern,
@@ -59,6 +60,8 @@ impl Text {
     ) -> Result<Vec<Continuation>> {
         let (len, context) = (self.rows[0].len(), model.config().context);
         ensure!(len > self.cache.seen(), "the prompt is empty: there is nothing to continue");
+        let (rows, streams) = (self.rows.len(), rngs.len());
+        ensure!(rows == streams, "{rows} rows need as many random streams, not {streams}");
         let growing = self.cache.is_growing();
         ensure!(
             !growing || len <= context,
@@ -117,7 +120,10 @@ impl Text {
                     "generate with the model's inference twin: this one is in training"
                 );
                 let logits = logits.to_dtype(DType::F32)?.to_device(&Device::Cpu)?; // waits for the device
-                return Ok(logits.flatten_all()?.to_vec1()?);
+                let logits: Vec<f32> = logits.flatten_all()?.to_vec1()?;
+                let numbers = !logits.iter().any(|x| x.is_nan());
+                ensure!(numbers, "the model's scores are not numbers: its weights are damaged");
+                return Ok(logits);
             }
         }
     }

@@ -4,6 +4,8 @@
 //! before it (a character in several tokens, sentencepiece's rule that the very first space is dropped), so we decode
 //! two overlapping windows and show what the longer one has more: O(1) per token, as Hugging Face's streamers do.
 
+use std::ops::Range;
+
 use anyhow::Result;
 
 use crate::tokenizer::{Markers, Tokenizer};
@@ -22,10 +24,15 @@ pub struct TextStream<'a> {
     shown: usize,
 }
 
+/// How many tokens wait at most for a character that may still become whole, which takes four: then those before are
+/// no character, and are shown as what they are. As many tokens before a text decide how it begins, at the very most.
+const MOST_WAITING: usize = 8;
+
 impl<'a> TextStream<'a> {
-    /// A stream at its beginning.
-    pub fn new(tokenizer: &'a Tokenizer, markers: Markers) -> Self {
-        Self { tokenizer, markers, window: Vec::new(), shown: 0 }
+    /// A stream that goes on after `before`, which was shown: `[]` at the beginning of a text.
+    pub fn new(tokenizer: &'a Tokenizer, markers: Markers, before: &[u32]) -> Self {
+        let window = before[before.len().saturating_sub(MOST_WAITING)..].to_vec();
+        Self { tokenizer, markers, shown: window.len(), window }
     }
 
     /// Takes one id and gives the text that is certain now: often none, sometimes several characters.
@@ -34,13 +41,23 @@ impl<'a> TextStream<'a> {
     /// As [`Tokenizer::decode`].
     pub fn push(&mut self, id: u32) -> Result<String> {
         self.window.push(id);
-        let text = self.waiting()?;
-        if text.is_empty() || text.ends_with(char::REPLACEMENT_CHARACTER) {
-            return Ok(String::new()); // a hidden token, or a character that may still become whole
+        let end = self.window.len();
+        let text = self.waiting(end)?;
+        if text.is_empty() {
+            return Ok(text); // a hidden token
         }
-        self.window.drain(..self.shown);
-        self.shown = self.window.len();
-        Ok(text)
+        if !text.ends_with(char::REPLACEMENT_CHARACTER) {
+            return Ok(self.show(end, text));
+        }
+        if end - self.shown > MOST_WAITING {
+            for certain in (self.shown + 1..=end - 3).rev() {
+                let (before, after) = (self.waiting(certain)?, self.decode(certain..end)?);
+                if format!("{before}{after}") == text {
+                    return Ok(self.show(certain, before));
+                }
+            }
+        }
+        Ok(String::new()) // a character that may still become whole
     }
 
     /// What is left when no more ids come: `�` for a character that was cut off.
@@ -48,17 +65,27 @@ impl<'a> TextStream<'a> {
     /// # Errors
     /// As [`Tokenizer::decode`].
     pub fn finish(self) -> Result<String> {
-        self.waiting()
+        self.waiting(self.window.len())
     }
 
-    /// The text of the tokens that wait, in the light of those before.
-    fn waiting(&self) -> Result<String> {
-        let before = self.tokenizer.decode(&self.window[..self.shown], self.markers)?;
-        let all = self.tokenizer.decode(&self.window, self.markers)?;
+    /// Notes that all tokens before `end` are shown, with this text.
+    fn show(&mut self, end: usize, text: String) -> String {
+        self.window.drain(..self.shown);
+        self.shown = end - self.shown;
+        text
+    }
+
+    /// The text of the tokens that wait, up to `end`, in the light of those before.
+    fn waiting(&self, end: usize) -> Result<String> {
+        let (before, all) = (self.decode(0..self.shown)?, self.decode(0..end)?);
         match all.strip_prefix(&before) {
             Some(text) => Ok(text.to_string()),
             // Bytes after `before` made the decoder see it differently; it is shown, so the rest stands alone.
-            None => self.tokenizer.decode(&self.window[self.shown..], self.markers),
+            None => self.decode(self.shown..end),
         }
+    }
+
+    fn decode(&self, range: Range<usize>) -> Result<String> {
+        self.tokenizer.decode(&self.window[range], self.markers)
     }
 }

@@ -130,9 +130,9 @@ impl Tokenizer {
         self.inner.decode(ids, markers == Markers::Hidden).map_err(Error::from_boxed)
     }
 
-    /// Decodes ids as they come.
-    pub fn stream(&self, markers: Markers) -> TextStream<'_> {
-        TextStream::new(self, markers)
+    /// Decodes ids as they come, after those `before`: `[]` at the beginning of a text.
+    pub fn stream(&self, markers: Markers, before: &[u32]) -> TextStream<'_> {
+        TextStream::new(self, markers, before)
     }
 
     /// Number of tokens, added ones included.

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device, Tensor};
-use modern::gguf_model::Purpose;
+use modern::Purpose;
 use modern::{Cache, Checkpoint, Special, Spelled};
 use serde_json::Value;
 use tensor_core::ops::token_log_probs;

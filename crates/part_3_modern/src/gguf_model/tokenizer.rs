@@ -4,6 +4,7 @@ use anyhow::Result;
 
 use crate::GgufTokenizer;
 use crate::gguf::Gguf;
+use crate::model_folder::TextEnds;
 
 /// Reads `tokenizer.ggml.*`.
 ///
@@ -14,10 +15,7 @@ pub fn tokenizer(file: &Gguf) -> Result<GgufTokenizer> {
     let numbers = |name: &str| -> Result<Vec<f64>> {
         Ok(file.optional(&key(name), Gguf::numbers)?.unwrap_or_default())
     };
-    let id = |name: &str| -> Result<Option<u32>> {
-        let id = file.optional(&key(name), Gguf::size)?;
-        Ok(id.map(u32::try_from).transpose()?)
-    };
+    let id = |name: &str| id(file, name);
     let flag = |name: &str| file.optional(&key(name), Gguf::boolean);
     let tokens = file.strings(&key("tokens"))?.to_vec();
     let known = |id: &u32| (*id as usize) < tokens.len(); // converters wrote any number where a model has no such token
@@ -35,4 +33,21 @@ pub fn tokenizer(file: &Gguf) -> Result<GgufTokenizer> {
         add_space_prefix: flag("add_space_prefix")?,
         tokens,
     })
+}
+
+/// The tokens at which a text, a turn (`eot`) or a message (`eom`) ends, and the one that begins a text.
+///
+/// # Errors
+/// When one of them is no number.
+pub fn text_ends(file: &Gguf) -> Result<TextEnds> {
+    let mut eos = Vec::new();
+    for name in ["eos_token_id", "eot_token_id", "eom_token_id"] {
+        eos.extend(id(file, name)?.filter(|id| !eos.contains(id)));
+    }
+    Ok(TextEnds { bos: id(file, "bos_token_id")?, eos })
+}
+
+fn id(file: &Gguf, name: &str) -> Result<Option<u32>> {
+    let id = file.optional(&format!("tokenizer.ggml.{name}"), Gguf::size)?;
+    Ok(id.map(u32::try_from).transpose()?)
 }

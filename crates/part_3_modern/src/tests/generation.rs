@@ -82,7 +82,7 @@ fn log_probs_are_those_of_the_distribution_drawn_from() -> Result<()> {
     let logits = model.forward(&Tensor::new(&whole[..], &CPU)?.unsqueeze(0)?)?.squeeze(0)?;
     let logits = logits.to_dtype(DType::F32)?.to_vec2::<f32>()?;
     for (i, (&token, log_prob)) in tokens.iter().zip(log_probs).enumerate() {
-        let passed = config.sampler.probabilities(&logits[prompt.len() - 1 + i]);
+        let passed = config.sampler.probabilities(&logits[prompt.len() - 1 + i], &[]);
         let (_, p) = passed.into_iter().find(|(t, _)| *t == token).expect("it passed");
         assert!(
             (p.ln() - f64::from(log_prob)).abs() < 1e-4,
@@ -163,4 +163,28 @@ fn what_cannot_be_continued_is_refused() -> Result<()> {
     let error = run(&model, &[vec![1]], &config).expect_err("64 positions").to_string();
     assert!(error.contains("beyond the 64 learned ones"), "{error}");
     Ok(())
+}
+
+#[test]
+fn scores_that_are_no_numbers_are_an_error() -> Result<()> {
+    let (_, parameters) = fresh(&tiny(), DType::F64)?;
+    let norm = parameters.iter().find(|p| p.name == "model.norm.weight").expect("a last norm");
+    norm.var.set(&(norm.var.as_tensor() * f64::NAN)?)?;
+    let model = GptModern::new(&tiny(), parameters.inference().root())?;
+    let config = settings(&model, Choice::Greedy, 3);
+    let error = run(&model, &[vec![1, 2]], &config).expect_err("NaN is no score").to_string();
+    assert!(error.contains("not numbers"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn the_penalty_counts_in_the_probabilities() {
+    let sampler = Sampler { repetition_penalty: 2., ..Sampler::new(RANDOM) };
+    let (logits, seen) = ([1f32, 1., -1.], [false, true, true]);
+    let mut rng = Rng::new(3);
+    for _ in 0..20 {
+        let drawn = sampler.draw(&logits, &seen, &mut rng);
+        let (_, p) = sampler.probabilities(&logits, &seen)[drawn.token as usize];
+        assert!((p.ln() - f64::from(drawn.log_prob)).abs() < 1e-6);
+    }
 }

@@ -73,7 +73,7 @@ fn decoding_drops_control_tokens_and_the_first_space() {
     assert_eq!(decode(&tokenizer, &[1, 265, 265, 2]), "a a");
     assert_eq!(decode(&tokenizer, &[1, 259, 260]), "a");
     assert_eq!(decode(&tokenizer, &[3 + 0xC3, 260]), "\u{FFFD}a");
-    let mut stream = tokenizer.stream(Markers::Hidden);
+    let mut stream = tokenizer.stream(Markers::Hidden, &[]);
     let texts = [1, 3 + 0xC3, 3 + 0xA9, 265, 3 + 0xE2].map(|token| stream.push(token).unwrap());
     assert_eq!(texts, ["", "", "é", " a", ""]);
     assert_eq!(stream.finish().unwrap(), "\u{FFFD}");

@@ -51,7 +51,7 @@ proptest! {
         let choice = Choice::Random { temperature, top_k, top_p, min_p };
         let expected = by_definition(&logits, choice);
         let mut found = vec![0.; logits.len()];
-        for (token, p) in Sampler::new(choice).probabilities(&logits) {
+        for (token, p) in Sampler::new(choice).probabilities(&logits, &[]) {
             found[token as usize] = p;
         }
         for (a, b) in found.iter().zip(&expected) {
@@ -68,7 +68,7 @@ proptest! {
         let choice = Choice::Random { temperature: 0.7, top_k, top_p: Some(0.9), min_p: None };
         let sampler = Sampler::new(choice);
         let drawn = sampler.draw(&logits, &[], &mut Rng::new(seed));
-        let passed = sampler.probabilities(&logits);
+        let passed = sampler.probabilities(&logits, &[]);
         let (_, p) = passed.iter().find(|(token, _)| *token == drawn.token).expect("it passed");
         prop_assert!((p.ln() - f64::from(drawn.log_prob)).abs() < 1e-6);
     }
@@ -81,7 +81,7 @@ fn tokens_come_as_often_as_their_probability_says() {
     for _ in 0..20_000 {
         counts[Sampler::new(ALL).draw(&logits, &[], &mut rng).token as usize] += 1. / 20_000.;
     }
-    for (token, p) in Sampler::new(ALL).probabilities(&logits) {
+    for (token, p) in Sampler::new(ALL).probabilities(&logits, &[]) {
         // Four standard errors of a share are at most 4 · √(0.25 / 20000) = 0.014.
         assert!((counts[token as usize] - p).abs() < 0.014, "{counts:?}");
     }

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use candle_core::{DType, Device};
+use modern::Purpose;
 use modern::checkpoint::Checkpoint;
-use modern::gguf_model::Purpose;
 use modern::model_folder::TextEnds;
 use modern::{
     ChatTemplate, GgufTokenizer, GptModern, ModelConfig, Special, SpecialTokens, Spelled, Tokenizer,

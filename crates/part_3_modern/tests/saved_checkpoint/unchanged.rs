@@ -5,8 +5,8 @@ use std::process::Command;
 
 use anyhow::Result;
 use candle_core::{DType, Tensor};
+use modern::Purpose;
 use modern::checkpoint::Checkpoint;
-use modern::gguf_model::Purpose;
 use modern::{GptModern, Markers, Message, Prompt, Special, SpecialTokens, Spelled};
 use serde_json::{Value, json};
 

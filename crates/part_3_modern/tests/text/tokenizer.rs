@@ -3,9 +3,11 @@
 use std::sync::LazyLock;
 
 use anyhow::Result;
+use modern::tokenizer_config::SpecialTokens;
 use modern::{GgufTokenizer, Markers, Special, Spelled, TextStream, Tokenizer};
 use proptest::prelude::*;
 use serde_json::Value;
+use tiny_gpt::ByteTokenizer;
 
 static GOLDEN: LazyLock<Value> =
     LazyLock::new(|| serde_json::from_str(include_str!("../golden/tokenizers.json")).unwrap());
@@ -55,7 +57,7 @@ fn ids_and_texts_equal_those_of_transformers() -> Result<()> {
                 answer["decoded"].as_str().unwrap()
             );
             assert_eq!(
-                streamed(tokenizer.stream(Markers::Shown), &ids)?,
+                streamed(tokenizer.stream(Markers::Shown, &[]), &ids)?,
                 answer["decoded"].as_str().unwrap()
             );
             let ids = tokenizer.encode(text, Special::None, Spelled::Text)?;
@@ -109,10 +111,10 @@ fn an_emoji_in_four_tokens_is_shown_once_whole() -> Result<()> {
         let tokenizer = tokenizer(name, None);
         let ids = tokenizer.encode("😀", Special::None, Spelled::Text)?;
         let bytes = &ids[ids.len() - 4..]; // sentencepiece has its space in front
-        let mut stream = tokenizer.stream(Markers::Hidden);
+        let mut stream = tokenizer.stream(Markers::Hidden, &[]);
         let pieces = bytes.iter().map(|&id| stream.push(id)).collect::<Result<Vec<_>>>()?;
         assert_eq!(pieces, ["", "", "", "😀"]);
-        let mut stream = tokenizer.stream(Markers::Hidden);
+        let mut stream = tokenizer.stream(Markers::Hidden, &[]);
         assert_eq!(stream.push(bytes[0])?, "");
         assert_eq!(stream.finish()?, "�");
     }
@@ -128,7 +130,7 @@ fn only_the_very_first_space_of_sentencepiece_is_dropped() -> Result<()> {
     {
         for markers in [Markers::Hidden, Markers::Shown] {
             let text = tokenizer.decode(&ids, markers)?;
-            assert_eq!(streamed(tokenizer.stream(markers), &ids)?, text, "{ids:?}");
+            assert_eq!(streamed(tokenizer.stream(markers, &[]), &ids)?, text, "{ids:?}");
         }
     }
     assert_eq!(tokenizer.decode(&[space, space, a], Markers::Hidden)?, " a");
@@ -206,7 +208,7 @@ proptest! {
             };
             let ids = tokenizer.encode(&text, Special::None, Spelled::Text).unwrap();
             prop_assert_eq!(&tokenizer.decode(&ids, Markers::Hidden).unwrap(), &text);
-            prop_assert_eq!(&streamed(tokenizer.stream(Markers::Hidden), &ids).unwrap(), &text);
+            prop_assert_eq!(&streamed(tokenizer.stream(Markers::Hidden, &[]), &ids).unwrap(), &text);
         }
     }
 
@@ -215,12 +217,37 @@ proptest! {
         let tokenizer = tokenizer("byte_level", None);
         for markers in [Markers::Hidden, Markers::Shown] {
             let whole = tokenizer.decode(&ids, markers).unwrap();
-            prop_assert_eq!(streamed(tokenizer.stream(markers), &ids).unwrap(), whole);
+            prop_assert_eq!(streamed(tokenizer.stream(markers, &[]), &ids).unwrap(), whole);
         }
     }
 
     #[test]
     fn a_stream_of_bytes_that_are_no_text_still_ends(ids in prop::collection::vec(0u32..500, 0..40)) {
-        streamed(tokenizer("sentencepiece", None).stream(Markers::Hidden), &ids).unwrap();
+        streamed(tokenizer("sentencepiece", None).stream(Markers::Hidden, &[]), &ids).unwrap();
     }
+}
+
+#[test]
+fn what_continues_a_text_keeps_its_space() -> Result<()> {
+    let tokenizer = tokenizer("sentencepiece", None);
+    let ids = tokenizer.encode("Once upon a time", Special::None, Spelled::Text)?;
+    for cut in 0..ids.len() {
+        let (before, after) = ids.split_at(cut);
+        let text = tokenizer.decode(before, Markers::Hidden)?
+            + &streamed(tokenizer.stream(Markers::Hidden, before), after)?;
+        assert_eq!(text, "Once upon a time", "cut at {cut}");
+    }
+    Ok(())
+}
+
+#[test]
+fn bytes_that_never_become_text_are_shown_all_the_same() -> Result<()> {
+    let tokenizer = Tokenizer::from_json(ByteTokenizer.to_json(), SpecialTokens::default())?;
+    let mut stream = tokenizer.stream(Markers::Hidden, &[]);
+    let ids = [0x80u32; 100];
+    let pushed = ids.iter().map(|&id| stream.push(id)).collect::<Result<Vec<_>>>()?;
+    assert!(pushed[50..60].iter().any(|text| !text.is_empty()), "{pushed:?}");
+    let all = pushed.concat() + &stream.finish()?;
+    assert_eq!(all, tokenizer.decode(&ids, Markers::Hidden)?);
+    Ok(())
 }
