@@ -7,6 +7,7 @@ use candle_core::{Result, Tensor};
 
 use super::check::check;
 use super::cpu::{by_type, for_each_part, has_fused_loops, vectorized};
+use super::few_rows::{self, Dots};
 use super::product::{Matrix, product};
 use super::real::Real;
 use super::storage::{tensor_like, values};
@@ -46,17 +47,22 @@ fn with_last(dims: &[usize], last: usize) -> Vec<usize> {
     [&dims[..dims.len() - 1], &[last]].concat()
 }
 
-fn fused<T: Real>(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+fn fused<T: Dots>(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     let (x, weight) = (x.contiguous()?, weight.contiguous()?);
     let (n_out, n_in) = weight.dims2()?;
     let shape = with_last(x.dims(), n_out);
     let y = {
         let (x_values, weight) = (values::<T>(&x)?, values::<T>(&weight)?);
-        let x = Matrix::new(&x_values, x.elem_count() / n_in, n_in);
-        let weight = Matrix::new(&weight, n_out, n_in);
+        let rows = x.elem_count() / n_in;
         let bias = bias.map(Tensor::contiguous).transpose()?;
         let bias = bias.as_ref().map(values::<T>).transpose()?;
-        product(x, weight.transposed(), bias.as_deref())
+        if rows <= few_rows::MOST {
+            few_rows::product(&x_values, &weight, n_in, bias.as_deref())
+        } else {
+            let (x, weight) =
+                (Matrix::new(&x_values, rows, n_in), Matrix::new(&weight, n_out, n_in));
+            product(x, weight.transposed(), bias.as_deref())
+        }
     };
     let (kept_x, kept_weight) = (x.detach(), weight.detach());
     match bias {

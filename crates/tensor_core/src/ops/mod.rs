@@ -12,6 +12,7 @@ pub(crate) mod sums;
 pub(crate) mod storage;
 mod check;
 mod half;
+mod few_rows;
 pub(crate) mod product;
 pub mod add;
 pub mod softmax;

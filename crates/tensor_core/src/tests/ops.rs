@@ -228,3 +228,19 @@ fn huge_numbers_stay_finite_in_value_and_gradient() -> Result<()> {
     finite(&|x| rms_norm(x, &ones, 1e-5))?;
     finite(&|x| layer_norm(x, &ones, &ones, 1e-5))
 }
+
+#[test]
+fn linear_gives_a_row_the_same_alone_and_among_others() -> Result<()> {
+    let mut rng = Rng::new(4);
+    for (k, m) in [(1, 1), (7, 5), (64, 40), (129, 33)] {
+        let x = rng.normal_tensor((16, k), 1., DType::F32, &Device::Cpu)?;
+        let w = rng.normal_tensor((m, k), 1., DType::F32, &Device::Cpu)?;
+        let bias = rng.normal_tensor(m, 1., DType::F32, &Device::Cpu)?;
+        let all = linear(&x, &w, Some(&bias))?.to_vec2::<f32>()?;
+        for n in 1..16 {
+            let first = linear(&x.narrow(0, 0, n)?, &w, Some(&bias))?.to_vec2::<f32>()?;
+            assert_eq!(first, all[..n], "{n} x {m} x {k}");
+        }
+    }
+    Ok(())
+}
