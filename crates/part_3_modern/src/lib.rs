@@ -25,6 +25,7 @@ pub mod gguf;
 pub mod llama2c;
 pub mod llama2c_tokenizer;
 pub mod tokenizer;
+mod tokenizer_check;
 pub mod text_stream;
 pub mod gguf_tokenizer;
 pub mod chat_template;

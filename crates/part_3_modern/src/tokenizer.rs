@@ -11,6 +11,7 @@ use tensor_core::atomic_file;
 use tokenizers::{AddedVocabulary, Encoding, Model, OffsetType, PreTokenizer};
 
 use crate::text_stream::TextStream;
+use crate::tokenizer_check;
 
 /// Whether the tokens that a model expects around a text, such as `<s>`, are added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +63,10 @@ impl Tokenizer {
         };
         let bytes = std::fs::read(&file)
             .with_context(|| format!("reading {} (a model needs its tokenizer)", file.display()))?;
-        let inner: tokenizers::Tokenizer = serde_json::from_slice(&bytes)
+        // Read as JSON first: on a wrong comma within its decoder, the library panics.
+        let inner = serde_json::from_slice(&bytes)
+            .map_err(Error::from)
+            .and_then(described)
             .with_context(|| format!("{} is no tokenizer; download it again", file.display()))?;
         let folder = file.parent().unwrap_or(Path::new("."));
         let bos = special_id(folder, "bos_token", &inner)?;
@@ -75,8 +79,7 @@ impl Tokenizer {
     /// # Errors
     /// When it describes none, for example with a merge of tokens that are not in the vocabulary.
     pub fn from_json(json: Value, bos: Option<u32>, eos: Option<u32>) -> Result<Self> {
-        let inner = serde_json::from_value(json).context("this describes no tokenizer")?;
-        Self::new(inner, bos, eos)
+        Self::new(described(json).context("this describes no tokenizer")?, bos, eos)
     }
 
     fn new(mut inner: tokenizers::Tokenizer, bos: Option<u32>, eos: Option<u32>) -> Result<Self> {
@@ -173,6 +176,12 @@ impl Tokenizer {
         let config = format!("{:#}\n", Value::Object(config));
         atomic_file::write(&folder.join("tokenizer_config.json"), config.as_bytes())
     }
+}
+
+/// The tokenizer of a JSON.
+fn described(json: Value) -> Result<tokenizers::Tokenizer> {
+    tokenizer_check::check(&json)?;
+    Ok(serde_json::from_value(json)?)
 }
 
 /// The id of `name` ("bos_token" or "eos_token"), from the first file of `folder` that speaks of it, even to say that
