@@ -47,16 +47,16 @@ pub fn open(file: &Gguf, purpose: Purpose, device: &Device) -> Result<(GptModern
             continue;
         };
         let bytes = file.read(name)?;
-        let order = match (neighbours, &ours) {
+        let heads = match (neighbours, &ours) {
             (true, ours) if ours.contains(".q_proj.") => Some(attention.n_head),
             (true, ours) if ours.contains(".k_proj.") => Some(attention.n_kv_head),
             _ => None,
         };
-        let order = order.map(|heads| rotate_half_order(heads, attention.head_dim));
-        let rows = order
-            .as_ref()
-            .map_or(Some(0), |order| (info.dims.first() == Some(&order.len())).then_some(0));
-        ensure!(rows.is_some(), "`{name}` has shape {:?}, which does not fit the heads", info.dims);
+        if let Some(heads) = heads {
+            let fits = info.dims.first() == Some(&(heads * attention.head_dim));
+            ensure!(fits, "`{name}` has shape {:?}, which does not fit the heads", info.dims);
+        }
+        let order = heads.map(|heads| rotate_half_order(heads, attention.head_dim));
         let (dims, format) = (&info.dims[..], quantization(info.format));
         match (format, dims) {
             (Some(format), &[rows, columns]) => {
@@ -195,6 +195,13 @@ fn config(file: &Gguf) -> Result<ModelConfig> {
     let base = file
         .metadata(&key("rope.freq_base"))
         .map_or(Ok(10_000.), |_| file.number(&key("rope.freq_base")))?;
+    if file.metadata(&key("rope.dimension_count")).is_some() {
+        let turned = size("rope.dimension_count")?;
+        ensure!(
+            turned == head_dim,
+            "RoPE that turns {turned} of {head_dim} numbers is not supported"
+        );
+    }
     let embeddings = file.tensor("token_embd.weight")?;
     let config = ModelConfig {
         vocab_size: *embeddings.dims.first().context("`token_embd.weight` is no matrix")?,
@@ -233,7 +240,9 @@ fn scaling(file: &Gguf, base: f64, head_dim: usize) -> Result<Option<Llama3Scali
     if file.tensor("rope_freqs.weight").is_err() {
         return Ok(None);
     }
-    let factors = plain_numbers(Format::F32, &file.read("rope_freqs.weight")?);
+    let format = file.tensor("rope_freqs.weight")?.format;
+    ensure!(quantization(format).is_none(), "`rope_freqs.weight` is quantized");
+    let factors = plain_numbers(format, &file.read("rope_freqs.weight")?);
     let factor = f64::from(factors.iter().copied().fold(1., f32::max));
     let scaling =
         Llama3Scaling { factor, low_freq_factor: 1., high_freq_factor: 4., original_context: 8192 };
