@@ -1,8 +1,10 @@
 //! A GGUF file from its header to the model that is made of it: `src/tests/gguf_damage.rs` damages the header alone.
 
 use std::path::PathBuf;
+use std::time::Instant;
 
 use modern::gguf::Gguf;
+use modern::{GgufTokenizer, Markers, Special, Spelled, Tokenizer};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
@@ -73,6 +75,22 @@ fn sizes_that_cannot_be_are_refused() {
             }
         }
     }
+}
+
+#[test]
+fn a_token_as_long_as_a_book_takes_no_time() {
+    let tokens = vec!["a".to_string(), "aa".into(), "a".repeat(1 << 20), "é".repeat(1 << 20)];
+    let parts = GgufTokenizer {
+        model: "llama".into(),
+        scores: vec![0.; tokens.len()],
+        tokens,
+        ..GgufTokenizer::default()
+    };
+    let started = Instant::now();
+    let tokenizer = Tokenizer::from_gguf(&parts).expect("a tokenizer");
+    let ids = tokenizer.encode("aaa", Special::None, Spelled::Text).expect("ids");
+    assert!(started.elapsed().as_secs() < 10, "{:?}", started.elapsed());
+    assert_eq!(tokenizer.decode(&ids, Markers::Hidden).expect("a text"), "aaa");
 }
 
 proptest! {
