@@ -58,7 +58,11 @@ impl Checkpoint {
             ),
         }?;
         let (v, named) = (checkpoint.model.config().vocab_size, checkpoint.tokenizer.vocab_size());
-        ensure!(named <= v, "the tokenizer has {named} tokens, the model knows {v}");
+        ensure!(
+            named <= v,
+            "{}: the tokenizer has {named} tokens, the model knows {v}",
+            source.display()
+        );
         match purpose {
             Purpose::Training(_) => Ok(checkpoint),
             Purpose::Inference | Purpose::ExactInference => checkpoint.for_inference(),

@@ -190,6 +190,9 @@ impl ModelConfig {
                 bail!("{name} is 0");
             }
         }
+        if n_head.checked_mul(head_dim).is_none() {
+            bail!("{n_head} heads of {head_dim} are too many");
+        }
         if n_head % n_kv_head != 0 {
             bail!("{n_head} query heads cannot share {n_kv_head} key heads");
         }

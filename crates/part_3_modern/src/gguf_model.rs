@@ -10,7 +10,7 @@ mod tokenizer;
 
 use std::collections::BTreeMap;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use candle_core::Device;
 use tensor_core::{Parameters, Weight};
 
@@ -30,12 +30,19 @@ pub fn open(file: &Gguf, purpose: Purpose, device: &Device) -> Result<(GptModern
     let neighbours = file.string("general.architecture")? == "llama";
     let keep_blocks = purpose.keeps_blocks(device);
     let (mut tensors, mut quantized) = (BTreeMap::new(), BTreeMap::new());
-    for (name, _) in file.tensors() {
+    for (name, info) in file.tensors() {
         let Some(ours) = names::ours(name) else {
             ensure!(name == "rope_freqs.weight", "the tensor `{name}` has no place in this model");
             continue;
         };
-        let order = if neighbours { row_order(&ours, &config.attention) } else { None };
+        let heads = if neighbours { heads(&ours, &config.attention) } else { None };
+        let order = match heads.map(|heads| (heads, config.attention.head_dim)) {
+            None => None,
+            Some((heads, d)) if info.dims.first() == Some(&(heads * d)) => {
+                Some(rotate_half_order(heads, d))
+            }
+            Some(_) => bail!("`{name}` has shape {:?}, which does not fit the heads", info.dims),
+        };
         match weights::read(file, name, order.as_deref())? {
             Weight::Quantized(matrix) if keep_blocks => _ = quantized.insert(ours, matrix),
             Weight::Quantized(matrix) => _ = tensors.insert(ours, matrix.dequantize()?),
@@ -50,14 +57,13 @@ pub fn open(file: &Gguf, purpose: Purpose, device: &Device) -> Result<(GptModern
     Ok((model, parameters))
 }
 
-/// From the order of rows that llama.cpp gave the tensor `name` to ours, if they differ.
-fn row_order(name: &str, attention: &AttentionConfig) -> Option<Vec<usize>> {
-    let heads = if name.contains(".q_proj.") {
-        attention.n_head
+/// How many heads the rows of the tensor `name` make, if llama.cpp has moved them.
+fn heads(name: &str, attention: &AttentionConfig) -> Option<usize> {
+    if name.contains(".q_proj.") {
+        Some(attention.n_head)
     } else if name.contains(".k_proj.") {
-        attention.n_kv_head
+        Some(attention.n_kv_head)
     } else {
-        return None;
-    };
-    Some(rotate_half_order(heads, attention.head_dim))
+        None
+    }
 }

@@ -5,7 +5,7 @@
 //! does not hold, it names: `pre` says which regular expression cuts the text into pieces that no merge crosses.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value, json};
@@ -165,9 +165,13 @@ fn merges_from_scores<'a>(tokens: &'a [String], scores: &[f32]) -> Result<Vec<(&
     );
     let ids: HashMap<&str, usize> =
         tokens.iter().enumerate().map(|(id, token)| (&**token, id)).collect();
+    // Looked at before the tokens, so that one as long as a book does not take days.
+    let sizes: HashSet<usize> = tokens.iter().map(String::len).collect();
     let mut merges = Vec::new();
     for (token, &score) in tokens.iter().zip(scores) {
-        let parts = token.char_indices().skip(1).map(|(at, _)| token.split_at(at));
+        let places = token.char_indices().map(|(at, _)| at).skip(1);
+        let places = places.filter(|at| sizes.contains(at) && sizes.contains(&(token.len() - at)));
+        let parts = places.map(|at| token.split_at(at));
         let mut pairs: Vec<_> = parts
             .filter_map(|(left, right)| Some((ids.get(left)?, ids.get(right)?, left, right)))
             .collect();

@@ -27,6 +27,7 @@ pub mod llama2c;
 pub mod llama2c_tokenizer;
 pub mod tokenizer;
 pub mod tokenizer_config;
+mod tokenizer_check;
 pub mod text_stream;
 pub mod gguf_tokenizer;
 pub mod chat_template;

@@ -13,13 +13,17 @@ use tensor_core::ops::Mask;
 
 use crate::config::Window;
 
+/// There is room for a whole window of so many tokens from the first on. A wider one, and a file may name any, gets its room
+/// as the text grows.
+const AT_ONCE: usize = 4096;
+
 /// The keys and values of one layer: those of the first `sinks` tokens and of the last `size`.
 ///
 /// It writes into its own memory, so there is no `Clone`: two caches would write over each other.
 #[derive(Debug)]
 pub struct RollingCache {
     window: Window,
-    stored: Option<[Tensor; 2]>, // keys, values: (B, sinks + size, KV, D)
+    stored: Option<[Tensor; 2]>, // keys, values: (B, up to sinks + size, KV, D)
     seen: usize,
 }
 
@@ -48,12 +52,17 @@ impl RollingCache {
     /// When the shapes differ from those before.
     pub fn extend(&mut self, new: [&Tensor; 2]) -> Result<[Tensor; 2]> {
         let (b, t, kv, d) = new[0].dims4()?;
+        let needed = self.window.room().min(self.seen + t);
         let stored = match &self.stored {
-            Some(stored) => stored.clone(), // the same memory
-            None => {
-                let shape = (b, self.window.room(), kv, d);
-                let empty = Tensor::zeros(shape, new[0].dtype(), new[0].device())?;
-                [empty.copy()?, empty]
+            Some(stored) if needed <= stored[0].dim(1)? => stored.clone(), // the same memory
+            before => {
+                let room = needed.next_power_of_two().max(AT_ONCE).min(self.window.room());
+                let more = Tensor::zeros((b, room, kv, d), new[0].dtype(), new[0].device())?;
+                let more = [more.copy()?, more];
+                for (more, before) in more.iter().zip(before.iter().flatten()) {
+                    more.slice_set(before, 1, 0)?; // not full yet, so that nothing has moved
+                }
+                more
             }
         };
         let before = match t {
@@ -96,7 +105,7 @@ impl RollingCache {
                 }
                 _ => {
                     let place = (at - sinks) % size;
-                    (sinks + place, at + size - place)
+                    (sinks + place, at.saturating_add(size - place))
                 }
             };
             let run = run_end.min(end) - at;

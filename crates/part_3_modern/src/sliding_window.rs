@@ -9,11 +9,11 @@ use crate::config::Window;
 impl Window {
     /// The lesson: whether the token at position `query` sees the one at position `key`.
     pub fn sees(self, query: usize, key: usize) -> bool {
-        key <= query && (key + self.size > query || key < self.sinks)
+        key <= query && (query - key < self.size || key < self.sinks)
     }
 
     /// Most keys and values that a layer needs to keep.
     pub fn room(self) -> usize {
-        self.sinks + self.size
+        self.sinks.saturating_add(self.size)
     }
 }

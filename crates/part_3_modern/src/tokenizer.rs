@@ -12,6 +12,7 @@ use tokenizers::{AddedToken, AddedVocabulary, Encoding, Model, OffsetType, PreTo
 
 use crate::ChatTemplate;
 use crate::text_stream::TextStream;
+use crate::tokenizer_check;
 use crate::tokenizer_config::{self, SpecialTokens};
 
 /// Whether the tokens that a model expects around a text, such as `<s>`, are added.
@@ -63,7 +64,10 @@ impl Tokenizer {
         };
         let bytes = std::fs::read(&file)
             .with_context(|| format!("reading {} (a model needs its tokenizer)", file.display()))?;
-        let inner: tokenizers::Tokenizer = serde_json::from_slice(&bytes)
+        // Read as JSON first: on a wrong comma within its decoder, the library panics.
+        let inner = serde_json::from_slice(&bytes)
+            .map_err(Error::from)
+            .and_then(described)
             .with_context(|| format!("{} is no tokenizer; download it again", file.display()))?;
         let folder = file.parent().unwrap_or(Path::new("."));
         let special = SpecialTokens::open(folder, &inner)?;
@@ -75,8 +79,7 @@ impl Tokenizer {
     /// # Errors
     /// When it describes none, for example with a merge of tokens that are not in the vocabulary.
     pub fn from_json(json: Value, special: SpecialTokens) -> Result<Self> {
-        let inner = serde_json::from_value(json).context("this describes no tokenizer")?;
-        Self::new(inner, special)
+        Self::new(described(json).context("this describes no tokenizer")?, special)
     }
 
     fn new(mut inner: tokenizers::Tokenizer, special: SpecialTokens) -> Result<Self> {
@@ -182,4 +185,10 @@ impl Tokenizer {
         atomic_file::write(&folder.join("tokenizer.json"), format!("{json}\n").as_bytes())?;
         tokenizer_config::save(folder, &self.special, |id| self.token(id), context, template)
     }
+}
+
+/// The tokenizer of a JSON.
+fn described(json: Value) -> Result<tokenizers::Tokenizer> {
+    tokenizer_check::check(&json)?;
+    Ok(serde_json::from_value(json)?)
 }

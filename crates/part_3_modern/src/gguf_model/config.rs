@@ -25,6 +25,8 @@ pub(super) fn read(file: &Gguf) -> Result<ModelConfig> {
     let kind = file.optional(&key("rope.scaling.type"), Gguf::string)?.unwrap_or("none");
     ensure!(kind == "none", "RoPE scaling `{kind}` is not supported");
     let base = file.optional(&key("rope.freq_base"), Gguf::number)?.unwrap_or(10_000.);
+    let turned = optional("rope.dimension_count")?.unwrap_or(head_dim);
+    ensure!(turned == head_dim, "RoPE that turns {turned} of {head_dim} numbers is not supported");
     let embeddings = file.tensor("token_embd.weight")?;
     let config = ModelConfig {
         vocab_size: *embeddings.dims.first().context("`token_embd.weight` is no matrix")?,

@@ -1,6 +1,6 @@
 //! A tensor of a file as a layer's weight: numbers, or blocks that stay as they are.
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, bail};
 use candle_core::{Device, Tensor};
 use half::{bf16, f16};
 use tensor_core::Weight;
@@ -9,14 +9,10 @@ use tensor_core::quantized::{Quantization, QuantizedMatrix};
 use crate::gguf::{Format, Gguf};
 use crate::row_order::reordered;
 
-/// The tensor `name`, its rows put in `order` if there is one.
+/// The tensor `name`, its rows put in `order` if there is one, which names each of them.
 pub(super) fn read(file: &Gguf, name: &str, order: Option<&[usize]>) -> Result<Weight> {
     let (info, bytes) = (file.tensor(name)?, file.read(name)?);
     let dims = &info.dims[..];
-    if let Some(order) = order {
-        let fits = dims.first() == Some(&order.len());
-        ensure!(fits, "`{name}` has shape {dims:?}, which does not fit the heads");
-    }
     let Some(format) = quantization(info.format) else {
         let numbers = plain_numbers(info.format, &bytes);
         let numbers = match order {

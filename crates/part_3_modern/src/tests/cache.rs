@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use tensor_core::testing::assert_close;
 
 use super::{fresh, ids, tiny, variants};
-use crate::{Cache, GptModern, ModelConfig, Window};
+use crate::{Cache, GptModern, ModelConfig, RollingCache, Window};
 
 /// Logits of `ids: (B, T)` read in chunks of the given sizes.
 fn in_chunks(
@@ -104,6 +104,36 @@ fn a_rolling_cache_never_grows() -> Result<()> {
     }
     // 2 layers of keys and values, 6 tokens, 2 key heads of 4 numbers of 8 bytes.
     assert_eq!(bytes, Some(2 * 2 * 6 * 2 * 4 * 8));
+    Ok(())
+}
+
+/// Room for 4,096 tokens comes at once, more when they come.
+#[test]
+fn a_wide_window_gets_its_room_as_the_text_grows() -> Result<()> {
+    let window = Window { size: 5000, sinks: 3 };
+    let mut cache = RollingCache::new(window);
+    let mut at = 0;
+    for t in [10, 1, 4085, 1, 300, 1, 500, 1, 2000, 1, 6000, 1] {
+        // Token i's key is i.
+        let new = Tensor::arange(at as f32, (at + t) as f32, &super::CPU)?.reshape((1, t, 1, 1))?;
+        let [keys, values] = cache.extend([&new, &new])?;
+        at += t;
+        if t > 1 {
+            continue; // these are given what was stored before, too
+        }
+        let mut keys: Vec<f32> = keys.flatten_all()?.to_vec1()?;
+        keys.sort_unstable_by(f32::total_cmp);
+        let seen = (0..at).filter(|&key| window.sees(at - 1, key));
+        assert!(keys.iter().copied().eq(seen.map(|key| key as f32)), "after {at} tokens");
+        assert_eq!(values.dims(), [1, keys.len(), 1, 1]);
+        assert!(cache.bytes() <= 2 * 4 * window.room().min(at.next_power_of_two().max(4096)));
+    }
+    let mut endless = RollingCache::new(Window { size: usize::MAX, sinks: 3 });
+    for t in [5, 1, 5, 1] {
+        let new = Tensor::zeros((1, t, 1, 1), DType::F32, &super::CPU)?;
+        endless.extend([&new, &new])?;
+    }
+    assert_eq!(endless.len(), 12);
     Ok(())
 }
 

@@ -1,0 +1,192 @@
+//! A model folder: weights, the index of several files, `config.json`, `tokenizer.json` and the texts' ends.
+
+use std::path::Path;
+
+use candle_core::Device;
+use modern::Checkpoint;
+use modern::Purpose;
+use proptest::prelude::*;
+use proptest::sample::Index;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tiny_gpt::ByteTokenizer;
+
+use super::bytes::{damage, damaged};
+use super::{golden, tokenizer, used};
+
+/// The files of a golden folder, in several parts if there are any, and a tokenizer for its 64 tokens.
+pub(super) fn folder(family: &str) -> TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    for entry in std::fs::read_dir(golden(family)).expect("a golden folder") {
+        let entry = entry.expect("an entry");
+        if entry.file_name() != "golden.json" {
+            std::fs::copy(entry.path(), folder.path().join(entry.file_name())).expect("a copy");
+        }
+    }
+    let config = json!({ "tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "</s>" });
+    for (name, json) in [("tokenizer.json", tokenizer::json()), ("tokenizer_config.json", config)] {
+        std::fs::write(folder.path().join(name), json.to_string()).expect("a file");
+    }
+    if family == "qwen3" {
+        // The other kind, of sentencepiece.
+        let source = golden("gguf/llama.gguf");
+        let checkpoint =
+            Checkpoint::open(&source.to_string_lossy(), Purpose::Inference, &Device::Cpu);
+        checkpoint
+            .and_then(|model| model.tokenizer.save(folder.path(), 64, None))
+            .expect("a tokenizer");
+    }
+    folder
+}
+
+/// All values of a JSON text that may become another.
+fn places(json: &Value, pointer: String) -> Vec<String> {
+    let mut all = vec![pointer.clone()];
+    let inner: Vec<(String, &Value)> = match json {
+        Value::Array(list) => list.iter().enumerate().map(|(i, v)| (i.to_string(), v)).collect(),
+        Value::Object(map) => {
+            map.iter().map(|(k, v)| (k.replace('~', "~0").replace('/', "~1"), v)).collect()
+        }
+        _ => Vec::new(),
+    };
+    all.extend(
+        inner.into_iter().flat_map(|(key, value)| places(value, format!("{pointer}/{key}"))),
+    );
+    all
+}
+
+fn edited(folder: &Path, name: &str, at: &Index, new: Value) {
+    let path = folder.join(name);
+    let mut json: Value =
+        serde_json::from_slice(&std::fs::read(&path).expect("a file")).expect("JSON");
+    let places = places(&json, String::new());
+    *json.pointer_mut(at.get::<String>(&places)).expect("a place") = new;
+    std::fs::write(path, json.to_string()).expect("a file");
+}
+
+/// What a value might become.
+fn value() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        any::<u64>().prop_map(Value::from),
+        any::<i8>().prop_map(Value::from),
+        prop::sample::select(vec![
+            0u64,
+            1,
+            3,
+            1 << 20,
+            1 << 31,
+            1 << 32,
+            1 << 40,
+            1 << 62,
+            1 << 63,
+            u64::MAX
+        ])
+        .prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        prop::sample::select(vec![
+            json!(null),
+            json!(true),
+            json!(false),
+            json!([]),
+            json!({}),
+            json!(""),
+            json!("é"),
+            json!("(((")
+        ]),
+        prop::sample::select(vec![
+            json!([[1]]),
+            json!({ "a": 0 }),
+            json!([0, 18_446_744_073_709_551_615u64]),
+            json!({ "type": "Sequence" })
+        ]),
+        prop::sample::select(vec![
+            "llama",
+            "qwen2",
+            "mistral",
+            "Unigram",
+            "WordLevel",
+            "Strip",
+            "Replace",
+            "linear"
+        ])
+        .prop_map(Value::from),
+    ]
+}
+
+#[test]
+fn the_folders_are_good_before_they_are_damaged() {
+    for family in ["llama", "llama_3", "qwen2", "qwen3", "mistral"] {
+        let folder = folder(family);
+        assert_eq!(used(folder.path(), folder.path()), Ok(()), "{family}");
+    }
+}
+
+#[test]
+fn sizes_that_cannot_be_are_refused() {
+    for family in ["llama", "llama_3", "qwen3", "mistral"] {
+        for key in [
+            "vocab_size",
+            "num_hidden_layers",
+            "hidden_size",
+            "intermediate_size",
+            "num_attention_heads",
+            "num_key_value_heads",
+            "head_dim",
+            "max_position_embeddings",
+            "sliding_window",
+        ] {
+            for size in [0, 1 << 32, 1 << 62, 1 << 63, u64::MAX] {
+                let folder = folder(family);
+                let path = folder.path().join("config.json");
+                let mut json: Value =
+                    serde_json::from_slice(&std::fs::read(&path).expect("a file")).expect("JSON");
+                json[key] = json!(size);
+                std::fs::write(path, json.to_string()).expect("a file");
+                let found = used(folder.path(), folder.path());
+                let harmless = ["max_position_embeddings", "sliding_window"].contains(&key);
+                assert!(found.is_err() || harmless, "{family}: {key} is {size}");
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn no_value_in_a_json_makes_it_panic(
+        family in prop::sample::select(vec!["llama", "llama_3", "qwen3", "mistral"]),
+        name in prop::sample::select(vec!["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"]),
+        changes in prop::collection::vec((any::<Index>(), value()), 1..3),
+    ) {
+        let folder = folder(family);
+        for (at, new) in changes {
+            edited(folder.path(), name, &at, new);
+        }
+        let _ = used(folder.path(), folder.path());
+    }
+
+    #[test]
+    fn no_damage_to_a_file_makes_it_panic(
+        name in prop::sample::select(vec![
+            "config.json", "tokenizer.json", "model.safetensors.index.json", "model-00002-of-00003.safetensors",
+        ]),
+        damages in damage(),
+    ) {
+        let folder = folder("llama_3");
+        let path = folder.path().join(name);
+        let bytes = std::fs::read(&path).expect("a file");
+        let within = if name.ends_with("safetensors") { 1000 } else { bytes.len() };
+        std::fs::write(&path, damaged(bytes, within, &damages)).expect("a file");
+        let _ = used(folder.path(), folder.path());
+    }
+}
+
+#[test]
+fn a_folder_of_bytes_as_part_2_writes_it_is_good_too() {
+    let folder = folder("llama");
+    std::fs::write(folder.path().join("tokenizer.json"), ByteTokenizer.to_json().to_string())
+        .expect("a file");
+    let found = used(folder.path(), folder.path()).expect_err("256 bytes for 64 tokens");
+    assert!(found.contains("the tokenizer has 256 tokens, the model knows 64"), "{found}");
+}

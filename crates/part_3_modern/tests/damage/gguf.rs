@@ -1,0 +1,106 @@
+//! A GGUF file from its header to the model that is made of it: `src/tests/gguf_damage.rs` damages the header alone.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use modern::gguf::Gguf;
+use modern::{GgufTokenizer, Markers, Special, Spelled, Tokenizer};
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::bytes::{damage, damaged};
+use super::{golden, used};
+
+const FILES: [&str; 5] = ["llama", "llama_3", "qwen2", "qwen3", "k_quants"];
+
+/// The file's bytes, and how many of them are the header.
+fn read(name: &str) -> (Vec<u8>, usize) {
+    let path = golden("gguf").join(format!("{name}.gguf"));
+    let bytes = std::fs::read(&path).expect("a file");
+    let file = Gguf::open(&path).expect("a GGUF file");
+    let data: usize =
+        file.tensors().map(|(_, info)| info.size_in_bytes().next_multiple_of(32)).sum();
+    let header = bytes.len() - data;
+    (bytes, header)
+}
+
+fn written(bytes: &[u8]) -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("model.gguf");
+    std::fs::write(&path, bytes).expect("a file");
+    (folder, path)
+}
+
+/// Where the value of a number of the metadata begins: after the key and its type.
+fn place(bytes: &[u8], key: &str) -> usize {
+    let found = bytes.windows(key.len()).position(|window| window == key.as_bytes());
+    found.expect("the key") + key.len() + 4
+}
+
+#[test]
+fn the_files_are_good_before_they_are_damaged() {
+    for name in FILES {
+        let path = golden("gguf").join(format!("{name}.gguf"));
+        assert_eq!(used(&path, &path), Ok(()), "{name}");
+    }
+}
+
+#[test]
+fn sizes_that_cannot_be_are_refused() {
+    for name in FILES {
+        for key in [
+            "block_count",
+            "embedding_length",
+            "feed_forward_length",
+            "attention.head_count",
+            "attention.head_count_kv",
+            "attention.key_length",
+            "rope.dimension_count",
+            "context_length",
+        ] {
+            let family = if name.starts_with("qwen") { name } else { "llama" };
+            let key = format!("{family}.{key}");
+            let (bytes, header) = read(name);
+            if !bytes[..header].windows(key.len()).any(|window| window == key.as_bytes()) {
+                continue;
+            }
+            for size in [0, 1, 3, 1 << 16, 1 << 31, u32::MAX] {
+                let mut bytes = bytes.clone();
+                let at = place(&bytes, &key);
+                bytes[at..at + 4].copy_from_slice(&size.to_le_bytes());
+                let (_folder, path) = written(&bytes);
+                let harmless = key.ends_with("context_length") && size != 0;
+                let found = used(&path, &path);
+                assert!(found.is_err() || harmless, "{name}: {key} is {size}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_token_as_long_as_a_book_takes_no_time() {
+    let tokens = vec!["a".to_string(), "aa".into(), "a".repeat(1 << 20), "é".repeat(1 << 20)];
+    let parts = GgufTokenizer {
+        model: "llama".into(),
+        scores: vec![0.; tokens.len()],
+        tokens,
+        ..GgufTokenizer::default()
+    };
+    let started = Instant::now();
+    let tokenizer = Tokenizer::from_gguf(&parts).expect("a tokenizer");
+    let ids = tokenizer.encode("aaa", Special::None, Spelled::Text).expect("ids");
+    assert!(started.elapsed().as_secs() < 10, "{:?}", started.elapsed());
+    assert_eq!(tokenizer.decode(&ids, Markers::Hidden).expect("a text"), "aaa");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn no_damage_makes_it_panic(name in prop::sample::select(&FILES[..]), damages in damage(), whole in any::<bool>()) {
+        let (bytes, header) = read(name);
+        let within = if whole { bytes.len() } else { header };
+        let (_folder, path) = written(&damaged(bytes, within, &damages));
+        let _ = used(&path, &path);
+    }
+}

@@ -1,0 +1,81 @@
+//! `tokenizer.json`: what the library that reads it believes without looking.
+
+use serde_json::{Value, json};
+
+use super::folder::folder;
+use super::used;
+
+/// One with a part of each kind, of few tokens.
+pub(super) fn json() -> Value {
+    json!({
+        "version": "1.0", "truncation": null, "padding": null, "normalizer": { "type": "NFC" },
+        "added_tokens": [{
+            "id": 2, "content": "</s>", "special": true, "single_word": false, "lstrip": false, "rstrip": false,
+            "normalized": false
+        }],
+        "pre_tokenizer": { "type": "Sequence", "pretokenizers": [
+            { "type": "Split", "pattern": { "Regex": r"\p{N}{1,3}|\s+(?!\S)|\s+" }, "behavior": "Isolated", "invert": false },
+            { "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true },
+        ] },
+        "post_processor": {
+            "type": "TemplateProcessing",
+            "single": [{ "SpecialToken": { "id": "</s>", "type_id": 0 } }, { "Sequence": { "id": "A", "type_id": 0 } }],
+            "pair": [{ "Sequence": { "id": "A", "type_id": 0 } }, { "Sequence": { "id": "B", "type_id": 1 } }],
+            "special_tokens": { "</s>": { "id": "</s>", "ids": [2], "tokens": ["</s>"] } },
+        },
+        "decoder": { "type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true },
+        "model": {
+            "type": "BPE", "byte_fallback": false, "fuse_unk": false, "unk_token": null, "dropout": null,
+            "vocab": { "a": 0, "b": 1, "</s>": 2, "ab": 3, "Ġ": 4, "Ġa": 5 }, "merges": [["a", "b"], ["Ġ", "a"]],
+        },
+    })
+}
+
+/// The library of tokenizers does not look; it panics, some of it only when a text is read.
+#[test]
+fn a_tokenizer_that_would_make_its_library_panic_is_refused() {
+    for (key, value, says) in [
+        (
+            "normalizer",
+            json!({ "type": "Precompiled", "precompiled_charsmap": "AAAA" }),
+            "`Precompiled`",
+        ),
+        ("pre_tokenizer", json!({ "type": "FixedLength", "length": 0 }), "of length 0"),
+        (
+            "post_processor",
+            json!({
+                "type": "TemplateProcessing", "pair": [], "special_tokens": {},
+                "single": [{ "SpecialToken": { "id": "<x>", "type_id": 0 } }],
+            }),
+            "`<x>`, which it does not define",
+        ),
+        (
+            "post_processor",
+            json!({
+                "type": "TemplateProcessing", "pair": [], "special_tokens": {},
+                "single": [{ "Sequence": { "id": "B", "type_id": 0 } }],
+            }),
+            "has a second one",
+        ),
+    ] {
+        let folder = folder("llama");
+        let path = folder.path().join("tokenizer.json");
+        let mut json: Value =
+            serde_json::from_slice(&std::fs::read(&path).expect("a file")).expect("JSON");
+        json[key] = value;
+        std::fs::write(&path, json.to_string()).expect("a file");
+        let found = used(folder.path(), folder.path()).expect_err(says);
+        assert!(
+            found.contains("tokenizer.json is no tokenizer") && found.contains(says),
+            "{found}"
+        );
+    }
+    let folder = folder("llama");
+    let path = folder.path().join("tokenizer.json");
+    let text = std::fs::read_to_string(&path).expect("a file");
+    let broken = text.replace(r#""decoder":{"type""#, r#""decoder":{"type"#);
+    assert_ne!(broken, text);
+    std::fs::write(&path, broken).expect("a file");
+    let found = used(folder.path(), folder.path()).expect_err("no JSON");
+    assert!(found.contains("tokenizer.json is no tokenizer"), "{found}");
+}
