@@ -72,8 +72,9 @@ fn course_data(file: &str) -> Option<PathBuf> {
 fn a_chat_model_that_merges_bytes_stays_as_it_was() -> Result<()> {
     for pre in ["smollm", "qwen2", "llama-bpe"] {
         let parts = GgufTokenizer { pre: Some(pre.into()), pad: Some(2), ..parts("byte_level") };
-        let template = ChatTemplate::new(ChatTemplate::chatml()?.source(), None, None)?;
-        check(pre, &fresh(Tokenizer::from_gguf(&parts)?, Some(template))?)?;
+        let tokenizer = Tokenizer::from_gguf(&parts)?;
+        let template = ChatTemplate::new(ChatTemplate::chatml()?.source(), &tokenizer)?;
+        check(pre, &fresh(tokenizer, Some(template))?)?;
     }
     Ok(())
 }
@@ -86,8 +87,9 @@ fn a_chat_model_of_sentencepiece_stays_as_it_was() -> Result<()> {
     let source = mistral.unwrap()["source"].as_str().unwrap();
     for add_space_prefix in [None, Some(false)] {
         let parts = GgufTokenizer { add_space_prefix, ..parts("sentencepiece") };
-        let template = ChatTemplate::new(source, Some("<s>".into()), Some("</s>".into()))?;
-        check("sentencepiece", &fresh(Tokenizer::from_gguf(&parts)?, Some(template))?)?;
+        let tokenizer = Tokenizer::from_gguf(&parts)?;
+        let template = ChatTemplate::new(source, &tokenizer)?;
+        check("sentencepiece", &fresh(tokenizer, Some(template))?)?;
     }
     Ok(())
 }
@@ -121,10 +123,10 @@ fn an_old_template_does_not_outlive_the_model() -> Result<()> {
     std::fs::write(folder.path().join("chat_template.jinja"), "another model's")?;
     let tokenizer = || Tokenizer::from_gguf(&parts("byte_level"));
     fresh(tokenizer()?, Some(ChatTemplate::chatml()?))?.save(folder.path())?;
-    let template = ChatTemplate::from_folder(folder.path())?;
+    let template = ChatTemplate::from_folder(folder.path(), &tokenizer()?)?.expect("a template");
     assert_eq!(template.source(), ChatTemplate::chatml()?.source());
     fresh(tokenizer()?, None)?.save(folder.path())?;
-    assert!(ChatTemplate::from_folder(folder.path()).is_err());
+    assert!(ChatTemplate::from_folder(folder.path(), &tokenizer()?)?.is_none());
     Ok(())
 }
 
@@ -166,6 +168,18 @@ fn write_llama2c(folder: &Path) -> Result<PathBuf> {
     let tokenizer: Vec<u8> = 7u32.to_le_bytes().into_iter().chain(pieces.flat_map(entry)).collect();
     std::fs::write(folder.join("tok263.bin"), tokenizer)?;
     Ok(folder.join("model.bin"))
+}
+
+#[test]
+fn a_broken_template_is_no_missing_one() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    fresh(Tokenizer::from_gguf(&parts("byte_level"))?, None)?.save(folder.path())?;
+    let open = || Checkpoint::open(folder.path().to_str().unwrap(), Purpose::Inference, &CPU);
+    assert!(open()?.template.is_none());
+    std::fs::write(folder.path().join("chat_template.jinja"), "{% if %}")?;
+    let error = open().err().unwrap().to_string();
+    assert!(error.contains("chat_template.jinja, line 1: "), "{error}");
+    Ok(())
 }
 
 #[test]
