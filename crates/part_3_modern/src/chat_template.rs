@@ -127,7 +127,8 @@ impl ChatTemplate {
         Ok(Self { environment, name, source, tokens })
     }
 
-    /// The text of `messages`.
+    /// The text of `messages`: to look at. A model reads the ids of [`ChatTemplate::encode`], in which a message
+    /// that spells a special token is not mistaken for one.
     ///
     /// # Errors
     /// When the template refuses them, with its own words, or fails; the message names the line.
@@ -145,11 +146,22 @@ impl ChatTemplate {
         messages: &[Message],
         prompt: Prompt,
     ) -> Result<(String, Vec<Range<usize>>)> {
+        let clean = |message: &Message| {
+            let [role, content] =
+                [&message.role, &message.content].map(|s| jinja::without_marks(s));
+            Message { role, content }
+        };
+        self.run(&messages.iter().map(clean).collect::<Vec<_>>(), prompt)
+    }
+
+    /// [`ChatTemplate::render_with_spans`] of messages in which there is nothing but what the template shall see.
+    pub(crate) fn run(
+        &self,
+        messages: &[Message],
+        prompt: Prompt,
+    ) -> Result<(String, Vec<Range<usize>>)> {
         let messages = messages.iter().map(|message| {
-            Value::from_pairs([
-                ("role", jinja::without_marks(&message.role)),
-                ("content", jinja::without_marks(&message.content)),
-            ])
+            Value::from_pairs([("role", &message.role), ("content", &message.content)])
         });
         let messages: Vec<Value> = messages.collect();
         let variables = [

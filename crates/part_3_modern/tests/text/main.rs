@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 mod chat_template;
+mod conversation;
 mod hub;
 mod server;
 mod tokenizer;

@@ -10,7 +10,7 @@ use serde_json::Value;
 static GOLDEN: LazyLock<Value> =
     LazyLock::new(|| serde_json::from_str(include_str!("../golden/tokenizers.json")).unwrap());
 
-fn parts(name: &str, pre: Option<&str>) -> GgufTokenizer {
+pub(crate) fn parts(name: &str, pre: Option<&str>) -> GgufTokenizer {
     let json = &GOLDEN[name];
     let list = |key: &str| json[key].as_array().cloned().unwrap_or_default();
     let strings = |key: &str| list(key).iter().map(|s| s.as_str().unwrap().to_string()).collect();
