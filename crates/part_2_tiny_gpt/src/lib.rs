@@ -6,6 +6,7 @@ pub mod tokenizer; // 2.1
 pub mod batches; // 2.2
 pub mod loss; // 2.3
 pub mod model;
+pub mod json_file;
 pub mod model_folder;
 pub mod language_model;
 pub mod training; // 2.4

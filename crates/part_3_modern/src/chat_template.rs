@@ -11,8 +11,8 @@ use anyhow::{Context, Result, bail};
 use minijinja::Environment;
 use minijinja::value::Value;
 use serde::{Deserialize, Serialize};
+use tiny_gpt::json_file;
 
-use crate::tokenizer_config::read_json;
 use crate::{Tokenizer, jinja};
 
 /// One turn of a conversation.
@@ -95,7 +95,7 @@ impl ChatTemplate {
             return Self::named(jinja.display().to_string(), source, tokenizer).map(Some);
         }
         let config = folder.join("tokenizer_config.json");
-        let source = default_template(&read_json(&config)?["chat_template"])
+        let source = default_template(&json_file::read_or_null(&config)?["chat_template"])
             .with_context(|| config.display().to_string())?;
         source
             .map(|source| Self::named(config.display().to_string(), source, tokenizer))
