@@ -4,10 +4,10 @@ use anyhow::Result;
 use candle_core::quantized::{GgmlDType, QStorage, QTensor};
 use candle_core::{DType, Device, Tensor};
 use tensor_core::quantized::Quantization;
-use tensor_core::testing::assert_close;
+use tensor_core::testing::{assert_close, course_data};
 
+use super::error;
 use super::writer::{Writer, array, string};
-use super::{course_data, error};
 use crate::gguf::{Array, Format, Gguf, Value, check_header};
 
 /// A small file with one value of each type and one tensor of each format.

@@ -3,6 +3,8 @@
 //! The latter runs where `$COURSE_PYTHON` (else `python3`) has torch and transformers, and says that it skipped elsewhere.
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+#[path = "../golden/tokenizers.rs"]
+mod golden_tokenizers;
 mod unchanged;
 
 use std::path::{Path, PathBuf};
@@ -17,9 +19,11 @@ use modern::{
 };
 use serde_json::Value;
 use tensor_core::quantized::{Quantization, QuantizedMatrix};
+use tensor_core::testing::course_data;
 use tensor_core::{Parameters, Rng};
 use tiny_gpt::{ByteTokenizer, LanguageModel};
 
+use golden_tokenizers::parts;
 use unchanged::{check, said};
 
 const CPU: Device = Device::Cpu;
@@ -28,24 +32,6 @@ const CPU: Device = Device::Cpu;
 fn golden(file: &str) -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(file);
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
-}
-
-/// The `byte_level` or `sentencepiece` tokenizer of `golden/tokenizers.json`.
-fn parts(name: &str) -> GgufTokenizer {
-    let json = &golden("tokenizers.json")[name];
-    let list = |key: &str| json[key].as_array().cloned().unwrap_or_default();
-    let strings = |key: &str| list(key).iter().map(|s| s.as_str().unwrap().to_string()).collect();
-    GgufTokenizer {
-        model: json["model"].as_str().unwrap().to_string(),
-        tokens: strings("tokens"),
-        merges: strings("merges"),
-        scores: list("scores").iter().map(|x| x.as_f64().unwrap() as f32).collect(),
-        token_type: list("token_type").iter().map(|x| x.as_i64().unwrap() as i32).collect(),
-        bos: Some(1),
-        eos: Some(2),
-        unk: Some(0),
-        ..GgufTokenizer::default()
-    }
 }
 
 /// A small fresh model of this tokenizer's vocabulary and two tokens more, as models often have.
@@ -57,15 +43,6 @@ fn fresh(tokenizer: Tokenizer, template: Option<ChatTemplate>) -> Result<Checkpo
     let model = GptModern::new(&config, parameters.root())?;
     let ends = TextEnds { bos: tokenizer.bos(), eos: tokenizer.eos().into_iter().collect() };
     Ok(Checkpoint { model, parameters, tokenizer, ends, template })
-}
-
-fn course_data(file: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("COURSE_DATA").map(|folder| PathBuf::from(folder).join(file));
-    let path = path.filter(|path| path.exists());
-    if path.is_none() {
-        println!("skipped: no $COURSE_DATA/{file}");
-    }
-    path
 }
 
 #[test]

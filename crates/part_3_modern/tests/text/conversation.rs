@@ -8,13 +8,13 @@ use modern::{
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::tokenizer::parts;
+use crate::golden_tokenizers::parts;
 
 const SENTENCEPIECE: (&str, Option<&str>) = ("sentencepiece", None);
 const BYTE_LEVEL: (&str, Option<&str>) = ("byte_level", Some("smollm"));
 
 fn tokenizer((name, pre): (&str, Option<&str>)) -> Tokenizer {
-    Tokenizer::from_gguf(&GgufTokenizer { pad: Some(2), ..parts(name, pre) }).unwrap()
+    Tokenizer::from_gguf(&GgufTokenizer { pre: pre.map(str::to_string), ..parts(name) }).unwrap()
 }
 
 /// How many special tokens there are.

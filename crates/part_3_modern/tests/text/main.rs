@@ -3,6 +3,8 @@
 
 mod chat_template;
 mod conversation;
+#[path = "../golden/tokenizers.rs"]
+mod golden_tokenizers;
 mod hub;
 mod server;
 mod tokenizer;
