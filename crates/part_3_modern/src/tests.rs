@@ -3,6 +3,7 @@
 mod cache;
 mod lessons;
 mod model;
+mod config_json;
 mod model_folder;
 mod generation;
 mod chat;
