@@ -1,4 +1,4 @@
-//! 3.5 Models by name: `owner/name` is downloaded once, into the cache that all Hugging Face tools share.
+//! Models by name: `owner/name` is downloaded once, into the cache that all Hugging Face tools share.
 //!
 //! The Hub is asked first which commit a name stands for and which files that has; then every file comes from that one
 //! commit, and the name points to it in the cache only when all are there. So what is cached is whole.

@@ -1,4 +1,4 @@
-//! 3.1 The subword tokenizer: a model's own `tokenizer.json`, so that its text becomes the ids it was trained on.
+//! The subword tokenizer: a model's own `tokenizer.json`, so that its text becomes the ids it was trained on.
 //!
 //! Special tokens are where text and commands meet: `<|im_end|>` typed by a user must stay text, written by a chat
 //! template it must be one token. [`Spelled`] makes every call say which.
