@@ -7,7 +7,8 @@ MODEL_DIR holds config.json, generation_config.json, model.safetensors, tokenize
 CHECK_JSON holds, as computed by the exporter:
     "special": {"bos_token": ID or null, "eos_token", "unk_token", "pad_token"}, "context": N,
     "texts": [{"text", "ids" (begun as texts are), "bare_ids", "shown", "hidden" (decoded with and without markers)}],
-    "chats": [{"messages", "add_generation_prompt", "text", "ids"}],
+    "chats": [{"messages", "add_generation_prompt", "text", "ids", "assistant" (1 for each token that it says, else 0)}],
+    "forged": [{"messages", "ids" (of a chat that goes on, special tokens in messages being text)}],
     "input_ids": [..], "logits": [[..], ..], "bos": ID or null, "eos": [ID, ..]
 
 Checked with AutoTokenizer and AutoModelForCausalLM: all of that, logits within |ours - theirs| <= 1e-4 * (1 + |theirs|).
@@ -17,6 +18,7 @@ Exit code: 0 all agree, 1 something differs, 77 torch or transformers missing
 Made with: Python 3.11.7, torch 2.15.0, transformers 5.23.0
 """
 
+import inspect
 import json
 import pathlib
 import sys
@@ -49,8 +51,14 @@ def check_tokenizer(tokenizer, check):
         messages, prompt = case["messages"], case["add_generation_prompt"]
         text = tokenizer.apply_chat_template(messages, add_generation_prompt=prompt, tokenize=False)
         same(f"chat {messages}", case["text"], text)
-        ids = tokenizer.apply_chat_template(messages, add_generation_prompt=prompt)["input_ids"]
-        same(f"ids of chat {messages}", case["ids"], ids)
+        spoken = tokenizer.apply_chat_template(messages, add_generation_prompt=prompt, return_assistant_tokens_mask=True)
+        same(f"ids of chat {messages}", case["ids"], spoken["input_ids"])
+        same(f"what the assistant says in {messages}", case["assistant"], spoken["assistant_masks"])
+    if "sanitize_control_tokens" not in inspect.signature(tokenizer.apply_chat_template).parameters:
+        return  # an older version
+    for case in check["forged"]:
+        chat = tokenizer.apply_chat_template(case["messages"], add_generation_prompt=True, sanitize_control_tokens=True)
+        same(f"ids of forged chat {case['messages']}", case["ids"], chat["input_ids"])
 
 
 def check_model(model_dir, check):

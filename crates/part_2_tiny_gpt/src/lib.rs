@@ -6,6 +6,7 @@ pub mod tokenizer; // 2.1
 pub mod batches; // 2.2
 pub mod loss; // 2.3
 pub mod model;
+pub mod json_file;
 pub mod model_folder;
 pub mod language_model;
 pub mod training; // 2.4
@@ -14,6 +15,7 @@ pub mod progress;
 pub mod loss_curve;
 pub mod command;
 pub mod flags;
+pub mod train_command;
 pub mod sampling; // 2.5
 pub mod evaluation; // 2.6
 pub mod builtin_text;
@@ -25,6 +27,7 @@ pub use model::{Gpt, GptConfig};
 pub use run_log::RunLog;
 pub use sampling::{Sampling, generate};
 pub use tokenizer::{ByteTokenizer, StreamDecoder};
+pub use train_command::TrainCommand;
 pub use training::{LrDecay, TrainConfig, train};
 
 #[cfg(test)]

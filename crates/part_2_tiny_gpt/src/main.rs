@@ -7,12 +7,11 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use candle_core::DType;
-use serde_json::json;
 use tensor_core::{AdamWConfig, Parameters, Rng};
 use tiny_gpt::command;
 use tiny_gpt::{
-    ByteTokenizer, Corpus, Gpt, GptConfig, LrDecay, RunLog, Sampling, StreamDecoder, TrainConfig,
-    evaluate, generate, model_folder, train,
+    ByteTokenizer, Corpus, Gpt, GptConfig, LrDecay, RunLog, Sampling, StreamDecoder, TrainCommand,
+    TrainConfig, evaluate, generate, model_folder, train,
 };
 
 use arguments::{Cli, Command, DemoArgs, EvalArgs, SampleArgs, Split, TrainArgs};
@@ -59,37 +58,11 @@ fn run_demo(args: &DemoArgs) -> Result<()> {
 }
 
 fn run_train(args: &TrainArgs) -> Result<()> {
-    let gpt_config = args.size.config()?;
-    let config = args.train.config(gpt_config.block_size)?;
-    let device = args.compute.open()?;
-    let corpus = Corpus::open(&args.data)?;
-    corpus.check(gpt_config.block_size)?;
-    let seed = args.compute.seed;
-    let mut parameters = Parameters::seeded(seed, DType::F32, &device);
-    let model = Gpt::new(&gpt_config, parameters.root())?;
-    let settings = json!({
-        "data": args.data, "seed": seed, "device": args.compute.device.to_string(),
-        "model": model_folder::to_json(&gpt_config), "train": config,
-    });
-    println!("{} parameters, {} training bytes", parameters.count(), corpus.train.len());
-    let mut log = args.train.log()?.record(&args.out, &settings)?;
-    let best = train(&model, &parameters, &corpus, &config, seed, &mut log)?;
-    let tokens_per_second = log.tokens_per_second();
-    drop(log);
-    let folder = args.out.join("model");
-    println!("best validation loss {:.4}, {tokens_per_second:.0} tokens/s", best.loss);
-    println!("the model is in {}", folder.display());
-    if args.json {
-        println!(
-            "{}",
-            json!({
-                "loss": best.loss, "bits_per_byte": best.bits_per_byte, "tokens": best.tokens,
-                "tokens_per_s": tokens_per_second, "parameters": parameters.count(),
-                "model": folder,
-            })
-        );
-    }
-    Ok(())
+    let config = args.size.config()?;
+    let TrainArgs { data, out, train, compute, json, .. } = args;
+    let command = TrainCommand { data, out, train, compute, json: *json };
+    command
+        .run(config.block_size, &model_folder::to_json(&config), |scope| Gpt::new(&config, scope))
 }
 
 fn run_sample(args: &SampleArgs) -> Result<()> {

@@ -11,9 +11,9 @@ use attention::BlockConfig;
 use candle_core::{DType, Device, Tensor};
 use serde_json::{Value, json};
 use tensor_core::ops::Gelu;
-use tensor_core::{Parameters, atomic_file, weights};
+use tensor_core::{Parameters, weights};
 
-use crate::{ByteTokenizer, Gpt, GptConfig};
+use crate::{ByteTokenizer, Gpt, GptConfig, json_file};
 
 const PREFIX: &str = "transformer.";
 
@@ -23,22 +23,35 @@ const PREFIX: &str = "transformer.";
 /// # Errors
 /// When a file cannot be written.
 pub fn save(folder: &Path, config: &GptConfig, parameters: &Parameters) -> Result<()> {
-    std::fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
-    let write = |name: &str, value: &Value| {
-        atomic_file::write(&folder.join(name), format!("{value:#}\n").as_bytes())
-    };
-    write("config.json", &to_json(config))?;
-    write("generation_config.json", &json!({ "do_sample": true, "temperature": 1.0 }))?;
+    let mut files = vec![
+        ("config.json", to_json(config)),
+        ("generation_config.json", json!({ "do_sample": true, "temperature": 1.0 })),
+    ];
     if config.vocab_size == ByteTokenizer::VOCAB_SIZE {
-        write("tokenizer.json", &ByteTokenizer.to_json())?;
+        files.push(("tokenizer.json", ByteTokenizer.to_json()));
     }
     let tensors = parameters.iter().map(|parameter| {
         let tensor = parameter.var.as_detached_tensor();
         let tensor = if is_conv1d(&parameter.name) { tensor.t()? } else { tensor };
         Ok((format!("{PREFIX}{}", parameter.name), tensor))
     });
-    let tensors = tensors.collect::<Result<BTreeMap<_, _>>>()?;
-    weights::save(&folder.join("model.safetensors"), &tensors)
+    write(folder, &files, &tensors.collect::<Result<_>>()?)
+}
+
+/// Makes `folder` and writes these JSON files and, last, `model.safetensors` into it.
+///
+/// # Errors
+/// When a file cannot be written.
+pub fn write(
+    folder: &Path,
+    files: &[(&str, Value)],
+    tensors: &BTreeMap<String, Tensor>,
+) -> Result<()> {
+    std::fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
+    for (name, value) in files {
+        json_file::write(&folder.join(name), value)?;
+    }
+    weights::save(&folder.join("model.safetensors"), tensors)
 }
 
 /// Opens a GPT-2 folder; `seed` is dropout's, should it be trained further.
@@ -47,11 +60,8 @@ pub fn save(folder: &Path, config: &GptConfig, parameters: &Parameters) -> Resul
 /// When a file is missing or damaged, the architecture is another one, or a tensor is missing, unknown or misshapen.
 pub fn open(folder: &Path, seed: u64, device: &Device) -> Result<(Gpt, Parameters)> {
     let path = folder.join("config.json");
-    let text =
-        std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-    let config = serde_json::from_str(&text).map_err(anyhow::Error::from).and_then(from_json);
-    let config =
-        config.with_context(|| format!("{} describes no model for this part", path.display()))?;
+    let config = from_json(&json_file::read(&path)?)
+        .with_context(|| format!("{} describes no model for this part", path.display()))?;
 
     let path = folder.join("model.safetensors");
     let mut tensors = BTreeMap::new();
@@ -64,16 +74,34 @@ pub fn open(folder: &Path, seed: u64, device: &Device) -> Result<(Gpt, Parameter
         let tensor = if is_conv1d(name) && tensor.rank() == 2 { tensor.t()? } else { tensor };
         tensors.insert(name.to_string(), tensor);
     }
-    if let (Some(head), Some(table)) = (tensors.remove("lm_head.weight"), tensors.get("wte.weight"))
-    {
-        let same = head.dims() == table.dims() && difference(&head, table)? == 0.;
-        ensure!(same, "{}: `lm_head.weight` is not tied to `wte.weight`", path.display());
-    }
+    forget_tied_head(&mut tensors, "wte.weight", &path)?;
     let mut parameters =
         Parameters::from_tensors(tensors, path.display(), seed, DType::F32, device);
     let gpt = Gpt::new(&config, parameters.root())?;
     parameters.finish()?;
     Ok((gpt, parameters))
+}
+
+/// Takes `lm_head.weight` out of the tensors of `origin`, if it is there: it is tied to the token table `table`, and some
+/// programs store it all the same.
+///
+/// # Errors
+/// When the two differ.
+pub fn forget_tied_head(
+    tensors: &mut BTreeMap<String, Tensor>,
+    table: &str,
+    origin: &Path,
+) -> Result<()> {
+    if let (Some(head), Some(rows)) = (tensors.remove("lm_head.weight"), tensors.get(table)) {
+        let same = head.dims() == rows.dims()
+            && (head - rows)?.abs()?.max_all()?.to_dtype(DType::F32)?.to_scalar::<f32>()? == 0.;
+        ensure!(
+            same,
+            "{}: `lm_head.weight` differs from `{table}`, though the model ties them",
+            origin.display()
+        );
+    }
+    Ok(())
 }
 
 /// Opens a folder whose model reads bytes, for use without training.
@@ -87,9 +115,7 @@ pub fn open_for_bytes(folder: &Path, device: &Device) -> Result<Gpt> {
     ensure!(v == ByteTokenizer::VOCAB_SIZE, "{other} (vocabulary {v}, not 256)");
     let path = folder.join("tokenizer.json");
     if path.exists() {
-        let bytes = std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
-        let json: Value = serde_json::from_slice(&bytes)
-            .with_context(|| format!("{} is no JSON", path.display()))?;
+        let json = json_file::read(&path)?;
         let ours = ByteTokenizer.to_json();
         ensure!(json["model"]["vocab"] == ours["model"]["vocab"], "{other}");
     }
@@ -99,10 +125,6 @@ pub fn open_for_bytes(folder: &Path, device: &Device) -> Result<Gpt> {
 /// Whether GPT-2 stores this parameter as (in, out).
 fn is_conv1d(name: &str) -> bool {
     ["c_attn.weight", "c_proj.weight", "c_fc.weight"].iter().any(|layer| name.ends_with(layer))
-}
-
-fn difference(a: &Tensor, b: &Tensor) -> Result<f32> {
-    Ok((a - b)?.abs()?.max_all()?.to_dtype(DType::F32)?.to_scalar()?)
 }
 
 /// The model's `config.json`.
@@ -134,7 +156,7 @@ pub fn to_json(config: &GptConfig) -> Value {
     })
 }
 
-fn from_json(json: Value) -> Result<GptConfig> {
+fn from_json(json: &Value) -> Result<GptConfig> {
     let model_type = json["model_type"].as_str().unwrap_or("none");
     ensure!(model_type == "gpt2", "model_type is `{model_type}`, expected `gpt2`");
     let size = |key: &str| {

@@ -12,11 +12,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 use serde_json::{Value, json};
-use tensor_core::{Parameters, Rng, atomic_file};
+use tensor_core::{Parameters, Rng};
 
 use crate::loss_curve::{self, Curve};
 use crate::progress::Progress;
-use crate::{ByteTokenizer, Evaluation, LanguageModel, Sampling};
+use crate::{ByteTokenizer, Evaluation, LanguageModel, Sampling, json_file};
 
 /// Steps between two rows of training figures in `metrics.jsonl`.
 const LOG_INTERVAL: usize = 10;
@@ -59,8 +59,7 @@ impl RunLog {
     pub fn record(mut self, path: &Path, settings: &impl Serialize) -> Result<Self> {
         move_aside(path)?;
         fs::create_dir_all(path).with_context(|| format!("creating {}", path.display()))?;
-        let settings = serde_json::to_string_pretty(settings)? + "\n";
-        atomic_file::write(&path.join("config.json"), settings.as_bytes())?;
+        json_file::write(&path.join("config.json"), settings)?;
         let metrics = path.join("metrics.jsonl");
         let metrics =
             File::create(&metrics).with_context(|| format!("writing {}", metrics.display()))?;

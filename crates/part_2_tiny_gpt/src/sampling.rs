@@ -38,24 +38,19 @@ impl Sampling {
             let best = argmax(logits);
             return (0..logits.len()).map(|i| if i == best { 1. } else { 0. }).collect();
         };
-        let mut logits: Vec<f64> = logits.iter().map(|&x| f64::from(x) / temperature).collect();
-        let mut order: Vec<usize> = (0..logits.len()).collect();
-        order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a])); // stable: equals stay in order
-        if let Some(k) = top_k.filter(|&k| 0 < k && k < logits.len()) {
-            let kth = logits[order[k - 1]];
-            logits.iter_mut().filter(|x| **x < kth).for_each(|x| *x = f64::NEG_INFINITY);
+        let scores = logits.iter().map(|&x| f64::from(x) / temperature);
+        let mut kept: Vec<(u32, f64)> = (0..).zip(scores).collect();
+        if let Some(k) = top_k {
+            keep_top_k(&mut kept, k);
         }
-        let mut probabilities = softmax(&logits);
-        if let Some(p) = top_p.filter(|&p| p < 1.) {
-            let mut held = 0.;
-            for token in order {
-                if held >= p {
-                    probabilities[token] = 0.;
-                }
-                held += probabilities[token];
-            }
-            let kept: f64 = probabilities.iter().sum();
-            probabilities.iter_mut().for_each(|x| *x /= kept);
+        softmax(&mut kept);
+        if let Some(p) = top_p {
+            keep_nucleus(&mut kept, p);
+        }
+        let total: f64 = kept.iter().map(|(_, weight)| weight).sum();
+        let mut probabilities = vec![0.; logits.len()];
+        for (token, weight) in kept {
+            probabilities[token as usize] = weight / total;
         }
         probabilities
     }
@@ -85,11 +80,41 @@ fn argmax(logits: &[f32]) -> usize {
     (0..logits.len()).fold(0, |best, i| if logits[i] > logits[best] { i } else { best })
 }
 
-fn softmax(logits: &[f64]) -> Vec<f64> {
-    let max = logits.iter().fold(f64::NEG_INFINITY, |a, &b| a.max(b));
-    let exp: Vec<f64> = logits.iter().map(|x| (x - max).exp()).collect();
-    let sum: f64 = exp.iter().sum();
-    exp.into_iter().map(|x| x / sum).collect()
+/// Of tokens with their scores, keeps the k best, and all that tie with the last of them.
+pub fn keep_top_k(scores: &mut Vec<(u32, f64)>, k: usize) {
+    if 0 < k && k < scores.len() {
+        let mut order: Vec<f64> = scores.iter().map(|(_, score)| *score).collect();
+        let (_, &mut kth, _) = order.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a));
+        scores.retain(|&(_, score)| score >= kth);
+    }
+}
+
+/// Of tokens with their weights (probabilities, but for a common factor), in order of their ids, keeps the fewest that
+/// hold the share p, the one that crosses it among them; of equals the first.
+pub fn keep_nucleus(weights: &mut Vec<(u32, f64)>, p: f64) {
+    if p >= 1. {
+        return;
+    }
+    let total: f64 = weights.iter().map(|(_, weight)| weight).sum();
+    // Together, those below this hold less than 1 − p: the nucleus is among the others, which are few to sort.
+    let negligible = (1. - p) * total / weights.len() as f64;
+    weights.retain(|&(_, weight)| weight >= negligible);
+    weights.sort_by(|a, b| b.1.total_cmp(&a.1)); // stable: equals stay in order
+    let mut held = 0.;
+    let end = weights.iter().position(|(_, weight)| {
+        held += weight;
+        held >= p * total
+    });
+    weights.truncate(end.map_or(weights.len(), |end| end + 1));
+    weights.sort_by_key(|&(token, _)| token);
+}
+
+/// Turns scores into probabilities.
+fn softmax(scores: &mut [(u32, f64)]) {
+    let max = scores.iter().fold(f64::NEG_INFINITY, |max, (_, score)| max.max(*score));
+    scores.iter_mut().for_each(|(_, x)| *x = (*x - max).exp());
+    let sum: f64 = scores.iter().map(|(_, x)| x).sum();
+    scores.iter_mut().for_each(|(_, x)| *x /= sum);
 }
 
 /// Continues `prompt` by `max_new_tokens` tokens and gives those; `on_token` sees each as it is drawn. The model sees

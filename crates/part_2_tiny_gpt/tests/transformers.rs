@@ -8,10 +8,8 @@ use std::process::Command;
 use anyhow::Result;
 use candle_core::{Device, Tensor};
 use serde_json::json;
+use tensor_core::testing::assert_python_agrees;
 use tiny_gpt::{ByteTokenizer, model_folder};
-
-/// Exit code of the script where torch or transformers is missing.
-const SKIPPED: i32 = 77;
 
 #[test]
 fn transformers_opens_what_train_wrote() -> Result<()> {
@@ -36,19 +34,6 @@ fn transformers_opens_what_train_wrote() -> Result<()> {
     let said = json!({ "input_ids": ids, "logits": logits, "text": text, "text_ids": ids });
     std::fs::write(&check, said.to_string())?;
 
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/check_gpt2_folder.py");
-    let python = std::env::var("COURSE_PYTHON").unwrap_or_else(|_| "python3".into());
-    let output = Command::new(&python).arg(script).arg(run.join("model")).arg(&check).output();
-    match output {
-        Err(error) => println!("skipped: {python} does not start ({error})"),
-        Ok(output) if output.status.code() == Some(SKIPPED) => {
-            println!("skipped: {}", String::from_utf8_lossy(&output.stdout).trim());
-        }
-        Ok(output) => {
-            let said = String::from_utf8_lossy(&output.stdout);
-            assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
-            println!("{said}");
-        }
-    }
+    assert_python_agrees("check_gpt2_folder.py", [run.join("model"), check]);
     Ok(())
 }

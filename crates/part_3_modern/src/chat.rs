@@ -7,10 +7,7 @@ use anyhow::{Context, Result};
 use tensor_core::Rng;
 
 use crate::generation::{Continuation, GenerateConfig};
-use crate::{
-    ChatTemplate, Checkpoint, GptModern, Markers, Message, Prompt, Special, Spelled, Text,
-    Tokenizer,
-};
+use crate::{ChatTemplate, Checkpoint, GptModern, Markers, Message, Prompt, Text, Tokenizer};
 
 /// Turns of a user and of the model.
 pub struct Chat<'a> {
@@ -66,8 +63,7 @@ impl<'a> Chat<'a> {
     pub fn say(&mut self, what: &str, mut on_text: impl FnMut(&str)) -> Result<Reply> {
         let question = Message::user(what);
         let messages = [&self.messages[..], std::slice::from_ref(&question)].concat();
-        let chat = self.template.render(&messages, Prompt::Generation)?;
-        let tokens = self.tokenizer.encode(&chat, Special::None, Spelled::Tokens)?;
+        let tokens = self.template.encode(self.tokenizer, &messages, Prompt::Generation)?.tokens;
         let len = tokens.len();
         self.text.become_text(tokens)?;
         let read = len - self.text.cache.seen();

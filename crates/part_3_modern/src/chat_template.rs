@@ -1,18 +1,19 @@
-//! 3.4 The chat template: how a conversation becomes the one text that a chat model was trained on.
+//! The chat template: how a conversation becomes the one text that a chat model was trained on.
 //!
 //! It is a small program in the Jinja language that travels with the tokenizer; we run it as `transformers` does, since
 //! one newline more or less is a different prompt.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use minijinja::Environment;
 use minijinja::value::Value;
-use minijinja::{Environment, context};
 use serde::{Deserialize, Serialize};
+use tiny_gpt::json_file;
 
-use crate::jinja;
-use crate::tokenizer_config::read_json;
+use crate::{Tokenizer, jinja};
 
 /// One turn of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,8 +61,8 @@ pub struct ChatTemplate {
     environment: Environment<'static>,
     name: String,
     source: String,
-    bos: Option<String>,
-    eos: Option<String>,
+    /// The tokens that it may name: `bos_token` and the like, and how each is spelled.
+    tokens: Vec<(&'static str, String)>,
 }
 
 /// `<|im_start|>role`, a newline, the text, `<|im_end|>`: OpenAI's markup, which most small models use.
@@ -81,41 +82,33 @@ const CHATML: &str = r"
 ";
 
 impl ChatTemplate {
-    /// The template of a model folder: `chat_template.jinja`, or `chat_template` in `tokenizer_config.json`, which also
-    /// names the tokens that a template may use.
+    /// The template of a model folder, if there is one (else it is no chat model): `chat_template.jinja`, or
+    /// `chat_template` in `tokenizer_config.json`.
     ///
     /// # Errors
-    /// When there is none (it is no chat model), or it is no Jinja; the message names the file and the line.
-    pub fn from_folder(folder: &Path) -> Result<Self> {
-        let path = folder.join("tokenizer_config.json");
-        let config = read_json(&path)?;
-        let token = |name: &str| {
-            let token = &config[name];
-            token.as_str().or_else(|| token["content"].as_str()).map(str::to_string)
-        };
+    /// When it is no Jinja, or the file is damaged; the message names the file, and the line.
+    pub fn from_folder(folder: &Path, tokenizer: &Tokenizer) -> Result<Option<Self>> {
         let jinja = folder.join("chat_template.jinja");
-        let (name, source) = if jinja.exists() {
-            let text = std::fs::read_to_string(&jinja);
-            (jinja.display(), text.with_context(|| format!("reading {}", jinja.display()))?)
-        } else {
-            match default_template(&config["chat_template"]) {
-                Some(source) => (path.display(), source.to_string()),
-                None => bail!(
-                    "{} has no chat template, so it is no chat model; ChatTemplate::chatml() is a common one",
-                    folder.display()
-                ),
-            }
-        };
-        Self::named(name.to_string(), source, token("bos_token"), token("eos_token"))
+        if jinja.exists() {
+            let source = std::fs::read_to_string(&jinja);
+            let source = source.with_context(|| format!("reading {}", jinja.display()))?;
+            return Self::named(jinja.display().to_string(), source, tokenizer).map(Some);
+        }
+        let config = folder.join("tokenizer_config.json");
+        let source = default_template(&json_file::read_or_null(&config)?["chat_template"])
+            .with_context(|| config.display().to_string())?;
+        source
+            .map(|source| Self::named(config.display().to_string(), source, tokenizer))
+            .transpose()
     }
 
-    /// The template with this source (a GGUF file's `tokenizer.chat_template`), in which `bos_token` and `eos_token`
-    /// are what they are.
+    /// The template with this source (a GGUF file's `tokenizer.chat_template`), which may name the special tokens of
+    /// `tokenizer`: `bos_token`, `eos_token`, `unk_token` and `pad_token`, each undefined where the model lacks it.
     ///
     /// # Errors
     /// When it is no Jinja; the message names the line.
-    pub fn new(source: &str, bos: Option<String>, eos: Option<String>) -> Result<Self> {
-        Self::named("the chat template".into(), source.to_string(), bos, eos)
+    pub fn new(source: &str, tokenizer: &Tokenizer) -> Result<Self> {
+        Self::named("the chat template".into(), source.to_string(), tokenizer)
     }
 
     /// `ChatML`, for models that are yet to learn a template.
@@ -123,20 +116,19 @@ impl ChatTemplate {
     /// # Errors
     /// Never in practice: the template is fixed.
     pub fn chatml() -> Result<Self> {
-        Self::named("ChatML".into(), CHATML.into(), None, Some("<|im_end|>".into()))
+        let environment = jinja::environment("ChatML", CHATML)?;
+        Ok(Self { environment, name: "ChatML".into(), source: CHATML.into(), tokens: Vec::new() })
     }
 
-    fn named(
-        name: String,
-        source: String,
-        bos: Option<String>,
-        eos: Option<String>,
-    ) -> Result<Self> {
+    fn named(name: String, source: String, tokenizer: &Tokenizer) -> Result<Self> {
         let environment = jinja::environment(&name, &source)?;
-        Ok(Self { environment, name, source, bos, eos })
+        let tokens = tokenizer.special().by_name().into_iter();
+        let tokens = tokens.filter_map(|(name, id)| Some((name, tokenizer.token(id?)?))).collect();
+        Ok(Self { environment, name, source, tokens })
     }
 
-    /// The text of `messages`.
+    /// The text of `messages`: to look at. A model reads the ids of [`ChatTemplate::encode`], in which a message
+    /// that spells a special token is not mistaken for one.
     ///
     /// # Errors
     /// When the template refuses them, with its own words, or fails; the message names the line.
@@ -154,22 +146,32 @@ impl ChatTemplate {
         messages: &[Message],
         prompt: Prompt,
     ) -> Result<(String, Vec<Range<usize>>)> {
-        let messages = messages.iter().map(|message| {
-            Value::from_pairs([
-                ("role", jinja::without_marks(&message.role)),
-                ("content", jinja::without_marks(&message.content)),
-            ])
-        });
-        // A token that the model lacks stays undefined, which prints as nothing.
-        let token = |token: &Option<String>| token.as_ref().map_or(Value::UNDEFINED, Value::from);
-        let variables = context! {
-            messages => messages.collect::<Vec<_>>(),
-            add_generation_prompt => prompt == Prompt::Generation,
-            bos_token => token(&self.bos),
-            eos_token => token(&self.eos),
-            tools => (),
-            documents => (),
+        let clean = |message: &Message| {
+            let [role, content] =
+                [&message.role, &message.content].map(|s| jinja::without_marks(s));
+            Message { role, content }
         };
+        self.run(&messages.iter().map(clean).collect::<Vec<_>>(), prompt)
+    }
+
+    /// [`ChatTemplate::render_with_spans`] of messages in which there is nothing but what the template shall see.
+    pub(crate) fn run(
+        &self,
+        messages: &[Message],
+        prompt: Prompt,
+    ) -> Result<(String, Vec<Range<usize>>)> {
+        let messages = messages.iter().map(|message| {
+            Value::from_pairs([("role", &message.role), ("content", &message.content)])
+        });
+        let messages: Vec<Value> = messages.collect();
+        let variables = [
+            ("messages", Value::from(messages)),
+            ("add_generation_prompt", Value::from(prompt == Prompt::Generation)),
+            ("tools", Value::from(())),
+            ("documents", Value::from(())),
+        ];
+        let tokens = self.tokens.iter().map(|(name, token)| (*name, Value::from(token)));
+        let variables: BTreeMap<&str, Value> = variables.into_iter().chain(tokens).collect();
         let template = self.environment.get_template(&self.name).map_err(jinja::explain)?;
         let marked = template.render(variables).map_err(jinja::explain)?;
         Ok(jinja::take_marks(&marked))
@@ -182,7 +184,15 @@ impl ChatTemplate {
 }
 
 /// A `chat_template` is a string, or a list of named ones of which `default` is for plain conversations.
-fn default_template(json: &serde_json::Value) -> Option<&str> {
-    let named = json.as_array().and_then(|list| list.iter().find(|one| one["name"] == "default"));
-    named.map_or(json, |one| &one["template"]).as_str()
+fn default_template(json: &serde_json::Value) -> Result<Option<String>> {
+    use serde_json::Value::{Array, Null, String};
+    match json {
+        Null => Ok(None),
+        String(source) => Ok(Some(source.clone())),
+        Array(list) => match list.iter().find(|one| one["name"] == "default") {
+            Some(one) => default_template(&one["template"]),
+            None => Ok(None),
+        },
+        _ => bail!("`chat_template` is neither a text nor a list of named ones"),
+    }
 }

@@ -99,11 +99,7 @@ impl Checkpoint {
         if let (Some(eos), true) = (tokenizer.eos(), ends.eos.is_empty()) {
             ends.eos.push(eos);
         }
-        let named = ["chat_template.jinja", "tokenizer_config.json"];
-        let template = match named.iter().any(|name| folder.join(name).exists()) {
-            true => ChatTemplate::from_folder(folder).ok(),
-            false => None,
-        };
+        let template = ChatTemplate::from_folder(folder, &tokenizer)?;
         Ok(Self { model, parameters, tokenizer, ends, template })
     }
 
@@ -114,10 +110,9 @@ impl Checkpoint {
         let parts = gguf_model::tokenizer(&file).with_context(cannot)?;
         let tokenizer = Tokenizer::from_gguf(&parts).with_context(cannot)?;
         let ends = gguf_model::text_ends(&file).with_context(cannot)?;
-        let name = |id: Option<u32>| id.and_then(|id| tokenizer.token(id));
         let template = file.optional("tokenizer.chat_template", Gguf::string)?;
         let template = template
-            .map(|source| ChatTemplate::new(source, name(parts.bos), name(parts.eos)))
+            .map(|source| ChatTemplate::new(source, &tokenizer))
             .transpose()
             .with_context(cannot)?;
         Ok(Self { model, parameters, tokenizer, ends, template })

@@ -1,4 +1,4 @@
-//! 3.3 The tokenizer inside a GGUF file: a list of tokens and merges, from which we write the `tokenizer.json` that the
+//! The tokenizer inside a GGUF file: a list of tokens and merges, from which we write the `tokenizer.json` that the
 //! model was published with.
 //!
 //! Two families: `gpt2` merges bytes, `llama` (sentencepiece) merges characters and falls back to bytes. What the file

@@ -1,4 +1,4 @@
-//! 3.5 Models by name: `owner/name` is downloaded once, into the cache that all Hugging Face tools share.
+//! Models by name: `owner/name` is downloaded once, into the cache that all Hugging Face tools share.
 //!
 //! The Hub is asked first which commit a name stands for and which files that has; then every file comes from that one
 //! commit, and the name points to it in the cache only when all are there. So what is cached is whole.
@@ -12,8 +12,9 @@ use hf_hub::api::RepoInfo;
 use hf_hub::api::sync::{Api, ApiBuilder};
 
 use crate::hub_download::download;
-use crate::hub_files::{Files, missing, shards, wanted};
+use crate::hub_files::{Files, missing, wanted};
 use crate::hub_id::HubId;
+use crate::weight_files::Index;
 
 /// The first question is answered quickly or not at all; downloads have no limit.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -167,9 +168,11 @@ impl Hub {
         for file in wanted(files, &names).with_context(|| format!("`{id}` cannot be used"))? {
             get(file)?;
         }
-        if *files == Files::Model {
-            for file in shards(&folder)? {
-                get(&file)?;
+        if *files == Files::Model
+            && let Some(index) = Index::open(&folder)?
+        {
+            for file in index.files() {
+                get(file)?;
             }
         }
         if let Some(file) = missing(&folder, files) {

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 
-use crate::tokenizer_config::read_json;
+use crate::weight_files::{INDEX, Index, WEIGHTS};
 
 /// What is wanted of a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,9 +27,6 @@ const OPTIONAL: [&str; 5] = [
     "special_tokens_map.json",
     "chat_template.jinja",
 ];
-const WEIGHTS: &str = "model.safetensors";
-/// Says which of several files has which tensor.
-const INDEX: &str = "model.safetensors.index.json";
 
 /// What to download, given the `names` of all files that there are; the files that [`INDEX`] names come after.
 pub(crate) fn wanted<'a>(files: &'a Files, names: &[&str]) -> Result<Vec<&'a str>> {
@@ -61,27 +58,6 @@ pub(crate) fn wanted<'a>(files: &'a Files, names: &[&str]) -> Result<Vec<&'a str
     Ok(wanted)
 }
 
-/// The files that hold the weights of the model in `folder`, if its index says so.
-pub(crate) fn shards(folder: &Path) -> Result<BTreeSet<String>> {
-    let index = folder.join(INDEX);
-    if folder.join(WEIGHTS).exists() || !index.exists() {
-        return Ok(BTreeSet::new());
-    }
-    let json = read_json(&index)?;
-    let map = json["weight_map"]
-        .as_object()
-        .with_context(|| format!("{} has no `weight_map`", index.display()))?;
-    let plain = |file: &&str| {
-        file.ends_with(".safetensors") && !file.starts_with('.') && !file.contains(['/', '\\'])
-    };
-    let files = map.values().map(|file| {
-        let file = file.as_str().filter(plain);
-        file.map(str::to_string)
-            .with_context(|| format!("{} names a file outside the folder", index.display()))
-    });
-    files.collect()
-}
-
 /// The first file that `folder` lacks to be whole.
 pub(crate) fn missing(folder: &Path, files: &Files) -> Option<String> {
     let lacks = |file: &String| !folder.join(file).exists();
@@ -89,12 +65,13 @@ pub(crate) fn missing(folder: &Path, files: &Files) -> Option<String> {
         Files::Gguf(file) => Some(file.clone()).filter(lacks),
         Files::Tokenizer => Some("tokenizer.json".to_string()).filter(lacks),
         Files::Model => {
-            let weights = match shards(folder) {
-                Ok(shards) if shards.is_empty() => BTreeSet::from([WEIGHTS.to_string()]),
-                Ok(shards) => shards,
-                Err(_) => BTreeSet::from([INDEX.to_string()]), // as good as missing
+            let index = Index::open(folder);
+            let weights = match &index {
+                Ok(Some(index)) => index.files(),
+                Ok(None) => BTreeSet::from([WEIGHTS]),
+                Err(_) => return Some(INDEX.to_string()), // as good as missing
             };
-            [CONFIG.to_string()].into_iter().chain(weights).find(lacks)
+            [CONFIG].into_iter().chain(weights).map(str::to_string).find(lacks)
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Jinja as `transformers` sets it up for chat templates, on top of minijinja.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Value};
@@ -11,6 +11,8 @@ use crate::strftime::strftime_now;
 
 /// Noncharacters, which Unicode keeps for a program's own use: where what the assistant says begins and ends.
 const MARKS: [char; 2] = ['\u{FDD0}', '\u{FDD1}'];
+/// The other noncharacters in that place, for [`crate::conversation`].
+pub(crate) const STAND_INS: RangeInclusive<char> = '\u{FDD2}'..='\u{FDEF}';
 
 /// An environment with `source` as its template `name`.
 pub(crate) fn environment(name: &str, source: &str) -> anyhow::Result<Environment<'static>> {
@@ -57,9 +59,9 @@ fn next_tag(text: &str) -> Option<(&str, &str, &str)> {
     Some((&text[..start], &text[start..end], &text[end..]))
 }
 
-/// `text` as a template may have it: without our marks, should somebody write them.
+/// `text` as a template may have it: without our marks and stand-ins, should somebody write them.
 pub(crate) fn without_marks(text: &str) -> String {
-    text.replace(MARKS, "")
+    text.replace(|c| MARKS.contains(&c) || STAND_INS.contains(&c), "")
 }
 
 /// A rendered text without its marks, and the bytes that they enclosed.

@@ -8,7 +8,6 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, Error, Result};
-use candle_core::DType;
 use modern::checkpoint::Checkpoint;
 use modern::config::{Mlp, Norm, Position};
 use modern::score::score;
@@ -17,10 +16,10 @@ use modern::{
     config_json, generate,
 };
 use serde_json::json;
+use tensor_core::Rng;
 use tensor_core::ops::Gelu;
-use tensor_core::{Parameters, Rng};
+use tiny_gpt::TrainCommand;
 use tiny_gpt::command::{self, usage};
-use tiny_gpt::{Corpus, train};
 
 use arguments::{
     Cli, Command, GenerateArgs, MlpChoice, NormChoice, PositionChoice, ScoreArgs, TrainArgs,
@@ -59,37 +58,11 @@ fn model_config(args: &TrainArgs) -> Result<ModelConfig> {
 }
 
 fn run_train(args: &TrainArgs) -> Result<()> {
-    let model_config = model_config(args)?;
-    let config = args.train.config(model_config.context)?;
-    let device = args.compute.open()?;
-    let corpus = Corpus::open(&args.data)?;
-    corpus.check(model_config.context)?;
-    let seed = args.compute.seed;
-    let mut parameters = Parameters::seeded(seed, DType::F32, &device);
-    let model = GptModern::new(&model_config, parameters.root())?;
-    let settings = json!({
-        "data": args.data, "seed": seed, "device": args.compute.device.to_string(),
-        "model": config_json::to_json(&model_config), "train": config,
-    });
-    println!("{} parameters, {} training bytes", parameters.count(), corpus.train.len());
-    let mut log = args.train.log()?.record(&args.out, &settings)?;
-    let best = train(&model, &parameters, &corpus, &config, seed, &mut log)?;
-    let tokens_per_second = log.tokens_per_second();
-    drop(log);
-    let folder = args.out.join("model");
-    println!("best validation loss {:.4}, {tokens_per_second:.0} tokens/s", best.loss);
-    println!("the model is in {}", folder.display());
-    if args.json {
-        let (loss, bits) = (best.loss, best.bits_per_byte);
-        println!(
-            "{}",
-            json!({
-                "loss": loss, "bits_per_byte": bits, "tokens": best.tokens, "model": folder,
-                "tokens_per_s": tokens_per_second, "parameters": parameters.count(),
-            })
-        );
-    }
-    Ok(())
+    let config = model_config(args)?;
+    let TrainArgs { data, out, train, compute, json, .. } = args;
+    let command = TrainCommand { data, out, train, compute, json: *json };
+    command
+        .run(config.context, &config_json::to_json(&config), |scope| GptModern::new(&config, scope))
 }
 
 fn run_generate(args: &GenerateArgs) -> Result<()> {
@@ -155,8 +128,8 @@ fn prompt(args: &GenerateArgs, checkpoint: &Checkpoint) -> Result<Vec<u32>> {
     let Checkpoint { tokenizer, ends, template, .. } = checkpoint;
     if let Some(question) = &args.ask {
         let template = template.as_ref().context("the model has no chat template: use --prompt")?;
-        let chat = template.render(&[Message::user(question)], Prompt::Generation)?;
-        return tokenizer.encode(&chat, Special::None, Spelled::Tokens);
+        let chat = [Message::user(question)];
+        return Ok(template.encode(tokenizer, &chat, Prompt::Generation)?.tokens);
     }
     let ids = tokenizer.encode(&args.prompt, Special::Added, Spelled::Text)?;
     match (ids.is_empty(), ends.bos) {

@@ -5,6 +5,7 @@
 //! at least a share of the likeliest (<https://arxiv.org/abs/2407.01082>). Order and ties are those of transformers.
 
 use tensor_core::Rng;
+use tiny_gpt::sampling::{keep_nucleus, keep_top_k};
 
 /// How tokens are chosen.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -54,7 +55,7 @@ impl Sampler {
         if self.choice == Choice::Greedy {
             return Drawn { token: self.likeliest(logits, seen), log_prob: 0. };
         }
-        let kept = self.keep(self.penalised(logits, seen).collect());
+        let kept = self.keep(self.penalised(logits, seen));
         let total: f64 = kept.iter().map(|(_, weight)| weight).sum();
         let mut left = rng.uniform() * total;
         // Rounding may leave a crumb past the last one, which is then chosen.
@@ -70,7 +71,7 @@ impl Sampler {
     pub fn probabilities(&self, logits: &[f32], seen: &[bool]) -> Vec<(u32, f64)> {
         let mut kept = match self.choice {
             Choice::Greedy => vec![(self.likeliest(logits, seen), 1.)],
-            Choice::Random { .. } => self.keep(self.penalised(logits, seen).collect()),
+            Choice::Random { .. } => self.keep(self.penalised(logits, seen)),
         };
         let total: f64 = kept.iter().map(|(_, weight)| weight).sum();
         kept.iter_mut().for_each(|(_, weight)| *weight /= total);
@@ -100,23 +101,18 @@ impl Sampler {
     }
 
     /// Tokens that pass and their weights, in order of their ids.
-    fn keep(&self, mut logits: Vec<f64>) -> Vec<(u32, f64)> {
+    fn keep(&self, logits: impl Iterator<Item = f64>) -> Vec<(u32, f64)> {
         let Choice::Random { temperature, top_k, top_p, min_p } = self.choice else {
             return Vec::new();
         };
-        logits.iter_mut().for_each(|x| *x /= temperature);
-        let max = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let mut lowest = f64::NEG_INFINITY;
-        if let Some(k) = top_k.filter(|&k| 0 < k && k < logits.len()) {
-            let mut order = logits.clone();
-            let (_, kth, _) = order.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a));
-            lowest = *kth;
+        let scores = (0..).zip(logits.map(|x| x / temperature));
+        let mut kept: Vec<(u32, f64)> = scores.filter(|(_, x)| *x > f64::NEG_INFINITY).collect();
+        if let Some(k) = top_k {
+            keep_top_k(&mut kept, k);
         }
-        let passing =
-            logits.iter().enumerate().filter(|&(_, &x)| x >= lowest && x > f64::NEG_INFINITY);
-        let mut kept: Vec<(u32, f64)> =
-            passing.map(|(token, &x)| (token as u32, (x - max).exp())).collect();
-        if let Some(p) = top_p.filter(|&p| p < 1.) {
+        let max = kept.iter().fold(f64::NEG_INFINITY, |max, (_, x)| max.max(*x));
+        kept.iter_mut().for_each(|(_, x)| *x = (*x - max).exp());
+        if let Some(p) = top_p {
             keep_nucleus(&mut kept, p);
         }
         if let Some(share) = min_p {
@@ -124,22 +120,4 @@ impl Sampler {
         }
         kept
     }
-}
-
-/// Keeps the fewest that hold the share `p`, the one that crosses it among them.
-fn keep_nucleus(kept: &mut Vec<(u32, f64)>, p: f64) {
-    let total: f64 = kept.iter().map(|(_, weight)| weight).sum();
-    // Together, those below this hold less than 1 − p: the nucleus is among the others, which are few to sort.
-    let negligible = (1. - p) * total / kept.len() as f64;
-    let mut order: Vec<(u32, f64)> =
-        kept.iter().copied().filter(|&(_, weight)| weight >= negligible).collect();
-    order.sort_by(|a, b| b.1.total_cmp(&a.1)); // stable: equals stay in order
-    let mut held = 0.;
-    let end = order.iter().position(|(_, weight)| {
-        held += weight;
-        held >= p * total
-    });
-    order.truncate(end.map_or(order.len(), |end| end + 1));
-    order.sort_by_key(|&(token, _)| token);
-    *kept = order;
 }

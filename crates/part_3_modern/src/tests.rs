@@ -3,6 +3,7 @@
 mod cache;
 mod lessons;
 mod model;
+mod config_json;
 mod model_folder;
 mod generation;
 mod chat;
@@ -13,8 +14,6 @@ mod writer;
 mod gguf_damage;
 mod llama2c;
 mod llama2c_tokenizer;
-
-use std::path::PathBuf;
 
 use candle_core::{DType, Device, Result, Tensor};
 use tensor_core::ops::Gelu;
@@ -68,16 +67,6 @@ fn ids(b: usize, t: usize, seed: u64) -> Result<Tensor> {
     let mut rng = Rng::new(seed);
     let ids: Vec<u32> = (0..b * t).map(|_| rng.below(11) as u32).collect();
     Tensor::from_vec(ids, (b, t), &CPU)
-}
-
-/// A file of `$COURSE_DATA`, which tests do without if it is not there.
-fn course_data(file: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("COURSE_DATA").map(|folder| PathBuf::from(folder).join(file));
-    let path = path.filter(|path| path.exists());
-    if path.is_none() {
-        println!("skipped: no $COURSE_DATA/{file}");
-    }
-    path
 }
 
 /// The message of a result that must be an error.

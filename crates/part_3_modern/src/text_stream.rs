@@ -1,4 +1,4 @@
-//! 3.2 Text as it is generated: a token may be a third of an emoji, so text is shown once its characters are whole.
+//! Text as it is generated: a token may be a third of an emoji, so text is shown once its characters are whole.
 //!
 //! Decoding everything anew after each token would cost O(T) per token. A token's text depends only on the tokens just
 //! before it (a character in several tokens, sentencepiece's rule that the very first space is dropped), so we decode

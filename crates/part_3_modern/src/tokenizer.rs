@@ -1,14 +1,18 @@
-//! 3.1 The subword tokenizer: a model's own `tokenizer.json`, so that its text becomes the ids it was trained on.
+//! The subword tokenizer: a model's own `tokenizer.json`, so that its text becomes the ids it was trained on.
 //!
 //! Special tokens are where text and commands meet: `<|im_end|>` typed by a user must stay text, written by a chat
 //! template it must be one token. [`Spelled`] makes every call say which.
 
+use std::ops::Range;
 use std::path::Path;
 
 use anyhow::{Context, Error, Result};
 use serde_json::Value;
 use tensor_core::atomic_file;
-use tokenizers::{AddedToken, AddedVocabulary, Encoding, Model, OffsetType, PreTokenizer};
+use tokenizers::{
+    AddedToken, AddedVocabulary, Encoding, Model, OffsetReferential, OffsetType,
+    PreTokenizedString, PreTokenizer,
+};
 
 use crate::ChatTemplate;
 use crate::text_stream::TextStream;
@@ -20,14 +24,14 @@ use crate::tokenizer_config::{self, SpecialTokens};
 pub enum Special {
     /// Those that the tokenizer's own post-processor adds: for plain text.
     Added,
-    /// None: for a rendered chat template, which wrote its own, and for pieces of a text.
+    /// None: for pieces of a text.
     None,
 }
 
 /// What the name of a special token, written out in a text, becomes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Spelled {
-    /// The token: for text that a chat template wrote.
+    /// The token: for text that is wholly our own. (A conversation has parts of either kind: `ChatTemplate::encode`.)
     Tokens,
     /// Text like any other: for what a user wrote, who so cannot end a turn or forge another one. Added tokens that are
     /// not special, such as Qwen's `<think>`, are tokens all the same.
@@ -115,14 +119,62 @@ impl Tokenizer {
         Ok(encoding.map_err(Error::from_boxed)?.get_ids().to_vec())
     }
 
-    /// The four steps of every tokenizer: normalize, split, apply the model to each piece, and put the ids together.
     fn encode_as_text(&self, text: &str) -> tokenizers::Result<Encoding> {
-        let mut pieces = self.plain.extract_and_normalize(self.inner.get_normalizer(), text);
+        let pieces = self.plain.extract_and_normalize(self.inner.get_normalizer(), text);
+        self.encode_pieces(pieces, OffsetType::None)
+    }
+
+    /// The last three of the four steps of every tokenizer: normalize, split, apply the model to each piece, and put the
+    /// ids together.
+    fn encode_pieces(
+        &self,
+        mut pieces: PreTokenizedString,
+        offsets: OffsetType,
+    ) -> tokenizers::Result<Encoding> {
         if let Some(pre_tokenizer) = self.inner.get_pre_tokenizer() {
             pre_tokenizer.pre_tokenize(&mut pieces)?;
         }
         pieces.tokenize(|piece| self.inner.get_model().tokenize(piece.get()))?;
-        pieces.into_encoding(None, 0, OffsetType::None)
+        pieces.into_encoding(None, 0, offsets)
+    }
+
+    /// The ids of `text`, special tokens among them, and the bytes of `text` that each comes from. Apart from tokens,
+    /// characters are what `original` makes of them.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub(crate) fn encode_with_places(
+        &self,
+        text: &str,
+        original: impl Fn(char) -> char,
+    ) -> Result<(Vec<u32>, Vec<Range<usize>>)> {
+        let mut pieces = self.cut_at_tokens(text);
+        let restored = pieces.normalize(|piece| {
+            piece.map(&original);
+            Ok(())
+        });
+        let encoding = restored.and_then(|()| self.encode_pieces(pieces, OffsetType::Byte));
+        let encoding = encoding.map_err(Error::from_boxed)?;
+        let places = encoding.get_offsets().iter().map(|&(start, end)| start..end);
+        Ok((encoding.get_ids().to_vec(), places.collect()))
+    }
+
+    /// Which bytes of `text` would become special tokens.
+    pub(crate) fn special_in(&self, text: &str) -> Vec<Range<usize>> {
+        let added = self.inner.get_added_vocabulary().get_added_tokens_decoder();
+        let pieces = self.cut_at_tokens(text);
+        let pieces = pieces.get_splits(OffsetReferential::Original, OffsetType::Byte).into_iter();
+        let special = pieces.filter(|(_, _, tokens)| {
+            let mut tokens = tokens.iter().flatten();
+            tokens.any(|token| added.get(&token.id).is_some_and(|token| token.special))
+        });
+        special.map(|(_, (start, end), _)| start..end).collect()
+    }
+
+    /// `text` in pieces: added tokens, and normalized what is between them.
+    fn cut_at_tokens(&self, text: &str) -> PreTokenizedString {
+        let added = self.inner.get_added_vocabulary();
+        added.extract_and_normalize(self.inner.get_normalizer(), text)
     }
 
     /// The text of `ids`, with `�` where their bytes are no UTF-8; ids that are no token give nothing.

@@ -6,8 +6,8 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use serde_json::{Value, json};
-use tensor_core::atomic_file;
+use serde_json::json;
+use tiny_gpt::json_file;
 
 use crate::ChatTemplate;
 
@@ -31,7 +31,7 @@ impl SpecialTokens {
     /// When a file is damaged.
     pub(crate) fn open(folder: &Path, tokenizer: &tokenizers::Tokenizer) -> Result<Self> {
         let files = ["tokenizer_config.json", "special_tokens_map.json"];
-        let files = files.map(|file| read_json(&folder.join(file)));
+        let files = files.map(|file| json_file::read_or_null(&folder.join(file)));
         let files = files.into_iter().collect::<Result<Vec<_>>>()?;
         // The first file that speaks of a token decides, even if it says that there is none.
         let named = |name: &str| {
@@ -39,7 +39,7 @@ impl SpecialTokens {
             let spelled = token.as_str().or_else(|| token["content"].as_str());
             Some(spelled.and_then(|token| tokenizer.token_to_id(token)))
         };
-        let config = read_json(&folder.join("config.json"))?;
+        let config = json_file::read_or_null(&folder.join("config.json"))?;
         let by_id = |name: &str| {
             let id = &config[name]; // a number, or several of which the first is the usual one
             let id = id.as_u64().or_else(|| id[0].as_u64()).and_then(|id| u32::try_from(id).ok());
@@ -82,23 +82,10 @@ pub(crate) fn save(
     if let Some(template) = template {
         config["chat_template"] = json!(template.source());
     }
-    let path = folder.join("tokenizer_config.json");
-    atomic_file::write(&path, format!("{config:#}\n").as_bytes())?;
+    json_file::write(&folder.join("tokenizer_config.json"), &config)?;
     let jinja = folder.join("chat_template.jinja");
     if jinja.exists() {
         std::fs::remove_file(&jinja).with_context(|| format!("removing {}", jinja.display()))?;
     }
     Ok(())
-}
-
-/// The JSON of the file at `path`, null if there is none.
-///
-/// # Errors
-/// When it cannot be read or is no JSON.
-pub(crate) fn read_json(path: &Path) -> Result<Value> {
-    if !path.exists() {
-        return Ok(Value::Null);
-    }
-    let bytes = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
-    serde_json::from_slice(&bytes).with_context(|| format!("{} is no JSON", path.display()))
 }

@@ -1,10 +1,11 @@
 //! The program as a user meets it: the demo, the tools, real models where they are, and what is said about bad input.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 
 use serde_json::Value;
 use tempfile::TempDir;
+use tensor_core::testing::course_data;
 
 fn part_3(args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_part_3"));
@@ -155,16 +156,6 @@ fn bad_input_is_told_in_one_line() {
         2,
         "cannot share 3 key heads",
     );
-}
-
-/// A file of `$COURSE_DATA`, which tests do without if it is not there.
-fn course_data(file: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("COURSE_DATA").map(|folder| PathBuf::from(folder).join(file));
-    let path = path.filter(|path| path.exists());
-    if path.is_none() {
-        println!("skipped: no $COURSE_DATA/{file}");
-    }
-    path
 }
 
 #[test]

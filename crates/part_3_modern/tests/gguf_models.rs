@@ -16,6 +16,7 @@ use modern::{Purpose, gguf_model};
 use serde::Deserialize;
 use tensor_core::adamw::{AdamW, AdamWConfig};
 use tensor_core::ops::cross_entropy;
+use tensor_core::quantized::Quantization;
 use tensor_core::testing::{assert_close, assert_gradients_flow};
 use tensor_core::{Parameters, backward};
 
@@ -100,7 +101,7 @@ fn the_factors_of_llama_3_are_its_four_numbers() -> Result<()> {
 fn blocks_of_several_formats_answer_nearly_as_their_numbers() -> Result<()> {
     let Answer { input_ids, logits: expected } = answer("k_quants")?;
     let file = Gguf::open(&file("k_quants"))?;
-    for format in [Format::Q4K, Format::Q6K, Format::Q4_0, Format::Q4_1, Format::Q8_0] {
+    for format in Quantization::ALL.map(Format::Blocks) {
         assert!(file.tensors().any(|(_, info)| info.format == format), "no tensor is in {format}");
     }
     let (model, parameters) = gguf_model::open(&file, Purpose::Inference, &CPU)?;

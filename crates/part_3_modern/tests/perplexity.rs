@@ -1,6 +1,6 @@
 //! A real model finds a real text as likely as transformers says: SmolLM2-135M on the first 280 tokens of a TinyStory.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -9,6 +9,7 @@ use modern::Purpose;
 use modern::{Cache, Checkpoint, Special, Spelled};
 use serde_json::Value;
 use tensor_core::ops::token_log_probs;
+use tensor_core::testing::course_data;
 
 const MODEL: &str = "models/SmolLM2-135M-Instruct.Q4_1.gguf";
 const STORIES: &str = "data/tinystories-2m.txt";
@@ -18,16 +19,6 @@ const STORIES: &str = "data/tinystories-2m.txt";
 const REFERENCE: f64 = 8.69488;
 /// Of how many tokens, and their sum.
 const TOKENS: (usize, u64) = (280, 929_943);
-
-/// A file of `$COURSE_DATA`, which tests do without if it is not there.
-fn course_data(file: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("COURSE_DATA").map(|folder| PathBuf::from(folder).join(file));
-    let path = path.filter(|path| path.exists());
-    if path.is_none() {
-        println!("skipped: no $COURSE_DATA/{file}");
-    }
-    path
-}
 
 /// The model and the text: the first story of over 1,150 bytes, as in the script.
 fn model_and_story() -> Option<(String, String)> {

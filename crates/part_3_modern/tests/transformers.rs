@@ -2,8 +2,7 @@
 //!
 //! Runs where `$COURSE_PYTHON` (else `python3`) has torch and transformers, and says that it skipped elsewhere.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
@@ -11,10 +10,8 @@ use modern::config::{AttentionBias, Llama3Scaling, OutputLayer, Position, QkNorm
 use modern::model_folder::{self, TextEnds};
 use modern::{GptModern, ModelConfig, Window};
 use serde_json::json;
+use tensor_core::testing::assert_python_agrees;
 use tensor_core::{Parameters, Rng};
-
-/// Exit code of the script where torch or transformers is missing.
-const SKIPPED: i32 = 77;
 
 /// What the folder is called, the class that transformers should make of it, and the model.
 fn families() -> Vec<(&'static str, &'static str, ModelConfig)> {
@@ -81,24 +78,6 @@ fn write(
     Ok(std::fs::write(folder.join("check.json"), check.to_string())?)
 }
 
-/// Asserts that transformers opens these folders and agrees with what their `check.json` says.
-fn agrees(folders: &[PathBuf]) -> Result<()> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/check_modern_folder.py");
-    let python = std::env::var("COURSE_PYTHON").unwrap_or_else(|_| "python3".into());
-    match Command::new(&python).arg(script).args(folders).output() {
-        Err(error) => println!("skipped: {python} does not start ({error})"),
-        Ok(output) if output.status.code() == Some(SKIPPED) => {
-            println!("skipped: {}", String::from_utf8_lossy(&output.stdout).trim());
-        }
-        Ok(output) => {
-            let said = String::from_utf8_lossy(&output.stdout);
-            assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
-            println!("{said}");
-        }
-    }
-    Ok(())
-}
-
 #[test]
 fn transformers_answers_as_the_model_that_was_saved() -> Result<()> {
     let root = tempfile::tempdir()?;
@@ -114,5 +93,6 @@ fn transformers_answers_as_the_model_that_was_saved() -> Result<()> {
             folders.push(folder);
         }
     }
-    agrees(&folders)
+    assert_python_agrees("check_modern_folder.py", &folders);
+    Ok(())
 }

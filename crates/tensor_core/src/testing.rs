@@ -2,10 +2,14 @@
 //!
 //! A tolerance `tol` means |a − b| ≤ tol · (1 + |b|), element by element.
 
+mod outside;
+
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Result, Tensor, Var};
 
 use crate::{Parameters, backward};
+
+pub use outside::{assert_python_agrees, course_data};
 
 /// The devices to test on: the CPU, and a CUDA card where the build and the machine have one.
 pub fn devices() -> Result<Vec<Device>> {

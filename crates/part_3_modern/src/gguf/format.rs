@@ -2,6 +2,8 @@
 
 use std::fmt::{self, Display};
 
+use tensor_core::quantized::Quantization;
+
 /// The formats that we read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Format {
@@ -11,16 +13,8 @@ pub enum Format {
     F16,
     /// The upper half of an [`Format::F32`].
     BF16,
-    /// 32 numbers of 4 bits and a scale.
-    Q4_0,
-    /// 32 numbers of 4 bits, a scale and a minimum.
-    Q4_1,
-    /// 32 numbers of 8 bits and a scale.
-    Q8_0,
-    /// 256 numbers of 4 bits, with 8 scales and minima of 6 bits.
-    Q4K,
-    /// 256 numbers of 6 bits, with 16 scales of 8 bits.
-    Q6K,
+    /// Blocks with scales of their own.
+    Blocks(Quantization),
 }
 
 impl Format {
@@ -29,11 +23,11 @@ impl Format {
         Self::F32,
         Self::F16,
         Self::BF16,
-        Self::Q4_0,
-        Self::Q4_1,
-        Self::Q8_0,
-        Self::Q4K,
-        Self::Q6K,
+        Self::Blocks(Quantization::Q4_0),
+        Self::Blocks(Quantization::Q4_1),
+        Self::Blocks(Quantization::Q8_0),
+        Self::Blocks(Quantization::Q4K),
+        Self::Blocks(Quantization::Q6K),
     ];
 
     /// The format's number in the file, `ggml_type` in ggml.h.
@@ -41,21 +35,20 @@ impl Format {
         match self {
             Self::F32 => 0,
             Self::F16 => 1,
-            Self::Q4_0 => 2,
-            Self::Q4_1 => 3,
-            Self::Q8_0 => 8,
-            Self::Q4K => 12,
-            Self::Q6K => 14,
             Self::BF16 => 30,
+            Self::Blocks(Quantization::Q4_0) => 2,
+            Self::Blocks(Quantization::Q4_1) => 3,
+            Self::Blocks(Quantization::Q8_0) => 8,
+            Self::Blocks(Quantization::Q4K) => 12,
+            Self::Blocks(Quantization::Q6K) => 14,
         }
     }
 
-    /// How many numbers a block holds; a row is whole blocks.
+    /// How many numbers a block holds, 1 where there are none; a row is whole blocks.
     pub fn block_len(self) -> usize {
         match self {
             Self::F32 | Self::F16 | Self::BF16 => 1,
-            Self::Q4_0 | Self::Q4_1 | Self::Q8_0 => 32,
-            Self::Q4K | Self::Q6K => 256,
+            Self::Blocks(quantization) => quantization.numbers(),
         }
     }
 
@@ -64,37 +57,31 @@ impl Format {
         match self {
             Self::F32 => 4,
             Self::F16 | Self::BF16 => 2,
-            Self::Q4_0 => 2 + 16,
-            Self::Q4_1 => 2 + 2 + 16,
-            Self::Q8_0 => 2 + 32,
-            Self::Q4K => 2 + 2 + 12 + 128,
-            Self::Q6K => 128 + 64 + 16 + 2,
+            Self::Blocks(quantization) => quantization.bytes(),
         }
     }
 }
 
 impl Display for Format {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&ggml_name(self.ggml_type()))
+        f.write_str(match self {
+            Self::F32 => "F32",
+            Self::F16 => "F16",
+            Self::BF16 => "BF16",
+            Self::Blocks(quantization) => quantization.name(),
+        })
     }
 }
 
-/// What ggml calls its type of this number.
-pub(super) fn ggml_name(ggml_type: u32) -> String {
+/// What ggml calls a format that is none of ours.
+pub(super) fn other_name(ggml_type: u32) -> String {
     let name = match ggml_type {
-        0 => "F32",
-        1 => "F16",
-        2 => "Q4_0",
-        3 => "Q4_1",
         6 => "Q5_0",
         7 => "Q5_1",
-        8 => "Q8_0",
         9 => "Q8_1",
         10 => "Q2_K",
         11 => "Q3_K",
-        12 => "Q4_K",
         13 => "Q5_K",
-        14 => "Q6_K",
         15 => "Q8_K",
         16 => "IQ2_XXS",
         17 => "IQ2_XS",
@@ -110,7 +97,6 @@ pub(super) fn ggml_name(ggml_type: u32) -> String {
         27 => "I64",
         28 => "F64",
         29 => "IQ1_M",
-        30 => "BF16",
         34 => "TQ1_0",
         35 => "TQ2_0",
         39 => "MXFP4",

@@ -5,7 +5,7 @@ use std::io::Read;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::format::{Format, ggml_name};
+use super::format::{Format, other_name};
 use super::source::Source;
 use super::value::{self, Value};
 
@@ -122,7 +122,7 @@ fn tensor_info<R: Read>(source: &mut Source<R>) -> Result<TensorInfo> {
     let Some(format) = Format::ALL.into_iter().find(|format| format.ggml_type() == ggml_type)
     else {
         let supported = Format::ALL.map(|format| format.to_string()).join(", ");
-        let name = ggml_name(ggml_type);
+        let name = other_name(ggml_type);
         bail!(
             "its format is {name}, which is not supported; convert the file to one of {supported}"
         );

@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 use candle_core::{Device, Tensor};
 use half::{bf16, f16};
 use tensor_core::Weight;
-use tensor_core::quantized::{Quantization, QuantizedMatrix};
+use tensor_core::quantized::QuantizedMatrix;
 
 use crate::gguf::{Format, Gguf};
 use crate::row_order::reordered;
@@ -13,7 +13,7 @@ use crate::row_order::reordered;
 pub(super) fn read(file: &Gguf, name: &str, order: Option<&[usize]>) -> Result<Weight> {
     let (info, bytes) = (file.tensor(name)?, file.read(name)?);
     let dims = &info.dims[..];
-    let Some(format) = quantization(info.format) else {
+    let Format::Blocks(quantization) = info.format else {
         let numbers = plain_numbers(info.format, &bytes);
         let numbers = match order {
             Some(order) => reordered(&numbers, order),
@@ -22,23 +22,11 @@ pub(super) fn read(file: &Gguf, name: &str, order: Option<&[usize]>) -> Result<W
         return Ok(Weight::Full(Tensor::from_vec(numbers, dims, &Device::Cpu)?));
     };
     let &[rows, columns] = dims else { bail!("`{name}` is quantized, but no matrix") };
-    let matrix = QuantizedMatrix::new(format, (rows, columns), bytes)?;
+    let matrix = QuantizedMatrix::new(quantization, (rows, columns), bytes)?;
     Ok(Weight::Quantized(match order {
         Some(order) => matrix.permute_rows(order)?,
         None => matrix,
     }))
-}
-
-/// The format of blocks that layers compute with, if it is one of blocks.
-fn quantization(format: Format) -> Option<Quantization> {
-    match format {
-        Format::F32 | Format::F16 | Format::BF16 => None,
-        Format::Q4_0 => Some(Quantization::Q4_0),
-        Format::Q4_1 => Some(Quantization::Q4_1),
-        Format::Q8_0 => Some(Quantization::Q8_0),
-        Format::Q4K => Some(Quantization::Q4K),
-        Format::Q6K => Some(Quantization::Q6K),
-    }
 }
 
 /// The numbers of a format that has no blocks.

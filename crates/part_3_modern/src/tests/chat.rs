@@ -8,8 +8,8 @@ use crate::model_folder::TextEnds;
 use crate::sampler::{Choice, Sampler};
 use crate::tokenizer_config::SpecialTokens;
 use crate::{
-    Chat, ChatTemplate, Checkpoint, GenerateConfig, GptModern, Memory, Prompt, Special, Spelled,
-    Tokenizer, Window, generate,
+    Chat, ChatTemplate, Checkpoint, GenerateConfig, GptModern, Memory, Prompt, Tokenizer, Window,
+    generate,
 };
 
 /// A model of bytes with random weights, whose chats are written in `ChatML`.
@@ -45,8 +45,7 @@ fn a_reply_is_that_to_the_whole_conversation() -> Result<()> {
             let reply = chat.say(question, |text| shown.push_str(text))?;
             assert_eq!(shown, reply.text);
             let conversation = &chat.messages()[..chat.messages().len() - 1];
-            let conversation = template.render(conversation, Prompt::Generation)?;
-            let whole = tokenizer.encode(&conversation, Special::None, Spelled::Tokens)?;
+            let whole = template.encode(tokenizer, conversation, Prompt::Generation)?.tokens;
             let len = whole.len();
             let alone = generate(model, &[whole], &config, &mut Rng::new(1), |_, _| {})?;
             assert_eq!(reply.written.tokens, alone[0].tokens, "{memory:?}, {question}");

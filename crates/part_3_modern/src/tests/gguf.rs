@@ -3,10 +3,11 @@ use std::path::Path;
 use anyhow::Result;
 use candle_core::quantized::{GgmlDType, QStorage, QTensor};
 use candle_core::{DType, Device, Tensor};
-use tensor_core::testing::assert_close;
+use tensor_core::quantized::Quantization;
+use tensor_core::testing::{assert_close, course_data};
 
+use super::error;
 use super::writer::{Writer, array, string};
-use super::{course_data, error};
 use crate::gguf::{Array, Format, Gguf, Value, check_header};
 
 /// A small file with one value of each type and one tensor of each format.
@@ -115,11 +116,11 @@ fn candle(format: Format) -> GgmlDType {
         Format::F32 => GgmlDType::F32,
         Format::F16 => GgmlDType::F16,
         Format::BF16 => GgmlDType::BF16,
-        Format::Q4_0 => GgmlDType::Q4_0,
-        Format::Q4_1 => GgmlDType::Q4_1,
-        Format::Q8_0 => GgmlDType::Q8_0,
-        Format::Q4K => GgmlDType::Q4K,
-        Format::Q6K => GgmlDType::Q6K,
+        Format::Blocks(Quantization::Q4_0) => GgmlDType::Q4_0,
+        Format::Blocks(Quantization::Q4_1) => GgmlDType::Q4_1,
+        Format::Blocks(Quantization::Q8_0) => GgmlDType::Q8_0,
+        Format::Blocks(Quantization::Q4K) => GgmlDType::Q4K,
+        Format::Blocks(Quantization::Q6K) => GgmlDType::Q6K,
     }
 }
 
@@ -181,7 +182,14 @@ fn smollm2_reads_as_in_python() -> Result<()> {
     assert_eq!(gguf.strings("tokenizer.ggml.merges")?[0], "Ġ t");
     assert_eq!(gguf.all_metadata().count(), 33);
     let count = |format| gguf.tensors().filter(|(_, info)| info.format == format).count();
-    assert_eq!((count(Format::Q4_1), count(Format::F32), count(Format::Q8_0)), (210, 61, 1));
+    assert_eq!(
+        (
+            count(Format::Blocks(Quantization::Q4_1)),
+            count(Format::F32),
+            count(Format::Blocks(Quantization::Q8_0))
+        ),
+        (210, 61, 1)
+    );
     let lines =
         gguf.tensors().map(|(name, info)| format!("{name} {:?} {}\n", info.dims, info.format));
     assert_eq!(crc32(lines.collect::<String>().as_bytes()), 0x5365_c4a4);

@@ -1,6 +1,7 @@
 use std::time::Instant;
 
 use proptest::prelude::*;
+use tensor_core::quantized::Quantization;
 
 use super::error;
 use super::gguf::{open, refused, sample};
@@ -36,8 +37,9 @@ fn usual_mistakes_are_recognised() {
 #[test]
 fn damaged_lists_are_refused() {
     let two = |change: fn(&mut Writer)| {
-        let mut file =
-            Writer::new().tensor("a", &[2, 32], Format::Q8_0).tensor("b", &[32], Format::F32);
+        let mut file = Writer::new()
+            .tensor("a", &[2, 32], Format::Blocks(Quantization::Q8_0))
+            .tensor("b", &[32], Format::F32);
         change(&mut file);
         refused(&file)
     };

@@ -4,7 +4,9 @@ use anyhow::Result;
 use candle_core::Tensor;
 use proptest::prelude::*;
 
-use super::{course_data, error};
+use tensor_core::testing::course_data;
+
+use super::error;
 use crate::llama2c::{self, Classifier, Header};
 use crate::{Markers, Special, Spelled, llama2c_tokenizer};
 

@@ -3,7 +3,9 @@ use std::collections::HashSet;
 use anyhow::Result;
 use proptest::prelude::*;
 
-use super::{course_data, error};
+use tensor_core::testing::course_data;
+
+use super::error;
 use crate::llama2c_tokenizer::{open, read};
 use crate::{Markers, Special, Spelled, Tokenizer};
 

@@ -3,6 +3,8 @@
 //! The latter runs where `$COURSE_PYTHON` (else `python3`) has torch and transformers, and says that it skipped elsewhere.
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+#[path = "../golden/tokenizers.rs"]
+mod golden_tokenizers;
 mod unchanged;
 
 use std::path::{Path, PathBuf};
@@ -17,9 +19,11 @@ use modern::{
 };
 use serde_json::Value;
 use tensor_core::quantized::{Quantization, QuantizedMatrix};
+use tensor_core::testing::course_data;
 use tensor_core::{Parameters, Rng};
 use tiny_gpt::{ByteTokenizer, LanguageModel};
 
+use golden_tokenizers::parts;
 use unchanged::{check, said};
 
 const CPU: Device = Device::Cpu;
@@ -28,24 +32,6 @@ const CPU: Device = Device::Cpu;
 fn golden(file: &str) -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(file);
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
-}
-
-/// The `byte_level` or `sentencepiece` tokenizer of `golden/tokenizers.json`.
-fn parts(name: &str) -> GgufTokenizer {
-    let json = &golden("tokenizers.json")[name];
-    let list = |key: &str| json[key].as_array().cloned().unwrap_or_default();
-    let strings = |key: &str| list(key).iter().map(|s| s.as_str().unwrap().to_string()).collect();
-    GgufTokenizer {
-        model: json["model"].as_str().unwrap().to_string(),
-        tokens: strings("tokens"),
-        merges: strings("merges"),
-        scores: list("scores").iter().map(|x| x.as_f64().unwrap() as f32).collect(),
-        token_type: list("token_type").iter().map(|x| x.as_i64().unwrap() as i32).collect(),
-        bos: Some(1),
-        eos: Some(2),
-        unk: Some(0),
-        ..GgufTokenizer::default()
-    }
 }
 
 /// A small fresh model of this tokenizer's vocabulary and two tokens more, as models often have.
@@ -59,21 +45,13 @@ fn fresh(tokenizer: Tokenizer, template: Option<ChatTemplate>) -> Result<Checkpo
     Ok(Checkpoint { model, parameters, tokenizer, ends, template })
 }
 
-fn course_data(file: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("COURSE_DATA").map(|folder| PathBuf::from(folder).join(file));
-    let path = path.filter(|path| path.exists());
-    if path.is_none() {
-        println!("skipped: no $COURSE_DATA/{file}");
-    }
-    path
-}
-
 #[test]
 fn a_chat_model_that_merges_bytes_stays_as_it_was() -> Result<()> {
     for pre in ["smollm", "qwen2", "llama-bpe"] {
         let parts = GgufTokenizer { pre: Some(pre.into()), pad: Some(2), ..parts("byte_level") };
-        let template = ChatTemplate::new(ChatTemplate::chatml()?.source(), None, None)?;
-        check(pre, &fresh(Tokenizer::from_gguf(&parts)?, Some(template))?)?;
+        let tokenizer = Tokenizer::from_gguf(&parts)?;
+        let template = ChatTemplate::new(ChatTemplate::chatml()?.source(), &tokenizer)?;
+        check(pre, &fresh(tokenizer, Some(template))?)?;
     }
     Ok(())
 }
@@ -86,8 +64,9 @@ fn a_chat_model_of_sentencepiece_stays_as_it_was() -> Result<()> {
     let source = mistral.unwrap()["source"].as_str().unwrap();
     for add_space_prefix in [None, Some(false)] {
         let parts = GgufTokenizer { add_space_prefix, ..parts("sentencepiece") };
-        let template = ChatTemplate::new(source, Some("<s>".into()), Some("</s>".into()))?;
-        check("sentencepiece", &fresh(Tokenizer::from_gguf(&parts)?, Some(template))?)?;
+        let tokenizer = Tokenizer::from_gguf(&parts)?;
+        let template = ChatTemplate::new(source, &tokenizer)?;
+        check("sentencepiece", &fresh(tokenizer, Some(template))?)?;
     }
     Ok(())
 }
@@ -121,10 +100,10 @@ fn an_old_template_does_not_outlive_the_model() -> Result<()> {
     std::fs::write(folder.path().join("chat_template.jinja"), "another model's")?;
     let tokenizer = || Tokenizer::from_gguf(&parts("byte_level"));
     fresh(tokenizer()?, Some(ChatTemplate::chatml()?))?.save(folder.path())?;
-    let template = ChatTemplate::from_folder(folder.path())?;
+    let template = ChatTemplate::from_folder(folder.path(), &tokenizer()?)?.expect("a template");
     assert_eq!(template.source(), ChatTemplate::chatml()?.source());
     fresh(tokenizer()?, None)?.save(folder.path())?;
-    assert!(ChatTemplate::from_folder(folder.path()).is_err());
+    assert!(ChatTemplate::from_folder(folder.path(), &tokenizer()?)?.is_none());
     Ok(())
 }
 
@@ -166,6 +145,18 @@ fn write_llama2c(folder: &Path) -> Result<PathBuf> {
     let tokenizer: Vec<u8> = 7u32.to_le_bytes().into_iter().chain(pieces.flat_map(entry)).collect();
     std::fs::write(folder.join("tok263.bin"), tokenizer)?;
     Ok(folder.join("model.bin"))
+}
+
+#[test]
+fn a_broken_template_is_no_missing_one() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    fresh(Tokenizer::from_gguf(&parts("byte_level"))?, None)?.save(folder.path())?;
+    let open = || Checkpoint::open(folder.path().to_str().unwrap(), Purpose::Inference, &CPU);
+    assert!(open()?.template.is_none());
+    std::fs::write(folder.path().join("chat_template.jinja"), "{% if %}")?;
+    let error = open().err().unwrap().to_string();
+    assert!(error.contains("chat_template.jinja, line 1: "), "{error}");
+    Ok(())
 }
 
 #[test]

@@ -3,11 +3,23 @@
 use std::ops::Range;
 
 use anyhow::Result;
-use modern::{ChatTemplate, Message, Prompt};
-use serde_json::Value;
+use modern::{ChatTemplate, Message, Prompt, SpecialTokens, Tokenizer};
+use serde_json::{Value, json};
 
 fn golden() -> Value {
     serde_json::from_str(include_str!("../golden/chats.json")).unwrap()
+}
+
+/// A tokenizer of nothing but special tokens, of which `special` says which play a part.
+fn named(bos: &str, eos: &str, special: SpecialTokens) -> Tokenizer {
+    let vocab = json!({ bos: 0, eos: 1, "<unk>": 2, "<pad>": 3 });
+    let model = json!({ "type": "WordLevel", "vocab": vocab, "unk_token": "<unk>" });
+    Tokenizer::from_json(json!({ "version": "1.0", "model": model }), special).unwrap()
+}
+
+fn special(bos: Option<&str>, eos: Option<&str>) -> Tokenizer {
+    let special = SpecialTokens { bos: bos.map(|_| 0), eos: eos.map(|_| 1), ..Default::default() };
+    named(bos.unwrap_or("bos"), eos.unwrap_or("eos"), special)
 }
 
 fn greeting() -> Vec<Message> {
@@ -25,9 +37,9 @@ fn templates_of_real_models_render_as_in_transformers() -> Result<()> {
     let chats: Vec<Vec<Message>> = serde_json::from_value(golden["chats"].clone())?;
     for case in golden["templates"].as_array().unwrap() {
         let name = case["name"].as_str().unwrap();
-        let token = |key: &str| case[key].as_str().map(str::to_string);
         let source = case["source"].as_str().unwrap();
-        let template = ChatTemplate::new(source, token("bos"), token("eos"))?;
+        let tokenizer = special(case["bos"].as_str(), case["eos"].as_str());
+        let template = ChatTemplate::new(source, &tokenizer)?;
         let prompts = [Prompt::None, Prompt::Generation];
         let calls = chats.iter().flat_map(|chat| prompts.map(|prompt| (chat, prompt)));
         for ((chat, prompt), expected) in calls.zip(case["rendered"].as_array().unwrap()) {
@@ -72,16 +84,23 @@ fn a_message_cannot_forge_a_span() -> Result<()> {
 #[test]
 fn a_folder_has_its_template_in_one_of_three_places() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let render =
-        || ChatTemplate::from_folder(folder.path())?.render(&[Message::user("x")], Prompt::None);
-    let error = render().unwrap_err().to_string();
-    assert!(error.contains("no chat template"), "{error}");
+    let tokenizer = special(Some("<s>"), Some("</s>"));
+    let open = || ChatTemplate::from_folder(folder.path(), &tokenizer);
+    let render = || open()?.expect("a template").render(&[Message::user("x")], Prompt::None);
+    assert!(open()?.is_none());
 
     let config = folder.path().join("tokenizer_config.json");
+    for none in [
+        "{}",
+        r#"{"chat_template": null}"#,
+        r#"{"chat_template": [{"name": "rag", "template": "R"}]}"#,
+    ] {
+        std::fs::write(&config, none)?;
+        assert!(open()?.is_none(), "{none}");
+    }
     std::fs::write(&config, r#"{"chat_template": "A{{ messages[0].content }}"}"#)?;
     assert_eq!(render()?, "Ax");
-    let list = r#"{"chat_template": [{"name": "rag", "template": "R"}, {"name": "default", "template": "{{ bos_token }}B{{ eos_token }}"}],
-        "bos_token": "<s>", "eos_token": {"content": "</s>"}}"#;
+    let list = r#"{"chat_template": [{"name": "rag", "template": "R"}, {"name": "default", "template": "{{ bos_token }}B{{ eos_token }}"}]}"#;
     std::fs::write(&config, list)?;
     assert_eq!(render()?, "<s>B</s>");
     std::fs::write(folder.path().join("chat_template.jinja"), "C{{ bos_token }}\n")?;
@@ -90,16 +109,29 @@ fn a_folder_has_its_template_in_one_of_three_places() -> Result<()> {
 }
 
 #[test]
+fn a_template_may_name_the_special_tokens_that_the_model_has() -> Result<()> {
+    let source =
+        "{{ bos_token }}{{ eos_token }}{{ unk_token }}{{ pad_token }} {{ pad_token is defined }}";
+    let render = |special| -> Result<String> {
+        ChatTemplate::new(source, &named("<s>", "</s>", special))?.render(&[], Prompt::None)
+    };
+    let all = SpecialTokens { bos: Some(0), eos: Some(1), unk: Some(2), pad: Some(3) };
+    assert_eq!(render(all)?.to_lowercase(), "<s></s><unk><pad> true");
+    assert_eq!(render(SpecialTokens { pad: None, ..all })?.to_lowercase(), "<s></s><unk> false");
+    Ok(())
+}
+
+#[test]
 fn errors_name_the_file_and_the_line() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("chat_template.jinja");
+    let tokenizer = special(None, None);
     let error = |source: &str| {
         std::fs::write(&path, source).unwrap();
-        let result = ChatTemplate::from_folder(folder.path());
-        result
-            .and_then(|template| template.render(&greeting(), Prompt::None))
-            .unwrap_err()
-            .to_string()
+        let template = ChatTemplate::from_folder(folder.path(), &tokenizer);
+        let text =
+            template.and_then(|template| template.unwrap().render(&greeting(), Prompt::None));
+        text.unwrap_err().to_string()
     };
     let place = format!("{}, line 2: ", path.display());
     let message = error("a\n{% for %}");
@@ -108,12 +140,22 @@ fn errors_name_the_file_and_the_line() -> Result<()> {
     assert_eq!(message, format!("{place}only in French"));
     let message = error("a\n{{ messages[0].content.shout() }}");
     assert!(message.starts_with(&place) && message.contains("shout"), "{message}");
+
+    std::fs::remove_file(&path)?;
+    let path = folder.path().join("tokenizer_config.json");
+    for (json, line) in
+        [(r#"{"chat_template": "a\n{% for %}"}"#, ", line 2"), (r#"{"chat_template": 1}"#, "")]
+    {
+        std::fs::write(&path, json)?;
+        let error = ChatTemplate::from_folder(folder.path(), &tokenizer).unwrap_err();
+        assert!(error.to_string().starts_with(&format!("{}{line}", path.display())), "{error}");
+    }
     Ok(())
 }
 
 #[test]
 fn llama_3_is_told_the_date() -> Result<()> {
-    let template = ChatTemplate::new("{{ strftime_now('%d %b %Y') }}", None, None)?;
+    let template = ChatTemplate::new("{{ strftime_now('%d %b %Y') }}", &special(None, None))?;
     let date = template.render(&[], Prompt::None)?;
     assert_eq!(date.len(), "26 Jul 2024".len(), "{date}");
     Ok(())

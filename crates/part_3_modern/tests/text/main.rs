@@ -2,6 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 mod chat_template;
+mod conversation;
+#[path = "../golden/tokenizers.rs"]
+mod golden_tokenizers;
 mod hub;
 mod server;
 mod tokenizer;

@@ -1,32 +1,15 @@
 //! Tokenizers against transformers (`scripts/golden_tokenizer.py`), and what must hold for any text.
 
-use std::sync::LazyLock;
-
 use anyhow::Result;
 use modern::tokenizer_config::SpecialTokens;
 use modern::{GgufTokenizer, Markers, Special, Spelled, TextStream, Tokenizer};
 use proptest::prelude::*;
-use serde_json::Value;
 use tiny_gpt::ByteTokenizer;
 
-static GOLDEN: LazyLock<Value> =
-    LazyLock::new(|| serde_json::from_str(include_str!("../golden/tokenizers.json")).unwrap());
+use crate::golden_tokenizers;
 
 fn parts(name: &str, pre: Option<&str>) -> GgufTokenizer {
-    let json = &GOLDEN[name];
-    let list = |key: &str| json[key].as_array().cloned().unwrap_or_default();
-    let strings = |key: &str| list(key).iter().map(|s| s.as_str().unwrap().to_string()).collect();
-    GgufTokenizer {
-        model: json["model"].as_str().unwrap().to_string(),
-        pre: pre.map(str::to_string),
-        tokens: strings("tokens"),
-        merges: strings("merges"),
-        scores: list("scores").iter().map(|x| x.as_f64().unwrap() as f32).collect(),
-        token_type: list("token_type").iter().map(|x| x.as_i64().unwrap() as i32).collect(),
-        bos: Some(1),
-        eos: Some(2),
-        ..GgufTokenizer::default()
-    }
+    GgufTokenizer { pre: pre.map(str::to_string), ..golden_tokenizers::parts(name) }
 }
 
 fn tokenizer(name: &str, pre: Option<&str>) -> Tokenizer {
@@ -43,7 +26,7 @@ fn streamed(mut stream: TextStream, ids: &[u32]) -> Result<String> {
 
 #[test]
 fn ids_and_texts_equal_those_of_transformers() -> Result<()> {
-    for case in GOLDEN["cases"].as_array().unwrap() {
+    for case in golden_tokenizers::golden()["cases"].as_array().unwrap() {
         let (name, pre) = (case["parts"].as_str().unwrap(), case["pre"].as_str());
         let tokenizer = tokenizer(name, pre);
         for answer in case["answers"].as_array().unwrap() {

@@ -1,0 +1,68 @@
+//! The command `train` of every part: a new model, a text file and flags in, a run folder out.
+
+use std::path::Path;
+
+use anyhow::Result;
+use candle_core::DType;
+use serde_json::{Value, json};
+use tensor_core::{Parameters, Scope};
+
+use crate::flags::{ComputeFlags, TrainFlags};
+use crate::{Corpus, LanguageModel, train};
+
+/// What the command was given.
+#[derive(Debug, Clone, Copy)]
+pub struct TrainCommand<'a> {
+    /// The text, whose bytes are the tokens.
+    pub data: &'a Path,
+    /// The run folder.
+    pub out: &'a Path,
+    /// How the model is trained, and what is seen of it.
+    pub train: &'a TrainFlags,
+    /// Where and how is computed.
+    pub compute: &'a ComputeFlags,
+    /// Whether the last line is to be a JSON object.
+    pub json: bool,
+}
+
+impl TrainCommand<'_> {
+    /// Trains the model that `build` makes of fresh parameters. It reads `block_size` tokens, and `config` is what the run
+    /// folder says about it.
+    ///
+    /// # Errors
+    /// When the flags ask for too much, the text is missing or too short, or as [`train`].
+    pub fn run<M: LanguageModel>(
+        &self,
+        block_size: usize,
+        config: &Value,
+        build: impl FnOnce(Scope<'_>) -> candle_core::Result<M>,
+    ) -> Result<()> {
+        let settings = self.train.config(block_size)?;
+        let device = self.compute.open()?;
+        let corpus = Corpus::open(self.data)?;
+        corpus.check(block_size)?;
+        let seed = self.compute.seed;
+        let mut parameters = Parameters::seeded(seed, DType::F32, &device);
+        let model = build(parameters.root())?;
+        println!("{} parameters, {} training bytes", parameters.count(), corpus.train.len());
+        let about = json!({
+            "data": self.data, "seed": seed, "device": self.compute.device.to_string(),
+            "model": config, "train": settings,
+        });
+        let mut log = self.train.log()?.record(self.out, &about)?;
+        let best = train(&model, &parameters, &corpus, &settings, seed, &mut log)?;
+        let tokens_per_second = log.tokens_per_second();
+        drop(log); // the progress line ends before we speak
+        let folder = self.out.join("model");
+        println!("best validation loss {:.4}, {tokens_per_second:.0} tokens/s", best.loss);
+        println!("the model is in {}", folder.display());
+        if self.json {
+            let report = json!({
+                "loss": best.loss, "bits_per_byte": best.bits_per_byte, "tokens": best.tokens,
+                "tokens_per_s": tokens_per_second, "parameters": parameters.count(), "model": folder,
+            });
+            println!("{report}");
+        }
+        Ok(())
+    }
+}

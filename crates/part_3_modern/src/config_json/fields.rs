@@ -1,0 +1,60 @@
+//! Looking into a JSON object, with errors that name the key.
+
+use anyhow::{Context, Result};
+use serde_json::{Map, Value};
+
+/// A JSON object. A key that is null is as one that is not there, unless said otherwise.
+#[derive(Clone, Copy)]
+pub(super) struct Fields<'a>(pub(super) &'a Map<String, Value>);
+
+impl<'a> Fields<'a> {
+    pub(super) fn value(self, key: &str) -> Option<&'a Value> {
+        self.0.get(key).filter(|value| !value.is_null())
+    }
+
+    pub(super) fn text(self, key: &str) -> Option<&'a str> {
+        self.value(key).and_then(Value::as_str)
+    }
+
+    /// The object at `key`, unless it is empty.
+    pub(super) fn object(self, key: &str) -> Result<Option<Self>> {
+        let Some(value) = self.value(key) else { return Ok(None) };
+        let object = value.as_object();
+        let object = object.with_context(|| format!("`{key}` is {value}, expected an object"))?;
+        Ok(Some(Self(object)).filter(|fields| !fields.0.is_empty()))
+    }
+
+    pub(super) fn size(self, key: &str) -> Result<usize> {
+        let value = self.value(key).with_context(|| format!("`{key}` is missing"))?;
+        let size = value.as_u64().and_then(|size| usize::try_from(size).ok());
+        size.with_context(|| format!("`{key}` is {value}, expected a size"))
+    }
+
+    pub(super) fn size_or(self, key: &str, default: usize) -> Result<usize> {
+        if self.value(key).is_none() { Ok(default) } else { self.size(key) }
+    }
+
+    /// A size, `default` where the key is missing, and `None` where it is null.
+    pub(super) fn size_or_null(self, key: &str, default: Option<usize>) -> Result<Option<usize>> {
+        match self.0.get(key) {
+            None => Ok(default),
+            Some(Value::Null) => Ok(None),
+            Some(_) => self.size(key).map(Some),
+        }
+    }
+
+    pub(super) fn number(self, key: &str) -> Result<f64> {
+        let value = self.value(key).with_context(|| format!("`{key}` is missing"))?;
+        value.as_f64().with_context(|| format!("`{key}` is {value}, expected a number"))
+    }
+
+    pub(super) fn number_or(self, key: &str, default: f64) -> Result<f64> {
+        if self.value(key).is_none() { Ok(default) } else { self.number(key) }
+    }
+
+    /// False where there is none.
+    pub(super) fn flag(self, key: &str) -> Result<bool> {
+        let Some(value) = self.value(key) else { return Ok(false) };
+        value.as_bool().with_context(|| format!("`{key}` is {value}, expected true or false"))
+    }
+}

@@ -1,0 +1,148 @@
+//! What a `config.json` says, and what transformers makes of what it does not say: each family has defaults of its own.
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+use tensor_core::ops::Gelu;
+
+use super::family::Family;
+use super::fields::Fields;
+use crate::config::{
+    AttentionBias, AttentionConfig, Llama3Scaling, Mlp, ModelConfig, Norm, OutputLayer, Position,
+    QkNorm, Window,
+};
+
+/// Reads a `config.json`. The sizes that every model has must be there; the rest may be missing, as in transformers.
+///
+/// # Errors
+/// When it describes a model that this part does not have, naming what.
+pub fn from_json(json: &Value) -> Result<ModelConfig> {
+    let fields = Fields(json.as_object().context("no JSON object")?);
+    let name = fields.text("model_type").unwrap_or("none");
+    let family = Family::ALL.into_iter().find(|family| family.name() == name);
+    let family = family.with_context(|| {
+        format!("model_type `{name}` is none of {}", Family::ALL.map(Family::name).join(", "))
+    })?;
+    ensure!(family != Family::Llama || !fields.flag("mlp_bias")?, "`mlp_bias` is not supported");
+    ensure!(
+        fields.value("quantization_config").is_none(),
+        "`quantization_config`: only plain weights are opened from a folder; a .gguf file may be quantised"
+    );
+    let n_layer = fields.size("num_hidden_layers")?;
+    let (n_embd, n_head) = (fields.size("hidden_size")?, fields.size("num_attention_heads")?);
+    let context = fields.size_or("max_position_embeddings", family.context())?;
+    let eps = fields.number_or("rms_norm_eps", 1e-6)?;
+    let width = fields.size("intermediate_size")?;
+    let n_kv_head = fields.size_or_null("num_key_value_heads", Some(family.n_kv_head(n_head)))?;
+    let config = ModelConfig {
+        vocab_size: fields.size("vocab_size")?,
+        n_layer,
+        n_embd,
+        context,
+        norm: match (family, fields.text("norm")) {
+            (Family::Ours, Some("layer")) => Norm::Layer { eps },
+            _ => Norm::Rms { eps },
+        },
+        attention: AttentionConfig {
+            n_head,
+            n_kv_head: n_kv_head.unwrap_or(n_head),
+            head_dim: fields.size_or("head_dim", family.head_dim(n_embd, n_head))?,
+            bias: attention_bias(family, fields)?,
+            qk_norm: match family {
+                Family::Qwen3 => QkNorm::PerHead,
+                Family::Ours if fields.flag("qk_norm")? => QkNorm::PerHead,
+                _ => QkNorm::None,
+            },
+            position: position(family, context, fields)?,
+            window: window(family, n_layer, fields)?,
+        },
+        mlp: match (family, fields.text("hidden_act").unwrap_or("silu")) {
+            (_, "silu") => Mlp::SwiGlu { width },
+            (Family::Ours, "gelu_new") => Mlp::Gelu { width, form: Gelu::Tanh },
+            (Family::Ours, "gelu") => Mlp::Gelu { width, form: Gelu::Exact },
+            (_, other) => bail!("`hidden_act` is `{other}`, expected `silu`"),
+        },
+        output: match fields.flag("tie_word_embeddings")? {
+            true => OutputLayer::Tied,
+            false => OutputLayer::Own,
+        },
+    };
+    config.check()?;
+    Ok(config)
+}
+
+fn attention_bias(family: Family, fields: Fields<'_>) -> Result<AttentionBias> {
+    Ok(match family {
+        Family::Mistral => AttentionBias::None,
+        Family::Qwen2 => AttentionBias::Qkv,
+        _ if fields.flag("attention_bias")? => AttentionBias::All,
+        Family::Ours if fields.flag("qkv_bias")? => AttentionBias::Qkv,
+        _ => AttentionBias::None,
+    })
+}
+
+fn position(family: Family, context: usize, fields: Fields<'_>) -> Result<Position> {
+    let parameters = match fields.object("rope_scaling")? {
+        Some(older) => Some(older), // it goes first in transformers too
+        None => fields.object("rope_parameters")?,
+    };
+    let base = fields.number_or("rope_theta", 10_000.)?;
+    let Some(parameters) = parameters else {
+        return Ok(match family == Family::Ours && fields.value("rope_theta").is_none() {
+            true => Position::Learned,
+            false => Position::Rope { base, scaling: None },
+        });
+    };
+    let by_layer = parameters.0.values().any(Value::is_object);
+    ensure!(!by_layer, "`rope_parameters` differ from layer to layer, which is not supported");
+    let kind = parameters.text("rope_type").or_else(|| parameters.text("type"));
+    let scaling = match kind.unwrap_or("default") {
+        "default" => None,
+        "llama3" => Some(Llama3Scaling {
+            factor: parameters.number("factor")?,
+            low_freq_factor: parameters.number("low_freq_factor")?,
+            high_freq_factor: parameters.number("high_freq_factor")?,
+            original_context: parameters.size_or("original_max_position_embeddings", context)?,
+        }),
+        other => bail!("RoPE scaling `{other}` is neither `default` nor `llama3`"),
+    };
+    Ok(Position::Rope { base: parameters.number_or("rope_theta", base)?, scaling })
+}
+
+/// The window that all layers have. Llama has none, whatever its file says.
+fn window(family: Family, n_layer: usize, fields: Fields<'_>) -> Result<Option<Window>> {
+    let size = match family {
+        Family::Llama => return Ok(None),
+        Family::Qwen2 | Family::Qwen3 if !fields.flag("use_sliding_window")? => None,
+        _ => fields.size_or_null("sliding_window", family.window())?,
+    };
+    let first = fields.size_or("max_window_layers", family.first_window_layer())?;
+    let sliding = match (fields.value("layer_types"), family, size) {
+        (Some(kinds), Family::Mistral | Family::Qwen2 | Family::Qwen3, _) => {
+            sliding_layers(kinds, n_layer)?
+        }
+        (_, _, None) => 0,
+        (_, Family::Qwen2 | Family::Qwen3, _) => n_layer.saturating_sub(first),
+        _ => n_layer,
+    };
+    if sliding == 0 {
+        return Ok(None);
+    }
+    ensure!(
+        sliding == n_layer,
+        "only {sliding} of {n_layer} layers have a window (see `layer_types` and `max_window_layers`); all must, or none"
+    );
+    let size = size.context("`layer_types` speaks of windows, and `sliding_window` of none")?;
+    Ok(Some(Window { size, sinks: fields.size_or("attention_sinks", 0)? }))
+}
+
+/// How many layers have a window, by `layer_types`.
+fn sliding_layers(kinds: &Value, n_layer: usize) -> Result<usize> {
+    let kinds = kinds.as_array().context("`layer_types` is no list")?;
+    ensure!(kinds.len() == n_layer, "{n_layer} layers have {} `layer_types`", kinds.len());
+    let known = ["full_attention", "sliding_attention"];
+    let other = kinds.iter().find(|kind| !known.iter().any(|known| kind == known));
+    if let Some(other) = other {
+        bail!("`layer_types` has {other}, which is neither full_attention nor sliding_attention");
+    }
+    Ok(kinds.iter().filter(|&kind| kind == "sliding_attention").count())
+}

@@ -1,0 +1,68 @@
+//! A model's sizes and choices as a `config.json` that every version of transformers reads.
+
+use serde_json::{Value, json};
+use tensor_core::ops::Gelu;
+
+use super::family::Family;
+use crate::block::INIT_STD;
+use crate::config::{
+    AttentionBias, Llama3Scaling, Mlp, ModelConfig, Norm, OutputLayer, Position, QkNorm,
+};
+
+/// The model's `config.json`, without its special tokens and the type of its numbers.
+pub fn to_json(config: &ModelConfig) -> Value {
+    let family = Family::of(config);
+    let attention = config.attention;
+    let (Norm::Rms { eps } | Norm::Layer { eps }) = config.norm;
+    let (Mlp::SwiGlu { width } | Mlp::Gelu { width, .. }) = config.mlp;
+    let activation = match config.mlp {
+        Mlp::SwiGlu { .. } => "silu",
+        Mlp::Gelu { form: Gelu::Tanh, .. } => "gelu_new",
+        Mlp::Gelu { form: Gelu::Exact, .. } => "gelu",
+    };
+    let mut json = json!({
+        "architectures": [family.class()],
+        "model_type": family.name(),
+        "vocab_size": config.vocab_size,
+        "max_position_embeddings": config.context,
+        "num_hidden_layers": config.n_layer,
+        "hidden_size": config.n_embd,
+        "num_attention_heads": attention.n_head,
+        "num_key_value_heads": attention.n_kv_head,
+        "head_dim": attention.head_dim,
+        "intermediate_size": width,
+        "hidden_act": activation,
+        "rms_norm_eps": eps,
+        "tie_word_embeddings": config.output == OutputLayer::Tied,
+        "sliding_window": attention.window.map(|window| window.size),
+        "attention_bias": attention.bias == AttentionBias::All,
+        "attention_dropout": 0.0,
+        "initializer_range": INIT_STD,
+    });
+    if let Position::Rope { base, scaling } = attention.position {
+        json["rope_theta"] = json!(base); // where transformers 4 looks
+        let mut parameters = json!({ "rope_type": "default", "rope_theta": base });
+        if let Some(scaling) = scaling {
+            let Llama3Scaling { factor, low_freq_factor, high_freq_factor, original_context } =
+                scaling;
+            let scaling = json!({
+                "rope_type": "llama3",
+                "factor": factor,
+                "low_freq_factor": low_freq_factor,
+                "high_freq_factor": high_freq_factor,
+                "original_max_position_embeddings": original_context,
+            });
+            json["rope_scaling"] = scaling.clone();
+            parameters = scaling;
+            parameters["rope_theta"] = json!(base);
+        }
+        json["rope_parameters"] = parameters; // where transformers 5 looks
+    }
+    if family == Family::Ours {
+        json["norm"] = json!(if matches!(config.norm, Norm::Rms { .. }) { "rms" } else { "layer" });
+        json["attention_sinks"] = json!(attention.window.map_or(0, |window| window.sinks));
+        json["qkv_bias"] = json!(attention.bias != AttentionBias::None);
+        json["qk_norm"] = json!(attention.qk_norm == QkNorm::PerHead);
+    }
+    json
+}

@@ -1,0 +1,110 @@
+use anyhow::Result;
+use serde_json::{Map, Value, json};
+
+use super::{error, variants};
+use crate::config::{AttentionBias, Norm, OutputLayer, Position, QkNorm};
+use crate::config_json::{from_json, to_json};
+use crate::{ModelConfig, Window};
+
+/// `scripts/golden_config.py` asked transformers.
+fn golden() -> Value {
+    serde_json::from_str(include_str!("../../tests/golden/configs.json")).expect("JSON")
+}
+
+fn config(changes: &Value) -> Value {
+    let mut json = golden()["sizes"].clone();
+    let (all, changes) = (json.as_object_mut(), changes.as_object());
+    all.expect("an object").extend(changes.expect("an object").clone());
+    json
+}
+
+/// What the golden file says of a model; the window once, if all layers have it.
+fn said(config: &ModelConfig) -> Value {
+    let attention = config.attention;
+    let Norm::Rms { eps } = config.norm else { panic!("{:?}", config.norm) };
+    let Position::Rope { base, scaling } = attention.position else { panic!("learned positions") };
+    let mut rope = json!({ "rope_type": "default", "rope_theta": base });
+    if let Some(scaling) = scaling {
+        rope["rope_type"] = json!("llama3");
+        rope["factor"] = json!(scaling.factor);
+        rope["low_freq_factor"] = json!(scaling.low_freq_factor);
+        rope["high_freq_factor"] = json!(scaling.high_freq_factor);
+        rope["original_max_position_embeddings"] = json!(scaling.original_context);
+    }
+    json!({
+        "head_dim": attention.head_dim, "n_kv_head": attention.n_kv_head, "context": config.context,
+        "windows": vec![attention.window.map(|window| window.size); config.n_layer],
+        "qkv_bias": attention.bias != AttentionBias::None, "o_bias": attention.bias == AttentionBias::All,
+        "qk_norm": attention.qk_norm == QkNorm::PerHead, "eps": eps,
+        "tied": config.output == OutputLayer::Tied, "rope": rope,
+    })
+}
+
+#[test]
+fn what_a_file_leaves_out_is_what_transformers_assumes() -> Result<()> {
+    for case in golden()["cases"].as_array().expect("cases") {
+        let (found, change) = (from_json(&config(&case["config"])), &case["config"]);
+        let Some(expected) = case["found"].as_object() else {
+            assert!(found.is_err(), "transformers refuses {change}: {}", case["error"]);
+            continue;
+        };
+        let mut expected: Map<String, Value> = expected.clone();
+        expected["rope"].as_object_mut().expect("rope").remove("type"); // an older name of `rope_type`
+        let windows = expected["windows"].as_array().expect("windows");
+        if windows.iter().any(|window| *window != windows[0]) {
+            assert!(error(found).contains("only 1 of 2 layers have a window"), "{change}");
+            continue;
+        }
+        assert_eq!(said(&found?), Value::Object(expected), "{change}");
+    }
+    Ok(())
+}
+
+#[test]
+fn kinds_of_layers_decide_which_have_a_window() -> Result<()> {
+    let window = |family: &str, kinds: Value| {
+        let changes = json!({ "model_type": family, "layer_types": kinds, "sliding_window": 6, "use_sliding_window": true });
+        Ok(from_json(&config(&changes))?.attention.window)
+    };
+    let (full, sliding) = ("full_attention", "sliding_attention");
+    // Such a Mistral is what transformers calls Ministral.
+    for family in ["mistral", "qwen2", "qwen3"] {
+        assert_eq!(window(family, json!([full, full]))?, None);
+        assert_eq!(window(family, json!([sliding, sliding]))?, Some(Window { size: 6, sinks: 0 }));
+        assert!(error(window(family, json!([full, sliding]))).contains("`layer_types`"));
+        assert!(
+            error(window(family, json!([full, "linear_attention"]))).contains("linear_attention")
+        );
+        assert!(error(window(family, json!([full]))).contains("2 layers have 1 `layer_types`"));
+    }
+    assert_eq!(window("llama", json!([full, sliding]))?, None);
+    let none = json!({ "model_type": "qwen3", "layer_types": [sliding, sliding] });
+    assert!(error(from_json(&config(&none))).contains("`sliding_window` of none"));
+    Ok(())
+}
+
+#[test]
+fn rope_that_differs_between_layers_is_refused() {
+    let parameters = json!({ "full_attention": { "rope_type": "default", "rope_theta": 5e5 } });
+    let changes = json!({ "model_type": "qwen3", "rope_parameters": parameters });
+    assert!(error(from_json(&config(&changes))).contains("from layer to layer"));
+}
+
+#[test]
+fn a_config_comes_back_as_it_was_and_says_nothing_of_its_numbers() -> Result<()> {
+    for (name, config) in variants() {
+        let json = to_json(&config);
+        assert_eq!(from_json(&json)?, config, "{name}");
+        assert_eq!(json.get("dtype"), None);
+    }
+    // Qwen3 may have biases; Llama's channels must be divisible among its heads.
+    let mut config = variants()[0].1;
+    (config.attention.qk_norm, config.attention.bias) = (QkNorm::PerHead, AttentionBias::All);
+    assert_eq!(to_json(&config)["model_type"], "qwen3");
+    assert_eq!(from_json(&to_json(&config))?, config);
+    let mut config = variants()[0].1;
+    (config.attention.n_head, config.attention.n_kv_head) = (6, 3);
+    assert_eq!(to_json(&config)["model_type"], "llm_from_scratch");
+    assert_eq!(from_json(&to_json(&config))?, config);
+    Ok(())
+}
