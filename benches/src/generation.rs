@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use candle_core::Device;
+use modern::gguf::Gguf;
 use modern::sampler::{Choice, Sampler};
 use modern::{Checkpoint, GenerateConfig, GptModern, Memory, Purpose, Text};
 use serde::{Deserialize, Serialize};
@@ -29,17 +30,26 @@ pub struct Times {
     pub decode: Vec<Duration>,
 }
 
-/// The model in the file, for inference.
+/// The model in the file, for inference, and the bytes of its weights.
 ///
 /// # Errors
 /// As [`Checkpoint::open`].
-pub fn open(path: &Path, weights: Weights) -> Result<GptModern> {
+pub fn open(path: &Path, weights: Weights) -> Result<(GptModern, usize)> {
     let source = path.to_str().context("a path that is not UTF-8")?;
     let purpose = match weights {
         Weights::Quantized => Purpose::Inference,
         Weights::F32 => Purpose::ExactInference,
     };
-    Ok(Checkpoint::open(source, purpose, &Device::Cpu)?.model)
+    Ok((Checkpoint::open(source, purpose, &Device::Cpu)?.model, bytes(&Gguf::open(path)?, weights)))
+}
+
+/// What the weights in a file take in memory, and so what each token has to read.
+pub fn bytes(file: &Gguf, weights: Weights) -> usize {
+    let tensors = file.tensors().map(|(_, info)| match weights {
+        Weights::Quantized => info.size_in_bytes(),
+        Weights::F32 => info.dims.iter().product::<usize>() * size_of::<f32>(),
+    });
+    tensors.sum()
 }
 
 /// Reads `prompt` random tokens, then writes `new` ones, whatever they are.

@@ -7,7 +7,7 @@ use modern::gguf::Gguf;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::generation::Weights;
+use crate::generation::{Weights, bytes};
 use crate::operation::Operation;
 use crate::train_step::Step;
 
@@ -113,15 +113,12 @@ fn operation(name: &str, shape: &[usize]) -> Work {
 /// Reading 512 tokens, and writing 128 after 64: with f32 weights against transformers, quantized against llama.cpp.
 fn generation(model: &Path) -> Result<Vec<Work>> {
     let file = Gguf::open(model)?;
-    let numbers = file.tensors().map(|(_, info)| info.dims.iter().product::<usize>());
-    let f32_bytes = 4 * numbers.sum::<usize>();
-    let file_bytes = file.tensors().map(|(_, info)| info.size_in_bytes()).sum::<usize>();
     let name = model.file_stem().unwrap_or_default().to_string_lossy();
     let mut all = Vec::new();
-    for (weights, bytes, how) in [
-        (Weights::F32, f32_bytes, "as f32, against transformers"),
-        (Weights::Quantized, file_bytes, "as it is, against llama.cpp"),
-    ] {
+    for (weights, how) in
+        [(Weights::F32, "as f32 (transformers)"), (Weights::Quantized, "as it is (llama.cpp)")]
+    {
+        let bytes = bytes(&file, weights);
         for (what, prompt, new, tokens) in [("decode", 64, 128, 127), ("prefill", 512, 1, 512)] {
             let request = json!({
                 "work": "generate", "model": model, "weights": weights, "prompt": prompt, "new": new, "time": what,

@@ -147,15 +147,25 @@ fn prepare(work: &Work, threads: usize) -> Result<Prepared> {
             Box::new(move |seconds| train(&mut training, before, seconds))
         }
         Work::Generate { ref model, weights, prompt, new, time } => {
-            let model = generation::open(model, weights)?;
+            let (model, bytes) = generation::open(model, weights)?;
+            let numbers = vec![1f32; bytes / 4];
             Box::new(move |seconds| {
-                times_of(seconds, || {
+                let mut reads = Vec::new();
+                let mut answer = times_of(seconds, || {
                     let times = generation::write(&model, Memory::Whole, prompt, new)?;
+                    let start = Instant::now();
+                    std::hint::black_box(sum(&numbers, threads));
+                    reads.push(start.elapsed());
                     Ok(match time {
                         Phase::Prefill => times.prefill,
                         Phase::Decode => times.decode.iter().sum(),
                     })
-                })
+                })?;
+                if time == Phase::Decode {
+                    // What reading as many bytes as often takes, at the same time on the same machine.
+                    answer["read_seconds"] = json!((new - 1) as f64 * median(reads));
+                }
+                Ok(answer)
             })
         }
     })

@@ -128,38 +128,52 @@ fn compare(work: &Work, options: &Options) -> Result<Vec<Row>> {
     for _ in 0..options.rounds.max(1) {
         answers.push((ours.ask(&request)?, theirs.ask(&request)?));
     }
-    let row = |what: &str, unit: &str, value: &dyn Fn(&Value) -> Option<f64>| {
-        let pairs: Option<Vec<(f64, f64)>> =
-            answers.iter().map(|(a, b)| Some((value(a)?, value(b)?))).collect();
-        let pairs = pairs?;
-        let median_of = |f: &dyn Fn(&(f64, f64)) -> f64| median(pairs.iter().map(f).collect());
-        Some(Row {
-            work: format!("{what}{}", work.name),
-            ours: median_of(&|pair| pair.0),
-            theirs: median_of(&|pair| pair.1),
-            ratio: median_of(&|pair| pair.0 / pair.1), // of each turn: the machine's mood is the same for both
+    let pairs = |of: &dyn Fn(&Value, &Value) -> Option<(f64, f64)>| -> Option<Vec<(f64, f64)>> {
+        answers.iter().map(|(ours, theirs)| of(ours, theirs)).collect()
+    };
+    let both = |value: &dyn Fn(&Value) -> Option<f64>| {
+        pairs(&|ours, theirs| Some((value(ours)?, value(theirs)?)))
+    };
+    let speed = |answer: &Value| Some(work.amount / answer["seconds"].as_f64()?);
+    let unit = format!("{}/s", work.unit);
+    let speeds = both(&speed).with_context(|| format!("{}: no seconds", work.name))?;
+    let mut rows = vec![Row::new(work.name.clone(), &unit, &speeds)];
+    let calls_per_s = rows[0].ours / work.amount;
+    match work.needs {
+        Some(Needs::Flops(flops)) => rows[0].gflop_per_s = Some(calls_per_s * flops / 1e9),
+        Some(Needs::Bytes(bytes)) => rows[0].gb_per_s = Some(calls_per_s * bytes / 1e9),
+        None => {}
+    }
+    // The weights read once per token and nothing else: as far as a text's speed can go.
+    let read = |ours: &Value, _: &Value| {
+        Some((speed(ours)?, work.amount / ours["read_seconds"].as_f64()?))
+    };
+    let backward = |a: &Value| Some(a["backward"].as_f64()? / a["forward"].as_f64()?);
+    let memory = |answer: &Value| Some(answer["peak_bytes"].as_f64()? / f64::from(1 << 20));
+    for (what, unit, pairs) in [
+        ("against a plain read of the weights: ", &*unit, pairs(&read)),
+        ("backward time / forward time: ", "", both(&backward)),
+        ("peak memory (less is better): ", "MiB", both(&memory)),
+    ] {
+        rows.extend(pairs.map(|pairs| Row::new(format!("{what}{}", work.name), unit, &pairs)));
+    }
+    Ok(rows)
+}
+
+impl Row {
+    /// The medians of what both sides reached in each turn.
+    fn new(work: String, unit: &str, pairs: &[(f64, f64)]) -> Self {
+        let median_of = |f: fn(&(f64, f64)) -> f64| median(pairs.iter().map(f).collect());
+        Self {
+            work,
+            ours: median_of(|pair| pair.0),
+            theirs: median_of(|pair| pair.1),
+            ratio: median_of(|pair| pair.0 / pair.1), // of each turn: the machine's mood is the same for both
             unit: unit.to_owned(),
             gflop_per_s: None,
             gb_per_s: None,
-        })
-    };
-    let seconds = |answer: &Value| answer["seconds"].as_f64();
-    let speed =
-        row("", &format!("{}/s", work.unit), &|answer| Some(work.amount / seconds(answer)?));
-    let mut speed = speed.with_context(|| format!("{}: an answer without seconds", work.name))?;
-    let calls_per_s = speed.ours / work.amount;
-    match work.needs {
-        Some(Needs::Flops(flops)) => speed.gflop_per_s = Some(calls_per_s * flops / 1e9),
-        Some(Needs::Bytes(bytes)) => speed.gb_per_s = Some(calls_per_s * bytes / 1e9),
-        None => {}
+        }
     }
-    let backward = |a: &Value| Some(a["backward"].as_f64()? / a["forward"].as_f64()?);
-    let memory = |answer: &Value| Some(answer["peak_bytes"].as_f64()? / f64::from(1 << 20));
-    let further = [
-        row("backward time / forward time: ", "", &backward),
-        row("peak memory (less is better): ", "MiB", &memory),
-    ];
-    Ok([speed].into_iter().chain(further.into_iter().flatten()).collect())
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

@@ -8,19 +8,22 @@ use pulp::{Arch, Simd, WithSimd};
 
 use super::cpu::for_each_part;
 use super::real::Real;
+use crate::pool;
 
 /// Most rows of x: beyond, arithmetic takes longer than reading W, and a general product does it better.
 pub(crate) const MOST: usize = 16;
 
-/// Rows of W per task.
-const STRIP: usize = 32;
+/// Rows of W that are worth another thread.
+const FEWEST: usize = 16;
 
 /// `x: (N, K)` times the transpose of `w: (M, K)`, `bias: (M)` added where there is one: (N, M).
 pub(crate) fn product<T: Dots>(x: &[T], w: &[T], k: usize, bias: Option<&[T]>) -> Vec<T> {
     let (n, m) = (x.len() / k, w.len() / k);
     let mut columns = vec![T::ZERO; m * n]; // (M, N): each task has numbers of its own
-    for_each_part([(&mut columns, STRIP * n)], |task, [y]| {
-        let w = &w[task * STRIP * k..][..y.len() / n * k];
+    // Two strips per thread: short ones would interrupt the stream from memory, long ones leave a thread without work.
+    let strip = m.div_ceil(2 * pool::threads()).max(FEWEST);
+    for_each_part([(&mut columns, strip * n)], |task, [y]| {
+        let w = &w[task * strip * k..][..y.len() / n * k];
         Arch::new().dispatch(Strip { x, w, k, y });
     });
     if let Some(bias) = bias {
