@@ -128,11 +128,8 @@ fn compare(work: &Work, options: &Options) -> Result<Vec<Row>> {
     for _ in 0..options.rounds.max(1) {
         answers.push((ours.ask(&request)?, theirs.ask(&request)?));
     }
-    let pairs = |of: &dyn Fn(&Value, &Value) -> Option<(f64, f64)>| -> Option<Vec<(f64, f64)>> {
-        answers.iter().map(|(ours, theirs)| of(ours, theirs)).collect()
-    };
-    let both = |value: &dyn Fn(&Value) -> Option<f64>| {
-        pairs(&|ours, theirs| Some((value(ours)?, value(theirs)?)))
+    let both = |value: &dyn Fn(&Value) -> Option<f64>| -> Option<Vec<(f64, f64)>> {
+        answers.iter().map(|(ours, theirs)| Some((value(ours)?, value(theirs)?))).collect()
     };
     let speed = |answer: &Value| Some(work.amount / answer["seconds"].as_f64()?);
     let unit = format!("{}/s", work.unit);
@@ -145,13 +142,13 @@ fn compare(work: &Work, options: &Options) -> Result<Vec<Row>> {
         None => {}
     }
     // The weights read once per token and nothing else: as far as a text's speed can go.
-    let read = |ours: &Value, _: &Value| {
-        Some((speed(ours)?, work.amount / ours["read_seconds"].as_f64()?))
-    };
+    let read = answers
+        .iter()
+        .map(|(ours, _)| Some((speed(ours)?, work.amount / ours["read_seconds"].as_f64()?)));
     let backward = |a: &Value| Some(a["backward"].as_f64()? / a["forward"].as_f64()?);
     let memory = |answer: &Value| Some(answer["peak_bytes"].as_f64()? / f64::from(1 << 20));
     for (what, unit, pairs) in [
-        ("against a plain read of the weights: ", &*unit, pairs(&read)),
+        ("against a plain read of the weights: ", &*unit, read.collect()),
         ("backward time / forward time: ", "", both(&backward)),
         ("peak memory (less is better): ", "MiB", both(&memory)),
     ] {
