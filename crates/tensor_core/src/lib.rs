@@ -6,6 +6,7 @@
 pub mod device;
 pub mod threads;
 mod pool;
+mod prefetch;
 pub mod allocator;
 pub mod rng;
 pub mod parameters;

@@ -3,15 +3,15 @@
 //! Machines are noisy and differ; what counts is the ratio. Each side is a process that does one piece of work at a
 //! time, so that neither disturbs the other, and gets it anew for each row, so that memory is that row's alone.
 
-use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::root;
+use crate::worker::Worker;
 
 /// What to compare, and how.
 #[derive(clap::Args)]
@@ -201,54 +201,5 @@ fn print_table(rows: &[Row]) {
         };
         let (ours, theirs) = (number(ours), number(theirs));
         println!("| {work} | {ours} {unit} | {theirs} {unit} | {ratio:.2} | {rate} | {share} |");
-    }
-}
-
-/// A process that answers each line with a line.
-struct Worker {
-    child: Child,
-    requests: Option<ChildStdin>,
-    answers: BufReader<ChildStdout>,
-}
-
-impl Worker {
-    /// Starts it and waits until it says that it is ready.
-    fn start(mut command: Command) -> Result<Self> {
-        let shown = format!("{command:?}");
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("starting {shown}"))?;
-        let (requests, answers) = (child.stdin.take(), child.stdout.take());
-        let answers = BufReader::new(answers.context("its output is piped")?);
-        let mut worker = Self { child, requests, answers };
-        let ready = worker.answer().with_context(|| format!("starting {shown}"))?;
-        ensure!(ready["ready"] == json!(true), "{shown} began with {ready}");
-        Ok(worker)
-    }
-
-    fn ask(&mut self, request: &Value) -> Result<Value> {
-        let requests = self.requests.as_mut().context("its input is piped")?;
-        writeln!(requests, "{request}")?;
-        let answer = self.answer()?;
-        if let Some(error) = answer.get("error") {
-            bail!("{request}: {error}");
-        }
-        Ok(answer)
-    }
-
-    fn answer(&mut self) -> Result<Value> {
-        let mut line = String::new();
-        ensure!(self.answers.read_line(&mut line)? > 0, "it ended without an answer");
-        serde_json::from_str(&line).with_context(|| format!("its answer {line:?}"))
-    }
-}
-
-impl Drop for Worker {
-    /// Closes its input, which ends it, and waits for that.
-    fn drop(&mut self) {
-        self.requests = None;
-        let _ = self.child.wait();
     }
 }

@@ -2,6 +2,7 @@
 
 mod check;
 mod compare;
+mod worker;
 mod layers;
 mod tiny_text;
 

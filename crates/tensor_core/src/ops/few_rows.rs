@@ -9,12 +9,17 @@ use pulp::{Arch, Simd, WithSimd};
 use super::cpu::for_each_part;
 use super::real::Real;
 use crate::pool;
+use crate::prefetch::prefetch;
 
 /// Most rows of x: beyond, arithmetic takes longer than reading W, and a general product does it better.
 pub(crate) const MOST: usize = 16;
 
 /// Rows of W that are worth another thread.
 const FEWEST: usize = 16;
+
+/// How far ahead of the arithmetic W is called for, in bytes. Without it, a core that works on eight rows of x waits for
+/// W most of the time: the CPU's own foresight ends with what it can look through.
+const AHEAD: usize = 1024;
 
 /// `x: (N, K)` times the transpose of `w: (M, K)`, `bias: (M)` added where there is one: (N, M).
 pub(crate) fn product<T: Dots>(x: &[T], w: &[T], k: usize, bias: Option<&[T]>) -> Vec<T> {
@@ -90,7 +95,7 @@ macro_rules! dots {
                 let mut sums = [simd.$splat(0.); N];
                 for at in 0..vectors.len() {
                     if N > 1 {
-                        prefetch(&vectors[at]);
+                        prefetch(std::ptr::from_ref(&vectors[at]).cast::<u8>().wrapping_add(AHEAD));
                     }
                     for j in 0..N {
                         sums[j] = simd.$multiply_add(vectors[at], rows[j].0[at], sums[j]);
@@ -109,24 +114,3 @@ macro_rules! dots {
 }
 dots!(f32, as_simd_f32s, splat_f32s, mul_add_e_f32s, reduce_sum_f32s);
 dots!(f64, as_simd_f64s, splat_f64s, mul_add_e_f64s, reduce_sum_f64s);
-
-/// How far ahead of the arithmetic W is called for, in bytes. Without it, a core that works on eight rows of x waits for
-/// W most of the time: the CPU's own foresight ends with what it can look through.
-const AHEAD: usize = 1024;
-
-/// Calls for what lies a little further on in memory.
-#[inline(always)]
-fn prefetch<T>(here: &T) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        let ahead = std::ptr::from_ref(here).cast::<i8>().wrapping_add(AHEAD);
-        // SAFETY: a hint, which may name any address.
-        #[allow(unsafe_code)]
-        unsafe {
-            _mm_prefetch::<_MM_HINT_T0>(ahead);
-        }
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = here;
-}

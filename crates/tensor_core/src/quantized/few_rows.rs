@@ -10,10 +10,12 @@ use std::sync::OnceLock;
 use super::activations::{Activations, Precision, Rows};
 use super::format::{Format, by_format};
 use super::matrix::QuantizedMatrix;
+use super::plain::Plain;
 #[cfg(target_arch = "x86_64")]
 use super::x86;
 use crate::ops::cpu::{Shared, vectorized, with_scratch};
 use crate::pool;
+use crate::prefetch::prefetch;
 
 /// Rows of x up to which this is faster than the f32 product.
 pub(super) const MOST: usize = 16;
@@ -181,7 +183,7 @@ fn each<'a, F: Format, V: Dots<F>>(
         for row in fours..x.rows() {
             let (x, y) = (x.rows_from::<1>(row), y(row));
             for ((i, blocks), y) in blocks.chunks_exact(row_bytes).enumerate().zip(y) {
-                prefetch(next.get(i * row_bytes..).unwrap_or_default(), row_bytes);
+                prefetch_all(next.get(i * row_bytes..).unwrap_or_default(), row_bytes);
                 [*y] = v.dots(w(i, blocks), &x, scratch);
             }
         }
@@ -198,25 +200,17 @@ fn each<'a, F: Format, V: Dots<F>>(
     for row in pairs..x.rows() {
         let (x, y) = (x.rows_from::<2>(row), y(row));
         for ((i, blocks), y) in blocks.chunks_exact(row_bytes).enumerate().zip(y) {
-            prefetch(next.get(i * row_bytes..).unwrap_or_default(), row_bytes);
+            prefetch_all(next.get(i * row_bytes..).unwrap_or_default(), row_bytes);
             let [dot, of_remainder] = v.dots(w(i, blocks), &x, scratch);
             *y = dot + of_remainder;
         }
     }
 }
 
-/// Has the processor fetch bytes that are read soon. (It foresees the order of bytes by itself, but not that of tasks.)
+/// Calls for bytes that are read soon: the processor foresees the order of bytes by itself, but not that of tasks.
 #[inline(always)]
-fn prefetch(bytes: &[u8], n: usize) {
-    #[cfg(target_arch = "x86_64")]
-    for line in bytes[..n.min(bytes.len())].chunks(64) {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: every x86-64 CPU has the instruction, and the address is that of a byte.
-        #[allow(unsafe_code)]
-        unsafe {
-            _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast());
-        }
-    }
+fn prefetch_all(bytes: &[u8], n: usize) {
+    bytes[..n.min(bytes.len())].chunks(64).for_each(|line| prefetch(line.as_ptr()));
 }
 
 /// What the paths do differently.
@@ -233,36 +227,4 @@ pub(super) struct Row<'a> {
     pub(super) blocks: &'a [u8],
     pub(super) scales: &'a [f32],
     pub(super) offsets: &'a [f32],
-}
-
-/// Plain loops.
-#[derive(Clone, Copy)]
-struct Plain;
-
-impl<F: Format> Dots<F> for Plain {
-    #[inline(always)]
-    fn scales(self, blocks: &[u8], scales: &mut [f32], offsets: &mut [f32]) {
-        F::scales(blocks, scales, offsets);
-    }
-
-    #[inline(always)]
-    fn dots<const R: usize>(self, w: Row<'_>, x: &Rows<'_, R>, _: &mut [f32]) -> [f32; R] {
-        let mut y = x.sums.map(|sums| {
-            w.offsets.iter().zip(&sums[..x.groups]).map(|(offset, sum)| offset * sum).sum::<f32>()
-        });
-        let mut quants = [0i8; 256];
-        for (block, blocks) in w.blocks.chunks_exact(F::BYTES).enumerate() {
-            F::quants(blocks, &mut quants[..F::NUMBERS]);
-            for (group, q) in quants[..F::NUMBERS].chunks_exact(F::GROUP).enumerate() {
-                let group = block * (F::NUMBERS / F::GROUP) + group;
-                for (i, y) in y.iter_mut().enumerate() {
-                    let p = &x.quants[i][group * F::GROUP..][..F::GROUP];
-                    let dot: i32 =
-                        q.iter().zip(p).map(|(&q, &p)| i32::from(q) * i32::from(p)).sum();
-                    *y += dot as f32 * (w.scales[group] * x.scales[i][group]);
-                }
-            }
-        }
-        y
-    }
 }

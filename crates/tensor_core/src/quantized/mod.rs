@@ -14,6 +14,7 @@ mod matrix;
 mod numbers;
 mod activations;
 mod few_rows;
+mod plain;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 mod many_rows;
