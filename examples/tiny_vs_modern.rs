@@ -84,9 +84,9 @@ fn variants(tiny: &GptConfig) -> Result<Vec<(&'static str, Variant)>> {
     grouped.attention.n_kv_head = n_head.div_ceil(2);
     let mut all = vec![
         ("part 2: LayerNorm, learned positions, GELU, biases", Variant::Tiny(*tiny)),
-        ("RMSNorm, no biases", Variant::Modern(ModelConfig { norm: modern.norm, ..old })),
-        ("RoPE, no biases", Variant::Modern(rope)),
-        ("SwiGLU, no biases", Variant::Modern(ModelConfig { mlp: modern.mlp, ..old })),
+        ("RMSNorm, no attention biases", Variant::Modern(ModelConfig { norm: modern.norm, ..old })),
+        ("RoPE, no attention biases", Variant::Modern(rope)),
+        ("SwiGLU, no attention biases", Variant::Modern(ModelConfig { mlp: modern.mlp, ..old })),
         ("all three", Variant::Modern(modern)),
     ];
     if n_head % 2 == 0 {
@@ -102,6 +102,8 @@ fn variants(tiny: &GptConfig) -> Result<Vec<(&'static str, Variant)>> {
 
 fn compare(args: Args) -> Result<()> {
     let (tiny, device) = (args.size.config()?, args.compute.open()?);
+    let fair = tiny.block.dropout == 0.;
+    command::usage(if fair { Ok(()) } else { Err("--dropout: part 3's model has none") })?;
     let variants = variants(&tiny)?;
     let config = args.train.config(tiny.block_size)?;
     let corpus = match &args.data {

@@ -177,7 +177,8 @@ impl RunLog {
     }
 }
 
-/// Renames a folder that holds a run, so that nothing is lost; an older `.previous` gives way.
+/// Renames a folder that holds a run, so that nothing is lost; an older `.previous` gives way, unless it has a model and
+/// this run has none.
 fn move_aside(path: &Path) -> Result<()> {
     if !path.join("metrics.jsonl").exists() {
         return Ok(());
@@ -187,6 +188,14 @@ fn move_aside(path: &Path) -> Result<()> {
     if previous.exists() {
         let is_run = previous.join("metrics.jsonl").exists();
         ensure!(is_run, "{} is in the way and holds no run", previous.display());
+        if previous.join("model").exists() && !path.join("model").exists() {
+            fs::remove_dir_all(path).with_context(|| format!("removing {}", path.display()))?;
+            eprintln!(
+                "the run that was there saved no model; {} is kept instead",
+                previous.display()
+            );
+            return Ok(());
+        }
         fs::remove_dir_all(&previous)
             .with_context(|| format!("removing {}", previous.display()))?;
     }

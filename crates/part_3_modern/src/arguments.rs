@@ -102,7 +102,7 @@ pub(crate) struct TrainArgs {
 pub(crate) struct GenerateArgs {
     #[command(flatten)]
     pub(crate) model: ModelFlags,
-    /// The text to continue
+    /// The text to continue; special tokens in it are text, too (--ask writes those of a chat)
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     pub(crate) prompt: String,
     /// A question to answer, put through the model's chat template

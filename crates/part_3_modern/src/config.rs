@@ -193,6 +193,16 @@ impl ModelConfig {
         if n_head.checked_mul(head_dim).is_none() {
             bail!("{n_head} heads of {head_dim} are too many");
         }
+        let (Norm::Rms { eps } | Norm::Layer { eps }) = self.norm;
+        if !(eps > 0. && eps.is_finite()) {
+            bail!("the ε of the norms is {eps}, which is not above 0");
+        }
+        if let Position::Rope { base, scaling } = position {
+            let factor = scaling.map_or(1., |scaling| scaling.factor);
+            if !(base > 0. && base.is_finite() && factor > 0. && factor.is_finite()) {
+                bail!("RoPE with base {base} and factor {factor}: both must be above 0");
+            }
+        }
         if n_head % n_kv_head != 0 {
             bail!("{n_head} query heads cannot share {n_kv_head} key heads");
         }

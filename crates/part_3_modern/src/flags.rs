@@ -36,9 +36,9 @@ impl ModelFlags {
 /// How tokens are chosen.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct SamplerFlags {
-    /// Below 1 likelier tokens, above 1 wilder ones, 0 always the best
-    #[arg(long, value_name = "T", default_value_t = 0.8, allow_negative_numbers = true, value_parser = temperature)]
-    pub temperature: f64,
+    /// Below 1 likelier tokens, above 1 wilder ones, 0 always the best [default: 0.8, in answers 0.2]
+    #[arg(long, value_name = "T", allow_negative_numbers = true, value_parser = temperature)]
+    pub temperature: Option<f64>,
     /// Draw from the K best tokens; 0 for all
     #[arg(long, value_name = "K", default_value_t = 50)]
     pub top_k: usize,
@@ -54,9 +54,19 @@ pub struct SamplerFlags {
 }
 
 impl SamplerFlags {
-    /// The sampler they describe.
+    /// The sampler they describe, for what continues a text.
     pub fn sampler(&self) -> Sampler {
+        self.sampler_at(0.8)
+    }
+
+    /// The same for answers, which small models get right at low temperatures only.
+    pub fn sampler_of_answers(&self) -> Sampler {
+        self.sampler_at(0.2)
+    }
+
+    fn sampler_at(&self, default: f64) -> Sampler {
         let Self { temperature, top_k, top_p, min_p, repetition_penalty } = *self;
+        let temperature = temperature.unwrap_or(default);
         let choice = match temperature == 0. {
             true => Choice::Greedy,
             false => {

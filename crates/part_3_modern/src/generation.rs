@@ -4,7 +4,7 @@
 //! same place; a mask keeps the padding out of sight, and positions count from each row's first real token. Each row has
 //! a random stream of its own, so what it writes does not depend on its neighbours.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use tensor_core::Rng;
 
 use crate::sampler::Sampler;
@@ -91,29 +91,40 @@ pub fn generate(
 ) -> Result<Vec<Continuation>> {
     let mut rngs: Vec<Rng> = prompts.iter().map(|_| rng.fork()).collect();
     let mut all = vec![Continuation::default(); prompts.len()];
-    for rows in batches(prompts, config.memory) {
-        let longest = rows.iter().map(|&row| prompts[row].len()).max().unwrap_or(0);
-        let padding: Vec<usize> = rows.iter().map(|&row| longest - prompts[row].len()).collect();
-        let padded =
-            rows.iter().zip(&padding).map(|(&row, &n)| [vec![0; n], prompts[row].clone()].concat());
-        let mut text = Text::padded(config.memory.cache(model), padded.collect(), padding)?;
-        let mut row_rngs: Vec<Rng> = rows.iter().map(|&row| rngs[row].clone()).collect();
-        let written =
-            text.go_on(model, config, &mut row_rngs, |i, token| on_token(rows[i], token))?;
-        for ((row, continuation), rng) in rows.into_iter().zip(written).zip(row_rngs) {
-            (all[row], rngs[row]) = (continuation, rng);
+    let empty = prompts.iter().any(Vec::is_empty);
+    ensure!(!empty, "the prompt is empty: there is nothing to continue");
+    for mut rows in batches(prompts, config.memory, model) {
+        while !rows.is_empty() {
+            let texts: Vec<Vec<u32>> =
+                rows.iter().map(|&row| [&prompts[row][..], &all[row].tokens].concat()).collect();
+            let left = config.max_new_tokens - all[rows[0]].tokens.len(); // of all rows, as they were written together
+            let config = GenerateConfig { max_new_tokens: left, ..config.clone() };
+            let mut text = Text::padded(config.memory.cache(model), texts)?;
+            let mut row_rngs: Vec<Rng> = rows.iter().map(|&row| rngs[row].clone()).collect();
+            let written =
+                text.go_on(model, &config, &mut row_rngs, |i, token| on_token(rows[i], token))?;
+            for ((&row, written), rng) in rows.iter().zip(written).zip(row_rngs) {
+                all[row].tokens.extend(written.tokens);
+                all[row].log_probs.extend(written.log_probs);
+                (all[row].end, rngs[row]) = (written.end, rng);
+            }
+            // What ended at the context of a longer neighbour goes on without it.
+            rows.retain(|&row| {
+                let len = prompts[row].len() + all[row].tokens.len();
+                all[row].end == End::Context && len <= model.config().context
+            });
         }
     }
     Ok(all)
 }
 
 /// Rows that can stand in one batch: all, or, where sinks must be the first tokens of each, those of one length.
-fn batches(prompts: &[Vec<u32>], memory: Memory) -> Vec<Vec<usize>> {
+fn batches(prompts: &[Vec<u32>], memory: Memory, model: &GptModern) -> Vec<Vec<usize>> {
+    let sinks = model.config().attention.window.is_some_and(|window| window.sinks > 0);
+    let any_length = memory == Memory::Whole && !sinks;
     let mut batches: Vec<Vec<usize>> = Vec::new();
     for (row, prompt) in prompts.iter().enumerate() {
-        let fits = |batch: &&mut Vec<usize>| {
-            memory == Memory::Whole || prompts[batch[0]].len() == prompt.len()
-        };
+        let fits = |batch: &&mut Vec<usize>| any_length || prompts[batch[0]].len() == prompt.len();
         match batches.iter_mut().find(fits) {
             Some(batch) => batch.push(row),
             None => batches.push(vec![row]),

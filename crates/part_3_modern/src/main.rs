@@ -40,6 +40,8 @@ fn main() -> ExitCode {
 /// The model that the flags describe.
 fn model_config(args: &TrainArgs) -> Result<ModelConfig> {
     let gpt = args.size.config()?;
+    let dropout = gpt.block.dropout;
+    usage(if dropout == 0. { Ok(()) } else { Err("--dropout: part 3's model has none") })?;
     let c = gpt.block.n_embd;
     let mut config = ModelConfig::bytes(gpt.block_size, gpt.block.n_layer, gpt.block.n_head, c);
     config.attention.n_kv_head = args.n_kv_head.map_or(gpt.block.n_head, |n| n.get());
@@ -71,7 +73,10 @@ fn run_generate(args: &GenerateArgs) -> Result<()> {
     let Checkpoint { model, tokenizer, .. } = &checkpoint;
     let prompt = prompt(args, &checkpoint)?;
     let config = GenerateConfig {
-        sampler: args.sampler.sampler(),
+        sampler: match args.ask {
+            Some(_) => args.sampler.sampler_of_answers(),
+            None => args.sampler.sampler(),
+        },
         max_new_tokens: args.max_new_tokens,
         stop: checkpoint.ends.eos.clone(),
         memory: args.window.memory(model.config().attention.window),
@@ -101,6 +106,9 @@ fn run_generate(args: &GenerateArgs) -> Result<()> {
         }
     })?;
     shown?;
+    if first.is_none() {
+        show(&mut out, &args.prompt)?;
+    }
     let rest = stream.finish()?;
     show(&mut out, &format!("{rest}\n"))?;
     if !args.json {
@@ -156,6 +164,6 @@ fn run_score(args: &ScoreArgs) -> Result<()> {
     for (&token, log_prob) in tokens[1..].iter().zip(&found.log_probs) {
         println!("{log_prob:9.4}  {:?}", tokenizer.decode(&[token], Markers::Shown)?);
     }
-    println!("perplexity {:.4} over {} tokens", found.perplexity, tokens.len());
+    println!("perplexity {:.4} over {} tokens", found.perplexity, found.log_probs.len());
     Ok(())
 }

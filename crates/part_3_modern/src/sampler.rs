@@ -105,13 +105,13 @@ impl Sampler {
         let Choice::Random { temperature, top_k, top_p, min_p } = self.choice else {
             return Vec::new();
         };
-        let scores = (0..).zip(logits.map(|x| x / temperature));
-        let mut kept: Vec<(u32, f64)> = scores.filter(|(_, x)| *x > f64::NEG_INFINITY).collect();
+        let possible = (0..).zip(logits).filter(|(_, x)| *x > f64::NEG_INFINITY);
+        let mut kept: Vec<(u32, f64)> = possible.collect();
         if let Some(k) = top_k {
             keep_top_k(&mut kept, k);
         }
         let max = kept.iter().fold(f64::NEG_INFINITY, |max, (_, x)| max.max(*x));
-        kept.iter_mut().for_each(|(_, x)| *x = (*x - max).exp());
+        kept.iter_mut().for_each(|(_, x)| *x = ((*x - max) / temperature).exp());
         if let Some(p) = top_p {
             keep_nucleus(&mut kept, p);
         }

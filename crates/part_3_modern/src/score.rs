@@ -22,7 +22,7 @@ pub struct Score {
 /// once.
 ///
 /// # Errors
-/// When there are fewer than two tokens, or more than the context.
+/// When there are fewer than two tokens, or more than the context, or the model's scores are not numbers.
 pub fn score(model: &GptModern, tokens: &[u32]) -> Result<Score> {
     let (n, context) = (tokens.len(), model.config().context);
     ensure!(n > 1, "a text of {n} tokens: the first has nothing before it, so two are needed");
@@ -37,6 +37,8 @@ pub fn score(model: &GptModern, tokens: &[u32]) -> Result<Score> {
         let chunk = token_log_probs(&logits, &targets)?.flatten_all()?.to_dtype(DType::F32)?;
         log_probs.extend(chunk.to_vec1::<f32>()?);
     }
+    let numbers = log_probs.iter().all(|p| !p.is_nan());
+    ensure!(numbers, "the model's scores are not numbers: its weights are damaged");
     let mean = log_probs.iter().map(|&p| f64::from(p)).sum::<f64>() / log_probs.len() as f64;
     Ok(Score { log_probs, perplexity: (-mean).exp() })
 }

@@ -4,6 +4,7 @@ use anyhow::{Result, anyhow, ensure};
 use candle_core::{DType, Device, Tensor};
 use tensor_core::Rng;
 
+use crate::config::Position;
 use crate::generation::{Continuation, End, GenerateConfig};
 use crate::sampler::Drawn;
 use crate::{Cache, GptModern};
@@ -25,8 +26,12 @@ impl Text {
         Self { cache, rows: vec![tokens], padding: vec![0] }
     }
 
-    /// Texts that end, and go on, at the same place: row b begins with `padding[b]` tokens that are none.
-    pub(crate) fn padded(cache: Cache, rows: Vec<Vec<u32>>, padding: Vec<usize>) -> Result<Self> {
+    /// Texts that end, and go on, at the same place: short ones begin with tokens that are none.
+    pub(crate) fn padded(cache: Cache, texts: Vec<Vec<u32>>) -> Result<Self> {
+        let longest = texts.iter().map(Vec::len).max().unwrap_or(0);
+        let padding: Vec<usize> = texts.iter().map(|text| longest - text.len()).collect();
+        let rows =
+            padding.iter().zip(texts).map(|(&n, text)| [vec![0; n], text].concat()).collect();
         let cache = match padding.iter().all(|&n| n == 0) {
             true => cache,
             false => cache.with_padding(padding.clone())?,
@@ -62,9 +67,10 @@ impl Text {
         ensure!(len > self.cache.seen(), "the prompt is empty: there is nothing to continue");
         let (rows, streams) = (self.rows.len(), rngs.len());
         ensure!(rows == streams, "{rows} rows need as many random streams, not {streams}");
-        let growing = self.cache.is_growing();
+        let learned = model.config().attention.position == Position::Learned;
+        let bounded = self.cache.is_growing() || learned;
         ensure!(
-            !growing || len <= context,
+            !bounded || len <= context,
             "the prompt has {len} tokens, the model's context is {context}: shorten it, or let it pass through a window"
         );
         let mut seen = self.occurred(model.config().vocab_size)?;
@@ -89,7 +95,7 @@ impl Text {
                     false => on_token(row, token),
                 }
             }
-            if growing && self.rows[0].len() > context {
+            if bounded && self.rows[0].len() > context {
                 let going = written.iter_mut().filter(|row| row.end == End::Length);
                 going.for_each(|row| row.end = End::Context);
             }
@@ -121,7 +127,7 @@ impl Text {
                 );
                 let logits = logits.to_dtype(DType::F32)?.to_device(&Device::Cpu)?; // waits for the device
                 let logits: Vec<f32> = logits.flatten_all()?.to_vec1()?;
-                let numbers = !logits.iter().any(|x| x.is_nan());
+                let numbers = !logits.iter().any(|x| x.is_nan() || *x == f32::INFINITY);
                 ensure!(numbers, "the model's scores are not numbers: its weights are damaged");
                 return Ok(logits);
             }

@@ -217,6 +217,12 @@ impl Parameters {
                     bail!("{origin}: tensor `{name}` is missing");
                 };
                 check_shape(&format!("{origin}: {name}"), tensor.shape(), &shape)?;
+                if !tensor.dtype().is_float() {
+                    bail!(
+                        "{origin}: `{name}` holds {:?}, which is no type of weights",
+                        tensor.dtype()
+                    );
+                }
                 tensor.to_device(&self.device)?.to_dtype(self.dtype)?
             }
             Source::Shared => {

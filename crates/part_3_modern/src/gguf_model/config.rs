@@ -5,7 +5,7 @@ use anyhow::{Context, Result, ensure};
 use super::weights::plain_numbers;
 use crate::config::{
     AttentionBias, AttentionConfig, Llama3Scaling, Mlp, ModelConfig, Norm, OutputLayer, Position,
-    QkNorm,
+    QkNorm, Window,
 };
 use crate::gguf::Gguf;
 
@@ -24,6 +24,12 @@ pub(super) fn read(file: &Gguf) -> Result<ModelConfig> {
     let head_dim = optional("attention.key_length")?.unwrap_or(n_embd / n_head.max(1));
     let kind = file.optional(&key("rope.scaling.type"), Gguf::string)?.unwrap_or("none");
     ensure!(kind == "none", "RoPE scaling `{kind}` is not supported");
+    for name in ["rope.scale_linear", "rope.scaling.factor"] {
+        let factor = file.optional(&key(name), Gguf::number)?.unwrap_or(1.);
+        ensure!(factor == 1., "RoPE scaling by `{name}` = {factor} is not supported");
+    }
+    let window = optional("attention.sliding_window")?.filter(|&size| size > 0);
+    let window = window.map(|size| Window { size, sinks: 0 });
     let base = file.optional(&key("rope.freq_base"), Gguf::number)?.unwrap_or(10_000.);
     let turned = optional("rope.dimension_count")?.unwrap_or(head_dim);
     ensure!(turned == head_dim, "RoPE that turns {turned} of {head_dim} numbers is not supported");
@@ -48,7 +54,7 @@ pub(super) fn read(file: &Gguf) -> Result<ModelConfig> {
                 false => QkNorm::None,
             },
             position: Position::Rope { base, scaling: scaling(file, base, head_dim)? },
-            window: None,
+            window,
         },
         mlp: Mlp::SwiGlu { width: size("feed_forward_length")? },
         output: if has("output.weight") { OutputLayer::Own } else { OutputLayer::Tied },

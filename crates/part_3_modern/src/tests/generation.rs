@@ -155,13 +155,6 @@ fn what_cannot_be_continued_is_refused() -> Result<()> {
     assert!(refused(&model, vec![1; 65]).contains("65 tokens, the model's context is 64"));
     let (in_training, _parameters) = fresh(&tiny(), DType::F32)?;
     assert!(refused(&in_training, vec![1]).contains("inference twin"));
-    let mut learned = tiny();
-    learned.attention.position = Position::Learned;
-    let model = inference(&learned)?;
-    let memory = Memory::Rolling(Window { size: 8, sinks: 1 });
-    let config = GenerateConfig { memory, ..settings(&model, RANDOM, 100) };
-    let error = run(&model, &[vec![1]], &config).expect_err("64 positions").to_string();
-    assert!(error.contains("beyond the 64 learned ones"), "{error}");
     Ok(())
 }
 
@@ -187,4 +180,67 @@ fn the_penalty_counts_in_the_probabilities() {
         let (_, p) = sampler.probabilities(&logits, &seen)[drawn.token as usize];
         assert!((p.ln() - f64::from(drawn.log_prob)).abs() < 1e-6);
     }
+}
+
+#[test]
+fn an_empty_prompt_among_others_is_an_error() -> Result<()> {
+    let model = inference(&tiny())?;
+    let config = settings(&model, Choice::Greedy, 3);
+    let error = run(&model, &[vec![1], vec![]], &config).expect_err("nothing to continue");
+    assert!(error.to_string().contains("the prompt is empty"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn a_short_row_goes_on_beyond_the_context_of_a_long_one() -> Result<()> {
+    for position in [tiny().attention.position, Position::Learned] {
+        let mut config = ModelConfig { context: 20, ..tiny() };
+        config.attention.position = position;
+        let model = inference(&config)?;
+        let prompts = [vec![3], (0..17).map(|i| i % 9).collect(), vec![5, 6, 7, 8]];
+        let config = settings(&model, RANDOM, 40);
+        let all = run(&model, &prompts, &config)?;
+        let lens: Vec<usize> = all.iter().map(|row| row.tokens.len()).collect();
+        assert_eq!(lens, [20, 4, 17]); // up to the context, and one more that is not read
+        assert!(all.iter().all(|row| row.end == End::Context));
+        assert!(all.iter().all(|row| row.tokens.len() == row.log_probs.len()));
+        let greedy = settings(&model, Choice::Greedy, 40);
+        let together = run(&model, &prompts, &greedy)?;
+        for (prompt, row) in prompts.iter().zip(together) {
+            assert_eq!(run(&model, std::slice::from_ref(prompt), &greedy)?[0].tokens, row.tokens);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn sinks_of_a_models_own_window_are_the_first_tokens_of_each_row() -> Result<()> {
+    let mut config = tiny();
+    config.attention.window = Some(Window { size: 4, sinks: 2 });
+    let model = inference(&config)?;
+    let prompts = [vec![1, 2, 3, 4, 5, 6, 7], vec![8, 9, 10]];
+    let config = GenerateConfig { memory: Memory::Whole, ..settings(&model, Choice::Greedy, 12) };
+    for (prompt, row) in prompts.iter().zip(run(&model, &prompts, &config)?) {
+        assert_eq!(run(&model, std::slice::from_ref(prompt), &config)?[0].tokens, row.tokens);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_rolling_cache_does_not_carry_learned_positions_beyond_the_last() -> Result<()> {
+    let mut config = ModelConfig { context: 12, ..tiny() };
+    config.attention.position = Position::Learned;
+    let model = inference(&config)?;
+    let memory = Memory::Rolling(Window { size: 4, sinks: 0 });
+    let config = GenerateConfig { memory, ..settings(&model, Choice::Greedy, 40) };
+    let written = run(&model, &[vec![1, 2]], &config)?.remove(0);
+    assert_eq!((written.tokens.len(), written.end), (11, End::Context));
+    Ok(())
+}
+
+#[test]
+fn the_smallest_temperature_is_greedy() {
+    let choice = Choice::Random { temperature: 1e-308, top_k: None, top_p: None, min_p: Some(0.5) };
+    let drawn = Sampler::new(choice).draw(&[1., 3., 2.], &[], &mut Rng::new(1));
+    assert_eq!((drawn.token, drawn.log_prob), (1, 0.));
 }
