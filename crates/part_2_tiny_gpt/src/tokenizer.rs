@@ -60,7 +60,7 @@ impl ByteTokenizer {
 
 /// The character that stands for a byte in `tokenizer.json`: itself if it prints, else one from U+0100 on.
 /// GPT-2's `bytes_to_unicode`.
-fn visible(byte: u8) -> char {
+pub fn visible(byte: u8) -> char {
     const PRINTS: [RangeInclusive<u8>; 3] = [b'!'..=b'~', 0xA1..=0xAC, 0xAE..=0xFF];
     let prints = |byte: u8| PRINTS.iter().any(|range| range.contains(&byte));
     if prints(byte) {

@@ -1,0 +1,89 @@
+//! 4.1 How often each pair occurs, kept while merges change the words: a merge costs what the words are long that have the
+//! pair, not what the text is.
+//!
+//! A queue knows the most frequent pair. Merging lowers the counts of old pairs without telling it, so that whoever comes
+//! out with a count that is too high goes back with the true one. No count of an old pair rises: new neighbours have the
+//! new token in them.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+
+use crate::bpe::{MIN_COUNT, Pair, merge, neighbours};
+
+/// A distinct piece of the text.
+pub(crate) struct Word {
+    pub(crate) tokens: Vec<u32>,
+    /// How often it occurs.
+    pub(crate) count: u64,
+}
+
+/// How often each pair occurs, and in which words.
+#[derive(Default)]
+pub(crate) struct PairCounts {
+    seen: HashMap<Pair, Seen>,
+    /// Each pair once, the most frequent first, of equals that with the lower ids. The counts may have fallen since.
+    queue: BinaryHeap<(u64, Reverse<Pair>)>,
+}
+
+#[derive(Default)]
+struct Seen {
+    count: u64,
+    words: Vec<usize>,
+}
+
+impl PairCounts {
+    /// Counts those of `words`.
+    pub(crate) fn new(words: &[Word]) -> Self {
+        let mut pairs = Self::default();
+        for (at, word) in words.iter().enumerate() {
+            for pair in neighbours(&word.tokens) {
+                pairs.add(pair, at, word.count);
+            }
+        }
+        pairs.queue = pairs.seen.iter().map(|(&pair, seen)| (seen.count, Reverse(pair))).collect();
+        pairs
+    }
+
+    /// Whether `pair` had not been seen before.
+    fn add(&mut self, pair: Pair, word: usize, count: u64) -> bool {
+        let seen = self.seen.entry(pair).or_default();
+        let new = seen.words.is_empty();
+        seen.count += count;
+        if seen.words.last() != Some(&word) {
+            seen.words.push(word);
+        }
+        new
+    }
+
+    /// The pair that is merged next, if any occurs [`MIN_COUNT`] times.
+    pub(crate) fn most_frequent(&mut self) -> Option<Pair> {
+        while let Some((count, Reverse(pair))) = self.queue.pop() {
+            let now = self.seen.get(&pair)?.count;
+            if now == count {
+                return (count >= MIN_COUNT).then_some(pair);
+            }
+            self.queue.push((now, Reverse(pair))); // its turn comes later
+        }
+        None
+    }
+
+    /// Writes `token` for its `parts` in all words: only pairs beside it change, and only pairs with `token` are new.
+    pub(crate) fn merge(&mut self, parts: Pair, token: u32, words: &mut [Word]) {
+        let mut new = Vec::new();
+        for at in self.seen.remove(&parts).unwrap_or_default().words {
+            let Word { tokens, count } = &mut words[at];
+            for pair in neighbours(tokens) {
+                self.seen.entry(pair).and_modify(|seen| seen.count -= *count);
+            }
+            merge(tokens, parts, token);
+            for pair in neighbours(tokens) {
+                if pair.0 != token && pair.1 != token {
+                    self.seen.entry(pair).and_modify(|seen| seen.count += *count);
+                } else if self.add(pair, at, *count) {
+                    new.push(pair);
+                }
+            }
+        }
+        self.queue.extend(new.iter().map(|pair| (self.seen[pair].count, Reverse(*pair))));
+    }
+}

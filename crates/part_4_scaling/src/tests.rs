@@ -1,0 +1,6 @@
+//! What this part claims, section by section.
+
+mod bpe;
+mod gpt2;
+mod text_files;
+mod tokenizer_training;

@@ -1,0 +1,51 @@
+//! The trained tokenizer is that of 4.1, from however many files.
+
+use anyhow::Result;
+use modern::{Markers, Special, SpecialTokens, Spelled, Tokenizer};
+use tiny_gpt::builtin_text::BuiltinText;
+
+use crate::Bpe;
+use crate::tokenizer_training::{Corpus, train};
+
+#[test]
+fn a_file_teaches_what_its_text_teaches() -> Result<()> {
+    let text = BuiltinText::English.text();
+    let folder = tempfile::tempdir()?;
+    std::fs::write(folder.path().join("a.txt"), text)?;
+    let corpus = Corpus::open(folder.path())?;
+    let tokenizer = corpus.train(600, |_| {})?;
+    let bpe = Bpe::train(text, 600);
+    let ids = tokenizer.encode(text, Special::Added, Spelled::Text)?;
+    assert_eq!(ids, bpe.encode(text));
+    assert_eq!(tokenizer.decode(&ids, Markers::Shown)?, text);
+    let expected = text.len() as f64 / ids.len() as f64;
+    assert!((corpus.bytes_per_token(&tokenizer)? - expected).abs() < 1e-9 || text.len() > 1 << 20);
+    Ok(())
+}
+
+#[test]
+fn special_tokens_are_tokens_only_where_asked_for() -> Result<()> {
+    let tokenizer = train(["<s>hello</s> <mask> ".repeat(9)].into_iter(), 300)?;
+    let special = SpecialTokens { bos: Some(0), eos: Some(1), unk: Some(3), pad: Some(2) };
+    assert_eq!(tokenizer.special(), special);
+    let text = "<s>hello<mask></s>";
+    let plain = tokenizer.encode(text, Special::Added, Spelled::Text)?;
+    assert!(plain.iter().all(|&id| id >= 5), "{plain:?}");
+    let tokens = tokenizer.encode(text, Special::Added, Spelled::Tokens)?;
+    assert_eq!(tokens.iter().filter(|&&id| id < 5).collect::<Vec<_>>(), [&0, &4, &1]);
+    assert_eq!(tokenizer.decode(&tokens, Markers::Hidden)?, "hello");
+    Ok(())
+}
+
+#[test]
+fn what_was_saved_opens_as_it_was() -> Result<()> {
+    let text = BuiltinText::Hindi.text();
+    let tokenizer = train([text].into_iter(), 500)?;
+    let folder = tempfile::tempdir()?;
+    tokenizer.save(folder.path(), 256, None)?;
+    let opened = Tokenizer::open(folder.path())?;
+    assert_eq!(opened.special(), tokenizer.special());
+    let ids = |tokenizer: &Tokenizer| tokenizer.encode(text, Special::Added, Spelled::Text);
+    assert_eq!(ids(&opened)?, ids(&tokenizer)?);
+    Ok(())
+}

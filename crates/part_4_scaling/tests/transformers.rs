@@ -1,0 +1,51 @@
+//! What we save is what transformers opens.
+//!
+//! It runs where `$COURSE_PYTHON` (else `python3`) has transformers, and says that it skipped elsewhere.
+
+use anyhow::Result;
+use modern::{Markers, Special, Spelled};
+use scaling::tokenizer_training::train;
+use serde_json::{Value, json};
+use tensor_core::testing::assert_python_agrees;
+use tiny_gpt::builtin_text::BuiltinText;
+
+const TEXTS: [&str; 7] = [
+    "",
+    " ",
+    "Once upon a time, there were 123 cats.",
+    "  two spaces in front, a tab\tand\r\n\nnewlines  ",
+    "नमस्ते दुनिया 😀👩‍👩‍👧 café e\u{301} ﬁ\u{3000}x",
+    "<s>a</s> b <unk> c <mask><pad>",
+    "don't WE'LL fn main() { a[0] += 1; }",
+];
+
+#[test]
+fn transformers_gives_the_same_ids_and_texts() -> Result<()> {
+    let texts = [BuiltinText::English.text(), BuiltinText::Hindi.text()];
+    let tokenizer = train(texts.into_iter(), 1000)?;
+    let folder = tempfile::tempdir()?;
+    tokenizer.save(folder.path(), 512, None)?;
+    let cases = TEXTS.map(|text| -> Result<Value> {
+        let ids = tokenizer.encode(text, Special::Added, Spelled::Tokens)?;
+        Ok(json!({
+            "text": text,
+            "ids": ids,
+            "shown": tokenizer.decode(&ids, Markers::Shown)?,
+            "hidden": tokenizer.decode(&ids, Markers::Hidden)?,
+        }))
+    });
+    let special = tokenizer.special();
+    let check = json!({
+        "vocab_size": tokenizer.vocab_size(),
+        "context": 512,
+        "special": {
+            "bos_token": special.bos, "eos_token": special.eos,
+            "unk_token": special.unk, "pad_token": special.pad,
+        },
+        "texts": cases.into_iter().collect::<Result<Vec<_>>>()?,
+    });
+    let file = folder.path().join("check.json");
+    std::fs::write(&file, check.to_string())?;
+    assert_python_agrees("check_trained_tokenizer.py", [folder.path(), &file]);
+    Ok(())
+}
