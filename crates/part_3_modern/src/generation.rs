@@ -39,7 +39,7 @@ pub enum Memory {
 pub struct Continuation {
     /// The new tokens, the one that ended it included.
     pub tokens: Vec<u32>,
-    /// The logarithm of the probability with which each was drawn, as [`Drawn::log_prob`].
+    /// The logarithm of the probability with which each was drawn, as [`Drawn::log_prob`](crate::sampler::Drawn::log_prob).
     pub log_probs: Vec<f32>,
     /// Why it ended.
     pub end: End,
