@@ -3,6 +3,7 @@
 //! Exit code 0 means done, 2 an error that the arguments alone decide, 1 any other.
 
 use std::fmt;
+use std::panic;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -32,6 +33,7 @@ pub fn run<A: Parser>(main: impl FnOnce(A) -> Result<()>) -> ExitCode {
         Ok(args) => args,
         Err(error) => return refuse(&error),
     };
+    end_with_the_reader();
     match main(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if broken_pipe(&error) => ExitCode::SUCCESS,
@@ -74,7 +76,20 @@ fn refuse(error: &clap::Error) -> ExitCode {
     ExitCode::from(2)
 }
 
-/// Whether the reader of our output went away (`part_2 sample | head`), which is no error.
+/// `println!` panics where the reader of our output went away (`part_2 train | head`); that ends the program, and is no
+/// error.
+fn end_with_the_reader() {
+    let tell = panic::take_hook();
+    panic::set_hook(Box::new(move |panic| {
+        let message = panic.payload().downcast_ref::<String>();
+        if message.is_some_and(|text| text.contains("stdout") && text.contains("Broken pipe")) {
+            std::process::exit(0);
+        }
+        tell(panic);
+    }));
+}
+
+/// Whether the reader of our output went away, for output that is written without a panic.
 fn broken_pipe(error: &anyhow::Error) -> bool {
     error
         .downcast_ref::<std::io::Error>()

@@ -187,3 +187,14 @@ fn a_real_chat_model_knows_the_capital_of_france() {
         assert!(text.contains("Paris"), "{exact:?}: {text}");
     }
 }
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_part_3"));
+    command.args(["--steps", "2"]).stdout(std::process::Stdio::piped());
+    let mut child = command.stderr(std::process::Stdio::piped()).spawn().expect("part_3 starts");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && !said.contains("panicked"), "{said}");
+}

@@ -15,14 +15,21 @@ use candle_core::{Result, bail};
 const VARIABLE: &str = "RAYON_NUM_THREADS";
 const SPINNING_POOL: &str = "CANDLE_NUM_THREADS";
 
+/// No machine has more cores, and many more threads cannot even be started.
+const MOST: usize = 1024;
+
 /// Fixes the number of threads for the whole process: `threads`, else `RAYON_NUM_THREADS`, else one per core.
 ///
 /// # Errors
-/// When the process has already started a second thread: the environment may only change before that.
+/// When there are to be more than 1,024, or the process has already started a second thread: the environment may only
+/// change before that.
 pub fn set_threads(threads: Option<NonZeroUsize>) -> Result<usize> {
     let from_environment = || std::env::var(VARIABLE).ok().and_then(|text| text.parse().ok());
     let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let threads = threads.or_else(from_environment).unwrap_or_else(cores);
+    if threads.get() > MOST {
+        bail!("{threads} threads: at most {MOST} make sense");
+    }
     if running_threads() > 1 {
         bail!("set_threads: call it first thing in main, before other threads start");
     }
