@@ -12,8 +12,8 @@ use crate::tokenizer::{Markers, Tokenizer};
 
 /// Turns ids into text one at a time; all pieces together are [`Tokenizer::decode`] of all ids.
 ///
-/// One exception: when a byte-fallback model writes bytes that are no UTF-8, what was shown already cannot be taken
-/// back, and the number of `�` may differ.
+/// One exception: when a byte-fallback model writes bytes that are no UTF-8, or a long run of `�`, what was shown already
+/// cannot be taken back, and the number of `�` may differ.
 #[derive(Debug, Clone)]
 pub struct TextStream<'a> {
     tokenizer: &'a Tokenizer,
@@ -24,14 +24,17 @@ pub struct TextStream<'a> {
     shown: usize,
 }
 
-/// How many tokens wait at most for a character that may still become whole, which takes four: then those before are
-/// no character, and are shown as what they are. As many tokens before a text decide how it begins, at the very most.
-const MOST_WAITING: usize = 8;
+/// How many tokens before a text decide how it begins, at the very most.
+const BEFORE: usize = 8;
+
+/// How many tokens wait at most for a character that may still become whole. One takes four tokens, but a decoder that
+/// falls back to bytes judges a whole run of them at once; so many in a row are no text, and are shown as what they are.
+const MOST_WAITING: usize = 64;
 
 impl<'a> TextStream<'a> {
     /// A stream that goes on after `before`, which was shown: `[]` at the beginning of a text.
     pub fn new(tokenizer: &'a Tokenizer, markers: Markers, before: &[u32]) -> Self {
-        let window = before[before.len().saturating_sub(MOST_WAITING)..].to_vec();
+        let window = before[before.len().saturating_sub(BEFORE)..].to_vec();
         Self { tokenizer, markers, shown: window.len(), window }
     }
 

@@ -229,7 +229,7 @@ fn bytes_that_never_become_text_are_shown_all_the_same() -> Result<()> {
     let mut stream = tokenizer.stream(Markers::Hidden, &[]);
     let ids = [0x80u32; 100];
     let pushed = ids.iter().map(|&id| stream.push(id)).collect::<Result<Vec<_>>>()?;
-    assert!(pushed[50..60].iter().any(|text| !text.is_empty()), "{pushed:?}");
+    assert!(pushed[60..70].iter().any(|text| !text.is_empty()), "{pushed:?}");
     let all = pushed.concat() + &stream.finish()?;
     assert_eq!(all, tokenizer.decode(&ids, Markers::Hidden)?);
     Ok(())
