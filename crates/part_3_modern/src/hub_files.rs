@@ -47,7 +47,7 @@ pub(crate) fn wanted<'a>(files: &'a Files, names: &[&str]) -> Result<Vec<&'a str
     }
     let gguf = listed(".gguf");
     match () {
-        () if !has(CONFIG) && !gguf.is_empty() => {
+        () if !(has(CONFIG) && (has(WEIGHTS) || has(INDEX))) && !gguf.is_empty() => {
             bail!("name one of its files as owner/name:file.gguf: {gguf}")
         }
         () if !has(CONFIG) => bail!("it has no {CONFIG}, so it is no model for transformers"),

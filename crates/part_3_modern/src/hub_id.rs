@@ -5,9 +5,11 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 use hf_hub::{Repo, RepoType};
 
-/// Whether `text` names a model of the Hub (`owner/name`, `@revision` and `:file.gguf` if need be) and no path here.
+/// Whether `text` names a model of the Hub (`owner/name`, `@revision` and `:file.gguf` if need be) and no path here. A name
+/// like a file's is a path, even of a file that there is not.
 pub fn is_hub_id(text: &str) -> bool {
-    !Path::new(text).exists() && HubId::parse(text).is_ok()
+    let file = !text.contains(':') && [".gguf", ".bin"].iter().any(|end| text.ends_with(end));
+    !file && !Path::new(text).exists() && HubId::parse(text).is_ok()
 }
 
 /// `owner/name`, a branch, tag or commit, and perhaps one file.

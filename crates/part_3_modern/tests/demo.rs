@@ -124,6 +124,7 @@ fn bad_input_is_told_in_one_line() {
         "there is no nowhere: expected a file, a folder",
     );
     refused(&["generate", "--model", "nobody/nothing"], 1, "nobody/nothing");
+    refused(&["generate", "--model", "no/such.gguf"], 1, "there is no no/such.gguf");
     refused(
         &[&generate[..], &["--prompt", &"x".repeat(40)]].concat(),
         1,
