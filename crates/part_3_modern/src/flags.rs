@@ -36,7 +36,7 @@ impl ModelFlags {
 /// How tokens are chosen.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct SamplerFlags {
-    /// Below 1 likelier tokens, above 1 wilder ones, 0 always the best [default: 0.8, in answers 0.2]
+    /// Below 1 likelier tokens, above 1 wilder ones, 0 always the best [default: 0.8, in answers 0]
     #[arg(long, value_name = "T", allow_negative_numbers = true, value_parser = temperature)]
     pub temperature: Option<f64>,
     /// Draw from the K best tokens; 0 for all
@@ -59,9 +59,9 @@ impl SamplerFlags {
         self.sampler_at(0.8)
     }
 
-    /// The same for answers, which small models get right at low temperatures only.
+    /// The same for answers: small models get them right with their likeliest tokens, if at all.
     pub fn sampler_of_answers(&self) -> Sampler {
-        self.sampler_at(0.2)
+        self.sampler_at(0.)
     }
 
     fn sampler_at(&self, default: f64) -> Sampler {
