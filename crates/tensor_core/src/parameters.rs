@@ -5,14 +5,18 @@
 //! [`Parameters::inference`] gives a twin of the model on the same memory: it builds no graph and drops nothing
 //! out, and sees every update the optimiser makes.
 
+mod scope;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Display;
 use std::sync::{Arc, Mutex};
 
 use candle_core::{DType, Device, Result, Shape, Tensor, Var, bail};
 
+use crate::Rng;
 use crate::quantized::QuantizedMatrix;
-use crate::{Dropout, Rng, Weight};
+
+pub use scope::Scope;
 
 /// How a new parameter is filled.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -243,63 +247,4 @@ fn check_shape(name: &str, found: &Shape, expected: &Shape) -> Result<()> {
         bail!("{name} has shape {:?}, the model expects {:?}", found.dims(), expected.dims());
     }
     Ok(())
-}
-
-/// A place in the tree of names where a layer's constructor finds its parameters.
-pub struct Scope<'a> {
-    parameters: &'a mut Parameters,
-    path: String,
-}
-
-impl Scope<'_> {
-    /// The place called `name` below this one.
-    pub fn at(&mut self, name: impl Display) -> Scope<'_> {
-        let path = self.join(name);
-        Scope { parameters: self.parameters, path }
-    }
-
-    /// The parameter `name` of this place: made by `init` if new, else the one that exists.
-    ///
-    /// # Errors
-    /// When the store comes from a file that lacks the tensor or holds it with another shape.
-    pub fn parameter(
-        &mut self,
-        name: &str,
-        shape: impl Into<Shape>,
-        init: Init,
-        decay: Decay,
-    ) -> Result<Tensor> {
-        let name = self.join(name);
-        self.parameters.take(name, shape.into(), init, decay)
-    }
-
-    /// The matrix `name` of this place, which may be in blocks.
-    ///
-    /// # Errors
-    /// As [`Scope::parameter`].
-    pub fn matrix(
-        &mut self,
-        name: &str,
-        (rows, columns): (usize, usize),
-        init: Init,
-        decay: Decay,
-    ) -> Result<Weight> {
-        let path = self.join(name);
-        let Some(matrix) = self.parameters.quantized.get(&path) else {
-            return Ok(Weight::Full(self.parameter(name, (rows, columns), init, decay)?));
-        };
-        let matrix = matrix.clone();
-        check_shape(&path, &matrix.dims().into(), &(rows, columns).into())?;
-        self.parameters.unclaimed.remove(&path);
-        Ok(Weight::Quantized(matrix))
-    }
-
-    /// A dropout layer that draws from the store's own stream; off in an inference twin.
-    pub fn dropout(&self, probability: f64) -> Dropout {
-        Dropout::new(probability, self.parameters.dropout_rng.clone())
-    }
-
-    fn join(&self, name: impl Display) -> String {
-        if self.path.is_empty() { name.to_string() } else { format!("{}.{name}", self.path) }
-    }
 }
