@@ -1,7 +1,7 @@
 //! Dropout: while training, each number is set to 0 with probability p and the others grow by 1/(1-p)
 //! (Srivastava et al., <https://jmlr.org/papers/v15/srivastava14a.html>).
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use candle_core::{Result, Tensor};
 
@@ -15,6 +15,11 @@ pub struct Dropout {
 }
 
 impl Dropout {
+    /// A layer that passes everything through.
+    pub fn none() -> Self {
+        Self { probability: 0., rng: None }
+    }
+
     pub(crate) fn new(probability: f64, rng: Option<Arc<Mutex<Rng>>>) -> Self {
         Self { probability, rng }
     }
@@ -29,11 +34,31 @@ impl Dropout {
         let (Some(rng), true) = (&self.rng, self.is_active()) else {
             return Ok(x.clone());
         };
-        // A poisoned lock only means that another thread panicked: four words of state cannot be half-written.
-        let mut rng = rng.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rng = lock(rng);
         let kept = (1. / (1. - self.probability)) as f32;
         let draw = |_| if rng.uniform() < self.probability { 0. } else { kept };
         let mask: Vec<f32> = (0..x.elem_count()).map(draw).collect();
         x * Tensor::from_vec(mask, x.shape(), x.device())?.to_dtype(x.dtype())?
     }
+
+    /// What it will draw next.
+    pub(crate) fn stream(&self) -> Option<Rng> {
+        self.is_active().then(|| self.rng.as_deref().map(|rng| lock(rng).clone())).flatten()
+    }
+
+    /// Runs `f` while numbers are drawn from `stream` on; then they go on where they were.
+    pub(crate) fn replay<R>(&self, stream: Option<Rng>, f: impl FnOnce() -> R) -> R {
+        let (Some(rng), Some(stream)) = (&self.rng, stream) else {
+            return f();
+        };
+        let later = std::mem::replace(&mut *lock(rng), stream);
+        let result = f();
+        *lock(rng) = later;
+        result
+    }
+}
+
+/// A poisoned lock only means that another thread panicked: four words of state cannot be half-written.
+pub(crate) fn lock(rng: &Mutex<Rng>) -> MutexGuard<'_, Rng> {
+    rng.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -18,10 +18,14 @@ use candle_core::shape::ShapeWithOneHole;
 use candle_core::{Device, Result, Shape, Tensor, TensorId, bail};
 
 mod bridge;
+mod pass;
+mod recompute;
 
-use crate::ops::add::sum_of;
 use crate::ops::real::Real;
-use bridge::{Recorded, Seed, stub, through_candle};
+use bridge::{Recorded, stub, through_candle};
+use pass::Pass;
+
+pub use recompute::recompute;
 
 /// The gradients of `loss` for every variable it depends on; of its sum, if it has more than one element.
 ///
@@ -35,9 +39,7 @@ pub fn backward(loss: &Tensor) -> Result<GradStore> {
     let mut pass = Pass { grads, pending: BTreeMap::new() };
     pass.take(arrived)?;
     while let Some((_, (node, grad))) = pass.pending.pop_last() {
-        for (source, grad) in node.run(&grad)? {
-            pass.deliver(source, grad)?;
-        }
+        node.run(&grad, &mut pass)?;
     }
     Ok(pass.grads)
 }
@@ -73,18 +75,8 @@ pub(crate) fn record<T: Real, const N: usize>(
     if needed == [false; N] {
         return Tensor::from_vec(result, shape, &Device::Cpu);
     }
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    let step = Step {
-        sources: sources.into(),
-        backward: Box::new(move |grad| Ok(backward(grad, needed)?.into())),
-    };
-    let node = Arc::new(Node {
-        name,
-        order: NEXT.fetch_add(1, Ordering::Relaxed),
-        shape: shape.clone(),
-        ids: Mutex::default(),
-        step: Mutex::new(Some(step)),
-    });
+    let backward = move |grad: &Tensor| Ok((backward(grad, needed)?.into(), None));
+    let node = Node::new(name, &shape, sources.into(), backward);
     let result = Mutex::new(Some((T::to_cpu_storage_owned(result), shape)));
     let result = stub()?.apply_op1(Recorded { node: node.clone(), result })?;
     node.register(result.id());
@@ -125,8 +117,8 @@ struct Step {
     backward: Box<Backward>,
 }
 
-/// From the gradient of the result to those of the inputs.
-type Backward = dyn FnOnce(&Tensor) -> Result<Vec<Option<Tensor>>> + Send;
+/// From the gradient of the result to those of the inputs, and of variables that are no inputs.
+type Backward = dyn FnOnce(&Tensor) -> Result<(Vec<Option<Tensor>>, Option<GradStore>)> + Send;
 
 /// Where an input came from, which is where its gradient goes.
 enum Source {
@@ -149,6 +141,21 @@ impl Source {
 }
 
 impl Node {
+    fn new(
+        name: &'static str,
+        shape: &Shape,
+        sources: Vec<Option<Source>>,
+        backward: impl FnOnce(&Tensor) -> Result<(Vec<Option<Tensor>>, Option<GradStore>)>
+        + Send
+        + 'static,
+    ) -> Arc<Self> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let order = NEXT.fetch_add(1, Ordering::Relaxed);
+        let step = Step { sources, backward: Box::new(backward) };
+        let (shape, step) = (shape.clone(), Mutex::new(Some(step)));
+        Arc::new(Self { name, order, shape, ids: Mutex::default(), step })
+    }
+
     fn of(x: &Tensor) -> Option<Arc<Self>> {
         lock(&NODES).get_or_insert_default().get(&x.id()).and_then(Weak::upgrade)
     }
@@ -165,13 +172,18 @@ impl Node {
         sources.into_iter().flatten().filter_map(node).collect()
     }
 
-    /// The gradients of the inputs that need one.
-    fn run(&self, grad: &Tensor) -> Result<Vec<(Source, Tensor)>> {
+    /// Turns the gradient of its result into those of what it was made from.
+    fn run(&self, grad: &Tensor, pass: &mut Pass) -> Result<()> {
         let Some(step) = lock(&self.step).take() else {
             bail!("{}: backward has run through this operation before", self.name)
         };
-        let grads = (step.backward)(&grad.contiguous()?)?;
-        Ok(step.sources.into_iter().zip(grads).filter_map(|(s, g)| s.zip(g)).collect())
+        let (grads, others) = (step.backward)(&grad.contiguous()?)?;
+        for (source, grad) in step.sources.into_iter().zip(grads) {
+            if let (Some(source), Some(grad)) = (source, grad) {
+                pass.deliver(source, grad)?;
+            }
+        }
+        others.map_or(Ok(()), |others| pass.grads.extend(others))
     }
 }
 
@@ -196,44 +208,4 @@ impl Drop for Node {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-type Arrived = Vec<(Arc<Node>, Tensor)>;
-
-/// The state of a backward pass.
-struct Pass {
-    grads: GradStore,
-    /// Nodes whose result has a gradient, by age.
-    pending: BTreeMap<u64, (Arc<Node>, Tensor)>,
-}
-
-impl Pass {
-    fn deliver(&mut self, source: Source, grad: Tensor) -> Result<()> {
-        match source {
-            Source::Variable(variable) => {
-                let before = self.grads.remove(&variable);
-                self.grads
-                    .insert(&variable, before.map_or(Ok(grad.clone()), |b| sum_of(&b, &grad))?);
-                Ok(())
-            }
-            Source::Node(node) => self.take(vec![(node, grad)]),
-            Source::Candle(x) => {
-                let (grads, arrived) = through_candle(&x.apply_op1(Seed(grad))?)?;
-                self.grads.extend(grads)?;
-                self.take(arrived)
-            }
-        }
-    }
-
-    fn take(&mut self, arrived: Arrived) -> Result<()> {
-        for (node, grad) in arrived {
-            let grad = grad.reshape(&node.shape)?;
-            let grad = match self.pending.remove(&node.order) {
-                Some((_, before)) => sum_of(&before, &grad)?,
-                None => grad,
-            };
-            self.pending.insert(node.order, (node, grad));
-        }
-        Ok(())
-    }
 }

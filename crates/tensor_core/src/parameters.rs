@@ -6,6 +6,7 @@
 //! out, and sees every update the optimiser makes.
 
 mod scope;
+mod twins;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Display;
@@ -60,9 +61,12 @@ pub struct Parameter {
 }
 
 impl Parameter {
-    /// The tensor that a model computes with: tracked by the graph only if trainable.
-    fn tensor(&self) -> Tensor {
-        if self.trainable { self.var.as_tensor().clone() } else { self.var.as_detached_tensor() }
+    /// The tensor that a model computes with, rounded to `dtype`: tracked by the graph only if trainable.
+    fn tensor(&self, dtype: DType) -> Result<Tensor> {
+        match self.trainable {
+            true => self.var.to_dtype(dtype),
+            false => self.var.as_detached_tensor().to_dtype(dtype),
+        }
     }
 }
 
@@ -126,21 +130,6 @@ impl Parameters {
         Self { quantized, unclaimed, ..self }
     }
 
-    /// The same memory for use without training: no graph is built, nothing is dropped out.
-    pub fn inference(&self) -> Self {
-        let entries = self.entries.iter().cloned().map(|p| Parameter { trainable: false, ..p });
-        Self {
-            entries: entries.collect(),
-            index: self.index.clone(),
-            source: Source::Shared,
-            dtype: self.dtype,
-            device: self.device.clone(),
-            quantized: self.quantized.clone(),
-            unclaimed: BTreeSet::new(),
-            dropout_rng: None,
-        }
-    }
-
     /// Where a model's constructor starts.
     pub fn root(&mut self) -> Scope<'_> {
         Scope { parameters: self, path: String::new() }
@@ -196,7 +185,7 @@ impl Parameters {
         &self.device
     }
 
-    /// The type of the numbers.
+    /// The type of the numbers that a model gets.
     pub fn dtype(&self) -> DType {
         self.dtype
     }
@@ -205,7 +194,7 @@ impl Parameters {
         if let Some(&at) = self.index.get(&name) {
             let parameter = &self.entries[at];
             check_shape(&name, parameter.var.shape(), &shape)?;
-            return Ok(parameter.tensor());
+            return parameter.tensor(self.dtype);
         }
         let tensor = match &mut self.source {
             Source::Seed(rng) => match init {
@@ -235,7 +224,7 @@ impl Parameters {
         };
         let var = Var::from_tensor(&tensor)?;
         let parameter = Parameter { name: name.clone(), var, decay, trainable: true };
-        let tensor = parameter.tensor();
+        let tensor = parameter.tensor(self.dtype)?;
         self.index.insert(name, self.entries.len());
         self.entries.push(parameter);
         Ok(tensor)

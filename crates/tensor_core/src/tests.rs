@@ -3,6 +3,7 @@
 mod golden;
 mod pool;
 mod graph;
+mod recompute;
 mod ops;
 mod fused;
 mod attention;

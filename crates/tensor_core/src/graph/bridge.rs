@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 use candle_core::backprop::GradStore;
 use candle_core::{CpuStorage, CustomOp1, DType, Device, Layout, Result, Shape, Tensor, Var, bail};
 
-use super::{Arrived, Node, lock};
+use super::pass::Arrived;
+use super::{Node, lock};
 
 thread_local! {
     /// What reached our nodes while candle differentiates for us; `None` at all other times.

@@ -158,3 +158,37 @@ fn a_missing_a_misshapen_and_an_unexpected_tensor_are_named() -> Result<()> {
     assert!(extra.contains("unexpected tensor `map.scale`"), "{extra}");
     Ok(())
 }
+
+#[test]
+fn a_model_in_fewer_bits_learns_on_numbers_kept_in_all_of_them() -> Result<()> {
+    let mut parameters = Parameters::seeded(0, DType::F32, &CPU);
+    Model::new(parameters.root())?;
+    let half = Model::new(parameters.computing_in(DType::BF16).root())?;
+    let y = half.forward(&ids()?)?;
+    assert_eq!(y.dtype(), DType::BF16);
+    let grads = backward(&y)?;
+    assert_gradients_flow(&parameters, &grads)?;
+    for parameter in parameters.iter() {
+        let grad = grads.get(parameter.var.as_tensor()).expect("checked above");
+        assert_eq!(grad.dtype(), DType::F32, "{}", parameter.name);
+        parameter.var.set(&(parameter.var.as_tensor() + 1.)?)?;
+    }
+    let anew = Model::new(parameters.computing_in(DType::BF16).root())?;
+    let moved = (anew.map.weight.full()? - half.map.weight.full()?)?.min_all()?;
+    assert!(moved.to_dtype(DType::F32)?.to_scalar::<f32>()? > 0.9, "built anew, it sees the step");
+    Ok(())
+}
+
+#[test]
+fn dropouts_stream_can_be_saved_and_set() -> Result<()> {
+    let mut parameters = Parameters::seeded(0, DType::F32, &CPU);
+    let model = Model::new(parameters.root())?;
+    let dropped = || model.forward(&ids()?)?.flatten_all()?.to_vec1::<f32>();
+    let stream = parameters.dropout_rng().expect("a model in training drops");
+    let first = dropped()?;
+    assert_ne!(first, dropped()?);
+    parameters.set_dropout_rng(stream);
+    assert_eq!(first, dropped()?);
+    assert!(parameters.inference().dropout_rng().is_none());
+    Ok(())
+}

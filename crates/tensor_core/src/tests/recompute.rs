@@ -1,0 +1,105 @@
+//! Recomputation: the same gradients, bit for bit, as if everything had been kept.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use candle_core::{DType, Device, Result, Tensor, Var};
+
+use crate::ops::{Gelu, gelu, softmax};
+use crate::testing::assert_grad;
+use crate::{Bias, Dropout, Init, Linear, Parameters, Rng, backward, recompute};
+
+const CPU: Device = Device::Cpu;
+
+/// Two layers with dropout between them.
+#[derive(Clone)]
+struct Layers([Linear; 2], Dropout);
+
+impl Layers {
+    fn new(parameters: &mut Parameters) -> Result<Self> {
+        let init = Init::Normal { std: 1. };
+        let mut root = parameters.root();
+        let first = Linear::new(root.at("first"), 3, 8, Bias::Yes, init)?;
+        let second = Linear::new(root.at("second"), 8, 3, Bias::No, init)?;
+        Ok(Self([first, second], root.dropout(0.5)))
+    }
+
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let Self([first, second], dropout) = self;
+        second.forward(&dropout.forward(&gelu(&first.forward(x)?, Gelu::Tanh)?)?)
+    }
+}
+
+fn x() -> Result<Tensor> {
+    Rng::new(1).normal_tensor((4, 3), 1., DType::F32, &CPU)
+}
+
+/// Both layers `times` times, each time on what they gave before; the gradients of all parameters and of x.
+fn gradients(again: bool, times: usize, dtype: DType) -> Result<Vec<Vec<f32>>> {
+    let mut parameters = Parameters::seeded(0, DType::F32, &CPU);
+    Layers::new(&mut parameters)?;
+    let layers = Layers::new(&mut parameters.computing_in(dtype))?;
+    let x = Var::from_tensor(&x()?)?;
+    let mut y = x.to_dtype(dtype)?;
+    for _ in 0..times {
+        y = match again {
+            false => layers.forward(&y)?,
+            true => {
+                let run = layers.clone();
+                recompute(&y, &layers.1, move |y| run.forward(y))?
+            }
+        };
+    }
+    let after = layers.1.forward(&Tensor::ones(64, dtype, &CPU)?)?; // what is dropped later
+    let grads = backward(&y.sqr()?.sum_all()?.to_dtype(DType::F32)?)?;
+    let variables = parameters.iter().map(|p| p.var.as_tensor()).chain([x.as_tensor()]);
+    let mut all: Vec<Vec<f32>> = variables
+        .map(|v| grads.get(v).expect("a gradient").flatten_all()?.to_vec1())
+        .collect::<Result<_>>()?;
+    all.push(after.to_dtype(DType::F32)?.to_vec1()?);
+    Ok(all)
+}
+
+#[test]
+fn what_is_computed_again_has_the_same_gradients_and_drops_the_same_numbers() -> Result<()> {
+    // Once where there are 16 bits: the gradients of two recomputed uses are added in 32.
+    for (times, dtype) in [(2, DType::F32), (1, DType::BF16), (1, DType::F16)] {
+        let (kept, again) = (gradients(false, times, dtype)?, gradients(true, times, dtype)?);
+        assert_eq!(kept, again, "{dtype:?}");
+        assert!(kept.iter().all(|grads| grads.iter().any(|&g| g != 0.)));
+    }
+    Ok(())
+}
+
+#[test]
+fn recomputation_inside_recomputation_is_right_too() -> Result<()> {
+    let none = Dropout::none();
+    let f = move |x: &Tensor| {
+        let inner = none.clone();
+        recompute(x, &none, move |x| {
+            softmax(&recompute(&x.sqr()?, &inner, |y| gelu(y, Gelu::Exact))?)
+        })
+    };
+    assert_grad(&Rng::new(0).normal_tensor((2, 3), 1., DType::F64, &CPU)?, f, 1e-7)
+}
+
+#[test]
+fn a_function_runs_once_forward_and_once_more_for_its_gradient_only() -> Result<()> {
+    let runs = Arc::new(AtomicUsize::new(0));
+    let count = || runs.load(Ordering::Relaxed);
+    let f = {
+        let runs = runs.clone();
+        move |x: &Tensor| {
+            runs.fetch_add(1, Ordering::Relaxed);
+            gelu(x, Gelu::Exact)
+        }
+    };
+    assert!(!recompute(&x()?, &Dropout::none(), f.clone())?.track_op(), "nothing to learn");
+    assert_eq!(count(), 1);
+    let x = Var::from_tensor(&x()?)?;
+    let y = recompute(&x, &Dropout::none(), f)?;
+    assert_eq!(count(), 2);
+    backward(&y)?;
+    assert_eq!(count(), 3);
+    Ok(())
+}
