@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor};
 use tensor_core::ops::add;
-use tensor_core::{Init, Scope};
+use tensor_core::{Dropout, Init, Scope};
 
 use crate::attention::Attention;
 use crate::cache::{LayerCache, Pass};
@@ -21,6 +21,7 @@ pub struct Block {
     self_attn: Attention,
     post_attention_layernorm: Norm, // before the feed-forward layer, that is
     mlp: FeedForward,
+    dropout: Dropout,
 }
 
 impl Block {
@@ -41,7 +42,12 @@ impl Block {
             )?,
             post_attention_layernorm: Norm::new(scope.at("post_attention_layernorm"), c, norm)?,
             mlp: FeedForward::new(scope.at("mlp"), c, config.mlp, init, residual)?,
+            dropout: Dropout::none(),
         })
+    }
+
+    pub(crate) fn set_dropout(&mut self, dropout: Dropout) {
+        self.dropout = dropout;
     }
 
     /// Maps `x: (B, T, C)` to `(B, T, C)`.
@@ -54,7 +60,8 @@ impl Block {
     ) -> Result<Tensor> {
         let attended =
             self.self_attn.forward(&self.input_layernorm.forward(x)?, pass, angles, cache)?;
-        let x = add(x, &attended)?;
-        add(&x, &self.mlp.forward(&self.post_attention_layernorm.forward(&x)?)?)
+        let x = add(x, &self.dropout.forward(&attended)?)?;
+        let found = self.mlp.forward(&self.post_attention_layernorm.forward(&x)?)?;
+        add(&x, &self.dropout.forward(&found)?)
     }
 }

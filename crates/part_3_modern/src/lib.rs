@@ -58,7 +58,7 @@ pub use hub::{Access, Hub, fetch};
 pub use hub_files::Files;
 pub use hub_id::is_hub_id;
 pub use kv_cache::KvCache;
-pub use model::GptModern;
+pub use model::{Activations, GptModern};
 pub use purpose::Purpose;
 pub use rolling_cache::RollingCache;
 pub use sampler::{Choice, Sampler};

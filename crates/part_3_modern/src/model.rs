@@ -2,13 +2,23 @@
 
 use candle_core::{Device, Result, Tensor, bail};
 use tensor_core::ops::add;
-use tensor_core::{Bias, Embedding, Init, Linear, Scope};
+use tensor_core::{Bias, Dropout, Embedding, Init, Linear, Scope, recompute};
 
 use crate::block::{Block, INIT_STD};
 use crate::cache::{Cache, LayerCache, Pass};
 use crate::config::{ModelConfig, OutputLayer, Position};
 use crate::rms_norm::Norm;
 use crate::rope::Rope;
+
+/// What a model in training keeps of each block until its gradient is computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Activations {
+    /// All that the gradient needs.
+    #[default]
+    Kept,
+    /// Its input alone: a long context then fits, for a second forward pass.
+    Recomputed,
+}
 
 /// A decoder-only transformer, parameters named as Llama's.
 #[derive(Debug, Clone)]
@@ -20,6 +30,8 @@ pub struct GptModern {
     norm: Norm,
     lm_head: Option<Linear>, // C -> V, where it is not the token table
     rope: Option<Rope>,
+    dropout: Dropout,
+    activations: Activations,
 }
 
 impl GptModern {
@@ -50,7 +62,24 @@ impl GptModern {
             }
         };
         let rope = Rope::new(config.attention.head_dim, config.attention.position);
-        Ok(Self { config: *config, embed_tokens, embed_positions, layers, norm, lm_head, rope })
+        Ok(Self {
+            config: *config,
+            embed_tokens,
+            embed_positions,
+            layers,
+            norm,
+            lm_head,
+            rope,
+            dropout: Dropout::none(),
+            activations: Activations::Kept,
+        })
+    }
+
+    /// The same in training: `dropout` after the embedding and after each layer, as GPT-2 has it, and activations that are
+    /// `activations`.
+    pub fn in_training(mut self, dropout: Dropout, activations: Activations) -> Self {
+        self.layers.iter_mut().for_each(|layer| layer.set_dropout(dropout.clone()));
+        Self { dropout, activations, ..self }
     }
 
     /// What it was made with.
@@ -117,8 +146,16 @@ impl GptModern {
         if caches.len() != self.layers.len() {
             bail!("a cache of {} layers for a model of {}", caches.len(), self.layers.len());
         }
+        x = self.dropout.forward(&x)?;
         for (layer, cache) in self.layers.iter().zip(&mut caches) {
-            x = layer.forward(&x, pass, angles.as_ref(), cache.take())?;
+            x = match (self.activations, cache.take()) {
+                (Activations::Recomputed, None) => {
+                    let (layer, pass, angles) = (layer.clone(), pass.clone(), angles.clone());
+                    let block = move |x: &Tensor| layer.forward(x, &pass, angles.as_ref(), None);
+                    recompute(&x, &self.dropout, block)?
+                }
+                (_, cache) => layer.forward(&x, pass, angles.as_ref(), cache)?,
+            };
         }
         self.norm.forward(&x)
     }

@@ -1,11 +1,11 @@
 use candle_core::{DType, Result, Tensor};
-use tensor_core::backward;
 use tensor_core::ops::cross_entropy;
 use tensor_core::testing::{assert_close, assert_gradients_flow};
+use tensor_core::{Parameters, backward};
 
 use super::{CPU, fresh, ids, tiny, variants};
 use crate::config::Mlp;
-use crate::{GptModern, ModelConfig};
+use crate::{Activations, GptModern, ModelConfig};
 
 #[test]
 fn every_parameter_of_every_variant_learns() -> Result<()> {
@@ -74,4 +74,82 @@ fn impossible_sizes_are_refused() {
     assert!(error(|c| c.attention.n_kv_head = 3).contains("4 query heads cannot share 3"));
     assert!(error(|c| c.attention.head_dim = 5).contains("head of 5"));
     assert!(error(|c| c.n_layer = 0).contains("layers is 0"));
+}
+
+/// Gradients of a text's loss by a model in training that computes in `dtype`.
+fn gradients(
+    config: &ModelConfig,
+    dtype: DType,
+    dropout: f64,
+    activations: Activations,
+) -> Result<Vec<(String, Tensor)>> {
+    let mut parameters = Parameters::seeded(1, DType::F32, &CPU);
+    GptModern::new(config, parameters.root())?;
+    let mut rounded = parameters.computing_in(dtype);
+    let dropout = rounded.root().dropout(dropout);
+    let model = GptModern::new(config, rounded.root())?.in_training(dropout, activations);
+    let logits = model.forward(&ids(2, 9, 1)?)?;
+    assert_eq!(logits.dtype(), dtype);
+    let targets = ids(2, 9, 2)?.to_dtype(DType::I64)?;
+    let grads = backward(&cross_entropy(&logits.to_dtype(DType::F32)?, &targets)?)?;
+    let grad = |p: &tensor_core::Parameter| {
+        (p.name.clone(), grads.get(p.var.as_tensor()).expect("a gradient").clone())
+    };
+    Ok(parameters.iter().map(grad).collect())
+}
+
+#[test]
+fn recomputed_blocks_have_the_same_gradients() -> Result<()> {
+    for (name, config) in variants() {
+        println!("{name}");
+        // Where candle adds up gradients (with dropout, in 16 bits), it does so in another order.
+        for (dtype, dropout, tolerance) in [
+            (DType::F32, 0., 0.),
+            (DType::BF16, 0., 1e-2),
+            (DType::F16, 0., 1e-3),
+            (DType::F32, 0.2, 1e-6),
+        ] {
+            let kept = gradients(&config, dtype, dropout, Activations::Kept)?;
+            let again = gradients(&config, dtype, dropout, Activations::Recomputed)?;
+            for ((name, kept), (_, again)) in kept.iter().zip(&again) {
+                println!("{name} {dtype:?}");
+                assert_close(again, kept, tolerance)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn gradients_in_16_bits_are_those_in_32_up_to_rounding() -> Result<()> {
+    for (name, config) in variants() {
+        for (dtype, tolerance) in [(DType::BF16, 0.1), (DType::F16, 0.01)] {
+            let full = gradients(&config, DType::F32, 0., Activations::Kept)?;
+            for ((parameter, full), (_, rounded)) in
+                full.iter().zip(gradients(&config, dtype, 0., Activations::Kept)?)
+            {
+                let apart = (rounded - full)?.sqr()?.sum_all()?.to_scalar::<f32>()?.sqrt();
+                let size = full.sqr()?.sum_all()?.to_scalar::<f32>()?.sqrt();
+                assert!(
+                    apart <= tolerance * (size + 1e-3),
+                    "{name} {parameter}: {apart} of {size}"
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn dropout_drops_in_training_alone() -> Result<()> {
+    let config = tiny();
+    let mut parameters = Parameters::seeded(1, DType::F32, &CPU);
+    let dropout = parameters.root().dropout(0.5);
+    let model = GptModern::new(&config, parameters.root())?.in_training(dropout, Activations::Kept);
+    let twin = GptModern::new(&config, parameters.inference().root())?;
+    let ids = ids(1, 5, 0)?;
+    let apart = |a: &Tensor, b: &Tensor| (a - b)?.abs()?.max_all()?.to_scalar::<f32>();
+    assert!(apart(&model.forward(&ids)?, &model.forward(&ids)?)? > 0.);
+    assert_eq!(apart(&twin.forward(&ids)?, &twin.forward(&ids)?)?, 0.);
+    Ok(())
 }
