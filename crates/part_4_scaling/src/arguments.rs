@@ -25,7 +25,7 @@ pub(crate) enum Command {
 #[derive(Args)]
 pub(crate) struct DemoArgs {
     /// Text to learn from [default: little English stories]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "PATH")]
     pub(crate) data: Option<PathBuf>,
     /// Tokens wanted
     #[arg(long, value_name = "N", default_value_t = 2048)]

@@ -3,10 +3,10 @@
 
 use std::time::Instant;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use modern::{Special, Spelled};
 use scaling::tokenizer_training::{check, train};
-use scaling::{Bpe, text_files};
+use scaling::{Bpe, Corpus};
 use tiny_gpt::builtin_text::BuiltinText;
 use tiny_gpt::command::usage;
 
@@ -14,11 +14,13 @@ use crate::arguments::DemoArgs;
 
 pub(crate) fn run(args: &DemoArgs) -> Result<()> {
     usage(check(args.vocab_size))?;
-    let text = match &args.data {
-        Some(file) => text_files::read(file)?,
-        None => BuiltinText::English.text().to_string(),
+    let pieces: Vec<String> = match &args.data {
+        Some(path) => {
+            Corpus::open(path)?.pieces().map(|piece| Ok(piece?.text)).collect::<Result<_>>()?
+        }
+        None => BuiltinText::English.text().lines().map(|line| format!("{line}\n")).collect(),
     };
-    ensure!(!text.trim().is_empty(), "there is no text to learn from");
+    let text = pieces.concat();
 
     let (bpe, ours) = timed(|| Ok(Bpe::train(&text, args.vocab_size)))?;
     let shown = |ids: &[u32]| format!("{:?}", bpe.decode(ids));
@@ -36,8 +38,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result<()> {
     }
 
     let (ids, our_encode) = timed(|| Ok(bpe.encode(&text)))?;
-    let chunks = text_files::chunks(&text, 1 << 16);
-    let (theirs, their_train) = timed(|| train(chunks, args.vocab_size))?;
+    let (theirs, their_train) = timed(|| train(pieces.iter(), args.vocab_size))?;
     let (their_ids, their_encode) = timed(|| theirs.encode(&text, Special::None, Spelled::Text))?;
     let same = if ids == their_ids { "the same ids" } else { "DIFFERENT ids" };
     println!(

@@ -4,10 +4,18 @@ pub mod pieces; // 4.1
 pub mod bpe;
 mod pair_counts;
 pub mod merges_file;
-pub mod text_files;
 pub mod tokenizer_training;
+pub mod text_files; // data
+pub mod documents;
+pub mod corpus;
+pub mod fingerprint;
+pub mod token_file;
+pub mod accumulation; // 4.2
+pub mod loss_scaler;
+pub mod schedule; // 4.3
 
 pub use bpe::Bpe;
+pub use corpus::Corpus;
 
 #[cfg(test)]
 mod tests;

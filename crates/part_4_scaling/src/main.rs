@@ -8,7 +8,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
-use scaling::tokenizer_training::{Corpus, check};
+use scaling::Corpus;
+use scaling::tokenizer_training::check;
 use serde_json::json;
 use tiny_gpt::command::{self, usage};
 
@@ -31,7 +32,7 @@ fn run_tokenizer(args: &TokenizerArgs) -> Result<()> {
     // Before the work, so that it is not in vain.
     std::fs::create_dir_all(out).with_context(|| format!("creating {}", out.display()))?;
     let bar = progress(corpus.bytes)?;
-    let tokenizer = corpus.train(*vocab_size, |bytes| {
+    let tokenizer = corpus.train_tokenizer(*vocab_size, |bytes| {
         bar.inc(bytes as u64);
         if bar.position() == corpus.bytes as u64 {
             bar.set_message("merging");

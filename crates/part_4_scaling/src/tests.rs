@@ -4,3 +4,5 @@ mod bpe;
 mod gpt2;
 mod text_files;
 mod tokenizer_training;
+mod documents;
+mod schedule;

@@ -1,4 +1,4 @@
-//! A corpus on disk: one text file, or a folder with `.txt` files at any depth, read one at a time.
+//! The files of a corpus: one text file, or a folder with `.txt` files at any depth.
 
 use std::path::{Path, PathBuf};
 
@@ -33,30 +33,4 @@ fn add_folder(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// The text of `file`.
-///
-/// # Errors
-/// When it cannot be read, or is not UTF-8: the message says where.
-pub fn read(file: &Path) -> Result<String> {
-    let bytes = std::fs::read(file).with_context(|| format!("reading {}", file.display()))?;
-    String::from_utf8(bytes).map_err(|error| {
-        let at = error.utf8_error().valid_up_to();
-        anyhow::anyhow!("{} is not UTF-8: byte {at} begins no character", file.display())
-    })
-}
-
-/// `text` in chunks of about `size` bytes, cut where GPT-2's pieces are cut anyway: before the first space after a word.
-pub fn chunks(text: &str, size: usize) -> impl Iterator<Item = &str> {
-    let mut rest = text;
-    std::iter::from_fn(move || {
-        let from = rest.ceil_char_boundary(size);
-        let word = rest[from..].find(|c: char| !c.is_whitespace());
-        let word = word.map_or(rest.len(), |at| from + at);
-        let cut = rest[word..].find(char::is_whitespace).map_or(rest.len(), |at| word + at);
-        let (chunk, after) = rest.split_at(cut);
-        rest = after;
-        (!chunk.is_empty()).then_some(chunk)
-    })
 }

@@ -11,10 +11,28 @@ use tempfile::NamedTempFile;
 /// # Errors
 /// When the folder cannot be written; what stood at `path` before stays, and no partial file is left.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    let writing = || format!("writing {}", path.display());
+    let mut file = beside(path)?;
+    file.write_all(bytes).with_context(|| format!("writing {}", path.display()))?;
+    persist(file, path)
+}
+
+/// An empty file in the folder of `path`, to be filled and given to [`persist`]; until then it goes away by itself.
+///
+/// # Errors
+/// When the folder cannot be written.
+pub fn beside(path: &Path) -> Result<NamedTempFile> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let mut file = NamedTempFile::new_in(folder.unwrap_or(Path::new("."))).with_context(writing)?;
-    file.write_all(bytes).and_then(|()| file.as_file().sync_all()).with_context(writing)?;
+    let file = NamedTempFile::new_in(folder.unwrap_or(Path::new(".")));
+    file.with_context(|| format!("writing {}", path.display()))
+}
+
+/// Waits until the disk has `file`, and renames it to `path`.
+///
+/// # Errors
+/// When the disk is full; what stood at `path` before stays.
+pub fn persist(file: NamedTempFile, path: &Path) -> Result<()> {
+    let writing = || format!("writing {}", path.display());
+    file.as_file().sync_all().with_context(writing)?;
     share_with_other_users(&file).with_context(writing)?;
     file.persist(path).with_context(writing)?;
     Ok(())

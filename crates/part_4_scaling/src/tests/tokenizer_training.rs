@@ -4,16 +4,16 @@ use anyhow::Result;
 use modern::{Markers, Special, SpecialTokens, Spelled, Tokenizer};
 use tiny_gpt::builtin_text::BuiltinText;
 
-use crate::Bpe;
-use crate::tokenizer_training::{Corpus, train};
+use crate::tokenizer_training::train;
+use crate::{Bpe, Corpus};
 
 #[test]
 fn a_file_teaches_what_its_text_teaches() -> Result<()> {
-    let text = BuiltinText::English.text();
+    let text = BuiltinText::English.text().trim();
     let folder = tempfile::tempdir()?;
     std::fs::write(folder.path().join("a.txt"), text)?;
     let corpus = Corpus::open(folder.path())?;
-    let tokenizer = corpus.train(600, |_| {})?;
+    let tokenizer = corpus.train_tokenizer(600, |_| {})?;
     let bpe = Bpe::train(text, 600);
     let ids = tokenizer.encode(text, Special::Added, Spelled::Text)?;
     assert_eq!(ids, bpe.encode(text));

@@ -1,0 +1,67 @@
+//! 4.2 Accumulation: a large batch in parts that fit into memory, with the gradient of the whole.
+//!
+//! The loss of a batch is the mean over its N targets. A part with n of them therefore counts n/N, not one over the number of
+//! parts: where texts are padded the parts differ, and a mean of means would favour tokens in short company.
+
+use anyhow::{Result, ensure};
+use candle_core::backprop::GradStore;
+use candle_core::{DType, Tensor};
+use modern::GptModern;
+use tensor_core::ops::cross_entropy::IGNORE_INDEX;
+use tensor_core::ops::{add, cross_entropy};
+use tensor_core::{Parameters, backward};
+use tiny_gpt::Batch;
+
+/// The loss of `batches` taken as one, and its gradients times `scale`. The model may compute in fewer bits than
+/// `parameters` have; the loss, and what is added up, are f32.
+///
+/// # Errors
+/// When no batch has a target, or a tensor operation fails.
+pub fn gradients(
+    model: &GptModern,
+    parameters: &Parameters,
+    batches: &[Batch],
+    scale: f64,
+) -> Result<(f64, GradStore)> {
+    let counts = batches.iter().map(|batch| real_targets(&batch.targets));
+    let counts: Vec<usize> = counts.collect::<Result<_>>()?;
+    let all: usize = counts.iter().sum();
+    ensure!(all > 0, "there is not one target in this step's batches");
+    let (mut total, mut loss) = (None, 0.);
+    for (batch, count) in batches.iter().zip(counts) {
+        let share = count as f64 / all as f64;
+        let logits = model.forward(&batch.inputs)?.to_dtype(DType::F32)?; // (B, T, V)
+        let mean = cross_entropy(&logits, &batch.targets)?; // ()
+        let grads = backward(&(&mean * (share * scale))?)?;
+        loss += share * f64::from(mean.to_scalar::<f32>()?); // waits for the device
+        total = Some(match total {
+            None => grads,
+            Some(before) => sum(before, grads, parameters)?,
+        });
+    }
+    Ok((loss, total.expect("there is a batch, or there was no target")))
+}
+
+/// How many of `targets: (B, T)` count.
+///
+/// # Errors
+/// When they are no i64.
+pub fn real_targets(targets: &Tensor) -> Result<usize> {
+    let targets: Vec<i64> = targets.flatten_all()?.to_vec1()?;
+    Ok(targets.iter().filter(|&&target| target != IGNORE_INDEX).count())
+}
+
+/// Adds up two gradients, parameter by parameter.
+fn sum(mut a: GradStore, mut b: GradStore, parameters: &Parameters) -> Result<GradStore> {
+    for parameter in parameters.trainable() {
+        let variable = parameter.var.as_tensor();
+        if let Some(grad) = b.remove(variable) {
+            let both = match a.remove(variable) {
+                Some(before) => add(&before, &grad)?,
+                None => grad,
+            };
+            a.insert(variable, both);
+        }
+    }
+    Ok(a)
+}

@@ -1,0 +1,100 @@
+//! Data: all documents of a file or a folder, which are read anew whenever they are needed.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, ensure};
+use modern::{Special, Spelled, Tokenizer};
+
+use crate::documents::{Documents, Piece};
+use crate::{text_files, tokenizer_training};
+
+/// A tokenizer is measured on the first bytes of the corpus.
+const SAMPLE: usize = 1 << 20;
+
+/// Text files, known to be text.
+#[derive(Debug)]
+pub struct Corpus {
+    files: Vec<PathBuf>,
+    /// How many documents they hold.
+    pub documents: usize,
+    /// Bytes of text in these.
+    pub bytes: usize,
+}
+
+impl Corpus {
+    /// A text file, or a folder with `.txt` files at any depth.
+    ///
+    /// # Errors
+    /// When a file cannot be read or is not UTF-8, or there is no text at all.
+    pub fn open(path: &Path) -> Result<Self> {
+        let mut corpus = Self { files: text_files::find(path)?, documents: 0, bytes: 0 };
+        let (mut documents, mut bytes) = (0, 0);
+        for piece in corpus.pieces() {
+            let piece = piece?;
+            documents += usize::from(piece.first);
+            bytes += piece.text.len();
+        }
+        ensure!(bytes > 0, "{} is empty", path.display());
+        (corpus.documents, corpus.bytes) = (documents, bytes);
+        Ok(corpus)
+    }
+
+    /// The documents in pieces, file after file. Nothing follows an error.
+    pub fn pieces(&self) -> impl Iterator<Item = Result<Piece>> {
+        let mut files = self.files.iter();
+        let mut open = None;
+        std::iter::from_fn(move || {
+            loop {
+                if open.is_none() {
+                    match Documents::open(files.next()?) {
+                        Ok(documents) => open = Some(documents),
+                        Err(error) => return Some(Err(error)),
+                    }
+                }
+                match open.as_mut()?.next_piece().transpose() {
+                    Some(piece) => return Some(piece),
+                    None => open = None,
+                }
+            }
+        })
+    }
+
+    /// Trains a tokenizer on all of it; `read` is told of every piece's bytes.
+    ///
+    /// # Errors
+    /// As [`tokenizer_training::train`], or when a file has changed since.
+    pub fn train_tokenizer(
+        &self,
+        vocab_size: usize,
+        read: impl Fn(usize) + Sync,
+    ) -> Result<Tokenizer> {
+        let mut failure = None;
+        let texts = self
+            .pieces()
+            .map_while(|piece| piece.map_err(|error| failure = Some(error)).ok())
+            .map(|piece| piece.text)
+            .inspect(|text| read(text.len()));
+        let tokenizer = tokenizer_training::train(texts, vocab_size);
+        match failure {
+            Some(error) => Err(error),
+            None => tokenizer,
+        }
+    }
+
+    /// How many bytes of the corpus' first MiB a token stands for.
+    ///
+    /// # Errors
+    /// When the tokenizer fails, or a file has changed since.
+    pub fn bytes_per_token(&self, tokenizer: &Tokenizer) -> Result<f64> {
+        let (mut bytes, mut tokens) = (0, 0);
+        for piece in self.pieces() {
+            let text = piece?.text;
+            bytes += text.len();
+            tokens += tokenizer.encode(&text, Special::None, Spelled::Text)?.len();
+            if bytes >= SAMPLE {
+                break;
+            }
+        }
+        Ok(bytes as f64 / tokens as f64)
+    }
+}

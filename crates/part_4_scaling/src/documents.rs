@@ -1,0 +1,140 @@
+//! Data: a corpus is a list of documents, read piece by piece, so that neither a file nor a document has to fit into memory.
+//!
+//! A file is a document, or several with `<|endoftext|>` between them. White space around a document does not count, and
+//! neither does a document without text.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+
+/// What stands between two documents of a file.
+pub const SEPARATOR: &str = "<|endoftext|>";
+/// A piece has about this many bytes.
+const PIECE: usize = 1 << 16;
+/// This many are read at a time.
+const BLOCK: usize = 1 << 20;
+/// A word of more bytes than this is cut wherever it may be.
+const LONGEST_WORD: usize = 1 << 24;
+
+/// A stretch of a document, cut where no token reaches across: before a space after a word.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Piece {
+    /// Its text, which is never empty.
+    pub text: String,
+    /// Whether the document begins here.
+    pub first: bool,
+}
+
+/// The documents of one file.
+pub struct Documents<R> {
+    reader: R,
+    name: String,
+    /// What has been read; from `start` on it has not been given out.
+    text: String,
+    start: usize,
+    /// The beginning of a character whose end has not been read.
+    tail: Vec<u8>,
+    bytes_read: usize,
+    end_of_file: bool,
+    within_document: bool,
+}
+
+impl Documents<File> {
+    /// Those of the file at `path`.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn open(path: &Path) -> Result<Self> {
+        let file = File::open(path).with_context(|| format!("reading {}", path.display()))?;
+        Ok(Self::new(file, path.display().to_string()))
+    }
+}
+
+impl<R: Read> Documents<R> {
+    /// Those that `reader` gives, which errors call `name`.
+    pub fn new(reader: R, name: String) -> Self {
+        let (text, tail, bytes_read) = (String::new(), Vec::new(), 0);
+        let (end_of_file, within_document) = (false, false);
+        Self { reader, name, text, start: 0, tail, bytes_read, end_of_file, within_document }
+    }
+
+    /// The next piece; `None` at the end.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or is not UTF-8.
+    pub fn next_piece(&mut self) -> Result<Option<Piece>> {
+        let mut size = PIECE;
+        loop {
+            self.fill(size + SEPARATOR.len())?;
+            let rest = &self.text[self.start..];
+            let view = &rest[..rest.floor_char_boundary(size + SEPARATOR.len())];
+            // A separator may begin in the last bytes of the view, so no cut lies there.
+            let safe = view.floor_char_boundary(view.len().saturating_sub(SEPARATOR.len()));
+            let (len, end) = match view.find(SEPARATOR) {
+                Some(at) => (at, Some(at + SEPARATOR.len())),
+                None if self.end_of_file && view.len() == rest.len() => {
+                    (rest.len(), Some(rest.len()))
+                }
+                None => match place_to_cut(&view[..safe]) {
+                    Some(at) => (at, None),
+                    None if size < LONGEST_WORD => {
+                        size *= 2;
+                        continue;
+                    }
+                    None => (safe, None),
+                },
+            };
+            let mut text = &rest[..len];
+            text = if end.is_some() { text.trim_end() } else { text };
+            text = if self.within_document { text } else { text.trim_start() };
+            let first = !self.within_document;
+            let piece = (!text.is_empty()).then(|| Piece { text: text.to_string(), first });
+            let at_end = rest.is_empty();
+            self.start += end.unwrap_or(len);
+            self.within_document = (self.within_document || piece.is_some()) && end.is_none();
+            if piece.is_some() || at_end {
+                return Ok(piece);
+            }
+        }
+    }
+
+    /// Reads on until `wanted` bytes of text have not been given out, or the file ends.
+    fn fill(&mut self, wanted: usize) -> Result<()> {
+        while self.text.len() - self.start < wanted && !self.end_of_file {
+            self.text.drain(..self.start);
+            self.start = 0;
+            let read = self.reader.by_ref().take(BLOCK as u64).read_to_end(&mut self.tail);
+            let read = read.with_context(|| format!("reading {}", self.name))?;
+            self.bytes_read += read;
+            self.end_of_file = read == 0;
+            let (text, cut) = match std::str::from_utf8(&self.tail) {
+                Ok(text) => (text, None),
+                Err(error) => {
+                    let valid = error.valid_up_to();
+                    (std::str::from_utf8(&self.tail[..valid])?, Some((valid, error.error_len())))
+                }
+            };
+            self.text.push_str(text);
+            let Some((valid, wrong)) = cut else {
+                self.tail.clear();
+                continue;
+            };
+            if wrong.is_some() || self.end_of_file {
+                let at = self.bytes_read - self.tail.len() + valid;
+                bail!("{} is not UTF-8: byte {at} begins no character", self.name);
+            }
+            self.tail.drain(..valid);
+        }
+        Ok(())
+    }
+}
+
+/// The last place before white space after a word that is followed by another.
+fn place_to_cut(text: &str) -> Option<usize> {
+    let word = text.rfind(|c: char| !c.is_whitespace())?;
+    let space = text[..word].rfind(char::is_whitespace)?;
+    let word = text[..space].rfind(|c: char| !c.is_whitespace())?;
+    Some(word + text[word..].chars().next().map_or(0, char::len_utf8))
+}

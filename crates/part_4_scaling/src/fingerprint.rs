@@ -1,0 +1,29 @@
+//! Names that follow from content: SHA-256, so that two runs can tell whether they speak of the same thing.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use sha2::{Digest, Sha256};
+
+/// A digest in hexadecimal.
+pub fn hex(digest: impl AsRef<[u8]>) -> String {
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Of these bytes.
+pub fn of_bytes(bytes: &[u8]) -> String {
+    hex(Sha256::digest(bytes))
+}
+
+/// Of the file at `path`.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn of_file(path: &Path) -> Result<String> {
+    let reading = || format!("reading {}", path.display());
+    let mut hash = Sha256::new();
+    io::copy(&mut File::open(path).with_context(reading)?, &mut hash).with_context(reading)?;
+    Ok(hex(hash.finalize()))
+}
