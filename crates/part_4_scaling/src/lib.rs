@@ -10,12 +10,17 @@ pub mod documents;
 pub mod corpus;
 pub mod fingerprint;
 pub mod token_file;
+pub mod dataset;
+pub mod windows;
 pub mod accumulation; // 4.2
 pub mod loss_scaler;
 pub mod schedule; // 4.3
 
 pub use bpe::Bpe;
 pub use corpus::Corpus;
+pub use dataset::Dataset;
+pub use token_file::TokenFile;
+pub use windows::{Cursor, Windows};
 
 #[cfg(test)]
 mod tests;

@@ -6,3 +6,5 @@ mod text_files;
 mod tokenizer_training;
 mod documents;
 mod schedule;
+mod data;
+mod precision;

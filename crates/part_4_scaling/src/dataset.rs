@@ -1,0 +1,155 @@
+//! Data: a corpus becomes a folder of tokens, once: `tokenizer.json`, and a [`TokenFile`] each for training and validation.
+//!
+//! Whole documents are held out, drawn by the seed: the two halves of a story resemble each other too much to measure one on
+//! the other.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use modern::{Special, Spelled, Tokenizer};
+use tensor_core::Rng;
+
+use crate::documents::Piece;
+use crate::token_file::TokenWriter;
+use crate::{Corpus, TokenFile, fingerprint};
+
+const TRAIN: &str = "train.safetensors";
+const VALIDATION: &str = "validation.safetensors";
+/// Pieces that a thread takes at a time.
+const PIECES: usize = 16;
+
+/// Text as tokens, in two parts.
+#[derive(Debug)]
+pub struct Dataset {
+    /// Text to ids and back.
+    pub tokenizer: Tokenizer,
+    /// To learn from.
+    pub train: TokenFile,
+    /// To measure on.
+    pub validation: TokenFile,
+}
+
+/// Which documents are held out.
+#[derive(Debug, Clone, Copy)]
+pub struct Split {
+    /// Their share, at least one document.
+    pub validation: f64,
+    /// Decides which.
+    pub seed: u64,
+}
+
+impl Dataset {
+    /// Whether `path` is a folder that [`tokenize`] wrote.
+    pub fn is_at(path: &Path) -> bool {
+        path.join(TRAIN).exists()
+    }
+
+    /// Opens the folder.
+    ///
+    /// # Errors
+    /// When a file is missing or damaged, or was made with another tokenizer than the folder's.
+    pub fn open(folder: &Path) -> Result<Self> {
+        let tokenizer = Tokenizer::open(folder)?;
+        let fingerprint = fingerprint::of_file(&folder.join("tokenizer.json"))?;
+        let open = |name: &str| TokenFile::open(&folder.join(name), &fingerprint);
+        Ok(Self { tokenizer, train: open(TRAIN)?, validation: open(VALIDATION)? })
+    }
+
+    /// Names these tokens and this tokenizer, and no others.
+    pub fn sha256(&self) -> String {
+        fingerprint::of_bytes([self.train.sha256(), self.validation.sha256()].concat().as_bytes())
+    }
+}
+
+/// Writes `corpus` as tokens into `folder`; `done` is told of bytes as they are.
+///
+/// # Errors
+/// When there is a single document, the tokenizer has no token that ends a text, or the folder cannot be written.
+pub fn tokenize(
+    corpus: &Corpus,
+    tokenizer: &Tokenizer,
+    split: Split,
+    folder: &Path,
+    mut done: impl FnMut(usize),
+) -> Result<()> {
+    let eos = tokenizer.eos().context("the tokenizer has no token that ends a text")?;
+    let held_out = held_out(corpus.documents, split)?;
+    tokenizer.save(folder, usize::MAX, None)?;
+    let fingerprint = fingerprint::of_file(&folder.join("tokenizer.json"))?;
+    let writer = |name: &str| TokenWriter::new(&folder.join(name), tokenizer.vocab_size());
+    let mut writers = [writer(TRAIN)?, writer(VALIDATION)?];
+    let mut document: Option<usize> = None;
+    let threads = candle_core::utils::get_num_threads();
+    let mut pieces = corpus.pieces();
+    loop {
+        let batch: Vec<Piece> = pieces.by_ref().take(threads * PIECES).collect::<Result<_>>()?;
+        if batch.is_empty() {
+            break;
+        }
+        for (piece, tokens) in batch.iter().zip(encode(&batch, tokenizer)?) {
+            if piece.first {
+                end_document(document, &held_out, &mut writers, eos)?;
+                document = Some(document.map_or(0, |before| before + 1));
+            }
+            writers[part(document, &held_out)].push(&tokens, piece.text.len())?;
+            done(piece.text.len());
+        }
+    }
+    end_document(document, &held_out, &mut writers, eos)?;
+    // Training comes last, as a folder that has it is a whole one.
+    let [train, validation] = writers;
+    validation.finish(&fingerprint)?;
+    train.finish(&fingerprint)
+}
+
+/// For each of `documents`, whether it is for validation.
+fn held_out(documents: usize, split: Split) -> Result<Vec<bool>> {
+    ensure!(
+        documents > 1,
+        "the text is a single document, and one must be held out: give a folder of several files, or put \
+         {} between the documents of a file",
+        crate::documents::SEPARATOR
+    );
+    let n = ((documents as f64 * split.validation).round() as usize).clamp(1, documents - 1);
+    let mut held_out = vec![false; documents];
+    held_out[..n].fill(true);
+    Rng::new(split.seed).shuffle(&mut held_out);
+    Ok(held_out)
+}
+
+fn part(document: Option<usize>, held_out: &[bool]) -> usize {
+    let held_out = document.and_then(|document| held_out.get(document)); // more than there were: a file has grown
+    usize::from(held_out == Some(&true))
+}
+
+fn end_document(
+    document: Option<usize>,
+    held_out: &[bool],
+    writers: &mut [TokenWriter; 2],
+    eos: u32,
+) -> Result<()> {
+    if document.is_some() {
+        let writer = &mut writers[part(document, held_out)];
+        writer.push(&[eos], 0)?;
+        writer.end_document();
+    }
+    Ok(())
+}
+
+/// The tokens of each piece, by all threads.
+fn encode(pieces: &[Piece], tokenizer: &Tokenizer) -> Result<Vec<Vec<u32>>> {
+    let encode = |piece: &Piece| tokenizer.encode(&piece.text, Special::None, Spelled::Text);
+    std::thread::scope(|scope| {
+        let parts: Vec<_> = pieces
+            .chunks(PIECES)
+            .map(|part| scope.spawn(move || part.iter().map(encode).collect::<Result<Vec<_>>>()))
+            .collect();
+        let mut all = Vec::with_capacity(pieces.len());
+        for part in parts {
+            let part =
+                part.join().map_err(|_| anyhow::anyhow!("a thread that tokenized panicked"))?;
+            all.extend(part?);
+        }
+        Ok(all)
+    })
+}

@@ -1,0 +1,142 @@
+//! 4.2: parts of a batch make up the whole, and what overflows changes nothing.
+
+use anyhow::Result;
+use candle_core::backprop::GradStore;
+use candle_core::{DType, Device, Tensor};
+use modern::{GptModern, ModelConfig};
+use tensor_core::ops::IGNORE_INDEX;
+use tensor_core::testing::assert_close;
+use tensor_core::{Parameters, clip_grad_norm};
+use tiny_gpt::Batch;
+
+use crate::accumulation::gradients;
+use crate::loss_scaler::LossScaler;
+
+const CPU: Device = Device::Cpu;
+
+/// Eight texts of 1, 3, 5, .. 15 targets, some with none in front, as parts of `rows` rows each.
+fn batches(rows: usize) -> Result<Vec<Batch>> {
+    let (b, t) = (8, 16);
+    let inputs: Vec<u32> = (0..b * t).map(|i| (i * 37 % 251) as u32).collect();
+    let targets: Vec<i64> = (0..b * t)
+        .map(|i| if i % t < 2 * (i / t) + 1 { (i * 53 % 256) as i64 } else { IGNORE_INDEX })
+        .collect();
+    let inputs = Tensor::from_vec(inputs, (b, t), &CPU)?;
+    let targets = Tensor::from_vec(targets, (b, t), &CPU)?;
+    let part = |at| {
+        let (inputs, targets) = (inputs.narrow(0, at, rows)?, targets.narrow(0, at, rows)?);
+        Ok(Batch { inputs, targets })
+    };
+    (0..b).step_by(rows).map(part).collect()
+}
+
+struct Setup {
+    parameters: Parameters,
+    config: ModelConfig,
+}
+
+fn setup() -> Result<Setup> {
+    let config = ModelConfig::bytes(16, 2, 2, 16);
+    let mut parameters = Parameters::seeded(0, DType::F32, &CPU);
+    GptModern::new(&config, parameters.root())?;
+    Ok(Setup { parameters, config })
+}
+
+impl Setup {
+    fn gradients(&self, dtype: DType, batches: &[Batch], scale: f64) -> Result<(f64, GradStore)> {
+        let model = GptModern::new(&self.config, self.parameters.computing_in(dtype).root())?;
+        gradients(&model, &self.parameters, batches, scale)
+    }
+
+    fn assert_same(&self, a: &GradStore, b: &GradStore, tol: f64) -> Result<()> {
+        for parameter in self.parameters.iter() {
+            let variable = parameter.var.as_tensor();
+            let [a, b] = [a, b].map(|grads| grads.get(variable).expect("a gradient"));
+            assert_close(a, b, tol)?;
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn one_batch_of_eight_equals_eight_of_one_with_ragged_lengths() -> Result<()> {
+    let setup = setup()?;
+    let (loss, whole) = setup.gradients(DType::F32, &batches(8)?, 1.)?;
+    for rows in [1, 2, 4] {
+        let (again, parts) = setup.gradients(DType::F32, &batches(rows)?, 1.)?;
+        assert!((loss - again).abs() < 1e-6, "{rows} rows: {again}, all at once {loss}");
+        setup.assert_same(&parts, &whole, 1e-6)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_part_without_targets_changes_nothing_and_a_batch_without_any_is_refused() -> Result<()> {
+    let setup = setup()?;
+    let mut parts = batches(4)?;
+    let (_, without) = setup.gradients(DType::F32, &parts, 1.)?;
+    let targets = Tensor::full(IGNORE_INDEX, (4, 16), &CPU)?;
+    let empty = Batch { inputs: parts[0].inputs.clone(), targets };
+    parts.push(empty.clone());
+    setup.assert_same(&setup.gradients(DType::F32, &parts, 1.)?.1, &without, 1e-7)?;
+    let error = setup.gradients(DType::F32, &[empty], 1.).expect_err("refused").to_string();
+    assert!(error.contains("not one target"), "{error}");
+    Ok(())
+}
+
+/// S = 1024
+fn scaler() -> Result<LossScaler> {
+    Ok(serde_json::from_str(r#"{ "scale": 1024.0, "good_steps": 0 }"#)?)
+}
+
+#[test]
+fn a_scaled_loss_has_after_unscaling_the_same_gradients() -> Result<()> {
+    let setup = setup()?;
+    for (dtype, tolerance) in [(DType::F32, 1e-6), (DType::F16, 2e-3), (DType::BF16, 2e-2)] {
+        let (_, plain) = setup.gradients(DType::F32, &batches(8)?, 1.)?;
+        let (loss, mut scaled) = setup.gradients(dtype, &batches(4)?, 1024.)?;
+        assert!((4.5..6.5).contains(&loss), "the loss itself is not scaled: {loss}");
+        let norm = clip_grad_norm(&mut scaled, &setup.parameters, f64::MAX)?;
+        scaler()?.unscale(&mut scaled, &setup.parameters)?;
+        let unscaled = clip_grad_norm(&mut scaled, &setup.parameters, f64::MAX)?;
+        assert!((norm / unscaled - 1024.).abs() < 1., "{norm} {unscaled}");
+        setup.assert_same(&scaled, &plain, tolerance)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn the_scale_halves_at_an_overflow_and_doubles_after_many_good_steps() -> Result<()> {
+    let mut scaler = LossScaler::default();
+    assert!(!scaler.accepts(f64::INFINITY)? && !scaler.accepts(f64::NAN)?);
+    assert_eq!(scaler.scale(), 16_384.);
+    for _ in 0..1999 {
+        assert!(scaler.accepts(3.)?);
+    }
+    let saved = serde_json::to_string(&scaler)?;
+    let mut scaler: LossScaler = serde_json::from_str(&saved)?;
+    assert_eq!(scaler.scale(), 16_384.);
+    assert!(scaler.accepts(3.)?);
+    assert_eq!(scaler.scale(), 32_768.);
+    let mut halvings = 0;
+    let error = loop {
+        match scaler.accepts(f64::NAN) {
+            Ok(_) => halvings += 1,
+            Err(error) => break error.to_string(),
+        }
+    };
+    assert_eq!((halvings, error.contains("--dtype bf16")), (15, true), "{error}");
+    Ok(())
+}
+
+#[test]
+fn an_overflow_in_f16_shows_in_the_norm_and_is_not_taken_for_a_step() -> Result<()> {
+    let setup = setup()?;
+    let (_, mut grads) = setup.gradients(DType::F16, &batches(8)?, 1e12)?;
+    let mut scaler = LossScaler::default();
+    scaler.unscale(&mut grads, &setup.parameters)?;
+    let norm = clip_grad_norm(&mut grads, &setup.parameters, 1.)?;
+    assert!(!norm.is_finite(), "{norm}");
+    assert!(!scaler.accepts(norm)?);
+    Ok(())
+}
