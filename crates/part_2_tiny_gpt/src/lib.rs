@@ -10,6 +10,8 @@ pub mod json_file;
 pub mod model_folder;
 pub mod language_model;
 pub mod training; // 2.4
+pub mod interrupt;
+pub mod run_folder;
 pub mod run_log;
 pub mod progress;
 pub mod loss_curve;
@@ -22,8 +24,10 @@ pub mod builtin_text;
 
 pub use batches::{Batch, Corpus};
 pub use evaluation::{Evaluation, evaluate};
+pub use interrupt::Interrupt;
 pub use language_model::LanguageModel;
 pub use model::{Gpt, GptConfig};
+pub use run_folder::RunFolder;
 pub use run_log::RunLog;
 pub use sampling::{Sampling, generate};
 pub use tokenizer::{ByteTokenizer, StreamDecoder};

@@ -13,6 +13,8 @@ const LINE_EVERY: Duration = Duration::from_secs(5);
 pub struct Progress {
     bar: Option<ProgressBar>,
     steps: usize,
+    /// Those that were done before.
+    before: usize,
     start: Instant,
     last_line: Instant,
     tokens: usize,
@@ -24,13 +26,23 @@ impl Progress {
     /// # Errors
     /// Never in practice: the bar's template is fixed.
     pub fn new(steps: usize) -> Result<Self> {
+        Self::resumed(steps, 0)
+    }
+
+    /// The same, where `before` steps were done earlier.
+    ///
+    /// # Errors
+    /// Never in practice: the bar's template is fixed.
+    pub fn resumed(steps: usize, before: usize) -> Result<Self> {
         let bar = stderr().is_terminal().then(|| ProgressBar::new(steps as u64));
         if let Some(bar) = &bar {
             let template = "{bar:24} {pos}/{len}  {msg}  {elapsed} elapsed, {eta} left";
+            bar.set_position(before as u64);
+            bar.reset_eta();
             bar.set_style(ProgressStyle::with_template(template)?);
         }
         let now = Instant::now();
-        Ok(Self { bar, steps, start: now, last_line: now, tokens: 0 })
+        Ok(Self { bar, steps, before, start: now, last_line: now, tokens: 0 })
     }
 
     /// Another step is done: it had `loss` and took in `tokens`.
@@ -44,8 +56,8 @@ impl Progress {
                 bar.set_position(done as u64);
             }
             None if done == self.steps || self.last_line.elapsed() >= LINE_EVERY => {
-                let left =
-                    self.start.elapsed().as_secs_f64() / done as f64 * (self.steps - done) as f64;
+                let each = self.start.elapsed().as_secs_f64() / (done - self.before).max(1) as f64;
+                let left = each * (self.steps - done) as f64;
                 eprintln!("step {done}/{}  {message}  {left:.0} s left", self.steps);
                 self.last_line = Instant::now();
             }

@@ -1,22 +1,17 @@
-//! What a run leaves behind and shows meanwhile: the run folder, the progress line, samples.
-//!
-//! A run folder holds `config.json` (the settings), `metrics.jsonl` (one object per logged step), `loss.svg` and
-//! `model/` (the best model so far). A folder that already holds a run is moved aside first, to `NAME.previous`.
+//! What a run shows and records: the progress line, samples, and in its folder the figures, their curve and the best model.
 
-use std::fs::{self, File};
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tensor_core::{Parameters, Rng};
 
+use crate::interrupt::Interrupt;
 use crate::loss_curve::{self, Curve};
 use crate::progress::Progress;
-use crate::{ByteTokenizer, Evaluation, LanguageModel, Sampling, json_file};
+use crate::run_folder::RunFolder;
+use crate::{ByteTokenizer, Evaluation, LanguageModel, Sampling};
 
 /// Steps between two rows of training figures in `metrics.jsonl`.
 const LOG_INTERVAL: usize = 10;
@@ -24,18 +19,13 @@ const LOG_INTERVAL: usize = 10;
 /// Shows a run and records it.
 pub struct RunLog {
     progress: Progress,
-    folder: Option<Folder>,
+    folder: Option<RunFolder>,
     /// Mean training loss of each interval, and validation loss, by step.
     train: Curve,
     validation: Curve,
     recent: Vec<f32>,
-    stop: Arc<AtomicBool>,
+    interrupt: Interrupt,
     sample: (Sampling, usize),
-}
-
-struct Folder {
-    path: PathBuf,
-    metrics: File,
 }
 
 impl RunLog {
@@ -47,7 +37,7 @@ impl RunLog {
             train: Curve::new("training"),
             validation: Curve::new("validation"),
             recent: Vec::new(),
-            stop: Arc::default(),
+            interrupt: Interrupt::default(),
             sample: (Sampling::new(1., Some(50), None), 200),
         })
     }
@@ -57,13 +47,7 @@ impl RunLog {
     /// # Errors
     /// When the folder cannot be written, or what stands there cannot be moved aside.
     pub fn record(mut self, path: &Path, settings: &impl Serialize) -> Result<Self> {
-        move_aside(path)?;
-        fs::create_dir_all(path).with_context(|| format!("creating {}", path.display()))?;
-        json_file::write(&path.join("config.json"), settings)?;
-        let metrics = path.join("metrics.jsonl");
-        let metrics =
-            File::create(&metrics).with_context(|| format!("writing {}", metrics.display()))?;
-        self.folder = Some(Folder { path: path.to_path_buf(), metrics });
+        self.folder = Some(RunFolder::create(path, settings)?);
         Ok(self)
     }
 
@@ -75,16 +59,13 @@ impl RunLog {
 
     /// From now on, Ctrl-C ends the run after the step in progress, the model saved; a second one ends it at once.
     pub fn stop_on_ctrl_c(self) -> Result<Self> {
-        for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-            signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&self.stop))?;
-            signal_hook::flag::register(signal, Arc::clone(&self.stop))?;
-        }
+        self.interrupt.catch()?;
         Ok(self)
     }
 
     /// Whether the run was asked to end.
     pub fn interrupted(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
+        self.interrupt.requested()
     }
 
     /// A training step: its loss, learning rate, gradient norm before clipping, and tokens.
@@ -122,7 +103,7 @@ impl RunLog {
         });
         self.write(json!({ "step": step, "val_loss": loss, "bits_per_byte": bits_per_byte }))?;
         if let Some(folder) = &self.folder {
-            loss_curve::write(&folder.path.join("loss.svg"), &[&self.train, &self.validation])?;
+            loss_curve::write(&folder.path().join("loss.svg"), &[&self.train, &self.validation])?;
         }
         Ok(())
     }
@@ -130,7 +111,7 @@ impl RunLog {
     /// Saves the model, if the run is recorded.
     pub fn save(&mut self, model: &impl LanguageModel, parameters: &Parameters) -> Result<()> {
         match &self.folder {
-            Some(folder) => model.save(&folder.path.join("model"), parameters),
+            Some(folder) => model.save(&folder.path().join("model"), parameters),
             None => Ok(()),
         }
     }
@@ -169,38 +150,6 @@ impl RunLog {
     }
 
     fn write(&mut self, row: Value) -> Result<()> {
-        if let Some(folder) = &mut self.folder {
-            writeln!(folder.metrics, "{row}")
-                .with_context(|| format!("writing {}/metrics.jsonl", folder.path.display()))?;
-        }
-        Ok(())
+        self.folder.as_mut().map_or(Ok(()), |folder| folder.write(&row))
     }
-}
-
-/// Renames a folder that holds a run, so that nothing is lost; an older `.previous` gives way, unless it has a model and
-/// this run has none.
-fn move_aside(path: &Path) -> Result<()> {
-    if !path.join("metrics.jsonl").exists() {
-        return Ok(());
-    }
-    let name = path.file_name().context("the run folder has no name of its own")?;
-    let previous = path.with_file_name(format!("{}.previous", name.to_string_lossy()));
-    if previous.exists() {
-        let is_run = previous.join("metrics.jsonl").exists();
-        ensure!(is_run, "{} is in the way and holds no run", previous.display());
-        if previous.join("model").exists() && !path.join("model").exists() {
-            fs::remove_dir_all(path).with_context(|| format!("removing {}", path.display()))?;
-            eprintln!(
-                "the run that was there saved no model; {} is kept instead",
-                previous.display()
-            );
-            return Ok(());
-        }
-        fs::remove_dir_all(&previous)
-            .with_context(|| format!("removing {}", previous.display()))?;
-    }
-    fs::rename(path, &previous)
-        .with_context(|| format!("moving {} to {}", path.display(), previous.display()))?;
-    eprintln!("the run that was there is now {}", previous.display());
-    Ok(())
 }

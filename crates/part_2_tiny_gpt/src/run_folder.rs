@@ -1,0 +1,116 @@
+//! What a run leaves behind: a folder with `config.json` (its settings), `metrics.jsonl` (one object per logged step) and
+//! whatever else the run saves. A folder that already holds a run is moved aside first, to `NAME.previous`.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use serde::Serialize;
+use serde_json::Value;
+use tensor_core::atomic_file;
+
+use crate::json_file;
+
+const CONFIG: &str = "config.json";
+const METRICS: &str = "metrics.jsonl";
+
+/// A run's folder, with its figures open for more.
+#[derive(Debug)]
+pub struct RunFolder {
+    path: PathBuf,
+    metrics: File,
+}
+
+impl RunFolder {
+    /// A new run at `path`, its `settings` first.
+    ///
+    /// # Errors
+    /// When the folder cannot be written, or what stands there cannot be moved aside.
+    pub fn create(path: &Path, settings: &impl Serialize) -> Result<Self> {
+        move_aside(path)?;
+        fs::create_dir_all(path).with_context(|| format!("creating {}", path.display()))?;
+        json_file::write(&path.join(CONFIG), settings)?;
+        atomic_file::write(&path.join(METRICS), b"")?;
+        Self::open(path)
+    }
+
+    /// The run at `path` as it was after `step` steps, and its figures up to there.
+    ///
+    /// # Errors
+    /// When there is none, or its figures cannot be read.
+    pub fn resume(path: &Path, step: usize) -> Result<(Self, Vec<Value>)> {
+        let metrics = path.join(METRICS);
+        let text = fs::read_to_string(&metrics)
+            .with_context(|| format!("reading {}", metrics.display()))?;
+        // A killed run may have written half a line.
+        let rows = text.lines().map_while(|line| serde_json::from_str::<Value>(line).ok());
+        let rows: Vec<Value> =
+            rows.filter(|row| row["step"].as_u64().is_some_and(|at| at <= step as u64)).collect();
+        let text: String = rows.iter().map(|row| format!("{row}\n")).collect();
+        atomic_file::write(&metrics, text.as_bytes())?;
+        Ok((Self::open(path)?, rows))
+    }
+
+    /// The settings of the run at `path`; `None` where there is no run.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn settings(path: &Path) -> Result<Option<Value>> {
+        let file = path.join(CONFIG);
+        match path.join(METRICS).exists() && file.exists() {
+            true => json_file::read(&file).map(Some),
+            false => Ok(None),
+        }
+    }
+
+    fn open(path: &Path) -> Result<Self> {
+        let metrics = path.join(METRICS);
+        let file = OpenOptions::new().append(true).open(&metrics);
+        let metrics = file.with_context(|| format!("writing {}", metrics.display()))?;
+        Ok(Self { path: path.to_path_buf(), metrics })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Appends a row of figures.
+    ///
+    /// # Errors
+    /// When the disk is full.
+    pub fn write(&mut self, row: &Value) -> Result<()> {
+        let line = format!("{row}\n");
+        let written = self.metrics.write_all(line.as_bytes());
+        written.with_context(|| format!("writing {}/{METRICS}", self.path.display()))
+    }
+}
+
+/// Renames a folder that holds a run, so that nothing is lost; an older `.previous` gives way, unless it has a model and
+/// this run has none.
+fn move_aside(path: &Path) -> Result<()> {
+    if !path.join(METRICS).exists() {
+        return Ok(());
+    }
+    let name = path.file_name().context("the run folder has no name of its own")?;
+    let previous = path.with_file_name(format!("{}.previous", name.to_string_lossy()));
+    if previous.exists() {
+        let is_run = previous.join(METRICS).exists();
+        ensure!(is_run, "{} is in the way and holds no run", previous.display());
+        if previous.join("model").exists() && !path.join("model").exists() {
+            fs::remove_dir_all(path).with_context(|| format!("removing {}", path.display()))?;
+            eprintln!(
+                "the run that was there saved no model; {} is kept instead",
+                previous.display()
+            );
+            return Ok(());
+        }
+        fs::remove_dir_all(&previous)
+            .with_context(|| format!("removing {}", previous.display()))?;
+    }
+    fs::rename(path, &previous)
+        .with_context(|| format!("moving {} to {}", path.display(), previous.display()))?;
+    eprintln!("the run that was there is now {}", previous.display());
+    Ok(())
+}
