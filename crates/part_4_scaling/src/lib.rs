@@ -15,8 +15,11 @@ pub mod windows;
 pub mod accumulation; // 4.2
 pub mod loss_scaler;
 pub mod schedule; // 4.3
+pub mod checkpoints; // 4.4
+pub mod settings;
 
 pub use bpe::Bpe;
+pub use checkpoints::Checkpoints;
 pub use corpus::Corpus;
 pub use dataset::Dataset;
 pub use token_file::TokenFile;

@@ -8,3 +8,5 @@ mod documents;
 mod schedule;
 mod data;
 mod precision;
+mod checkpoints;
+mod settings;

@@ -1,0 +1,123 @@
+//! Settings from a file: the command line, written down.
+//!
+//! `--config run.yaml` with the line `n_layer: 6` means what `--n-layer 6` would mean, so a file is checked like any command
+//! line and every flag can stand in one. What comes later wins: the defaults, the settings of the run that `--resume`
+//! continues, the file, `--set n_layer=6`, the flags themselves.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use tiny_gpt::RunFolder;
+
+/// Where more settings come from.
+#[derive(Debug, Clone, clap::Args)]
+pub struct SettingsFlags {
+    /// A YAML file of flags: `n_layer: 6` is --n-layer 6
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// A single one of these, for example --set n_layer=6
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Continue the run in --out, bit for bit, with the settings that it has
+    #[arg(long)]
+    pub resume: bool,
+}
+
+/// The command line `args` (program, subcommand, flags) with all that its settings say written out, so that later flags win.
+/// A run to be resumed is in `--out`, or else in `default_out`.
+///
+/// # Errors
+/// When a file cannot be read or is not a list of flags, or there is no run to resume.
+pub fn expanded(args: impl Iterator<Item = OsString>, default_out: &str) -> Result<Vec<OsString>> {
+    let mut args: Vec<OsString> = args.collect();
+    let flags = args.split_off(args.len().min(2)); // after the program and the subcommand
+    let last = |name: &str| values(&flags, name).pop();
+    if flags.iter().any(|flag| flag == "--resume") {
+        let out = last("--out").unwrap_or_else(|| default_out.into());
+        let settings = RunFolder::settings(Path::new(&out))?;
+        let settings = settings.with_context(|| {
+            format!(
+                "there is no run in {} to resume: leave --resume out to begin one",
+                out.display()
+            )
+        })?;
+        args.extend(flags_of(&serde_json::from_value(settings)?)?);
+    }
+    if let Some(path) = last("--config") {
+        let path = Path::new(&path);
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+        let settings = serde_saphyr::from_str(&text).map_err(|error| first_line(&error));
+        let settings =
+            settings.with_context(|| format!("{} is no YAML of settings", path.display()))?;
+        args.extend(flags_of(&settings).with_context(|| path.display().to_string())?);
+    }
+    for setting in values(&flags, "--set") {
+        let text = setting.to_string_lossy();
+        let (key, value) = text
+            .split_once('=')
+            .with_context(|| format!("--set {text}: expected KEY=VALUE, for example n_layer=6"))?;
+        let value = serde_json::from_str(value).unwrap_or_else(|_| value.into());
+        args.extend(flags_of(&BTreeMap::from([(key.to_string(), value)]))?);
+    }
+    args.extend(flags);
+    Ok(args)
+}
+
+/// What follows `name` in `flags`, each time.
+fn values(flags: &[OsString], name: &str) -> Vec<OsString> {
+    let mut values = Vec::new();
+    for (i, flag) in flags.iter().enumerate() {
+        let text = flag.to_string_lossy();
+        if flag == name {
+            values.extend(flags.get(i + 1).cloned());
+        } else if let Some(value) = text.strip_prefix(name).and_then(|rest| rest.strip_prefix('='))
+        {
+            values.push(value.into());
+        }
+    }
+    values
+}
+
+/// Each setting as the flag that it is.
+fn flags_of(settings: &BTreeMap<String, Value>) -> Result<Vec<OsString>> {
+    let mut flags = Vec::new();
+    for (key, value) in settings {
+        let flag = format!("--{}", key.replace('_', "-"));
+        match value {
+            Value::Null | Value::Bool(false) => {}
+            Value::Bool(true) => flags.push(flag.into()),
+            Value::String(text) => flags.push(format!("{flag}={text}").into()),
+            Value::Number(number) => flags.push(format!("{flag}={number}").into()),
+            Value::Array(_) | Value::Object(_) => bail!("`{key}` must be a single value"),
+        }
+    }
+    Ok(flags)
+}
+
+fn first_line(error: &impl ToString) -> anyhow::Error {
+    anyhow::anyhow!(error.to_string().lines().next().unwrap_or_default().to_string())
+}
+
+/// How `new` settings differ from those a run was begun with, where that matters; `free` may differ.
+///
+/// # Errors
+/// Names each difference.
+pub fn check_unchanged(old: &Value, new: &Value, free: &[&str]) -> Result<()> {
+    let keys = |value: &Value| value.as_object().map(|map| map.keys().cloned().collect::<Vec<_>>());
+    let mut keys = [keys(old), keys(new)].into_iter().flatten().flatten().collect::<Vec<_>>();
+    keys.sort();
+    keys.dedup();
+    let differences: Vec<String> = keys
+        .iter()
+        .filter(|key| !free.contains(&key.as_str()) && old[key] != new[key])
+        .map(|key| format!("{key} was {} and is {}", old[key], new[key]))
+        .collect();
+    if differences.is_empty() {
+        return Ok(());
+    }
+    bail!("the run cannot be continued with other settings: {}", differences.join(", "))
+}

@@ -1,0 +1,72 @@
+//! Settings: every source says what the command line would say, and the later one wins.
+
+use std::ffi::OsString;
+
+use anyhow::Result;
+use serde_json::json;
+use tiny_gpt::RunFolder;
+
+use crate::settings::{check_unchanged, expanded};
+
+fn expand(args: &str) -> Result<String> {
+    let args = expanded(args.split(' ').map(OsString::from), "runs/none")?;
+    Ok(args.join(&OsString::from(" ")).to_string_lossy().into_owned())
+}
+
+#[test]
+fn a_file_is_a_command_line_and_later_sources_win() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("run.yaml");
+    std::fs::write(
+        &file,
+        "# a comment\nn_layer: 6\nlr: 1.0e-3\nrecompute: true\njson: false\nlog: none\ntop_p:\n",
+    )?;
+    let out = folder.path().join("run");
+    RunFolder::create(&out, &json!({ "n_layer": 2, "lr": 0.1, "window": null, "log": "wandb" }))?;
+    let flags = format!(
+        "--set lr=2 --config={} --out {} --resume --n-layer 8",
+        file.display(),
+        out.display()
+    );
+    let line = expand(&format!("part_4 train {flags}"))?;
+    let expected = format!(
+        "part_4 train --log=wandb --lr=0.1 --n-layer=2 --log=none --lr=0.001 --n-layer=6 --recompute --lr=2 {flags}"
+    );
+    assert_eq!(line, expected);
+    assert_eq!(expand("part_4 train --n-layer 8")?, "part_4 train --n-layer 8");
+    assert_eq!(expand("part_4")?, "part_4");
+    Ok(())
+}
+
+#[test]
+fn what_is_no_setting_is_refused_with_its_place() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("run.yaml");
+    let error = |args: &str| format!("{:#}", expand(args).expect_err("refused"));
+    for (text, said) in [
+        ("n_layer: [1, 2]", "`n_layer` must be a single value"),
+        ("just words", "is no YAML of settings"),
+        ("a: b: c", "is no YAML of settings"),
+        ("a: 1\na: 2", "is no YAML of settings"),
+    ] {
+        std::fs::write(&file, text)?;
+        let error = error(&format!("part_4 train --config {}", file.display()));
+        assert!(
+            error.contains(said) && error.contains("run.yaml") && !error.contains('\n'),
+            "{error}"
+        );
+    }
+    assert!(error("part_4 train --config nowhere.yaml").contains("nowhere.yaml"));
+    assert!(error("part_4 train --set n_layer").contains("KEY=VALUE"));
+    assert!(error("part_4 train --resume").contains("no run in runs/none to resume"));
+    Ok(())
+}
+
+#[test]
+fn changes_that_matter_are_named() {
+    let (old, new) =
+        (json!({ "lr": 1e-3, "steps": 5, "log": "none" }), json!({ "lr": 1e-4, "log": "wandb" }));
+    let error = check_unchanged(&old, &new, &["log"]).expect_err("refused").to_string();
+    assert!(error.ends_with("lr was 0.001 and is 0.0001, steps was 5 and is null"), "{error}");
+    assert!(check_unchanged(&old, &new, &["log", "lr", "steps"]).is_ok());
+}
