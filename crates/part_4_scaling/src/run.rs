@@ -1,0 +1,116 @@
+//! 4.4 All that a run is between two steps: what a checkpoint holds, so that it goes on bit for bit.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use candle_core::{DType, Device};
+use modern::{GptModern, ModelConfig};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tensor_core::{AdamW, AdamWConfig, Parameters, Rng, weights};
+use tiny_gpt::json_file;
+
+use crate::Cursor;
+use crate::loss_scaler::LossScaler;
+
+const MODEL: &str = "model.safetensors";
+const OPTIMIZER: &str = "optimizer.safetensors";
+const STATE: &str = "state.json";
+
+/// A model in training.
+pub struct Run {
+    /// What the model is.
+    pub model: ModelConfig,
+    /// Its weights in f32, whatever it computes in.
+    pub parameters: Parameters,
+    /// Their moments.
+    pub optimizer: AdamW,
+    /// What is neither.
+    pub state: State,
+}
+
+/// What a run knows beside its tensors.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// Optimizer steps taken; the schedule's place too.
+    pub step: usize,
+    /// How far the data was read.
+    pub cursor: Cursor,
+    /// The scale of the loss, in f16.
+    pub scaler: Option<LossScaler>,
+    /// The best validation loss so far.
+    pub best: Option<f64>,
+}
+
+impl Run {
+    /// A fresh model that is to compute in `dtype`, drawn from `seed`.
+    ///
+    /// # Errors
+    /// When the configuration is none.
+    pub fn new(
+        model: ModelConfig,
+        optimizer: AdamWConfig,
+        dtype: DType,
+        seed: u64,
+        device: &Device,
+    ) -> Result<Self> {
+        let mut parameters = Parameters::seeded(seed, DType::F32, device);
+        GptModern::new(&model, parameters.root())?;
+        let optimizer = AdamW::new(&parameters, optimizer)?;
+        let scaler = (dtype == DType::F16).then(LossScaler::default);
+        let state = State { step: 0, cursor: Cursor::default(), scaler, best: None };
+        Ok(Self { model, parameters, optimizer, state })
+    }
+
+    /// Writes the checkpoint `folder`; `data` names the tokens it was trained on.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn save(&self, folder: &Path, data: &str) -> Result<()> {
+        let tensors = self.parameters.iter().map(|p| (p.name.clone(), p.var.as_detached_tensor()));
+        weights::save(&folder.join(MODEL), &tensors.collect())?;
+        weights::save(&folder.join(OPTIMIZER), &self.optimizer.state()?)?;
+        let rng = self.parameters.dropout_rng();
+        let state = json!({ "state": self.state, "dropout_rng": rng, "data": data });
+        json_file::write(&folder.join(STATE), &state)
+    }
+
+    /// Opens the checkpoint `folder` of such a model, trained on the tokens that `data` names.
+    ///
+    /// # Errors
+    /// When a file is missing, or belongs to another model or other data.
+    pub fn open(
+        folder: &Path,
+        model: ModelConfig,
+        optimizer: AdamWConfig,
+        data: &str,
+        device: &Device,
+    ) -> Result<Self> {
+        let path = folder.join(STATE);
+        let mut state = json_file::read(&path)?;
+        ensure!(
+            state["data"] == data,
+            "{} was trained on other data, or with another tokenizer, than --data holds now",
+            folder.display()
+        );
+        let rng: Option<Rng> = serde_json::from_value(state["dropout_rng"].take())?;
+        let state: State = serde_json::from_value(state["state"].take())
+            .with_context(|| format!("{} is no state of a run", path.display()))?;
+
+        let path = folder.join(MODEL);
+        let tensors = weights::open(&path)?;
+        let mut parameters =
+            Parameters::from_tensors(tensors, path.display(), 0, DType::F32, device);
+        GptModern::new(&model, parameters.root())?;
+        parameters.finish()?;
+        if let Some(rng) = rng {
+            parameters.set_dropout_rng(rng);
+        }
+        let mut optimizer = AdamW::new(&parameters, optimizer)?;
+        let path = folder.join(OPTIMIZER);
+        optimizer
+            .restore(weights::open(&path)?)
+            .with_context(|| format!("{} does not fit the model", path.display()))?;
+        Ok(Self { model, parameters, optimizer, state })
+    }
+}
