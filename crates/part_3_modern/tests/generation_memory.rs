@@ -1,37 +1,15 @@
 //! Writing 2,000 tokens holds no more memory than its cache says: no graph is built, and nothing is kept per token but
 //! the token. Bytes are counted by the allocator of this test's own process, which holds one test alone.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use anyhow::Result;
 use candle_core::{DType, Device};
 use modern::sampler::{Choice, Sampler};
 use modern::{GenerateConfig, GptModern, Memory, ModelConfig, Text, Window};
+use tensor_core::testing::CountingAllocator;
 use tensor_core::{Parameters, Rng};
 
-struct Counting;
-
-static NOW: AtomicUsize = AtomicUsize::new(0);
-static MOST: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: everything is the system's allocator's; the counters take no part in it.
-#[allow(unsafe_code)]
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let now = NOW.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
-        MOST.fetch_max(now, Ordering::Relaxed);
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        NOW.fetch_sub(layout.size(), Ordering::Relaxed);
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static ALLOCATOR: CountingAllocator = CountingAllocator::new();
 
 /// The lists of tokens and probabilities of 2,000 tokens, which double when they are full, and 16 KiB for threads that
 /// come late. (A graph of this model holds 20 KB of each token: 30 MB.)
@@ -52,12 +30,12 @@ fn write(model: &GptModern, memory: Memory, text: &mut Text, n: usize) -> Result
         memory,
         ..GenerateConfig::new(model, Sampler::new(choice), n, Vec::new())
     };
-    MOST.store(NOW.load(Ordering::Relaxed), Ordering::Relaxed);
+    ALLOCATOR.mark();
     let written = text.go_on(model, &config, &mut [Rng::new(1)], |_, _| {})?;
     assert_eq!(written[0].tokens.len(), n);
     drop(written);
-    let bytes = NOW.load(Ordering::Relaxed);
-    let passing = MOST.load(Ordering::Relaxed) - bytes;
+    let bytes = ALLOCATOR.bytes();
+    let passing = ALLOCATOR.peak() - bytes;
     Ok(Held { bytes, cache: text.cache.bytes(), passing })
 }
 

@@ -2,6 +2,7 @@
 //!
 //! A tolerance `tol` means |a − b| ≤ tol · (1 + |b|), element by element.
 
+mod counting_allocator;
 mod outside;
 
 use candle_core::backprop::GradStore;
@@ -9,6 +10,7 @@ use candle_core::{DType, Device, Result, Tensor, Var};
 
 use crate::{Parameters, backward};
 
+pub use counting_allocator::CountingAllocator;
 pub use outside::{assert_python_agrees, course_data};
 
 /// The devices to test on: the CPU, and a CUDA card where the build and the machine have one.

@@ -1,7 +1,6 @@
 //! Damaged files of every kind are opened or refused in one line that names the file: never a panic, and never more memory
 //! than the file justifies.
 
-mod memory;
 mod bytes;
 mod safetensors;
 mod folder;
@@ -17,6 +16,10 @@ use modern::Purpose;
 use modern::sampler::{Choice, Sampler};
 use modern::{Checkpoint, GenerateConfig, Markers, Special, Spelled, generate};
 use tensor_core::Rng;
+use tensor_core::testing::CountingAllocator;
+
+#[global_allocator]
+static ALLOCATOR: CountingAllocator = CountingAllocator::new();
 
 /// What opening may hold at a time: a file as bytes, as numbers and as numbers of the type asked for; a tokenizer's lists
 /// as JSON, as values and as maps of strings, of which a byte of the file makes a hundred; and what is there without any.
@@ -45,7 +48,7 @@ fn line(error: &anyhow::Error) -> String {
 
 /// What `open` makes of the file or folder at `path`, or its error; asserts what this file's header says.
 fn tried<T>(path: &Path, open: impl FnOnce() -> Result<T>) -> Result<T, String> {
-    let (result, most) = memory::most_of(open);
+    let (result, most) = ALLOCATOR.thread_peak_of(open);
     let allowed = allowed(length(path));
     assert!(most <= allowed, "{most} bytes of memory, {allowed} are enough");
     result.map_err(|error| {
@@ -71,8 +74,8 @@ fn used(path: &Path, model: &Path) -> Result<(), String> {
         let choice =
             Choice::Random { temperature: 1., top_k: Some(9), top_p: Some(0.9), min_p: None };
         let config = GenerateConfig::new(&model, Sampler::new(choice), 3, Vec::new());
-        let (written, most) =
-            memory::most_of(|| generate(&model, &[prompt], &config, &mut Rng::new(1), |_, _| {}));
+        let (written, most) = ALLOCATOR
+            .thread_peak_of(|| generate(&model, &[prompt], &config, &mut Rng::new(1), |_, _| {}));
         let allowed = allowed(length(path));
         assert!(most <= allowed, "{most} bytes of memory to write, {allowed} are enough");
         if let Ok(written) = written {
