@@ -17,33 +17,30 @@ pulp::simd_type! {
     }
 }
 
-/// What both have.
+/// What both can do.
 pub(super) trait Vectors: Copy {
-    fn avx(self) -> pulp::core_arch::x86::Avx;
-    fn avx2(self) -> pulp::core_arch::x86::Avx2;
-    fn fma(self) -> pulp::core_arch::x86::Fma;
-
-    /// Eight 16-bit floats.
-    fn halves(self, x: __m128i) -> __m256;
+    /// The older of the two, whose instructions both have.
+    fn older(self) -> Avx2;
 
     /// Σ q p over each four numbers side by side, 0 ≤ q ≤ 128 and −127 ≤ p ≤ 127.
     fn dot(self, q: __m256i, p: __m256i) -> __m256i;
-}
 
-impl Vectors for Avx2 {
     #[inline(always)]
     fn avx(self) -> pulp::core_arch::x86::Avx {
-        self.avx
-    }
-    #[inline(always)]
-    fn avx2(self) -> pulp::core_arch::x86::Avx2 {
-        self.avx2
-    }
-    #[inline(always)]
-    fn fma(self) -> pulp::core_arch::x86::Fma {
-        self.fma
+        self.older().avx
     }
 
+    #[inline(always)]
+    fn avx2(self) -> pulp::core_arch::x86::Avx2 {
+        self.older().avx2
+    }
+
+    #[inline(always)]
+    fn fma(self) -> pulp::core_arch::x86::Fma {
+        self.older().fma
+    }
+
+    /// Eight 16-bit floats.
     #[inline(always)]
     fn halves(self, x: __m128i) -> __m256 {
         // SAFETY: `self` says that this CPU has the instruction.
@@ -51,6 +48,13 @@ impl Vectors for Avx2 {
         unsafe {
             std::arch::x86_64::_mm256_cvtph_ps(x)
         }
+    }
+}
+
+impl Vectors for Avx2 {
+    #[inline(always)]
+    fn older(self) -> Self {
+        self
     }
 
     #[inline(always)]
@@ -62,25 +66,8 @@ impl Vectors for Avx2 {
 
 impl Vectors for Vnni {
     #[inline(always)]
-    fn avx(self) -> pulp::core_arch::x86::Avx {
-        self.avx
-    }
-    #[inline(always)]
-    fn avx2(self) -> pulp::core_arch::x86::Avx2 {
-        self.avx2
-    }
-    #[inline(always)]
-    fn fma(self) -> pulp::core_arch::x86::Fma {
-        self.fma
-    }
-
-    #[inline(always)]
-    fn halves(self, x: __m128i) -> __m256 {
-        // SAFETY: `self` says that this CPU has the instruction.
-        #[allow(unsafe_code)]
-        unsafe {
-            std::arch::x86_64::_mm256_cvtph_ps(x)
-        }
+    fn older(self) -> Avx2 {
+        Avx2 { avx: self.avx, avx2: self.avx2, fma: self.fma, f16c: self.f16c }
     }
 
     #[inline(always)]
