@@ -20,6 +20,8 @@ from gguf import GGMLQuantizationType, GGUFWriter
 from gguf.constants import GGML_QUANT_SIZES
 from transformers import AutoModelForCausalLM, LlamaConfig
 
+from golden_model import randomize, rounded
+
 GOLDEN = Path(__file__).parents[1] / "crates/part_3_modern/tests/golden"
 FOLDER = GOLDEN / "gguf"
 NAMES = {
@@ -114,8 +116,7 @@ def answer(name, model):
     torch.manual_seed(1)
     ids = torch.randint(model.config.vocab_size, (1, 40))
     with torch.no_grad():
-        logits = model.eval()(ids).logits[0].tolist()
-    logits = [[float(f"{x:.6g}") for x in row] for row in logits]
+        logits = rounded(model.eval()(ids).logits[0], 6)
     golden = {"transformers": transformers.__version__, "input_ids": ids[0].tolist(), "logits": logits}
     (FOLDER / f"{name}.json").write_text(json.dumps(golden))
 
@@ -191,10 +192,7 @@ llama_3 = LlamaConfig(vocab_size=64, hidden_size=16, intermediate_size=24, num_h
                           rope_type="llama3", rope_theta=200000.0, factor=8.0, low_freq_factor=1.0,
                           high_freq_factor=4.0, original_max_position_embeddings=8192))
 model = AutoModelForCausalLM.from_config(llama_3, dtype=torch.float32)
-with torch.no_grad():
-    for name, parameter in model.named_parameters():
-        around = 1.0 if "norm" in name else 0.0
-        parameter.copy_(around + 0.3 * torch.randn_like(parameter))
+randomize(model, 0.3)
 write_plain("llama_3", "llama", model)
 answer("llama_3", model)
 write_blocks("k_quants")

@@ -1,17 +1,15 @@
 """Writes part 3's golden models: small random models of transformers in the families it opens, and what they answer.
 
     python scripts/golden_modern.py crates/part_3_modern/tests/golden
-
-Every parameter, biases and norms too, gets a value that matters, so that a swapped or transposed tensor shows.
 """
 
-import json
 import sys
 from pathlib import Path
 
 import torch
-import transformers
 from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config
+
+from golden_model import randomize, write_answers
 
 sizes = dict(vocab_size=64, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=4,
              num_key_value_heads=2, max_position_embeddings=64, bos_token_id=1, eos_token_id=2)
@@ -32,22 +30,6 @@ for name, config in families.items():
     torch.manual_seed(0)
     config._attn_implementation = "eager"
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
-    with torch.no_grad():
-        for parameter_name, parameter in model.named_parameters():
-            around = 1.0 if "norm" in parameter_name else 0.0
-            parameter.copy_(around + 0.3 * torch.randn_like(parameter))
+    randomize(model, 0.3)
     model.save_pretrained(folder / name, max_shard_size="10KB" if name == "llama_3" else "1GB")
-    sequences = [torch.randint(64, (1, length)) for length in (40, 7)]
-    answers = [model(ids).logits[0] for ids in sequences]
-    loss = model(sequences[0], labels=sequences[0]).loss
-    loss.backward()
-    golden = {
-        "transformers": transformers.__version__,
-        "sequences": [
-            {"input_ids": ids[0].tolist(), "logits": [[float(f"{x:.6g}") for x in row] for row in logits.tolist()]}
-            for ids, logits in zip(sequences, answers)
-        ],
-        "loss": loss.item(),
-        "grad_norms": {name: parameter.grad.norm().item() for name, parameter in model.named_parameters()},
-    }
-    (folder / name / "golden.json").write_text(json.dumps(golden))
+    write_answers(folder / name / "golden.json", model, (40, 7), digits=6)
