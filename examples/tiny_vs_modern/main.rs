@@ -1,0 +1,95 @@
+//! What does each modern part buy? Part 2's model against models with one part of part 3, and with all of them, on the same
+//! data, batches and budget.
+//!
+//!     cargo run --release --example tiny_vs_modern -- --data shakespeare.txt --seeds 3
+//!
+//! Leaves `runs/tiny_vs_modern/` with a folder per run, `table.md`, `results.json` and `loss.svg`.
+
+mod variant;
+mod training;
+mod table;
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+use serde_json::json;
+use tensor_core::atomic_file;
+use tiny_gpt::builtin_text::BuiltinText;
+use tiny_gpt::flags::{ComputeFlags, SizeFlags, TrainFlags};
+use tiny_gpt::loss_curve::{self, Curve};
+use tiny_gpt::{Corpus, command};
+
+use table::{Row, table};
+use training::Training;
+use variant::variants;
+
+#[global_allocator]
+static ALLOCATOR: tensor_core::allocator::MiMalloc = tensor_core::allocator::MiMalloc;
+
+/// Compare part 2's model with part 3's, one change at a time, on the same data and budget.
+#[derive(Parser)]
+#[command(name = "tiny_vs_modern", version)]
+struct Args {
+    /// A text file [default: the built-in stories]
+    #[arg(long, value_name = "FILE")]
+    data: Option<PathBuf>,
+    /// Where everything goes
+    #[arg(long, value_name = "DIR", default_value = "runs/tiny_vs_modern")]
+    out: PathBuf,
+    /// Runs of each model, from different seeds
+    #[arg(long, value_name = "N", default_value = "1")]
+    seeds: NonZeroUsize,
+    #[command(flatten)]
+    train: TrainFlags,
+    #[command(flatten)]
+    size: SizeFlags,
+    #[command(flatten)]
+    compute: ComputeFlags,
+}
+
+fn main() -> ExitCode {
+    command::run(compare)
+}
+
+fn compare(args: Args) -> Result<()> {
+    let (tiny, device) = (args.size.config()?, args.compute.open()?);
+    let fair = tiny.block.dropout == 0.;
+    command::usage(if fair { Ok(()) } else { Err("--dropout: part 3's model has none") })?;
+    let variants = variants(&tiny)?;
+    let config = args.train.config(tiny.block_size)?;
+    let corpus = match &args.data {
+        Some(path) => Corpus::open(path)?,
+        None => Corpus::from_bytes(BuiltinText::English.text().as_bytes()),
+    };
+    corpus.check(tiny.block_size)?;
+    let training =
+        Training { corpus: &corpus, config: &config, flags: &args.train, device: &device };
+    let (mut rows, mut curves) = (Vec::new(), Vec::new());
+    for (i, (name, variant)) in variants.iter().enumerate() {
+        let cache_bytes = variant.cache_bytes();
+        let mut row = Row { name, parameters: 0, losses: vec![], tokens_per_s: 0., cache_bytes };
+        for seed in (args.compute.seed..).take(args.seeds.get()) {
+            println!("== {name}, seed {seed}");
+            let folder = args.out.join(format!("{}-seed-{seed}", i + 1));
+            let curve = training.run(variant, seed, &folder, &mut row)?;
+            if row.losses.len() == 1 {
+                curves.push(curve.renamed(*name));
+            }
+        }
+        rows.push(row);
+        keep(&args.out, &rows, &curves)?;
+    }
+    print!("\n{}", table(&rows));
+    println!("\nIn {}: table.md, results.json, loss.svg, and a folder per run", args.out.display());
+    Ok(())
+}
+
+/// Writes what is known so far.
+fn keep(folder: &Path, rows: &[Row], curves: &[Curve]) -> Result<()> {
+    atomic_file::write(&folder.join("table.md"), table(rows).as_bytes())?;
+    atomic_file::write(&folder.join("results.json"), format!("{:#}\n", json!(rows)).as_bytes())?;
+    loss_curve::write(&folder.join("loss.svg"), &curves.iter().collect::<Vec<_>>())
+}

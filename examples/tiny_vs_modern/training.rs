@@ -1,0 +1,64 @@
+//! Runs of the models on what all have in common.
+
+use std::path::Path;
+
+use anyhow::{Result, ensure};
+use candle_core::{DType, Device};
+use modern::GptModern;
+use serde_json::json;
+use tensor_core::Parameters;
+use tiny_gpt::flags::TrainFlags;
+use tiny_gpt::loss_curve::Curve;
+use tiny_gpt::{Corpus, Gpt, LanguageModel, TrainConfig, train};
+
+use crate::table::Row;
+use crate::variant::Variant;
+
+/// What all models have in common.
+pub(crate) struct Training<'a> {
+    pub(crate) corpus: &'a Corpus,
+    pub(crate) config: &'a TrainConfig,
+    pub(crate) flags: &'a TrainFlags,
+    pub(crate) device: &'a Device,
+}
+
+impl Training<'_> {
+    /// Trains a model from a seed, notes what came of it, and gives its validation losses.
+    pub(crate) fn run(
+        &self,
+        variant: &Variant,
+        seed: u64,
+        folder: &Path,
+        row: &mut Row,
+    ) -> Result<Curve> {
+        let mut parameters = Parameters::seeded(seed, DType::F32, self.device);
+        match variant {
+            Variant::Tiny(config) => {
+                let model = Gpt::new(config, parameters.root())?;
+                self.train(&model, &parameters, seed, folder, row)
+            }
+            Variant::Modern(config) => {
+                let model = GptModern::new(config, parameters.root())?;
+                self.train(&model, &parameters, seed, folder, row)
+            }
+        }
+    }
+
+    fn train(
+        &self,
+        model: &impl LanguageModel,
+        parameters: &Parameters,
+        seed: u64,
+        folder: &Path,
+        row: &mut Row,
+    ) -> Result<Curve> {
+        let settings = json!({ "model": row.name, "seed": seed, "train": self.config });
+        let mut log = self.flags.log()?.record(folder, &settings)?;
+        let best = train(model, parameters, self.corpus, self.config, seed, &mut log)?;
+        ensure!(!log.interrupted(), "stopped; what was finished is in the run folder");
+        row.parameters = parameters.count();
+        row.losses.push(best.loss);
+        row.tokens_per_s = log.tokens_per_second();
+        Ok(log.validation_curve().clone())
+    }
+}
