@@ -1,39 +1,23 @@
 //! The program as a user meets it: the demo, the three tools, and what they say about bad input.
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 
 use serde_json::Value;
 use tempfile::TempDir;
+use tensor_core::testing::{Program, path};
 
-fn part_2(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_part_2")).args(args).output().expect("part_2 starts")
-}
-
-fn stdout(output: &Output) -> String {
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-/// Asserts that the command fails with `code`, a single line on stderr that contains `text`, and nothing on stdout.
-fn refused(args: &[&str], code: i32, text: &str) {
-    let output = part_2(args);
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{args:?}: {error}");
-    assert_eq!(error.trim_end().lines().count(), 1, "{args:?}: {error}");
-    assert!(error.starts_with("error: ") && error.contains(text), "{args:?}: {error}");
-    assert!(output.stdout.is_empty(), "{args:?}: {}", String::from_utf8_lossy(&output.stdout));
-}
+const PART_2: Program = Program(env!("CARGO_BIN_EXE_part_2"));
 
 /// A folder with `text.txt` and, in `run`, a model trained on it for a few steps.
-fn trained() -> (TempDir, String) {
+fn trained() -> (TempDir, Value) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let text = "the cat sat on the mat. ".repeat(40);
     std::fs::write(folder.path().join("text.txt"), text).expect("a text");
     let data = path(folder.path(), "text.txt");
     let run = path(folder.path(), "run");
-    let output = part_2(&train_args(&data, &run, "12"));
-    (folder, stdout(&output))
+    let said = PART_2.says_json(&train_args(&data, &run, "12"));
+    (folder, said)
 }
 
 fn train_args<'a>(data: &'a str, out: &'a str, steps: &'a str) -> Vec<&'a str> {
@@ -44,17 +28,9 @@ fn train_args<'a>(data: &'a str, out: &'a str, steps: &'a str) -> Vec<&'a str> {
     args
 }
 
-fn path(folder: &Path, name: &str) -> String {
-    folder.join(name).to_string_lossy().into_owned()
-}
-
-fn last_json(text: &str) -> Value {
-    serde_json::from_str(text.lines().last().expect("a line")).expect("JSON")
-}
-
 #[test]
 fn the_demo_shows_text_before_and_after_and_the_loss() {
-    let text = stdout(&part_2(&["--steps", "2"]));
+    let text = PART_2.says(&["--steps", "2"]);
     assert!(
         text.contains("sample after 0 steps") && text.contains("sample after 2 steps"),
         "{text}"
@@ -64,24 +40,22 @@ fn the_demo_shows_text_before_and_after_and_the_loss() {
 
 #[test]
 fn train_then_eval_then_sample() {
-    let (folder, text) = trained();
-    let result = last_json(&text);
+    let (folder, result) = trained();
     let (model, data) = (path(folder.path(), "run/model"), path(folder.path(), "text.txt"));
-    let measured =
-        last_json(&stdout(&part_2(&["eval", "--model", &model, "--data", &data, "--json"])));
+    let measured = PART_2.says_json(&["eval", "--model", &model, "--data", &data, "--json"]);
     let keys: Vec<&String> = measured.as_object().expect("an object").keys().collect();
     assert_eq!(keys, ["loss", "bits_per_byte", "tokens"]);
     // The batches differ in size, so the sums are rounded differently.
     let loss = |result: &Value| result["loss"].as_f64().expect("a number");
     let difference = (loss(&measured) - loss(&result)).abs();
     assert!(difference < 1e-5, "the saved model is the best one");
-    let all = part_2(&["eval", "--model", &model, "--data", &data, "--split", "all"]);
-    assert!(stdout(&all).contains("over 959 bytes"));
+    let all = PART_2.says(&["eval", "--model", &model, "--data", &data, "--split", "all"]);
+    assert!(all.contains("over 959 bytes"));
 
     let sample = |seed: &str| {
         let args =
             ["sample", "--model", &model, "--prompt", "the", "--seed", seed, "--top-p", "0.9"];
-        stdout(&part_2(&[args.as_slice(), &["--max-new-tokens", "20"]].concat()))
+        PART_2.says(&[args.as_slice(), &["--max-new-tokens", "20"]].concat())
     };
     assert!(sample("1").starts_with("the"));
     assert_eq!(sample("1"), sample("1"));
@@ -91,41 +65,45 @@ fn train_then_eval_then_sample() {
 #[test]
 fn wrong_arguments_end_with_code_2_and_one_line() {
     let sample = |more: &[&'static str]| [&["sample", "--model", "nowhere"], more].concat();
-    refused(&sample(&["--top-p", "0"]), 2, "above 0 and at most 1");
-    refused(&sample(&["--temperature", "-1"]), 2, "must be 0 (greedy) or above");
-    refused(&sample(&["--temperature", "nan"]), 2, "not a finite number");
-    refused(&sample(&["--top-k", "0"]), 2, "--top-k");
-    refused(&sample(&["--threads", "0"]), 2, "--threads");
-    refused(&sample(&["--device", "tpu"]), 2, "expected auto, cpu, cuda or cuda:N");
+    PART_2.refuses(&sample(&["--top-p", "0"]), 2, "above 0 and at most 1");
+    PART_2.refuses(&sample(&["--temperature", "-1"]), 2, "must be 0 (greedy) or above");
+    PART_2.refuses(&sample(&["--temperature", "nan"]), 2, "not a finite number");
+    PART_2.refuses(&sample(&["--top-k", "0"]), 2, "--top-k");
+    PART_2.refuses(&sample(&["--threads", "0"]), 2, "--threads");
+    PART_2.refuses(&sample(&["--device", "tpu"]), 2, "expected auto, cpu, cuda or cuda:N");
     if cfg!(not(feature = "cuda")) {
-        refused(&sample(&["--device", "cuda"]), 2, "this build has no CUDA");
+        PART_2.refuses(&sample(&["--device", "cuda"]), 2, "this build has no CUDA");
     }
-    refused(&["train"], 2, "--data");
-    refused(&["train", "--data", "x", "--stepz", "3"], 2, "--stepz");
-    refused(
+    PART_2.refuses(&["train"], 2, "--data");
+    PART_2.refuses(&["train", "--data", "x", "--stepz", "3"], 2, "--stepz");
+    PART_2.refuses(
         &["train", "--data", "x", "--n-embd", "30"],
         2,
         "n_embd 30 cannot be divided among 4 heads",
     );
-    refused(&["train", "--data", "x", "--batch-size", "99999999999"], 2, "at most 4194304 tokens");
-    refused(&["train", "--data", "x", "--block-size", "0"], 2, "--block-size");
-    refused(&["train", "--data", "x", "--dropout", "1"], 2, "below 1");
-    refused(&["train", "--data", "x", "--lr", "-1"], 2, "above 0");
+    PART_2.refuses(
+        &["train", "--data", "x", "--batch-size", "99999999999"],
+        2,
+        "at most 4194304 tokens",
+    );
+    PART_2.refuses(&["train", "--data", "x", "--block-size", "0"], 2, "--block-size");
+    PART_2.refuses(&["train", "--data", "x", "--dropout", "1"], 2, "below 1");
+    PART_2.refuses(&["train", "--data", "x", "--lr", "-1"], 2, "above 0");
 }
 
 #[test]
 fn bad_files_end_with_code_1_one_line_and_nothing_written() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let (data, out) = (path(folder.path(), "text.txt"), path(folder.path(), "run"));
-    refused(&train_args(&data, &out, "12"), 1, "text.txt: No such file");
+    PART_2.refuses(&train_args(&data, &out, "12"), 1, "text.txt: No such file");
     std::fs::write(&data, "").expect("a file");
-    refused(&train_args(&data, &out, "12"), 1, "text.txt is empty");
+    PART_2.refuses(&train_args(&data, &out, "12"), 1, "text.txt is empty");
     std::fs::write(&data, "too short a text").expect("a file");
-    refused(&train_args(&data, &out, "12"), 1, "the validation part has 2 tokens");
-    refused(&["sample", "--model", &out], 1, "run/config.json: No such file");
+    PART_2.refuses(&train_args(&data, &out, "12"), 1, "the validation part has 2 tokens");
+    PART_2.refuses(&["sample", "--model", &out], 1, "run/config.json: No such file");
     assert!(!Path::new(&out).exists());
     std::fs::write(&data, b"\xFF\x00\xC3 any bytes will do ".repeat(30)).expect("a file");
-    assert!(part_2(&train_args(&data, &out, "12")).status.success());
+    PART_2.says(&train_args(&data, &out, "12"));
 }
 
 #[cfg(unix)]
@@ -135,8 +113,7 @@ fn an_interrupt_saves_the_model_and_ends_with_code_0() {
     let (data, out) = (path(folder.path(), "text.txt"), path(folder.path(), "run"));
     std::fs::write(&data, "the cat sat on the mat. ".repeat(40)).expect("a file");
     let args = train_args(&data, &out, "100000000");
-    let mut child =
-        Command::new(env!("CARGO_BIN_EXE_part_2")).args(args).spawn().expect("it starts");
+    let mut child = PART_2.command(&args).spawn().expect("it starts");
     let metrics = Path::new(&out).join("metrics.jsonl");
     while std::fs::metadata(&metrics).map_or(0, |file| file.len()) == 0 {
         assert!(child.try_wait().expect("a child").is_none(), "it ended too early");

@@ -3,29 +3,25 @@
 //! Runs where `$COURSE_PYTHON` (else `python3`) has torch and transformers, and says that it skipped elsewhere.
 
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::Result;
 use candle_core::{Device, Tensor};
 use serde_json::json;
-use tensor_core::testing::assert_python_agrees;
+use tensor_core::testing::{Program, assert_python_agrees, path};
 use tiny_gpt::{ByteTokenizer, model_folder};
 
 #[test]
 fn transformers_opens_what_train_wrote() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let run = folder.path().join("run");
-    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data/tiny_hi.txt");
-    let status = Command::new(env!("CARGO_BIN_EXE_part_2"))
-        .args(["train", "--steps", "5", "--n-layer", "2", "--n-head", "2", "--n-embd", "16"])
-        .args(["--block-size", "32", "--batch-size", "4", "--sample-interval", "0", "--data"])
-        .arg(&data)
-        .arg("--out")
-        .arg(&run)
-        .output()?;
-    assert!(status.status.success(), "{}", String::from_utf8_lossy(&status.stderr));
+    let run = path(folder.path(), "run");
+    let data = path(Path::new(env!("CARGO_MANIFEST_DIR")), "../../data/tiny_hi.txt");
+    let mut args = vec!["train", "--steps", "5", "--n-layer", "2", "--n-head", "2"];
+    args.extend(["--n-embd", "16", "--block-size", "32", "--batch-size", "4"]);
+    args.extend(["--sample-interval", "0", "--data", &data, "--out", &run]);
+    Program(env!("CARGO_BIN_EXE_part_2")).says(&args);
 
-    let model = model_folder::open_for_bytes(&run.join("model"), &Device::Cpu)?;
+    let saved = Path::new(&run).join("model");
+    let model = model_folder::open_for_bytes(&saved, &Device::Cpu)?;
     let text = "Once, नमस्ते 🙂\n";
     let ids = ByteTokenizer.encode(text);
     let logits = model.forward(&Tensor::new(ids.as_slice(), &Device::Cpu)?.unsqueeze(0)?)?;
@@ -34,6 +30,6 @@ fn transformers_opens_what_train_wrote() -> Result<()> {
     let said = json!({ "input_ids": ids, "logits": logits, "text": text, "text_ids": ids });
     std::fs::write(&check, said.to_string())?;
 
-    assert_python_agrees("check_gpt2_folder.py", [run.join("model"), check]);
+    assert_python_agrees("check_gpt2_folder.py", [saved, check]);
     Ok(())
 }

@@ -1,39 +1,12 @@
 //! The program as a user meets it: the demo, the tools, real models where they are, and what is said about bad input.
 
-use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Stdio;
 
 use serde_json::Value;
 use tempfile::TempDir;
-use tensor_core::testing::course_data;
+use tensor_core::testing::{Program, course_data, path};
 
-fn part_3(args: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_part_3"));
-    command.args(args).env("HF_HUB_OFFLINE", "1").output().expect("part_3 starts")
-}
-
-fn stdout(output: &Output) -> String {
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-/// Asserts that the command fails with `code`, a single line on stderr that contains `text`, and nothing on stdout.
-fn refused(args: &[&str], code: i32, text: &str) {
-    let output = part_3(args);
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{args:?}: {error}");
-    assert_eq!(error.trim_end().lines().count(), 1, "{args:?}: {error}");
-    assert!(error.starts_with("error: ") && error.contains(text), "{args:?}: {error}");
-    assert!(output.stdout.is_empty(), "{args:?}: {}", String::from_utf8_lossy(&output.stdout));
-}
-
-fn path(folder: &Path, name: &str) -> String {
-    folder.join(name).to_string_lossy().into_owned()
-}
-
-fn last_json(text: &str) -> Value {
-    serde_json::from_str(text.lines().last().expect("a line")).expect("JSON")
-}
+const PART_3: Program = Program(env!("CARGO_BIN_EXE_part_3"));
 
 /// A folder with `text.txt` and, in `run`, a model trained on it for a few steps with the given flags.
 fn trained(flags: &[&str]) -> (TempDir, Value) {
@@ -45,13 +18,13 @@ fn trained(flags: &[&str]) -> (TempDir, Value) {
     args.extend(["--n-layer", "1", "--n-head", "2", "--n-embd", "16", "--block-size", "16"]);
     args.extend(["--batch-size", "4", "--sample-tokens", "8"]);
     args.extend(flags);
-    let said = last_json(&stdout(&part_3(&args)));
+    let said = PART_3.says_json(&args);
     (folder, said)
 }
 
 #[test]
 fn the_demo_compares_cache_and_recomputing_and_writes_on_and_on() {
-    let text = stdout(&part_3(&["--steps", "2"]));
+    let text = PART_3.says(&["--steps", "2"]);
     assert!(text.contains("the same text twice") && text.contains("all the way"), "{text}");
 }
 
@@ -70,7 +43,7 @@ fn every_choice_trains_writes_and_scores() {
         let model = path(&folder.path().join("run"), "model");
         let args = ["generate", "--model", &model, "--prompt", "the cat", "--json"];
         let short = [&args[..], &["--max-new-tokens", "5", "--temperature", "0"]].concat();
-        let written = last_json(&stdout(&part_3(&short)));
+        let written = PART_3.says_json(&short);
         assert_eq!(written["new_tokens"], 5, "{flags:?}");
         assert_eq!(written["prompt_tokens"], 7);
         assert_eq!(written["token_ids"].as_array().map(Vec::len), Some(5));
@@ -78,7 +51,7 @@ fn every_choice_trains_writes_and_scores() {
         std::fs::write(&text, "the cat sat").expect("a text");
         let text = text.to_string_lossy();
         let score = ["score", "--model", &model, "--text-file", &text, "--json"];
-        let score = last_json(&stdout(&part_3(&score)));
+        let score = PART_3.says_json(&score);
         let log_probs: Vec<f64> = score["logprobs"]
             .as_array()
             .expect("a list")
@@ -97,7 +70,7 @@ fn the_same_seed_writes_the_same() {
     let (folder, _) = trained(&[]);
     let model = path(&folder.path().join("run"), "model");
     let write = |seed: &str| {
-        stdout(&part_3(&[
+        PART_3.says(&[
             "generate",
             "--model",
             &model,
@@ -107,7 +80,7 @@ fn the_same_seed_writes_the_same() {
             seed,
             "--max-new-tokens",
             "9",
-        ]))
+        ])
     };
     assert_eq!(write("1"), write("1"));
     assert_ne!(write("1"), write("2"));
@@ -118,41 +91,49 @@ fn bad_input_is_told_in_one_line() {
     let (folder, _) = trained(&[]);
     let model = path(&folder.path().join("run"), "model");
     let generate = ["generate", "--model", &model];
-    refused(
+    PART_3.refuses(
         &["generate", "--model", "nowhere"],
         1,
         "there is no nowhere: expected a file, a folder",
     );
-    refused(&["generate", "--model", "nobody/nothing"], 1, "nobody/nothing");
-    refused(&["generate", "--model", "no/such.gguf"], 1, "there is no no/such.gguf");
-    refused(
+    PART_3.refuses(&["generate", "--model", "nobody/nothing"], 1, "nobody/nothing");
+    PART_3.refuses(&["generate", "--model", "no/such.gguf"], 1, "there is no no/such.gguf");
+    PART_3.refuses(
         &[&generate[..], &["--prompt", &"x".repeat(40)]].concat(),
         1,
         "40 tokens, the model's context is 16",
     );
-    refused(&[&generate[..], &["--ask", "why?"]].concat(), 1, "no chat template");
-    refused(&[&generate[..], &["--ask", "why?", "--prompt", "x"]].concat(), 2, "--ask");
-    refused(&[&generate[..], &["--sink", "2"]].concat(), 2, "--window");
-    refused(&[&generate[..], &["--repetition-penalty", "0.5"]].concat(), 2, "must be 1");
-    refused(&generate, 1, "the prompt is empty"); // bytes have no token that begins a text
+    PART_3.refuses(&[&generate[..], &["--ask", "why?"]].concat(), 1, "no chat template");
+    PART_3.refuses(&[&generate[..], &["--ask", "why?", "--prompt", "x"]].concat(), 2, "--ask");
+    PART_3.refuses(&[&generate[..], &["--sink", "2"]].concat(), 2, "--window");
+    PART_3.refuses(&[&generate[..], &["--repetition-penalty", "0.5"]].concat(), 2, "must be 1");
+    PART_3.refuses(&generate, 1, "the prompt is empty"); // bytes have no token that begins a text
     let text = path(folder.path(), "text.txt");
-    refused(
+    PART_3.refuses(
         &["score", "--model", &model, "--text-file", &text],
         1,
         "960 tokens, the model's context is 16",
     );
-    refused(&["score", "--model", &model, "--text-file", "nowhere.txt"], 1, "reading nowhere.txt");
-    refused(&["generate", "--model", &text], 1, "is no model: expected a folder, a .gguf file");
+    PART_3.refuses(
+        &["score", "--model", &model, "--text-file", "nowhere.txt"],
+        1,
+        "reading nowhere.txt",
+    );
+    PART_3.refuses(
+        &["generate", "--model", &text],
+        1,
+        "is no model: expected a folder, a .gguf file",
+    );
     for (name, bytes) in
         [("a.gguf", &b"GGUF"[..]), ("b.bin", b"12345"), ("c.gguf", b"<!DOCTYPE html>")]
     {
         let file = path(folder.path(), name);
         std::fs::write(&file, bytes).expect("a file");
-        refused(&["generate", "--model", &file], 1, name);
+        PART_3.refuses(&["generate", "--model", &file], 1, name);
     }
     std::fs::remove_file(folder.path().join("run/model/tokenizer.json")).expect("there was one");
-    refused(&generate, 1, "tokenizer.json");
-    refused(
+    PART_3.refuses(&generate, 1, "tokenizer.json");
+    PART_3.refuses(
         &["train", "--data", &text, "--n-head", "4", "--n-kv-head", "3"],
         2,
         "cannot share 3 key heads",
@@ -163,7 +144,7 @@ fn bad_input_is_told_in_one_line() {
 fn a_model_of_llama2_c_tells_its_story() {
     let Some(model) = course_data("models/stories260K.bin") else { return };
     let model = model.to_string_lossy();
-    let text = stdout(&part_3(&[
+    let text = PART_3.says(&[
         "generate",
         "--model",
         &model,
@@ -171,7 +152,7 @@ fn a_model_of_llama2_c_tells_its_story() {
         "0",
         "--max-new-tokens",
         "200",
-    ]));
+    ]);
     // What llama2.c's own tests expect of its run.c at temperature 0.
     assert!(text.starts_with("Once upon a time, there was a little girl named Lily. She loved to play outside in the park. One day, she saw a big, red ball."), "{text}");
     assert!(text.trim_end().ends_with("Lily didn't want to help her mom, so she"), "{text}");
@@ -184,16 +165,16 @@ fn a_real_chat_model_knows_the_capital_of_france() {
     for exact in [&[][..], &["--dequantize"]] {
         let ask = ["generate", "--model", &model, "--ask", "What is the capital of France?"];
         let greedy = ["--temperature", "0", "--max-new-tokens", "20"];
-        let text = stdout(&part_3(&[&ask[..], &greedy, exact].concat()));
+        let text = PART_3.says(&[&ask[..], &greedy, exact].concat());
         assert!(text.contains("Paris"), "{exact:?}: {text}");
     }
 }
 
 #[test]
 fn a_reader_that_goes_away_is_no_error() {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_part_3"));
-    command.args(["--steps", "2"]).stdout(std::process::Stdio::piped());
-    let mut child = command.stderr(std::process::Stdio::piped()).spawn().expect("part_3 starts");
+    let mut command = PART_3.command(&["--steps", "2"]);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("part_3 starts");
     drop(child.stdout.take());
     let output = child.wait_with_output().expect("it ends");
     let said = String::from_utf8_lossy(&output.stderr);

@@ -1,15 +1,16 @@
 //! A real model finds a real text as likely as transformers says: SmolLM2-135M on the first 280 tokens of a TinyStory.
 
 use std::path::Path;
-use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use candle_core::{DType, Device, Tensor};
 use modern::Purpose;
 use modern::{Cache, Checkpoint, Special, Spelled};
 use serde_json::Value;
 use tensor_core::ops::token_log_probs;
-use tensor_core::testing::course_data;
+use tensor_core::testing::{Program, course_data};
+
+const PART_3: Program = Program(env!("CARGO_BIN_EXE_part_3"));
 
 const MODEL: &str = "models/SmolLM2-135M-Instruct.Q4_1.gguf";
 const STORIES: &str = "data/tinystories-2m.txt";
@@ -49,13 +50,9 @@ fn assert_near(found: f64, share: f64) {
 
 /// What `part_3 score` says of a file.
 fn said(model: &str, story: &Path, flags: &[&str]) -> Result<f64> {
-    let output = Command::new(env!("CARGO_BIN_EXE_part_3"))
-        .args(["score", "--json", "--model", model, "--text-file"])
-        .arg(story)
-        .args(flags)
-        .output()?;
-    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let said: Value = serde_json::from_slice(&output.stdout)?;
+    let story = story.to_string_lossy();
+    let args = ["score", "--json", "--model", model, "--text-file", &story];
+    let said = PART_3.says_json(&[&args[..], flags].concat());
     let list = |key: &str| said[key].as_array().with_context(|| format!("no list `{key}`"));
     let ids: Vec<u64> = list("token_ids")?.iter().filter_map(Value::as_u64).collect();
     let log_probs: Vec<f64> = list("logprobs")?.iter().filter_map(Value::as_f64).collect();

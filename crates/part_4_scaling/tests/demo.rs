@@ -1,36 +1,14 @@
 //! The program as a user meets it: the demo, the tokenizer it trains, and what is said about bad input.
 
 use std::path::Path;
-use std::process::{Command, Output};
 
-use serde_json::Value;
+use tensor_core::testing::{Program, path};
 
-fn part_4(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_part_4")).args(args).output().expect("part_4 starts")
-}
-
-fn stdout(output: &Output) -> String {
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-/// Asserts that the command fails with `code`, a single line on stderr that contains `text`, and nothing on stdout.
-fn refused(args: &[&str], code: i32, text: &str) {
-    let output = part_4(args);
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{args:?}: {error}");
-    assert_eq!(error.trim_end().lines().count(), 1, "{args:?}: {error}");
-    assert!(error.starts_with("error: ") && error.contains(text), "{args:?}: {error}");
-    assert!(output.stdout.is_empty(), "{args:?}: {}", String::from_utf8_lossy(&output.stdout));
-}
-
-fn path(folder: &Path, name: &str) -> String {
-    folder.join(name).to_string_lossy().into_owned()
-}
+const PART_4: Program = Program(env!("CARGO_BIN_EXE_part_4"));
 
 #[test]
 fn the_demo_shows_merges_and_agrees_with_the_crate() {
-    let text = stdout(&part_4(&["--vocab-size", "600"]));
+    let text = PART_4.says(&["--vocab-size", "600"]);
     assert!(text.contains("The first merges") && text.contains("the same ids"), "{text}");
 }
 
@@ -43,8 +21,7 @@ fn a_folder_of_texts_becomes_a_tokenizer_of_its_real_size() {
         std::fs::write(path(folder.path(), file), "the cat sat on the mat. ").expect("a text");
     }
     let args = ["tokenizer", "--data", &data, "--vocab-size", "8000", "--out", &out, "--json"];
-    let text = stdout(&part_4(&args));
-    let said: Value = serde_json::from_str(text.lines().last().expect("a line")).expect("JSON");
+    let said = PART_4.says_json(&args);
     let tokenizer = modern::Tokenizer::open(Path::new(&out)).expect("a tokenizer");
     assert_eq!(said["vocab_size"], tokenizer.vocab_size());
     assert!(tokenizer.vocab_size() > 261 && tokenizer.vocab_size() < 290, "{said}");
@@ -55,7 +32,7 @@ fn a_folder_of_texts_becomes_a_tokenizer_of_its_real_size() {
         .collect();
     files.sort();
     assert_eq!(files, ["tokenizer.json", "tokenizer_config.json"]);
-    let text = stdout(&part_4(&["tokenizer", "--data", &data, "--out", &out]));
+    let text = PART_4.says(&["tokenizer", "--data", &data, "--out", &out]);
     assert!(text.contains("(32000 were wanted)"), "{text}");
 }
 
@@ -69,7 +46,7 @@ fn bad_input_is_refused_in_one_line_and_nothing_is_written() {
     let out = path(folder.path(), "out");
     let good = file("good.txt", b"a text");
     let train = |data: &str, code, text: &str| {
-        refused(&["tokenizer", "--data", data, "--out", &out], code, text);
+        PART_4.refuses(&["tokenizer", "--data", data, "--out", &out], code, text);
     };
     train(&file("empty.txt", b""), 1, "empty.txt is empty");
     train(&file("latin1.txt", b"caf\xe9 au lait"), 1, "latin1.txt is not UTF-8: byte 3");
@@ -79,13 +56,17 @@ fn bad_input_is_refused_in_one_line_and_nothing_is_written() {
     train(&path(folder.path(), "bare"), 1, "no .txt files in");
     for size in ["0", "260", "1048577", "18446744073709551615"] {
         let args = ["tokenizer", "--data", &good, "--out", &out, "--vocab-size", size];
-        refused(&args, 2, "must be at least 261");
-        refused(&["--vocab-size", size], 2, "must be at least 261");
+        PART_4.refuses(&args, 2, "must be at least 261");
+        PART_4.refuses(&["--vocab-size", size], 2, "must be at least 261");
     }
-    refused(&["tokenizer", "--data", &good, "--vocab-size", "many"], 2, "invalid value 'many'");
-    refused(&["tokenizer"], 2, "--data");
-    refused(&["--data", &file("spaces.txt", b" \n ")], 1, "spaces.txt is empty");
+    PART_4.refuses(
+        &["tokenizer", "--data", &good, "--vocab-size", "many"],
+        2,
+        "invalid value 'many'",
+    );
+    PART_4.refuses(&["tokenizer"], 2, "--data");
+    PART_4.refuses(&["--data", &file("spaces.txt", b" \n ")], 1, "spaces.txt is empty");
     assert!(!Path::new(&out).exists());
     let args = ["tokenizer", "--data", &good, "--out", &path(folder.path(), "good.txt/out")];
-    refused(&args, 1, "good.txt/out");
+    PART_4.refuses(&args, 1, "good.txt/out");
 }

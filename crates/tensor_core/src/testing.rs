@@ -4,6 +4,7 @@
 
 mod counting_allocator;
 mod outside;
+mod program;
 
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Result, Tensor, Var};
@@ -12,6 +13,7 @@ use crate::{Parameters, backward};
 
 pub use counting_allocator::CountingAllocator;
 pub use outside::{assert_python_agrees, course_data};
+pub use program::{Program, path};
 
 /// The devices to test on: the CPU, and a CUDA card where the build and the machine have one.
 pub fn devices() -> Result<Vec<Device>> {

@@ -1,0 +1,47 @@
+//! A part's program as a user meets it: what it prints, and what it refuses.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+/// A program by its path, which is `env!("CARGO_BIN_EXE_part_N")` in the tests of part N.
+pub struct Program(pub &'static str);
+
+impl Program {
+    /// The program with these arguments, ready to start; it downloads nothing.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(self.0);
+        command.args(args).env("HF_HUB_OFFLINE", "1");
+        command
+    }
+
+    /// What it prints. Panics unless it ends well.
+    pub fn says(&self, args: &[&str]) -> String {
+        let output = self.command(args).output().expect("the program starts");
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{args:?}: {error}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// The JSON object on the last line of what it prints.
+    pub fn says_json(&self, args: &[&str]) -> Value {
+        let text = self.says(args);
+        serde_json::from_str(text.lines().last().expect("a line")).expect("JSON")
+    }
+
+    /// Panics unless it fails with `code`, a single line on stderr that contains `text`, and nothing on stdout.
+    pub fn refuses(&self, args: &[&str], code: i32, text: &str) {
+        let output = self.command(args).output().expect("the program starts");
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {error}");
+        assert_eq!(error.trim_end().lines().count(), 1, "{args:?}: {error}");
+        assert!(error.starts_with("error: ") && error.contains(text), "{args:?}: {error}");
+        assert!(output.stdout.is_empty(), "{args:?}: {}", String::from_utf8_lossy(&output.stdout));
+    }
+}
+
+/// The path of a file in a folder, as an argument.
+pub fn path(folder: &Path, name: &str) -> String {
+    folder.join(name).to_string_lossy().into_owned()
+}
