@@ -17,6 +17,8 @@ pub mod loss_scaler;
 pub mod schedule; // 4.3
 pub mod checkpoints; // 4.4
 pub mod settings;
+pub mod protobuf; // 4.5
+pub mod tensorboard;
 
 pub use bpe::Bpe;
 pub use checkpoints::Checkpoints;

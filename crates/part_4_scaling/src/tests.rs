@@ -2,6 +2,7 @@
 
 mod bpe;
 mod gpt2;
+mod tensorboard;
 mod text_files;
 mod tokenizer_training;
 mod documents;

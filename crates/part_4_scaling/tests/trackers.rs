@@ -1,0 +1,71 @@
+//! What we log is what the trackers' own packages read.
+//!
+//! It runs where `$COURSE_PYTHON` (else `python3`) has tensorboard, wandb until 0.29, and says that it skipped elsewhere.
+
+use std::ffi::OsStr;
+use std::path::Path;
+
+use anyhow::Result;
+use scaling::tensorboard::TensorBoard;
+use serde_json::{Value, json};
+use tensor_core::testing::assert_python_agrees;
+
+const SAMPLE: &str = "Once upon a time | there was\n\nनमस्ते 😀";
+const PNG: &[u8] = b"\x89PNG\r\n\x1a\n any bytes, which readers do not look into \x00\xff";
+
+fn assert_reads(what: &str, logged: &Path, check: &Value) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("check.json");
+    std::fs::write(&file, check.to_string())?;
+    let arguments: [&OsStr; 3] = [what.as_ref(), logged.as_ref(), file.as_ref()];
+    assert_python_agrees("check_events.py", arguments);
+    Ok(())
+}
+
+fn settings() -> Value {
+    json!({ "lr": 0.001, "model": { "n_layer": 2, "name": "tiny" }, "seen": [1, 2], "tied": true })
+}
+
+/// Two files, as a killed and resumed run leaves them: the first torn, its steps from 2 on void.
+fn log_events(folder: &Path) -> Result<()> {
+    let mut killed = TensorBoard::create(folder)?;
+    killed.settings(&settings())?;
+    for step in 0..4 {
+        killed.scalar(step, "loss", 9. - step as f64)?;
+    }
+    let file = std::fs::read(killed.path())?;
+    std::fs::write(killed.path(), &file[..file.len() - 3])?;
+    let mut events = TensorBoard::create(folder)?;
+    events.resumed(2)?;
+    for (step, value) in (2..).zip([6.5, f64::NAN, f64::INFINITY, -1e300, 1e30, -0.]) {
+        events.scalar(step, "loss", value)?;
+    }
+    events.histogram(7, "weights", &[-1., 0.5, 0.5, f32::NAN, f32::NEG_INFINITY, f32::MAX])?;
+    events.histogram(7, "nothing", &[])?;
+    events.text(7, "sample", SAMPLE)?;
+    events.text(8, "sample", "")?;
+    events.image(9, "attention", PNG, 640, 480)?;
+    events.flush()
+}
+
+#[test]
+fn tensorboard_reads_what_we_log() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    log_events(folder.path())?;
+    let table = "| setting | value |\n|---|---|\n| lr | 0.001 |\n| model.n_layer | 2 |\n| model.name | tiny |\n\
+                 | seen | [1,2] |\n| tied | true |\n";
+    let large = f64::from(f32::MAX);
+    let float = f64::from(1e30f32).to_string();
+    let check = json!({
+        "scalars": { "loss": [
+            [0, "9"], [1, "8"], [2, "6.5"], [3, "nan"], [4, "inf"], [5, "-inf"], [6, float], [7, "-0"],
+        ] },
+        "histograms": { "weights": [7, -1., large, 4, large], "nothing": [7, 0, 0, 0, 0] },
+        "texts": { "settings": [[0, table]], "sample": [[7, SAMPLE], [8, ""]] },
+        "images": { "attention": [9, 640, 480, PNG] },
+        "hparams": {
+            "lr": 0.001, "model.n_layer": 2, "model.name": "tiny", "seen": "[1,2]", "tied": true,
+        },
+    });
+    assert_reads("tensorboard", folder.path(), &check)
+}
