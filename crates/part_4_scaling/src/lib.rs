@@ -19,6 +19,7 @@ pub mod checkpoints; // 4.4
 pub mod settings;
 pub mod protobuf; // 4.5
 pub mod tensorboard;
+pub mod wandb;
 
 pub use bpe::Bpe;
 pub use checkpoints::Checkpoints;

@@ -11,3 +11,4 @@ mod data;
 mod precision;
 mod checkpoints;
 mod settings;
+mod wandb;

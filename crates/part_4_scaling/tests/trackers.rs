@@ -7,6 +7,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use scaling::tensorboard::TensorBoard;
+use scaling::wandb::Wandb;
 use serde_json::{Value, json};
 use tensor_core::testing::assert_python_agrees;
 
@@ -68,4 +69,32 @@ fn tensorboard_reads_what_we_log() -> Result<()> {
         },
     });
     assert_reads("tensorboard", folder.path(), &check)
+}
+
+#[test]
+fn wandb_reads_what_we_log() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let long = "long ".repeat(20_000); // several blocks
+    let config = settings();
+    let check = |finished: bool, rows: usize| {
+        let mut history = vec![json!({ "loss": 9.25, "lr": 1e-3, "_step": 0 })];
+        history.push(json!({ "loss": "nan", "sample": long, "_step": 300 }));
+        history.extend((301..601).map(|step| json!({ "loss": -1e300, "_step": step })));
+        history.truncate(rows);
+        json!({
+            "project": "stories", "name": "first run", "config": config,
+            "history": history, "finished": finished,
+        })
+    };
+    let mut run = Wandb::create(folder.path(), "stories", "first run", &config)?;
+    let path = run.path().to_path_buf();
+    run.row(0, json!({ "loss": 9.25, "lr": 1e-3 }).as_object().expect("an object"))?;
+    let row = json!({ "loss": f64::NAN, "sample": long });
+    run.row(300, row.as_object().expect("an object"))?;
+    assert_reads("wandb", &path, &check(false, 2))?;
+    for step in 301..601 {
+        run.row(step, json!({ "loss": -1e300 }).as_object().expect("an object"))?;
+    }
+    run.finish()?;
+    assert_reads("wandb", &path, &check(true, 302))
 }

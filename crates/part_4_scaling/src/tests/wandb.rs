@@ -1,0 +1,126 @@
+//! Files of W&B runs have its frames, wherever the blocks end.
+
+use std::fs;
+
+use anyhow::Result;
+use serde_json::json;
+
+use crate::wandb::log_file::{HEADER, framed};
+use crate::wandb::{Wandb, date_and_time};
+
+const BLOCK: usize = 32 * 1024;
+
+/// The records of a file that begins at `offset`, and their types piece by piece.
+fn unframed(offset: usize, file: &[u8]) -> (Vec<Vec<u8>>, Vec<u8>) {
+    let (mut at, mut records, mut kinds) = (0, Vec::new(), Vec::new());
+    while at < file.len() {
+        let left = BLOCK - (offset + at) % BLOCK;
+        if left < 7 {
+            assert!(file[at..at + left].iter().all(|&byte| byte == 0));
+            at += left;
+            continue;
+        }
+        let (length, kind) = (u16::from_le_bytes([file[at + 4], file[at + 5]]), file[at + 6]);
+        let data = &file[at + 7..at + 7 + usize::from(length)];
+        assert!(data.len() + 7 <= left, "a frame crosses a block");
+        match kind {
+            1 | 2 => records.push(data.to_vec()),
+            _ => records.last_mut().unwrap().extend(data),
+        }
+        kinds.push(kind);
+        at += 7 + data.len();
+    }
+    (records, kinds)
+}
+
+/// What `DataStore` of the package `wandb` 0.29.0 writes:
+/// `store.open_for_write(path); store._write_data(b"123456789"); store._write_data(b"")`.
+#[test]
+fn a_file_is_the_one_of_the_package_byte_for_byte() {
+    let mut file = HEADER.to_vec();
+    file.extend(framed(file.len(), b"123456789"));
+    file.extend(framed(file.len(), b""));
+    let hex: String = file.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(hex, "3a572642e1be00c02eb5210900013132333435363738391bdf05a5000001");
+}
+
+#[test]
+fn records_of_any_length_are_whole_wherever_a_block_ends() {
+    let data: Vec<u8> = (0..3 * BLOCK).map(|at| (at % 251) as u8).collect();
+    for left in 0..20 {
+        for length in [0, 1, 5, 13, BLOCK - 8, BLOCK - 7, BLOCK - 6, BLOCK, 3 * BLOCK] {
+            let data = &data[..length];
+            let (records, kinds) = unframed(BLOCK - left, &framed(BLOCK - left, data));
+            assert_eq!(records, [data], "{left} bytes left of the block");
+            let (last, before) = kinds.split_last().unwrap();
+            let expected = match before {
+                [] => 1,
+                [first, middle @ ..] => {
+                    assert!(*first == 2 && middle.iter().all(|&kind| kind == 3), "{kinds:?}");
+                    4
+                }
+            };
+            assert_eq!(*last, expected, "{kinds:?}");
+        }
+    }
+}
+
+#[test]
+fn a_run_is_a_folder_that_wandb_sync_finds() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let run = Wandb::create(folder.path(), "stories", "first", &json!({ "lr": 0.001 }))?;
+    let other = Wandb::create(folder.path(), "stories", "first", &json!({}))?;
+    assert_ne!(run.path(), other.path());
+    let name = |path: &std::path::Path| path.file_name().unwrap().to_string_lossy().into_owned();
+    let (file, parent) = (name(run.path()), run.path().parent().unwrap());
+    let id = file.strip_prefix("run-").unwrap().strip_suffix(".wandb").unwrap();
+    assert_eq!(id.len(), 8);
+    let moment = name(parent);
+    let moment = moment.strip_prefix("offline-run-").unwrap().strip_suffix(id).unwrap();
+    assert_eq!(moment.len(), "20240229_235959-".len());
+    assert_eq!(parent.parent(), Some(folder.path().join("wandb").as_path()));
+    Ok(())
+}
+
+#[test]
+fn each_row_is_on_disk_before_the_next_and_the_end_only_after_finish() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let mut run = Wandb::create(folder.path(), "stories", "first", &json!({ "lr": 0.001 }))?;
+    let path = run.path().to_path_buf();
+    let records = || -> Result<Vec<Vec<u8>>> { Ok(unframed(7, &fs::read(&path)?[7..]).0) };
+    assert_eq!(records()?.len(), 1);
+    let long = json!({ "loss": 2.5, "text": "long ".repeat(20_000) });
+    for step in 1..=3 {
+        run.row(step, long.as_object().unwrap())?;
+        assert_eq!(records()?.len(), 1 + 2 * step);
+    }
+    run.finish()?;
+    let found = records()?;
+    // num = 8, then exit (18): exit_code = 0, and runtime
+    assert!(found.last().unwrap().starts_with(&[0x08, 8, 0x92, 0x01, 4, 0x08, 0, 0x10]));
+    assert_eq!(found.len(), 8);
+    Ok(())
+}
+
+#[test]
+fn settings_that_are_no_object_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let refused = Wandb::create(folder.path(), "stories", "first", &json!(3)).map(|_| ());
+    assert!(refused.unwrap_err().to_string().contains("object"));
+}
+
+/// By `date -u -d @SECONDS +%Y%m%d_%H%M%S`.
+#[test]
+fn moments_are_those_of_date() {
+    let moments = [
+        (0, "19700101_000000"),
+        (951_868_799, "20000229_235959"),
+        (951_868_800, "20000301_000000"),
+        (1_735_689_599, "20241231_235959"),
+        (1_772_323_200, "20260301_000000"),
+        (4_107_542_400, "21000301_000000"),
+    ];
+    for (seconds, moment) in moments {
+        assert_eq!(date_and_time(seconds), moment);
+    }
+}

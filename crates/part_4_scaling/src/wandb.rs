@@ -1,0 +1,144 @@
+//! 4.5 Weights & Biases, offline: a folder that `wandb sync` uploads later, and that needs no network and no key until then.
+//!
+//! The folder holds one file, a row of `Record` messages: the run with its settings, then rows of metrics with a summary
+//! (the last value of each) beside them, and at the end how the run ended. A run without an end counts as failed.
+//! <https://github.com/wandb/wandb/blob/main/wandb/proto/wandb_internal.proto>
+
+pub(crate) mod log_file;
+
+use std::fs::{self, File};
+use std::hash::{BuildHasher, RandomState};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result};
+use serde_json::{Map, Value, json};
+
+use crate::protobuf::Message;
+
+/// A run that is being written. Each record is one write, so that a killed process leaves at most one torn, at the end.
+///
+/// A resumed training is a run of its own: files cannot be written on.
+pub struct Wandb {
+    file: File,
+    path: PathBuf,
+    /// Bytes and records written so far.
+    offset: usize,
+    records: u64,
+    started: Instant,
+}
+
+impl Wandb {
+    /// Makes `folder/wandb/offline-run-.../run-....wandb`. `settings` is an object.
+    ///
+    /// # Errors
+    /// When `settings` is something else, or the file cannot be written.
+    pub fn create(folder: &Path, project: &str, name: &str, settings: &Value) -> Result<Self> {
+        let settings = settings.as_object().context("the settings of a run are an object")?;
+        let (now, id) = (unix_time(), run_id());
+        let run = format!("offline-run-{}-{id}", date_and_time(now.as_secs()));
+        let folder = folder.join("wandb").join(run);
+        fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
+        let path = folder.join(format!("run-{id}.wandb"));
+        let file =
+            File::create_new(&path).with_context(|| format!("creating {}", path.display()))?;
+        let mut run = Self { file, path, offset: 0, records: 0, started: Instant::now() };
+        run.write(log_file::HEADER)?;
+        run.record(17, &run_record(&id, project, name, settings, now))?;
+        Ok(run)
+    }
+
+    /// The metrics of `step`, all at once: another row of the same step stands beside it, and steps do not go back.
+    /// JSON has no NaN, so that null is taken for one.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn row(&mut self, step: usize, values: &Map<String, Value>) -> Result<()> {
+        let own = [
+            ("_step", json!(step)),
+            ("_runtime", json!(self.started.elapsed().as_secs_f64())),
+            ("_timestamp", json!(unix_time().as_secs_f64())),
+        ];
+        let values = values.iter().map(|(name, value)| (name.as_str(), value));
+        let values = values.chain(own.iter().map(|(name, value)| (*name, value)));
+        let items = values.fold(Message::new(), |items, (name, value)| {
+            let value = if value.is_null() { "NaN".to_string() } else { value.to_string() };
+            items.bytes(1, Message::new().bytes(2, name).bytes(16, value)) // item: nested_key, value_json
+        });
+        self.record(3, &items)?; // summary: update
+        self.record(2, &items.bytes(2, Message::new().varint(1, step as u64))) // history: step
+    }
+
+    /// Says that the run went well, and waits until the disk has all.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn finish(mut self) -> Result<()> {
+        let seconds = self.started.elapsed().as_secs();
+        self.record(18, &Message::new().varint(1, 0).varint(2, seconds))?; // exit: exit_code, runtime
+        self.file.sync_all().with_context(|| format!("writing {}", self.path.display()))
+    }
+
+    /// The run's file; its folder is what `wandb sync` takes.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn record(&mut self, field: u32, content: &Message) -> Result<()> {
+        self.records += 1;
+        let record = Message::new().varint(1, self.records).bytes(field, content); // num, and one of many
+        self.write(&log_file::framed(self.offset, record.as_ref()))
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.offset += bytes.len();
+        let writing = || format!("writing {}", self.path.display());
+        self.file.write_all(bytes).with_context(writing)
+    }
+}
+
+fn run_record(
+    id: &str,
+    project: &str,
+    name: &str,
+    settings: &Map<String, Value>,
+    start: Duration,
+) -> Message {
+    let config = settings.iter().fold(Message::new(), |config, (name, value)| {
+        config.bytes(1, Message::new().bytes(1, name).bytes(16, value.to_string())) // update: key, value_json
+    });
+    let start =
+        Message::new().varint(1, start.as_secs()).varint(2, u64::from(start.subsec_nanos()));
+    // run_id, project, config, display_name, start_time
+    Message::new().bytes(1, id).bytes(3, project).bytes(4, config).bytes(8, name).bytes(17, start)
+}
+
+fn unix_time() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// Eight letters and digits from the randomness that std seeds its hash maps with: two runs of a seed are two runs.
+fn run_id() -> String {
+    let number = RandomState::new().hash_one(0);
+    let digit = |place| char::from_digit((number / 36u64.pow(place) % 36) as u32, 36);
+    (0..8).filter_map(digit).collect()
+}
+
+/// A moment in UTC as `YYYYMMDD_HHMMSS`.
+pub(crate) fn date_and_time(unix_seconds: u64) -> String {
+    let (days, second) = (unix_seconds / 86_400, unix_seconds % 86_400);
+    // Years that begin in March have their leap day last: 153 days are five months there, 146097 days 400 years.
+    let day_of_era = days + 719_468; // since March of the year 0
+    let (era, day) = (day_of_era / 146_097, day_of_era % 146_097);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (year, month) = match month {
+        0..10 => (400 * era + year, month + 3),
+        _ => (400 * era + year + 1, month - 9),
+    };
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}{month:02}{day:02}_{hour:02}{minute:02}{second:02}")
+}
