@@ -81,13 +81,10 @@ fn converse(args: Args) -> Result<()> {
 /// Prints the reply as it comes; on a terminal, an error does not end the conversation.
 fn answer(chat: &mut Chat, question: &str, terminal: bool) -> Result<()> {
     let (start, mut out) = (Instant::now(), stdout().lock());
-    let mut shown = Ok(());
     let reply = chat.say(question, |text| {
-        if shown.is_ok() {
-            shown = write!(out, "{text}").and_then(|()| out.flush());
-        }
+        write!(out, "{text}")?;
+        Ok(out.flush()?)
     });
-    shown?;
     writeln!(out)?;
     match reply {
         Err(error) if terminal => {

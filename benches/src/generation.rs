@@ -66,6 +66,7 @@ pub fn write(model: &GptModern, memory: Memory, prompt: usize, new: usize) -> Re
     text.go_on(model, &GenerateConfig { memory, ..config }, &mut [rng], |_, _| {
         times.push(last.elapsed());
         last = Instant::now();
+        Ok(())
     })?;
     let prefill = times.remove(0);
     Ok(Times { prefill, decode: times })

@@ -50,8 +50,13 @@ fn tell(model: &GptModern, seed: u64) -> Result<()> {
         ..GenerateConfig::new(model, Sampler::new(choice), STORY, Vec::new())
     };
     let (prompt, start) = (ByteTokenizer.encode("\nMira saw a red bird"), Instant::now());
-    let written =
-        generate(model, std::slice::from_ref(&prompt), &config, &mut Rng::new(seed), |_, _| {})?;
+    let written = generate(
+        model,
+        std::slice::from_ref(&prompt),
+        &config,
+        &mut Rng::new(seed),
+        |_, _| Ok(()),
+    )?;
     let seconds = start.elapsed().as_secs_f64();
     let story = ByteTokenizer.decode(&[prompt, written[0].tokens.clone()].concat());
     println!(

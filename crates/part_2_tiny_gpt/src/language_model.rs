@@ -62,6 +62,6 @@ impl LanguageModel for Gpt {
         sampling: &Sampling,
         rng: &mut Rng,
     ) -> anyhow::Result<Vec<u32>> {
-        generate(self, prompt, n, sampling, rng, |_| {})
+        generate(self, prompt, n, sampling, rng, |_| Ok(()))
     }
 }

@@ -71,15 +71,12 @@ fn run_sample(args: &SampleArgs) -> Result<()> {
     let prompt = ByteTokenizer.encode(&args.prompt);
     let mut out = std::io::stdout().lock();
     write!(out, "{}", args.prompt.trim_start_matches('\n'))?;
-    let (mut stream, mut written) = (StreamDecoder::default(), Ok(()));
+    let mut stream = StreamDecoder::default();
     let mut rng = Rng::new(args.compute.seed);
     generate(&model, &prompt, args.max_new_tokens, &args.sampling.sampling(), &mut rng, |token| {
-        let text = stream.push(token);
-        if written.is_ok() {
-            written = write!(out, "{text}").and_then(|()| out.flush());
-        }
+        write!(out, "{}", stream.push(token))?;
+        Ok(out.flush()?)
     })?;
-    written?;
     writeln!(out, "{}", stream.finish())?;
     Ok(())
 }

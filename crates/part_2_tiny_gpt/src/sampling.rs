@@ -117,20 +117,21 @@ fn softmax(scores: &mut [(u32, f64)]) {
     scores.iter_mut().for_each(|(_, x)| *x /= sum);
 }
 
-/// Continues `prompt` by `max_new_tokens` tokens and gives those; `on_token` sees each as it is drawn. The model sees
-/// the last `block_size` tokens and reads all of them anew for each next one; part 3's cache removes that cost.
+/// Continues `prompt` by `max_new_tokens` tokens and gives those; `on_token` sees each as it is drawn, and may end
+/// it all with an error. The model sees the last `block_size` tokens and reads all of them anew for each next one; part 3's
+/// cache removes that cost.
 ///
 /// Give it the inference twin of a model in training: it builds no graph and drops nothing out.
 ///
 /// # Errors
-/// When the prompt is empty or holds a token that the model does not know.
+/// When the prompt is empty or holds a token that the model does not know, and those of `on_token`.
 pub fn generate(
     model: &Gpt,
     prompt: &[u32],
     max_new_tokens: usize,
     sampling: &Sampling,
     rng: &mut Rng,
-    mut on_token: impl FnMut(u32),
+    mut on_token: impl FnMut(u32) -> Result<()>,
 ) -> Result<Vec<u32>> {
     ensure!(!prompt.is_empty(), "the prompt is empty: there is nothing to continue");
     let device = model.device();
@@ -140,7 +141,7 @@ pub fn generate(
         let ids = Tensor::new(seen, device)?.unsqueeze(0)?; // (1, T)
         let logits = model.next_logits(&ids)?.squeeze(0)?.to_dtype(DType::F32)?; // (V)
         let token = sampling.draw(&logits.to_device(&Device::Cpu)?.to_vec1()?, rng);
-        on_token(token);
+        on_token(token)?;
         tokens.push(token);
     }
     Ok(tokens.split_off(prompt.len()))

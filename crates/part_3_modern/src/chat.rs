@@ -56,11 +56,17 @@ impl<'a> Chat<'a> {
         &self.messages
     }
 
-    /// Says `what` to the model, and gives its reply, whose text `on_text` gets as it comes.
+    /// Says `what` to the model, and gives its reply, whose text `on_text` gets as it comes; an error of it ends the
+    /// reply.
     ///
     /// # Errors
-    /// When the conversation no longer fits into the model's context, or the template refuses it. Then nothing was said.
-    pub fn say(&mut self, what: &str, mut on_text: impl FnMut(&str)) -> Result<Reply> {
+    /// When the conversation no longer fits into the model's context, or the template refuses it, and those of
+    /// `on_text`. Then nothing was said.
+    pub fn say(
+        &mut self,
+        what: &str,
+        mut on_text: impl FnMut(&str) -> Result<()>,
+    ) -> Result<Reply> {
         let question = Message::user(what);
         let messages = [&self.messages[..], std::slice::from_ref(&question)].concat();
         let tokens = self.template.encode(self.tokenizer, &messages, Prompt::Generation)?.tokens;
@@ -68,15 +74,12 @@ impl<'a> Chat<'a> {
         self.text.become_text(tokens)?;
         let read = len - self.text.cache.seen();
 
-        let (mut stream, mut streamed) = (self.tokenizer.stream(Markers::Hidden, &[]), Ok(()));
+        let mut stream = self.tokenizer.stream(Markers::Hidden, &[]);
         let rngs = std::slice::from_mut(&mut self.rng);
-        let mut written = self.text.go_on(self.model, &self.config, rngs, |_, token| {
-            if streamed.is_ok() {
-                streamed = stream.push(token).map(|text| on_text(&text));
-            }
-        })?;
-        streamed?;
-        on_text(&stream.finish()?);
+        let mut written = self
+            .text
+            .go_on(self.model, &self.config, rngs, |_, token| on_text(&stream.push(token)?))?;
+        on_text(&stream.finish()?)?;
         let written = written.remove(0);
         let text = self.tokenizer.decode(&written.tokens, Markers::Hidden)?;
         self.messages.extend([question, Message::assistant(&text)]);

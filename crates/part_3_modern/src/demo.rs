@@ -39,7 +39,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result<()> {
     let mut parameters = Parameters::seeded(seed, DType::F32, &device);
     let model = GptModern::new(&model_config, parameters.root())?;
     println!("A Llama of {} parameters learns {} bytes.\n", parameters.count(), corpus.train.len());
-    let mut log = RunLog::new(steps)?.stop_on_ctrl_c()?;
+    let mut log = RunLog::new(steps)?; // Ctrl-C ends the demo at once: it keeps nothing
     train(&model, &parameters, &corpus, &config, seed, &mut log)?;
 
     let model = GptModern::new(&model_config, parameters.inference().root())?;
@@ -53,7 +53,7 @@ fn write_twice(model: &GptModern, seed: u64) -> Result<()> {
     let mut text = Text::new(Memory::Whole.cache(model), prompt.clone());
     let config = GenerateConfig::new(model, greedy, SHORT, Vec::new());
     let start = Instant::now();
-    let cached = text.go_on(model, &config, &mut [Rng::new(seed)], |_, _| {})?.remove(0).tokens;
+    let cached = text.go_on(model, &config, &mut [Rng::new(seed)], |_, _| Ok(()))?.remove(0).tokens;
     let with_cache = start.elapsed().as_secs_f64();
     let start = Instant::now();
     let again = generate_by_recomputing(model, &prompt, SHORT, &greedy, &mut Rng::new(seed))?;
@@ -82,6 +82,7 @@ fn write_on_and_on(model: &GptModern, seed: u64) -> Result<()> {
     let written = text.go_on(model, &config, &mut [Rng::new(seed)], |_, _| {
         times.push(last.elapsed().as_secs_f64());
         last = Instant::now();
+        Ok(())
     })?;
     let mean = |times: &[f64]| 1e3 * times.iter().sum::<f64>() / times.len() as f64;
     let end = ByteTokenizer.decode(&written[0].tokens[LONG - 120..]);

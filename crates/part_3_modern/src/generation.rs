@@ -77,18 +77,19 @@ impl Memory {
     }
 }
 
-/// Continues each of `prompts`; `on_token(row, token)` sees each new token but those that end a text.
+/// Continues each of `prompts`; `on_token(row, token)` sees each new token but those that end a text, and may
+/// end it all with an error.
 ///
 /// `model` must be an inference twin, so that no graph is built.
 ///
 /// # Errors
-/// When a prompt is empty, longer than the context, or holds a token that the model does not know.
+/// When a prompt is empty, longer than the context, or holds a token that the model does not know, and those of `on_token`.
 pub fn generate(
     model: &GptModern,
     prompts: &[Vec<u32>],
     config: &GenerateConfig,
     rng: &mut Rng,
-    mut on_token: impl FnMut(usize, u32),
+    mut on_token: impl FnMut(usize, u32) -> Result<()>,
 ) -> Result<Vec<Continuation>> {
     let mut rngs: Vec<Rng> = prompts.iter().map(|_| rng.fork()).collect();
     let mut all = vec![Continuation::default(); prompts.len()];

@@ -44,7 +44,7 @@ impl LanguageModel for GptModern {
         rng: &mut Rng,
     ) -> anyhow::Result<Vec<u32>> {
         let config = GenerateConfig::new(self, Sampler::new((*sampling).into()), n, Vec::new());
-        let mut written = generate(self, &[prompt.to_vec()], &config, rng, |_, _| {})?;
+        let mut written = generate(self, &[prompt.to_vec()], &config, rng, |_, _| Ok(()))?;
         Ok(written.remove(0).tokens)
     }
 }

@@ -7,7 +7,7 @@ use std::io::{StdoutLock, Write};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::{Context, Error, Result};
+use anyhow::{Context, Result};
 use modern::checkpoint::Checkpoint;
 use modern::config::{Mlp, Norm, Position};
 use modern::score::score;
@@ -90,22 +90,17 @@ fn run_generate(args: &GenerateArgs) -> Result<()> {
     // An answer begins a text; what continues a prompt does not.
     let before = if args.ask.is_some() { &[][..] } else { &prompt };
     let mut stream = tokenizer.stream(Markers::Hidden, before);
-    let (mut text, mut shown) = (String::new(), Ok(()));
-    let (start, mut first) = (Instant::now(), None);
+    let (mut text, start, mut first) = (String::new(), Instant::now(), None);
     let mut rng = Rng::new(args.compute.seed);
     let mut all = generate(model, std::slice::from_ref(&prompt), &config, &mut rng, |_, token| {
         if first.is_none() {
-            (first, shown) =
-                (Some(Instant::now()), show(&mut out, &args.prompt).map_err(Error::from));
+            first = Some(Instant::now());
+            show(&mut out, &args.prompt)?;
         }
-        if shown.is_ok() {
-            shown = stream.push(token).and_then(|new| {
-                text.push_str(&new);
-                Ok(show(&mut out, &new)?)
-            });
-        }
+        let new = stream.push(token)?;
+        text.push_str(&new);
+        Ok(show(&mut out, &new)?)
     })?;
-    shown?;
     if first.is_none() {
         show(&mut out, &args.prompt)?;
     }

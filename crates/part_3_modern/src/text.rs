@@ -52,7 +52,7 @@ impl Text {
     }
 
     /// Reads what is new, writes on, and appends what it wrote; a row that ends before others is filled with token 0.
-    /// Each row has a random stream of its own.
+    /// Each row has a random stream of its own. An error of `on_token` ends it all.
     ///
     /// # Errors
     /// As [`generate`](fn@crate::generate).
@@ -61,7 +61,7 @@ impl Text {
         model: &GptModern,
         config: &GenerateConfig,
         rngs: &mut [Rng],
-        mut on_token: impl FnMut(usize, u32),
+        mut on_token: impl FnMut(usize, u32) -> Result<()>,
     ) -> Result<Vec<Continuation>> {
         let (len, context) = (self.rows[0].len(), model.config().context);
         ensure!(len > self.cache.seen(), "the prompt is empty: there is nothing to continue");
@@ -77,7 +77,7 @@ impl Text {
         let mut written = vec![Continuation::default(); self.rows.len()];
         let mut logits = self.read(model, config.prefill_chunk)?;
         for step in 0..config.max_new_tokens {
-            let v = model.config().vocab_size;
+            let (v, mut told) = (model.config().vocab_size, Ok(()));
             for (row, continuation) in written.iter_mut().enumerate() {
                 if continuation.end != End::Length {
                     self.rows[row].push(0); // the row has ended; its place in the batch goes on
@@ -92,9 +92,10 @@ impl Text {
                 self.rows[row].push(token);
                 match config.stop.contains(&token) {
                     true => continuation.end = End::Stop,
-                    false => on_token(row, token),
+                    false => told = told.and_then(|()| on_token(row, token)),
                 }
             }
+            told?; // not before all rows are of one length again
             if bounded && self.rows[0].len() > context {
                 let going = written.iter_mut().filter(|row| row.end == End::Length);
                 going.for_each(|row| row.end = End::Context);

@@ -31,7 +31,7 @@ fn write(model: &GptModern, memory: Memory, text: &mut Text, n: usize) -> Result
         ..GenerateConfig::new(model, Sampler::new(choice), n, Vec::new())
     };
     ALLOCATOR.mark();
-    let written = text.go_on(model, &config, &mut [Rng::new(1)], |_, _| {})?;
+    let written = text.go_on(model, &config, &mut [Rng::new(1)], |_, _| Ok(()))?;
     assert_eq!(written[0].tokens.len(), n);
     drop(written);
     let bytes = ALLOCATOR.bytes();

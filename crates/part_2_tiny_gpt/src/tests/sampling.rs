@@ -74,7 +74,9 @@ fn top_k_works_on_a_vocabulary_of_fifty_thousand() {
 fn the_same_seed_writes_the_same_text_past_the_block_size_too() -> Result<()> {
     let (model, _) = fresh(0, DType::F32)?;
     let write = |seed| {
-        generate(&model, &[1, 2], 20, &Sampling::new(1., None, None), &mut Rng::new(seed), |_| {})
+        generate(&model, &[1, 2], 20, &Sampling::new(1., None, None), &mut Rng::new(seed), |_| {
+            Ok(())
+        })
     };
     assert_eq!(write(5)?.len(), 20); // the block holds 8
     assert_eq!(write(5)?, write(5)?);
@@ -86,12 +88,20 @@ fn the_same_seed_writes_the_same_text_past_the_block_size_too() -> Result<()> {
 fn generation_shows_each_token_as_it_is_drawn_and_refuses_an_empty_prompt() -> Result<()> {
     let (model, _) = fresh(0, DType::F32)?;
     let mut seen = Vec::new();
-    let text =
-        generate(&model, &[1], 5, &Sampling::Greedy, &mut Rng::new(0), |token| seen.push(token))?;
+    let text = generate(&model, &[1], 5, &Sampling::Greedy, &mut Rng::new(0), |token| {
+        seen.push(token);
+        Ok(())
+    })?;
     assert_eq!(text, seen);
-    let empty = generate(&model, &[], 5, &Sampling::Greedy, &mut Rng::new(0), |_| {});
+    let mut told = 0;
+    let gone = generate(&model, &[1], 5, &Sampling::Greedy, &mut Rng::new(0), |_| {
+        told += 1;
+        anyhow::bail!("nobody listens")
+    });
+    assert_eq!((gone.unwrap_err().to_string(), told), ("nobody listens".into(), 1));
+    let empty = generate(&model, &[], 5, &Sampling::Greedy, &mut Rng::new(0), |_| Ok(()));
     assert!(empty.unwrap_err().to_string().contains("the prompt is empty"));
-    let unknown = generate(&model, &[256], 5, &Sampling::Greedy, &mut Rng::new(0), |_| {});
+    let unknown = generate(&model, &[256], 5, &Sampling::Greedy, &mut Rng::new(0), |_| Ok(()));
     assert!(unknown.is_err());
     Ok(())
 }
@@ -103,7 +113,7 @@ fn generating_with_the_inference_twin_ignores_dropout() -> Result<()> {
     let mut parameters = Parameters::seeded(0, DType::F32, &CPU);
     Gpt::new(&config, parameters.root())?;
     let twin = Gpt::new(&config, parameters.inference().root())?;
-    let write = || generate(&twin, &[1], 12, &Sampling::Greedy, &mut Rng::new(0), |_| {});
+    let write = || generate(&twin, &[1], 12, &Sampling::Greedy, &mut Rng::new(0), |_| Ok(()));
     assert_eq!(write()?, write()?);
     Ok(())
 }

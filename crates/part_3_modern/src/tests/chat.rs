@@ -1,4 +1,4 @@
-use anyhow::Result;
+use anyhow::{Result, bail};
 use candle_core::DType;
 use tensor_core::Rng;
 use tiny_gpt::ByteTokenizer;
@@ -42,12 +42,15 @@ fn a_reply_is_that_to_the_whole_conversation() -> Result<()> {
         let mut before = 0;
         for question in ["Hi.", "Why?", "And then?"] {
             let mut shown = String::new();
-            let reply = chat.say(question, |text| shown.push_str(text))?;
+            let reply = chat.say(question, |text| {
+                shown.push_str(text);
+                Ok(())
+            })?;
             assert_eq!(shown, reply.text);
             let conversation = &chat.messages()[..chat.messages().len() - 1];
             let whole = template.encode(tokenizer, conversation, Prompt::Generation)?.tokens;
             let len = whole.len();
-            let alone = generate(model, &[whole], &config, &mut Rng::new(1), |_, _| {})?;
+            let alone = generate(model, &[whole], &config, &mut Rng::new(1), |_, _| Ok(()))?;
             assert_eq!(reply.written.tokens, alone[0].tokens, "{memory:?}, {question}");
             if memory == Memory::Whole {
                 assert!(reply.read <= len - before, "{question}: {} read of {len}", reply.read);
@@ -63,12 +66,30 @@ fn what_no_longer_fits_was_not_said() -> Result<()> {
     let checkpoint = checkpoint()?;
     let config = settings(&checkpoint.model, Memory::Whole);
     let mut chat = Chat::new(&checkpoint, config, None, Rng::new(1))?;
-    chat.say("Hi.", |_| {})?;
-    let error = chat.say(&"long ".repeat(60), |_| {}).expect_err("it does not fit").to_string();
+    chat.say("Hi.", |_| Ok(()))?;
+    let error = chat.say(&"long ".repeat(60), |_| Ok(())).expect_err("it does not fit").to_string();
     assert!(error.contains("the model's context is 300"), "{error}");
     assert_eq!(chat.messages().len(), 2);
-    chat.say("Why?", |_| {})?;
+    chat.say("Why?", |_| Ok(()))?;
     assert_eq!(chat.messages().len(), 4);
+    Ok(())
+}
+
+#[test]
+fn a_reply_that_nobody_reads_ends_and_was_not_said() -> Result<()> {
+    let checkpoint = checkpoint()?;
+    let config = settings(&checkpoint.model, Memory::Whole);
+    let mut chat = Chat::new(&checkpoint, config, None, Rng::new(1))?;
+    let first = chat.say("Hi.", |_| Ok(()))?;
+    let again =
+        Chat::new(&checkpoint, settings(&checkpoint.model, Memory::Whole), None, Rng::new(1));
+    let (mut chat, mut told) = (again?, 0);
+    let gone = chat.say("Hi.", |_| {
+        told += 1;
+        bail!("gone")
+    });
+    assert_eq!((super::error(gone), told, chat.messages().len()), ("gone".into(), 1, 0));
+    assert_eq!(chat.say("Hi.", |_| Ok(()))?.text, first.text);
     Ok(())
 }
 

@@ -1,8 +1,8 @@
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use candle_core::{DType, Tensor};
 use tensor_core::Rng;
 
-use super::{CPU, fresh, tiny};
+use super::{CPU, error, fresh, tiny};
 use crate::config::Position;
 use crate::recompute::generate_by_recomputing;
 use crate::sampler::{Choice, Sampler};
@@ -28,7 +28,7 @@ fn run(
     prompts: &[Vec<u32>],
     config: &GenerateConfig,
 ) -> Result<Vec<Continuation>> {
-    generate(model, prompts, config, &mut Rng::new(5), |_, _| {})
+    generate(model, prompts, config, &mut Rng::new(5), |_, _| Ok(()))
 }
 
 /// The likeliest token each time, the whole text read anew.
@@ -64,7 +64,7 @@ fn a_row_writes_the_same_alone_and_among_others() -> Result<()> {
         let mut rng = Rng::new(5);
         for (prompt, expected) in prompts.into_iter().zip(together) {
             let mut text = Text::new(config.memory.cache(&model), prompt);
-            let alone = text.go_on(&model, &config, &mut [rng.fork()], |_, _| {})?.remove(0);
+            let alone = text.go_on(&model, &config, &mut [rng.fork()], |_, _| Ok(()))?.remove(0);
             assert_eq!(alone.tokens, expected.tokens);
         }
     }
@@ -101,8 +101,10 @@ fn each_row_stops_for_itself() -> Result<()> {
     let stop = vec![free[0].tokens[3], free[1].tokens[9]];
     let config = GenerateConfig { stop: stop.clone(), ..settings(&model, RANDOM, 40) };
     let mut seen = vec![Vec::new(); 3];
-    let stopped =
-        generate(&model, &prompts, &config, &mut Rng::new(5), |row, token| seen[row].push(token))?;
+    let stopped = generate(&model, &prompts, &config, &mut Rng::new(5), |row, token| {
+        seen[row].push(token);
+        Ok(())
+    })?;
     for ((free, stopped), seen) in free.iter().zip(&stopped).zip(seen) {
         let end = free.tokens.iter().position(|token| stop.contains(token));
         match end {
@@ -135,12 +137,29 @@ fn a_text_goes_on_where_it_was_left() -> Result<()> {
     let model = inference(&tiny())?;
     let config = settings(&model, Choice::Greedy, 4);
     let mut text = Text::new(Cache::growing(2), vec![3, 1]);
-    let first = text.go_on(&model, &config, &mut [Rng::new(0)], |_, _| {})?.remove(0).tokens;
+    let first = text.go_on(&model, &config, &mut [Rng::new(0)], |_, _| Ok(()))?.remove(0).tokens;
     assert_eq!(text.rows[0], [vec![3, 1], first.clone()].concat());
     text.rows[0].extend([6, 6]);
-    let second = text.go_on(&model, &config, &mut [Rng::new(0)], |_, _| {})?.remove(0).tokens;
+    let second = text.go_on(&model, &config, &mut [Rng::new(0)], |_, _| Ok(()))?.remove(0).tokens;
     let whole = [vec![3, 1], first, vec![6, 6]].concat();
     assert_eq!(second, greedy_without_cache(&model, &whole, 4)?);
+    Ok(())
+}
+
+#[test]
+fn writing_ends_when_nobody_listens() -> Result<()> {
+    let model = inference(&tiny())?;
+    let (mut told, mut text) = (0, Text::padded(Cache::growing(2), vec![vec![1, 2], vec![3]])?);
+    let config = settings(&model, Choice::Greedy, 30);
+    let rngs = &mut [Rng::new(0), Rng::new(0)];
+    let result = text.go_on(&model, &config, rngs, |_, _| {
+        told += 1;
+        ensure!(told < 3, "nobody listens");
+        Ok(())
+    });
+    assert_eq!(error(result), "nobody listens");
+    assert_eq!(told, 3);
+    assert!(text.rows.iter().all(|row| row.len() == 4), "{:?}", text.rows); // it can go on
     Ok(())
 }
 
