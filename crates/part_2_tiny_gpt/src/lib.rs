@@ -12,6 +12,7 @@ pub mod language_model;
 pub mod training; // 2.4
 pub mod interrupt;
 pub mod run_folder;
+pub mod training_memory;
 pub mod run_log;
 pub mod progress;
 pub mod loss_curve;

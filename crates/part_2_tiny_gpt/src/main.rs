@@ -61,8 +61,9 @@ fn run_train(args: &TrainArgs) -> Result<()> {
     let config = args.size.config()?;
     let TrainArgs { data, out, train, compute, json, .. } = args;
     let command = TrainCommand { data, out, train, compute, json: *json };
+    let about = model_folder::to_json(&config);
     command
-        .run(config.block_size, &model_folder::to_json(&config), |scope| Gpt::new(&config, scope))
+        .run(config.block_size, config.parameter_count(), &about, |scope| Gpt::new(&config, scope))
 }
 
 fn run_sample(args: &SampleArgs) -> Result<()> {

@@ -26,6 +26,15 @@ impl GptConfig {
         let block = BlockConfig { n_layer, n_head, n_embd, dropout, gelu, layer_norm_eps };
         Self { vocab_size: 256, block_size, block }
     }
+
+    /// Numbers that are learned. A float, since sizes as absurd as they come must not overflow.
+    pub fn parameter_count(&self) -> f64 {
+        let BlockConfig { n_layer, n_embd, .. } = self.block;
+        let [v, t, n_layer, c] =
+            [self.vocab_size, self.block_size, n_layer, n_embd].map(|n| n as f64);
+        let block = 12. * c * c + 13. * c; // attention 4 C² + 4 C, feed-forward 8 C² + 5 C, norms 4 C
+        (v + t) * c + n_layer * block + 2. * c
+    }
 }
 
 /// A decoder-only transformer, parameters named as GPT-2's.

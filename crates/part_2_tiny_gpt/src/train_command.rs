@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tensor_core::{Parameters, Scope};
 
 use crate::flags::{ComputeFlags, TrainFlags};
-use crate::{Corpus, LanguageModel, train};
+use crate::{Corpus, LanguageModel, train, training_memory};
 
 /// What the command was given.
 #[derive(Debug, Clone, Copy)]
@@ -26,19 +26,21 @@ pub struct TrainCommand<'a> {
 }
 
 impl TrainCommand<'_> {
-    /// Trains the model that `build` makes of fresh parameters. It reads `block_size` tokens, and `config` is what the run
-    /// folder says about it.
+    /// Trains the model that `build` makes of fresh parameters: `parameter_count` of them. It reads `block_size` tokens,
+    /// and `config` is what the run folder says about it.
     ///
     /// # Errors
-    /// When the flags ask for too much, the text is missing or too short, or as [`train`].
+    /// When the flags ask for too much, memory is short, the text is missing or too short, or as [`train`].
     pub fn run<M: LanguageModel>(
         &self,
         block_size: usize,
+        parameter_count: f64,
         config: &Value,
         build: impl FnOnce(Scope<'_>) -> candle_core::Result<M>,
     ) -> Result<()> {
         let settings = self.train.config(block_size)?;
         let device = self.compute.open()?;
+        training_memory::check(parameter_count, &device)?;
         let corpus = Corpus::open(self.data)?;
         corpus.check(block_size)?;
         let seed = self.compute.seed;

@@ -124,3 +124,12 @@ fn an_interrupt_saves_the_model_and_ends_with_code_0() {
     assert_eq!(child.wait().expect("it ends").code(), Some(0));
     assert!(Path::new(&out).join("model/model.safetensors").exists());
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_model_too_large_for_the_machine_is_refused_before_it_is_made() {
+    for size in [["--n-embd", "1000000"], ["--n-layer", "18446744073709551615"]] {
+        let args = [&["train", "--data", "nowhere"][..], &size].concat();
+        refused(&args, 1, "lower --n-embd or --n-layer");
+    }
+}

@@ -166,7 +166,7 @@ impl ModelConfig {
 
     /// 8/3 C, rounded up to a multiple of 8: with three matrices in place of two, as many parameters as 4 C.
     pub fn swiglu_width(n_embd: usize) -> usize {
-        (8 * n_embd).div_ceil(3).next_multiple_of(8)
+        n_embd.saturating_mul(8).div_ceil(3).next_multiple_of(8)
     }
 
     /// # Errors

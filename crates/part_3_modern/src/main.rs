@@ -53,7 +53,7 @@ fn model_config(args: &TrainArgs) -> Result<ModelConfig> {
         config.attention.position = Position::Learned;
     }
     if let MlpChoice::Gelu = args.mlp {
-        config.mlp = Mlp::Gelu { width: 4 * c, form: Gelu::Tanh };
+        config.mlp = Mlp::Gelu { width: c.saturating_mul(4), form: Gelu::Tanh };
     }
     usage(config.check())?;
     Ok(config)
@@ -63,8 +63,10 @@ fn run_train(args: &TrainArgs) -> Result<()> {
     let config = model_config(args)?;
     let TrainArgs { data, out, train, compute, json, .. } = args;
     let command = TrainCommand { data, out, train, compute, json: *json };
-    command
-        .run(config.context, &config_json::to_json(&config), |scope| GptModern::new(&config, scope))
+    let about = config_json::to_json(&config);
+    command.run(config.context, config.parameter_count(), &about, |scope| {
+        GptModern::new(&config, scope)
+    })
 }
 
 fn run_generate(args: &GenerateArgs) -> Result<()> {

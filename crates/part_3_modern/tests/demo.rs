@@ -208,3 +208,12 @@ fn ctrl_c_ends_the_demo() {
     let status = child.wait().expect("it ends");
     assert!(!status.success() && !line.contains("the same text twice"), "{status}: {line}");
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_model_too_large_for_the_machine_is_refused_before_it_is_made() {
+    for size in [["--n-embd", "1000000"], ["--n-layer", "18446744073709551615"]] {
+        let args = [&["train", "--data", "nowhere"][..], &size].concat();
+        refused(&args, 1, "lower --n-embd or --n-layer");
+    }
+}

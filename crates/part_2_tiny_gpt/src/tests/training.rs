@@ -6,6 +6,7 @@ use candle_core::DType;
 use tensor_core::{AdamWConfig, Parameters};
 
 use super::{CPU, tiny};
+use crate::training_memory::check_fits;
 use crate::{Corpus, Evaluation, Gpt, LrDecay, RunLog, TrainConfig, train};
 
 const CONFIG: TrainConfig = TrainConfig {
@@ -34,6 +35,13 @@ fn run(folder: &Path, config: &TrainConfig, dropout: f64) -> Result<Evaluation> 
 
 fn weights(folder: &Path) -> Vec<u8> {
     fs::read(folder.join("model/model.safetensors")).unwrap()
+}
+
+#[test]
+fn what_training_needs_is_compared_with_what_is_free() {
+    assert!(check_fits(1e9, 16e9).is_ok());
+    let error = check_fits(1e9, 15.9e9).unwrap_err().to_string();
+    assert!(error.contains("1000.0 million parameters") && error.contains("16.0 GB"), "{error}");
 }
 
 #[test]

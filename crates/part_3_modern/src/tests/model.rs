@@ -64,6 +64,17 @@ fn a_gated_layer_has_as_many_parameters_as_a_plain_one() -> Result<()> {
 }
 
 #[test]
+fn parameters_are_counted_before_there_are_any() -> Result<()> {
+    for (name, config) in variants() {
+        let (_, parameters) = fresh(&config, DType::F32)?;
+        assert_eq!(config.parameter_count(), parameters.count() as f64, "{name}");
+    }
+    let endless = ModelConfig::bytes(1, usize::MAX, 1, usize::MAX);
+    assert!(endless.parameter_count() > 1e50);
+    Ok(())
+}
+
+#[test]
 fn impossible_sizes_are_refused() {
     let error = |change: fn(&mut ModelConfig)| {
         let mut config = tiny();

@@ -1,0 +1,38 @@
+//! Whether a model can be trained on this machine, asked before the first byte is allocated: a program that runs out of
+//! memory is ended without a word.
+
+use anyhow::{Result, ensure};
+use candle_core::Device;
+
+/// For each parameter: the weight, its gradient and AdamW's two moments, four bytes each. Activations come on top.
+const BYTES_PER_PARAMETER: f64 = 16.;
+
+/// Refuses to train `parameters` parameters on `device` where they alone take more memory than is free. (A GPU says so
+/// itself. What is free is known on Linux.)
+///
+/// # Errors
+/// When they do: says how much they take, and what to lower.
+pub fn check(parameters: f64, device: &Device) -> Result<()> {
+    match free_memory().filter(|_| device.is_cpu()) {
+        Some(free) => check_fits(parameters, free),
+        None => Ok(()),
+    }
+}
+
+pub(crate) fn check_fits(parameters: f64, free: f64) -> Result<()> {
+    let need = BYTES_PER_PARAMETER * parameters;
+    let (millions, [need_gb, free_gb]) = (parameters / 1e6, [need, free].map(|bytes| bytes / 1e9));
+    ensure!(
+        need <= free,
+        "training {millions:.1} million parameters takes at least {need_gb:.1} GB of memory (16 bytes each: weight, gradient and AdamW's two moments), and {free_gb:.1} GB are free: lower --n-embd or --n-layer"
+    );
+    Ok(())
+}
+
+/// What Linux can give without swapping, in bytes.
+fn free_memory() -> Option<f64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(1024. * kib)
+}

@@ -1,0 +1,41 @@
+//! How many parameters a model has, known before it is made.
+
+use crate::config::{AttentionBias, Mlp, ModelConfig, Norm, OutputLayer, Position, QkNorm};
+
+impl ModelConfig {
+    /// Numbers that are learned. A float, since sizes as absurd as they come must not overflow.
+    pub fn parameter_count(&self) -> f64 {
+        let Self { vocab_size, n_layer, n_embd, context, attention, .. } = *self;
+        let [v, n_layer, c, context, d] =
+            [vocab_size, n_layer, n_embd, context, attention.head_dim].map(|n| n as f64);
+        let [q, kv] = [attention.n_head, attention.n_kv_head].map(|heads| heads as f64 * d);
+        let norm = |channels: f64| match self.norm {
+            Norm::Rms { .. } => channels,
+            Norm::Layer { .. } => 2. * channels,
+        };
+        let bias = match attention.bias {
+            AttentionBias::None => 0.,
+            AttentionBias::Qkv => q + 2. * kv,
+            AttentionBias::All => q + 2. * kv + c,
+        };
+        let qk_norm = match attention.qk_norm {
+            QkNorm::None => 0.,
+            QkNorm::PerHead => 2. * norm(d),
+        };
+        let attention_layer = 2. * c * (q + kv) + bias + qk_norm;
+        let mlp = match self.mlp {
+            Mlp::SwiGlu { width } => 3. * c * width as f64,
+            Mlp::Gelu { width, .. } => (2. * c + 1.) * width as f64 + c,
+        };
+        let positions = match attention.position {
+            Position::Learned => context * c,
+            Position::Rope { .. } => 0.,
+        };
+        let output = match self.output {
+            OutputLayer::Tied => 0.,
+            OutputLayer::Own => v * c,
+        };
+        let blocks = n_layer * (attention_layer + mlp + 2. * norm(c));
+        v * c + positions + blocks + norm(c) + output
+    }
+}
