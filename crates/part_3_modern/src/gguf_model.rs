@@ -24,8 +24,13 @@ pub use tokenizer::{text_ends, tokenizer};
 /// The model of a file.
 ///
 /// # Errors
-/// When the file holds another architecture, or a tensor is missing, unknown, misshapen or cut off.
+/// When the file holds another architecture or a part of a model, or a tensor is missing, unknown, misshapen or cut off.
 pub fn open(file: &Gguf, purpose: Purpose, device: &Device) -> Result<(GptModern, Parameters)> {
+    let files = file.optional("split.count", Gguf::size)?.unwrap_or(1);
+    ensure!(
+        files <= 1,
+        "it is one of {files} files of a model: merge them, `llama-gguf-split --merge FIRST.gguf WHOLE.gguf`"
+    );
     let config = config::read(file)?;
     let neighbours = file.string("general.architecture")? == "llama";
     let keep_blocks = purpose.keeps_blocks(device);

@@ -38,6 +38,8 @@ pub struct GgufTokenizer {
     pub pad: Option<u32>,
     /// Whether a text gets `bos`; none is the family's habit.
     pub add_bos: Option<bool>,
+    /// Whether `eos` is put after a text; none is no.
+    pub add_eos: Option<bool>,
     /// Whether a `llama` text gets a space in front; none is yes.
     pub add_space_prefix: Option<bool>,
 }
@@ -185,7 +187,7 @@ fn merges_from_scores<'a>(tokens: &'a [String], scores: &[f32]) -> Result<Vec<(&
     Ok(merges.into_iter().map(|(_, left, right)| (left, right)).collect())
 }
 
-/// What both families have: the vocabulary, the tokens that are kept whole, and `bos` in front if `add_bos`.
+/// What both families have: the vocabulary, the tokens that are kept whole, and what is added around a text.
 fn frame(parts: &GgufTokenizer, add_bos: bool) -> Result<Value> {
     let ids = parts.tokens.iter().zip(0u32..);
     let vocab: Map<String, Value> =
@@ -198,24 +200,6 @@ fn frame(parts: &GgufTokenizer, add_bos: bool) -> Result<Value> {
             "single_word": false, "lstrip": false, "rstrip": false, "normalized": false
         })
     });
-    let post_processor = match (add_bos, parts.bos) {
-        (true, Some(bos)) => {
-            let token = parts.tokens.get(bos as usize);
-            let token = token.with_context(|| format!("`bos` is {bos}, beyond the vocabulary"))?;
-            let begin = json!({ "SpecialToken": { "id": token, "type_id": 0 } });
-            let (a, b) = (
-                json!({ "Sequence": { "id": "A", "type_id": 0 } }),
-                json!({ "Sequence": { "id": "B", "type_id": 1 } }),
-            );
-            json!({
-                "type": "TemplateProcessing",
-                "single": [begin, a],
-                "pair": [begin, a, b],
-                "special_tokens": { token: { "id": token, "ids": [bos], "tokens": [token] } }
-            })
-        }
-        _ => Value::Null,
-    };
     Ok(json!({
         "version": "1.0",
         "truncation": null,
@@ -223,8 +207,30 @@ fn frame(parts: &GgufTokenizer, add_bos: bool) -> Result<Value> {
         "added_tokens": added.collect::<Vec<_>>(),
         "normalizer": null,
         "pre_tokenizer": null,
-        "post_processor": post_processor,
+        "post_processor": post_processor(parts, add_bos)?,
         "decoder": null,
         "model": { "type": "BPE", "vocab": vocab, "merges": [] }
+    }))
+}
+
+/// Puts `bos` before a text if `add_bos`, and `eos` after it where the file says so.
+fn post_processor(parts: &GgufTokenizer, add_bos: bool) -> Result<Value> {
+    let mut special = Map::new();
+    let mut added = |add: bool, id: Option<u32>| -> Result<Vec<Value>> {
+        let Some(id) = id.filter(|_| add) else { return Ok(Vec::new()) };
+        let token = parts.tokens.get(id as usize);
+        let token = token.with_context(|| format!("token {id} lies beyond the vocabulary"))?;
+        special.insert(token.clone(), json!({ "id": token, "ids": [id], "tokens": [token] }));
+        Ok(vec![json!({ "SpecialToken": { "id": token, "type_id": 0 } })])
+    };
+    let (begin, end) = (added(add_bos, parts.bos)?, added(parts.add_eos == Some(true), parts.eos)?);
+    if special.is_empty() {
+        return Ok(Value::Null);
+    }
+    let a = [json!({ "Sequence": { "id": "A", "type_id": 0 } })];
+    let b = [json!({ "Sequence": { "id": "B", "type_id": 1 } })];
+    let (single, pair) = ([&begin[..], &a, &end].concat(), [&begin[..], &a, &b, &end].concat());
+    Ok(json!({
+        "type": "TemplateProcessing", "single": single, "pair": pair, "special_tokens": special
     }))
 }

@@ -136,7 +136,8 @@ fn prompt(args: &GenerateArgs, checkpoint: &Checkpoint) -> Result<Vec<u32>> {
         let chat = [Message::user(question)];
         return Ok(template.encode(tokenizer, &chat, Prompt::Generation)?.tokens);
     }
-    let ids = tokenizer.encode(&args.prompt, Special::Added, Spelled::Text)?;
+    let mut ids = tokenizer.encode(&args.prompt, Special::Added, Spelled::Text)?;
+    ids.pop_if(|last| ends.eos.contains(last)); // some tokenizers end every text, but this one is to go on
     match (ids.is_empty(), ends.bos) {
         (true, Some(bos)) => Ok(vec![bos]), // a text from nothing
         _ => Ok(ids),

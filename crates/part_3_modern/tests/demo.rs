@@ -2,7 +2,7 @@
 
 use std::process::{Child, Command, Stdio};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tensor_core::testing::{Program, course_data, path};
 
@@ -63,6 +63,30 @@ fn every_choice_trains_writes_and_scores() {
         let perplexity = score["perplexity"].as_f64().expect("a number");
         assert!(((-mean).exp() - perplexity).abs() < 1e-3 * perplexity);
     }
+}
+
+#[test]
+fn a_prompt_goes_on_though_the_tokenizer_ends_every_text() {
+    let (folder, _) = trained(&[]);
+    let model = folder.path().join("run/model");
+    let change = |name: &str, key: &str, value: Value| {
+        let bytes = std::fs::read(model.join(name)).expect("a file");
+        let mut json: Value = serde_json::from_slice(&bytes).expect("JSON");
+        json[key] = value;
+        std::fs::write(model.join(name), json.to_string()).expect("written");
+    };
+    let (text, end) =
+        (json!({ "Sequence": { "id": "A", "type_id": 0 } }), json!({ "id": "!", "type_id": 0 }));
+    let ends = json!({
+        "type": "TemplateProcessing",
+        "single": [text, { "SpecialToken": end }],
+        "pair": [text],
+        "special_tokens": { "!": { "id": "!", "ids": [33], "tokens": ["!"] } },
+    });
+    change("tokenizer.json", "post_processor", ends);
+    change("generation_config.json", "eos_token_id", json!(33));
+    let args = ["generate", "--model", &model.to_string_lossy(), "--prompt", "the cat", "--json"];
+    assert_eq!(last_json(&stdout(&part_3(&args)))["prompt_tokens"], 7);
 }
 
 #[test]

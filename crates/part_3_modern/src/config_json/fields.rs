@@ -12,8 +12,9 @@ impl<'a> Fields<'a> {
         self.0.get(key).filter(|value| !value.is_null())
     }
 
-    pub(super) fn text(self, key: &str) -> Option<&'a str> {
-        self.value(key).and_then(Value::as_str)
+    pub(super) fn text(self, key: &str) -> Result<Option<&'a str>> {
+        let Some(value) = self.value(key) else { return Ok(None) };
+        value.as_str().map(Some).with_context(|| format!("`{key}` is {value}, expected a text"))
     }
 
     /// The object at `key`, unless it is empty.

@@ -17,7 +17,7 @@ use crate::config::{
 /// When it describes a model that this part does not have, naming what.
 pub fn from_json(json: &Value) -> Result<ModelConfig> {
     let fields = Fields(json.as_object().context("no JSON object")?);
-    let name = fields.text("model_type").unwrap_or("none");
+    let name = fields.text("model_type")?.unwrap_or("none");
     let family = Family::ALL.into_iter().find(|family| family.name() == name);
     let family = family.with_context(|| {
         format!("model_type `{name}` is none of {}", Family::ALL.map(Family::name).join(", "))
@@ -38,8 +38,9 @@ pub fn from_json(json: &Value) -> Result<ModelConfig> {
         n_layer,
         n_embd,
         context,
-        norm: match (family, fields.text("norm")) {
+        norm: match (family, fields.text("norm")?) {
             (Family::Ours, Some("layer")) => Norm::Layer { eps },
+            (Family::Ours, Some(other)) if other != "rms" => bail!("`norm` is `{other}`"),
             _ => Norm::Rms { eps },
         },
         attention: AttentionConfig {
@@ -55,7 +56,7 @@ pub fn from_json(json: &Value) -> Result<ModelConfig> {
             position: position(family, context, fields)?,
             window: window(family, n_layer, fields)?,
         },
-        mlp: match (family, fields.text("hidden_act").unwrap_or("silu")) {
+        mlp: match (family, fields.text("hidden_act")?.unwrap_or("silu")) {
             (_, "silu") => Mlp::SwiGlu { width },
             (Family::Ours, "gelu_new") => Mlp::Gelu { width, form: Gelu::Tanh },
             (Family::Ours, "gelu") => Mlp::Gelu { width, form: Gelu::Exact },
@@ -85,6 +86,13 @@ fn position(family: Family, context: usize, fields: Fields<'_>) -> Result<Positi
         Some(older) => Some(older), // it goes first in transformers too
         None => fields.object("rope_parameters")?,
     };
+    for fields in [Some(fields), parameters].into_iter().flatten() {
+        let turned = fields.number_or("partial_rotary_factor", 1.)?;
+        ensure!(
+            turned == 1.,
+            "`partial_rotary_factor` is {turned}: only whole heads are turned here"
+        );
+    }
     let base = fields.number_or("rope_theta", 10_000.)?;
     let Some(parameters) = parameters else {
         return Ok(match family == Family::Ours && fields.value("rope_theta").is_none() {
@@ -94,16 +102,18 @@ fn position(family: Family, context: usize, fields: Fields<'_>) -> Result<Positi
     };
     let by_layer = parameters.0.values().any(Value::is_object);
     ensure!(!by_layer, "`rope_parameters` differ from layer to layer, which is not supported");
-    let kind = parameters.text("rope_type").or_else(|| parameters.text("type"));
-    let scaling = match kind.unwrap_or("default") {
-        "default" => None,
-        "llama3" => Some(Llama3Scaling {
+    let scaling = match parameters.text("rope_type")?.or(parameters.text("type")?) {
+        None if parameters.value("factor").is_some() => {
+            bail!("RoPE is scaled by a `factor`, but no `rope_type` says how")
+        }
+        None | Some("default") => None,
+        Some("llama3") => Some(Llama3Scaling {
             factor: parameters.number("factor")?,
             low_freq_factor: parameters.number("low_freq_factor")?,
             high_freq_factor: parameters.number("high_freq_factor")?,
             original_context: parameters.size_or("original_max_position_embeddings", context)?,
         }),
-        other => bail!("RoPE scaling `{other}` is neither `default` nor `llama3`"),
+        Some(other) => bail!("RoPE scaling `{other}` is neither `default` nor `llama3`"),
     };
     Ok(Position::Rope { base: parameters.number_or("rope_theta", base)?, scaling })
 }

@@ -30,6 +30,7 @@ pub fn tokenizer(file: &Gguf) -> Result<GgufTokenizer> {
         unk: id("unknown_token_id")?.filter(known),
         pad: id("padding_token_id")?.filter(known),
         add_bos: flag("add_bos_token")?,
+        add_eos: flag("add_eos_token")?,
         add_space_prefix: flag("add_space_prefix")?,
         tokens,
     })

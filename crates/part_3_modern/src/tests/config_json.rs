@@ -84,6 +84,35 @@ fn kinds_of_layers_decide_which_have_a_window() -> Result<()> {
 }
 
 #[test]
+fn what_is_not_supported_is_refused_by_name() {
+    let refused = |changes: Value| {
+        let mut json = config(&changes);
+        json["model_type"] = changes.get("model_type").cloned().unwrap_or(json!("llama"));
+        error(from_json(&json))
+    };
+    assert!(refused(json!({ "hidden_act": 5 })).contains("`hidden_act` is 5, expected a text"));
+    assert!(refused(json!({ "hidden_act": "relu" })).contains("`relu`"));
+    assert!(refused(json!({ "model_type": 5 })).contains("`model_type` is 5, expected a text"));
+    let ours = json!({ "model_type": "llm_from_scratch", "norm": "batch" });
+    assert!(refused(ours).contains("`norm` is `batch`"));
+    let partial = json!({ "partial_rotary_factor": 0.5 });
+    for json in [partial.clone(), json!({ "rope_parameters": partial })] {
+        assert!(refused(json).contains("`partial_rotary_factor` is 0.5"));
+    }
+    for kind in ["linear", "dynamic", "yarn", "longrope", "mrope"] {
+        let named = json!({ "rope_type": kind, "factor": 2. });
+        for key in ["rope_scaling", "rope_parameters"] {
+            assert!(refused(json!({ key: named })).contains(&format!("RoPE scaling `{kind}`")));
+        }
+        assert!(refused(json!({ "rope_scaling": { "type": kind } })).contains(kind));
+    }
+    assert!(refused(json!({ "rope_scaling": { "rope_type": 5 } })).contains("`rope_type` is 5"));
+    assert!(
+        refused(json!({ "rope_scaling": { "factor": 2. } })).contains("no `rope_type` says how")
+    );
+}
+
+#[test]
 fn rope_that_differs_between_layers_is_refused() {
     let parameters = json!({ "full_attention": { "rope_type": "default", "rope_theta": 5e5 } });
     let changes = json!({ "model_type": "qwen3", "rope_parameters": parameters });

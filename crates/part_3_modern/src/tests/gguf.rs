@@ -9,6 +9,7 @@ use tensor_core::testing::{assert_close, course_data};
 use super::error;
 use super::writer::{Writer, array, string};
 use crate::gguf::{Array, Format, Gguf, Value, check_header};
+use crate::gguf_model;
 
 /// A small file with one value of each type and one tensor of each format.
 pub(super) fn sample() -> Writer {
@@ -140,6 +141,18 @@ fn an_alignment_of_its_own_moves_the_data() -> Result<()> {
         let message = refused(&Writer::new().value("general.alignment", kind, bytes));
         assert!(message.contains("expected a U32 power of two"), "{message}");
     }
+    Ok(())
+}
+
+#[test]
+fn what_is_added_around_a_text_is_as_the_file_says() -> Result<()> {
+    let file = Writer::new()
+        .value("tokenizer.ggml.model", 8, string("gpt2"))
+        .value("tokenizer.ggml.tokens", 9, array(8, &["a", "b"].map(string)))
+        .value("tokenizer.ggml.add_bos_token", 7, [0])
+        .value("tokenizer.ggml.add_eos_token", 7, [1]);
+    let parts = gguf_model::tokenizer(&open(&file.file())?)?;
+    assert_eq!((parts.add_bos, parts.add_eos), (Some(false), Some(true)));
     Ok(())
 }
 

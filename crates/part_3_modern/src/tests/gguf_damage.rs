@@ -1,5 +1,7 @@
 use std::time::Instant;
 
+use anyhow::Result;
+use candle_core::Device;
 use proptest::prelude::*;
 use tensor_core::quantized::Quantization;
 
@@ -7,6 +9,7 @@ use super::error;
 use super::gguf::{open, refused, sample};
 use super::writer::{Writer, array, string};
 use crate::gguf::{Format, check_header};
+use crate::{Purpose, gguf_model};
 
 #[test]
 fn usual_mistakes_are_recognised() {
@@ -137,4 +140,16 @@ proptest! {
         let counts = [b"GGUF\x03\0\0\0\x02\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0", &bytes[..]].concat();
         let _ = check_header(&counts, counts.len() as u64 + 1000);
     }
+}
+
+#[test]
+fn a_part_of_a_model_says_what_to_do() -> Result<()> {
+    let message = |files: u16| -> Result<String> {
+        let part = sample().value("split.count", 2, files.to_le_bytes()).file();
+        Ok(error(gguf_model::open(&open(&part)?, Purpose::Inference, &Device::Cpu)))
+    };
+    let three = message(3)?;
+    assert!(three.contains("one of 3 files") && three.contains("--merge"), "{three}");
+    assert!(!message(1)?.contains("--merge"));
+    Ok(())
 }

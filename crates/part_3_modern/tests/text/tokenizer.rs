@@ -88,6 +88,23 @@ fn a_text_begins_with_bos_where_the_family_does_so() -> Result<()> {
     Ok(())
 }
 
+/// As llama.cpp and transformers do it.
+#[test]
+fn a_text_ends_with_eos_where_the_file_says_so() -> Result<()> {
+    for (name, pre) in [("sentencepiece", None), ("byte_level", Some("smollm"))] {
+        for (add_bos, add_eos) in [(false, None), (false, Some(true)), (true, Some(true))] {
+            let parts = GgufTokenizer { add_bos: Some(add_bos), add_eos, ..parts(name, pre) };
+            let tokenizer = Tokenizer::from_gguf(&parts)?;
+            let plain = tokenizer.encode("a", Special::None, Spelled::Text)?;
+            let bos = tokenizer.bos().filter(|_| add_bos);
+            let eos = tokenizer.eos().filter(|_| add_eos == Some(true));
+            let expected: Vec<u32> = bos.into_iter().chain(plain).chain(eos).collect();
+            assert_eq!(tokenizer.encode("a", Special::Added, Spelled::Text)?, expected);
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn an_emoji_in_four_tokens_is_shown_once_whole() -> Result<()> {
     for name in ["byte_level", "sentencepiece"] {
