@@ -51,7 +51,7 @@ fn converse(args: Args) -> Result<()> {
         memory: args.window.memory(model.config().attention.window),
         ..GenerateConfig::new(
             model,
-            args.sampler.sampler_of_answers(),
+            args.sampler.sampler_of_answers(checkpoint.sampler),
             args.max_new_tokens,
             checkpoint.ends.eos.clone(),
         )

@@ -15,7 +15,8 @@ use crate::gguf_model;
 use crate::llama2c::{self, Classifier, Header};
 use crate::model_folder::{self, TextEnds};
 use crate::{
-    ChatTemplate, Files, GptModern, Purpose, Tokenizer, fetch, is_hub_id, llama2c_tokenizer,
+    ChatTemplate, Files, GptModern, Purpose, Sampler, Tokenizer, fetch, generation_config,
+    is_hub_id, llama2c_tokenizer,
 };
 
 /// A model and what belongs to it.
@@ -28,6 +29,8 @@ pub struct Checkpoint {
     pub tokenizer: Tokenizer,
     /// The tokens at which texts end.
     pub ends: TextEnds,
+    /// How its makers would have its tokens chosen, if they say.
+    pub sampler: Option<Sampler>,
     /// How a chat is written, if the model was trained on any.
     pub template: Option<ChatTemplate>,
 }
@@ -88,7 +91,7 @@ impl Checkpoint {
         let config = self.model.config();
         model_folder::check_unquantized(&self.parameters)?;
         self.tokenizer.save(folder, config.context, self.template.as_ref())?;
-        model_folder::save(folder, config, &self.parameters, &self.ends)
+        model_folder::save(folder, config, &self.parameters, &self.ends, self.sampler.as_ref())
     }
 
     fn from_folder(folder: &Path, purpose: Purpose, device: &Device) -> Result<Self> {
@@ -99,8 +102,9 @@ impl Checkpoint {
         if let (Some(eos), true) = (tokenizer.eos(), ends.eos.is_empty()) {
             ends.eos.push(eos);
         }
+        let sampler = generation_config::read(folder)?;
         let template = ChatTemplate::from_folder(folder, &tokenizer)?;
-        Ok(Self { model, parameters, tokenizer, ends, template })
+        Ok(Self { model, parameters, tokenizer, ends, sampler, template })
     }
 
     fn from_gguf(path: &Path, purpose: Purpose, device: &Device) -> Result<Self> {
@@ -115,7 +119,7 @@ impl Checkpoint {
             .map(|source| ChatTemplate::new(source, &tokenizer))
             .transpose()
             .with_context(cannot)?;
-        Ok(Self { model, parameters, tokenizer, ends, template })
+        Ok(Self { model, parameters, tokenizer, ends, sampler: None, template })
     }
 
     fn from_llama2c(path: &Path, purpose: Purpose, device: &Device) -> Result<Self> {
@@ -133,7 +137,7 @@ impl Checkpoint {
         // Its texts begin anew after one another: the beginning of the next is the end of this.
         let eos = [tokenizer.bos(), tokenizer.eos()].into_iter().flatten().collect();
         let ends = TextEnds { bos: tokenizer.bos(), eos };
-        Ok(Self { model, parameters, tokenizer, ends, template: None })
+        Ok(Self { model, parameters, tokenizer, ends, sampler: None, template: None })
     }
 }
 

@@ -8,5 +8,6 @@ mod write;
 mod fields;
 mod read;
 
+pub(crate) use fields::Fields;
 pub use read::from_json;
 pub use write::to_json;

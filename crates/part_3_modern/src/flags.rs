@@ -33,48 +33,52 @@ impl ModelFlags {
     }
 }
 
-/// How tokens are chosen.
+/// How tokens are chosen; what no flag says is as the model's files have it.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct SamplerFlags {
-    /// Below 1 likelier tokens, above 1 wilder ones, 0 always the best [default: 0.8, in answers 0]
+    /// Below 1 likelier tokens, above 1 wilder ones, 0 always the best [default: the model's own, else 0.8, in answers 0]
     #[arg(long, value_name = "T", allow_negative_numbers = true, value_parser = temperature)]
     pub temperature: Option<f64>,
-    /// Draw from the K best tokens; 0 for all
-    #[arg(long, value_name = "K", default_value_t = 50)]
-    pub top_k: usize,
-    /// Draw from the fewest tokens that hold the share P
+    /// Draw from the K best tokens; 0 for all [default: the model's own, else 50]
+    #[arg(long, value_name = "K")]
+    pub top_k: Option<usize>,
+    /// Draw from the fewest tokens that hold the share P [default: the model's own, else 1]
     #[arg(long, value_name = "P", allow_negative_numbers = true, value_parser = share)]
     pub top_p: Option<f64>,
-    /// Draw from those at least P times as likely as the likeliest
+    /// Draw from those at least P times as likely as the likeliest [default: the model's own, else all]
     #[arg(long, value_name = "P", allow_negative_numbers = true, value_parser = share)]
     pub min_p: Option<f64>,
-    /// Above 1: tokens that occurred become less likely
-    #[arg(long, value_name = "X", default_value_t = 1., allow_negative_numbers = true, value_parser = penalty)]
-    pub repetition_penalty: f64,
+    /// Above 1: tokens that occurred become less likely [default: the model's own, else 1]
+    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = penalty)]
+    pub repetition_penalty: Option<f64>,
 }
 
 impl SamplerFlags {
-    /// The sampler they describe, for what continues a text.
-    pub fn sampler(&self) -> Sampler {
-        self.sampler_at(0.8)
+    /// The sampler they describe for what continues a text, given the model's `own` one.
+    pub fn sampler(&self, own: Option<Sampler>) -> Sampler {
+        self.change(own.unwrap_or(Sampler::new(Choice::at(0.8, Some(50), None, None))))
     }
 
     /// The same for answers: small models get them right with their likeliest tokens, if at all.
-    pub fn sampler_of_answers(&self) -> Sampler {
-        self.sampler_at(0.)
+    pub fn sampler_of_answers(&self, own: Option<Sampler>) -> Sampler {
+        self.change(own.unwrap_or(Sampler::new(Choice::Greedy)))
     }
 
-    fn sampler_at(&self, default: f64) -> Sampler {
-        let Self { temperature, top_k, top_p, min_p, repetition_penalty } = *self;
-        let temperature = temperature.unwrap_or(default);
-        let choice = match temperature == 0. {
-            true => Choice::Greedy,
-            false => {
-                let top_k = (top_k > 0).then_some(top_k);
-                Choice::Random { temperature, top_k, top_p, min_p }
+    fn change(&self, sampler: Sampler) -> Sampler {
+        let (temperature, top_k, top_p, min_p) = match sampler.choice {
+            Choice::Greedy => (0., Some(50), None, None),
+            Choice::Random { temperature, top_k, top_p, min_p } => {
+                (temperature, top_k, top_p, min_p)
             }
         };
-        Sampler { choice, repetition_penalty }
+        let choice = Choice::at(
+            self.temperature.unwrap_or(temperature),
+            self.top_k.or(top_k).filter(|&k| k > 0),
+            self.top_p.or(top_p),
+            self.min_p.or(min_p),
+        );
+        let penalty = self.repetition_penalty.unwrap_or(sampler.repetition_penalty);
+        Sampler { choice, repetition_penalty: penalty }
     }
 }
 

@@ -33,7 +33,7 @@ impl LanguageModel for GptModern {
                 Tokenizer::from_json(ByteTokenizer.to_json(), SpecialTokens::default())?;
             tokenizer.save(folder, self.config().context, None)?;
         }
-        model_folder::save(folder, self.config(), parameters, &TextEnds::default())
+        model_folder::save(folder, self.config(), parameters, &TextEnds::default(), None)
     }
 
     fn write(

@@ -21,6 +21,7 @@ pub mod generation;
 pub mod recompute;
 pub mod score;
 pub mod config_json;
+pub mod generation_config;
 pub mod model_folder;
 mod weight_files;
 pub mod row_order;

@@ -76,8 +76,8 @@ fn run_generate(args: &GenerateArgs) -> Result<()> {
     let prompt = prompt(args, &checkpoint)?;
     let config = GenerateConfig {
         sampler: match args.ask {
-            Some(_) => args.sampler.sampler_of_answers(),
-            None => args.sampler.sampler(),
+            Some(_) => args.sampler.sampler_of_answers(checkpoint.sampler),
+            None => args.sampler.sampler(checkpoint.sampler),
         },
         max_new_tokens: args.max_new_tokens,
         stop: checkpoint.ends.eos.clone(),

@@ -13,7 +13,8 @@ use tiny_gpt::json_file;
 use tiny_gpt::model_folder::forget_tied_head;
 
 use crate::config::OutputLayer;
-use crate::{GptModern, ModelConfig, config_json, weight_files};
+use crate::sampler::Sampler;
+use crate::{GptModern, ModelConfig, config_json, generation_config, weight_files};
 
 /// The tokens at which texts begin and end, as a model's files name them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -34,6 +35,7 @@ pub fn save(
     config: &ModelConfig,
     parameters: &Parameters,
     ends: &TextEnds,
+    sampler: Option<&Sampler>,
 ) -> Result<()> {
     check_unquantized(parameters)?;
     let eos = match ends.eos[..] {
@@ -50,7 +52,10 @@ pub fn save(
     };
     (json["bos_token_id"], json["eos_token_id"]) = (json!(ends.bos), eos.clone());
     json["dtype"] = json!(dtype);
-    let generation = json!({ "bos_token_id": ends.bos, "eos_token_id": eos });
+    let mut generation = json!({ "bos_token_id": ends.bos, "eos_token_id": eos });
+    if let Some(sampler) = sampler {
+        generation_config::write(&mut generation, sampler);
+    }
     let tensors = parameters.iter().map(|p| (p.name.clone(), p.var.as_detached_tensor()));
     let files = [("config.json", json), ("generation_config.json", generation)];
     tiny_gpt::model_folder::write(folder, &files, &tensors.collect())

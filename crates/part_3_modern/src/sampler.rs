@@ -12,7 +12,7 @@ use tiny_gpt::sampling::{keep_nucleus, keep_top_k};
 pub struct Sampler {
     /// Among which, and at what odds.
     pub choice: Choice,
-    /// ρ ≥ 1; 1 changes nothing.
+    /// ρ > 0; 1 changes nothing.
     pub repetition_penalty: f64,
 }
 
@@ -41,6 +41,21 @@ pub struct Drawn {
     pub token: u32,
     /// The logarithm of the probability that it had, after penalty, temperature and filters: 0 when greedy.
     pub log_prob: f32,
+}
+
+impl Choice {
+    /// At this temperature, 0 being greedy, among those that the filters let pass.
+    pub fn at(
+        temperature: f64,
+        top_k: Option<usize>,
+        top_p: Option<f64>,
+        min_p: Option<f64>,
+    ) -> Self {
+        match temperature == 0. {
+            true => Self::Greedy,
+            false => Self::Random { temperature, top_k, top_p, min_p },
+        }
+    }
 }
 
 impl Sampler {

@@ -4,6 +4,7 @@ mod cache;
 mod lessons;
 mod model;
 mod config_json;
+mod generation_config;
 mod model_folder;
 mod generation;
 mod chat;

@@ -108,6 +108,9 @@ fn the_same_seed_writes_the_same() {
     };
     assert_eq!(write("1"), write("1"));
     assert_ne!(write("1"), write("2"));
+    let files_say = r#"{"do_sample": true, "top_k": 1}"#;
+    std::fs::write(path(Path::new(&model), "generation_config.json"), files_say).expect("written");
+    assert_eq!(write("1"), write("2"));
 }
 
 #[test]

@@ -65,7 +65,7 @@ fn write(
     (stored, dtype): (DType, DType),
 ) -> Result<()> {
     let ends = TextEnds { bos: Some(1), eos: vec![7] };
-    model_folder::save(folder, config, &random(config, stored)?, &ends)?;
+    model_folder::save(folder, config, &random(config, stored)?, &ends, None)?;
     let (model, _) = model_folder::open(folder, dtype, &Device::Cpu)?;
     let mut rng = Rng::new(2);
     let ids: Vec<u32> = (0..40).map(|_| rng.below(64) as u32).collect();

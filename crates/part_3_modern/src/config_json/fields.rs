@@ -5,38 +5,38 @@ use serde_json::{Map, Value};
 
 /// A JSON object. A key that is null is as one that is not there, unless said otherwise.
 #[derive(Clone, Copy)]
-pub(super) struct Fields<'a>(pub(super) &'a Map<String, Value>);
+pub(crate) struct Fields<'a>(pub(crate) &'a Map<String, Value>);
 
 impl<'a> Fields<'a> {
-    pub(super) fn value(self, key: &str) -> Option<&'a Value> {
+    pub(crate) fn value(self, key: &str) -> Option<&'a Value> {
         self.0.get(key).filter(|value| !value.is_null())
     }
 
-    pub(super) fn text(self, key: &str) -> Result<Option<&'a str>> {
+    pub(crate) fn text(self, key: &str) -> Result<Option<&'a str>> {
         let Some(value) = self.value(key) else { return Ok(None) };
         value.as_str().map(Some).with_context(|| format!("`{key}` is {value}, expected a text"))
     }
 
     /// The object at `key`, unless it is empty.
-    pub(super) fn object(self, key: &str) -> Result<Option<Self>> {
+    pub(crate) fn object(self, key: &str) -> Result<Option<Self>> {
         let Some(value) = self.value(key) else { return Ok(None) };
         let object = value.as_object();
         let object = object.with_context(|| format!("`{key}` is {value}, expected an object"))?;
         Ok(Some(Self(object)).filter(|fields| !fields.0.is_empty()))
     }
 
-    pub(super) fn size(self, key: &str) -> Result<usize> {
+    pub(crate) fn size(self, key: &str) -> Result<usize> {
         let value = self.value(key).with_context(|| format!("`{key}` is missing"))?;
         let size = value.as_u64().and_then(|size| usize::try_from(size).ok());
         size.with_context(|| format!("`{key}` is {value}, expected a size"))
     }
 
-    pub(super) fn size_or(self, key: &str, default: usize) -> Result<usize> {
+    pub(crate) fn size_or(self, key: &str, default: usize) -> Result<usize> {
         if self.value(key).is_none() { Ok(default) } else { self.size(key) }
     }
 
     /// A size, `default` where the key is missing, and `None` where it is null.
-    pub(super) fn size_or_null(self, key: &str, default: Option<usize>) -> Result<Option<usize>> {
+    pub(crate) fn size_or_null(self, key: &str, default: Option<usize>) -> Result<Option<usize>> {
         match self.0.get(key) {
             None => Ok(default),
             Some(Value::Null) => Ok(None),
@@ -44,17 +44,17 @@ impl<'a> Fields<'a> {
         }
     }
 
-    pub(super) fn number(self, key: &str) -> Result<f64> {
+    pub(crate) fn number(self, key: &str) -> Result<f64> {
         let value = self.value(key).with_context(|| format!("`{key}` is missing"))?;
         value.as_f64().with_context(|| format!("`{key}` is {value}, expected a number"))
     }
 
-    pub(super) fn number_or(self, key: &str, default: f64) -> Result<f64> {
+    pub(crate) fn number_or(self, key: &str, default: f64) -> Result<f64> {
         if self.value(key).is_none() { Ok(default) } else { self.number(key) }
     }
 
     /// False where there is none.
-    pub(super) fn flag(self, key: &str) -> Result<bool> {
+    pub(crate) fn flag(self, key: &str) -> Result<bool> {
         let Some(value) = self.value(key) else { return Ok(false) };
         value.as_bool().with_context(|| format!("`{key}` is {value}, expected true or false"))
     }

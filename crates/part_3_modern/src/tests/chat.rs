@@ -21,6 +21,7 @@ fn checkpoint() -> Result<Checkpoint> {
         parameters,
         tokenizer: Tokenizer::from_json(ByteTokenizer.to_json(), SpecialTokens::default())?,
         ends: TextEnds::default(),
+        sampler: None,
         template: Some(ChatTemplate::chatml()?),
     })
 }

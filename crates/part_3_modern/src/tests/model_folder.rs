@@ -92,7 +92,7 @@ fn what_was_saved_opens_as_it_was() -> Result<()> {
             println!("{name} {dtype:?}");
             let folder = tempfile::tempdir()?;
             let (_, parameters) = fresh(&config, dtype)?;
-            save(folder.path(), &config, &parameters, &ends)?;
+            save(folder.path(), &config, &parameters, &ends, None)?;
             let (model, opened) = open(folder.path(), dtype, &CPU)?;
             assert_eq!(*model.config(), config);
             assert_eq!(bytes_of(&opened)?, bytes_of(&parameters)?);
@@ -185,7 +185,7 @@ fn bad_folders_are_refused_with_what_is_wrong() -> Result<()> {
 fn a_tied_head_that_was_stored_is_taken_for_what_it_is() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let (_, parameters) = fresh(&tiny(), DType::F32)?;
-    save(folder.path(), &tiny(), &parameters, &TextEnds::default())?;
+    save(folder.path(), &tiny(), &parameters, &TextEnds::default(), None)?;
     let path = folder.path().join("model.safetensors");
     let mut tensors = tensor_core::weights::open(&path)?;
     tensors.insert("lm_head.weight".into(), tensors["model.embed_tokens.weight"].clone());

@@ -15,7 +15,8 @@ use modern::Purpose;
 use modern::checkpoint::Checkpoint;
 use modern::model_folder::TextEnds;
 use modern::{
-    ChatTemplate, GgufTokenizer, GptModern, ModelConfig, Special, SpecialTokens, Spelled, Tokenizer,
+    ChatTemplate, Choice, GgufTokenizer, GptModern, ModelConfig, Sampler, Special, SpecialTokens,
+    Spelled, Tokenizer,
 };
 use serde_json::Value;
 use tensor_core::quantized::{Quantization, QuantizedMatrix};
@@ -42,7 +43,8 @@ fn fresh(tokenizer: Tokenizer, template: Option<ChatTemplate>) -> Result<Checkpo
     let mut parameters = Parameters::seeded(3, DType::F32, &CPU);
     let model = GptModern::new(&config, parameters.root())?;
     let ends = TextEnds { bos: tokenizer.bos(), eos: tokenizer.eos().into_iter().collect() };
-    Ok(Checkpoint { model, parameters, tokenizer, ends, template })
+    let sampler = Some(Sampler::new(Choice::at(0.7, Some(20), Some(0.8), None)));
+    Ok(Checkpoint { model, parameters, tokenizer, ends, sampler, template })
 }
 
 #[test]
@@ -89,7 +91,8 @@ fn a_model_of_bytes_that_the_training_loop_saved_opens_everywhere() -> Result<()
     LanguageModel::save(&model, folder.path(), &parameters)?;
     let opened = Checkpoint::open(folder.path().to_str().unwrap(), Purpose::Inference, &CPU)?;
     let ends = TextEnds::default();
-    let checkpoint = Checkpoint { model, parameters, tokenizer, ends, template: None };
+    let checkpoint =
+        Checkpoint { model, parameters, tokenizer, ends, sampler: None, template: None };
     assert!(said(&opened)? == said(&checkpoint)?);
     check("bytes", &opened)
 }

@@ -99,6 +99,7 @@ pub(crate) fn check(name: &str, checkpoint: &Checkpoint) -> Result<()> {
     for purpose in [Purpose::Training(DType::F32), Purpose::Inference] {
         let opened = Checkpoint::open(saved.to_str().unwrap(), purpose, &CPU)?;
         assert_eq!(opened.model.config(), checkpoint.model.config());
+        assert_eq!(opened.sampler, checkpoint.sampler);
         assert!(said(&opened)? == expected, "{name} has changed");
         let source = |checkpoint: &Checkpoint| {
             checkpoint.template.as_ref().map(|template| template.source().to_string())
