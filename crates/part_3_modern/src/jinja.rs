@@ -14,11 +14,15 @@ const MARKS: [char; 2] = ['\u{FDD0}', '\u{FDD1}'];
 /// The other noncharacters in that place, for [`crate::conversation`].
 pub(crate) const STAND_INS: RangeInclusive<char> = '\u{FDD2}'..='\u{FDEF}';
 
+/// A template that takes more instructions does not end; a conversation of 100,000 turns takes a twentieth of them.
+const MOST_INSTRUCTIONS: u64 = 50_000_000;
+
 /// An environment with `source` as its template `name`.
 pub(crate) fn environment(name: &str, source: &str) -> anyhow::Result<Environment<'static>> {
     let mut environment = Environment::new();
     let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
     environment.set_syntax(syntax.map_err(explain)?);
+    environment.set_fuel(Some(MOST_INSTRUCTIONS));
     environment.set_auto_escape_callback(|_| AutoEscape::None); // a prompt is no web page, whatever the file's name
     environment.set_unknown_method_callback(pycompat::unknown_method_callback);
     environment.add_function("raise_exception", raise_exception);
@@ -108,7 +112,11 @@ fn tojson(value: &Value, indent: Option<Value>, options: Kwargs) -> Result<Strin
 
 /// An error with the template's name and line in front.
 pub(crate) fn explain(error: Error) -> anyhow::Error {
-    let what = error.detail().map_or_else(|| error.kind().to_string(), str::to_string);
+    let what = match (error.kind(), error.detail()) {
+        (ErrorKind::OutOfFuel, _) => "it goes on and on, as a template that never ends".to_string(),
+        (_, Some(detail)) => detail.to_string(),
+        (kind, None) => kind.to_string(),
+    };
     match (error.name(), error.line()) {
         (Some(name), Some(line)) => anyhow::anyhow!("{name}, line {line}: {what}"),
         _ => anyhow::anyhow!("the chat template: {what}"),

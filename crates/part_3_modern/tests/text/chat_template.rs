@@ -154,6 +154,19 @@ fn errors_name_the_file_and_the_line() -> Result<()> {
 }
 
 #[test]
+fn a_template_that_never_ends_is_an_error() -> Result<()> {
+    let endless =
+        "\n{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}";
+    let error = ChatTemplate::new(endless, &special(None, None))?.render(&greeting(), Prompt::None);
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("line 2") && error.contains("never ends"), "{error}");
+    let long = vec![Message::user("Hi"); 100_000];
+    let text = ChatTemplate::chatml()?.render(&long, Prompt::Generation)?;
+    assert_eq!(text.lines().count(), 200_001);
+    Ok(())
+}
+
+#[test]
 fn llama_3_is_told_the_date() -> Result<()> {
     let template = ChatTemplate::new("{{ strftime_now('%d %b %Y') }}", &special(None, None))?;
     let date = template.render(&[], Prompt::None)?;
