@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use hf_hub::Cache;
 use hf_hub::api::RepoInfo;
 use hf_hub::api::sync::{Api, ApiBuilder};
@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Whether the Hub may be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Yes; the cache is used for what it has of the present commit, and when the Hub does not answer.
+    /// Yes; the cache is used for what it has of the present commit, and where the Hub gives nothing.
     Online,
     /// No: the cache alone.
     Offline,
@@ -71,8 +71,8 @@ impl Hub {
     /// the path of that one file.
     ///
     /// # Errors
-    /// When there is no such model or it lacks a needed file, when the disk is full, and when the Hub does not answer
-    /// or must not be asked and the cache has no whole copy.
+    /// When the cache has no whole copy, and the Hub does not answer, must not be asked, or has no such model or none for
+    /// us; when the model lacks a needed file; when the disk is full.
     pub fn fetch(&self, id: &str, files: Files) -> Result<PathBuf> {
         let id = HubId::parse(id)?;
         let files = id.file.as_ref().map_or(files, |file| Files::Gguf(file.clone()));
@@ -96,18 +96,16 @@ impl Hub {
                 Ok(folder) => return Ok(folder),
                 Err(failure) => failure,
             },
-            Answer::Unknown => bail!(
-                "no model `{id}` on the Hub at {} (private or gated ones need HF_TOKEN), and no such folder here",
+            Answer::Unknown => anyhow!(
+                "no model `{id}` on the Hub at {} (private or gated ones need HF_TOKEN)",
                 self.endpoint
             ),
-            Answer::Silence(why) => {
-                anyhow::anyhow!("the Hub at {} does not answer ({why})", self.endpoint)
-            }
+            Answer::Silence(why) => anyhow!("the Hub at {} does not answer ({why})", self.endpoint),
         };
         let Some(folder) = self.cached(id, files) else {
-            return Err(
-                failure.context(format!("`{id}` is not in the cache, and could not be downloaded"))
-            );
+            return Err(failure.context(format!(
+                "`{id}` is not in the cache nor a folder here, and could not be downloaded"
+            )));
         };
         eprintln!("using the cached copy of `{id}`: {failure:#}");
         Ok(folder)

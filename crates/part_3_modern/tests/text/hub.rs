@@ -6,7 +6,7 @@ use anyhow::Result;
 use modern::{Access, Files, Hub, is_hub_id};
 use tempfile::TempDir;
 
-use crate::server::{COMMIT, Fault, Server, etag};
+use crate::server::{COMMIT, Fault, Server, WHOLE_MODEL, etag};
 
 const INDEX: &[u8] = br#"{"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors", "c": "model-1.safetensors"}}"#;
 const SHARDED: [(&str, &[u8]); 6] = [
@@ -68,6 +68,19 @@ fn a_model_that_is_not_there_says_so() -> Result<()> {
     assert!(message.contains(&expected) && message.contains("HF_TOKEN"), "{message}");
     let message = error(hub(&server, &cache).fetch("no id", Files::Model));
     assert!(message.contains("owner/name"), "{message}");
+    Ok(())
+}
+
+#[test]
+fn a_model_that_is_gone_from_the_hub_comes_from_the_cache() -> Result<()> {
+    let (server, cache) = (Server::start(&SHARDED), TempDir::new()?);
+    let hub = hub(&server, &cache);
+    let folder = hub.fetch("owner/model", Files::Model)?;
+    server.set_fault(Some(WHOLE_MODEL));
+    assert_eq!(hub.fetch("owner/model", Files::Model)?, folder);
+    std::fs::remove_file(folder.join("model-2.safetensors"))?;
+    let message = error(hub.fetch("owner/model", Files::Model));
+    assert!(message.contains("no model `owner/model` on the Hub"), "{message}");
     Ok(())
 }
 

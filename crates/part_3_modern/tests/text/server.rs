@@ -10,6 +10,9 @@ use std::thread::JoinHandle;
 
 pub(crate) const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
+/// The model as a whole: what files it has is not for us to know.
+pub(crate) const WHOLE_MODEL: (&str, Fault) = ("", Fault::Gated);
+
 /// How the server treats one file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
@@ -90,7 +93,8 @@ fn answer(state: &State, stream: TcpStream) -> std::io::Result<()> {
         write!(&stream, "HTTP/1.1 {status}\r\nConnection: close\r\n{headers}\r\n")?;
         (&stream).write_all(body)
     };
-    if path.starts_with("/api/models/owner/model/revision/") {
+    let fault = *state.fault.lock().unwrap();
+    if path.starts_with("/api/models/owner/model/revision/") && fault != Some(WHOLE_MODEL) {
         let files: Vec<_> =
             state.files.keys().map(|name| serde_json::json!({ "rfilename": name })).collect();
         let body = serde_json::json!({ "sha": COMMIT, "siblings": files, "id": "owner/model" })
@@ -101,7 +105,6 @@ fn answer(state: &State, stream: TcpStream) -> std::io::Result<()> {
     let Some((name, bytes)) = file.and_then(|file| state.files.get_key_value(file)) else {
         return reply("401 Unauthorized", "Content-Length: 0\r\n", b"");
     };
-    let fault = *state.fault.lock().unwrap();
     let fault = fault.filter(|(file, _)| file == name).map(|(_, fault)| fault);
     if fault == Some(Fault::Gated) {
         return reply("403 Forbidden", "Content-Length: 0\r\n", b"");
