@@ -130,6 +130,6 @@ fn an_interrupt_saves_the_model_and_ends_with_code_0() {
 fn a_model_too_large_for_the_machine_is_refused_before_it_is_made() {
     for size in [["--n-embd", "1000000"], ["--n-layer", "18446744073709551615"]] {
         let args = [&["train", "--data", "nowhere"][..], &size].concat();
-        refused(&args, 1, "lower --n-embd or --n-layer");
+        PART_2.refuses(&args, 1, "lower --n-embd or --n-layer");
     }
 }

@@ -86,7 +86,7 @@ fn a_prompt_goes_on_though_the_tokenizer_ends_every_text() {
     change("tokenizer.json", "post_processor", ends);
     change("generation_config.json", "eos_token_id", json!(33));
     let args = ["generate", "--model", &model.to_string_lossy(), "--prompt", "the cat", "--json"];
-    assert_eq!(last_json(&stdout(&part_3(&args)))["prompt_tokens"], 7);
+    assert_eq!(PART_3.says_json(&args)["prompt_tokens"], 7);
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn the_same_seed_writes_the_same() {
     assert_eq!(write("1"), write("1"));
     assert_ne!(write("1"), write("2"));
     let files_say = r#"{"do_sample": true, "top_k": 1}"#;
-    std::fs::write(path(Path::new(&model), "generation_config.json"), files_say).expect("written");
+    std::fs::write(format!("{model}/generation_config.json"), files_say).expect("written");
     assert_eq!(write("1"), write("2"));
 }
 
@@ -241,6 +241,6 @@ fn ctrl_c_ends_the_demo() {
 fn a_model_too_large_for_the_machine_is_refused_before_it_is_made() {
     for size in [["--n-embd", "1000000"], ["--n-layer", "18446744073709551615"]] {
         let args = [&["train", "--data", "nowhere"][..], &size].concat();
-        refused(&args, 1, "lower --n-embd or --n-layer");
+        PART_3.refuses(&args, 1, "lower --n-embd or --n-layer");
     }
 }

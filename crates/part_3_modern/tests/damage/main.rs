@@ -74,8 +74,9 @@ fn used(path: &Path, model: &Path) -> Result<(), String> {
         let choice =
             Choice::Random { temperature: 1., top_k: Some(9), top_p: Some(0.9), min_p: None };
         let config = GenerateConfig::new(&model, Sampler::new(choice), 3, Vec::new());
-        let (written, most) = ALLOCATOR
-            .thread_peak_of(|| generate(&model, &[prompt], &config, &mut Rng::new(1), |_, _| Ok(())));
+        let (written, most) = ALLOCATOR.thread_peak_of(|| {
+            generate(&model, &[prompt], &config, &mut Rng::new(1), |_, _| Ok(()))
+        });
         let allowed = allowed(length(path));
         assert!(most <= allowed, "{most} bytes of memory to write, {allowed} are enough");
         if let Ok(written) = written {
