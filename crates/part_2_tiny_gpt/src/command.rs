@@ -2,6 +2,7 @@
 //!
 //! Exit code 0 means done, 2 an error that the arguments alone decide, 1 any other.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::panic;
 use std::process::ExitCode;
@@ -29,19 +30,30 @@ pub fn usage<T, E: fmt::Display>(result: std::result::Result<T, E>) -> Result<T>
 
 /// Parses the command line into `A`, runs `main` with it, and tells an error in one line.
 pub fn run<A: Parser>(main: impl FnOnce(A) -> Result<()>) -> ExitCode {
-    let args = match A::try_parse() {
-        Ok(args) => args,
-        Err(error) => return refuse(&error),
+    run_with(Ok(std::env::args_os().collect()), main)
+}
+
+/// The same for the command line `args`; where there is none, its error is told.
+pub fn run_with<A: Parser>(
+    args: Result<Vec<OsString>>,
+    main: impl FnOnce(A) -> Result<()>,
+) -> ExitCode {
+    let args = match args.map(A::try_parse_from) {
+        Ok(Ok(args)) => args,
+        Ok(Err(error)) => return refuse(&error),
+        Err(error) => return tell(&error),
     };
     end_with_the_reader();
     match main(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if broken_pipe(&error) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {}", one_line(&error));
-            ExitCode::from(if error.is::<UsageError>() { 2 } else { 1 })
-        }
+        Err(error) => tell(&error),
     }
+}
+
+fn tell(error: &anyhow::Error) -> ExitCode {
+    eprintln!("error: {}", one_line(error));
+    ExitCode::from(if error.is::<UsageError>() { 2 } else { 1 })
 }
 
 /// The error and its causes; of each the first line, since candle appends a backtrace where those are switched on.

@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 use anyhow::{Result, ensure};
 use candle_core::Device;
 use clap::Args;
+use serde::Serialize;
 use tensor_core::allocator::keep_freed_memory;
 use tensor_core::threads::set_threads;
 use tensor_core::{AdamWConfig, DeviceChoice};
@@ -17,7 +18,7 @@ const MOST_TOKENS: usize = 1 << 22;
 const TOO_MANY_TOKENS: &str = "--batch-size times --block-size must be at most 4194304 tokens";
 
 /// Where and how a command computes.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Serialize, Args)]
 pub struct ComputeFlags {
     /// Device: auto, cpu, cuda or cuda:N
     #[arg(long, default_value_t)]
@@ -40,7 +41,7 @@ impl ComputeFlags {
 }
 
 /// The sizes of a new model.
-#[derive(Debug, Clone, Copy, Args)]
+#[derive(Debug, Clone, Copy, Serialize, Args)]
 pub struct SizeFlags {
     /// Transformer blocks
     #[arg(long, value_name = "N", default_value_t = 4)]
@@ -79,7 +80,7 @@ impl SizeFlags {
 }
 
 /// How tokens are drawn.
-#[derive(Debug, Clone, Copy, Args)]
+#[derive(Debug, Clone, Copy, Serialize, Args)]
 pub struct SamplingFlags {
     /// Below 1 likelier tokens, above 1 wilder ones, 0 always the best
     #[arg(long, value_name = "T", default_value_t = 1., allow_negative_numbers = true, value_parser = temperature)]

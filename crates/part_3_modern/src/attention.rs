@@ -64,6 +64,26 @@ impl Attention {
         cache: Option<&mut LayerCache>,
     ) -> Result<Tensor> {
         let (b, t, _c) = x.dims3()?;
+        let [q, k, v] = self.queries_keys_values(x, pass, angles)?;
+        let y = match cache {
+            None => attention(&q, &k, &v, &pass.mask)?, // (B, T, H, D)
+            Some(cache) => {
+                let [k, v] = cache.extend([&k, &v])?; // (B, S, KV, D)
+                attention(&q, &k, &v, &pass.mask)?
+            }
+        };
+        let width = y.dim(2)? * self.head_dim;
+        self.o_proj.forward(&reshape(&y, (b, t, width))?)
+    }
+
+    /// What attention gets to see of `x: (B, T, C)`, at the places of `pass`: (B, T, H, D) and twice (B, T, KV, D).
+    pub fn queries_keys_values(
+        &self,
+        x: &Tensor,
+        pass: &Pass,
+        angles: Option<&Angles>,
+    ) -> Result<[Tensor; 3]> {
+        let (b, t, _c) = x.dims3()?;
         let heads = |layer: &Linear| {
             let y = layer.forward(x)?; // (B, T, H D)
             let h = y.dim(2)? / self.head_dim;
@@ -76,14 +96,6 @@ impl Attention {
         if let Some(angles) = angles {
             (q, k) = (angles.turn(&q, pass.positions())?, angles.turn(&k, pass.positions())?);
         }
-        let y = match cache {
-            None => attention(&q, &k, &v, &pass.mask)?, // (B, T, H, D)
-            Some(cache) => {
-                let [k, v] = cache.extend([&k, &v])?; // (B, S, KV, D)
-                attention(&q, &k, &v, &pass.mask)?
-            }
-        };
-        let width = y.dim(2)? * self.head_dim;
-        self.o_proj.forward(&reshape(&y, (b, t, width))?)
+        Ok([q, k, v])
     }
 }

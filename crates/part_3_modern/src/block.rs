@@ -64,4 +64,14 @@ impl Block {
         let found = self.mlp.forward(&self.post_attention_layernorm.forward(&x)?)?;
         add(&x, &self.dropout.forward(&found)?)
     }
+
+    /// What its attention gets to see of `x: (B, T, C)`: queries, keys and values.
+    pub fn queries_keys_values(
+        &self,
+        x: &Tensor,
+        pass: &Pass,
+        angles: Option<&Angles>,
+    ) -> Result<[Tensor; 3]> {
+        self.self_attn.queries_keys_values(&self.input_layernorm.forward(x)?, pass, angles)
+    }
 }

@@ -8,7 +8,7 @@ use crate::block::{Block, INIT_STD};
 use crate::cache::{Cache, LayerCache, Pass};
 use crate::config::{ModelConfig, OutputLayer, Position};
 use crate::rms_norm::Norm;
-use crate::rope::Rope;
+use crate::rope::{Angles, Rope};
 
 /// What a model in training keeps of each block until its gradient is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -129,16 +129,7 @@ impl GptModern {
 
     /// What the model knows at each of `ids: (B, T)`, before it is turned into scores: (B, T, C).
     pub fn hidden(&self, ids: &Tensor, pass: &Pass, cache: Option<&mut Cache>) -> Result<Tensor> {
-        let (_b, t) = ids.dims2()?;
-        let mut x = self.embed_tokens.forward(ids)?; // (B, T, C)
-        if let Some(table) = &self.embed_positions {
-            x = add(&x, &self.learned_positions(table, pass, ids)?)?;
-        }
-        let (first, end) = pass.span(t);
-        let angles = match &self.rope {
-            Some(rope) => Some(rope.angles(first, end - first, x.dtype(), x.device())?),
-            None => None,
-        };
+        let (mut x, angles) = self.embed(ids, pass)?;
         let mut caches: Vec<Option<&mut LayerCache>> = match cache {
             Some(cache) => cache.layers().map(Some).collect(),
             None => self.layers.iter().map(|_| None).collect(),
@@ -146,7 +137,6 @@ impl GptModern {
         if caches.len() != self.layers.len() {
             bail!("a cache of {} layers for a model of {}", caches.len(), self.layers.len());
         }
-        x = self.dropout.forward(&x)?;
         for (layer, cache) in self.layers.iter().zip(&mut caches) {
             x = match (self.activations, cache.take()) {
                 (Activations::Recomputed, None) => {
@@ -158,6 +148,33 @@ impl GptModern {
             };
         }
         self.norm.forward(&x)
+    }
+
+    /// What attention in each layer gets to see of whole texts, `ids: (B, T)`: queries, keys and values.
+    pub fn queries_keys_values(&self, ids: &Tensor) -> Result<Vec<[Tensor; 3]>> {
+        let pass = Pass::whole(self.config.attention.mask());
+        let (mut x, angles) = self.embed(ids, &pass)?;
+        let each = self.layers.iter().map(|layer| {
+            let seen = layer.queries_keys_values(&x, &pass, angles.as_ref())?;
+            x = layer.forward(&x, &pass, angles.as_ref(), None)?;
+            Ok(seen)
+        });
+        each.collect()
+    }
+
+    /// The tokens as vectors, (B, T, C), and the angles of their places.
+    fn embed(&self, ids: &Tensor, pass: &Pass) -> Result<(Tensor, Option<Angles>)> {
+        let (_b, t) = ids.dims2()?;
+        let mut x = self.embed_tokens.forward(ids)?;
+        if let Some(table) = &self.embed_positions {
+            x = add(&x, &self.learned_positions(table, pass, ids)?)?;
+        }
+        let (first, end) = pass.span(t);
+        let angles = match &self.rope {
+            Some(rope) => Some(rope.angles(first, end - first, x.dtype(), x.device())?),
+            None => None,
+        };
+        Ok((self.dropout.forward(&x)?, angles))
     }
 
     /// The vector of each token's position: (B, T, C).

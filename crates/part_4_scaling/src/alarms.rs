@@ -33,13 +33,19 @@ impl Alarms {
         let before = self.last_rate.replace(rate);
         if !loss.is_finite() || !norm.is_finite() {
             let cause = match usual {
-                Some(usual) if self.norms.iter().rev().skip(1).take(5).any(|&n| n > EXPLOSION * usual) => {
+                Some(usual)
+                    if self.norms.iter().rev().skip(1).take(5).any(|&n| n > EXPLOSION * usual) =>
+                {
                     "the gradients grew before it: try a smaller --lr or --grad-clip"
                 }
-                Some(_) => "the gradients were as always before it: look at the data, or try --dtype f32",
+                Some(_) => {
+                    "the gradients were as always before it: look at the data, or try --dtype f32"
+                }
                 None => "it is early: try a smaller --lr or a longer --warmup-steps",
             };
-            return Some(format!("step {step}: the loss is {loss}, the gradient norm {norm}; {cause}"));
+            return Some(format!(
+                "step {step}: the loss is {loss}, the gradient norm {norm}; {cause}"
+            ));
         }
         if usual.is_some_and(|usual| norm > EXPLOSION * usual) {
             let usual = usual.unwrap_or_default();

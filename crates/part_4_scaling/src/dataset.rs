@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use modern::{Special, Spelled, Tokenizer};
 use tensor_core::Rng;
 
-use crate::documents::Piece;
+use crate::documents::{Piece, SEPARATOR};
 use crate::token_file::TokenWriter;
 use crate::{Corpus, TokenFile, fingerprint};
 
@@ -72,68 +72,92 @@ pub fn tokenize(
     folder: &Path,
     mut done: impl FnMut(usize),
 ) -> Result<()> {
-    let eos = tokenizer.eos().context("the tokenizer has no token that ends a text")?;
-    let held_out = held_out(corpus.documents, split)?;
+    let eos = end_of_text(tokenizer)?;
+    let held_out = split.held_out(corpus.documents)?;
     tokenizer.save(folder, usize::MAX, None)?;
     let fingerprint = fingerprint::of_file(&folder.join("tokenizer.json"))?;
     let writer = |name: &str| TokenWriter::new(&folder.join(name), tokenizer.vocab_size());
     let mut writers = [writer(TRAIN)?, writer(VALIDATION)?];
-    let mut document: Option<usize> = None;
-    let threads = candle_core::utils::get_num_threads();
-    let mut pieces = corpus.pieces();
-    loop {
-        let batch: Vec<Piece> = pieces.by_ref().take(threads * PIECES).collect::<Result<_>>()?;
-        if batch.is_empty() {
-            break;
-        }
-        for (piece, tokens) in batch.iter().zip(encode(&batch, tokenizer)?) {
-            if piece.first {
-                end_document(document, &held_out, &mut writers, eos)?;
-                document = Some(document.map_or(0, |before| before + 1));
-            }
-            writers[part(document, &held_out)].push(&tokens, piece.text.len())?;
-            done(piece.text.len());
-        }
-    }
-    end_document(document, &held_out, &mut writers, eos)?;
+    // More documents than there were: a file has grown.
+    let part = |document: usize| usize::from(held_out.get(document) == Some(&true));
+    write(corpus, tokenizer, eos, &mut writers, part, &mut done)?;
     // Training comes last, as a folder that has it is a whole one.
     let [train, validation] = writers;
     validation.finish(&fingerprint)?;
     train.finish(&fingerprint)
 }
 
-/// For each of `documents`, whether it is for validation.
-fn held_out(documents: usize, split: Split) -> Result<Vec<bool>> {
-    ensure!(
-        documents > 1,
-        "the text is a single document, and one must be held out: give a folder of several files, or put \
-         {} between the documents of a file",
-        crate::documents::SEPARATOR
-    );
-    let n = ((documents as f64 * split.validation).round() as usize).clamp(1, documents - 1);
-    let mut held_out = vec![false; documents];
-    held_out[..n].fill(true);
-    Rng::new(split.seed).shuffle(&mut held_out);
-    Ok(held_out)
+/// All of `corpus` as tokens, to be measured on; they last as long as the folder.
+///
+/// # Errors
+/// As [`tokenize`].
+pub fn tokenize_all(corpus: &Corpus, tokenizer: &Tokenizer, folder: &Path) -> Result<TokenFile> {
+    let eos = end_of_text(tokenizer)?;
+    let path = folder.join(VALIDATION);
+    let mut writers = [TokenWriter::new(&path, tokenizer.vocab_size())?];
+    write(corpus, tokenizer, eos, &mut writers, |_| 0, &mut |_| {})?;
+    let [writer] = writers;
+    writer.finish("")?;
+    TokenFile::open(&path, "")
 }
 
-fn part(document: Option<usize>, held_out: &[bool]) -> usize {
-    let held_out = document.and_then(|document| held_out.get(document)); // more than there were: a file has grown
-    usize::from(held_out == Some(&true))
+fn end_of_text(tokenizer: &Tokenizer) -> Result<u32> {
+    tokenizer.eos().context("the tokenizer has no token that ends a text")
 }
 
-fn end_document(
-    document: Option<usize>,
-    held_out: &[bool],
-    writers: &mut [TokenWriter; 2],
+/// Writes each document to the writer of its `part`, with the token that ends it.
+fn write(
+    corpus: &Corpus,
+    tokenizer: &Tokenizer,
     eos: u32,
+    writers: &mut [TokenWriter],
+    part: impl Fn(usize) -> usize,
+    done: &mut impl FnMut(usize),
 ) -> Result<()> {
-    if document.is_some() {
-        let writer = &mut writers[part(document, held_out)];
-        writer.push(&[eos], 0)?;
-        writer.end_document();
+    let mut document: Option<usize> = None;
+    let threads = candle_core::utils::get_num_threads();
+    let end = |document: Option<usize>, writers: &mut [TokenWriter]| match document {
+        Some(document) => writers[part(document)].end_document(eos),
+        None => Ok(()),
+    };
+    let mut pieces = corpus.pieces();
+    loop {
+        let batch: Vec<Piece> = pieces.by_ref().take(threads * PIECES).collect::<Result<_>>()?;
+        if batch.is_empty() {
+            return end(document, writers);
+        }
+        for (piece, tokens) in batch.iter().zip(encode(&batch, tokenizer)?) {
+            if piece.first {
+                end(document, writers)?;
+                document = Some(document.map_or(0, |before| before + 1));
+            }
+            writers[part(document.unwrap_or(0))].push(&tokens, piece.text.len())?;
+            done(piece.text.len());
+        }
     }
-    Ok(())
+}
+
+impl Split {
+    /// # Errors
+    /// When so few documents cannot be split.
+    pub fn check(&self, documents: usize) -> Result<()> {
+        ensure!(
+            documents > 1,
+            "the text is a single document, and one must be held out: give a folder of several files, or put \
+             {SEPARATOR} between the documents of a file"
+        );
+        Ok(())
+    }
+
+    /// For each of `documents`, whether it is for validation.
+    fn held_out(&self, documents: usize) -> Result<Vec<bool>> {
+        self.check(documents)?;
+        let n = ((documents as f64 * self.validation).round() as usize).clamp(1, documents - 1);
+        let mut held_out = vec![false; documents];
+        held_out[..n].fill(true);
+        Rng::new(self.seed).shuffle(&mut held_out);
+        Ok(held_out)
+    }
 }
 
 /// The tokens of each piece, by all threads.

@@ -29,7 +29,8 @@ pub struct Piece {
 
 /// The documents of one file.
 pub struct Documents<R> {
-    reader: R,
+    /// `None` at the end of the file.
+    reader: Option<R>,
     name: String,
     /// What has been read; from `start` on it has not been given out.
     text: String,
@@ -37,7 +38,6 @@ pub struct Documents<R> {
     /// The beginning of a character whose end has not been read.
     tail: Vec<u8>,
     bytes_read: usize,
-    end_of_file: bool,
     within_document: bool,
 }
 
@@ -56,8 +56,8 @@ impl<R: Read> Documents<R> {
     /// Those that `reader` gives, which errors call `name`.
     pub fn new(reader: R, name: String) -> Self {
         let (text, tail, bytes_read) = (String::new(), Vec::new(), 0);
-        let (end_of_file, within_document) = (false, false);
-        Self { reader, name, text, start: 0, tail, bytes_read, end_of_file, within_document }
+        let reader = Some(reader);
+        Self { reader, name, text, start: 0, tail, bytes_read, within_document: false }
     }
 
     /// The next piece; `None` at the end.
@@ -74,7 +74,7 @@ impl<R: Read> Documents<R> {
             let safe = view.floor_char_boundary(view.len().saturating_sub(SEPARATOR.len()));
             let (len, end) = match view.find(SEPARATOR) {
                 Some(at) => (at, Some(at + SEPARATOR.len())),
-                None if self.end_of_file && view.len() == rest.len() => {
+                None if self.reader.is_none() && view.len() == rest.len() => {
                     (rest.len(), Some(rest.len()))
                 }
                 None => match place_to_cut(&view[..safe]) {
@@ -102,13 +102,15 @@ impl<R: Read> Documents<R> {
 
     /// Reads on until `wanted` bytes of text have not been given out, or the file ends.
     fn fill(&mut self, wanted: usize) -> Result<()> {
-        while self.text.len() - self.start < wanted && !self.end_of_file {
+        while let (true, Some(reader)) = (self.text.len() - self.start < wanted, &mut self.reader) {
             self.text.drain(..self.start);
             self.start = 0;
-            let read = self.reader.by_ref().take(BLOCK as u64).read_to_end(&mut self.tail);
+            let read = reader.by_ref().take(BLOCK as u64).read_to_end(&mut self.tail);
             let read = read.with_context(|| format!("reading {}", self.name))?;
             self.bytes_read += read;
-            self.end_of_file = read == 0;
+            if read == 0 {
+                self.reader = None;
+            }
             let (text, cut) = match std::str::from_utf8(&self.tail) {
                 Ok(text) => (text, None),
                 Err(error) => {
@@ -121,7 +123,7 @@ impl<R: Read> Documents<R> {
                 self.tail.clear();
                 continue;
             };
-            if wrong.is_some() || self.end_of_file {
+            if wrong.is_some() || self.reader.is_none() {
                 let at = self.bytes_read - self.tail.len() + valid;
                 bail!("{} is not UTF-8: byte {at} begins no character", self.name);
             }

@@ -16,16 +16,29 @@ pub mod accumulation; // 4.2
 pub mod loss_scaler;
 pub mod schedule; // 4.3
 pub mod checkpoints; // 4.4
-pub mod settings;
+pub mod run;
 pub mod protobuf; // 4.5
 pub mod tensorboard;
 pub mod wandb;
+pub mod tracker;
+pub mod machine;
+pub mod alarms;
+pub mod run_log;
+pub mod evaluation;
+pub mod training;
+pub mod model_folder;
+pub mod settings;
+pub mod flags;
 
 pub use bpe::Bpe;
 pub use checkpoints::Checkpoints;
 pub use corpus::Corpus;
 pub use dataset::Dataset;
+pub use run::Run;
+pub use run_log::RunLog;
+pub use schedule::Schedule;
 pub use token_file::TokenFile;
+pub use training::{TrainConfig, train};
 pub use windows::{Cursor, Windows};
 
 #[cfg(test)]

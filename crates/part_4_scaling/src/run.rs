@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
+use candle_core::backprop::GradStore;
 use candle_core::{DType, Device};
 use modern::{GptModern, ModelConfig};
 use serde::{Deserialize, Serialize};
@@ -10,8 +11,8 @@ use serde_json::json;
 use tensor_core::{AdamW, AdamWConfig, Parameters, Rng, weights};
 use tiny_gpt::json_file;
 
-use crate::Cursor;
 use crate::loss_scaler::LossScaler;
+use crate::{Cursor, TrainConfig};
 
 const MODEL: &str = "model.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
@@ -60,6 +61,39 @@ impl Run {
         let scaler = (dtype == DType::F16).then(LossScaler::default);
         let state = State { step: 0, cursor: Cursor::default(), scaler, best: None };
         Ok(Self { model, parameters, optimizer, state })
+    }
+
+    /// The model that learns the next step: the weights as they are now, rounded to what it computes in.
+    ///
+    /// # Errors
+    /// When memory is short.
+    pub fn rounded(&self, config: &TrainConfig) -> Result<GptModern> {
+        let mut rounded = self.parameters.computing_in(config.dtype);
+        let dropout = rounded.root().dropout(config.dropout);
+        let model = GptModern::new(&self.model, rounded.root())?;
+        Ok(model.in_training(dropout, config.activations))
+    }
+
+    /// What the loss is multiplied by.
+    pub fn scale(&self) -> f64 {
+        self.state.scaler.as_ref().map_or(1., LossScaler::scale)
+    }
+
+    /// Divides by it what came of that.
+    ///
+    /// # Errors
+    /// When memory is short.
+    pub fn unscale(&self, grads: &mut GradStore) -> Result<()> {
+        let scaler = self.state.scaler.as_ref();
+        scaler.map_or(Ok(()), |scaler| scaler.unscale(grads, &self.parameters))
+    }
+
+    /// Whether a step with gradients of this norm is to be taken.
+    ///
+    /// # Errors
+    /// As [`LossScaler::accepts`].
+    pub fn accepts(&mut self, norm: f64) -> Result<bool> {
+        self.state.scaler.as_mut().map_or(Ok(true), |scaler| scaler.accepts(norm))
     }
 
     /// Writes the checkpoint `folder`; `data` names the tokens it was trained on.

@@ -2,13 +2,14 @@
 
 mod bpe;
 mod gpt2;
-mod tensorboard;
-mod text_files;
 mod tokenizer_training;
+mod text_files;
 mod documents;
-mod schedule;
 mod data;
 mod precision;
+mod schedule;
 mod checkpoints;
 mod settings;
+mod alarms;
+mod tensorboard;
 mod wandb;

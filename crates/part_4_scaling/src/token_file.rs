@@ -9,6 +9,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use candle_core::{Device, Tensor};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -139,6 +140,14 @@ impl TokenFile {
         ensure!(outside.is_none(), "token {outside:?} lies outside the vocabulary");
         Ok(tokens)
     }
+
+    /// The first `t` tokens, or fewer if there are no more, as a text to read: (1, T).
+    ///
+    /// # Errors
+    /// When they are damaged.
+    pub fn first_window(&self, t: usize, device: &Device) -> Result<Tensor> {
+        Ok(Tensor::new(self.read(0..t.min(self.len()))?, device)?.unsqueeze(0)?)
+    }
 }
 
 /// Writes a [`TokenFile`] from the first token to the last; before [`TokenWriter::finish`] there is no file.
@@ -183,9 +192,14 @@ impl TokenWriter {
         Ok(())
     }
 
-    /// Ends the document.
-    pub fn end_document(&mut self) {
+    /// Ends the document with the token that says so.
+    ///
+    /// # Errors
+    /// When the disk is full.
+    pub fn end_document(&mut self, eos: u32) -> Result<()> {
+        self.push(&[eos], 0)?;
         self.ends.push(self.tokens as u64);
+        Ok(())
     }
 
     /// Writes what is known only now, and puts the file in its place.

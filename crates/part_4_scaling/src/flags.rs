@@ -1,0 +1,156 @@
+//! The flags of a run that is left alone, for this part and later ones. Each is a setting too: of the effective ones
+//! (`config.json`), of a YAML file, of `--set`.
+
+use std::num::NonZeroUsize;
+
+use anyhow::{Result, ensure};
+use candle_core::DType;
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+use tiny_gpt::command::usage;
+use tiny_gpt::flags::{SamplingFlags, memory, non_negative, positive};
+
+use crate::Schedule;
+use crate::schedule::Decay;
+use crate::tracker::Kind;
+use crate::training::Intervals;
+
+/// What a model computes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// 32 bits
+    F32,
+    /// 16 bits with the range of f32
+    Bf16,
+    /// 16 bits with more digits and little range: the loss is scaled
+    F16,
+}
+
+impl Precision {
+    /// The type of its numbers.
+    pub fn dtype(self) -> DType {
+        match self {
+            Self::F32 => DType::F32,
+            Self::Bf16 => DType::BF16,
+            Self::F16 => DType::F16,
+        }
+    }
+}
+
+/// The learning rate over the run.
+#[derive(Debug, Clone, Copy, Serialize, Args)]
+pub struct ScheduleFlags {
+    /// Optimizer steps
+    #[arg(long, value_name = "N", default_value = "1000")]
+    pub steps: NonZeroUsize,
+    /// Highest learning rate
+    #[arg(long, value_name = "X", default_value_t = 3e-3, allow_negative_numbers = true, value_parser = positive)]
+    pub lr: f64,
+    /// Rate of the last step [default: a tenth of --lr]
+    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = non_negative)]
+    pub min_lr: Option<f64>,
+    /// Steps until the highest rate [default: a twentieth of --steps]
+    #[arg(long, value_name = "N")]
+    pub warmup_steps: Option<usize>,
+    /// What then becomes of it
+    #[arg(long, value_enum, default_value_t = Decay::Cosine)]
+    pub lr_decay: Decay,
+}
+
+impl ScheduleFlags {
+    /// The schedule they describe.
+    ///
+    /// # Errors
+    /// A [`UsageError`](tiny_gpt::command::UsageError) when the floor lies above the peak, or the warm-up is longer than the
+    /// run.
+    pub fn schedule(&self) -> Result<Schedule> {
+        let (peak, total) = (self.lr, self.steps.get());
+        let floor = self.min_lr.unwrap_or(peak / 10.);
+        let warmup = self.warmup_steps.unwrap_or(total / 20);
+        usage((|| {
+            ensure!(floor <= peak, "--min-lr {floor} is above --lr {peak}");
+            ensure!(warmup <= total, "--warmup-steps {warmup} are more than --steps {total}");
+            Ok(())
+        })())?;
+        Ok(Schedule { peak, floor, warmup, total, decay: self.lr_decay })
+    }
+}
+
+/// How a step is computed.
+#[derive(Debug, Clone, Copy, Serialize, Args)]
+pub struct StepFlags {
+    /// Windows of text whose gradient is computed at a time
+    #[arg(long, value_name = "N", default_value = "16")]
+    pub batch_size: NonZeroUsize,
+    /// Such batches per step
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub accumulate: NonZeroUsize,
+    /// What the model computes in; weights and optimizer are f32
+    #[arg(long, value_enum, default_value_t = Precision::F32)]
+    pub dtype: Precision,
+    /// Keep only each block's input for the gradient and compute the rest again: less memory, a third more time
+    #[arg(long)]
+    pub recompute: bool,
+    /// Memory of the gradients' squares
+    #[arg(long, value_name = "X", default_value_t = 0.99, allow_negative_numbers = true, value_parser = memory)]
+    pub beta2: f64,
+    /// Pull of the matrices towards 0
+    #[arg(long, value_name = "X", default_value_t = 0.1, allow_negative_numbers = true, value_parser = non_negative)]
+    pub weight_decay: f64,
+    /// Largest gradient norm; 0 for no clipping
+    #[arg(long, value_name = "X", default_value_t = 1., allow_negative_numbers = true, value_parser = non_negative)]
+    pub grad_clip: f64,
+}
+
+/// What is saved, and when the run stops early.
+#[derive(Debug, Clone, Copy, Serialize, Args)]
+pub struct SaveFlags {
+    /// Steps between two checkpoints; 0 for one at the end
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    pub save_interval: usize,
+    /// Checkpoints kept
+    #[arg(long, value_name = "N", default_value = "2")]
+    pub keep: NonZeroUsize,
+    /// Save and stop after this many steps in all; --resume goes on
+    #[arg(long, value_name = "N")]
+    pub stop_after: Option<usize>,
+}
+
+/// What is seen of a run.
+#[derive(Debug, Clone, Copy, Serialize, Args)]
+pub struct LogFlags {
+    /// Whose files the figures go to, beside metrics.jsonl
+    #[arg(long, value_enum, default_value_t = Kind::Tensorboard)]
+    pub log: Kind,
+    /// Steps between two rows of figures
+    #[arg(long, value_name = "N", default_value = "10")]
+    pub log_interval: NonZeroUsize,
+    /// Steps between two looks at the held-out documents; 0 for one at the end
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    pub eval_interval: usize,
+    /// Most windows of these that are looked at
+    #[arg(long, value_name = "N", default_value = "200")]
+    pub eval_windows: NonZeroUsize,
+    /// Steps between two samples; 0 for one at the end
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    pub sample_interval: usize,
+    /// Length of a sample in tokens
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    pub sample_tokens: usize,
+    /// How the samples are drawn.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub sampling: SamplingFlags,
+}
+
+impl LogFlags {
+    /// How often what is done, with checkpoints as in `save`.
+    pub fn intervals(&self, save: &SaveFlags) -> Intervals {
+        Intervals {
+            eval: self.eval_interval,
+            save: save.save_interval,
+            sample: self.sample_interval,
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! The model of a run as a folder that part 3 and transformers open. A text begins where another has ended, so the token
+//! that ends a text is also the one before it.
+
+use std::path::Path;
+
+use anyhow::Result;
+use modern::Tokenizer;
+use modern::model_folder::TextEnds;
+
+use crate::Run;
+
+/// Writes the model of `run`, with its tokenizer, into `folder`.
+///
+/// # Errors
+/// When a file cannot be written.
+pub fn save(folder: &Path, run: &Run, tokenizer: &Tokenizer) -> Result<()> {
+    tokenizer.save(folder, run.model.context, None)?;
+    let ends = TextEnds { bos: tokenizer.eos(), eos: tokenizer.eos().into_iter().collect() };
+    modern::model_folder::save(folder, &run.model, &run.parameters, &ends, None)
+}

@@ -1,0 +1,130 @@
+//! The loop of this part: part 2's, with everything that a run needs to be left alone overnight.
+
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use candle_core::DType;
+use modern::{Activations, GptModern};
+use serde::Serialize;
+use tensor_core::{AdamWConfig, clip_grad_norm};
+use tiny_gpt::Interrupt;
+
+use crate::accumulation::gradients;
+use crate::evaluation::{Extent, evaluate};
+use crate::run_log::Figures;
+use crate::{Checkpoints, Dataset, Run, RunLog, Schedule, Windows, model_folder};
+
+/// What decides where a run arrives.
+#[derive(Debug, Clone, Copy)]
+pub struct TrainConfig {
+    /// Windows whose gradient is computed at a time.
+    pub batch_size: usize,
+    /// Such batches per step.
+    pub accumulate: usize,
+    /// The rate of each step, and how many there are.
+    pub schedule: Schedule,
+    /// β₁, β₂, ε and weight decay.
+    pub optimizer: AdamWConfig,
+    /// Largest gradient norm.
+    pub grad_clip: f64,
+    /// Probability of dropout.
+    pub dropout: f64,
+    /// What the model computes in.
+    pub dtype: DType,
+    /// What it keeps for the gradient.
+    pub activations: Activations,
+}
+
+/// What is done how often, in steps; 0 means never.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Intervals {
+    /// The loss on held-out tokens, and the model saved if it is the best so far.
+    pub eval: usize,
+    /// A checkpoint.
+    pub save: usize,
+    /// What the model writes now.
+    pub sample: usize,
+}
+
+/// Where a run's results go.
+#[derive(Debug)]
+pub struct Outputs<'a> {
+    /// The run folder.
+    pub folder: &'a Path,
+    /// The run's checkpoints.
+    pub checkpoints: Checkpoints,
+    /// How often.
+    pub intervals: Intervals,
+    /// How much is evaluated.
+    pub extent: Extent,
+    /// Ends the run, saved.
+    pub interrupt: Interrupt,
+    /// Ends it too, after this many steps in all.
+    pub stop_after: Option<usize>,
+}
+
+/// Trains `run` on `data` from where it is, with windows in the order of `seed`, until its schedule ends or it is told to stop.
+///
+/// # Errors
+/// When the loss stops being a number, or a file cannot be written.
+pub fn train(
+    run: &mut Run,
+    data: &Dataset,
+    config: &TrainConfig,
+    seed: u64,
+    outputs: &Outputs<'_>,
+    log: &mut RunLog,
+) -> Result<()> {
+    let (device, name) = (run.parameters.device().clone(), data.sha256());
+    let mut windows = Windows::new(&data.train, run.model.context, seed)?;
+    let inference = GptModern::new(&run.model, run.parameters.inference().root())?;
+    let due = |step: usize, interval: usize| interval > 0 && step.is_multiple_of(interval);
+    while run.state.step < config.schedule.total {
+        let mut cursor = run.state.cursor;
+        let batches = (0..config.accumulate)
+            .map(|_| windows.next(&mut cursor, config.batch_size, &device))
+            .collect::<Result<Vec<_>>>()?;
+        let model = run.rounded(config)?; // the weights as they are now, in config.dtype
+        let (loss, mut grads) = gradients(&model, &run.parameters, &batches, run.scale())?;
+        run.unscale(&mut grads)?; // before anything measures them
+        let norm = clip_grad_norm(&mut grads, &run.parameters, config.grad_clip)?;
+        if !run.accepts(norm)? {
+            log.skipped(run)?; // f16 overflowed: nothing has moved but the scale
+            continue;
+        }
+        let step = run.state.step + 1;
+        let rate = config.schedule.at(step);
+        if let Some(alarm) = log.alarm(step, loss, rate, norm)? {
+            bail!(alarm);
+        }
+        run.optimizer.step(&grads, rate)?;
+        (run.state.step, run.state.cursor) = (step, cursor);
+
+        let stop = outputs.interrupt.requested() || outputs.stop_after == Some(step);
+        let last = step == config.schedule.total;
+        log.step(&Figures { step, epoch: cursor.epoch, loss, rate, norm }, run)?;
+        if last || due(step, outputs.intervals.eval) {
+            let found = evaluate(&inference, &data.validation, outputs.extent)?;
+            log.validation(step, &found)?;
+            log.attention(
+                step,
+                &inference,
+                &data.validation.first_window(run.model.context, &device)?,
+            )?;
+            if run.state.best.is_none_or(|best| found.loss < best) {
+                run.state.best = Some(found.loss);
+                model_folder::save(&outputs.folder.join("model"), run, &data.tokenizer)?;
+            }
+        }
+        if last || due(step, outputs.intervals.sample) {
+            log.sample(step, &inference, &data.tokenizer)?;
+        }
+        if last || stop || due(step, outputs.intervals.save) {
+            outputs.checkpoints.save(step, |folder| run.save(folder, &name))?;
+        }
+        if stop {
+            break;
+        }
+    }
+    Ok(())
+}
