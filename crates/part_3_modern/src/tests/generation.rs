@@ -216,17 +216,21 @@ fn a_short_row_goes_on_beyond_the_context_of_a_long_one() -> Result<()> {
         let mut config = ModelConfig { context: 20, ..tiny() };
         config.attention.position = position;
         let model = inference(&config)?;
-        let prompts = [vec![3], (0..17).map(|i| i % 9).collect(), vec![5, 6, 7, 8]];
-        let config = settings(&model, RANDOM, 40);
-        let all = run(&model, &prompts, &config)?;
-        let lens: Vec<usize> = all.iter().map(|row| row.tokens.len()).collect();
-        assert_eq!(lens, [20, 4, 17]); // up to the context, and one more that is not read
-        assert!(all.iter().all(|row| row.end == End::Context));
-        assert!(all.iter().all(|row| row.tokens.len() == row.log_probs.len()));
-        let greedy = settings(&model, Choice::Greedy, 40);
-        let together = run(&model, &prompts, &greedy)?;
-        for (prompt, row) in prompts.iter().zip(together) {
-            assert_eq!(run(&model, std::slice::from_ref(prompt), &greedy)?[0].tokens, row.tokens);
+        let long = |len: u32| (0..len).map(|i| i % 9).collect();
+        let prompts = [vec![3], long(17), vec![5, 6, 7, 8], long(16)];
+        // Up to the context, and one more that is not read.
+        for (most, lens) in [(40, [20, 4, 17, 5]), (8, [8, 4, 8, 5])] {
+            let config = settings(&model, RANDOM, most);
+            let mut rng = Rng::new(5);
+            for ((prompt, row), len) in
+                prompts.iter().zip(run(&model, &prompts, &config)?).zip(lens)
+            {
+                let end = if len == most { End::Length } else { End::Context };
+                assert_eq!((row.tokens.len(), row.log_probs.len(), row.end), (len, len, end));
+                let mut text = Text::new(Memory::Whole.cache(&model), prompt.clone());
+                let alone = text.go_on(&model, &config, &mut [rng.fork()], |_, _| Ok(()))?;
+                assert_eq!(alone[0].tokens, row.tokens);
+            }
         }
     }
     Ok(())

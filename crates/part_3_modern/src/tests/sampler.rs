@@ -110,3 +110,10 @@ fn impossible_tokens_are_never_drawn() {
         assert_eq!(Sampler::new(ALL).draw(&logits, &[], &mut Rng::new(seed)).token, 1);
     }
 }
+
+#[test]
+fn what_is_as_likely_as_the_likeliest_always_passes() {
+    let choice = Choice::Random { temperature: 0.7, top_k: None, top_p: None, min_p: Some(1.) };
+    let passed = Sampler::new(choice).probabilities(&[1., 3., 3., 2.], &[]);
+    assert_eq!(passed, [(1, 0.5), (2, 0.5)]);
+}
