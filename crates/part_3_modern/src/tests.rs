@@ -6,6 +6,7 @@ mod model;
 mod config_json;
 mod generation_config;
 mod model_folder;
+mod text_stream;
 mod generation;
 mod chat;
 mod sampler;

@@ -19,7 +19,7 @@ pub struct TextStream<'a> {
     tokenizer: &'a Tokenizer,
     markers: Markers,
     /// The tokens of the last piece of text shown, then those that wait.
-    window: Vec<u32>,
+    pub(crate) window: Vec<u32>,
     /// How many of `window` are shown.
     shown: usize,
 }
@@ -34,7 +34,9 @@ const MOST_WAITING: usize = 64;
 impl<'a> TextStream<'a> {
     /// A stream that goes on after `before`, which was shown: `[]` at the beginning of a text.
     pub fn new(tokenizer: &'a Tokenizer, markers: Markers, before: &[u32]) -> Self {
-        let window = before[before.len().saturating_sub(BEFORE)..].to_vec();
+        let seen = before.iter().rev().filter(|&&id| !tokenizer.skips(id, markers));
+        let mut window: Vec<u32> = seen.take(BEFORE).copied().collect();
+        window.reverse();
         Self { tokenizer, markers, shown: window.len(), window }
     }
 
@@ -43,11 +45,14 @@ impl<'a> TextStream<'a> {
     /// # Errors
     /// As [`Tokenizer::decode`].
     pub fn push(&mut self, id: u32) -> Result<String> {
+        if self.tokenizer.skips(id, self.markers) {
+            return Ok(String::new()); // nor is it kept: a model may write nothing else
+        }
         self.window.push(id);
         let end = self.window.len();
         let text = self.waiting(end)?;
         if text.is_empty() {
-            return Ok(text); // a hidden token
+            return Ok(text); // a space that sentencepiece drops
         }
         if !text.ends_with(char::REPLACEMENT_CHARACTER) {
             return Ok(self.show(end, text));

@@ -16,7 +16,7 @@ use tokenizers::{
 
 use crate::ChatTemplate;
 use crate::text_stream::TextStream;
-use crate::tokenizer_check;
+use crate::tokenizer_check::described;
 use crate::tokenizer_config::{self, SpecialTokens};
 
 /// Whether the tokens that a model expects around a text, such as `<s>`, are added.
@@ -185,6 +185,12 @@ impl Tokenizer {
         self.inner.decode(ids, markers == Markers::Hidden).map_err(Error::from_boxed)
     }
 
+    /// Whether [`Tokenizer::decode`] passes over `id`, whatever stands around it.
+    pub(crate) fn skips(&self, id: u32, markers: Markers) -> bool {
+        let special = |token: &str| self.inner.get_added_vocabulary().is_special_token(token);
+        self.token(id).is_none_or(|token| markers == Markers::Hidden && special(&token))
+    }
+
     /// Decodes ids as they come, after those `before`: `[]` at the beginning of a text.
     pub fn stream(&self, markers: Markers, before: &[u32]) -> TextStream<'_> {
         TextStream::new(self, markers, before)
@@ -237,10 +243,4 @@ impl Tokenizer {
         atomic_file::write(&folder.join("tokenizer.json"), format!("{json}\n").as_bytes())?;
         tokenizer_config::save(folder, &self.special, |id| self.token(id), context, template)
     }
-}
-
-/// The tokenizer of a JSON.
-fn described(json: Value) -> Result<tokenizers::Tokenizer> {
-    tokenizer_check::check(&json)?;
-    Ok(serde_json::from_value(json)?)
 }

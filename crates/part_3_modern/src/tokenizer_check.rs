@@ -3,11 +3,17 @@
 use anyhow::{Result, ensure};
 use serde_json::Value;
 
-/// Checks what the library does not.
+/// The tokenizer of a JSON.
 ///
 /// # Errors
-/// When a text could not be read with this tokenizer.
-pub(crate) fn check(json: &Value) -> Result<()> {
+/// When it describes none, or one with which a text could not be read.
+pub(crate) fn described(json: Value) -> Result<tokenizers::Tokenizer> {
+    check(&json)?;
+    Ok(serde_json::from_value(json)?)
+}
+
+/// Checks what the library does not.
+fn check(json: &Value) -> Result<()> {
     // A table in bytes, which the library follows wherever it leads. No family of this part has one.
     let mut normalizers = objects(&json["normalizer"]).into_iter();
     ensure!(
