@@ -190,18 +190,6 @@ fn scores_that_are_no_numbers_are_an_error() -> Result<()> {
 }
 
 #[test]
-fn the_penalty_counts_in_the_probabilities() {
-    let sampler = Sampler { repetition_penalty: 2., ..Sampler::new(RANDOM) };
-    let (logits, seen) = ([1f32, 1., -1.], [false, true, true]);
-    let mut rng = Rng::new(3);
-    for _ in 0..20 {
-        let drawn = sampler.draw(&logits, &seen, &mut rng);
-        let (_, p) = sampler.probabilities(&logits, &seen)[drawn.token as usize];
-        assert!((p.ln() - f64::from(drawn.log_prob)).abs() < 1e-6);
-    }
-}
-
-#[test]
 fn an_empty_prompt_among_others_is_an_error() -> Result<()> {
     let model = inference(&tiny())?;
     let config = settings(&model, Choice::Greedy, 3);
@@ -259,11 +247,4 @@ fn a_rolling_cache_does_not_carry_learned_positions_beyond_the_last() -> Result<
     let written = run(&model, &[vec![1, 2]], &config)?.remove(0);
     assert_eq!((written.tokens.len(), written.end), (11, End::Context));
     Ok(())
-}
-
-#[test]
-fn the_smallest_temperature_is_greedy() {
-    let choice = Choice::Random { temperature: 1e-308, top_k: None, top_p: None, min_p: Some(0.5) };
-    let drawn = Sampler::new(choice).draw(&[1., 3., 2.], &[], &mut Rng::new(1));
-    assert_eq!((drawn.token, drawn.log_prob), (1, 0.));
 }

@@ -117,3 +117,22 @@ fn what_is_as_likely_as_the_likeliest_always_passes() {
     let passed = Sampler::new(choice).probabilities(&[1., 3., 3., 2.], &[]);
     assert_eq!(passed, [(1, 0.5), (2, 0.5)]);
 }
+
+#[test]
+fn the_penalty_counts_in_the_probabilities() {
+    let sampler = Sampler { repetition_penalty: 2., ..Sampler::new(ALL) };
+    let (logits, seen) = ([1f32, 1., -1.], [false, true, true]);
+    let mut rng = Rng::new(3);
+    for _ in 0..20 {
+        let drawn = sampler.draw(&logits, &seen, &mut rng);
+        let (_, p) = sampler.probabilities(&logits, &seen)[drawn.token as usize];
+        assert!((p.ln() - f64::from(drawn.log_prob)).abs() < 1e-6);
+    }
+}
+
+#[test]
+fn the_smallest_temperature_is_greedy() {
+    let choice = Choice::Random { temperature: 1e-308, top_k: None, top_p: None, min_p: Some(0.5) };
+    let drawn = Sampler::new(choice).draw(&[1., 3., 2.], &[], &mut Rng::new(1));
+    assert_eq!((drawn.token, drawn.log_prob), (1, 0.));
+}
