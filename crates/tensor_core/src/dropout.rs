@@ -1,11 +1,10 @@
-//! Dropout: while training, each number is set to 0 with probability p and the others grow by 1/(1-p)
-//! (Srivastava et al., <https://jmlr.org/papers/v15/srivastava14a.html>).
+//! Dropout as a layer: seeds for [`ops::dropout`](fn@crate::ops::dropout) from the model's own stream.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use candle_core::{Result, Tensor};
 
-use crate::Rng;
+use crate::{Rng, ops};
 
 /// A seeded dropout layer. Made by [`crate::Scope::dropout`]; the twin for inference passes everything through.
 #[derive(Debug, Clone)]
@@ -31,14 +30,10 @@ impl Dropout {
 
     /// `x` of any shape with some of its numbers dropped.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let (Some(rng), true) = (&self.rng, self.is_active()) else {
-            return Ok(x.clone());
-        };
-        let mut rng = lock(rng);
-        let kept = (1. / (1. - self.probability)) as f32;
-        let draw = |_| if rng.uniform() < self.probability { 0. } else { kept };
-        let mask: Vec<f32> = (0..x.elem_count()).map(draw).collect();
-        x * Tensor::from_vec(mask, x.shape(), x.device())?.to_dtype(x.dtype())?
+        match (&self.rng, self.is_active()) {
+            (Some(rng), true) => ops::dropout(x, self.probability, lock(rng).next_u64()),
+            _ => Ok(x.clone()),
+        }
     }
 
     /// What it will draw next.

@@ -113,6 +113,15 @@ proptest! {
     }
 
     #[test]
+    fn dropout_agrees(shape in rows_and_width(), p in 0f64..0.9, seed: u64) {
+        agree(
+            &[random(0, shape)],
+            &|x| ops::dropout(&x[0], p, seed),
+            &|x| ops::dropout::reference(&x[0], p, seed),
+        );
+    }
+
+    #[test]
     fn add_agrees_with_and_without_broadcasting((rows, width) in rows_and_width()) {
         for other in [vec![2, rows, width], vec![rows, width], vec![width], vec![]] {
             agree(

@@ -105,6 +105,8 @@ fn dropout_keeps_the_mean_and_drops_the_given_share() -> Result<()> {
     let mean = y.iter().map(|&y| f64::from(y)).sum::<f64>() / y.len() as f64;
     assert!((dropped - 0.3).abs() < 0.01, "{dropped}"); // 4 standard errors are 0.0092
     assert!((mean - 1.).abs() < 0.02, "{mean}");
+    let alike = y.chunks(8192).map(|part| &part[..64]).collect::<Vec<_>>();
+    assert!(alike.windows(2).all(|parts| parts[0] != parts[1]), "each thread's part is drawn anew");
     Ok(())
 }
 
