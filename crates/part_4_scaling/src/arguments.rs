@@ -14,7 +14,8 @@ pub(crate) const DEFAULT_OUT: &str = "runs/scaling";
 
 /// Part 4, scaling up: subword tokens, and a training pipeline to be left alone overnight.
 ///
-/// Without a subcommand, the demo: what merging learns from a text, and how fast.
+/// Without a subcommand, the demo: what merging learns from a text, how parts of a batch add up, and a run that is
+/// interrupted without a trace.
 #[derive(Parser)]
 #[command(name = "part_4", version, args_conflicts_with_subcommands = true)]
 pub(crate) struct Cli {
@@ -44,6 +45,8 @@ pub(crate) struct DemoArgs {
     /// Tokens wanted
     #[arg(long, value_name = "N", default_value_t = 2048)]
     pub(crate) vocab_size: usize,
+    #[command(flatten)]
+    pub(crate) compute: ComputeFlags,
 }
 
 #[derive(Args)]

@@ -2,7 +2,7 @@
 //!
 //! The file is a safetensors file of two tensors: `tokens` (u16 where the vocabulary allows it, else u32) and
 //! `document_ends` (u64, the number of tokens up to and with each document's end). Its header says with which tokenizer
-//! it was made and carries the tokens' SHA-256, so that a damaged file is noticed before anything learns from it.
+//! it was made and carries the SHA-256 of both, so that a damaged file is noticed before anything learns from it.
 
 use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::ops::Range;
@@ -79,7 +79,8 @@ impl TokenFile {
             word("tokenizer")? == tokenizer,
             "its tokens are another tokenizer's: make it anew"
         );
-        let found = hex(Sha256::digest(&bytes[tokens.clone()]));
+        let hash = Sha256::new().chain_update(&bytes[tokens.clone()]);
+        let found = hex(hash.chain_update(&bytes[ends.clone()]).finalize());
         ensure!(found == about.sha256, "it is damaged: its checksum does not fit. Make it anew");
         Ok(Self { file, tokens, ends, width, about })
     }
@@ -208,6 +209,8 @@ impl TokenWriter {
     /// When the disk is full.
     pub fn finish(mut self, tokenizer: &str) -> Result<()> {
         let writing = format!("writing {}", self.path.display());
+        let document_ends: Vec<u8> = self.ends.iter().flat_map(|end| end.to_le_bytes()).collect();
+        self.hash.update(&document_ends);
         let tokens = self.tokens * self.width;
         let padding = tokens.next_multiple_of(8) - tokens; // so that the ends lie where numbers of 8 bytes may
         let ends = tokens + padding;
@@ -221,15 +224,13 @@ impl TokenWriter {
             "tokens": { "dtype": format!("U{}", 8 * self.width), "shape": [self.tokens], "data_offsets": [0, tokens] },
             "padding": { "dtype": "U8", "shape": [padding], "data_offsets": [tokens, ends] },
             "document_ends": {
-                "dtype": "U64", "shape": [self.ends.len()], "data_offsets": [ends, ends + 8 * self.ends.len()],
+                "dtype": "U64", "shape": [self.ends.len()], "data_offsets": [ends, ends + document_ends.len()],
             },
         });
         let header = format!("{:HEADER$}", header.to_string());
         ensure!(header.len() == HEADER, "{writing}: the header is too long");
         self.file.write_all(&[0; 8][..padding]).context(writing.clone())?;
-        for end in &self.ends {
-            self.file.write_all(&end.to_le_bytes()).context(writing.clone())?;
-        }
+        self.file.write_all(&document_ends).context(writing.clone())?;
         self.file.seek(SeekFrom::Start(0)).context(writing.clone())?;
         self.file.write_all(&(HEADER as u64).to_le_bytes()).context(writing.clone())?;
         self.file.write_all(header.as_bytes()).context(writing.clone())?;

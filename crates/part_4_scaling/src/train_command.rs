@@ -49,6 +49,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
     let mut model = model_config(args)?;
     let config = train_config(args)?;
     let device = args.compute.open()?;
+    training_memory::check(model.parameter_count(), &device)?; // the vocabulary comes on top
     let settings = serde_json::to_value(args)?;
     let checkpoints = Checkpoints::new(args.out.join("checkpoints"), args.save.keep);
     let (mut run, data, folder, rows) = match args.settings.resume {

@@ -7,9 +7,15 @@ use tensor_core::testing::{Program, path};
 const PART_4: Program = Program(env!("CARGO_BIN_EXE_part_4"));
 
 #[test]
-fn the_demo_shows_merges_and_agrees_with_the_crate() {
+fn the_demo_shows_merges_whole_gradients_and_a_run_that_goes_on() {
     let text = PART_4.says(&["--vocab-size", "600"]);
     assert!(text.contains("The first merges") && text.contains("the same ids"), "{text}");
+    assert!(text.contains("35 more: the same bytes of model, optimizer and state"), "{text}");
+    let apart = |line: &str| -> f64 {
+        let line = text.lines().find(|said| said.contains(line)).expect("a line");
+        line.split_whitespace().rev().nth(1).expect("a number").parse().expect("a number")
+    };
+    assert!(apart("weighted by its tokens") < 1e-5 && apart("parts' means") > 0.1, "{text}");
 }
 
 #[test]

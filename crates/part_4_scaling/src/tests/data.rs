@@ -119,11 +119,8 @@ fn damaged_and_foreign_files_are_refused() -> Result<()> {
         let mut bytes = whole.clone();
         bytes[at] ^= 4;
         std::fs::write(&path, &bytes)?;
-        if let Ok(file) = TokenFile::open(&path, "ours") {
-            // Only where documents end is not covered, and what is read there is checked.
-            assert!(!(1032..1032 + 2000).contains(&at), "byte {at}");
-            assert_eq!(file.read(0..1000)?, [5; 1000]);
-        }
+        // Two spaces more or less in the header, or a wrong count of bytes of text, do no harm.
+        assert!(at < 1032 || TokenFile::open(&path, "ours").is_err(), "byte {at}");
         std::fs::write(&path, &whole[..at])?;
         error(TokenFile::open(&path, "ours"));
     }

@@ -1,0 +1,187 @@
+//! `train`, `sample` and `eval` as a user meets them, and what is said about bad input.
+
+use std::path::Path;
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tensor_core::testing::{Program, path};
+
+const PART_4: Program = Program(env!("CARGO_BIN_EXE_part_4"));
+
+/// A text of some documents, and a run on it with these flags.
+fn trained(flags: &[&str]) -> (TempDir, String, Value) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (data, out) = (text(folder.path(), 40), path(folder.path(), "run"));
+    let said = PART_4.says_json(&[&small(&data, &out)[..], flags].concat());
+    (folder, out, said)
+}
+
+fn text(folder: &Path, documents: usize) -> String {
+    let file = path(folder, "text.txt");
+    let stories: Vec<String> =
+        (0..documents).map(|i| format!("The cat number {i} sat on the mat and slept.")).collect();
+    std::fs::write(&file, stories.join("\n<|endoftext|>\n")).expect("a text");
+    file
+}
+
+fn small<'a>(data: &'a str, out: &'a str) -> Vec<&'a str> {
+    let sizes = ["--n-layer", "1", "--n-head", "2", "--n-embd", "16", "--block-size", "16"];
+    let run =
+        ["--steps", "40", "--batch-size", "4", "--vocab-size", "300", "--eval-interval", "20"];
+    let shown = ["--log-interval", "5", "--sample-tokens", "8", "--json"];
+    [&["train", "--data", data, "--out", out][..], &sizes, &run, &shown].concat()
+}
+
+fn rows(run: &str) -> Vec<Value> {
+    let text = std::fs::read_to_string(format!("{run}/metrics.jsonl")).expect("figures");
+    text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+#[test]
+fn a_run_learns_records_itself_and_its_model_writes_and_is_measured() {
+    let (folder, run, said) = trained(&["--n-kv-head", "1", "--dropout", "0.1"]);
+    let rows = rows(&run);
+    let losses: Vec<f64> = rows.iter().filter_map(|row| row["loss"].as_f64()).collect();
+    assert_eq!(losses.len(), 8);
+    assert!(losses[7] < losses[0] - 0.5, "{losses:?}");
+    let rates: Vec<f64> = rows.iter().filter_map(|row| row["lr"].as_f64()).collect();
+    assert!((rates[7] - 3e-4).abs() < 1e-12 && rates.is_sorted_by(|a, b| a > b), "{rates:?}");
+    let step = &rows[0];
+    for key in ["grad_norm", "tokens_per_s", "gemm_share", "tokens", "epoch"] {
+        assert!(step[key].is_number(), "{key}: {step}");
+    }
+    let found: Vec<&Value> = rows.iter().filter(|row| row["val_loss"].is_number()).collect();
+    assert_eq!(found.len(), 2);
+    assert!(rows.iter().any(|row| row["layer_0/queries_rms"].is_number()));
+    assert!(Path::new(&run).join("loss.svg").exists());
+    let names = std::fs::read_dir(&run)
+        .expect("a folder")
+        .map(|entry| entry.expect("an entry").file_name());
+    assert!(
+        names.into_iter().any(|name| name.to_string_lossy().starts_with("events.out.tfevents"))
+    );
+
+    // The held-out documents as the run measured them; the same as text, all documents.
+    let data = format!("{run}/data");
+    let eval = |data: &str| PART_4.says_json(&["eval", "--model", &run, "--data", data, "--json"]);
+    let held_out = eval(&data);
+    let best = said["loss"].as_f64().expect("a loss");
+    assert!((held_out["loss"].as_f64().expect("a loss") - best).abs() < 1e-5, "{held_out} {said}");
+    let bits = found[1]["bits_per_byte"].as_f64().expect("bits");
+    assert!((held_out["bits_per_byte"].as_f64().expect("bits") - bits).abs() < 1e-5);
+    let all = eval(&path(folder.path(), "text.txt"));
+    assert!(all["tokens"].as_u64() > held_out["tokens"].as_u64());
+
+    let sample = |model: &str, seed: &str| {
+        PART_4.says(&[
+            "sample",
+            "--model",
+            model,
+            "--prompt",
+            "The cat",
+            "--seed",
+            seed,
+            "--max-new-tokens",
+            "9",
+        ])
+    };
+    let written = sample(&run, "1");
+    assert!(written.starts_with("The cat"), "{written}");
+    assert_eq!(written, sample(&format!("{run}/model"), "1"));
+    assert_ne!(written, sample(&run, "2"));
+}
+
+#[test]
+fn the_data_of_a_run_serve_the_next_one() {
+    let (folder, run, first) = trained(&[]);
+    let (data, next) = (format!("{run}/data"), path(folder.path(), "next"));
+    let second = PART_4.says_json(&small(&data, &next));
+    assert_eq!(first["loss"], second["loss"], "the same tokens, the same seed, the same run");
+    assert!(!Path::new(&next).join("data").exists());
+    // A tokenizer that was trained before, on the text itself.
+    let third = path(folder.path(), "third");
+    let file = path(folder.path(), "text.txt");
+    let args = [&small(&file, &third)[..], &["--tokenizer", &data]].concat();
+    assert_eq!(PART_4.says_json(&args)["loss"], first["loss"]);
+}
+
+#[test]
+fn every_tracker_gets_its_files_and_none_none() {
+    for (kind, wanted) in [("wandb", "wandb"), ("none", "")] {
+        let (_folder, run, _) = trained(&["--log", kind]);
+        let names = std::fs::read_dir(&run).expect("a folder");
+        let mut names: Vec<String> = names
+            .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into())
+            .collect();
+        names.retain(|name| name.starts_with("wandb") || name.starts_with("events"));
+        assert_eq!(names.concat(), wanted);
+    }
+}
+
+#[test]
+fn settings_come_from_a_file_and_the_effective_ones_are_saved() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (data, out) = (text(folder.path(), 20), path(folder.path(), "run"));
+    let file = path(folder.path(), "run.yaml");
+    let yaml = format!(
+        "data: {data}\nout: {out}\nn_layer: 1\nn_head: 2\nn_embd: 16\nblock_size: 16\nvocab_size: 280\nsteps: 9\nlr: 1e-2\nlog: none\n"
+    );
+    std::fs::write(&file, yaml).expect("settings");
+    PART_4.says(&[
+        "train", "--config", &file, "--set", "steps=6", "--set", "lr=0.002", "--lr", "0.001",
+    ]);
+    let config = std::fs::read_to_string(format!("{out}/config.json")).expect("settings");
+    let config: Value = serde_json::from_str(&config).expect("JSON");
+    assert_eq!(
+        (&config["steps"], &config["lr"], &config["n_embd"]),
+        (&6.into(), &0.001.into(), &16.into())
+    );
+    // What was saved is a file of settings itself.
+    let again = path(folder.path(), "again");
+    PART_4.says(&["train", "--config", &format!("{out}/config.json"), "--out", &again]);
+    let weights =
+        |run: &str| std::fs::read(format!("{run}/model/model.safetensors")).expect("weights");
+    assert!(weights(&out) == weights(&again));
+}
+
+#[test]
+fn bad_input_is_told_in_one_line_and_nothing_is_overwritten() {
+    let (folder, run, _) = trained(&["--log", "none"]);
+    let before = std::fs::read(format!("{run}/metrics.jsonl")).expect("figures");
+    let file = |name: &str, bytes: &str| {
+        std::fs::write(folder.path().join(name), bytes).expect("a file");
+        path(folder.path(), name)
+    };
+    let good = path(folder.path(), "text.txt");
+    let refuses = |data: &str, flags: &[&str], code, text: &str| {
+        PART_4.refuses(
+            &[&["train", "--data", data, "--out", &run][..], flags].concat(),
+            code,
+            text,
+        );
+    };
+    refuses(&file("empty.txt", ""), &[], 1, "empty.txt is empty");
+    refuses(&file("one.txt", "one document"), &[], 1, "a single document");
+    refuses(&path(folder.path(), "none.txt"), &[], 1, "none.txt");
+    refuses(&good, &["--vocab-size", "260"], 2, "must be at least 261");
+    refuses(&good, &["--tokenizer", "nowhere"], 1, "nowhere");
+    refuses(&good, &["--min-lr", "0.1"], 2, "--min-lr 0.1 is above --lr 0.003");
+    refuses(&good, &["--warmup-steps", "2000"], 2, "more than --steps");
+    refuses(&good, &["--n-head", "3"], 2, "256");
+    refuses(&good, &["--dtype", "int8"], 2, "--dtype");
+    refuses(&good, &["--set", "n_layr=3"], 2, "--n-layr");
+    refuses(&good, &["--config", &file("bad.yaml", "steps: [1]")], 1, "bad.yaml");
+    refuses(&good, &["--n-embd", "4000000"], 1, "lower --n-embd");
+    let tokens = format!("{run}/data/train.safetensors");
+    let mut bytes = std::fs::read(&tokens).expect("tokens");
+    let last = bytes.len() - 200;
+    bytes[last] ^= 1;
+    std::fs::write(&tokens, bytes).expect("damaged");
+    refuses(&format!("{run}/data"), &[], 1, "damaged");
+    assert_eq!(std::fs::read(format!("{run}/metrics.jsonl")).expect("figures"), before);
+    assert!(!Path::new(&format!("{run}.previous")).exists());
+    let inside = path(folder.path(), "text.txt/run");
+    PART_4.refuses(&["train", "--data", &good, "--out", &inside], 1, "text.txt");
+    PART_4.refuses(&["sample", "--model", "nowhere"], 1, "there is no nowhere");
+    PART_4.refuses(&["eval", "--model", &run, "--data", &file("e.txt", " ")], 1, "e.txt is empty");
+}
