@@ -43,7 +43,7 @@ pub enum Architecture {
 
 impl Step {
     /// The steps that the project measures itself by, each with a name.
-    pub fn all() -> [(&'static str, Self); 3] {
+    pub fn all() -> [(&'static str, Self); 4] {
         let step = |model, n_layer, n_embd, n_head, n_ff, block_size, batch_size| Self {
             model,
             vocab: 256,
@@ -55,6 +55,7 @@ impl Step {
             batch_size,
         };
         let (llama, gpt2) = (Architecture::Llama, Architecture::Gpt2);
+        let stories = Self { vocab: 2048, ..step(llama, 4, 128, 4, 344, 256, 16) };
         [
             ("6 layers, width 384, T 256, batch 8", step(llama, 6, 384, 6, 1024, 256, 8)),
             ("2 layers, width 128, T 128, batch 16", step(llama, 2, 128, 2, 344, 128, 16)),
@@ -62,6 +63,7 @@ impl Step {
                 "GPT-2 style, 4 layers, width 128, T 64, batch 12",
                 step(gpt2, 4, 128, 4, 512, 64, 12),
             ),
+            ("part 4's stories: 4 layers, width 128, T 256, batch 16, V 2,048", stories),
         ]
     }
 
