@@ -10,8 +10,7 @@ use modern::{Special, Spelled, Tokenizer};
 use tensor_core::Rng;
 
 use crate::documents::{Piece, SEPARATOR};
-use crate::token_file::TokenWriter;
-use crate::{Corpus, TokenFile, fingerprint};
+use crate::{Corpus, TokenFile, TokenWriter, fingerprint};
 
 const TRAIN: &str = "train.safetensors";
 const VALIDATION: &str = "validation.safetensors";

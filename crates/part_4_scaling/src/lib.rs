@@ -10,6 +10,7 @@ pub mod documents;
 pub mod corpus;
 pub mod fingerprint;
 pub mod token_file;
+pub mod token_writer;
 pub mod dataset;
 pub mod windows;
 pub mod accumulation; // 4.2
@@ -38,6 +39,7 @@ pub use run::Run;
 pub use run_log::RunLog;
 pub use schedule::Schedule;
 pub use token_file::TokenFile;
+pub use token_writer::TokenWriter;
 pub use training::{TrainConfig, train};
 pub use windows::{Cursor, Windows};
 

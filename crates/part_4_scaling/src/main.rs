@@ -1,6 +1,7 @@
 //! The tools of part 4: train a tokenizer, train a model, let it write, measure it. Without a subcommand: the demo.
 
 mod arguments;
+mod beginning;
 mod demo;
 mod train_command;
 mod work;

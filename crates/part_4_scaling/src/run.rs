@@ -12,7 +12,7 @@ use tensor_core::{AdamW, AdamWConfig, Parameters, Rng, weights};
 use tiny_gpt::json_file;
 
 use crate::loss_scaler::LossScaler;
-use crate::{Cursor, TrainConfig};
+use crate::{Cursor, Dataset, TrainConfig, model_folder};
 
 const MODEL: &str = "model.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
@@ -96,20 +96,19 @@ impl Run {
         self.state.scaler.as_mut().map_or(Ok(true), |scaler| scaler.accepts(norm))
     }
 
-    /// Writes the checkpoint `folder`; `data` names the tokens it was trained on.
+    /// Writes the checkpoint `folder` of a run on `data`: a model folder with the rest of the run beside it.
     ///
     /// # Errors
     /// When a file cannot be written.
-    pub fn save(&self, folder: &Path, data: &str) -> Result<()> {
-        let tensors = self.parameters.iter().map(|p| (p.name.clone(), p.var.as_detached_tensor()));
-        weights::save(&folder.join(MODEL), &tensors.collect())?;
+    pub fn save(&self, folder: &Path, data: &Dataset) -> Result<()> {
+        model_folder::save(folder, self, &data.tokenizer)?;
         weights::save(&folder.join(OPTIMIZER), &self.optimizer.state()?)?;
         let rng = self.parameters.dropout_rng();
-        let state = json!({ "state": self.state, "dropout_rng": rng, "data": data });
+        let state = json!({ "state": self.state, "dropout_rng": rng, "data": data.sha256() });
         json_file::write(&folder.join(STATE), &state)
     }
 
-    /// Opens the checkpoint `folder` of such a model, trained on the tokens that `data` names.
+    /// Opens the checkpoint `folder` of such a model in training on `data`.
     ///
     /// # Errors
     /// When a file is missing, or belongs to another model or other data.
@@ -117,13 +116,13 @@ impl Run {
         folder: &Path,
         model: ModelConfig,
         optimizer: AdamWConfig,
-        data: &str,
+        data: &Dataset,
         device: &Device,
     ) -> Result<Self> {
         let path = folder.join(STATE);
         let mut state = json_file::read(&path)?;
         ensure!(
-            state["data"] == data,
+            state["data"] == data.sha256(),
             "{} was trained on other data, or with another tokenizer, than --data holds now",
             folder.display()
         );

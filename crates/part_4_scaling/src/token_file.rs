@@ -4,22 +4,16 @@
 //! `document_ends` (u64, the number of tokens up to and with each document's end). Its header says with which tokenizer
 //! it was made and carries the SHA-256 of both, so that a damaged file is noticed before anything learns from it.
 
-use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use candle_core::{Device, Tensor};
 use safetensors::{Dtype, SafeTensors};
-use serde_json::json;
 use sha2::{Digest, Sha256};
-use tempfile::NamedTempFile;
-use tensor_core::{MappedFile, atomic_file};
+use tensor_core::MappedFile;
 
 use crate::fingerprint::hex;
-
-/// Room for the header, which is known last; JSON may end in spaces.
-const HEADER: usize = 1024;
 
 /// Tokens that lie on disk.
 #[derive(Debug)]
@@ -148,94 +142,5 @@ impl TokenFile {
     /// When they are damaged.
     pub fn first_window(&self, t: usize, device: &Device) -> Result<Tensor> {
         Ok(Tensor::new(self.read(0..t.min(self.len()))?, device)?.unsqueeze(0)?)
-    }
-}
-
-/// Writes a [`TokenFile`] from the first token to the last; before [`TokenWriter::finish`] there is no file.
-pub struct TokenWriter {
-    path: PathBuf,
-    file: BufWriter<NamedTempFile>,
-    hash: Sha256,
-    width: usize,
-    vocab_size: usize,
-    tokens: usize,
-    text_bytes: usize,
-    ends: Vec<u64>,
-}
-
-impl TokenWriter {
-    /// A writer to `path` of tokens below `vocab_size`.
-    ///
-    /// # Errors
-    /// When the folder cannot be written.
-    pub fn new(path: &Path, vocab_size: usize) -> Result<Self> {
-        let mut file = BufWriter::new(atomic_file::beside(path)?);
-        file.write_all(&[b' '; 8 + HEADER])
-            .with_context(|| format!("writing {}", path.display()))?;
-        let width = if vocab_size <= 1 << 16 { 2 } else { 4 };
-        let (path, hash, ends) = (path.to_path_buf(), Sha256::new(), Vec::new());
-        Ok(Self { path, file, hash, width, vocab_size, tokens: 0, text_bytes: 0, ends })
-    }
-
-    /// Appends `tokens`, which stand for `text_bytes` bytes of text.
-    ///
-    /// # Errors
-    /// When the disk is full.
-    pub fn push(&mut self, tokens: &[u32], text_bytes: usize) -> Result<()> {
-        let bytes: Vec<u8> = tokens
-            .iter()
-            .flat_map(|token| token.to_le_bytes().into_iter().take(self.width))
-            .collect();
-        self.hash.update(&bytes);
-        self.file.write_all(&bytes).with_context(|| format!("writing {}", self.path.display()))?;
-        self.tokens += tokens.len();
-        self.text_bytes += text_bytes;
-        Ok(())
-    }
-
-    /// Ends the document with the token that says so.
-    ///
-    /// # Errors
-    /// When the disk is full.
-    pub fn end_document(&mut self, eos: u32) -> Result<()> {
-        self.push(&[eos], 0)?;
-        self.ends.push(self.tokens as u64);
-        Ok(())
-    }
-
-    /// Writes what is known only now, and puts the file in its place.
-    ///
-    /// # Errors
-    /// When the disk is full.
-    pub fn finish(mut self, tokenizer: &str) -> Result<()> {
-        let writing = format!("writing {}", self.path.display());
-        let document_ends: Vec<u8> = self.ends.iter().flat_map(|end| end.to_le_bytes()).collect();
-        self.hash.update(&document_ends);
-        let tokens = self.tokens * self.width;
-        let padding = tokens.next_multiple_of(8) - tokens; // so that the ends lie where numbers of 8 bytes may
-        let ends = tokens + padding;
-        let header = json!({
-            "__metadata__": {
-                "vocab_size": self.vocab_size.to_string(),
-                "text_bytes": self.text_bytes.to_string(),
-                "tokenizer": tokenizer,
-                "sha256": hex(self.hash.finalize()),
-            },
-            "tokens": { "dtype": format!("U{}", 8 * self.width), "shape": [self.tokens], "data_offsets": [0, tokens] },
-            "padding": { "dtype": "U8", "shape": [padding], "data_offsets": [tokens, ends] },
-            "document_ends": {
-                "dtype": "U64", "shape": [self.ends.len()], "data_offsets": [ends, ends + document_ends.len()],
-            },
-        });
-        let header = format!("{:HEADER$}", header.to_string());
-        ensure!(header.len() == HEADER, "{writing}: the header is too long");
-        self.file.write_all(&[0; 8][..padding]).context(writing.clone())?;
-        self.file.write_all(&document_ends).context(writing.clone())?;
-        self.file.seek(SeekFrom::Start(0)).context(writing.clone())?;
-        self.file.write_all(&(HEADER as u64).to_le_bytes()).context(writing.clone())?;
-        self.file.write_all(header.as_bytes()).context(writing.clone())?;
-        let file = self.file.into_inner().map_err(std::io::IntoInnerError::into_error);
-        let file = file.context(writing)?;
-        atomic_file::persist(file, &self.path)
     }
 }

@@ -1,49 +1,21 @@
 //! `part_4 train`: settings and text in, a run folder out; or a run folder in, and the rest of its run.
 
-use std::path::Path;
-
-use anyhow::{Context, Result};
+use anyhow::Result;
 use candle_core::Device;
-use modern::{Activations, ModelConfig, Tokenizer};
-use scaling::dataset::{Split, tokenize};
+use modern::{Activations, ModelConfig};
 use scaling::evaluation::Extent;
 use scaling::machine::{flops_per_token, gemm_peak};
 use scaling::run_log::LogConfig;
-use scaling::settings::check_unchanged;
-use scaling::tokenizer_training::check;
 use scaling::tracker::Tracker;
 use scaling::training::Outputs;
-use scaling::{Checkpoints, Corpus, Dataset, Run, RunLog, TrainConfig, train};
-use serde_json::{Value, json};
+use scaling::{Checkpoints, Dataset, Run, RunLog, TrainConfig, train};
+use serde_json::json;
 use tensor_core::AdamWConfig;
 use tiny_gpt::command::usage;
-use tiny_gpt::{Interrupt, RunFolder, json_file, training_memory};
+use tiny_gpt::{Interrupt, training_memory};
 
 use crate::arguments::TrainArgs;
-use crate::work;
-
-/// What may change when a run is resumed: where things are and what is shown, not what is computed. (The data's place may; what
-/// it holds is compared by checksum.)
-const FREE: [&str; 18] = [
-    "data",
-    "out",
-    "tokenizer",
-    "device",
-    "threads",
-    "json",
-    "save_interval",
-    "keep",
-    "stop_after",
-    "log",
-    "log_interval",
-    "eval_interval",
-    "eval_windows",
-    "sample_interval",
-    "sample_tokens",
-    "temperature",
-    "top_k",
-    "top_p",
-];
+use crate::beginning::{begun, resumed};
 
 pub(crate) fn run(args: &TrainArgs) -> Result<()> {
     let mut model = model_config(args)?;
@@ -105,85 +77,6 @@ fn train_config(args: &TrainArgs) -> Result<TrainConfig> {
         dtype: step.dtype.dtype(),
         activations: if step.recompute { Activations::Recomputed } else { Activations::Kept },
     })
-}
-
-/// A run, what it learns from, its folder and the figures in it.
-type Begun = (Run, Dataset, RunFolder, Vec<Value>);
-
-/// A new run. Nothing is written before the data are known to be good.
-fn begun(
-    args: &TrainArgs,
-    settings: &Value,
-    model: &mut ModelConfig,
-    config: &TrainConfig,
-    device: &Device,
-) -> Result<Begun> {
-    let fresh = |data: &Dataset, model: &mut ModelConfig| {
-        model.vocab_size = data.tokenizer.vocab_size();
-        training_memory::check(model.parameter_count(), device)?;
-        Run::new(*model, config.optimizer, config.dtype, args.compute.seed, device)
-    };
-    if Dataset::is_at(&args.data) {
-        let data = Dataset::open(&args.data)?;
-        let run = fresh(&data, model)?;
-        return Ok((run, data, RunFolder::create(&args.out, settings)?, Vec::new()));
-    }
-    let parent = args.out.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let parent = parent.unwrap_or(Path::new("."));
-    std::fs::create_dir_all(parent).with_context(|| format!("creating {}", parent.display()))?;
-    let aside = tempfile::Builder::new().prefix(".tokens-").tempdir_in(parent);
-    let aside = aside.with_context(|| format!("writing {}", parent.display()))?;
-    prepare(args, aside.path())?;
-    let run = fresh(&Dataset::open(aside.path())?, model)?;
-    let folder = RunFolder::create(&args.out, settings)?;
-    let place = args.out.join("data");
-    std::fs::rename(aside.keep(), &place)
-        .with_context(|| format!("writing {}", place.display()))?;
-    Ok((run, Dataset::open(&place)?, folder, Vec::new()))
-}
-
-/// Turns the text into tokens in `folder`.
-fn prepare(args: &TrainArgs, folder: &Path) -> Result<()> {
-    if args.tokenizer.is_none() {
-        usage(check(args.vocab_size))?;
-    }
-    let corpus = Corpus::open(&args.data)?;
-    let split = Split { validation: args.validation, seed: args.compute.seed };
-    split.check(corpus.documents)?;
-    let tokenizer = match &args.tokenizer {
-        Some(path) => Tokenizer::open(path)?,
-        None => work::tokenizer(&corpus, args.vocab_size)?,
-    };
-    let bar = work::bytes(corpus.bytes, "tokenizing")?;
-    tokenize(&corpus, &tokenizer, split, folder, |bytes| bar.inc(bytes as u64))?;
-    bar.finish_and_clear();
-    Ok(())
-}
-
-/// The run in the folder, where its newest checkpoint is.
-fn resumed(
-    args: &TrainArgs,
-    settings: &Value,
-    model: &mut ModelConfig,
-    config: &TrainConfig,
-    checkpoints: &Checkpoints,
-    device: &Device,
-) -> Result<Begun> {
-    let out = args.out.display();
-    let old =
-        RunFolder::settings(&args.out)?.with_context(|| format!("there is no run in {out}"))?;
-    check_unchanged(&old, settings, &FREE)?;
-    let (step, path) = checkpoints.newest()?.with_context(|| {
-        format!("{out} has no checkpoint yet: leave --resume out to begin anew")
-    })?;
-    let place = args.out.join("data");
-    let data = Dataset::open(if Dataset::is_at(&args.data) { &args.data } else { &place })?;
-    model.vocab_size = data.tokenizer.vocab_size();
-    let run = Run::open(&path, *model, config.optimizer, &data.sha256(), device)?;
-    let (folder, rows) = RunFolder::resume(&args.out, step)?;
-    json_file::write(&args.out.join("config.json"), settings)?;
-    println!("resuming after step {step}");
-    Ok((run, data, folder, rows))
 }
 
 fn log_config(

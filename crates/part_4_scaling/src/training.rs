@@ -75,7 +75,7 @@ pub fn train(
     outputs: &Outputs<'_>,
     log: &mut RunLog,
 ) -> Result<()> {
-    let (device, name) = (run.parameters.device().clone(), data.sha256());
+    let device = run.parameters.device().clone();
     let mut windows = Windows::new(&data.train, run.model.context, seed)?;
     let inference = GptModern::new(&run.model, run.parameters.inference().root())?;
     let due = |step: usize, interval: usize| interval > 0 && step.is_multiple_of(interval);
@@ -120,7 +120,7 @@ pub fn train(
             log.sample(step, &inference, &data.tokenizer)?;
         }
         if last || stop || due(step, outputs.intervals.save) {
-            outputs.checkpoints.save(step, |folder| run.save(folder, &name))?;
+            outputs.checkpoints.save(step, |folder| run.save(folder, data))?;
         }
         if stop {
             break;

@@ -126,7 +126,7 @@ fn resuming(fresh: impl Fn() -> Result<Run>, data: &Dataset, folder: &Path) -> R
     let save = |run: &Run, name: &str| {
         let place = folder.join(name);
         std::fs::create_dir_all(&place)?;
-        run.save(&place, &data.sha256())?;
+        run.save(&place, data)?;
         anyhow::Ok(place)
     };
     let mut whole = fresh()?;
@@ -134,7 +134,7 @@ fn resuming(fresh: impl Fn() -> Result<Run>, data: &Dataset, folder: &Path) -> R
     let mut parts = fresh()?;
     steps(&mut parts, data, STOP)?;
     let place = save(&parts, "stopped")?;
-    let mut parts = Run::open(&place, parts.model, CONFIG.optimizer, &data.sha256(), &Device::Cpu)?;
+    let mut parts = Run::open(&place, parts.model, CONFIG.optimizer, data, &Device::Cpu)?;
     steps(&mut parts, data, STEPS)?;
     let names = ["model.safetensors", "optimizer.safetensors", "state.json"];
     let [a, b] = [save(&whole, "whole")?, save(&parts, "parts")?]

@@ -10,8 +10,7 @@ use tensor_core::ops::IGNORE_INDEX;
 use tiny_gpt::builtin_text::BuiltinText;
 
 use crate::dataset::{Split, tokenize};
-use crate::token_file::TokenWriter;
-use crate::{Corpus, Cursor, Dataset, TokenFile, Windows};
+use crate::{Corpus, Cursor, Dataset, TokenFile, TokenWriter, Windows};
 
 const SPLIT: Split = Split { validation: 0.25, seed: 3 };
 

@@ -1,0 +1,142 @@
+//! Runs that are interrupted in every way arrive where uninterrupted ones arrive, to the last bit.
+
+mod interruptions;
+mod refusals;
+
+use std::path::Path;
+use std::process::{Child, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tensor_core::testing::{Program, path};
+
+const PART_4: Program = Program(env!("CARGO_BIN_EXE_part_4"));
+
+/// A small model on a small text, quickly.
+const SMALL: &str = "--n-layer 2 --n-head 2 --n-embd 16 --block-size 16 --batch-size 4 --vocab-size 300 \
+    --eval-windows 4 --eval-interval 0 --sample-interval 0 --sample-tokens 4 --log none --log-interval 1 --threads 2";
+
+struct Runs {
+    folder: TempDir,
+    data: String,
+}
+
+impl Runs {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let data = path(folder.path(), "text.txt");
+        let stories: Vec<String> =
+            (0..60).map(|i| format!("The cat number {i} sat on mat {}.", i * i)).collect();
+        std::fs::write(&data, stories.join("\n<|endoftext|>\n")).expect("a text");
+        Self { folder, data }
+    }
+
+    fn out(&self, name: &str) -> String {
+        path(self.folder.path(), name)
+    }
+
+    /// `train` into the run `name`.
+    fn args<'a>(&'a self, out: &'a str, flags: &[&'a str]) -> Vec<&'a str> {
+        let small: Vec<&str> = SMALL.split_whitespace().collect();
+        [&["train", "--data", &self.data, "--out", out][..], &small, flags].concat()
+    }
+
+    fn train(&self, name: &str, flags: &[&str]) -> String {
+        PART_4.says(&self.args(&self.out(name), flags))
+    }
+
+    /// Starts it with nobody listening.
+    fn start(&self, name: &str, flags: &[&str]) -> Child {
+        let out = self.out(name);
+        let mut command = PART_4.command(&self.args(&out, flags));
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("part_4 starts")
+    }
+
+    fn file(&self, name: &str, file: &str) -> Vec<u8> {
+        let path = Path::new(&self.out(name)).join(file);
+        std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    }
+
+    /// Panics unless both runs have the same checkpoint of `step`.
+    fn assert_same(&self, [a, b]: [&str; 2], step: usize) {
+        for file in ["model.safetensors", "optimizer.safetensors", "state.json"] {
+            let file = format!("checkpoints/step-{step}/{file}");
+            assert!(self.file(a, &file) == self.file(b, &file), "{a} and {b} differ in {file}");
+        }
+        let model = "model/model.safetensors";
+        assert!(self.file(a, model) == self.file(b, model), "{a} and {b} differ in {model}");
+    }
+
+    /// The last step whose figures were written.
+    fn last_row(&self, name: &str) -> u64 {
+        match Path::new(&self.out(name)).join("metrics.jsonl").exists() {
+            true => self.rows(name).last().map_or(0, |row| row["step"].as_u64().expect("a step")),
+            false => 0,
+        }
+    }
+
+    /// The rows of figures.
+    fn rows(&self, name: &str) -> Vec<Value> {
+        let text = String::from_utf8(self.file(name, "metrics.jsonl")).expect("text");
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+}
+
+/// The figures of all steps without those that time decides.
+fn without_times(rows: Vec<Value>) -> Vec<Value> {
+    rows.into_iter()
+        .map(|mut row| {
+            let object = row.as_object_mut().expect("an object");
+            for key in ["tokens_per_s", "gemm_share", "memory_mb"] {
+                object.remove(key);
+            }
+            row
+        })
+        .collect()
+}
+
+#[test]
+fn two_hundred_steps_equal_eighty_and_a_hundred_and_twenty_resumed() {
+    let runs = Runs::new();
+    for (i, flags) in [
+        &[][..],
+        &["--accumulate", "3", "--dropout", "0.1"],
+        &["--recompute", "--dropout", "0.1", "--dtype", "bf16", "--eval-interval", "70"],
+        &["--dtype", "f16", "--lr-decay", "stable"],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let (whole, parts) = (format!("whole{i}"), format!("parts{i}"));
+        let steps = if i < 2 { ["200", "80", "150"] } else { ["90", "31", "70"] };
+        let flags = [flags, &["--steps", steps[0]]].concat();
+        runs.train(&whole, &flags);
+        let said = runs.train(&parts, &[&flags[..], &["--stop-after", steps[1]]].concat());
+        assert!(
+            said.contains("stopped and saved after step") && said.contains("--resume"),
+            "{said}"
+        );
+        // The settings are the run's own: only what is new must be said.
+        let out = runs.out(&parts);
+        PART_4.says(&["train", "--resume", "--out", &out, "--stop-after", steps[2]]);
+        PART_4.says(&[
+            "train",
+            "--resume",
+            "--out",
+            &out,
+            "--set",
+            &format!("stop_after={}", steps[0]),
+        ]);
+        runs.assert_same([&whole, &parts], steps[0].parse().expect("a number"));
+        let rows = [&whole, &parts].map(|name| without_times(runs.rows(name)));
+        assert!(rows[0].len() >= steps[0].parse().expect("a number"));
+        assert_eq!(rows[0], rows[1]);
+    }
+}
+
+/// The steps that have a checkpoint in `folder`.
+fn steps(folder: &str) -> Vec<u64> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let names = entries.map(|entry| entry.expect("an entry").file_name());
+    names.filter_map(|name| name.to_str()?.strip_prefix("step-")?.parse().ok()).collect()
+}

@@ -1,0 +1,65 @@
+//! What is passed over, and what is refused, when a run is to go on.
+
+use crate::{PART_4, Runs};
+
+#[test]
+fn a_damaged_checkpoint_gives_way_to_the_one_before_with_a_warning() {
+    let runs = Runs::new();
+    let flags = ["--steps", "9", "--save-interval", "3"];
+    runs.train("whole", &flags);
+    runs.train("damaged", &flags);
+    let out = runs.out("damaged");
+    let file = format!("{out}/checkpoints/step-9/optimizer.safetensors");
+    let mut bytes = std::fs::read(&file).expect("a file");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&file, bytes).expect("written");
+    let resume = [&runs.args(&out, &flags)[..], &["--resume"]].concat();
+    let output = PART_4.command(&resume).output().expect("part_4 starts");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{error}");
+    assert!(error.contains("warning: ") && error.contains("step-9 is passed over"), "{error}");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("resuming after step 6"), "{said}");
+    runs.assert_same(["whole", "damaged"], 9);
+}
+
+#[test]
+fn what_does_not_fit_the_run_is_refused_and_nothing_changes() {
+    let runs = Runs::new();
+    let flags = ["--steps", "4"];
+    let out = runs.out("run");
+    let resume = |more: &[&'static str]| [&["train", "--resume", "--out", &out][..], more].concat();
+    PART_4.refuses(&resume(&[]), 1, "no run in");
+    runs.train("run", &flags);
+    let files = || {
+        ["config.json", "metrics.jsonl", "checkpoints/step-4/state.json"]
+            .map(|file| runs.file("run", file))
+    };
+    let before = files();
+    PART_4.refuses(&resume(&["--lr", "0.5"]), 1, "lr was 0.003 and is 0.5");
+    PART_4.refuses(
+        &resume(&["--n-embd", "32", "--seed", "9"]),
+        1,
+        "n_embd was 16 and is 32, seed was 1337 and is 9",
+    );
+    PART_4.refuses(&resume(&["--steps", "8"]), 1, "steps was 4 and is 8");
+    // The data's place may change, what it holds may not.
+    let other = Runs::new();
+    other.train("run", &["--steps", "1", "--seed", "3"]);
+    let foreign = format!("{}/data", other.out("run"));
+    PART_4.refuses(&["train", "--resume", "--out", &out, "--data", &foreign], 1, "other data");
+    let moved = runs.out("moved");
+    std::fs::rename(format!("{out}/data"), &moved).expect("moved");
+    PART_4.refuses(&resume(&[]), 1, "tokenizer");
+    PART_4.says(&["train", "--resume", "--out", &out, "--data", &moved]);
+    assert_eq!(before[1..], files()[1..]);
+    for step in std::fs::read_dir(format!("{out}/checkpoints")).expect("checkpoints") {
+        std::fs::remove_dir_all(step.expect("an entry").path()).expect("removed");
+    }
+    PART_4.refuses(
+        &["train", "--resume", "--out", &out, "--data", &moved],
+        1,
+        "has no checkpoint yet",
+    );
+}
