@@ -13,3 +13,4 @@ mod settings;
 mod alarms;
 mod tensorboard;
 mod wandb;
+mod training;

@@ -1,0 +1,121 @@
+//! The loop: a step that overflows f16 is no step, and a loss that is no number ends the run.
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+
+use anyhow::Result;
+use candle_core::{DType, Device};
+use modern::{Activations, ModelConfig};
+use serde_json::{Value, json};
+use tensor_core::AdamWConfig;
+use tiny_gpt::{Interrupt, RunFolder, Sampling};
+
+use crate::dataset::{Split, tokenize};
+use crate::evaluation::Extent;
+use crate::run_log::LogConfig;
+use crate::schedule::Decay;
+use crate::tracker::Tracker;
+use crate::training::{Intervals, Outputs};
+use crate::{Checkpoints, Corpus, Cursor, Dataset, Run, RunLog, Schedule, TrainConfig, train};
+
+const STEPS: usize = 3;
+const CONFIG: TrainConfig = TrainConfig {
+    batch_size: 2,
+    accumulate: 2,
+    schedule: Schedule { peak: 1e-3, floor: 0., warmup: 2, total: STEPS, decay: Decay::Cosine },
+    optimizer: AdamWConfig { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.1 },
+    grad_clip: 1.,
+    dropout: 0.,
+    dtype: DType::F16,
+    activations: Activations::Kept,
+};
+
+fn dataset(folder: &Path) -> Result<Dataset> {
+    let file = folder.join("text.txt");
+    std::fs::write(&file, "the cat sat on the mat and slept<|endoftext|>".repeat(30))?;
+    let corpus = Corpus::open(&file)?;
+    let tokenizer = corpus.train_tokenizer(270, |_| {})?;
+    tokenize(&corpus, &tokenizer, Split { validation: 0.1, seed: 0 }, folder, |_| {})?;
+    Dataset::open(folder)
+}
+
+fn fresh(data: &Dataset) -> Result<Run> {
+    let vocab_size = data.tokenizer.vocab_size();
+    let model = ModelConfig { vocab_size, ..ModelConfig::bytes(8, 1, 2, 8) };
+    Run::new(model, CONFIG.optimizer, CONFIG.dtype, 0, &Device::Cpu)
+}
+
+/// Trains `run`; its rows of figures.
+fn trained(run: &mut Run, data: &Dataset, folder: &Path) -> Result<Vec<Value>> {
+    let log = LogConfig {
+        interval: 1,
+        steps: STEPS,
+        warmup: CONFIG.schedule.warmup,
+        tokens_per_step: 32,
+        peak_share: 0.,
+        sampling: Sampling::Greedy,
+        sample_tokens: 1,
+    };
+    let record = RunFolder::create(folder, &json!({}))?;
+    let mut log = RunLog::new(log, record, Tracker::Nowhere, (0, &[]))?;
+    let outputs = Outputs {
+        folder,
+        checkpoints: Checkpoints::new(folder.join("checkpoints"), NonZeroUsize::MIN),
+        intervals: Intervals { eval: 0, save: 0, sample: 0 },
+        extent: Extent { batch_size: 1, windows: Some(1) },
+        interrupt: Interrupt::default(),
+        stop_after: None,
+    };
+    train(run, data, &CONFIG, 0, &outputs, &mut log)?;
+    let text = std::fs::read_to_string(folder.join("metrics.jsonl"))?;
+    Ok(text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?)
+}
+
+#[test]
+fn a_skipped_step_advances_nothing() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let data = dataset(folder.path())?;
+    let mut run = fresh(&data)?;
+    // 2⁴⁰ overflows f16 for certain, and is halved until it does not.
+    run.state.scaler =
+        Some(serde_json::from_value(json!({ "scale": 2f64.powi(40), "good_steps": 0 }))?);
+    let rows = trained(&mut run, &data, &folder.path().join("run"))?;
+    let skipped = rows.iter().filter(|row| row["skipped"].is_u64()).count();
+    assert!(
+        skipped > 10 && run.scale() < 2f64.powi(30),
+        "{skipped} skipped, scale {}",
+        run.scale()
+    );
+    assert_eq!(run.state.step, STEPS);
+    // Each step read 4 windows, of which an epoch has more.
+    assert_eq!(run.state.cursor, Cursor { epoch: 0, window: 4 * STEPS });
+    let rates = rows.iter().filter_map(|row| row["lr"].as_f64());
+    assert!(rates.eq((1..=STEPS).map(|n| CONFIG.schedule.at(n))));
+    let mut norms = rows.iter().filter_map(|row| row["grad_norm"].as_f64());
+    assert!(norms.all(|norm| norm < 100.), "norms are measured, and clipped, after unscaling");
+    let updates = run.optimizer.state()?;
+    let updates = updates.iter().filter(|(name, _)| name.ends_with(".updates"));
+    for (name, count) in updates {
+        assert_eq!(count.to_scalar::<u32>()?, STEPS as u32, "{name}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_loss_that_is_no_number_ends_the_run_with_its_cause_and_the_weights_as_they_were() -> Result<()>
+{
+    let folder = tempfile::tempdir()?;
+    let data = dataset(folder.path())?;
+    let mut run = fresh(&data)?;
+    run.state.scaler = None;
+    let norm = run.parameters.iter().find(|p| p.name == "model.norm.weight").expect("a norm");
+    norm.var.set(&norm.var.ones_like()?.affine(f64::INFINITY, 0.)?)?;
+    let table = run.parameters.iter().next().expect("a table").var.copy()?;
+    let out = folder.path().join("run");
+    let error = trained(&mut run, &data, &out).expect_err("it cannot go on").to_string();
+    assert!(error.starts_with("step 1: the loss is ") && error.contains("it is early"), "{error}");
+    let now = run.parameters.iter().next().expect("a table").var.as_tensor();
+    tensor_core::testing::assert_close(now, &table, 0.)?;
+    assert!(std::fs::read_to_string(out.join("metrics.jsonl"))?.contains("alarm"));
+    Ok(())
+}
