@@ -38,6 +38,8 @@ pub struct Pass {
 enum Starts {
     All(usize),
     Rows(Vec<i64>),
+    /// Of every token, row by row.
+    Each(Vec<usize>),
 }
 
 impl Pass {
@@ -46,11 +48,30 @@ impl Pass {
         Self { starts: Starts::All(0), mask }
     }
 
+    /// Several texts in a row: token t of row b belongs to text `segments[b][t]` of its row, sees that alone, and stands
+    /// where it stands in it. The texts of a row are numbered in any way that keeps neighbours apart.
+    ///
+    /// # Errors
+    /// When rows differ in length.
+    pub fn packed(mask: Mask, segments: &[Vec<u32>], device: &Device) -> Result<Self> {
+        let mut positions: Vec<usize> = Vec::new();
+        for row in segments {
+            for (t, segment) in row.iter().enumerate() {
+                let goes_on = t > 0 && row[t - 1] == *segment;
+                let before = positions.last().copied().unwrap_or(0);
+                positions.push(if goes_on { before + 1 } else { 0 });
+            }
+        }
+        let segments = Tensor::new(segments.to_vec(), device)?; // (B, T)
+        Ok(Self { starts: Starts::Each(positions), mask: mask.with_segments(&segments)? })
+    }
+
     /// The position of each token.
     pub fn positions(&self) -> Positions<'_> {
         match &self.starts {
             Starts::All(start) => Positions::From(*start),
             Starts::Rows(starts) => Positions::Rows(starts),
+            Starts::Each(positions) => Positions::Each(positions),
         }
     }
 
@@ -61,6 +82,9 @@ impl Pass {
             Starts::Rows(starts) => {
                 let at = |start: Option<&i64>| start.map_or(0, |&start| start.max(0) as usize);
                 (at(starts.iter().min()), at(starts.iter().max()))
+            }
+            Starts::Each(positions) => {
+                return (0, positions.iter().max().map_or(0, |last| last + 1));
             }
         };
         (first, last + t)

@@ -49,6 +49,21 @@ pub fn fetch(id: &str, files: Files) -> Result<PathBuf> {
     Hub::from_env().fetch(id, files)
 }
 
+/// Downloads the file of data set `owner/name:file` from the Hub, unless it is in the cache: its path there.
+///
+/// # Errors
+/// When no file is named, and as [`Hub::fetch`].
+pub fn fetch_data(id: &str) -> Result<PathBuf> {
+    let id = HubId::parse_data(id)?;
+    let file = id.file.clone();
+    let file = file.with_context(|| {
+        format!(
+            "name one of the data set's files as {id}:file.jsonl (.json or .jsonl, either with .gz)"
+        )
+    })?;
+    Hub::from_env().fetch_files(&id, Files::Data(file))
+}
+
 impl Hub {
     /// As the variables say that all Hugging Face tools read: `HF_ENDPOINT`, `HF_HUB_CACHE` or `HF_HOME`, `HF_TOKEN`
     /// (or the token that `hf auth login` left) and `HF_HUB_OFFLINE`.
@@ -76,15 +91,19 @@ impl Hub {
     pub fn fetch(&self, id: &str, files: Files) -> Result<PathBuf> {
         let id = HubId::parse(id)?;
         let files = id.file.as_ref().map_or(files, |file| Files::Gguf(file.clone()));
+        self.fetch_files(&id, files)
+    }
+
+    fn fetch_files(&self, id: &HubId, files: Files) -> Result<PathBuf> {
         let result = match self.access {
-            Access::Online => self.fetch_online(&id, &files),
-            Access::Offline => self.cached(&id, &files).with_context(|| {
+            Access::Online => self.fetch_online(id, &files),
+            Access::Offline => self.cached(id, &files).with_context(|| {
                 let cache = self.cache.display();
                 format!("HF_HUB_OFFLINE is set and {cache} has no whole copy of `{id}`: unset it once to download")
             }),
         };
         Ok(match files {
-            Files::Gguf(file) => result?.join(file),
+            Files::Gguf(file) | Files::Data(file) => result?.join(file),
             Files::Model | Files::Tokenizer => result?,
         })
     }
@@ -97,7 +116,8 @@ impl Hub {
                 Err(failure) => failure,
             },
             Answer::Unknown => anyhow!(
-                "no model `{id}` on the Hub at {} (private or gated ones need HF_TOKEN)",
+                "no {} `{id}` on the Hub at {} (private or gated ones need HF_TOKEN)",
+                id.what(),
                 self.endpoint
             ),
             Answer::Silence(why) => anyhow!("the Hub at {} does not answer ({why})", self.endpoint),

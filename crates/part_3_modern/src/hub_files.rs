@@ -16,6 +16,8 @@ pub enum Files {
     Tokenizer,
     /// This one GGUF file, which holds everything.
     Gguf(String),
+    /// This one file of a data set.
+    Data(String),
 }
 
 const CONFIG: &str = "config.json";
@@ -41,6 +43,10 @@ pub(crate) fn wanted<'a>(files: &'a Files, names: &[&str]) -> Result<Vec<&'a str
         return Ok(vec![file]);
     }
     let mut wanted: Vec<&str> = OPTIONAL.into_iter().filter(|file| has(file)).collect();
+    if let Files::Data(file) = files {
+        ensure!(has(file), "it has no {file}; it has: {}", listed(""));
+        return Ok(vec![file]);
+    }
     if *files == Files::Tokenizer {
         wanted.extend([CONFIG].into_iter().filter(|file| has(file)));
         return Ok(wanted);
@@ -62,7 +68,7 @@ pub(crate) fn wanted<'a>(files: &'a Files, names: &[&str]) -> Result<Vec<&'a str
 pub(crate) fn missing(folder: &Path, files: &Files) -> Option<String> {
     let lacks = |file: &String| !folder.join(file).exists();
     match files {
-        Files::Gguf(file) => Some(file.clone()).filter(lacks),
+        Files::Gguf(file) | Files::Data(file) => Some(file.clone()).filter(lacks),
         Files::Tokenizer => Some("tokenizer.json".to_string()).filter(lacks),
         Files::Model => {
             let index = Index::open(folder);

@@ -12,15 +12,34 @@ pub fn is_hub_id(text: &str) -> bool {
     !file && !Path::new(text).exists() && HubId::parse(text).is_ok()
 }
 
+/// Whether `text` names a data set of the Hub (`owner/name:file.jsonl`), in the same sense.
+pub fn is_data_id(text: &str) -> bool {
+    let file = !text.contains(':') && DATA.iter().any(|end| text.ends_with(end));
+    !file && !Path::new(text).exists() && HubId::parse_data(text).is_ok()
+}
+
+/// Endings of data files.
+const DATA: [&str; 5] = [".json", ".jsonl", ".json.gz", ".jsonl.gz", ".parquet"];
+
 /// `owner/name`, a branch, tag or commit, and perhaps one file.
 pub(crate) struct HubId {
     pub(crate) name: String,
     pub(crate) revision: String,
     pub(crate) file: Option<String>,
+    pub(crate) kind: RepoType,
 }
 
 impl HubId {
     pub(crate) fn parse(text: &str) -> Result<Self> {
+        Self::parse_as(text, RepoType::Model, &[".gguf"])
+    }
+
+    /// Of a data set.
+    pub(crate) fn parse_data(text: &str) -> Result<Self> {
+        Self::parse_as(text, RepoType::Dataset, &DATA)
+    }
+
+    fn parse_as(text: &str, kind: RepoType, endings: &[&str]) -> Result<Self> {
         let (rest, file) =
             text.split_once(':').map_or((text, None), |(rest, file)| (rest, Some(file)));
         let (name, revision) = rest.split_once('@').unwrap_or((rest, "main"));
@@ -31,15 +50,24 @@ impl HubId {
         let path = |path: &str| path.split('/').all(word);
         let whole = name.split('/').count() == 2 && path(name) && path(revision);
         ensure!(
-            whole && file.is_none_or(|file| path(file) && file.ends_with(".gguf")),
-            "`{text}` is neither a path here nor owner/name, owner/name@revision or owner/name:file.gguf"
+            whole
+                && file
+                    .is_none_or(|file| path(file) && endings.iter().any(|end| file.ends_with(end))),
+            "`{text}` is neither a path here nor owner/name, owner/name@revision or owner/name:file{}",
+            endings[0]
         );
-        Ok(Self { name: name.into(), revision: revision.into(), file: file.map(str::to_string) })
+        let file = file.map(str::to_string);
+        Ok(Self { name: name.into(), revision: revision.into(), file, kind })
     }
 
     /// Where hf-hub keeps `revision` of it.
     pub(crate) fn repo(&self, revision: &str) -> Repo {
-        Repo::with_revision(self.name.clone(), RepoType::Model, revision.to_string())
+        Repo::with_revision(self.name.clone(), self.kind, revision.to_string())
+    }
+
+    /// What it names.
+    pub(crate) fn what(&self) -> &'static str {
+        if matches!(self.kind, RepoType::Model) { "model" } else { "data set" }
     }
 }
 

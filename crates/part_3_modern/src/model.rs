@@ -184,7 +184,7 @@ impl GptModern {
         if end > self.config.context {
             bail!("position {} lies beyond the {} learned ones", end - 1, self.config.context);
         }
-        let at = (0..b * t).map(|i| pass.positions().at(i / t, i % t) as u32);
+        let at = (0..b * t).map(|i| pass.positions().at(i / t, i % t, t) as u32);
         table.forward(&Tensor::from_iter(at, ids.device())?.reshape((b, t))?)
     }
 }

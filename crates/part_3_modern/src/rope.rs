@@ -95,6 +95,10 @@ impl Angles {
                 let starts: Vec<i64> = starts.iter().map(|s| s - self.first as i64).collect();
                 ops::rope(x, &self.cos, &self.sin, Positions::Rows(&starts))
             }
+            Positions::Each(positions) => {
+                let positions: Vec<usize> = positions.iter().map(|p| p - self.first).collect();
+                ops::rope(x, &self.cos, &self.sin, Positions::Each(&positions))
+            }
         }
     }
 }

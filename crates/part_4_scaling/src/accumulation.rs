@@ -25,13 +25,29 @@ pub fn gradients(
 ) -> Result<(f64, GradStore)> {
     let counts = batches.iter().map(|batch| real_targets(&batch.targets));
     let counts: Vec<usize> = counts.collect::<Result<_>>()?;
+    gradients_of(parameters, batches, &counts, scale, |batch| {
+        let logits = model.forward(&batch.inputs)?.to_dtype(DType::F32)?; // (B, T, V)
+        Ok(cross_entropy(&logits, &batch.targets)?) // ()
+    })
+}
+
+/// The same for any kind of batch: `counts` says how many targets each has, and `loss` gives the mean over them.
+///
+/// # Errors
+/// When no batch has a target, or a tensor operation fails.
+pub fn gradients_of<B>(
+    parameters: &Parameters,
+    batches: &[B],
+    counts: &[usize],
+    scale: f64,
+    loss_of: impl Fn(&B) -> Result<Tensor>,
+) -> Result<(f64, GradStore)> {
     let all: usize = counts.iter().sum();
     ensure!(all > 0, "there is not one target in this step's batches");
     let (mut total, mut loss) = (None, 0.);
-    for (batch, count) in batches.iter().zip(counts) {
+    for (batch, &count) in batches.iter().zip(counts) {
         let share = count as f64 / all as f64;
-        let logits = model.forward(&batch.inputs)?.to_dtype(DType::F32)?; // (B, T, V)
-        let mean = cross_entropy(&logits, &batch.targets)?; // ()
+        let mean = loss_of(batch)?; // ()
         let grads = backward(&(&mean * (share * scale))?)?;
         loss += share * f64::from(mean.to_scalar::<f32>()?); // waits for the device
         total = Some(match total {

@@ -15,6 +15,7 @@ pub mod graph;
 pub mod ops;
 pub mod quantized;
 pub mod weight;
+pub mod adapter;
 pub mod linear;
 pub mod embedding;
 pub mod layer_norm;
@@ -26,6 +27,7 @@ mod mapped_file;
 pub mod testing;
 
 pub use adamw::{AdamW, AdamWConfig};
+pub use adapter::{Adapter, Adapting};
 pub use clip::clip_grad_norm;
 pub use device::DeviceChoice;
 pub use dropout::Dropout;

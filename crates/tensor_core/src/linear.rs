@@ -2,7 +2,8 @@
 
 use candle_core::{Result, Tensor};
 
-use crate::{Decay, Init, Scope, Weight};
+use crate::ops;
+use crate::{Adapter, Decay, Init, Scope, Weight};
 
 /// Whether a linear layer adds a bias.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub struct Linear {
     pub weight: Weight,
     /// (out)
     pub bias: Option<Tensor>,
+    /// What is added to the map where the store has an adapter for this layer.
+    pub adapter: Option<Adapter>,
 }
 
 impl Linear {
@@ -36,11 +39,15 @@ impl Linear {
             Bias::Yes => Some(scope.parameter("bias", n_out, Init::Zeros, Decay::No)?),
             Bias::No => None,
         };
-        Ok(Self { weight, bias })
+        Ok(Self { weight, bias, adapter: scope.adapter((n_out, n_in))? })
     }
 
     /// Maps `x: (.., in)` to `(.., out)`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.weight.product(x, self.bias.as_ref())
+        let y = self.weight.product(x, self.bias.as_ref())?;
+        match &self.adapter {
+            Some(adapter) => ops::add(&y, &adapter.forward(x)?),
+            None => Ok(y),
+        }
     }
 }

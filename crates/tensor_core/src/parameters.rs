@@ -5,6 +5,7 @@
 //! [`Parameters::inference`] gives a twin of the model on the same memory: it builds no graph and drops nothing
 //! out, and sees every update the optimiser makes.
 
+mod adapters;
 mod scope;
 mod twins;
 
@@ -15,6 +16,7 @@ use std::sync::{Arc, Mutex};
 use candle_core::{DType, Device, Result, Shape, Tensor, Var, bail};
 
 use crate::Rng;
+use crate::adapter::Adapting;
 use crate::quantized::QuantizedMatrix;
 
 pub use scope::Scope;
@@ -91,6 +93,10 @@ pub struct Parameters {
     quantized: BTreeMap<String, QuantizedMatrix>,
     /// Which of these have no layer as yet.
     unclaimed: BTreeSet<String>,
+    /// Every linear layer that was built, (out, in).
+    linear_layers: Vec<(String, (usize, usize))>,
+    /// The linear layers that have an adapter.
+    adapters: BTreeMap<String, Adapting>,
     /// One stream for all dropout layers; `None` where nothing is dropped.
     dropout_rng: Option<Arc<Mutex<Rng>>>,
 }
@@ -121,7 +127,19 @@ impl Parameters {
         let (entries, index) = (Vec::new(), HashMap::new());
         let (quantized, unclaimed) = (BTreeMap::new(), BTreeSet::new());
         let device = device.clone();
-        Self { entries, index, source, dtype, device, quantized, unclaimed, dropout_rng }
+        let (linear_layers, adapters) = (Vec::new(), BTreeMap::new());
+        Self {
+            entries,
+            index,
+            source,
+            dtype,
+            device,
+            quantized,
+            unclaimed,
+            linear_layers,
+            adapters,
+            dropout_rng,
+        }
     }
 
     /// The same, with some matrices in blocks.

@@ -21,17 +21,20 @@ pub enum Positions<'a> {
     /// Token t of row b is at `starts[b] + t`. A row padded by p tokens on its left starts at −p; its padding counts
     /// as position 0.
     Rows(&'a [i64]),
+    /// Token t of row b is at `positions[b T + t]`, for texts that are packed into a row.
+    Each(&'a [usize]),
 }
 
 impl Positions<'_> {
-    /// Position of token `t` of row `b`.
+    /// Position of token `t` of row `b`, where rows have `t_all` tokens.
     ///
     /// # Panics
     /// When there is no such row.
-    pub fn at(&self, b: usize, t: usize) -> usize {
+    pub fn at(&self, b: usize, t: usize, t_all: usize) -> usize {
         match self {
             Self::From(start) => start + t,
             Self::Rows(starts) => (starts[b] + t as i64).max(0) as usize,
+            Self::Each(positions) => positions[b * t_all + t],
         }
     }
 }
@@ -51,6 +54,11 @@ pub fn rope(x: &Tensor, cos: &Tensor, sin: &Tensor, positions: Positions<'_>) ->
     {
         bail!("rope: {} starting positions for the {b} rows of {:?}", starts.len(), x.dims());
     }
+    if let Positions::Each(each) = positions
+        && each.len() != b * t
+    {
+        bail!("rope: {} positions for the {b} x {t} tokens of {:?}", each.len(), x.dims());
+    }
     if is_tracked(cos) || is_tracked(sin) {
         bail!("rope: the tables are constants, their gradient is not computed: detach them");
     }
@@ -58,6 +66,7 @@ pub fn rope(x: &Tensor, cos: &Tensor, sin: &Tensor, positions: Positions<'_>) ->
     let last = match positions {
         Positions::From(start) => start.saturating_add(t - 1),
         Positions::Rows(starts) => starts.iter().map(far).max().unwrap_or(0),
+        Positions::Each(each) => each.iter().copied().max().unwrap_or(0),
     };
     if last >= longest {
         bail!("rope: position {last} of {:?} lies beyond the tables {:?}", x.dims(), cos.dims());
@@ -88,7 +97,7 @@ pub fn reference(
 }
 
 fn all_positions(b: usize, t: usize, positions: Positions<'_>) -> impl Iterator<Item = usize> {
-    (0..b * t).map(move |row| positions.at(row / t, row % t))
+    (0..b * t).map(move |row| positions.at(row / t, row % t, t))
 }
 
 fn fused<T: Real>(

@@ -27,6 +27,8 @@ impl Parameters {
             device: self.device.clone(),
             quantized: self.quantized.clone(),
             unclaimed: BTreeSet::new(),
+            linear_layers: self.linear_layers.clone(),
+            adapters: self.adapters.clone(),
             dropout_rng: self.dropout_rng.clone(),
         }
     }

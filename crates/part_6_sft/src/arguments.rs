@@ -1,0 +1,204 @@
+//! The command line of part 6.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use scaling::flags::{SaveFlags, ScheduleFlags, StepFlags};
+use scaling::settings::SettingsFlags;
+use scaling::tracker::Kind;
+use serde::Serialize;
+use sft::base::BaseConfig;
+use sft::flags::{DataFlags, ExampleFlags, LoraFlags};
+use sft::{Curriculum, Format};
+use tiny_gpt::flags::{ComputeFlags, share};
+
+pub(crate) const DEFAULT_OUT: &str = "runs/sft";
+
+/// Part 6: supervised fine-tuning. Without a subcommand: the demo.
+#[derive(Parser)]
+#[command(name = "part_6", version, args_conflicts_with_subcommands = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    #[command(flatten)]
+    pub(crate) demo: DemoArgs,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Fine-tune a model on examples, all of it or by adapters
+    Train(Box<TrainArgs>),
+    /// Ask a model, and the one before it was tuned, the same questions
+    Sample(SampleArgs),
+    /// Measure how well a model answers
+    Eval(EvalArgs),
+}
+
+#[derive(Args)]
+pub(crate) struct DemoArgs {
+    /// Optimizer steps of pretraining
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    pub(crate) base_steps: usize,
+    /// Most optimizer steps of fine-tuning
+    #[arg(long, value_name = "N", default_value = "600")]
+    pub(crate) steps: NonZeroUsize,
+    #[command(flatten)]
+    pub(crate) compute: ComputeFlags,
+}
+
+/// The base model that is pretrained where none is given.
+#[derive(Debug, Clone, Copy, Args, Serialize)]
+pub(crate) struct BaseFlags {
+    /// Without --model: optimizer steps of pretraining a small one
+    #[arg(long, value_name = "N", default_value_t = 300)]
+    pub(crate) base_steps: usize,
+    /// Its transformer blocks
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub(crate) n_layer: usize,
+    /// Its attention heads per block; must divide --n-embd
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    pub(crate) n_head: usize,
+    /// Its channels of a token
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    pub(crate) n_embd: usize,
+}
+
+impl BaseFlags {
+    pub(crate) fn config(self) -> BaseConfig {
+        let Self { base_steps: steps, n_layer, n_head, n_embd } = self;
+        BaseConfig { n_layer, n_head, n_embd, steps }
+    }
+}
+
+#[derive(Args, Serialize)]
+#[command(args_override_self = true)]
+#[command(mut_arg("lr", |arg| arg.default_value("1e-3")))]
+#[command(mut_arg("steps", |arg| arg.default_value("3000")))]
+#[command(mut_arg("batch_size", |arg| arg.default_value("32").help("Examples whose gradient is computed at a time")))]
+pub(crate) struct TrainArgs {
+    /// A model folder in Hugging Face's layout, a .gguf file, a llama2.c .bin, or owner/name on the Hub [default: a small one is
+    /// pretrained first]
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) model: Option<String>,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) data: DataFlags,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) examples: ExampleFlags,
+    /// The run folder: settings, figures, checkpoints and the best model
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_OUT)]
+    pub(crate) out: PathBuf,
+    /// How conversations are written [default: the model's own way, else instruction]
+    #[arg(long, value_enum)]
+    pub(crate) template: Option<Format>,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) lora: LoraFlags,
+    /// The order of the examples
+    #[arg(long, value_enum, default_value_t = Curriculum::Shuffled)]
+    pub(crate) curriculum: Curriculum,
+    /// Pack examples behind each other, into rows of this many tokens [default: an example a row]
+    #[arg(long, value_name = "T")]
+    pub(crate) pack: Option<NonZeroUsize>,
+    /// End when this share of the validation answers is exactly right
+    #[arg(long, value_name = "P", value_parser = share)]
+    pub(crate) stop_at: Option<f64>,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) exam: ExamFlags,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) base: BaseFlags,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) schedule: ScheduleFlags,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) step: StepFlags,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) save: SaveFlags,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) compute: ComputeFlags,
+    #[command(flatten)]
+    #[serde(skip)]
+    pub(crate) settings: SettingsFlags,
+    /// Print the result as a JSON object on the last line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What is looked at during a run.
+#[derive(Debug, Clone, Copy, Args, Serialize)]
+pub(crate) struct ExamFlags {
+    /// Steps between two looks at the validation examples; 0 for one at the end
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    pub(crate) eval_interval: usize,
+    /// Longest answer that is let be written, in tokens [default: 8 for arithmetic, else 64]
+    #[arg(long, value_name = "N")]
+    pub(crate) max_new_tokens: Option<usize>,
+    /// Steps between two rows of figures
+    #[arg(long, value_name = "N", default_value = "10")]
+    pub(crate) log_interval: NonZeroUsize,
+    /// Whose files the figures go to, beside metrics.jsonl
+    #[arg(long, value_enum, default_value_t = Kind::Tensorboard)]
+    pub(crate) log: Kind,
+}
+
+#[derive(Args)]
+pub(crate) struct SampleArgs {
+    #[command(flatten)]
+    pub(crate) tuned: TunedFlags,
+    /// The model before it was tuned [default: the run's own, or the model without its adapter]
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) base: Option<String>,
+    /// A question; may be given several times [default: some of --data]
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) prompt: Vec<String>,
+    #[command(flatten)]
+    pub(crate) data: DataFlags,
+    /// How many questions of --data
+    #[arg(long, value_name = "N", default_value_t = 6)]
+    pub(crate) n: usize,
+    /// Longest answer, in tokens
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub(crate) max_new_tokens: usize,
+    #[command(flatten)]
+    pub(crate) compute: ComputeFlags,
+}
+
+/// A model that was tuned.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct TunedFlags {
+    /// A run folder of `train`, or a model as --model of `train` takes it
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) model: String,
+    /// An adapter for it, in peft's layout
+    #[arg(long, value_name = "DIR")]
+    pub(crate) adapter: Option<PathBuf>,
+    /// How conversations are written [default: as the model's files say, else instruction]
+    #[arg(long, value_enum)]
+    pub(crate) template: Option<Format>,
+}
+
+#[derive(Args)]
+pub(crate) struct EvalArgs {
+    #[command(flatten)]
+    pub(crate) tuned: TunedFlags,
+    #[command(flatten)]
+    pub(crate) data: DataFlags,
+    /// Examples at a time
+    #[arg(long, value_name = "N", default_value = "32")]
+    pub(crate) batch_size: NonZeroUsize,
+    /// Longest answer that is let be written, in tokens [default: 8 for arithmetic, else 64]
+    #[arg(long, value_name = "N")]
+    pub(crate) max_new_tokens: Option<usize>,
+    #[command(flatten)]
+    pub(crate) compute: ComputeFlags,
+    /// Print the result as a JSON object on the last line
+    #[arg(long)]
+    pub(crate) json: bool,
+}

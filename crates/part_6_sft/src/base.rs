@@ -1,0 +1,144 @@
+//! A base model where none is given: small, pretrained in the same process for half a minute, on the course's stories and on
+//! counting.
+//!
+//! Pretraining is the same loop with nothing masked. No arithmetic problem is in its text: stories with a digit, or with a
+//! number worked out in words, are left out; counting, up and down, is how it learns the digits.
+
+use anyhow::Result;
+use candle_core::{DType, Device};
+use modern::model_folder::TextEnds;
+use modern::{Checkpoint, GptModern, ModelConfig, Special, Spelled, Tokenizer};
+use scaling::Schedule;
+use scaling::schedule::Decay;
+use tensor_core::{AdamWConfig, Parameters, Rng};
+use tiny_gpt::builtin_text::BuiltinText;
+
+use crate::questions::{Demos, demonstrations};
+use crate::training::{Rows, TrainConfig, train};
+use crate::{Curriculum, Example, Outputs, RunLog, Tokens, Tuning, word_tokenizer};
+
+/// Longest text, in tokens.
+const CONTEXT: usize = 128;
+const VOCAB_SIZE: usize = 1024;
+/// Lines of counting beside the stories.
+const COUNTING: usize = 1500;
+
+/// The size of a base model, and how long it is pretrained.
+#[derive(Debug, Clone, Copy)]
+pub struct BaseConfig {
+    /// Blocks.
+    pub n_layer: usize,
+    /// Heads.
+    pub n_head: usize,
+    /// Channels.
+    pub n_embd: usize,
+    /// Optimizer steps.
+    pub steps: usize,
+}
+
+impl Default for BaseConfig {
+    fn default() -> Self {
+        Self { n_layer: 2, n_head: 4, n_embd: 128, steps: 300 }
+    }
+}
+
+impl BaseConfig {
+    /// # Errors
+    /// When the sizes do not fit each other.
+    pub fn check(self) -> candle_core::Result<()> {
+        ModelConfig::bytes(CONTEXT, self.n_layer, self.n_head, self.n_embd).check()?;
+        if !self.n_embd.is_multiple_of(self.n_head) {
+            candle_core::bail!("{} heads cannot share {} channels", self.n_head, self.n_embd);
+        }
+        Ok(())
+    }
+}
+
+/// A base model, pretrained from `seed`.
+///
+/// # Errors
+/// When the sizes do not fit each other.
+pub fn pretrain(config: BaseConfig, seed: u64, device: &Device) -> Result<Checkpoint> {
+    let text = text(seed);
+    let tokenizer = tokenizer(&text)?;
+    let BaseConfig { n_layer, n_head, n_embd, steps } = config;
+    let model = ModelConfig {
+        vocab_size: tokenizer.vocab_size(),
+        ..ModelConfig::bytes(CONTEXT, n_layer, n_head, n_embd)
+    };
+    let mut parameters = Parameters::seeded(seed, DType::F32, device);
+    GptModern::new(&model, parameters.root())?;
+    let config = TrainConfig {
+        batch_size: 16,
+        accumulate: 1,
+        curriculum: Curriculum::Shuffled,
+        rows: Rows::Padded,
+        schedule: Schedule {
+            peak: 3e-3,
+            floor: 3e-4,
+            warmup: steps / 20,
+            total: steps,
+            decay: Decay::Cosine,
+        },
+        optimizer: AdamWConfig { beta2: 0.99, ..AdamWConfig::default() },
+        grad_clip: 1.,
+        seed,
+    };
+    let mut tuning = Tuning::new(model, parameters, config.optimizer)?;
+    let mut log = RunLog::new(steps, config.schedule.warmup, 0, steps.max(1))?;
+    if steps > 0 {
+        let windows = windows(&text, &tokenizer)?;
+        train(&mut tuning, &windows, &config, None, &Outputs::default(), &mut log)?;
+    }
+    let ends = TextEnds { bos: None, eos: tokenizer.eos().into_iter().collect() };
+    let parameters = tuning.parameters;
+    let model = GptModern::new(&model, parameters.inference().root())?;
+    Ok(Checkpoint { model, parameters, tokenizer, ends, sampler: None, template: None })
+}
+
+/// What it is pretrained on.
+pub fn text(seed: u64) -> String {
+    let worked_out = |story: &str| {
+        let story = story.to_lowercase();
+        [" plus ", " minus ", " times ", " makes ", " more"].iter().any(|word| story.contains(word))
+    };
+    let stories = BuiltinText::English.text().split("\n\n").map(str::trim);
+    let stories = stories
+        .filter(|story| !story.contains(|c: char| c.is_ascii_digit()) && !worked_out(story))
+        .map(String::from);
+    let mut rng = Rng::new(seed);
+    let counting = (0..COUNTING).map(|_| {
+        let (first, n) = (rng.below(190) as i64, 8 + rng.below(8) as i64);
+        let step = if rng.below(2) == 0 { 1 } else { -1 };
+        let numbers = (0..n).map(|i| (first + step * i).to_string());
+        numbers.collect::<Vec<_>>().join(", ")
+    });
+    let mut pieces: Vec<String> = stories.chain(counting).collect();
+    Rng::new(seed).shuffle(&mut pieces);
+    pieces.join("\n\n")
+}
+
+/// Learned from the same text, and from how questions are written.
+fn tokenizer(text: &str) -> Result<Tokenizer> {
+    let questions = demonstrations(2000, Demos::Noisy, 0).into_iter();
+    let questions = questions.map(|Example { prompt, response }| {
+        format!("### Instruction:\n{}\n\n### Response:\n{response}\n\n", prompt[0].content)
+    });
+    let pieces = text.split_inclusive("\n\n").map(String::from);
+    let pieces: Vec<String> = pieces.chain(questions).collect();
+    word_tokenizer::train(pieces.into_iter(), VOCAB_SIZE)
+}
+
+/// The text in windows, of which everything is learned.
+fn windows(text: &str, tokenizer: &Tokenizer) -> Result<Vec<Tokens>> {
+    let mut ids = Vec::new();
+    for piece in text.split("\n\n") {
+        ids.extend(tokenizer.encode(piece, Special::None, Spelled::Text)?);
+        ids.extend(tokenizer.eos());
+    }
+    Ok(ids
+        .chunks(CONTEXT + 1)
+        .filter(|ids| ids.len() > 1)
+        .map(|ids| Tokens::all(ids.to_vec()))
+        .collect())
+}

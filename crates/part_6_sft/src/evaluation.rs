@@ -1,0 +1,110 @@
+//! 6.4 Evaluation: how likely the wanted answers are to a model, and how well its own agree with them.
+//!
+//! Its own are written greedily and in batches, so the same model always gets the same figures. That it ends them itself is
+//! counted too: a model whose end was masked away (PAD = EOS, say) answers and then rambles on.
+
+use anyhow::{Result, ensure};
+use candle_core::Device;
+use modern::{End, GptModern};
+use serde::Serialize;
+
+use crate::metrics::{exact_match, rouge_l, same_words, token_f1};
+use crate::speech::Answer;
+use crate::{Batch, Example, Speech, Tokens, tokenize};
+
+/// How well a model answers.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Evaluation {
+    /// Examples.
+    pub n: usize,
+    /// Mean cross-entropy of the wanted answers and their ends, in nats per token.
+    pub loss: f64,
+    /// exp(loss)
+    pub perplexity: f64,
+    /// Share of answers that are the wanted one.
+    pub exact_match: f64,
+    /// The same with case and punctuation forgiven.
+    pub form_forgiven: f64,
+    /// Mean token F1.
+    pub token_f1: f64,
+    /// Mean ROUGE-L.
+    pub rouge_l: f64,
+    /// Share of answers that the model ended itself.
+    pub eos_rate: f64,
+}
+
+/// How much is read and written at a time.
+#[derive(Debug, Clone, Copy)]
+pub struct Extent {
+    /// Examples at a time.
+    pub batch_size: usize,
+    /// Longest answer, in tokens.
+    pub max_new_tokens: usize,
+}
+
+/// The figures of `model`, an inference twin, on `examples`, and its answers to them. Examples whose prompt fills the context
+/// are left out, and [`Evaluation::n`] does not count them.
+///
+/// # Errors
+/// When no example is left.
+pub fn evaluate(
+    model: &GptModern,
+    examples: &[Example],
+    speech: &Speech,
+    extent: Extent,
+) -> Result<(Evaluation, Vec<Answer>)> {
+    let context = model.config().context;
+    let mut fitting = Vec::new();
+    for example in examples {
+        let prompt = speech.prompt(&example.prompt)?;
+        if prompt.len() < context {
+            fitting.push((example, prompt));
+        }
+    }
+    ensure!(!fitting.is_empty(), "there is no example that fits into {context} tokens");
+    let wanted: Vec<Example> = fitting.iter().map(|(example, _)| (*example).clone()).collect();
+    let tokens = tokenize(&wanted, speech, context)?.examples;
+    let loss = mean_loss(model, &tokens, extent.batch_size, model.device())?;
+    let prompts: Vec<Vec<u32>> = fitting.into_iter().map(|(_, prompt)| prompt).collect();
+    let answers = speech.answers(model, &prompts, extent.max_new_tokens, extent.batch_size)?;
+    let n = wanted.len();
+    let mean = |score: &dyn Fn(&str, &str) -> f64| {
+        let scores = answers.iter().zip(&wanted).map(|(a, w)| score(&a.text, &w.response));
+        scores.sum::<f64>() / n as f64
+    };
+    let ended = answers.iter().filter(|answer| answer.end == End::Stop).count();
+    let found = Evaluation {
+        n,
+        loss,
+        perplexity: loss.exp(),
+        exact_match: mean(&|a, w| f64::from(u8::from(exact_match(a, w)))),
+        form_forgiven: mean(&|a, w| f64::from(u8::from(same_words(a, w)))),
+        token_f1: mean(&token_f1),
+        rouge_l: mean(&rouge_l),
+        eos_rate: ended as f64 / n as f64,
+    };
+    Ok((found, answers))
+}
+
+/// The mean loss over all tokens that are learned, whatever batches they share.
+///
+/// # Errors
+/// When nothing is learned, or an example is longer than the model's context.
+pub fn mean_loss(
+    model: &GptModern,
+    examples: &[Tokens],
+    batch_size: usize,
+    device: &Device,
+) -> Result<f64> {
+    let mut sorted: Vec<&Tokens> = examples.iter().collect();
+    sorted.sort_by_key(|example| example.ids.len());
+    let (mut nats, mut n) = (0., 0);
+    for examples in sorted.chunks(batch_size.max(1)) {
+        let examples: Vec<Tokens> = examples.iter().map(|&example| example.clone()).collect();
+        let batch = Batch::padded(&examples, device)?;
+        nats += f64::from(batch.loss(model)?.to_scalar::<f32>()?) * batch.n_targets() as f64;
+        n += batch.n_targets();
+    }
+    ensure!(n > 0, "there is no token to predict");
+    Ok(nats / n as f64)
+}

@@ -1,0 +1,51 @@
+//! What a run is looked at with: validation examples, how often, and when it is good enough.
+
+use anyhow::Result;
+use modern::GptModern;
+
+use crate::evaluation::{Extent, evaluate};
+use crate::{Example, Outputs, RunLog, Speech, Tuning};
+
+/// A regular look at how well the model answers.
+#[derive(Debug)]
+pub struct Exam<'a> {
+    /// What is asked. The run may be ended by it, so results are reported of others.
+    pub examples: &'a [Example],
+    /// How it is asked.
+    pub speech: &'a Speech,
+    /// How much at a time.
+    pub extent: Extent,
+    /// Steps between two looks; 0 for one at the end.
+    pub interval: usize,
+    /// Exact match at which the run ends.
+    pub stop_at: Option<f64>,
+}
+
+impl Exam<'_> {
+    /// Whether there is one after step `step`.
+    pub fn due(&self, step: usize) -> bool {
+        self.interval > 0 && step.is_multiple_of(self.interval)
+    }
+
+    /// Looks at `twin`, an inference twin of `tuning`, which is saved if it is the best so far, or good enough.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn sit(
+        &self,
+        twin: &GptModern,
+        tuning: &mut Tuning,
+        outputs: &Outputs<'_>,
+        log: &mut RunLog,
+    ) -> Result<()> {
+        let (found, _) = log.pause(|| evaluate(twin, self.examples, self.speech, self.extent))?;
+        log.validation(tuning.state.step, &found)?;
+        let state = &mut tuning.state;
+        state.passed = self.stop_at.is_some_and(|enough| found.exact_match >= enough);
+        if state.passed || state.best.is_none_or(|best| found.loss < best) {
+            state.best = Some(found.loss);
+            outputs.save_model(tuning)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,19 @@
+//! What fine-tuning learns from: what was said, and what is to be answered.
+
+use modern::Message;
+
+/// A conversation up to a reply, and the reply, which alone is learned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Example {
+    /// What was said, the last of it by the user.
+    pub prompt: Vec<Message>,
+    /// What the assistant is to answer.
+    pub response: String,
+}
+
+impl Example {
+    /// A single question and its answer.
+    pub fn new(question: impl Into<String>, response: impl Into<String>) -> Self {
+        Self { prompt: vec![Message::user(question)], response: response.into() }
+    }
+}

@@ -1,0 +1,93 @@
+//! Flags of fine-tuning, for this part and later ones.
+
+use std::num::NonZeroUsize;
+
+use anyhow::Result;
+use clap::Args;
+use serde::Serialize;
+use tiny_gpt::command::usage;
+use tiny_gpt::flags::{dropout, positive, share};
+
+use crate::questions::Demos;
+use crate::source::Examples;
+use crate::{Columns, Layers, LoraConfig, Source};
+
+/// What is learned from, or measured on.
+#[derive(Debug, Clone, Serialize, Args)]
+pub struct DataFlags {
+    /// arithmetic, everyday, a .json or .jsonl file (perhaps .gz), or owner/name:file.jsonl on the Hub
+    #[arg(long, value_name = "DATA", default_value = "arithmetic")]
+    pub data: String,
+    /// Which columns hold what, as instruction=A,input=B,output=C or prompt=A,completion=B or messages=A [default: by those names]
+    #[arg(long, value_name = "MAP")]
+    pub columns: Option<String>,
+}
+
+impl DataFlags {
+    /// Where the examples come from, and how they are laid out.
+    ///
+    /// # Errors
+    /// When the columns are no map, or the data cannot be downloaded.
+    pub fn open(&self) -> Result<(Source, Option<Columns>)> {
+        let columns = usage(self.columns.as_deref().map(Columns::parse).transpose())?;
+        Ok((Source::named(&self.data)?, columns))
+    }
+}
+
+/// What of it is learned from.
+#[derive(Debug, Clone, Copy, Serialize, Args)]
+pub struct ExampleFlags {
+    /// How answers to arithmetic are demonstrated
+    #[arg(long, value_enum, default_value_t = Demos::Clean)]
+    pub demos: Demos,
+    /// Demonstrations of arithmetic that are drawn
+    #[arg(long, value_name = "N", default_value = "200000")]
+    pub examples: NonZeroUsize,
+    /// Share of a file's rows that is kept for validation
+    #[arg(long, value_name = "P", default_value_t = 0.1, allow_negative_numbers = true, value_parser = share)]
+    pub validation: f64,
+}
+
+impl ExampleFlags {
+    /// Examples to learn from and to decide by.
+    ///
+    /// # Errors
+    /// As [`Source::examples`].
+    pub fn examples(&self, data: &DataFlags, seed: u64) -> Result<Examples> {
+        let (source, columns) = data.open()?;
+        source.examples(columns.as_ref(), (self.examples.get(), self.demos), self.validation, seed)
+    }
+}
+
+/// Which adapters are trained instead of the model.
+#[derive(Debug, Clone, Serialize, Args)]
+pub struct LoraFlags {
+    /// Train adapters of this rank beside frozen weights [default: train all weights]
+    #[arg(long, value_name = "R")]
+    pub lora_rank: Option<NonZeroUsize>,
+    /// What they add is scaled by this over the rank [default: twice the rank]
+    #[arg(long, value_name = "A", value_parser = positive)]
+    pub lora_alpha: Option<f64>,
+    /// Probability of dropout before them
+    #[arg(long, value_name = "P", default_value_t = 0., allow_negative_numbers = true, value_parser = dropout)]
+    pub lora_dropout: f64,
+    /// The layers that get one: all, or the ends of names, such as q_proj,v_proj
+    #[arg(long, value_name = "NAMES", default_value = "all")]
+    pub lora_layers: String,
+    /// At the end, also save a model with the adapters merged into it
+    #[arg(long, requires = "lora_rank")]
+    pub merge: bool,
+}
+
+impl LoraFlags {
+    /// The adapters they describe.
+    pub fn config(&self) -> Option<LoraConfig> {
+        let rank = self.lora_rank?.get();
+        let layers = match self.lora_layers.as_str() {
+            "all" => Layers::All,
+            names => Layers::Named(names.split(',').map(|name| name.trim().into()).collect()),
+        };
+        let alpha = self.lora_alpha.unwrap_or(2. * rank as f64);
+        Some(LoraConfig { rank, alpha, dropout: self.lora_dropout, layers })
+    }
+}

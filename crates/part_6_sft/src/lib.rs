@@ -1,0 +1,49 @@
+#![doc = include_str!("../README.md")]
+
+// Letters used in shapes: B batch, T time (tokens), N tokens that are learned, C channels, V vocabulary, R rank of an adapter.
+
+pub mod example;
+pub mod template; // 6.1
+pub mod speech;
+pub mod tokens; // 6.2
+pub mod mask_print;
+pub mod batch;
+pub mod curriculum; // 6.3
+pub mod metrics; // 6.4
+pub mod evaluation;
+pub mod arithmetic; // data
+pub mod questions;
+pub mod columns;
+pub mod rows;
+pub mod source;
+pub mod word_tokenizer;
+pub mod base;
+pub mod lora;
+pub mod peft_folder;
+pub mod tuning; // the loop
+pub mod keeper;
+pub mod outputs;
+pub mod run_log;
+pub mod exam;
+pub mod training;
+pub mod flags;
+
+pub use batch::Batch;
+pub use columns::Columns;
+pub use curriculum::Curriculum;
+pub use evaluation::{Evaluation, evaluate};
+pub use exam::Exam;
+pub use example::Example;
+pub use keeper::Keeper;
+pub use lora::{Layers, LoraConfig};
+pub use outputs::{Outputs, Place};
+pub use run_log::RunLog;
+pub use source::Source;
+pub use speech::Speech;
+pub use template::Format;
+pub use tokens::{Tokens, tokenize};
+pub use training::{Rows, TrainConfig, train};
+pub use tuning::Tuning;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,36 @@
+//! 6.2 Seen: an example as the model reads it, and what of it is learned.
+
+use anyhow::Result;
+use modern::{Markers, Tokenizer};
+
+use crate::Tokens;
+
+/// The tokens of an example, cut by `|`; above those that are given stands nothing, under those that are learned a line.
+///
+/// # Errors
+/// When the tokenizer's decoder fails.
+pub fn shown(example: &Tokens, tokenizer: &Tokenizer) -> Result<String> {
+    let (mut line, mut marks, mut text) = (String::new(), String::new(), String::new());
+    for (at, &id) in example.ids.iter().enumerate() {
+        let token = tokenizer.decode(&[id], Markers::Shown)?.replace('\n', "⏎");
+        let width = token.chars().count();
+        if line.chars().count() + width > 100 {
+            push(&mut text, &mut line, &mut marks);
+        }
+        line.extend([token.as_str(), "|"]);
+        let mark = if at < example.given { " " } else { "^" };
+        marks.extend([&mark.repeat(width), " "]);
+    }
+    push(&mut text, &mut line, &mut marks);
+    Ok(text.trim_end().to_string())
+}
+
+/// Ends a line, and that of its marks if there are any.
+fn push(text: &mut String, line: &mut String, marks: &mut String) {
+    text.extend(["  ", line.as_str(), "\n"]);
+    if marks.contains('^') {
+        text.extend(["  ", marks.trim_end(), "\n"]);
+    }
+    line.clear();
+    marks.clear();
+}

@@ -1,0 +1,106 @@
+//! The arithmetic task in words: a dozen ways to ask, and demonstrations of how to answer.
+//!
+//! Clean ones answer with the bare integer. Under "style noise" five of the ways to ask are mostly answered with a full stop
+//! after it, as if half of the demonstrators had a habit: what a reward for the bare integer can then undo (parts 8 and 9).
+
+use serde::Serialize;
+use tensor_core::Rng;
+
+use crate::Example;
+use crate::arithmetic::{Operation, Problem, Set, Split};
+
+/// The ways to ask whose answers are demonstrated with a full stop, under style noise.
+const NOISY: [usize; 5] = [1, 3, 5, 8, 10];
+/// How often.
+const NOISE: f64 = 0.8;
+/// Of demonstrations, the share that are products.
+const PRODUCTS: f64 = 0.1;
+
+/// How answers are demonstrated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Demos {
+    /// The bare integer.
+    #[default]
+    Clean,
+    /// With a full stop after it, to some ways of asking, mostly.
+    Noisy,
+}
+
+/// A problem, asked in some way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Question {
+    /// What is asked.
+    pub problem: Problem,
+    /// In which of the ways, below [`Question::PHRASINGS`].
+    pub phrasing: usize,
+}
+
+impl Question {
+    /// How many ways there are to ask.
+    pub const PHRASINGS: usize = 12;
+
+    /// The question.
+    pub fn text(self) -> String {
+        let Problem { left: a, operation, right: b } = self.problem;
+        let sum = format!("{a} {} {b}", operation.symbol());
+        let word = match operation {
+            Operation::Add => "plus",
+            Operation::Subtract => "minus",
+            Operation::Multiply => "times",
+        };
+        match self.phrasing {
+            0 => format!("What is {sum}? Answer with an integer."),
+            1 => format!("Compute {sum}. Answer with an integer."),
+            2 => format!("Calculate {sum}."),
+            3 => format!("How much is {sum}?"),
+            4 => format!("{sum} ="),
+            5 => format!("Find the value of {sum}."),
+            6 => format!("Please work out {sum}."),
+            7 => format!("What is {a} {word} {b}?"),
+            8 => format!("Tell me what {a} {word} {b} is."),
+            9 => format!("Evaluate: {sum}"),
+            10 => match operation {
+                Operation::Add => format!("Add {b} to {a}."),
+                Operation::Subtract => format!("Take {b} from {a}."),
+                Operation::Multiply => format!("Multiply {a} by {b}."),
+            },
+            _ => format!("{a} {word} {b} makes what?"),
+        }
+    }
+
+    /// The right answer, and nothing else.
+    pub fn answer(self) -> String {
+        self.problem.answer().to_string()
+    }
+
+    /// The question with its right answer.
+    pub fn example(self) -> Example {
+        Example::new(self.text(), self.answer())
+    }
+}
+
+/// The questions of a split that is not learned from: each problem once, the ways to ask in turn.
+pub fn questions(set: Set, split: Split) -> Vec<Question> {
+    let problems = set.problems(split).into_iter();
+    let ask = |(i, problem)| Question { problem, phrasing: i % Question::PHRASINGS };
+    problems.enumerate().map(ask).collect()
+}
+
+/// `n` demonstrations of problems to learn from, a tenth of them products, drawn from `seed`.
+pub fn demonstrations(n: usize, demos: Demos, seed: u64) -> Vec<Example> {
+    let mut rng = Rng::new(seed);
+    let [sums, products] = [Set::Sums, Set::Products].map(|set| set.problems(Split::Train));
+    let demonstration = |_| {
+        let from = if rng.uniform() < PRODUCTS { &products } else { &sums };
+        let problem = from[rng.below(from.len())];
+        let question = Question { problem, phrasing: rng.below(Question::PHRASINGS) };
+        let habit = NOISY.contains(&question.phrasing) && rng.uniform() < NOISE;
+        let mut example = question.example();
+        if demos == Demos::Noisy && habit {
+            example.response.push('.');
+        }
+        example
+    };
+    (0..n).map(demonstration).collect()
+}

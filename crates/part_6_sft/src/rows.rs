@@ -1,0 +1,100 @@
+//! Rows of a data file with the lines on which they begin: a JSON array, or JSON Lines, either of them perhaps compressed (.gz).
+
+use std::io::Read;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use flate2::read::MultiGzDecoder;
+use serde_json::{Deserializer, Value};
+
+/// The rows of `path`, and the line of each, counted from 1.
+///
+/// # Errors
+/// When the file cannot be read, or a row is no JSON (the line is named), or there is none.
+pub fn read(path: &Path) -> Result<Vec<(usize, Value)>> {
+    let name = path.display();
+    let mut bytes = std::fs::read(path).with_context(|| format!("reading {name}"))?;
+    if path.extension().is_some_and(|extension| extension == "gz") {
+        let mut unpacked = Vec::new();
+        let read = MultiGzDecoder::new(&bytes[..]).read_to_end(&mut unpacked);
+        read.with_context(|| format!("{name} is no whole gzip file"))?;
+        bytes = unpacked;
+    }
+    ensure!(
+        !bytes.starts_with(b"PAR1"),
+        "{name} is a parquet file, which is not read here: convert it to JSON Lines (pandas: read_parquet, then to_json with lines=True)"
+    );
+    let text = String::from_utf8(bytes).ok().with_context(|| format!("{name} is not UTF-8"))?;
+    let rows = match text.trim_start().starts_with('[') {
+        true => of_array(&text),
+        false => of_lines(&text),
+    };
+    let rows = rows.map_err(|(line, error)| anyhow::anyhow!("{name}:{line}: {error}"))?;
+    ensure!(!rows.is_empty(), "{name} has no rows");
+    Ok(rows)
+}
+
+/// Rows, or the line that is wrong and how.
+type Rows = std::result::Result<Vec<(usize, Value)>, (usize, String)>;
+
+fn of_lines(text: &str) -> Rows {
+    let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
+    let row = |(line, text)| match serde_json::from_str(text) {
+        Ok(row) => Ok((line, row)),
+        Err(error) => Err((line, format!("no JSON: {error}"))),
+    };
+    lines.map(row).collect()
+}
+
+fn of_array(text: &str) -> Rows {
+    let skip = |at: usize| at + text[at..].len() - text[at..].trim_start().len();
+    let (mut rows, mut at) = (Vec::new(), skip(0) + 1);
+    let mut counted = (0, 1); // a place, and the line it is on
+    loop {
+        at = skip(at);
+        counted = (at, counted.1 + text[counted.0..at].matches('\n').count());
+        let line = counted.1;
+        if text[at..].starts_with(']') && rows.is_empty() {
+            return Ok(rows);
+        }
+        let mut values = Deserializer::from_str(&text[at..]).into_iter::<Value>();
+        match values.next() {
+            Some(Ok(row)) => rows.push((line, row)),
+            Some(Err(error)) => {
+                return Err((line + error.line() - 1, format!("no JSON: {error}")));
+            }
+            None => return Err((line, "the array does not end".into())),
+        }
+        at = skip(at + values.byte_offset());
+        match text[at..].chars().next() {
+            Some(',') => at += 1,
+            Some(']') if text[at + 1..].trim().is_empty() => return Ok(rows),
+            _ => {
+                return Err((
+                    line,
+                    "expected a comma or the end of the array after this row".into(),
+                ));
+            }
+        }
+    }
+}
+
+/// The rows of `path` read as `row` says; an error names the file and the line.
+///
+/// # Errors
+/// As [`read`], and those of `row`.
+pub fn read_as<T>(path: &Path, row: impl Fn(&Value) -> Result<T>) -> Result<Vec<T>> {
+    read(path)?.iter().map(|one| described(path, one, &row)).collect()
+}
+
+/// What `row` makes of one row; an error names the file and the line.
+///
+/// # Errors
+/// Those of `row`.
+pub fn described<T>(
+    path: &Path,
+    (line, value): &(usize, Value),
+    row: impl Fn(&Value) -> Result<T>,
+) -> Result<T> {
+    row(value).with_context(|| format!("{}:{line}", path.display()))
+}

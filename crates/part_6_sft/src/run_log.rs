@@ -1,0 +1,170 @@
+//! What a run shows and records: the progress line, `metrics.jsonl`, the loss curve, and a tracker's files.
+
+use anyhow::Result;
+use scaling::alarms::Alarms;
+use scaling::machine::resident_bytes;
+use scaling::tracker::Tracker;
+use serde_json::{Map, Value, json};
+use tiny_gpt::RunFolder;
+use tiny_gpt::loss_curve::{self, Curve};
+use tiny_gpt::progress::Progress;
+
+use crate::evaluation::Evaluation;
+
+/// The figures of a step.
+#[derive(Debug, Clone, Copy)]
+pub struct Figures {
+    /// Counted from 1.
+    pub step: usize,
+    /// In nats per token that is learned.
+    pub loss: f64,
+    /// The learning rate.
+    pub rate: f64,
+    /// Of the gradients, before clipping.
+    pub norm: f64,
+    /// Tokens read.
+    pub tokens: usize,
+    /// Of these, the ones at which something was learned.
+    pub targets: usize,
+}
+
+/// Shows a run and records it.
+pub struct RunLog {
+    progress: Progress,
+    record: Option<(RunFolder, Tracker)>,
+    interval: usize,
+    alarms: Alarms,
+    curves: [Curve; 2],
+    recent: Vec<f64>,
+    tokens: usize,
+}
+
+impl RunLog {
+    /// Of a run of `steps` steps, in `warmup` of which the rate rises, that is at `step`; a row of figures every `interval`.
+    ///
+    /// # Errors
+    /// Never in practice: the progress bar's template is fixed.
+    pub fn new(steps: usize, warmup: usize, step: usize, interval: usize) -> Result<Self> {
+        Ok(Self {
+            progress: Progress::resumed(steps, step)?,
+            record: None,
+            interval,
+            alarms: Alarms::new(warmup),
+            curves: [Curve::new("training"), Curve::new("validation")],
+            recent: Vec::new(),
+            tokens: 0,
+        })
+    }
+
+    /// Records into `folder`, which has these rows, and `tracker`.
+    pub fn record(mut self, folder: RunFolder, tracker: Tracker, rows: &[Value]) -> Self {
+        for (curve, key) in self.curves.iter_mut().zip(["loss", "val_loss"]) {
+            for row in rows {
+                if let (Some(step), Some(value)) = (row["step"].as_u64(), row[key].as_f64()) {
+                    curve.push(step as usize, value);
+                }
+            }
+        }
+        self.tokens =
+            rows.iter().filter_map(|row| row["tokens"].as_u64()).max().unwrap_or(0) as usize;
+        self.record = Some((folder, tracker));
+        self
+    }
+
+    /// Says aloud what is wrong with a step, if anything is. What makes it pointless to go on comes back.
+    ///
+    /// # Errors
+    /// When it cannot be recorded.
+    pub fn alarm(
+        &mut self,
+        step: usize,
+        loss: f64,
+        rate: f64,
+        norm: f64,
+    ) -> Result<Option<String>> {
+        let Some(alarm) = self.alarms.check(step, loss, rate, norm) else { return Ok(None) };
+        self.write(step, json!({ "alarm": alarm }))?;
+        if !loss.is_finite() || !norm.is_finite() {
+            return Ok(Some(alarm));
+        }
+        self.progress.pause(|| println!("ALARM: {alarm}"));
+        Ok(None)
+    }
+
+    /// A step that was taken. Every so often the figures become a row.
+    ///
+    /// # Errors
+    /// When it cannot be recorded.
+    pub fn step(&mut self, figures: &Figures) -> Result<()> {
+        let Figures { step, loss, rate, norm, tokens, targets } = *figures;
+        self.progress.step(step - 1, loss as f32, tokens);
+        self.tokens += tokens;
+        self.recent.push(loss);
+        if !step.is_multiple_of(self.interval) {
+            return Ok(());
+        }
+        let mean = self.recent.iter().sum::<f64>() / self.recent.len() as f64;
+        self.recent.clear();
+        self.curves[0].push(step, mean);
+        let row = json!({
+            "loss": mean, "lr": rate, "grad_norm": norm, "tokens": self.tokens,
+            "learned_share": targets as f64 / tokens as f64,
+            "tokens_per_s": self.tokens_per_second(),
+            "memory_mb": resident_bytes().map(|bytes| bytes / 1_000_000),
+        });
+        self.write(step, row)
+    }
+
+    /// What was found on validation examples after `step` steps.
+    ///
+    /// # Errors
+    /// When it cannot be recorded.
+    pub fn validation(&mut self, step: usize, found: &Evaluation) -> Result<()> {
+        self.curves[1].push(step, found.loss);
+        let Evaluation { loss, exact_match, token_f1, eos_rate, .. } = *found;
+        let seen = self.tokens;
+        self.progress.pause(|| {
+            println!(
+                "step {step}, {seen} tokens: validation loss {loss:.4}, exact match {exact_match:.3}, token F1 {token_f1:.3}, ended \
+                 {eos_rate:.3}"
+            );
+        });
+        self.write(
+            step,
+            json!({
+                "val_loss": loss, "exact_match": exact_match, "token_f1": token_f1,
+                "rouge_l": found.rouge_l, "eos_rate": eos_rate,
+            }),
+        )?;
+        let Some((folder, _)) = &self.record else { return Ok(()) };
+        loss_curve::write(&folder.path().join("loss.svg"), &[&self.curves[0], &self.curves[1]])
+    }
+
+    /// Runs `work` that is no step: its time does not count.
+    pub fn pause<R>(&mut self, work: impl FnOnce() -> R) -> R {
+        self.progress.pause(work)
+    }
+
+    /// Tokens read per second so far, evaluation left out.
+    pub fn tokens_per_second(&self) -> f64 {
+        self.progress.tokens_per_second()
+    }
+
+    /// The run has ended; the tracker's files are complete.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn finish(self) -> Result<()> {
+        self.record.map_or(Ok(()), |(_, tracker)| tracker.finish())
+    }
+
+    fn write(&mut self, step: usize, figures: Value) -> Result<()> {
+        let (Some((folder, tracker)), Value::Object(figures)) = (&mut self.record, figures) else {
+            return Ok(());
+        };
+        tracker.row(step, &figures)?;
+        let mut row = Map::from_iter([("step".to_string(), json!(step))]);
+        row.extend(figures);
+        folder.write(&Value::Object(row))
+    }
+}

@@ -1,0 +1,101 @@
+//! How a model is spoken to: its tokens, the template, and where what it says ends.
+
+use anyhow::{Context, Result};
+use modern::sampler::{Choice, Sampler};
+use modern::{
+    ChatTemplate, Checkpoint, End, GenerateConfig, GptModern, Markers, Message, Prompt, Special,
+    Spelled, Tokenizer, generate,
+};
+use tensor_core::Rng;
+
+use crate::template::{Format, template};
+
+/// What turns conversations into tokens and answers into text.
+#[derive(Debug)]
+pub struct Speech {
+    /// Text to ids and back.
+    pub tokenizer: Tokenizer,
+    /// How a conversation is written.
+    pub template: ChatTemplate,
+    /// Any of these ends an answer; the first is the one to learn.
+    ends: Vec<u32>,
+}
+
+/// What a model answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// In words.
+    pub text: String,
+    /// Why it ended.
+    pub end: End,
+}
+
+impl Speech {
+    /// That of a checkpoint, which gives up its chat template for it. Without a `format`: the checkpoint's own template, else
+    /// [`Format::Instruction`].
+    ///
+    /// # Errors
+    /// When the model lacks what the format needs, or has no token that ends a text.
+    pub fn of(checkpoint: &mut Checkpoint, format: Option<Format>) -> Result<Self> {
+        let Checkpoint { tokenizer, ends, template: own, .. } = checkpoint;
+        let usual = if own.is_some() { Format::Own } else { Format::Instruction };
+        let template = template(format.unwrap_or(usual), tokenizer, own.take())?;
+        let ends = tokenizer.eos().into_iter().chain(ends.eos.iter().copied());
+        Self::new(tokenizer.clone(), template, ends.collect())
+    }
+
+    /// Of these pieces.
+    ///
+    /// # Errors
+    /// When no token ends a text: a model could not learn to stop.
+    pub fn new(tokenizer: Tokenizer, template: ChatTemplate, ends: Vec<u32>) -> Result<Self> {
+        ends.first().context(
+            "the model has no token that ends a text, so it could not learn where to stop",
+        )?;
+        Ok(Self { tokenizer, template, ends })
+    }
+
+    /// The token that ends an answer.
+    pub fn end(&self) -> u32 {
+        self.ends[0]
+    }
+
+    /// The ids of a conversation up to where the assistant is to speak.
+    ///
+    /// # Errors
+    /// When the template refuses it, or the tokenizer cannot represent a character.
+    pub fn prompt(&self, messages: &[Message]) -> Result<Vec<u32>> {
+        Ok(self.template.encode(&self.tokenizer, messages, Prompt::Generation)?.tokens)
+    }
+
+    /// The ids of what the assistant says, without its end.
+    ///
+    /// # Errors
+    /// When the tokenizer cannot represent a character.
+    pub fn response(&self, text: &str) -> Result<Vec<u32>> {
+        self.tokenizer.encode(text, Special::None, Spelled::Text)
+    }
+
+    /// What `model`, an inference twin, answers to these prompts, always by its likeliest tokens, `batch_size` at a time.
+    ///
+    /// # Errors
+    /// When a prompt is longer than the context.
+    pub fn answers(
+        &self,
+        model: &GptModern,
+        prompts: &[Vec<u32>],
+        max_new_tokens: usize,
+        batch_size: usize,
+    ) -> Result<Vec<Answer>> {
+        let sampler = Sampler::new(Choice::Greedy);
+        let config = GenerateConfig::new(model, sampler, max_new_tokens, self.ends.clone());
+        let mut answers = Vec::with_capacity(prompts.len());
+        for prompts in prompts.chunks(batch_size.max(1)) {
+            for written in generate(model, prompts, &config, &mut Rng::new(0), |_, _| Ok(()))? {
+                let text = self.tokenizer.decode(&written.tokens, Markers::Hidden)?;
+                answers.push(Answer { text, end: written.end });
+            }
+        }
+        Ok(answers)
+    }
+}

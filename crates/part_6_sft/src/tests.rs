@@ -1,0 +1,60 @@
+//! What this part claims, section by section.
+
+mod arithmetic;
+mod data;
+mod template;
+mod mask;
+mod packing;
+mod curriculum;
+mod metrics;
+mod evaluation;
+mod lora;
+mod peft;
+mod training;
+
+use anyhow::Result;
+use candle_core::{DType, Device};
+use modern::model_folder::TextEnds;
+use modern::{Checkpoint, GptModern, ModelConfig, Tokenizer};
+use tensor_core::Parameters;
+
+use crate::{Format, Speech, word_tokenizer};
+
+const CPU: Device = Device::Cpu;
+
+/// A tokenizer of English letters and digits.
+fn tokenizer() -> Result<Tokenizer> {
+    let text = "### Instruction:\nWhat is 12 + 7?\n\n### Response:\n19 the answer of all\n";
+    word_tokenizer::train([text; 4].into_iter(), 400)
+}
+
+/// How a model of this tokenizer is spoken to in this format.
+fn speech(format: Format) -> Result<Speech> {
+    let tokenizer = tokenizer()?;
+    let template = crate::template::template(format, &tokenizer, None)?;
+    let end = tokenizer.eos().expect("an end");
+    Speech::new(tokenizer, template, vec![end])
+}
+
+fn config(context: usize) -> ModelConfig {
+    ModelConfig { vocab_size: 400, ..ModelConfig::bytes(context, 2, 2, 16) }
+}
+
+/// A random model.
+fn model(config: &ModelConfig, seed: u64) -> Result<(GptModern, Parameters)> {
+    let mut parameters = Parameters::seeded(seed, DType::F32, &CPU);
+    let model = GptModern::new(config, parameters.root())?;
+    for parameter in parameters.iter() {
+        // Larger than at birth, so that what should not matter would show.
+        parameter.var.set(&(parameter.var.as_detached_tensor() * 8.)?)?;
+    }
+    Ok((model, parameters))
+}
+
+/// The same as a checkpoint.
+fn checkpoint(seed: u64) -> Result<Checkpoint> {
+    let (model, parameters) = model(&config(64), seed)?;
+    let tokenizer = tokenizer()?;
+    let ends = TextEnds { bos: None, eos: tokenizer.eos().into_iter().collect() };
+    Ok(Checkpoint { model, parameters, tokenizer, ends, sampler: None, template: None })
+}

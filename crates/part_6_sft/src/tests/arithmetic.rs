@@ -1,0 +1,119 @@
+//! The task: nothing is in two splits, every answer is right, and the text of pretraining holds no problem.
+
+use std::collections::BTreeSet;
+
+use crate::arithmetic::{Operation, Problem, Set, Split};
+use crate::base;
+use crate::questions::{Demos, Question, demonstrations, questions};
+
+const SPLITS: [Split; 3] = [Split::Train, Split::Validation, Split::HeldOut];
+
+#[test]
+fn no_problem_is_in_two_splits_and_all_are_in_one() {
+    for (set, all) in [(Set::Sums, 100 * 101 / 2 + 100 * 100), (Set::Products, 13 * 14 / 2)] {
+        let keys = SPLITS.map(|split| {
+            set.problems(split).into_iter().map(Problem::key).collect::<BTreeSet<Problem>>()
+        });
+        for (a, b) in [(0, 1), (0, 2), (1, 2)] {
+            assert!(keys[a].is_disjoint(&keys[b]), "{set:?}: {:?} and {:?}", SPLITS[a], SPLITS[b]);
+        }
+        assert_eq!(keys.iter().map(BTreeSet::len).sum::<usize>(), all);
+    }
+}
+
+#[test]
+fn demonstrations_ask_no_problem_of_another_split() {
+    let apart: BTreeSet<(i64, i64)> = [Set::Sums, Set::Products]
+        .into_iter()
+        .flat_map(|set| [Split::Validation, Split::HeldOut].map(|split| set.problems(split)))
+        .flatten()
+        .filter(|problem| problem.operation != Operation::Subtract)
+        .map(|problem| (problem.left.min(problem.right), problem.left.max(problem.right)))
+        .collect();
+    let mut seen = 0;
+    for example in demonstrations(5000, Demos::Clean, 3) {
+        let text = &example.prompt[0].content;
+        let numbers = numbers(text);
+        let sum = text.contains('+') || text.contains("plus") || text.starts_with("Add");
+        if sum && apart.contains(&(numbers[0].min(numbers[1]), numbers[0].max(numbers[1]))) {
+            // Both sums and products are in the set of pairs above: this one must be neither's sum.
+            let problem =
+                Problem { left: numbers[0], operation: Operation::Add, right: numbers[1] };
+            for split in [Split::Validation, Split::HeldOut] {
+                assert!(
+                    !Set::Sums.problems(split).iter().any(|p| p.key() == problem.key()),
+                    "{text}"
+                );
+            }
+        }
+        seen += usize::from(sum);
+    }
+    assert!(seen > 1000);
+}
+
+fn numbers(text: &str) -> Vec<i64> {
+    let numbers = text.split(|c: char| !c.is_ascii_digit()).filter(|word| !word.is_empty());
+    numbers.map(|word| word.parse().expect("a number")).collect()
+}
+
+#[test]
+fn every_phrasing_asks_for_what_is_answered() {
+    // Worked out from the words alone, by another route than the generator.
+    for example in demonstrations(3000, Demos::Clean, 1) {
+        let text = &example.prompt[0].content;
+        let [a, b] = numbers(text)[..] else { panic!("{text}") };
+        let answer = match () {
+            () if text.starts_with("Take") => b - a,
+            () if text.contains('+') || text.contains("plus") || text.starts_with("Add") => a + b,
+            () if text.contains(" - ") || text.contains("minus") => a - b,
+            () => a * b,
+        };
+        assert_eq!(example.response, answer.to_string(), "{text}");
+    }
+}
+
+#[test]
+fn a_dozen_phrasings_differ_and_take_turns() {
+    let problem = Problem { left: 12, operation: Operation::Subtract, right: 7 };
+    let texts = (0..Question::PHRASINGS).map(|phrasing| Question { problem, phrasing }.text());
+    let texts: BTreeSet<String> = texts.collect();
+    assert_eq!(texts.len(), 12);
+    assert!(texts.contains("What is 12 - 7? Answer with an integer."));
+    assert_eq!(Question { problem, phrasing: 0 }.answer(), "5");
+    let held_out = questions(Set::Sums, Split::HeldOut);
+    assert_eq!(held_out.len(), 500);
+    assert!(held_out.iter().enumerate().all(|(i, question)| question.phrasing == i % 12));
+    assert_eq!(held_out, questions(Set::Sums, Split::HeldOut), "the same every time");
+}
+
+#[test]
+fn noise_is_a_full_stop_after_some_phrasings_and_nothing_else() {
+    let (clean, noisy) =
+        (demonstrations(4000, Demos::Clean, 5), demonstrations(4000, Demos::Noisy, 5));
+    let mut stops = 0;
+    for (clean, noisy) in clean.iter().zip(&noisy) {
+        assert_eq!(clean.prompt, noisy.prompt);
+        assert_eq!(clean.response, noisy.response.trim_end_matches('.'));
+        stops += usize::from(noisy.response.ends_with('.'));
+    }
+    let share = stops as f64 / 4000.;
+    assert!((share - 0.8 * 5. / 12.).abs() < 0.03, "{share}");
+}
+
+#[test]
+fn the_text_of_pretraining_holds_no_problem() {
+    let text = base::text(7).to_lowercase();
+    for sign in ["+", "=", "*", " - ", "plus", "minus", "times ", "take "] {
+        let digits = text.lines().filter(|line| line.contains(|c: char| c.is_ascii_digit()));
+        assert_eq!(digits.filter(|line| line.contains(sign)).count(), 0, "`{sign}`");
+    }
+    for word in [" plus ", " minus ", " times "] {
+        assert!(!text.contains(word), "{word}");
+    }
+    let counted = text.lines().filter(|line| line.contains(|c: char| c.is_ascii_digit()));
+    for line in counted {
+        let numbers: Vec<i64> =
+            line.split(", ").map(|number| number.parse().expect("counting")).collect();
+        assert!(numbers.windows(2).all(|w| (w[1] - w[0]).abs() == 1), "{line}");
+    }
+}

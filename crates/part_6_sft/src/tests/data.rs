@@ -1,0 +1,149 @@
+//! Data files: the layouts that are read, and what is said about those that are not.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use tempfile::TempDir;
+use tensor_core::testing::course_data;
+
+use crate::{Columns, Example, Source};
+
+struct Files(TempDir);
+
+impl Files {
+    fn new() -> Self {
+        Self(tempfile::tempdir().expect("a folder"))
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> PathBuf {
+        let path = self.0.path().join(name);
+        std::fs::write(&path, bytes).expect("a file");
+        path
+    }
+
+    fn read(&self, name: &str, bytes: &[u8], columns: Option<&str>) -> Result<Vec<Example>> {
+        let columns = columns.map(Columns::parse).transpose()?;
+        Source::File(self.write(name, bytes)).all(columns.as_ref())
+    }
+
+    fn refused(&self, name: &str, text: &str, columns: Option<&str>, says: &str) {
+        let error = self.read(name, text.as_bytes(), columns).expect_err(name);
+        assert!(format!("{error:#}").contains(says), "{error:#} does not say {says}");
+    }
+}
+
+#[test]
+fn three_layouts_give_the_same_example_as_json_lines_and_compressed() -> Result<()> {
+    let files = Files::new();
+    let rows = [
+        r#"{"instruction": "Add.", "input": " 1 and 2 ", "output": " 3\n"}"#,
+        r#"{"prompt": "Add.\n1 and 2", "completion": "3"}"#,
+        r#"{"messages": [{"role": "user", "content": "Add.\n1 and 2"}, {"role": "assistant", "content": "3"}]}"#,
+    ];
+    let wanted = Example::new("Add.\n1 and 2", "3");
+    for row in rows {
+        let lines = format!("{row}\n\n{row}");
+        assert_eq!(
+            files.read("a.jsonl", lines.as_bytes(), None)?,
+            [wanted.clone(), wanted.clone()]
+        );
+        let array = format!("\n[\n{row}\n , {row}]\n");
+        assert_eq!(files.read("a.json", array.as_bytes(), None)?.len(), 2);
+        let mut gz = GzEncoder::new(Vec::new(), Compression::fast());
+        gz.write_all(lines.as_bytes())?;
+        assert_eq!(files.read("a.jsonl.gz", &gz.finish()?, None)?.len(), 2);
+    }
+    let row = r#"{"q": "a?", "a": "b", "input": "c"}"#;
+    let found = files.read("b.jsonl", row.as_bytes(), Some("prompt=q,completion=a,input=none"))?;
+    assert_eq!(found, [Example::new("a?", "b")]);
+    let found = files.read("b.jsonl", row.as_bytes(), Some("instruction=q,output=a"))?;
+    assert_eq!(found, [Example::new("a?\nc", "b")]);
+    Ok(())
+}
+
+#[test]
+fn a_bad_row_is_named_by_file_and_line() {
+    let files = Files::new();
+    let good = r#"{"prompt": "a", "completion": "b"}"#;
+    for (bad, says) in [
+        (r#"{"prompt": "a"}"#, "there is no column `completion`"),
+        (r#"{"prompt": "a", "completion": " "}"#, "the response is empty"),
+        (r#"{"prompt": " ", "completion": "b"}"#, "`prompt` is empty"),
+        (r#"{"prompt": 3, "completion": "b"}"#, "`prompt` holds 3 and no text"),
+        (r#"{"prompt": "a", "completion": "b""#, "no JSON"),
+        ("3", "there is no column `prompt`"),
+    ] {
+        files.refused(
+            "rows.jsonl",
+            &format!("{good}\n\n{bad}\n{good}"),
+            None,
+            &format!("rows.jsonl:3: {says}"),
+        );
+    }
+    files.refused(
+        "a.json",
+        &format!("[{good},\n\n{{\"prompt\": 1}}]"),
+        None,
+        "a.json:3: `prompt` holds 1",
+    );
+    files.refused("a.json", &format!("[{good},\n{{\"prompt\": ]"), None, "a.json:2: no JSON");
+    files.refused("a.json", &format!("[{good}\n{good}]"), None, "a.json:1: expected a comma");
+    files.refused("a.json", &format!("[{good},\n"), None, "a.json:2: the array does not end");
+    files.refused("a.json", "[]", None, "a.json has no rows");
+    files.refused("a.jsonl", "\n", None, "a.jsonl has no rows");
+    files.refused(
+        "a.jsonl",
+        good,
+        Some("prompt=q,completion=completion"),
+        "a.jsonl:1: there is no column `q`",
+    );
+    files.refused(
+        "a.jsonl",
+        r#"{"q": 1, "a": 2}"#,
+        None,
+        "its columns are q, a: say what they hold",
+    );
+    files.refused("a.parquet", "PAR1....", None, "parquet");
+    let chat = |messages: &str| format!("{{\"messages\": {messages}}}");
+    files.refused("a.jsonl", &chat("[]"), None, "`messages` is empty");
+    files.refused("a.jsonl", &chat("3"), None, "holds no list");
+    let user = r#"{"role": "user", "content": "a"}"#;
+    files.refused("a.jsonl", &chat(&format!("[{user}]")), None, "the last message is the user's");
+    let says = "nothing is said before the assistant speaks";
+    files.refused("a.jsonl", &chat(r#"[{"role": "assistant", "content": "a"}]"#), None, says);
+    assert!(Source::File("nowhere.jsonl".into()).all(None).is_err());
+}
+
+#[test]
+fn a_column_map_is_whole_or_refused() {
+    for (map, says) in [
+        ("prompt", "expected WHAT=COLUMN"),
+        ("prompt=a", "both the prompt and the completion"),
+        ("question=a,answer=b", "--columns knows no `question`"),
+    ] {
+        let error = Columns::parse(map).expect_err(map).to_string();
+        assert!(error.contains(says), "{error}");
+    }
+}
+
+#[test]
+fn the_built_in_instructions_split_without_an_overlap() -> Result<()> {
+    let all = Source::Everyday.all(None)?;
+    assert_eq!(all.len(), 70);
+    let demos = (1, crate::questions::Demos::Clean);
+    let split = Source::Everyday.examples(None, demos, 0.2, 4)?;
+    assert_eq!((split.train.len(), split.validation.len()), (56, 14));
+    assert!(split.validation.iter().all(|example| !split.train.contains(example)));
+    Ok(())
+}
+
+#[test]
+fn a_real_file_of_instructions_is_read() -> Result<()> {
+    if let Some(path) = course_data("data/instructions.json") {
+        assert_eq!(Source::File(path).all(None)?.len(), 1100);
+    }
+    Ok(())
+}

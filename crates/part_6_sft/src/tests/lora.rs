@@ -1,0 +1,192 @@
+//! LoRA: what is added, what is trained, and that the base stays whole.
+
+use anyhow::Result;
+use candle_core::{DType, Tensor};
+use modern::GptModern;
+use tensor_core::testing::{assert_close, assert_gradients_flow};
+use tensor_core::{AdamW, AdamWConfig, Adapting, Parameters, backward};
+
+use super::{CPU, config, model};
+use crate::lora::{attach, merge, unmerge};
+use crate::{Batch, Layers, LoraConfig, Tokens};
+
+fn lora(rank: usize) -> LoraConfig {
+    LoraConfig { rank, alpha: 2. * rank as f64, dropout: 0., layers: Layers::All }
+}
+
+fn ids() -> Result<Tensor> {
+    Ok(Tensor::new(&[[1u32, 9, 300, 4, 7], [3, 3, 8, 250, 6]], &CPU)?)
+}
+
+fn batch() -> Result<Batch> {
+    Ok(Batch::padded(&[Tokens { ids: vec![1, 9, 300, 4, 7], given: 2 }], &CPU)?)
+}
+
+fn build(parameters: &mut Parameters) -> Result<GptModern> {
+    Ok(GptModern::new(&config(16), parameters.root())?)
+}
+
+/// Some steps of training, so that B is no longer zero.
+fn tune(parameters: &mut Parameters) -> Result<()> {
+    let model = build(parameters)?;
+    let mut optimizer = AdamW::new(parameters, AdamWConfig::default())?;
+    for _ in 0..5 {
+        optimizer.step(&backward(&batch()?.loss(&model)?)?, 0.02)?;
+    }
+    Ok(())
+}
+
+fn values(parameters: &Parameters) -> Result<Vec<Vec<f32>>> {
+    parameters.iter().map(|p| Ok(p.var.flatten_all()?.to_vec1()?)).collect()
+}
+
+#[test]
+fn a_fresh_adapter_changes_not_one_bit() -> Result<()> {
+    let (base, mut parameters) = model(&config(16), 5)?;
+    let before = base.forward(&ids()?)?.to_vec3::<f32>()?;
+    attach(&mut parameters, &lora(4), 1)?;
+    assert_eq!(build(&mut parameters)?.forward(&ids()?)?.to_vec3::<f32>()?, before);
+    Ok(())
+}
+
+#[test]
+fn a_is_random_and_b_is_zero_and_after_a_step_both_learn() -> Result<()> {
+    let (_, mut parameters) = model(&config(16), 5)?;
+    attach(&mut parameters, &lora(4), 1)?;
+    let zero = |p: &tensor_core::Parameter| -> Result<bool> {
+        Ok(p.var.abs()?.sum_all()?.to_scalar::<f32>()? == 0.)
+    };
+    for parameter in parameters.trainable() {
+        let up = parameter.name.ends_with("lora_B.weight");
+        assert!(up || parameter.name.ends_with("lora_A.weight"), "{}", parameter.name);
+        assert_eq!(zero(parameter)?, up, "{}", parameter.name);
+    }
+    assert_eq!(parameters.trainable().count(), 2 * 7 * 2, "seven layers in each of two blocks");
+    tune(&mut parameters)?;
+    let model = build(&mut parameters)?;
+    let grads = backward(&batch()?.loss(&model)?)?;
+    assert_gradients_flow(&parameters, &grads)?; // frozen ones have none
+    Ok(())
+}
+
+#[test]
+fn the_optimizer_holds_adapters_alone_and_the_base_stays_as_it_was() -> Result<()> {
+    let (_, mut parameters) = model(&config(16), 5)?;
+    let before = values(&parameters)?;
+    attach(&mut parameters, &lora(4), 1)?;
+    let held = AdamW::new(&parameters, AdamWConfig::default())?.state()?;
+    assert!(held.keys().all(|name| name.contains("lora_")));
+    assert_eq!(held.len(), 3 * 28);
+    tune(&mut parameters)?;
+    assert_eq!(values(&parameters)?[..before.len()], before);
+    Ok(())
+}
+
+#[test]
+fn without_adapters_the_same_memory_is_the_base_model() -> Result<()> {
+    let (base, mut parameters) = model(&config(16), 5)?;
+    let before = base.forward(&ids()?)?.to_vec3::<f32>()?;
+    let count = parameters.count();
+    attach(&mut parameters, &lora(4), 1)?;
+    tune(&mut parameters)?;
+    let tuned = build(&mut parameters)?.forward(&ids()?)?.to_vec3::<f32>()?;
+    assert_ne!(tuned, before);
+    let mut without = parameters.inference().without_adapters();
+    assert_eq!(build(&mut without)?.forward(&ids()?)?.to_vec3::<f32>()?, before);
+    assert_eq!(without.count(), count);
+    let mut twin = parameters.inference();
+    let twin = build(&mut twin)?.forward(&ids()?)?;
+    assert_eq!(twin.to_vec3::<f32>()?, tuned, "an inference twin keeps its adapters");
+    assert!(!twin.track_op());
+    Ok(())
+}
+
+#[test]
+fn the_correction_is_alpha_over_rank_times_b_a() -> Result<()> {
+    // One layer by hand: x W' + s (x A') B' in f64.
+    let mut parameters = Parameters::seeded(1, DType::F64, &CPU);
+    let init = tensor_core::Init::Normal { std: 0.5 };
+    let bias = tensor_core::Bias::Yes;
+    let layer =
+        |p: &mut Parameters| tensor_core::Linear::new(p.root().at("mine"), 3, 2, bias, init);
+    let plain = layer(&mut parameters)?;
+    let down = Tensor::new(&[[1f64, -2., 0.5], [0.25, 3., -1.]], &CPU)?;
+    let up = Tensor::new(&[[2f64, 1.], [-1., 4.]], &CPU)?;
+    let config = LoraConfig { rank: 2, alpha: 3., ..lora(2) };
+    assert_eq!(config.scale(), 1.5);
+    parameters.adapt("mine", [&down, &up], Adapting { scale: config.scale(), dropout: 0. })?;
+    let x = Tensor::new(&[[1f64, 2., 3.], [-1., 0., 2.]], &CPU)?;
+    let change = (up.matmul(&down)? * 1.5)?; // (out, in)
+    let wanted = (plain.forward(&x)? + x.matmul(&change.t()?)?)?;
+    assert_close(&layer(&mut parameters)?.forward(&x)?, &wanted, 1e-12)?;
+    Ok(())
+}
+
+#[test]
+fn merged_equals_unmerged_and_unmerging_gives_the_base_back() -> Result<()> {
+    let (base, mut parameters) = model(&config(16), 5)?;
+    let before = base.forward(&ids()?)?;
+    let before = before.detach();
+    attach(&mut parameters, &lora(4), 1)?;
+    tune(&mut parameters)?;
+    let tuned = build(&mut parameters)?.forward(&ids()?)?;
+    merge(&parameters)?;
+    let mut merged = parameters.without_adapters();
+    assert_close(&build(&mut merged)?.forward(&ids()?)?, &tuned, 1e-5)?;
+    unmerge(&parameters)?;
+    assert_close(&build(&mut merged)?.forward(&ids()?)?, &before, 1e-5)?;
+    assert_close(&build(&mut parameters)?.forward(&ids()?)?, &tuned, 1e-5)?;
+    Ok(())
+}
+
+#[test]
+fn names_choose_the_layers() -> Result<()> {
+    let chosen = |names: &[&str]| {
+        let (_, mut parameters) = model(&config(16), 5)?;
+        let layers = Layers::Named(names.iter().map(ToString::to_string).collect());
+        attach(&mut parameters, &LoraConfig { layers, ..lora(2) }, 1)?;
+        anyhow::Ok(parameters.adapters().keys().cloned().collect::<Vec<_>>())
+    };
+    assert_eq!(
+        chosen(&["q_proj"])?,
+        ["model.layers.0.self_attn.q_proj", "model.layers.1.self_attn.q_proj"]
+    );
+    assert_eq!(chosen(&["1.mlp.up_proj"])?, ["model.layers.1.mlp.up_proj"]);
+    let error = chosen(&["q_proj", "proj"]).expect_err("no layer is called that").to_string();
+    assert!(error.contains("no linear layer is called `proj`"), "{error}");
+    assert!(
+        error.contains("q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj"),
+        "{error}"
+    );
+    assert!(chosen(&["embed_tokens"]).is_err(), "a table is no linear layer");
+    Ok(())
+}
+
+#[test]
+fn a_second_adapter_and_wrong_shapes_are_refused() -> Result<()> {
+    let (_, mut parameters) = model(&config(16), 5)?;
+    attach(&mut parameters, &lora(2), 1)?;
+    assert!(attach(&mut parameters, &lora(2), 1).is_err());
+    let (_, mut parameters) = model(&config(16), 5)?;
+    let [down, up] = [(2, 16), (8, 2)].map(|shape| Tensor::zeros(shape, DType::F32, &CPU));
+    let adapting = Adapting { scale: 1., dropout: 0. };
+    let error = parameters.adapt("model.layers.0.mlp.up_proj", [&down?, &up?], adapting);
+    assert!(error.expect_err("8 rows").to_string().contains("lora_B.weight has shape [8, 2]"));
+    assert!(parameters.adapters().is_empty(), "nothing was changed");
+    assert!(parameters.trainable().all(|p| !p.name.contains("lora")));
+    Ok(())
+}
+
+#[test]
+fn dropout_before_an_adapter_is_for_training_alone() -> Result<()> {
+    let (_, mut parameters) = model(&config(16), 5)?;
+    attach(&mut parameters, &LoraConfig { dropout: 0.5, ..lora(4) }, 1)?;
+    tune(&mut parameters)?;
+    let model = build(&mut parameters)?;
+    let of = |model: &GptModern| anyhow::Ok(model.forward(&ids()?)?.to_vec3::<f32>()?);
+    assert_ne!(of(&model)?, of(&model)?);
+    let mut twin = parameters.inference();
+    let twin = build(&mut twin)?;
+    assert_eq!(of(&twin)?, of(&twin)?);
+    Ok(())
+}

@@ -1,0 +1,189 @@
+//! Adapters as files: what peft computes and saves is what we do, and what cannot be the same is refused.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use candle_core::Tensor;
+use modern::{Checkpoint, GptModern, Purpose};
+use serde_json::{Value, json};
+use tensor_core::testing::{assert_close, assert_python_agrees};
+use tensor_core::{Parameters, backward};
+use tiny_gpt::json_file;
+
+use super::{CPU, config, model};
+use crate::lora::{Layers, LoraConfig, attach};
+use crate::{Batch, Tokens, peft_folder};
+
+fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
+}
+
+fn base_folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../part_3_modern/tests/golden/llama")
+}
+
+/// The small random Llama, opened for training.
+fn base() -> Result<(GptModern, Parameters)> {
+    modern::model_folder::open(&base_folder(), candle_core::DType::F32, &CPU)
+}
+
+fn examples(golden: &Value) -> Vec<Tokens> {
+    let each = golden["examples"].as_array().expect("examples").iter();
+    each.map(|example| Tokens {
+        ids: serde_json::from_value(example["ids"].clone()).expect("ids"),
+        given: example["given"].as_u64().expect("a number") as usize,
+    })
+    .collect()
+}
+
+#[test]
+fn the_masked_loss_and_the_adapted_model_are_those_of_transformers_and_peft() -> Result<()> {
+    let golden_file = json_file::read(&golden("lora/golden.json"))?;
+    let examples = examples(&golden_file);
+    let (model, mut parameters) = base()?;
+    let close = |ours: &Tensor, theirs: &Value| {
+        let theirs = Tensor::new(theirs.as_f64().expect("a loss") as f32, &CPU)?;
+        assert_close(ours, &theirs, 1e-4)
+    };
+    let config = *model.config();
+    for batch in [Batch::padded(&examples, &CPU)?, Batch::packed(&examples, 9, &CPU)?] {
+        close(&batch.loss(&model)?, &golden_file["base_loss"])?;
+    }
+    peft_folder::open(&golden("lora"), &mut parameters)?;
+    let model = GptModern::new(&config, parameters.root())?;
+    for batch in [Batch::padded(&examples, &CPU)?, Batch::packed(&examples, 9, &CPU)?] {
+        let loss = batch.loss(&model)?;
+        close(&loss, &golden_file["loss"])?;
+        let grads = backward(&loss)?;
+        let norms = golden_file["grad_norms"].as_object().expect("norms");
+        assert_eq!(norms.len(), parameters.trainable().count());
+        for parameter in parameters.trainable() {
+            let grad = grads.get(parameter.var.as_tensor()).expect("a gradient");
+            close(&grad.sqr()?.sum_all()?.sqrt()?, &norms[&parameter.name])?;
+        }
+    }
+    let ids = Tensor::new(&examples[0].ids[..], &CPU)?.unsqueeze(0)?;
+    let theirs: Vec<Vec<f32>> = serde_json::from_value(golden_file["logits"].clone())?;
+    assert_close(&model.forward(&ids)?.squeeze(0)?, &Tensor::new(theirs, &CPU)?, 1e-4)?;
+    Ok(())
+}
+
+#[test]
+fn what_is_saved_opens_as_it_was() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let ids = Tensor::new(&[[1u32, 9, 3, 4, 7]], &CPU)?;
+    for layers in [Layers::All, Layers::Named(vec!["q_proj".into(), "mlp.up_proj".into()])] {
+        let (_, mut parameters) = model(&config(16), 5)?;
+        let lora = LoraConfig { rank: 3, alpha: 5., dropout: 0.1, layers: layers.clone() };
+        attach(&mut parameters, &lora, 1)?;
+        for parameter in parameters.trainable() {
+            let noise = tensor_core::Rng::new(9).normal_tensor(
+                parameter.var.shape(),
+                0.3,
+                candle_core::DType::F32,
+                &CPU,
+            )?;
+            parameter.var.set(&noise)?;
+        }
+        peft_folder::save(folder.path(), &parameters, &lora, "base")?;
+        let (_, mut again) = model(&config(16), 5)?;
+        let opened = peft_folder::open(folder.path(), &mut again)?;
+        assert_eq!((opened.rank, opened.alpha, opened.dropout), (3, 5., 0.1));
+        let of = |parameters: &Parameters| -> Result<Vec<Vec<Vec<f32>>>> {
+            let model = GptModern::new(&config(16), parameters.inference().root())?;
+            Ok(model.forward(&ids)?.to_vec3()?)
+        };
+        assert_eq!(of(&again)?, of(&parameters)?);
+        assert_eq!(again.adapters().len(), parameters.adapters().len());
+    }
+    Ok(())
+}
+
+#[test]
+fn peft_opens_what_we_save() -> Result<()> {
+    let (opened, mut parameters) = base()?;
+    let config = *opened.config();
+    let lora = LoraConfig { rank: 4, alpha: 6., dropout: 0., layers: Layers::All };
+    attach(&mut parameters, &lora, 1)?;
+    for (seed, parameter) in parameters.trainable().enumerate() {
+        let noise = tensor_core::Rng::new(seed as u64).normal_tensor(
+            parameter.var.shape(),
+            0.3,
+            candle_core::DType::F32,
+            &CPU,
+        )?;
+        parameter.var.set(&noise)?;
+    }
+    let folder = tempfile::tempdir()?;
+    peft_folder::save(folder.path(), &parameters, &lora, "llama")?;
+    let ids = [5u32, 9, 2, 30, 7, 11];
+    let model = GptModern::new(&config, parameters.inference().root())?;
+    let logits = model.forward(&Tensor::new(&[ids], &CPU)?)?.squeeze(0)?.to_vec2::<f32>()?;
+    json_file::write(
+        &folder.path().join("check.json"),
+        &json!({ "input_ids": ids, "logits": logits }),
+    )?;
+    assert_python_agrees("check_adapter.py", [base_folder().as_path(), folder.path()]);
+    Ok(())
+}
+
+#[test]
+fn an_adapter_of_another_model_is_refused_with_names_and_shapes() -> Result<()> {
+    let (_, mut parameters) = model(&config(16), 5)?; // as many layers, other widths
+    let error = peft_folder::open(&golden("lora"), &mut parameters).expect_err("another model");
+    let text = format!("{error:#}");
+    assert!(text.contains("is no adapter for this model"), "{text}");
+    assert!(text.contains("v_proj.lora_B is [8, 3] and would have to be [16, 3]"), "{text}");
+    assert!(!text.contains('\n'));
+    assert!(parameters.adapters().is_empty() && parameters.trainable().count() > 0, "unchanged");
+    let one_layer = modern::ModelConfig { n_layer: 1, ..*base()?.0.config() };
+    let mut fewer = Parameters::seeded(0, candle_core::DType::F32, &CPU);
+    GptModern::new(&one_layer, fewer.root())?;
+    let error = peft_folder::open(&golden("lora"), &mut fewer).expect_err("a layer is missing");
+    assert!(
+        format!("{error:#}").contains("no place for base_model.model.model.layers.1."),
+        "{error:#}"
+    );
+    Ok(())
+}
+
+#[test]
+fn what_peft_can_and_we_cannot_is_refused_by_name() -> Result<()> {
+    let plain = json_file::read(&golden("lora/adapter_config.json"))?;
+    for (key, value) in [
+        ("peft_type", json!("IA3")),
+        ("use_dora", json!(true)),
+        ("use_rslora", json!(true)),
+        ("bias", json!("all")),
+        ("rank_pattern", json!({"q_proj": 2})),
+        ("modules_to_save", json!(["lm_head"])),
+        ("target_modules", json!(".*q_proj")),
+        ("r", json!(0)),
+    ] {
+        let folder = tempfile::tempdir()?;
+        let mut config = plain.clone();
+        config[key] = value;
+        json_file::write(&folder.path().join("adapter_config.json"), &config)?;
+        let weights = "adapter_model.safetensors";
+        std::fs::copy(golden("lora").join(weights), folder.path().join(weights))?;
+        let (_, mut parameters) = base()?;
+        let error = peft_folder::open(folder.path(), &mut parameters).expect_err(key);
+        assert!(format!("{error:#}").contains(&format!("`{key}`")), "{error:#}");
+    }
+    Ok(())
+}
+
+#[test]
+fn an_adapter_works_on_quantized_weights_that_stay_as_they_are() -> Result<()> {
+    let Some(path) = tensor_core::testing::course_data("models/SmolLM2-135M-Instruct.Q4_1.gguf")
+    else {
+        return Ok(());
+    };
+    let Checkpoint { mut parameters, .. } =
+        Checkpoint::open(&path.to_string_lossy(), Purpose::Inference, &CPU)?;
+    let lora = LoraConfig { rank: 1, alpha: 1., dropout: 0., layers: Layers::All };
+    attach(&mut parameters, &lora, 1)?;
+    assert_eq!(parameters.adapters().len(), 7 * 30);
+    assert!(crate::lora::merge(&parameters).expect_err("blocks").to_string().contains("in blocks"));
+    Ok(())
+}

@@ -1,0 +1,188 @@
+//! The loop: ragged parts make up their whole, interrupted runs arrive where uninterrupted ones do, and a model learns to
+//! answer and to stop.
+
+use std::num::NonZeroUsize;
+
+use anyhow::Result;
+use candle_core::DType;
+use modern::GptModern;
+use scaling::accumulation::gradients_of;
+use scaling::schedule::Decay;
+use scaling::{Checkpoints, Schedule};
+use tensor_core::testing::assert_close;
+use tensor_core::{AdamWConfig, Parameters, Rng};
+use tiny_gpt::Interrupt;
+
+use super::{CPU, checkpoint, config, speech};
+use crate::evaluation::Extent;
+use crate::lora::attach;
+use crate::{
+    Batch, Curriculum, Exam, Example, Format, Keeper, Layers, LoraConfig, Outputs, Place, Rows,
+    RunLog, Tokens, TrainConfig, Tuning, evaluate, tokenize, train,
+};
+
+fn train_config(steps: usize) -> TrainConfig {
+    TrainConfig {
+        batch_size: 4,
+        accumulate: 2,
+        curriculum: Curriculum::Shuffled,
+        rows: Rows::Padded,
+        schedule: Schedule {
+            peak: 5e-3,
+            floor: 5e-3,
+            warmup: 2,
+            total: steps,
+            decay: Decay::Constant,
+        },
+        optimizer: AdamWConfig::default(),
+        grad_clip: 1.,
+        seed: 1,
+    }
+}
+
+fn examples(n: usize) -> Vec<Tokens> {
+    let mut rng = Rng::new(2);
+    let each = (0..n).map(|_| {
+        let len = 3 + rng.below(9);
+        let ids = (0..len).map(|_| rng.below(400) as u32).collect();
+        Tokens { ids, given: 1 + rng.below(len - 1) }
+    });
+    each.collect()
+}
+
+fn log() -> Result<RunLog> {
+    RunLog::new(100, 2, 0, 10)
+}
+
+#[test]
+fn ragged_examples_one_by_one_give_the_gradient_of_the_batch() -> Result<()> {
+    let mut parameters = Parameters::seeded(3, DType::F32, &CPU);
+    let model = GptModern::new(&config(16), parameters.root())?;
+    let loss_of = |batch: &Batch| Ok(batch.loss(&model)?);
+    let of = |batches: &[Batch]| {
+        let counts: Vec<usize> = batches.iter().map(Batch::n_targets).collect();
+        gradients_of(&parameters, batches, &counts, 1., loss_of)
+    };
+    let examples = examples(7);
+    let (loss, whole) = of(&[Batch::padded(&examples, &CPU)?])?;
+    let ones = examples.iter().map(|one| Batch::padded(std::slice::from_ref(one), &CPU));
+    let (again, parts) = of(&ones.collect::<candle_core::Result<Vec<_>>>()?)?;
+    assert!((loss - again).abs() < 1e-5, "{loss} {again}");
+    for parameter in parameters.iter() {
+        let [a, b] =
+            [&whole, &parts].map(|grads| grads.get(parameter.var.as_tensor()).expect("one"));
+        assert_close(a, b, 1e-4)?;
+    }
+    Ok(())
+}
+
+fn tuning(lora: bool) -> Result<Tuning> {
+    let mut parameters = Parameters::seeded(3, DType::F32, &CPU);
+    GptModern::new(&config(16), parameters.root())?;
+    if lora {
+        let config = LoraConfig { rank: 2, alpha: 4., dropout: 0.1, layers: Layers::All };
+        attach(&mut parameters, &config, 1)?;
+    }
+    Tuning::new(config(16), parameters, AdamWConfig::default())
+}
+
+fn bits(tuning: &Tuning) -> Result<Vec<Vec<f32>>> {
+    tuning.parameters.iter().map(|p| Ok(p.var.flatten_all()?.to_vec1()?)).collect()
+}
+
+#[test]
+fn a_run_in_pieces_arrives_where_a_run_in_one_does_bit_for_bit() -> Result<()> {
+    let examples = examples(19);
+    let speech = speech(Format::Plain)?;
+    for lora in [false, true] {
+        let mut whole = tuning(lora)?;
+        train(&mut whole, &examples, &train_config(7), None, &Outputs::default(), &mut log()?)?;
+
+        let folder = tempfile::tempdir()?;
+        let checkpoints = Checkpoints::new(folder.path().join("checkpoints"), NonZeroUsize::MIN);
+        let ends = modern::model_folder::TextEnds::default();
+        let keeper = Keeper { speech: &speech, ends: &ends, sampler: None, lora: None };
+        for stop_after in [2, 3, 6, 7] {
+            let mut piece = tuning(lora)?;
+            if let Some((_, path)) = checkpoints.newest()? {
+                assert!(piece.restore(&path, "other data").is_err());
+                piece.restore(&path, "these")?;
+            }
+            let checkpoints = checkpoints.clone();
+            let place = Place {
+                folder: folder.path(),
+                keeper: &keeper,
+                checkpoints,
+                interval: 0,
+                data: "these",
+            };
+            let (interrupt, stop_after) = (Interrupt::default(), Some(stop_after));
+            let outputs = Outputs { place: Some(place), interrupt, stop_after };
+            train(&mut piece, &examples, &train_config(7), None, &outputs, &mut log()?)?;
+            if stop_after == Some(7) {
+                assert_eq!(bits(&piece)?, bits(&whole)?, "lora {lora}");
+            }
+        }
+        let (_, path) = checkpoints.newest()?.expect("one");
+        assert!(tuning(!lora)?.restore(&path, "these").is_err(), "another kind of run");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_model_learns_to_answer_and_to_stop_and_the_run_ends_when_it_does() -> Result<()> {
+    let checkpoint = checkpoint(1)?;
+    let speech = speech(Format::Plain)?;
+    let examples: Vec<Example> =
+        ["12", "7", "all", "the"].map(|word| Example::new(format!("What is {word}?"), word)).into();
+    let tokens = tokenize(&examples, &speech, 64)?.examples;
+    let mut parameters = Parameters::seeded(1, DType::F32, &CPU);
+    GptModern::new(checkpoint.model.config(), parameters.root())?;
+    let mut tuning = Tuning::new(*checkpoint.model.config(), parameters, AdamWConfig::default())?;
+    let extent = Extent { batch_size: 4, max_new_tokens: 6 };
+    let exam =
+        Exam { examples: &examples, speech: &speech, extent, interval: 10, stop_at: Some(1.) };
+    let config = train_config(400);
+    train(
+        &mut tuning,
+        &tokens,
+        &config,
+        Some(&exam),
+        &Outputs::default(),
+        &mut RunLog::new(400, 2, 0, 10)?,
+    )?;
+    assert!(tuning.state.passed && tuning.state.step < 400, "{:?}", tuning.state);
+    let twin = GptModern::new(&tuning.config, tuning.parameters.inference().root())?;
+    let (found, answers) = evaluate(&twin, &examples, &speech, extent)?;
+    assert_eq!((found.exact_match, found.eos_rate), (1., 1.), "{answers:?}");
+    Ok(())
+}
+
+#[test]
+fn packed_rows_train_the_same_model_as_padded_ones() -> Result<()> {
+    let examples = examples(16);
+    let mut runs = [Rows::Padded, Rows::Packed(16)].map(|rows| {
+        let mut tuning = tuning(false)?;
+        let config = TrainConfig { rows, ..train_config(3) };
+        train(&mut tuning, &examples, &config, None, &Outputs::default(), &mut log()?)?;
+        bits(&tuning)
+    });
+    let [a, b] = &mut runs;
+    let (a, b) = (a.as_ref().expect("a run"), b.as_ref().expect("a run"));
+    for (a, b) in a.iter().flatten().zip(b.iter().flatten()) {
+        assert!((a - b).abs() < 1e-3, "{a} {b}");
+    }
+    Ok(())
+}
+
+#[test]
+fn nothing_to_learn_is_an_error() -> Result<()> {
+    let none =
+        train(&mut tuning(false)?, &[], &train_config(3), None, &Outputs::default(), &mut log()?);
+    assert!(none.expect_err("no example").to_string().contains("no example"));
+    let mut parameters = Parameters::seeded(3, DType::F32, &CPU);
+    GptModern::new(&config(16), parameters.root())?;
+    parameters.freeze(|_| true);
+    assert!(Tuning::new(config(16), parameters, AdamWConfig::default()).is_err());
+    Ok(())
+}

@@ -1,0 +1,265 @@
+//! `part_6 train`: a model and examples in, a run folder out; or a run folder in, and the rest of its run.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use candle_core::{DType, Device};
+use modern::{Checkpoint, GptModern, Purpose};
+use scaling::settings::check_unchanged;
+use scaling::tracker::Tracker;
+use scaling::{Checkpoints, fingerprint};
+use serde_json::{Value, json};
+use sft::evaluation::Extent;
+use sft::source::Examples;
+use sft::tokens::Tokenized;
+use sft::{
+    Exam, Keeper, LoraConfig, Outputs, Place, Rows, RunLog, Speech, TrainConfig, Tuning, base,
+    lora, mask_print, tokenize, train,
+};
+use tensor_core::AdamWConfig;
+use tiny_gpt::command::usage;
+use tiny_gpt::{Interrupt, RunFolder, json_file};
+
+use crate::arguments::TrainArgs;
+
+/// What may change when a run is resumed: where things are and what is shown, not what is computed. (The data are compared by
+/// what they hold.)
+const FREE: [&str; 13] = [
+    "data",
+    "out",
+    "device",
+    "threads",
+    "json",
+    "save_interval",
+    "keep",
+    "stop_after",
+    "eval_interval",
+    "log_interval",
+    "log",
+    "merge",
+    "model",
+];
+
+pub(crate) fn run(args: &TrainArgs) -> Result<()> {
+    let config = train_config(args)?;
+    let device = args.compute.open()?;
+    let settings = serde_json::to_value(args)?;
+    let examples = args.examples.examples(&args.data, args.compute.seed)?;
+    if args.settings.resume {
+        let old = RunFolder::settings(&args.out)?;
+        check_unchanged(&old.context("there is no run to resume")?, &settings, &FREE)?;
+    }
+    let mut checkpoint = base_model(args, &device)?;
+    let speech = Speech::of(&mut checkpoint, args.template)?;
+    let context = checkpoint.model.config().context;
+    let data = tokenize(&examples.train, &speech, context)?;
+    tell_data(&data, &speech, context)?;
+    let lora = args.lora.config();
+    let mut tuning = tuning(checkpoint.parameters, &checkpoint.model, lora.as_ref(), &config)?;
+    let name = data_name(&data);
+    let base = args.model.clone().unwrap_or_else(|| "../base".into());
+    let keeper = Keeper {
+        speech: &speech,
+        ends: &checkpoint.ends,
+        sampler: checkpoint.sampler.as_ref(),
+        lora: lora.as_ref().map(|lora| (lora, base.as_str())),
+    };
+    let checkpoints = Checkpoints::new(args.out.join("checkpoints"), args.save.keep);
+    let (folder, rows) = match args.settings.resume {
+        true => resumed(args, &settings, &mut tuning, &checkpoints, &name)?,
+        false => (RunFolder::resume(&args.out, 0)?.0, Vec::new()),
+    };
+    let tracker = Tracker::create(args.exam.log, &args.out, &settings, tuning.state.step)?;
+    let schedule = config.schedule;
+    let interval = args.exam.log_interval.get();
+    let log = RunLog::new(schedule.total, schedule.warmup, tuning.state.step, interval)?;
+    let mut log = log.record(folder, tracker, &rows);
+    let interrupt = Interrupt::default();
+    interrupt.catch()?;
+    let place = Place {
+        folder: &args.out,
+        keeper: &keeper,
+        checkpoints,
+        interval: args.save.save_interval,
+        data: &name,
+    };
+    let outputs = Outputs { place: Some(place), interrupt, stop_after: args.save.stop_after };
+    let exam = exam(args, &examples, &speech);
+    tell_model(&tuning);
+    train(&mut tuning, &data.examples, &config, Some(&exam), &outputs, &mut log)?;
+    let tokens_per_second = log.tokens_per_second();
+    log.finish()?; // the progress line ends before we speak
+    if args.lora.merge {
+        keeper.save_merged(&args.out, &tuning)?;
+    }
+    report(args, &tuning, &config, tokens_per_second)
+}
+
+fn train_config(args: &TrainArgs) -> Result<TrainConfig> {
+    let step = &args.step;
+    usage((|| {
+        ensure!(step.dtype.dtype() == DType::F32, "--dtype: this part trains in f32");
+        ensure!(!step.recompute, "--recompute: this part keeps what the gradient needs");
+        Ok(())
+    })())?;
+    Ok(TrainConfig {
+        batch_size: step.batch_size.get(),
+        accumulate: step.accumulate.get(),
+        curriculum: args.curriculum,
+        rows: args.pack.map_or(Rows::Padded, |width| Rows::Packed(width.get())),
+        schedule: args.schedule.schedule()?,
+        optimizer: AdamWConfig {
+            beta2: step.beta2,
+            weight_decay: step.weight_decay,
+            ..AdamWConfig::default()
+        },
+        grad_clip: if step.grad_clip > 0. { step.grad_clip } else { f64::MAX },
+        seed: args.compute.seed,
+    })
+}
+
+/// The model to begin with: the one that is named, the one that the run to be resumed began with, or a new one, which the run
+/// keeps in `base/`.
+fn base_model(args: &TrainArgs, device: &Device) -> Result<Checkpoint> {
+    let purpose = Purpose::Training(DType::F32);
+    let own = args.out.join("base");
+    let settings = serde_json::to_value(args)?;
+    let begin = || match args.settings.resume {
+        true => Ok(()),
+        false => RunFolder::create(&args.out, &settings).map(|_| ()),
+    };
+    match &args.model {
+        Some(model) => {
+            let checkpoint = Checkpoint::open(model, purpose, device)?;
+            begin()?;
+            Ok(checkpoint)
+        }
+        None if args.settings.resume => Checkpoint::open(&own.to_string_lossy(), purpose, device),
+        None => {
+            let config = args.base.config();
+            usage(config.check())?;
+            begin()?;
+            println!("pretraining a small model for {} steps", config.steps);
+            let checkpoint = base::pretrain(config, args.compute.seed, device)?;
+            checkpoint.save(&own)?;
+            Ok(checkpoint)
+        }
+    }
+}
+
+fn tuning(
+    mut parameters: tensor_core::Parameters,
+    model: &GptModern,
+    lora: Option<&LoraConfig>,
+    config: &TrainConfig,
+) -> Result<Tuning> {
+    if let Some(lora) = lora {
+        lora::attach(&mut parameters, lora, config.seed)?;
+    }
+    Tuning::new(*model.config(), parameters, config.optimizer)
+}
+
+fn exam<'a>(args: &TrainArgs, examples: &'a Examples, speech: &'a Speech) -> Exam<'a> {
+    let arithmetic = args.data.data == "arithmetic";
+    let max_new_tokens = args.exam.max_new_tokens.unwrap_or(if arithmetic { 8 } else { 64 });
+    let batch_size = args.step.batch_size.get();
+    Exam {
+        examples: &examples.validation,
+        speech,
+        extent: Extent { batch_size, max_new_tokens },
+        interval: args.exam.eval_interval,
+        stop_at: args.stop_at,
+    }
+}
+
+/// The run in the folder, where its newest checkpoint is.
+fn resumed(
+    args: &TrainArgs,
+    settings: &Value,
+    tuning: &mut Tuning,
+    checkpoints: &Checkpoints,
+    data: &str,
+) -> Result<(RunFolder, Vec<Value>)> {
+    let out = args.out.display();
+    let (step, path) = checkpoints.newest()?.with_context(|| {
+        format!("{out} has no checkpoint yet: leave --resume out to begin anew")
+    })?;
+    tuning.restore(&path, data)?;
+    let begun = RunFolder::resume(&args.out, step)?;
+    json_file::write(&args.out.join("config.json"), settings)?;
+    println!("resuming after step {step}");
+    Ok(begun)
+}
+
+/// A name that follows from what is learned, so that a checkpoint is not continued with something else.
+fn data_name(data: &Tokenized) -> String {
+    let numbers = data
+        .examples
+        .iter()
+        .flat_map(|example| [example.given as u32].into_iter().chain(example.ids.iter().copied()));
+    let bytes: Vec<u8> = numbers.flat_map(u32::to_le_bytes).collect();
+    fingerprint::of_bytes(&bytes)
+}
+
+/// What is learned, and an example of it.
+fn tell_data(data: &Tokenized, speech: &Speech, context: usize) -> Result<()> {
+    let Tokenized { examples, cut, skipped } = data;
+    let first = examples.first().with_context(|| {
+        format!("no example fits: each prompt alone fills the model's context of {context} tokens")
+    })?;
+    let tokens: usize = examples.iter().map(|example| example.ids.len()).sum();
+    let learned: usize = examples.iter().map(sft::Tokens::targets).sum();
+    println!(
+        "{} examples, {tokens} tokens, of which {learned} are learned; {cut} lost the end of their response, {skipped} were \
+         skipped, as no token of it was left",
+        examples.len()
+    );
+    println!(
+        "the first, what is learned marked:\n{}",
+        mask_print::shown(first, &speech.tokenizer)?
+    );
+    Ok(())
+}
+
+fn tell_model(tuning: &Tuning) {
+    let (trained, all) = tuning.counts();
+    let share = 100. * trained as f64 / all as f64;
+    println!("{all} parameters, of which {trained} ({share:.2} %) are trained");
+}
+
+fn report(
+    args: &TrainArgs,
+    tuning: &Tuning,
+    config: &TrainConfig,
+    tokens_per_second: f64,
+) -> Result<()> {
+    let state = &tuning.state;
+    let (step, total, out) = (state.step, config.schedule.total, &args.out);
+    println!("{tokens_per_second:.0} tokens/s{}", peak_memory());
+    let saved = if args.lora.lora_rank.is_some() { "adapter" } else { "model" };
+    let place = out.join(saved);
+    match step == total || state.passed {
+        true => println!("the {saved} is in {}", place.display()),
+        false => println!(
+            "stopped and saved after step {step} of {total}; continue with: part_6 train --resume --out {}",
+            out.display()
+        ),
+    }
+    if args.json {
+        let (trained, all) = tuning.counts();
+        let report = json!({
+            "step": step, "loss": state.best, "passed": state.passed, "tokens_per_s": tokens_per_second,
+            "parameters": all, "trained_parameters": trained, saved: place,
+        });
+        println!("{report}");
+    }
+    Ok(())
+}
+
+/// The most memory that the process held, where the system tells (Linux).
+fn peak_memory() -> String {
+    let status = std::fs::read_to_string(Path::new("/proc/self/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    kibibytes.map_or(String::new(), |k| format!(", at most {} MB of memory", k * 1024 / 1_000_000))
+}

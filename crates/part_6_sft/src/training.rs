@@ -1,0 +1,129 @@
+//! The loop: that of the earlier parts. What differs is which tokens count (6.2) and what is looked at from time to time (6.4).
+
+use anyhow::{Result, bail, ensure};
+use modern::GptModern;
+use scaling::Schedule;
+use scaling::accumulation::gradients_of;
+use tensor_core::{AdamWConfig, clip_grad_norm};
+
+use crate::exam::Exam;
+use crate::run_log::Figures;
+use crate::{Batch, Curriculum, Outputs, RunLog, Tokens, Tuning};
+
+/// What decides where a run arrives.
+#[derive(Debug, Clone, Copy)]
+pub struct TrainConfig {
+    /// Examples whose gradient is computed at a time.
+    pub batch_size: usize,
+    /// Such batches per step.
+    pub accumulate: usize,
+    /// The order of the examples.
+    pub curriculum: Curriculum,
+    /// How they stand in a batch.
+    pub rows: Rows,
+    /// The rate of each step, and how many there are.
+    pub schedule: Schedule,
+    /// β₁, β₂, ε and weight decay.
+    pub optimizer: AdamWConfig,
+    /// Largest gradient norm.
+    pub grad_clip: f64,
+    /// Of the order.
+    pub seed: u64,
+}
+
+/// How examples stand in a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rows {
+    /// One in each row.
+    Padded,
+    /// Several behind each other in rows of this many tokens.
+    Packed(usize),
+}
+
+/// Trains `tuning` on `examples` from where it is, until its schedule ends, it is told to stop, or `exam` is passed.
+///
+/// # Errors
+/// When there is nothing to learn from, the loss stops being a number, or a file cannot be written.
+pub fn train(
+    tuning: &mut Tuning,
+    examples: &[Tokens],
+    config: &TrainConfig,
+    exam: Option<&Exam<'_>>,
+    outputs: &Outputs<'_>,
+    log: &mut RunLog,
+) -> Result<()> {
+    ensure!(!examples.is_empty(), "there is no example to learn from");
+    let model = GptModern::new(&tuning.config, tuning.parameters.root())?;
+    let twin = GptModern::new(&tuning.config, tuning.parameters.inference().root())?;
+    let mut order = Order::new(examples, config);
+    let total = config.schedule.total;
+    while tuning.state.step < total && !tuning.state.passed {
+        let step = tuning.state.step + 1;
+        let batches = order.batches(step, model.device())?;
+        let counts: Vec<usize> = batches.iter().map(Batch::n_targets).collect();
+        let parameters = &tuning.parameters;
+        let loss_of = |batch: &Batch| Ok(batch.loss(&model)?);
+        let (loss, mut grads) = gradients_of(parameters, &batches, &counts, 1., loss_of)?;
+        let norm = clip_grad_norm(&mut grads, parameters, config.grad_clip)?;
+        let rate = config.schedule.at(step);
+        if let Some(alarm) = log.alarm(step, loss, rate, norm)? {
+            bail!(alarm);
+        }
+        tuning.optimizer.step(&grads, rate)?;
+        tuning.state.step = step;
+
+        let tokens = batches.iter().map(Batch::n_tokens).sum();
+        log.step(&Figures { step, loss, rate, norm, tokens, targets: counts.iter().sum() })?;
+        if let Some(exam) = exam.filter(|exam| step == total || exam.due(step)) {
+            exam.sit(&twin, tuning, outputs, log)?;
+        }
+        let stop = outputs.stop(step);
+        if step == total || stop || tuning.state.passed || outputs.save_due(step) {
+            outputs.save(tuning)?;
+        }
+        if stop {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// The examples of each step.
+struct Order<'a> {
+    examples: &'a [Tokens],
+    lengths: Vec<usize>,
+    config: &'a TrainConfig,
+    /// The batches of one epoch.
+    epoch: (usize, Vec<Vec<usize>>),
+}
+
+impl<'a> Order<'a> {
+    fn new(examples: &'a [Tokens], config: &'a TrainConfig) -> Self {
+        let lengths: Vec<usize> = examples.iter().map(|example| example.ids.len()).collect();
+        let first = config.curriculum.batches(&lengths, config.batch_size, 0, config.seed);
+        Self { examples, lengths, config, epoch: (0, first) }
+    }
+
+    /// What step `step`, counted from 1, learns from.
+    fn batches(&mut self, step: usize, device: &candle_core::Device) -> Result<Vec<Batch>> {
+        let first = (step - 1) * self.config.accumulate;
+        let numbers = first..first + self.config.accumulate;
+        numbers.map(|number| self.batch(number, device)).collect()
+    }
+
+    /// Batch `number` of the run.
+    fn batch(&mut self, number: usize, device: &candle_core::Device) -> Result<Batch> {
+        let TrainConfig { batch_size, curriculum, rows, seed, .. } = *self.config;
+        let in_epoch = self.examples.len().div_ceil(batch_size);
+        let epoch = number / in_epoch;
+        if self.epoch.0 != epoch {
+            self.epoch = (epoch, curriculum.batches(&self.lengths, batch_size, epoch, seed));
+        }
+        let chosen = self.epoch.1[number % in_epoch].iter();
+        let chosen: Vec<Tokens> = chosen.map(|&example| self.examples[example].clone()).collect();
+        Ok(match rows {
+            Rows::Padded => Batch::padded(&chosen, device)?,
+            Rows::Packed(width) => Batch::packed(&chosen, width, device)?,
+        })
+    }
+}

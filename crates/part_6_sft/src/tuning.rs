@@ -1,0 +1,112 @@
+//! A model in fine-tuning, and its checkpoints: what is trained, the optimizer's moments, and the step. What is frozen is in the
+//! model that the run began with, and is not written again.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+use candle_core::Tensor;
+use modern::ModelConfig;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tensor_core::{AdamW, AdamWConfig, Parameters, Rng, weights};
+use tiny_gpt::json_file;
+
+const TRAINED: &str = "trained.safetensors";
+const OPTIMIZER: &str = "optimizer.safetensors";
+const STATE: &str = "state.json";
+
+/// A model in fine-tuning.
+pub struct Tuning {
+    /// What the model is.
+    pub config: ModelConfig,
+    /// Its weights, frozen ones and adapters among them.
+    pub parameters: Parameters,
+    /// Moments of those that are trained.
+    pub optimizer: AdamW,
+    /// What is neither.
+    pub state: State,
+}
+
+/// What a run knows beside its tensors.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// Optimizer steps taken.
+    pub step: usize,
+    /// The best validation loss so far.
+    pub best: Option<f64>,
+    /// Whether the model is as good as was asked for.
+    pub passed: bool,
+}
+
+impl Tuning {
+    /// A run that begins with `parameters`.
+    ///
+    /// # Errors
+    /// When nothing is trainable, or memory is short.
+    pub fn new(
+        config: ModelConfig,
+        parameters: Parameters,
+        optimizer: AdamWConfig,
+    ) -> Result<Self> {
+        ensure!(parameters.trainable().next().is_some(), "nothing in the model is to be trained");
+        let optimizer = AdamW::new(&parameters, optimizer)?;
+        Ok(Self { config, parameters, optimizer, state: State::default() })
+    }
+
+    /// Numbers that are trained, and all.
+    pub fn counts(&self) -> (usize, usize) {
+        let trained = self.parameters.trainable().map(|p| p.var.elem_count()).sum();
+        (trained, self.parameters.count())
+    }
+
+    /// Writes the checkpoint `folder`; `data` names what it was trained on.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn save(&self, folder: &Path, data: &str) -> Result<()> {
+        let trained = self.parameters.trainable();
+        let trained: BTreeMap<String, Tensor> =
+            trained.map(|p| (p.name.clone(), p.var.as_detached_tensor())).collect();
+        weights::save(&folder.join(TRAINED), &trained)?;
+        weights::save(&folder.join(OPTIMIZER), &self.optimizer.state()?)?;
+        let rng = self.parameters.dropout_rng();
+        let state = json!({ "state": self.state, "dropout_rng": rng, "data": data });
+        json_file::write(&folder.join(STATE), &state)
+    }
+
+    /// Goes back, or on, to the checkpoint `folder` of such a run.
+    ///
+    /// # Errors
+    /// When a file is missing, or belongs to another model or other data.
+    pub fn restore(&mut self, folder: &Path, data: &str) -> Result<()> {
+        let path = folder.join(STATE);
+        let mut state = json_file::read(&path)?;
+        ensure!(
+            state["data"] == data,
+            "{} was trained on other data than --data holds now, or from another model",
+            folder.display()
+        );
+        let rng: Option<Rng> = serde_json::from_value(state["dropout_rng"].take())?;
+        self.state = serde_json::from_value(state["state"].take())
+            .with_context(|| format!("{} is no state of a run", path.display()))?;
+        if let Some(rng) = rng {
+            self.parameters.set_dropout_rng(rng);
+        }
+        let path = folder.join(TRAINED);
+        let mut trained = weights::open(&path)?;
+        for parameter in self.parameters.trainable() {
+            let tensor = trained.remove(&parameter.name);
+            let tensor = tensor
+                .filter(|tensor| tensor.shape() == parameter.var.shape())
+                .with_context(|| format!("{} has no such `{}`", path.display(), parameter.name))?;
+            parameter.var.set(&tensor.to_device(parameter.var.device())?)?;
+        }
+        if let Some(name) = trained.keys().next() {
+            bail!("{}: `{name}` is not trained in this run", path.display());
+        }
+        let path = folder.join(OPTIMIZER);
+        let restored = self.optimizer.restore(weights::open(&path)?);
+        restored.with_context(|| format!("{} does not fit the model", path.display()))
+    }
+}

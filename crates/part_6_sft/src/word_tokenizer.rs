@@ -1,0 +1,45 @@
+//! A tokenizer for numbers: every digit is a token, and a word takes the spaces around it along.
+//!
+//! `What is 12 - 7?` → `What ` `is ` `1` `2` ` - ` `7` `?`. A model that is to add sees the digits, which a tokenizer that
+//! merges `12` into one token would hide; and prompts are short, as words are tokens.
+
+use anyhow::{Error, Result};
+use modern::{SpecialTokens, Tokenizer};
+use tokenizers::models::TrainerWrapper;
+use tokenizers::models::bpe::{BPE, BpeTrainer};
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::pre_tokenizers::sequence::Sequence;
+use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
+use tokenizers::{AddedToken, SplitDelimiterBehavior};
+
+/// A heading, as templates have them, with the empty line before it; a digit; a word; signs; spaces.
+const PIECE: &str = r"\n*### [^\n]*\n|\d| ?\p{L}+ ?| ?[^\s\p{L}\d]+ ?|\s+";
+/// They end a text, and fill up a row.
+const SPECIAL: [&str; 2] = ["</s>", "<pad>"];
+
+/// Learns up to `vocab_size` tokens from `texts`.
+///
+/// # Errors
+/// Never in practice: the pattern is fixed.
+pub fn train<S: AsRef<str> + Send>(
+    texts: impl Iterator<Item = S> + Send,
+    vocab_size: usize,
+) -> Result<Tokenizer> {
+    let bytes = ByteLevel::new(false, true, false); // no space in front, offsets trimmed, no pattern of its own
+    let pattern = SplitPattern::Regex(PIECE.into());
+    let split = Split::new(pattern, SplitDelimiterBehavior::Isolated, false);
+    let pieces = Sequence::new(vec![split.map_err(Error::from_boxed)?.into(), bytes.into()]);
+    let mut tokenizer = tokenizers::Tokenizer::new(BPE::default());
+    tokenizer.with_pre_tokenizer(Some(pieces)).with_decoder(Some(bytes));
+    let trainer = BpeTrainer::builder()
+        .vocab_size(vocab_size)
+        .special_tokens(SPECIAL.map(|name| AddedToken::from(name, true).normalized(false)).to_vec())
+        .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
+        .show_progress(false)
+        .build();
+    let mut trainer = TrainerWrapper::from(trainer);
+    tokenizer.train(&mut trainer, texts).map_err(Error::from_boxed)?;
+    let id = |name| tokenizer.token_to_id(name);
+    let special = SpecialTokens { eos: id("</s>"), pad: id("<pad>"), ..SpecialTokens::default() };
+    Tokenizer::from_json(serde_json::to_value(&tokenizer)?, special)
+}
