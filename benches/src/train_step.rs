@@ -92,7 +92,7 @@ impl Step {
 }
 
 enum Model {
-    Llama(GptModern),
+    Llama(Box<GptModern>),
     Gpt2(Gpt),
 }
 
@@ -121,7 +121,9 @@ impl Training {
     pub fn new(what: Step) -> Result<Self> {
         let mut parameters = Parameters::seeded(1, DType::F32, &Device::Cpu);
         let model = match what.model {
-            Architecture::Llama => Model::Llama(GptModern::new(&what.modern(), parameters.root())?),
+            Architecture::Llama => {
+                Model::Llama(Box::new(GptModern::new(&what.modern(), parameters.root())?))
+            }
             Architecture::Gpt2 => Model::Gpt2(Gpt::new(&what.gpt(), parameters.root())?),
         };
         let optimizer = AdamW::new(&parameters, AdamWConfig::default())?;
