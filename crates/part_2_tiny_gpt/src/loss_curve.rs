@@ -1,4 +1,4 @@
-//! Losses over the steps as an SVG picture; curves of few points have dots.
+//! Losses over the steps as an SVG picture, or whatever else is measured; curves of few points have dots.
 
 use std::path::Path;
 
@@ -47,6 +47,14 @@ impl Curve {
 /// # Errors
 /// When the file cannot be written.
 pub fn write(path: &Path, curves: &[&Curve]) -> Result<()> {
+    write_measure(path, curves, "loss, nats per token")
+}
+
+/// The same for curves of another `measure`.
+///
+/// # Errors
+/// As [`write`].
+pub fn write_measure(path: &Path, curves: &[&Curve], measure: &str) -> Result<()> {
     attention::picture::load_font()?; // plotters measures labels even in an SVG
     let points = || curves.iter().flat_map(|curve| curve.points.iter().copied());
     let right = points().map(|(x, _)| x).fold(1., f64::max);
@@ -66,7 +74,7 @@ pub fn write(path: &Path, curves: &[&Curve]) -> Result<()> {
             .configure_mesh()
             .light_line_style(TRANSPARENT)
             .x_desc("step")
-            .y_desc("loss, nats per token")
+            .y_desc(measure)
             .label_style(("sans-serif", 14))
             .draw()?;
         for (curve, color) in curves.iter().zip(COLORS.into_iter().cycle()) {

@@ -1,5 +1,7 @@
 //! The block: x ← x + Attention(norm(x)), then x ← x + FFN(norm(x)), as in part 1, of this part's pieces.
 
+use std::sync::Arc;
+
 use candle_core::{Result, Tensor};
 use tensor_core::ops::add;
 use tensor_core::{Dropout, Init, Scope};
@@ -9,10 +11,17 @@ use crate::cache::{LayerCache, Pass};
 use crate::config::ModelConfig;
 use crate::rms_norm::Norm;
 use crate::rope::Angles;
-use crate::swiglu::FeedForward;
+use crate::token_layer::TokenLayer;
 
 /// Standard deviation of fresh weights.
 pub(crate) const INIT_STD: f64 = 0.02;
+
+/// How fresh weights are drawn: those of most matrices, and those of matrices whose result is added to x.
+pub fn inits(n_layer: usize) -> [Init; 2] {
+    // So that what 2 n_layer layers add up to stays in scale (Radford et al. 2019, 2.3).
+    let residual = Init::Normal { std: INIT_STD / (2. * n_layer as f64).sqrt() };
+    [Init::Normal { std: INIT_STD }, residual]
+}
 
 /// A pre-norm transformer block, parameters named as Llama's.
 #[derive(Debug, Clone)]
@@ -20,17 +29,18 @@ pub struct Block {
     input_layernorm: Norm,
     self_attn: Attention,
     post_attention_layernorm: Norm, // before the feed-forward layer, that is
-    mlp: FeedForward,
+    mlp: Arc<dyn TokenLayer>,
     dropout: Dropout,
 }
 
 impl Block {
-    /// Parameters `input_layernorm`, `self_attn`, `post_attention_layernorm` and `mlp`.
-    pub fn new(mut scope: Scope<'_>, config: &ModelConfig) -> Result<Self> {
+    /// Parameters `input_layernorm`, `self_attn`, `post_attention_layernorm` and those of the layer that `mlp` makes.
+    pub fn new(
+        mut scope: Scope<'_>,
+        config: &ModelConfig,
+        mlp: impl FnOnce(Scope<'_>) -> Result<Arc<dyn TokenLayer>>,
+    ) -> Result<Self> {
         let (c, norm) = (config.n_embd, config.norm);
-        let init = Init::Normal { std: INIT_STD };
-        // So that what 2 n_layer layers add up to stays in scale (Radford et al. 2019, 2.3).
-        let residual = Init::Normal { std: INIT_STD / (2. * config.n_layer as f64).sqrt() };
         Ok(Self {
             input_layernorm: Norm::new(scope.at("input_layernorm"), c, norm)?,
             self_attn: Attention::new(
@@ -38,10 +48,10 @@ impl Block {
                 c,
                 &config.attention,
                 norm,
-                [init, residual],
+                inits(config.n_layer),
             )?,
             post_attention_layernorm: Norm::new(scope.at("post_attention_layernorm"), c, norm)?,
-            mlp: FeedForward::new(scope.at("mlp"), c, config.mlp, init, residual)?,
+            mlp: mlp(scope)?,
             dropout: Dropout::none(),
         })
     }
@@ -50,18 +60,19 @@ impl Block {
         self.dropout = dropout;
     }
 
-    /// Maps `x: (B, T, C)` to `(B, T, C)`.
+    /// Maps `x: (B, T, C)` to `(B, T, C)`; `notes` as [`TokenLayer::forward`] has it.
     pub fn forward(
         &self,
         x: &Tensor,
         pass: &Pass,
         angles: Option<&Angles>,
         cache: Option<&mut LayerCache>,
+        notes: &mut Vec<Tensor>,
     ) -> Result<Tensor> {
         let attended =
             self.self_attn.forward(&self.input_layernorm.forward(x)?, pass, angles, cache)?;
         let x = add(x, &self.dropout.forward(&attended)?)?;
-        let found = self.mlp.forward(&self.post_attention_layernorm.forward(&x)?)?;
+        let found = self.mlp.forward(&self.post_attention_layernorm.forward(&x)?, notes)?;
         add(&x, &self.dropout.forward(&found)?)
     }
 

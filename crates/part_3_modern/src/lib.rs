@@ -13,6 +13,7 @@ pub mod sliding_window; // 3.5
 pub mod rolling_cache; // 3.6
 pub mod cache;
 pub mod attention;
+pub mod token_layer;
 pub mod block;
 pub mod model;
 pub mod sampler;
@@ -66,6 +67,7 @@ pub use rolling_cache::RollingCache;
 pub use sampler::{Choice, Sampler};
 pub use text::Text;
 pub use text_stream::TextStream;
+pub use token_layer::TokenLayer;
 pub use tokenizer::{Markers, Special, Spelled, Tokenizer};
 pub use tokenizer_config::SpecialTokens;
 

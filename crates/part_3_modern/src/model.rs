@@ -1,14 +1,18 @@
 //! The model: part 2's, with this part's block. One type for all the families that [`ModelConfig`] spans.
 
+use std::sync::Arc;
+
 use candle_core::{Device, Result, Tensor, bail};
 use tensor_core::ops::add;
-use tensor_core::{Bias, Dropout, Embedding, Init, Linear, Scope, recompute};
+use tensor_core::{Bias, Dropout, Embedding, Init, Linear, Scope, recompute_all};
 
-use crate::block::{Block, INIT_STD};
+use crate::block::{Block, INIT_STD, inits};
 use crate::cache::{Cache, LayerCache, Pass};
 use crate::config::{ModelConfig, OutputLayer, Position};
 use crate::rms_norm::Norm;
 use crate::rope::{Angles, Rope};
+use crate::swiglu::FeedForward;
+use crate::token_layer::TokenLayer;
 
 /// What a model in training keeps of each block until its gradient is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -39,7 +43,24 @@ impl GptModern {
     ///
     /// # Errors
     /// As [`ModelConfig::check`].
-    pub fn new(config: &ModelConfig, mut scope: Scope<'_>) -> Result<Self> {
+    pub fn new(config: &ModelConfig, scope: Scope<'_>) -> Result<Self> {
+        let [init, residual] = inits(config.n_layer);
+        Self::with_layers(config, scope, |mut block| {
+            let layer =
+                FeedForward::new(block.at("mlp"), config.n_embd, config.mlp, init, residual)?;
+            Ok(Arc::new(layer))
+        })
+    }
+
+    /// The same with the layers that `mlp` makes, a block's scope at a time, in place of feed-forward layers.
+    ///
+    /// # Errors
+    /// As [`ModelConfig::check`].
+    pub fn with_layers(
+        config: &ModelConfig,
+        mut scope: Scope<'_>,
+        mut mlp: impl FnMut(Scope<'_>) -> Result<Arc<dyn TokenLayer>>,
+    ) -> Result<Self> {
         config.check()?;
         let ModelConfig { vocab_size, n_layer, n_embd, context, .. } = *config;
         let init = Init::Normal { std: INIT_STD };
@@ -52,7 +73,7 @@ impl GptModern {
             Position::Rope { .. } => None,
         };
         let layers = (0..n_layer)
-            .map(|layer| Block::new(model.at("layers").at(layer), config))
+            .map(|layer| Block::new(model.at("layers").at(layer), config, &mut mlp))
             .collect::<Result<_>>()?;
         let norm = Norm::new(model.at("norm"), n_embd, config.norm)?;
         let lm_head = match config.output {
@@ -97,6 +118,14 @@ impl GptModern {
         self.logits(&self.hidden_of_text(ids)?)
     }
 
+    /// The same, and what the layers noted on the way, from the first block to the last.
+    pub fn forward_with_notes(&self, ids: &Tensor) -> Result<(Tensor, Vec<Tensor>)> {
+        let mut notes = Vec::new();
+        let pass = Pass::whole(self.config.attention.mask());
+        let hidden = self.hidden_with_notes(ids, &pass, None, &mut notes)?;
+        Ok((self.logits(&hidden)?, notes))
+    }
+
     /// What the model knows at each token of whole texts, `ids: (B, T)`: (B, T, C).
     pub fn hidden_of_text(&self, ids: &Tensor) -> Result<Tensor> {
         self.hidden(ids, &Pass::whole(self.config.attention.mask()), None)
@@ -129,6 +158,16 @@ impl GptModern {
 
     /// What the model knows at each of `ids: (B, T)`, before it is turned into scores: (B, T, C).
     pub fn hidden(&self, ids: &Tensor, pass: &Pass, cache: Option<&mut Cache>) -> Result<Tensor> {
+        self.hidden_with_notes(ids, pass, cache, &mut Vec::new())
+    }
+
+    fn hidden_with_notes(
+        &self,
+        ids: &Tensor,
+        pass: &Pass,
+        cache: Option<&mut Cache>,
+        notes: &mut Vec<Tensor>,
+    ) -> Result<Tensor> {
         let (mut x, angles) = self.embed(ids, pass)?;
         let mut caches: Vec<Option<&mut LayerCache>> = match cache {
             Some(cache) => cache.layers().map(Some).collect(),
@@ -141,10 +180,17 @@ impl GptModern {
             x = match (self.activations, cache.take()) {
                 (Activations::Recomputed, None) => {
                     let (layer, pass, angles) = (layer.clone(), pass.clone(), angles.clone());
-                    let block = move |x: &Tensor| layer.forward(x, &pass, angles.as_ref(), None);
-                    recompute(&x, &self.dropout, block)?
+                    let mut all = recompute_all(&x, &self.dropout, move |x| {
+                        let mut all = Vec::new();
+                        let y = layer.forward(x, &pass, angles.as_ref(), None, &mut all)?;
+                        all.insert(0, y);
+                        Ok(all)
+                    })?;
+                    let y = all.remove(0);
+                    notes.extend(all);
+                    y
                 }
-                (_, cache) => layer.forward(&x, pass, angles.as_ref(), cache)?,
+                (_, cache) => layer.forward(&x, pass, angles.as_ref(), cache, notes)?,
             };
         }
         self.norm.forward(&x)
@@ -156,7 +202,7 @@ impl GptModern {
         let (mut x, angles) = self.embed(ids, &pass)?;
         let each = self.layers.iter().map(|layer| {
             let seen = layer.queries_keys_values(&x, &pass, angles.as_ref())?;
-            x = layer.forward(&x, &pass, angles.as_ref(), None)?;
+            x = layer.forward(&x, &pass, angles.as_ref(), None, &mut Vec::new())?;
             Ok(seen)
         });
         each.collect()

@@ -37,13 +37,26 @@ pub fn save(
     ends: &TextEnds,
     sampler: Option<&Sampler>,
 ) -> Result<()> {
+    save_described(folder, config_json::to_json(config), parameters, ends, sampler)
+}
+
+/// The same for a model that `json` describes.
+///
+/// # Errors
+/// As [`save`].
+pub fn save_described(
+    folder: &Path,
+    mut json: Value,
+    parameters: &Parameters,
+    ends: &TextEnds,
+    sampler: Option<&Sampler>,
+) -> Result<()> {
     check_unquantized(parameters)?;
     let eos = match ends.eos[..] {
         [] => Value::Null,
         [one] => json!(one),
         _ => json!(ends.eos),
     };
-    let mut json = config_json::to_json(config);
     let dtype = match parameters.dtype() {
         DType::BF16 => "bfloat16",
         DType::F16 => "float16",
@@ -81,12 +94,20 @@ pub fn open(folder: &Path, dtype: DType, device: &Device) -> Result<(GptModern, 
     let path = folder.join("config.json");
     let config = config_json::from_json(&json_file::read(&path)?)
         .with_context(|| format!("{} describes no model for this part", path.display()))?;
+    build(&config, read_tensors(folder, config.output)?, folder, dtype, device)
+}
+
+/// The tensors of a folder, each once.
+///
+/// # Errors
+/// When a file is missing or damaged.
+pub fn read_tensors(folder: &Path, output: OutputLayer) -> Result<BTreeMap<String, Tensor>> {
     let mut tensors = weight_files::read(folder)?;
     tensors.retain(|name, _| !name.ends_with(".rotary_emb.inv_freq")); // old files store what follows from the config
-    if config.output == OutputLayer::Tied {
+    if output == OutputLayer::Tied {
         forget_tied_head(&mut tensors, "model.embed_tokens.weight", folder)?;
     }
-    build(&config, tensors, folder, dtype, device)
+    Ok(tensors)
 }
 
 /// A model of tensors under their Hugging Face names, read from `origin`.

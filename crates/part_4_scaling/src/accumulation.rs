@@ -23,31 +23,30 @@ pub fn gradients(
     batches: &[Batch],
     scale: f64,
 ) -> Result<(f64, GradStore)> {
-    let counts = batches.iter().map(|batch| real_targets(&batch.targets));
-    let counts: Vec<usize> = counts.collect::<Result<_>>()?;
-    gradients_of(parameters, batches, &counts, scale, |batch| {
+    gradients_of(parameters, batches, &counts(batches)?, scale, |batch| {
         let logits = model.forward(&batch.inputs)?.to_dtype(DType::F32)?; // (B, T, V)
         Ok(cross_entropy(&logits, &batch.targets)?) // ()
     })
 }
 
-/// The same for any kind of batch: `counts` says how many targets each has, and `loss` gives the mean over them.
+/// The same for any `mean_loss` over a batch's targets, in f32, of which `counts` says how many there are: whatever a loss is
+/// made of, all of it gets the batch's share.
 ///
 /// # Errors
-/// When no batch has a target, or a tensor operation fails.
+/// As [`gradients`], and those of `mean_loss`.
 pub fn gradients_of<B>(
     parameters: &Parameters,
     batches: &[B],
     counts: &[usize],
     scale: f64,
-    loss_of: impl Fn(&B) -> Result<Tensor>,
+    mut mean_loss: impl FnMut(&B) -> Result<Tensor>,
 ) -> Result<(f64, GradStore)> {
     let all: usize = counts.iter().sum();
     ensure!(all > 0, "there is not one target in this step's batches");
     let (mut total, mut loss) = (None, 0.);
     for (batch, &count) in batches.iter().zip(counts) {
         let share = count as f64 / all as f64;
-        let mean = loss_of(batch)?; // ()
+        let mean = mean_loss(batch)?; // ()
         let grads = backward(&(&mean * (share * scale))?)?;
         loss += share * f64::from(mean.to_scalar::<f32>()?); // waits for the device
         total = Some(match total {
@@ -56,6 +55,14 @@ pub fn gradients_of<B>(
         });
     }
     Ok((loss, total.expect("there is a batch, or there was no target")))
+}
+
+/// How many targets each of `batches` has.
+///
+/// # Errors
+/// As [`real_targets`].
+pub fn counts(batches: &[Batch]) -> Result<Vec<usize>> {
+    batches.iter().map(|batch| real_targets(&batch.targets)).collect()
 }
 
 /// How many of `targets: (B, T)` count.

@@ -25,7 +25,7 @@ use crate::ops::real::Real;
 use bridge::{Recorded, stub, through_candle};
 use pass::Pass;
 
-pub use recompute::recompute;
+pub use recompute::{recompute, recompute_all};
 
 /// The gradients of `loss` for every variable it depends on; of its sum, if it has more than one element.
 ///
@@ -69,14 +69,28 @@ pub(crate) fn record<T: Real, const N: usize>(
     shape: impl Into<Shape>,
     backward: impl FnOnce(&Tensor, [bool; N]) -> Result<[Option<Tensor>; N]> + Send + 'static,
 ) -> Result<Tensor> {
+    record_all(name, &inputs, result, shape, move |grad, needed| {
+        let needed = std::array::from_fn(|i| needed[i]);
+        Ok(backward(grad, needed)?.into())
+    })
+}
+
+/// [`record`] for as many inputs as there are.
+pub(crate) fn record_all<T: Real>(
+    name: &'static str,
+    inputs: &[&Tensor],
+    result: Vec<T>,
+    shape: impl Into<Shape>,
+    backward: impl FnOnce(&Tensor, &[bool]) -> Result<Vec<Option<Tensor>>> + Send + 'static,
+) -> Result<Tensor> {
     let shape = shape.into();
-    let sources = inputs.map(Source::of);
-    let needed = sources.each_ref().map(Option::is_some);
-    if needed == [false; N] {
+    let sources: Vec<Option<Source>> = inputs.iter().map(|x| Source::of(x)).collect();
+    let needed: Vec<bool> = sources.iter().map(Option::is_some).collect();
+    if !needed.contains(&true) {
         return Tensor::from_vec(result, shape, &Device::Cpu);
     }
-    let backward = move |grad: &Tensor| Ok((backward(grad, needed)?.into(), None));
-    let node = Node::new(name, &shape, sources.into(), backward);
+    let backward = move |grad: &Tensor| Ok((backward(grad, &needed)?, None));
+    let node = Node::new(name, &shape, sources, backward);
     let result = Mutex::new(Some((T::to_cpu_storage_owned(result), shape)));
     let result = stub()?.apply_op1(Recorded { node: node.clone(), result })?;
     node.register(result.id());

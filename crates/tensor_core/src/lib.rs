@@ -32,7 +32,7 @@ pub use clip::clip_grad_norm;
 pub use device::DeviceChoice;
 pub use dropout::Dropout;
 pub use embedding::Embedding;
-pub use graph::{backward, recompute, reshape};
+pub use graph::{backward, recompute, recompute_all, reshape};
 pub use layer_norm::LayerNorm;
 pub use linear::{Bias, Linear};
 pub use mapped_file::MappedFile;

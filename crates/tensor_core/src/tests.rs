@@ -6,6 +6,7 @@ mod graph;
 mod recompute;
 mod ops;
 mod fused;
+mod groups;
 mod attention;
 mod errors;
 mod half;

@@ -6,10 +6,10 @@
 
 use std::sync::{Arc, Mutex};
 
-use candle_core::{Device, Result, Storage, Tensor, Var, bail};
+use candle_core::{DType, Device, Result, Storage, Tensor, Var, bail};
 
 use super::bridge::{Recorded, stub};
-use super::{Node, Source, backward};
+use super::{Node, Source, backward, lock};
 use crate::Dropout;
 
 /// `f(x)`, of which only `x` is kept. The backward pass calls `f` again, and `dropout` drops the same numbers again.
@@ -23,21 +23,55 @@ pub fn recompute(
     dropout: &Dropout,
     f: impl Fn(&Tensor) -> Result<Tensor> + Send + 'static,
 ) -> Result<Tensor> {
+    let mut all = recompute_all(x, dropout, move |x| Ok(vec![f(x)?]))?;
+    Ok(all.pop().expect("one result"))
+}
+
+/// The same for an `f` with several results, each of which may or may not be used. It runs again once, for all of them.
+///
+/// # Errors
+/// What `f` says.
+pub fn recompute_all(
+    x: &Tensor,
+    dropout: &Dropout,
+    f: impl Fn(&Tensor) -> Result<Vec<Tensor>> + Send + 'static,
+) -> Result<Vec<Tensor>> {
     let stream = dropout.stream();
-    let y = f(&x.detach())?; // its graph ends here, with all that it keeps
-    if !y.track_op() && !x.track_op() {
-        return Ok(y);
+    let all = f(&x.detach())?; // its graph ends here, with all that it keeps
+    if !x.track_op() && !all.iter().any(Tensor::track_op) {
+        return Ok(all);
     }
     let (x, source, dropout) = (x.detach(), Source::of(x), dropout.clone());
-    let again = move |grad: &Tensor| {
+    let grads: Arc<Mutex<Vec<Option<Tensor>>>> = Arc::new(Mutex::new(vec![None; all.len()]));
+    let arrived = grads.clone();
+    let again = move |_: &Tensor| {
         let x = Var::from_tensor(&x)?;
-        let y = dropout.replay(stream, || f(x.as_tensor()))?;
-        let grad = grad.to_device(y.device())?;
-        let mut grads = backward(&(y * grad)?.sum_all()?)?; // the gradient of this sum by y is `grad`
+        let all = dropout.replay(stream, || f(x.as_tensor()))?;
+        let mut sum = Tensor::zeros((), DType::F32, &Device::Cpu)?;
+        for (y, grad) in all.iter().zip(lock(&arrived).drain(..)) {
+            if let Some(grad) = grad {
+                let term = (y * grad.to_device(y.device())?)?.sum_all()?; // whose gradient by y is `grad`
+                sum = (sum + term.to_dtype(DType::F32)?.to_device(&Device::Cpu)?)?;
+            }
+        }
+        let mut grads = backward(&sum)?;
         Ok((vec![grads.remove(x.as_tensor())], Some(grads)))
     };
-    let node = Node::new("recompute", y.shape(), vec![source], again);
-    stand_for(&y.detach(), node)
+    // Older than all results, it runs when each that is used has left its gradient.
+    let whole = Node::new("recompute", &().into(), vec![source], again);
+    let results = all.iter().enumerate().map(|(i, y)| {
+        let grads = grads.clone();
+        let leave = move |grad: &Tensor| {
+            lock(&grads)[i] = Some(grad.clone());
+            Ok((vec![Some(Tensor::zeros((), DType::F32, &Device::Cpu)?)], None))
+        };
+        if !y.dtype().is_float() {
+            return Ok(y.clone()); // integers have no gradient
+        }
+        let source = Some(Source::Node(whole.clone()));
+        stand_for(&y.detach(), Node::new("recompute", y.shape(), vec![source], leave))
+    });
+    results.collect()
 }
 
 /// The values of `y` as the result of `node`.

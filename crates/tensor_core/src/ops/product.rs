@@ -85,15 +85,26 @@ impl<T> Destination<T> {
 
 /// `a · b` on all threads, row by row, `row` added to each row of the result where there is one.
 pub(crate) fn product<T: Real>(a: Matrix<'_, T>, b: Matrix<'_, T>, row: Option<&[T]>) -> Vec<T> {
+    let mut c = Vec::new();
+    append_product(&mut c, a, b, row);
+    c
+}
+
+/// The same behind what `c` holds.
+pub(crate) fn append_product<T: Real>(
+    c: &mut Vec<T>,
+    a: Matrix<'_, T>,
+    b: Matrix<'_, T>,
+    row: Option<&[T]>,
+) {
     let n = a.rows * b.columns;
-    let mut c = Vec::with_capacity(n);
+    c.reserve_exact(n);
     share(&mut c.spare_capacity_mut()[..n], a, b, row);
-    // SAFETY: the strips cover the result, and each has been written.
+    // SAFETY: the strips cover the new numbers, and each has been written.
     #[allow(unsafe_code)]
     unsafe {
-        c.set_len(n);
+        c.set_len(c.len() + n);
     }
-    c
 }
 
 /// `c ← keep · c + scale · a · b` on this thread alone.

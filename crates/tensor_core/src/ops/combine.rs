@@ -1,0 +1,153 @@
+//! Weighted sums of scattered rows: row n of the result is Σⱼ wₙⱼ · rows[positionₙⱼ], where a position may be missing.
+//!
+//! grad rows[positionₙⱼ] = wₙⱼ · gradₙ, grad wₙⱼ = gradₙ · rows[positionₙⱼ], one walk over the rows each way. A mixture of
+//! experts puts its results together so (GShard, Lepikhin et al., <https://arxiv.org/abs/2006.16668>).
+
+use candle_core::{DType, Result, Tensor, bail};
+
+use super::blank::build;
+use super::check::check;
+use super::cpu::{by_type, has_fused_loops, vectorized, whole_rows};
+use super::real::Real;
+use super::storage::{tensor_like, values};
+use super::sums::sum;
+use crate::graph::record;
+
+/// Adds up rows of `rows: (M, C)` by `weights: (N, K)`, giving `(N, C)`. `positions` holds for each weight the row that it
+/// belongs to, or `None`, which adds nothing; no row may have two weights.
+///
+/// # Errors
+/// When shapes do not fit, or a row is named twice or does not exist.
+pub fn combine(rows: &Tensor, weights: &Tensor, positions: &[Option<u32>]) -> Result<Tensor> {
+    let ((m, _c), (n, k)) = (rows.dims2()?, weights.dims2()?);
+    let fit = positions.len() == n * k;
+    check("combine", &[("rows", rows), ("weights", weights)], fit)?;
+    let mut named = vec![false; m];
+    for &at in positions.iter().flatten() {
+        match named.get_mut(at as usize) {
+            Some(named) if !*named => *named = true,
+            _ => bail!("combine: row {at} of {m} does not exist or is named twice"),
+        }
+    }
+    if has_fused_loops(rows) {
+        by_type!(rows, fused(rows, weights, positions))
+    } else {
+        reference(rows, weights, positions)
+    }
+}
+
+/// The same from plain tensor operations.
+pub fn reference(rows: &Tensor, weights: &Tensor, positions: &[Option<u32>]) -> Result<Tensor> {
+    let ((_m, c), (n, k)) = (rows.dims2()?, weights.dims2()?);
+    let (device, dtype) = (rows.device(), rows.dtype());
+    let at = positions.iter().map(|position| position.unwrap_or(0));
+    let at = Tensor::from_iter(at, device)?;
+    let kept = positions.iter().map(|position| f32::from(u8::from(position.is_some())));
+    let kept = Tensor::from_iter(kept, device)?.to_dtype(DType::F32)?.to_dtype(dtype)?;
+    let weights = (weights * kept.reshape((n, k))?)?;
+    let rows = rows.contiguous()?.index_select(&at, 0)?.reshape((n, k, c))?;
+    rows.broadcast_mul(&weights.unsqueeze(2)?)?.sum(1) // (N, K, C) -> (N, C)
+}
+
+fn fused<T: Real>(rows: &Tensor, weights: &Tensor, positions: &[Option<u32>]) -> Result<Tensor> {
+    let ((m, c), (n, k)) = (rows.dims2()?, weights.dims2()?);
+    let (rows, weights) = (rows.contiguous()?, weights.contiguous()?);
+    let y = forward::<T>(&values(&rows)?, &values(&weights)?, positions, (c, k));
+    let kept = (rows.detach(), weights.detach(), positions.to_vec());
+    record("combine", [&rows, &weights], y, (n, c), move |grad, [of_rows, of_weights]| {
+        let (rows, weights, positions) = kept;
+        let grad = values::<T>(grad)?;
+        let grad_rows = match of_rows {
+            true => {
+                let weights = values::<T>(&weights)?;
+                Some(tensor_like(grads_of_rows(&weights, &positions, &grad, (m, c, k)), &rows)?)
+            }
+            false => None,
+        };
+        let grad_weights = match of_weights {
+            true => {
+                let rows = values::<T>(&rows)?;
+                Some(tensor_like(grads_of_weights(&rows, &positions, &grad, (c, k)), &weights)?)
+            }
+            false => None,
+        };
+        Ok([grad_rows, grad_weights])
+    })
+}
+
+fn forward<T: Real>(
+    rows: &[T],
+    weights: &[T],
+    positions: &[Option<u32>],
+    (c, k): (usize, usize),
+) -> Vec<T> {
+    let part = whole_rows(c);
+    let [y] = build([(positions.len() / k * c, part)], |i, [y]| {
+        let first = i * part / c;
+        [vectorized!({
+            y.fill_rows(c, |n, y| {
+                let mut y = y.zeroed();
+                let slots = (first + n) * k..(first + n + 1) * k;
+                for (&w, at) in weights[slots.clone()].iter().zip(&positions[slots]) {
+                    if let Some(at) = at {
+                        let row = &rows[*at as usize * c..][..c];
+                        y.iter_mut().zip(row).for_each(|(y, &x)| *y += w * x);
+                    }
+                }
+                y
+            })
+        })]
+    });
+    y
+}
+
+/// Each row belongs to one weight at most, so that nothing is added up; a row without one gets zeros.
+fn grads_of_rows<T: Real>(
+    weights: &[T],
+    positions: &[Option<u32>],
+    grad: &[T],
+    (m, c, k): (usize, usize, usize),
+) -> Vec<T> {
+    let mut slots = vec![None; m]; // the slot of each row
+    for (slot, at) in positions.iter().enumerate() {
+        if let Some(at) = at {
+            slots[*at as usize] = Some(slot);
+        }
+    }
+    let part = whole_rows(c);
+    let [grads] = build([(m * c, part)], |i, [grads]| {
+        let slots = &slots[i * part / c..];
+        [vectorized!({
+            grads.fill_rows(c, |row, out| match slots[row] {
+                Some(slot) => {
+                    let w = weights[slot];
+                    out.fill([&grad[slot / k * c..][..c]], |[g]| w * g)
+                }
+                None => out.zeroed(),
+            })
+        })]
+    });
+    grads
+}
+
+fn grads_of_weights<T: Real>(
+    rows: &[T],
+    positions: &[Option<u32>],
+    grad: &[T],
+    (c, k): (usize, usize),
+) -> Vec<T> {
+    let part = (whole_rows(c) / c).max(1);
+    let [grads] = build([(positions.len(), part)], |i, [grads]| {
+        let first = i * part;
+        [vectorized!({
+            grads.fill_each(|slot| match positions[first + slot] {
+                Some(at) => {
+                    let row = &rows[at as usize * c..][..c];
+                    sum([row, &grad[(first + slot) / k * c..][..c]], |[x, g]| x * g)
+                }
+                None => T::ZERO,
+            })
+        })]
+    });
+    grads
+}

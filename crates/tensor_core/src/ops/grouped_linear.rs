@@ -1,0 +1,133 @@
+//! Linear layers side by side: rows come in groups, and each group has a weight of its own.
+//!
+//! Rows that share a weight stand together, so each group is one matrix product over contiguous memory, forward and
+//! backward, whatever the sizes of the groups. This is what the experts of a mixture compute
+//! (MegaBlocks, Gale et al., <https://arxiv.org/abs/2211.15841>).
+
+use candle_core::{Result, Tensor, bail};
+
+use super::check::check;
+use super::cpu::{by_type, has_fused_loops};
+use super::few_rows::{self, Dots};
+use super::linear::{self, sum_of_rows};
+use super::product::{Matrix, append_product, product};
+use super::storage::{tensor_like, values};
+use crate::graph::record_all;
+
+/// The weight of a group and, where there is one, its bias.
+pub type Group<'a> = (&'a Tensor, Option<&'a Tensor>);
+
+/// Maps `x: (N, in)` to `(N, out)`: the first `counts[0]` rows by the weight `(out, in)` and the bias `(out)` of the first
+/// group, the next `counts[1]` rows by those of the second, and so on. Groups may be empty.
+///
+/// # Errors
+/// When shapes do not fit, only some groups have a bias, or the counts do not add up to N.
+pub fn grouped_linear(x: &Tensor, groups: &[Group<'_>], counts: &[usize]) -> Result<Tensor> {
+    let (n, n_in) = x.dims2()?;
+    let Some((first, first_bias)) = groups.first() else { bail!("grouped_linear: no groups") };
+    let (n_out, _) = first.dims2()?;
+    for (weight, bias) in groups {
+        let inputs = [Some(("x", x)), Some(("weight", *weight)), bias.map(|bias| ("bias", bias))];
+        let inputs: Vec<_> = inputs.into_iter().flatten().collect();
+        let fit = weight.dims() == [n_out, n_in]
+            && bias.is_some() == first_bias.is_some()
+            && bias.is_none_or(|bias| bias.dims() == [n_out]);
+        check("grouped_linear", &inputs, fit)?;
+    }
+    if counts.len() != groups.len() || counts.iter().sum::<usize>() != n {
+        bail!("grouped_linear: {n} rows in groups of {counts:?} for {} weights", groups.len());
+    }
+    if has_fused_loops(x) {
+        by_type!(x, fused(x, groups, counts))
+    } else {
+        reference(x, groups, counts)
+    }
+}
+
+/// The same from plain tensor operations.
+pub fn reference(x: &Tensor, groups: &[Group<'_>], counts: &[usize]) -> Result<Tensor> {
+    let mut start = 0;
+    let mut parts = Vec::new();
+    for ((weight, bias), &count) in groups.iter().zip(counts) {
+        if count > 0 {
+            parts.push(linear::reference(&x.narrow(0, start, count)?, weight, *bias)?);
+        }
+        start += count;
+    }
+    Tensor::cat(&parts, 0) // (N, out)
+}
+
+fn fused<T: Dots>(x: &Tensor, groups: &[Group<'_>], counts: &[usize]) -> Result<Tensor> {
+    let (n, n_in) = x.dims2()?;
+    let (n_out, _) = groups[0].0.dims2()?;
+    let x = x.contiguous()?;
+    let weights = groups.iter().map(|(weight, _)| weight.contiguous());
+    let weights = weights.collect::<Result<Vec<_>>>()?;
+    let biases = groups.iter().filter_map(|(_, bias)| bias.map(Tensor::contiguous));
+    let biases = biases.collect::<Result<Vec<_>>>()?;
+    let mut y = Vec::with_capacity(n * n_out);
+    {
+        let mut rest = &values::<T>(&x)?[..];
+        for (i, (weight, &count)) in weights.iter().zip(counts).enumerate() {
+            let (rows, after) = rest.split_at(count * n_in);
+            rest = after;
+            let weight = values::<T>(weight)?;
+            let bias = biases.get(i).map(values::<T>).transpose()?;
+            match count {
+                0 => {}
+                1..=few_rows::MOST => {
+                    y.extend(few_rows::product(rows, &weight, n_in, bias.as_deref()));
+                }
+                _ => {
+                    let weight = Matrix::new(&weight, n_out, n_in).transposed();
+                    append_product(&mut y, Matrix::new(rows, count, n_in), weight, bias.as_deref());
+                }
+            }
+        }
+    }
+    let inputs: Vec<&Tensor> = [&x].into_iter().chain(&weights).chain(&biases).collect();
+    let kept = (x.detach(), weights.iter().map(Tensor::detach).collect::<Vec<_>>());
+    let counts = counts.to_vec();
+    record_all("grouped_linear", &inputs, y, (n, n_out), move |grad, needed| {
+        backward::<T>(&kept.0, &kept.1, &counts, grad, needed)
+    })
+}
+
+/// The gradients of x, of the weights, and of as many biases as `needed` goes on for.
+fn backward<T: Dots>(
+    x: &Tensor,
+    weights: &[Tensor],
+    counts: &[usize],
+    grad: &Tensor,
+    needed: &[bool],
+) -> Result<Vec<Option<Tensor>>> {
+    let ((n, n_in), (_n, n_out)) = (x.dims2()?, grad.dims2()?);
+    let (x_values, grad_values) = (values::<T>(x)?, values::<T>(grad)?);
+    let mut grad_x = Vec::with_capacity(if needed[0] { n * n_in } else { 0 });
+    let (mut of_weights, mut of_biases) = (Vec::new(), Vec::new());
+    let (of_weight, of_bias) = needed[1..].split_at(weights.len());
+    let mut start = 0;
+    for (i, (weight, &count)) in weights.iter().zip(counts).enumerate() {
+        let rows = &x_values[start * n_in..][..count * n_in];
+        let grad = &grad_values[start * n_out..][..count * n_out];
+        let grads = Matrix::new(grad, count, n_out);
+        if needed[0] && count > 0 {
+            let weight = values::<T>(weight)?;
+            append_product(&mut grad_x, grads, Matrix::new(&weight, n_out, n_in), None);
+        }
+        of_weights.push(match of_weight[i] {
+            true => Some(tensor_like(
+                product(grads.transposed(), Matrix::new(rows, count, n_in), None),
+                weight,
+            )?),
+            false => None,
+        });
+        if let Some(of_bias) = of_bias.get(i) {
+            let sum = || Tensor::from_vec(sum_of_rows::<T>(grad, n_out), n_out, x.device());
+            of_biases.push(of_bias.then(sum).transpose()?);
+        }
+        start += count;
+    }
+    let grad_x = if needed[0] { Some(tensor_like(grad_x, x)?) } else { None };
+    Ok([grad_x].into_iter().chain(of_weights).chain(of_biases).collect())
+}
