@@ -1,0 +1,95 @@
+//! What experts cost: a training step of part 5's model beside one of the dense model that does as much work on a token, in
+//! turns, so that whatever else the machine does hits both. Prints the median of each and the median ratio.
+//!
+//!     cargo bench -p benches --bench moe_step
+
+use std::time::Instant;
+
+use candle_core::{DType, Device, Result, Tensor};
+use modern::{GptModern, ModelConfig};
+use moe::training::total_loss;
+use moe::{Balancing, GptMoe, MoeConfig, RouterConfig};
+use tensor_core::allocator::keep_freed_memory;
+use tensor_core::ops::cross_entropy;
+use tensor_core::{AdamW, AdamWConfig, Parameters, Rng, backward, clip_grad_norm};
+
+#[global_allocator]
+static ALLOCATOR: tensor_core::allocator::MiMalloc = tensor_core::allocator::MiMalloc;
+
+const BALANCING: Balancing = Balancing { balance: 0.01, z: 0.001, bias_speed: 0. };
+
+/// Sizes as `benches/src/train_step.rs` has them: layers, width, T, B, and how many steps are timed.
+const SIZES: [[usize; 5]; 2] = [[2, 128, 128, 16, 60], [6, 384, 256, 8, 8]];
+
+fn main() -> Result<()> {
+    keep_freed_memory();
+    let quick = std::env::args().any(|arg| arg == "--test");
+    for [n_layer, c, t, b, steps] in SIZES {
+        let dense = ModelConfig::bytes(t, n_layer, c / 64, c);
+        let config = MoeConfig::of_equal_work(&dense, RouterConfig::new(4, 1))?;
+        let mut rng = Rng::new(0);
+        let ids: Vec<u32> = (0..b * t).map(|_| rng.below(256) as u32).collect();
+        let ids = Tensor::from_vec(ids, (b, t), &Device::Cpu)?;
+        let targets = ids.to_dtype(DType::I64)?;
+
+        let mut parameters = Parameters::seeded(0, DType::F32, &Device::Cpu);
+        let model = GptModern::new(&dense, parameters.root())?;
+        let mut dense_step =
+            Stepper::new(parameters, || cross_entropy(&model.forward(&ids)?, &targets))?;
+        let mut parameters = Parameters::seeded(0, DType::F32, &Device::Cpu);
+        let model = GptMoe::new(&config, parameters.root())?;
+        let mut moe_step = Stepper::new(parameters, || {
+            let (logits, routed) = model.forward(&ids)?;
+            total_loss(&cross_entropy(&logits, &targets)?, &routed, &BALANCING)
+        })?;
+        let (mut times, mut ratios) = ([Vec::new(), Vec::new()], Vec::new());
+        for _ in 0..if quick { 1 } else { steps } {
+            let (a, b) = (dense_step.run()?, moe_step.run()?);
+            times[0].push(a);
+            times[1].push(b);
+            ratios.push(b / a);
+        }
+        let [a, b] = times.map(median);
+        println!(
+            "{n_layer} layers, width {c}, T {t}, batch {b_size}, 4 experts, top 1: dense {:.1} ms, experts {:.1} ms, ratio {:.3}",
+            1e3 * a,
+            1e3 * b,
+            median(ratios),
+            b_size = ids.dim(0)?
+        );
+    }
+    Ok(())
+}
+
+/// A model in training.
+struct Stepper<F> {
+    parameters: Parameters,
+    optimizer: AdamW,
+    loss: F,
+}
+
+impl<F: FnMut() -> Result<Tensor>> Stepper<F> {
+    /// Warmed up by two steps.
+    fn new(parameters: Parameters, loss: F) -> Result<Self> {
+        let optimizer = AdamW::new(&parameters, AdamWConfig::default())?;
+        let mut stepper = Self { parameters, optimizer, loss };
+        stepper.run()?;
+        stepper.run()?;
+        Ok(stepper)
+    }
+
+    /// The seconds of a step.
+    fn run(&mut self) -> Result<f64> {
+        let start = Instant::now();
+        let loss = (self.loss)()?;
+        let mut grads = backward(&loss)?;
+        clip_grad_norm(&mut grads, &self.parameters, 1.)?;
+        self.optimizer.step(&grads, 1e-4)?;
+        Ok(start.elapsed().as_secs_f64())
+    }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}

@@ -1,0 +1,85 @@
+//! The demo: a small model with experts learns, then reads a sentence and shows who took which byte.
+
+use anyhow::Result;
+use candle_core::{DType, Tensor};
+use modern::ModelConfig;
+use moe::auxiliary_losses::load_balancing_loss;
+use moe::picture::routing_picture;
+use moe::routing_table::{routing_table, shown};
+use moe::training::{loads_on, worst};
+use moe::{Balancing, GptMoe, TrainConfig, train};
+use tensor_core::{AdamWConfig, Parameters};
+use tiny_gpt::builtin_text::BuiltinText;
+use tiny_gpt::{ByteTokenizer, Corpus, LanguageModel, LrDecay, RunLog};
+
+use crate::arguments::{DemoArgs, config};
+
+const SENTENCE: &str = "Mira saw a red bird. \"Where do you go?\" she asked.";
+
+pub(crate) fn run(args: &DemoArgs) -> Result<()> {
+    let dense = ModelConfig::bytes(64, 2, 4, 64);
+    let config = config(&dense, args.experts, args.top_k)?;
+    let device = args.compute.open()?;
+    let (steps, seed) = (args.steps.get(), args.compute.seed);
+    let run = tiny_gpt::TrainConfig {
+        steps,
+        batch_size: 16,
+        lr: 3e-3,
+        lr_decay: LrDecay::Linear,
+        optimizer: AdamWConfig { beta2: 0.99, ..AdamWConfig::default() },
+        grad_clip: Some(1.),
+        eval_interval: steps,
+        sample_interval: 0,
+    };
+    let balancing = Balancing { balance: 0.05, z: 0.001, bias_speed: 0. };
+    let corpus = Corpus::from_bytes(BuiltinText::English.text().as_bytes());
+    let mut parameters = Parameters::seeded(seed, DType::F32, &device);
+    let model = GptMoe::new(&config, parameters.root())?;
+    println!(
+        "{} experts a layer, {} for each token: {} parameters, {} of them at work on a token; a dense model of as much work has {}.\n",
+        config.router.n_expert,
+        config.router.top_k,
+        config.parameter_count(),
+        config.active_parameter_count(),
+        dense.parameter_count()
+    );
+    let mut log = RunLog::new(steps)?; // Ctrl-C ends the demo at once: it keeps nothing
+    let config = TrainConfig { run, balancing };
+    train(&model, &parameters, &corpus, &config, seed, &mut log)?;
+    drop(log);
+    let model = model.inference_twin(&parameters)?;
+    show_sentence(&model, args)?;
+    let loads = loads_on(&model, &corpus.validation, run.batch_size)?;
+    println!(
+        "On {} held-out bytes the busiest expert of a layer takes {:.2} times its fair share.",
+        corpus.validation.len(),
+        worst(&loads)
+    );
+    println!("Saved {}", args.out.display());
+    Ok(())
+}
+
+/// Where the bytes of a sentence go, in a table, in a line and in a picture.
+fn show_sentence(model: &GptMoe, args: &DemoArgs) -> Result<()> {
+    let ids = ByteTokenizer.encode(SENTENCE);
+    let (logits, layers) = model.forward(&Tensor::new(&ids[..], model.device())?.unsqueeze(0)?)?;
+    let (n_expert, k) = (model.config().router.n_expert, model.config().router.top_k);
+    println!("\nA forward pass: {} bytes in, logits {:?} out", ids.len(), logits.dims());
+    for (layer, routed) in layers.iter().enumerate() {
+        let balance = load_balancing_loss(&routed.probabilities, &routed.experts, None)?;
+        println!(
+            "\nlayer {}, load-balancing loss {:.3} (1: even, {n_expert}: one has all)",
+            layer + 1,
+            balance.to_dtype(DType::F64)?.to_scalar::<f64>()?
+        );
+        print!("{}", routing_table(SENTENCE.as_bytes(), &routed.experts, n_expert));
+        let first = routed.experts.chunks_exact(k).map(|choices| match choices[0] {
+            expert @ 0..=9 => char::from(b'0' + expert as u8),
+            _ => '+',
+        });
+        println!("  {SENTENCE}\n  {}", first.collect::<String>());
+    }
+    println!();
+    let names: Vec<String> = SENTENCE.bytes().map(shown).collect();
+    routing_picture(&args.out, &layers, &names)
+}

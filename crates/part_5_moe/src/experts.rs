@@ -1,0 +1,83 @@
+//! 5.2 The experts: E feed-forward layers of one size.
+
+use candle_core::{Result, Tensor};
+use modern::config::Mlp;
+use tensor_core::ops::grouped_linear::Group;
+use tensor_core::ops::{Gelu, gelu, grouped_linear, silu_mul};
+use tensor_core::{Bias, Init, Linear, Scope};
+
+/// The experts of a layer, each with matrices of its own.
+#[derive(Debug, Clone)]
+pub enum Experts {
+    /// W₂ (silu(W₁ x) · W₃ x), named as Mixtral's.
+    SwiGlu {
+        /// Of each expert: C → F.
+        w1: Vec<Linear>,
+        /// F → C
+        w2: Vec<Linear>,
+        /// C → F
+        w3: Vec<Linear>,
+    },
+    /// Two layers with GELU between them.
+    Gelu {
+        /// Of each expert: C → F.
+        fc: Vec<Linear>,
+        /// F → C
+        proj: Vec<Linear>,
+        /// Form of the activation.
+        form: Gelu,
+    },
+}
+
+impl Experts {
+    /// Parameters `0.w1`, `0.w2`, `0.w3`, `1.w1` and so on, or `0.fc`, `0.proj`. `residual` is the initial scale of the last of
+    /// each expert.
+    pub fn new(
+        mut scope: Scope<'_>,
+        (e, c): (usize, usize),
+        mlp: Mlp,
+        [init, residual]: [Init; 2],
+    ) -> Result<Self> {
+        let mut layers = |name, n_in, n_out, bias, init| -> Result<Vec<Linear>> {
+            (0..e).map(|i| Linear::new(scope.at(i).at(name), n_in, n_out, bias, init)).collect()
+        };
+        match mlp {
+            Mlp::SwiGlu { width } => Ok(Self::SwiGlu {
+                w1: layers("w1", c, width, Bias::No, init)?,
+                w2: layers("w2", width, c, Bias::No, residual)?,
+                w3: layers("w3", c, width, Bias::No, init)?,
+            }),
+            Mlp::Gelu { width, form } => Ok(Self::Gelu {
+                fc: layers("fc", c, width, Bias::Yes, init)?,
+                proj: layers("proj", width, c, Bias::Yes, residual)?,
+                form,
+            }),
+        }
+    }
+
+    /// What expert `e` says to `x: (N, C)`: (N, C). The lesson.
+    pub fn one(&self, e: usize, x: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::SwiGlu { w1, w2, w3 } => {
+                w2[e].forward(&silu_mul(&w1[e].forward(x)?, &w3[e].forward(x)?)?)
+            }
+            Self::Gelu { fc, proj, form } => proj[e].forward(&gelu(&fc[e].forward(x)?, *form)?),
+        }
+    }
+
+    /// What all say to `x: (M, C)`, whose first `counts[0]` rows are for the first expert, and so on: (M, C).
+    pub fn all(&self, x: &Tensor, counts: &[usize]) -> Result<Tensor> {
+        let of_each = |layers: &[Linear], x: &Tensor| {
+            let group = |layer: &'_ Linear| Ok((layer.weight.full()?.clone(), layer.bias.clone()));
+            let groups = layers.iter().map(group).collect::<Result<Vec<_>>>()?;
+            let groups: Vec<Group<'_>> = groups.iter().map(|(w, b)| (w, b.as_ref())).collect();
+            grouped_linear(x, &groups, counts)
+        };
+        match self {
+            Self::SwiGlu { w1, w2, w3 } => {
+                of_each(w2, &silu_mul(&of_each(w1, x)?, &of_each(w3, x)?)?)
+            }
+            Self::Gelu { fc, proj, form } => of_each(proj, &gelu(&of_each(fc, x)?, *form)?),
+        }
+    }
+}

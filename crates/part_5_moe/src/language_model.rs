@@ -1,0 +1,53 @@
+//! A [`GptMoe`] where part 2's tools want a model.
+
+use std::path::Path;
+
+use candle_core::{Device, Tensor};
+use modern::model_folder::TextEnds;
+use modern::sampler::Sampler;
+use modern::{GenerateConfig, SpecialTokens, Tokenizer, generate};
+use tensor_core::{Parameters, Rng};
+use tiny_gpt::{ByteTokenizer, LanguageModel, Sampling};
+
+use crate::{GptMoe, model_folder};
+
+impl LanguageModel for GptMoe {
+    fn block_size(&self) -> usize {
+        self.config().model.context
+    }
+
+    fn device(&self) -> &Device {
+        self.gpt.device()
+    }
+
+    fn forward(&self, ids: &Tensor) -> candle_core::Result<Tensor> {
+        self.gpt.forward(ids)
+    }
+
+    fn inference_twin(&self, parameters: &Parameters) -> candle_core::Result<Self> {
+        Self::new(self.config(), parameters.inference().root())
+    }
+
+    fn save(&self, folder: &Path, parameters: &Parameters) -> anyhow::Result<()> {
+        let config = self.config();
+        if config.model.vocab_size == ByteTokenizer::VOCAB_SIZE {
+            let tokenizer =
+                Tokenizer::from_json(ByteTokenizer.to_json(), SpecialTokens::default())?;
+            tokenizer.save(folder, config.model.context, None)?;
+        }
+        model_folder::save(folder, config, parameters, &TextEnds::default())
+    }
+
+    fn write(
+        &self,
+        prompt: &[u32],
+        n: usize,
+        sampling: &Sampling,
+        rng: &mut Rng,
+    ) -> anyhow::Result<Vec<u32>> {
+        let sampler = Sampler::new((*sampling).into());
+        let config = GenerateConfig::new(&self.gpt, sampler, n, Vec::new());
+        let mut written = generate(&self.gpt, &[prompt.to_vec()], &config, rng, |_, _| Ok(()))?;
+        Ok(written.remove(0).tokens)
+    }
+}

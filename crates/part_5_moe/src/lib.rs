@@ -1,0 +1,35 @@
+#![doc = include_str!("../README.md")]
+
+// Letters used in shapes: B batch, T time (tokens), N = B T tokens in a row, C channels (n_embd), E experts, K experts per
+// token, F width of an expert, V vocabulary.
+
+pub mod config;
+pub mod top_k; // 5.1
+pub mod router;
+pub mod auxiliary_losses;
+pub mod balancing_bias;
+pub mod load;
+pub mod experts; // 5.2
+pub mod dispatch;
+pub mod moe_layer;
+pub mod hybrid; // 5.3
+pub mod model;
+mod parameter_count;
+pub mod config_json;
+pub mod model_folder;
+mod language_model;
+pub mod training;
+pub mod routing_table;
+pub mod picture;
+
+pub use config::{Balancing, Blend, GateWeights, MoeConfig, RouterConfig, Selection, Strain};
+pub use dispatch::Dispatch;
+pub use experts::Experts;
+pub use load::Load;
+pub use model::GptMoe;
+pub use moe_layer::MoeLayer;
+pub use router::{Routed, Router, Routing};
+pub use training::{TrainConfig, train};
+
+#[cfg(test)]
+mod tests;

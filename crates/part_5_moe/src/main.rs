@@ -1,0 +1,52 @@
+//! The tools of part 5: compare dense and mixed models, let a mixed one write. Without a subcommand: the demo.
+
+mod arguments;
+mod comparison;
+mod demo;
+mod train_command;
+mod variant;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use candle_core::DType;
+use modern::sampler::Sampler;
+use modern::{GenerateConfig, Markers, Special, Spelled, Tokenizer, generate};
+use moe::model_folder;
+use tensor_core::Rng;
+use tiny_gpt::{LanguageModel, command};
+
+use arguments::{Cli, Command, SampleArgs};
+
+#[global_allocator]
+static ALLOCATOR: tensor_core::allocator::MiMalloc = tensor_core::allocator::MiMalloc;
+
+fn main() -> ExitCode {
+    command::run(|cli: Cli| match cli.command {
+        None => demo::run(&cli.demo),
+        Some(Command::Train(args)) => train_command::run(&args),
+        Some(Command::Sample(args)) => run_sample(&args),
+    })
+}
+
+fn run_sample(args: &SampleArgs) -> Result<()> {
+    let device = args.compute.open()?;
+    let (model, parameters) = model_folder::open(&args.model, DType::F32, &device)?;
+    let model = model.inference_twin(&parameters)?.gpt;
+    let tokenizer = Tokenizer::open(&args.model)?;
+    let prompt = tokenizer.encode(&args.prompt, Special::Added, Spelled::Text)?;
+    let stop = modern::model_folder::text_ends(&args.model)?.eos;
+    let sampler = Sampler::new(args.sampling.sampling().into());
+    let config = GenerateConfig::new(&model, sampler, args.max_new_tokens, stop);
+    let mut out = std::io::stdout().lock();
+    write!(out, "{}", args.prompt)?;
+    let mut stream = tokenizer.stream(Markers::Hidden, &prompt);
+    let mut rng = Rng::new(args.compute.seed);
+    generate(&model, std::slice::from_ref(&prompt), &config, &mut rng, |_, token| {
+        write!(out, "{}", stream.push(token)?)?;
+        Ok(out.flush()?)
+    })?;
+    writeln!(out, "{}", stream.finish()?)?;
+    Ok(())
+}

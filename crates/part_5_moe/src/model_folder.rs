@@ -1,0 +1,44 @@
+//! Model folders: `MixtralForCausalLM` where transformers has such a model. Its files keep each expert's matrices apart, under
+//! the names that they have here, though it holds them stacked in memory.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use candle_core::{DType, Device};
+use modern::model_folder::{TextEnds, read_tensors, save_described};
+use tensor_core::Parameters;
+use tiny_gpt::json_file;
+
+use crate::config::MoeConfig;
+use crate::config_json;
+use crate::model::{GptMoe, moved_by_hand};
+
+/// Writes `config.json`, `generation_config.json` and `model.safetensors` into `folder`, the weights last.
+///
+/// # Errors
+/// When a file cannot be written.
+pub fn save(
+    folder: &Path,
+    config: &MoeConfig,
+    parameters: &Parameters,
+    ends: &TextEnds,
+) -> Result<()> {
+    save_described(folder, config_json::to_json(config), parameters, ends, None)
+}
+
+/// Opens a folder, its numbers turned into `dtype`.
+///
+/// # Errors
+/// When a file is missing or damaged, the architecture is another one, or a tensor is missing, unknown or misshapen.
+pub fn open(folder: &Path, dtype: DType, device: &Device) -> Result<(GptMoe, Parameters)> {
+    let path = folder.join("config.json");
+    let config = config_json::from_json(&json_file::read(&path)?)
+        .with_context(|| format!("{} describes no model for this part", path.display()))?;
+    let tensors = read_tensors(folder, config.model.output)?;
+    let mut parameters = Parameters::from_tensors(tensors, folder.display(), 0, dtype, device);
+    GptMoe::new(&config, parameters.root())?;
+    parameters.finish()?;
+    parameters.freeze(moved_by_hand);
+    let model = GptMoe::new(&config, parameters.root())?;
+    Ok((model, parameters))
+}

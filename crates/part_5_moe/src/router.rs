@@ -1,0 +1,149 @@
+//! 5.1 The router: a linear layer that asks of each token, which experts?
+//!
+//! ```text
+//! p = softmax(W x) over all E experts        the K with the largest p are asked
+//! Mixtral   weight = p / Σ p of the chosen   (Jiang et al., https://arxiv.org/abs/2401.04088)
+//! Switch    weight = p                       (Fedus et al., https://arxiv.org/abs/2101.03961)
+//! ```
+//!
+//! The choice has no derivative; the router learns through the weights and through p in the auxiliary losses.
+
+use candle_core::{D, DType, Result, Tensor, bail};
+use tensor_core::ops::softmax;
+use tensor_core::{Bias, Decay, Init, Linear, Rng, Scope};
+
+use crate::config::{GateWeights, RouterConfig, Selection};
+use crate::top_k::top_k;
+
+/// The name of DeepSeek-V3's bias among the parameters of a router.
+pub const SELECTION_BIAS: &str = "e_score_correction_bias";
+
+/// A router, parameters named as Mixtral's.
+#[derive(Debug, Clone)]
+pub struct Router {
+    config: RouterConfig,
+    gate: Linear,         // C -> E
+    bias: Option<Tensor>, // (E), moved by hand
+}
+
+impl Router {
+    /// Parameter `weight`, and [`SELECTION_BIAS`] where experts are chosen by one.
+    ///
+    /// # Errors
+    /// As [`RouterConfig::check`].
+    pub fn new(mut scope: Scope<'_>, c: usize, config: RouterConfig, init: Init) -> Result<Self> {
+        config.check()?;
+        let e = config.n_expert;
+        let bias = match config.selection {
+            Selection::Probability => None,
+            Selection::Biased => {
+                Some(scope.parameter(SELECTION_BIAS, e, Init::Zeros, Decay::No)?.detach())
+            }
+        };
+        Ok(Self { config, gate: Linear::new(scope, c, e, Bias::No, init)?, bias })
+    }
+
+    /// W x of `x: (N, C)`: (N, E).
+    pub fn logits(&self, x: &Tensor) -> Result<Tensor> {
+        self.gate.forward(x)
+    }
+
+    /// What follows from `logits: (N, E)`.
+    pub fn route(&self, logits: &Tensor) -> Result<Routing> {
+        Routing::new(logits, &self.config, self.bias.as_ref())
+    }
+}
+
+/// Where N tokens go.
+#[derive(Debug, Clone)]
+pub struct Routing {
+    /// (N, E), what the probabilities were made of.
+    pub logits: Tensor,
+    /// (N, E), over all experts.
+    pub probabilities: Tensor,
+    /// (N, K), row by row, the best expert first.
+    pub experts: Vec<u32>,
+    /// (N, K), what the answers count.
+    pub weights: Tensor,
+}
+
+impl Routing {
+    /// Routes by `logits: (N, E)`, in 32 bits at least.
+    pub fn new(logits: &Tensor, config: &RouterConfig, bias: Option<&Tensor>) -> Result<Self> {
+        let (n, e) = logits.dims2()?;
+        let k = config.top_k;
+        let logits = match logits.dtype() {
+            DType::F32 | DType::F64 => logits.clone(),
+            _ => logits.to_dtype(DType::F32)?,
+        };
+        let probabilities = softmax(&logits)?; // (N, E)
+        let mut scores = probabilities.detach();
+        if let Some(bias) = bias {
+            scores = scores.broadcast_add(&bias.to_dtype(scores.dtype())?)?;
+        }
+        let scores: Vec<f32> = scores.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?; // waits for the device
+        let experts = top_k(&scores, e, k);
+        let chosen = Tensor::from_slice(&experts, (n, k), logits.device())?;
+        let weights = probabilities.gather(&chosen, 1)?; // (N, K)
+        let weights = match config.weights {
+            GateWeights::Raw => weights,
+            GateWeights::Scaled => (weights * (e as f64 / k as f64))?,
+            GateWeights::Renormalized => {
+                let sum = weights.sum_keepdim(D::Minus1)?; // (N, 1)
+                weights.broadcast_div(&sum)?
+            }
+        };
+        Ok(Self { logits, probabilities, experts, weights })
+    }
+}
+
+/// What a layer noted of its routing, for losses and statistics, with its gradient.
+#[derive(Debug, Clone)]
+pub struct Routed {
+    /// (N, E)
+    pub logits: Tensor,
+    /// (N, E)
+    pub probabilities: Tensor,
+    /// (N, K), row by row.
+    pub experts: Vec<u32>,
+}
+
+impl Routing {
+    /// Leaves a note.
+    pub fn note(self, notes: &mut Vec<Tensor>) -> Result<()> {
+        let experts =
+            Tensor::from_slice(&self.experts, self.weights.dims2()?, self.logits.device())?;
+        notes.extend([self.logits, self.probabilities, experts]);
+        Ok(())
+    }
+}
+
+impl Routed {
+    /// The notes of all layers of a model.
+    ///
+    /// # Errors
+    /// When they are no such notes.
+    pub fn of_notes(notes: &[Tensor]) -> Result<Vec<Self>> {
+        let layers = notes.chunks(3).map(|note| {
+            let [logits, probabilities, experts] = note else {
+                bail!("{} notes: a router leaves three", notes.len())
+            };
+            let (logits, probabilities) = (logits.clone(), probabilities.clone());
+            Ok(Self { logits, probabilities, experts: experts.flatten_all()?.to_vec1()? })
+        });
+        layers.collect()
+    }
+}
+
+/// `x` times random numbers from 1 − `spread` to 1 + `spread`: the router learns not to hang by a hair (Switch, 2.2).
+///
+/// The numbers follow from `seed` and x alone, so a block that is run again for its gradient meets the same ones, and no two
+/// steps do.
+pub fn jitter(x: &Tensor, spread: f64, seed: u64) -> Result<Tensor> {
+    let values: Vec<f32> = x.detach().to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
+    // FNV-1a over the bits.
+    let hash = |hash: u64, x: &f32| (hash ^ u64::from(x.to_bits())).wrapping_mul(0x100_0000_01b3);
+    let mut rng = Rng::new(values.iter().fold(seed ^ 0xcbf2_9ce4_8422_2325, hash));
+    let noise = rng.uniform_tensor(x.shape(), (1. - spread, 1. + spread), x.dtype(), x.device())?;
+    x * noise
+}

@@ -1,0 +1,172 @@
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use candle_core::{DType, Tensor};
+use modern::model_folder::TextEnds;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tensor_core::backward;
+use tensor_core::ops::cross_entropy;
+use tensor_core::testing::assert_close;
+
+use super::{CPU, fresh, golden, ids, tiny};
+use crate::auxiliary_losses::load_balancing_loss;
+use crate::config::{Blend, GateWeights, MoeConfig, RouterConfig, Selection};
+use crate::config_json::{from_json, to_json};
+use crate::model_folder::{open, save};
+
+/// What transformers answered: see scripts/golden_mixtral.py.
+#[derive(Deserialize)]
+struct Golden {
+    sequences: Vec<Sequence>,
+    loss: f64,
+    aux_loss_of_all_layers: f64,
+    router_logits: Vec<Vec<Vec<f64>>>,
+    grad_norms: BTreeMap<String, f64>,
+}
+
+#[derive(Deserialize)]
+struct Sequence {
+    input_ids: Vec<u32>,
+    logits: Vec<Vec<f64>>,
+}
+
+fn read_golden() -> Result<Golden> {
+    Ok(serde_json::from_slice(&std::fs::read(golden("mixtral/golden.json"))?)?)
+}
+
+fn row(ids: &[u32]) -> candle_core::Result<Tensor> {
+    Tensor::new(ids, &CPU)?.unsqueeze(0)
+}
+
+#[test]
+fn a_mixtral_of_transformers_answers_as_it_does_there() -> Result<()> {
+    let (model, _) = open(&golden("mixtral"), DType::F32, &CPU)?;
+    let golden = read_golden()?;
+    for Sequence { input_ids, logits } in &golden.sequences {
+        let (ours, _) = model.forward(&row(input_ids)?)?;
+        assert_close(&ours.squeeze(0)?, &Tensor::new(logits.clone(), &CPU)?, 1e-4)?;
+    }
+    let (_, routed) = model.forward(&row(&golden.sequences[0].input_ids)?)?;
+    for (ours, theirs) in routed.iter().zip(&golden.router_logits) {
+        assert_close(&ours.logits, &Tensor::new(theirs.clone(), &CPU)?, 1e-4)?;
+    }
+    // Theirs takes all layers for one, and is K times ours.
+    let p: Vec<&Tensor> = routed.iter().map(|routed| &routed.probabilities).collect();
+    let experts: Vec<u32> = routed.iter().flat_map(|routed| routed.experts.clone()).collect();
+    let as_one = load_balancing_loss(&Tensor::cat(&p, 0)?, &experts, None)?.to_scalar::<f32>()?;
+    assert!((2. * f64::from(as_one) - golden.aux_loss_of_all_layers).abs() < 1e-5);
+    Ok(())
+}
+
+#[test]
+fn gradients_are_those_of_transformers() -> Result<()> {
+    let (model, parameters) = open(&golden("mixtral"), DType::F32, &CPU)?;
+    let golden = read_golden()?;
+    let ids = &golden.sequences[0].input_ids;
+    let targets: Vec<i64> = ids[1..].iter().map(|&id| i64::from(id)).collect();
+    let (logits, _) = model.forward(&row(&ids[..ids.len() - 1])?)?;
+    let loss = cross_entropy(&logits, &Tensor::new(targets, &CPU)?.unsqueeze(0)?)?;
+    assert!((f64::from(loss.to_scalar::<f32>()?) - golden.loss).abs() < 1e-5);
+    let grads = backward(&loss)?;
+    assert_eq!(parameters.iter().count(), golden.grad_norms.len());
+    for parameter in parameters.iter() {
+        let grad = grads.get(parameter.var.as_tensor()).expect("a gradient");
+        let norm = f64::from(grad.sqr()?.sum_all()?.to_scalar::<f32>()?.sqrt());
+        let theirs = golden.grad_norms[&parameter.name];
+        assert!(
+            (norm - theirs).abs() < 1e-4 * (1. + theirs),
+            "{}: {norm} {theirs}",
+            parameter.name
+        );
+    }
+    Ok(())
+}
+
+fn variants() -> candle_core::Result<Vec<(&'static str, MoeConfig)>> {
+    let mixtral = tiny(RouterConfig::new(4, 2))?;
+    let with = |change: fn(&mut MoeConfig)| {
+        let mut config = mixtral;
+        change(&mut config);
+        config
+    };
+    Ok(vec![
+        ("mixtral", mixtral),
+        ("llm_from_scratch", with(|c| c.router.weights = GateWeights::Raw)),
+        ("llm_from_scratch", with(|c| c.router.selection = Selection::Biased)),
+        ("llm_from_scratch", with(|c| c.blend = Blend::Hybrid { dense_share: 0.25 })),
+        ("llm_from_scratch", with(|c| c.model.attention.qk_norm = modern::config::QkNorm::PerHead)),
+        ("llm_from_scratch", tiny(RouterConfig::new(4, 1))?),
+    ])
+}
+
+#[test]
+fn what_was_saved_opens_as_it_was() -> Result<()> {
+    for (family, config) in variants()? {
+        let (model, parameters) = fresh(&config, DType::F32)?;
+        let folder = tempfile::tempdir()?;
+        save(folder.path(), &config, &parameters, &TextEnds { bos: Some(1), eos: vec![2] })?;
+        let (again, _) = open(folder.path(), DType::F32, &CPU)?;
+        assert_eq!(to_json(&config)["model_type"], family);
+        assert_eq!(again.config(), &config);
+        assert_close(&again.forward(&ids(2, 9, 0)?)?.0, &model.forward(&ids(2, 9, 0)?)?.0, 0.)?;
+        let json: Value =
+            serde_json::from_slice(&std::fs::read(folder.path().join("config.json"))?)?;
+        assert_eq!((&json["eos_token_id"], &json["dtype"]), (&json!(2), &json!("float32")));
+    }
+    Ok(())
+}
+
+#[test]
+fn what_a_mixtrals_config_leaves_out_is_as_in_transformers() -> Result<()> {
+    let config = from_json(&json!({
+        "model_type": "mixtral", "vocab_size": 64, "hidden_size": 64, "num_hidden_layers": 1,
+        "num_attention_heads": 8, "intermediate_size": 24,
+    }))?;
+    assert_eq!((config.router.n_expert, config.router.top_k), (8, 2));
+    assert_eq!(config.router.weights, GateWeights::Renormalized);
+    let attention = config.model.attention;
+    assert_eq!((config.model.context, attention.n_kv_head, attention.window), (131_072, 8, None));
+    assert_eq!(config.model.norm, modern::config::Norm::Rms { eps: 1e-5 });
+    let position = modern::config::Position::Rope { base: 1e6, scaling: None };
+    assert_eq!(attention.position, position);
+    Ok(())
+}
+
+#[test]
+fn other_models_and_wrong_numbers_are_refused_by_name() {
+    let good = to_json(&tiny(RouterConfig::new(4, 2)).expect("sizes that fit"));
+    let error = |change: fn(&mut Value)| {
+        let mut json = good.clone();
+        change(&mut json);
+        format!("{:#}", from_json(&json).expect_err("refused"))
+    };
+    assert!(
+        error(|json| json["model_type"] = json!("llama"))
+            .contains("model_type `llama` has no experts")
+    );
+    assert!(
+        error(|json| json["num_experts_per_tok"] = json!(5)).contains("5 experts per token of 4")
+    );
+    assert!(
+        error(|json| json["num_local_experts"] = json!(-1)).contains("`num_local_experts` is -1")
+    );
+    assert!(error(|json| json["hidden_act"] = json!("relu")).contains("`hidden_act` is `relu`"));
+    assert!(
+        format!("{:#}", from_json(&json!([])).expect_err("refused")).contains("no JSON object")
+    );
+}
+
+#[test]
+fn a_missing_expert_is_named() -> Result<()> {
+    let config = tiny(RouterConfig::new(4, 2))?;
+    let (_, parameters) = fresh(&config, DType::F32)?;
+    let folder = tempfile::tempdir()?;
+    save(folder.path(), &config, &parameters, &TextEnds::default())?;
+    let more = MoeConfig { router: RouterConfig::new(5, 2), ..config };
+    let json = serde_json::to_vec(&to_json(&more))?;
+    std::fs::write(folder.path().join("config.json"), json)?;
+    let error = format!("{:#}", open(folder.path(), DType::F32, &CPU).err().expect("refused"));
+    assert!(error.contains("model.layers.0.block_sparse_moe.gate.weight has shape"), "{error}");
+    Ok(())
+}

@@ -1,0 +1,159 @@
+//! The loop of this part: part 2's, with losses that keep the load even, and an eye on it.
+
+use anyhow::{Result, ensure};
+use candle_core::{Device, Tensor};
+use tensor_core::ops::{add, cross_entropy};
+use tensor_core::{AdamW, Parameters, Rng, backward, clip_grad_norm};
+use tiny_gpt::loss_curve::Curve;
+use tiny_gpt::{Batch, Corpus, Evaluation, LanguageModel, RunLog, evaluate};
+
+use crate::auxiliary_losses::{load_balancing_loss, router_z_loss};
+use crate::balancing_bias;
+use crate::config::Balancing;
+use crate::load::Load;
+use crate::model::GptMoe;
+use crate::router::Routed;
+
+/// Steps between two points of the curve of the load.
+const LOAD_INTERVAL: usize = 10;
+
+/// What decides where a run arrives.
+#[derive(Debug, Clone, Copy)]
+pub struct TrainConfig {
+    /// Part 2's settings.
+    pub run: tiny_gpt::TrainConfig,
+    /// How the load is kept even.
+    pub balancing: Balancing,
+}
+
+/// What became of a run.
+#[derive(Debug, Clone)]
+pub struct Trained {
+    /// The best look at the held-out text.
+    pub best: Evaluation,
+    /// The largest load over the mean, of the layer that is worst, by step.
+    pub imbalance: Curve,
+    /// Choices that were dropped, of all.
+    pub dropped: f64,
+}
+
+/// `loss` with what the routing of each layer adds to it: the mean over the layers of each auxiliary loss, weighted.
+pub fn total_loss(
+    loss: &Tensor,
+    layers: &[Routed],
+    balancing: &Balancing,
+) -> candle_core::Result<Tensor> {
+    let mut total = loss.clone();
+    for routed in layers {
+        let Routed { logits, probabilities, experts } = routed;
+        let each = 1. / layers.len() as f64;
+        if balancing.balance != 0. {
+            let balance = load_balancing_loss(probabilities, experts, None)?;
+            let weighted = (balance * (balancing.balance * each))?.to_dtype(total.dtype())?;
+            total = add(&total, &weighted)?;
+        }
+        if balancing.z != 0. {
+            let z = (router_z_loss(logits, None)? * (balancing.z * each))?;
+            total = add(&total, &z.to_dtype(total.dtype())?)?;
+        }
+    }
+    Ok(total)
+}
+
+/// Trains `model`, whose weights are `parameters`, on `corpus`; `log` shows, records and keeps the best model. Batches follow
+/// from `seed` alone, and are those of part 2's loop.
+///
+/// # Errors
+/// When the corpus is too short, the loss stops being a number, or the log cannot be written.
+pub fn train(
+    model: &GptMoe,
+    parameters: &Parameters,
+    corpus: &Corpus,
+    config: &TrainConfig,
+    seed: u64,
+    log: &mut RunLog,
+) -> Result<Trained> {
+    let TrainConfig { run, balancing } = config;
+    let (device, block_size): (&Device, _) = (parameters.device(), model.block_size());
+    corpus.check(block_size)?;
+    let inference = model.inference_twin(parameters)?; // same memory, no graph, no strain
+    let mut optimizer = AdamW::new(parameters, run.optimizer)?;
+    let mut rng = Rng::new(seed);
+    let mut watch = Watch::new();
+    let mut best = None;
+    for step in 0..run.steps {
+        log.sample(step, run.sample_interval, &inference)?;
+        let batch = Batch::random(&corpus.train, run.batch_size, block_size, &mut rng, device)?;
+        let (logits, routed) = model.forward(&batch.inputs)?; // (B, T, V), a note per layer
+        let loss = cross_entropy(&logits, &batch.targets)?; // ()
+        let mut grads = backward(&total_loss(&loss, &routed, balancing)?)?;
+        let norm = clip_grad_norm(&mut grads, parameters, run.grad_clip.unwrap_or(f64::MAX))?;
+        let lr = run.lr_at(step);
+        optimizer.step(&grads, lr)?;
+        let loads: Vec<Load> = routed.iter().map(|routed| model.load(routed)).collect();
+        balancing_bias::update(parameters, &loads, balancing.bias_speed)?;
+
+        let loss = loss.to_scalar::<f32>()?; // waits for the device
+        ensure!(loss.is_finite(), "the loss is {loss} at step {step}: try a smaller --lr");
+        log.step(step, loss, lr, norm, batch.inputs.elem_count())?;
+        watch.step(step, &loads);
+        let last = step + 1 == run.steps || log.interrupted();
+        if last || (step + 1) % run.eval_interval == 0 {
+            let found = evaluate(&inference, &corpus.validation, run.batch_size, device)?;
+            log.validation(step + 1, &found)?;
+            if best.is_none_or(|best: Evaluation| found.loss < best.loss) {
+                best = Some(found);
+                log.save(model, parameters)?;
+            }
+        }
+        if last {
+            log.sample(run.steps, run.sample_interval, &inference)?;
+            break;
+        }
+    }
+    let best = best.ok_or_else(|| anyhow::anyhow!("0 steps train nothing"))?;
+    Ok(Trained { best, imbalance: watch.curve, dropped: watch.all.dropped_share() })
+}
+
+/// The load of each layer of an inference twin on `tokens`.
+///
+/// # Errors
+/// When there are fewer than two tokens.
+pub fn loads_on(model: &GptMoe, tokens: &[u32], batch_size: usize) -> Result<Vec<Load>> {
+    let mut loads = vec![Load::default(); model.config().model.n_layer];
+    for batch in Batch::consecutive(tokens, batch_size, model.block_size(), model.device()) {
+        let (_, routed) = model.forward(&batch?.inputs)?;
+        loads.iter_mut().zip(&routed).for_each(|(load, routed)| load.add(&model.load(routed)));
+    }
+    Ok(loads)
+}
+
+/// The largest load over the mean, of the layer that is worst.
+pub fn worst(loads: &[Load]) -> f64 {
+    loads.iter().map(Load::max_over_mean).fold(0., f64::max)
+}
+
+/// The load over the run.
+struct Watch {
+    curve: Curve,
+    recent: Vec<Load>,
+    all: Load,
+}
+
+impl Watch {
+    fn new() -> Self {
+        Self { curve: Curve::new("load"), recent: Vec::new(), all: Load::default() }
+    }
+
+    fn step(&mut self, step: usize, loads: &[Load]) {
+        self.recent.resize(loads.len(), Load::default());
+        for (recent, load) in self.recent.iter_mut().zip(loads) {
+            recent.add(load);
+            self.all.add(load);
+        }
+        if (step + 1).is_multiple_of(LOAD_INTERVAL) {
+            self.curve.push(step + 1, worst(&self.recent));
+            self.recent.clear();
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! The folders that `model_folder::save` writes open in Hugging Face transformers as Mixtral, with the same logits; those of
+//! models that are no Mixtral do not open there.
+//!
+//! Runs where `$COURSE_PYTHON` (else `python3`) has torch and transformers, and says that it skipped elsewhere.
+
+use std::path::Path;
+
+use anyhow::Result;
+use candle_core::{DType, Device, Tensor};
+use modern::config::OutputLayer;
+use modern::model_folder::TextEnds;
+use modern::{ModelConfig, Window};
+use moe::{GptMoe, MoeConfig, RouterConfig, model_folder};
+use serde_json::json;
+use tensor_core::testing::assert_python_agrees;
+use tensor_core::{Parameters, Rng};
+
+/// Numbers that matter in every parameter.
+fn random(config: &MoeConfig) -> Result<Parameters> {
+    let mut parameters = Parameters::seeded(0, DType::F32, &Device::Cpu);
+    GptMoe::new(config, parameters.root())?;
+    let mut rng = Rng::new(1);
+    for parameter in parameters.iter() {
+        let around = if parameter.name.contains("norm") { 1. } else { 0. };
+        let numbers = rng.normal_tensor(parameter.var.shape(), 0.3, DType::F32, &Device::Cpu)?;
+        parameter.var.set(&(numbers + around)?)?;
+    }
+    Ok(parameters)
+}
+
+/// Writes a folder and, in `check.json`, what it answers.
+fn write(folder: &Path, config: &MoeConfig) -> Result<()> {
+    let ends = TextEnds { bos: Some(1), eos: vec![7] };
+    model_folder::save(folder, config, &random(config)?, &ends)?;
+    let (model, _) = model_folder::open(folder, DType::F32, &Device::Cpu)?;
+    let mut rng = Rng::new(2);
+    let ids: Vec<u32> = (0..40).map(|_| rng.below(64) as u32).collect();
+    let (logits, _) = model.forward(&Tensor::new(&ids[..], &Device::Cpu)?.unsqueeze(0)?)?; // (1, T, V)
+    let check = json!({
+        "class": "MixtralForCausalLM", "eos_token_id": 7, "input_ids": ids, "dtype": "float32",
+        "logits": logits.squeeze(0)?.to_vec2::<f32>()?,
+    });
+    Ok(std::fs::write(folder.join("check.json"), check.to_string())?)
+}
+
+#[test]
+fn transformers_answers_as_the_model_that_was_saved() -> Result<()> {
+    let root = tempfile::tempdir()?;
+    let mut dense = ModelConfig { vocab_size: 64, ..ModelConfig::bytes(64, 2, 4, 16) };
+    dense.attention.n_kv_head = 2;
+    let mut windowed = dense;
+    windowed.attention.window = Some(Window { size: 6, sinks: 0 });
+    let untied = ModelConfig { output: OutputLayer::Own, ..dense };
+    let mut folders = Vec::new();
+    for (name, model, e, k) in [
+        ("two of four", dense, 4, 2),
+        ("three of eight, untied", untied, 8, 3),
+        ("windowed", windowed, 3, 2),
+    ] {
+        let folder = root.path().join(name);
+        write(&folder, &MoeConfig::of_equal_work(&model, RouterConfig::new(e, k))?)?;
+        folders.push(folder);
+    }
+    assert_python_agrees("check_modern_folder.py", &folders);
+    Ok(())
+}
