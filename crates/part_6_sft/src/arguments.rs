@@ -74,8 +74,10 @@ impl BaseFlags {
 #[derive(Args, Serialize)]
 #[command(args_override_self = true)]
 #[command(mut_arg("lr", |arg| arg.default_value("1e-3")))]
+#[command(mut_arg("weight_decay", |arg| arg.default_value("0.01")))]
+#[command(mut_arg("lr_decay", |arg| arg.default_value("stable")))]
 #[command(mut_arg("steps", |arg| arg.default_value("3000")))]
-#[command(mut_arg("batch_size", |arg| arg.default_value("32").help("Examples whose gradient is computed at a time")))]
+#[command(mut_arg("batch_size", |arg| arg.default_value("64").help("Examples whose gradient is computed at a time")))]
 pub(crate) struct TrainArgs {
     /// A model folder in Hugging Face's layout, a .gguf file, a llama2.c .bin, or owner/name on the Hub [default: a small one is
     /// pretrained first]
@@ -137,6 +139,9 @@ pub(crate) struct ExamFlags {
     /// Steps between two looks at the validation examples; 0 for one at the end
     #[arg(long, value_name = "N", default_value_t = 200)]
     pub(crate) eval_interval: usize,
+    /// Most validation examples that are looked at
+    #[arg(long, value_name = "N", default_value = "300")]
+    pub(crate) eval_examples: NonZeroUsize,
     /// Longest answer that is let be written, in tokens [default: 8 for arithmetic, else 64]
     #[arg(long, value_name = "N")]
     pub(crate) max_new_tokens: Option<usize>,

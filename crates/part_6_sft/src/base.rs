@@ -46,11 +46,11 @@ impl BaseConfig {
     /// # Errors
     /// When the sizes do not fit each other.
     pub fn check(self) -> candle_core::Result<()> {
-        ModelConfig::bytes(CONTEXT, self.n_layer, self.n_head, self.n_embd).check()?;
-        if !self.n_embd.is_multiple_of(self.n_head) {
-            candle_core::bail!("{} heads cannot share {} channels", self.n_head, self.n_embd);
+        let Self { n_layer, n_head, n_embd, .. } = self;
+        if n_head > 0 && !n_embd.is_multiple_of(n_head) {
+            candle_core::bail!("{n_head} heads cannot share {n_embd} channels");
         }
-        Ok(())
+        ModelConfig::bytes(CONTEXT, n_layer, n_head, n_embd).check()
     }
 }
 

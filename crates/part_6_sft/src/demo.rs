@@ -40,7 +40,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result<()> {
     let (before, before_answers) = evaluate(&checkpoint.model, &wanted, &speech, extent)?;
     let steps = args.steps.get();
     let config_of_run = TrainConfig {
-        batch_size: 32,
+        batch_size: 64,
         accumulate: 1,
         curriculum: Curriculum::Shuffled,
         rows: Rows::Padded,
@@ -51,15 +51,14 @@ pub(crate) fn run(args: &DemoArgs) -> Result<()> {
             total: steps,
             decay: Decay::Cosine,
         },
-        optimizer: AdamWConfig { beta2: 0.99, ..AdamWConfig::default() },
+        optimizer: AdamWConfig { beta2: 0.99, weight_decay: 0.01, ..AdamWConfig::default() },
         grad_clip: 1.,
         seed,
     };
     let validation: Vec<Example> =
         questions(Set::Sums, Split::Validation).into_iter().map(Question::example).collect();
-    let exam =
-        Exam { examples: &validation, speech: &speech, extent, interval: 200, stop_at: None };
-    println!("It is shown how to answer, {steps} steps of 32 demonstrations.");
+    let exam = Exam { examples: &validation, speech: &speech, extent, interval: 0, stop_at: None };
+    println!("It is shown how to answer, {steps} steps of 64 demonstrations.");
     let mut log = RunLog::new(steps, steps / 20, 0, steps)?;
     let mut tuning = Tuning::new(config, checkpoint.parameters, config_of_run.optimizer)?;
     train(&mut tuning, &data.examples, &config_of_run, Some(&exam), &Outputs::default(), &mut log)?;

@@ -24,7 +24,7 @@ use crate::arguments::TrainArgs;
 
 /// What may change when a run is resumed: where things are and what is shown, not what is computed. (The data are compared by
 /// what they hold.)
-const FREE: [&str; 13] = [
+const FREE: [&str; 14] = [
     "data",
     "out",
     "device",
@@ -34,6 +34,7 @@ const FREE: [&str; 13] = [
     "keep",
     "stop_after",
     "eval_interval",
+    "eval_examples",
     "log_interval",
     "log",
     "merge",
@@ -49,13 +50,16 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
         let old = RunFolder::settings(&args.out)?;
         check_unchanged(&old.context("there is no run to resume")?, &settings, &FREE)?;
     }
-    let mut checkpoint = base_model(args, &device)?;
+    let mut checkpoint = base_model(args, &settings, &device)?;
     let speech = Speech::of(&mut checkpoint, args.template)?;
     let context = checkpoint.model.config().context;
     let data = tokenize(&examples.train, &speech, context)?;
-    tell_data(&data, &speech, context)?;
     let lora = args.lora.config();
     let mut tuning = tuning(checkpoint.parameters, &checkpoint.model, lora.as_ref(), &config)?;
+    if args.model.is_some() && !args.settings.resume {
+        RunFolder::create(&args.out, &settings)?; // not before all that can be wrong is known to be right
+    }
+    tell_data(&data, &speech, context)?;
     let name = data_name(&data);
     let base = args.model.clone().unwrap_or_else(|| "../base".into());
     let keeper = Keeper {
@@ -120,25 +124,16 @@ fn train_config(args: &TrainArgs) -> Result<TrainConfig> {
 
 /// The model to begin with: the one that is named, the one that the run to be resumed began with, or a new one, which the run
 /// keeps in `base/`.
-fn base_model(args: &TrainArgs, device: &Device) -> Result<Checkpoint> {
+fn base_model(args: &TrainArgs, settings: &Value, device: &Device) -> Result<Checkpoint> {
     let purpose = Purpose::Training(DType::F32);
     let own = args.out.join("base");
-    let settings = serde_json::to_value(args)?;
-    let begin = || match args.settings.resume {
-        true => Ok(()),
-        false => RunFolder::create(&args.out, &settings).map(|_| ()),
-    };
     match &args.model {
-        Some(model) => {
-            let checkpoint = Checkpoint::open(model, purpose, device)?;
-            begin()?;
-            Ok(checkpoint)
-        }
+        Some(model) => Checkpoint::open(model, purpose, device),
         None if args.settings.resume => Checkpoint::open(&own.to_string_lossy(), purpose, device),
         None => {
             let config = args.base.config();
             usage(config.check())?;
-            begin()?;
+            RunFolder::create(&args.out, settings)?;
             println!("pretraining a small model for {} steps", config.steps);
             let checkpoint = base::pretrain(config, args.compute.seed, device)?;
             checkpoint.save(&own)?;
@@ -163,8 +158,9 @@ fn exam<'a>(args: &TrainArgs, examples: &'a Examples, speech: &'a Speech) -> Exa
     let arithmetic = args.data.data == "arithmetic";
     let max_new_tokens = args.exam.max_new_tokens.unwrap_or(if arithmetic { 8 } else { 64 });
     let batch_size = args.step.batch_size.get();
+    let n = examples.validation.len().min(args.exam.eval_examples.get());
     Exam {
-        examples: &examples.validation,
+        examples: &examples.validation[..n],
         speech,
         extent: Extent { batch_size, max_new_tokens },
         interval: args.exam.eval_interval,

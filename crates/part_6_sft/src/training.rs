@@ -57,6 +57,9 @@ pub fn train(
     let twin = GptModern::new(&tuning.config, tuning.parameters.inference().root())?;
     let mut order = Order::new(examples, config);
     let total = config.schedule.total;
+    if let Some(exam) = exam.filter(|_| tuning.state.step == 0) {
+        exam.sit(&twin, tuning, outputs, log)?; // what there is to improve on
+    }
     while tuning.state.step < total && !tuning.state.passed {
         let step = tuning.state.step + 1;
         let batches = order.batches(step, model.device())?;

@@ -1,0 +1,147 @@
+//! The program as a user meets it: the demo, a run that is stopped and resumed, adapters, and what is said about bad input.
+
+use std::path::Path;
+
+use tensor_core::testing::{Program, path};
+
+const PART_6: Program = Program(env!("CARGO_BIN_EXE_part_6"));
+
+/// A run of a few steps in `out`, with these flags besides.
+fn train<'a>(out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    let small = [
+        "train",
+        "--base-steps",
+        "2",
+        "--n-layer",
+        "1",
+        "--n-head",
+        "2",
+        "--n-embd",
+        "16",
+        "--steps",
+        "4",
+        "--batch-size",
+        "4",
+        "--examples",
+        "40",
+        "--eval-examples",
+        "6",
+        "--log-interval",
+        "1",
+        "--out",
+        out,
+    ];
+    [&small[..], more].concat()
+}
+
+#[test]
+fn the_demo_answers_before_and_after() {
+    let text = PART_6.says(&["--base-steps", "2", "--steps", "3"]);
+    assert!(
+        text.contains("before") && text.contains("after") && text.contains("exact match"),
+        "{text}"
+    );
+    assert!(text.contains("^"), "what is learned is marked: {text}");
+}
+
+#[test]
+fn a_run_is_trained_resumed_sampled_and_measured() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (whole, parts) = (path(folder.path(), "whole"), path(folder.path(), "parts"));
+    PART_6.says(&train(&whole, &[]));
+    let text = PART_6.says(&train(&parts, &["--stop-after", "2"]));
+    assert!(text.contains("part_6 train --resume"), "{text}");
+    PART_6.says(&["train", "--resume", "--out", &parts]);
+    for file in ["model/model.safetensors", "model/tokenizer.json", "model/config.json"] {
+        let read = |run: &str| std::fs::read(Path::new(run).join(file)).expect(file);
+        assert_eq!(read(&whole), read(&parts), "{file}: in pieces as in one");
+    }
+    for file in ["metrics.jsonl", "loss.svg", "base/model.safetensors", "config.json"] {
+        assert!(Path::new(&whole).join(file).exists(), "{file}");
+    }
+    let found = PART_6.says_json(&["eval", "--model", &whole, "--json"]);
+    for key in ["n", "loss", "perplexity", "exact_match", "token_f1", "rouge_l", "eos_rate"] {
+        assert!(found[key].is_number(), "{key} in {found}");
+    }
+    assert_eq!((&found["n"], &found["products"]["n"]), (&500.into(), &18.into()));
+    let text = PART_6.says(&[
+        "sample",
+        "--model",
+        &whole,
+        "--prompt",
+        "What is 1 + 1?",
+        "--max-new-tokens",
+        "4",
+    ]);
+    assert!(text.contains("base") && text.contains("tuned"), "{text}");
+    PART_6.refuses(
+        &["train", "--resume", "--out", &whole, "--lr", "0.5"],
+        1,
+        "lr was 0.001 and is 0.5",
+    );
+}
+
+#[test]
+fn an_adapter_is_trained_beside_a_model_and_merged_into_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (base, tuned) = (path(folder.path(), "base"), path(folder.path(), "tuned"));
+    PART_6.says(&train(&base, &[]));
+    let model = path(folder.path(), "base/model");
+    let text = PART_6.says(&train(
+        &tuned,
+        &["--model", &model, "--lora-rank", "2", "--lr", "0.05", "--merge", "--data", "everyday"],
+    ));
+    assert!(text.contains("are trained"), "{text}");
+    let adapter = path(folder.path(), "tuned/adapter");
+    let of = |args: &[&str]| {
+        PART_6.says_json(
+            &[&["eval", "--data", "everyday", "--max-new-tokens", "3", "--json"], args].concat(),
+        )
+    };
+    let with = of(&["--model", &model, "--adapter", &adapter])["loss"].as_f64().expect("a loss");
+    let merged =
+        of(&["--model", &path(folder.path(), "tuned/model")])["loss"].as_f64().expect("a loss");
+    let without = of(&["--model", &model])["loss"].as_f64().expect("a loss");
+    assert!((with - merged).abs() < 1e-3, "{with} {merged}");
+    assert!((with - without).abs() > 1e-2, "{with} {without}");
+    PART_6.refuses(
+        &[
+            "eval",
+            "--model",
+            &path(folder.path(), "base/base"),
+            "--adapter",
+            &path(folder.path(), "none"),
+        ],
+        1,
+        "adapter_config.json",
+    );
+    let args =
+        train(&tuned, &["--model", &model, "--lora-rank", "2", "--lora-layers", "q_proj,nothing"]);
+    PART_6.refuses(&args, 1, "no linear layer is called `nothing`");
+}
+
+#[test]
+fn bad_input_is_refused_in_one_line() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = path(folder.path(), "rows.jsonl");
+    std::fs::write(&file, "{\"prompt\": \"a\", \"completion\": \"b\"}\n{\"prompt\": \"a\"}\n")
+        .expect("a file");
+    let out = path(folder.path(), "out");
+    let refused = |more: &[&str], code, says: &str| PART_6.refuses(&train(&out, more), code, says);
+    refused(&["--data", &file], 1, "rows.jsonl:2: there is no column `completion`");
+    refused(
+        &["--data", &file, "--columns", "prompt=q,completion=a"],
+        1,
+        "rows.jsonl:1: there is no column `q`",
+    );
+    refused(&["--data", &file, "--columns", "nonsense"], 2, "expected WHAT=COLUMN");
+    refused(&["--data", "nowhere.jsonl"], 1, "nowhere.jsonl");
+    refused(&["--template", "poem"], 2, "invalid value 'poem'");
+    refused(&["--dtype", "f16"], 2, "--dtype");
+    refused(&["--lora-rank", "0"], 2, "--lora-rank");
+    refused(&["--merge"], 2, "--lora-rank");
+    refused(&["--n-head", "3"], 2, "heads");
+    refused(&["--stop-at", "1.5"], 2, "--stop-at");
+    refused(&["--model", "nowhere/at/all"], 1, "nowhere/at/all");
+    assert!(!Path::new(&out).exists(), "nothing was written");
+}
