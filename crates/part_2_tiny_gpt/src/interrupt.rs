@@ -6,17 +6,25 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::Result;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
+#[cfg(unix)]
+const WISHES: &[i32] = &[SIGINT, SIGTERM, signal_hook::consts::SIGHUP];
+#[cfg(not(unix))]
+const WISHES: &[i32] = &[SIGINT, SIGTERM];
+
 /// Whether the program was asked to end.
 #[derive(Debug, Clone, Default)]
 pub struct Interrupt(Arc<AtomicBool>);
 
 impl Interrupt {
-    /// From now on, SIGINT and SIGTERM are wishes; the second one ends the program.
+    /// From now on, SIGINT, SIGTERM and SIGHUP are wishes; the second one ends the program. A file that grows past the
+    /// system's limit is an error of whoever writes it, and no longer the program's silent end.
     ///
     /// # Errors
     /// When the signals cannot be caught.
     pub fn catch(&self) -> Result<()> {
-        for signal in [SIGINT, SIGTERM] {
+        #[cfg(unix)]
+        signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default())?;
+        for &signal in WISHES {
             signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&self.0))?;
             signal_hook::flag::register(signal, Arc::clone(&self.0))?;
         }

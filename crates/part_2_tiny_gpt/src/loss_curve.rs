@@ -36,9 +36,11 @@ impl Curve {
         Self { name: name.into(), points: self.points.clone() }
     }
 
-    /// Adds the value at a step.
+    /// Adds the value at a step; what is no number has no place on a curve.
     pub fn push(&mut self, step: usize, value: f64) {
-        self.points.push((step as f64, value));
+        if value.is_finite() {
+            self.points.push((step as f64, value));
+        }
     }
 }
 

@@ -1,11 +1,11 @@
 //! What a run leaves behind: a folder with `config.json` (its settings), `metrics.jsonl` (one object per logged step) and
 //! whatever else the run saves. A folder that already holds a run is moved aside first, to `NAME.previous`.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
 use serde_json::Value;
 use tensor_core::atomic_file;
@@ -14,32 +14,36 @@ use crate::json_file;
 
 const CONFIG: &str = "config.json";
 const METRICS: &str = "metrics.jsonl";
+const LOCK: &str = ".lock";
 
 /// A run's folder, with its figures open for more.
 #[derive(Debug)]
 pub struct RunFolder {
     path: PathBuf,
     metrics: File,
+    _lock: File,
 }
 
 impl RunFolder {
     /// A new run at `path`, its `settings` first.
     ///
     /// # Errors
-    /// When the folder cannot be written, or what stands there cannot be moved aside.
+    /// When the folder cannot be written, another process is writing it, or what stands there cannot be moved aside.
     pub fn create(path: &Path, settings: &impl Serialize) -> Result<Self> {
         move_aside(path)?;
         fs::create_dir_all(path).with_context(|| format!("creating {}", path.display()))?;
+        let lock = lock(path)?;
         json_file::write(&path.join(CONFIG), settings)?;
         atomic_file::write(&path.join(METRICS), b"")?;
-        Self::open(path)
+        Self::open(path, lock)
     }
 
     /// The run at `path` as it was after `step` steps, and its figures up to there.
     ///
     /// # Errors
-    /// When there is none, or its figures cannot be read.
+    /// When there is none, another process is writing it, or its figures cannot be read.
     pub fn resume(path: &Path, step: usize) -> Result<(Self, Vec<Value>)> {
+        let lock = lock(path)?;
         let metrics = path.join(METRICS);
         let text = fs::read_to_string(&metrics)
             .with_context(|| format!("reading {}", metrics.display()))?;
@@ -49,7 +53,7 @@ impl RunFolder {
             rows.filter(|row| row["step"].as_u64().is_some_and(|at| at <= step as u64)).collect();
         let text: String = rows.iter().map(|row| format!("{row}\n")).collect();
         atomic_file::write(&metrics, text.as_bytes())?;
-        Ok((Self::open(path)?, rows))
+        Ok((Self::open(path, lock)?, rows))
     }
 
     /// The settings of the run at `path`; `None` where there is no run.
@@ -64,11 +68,11 @@ impl RunFolder {
         }
     }
 
-    fn open(path: &Path) -> Result<Self> {
+    fn open(path: &Path, lock: File) -> Result<Self> {
         let metrics = path.join(METRICS);
         let file = OpenOptions::new().append(true).open(&metrics);
         let metrics = file.with_context(|| format!("writing {}", metrics.display()))?;
-        Ok(Self { path: path.to_path_buf(), metrics })
+        Ok(Self { path: path.to_path_buf(), metrics, _lock: lock })
     }
 
     /// Where it is.
@@ -87,18 +91,28 @@ impl RunFolder {
     }
 }
 
-/// Renames a folder that holds a run, so that nothing is lost; an older `.previous` gives way, unless it has a model and
-/// this run has none.
+/// Renames a folder that holds a run, so that nothing is lost. An older `.previous` gives way, unless it has checkpoints, or
+/// it has a model and this run has none.
 fn move_aside(path: &Path) -> Result<()> {
     if !path.join(METRICS).exists() {
         return Ok(());
     }
+    let _held = lock(path)?; // nobody is writing it
+    let holds = |path: &Path, what: &str| path.join(what).exists();
     let name = path.file_name().context("the run folder has no name of its own")?;
-    let previous = path.with_file_name(format!("{}.previous", name.to_string_lossy()));
+    let named =
+        |end: String| path.with_file_name(format!("{}.previous{end}", name.to_string_lossy()));
+    let mut previous = named(String::new());
+    for number in 2.. {
+        if !holds(&previous, "checkpoints") {
+            break;
+        }
+        previous = named(format!("-{number}"));
+    }
     if previous.exists() {
-        let is_run = previous.join(METRICS).exists();
-        ensure!(is_run, "{} is in the way and holds no run", previous.display());
-        if previous.join("model").exists() && !path.join("model").exists() {
+        ensure!(holds(&previous, METRICS), "{} is in the way and holds no run", previous.display());
+        let worth_less = !holds(path, "model") && !holds(path, "checkpoints");
+        if holds(&previous, "model") && worth_less {
             fs::remove_dir_all(path).with_context(|| format!("removing {}", path.display()))?;
             eprintln!(
                 "the run that was there saved no model; {} is kept instead",
@@ -113,4 +127,15 @@ fn move_aside(path: &Path) -> Result<()> {
         .with_context(|| format!("moving {} to {}", path.display(), previous.display()))?;
     eprintln!("the run that was there is now {}", previous.display());
     Ok(())
+}
+
+/// Holds the run at `path` for this process, as long as the file stays open.
+fn lock(path: &Path) -> Result<File> {
+    let file = path.join(LOCK);
+    let opened = OpenOptions::new().create(true).append(true).open(&file);
+    let opened = opened.with_context(|| format!("writing {}", file.display()))?;
+    if let Err(TryLockError::WouldBlock) = opened.try_lock() {
+        bail!("another process is writing the run in {}", path.display());
+    }
+    Ok(opened) // also where the file system knows no locks
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use candle_core::Device;
 use modern::{ModelConfig, Tokenizer};
 use scaling::dataset::{Split, tokenize};
@@ -50,7 +50,13 @@ pub(crate) fn begun(
     config: &TrainConfig,
     device: &Device,
 ) -> Result<Begun> {
+    check_out(args)?;
     let fresh = |data: &Dataset, model: &mut ModelConfig| {
+        let (tokens, t) = (data.train.len(), model.context);
+        ensure!(
+            tokens > t && data.validation.len() > 1,
+            "{tokens} tokens to learn from are too few for windows of --block-size {t}"
+        );
         model.vocab_size = data.tokenizer.vocab_size();
         training_memory::check(model.parameter_count(), device)?;
         Run::new(*model, config.optimizer, config.dtype, args.compute.seed, device)
@@ -72,6 +78,22 @@ pub(crate) fn begun(
     std::fs::rename(aside.keep(), &place)
         .with_context(|| format!("writing {}", place.display()))?;
     Ok((run, Dataset::open(&place)?, folder, Vec::new()))
+}
+
+/// # Errors
+/// When no run can be in `--out`, or the data would be moved away with the run that is there.
+fn check_out(args: &TrainArgs) -> Result<()> {
+    let TrainArgs { out, data, .. } = args;
+    let place = out.display();
+    ensure!(out.file_name().is_some(), "--out {place} has no name of its own");
+    ensure!(out.is_dir() || !out.exists(), "--out {place} is a file");
+    if let (Ok(data), Ok(out)) = (data.canonicalize(), std::path::absolute(out)) {
+        let out = out.canonicalize().unwrap_or(out);
+        let previous = format!("{}.previous", out.display());
+        let inside = data.starts_with(&out) || data.to_string_lossy().starts_with(&previous);
+        ensure!(!inside, "--data lies in the run that {place} would replace: give another --out");
+    }
+    Ok(())
 }
 
 /// Turns the text into tokens in `folder`.

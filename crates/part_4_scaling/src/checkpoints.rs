@@ -55,7 +55,8 @@ impl Checkpoints {
         self.remove_old()
     }
 
-    /// The newest whole checkpoint; `None` where there are none at all. A damaged one is named on stderr and passed over.
+    /// The newest whole checkpoint; `None` where there are none at all. A damaged one is named on stderr, passed over, and
+    /// renamed, so that it does not count any more.
     ///
     /// # Errors
     /// When there are checkpoints, and all are damaged.
@@ -65,7 +66,11 @@ impl Checkpoints {
             let path = self.path(step);
             match check(&path) {
                 Ok(()) => return Ok(Some((step, path))),
-                Err(error) => eprintln!("warning: {} is passed over: {error:#}", path.display()),
+                Err(error) => {
+                    eprintln!("warning: {} is passed over: {error:#}", path.display());
+                    let aside = path.with_extension("damaged");
+                    let _ = remove(&aside).and_then(|()| Ok(fs::rename(&path, &aside)?)); // or it is passed over again
+                }
             }
         }
         ensure!(steps.is_empty(), "every checkpoint in {} is damaged", self.folder.display());

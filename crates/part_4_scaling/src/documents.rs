@@ -15,8 +15,8 @@ pub const SEPARATOR: &str = "<|endoftext|>";
 const PIECE: usize = 1 << 16;
 /// This many are read at a time.
 const BLOCK: usize = 1 << 20;
-/// A word of more bytes than this is cut wherever it may be.
-const LONGEST_WORD: usize = 1 << 24;
+/// A word, or a gap, of more bytes than this is cut: merging takes time that grows with its square.
+const LONGEST_WORD: usize = 1 << 10;
 
 /// A stretch of a document, cut where no token reaches across: before a space after a word.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,11 +65,10 @@ impl<R: Read> Documents<R> {
     /// # Errors
     /// When the file cannot be read, or is not UTF-8.
     pub fn next_piece(&mut self) -> Result<Option<Piece>> {
-        let mut size = PIECE;
         loop {
-            self.fill(size + SEPARATOR.len())?;
+            self.fill(PIECE + SEPARATOR.len())?;
             let rest = &self.text[self.start..];
-            let view = &rest[..rest.floor_char_boundary(size + SEPARATOR.len())];
+            let view = &rest[..rest.floor_char_boundary(PIECE + SEPARATOR.len())];
             // A separator may begin in the last bytes of the view, so no cut lies there.
             let safe = view.floor_char_boundary(view.len().saturating_sub(SEPARATOR.len()));
             let (len, end) = match view.find(SEPARATOR) {
@@ -77,14 +76,11 @@ impl<R: Read> Documents<R> {
                 None if self.reader.is_none() && view.len() == rest.len() => {
                     (rest.len(), Some(rest.len()))
                 }
-                None => match place_to_cut(&view[..safe]) {
-                    Some(at) => (at, None),
-                    None if size < LONGEST_WORD => {
-                        size *= 2;
-                        continue;
-                    }
-                    None => (safe, None),
-                },
+                None => (place_to_cut(&view[..safe]).unwrap_or(safe), None),
+            };
+            let (len, end) = match long_word(&rest[..len]) {
+                Some(cut) => (cut, None),
+                None => (len, end),
             };
             let mut text = &rest[..len];
             text = if end.is_some() { text.trim_end() } else { text };
@@ -131,6 +127,19 @@ impl<R: Read> Documents<R> {
         }
         Ok(())
     }
+}
+
+/// Where the first word or gap that is too long is cut.
+fn long_word(text: &str) -> Option<usize> {
+    let (mut start, mut gap) = (0, false);
+    for (at, char) in text.char_indices() {
+        if char.is_whitespace() != gap {
+            (start, gap) = (at, !gap);
+        } else if at - start >= LONGEST_WORD {
+            return Some(at);
+        }
+    }
+    None
 }
 
 /// The last place before white space after a word that is followed by another.

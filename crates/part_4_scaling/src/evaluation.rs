@@ -27,7 +27,8 @@ pub fn evaluate(model: &GptModern, tokens: &TokenFile, extent: Extent) -> Result
     let n = tokens.len();
     ensure!(n > 1, "{n} tokens are too few to predict any");
     let t = model.config().context;
-    let end = extent.windows.map_or(n, |windows| n.min(windows.saturating_mul(t) + 1));
+    let end =
+        extent.windows.map_or(n, |windows| n.min(windows.saturating_mul(t).saturating_add(1)));
     let (mut nats, mut predicted) = (0., 0);
     while predicted + 1 < end {
         let last = end.min(predicted + extent.batch_size * t + 1);

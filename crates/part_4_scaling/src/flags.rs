@@ -114,7 +114,7 @@ pub struct SaveFlags {
     pub keep: NonZeroUsize,
     /// Save and stop after this many steps in all; --resume goes on
     #[arg(long, value_name = "N")]
-    pub stop_after: Option<usize>,
+    pub stop_after: Option<NonZeroUsize>,
 }
 
 /// What is seen of a run.

@@ -97,6 +97,11 @@ impl RunLog {
         })
     }
 
+    /// Runs `work` that is no step; its time does not count.
+    pub fn pause<R>(&mut self, work: impl FnOnce() -> R) -> R {
+        self.progress.pause(work)
+    }
+
     /// Says aloud what is wrong with a step, if anything is. What makes it pointless to go on comes back.
     ///
     /// # Errors
@@ -126,7 +131,7 @@ impl RunLog {
     pub fn skipped(&mut self, run: &Run) -> Result<()> {
         self.skipped += 1;
         let (skipped, scale) = (self.skipped, run.scale());
-        self.write(run.state.step, json!({ "skipped": skipped, "loss_scale": scale }))
+        self.write(run.state.step + 1, json!({ "skipped": skipped, "loss_scale": scale }))
     }
 
     /// A step that was taken. Every so often the figures become a row: the mean loss since the last one, and those of the
@@ -197,7 +202,8 @@ impl RunLog {
     /// When the model's weights are damaged.
     pub fn attention(&mut self, step: usize, model: &GptModern, ids: &Tensor) -> Result<()> {
         let mut sizes = Map::new();
-        for (layer, seen) in model.queries_keys_values(ids)?.iter().enumerate() {
+        let layers = self.progress.pause(|| model.queries_keys_values(ids))?;
+        for (layer, seen) in layers.iter().enumerate() {
             for (name, tensor) in ["queries", "keys", "values"].iter().zip(seen) {
                 let values: Vec<f32> = tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
                 let squares: f64 = values.iter().map(|&x| f64::from(x).powi(2)).sum();

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 pub enum Decay {
     /// Half a cosine, from the end of the warm-up to the last step.
     Cosine,
-    /// Not at all until the last fifth of the steps, then on a line: a run can be prolonged from where it was stable.
+    /// Not at all until the last fifth of the steps, then on a line.
     Stable,
     /// Not at all.
     Constant,

@@ -35,25 +35,9 @@ pub fn expanded(args: impl Iterator<Item = OsString>, default_out: &str) -> Resu
     let mut args: Vec<OsString> = args.collect();
     let flags = args.split_off(args.len().min(2)); // after the program and the subcommand
     let last = |name: &str| values(&flags, name).pop();
-    if flags.iter().any(|flag| flag == "--resume") {
-        let out = last("--out").unwrap_or_else(|| default_out.into());
-        let settings = RunFolder::settings(Path::new(&out))?;
-        let settings = settings.with_context(|| {
-            format!(
-                "there is no run in {} to resume: leave --resume out to begin one",
-                out.display()
-            )
-        })?;
-        args.extend(flags_of(&serde_json::from_value(settings)?)?);
-    }
+    let mut settings = Settings::new();
     if let Some(path) = last("--config") {
-        let path = Path::new(&path);
-        let text =
-            std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-        let settings = serde_saphyr::from_str(&text).map_err(|error| first_line(&error));
-        let settings =
-            settings.with_context(|| format!("{} is no YAML of settings", path.display()))?;
-        args.extend(flags_of(&settings).with_context(|| path.display().to_string())?);
+        settings = from_file(Path::new(&path))?;
     }
     for setting in values(&flags, "--set") {
         let text = setting.to_string_lossy();
@@ -61,10 +45,46 @@ pub fn expanded(args: impl Iterator<Item = OsString>, default_out: &str) -> Resu
             .split_once('=')
             .with_context(|| format!("--set {text}: expected KEY=VALUE, for example n_layer=6"))?;
         let value = serde_json::from_str(value).unwrap_or_else(|_| value.into());
-        args.extend(flags_of(&BTreeMap::from([(key.to_string(), value)]))?);
+        settings.insert(key.to_string(), value);
     }
+    if let Some(key) = SOURCES.into_iter().find(|&key| settings.contains_key(key)) {
+        bail!("`{key}` is a flag of the command line alone");
+    }
+    if flags.iter().any(|flag| flag == "--resume") {
+        let set = settings.get("out").and_then(Value::as_str).map(OsString::from);
+        let out = last("--out").or(set).unwrap_or_else(|| default_out.into());
+        let old = RunFolder::settings(Path::new(&out))?;
+        let old = old.with_context(|| {
+            format!(
+                "there is no run in {} to resume: leave --resume out to begin one",
+                out.display()
+            )
+        })?;
+        let mut old: Settings = serde_json::from_value(old)?;
+        old.retain(|key, _| !OF_ONE_START.contains(&key.as_str()));
+        old.extend(settings);
+        settings = old;
+    }
+    args.extend(flags_of(&settings)?);
     args.extend(flags);
     Ok(args)
+}
+
+type Settings = BTreeMap<String, Value>;
+
+/// Flags that say where settings come from.
+const SOURCES: [&str; 3] = ["config", "set", "resume"];
+/// Flags that mean one start of a run, and not the next.
+const OF_ONE_START: [&str; 2] = ["stop_after", "json"];
+
+fn from_file(path: &Path) -> Result<Settings> {
+    let reading = || format!("reading {}", path.display());
+    let text = std::fs::read_to_string(path).with_context(reading)?;
+    let settings: Settings = serde_saphyr::from_str(&text)
+        .map_err(|error| first_line(&error))
+        .with_context(|| format!("{} is no YAML of settings", path.display()))?;
+    flags_of(&settings).with_context(|| path.display().to_string())?;
+    Ok(settings)
 }
 
 /// What follows `name` in `flags`, each time.
@@ -83,7 +103,7 @@ fn values(flags: &[OsString], name: &str) -> Vec<OsString> {
 }
 
 /// Each setting as the flag that it is.
-fn flags_of(settings: &BTreeMap<String, Value>) -> Result<Vec<OsString>> {
+fn flags_of(settings: &Settings) -> Result<Vec<OsString>> {
     let mut flags = Vec::new();
     for (key, value) in settings {
         let flag = format!("--{}", key.replace('_', "-"));

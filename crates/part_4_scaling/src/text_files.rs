@@ -10,6 +10,8 @@ use anyhow::{Context, Result, ensure};
 /// When a folder cannot be read, or has none.
 pub fn find(path: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
+    let regular = path.is_dir() || path.is_file() || !path.exists();
+    ensure!(regular, "{} is neither a file nor a folder: it can be read only once", path.display());
     match path.is_dir() {
         false => files.push(path.to_path_buf()),
         true => add_folder(path, &mut files)?,

@@ -1,6 +1,8 @@
 //! `part_4 train`: settings and text in, a run folder out; or a run folder in, and the rest of its run.
 
-use anyhow::Result;
+use std::num::NonZeroUsize;
+
+use anyhow::{Result, ensure};
 use candle_core::Device;
 use modern::{Activations, ModelConfig};
 use scaling::evaluation::Extent;
@@ -16,6 +18,11 @@ use tiny_gpt::{Interrupt, training_memory};
 
 use crate::arguments::TrainArgs;
 use crate::beginning::{begun, resumed};
+
+/// More tokens at a time would fill any memory.
+const MOST_TOKENS: usize = 1 << 22;
+/// The batches of a step are drawn before the first is computed.
+const MOST_BATCHES: usize = 1 << 12;
 
 pub(crate) fn run(args: &TrainArgs) -> Result<()> {
     let mut model = model_config(args)?;
@@ -43,7 +50,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
             windows: Some(args.log.eval_windows.get()),
         },
         interrupt,
-        stop_after: args.save.stop_after,
+        stop_after: args.save.stop_after.map(NonZeroUsize::get),
     };
     train(&mut run, &data, &config, args.compute.seed, &outputs, &mut log)?;
     let tokens_per_second = log.tokens_per_second();
@@ -63,6 +70,16 @@ fn model_config(args: &TrainArgs) -> Result<ModelConfig> {
 
 fn train_config(args: &TrainArgs) -> Result<TrainConfig> {
     let step = &args.step;
+    let (tokens, batches) =
+        (step.batch_size.get().saturating_mul(args.size.block_size), step.accumulate.get());
+    usage((|| {
+        ensure!(
+            tokens <= MOST_TOKENS,
+            "--batch-size times --block-size must be at most {MOST_TOKENS} tokens"
+        );
+        ensure!(batches <= MOST_BATCHES, "--accumulate must be at most {MOST_BATCHES}");
+        Ok(())
+    })())?;
     Ok(TrainConfig {
         batch_size: step.batch_size.get(),
         accumulate: step.accumulate.get(),
@@ -123,9 +140,13 @@ fn tell(run: &Run, data: &Dataset, log: &LogConfig) {
 
 fn report(args: &TrainArgs, run: &Run, config: &TrainConfig, tokens_per_second: f64) -> Result<()> {
     let (step, total, out) = (run.state.step, config.schedule.total, &args.out);
+    let rate = match tokens_per_second > 0. {
+        true => format!(", {tokens_per_second:.0} tokens/s"),
+        false => String::new(), // the run was resumed at its end
+    };
     match run.state.best {
-        Some(best) => println!("best validation loss {best:.4}, {tokens_per_second:.0} tokens/s"),
-        None => println!("{tokens_per_second:.0} tokens/s"),
+        Some(best) => println!("best validation loss {best:.4}{rate}"),
+        None => println!("no validation yet{rate}"),
     }
     match step == total {
         true => println!("the model is in {}", out.join("model").display()),

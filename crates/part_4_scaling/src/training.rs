@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use candle_core::DType;
 use modern::{Activations, GptModern};
 use serde::Serialize;
@@ -90,6 +90,9 @@ pub fn train(
         let norm = clip_grad_norm(&mut grads, &run.parameters, config.grad_clip)?;
         if !run.accepts(norm)? {
             log.skipped(run)?; // f16 overflowed: nothing has moved but the scale
+            if outputs.interrupt.requested() {
+                return outputs.checkpoints.save(run.state.step, |folder| run.save(folder, data));
+            }
             continue;
         }
         let step = run.state.step + 1;
@@ -100,11 +103,16 @@ pub fn train(
         run.optimizer.step(&grads, rate)?;
         (run.state.step, run.state.cursor) = (step, cursor);
 
-        let stop = outputs.interrupt.requested() || outputs.stop_after == Some(step);
+        let stop = outputs.interrupt.requested() || outputs.stop_after.is_some_and(|n| step >= n);
         let last = step == config.schedule.total;
         log.step(&Figures { step, epoch: cursor.epoch, loss, rate, norm }, run)?;
         if last || due(step, outputs.intervals.eval) {
-            let found = evaluate(&inference, &data.validation, outputs.extent)?;
+            let found = log.pause(|| evaluate(&inference, &data.validation, outputs.extent))?;
+            ensure!(
+                found.loss.is_finite(),
+                "the validation loss after step {step} is {}",
+                found.loss
+            );
             log.validation(step, &found)?;
             log.attention(
                 step,
@@ -120,7 +128,7 @@ pub fn train(
             log.sample(step, &inference, &data.tokenizer)?;
         }
         if last || stop || due(step, outputs.intervals.save) {
-            outputs.checkpoints.save(step, |folder| run.save(folder, data))?;
+            log.pause(|| outputs.checkpoints.save(step, |folder| run.save(folder, data)))?;
         }
         if stop {
             break;

@@ -93,7 +93,7 @@ fn a_run_learns_records_itself_and_its_model_writes_and_is_measured() {
 
 #[test]
 fn the_data_of_a_run_serve_the_next_one() {
-    let (folder, run, first) = trained(&[]);
+    let (folder, run, first) = trained(&["--eval-windows", "18446744073709551615"]);
     let (data, next) = (format!("{run}/data"), path(folder.path(), "next"));
     let second = PART_4.says_json(&small(&data, &next));
     assert_eq!(first["loss"], second["loss"], "the same tokens, the same seed, the same run");
@@ -167,6 +167,9 @@ fn bad_input_is_told_in_one_line_and_nothing_is_overwritten() {
     refuses(&good, &["--tokenizer", "nowhere"], 1, "nowhere");
     refuses(&good, &["--min-lr", "0.1"], 2, "--min-lr 0.1 is above --lr 0.003");
     refuses(&good, &["--warmup-steps", "2000"], 2, "more than --steps");
+    refuses(&good, &["--batch-size", "18446744073709551615"], 2, "at most 4194304 tokens");
+    refuses(&good, &["--accumulate", "1000000000000"], 2, "--accumulate must be at most");
+    refuses(&good, &["--stop-after", "0"], 2, "--stop-after");
     refuses(&good, &["--n-head", "3"], 2, "256");
     refuses(&good, &["--dtype", "int8"], 2, "--dtype");
     refuses(&good, &["--set", "n_layr=3"], 2, "--n-layr");
@@ -177,7 +180,10 @@ fn bad_input_is_told_in_one_line_and_nothing_is_overwritten() {
     let last = bytes.len() - 200;
     bytes[last] ^= 1;
     std::fs::write(&tokens, bytes).expect("damaged");
-    refuses(&format!("{run}/data"), &[], 1, "damaged");
+    refuses(&format!("{run}/data"), &[], 1, "would replace");
+    let other = path(folder.path(), "other");
+    PART_4.refuses(&["train", "--data", &format!("{run}/data"), "--out", &other], 1, "damaged");
+    assert!(!Path::new(&other).exists());
     assert_eq!(std::fs::read(format!("{run}/metrics.jsonl")).expect("figures"), before);
     assert!(!Path::new(&format!("{run}.previous")).exists());
     let inside = path(folder.path(), "text.txt/run");

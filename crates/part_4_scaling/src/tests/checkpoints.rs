@@ -78,6 +78,21 @@ fn any_damage_is_noticed_and_the_one_before_is_taken() -> Result<()> {
 }
 
 #[test]
+fn damaged_ones_do_not_count_among_those_that_are_kept() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let checkpoints = checkpoints(folder.path());
+    save(&checkpoints, &[5, 10])?;
+    fs::write(folder.path().join("checkpoints/step-10/a"), "other")?;
+    fs::create_dir(folder.path().join("checkpoints/step-99"))?;
+    assert_eq!(newest(&checkpoints)?.0, 5);
+    save(&checkpoints, &[7])?;
+    assert_eq!(newest(&checkpoints)?.0, 7);
+    let names = names(folder.path())?;
+    assert_eq!(names, ["step-10.damaged", "step-5", "step-7", "step-99.damaged"]);
+    Ok(())
+}
+
+#[test]
 fn what_fails_while_it_is_written_leaves_the_others_and_no_rest() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let checkpoints = checkpoints(folder.path());

@@ -71,6 +71,22 @@ fn pieces_are_cut_where_no_token_reaches_across() -> Result<()> {
 }
 
 #[test]
+fn words_and_gaps_without_end_are_cut_since_merging_them_would_take_for_ever() -> Result<()> {
+    let text = format!("a {} b{}c", "x".repeat(5000), " ".repeat(3000));
+    let mut reader = Documents::new(text.as_bytes(), "the file".into());
+    let mut whole = String::new();
+    while let Some(piece) = reader.next_piece()? {
+        let runs = piece.text.split_inclusive(char::is_whitespace).map(str::len);
+        assert!(runs.max() <= Some(1025));
+        let gap = piece.text.split(|c: char| !c.is_whitespace()).map(str::len);
+        assert!(gap.max() <= Some(1024));
+        whole.push_str(&piece.text);
+    }
+    assert_eq!(whole, text);
+    Ok(())
+}
+
+#[test]
 fn what_is_no_text_is_refused_with_its_place() {
     let mut bytes = "a b ".repeat(400_000).into_bytes();
     bytes.extend(*b"\xffrest");

@@ -63,3 +63,38 @@ fn what_does_not_fit_the_run_is_refused_and_nothing_changes() {
         "has no checkpoint yet",
     );
 }
+
+#[test]
+fn a_forgotten_resume_loses_nothing() {
+    let runs = Runs::new();
+    let flags = ["--steps", "9", "--save-interval", "3"];
+    for _ in 0..4 {
+        runs.train("run", &[&flags[..], &["--stop-after", "4"]].concat());
+    }
+    let kept = ["run", "run.previous", "run.previous-2", "run.previous-3"];
+    for name in kept {
+        assert!(!crate::steps(&runs.out(&format!("{name}/checkpoints"))).is_empty(), "{name}");
+    }
+    let (run, data) = (runs.out("run"), format!("{}/data", runs.out("run")));
+    PART_4.refuses(&["train", "--data", &data, "--out", &run], 1, "would replace");
+}
+
+#[test]
+fn a_run_has_one_writer() {
+    let runs = Runs::new();
+    let mut child = runs.start("run", &["--steps", "100000", "--save-interval", "0"]);
+    while runs.last_row("run") == 0 {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+        assert!(child.try_wait().expect("a status").is_none(), "it ended by itself");
+    }
+    let out = runs.out("run");
+    let second = PART_4.command(&runs.args(&out, &["--steps", "2"])).output().expect("it starts");
+    let resumed =
+        PART_4.command(&["train", "--resume", "--out", &out]).output().expect("it starts");
+    child.kill().expect("it is killed");
+    child.wait().expect("it is gone");
+    let said = String::from_utf8_lossy(&second.stderr);
+    assert!(!second.status.success() && said.contains("another process is writing"), "{said}");
+    assert!(!resumed.status.success());
+    runs.train("run", &["--steps", "2"]); // the lock went with the process
+}
