@@ -79,7 +79,7 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_name = "N", default_value = "1")]
     pub(crate) seeds: NonZeroUsize,
     /// Weight of the load-balancing loss; Switch's 0.01 is for runs of many more steps
-    #[arg(long, value_name = "X", default_value_t = 0.05, allow_negative_numbers = true, value_parser = non_negative)]
+    #[arg(long, value_name = "X", default_value_t = 0.03, allow_negative_numbers = true, value_parser = non_negative)]
     pub(crate) balance: f64,
     /// Weight of the router z-loss
     #[arg(long, value_name = "X", default_value_t = 0.001, allow_negative_numbers = true, value_parser = non_negative)]

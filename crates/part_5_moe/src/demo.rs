@@ -31,7 +31,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result<()> {
         eval_interval: steps,
         sample_interval: 0,
     };
-    let balancing = Balancing { balance: 0.05, z: 0.001, bias_speed: 0. };
+    let balancing = Balancing { balance: 0.03, z: 0.001, bias_speed: 0. };
     let corpus = Corpus::from_bytes(BuiltinText::English.text().as_bytes());
     let mut parameters = Parameters::seeded(seed, DType::F32, &device);
     let model = GptMoe::new(&config, parameters.root())?;

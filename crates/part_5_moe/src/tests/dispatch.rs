@@ -40,6 +40,6 @@ fn a_full_expert_drops_second_choices_first_then_later_tokens() {
 fn capacity_is_the_fair_share_times_the_factor_and_at_least_one() {
     assert_eq!(capacity(1., 32, 2, 4), 16);
     assert_eq!(capacity(1.25, 10, 1, 4), 4);
-    assert_eq!(capacity(0.001, 10, 1, 4), 1);
+    assert_eq!((capacity(0.001, 10, 1, 4), capacity(0., 10, 1, 4)), (1, 1));
     assert_eq!(capacity(1e300, 10, 1, 4), usize::MAX);
 }
