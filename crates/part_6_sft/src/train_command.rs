@@ -87,7 +87,11 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
         interval: args.save.save_interval,
         data: &name,
     };
-    let outputs = Outputs { place: Some(place), interrupt, stop_after: args.save.stop_after };
+    let outputs = Outputs {
+        place: Some(place),
+        interrupt,
+        stop_after: args.save.stop_after.map(|n| n.get()),
+    };
     let exam = exam(args, &examples, &speech);
     tell_model(&tuning);
     train(&mut tuning, &data.examples, &config, Some(&exam), &outputs, &mut log)?;
