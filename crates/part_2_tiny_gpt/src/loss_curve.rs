@@ -55,7 +55,7 @@ pub fn write(path: &Path, curves: &[&Curve]) -> Result<()> {
 /// The same for curves of another `measure`.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn write_measure(path: &Path, curves: &[&Curve], measure: &str) -> Result<()> {
     attention::picture::load_font()?; // plotters measures labels even in an SVG
     let points = || curves.iter().flat_map(|curve| curve.points.iter().copied());

@@ -1,6 +1,6 @@
-//! Weighted sums of scattered rows: row n of the result is Σⱼ wₙⱼ · rows[positionₙⱼ], where a position may be missing.
+//! Weighted sums of scattered rows: row n of the result is Σⱼ wₙⱼ · rows(positionₙⱼ), where a position may be missing.
 //!
-//! grad rows[positionₙⱼ] = wₙⱼ · gradₙ, grad wₙⱼ = gradₙ · rows[positionₙⱼ], one walk over the rows each way. A mixture of
+//! grad rows(positionₙⱼ) = wₙⱼ · gradₙ, grad wₙⱼ = gradₙ · rows(positionₙⱼ), one walk over the rows each way. A mixture of
 //! experts puts its results together so (GShard, Lepikhin et al., <https://arxiv.org/abs/2006.16668>).
 
 use candle_core::{DType, Result, Tensor, bail};
