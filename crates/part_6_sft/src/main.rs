@@ -2,6 +2,7 @@
 
 mod arguments;
 mod demo;
+mod report;
 mod train_command;
 mod tuned;
 

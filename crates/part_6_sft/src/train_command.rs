@@ -1,26 +1,25 @@
 //! `part_6 train`: a model and examples in, a run folder out; or a run folder in, and the rest of its run.
 
-use std::path::Path;
-
 use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device};
 use modern::{Checkpoint, GptModern, Purpose};
 use scaling::settings::check_unchanged;
 use scaling::tracker::Tracker;
 use scaling::{Checkpoints, fingerprint};
-use serde_json::{Value, json};
+use serde_json::Value;
 use sft::evaluation::Extent;
 use sft::source::Examples;
 use sft::tokens::Tokenized;
 use sft::{
     Exam, Keeper, LoraConfig, Outputs, Place, Rows, RunLog, Speech, TrainConfig, Tuning, base,
-    lora, mask_print, tokenize, train,
+    lora, tokenize, train,
 };
 use tensor_core::AdamWConfig;
 use tiny_gpt::command::usage;
 use tiny_gpt::{Interrupt, RunFolder, json_file};
 
 use crate::arguments::TrainArgs;
+use crate::report::{report, tell_data, tell_model};
 
 /// What may change when a run is resumed: where things are and what is shown, not what is computed. (The data are compared by
 /// what they hold.)
@@ -199,67 +198,4 @@ fn data_name(data: &Tokenized) -> String {
         .flat_map(|example| [example.given as u32].into_iter().chain(example.ids.iter().copied()));
     let bytes: Vec<u8> = numbers.flat_map(u32::to_le_bytes).collect();
     fingerprint::of_bytes(&bytes)
-}
-
-/// What is learned, and an example of it.
-fn tell_data(data: &Tokenized, speech: &Speech, context: usize) -> Result<()> {
-    let Tokenized { examples, cut, skipped } = data;
-    let first = examples.first().with_context(|| {
-        format!("no example fits: each prompt alone fills the model's context of {context} tokens")
-    })?;
-    let tokens: usize = examples.iter().map(|example| example.ids.len()).sum();
-    let learned: usize = examples.iter().map(sft::Tokens::targets).sum();
-    println!(
-        "{} examples, {tokens} tokens, of which {learned} are learned; {cut} lost the end of their response, {skipped} were \
-         skipped, as no token of it was left",
-        examples.len()
-    );
-    println!(
-        "the first, what is learned marked:\n{}",
-        mask_print::shown(first, &speech.tokenizer)?
-    );
-    Ok(())
-}
-
-fn tell_model(tuning: &Tuning) {
-    let (trained, all) = tuning.counts();
-    let share = 100. * trained as f64 / all as f64;
-    println!("{all} parameters, of which {trained} ({share:.2} %) are trained");
-}
-
-fn report(
-    args: &TrainArgs,
-    tuning: &Tuning,
-    config: &TrainConfig,
-    tokens_per_second: f64,
-) -> Result<()> {
-    let state = &tuning.state;
-    let (step, total, out) = (state.step, config.schedule.total, &args.out);
-    println!("{tokens_per_second:.0} tokens/s{}", peak_memory());
-    let saved = if args.lora.lora_rank.is_some() { "adapter" } else { "model" };
-    let place = out.join(saved);
-    match step == total || state.passed {
-        true => println!("the {saved} is in {}", place.display()),
-        false => println!(
-            "stopped and saved after step {step} of {total}; continue with: part_6 train --resume --out {}",
-            out.display()
-        ),
-    }
-    if args.json {
-        let (trained, all) = tuning.counts();
-        let report = json!({
-            "step": step, "loss": state.best, "passed": state.passed, "tokens_per_s": tokens_per_second,
-            "parameters": all, "trained_parameters": trained, saved: place,
-        });
-        println!("{report}");
-    }
-    Ok(())
-}
-
-/// The most memory that the process held, where the system tells (Linux).
-fn peak_memory() -> String {
-    let status = std::fs::read_to_string(Path::new("/proc/self/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-    kibibytes.map_or(String::new(), |k| format!(", at most {} MB of memory", k * 1024 / 1_000_000))
 }

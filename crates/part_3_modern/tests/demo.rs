@@ -1,5 +1,6 @@
 //! The program as a user meets it: the demo, the tools, real models where they are, and what is said about bad input.
 
+#[path = "demo/ending.rs"]
 mod ending;
 
 use serde_json::{Value, json};
