@@ -100,6 +100,33 @@ impl SamplingFlags {
     }
 }
 
+/// How gradients become steps.
+#[derive(Debug, Clone, Copy, Serialize, Args)]
+pub struct OptimizerFlags {
+    /// Memory of the gradients' squares; small batches are noisy and want a long one
+    #[arg(long, value_name = "X", default_value_t = 0.99, allow_negative_numbers = true, value_parser = memory)]
+    pub beta2: f64,
+    /// Pull of the matrices towards 0
+    #[arg(long, value_name = "X", default_value_t = 0.1, allow_negative_numbers = true, value_parser = non_negative)]
+    pub weight_decay: f64,
+    /// Largest gradient norm; 0 for no clipping
+    #[arg(long, value_name = "X", default_value_t = 1., allow_negative_numbers = true, value_parser = non_negative)]
+    pub grad_clip: f64,
+}
+
+impl OptimizerFlags {
+    /// AdamW's constants.
+    pub fn config(&self) -> AdamWConfig {
+        let Self { beta2, weight_decay, .. } = *self;
+        AdamWConfig { beta2, weight_decay, ..AdamWConfig::default() }
+    }
+
+    /// The largest gradient norm, if there is one.
+    pub fn grad_clip(&self) -> Option<f64> {
+        (self.grad_clip > 0.).then_some(self.grad_clip)
+    }
+}
+
 /// How a model is trained, and what is seen of it.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct TrainFlags {
@@ -115,15 +142,9 @@ pub struct TrainFlags {
     /// What then becomes of it
     #[arg(long, value_enum, default_value_t = LrDecay::Linear)]
     pub lr_decay: LrDecay,
-    /// Memory of the gradients' squares; small batches are noisy and want a long one
-    #[arg(long, value_name = "X", default_value_t = 0.99, allow_negative_numbers = true, value_parser = memory)]
-    pub beta2: f64,
-    /// Pull of the matrices towards 0
-    #[arg(long, value_name = "X", default_value_t = 0.1, allow_negative_numbers = true, value_parser = non_negative)]
-    pub weight_decay: f64,
-    /// Largest gradient norm; 0 for no clipping
-    #[arg(long, value_name = "X", default_value_t = 1., allow_negative_numbers = true, value_parser = non_negative)]
-    pub grad_clip: f64,
+    /// How gradients become steps.
+    #[command(flatten)]
+    pub optimizer: OptimizerFlags,
     /// Steps between two looks at the held-out text
     #[arg(long, value_name = "N", default_value = "200")]
     pub eval_interval: NonZeroUsize,
@@ -151,12 +172,8 @@ impl TrainFlags {
             batch_size: self.batch_size.get(),
             lr: self.lr,
             lr_decay: self.lr_decay,
-            optimizer: AdamWConfig {
-                beta2: self.beta2,
-                weight_decay: self.weight_decay,
-                ..AdamWConfig::default()
-            },
-            grad_clip: (self.grad_clip > 0.).then_some(self.grad_clip),
+            optimizer: self.optimizer.config(),
+            grad_clip: self.optimizer.grad_clip(),
             eval_interval: self.eval_interval.get(),
             sample_interval: self.sample_interval,
         })

@@ -8,7 +8,7 @@ use candle_core::DType;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use tiny_gpt::command::usage;
-use tiny_gpt::flags::{SamplingFlags, memory, non_negative, positive};
+use tiny_gpt::flags::{OptimizerFlags, SamplingFlags, non_negative, positive};
 
 use crate::Schedule;
 use crate::schedule::Decay;
@@ -92,15 +92,10 @@ pub struct StepFlags {
     /// Keep only each block's input for the gradient and compute the rest again: less memory, a third more time
     #[arg(long)]
     pub recompute: bool,
-    /// Memory of the gradients' squares
-    #[arg(long, value_name = "X", default_value_t = 0.99, allow_negative_numbers = true, value_parser = memory)]
-    pub beta2: f64,
-    /// Pull of the matrices towards 0
-    #[arg(long, value_name = "X", default_value_t = 0.1, allow_negative_numbers = true, value_parser = non_negative)]
-    pub weight_decay: f64,
-    /// Largest gradient norm; 0 for no clipping
-    #[arg(long, value_name = "X", default_value_t = 1., allow_negative_numbers = true, value_parser = non_negative)]
-    pub grad_clip: f64,
+    /// How gradients become steps.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub optimizer: OptimizerFlags,
 }
 
 /// What is saved, and when the run stops early.

@@ -12,7 +12,6 @@ use scaling::tracker::Tracker;
 use scaling::training::Outputs;
 use scaling::{Checkpoints, Dataset, Run, RunLog, TrainConfig, train};
 use serde_json::json;
-use tensor_core::AdamWConfig;
 use tiny_gpt::command::usage;
 use tiny_gpt::{Interrupt, training_memory};
 
@@ -84,12 +83,8 @@ fn train_config(args: &TrainArgs) -> Result<TrainConfig> {
         batch_size: step.batch_size.get(),
         accumulate: step.accumulate.get(),
         schedule: args.schedule.schedule()?,
-        optimizer: AdamWConfig {
-            beta2: step.beta2,
-            weight_decay: step.weight_decay,
-            ..AdamWConfig::default()
-        },
-        grad_clip: if step.grad_clip > 0. { step.grad_clip } else { f64::MAX },
+        optimizer: step.optimizer.config(),
+        grad_clip: step.optimizer.grad_clip().unwrap_or(f64::MAX),
         dropout: args.size.dropout,
         dtype: step.dtype.dtype(),
         activations: if step.recompute { Activations::Recomputed } else { Activations::Kept },

@@ -14,7 +14,6 @@ use sft::{
     Exam, Keeper, LoraConfig, Outputs, Place, Rows, RunLog, Speech, TrainConfig, Tuning, base,
     lora, tokenize, train,
 };
-use tensor_core::AdamWConfig;
 use tiny_gpt::command::usage;
 use tiny_gpt::{Interrupt, RunFolder, json_file};
 
@@ -115,12 +114,8 @@ fn train_config(args: &TrainArgs) -> Result<TrainConfig> {
         curriculum: args.curriculum,
         rows: args.pack.map_or(Rows::Padded, |width| Rows::Packed(width.get())),
         schedule: args.schedule.schedule()?,
-        optimizer: AdamWConfig {
-            beta2: step.beta2,
-            weight_decay: step.weight_decay,
-            ..AdamWConfig::default()
-        },
-        grad_clip: if step.grad_clip > 0. { step.grad_clip } else { f64::MAX },
+        optimizer: step.optimizer.config(),
+        grad_clip: step.optimizer.grad_clip().unwrap_or(f64::MAX),
         seed: args.compute.seed,
     })
 }
