@@ -26,11 +26,12 @@ impl Variant {
     }
 }
 
-/// Part 2's model; without its attention biases, which no later one has; with each part of part 3 alone, with all, and
-/// with half the key heads.
+/// Part 2's model; without its attention biases, which no later one has; with each part of part 3 alone, with all,
+/// those from larger fresh weights, and with half the key heads.
 pub(crate) fn variants(tiny: &GptConfig) -> Result<Vec<(&'static str, Variant)>> {
     let (n_head, c) = (tiny.block.n_head, tiny.block.n_embd);
-    let modern = ModelConfig::bytes(tiny.block_size, tiny.block.n_layer, n_head, c);
+    let wider = ModelConfig::bytes(tiny.block_size, tiny.block.n_layer, n_head, c);
+    let modern = ModelConfig { init_std: ModelConfig::INIT_STD, ..wider }; // as part 2's
     let mut old = modern;
     old.norm = Norm::Layer { eps: 1e-5 };
     old.attention.position = Position::Learned;
@@ -45,6 +46,7 @@ pub(crate) fn variants(tiny: &GptConfig) -> Result<Vec<(&'static str, Variant)>>
         ("RoPE, no attention biases", rope),
         ("SwiGLU, no attention biases", ModelConfig { mlp: modern.mlp, ..old }),
         ("all three", modern),
+        ("all three, fresh weights as the width asks", wider),
     ];
     if n_head % 2 == 0 {
         changed.push(("all three, half the key heads", grouped));

@@ -145,9 +145,14 @@ pub struct Window {
 }
 
 impl ModelConfig {
-    /// GPT-2's [`ModelConfig::init_std`]. A narrow model learns sooner from larger weights: 0.02 is half of 1/√C at C = 768,
-    /// and a quarter of it at 128.
+    /// GPT-2's [`ModelConfig::init_std`], at its width of 768.
     pub const INIT_STD: f64 = 0.02;
+
+    /// The same at another width: sums of C products stay in scale when weights grow as 1/√C. A model of width 128 that begins
+    /// with 0.02 spends its first hundred steps on finding its voice.
+    pub fn init_std(n_embd: usize) -> f64 {
+        Self::INIT_STD * (768. / n_embd as f64).sqrt()
+    }
 
     /// How fresh weights are drawn: those of most matrices, and those of matrices whose result is added to x.
     pub fn inits(&self) -> [Init; 2] {
@@ -176,7 +181,7 @@ impl ModelConfig {
             },
             mlp: Mlp::SwiGlu { width: Self::swiglu_width(n_embd) },
             output: OutputLayer::Tied,
-            init_std: Self::INIT_STD,
+            init_std: Self::init_std(n_embd.max(1)),
         }
     }
 

@@ -20,8 +20,6 @@ use crate::{Curriculum, Example, Outputs, RunLog, Tokens, Tuning, word_tokenizer
 /// Longest text, in tokens.
 const CONTEXT: usize = 128;
 const VOCAB_SIZE: usize = 1024;
-/// Standard deviation of fresh weights: with the 0.02 of wide models, sums take three times as long to learn.
-const INIT_STD: f64 = 0.06;
 /// Lines of counting beside the stories.
 const COUNTING: usize = 1500;
 
@@ -66,7 +64,6 @@ pub fn pretrain(config: BaseConfig, seed: u64, device: &Device) -> Result<Checkp
     let BaseConfig { n_layer, n_head, n_embd, steps } = config;
     let model = ModelConfig {
         vocab_size: tokenizer.vocab_size(),
-        init_std: INIT_STD,
         ..ModelConfig::bytes(CONTEXT, n_layer, n_head, n_embd)
     };
     let mut parameters = Parameters::seeded(seed, DType::F32, device);

@@ -37,7 +37,8 @@ fn speech(format: Format) -> Result<Speech> {
 }
 
 fn config(context: usize) -> ModelConfig {
-    ModelConfig { vocab_size: 400, ..ModelConfig::bytes(context, 2, 2, 16) }
+    let init_std = ModelConfig::INIT_STD;
+    ModelConfig { vocab_size: 400, init_std, ..ModelConfig::bytes(context, 2, 2, 16) }
 }
 
 /// A random model.

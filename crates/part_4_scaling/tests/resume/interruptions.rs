@@ -37,10 +37,7 @@ fn a_run_that_is_killed_thirty_times_loses_a_step_at_most_each_time() {
         assert!(saved >= before, "what was saved is kept");
         lost += usize::from(saved < taken);
     }
-    assert!(
-        (30..400).contains(&saved),
-        "{saved} steps in 30 pieces, {lost} of them lost and taken again"
-    );
+    assert!(saved >= 30, "{saved} steps in 30 pieces, {lost} of them lost and taken again");
     let flags = [&flags[..], &["--resume"]].concat();
     runs.train("killed", &flags);
     runs.assert_same(["whole", "killed"], 400);
