@@ -51,9 +51,14 @@ impl RewardModel {
     ) -> Result<Self> {
         let config = Self::body_config(config);
         let body = GptModern::new(&config, parameters.root())?;
-        let init = Init::Normal { std: 1. / (config.n_embd as f64 + 1.).sqrt() };
-        let score = Linear::new(parameters.root().at("score"), config.n_embd, 1, Bias::No, init)?;
+        let score = Self::head(config.n_embd, parameters)?;
         Ok(Self { architecture, body, score })
+    }
+
+    /// The head alone, for C channels.
+    pub(crate) fn head(n_embd: usize, parameters: &mut Parameters) -> Result<Linear> {
+        let init = Init::Normal { std: 1. / (n_embd as f64 + 1.).sqrt() };
+        Linear::new(parameters.root().at("score"), n_embd, 1, Bias::No, init)
     }
 
     /// A language model of these sizes without an output layer of its own.
