@@ -126,12 +126,11 @@ fn beginning(args: &TrainArgs, settings: &Value, device: &Device) -> Result<Rewa
     let own = args.out.join("base");
     let checkpoint = match &args.model {
         Some(model) => {
-            let folder = Path::new(model).join("model");
-            let folder = if folder.is_dir() { folder } else { model.into() };
-            if model_folder::is_one(&folder) {
+            let source = start::model_of_run(model);
+            if model_folder::is_one(Path::new(&source)) {
                 return reopened(args, model, device);
             }
-            Checkpoint::open(&folder.to_string_lossy(), purpose, device)?
+            Checkpoint::open(&source, purpose, device)?
         }
         None if args.settings.resume => Checkpoint::open(&own.to_string_lossy(), purpose, device)?,
         None => {
