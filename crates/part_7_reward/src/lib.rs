@@ -37,3 +37,6 @@ pub use reward_model::{Architecture, RewardModel};
 pub use rule::Rule;
 pub use source::Source;
 pub use training::{TrainConfig, train};
+
+#[cfg(test)]
+mod tests;

@@ -21,7 +21,7 @@ const POLITE: [[&str; 2]; 8] = [
 
 /// The same, rudely.
 const RUDE: [[&str; 2]; 8] = [
-    ["Obviously, ", ""],
+    ["Obviously. ", ""],
     ["Not you again. ", ""],
     ["What a question. ", ""],
     ["Stop wasting my time. ", ""],
