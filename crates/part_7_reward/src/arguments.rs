@@ -56,7 +56,7 @@ pub(crate) struct DemoArgs {
 #[command(mut_arg("lr", |arg| arg.default_value("5e-4")))]
 #[command(mut_arg("weight_decay", |arg| arg.default_value("0.01")))]
 #[command(mut_arg("lr_decay", |arg| arg.default_value("stable")))]
-#[command(mut_arg("steps", |arg| arg.default_value("600")))]
+#[command(mut_arg("steps", |arg| arg.default_value("400")))]
 #[command(mut_arg("batch_size", |arg| arg.default_value("64").help("Pairs whose gradient is computed at a time")))]
 #[command(mut_arg("merge", |arg| arg.help("As in part 6; here the adapters are merged into what is saved in any case")))]
 pub(crate) struct TrainArgs {
@@ -101,7 +101,7 @@ pub(crate) struct TrainArgs {
     #[serde(flatten)]
     pub(crate) base: BaseFlags,
     /// Without --model: optimizer steps of teaching the small one to answer sums
-    #[arg(long, value_name = "N", default_value_t = 600)]
+    #[arg(long, value_name = "N", default_value_t = 1000)]
     pub(crate) sft_steps: usize,
     #[command(flatten)]
     #[serde(flatten)]

@@ -129,12 +129,12 @@ pub fn small_model(
         rows: Rows::Padded,
         schedule: Schedule {
             peak: 1e-3,
-            floor: 1e-3,
+            floor: 1e-4,
             warmup: steps / 20,
             total: steps,
-            decay: Decay::Constant,
+            decay: Decay::Stable,
         },
-        optimizer: AdamWConfig { beta2: 0.99, weight_decay: 0.01, ..AdamWConfig::default() },
+        optimizer: AdamWConfig { beta2: 0.999, weight_decay: 0.01, ..AdamWConfig::default() },
         grad_clip: 1.,
         seed,
     };
