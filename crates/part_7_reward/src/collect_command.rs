@@ -7,9 +7,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use modern::sampler::{Choice, Sampler};
 use modern::{Checkpoint, Message, Purpose};
-use reward::Preference;
 use reward::collection::Collection;
 use reward::start::model_of_run;
+use reward::{Preference, Rule};
 use sft::questions::{Demos, demonstrations};
 use sft::{Example, Source, Speech};
 use tensor_core::Rng;
@@ -26,6 +26,13 @@ enum Decision {
     End,
 }
 
+/// Who decides.
+enum Judge {
+    Rule(Rule),
+    /// Whoever types these lines.
+    Person(Receiver<String>),
+}
+
 pub(crate) fn run(args: &CollectArgs) -> Result<()> {
     let device = args.compute.open()?;
     let examples = examples(args)?;
@@ -35,11 +42,11 @@ pub(crate) fn run(args: &CollectArgs) -> Result<()> {
     let mut collection = Collection::open(&args.out)?;
     let interrupt = Interrupt::default();
     interrupt.catch()?;
-    let answers = args.rule.is_none().then(lines);
+    let judge = args.rule.map_or_else(|| Judge::Person(lines()), Judge::Rule);
     let sampler = Sampler::new(Choice::at(args.temperature, None, None, None));
-    let begin = collection.next();
-    if collection.rows() > 0 {
-        println!("{} has {} rows; going on with question {}", args.out.display(), collection.rows(), begin + 1);
+    let (begin, rows, out) = (collection.next(), collection.rows(), args.out.display());
+    if rows > 0 {
+        println!("{out} has {rows} rows; going on with question {}", begin + 1);
     }
     'questions: for (number, example) in examples.iter().enumerate().skip(begin) {
         let prompt = vec![speech.prompt(&example.prompt)?; args.samples.get()];
@@ -52,17 +59,10 @@ pub(crate) fn run(args: &CollectArgs) -> Result<()> {
         for other in others {
             let pair = [best.as_str(), other.as_str()];
             let known = collection.decided(number, pair);
-            let decision = match (known, args.rule, &answers) {
-                (Some(better), ..) => Decision::Better(better),
-                _ if interrupt.requested() => Decision::End,
-                (None, Some(rule), _) => {
-                    rule.better(pair, &example.response).map_or(Decision::Neither, Decision::Better)
-                }
-                (None, None, Some(answers)) => {
-                    let title = format!("question {} of {}", number + 1, examples.len());
-                    ask(&title, example, pair, answers, &interrupt)?
-                }
-                (None, None, None) => Decision::End,
+            let title = format!("question {} of {}", number + 1, examples.len());
+            let decision = match known {
+                Some(better) => Decision::Better(better),
+                None => judge.decide(&title, example, pair, &interrupt)?,
             };
             let better = match decision {
                 Decision::Better(better) => better,
@@ -76,9 +76,30 @@ pub(crate) fn run(args: &CollectArgs) -> Result<()> {
             }
             best = if better == 0 { best } else { other };
         }
+        if interrupt.requested() {
+            break;
+        }
     }
-    println!("{} rows in {}", collection.rows(), args.out.display());
+    println!("{} rows in {out}", collection.rows());
     Ok(())
+}
+
+impl Judge {
+    fn decide(
+        &self,
+        title: &str,
+        example: &Example,
+        pair: [&str; 2],
+        interrupt: &Interrupt,
+    ) -> Result<Decision> {
+        match self {
+            Self::Person(lines) => ask(title, example, pair, lines, interrupt),
+            Self::Rule(rule) => {
+                let better = rule.better(pair, &example.response);
+                Ok(better.map_or(Decision::Neither, Decision::Better))
+            }
+        }
+    }
 }
 
 /// The questions: of the arithmetic task those to learn from, else all.

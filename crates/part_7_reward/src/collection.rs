@@ -73,7 +73,8 @@ impl Collection {
     /// When the file cannot be written.
     pub fn add(&mut self, number: usize, preference: &Preference) -> Result<()> {
         let Preference { prompt, chosen, rejected } = preference;
-        let row = json!({ "number": number, "prompt": prompt, "chosen": chosen, "rejected": rejected });
+        let row =
+            json!({ "number": number, "prompt": prompt, "chosen": chosen, "rejected": rejected });
         let line = format!("{row}\n");
         let written = self.file.write_all(line.as_bytes()).and_then(|()| self.file.sync_data());
         written.with_context(|| format!("writing {}", self.path.display()))?;

@@ -43,8 +43,7 @@ fn a_run_is_trained_resumed_and_measured() {
         assert!(Path::new(&whole).join(file).exists(), "{file}");
     }
     let picture = path(folder.path(), "eval.png");
-    let found =
-        PART_7.says_json(&["eval", "--model", &whole, "--histogram", &picture, "--json"]);
+    let found = PART_7.says_json(&["eval", "--model", &whole, "--histogram", &picture, "--json"]);
     for key in ["n", "accuracy", "margin", "length_correlation", "length_only_accuracy"] {
         assert!(found[key].is_number(), "{key} in {found}");
     }
@@ -62,14 +61,16 @@ fn a_model_is_adapted_trained_on_and_asked_about_pairs_of_a_file() {
     let folder = tempfile::tempdir().expect("a folder");
     let (first, second) = (path(folder.path(), "first"), path(folder.path(), "second"));
     let rows = path(folder.path(), "rows.jsonl");
-    let row = |i: usize| format!("{{\"prompt\": \"{i}?\", \"chosen\": \"yes\", \"rejected\": \"no {i}\"}}\n");
+    let row = |i: usize| {
+        format!("{{\"prompt\": \"{i}?\", \"chosen\": \"yes\", \"rejected\": \"no {i}\"}}\n")
+    };
     std::fs::write(&rows, (0..20).map(row).collect::<String>()).expect("a file");
     PART_7.says(&train(&first, &["--architecture", "encoder", "--loss", "margin"]));
     let base = path(folder.path(), "first/base");
-    let lora = ["--model", &base, "--lora-rank", "2", "--data", &rows, "--block-size", "12"];
+    let lora = ["--model", &base, "--lora-rank", "2", "--data", &rows, "--block-size", "6"];
     let text = PART_7.says(&train(&second, &lora));
     assert!(text.contains("are trained") && text.contains("lost their beginning"), "{text}");
-    let more = ["--model", &second, "--data", "manners", "--centring", "0.1"];
+    let more = ["--model", &first, "--data", "manners", "--centring", "0.1"];
     PART_7.says(&train(&path(folder.path(), "third"), &more));
     for run in [&first, &second] {
         let found = PART_7.says_json(&["eval", "--model", run, "--data", &rows, "--json"]);
@@ -122,8 +123,11 @@ fn preferences_are_collected_by_a_rule_or_a_person_and_learned_from() {
 fn bad_input_is_refused_in_one_line() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = path(folder.path(), "rows.jsonl");
-    std::fs::write(&file, "{\"prompt\": \"a\", \"chosen\": \"b\", \"rejected\": \"c\"}\n{\"prompt\": \"a\"}\n")
-        .expect("a file");
+    std::fs::write(
+        &file,
+        "{\"prompt\": \"a\", \"chosen\": \"b\", \"rejected\": \"c\"}\n{\"prompt\": \"a\"}\n",
+    )
+    .expect("a file");
     let out = path(folder.path(), "out");
     let refused = |more: &[&str], code, says: &str| PART_7.refuses(&train(&out, more), code, says);
     refused(&["--data", &file], 1, "rows.jsonl:2: there is no column `chosen`");

@@ -59,7 +59,10 @@ fn a_bad_row_is_named_by_file_and_line() {
         (r#"{"prompt": "a", "chosen": [], "rejected": "c"}"#, "one of `chosen` and `rejected`"),
         (r#"{"prompt": "a", "chosen": [1], "rejected": []}"#, "`chosen` holds no list"),
         (r#"{"chosen": [], "rejected": []}"#, "the conversation is empty"),
-        (r#"{"chosen": "\n\nHuman: a", "rejected": "\n\nHuman: a"}"#, "the last message is the user's"),
+        (
+            r#"{"chosen": "\n\nHuman: a", "rejected": "\n\nHuman: a"}"#,
+            "the last message is the user's",
+        ),
         ("3", "a row is an object"),
         ("{", "no JSON"),
     ] {
@@ -79,7 +82,8 @@ fn pairs_that_teach_nothing_are_dropped_and_counted() -> Result<()> {
         format!("{{\"prompt\": \"a\", \"chosen\": \"{chosen}\", \"rejected\": \"{rejected}\"}}\n")
     };
     let text = row("b", "c") + &row("b", " b") + &row("", "c") + &row("b", " ");
-    let other = r#"{"chosen": "\n\nHuman: a\n\nAssistant: b", "rejected": "\n\nHuman: A\n\nAssistant: c"}"#;
+    let other =
+        r#"{"chosen": "\n\nHuman: a\n\nAssistant: b", "rejected": "\n\nHuman: A\n\nAssistant: c"}"#;
     let found = read("a.jsonl", (text + other).as_bytes(), "")?;
     let dropped = found.dropped;
     assert_eq!((found.usable.len(), dropped.identical, dropped.empty), (1, 1, 2));
@@ -91,15 +95,15 @@ fn pairs_that_teach_nothing_are_dropped_and_counted() -> Result<()> {
 
 #[test]
 fn a_dialogue_is_split_before_its_last_turn() -> Result<()> {
-    let text = "\n\nHuman: Hi\n\nAssistant: Hello\nyou\n\nHuman: Say \"Human: x\"\n\nAssistant: Human: x ";
+    let text =
+        "\n\nHuman: Hi\n\nAssistant: Hello\nyou\n\nHuman: Say \"Human: x\"\n\nAssistant: Human: x ";
     let (prompt, last) = dialogue::parse(text)?;
-    let wanted = [
-        Message::user("Hi"),
-        Message::assistant("Hello\nyou"),
-        Message::user("Say \"Human: x\""),
-    ];
+    let wanted =
+        [Message::user("Hi"), Message::assistant("Hello\nyou"), Message::user("Say \"Human: x\"")];
     assert_eq!((&prompt[..], last.as_str()), (&wanted[..], "Human: x"));
-    for bad in ["Hi", "\n\nAssistant: Hi", "\n\nHuman: Hi", "\n\nHuman: a\n\nAssistant: b\n\nHuman: c"] {
+    for bad in
+        ["Hi", "\n\nAssistant: Hi", "\n\nHuman: Hi", "\n\nHuman: a\n\nAssistant: b\n\nHuman: c"]
+    {
         assert!(dialogue::parse(bad).is_err(), "{bad}");
     }
     Ok(())
@@ -113,6 +117,11 @@ fn near_misses_are_near_wrong_and_about_as_long() {
             let [right, wrong] = [chosen, rejected].map(|text| text.parse::<i64>().expect("one"));
             assert!((1..=10).contains(&(right - wrong).abs()), "{prompt:?} {right} {wrong}");
         }
+        let same_digit =
+            |pair: &&Preference| pair.chosen.chars().last() == pair.rejected.chars().last();
+        let carries = pairs.iter().filter(same_digit).count() as f64 / pairs.len() as f64;
+        println!("{carries} have the right last digit");
+        assert!((carries - 0.1).abs() < 0.04, "{carries}");
         let lengths: Vec<[usize; 2]> =
             pairs.iter().map(|pair| [pair.chosen.len(), pair.rejected.len()]).collect();
         let found = length_only_accuracy(&lengths);
@@ -151,7 +160,8 @@ fn manners_differ_in_tone_and_hardly_in_length() {
 fn rows_are_split_without_an_overlap() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("a.jsonl");
-    let row = |i: usize| format!("{{\"prompt\": \"{i}\", \"chosen\": \"b\", \"rejected\": \"c\"}}\n");
+    let row =
+        |i: usize| format!("{{\"prompt\": \"{i}\", \"chosen\": \"b\", \"rejected\": \"c\"}}\n");
     std::fs::write(&path, (0..50).map(row).collect::<String>())?;
     let source = Source::File(path);
     let split = source.examples(&Columns::default(), 0, 0.2, 4)?;

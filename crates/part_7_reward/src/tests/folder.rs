@@ -59,7 +59,7 @@ fn transformers_scores_what_we_save_as_we_do() -> Result<()> {
     let scores = crate::checkpoint::scores(&begun.model, &texts, 3)?;
     let said = folder.path().join("scores.json");
     json_file::write(&said, &json!({ "texts": texts, "scores": scores }))?;
-    assert_python_agrees("check_reward_folder.py", [folder.path(), &said]);
+    assert_python_agrees("check_reward_folder.py", [folder.path(), said.as_path()]);
     Ok(())
 }
 
@@ -69,11 +69,8 @@ fn rows_are_never_filled_up_with_the_token_that_ends_texts() -> Result<()> {
     let mut begun = RewardCheckpoint::begin(checkpoint(3)?, Architecture::Causal, None, 7)?;
     let end = begun.speech.end();
     for ends in [vec![end], vec![1]] {
-        begun.speech = sft::Speech::new(
-            begun.speech.tokenizer.clone(),
-            speech()?.template,
-            ends.clone(),
-        )?;
+        begun.speech =
+            sft::Speech::new(begun.speech.tokenizer.clone(), speech()?.template, ends.clone())?;
         save(folder.path(), &begun)?;
         let padding = json_file::read(&folder.path().join("config.json"))?["pad_token_id"].clone();
         assert!(padding.is_u64() && padding != ends[0], "{padding} and {ends:?}");

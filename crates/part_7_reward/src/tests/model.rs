@@ -71,7 +71,10 @@ fn a_score_depends_neither_on_padding_nor_on_company() -> Result<()> {
             let ids = Tensor::new(short, &CPU)?.unsqueeze(0)?;
             let score: Vec<f32> = model.scores(&ids, &[7])?.to_vec1()?;
             let apart = (f64::from(score[0]) - alone[1]).abs();
-            assert!(apart <= 1e-5 * (1. + alone[1].abs()), "{architecture:?}, padded with {padding}");
+            assert!(
+                apart <= 1e-5 * (1. + alone[1].abs()),
+                "{architecture:?}, padded with {padding}"
+            );
         }
         let spread = alone.iter().fold(0f64, |spread, score| spread.max((score - alone[0]).abs()));
         assert!(spread > 0.1, "scores that never differ would pass, too");

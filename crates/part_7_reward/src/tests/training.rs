@@ -41,7 +41,8 @@ fn train_config(steps: usize) -> TrainConfig {
 fn pairs() -> Result<Vec<Pair>> {
     let words = ["the", "answer", "of", "all", "What", "is"];
     let each = words.iter().flat_map(|a| words.iter().map(move |b| (a, b)));
-    let each = each.map(|(a, b)| Preference::new(format!("{a} {b}?"), format!("{b} 7"), format!("{b} 1")));
+    let each =
+        each.map(|(a, b)| Preference::new(format!("{a} {b}?"), format!("{b} 7"), format!("{b} 1")));
     Ok(tokenize(&each.collect::<Vec<_>>(), &speech()?, 64)?.pairs)
 }
 

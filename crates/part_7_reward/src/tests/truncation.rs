@@ -37,7 +37,8 @@ fn pairs_whose_ends_are_the_same_are_dropped_and_counted() -> Result<()> {
 
 #[test]
 fn chosen_and_rejected_stand_in_one_batch_chosen_first() -> Result<()> {
-    let preferences = [Preference::new("1?", "19", "12"), Preference::new("the answer?", "7", "of all")];
+    let preferences =
+        [Preference::new("1?", "19", "12"), Preference::new("the answer?", "7", "of all")];
     let pairs = tokenize(&preferences, &speech()?, 64)?.pairs;
     let batch = Batch::of(&pairs.iter().collect::<Vec<_>>(), &CPU)?;
     let rows: Vec<Vec<u32>> = batch.ids.to_vec2()?;
