@@ -45,7 +45,7 @@ pub(crate) struct DemoArgs {
     #[arg(long, value_name = "N", default_value = "60")]
     pub(crate) steps: NonZeroUsize,
     /// Where the picture of the rewards goes
-    #[arg(long, value_name = "FILE", default_value = "rewards.png")]
+    #[arg(long, value_name = "FILE", default_value = "runs/rewards.png")]
     pub(crate) out: PathBuf,
     #[command(flatten)]
     pub(crate) compute: ComputeFlags,
@@ -213,7 +213,7 @@ pub(crate) struct CollectArgs {
     #[arg(long, value_enum)]
     pub(crate) rule: Option<Rule>,
     /// The file that grows by a row per decision; an existing one is continued
-    #[arg(long, value_name = "FILE", default_value = "preferences.jsonl")]
+    #[arg(long, value_name = "FILE", default_value = "runs/preferences.jsonl")]
     pub(crate) out: PathBuf,
     /// How conversations are written [default: as the model's files say, else instruction]
     #[arg(long, value_enum)]

@@ -47,6 +47,10 @@ impl Collection {
         if whole.len() < text.len() {
             atomic_file::write(path, whole.as_bytes())?;
         }
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)
+                .with_context(|| format!("creating {}", folder.display()))?;
+        }
         let file = OpenOptions::new().create(true).append(true).open(path);
         let file = file.with_context(|| format!("writing {}", named()))?;
         Ok(Self { path: path.into(), file, rows, last })

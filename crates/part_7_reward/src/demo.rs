@@ -1,6 +1,6 @@
 //! The demo: a small model learns manners from pairs of answers, and scores answers about facts that it was not asked before.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use reward::evaluation::normalisation;
 use reward::{
     Architecture, Exam, LossKind, PreferenceLoss, RewardCheckpoint, RewardModel, TrainConfig,
@@ -21,6 +21,10 @@ const SHOWN: usize = 4;
 pub(crate) fn run(args: &DemoArgs) -> Result<()> {
     let device = args.compute.open()?;
     let (seed, steps) = (args.compute.seed, args.steps.get());
+    if let Some(folder) = args.out.parent() {
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("creating {}", folder.display()))?;
+    }
     println!("A small model reads stories and counts, {} steps.", args.base_steps);
     let base = BaseConfig { steps: args.base_steps, ..BaseConfig::default() };
     let checkpoint = base::pretrain(base, seed, &device)?;

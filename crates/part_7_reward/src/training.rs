@@ -101,7 +101,7 @@ fn batches(
     let first = (step - 1) * config.accumulate;
     let batch = |number| {
         let chosen: Vec<&Pair> = order.batch(number).iter().map(|&pair| &pairs[pair]).collect();
-        Ok(Batch::of(&chosen, device)?)
+        Batch::of(&chosen, device)
     };
     (first..first + config.accumulate).map(batch).collect()
 }

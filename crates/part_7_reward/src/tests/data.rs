@@ -40,7 +40,7 @@ fn five_layouts_give_the_same_preference_plain_and_compressed() -> Result<()> {
         assert_eq!(read("a.json", format!("[{row}]").as_bytes(), "")?.usable.len(), 1);
         let mut gz = GzEncoder::new(Vec::new(), Compression::fast());
         gz.write_all(row.as_bytes())?;
-        assert_eq!(read("a.jsonl.gz", &gz.finish()?, "")?.usable, [wanted.clone()]);
+        assert_eq!(read("a.jsonl.gz", &gz.finish()?, "")?.usable[0], wanted);
     }
     let row = br#"{"q": "Add.\n1 and 2", "good": "3", "bad": "4"}"#;
     assert_eq!(read("a.jsonl", row, "prompt=q,chosen=good,rejected=bad")?.usable, [wanted]);

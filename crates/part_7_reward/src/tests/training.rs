@@ -57,7 +57,7 @@ fn log() -> Result<RunLog> {
 fn tuning(architecture: Architecture, lora: bool) -> Result<Tuning> {
     let begun = RewardCheckpoint::begin(checkpoint(3)?, architecture, None, 7)?;
     let config = *begun.model.body().config();
-    let lora = lora.then(|| LoraConfig { rank: 2, alpha: 4., dropout: 0.1, layers: Layers::All });
+    let lora = lora.then_some(LoraConfig { rank: 2, alpha: 4., dropout: 0.1, layers: Layers::All });
     let parameters = match lora {
         Some(lora) => start::with_adapters(&begun.parameters, (&config, architecture), &lora, 1)?,
         None => begun.parameters,

@@ -29,7 +29,7 @@ fn a_long_conversation_loses_its_beginning_and_keeps_both_ends() -> Result<()> {
 fn pairs_whose_ends_are_the_same_are_dropped_and_counted() -> Result<()> {
     let same = " of all".repeat(20);
     let pair = Preference::new("7?", format!("12{same}"), format!("19{same}"));
-    let found = tokenize(&[pair.clone()], &speech()?, 16)?;
+    let found = tokenize(std::slice::from_ref(&pair), &speech()?, 16)?;
     assert_eq!((found.pairs.len(), found.cut, found.identical), (0, 0, 1));
     assert_eq!(tokenize(&[pair], &speech()?, 100)?.pairs.len(), 1);
     Ok(())
