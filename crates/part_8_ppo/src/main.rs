@@ -1,0 +1,3 @@
+//! The tools of part 8.
+
+fn main() {}
