@@ -35,32 +35,49 @@ pub fn attention_grid(
     let (h, t, keys) = weights.dims3()?;
     ensure!(h == titles.len() && t == tokens.len() && t == keys && t > 0, "sizes differ");
     let weights = weights.to_dtype(DType::F32)?.to_vec3::<f32>()?;
-    load_font()?;
-
     let columns = h.min(4);
     let rows = h.div_ceil(columns);
     let size = (PANEL.0 * columns as u32, PANEL.1 * rows as u32);
-    let draw = || -> Result<()> {
-        // Drawn beside its place and renamed: a picture is there whole or not at all.
+    write_png(path, size, |root| {
+        let panels = root.split_evenly((rows, columns));
+        for (panel, (map, title)) in panels.iter().zip(weights.iter().zip(titles)) {
+            draw_map(panel, map, title, tokens)?;
+        }
+        Ok(())
+    })
+}
+
+/// A place to draw on.
+pub type Canvas<'a> = DrawingArea<BitMapBackend<'a>, plotters::coord::Shift>;
+
+/// Writes what `draw` puts on a white canvas of `size` pixels as a PNG. It is drawn beside its place and renamed: a picture is
+/// there whole or not at all.
+///
+/// # Errors
+/// Those of `draw`, or when the file cannot be written.
+pub fn write_png(
+    path: &Path,
+    size: (u32, u32),
+    draw: impl FnOnce(&Canvas<'_>) -> Result<()>,
+) -> Result<()> {
+    let drawn = || -> Result<()> {
+        load_font()?;
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         let folder = folder.unwrap_or(Path::new("."));
         let file = tempfile::Builder::new().suffix(".png").tempfile_in(folder)?;
         {
             let root = BitMapBackend::new(file.path(), size).into_drawing_area();
             root.fill(&WHITE)?;
-            let panels = root.split_evenly((rows, columns));
-            for (panel, (map, title)) in panels.iter().zip(weights.iter().zip(titles)) {
-                draw_map(panel, map, title, tokens)?;
-            }
+            draw(&root)?;
             root.present()?;
         }
         atomic_file::write(path, &std::fs::read(file.path())?)
     };
-    draw().with_context(|| format!("drawing {}", path.display()))
+    drawn().with_context(|| format!("drawing {}", path.display()))
 }
 
 fn draw_map(
-    panel: &DrawingArea<BitMapBackend<'_>, plotters::coord::Shift>,
+    panel: &Canvas<'_>,
     map: &[Vec<f32>],
     title: &str,
     tokens: &[&str],

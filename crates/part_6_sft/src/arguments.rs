@@ -8,8 +8,7 @@ use scaling::flags::{SaveFlags, ScheduleFlags, StepFlags};
 use scaling::settings::SettingsFlags;
 use scaling::tracker::Kind;
 use serde::Serialize;
-use sft::base::BaseConfig;
-use sft::flags::{DataFlags, ExampleFlags, LoraFlags};
+use sft::flags::{BaseFlags, DataFlags, ExampleFlags, LoraFlags};
 use sft::{Curriculum, Format};
 use tiny_gpt::flags::{ComputeFlags, share};
 
@@ -45,30 +44,6 @@ pub(crate) struct DemoArgs {
     pub(crate) steps: NonZeroUsize,
     #[command(flatten)]
     pub(crate) compute: ComputeFlags,
-}
-
-/// The base model that is pretrained where none is given.
-#[derive(Debug, Clone, Copy, Args, Serialize)]
-pub(crate) struct BaseFlags {
-    /// Without --model: optimizer steps of pretraining a small one
-    #[arg(long, value_name = "N", default_value_t = 300)]
-    pub(crate) base_steps: usize,
-    /// Its transformer blocks
-    #[arg(long, value_name = "N", default_value_t = 2)]
-    pub(crate) n_layer: usize,
-    /// Its attention heads per block; must divide --n-embd
-    #[arg(long, value_name = "N", default_value_t = 4)]
-    pub(crate) n_head: usize,
-    /// Its channels of a token
-    #[arg(long, value_name = "N", default_value_t = 128)]
-    pub(crate) n_embd: usize,
-}
-
-impl BaseFlags {
-    pub(crate) fn config(self) -> BaseConfig {
-        let Self { base_steps: steps, n_layer, n_head, n_embd } = self;
-        BaseConfig { n_layer, n_head, n_embd, steps }
-    }
 }
 
 #[derive(Args, Serialize)]

@@ -2,8 +2,9 @@
 
 use anyhow::Result;
 use modern::GptModern;
+use serde_json::json;
 
-use crate::evaluation::{Extent, evaluate};
+use crate::evaluation::{Evaluation, Extent, evaluate};
 use crate::{Example, Outputs, RunLog, Speech, Tuning};
 
 /// A regular look at how well the model answers.
@@ -39,7 +40,14 @@ impl Exam<'_> {
         log: &mut RunLog,
     ) -> Result<()> {
         let (found, _) = log.pause(|| evaluate(twin, self.examples, self.speech, self.extent))?;
-        log.validation(tuning.state.step, &found)?;
+        let Evaluation { loss, exact_match, token_f1, rouge_l, eos_rate, .. } = found;
+        let said = format!(
+            "exact match {exact_match:.3}, token F1 {token_f1:.3}, ended {eos_rate:.3}"
+        );
+        let figures = json!({
+            "exact_match": exact_match, "token_f1": token_f1, "rouge_l": rouge_l, "eos_rate": eos_rate,
+        });
+        log.validation(tuning.state.step, loss, &said, figures)?;
         let state = &mut tuning.state;
         state.passed = self.stop_at.is_some_and(|enough| found.exact_match >= enough);
         if state.passed || state.best.is_none_or(|best| found.loss < best) {

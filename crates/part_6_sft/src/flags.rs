@@ -8,6 +8,7 @@ use serde::Serialize;
 use tiny_gpt::command::usage;
 use tiny_gpt::flags::{dropout, positive, share};
 
+use crate::base::BaseConfig;
 use crate::questions::Demos;
 use crate::source::Examples;
 use crate::{Columns, Layers, LoraConfig, Source};
@@ -89,5 +90,30 @@ impl LoraFlags {
         };
         let alpha = self.lora_alpha.unwrap_or(2. * rank as f64);
         Some(LoraConfig { rank, alpha, dropout: self.lora_dropout, layers })
+    }
+}
+
+/// The base model that is pretrained where none is given.
+#[derive(Debug, Clone, Copy, Args, Serialize)]
+pub struct BaseFlags {
+    /// Without --model: optimizer steps of pretraining a small one
+    #[arg(long, value_name = "N", default_value_t = 300)]
+    pub base_steps: usize,
+    /// Its transformer blocks
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub n_layer: usize,
+    /// Its attention heads per block; must divide --n-embd
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    pub n_head: usize,
+    /// Its channels of a token
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    pub n_embd: usize,
+}
+
+impl BaseFlags {
+    /// The sizes they describe.
+    pub fn config(self) -> BaseConfig {
+        let Self { base_steps: steps, n_layer, n_head, n_embd } = self;
+        BaseConfig { n_layer, n_head, n_embd, steps }
     }
 }

@@ -9,6 +9,7 @@ pub mod tokens; // 6.2
 pub mod mask_print;
 pub mod batch;
 pub mod curriculum; // 6.3
+pub mod order;
 pub mod metrics; // 6.4
 pub mod evaluation;
 pub mod arithmetic; // data
@@ -24,6 +25,7 @@ pub mod tuning; // the loop
 pub mod keeper;
 pub mod outputs;
 pub mod run_log;
+pub mod resume;
 pub mod exam;
 pub mod training;
 pub mod flags;
@@ -36,6 +38,7 @@ pub use exam::Exam;
 pub use example::Example;
 pub use keeper::Keeper;
 pub use lora::{Layers, LoraConfig};
+pub use order::Order;
 pub use outputs::{Outputs, Place};
 pub use run_log::RunLog;
 pub use source::Source;

@@ -9,9 +9,11 @@
 //! the learning rate, come close to full fine-tuning (Schulman et al., "LoRA Without Regret"). The base stays whole: built
 //! from [`Parameters::without_adapters`], the model is the reference of parts 8 to 10 without a second copy.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{DType, Tensor};
-use tensor_core::{Adapting, Parameters, Rng};
+use tensor_core::{Adapting, Parameter, Parameters, Rng};
 
 /// What adapters are made of.
 #[derive(Debug, Clone, PartialEq)]
@@ -126,20 +128,45 @@ pub fn unmerge(parameters: &Parameters) -> Result<()> {
     add_adapters(parameters, -1.)
 }
 
+/// All weights under their names, as [`merge`] would make them; `parameters` stay as they are, bit for bit.
+///
+/// # Errors
+/// As [`merge`].
+pub fn merged(parameters: &Parameters) -> Result<BTreeMap<String, Tensor>> {
+    let base = parameters.without_adapters();
+    let mut tensors: BTreeMap<String, Tensor> =
+        base.iter().map(|p| (p.name.clone(), p.var.as_detached_tensor())).collect();
+    for (layer, adapting) in parameters.adapters() {
+        let (weight, corrected) = corrected(parameters, layer, adapting.scale)?;
+        tensors.insert(weight.name.clone(), corrected);
+    }
+    Ok(tensors)
+}
+
 fn add_adapters(parameters: &Parameters, sign: f64) -> Result<()> {
     for (layer, adapting) in parameters.adapters() {
-        let weight = parameters.get(&format!("{layer}.weight"));
-        let weight = weight.with_context(|| {
-            format!("the weight of {layer} is in blocks, which take no correction: open the model dequantized")
-        })?;
-        let [down, up] = parameters.adapter_of(layer).context("an adapter has two matrices")?;
-        let wide = |tensor: &Tensor| {
-            let narrow = matches!(tensor.dtype(), DType::F16 | DType::BF16);
-            if narrow { tensor.to_dtype(DType::F32) } else { Ok(tensor.clone()) }
-        };
-        let [w, a, b] = [weight, down, up].map(|p| wide(&p.var.as_detached_tensor()));
-        let change = (b?.matmul(&a?)? * (sign * adapting.scale))?; // (out, R) x (R, in) -> (out, in)
-        weight.var.set(&(w? + change)?.to_dtype(weight.var.dtype())?)?;
+        let (weight, corrected) = corrected(parameters, layer, sign * adapting.scale)?;
+        weight.var.set(&corrected)?;
     }
     Ok(())
+}
+
+/// The weight of an adapted layer, and W + scale · B A.
+fn corrected<'a>(
+    parameters: &'a Parameters,
+    layer: &str,
+    scale: f64,
+) -> Result<(&'a Parameter, Tensor)> {
+    let weight = parameters.get(&format!("{layer}.weight"));
+    let weight = weight.with_context(|| {
+        format!("the weight of {layer} is in blocks, which take no correction: open the model dequantized")
+    })?;
+    let [down, up] = parameters.adapter_of(layer).context("an adapter has two matrices")?;
+    let wide = |tensor: &Tensor| {
+        let narrow = matches!(tensor.dtype(), DType::F16 | DType::BF16);
+        if narrow { tensor.to_dtype(DType::F32) } else { Ok(tensor.clone()) }
+    };
+    let [w, a, b] = [weight, down, up].map(|p| wide(&p.var.as_detached_tensor()));
+    let change = (b?.matmul(&a?)? * scale)?; // (out, R) x (R, in) -> (out, in)
+    Ok((weight, (w? + change)?.to_dtype(weight.var.dtype())?))
 }

@@ -94,7 +94,7 @@ pub fn read_as<T>(path: &Path, row: impl Fn(&Value) -> Result<T>) -> Result<Vec<
 pub fn described<T>(
     path: &Path,
     (line, value): &(usize, Value),
-    row: impl Fn(&Value) -> Result<T>,
+    row: impl FnOnce(&Value) -> Result<T>,
 ) -> Result<T> {
     row(value).with_context(|| format!("{}:{line}", path.display()))
 }

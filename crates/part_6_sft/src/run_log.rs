@@ -9,14 +9,12 @@ use tiny_gpt::RunFolder;
 use tiny_gpt::loss_curve::{self, Curve};
 use tiny_gpt::progress::Progress;
 
-use crate::evaluation::Evaluation;
-
 /// The figures of a step.
 #[derive(Debug, Clone, Copy)]
 pub struct Figures {
     /// Counted from 1.
     pub step: usize,
-    /// In nats per token that is learned.
+    /// The mean of what is learned.
     pub loss: f64,
     /// The learning rate.
     pub rate: f64,
@@ -24,8 +22,6 @@ pub struct Figures {
     pub norm: f64,
     /// Tokens read.
     pub tokens: usize,
-    /// Of these, the ones at which something was learned.
-    pub targets: usize,
 }
 
 /// Shows a run and records it.
@@ -91,12 +87,12 @@ impl RunLog {
         Ok(None)
     }
 
-    /// A step that was taken. Every so often the figures become a row.
+    /// A step that was taken. Every so often the figures become a row, with `more` of what is learned beside them.
     ///
     /// # Errors
     /// When it cannot be recorded.
-    pub fn step(&mut self, figures: &Figures) -> Result<()> {
-        let Figures { step, loss, rate, norm, tokens, targets } = *figures;
+    pub fn step(&mut self, figures: &Figures, more: Value) -> Result<()> {
+        let Figures { step, loss, rate, norm, tokens } = *figures;
         self.progress.step(step - 1, loss as f32, tokens);
         self.tokens += tokens;
         self.recent.push(loss);
@@ -106,36 +102,28 @@ impl RunLog {
         let mean = self.recent.iter().sum::<f64>() / self.recent.len() as f64;
         self.recent.clear();
         self.curves[0].push(step, mean);
-        let row = json!({
+        let mut row = json!({
             "loss": mean, "lr": rate, "grad_norm": norm, "tokens": self.tokens,
-            "learned_share": targets as f64 / tokens as f64,
             "tokens_per_s": self.tokens_per_second(),
             "memory_mb": resident_bytes().map(|bytes| bytes / 1_000_000),
         });
+        join(&mut row, more);
         self.write(step, row)
     }
 
-    /// What was found on validation examples after `step` steps.
+    /// What was found on validation examples after `step` steps: their loss, and `more` of it, which `said` tells.
     ///
     /// # Errors
     /// When it cannot be recorded.
-    pub fn validation(&mut self, step: usize, found: &Evaluation) -> Result<()> {
-        self.curves[1].push(step, found.loss);
-        let Evaluation { loss, exact_match, token_f1, eos_rate, .. } = *found;
+    pub fn validation(&mut self, step: usize, loss: f64, said: &str, more: Value) -> Result<()> {
+        self.curves[1].push(step, loss);
         let seen = self.tokens;
         self.progress.pause(|| {
-            println!(
-                "step {step}, {seen} tokens: validation loss {loss:.4}, exact match {exact_match:.3}, token F1 {token_f1:.3}, ended \
-                 {eos_rate:.3}"
-            );
+            println!("step {step}, {seen} tokens: validation loss {loss:.4}, {said}");
         });
-        self.write(
-            step,
-            json!({
-                "val_loss": loss, "exact_match": exact_match, "token_f1": token_f1,
-                "rouge_l": found.rouge_l, "eos_rate": eos_rate,
-            }),
-        )?;
+        let mut row = json!({ "val_loss": loss });
+        join(&mut row, more);
+        self.write(step, row)?;
         let Some((folder, _)) = &self.record else { return Ok(()) };
         loss_curve::write(&folder.path().join("loss.svg"), &[&self.curves[0], &self.curves[1]])
     }
@@ -166,5 +154,12 @@ impl RunLog {
         let mut row = Map::from_iter([("step".to_string(), json!(step))]);
         row.extend(figures);
         folder.write(&Value::Object(row))
+    }
+}
+
+/// Puts the entries of `more` behind those of `row`.
+fn join(row: &mut Value, more: Value) {
+    if let (Value::Object(row), Value::Object(more)) = (row, more) {
+        row.extend(more);
     }
 }

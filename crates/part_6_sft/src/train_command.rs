@@ -8,6 +8,7 @@ use scaling::tracker::Tracker;
 use scaling::{Checkpoints, fingerprint};
 use serde_json::Value;
 use sft::evaluation::Extent;
+use sft::resume::resume;
 use sft::source::Examples;
 use sft::tokens::Tokenized;
 use sft::{
@@ -15,7 +16,7 @@ use sft::{
     lora, tokenize, train,
 };
 use tiny_gpt::command::usage;
-use tiny_gpt::{Interrupt, RunFolder, json_file};
+use tiny_gpt::{Interrupt, RunFolder};
 
 use crate::arguments::TrainArgs;
 use crate::report::{report, tell_data, tell_model};
@@ -68,7 +69,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
     };
     let checkpoints = Checkpoints::new(args.out.join("checkpoints"), args.save.keep);
     let (folder, rows) = match args.settings.resume {
-        true => resumed(args, &settings, &mut tuning, &checkpoints, &name)?,
+        true => resume(&args.out, &settings, &mut tuning, &checkpoints, &name)?,
         false => (RunFolder::resume(&args.out, 0)?.0, Vec::new()),
     };
     let tracker = Tracker::create(args.exam.log, &args.out, &settings, tuning.state.step)?;
@@ -164,25 +165,6 @@ fn exam<'a>(args: &TrainArgs, examples: &'a Examples, speech: &'a Speech) -> Exa
         interval: args.exam.eval_interval,
         stop_at: args.stop_at,
     }
-}
-
-/// The run in the folder, where its newest checkpoint is.
-fn resumed(
-    args: &TrainArgs,
-    settings: &Value,
-    tuning: &mut Tuning,
-    checkpoints: &Checkpoints,
-    data: &str,
-) -> Result<(RunFolder, Vec<Value>)> {
-    let out = args.out.display();
-    let (step, path) = checkpoints.newest()?.with_context(|| {
-        format!("{out} has no checkpoint yet: leave --resume out to begin anew")
-    })?;
-    tuning.restore(&path, data)?;
-    let begun = RunFolder::resume(&args.out, step)?;
-    json_file::write(&args.out.join("config.json"), settings)?;
-    println!("resuming after step {step}");
-    Ok(begun)
 }
 
 /// A name that follows from what is learned, so that a checkpoint is not continued with something else.

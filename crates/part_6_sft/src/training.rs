@@ -1,14 +1,16 @@
 //! The loop: that of the earlier parts. What differs is which tokens count (6.2) and what is looked at from time to time (6.4).
 
 use anyhow::{Result, bail, ensure};
+use candle_core::Device;
 use modern::GptModern;
 use scaling::Schedule;
 use scaling::accumulation::gradients_of;
+use serde_json::json;
 use tensor_core::{AdamWConfig, clip_grad_norm};
 
 use crate::exam::Exam;
 use crate::run_log::Figures;
-use crate::{Batch, Curriculum, Outputs, RunLog, Tokens, Tuning};
+use crate::{Batch, Curriculum, Order, Outputs, RunLog, Tokens, Tuning};
 
 /// What decides where a run arrives.
 #[derive(Debug, Clone, Copy)]
@@ -55,14 +57,15 @@ pub fn train(
     ensure!(!examples.is_empty(), "there is no example to learn from");
     let model = GptModern::new(&tuning.config, tuning.parameters.root())?;
     let twin = GptModern::new(&tuning.config, tuning.parameters.inference().root())?;
-    let mut order = Order::new(examples, config);
+    let lengths = examples.iter().map(|example| example.ids.len()).collect();
+    let mut order = Order::new(lengths, config.curriculum, config.batch_size, config.seed);
     let total = config.schedule.total;
     if let Some(exam) = exam.filter(|_| tuning.state.step == 0) {
         exam.sit(&twin, tuning, outputs, log)?; // what there is to improve on
     }
     while tuning.state.step < total && !tuning.state.passed {
         let step = tuning.state.step + 1;
-        let batches = order.batches(step, model.device())?;
+        let batches = batches(&mut order, step, (examples, config), model.device())?;
         let counts: Vec<usize> = batches.iter().map(Batch::n_targets).collect();
         let parameters = &tuning.parameters;
         let loss_of = |batch: &Batch| Ok(batch.loss(&model)?);
@@ -76,7 +79,8 @@ pub fn train(
         tuning.state.step = step;
 
         let tokens = batches.iter().map(Batch::n_tokens).sum();
-        log.step(&Figures { step, loss, rate, norm, tokens, targets: counts.iter().sum() })?;
+        let share = counts.iter().sum::<usize>() as f64 / tokens as f64;
+        log.step(&Figures { step, loss, rate, norm, tokens }, json!({ "learned_share": share }))?;
         if let Some(exam) = exam.filter(|exam| step == total || exam.due(step)) {
             exam.sit(&twin, tuning, outputs, log)?;
         }
@@ -91,42 +95,21 @@ pub fn train(
     Ok(())
 }
 
-/// The examples of each step.
-struct Order<'a> {
-    examples: &'a [Tokens],
-    lengths: Vec<usize>,
-    config: &'a TrainConfig,
-    /// The batches of one epoch.
-    epoch: (usize, Vec<Vec<usize>>),
-}
-
-impl<'a> Order<'a> {
-    fn new(examples: &'a [Tokens], config: &'a TrainConfig) -> Self {
-        let lengths: Vec<usize> = examples.iter().map(|example| example.ids.len()).collect();
-        let first = config.curriculum.batches(&lengths, config.batch_size, 0, config.seed);
-        Self { examples, lengths, config, epoch: (0, first) }
-    }
-
-    /// What step `step`, counted from 1, learns from.
-    fn batches(&mut self, step: usize, device: &candle_core::Device) -> Result<Vec<Batch>> {
-        let first = (step - 1) * self.config.accumulate;
-        let numbers = first..first + self.config.accumulate;
-        numbers.map(|number| self.batch(number, device)).collect()
-    }
-
-    /// Batch `number` of the run.
-    fn batch(&mut self, number: usize, device: &candle_core::Device) -> Result<Batch> {
-        let TrainConfig { batch_size, curriculum, rows, seed, .. } = *self.config;
-        let in_epoch = self.examples.len().div_ceil(batch_size);
-        let epoch = number / in_epoch;
-        if self.epoch.0 != epoch {
-            self.epoch = (epoch, curriculum.batches(&self.lengths, batch_size, epoch, seed));
-        }
-        let chosen = self.epoch.1[number % in_epoch].iter();
-        let chosen: Vec<Tokens> = chosen.map(|&example| self.examples[example].clone()).collect();
-        Ok(match rows {
+/// What a step, counted from 1, learns from.
+fn batches(
+    order: &mut Order,
+    step: usize,
+    (examples, config): (&[Tokens], &TrainConfig),
+    device: &Device,
+) -> Result<Vec<Batch>> {
+    let first = (step - 1) * config.accumulate;
+    let batch = |number| {
+        let chosen = order.batch(number).iter();
+        let chosen: Vec<Tokens> = chosen.map(|&example| examples[example].clone()).collect();
+        Ok(match config.rows {
             Rows::Padded => Batch::padded(&chosen, device)?,
             Rows::Packed(width) => Batch::packed(&chosen, width, device)?,
         })
-    }
+    };
+    (first..first + config.accumulate).map(batch).collect()
 }

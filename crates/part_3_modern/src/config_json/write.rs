@@ -11,7 +11,15 @@ use crate::config::{
 
 /// The model's `config.json`, without its special tokens and the type of its numbers.
 pub fn to_json(config: &ModelConfig) -> Value {
-    let family = Family::of(config);
+    described(config, Family::of(config))
+}
+
+/// The same under our own name, for a model whose layers some family has, and which no class of transformers reads right.
+pub fn to_own_json(config: &ModelConfig) -> Value {
+    described(config, Family::Ours)
+}
+
+fn described(config: &ModelConfig, family: Family) -> Value {
     let attention = config.attention;
     let (Norm::Rms { eps } | Norm::Layer { eps }) = config.norm;
     let (Mlp::SwiGlu { width } | Mlp::Gelu { width, .. }) = config.mlp;

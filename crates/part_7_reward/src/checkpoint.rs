@@ -1,0 +1,140 @@
+//! A reward model with all that is needed to score texts: its own tokenizer and template, and its normalisation.
+//!
+//! A policy that is scored may have another tokenizer, so what it wrote is given as text, or as ids of this model's own.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, ensure};
+use candle_core::{Device, Tensor};
+use modern::model_folder::{TextEnds, text_ends};
+use modern::{ChatTemplate, Files, Message, Purpose, Tokenizer, fetch, is_hub_id};
+use sft::template::{Format, template};
+use sft::{Example, Speech, Tokens};
+use tensor_core::Parameters;
+
+use crate::model_folder::{self, Description};
+use crate::{Normalisation, RewardModel};
+
+/// A reward model and what belongs to it.
+pub struct RewardCheckpoint {
+    /// The model: for inference its twin, which builds no graph.
+    pub model: RewardModel,
+    /// Its weights.
+    pub parameters: Parameters,
+    /// Tokens and template.
+    pub speech: Speech,
+    /// The tokens at which texts begin and end.
+    pub ends: TextEnds,
+    /// Brings scores to mean 0 and deviation 1.
+    pub normalisation: Normalisation,
+}
+
+impl RewardCheckpoint {
+    /// Opens a model folder, the folder of a run that made one, or one on the Hub.
+    ///
+    /// # Errors
+    /// When there is none, or it has no reward head.
+    pub fn open(source: &str, purpose: Purpose, device: &Device) -> Result<Self> {
+        let folder = folder_of(source)?;
+        let (description, model, parameters) =
+            model_folder::open(&folder, purpose.dtype(), device)?;
+        let Description { config, architecture, normalisation } = description;
+        let tokenizer = Tokenizer::open(&folder)?;
+        let own = ChatTemplate::from_folder(&folder, &tokenizer)?;
+        let format = if own.is_some() { Format::Own } else { Format::Instruction };
+        let template = template(format, &tokenizer, own)?;
+        let ends = text_ends(&folder)?;
+        let eos = tokenizer.eos().into_iter().chain(ends.eos.iter().copied()).collect();
+        let speech = Speech::new(tokenizer, template, eos)?;
+        let model = match purpose {
+            Purpose::Training(_) => model,
+            Purpose::Inference | Purpose::ExactInference => {
+                RewardModel::new(&config, architecture, &mut parameters.inference())?
+            }
+        };
+        Ok(Self { model, parameters, speech, ends, normalisation })
+    }
+
+    /// The ids of a conversation and a response to it, as this model reads them.
+    ///
+    /// # Errors
+    /// When the template refuses the conversation.
+    pub fn tokens(&self, prompt: &[Message], response: &str) -> Result<Vec<u32>> {
+        tokens(&self.speech, prompt, response, self.model.body().config().context)
+    }
+
+    /// The normalised score of each of these texts, this model's own ids, `batch_size` at a time.
+    ///
+    /// # Errors
+    /// When a text is empty or longer than the context.
+    pub fn rewards(&self, texts: &[Vec<u32>], batch_size: usize) -> Result<Vec<f64>> {
+        let scores = scores(&self.model, texts, batch_size)?;
+        Ok(scores.into_iter().map(|score| self.normalisation.apply(score)).collect())
+    }
+}
+
+/// The ids of a conversation, the response to it, and the end, at most `context` of them: of what is longer, the beginning goes,
+/// so that the response's end is always read.
+///
+/// # Errors
+/// When the template refuses the conversation.
+pub fn tokens(
+    speech: &Speech,
+    prompt: &[Message],
+    response: &str,
+    context: usize,
+) -> Result<Vec<u32>> {
+    let example = Example { prompt: prompt.to_vec(), response: response.to_string() };
+    let mut ids = Tokens::of(&example, speech)?.ids;
+    ids.drain(..ids.len().saturating_sub(context));
+    Ok(ids)
+}
+
+/// What `model`, an inference twin, makes of each text, `batch_size` texts of similar length at a time.
+///
+/// # Errors
+/// When a text is empty or longer than the context.
+pub fn scores(model: &RewardModel, texts: &[Vec<u32>], batch_size: usize) -> Result<Vec<f64>> {
+    let mut order: Vec<usize> = (0..texts.len()).collect();
+    order.sort_by_key(|&text| texts[text].len());
+    let mut all = vec![0.; texts.len()];
+    for order in order.chunks(batch_size.max(1)) {
+        let rows: Vec<&[u32]> = order.iter().map(|&text| &texts[text][..]).collect();
+        let (ids, lengths) = padded(&rows, model.body().device())?;
+        let scores: Vec<f32> = model.scores(&ids, &lengths)?.to_vec1()?;
+        order.iter().zip(scores).for_each(|(&text, score)| all[text] = f64::from(score));
+    }
+    Ok(all)
+}
+
+/// Texts beside each other, filled up on the right: (B, T), and the length of each.
+///
+/// # Errors
+/// When memory is short.
+pub fn padded(rows: &[&[u32]], device: &Device) -> candle_core::Result<(Tensor, Vec<usize>)> {
+    let lengths: Vec<usize> = rows.iter().map(|row| row.len()).collect();
+    let t = lengths.iter().copied().max().unwrap_or(0);
+    let ids = rows.iter().flat_map(|row| {
+        let padding = std::iter::repeat_n(0, t - row.len()); // any token will do
+        row.iter().copied().chain(padding)
+    });
+    Ok((Tensor::from_iter(ids, device)?.reshape((rows.len(), t))?, lengths))
+}
+
+/// The folder that `source` names: itself, a run's `model/`, or one on the Hub.
+///
+/// # Errors
+/// When there is none.
+pub(crate) fn folder_of(source: &str) -> Result<PathBuf> {
+    if is_hub_id(source) {
+        return fetch(source, Files::Model);
+    }
+    let path = Path::new(source);
+    let inside = path.join("model");
+    let folder = if inside.is_dir() { inside } else { path.to_path_buf() };
+    ensure!(
+        folder.is_dir(),
+        "there is no folder {source}: a reward model is a folder, a run's folder, or owner/name on the Hub"
+    );
+    Ok(folder)
+}

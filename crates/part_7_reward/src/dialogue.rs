@@ -1,0 +1,52 @@
+//! 7.1 Dialogues as Anthropic's HH files have them: both texts of a pair tell the whole conversation, and differ in its last turn.
+//!
+//! ```text
+//! ⏎⏎Human: what are some pranks with a pen?⏎⏎Assistant: Are you looking for practical jokes?⏎⏎Human: yep⏎⏎Assistant: ..
+//! ```
+//!
+//! Cut off at a model's context as they stand, long pairs become twice the same text. So what they share, which is
+//! all but the last turn, is split off as the prompt, and of what is too long the beginning goes.
+
+use anyhow::{Context, Result, ensure};
+use modern::Message;
+
+/// What begins a turn, and whose.
+const TURNS: [(&str, &str); 2] = [("\n\nHuman:", "user"), ("\n\nAssistant:", "assistant")];
+
+/// Whether `text` is such a dialogue.
+pub fn is_one(text: &str) -> bool {
+    text.starts_with(TURNS[0].0)
+}
+
+/// The turns of a dialogue, apart from its last one, which the assistant takes; and that one.
+///
+/// # Errors
+/// When `text` is no dialogue, or does not end with the assistant.
+pub fn parse(text: &str) -> Result<(Vec<Message>, String)> {
+    ensure!(is_one(text), "a dialogue begins with an empty line and `Human:`");
+    let mut turns: Vec<Message> = Vec::new();
+    let mut rest = text;
+    while let Some((begin, role)) = TURNS.into_iter().find(|(begin, _)| rest.starts_with(begin)) {
+        let said = &rest[begin.len()..];
+        let ends = TURNS.iter().filter_map(|(begin, _)| said.find(begin));
+        let end = ends.min().unwrap_or(said.len());
+        turns.push(Message::new(role, said[..end].trim()));
+        rest = &said[end..];
+    }
+    split_last(turns)
+}
+
+/// A conversation without its last message, which the assistant's must be; and what that says.
+///
+/// # Errors
+/// When the last message is not the assistant's, or there is no other.
+pub fn split_last(mut messages: Vec<Message>) -> Result<(Vec<Message>, String)> {
+    let last = messages.pop().context("the conversation is empty")?;
+    ensure!(
+        last.role == "assistant",
+        "the last message is the {}'s, not the assistant's",
+        last.role
+    );
+    ensure!(!messages.is_empty(), "nothing is said before the assistant speaks");
+    Ok((messages, last.content.trim().to_string()))
+}

@@ -1,0 +1,129 @@
+//! A reward model as a folder: transformers' `LlamaForSequenceClassification` (or the Mistral, Qwen2, Qwen3 that the body is) with
+//! a single label, and our normalisation beside it. The encoder, which transformers does not have, bears our own name.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use candle_core::{DType, Device};
+use modern::config::OutputLayer;
+use modern::model_folder::{TextEnds, read_tensors, save_described};
+use modern::{ModelConfig, config_json};
+use serde_json::{Value, json};
+use sft::Speech;
+use tensor_core::Parameters;
+use tiny_gpt::json_file;
+
+use crate::{Architecture, Normalisation, RewardModel};
+
+/// What transformers calls a model that classifies texts, after its family's name.
+const CLASSIFIER: &str = "ForSequenceClassification";
+/// The encoder.
+const ENCODER: &str = "EncoderForSequenceClassification";
+/// The weights of the head.
+pub(crate) const HEAD: &str = "score.weight";
+const NORMALISATION: &str = "reward_normalisation";
+
+/// What a reward model is, beside its weights.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Description {
+    /// Of the language model below the score.
+    pub config: ModelConfig,
+    /// How the score is read.
+    pub architecture: Architecture,
+    /// How it is normalised.
+    pub normalisation: Normalisation,
+}
+
+/// Writes the whole folder, the weights last; `parameters` are without adapters.
+///
+/// # Errors
+/// When a file cannot be written.
+pub fn save(
+    folder: &Path,
+    description: &Description,
+    parameters: &Parameters,
+    speech: &Speech,
+    ends: &TextEnds,
+) -> Result<()> {
+    let Speech { tokenizer, template, .. } = speech;
+    tokenizer.save(folder, description.config.context, Some(template))?;
+    let mut json = to_json(description);
+    json["pad_token_id"] = json!(padding(speech));
+    save_described(folder, json, parameters, ends, None)
+}
+
+/// The model in `folder`, its weights turned into `dtype`.
+///
+/// # Errors
+/// When it has no reward head, or as [`modern::model_folder::open`].
+pub fn open(
+    folder: &Path,
+    dtype: DType,
+    device: &Device,
+) -> Result<(Description, RewardModel, Parameters)> {
+    let path = folder.join("config.json");
+    let description = from_json(&json_file::read(&path)?)
+        .with_context(|| format!("{} describes no reward model", path.display()))?;
+    let tensors = read_tensors(folder, OutputLayer::Own)?;
+    let mut parameters = Parameters::from_tensors(tensors, folder.display(), 0, dtype, device);
+    let Description { config, architecture, .. } = description;
+    let model = RewardModel::new(&config, architecture, &mut parameters)?;
+    parameters.finish()?;
+    Ok((description, model, parameters))
+}
+
+/// Whether `folder` says that it holds a model with a head for scores.
+pub fn is_one(folder: &Path) -> bool {
+    json_file::read(&folder.join("config.json")).is_ok_and(|json| class(&json).is_ok())
+}
+
+fn to_json(description: &Description) -> Value {
+    let Description { config, architecture, normalisation } = *description;
+    let mut json = match architecture {
+        Architecture::Causal => config_json::to_json(&config),
+        Architecture::Encoder => config_json::to_own_json(&config),
+    };
+    let class = json["architectures"][0].as_str().unwrap_or_default();
+    let class = match architecture {
+        Architecture::Causal => class.trim_end_matches("ForCausalLM").to_string() + CLASSIFIER,
+        Architecture::Encoder => ENCODER.to_string(),
+    };
+    json["architectures"] = json!([class]);
+    json["id2label"] = json!({ "0": "reward" }); // how transformers counts labels: two where nothing is said
+    json["label2id"] = json!({ "reward": 0 });
+    json[NORMALISATION] = normalisation.to_json();
+    json
+}
+
+fn from_json(json: &Value) -> Result<Description> {
+    let class = class(json)?;
+    if let Some(labels) = json["id2label"].as_object() {
+        ensure!(
+            labels.len() == 1,
+            "it tells {} labels apart; a reward model has one score",
+            labels.len()
+        );
+    }
+    Ok(Description {
+        config: RewardModel::body_config(&config_json::from_json(json)?),
+        architecture: if class == ENCODER { Architecture::Encoder } else { Architecture::Causal },
+        normalisation: Normalisation::from_json(&json[NORMALISATION])?,
+    })
+}
+
+fn class(json: &Value) -> Result<&str> {
+    let class = json["architectures"][0].as_str().unwrap_or("nothing");
+    ensure!(
+        class.ends_with(CLASSIFIER),
+        "it is a {class} and has no reward head; `part_7 train --model` puts one on"
+    );
+    Ok(class)
+}
+
+/// The token that fills up rows. transformers reads the score at the last token that is not this one, so it must not be the one
+/// that ends texts, as many chat models have it; any other will do, since all texts end with that.
+fn padding(speech: &Speech) -> u32 {
+    let special = speech.tokenizer.special();
+    let named = [special.pad, special.unk, special.bos].into_iter().flatten();
+    named.chain([0, 1]).find(|&id| id != speech.end()).unwrap_or_default()
+}
