@@ -58,6 +58,19 @@ pub fn sum_of_gradients<P>(
     parameters: &Parameters,
     parts: &[P],
     scale: f64,
+    loss: impl FnMut(&P) -> Result<Tensor>,
+) -> Result<(f64, GradStore)> {
+    sum_of_all_gradients(&[parameters], parts, scale, loss)
+}
+
+/// The same where the loss depends on several stores of parameters: those of a policy and of its critic, say.
+///
+/// # Errors
+/// As [`sum_of_gradients`].
+pub fn sum_of_all_gradients<P>(
+    stores: &[&Parameters],
+    parts: &[P],
+    scale: f64,
     mut loss: impl FnMut(&P) -> Result<Tensor>,
 ) -> Result<(f64, GradStore)> {
     let (mut total, mut sum_of_losses) = (None, 0.);
@@ -67,7 +80,7 @@ pub fn sum_of_gradients<P>(
         sum_of_losses += f64::from(loss.to_scalar::<f32>()?); // waits for the device
         total = Some(match total {
             None => grads,
-            Some(before) => sum(before, grads, parameters)?,
+            Some(before) => sum(before, grads, stores)?,
         });
     }
     Ok((sum_of_losses, total.context("there is nothing to learn from")?))
@@ -91,8 +104,8 @@ pub fn real_targets(targets: &Tensor) -> Result<usize> {
 }
 
 /// Adds up two gradients, parameter by parameter.
-fn sum(mut a: GradStore, mut b: GradStore, parameters: &Parameters) -> Result<GradStore> {
-    for parameter in parameters.trainable() {
+fn sum(mut a: GradStore, mut b: GradStore, stores: &[&Parameters]) -> Result<GradStore> {
+    for parameter in stores.iter().flat_map(|store| store.trainable()) {
         let variable = parameter.var.as_tensor();
         if let Some(grad) = b.remove(variable) {
             let both = match a.remove(variable) {

@@ -2,6 +2,10 @@
 
 mod rollout;
 mod objective;
+mod training;
+mod golden;
+mod estimators;
+mod final_answer;
 
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
