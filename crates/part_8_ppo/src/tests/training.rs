@@ -98,9 +98,12 @@ fn reference(speech: &Speech) -> Result<GptModern> {
     Ok(GptModern::new(model.config(), parameters.inference().root())?)
 }
 
-/// 1 for a response that ends itself at once.
-fn brevity() -> Box<Scorer> {
-    let score = |reply: &Reply<'_>| f64::from(u8::from(reply.text.is_empty() && reply.ended));
+/// The share of a response's characters that are small letters.
+fn letters() -> Box<Scorer> {
+    let score = |reply: &Reply<'_>| {
+        let n = reply.text.chars().count().max(1) as f64;
+        reply.text.chars().filter(char::is_ascii_lowercase).count() as f64 / n
+    };
     Box::new(move |replies, _| Ok(replies.iter().map(score).collect()))
 }
 
@@ -145,9 +148,9 @@ fn bits(tuning: &Tuning) -> Result<Vec<Vec<f32>>> {
 fn what_scores_becomes_likely() -> Result<()> {
     let speech = speech()?;
     for trunk in [Trunk::Shared, Trunk::Separate] {
-        let config = config(40, speech.end());
+        let config = config(60, speech.end());
         let mut learner = learner(&speech, trunk, &config)?;
-        let reached = run(&mut learner, &mut *brevity(), &config, &Outputs::default(), false)?;
+        let reached = run(&mut learner, &mut *letters(), &config, &Outputs::default(), false)?;
         assert!(reached > 0.9, "{trunk:?}: {reached}");
     }
     Ok(())
