@@ -3,11 +3,12 @@
 
 use anyhow::Result;
 use modern::{Checkpoint, GptModern};
+use ppo::exam::Answer;
 use ppo::experience::Scale;
 use ppo::losses::Weights;
 use ppo::{
-    Clip, Discount, Exam, KlControl, KlEstimator, Learner, PpoConfig, Prompts, Reply, RewardConfig,
-    RunLog, Scorer, Surroundings, Trunk, UpdateConfig, compare, prompts, train,
+    Clip, Discount, Exam, KlControl, KlEstimator, Learner, PpoConfig, Prompts, Question, Reply,
+    RewardConfig, RunLog, Scorer, Surroundings, Trunk, UpdateConfig, compare, prompts, train,
 };
 use scaling::Schedule;
 use scaling::schedule::Decay;
@@ -39,13 +40,8 @@ pub(crate) fn run(args: &DemoArgs) -> Result<()> {
         pretrain(BaseConfig { steps: TAUGHT[0], ..BaseConfig::default() }, seed, &device)?;
     let speech = Speech::of(&mut checkpoint, None)?;
     let policy = taught(checkpoint, &speech, seed)?;
-    let (model, context) = (policy.config, policy.config.context);
-    let tensors =
-        policy.parameters.iter().map(|p| Ok((p.name.clone(), p.var.as_detached_tensor().copy()?)));
-    let (tensors, dtype) = (tensors.collect::<Result<_>>()?, policy.parameters.dtype());
-    let mut before = Parameters::from_tensors(tensors, "the model", 0, dtype, &device);
-    GptModern::new(&model, before.root())?;
-    let reference = GptModern::new(&model, before.inference().root())?;
+    let reference = frozen(&policy)?;
+    let context = policy.config.context;
 
     let config = config(args.steps.get(), &speech, seed);
     let examples = demonstrations(20_000, Demos::Clean, seed);
@@ -84,6 +80,27 @@ pub(crate) fn run(args: &DemoArgs) -> Result<()> {
     let both = [&policy, &reference];
     let (found, [after, before]) =
         compare(both, &exam, modern::Choice::Greedy, &mut *rule(), &mut Rng::new(seed))?;
+    show(&asked, [&before, &after]);
+    tell(&found);
+    println!(
+        "\nIt has learned the form; to be right it has to begin with a model that can add: part_8 train"
+    );
+    Ok(())
+}
+
+/// The policy as it is now, in memory of its own.
+fn frozen(policy: &Tuning) -> Result<GptModern> {
+    let each = policy.parameters.iter();
+    let tensors = each.map(|p| Ok((p.name.clone(), p.var.as_detached_tensor().copy()?)));
+    let (dtype, device) = (policy.parameters.dtype(), policy.parameters.device());
+    let tensors = tensors.collect::<Result<_>>()?;
+    let mut copy = Parameters::from_tensors(tensors, "the policy", 0, dtype, device);
+    GptModern::new(&policy.config, copy.root())?;
+    Ok(GptModern::new(&policy.config, copy.inference().root())?)
+}
+
+/// Some answers before and after.
+fn show(asked: &[Question], [before, after]: [&[Answer]; 2]) {
     println!("\n{:42}  {:>8}  {:>8}  {:>8}", "held out", "before", "after", "wanted");
     for i in 0..SHOWN.min(asked.len()) {
         let example = &asked[i].example;
@@ -97,11 +114,6 @@ pub(crate) fn run(args: &DemoArgs) -> Result<()> {
         );
     }
     println!();
-    tell(&found);
-    println!(
-        "\nIt has learned the form; to be right it has to begin with a model that can add: part_8 train"
-    );
-    Ok(())
 }
 
 /// 1 for the right number, 0.5 for another, 0 for anything else.

@@ -9,7 +9,7 @@ use ppo::{
 };
 use scaling::settings::check_unchanged;
 use scaling::tracker::Tracker;
-use scaling::{Checkpoints, fingerprint};
+use scaling::{Checkpoints, Schedule, fingerprint};
 use serde_json::Value;
 use sft::source::Examples;
 use sft::{Keeper, Outputs, Place, Speech, tokenize};
@@ -40,6 +40,9 @@ const FREE: [&str; 15] = [
     "reference",
 ];
 
+/// Texts that a reward model reads at a time.
+const SCORED_AT_A_TIME: usize = 32;
+
 /// The longest response, where nothing is said.
 pub(crate) fn usual_length(data: &str) -> usize {
     if data == "arithmetic" { 8 } else { 64 }
@@ -49,26 +52,16 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
     check(args)?;
     let device = args.compute.open()?;
     let settings = serde_json::to_value(args)?;
-    let Examples { train: examples, validation } =
-        args.examples.examples(&args.data, args.compute.seed)?;
+    let examples = args.examples.examples(&args.data, args.compute.seed)?;
     if args.settings.resume {
         let old = RunFolder::settings(&args.out)?;
         check_unchanged(&old.context("there is no run to resume")?, &settings, &FREE)?;
     }
     let (mut checkpoint, source) = start::checkpoint(args, &settings, &device)?;
     let speech = Speech::of(&mut checkpoint, args.template)?;
-    let config = config(args, &speech)?;
-    let context = checkpoint.model.config().context;
-    let room = config.rollout.max_new_tokens;
-    let mixed = match args.objective.mix_coef > 0. {
-        true => tokenize(&examples, &speech, context)?.examples,
-        false => Vec::new(),
-    };
-    let (questions, left_out) = prompts::questions(examples, &speech, context, room)?;
-    let (mut validation, _) = prompts::questions(validation, &speech, context, room)?;
-    validation.truncate(args.exam.eval_examples.get());
-    let batch_size = args.step.batch_size.get();
-    let mut scorer = args.scorer.open(&args.data.data, &speech, 32, &device)?;
+    let config = config(args, &speech, args.schedule.schedule()?);
+    let asked = asked(args, examples, &speech, checkpoint.model.config().context)?;
+    let mut scorer = args.scorer.open(&args.data.data, &speech, SCORED_AT_A_TIME, &device)?;
 
     let lora = args.lora.config();
     let policy = start::policy(checkpoint.parameters, &checkpoint.model, lora.as_ref(), args)?;
@@ -79,7 +72,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
     if args.model.is_some() && !args.settings.resume {
         RunFolder::create(&args.out, &settings)?; // not before all that can be wrong is known to be right
     }
-    let name = data_name(&questions);
+    let name = data_name(&asked.train);
     let keeper = Keeper {
         speech: &speech,
         ends: &checkpoint.ends,
@@ -101,27 +94,54 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
     let place = Place { folder: &args.out, keeper: &keeper, checkpoints, interval, data: &name };
     let stop_after = args.save.stop_after.map(|n| n.get());
     let outputs = Outputs { place: Some(place), interrupt, stop_after };
-    let exam = Exam {
-        questions: &validation,
-        speech: &speech,
-        max_new_tokens: room,
-        stop: speech.ends(),
-        batch_size: 100,
-        interval: args.exam.eval_interval,
-        stop_at: args.stop_at,
-    };
-    tell_start(&learner, &config, (questions.len(), left_out));
-    let mut prompts = Prompts::new(questions, config.seed)?;
-    let mix = (!mixed.is_empty())
-        .then(|| PretrainingMix::new(mixed, args.objective.mix_coef, batch_size, config.seed));
-    let mut around =
-        Surroundings { reference: &reference, speech: &speech, scorer: &mut *scorer, mix };
+    let exam = exam(args, &asked.validation, &speech);
+    tell_start(&learner, &config, (asked.train.len(), asked.left_out));
+    let mut prompts = Prompts::new(asked.train, config.seed)?;
+    let (scorer, mix) = (&mut *scorer, asked.mix);
+    let mut around = Surroundings { reference: &reference, speech: &speech, scorer, mix };
     train(&mut learner, &mut around, &mut prompts, (&config, &exam), &outputs, &mut log)?;
     log.finish()?; // the progress line ends before we speak
     if args.lora.merge {
         keeper.save_merged(&args.out, &learner.policy)?;
     }
     report(args, &learner, config.schedule.total)
+}
+
+/// What a run asks, and what it mixes in.
+struct Asked {
+    train: Vec<Question>,
+    validation: Vec<Question>,
+    mix: Option<PretrainingMix>,
+    left_out: usize,
+}
+
+fn asked(args: &TrainArgs, examples: Examples, speech: &Speech, context: usize) -> Result<Asked> {
+    let room = args.rollout.longest(usual_length(&args.data.data));
+    let (coefficient, seed) = (args.objective.mix_coef, args.compute.seed);
+    let mix = match coefficient > 0. {
+        true => {
+            let mixed = tokenize(&examples.train, speech, context)?.examples;
+            ensure!(!mixed.is_empty(), "no example to mix in fits into {context} tokens");
+            Some(PretrainingMix::new(mixed, coefficient, args.step.batch_size.get(), seed))
+        }
+        false => None,
+    };
+    let (train, left_out) = prompts::questions(examples.train, speech, context, room)?;
+    let (mut validation, _) = prompts::questions(examples.validation, speech, context, room)?;
+    validation.truncate(args.exam.eval_examples.get());
+    Ok(Asked { train, validation, mix, left_out })
+}
+
+fn exam<'a>(args: &TrainArgs, questions: &'a [Question], speech: &'a Speech) -> Exam<'a> {
+    Exam {
+        questions,
+        speech,
+        max_new_tokens: args.rollout.longest(usual_length(&args.data.data)),
+        stop: speech.ends(),
+        batch_size: 100,
+        interval: args.exam.eval_interval,
+        stop_at: args.stop_at,
+    }
 }
 
 /// # Errors
@@ -138,9 +158,9 @@ fn check(args: &TrainArgs) -> Result<()> {
     })())
 }
 
-fn config(args: &TrainArgs, speech: &Speech) -> Result<PpoConfig> {
+fn config(args: &TrainArgs, speech: &Speech, schedule: Schedule) -> PpoConfig {
     let objective = &args.objective;
-    Ok(PpoConfig {
+    PpoConfig {
         prompts: args.step.batch_size.get(),
         rollout: args.rollout.config(speech, usual_length(&args.data.data)),
         rewards: args.rewards.config(),
@@ -155,10 +175,10 @@ fn config(args: &TrainArgs, speech: &Speech) -> Result<PpoConfig> {
             target_kl: objective.max_kl,
             grad_clip: args.step.optimizer.grad_clip().unwrap_or(f64::MAX),
         },
-        schedule: args.schedule.schedule()?,
+        schedule,
         critic_rate: objective.critic_rate,
         seed: args.compute.seed,
-    })
+    }
 }
 
 /// Brings `learner` to where the run in `--out` was; the run's folder, and its figures.

@@ -19,7 +19,7 @@ use crate::prompts::{Prompts, Question, of_step};
 use crate::rollout::{RolloutConfig, rollout};
 use crate::run_log::RunLog;
 use crate::scorer::Scorer;
-use crate::update::{UpdateConfig, Updated, update};
+use crate::update::{Pass, UpdateConfig, Updated, update};
 
 /// What decides where a run arrives.
 #[derive(Debug, Clone)]
@@ -150,15 +150,13 @@ fn learn(
         mix.seek(step * epochs * mini_batches * accumulate);
     }
     let rate = config.schedule.at(step);
-    let updated = update(
-        learner,
-        models,
-        experience,
-        (&config.update, config.rollout.temperature()),
-        [rate, rate * config.critic_rate],
-        around.mix.as_mut(),
-        rng,
-    )?;
+    let pass = Pass {
+        config: &config.update,
+        temperature: config.rollout.temperature(),
+        rates: [rate, rate * config.critic_rate],
+        mix: around.mix.as_mut(),
+    };
+    let updated = update(learner, models, experience, pass, rng)?;
     let (price, n) = (learner.state.kl_price, experience.scores.len());
     learner.state.kl_price = config.kl_price.next(price, experience.kl, n);
     Ok(updated)

@@ -94,7 +94,20 @@ struct Seen {
     tokens_read: usize,
 }
 
-/// Learns from `experience` at these learning rates of policy and critic.
+/// What an update is given beside the experience.
+#[derive(Debug)]
+pub struct Pass<'a> {
+    /// How is learned.
+    pub config: &'a UpdateConfig,
+    /// T of the rollout.
+    pub temperature: f64,
+    /// The learning rates of policy and critic.
+    pub rates: [f64; 2],
+    /// Examples that are mixed in.
+    pub mix: Option<&'a mut PretrainingMix>,
+}
+
+/// Learns from `experience`; the order of its groups is drawn from the stream.
 ///
 /// # Errors
 /// When a loss is no number, or memory is short.
@@ -102,11 +115,10 @@ pub fn update(
     learner: &mut Learner,
     models: &Models,
     experience: &Experience,
-    (config, temperature): (&UpdateConfig, f64),
-    [rate, critic_rate]: [f64; 2],
-    mut mix: Option<&mut PretrainingMix>,
+    pass: Pass<'_>,
     rng: &mut Rng,
 ) -> Result<Updated> {
+    let Pass { config, temperature, rates: [rate, critic_rate], mut mix } = pass;
     let groups = experience.groups.len();
     let mut order: Vec<usize> = (0..groups).collect();
     let (mut all, mut looked_at) = (Updated::default(), 0);

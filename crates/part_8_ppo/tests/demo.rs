@@ -112,7 +112,7 @@ fn bad_input_is_refused_in_one_line() {
     refused(&["--batch-size", "1"], 2, "1 prompts are too few for 2 mini-batches");
     refused(&["--lambda", "1.5"], 2, "--lambda");
     refused(&["--gamma", "0"], 2, "--gamma");
-    refused(&["--clip", "-1"], 2, "--clip");
+    refused(&["--clip", "0"], 2, "--clip");
     refused(&["--dtype", "f16"], 2, "--dtype");
     refused(&["--kl-estimator", "k4"], 2, "invalid value 'k4'");
     refused(&["--data", "nowhere.jsonl"], 1, "nowhere.jsonl");

@@ -20,7 +20,7 @@ use crate::kl::{KlControl, KlEstimator};
 use crate::learner::Learner;
 use crate::losses::{Clip, Weights};
 use crate::prompts::questions;
-use crate::update::{UpdateConfig, update};
+use crate::update::{Pass, UpdateConfig, update};
 use crate::{
     Exam, PpoConfig, PretrainingMix, Prompts, Question, Reply, RolloutConfig, RunLog, Scorer,
     Surroundings, Trunk, rollout, train,
@@ -226,6 +226,10 @@ fn a_score_that_is_no_number_is_named_and_its_step_skipped() -> Result<()> {
     Ok(())
 }
 
+fn pass<'a>(update: &'a UpdateConfig, config: &PpoConfig, rate: f64) -> Pass<'a> {
+    Pass { config: update, temperature: config.rollout.temperature(), rates: [rate; 2], mix: None }
+}
+
 fn experience_of(learner: &mut Learner, speech: &Speech, config: &PpoConfig) -> Result<Experience> {
     let models = learner.models()?;
     let prompts: Vec<Vec<u32>> = asked(speech)?.into_iter().map(|one| one.prompt).collect();
@@ -247,21 +251,20 @@ fn ratios_are_1_on_the_first_pass_and_not_on_the_second() -> Result<()> {
     assert!(experience.kl.abs() < 1e-4, "the reference is the policy: {}", experience.kl);
     let models = learner.models()?;
     let one = UpdateConfig { epochs: 1, mini_batches: 1, ..config.update };
-    let mut pass = || -> Result<crate::Updated> {
-        let place = (&one, config.rollout.temperature());
-        update(&mut learner, &models, &experience, place, [2e-2, 2e-2], None, &mut Rng::new(2))
+    let mut again = || -> Result<crate::Updated> {
+        let pass = pass(&one, &config, 2e-2);
+        update(&mut learner, &models, &experience, pass, &mut Rng::new(2))
     };
-    let first = pass()?;
+    let first = again()?;
     assert!(first.first_ratio_error < 1e-4, "{}", first.first_ratio_error);
     assert_eq!((first.clip_fraction, first.updates), (0., 1));
-    let second = pass()?;
+    let second = again()?;
     assert!(second.first_ratio_error > 1e-2 && second.clip_fraction > 0., "{second:?}");
     // And the passes end once the policy has moved as far as it may.
     let bounded =
         UpdateConfig { epochs: 50, mini_batches: 1, target_kl: Some(0.05), ..config.update };
-    let place = (&bounded, config.rollout.temperature());
-    let found =
-        update(&mut learner, &models, &experience, place, [1e-2, 1e-2], None, &mut Rng::new(2))?;
+    let pass = pass(&bounded, &config, 1e-2);
+    let found = update(&mut learner, &models, &experience, pass, &mut Rng::new(2))?;
     assert!(found.updates < 50 && found.approx_kl > 0.05, "{found:?}");
     Ok(())
 }
@@ -276,8 +279,8 @@ fn parts_of_a_mini_batch_add_up_to_it() -> Result<()> {
         let experience = experience_of(&mut learner, &speech, &config)?;
         let models = learner.models()?;
         let parts = UpdateConfig { mini_batches: 1, accumulate, ..config.update };
-        let rng = &mut Rng::new(2);
-        let found = update(&mut learner, &models, &experience, (&parts, 1.), [1e-3; 2], None, rng)?;
+        let (pass, rng) = (pass(&parts, &config, 1e-3), &mut Rng::new(2));
+        let found = update(&mut learner, &models, &experience, pass, rng)?;
         reached.push((found, bits(&learner.policy)?, bits(&learner.critic)?));
     }
     let [(a, policy_a, critic_a), (b, policy_b, critic_b)] = &reached[..] else { unreachable!() };
