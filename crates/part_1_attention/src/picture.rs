@@ -76,12 +76,7 @@ pub fn write_png(
     drawn().with_context(|| format!("drawing {}", path.display()))
 }
 
-fn draw_map(
-    panel: &Canvas<'_>,
-    map: &[Vec<f32>],
-    title: &str,
-    tokens: &[&str],
-) -> Result<()> {
+fn draw_map(panel: &Canvas<'_>, map: &[Vec<f32>], title: &str, tokens: &[&str]) -> Result<()> {
     let t = tokens.len();
     let mut chart = ChartBuilder::on(panel)
         .caption(title, ("sans-serif", 20))

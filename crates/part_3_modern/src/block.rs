@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use candle_core::{Result, Tensor};
 use tensor_core::ops::add;
-use tensor_core::{Dropout, Init, Scope};
+use tensor_core::{Dropout, Scope};
 
 use crate::attention::Attention;
 use crate::cache::{LayerCache, Pass};
@@ -12,16 +12,6 @@ use crate::config::ModelConfig;
 use crate::rms_norm::Norm;
 use crate::rope::Angles;
 use crate::token_layer::TokenLayer;
-
-/// Standard deviation of fresh weights.
-pub(crate) const INIT_STD: f64 = 0.02;
-
-/// How fresh weights are drawn: those of most matrices, and those of matrices whose result is added to x.
-pub fn inits(n_layer: usize) -> [Init; 2] {
-    // So that what 2 n_layer layers add up to stays in scale (Radford et al. 2019, 2.3).
-    let residual = Init::Normal { std: INIT_STD / (2. * n_layer as f64).sqrt() };
-    [Init::Normal { std: INIT_STD }, residual]
-}
 
 /// A pre-norm transformer block, parameters named as Llama's.
 #[derive(Debug, Clone)]
@@ -48,7 +38,7 @@ impl Block {
                 c,
                 &config.attention,
                 norm,
-                inits(config.n_layer),
+                config.inits(),
             )?,
             post_attention_layernorm: Norm::new(scope.at("post_attention_layernorm"), c, norm)?,
             mlp: mlp(scope)?,

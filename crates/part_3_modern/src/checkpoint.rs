@@ -163,5 +163,6 @@ fn llama2c_config(header: &Header) -> ModelConfig {
             Classifier::Tied => OutputLayer::Tied,
             Classifier::Untied => OutputLayer::Own,
         },
+        init_std: ModelConfig::INIT_STD,
     }
 }

@@ -2,6 +2,7 @@
 //! files of the model families people use are points in the same space.
 
 use candle_core::{Result, bail};
+use tensor_core::Init;
 use tensor_core::ops::{Gelu, Mask};
 
 /// Everything that decides a [`GptModern`](crate::GptModern)'s shape.
@@ -23,6 +24,8 @@ pub struct ModelConfig {
     pub mlp: Mlp,
     /// From channels to scores.
     pub output: OutputLayer,
+    /// Standard deviation of fresh weights, `initializer_range` on disk.
+    pub init_std: f64,
 }
 
 /// How tokens look at each other, and how they know where they stand.
@@ -142,6 +145,18 @@ pub struct Window {
 }
 
 impl ModelConfig {
+    /// GPT-2's [`ModelConfig::init_std`]. A narrow model learns sooner from larger weights: 0.02 is half of 1/√C at C = 768,
+    /// and a quarter of it at 128.
+    pub const INIT_STD: f64 = 0.02;
+
+    /// How fresh weights are drawn: those of most matrices, and those of matrices whose result is added to x.
+    pub fn inits(&self) -> [Init; 2] {
+        let std = self.init_std;
+        // So that what 2 n_layer layers add up to stays in scale (Radford et al. 2019, 2.3).
+        let residual = Init::Normal { std: std / (2. * self.n_layer as f64).sqrt() };
+        [Init::Normal { std }, residual]
+    }
+
     /// A byte-level model in Llama's style: RMSNorm, RoPE, SwiGLU as wide as makes it as large as a GELU layer of 4 C.
     pub fn bytes(context: usize, n_layer: usize, n_head: usize, n_embd: usize) -> Self {
         Self {
@@ -161,6 +176,7 @@ impl ModelConfig {
             },
             mlp: Mlp::SwiGlu { width: Self::swiglu_width(n_embd) },
             output: OutputLayer::Tied,
+            init_std: Self::INIT_STD,
         }
     }
 
@@ -196,6 +212,9 @@ impl ModelConfig {
         let (Norm::Rms { eps } | Norm::Layer { eps }) = self.norm;
         if !(eps > 0. && eps.is_finite()) {
             bail!("the ε of the norms is {eps}, which is not above 0");
+        }
+        if !(self.init_std >= 0. && self.init_std.is_finite()) {
+            bail!("fresh weights spread by {}, which is no number from 0 up", self.init_std);
         }
         if let Position::Rope { base, scaling } = position {
             let factor = scaling.map_or(1., |scaling| scaling.factor);

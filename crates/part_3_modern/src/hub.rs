@@ -54,14 +54,7 @@ pub fn fetch(id: &str, files: Files) -> Result<PathBuf> {
 /// # Errors
 /// When no file is named, and as [`Hub::fetch`].
 pub fn fetch_data(id: &str) -> Result<PathBuf> {
-    let id = HubId::parse_data(id)?;
-    let file = id.file.clone();
-    let file = file.with_context(|| {
-        format!(
-            "name one of the data set's files as {id}:file.jsonl (.json or .jsonl, either with .gz)"
-        )
-    })?;
-    Hub::from_env().fetch_files(&id, Files::Data(file))
+    Hub::from_env().fetch_data(id)
 }
 
 impl Hub {
@@ -92,6 +85,18 @@ impl Hub {
         let id = HubId::parse(id)?;
         let files = id.file.as_ref().map_or(files, |file| Files::Gguf(file.clone()));
         self.fetch_files(&id, files)
+    }
+
+    /// The path of the file of data set `owner/name:file`, downloaded if need be.
+    ///
+    /// # Errors
+    /// When no file is named, and as [`Hub::fetch`].
+    pub fn fetch_data(&self, id: &str) -> Result<PathBuf> {
+        let id = HubId::parse_data(id)?;
+        let file = id.file.clone().with_context(|| {
+            format!("name one of its files as {id}:file.jsonl (.json or .jsonl, either with .gz)")
+        })?;
+        self.fetch_files(&id, Files::Data(file))
     }
 
     fn fetch_files(&self, id: &HubId, files: Files) -> Result<PathBuf> {

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use candle_core::{Device, Result, Tensor, bail};
 use tensor_core::ops::add;
-use tensor_core::{Bias, Dropout, Embedding, Init, Linear, Scope, recompute_all};
+use tensor_core::{Bias, Dropout, Embedding, Linear, Scope, recompute_all};
 
-use crate::block::{Block, INIT_STD, inits};
+use crate::block::Block;
 use crate::cache::{Cache, LayerCache, Pass};
 use crate::config::{ModelConfig, OutputLayer, Position};
 use crate::rms_norm::Norm;
@@ -44,7 +44,7 @@ impl GptModern {
     /// # Errors
     /// As [`ModelConfig::check`].
     pub fn new(config: &ModelConfig, scope: Scope<'_>) -> Result<Self> {
-        let [init, residual] = inits(config.n_layer);
+        let [init, residual] = config.inits();
         Self::with_layers(config, scope, |mut block| {
             let layer =
                 FeedForward::new(block.at("mlp"), config.n_embd, config.mlp, init, residual)?;
@@ -63,7 +63,7 @@ impl GptModern {
     ) -> Result<Self> {
         config.check()?;
         let ModelConfig { vocab_size, n_layer, n_embd, context, .. } = *config;
-        let init = Init::Normal { std: INIT_STD };
+        let [init, _] = config.inits();
         let mut model = scope.at("model");
         let embed_tokens = Embedding::new(model.at("embed_tokens"), vocab_size, n_embd, init)?;
         let embed_positions = match config.attention.position {

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use candle_core::{Result, Tensor};
-use modern::block::inits;
 use modern::swiglu::FeedForward;
 use modern::{GptModern, TokenLayer};
 use tensor_core::Scope;
@@ -40,7 +39,7 @@ impl GptMoe {
     pub fn strained(config: &MoeConfig, scope: Scope<'_>, strain: Strain) -> Result<Self> {
         config.check()?;
         let MoeConfig { model, router, blend } = *config;
-        let (c, [init, residual]) = (model.n_embd, inits(model.n_layer));
+        let (c, [init, residual]) = (model.n_embd, model.inits());
         let gpt = GptModern::with_layers(&model, scope, |mut block| {
             let place = block.at("block_sparse_moe");
             let experts = MoeLayer::new(place, c, (router, model.mlp), strain, [init, residual])?;

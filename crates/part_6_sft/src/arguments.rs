@@ -37,10 +37,10 @@ pub(crate) enum Command {
 #[derive(Args)]
 pub(crate) struct DemoArgs {
     /// Optimizer steps of pretraining
-    #[arg(long, value_name = "N", default_value_t = 200)]
+    #[arg(long, value_name = "N", default_value_t = 150)]
     pub(crate) base_steps: usize,
     /// Most optimizer steps of fine-tuning
-    #[arg(long, value_name = "N", default_value = "600")]
+    #[arg(long, value_name = "N", default_value = "1200")]
     pub(crate) steps: NonZeroUsize,
     #[command(flatten)]
     pub(crate) compute: ComputeFlags,
@@ -49,6 +49,7 @@ pub(crate) struct DemoArgs {
 #[derive(Args, Serialize)]
 #[command(args_override_self = true)]
 #[command(mut_arg("lr", |arg| arg.default_value("1e-3")))]
+#[command(mut_arg("beta2", |arg| arg.default_value("0.999")))]
 #[command(mut_arg("weight_decay", |arg| arg.default_value("0.01")))]
 #[command(mut_arg("lr_decay", |arg| arg.default_value("stable")))]
 #[command(mut_arg("steps", |arg| arg.default_value("3000")))]

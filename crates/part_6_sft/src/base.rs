@@ -1,4 +1,4 @@
-//! A base model where none is given: small, pretrained in the same process for half a minute, on the course's stories and on
+//! A base model where none is given: small, pretrained in the same process for some seconds, on the course's stories and on
 //! counting.
 //!
 //! Pretraining is the same loop with nothing masked. No arithmetic problem is in its text: stories with a digit, or with a
@@ -20,6 +20,8 @@ use crate::{Curriculum, Example, Outputs, RunLog, Tokens, Tuning, word_tokenizer
 /// Longest text, in tokens.
 const CONTEXT: usize = 128;
 const VOCAB_SIZE: usize = 1024;
+/// Standard deviation of fresh weights: with the 0.02 of wide models, sums take three times as long to learn.
+const INIT_STD: f64 = 0.06;
 /// Lines of counting beside the stories.
 const COUNTING: usize = 1500;
 
@@ -38,7 +40,7 @@ pub struct BaseConfig {
 
 impl Default for BaseConfig {
     fn default() -> Self {
-        Self { n_layer: 2, n_head: 4, n_embd: 128, steps: 300 }
+        Self { n_layer: 2, n_head: 4, n_embd: 128, steps: 150 }
     }
 }
 
@@ -64,6 +66,7 @@ pub fn pretrain(config: BaseConfig, seed: u64, device: &Device) -> Result<Checkp
     let BaseConfig { n_layer, n_head, n_embd, steps } = config;
     let model = ModelConfig {
         vocab_size: tokenizer.vocab_size(),
+        init_std: INIT_STD,
         ..ModelConfig::bytes(CONTEXT, n_layer, n_head, n_embd)
     };
     let mut parameters = Parameters::seeded(seed, DType::F32, device);
@@ -74,8 +77,8 @@ pub fn pretrain(config: BaseConfig, seed: u64, device: &Device) -> Result<Checkp
         curriculum: Curriculum::Shuffled,
         rows: Rows::Padded,
         schedule: Schedule {
-            peak: 3e-3,
-            floor: 3e-4,
+            peak: 1e-3, // at 3e-3 it learns its stories better, and sums later
+            floor: 1e-4,
             warmup: steps / 20,
             total: steps,
             decay: Decay::Cosine,

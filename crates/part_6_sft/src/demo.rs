@@ -20,7 +20,7 @@ use crate::arguments::DemoArgs;
 /// Questions that are shown.
 const SHOWN: usize = 6;
 /// Demonstrations that are drawn.
-const DEMONSTRATIONS: usize = 50_000;
+const DEMONSTRATIONS: usize = 80_000;
 
 pub(crate) fn run(args: &DemoArgs) -> Result<()> {
     let device = args.compute.open()?;
@@ -51,7 +51,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result<()> {
             total: steps,
             decay: Decay::Cosine,
         },
-        optimizer: AdamWConfig { beta2: 0.99, weight_decay: 0.01, ..AdamWConfig::default() },
+        optimizer: AdamWConfig { beta2: 0.999, weight_decay: 0.01, ..AdamWConfig::default() },
         grad_clip: 1.,
         seed,
     };

@@ -41,9 +41,8 @@ impl Exam<'_> {
     ) -> Result<()> {
         let (found, _) = log.pause(|| evaluate(twin, self.examples, self.speech, self.extent))?;
         let Evaluation { loss, exact_match, token_f1, rouge_l, eos_rate, .. } = found;
-        let said = format!(
-            "exact match {exact_match:.3}, token F1 {token_f1:.3}, ended {eos_rate:.3}"
-        );
+        let said =
+            format!("exact match {exact_match:.3}, token F1 {token_f1:.3}, ended {eos_rate:.3}");
         let figures = json!({
             "exact_match": exact_match, "token_f1": token_f1, "rouge_l": rouge_l, "eos_rate": eos_rate,
         });

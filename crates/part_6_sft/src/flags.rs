@@ -98,7 +98,7 @@ impl LoraFlags {
 #[derive(Debug, Clone, Copy, Args, Serialize)]
 pub struct BaseFlags {
     /// Without --model: optimizer steps of pretraining a small one
-    #[arg(long, value_name = "N", default_value_t = 300)]
+    #[arg(long, value_name = "N", default_value_t = 150)]
     pub base_steps: usize,
     /// Its transformer blocks
     #[arg(long, value_name = "N", default_value_t = 2)]

@@ -15,6 +15,8 @@ const NOISY: [usize; 5] = [1, 3, 5, 8, 10];
 const NOISE: f64 = 0.8;
 /// Of demonstrations, the share that are products.
 const PRODUCTS: f64 = 0.1;
+/// The share that are of small numbers, which are a hundredth of all problems and where carrying is learned first.
+const SMALL: f64 = 0.4;
 
 /// How answers are demonstrated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, clap::ValueEnum)]
@@ -87,13 +89,20 @@ pub fn questions(set: Set, split: Split) -> Vec<Question> {
     problems.enumerate().map(ask).collect()
 }
 
-/// `n` demonstrations of problems to learn from, a tenth of them products, drawn from `seed`.
+/// `n` demonstrations of problems to learn from, drawn from `seed`: a tenth of them products, and two fifths of numbers below
+/// 10 to 100, evenly on a logarithmic scale.
 pub fn demonstrations(n: usize, demos: Demos, seed: u64) -> Vec<Example> {
     let mut rng = Rng::new(seed);
     let [sums, products] = [Set::Sums, Set::Products].map(|set| set.problems(Split::Train));
     let demonstration = |_| {
         let from = if rng.uniform() < PRODUCTS { &products } else { &sums };
-        let problem = from[rng.below(from.len())];
+        let below = if rng.uniform() < SMALL { 10f64.powf(1. + rng.uniform()) } else { 100. };
+        let problem = loop {
+            let problem = from[rng.below(from.len())];
+            if (problem.left.max(problem.right) as f64) < below {
+                break problem;
+            }
+        };
         let question = Question { problem, phrasing: rng.below(Question::PHRASINGS) };
         let habit = NOISY.contains(&question.phrasing) && rng.uniform() < NOISE;
         let mut example = question.example();

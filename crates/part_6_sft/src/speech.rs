@@ -92,15 +92,32 @@ impl Speech {
         max_new_tokens: usize,
         batch_size: usize,
     ) -> Result<Vec<Answer>> {
-        let sampler = Sampler::new(Choice::Greedy);
-        let config = GenerateConfig::new(model, sampler, max_new_tokens, self.ends.clone());
         let mut answers = Vec::with_capacity(prompts.len());
         for prompts in prompts.chunks(batch_size.max(1)) {
-            for written in generate(model, prompts, &config, &mut Rng::new(0), |_, _| Ok(()))? {
-                let text = self.tokenizer.decode(&written.tokens, Markers::Hidden)?;
-                answers.push(Answer { text, end: written.end });
-            }
+            let greedy = Sampler::new(Choice::Greedy);
+            answers.extend(self.drawn(model, prompts, greedy, max_new_tokens, &mut Rng::new(0))?);
         }
         Ok(answers)
+    }
+
+    /// What it answers when its tokens are chosen as `sampler` says, all prompts at a time.
+    ///
+    /// # Errors
+    /// When a prompt is longer than the context.
+    pub fn drawn(
+        &self,
+        model: &GptModern,
+        prompts: &[Vec<u32>],
+        sampler: Sampler,
+        max_new_tokens: usize,
+        rng: &mut Rng,
+    ) -> Result<Vec<Answer>> {
+        let config = GenerateConfig::new(model, sampler, max_new_tokens, self.ends.clone());
+        let answer = |written: modern::Continuation| {
+            let text = self.tokenizer.decode(&written.tokens, Markers::Hidden)?;
+            Ok(Answer { text, end: written.end })
+        };
+        let written = generate(model, prompts, &config, rng, |_, _| Ok(()))?;
+        written.into_iter().map(answer).collect()
     }
 }

@@ -5,14 +5,14 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use reward::flags::PreferenceFlags;
-use reward::{Architecture, LossKind, PreferenceLoss};
+use reward::{Architecture, LossKind, PreferenceLoss, Rule};
 use scaling::flags::{SaveFlags, ScheduleFlags, StepFlags};
 use scaling::settings::SettingsFlags;
 use scaling::tracker::Kind;
 use serde::Serialize;
 use sft::Format;
-use sft::flags::{BaseFlags, LoraFlags};
-use tiny_gpt::flags::{ComputeFlags, non_negative, share};
+use sft::flags::{BaseFlags, DataFlags, LoraFlags};
+use tiny_gpt::flags::{ComputeFlags, non_negative, positive, share};
 
 pub(crate) const DEFAULT_OUT: &str = "runs/reward";
 
@@ -22,6 +22,8 @@ pub(crate) const DEFAULT_OUT: &str = "runs/reward";
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
+    #[command(flatten)]
+    pub(crate) demo: DemoArgs,
 }
 
 #[derive(Subcommand)]
@@ -30,6 +32,23 @@ pub(crate) enum Command {
     Train(Box<TrainArgs>),
     /// Measure how often a reward model prefers what was preferred
     Eval(EvalArgs),
+    /// Let a model answer questions several times, and say which answers are better
+    Collect(CollectArgs),
+}
+
+#[derive(Args)]
+pub(crate) struct DemoArgs {
+    /// Optimizer steps of pretraining
+    #[arg(long, value_name = "N", default_value_t = 60)]
+    pub(crate) base_steps: usize,
+    /// Optimizer steps on preferences
+    #[arg(long, value_name = "N", default_value = "60")]
+    pub(crate) steps: NonZeroUsize,
+    /// Where the picture of the rewards goes
+    #[arg(long, value_name = "FILE", default_value = "rewards.png")]
+    pub(crate) out: PathBuf,
+    #[command(flatten)]
+    pub(crate) compute: ComputeFlags,
 }
 
 #[derive(Args, Serialize)]
@@ -37,7 +56,7 @@ pub(crate) enum Command {
 #[command(mut_arg("lr", |arg| arg.default_value("5e-4")))]
 #[command(mut_arg("weight_decay", |arg| arg.default_value("0.01")))]
 #[command(mut_arg("lr_decay", |arg| arg.default_value("stable")))]
-#[command(mut_arg("steps", |arg| arg.default_value("600")))]
+#[command(mut_arg("steps", |arg| arg.default_value("400")))]
 #[command(mut_arg("batch_size", |arg| arg.default_value("64").help("Pairs whose gradient is computed at a time")))]
 #[command(mut_arg("merge", |arg| arg.help("As in part 6; here the adapters are merged into what is saved in any case")))]
 pub(crate) struct TrainArgs {
@@ -82,7 +101,7 @@ pub(crate) struct TrainArgs {
     #[serde(flatten)]
     pub(crate) base: BaseFlags,
     /// Without --model: optimizer steps of teaching the small one to answer sums
-    #[arg(long, value_name = "N", default_value_t = 600)]
+    #[arg(long, value_name = "N", default_value_t = 1000)]
     pub(crate) sft_steps: usize,
     #[command(flatten)]
     #[serde(flatten)]
@@ -174,4 +193,37 @@ pub(crate) struct EvalArgs {
     /// Print the result as a JSON object on the last line
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct CollectArgs {
+    /// The model that answers: a folder, a run's folder, a .gguf file, a llama2.c .bin, or owner/name on the Hub
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) model: String,
+    /// Where the questions come from
+    #[command(flatten)]
+    pub(crate) data: DataFlags,
+    /// Most questions that are asked
+    #[arg(long, value_name = "N", default_value = "100")]
+    pub(crate) questions: NonZeroUsize,
+    /// Answers to each; the better one of two meets the next
+    #[arg(long, value_name = "N", default_value = "2")]
+    pub(crate) samples: NonZeroUsize,
+    /// Decide by a rule [default: ask on the terminal]
+    #[arg(long, value_enum)]
+    pub(crate) rule: Option<Rule>,
+    /// The file that grows by a row per decision; an existing one is continued
+    #[arg(long, value_name = "FILE", default_value = "preferences.jsonl")]
+    pub(crate) out: PathBuf,
+    /// How conversations are written [default: as the model's files say, else instruction]
+    #[arg(long, value_enum)]
+    pub(crate) template: Option<Format>,
+    /// Below 1 likelier tokens, above 1 wilder ones
+    #[arg(long, value_name = "T", default_value_t = 1., allow_negative_numbers = true, value_parser = positive)]
+    pub(crate) temperature: f64,
+    /// Longest answer, in tokens
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub(crate) max_new_tokens: usize,
+    #[command(flatten)]
+    pub(crate) compute: ComputeFlags,
 }

@@ -1,8 +1,8 @@
 //! 7.1 Built-in preferences: a right answer against a near miss.
 //!
-//! The problems are part 6's, and so are the held-out ones, which no part learns from. A miss is off by 1, 2 or 10, or has the wrong
-//! sign: what slips in mental arithmetic. It is longer than the right answer about as often as shorter, so that length says
-//! nothing about which is which.
+//! The problems are part 6's, and so are the held-out ones, which no part learns from. A miss is off by 1 to 10, as slips of counting
+//! and carrying are. It is longer than the right answer about as often as shorter, so that length says nothing about which is
+//! which.
 
 use sft::arithmetic::{Operation, Set, Split};
 use sft::questions::{Question, questions};
@@ -10,8 +10,8 @@ use tensor_core::Rng;
 
 use crate::Preference;
 
-/// By how much a miss is off.
-const SLIPS: [i64; 6] = [-10, -2, -1, 1, 2, 10];
+/// The most that a miss is off.
+const SLIP: i64 = 10;
 /// Of pairs to learn from, the share about products.
 const PRODUCTS: f64 = 0.1;
 /// Decides how the answers to problems that are not learned from are missed.
@@ -38,14 +38,10 @@ pub fn set_apart(split: Split) -> Vec<Preference> {
 }
 
 fn preference(question: Question, rng: &mut Rng) -> Preference {
-    let right = question.problem.answer();
-    let slipped = SLIPS.iter().map(|slip| right + slip);
-    let misses: Vec<i64> = match question.problem.operation {
-        Operation::Subtract => {
-            slipped.chain([-right]).filter(|&miss| miss != right).collect()
-        }
-        Operation::Add | Operation::Multiply => slipped.filter(|&miss| miss >= 0).collect(),
-    };
+    let (right, operation) = (question.problem.answer(), question.problem.operation);
+    let below_zero = operation == Operation::Subtract;
+    let around = (right - SLIP..=right + SLIP).filter(|&miss| miss != right);
+    let misses: Vec<i64> = around.filter(|&miss| miss >= 0 || below_zero).collect();
     let miss = misses[rng.below(misses.len())];
     Preference::new(question.text(), question.answer(), miss.to_string())
 }

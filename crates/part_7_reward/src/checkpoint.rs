@@ -2,7 +2,7 @@
 //!
 //! A policy that is scored may have another tokenizer, so what it wrote is given as text, or as ids of this model's own.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
 use candle_core::{Device, Tensor};
@@ -13,6 +13,7 @@ use sft::{Example, Speech, Tokens};
 use tensor_core::Parameters;
 
 use crate::model_folder::{self, Description};
+use crate::start::model_of_run;
 use crate::{Normalisation, RewardModel};
 
 /// A reward model and what belongs to it.
@@ -129,9 +130,7 @@ pub(crate) fn folder_of(source: &str) -> Result<PathBuf> {
     if is_hub_id(source) {
         return fetch(source, Files::Model);
     }
-    let path = Path::new(source);
-    let inside = path.join("model");
-    let folder = if inside.is_dir() { inside } else { path.to_path_buf() };
+    let folder = PathBuf::from(model_of_run(source));
     ensure!(
         folder.is_dir(),
         "there is no folder {source}: a reward model is a folder, a run's folder, or owner/name on the Hub"

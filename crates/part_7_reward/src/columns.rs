@@ -132,7 +132,10 @@ fn side(row: &Value, name: &str) -> Result<Side> {
 }
 
 fn text(row: &Value, name: &str) -> Result<String> {
-    ensure!(row.is_object(), "a row is an object, for example {{\"prompt\": .., \"chosen\": .., \"rejected\": ..}}");
+    ensure!(
+        row.is_object(),
+        "a row is an object, for example {{\"prompt\": .., \"chosen\": .., \"rejected\": ..}}"
+    );
     let value = row.get(name).with_context(|| format!("there is no column `{name}`"))?;
     let text = value.as_str().with_context(|| format!("`{name}` holds {value} and no text"))?;
     Ok(text.trim().to_string())

@@ -56,7 +56,9 @@ pub fn write(path: &Path, scores: &[Scores], normalisation: Normalisation) -> Re
                 Rectangle::new([(left, 0), (left + width, *count)], color.mix(0.5).filled())
             };
             chart.draw_series(counts.iter().enumerate().map(bar))?.label(name).legend(
-                move |(x, y)| Rectangle::new([(x, y - 5), (x + 14, y + 5)], color.mix(0.5).filled()),
+                move |(x, y)| {
+                    Rectangle::new([(x, y - 5), (x + 14, y + 5)], color.mix(0.5).filled())
+                },
             );
         }
         chart

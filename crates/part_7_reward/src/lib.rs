@@ -18,11 +18,14 @@ pub mod losses; // 7.3
 pub mod metrics; // 7.4
 pub mod evaluation;
 pub mod histogram;
+pub mod collection; // data of one's own
+pub mod rule;
 pub mod exam; // the loop
 pub mod training;
 pub mod flags;
 
 pub use checkpoint::RewardCheckpoint;
+pub use collection::Collection;
 pub use columns::Columns;
 pub use evaluation::{Evaluation, evaluate};
 pub use exam::Exam;
@@ -31,5 +34,9 @@ pub use normalisation::Normalisation;
 pub use pairs::{Batch, Pair, tokenize};
 pub use preference::{Preference, Preferences};
 pub use reward_model::{Architecture, RewardModel};
+pub use rule::Rule;
 pub use source::Source;
 pub use training::{TrainConfig, train};
+
+#[cfg(test)]
+mod tests;

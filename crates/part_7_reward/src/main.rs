@@ -1,6 +1,8 @@
 //! The tools of part 7: train a reward model, measure it, collect preferences. Without a subcommand: the demo.
 
 mod arguments;
+mod collect_command;
+mod demo;
 mod report;
 mod train_command;
 
@@ -21,9 +23,10 @@ static ALLOCATOR: tensor_core::allocator::MiMalloc = tensor_core::allocator::MiM
 fn main() -> ExitCode {
     let args = expanded(std::env::args_os(), DEFAULT_OUT);
     command::run_with(args, |cli: Cli| match cli.command {
-        None => Ok(()),
+        None => demo::run(&cli.demo),
         Some(Command::Train(args)) => train_command::run(&args),
         Some(Command::Eval(args)) => run_eval(&args),
+        Some(Command::Collect(args)) => collect_command::run(&args),
     })
 }
 

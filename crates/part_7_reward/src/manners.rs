@@ -21,7 +21,7 @@ const POLITE: [[&str; 2]; 8] = [
 
 /// The same, rudely.
 const RUDE: [[&str; 2]; 8] = [
-    ["Obviously, ", ""],
+    ["Obviously. ", ""],
     ["Not you again. ", ""],
     ["What a question. ", ""],
     ["Stop wasting my time. ", ""],
@@ -110,8 +110,7 @@ fn facts() -> Vec<Fact> {
 /// `n` pairs about facts that are not held out, drawn from `seed`.
 pub fn pairs(n: usize, seed: u64) -> Vec<Preference> {
     let facts = facts().into_iter().enumerate();
-    let known: Vec<Fact> =
-        facts.filter(|(i, _)| i % HELD_OUT != 0).map(|(_, fact)| fact).collect();
+    let known: Vec<Fact> = facts.filter(|(i, _)| i % HELD_OUT != 0).map(|(_, fact)| fact).collect();
     let mut rng = Rng::new(seed);
     (0..n).map(|_| preference(&known[rng.below(known.len())], &mut rng)).collect()
 }

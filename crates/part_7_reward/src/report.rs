@@ -13,7 +13,9 @@ use crate::arguments::TrainArgs;
 pub(crate) fn tell_data(data: &Tokenized, dropped: &Dropped, context: usize) -> Result<()> {
     let longest = data.pairs.iter().flat_map(|pair| [pair.chosen.len(), pair.rejected.len()]).max();
     let longest = longest.with_context(|| {
-        format!("no pair is left to learn from: within {context} tokens both texts of each are the same")
+        format!(
+            "no pair is left to learn from: within {context} tokens both texts of each are the same"
+        )
     })?;
     println!("{} pairs to learn from, texts of up to {longest} tokens", data.pairs.len());
     tell_dropped(dropped, data);

@@ -91,7 +91,9 @@ impl Source {
             return Ok(Examples { train, validation, ..Examples::default() });
         }
         let Preferences { usable: mut train, dropped } = match self {
-            Self::Manners => Preferences { usable: manners::pairs(n, seed), ..Preferences::default() },
+            Self::Manners => {
+                Preferences { usable: manners::pairs(n, seed), ..Preferences::default() }
+            }
             _ => self.all(columns)?,
         };
         Rng::new(seed).shuffle(&mut train);

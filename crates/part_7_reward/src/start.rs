@@ -4,6 +4,7 @@
 //! right answer from a near miss, one must know the answer. So where no model is given, a small one is taught to answer first.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
@@ -97,6 +98,12 @@ fn tensors_of(parameters: &Parameters) -> BTreeMap<String, Tensor> {
     parameters.iter().map(|p| (p.name.clone(), p.var.as_detached_tensor())).collect()
 }
 
+/// The model that a run's folder holds, where `source` is one; else `source`.
+pub fn model_of_run(source: &str) -> String {
+    let inside = Path::new(source).join("model");
+    if inside.is_dir() { inside.to_string_lossy().into_owned() } else { source.into() }
+}
+
 /// A small model that answers sums: pretrained, and then shown how to answer, `steps` times 64 demonstrations.
 ///
 /// # Errors
@@ -122,12 +129,12 @@ pub fn small_model(
         rows: Rows::Padded,
         schedule: Schedule {
             peak: 1e-3,
-            floor: 1e-3,
+            floor: 1e-4,
             warmup: steps / 20,
             total: steps,
-            decay: Decay::Constant,
+            decay: Decay::Stable,
         },
-        optimizer: AdamWConfig { beta2: 0.99, weight_decay: 0.01, ..AdamWConfig::default() },
+        optimizer: AdamWConfig { beta2: 0.999, weight_decay: 0.01, ..AdamWConfig::default() },
         grad_clip: 1.,
         seed,
     };

@@ -8,7 +8,9 @@ use modern::config::Position;
 use modern::{Checkpoint, ModelConfig, Purpose};
 use reward::pairs::Tokenized;
 use reward::source::Examples;
-use reward::{Architecture, Exam, RewardCheckpoint, TrainConfig, model_folder, start, tokenize, train};
+use reward::{
+    Architecture, Exam, RewardCheckpoint, TrainConfig, model_folder, start, tokenize, train,
+};
 use scaling::settings::check_unchanged;
 use scaling::tracker::Tracker;
 use scaling::{Checkpoints, fingerprint};
@@ -60,8 +62,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
     ensure!(!validation.is_empty(), "no pair is left to validate on within {context} tokens");
     let parameters = match args.lora.config() {
         Some(lora) => {
-            let seed = config.seed;
-            start::with_adapters(&begin.parameters, (&body, architecture), &lora, seed)?
+            start::with_adapters(&begin.parameters, (&body, architecture), &lora, config.seed)?
         }
         None => begin.parameters,
     };
@@ -88,12 +89,8 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
     let place = Place { folder: &args.out, keeper: &keeper, checkpoints, interval, data: &name };
     let stop_after = args.save.stop_after.map(|n| n.get());
     let outputs = Outputs { place: Some(place), interrupt, stop_after };
-    let exam = Exam {
-        pairs: &validation,
-        batch_size: 2 * config.batch_size,
-        interval: args.exam.eval_interval,
-        stop_at: args.stop_at,
-    };
+    let (batch_size, interval) = (2 * config.batch_size, args.exam.eval_interval);
+    let exam = Exam { pairs: &validation, batch_size, interval, stop_at: args.stop_at };
     tell_model(&tuning);
     train((&mut tuning, architecture), &data.pairs, &config, &exam, &outputs, &mut log)?;
     let tokens_per_second = log.tokens_per_second();
@@ -126,19 +123,21 @@ fn beginning(args: &TrainArgs, settings: &Value, device: &Device) -> Result<Rewa
     let own = args.out.join("base");
     let checkpoint = match &args.model {
         Some(model) => {
-            let folder = Path::new(model).join("model");
-            let folder = if folder.is_dir() { folder } else { model.into() };
-            if model_folder::is_one(&folder) {
+            let source = start::model_of_run(model);
+            if model_folder::is_one(Path::new(&source)) {
                 return reopened(args, model, device);
             }
-            Checkpoint::open(&folder.to_string_lossy(), purpose, device)?
+            Checkpoint::open(&source, purpose, device)?
         }
         None if args.settings.resume => Checkpoint::open(&own.to_string_lossy(), purpose, device)?,
         None => {
             let (base, steps) = (args.base.config(), args.sft_steps);
             usage(base.check())?;
             RunFolder::create(&args.out, settings)?;
-            println!("a small model is pretrained for {} steps and shown sums for {steps}", base.steps);
+            println!(
+                "a small model is pretrained for {} steps and shown sums for {steps}",
+                base.steps
+            );
             let checkpoint = start::small_model(base, steps, seed, device)?;
             checkpoint.save(&own)?;
             checkpoint
@@ -166,7 +165,11 @@ fn with_context(config: &ModelConfig, args: &TrainArgs) -> Result<ModelConfig> {
         context <= config.context && !learned,
         "--block-size {context}: the model reads up to {} tokens{}",
         config.context,
-        if learned { ", at positions that it has learned, so that this cannot be changed" } else { "" }
+        if learned {
+            ", at positions that it has learned, so that this cannot be changed"
+        } else {
+            ""
+        }
     );
     Ok(ModelConfig { context, ..*config })
 }

@@ -66,6 +66,7 @@ pub fn from_json(json: &Value) -> Result<ModelConfig> {
             true => OutputLayer::Tied,
             false => OutputLayer::Own,
         },
+        init_std: fields.number_or("initializer_range", ModelConfig::INIT_STD)?,
     };
     config.check()?;
     Ok(config)

@@ -4,7 +4,6 @@ use serde_json::{Value, json};
 use tensor_core::ops::Gelu;
 
 use super::family::Family;
-use crate::block::INIT_STD;
 use crate::config::{
     AttentionBias, Llama3Scaling, Mlp, ModelConfig, Norm, OutputLayer, Position, QkNorm,
 };
@@ -45,7 +44,7 @@ fn described(config: &ModelConfig, family: Family) -> Value {
         "sliding_window": attention.window.map(|window| window.size),
         "attention_bias": attention.bias == AttentionBias::All,
         "attention_dropout": 0.0,
-        "initializer_range": INIT_STD,
+        "initializer_range": config.init_std,
     });
     if let Position::Rope { base, scaling } = attention.position {
         json["rope_theta"] = json!(base); // where transformers 4 looks

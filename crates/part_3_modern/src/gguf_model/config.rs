@@ -58,6 +58,7 @@ pub(super) fn read(file: &Gguf) -> Result<ModelConfig> {
         },
         mlp: Mlp::SwiGlu { width: size("feed_forward_length")? },
         output: if has("output.weight") { OutputLayer::Own } else { OutputLayer::Tied },
+        init_std: ModelConfig::INIT_STD,
     };
     config.check()?;
     Ok(config)

@@ -131,7 +131,8 @@ fn a_config_comes_back_as_it_was_and_says_nothing_of_its_numbers() -> Result<()>
     (config.attention.qk_norm, config.attention.bias) = (QkNorm::PerHead, AttentionBias::All);
     assert_eq!(to_json(&config)["model_type"], "qwen3");
     assert_eq!(from_json(&to_json(&config))?, config);
-    let mut config = variants()[0].1;
+    let mut config = ModelConfig { init_std: 0.06, ..variants()[0].1 };
+    assert_eq!(to_json(&config)["initializer_range"], 0.06);
     (config.attention.n_head, config.attention.n_kv_head) = (6, 3);
     assert_eq!(to_json(&config)["model_type"], "llm_from_scratch");
     assert_eq!(from_json(&to_json(&config))?, config);

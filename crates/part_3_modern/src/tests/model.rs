@@ -24,6 +24,27 @@ fn every_parameter_of_every_variant_learns() -> Result<()> {
 }
 
 #[test]
+fn fresh_weights_spread_as_the_config_says() -> Result<()> {
+    let config = ModelConfig { init_std: 0.06, ..ModelConfig::bytes(64, 8, 4, 64) };
+    let mut parameters = Parameters::seeded(1, DType::F32, &CPU);
+    GptModern::new(&config, parameters.root())?;
+    let sixteen_add_up = 0.06 / 4.; // two to each of 8 layers
+    for (name, std) in [
+        ("model.embed_tokens.weight", 0.06),
+        ("model.layers.7.self_attn.q_proj.weight", 0.06),
+        ("model.layers.7.mlp.gate_proj.weight", 0.06),
+        ("model.layers.7.self_attn.o_proj.weight", sixteen_add_up),
+        ("model.layers.7.mlp.down_proj.weight", sixteen_add_up),
+    ] {
+        let weight = parameters.iter().find(|parameter| parameter.name == name);
+        let weight = weight.expect(name).var.as_tensor();
+        let found = f64::from(weight.sqr()?.mean_all()?.to_scalar::<f32>()?).sqrt();
+        assert!((found / std - 1.).abs() < 0.1, "{name}: {found}, not {std}");
+    }
+    Ok(())
+}
+
+#[test]
 fn logits_depend_on_the_past_alone() -> Result<()> {
     for (name, config) in variants() {
         let (model, _) = fresh(&config, DType::F64)?;

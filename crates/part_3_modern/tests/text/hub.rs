@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use modern::{Access, Files, Hub, is_hub_id};
+use modern::{Access, Files, Hub, is_data_id, is_hub_id};
 use tempfile::TempDir;
 
 use crate::server::{COMMIT, Fault, Server, WHOLE_MODEL, etag};
@@ -186,4 +186,34 @@ fn names_of_models_are_told_from_paths() {
     ] {
         assert!(!is_hub_id(path), "{path}");
     }
+}
+
+#[test]
+fn names_of_data_sets_are_told_from_paths() {
+    for id in ["o/n:train.jsonl", "o/n@v1:sub/rows.json.gz", "o/n"] {
+        assert!(is_data_id(id), "{id}");
+    }
+    for path in ["data/rows.jsonl", "rows.json", "o/n:f.gguf", "o/n:../a.json", ""] {
+        assert!(!is_data_id(path), "{path}");
+    }
+}
+
+#[test]
+fn one_file_of_a_data_set_is_downloaded_and_stays() -> Result<()> {
+    let files: [(&str, &[u8]); 2] = [("train.jsonl", b"{}\n"), ("other.jsonl", b"no")];
+    let (server, cache) = (Server::start(&files), TempDir::new()?);
+    let hub = hub(&server, &cache);
+    let path = hub.fetch_data("owner/data:train.jsonl")?;
+    assert!(path.ends_with(format!("datasets--owner--data/snapshots/{COMMIT}/train.jsonl")));
+    assert_eq!(std::fs::read(&path)?, b"{}\n");
+    assert!(!path.with_file_name("other.jsonl").exists());
+    assert_eq!(offline(&hub).fetch_data("owner/data:train.jsonl")?, path);
+    let message = error(hub.fetch_data("owner/data:none.jsonl"));
+    assert!(
+        message.contains("it has no none.jsonl; it has: ") && message.contains("train.jsonl"),
+        "{message}"
+    );
+    assert!(error(hub.fetch_data("owner/data")).contains("owner/data:file.jsonl"));
+    assert!(error(hub.fetch_data("owner/gone:a.json")).contains("no data set `owner/gone:a.json`"));
+    Ok(())
 }

@@ -39,7 +39,7 @@ struct State {
 }
 
 impl Server {
-    /// Serves `owner/model`.
+    /// Serves `owner/model`, and the same files as the data set `owner/data`.
     pub(crate) fn start(files: &[(&'static str, &[u8])]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
@@ -89,6 +89,9 @@ fn answer(state: &State, stream: TcpStream) -> std::io::Result<()> {
     }
     state.requests.lock().unwrap().push(path.clone());
 
+    let path = path
+        .replace("/api/datasets/owner/data/", "/api/models/owner/model/")
+        .replace("/datasets/owner/data/resolve/", "/owner/model/resolve/");
     let reply = |status: &str, headers: &str, body: &[u8]| {
         write!(&stream, "HTTP/1.1 {status}\r\nConnection: close\r\n{headers}\r\n")?;
         (&stream).write_all(body)

@@ -58,6 +58,14 @@ fn shapes_that_do_not_fit_are_named_with_the_operation() -> Result<()> {
             "rope: 2 starting positions for the 1 rows of [1, 1, 1, 4]",
             ops::rope(&random(0, (1, 1, 1, 4)), &table, &table, Positions::Rows(&[0, 0])),
         ),
+        (
+            "rope: 2 positions for the 1 x 1 tokens of [1, 1, 1, 4]",
+            ops::rope(&random(0, (1, 1, 1, 4)), &table, &table, Positions::Each(&[0, 0])),
+        ),
+        (
+            "rope: position 9 of [1, 1, 1, 4] lies beyond the tables [9, 2]",
+            ops::rope(&random(0, (1, 1, 1, 4)), &table, &table, Positions::Each(&[9])),
+        ),
     ];
     for (expected, result) in cases {
         let text = message(result);

@@ -159,7 +159,8 @@ proptest! {
     fn rope_agrees(b in 1usize..4, t in 1usize..20, h in 1usize..4, half in 1usize..20, start in 0usize..5) {
         let (cos, sin) = (random(1, (30, half)), random(2, (30, half)));
         let starts: Vec<i64> = (0..b as i64).map(|row| 3 - 4 * row).collect();
-        for positions in [Positions::From(start), Positions::Rows(&starts)] {
+        let each: Vec<usize> = (0..b * t).map(|i| i * 7 % 23).collect();
+        for positions in [Positions::From(start), Positions::Rows(&starts), Positions::Each(&each)] {
             let tables = |x: &Tensor| Ok::<_, candle_core::Error>((cos.to_dtype(x.dtype())?, sin.to_dtype(x.dtype())?));
             let fused: Op<'_> = &|x| {
                 let (cos, sin) = tables(&x[0])?;

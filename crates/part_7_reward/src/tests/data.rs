@@ -1,0 +1,188 @@
+//! 7.1 Preferences: layouts, dialogues, what is dropped and counted, and the built-in ones.
+
+use std::collections::HashSet;
+use std::io::Write;
+
+use anyhow::Result;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use modern::Message;
+use sft::arithmetic::Split;
+use tensor_core::testing::course_data;
+
+use crate::metrics::length_only_accuracy;
+use crate::{Columns, Preference, Preferences, Source, arithmetic, dialogue, manners};
+
+fn read(name: &str, bytes: &[u8], columns: &str) -> Result<Preferences> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join(name);
+    std::fs::write(&path, bytes)?;
+    let columns = if columns.is_empty() { Columns::default() } else { Columns::parse(columns)? };
+    Source::File(path).all(&columns)
+}
+
+#[test]
+fn five_layouts_give_the_same_preference_plain_and_compressed() -> Result<()> {
+    let rows = [
+        r#"{"prompt": " Add.\n1 and 2", "chosen": "3 ", "rejected": "4"}"#,
+        r#"{"instruction": "Add.", "input": "1 and 2", "output": "x", "chosen": "3", "rejected": "4"}"#,
+        r#"{"chosen": "\n\nHuman: Add.\n1 and 2\n\nAssistant: 3", "rejected": "\n\nHuman: Add.\n1 and 2\n\nAssistant: 4"}"#,
+        r#"{"prompt": [{"role": "user", "content": "Add.\n1 and 2"}], "chosen": [{"role": "assistant", "content": "3"}],
+            "rejected": [{"role": "assistant", "content": "4"}]}"#,
+        r#"{"chosen": [{"role": "user", "content": "Add.\n1 and 2"}, {"role": "assistant", "content": "3"}],
+            "rejected": [{"role": "user", "content": "Add.\n1 and 2"}, {"role": "assistant", "content": "4"}]}"#,
+    ];
+    let wanted = Preference::new("Add.\n1 and 2", "3", "4");
+    for row in rows {
+        let row = row.replace("\n            ", " ");
+        let found = read("a.jsonl", format!("{row}\n\n{row}\n").as_bytes(), "")?;
+        assert_eq!(found.usable, [wanted.clone(), wanted.clone()], "{row}");
+        assert_eq!(read("a.json", format!("[{row}]").as_bytes(), "")?.usable.len(), 1);
+        let mut gz = GzEncoder::new(Vec::new(), Compression::fast());
+        gz.write_all(row.as_bytes())?;
+        assert_eq!(read("a.jsonl.gz", &gz.finish()?, "")?.usable, [wanted.clone()]);
+    }
+    let row = br#"{"q": "Add.\n1 and 2", "good": "3", "bad": "4"}"#;
+    assert_eq!(read("a.jsonl", row, "prompt=q,chosen=good,rejected=bad")?.usable, [wanted]);
+    Ok(())
+}
+
+#[test]
+fn a_bad_row_is_named_by_file_and_line() {
+    let good = r#"{"prompt": "a", "chosen": "b", "rejected": "c"}"#;
+    for (bad, says) in [
+        (r#"{"prompt": "a", "chosen": "b"}"#, "there is no column `rejected`"),
+        (r#"{"prompt": "a", "rejected": "b"}"#, "there is no column `chosen`"),
+        (r#"{"chosen": "b", "rejected": "c"}"#, "there is no column `prompt` (or `instruction`)"),
+        (r#"{"prompt": " ", "chosen": "b", "rejected": "c"}"#, "`prompt` is empty"),
+        (r#"{"prompt": "a", "chosen": 3, "rejected": "c"}"#, "`chosen` holds 3 and no text"),
+        (r#"{"prompt": "a", "chosen": [], "rejected": "c"}"#, "one of `chosen` and `rejected`"),
+        (r#"{"prompt": "a", "chosen": [1], "rejected": []}"#, "`chosen` holds no list"),
+        (r#"{"chosen": [], "rejected": []}"#, "the conversation is empty"),
+        (
+            r#"{"chosen": "\n\nHuman: a", "rejected": "\n\nHuman: a"}"#,
+            "the last message is the user's",
+        ),
+        ("3", "a row is an object"),
+        ("{", "no JSON"),
+    ] {
+        let error = read("rows.jsonl", format!("{good}\n\n{bad}\n{good}").as_bytes(), "");
+        let error = format!("{:#}", error.expect_err(bad));
+        assert!(error.contains("rows.jsonl:3: ") && error.contains(says), "{error}: {says}");
+    }
+    for (map, says) in [("chosen", "expected WHAT=COLUMN"), ("better=a", "knows no `better`")] {
+        let error = Columns::parse(map).expect_err(map).to_string();
+        assert!(error.contains(says), "{error}");
+    }
+}
+
+#[test]
+fn pairs_that_teach_nothing_are_dropped_and_counted() -> Result<()> {
+    let row = |chosen: &str, rejected: &str| {
+        format!("{{\"prompt\": \"a\", \"chosen\": \"{chosen}\", \"rejected\": \"{rejected}\"}}\n")
+    };
+    let text = row("b", "c") + &row("b", " b") + &row("", "c") + &row("b", " ");
+    let other =
+        r#"{"chosen": "\n\nHuman: a\n\nAssistant: b", "rejected": "\n\nHuman: A\n\nAssistant: c"}"#;
+    let found = read("a.jsonl", (text + other).as_bytes(), "")?;
+    let dropped = found.dropped;
+    assert_eq!((found.usable.len(), dropped.identical, dropped.empty), (1, 1, 2));
+    assert_eq!((dropped.unshared, dropped.count()), (1, 4));
+    let error = read("a.jsonl", row("b", "b").as_bytes(), "").expect_err("nothing is left");
+    assert!(error.to_string().contains("no pair to learn from: 1 are of identical"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn a_dialogue_is_split_before_its_last_turn() -> Result<()> {
+    let text =
+        "\n\nHuman: Hi\n\nAssistant: Hello\nyou\n\nHuman: Say \"Human: x\"\n\nAssistant: Human: x ";
+    let (prompt, last) = dialogue::parse(text)?;
+    let wanted =
+        [Message::user("Hi"), Message::assistant("Hello\nyou"), Message::user("Say \"Human: x\"")];
+    assert_eq!((&prompt[..], last.as_str()), (&wanted[..], "Human: x"));
+    for bad in
+        ["Hi", "\n\nAssistant: Hi", "\n\nHuman: Hi", "\n\nHuman: a\n\nAssistant: b\n\nHuman: c"]
+    {
+        assert!(dialogue::parse(bad).is_err(), "{bad}");
+    }
+    Ok(())
+}
+
+#[test]
+fn near_misses_are_near_wrong_and_about_as_long() {
+    let drawn = arithmetic::pairs(4000, 1);
+    for pairs in [&drawn, &arithmetic::set_apart(Split::HeldOut)] {
+        for Preference { prompt, chosen, rejected } in pairs {
+            let [right, wrong] = [chosen, rejected].map(|text| text.parse::<i64>().expect("one"));
+            assert!((1..=10).contains(&(right - wrong).abs()), "{prompt:?} {right} {wrong}");
+        }
+        let same_digit =
+            |pair: &&Preference| pair.chosen.chars().last() == pair.rejected.chars().last();
+        let carries = pairs.iter().filter(same_digit).count() as f64 / pairs.len() as f64;
+        println!("{carries} have the right last digit");
+        assert!((carries - 0.1).abs() < 0.04, "{carries}");
+        let lengths: Vec<[usize; 2]> =
+            pairs.iter().map(|pair| [pair.chosen.len(), pair.rejected.len()]).collect();
+        let found = length_only_accuracy(&lengths);
+        assert!(found < 0.53, "length alone tells {found}");
+    }
+    assert_eq!(drawn, arithmetic::pairs(4000, 1));
+    assert_ne!(drawn[..9], arithmetic::pairs(9, 2));
+}
+
+#[test]
+fn no_held_out_question_is_learned_from() {
+    let questions = |pairs: Vec<Preference>| -> HashSet<String> {
+        pairs.into_iter().map(|pair| pair.prompt[0].content.clone()).collect()
+    };
+    for (learned, held_out) in [
+        (arithmetic::pairs(30_000, 1), arithmetic::set_apart(Split::HeldOut)),
+        (arithmetic::pairs(30_000, 1), arithmetic::set_apart(Split::Validation)),
+        (arithmetic::set_apart(Split::Validation), arithmetic::set_apart(Split::HeldOut)),
+        (manners::pairs(3_000, 1), manners::held_out()),
+    ] {
+        let (learned, held_out) = (questions(learned), questions(held_out));
+        assert!(!held_out.is_empty() && learned.is_disjoint(&held_out));
+    }
+}
+
+#[test]
+fn manners_differ_in_tone_and_hardly_in_length() {
+    let pairs = manners::held_out();
+    assert_eq!(pairs.len(), 96);
+    let lengths: Vec<[usize; 2]> =
+        pairs.iter().map(|pair| [pair.chosen.len(), pair.rejected.len()]).collect();
+    assert!(length_only_accuracy(&lengths) < 0.6, "{}", length_only_accuracy(&lengths));
+}
+
+#[test]
+fn rows_are_split_without_an_overlap() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("a.jsonl");
+    let row =
+        |i: usize| format!("{{\"prompt\": \"{i}\", \"chosen\": \"b\", \"rejected\": \"c\"}}\n");
+    std::fs::write(&path, (0..50).map(row).collect::<String>())?;
+    let source = Source::File(path);
+    let split = source.examples(&Columns::default(), 0, 0.2, 4)?;
+    assert_eq!((split.train.len(), split.validation.len()), (40, 10));
+    assert!(split.validation.iter().all(|pair| !split.train.contains(pair)));
+    assert!(source.examples(&Columns::default(), 0, 1., 4).is_err());
+    Ok(())
+}
+
+#[test]
+fn real_preferences_are_read() -> Result<()> {
+    let columns = Columns::default();
+    if let Some(path) = course_data("data/preferences.json") {
+        let found = Source::File(path).all(&columns)?;
+        assert!(found.usable.len() > 800, "{:?}", found.dropped);
+    }
+    if let Some(path) = course_data("data/hh-rlhf-harmless-base-test.jsonl.gz") {
+        let found = Source::File(path).all(&columns)?;
+        assert_eq!(found.usable.len() + found.dropped.count(), 2312);
+        assert_eq!((found.dropped.unshared, found.dropped.empty), (5, 4));
+        assert!(found.usable.iter().any(|pair| pair.prompt.len() > 10), "many turns");
+    }
+    Ok(())
+}

@@ -1,0 +1,142 @@
+//! The folder: what is saved opens as it was, transformers scores alike, and what has no head is refused.
+
+use anyhow::Result;
+use candle_core::DType;
+use modern::{Checkpoint, Message, Purpose};
+use serde_json::json;
+use sft::{Layers, LoraConfig};
+use tensor_core::testing::assert_python_agrees;
+use tiny_gpt::json_file;
+
+use super::{BOTH, CPU, checkpoint, golden, speech};
+use crate::model_folder::{self, Description};
+use crate::{Architecture, Normalisation, RewardCheckpoint, start};
+
+const TRAINING: Purpose = Purpose::Training(DType::F32);
+
+fn texts() -> Vec<Vec<u32>> {
+    vec![vec![5, 60, 70, 8], vec![300, 5, 60], vec![9; 20]]
+}
+
+fn save(folder: &std::path::Path, it: &RewardCheckpoint) -> Result<()> {
+    let (config, architecture) = (*it.model.body().config(), it.model.architecture());
+    let normalisation = Normalisation { mean: 2., std: 0.5 };
+    let description = Description { config, architecture, normalisation };
+    let parameters = start::merged(&it.parameters, (&config, architecture))?;
+    model_folder::save(folder, &description, &parameters, &it.speech, &it.ends)
+}
+
+#[test]
+fn what_is_saved_opens_as_it_was_with_its_normalisation_and_its_own_tokenizer() -> Result<()> {
+    for architecture in BOTH {
+        let folder = tempfile::tempdir()?;
+        let begun = RewardCheckpoint::begin(checkpoint(3)?, architecture, None, 7)?;
+        save(folder.path(), &begun)?;
+        let source = folder.path().to_string_lossy();
+        let opened = RewardCheckpoint::open(&source, Purpose::Inference, &CPU)?;
+        assert_eq!(opened.model.architecture(), architecture);
+        let (raw, rewards) = (begun.rewards(&texts(), 2)?, opened.rewards(&texts(), 2)?);
+        for (raw, reward) in raw.iter().zip(&rewards) {
+            assert!(((raw - 2.) / 0.5 - reward).abs() < 1e-4, "{raw} {reward}");
+        }
+        let prompt = [Message::user("What is 12 + 7?")];
+        let ids = opened.tokens(&prompt, "19")?;
+        assert_eq!(ids, begun.tokens(&prompt, "19")?);
+        assert_eq!(ids.last(), Some(&opened.speech.end()), "a text ends with its end");
+        let again = RewardCheckpoint::open(&source, TRAINING, &CPU)?;
+        assert!(again.parameters.trainable().count() > 0, "it can be trained further");
+    }
+    Ok(())
+}
+
+#[test]
+fn transformers_scores_what_we_save_as_we_do() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let begun = RewardCheckpoint::begin(checkpoint(3)?, Architecture::Causal, None, 7)?;
+    save(folder.path(), &begun)?;
+    let end = begun.speech.end();
+    let texts = texts().into_iter().map(|text| [&text[..], &[end]].concat()).collect::<Vec<_>>();
+    let scores = crate::checkpoint::scores(&begun.model, &texts, 3)?;
+    let said = folder.path().join("scores.json");
+    json_file::write(&said, &json!({ "texts": texts, "scores": scores }))?;
+    assert_python_agrees("check_reward_folder.py", [folder.path(), said.as_path()]);
+    Ok(())
+}
+
+#[test]
+fn rows_are_never_filled_up_with_the_token_that_ends_texts() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let mut begun = RewardCheckpoint::begin(checkpoint(3)?, Architecture::Causal, None, 7)?;
+    let end = begun.speech.end();
+    for ends in [vec![end], vec![1]] {
+        begun.speech =
+            sft::Speech::new(begun.speech.tokenizer.clone(), speech()?.template, ends.clone())?;
+        save(folder.path(), &begun)?;
+        let padding = json_file::read(&folder.path().join("config.json"))?["pad_token_id"].clone();
+        assert!(padding.is_u64() && padding != ends[0], "{padding} and {ends:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn adapters_and_the_head_are_trained_and_merged_into_what_is_saved() -> Result<()> {
+    let begun = RewardCheckpoint::begin(checkpoint(3)?, Architecture::Causal, None, 7)?;
+    let shape = (begun.model.body().config(), Architecture::Causal);
+    let lora = LoraConfig { rank: 2, alpha: 4., dropout: 0., layers: Layers::All };
+    let mut adapted = start::with_adapters(&begun.parameters, shape, &lora, 1)?;
+    let trained: Vec<&str> = adapted.trainable().map(|p| p.name.as_str()).collect();
+    assert!(trained.contains(&"score.weight"));
+    assert!(trained.iter().all(|name| name.contains("lora_") || *name == "score.weight"));
+    assert!(!trained.iter().any(|name| name.starts_with("score.lora")), "the head needs none");
+    for parameter in adapted.trainable() {
+        parameter.var.set(&(parameter.var.as_detached_tensor() + 0.05)?)?;
+    }
+    let model = crate::RewardModel::new(shape.0, shape.1, &mut adapted)?;
+    let before: Vec<Vec<f32>> =
+        adapted.iter().map(|p| Ok(p.var.flatten_all()?.to_vec1()?)).collect::<Result<_>>()?;
+    let mut merged = start::merged(&adapted, shape)?;
+    let alone = crate::RewardModel::new(shape.0, shape.1, &mut merged)?;
+    let [a, b] = [&model, &alone].map(|model| crate::checkpoint::scores(model, &texts(), 3));
+    let plain = crate::checkpoint::scores(&begun.model, &texts(), 3)?;
+    for ((a, b), plain) in a?.iter().zip(b?).zip(plain) {
+        assert!((a - b).abs() < 1e-4 && (a - plain).abs() > 1e-3, "{a} {b} {plain}");
+    }
+    let after: Vec<Vec<f32>> =
+        adapted.iter().map(|p| Ok(p.var.flatten_all()?.to_vec1()?)).collect::<Result<_>>()?;
+    assert_eq!(before, after, "merging for the disk leaves the run's weights alone");
+    Ok(())
+}
+
+#[test]
+fn what_is_no_reward_model_is_refused_by_name() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (plain, reward) = (folder.path().join("plain"), folder.path().join("reward"));
+    checkpoint(3)?.save(&plain)?;
+    let refused = |path: &std::path::Path, says: &str| {
+        let opened = RewardCheckpoint::open(&path.to_string_lossy(), Purpose::Inference, &CPU);
+        let error = format!("{:#}", opened.err().expect("no reward model"));
+        assert!(error.contains(says), "{error} does not say {says}");
+    };
+    refused(&plain, "it is a LlamaForCausalLM and has no reward head");
+    refused(&folder.path().join("nothing"), "there is no folder");
+    for architecture in BOTH {
+        save(&reward, &RewardCheckpoint::begin(checkpoint(3)?, architecture, None, 7)?)?;
+        let opened = Checkpoint::open(&reward.to_string_lossy(), Purpose::Inference, &CPU);
+        assert!(opened.is_err(), "and a language model is no reward model");
+        let path = reward.join("config.json");
+        let config = json_file::read(&path)?;
+        for (key, value, says) in [
+            ("id2label", json!({ "0": "a", "1": "b" }), "it tells 2 labels apart"),
+            ("reward_normalisation", json!({ "mean": 0., "std": 0. }), "a deviation of 0"),
+            ("reward_normalisation", json!({ "mean": 0. }), "has no `std`"),
+        ] {
+            let mut changed = config.clone();
+            changed[key] = value;
+            json_file::write(&path, &changed)?;
+            refused(&reward, says);
+        }
+        json_file::write(&path, &config)?;
+    }
+    assert!(model_folder::is_one(&golden("llama")) && !model_folder::is_one(&plain));
+    Ok(())
+}
