@@ -30,7 +30,7 @@ pub(crate) enum Command {
     /// Let a model answer, and raise the probability of what scores well
     Train(Box<TrainArgs>),
     /// Compare a policy with its reference
-    Eval(EvalArgs),
+    Eval(Box<EvalArgs>),
 }
 
 #[derive(Args)]

@@ -30,7 +30,7 @@ pub enum Critic {
     /// A head on what the policy knows.
     Shared(ValueHead),
     /// A network with a head.
-    Separate(GptModern, ValueHead),
+    Separate(Box<GptModern>, ValueHead),
 }
 
 /// The values of a batch.
@@ -74,7 +74,9 @@ impl Critic {
         let head = ValueHead::new(parameters.root().at("value_head"), config.n_embd)?;
         Ok(match trunk {
             Trunk::Shared => Self::Shared(head),
-            Trunk::Separate => Self::Separate(GptModern::new(config, parameters.root())?, head),
+            Trunk::Separate => {
+                Self::Separate(Box::new(GptModern::new(config, parameters.root())?), head)
+            }
         })
     }
 

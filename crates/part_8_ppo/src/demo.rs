@@ -24,7 +24,7 @@ use crate::arguments::DemoArgs;
 use crate::report::tell;
 
 /// Optimizer steps of pretraining, and of showing how to answer.
-const TAUGHT: [usize; 2] = [60, 240];
+const TAUGHT: [usize; 2] = [40, 120];
 /// Questions that are asked before and after, and how many of them are shown.
 const ASKED: usize = 200;
 const SHOWN: usize = 6;

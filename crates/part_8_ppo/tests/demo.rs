@@ -77,6 +77,14 @@ fn a_run_is_trained_resumed_and_compared() {
         1,
         "lr was 0.0001 and is 0.5",
     );
+}
+
+#[test]
+fn an_adapter_learns_beside_its_reference_and_another_model_may_be_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let first = path(folder.path(), "first");
+    PART_8.says(&train(&first, &["--steps", "1"]));
+    let base = path(folder.path(), "first/base");
     let other = path(folder.path(), "other");
     PART_8.says(&train(&other, &["--n-embd", "32", "--steps", "1"]));
     let other = path(folder.path(), "other/base");

@@ -199,3 +199,32 @@ fn the_price_of_kl_follows_its_target() {
     close(control.next(0.2, 0., 256), 0.2 * (1. - 0.2 * 256. / 10_000.));
     close(KlControl::Fixed(0.1).next(0.1, 50., 256), 0.1);
 }
+
+#[test]
+fn signs_and_masks_are_those_that_the_tutorial_asks_for() -> Result<()> {
+    let (new, old) = (rows([[0.1, -0.3], [0.2, 0.]])?, rows([[0., 0.], [0., 0.]])?);
+    let (mask, ones) = (rows([[1., 0.], [1., 1.]])?, rows([[1., 1.], [1., 1.]])?);
+    let clip = Clip::symmetric(0.2);
+    let policy = |advantages: &Tensor| -> Result<Tensor> {
+        Ok(clipped_surrogate(&new, &old, advantages, clip)?)
+    };
+    assert!(number(&masked_mean(&policy(&ones)?, &ones)?) <= 0., "what is good has a loss below 0");
+    assert!(number(&masked_mean(&policy(&ones.neg()?)?, &ones)?) >= 0.);
+    let [all, some] = [&ones, &mask]
+        .map(|mask| number(&masked_mean(&policy(&ones).expect("one"), mask).expect("one")));
+    assert!((all - some).abs() > 1e-3, "the mask matters");
+    let value = value_loss(&new, &old, &ones, Some(0.2))?;
+    assert!(number(&masked_mean(&value, &mask)?) >= 0.);
+    // The entropy of all tokens: largest where nothing is known, and a number where something is impossible.
+    let v = 4;
+    let uniform = Tensor::zeros((1, v), candle_core::DType::F64, &CPU)?;
+    let peaked = Tensor::new(&[[9f64, 0., 0., f64::NEG_INFINITY]], &CPU)?;
+    let [uniform, peaked] = [uniform, peaked].map(|x| tensor_core::ops::entropy(&x).expect("one"));
+    close(number(&uniform.squeeze(0)?), (v as f64).ln());
+    assert!(number(&peaked.squeeze(0)?) < 0.01 && number(&peaked.squeeze(0)?) >= 0.);
+    // Shapes that differ are an error, not a broadcast.
+    assert!(clipped_surrogate(&new, &old, &rows([[1.], [1.]])?, clip).is_err());
+    assert!(value_loss(&new, &old, &rows([[1.], [1.]])?, None).is_err());
+    assert!(masked_mean(&new, &rows([[1.], [1.]])?).is_err());
+    Ok(())
+}

@@ -164,3 +164,29 @@ fn values_begin_at_0_and_are_those_before_each_token() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn adapters_off_the_policy_is_its_reference_on_the_same_memory() -> Result<()> {
+    let config = config();
+    let (_, mut parameters) = policy(&config, 3)?;
+    let before = twin(&config, &parameters)?;
+    let lora = sft::LoraConfig { rank: 2, alpha: 4., dropout: 0., layers: sft::Layers::All };
+    sft::lora::attach(&mut parameters, &lora, 1)?;
+    let model = modern::GptModern::new(&config, parameters.root())?;
+    let mut without = parameters.without_adapters().inference();
+    let reference = modern::GptModern::new(&config, without.root())?;
+    let groups = rollout(&before, &prompts(), &at(1., None, None), &mut Rng::new(1))?;
+    let batch = TokenBatch::of(&groups, &config, &CPU)?;
+    let of = |model: &modern::GptModern| log_probs(model, &batch, 1.);
+    assert_close(&of(&reference)?, &of(&before)?, 0.)?;
+    assert_close(&of(&model)?.detach(), &of(&before)?, 0.)?;
+    for parameter in parameters.trainable() {
+        parameter.var.set(&(parameter.var.as_detached_tensor() + 0.1)?)?;
+    }
+    let grads = backward(&of(&model)?.sum_all()?)?;
+    assert_gradients_flow(&parameters, &grads)?; // to the adapters, and to nothing else
+    assert_close(&of(&reference)?, &of(&before)?, 0.)?;
+    let moved = (of(&model)?.detach() - of(&reference)?)?.abs()?.sum_all()?.to_scalar::<f32>()?;
+    assert!(moved > 0.1, "{moved}");
+    Ok(())
+}
