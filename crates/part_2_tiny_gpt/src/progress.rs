@@ -47,8 +47,13 @@ impl Progress {
 
     /// Another step is done: it had `loss` and took in `tokens`.
     pub fn step(&mut self, step: usize, loss: f32, tokens: usize) {
+        self.step_with(step, &format!("loss {loss:.4}"), tokens);
+    }
+
+    /// The same with other `figures` than the loss.
+    pub fn step_with(&mut self, step: usize, figures: &str, tokens: usize) {
         self.tokens += tokens;
-        let message = format!("loss {loss:.4}  {:.0} tokens/s", self.tokens_per_second());
+        let message = format!("{figures}  {:.0} tokens/s", self.tokens_per_second());
         let done = step + 1;
         match &self.bar {
             Some(bar) => {

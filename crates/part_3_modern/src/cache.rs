@@ -66,6 +66,40 @@ impl Pass {
         Ok(Self { starts: Starts::Each(positions), mask: mask.with_segments(&segments)? })
     }
 
+    /// Several continuations of one beginning in a row: the first `stems[b]` tokens of row b are the beginning; then token t
+    /// belongs to continuation `segments[b][t]`, sees the beginning and its own continuation, and stands where it would
+    /// stand if this were the only one.
+    ///
+    /// # Errors
+    /// When rows differ in length, or a window moves through them: it would not know how far back the beginning is.
+    pub fn branching(
+        attention: &AttentionConfig,
+        stems: Vec<usize>,
+        segments: &[Vec<u32>],
+        device: &Device,
+    ) -> Result<Self> {
+        if attention.window.is_some() {
+            bail!("a window cannot move through texts that share their beginning");
+        }
+        let mut positions: Vec<usize> = Vec::new();
+        for (row, &stem) in segments.iter().zip(&stems) {
+            for t in 0..row.len() {
+                let branches = t > stem && row[t - 1] != row[t];
+                let before = positions.last().map_or(0, |before| before + 1);
+                positions.push(if t == 0 {
+                    0
+                } else if branches {
+                    stem
+                } else {
+                    before
+                });
+            }
+        }
+        let segments = Tensor::new(segments.to_vec(), device)?; // (B, T)
+        let mask = attention.mask().with_segments(&segments)?.with_stems(stems)?;
+        Ok(Self { starts: Starts::Each(positions), mask })
+    }
+
     /// The position of each token.
     pub fn positions(&self) -> Positions<'_> {
         match &self.starts {
@@ -116,6 +150,20 @@ impl Cache {
         }
         let padding = if padding.iter().all(|&n| n == 0) { Vec::new() } else { padding };
         Ok(Self { padding, ..self })
+    }
+
+    /// The same with every row `n` times, side by side: what was read of a beginning serves several continuations.
+    ///
+    /// # Errors
+    /// When it is rolling, or memory is short.
+    pub fn repeated(&self, n: usize) -> Result<Self> {
+        let layer = |layer: &LayerCache| match layer {
+            LayerCache::Growing(cache) => Ok(LayerCache::Growing(cache.repeated(n)?)),
+            LayerCache::Rolling(_) => bail!("a rolling cache is not repeated"),
+        };
+        let layers = self.layers.iter().map(layer).collect::<Result<_>>()?;
+        let padding = self.padding.iter().flat_map(|&padding| vec![padding; n]).collect();
+        Ok(Self { layers, seen: self.seen, padding })
     }
 
     /// Tokens read, padding included.

@@ -89,19 +89,45 @@ pub fn generate(
     prompts: &[Vec<u32>],
     config: &GenerateConfig,
     rng: &mut Rng,
+    on_token: impl FnMut(usize, u32) -> Result<()>,
+) -> Result<Vec<Continuation>> {
+    generate_samples(model, prompts, 1, config, rng, on_token)
+}
+
+/// Continues each of `prompts` `n` times; row `n * i + j` is continuation j of prompt i, and just what [`generate`] would write
+/// if the prompt were given `n` times, but each prompt is read once.
+///
+/// # Errors
+/// As [`generate`].
+pub fn generate_samples(
+    model: &GptModern,
+    prompts: &[Vec<u32>],
+    n: usize,
+    config: &GenerateConfig,
+    rng: &mut Rng,
     mut on_token: impl FnMut(usize, u32) -> Result<()>,
 ) -> Result<Vec<Continuation>> {
-    let mut rngs: Vec<Rng> = prompts.iter().map(|_| rng.fork()).collect();
-    let mut all = vec![Continuation::default(); prompts.len()];
+    let mut rngs: Vec<Rng> = (0..prompts.len() * n).map(|_| rng.fork()).collect();
+    let mut all = vec![Continuation::default(); prompts.len() * n];
     let empty = prompts.iter().any(Vec::is_empty);
     ensure!(!empty, "the prompt is empty: there is nothing to continue");
-    for mut rows in batches(prompts, config.memory, model) {
+    for batch in batches(prompts, config.memory, model) {
+        let mut rows: Vec<usize> = batch.iter().flat_map(|&i| n * i..n * (i + 1)).collect();
+        let mut begun = match n > 1 && config.memory == Memory::Whole {
+            false => None,
+            true => Some(read_once(model, prompts, &batch, n, config)?),
+        };
         while !rows.is_empty() {
-            let texts: Vec<Vec<u32>> =
-                rows.iter().map(|&row| [&prompts[row][..], &all[row].tokens].concat()).collect();
+            let texts = rows
+                .iter()
+                .map(|&row| [&prompts[row / n][..], &all[row].tokens].concat())
+                .collect();
             let left = config.max_new_tokens - all[rows[0]].tokens.len(); // of all rows, as they were written together
             let config = GenerateConfig { max_new_tokens: left, ..config.clone() };
-            let mut text = Text::padded(config.memory.cache(model), texts)?;
+            let mut text = match begun.take() {
+                Some(text) => text,
+                None => Text::padded(config.memory.cache(model), texts)?,
+            };
             let mut row_rngs: Vec<Rng> = rows.iter().map(|&row| rngs[row].clone()).collect();
             let written =
                 text.go_on(model, &config, &mut row_rngs, |i, token| on_token(rows[i], token))?;
@@ -112,12 +138,25 @@ pub fn generate(
             }
             // What ended at the context of a longer neighbour goes on without it.
             rows.retain(|&row| {
-                let len = prompts[row].len() + all[row].tokens.len();
+                let len = prompts[row / n].len() + all[row].tokens.len();
                 all[row].end == End::Context && len <= model.config().context
             });
         }
     }
     Ok(all)
+}
+
+/// The prompts of a batch, each read once for `n` continuations.
+fn read_once(
+    model: &GptModern,
+    prompts: &[Vec<u32>],
+    batch: &[usize],
+    n: usize,
+    config: &GenerateConfig,
+) -> Result<Text> {
+    let prompts = batch.iter().map(|&i| prompts[i].clone()).collect();
+    let text = Text::padded(config.memory.cache(model), prompts)?;
+    text.branched(model, config.prefill_chunk, n)
 }
 
 /// Rows that can stand in one batch: all, or, where sinks must be the first tokens of each, those of one length.

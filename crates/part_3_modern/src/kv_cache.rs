@@ -55,6 +55,21 @@ impl KvCache {
         Ok(all)
     }
 
+    /// The same with every row `n` times, side by side, in memory of its own.
+    ///
+    /// # Errors
+    /// When memory is short.
+    pub fn repeated(&self, n: usize) -> Result<Self> {
+        let Some(stored) = &self.stored else { return Ok(Self::default()) };
+        let repeat = |x: &Tensor| {
+            let (b, room, kv, d) = x.dims4()?;
+            let x = x.unsqueeze(1)?.broadcast_as((b, n, room, kv, d))?; // (B, n, room, KV, D)
+            x.contiguous()?.reshape((b * n, room, kv, d))?.copy() // n may be 1
+        };
+        let [keys, values] = stored;
+        Ok(Self { stored: Some([repeat(keys)?, repeat(values)?]), len: self.len })
+    }
+
     /// Forgets all tokens but the first `len`.
     pub fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);

@@ -55,7 +55,7 @@ pub use chat_template::{ChatTemplate, Message, Prompt};
 pub use checkpoint::Checkpoint;
 pub use config::{ModelConfig, Window};
 pub use conversation::Conversation;
-pub use generation::{Continuation, End, GenerateConfig, Memory, generate};
+pub use generation::{Continuation, End, GenerateConfig, Memory, generate, generate_samples};
 pub use gguf_tokenizer::GgufTokenizer;
 pub use hub::{Access, Hub, fetch, fetch_data};
 pub use hub_files::Files;

@@ -39,6 +39,23 @@ impl Text {
         Ok(Self { cache, rows, padding })
     }
 
+    /// `n` texts in place of each, all read up to their last token, which was done once for all `n`: the same memory as if each
+    /// had been read, for an nth of the work.
+    ///
+    /// # Errors
+    /// When the cache is rolling, and those of reading.
+    pub(crate) fn branched(mut self, model: &GptModern, chunk: usize, n: usize) -> Result<Self> {
+        let end = self.rows[0].len() - 1;
+        while self.cache.seen() < end {
+            let t = (end - self.cache.seen()).min(chunk.max(1));
+            model.read(&self.next(model, t)?, &mut self.cache)?;
+        }
+        let cache = self.cache.repeated(n)?;
+        let rows = self.rows.into_iter().flat_map(|row| vec![row; n]).collect();
+        let padding = self.padding.into_iter().flat_map(|padding| vec![padding; n]).collect();
+        Ok(Self { cache, rows, padding })
+    }
+
     /// Turns a single text into `tokens`; what the model has read of their common beginning stays read.
     ///
     /// # Errors
@@ -115,10 +132,7 @@ impl Text {
         loop {
             let at = self.cache.seen();
             let t = (end - at).min(chunk.max(1));
-            let new: Vec<u32> =
-                self.rows.iter().flat_map(|row| &row[at..at + t]).copied().collect();
-            let ids = Tensor::from_vec(new, (self.rows.len(), t), model.device())?;
-            let hidden = model.read(&ids, &mut self.cache)?; // (B, T, C)
+            let hidden = model.read(&self.next(model, t)?, &mut self.cache)?; // (B, T, C)
             if at + t == end {
                 let last = hidden.narrow(1, t - 1, 1)?.squeeze(1)?.contiguous()?; // (B, C)
                 let logits = model.logits(&last)?;
@@ -133,6 +147,13 @@ impl Text {
                 return Ok(logits);
             }
         }
+    }
+
+    /// The next `t` tokens to be read: (B, T).
+    fn next(&self, model: &GptModern, t: usize) -> candle_core::Result<Tensor> {
+        let at = self.cache.seen();
+        let new = self.rows.iter().flat_map(|row| &row[at..at + t]).copied().collect();
+        Tensor::from_vec(new, (self.rows.len(), t), model.device())
     }
 
     /// Which tokens occur in each row.

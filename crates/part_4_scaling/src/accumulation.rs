@@ -3,7 +3,7 @@
 //! The loss of a batch is the mean over its N targets. A part with n of them therefore counts n/N, not one over the number of
 //! parts: where texts are padded the parts differ, and a mean of means would favour tokens in short company.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Tensor};
 use modern::GptModern;
@@ -43,18 +43,47 @@ pub fn gradients_of<B>(
 ) -> Result<(f64, GradStore)> {
     let all: usize = counts.iter().sum();
     ensure!(all > 0, "there is not one target in this step's batches");
-    let (mut total, mut loss) = (None, 0.);
-    for (batch, &count) in batches.iter().zip(counts) {
-        let share = count as f64 / all as f64;
-        let mean = mean_loss(batch)?; // ()
-        let grads = backward(&(&mean * (share * scale))?)?;
-        loss += share * f64::from(mean.to_scalar::<f32>()?); // waits for the device
+    let parts: Vec<(&B, usize)> = batches.iter().zip(counts.iter().copied()).collect();
+    sum_of_gradients(parameters, &parts, scale, |(batch, count)| {
+        Ok((mean_loss(batch)? * (*count as f64 / all as f64))?)
+    })
+}
+
+/// The sum of the losses of `parts`, and its gradients times `scale`: what a loss that is a sum of parts is learned by, a part at
+/// a time.
+///
+/// # Errors
+/// When there is no part, and those of `loss`, which is f32.
+pub fn sum_of_gradients<P>(
+    parameters: &Parameters,
+    parts: &[P],
+    scale: f64,
+    loss: impl FnMut(&P) -> Result<Tensor>,
+) -> Result<(f64, GradStore)> {
+    sum_of_all_gradients(&[parameters], parts, scale, loss)
+}
+
+/// The same where the loss depends on several stores of parameters: those of a policy and of its critic, say.
+///
+/// # Errors
+/// As [`sum_of_gradients`].
+pub fn sum_of_all_gradients<P>(
+    stores: &[&Parameters],
+    parts: &[P],
+    scale: f64,
+    mut loss: impl FnMut(&P) -> Result<Tensor>,
+) -> Result<(f64, GradStore)> {
+    let (mut total, mut sum_of_losses) = (None, 0.);
+    for part in parts {
+        let loss = loss(part)?; // ()
+        let grads = backward(&(&loss * scale)?)?;
+        sum_of_losses += f64::from(loss.to_scalar::<f32>()?); // waits for the device
         total = Some(match total {
             None => grads,
-            Some(before) => sum(before, grads, parameters)?,
+            Some(before) => sum(before, grads, stores)?,
         });
     }
-    Ok((loss, total.expect("there is a batch, or there was no target")))
+    Ok((sum_of_losses, total.context("there is nothing to learn from")?))
 }
 
 /// How many targets each of `batches` has.
@@ -75,8 +104,8 @@ pub fn real_targets(targets: &Tensor) -> Result<usize> {
 }
 
 /// Adds up two gradients, parameter by parameter.
-fn sum(mut a: GradStore, mut b: GradStore, parameters: &Parameters) -> Result<GradStore> {
-    for parameter in parameters.trainable() {
+fn sum(mut a: GradStore, mut b: GradStore, stores: &[&Parameters]) -> Result<GradStore> {
+    for parameter in stores.iter().flat_map(|store| store.trainable()) {
         let variable = parameter.var.as_tensor();
         if let Some(grad) = b.remove(variable) {
             let both = match a.remove(variable) {

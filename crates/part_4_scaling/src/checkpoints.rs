@@ -110,6 +110,11 @@ impl Checkpoints {
             .map(|name| Ok((name.clone(), fingerprint::of_file(&partial.join(name))?)))
             .collect::<Result<_>>()?;
         json_file::write(&partial.join(SUMS), &sums)?;
+        for name in
+            names(partial)?.iter().map(|name| partial.join(name)).filter(|path| path.is_dir())
+        {
+            sync(&name)?;
+        }
         sync(partial)
     }
 
@@ -128,7 +133,7 @@ impl Checkpoints {
             remove(&partial)?;
             fs::rename(&path, &partial).with_context(|| format!("removing {}", path.display()))?;
         }
-        for name in files(&self.folder)? {
+        for name in names(&self.folder)? {
             if name.starts_with(PREFIX) && name.ends_with(PARTIAL) {
                 remove(&self.folder.join(name))?;
             }
@@ -158,12 +163,25 @@ fn check(checkpoint: &Path) -> Result<()> {
 }
 
 /// The names in a folder.
-fn files(folder: &Path) -> Result<Vec<String>> {
+fn names(folder: &Path) -> Result<Vec<String>> {
     let reading = || format!("reading {}", folder.display());
     let names = fs::read_dir(folder)
         .with_context(reading)?
         .map(|entry| Ok(entry.with_context(reading)?.file_name().to_string_lossy().into_owned()));
     names.collect()
+}
+
+/// The files in a folder and in those below it, by their paths from it.
+fn files(folder: &Path) -> Result<Vec<String>> {
+    let mut files = Vec::new();
+    for name in names(folder)? {
+        let path = folder.join(&name);
+        match path.is_dir() {
+            true => files.extend(self::files(&path)?.iter().map(|file| format!("{name}/{file}"))),
+            false => files.push(name),
+        }
+    }
+    Ok(files)
 }
 
 /// Removes a folder, if it is there.

@@ -8,7 +8,7 @@ use scaling::flags::{SaveFlags, ScheduleFlags, StepFlags};
 use scaling::settings::SettingsFlags;
 use scaling::tracker::Kind;
 use serde::Serialize;
-use sft::flags::{BaseFlags, DataFlags, ExampleFlags, LoraFlags};
+use sft::flags::{BaseFlags, DataFlags, ExampleFlags, LoraFlags, TunedFlags};
 use sft::{Curriculum, Format};
 use tiny_gpt::flags::{ComputeFlags, share};
 
@@ -149,20 +149,6 @@ pub(crate) struct SampleArgs {
     pub(crate) max_new_tokens: usize,
     #[command(flatten)]
     pub(crate) compute: ComputeFlags,
-}
-
-/// A model that was tuned.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct TunedFlags {
-    /// A run folder of `train`, or a model as --model of `train` takes it
-    #[arg(long, value_name = "MODEL")]
-    pub(crate) model: String,
-    /// An adapter for it, in peft's layout
-    #[arg(long, value_name = "DIR")]
-    pub(crate) adapter: Option<PathBuf>,
-    /// How conversations are written [default: as the model's files say, else instruction]
-    #[arg(long, value_enum)]
-    pub(crate) template: Option<Format>,
 }
 
 #[derive(Args)]

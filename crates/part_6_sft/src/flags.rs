@@ -1,6 +1,7 @@
 //! Flags of fine-tuning, for this part and later ones.
 
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
@@ -11,7 +12,7 @@ use tiny_gpt::flags::{dropout, positive, share};
 use crate::base::BaseConfig;
 use crate::questions::Demos;
 use crate::source::Examples;
-use crate::{Columns, Layers, LoraConfig, Source};
+use crate::{Columns, Format, Layers, LoraConfig, Source};
 
 /// What is learned from, or measured on.
 #[derive(Debug, Clone, Serialize, Args)]
@@ -116,4 +117,18 @@ impl BaseFlags {
         let Self { base_steps: steps, n_layer, n_head, n_embd } = self;
         BaseConfig { n_layer, n_head, n_embd, steps }
     }
+}
+
+/// A model that was tuned.
+#[derive(Debug, Clone, Args)]
+pub struct TunedFlags {
+    /// A run folder of `train`, or a model as --model of `train` takes it
+    #[arg(long, value_name = "MODEL")]
+    pub model: String,
+    /// An adapter for it, in peft's layout
+    #[arg(long, value_name = "DIR")]
+    pub adapter: Option<PathBuf>,
+    /// How conversations are written [default: as the model's files say, else instruction]
+    #[arg(long, value_enum)]
+    pub template: Option<Format>,
 }

@@ -29,6 +29,7 @@ pub mod resume;
 pub mod exam;
 pub mod training;
 pub mod flags;
+pub mod tuned;
 
 pub use batch::Batch;
 pub use columns::Columns;
@@ -46,6 +47,7 @@ pub use speech::Speech;
 pub use template::Format;
 pub use tokens::{Tokens, tokenize};
 pub use training::{Rows, TrainConfig, train};
+pub use tuned::Tuned;
 pub use tuning::Tuning;
 
 #[cfg(test)]

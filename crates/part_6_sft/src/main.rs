@@ -4,7 +4,6 @@ mod arguments;
 mod demo;
 mod report;
 mod train_command;
-mod tuned;
 
 use std::process::ExitCode;
 
@@ -15,11 +14,10 @@ use serde_json::json;
 use sft::arithmetic::Set;
 use sft::evaluation::Extent;
 use sft::source::held_out;
-use sft::{Evaluation, Example, Source, Speech, evaluate};
+use sft::{Evaluation, Example, Source, Speech, Tuned, evaluate};
 use tiny_gpt::command;
 
 use arguments::{Cli, Command, DEFAULT_OUT, EvalArgs, SampleArgs};
-use tuned::Tuned;
 
 #[global_allocator]
 static ALLOCATOR: tensor_core::allocator::MiMalloc = tensor_core::allocator::MiMalloc;

@@ -60,6 +60,11 @@ impl Speech {
         self.ends[0]
     }
 
+    /// Any of these ends an answer; the first is the one to learn.
+    pub fn ends(&self) -> &[u32] {
+        &self.ends
+    }
+
     /// The ids of a conversation up to where the assistant is to speak.
     ///
     /// # Errors

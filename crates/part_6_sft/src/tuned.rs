@@ -1,37 +1,43 @@
-//! The model that `sample` and `eval` are asked about: a run's, a model folder, or a model with an adapter.
+//! The model that programs are asked about: a run's, a model folder, or a model with an adapter.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use candle_core::{DType, Device};
 use modern::{ChatTemplate, Checkpoint, GptModern, Purpose};
-use sft::{Speech, peft_folder};
+use tiny_gpt::RunFolder;
 
-use crate::arguments::TunedFlags;
+use crate::flags::TunedFlags;
+use crate::{Speech, peft_folder};
 
 /// A model that was tuned, and how it is spoken to.
-pub(crate) struct Tuned {
-    pub(crate) model: GptModern,
-    pub(crate) speech: Speech,
+pub struct Tuned {
+    /// Its inference twin.
+    pub model: GptModern,
+    /// How it is spoken to.
+    pub speech: Speech,
     /// Without its adapter, on the same memory, if it has one.
-    pub(crate) without: Option<GptModern>,
+    pub without: Option<GptModern>,
     /// The base model of the run that it comes from, if the run has one of its own.
-    pub(crate) base: Option<PathBuf>,
+    pub base: Option<PathBuf>,
 }
 
 impl TunedFlags {
     /// Opens it for inference.
-    pub(crate) fn open(&self, device: &Device) -> Result<Tuned> {
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn open(&self, device: &Device) -> Result<Tuned> {
         let run = Path::new(&self.model);
         let inside = |name: &str| Some(run.join(name)).filter(|path| path.is_dir());
         let base = inside("base");
         let adapter = self.adapter.clone().or_else(|| inside("adapter"));
-        let model = match (&adapter, inside("model"), &base) {
-            (None, Some(model), _) => model,
-            (Some(_), _, Some(base)) => base.clone(),
-            _ => run.to_path_buf(),
+        let source = match (&adapter, inside("model"), &base) {
+            (None, Some(model), _) => model.to_string_lossy().into_owned(),
+            (Some(_), _, Some(base)) => base.to_string_lossy().into_owned(),
+            (Some(_), _, None) => begun_with(run)?.unwrap_or_else(|| self.model.clone()),
+            (None, None, _) => self.model.clone(),
         };
-        let source = model.to_string_lossy();
         let Some(adapter) = adapter else {
             let mut checkpoint = Checkpoint::open(&source, Purpose::Inference, device)?;
             let speech = Speech::of(&mut checkpoint, self.template)?;
@@ -49,4 +55,17 @@ impl TunedFlags {
         let model = GptModern::new(config, { twin }.root())?;
         Ok(Tuned { model, speech, without: Some(without), base })
     }
+}
+
+/// The model that the run in `folder` began with, if it is a run and says so.
+fn begun_with(folder: &Path) -> Result<Option<String>> {
+    let settings = RunFolder::settings(folder)?;
+    let model = settings.as_ref().and_then(|settings| settings["model"].as_str());
+    Ok(model.map(model_in))
+}
+
+/// What `name` means as a model: of a run folder its model, else what it says.
+pub fn model_in(name: &str) -> String {
+    let inside = Path::new(name).join("model");
+    if inside.is_dir() { inside.to_string_lossy().into_owned() } else { name.to_string() }
 }

@@ -8,7 +8,7 @@ use crate::recompute::generate_by_recomputing;
 use crate::sampler::{Choice, Sampler};
 use crate::{
     Cache, Continuation, End, GenerateConfig, GptModern, Memory, ModelConfig, Text, Window,
-    generate,
+    generate, generate_samples,
 };
 
 const RANDOM: Choice =
@@ -67,6 +67,26 @@ fn a_row_writes_the_same_alone_and_among_others() -> Result<()> {
             let alone = text.go_on(&model, &config, &mut [rng.fork()], |_, _| Ok(()))?.remove(0);
             assert_eq!(alone.tokens, expected.tokens);
         }
+    }
+    Ok(())
+}
+
+#[test]
+fn prompts_read_once_are_continued_as_if_each_had_been_read() -> Result<()> {
+    for memory in [Memory::Whole, Memory::Rolling(Window { size: 4, sinks: 0 })] {
+        let model = inference(&tiny())?;
+        let prompts = [vec![1, 2, 3, 4, 5, 6, 7], vec![8], vec![3; 60]];
+        let config = GenerateConfig { memory, prefill_chunk: 4, ..settings(&model, RANDOM, 12) };
+        let repeated: Vec<_> = prompts.iter().flat_map(|prompt| vec![prompt.clone(); 3]).collect();
+        let apart = run(&model, &repeated, &config)?;
+        let once = generate_samples(&model, &prompts, 3, &config, &mut Rng::new(5), |_, _| Ok(()))?;
+        for (once, apart) in once.iter().zip(&apart) {
+            assert_eq!((&once.tokens, once.end), (&apart.tokens, apart.end));
+            for (a, b) in once.log_probs.iter().zip(&apart.log_probs) {
+                assert!((a - b).abs() < 1e-5, "{a} {b}");
+            }
+        }
+        assert_ne!(once[0].tokens, once[1].tokens, "each has a stream of its own");
     }
     Ok(())
 }

@@ -15,6 +15,8 @@ pub struct Mask {
     real: Option<Rows<u8>>,
     /// Keys of the query's own segment.
     segments: Option<Rows<i64>>,
+    /// How many keys at the start of each row all of its segments see.
+    stems: Option<Arc<Vec<usize>>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -50,7 +52,8 @@ impl<T: candle_core::WithDType> Rows<T> {
 impl Mask {
     /// Every query sees every key.
     pub fn bidirectional() -> Self {
-        Self { pattern: Pattern::Bidirectional, offset: 0, real: None, segments: None }
+        let pattern = Pattern::Bidirectional;
+        Self { pattern, offset: 0, real: None, segments: None, stems: None }
     }
 
     /// Query i sees the keys j ≤ i: itself and its past.
@@ -85,6 +88,25 @@ impl Mask {
         Ok(Self { segments: Some(Rows::of(segments)?), ..self })
     }
 
+    /// The same, but the first `stems[b]` keys of row b are seen from all of its segments: one beginning with several
+    /// continuations, each of which is a segment.
+    ///
+    /// # Errors
+    /// When there are no segments, or not as many rows.
+    pub fn with_stems(self, stems: Vec<usize>) -> Result<Self> {
+        let rows = self.segments.as_ref().map_or(0, |segments| segments.b);
+        if rows != stems.len() {
+            bail!("mask: {} beginnings for {rows} rows of segments", stems.len());
+        }
+        Ok(Self { stems: Some(Arc::new(stems)), ..self })
+    }
+
+    /// How many keys at the start of row `b` all of its segments see.
+    #[inline(always)]
+    fn stem(&self, b: usize) -> usize {
+        self.stems.as_ref().map_or(0, |stems| stems[b])
+    }
+
     /// As a tensor, (B or 1, 1, T, S): 0 where a query sees a key, −∞ elsewhere.
     pub fn to_tensor(&self, t: usize, s: usize, dtype: DType, device: &Device) -> Result<Tensor> {
         self.check("mask", None, t, s)?;
@@ -109,7 +131,13 @@ impl Mask {
         if let Some(segments) = &self.segments {
             let of_keys = segments.tensor(device)?.reshape((segments.b, 1, 1, s))?;
             let of_queries = of_keys.narrow(3, self.offset, t)?.reshape((segments.b, 1, t, 1))?;
-            seen = seen.broadcast_mul(&of_queries.broadcast_eq(&of_keys)?)?;
+            let mut shared = of_queries.broadcast_eq(&of_keys)?; // (B, 1, T, S)
+            if let Some(stems) = &self.stems {
+                let stems = stems.iter().map(|&stem| stem as i64);
+                let stems = Tensor::from_iter(stems, device)?.reshape((segments.b, 1, 1, 1))?;
+                shared = shared.broadcast_maximum(&key.broadcast_lt(&stems)?)?;
+            }
+            seen = seen.broadcast_mul(&shared)?;
         }
         let zero = Tensor::zeros(seen.shape(), dtype, device)?;
         seen.where_cond(&zero, &(zero.ones_like()? * f64::NEG_INFINITY)?)
@@ -146,7 +174,7 @@ impl Mask {
             let padding = |real: &Rows<u8>| real.row(b)[key] == 0;
             let foreign = |segments: &Rows<i64>| {
                 let row = segments.row(b);
-                !row[first..=last].contains(&row[key])
+                key >= self.stem(b) && !row[first..=last].contains(&row[key])
             };
             self.real.as_ref().is_some_and(padding) || self.segments.as_ref().is_some_and(foreign)
         };
@@ -186,7 +214,8 @@ impl Mask {
         if let Some(segments) = &self.segments {
             let row = segments.row(b);
             let own = row[position];
-            let each = scores.iter_mut().zip(&row[keys]);
+            let stem = at(self.stem(b)); // those before it are seen from everywhere
+            let each = scores.iter_mut().zip(&row[keys]).skip(stem);
             each.for_each(|(x, &segment)| *x = if segment == own { *x } else { hidden });
         }
         end

@@ -21,6 +21,7 @@ fn masks(b: usize, t: usize, s: usize) -> Vec<Mask> {
     let no_key_at_all = numbers(&|row, _| u32::from(row > 0));
     let packed = numbers(&|row, key| (key / (2 + row)) as u32);
     let window = Mask::window(s / 3 + 1, 2).after(last);
+    let stems = (0..b).map(|row| (3 + row).min(s)).collect();
     vec![
         Mask::causal().after(last),
         Mask::bidirectional(),
@@ -31,6 +32,7 @@ fn masks(b: usize, t: usize, s: usize) -> Vec<Mask> {
         window.with_real_keys(&left_padding).unwrap(),
         Mask::causal().after(last).with_segments(&packed).unwrap(),
         Mask::bidirectional().after(last).with_segments(&packed).unwrap(),
+        Mask::causal().after(last).with_segments(&packed).unwrap().with_stems(stems).unwrap(),
     ]
 }
 

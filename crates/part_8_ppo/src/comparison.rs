@@ -1,0 +1,132 @@
+//! 8.4 A policy beside its reference: the same held-out questions, the same scorer.
+//!
+//! ```text
+//! win rate = (wins + ½ ties) / n          its interval is Wilson's: sensible at 0 and 1 too
+//! KL       = mean over responses of Σ_t Σ_v π(v) (log π(v) − log π₀(v)),  responses drawn from π
+//! ```
+//!
+//! A policy that got better at what is scored and worse at all else shows in the KL.
+
+use anyhow::Result;
+use candle_core::{D, DType};
+use modern::{Choice, GptModern, Sampler};
+use serde::Serialize;
+use tensor_core::Rng;
+use tensor_core::ops::log_softmax;
+
+use crate::exam::{Answer, Exam, answers, figures};
+use crate::rollout::{RolloutConfig, rollout};
+use crate::scorer::Scorer;
+use crate::scoring::scores;
+use crate::token_batch::TokenBatch;
+
+/// 1.96 deviations hold 95 %.
+const DEVIATIONS: f64 = 1.959_963_984_540_054;
+
+/// A policy beside its reference.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Comparison {
+    /// Questions.
+    pub n: usize,
+    /// The policy's mean score.
+    pub reward_mean: f64,
+    /// The reference's.
+    pub reward_ref_mean: f64,
+    /// Share of questions whose answer by the policy scores more; half of those that score the same.
+    pub win_rate: f64,
+    /// Lower end of its 95 % interval.
+    pub win_rate_low: f64,
+    /// Upper end.
+    pub win_rate_high: f64,
+    /// Of a response, in nats.
+    pub kl: f64,
+    /// The policy's answers, in tokens.
+    pub length_mean: f64,
+    /// Share of them that are the wanted one.
+    pub exact_match: Option<f64>,
+    /// The same with the form forgiven.
+    pub form_forgiven: Option<f64>,
+    /// The reference's share.
+    pub exact_match_ref: Option<f64>,
+    /// The same with the form forgiven.
+    pub form_forgiven_ref: Option<f64>,
+    /// Share of the policy's answers that ended themselves.
+    pub eos_rate: f64,
+}
+
+/// Lets `policy` and `reference`, inference twins, answer the questions of `exam`, their tokens chosen by `choice`.
+///
+/// # Errors
+/// When a prompt fills a context, and those of `scorer`.
+pub fn compare(
+    [policy, reference]: [&GptModern; 2],
+    exam: &Exam<'_>,
+    choice: Choice,
+    scorer: &mut Scorer,
+    rng: &mut Rng,
+) -> Result<(Comparison, [Vec<Answer>; 2])> {
+    let ours = answers(policy, exam, choice, scorer, rng)?;
+    let theirs = answers(reference, exam, choice, scorer, rng)?;
+    let [a, b] = [&ours, &theirs].map(|answers| figures(exam.questions, answers));
+    let each = ours.iter().zip(&theirs);
+    let wins: f64 = each.map(|(a, b)| win(a.score, b.score)).sum();
+    let (win_rate_low, win_rate_high) = wilson(wins, a.n);
+    let comparison = Comparison {
+        n: a.n,
+        reward_mean: a.reward_mean,
+        reward_ref_mean: b.reward_mean,
+        win_rate: wins / a.n as f64,
+        win_rate_low,
+        win_rate_high,
+        kl: kl([policy, reference], exam, rng)?,
+        length_mean: a.length_mean,
+        exact_match: a.exact_match,
+        form_forgiven: a.form_forgiven,
+        exact_match_ref: b.exact_match,
+        form_forgiven_ref: b.form_forgiven,
+        eos_rate: a.eos_rate,
+    };
+    Ok((comparison, [ours, theirs]))
+}
+
+fn win(a: f64, b: f64) -> f64 {
+    if a > b {
+        1.
+    } else if a == b {
+        0.5
+    } else {
+        0.
+    }
+}
+
+/// The interval that holds the true rate in 95 of 100 cases, given `wins` of `n` (Wilson, 1927).
+pub fn wilson(wins: f64, n: usize) -> (f64, f64) {
+    let (n, z) = (n.max(1) as f64, DEVIATIONS);
+    let p = wins / n;
+    let (centre, scale) = (p + z * z / (2. * n), 1. + z * z / n);
+    let half = z * (p * (1. - p) / n + z * z / (4. * n * n)).sqrt();
+    (((centre - half) / scale).max(0.), ((centre + half) / scale).min(1.))
+}
+
+/// The exact KL of every token, summed over a response, in the mean of responses drawn at temperature 1.
+fn kl([policy, reference]: [&GptModern; 2], exam: &Exam<'_>, rng: &mut Rng) -> Result<f64> {
+    let config = RolloutConfig {
+        samples: 1,
+        sampler: Sampler::new(Choice::at(1., None, None, None)),
+        max_new_tokens: exam.max_new_tokens,
+        stop: exam.stop.to_vec(),
+    };
+    let mut nats = 0.;
+    for questions in exam.questions.chunks(exam.batch_size.max(1)) {
+        let prompts: Vec<Vec<u32>> = questions.iter().map(|one| one.prompt.clone()).collect();
+        let groups = rollout(policy, &prompts, &config, rng)?;
+        let batch = TokenBatch::of(&groups, policy.config(), policy.device())?;
+        let log_probs = |model: &GptModern| -> Result<_> {
+            Ok(log_softmax(&scores(model, &batch, &batch.hidden(model)?, 1.)?)?)
+        };
+        let (p, q) = (log_probs(policy)?, log_probs(reference)?); // (N, V)
+        let each = (p.exp()? * (p - q)?)?.sum(D::Minus1)?; // (N)
+        nats += each.sum_all()?.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+    }
+    Ok(nats / exam.questions.len() as f64)
+}

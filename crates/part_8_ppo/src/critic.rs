@@ -1,0 +1,100 @@
+//! 8.1 The critic: who guesses values, on which network.
+//!
+//! A head on the policy's own network costs nothing and shares what it knows, but what the head learns moves the policy. A network
+//! of its own costs a second one, and can learn at a rate of its own; it begins as a copy of the policy.
+
+use anyhow::{Context, Result};
+use candle_core::{DType, Tensor};
+use modern::{GptModern, ModelConfig};
+use serde::Serialize;
+use sft::Tuning;
+use tensor_core::{AdamWConfig, Parameters};
+
+use crate::token_batch::TokenBatch;
+use crate::value_head::ValueHead;
+
+/// On which network values are guessed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Trunk {
+    /// The policy's
+    Shared,
+    /// One of its own, at first a copy of the policy's
+    #[default]
+    Separate,
+}
+
+/// Who guesses values.
+#[derive(Debug, Clone)]
+pub enum Critic {
+    /// A head on what the policy knows.
+    Shared(ValueHead),
+    /// A network with a head.
+    Separate(Box<GptModern>, ValueHead),
+}
+
+/// The values of a batch.
+#[derive(Debug)]
+pub struct Values {
+    /// V before each token: (R, T), 0 where there is none.
+    pub before: Tensor,
+    /// V after the last token of a response that was cut off, 0 of one that ended: (R).
+    pub bootstrap: Tensor,
+}
+
+/// A critic in training, that of `policy`, whose own parameters are `parameters`.
+///
+/// # Errors
+/// When memory is short.
+pub fn new_critic(
+    trunk: Trunk,
+    policy: &ModelConfig,
+    parameters: &Parameters,
+    optimizer: AdamWConfig,
+) -> Result<Tuning> {
+    let mut own = Parameters::seeded(0, DType::F32, parameters.device());
+    if trunk == Trunk::Separate {
+        GptModern::new(policy, own.root())?;
+        for parameter in own.iter() {
+            let source = parameters.get(&parameter.name);
+            let source = source.with_context(|| format!("the policy has no {}", parameter.name))?;
+            parameter.var.set(&source.var.as_detached_tensor().to_dtype(DType::F32)?)?;
+        }
+    }
+    ValueHead::new(own.root().at("value_head"), policy.n_embd)?;
+    Tuning::new(*policy, own, optimizer)
+}
+
+impl Critic {
+    /// The critic on `parameters`, made by [`new_critic`] for a model of `config`.
+    ///
+    /// # Errors
+    /// When they are not.
+    pub fn on(parameters: &mut Parameters, trunk: Trunk, config: &ModelConfig) -> Result<Self> {
+        let head = ValueHead::new(parameters.root().at("value_head"), config.n_embd)?;
+        Ok(match trunk {
+            Trunk::Shared => Self::Shared(head),
+            Trunk::Separate => {
+                Self::Separate(Box::new(GptModern::new(config, parameters.root())?), head)
+            }
+        })
+    }
+
+    /// The values of `batch`, of which the policy `knows: (B · S, C)`.
+    ///
+    /// # Errors
+    /// When the batch is of another model.
+    pub fn values(&self, batch: &TokenBatch, knows: &Tensor) -> Result<Values> {
+        let (knows, head) = match self {
+            Self::Shared(head) => (knows.clone(), head),
+            Self::Separate(trunk, head) => (batch.hidden(trunk)?, head),
+        };
+        let before = batch.by_response(&head.forward(&batch.before(&knows)?)?)?;
+        let mut bootstrap = vec![0f32; batch.n_responses()];
+        if let Some((known, cut)) = batch.after(&knows)? {
+            let values: Vec<f32> = head.forward(&known)?.detach().to_vec1()?;
+            cut.iter().zip(values).for_each(|(&response, value)| bootstrap[response] = value);
+        }
+        Ok(Values { before, bootstrap: Tensor::new(bootstrap, batch.mask.device())? })
+    }
+}

@@ -1,0 +1,200 @@
+//! 8.4 Experience: a rollout, what it scored, and how much better than expected each of its tokens was.
+
+use anyhow::{Result, bail};
+use candle_core::{DType, Tensor};
+use modern::{GptModern, Markers};
+use sft::Speech;
+use tensor_core::Rng;
+
+use crate::gae::{Discount, gae};
+use crate::kl::KlEstimator;
+use crate::learner::Models;
+use crate::masked::{Mean, masked_mean, masked_whiten};
+use crate::prompts::Question;
+use crate::rewards::{clipped_score, token_rewards};
+use crate::rollout::{Group, RolloutConfig};
+use crate::scorer::{Reply, Scorer};
+use crate::scoring::log_probs;
+use crate::token_batch::TokenBatch;
+
+/// How scores become advantages.
+#[derive(Debug, Clone, Copy)]
+pub struct RewardConfig {
+    /// γ and λ.
+    pub discount: Discount,
+    /// How the KL to the reference is estimated.
+    pub kl: KlEstimator,
+    /// Scores are kept between minus this and this.
+    pub score_clip: Option<f64>,
+    /// What a response that was cut off loses.
+    pub cut_penalty: f64,
+    /// Whether rewards are brought to variance 1 first.
+    pub rewards: Scale,
+}
+
+/// What becomes of rewards before advantages are made of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scale {
+    /// Nothing
+    #[default]
+    AsTheyAre,
+    /// Variance 1; their mean stays
+    Whitened,
+}
+
+/// What a step learns from. R responses, the longest of T tokens.
+#[derive(Debug)]
+pub struct Experience {
+    /// What was asked and answered.
+    pub groups: Vec<Group>,
+    /// The responses in words.
+    pub texts: Vec<String>,
+    /// What the scorer gave each: R
+    pub scores: Vec<f64>,
+    /// 1 where there is a token: (R, T)
+    pub mask: Tensor,
+    /// With which probability each was drawn: (R, T)
+    pub log_probs: Tensor,
+    /// What was expected before each: (R, T)
+    pub values: Tensor,
+    /// A, whitened: (R, T)
+    pub advantages: Tensor,
+    /// What values are to become: (R, T)
+    pub returns: Tensor,
+    /// The mean KL of a response to the reference, in nats.
+    pub kl: f64,
+    /// The same of a token.
+    pub kl_per_token: f64,
+}
+
+/// The responses of `groups` in words.
+///
+/// # Errors
+/// When a token is none of the tokenizer's.
+pub fn texts(groups: &[Group], speech: &Speech) -> Result<Vec<String>> {
+    let responses = groups.iter().flat_map(|group| &group.responses);
+    responses.map(|one| speech.tokenizer.decode(&one.tokens, Markers::Hidden)).collect()
+}
+
+/// The scores of the responses of `groups` to `questions`.
+///
+/// # Errors
+/// Those of `scorer`, or when it does not give a number to each.
+pub fn scores(
+    groups: &[Group],
+    questions: &[Question],
+    texts: &[String],
+    scorer: &mut Scorer,
+    rng: &mut Rng,
+) -> Result<Vec<f64>> {
+    let each = groups.iter().zip(questions).flat_map(|(group, question)| {
+        group.responses.iter().map(move |response| (response.ended(), &question.example))
+    });
+    let replies: Vec<Reply<'_>> =
+        each.zip(texts).map(|((ended, example), text)| Reply { example, text, ended }).collect();
+    let scores = scorer(&replies, rng)?;
+    if scores.len() != replies.len() {
+        bail!("the scorer gave {} scores to {} responses", scores.len(), replies.len());
+    }
+    Ok(scores)
+}
+
+/// The first of `scores` that is no number, with its response, in words.
+pub fn not_a_number(scores: &[f64], texts: &[String]) -> Option<String> {
+    let at = scores.iter().position(|score| !score.is_finite())?;
+    let bad = scores.iter().filter(|score| !score.is_finite()).count();
+    let (score, text) = (scores[at], &texts[at]);
+    Some(format!(
+        "{bad} of {} scores are no numbers; the first, {score}, is of {text:?}",
+        scores.len()
+    ))
+}
+
+impl Experience {
+    /// What is to be learned from `groups`, which scored `scores`; `at_a_time` prompts are computed at a time, and a nat of KL to
+    /// `reference` costs `price`.
+    ///
+    /// # Errors
+    /// When the models do not fit each other, or a prompt is too long for one.
+    pub fn of(
+        groups: Vec<Group>,
+        (texts, scores): (Vec<String>, Vec<f64>),
+        (models, reference): (&Models, &GptModern),
+        (rollout, config): (&RolloutConfig, &RewardConfig),
+        (price, at_a_time): (f64, usize),
+    ) -> Result<Self> {
+        let device = models.writer.device();
+        let whole = TokenBatch::of(&groups, models.writer.config(), device)?;
+        let (mask, log_probs_drawn) = (whole.mask.clone(), whole.drawn(&groups)?);
+        let (mut references, mut values, mut bootstraps) = (Vec::new(), Vec::new(), Vec::new());
+        let t = mask.dim(1)?;
+        for groups in groups.chunks(at_a_time.max(1)) {
+            let batch = TokenBatch::of(groups, models.writer.config(), device)?;
+            let widened = |x: Tensor| x.pad_with_zeros(1, 0, t - x.dim(1)?);
+            references.push(widened(log_probs(reference, &batch, rollout.temperature())?)?);
+            let found = models.guesser.values(&batch, &batch.hidden(&models.writer)?)?;
+            values.push(widened(found.before)?);
+            bootstraps.push(found.bootstrap);
+        }
+        let reference = Tensor::cat(&references, 0)?; // (R, T)
+        let (values, bootstrap) = (Tensor::cat(&values, 0)?, Tensor::cat(&bootstraps, 0)?);
+
+        let kl = config.kl.estimate(&log_probs_drawn, &reference)?;
+        let ended = groups.iter().flat_map(|group| &group.responses).map(|one| one.ended());
+        let paid = scores.iter().zip(ended).map(|(&score, ended)| {
+            let penalty = if ended { 0. } else { config.cut_penalty };
+            (clipped_score(score, config.score_clip) - penalty) as f32
+        });
+        let paid = Tensor::from_iter(paid, device)?;
+        let mut rewards = token_rewards(&paid, &kl, price, &mask)?;
+        if config.rewards == Scale::Whitened {
+            rewards = masked_whiten(&rewards, &mask, Mean::Kept)?;
+        }
+        let found = gae(&rewards, &values, &bootstrap, &mask, config.discount)?;
+        let moved = KlEstimator::K1.estimate(&log_probs_drawn, &reference)?;
+        let kl_per_token = f64::from(masked_mean(&moved, &mask)?.to_scalar::<f32>()?);
+        Ok(Self {
+            texts,
+            kl: kl_per_token * whole.n_tokens() as f64 / scores.len() as f64,
+            kl_per_token,
+            groups,
+            scores,
+            log_probs: log_probs_drawn,
+            values,
+            advantages: masked_whiten(&found.advantages, &mask, Mean::Removed)?,
+            returns: found.returns,
+            mask,
+        })
+    }
+
+    /// How much of the returns' variance the values explain: 1 all of it, 0 none, less than 0 worse than a constant.
+    ///
+    /// # Errors
+    /// When memory is short.
+    pub fn explained_variance(&self) -> Result<f64> {
+        let variance = |x: &Tensor| -> Result<f64> {
+            let centred = x.broadcast_sub(&masked_mean(x, &self.mask)?)?;
+            let variance = masked_mean(&centred.sqr()?, &self.mask)?;
+            Ok(variance.to_dtype(DType::F64)?.to_scalar()?)
+        };
+        let left = variance(&(&self.returns - &self.values)?)?;
+        Ok(1. - left / variance(&self.returns)?.max(1e-8))
+    }
+
+    /// The rows of `x: (R, T)` that belong to groups `chosen`, the longest of which has `t` tokens.
+    pub(crate) fn rows(
+        &self,
+        x: &Tensor,
+        chosen: &[usize],
+        t: usize,
+    ) -> candle_core::Result<Tensor> {
+        let mut starts = vec![0u32];
+        for group in &self.groups {
+            starts.push(starts[starts.len() - 1] + group.responses.len() as u32);
+        }
+        let rows = chosen.iter().flat_map(|&group| starts[group]..starts[group + 1]);
+        let rows: Vec<u32> = rows.collect();
+        x.index_select(&Tensor::new(rows, x.device())?, 0)?.narrow(1, 0, t)?.contiguous()
+    }
+}

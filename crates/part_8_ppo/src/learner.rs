@@ -1,0 +1,108 @@
+//! 8.4 Who learns: a policy and its critic, with the optimizer of each; what a checkpoint holds.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use modern::GptModern;
+use serde::{Deserialize, Serialize};
+use sft::Tuning;
+use tensor_core::AdamWConfig;
+use tiny_gpt::json_file;
+
+use crate::critic::{Critic, Trunk, new_critic};
+use crate::kl::KlControl;
+
+const LOOP: &str = "loop.json";
+
+/// A policy and its critic in training.
+pub struct Learner {
+    /// The policy. Its step counts rollouts.
+    pub policy: Tuning,
+    /// The critic: a head, or a network with a head.
+    pub critic: Tuning,
+    /// On which network values are guessed.
+    pub trunk: Trunk,
+    /// What changes beside tensors.
+    pub state: State,
+}
+
+/// What a learner knows beside its tensors.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// What a nat of KL costs now.
+    pub kl_price: f64,
+    /// Steps of the optimizers.
+    pub updates: usize,
+}
+
+/// The models of a learner, on its memory.
+#[derive(Debug, Clone)]
+pub struct Models {
+    /// The policy in training.
+    pub policy: GptModern,
+    /// The critic in training.
+    pub critic: Critic,
+    /// The policy's twin that writes.
+    pub writer: GptModern,
+    /// The critic's twin that guesses without a graph.
+    pub guesser: Critic,
+}
+
+impl Learner {
+    /// One that begins with this policy, and a critic that guesses 0.
+    ///
+    /// # Errors
+    /// When memory is short.
+    pub fn new(
+        policy: Tuning,
+        trunk: Trunk,
+        optimizer: AdamWConfig,
+        price: KlControl,
+    ) -> Result<Self> {
+        let critic = new_critic(trunk, &policy.config, &policy.parameters, optimizer)?;
+        let state = State { kl_price: price.initial(), updates: 0 };
+        Ok(Self { policy, critic, trunk, state })
+    }
+
+    /// Its models.
+    ///
+    /// # Errors
+    /// When memory is short.
+    pub fn models(&mut self) -> Result<Models> {
+        let config = self.policy.config;
+        let mut twin = self.critic.parameters.inference();
+        Ok(Models {
+            policy: GptModern::new(&config, self.policy.parameters.root())?,
+            critic: Critic::on(&mut self.critic.parameters, self.trunk, &config)?,
+            writer: GptModern::new(&config, self.policy.parameters.inference().root())?,
+            guesser: Critic::on(&mut twin, self.trunk, &config)?,
+        })
+    }
+
+    /// Writes the checkpoint `folder`; `data` names what it was trained on.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn save(&self, folder: &Path, data: &str) -> Result<()> {
+        for (name, tuning) in [("policy", &self.policy), ("critic", &self.critic)] {
+            let folder = folder.join(name);
+            std::fs::create_dir(&folder)
+                .with_context(|| format!("creating {}", folder.display()))?;
+            tuning.save(&folder, data)?;
+        }
+        json_file::write(&folder.join(LOOP), &self.state)
+    }
+
+    /// Goes back, or on, to the checkpoint `folder` of such a learner.
+    ///
+    /// # Errors
+    /// When a file is missing, or belongs to another model or other data.
+    pub fn restore(&mut self, folder: &Path, data: &str) -> Result<()> {
+        self.policy.restore(&folder.join("policy"), data)?;
+        self.critic.restore(&folder.join("critic"), data)?;
+        let path = folder.join(LOOP);
+        self.state = serde_json::from_value(json_file::read(&path)?)
+            .with_context(|| format!("{} is no state of a run", path.display()))?;
+        Ok(())
+    }
+}

@@ -1,0 +1,52 @@
+#![doc = include_str!("../README.md")]
+
+// Letters used in shapes: R responses, T tokens of the longest, N tokens of all responses, B rows that a model reads, S their
+// length, C channels, V vocabulary.
+
+pub mod value_head; // 8.1
+pub mod critic;
+pub mod prompts; // 8.2
+pub mod rollout;
+pub mod token_batch;
+pub mod scoring;
+pub mod reference;
+pub mod masked; // 8.3
+pub mod kl;
+pub mod rewards;
+pub mod gae;
+pub mod losses;
+pub mod pretraining_mix;
+pub mod small_world;
+pub mod final_answer; // 8.4
+pub mod scorer;
+pub mod learner;
+pub mod experience;
+pub mod update;
+pub mod alarms;
+pub mod run_log;
+pub mod exam;
+pub mod training;
+pub mod comparison;
+pub mod flags;
+
+pub use comparison::{Comparison, compare};
+pub use critic::{Critic, Trunk, Values};
+pub use exam::Exam;
+pub use experience::{Experience, RewardConfig};
+pub use gae::{Discount, Estimates, gae};
+pub use kl::{KlControl, KlEstimator};
+pub use learner::Learner;
+pub use losses::{Clip, clipped_surrogate};
+pub use masked::{masked_mean, masked_whiten};
+pub use pretraining_mix::PretrainingMix;
+pub use prompts::{Prompts, Question};
+pub use rollout::{Group, Response, RolloutConfig, rollout};
+pub use run_log::RunLog;
+pub use scorer::{Reply, Scorer};
+pub use scoring::{Scored, score};
+pub use token_batch::TokenBatch;
+pub use training::{PpoConfig, Surroundings, train};
+pub use update::{UpdateConfig, Updated, update};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,49 @@
+//! 8.3 PPO-ptx (Ouyang et al., <https://arxiv.org/abs/2203.02155>): some of the old loss beside the new objective, so that what is not
+//! rewarded is not forgotten.
+//!
+//! ```text
+//! loss + γ_ptx · mean of −log π(token)   over examples of part 6
+//! ```
+
+use anyhow::Result;
+use candle_core::Tensor;
+use modern::GptModern;
+use sft::{Batch, Curriculum, Order, Tokens};
+
+/// Examples that are mixed in.
+#[derive(Debug)]
+pub struct PretrainingMix {
+    examples: Vec<Tokens>,
+    order: Order,
+    coefficient: f64,
+    /// The batch that comes next.
+    next: usize,
+}
+
+impl PretrainingMix {
+    /// `batch_size` of `examples` at a time, shuffled by `seed`, their loss times `coefficient`.
+    ///
+    /// # Panics
+    /// When there are no examples, or `batch_size` is 0.
+    pub fn new(examples: Vec<Tokens>, coefficient: f64, batch_size: usize, seed: u64) -> Self {
+        let lengths = examples.iter().map(|example| example.ids.len()).collect();
+        let order = Order::new(lengths, Curriculum::Shuffled, batch_size, seed);
+        Self { examples, order, coefficient, next: 0 }
+    }
+
+    /// Goes on with batch `number`.
+    pub fn seek(&mut self, number: usize) {
+        self.next = number;
+    }
+
+    /// The weighted loss of `model` on the next batch: ().
+    ///
+    /// # Errors
+    /// When an example is longer than the model's context.
+    pub fn loss(&mut self, model: &GptModern) -> Result<Tensor> {
+        let chosen = self.order.batch(self.next).iter();
+        let chosen: Vec<Tokens> = chosen.map(|&example| self.examples[example].clone()).collect();
+        self.next += 1;
+        Ok((Batch::padded(&chosen, model.device())?.loss(model)? * self.coefficient)?)
+    }
+}

@@ -1,0 +1,129 @@
+//! 8.2 The rollout: the policy answers, and all is recorded that learning from it will need.
+//!
+//! Each prompt gets several responses, which share what was computed of it. Of every token is kept with which probability it was
+//! drawn: temperature and filters included, as it is that distribution which the ratio compares with. A response is as long as it is;
+//! nothing is inferred from what its tokens are, so a model whose end is also its padding is no exception.
+
+use anyhow::{Result, ensure};
+use modern::{Choice, End, GenerateConfig, GptModern, Memory, Sampler, generate_samples};
+use tensor_core::Rng;
+
+/// How responses are written.
+#[derive(Debug, Clone)]
+pub struct RolloutConfig {
+    /// Responses to each prompt.
+    pub samples: usize,
+    /// How tokens are drawn.
+    pub sampler: Sampler,
+    /// Longest response, in tokens.
+    pub max_new_tokens: usize,
+    /// Any of these ends a response.
+    pub stop: Vec<u32>,
+}
+
+/// A prompt and the responses to it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Group {
+    /// What was asked.
+    pub prompt: Vec<u32>,
+    /// What was answered, each at its own chance.
+    pub responses: Vec<Response>,
+}
+
+/// A response as it was written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Response {
+    /// Its tokens, the end included where it ended itself. At least one.
+    pub tokens: Vec<u32>,
+    /// The logarithm of the probability with which each was drawn.
+    pub log_probs: Vec<f32>,
+    /// Among which tokens each was drawn; empty where no filter kept any out.
+    pub kept: Vec<Vec<u32>>,
+    /// Why it ended.
+    pub end: End,
+}
+
+impl Response {
+    /// Whether it ended itself, and was not cut off.
+    pub fn ended(&self) -> bool {
+        self.end == End::Stop
+    }
+}
+
+impl RolloutConfig {
+    /// # Errors
+    /// When nothing would be learned from what is written so.
+    pub fn check(&self) -> Result<()> {
+        ensure!(self.samples > 0, "a prompt needs at least one response");
+        ensure!(self.max_new_tokens > 0, "a response needs at least one token");
+        ensure!(!self.stop.is_empty(), "no token ends a response");
+        ensure!(
+            self.sampler.choice != Choice::Greedy,
+            "responses are drawn at a temperature above 0: greedy ones are all alike, and nothing is learned from them"
+        );
+        ensure!(
+            self.sampler.repetition_penalty == 1.,
+            "responses are drawn without a repetition penalty: their probability would depend on more than the model"
+        );
+        Ok(())
+    }
+
+    /// T
+    pub fn temperature(&self) -> f64 {
+        match self.sampler.choice {
+            Choice::Greedy => 1.,
+            Choice::Random { temperature, .. } => temperature,
+        }
+    }
+
+    /// Whether some tokens cannot be drawn.
+    pub fn filters(&self) -> bool {
+        match self.sampler.choice {
+            Choice::Greedy => true,
+            Choice::Random { top_k, top_p, min_p, .. } => {
+                top_k.is_some() || top_p.is_some_and(|p| p < 1.) || min_p.is_some()
+            }
+        }
+    }
+}
+
+/// Lets `model`, an inference twin, answer `prompts`.
+///
+/// # Errors
+/// When a prompt leaves no room in the context, or `config` is none to learn with.
+pub fn rollout(
+    model: &GptModern,
+    prompts: &[Vec<u32>],
+    config: &RolloutConfig,
+    rng: &mut Rng,
+) -> Result<Vec<Group>> {
+    config.check()?;
+    let context = model.config().context;
+    if let Some(prompt) = prompts.iter().find(|prompt| prompt.len() >= context) {
+        let len = prompt.len();
+        anyhow::bail!(
+            "a prompt of {len} tokens leaves no room in the model's context of {context}"
+        );
+    }
+    let RolloutConfig { samples, sampler, max_new_tokens, ref stop } = *config;
+    let memory = model.config().attention.window.map_or(Memory::Whole, Memory::Rolling);
+    let settings =
+        GenerateConfig { sampler, max_new_tokens, stop: stop.clone(), memory, prefill_chunk: 512 };
+    let written = generate_samples(model, prompts, samples, &settings, rng, |_, _| Ok(()))?;
+    let mut written = written.into_iter();
+    let group = |prompt: &Vec<u32>| {
+        let responses = written.by_ref().take(samples).map(|written| {
+            let room = context - prompt.len(); // the last token of a text past its context was never read
+            let (mut tokens, mut log_probs) = (written.tokens, written.log_probs);
+            tokens.truncate(room);
+            log_probs.truncate(room);
+            Response { tokens, log_probs, kept: Vec::new(), end: written.end }
+        });
+        Group { prompt: prompt.clone(), responses: responses.collect() }
+    };
+    let mut groups: Vec<Group> = prompts.iter().map(group).collect();
+    if config.filters() {
+        crate::scoring::note_kept(model, &mut groups, &sampler)?;
+    }
+    Ok(groups)
+}

@@ -1,0 +1,75 @@
+//! 8.4 Scorers: what a response is worth. A rule that knows the answer, a reward model of part 7, or chance, to compare with.
+
+use anyhow::Result;
+use candle_core::Device;
+use modern::{Purpose, Tokenizer};
+use reward::RewardCheckpoint;
+use sft::metrics::exact_match;
+use sft::{Example, Speech};
+use tensor_core::Rng;
+
+use crate::final_answer::final_answer_score;
+
+/// A response to be scored.
+#[derive(Debug, Clone, Copy)]
+pub struct Reply<'a> {
+    /// What was asked, and the answer that is wanted, if there is one.
+    pub example: &'a Example,
+    /// What was answered.
+    pub text: &'a str,
+    /// Whether it ended itself, and was not cut off.
+    pub ended: bool,
+}
+
+/// A score for each of the replies; what is drawn for it comes from the stream.
+pub type Scorer = dyn FnMut(&[Reply<'_>], &mut Rng) -> Result<Vec<f64>>;
+
+/// 1 for the wanted answer and nothing else, ended; else 0.
+pub fn exact_score(reply: &Reply<'_>) -> f64 {
+    let right = reply.ended && exact_match(reply.text, &reply.example.response);
+    f64::from(u8::from(right))
+}
+
+/// Scores by [`exact_score`].
+pub fn exact() -> Box<Scorer> {
+    Box::new(|replies, _| Ok(replies.iter().map(exact_score).collect()))
+}
+
+/// Scores by the [final answer](crate::final_answer::final_answer), with `credit` for a wrong number.
+pub fn final_answers(credit: f64) -> Box<Scorer> {
+    let score =
+        move |reply: &Reply<'_>| final_answer_score(reply.text, &reply.example.response, credit);
+    Box::new(move |replies, _| Ok(replies.iter().map(score).collect()))
+}
+
+/// Scores 1 or 0 by chance: what is learned from it is what the algorithm does by itself.
+pub fn chance() -> Box<Scorer> {
+    Box::new(|replies, rng| Ok(replies.iter().map(|_| rng.below(2) as f64).collect()))
+}
+
+/// Scores by the reward model that `source` names, normalised, `batch_size` texts at a time. It reads text, in its own template and
+/// tokens; the second result is whether these are others than the policy's.
+///
+/// # Errors
+/// When there is none.
+pub fn reward_model(
+    source: &str,
+    policy: &Speech,
+    batch_size: usize,
+    device: &Device,
+) -> Result<(Box<Scorer>, bool)> {
+    let model = RewardCheckpoint::open(source, Purpose::Inference, device)?;
+    let other = !same_tokens(&model.speech.tokenizer, &policy.tokenizer);
+    let score = move |replies: &[Reply<'_>], _: &mut Rng| {
+        let tokens = |reply: &Reply<'_>| model.tokens(&reply.example.prompt, reply.text);
+        let texts: Vec<Vec<u32>> = replies.iter().map(tokens).collect::<Result<_>>()?;
+        model.rewards(&texts, batch_size)
+    };
+    Ok((Box::new(score), other))
+}
+
+/// Whether every id is the same token to both.
+pub fn same_tokens(a: &Tokenizer, b: &Tokenizer) -> bool {
+    let all = 0..a.vocab_size() as u32;
+    a.vocab_size() == b.vocab_size() && all.into_iter().all(|id| a.token(id) == b.token(id))
+}

@@ -1,0 +1,54 @@
+//! What this part claims, section by section.
+
+mod rollout;
+mod objective;
+mod training;
+mod golden;
+mod estimators;
+mod final_answer;
+
+use anyhow::Result;
+use candle_core::{DType, Device, Tensor};
+use modern::{Choice, GptModern, ModelConfig, Sampler};
+use tensor_core::Parameters;
+
+use crate::RolloutConfig;
+
+const CPU: Device = Device::Cpu;
+const END: u32 = 0; // also what fills up rows
+
+fn config() -> ModelConfig {
+    ModelConfig { vocab_size: 12, ..ModelConfig::bytes(24, 2, 2, 16) }
+}
+
+/// A model that is sure of something: weights larger than at birth.
+fn policy(config: &ModelConfig, seed: u64) -> Result<(GptModern, Parameters)> {
+    let mut parameters = Parameters::seeded(seed, DType::F32, &CPU);
+    let model = GptModern::new(config, parameters.root())?;
+    for parameter in parameters.iter() {
+        parameter.var.set(&(parameter.var.as_detached_tensor() * 6.)?)?;
+    }
+    Ok((model, parameters))
+}
+
+fn twin(config: &ModelConfig, parameters: &Parameters) -> Result<GptModern> {
+    Ok(GptModern::new(config, parameters.inference().root())?)
+}
+
+fn at(temperature: f64, top_k: Option<usize>, top_p: Option<f64>) -> RolloutConfig {
+    RolloutConfig {
+        samples: 4,
+        sampler: Sampler::new(Choice::Random { temperature, top_k, top_p, min_p: None }),
+        max_new_tokens: 6,
+        stop: vec![END],
+    }
+}
+
+/// Rows of numbers, in f64.
+fn rows<const R: usize, const T: usize>(x: [[f64; T]; R]) -> Result<Tensor> {
+    Ok(Tensor::new(&x, &CPU)?)
+}
+
+fn number(x: &Tensor) -> f64 {
+    x.to_dtype(DType::F64).and_then(|x| x.to_scalar()).expect("a number")
+}

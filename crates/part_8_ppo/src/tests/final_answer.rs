@@ -1,0 +1,76 @@
+//! 8.4: the answers that the PPO tutorial's tests ask for, those that its own solution fails among them.
+
+use anyhow::Result;
+use sft::Example;
+use tensor_core::Rng;
+
+use crate::final_answer::{final_answer, final_answer_score};
+use crate::scorer::{Reply, exact, final_answers};
+
+#[test]
+fn a_marked_answer_is_found_and_else_the_last_number() {
+    for (text, expected) in [
+        ("The answer is #### 123", Some(123.)),
+        ("So ####    45.67 end", Some(45.67)),
+        ("#### -78,910.5", Some(-78910.5)),
+        ("#### 1,234,567", Some(1234567.)),
+        ("No hash 123", Some(123.)),
+        ("First 10 then 20", Some(20.)),
+        ("text 50 end", Some(50.)),
+        ("it is -50", Some(-50.)),
+        ("no number here", None),
+        ("#### 12a", None),
+        ("fallback 12a", None),
+        ("#### 5 then #### 6", Some(5.)),
+        ("that is $1,234.00.", Some(1234.)),
+        ("18.", Some(18.)),
+        ("50%", Some(50.)),
+        ("x=5", Some(5.)),
+        ("1e3", Some(1000.)),
+        ("−3", Some(-3.)),
+        ("**7**", Some(7.)),
+        ("12,34", None),
+        ("inf nan", None),
+        ("--5", None),
+        ("####", None),
+        ("", None),
+    ] {
+        assert_eq!(final_answer(text), expected, "{text:?}");
+    }
+}
+
+#[test]
+fn a_right_number_scores_1_and_a_wrong_one_its_credit() {
+    for (text, wanted, expected) in [
+        ("#### 100", "100", 1.),
+        ("#### 100.0", "100", 1.),
+        ("#### 100", "100.0", 1.),
+        ("#### 99.9", "100", 0.),
+        ("nothing", "100", 0.),
+        ("the answer is 50", "50", 1.),
+        ("the answer is 50", "51", 0.),
+        ("#### 1,200", "1200", 1.),
+        ("#### -5.5", "-5.5", 1.),
+        ("#### 1000", "1e3", 1.),
+        ("#### 42", "They have 40 + 2 = 42.\n#### 42", 1.),
+        ("#### 7", "no answer is known", 0.),
+    ] {
+        assert_eq!(final_answer_score(text, wanted, 0.), expected, "{text:?} {wanted:?}");
+    }
+    assert_eq!(final_answer_score("#### 99.9", "100", 0.1), 0.1);
+    assert_eq!(final_answer_score("nothing", "100", 0.1), 0.);
+}
+
+#[test]
+fn rules_score_a_reply_by_its_answer_and_its_end() -> Result<()> {
+    let example = Example::new("What is 12 - 7?", "5");
+    let reply = |text, ended| Reply { example: &example, text, ended };
+    let replies = [reply("5", true), reply(" 5 ", true), reply("5", false), reply("5.", true)];
+    let rng = &mut Rng::new(0);
+    assert_eq!(exact()(&replies, rng)?, [1., 1., 0., 0.]);
+    assert_eq!(final_answers(0.)(&replies, rng)?, [1.; 4]);
+    // What cannot add scores nothing: constant, empty and rambling answers.
+    let lazy = [reply("", true), reply("0", true), reply("4 5 6", true), reply("five", true)];
+    assert_eq!(exact()(&lazy, rng)?, [0.; 4]);
+    Ok(())
+}

@@ -1,0 +1,230 @@
+//! 8.3: worked examples, most of them of the PPO tutorial and of the notebook that this part grew out of.
+
+use anyhow::Result;
+use candle_core::Tensor;
+use tensor_core::testing::{assert_close, assert_grad};
+
+use super::{CPU, number, rows};
+use crate::gae::{Discount, gae};
+use crate::kl::{KlControl, KlEstimator};
+use crate::losses::{
+    Clip, Weights, clip_fraction, clipped_surrogate, total_loss, value_clip_fraction, value_loss,
+};
+use crate::masked::{Mean, masked_mean, masked_mean_along, masked_whiten};
+use crate::rewards::{clipped_score, token_rewards};
+
+const TOLERANCE: f64 = 1e-6;
+
+fn close(a: f64, b: f64) {
+    assert!((a - b).abs() <= TOLERANCE * (1. + b.abs()), "{a} is not {b}");
+}
+
+#[test]
+fn a_mean_is_that_of_what_counts() -> Result<()> {
+    let x = rows([[1., 2.], [3., 4.]])?;
+    close(number(&masked_mean(&x, &x.ones_like()?)?), 2.5);
+    let mask = rows([[1., 0.], [1., 1.]])?;
+    close(number(&masked_mean(&x, &mask)?), 8. / 3.);
+    let mask = rows([[1., 0.], [1., 1.]])?;
+    assert_close(&masked_mean_along(&x, &mask, 0)?, &Tensor::new(&[2f64, 4.], &CPU)?, TOLERANCE)?;
+    assert_close(&masked_mean_along(&x, &mask, 1)?, &Tensor::new(&[1f64, 3.5], &CPU)?, TOLERANCE)?;
+    assert_eq!(number(&masked_mean(&x, &x.zeros_like()?)?), 0.);
+    let hole = rows([[1., f64::NAN], [3., 4.]])?;
+    close(number(&masked_mean(&hole, &mask)?), 8. / 3.);
+    Ok(())
+}
+
+#[test]
+fn whitened_numbers_have_variance_1_and_holes_stay_0() -> Result<()> {
+    let x = rows([[1., 2., 3.], [4., 5., 6.]])?;
+    let mask = rows([[1., 1., 0.], [1., 1., 1.]])?;
+    let expected = |shift: f64| {
+        let each = [1., 2., 4., 5., 6.].map(|x| (x - 3.6) / (3.44f64 + 1e-8).sqrt() + shift);
+        rows([[each[0], each[1], 0.], [each[2], each[3], each[4]]])
+    };
+    assert_close(&masked_whiten(&x, &mask, Mean::Removed)?, &expected(0.)?, TOLERANCE)?;
+    assert_close(&masked_whiten(&x, &mask, Mean::Kept)?, &expected(3.6)?, TOLERANCE)?;
+    let nothing = masked_whiten(&x, &mask.zeros_like()?, Mean::Removed)?;
+    assert_close(&nothing, &x.zeros_like()?, 0.).map_err(anyhow::Error::from)
+}
+
+#[test]
+fn the_score_lands_on_the_last_token_and_kl_on_each() -> Result<()> {
+    let mask = rows([[1., 1., 1.], [1., 0., 0.], [0., 0., 0.]])?;
+    let kl = rows([[0.1, 0.2, 0.3], [0.4, 9., 9.], [9., 9., 9.]])?;
+    let scores = Tensor::new(&[5f64, 7., 9.], &CPU)?;
+    let expected = rows([[-0.05, -0.1, 4.85], [6.8, 0., 0.], [0., 0., 0.]])?;
+    assert_close(&token_rewards(&scores, &kl, 0.5, &mask)?, &expected, TOLERANCE)?;
+    assert_eq!(clipped_score(3., Some(1.)), 1.);
+    assert_eq!(clipped_score(-3., Some(1.)), -1.);
+    assert_eq!(clipped_score(3., None), 3.);
+    Ok(())
+}
+
+#[test]
+fn advantages_are_those_of_the_tutorial() -> Result<()> {
+    let discount = Discount { gamma: 0.9, lambda: 0.9 };
+    let scores = Tensor::new(&[10f64], &CPU)?;
+    let none = Tensor::zeros(1, candle_core::DType::F64, &CPU)?;
+    let (kl, values) = (rows([[0.1, 0.2]])?, rows([[1., 2.]])?);
+    let mask = rows([[1., 1.]])?;
+    let rewards = token_rewards(&scores, &kl, 1., &mask)?;
+    let found = gae(&rewards, &values, &none, &mask, discount)?;
+    assert_close(&found.advantages, &rows([[7.018, 7.8]])?, TOLERANCE)?;
+    assert_close(&found.returns, &rows([[8.018, 9.8]])?, TOLERANCE)?;
+    let whitened = masked_whiten(&found.advantages, &mask, Mean::Removed)?;
+    assert_close(&whitened, &rows([[-1., 1.]])?, 1e-6)?;
+
+    let mask = rows([[1., 0.]])?;
+    let rewards = token_rewards(&scores, &kl, 1., &mask)?;
+    let found = gae(&rewards, &values, &none, &mask, discount)?;
+    assert_close(&found.advantages, &rows([[8.9, 0.]])?, TOLERANCE)?;
+    assert_close(&found.returns, &rows([[9.9, 0.]])?, TOLERANCE)?;
+    Ok(())
+}
+
+#[test]
+fn padding_changes_no_advantage_and_a_cut_response_is_bootstrapped() -> Result<()> {
+    let discount = Discount { gamma: 0.95, lambda: 0.8 };
+    let rewards = rows([[0.3, -0.2, 1.]])?;
+    let values = rows([[0.5, 0.1, -0.4]])?;
+    let (mask, bootstrap) = (rows([[1., 1., 1.]])?, Tensor::new(&[2f64], &CPU)?);
+    let found = gae(&rewards, &values, &bootstrap, &mask, discount)?.advantages;
+    // By the sum: A_t = Σ_k (γλ)^k δ_{t+k}.
+    let v = [0.5, 0.1, -0.4, 2.];
+    let delta: Vec<f64> = (0..3).map(|t| [0.3, -0.2, 1.][t] + 0.95 * v[t + 1] - v[t]).collect();
+    let g = 0.95 * 0.8;
+    let by_hand = [delta[0] + g * delta[1] + g * g * delta[2], delta[1] + g * delta[2], delta[2]];
+    assert_close(&found, &rows([by_hand])?, TOLERANCE)?;
+    // Beside a longer response, with padding that holds anything.
+    let more = rows([[77., -55.]])?;
+    let garbage = |x: &Tensor| Tensor::cat(&[x, &more], 1);
+    let mask = rows([[1., 1., 1., 0., 0.]])?;
+    let padded = gae(&garbage(&rewards)?, &garbage(&values)?, &bootstrap, &mask, discount)?;
+    assert_close(&padded.advantages.narrow(1, 0, 3)?, &found, TOLERANCE)?;
+    assert_close(&padded.returns.narrow(1, 3, 2)?, &rows([[0., 0.]])?, 0.)?;
+    // λ = 1: rewards to come and the bootstrap, less the value.
+    let all =
+        gae(&rewards, &values, &bootstrap, &rows([[1.; 3]])?, Discount { gamma: 1., lambda: 1. })?;
+    assert_close(&all.returns, &rows([[3.1, 2.8, 3.]])?, TOLERANCE)?;
+    Ok(())
+}
+
+/// The case of the curriculum's test: ratio 1.2, ε 0.1, advantage 1, value 0, return 1.
+#[test]
+fn the_unit_case_adds_up() -> Result<()> {
+    let (new, old) = (rows([[1.2f64.ln()]])?, rows([[0.]])?);
+    let (ones, zeros) = (rows([[1.]])?, rows([[0.]])?);
+    let policy = clipped_surrogate(&new, &old, &ones, Clip::symmetric(0.1))?;
+    close(number(&policy.squeeze(0)?.squeeze(0)?), -1.1);
+    let value = value_loss(&zeros, &zeros, &ones, None)?;
+    close(number(&value.squeeze(0)?.squeeze(0)?), 0.5);
+    let weights = Weights { value: 0.5, entropy: 0. };
+    close(number(&total_loss(&policy, &value, &zeros, &ones, weights)?), -0.85);
+    let kl = KlEstimator::K1.estimate(&old, &new)?;
+    close(number(&masked_mean(&kl, &ones)?), -0.182_321_556_793_954_6);
+    close(clip_fraction(&new, &old, &ones, Clip::symmetric(0.1))?, 1.);
+    close(clip_fraction(&new, &old, &ones, Clip::symmetric(0.3))?, 0.);
+    Ok(())
+}
+
+#[test]
+fn a_clipped_token_has_no_gradient_and_a_wrong_one_keeps_its_own() -> Result<()> {
+    // ratios 1.5 and 0.5, each with a good and a bad advantage; at ratio 1 the gradient is −A.
+    let old = rows([[0., 0., 0., 0., 0.]])?;
+    let advantages = rows([[2., -2., 2., -2., 3.]])?;
+    let at = [1.5f64.ln(), 1.5f64.ln(), 0.5f64.ln(), 0.5f64.ln(), 0.];
+    let x = candle_core::Var::from_tensor(&rows([at])?)?;
+    let loss = clipped_surrogate(x.as_tensor(), &old, &advantages, Clip::symmetric(0.2))?;
+    assert_close(&loss.detach(), &rows([[-2.4, 3., -1., 1.6, -3.]])?, TOLERANCE)?;
+    let grads = tensor_core::backward(&loss.sum_all()?)?;
+    let grad = grads.get(x.as_tensor()).expect("one");
+    assert_close(grad, &rows([[0., 3., -1., 0., -3.]])?, TOLERANCE)?;
+    let higher = Clip { low: 0.2, high: 0.6 };
+    let loss = clipped_surrogate(x.as_tensor(), &old, &advantages, higher)?;
+    assert_close(&loss.detach().narrow(1, 0, 1)?, &rows([[-3.]])?, TOLERANCE)?;
+    Ok(())
+}
+
+#[test]
+fn values_are_clipped_around_those_of_the_rollout() -> Result<()> {
+    let (old, returns) = (rows([[0., 0., 0., 1.]])?, rows([[1., 1., 1., 0.]])?);
+    let values = rows([[0.1, 0.5, -0.5, 1.5]])?;
+    let found = value_loss(&values, &old, &returns, Some(0.2))?;
+    let expected = rows([[0.405, 0.32, 1.125, 1.125]])?; // 0.5 is held at 0.2, away from the return
+    assert_close(&found, &expected, TOLERANCE)?;
+    let mask = found.ones_like()?;
+    close(value_clip_fraction([&values, &old, &returns], &mask, 0.2)?, 0.25);
+    close(value_clip_fraction([&values, &old, &returns], &mask, 10.)?, 0.);
+    Ok(())
+}
+
+#[test]
+fn losses_have_the_gradients_that_finite_differences_show() -> Result<()> {
+    let x = rows([[0.25, -0.05, 0.05], [-0.4, 0.6, 0.02]])?;
+    let old = rows([[0.1, 0., 0.], [0.1, 0., 0.]])?;
+    let advantages = rows([[1., -2., 0.5], [0.7, -0.3, 2.]])?;
+    assert_grad(&x, |x| clipped_surrogate(x, &old, &advantages, Clip::symmetric(0.2)), 1e-6)?;
+    assert_grad(&x, |x| value_loss(x, &old, &advantages, Some(0.2)), 1e-6)?;
+    let mask = rows([[1., 1., 0.], [1., 0., 0.]])?;
+    assert_grad(&x, |x| masked_mean(x, &mask), 1e-6)?;
+    for estimator in [KlEstimator::K1, KlEstimator::AbsK1, KlEstimator::K2, KlEstimator::K3] {
+        assert_grad(&x, |x| estimator.estimate(x, &old), 1e-6)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn estimators_of_the_kl_have_their_worked_values() -> Result<()> {
+    // log π − log π₀ = −0.1 and 0.5
+    let (log_probs, reference) = (rows([[-1.1, -0.5]])?, rows([[-1., -1.]])?);
+    for (estimator, expected) in [
+        (KlEstimator::K1, [-0.1, 0.5]),
+        (KlEstimator::AbsK1, [0.1, 0.5]),
+        (KlEstimator::K2, [0.005, 0.125]),
+        (KlEstimator::K3, [0.1f64.exp() - 1. - 0.1, (-0.5f64).exp() - 0.5]),
+    ] {
+        assert_close(&estimator.estimate(&log_probs, &reference)?, &rows([expected])?, TOLERANCE)?;
+    }
+    let far = KlEstimator::K3.estimate(&rows([[-500.]])?, &rows([[0.]])?)?;
+    assert!(number(&far.squeeze(0)?.squeeze(0)?).is_finite());
+    Ok(())
+}
+
+#[test]
+fn the_price_of_kl_follows_its_target() {
+    let control = KlControl::Adaptive { initial: 0.2, target: 6., horizon: 10_000. };
+    close(control.next(0.2, 12., 256), 0.2 * (1. + 0.2 * 256. / 10_000.)); // the error is bounded
+    close(control.next(0.2, 6.6, 256), 0.2 * (1. + 0.1 * 256. / 10_000.));
+    close(control.next(0.2, 0., 256), 0.2 * (1. - 0.2 * 256. / 10_000.));
+    close(KlControl::Fixed(0.1).next(0.1, 50., 256), 0.1);
+}
+
+#[test]
+fn signs_and_masks_are_those_that_the_tutorial_asks_for() -> Result<()> {
+    let (new, old) = (rows([[0.1, -0.3], [0.2, 0.]])?, rows([[0., 0.], [0., 0.]])?);
+    let (mask, ones) = (rows([[1., 0.], [1., 1.]])?, rows([[1., 1.], [1., 1.]])?);
+    let clip = Clip::symmetric(0.2);
+    let policy = |advantages: &Tensor| -> Result<Tensor> {
+        Ok(clipped_surrogate(&new, &old, advantages, clip)?)
+    };
+    assert!(number(&masked_mean(&policy(&ones)?, &ones)?) <= 0., "what is good has a loss below 0");
+    assert!(number(&masked_mean(&policy(&ones.neg()?)?, &ones)?) >= 0.);
+    let [all, some] = [&ones, &mask]
+        .map(|mask| number(&masked_mean(&policy(&ones).expect("one"), mask).expect("one")));
+    assert!((all - some).abs() > 1e-3, "the mask matters");
+    let value = value_loss(&new, &old, &ones, Some(0.2))?;
+    assert!(number(&masked_mean(&value, &mask)?) >= 0.);
+    // The entropy of all tokens: largest where nothing is known, and a number where something is impossible.
+    let v = 4;
+    let uniform = Tensor::zeros((1, v), candle_core::DType::F64, &CPU)?;
+    let peaked = Tensor::new(&[[9f64, 0., 0., f64::NEG_INFINITY]], &CPU)?;
+    let [uniform, peaked] = [uniform, peaked].map(|x| tensor_core::ops::entropy(&x).expect("one"));
+    close(number(&uniform.squeeze(0)?), (v as f64).ln());
+    assert!(number(&peaked.squeeze(0)?) < 0.01 && number(&peaked.squeeze(0)?) >= 0.);
+    // Shapes that differ are an error, not a broadcast.
+    assert!(clipped_surrogate(&new, &old, &rows([[1.], [1.]])?, clip).is_err());
+    assert!(value_loss(&new, &old, &rows([[1.], [1.]])?, None).is_err());
+    assert!(masked_mean(&new, &rows([[1.], [1.]])?).is_err());
+    Ok(())
+}

@@ -1,0 +1,192 @@
+//! 8.2: what is recorded is what was drawn, and is found again by scoring.
+
+use anyhow::Result;
+use candle_core::DType;
+use modern::Window;
+use tensor_core::testing::{assert_close, assert_gradients_flow};
+use tensor_core::{Rng, backward};
+
+use super::{CPU, END, at, config, policy, twin};
+use crate::prompts::of_step;
+use crate::scoring::log_probs;
+use crate::{Critic, Group, TokenBatch, Trunk, critic, rollout};
+
+const PROMPTS: [&[u32]; 3] = [&[1, 2, 3, 4, 5], &[7, END, 8], &[9]];
+
+fn prompts() -> Vec<Vec<u32>> {
+    PROMPTS.map(<[u32]>::to_vec).to_vec()
+}
+
+#[test]
+fn scoring_finds_the_probabilities_with_which_tokens_were_drawn() -> Result<()> {
+    let mut windowed = config();
+    windowed.attention.window = Some(Window { size: 4, sinks: 0 });
+    for config in [config(), windowed] {
+        let (_, parameters) = policy(&config, 3)?;
+        let model = twin(&config, &parameters)?;
+        for settings in [at(1., None, None), at(0.6, None, None), at(1.3, Some(3), Some(0.8))] {
+            let groups = rollout(&model, &prompts(), &settings, &mut Rng::new(1))?;
+            let batch = TokenBatch::of(&groups, &config, &CPU)?;
+            let scored = log_probs(&model, &batch, settings.temperature())?;
+            assert_close(&scored, &batch.drawn(&groups)?, 1e-5)?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_batch_with_shared_prompts_says_what_its_texts_say_alone() -> Result<()> {
+    let config = config();
+    let (model, parameters) = policy(&config, 3)?;
+    let settings = at(1., None, None);
+    let groups = rollout(&twin(&config, &parameters)?, &prompts(), &settings, &mut Rng::new(1))?;
+    let batch = TokenBatch::of(&groups, &config, &CPU)?;
+    let together = log_probs(&model, &batch, 1.)?;
+    let mut alone = Vec::new();
+    for Group { prompt, responses } in &groups {
+        for response in responses {
+            let one = Group { prompt: prompt.clone(), responses: vec![response.clone()] };
+            let scored = log_probs(&model, &TokenBatch::of([&one], &config, &CPU)?, 1.)?;
+            alone.push(scored.squeeze(0)?);
+        }
+    }
+    for (row, alone) in alone.iter().enumerate() {
+        let len = alone.dim(0)?;
+        assert_close(&together.get(row)?.narrow(0, 0, len)?, alone, 1e-5)?;
+    }
+    let of = |loss: &candle_core::Tensor| backward(&loss.sum_all()?);
+    let (a, b) = (of(&together)?, of(&candle_core::Tensor::cat(&alone, 0)?)?);
+    assert_gradients_flow(&parameters, &a)?;
+    for parameter in parameters.iter() {
+        let [a, b] = [&a, &b].map(|grads| grads.get(parameter.var.as_tensor()).expect("one"));
+        assert_close(a, b, 1e-3)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn the_mask_says_how_long_responses_are_whatever_their_tokens() -> Result<()> {
+    let config = config();
+    let (_, parameters) = policy(&config, 3)?;
+    let model = twin(&config, &parameters)?;
+    let groups = rollout(&model, &prompts(), &at(2., None, None), &mut Rng::new(1))?;
+    let all: Vec<_> = groups.iter().flat_map(|group| &group.responses).collect();
+    let batch = TokenBatch::of(&groups, &config, &CPU)?;
+    let lengths = crate::masked::lengths(&batch.mask)?;
+    assert_eq!(lengths, all.iter().map(|response| response.tokens.len()).collect::<Vec<_>>());
+    let ended = all.iter().filter(|response| response.ended()).count();
+    assert!(ended > 0 && ended < all.len(), "some end and some are cut off");
+    for response in all {
+        let end = response.tokens.iter().position(|&token| token == END);
+        assert_eq!(response.ended(), end.is_some());
+        assert!(
+            end.is_none_or(|end| end + 1 == response.tokens.len()),
+            "the end is the last token"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn responses_to_a_prompt_differ_from_their_first_token_on() -> Result<()> {
+    let config = config();
+    let (_, parameters) = policy(&config, 3)?;
+    let model = twin(&config, &parameters)?;
+    let settings = crate::RolloutConfig { samples: 16, ..at(2., None, None) };
+    let groups = rollout(&model, &prompts(), &settings, &mut Rng::new(1))?;
+    for group in &groups {
+        let mut first: Vec<u32> = group.responses.iter().map(|one| one.tokens[0]).collect();
+        first.sort_unstable();
+        first.dedup();
+        assert!(first.len() > 3, "{first:?}");
+    }
+    assert_ne!(of_step(1, 1), of_step(1, 2));
+    let again = rollout(&model, &prompts(), &settings, &mut Rng::new(1))?;
+    assert_eq!(groups, again);
+    Ok(())
+}
+
+#[test]
+fn a_response_never_leaves_the_context() -> Result<()> {
+    let config = config();
+    let (_, parameters) = policy(&config, 3)?;
+    let model = twin(&config, &parameters)?;
+    let settings =
+        crate::RolloutConfig { max_new_tokens: 50, stop: vec![11], ..at(1., None, None) };
+    let groups = rollout(&model, &[vec![3; 22], vec![4; 2]], &settings, &mut Rng::new(1))?;
+    for Group { prompt, responses } in &groups {
+        assert!(responses.iter().all(|one| prompt.len() + one.tokens.len() <= config.context));
+        assert!(responses.iter().all(|one| one.tokens.len() == one.log_probs.len()));
+    }
+    TokenBatch::of(&groups, &config, &CPU)?.hidden(&model)?;
+    let error = rollout(&model, &[vec![3; 24]], &settings, &mut Rng::new(1)).unwrap_err();
+    assert!(error.to_string().contains("24 tokens leaves no room"), "{error}");
+    let zero = crate::RolloutConfig { max_new_tokens: 0, ..settings };
+    assert!(rollout(&model, &[vec![3]], &zero, &mut Rng::new(1)).is_err());
+    Ok(())
+}
+
+#[test]
+fn values_begin_at_0_and_are_those_before_each_token() -> Result<()> {
+    let config = config();
+    let (model, parameters) = policy(&config, 3)?;
+    let settings = at(2., None, None);
+    let groups = rollout(&twin(&config, &parameters)?, &prompts(), &settings, &mut Rng::new(1))?;
+    let batch = TokenBatch::of(&groups, &config, &CPU)?;
+    for trunk in [Trunk::Shared, Trunk::Separate] {
+        let mut tuning = critic::new_critic(trunk, &config, &parameters, Default::default())?;
+        let critic = Critic::on(&mut tuning.parameters, trunk, &config)?;
+        let values = critic.values(&batch, &batch.hidden(&model)?)?;
+        assert_eq!(values.before.abs()?.sum_all()?.to_scalar::<f32>()?, 0.);
+        for parameter in tuning.parameters.iter().filter(|p| p.name.starts_with("value_head")) {
+            parameter.var.set(&(parameter.var.ones_like()? * 0.1)?)?;
+        }
+        let values = critic.values(&batch, &batch.hidden(&model)?)?;
+        let mut row = 0;
+        for Group { prompt, responses } in &groups {
+            for response in responses {
+                // The state before token t has read the prompt and t tokens: no cache, no batch, no branches.
+                let text = [&prompt[..], &response.tokens].concat();
+                let ids = candle_core::Tensor::new(&text[..], &CPU)?.unsqueeze(0)?;
+                let known = model.hidden_of_text(&ids)?.squeeze(0)?;
+                let expected = ((known.sum(1)? * 0.1)? + 0.1)?.to_dtype(DType::F32)?;
+                let (first, len) = (prompt.len() - 1, response.tokens.len());
+                let found = values.before.get(row)?.narrow(0, 0, len)?;
+                assert_close(&found, &expected.narrow(0, first, len)?, 1e-4)?;
+                let after = values.bootstrap.get(row)?;
+                match response.ended() {
+                    true => assert_eq!(after.to_scalar::<f32>()?, 0.),
+                    false => assert_close(&after, &expected.get(first + len)?, 1e-4)?,
+                }
+                row += 1;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn adapters_off_the_policy_is_its_reference_on_the_same_memory() -> Result<()> {
+    let config = config();
+    let (_, mut parameters) = policy(&config, 3)?;
+    let before = twin(&config, &parameters)?;
+    let lora = sft::LoraConfig { rank: 2, alpha: 4., dropout: 0., layers: sft::Layers::All };
+    sft::lora::attach(&mut parameters, &lora, 1)?;
+    let model = modern::GptModern::new(&config, parameters.root())?;
+    let mut without = parameters.without_adapters().inference();
+    let reference = modern::GptModern::new(&config, without.root())?;
+    let groups = rollout(&before, &prompts(), &at(1., None, None), &mut Rng::new(1))?;
+    let batch = TokenBatch::of(&groups, &config, &CPU)?;
+    let of = |model: &modern::GptModern| log_probs(model, &batch, 1.);
+    assert_close(&of(&reference)?, &of(&before)?, 0.)?;
+    assert_close(&of(&model)?.detach(), &of(&before)?, 0.)?;
+    for parameter in parameters.trainable() {
+        parameter.var.set(&(parameter.var.as_detached_tensor() + 0.1)?)?;
+    }
+    let grads = backward(&of(&model)?.sum_all()?)?;
+    assert_gradients_flow(&parameters, &grads)?; // to the adapters, and to nothing else
+    assert_close(&of(&reference)?, &of(&before)?, 0.)?;
+    let moved = (of(&model)?.detach() - of(&reference)?)?.abs()?.sum_all()?.to_scalar::<f32>()?;
+    assert!(moved > 0.1, "{moved}");
+    Ok(())
+}

@@ -1,0 +1,129 @@
+//! The program as a user meets it: the demo, a run that is stopped and resumed, adapters, and what is said about bad input.
+
+use std::path::Path;
+
+use tensor_core::testing::{Program, path};
+
+const PART_8: Program = Program(env!("CARGO_BIN_EXE_part_8"));
+
+/// A run of a few steps in `out`, with these flags besides.
+fn train<'a>(out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    let small = "train --base-steps 2 --sft-steps 2 --n-layer 1 --n-head 2 --n-embd 16 --steps 4 --batch-size 4 --samples 2 \
+                 --examples 40 --eval-examples 6 --threads 1";
+    let small = small.split_whitespace().chain(["--out", out]);
+    small.chain(more.iter().copied()).collect()
+}
+
+#[test]
+fn a_run_is_trained_resumed_and_compared() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (whole, parts) = (path(folder.path(), "whole"), path(folder.path(), "parts"));
+    PART_8.says(&train(&whole, &[]));
+    let base = path(folder.path(), "whole/base");
+    let text = PART_8.says(&train(&parts, &["--model", &base, "--stop-after", "2"]));
+    assert!(text.contains("part_8 train --resume"), "{text}");
+    PART_8.says(&["train", "--resume", "--out", &parts]);
+    let read = |file: &str| std::fs::read(Path::new(file)).expect(file);
+    let last = "checkpoints/step-4/policy/trained.safetensors";
+    assert_eq!(
+        read(&path(folder.path(), &format!("whole/{last}"))),
+        read(&path(folder.path(), &format!("parts/{last}")))
+    );
+    for file in ["metrics.jsonl", "reward.svg", "config.json", "model/config.json"] {
+        assert!(Path::new(&whole).join(file).exists(), "{file}");
+    }
+    let rows = std::fs::read_to_string(path(folder.path(), "parts/metrics.jsonl")).expect("rows");
+    for key in [
+        "reward_mean",
+        "kl",
+        "entropy",
+        "clip_fraction",
+        "explained_variance",
+        "first_ratio_error",
+        "rollout_tokens_per_s",
+    ] {
+        assert!(rows.contains(&format!("\"{key}\"")), "{key} in {rows}");
+    }
+    let found = PART_8.says_json(&["eval", "--model", &whole, "--eval-examples", "20", "--json"]);
+    for key in [
+        "n",
+        "reward_mean",
+        "reward_ref_mean",
+        "win_rate",
+        "win_rate_low",
+        "win_rate_high",
+        "kl",
+        "length_mean",
+        "exact_match",
+    ] {
+        assert!(found[key].is_number(), "{key} in {found}");
+    }
+    let alike = PART_8.says_json(&[
+        "eval",
+        "--model",
+        &base,
+        "--reference",
+        &base,
+        "--eval-examples",
+        "20",
+        "--json",
+    ]);
+    assert_eq!(
+        (alike["win_rate"].as_f64(), alike["kl"].as_f64().map(|kl| kl.abs() < 1e-6)),
+        (Some(0.5), Some(true))
+    );
+    PART_8.refuses(
+        &["train", "--resume", "--out", &parts, "--lr", "0.5"],
+        1,
+        "lr was 0.0001 and is 0.5",
+    );
+}
+
+#[test]
+fn an_adapter_learns_beside_its_reference_and_another_model_may_be_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let first = path(folder.path(), "first");
+    PART_8.says(&train(&first, &["--steps", "1"]));
+    let base = path(folder.path(), "first/base");
+    let other = path(folder.path(), "other");
+    PART_8.says(&train(&other, &["--n-embd", "32", "--steps", "1"]));
+    let other = path(folder.path(), "other/base");
+    let adapted = path(folder.path(), "adapted");
+    let args = train(&adapted, &["--model", &base, "--lora-rank", "2", "--lr", "1e-2", "--merge"]);
+    PART_8.says(&args);
+    let found = PART_8.says_json(&["eval", "--model", &adapted, "--eval-examples", "20", "--json"]);
+    assert!(found["kl"].is_number(), "the reference is the model without its adapter: {found}");
+    // A reference of other sizes and the same tokens is a reference; one of other tokens is not.
+    PART_8.says(&train(
+        &path(folder.path(), "c"),
+        &["--model", &base, "--reference", &other, "--steps", "1"],
+    ));
+}
+
+#[test]
+fn the_demo_shows_answers_before_and_after() {
+    let text = PART_8.says(&["--steps", "1", "--threads", "2"]);
+    assert!(
+        text.contains("before") && text.contains("after") && text.contains("win rate"),
+        "{text}"
+    );
+}
+
+#[test]
+fn bad_input_is_refused_in_one_line() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = path(folder.path(), "out");
+    let refused = |more: &[&str], code, says: &str| PART_8.refuses(&train(&out, more), code, says);
+    refused(&["--max-new-tokens", "0"], 2, "--max-new-tokens");
+    refused(&["--temperature", "0"], 2, "temperature above 0");
+    refused(&["--samples", "0"], 2, "--samples");
+    refused(&["--batch-size", "1"], 2, "1 prompts are too few for 2 mini-batches");
+    refused(&["--lambda", "1.5"], 2, "--lambda");
+    refused(&["--gamma", "0"], 2, "--gamma");
+    refused(&["--clip", "0"], 2, "--clip");
+    refused(&["--dtype", "f16"], 2, "--dtype");
+    refused(&["--kl-estimator", "k4"], 2, "invalid value 'k4'");
+    refused(&["--data", "nowhere.jsonl"], 1, "nowhere.jsonl");
+    refused(&["--model", "nowhere/at/all"], 1, "nowhere/at/all");
+    assert!(!Path::new(&out).exists(), "nothing was written");
+}
