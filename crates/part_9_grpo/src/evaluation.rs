@@ -8,7 +8,7 @@ use serde::Serialize;
 use sft::Speech;
 use tensor_core::Rng;
 
-use crate::{RewardMix, Task, pass_at_k};
+use crate::{Judge, Task, pass_at_k};
 
 /// What a model's likeliest completions are worth.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -44,7 +44,7 @@ pub struct Exam<'a> {
     /// What is right.
     pub task: Task,
     /// What is paid.
-    pub rewards: &'a RewardMix,
+    pub judge: &'a Judge,
     /// How it is spoken to.
     pub speech: &'a Speech,
     /// Any of these ends a completion.
@@ -70,6 +70,7 @@ impl Exam<'_> {
         let config = GenerateConfig::new(model, sampler, self.max_new_tokens, self.stop.to_vec());
         let mut judged = Vec::with_capacity(questions.len());
         let (mut forgiven, mut tokens, mut ended) = (0, 0, 0);
+        let mut chance = Rng::new(0);
         for questions in questions.chunks(self.batch_size.max(1)) {
             let prompts: Vec<Vec<u32>> = questions.iter().map(|q| q.prompt.clone()).collect();
             let written = generate(model, &prompts, &config, &mut Rng::new(0), |_, _| Ok(()))?;
@@ -78,7 +79,7 @@ impl Exam<'_> {
                 forgiven += usize::from(self.task.forgives(&text, &question.example.response));
                 tokens += written.tokens.len();
                 ended += usize::from(written.end == End::Stop);
-                judged.push(self.judge(question, text));
+                judged.push(self.judged(question, text, &mut chance));
             }
         }
         let n = judged.len();
@@ -120,7 +121,7 @@ impl Exam<'_> {
                 let mut right = 0;
                 for response in &group.responses {
                     let text = self.speech.tokenizer.decode(&response.tokens, Markers::Hidden)?;
-                    let judged = self.judge(question, text);
+                    let judged = self.judged(question, text, rng);
                     right += usize::from(judged.right);
                     reward += f64::from(judged.reward);
                 }
@@ -135,10 +136,8 @@ impl Exam<'_> {
         ))
     }
 
-    fn judge(&self, question: &Question, text: String) -> Judged {
-        let answer = &question.example.response;
-        let asked = question.example.prompt.last().map_or("", |message| &message.content);
-        let right = self.task.is_right(&text, answer);
-        Judged { reward: self.rewards.reward(asked, &text, answer), right, text }
+    fn judged(&self, question: &Question, text: String, rng: &mut Rng) -> Judged {
+        let right = self.task.is_right(&text, &question.example.response);
+        Judged { reward: self.judge.reward(&question.example, &text, rng), right, text }
     }
 }

@@ -6,13 +6,13 @@ use ppo::{Group, Question, RolloutConfig, rollout};
 use sft::Speech;
 use tensor_core::Rng;
 
-use crate::{Advantages, Aggregation, Baseline, Overlong, RewardMix, advantages};
+use crate::{Advantages, Aggregation, Baseline, Judge, Overlong, advantages};
 
 /// How completions are judged and weighed.
 #[derive(Debug, Clone)]
 pub struct Judgement {
     /// What they earn.
-    pub rewards: RewardMix,
+    pub judge: Judge,
     /// What becomes of those that were cut.
     pub overlong: Overlong,
     /// What a reward is compared with.
@@ -55,7 +55,7 @@ pub fn gather(
     for response in groups.iter().flat_map(|group| &group.responses) {
         texts.push(speech.tokenizer.decode(&response.tokens, Markers::Hidden)?);
     }
-    judged(groups, texts, questions, (config, judgement))
+    judged(groups, texts, questions, (config, judgement), rng)
 }
 
 /// What `groups`, which say `texts` to `questions`, are worth.
@@ -67,16 +67,17 @@ pub fn judged(
     texts: Vec<String>,
     questions: &[Question],
     (config, judgement): (&RolloutConfig, &Judgement),
+    rng: &mut Rng,
 ) -> Result<Experience> {
     let budget = config.max_new_tokens;
     let responses: Vec<_> = groups.iter().flat_map(|group| &group.responses).collect();
     let mut rewards = Vec::with_capacity(texts.len());
     for (at, (text, response)) in texts.iter().zip(&responses).enumerate() {
         let example = &questions[at / config.samples].example;
-        let asked = example.prompt.last().map_or("", |message| &message.content);
-        let earned = judgement.rewards.reward(asked, text, &example.response)
+        let earned = judgement.judge.reward(example, text, rng)
             - judgement.overlong.penalty(response.tokens.len(), budget);
         if !earned.is_finite() {
+            let asked = example.prompt.last().map_or("", |message| &message.content);
             bail!("the reward of `{text}` as an answer to `{asked}` is {earned}");
         }
         rewards.push(earned);

@@ -13,7 +13,7 @@ use tiny_gpt::flags::{non_negative, positive, share};
 
 use crate::experience::Judgement;
 use crate::reference::Kind;
-use crate::{Aggregation, Baseline, Kl, Objective, Overlong, RewardMix, Task};
+use crate::{Aggregation, Baseline, Judge, Kl, Objective, Overlong, Task};
 
 /// What is asked, and what is paid.
 #[derive(Debug, Clone, Serialize, Args)]
@@ -24,7 +24,7 @@ pub struct TaskFlags {
     /// Its problems from a .json or .jsonl file (perhaps .gz), or owner/name:file.jsonl on the Hub: question or prompt, and answer
     #[arg(long, value_name = "DATA", visible_alias = "train-file")]
     pub data: Option<String>,
-    /// What is paid, as name=weight,name=weight [default: as the task has it]
+    /// What is paid for, as name=weight,name=weight, or chance [default: as the task has it]
     #[arg(long, value_name = "MIX")]
     pub reward: Option<String>,
     /// Longest completion, in tokens [default: as the task has it]
@@ -33,12 +33,12 @@ pub struct TaskFlags {
 }
 
 impl TaskFlags {
-    /// What is paid.
+    /// Who pays.
     ///
     /// # Errors
     /// A [`UsageError`](tiny_gpt::command::UsageError) when the mix is none.
-    pub fn rewards(&self) -> Result<RewardMix> {
-        usage(RewardMix::parse(self.reward.as_deref().unwrap_or(self.task.usual_rewards())))
+    pub fn judge(&self) -> Result<Judge> {
+        usage(Judge::parse(self.reward.as_deref().unwrap_or(self.task.usual_rewards())))
     }
 
     /// The longest completion, in tokens.
@@ -132,15 +132,15 @@ impl ObjectiveFlags {
         }
     }
 
-    /// How completions are judged by `rewards`.
-    pub fn judgement(&self, rewards: RewardMix) -> Judgement {
+    /// How `judge` judges completions.
+    pub fn judgement(&self, judge: Judge) -> Judgement {
         let overlong = match (self.mask_truncated, self.overlong_margin) {
             (true, _) => Overlong::Masked,
             (false, Some(margin)) => Overlong::Penalised { margin: margin.get() },
             (false, None) => Overlong::Scored,
         };
         let Self { baseline, advantage_epsilon: epsilon, aggregation, .. } = *self;
-        Judgement { rewards, overlong, baseline, epsilon, aggregation }
+        Judgement { judge, overlong, baseline, epsilon, aggregation }
     }
 
     /// What the policy is kept near, if it is.

@@ -13,6 +13,7 @@ pub mod numbers; // rewards
 pub mod answers;
 pub mod rewards;
 pub mod reward_mix;
+pub mod judge;
 pub mod countdown;
 pub mod pass_at_k;
 pub mod task; // tasks
@@ -24,11 +25,13 @@ pub mod evaluation;
 pub mod run_log;
 pub mod training;
 pub mod opened;
+pub mod compare;
 pub mod flags;
 
 pub use advantage::{Advantages, Baseline, advantages};
 pub use aggregation::Aggregation;
 pub use experience::Experience;
+pub use judge::Judge;
 pub use kl::Kl;
 pub use objective::{Drawn, Objective};
 pub use overlong::Overlong;

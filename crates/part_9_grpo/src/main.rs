@@ -1,6 +1,8 @@
 //! The tools of part 9: let a model learn from rewards, and measure it.
 
 mod arguments;
+mod demo;
+mod eval_command;
 mod train_command;
 
 use std::process::ExitCode;
@@ -17,9 +19,9 @@ static ALLOCATOR: tensor_core::allocator::MiMalloc = tensor_core::allocator::MiM
 fn main() -> ExitCode {
     let args = expanded(std::env::args_os(), DEFAULT_OUT);
     command::run_with(args, |cli: Cli| match cli.command {
-        None => Ok(()),
+        None => demo::run(&cli.demo),
         Some(Command::Train(args)) => train_command::run(&args),
-        Some(Command::Eval(_args)) => Ok(()),
+        Some(Command::Eval(args)) => eval_command::run(&args),
         Some(Command::Tasks { out }) => {
             grpo::task_files::write(&out)?;
             println!("math_tasks_train.jsonl and math_tasks_eval.jsonl are in {}", out.display());

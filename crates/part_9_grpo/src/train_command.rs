@@ -39,7 +39,7 @@ const FREE: [&str; 14] = [
 ];
 
 pub(crate) fn run(args: &TrainArgs) -> Result<()> {
-    let rewards = args.task.rewards()?;
+    let judge = args.task.judge()?;
     let budget = args.task.budget();
     let schedule = args.schedule.schedule()?;
     args.draw.rollout(budget, Vec::new())?; // a group of one is refused before anything is opened
@@ -75,7 +75,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
     let config = GrpoConfig {
         prompts: args.step.batch_size.get(),
         rollout: args.draw.rollout(budget, stop.clone())?,
-        judgement: args.objective.judgement(rewards.clone()),
+        judgement: args.objective.judgement(judge.clone()),
         objective: args.objective.objective(),
         reference: args.objective.reference(),
         steps: StepConfig {
@@ -133,7 +133,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
     };
     let exam = Exam {
         task: args.task.task,
-        rewards: &rewards,
+        judge: &judge,
         speech: &speech,
         stop: &stop,
         max_new_tokens: budget,
@@ -141,10 +141,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
     };
     let looks = Looks { exam, questions: &validation, interval: args.looks.eval_every };
     let (trained, all) = tuning.counts();
-    println!(
-        "{all} parameters, of which {trained} are trained; paid for: {}",
-        rewards.names().collect::<Vec<_>>().join(", ")
-    );
+    println!("{all} parameters, of which {trained} are trained; paid for: {}", judge.name());
     train(&mut tuning, learned, &config, &looks, (reference, &outputs), &mut log)?;
     let (tokens, times) = (log.tokens, log.times);
     log.finish()?;

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use candle_core::{DType, Tensor, Var};
 use clap::ValueEnum;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tensor_core::backward;
 use tensor_core::testing::assert_close;
 
