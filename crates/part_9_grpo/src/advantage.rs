@@ -5,6 +5,7 @@
 //! Dr. GRPO    A_i =  r_i − mean(r)                                 Liu et al., <https://arxiv.org/abs/2503.20783>
 //! RLOO        A_i =  r_i − mean of the others' r                   Ahmadian et al., <https://arxiv.org/abs/2402.14740>
 //! REINFORCE   A_i =  r_i − mean over the whole batch
+//! best of n   A_i =  1 for the best of the group, 0 for the others: imitation, as if it had been demonstrated
 //! ```
 //!
 //! mean and std are those of the G completions of one prompt. A completion's reward is part of its group's mean, so what
@@ -30,6 +31,8 @@ pub enum Baseline {
     LeaveOneOut,
     /// The mean of the whole batch (REINFORCE)
     BatchMean,
+    /// None: the best of a group is imitated, the others are not looked at (best of n)
+    BestOfGroup,
 }
 
 /// The advantages of a batch.
@@ -83,6 +86,12 @@ pub fn advantages(
             Baseline::GroupMean => (of_group, 1.),
             Baseline::LeaveOneOut => (of_group, g / (g - 1.)), // r − mean of the others = G/(G − 1) (r − mean)
             Baseline::BatchMean => (of_batch, 1.),
+            Baseline::BestOfGroup => {
+                let best = group.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                let first = group.iter().position(|reward| *reward == best);
+                values.extend((0..group_size).map(|i| f32::from(u8::from(Some(i) == first))));
+                continue;
+            }
         };
         values.extend(group.iter().map(|&r| ((f64::from(r) - center) * scale) as f32));
     }

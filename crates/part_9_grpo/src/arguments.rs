@@ -31,6 +31,8 @@ pub(crate) enum Command {
     Train(Box<TrainArgs>),
     /// Measure how often a model is right, and how it compares with a reference
     Eval(EvalArgs),
+    /// SFT, best of n, REINFORCE, RLOO, GRPO and Dr. GRPO beside each other on arithmetic
+    Table(TableArgs),
     /// Write data/math_tasks_train.jsonl and data/math_tasks_eval.jsonl
     Tasks {
         /// The folder
@@ -47,6 +49,27 @@ pub(crate) struct DemoArgs {
     /// Steps of learning from rewards
     #[arg(long, value_name = "N", default_value = "30")]
     pub(crate) steps: NonZeroUsize,
+    #[command(flatten)]
+    pub(crate) compute: ComputeFlags,
+}
+
+#[derive(Args)]
+pub(crate) struct TableArgs {
+    /// The start of all: a run folder of part 6, or a model folder
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) model: String,
+    /// Runs of each method
+    #[arg(long, value_name = "N", default_value = "3")]
+    pub(crate) seeds: NonZeroUsize,
+    /// Tokens that each run draws
+    #[arg(long, value_name = "N", default_value = "100000")]
+    pub(crate) tokens: NonZeroUsize,
+    /// Highest learning rate
+    #[arg(long, value_name = "X", default_value_t = 2e-4, allow_negative_numbers = true, value_parser = tiny_gpt::flags::positive)]
+    pub(crate) lr: f64,
+    /// Where the rows and the curves go; what is there is not run again
+    #[arg(long, value_name = "DIR", default_value = "runs/table")]
+    pub(crate) out: PathBuf,
     #[command(flatten)]
     pub(crate) compute: ComputeFlags,
 }

@@ -128,6 +128,7 @@ fn rewarding(judge: &Judge, stop: Vec<u32>, steps: usize, seed: u64) -> GrpoConf
             schedule: schedule(1e-3, steps),
             optimizer: AdamWConfig { beta2: 0.95, weight_decay: 0., ..AdamWConfig::default() },
             grad_clip: 1.,
+            most_tokens: None,
         },
         seed,
     }

@@ -3,6 +3,7 @@
 mod arguments;
 mod demo;
 mod eval_command;
+mod table_command;
 mod train_command;
 
 use std::process::ExitCode;
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
         None => demo::run(&cli.demo),
         Some(Command::Train(args)) => train_command::run(&args),
         Some(Command::Eval(args)) => eval_command::run(&args),
+        Some(Command::Table(args)) => table_command::run(&args),
         Some(Command::Tasks { out }) => {
             grpo::task_files::write(&out)?;
             println!("math_tasks_train.jsonl and math_tasks_eval.jsonl are in {}", out.display());

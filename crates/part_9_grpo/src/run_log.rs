@@ -45,6 +45,8 @@ pub struct RunLog {
     curves: [Curve; 2],
     /// Tokens that were written, by this run in all.
     pub tokens: usize,
+    /// The share that was right at each look, after so many tokens.
+    pub looks: Vec<(usize, f64)>,
     /// Where the time of this process went.
     pub times: Times,
     recent: Vec<Row>,
@@ -79,6 +81,7 @@ impl RunLog {
                 Curve::new("reward, validation, greedy"),
             ],
             tokens: 0,
+            looks: Vec::new(),
             times: Times::default(),
             recent: Vec::new(),
             warned: false,
@@ -201,6 +204,7 @@ impl RunLog {
         let Evaluation { pass_at_1, form_forgiven, reward_mean, eos_rate, length_mean, .. } =
             *found;
         let seconds = self.times.total().as_secs_f64();
+        self.looks.push((self.tokens, pass_at_1));
         self.say(&format!(
             "step {step}, {seconds:.0} s, {} tokens drawn: right {pass_at_1:.3}, form forgiven {form_forgiven:.3}, reward \
              {reward_mean:.3}, ended {eos_rate:.3}",

@@ -9,6 +9,7 @@ mod know_nothing;
 mod countdown;
 mod pass_at_k;
 mod task;
+mod training;
 
 use candle_core::{Device, Result, Tensor};
 

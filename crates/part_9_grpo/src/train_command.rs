@@ -84,6 +84,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
             schedule,
             optimizer: args.step.optimizer.config(),
             grad_clip: args.step.optimizer.grad_clip().unwrap_or(f64::MAX),
+            most_tokens: None,
         },
         seed: args.compute.seed,
     };

@@ -47,6 +47,8 @@ pub struct StepConfig {
     pub optimizer: AdamWConfig,
     /// Largest gradient norm.
     pub grad_clip: f64,
+    /// The run ends early once this many tokens have been drawn.
+    pub most_tokens: Option<usize>,
 }
 
 /// A regular look at validation problems.
@@ -72,7 +74,7 @@ pub fn train(
     log: &mut RunLog,
 ) -> Result<()> {
     let mut reference = reference;
-    let StepConfig { updates, groups_each, schedule, grad_clip, .. } = config.steps;
+    let StepConfig { updates, groups_each, schedule, grad_clip, most_tokens, .. } = config.steps;
     ensure!(updates > 0, "what was drawn is to be learned from at least once");
     let policy = GptModern::new(&tuning.config, tuning.parameters.root())?;
     let twin = GptModern::new(&tuning.config, tuning.parameters.inference().root())?;
@@ -119,14 +121,15 @@ pub fn train(
             reference.renew(tuning)?;
         }
         log.step(step, &drawn, &done, rate)?;
-        if step == schedule.total || (looks.interval > 0 && step.is_multiple_of(looks.interval)) {
+        let last = step == schedule.total || most_tokens.is_some_and(|most| log.tokens >= most);
+        if last || (looks.interval > 0 && step.is_multiple_of(looks.interval)) {
             look(&twin, tuning, looks, outputs, log)?;
         }
         let stop = outputs.stop(step);
-        if step == schedule.total || stop || outputs.save_due(step) {
+        if last || stop || outputs.save_due(step) {
             save(tuning, reference.as_ref(), outputs)?;
         }
-        if stop {
+        if stop || last {
             break;
         }
     }
