@@ -10,7 +10,7 @@ use scaling::settings::SettingsFlags;
 use scaling::tracker::Kind;
 use serde::Serialize;
 use sft::Format;
-use sft::flags::LoraFlags;
+use sft::flags::{LoraFlags, TunedFlags};
 use tiny_gpt::flags::{ComputeFlags, OptimizerFlags};
 
 pub(crate) const DEFAULT_OUT: &str = "runs/grpo";
@@ -165,18 +165,11 @@ pub(crate) struct LookFlags {
 
 #[derive(Args)]
 pub(crate) struct EvalArgs {
-    /// A run folder of `train`, or a model as --model of `train` takes it
-    #[arg(long, value_name = "MODEL")]
-    pub(crate) model: String,
-    /// An adapter for it, in peft's layout
-    #[arg(long, value_name = "DIR")]
-    pub(crate) adapter: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) tuned: TunedFlags,
     /// What it is compared with [default: the model that it was before its run]
     #[arg(long, value_name = "MODEL")]
     pub(crate) reference: Option<String>,
-    /// How conversations are written [default: the model's own way, else instruction]
-    #[arg(long, value_enum)]
-    pub(crate) template: Option<Format>,
     #[command(flatten)]
     pub(crate) task: TaskFlags,
     /// Most problems

@@ -7,8 +7,8 @@ use grpo::experience::Judgement;
 use grpo::reference::{Kind, Reference};
 use grpo::training::Looks;
 use grpo::{
-    Aggregation, Baseline, GrpoConfig, Judge, Kl, Objective, Overlong, RunLog, StepConfig, Task,
-    train,
+    Aggregation, Baseline, GrpoConfig, Kl, Objective, Overlong, RewardMix, RunLog, StepConfig,
+    Surroundings, Task, train,
 };
 use modern::GptModern;
 use modern::sampler::{Choice, Sampler};
@@ -62,13 +62,12 @@ pub(crate) fn run(args: &DemoArgs) -> Result<()> {
     drop(log);
 
     let stop = vec![speech.end()];
-    let judge = Judge::parse("exact")?;
-    let how = rewarding(&judge, stop.clone(), steps, seed);
+    let mut scorer = RewardMix::parse("exact")?.scorer();
+    let how = rewarding(stop.clone(), steps, seed);
     let (asked, _) = questions(examples(&known), &speech, config.context, BUDGET)?;
     let (held_out, _) = questions(examples(&unknown), &speech, config.context, BUDGET)?;
     let exam = Exam {
         task: Task::Arithmetic,
-        judge: &judge,
         speech: &speech,
         stop: &stop,
         max_new_tokens: BUDGET,
@@ -76,7 +75,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result<()> {
     };
     let mut tuning = Tuning::new(config, tuning.parameters, how.steps.optimizer)?; // moments of its own
     let twin = GptModern::new(&config, tuning.parameters.inference().root())?;
-    let before = exam.greedy(&twin, &held_out)?;
+    let before = exam.greedy(&twin, &held_out, &mut *scorer)?;
     println!(
         "\nThen it answers by itself, {} times each of {} questions a step, and only the bare number is rewarded:",
         how.rollout.samples, how.prompts
@@ -84,10 +83,11 @@ pub(crate) fn run(args: &DemoArgs) -> Result<()> {
     let reference = Some(Reference::new(&tuning, Kind::Fixed)?);
     let looks = Looks { exam, questions: &held_out, interval: steps.div_ceil(3) };
     let mut log = RunLog::new(steps, 0, steps)?;
-    train(&mut tuning, asked, &how, &looks, (reference, &Outputs::default()), &mut log)?;
+    let mut around = Surroundings { reference, scorer: &mut *scorer };
+    train(&mut tuning, asked, &how, &looks, &mut around, &Outputs::default(), &mut log)?;
     let tokens = log.tokens;
     drop(log);
-    let after = exam.greedy(&twin, &held_out)?;
+    let after = exam.greedy(&twin, &held_out, &mut *scorer)?;
     tell(&unknown, &before, &after);
     println!(
         "\n{tokens} tokens were drawn. What it learned is mostly form; to be right more often takes longer: part_9 train"
@@ -100,7 +100,7 @@ fn schedule(peak: f64, total: usize) -> Schedule {
     Schedule { peak, floor: peak / 10., warmup: total / 20, total, decay: Decay::Cosine }
 }
 
-fn rewarding(judge: &Judge, stop: Vec<u32>, steps: usize, seed: u64) -> GrpoConfig {
+fn rewarding(stop: Vec<u32>, steps: usize, seed: u64) -> GrpoConfig {
     GrpoConfig {
         prompts: 16,
         rollout: RolloutConfig {
@@ -110,7 +110,6 @@ fn rewarding(judge: &Judge, stop: Vec<u32>, steps: usize, seed: u64) -> GrpoConf
             stop,
         },
         judgement: Judgement {
-            judge: judge.clone(),
             overlong: Overlong::Scored,
             baseline: Baseline::GroupStd,
             epsilon: 1e-4,

@@ -4,14 +4,14 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use candle_core::Device;
-use grpo::compare::{Comparison, compare};
 use grpo::evaluation::{Evaluation, Exam};
-use grpo::opened::Opened;
-use modern::GptModern;
 use modern::sampler::{Choice, Sampler};
-use ppo::RolloutConfig;
+use modern::{Checkpoint, GptModern, Purpose};
 use ppo::prompts::questions;
+use ppo::{Comparison, RolloutConfig, compare};
 use serde_json::json;
+use sft::Tuned;
+use sft::tuned::model_in;
 use tensor_core::Rng;
 use tiny_gpt::RunFolder;
 use tiny_gpt::command::usage;
@@ -19,7 +19,7 @@ use tiny_gpt::command::usage;
 use crate::arguments::EvalArgs;
 
 pub(crate) fn run(args: &EvalArgs) -> Result<()> {
-    let judge = args.task.judge()?;
+    args.task.check()?;
     let (samples, k) = (args.samples.get(), args.k.get());
     usage((|| {
         ensure!(k <= samples, "--k {k} needs at least as many --samples, not {samples}");
@@ -27,8 +27,7 @@ pub(crate) fn run(args: &EvalArgs) -> Result<()> {
     })())?;
     let device = args.compute.open()?;
     let examples = args.task.task.all(args.task.data.as_deref())?;
-    let Opened { model, speech, stop, without } =
-        Opened::open(&args.model, args.adapter.as_deref(), args.template, &device)?;
+    let Tuned { model, speech, without, .. } = args.tuned.open(&device)?;
     let reference = reference(args, without, &device)?;
     let (context, budget) = (model.config().context, args.task.budget());
     let (mut asked, left_out) = questions(examples, &speech, context, budget)?;
@@ -36,28 +35,36 @@ pub(crate) fn run(args: &EvalArgs) -> Result<()> {
     if left_out > 0 {
         println!("{left_out} problems were left out, as they are too long");
     }
+    let (stop, batch_size) = (speech.ends().to_vec(), args.batch_size.get());
+    let mut scorer = args.task.judge(&speech, &device)?;
     let exam = Exam {
         task: args.task.task,
-        judge: &judge,
         speech: &speech,
         stop: &stop,
         max_new_tokens: budget,
-        batch_size: args.batch_size.get(),
+        batch_size,
     };
-    let (found, ours) = exam.greedy(&model, &asked)?;
+    let (found, judged) = exam.greedy(&model, &asked, &mut *scorer)?;
     let choice = Choice::at(args.temperature, None, None, None);
-    let drawn = RolloutConfig {
-        samples,
-        sampler: Sampler::new(choice),
-        max_new_tokens: budget,
-        stop: stop.clone(),
-    };
+    let sampler = Sampler::new(choice);
+    let drawn = RolloutConfig { samples, sampler, max_new_tokens: budget, stop: stop.clone() };
     let mut rng = Rng::new(args.compute.seed);
-    let (at, reward_drawn) = exam.sampled(&model, &asked, &drawn, &[1, k], &mut rng)?;
+    let at = exam.sampled(&model, &asked, &drawn, &[1, k], &mut rng)?;
     let beside = match &reference {
         Some(reference) => {
-            let (_, theirs) = exam.greedy(reference, &asked)?;
-            Some(compare([&model, reference], [&ours, &theirs], &asked, (&exam, &drawn), &mut rng)?)
+            let (questions, speech, stop) = (&asked[..], &speech, &stop[..]);
+            let max_new_tokens = budget;
+            let how = ppo::Exam {
+                questions,
+                speech,
+                max_new_tokens,
+                stop,
+                batch_size,
+                interval: 0,
+                stop_at: None,
+            };
+            let greedy = Choice::Greedy;
+            Some(compare([&model, reference], &how, greedy, &mut *scorer, &mut rng)?.0)
         }
         None => None,
     };
@@ -66,25 +73,31 @@ pub(crate) fn run(args: &EvalArgs) -> Result<()> {
             "n": found.n, "reward_mean": found.reward_mean, "length_mean": found.length_mean,
             "exact_match": found.pass_at_1, "form_forgiven": found.form_forgiven, "eos_rate": found.eos_rate,
             "pass_at_1": found.pass_at_1, "pass_at_1_drawn": at[0], "k": k, "pass_at_k": at[1],
-            "reward_mean_drawn": reward_drawn,
         });
-        if let (Some(beside), Some(report)) = (beside, report.as_object_mut()) {
-            report.extend(serde_json::to_value(beside)?.as_object().cloned().unwrap_or_default());
+        if let Some(Comparison {
+            reward_ref_mean, win_rate, win_rate_low, win_rate_high, kl, ..
+        }) = beside
+        {
+            for (key, value) in [
+                ("reward_ref_mean", reward_ref_mean),
+                ("win_rate", win_rate),
+                ("win_rate_low", win_rate_low),
+                ("win_rate_high", win_rate_high),
+                ("kl", kl),
+            ] {
+                report[key] = value.into();
+            }
         }
         println!("{report}");
         return Ok(());
     }
-    for (question, judged) in asked.iter().zip(&ours).take(4) {
+    for (question, judged) in asked.iter().zip(&judged).take(4) {
         let said = question.example.prompt.last().map_or("", |message| &message.content);
         let one_line = |text: &str| text.trim().replace('\n', " ⏎ ");
-        println!(
-            "question  {}\n  answer  {:.2}  {}",
-            one_line(said),
-            judged.reward,
-            one_line(&judged.text)
-        );
+        println!("question  {}", one_line(said));
+        println!("  answer  {:.2}  {}", judged.reward, one_line(&judged.text));
     }
-    tell(&found, (k, &at, reward_drawn), beside);
+    tell(&found, (k, &at), beside);
     Ok(())
 }
 
@@ -97,22 +110,23 @@ fn reference(
     if args.reference.is_none() && without.is_some() {
         return Ok(without);
     }
-    let settings = RunFolder::settings(Path::new(&args.model))?;
+    let settings = RunFolder::settings(Path::new(&args.tuned.model))?;
     let begun = settings.as_ref().and_then(|settings| settings["model"].as_str());
     let Some(named) = args.reference.as_deref().or(begun) else { return Ok(None) };
-    let opened = Opened::open(named, None, args.template, device);
+    let opened = Checkpoint::open(&model_in(named), Purpose::Inference, device);
     Ok(Some(opened.with_context(|| format!("opening the reference {named}"))?.model))
 }
 
 /// The figures, in words.
-fn tell(found: &Evaluation, (k, at, reward): (usize, &[f64], f64), beside: Option<Comparison>) {
+fn tell(found: &Evaluation, (k, at): (usize, &[f64]), beside: Option<Comparison>) {
     let Evaluation { n, pass_at_1, form_forgiven, reward_mean, length_mean, eos_rate } = *found;
     println!(
         "{n} problems, the likeliest completion of each: right {pass_at_1:.3}, with the form forgiven {form_forgiven:.3}"
     );
     println!("reward {reward_mean:.3}, {length_mean:.1} tokens, ended by itself {eos_rate:.3}");
-    println!("drawn: pass@1 {:.3}, pass@{k} {:.3}, reward {reward:.3}", at[0], at[1]);
-    if let Some(Comparison { reward_ref_mean, win_rate, win_rate_low, win_rate_high, kl }) = beside
+    println!("drawn: pass@1 {:.3}, pass@{k} {:.3}", at[0], at[1]);
+    if let Some(Comparison { reward_ref_mean, win_rate, win_rate_low, win_rate_high, kl, .. }) =
+        beside
     {
         println!(
             "the reference earns {reward_ref_mean:.3}; win rate {win_rate:.3} ({win_rate_low:.3} to {win_rate_high:.3}), {kl:.3} nats away"

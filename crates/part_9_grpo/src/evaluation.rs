@@ -2,13 +2,14 @@
 
 use anyhow::{Result, ensure};
 use modern::sampler::Choice;
-use modern::{End, GenerateConfig, GptModern, Markers, Sampler, generate};
-use ppo::{Question, RolloutConfig, rollout};
+use modern::{Continuation, End, GenerateConfig, GptModern, Markers, Sampler, generate};
+use ppo::experience::texts;
+use ppo::{Question, Reply, RolloutConfig, Scorer, rollout};
 use serde::Serialize;
 use sft::Speech;
 use tensor_core::Rng;
 
-use crate::{Judge, Task, pass_at_k};
+use crate::{Task, pass_at_k};
 
 /// What a model's likeliest completions are worth.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -33,7 +34,7 @@ pub struct Judged {
     /// The completion.
     pub text: String,
     /// What it earns.
-    pub reward: f32,
+    pub reward: f64,
     /// Whether it is right.
     pub right: bool,
 }
@@ -43,8 +44,6 @@ pub struct Judged {
 pub struct Exam<'a> {
     /// What is right.
     pub task: Task,
-    /// What is paid.
-    pub judge: &'a Judge,
     /// How it is spoken to.
     pub speech: &'a Speech,
     /// Any of these ends a completion.
@@ -64,22 +63,35 @@ impl Exam<'_> {
         &self,
         model: &GptModern,
         questions: &[Question],
+        scorer: &mut Scorer,
     ) -> Result<(Evaluation, Vec<Judged>)> {
         ensure!(!questions.is_empty(), "there is no problem to evaluate");
         let sampler = Sampler::new(Choice::Greedy);
         let config = GenerateConfig::new(model, sampler, self.max_new_tokens, self.stop.to_vec());
         let mut judged = Vec::with_capacity(questions.len());
+        let mut rng = Rng::new(0);
         let (mut forgiven, mut tokens, mut ended) = (0, 0, 0);
-        let mut chance = Rng::new(0);
         for questions in questions.chunks(self.batch_size.max(1)) {
             let prompts: Vec<Vec<u32>> = questions.iter().map(|q| q.prompt.clone()).collect();
-            let written = generate(model, &prompts, &config, &mut Rng::new(0), |_, _| Ok(()))?;
-            for (question, written) in questions.iter().zip(written) {
+            let written = generate(model, &prompts, &config, &mut rng, |_, _| Ok(()))?;
+            let mut texts = Vec::with_capacity(written.len());
+            for (question, written) in questions.iter().zip(&written) {
                 let text = self.speech.tokenizer.decode(&written.tokens, Markers::Hidden)?;
                 forgiven += usize::from(self.task.forgives(&text, &question.example.response));
                 tokens += written.tokens.len();
                 ended += usize::from(written.end == End::Stop);
-                judged.push(self.judged(question, text, &mut chance));
+                texts.push(text);
+            }
+            let reply = |((question, text), written): ((_, _), &Continuation)| {
+                let (question, text): (&Question, &String) = (question, text);
+                Reply { example: &question.example, text, ended: written.end == End::Stop }
+            };
+            let replies: Vec<Reply<'_>> =
+                questions.iter().zip(&texts).zip(&written).map(reply).collect();
+            let scores = scorer(&replies, &mut rng)?;
+            for ((question, text), reward) in questions.iter().zip(texts).zip(scores) {
+                let right = self.task.is_right(&text, &question.example.response);
+                judged.push(Judged { text, reward, right });
             }
         }
         let n = judged.len();
@@ -88,15 +100,14 @@ impl Exam<'_> {
             n,
             pass_at_1: share(judged.iter().filter(|judged| judged.right).count()),
             form_forgiven: share(forgiven),
-            reward_mean: judged.iter().map(|judged| f64::from(judged.reward)).sum::<f64>()
-                / n as f64,
+            reward_mean: judged.iter().map(|judged| judged.reward).sum::<f64>() / n as f64,
             length_mean: share(tokens),
             eos_rate: share(ended),
         };
         Ok((evaluation, judged))
     }
 
-    /// pass@k of `config.samples` completions that are drawn to each of `questions`, for each of `ks`; and their mean reward.
+    /// pass@k of `config.samples` completions that are drawn to each of `questions`, for each of `ks`.
     ///
     /// # Errors
     /// When a k is larger than the number of completions, or there is no question.
@@ -107,37 +118,25 @@ impl Exam<'_> {
         config: &RolloutConfig,
         ks: &[usize],
         rng: &mut Rng,
-    ) -> Result<(Vec<f64>, f64)> {
+    ) -> Result<Vec<f64>> {
         let n = config.samples;
         ensure!(!questions.is_empty(), "there is no problem to evaluate");
-        ensure!(
-            ks.iter().all(|k| (1..=n).contains(k)),
-            "pass@k needs at least k completions; there are {n}"
-        );
-        let (mut totals, mut reward) = (vec![0.; ks.len()], 0.);
+        let enough = ks.iter().all(|k| (1..=n).contains(k));
+        ensure!(enough, "pass@k needs at least k completions; there are {n}");
+        let mut totals = vec![0.; ks.len()];
         for questions in questions.chunks((self.batch_size / n).max(1)) {
             let prompts: Vec<Vec<u32>> = questions.iter().map(|q| q.prompt.clone()).collect();
-            for (question, group) in questions.iter().zip(rollout(model, &prompts, config, rng)?) {
-                let mut right = 0;
-                for response in &group.responses {
-                    let text = self.speech.tokenizer.decode(&response.tokens, Markers::Hidden)?;
-                    let judged = self.judged(question, text, rng);
-                    right += usize::from(judged.right);
-                    reward += f64::from(judged.reward);
-                }
+            let groups = rollout(model, &prompts, config, rng)?;
+            let texts = texts(&groups, self.speech)?;
+            for (question, texts) in questions.iter().zip(texts.chunks(n)) {
+                let is_right =
+                    |text: &&String| self.task.is_right(text, &question.example.response);
+                let right = texts.iter().filter(is_right).count();
                 let each = totals.iter_mut().zip(ks);
                 each.for_each(|(total, &k)| *total += pass_at_k(n, right, k));
             }
         }
         let problems = questions.len() as f64;
-        Ok((
-            totals.into_iter().map(|total| total / problems).collect(),
-            reward / (problems * n as f64),
-        ))
-    }
-
-    fn judged(&self, question: &Question, text: String, rng: &mut Rng) -> Judged {
-        let right = self.task.is_right(&text, &question.example.response);
-        Judged { reward: self.judge.reward(&question.example, &text, rng), right, text }
+        Ok(totals.into_iter().map(|total| total / problems).collect())
     }
 }

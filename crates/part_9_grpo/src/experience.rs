@@ -1,18 +1,17 @@
 //! What a step learns from: prompts, a group of completions to each, what they earned, and how that compares.
 
 use anyhow::{Result, bail};
-use modern::{GptModern, Markers};
-use ppo::{Group, Question, RolloutConfig, rollout};
+use modern::GptModern;
+use ppo::experience::{not_a_number, scores, texts};
+use ppo::{Group, Question, RolloutConfig, Scorer, rollout};
 use sft::Speech;
 use tensor_core::Rng;
 
-use crate::{Advantages, Aggregation, Baseline, Judge, Overlong, advantages};
+use crate::{Advantages, Aggregation, Baseline, Overlong, advantages};
 
 /// How completions are judged and weighed.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Judgement {
-    /// What they earn.
-    pub judge: Judge,
     /// What becomes of those that were cut.
     pub overlong: Overlong,
     /// What a reward is compared with.
@@ -38,50 +37,42 @@ pub struct Experience {
     pub weights: Vec<f32>,
 }
 
-/// Lets `model`, an inference twin, answer `questions`, and judges what it says.
+/// Lets `model`, an inference twin, answer `questions`, and `scorer` judge what it says.
 ///
 /// # Errors
-/// When a prompt leaves no room in the context, or a reward is not a number.
+/// When a prompt leaves no room in the context, and those of `scorer`.
 pub fn gather(
     model: &GptModern,
-    speech: &Speech,
+    (speech, scorer): (&Speech, &mut Scorer),
     questions: &[Question],
     (config, judgement): (&RolloutConfig, &Judgement),
     rng: &mut Rng,
 ) -> Result<Experience> {
     let prompts: Vec<Vec<u32>> = questions.iter().map(|question| question.prompt.clone()).collect();
     let groups = rollout(model, &prompts, config, rng)?;
-    let mut texts = Vec::new();
-    for response in groups.iter().flat_map(|group| &group.responses) {
-        texts.push(speech.tokenizer.decode(&response.tokens, Markers::Hidden)?);
-    }
-    judged(groups, texts, questions, (config, judgement), rng)
+    let texts = texts(&groups, speech)?;
+    let scores = scores(&groups, questions, &texts, scorer, rng)?;
+    judged(groups, (texts, scores), (config, judgement))
 }
 
-/// What `groups`, which say `texts` to `questions`, are worth.
+/// What `groups`, which said `texts` and got `scores`, are worth.
 ///
 /// # Errors
-/// When a reward is not a number: the question is named.
+/// When a score is not a number: what was said is named.
 pub fn judged(
     groups: Vec<Group>,
-    texts: Vec<String>,
-    questions: &[Question],
+    (texts, scores): (Vec<String>, Vec<f64>),
     (config, judgement): (&RolloutConfig, &Judgement),
-    rng: &mut Rng,
 ) -> Result<Experience> {
+    if let Some(problem) = not_a_number(&scores, &texts) {
+        bail!(problem);
+    }
     let budget = config.max_new_tokens;
     let responses: Vec<_> = groups.iter().flat_map(|group| &group.responses).collect();
-    let mut rewards = Vec::with_capacity(texts.len());
-    for (at, (text, response)) in texts.iter().zip(&responses).enumerate() {
-        let example = &questions[at / config.samples].example;
-        let earned = judgement.judge.reward(example, text, rng)
-            - judgement.overlong.penalty(response.tokens.len(), budget);
-        if !earned.is_finite() {
-            let asked = example.prompt.last().map_or("", |message| &message.content);
-            bail!("the reward of `{text}` as an answer to `{asked}` is {earned}");
-        }
-        rewards.push(earned);
-    }
+    let paid = |(score, response): (f64, &&ppo::Response)| {
+        score as f32 - judgement.overlong.penalty(response.tokens.len(), budget)
+    };
+    let rewards: Vec<f32> = scores.into_iter().zip(&responses).map(paid).collect();
     let lengths: Vec<usize> = responses.iter().map(|response| response.tokens.len()).collect();
     let masked = judgement.overlong == Overlong::Masked;
     let takes_part: Vec<bool> = responses.iter().map(|r| r.ended() || !masked).collect();

@@ -4,16 +4,19 @@
 use std::num::NonZeroUsize;
 
 use anyhow::{Result, ensure};
+use candle_core::Device;
 use clap::Args;
 use modern::sampler::{Choice, Sampler};
-use ppo::{Clip, RolloutConfig};
+use ppo::{Clip, RolloutConfig, Scorer};
 use serde::Serialize;
+use sft::Speech;
 use tiny_gpt::command::usage;
 use tiny_gpt::flags::{non_negative, positive, share};
 
 use crate::experience::Judgement;
+use crate::judge::{judge, names_a_model};
 use crate::reference::Kind;
-use crate::{Aggregation, Baseline, Judge, Kl, Objective, Overlong, Task};
+use crate::{Aggregation, Baseline, Kl, Objective, Overlong, RewardMix, Task};
 
 /// What is asked, and what is paid.
 #[derive(Debug, Clone, Serialize, Args)]
@@ -24,7 +27,7 @@ pub struct TaskFlags {
     /// Its problems from a .json or .jsonl file (perhaps .gz), or owner/name:file.jsonl on the Hub: question or prompt, and answer
     #[arg(long, value_name = "DATA", visible_alias = "train-file")]
     pub data: Option<String>,
-    /// What is paid for, as name=weight,name=weight, or chance [default: as the task has it]
+    /// What is paid for, as name=weight,name=weight; a reward model; or chance [default: as the task has it]
     #[arg(long, value_name = "MIX")]
     pub reward: Option<String>,
     /// Longest completion, in tokens [default: as the task has it]
@@ -33,12 +36,27 @@ pub struct TaskFlags {
 }
 
 impl TaskFlags {
-    /// Who pays.
+    /// Who pays, to a policy that speaks as `speech` does.
     ///
     /// # Errors
-    /// A [`UsageError`](tiny_gpt::command::UsageError) when the mix is none.
-    pub fn judge(&self) -> Result<Judge> {
-        usage(Judge::parse(self.reward.as_deref().unwrap_or(self.task.usual_rewards())))
+    /// As [`judge`].
+    pub fn judge(&self, speech: &Speech, device: &Device) -> Result<Box<Scorer>> {
+        judge(self.named(), speech, 32, device)
+    }
+
+    /// What is paid for, by name.
+    pub fn named(&self) -> &str {
+        self.reward.as_deref().unwrap_or(self.task.usual_rewards())
+    }
+
+    /// # Errors
+    /// A [`UsageError`](tiny_gpt::command::UsageError) when what is paid for is a mix, and a bad one.
+    pub fn check(&self) -> Result<()> {
+        let named = self.named();
+        if named.trim() == "chance" || names_a_model(named) {
+            return Ok(());
+        }
+        usage(RewardMix::parse(named).map(|_| ()))
     }
 
     /// The longest completion, in tokens.
@@ -132,15 +150,15 @@ impl ObjectiveFlags {
         }
     }
 
-    /// How `judge` judges completions.
-    pub fn judgement(&self, judge: Judge) -> Judgement {
+    /// What becomes of scores.
+    pub fn judgement(&self) -> Judgement {
         let overlong = match (self.mask_truncated, self.overlong_margin) {
             (true, _) => Overlong::Masked,
             (false, Some(margin)) => Overlong::Penalised { margin: margin.get() },
             (false, None) => Overlong::Scored,
         };
         let Self { baseline, advantage_epsilon: epsilon, aggregation, .. } = *self;
-        Judgement { judge, overlong, baseline, epsilon, aggregation }
+        Judgement { overlong, baseline, epsilon, aggregation }
     }
 
     /// What the policy is kept near, if it is.

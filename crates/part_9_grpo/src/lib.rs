@@ -24,14 +24,11 @@ pub mod update;
 pub mod evaluation;
 pub mod run_log;
 pub mod training;
-pub mod opened;
-pub mod compare;
 pub mod flags;
 
 pub use advantage::{Advantages, Baseline, advantages};
 pub use aggregation::Aggregation;
 pub use experience::Experience;
-pub use judge::Judge;
 pub use kl::Kl;
 pub use objective::{Drawn, Objective};
 pub use overlong::Overlong;
@@ -39,7 +36,7 @@ pub use pass_at_k::pass_at_k;
 pub use reward_mix::RewardMix;
 pub use run_log::RunLog;
 pub use task::{Problems, Task};
-pub use training::{GrpoConfig, StepConfig, train};
+pub use training::{GrpoConfig, StepConfig, Surroundings, train};
 
 #[cfg(test)]
 mod tests;

@@ -11,12 +11,11 @@ use anyhow::{Context, Result};
 use candle_core::{DType, Device};
 use grpo::evaluation::Exam;
 use grpo::experience::Judgement;
-use grpo::opened::{source, stop};
 use grpo::reference::{Kind, Reference};
 use grpo::training::Looks;
 use grpo::{
-    Aggregation, Baseline, GrpoConfig, Judge, Kl, Objective, Overlong, RunLog, StepConfig, Task,
-    train,
+    Aggregation, Baseline, GrpoConfig, Kl, Objective, Overlong, RewardMix, RunLog, StepConfig,
+    Surroundings, Task, train,
 };
 use modern::sampler::{Choice, Sampler};
 use modern::{Checkpoint, GptModern, Purpose};
@@ -26,6 +25,7 @@ use scaling::Schedule;
 use scaling::schedule::Decay;
 use serde::{Deserialize, Serialize};
 use sft::questions::{Demos, demonstrations};
+use sft::tuned::model_in;
 use sft::{Curriculum, Outputs, Rows, Speech, TrainConfig, Tuning, tokenize};
 use tensor_core::AdamWConfig;
 use tiny_gpt::json_file;
@@ -98,13 +98,12 @@ pub(crate) fn run(args: &TableArgs) -> Result<()> {
 /// One run, measured on the held-out problems before and after, on some of the validation problems between.
 fn one(args: &TableArgs, name: &str, how: &How, seed: u64, device: &Device) -> Result<Row> {
     let purpose = Purpose::Training(DType::F32);
-    let mut checkpoint = Checkpoint::open(&source(&args.model), purpose, device)?;
+    let mut checkpoint = Checkpoint::open(&model_in(&args.model), purpose, device)?;
     let speech = Speech::of(&mut checkpoint, None)?;
-    let stop = stop(&checkpoint, &speech);
-    let judge = Judge::parse("exact")?;
+    let stop = speech.ends().to_vec();
+    let mut scorer = RewardMix::parse("exact")?.scorer();
     let exam = Exam {
         task: Task::Arithmetic,
-        judge: &judge,
         speech: &speech,
         stop: &stop,
         max_new_tokens: BUDGET,
@@ -118,7 +117,7 @@ fn one(args: &TableArgs, name: &str, how: &How, seed: u64, device: &Device) -> R
     let held_out = of(Task::Arithmetic.all(None)?)?;
     let problems = Task::Arithmetic.problems(None)?;
     let looked_at = of(problems.validation)?;
-    let start = exam.greedy(&twin, &held_out)?.0.pass_at_1;
+    let start = exam.greedy(&twin, &held_out, &mut *scorer)?.0.pass_at_1;
     let begin = Instant::now();
     let mut curve = vec![(0, start)];
     let tokens = match how {
@@ -143,18 +142,20 @@ fn one(args: &TableArgs, name: &str, how: &How, seed: u64, device: &Device) -> R
             data[..chosen].iter().map(sft::Tokens::targets).sum()
         }
         How::Rewards(baseline, aggregation) => {
-            let config = rewarding((*baseline, *aggregation), &judge, stop.clone(), args, seed);
+            let config = rewarding((*baseline, *aggregation), stop.clone(), args, seed);
             let reference = Some(Reference::new(&tuning, Kind::Fixed)?);
             let total = config.steps.schedule.total;
             let looks = Looks { exam, questions: &looked_at, interval: total.div_ceil(6) };
             let mut log = RunLog::new(total, 0, total)?;
             let learned = of(problems.train)?;
+            let mut around = Surroundings { reference, scorer: &mut *scorer };
             train(
                 &mut tuning,
                 learned,
                 &config,
                 &looks,
-                (reference, &Outputs::default()),
+                &mut around,
+                &Outputs::default(),
                 &mut log,
             )?;
             curve.extend(log.looks.iter().skip(1));
@@ -162,7 +163,7 @@ fn one(args: &TableArgs, name: &str, how: &How, seed: u64, device: &Device) -> R
         }
     };
     let minutes = begin.elapsed().as_secs_f64() / 60.;
-    let found = exam.greedy(&twin, &held_out)?.0;
+    let found = exam.greedy(&twin, &held_out, &mut *scorer)?.0;
     curve.push((tokens, found.pass_at_1));
     let (right, form_forgiven) = (found.pass_at_1, found.form_forgiven);
     Ok(Row { method: name.into(), seed, start, right, form_forgiven, tokens, minutes, curve })
@@ -179,7 +180,6 @@ fn schedule(peak: f64, total: usize) -> Schedule {
 
 fn rewarding(
     (baseline, aggregation): (Baseline, Aggregation),
-    judge: &Judge,
     stop: Vec<u32>,
     args: &TableArgs,
     seed: u64,
@@ -190,13 +190,7 @@ fn rewarding(
     GrpoConfig {
         prompts: PROMPTS,
         rollout: RolloutConfig { samples: SAMPLES, sampler, max_new_tokens: BUDGET, stop },
-        judgement: Judgement {
-            judge: judge.clone(),
-            overlong: Overlong::Scored,
-            baseline,
-            epsilon: 1e-4,
-            aggregation,
-        },
+        judgement: Judgement { overlong: Overlong::Scored, baseline, epsilon: 1e-4, aggregation },
         objective: Objective {
             clip: Clip::symmetric(0.2),
             kl: Some((Kl::K3Weighted, 0.003)),

@@ -3,17 +3,16 @@
 use anyhow::{Context, Result, ensure};
 use candle_core::DType;
 use grpo::evaluation::Exam;
-use grpo::opened::{source, stop};
 use grpo::reference::Reference;
 use grpo::training::Looks;
-use grpo::{GrpoConfig, Problems, RunLog, StepConfig, train};
+use grpo::{GrpoConfig, Problems, RunLog, StepConfig, Surroundings, train};
 use modern::{Checkpoint, Purpose};
 use ppo::prompts::questions;
 use scaling::settings::check_unchanged;
 use scaling::tracker::Tracker;
 use scaling::{Checkpoints, fingerprint};
 use serde_json::{Value, json};
-use sft::{Example, Keeper, Outputs, Place, Speech, Tuning, lora, resume::resume};
+use sft::{Example, Keeper, Outputs, Place, Speech, Tuning, lora, resume::resume, tuned::model_in};
 use tiny_gpt::command::usage;
 use tiny_gpt::{Interrupt, RunFolder};
 
@@ -39,7 +38,7 @@ const FREE: [&str; 14] = [
 ];
 
 pub(crate) fn run(args: &TrainArgs) -> Result<()> {
-    let judge = args.task.judge()?;
+    args.task.check()?;
     let budget = args.task.budget();
     let schedule = args.schedule.schedule()?;
     args.draw.rollout(budget, Vec::new())?; // a group of one is refused before anything is opened
@@ -51,10 +50,11 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
     }
     let problems = args.task.task.problems(args.task.data.as_deref())?;
     let name = fingerprint_of(&problems);
-    let base = source(&args.model);
+    let base = model_in(&args.model);
     let mut checkpoint = Checkpoint::open(&base, Purpose::Training(DType::F32), &device)?;
     let speech = Speech::of(&mut checkpoint, args.template)?;
-    let stop = stop(&checkpoint, &speech);
+    let stop = speech.ends().to_vec();
+    let mut scorer = args.task.judge(&speech, &device)?;
     let context = checkpoint.model.config().context;
     usage((|| {
         ensure!(
@@ -75,7 +75,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
     let config = GrpoConfig {
         prompts: args.step.batch_size.get(),
         rollout: args.draw.rollout(budget, stop.clone())?,
-        judgement: args.objective.judgement(judge.clone()),
+        judgement: args.objective.judgement(),
         objective: args.objective.objective(),
         reference: args.objective.reference(),
         steps: StepConfig {
@@ -134,7 +134,6 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
     };
     let exam = Exam {
         task: args.task.task,
-        judge: &judge,
         speech: &speech,
         stop: &stop,
         max_new_tokens: budget,
@@ -142,8 +141,9 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
     };
     let looks = Looks { exam, questions: &validation, interval: args.looks.eval_every };
     let (trained, all) = tuning.counts();
-    println!("{all} parameters, of which {trained} are trained; paid for: {}", judge.name());
-    train(&mut tuning, learned, &config, &looks, (reference, &outputs), &mut log)?;
+    println!("{all} parameters, of which {trained} are trained; paid for: {}", args.task.named());
+    let mut around = Surroundings { reference, scorer: &mut *scorer };
+    train(&mut tuning, learned, &config, &looks, &mut around, &outputs, &mut log)?;
     let (tokens, times) = (log.tokens, log.times);
     log.finish()?;
     if args.lora.merge {

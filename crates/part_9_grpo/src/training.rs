@@ -3,7 +3,7 @@
 use anyhow::{Result, bail, ensure};
 use modern::GptModern;
 use ppo::prompts::of_step;
-use ppo::{Prompts, Question, RolloutConfig};
+use ppo::{Prompts, Question, RolloutConfig, Scorer};
 use scaling::Schedule;
 use sft::{Outputs, Tuning};
 use tensor_core::{AdamWConfig, clip_grad_norm};
@@ -61,6 +61,14 @@ pub struct Looks<'a> {
     pub interval: usize,
 }
 
+/// What surrounds a policy.
+pub struct Surroundings<'a> {
+    /// What it is kept near, if it is.
+    pub reference: Option<Reference>,
+    /// Who judges completions.
+    pub scorer: &'a mut Scorer,
+}
+
 /// Trains `tuning` on `questions` from where it is, until its schedule ends or it is told to stop.
 ///
 /// # Errors
@@ -70,10 +78,10 @@ pub fn train(
     questions: Vec<Question>,
     config: &GrpoConfig,
     looks: &Looks<'_>,
-    (reference, outputs): (Option<Reference>, &Outputs<'_>),
+    around: &mut Surroundings<'_>,
+    outputs: &Outputs<'_>,
     log: &mut RunLog,
 ) -> Result<()> {
-    let mut reference = reference;
     let StepConfig { updates, groups_each, schedule, grad_clip, most_tokens, .. } = config.steps;
     ensure!(updates > 0, "what was drawn is to be learned from at least once");
     let policy = GptModern::new(&tuning.config, tuning.parameters.root())?;
@@ -81,7 +89,7 @@ pub fn train(
     let mut prompts = Prompts::new(questions, config.seed)?;
     let how = (&config.objective, config.rollout.temperature());
     if tuning.state.step == 0 {
-        look(&twin, tuning, looks, outputs, log)?; // what there is to improve on
+        look(&twin, tuning, (looks, &mut *around.scorer), outputs, log)?; // what there is to improve on
     }
     while tuning.state.step < schedule.total {
         let step = tuning.state.step + 1;
@@ -90,16 +98,11 @@ pub fn train(
         let drawn = log.time(
             |times| &mut times.generation,
             || {
-                gather(
-                    &twin,
-                    looks.exam.speech,
-                    &questions,
-                    (&config.rollout, &config.judgement),
-                    &mut rng,
-                )
+                let by = (looks.exam.speech, &mut *around.scorer);
+                gather(&twin, by, &questions, (&config.rollout, &config.judgement), &mut rng)
             },
         )?;
-        let model = reference.as_ref().map(|reference| &reference.model);
+        let model = around.reference.as_ref().map(|reference| &reference.model);
         let parts =
             log.time(|times| &mut times.scoring, || parts(&drawn, how, &twin, model, groups_each))?;
         let rate = schedule.at(step);
@@ -117,17 +120,17 @@ pub fn train(
             done.push(update);
         }
         tuning.state.step = step;
-        if let Some(reference) = &mut reference {
+        if let Some(reference) = &mut around.reference {
             reference.renew(tuning)?;
         }
         log.step(step, &drawn, &done, rate)?;
         let last = step == schedule.total || most_tokens.is_some_and(|most| log.tokens >= most);
         if last || (looks.interval > 0 && step.is_multiple_of(looks.interval)) {
-            look(&twin, tuning, looks, outputs, log)?;
+            look(&twin, tuning, (looks, &mut *around.scorer), outputs, log)?;
         }
         let stop = outputs.stop(step);
         if last || stop || outputs.save_due(step) {
-            save(tuning, reference.as_ref(), outputs)?;
+            save(tuning, around.reference.as_ref(), outputs)?;
         }
         if stop || last {
             break;
@@ -140,11 +143,11 @@ pub fn train(
 fn look(
     twin: &GptModern,
     tuning: &mut Tuning,
-    looks: &Looks<'_>,
+    (looks, scorer): (&Looks<'_>, &mut Scorer),
     outputs: &Outputs<'_>,
     log: &mut RunLog,
 ) -> Result<()> {
-    let (found, _) = log.pause(|| looks.exam.greedy(twin, looks.questions))?;
+    let (found, _) = log.pause(|| looks.exam.greedy(twin, looks.questions, scorer))?;
     log.validation(tuning.state.step, &found)?;
     let badness = -found.reward_mean; // `best` is the least of something
     if tuning.state.best.is_none_or(|best| badness < best) {
