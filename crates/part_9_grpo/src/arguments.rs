@@ -47,7 +47,7 @@ pub(crate) struct DemoArgs {
     #[arg(long, value_name = "N", default_value = "500")]
     pub(crate) sft_steps: NonZeroUsize,
     /// Steps of learning from rewards
-    #[arg(long, value_name = "N", default_value = "30")]
+    #[arg(long, value_name = "N", default_value = "60")]
     pub(crate) steps: NonZeroUsize,
     #[command(flatten)]
     pub(crate) compute: ComputeFlags,

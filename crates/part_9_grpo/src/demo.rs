@@ -83,8 +83,8 @@ pub(crate) fn run(args: &DemoArgs) -> Result<()> {
     let reference = Some(Reference::new(&tuning, Kind::Fixed)?);
     let looks = Looks { exam, questions: &held_out, interval: steps.div_ceil(3) };
     let mut log = RunLog::new(steps, 0, steps)?;
-    let mut around = Surroundings { reference, scorer: &mut *scorer };
-    train(&mut tuning, asked, &how, &looks, &mut around, &Outputs::default(), &mut log)?;
+    let mut around = Surroundings { reference, scorer: &mut *scorer, looks };
+    train(&mut tuning, asked, &how, &mut around, &Outputs::default(), &mut log)?;
     let tokens = log.tokens;
     drop(log);
     let after = exam.greedy(&twin, &held_out, &mut *scorer)?;
@@ -124,7 +124,7 @@ fn rewarding(stop: Vec<u32>, steps: usize, seed: u64) -> GrpoConfig {
         steps: StepConfig {
             updates: 1,
             groups_each: 16,
-            schedule: schedule(1e-3, steps),
+            schedule: schedule(4e-4, steps),
             optimizer: AdamWConfig { beta2: 0.95, weight_decay: 0., ..AdamWConfig::default() },
             grad_clip: 1.,
             most_tokens: None,

@@ -9,7 +9,7 @@ use modern::sampler::{Choice, Sampler};
 use modern::{Checkpoint, GptModern, Purpose};
 use ppo::prompts::questions;
 use ppo::{Comparison, RolloutConfig, compare};
-use serde_json::json;
+use serde_json::{Value, json};
 use sft::Tuned;
 use sft::tuned::model_in;
 use tensor_core::Rng;
@@ -50,45 +50,21 @@ pub(crate) fn run(args: &EvalArgs) -> Result<()> {
     let drawn = RolloutConfig { samples, sampler, max_new_tokens: budget, stop: stop.clone() };
     let mut rng = Rng::new(args.compute.seed);
     let at = exam.sampled(&model, &asked, &drawn, &[1, k], &mut rng)?;
-    let beside = match &reference {
-        Some(reference) => {
-            let (questions, speech, stop) = (&asked[..], &speech, &stop[..]);
-            let max_new_tokens = budget;
-            let how = ppo::Exam {
-                questions,
-                speech,
-                max_new_tokens,
-                stop,
-                batch_size,
-                interval: 0,
-                stop_at: None,
-            };
-            let greedy = Choice::Greedy;
-            Some(compare([&model, reference], &how, greedy, &mut *scorer, &mut rng)?.0)
-        }
-        None => None,
+    let how = ppo::Exam {
+        questions: &asked,
+        speech: &speech,
+        max_new_tokens: budget,
+        stop: &stop,
+        batch_size,
+        interval: 0,
+        stop_at: None,
     };
+    let beside = reference.map(|reference| {
+        compare([&model, &reference], &how, Choice::Greedy, &mut *scorer, &mut rng)
+    });
+    let beside = beside.transpose()?.map(|(comparison, _)| comparison);
     if args.json {
-        let mut report = json!({
-            "n": found.n, "reward_mean": found.reward_mean, "length_mean": found.length_mean,
-            "exact_match": found.pass_at_1, "form_forgiven": found.form_forgiven, "eos_rate": found.eos_rate,
-            "pass_at_1": found.pass_at_1, "pass_at_1_drawn": at[0], "k": k, "pass_at_k": at[1],
-        });
-        if let Some(Comparison {
-            reward_ref_mean, win_rate, win_rate_low, win_rate_high, kl, ..
-        }) = beside
-        {
-            for (key, value) in [
-                ("reward_ref_mean", reward_ref_mean),
-                ("win_rate", win_rate),
-                ("win_rate_low", win_rate_low),
-                ("win_rate_high", win_rate_high),
-                ("kl", kl),
-            ] {
-                report[key] = value.into();
-            }
-        }
-        println!("{report}");
+        println!("{}", report(&found, (k, &at), beside));
         return Ok(());
     }
     for (question, judged) in asked.iter().zip(&judged).take(4) {
@@ -99,6 +75,29 @@ pub(crate) fn run(args: &EvalArgs) -> Result<()> {
     }
     tell(&found, (k, &at), beside);
     Ok(())
+}
+
+/// The figures as an object.
+fn report(found: &Evaluation, (k, at): (usize, &[f64]), beside: Option<Comparison>) -> Value {
+    let mut report = json!({
+        "n": found.n, "reward_mean": found.reward_mean, "length_mean": found.length_mean,
+        "exact_match": found.pass_at_1, "form_forgiven": found.form_forgiven, "eos_rate": found.eos_rate,
+        "pass_at_1": found.pass_at_1, "pass_at_1_drawn": at[0], "k": k, "pass_at_k": at[1],
+    });
+    if let Some(Comparison { reward_ref_mean, win_rate, win_rate_low, win_rate_high, kl, .. }) =
+        beside
+    {
+        for (key, value) in [
+            ("reward_ref_mean", reward_ref_mean),
+            ("win_rate", win_rate),
+            ("win_rate_low", win_rate_low),
+            ("win_rate_high", win_rate_high),
+            ("kl", kl),
+        ] {
+            report[key] = value.into();
+        }
+    }
+    report
 }
 
 /// What the model is compared with: what is named, the model without its adapter, or the one that its run began with.

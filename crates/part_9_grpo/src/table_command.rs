@@ -121,26 +121,7 @@ fn one(args: &TableArgs, name: &str, how: &How, seed: u64, device: &Device) -> R
     let begin = Instant::now();
     let mut curve = vec![(0, start)];
     let tokens = match how {
-        How::Demonstrations => {
-            let all = demonstrations(args.tokens.get() / 3, Demos::Clean, seed);
-            let data = tokenize(&all, &speech, config.context)?.examples;
-            let answers: usize = data.iter().map(sft::Tokens::targets).sum();
-            let chosen = data.len() * args.tokens.get().min(answers) / answers;
-            let steps = (chosen / 64).max(1);
-            let how = TrainConfig {
-                batch_size: 64,
-                accumulate: 1,
-                curriculum: Curriculum::Shuffled,
-                rows: Rows::Padded,
-                schedule: schedule(args.lr, steps),
-                optimizer: optimizer(how),
-                grad_clip: 1.,
-                seed,
-            };
-            let mut log = sft::RunLog::new(steps, 0, 0, steps)?;
-            sft::train(&mut tuning, &data[..chosen], &how, None, &Outputs::default(), &mut log)?;
-            data[..chosen].iter().map(sft::Tokens::targets).sum()
-        }
+        How::Demonstrations => demonstrated(args, &mut tuning, &speech, seed)?,
         How::Rewards(baseline, aggregation) => {
             let config = rewarding((*baseline, *aggregation), stop.clone(), args, seed);
             let reference = Some(Reference::new(&tuning, Kind::Fixed)?);
@@ -148,16 +129,8 @@ fn one(args: &TableArgs, name: &str, how: &How, seed: u64, device: &Device) -> R
             let looks = Looks { exam, questions: &looked_at, interval: total.div_ceil(6) };
             let mut log = RunLog::new(total, 0, total)?;
             let learned = of(problems.train)?;
-            let mut around = Surroundings { reference, scorer: &mut *scorer };
-            train(
-                &mut tuning,
-                learned,
-                &config,
-                &looks,
-                &mut around,
-                &Outputs::default(),
-                &mut log,
-            )?;
+            let mut around = Surroundings { reference, scorer: &mut *scorer, looks };
+            train(&mut tuning, learned, &config, &mut around, &Outputs::default(), &mut log)?;
             curve.extend(log.looks.iter().skip(1));
             log.tokens
         }
@@ -167,6 +140,33 @@ fn one(args: &TableArgs, name: &str, how: &How, seed: u64, device: &Device) -> R
     curve.push((tokens, found.pass_at_1));
     let (right, form_forgiven) = (found.pass_at_1, found.form_forgiven);
     Ok(Row { method: name.into(), seed, start, right, form_forgiven, tokens, minutes, curve })
+}
+
+/// Learns from as many tokens of right answers as the other methods draw; gives their number.
+fn demonstrated(
+    args: &TableArgs,
+    tuning: &mut Tuning,
+    speech: &Speech,
+    seed: u64,
+) -> Result<usize> {
+    let all = demonstrations(args.tokens.get() / 3, Demos::Clean, seed);
+    let data = tokenize(&all, speech, tuning.config.context)?.examples;
+    let answers: usize = data.iter().map(sft::Tokens::targets).sum();
+    let steps = (data.len() * args.tokens.get().min(answers) / answers / 64).max(1);
+    let data = &data[..data.len().min(steps * 64)];
+    let how = TrainConfig {
+        batch_size: 64,
+        accumulate: 1,
+        curriculum: Curriculum::Shuffled,
+        rows: Rows::Padded,
+        schedule: schedule(args.lr, steps),
+        optimizer: optimizer(&How::Demonstrations),
+        grad_clip: 1.,
+        seed,
+    };
+    let mut log = sft::RunLog::new(steps, 0, 0, steps)?;
+    sft::train(tuning, data, &how, None, &Outputs::default(), &mut log)?;
+    Ok(data.iter().map(sft::Tokens::targets).sum())
 }
 
 fn optimizer(how: &How) -> AdamWConfig {

@@ -6,13 +6,17 @@ use grpo::evaluation::Exam;
 use grpo::reference::Reference;
 use grpo::training::Looks;
 use grpo::{GrpoConfig, Problems, RunLog, StepConfig, Surroundings, train};
-use modern::{Checkpoint, Purpose};
+use modern::{Checkpoint, ModelConfig, Purpose};
+use ppo::Question;
 use ppo::prompts::questions;
 use scaling::settings::check_unchanged;
 use scaling::tracker::Tracker;
-use scaling::{Checkpoints, fingerprint};
+use scaling::{Checkpoints, Schedule, fingerprint};
 use serde_json::{Value, json};
-use sft::{Example, Keeper, Outputs, Place, Speech, Tuning, lora, resume::resume, tuned::model_in};
+use sft::resume::resume;
+use sft::tuned::model_in;
+use sft::{Example, Keeper, LoraConfig, Outputs, Place, Speech, Tuning, lora, peft_folder};
+use tensor_core::Parameters;
 use tiny_gpt::command::usage;
 use tiny_gpt::{Interrupt, RunFolder};
 
@@ -56,6 +60,62 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
     let stop = speech.ends().to_vec();
     let mut scorer = args.task.judge(&speech, &device)?;
     let context = checkpoint.model.config().context;
+    let (learned, validation) = asked(args, problems, &speech, context)?;
+    let config = grpo_config(args, schedule, stop.clone())?;
+    let lora = args.lora.config();
+    let model = *checkpoint.model.config();
+    let (mut tuning, mut reference) = policy(model, checkpoint.parameters, lora.as_ref(), &config)?;
+    let keeper = Keeper {
+        speech: &speech,
+        ends: &checkpoint.ends,
+        sampler: checkpoint.sampler.as_ref(),
+        lora: lora.as_ref().map(|lora| (lora, base.as_str())),
+    };
+    let checkpoints = Checkpoints::new(args.out.join("checkpoints"), args.save.keep);
+    let (folder, rows) = match args.settings.resume {
+        false => begun(args, &settings)?,
+        true => {
+            let run = resume(&args.out, &settings, &mut tuning, &checkpoints, &name)?;
+            if let (Some(reference), Some((_, path))) = (&mut reference, checkpoints.newest()?) {
+                reference.restore(&path)?;
+            }
+            run
+        }
+    };
+    let tracker = Tracker::create(args.looks.log, &args.out, &settings, tuning.state.step)?;
+    let log = RunLog::new(schedule.total, tuning.state.step, args.looks.log_interval.get())?;
+    let mut log = log.record(folder, tracker, &rows);
+    let outputs = outputs(args, &keeper, checkpoints, &name)?;
+    let exam = Exam {
+        task: args.task.task,
+        speech: &speech,
+        stop: &stop,
+        max_new_tokens: budget,
+        batch_size: 64,
+    };
+    let looks = Looks { exam, questions: &validation, interval: args.looks.eval_every };
+    let mut around = Surroundings { reference, scorer: &mut *scorer, looks };
+    train(&mut tuning, learned, &config, &mut around, &outputs, &mut log)?;
+    let (tokens, times) = (log.tokens, log.times);
+    log.finish()?;
+    if args.lora.merge {
+        // The best, which the last need not be.
+        let mut again = Checkpoint::open(&base, Purpose::Training(DType::F32), &device)?;
+        peft_folder::open(&args.out.join("adapter"), &mut again.parameters)?;
+        let best = Tuning::new(model, again.parameters, config.steps.optimizer)?;
+        keeper.save_merged(&args.out, &best)?;
+    }
+    report(args, &tuning, schedule.total, tokens, times)
+}
+
+/// What is learned from, and what is looked at.
+fn asked(
+    args: &TrainArgs,
+    problems: Problems,
+    speech: &Speech,
+    context: usize,
+) -> Result<(Vec<Question>, Vec<Question>)> {
+    let budget = args.task.budget();
     usage((|| {
         ensure!(
             budget < context,
@@ -63,18 +123,23 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
         );
         Ok(())
     })())?;
-    let Problems { train: learned, mut validation } = problems;
+    let Problems { train, mut validation } = problems;
     validation.truncate(args.looks.eval_problems.get());
-    let (learned, left_out) = questions(learned, &speech, context, budget)?;
-    let (validation, _) = questions(validation, &speech, context, budget)?;
+    let (train, left_out) = questions(train, speech, context, budget)?;
+    let (validation, _) = questions(validation, speech, context, budget)?;
     println!(
-        "{} problems to learn from, {} to look at; {left_out} were left out, as they are too long",
-        learned.len(),
-        validation.len()
+        "{} problems to learn from, {} to look at; {left_out} were left out, as they are too long; paid for: {}",
+        train.len(),
+        validation.len(),
+        args.task.named()
     );
-    let config = GrpoConfig {
+    Ok((train, validation))
+}
+
+fn grpo_config(args: &TrainArgs, schedule: Schedule, stop: Vec<u32>) -> Result<GrpoConfig> {
+    Ok(GrpoConfig {
         prompts: args.step.batch_size.get(),
-        rollout: args.draw.rollout(budget, stop.clone())?,
+        rollout: args.draw.rollout(args.task.budget(), stop)?,
         judgement: args.objective.judgement(),
         objective: args.objective.objective(),
         reference: args.objective.reference(),
@@ -87,69 +152,45 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
             most_tokens: None,
         },
         seed: args.compute.seed,
-    };
-    let lora = args.lora.config();
-    let mut parameters = checkpoint.parameters;
-    if let Some(lora) = &lora {
+    })
+}
+
+/// The policy, which begins as `parameters` are, and what it is kept near.
+fn policy(
+    model: ModelConfig,
+    mut parameters: Parameters,
+    lora: Option<&LoraConfig>,
+    config: &GrpoConfig,
+) -> Result<(Tuning, Option<Reference>)> {
+    if let Some(lora) = lora {
         lora::attach(&mut parameters, lora, config.seed)?;
     }
-    let mut tuning = Tuning::new(*checkpoint.model.config(), parameters, config.steps.optimizer)?;
-    let mut reference = config.reference.map(|kind| Reference::new(&tuning, kind)).transpose()?;
-    let keeper = Keeper {
-        speech: &speech,
-        ends: &checkpoint.ends,
-        sampler: checkpoint.sampler.as_ref(),
-        lora: lora.as_ref().map(|lora| (lora, base.as_str())),
-    };
-    let checkpoints = Checkpoints::new(args.out.join("checkpoints"), args.save.keep);
-    let (folder, rows) = match args.settings.resume {
-        true => {
-            let begun = resume(&args.out, &settings, &mut tuning, &checkpoints, &name)?;
-            if let (Some(reference), Some((_, path))) = (&mut reference, checkpoints.newest()?) {
-                reference.restore(&path)?;
-            }
-            begun
-        }
-        false => {
-            RunFolder::create(&args.out, &settings)?; // not before all that can be wrong is known to be right
-            (RunFolder::resume(&args.out, 0)?.0, Vec::new())
-        }
-    };
-    let tracker = Tracker::create(args.looks.log, &args.out, &settings, tuning.state.step)?;
-    let log = RunLog::new(schedule.total, tuning.state.step, args.looks.log_interval.get())?;
-    let mut log = log.record(folder, tracker, &rows);
+    let tuning = Tuning::new(model, parameters, config.steps.optimizer)?;
+    let reference = config.reference.map(|kind| Reference::new(&tuning, kind)).transpose()?;
+    let (trained, all) = tuning.counts();
+    println!("{all} parameters, of which {trained} are trained");
+    Ok((tuning, reference))
+}
+
+/// Where results go; from now on, Ctrl-C ends the run saved.
+fn outputs<'a>(
+    args: &'a TrainArgs,
+    keeper: &'a Keeper<'a>,
+    checkpoints: Checkpoints,
+    data: &'a str,
+) -> Result<Outputs<'a>> {
     let interrupt = Interrupt::default();
     interrupt.catch()?;
-    let place = Place {
-        folder: &args.out,
-        keeper: &keeper,
-        checkpoints,
-        interval: args.save.save_interval,
-        data: &name,
-    };
-    let outputs = Outputs {
-        place: Some(place),
-        interrupt,
-        stop_after: args.save.stop_after.map(|n| n.get()),
-    };
-    let exam = Exam {
-        task: args.task.task,
-        speech: &speech,
-        stop: &stop,
-        max_new_tokens: budget,
-        batch_size: 64,
-    };
-    let looks = Looks { exam, questions: &validation, interval: args.looks.eval_every };
-    let (trained, all) = tuning.counts();
-    println!("{all} parameters, of which {trained} are trained; paid for: {}", args.task.named());
-    let mut around = Surroundings { reference, scorer: &mut *scorer };
-    train(&mut tuning, learned, &config, &looks, &mut around, &outputs, &mut log)?;
-    let (tokens, times) = (log.tokens, log.times);
-    log.finish()?;
-    if args.lora.merge {
-        keeper.save_merged(&args.out, &tuning)?;
-    }
-    report(args, &tuning, schedule.total, tokens, times)
+    let interval = args.save.save_interval;
+    let place = Place { folder: &args.out, keeper, checkpoints, interval, data };
+    let stop_after = args.save.stop_after.map(|n| n.get());
+    Ok(Outputs { place: Some(place), interrupt, stop_after })
+}
+
+/// A new run's folder; not before all that can be wrong is known to be right.
+fn begun(args: &TrainArgs, settings: &Value) -> Result<(RunFolder, Vec<Value>)> {
+    RunFolder::create(&args.out, settings)?;
+    Ok((RunFolder::resume(&args.out, 0)?.0, Vec::new()))
 }
 
 /// What came of it.

@@ -61,12 +61,20 @@ pub struct Looks<'a> {
     pub interval: usize,
 }
 
+impl Looks<'_> {
+    fn due(&self, step: usize) -> bool {
+        self.interval > 0 && step.is_multiple_of(self.interval)
+    }
+}
+
 /// What surrounds a policy.
 pub struct Surroundings<'a> {
     /// What it is kept near, if it is.
     pub reference: Option<Reference>,
     /// Who judges completions.
     pub scorer: &'a mut Scorer,
+    /// How it is looked at.
+    pub looks: Looks<'a>,
 }
 
 /// Trains `tuning` on `questions` from where it is, until its schedule ends or it is told to stop.
@@ -77,7 +85,6 @@ pub fn train(
     tuning: &mut Tuning,
     questions: Vec<Question>,
     config: &GrpoConfig,
-    looks: &Looks<'_>,
     around: &mut Surroundings<'_>,
     outputs: &Outputs<'_>,
     log: &mut RunLog,
@@ -89,7 +96,7 @@ pub fn train(
     let mut prompts = Prompts::new(questions, config.seed)?;
     let how = (&config.objective, config.rollout.temperature());
     if tuning.state.step == 0 {
-        look(&twin, tuning, (looks, &mut *around.scorer), outputs, log)?; // what there is to improve on
+        look(&twin, tuning, around, outputs, log)?; // what there is to improve on
     }
     while tuning.state.step < schedule.total {
         let step = tuning.state.step + 1;
@@ -98,7 +105,7 @@ pub fn train(
         let drawn = log.time(
             |times| &mut times.generation,
             || {
-                let by = (looks.exam.speech, &mut *around.scorer);
+                let by = (around.looks.exam.speech, &mut *around.scorer);
                 gather(&twin, by, &questions, (&config.rollout, &config.judgement), &mut rng)
             },
         )?;
@@ -125,8 +132,8 @@ pub fn train(
         }
         log.step(step, &drawn, &done, rate)?;
         let last = step == schedule.total || most_tokens.is_some_and(|most| log.tokens >= most);
-        if last || (looks.interval > 0 && step.is_multiple_of(looks.interval)) {
-            look(&twin, tuning, (looks, &mut *around.scorer), outputs, log)?;
+        if last || around.looks.due(step) {
+            look(&twin, tuning, around, outputs, log)?;
         }
         let stop = outputs.stop(step);
         if last || stop || outputs.save_due(step) {
@@ -139,18 +146,19 @@ pub fn train(
     Ok(())
 }
 
-/// Looks at `twin`, an inference twin of `tuning`, which is saved if it is the best so far.
+/// Looks at `twin`, an inference twin of `tuning`, which is saved if none before was better.
 fn look(
     twin: &GptModern,
     tuning: &mut Tuning,
-    (looks, scorer): (&Looks<'_>, &mut Scorer),
+    around: &mut Surroundings<'_>,
     outputs: &Outputs<'_>,
     log: &mut RunLog,
 ) -> Result<()> {
+    let (looks, scorer) = (&around.looks, &mut *around.scorer);
     let (found, _) = log.pause(|| looks.exam.greedy(twin, looks.questions, scorer))?;
     log.validation(tuning.state.step, &found)?;
     let badness = -found.reward_mean; // `best` is the least of something
-    if tuning.state.best.is_none_or(|best| badness < best) {
+    if tuning.state.best.is_none_or(|best| badness <= best) {
         tuning.state.best = Some(badness);
         outputs.save_model(tuning)?;
     }

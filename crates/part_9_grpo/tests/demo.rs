@@ -15,6 +15,30 @@ fn model(folder: &Path) -> String {
     path(folder, "start")
 }
 
+/// What a row of figures holds.
+const FIGURES: [&str; 6] = [
+    "reward",
+    "kl",
+    "clip_fraction",
+    "sampler_mismatch",
+    "frac_groups_without_signal",
+    "share_generation",
+];
+/// What `eval --json` says.
+const KEYS: [&str; 11] = [
+    "n",
+    "reward_mean",
+    "reward_ref_mean",
+    "win_rate",
+    "win_rate_low",
+    "win_rate_high",
+    "kl",
+    "length_mean",
+    "exact_match",
+    "pass_at_1",
+    "pass_at_k",
+];
+
 /// A run of a few steps in `out`, with these flags besides. Paid by the toss of a coin, as the model is never right.
 fn train<'a>(model: &'a str, out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     let small = [
@@ -73,14 +97,7 @@ fn a_run_is_trained_resumed_and_measured() {
         assert!(Path::new(&whole).join(file).exists(), "{file}");
     }
     let rows = std::fs::read_to_string(Path::new(&whole).join("metrics.jsonl")).expect("rows");
-    for key in [
-        "reward",
-        "kl",
-        "clip_fraction",
-        "sampler_mismatch",
-        "frac_groups_without_signal",
-        "share_generation",
-    ] {
+    for key in FIGURES {
         assert!(rows.contains(&format!("\"{key}\":")), "{key}: {rows}");
     }
     let found = PART_9.says_json(&[
@@ -95,19 +112,7 @@ fn a_run_is_trained_resumed_and_measured() {
         "2",
         "--json",
     ]);
-    for key in [
-        "n",
-        "reward_mean",
-        "reward_ref_mean",
-        "win_rate",
-        "win_rate_low",
-        "win_rate_high",
-        "kl",
-        "length_mean",
-        "exact_match",
-        "pass_at_1",
-        "pass_at_k",
-    ] {
+    for key in KEYS {
         assert!(found[key].is_number(), "{key} in {found}");
     }
     assert_eq!(found["n"], 12);
