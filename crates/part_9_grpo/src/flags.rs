@@ -126,8 +126,8 @@ pub struct ObjectiveFlags {
     /// What that distance weighs; 0 for no reference at all
     #[arg(long, value_name = "X", default_value_t = 0.01, allow_negative_numbers = true, value_parser = non_negative, visible_aliases = ["kl-coeff", "kl-coef"])]
     pub beta: f64,
-    /// Make the policy its own reference anew every N steps [default: never]
-    #[arg(long, value_name = "N")]
+    /// Make the policy its own reference anew every N steps; not with adapters, whose reference is the model without them [default: never]
+    #[arg(long, value_name = "N", conflicts_with = "lora_rank")]
     pub reference_every: Option<NonZeroUsize>,
     /// Correct what the sampler noted by what the loss computes, by at most this factor [default: take it as it is]
     #[arg(long, value_name = "C", allow_negative_numbers = true, value_parser = positive)]
