@@ -18,7 +18,8 @@ const CPU: Device = Device::Cpu;
 const END: u32 = 0; // also what fills up rows
 
 fn config() -> ModelConfig {
-    ModelConfig { vocab_size: 12, ..ModelConfig::bytes(24, 2, 2, 16) }
+    let init_std = ModelConfig::INIT_STD;
+    ModelConfig { vocab_size: 12, init_std, ..ModelConfig::bytes(24, 2, 2, 16) }
 }
 
 /// A model that is sure of something: weights larger than at birth.

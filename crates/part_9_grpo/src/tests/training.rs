@@ -17,7 +17,8 @@ use crate::update::{gradients, parts};
 use crate::{Aggregation, Baseline, Experience, Kl, Objective, Overlong, RewardMix};
 
 fn tuning(seed: u64) -> Result<Tuning> {
-    let config = ModelConfig { vocab_size: 20, ..ModelConfig::bytes(32, 2, 2, 16) };
+    let init_std = ModelConfig::INIT_STD;
+    let config = ModelConfig { vocab_size: 20, init_std, ..ModelConfig::bytes(32, 2, 2, 16) };
     let mut parameters = Parameters::seeded(seed, DType::F32, &CPU);
     GptModern::new(&config, parameters.root())?;
     for parameter in parameters.iter() {
