@@ -63,7 +63,7 @@ pub fn centring(chosen: &Tensor, rejected: &Tensor) -> Result<Tensor> {
 }
 
 /// log(1 + eˣ), element by element: (N) -> (N). It is the logarithm of a softmax's denominator, of the logits x and 0, and so computed:
-/// without overflow, and with the gradient σ(x) at 0 too, which |x| and max(x, 0) would cut.
+/// without overflow, and with the gradient σ(x) everywhere.
 pub fn softplus(x: &Tensor) -> Result<Tensor> {
     let pair = Tensor::stack(&[&x.zeros_like()?, x], D::Minus1)?; // (N, 2)
     log_softmax(&pair)?.narrow(D::Minus1, 0, 1)?.squeeze(D::Minus1)?.neg() // 0 − log(e⁰ + eˣ), negated
