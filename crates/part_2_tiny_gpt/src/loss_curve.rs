@@ -36,6 +36,11 @@ impl Curve {
         Self { name: name.into(), points: self.points.clone() }
     }
 
+    /// Its (step, value) points.
+    pub fn points(&self) -> &[(f64, f64)] {
+        &self.points
+    }
+
     /// Adds the value at a step; what is no number has no place on a curve.
     pub fn push(&mut self, step: usize, value: f64) {
         if value.is_finite() {
@@ -44,7 +49,8 @@ impl Curve {
     }
 }
 
-/// Writes `curves` as an SVG of 720 by 420 points.
+/// Writes `curves` as an SVG of 720 by 420 points, or nothing where none has a point. A curve without points is not named, but
+/// its color is its own.
 ///
 /// # Errors
 /// When the file cannot be written.
@@ -58,7 +64,16 @@ pub fn write(path: &Path, curves: &[&Curve]) -> Result<()> {
 /// As [`write()`].
 pub fn write_measure(path: &Path, curves: &[&Curve], measure: &str) -> Result<()> {
     attention::picture::load_font()?; // plotters measures labels even in an SVG
-    let points = || curves.iter().flat_map(|curve| curve.points.iter().copied());
+    let curves: Vec<(&Curve, RGBColor)> = curves
+        .iter()
+        .copied()
+        .zip(COLORS.into_iter().cycle())
+        .filter(|(c, _)| !c.points.is_empty())
+        .collect();
+    if curves.is_empty() {
+        return Ok(()); // plotters would look for the ends of an axis for ever
+    }
+    let points = || curves.iter().flat_map(|(curve, _)| curve.points.iter().copied());
     let right = points().map(|(x, _)| x).fold(1., f64::max);
     let (low, high) =
         points().fold((f64::MAX, f64::MIN), |(low, high), (_, y)| (low.min(y), high.max(y)));
@@ -67,7 +82,9 @@ pub fn write_measure(path: &Path, curves: &[&Curve], measure: &str) -> Result<()
     {
         let root = SVGBackend::with_string(&mut svg, (720, 420)).into_drawing_area();
         root.fill(&WHITE)?;
-        let mut chart = ChartBuilder::on(&root)
+        // Two names side by side, above the chart: a curve may be anywhere in it.
+        let (names, chart) = root.split_vertically(12 + 20 * curves.len().div_ceil(2) as i32);
+        let mut chart = ChartBuilder::on(&chart)
             .margin(16)
             .x_label_area_size(44)
             .y_label_area_size(56)
@@ -79,20 +96,14 @@ pub fn write_measure(path: &Path, curves: &[&Curve], measure: &str) -> Result<()
             .y_desc(measure)
             .label_style(("sans-serif", 14))
             .draw()?;
-        for (curve, color) in curves.iter().zip(COLORS.into_iter().cycle()) {
-            let few = curve.points.len() <= 60;
-            let dot = if few { 3 } else { 0 };
+        for (i, (curve, color)) in curves.iter().enumerate() {
+            let dot = if curve.points.len() <= 60 { 3 } else { 0 };
             let line = LineSeries::new(curve.points.iter().copied(), color.stroke_width(2));
-            chart.draw_series(line.point_size(dot))?.label(&curve.name).legend(move |(x, y)| {
-                PathElement::new([(x, y), (x + 18, y)], color.stroke_width(2))
-            });
+            chart.draw_series(line.point_size(dot))?;
+            let (x, y) = (72 + 320 * (i % 2) as i32, 20 + 20 * (i / 2) as i32);
+            names.draw(&PathElement::new([(x, y), (x + 18, y)], color.stroke_width(2)))?;
+            names.draw(&Text::new(&curve.name[..], (x + 26, y - 7), ("sans-serif", 14)))?;
         }
-        chart
-            .configure_series_labels()
-            .position(SeriesLabelPosition::UpperRight)
-            .background_style(WHITE)
-            .label_font(("sans-serif", 14))
-            .draw()?;
         root.present()?;
     }
     atomic_file::write(path, svg.as_bytes())

@@ -108,12 +108,15 @@ impl RunLog {
         Ok(())
     }
 
+    /// Runs `work` that is no step; its time does not count.
+    pub fn pause<R>(&mut self, work: impl FnOnce() -> R) -> R {
+        self.progress.pause(work)
+    }
+
     /// Saves the model, if the run is recorded.
     pub fn save(&mut self, model: &impl LanguageModel, parameters: &Parameters) -> Result<()> {
-        match &self.folder {
-            Some(folder) => model.save(&folder.path().join("model"), parameters),
-            None => Ok(()),
-        }
+        let Some(folder) = &self.folder else { return Ok(()) };
+        self.progress.pause(|| model.save(&folder.path().join("model"), parameters))
     }
 
     /// Every `interval` steps (0: never): what `model`, an inference twin, writes now. Always from the same seed, which

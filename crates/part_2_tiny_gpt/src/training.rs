@@ -87,7 +87,8 @@ pub fn train(
         log.step(step, loss, lr, norm, batch.inputs.elem_count())?;
         let last = step + 1 == config.steps || log.interrupted();
         if last || (step + 1) % config.eval_interval == 0 {
-            let found = evaluate(&inference, &corpus.validation, config.batch_size, device)?;
+            let look = || evaluate(&inference, &corpus.validation, config.batch_size, device);
+            let found = log.pause(look)?;
             log.validation(step + 1, &found)?;
             if best.is_none_or(|best: Evaluation| found.loss < best.loss) {
                 best = Some(found);

@@ -46,8 +46,8 @@ pub(crate) struct DemoArgs {
     #[arg(long, value_name = "E", default_value_t = 4)]
     pub(crate) experts: usize,
     /// Experts that work on a token; from 2 on their weights add up to 1, as Mixtral's
-    #[arg(long, value_name = "K", default_value_t = 1)]
-    pub(crate) top_k: usize,
+    #[arg(long, visible_alias = "top-k", value_name = "K", default_value_t = 1)]
+    pub(crate) experts_per_token: usize,
     /// Training steps
     #[arg(long, value_name = "N", default_value = "300")]
     pub(crate) steps: NonZeroUsize,

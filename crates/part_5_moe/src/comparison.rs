@@ -10,7 +10,7 @@ use tiny_gpt::loss_curve::{self, Curve};
 
 use crate::variant::Variant;
 
-/// What became of a model, a number per seed.
+/// What became of a model, a number per finished run.
 #[derive(Serialize)]
 pub(crate) struct Row {
     pub(crate) model: Variant,
@@ -22,71 +22,76 @@ pub(crate) struct Row {
     pub(crate) tokens_per_s: Vec<f64>,
     /// The largest load over the mean on the held-out text after training, of the layer that is worst.
     pub(crate) max_over_mean: Vec<f64>,
-    /// The share of choices that were dropped in training.
+    /// The share of choices that were dropped in training, where experts have a capacity.
     pub(crate) dropped: Vec<f64>,
+    /// The validation losses of the first run.
+    #[serde(skip)]
+    pub(crate) loss_curve: Curve,
+    /// The largest load over the mean in the first run.
+    #[serde(skip)]
+    pub(crate) load_curve: Curve,
 }
 
 impl Row {
     pub(crate) fn new(model: Variant, parameters: f64, active: f64) -> Self {
         let [losses, tokens_per_s, max_over_mean, dropped] = [(); 4].map(|()| Vec::new());
-        Self { model, parameters, active, losses, tokens_per_s, max_over_mean, dropped }
+        let [loss_curve, load_curve] = [(); 2].map(|()| Curve::new(model.name()));
+        Self {
+            model,
+            parameters,
+            active,
+            losses,
+            tokens_per_s,
+            max_over_mean,
+            dropped,
+            loss_curve,
+            load_curve,
+        }
     }
 }
 
-/// The rows as a table in Markdown.
+/// The rows with a finished run as a table in Markdown.
 pub(crate) fn table(rows: &[Row]) -> String {
     let mut text = String::from(
         "| model | parameters | active per token | validation loss, nats per byte | tokens/s | largest load / mean | dropped |\n\
          | --- | --- | --- | --- | --- | --- | --- |\n",
     );
-    for row in rows {
-        let load = match row.max_over_mean.is_empty() {
-            true => "".into(),
-            false => spread(&row.max_over_mean, 2),
-        };
-        let dropped = match row.dropped.is_empty() {
-            true => "".into(),
-            false => format!("{:.1} %", 100. * mean(&row.dropped)),
-        };
+    for row in rows.iter().filter(|row| !row.losses.is_empty()) {
+        let percent: Vec<f64> = row.dropped.iter().map(|share| 100. * share).collect();
         text += &format!(
-            "| {} | {} | {} | {} | {:.0} | {load} | {dropped} |\n",
+            "| {} | {} | {} | {} | {} | {} | {} |\n",
             row.model.name(),
             row.parameters,
             row.active,
-            spread(&row.losses, 4),
-            mean(&row.tokens_per_s),
+            spread(&row.losses, 4, ""),
+            spread(&row.tokens_per_s, 0, ""),
+            spread(&row.max_over_mean, 2, ""),
+            spread(&percent, 1, " %"),
         );
     }
     text
 }
 
-fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len() as f64
-}
-
-/// The mean and the largest deviation from it, where there are several.
-fn spread(values: &[f64], digits: usize) -> String {
-    let mean = mean(values);
+/// The mean and, where there are several, the largest deviation from it; nothing of nothing.
+fn spread(values: &[f64], digits: usize, unit: &str) -> String {
+    let mean = values.iter().sum::<f64>() / values.len() as f64;
     let far = values.iter().map(|value| (value - mean).abs()).fold(0., f64::max);
     match values.len() {
-        1 => format!("{mean:.digits$}"),
-        _ => format!("{mean:.digits$} ± {far:.digits$}"),
+        0 => String::new(),
+        1 => format!("{mean:.digits$}{unit}"),
+        _ => format!("{mean:.digits$} ± {far:.digits$}{unit}"),
     }
 }
 
-/// The lines of the first seed.
-#[derive(Default)]
-pub(crate) struct Curves {
-    pub(crate) losses: Vec<Curve>,
-    pub(crate) imbalance: Vec<Curve>,
-}
-
 /// Writes what is known so far.
-pub(crate) fn keep(folder: &Path, rows: &[Row], curves: &Curves) -> Result<()> {
+pub(crate) fn keep(folder: &Path, rows: &[Row]) -> Result<()> {
     atomic_file::write(&folder.join("table.md"), table(rows).as_bytes())?;
     atomic_file::write(&folder.join("results.json"), format!("{:#}\n", json!(rows)).as_bytes())?;
-    loss_curve::write(&folder.join("loss.svg"), &curves.losses.iter().collect::<Vec<_>>())?;
-    let imbalance: Vec<&Curve> = curves.imbalance.iter().collect();
-    let measure = "largest load / mean, worst layer";
-    loss_curve::write_measure(&folder.join("load.svg"), &imbalance, measure)
+    // A model has its color in both, so a dense one's empty curve goes along.
+    let [losses, loads]: [Vec<&Curve>; 2] = [
+        rows.iter().map(|row| &row.loss_curve).collect(),
+        rows.iter().map(|row| &row.load_curve).collect(),
+    ];
+    loss_curve::write(&folder.join("loss.svg"), &losses)?;
+    loss_curve::write_measure(&folder.join("load.svg"), &loads, "largest load / mean, worst layer")
 }

@@ -38,7 +38,7 @@ pub enum GateWeights {
     /// p as it is: Switch Transformer. The weights add up to less than 1.
     Raw,
     /// p · E / K: raw weights of a router without an opinion would make its experts K / E as loud as a dense layer, and this makes
-    /// them as loud (DeepSeek-V2's routed scaling factor, <https://arxiv.org/abs/2405.04434>).
+    /// them as loud; in the spirit of DeepSeek-V2's fixed scaling factor, <https://arxiv.org/abs/2405.04434>.
     Scaled,
 }
 
@@ -106,7 +106,7 @@ impl RouterConfig {
 
 impl MoeConfig {
     /// Experts in place of the feed-forward layer of `dense`, each so wide that the K of a token are together as wide as that
-    /// was: the same arithmetic for every token.
+    /// was, rounded up: but for the rounding and the router, the same arithmetic for every token.
     ///
     /// # Errors
     /// As [`MoeConfig::check`].

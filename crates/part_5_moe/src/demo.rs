@@ -6,7 +6,7 @@ use modern::ModelConfig;
 use moe::auxiliary_losses::load_balancing_loss;
 use moe::picture::routing_picture;
 use moe::routing_table::{routing_table, shown};
-use moe::training::{loads_on, worst};
+use moe::watch::{loads_on, worst};
 use moe::{Balancing, GptMoe, TrainConfig, train};
 use tensor_core::{AdamWConfig, Parameters};
 use tiny_gpt::builtin_text::BuiltinText;
@@ -18,7 +18,7 @@ const SENTENCE: &str = "Mira saw a red bird. \"Where do you go?\" she asked.";
 
 pub(crate) fn run(args: &DemoArgs) -> Result<()> {
     let dense = ModelConfig::bytes(64, 2, 4, 64);
-    let config = config(&dense, args.experts, args.top_k)?;
+    let config = config(&dense, args.experts, args.experts_per_token)?;
     let device = args.compute.open()?;
     let (steps, seed) = (args.steps.get(), args.compute.seed);
     let run = tiny_gpt::TrainConfig {
@@ -73,13 +73,16 @@ fn show_sentence(model: &GptMoe, args: &DemoArgs) -> Result<()> {
             balance.to_dtype(DType::F64)?.to_scalar::<f64>()?
         );
         print!("{}", routing_table(SENTENCE.as_bytes(), &routed.experts, n_expert));
-        let first = routed.experts.chunks_exact(k).map(|choices| match choices[0] {
-            expert @ 0..=9 => char::from(b'0' + expert as u8),
-            _ => '+',
-        });
-        println!("  {SENTENCE}\n  {}", first.collect::<String>());
+        println!("  {SENTENCE}");
+        // A line of first choices, one of second ones, and so on.
+        for choice in 0..k {
+            let digit = |&expert: &u32| char::from_digit(expert, 36).unwrap_or('+');
+            let line = routed.experts.iter().skip(choice).step_by(k).map(digit);
+            println!("  {}", line.collect::<String>());
+        }
     }
     println!();
-    let names: Vec<String> = SENTENCE.bytes().map(shown).collect();
+    let name = |byte| if byte == b' ' { "·".into() } else { shown(byte) }; // the font has no ␣
+    let names: Vec<String> = SENTENCE.bytes().map(name).collect();
     routing_picture(&args.out, &layers, &names)
 }

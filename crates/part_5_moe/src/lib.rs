@@ -18,6 +18,7 @@ mod parameter_count;
 pub mod config_json;
 pub mod model_folder;
 mod language_model;
+pub mod watch;
 pub mod training;
 pub mod routing_table;
 pub mod picture;

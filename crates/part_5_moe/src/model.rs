@@ -32,7 +32,8 @@ impl GptMoe {
         Self::strained(config, scope, Strain::default())
     }
 
-    /// A model in training, whose routers bear `strain`. What is [`moved_by_hand`] must be frozen.
+    /// A model in training, whose routers bear `strain`. What is [`moved_by_hand`] is to be frozen: the optimiser has nothing to
+    /// do with it.
     ///
     /// # Errors
     /// As [`MoeConfig::check`].

@@ -36,9 +36,8 @@ pub fn open(folder: &Path, dtype: DType, device: &Device) -> Result<(GptMoe, Par
         .with_context(|| format!("{} describes no model for this part", path.display()))?;
     let tensors = read_tensors(folder, config.model.output)?;
     let mut parameters = Parameters::from_tensors(tensors, folder.display(), 0, dtype, device);
-    GptMoe::new(&config, parameters.root())?;
+    let model = GptMoe::new(&config, parameters.root())?;
     parameters.finish()?;
     parameters.freeze(moved_by_hand);
-    let model = GptMoe::new(&config, parameters.root())?;
     Ok((model, parameters))
 }

@@ -4,11 +4,12 @@
 //! p = softmax(W x) over all E experts        the K with the largest p are asked
 //! Mixtral   weight = p / Σ p of the chosen   (Jiang et al., https://arxiv.org/abs/2401.04088)
 //! Switch    weight = p                       (Fedus et al., https://arxiv.org/abs/2101.03961)
+//! scaled    weight = p E / K                 (together 1 where the router has no opinion)
 //! ```
 //!
 //! The choice has no derivative; the router learns through the weights and through p in the auxiliary losses.
 
-use candle_core::{D, DType, Result, Tensor, bail};
+use candle_core::{DType, Result, Tensor, bail};
 use tensor_core::ops::softmax;
 use tensor_core::{Bias, Decay, Init, Linear, Rng, Scope};
 
@@ -84,16 +85,21 @@ impl Routing {
         let scores: Vec<f32> = scores.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?; // waits for the device
         let experts = top_k(&scores, e, k);
         let chosen = Tensor::from_slice(&experts, (n, k), logits.device())?;
-        let weights = probabilities.gather(&chosen, 1)?; // (N, K)
         let weights = match config.weights {
-            GateWeights::Raw => weights,
-            GateWeights::Scaled => (weights * (e as f64 / k as f64))?,
-            GateWeights::Renormalized => {
-                let sum = weights.sum_keepdim(D::Minus1)?; // (N, 1)
-                weights.broadcast_div(&sum)?
-            }
+            GateWeights::Raw => probabilities.gather(&chosen, 1)?, // (N, K)
+            GateWeights::Scaled => (probabilities.gather(&chosen, 1)? * (e as f64 / k as f64))?,
+            // p / Σ p, also where a bias chose experts whose p are too small for a float.
+            GateWeights::Renormalized => softmax(&logits.gather(&chosen, 1)?)?,
         };
         Ok(Self { logits, probabilities, experts, weights })
+    }
+
+    /// Leaves a note.
+    pub fn note(self, notes: &mut Vec<Tensor>) -> Result<()> {
+        let experts =
+            Tensor::from_slice(&self.experts, self.weights.dims2()?, self.logits.device())?;
+        notes.extend([self.logits, self.probabilities, experts]);
+        Ok(())
     }
 }
 
@@ -106,16 +112,6 @@ pub struct Routed {
     pub probabilities: Tensor,
     /// (N, K), row by row.
     pub experts: Vec<u32>,
-}
-
-impl Routing {
-    /// Leaves a note.
-    pub fn note(self, notes: &mut Vec<Tensor>) -> Result<()> {
-        let experts =
-            Tensor::from_slice(&self.experts, self.weights.dims2()?, self.logits.device())?;
-        notes.extend([self.logits, self.probabilities, experts]);
-        Ok(())
-    }
 }
 
 impl Routed {

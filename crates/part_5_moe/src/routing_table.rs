@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use crate::load::Load;
 
-/// A table of a layer: each expert's share of the choices, and the bytes of `text` that it was first choice for, the most
+/// A table of a layer: each expert's share of the choices `experts: (N, K)`, and the bytes of `text` that chose it, the most
 /// frequent first.
 pub fn routing_table(text: &[u8], experts: &[u32], n_expert: usize) -> String {
     let k = experts.len() / text.len().max(1);
@@ -13,9 +13,7 @@ pub fn routing_table(text: &[u8], experts: &[u32], n_expert: usize) -> String {
     for (expert, share) in load.shares().into_iter().enumerate() {
         let mut counts = [0usize; 256];
         for (&byte, choices) in text.iter().zip(experts.chunks_exact(k.max(1))) {
-            if choices.first() == Some(&(expert as u32)) {
-                counts[byte as usize] += 1;
-            }
+            counts[byte as usize] += usize::from(choices.contains(&(expert as u32)));
         }
         let mut bytes: Vec<u8> = (0..=255).filter(|&byte| counts[byte as usize] > 0).collect();
         bytes.sort_by_key(|&byte| std::cmp::Reverse(counts[byte as usize]));

@@ -8,6 +8,7 @@ mod layer;
 mod model;
 mod folder;
 mod training;
+mod routing_table;
 
 use std::path::{Path, PathBuf};
 

@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use candle_core::{DType, Device};
 use modern::{GptModern, ModelConfig};
 use moe::model::moved_by_hand;
-use moe::training::{loads_on, worst};
+use moe::watch::{loads_on, worst};
 use moe::{GptMoe, MoeConfig, Strain, config_json};
 use serde_json::json;
 use tensor_core::Parameters;
@@ -12,7 +12,7 @@ use tiny_gpt::command::usage;
 use tiny_gpt::{Corpus, LanguageModel, RunLog, training_memory};
 
 use crate::arguments::TrainArgs;
-use crate::comparison::{Curves, Row, keep, table};
+use crate::comparison::{Row, keep, table};
 use crate::variant::Variant;
 
 /// What all runs have in common.
@@ -29,6 +29,8 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
     let configs = args.models.iter().map(|model| model.config(&dense, args));
     let configs: Vec<Option<MoeConfig>> = configs.collect::<Result<_>>()?;
     usage(if args.jitter < 1. { Ok(()) } else { Err("--jitter must be below 1") })?;
+    let twice = (1..args.models.len()).any(|i| args.models[..i].contains(&args.models[i]));
+    usage(if twice { Err("--models names a model twice") } else { Ok(()) })?;
     let run = args.train.config(dense.context)?;
     let device = args.compute.open()?;
     let count = |config: &Option<MoeConfig>| match config {
@@ -43,25 +45,15 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
     let runs = Runs { args, dense, run, corpus, device };
     std::fs::create_dir_all(&args.out)
         .with_context(|| format!("creating {}", args.out.display()))?;
-    let (mut rows, mut curves) = (Vec::new(), Curves::default());
-    for (&model, config) in args.models.iter().zip(&configs) {
+    let new_row = |(&model, config)| {
         let (parameters, active) = count(config);
-        rows.push(Row::new(model, parameters, active));
-    }
-    // Seed by seed, model by model, so that a machine that slows down slows all of them.
-    for seed in (args.compute.seed..).take(args.seeds.get()) {
-        for (row, config) in rows.iter_mut().zip(&configs) {
-            println!("== {}, seed {seed}", row.model.name());
-            match config {
-                Some(config) => runs.experts(config, seed, row, &mut curves)?,
-                None => runs.dense(seed, row, &mut curves)?,
-            }
-        }
-    }
-    keep(&args.out, &rows, &curves)?;
+        Row::new(model, parameters, active)
+    };
+    let mut rows: Vec<Row> = args.models.iter().zip(&configs).map(new_row).collect();
+    runs.all(&configs, &mut rows)?;
     let out = args.out.display();
     print!("\n{}", table(&rows));
-    println!("\nIn {out}: table.md, results.json, loss.svg, load.svg, and a run folder per model");
+    println!("\nIn {out}: table.md, results.json, the plots, and a run folder per model");
     if args.json {
         println!("{}", json!({ "models": rows }));
     }
@@ -76,47 +68,67 @@ fn dense_config(args: &TrainArgs) -> Result<ModelConfig> {
 }
 
 impl Runs<'_> {
-    fn dense(&self, seed: u64, row: &mut Row, curves: &mut Curves) -> Result<()> {
+    /// Runs everything and notes it in `rows`, until it is interrupted.
+    fn all(&self, configs: &[Option<MoeConfig>], rows: &mut [Row]) -> Result<()> {
+        // Seed by seed, model by model, so that a machine that slows down slows all of them.
+        for seed in (self.args.compute.seed..).take(self.args.seeds.get()) {
+            for (i, config) in configs.iter().enumerate() {
+                let name = rows[i].model.name();
+                println!("== {name}, seed {seed}");
+                let interrupted = match config {
+                    Some(config) => self.experts(config, seed, &mut rows[i])?,
+                    None => self.dense(seed, &mut rows[i])?,
+                };
+                keep(&self.args.out, rows)?; // what comes later may fail
+                if interrupted {
+                    println!(
+                        "interrupted in {name}, seed {seed}: only finished runs are in the table"
+                    );
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether it was interrupted.
+    fn dense(&self, seed: u64, row: &mut Row) -> Result<bool> {
         let mut parameters = Parameters::seeded(seed, DType::F32, &self.device);
         let model = GptModern::new(&self.dense, parameters.root())?;
         let about = modern::config_json::to_json(&self.dense);
         let mut log = self.log(seed, row.model, &about)?;
         let best = tiny_gpt::train(&model, &parameters, &self.corpus, &self.run, seed, &mut log)?;
-        self.note(row, &log, best.loss, curves);
-        Ok(())
+        if !log.interrupted() {
+            note(row, &log, best.loss);
+        }
+        Ok(log.interrupted())
     }
 
-    fn experts(
-        &self,
-        config: &MoeConfig,
-        seed: u64,
-        row: &mut Row,
-        curves: &mut Curves,
-    ) -> Result<()> {
+    /// Whether it was interrupted.
+    fn experts(&self, config: &MoeConfig, seed: u64, row: &mut Row) -> Result<bool> {
         let TrainArgs { jitter, capacity_factor, .. } = *self.args;
         let strain = Strain { jitter, capacity_factor };
         let mut parameters = Parameters::seeded(seed, DType::F32, &self.device);
-        GptMoe::new(config, parameters.root())?;
-        parameters.freeze(moved_by_hand);
         let model = GptMoe::strained(config, parameters.root(), strain)?;
+        parameters.freeze(moved_by_hand);
         let balancing = row.model.balancing(self.args);
         let mut about = config_json::to_json(config);
         (about["balancing"], about["strain"]) = (json!(balancing), json!(strain));
         let mut log = self.log(seed, row.model, &about)?;
         let config = moe::TrainConfig { run: self.run, balancing };
         let found = moe::train(&model, &parameters, &self.corpus, &config, seed, &mut log)?;
-        let loads = loads_on(
-            &model.inference_twin(&parameters)?,
-            &self.corpus.validation,
-            self.run.batch_size,
-        )?;
-        row.max_over_mean.push(worst(&loads));
-        row.dropped.push(found.dropped);
-        if row.losses.is_empty() {
-            curves.imbalance.push(found.imbalance.renamed(row.model.name()));
+        if log.interrupted() {
+            return Ok(true);
         }
-        self.note(row, &log, found.best.loss, curves);
-        Ok(())
+        let inference = model.inference_twin(&parameters)?;
+        let loads = loads_on(&inference, &self.corpus.validation, self.run.batch_size)?;
+        row.max_over_mean.push(worst(&loads));
+        row.dropped.extend(capacity_factor.map(|_| found.dropped));
+        if row.losses.is_empty() {
+            row.load_curve = found.imbalance.renamed(row.model.name());
+        }
+        note(row, &log, found.best.loss);
+        Ok(log.interrupted())
     }
 
     fn log(&self, seed: u64, model: Variant, about: &serde_json::Value) -> Result<RunLog> {
@@ -126,12 +138,12 @@ impl Runs<'_> {
         });
         self.args.train.log()?.record(&self.args.out.join(model.folder(seed)), &settings)
     }
+}
 
-    fn note(&self, row: &mut Row, log: &RunLog, loss: f64, curves: &mut Curves) {
-        if row.losses.is_empty() {
-            curves.losses.push(log.validation_curve().renamed(row.model.name()));
-        }
-        row.losses.push(loss);
-        row.tokens_per_s.push(log.tokens_per_second());
+fn note(row: &mut Row, log: &RunLog, loss: f64) {
+    if row.losses.is_empty() {
+        row.loss_curve = log.validation_curve().renamed(row.model.name());
     }
+    row.losses.push(loss);
+    row.tokens_per_s.push(log.tokens_per_second());
 }

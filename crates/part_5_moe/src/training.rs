@@ -13,9 +13,7 @@ use crate::config::Balancing;
 use crate::load::Load;
 use crate::model::GptMoe;
 use crate::router::Routed;
-
-/// Steps between two points of the curve of the load.
-const LOAD_INTERVAL: usize = 10;
+use crate::watch::Watch;
 
 /// What decides where a run arrives.
 #[derive(Debug, Clone, Copy)]
@@ -37,7 +35,8 @@ pub struct Trained {
     pub dropped: f64,
 }
 
-/// `loss` with what the routing of each layer adds to it: the mean over the layers of each auxiliary loss, weighted.
+/// `loss` with what the routing of each layer adds to it: the mean over the layers of each auxiliary loss, weighted. Every token
+/// counts: windows of a text have no padding.
 pub fn total_loss(
     loss: &Tensor,
     layers: &[Routed],
@@ -78,9 +77,7 @@ pub fn train(
     corpus.check(block_size)?;
     let inference = model.inference_twin(parameters)?; // same memory, no graph, no strain
     let mut optimizer = AdamW::new(parameters, run.optimizer)?;
-    let mut rng = Rng::new(seed);
-    let mut watch = Watch::new();
-    let mut best = None;
+    let (mut rng, mut watch, mut best) = (Rng::new(seed), Watch::new(), None);
     for step in 0..run.steps {
         log.sample(step, run.sample_interval, &inference)?;
         let batch = Batch::random(&corpus.train, run.batch_size, block_size, &mut rng, device)?;
@@ -94,12 +91,16 @@ pub fn train(
         balancing_bias::update(parameters, &loads, balancing.bias_speed)?;
 
         let loss = loss.to_scalar::<f32>()?; // waits for the device
-        ensure!(loss.is_finite(), "the loss is {loss} at step {step}: try a smaller --lr");
+        ensure!(
+            loss.is_finite(),
+            "the loss is {loss} at step {step}: try a smaller --lr or --balance"
+        );
         log.step(step, loss, lr, norm, batch.inputs.elem_count())?;
-        watch.step(step, &loads);
+        watch.step(&loads);
         let last = step + 1 == run.steps || log.interrupted();
         if last || (step + 1) % run.eval_interval == 0 {
-            let found = evaluate(&inference, &corpus.validation, run.batch_size, device)?;
+            let look = || evaluate(&inference, &corpus.validation, run.batch_size, device);
+            let found = log.pause(look)?;
             log.validation(step + 1, &found)?;
             if best.is_none_or(|best: Evaluation| found.loss < best.loss) {
                 best = Some(found);
@@ -112,48 +113,5 @@ pub fn train(
         }
     }
     let best = best.ok_or_else(|| anyhow::anyhow!("0 steps train nothing"))?;
-    Ok(Trained { best, imbalance: watch.curve, dropped: watch.all.dropped_share() })
-}
-
-/// The load of each layer of an inference twin on `tokens`.
-///
-/// # Errors
-/// When there are fewer than two tokens.
-pub fn loads_on(model: &GptMoe, tokens: &[u32], batch_size: usize) -> Result<Vec<Load>> {
-    let mut loads = vec![Load::default(); model.config().model.n_layer];
-    for batch in Batch::consecutive(tokens, batch_size, model.block_size(), model.device()) {
-        let (_, routed) = model.forward(&batch?.inputs)?;
-        loads.iter_mut().zip(&routed).for_each(|(load, routed)| load.add(&model.load(routed)));
-    }
-    Ok(loads)
-}
-
-/// The largest load over the mean, of the layer that is worst.
-pub fn worst(loads: &[Load]) -> f64 {
-    loads.iter().map(Load::max_over_mean).fold(0., f64::max)
-}
-
-/// The load over the run.
-struct Watch {
-    curve: Curve,
-    recent: Vec<Load>,
-    all: Load,
-}
-
-impl Watch {
-    fn new() -> Self {
-        Self { curve: Curve::new("load"), recent: Vec::new(), all: Load::default() }
-    }
-
-    fn step(&mut self, step: usize, loads: &[Load]) {
-        self.recent.resize(loads.len(), Load::default());
-        for (recent, load) in self.recent.iter_mut().zip(loads) {
-            recent.add(load);
-            self.all.add(load);
-        }
-        if (step + 1).is_multiple_of(LOAD_INTERVAL) {
-            self.curve.push(step + 1, worst(&self.recent));
-            self.recent.clear();
-        }
-    }
+    Ok(Trained { best, dropped: watch.dropped_share(), imbalance: watch.curve() })
 }

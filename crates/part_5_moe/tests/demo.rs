@@ -1,26 +1,28 @@
 //! The program as a user meets it: the demo, the comparison, a model that writes, and what is said about bad input.
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
+use std::process::{Command, Stdio};
 
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tensor_core::testing::{Program, path};
 
 const PART_5: Program = Program(env!("CARGO_BIN_EXE_part_5"));
 
 /// A folder with a text, and the flags of a short comparison on it.
-fn text() -> (TempDir, Vec<String>) {
+fn text(steps: usize) -> (TempDir, Vec<String>) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let data = path(folder.path(), "text.txt");
     std::fs::write(&data, "the cat sat on the mat. ".repeat(40)).expect("a text");
-    let (out, flags) =
-        (path(folder.path(), "runs/moe"), "--steps 12 --n-layer 1 --n-head 2 --n-embd 16");
-    let flags = format!("{flags} --block-size 16 --batch-size 4 --sample-tokens 8");
+    let (out, flags) = (path(folder.path(), "runs/moe"), "--n-layer 1 --n-head 2 --n-embd 16");
+    let flags = format!("{flags} --steps {steps} --block-size 16 --batch-size 4 --sample-tokens 8");
     let mut args = vec!["train".into(), "--data".into(), data, "--out".into(), out];
     args.extend(flags.split(' ').map(String::from));
     (folder, args)
 }
 
-fn says(args: &[String], more: &[&str]) -> serde_json::Value {
+fn says(args: &[String], more: &[&str]) -> Value {
     let args: Vec<&str> = args.iter().map(String::as_str).chain(more.iter().copied()).collect();
     PART_5.says_json(&args)
 }
@@ -40,13 +42,22 @@ fn the_demo_shows_who_takes_which_bytes() {
     }
     let png = std::fs::read(&out).expect("a picture");
     assert!(png.starts_with(b"\x89PNG") && png.len() > 2_000);
-    let two = PART_5.says(&["--experts", "12", "--top-k", "2", "--steps", "1", "--out", &out]);
+    let two = PART_5.says(&[
+        "--experts",
+        "12",
+        "--experts-per-token",
+        "2",
+        "--steps",
+        "1",
+        "--out",
+        &out,
+    ]);
     assert!(two.contains("12 experts a layer, 2 for each token"), "{two}");
 }
 
 #[test]
 fn train_compares_models_of_equal_work_and_keeps_them() {
-    let (folder, args) = text();
+    let (folder, args) = text(12);
     let more = [
         "--json",
         "--seeds",
@@ -84,8 +95,73 @@ fn train_compares_models_of_equal_work_and_keeps_them() {
 }
 
 #[test]
+fn each_model_is_trained_as_its_name_and_the_flags_say() {
+    let (folder, args) = text(12);
+    let models = ["--models", "balanced,unbalanced,bias", "--balance", "0.3", "--z-loss", "0.2"];
+    says(&args, &[&models[..], &["--jitter", "0.1", "--capacity-factor", "2", "--json"]].concat());
+    for (name, balance, bias_speed, selection) in [
+        ("balanced", 0.3, 0., "probability"),
+        ("unbalanced", 0., 0., "probability"),
+        ("bias", 0., 0.001, "biased"),
+    ] {
+        let config = folder.path().join(format!("runs/moe/{name}-seed-1337/config.json"));
+        let config = std::fs::read(config).expect("a run");
+        let config: Value = serde_json::from_slice(&config).expect("JSON");
+        let model = &config["model"];
+        let balancing = json!({ "balance": balance, "z": 0.2, "bias_speed": bias_speed });
+        assert_eq!(model["balancing"], balancing, "{name}");
+        assert_eq!(model["strain"], json!({ "jitter": 0.1, "capacity_factor": 2. }), "{name}");
+        assert_eq!(model["router_selection"], selection, "{name}");
+    }
+}
+
+#[test]
+fn short_runs_and_dense_ones_alone_have_plots_too() {
+    let (folder, args) = text(5);
+    let file = |name: &str| folder.path().join("runs/moe").join(name);
+    says(&args, &["--json", "--models", "dense"]);
+    assert!(file("loss.svg").exists() && !file("load.svg").exists());
+    says(&args, &["--json", "--models", "dense,balanced"]);
+    let color = |name: &str| {
+        let svg = std::fs::read_to_string(file(name)).expect("a plot");
+        assert!(svg.contains("balanced by a loss"), "{name}");
+        svg.contains("#C83C1E") // of the second model
+    };
+    assert_eq!((color("loss.svg"), color("load.svg")), (true, true));
+}
+
+/// A signal in the second of four runs.
+#[cfg(unix)]
+#[test]
+fn an_interrupt_ends_the_comparison_and_keeps_what_is_finished() {
+    let (folder, args) = text(200);
+    let mut args: Vec<&str> = args.iter().map(String::as_str).collect();
+    args.extend(["--eval-interval", "1", "--sample-interval", "0", "--models", "dense,bias"]);
+    args.extend(["--seeds", "2"]);
+    let mut child = PART_5.command(&args).stdout(Stdio::piped()).spawn().expect("the program");
+    let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    let mut until = |text: &str| {
+        let line = lines.find(|line| line.as_ref().is_ok_and(|line| line.contains(text)));
+        assert!(line.is_some(), "{text}");
+    };
+    until("balanced by a bias, seed 1337");
+    until("step 1:");
+    let kill = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(kill.expect("kill").success());
+    until("interrupted in experts, balanced by a bias, seed 1337");
+    until("| dense |");
+    assert_eq!(
+        lines.filter(|line| line.as_ref().is_ok_and(|line| line.starts_with('|'))).count(),
+        0
+    );
+    assert!(child.wait().expect("an end").success());
+    let table = std::fs::read_to_string(folder.path().join("runs/moe/table.md")).expect("a table");
+    assert_eq!(table.lines().count(), 3, "{table}");
+}
+
+#[test]
 fn several_experts_per_token_leave_a_mixtral() {
-    let (folder, args) = text();
+    let (folder, args) = text(12);
     says(&args, &["--json", "--models", "balanced", "--experts", "3", "--experts-per-token", "2"]);
     let config = folder.path().join("runs/moe/balanced-seed-1337/model/config.json");
     let config = std::fs::read_to_string(config).expect("a model");
@@ -94,7 +170,7 @@ fn several_experts_per_token_leave_a_mixtral() {
 
 #[test]
 fn bad_input_is_refused_in_one_line_and_nothing_is_written() {
-    let (folder, args) = text();
+    let (folder, args) = text(12);
     let refuses = |more: &[&str], code: i32, text: &str| {
         let args: Vec<&str> = args.iter().map(String::as_str).chain(more.iter().copied()).collect();
         PART_5.refuses(&args, code, text);
@@ -106,6 +182,7 @@ fn bad_input_is_refused_in_one_line_and_nothing_is_written() {
     refuses(&["--capacity-factor", "nan"], 2, "not a finite number");
     refuses(&["--balance", "-1"], 2, "must be 0 or above");
     refuses(&["--jitter", "1"], 2, "--jitter must be below 1");
+    refuses(&["--models", "dense,bias,dense"], 2, "names a model twice");
     refuses(&["--models", "sparse"], 2, "invalid value 'sparse'");
     refuses(&["--dropout", "0.1"], 2, "these models have none");
     refuses(&["--experts", "1000000000000"], 1, "lower --n-embd or --n-layer");

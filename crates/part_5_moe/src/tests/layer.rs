@@ -143,6 +143,20 @@ fn an_expert_that_gets_nobody_is_no_error_and_no_nan() -> Result<()> {
 }
 
 #[test]
+fn jitter_reaches_the_router_and_no_expert() -> Result<()> {
+    let x = random(0, (1, 40, WIDTH), DType::F64)?;
+    let router = RouterConfig::new(4, 1);
+    let (free, _) = layer(router, SWIGLU, FREE, DType::F64)?;
+    let (jittered, _) = layer(router, SWIGLU, Strain { jitter: 0.3, ..FREE }, DType::F64)?;
+    let flat = x.squeeze(0)?;
+    let routing = jittered.route(&flat)?;
+    let moved = (&routing.logits - free.route(&flat)?.logits)?.abs()?;
+    assert!(moved.max_all()?.to_scalar::<f64>()? > 0.1);
+    let y = TokenLayer::forward(&jittered, &x, &mut Vec::new())?;
+    assert_close(&y.squeeze(0)?, &free.grouped(&flat, &routing)?, 1e-12)
+}
+
+#[test]
 fn what_was_dropped_adds_nothing_and_the_rest_is_as_it_was() -> Result<()> {
     let x = random(0, (40, WIDTH), DType::F64)?;
     let router = RouterConfig::new(4, 1);

@@ -1,6 +1,7 @@
 use candle_core::{DType, Result, Tensor};
+use modern::config::Mlp;
 use modern::sampler::{Choice, Sampler};
-use modern::{Activations, Cache, GenerateConfig, generate};
+use modern::{Activations, Cache, GenerateConfig, ModelConfig, generate};
 use scaling::accumulation::{counts, gradients_of};
 use tensor_core::ops::cross_entropy;
 use tensor_core::testing::{assert_close, assert_gradients_flow};
@@ -8,6 +9,7 @@ use tensor_core::{Dropout, Parameters, Rng, backward};
 use tiny_gpt::LanguageModel;
 
 use super::{CPU, fresh, ids, routers, tiny};
+use crate::auxiliary_losses::{load_balancing_loss, router_z_loss};
 use crate::config::{Balancing, Blend, MoeConfig, RouterConfig, Selection, Strain};
 use crate::model::moved_by_hand;
 use crate::training::total_loss;
@@ -75,6 +77,22 @@ fn blocks_that_are_run_twice_give_the_same_gradients_auxiliary_losses_too() -> R
     );
     let apart = |i: usize| (&with[i] - &without[i])?.abs()?.max_all()?.to_scalar::<f64>();
     assert!(apart(1)? > 1e-3, "the embedding is below all routers");
+    Ok(())
+}
+
+#[test]
+fn the_total_loss_is_the_tasks_and_the_weighted_means_over_the_layers() -> Result<()> {
+    let (model, _) = fresh(&tiny(RouterConfig::new(4, 2))?, DType::F64)?;
+    let (_, routed) = model.forward(&ids(2, 9, 1)?)?;
+    assert_eq!(routed.len(), 2);
+    let mean = |of: fn(&Routed) -> Result<Tensor>| -> Result<f64> {
+        let each = routed.iter().map(|routed| of(routed)?.to_scalar::<f64>());
+        Ok(each.sum::<Result<f64>>()? / 2.)
+    };
+    let balance = mean(|routed| load_balancing_loss(&routed.probabilities, &routed.experts, None))?;
+    let z = mean(|routed| router_z_loss(&routed.logits, None))?;
+    let total = total_loss(&Tensor::new(3f64, &CPU)?, &routed, &BALANCING)?.to_scalar::<f64>()?;
+    assert!((total - (3. + 0.5 * balance + 0.1 * z)).abs() < 1e-12, "{total} {balance} {z}");
     Ok(())
 }
 
@@ -169,10 +187,36 @@ fn parameters_are_counted_before_there_are_any() -> Result<()> {
         let (_, parameters) = fresh(&config, DType::F32)?;
         assert_eq!(config.parameter_count(), parameters.count() as f64, "{config:?}");
     }
-    let one = tiny(RouterConfig::new(4, 1))?;
-    let dense = modern::ModelConfig { vocab_size: 11, ..modern::ModelConfig::bytes(64, 2, 4, 16) };
-    let routers = (2 * 4 * 16) as f64;
-    assert_eq!(one.active_parameter_count(), dense.parameter_count() + routers, "equal work");
+    Ok(())
+}
+
+#[test]
+fn as_much_work_as_a_dense_model_but_for_the_router_and_a_rounding_up() -> Result<()> {
+    let dense = ModelConfig { vocab_size: 11, ..ModelConfig::bytes(64, 2, 4, 16) };
+    assert_eq!(dense.mlp, Mlp::SwiGlu { width: 48 });
+    let routers = (2 * 5 * 16) as f64;
+    for (k, rounding) in [(1, 0), (2, 0), (5, 2)] {
+        let config = MoeConfig::of_equal_work(&dense, RouterConfig::new(5, k))?;
+        let more = config.active_parameter_count() - dense.parameter_count() - routers;
+        assert_eq!(more, (2 * 3 * 16 * rounding) as f64, "{k}");
+    }
+    Ok(())
+}
+
+/// As part 3's last matrices, 1/√(2 layers) of the others.
+#[test]
+fn what_experts_add_begins_in_scale() -> Result<()> {
+    let dense = ModelConfig::bytes(8, 2, 2, 64);
+    let config = MoeConfig::of_equal_work(&dense, RouterConfig::new(4, 1))?;
+    let mut parameters = Parameters::seeded(0, DType::F64, &CPU);
+    GptMoe::new(&config, parameters.root())?;
+    let std = |name: &str| -> Result<f64> {
+        let named = parameters.iter().filter(|parameter| parameter.name.contains(name));
+        let all: Vec<Tensor> = named.map(|p| p.var.flatten_all()).collect::<Result<_>>()?;
+        Ok(Tensor::cat(&all, 0)?.sqr()?.mean_all()?.to_scalar::<f64>()?.sqrt())
+    };
+    let ratio = std("w2.weight")? / std("w1.weight")?;
+    assert!((ratio / 0.5 - 1.).abs() < 0.02, "{ratio}");
     Ok(())
 }
 

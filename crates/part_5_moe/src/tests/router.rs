@@ -72,6 +72,35 @@ fn a_single_renormalised_weight_teaches_the_router_nothing() -> Result<()> {
     assert_close(grads.get(&logits).expect("a gradient"), &logits.zeros_like()?, 1e-12)
 }
 
+/// The second expert has all of p, and a bias chooses two others: of the chosen ones each still has half.
+#[test]
+fn renormalised_weights_of_experts_without_a_share_of_p_are_numbers() -> Result<()> {
+    let bias = Tensor::new(&[2f32, 0., 2., 0.], &CPU)?;
+    for large in [5f32, 50., 90.] {
+        let logits = Var::new(&[[0., large, 0., 0.]], &CPU)?;
+        let routing = Routing::new(&logits, &RouterConfig::new(4, 2), Some(&bias))?;
+        assert_eq!(routing.experts, [0, 2]);
+        assert_close(&routing.weights, &Tensor::new(&[[0.5f32, 0.5]], &CPU)?, 1e-6)?;
+        let grads = backward(&routing.weights.narrow(1, 0, 1)?.sum_all()?)?;
+        let expected = Tensor::new(&[[0.25f32, 0., -0.25, 0.]], &CPU)?;
+        assert_close(grads.get(&logits).expect("a gradient"), &expected, 1e-6)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn routing_is_computed_in_32_bits_at_least() -> Result<()> {
+    let logits = random(0, (3, 4), DType::BF16)?;
+    assert_eq!(route(&logits, 2, GateWeights::Renormalized)?.weights.dtype(), DType::F32);
+    Ok(())
+}
+
+#[test]
+fn one_expert_per_token_has_a_scaled_weight_and_several_add_up_to_one() {
+    assert_eq!(RouterConfig::new(4, 1).weights, GateWeights::Scaled);
+    assert_eq!(RouterConfig::new(4, 2).weights, GateWeights::Renormalized);
+}
+
 #[test]
 fn a_bias_changes_the_choice_and_never_a_weight() -> Result<()> {
     let config = RouterConfig {

@@ -1,6 +1,6 @@
 use anyhow::Result;
 use candle_core::DType;
-use modern::ModelConfig;
+use modern::{GptModern, ModelConfig};
 use tensor_core::{AdamWConfig, Parameters};
 use tiny_gpt::builtin_text::BuiltinText;
 use tiny_gpt::{Corpus, LanguageModel, LrDecay, RunLog};
@@ -8,8 +8,9 @@ use tiny_gpt::{Corpus, LanguageModel, LrDecay, RunLog};
 use super::CPU;
 use crate::config::{Balancing, MoeConfig, RouterConfig, Selection, Strain};
 use crate::model::moved_by_hand;
-use crate::training::{Trained, loads_on, worst};
-use crate::{GptMoe, TrainConfig, train};
+use crate::training::Trained;
+use crate::watch::{Watch, loads_on, worst};
+use crate::{GptMoe, Load, TrainConfig, train};
 
 /// A short run, and the load of the worst layer on held-out text after it.
 fn run(balancing: Balancing, selection: Selection, strain: Strain) -> Result<(Trained, f64)> {
@@ -18,9 +19,8 @@ fn run(balancing: Balancing, selection: Selection, strain: Strain) -> Result<(Tr
     let mut corpus = Corpus::from_bytes(BuiltinText::English.text().as_bytes());
     corpus.validation.truncate(3_000);
     let mut parameters = Parameters::seeded(1, DType::F32, &CPU);
-    GptMoe::new(&config, parameters.root())?;
-    parameters.freeze(moved_by_hand);
     let model = GptMoe::strained(&config, parameters.root(), strain)?;
+    parameters.freeze(moved_by_hand);
     let run = tiny_gpt::TrainConfig {
         steps: 300,
         batch_size: 8,
@@ -69,4 +69,77 @@ fn the_same_seed_gives_the_same_bits() -> Result<()> {
     let two = run(balancing, Selection::Biased, Strain::default())?;
     assert_eq!((one.0.best, one.1), (two.0.best, two.1));
     Ok(())
+}
+
+/// Part 2's loop on part 3's model, and this part's on one expert with the same weights: the same batches, steps and looks.
+#[test]
+fn one_expert_trains_as_the_dense_model_does() -> Result<()> {
+    let dense = ModelConfig::bytes(16, 1, 2, 16);
+    let config = MoeConfig::of_equal_work(&dense, RouterConfig::new(1, 1))?;
+    let corpus = Corpus::from_bytes(&BuiltinText::English.text().as_bytes()[..9_000]);
+    let run = tiny_gpt::TrainConfig {
+        steps: 15,
+        batch_size: 4,
+        lr: 0.01,
+        lr_decay: LrDecay::Constant,
+        optimizer: AdamWConfig::default(),
+        grad_clip: Some(0.05),
+        eval_interval: 1,
+        sample_interval: 0,
+    };
+    let (mut a, mut b) =
+        (Parameters::seeded(1, DType::F32, &CPU), Parameters::seeded(2, DType::F32, &CPU));
+    let (model, mixed) = (GptModern::new(&dense, a.root())?, GptMoe::new(&config, b.root())?);
+    for parameter in b.iter().filter(|parameter| !parameter.name.contains("gate.weight")) {
+        let name = [("w1", "gate_proj"), ("w2", "down_proj"), ("w3", "up_proj")].iter().fold(
+            parameter.name.replace("block_sparse_moe.experts.0", "mlp"),
+            |name, (ours, theirs)| name.replace(ours, theirs),
+        );
+        let theirs = a.iter().find(|theirs| theirs.name == name).expect("the same weights");
+        parameter.var.set(theirs.var.as_tensor())?;
+    }
+    let expected = tiny_gpt::train(&model, &a, &corpus, &run, 1, &mut RunLog::new(run.steps)?)?;
+    let balancing = Balancing { balance: 0., z: 0., bias_speed: 0. };
+    let of = |run, corpus| {
+        let mut log = RunLog::new(15)?;
+        train(&mixed, &b, corpus, &TrainConfig { run, balancing }, 1, &mut log)
+    };
+    let found = of(run, &corpus)?.best;
+    assert!((found.loss - expected.loss).abs() < 1e-4, "{} {}", found.loss, expected.loss);
+
+    // Held-out bytes that never occur are expected less and less: the first look is the best.
+    let strange = Corpus { validation: (128..228).collect(), ..corpus.clone() };
+    let first = of(run, &strange)?.best;
+    let last = tiny_gpt::evaluate(&mixed.inference_twin(&b)?, &strange.validation, 4, &CPU)?;
+    assert!(last.loss > first.loss + 0.1, "{} {}", last.loss, first.loss);
+
+    let wild = tiny_gpt::TrainConfig { lr: 1e30, grad_clip: None, ..run };
+    let error = of(wild, &strange).expect_err("NaN").to_string();
+    assert!(error.contains("try a smaller --lr"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn the_load_on_a_text_is_that_of_all_its_tokens_layer_by_layer() -> Result<()> {
+    let config =
+        MoeConfig::of_equal_work(&ModelConfig::bytes(8, 2, 2, 16), RouterConfig::new(4, 2))?;
+    let (model, _) = super::fresh(&config, DType::F32)?;
+    let text: Vec<u32> = (0..101).map(|i| i * 7 % 256).collect();
+    let loads = loads_on(&model, &text, 3)?; // 12 windows of 8 tokens and one of 4
+    assert_eq!(loads.iter().map(Load::total).collect::<Vec<_>>(), [200, 200]);
+    assert_ne!(loads[0], loads[1]);
+    Ok(())
+}
+
+#[test]
+fn the_curve_of_the_load_has_the_worst_layer_of_each_interval_and_of_the_rest() {
+    let (even, one) = (Load::new(&[0, 1], 2, 0), Load::new(&[1, 1], 2, 1));
+    assert_eq!(worst(&[even.clone(), one.clone()]), 2.);
+    let mut watch = Watch::new();
+    for step in 0..23 {
+        let second = if (10..20).contains(&step) { &one } else { &even };
+        watch.step(&[even.clone(), second.clone()]);
+    }
+    assert!((watch.dropped_share() - 10. / 92.).abs() < 1e-12);
+    assert_eq!(watch.curve().points(), [(10., 1.), (20., 2.), (23., 1.)]);
 }

@@ -1,0 +1,12 @@
+use crate::routing_table::routing_table;
+
+#[test]
+fn all_choices_count_in_shares_and_in_bytes() {
+    // a and b choose 0 and 2, the second a 2 and 1.
+    let table = routing_table(b"aba ", &[0, 2, 0, 2, 2, 1, 1, 2], 4);
+    let rows: Vec<&str> = table.lines().skip(1).map(str::trim).collect();
+    assert_eq!(
+        rows,
+        ["0   25.0%   a b", "1   25.0%   \u{2423} a", "2   50.0%   a \u{2423} b", "3    0.0%"]
+    );
+}
