@@ -44,7 +44,7 @@ pub(crate) struct DemoArgs {
 
 #[derive(Args, Serialize)]
 #[command(args_override_self = true)]
-#[command(mut_arg("steps", |arg| arg.default_value("200").help("Rollouts")))]
+#[command(mut_arg("steps", |arg| arg.default_value("60").help("Rollouts")))]
 #[command(mut_arg("lr", |arg| arg.default_value("1e-4")))]
 #[command(mut_arg("weight_decay", |arg| arg.default_value("0")))]
 #[command(mut_arg("batch_size", |arg| arg.default_value("32").help("Prompts of a rollout")))]
