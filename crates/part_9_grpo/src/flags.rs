@@ -1,0 +1,169 @@
+//! The flags of a run, and the settings that they describe. Names of other programs for the same thing are understood, on the
+//! command line and in a settings file: `num_generations`, `kl_coeff`, `max_completion_length` and so on.
+
+use std::num::NonZeroUsize;
+
+use anyhow::{Result, ensure};
+use candle_core::Device;
+use clap::Args;
+use modern::sampler::{Choice, Sampler};
+use ppo::{Clip, RolloutConfig, Scorer};
+use serde::Serialize;
+use sft::Speech;
+use tiny_gpt::command::usage;
+use tiny_gpt::flags::{non_negative, positive, share};
+
+use crate::experience::Judgement;
+use crate::judge::{judge, names_a_model};
+use crate::reference::Kind;
+use crate::{Aggregation, Baseline, Kl, Objective, Overlong, RewardMix, Task};
+
+/// What is asked, and what is paid.
+#[derive(Debug, Clone, Serialize, Args)]
+pub struct TaskFlags {
+    /// What is asked
+    #[arg(long, value_enum, default_value_t = Task::Arithmetic)]
+    pub task: Task,
+    /// Its problems from a .json or .jsonl file (perhaps .gz), or owner/name:file.jsonl on the Hub: question or prompt, and answer
+    #[arg(long, value_name = "DATA", visible_alias = "train-file")]
+    pub data: Option<String>,
+    /// What is paid for, as name=weight,name=weight; a reward model; or chance [default: as the task has it]
+    #[arg(long, value_name = "MIX")]
+    pub reward: Option<String>,
+    /// Longest completion, in tokens [default: as the task has it]
+    #[arg(long, value_name = "N", visible_aliases = ["max-completion-length", "max-gen-length", "resp-len"])]
+    pub max_new_tokens: Option<NonZeroUsize>,
+}
+
+impl TaskFlags {
+    /// Who pays, to a policy that speaks as `speech` does.
+    ///
+    /// # Errors
+    /// As [`judge`].
+    pub fn judge(&self, speech: &Speech, device: &Device) -> Result<Box<Scorer>> {
+        judge(self.named(), speech, 32, device)
+    }
+
+    /// What is paid for, by name.
+    pub fn named(&self) -> &str {
+        self.reward.as_deref().unwrap_or(self.task.usual_rewards())
+    }
+
+    /// # Errors
+    /// A [`UsageError`](tiny_gpt::command::UsageError) when what is paid for is a mix, and a bad one.
+    pub fn check(&self) -> Result<()> {
+        let named = self.named();
+        if named.trim() == "chance" || names_a_model(named) {
+            return Ok(());
+        }
+        usage(RewardMix::parse(named).map(|_| ()))
+    }
+
+    /// The longest completion, in tokens.
+    pub fn budget(&self) -> usize {
+        self.max_new_tokens.map_or(self.task.usual_budget(), NonZeroUsize::get)
+    }
+}
+
+/// How completions are drawn.
+#[derive(Debug, Clone, Copy, Serialize, Args)]
+pub struct DrawFlags {
+    /// Completions of each prompt
+    #[arg(long, value_name = "G", default_value = "16", visible_aliases = ["num-generations", "num-completions"])]
+    pub group_size: NonZeroUsize,
+    /// Below 1 likelier tokens, above 1 wilder ones
+    #[arg(long, value_name = "T", default_value_t = 1., allow_negative_numbers = true, value_parser = positive)]
+    pub temperature: f64,
+    /// Draw from the K best tokens [default: from all]
+    #[arg(long, value_name = "K")]
+    pub top_k: Option<NonZeroUsize>,
+    /// Draw from the fewest tokens that hold the share P [default: from all]
+    #[arg(long, value_name = "P", allow_negative_numbers = true, value_parser = share)]
+    pub top_p: Option<f64>,
+}
+
+impl DrawFlags {
+    /// The rollout they describe: completions of at most `max_new_tokens` tokens that end with one of `stop`.
+    ///
+    /// # Errors
+    /// A [`UsageError`](tiny_gpt::command::UsageError) when a group has one member.
+    pub fn rollout(&self, max_new_tokens: usize, stop: Vec<u32>) -> Result<RolloutConfig> {
+        let samples = self.group_size.get();
+        usage((|| {
+            ensure!(
+                samples > 1,
+                "--group-size 1: a completion has nothing to be compared with, so every advantage would be 0"
+            );
+            Ok(())
+        })())?;
+        let (top_k, top_p) = (self.top_k.map(NonZeroUsize::get), self.top_p);
+        let choice = Choice::Random { temperature: self.temperature, top_k, top_p, min_p: None };
+        Ok(RolloutConfig { samples, sampler: Sampler::new(choice), max_new_tokens, stop })
+    }
+}
+
+/// What is made of what was drawn.
+#[derive(Debug, Clone, Copy, Serialize, Args)]
+pub struct ObjectiveFlags {
+    /// What a reward is compared with
+    #[arg(long, value_enum, default_value_t = Baseline::GroupStd)]
+    pub baseline: Baseline,
+    /// Beside the standard deviation, so that a small one makes no large advantage
+    #[arg(long, value_name = "X", default_value_t = 1e-4, allow_negative_numbers = true, value_parser = non_negative)]
+    pub advantage_epsilon: f64,
+    /// How much a token counts
+    #[arg(long, value_enum, default_value_t = Aggregation::Token)]
+    pub aggregation: Aggregation,
+    /// How far below 1 a ratio may go
+    #[arg(long, value_name = "X", default_value_t = 0.2, allow_negative_numbers = true, value_parser = share, visible_aliases = ["clip-ratio", "epsilon-low"])]
+    pub epsilon: f64,
+    /// How far above 1 [default: as far as below]
+    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = positive)]
+    pub epsilon_high: Option<f64>,
+    /// How the distance to the reference is estimated in the loss
+    #[arg(long, value_enum, default_value_t = Kl::K3Weighted)]
+    pub kl: Kl,
+    /// What that distance weighs; 0 for no reference at all
+    #[arg(long, value_name = "X", default_value_t = 0.03, allow_negative_numbers = true, value_parser = non_negative, visible_aliases = ["kl-coeff", "kl-coef"])]
+    pub beta: f64,
+    /// Make the policy its own reference anew every N steps; not with adapters, whose reference is the model without them [default: never]
+    #[arg(long, value_name = "N", conflicts_with = "lora_rank")]
+    pub reference_every: Option<NonZeroUsize>,
+    /// Correct what the sampler noted by what the loss computes, by at most this factor [default: take it as it is]
+    #[arg(long, value_name = "C", allow_negative_numbers = true, value_parser = positive)]
+    pub importance_cap: Option<f64>,
+    /// Completions that reach the budget take no part
+    #[arg(long, conflicts_with = "overlong_margin")]
+    pub mask_truncated: bool,
+    /// The last N tokens of the budget cost up to 1
+    #[arg(long, value_name = "N")]
+    pub overlong_margin: Option<NonZeroUsize>,
+}
+
+impl ObjectiveFlags {
+    /// What a step descends.
+    pub fn objective(&self) -> Objective {
+        Objective {
+            clip: Clip { low: self.epsilon, high: self.epsilon_high.unwrap_or(self.epsilon) },
+            kl: (self.beta > 0.).then_some((self.kl, self.beta)),
+            importance_cap: self.importance_cap,
+        }
+    }
+
+    /// What becomes of scores.
+    pub fn judgement(&self) -> Judgement {
+        let overlong = match (self.mask_truncated, self.overlong_margin) {
+            (true, _) => Overlong::Masked,
+            (false, Some(margin)) => Overlong::Penalised { margin: margin.get() },
+            (false, None) => Overlong::Scored,
+        };
+        let Self { baseline, advantage_epsilon: epsilon, aggregation, .. } = *self;
+        Judgement { overlong, baseline, epsilon, aggregation }
+    }
+
+    /// What the policy is kept near, if it is.
+    pub fn reference(&self) -> Option<Kind> {
+        let kind = self.reference_every.map_or(Kind::Fixed, |every| Kind::Renewed(every.get()));
+        (self.beta > 0.).then_some(kind)
+    }
+}

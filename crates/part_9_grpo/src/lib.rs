@@ -1,0 +1,42 @@
+#![doc = include_str!("../README.md")]
+
+// Letters used in shapes: B batch (rows), T time (tokens), C channels, V vocabulary, G completions of a prompt, N tokens that
+// were drawn, U those of them that are computed apart.
+
+pub mod advantage; // 9.1, 9.2
+pub mod first_rung; // 9.3
+pub mod objective;
+pub mod aggregation;
+pub mod kl; // 9.4
+pub mod overlong;
+pub mod numbers; // rewards
+pub mod answers;
+pub mod rewards;
+pub mod reward_mix;
+pub mod judge;
+pub mod countdown;
+pub mod pass_at_k;
+pub mod task; // tasks
+pub mod task_files;
+pub mod experience; // the loop
+pub mod reference;
+pub mod update;
+pub mod evaluation;
+pub mod run_log;
+pub mod training;
+pub mod flags;
+
+pub use advantage::{Advantages, Baseline, advantages};
+pub use aggregation::Aggregation;
+pub use experience::Experience;
+pub use kl::Kl;
+pub use objective::{Drawn, Objective};
+pub use overlong::Overlong;
+pub use pass_at_k::pass_at_k;
+pub use reward_mix::RewardMix;
+pub use run_log::RunLog;
+pub use task::{Problems, Task};
+pub use training::{GrpoConfig, StepConfig, Surroundings, train};
+
+#[cfg(test)]
+mod tests;

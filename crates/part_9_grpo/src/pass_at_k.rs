@@ -1,0 +1,21 @@
+//! pass@k: how likely at least one of k tries is right (Chen et al., <https://arxiv.org/abs/2107.03374>).
+//!
+//! ```text
+//! pass@k = 1 − C(n − c, k) / C(n, k)       c of n ≥ k tries were right
+//! ```
+//!
+//! It is the share of all choices of k among the n that hold a right one. To look at the first k alone is right on average too,
+//! and far noisier; 1 − (1 − c/n)^k is not right at all.
+
+/// pass@k of a problem of whose `n` tries `c` were right.
+///
+/// # Panics
+/// When k is not in 1..=n, or c > n.
+pub fn pass_at_k(n: usize, c: usize, k: usize) -> f64 {
+    assert!((1..=n).contains(&k) && c <= n, "pass@{k} of {c} right ones among {n}");
+    if n - c < k {
+        return 1.;
+    }
+    // C(n − c, k) / C(n, k) = Π_{i = n − c + 1}^{n} (1 − k / i)
+    1. - (n - c + 1..=n).map(|i| 1. - k as f64 / i as f64).product::<f64>()
+}

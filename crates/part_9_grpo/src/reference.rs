@@ -1,0 +1,111 @@
+//! The reference: what the KL term keeps the policy near.
+//!
+//! Of a model with adapters it is the same memory without them; of a model that is trained as a whole, a copy. Some programs
+//! renew it every so often (a bound on the speed, no longer on the distance), some do without.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use candle_core::Tensor;
+use modern::GptModern;
+use sft::Tuning;
+use tensor_core::{Parameters, weights};
+
+const FILE: &str = "reference.safetensors";
+
+/// Which model it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The policy as it began.
+    Fixed,
+    /// The policy as it was at the last step that this number divides.
+    Renewed(usize),
+}
+
+/// A model that is not trained.
+pub struct Reference {
+    kind: Kind,
+    /// The inference twin.
+    pub model: GptModern,
+    /// The copy, where there is one.
+    copy: Option<Parameters>,
+}
+
+impl Reference {
+    /// Of `tuning` as it is now: at the beginning of its run.
+    ///
+    /// # Errors
+    /// When the adapters of a model would have to be copied.
+    pub fn new(tuning: &Tuning, kind: Kind) -> Result<Self> {
+        let adapted = !tuning.parameters.adapters().is_empty();
+        if adapted && kind != Kind::Fixed {
+            bail!(
+                "the reference of a model with adapters is the model without them, and is not renewed"
+            );
+        }
+        let (twin, copy) = match adapted {
+            true => (tuning.parameters.inference().without_adapters(), None),
+            false => {
+                let mut copy = copied(tuning)?;
+                GptModern::new(&tuning.config, copy.root())?;
+                (copy.inference(), Some(copy))
+            }
+        };
+        let model = GptModern::new(&tuning.config, { twin }.root())?;
+        Ok(Self { kind, model, copy })
+    }
+
+    /// After a step of `tuning`: takes over the policy, if it is time.
+    ///
+    /// # Errors
+    /// When memory is short.
+    pub fn renew(&mut self, tuning: &Tuning) -> Result<()> {
+        let (Kind::Renewed(every), Some(copy)) = (self.kind, &self.copy) else { return Ok(()) };
+        if tuning.state.step.is_multiple_of(every) {
+            for (old, new) in copy.iter().zip(tuning.parameters.iter()) {
+                old.var.set(&new.var.as_detached_tensor())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes it into a checkpoint, if it cannot be had from the model that the run began with.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn save(&self, folder: &Path) -> Result<()> {
+        let (Kind::Renewed(_), Some(copy)) = (self.kind, &self.copy) else { return Ok(()) };
+        let tensors = copy.iter().map(|p| (p.name.clone(), p.var.as_detached_tensor())).collect();
+        weights::save(&folder.join(FILE), &tensors)
+    }
+
+    /// Takes it from a checkpoint again.
+    ///
+    /// # Errors
+    /// When the file does not fit.
+    pub fn restore(&mut self, folder: &Path) -> Result<()> {
+        let (Kind::Renewed(_), Some(copy)) = (self.kind, &self.copy) else { return Ok(()) };
+        let path = folder.join(FILE);
+        let mut tensors = weights::open(&path)?;
+        for parameter in copy.iter() {
+            let tensor = tensors.remove(&parameter.name);
+            let tensor = tensor.filter(|tensor| tensor.shape() == parameter.var.shape());
+            let tensor = tensor
+                .with_context(|| format!("{} has no such `{}`", path.display(), parameter.name))?;
+            parameter.var.set(&tensor.to_device(parameter.var.device())?)?;
+        }
+        Ok(())
+    }
+}
+
+/// The policy's weights in memory of their own.
+fn copied(tuning: &Tuning) -> Result<Parameters> {
+    let parameters = &tuning.parameters;
+    let copy =
+        |p: &tensor_core::Parameter| Ok((p.name.clone(), p.var.as_tensor().copy()?.detach()));
+    let tensors: BTreeMap<String, Tensor> =
+        parameters.iter().map(copy).collect::<candle_core::Result<_>>()?;
+    let (dtype, device) = (parameters.dtype(), parameters.device());
+    Ok(Parameters::from_tensors(tensors, "the policy", 0, dtype, device))
+}

@@ -1,0 +1,279 @@
+//! What a run shows and records: the reward above all. The loss says little (its value is 0 where every ratio is 1, and the
+//! gradient is not), so it is recorded and not shown.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use scaling::machine::resident_bytes;
+use scaling::tracker::Tracker;
+use serde_json::{Map, Value, json};
+use tiny_gpt::RunFolder;
+use tiny_gpt::loss_curve::{self, Curve};
+use tiny_gpt::progress::Progress;
+
+use crate::evaluation::Evaluation;
+use crate::experience::Experience;
+use crate::update::Seen;
+
+/// Where a run's time goes.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Times {
+    /// Writing completions.
+    pub generation: Duration,
+    /// Judging them, and what the reference says of them.
+    pub scoring: Duration,
+    /// Gradients and steps.
+    pub training: Duration,
+}
+
+/// What an update did.
+#[derive(Debug, Clone, Copy)]
+pub struct Update {
+    /// The loss.
+    pub loss: f64,
+    /// Of the gradients, before clipping.
+    pub norm: f64,
+    /// What it saw.
+    pub seen: Seen,
+}
+
+/// Shows a run and records it.
+pub struct RunLog {
+    progress: Progress,
+    record: Option<(RunFolder, Tracker)>,
+    interval: usize,
+    curves: [Curve; 2],
+    /// Tokens that were written, by this run in all.
+    pub tokens: usize,
+    /// The share that was right at each look, after so many tokens.
+    pub looks: Vec<(usize, f64)>,
+    /// Where the time of this process went.
+    pub times: Times,
+    recent: Vec<Row>,
+    warned: bool,
+}
+
+/// The figures of a step.
+#[derive(Debug, Clone, Copy)]
+struct Row {
+    reward: f64,
+    std: f64,
+    without_signal: f64,
+    length: f64,
+    ended: f64,
+    entropy: f64,
+    tokens: usize,
+    update: Option<(Update, f64)>, // the last of the step, and the mismatch before the first
+}
+
+impl RunLog {
+    /// Of a run of `steps` steps that is at `step`; a row of figures every `interval`.
+    ///
+    /// # Errors
+    /// Never in practice: the progress bar's template is fixed.
+    pub fn new(steps: usize, step: usize, interval: usize) -> Result<Self> {
+        Ok(Self {
+            progress: Progress::resumed(steps, step)?,
+            record: None,
+            interval,
+            curves: [
+                Curve::new("reward of what was drawn"),
+                Curve::new("reward, validation, greedy"),
+            ],
+            tokens: 0,
+            looks: Vec::new(),
+            times: Times::default(),
+            recent: Vec::new(),
+            warned: false,
+        })
+    }
+
+    /// Records into `folder`, which has these rows, and `tracker`.
+    pub fn record(mut self, folder: RunFolder, tracker: Tracker, rows: &[Value]) -> Self {
+        for (curve, key) in self.curves.iter_mut().zip(["reward", "val_reward"]) {
+            for row in rows {
+                if let (Some(step), Some(value)) = (row["step"].as_u64(), row[key].as_f64()) {
+                    curve.push(step as usize, value);
+                }
+            }
+        }
+        let tokens = rows.iter().filter_map(|row| row["tokens"].as_u64()).max();
+        self.tokens = tokens.unwrap_or(0) as usize;
+        self.record = Some((folder, tracker));
+        self
+    }
+
+    /// Runs `work`, whose time is that of `part`.
+    pub fn time<R>(
+        &mut self,
+        part: fn(&mut Times) -> &mut Duration,
+        work: impl FnOnce() -> R,
+    ) -> R {
+        let begin = Instant::now();
+        let result = work();
+        *part(&mut self.times) += begin.elapsed();
+        result
+    }
+
+    /// A step: what was drawn, the updates that learned from it, and the learning rate. Every so often the figures become a row.
+    ///
+    /// # Errors
+    /// When it cannot be recorded.
+    pub fn step(
+        &mut self,
+        step: usize,
+        drawn: &Experience,
+        updates: &[Update],
+        rate: f64,
+    ) -> Result<()> {
+        let row = Row::of(drawn, updates);
+        self.tokens += row.tokens;
+        self.progress.step_with(step - 1, &format!("reward {:.3}", row.reward), row.tokens);
+        self.warn(step, &row)?;
+        self.recent.push(row);
+        if !step.is_multiple_of(self.interval) {
+            return Ok(());
+        }
+        let recent = std::mem::take(&mut self.recent);
+        let mean =
+            |f: &dyn Fn(&Row) -> f64| recent.iter().map(f).sum::<f64>() / recent.len() as f64;
+        let of_updates = |f: &dyn Fn(&(Update, f64)) -> f64| {
+            let all: Vec<f64> =
+                recent.iter().filter_map(|row| row.update.as_ref()).map(f).collect();
+            let n = all.len() as f64;
+            (n > 0.).then(|| all.iter().sum::<f64>() / n)
+        };
+        let reward = mean(&|row| row.reward);
+        self.curves[0].push(step, reward);
+        let share =
+            |part: Duration| part.as_secs_f64() / self.times.total().as_secs_f64().max(1e-9);
+        let Times { generation, scoring, training } = self.times;
+        let figures = json!({
+            "reward": reward, "reward_std": mean(&|row| row.std),
+            "frac_groups_without_signal": mean(&|row| row.without_signal),
+            "completion_length": mean(&|row| row.length), "eos_rate": mean(&|row| row.ended),
+            "entropy": mean(&|row| row.entropy), "lr": rate,
+            "loss": of_updates(&|(update, _)| update.loss),
+            "grad_norm": of_updates(&|(update, _)| update.norm),
+            "kl": of_updates(&|(update, _)| update.seen.kl),
+            "clip_fraction": of_updates(&|(update, _)| update.seen.clip_fraction),
+            "ratio_max": of_updates(&|(update, _)| update.seen.ratio_max),
+            "sampler_mismatch": of_updates(&|(_, mismatch)| *mismatch),
+            "tokens": self.tokens, "tokens_per_s": self.progress.tokens_per_second(),
+            "share_generation": share(generation), "share_scoring": share(scoring),
+            "share_training": share(training),
+            "memory_mb": resident_bytes().map(|bytes| bytes / 1_000_000),
+        });
+        self.write(step, figures)?;
+        if let Some((_, tracker)) = &mut self.record {
+            tracker.histogram(step, "rewards", &drawn.rewards)?;
+        }
+        Ok(())
+    }
+
+    /// Says aloud, once, what a person who reads the figures would notice.
+    fn warn(&mut self, step: usize, row: &Row) -> Result<()> {
+        if row.update.is_none() {
+            let said = format!(
+                "step {step}: no group has completions of different worth, so nothing was learned from"
+            );
+            self.progress.pause(|| println!("{said}"));
+            self.write(step, json!({ "alarm": said }))?;
+        } else if row.ended < 0.05 && !self.warned {
+            self.warned = true;
+            let said = format!(
+                "step {step}: hardly any completion ends before the budget: raise --max-new-tokens, or teach the model to end first"
+            );
+            self.progress.pause(|| println!("ALARM: {said}"));
+            self.write(step, json!({ "alarm": said }))?;
+        }
+        Ok(())
+    }
+
+    /// Something that is said between steps.
+    pub fn say(&mut self, text: &str) {
+        self.progress.pause(|| println!("{text}"));
+    }
+
+    /// What was found on validation problems after `step` steps.
+    ///
+    /// # Errors
+    /// When it cannot be recorded.
+    pub fn validation(&mut self, step: usize, found: &Evaluation) -> Result<()> {
+        self.curves[1].push(step, found.reward_mean);
+        let Evaluation { pass_at_1, form_forgiven, reward_mean, eos_rate, length_mean, .. } =
+            *found;
+        let seconds = self.times.total().as_secs_f64();
+        self.looks.push((self.tokens, pass_at_1));
+        self.say(&format!(
+            "step {step}, {seconds:.0} s, {} tokens drawn: right {pass_at_1:.3}, form forgiven {form_forgiven:.3}, reward \
+             {reward_mean:.3}, ended {eos_rate:.3}",
+            self.tokens
+        ));
+        self.write(
+            step,
+            json!({
+                "val_pass_at_1": pass_at_1, "val_form_forgiven": form_forgiven, "val_reward": reward_mean,
+                "val_eos_rate": eos_rate, "val_length": length_mean, "seconds": seconds,
+            }),
+        )?;
+        let Some((folder, _)) = &self.record else { return Ok(()) };
+        let path = folder.path().join("reward.svg");
+        loss_curve::write_measure(&path, &[&self.curves[0], &self.curves[1]], "reward")
+    }
+
+    /// Runs `work` that is no step: its time does not count.
+    pub fn pause<R>(&mut self, work: impl FnOnce() -> R) -> R {
+        self.progress.pause(work)
+    }
+
+    /// The run has ended; the tracker's files are complete.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn finish(self) -> Result<()> {
+        self.record.map_or(Ok(()), |(_, tracker)| tracker.finish())
+    }
+
+    fn write(&mut self, step: usize, figures: Value) -> Result<()> {
+        let (Some((folder, tracker)), Value::Object(mut figures)) = (&mut self.record, figures)
+        else {
+            return Ok(());
+        };
+        figures.retain(|_, value| !value.is_null());
+        tracker.row(step, &figures)?;
+        let mut row = Map::from_iter([("step".to_string(), json!(step))]);
+        row.extend(figures);
+        folder.write(&Value::Object(row))
+    }
+}
+
+impl Times {
+    /// All of it.
+    pub fn total(&self) -> Duration {
+        self.generation + self.scoring + self.training
+    }
+}
+
+impl Row {
+    fn of(drawn: &Experience, updates: &[Update]) -> Self {
+        let responses = || drawn.groups.iter().flat_map(|group| &group.responses);
+        let n = drawn.rewards.len() as f64;
+        let reward = drawn.rewards.iter().map(|&r| f64::from(r)).sum::<f64>() / n;
+        let variance =
+            drawn.rewards.iter().map(|&r| (f64::from(r) - reward).powi(2)).sum::<f64>() / n;
+        let tokens = drawn.tokens();
+        let surprise: f64 = responses().flat_map(|r| &r.log_probs).map(|&x| -f64::from(x)).sum();
+        Self {
+            reward,
+            std: variance.sqrt(),
+            without_signal: drawn.advantages.groups_without_signal as f64
+                / drawn.groups.len() as f64,
+            length: tokens as f64 / n,
+            ended: responses().filter(|response| response.ended()).count() as f64 / n,
+            entropy: surprise / tokens as f64, // its mean is the entropy, as the tokens are the policy's own
+            tokens,
+            update: updates.last().map(|last| (*last, updates[0].seen.mismatch)),
+        }
+    }
+}

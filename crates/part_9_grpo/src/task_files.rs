@@ -1,0 +1,38 @@
+//! The arithmetic task as files that other programs can read: `data/math_tasks_{train,eval}.jsonl`.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde_json::json;
+use sft::Example;
+use sft::arithmetic::{Set, Split};
+use sft::questions::{Question, questions};
+use tensor_core::atomic_file;
+
+/// Rows of the two files.
+const ROWS: [usize; 2] = [800, 200];
+
+/// The text of the file to learn from, and of the one to report of: `{"prompt", "answer"}`, no problem in both.
+pub fn math_tasks() -> [String; 2] {
+    let of = |split, n| {
+        let all = questions(Set::Sums, split).into_iter().take(n).map(Question::example);
+        all.map(|Example { prompt, response }| {
+            format!("{}\n", json!({ "prompt": prompt[0].content, "answer": response }))
+        })
+        .collect()
+    };
+    [of(Split::Train, ROWS[0]), of(Split::HeldOut, ROWS[1])]
+}
+
+/// Writes them into `folder`.
+///
+/// # Errors
+/// When that cannot be done.
+pub fn write(folder: &Path) -> Result<()> {
+    std::fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
+    for (name, rows) in ["math_tasks_train.jsonl", "math_tasks_eval.jsonl"].iter().zip(math_tasks())
+    {
+        atomic_file::write(&folder.join(name), rows.as_bytes())?;
+    }
+    Ok(())
+}

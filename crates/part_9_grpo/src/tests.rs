@@ -1,0 +1,27 @@
+//! What this part claims, section by section.
+
+mod advantage;
+mod objective;
+mod estimators;
+mod numbers;
+mod rewards;
+mod know_nothing;
+mod countdown;
+mod pass_at_k;
+mod task;
+mod training;
+
+use candle_core::{Device, Result, Tensor};
+
+const CPU: Device = Device::Cpu;
+
+/// Numbers from a golden file as a tensor: (N).
+fn tensor(numbers: &serde_json::Value) -> Result<Tensor> {
+    let numbers: Vec<f64> = serde_json::from_value(numbers.clone()).expect("numbers");
+    Tensor::new(numbers, &CPU)
+}
+
+/// What `scripts/golden_grpo.py` found by TRL's formulas.
+fn golden() -> serde_json::Value {
+    serde_json::from_str(include_str!("../tests/golden/grpo.json")).expect("a golden file")
+}

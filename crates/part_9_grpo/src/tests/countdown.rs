@@ -1,0 +1,90 @@
+//! Countdown: what solves a puzzle and what does not.
+
+use tensor_core::Rng;
+
+use crate::countdown::{Puzzle, reward};
+
+fn puzzle() -> Puzzle {
+    Puzzle { numbers: vec![3, 5, 7], target: 22 }
+}
+
+#[test]
+fn an_expression_that_uses_each_number_once_and_hits_the_target_solves_it() {
+    for right in ["3 * 5 + 7", "(5*3)+7", "7 + 5 × 3", " ((7)) + (3 * 5) "] {
+        assert!(puzzle().is_solved_by(right), "{right}");
+    }
+    for wrong in [
+        "22",
+        "3 * 5",
+        "3 * 5 + 7 + 0",
+        "3 * 5 + 7 =",
+        "7 + 15",
+        "3 * 5 + 7)",
+        "(3 * 5 + 7",
+        "",
+        "3 5 7",
+        "35 + 7",
+        "3 * 5 - 7",
+        "3 ** 5 + 7",
+        "-3 * -5 + 7",
+        "3.0 * 5 + 7",
+        "3 * 5 + 7 / 0",
+    ] {
+        assert!(!puzzle().is_solved_by(wrong), "{wrong}");
+    }
+}
+
+#[test]
+fn division_is_exact() {
+    let thirds = Puzzle { numbers: vec![1, 3, 3], target: 1 };
+    assert!(thirds.is_solved_by("1 / 3 * 3"));
+    let close = Puzzle { numbers: vec![10, 3], target: 3 };
+    assert!(!close.is_solved_by("10 / 3"));
+    assert!(!Puzzle { numbers: vec![1, 0], target: 0 }.is_solved_by("1 / 0"));
+    let huge = Puzzle { numbers: vec![i64::MAX; 9], target: 1 };
+    assert!(!huge.is_solved_by(&[i64::MAX.to_string().as_str(); 9].join(" * ")), "no overflow");
+    assert!(!puzzle().is_solved_by(&"(".repeat(100_000)), "no exhausted stack");
+}
+
+#[test]
+fn the_reward_reads_the_tag_or_the_last_line() {
+    let answer = puzzle().answer();
+    assert_eq!(answer, "3 5 7 = 22");
+    assert_eq!(Puzzle::parse(&answer), Some(puzzle()));
+    for right in
+        ["3 * 5 + 7", "Let me see\n3 * 5 + 7 = 22\n", "<answer>7 + 3 * 5</answer> so there"]
+    {
+        assert_eq!(reward("", right, &answer), 1., "{right}");
+    }
+    for wrong in ["22", "3 * 5 + 7\nor so", "22 = 3 * 5 + 7", "<answer>22</answer> 3 * 5 + 7"] {
+        assert_eq!(reward("", wrong, &answer), 0., "{wrong}");
+    }
+    for none in ["", "22", "= 22", "3 5 = ", "a b = 3"] {
+        assert_eq!(Puzzle::parse(none), None, "{none}");
+        assert_eq!(reward("", "3 + 5", none), 0.);
+    }
+}
+
+#[test]
+fn every_puzzle_that_is_drawn_can_be_solved() {
+    let mut rng = Rng::new(1);
+    for _ in 0..200 {
+        let puzzle = Puzzle::draw(3, &mut rng);
+        assert!(solvable(&puzzle), "{puzzle:?}");
+        assert!(puzzle.question().contains(&puzzle.target.to_string()));
+    }
+}
+
+/// Whether one of all expressions a ∘ b ∘ c in any order, with the bracket around either pair, solves it.
+fn solvable(puzzle: &Puzzle) -> bool {
+    let n = &puzzle.numbers;
+    let orders = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
+    orders.iter().any(|[i, j, k]| {
+        ["+", "-", "*", "/"].iter().any(|x| {
+            ["+", "-", "*", "/"].iter().any(|y| {
+                puzzle.is_solved_by(&format!("({} {x} {}) {y} {}", n[*i], n[*j], n[*k]))
+                    || puzzle.is_solved_by(&format!("{} {x} ({} {y} {})", n[*i], n[*j], n[*k]))
+            })
+        })
+    })
+}

@@ -1,0 +1,117 @@
+//! Policies that know nothing must earn next to nothing: one that always says the same, one that draws at random, one that picks
+//! a length.
+
+use sft::Example;
+use tensor_core::Rng;
+
+use crate::rewards::{REWARDS, Reward};
+use crate::{Task, task::SYSTEM_PROMPT};
+
+/// What is asked, and what is right.
+fn problems(task: Task, n: usize) -> Vec<(String, String)> {
+    let all = match task {
+        Task::Gsm8k => (0..n)
+            .map(|i| Example::new(format!("{i} and {i} make what?"), format!("{}", 2 * i)))
+            .collect(),
+        _ => task.all(None).expect("problems"),
+    };
+    let text = |example: Example| (example.prompt[0].content.clone(), example.response);
+    all.into_iter().take(n).map(text).collect()
+}
+
+fn tasks_of(name: &str) -> &'static [Task] {
+    match name {
+        "countdown" => &[Task::Countdown],
+        "exact" | "integer" => &[Task::Arithmetic, Task::Gsm8k],
+        _ => &[Task::Gsm8k],
+    }
+}
+
+/// The mean reward of a policy.
+fn mean(
+    reward: Reward,
+    problems: &[(String, String)],
+    mut policy: impl FnMut(&str) -> String,
+) -> f32 {
+    let earned = problems.iter().map(|(prompt, answer)| reward(prompt, &policy(prompt), answer));
+    earned.sum::<f32>() / problems.len() as f32
+}
+
+#[test]
+fn whoever_always_says_the_same_earns_next_to_nothing() {
+    let constants = [
+        "",
+        "0",
+        "1",
+        "42",
+        "100",
+        "-1",
+        "The answer is 10.",
+        "#### 12",
+        "<answer>7</answer>",
+        "####",
+        "NaN",
+        "inf",
+        "0 1 2 3 4 5",
+        SYSTEM_PROMPT,
+        "<answer></answer>",
+        "1 + 2",
+        "()",
+        "= 22",
+        "None",
+        "1e999",
+        "<answer>None</answer>",
+    ];
+    for (name, reward, _) in REWARDS.iter().filter(|(name, _, _)| *name != "format") {
+        for &task in tasks_of(name) {
+            let problems = problems(task, 200);
+            for constant in constants {
+                let earned = mean(*reward, &problems, |_| constant.to_string());
+                assert!(earned <= 0.05, "{name} pays {earned} for {constant:?}");
+            }
+            let echo = mean(*reward, &problems, str::to_string);
+            assert!(echo <= 0.05, "{name} pays {echo} for saying the question again");
+        }
+    }
+}
+
+#[test]
+fn whoever_draws_at_random_earns_next_to_nothing() {
+    let mut rng = Rng::new(9);
+    let pieces: Vec<&str> = "0 1 2 3 4 5 6 7 8 9 10 20 50 99 - + * / = ( ) . , $ % #### <answer> </answer> <reasoning> </reasoning> is the"
+        .split(' ')
+        .collect();
+    for (name, reward, _) in REWARDS.iter().filter(|(name, _, _)| *name != "format") {
+        for &task in tasks_of(name) {
+            let problems = problems(task, 300);
+            let earned = mean(*reward, &problems, |_| {
+                let n = 1 + rng.below(12);
+                (0..n).map(|_| pieces[rng.below(pieces.len())]).collect::<Vec<_>>().join(" ")
+            });
+            assert!(earned <= 0.05, "{name} pays {earned} at random");
+        }
+    }
+}
+
+#[test]
+fn whoever_only_picks_a_length_earns_next_to_nothing() {
+    for (name, reward, _) in REWARDS {
+        for &task in tasks_of(name) {
+            let problems = problems(task, 100);
+            for n in [0, 1, 3, 10, 100, 1000] {
+                let earned = mean(reward, &problems, |_| "word ".repeat(n));
+                assert!(earned <= 0., "{name} pays {earned} for {n} words");
+            }
+        }
+    }
+}
+
+/// The format alone can be had without knowing anything, so it must be worth less than an answer.
+#[test]
+fn the_format_pays_whoever_has_it_and_less_than_an_answer() {
+    let empty = "<reasoning>\n</reasoning>\n<answer>\n</answer>";
+    let format = crate::rewards::format("", empty, "42");
+    assert!((format - 0.8).abs() < 1e-6);
+    assert!(format < crate::rewards::correctness("", "<answer>42</answer>", "42"));
+    assert_eq!(crate::rewards::correctness("", empty, "42"), 0.);
+}

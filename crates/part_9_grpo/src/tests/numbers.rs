@@ -1,0 +1,101 @@
+//! Parsers: what the programs before us read, and what is right.
+
+use crate::answers::{flexible, of_solution, strict, tagged};
+use crate::numbers::{last_integer, last_number, numbers, single_number, written};
+
+#[test]
+fn the_last_integer_is_what_a_reader_would_call_it() {
+    for (text, wanted) in [
+        ("12-7", Some(7)), // −7 before
+        ("12 - 7 = 5", Some(5)),
+        ("4.5", None),         // 5 before
+        ("1,000", Some(1000)), // 0 before
+        ("5 apples and 3", Some(3)),
+        ("5 apples", Some(5)),
+        ("-7", Some(-7)),
+        ("−7", Some(-7)),
+        ("= -7.", Some(-7)),
+        ("(-7)", Some(-7)),
+        ("3-7", Some(7)),
+        ("(3)-7", Some(7)),
+        ("-$1,234.00", Some(-1234)),
+        ("$-5", Some(-5)),
+        ("42 %", Some(42)),
+        ("42%", Some(42)),
+        ("about 1,2,3", Some(3)),
+        ("3/4", None),
+        ("12a", None),
+        ("a12", None),
+        ("version 1.2.3", None),
+        ("**53**", Some(53)),
+        ("\\boxed{53}", Some(53)),
+        ("x=53", Some(53)),
+        ("1e3", Some(1000)),
+        ("2e-1", None),
+        ("53!", Some(53)),
+        ("", None),
+        ("none", None),
+        ("99999999999999999999", None),
+        ("--5", Some(5)),
+    ] {
+        assert_eq!(last_integer(text), wanted, "{text:?}");
+    }
+}
+
+#[test]
+fn one_number_and_the_last_number() {
+    // The book's program read neither "1,234" nor, as a last number, "42." or "5 apples".
+    for (text, single, last) in [
+        ("$42", Some(42.), Some(42.)),
+        ("1,234", Some(1234.), Some(1234.)),
+        ("42.", Some(42.), Some(42.)),
+        ("12-7", None, Some(7.)),
+        ("5 apples", Some(5.), Some(5.)),
+        ("3/4", None, None),
+        ("about 10 or 20", None, Some(20.)),
+        ("None", None, None),
+        (".5", Some(0.5), Some(0.5)),
+        ("-0.25", Some(-0.25), Some(-0.25)),
+    ] {
+        assert_eq!((single_number(text), last_number(text)), (single, last), "{text:?}");
+    }
+    assert_eq!(written("from -$78,910.5 to 1e-3"), ["-78910.5", "1e-3"]);
+    assert_eq!(numbers("Ünï 7 … ５"), [7.], "digits are ASCII ones");
+}
+
+#[test]
+fn gsm8k_s_answer_strictly_and_flexibly() {
+    for (text, strictly, flexibly) in [
+        ("#### 123", Some(123.), Some(123.)),
+        ("####    45.67 end", Some(45.67), Some(45.67)),
+        ("#### -78,910.5", Some(-78910.5), Some(-78910.5)),
+        ("#### 1,234,567", Some(1234567.), Some(1234567.)),
+        ("#### $1,234.00", Some(1234.), Some(1234.)),
+        ("####18.", Some(18.), Some(18.)),
+        ("#### 5 then #### 6", Some(5.), Some(5.)),
+        ("#### 12a", None, None),
+        ("9 * 2 = 18\n#### 18</answer>", Some(18.), Some(18.)),
+        ("No hash 123", None, Some(123.)),
+        ("first 10 then 20", None, Some(20.)),
+        ("text 50 end", None, Some(50.)),
+        ("it is -50", None, Some(-50.)),
+        ("fallback 12a", None, None),
+        ("none", None, None),
+    ] {
+        assert_eq!((strict(text), flexible(text)), (strictly, flexibly), "{text:?}");
+    }
+    assert_eq!(of_solution("so 9 * 2 = 18\n#### 18"), Some("18"));
+    assert_eq!(of_solution("so 18"), None);
+}
+
+#[test]
+fn the_answer_between_tags() {
+    let text = "<reasoning>2</reasoning><answer> 42 </answer>";
+    assert_eq!(tagged(text), Some("42"));
+    assert_eq!(tagged("<answer>1</answer> no, <answer>2</answer>"), Some("2"));
+    assert_eq!(tagged("<answer>1"), None);
+    assert_eq!(tagged("1</answer>"), None);
+    assert_eq!(tagged("<answer>1</answer><answer>2"), None, "the last is not closed");
+    assert_eq!(tagged("<answer>\n...\n</answer>"), None, "the prompt's own example");
+    assert_eq!(tagged("<answer></answer>"), Some(""));
+}

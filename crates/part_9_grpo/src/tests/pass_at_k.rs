@@ -1,0 +1,32 @@
+//! pass@k against counting.
+
+use crate::pass_at_k;
+
+/// Of all choices of k among n tries, the first c of which are right, the share with a right one.
+fn counted(n: usize, c: usize, k: usize) -> f64 {
+    let choices = (0u32..1 << n).filter(|set| set.count_ones() as usize == k);
+    let (mut all, mut right) = (0., 0.);
+    for set in choices {
+        all += 1.;
+        right += f64::from(u8::from(set & ((1 << c) - 1) != 0));
+    }
+    right / all
+}
+
+#[test]
+fn it_is_the_share_of_choices_with_a_right_one() {
+    for n in 1..=8 {
+        for c in 0..=n {
+            for k in 1..=n {
+                let (ours, wanted) = (pass_at_k(n, c, k), counted(n, c, k));
+                assert!((ours - wanted).abs() < 1e-12, "pass@{k} of {c}/{n}: {ours} {wanted}");
+            }
+        }
+    }
+}
+
+#[test]
+fn pass_at_1_is_the_share_of_right_tries() {
+    assert!((pass_at_k(200, 37, 1) - 37. / 200.).abs() < 1e-12);
+    assert_eq!((pass_at_k(200, 0, 100), pass_at_k(200, 101, 100)), (0., 1.));
+}

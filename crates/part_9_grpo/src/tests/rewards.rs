@@ -1,0 +1,90 @@
+//! What each reward pays for.
+
+use crate::reward_mix::RewardMix;
+use crate::rewards::{correctness, exact, format, gsm8k, gsm8k_flexible, integer, length};
+
+fn paid(reward: crate::rewards::Reward, completion: &str, answer: &str) -> f32 {
+    reward("", completion, answer)
+}
+
+#[test]
+fn exactly_the_answer_and_nothing_else() {
+    assert_eq!(paid(exact, " 53\n", "53"), 1.);
+    for wrong in ["53.", "053", "5 3", "It is 53", "-53", ""] {
+        assert_eq!(paid(exact, wrong, "53"), 0., "{wrong:?}");
+    }
+}
+
+#[test]
+fn the_last_whole_number() {
+    for right in ["53", "53.", "12 + 41 = 53", "It is 53!", "$53"] {
+        assert_eq!(paid(integer, right, "53"), 1., "{right:?}");
+    }
+    for wrong in ["", "fifty-three", "53.5", "53 or 54", "-53", "5,3"] {
+        assert_eq!(paid(integer, wrong, "53"), 0., "{wrong:?}");
+    }
+    assert_eq!(paid(integer, "none", "none"), 0., "two that cannot be read do not agree");
+    assert_eq!((paid(integer, "12-7", "-7"), paid(integer, "12-7", "7")), (0., 1.));
+}
+
+#[test]
+fn gsm8k_s_answer() {
+    assert_eq!(paid(gsm8k, "2 * 9 = 18\n#### 18", "18"), 1.);
+    assert_eq!(paid(gsm8k, "#### 1,200", "1200"), 1.);
+    assert_eq!(paid(gsm8k, "#### 1000", "#### 1e3"), 1.);
+    assert_eq!(paid(gsm8k, "#### -5.5", "-5.5"), 1.);
+    assert_eq!((paid(gsm8k, "it is 18", "18"), paid(gsm8k_flexible, "it is 18", "18")), (0., 1.));
+    assert_eq!(paid(gsm8k_flexible, "99.9", "100"), 0.);
+    assert_eq!(paid(gsm8k_flexible, "50", "51"), 0.);
+    assert_eq!(paid(gsm8k_flexible, "#### none, 18", "18"), 0., "no second try after ####");
+    assert_eq!(paid(gsm8k, "none", "none"), 0.);
+}
+
+#[test]
+fn the_tiers_of_correctness() {
+    assert_eq!(paid(correctness, "<answer>42</answer>", "42"), 2.);
+    assert_eq!(paid(correctness, "<answer>$42.</answer>", "42"), 1.5);
+    assert_eq!(paid(correctness, "<answer>1,234</answer>", "1234"), 1.5);
+    for wrong in ["42", "<answer>42", "<answer>41 or 42</answer>", "<answer></answer>", ""] {
+        assert_eq!(paid(correctness, wrong, "42"), 0., "{wrong:?}");
+    }
+    assert_eq!(paid(correctness, "<answer>None</answer>", ""), 0.);
+    assert_eq!(paid(correctness, "", ""), 0., "nothing is not the answer to nothing");
+}
+
+#[test]
+fn each_tag_once_and_in_its_place() {
+    let paid = |completion: &str| (paid(format, completion, "") * 10.).round() / 10.;
+    assert_eq!(paid("<reasoning>\na\n</reasoning>\n<answer>\n1\n</answer>"), 0.8);
+    assert_eq!(paid("<answer>1</answer>"), 0.4);
+    assert_eq!(paid("<answer>1</answer><reasoning>a</reasoning>"), 0.4, "in the wrong order");
+    assert_eq!(paid("</answer><answer></reasoning><reasoning>"), 0.2);
+    assert_eq!(paid("<reasoning>a</reasoning><answer>1</answer><answer>2</answer>"), 0.4, "twice");
+    assert_eq!(paid(&"<reasoning></reasoning><answer></answer>".repeat(9)), 0.);
+    assert_eq!(paid("no tag"), 0.);
+}
+
+#[test]
+fn words_cost() {
+    assert_eq!(paid(length, "", ""), 0.);
+    assert!((paid(length, "three words here", "") + 0.03).abs() < 1e-7);
+}
+
+#[test]
+fn rewards_are_summed_by_their_weights() {
+    let mix = RewardMix::parse("correctness=0.5, format , length=-2").expect("a mix");
+    let completion = "<answer>42</answer>";
+    let parts = mix.parts("", completion, "42");
+    assert_eq!(parts.len(), 3);
+    let total = 0.5 * 2. + 0.4 + 2. * 0.01;
+    assert!((mix.reward("", completion, "42") - total).abs() < 1e-6);
+    assert!((mix.highest() - (1. + 0.8)).abs() < 1e-6);
+    let refused = |text: &str| RewardMix::parse(text).expect_err("refused").to_string();
+    assert!(
+        refused("kindness").contains("no reward is called `kindness`; there are: exact, integer")
+    );
+    assert!(refused("exact=much").contains("`much` is no weight"));
+    assert!(refused("exact=NaN").contains("no weight"));
+    assert!(refused("exact,exact").contains("twice"));
+    assert!(refused("").contains("no reward is called ``"));
+}

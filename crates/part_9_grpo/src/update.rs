@@ -1,0 +1,133 @@
+//! The update: what was drawn, in parts that fit into memory, and the gradient of all of them.
+//!
+//! A group's prompt is computed once in the forward and the backward pass, whatever the number of its completions: the row is
+//! part 8's, `TokenBatch`. Groups without signal are left out where nothing but the advantage could move the policy.
+
+use anyhow::Result;
+use candle_core::backprop::GradStore;
+use candle_core::{DType, Tensor};
+use modern::GptModern;
+use ppo::scoring::log_probs;
+use ppo::{Group, TokenBatch};
+use scaling::accumulation::sum_of_gradients;
+use tensor_core::Parameters;
+
+use crate::{Drawn, Experience, Objective};
+
+/// Groups whose gradient is computed at a time.
+pub struct Part {
+    batch: TokenBatch,
+    drawn: Drawn,
+}
+
+/// What an update saw of the policy, over all tokens that were drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Seen {
+    /// The share of tokens whose ratio has left the clip.
+    pub clip_fraction: f64,
+    /// The largest ratio.
+    pub ratio_max: f64,
+    /// The mean of |log π − log π_behaviour|: before the first step, how far the sampler and the loss disagree.
+    pub mismatch: f64,
+    /// The mean of k3 to the reference, in nats per token; 0 without one.
+    pub kl: f64,
+}
+
+/// The parts of `experience`, `groups_each` groups at a time, and what `reference` says of them.
+///
+/// # Errors
+/// When memory is short.
+pub fn parts(
+    experience: &Experience,
+    (objective, temperature): (&Objective, f64),
+    twin: &GptModern,
+    reference: Option<&GptModern>,
+    groups_each: usize,
+) -> Result<Vec<Part>> {
+    let samples = experience.rewards.len() / experience.groups.len().max(1);
+    let mut chosen: Vec<usize> = (0..experience.groups.len())
+        .filter(|&group| objective.kl.is_some() || experience.has_signal(group))
+        .collect();
+    chosen.sort_by_key(|&group| length(&experience.groups[group])); // padding is computed in vain
+    let mut parts = Vec::new();
+    for chosen in chosen.chunks(groups_each.max(1)) {
+        let groups = || chosen.iter().map(|&group| &experience.groups[group]);
+        let batch = TokenBatch::of(groups(), twin.config(), twin.device())?;
+        let spread = |values: &[f32]| -> Result<Tensor> {
+            let own = chosen.iter().flat_map(|&group| &values[group * samples..][..samples]);
+            let own = Tensor::from_iter(own.copied(), twin.device())?.unsqueeze(1)?; // (R, 1)
+            Ok(own.broadcast_mul(&batch.mask)?) // (R, T)
+        };
+        let scored = |model| log_probs(model, &batch, temperature);
+        let reference = reference.filter(|_| objective.kl.is_some());
+        let drawn = Drawn {
+            behaviour: batch.drawn(groups())?,
+            old: objective.importance_cap.map(|_| scored(twin)).transpose()?,
+            reference: reference.map(scored).transpose()?,
+            advantages: spread(&experience.advantages.values)?,
+            weights: spread(&experience.weights)?,
+        };
+        parts.push(Part { batch, drawn });
+    }
+    Ok(parts)
+}
+
+/// The loss of all `parts`, its gradients, and what was seen on the way.
+///
+/// # Errors
+/// When there is no part, or memory is short.
+pub fn gradients(
+    policy: &GptModern,
+    parameters: &Parameters,
+    parts: &[Part],
+    (objective, temperature): (&Objective, f64),
+) -> Result<(f64, GradStore, Seen)> {
+    let (mut seen, mut n) = (Seen::default(), 0.);
+    let (loss, grads) = sum_of_gradients(parameters, parts, 1., |Part { batch, drawn }| {
+        let now = log_probs(policy, batch, temperature)?; // (R, T)
+        n += seen.add(&now, drawn, &batch.mask, objective)?;
+        objective.loss(&now, drawn)
+    })?;
+    Ok((loss, grads, seen.over(n)))
+}
+
+impl Seen {
+    /// Adds up what is seen at each token; gives their number.
+    fn add(
+        &mut self,
+        now: &Tensor,
+        drawn: &Drawn,
+        mask: &Tensor,
+        objective: &Objective,
+    ) -> Result<f64> {
+        let numbers = |x: &Tensor| x.detach().to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>();
+        let (now, behaviour, mask) = (numbers(now)?, numbers(&drawn.behaviour)?, numbers(mask)?);
+        let old = drawn.old.as_ref().map(numbers).transpose()?;
+        let reference = drawn.reference.as_ref().map(numbers).transpose()?;
+        let (low, high) = (1. - objective.clip.low, 1. + objective.clip.high);
+        let mut n = 0.;
+        for at in (0..now.len()).filter(|&at| mask[at] > 0.) {
+            let of = |x: &[f32]| f64::from(x[at]);
+            let ratio = (of(&now) - of(old.as_deref().unwrap_or(&behaviour))).exp();
+            let d = reference.as_deref().map_or(0., |reference| of(reference) - of(&now));
+            self.clip_fraction += f64::from(u8::from(ratio < low || ratio > high));
+            self.ratio_max = self.ratio_max.max(ratio);
+            self.mismatch += (of(&now) - of(&behaviour)).abs();
+            self.kl += d.exp() - d - 1.;
+            n += 1.;
+        }
+        Ok(n)
+    }
+
+    /// The means over `n` tokens.
+    fn over(self, n: f64) -> Self {
+        let Self { clip_fraction, ratio_max, mismatch, kl } = self;
+        let n = n.max(1.);
+        Self { clip_fraction: clip_fraction / n, ratio_max, mismatch: mismatch / n, kl: kl / n }
+    }
+}
+
+/// Tokens of a group's row.
+fn length(group: &Group) -> usize {
+    group.prompt.len() + group.responses.iter().map(|response| response.tokens.len()).sum::<usize>()
+}

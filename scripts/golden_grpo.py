@@ -1,0 +1,98 @@
+"""Makes the golden numbers of GRPO's advantages and losses, by TRL's formulas in PyTorch.
+
+Makes:     crates/part_9_grpo/tests/golden/grpo.json
+Usage:     python golden_grpo.py       (torch)
+
+The formulas are those of trl.GRPOTrainer._compute_loss and _generate_and_score_completions, written out on padded tensors with a
+completion mask, as TRL has them; ours are written on the tokens alone. Everything is f64. "truncated" completions are
+left out above and below the fraction, as TRL does with mask_truncated_completions since its loss is normalised by the mask.
+"""
+
+import json
+import pathlib
+
+import torch
+
+OUT = pathlib.Path(__file__).resolve().parent.parent / "crates" / "part_9_grpo" / "tests" / "golden" / "grpo.json"
+LENGTHS = [3, 1, 5, 2, 4, 4]  # two groups of three
+BUDGET = 6
+REWARDS = [1.0, 0.0, 0.25, 2.8, 0.8, 0.2]
+EPSILON_LOW, EPSILON_HIGH = 0.2, 0.28
+BETA = 0.3
+CAP = 1.05
+
+
+def kl_of(name, new, reference, old):
+    d = reference - new
+    k3 = torch.exp(d) - d - 1
+    return {"k2": 0.5 * d**2, "k3": k3, "k3-weighted": torch.exp(new - old) * k3}[name]
+
+
+def aggregate(name, per_token, mask, takes_part):
+    mask = mask * takes_part.unsqueeze(1)
+    if name == "sequence":  # loss_type="grpo"
+        return ((per_token * mask).sum(-1) / mask.sum(-1).clamp(min=1.0)).sum() / takes_part.sum()
+    if name == "token":  # "dapo", "bnpo"
+        return (per_token * mask).sum() / mask.sum()
+    return (per_token * mask).sum() / (takes_part.sum() * BUDGET)  # "dr_grpo"
+
+
+def main():
+    torch.manual_seed(9)
+    b, t = len(LENGTHS), max(LENGTHS)
+    mask = (torch.arange(t)[None] < torch.tensor(LENGTHS)[:, None]).double()
+    values = -2 * torch.rand(b, t, dtype=torch.float64)
+    old = values + 0.5 * torch.randn(b, t, dtype=torch.float64)  # far enough for the clip to matter
+    behaviour = old + 0.1 * torch.randn(b, t, dtype=torch.float64)
+    reference = values + 0.3 * torch.randn(b, t, dtype=torch.float64)
+    rewards = torch.tensor(REWARDS, dtype=torch.float64).view(-1, 3)
+    mean, std = rewards.mean(1, keepdim=True), rewards.std(1, keepdim=True)
+    others = (rewards.sum(1, keepdim=True) - rewards) / 2
+    advantages = {
+        "group-std": (rewards - mean) / (std + 1e-4),
+        "group-std-population": (rewards - mean) / (rewards.std(1, keepdim=True, unbiased=False) + 1e-4),
+        "group-mean": rewards - mean,
+        "leave-one-out": rewards - others,
+        "batch-mean": rewards - rewards.mean(),
+    }
+    advantages = {name: value.flatten() for name, value in advantages.items()}
+    a = advantages["group-std"].unsqueeze(1)
+
+    cases = []
+    for aggregation in ["sequence", "token", "constant"]:
+        for kl in [None, "k2", "k3", "k3-weighted"]:
+            for cap in [None, CAP]:
+                for truncated in [[], [2, 3]]:
+                    new = values.clone().requires_grad_()
+                    base = behaviour if cap is None else old
+                    ratio = torch.exp(new - base)
+                    clipped = torch.clamp(ratio, 1 - EPSILON_LOW, 1 + EPSILON_HIGH)
+                    per_token = -torch.min(ratio * a, clipped * a)
+                    if cap is not None:
+                        per_token = per_token * torch.clamp(torch.exp(old - behaviour), max=cap)
+                    if kl is not None:
+                        per_token = per_token + BETA * kl_of(kl, new, reference, base)
+                    takes_part = torch.ones(b, dtype=torch.float64)
+                    takes_part[truncated] = 0
+                    loss = aggregate(aggregation, per_token, mask, takes_part)
+                    loss.backward()
+                    case = {"aggregation": aggregation, "kl": kl, "cap": cap, "truncated": truncated}
+                    gradient = new.grad[mask.bool()].tolist()
+                    cases.append({**case, "loss": loss.item(), "gradient": gradient})
+
+    def tokens(x):
+        return x[mask.bool()].tolist()
+
+    golden = {
+        "lengths": LENGTHS, "budget": BUDGET, "rewards": REWARDS, "group_size": 3, "epsilon": 1e-4,
+        "clip": [EPSILON_LOW, EPSILON_HIGH], "beta": BETA,
+        "advantages": {name: value.tolist() for name, value in advantages.items()},
+        "new": tokens(values), "old": tokens(old), "behaviour": tokens(behaviour), "reference": tokens(reference),
+        "cases": cases,
+    }
+    OUT.parent.mkdir(parents=True, exist_ok=True)
+    OUT.write_text(json.dumps(golden))
+
+
+if __name__ == "__main__":
+    main()
