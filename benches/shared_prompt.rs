@@ -30,10 +30,12 @@ fn main() -> Result<()> {
     let mut parameters = Parameters::seeded(1, DType::F32, &Device::Cpu);
     let policy = GptModern::new(&config, parameters.root())?;
     let twin = GptModern::new(&config, parameters.inference().root())?;
-    let prompts: Vec<Vec<u32>> =
-        (0..PROMPTS).map(|i| (0..PROMPT).map(|t| ((i * 31 + t * 7) % 1000) as u32).collect()).collect();
+    let prompts: Vec<Vec<u32>> = (0..PROMPTS)
+        .map(|i| (0..PROMPT).map(|t| ((i * 31 + t * 7) % 1000) as u32).collect())
+        .collect();
     let sampler = Sampler::new(Choice::at(1., None, None, None));
-    let config = |samples| RolloutConfig { samples, sampler, max_new_tokens: NEW, stop: vec![1023] };
+    let config =
+        |samples| RolloutConfig { samples, sampler, max_new_tokens: NEW, stop: vec![1023] };
     let repeated: Vec<Vec<u32>> =
         prompts.iter().flat_map(|prompt| vec![prompt.clone(); SAMPLES]).collect();
 
@@ -48,7 +50,10 @@ fn main() -> Result<()> {
     };
     let shared = rollout(&twin, &prompts, &config(SAMPLES), &mut Rng::new(3))?;
     let alone = |group: &Group| -> Vec<Group> {
-        let of = |one: &ppo::Response| Group { prompt: group.prompt.clone(), responses: vec![one.clone()] };
+        let of = |one: &ppo::Response| Group {
+            prompt: group.prompt.clone(),
+            responses: vec![one.clone()],
+        };
         group.responses.iter().map(of).collect()
     };
     let apart: Vec<Group> = shared.iter().flat_map(alone).collect();
@@ -62,7 +67,9 @@ fn main() -> Result<()> {
         ("rollout", &|| draw(&prompts, SAMPLES), &|| draw(&repeated, 1)),
         ("update", &|| learn(&shared), &|| learn(&apart)),
     ];
-    println!("| {PROMPTS} prompts of {PROMPT}, {SAMPLES} completions of {NEW} | once | {SAMPLES} times | median ratio of a pair |");
+    println!(
+        "| {PROMPTS} prompts of {PROMPT}, {SAMPLES} completions of {NEW} | once | {SAMPLES} times | median ratio of a pair |"
+    );
     println!("| --- | --- | --- | --- |");
     for (name, once, every) in rows {
         let mut pairs = Vec::new();

@@ -76,8 +76,8 @@ pub(crate) struct TableArgs {
 
 #[derive(Args, Serialize)]
 #[command(args_override_self = true)]
-#[command(mut_arg("steps", |arg| arg.default_value("200").visible_aliases(["num-train-steps", "steps-per-iteration"])))]
-#[command(mut_arg("lr", |arg| arg.default_value("1e-4").visible_alias("learning-rate")))]
+#[command(mut_arg("steps", |arg| arg.default_value("100").visible_aliases(["num-train-steps", "steps-per-iteration"])))]
+#[command(mut_arg("lr", |arg| arg.default_value("2e-4").visible_alias("learning-rate")))]
 #[command(mut_arg("warmup_steps", |arg| arg.help("Steps until the highest rate [default: a twentieth of --steps]")))]
 #[command(mut_arg("weight_decay", |arg| arg.default_value("0")))]
 #[command(mut_arg("beta2", |arg| arg.default_value("0.95")))]
@@ -132,7 +132,7 @@ pub(crate) struct TrainArgs {
 #[derive(Debug, Clone, Copy, Args, Serialize)]
 pub(crate) struct StepFlags {
     /// Prompts of a step
-    #[arg(long, value_name = "N", default_value = "32", visible_aliases = ["batch-prompts"])]
+    #[arg(long, value_name = "N", default_value = "64", visible_aliases = ["batch-prompts"])]
     pub(crate) batch_size: NonZeroUsize,
     /// Prompts whose gradient is computed at a time
     #[arg(long, value_name = "N", default_value = "32")]

@@ -124,7 +124,7 @@ pub struct ObjectiveFlags {
     #[arg(long, value_enum, default_value_t = Kl::K3Weighted)]
     pub kl: Kl,
     /// What that distance weighs; 0 for no reference at all
-    #[arg(long, value_name = "X", default_value_t = 0.01, allow_negative_numbers = true, value_parser = non_negative, visible_aliases = ["kl-coeff", "kl-coef"])]
+    #[arg(long, value_name = "X", default_value_t = 0.03, allow_negative_numbers = true, value_parser = non_negative, visible_aliases = ["kl-coeff", "kl-coef"])]
     pub beta: f64,
     /// Make the policy its own reference anew every N steps; not with adapters, whose reference is the model without them [default: never]
     #[arg(long, value_name = "N", conflicts_with = "lora_rank")]

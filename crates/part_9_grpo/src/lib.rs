@@ -22,6 +22,7 @@ pub mod experience; // the loop
 pub mod reference;
 pub mod update;
 pub mod evaluation;
+pub mod figures;
 pub mod run_log;
 pub mod training;
 pub mod flags;

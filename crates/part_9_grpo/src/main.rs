@@ -3,6 +3,7 @@
 mod arguments;
 mod demo;
 mod eval_command;
+mod report;
 mod table_command;
 mod train_command;
 

@@ -13,29 +13,7 @@ use tiny_gpt::progress::Progress;
 
 use crate::evaluation::Evaluation;
 use crate::experience::Experience;
-use crate::update::Seen;
-
-/// Where a run's time goes.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Times {
-    /// Writing completions.
-    pub generation: Duration,
-    /// Judging them, and what the reference says of them.
-    pub scoring: Duration,
-    /// Gradients and steps.
-    pub training: Duration,
-}
-
-/// What an update did.
-#[derive(Debug, Clone, Copy)]
-pub struct Update {
-    /// The loss.
-    pub loss: f64,
-    /// Of the gradients, before clipping.
-    pub norm: f64,
-    /// What it saw.
-    pub seen: Seen,
-}
+use crate::figures::{Row, Times, Update};
 
 /// Shows a run and records it.
 pub struct RunLog {
@@ -51,19 +29,6 @@ pub struct RunLog {
     pub times: Times,
     recent: Vec<Row>,
     warned: bool,
-}
-
-/// The figures of a step.
-#[derive(Debug, Clone, Copy)]
-struct Row {
-    reward: f64,
-    std: f64,
-    without_signal: f64,
-    length: f64,
-    ended: f64,
-    entropy: f64,
-    tokens: usize,
-    update: Option<(Update, f64)>, // the last of the step, and the mismatch before the first
 }
 
 impl RunLog {
@@ -245,35 +210,5 @@ impl RunLog {
         let mut row = Map::from_iter([("step".to_string(), json!(step))]);
         row.extend(figures);
         folder.write(&Value::Object(row))
-    }
-}
-
-impl Times {
-    /// All of it.
-    pub fn total(&self) -> Duration {
-        self.generation + self.scoring + self.training
-    }
-}
-
-impl Row {
-    fn of(drawn: &Experience, updates: &[Update]) -> Self {
-        let responses = || drawn.groups.iter().flat_map(|group| &group.responses);
-        let n = drawn.rewards.len() as f64;
-        let reward = drawn.rewards.iter().map(|&r| f64::from(r)).sum::<f64>() / n;
-        let variance =
-            drawn.rewards.iter().map(|&r| (f64::from(r) - reward).powi(2)).sum::<f64>() / n;
-        let tokens = drawn.tokens();
-        let surprise: f64 = responses().flat_map(|r| &r.log_probs).map(|&x| -f64::from(x)).sum();
-        Self {
-            reward,
-            std: variance.sqrt(),
-            without_signal: drawn.advantages.groups_without_signal as f64
-                / drawn.groups.len() as f64,
-            length: tokens as f64 / n,
-            ended: responses().filter(|response| response.ended()).count() as f64 / n,
-            entropy: surprise / tokens as f64, // its mean is the entropy, as the tokens are the policy's own
-            tokens,
-            update: updates.last().map(|last| (*last, updates[0].seen.mismatch)),
-        }
     }
 }

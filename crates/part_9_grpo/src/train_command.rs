@@ -21,6 +21,7 @@ use tiny_gpt::command::usage;
 use tiny_gpt::{Interrupt, RunFolder};
 
 use crate::arguments::TrainArgs;
+use crate::report::report;
 
 /// What may change when a run is resumed: where things are and what is shown, not what is computed. (The problems are compared by
 /// what they say.)
@@ -43,9 +44,8 @@ const FREE: [&str; 14] = [
 
 pub(crate) fn run(args: &TrainArgs) -> Result<()> {
     args.task.check()?;
-    let budget = args.task.budget();
     let schedule = args.schedule.schedule()?;
-    args.draw.rollout(budget, Vec::new())?; // a group of one is refused before anything is opened
+    args.draw.rollout(args.task.budget(), Vec::new())?; // a group of one is refused before anything is opened
     let device = args.compute.open()?;
     let settings = serde_json::to_value(args)?;
     if args.settings.resume {
@@ -82,15 +82,13 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
             run
         }
     };
-    let tracker = Tracker::create(args.looks.log, &args.out, &settings, tuning.state.step)?;
-    let log = RunLog::new(schedule.total, tuning.state.step, args.looks.log_interval.get())?;
-    let mut log = log.record(folder, tracker, &rows);
+    let mut log = log_of(args, &settings, (schedule.total, tuning.state.step), (folder, &rows))?;
     let outputs = outputs(args, &keeper, checkpoints, &name)?;
     let exam = Exam {
         task: args.task.task,
         speech: &speech,
         stop: &stop,
-        max_new_tokens: budget,
+        max_new_tokens: args.task.budget(),
         batch_size: 64,
     };
     let looks = Looks { exam, questions: &validation, interval: args.looks.eval_every };
@@ -187,49 +185,22 @@ fn outputs<'a>(
     Ok(Outputs { place: Some(place), interrupt, stop_after })
 }
 
+/// What shows and records the run, which is at a step of so many and has these rows.
+fn log_of(
+    args: &TrainArgs,
+    settings: &Value,
+    (total, step): (usize, usize),
+    (folder, rows): (RunFolder, &[Value]),
+) -> Result<RunLog> {
+    let tracker = Tracker::create(args.looks.log, &args.out, settings, step)?;
+    let log = RunLog::new(total, step, args.looks.log_interval.get())?;
+    Ok(log.record(folder, tracker, rows))
+}
+
 /// A new run's folder; not before all that can be wrong is known to be right.
 fn begun(args: &TrainArgs, settings: &Value) -> Result<(RunFolder, Vec<Value>)> {
     RunFolder::create(&args.out, settings)?;
     Ok((RunFolder::resume(&args.out, 0)?.0, Vec::new()))
-}
-
-/// What came of it.
-fn report(
-    args: &TrainArgs,
-    tuning: &Tuning,
-    total: usize,
-    tokens: usize,
-    times: grpo::run_log::Times,
-) -> Result<()> {
-    let (step, out) = (tuning.state.step, args.out.display());
-    let seconds = times.total().as_secs_f64();
-    let share = |part: std::time::Duration| part.as_secs_f64() / seconds.max(1e-9);
-    let [generation, scoring, training] =
-        [times.generation, times.scoring, times.training].map(share);
-    println!(
-        "{seconds:.0} s: {:.0} % of it writing, {:.0} % scoring, {:.0} % training",
-        100. * generation,
-        100. * scoring,
-        100. * training
-    );
-    let saved = if args.lora.lora_rank.is_some() { "adapter" } else { "model" };
-    match step == total {
-        true => println!("the best {saved} is in {}", args.out.join(saved).display()),
-        false => println!(
-            "stopped and saved after step {step} of {total}; continue with: part_9 train --resume --out {out}"
-        ),
-    }
-    if args.json {
-        let best = tuning.state.best.map(|badness| -badness);
-        println!(
-            "{}",
-            json!({
-                "step": step, "reward": best, "tokens": tokens, "seconds": seconds, "saved": args.out.join(saved),
-                "share_generation": generation, "share_scoring": scoring, "share_training": training,
-            })
-        );
-    }
-    Ok(())
 }
 
 /// A name that follows from what is learned, so that a checkpoint is not continued with something else.

@@ -10,8 +10,8 @@ use tensor_core::{AdamWConfig, clip_grad_norm};
 
 use crate::evaluation::Exam;
 use crate::experience::{Judgement, gather};
+use crate::figures::Update;
 use crate::reference::{self, Reference};
-use crate::run_log::Update;
 use crate::update::{gradients, parts};
 use crate::{Objective, RunLog};
 

@@ -119,7 +119,7 @@ fn a_run_is_trained_resumed_and_measured() {
     PART_9.refuses(
         &["train", "--resume", "--model", &model, "--out", &whole, "--lr", "0.5"],
         1,
-        "lr was 0.0001 and is 0.5",
+        "lr was 0.0002 and is 0.5",
     );
 }
 
