@@ -39,11 +39,6 @@ fn main() -> Result<()> {
     let repeated: Vec<Vec<u32>> =
         prompts.iter().flat_map(|prompt| vec![prompt.clone(); SAMPLES]).collect();
 
-    let timed = |work: &dyn Fn() -> Result<()>| -> Result<f64> {
-        let begin = Instant::now();
-        work()?;
-        Ok(begin.elapsed().as_secs_f64() * 1e3)
-    };
     let draw = |prompts: &[Vec<u32>], samples| -> Result<()> {
         rollout(&twin, prompts, &config(samples), &mut Rng::new(3))?;
         Ok(())
@@ -76,14 +71,22 @@ fn main() -> Result<()> {
         for _ in 0..rounds {
             pairs.push((timed(once)?, timed(every)?));
         }
-        let median = |mut values: Vec<f64>| {
-            values.sort_by(f64::total_cmp);
-            values[values.len() / 2]
-        };
         let once = median(pairs.iter().map(|(once, _)| *once).collect());
         let every = median(pairs.iter().map(|(_, every)| *every).collect());
         let ratio = median(pairs.iter().map(|(once, every)| every / once).collect());
         println!("| {name} | {once:.1} ms | {every:.1} ms | {ratio:.2} |");
     }
     Ok(())
+}
+
+/// Milliseconds that `work` takes.
+fn timed(work: &dyn Fn() -> Result<()>) -> Result<f64> {
+    let begin = Instant::now();
+    work()?;
+    Ok(begin.elapsed().as_secs_f64() * 1e3)
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
 }
