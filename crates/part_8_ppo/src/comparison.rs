@@ -10,6 +10,7 @@
 use anyhow::Result;
 use candle_core::{D, DType};
 use modern::{Choice, GptModern, Sampler};
+use reward::metrics::interval;
 use serde::Serialize;
 use tensor_core::Rng;
 use tensor_core::ops::log_softmax;
@@ -19,9 +20,6 @@ use crate::rollout::{RolloutConfig, rollout};
 use crate::scorer::Scorer;
 use crate::scoring::scores;
 use crate::token_batch::TokenBatch;
-
-/// 1.96 deviations hold 95 %.
-const DEVIATIONS: f64 = 1.959_963_984_540_054;
 
 /// A policy beside its reference.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -70,7 +68,7 @@ pub fn compare(
     let [a, b] = [&ours, &theirs].map(|answers| figures(exam.questions, answers));
     let each = ours.iter().zip(&theirs);
     let wins: f64 = each.map(|(a, b)| win(a.score, b.score)).sum();
-    let (win_rate_low, win_rate_high) = wilson(wins, a.n);
+    let [win_rate_low, win_rate_high] = interval(wins / a.n as f64, a.n);
     let comparison = Comparison {
         n: a.n,
         reward_mean: a.reward_mean,
@@ -97,15 +95,6 @@ fn win(a: f64, b: f64) -> f64 {
     } else {
         0.
     }
-}
-
-/// The interval that holds the true rate in 95 of 100 cases, given `wins` of `n` (Wilson, 1927).
-pub fn wilson(wins: f64, n: usize) -> (f64, f64) {
-    let (n, z) = (n.max(1) as f64, DEVIATIONS);
-    let p = wins / n;
-    let (centre, scale) = (p + z * z / (2. * n), 1. + z * z / n);
-    let half = z * (p * (1. - p) / n + z * z / (4. * n * n)).sqrt();
-    (((centre - half) / scale).max(0.), ((centre + half) / scale).min(1.))
 }
 
 /// The exact KL of every token, summed over a response, in the mean of responses drawn at temperature 1.

@@ -55,7 +55,7 @@ impl RunLog {
 
     /// Records into `folder`, which has these rows, and `tracker`.
     pub fn record(mut self, folder: RunFolder, tracker: Tracker, rows: &[Value]) -> Self {
-        for (curve, key) in self.curves.iter_mut().zip(["reward", "val_reward"]) {
+        for (curve, key) in self.curves.iter_mut().zip(["reward_mean", "val_reward"]) {
             for row in rows {
                 if let (Some(step), Some(value)) = (row["step"].as_u64(), row[key].as_f64()) {
                     curve.push(step as usize, value);
@@ -114,7 +114,7 @@ impl RunLog {
             |part: Duration| part.as_secs_f64() / self.times.total().as_secs_f64().max(1e-9);
         let Times { generation, scoring, training } = self.times;
         let figures = json!({
-            "reward": reward, "reward_std": mean(&|row| row.std),
+            "reward_mean": reward, "reward_std": mean(&|row| row.std),
             "frac_groups_without_signal": mean(&|row| row.without_signal),
             "completion_length": mean(&|row| row.length), "eos_rate": mean(&|row| row.ended),
             "entropy": mean(&|row| row.entropy), "lr": rate,

@@ -17,7 +17,7 @@ fn model(folder: &Path) -> String {
 
 /// What a row of figures holds.
 const FIGURES: [&str; 6] = [
-    "reward",
+    "reward_mean",
     "kl",
     "clip_fraction",
     "sampler_mismatch",
