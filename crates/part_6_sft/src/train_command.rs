@@ -90,20 +90,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
     let interval = args.exam.log_interval.get();
     let log = RunLog::new(schedule.total, schedule.warmup, tuning.state.step, interval)?;
     let mut log = log.record(folder, tracker, &rows);
-    let interrupt = Interrupt::default();
-    interrupt.catch()?;
-    let place = Place {
-        folder: &args.out,
-        keeper: &keeper,
-        checkpoints,
-        interval: args.save.save_interval,
-        data: &name,
-    };
-    let outputs = Outputs {
-        place: Some(place),
-        interrupt,
-        stop_after: args.save.stop_after.map(|n| n.get()),
-    };
+    let outputs = outputs(args, &keeper, checkpoints, &name)?;
     let exam = exam(args, &examples, &speech);
     tell_model(&tuning);
     train(&mut tuning, &data.examples, &config, Some(&exam), &outputs, &mut log)?;
@@ -149,6 +136,21 @@ fn tuning(
         lora::attach(&mut parameters, lora, config.seed)?;
     }
     Tuning::new(*model.config(), parameters, config.optimizer)
+}
+
+/// Where results go; from now on, Ctrl-C ends the run saved.
+fn outputs<'a>(
+    args: &'a TrainArgs,
+    keeper: &'a Keeper<'a>,
+    checkpoints: Checkpoints,
+    data: &'a str,
+) -> Result<Outputs<'a>> {
+    let interrupt = Interrupt::default();
+    interrupt.catch()?;
+    let interval = args.save.save_interval;
+    let place = Place { folder: &args.out, keeper, checkpoints, interval, data };
+    let stop_after = args.save.stop_after.map(|n| n.get());
+    Ok(Outputs { place: Some(place), interrupt, stop_after })
 }
 
 fn exam<'a>(args: &TrainArgs, examples: &'a Examples, speech: &'a Speech) -> Exam<'a> {

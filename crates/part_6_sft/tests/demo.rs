@@ -149,6 +149,15 @@ fn an_adapter_is_trained_beside_a_model_and_merged_into_it() {
     let args =
         train(&tuned, &["--model", &model, "--lora-rank", "2", "--lora-layers", "q_proj,nothing"]);
     PART_6.refuses(&args, 1, "no linear layer is called `nothing`");
+}
+
+#[test]
+fn a_run_that_lost_what_it_began_with_says_so() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (base, tuned) = (path(folder.path(), "base"), path(folder.path(), "tuned"));
+    PART_6.says(&train(&base, &[]));
+    let model = path(folder.path(), "base/model");
+    PART_6.says(&train(&tuned, &["--model", &model, "--lora-rank", "2"]));
     PART_6.refuses(&train(&base, &["--model", &model]), 1, "which would be moved aside");
     std::fs::remove_dir_all(path(folder.path(), "base/checkpoints")).expect("checkpoints");
     std::fs::remove_dir_all(path(folder.path(), "base/base")).expect("a base");

@@ -68,7 +68,10 @@ fn three_layouts_give_the_same_example_as_json_lines_and_compressed() -> Result<
     assert_eq!(found, [Example::new("a?", "b")]);
     for text in [rows[1].to_string(), format!("[{}]", rows[1])] {
         let marked = format!("\u{feff}{text}");
-        assert_eq!(files.read("marked.json", marked.as_bytes(), None)?, [wanted.clone()]);
+        assert_eq!(
+            files.read("marked.json", marked.as_bytes(), None)?,
+            std::slice::from_ref(&wanted)
+        );
     }
     Ok(())
 }
@@ -96,22 +99,6 @@ fn a_bad_row_is_named_by_file_and_line() {
             &format!("rows.jsonl:3: {says}"),
         );
     }
-    files.refused(
-        "a.json",
-        &format!("[{good},\n\n{{\"prompt\": 1}}]"),
-        None,
-        "a.json:3: `prompt` holds 1",
-    );
-    files.refused("a.json", &format!("[{good},\n{{\"prompt\": ]"), None, "a.json:2: no JSON");
-    files.refused(
-        "a.json",
-        &format!("[{good},\n{{\n\n\"prompt\": ]}}]"),
-        None,
-        "a.json:4: no JSON",
-    );
-    files.refused("a.json", &format!("[{good}\n{good}]"), None, "a.json:1: expected a comma");
-    files.refused("a.json", &format!("[{good},\n"), None, "a.json:2: the array does not end");
-    files.refused("a.json", "[]", None, "a.json has no rows");
     files.refused("a.jsonl", "\n", None, "a.jsonl has no rows");
     files.refused(
         "a.jsonl",
@@ -130,6 +117,34 @@ fn a_bad_row_is_named_by_file_and_line() {
     let row = r#"{"instruction": "", "input": "x", "output": "y"}"#;
     files.refused("a.jsonl", row, None, "`instruction` is empty");
     files.refused("a.parquet", "PAR1....", None, "parquet");
+    assert!(Source::File("nowhere.jsonl".into()).all(None).is_err());
+}
+
+#[test]
+fn what_is_wrong_in_an_array_is_named_by_its_line() {
+    let files = Files::new();
+    let good = r#"{"prompt": "a", "completion": "b"}"#;
+    files.refused(
+        "a.json",
+        &format!("[{good},\n\n{{\"prompt\": 1}}]"),
+        None,
+        "a.json:3: `prompt` holds 1",
+    );
+    files.refused("a.json", &format!("[{good},\n{{\"prompt\": ]"), None, "a.json:2: no JSON");
+    files.refused(
+        "a.json",
+        &format!("[{good},\n{{\n\n\"prompt\": ]}}]"),
+        None,
+        "a.json:4: no JSON",
+    );
+    files.refused("a.json", &format!("[{good}\n{good}]"), None, "a.json:1: expected a comma");
+    files.refused("a.json", &format!("[{good},\n"), None, "a.json:2: the array does not end");
+    files.refused("a.json", "[]", None, "a.json has no rows");
+}
+
+#[test]
+fn a_conversation_goes_from_a_user_to_the_assistant_or_is_refused() {
+    let files = Files::new();
     let chat = |messages: &str| format!("{{\"messages\": {messages}}}");
     files.refused("a.jsonl", &chat("[]"), None, "`messages` is empty");
     files.refused("a.jsonl", &chat("3"), None, "holds no list");
@@ -143,7 +158,6 @@ fn a_bad_row_is_named_by_file_and_line() {
     files.refused("a.jsonl", &chat(&format!("[{system}, {assistant}]")), None, says);
     let says = "nothing is said before the assistant speaks";
     files.refused("a.jsonl", &chat(r#"[{"role": "assistant", "content": "a"}]"#), None, says);
-    assert!(Source::File("nowhere.jsonl".into()).all(None).is_err());
 }
 
 #[test]
