@@ -13,8 +13,8 @@ pub enum Columns {
     Instruction {
         /// The question.
         instruction: String,
-        /// What it is about; a row may lack it.
-        input: String,
+        /// What it is about.
+        input: Input,
         /// The answer.
         output: String,
     },
@@ -23,6 +23,17 @@ pub enum Columns {
         /// The list.
         messages: String,
     },
+}
+
+/// The column that says what a question is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// There is none.
+    None,
+    /// `input`, in rows that have it.
+    IfThere,
+    /// This one, which every row has; it may be null.
+    Named(String),
 }
 
 impl Columns {
@@ -34,8 +45,12 @@ impl Columns {
         let has = |names: &[&str]| names.iter().all(|name| row.get(name).is_some());
         match () {
             () if has(&["messages"]) => Ok(Self::Messages { messages: "messages".into() }),
-            () if has(&["instruction", "output"]) => Ok(Self::instruction("instruction", "output")),
-            () if has(&["prompt", "completion"]) => Ok(Self::instruction("prompt", "completion")),
+            () if has(&["instruction", "output"]) => {
+                Self::parse("instruction=instruction,output=output")
+            }
+            () if has(&["prompt", "completion"]) => {
+                Self::parse("prompt=prompt,completion=completion")
+            }
             () => {
                 let keys = row.as_object().map(|row| row.keys().cloned().collect::<Vec<_>>());
                 let keys = keys.context(
@@ -50,41 +65,47 @@ impl Columns {
         }
     }
 
-    /// The map `instruction=a,input=b,output=c`, `prompt=a,completion=b` or `messages=a`.
+    /// The map `instruction=a,input=b,output=c`, `prompt=a,completion=b` or `messages=a`. Where an instruction is named and no
+    /// input, a column `input` is read if there is one; `input=none` says that there is none.
     ///
     /// # Errors
     /// When it is none of these.
     pub fn parse(text: &str) -> Result<Self> {
-        let mut columns = Self::instruction("", "");
+        let (mut asked, mut input, mut answered, mut messages) = (None, None, None, None);
+        let mut usual = Input::None;
         for pair in text.split(',') {
             let (what, name) = pair.split_once('=').with_context(|| {
                 format!("--columns {text}: expected WHAT=COLUMN, for example prompt=question,completion=answer")
             })?;
-            let name = name.trim().to_string();
-            match (what.trim(), &mut columns) {
-                ("messages", _) => return Ok(Self::Messages { messages: name }),
-                ("instruction" | "prompt", Self::Instruction { instruction, .. }) => {
-                    *instruction = name
-                }
-                ("output" | "completion", Self::Instruction { output, .. }) => *output = name,
-                ("input", Self::Instruction { input, .. }) => *input = name,
-                (other, _) => bail!(
+            let what = what.trim();
+            let place = match what {
+                "messages" => &mut messages,
+                "instruction" | "prompt" => &mut asked,
+                "output" | "completion" => &mut answered,
+                "input" => &mut input,
+                other => bail!(
                     "--columns knows no `{other}`: it maps instruction, input and output, or prompt and completion, or messages"
                 ),
+            };
+            ensure!(place.is_none(), "--columns {text}: `{what}` is said twice");
+            *place = Some(name.trim().to_string());
+            if what == "instruction" {
+                usual = Input::IfThere;
             }
         }
-        if let Self::Instruction { instruction, output, .. } = &columns {
-            ensure!(
-                !instruction.is_empty() && !output.is_empty(),
-                "--columns {text}: both the prompt and the completion need a column"
-            );
+        match (messages, asked, answered, input) {
+            (Some(messages), None, None, None) => Ok(Self::Messages { messages }),
+            (Some(_), ..) => bail!("--columns {text}: messages hold all, so nothing else is named"),
+            (None, Some(instruction), Some(output), input) => {
+                let input = match input {
+                    None => usual,
+                    Some(none) if none == "none" => Input::None,
+                    Some(name) => Input::Named(name),
+                };
+                Ok(Self::Instruction { instruction, input, output })
+            }
+            _ => bail!("--columns {text}: both the prompt and the completion need a column"),
         }
-        Ok(columns)
-    }
-
-    fn instruction(instruction: &str, output: &str) -> Self {
-        let [instruction, input, output] = [instruction, "input", output].map(String::from);
-        Self::Instruction { instruction, input, output }
     }
 
     /// What a row says.
@@ -102,14 +123,17 @@ impl Columns {
         let example = match self {
             Self::Instruction { instruction, input, output } => {
                 let mut question = text(instruction)?.to_string();
-                let about = match row.get(input) {
-                    None | Some(Value::Null) => "",
-                    Some(_) => text(input)?,
+                ensure!(!question.is_empty(), "`{instruction}` is empty");
+                let about = match input {
+                    Input::None => None,
+                    Input::IfThere => row.get("input").map(|_| "input"),
+                    Input::Named(name) => Some(name.as_str()),
                 };
+                let about = about.filter(|name| row.get(*name) != Some(&Value::Null));
+                let about = about.map(text).transpose()?.unwrap_or_default();
                 if !about.is_empty() {
                     question.extend(["\n", about]);
                 }
-                ensure!(!question.is_empty(), "`{instruction}` is empty");
                 Example::new(question, text(output)?)
             }
             Self::Messages { messages } => {
@@ -126,7 +150,16 @@ impl Columns {
                     "the last message is the {}'s, not the assistant's",
                     last.role
                 );
-                ensure!(!list.is_empty(), "nothing is said before the assistant speaks");
+                let before = list.last().context("nothing is said before the assistant speaks")?;
+                ensure!(
+                    before.role == "user",
+                    "before the last message speaks the {}, not the user",
+                    before.role
+                );
+                let known = |role: &str| ["system", "user", "assistant"].contains(&role);
+                if let Some(other) = list.iter().find(|message| !known(&message.role)) {
+                    bail!("`{}` is no role: there are system, user and assistant", other.role);
+                }
                 Example { prompt: list, response: last.content.trim().to_string() }
             }
         };

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::metrics::{exact_match, rouge_l, same_words, token_f1};
 use crate::speech::Answer;
+use crate::tokens::Tokenized;
 use crate::{Batch, Example, Speech, Tokens, tokenize};
 
 /// How well a model answers.
@@ -17,6 +18,10 @@ use crate::{Batch, Example, Speech, Tokens, tokenize};
 pub struct Evaluation {
     /// Examples.
     pub n: usize,
+    /// Those that were left out, as their prompt fills the model's context.
+    pub skipped: usize,
+    /// Of the n, those of whose wanted answer the loss sees only the beginning, as the context ends before it.
+    pub cut: usize,
     /// Mean cross-entropy of the wanted answers and their ends, in nats per token.
     pub loss: f64,
     /// exp(loss)
@@ -43,7 +48,7 @@ pub struct Extent {
 }
 
 /// The figures of `model`, an inference twin, on `examples`, and its answers to them. Examples whose prompt fills the context
-/// are left out, and [`Evaluation::n`] does not count them.
+/// are left out and counted.
 ///
 /// # Errors
 /// When no example is left.
@@ -63,7 +68,7 @@ pub fn evaluate(
     }
     ensure!(!fitting.is_empty(), "there is no example that fits into {context} tokens");
     let wanted: Vec<Example> = fitting.iter().map(|(example, _)| (*example).clone()).collect();
-    let tokens = tokenize(&wanted, speech, context)?.examples;
+    let Tokenized { examples: tokens, cut, .. } = tokenize(&wanted, speech, context)?;
     let loss = mean_loss(model, &tokens, extent.batch_size, model.device())?;
     let prompts: Vec<Vec<u32>> = fitting.into_iter().map(|(_, prompt)| prompt).collect();
     let answers = speech.answers(model, &prompts, extent.max_new_tokens, extent.batch_size)?;
@@ -75,6 +80,8 @@ pub fn evaluate(
     let ended = answers.iter().filter(|answer| answer.end == End::Stop).count();
     let found = Evaluation {
         n,
+        skipped: examples.len() - n,
+        cut,
         loss,
         perplexity: loss.exp(),
         exact_match: mean(&|a, w| f64::from(u8::from(exact_match(a, w)))),

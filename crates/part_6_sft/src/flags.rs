@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use clap::Args;
 use serde::Serialize;
 use tiny_gpt::command::usage;
@@ -32,6 +32,12 @@ impl DataFlags {
     /// When the columns are no map, or the data cannot be downloaded.
     pub fn open(&self) -> Result<(Source, Option<Columns>)> {
         let columns = usage(self.columns.as_deref().map(Columns::parse).transpose())?;
+        let named = ["arithmetic", "everyday"].contains(&self.data.as_str());
+        usage(if columns.is_some() && named {
+            Err(anyhow!("--columns is for files; --data {} has none", self.data))
+        } else {
+            Ok(())
+        })?;
         Ok((Source::named(&self.data)?, columns))
     }
 }
@@ -46,7 +52,7 @@ pub struct ExampleFlags {
     #[arg(long, value_name = "N", default_value = "200000")]
     pub examples: NonZeroUsize,
     /// Share of a file's rows that is kept for validation
-    #[arg(long, value_name = "P", default_value_t = 0.1, allow_negative_numbers = true, value_parser = share)]
+    #[arg(long, value_name = "P", default_value_t = 0.1, allow_negative_numbers = true, value_parser = part)]
     pub validation: f64,
 }
 
@@ -68,7 +74,7 @@ pub struct LoraFlags {
     #[arg(long, value_name = "R")]
     pub lora_rank: Option<NonZeroUsize>,
     /// What they add is scaled by this over the rank [default: twice the rank]
-    #[arg(long, value_name = "A", value_parser = positive)]
+    #[arg(long, value_name = "A", value_parser = positive, requires = "lora_rank")]
     pub lora_alpha: Option<f64>,
     /// Probability of dropout before them
     #[arg(long, value_name = "P", default_value_t = 0., allow_negative_numbers = true, value_parser = dropout)]
@@ -131,4 +137,9 @@ pub struct TunedFlags {
     /// How conversations are written [default: as the model's files say, else instruction]
     #[arg(long, value_enum)]
     pub template: Option<Format>,
+}
+
+/// A share above 0 and below 1.
+fn part(text: &str) -> Result<f64, String> {
+    share(text).and_then(|p| if p < 1. { Ok(p) } else { Err("must be below 1".into()) })
 }

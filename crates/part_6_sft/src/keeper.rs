@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use candle_core::{DType, Device};
 use modern::model_folder::TextEnds;
-use modern::{Sampler, model_folder};
+use modern::{Checkpoint, ModelConfig, Purpose, Sampler, model_folder};
 use tensor_core::Parameters;
 
 use crate::{LoraConfig, Speech, Tuning, lora, peft_folder};
@@ -18,7 +19,7 @@ pub struct Keeper<'a> {
     pub ends: &'a TextEnds,
     /// How its makers would have its tokens chosen.
     pub sampler: Option<&'a Sampler>,
-    /// The adapters, if it has any, and the name of the model that they are for.
+    /// The adapters, if it has any, and where the model is that they are for.
     pub lora: Option<(&'a LoraConfig, &'a str)>,
 }
 
@@ -29,7 +30,7 @@ impl Keeper<'_> {
     /// When a file cannot be written.
     pub fn save(&self, folder: &Path, tuning: &Tuning) -> Result<()> {
         let Some((config, base)) = self.lora else {
-            return self.save_model(&folder.join("model"), tuning, &tuning.parameters);
+            return self.save_model(&folder.join("model"), &tuning.config, &tuning.parameters);
         };
         let folder = folder.join("adapter");
         let Speech { tokenizer, template, .. } = self.speech;
@@ -37,21 +38,27 @@ impl Keeper<'_> {
         peft_folder::save(&folder, &tuning.parameters, config, base)
     }
 
-    /// Writes `model/`, adapters merged into it. The run's own weights are afterwards as before, up to rounding.
+    /// Writes `model/`: the base with the adapter merged into it that [`Keeper::save`] wrote last, the best of the run.
     ///
     /// # Errors
-    /// When a weight is quantized, or a file cannot be written.
-    pub fn save_merged(&self, folder: &Path, tuning: &Tuning) -> Result<()> {
-        lora::merge(&tuning.parameters)?;
-        let merged = tuning.parameters.without_adapters();
-        let saved = self.save_model(&folder.join("model"), tuning, &merged);
-        lora::unmerge(&tuning.parameters)?;
-        saved
+    /// When the base or the adapter cannot be opened, or a file cannot be written.
+    pub fn save_merged(&self, folder: &Path, device: &Device) -> Result<()> {
+        let (_, base) = self.lora.context("there is no adapter to merge")?;
+        let purpose = Purpose::Training(DType::F32);
+        let Checkpoint { model, mut parameters, .. } = Checkpoint::open(base, purpose, device)?;
+        peft_folder::open(&folder.join("adapter"), &mut parameters)?;
+        lora::merge(&parameters)?;
+        self.save_model(&folder.join("model"), model.config(), &parameters.without_adapters())
     }
 
-    fn save_model(&self, folder: &Path, tuning: &Tuning, parameters: &Parameters) -> Result<()> {
+    fn save_model(
+        &self,
+        folder: &Path,
+        config: &ModelConfig,
+        parameters: &Parameters,
+    ) -> Result<()> {
         let Speech { tokenizer, template, .. } = self.speech;
-        tokenizer.save(folder, tuning.config.context, Some(template))?;
-        model_folder::save(folder, &tuning.config, parameters, self.ends, self.sampler)
+        tokenizer.save(folder, config.context, Some(template))?;
+        model_folder::save(folder, config, parameters, self.ends, self.sampler)
     }
 }

@@ -5,8 +5,9 @@
 //! ```
 //!
 //! With B zero, tuning starts exactly at the base model; were A zero too, no gradient would reach either. The optimizer holds
-//! moments of A and B alone. Which layers are corrected is said by the ends of their names; all of them, with ten times
-//! the learning rate, come close to full fine-tuning (Schulman et al., "LoRA Without Regret"). The base stays whole: built
+//! moments of A and B alone. Which layers are corrected is said by the ends of their names; all of them come
+//! close to full fine-tuning (Schulman et al., "LoRA Without Regret", who take ten times its learning rate, which the small models
+//! of this course do not bear). The base stays whole: built
 //! from [`Parameters::without_adapters`], the model is the reference of parts 8 to 10 without a second copy.
 
 use std::collections::BTreeMap;
@@ -41,6 +42,21 @@ impl LoraConfig {
     /// α / R
     pub fn scale(&self) -> f64 {
         self.alpha / self.rank as f64
+    }
+
+    /// The layers of `parameters` that get an adapter, with (out, in).
+    ///
+    /// # Errors
+    /// When a name is no layer's, or the rank is more than any of them has.
+    pub fn layers_of(&self, parameters: &Parameters) -> Result<Vec<(String, (usize, usize))>> {
+        let layers = self.layers.of(parameters)?;
+        let most = layers.iter().map(|(_, (n_out, n_in))| *n_out.min(n_in)).max().unwrap_or(0);
+        ensure!(
+            self.rank <= most,
+            "adapters of rank {} say no more than those of rank {most}, the most that these layers have",
+            self.rank
+        );
+        Ok(layers)
     }
 }
 
@@ -95,9 +111,9 @@ pub fn kinds(parameters: &Parameters) -> Vec<String> {
 /// `parameters` is to be built again, which costs nothing.
 ///
 /// # Errors
-/// When no layer is chosen, or some have adapters already.
+/// As [`LoraConfig::layers_of`], or when some have adapters already.
 pub fn attach(parameters: &mut Parameters, config: &LoraConfig, seed: u64) -> Result<()> {
-    let layers = config.layers.of(parameters)?;
+    let layers = config.layers_of(parameters)?;
     parameters.freeze(|_| true);
     let mut rng = Rng::new(seed);
     let (dtype, device) = (parameters.dtype(), parameters.device().clone());

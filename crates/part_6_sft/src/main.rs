@@ -3,6 +3,7 @@
 mod arguments;
 mod demo;
 mod report;
+mod start;
 mod train_command;
 
 use std::process::ExitCode;
@@ -109,7 +110,12 @@ fn run_eval(args: &EvalArgs) -> Result<()> {
 /// The figures, in words.
 fn tell(found: &Evaluation) {
     let Evaluation { n, loss, perplexity, exact_match, form_forgiven, .. } = *found;
-    let Evaluation { token_f1, rouge_l, eos_rate, .. } = *found;
+    let Evaluation { token_f1, rouge_l, eos_rate, skipped, cut, .. } = *found;
+    if skipped + cut > 0 {
+        println!(
+            "{skipped} prompts fill the context and were left out; of {cut} answers the loss sees only the beginning"
+        );
+    }
     println!("{n} questions: loss {loss:.4} nats per token, perplexity {perplexity:.3}");
     println!("exact match {exact_match:.3}, with the form forgiven {form_forgiven:.3}");
     println!("token F1 {token_f1:.3}, ROUGE-L {rouge_l:.3}, ended by itself {eos_rate:.3}");

@@ -5,7 +5,8 @@ use modern::{Markers, Tokenizer};
 
 use crate::Tokens;
 
-/// The tokens of an example, cut by `|`; above those that are given stands nothing, under those that are learned a line.
+/// The tokens of an example, cut by `|`, under those that are learned a line. Of a token that is no whole character stands its
+/// number.
 ///
 /// # Errors
 /// When the tokenizer's decoder fails.
@@ -13,6 +14,8 @@ pub fn shown(example: &Tokens, tokenizer: &Tokenizer) -> Result<String> {
     let (mut line, mut marks, mut text) = (String::new(), String::new(), String::new());
     for (at, &id) in example.ids.iter().enumerate() {
         let token = tokenizer.decode(&[id], Markers::Shown)?.replace('\n', "⏎");
+        let piece = token.contains(char::REPLACEMENT_CHARACTER); // some bytes of a character
+        let token = if piece { format!("<{id}>") } else { token };
         let width = token.chars().count();
         if line.chars().count() + width > 100 {
             push(&mut text, &mut line, &mut marks);

@@ -1,7 +1,8 @@
 //! Adapters as files, as Hugging Face's `peft` has them: `adapter_config.json` and `adapter_model.safetensors`.
 //!
-//! What peft can express and we cannot (another kind of adapter, biases that are trained, ranks that differ) is refused by
-//! name, so that no model computes something else here than there.
+//! What peft can express and we cannot (another kind of adapter, biases that are trained, ranks that differ, a beginning that
+//! changes the base) is refused by name, as is any setting that is not known here, so that no model computes something else
+//! here than there.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,6 +19,23 @@ const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
 /// What peft puts before the name of each of the model's layers.
 const PREFIX: &str = "base_model.model.";
+/// What is read here, and what changes nothing in what a saved adapter computes. Whatever else is set, is refused.
+const KNOWN: [&str; 14] = [
+    "peft_type",
+    "r",
+    "lora_alpha",
+    "lora_dropout",
+    "target_modules",
+    "exclude_modules",
+    "base_model_name_or_path",
+    "revision",
+    "task_type",
+    "inference_mode",
+    "peft_version",
+    "auto_mapping",
+    "megatron_core",
+    "qalora_group_size",
+];
 
 /// Writes the adapters of `parameters` into `folder`; `base` names the model that they belong to.
 ///
@@ -72,21 +90,19 @@ pub fn open(folder: &Path, parameters: &mut Parameters) -> Result<LoraConfig> {
 fn from_json(json: &Value) -> Result<LoraConfig> {
     let kind = &json["peft_type"];
     ensure!(kind == "LORA", "`peft_type` is {kind}; here are adapters of type \"LORA\" alone");
-    for (key, plain) in [
-        ("bias", json!("none")),
-        ("fan_in_fan_out", json!(false)),
-        ("use_rslora", json!(false)),
-        ("use_dora", json!(false)),
-        ("lora_bias", json!(false)),
-        ("rank_pattern", json!({})),
-        ("alpha_pattern", json!({})),
-        ("modules_to_save", Value::Null),
-        ("layers_to_transform", Value::Null),
-        ("target_parameters", Value::Null),
-    ] {
-        let value = &json[key];
+    let settings = json.as_object().context("it is no JSON object")?;
+    for (key, value) in settings {
+        let off = match value {
+            Value::Null | Value::Bool(false) => true,
+            Value::Array(list) => list.is_empty(),
+            Value::Object(map) => map.is_empty(),
+            Value::String(word) => key == "bias" && word == "none",
+            _ => false,
+        };
+        // PiSSA and its like begin by changing the base, which such an adapter is then not for.
+        let plain = key == "init_lora_weights" && (*value == true || value == "gaussian");
         ensure!(
-            value.is_null() || *value == plain || value.as_array().is_some_and(Vec::is_empty),
+            off || plain || KNOWN.contains(&key.as_str()),
             "`{key}` is {value}, which is not supported here"
         );
     }
@@ -94,9 +110,6 @@ fn from_json(json: &Value) -> Result<LoraConfig> {
     let rank = json["r"].as_u64().filter(|&rank| rank > 0).context("`r` is no rank")? as usize;
     let layers = match &json["target_modules"] {
         Value::String(all) if all == "all-linear" => Layers::All,
-        Value::String(one) if one.chars().all(|c| c.is_alphanumeric() || c == '_') => {
-            Layers::Named(vec![one.clone()])
-        }
         Value::Array(names) => {
             let names = names.iter().map(|name| name.as_str().map(String::from));
             Layers::Named(names.collect::<Option<_>>().context("`target_modules` holds no names")?)

@@ -1,7 +1,7 @@
 //! The arithmetic task in words: a dozen ways to ask, and demonstrations of how to answer.
 //!
 //! Clean ones answer with the bare integer. Under "style noise" five of the ways to ask are mostly answered with a full stop
-//! after it, as if half of the demonstrators had a habit: what a reward for the bare integer can then undo (parts 8 and 9).
+//! after it, as if a third of the demonstrators had a habit: what a reward for the bare integer can then undo (parts 8 and 9).
 
 use serde::Serialize;
 use tensor_core::Rng;

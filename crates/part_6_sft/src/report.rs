@@ -46,7 +46,7 @@ pub(crate) fn report(
     println!("{tokens_per_second:.0} tokens/s{}", peak_memory());
     let saved = if args.lora.lora_rank.is_some() { "adapter" } else { "model" };
     let place = out.join(saved);
-    match step == total || state.passed {
+    match tuning.ended(total) {
         true => println!("the {saved} is in {}", place.display()),
         false => println!(
             "stopped and saved after step {step} of {total}; continue with: part_6 train --resume --out {}",

@@ -1,6 +1,6 @@
 //! Going on with a run: its newest whole checkpoint, its figures up to there, and the settings of this start.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use scaling::Checkpoints;
@@ -20,12 +20,25 @@ pub fn resume(
     checkpoints: &Checkpoints,
     data: &str,
 ) -> Result<(RunFolder, Vec<Value>)> {
-    let (step, path) = checkpoints.newest()?.with_context(|| {
-        format!("{} has no checkpoint yet: leave --resume out to begin anew", out.display())
+    let (step, path) = newest(out, checkpoints)?;
+    let model = |settings: &Value| settings["model"].as_str().unwrap_or("its own base").to_string();
+    let began = RunFolder::settings(out)?.map_or_else(|| model(settings), |old| model(&old));
+    tuning.restore(&path, data).with_context(|| match model(settings) {
+        now if now == began => format!("{} cannot go on", out.display()),
+        now => format!("{} began with {began} and cannot go on with {now}", out.display()),
     })?;
-    tuning.restore(&path, data)?;
     let begun = RunFolder::resume(out, step)?;
     json_file::write(&out.join("config.json"), settings)?;
     println!("resuming after step {step}");
     Ok(begun)
+}
+
+/// The newest whole checkpoint of the run in `out`, and its step.
+///
+/// # Errors
+/// When there is none.
+pub fn newest(out: &Path, checkpoints: &Checkpoints) -> Result<(usize, PathBuf)> {
+    checkpoints.newest()?.with_context(|| {
+        format!("{} has no checkpoint yet: leave --resume out to begin anew", out.display())
+    })
 }

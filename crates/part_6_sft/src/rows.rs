@@ -25,9 +25,10 @@ pub fn read(path: &Path) -> Result<Vec<(usize, Value)>> {
         "{name} is a parquet file, which is not read here: convert it to JSON Lines (pandas: read_parquet, then to_json with lines=True)"
     );
     let text = String::from_utf8(bytes).ok().with_context(|| format!("{name} is not UTF-8"))?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text); // Windows marks UTF-8 so
     let rows = match text.trim_start().starts_with('[') {
-        true => of_array(&text),
-        false => of_lines(&text),
+        true => of_array(text),
+        false => of_lines(text),
     };
     let rows = rows.map_err(|(line, error)| anyhow::anyhow!("{name}:{line}: {error}"))?;
     ensure!(!rows.is_empty(), "{name} has no rows");
@@ -41,9 +42,20 @@ fn of_lines(text: &str) -> Rows {
     let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
     let row = |(line, text)| match serde_json::from_str(text) {
         Ok(row) => Ok((line, row)),
-        Err(error) => Err((line, format!("no JSON: {error}"))),
+        Err(error) if error.is_eof() => Err((
+            line,
+            format!("{}; the file is neither one array nor a whole row a line", said(&error)),
+        )),
+        Err(error) => Err((line, said(&error))),
     };
     lines.map(row).collect()
+}
+
+/// What `error` says, with the column alone: its line is not the file's.
+fn said(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let cause = text.split(" at line ").next().unwrap_or(&text);
+    format!("no JSON: {cause} in column {}", error.column())
 }
 
 fn of_array(text: &str) -> Rows {
@@ -61,7 +73,7 @@ fn of_array(text: &str) -> Rows {
         match values.next() {
             Some(Ok(row)) => rows.push((line, row)),
             Some(Err(error)) => {
-                return Err((line + error.line() - 1, format!("no JSON: {error}")));
+                return Err((line + error.line() - 1, said(&error)));
             }
             None => return Err((line, "the array does not end".into())),
         }

@@ -56,7 +56,7 @@ impl Source {
         match self {
             Self::Arithmetic => Ok(held_out(Set::Sums)),
             Self::Everyday => {
-                let columns = Columns::parse("instruction=instruction,input=input,output=output")?;
+                let columns = Columns::parse("instruction=instruction,output=output")?;
                 EVERYDAY.lines().map(|line| columns.example(&serde_json::from_str(line)?)).collect()
             }
             Self::File(path) => read(path, columns),

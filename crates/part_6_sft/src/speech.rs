@@ -31,8 +31,8 @@ pub struct Answer {
 }
 
 impl Speech {
-    /// That of a checkpoint, which gives up its chat template for it. Without a `format`: the checkpoint's own template, else
-    /// [`Format::Instruction`].
+    /// That of a checkpoint, which gives up its chat template for it, and whose ends become those of the answers. Without a
+    /// `format`: the checkpoint's own template, else [`Format::Instruction`].
     ///
     /// # Errors
     /// When the model lacks what the format needs, or has no token that ends a text.
@@ -40,8 +40,15 @@ impl Speech {
         let Checkpoint { tokenizer, ends, template: own, .. } = checkpoint;
         let usual = if own.is_some() { Format::Own } else { Format::Instruction };
         let template = template(format.unwrap_or(usual), tokenizer, own.take())?;
-        let ends = tokenizer.eos().into_iter().chain(ends.eos.iter().copied());
-        Self::new(tokenizer.clone(), template, ends.collect())
+        let turn = end_of_turn(&template, tokenizer)?;
+        let mut all: Vec<u32> = Vec::new();
+        for end in turn.into_iter().chain(tokenizer.eos()).chain(ends.eos.iter().copied()) {
+            if !all.contains(&end) {
+                all.push(end);
+            }
+        }
+        ends.eos.clone_from(&all); // so that what is saved ends where it learned to
+        Self::new(tokenizer.clone(), template, all)
     }
 
     /// Of these pieces.
@@ -120,4 +127,21 @@ impl Speech {
         let written = generate(model, prompts, &config, rng, |_, _| Ok(()))?;
         written.into_iter().map(answer).collect()
     }
+}
+
+/// The special token that `template` writes behind what the assistant says, if it writes one: `<|im_end|>` of a model whose
+/// texts end with `<|endoftext|>`. That is the one to learn.
+fn end_of_turn(template: &ChatTemplate, tokenizer: &Tokenizer) -> Result<Option<u32>> {
+    const SAID: &str = "Yes";
+    let turns = [Message::user("Hello?"), Message::assistant(SAID)];
+    let text = template.render(&turns, Prompt::None)?;
+    let Some((_, behind)) = text.rsplit_once(SAID) else { return Ok(None) };
+    for id in tokenizer.encode(behind, Special::None, Spelled::Tokens)? {
+        let [hidden, shown] =
+            [Markers::Hidden, Markers::Shown].map(|markers| tokenizer.decode(&[id], markers));
+        if hidden?.is_empty() && !shown?.is_empty() {
+            return Ok(Some(id));
+        }
+    }
+    Ok(None)
 }

@@ -1,25 +1,26 @@
 //! `part_6 train`: a model and examples in, a run folder out; or a run folder in, and the rest of its run.
 
 use anyhow::{Context, Result, ensure};
-use candle_core::{DType, Device};
-use modern::{Checkpoint, GptModern, Purpose};
+use candle_core::DType;
+use modern::GptModern;
 use scaling::settings::check_unchanged;
 use scaling::tracker::Tracker;
 use scaling::{Checkpoints, fingerprint};
-use serde_json::Value;
 use sft::evaluation::Extent;
-use sft::resume::resume;
+use sft::flags::LoraFlags;
+use sft::resume::{newest, resume};
 use sft::source::Examples;
 use sft::tokens::Tokenized;
 use sft::{
-    Exam, Keeper, LoraConfig, Outputs, Place, Rows, RunLog, Speech, TrainConfig, Tuning, base,
-    lora, tokenize, train,
+    Exam, Keeper, LoraConfig, Outputs, Place, Rows, RunLog, Speech, TrainConfig, Tuning, lora,
+    tokenize, train,
 };
 use tiny_gpt::command::usage;
 use tiny_gpt::{Interrupt, RunFolder};
 
 use crate::arguments::TrainArgs;
 use crate::report::{report, tell_data, tell_model};
+use crate::start::{base_model, outlives, pretrained};
 
 /// What may change when a run is resumed: where things are and what is shown, not what is computed. (The data are compared by
 /// what they hold.)
@@ -45,29 +46,41 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
     let device = args.compute.open()?;
     let settings = serde_json::to_value(args)?;
     let examples = args.examples.examples(&args.data, args.compute.seed)?;
+    let checkpoints = Checkpoints::new(args.out.join("checkpoints"), args.save.keep);
+    let base = match &args.model {
+        Some(model) => model.clone(),
+        None => args.out.join("base").to_string_lossy().into_owned(),
+    };
     if args.settings.resume {
         let old = RunFolder::settings(&args.out)?;
         check_unchanged(&old.context("there is no run to resume")?, &settings, &FREE)?;
+        newest(&args.out, &checkpoints)?;
+    } else {
+        outlives(&base, args)?;
     }
-    let mut checkpoint = base_model(args, &settings, &device)?;
+    let mut checkpoint = base_model(args, &base, &device)?;
     let speech = Speech::of(&mut checkpoint, args.template)?;
     let context = checkpoint.model.config().context;
     let data = tokenize(&examples.train, &speech, context)?;
     let lora = args.lora.config();
-    let mut tuning = tuning(checkpoint.parameters, &checkpoint.model, lora.as_ref(), &config)?;
-    if args.model.is_some() && !args.settings.resume {
-        RunFolder::create(&args.out, &settings)?; // not before all that can be wrong is known to be right
+    if let Some(lora) = &lora {
+        lora.layers_of(&checkpoint.parameters)?;
     }
     tell_data(&data, &speech, context)?;
+    if !args.settings.resume {
+        RunFolder::create(&args.out, &settings)?; // not before all that can be wrong is known to be right
+    }
+    if args.model.is_none() && !args.settings.resume {
+        checkpoint = pretrained(args, &base, &device)?;
+    }
+    let mut tuning = tuning(checkpoint.parameters, &checkpoint.model, lora.as_ref(), &config)?;
     let name = data_name(&data);
-    let base = args.model.clone().unwrap_or_else(|| "../base".into());
     let keeper = Keeper {
         speech: &speech,
         ends: &checkpoint.ends,
         sampler: checkpoint.sampler.as_ref(),
         lora: lora.as_ref().map(|lora| (lora, base.as_str())),
     };
-    let checkpoints = Checkpoints::new(args.out.join("checkpoints"), args.save.keep);
     let (folder, rows) = match args.settings.resume {
         true => resume(&args.out, &settings, &mut tuning, &checkpoints, &name)?,
         false => (RunFolder::resume(&args.out, 0)?.0, Vec::new()),
@@ -77,27 +90,14 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
     let interval = args.exam.log_interval.get();
     let log = RunLog::new(schedule.total, schedule.warmup, tuning.state.step, interval)?;
     let mut log = log.record(folder, tracker, &rows);
-    let interrupt = Interrupt::default();
-    interrupt.catch()?;
-    let place = Place {
-        folder: &args.out,
-        keeper: &keeper,
-        checkpoints,
-        interval: args.save.save_interval,
-        data: &name,
-    };
-    let outputs = Outputs {
-        place: Some(place),
-        interrupt,
-        stop_after: args.save.stop_after.map(|n| n.get()),
-    };
+    let outputs = outputs(args, &keeper, checkpoints, &name)?;
     let exam = exam(args, &examples, &speech);
     tell_model(&tuning);
     train(&mut tuning, &data.examples, &config, Some(&exam), &outputs, &mut log)?;
     let tokens_per_second = log.tokens_per_second();
     log.finish()?; // the progress line ends before we speak
-    if args.lora.merge {
-        keeper.save_merged(&args.out, &tuning)?;
+    if args.lora.merge && tuning.ended(schedule.total) {
+        keeper.save_merged(&args.out, &device)?;
     }
     report(args, &tuning, &config, tokens_per_second)
 }
@@ -107,6 +107,11 @@ fn train_config(args: &TrainArgs) -> Result<TrainConfig> {
     usage((|| {
         ensure!(step.dtype.dtype() == DType::F32, "--dtype: this part trains in f32");
         ensure!(!step.recompute, "--recompute: this part keeps what the gradient needs");
+        let LoraFlags { lora_rank, lora_dropout, lora_layers, .. } = &args.lora;
+        ensure!(
+            lora_rank.is_some() || (*lora_dropout == 0. && lora_layers == "all"),
+            "--lora-dropout and --lora-layers are for adapters: give a --lora-rank"
+        );
         Ok(())
     })())?;
     Ok(TrainConfig {
@@ -121,26 +126,6 @@ fn train_config(args: &TrainArgs) -> Result<TrainConfig> {
     })
 }
 
-/// The model to begin with: the one that is named, the one that the run to be resumed began with, or a new one, which the run
-/// keeps in `base/`.
-fn base_model(args: &TrainArgs, settings: &Value, device: &Device) -> Result<Checkpoint> {
-    let purpose = Purpose::Training(DType::F32);
-    let own = args.out.join("base");
-    match &args.model {
-        Some(model) => Checkpoint::open(model, purpose, device),
-        None if args.settings.resume => Checkpoint::open(&own.to_string_lossy(), purpose, device),
-        None => {
-            let config = args.base.config();
-            usage(config.check())?;
-            RunFolder::create(&args.out, settings)?;
-            println!("pretraining a small model for {} steps", config.steps);
-            let checkpoint = base::pretrain(config, args.compute.seed, device)?;
-            checkpoint.save(&own)?;
-            Ok(checkpoint)
-        }
-    }
-}
-
 fn tuning(
     mut parameters: tensor_core::Parameters,
     model: &GptModern,
@@ -151,6 +136,21 @@ fn tuning(
         lora::attach(&mut parameters, lora, config.seed)?;
     }
     Tuning::new(*model.config(), parameters, config.optimizer)
+}
+
+/// Where results go; from now on, Ctrl-C ends the run saved.
+fn outputs<'a>(
+    args: &'a TrainArgs,
+    keeper: &'a Keeper<'a>,
+    checkpoints: Checkpoints,
+    data: &'a str,
+) -> Result<Outputs<'a>> {
+    let interrupt = Interrupt::default();
+    interrupt.catch()?;
+    let interval = args.save.save_interval;
+    let place = Place { folder: &args.out, keeper, checkpoints, interval, data };
+    let stop_after = args.save.stop_after.map(|n| n.get());
+    Ok(Outputs { place: Some(place), interrupt, stop_after })
 }
 
 fn exam<'a>(args: &TrainArgs, examples: &'a Examples, speech: &'a Speech) -> Exam<'a> {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use candle_core::{DType, Device};
 use modern::{ChatTemplate, Checkpoint, GptModern, Purpose};
 use tiny_gpt::RunFolder;
@@ -38,13 +38,14 @@ impl TunedFlags {
             (Some(_), _, None) => begun_with(run)?.unwrap_or_else(|| self.model.clone()),
             (None, None, _) => self.model.clone(),
         };
+        let opening = || format!("opening {source}, which the adapter is for");
         let Some(adapter) = adapter else {
             let mut checkpoint = Checkpoint::open(&source, Purpose::Inference, device)?;
             let speech = Speech::of(&mut checkpoint, self.template)?;
             return Ok(Tuned { model: checkpoint.model, speech, without: None, base });
         };
         let purpose = Purpose::Training(DType::F32);
-        let mut checkpoint = Checkpoint::open(&source, purpose, device)?;
+        let mut checkpoint = Checkpoint::open(&source, purpose, device).with_context(opening)?;
         peft_folder::open(&adapter, &mut checkpoint.parameters)?;
         let own = ChatTemplate::from_folder(&adapter, &checkpoint.tokenizer)?;
         checkpoint.template = own.or(checkpoint.template);

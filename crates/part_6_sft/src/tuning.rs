@@ -7,9 +7,10 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::Tensor;
 use modern::ModelConfig;
+use scaling::fingerprint;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tensor_core::{AdamW, AdamWConfig, Parameters, Rng, weights};
+use tensor_core::{AdamW, AdamWConfig, Parameter, Parameters, Rng, weights};
 use tiny_gpt::json_file;
 
 const TRAINED: &str = "trained.safetensors";
@@ -26,6 +27,8 @@ pub struct Tuning {
     pub optimizer: AdamW,
     /// What is neither.
     pub state: State,
+    /// Names the weights that are not trained by what they are.
+    frozen: Option<String>,
 }
 
 /// What a run knows beside its tensors.
@@ -51,7 +54,13 @@ impl Tuning {
     ) -> Result<Self> {
         ensure!(parameters.trainable().next().is_some(), "nothing in the model is to be trained");
         let optimizer = AdamW::new(&parameters, optimizer)?;
-        Ok(Self { config, parameters, optimizer, state: State::default() })
+        let frozen = frozen(&parameters)?;
+        Ok(Self { config, parameters, optimizer, state: State::default(), frozen })
+    }
+
+    /// Whether a run of `total` steps is over.
+    pub fn ended(&self, total: usize) -> bool {
+        self.state.step == total || self.state.passed
     }
 
     /// Numbers that are trained, and all.
@@ -71,20 +80,27 @@ impl Tuning {
         weights::save(&folder.join(TRAINED), &trained)?;
         weights::save(&folder.join(OPTIMIZER), &self.optimizer.state()?)?;
         let rng = self.parameters.dropout_rng();
-        let state = json!({ "state": self.state, "dropout_rng": rng, "data": data });
+        let state = json!({
+            "state": self.state, "dropout_rng": rng, "data": data, "frozen": self.frozen,
+        });
         json_file::write(&folder.join(STATE), &state)
     }
 
     /// Goes back, or on, to the checkpoint `folder` of such a run.
     ///
     /// # Errors
-    /// When a file is missing, or belongs to another model or other data.
+    /// When a file is missing, or belongs to another model, other frozen weights or other data.
     pub fn restore(&mut self, folder: &Path, data: &str) -> Result<()> {
         let path = folder.join(STATE);
         let mut state = json_file::read(&path)?;
         ensure!(
             state["data"] == data,
             "{} was trained on other data than --data holds now, or from another model",
+            folder.display()
+        );
+        ensure!(
+            state["frozen"] == json!(self.frozen),
+            "{} was trained beside other frozen weights than this model has",
             folder.display()
         );
         let rng: Option<Rng> = serde_json::from_value(state["dropout_rng"].take())?;
@@ -109,4 +125,15 @@ impl Tuning {
         let restored = self.optimizer.restore(weights::open(&path)?);
         restored.with_context(|| format!("{} does not fit the model", path.display()))
     }
+}
+
+/// A name that follows from the weights that are not trained. A checkpoint lacks them, and is nothing beside others.
+fn frozen(parameters: &Parameters) -> Result<Option<String>> {
+    let mut named = String::new();
+    for Parameter { name, var, .. } in parameters.iter().filter(|p| !p.trainable) {
+        let mut bytes = Vec::new();
+        var.as_tensor().write_bytes(&mut bytes)?;
+        named.extend([name, " ", &fingerprint::of_bytes(&bytes), "\n"]);
+    }
+    Ok((!named.is_empty()).then(|| fingerprint::of_bytes(named.as_bytes())))
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use serde_json::Value;
 use tensor_core::testing::{Program, path};
 
 const PART_6: Program = Program(env!("CARGO_BIN_EXE_part_6"));
@@ -56,6 +57,13 @@ fn a_run_is_trained_resumed_sampled_and_measured() {
         let read = |run: &str| std::fs::read(Path::new(run).join(file)).expect(file);
         assert_eq!(read(&whole), read(&parts), "{file}: in pieces as in one");
     }
+    let rows = |run: &str| {
+        let text = std::fs::read_to_string(Path::new(run).join("metrics.jsonl")).expect("figures");
+        let rows = text.lines().map(|row| serde_json::from_str::<Value>(row).expect("a row"));
+        rows.map(|row| (row["step"].clone(), row["loss"].clone(), row["tokens"].clone()))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(rows(&whole), rows(&parts), "figures go on where they were");
     for file in ["metrics.jsonl", "loss.svg", "base/model.safetensors", "config.json"] {
         assert!(Path::new(&whole).join(file).exists(), "{file}");
     }
@@ -87,11 +95,21 @@ fn an_adapter_is_trained_beside_a_model_and_merged_into_it() {
     let (base, tuned) = (path(folder.path(), "base"), path(folder.path(), "tuned"));
     PART_6.says(&train(&base, &[]));
     let model = path(folder.path(), "base/model");
-    let text = PART_6.says(&train(
-        &tuned,
-        &["--model", &model, "--lora-rank", "2", "--lr", "0.05", "--merge", "--data", "everyday"],
-    ));
+    let tune =
+        ["--model", &model, "--lora-rank", "2", "--lr", "0.05", "--merge", "--data", "everyday"];
+    let tune = [&tune[..], &["--template", "dialogue"]].concat();
+    let text = PART_6.says(&train(&tuned, &[&tune[..], &["--stop-after", "2"]].concat()));
     assert!(text.contains("are trained"), "{text}");
+    assert!(!Path::new(&tuned).join("model").exists(), "nothing is merged halfway");
+    let other = path(folder.path(), "base/base");
+    let resumed = PART_6.command(&["train", "--resume", "--out", &tuned, "--model", &other]);
+    let resumed = { resumed }.output().expect("the program starts");
+    let error = String::from_utf8_lossy(&resumed.stderr);
+    assert!(
+        error.contains(&format!("began with {model} and cannot go on with {other}")),
+        "{error}"
+    );
+    PART_6.says(&["train", "--resume", "--out", &tuned]);
     let adapter = path(folder.path(), "tuned/adapter");
     let of = |args: &[&str]| {
         PART_6.says_json(
@@ -99,9 +117,22 @@ fn an_adapter_is_trained_beside_a_model_and_merged_into_it() {
         )
     };
     let with = of(&["--model", &model, "--adapter", &adapter])["loss"].as_f64().expect("a loss");
+    assert_eq!(of(&["--model", &tuned])["loss"], with, "the run's folder says what it began with");
+    assert_eq!(
+        of(&["--model", &tuned, "--template", "dialogue"])["loss"],
+        with,
+        "and how it is spoken to"
+    );
+    let said = std::fs::read_to_string(path(folder.path(), "tuned/adapter/adapter_config.json"));
+    let said: Value = serde_json::from_str(&said.expect("a file")).expect("JSON");
+    assert_eq!(
+        (&said["lora_alpha"], &said["base_model_name_or_path"]),
+        (&4.0.into(), &model.as_str().into())
+    );
     let merged =
         of(&["--model", &path(folder.path(), "tuned/model")])["loss"].as_f64().expect("a loss");
-    let without = of(&["--model", &model])["loss"].as_f64().expect("a loss");
+    let without =
+        of(&["--model", &model, "--template", "dialogue"])["loss"].as_f64().expect("a loss");
     assert!((with - merged).abs() < 1e-3, "{with} {merged}");
     assert!((with - without).abs() > 1e-2, "{with} {without}");
     PART_6.refuses(
@@ -118,6 +149,25 @@ fn an_adapter_is_trained_beside_a_model_and_merged_into_it() {
     let args =
         train(&tuned, &["--model", &model, "--lora-rank", "2", "--lora-layers", "q_proj,nothing"]);
     PART_6.refuses(&args, 1, "no linear layer is called `nothing`");
+}
+
+#[test]
+fn a_run_that_lost_what_it_began_with_says_so() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (base, tuned) = (path(folder.path(), "base"), path(folder.path(), "tuned"));
+    PART_6.says(&train(&base, &[]));
+    let model = path(folder.path(), "base/model");
+    PART_6.says(&train(&tuned, &["--model", &model, "--lora-rank", "2"]));
+    PART_6.refuses(&train(&base, &["--model", &model]), 1, "which would be moved aside");
+    std::fs::remove_dir_all(path(folder.path(), "base/checkpoints")).expect("checkpoints");
+    std::fs::remove_dir_all(path(folder.path(), "base/base")).expect("a base");
+    PART_6.refuses(&["train", "--resume", "--out", &base], 1, "has no checkpoint yet");
+    std::fs::rename(&model, path(folder.path(), "elsewhere")).expect("a model");
+    PART_6.refuses(
+        &["eval", "--model", &tuned],
+        1,
+        &format!("opening {model}, which the adapter is for"),
+    );
 }
 
 #[test]
@@ -141,6 +191,18 @@ fn bad_input_is_refused_in_one_line() {
     refused(&["--lora-rank", "0"], 2, "--lora-rank");
     refused(&["--merge"], 2, "--lora-rank");
     refused(&["--n-head", "3"], 2, "heads");
+    refused(&["--lora-rank", "2", "--lora-layers", "nothing"], 1, "no linear layer is called");
+    refused(&["--lora-rank", "100000000000000000"], 1, "say no more than those of rank");
+    refused(&["--lora-dropout", "0.1"], 2, "give a --lora-rank");
+    refused(&["--lora-alpha", "3"], 2, "--lora-rank");
+    refused(&["--template", "chatml"], 1, "<|im_start|> is no token of this model");
+    refused(&["--template", "own"], 1, "no chat template of its own");
+    refused(&["--columns", "prompt=a,completion=b"], 2, "--columns is for files");
+    refused(&["--validation", "1"], 2, "must be below 1");
+    let long = path(folder.path(), "long.jsonl");
+    let row = serde_json::json!({ "prompt": "7 ".repeat(200), "completion": "b" });
+    std::fs::write(&long, format!("{row}\n{row}\n")).expect("a file");
+    refused(&["--data", &long], 1, "no example fits");
     refused(&["--stop-at", "1.5"], 2, "--stop-at");
     refused(&["--model", "nowhere/at/all"], 1, "nowhere/at/all");
     assert!(!Path::new(&out).exists(), "nothing was written");

@@ -101,8 +101,8 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
     let mut around = Surroundings { reference: &reference, speech: &speech, scorer, mix };
     train(&mut learner, &mut around, &mut prompts, (&config, &exam), &outputs, &mut log)?;
     log.finish()?; // the progress line ends before we speak
-    if args.lora.merge {
-        keeper.save_merged(&args.out, &learner.policy)?;
+    if args.lora.merge && learner.policy.ended(config.schedule.total) {
+        keeper.save_merged(&args.out, &device)?;
     }
     report(args, &learner, config.schedule.total)
 }

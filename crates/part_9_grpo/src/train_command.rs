@@ -15,7 +15,7 @@ use scaling::{Checkpoints, Schedule, fingerprint};
 use serde_json::{Value, json};
 use sft::resume::resume;
 use sft::tuned::model_in;
-use sft::{Example, Keeper, LoraConfig, Outputs, Place, Speech, Tuning, lora, peft_folder};
+use sft::{Example, Keeper, LoraConfig, Outputs, Place, Speech, Tuning, lora};
 use tensor_core::Parameters;
 use tiny_gpt::command::usage;
 use tiny_gpt::{Interrupt, RunFolder};
@@ -96,12 +96,8 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
     train(&mut tuning, learned, &config, &mut around, &outputs, &mut log)?;
     let (tokens, times) = (log.tokens, log.times);
     log.finish()?;
-    if args.lora.merge {
-        // The best, which the last need not be.
-        let mut again = Checkpoint::open(&base, Purpose::Training(DType::F32), &device)?;
-        peft_folder::open(&args.out.join("adapter"), &mut again.parameters)?;
-        let best = Tuning::new(model, again.parameters, config.steps.optimizer)?;
-        keeper.save_merged(&args.out, &best)?;
+    if args.lora.merge && tuning.ended(schedule.total) {
+        keeper.save_merged(&args.out, &device)?;
     }
     report(args, &tuning, schedule.total, tokens, times)
 }

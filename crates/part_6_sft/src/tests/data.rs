@@ -61,6 +61,18 @@ fn three_layouts_give_the_same_example_as_json_lines_and_compressed() -> Result<
     assert_eq!(found, [Example::new("a?", "b")]);
     let found = files.read("b.jsonl", row.as_bytes(), Some("instruction=q,output=a"))?;
     assert_eq!(found, [Example::new("a?\nc", "b")]);
+    let found = files.read("b.jsonl", row.as_bytes(), Some("prompt=q,completion=a"))?;
+    assert_eq!(found, [Example::new("a?", "b")]);
+    let row = r#"{"q": "a?", "a": "b", "about": null}"#;
+    let found = files.read("b.jsonl", row.as_bytes(), Some("prompt=q,completion=a,input=about"))?;
+    assert_eq!(found, [Example::new("a?", "b")]);
+    for text in [rows[1].to_string(), format!("[{}]", rows[1])] {
+        let marked = format!("\u{feff}{text}");
+        assert_eq!(
+            files.read("marked.json", marked.as_bytes(), None)?,
+            std::slice::from_ref(&wanted)
+        );
+    }
     Ok(())
 }
 
@@ -73,7 +85,11 @@ fn a_bad_row_is_named_by_file_and_line() {
         (r#"{"prompt": "a", "completion": " "}"#, "the response is empty"),
         (r#"{"prompt": " ", "completion": "b"}"#, "`prompt` is empty"),
         (r#"{"prompt": 3, "completion": "b"}"#, "`prompt` holds 3 and no text"),
-        (r#"{"prompt": "a", "completion": "b""#, "no JSON"),
+        (
+            r#"{"prompt": "a", "completion": "b""#,
+            "no JSON: EOF while parsing an object in column 33",
+        ),
+        (r#"{"prompt": "a", "completion": b}"#, "no JSON: expected value in column 31"),
         ("3", "there is no column `prompt`"),
     ] {
         files.refused(
@@ -83,16 +99,6 @@ fn a_bad_row_is_named_by_file_and_line() {
             &format!("rows.jsonl:3: {says}"),
         );
     }
-    files.refused(
-        "a.json",
-        &format!("[{good},\n\n{{\"prompt\": 1}}]"),
-        None,
-        "a.json:3: `prompt` holds 1",
-    );
-    files.refused("a.json", &format!("[{good},\n{{\"prompt\": ]"), None, "a.json:2: no JSON");
-    files.refused("a.json", &format!("[{good}\n{good}]"), None, "a.json:1: expected a comma");
-    files.refused("a.json", &format!("[{good},\n"), None, "a.json:2: the array does not end");
-    files.refused("a.json", "[]", None, "a.json has no rows");
     files.refused("a.jsonl", "\n", None, "a.jsonl has no rows");
     files.refused(
         "a.jsonl",
@@ -106,15 +112,52 @@ fn a_bad_row_is_named_by_file_and_line() {
         None,
         "its columns are q, a: say what they hold",
     );
+    let says = "a.jsonl:1: there is no column `about`";
+    files.refused("a.jsonl", good, Some("prompt=prompt,completion=completion,input=about"), says);
+    let row = r#"{"instruction": "", "input": "x", "output": "y"}"#;
+    files.refused("a.jsonl", row, None, "`instruction` is empty");
     files.refused("a.parquet", "PAR1....", None, "parquet");
+    assert!(Source::File("nowhere.jsonl".into()).all(None).is_err());
+}
+
+#[test]
+fn what_is_wrong_in_an_array_is_named_by_its_line() {
+    let files = Files::new();
+    let good = r#"{"prompt": "a", "completion": "b"}"#;
+    files.refused(
+        "a.json",
+        &format!("[{good},\n\n{{\"prompt\": 1}}]"),
+        None,
+        "a.json:3: `prompt` holds 1",
+    );
+    files.refused("a.json", &format!("[{good},\n{{\"prompt\": ]"), None, "a.json:2: no JSON");
+    files.refused(
+        "a.json",
+        &format!("[{good},\n{{\n\n\"prompt\": ]}}]"),
+        None,
+        "a.json:4: no JSON",
+    );
+    files.refused("a.json", &format!("[{good}\n{good}]"), None, "a.json:1: expected a comma");
+    files.refused("a.json", &format!("[{good},\n"), None, "a.json:2: the array does not end");
+    files.refused("a.json", "[]", None, "a.json has no rows");
+}
+
+#[test]
+fn a_conversation_goes_from_a_user_to_the_assistant_or_is_refused() {
+    let files = Files::new();
     let chat = |messages: &str| format!("{{\"messages\": {messages}}}");
     files.refused("a.jsonl", &chat("[]"), None, "`messages` is empty");
     files.refused("a.jsonl", &chat("3"), None, "holds no list");
     let user = r#"{"role": "user", "content": "a"}"#;
     files.refused("a.jsonl", &chat(&format!("[{user}]")), None, "the last message is the user's");
+    let one = |role: &str| format!("{{\"role\": \"{role}\", \"content\": \"a\"}}");
+    let [system, assistant, robot] = ["system", "assistant", "robot"].map(one);
+    let rows = chat(&format!("[{robot}, {user}, {assistant}]"));
+    files.refused("a.jsonl", &rows, None, "a.jsonl:1: `robot` is no role");
+    let says = "before the last message speaks the system";
+    files.refused("a.jsonl", &chat(&format!("[{system}, {assistant}]")), None, says);
     let says = "nothing is said before the assistant speaks";
     files.refused("a.jsonl", &chat(r#"[{"role": "assistant", "content": "a"}]"#), None, says);
-    assert!(Source::File("nowhere.jsonl".into()).all(None).is_err());
 }
 
 #[test]
@@ -123,6 +166,8 @@ fn a_column_map_is_whole_or_refused() {
         ("prompt", "expected WHAT=COLUMN"),
         ("prompt=a", "both the prompt and the completion"),
         ("question=a,answer=b", "--columns knows no `question`"),
+        ("prompt=a,instruction=c,output=b", "`instruction` is said twice"),
+        ("messages=a,output=b", "nothing else is named"),
     ] {
         let error = Columns::parse(map).expect_err(map).to_string();
         assert!(error.contains(says), "{error}");

@@ -72,7 +72,9 @@ fn questions_that_fill_the_context_are_left_out_and_not_counted() -> Result<()> 
     let mut examples = examples();
     examples.push(Example::new("12 ".repeat(40), "19"));
     let extent = Extent { batch_size: 2, max_new_tokens: 3 };
-    assert_eq!(evaluate(&model, &examples, &speech, extent)?.0.n, 3);
-    assert!(evaluate(&model, &examples[3..], &speech, extent).is_err());
+    examples.push(Example::new("What", "12 ".repeat(40)));
+    let found = evaluate(&model, &examples, &speech, extent)?.0;
+    assert_eq!((found.n, found.skipped, found.cut), (4, 1, 1));
+    assert!(evaluate(&model, &examples[3..4], &speech, extent).is_err());
     Ok(())
 }

@@ -190,3 +190,31 @@ fn dropout_before_an_adapter_is_for_training_alone() -> Result<()> {
     assert_eq!(of(&twin)?, of(&twin)?);
     Ok(())
 }
+
+#[test]
+fn a_rank_above_what_the_layers_have_is_refused_before_memory_is_asked_for() -> Result<()> {
+    for rank in [17, 100_000_000, 100_000_000_000_000_000] {
+        let (_, mut parameters) = model(&config(16), 5)?;
+        let error = attach(&mut parameters, &lora(rank), 1).expect_err("no such rank").to_string();
+        assert!(error.contains("of rank 16, the most"), "{error}");
+        assert!(parameters.trainable().count() > 0, "nothing was frozen");
+    }
+    let (_, mut parameters) = model(&config(16), 5)?;
+    attach(&mut parameters, &lora(16), 1)
+}
+
+#[test]
+fn weights_of_16_bits_are_merged_in_32() -> Result<()> {
+    // -1 + (1 + 2^-8): in bf16 the sum in brackets would be 1.
+    let mut parameters = Parameters::seeded(1, DType::BF16, &CPU);
+    let init = tensor_core::Init::Normal { std: 0.5 };
+    tensor_core::Linear::new(parameters.root().at("mine"), 1, 1, tensor_core::Bias::No, init)?;
+    let weight = parameters.get("mine.weight").expect("a weight").var.clone();
+    weight.set(&Tensor::new(&[[-1f32]], &CPU)?.to_dtype(DType::BF16)?)?;
+    let down = Tensor::new(&[[1f32], [1.]], &CPU)?.to_dtype(DType::BF16)?;
+    let up = Tensor::new(&[[1f32, 1. / 256.]], &CPU)?.to_dtype(DType::BF16)?;
+    parameters.adapt("mine", [&down, &up], Adapting { scale: 1., dropout: 0. })?;
+    merge(&parameters)?;
+    assert_eq!(weight.to_dtype(DType::F32)?.to_vec2::<f32>()?, [[1. / 256.]]);
+    Ok(())
+}

@@ -158,6 +158,18 @@ fn what_peft_can_and_we_cannot_is_refused_by_name() -> Result<()> {
         ("rank_pattern", json!({"q_proj": 2})),
         ("modules_to_save", json!(["lm_head"])),
         ("target_modules", json!(".*q_proj")),
+        ("target_modules", json!("q_proj")), // a pattern of the whole name, which fits none
+        ("alpha_pattern", json!({"q_proj": 2})),
+        ("layers_to_transform", json!([1])),
+        ("fan_in_fan_out", json!(true)),
+        ("target_parameters", json!(["experts"])),
+        ("init_lora_weights", json!("pissa")),
+        ("init_lora_weights", json!("pissa_niter_4")),
+        ("init_lora_weights", json!("olora")),
+        ("layer_replication", json!([[0, 1]])),
+        ("alora_invocation_tokens", json!([1])),
+        ("trainable_token_indices", json!([1])),
+        ("of_a_later_peft", json!("on")),
         ("r", json!(0)),
     ] {
         let folder = tempfile::tempdir()?;
@@ -169,6 +181,21 @@ fn what_peft_can_and_we_cannot_is_refused_by_name() -> Result<()> {
         let (_, mut parameters) = base()?;
         let error = peft_folder::open(folder.path(), &mut parameters).expect_err(key);
         assert!(format!("{error:#}").contains(&format!("`{key}`")), "{error:#}");
+    }
+    Ok(())
+}
+
+#[test]
+fn beginnings_that_leave_the_base_alone_are_read() -> Result<()> {
+    let plain = json_file::read(&golden("lora/adapter_config.json"))?;
+    for value in [json!(true), json!(false), json!("gaussian"), Value::Null] {
+        let folder = tempfile::tempdir()?;
+        let mut config = plain.clone();
+        config["init_lora_weights"] = value;
+        json_file::write(&folder.path().join("adapter_config.json"), &config)?;
+        let weights = "adapter_model.safetensors";
+        std::fs::copy(golden("lora").join(weights), folder.path().join(weights))?;
+        peft_folder::open(folder.path(), &mut base()?.1)?;
     }
     Ok(())
 }

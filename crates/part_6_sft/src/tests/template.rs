@@ -5,7 +5,7 @@ use modern::{Checkpoint, Markers, Message, Prompt, Special, Spelled};
 
 use super::{CPU, speech, tokenizer};
 use crate::template::template;
-use crate::{Format, Speech};
+use crate::{Example, Format, Speech, Tokens};
 
 fn chat() -> Vec<Message> {
     vec![
@@ -60,14 +60,17 @@ fn what_a_user_spells_stays_text() -> Result<()> {
     Ok(())
 }
 
+/// What a tokenizer's file says.
+fn tokenizer_json() -> Result<serde_json::Value> {
+    let folder = tempfile::tempdir()?;
+    tokenizer()?.save(folder.path(), 64, None)?;
+    tiny_gpt::json_file::read(&folder.path().join("tokenizer.json"))
+}
+
 #[test]
 fn a_text_begins_once_where_the_model_wants_it_and_never_ends_before_the_answer() -> Result<()> {
     // A tokenizer that puts <s> before every text and </s> after it, as T5's and some Llamas' do.
-    let mut json: serde_json::Value = {
-        let folder = tempfile::tempdir()?;
-        tokenizer()?.save(folder.path(), 64, None)?;
-        serde_json::from_slice(&std::fs::read(folder.path().join("tokenizer.json"))?)?
-    };
+    let mut json = tokenizer_json()?;
     let (begin, end) = (1, 0); // the token called <pad> is made the beginning
     let name = |id: u32| if id == begin { "<pad>" } else { "</s>" };
     json["post_processor"] = serde_json::json!({
@@ -87,6 +90,11 @@ fn a_text_begins_once_where_the_model_wants_it_and_never_ends_before_the_answer(
         3,
         "the test's tokenizer does add both"
     );
+    let special = tokenizer.special();
+    let silent = modern::Tokenizer::from_json(tokenizer_json()?, special)?; // has one, and writes it nowhere
+    let template_of = template(Format::Plain, &silent, None)?;
+    let ids = Speech::new(silent, template_of, vec![end])?.prompt(&[Message::user("Hi")])?;
+    assert!(!ids.contains(&begin), "a beginning that the model never saw");
     for format in [Format::Instruction, Format::Dialogue, Format::Plain] {
         let template = template(format, &tokenizer, None)?;
         let speech = Speech::new(tokenizer.clone(), template, vec![end])?;
@@ -126,5 +134,52 @@ fn formats_that_the_model_cannot_speak_are_refused() -> Result<()> {
     assert!(format!("{error:#}").contains("knows no role tool"), "{error:#}");
     let template = template(Format::Plain, &tokenizer()?, None)?;
     assert!(Speech::new(tokenizer()?, template, Vec::new()).is_err(), "no end");
+    Ok(())
+}
+
+#[test]
+fn the_end_that_is_learned_is_the_one_that_the_template_writes() -> Result<()> {
+    // A model whose texts end with </s>, and its turns with <|im_end|>.
+    let mut json = tokenizer_json()?;
+    let n = tokenizer()?.vocab_size();
+    let added = json["added_tokens"].as_array_mut().expect("tokens");
+    for (i, name) in ["<|im_start|>", "<|im_end|>"].into_iter().enumerate() {
+        added.push(serde_json::json!({
+            "id": n + i, "content": name, "special": true, "single_word": false,
+            "lstrip": false, "rstrip": false, "normalized": false,
+        }));
+    }
+    let special = tokenizer()?.special();
+    let tokenizer = modern::Tokenizer::from_json(json, special)?;
+    let (turn, text) = (n as u32 + 1, special.eos.expect("an end"));
+    for own in [false, true] {
+        let mut begun = super::checkpoint(0)?;
+        begun.tokenizer = tokenizer.clone();
+        begun.template = own.then(modern::ChatTemplate::chatml).transpose()?;
+        let format = (!own).then_some(Format::Chatml);
+        let speech = Speech::of(&mut begun, format)?;
+        assert_eq!(speech.ends(), [turn, text]);
+        let tokens = Tokens::of(&Example::new("Hi", "19"), &speech)?;
+        let whole = [Message::user("Hi"), Message::assistant("19")];
+        let whole = speech.template.encode(&tokenizer, &whole, Prompt::None)?.tokens;
+        assert_eq!(tokens.ids, whole[..tokens.ids.len()], "what earlier turns look like");
+        begun.template = Some(modern::ChatTemplate::chatml()?);
+        let folder = tempfile::tempdir()?;
+        begun.save(folder.path())?;
+        let said = tiny_gpt::json_file::read(&folder.path().join("generation_config.json"))?;
+        assert_eq!(said["eos_token_id"], serde_json::json!([turn, text]));
+        let source = folder.path().to_string_lossy();
+        let mut opened = Checkpoint::open(&source, modern::Purpose::Inference, &CPU)?;
+        assert_eq!(Speech::of(&mut opened, None)?.ends(), [turn, text]);
+    }
+    Ok(())
+}
+
+#[test]
+fn whatever_the_model_says_ends_its_texts_ends_an_answer() -> Result<()> {
+    let mut begun = super::checkpoint(0)?;
+    let end = begun.tokenizer.eos().expect("an end");
+    begun.ends.eos = vec![7, end];
+    assert_eq!(Speech::of(&mut begun, None)?.ends(), [end, 7]);
     Ok(())
 }

@@ -76,14 +76,21 @@ fn ragged_examples_one_by_one_give_the_gradient_of_the_batch() -> Result<()> {
     Ok(())
 }
 
+fn adapters() -> LoraConfig {
+    LoraConfig { rank: 2, alpha: 4., dropout: 0.1, layers: Layers::All }
+}
+
 fn tuning(lora: bool) -> Result<Tuning> {
+    tuned_by(AdamWConfig::default(), lora)
+}
+
+fn tuned_by(optimizer: AdamWConfig, lora: bool) -> Result<Tuning> {
     let mut parameters = Parameters::seeded(3, DType::F32, &CPU);
     GptModern::new(&config(16), parameters.root())?;
     if lora {
-        let config = LoraConfig { rank: 2, alpha: 4., dropout: 0.1, layers: Layers::All };
-        attach(&mut parameters, &config, 1)?;
+        attach(&mut parameters, &adapters(), 1)?;
     }
-    Tuning::new(config(16), parameters, AdamWConfig::default())
+    Tuning::new(config(16), parameters, optimizer)
 }
 
 fn bits(tuning: &Tuning) -> Result<Vec<Vec<f32>>> {
@@ -172,6 +179,106 @@ fn packed_rows_train_the_same_model_as_padded_ones() -> Result<()> {
     for (a, b) in a.iter().flatten().zip(b.iter().flatten()) {
         assert!((a - b).abs() < 1e-3, "{a} {b}");
     }
+    Ok(())
+}
+
+#[test]
+fn four_examples_one_by_one_train_the_model_that_four_at_a_time_do() -> Result<()> {
+    // Ragged, so that a mean of means would be another loss; by length, so that both take the same ones in the same order.
+    let optimizer = AdamWConfig { eps: 1., ..AdamWConfig::default() }; // steps as long as gradients
+    let of = |batch_size, accumulate| {
+        let mut tuning = tuned_by(optimizer, false)?;
+        let config = train_config(2);
+        let schedule = Schedule { peak: 0.1, floor: 0.1, ..config.schedule };
+        let curriculum = Curriculum::ByLength;
+        let config = TrainConfig { batch_size, accumulate, curriculum, schedule, ..config };
+        train(&mut tuning, &examples(8), &config, None, &Outputs::default(), &mut log()?)?;
+        bits(&tuning)
+    };
+    for (a, b) in of(4, 1)?.iter().flatten().zip(of(1, 4)?.iter().flatten()) {
+        assert!((a - b).abs() < 1e-5, "{a} {b}");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_gradient_is_clipped_and_the_rate_is_the_schedules() -> Result<()> {
+    let optimizer = AdamWConfig { weight_decay: 0., ..AdamWConfig::default() };
+    let after = |grad_clip, schedule, stop_after| {
+        let mut tuning = tuned_by(optimizer, false)?;
+        let config = TrainConfig { grad_clip, schedule, ..train_config(2) };
+        let outputs = Outputs { stop_after: Some(stop_after), ..Outputs::default() };
+        train(&mut tuning, &examples(8), &config, None, &outputs, &mut log()?)?;
+        bits(&tuning)
+    };
+    let steady = train_config(2).schedule;
+    let (before, still) = (bits(&tuning(false)?)?, after(1e-14, steady, 2)?);
+    for (a, b) in before.iter().flatten().zip(still.iter().flatten()) {
+        assert!((a - b).abs() < 1e-6, "far below Adam's epsilon, nothing moves: {a} {b}");
+    }
+    let falling = Schedule { warmup: 0, floor: 0., decay: Decay::Cosine, ..steady };
+    assert_eq!(falling.at(2), 0.);
+    assert_ne!(after(1., falling, 1)?, before);
+    assert_eq!(after(1., falling, 2)?, after(1., falling, 1)?, "the second step has rate 0");
+    Ok(())
+}
+
+#[test]
+fn a_checkpoint_of_adapters_goes_on_beside_its_own_base_alone() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    tuning(true)?.save(folder.path(), "these")?;
+    tuning(true)?.restore(folder.path(), "these")?;
+    let mut other = Parameters::seeded(4, DType::F32, &CPU);
+    GptModern::new(&config(16), other.root())?;
+    attach(&mut other, &adapters(), 1)?;
+    let mut other = Tuning::new(config(16), other, AdamWConfig::default())?;
+    let error = other.restore(folder.path(), "these").expect_err("another base").to_string();
+    assert!(error.contains("other frozen weights"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn the_best_is_saved_and_the_best_is_merged() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let mut begun = checkpoint(1)?;
+    let base = folder.path().join("base");
+    begun.save(&base)?;
+    let base = base.to_string_lossy();
+    let speech = crate::Speech::of(&mut begun, Some(Format::Plain))?;
+    let mut parameters = begun.parameters;
+    attach(&mut parameters, &adapters(), 1)?;
+    let model_config = *begun.model.config();
+    let mut tuning = Tuning::new(model_config, parameters, AdamWConfig::default())?;
+    let push = |tuning: &Tuning| -> Result<()> {
+        for parameter in tuning.parameters.trainable() {
+            parameter.var.set(&(parameter.var.as_detached_tensor() + 0.1)?)?;
+        }
+        Ok(())
+    };
+    let lora = adapters();
+    let keeper =
+        Keeper { speech: &speech, ends: &begun.ends, sampler: None, lora: Some((&lora, &base)) };
+    let checkpoints = Checkpoints::new(folder.path().join("checkpoints"), NonZeroUsize::MIN);
+    let place =
+        Place { folder: folder.path(), keeper: &keeper, checkpoints, interval: 0, data: "these" };
+    let outputs = Outputs { place: Some(place), ..Outputs::default() };
+    let asked = [Example::new("What", "12")];
+    let extent = Extent { batch_size: 1, max_new_tokens: 2 };
+    let exam = Exam { examples: &asked, speech: &speech, extent, interval: 0, stop_at: None };
+    let ids = candle_core::Tensor::new(&[[1u32, 9, 30, 4]], &CPU)?;
+    let mut wanted = None;
+    for best in [None, Some(0.)] {
+        push(&tuning)?;
+        tuning.state.best = best; // once anything is better, and once nothing is
+        let twin = GptModern::new(&model_config, tuning.parameters.inference().root())?;
+        wanted.get_or_insert(twin.forward(&ids)?);
+        exam.sit(&twin, &mut tuning, &outputs, &mut log()?)?;
+    }
+    keeper.save_merged(folder.path(), &CPU)?;
+    let merged = folder.path().join("model");
+    let purpose = modern::Purpose::Inference;
+    let merged = modern::Checkpoint::open(&merged.to_string_lossy(), purpose, &CPU)?.model;
+    assert_close(&merged.forward(&ids)?, &wanted.expect("the best"), 1e-4)?;
     Ok(())
 }
 
