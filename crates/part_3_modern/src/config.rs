@@ -2,7 +2,6 @@
 //! files of the model families people use are points in the same space.
 
 use candle_core::{Result, bail};
-use tensor_core::Init;
 use tensor_core::ops::{Gelu, Mask};
 
 /// Everything that decides a [`GptModern`](crate::GptModern)'s shape.
@@ -145,23 +144,6 @@ pub struct Window {
 }
 
 impl ModelConfig {
-    /// GPT-2's [`ModelConfig::init_std`], at its width of 768.
-    pub const INIT_STD: f64 = 0.02;
-
-    /// The same at another width: sums of C products stay in scale when weights grow as 1/√C. A model of width 128 that begins
-    /// with 0.02 spends its first hundred steps on finding its voice.
-    pub fn init_std(n_embd: usize) -> f64 {
-        Self::INIT_STD * (768. / n_embd as f64).sqrt()
-    }
-
-    /// How fresh weights are drawn: those of most matrices, and those of matrices whose result is added to x.
-    pub fn inits(&self) -> [Init; 2] {
-        let std = self.init_std;
-        // So that what 2 n_layer layers add up to stays in scale (Radford et al. 2019, 2.3).
-        let residual = Init::Normal { std: std / (2. * self.n_layer as f64).sqrt() };
-        [Init::Normal { std }, residual]
-    }
-
     /// A byte-level model in Llama's style: RMSNorm, RoPE, SwiGLU as wide as makes it as large as a GELU layer of 4 C.
     pub fn bytes(context: usize, n_layer: usize, n_head: usize, n_embd: usize) -> Self {
         Self {

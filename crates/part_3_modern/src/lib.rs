@@ -4,6 +4,7 @@
 // heads, D channels of a head, F width of the feed-forward layer, V vocabulary.
 
 pub mod config;
+mod fresh_weights;
 mod parameter_count;
 pub mod rms_norm; // 3.1
 pub mod rope; // 3.2

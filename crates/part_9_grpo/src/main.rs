@@ -4,6 +4,7 @@ mod arguments;
 mod demo;
 mod eval_command;
 mod report;
+mod table;
 mod table_command;
 mod train_command;
 

@@ -1,13 +1,11 @@
 //! `part_9 table`: the methods beside each other, from one start, on the arithmetic task, each with as many drawn tokens as the others.
 //!
-//! Each run is an entry of `rows.json`, written when it has ended; what is there is not run again, so the command can be stopped
-//! and started at any time.
+//! Each run is a row of the table, written when it has ended; what is there is not run again, so the command can be stopped and
+//! started at any time.
 
-use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use candle_core::{DType, Device};
 use grpo::evaluation::Exam;
 use grpo::experience::Judgement;
@@ -23,15 +21,13 @@ use ppo::prompts::questions;
 use ppo::{Clip, RolloutConfig};
 use scaling::Schedule;
 use scaling::schedule::Decay;
-use serde::{Deserialize, Serialize};
 use sft::questions::{Demos, demonstrations};
 use sft::tuned::model_in;
 use sft::{Curriculum, Outputs, Rows, Speech, TrainConfig, Tuning, tokenize};
 use tensor_core::AdamWConfig;
-use tiny_gpt::json_file;
-use tiny_gpt::loss_curve::{self, Curve};
 
 use crate::arguments::TableArgs;
+use crate::table::{Row, Settings, Table};
 
 const BUDGET: usize = 8;
 const SAMPLES: usize = 16;
@@ -59,40 +55,22 @@ const METHODS: [Method; 6] = [
     Method { name: "Dr. GRPO", how: How::Rewards(Baseline::GroupMean, Aggregation::Constant) },
 ];
 
-/// What came of a run.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct Row {
-    method: String,
-    seed: u64,
-    start: f64,
-    right: f64,
-    form_forgiven: f64,
-    tokens: usize,
-    minutes: f64,
-    curve: Vec<(usize, f64)>,
-}
-
 pub(crate) fn run(args: &TableArgs) -> Result<()> {
     let device = args.compute.open()?;
-    let path = args.out.join("rows.json");
-    std::fs::create_dir_all(&args.out)
-        .with_context(|| format!("creating {}", args.out.display()))?;
-    let mut rows: Vec<Row> = match path.exists() {
-        true => serde_json::from_value(json_file::read(&path)?)?,
-        false => Vec::new(),
-    };
+    let settings = Settings { model: args.model.clone(), tokens: args.tokens.get(), lr: args.lr };
+    let mut table = Table::open(&args.out, settings)?;
     for seed in 1..=args.seeds.get() as u64 {
         for Method { name, how } in &METHODS {
-            if rows.iter().any(|row| row.method == *name && row.seed == seed) {
+            if table.has(name, seed) {
                 continue;
             }
             println!("{name}, seed {seed}");
-            rows.push(one(args, name, how, seed, &device)?);
-            json_file::write(&path, &rows)?;
+            table.add(one(args, name, how, seed, &device)?)?;
         }
     }
-    print(&rows);
-    draw(&rows, &args.out.join("table.svg"))
+    let names = METHODS.map(|method| method.name);
+    table.print(&names);
+    table.draw(&names, &args.out.join("table.svg"))
 }
 
 /// One run, measured on the held-out problems before and after, on some of the validation problems between.
@@ -207,58 +185,4 @@ fn rewarding(
         },
         seed,
     }
-}
-
-/// Mean and sample standard deviation.
-fn spread(values: &[f64]) -> (f64, f64) {
-    let n = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / n;
-    let variance =
-        values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (n - 1.).max(1.);
-    (mean, variance.sqrt())
-}
-
-fn print(rows: &[Row]) {
-    println!(
-        "| method | seeds | held out, before | after | form forgiven, after | tokens drawn | minutes |"
-    );
-    println!("| --- | --- | --- | --- | --- | --- | --- |");
-    for Method { name, .. } in &METHODS {
-        let rows: Vec<&Row> = rows.iter().filter(|row| row.method == *name).collect();
-        let all = |of: fn(&Row) -> f64| spread(&rows.iter().map(|row| of(row)).collect::<Vec<_>>());
-        let (start, (right, std)) = (all(|row| row.start).0, all(|row| row.right));
-        let (forgiven, tokens, minutes) = (
-            all(|row| row.form_forgiven).0,
-            all(|row| row.tokens as f64).0,
-            all(|row| row.minutes).0,
-        );
-        println!(
-            "| {name} | {} | {start:.3} | {right:.3} ± {std:.3} | {forgiven:.3} | {tokens:.0} | {minutes:.1} |",
-            rows.len()
-        );
-    }
-}
-
-/// How each method rises, in the mean over its seeds, against the tokens drawn.
-fn draw(rows: &[Row], path: &Path) -> Result<()> {
-    let mut curves = Vec::new();
-    for Method { name, .. } in &METHODS {
-        let rows: Vec<&Row> = rows.iter().filter(|row| row.method == *name).collect();
-        let mut points: BTreeMap<usize, Vec<(usize, f64)>> = BTreeMap::new();
-        for row in &rows {
-            for (look, point) in row.curve.iter().enumerate() {
-                points.entry(look).or_default().push(*point);
-            }
-        }
-        let mut curve = Curve::new(*name);
-        for points in points.values() {
-            let n = points.len();
-            let tokens = points.iter().map(|(tokens, _)| tokens).sum::<usize>() / n;
-            curve.push(tokens, points.iter().map(|(_, right)| right).sum::<f64>() / n as f64);
-        }
-        curves.push(curve);
-    }
-    loss_curve::write_measure(path, &curves.iter().collect::<Vec<_>>(), "right, by tokens drawn")?;
-    println!("the curves are in {}", path.display());
-    Ok(())
 }

@@ -200,3 +200,15 @@ fn bad_input_is_refused_in_one_line() {
     let text = PART_9.says(&train(&model, &out, &["--reward", "exact", "--beta", "0"]));
     assert!(text.contains("no group has completions of different worth"), "{text}");
 }
+
+#[test]
+fn a_table_is_begun_goes_on_and_does_not_mix_runs_that_do_not_compare() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (model, out) = (model(folder.path()), path(folder.path(), "table"));
+    let table = ["table", "--model", &model, "--seeds", "1", "--out", &out, "--tokens"];
+    let first = PART_9.says(&[&table[..], &["600"]].concat());
+    assert!(first.contains("Dr. GRPO, seed 1") && first.contains("| RLOO | 1 |"), "{first}");
+    let again = PART_9.says(&[&table[..], &["600"]].concat());
+    assert!(!again.contains("seed 1") && again.contains("| RLOO | 1 |"), "nothing is run twice");
+    PART_9.refuses(&[&table[..], &["900"]].concat(), 1, "do not compare: choose another --out");
+}
