@@ -2,7 +2,6 @@
 //!
 //! Exit code 0 means done, 2 an error that the arguments alone decide, 1 any other.
 
-use std::ffi::OsString;
 use std::fmt;
 use std::panic;
 use std::process::ExitCode;
@@ -28,23 +27,16 @@ pub fn usage<T, E: fmt::Display>(result: std::result::Result<T, E>) -> Result<T>
     result.map_err(|error| UsageError(error.to_string()).into())
 }
 
-/// Parses the command line into `A`, runs `main` with it, and tells an error in one line.
+/// A whole program: parses the command line into `A` and runs `main` with it.
 pub fn run<A: Parser>(main: impl FnOnce(A) -> Result<()>) -> ExitCode {
-    run_with(Ok(std::env::args_os().collect()), main)
+    program(|| main(A::try_parse()?))
 }
 
-/// The same for the command line `args`; where there is none, its error is told.
-pub fn run_with<A: Parser>(
-    args: Result<Vec<OsString>>,
-    main: impl FnOnce(A) -> Result<()>,
-) -> ExitCode {
-    let args = match args.map(A::try_parse_from) {
-        Ok(Ok(args)) => args,
-        Ok(Err(error)) => return refuse(&error),
-        Err(error) => return tell(&error),
-    };
+/// A whole program: runs `main`, which parses its arguments itself, and tells an error in one line. What a command must not do to a
+/// process that runs others as well is done here.
+pub fn program(main: impl FnOnce() -> Result<()>) -> ExitCode {
     end_with_the_reader();
-    match main(args) {
+    match main() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => tell(&error),
@@ -52,6 +44,9 @@ pub fn run_with<A: Parser>(
 }
 
 fn tell(error: &anyhow::Error) -> ExitCode {
+    if let Some(error) = error.downcast_ref() {
+        return refuse(error);
+    }
     eprintln!("error: {}", one_line(error));
     ExitCode::from(if error.is::<UsageError>() { 2 } else { 1 })
 }

@@ -1,38 +1,79 @@
 //! Ctrl-C, or the system's wish that we end: once, and the work ends at its next good place; twice, and it ends at once.
+//!
+//! A process is wished to end as a whole, so all who wait for the wish share it: a program that runs commands one after the other
+//! may wait itself, and see that the command in progress was not the only one to be ended.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Result;
 use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
 
 #[cfg(unix)]
 const WISHES: &[i32] = &[SIGINT, SIGTERM, signal_hook::consts::SIGHUP];
 #[cfg(not(unix))]
 const WISHES: &[i32] = &[SIGINT, SIGTERM];
 
-/// Whether the program was asked to end.
-#[derive(Debug, Clone, Default)]
-pub struct Interrupt(Arc<AtomicBool>);
+/// Whether the next signal ends the program at once: unless somebody waits, and there was none yet.
+static AT_ONCE: AtomicBool = AtomicBool::new(true);
+/// How many wait; nothing where nobody ever did.
+static WAITING: Mutex<Option<usize>> = Mutex::new(None);
+
+/// Whether the program was asked to end; by default, it never is.
+#[derive(Debug, Default)]
+pub struct Interrupt {
+    waits: bool,
+}
 
 impl Interrupt {
-    /// From now on, SIGINT, SIGTERM and SIGHUP are wishes; the second one ends the program. A file that grows past the
-    /// system's limit is an error of whoever writes it, and no longer the program's silent end.
+    /// Until this is dropped, the first SIGINT, SIGTERM or SIGHUP is a wish; the second one ends the program. For good, a file that
+    /// grows past the system's limit is an error of whoever writes it, and no longer the program's silent end.
     ///
     /// # Errors
     /// When the signals cannot be caught.
-    pub fn catch(&self) -> Result<()> {
-        #[cfg(unix)]
-        signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default())?;
-        for &signal in WISHES {
-            signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&self.0))?;
-            signal_hook::flag::register(signal, Arc::clone(&self.0))?;
+    pub fn catch() -> Result<Self> {
+        let mut waiting = waiting();
+        if waiting.is_none() {
+            catch_signals()?;
         }
-        Ok(())
+        let others = waiting.unwrap_or(0);
+        if others == 0 {
+            AT_ONCE.store(false, Ordering::SeqCst);
+        }
+        *waiting = Some(others + 1);
+        Ok(Self { waits: true })
     }
 
     /// Whether there was a signal.
     pub fn requested(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.waits && AT_ONCE.load(Ordering::Relaxed)
     }
+}
+
+impl Drop for Interrupt {
+    fn drop(&mut self) {
+        let mut waiting = waiting();
+        if let (true, Some(n)) = (self.waits, waiting.as_mut()) {
+            *n -= 1;
+            if *n == 0 {
+                AT_ONCE.store(true, Ordering::SeqCst);
+            }
+        }
+    }
+}
+
+/// Once in a process: what is registered stays, as the system's own way to end a program does not come back.
+fn catch_signals() -> Result<()> {
+    #[cfg(unix)]
+    flag::register(signal_hook::consts::SIGXFSZ, Arc::default())?;
+    for &signal in WISHES {
+        flag::register_conditional_shutdown(signal, 1, &AT_ONCE)?;
+        flag::register(signal, &AT_ONCE)?;
+    }
+    Ok(())
+}
+
+fn waiting() -> MutexGuard<'static, Option<usize>> {
+    WAITING.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -58,8 +58,8 @@ impl RunLog {
     }
 
     /// From now on, Ctrl-C ends the run after the step in progress, the model saved; a second one ends it at once.
-    pub fn stop_on_ctrl_c(self) -> Result<Self> {
-        self.interrupt.catch()?;
+    pub fn stop_on_ctrl_c(mut self) -> Result<Self> {
+        self.interrupt = Interrupt::catch()?;
         Ok(self)
     }
 

@@ -30,6 +30,7 @@ pub mod training;
 pub mod model_folder;
 pub mod settings;
 pub mod flags;
+pub mod command;
 
 pub use bpe::Bpe;
 pub use checkpoints::Checkpoints;

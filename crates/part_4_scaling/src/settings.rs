@@ -31,8 +31,11 @@ pub struct SettingsFlags {
 ///
 /// # Errors
 /// When a file cannot be read or is not a list of flags, or there is no run to resume.
-pub fn expanded(args: impl Iterator<Item = OsString>, default_out: &str) -> Result<Vec<OsString>> {
-    let mut args: Vec<OsString> = args.collect();
+pub fn expanded(
+    args: impl IntoIterator<Item = impl Into<OsString>>,
+    default_out: &str,
+) -> Result<Vec<OsString>> {
+    let mut args: Vec<OsString> = args.into_iter().map(Into::into).collect();
     let flags = args.split_off(args.len().min(2)); // after the program and the subcommand
     let last = |name: &str| values(&flags, name).pop();
     let mut settings = Settings::new();

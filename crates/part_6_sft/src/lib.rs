@@ -30,6 +30,7 @@ pub mod exam;
 pub mod training;
 pub mod flags;
 pub mod tuned;
+pub mod command;
 
 pub use batch::Batch;
 pub use columns::Columns;

@@ -23,6 +23,7 @@ pub mod rule;
 pub mod exam; // the loop
 pub mod training;
 pub mod flags;
+pub mod command;
 
 pub use checkpoint::RewardCheckpoint;
 pub use collection::Collection;

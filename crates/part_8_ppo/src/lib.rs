@@ -28,6 +28,7 @@ pub mod exam;
 pub mod training;
 pub mod comparison;
 pub mod flags;
+pub mod command;
 
 pub use comparison::{Comparison, compare};
 pub use critic::{Critic, Trunk, Values};

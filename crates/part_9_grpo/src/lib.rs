@@ -26,6 +26,7 @@ pub mod figures;
 pub mod run_log;
 pub mod training;
 pub mod flags;
+pub mod command;
 
 pub use advantage::{Advantages, Baseline, advantages};
 pub use aggregation::Aggregation;

@@ -18,11 +18,12 @@ const SPINNING_POOL: &str = "CANDLE_NUM_THREADS";
 /// No machine has more cores, and many more threads cannot even be started.
 const MOST: usize = 1024;
 
-/// Fixes the number of threads for the whole process: `threads`, else `RAYON_NUM_THREADS`, else one per core.
+/// Fixes the number of threads for the whole process: `threads`, else `RAYON_NUM_THREADS`, else one per core. The same number may be
+/// fixed again.
 ///
 /// # Errors
-/// When there are to be more than 1,024, or the process has already started a second thread: the environment may only
-/// change before that.
+/// When there are to be more than 1,024, or another number than now and the process has already started a second thread: the
+/// environment may only change before that.
 pub fn set_threads(threads: Option<NonZeroUsize>) -> Result<usize> {
     let from_environment = || std::env::var(VARIABLE).ok().and_then(|text| text.parse().ok());
     let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
@@ -30,13 +31,20 @@ pub fn set_threads(threads: Option<NonZeroUsize>) -> Result<usize> {
     if threads.get() > MOST {
         bail!("{threads} threads: at most {MOST} make sense");
     }
+    let number = threads.to_string();
+    let now = |name: &str, value: &str| std::env::var(name).is_ok_and(|now| now == value);
+    if now(VARIABLE, &number) && now(SPINNING_POOL, "1") {
+        return Ok(threads.get());
+    }
     if running_threads() > 1 {
-        bail!("set_threads: call it first thing in main, before other threads start");
+        bail!(
+            "{threads} threads: a process keeps the number that it began with, which is set before it starts a second thread"
+        );
     }
     // SAFETY: set_var races with readers in other threads only, and this is the only thread.
     #[allow(unsafe_code)]
     unsafe {
-        std::env::set_var(VARIABLE, threads.to_string());
+        std::env::set_var(VARIABLE, number);
         std::env::set_var(SPINNING_POOL, "1");
     }
     Ok(threads.get())

@@ -1,0 +1,59 @@
+//! The tools of part 4: train a tokenizer, train a model, let it write, measure it. Without a subcommand: the demo.
+
+mod arguments;
+mod beginning;
+mod demo;
+mod eval;
+mod sample;
+mod tokenizer;
+mod train;
+mod work;
+
+use std::ffi::OsString;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::settings::expanded;
+
+use arguments::{DEFAULT_OUT, DemoArgs, EvalArgs, SampleArgs, TokenizerArgs, TrainArgs};
+
+/// Part 4, scaling up: subword tokens, and a training pipeline to be left alone overnight.
+///
+/// Without a subcommand, the demo: what merging learns from a text, how parts of a batch add up, and a run that is
+/// interrupted without a trace.
+#[derive(Parser)]
+#[command(name = "part_4", version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    demo: DemoArgs,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Train a tokenizer on text and save it as tokenizer.json
+    Tokenizer(TokenizerArgs),
+    /// Train a model on text, with checkpoints to resume from
+    Train(Box<TrainArgs>),
+    /// Let a trained model continue a prompt
+    Sample(SampleArgs),
+    /// Measure a model's loss on text, per token and per byte
+    Eval(EvalArgs),
+}
+
+/// Runs the command line `args`, the program's name first, in this process.
+///
+/// # Errors
+/// Those of the command; of arguments that are none, and where help is asked for, clap's.
+pub fn run(args: impl IntoIterator<Item = impl Into<OsString>>) -> Result<()> {
+    let cli = Cli::try_parse_from(expanded(args, DEFAULT_OUT)?)?;
+    match cli.command {
+        None => demo::run(&cli.demo),
+        Some(Command::Tokenizer(args)) => tokenizer::run(&args),
+        Some(Command::Train(args)) => train::run(&args),
+        Some(Command::Sample(args)) => sample::run(&args),
+        Some(Command::Eval(args)) => eval::run(&args),
+    }
+}

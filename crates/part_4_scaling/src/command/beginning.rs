@@ -1,0 +1,141 @@
+//! Where a run of `part_4 train` comes from: text and settings, or its own newest checkpoint.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use candle_core::Device;
+use modern::{ModelConfig, Tokenizer};
+use serde_json::Value;
+use tiny_gpt::command::usage;
+use tiny_gpt::{RunFolder, json_file, training_memory};
+
+use super::arguments::TrainArgs;
+use super::work;
+use crate::dataset::{Split, tokenize};
+use crate::settings::check_unchanged;
+use crate::tokenizer_training::check;
+use crate::{Checkpoints, Corpus, Dataset, Run, TrainConfig};
+
+/// What may change when a run is resumed: where things are and what is shown, not what is computed. (The data's place may; what
+/// it holds is compared by checksum.)
+const FREE: [&str; 18] = [
+    "data",
+    "out",
+    "tokenizer",
+    "device",
+    "threads",
+    "json",
+    "save_interval",
+    "keep",
+    "stop_after",
+    "log",
+    "log_interval",
+    "eval_interval",
+    "eval_windows",
+    "sample_interval",
+    "sample_tokens",
+    "temperature",
+    "top_k",
+    "top_p",
+];
+
+/// A run, what it learns from, its folder and the figures in it.
+pub(super) type Begun = (Run, Dataset, RunFolder, Vec<Value>);
+
+/// A new run. Nothing is written before the data are known to be good.
+pub(super) fn begun(
+    args: &TrainArgs,
+    settings: &Value,
+    model: &mut ModelConfig,
+    config: &TrainConfig,
+    device: &Device,
+) -> Result<Begun> {
+    check_out(args)?;
+    let fresh = |data: &Dataset, model: &mut ModelConfig| {
+        let (tokens, t) = (data.train.len(), model.context);
+        ensure!(
+            tokens > t && data.validation.len() > 1,
+            "{tokens} tokens to learn from are too few for windows of --block-size {t}"
+        );
+        model.vocab_size = data.tokenizer.vocab_size();
+        training_memory::check(model.parameter_count(), device)?;
+        Run::new(*model, config.optimizer, config.dtype, args.compute.seed, device)
+    };
+    if Dataset::is_at(&args.data) {
+        let data = Dataset::open(&args.data)?;
+        let run = fresh(&data, model)?;
+        return Ok((run, data, RunFolder::create(&args.out, settings)?, Vec::new()));
+    }
+    let parent = args.out.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let parent = parent.unwrap_or(Path::new("."));
+    std::fs::create_dir_all(parent).with_context(|| format!("creating {}", parent.display()))?;
+    let aside = tempfile::Builder::new().prefix(".tokens-").tempdir_in(parent);
+    let aside = aside.with_context(|| format!("writing {}", parent.display()))?;
+    prepare(args, aside.path())?;
+    let run = fresh(&Dataset::open(aside.path())?, model)?;
+    let folder = RunFolder::create(&args.out, settings)?;
+    let place = args.out.join("data");
+    std::fs::rename(aside.keep(), &place)
+        .with_context(|| format!("writing {}", place.display()))?;
+    Ok((run, Dataset::open(&place)?, folder, Vec::new()))
+}
+
+/// # Errors
+/// When no run can be in `--out`, or the data would be moved away with the run that is there.
+fn check_out(args: &TrainArgs) -> Result<()> {
+    let TrainArgs { out, data, .. } = args;
+    let place = out.display();
+    ensure!(out.file_name().is_some(), "--out {place} has no name of its own");
+    ensure!(out.is_dir() || !out.exists(), "--out {place} is a file");
+    if let (Ok(data), Ok(out)) = (data.canonicalize(), std::path::absolute(out)) {
+        let out = out.canonicalize().unwrap_or(out);
+        let previous = format!("{}.previous", out.display());
+        let inside = data.starts_with(&out) || data.to_string_lossy().starts_with(&previous);
+        ensure!(!inside, "--data lies in the run that {place} would replace: give another --out");
+    }
+    Ok(())
+}
+
+/// Turns the text into tokens in `folder`.
+fn prepare(args: &TrainArgs, folder: &Path) -> Result<()> {
+    if args.tokenizer.is_none() {
+        usage(check(args.vocab_size))?;
+    }
+    let corpus = Corpus::open(&args.data)?;
+    let split = Split { validation: args.validation, seed: args.compute.seed };
+    split.check(corpus.documents)?;
+    let tokenizer = match &args.tokenizer {
+        Some(path) => Tokenizer::open(path)?,
+        None => work::tokenizer(&corpus, args.vocab_size)?,
+    };
+    let bar = work::bytes(corpus.bytes, "tokenizing")?;
+    tokenize(&corpus, &tokenizer, split, folder, |bytes| bar.inc(bytes as u64))?;
+    bar.finish_and_clear();
+    Ok(())
+}
+
+/// The run in the folder, where its newest checkpoint is.
+pub(super) fn resumed(
+    args: &TrainArgs,
+    settings: &Value,
+    model: &mut ModelConfig,
+    config: &TrainConfig,
+    checkpoints: &Checkpoints,
+    device: &Device,
+) -> Result<Begun> {
+    let out = args.out.display();
+    let old =
+        RunFolder::settings(&args.out)?.with_context(|| format!("there is no run in {out}"))?;
+    check_unchanged(&old, settings, &FREE)?;
+    let (step, path) = checkpoints.newest()?.with_context(|| {
+        format!("{out} has no checkpoint yet: leave --resume out to begin anew")
+    })?;
+    let place = args.out.join("data");
+    let data = Dataset::open(if Dataset::is_at(&args.data) { &args.data } else { &place })?;
+    model.vocab_size = data.tokenizer.vocab_size();
+    let run = Run::open(&path, *model, config.optimizer, &data, device)?;
+    let (folder, rows) = RunFolder::resume(&args.out, step)?;
+    json_file::write(&args.out.join("config.json"), settings)?;
+    println!("resuming after step {step}");
+    Ok((run, data, folder, rows))
+}

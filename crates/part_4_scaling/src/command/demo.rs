@@ -1,0 +1,17 @@
+//! The demo: tokens from text, and a run that nothing can spoil.
+
+mod merges;
+mod pipeline;
+
+use anyhow::Result;
+use tiny_gpt::command::usage;
+
+use super::arguments::DemoArgs;
+use crate::tokenizer_training::check;
+
+pub(super) fn run(args: &DemoArgs) -> Result<()> {
+    usage(check(args.vocab_size))?;
+    args.compute.open()?;
+    merges::show(args)?;
+    pipeline::show()
+}

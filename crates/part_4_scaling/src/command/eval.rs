@@ -1,0 +1,33 @@
+//! `part_4 eval`: a model's loss on text, per token and per byte.
+
+use anyhow::{Context, Result};
+use modern::{Checkpoint, Purpose};
+
+use super::arguments::EvalArgs;
+use super::sample::model_folder;
+use crate::dataset::tokenize_all;
+use crate::evaluation::{Extent, evaluate};
+use crate::{Corpus, Dataset};
+
+pub(super) fn run(args: &EvalArgs) -> Result<()> {
+    let device = args.compute.open()?;
+    let folder = model_folder(&args.model);
+    let checkpoint = Checkpoint::open(&folder.to_string_lossy(), Purpose::Inference, &device)?;
+    let Checkpoint { model, tokenizer, .. } = &checkpoint;
+    let extent = Extent { batch_size: args.batch_size.get(), windows: None };
+    let found = match Dataset::is_at(&args.data) {
+        true => evaluate(model, &Dataset::open(&args.data)?.validation, extent)?,
+        false => {
+            let aside = tempfile::tempdir().context("making a folder for the tokens")?;
+            let tokens = tokenize_all(&Corpus::open(&args.data)?, tokenizer, aside.path())?;
+            evaluate(model, &tokens, extent)?
+        }
+    };
+    if args.json {
+        println!("{}", serde_json::to_string(&found)?);
+    } else {
+        let (loss, bits, n) = (found.loss, found.bits_per_byte, found.tokens);
+        println!("loss {loss:.4} nats per token, {bits:.4} bits per byte, over {n} tokens");
+    }
+    Ok(())
+}

@@ -1,0 +1,39 @@
+//! `part_4 sample`: a trained model goes on with a text.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use modern::sampler::Sampler;
+use modern::{Checkpoint, GenerateConfig, Markers, Purpose, Special, Spelled, generate};
+use tensor_core::Rng;
+
+use super::arguments::SampleArgs;
+
+pub(super) fn run(args: &SampleArgs) -> Result<()> {
+    let device = args.compute.open()?;
+    let folder = model_folder(&args.model);
+    let checkpoint = Checkpoint::open(&folder.to_string_lossy(), Purpose::Inference, &device)?;
+    let Checkpoint { model, tokenizer, ends, .. } = &checkpoint;
+    // Texts begin where another has ended.
+    let mut prompt: Vec<u32> = ends.bos.into_iter().collect();
+    prompt.extend(tokenizer.encode(&args.prompt, Special::None, Spelled::Text)?);
+    let sampler = Sampler::new(args.sampling.sampling().into());
+    let config = GenerateConfig::new(model, sampler, args.max_new_tokens, ends.eos.clone());
+    let mut out = std::io::stdout().lock();
+    write!(out, "{}", args.prompt)?;
+    let mut stream = tokenizer.stream(Markers::Hidden, &prompt);
+    let mut rng = Rng::new(args.compute.seed);
+    generate(model, &[prompt.clone()], &config, &mut rng, |_, token| {
+        write!(out, "{}", stream.push(token)?)?;
+        Ok(out.flush()?)
+    })?;
+    writeln!(out, "{}", stream.finish()?)?;
+    Ok(())
+}
+
+/// The model folder that `path` is or, being a run, has.
+pub(super) fn model_folder(path: &Path) -> PathBuf {
+    let model = path.join("model");
+    if model.is_dir() { model } else { path.to_path_buf() }
+}

@@ -1,0 +1,160 @@
+//! `part_4 train`: settings and text in, a run folder out; or a run folder in, and the rest of its run.
+
+use std::num::NonZeroUsize;
+
+use anyhow::{Result, ensure};
+use candle_core::Device;
+use modern::{Activations, ModelConfig};
+use serde_json::json;
+use tiny_gpt::command::usage;
+use tiny_gpt::{Interrupt, training_memory};
+
+use super::arguments::TrainArgs;
+use super::beginning::{begun, resumed};
+use crate::evaluation::Extent;
+use crate::machine::{flops_per_token, gemm_peak};
+use crate::run_log::LogConfig;
+use crate::tracker::Tracker;
+use crate::training::Outputs;
+use crate::{Checkpoints, Dataset, Run, RunLog, TrainConfig, train};
+
+/// More tokens at a time would fill any memory.
+const MOST_TOKENS: usize = 1 << 22;
+/// The batches of a step are drawn before the first is computed.
+const MOST_BATCHES: usize = 1 << 12;
+
+pub(super) fn run(args: &TrainArgs) -> Result<()> {
+    let mut model = model_config(args)?;
+    let config = train_config(args)?;
+    let device = args.compute.open()?;
+    training_memory::check(model.parameter_count(), &device)?; // the vocabulary comes on top
+    let settings = serde_json::to_value(args)?;
+    let checkpoints = Checkpoints::new(args.out.join("checkpoints"), args.save.keep);
+    let (mut run, data, folder, rows) = match args.settings.resume {
+        true => resumed(args, &settings, &mut model, &config, &checkpoints, &device)?,
+        false => begun(args, &settings, &mut model, &config, &device)?,
+    };
+    let tracker = Tracker::create(args.log.log, &args.out, &settings, run.state.step)?;
+    let log = log_config(args, &run, &config, &device)?;
+    tell(&run, &data, &log);
+    let mut log = RunLog::new(log, folder, tracker, (run.state.step, &rows))?;
+    let interrupt = Interrupt::catch()?;
+    let outputs = Outputs {
+        folder: &args.out,
+        checkpoints,
+        intervals: args.log.intervals(&args.save),
+        extent: Extent {
+            batch_size: args.step.batch_size.get(),
+            windows: Some(args.log.eval_windows.get()),
+        },
+        interrupt,
+        stop_after: args.save.stop_after.map(NonZeroUsize::get),
+    };
+    train(&mut run, &data, &config, args.compute.seed, &outputs, &mut log)?;
+    let tokens_per_second = log.tokens_per_second();
+    log.finish()?; // the progress line ends before we speak
+    report(args, &run, &config, tokens_per_second)
+}
+
+/// The model that the flags describe; its vocabulary is not known yet.
+fn model_config(args: &TrainArgs) -> Result<ModelConfig> {
+    let gpt = args.size.config()?;
+    let block = gpt.block;
+    let mut model = ModelConfig::bytes(gpt.block_size, block.n_layer, block.n_head, block.n_embd);
+    model.attention.n_kv_head = args.n_kv_head.map_or(block.n_head, |n| n.get());
+    usage(model.check())?;
+    Ok(model)
+}
+
+fn train_config(args: &TrainArgs) -> Result<TrainConfig> {
+    let step = &args.step;
+    let (tokens, batches) =
+        (step.batch_size.get().saturating_mul(args.size.block_size), step.accumulate.get());
+    usage((|| {
+        ensure!(
+            tokens <= MOST_TOKENS,
+            "--batch-size times --block-size must be at most {MOST_TOKENS} tokens"
+        );
+        ensure!(batches <= MOST_BATCHES, "--accumulate must be at most {MOST_BATCHES}");
+        Ok(())
+    })())?;
+    Ok(TrainConfig {
+        batch_size: step.batch_size.get(),
+        accumulate: step.accumulate.get(),
+        schedule: args.schedule.schedule()?,
+        optimizer: step.optimizer.config(),
+        grad_clip: step.optimizer.grad_clip().unwrap_or(f64::MAX),
+        dropout: args.size.dropout,
+        dtype: step.dtype.dtype(),
+        activations: if step.recompute { Activations::Recomputed } else { Activations::Kept },
+    })
+}
+
+fn log_config(
+    args: &TrainArgs,
+    run: &Run,
+    config: &TrainConfig,
+    device: &Device,
+) -> Result<LogConfig> {
+    let flops = flops_per_token(&run.model, run.parameters.count());
+    Ok(LogConfig {
+        interval: args.log.log_interval.get(),
+        steps: config.schedule.total,
+        warmup: config.schedule.warmup,
+        tokens_per_step: config.batch_size * config.accumulate * run.model.context,
+        peak_share: flops / gemm_peak(config.dtype, device)?,
+        sampling: args.log.sampling.sampling(),
+        sample_tokens: args.log.sample_tokens,
+    })
+}
+
+/// What is about to happen.
+fn tell(run: &Run, data: &Dataset, log: &LogConfig) {
+    let (train, validation) = (&data.train, &data.validation);
+    println!(
+        "{} parameters, a vocabulary of {}",
+        run.parameters.count(),
+        data.tokenizer.vocab_size()
+    );
+    println!(
+        "{} tokens in {} documents to learn from, {} in {} to measure on",
+        train.len(),
+        train.documents(),
+        validation.len(),
+        validation.documents()
+    );
+    let all = log.steps * log.tokens_per_step;
+    println!(
+        "{} steps of {} tokens: {:.1} times through the text",
+        log.steps,
+        log.tokens_per_step,
+        all as f64 / train.len() as f64
+    );
+}
+
+fn report(args: &TrainArgs, run: &Run, config: &TrainConfig, tokens_per_second: f64) -> Result<()> {
+    let (step, total, out) = (run.state.step, config.schedule.total, &args.out);
+    let rate = match tokens_per_second > 0. {
+        true => format!(", {tokens_per_second:.0} tokens/s"),
+        false => String::new(), // the run was resumed at its end
+    };
+    match run.state.best {
+        Some(best) => println!("best validation loss {best:.4}{rate}"),
+        None => println!("no validation yet{rate}"),
+    }
+    match step == total {
+        true => println!("the model is in {}", out.join("model").display()),
+        false => println!(
+            "stopped and saved after step {step} of {total}; continue with: part_4 train --resume --out {}",
+            out.display()
+        ),
+    }
+    if args.json {
+        let report = json!({
+            "step": step, "loss": run.state.best, "tokens_per_s": tokens_per_second,
+            "parameters": run.parameters.count(), "model": out.join("model"),
+        });
+        println!("{report}");
+    }
+    Ok(())
+}

@@ -1,0 +1,32 @@
+//! Work on a whole corpus, which shows how far it is: a bar on a terminal, else one line.
+
+use std::io::{IsTerminal, stderr};
+
+use anyhow::Result;
+use indicatif::{ProgressBar, ProgressStyle};
+use modern::Tokenizer;
+
+use crate::Corpus;
+
+/// The progress of `what` over so many bytes.
+pub(super) fn bytes(bytes: usize, what: &'static str) -> Result<ProgressBar> {
+    if !stderr().is_terminal() {
+        eprintln!("{what} {bytes} bytes");
+        return Ok(ProgressBar::hidden());
+    }
+    let style = ProgressStyle::with_template("{bar:24} {bytes}/{total_bytes}  {msg}  {elapsed}")?;
+    Ok(ProgressBar::new(bytes as u64).with_style(style).with_message(what))
+}
+
+/// Trains a tokenizer on all of `corpus`.
+pub(super) fn tokenizer(corpus: &Corpus, vocab_size: usize) -> Result<Tokenizer> {
+    let bar = bytes(corpus.bytes, "learning tokens from")?;
+    let tokenizer = corpus.train_tokenizer(vocab_size, |bytes| {
+        bar.inc(bytes as u64);
+        if bar.position() == corpus.bytes as u64 {
+            bar.set_message("merging");
+        }
+    })?;
+    bar.finish_and_clear();
+    Ok(tokenizer)
+}

@@ -1,0 +1,51 @@
+//! The tools of part 6: fine-tune a model, ask it, measure it. Without a subcommand: the demo.
+
+mod arguments;
+mod demo;
+mod eval;
+mod report;
+mod sample;
+mod start;
+mod train;
+
+use std::ffi::OsString;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use scaling::settings::expanded;
+
+use arguments::{DEFAULT_OUT, DemoArgs, EvalArgs, SampleArgs, TrainArgs};
+
+/// Part 6: supervised fine-tuning. Without a subcommand: the demo.
+#[derive(Parser)]
+#[command(name = "part_6", version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    demo: DemoArgs,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Fine-tune a model on examples, all of it or by adapters
+    Train(Box<TrainArgs>),
+    /// Ask a model, and the one before it was tuned, the same questions
+    Sample(SampleArgs),
+    /// Measure how well a model answers
+    Eval(EvalArgs),
+}
+
+/// Runs the command line `args`, the program's name first, in this process.
+///
+/// # Errors
+/// Those of the command; of arguments that are none, and where help is asked for, clap's.
+pub fn run(args: impl IntoIterator<Item = impl Into<OsString>>) -> Result<()> {
+    let cli = Cli::try_parse_from(expanded(args, DEFAULT_OUT)?)?;
+    match cli.command {
+        None => demo::run(&cli.demo),
+        Some(Command::Train(args)) => train::run(&args),
+        Some(Command::Sample(args)) => sample::run(&args),
+        Some(Command::Eval(args)) => eval::run(&args),
+    }
+}

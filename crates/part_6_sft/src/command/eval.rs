@@ -1,0 +1,58 @@
+//! `part_6 eval`: how well a model answers.
+
+use anyhow::Result;
+use serde_json::json;
+
+use super::arguments::EvalArgs;
+use crate::arithmetic::Set;
+use crate::evaluation::Extent;
+use crate::source::held_out;
+use crate::{Evaluation, Example, Source, Speech, Tuned, evaluate};
+
+pub(super) fn run(args: &EvalArgs) -> Result<()> {
+    let device = args.compute.open()?;
+    let (source, columns) = args.data.open()?;
+    let examples = source.all(columns.as_ref())?;
+    let Tuned { model, speech, .. } = args.tuned.open(&device)?;
+    let arithmetic = source == Source::Arithmetic;
+    let usual = if arithmetic { 8 } else { 64 };
+    let extent = Extent {
+        batch_size: args.batch_size.get(),
+        max_new_tokens: args.max_new_tokens.unwrap_or(usual),
+    };
+    let measure = |examples: &[Example], speech: &Speech| -> Result<Evaluation> {
+        Ok(evaluate(&model, examples, speech, extent)?.0)
+    };
+    let found = measure(&examples, &speech)?;
+    let products = match arithmetic {
+        true => Some(measure(&held_out(Set::Products), &speech)?),
+        false => None,
+    };
+    if args.json {
+        let mut report = serde_json::to_value(found)?;
+        if let Some(products) = products {
+            report["products"] = json!({ "n": products.n, "exact_match": products.exact_match });
+        }
+        println!("{report}");
+        return Ok(());
+    }
+    tell(&found);
+    if let Some(products) = products {
+        println!("of {} products, apart: exact match {:.3}", products.n, products.exact_match);
+    }
+    Ok(())
+}
+
+/// The figures, in words.
+fn tell(found: &Evaluation) {
+    let Evaluation { n, loss, perplexity, exact_match, form_forgiven, .. } = *found;
+    let Evaluation { token_f1, rouge_l, eos_rate, skipped, cut, .. } = *found;
+    if skipped + cut > 0 {
+        println!(
+            "{skipped} prompts fill the context and were left out; of {cut} answers the loss sees only the beginning"
+        );
+    }
+    println!("{n} questions: loss {loss:.4} nats per token, perplexity {perplexity:.3}");
+    println!("exact match {exact_match:.3}, with the form forgiven {form_forgiven:.3}");
+    println!("token F1 {token_f1:.3}, ROUGE-L {rouge_l:.3}, ended by itself {eos_rate:.3}");
+}

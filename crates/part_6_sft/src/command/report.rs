@@ -1,0 +1,73 @@
+//! What `part_6 train` says before and after: what is learned, how much of the model learns it, and what came of it.
+
+use anyhow::{Context, Result};
+use serde_json::json;
+
+use super::arguments::TrainArgs;
+use crate::tokens::Tokenized;
+use crate::{Speech, TrainConfig, Tuning, mask_print};
+
+/// What is learned, and an example of it.
+pub(super) fn tell_data(data: &Tokenized, speech: &Speech, context: usize) -> Result<()> {
+    let Tokenized { examples, cut, skipped } = data;
+    let first = examples.first().with_context(|| {
+        format!("no example fits: each prompt alone fills the model's context of {context} tokens")
+    })?;
+    let tokens: usize = examples.iter().map(|example| example.ids.len()).sum();
+    let learned: usize = examples.iter().map(crate::Tokens::targets).sum();
+    println!(
+        "{} examples, {tokens} tokens, of which {learned} are learned; {cut} lost the end of their response, {skipped} were \
+         skipped, as no token of it was left",
+        examples.len()
+    );
+    println!(
+        "the first, what is learned marked:\n{}",
+        mask_print::shown(first, &speech.tokenizer)?
+    );
+    Ok(())
+}
+
+/// How much of the model learns it.
+pub(super) fn tell_model(tuning: &Tuning) {
+    let (trained, all) = tuning.counts();
+    let share = 100. * trained as f64 / all as f64;
+    println!("{all} parameters, of which {trained} ({share:.2} %) are trained");
+}
+
+/// What came of it.
+pub(super) fn report(
+    args: &TrainArgs,
+    tuning: &Tuning,
+    config: &TrainConfig,
+    tokens_per_second: f64,
+) -> Result<()> {
+    let state = &tuning.state;
+    let (step, total, out) = (state.step, config.schedule.total, &args.out);
+    println!("{tokens_per_second:.0} tokens/s{}", peak_memory());
+    let saved = if args.lora.lora_rank.is_some() { "adapter" } else { "model" };
+    let place = out.join(saved);
+    match tuning.ended(total) {
+        true => println!("the {saved} is in {}", place.display()),
+        false => println!(
+            "stopped and saved after step {step} of {total}; continue with: part_6 train --resume --out {}",
+            out.display()
+        ),
+    }
+    if args.json {
+        let (trained, all) = tuning.counts();
+        let report = json!({
+            "step": step, "loss": state.best, "passed": state.passed, "tokens_per_s": tokens_per_second,
+            "parameters": all, "trained_parameters": trained, saved: place,
+        });
+        println!("{report}");
+    }
+    Ok(())
+}
+
+/// The most memory that the process held, where the system tells (Linux).
+fn peak_memory() -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    kibibytes.map_or(String::new(), |k| format!(", at most {} MB of memory", k * 1024 / 1_000_000))
+}

@@ -1,0 +1,94 @@
+//! Commands after each other in one process: each begins as if it were the first, and Ctrl-C ends the one in progress, saved.
+//!
+//! Without a harness: a process fixes its threads before it has a second one.
+
+#[cfg(unix)]
+mod unix {
+    use std::io::{BufRead, BufReader};
+    use std::path::{Path, PathBuf};
+    use std::process::{Child, Command, Stdio};
+    use std::time::Duration;
+
+    use tiny_gpt::Interrupt;
+
+    /// A run without end, of a small model.
+    fn train(folder: &Path, name: &str) -> anyhow::Result<()> {
+        let small = "part_6 train --base-steps 0 --n-layer 1 --n-head 2 --n-embd 16 --steps 100000000 --batch-size 4 --examples 40 \
+                     --eval-examples 2 --eval-interval 0 --save-interval 0 --log-interval 1 --threads 2 --out";
+        let out = folder.join(name).to_string_lossy().into_owned();
+        sft::command::run(small.split(' ').chain([out.as_str()]))?;
+        println!("{name} is over");
+        Ok(())
+    }
+
+    /// What the process does that gets the signals.
+    pub(crate) fn commands(folder: &Path) -> anyhow::Result<()> {
+        train(folder, "first")?;
+        train(folder, "second")?;
+        let interrupt = Interrupt::catch()?; // a program that waits for a signal too
+        train(folder, "third")?;
+        assert!(interrupt.requested(), "it learns of the signal that ended its command");
+        drop(interrupt);
+        let other = sft::command::run(["part_6", "eval", "--model", "nowhere", "--threads", "3"]);
+        assert!(other.expect_err("an error").to_string().contains("a process keeps the number"));
+        let wrong = sft::command::run(["part_6", "train", "--steps", "many"]);
+        assert!(wrong.expect_err("an error").is::<clap::Error>());
+        println!("all are over");
+        loop {
+            std::thread::sleep(Duration::from_secs(60)); // nobody waits for a signal: it ends the process
+        }
+    }
+
+    pub(crate) fn test() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut child = Command::new(std::env::current_exe().expect("this program"))
+            .arg(folder.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let said = BufReader::new(child.stdout.take().expect("a pipe"));
+        let mut said = said.lines().map(|line| line.expect("a line"));
+        for name in ["first", "second", "third"] {
+            wait(&mut child, &folder.path().join(name).join("metrics.jsonl"));
+            interrupt(&child);
+            assert!(said.any(|line| line == format!("{name} is over")), "the process goes on");
+            let saved: Vec<PathBuf> = glob(&folder.path().join(name).join("checkpoints"));
+            assert_eq!(saved.len(), 1, "{name} was saved where it was: {saved:?}");
+        }
+        assert!(said.any(|line| line == "all are over"));
+        interrupt(&child);
+        assert_eq!(child.wait().expect("it ends").code(), Some(1));
+    }
+
+    /// Until the run has written figures.
+    fn wait(child: &mut Child, metrics: &Path) {
+        while std::fs::metadata(metrics).map_or(0, |file| file.len()) == 0 {
+            assert!(child.try_wait().expect("a status").is_none(), "the process ended too early");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn interrupt(child: &Child) {
+        let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+        assert!(sent.expect("kill").success());
+    }
+
+    fn glob(folder: &Path) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(folder).expect("a folder");
+        entries.map(|entry| entry.expect("an entry").path()).collect()
+    }
+}
+
+#[cfg(unix)]
+fn main() -> anyhow::Result<()> {
+    match std::env::args_os().nth(1).filter(|arg| std::path::Path::new(arg).is_dir()) {
+        Some(folder) => unix::commands(std::path::Path::new(&folder)),
+        None => {
+            unix::test();
+            Ok(())
+        }
+    }
+}
+
+#[cfg(not(unix))]
+fn main() {}

@@ -1,0 +1,210 @@
+//! The command line of part 7.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use scaling::flags::{SaveFlags, ScheduleFlags, StepFlags};
+use scaling::settings::SettingsFlags;
+use scaling::tracker::Kind;
+use serde::Serialize;
+use sft::Format;
+use sft::flags::{BaseFlags, DataFlags, LoraFlags};
+use tiny_gpt::flags::{ComputeFlags, non_negative, positive, share};
+
+use crate::flags::PreferenceFlags;
+use crate::{Architecture, LossKind, PreferenceLoss, Rule};
+
+pub(crate) const DEFAULT_OUT: &str = "runs/reward";
+
+#[derive(Args)]
+pub(crate) struct DemoArgs {
+    /// Optimizer steps of pretraining
+    #[arg(long, value_name = "N", default_value_t = 60)]
+    pub(crate) base_steps: usize,
+    /// Optimizer steps on preferences
+    #[arg(long, value_name = "N", default_value = "60")]
+    pub(crate) steps: NonZeroUsize,
+    /// Where the picture of the rewards goes
+    #[arg(long, value_name = "FILE", default_value = "runs/rewards.png")]
+    pub(crate) out: PathBuf,
+    #[command(flatten)]
+    pub(crate) compute: ComputeFlags,
+}
+
+#[derive(Args, Serialize)]
+#[command(args_override_self = true)]
+#[command(mut_arg("lr", |arg| arg.default_value("5e-4")))]
+#[command(mut_arg("weight_decay", |arg| arg.default_value("0.01")))]
+#[command(mut_arg("lr_decay", |arg| arg.default_value("stable")))]
+#[command(mut_arg("steps", |arg| arg.default_value("400")))]
+#[command(mut_arg("batch_size", |arg| arg.default_value("64").help("Pairs whose gradient is computed at a time")))]
+#[command(mut_arg("merge", |arg| arg.help("As in part 6; here the adapters are merged into what is saved in any case")))]
+pub(crate) struct TrainArgs {
+    /// A language model or a reward model: a folder, a run's folder, a .gguf file, or owner/name on the Hub [default: a small one
+    /// is pretrained and taught sums first]
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) model: Option<String>,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) data: PreferenceFlags,
+    /// Pairs that are drawn of the built-in preferences
+    #[arg(long, value_name = "N", default_value = "40000")]
+    pub(crate) pairs: NonZeroUsize,
+    /// Share of a file's rows that is kept for validation
+    #[arg(long, value_name = "P", default_value_t = 0.1, allow_negative_numbers = true, value_parser = share)]
+    pub(crate) validation: f64,
+    /// The run folder: settings, figures, checkpoints and the best model
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_OUT)]
+    pub(crate) out: PathBuf,
+    /// How conversations are written [default: the model's own way, else instruction]
+    #[arg(long, value_enum)]
+    pub(crate) template: Option<Format>,
+    /// What tokens see, and where the score is read
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) architecture: Architecture,
+    /// Longest text that is read, in tokens; longer ones lose their beginning [default: the model's context]
+    #[arg(long, value_name = "T")]
+    pub(crate) block_size: Option<NonZeroUsize>,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) loss: LossFlags,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) lora: LoraFlags,
+    /// End when this share of the validation pairs is told apart
+    #[arg(long, value_name = "P", value_parser = share)]
+    pub(crate) stop_at: Option<f64>,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) exam: ExamFlags,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) base: BaseFlags,
+    /// Without --model: optimizer steps of teaching the small one to answer sums
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub(crate) sft_steps: usize,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) schedule: ScheduleFlags,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) step: StepFlags,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) save: SaveFlags,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) compute: ComputeFlags,
+    #[command(flatten)]
+    #[serde(skip)]
+    pub(crate) settings: SettingsFlags,
+    /// Print the result as a JSON object on the last line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What is learned from the scores of a pair.
+#[derive(Debug, Clone, Copy, Args, Serialize)]
+pub(crate) struct LossFlags {
+    /// The loss of a pair's difference
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) loss: LossName,
+    /// By how much the chosen response is to score higher, for --loss margin
+    #[arg(long, value_name = "X", default_value_t = 1., allow_negative_numbers = true, value_parser = non_negative)]
+    pub(crate) margin: f64,
+    /// Weight of the term that centres a pair's scores on 0
+    #[arg(long, value_name = "X", default_value_t = 0., allow_negative_numbers = true, value_parser = non_negative)]
+    pub(crate) centring: f64,
+}
+
+/// A loss by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum LossName {
+    /// −log σ of the difference
+    #[default]
+    BradleyTerry,
+    /// What the difference lacks of a margin
+    Margin,
+}
+
+impl LossFlags {
+    pub(crate) fn config(self) -> PreferenceLoss {
+        let kind = match self.loss {
+            LossName::BradleyTerry => LossKind::BradleyTerry,
+            LossName::Margin => LossKind::Margin(self.margin),
+        };
+        PreferenceLoss { kind, centring: self.centring }
+    }
+}
+
+/// What is looked at during a run.
+#[derive(Debug, Clone, Copy, Args, Serialize)]
+pub(crate) struct ExamFlags {
+    /// Steps between two looks at the validation pairs; 0 for one at the end
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub(crate) eval_interval: usize,
+    /// Most validation pairs that are looked at
+    #[arg(long, value_name = "N", default_value = "500")]
+    pub(crate) eval_pairs: NonZeroUsize,
+    /// Steps between two rows of figures
+    #[arg(long, value_name = "N", default_value = "10")]
+    pub(crate) log_interval: NonZeroUsize,
+    /// Whose files the figures go to, beside metrics.jsonl
+    #[arg(long, value_enum, default_value_t = Kind::Tensorboard)]
+    pub(crate) log: Kind,
+}
+
+#[derive(Args)]
+pub(crate) struct EvalArgs {
+    /// A reward model: a folder, a run's folder, or owner/name on the Hub
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) model: String,
+    #[command(flatten)]
+    pub(crate) data: PreferenceFlags,
+    /// Texts at a time
+    #[arg(long, value_name = "N", default_value = "32")]
+    pub(crate) batch_size: NonZeroUsize,
+    /// Draw how the rewards are spread, as a PNG
+    #[arg(long, value_name = "FILE")]
+    pub(crate) histogram: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) compute: ComputeFlags,
+    /// Print the result as a JSON object on the last line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct CollectArgs {
+    /// The model that answers: a folder, a run's folder, a .gguf file, a llama2.c .bin, or owner/name on the Hub
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) model: String,
+    /// Where the questions come from
+    #[command(flatten)]
+    pub(crate) data: DataFlags,
+    /// Most questions that are asked
+    #[arg(long, value_name = "N", default_value = "100")]
+    pub(crate) questions: NonZeroUsize,
+    /// Answers to each; the better one of two meets the next
+    #[arg(long, value_name = "N", default_value = "2")]
+    pub(crate) samples: NonZeroUsize,
+    /// Decide by a rule [default: ask on the terminal]
+    #[arg(long, value_enum)]
+    pub(crate) rule: Option<Rule>,
+    /// The file that grows by a row per decision; an existing one is continued
+    #[arg(long, value_name = "FILE", default_value = "runs/preferences.jsonl")]
+    pub(crate) out: PathBuf,
+    /// How conversations are written [default: as the model's files say, else instruction]
+    #[arg(long, value_enum)]
+    pub(crate) template: Option<Format>,
+    /// Below 1 likelier tokens, above 1 wilder ones
+    #[arg(long, value_name = "T", default_value_t = 1., allow_negative_numbers = true, value_parser = positive)]
+    pub(crate) temperature: f64,
+    /// Longest answer, in tokens
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub(crate) max_new_tokens: usize,
+    #[command(flatten)]
+    pub(crate) compute: ComputeFlags,
+}

@@ -1,0 +1,100 @@
+//! What `part_7` says: of the data, of how a run ended, and of how good a model is.
+
+use anyhow::{Context, Result};
+use serde_json::json;
+use sft::Tuning;
+
+use super::arguments::TrainArgs;
+use crate::pairs::Tokenized;
+use crate::preference::Dropped;
+use crate::{Evaluation, Normalisation, TrainConfig};
+
+/// What is learned.
+pub(super) fn tell_data(data: &Tokenized, dropped: &Dropped, context: usize) -> Result<()> {
+    let longest = data.pairs.iter().flat_map(|pair| [pair.chosen.len(), pair.rejected.len()]).max();
+    let longest = longest.with_context(|| {
+        format!(
+            "no pair is left to learn from: within {context} tokens both texts of each are the same"
+        )
+    })?;
+    println!("{} pairs to learn from, texts of up to {longest} tokens", data.pairs.len());
+    tell_dropped(dropped, data);
+    Ok(())
+}
+
+/// What could not be used, or not whole.
+pub(super) fn tell_dropped(dropped: &Dropped, data: &Tokenized) {
+    let Dropped { identical, empty, unshared } = *dropped;
+    if dropped.count() > 0 {
+        println!(
+            "dropped: {identical} pairs of identical responses, {empty} with an empty one, {unshared} that answer different \
+             conversations"
+        );
+    }
+    if data.cut + data.identical > 0 {
+        println!(
+            "{} pairs were longer than the context and lost their beginning; {} became identical so and were dropped",
+            data.cut, data.identical
+        );
+    }
+}
+
+/// How much of the model learns it.
+pub(super) fn tell_model(tuning: &Tuning) {
+    let (trained, all) = tuning.counts();
+    let share = 100. * trained as f64 / all as f64;
+    println!("{all} parameters, of which {trained} ({share:.2} %) are trained");
+}
+
+/// What came of it.
+pub(super) fn report(
+    args: &TrainArgs,
+    tuning: &Tuning,
+    config: &TrainConfig,
+    tokens_per_second: f64,
+) -> Result<()> {
+    let state = &tuning.state;
+    let (step, total, out) = (state.step, config.schedule.total, &args.out);
+    println!("{tokens_per_second:.0} tokens/s");
+    let place = out.join("model");
+    match step == total || state.passed {
+        true => println!("the reward model is in {}", place.display()),
+        false => println!(
+            "stopped and saved after step {step} of {total}; continue with: part_7 train --resume --out {}",
+            out.display()
+        ),
+    }
+    if args.json {
+        let (trained, all) = tuning.counts();
+        let report = json!({
+            "step": step, "loss": state.best, "passed": state.passed, "tokens_per_s": tokens_per_second,
+            "parameters": all, "trained_parameters": trained, "saved": place,
+        });
+        println!("{report}");
+    }
+    Ok(())
+}
+
+/// The figures of an evaluation, in words; and where the scores lie, here and on the texts that they are normalised by.
+pub(super) fn tell(found: &Evaluation, here: Normalisation, stored: Normalisation) {
+    let Evaluation { n, accuracy, accuracy_low, accuracy_high, margin, loss, .. } = *found;
+    println!(
+        "{n} pairs: accuracy {accuracy:.3} ({accuracy_low:.3} to {accuracy_high:.3}), margin {margin:.3}, loss {loss:.4} nats"
+    );
+    println!(
+        "without reading: longer or shorter {:.3}, a coin {:.3}, a constant {:.3}; correlation with length {:.3}",
+        found.length_only_accuracy,
+        found.random_accuracy,
+        found.constant_accuracy,
+        found.length_correlation
+    );
+    println!("sure    right   pairs");
+    for bin in &found.calibration {
+        println!("{:.3}   {:.3}   {}", bin.confidence, bin.accuracy, bin.n);
+    }
+    println!("calibration error {:.3}", found.calibration_error);
+    println!(
+        "scores of {:.3} ± {:.3}; normalised by {:.3} ± {:.3}",
+        here.mean, here.std, stored.mean, stored.std
+    );
+}

@@ -1,0 +1,149 @@
+//! The command line of part 8.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::Args;
+use scaling::flags::{SaveFlags, ScheduleFlags, StepFlags};
+use scaling::settings::SettingsFlags;
+use scaling::tracker::Kind;
+use serde::Serialize;
+use sft::Format;
+use sft::flags::{BaseFlags, DataFlags, ExampleFlags, LoraFlags, TunedFlags};
+use tiny_gpt::flags::{ComputeFlags, temperature};
+
+use crate::flags::{ObjectiveFlags, RewardFlags, RolloutFlags, ScorerFlags};
+
+pub(crate) const DEFAULT_OUT: &str = "runs/ppo";
+
+#[derive(Args)]
+pub(crate) struct DemoArgs {
+    /// Steps of PPO
+    #[arg(long, value_name = "N", default_value = "40")]
+    pub(crate) steps: NonZeroUsize,
+    #[command(flatten)]
+    pub(crate) compute: ComputeFlags,
+}
+
+#[derive(Args, Serialize)]
+#[command(args_override_self = true)]
+#[command(mut_arg("steps", |arg| arg.default_value("60").help("Rollouts")))]
+#[command(mut_arg("lr", |arg| arg.default_value("1e-4")))]
+#[command(mut_arg("weight_decay", |arg| arg.default_value("0")))]
+#[command(mut_arg("batch_size", |arg| arg.default_value("32").help("Prompts of a rollout")))]
+#[command(mut_arg("accumulate", |arg| arg.help("Parts of a mini-batch that are computed one after the other")))]
+#[command(mut_arg("demos", |arg| arg.help("How the small model is shown to answer arithmetic, and what --mix-coef mixes in")))]
+#[command(mut_arg("examples", |arg| arg.help("Questions of arithmetic that are drawn")))]
+pub(crate) struct TrainArgs {
+    /// The policy: a run folder of part 6, a model folder, a .gguf file, a llama2.c .bin, or owner/name on the Hub [default: a small
+    /// one is pretrained and taught sums first]
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) model: Option<String>,
+    /// The model that the policy is not to stray from [default: the policy as it starts]
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) reference: Option<String>,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) scorer: ScorerFlags,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) data: DataFlags,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) examples: ExampleFlags,
+    /// The run folder: settings, figures, checkpoints and the best model
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_OUT)]
+    pub(crate) out: PathBuf,
+    /// How conversations are written [default: the model's own way, else instruction]
+    #[arg(long, value_enum)]
+    pub(crate) template: Option<Format>,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) rollout: RolloutFlags,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) rewards: RewardFlags,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) objective: ObjectiveFlags,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) lora: LoraFlags,
+    /// End when the validation answers score this on average
+    #[arg(long, value_name = "X")]
+    pub(crate) stop_at: Option<f64>,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) exam: ExamFlags,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) base: BaseFlags,
+    /// Without --model: optimizer steps of teaching the small one to answer sums
+    #[arg(long, value_name = "N", default_value_t = 600)]
+    pub(crate) sft_steps: usize,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) schedule: ScheduleFlags,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) step: StepFlags,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) save: SaveFlags,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) compute: ComputeFlags,
+    #[command(flatten)]
+    #[serde(skip)]
+    pub(crate) settings: SettingsFlags,
+    /// Print the result as a JSON object on the last line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What is looked at during a run.
+#[derive(Debug, Clone, Copy, Args, Serialize)]
+pub(crate) struct ExamFlags {
+    /// Steps between two looks at the validation questions; 0 for one at the end
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(crate) eval_interval: usize,
+    /// Most validation questions that are looked at
+    #[arg(long, value_name = "N", default_value = "300")]
+    pub(crate) eval_examples: NonZeroUsize,
+    /// Steps between two rows of figures
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub(crate) log_interval: NonZeroUsize,
+    /// Whose files the figures go to, beside metrics.jsonl
+    #[arg(long, value_enum, default_value_t = Kind::Tensorboard)]
+    pub(crate) log: Kind,
+}
+
+#[derive(Args)]
+pub(crate) struct EvalArgs {
+    #[command(flatten)]
+    pub(crate) tuned: TunedFlags,
+    /// The model to compare with [default: the one the run began with, or the model without its adapter]
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) reference: Option<String>,
+    #[command(flatten)]
+    pub(crate) scorer: ScorerFlags,
+    #[command(flatten)]
+    pub(crate) data: DataFlags,
+    /// Most questions that are asked
+    #[arg(long, value_name = "N", default_value = "500")]
+    pub(crate) eval_examples: NonZeroUsize,
+    /// Questions at a time
+    #[arg(long, value_name = "N", default_value = "32")]
+    pub(crate) batch_size: NonZeroUsize,
+    /// Longest answer that is let be written, in tokens [default: 8 for arithmetic, else 64]
+    #[arg(long, value_name = "N")]
+    pub(crate) max_new_tokens: Option<NonZeroUsize>,
+    /// Of the answers that are compared: 0 for the likeliest, above for drawn ones
+    #[arg(long, value_name = "T", default_value_t = 0., allow_negative_numbers = true, value_parser = temperature)]
+    pub(crate) temperature: f64,
+    #[command(flatten)]
+    pub(crate) compute: ComputeFlags,
+    /// Print the result as a JSON object on the last line
+    #[arg(long)]
+    pub(crate) json: bool,
+}

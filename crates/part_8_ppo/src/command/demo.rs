@@ -1,0 +1,205 @@
+//! The demo: a small model is shown sums by people some of whom write a full stop after the number. A rule that wants the bare number
+//! scores what it answers, and PPO raises the probability of what scores.
+
+use anyhow::Result;
+use modern::{Checkpoint, GptModern};
+use scaling::Schedule;
+use scaling::schedule::Decay;
+use sft::arithmetic::Set;
+use sft::base::{BaseConfig, pretrain};
+use sft::metrics::exact_match;
+use sft::questions::{Demos, demonstrations};
+use sft::source::held_out;
+use sft::{Curriculum, Outputs, Rows, Speech, TrainConfig, Tuning, tokenize};
+use tensor_core::{AdamWConfig, Parameters, Rng};
+
+use super::arguments::DemoArgs;
+use super::report::tell;
+use crate::exam::Answer;
+use crate::experience::Scale;
+use crate::losses::Weights;
+use crate::{
+    Clip, Discount, Exam, KlControl, KlEstimator, Learner, PpoConfig, Prompts, Question, Reply,
+    RewardConfig, RunLog, Scorer, Surroundings, Trunk, UpdateConfig, compare, prompts, train,
+};
+
+/// Optimizer steps of pretraining, and of showing how to answer.
+const TAUGHT: [usize; 2] = [40, 120];
+/// Questions that are asked before and after, and how many of them are shown.
+const ASKED: usize = 200;
+const SHOWN: usize = 6;
+const LONGEST: usize = 8;
+
+pub(super) fn run(args: &DemoArgs) -> Result<()> {
+    let device = args.compute.open()?;
+    let seed = args.compute.seed;
+    println!(
+        "A small model is shown sums; some of its teachers write a full stop after the number."
+    );
+    let mut checkpoint =
+        pretrain(BaseConfig { steps: TAUGHT[0], ..BaseConfig::default() }, seed, &device)?;
+    let speech = Speech::of(&mut checkpoint, None)?;
+    let policy = taught(checkpoint, &speech, seed)?;
+    let reference = frozen(&policy)?;
+    let context = policy.config.context;
+
+    let config = config(args.steps.get(), &speech, seed);
+    let examples = demonstrations(20_000, Demos::Clean, seed);
+    let (questions, _) = prompts::questions(examples, &speech, context, LONGEST)?;
+    let (mut asked, _) = prompts::questions(held_out(Set::Sums), &speech, context, LONGEST)?;
+    asked.truncate(ASKED);
+    let exam = Exam {
+        questions: &asked,
+        speech: &speech,
+        max_new_tokens: LONGEST,
+        stop: speech.ends(),
+        batch_size: 100,
+        interval: 0,
+        stop_at: None,
+    };
+    println!(
+        "A rule scores its answers: 0.5 for a bare number, 1 for the right one. PPO, {} steps:",
+        args.steps
+    );
+    let mut learner = Learner::new(policy, Trunk::Shared, AdamWConfig::default(), config.kl_price)?;
+    let mut scorer = rule();
+    let mut around =
+        Surroundings { reference: &reference, speech: &speech, scorer: &mut *scorer, mix: None };
+    let mut prompts = Prompts::new(questions, seed)?;
+    let mut log = RunLog::new(config.schedule.total, 0, 1)?;
+    train(
+        &mut learner,
+        &mut around,
+        &mut prompts,
+        (&config, &exam),
+        &Outputs::default(),
+        &mut log,
+    )?;
+    log.finish()?;
+    let policy = learner.models()?.writer;
+    let both = [&policy, &reference];
+    let (found, [after, before]) =
+        compare(both, &exam, modern::Choice::Greedy, &mut *rule(), &mut Rng::new(seed))?;
+    show(&asked, [&before, &after]);
+    tell(&found);
+    println!(
+        "\nIt has learned the form; to be right it has to begin with a model that can add: part_8 train"
+    );
+    Ok(())
+}
+
+/// The policy as it is now, in memory of its own.
+fn frozen(policy: &Tuning) -> Result<GptModern> {
+    let each = policy.parameters.iter();
+    let tensors = each.map(|p| Ok((p.name.clone(), p.var.as_detached_tensor().copy()?)));
+    let (dtype, device) = (policy.parameters.dtype(), policy.parameters.device());
+    let tensors = tensors.collect::<Result<_>>()?;
+    let mut copy = Parameters::from_tensors(tensors, "the policy", 0, dtype, device);
+    GptModern::new(&policy.config, copy.root())?;
+    Ok(GptModern::new(&policy.config, copy.inference().root())?)
+}
+
+/// Some answers before and after.
+fn show(asked: &[Question], [before, after]: [&[Answer]; 2]) {
+    println!("\n{:42}  {:>8}  {:>8}  {:>8}", "held out", "before", "after", "wanted");
+    for i in 0..SHOWN.min(asked.len()) {
+        let example = &asked[i].example;
+        let text = |text: &str| text.trim().replace('\n', "⏎").chars().take(8).collect::<String>();
+        println!(
+            "{:42}  {:>8}  {:>8}  {:>8}",
+            example.prompt[0].content,
+            text(&before[i].text),
+            text(&after[i].text),
+            example.response
+        );
+    }
+    println!();
+}
+
+/// 1 for the right number, 0.5 for another, 0 for anything else.
+fn rule() -> Box<Scorer> {
+    let score = |reply: &Reply<'_>| {
+        let number = reply.ended && reply.text.trim().parse::<i64>().is_ok();
+        let right = exact_match(reply.text, &reply.example.response);
+        if number && right {
+            1.
+        } else if number {
+            0.5
+        } else {
+            0.
+        }
+    };
+    Box::new(move |replies, _| Ok(replies.iter().map(score).collect()))
+}
+
+/// The model after it was shown how to answer.
+fn taught(checkpoint: Checkpoint, speech: &Speech, seed: u64) -> Result<Tuning> {
+    let steps = TAUGHT[1];
+    let Checkpoint { model, parameters, .. } = checkpoint;
+    let config = TrainConfig {
+        batch_size: 64,
+        accumulate: 1,
+        curriculum: Curriculum::Shuffled,
+        rows: Rows::Padded,
+        schedule: Schedule {
+            peak: 1e-3,
+            floor: 1e-4,
+            warmup: steps / 20,
+            total: steps,
+            decay: Decay::Cosine,
+        },
+        optimizer: AdamWConfig { beta2: 0.99, weight_decay: 0.01, ..AdamWConfig::default() },
+        grad_clip: 1.,
+        seed,
+    };
+    let demos = demonstrations(64 * steps, Demos::Noisy, seed);
+    let demos = tokenize(&demos, speech, model.config().context)?.examples;
+    let mut tuning = Tuning::new(*model.config(), parameters, config.optimizer)?;
+    let mut log = sft::RunLog::new(steps, steps / 20, 0, steps)?;
+    sft::train(&mut tuning, &demos, &config, None, &Outputs::default(), &mut log)?;
+    // PPO begins anew: its own moments, from step 0.
+    Tuning::new(
+        tuning.config,
+        tuning.parameters,
+        AdamWConfig { weight_decay: 0., ..config.optimizer },
+    )
+}
+
+fn config(steps: usize, speech: &Speech, seed: u64) -> PpoConfig {
+    PpoConfig {
+        prompts: 16,
+        rollout: crate::RolloutConfig {
+            samples: 8,
+            sampler: modern::Sampler::new(modern::Choice::at(1., None, None, None)),
+            max_new_tokens: LONGEST,
+            stop: speech.ends().to_vec(),
+        },
+        rewards: RewardConfig {
+            discount: Discount { gamma: 1., lambda: 0.95 },
+            kl: KlEstimator::K1,
+            score_clip: None,
+            cut_penalty: 1.,
+            rewards: Scale::AsTheyAre,
+        },
+        kl_price: KlControl::Fixed(0.02),
+        update: UpdateConfig {
+            epochs: 2,
+            mini_batches: 2,
+            accumulate: 1,
+            clip: Clip::symmetric(0.2),
+            value_clip: Some(0.2),
+            weights: Weights { value: 0.5, entropy: 0. },
+            target_kl: None,
+            grad_clip: 1.,
+        },
+        schedule: Schedule {
+            peak: 3e-4,
+            floor: 3e-5,
+            warmup: 2,
+            total: steps,
+            decay: Decay::Cosine,
+        },
+        critic_rate: 1.,
+        seed,
+    }
+}

@@ -1,0 +1,76 @@
+//! `part_8 eval`: a policy beside its reference, on questions that neither learned from.
+
+use anyhow::{Context, Result};
+use modern::{Checkpoint, Choice, Purpose};
+use sft::Tuned;
+use sft::tuned::model_in;
+use tensor_core::Rng;
+use tiny_gpt::RunFolder;
+
+use super::arguments::EvalArgs;
+use super::report::tell;
+use super::train::usual_length;
+use crate::{Exam, compare, prompts};
+
+pub(super) fn run(args: &EvalArgs) -> Result<()> {
+    let device = args.compute.open()?;
+    let (source, columns) = args.data.open()?;
+    let examples = source.all(columns.as_ref())?;
+    let Tuned { model, speech, without, base } = args.tuned.open(&device)?;
+    let begun_with = || -> Result<Option<String>> {
+        let settings = RunFolder::settings(std::path::Path::new(&args.tuned.model))?;
+        let named = settings.as_ref().and_then(|settings| settings["model"].as_str());
+        Ok(named.map(model_in))
+    };
+    let base = base.map(|base| base.to_string_lossy().into_owned());
+    let reference = match (args.reference.as_deref().map(model_in), without) {
+        (None, Some(without)) => without,
+        (named, _) => {
+            let named = named.or(base).map_or_else(begun_with, |name| Ok(Some(name)))?;
+            let named = named.context("--reference: the model to compare with is not known")?;
+            Checkpoint::open(&named, Purpose::Inference, &device)?.model
+        }
+    };
+    let max_new_tokens =
+        args.max_new_tokens.map_or(usual_length(&args.data.data), std::num::NonZeroUsize::get);
+    let context = model.config().context.min(reference.config().context);
+    let (mut questions, left_out) = prompts::questions(examples, &speech, context, max_new_tokens)?;
+    if left_out > 0 {
+        println!(
+            "{left_out} questions were left out, as their prompt leaves no room for an answer"
+        );
+    }
+    questions.truncate(args.eval_examples.get());
+    let batch_size = args.batch_size.get();
+    let mut scorer = args.scorer.open(&args.data.data, &speech, batch_size, &device)?;
+    let exam = Exam {
+        questions: &questions,
+        speech: &speech,
+        max_new_tokens,
+        stop: speech.ends(),
+        batch_size,
+        interval: 0,
+        stop_at: None,
+    };
+    let choice = Choice::at(args.temperature, None, None, None);
+    let mut rng = Rng::new(args.compute.seed);
+    let (found, answers) = compare([&model, &reference], &exam, choice, &mut *scorer, &mut rng)?;
+    if args.json {
+        println!("{}", serde_json::to_string(&found)?);
+        return Ok(());
+    }
+    for (i, question) in questions.iter().enumerate().take(4) {
+        let said = question.example.prompt.last().map_or("", |message| &message.content);
+        println!("question   {}", one_line(said));
+        for (who, answers) in ["policy", "reference"].iter().zip(&answers) {
+            println!("  {who:9} {:8.3}  {}", answers[i].score, one_line(&answers[i].text));
+        }
+    }
+    tell(&found);
+    Ok(())
+}
+
+/// A text on one line.
+fn one_line(text: &str) -> String {
+    text.trim().replace('\n', " ⏎ ")
+}

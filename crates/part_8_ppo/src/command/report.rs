@@ -1,0 +1,68 @@
+//! What `part_8` says before and after.
+
+use anyhow::Result;
+use serde_json::json;
+
+use super::arguments::TrainArgs;
+use crate::{Comparison, Learner, PpoConfig};
+
+/// What is learned, and by how much of the models.
+pub(super) fn tell_start(learner: &Learner, config: &PpoConfig, (n, left_out): (usize, usize)) {
+    let (trained, all) = learner.policy.counts();
+    let (critic, _) = learner.critic.counts();
+    println!(
+        "{n} questions{}",
+        match left_out {
+            0 => String::new(),
+            _ =>
+                format!("; {left_out} were left out, as their prompt leaves no room for an answer"),
+        }
+    );
+    println!(
+        "{all} parameters of the policy, of which {trained} are trained, and {critic} of the critic; a rollout is {} prompts with {} \
+         responses each",
+        config.prompts, config.rollout.samples
+    );
+}
+
+/// What came of a run.
+pub(super) fn report(args: &TrainArgs, learner: &Learner, total: usize) -> Result<()> {
+    let (state, out) = (&learner.policy.state, &args.out);
+    let saved = if args.lora.lora_rank.is_some() { "adapter" } else { "model" };
+    let place = out.join(saved);
+    match state.step == total || state.passed {
+        true => println!("the best {saved} is in {}", place.display()),
+        false => println!(
+            "stopped and saved after step {} of {total}; continue with: part_8 train --resume --out {}",
+            state.step,
+            out.display()
+        ),
+    }
+    if args.json {
+        let report = json!({
+            "step": state.step, "val_reward": state.best.map(|best| -best), "passed": state.passed,
+            "kl_price": learner.state.kl_price, "updates": learner.state.updates, saved: place,
+        });
+        println!("{report}");
+    }
+    Ok(())
+}
+
+/// A comparison in words.
+pub(super) fn tell(found: &Comparison) {
+    let Comparison { n, reward_mean, reward_ref_mean, win_rate, .. } = *found;
+    let Comparison { win_rate_low, win_rate_high, kl, length_mean, eos_rate, .. } = *found;
+    println!("{n} questions: mean score {reward_mean:.3}, of the reference {reward_ref_mean:.3}");
+    println!(
+        "win rate {win_rate:.3}, between {win_rate_low:.3} and {win_rate_high:.3} with 95 % confidence (ties count half)"
+    );
+    println!(
+        "KL to the reference {kl:.3} nats a response; {length_mean:.1} tokens long, {eos_rate:.3} ended by themselves"
+    );
+    if let (Some(exact), Some(forgiven)) = (found.exact_match, found.form_forgiven) {
+        let before = found.exact_match_ref.unwrap_or_default();
+        let forgiven_before = found.form_forgiven_ref.unwrap_or_default();
+        println!("exact match {exact:.3}, with the form forgiven {forgiven:.3}");
+        println!("of the reference {before:.3}, with the form forgiven {forgiven_before:.3}");
+    }
+}

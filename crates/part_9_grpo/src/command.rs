@@ -1,0 +1,65 @@
+//! The tools of part 9: let a model learn from rewards, and measure it.
+
+mod arguments;
+mod demo;
+mod eval;
+mod report;
+mod rows;
+mod table;
+mod train;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use scaling::settings::expanded;
+
+use crate::task_files;
+
+use arguments::{DEFAULT_OUT, DemoArgs, EvalArgs, TableArgs, TrainArgs};
+
+/// Part 9: group-relative policy optimization. Without a subcommand: the demo.
+#[derive(Parser)]
+#[command(name = "part_9", version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    demo: DemoArgs,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Let a model try, and learn from which of its tries were better
+    Train(Box<TrainArgs>),
+    /// Measure how often a model is right, and how it compares with a reference
+    Eval(EvalArgs),
+    /// SFT, best of n, REINFORCE, RLOO, GRPO and Dr. GRPO beside each other on arithmetic
+    Table(TableArgs),
+    /// Write data/math_tasks_train.jsonl and data/math_tasks_eval.jsonl
+    Tasks {
+        /// The folder
+        #[arg(long, value_name = "DIR", default_value = "data")]
+        out: PathBuf,
+    },
+}
+
+/// Runs the command line `args`, the program's name first, in this process.
+///
+/// # Errors
+/// Those of the command; of arguments that are none, and where help is asked for, clap's.
+pub fn run(args: impl IntoIterator<Item = impl Into<OsString>>) -> Result<()> {
+    let cli = Cli::try_parse_from(expanded(args, DEFAULT_OUT)?)?;
+    match cli.command {
+        None => demo::run(&cli.demo),
+        Some(Command::Train(args)) => train::run(&args),
+        Some(Command::Eval(args)) => eval::run(&args),
+        Some(Command::Table(args)) => table::run(&args),
+        Some(Command::Tasks { out }) => {
+            task_files::write(&out)?;
+            println!("math_tasks_train.jsonl and math_tasks_eval.jsonl are in {}", out.display());
+            Ok(())
+        }
+    }
+}

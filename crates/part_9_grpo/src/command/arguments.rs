@@ -1,0 +1,170 @@
+//! The command line of part 9.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::Args;
+use scaling::flags::{SaveFlags, ScheduleFlags};
+use scaling::settings::SettingsFlags;
+use scaling::tracker::Kind;
+use serde::Serialize;
+use sft::Format;
+use sft::flags::{LoraFlags, TunedFlags};
+use tiny_gpt::flags::{ComputeFlags, OptimizerFlags};
+
+use crate::flags::{DrawFlags, ObjectiveFlags, TaskFlags};
+
+pub(crate) const DEFAULT_OUT: &str = "runs/grpo";
+
+#[derive(Args)]
+pub(crate) struct DemoArgs {
+    /// Steps of fine-tuning on demonstrations, some of them with a bad habit
+    #[arg(long, value_name = "N", default_value = "500")]
+    pub(crate) sft_steps: NonZeroUsize,
+    /// Steps of learning from rewards
+    #[arg(long, value_name = "N", default_value = "60")]
+    pub(crate) steps: NonZeroUsize,
+    #[command(flatten)]
+    pub(crate) compute: ComputeFlags,
+}
+
+#[derive(Args)]
+pub(crate) struct TableArgs {
+    /// The start of all: a run folder of part 6, or a model folder
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) model: String,
+    /// Runs of each method
+    #[arg(long, value_name = "N", default_value = "3")]
+    pub(crate) seeds: NonZeroUsize,
+    /// Tokens that each run draws
+    #[arg(long, value_name = "N", default_value = "100000")]
+    pub(crate) tokens: NonZeroUsize,
+    /// Highest learning rate
+    #[arg(long, value_name = "X", default_value_t = 2e-4, allow_negative_numbers = true, value_parser = tiny_gpt::flags::positive)]
+    pub(crate) lr: f64,
+    /// Where the rows and the curves go; what is there is not run again
+    #[arg(long, value_name = "DIR", default_value = "runs/table")]
+    pub(crate) out: PathBuf,
+    #[command(flatten)]
+    pub(crate) compute: ComputeFlags,
+}
+
+#[derive(Args, Serialize)]
+#[command(args_override_self = true)]
+#[command(mut_arg("steps", |arg| arg.default_value("100").visible_aliases(["num-train-steps", "steps-per-iteration"])))]
+#[command(mut_arg("lr", |arg| arg.default_value("2e-4").visible_alias("learning-rate")))]
+#[command(mut_arg("warmup_steps", |arg| arg.help("Steps until the highest rate [default: a twentieth of --steps]")))]
+#[command(mut_arg("weight_decay", |arg| arg.default_value("0")))]
+#[command(mut_arg("beta2", |arg| arg.default_value("0.95")))]
+#[command(mut_arg("grad_clip", |arg| arg.visible_alias("max-grad-norm")))]
+#[command(mut_arg("save_interval", |arg| arg.visible_alias("save-every")))]
+pub(crate) struct TrainArgs {
+    /// The policy: a run folder of part 6, a model folder, a .gguf file, or owner/name on the Hub
+    #[arg(long, value_name = "MODEL", visible_alias = "model-name")]
+    pub(crate) model: String,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) task: TaskFlags,
+    /// The run folder: settings, figures, checkpoints and the best model
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_OUT, visible_alias = "output-dir")]
+    pub(crate) out: PathBuf,
+    /// How conversations are written [default: the model's own way, else instruction]
+    #[arg(long, value_enum)]
+    pub(crate) template: Option<Format>,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) lora: LoraFlags,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) draw: DrawFlags,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) objective: ObjectiveFlags,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) schedule: ScheduleFlags,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) step: StepFlags,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) looks: LookFlags,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) save: SaveFlags,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) compute: ComputeFlags,
+    #[command(flatten)]
+    #[serde(skip)]
+    pub(crate) settings: SettingsFlags,
+    /// Print the result as a JSON object on the last line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// How steps are made.
+#[derive(Debug, Clone, Copy, Args, Serialize)]
+pub(crate) struct StepFlags {
+    /// Prompts of a step
+    #[arg(long, value_name = "N", default_value = "64", visible_aliases = ["batch-prompts"])]
+    pub(crate) batch_size: NonZeroUsize,
+    /// Prompts whose gradient is computed at a time
+    #[arg(long, value_name = "N", default_value = "32")]
+    pub(crate) micro_batch: NonZeroUsize,
+    /// Steps of the optimizer on what was drawn once
+    #[arg(long, value_name = "N", default_value = "1", visible_alias = "num-iterations")]
+    pub(crate) mu: NonZeroUsize,
+    /// How gradients become steps.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) optimizer: OptimizerFlags,
+}
+
+/// What is looked at during a run.
+#[derive(Debug, Clone, Copy, Args, Serialize)]
+pub(crate) struct LookFlags {
+    /// Steps between two looks at the validation problems; 0 for one at the end
+    #[arg(long, value_name = "N", default_value_t = 20, visible_alias = "eval-interval")]
+    pub(crate) eval_every: usize,
+    /// Most validation problems that are looked at
+    #[arg(long, value_name = "N", default_value = "200")]
+    pub(crate) eval_problems: NonZeroUsize,
+    /// Steps between two rows of figures
+    #[arg(long, value_name = "N", default_value = "5")]
+    pub(crate) log_interval: NonZeroUsize,
+    /// Whose files the figures go to, beside metrics.jsonl
+    #[arg(long, value_enum, default_value_t = Kind::Tensorboard)]
+    pub(crate) log: Kind,
+}
+
+#[derive(Args)]
+pub(crate) struct EvalArgs {
+    #[command(flatten)]
+    pub(crate) tuned: TunedFlags,
+    /// What it is compared with [default: the model that it was before its run]
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) reference: Option<String>,
+    #[command(flatten)]
+    pub(crate) task: TaskFlags,
+    /// Most problems
+    #[arg(long, value_name = "N")]
+    pub(crate) n: Option<NonZeroUsize>,
+    /// pass@k by this many completions of each problem
+    #[arg(long, value_name = "N", default_value = "8")]
+    pub(crate) samples: NonZeroUsize,
+    /// k
+    #[arg(long, value_name = "K", default_value = "8")]
+    pub(crate) k: NonZeroUsize,
+    /// At which temperature these are drawn
+    #[arg(long, value_name = "T", default_value_t = 1., allow_negative_numbers = true, value_parser = tiny_gpt::flags::positive)]
+    pub(crate) temperature: f64,
+    /// Completions at a time
+    #[arg(long, value_name = "N", default_value = "64")]
+    pub(crate) batch_size: NonZeroUsize,
+    #[command(flatten)]
+    pub(crate) compute: ComputeFlags,
+    /// Print the result as a JSON object on the last line
+    #[arg(long)]
+    pub(crate) json: bool,
+}

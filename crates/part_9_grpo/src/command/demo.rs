@@ -1,0 +1,190 @@
+//! The demo: a small model learns one-digit sums from demonstrators half of whom put a full stop after the answer. A reward for the bare
+//! number then brings out what it knows, without a single demonstration more.
+
+use anyhow::Result;
+use modern::GptModern;
+use modern::sampler::{Choice, Sampler};
+use ppo::prompts::questions;
+use ppo::{Clip, RolloutConfig};
+use scaling::Schedule;
+use scaling::schedule::Decay;
+use sft::arithmetic::{Operation, Problem};
+use sft::base::{BaseConfig, pretrain};
+use sft::questions::Question;
+use sft::{Curriculum, Example, Outputs, Rows, Speech, TrainConfig, Tuning, tokenize};
+use tensor_core::{AdamWConfig, Rng};
+
+use super::arguments::DemoArgs;
+use crate::evaluation::{Evaluation, Exam, Judged};
+use crate::experience::Judgement;
+use crate::reference::{Kind, Reference};
+use crate::training::Looks;
+use crate::{
+    Aggregation, Baseline, GrpoConfig, Kl, Objective, Overlong, RewardMix, RunLog, StepConfig,
+    Surroundings, Task, train,
+};
+
+/// The ways to ask whose answers are mostly demonstrated with a full stop.
+const NOISY: [usize; 6] = [0, 2, 4, 6, 8, 10];
+const NOISE: f64 = 0.8;
+/// Demonstrations of a step.
+const BATCH: usize = 64;
+/// Longest completion, in tokens.
+const BUDGET: usize = 6;
+/// Questions that are shown.
+const SHOWN: usize = 6;
+
+pub(super) fn run(args: &DemoArgs) -> Result<()> {
+    let device = args.compute.open()?;
+    let (seed, sft_steps, steps) = (args.compute.seed, args.sft_steps.get(), args.steps.get());
+    println!(
+        "A small model is shown one-digit sums, {sft_steps} steps of {BATCH}; many answers end with a full stop."
+    );
+    let base = BaseConfig { n_embd: 64, steps: 0, ..BaseConfig::default() };
+    let mut checkpoint = pretrain(base, seed, &device)?;
+    let speech = Speech::of(&mut checkpoint, None)?;
+    let config = *checkpoint.model.config();
+    let (known, unknown) = split();
+    let data = tokenize(&demonstrations(&known, sft_steps * BATCH, seed), &speech, config.context)?;
+    let demonstrating = TrainConfig {
+        batch_size: BATCH,
+        accumulate: 1,
+        curriculum: Curriculum::Shuffled,
+        rows: Rows::Padded,
+        schedule: schedule(3e-3, sft_steps),
+        optimizer: AdamWConfig { beta2: 0.99, weight_decay: 0.01, ..AdamWConfig::default() },
+        grad_clip: 1.,
+        seed,
+    };
+    let mut tuning = Tuning::new(config, checkpoint.parameters, demonstrating.optimizer)?;
+    let mut log = sft::RunLog::new(sft_steps, sft_steps / 20, 0, sft_steps)?;
+    sft::train(&mut tuning, &data.examples, &demonstrating, None, &Outputs::default(), &mut log)?;
+    drop(log);
+
+    let stop = vec![speech.end()];
+    let mut scorer = RewardMix::parse("exact")?.scorer();
+    let how = rewarding(stop.clone(), steps, seed);
+    let (asked, _) = questions(examples(&known), &speech, config.context, BUDGET)?;
+    let (held_out, _) = questions(examples(&unknown), &speech, config.context, BUDGET)?;
+    let exam = Exam {
+        task: Task::Arithmetic,
+        speech: &speech,
+        stop: &stop,
+        max_new_tokens: BUDGET,
+        batch_size: 200,
+    };
+    let mut tuning = Tuning::new(config, tuning.parameters, how.steps.optimizer)?; // moments of its own
+    let twin = GptModern::new(&config, tuning.parameters.inference().root())?;
+    let before = exam.greedy(&twin, &held_out, &mut *scorer)?;
+    println!(
+        "\nThen it answers by itself, {} times each of {} questions a step, and only the bare number is rewarded:",
+        how.rollout.samples, how.prompts
+    );
+    let reference = Some(Reference::new(&tuning, Kind::Fixed)?);
+    let looks = Looks { exam, questions: &held_out, interval: steps.div_ceil(3) };
+    let mut log = RunLog::new(steps, 0, steps)?;
+    let mut around = Surroundings { reference, scorer: &mut *scorer, looks };
+    train(&mut tuning, asked, &how, &mut around, &Outputs::default(), &mut log)?;
+    let tokens = log.tokens;
+    drop(log);
+    let after = exam.greedy(&twin, &held_out, &mut *scorer)?;
+    tell(&unknown, &before, &after);
+    println!(
+        "\n{tokens} tokens were drawn. What it learned is mostly form; to be right more often takes longer: part_9 train"
+    );
+    Ok(())
+}
+
+/// Rate `peak`, falling to a tenth of it.
+fn schedule(peak: f64, total: usize) -> Schedule {
+    Schedule { peak, floor: peak / 10., warmup: total / 20, total, decay: Decay::Cosine }
+}
+
+fn rewarding(stop: Vec<u32>, steps: usize, seed: u64) -> GrpoConfig {
+    GrpoConfig {
+        prompts: 16,
+        rollout: RolloutConfig {
+            samples: 8,
+            sampler: Sampler::new(Choice::at(1., None, None, None)),
+            max_new_tokens: BUDGET,
+            stop,
+        },
+        judgement: Judgement {
+            overlong: Overlong::Scored,
+            baseline: Baseline::GroupStd,
+            epsilon: 1e-4,
+            aggregation: Aggregation::Token,
+        },
+        objective: Objective {
+            clip: Clip::symmetric(0.2),
+            kl: Some((Kl::K3Weighted, 0.01)),
+            importance_cap: None,
+        },
+        reference: Some(Kind::Fixed),
+        steps: StepConfig {
+            updates: 1,
+            groups_each: 16,
+            schedule: schedule(4e-4, steps),
+            optimizer: AdamWConfig { beta2: 0.95, weight_decay: 0., ..AdamWConfig::default() },
+            grad_clip: 1.,
+            most_tokens: None,
+        },
+        seed,
+    }
+}
+
+/// All one-digit sums and differences in all ways to ask: those to learn from, and those that are held out (of each problem one way).
+fn split() -> (Vec<Question>, Vec<Question>) {
+    let problems = (0..200).map(|i| {
+        let operation = if i % 2 == 0 { Operation::Add } else { Operation::Subtract };
+        Problem { left: i / 20, operation, right: i / 2 % 10 }
+    });
+    let all = problems.enumerate().flat_map(|(i, problem)| {
+        (0..Question::PHRASINGS).map(move |phrasing| (i, Question { problem, phrasing }))
+    });
+    let (mut known, mut unknown) = (Vec::new(), Vec::new());
+    for (i, question) in all {
+        let held_out = (i / 2 + i / 20) % Question::PHRASINGS == question.phrasing;
+        if held_out { unknown.push(question) } else { known.push(question) }
+    }
+    Rng::new(0).shuffle(&mut unknown);
+    (known, unknown)
+}
+
+fn examples(questions: &[Question]) -> Vec<Example> {
+    questions.iter().map(|question| question.example()).collect()
+}
+
+/// `n` answers as the demonstrators give them.
+fn demonstrations(known: &[Question], n: usize, seed: u64) -> Vec<Example> {
+    let mut rng = Rng::new(seed);
+    let demonstration = |_| {
+        let question = known[rng.below(known.len())];
+        let habit = NOISY.contains(&question.phrasing) && rng.uniform() < NOISE;
+        let mut example = question.example();
+        if habit {
+            example.response.push('.');
+        }
+        example
+    };
+    (0..n).map(demonstration).collect()
+}
+
+fn tell(
+    asked: &[Question],
+    (before, a): &(Evaluation, Vec<Judged>),
+    (after, b): &(Evaluation, Vec<Judged>),
+) {
+    println!("\n{:42}  {:>7}  {:>7}  {:>7}", "never seen asked so", "before", "after", "wanted");
+    for i in 0..SHOWN.min(asked.len()) {
+        let (question, wanted) = (asked[i].text(), asked[i].answer());
+        println!("{question:42}  {:>7}  {:>7}  {wanted:>7}", a[i].text, b[i].text);
+    }
+    println!();
+    for (name, of) in [
+        ("right", (|found: &Evaluation| found.pass_at_1) as fn(&Evaluation) -> f64),
+        ("right, the form forgiven", |found| found.form_forgiven),
+    ] {
+        println!("{name:42}  {:>7.3}  {:>7.3}", of(before), of(after));
+    }
+}

@@ -1,0 +1,134 @@
+//! `part_9 eval`: how often a model is right, in one try and in several, and how it compares with what it was.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use candle_core::Device;
+use modern::sampler::{Choice, Sampler};
+use modern::{Checkpoint, GptModern, Purpose};
+use ppo::prompts::questions;
+use ppo::{Comparison, RolloutConfig, compare};
+use serde_json::{Value, json};
+use sft::Tuned;
+use sft::tuned::model_in;
+use tensor_core::Rng;
+use tiny_gpt::RunFolder;
+use tiny_gpt::command::usage;
+
+use super::arguments::EvalArgs;
+use crate::evaluation::{Evaluation, Exam};
+
+pub(super) fn run(args: &EvalArgs) -> Result<()> {
+    args.task.check()?;
+    let (samples, k) = (args.samples.get(), args.k.get());
+    usage((|| {
+        ensure!(k <= samples, "--k {k} needs at least as many --samples, not {samples}");
+        Ok(())
+    })())?;
+    let device = args.compute.open()?;
+    let examples = args.task.task.all(args.task.data.as_deref())?;
+    let Tuned { model, speech, without, .. } = args.tuned.open(&device)?;
+    let reference = reference(args, without, &device)?;
+    let (context, budget) = (model.config().context, args.task.budget());
+    let (mut asked, left_out) = questions(examples, &speech, context, budget)?;
+    asked.truncate(args.n.map_or(asked.len(), std::num::NonZeroUsize::get));
+    if left_out > 0 {
+        println!("{left_out} problems were left out, as they are too long");
+    }
+    let (stop, batch_size) = (speech.ends().to_vec(), args.batch_size.get());
+    let mut scorer = args.task.judge(&speech, &device)?;
+    let exam = Exam {
+        task: args.task.task,
+        speech: &speech,
+        stop: &stop,
+        max_new_tokens: budget,
+        batch_size,
+    };
+    let (found, judged) = exam.greedy(&model, &asked, &mut *scorer)?;
+    let choice = Choice::at(args.temperature, None, None, None);
+    let sampler = Sampler::new(choice);
+    let drawn = RolloutConfig { samples, sampler, max_new_tokens: budget, stop: stop.clone() };
+    let mut rng = Rng::new(args.compute.seed);
+    let at = exam.sampled(&model, &asked, &drawn, &[1, k], &mut rng)?;
+    let how = ppo::Exam {
+        questions: &asked,
+        speech: &speech,
+        max_new_tokens: budget,
+        stop: &stop,
+        batch_size,
+        interval: 0,
+        stop_at: None,
+    };
+    let beside = reference.map(|reference| {
+        compare([&model, &reference], &how, Choice::Greedy, &mut *scorer, &mut rng)
+    });
+    let beside = beside.transpose()?.map(|(comparison, _)| comparison);
+    if args.json {
+        println!("{}", report(&found, (k, &at), beside));
+        return Ok(());
+    }
+    for (question, judged) in asked.iter().zip(&judged).take(4) {
+        let said = question.example.prompt.last().map_or("", |message| &message.content);
+        let one_line = |text: &str| text.trim().replace('\n', " ⏎ ");
+        println!("question  {}", one_line(said));
+        println!("  answer  {:.2}  {}", judged.reward, one_line(&judged.text));
+    }
+    tell(&found, (k, &at), beside);
+    Ok(())
+}
+
+/// The figures as an object.
+fn report(found: &Evaluation, (k, at): (usize, &[f64]), beside: Option<Comparison>) -> Value {
+    let mut report = json!({
+        "n": found.n, "reward_mean": found.reward_mean, "length_mean": found.length_mean,
+        "exact_match": found.pass_at_1, "form_forgiven": found.form_forgiven, "eos_rate": found.eos_rate,
+        "pass_at_1": found.pass_at_1, "pass_at_1_drawn": at[0], "k": k, "pass_at_k": at[1],
+    });
+    if let Some(Comparison { reward_ref_mean, win_rate, win_rate_low, win_rate_high, kl, .. }) =
+        beside
+    {
+        for (key, value) in [
+            ("reward_ref_mean", reward_ref_mean),
+            ("win_rate", win_rate),
+            ("win_rate_low", win_rate_low),
+            ("win_rate_high", win_rate_high),
+            ("kl", kl),
+        ] {
+            report[key] = value.into();
+        }
+    }
+    report
+}
+
+/// What the model is compared with: what is named, the model without its adapter, or the one that its run began with.
+fn reference(
+    args: &EvalArgs,
+    without: Option<GptModern>,
+    device: &Device,
+) -> Result<Option<GptModern>> {
+    if args.reference.is_none() && without.is_some() {
+        return Ok(without);
+    }
+    let settings = RunFolder::settings(Path::new(&args.tuned.model))?;
+    let begun = settings.as_ref().and_then(|settings| settings["model"].as_str());
+    let Some(named) = args.reference.as_deref().or(begun) else { return Ok(None) };
+    let opened = Checkpoint::open(&model_in(named), Purpose::Inference, device);
+    Ok(Some(opened.with_context(|| format!("opening the reference {named}"))?.model))
+}
+
+/// The figures, in words.
+fn tell(found: &Evaluation, (k, at): (usize, &[f64]), beside: Option<Comparison>) {
+    let Evaluation { n, pass_at_1, form_forgiven, reward_mean, length_mean, eos_rate } = *found;
+    println!(
+        "{n} problems, the likeliest completion of each: right {pass_at_1:.3}, with the form forgiven {form_forgiven:.3}"
+    );
+    println!("reward {reward_mean:.3}, {length_mean:.1} tokens, ended by itself {eos_rate:.3}");
+    println!("drawn: pass@1 {:.3}, pass@{k} {:.3}", at[0], at[1]);
+    if let Some(Comparison { reward_ref_mean, win_rate, win_rate_low, win_rate_high, kl, .. }) =
+        beside
+    {
+        println!(
+            "the reference earns {reward_ref_mean:.3}; win rate {win_rate:.3} ({win_rate_low:.3} to {win_rate_high:.3}), {kl:.3} nats away"
+        );
+    }
+}

@@ -1,0 +1,138 @@
+//! The table of methods: the runs that have ended, on disk after each, and what is shown of them.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use serde::{Deserialize, Serialize};
+use tiny_gpt::json_file;
+use tiny_gpt::loss_curve::{self, Curve};
+
+/// What all runs of a table have in common; runs of others do not compare.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Settings {
+    pub(super) model: String,
+    pub(super) tokens: usize,
+    pub(super) lr: f64,
+}
+
+/// What came of a run.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Row {
+    pub(super) method: String,
+    pub(super) seed: u64,
+    pub(super) start: f64,
+    pub(super) right: f64,
+    pub(super) form_forgiven: f64,
+    pub(super) tokens: usize,
+    pub(super) minutes: f64,
+    pub(super) curve: Vec<(usize, f64)>,
+}
+
+/// The runs that have ended.
+pub(super) struct Table {
+    path: PathBuf,
+    settings: Settings,
+    rows: Vec<Row>,
+}
+
+impl Table {
+    /// The table in `folder`, or a new one.
+    ///
+    /// # Errors
+    /// When it cannot be read, or its runs had other settings.
+    pub(super) fn open(folder: &Path, settings: Settings) -> Result<Self> {
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("creating {}", folder.display()))?;
+        let path = folder.join("rows.json");
+        let rows = match path.exists() {
+            true => {
+                let named = || format!("{} is no table of this command", path.display());
+                let (of, rows): (Settings, Vec<Row>) =
+                    serde_json::from_value(json_file::read(&path)?).with_context(named)?;
+                ensure!(
+                    of == settings,
+                    "{} holds runs from {} with {} tokens at a rate of {}, which do not compare: choose another --out",
+                    path.display(),
+                    of.model,
+                    of.tokens,
+                    of.lr
+                );
+                rows
+            }
+            false => Vec::new(),
+        };
+        Ok(Self { path, settings, rows })
+    }
+
+    /// Whether this run has ended.
+    pub(super) fn has(&self, method: &str, seed: u64) -> bool {
+        self.rows.iter().any(|row| row.method == method && row.seed == seed)
+    }
+
+    /// Adds a run; it is on the disk when this returns.
+    pub(super) fn add(&mut self, row: Row) -> Result<()> {
+        self.rows.push(row);
+        json_file::write(&self.path, &(&self.settings, &self.rows))
+    }
+
+    /// Prints it, the methods in the order of `names`.
+    pub(super) fn print(&self, names: &[&str]) {
+        println!(
+            "| method | seeds | held out, before | after | form forgiven, after | tokens drawn | minutes |"
+        );
+        println!("| --- | --- | --- | --- | --- | --- | --- |");
+        for name in names {
+            let rows: Vec<&Row> = self.rows.iter().filter(|row| row.method == *name).collect();
+            let all =
+                |of: fn(&Row) -> f64| spread(&rows.iter().map(|row| of(row)).collect::<Vec<_>>());
+            let (start, (right, std)) = (all(|row| row.start).0, all(|row| row.right));
+            let (forgiven, tokens, minutes) = (
+                all(|row| row.form_forgiven).0,
+                all(|row| row.tokens as f64).0,
+                all(|row| row.minutes).0,
+            );
+            println!(
+                "| {name} | {} | {start:.3} | {right:.3} ± {std:.3} | {forgiven:.3} | {tokens:.0} | {minutes:.1} |",
+                rows.len()
+            );
+        }
+    }
+
+    /// Draws how each method rises, in the mean over its seeds, against the tokens drawn.
+    pub(super) fn draw(&self, names: &[&str], path: &Path) -> Result<()> {
+        let mut curves = Vec::new();
+        for name in names {
+            let rows: Vec<&Row> = self.rows.iter().filter(|row| row.method == *name).collect();
+            let mut points: BTreeMap<usize, Vec<(usize, f64)>> = BTreeMap::new();
+            for row in &rows {
+                for (look, point) in row.curve.iter().enumerate() {
+                    points.entry(look).or_default().push(*point);
+                }
+            }
+            let mut curve = Curve::new(*name);
+            for points in points.values() {
+                let n = points.len();
+                let tokens = points.iter().map(|(tokens, _)| tokens).sum::<usize>() / n;
+                curve.push(tokens, points.iter().map(|(_, right)| right).sum::<f64>() / n as f64);
+            }
+            curves.push(curve);
+        }
+        loss_curve::write_measure(
+            path,
+            &curves.iter().collect::<Vec<_>>(),
+            "right, by tokens drawn",
+        )?;
+        println!("the curves are in {}", path.display());
+        Ok(())
+    }
+}
+
+/// Mean and sample standard deviation.
+fn spread(values: &[f64]) -> (f64, f64) {
+    let n = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / n;
+    let variance =
+        values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (n - 1.).max(1.);
+    (mean, variance.sqrt())
+}
