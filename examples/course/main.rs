@@ -1,71 +1,86 @@
-//! The whole course in order, on built-in data: each stage is a file beside this one.
+//! The whole course in one command, on built-in data: each stage is a command of a part, and a page shows what came of it.
 //!
 //!     cargo run --release --example course
 //!
-//! Everything it shows is kept in `runs/course/`.
+//! Everything it makes is kept in `runs/course/`; `report.html` there is the page.
 
-mod attention_by_hand;
-mod modern_architecture;
-mod pretraining;
+mod attention;
+mod base;
+mod course;
+mod exam;
+mod report;
+mod sample;
+mod scoreboard;
+mod stage;
+mod stages;
 
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Instant;
 
 use anyhow::Result;
 use clap::Parser;
 use tiny_gpt::command;
 use tiny_gpt::flags::ComputeFlags;
 
+use course::Course;
+use stages::STAGES;
+
 #[global_allocator]
 static ALLOCATOR: tensor_core::allocator::MiMalloc = tensor_core::allocator::MiMalloc;
 
-/// The whole course in one command: see attention work, watch a language model being born, then a modern one.
+/// The whole course in one command: a language model is born, learns to answer, is judged, and gets better by trying.
 #[derive(Parser)]
 #[command(name = "course", version)]
 struct Args {
-    /// Where everything goes; an older run there is kept as DIR.previous
+    /// Where everything goes
     #[arg(long, value_name = "DIR", default_value = "runs/course")]
     out: PathBuf,
-    /// Training steps of each model
-    #[arg(long, value_name = "N", default_value = "1600")]
-    steps: NonZeroUsize,
-    /// A look in seconds: few steps at every stage
-    #[arg(long, conflicts_with = "steps")]
+    #[command(flatten)]
+    which: Which,
+    /// A look in a minute: few steps at every stage, too few to learn much
+    #[arg(long)]
     quick: bool,
     #[command(flatten)]
     compute: ComputeFlags,
 }
 
-fn main() -> ExitCode {
-    command::run(course)
+/// Which stages; all, in a new run, without a word.
+#[derive(clap::Args)]
+struct Which {
+    /// Go on with the run in --out, at the first stage that is not done
+    #[arg(long)]
+    resume: bool,
+    /// Do one stage, anew; what follows from it is then done again by --resume
+    #[arg(long, value_name = "STAGE", value_parser = STAGES.map(|stage| stage.name))]
+    only: Option<String>,
 }
 
-fn course(args: Args) -> Result<()> {
-    let device = args.compute.open()?;
-    let start = Instant::now();
-    let steps = if args.quick { 60 } else { args.steps.get() };
+fn main() -> ExitCode {
+    command::run(run)
+}
 
-    println!("== Part 1: attention, every number of it\n");
-    attention_by_hand::show();
-
-    println!("\n== Part 2: a tiny GPT learns to write\n");
-    pretraining::run(&args.out, steps, args.compute.seed, &device)?;
-
-    println!("\n== Part 3: a modern model, on the same stories and budget\n");
-    modern_architecture::run(&args.out.join("modern"), steps, args.compute.seed, &device)?;
-
-    attention_by_hand::draw(&args.out.join("attention.png"))?;
-    println!("\nDone in {:.0} s. In {}:", start.elapsed().as_secs_f64(), args.out.display());
-    println!("  model/           the model, a Hugging Face GPT-2 folder");
-    println!("  loss.svg         the loss over the steps (metrics.jsonl: the same as numbers)");
-    println!("  attention.png    what heads with readable weights attend to");
-    println!("  trained.png      what the trained heads attend to");
-    println!("  modern/          part 3's run, its model/ a Hugging Face Llama folder");
+fn run(args: Args) -> Result<()> {
+    args.compute.open()?; // the stages open the same again
+    let course = match (&args.which.only, args.which.resume) {
+        (Some(_), _) => Course::begin_or_resume(args.out, args.quick, &args.compute)?,
+        (None, true) => Course::resume(args.out, args.quick, &args.compute)?,
+        (None, false) => Course::begin(args.out, args.quick, &args.compute)?,
+    };
+    let ended = match &args.which.only {
+        Some(name) => course.redo(name)?,
+        None => course.run()?,
+    };
+    let out = course.out.display();
+    if !ended {
+        println!(
+            "\nStopped; go on with: cargo run --release --example course -- --resume --out {out}"
+        );
+        return Ok(());
+    }
+    report::write(&course)?;
+    println!("\nThe whole story, with curves: {out}/report.html");
     println!(
-        "Write on: cargo run --release -p part_3 -- generate --model {}/modern/model --prompt \"Once\"",
-        args.out.display()
+        "Talk to one of the models:    cargo run --release --example chat -- --model {out}/grpo"
     );
     Ok(())
 }

@@ -59,7 +59,7 @@ impl BaseConfig {
 /// # Errors
 /// When the sizes do not fit each other.
 pub fn pretrain(config: BaseConfig, seed: u64, device: &Device) -> Result<Checkpoint> {
-    let text = text(seed);
+    let text = pieces(seed);
     let tokenizer = tokenizer(&text)?;
     let BaseConfig { n_layer, n_head, n_embd, steps } = config;
     let model = ModelConfig {
@@ -96,8 +96,8 @@ pub fn pretrain(config: BaseConfig, seed: u64, device: &Device) -> Result<Checkp
     Ok(Checkpoint { model, parameters, tokenizer, ends, sampler: None, template: None })
 }
 
-/// What it is pretrained on.
-pub fn text(seed: u64) -> String {
+/// What it is pretrained on: stories and lines of counting.
+pub fn pieces(seed: u64) -> Vec<String> {
     let worked_out = |story: &str| {
         let story = story.to_lowercase();
         [" plus ", " minus ", " times ", " makes ", " more"].iter().any(|word| story.contains(word))
@@ -115,24 +115,27 @@ pub fn text(seed: u64) -> String {
     });
     let mut pieces: Vec<String> = stories.chain(counting).collect();
     Rng::new(seed).shuffle(&mut pieces);
-    pieces.join("\n\n")
+    pieces
 }
 
-/// Learned from the same text, and from how questions are written.
-fn tokenizer(text: &str) -> Result<Tokenizer> {
+/// Learned from these pieces of text, and from how questions are written.
+///
+/// # Errors
+/// Never in practice: what it learns from is fixed.
+pub fn tokenizer(pieces: &[String]) -> Result<Tokenizer> {
     let questions = demonstrations(2000, Demos::Noisy, 0).into_iter();
     let questions = questions.map(|Example { prompt, response }| {
         format!("### Instruction:\n{}\n\n### Response:\n{response}\n\n", prompt[0].content)
     });
-    let pieces = text.split_inclusive("\n\n").map(String::from);
+    let pieces = pieces.iter().map(|piece| format!("{piece}\n\n"));
     let pieces: Vec<String> = pieces.chain(questions).collect();
     word_tokenizer::train(pieces.into_iter(), VOCAB_SIZE)
 }
 
 /// The text in windows, of which everything is learned.
-fn windows(text: &str, tokenizer: &Tokenizer) -> Result<Vec<Tokens>> {
+fn windows(pieces: &[String], tokenizer: &Tokenizer) -> Result<Vec<Tokens>> {
     let mut ids = Vec::new();
-    for piece in text.split("\n\n") {
+    for piece in pieces {
         ids.extend(tokenizer.encode(piece, Special::None, Spelled::Text)?);
         ids.extend(tokenizer.eos());
     }

@@ -4,12 +4,13 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{layers, root, tiny_text};
+use crate::{layers, readmes, root, tiny_text};
 
 /// Runs all checks, stopping at the first that fails.
 pub(crate) fn run() -> Result<()> {
     cargo(&["fmt", "--all", "--check"], None)?;
     layers::check()?;
+    readmes::check(&root())?;
     tiny_text::check(&root())?;
     cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"], None)?;
     cargo(&["doc", "--workspace", "--no-deps"], Some(("RUSTDOCFLAGS", "-D warnings")))?;

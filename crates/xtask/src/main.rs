@@ -4,6 +4,7 @@ mod check;
 mod compare;
 mod worker;
 mod layers;
+mod readmes;
 mod tiny_text;
 
 use std::path::{Path, PathBuf};
@@ -24,6 +25,8 @@ enum Chore {
     Check,
     /// Check that parts only look back
     Layers,
+    /// Check that CI runs every command that a README shows
+    Readmes,
     /// Write data/tiny.txt and data/tiny_hi.txt anew from their grammars
     Data {
         /// Only compare, and fail if a file differs
@@ -38,6 +41,7 @@ fn main() -> Result<()> {
     match Cli::parse().chore {
         Chore::Check => check::run(),
         Chore::Layers => layers::check(),
+        Chore::Readmes => readmes::check(&root()),
         Chore::Data { check: true } => tiny_text::check(&root()),
         Chore::Compare(options) => compare::run(&options),
         Chore::Data { check: false } => tiny_text::generate(&root()),

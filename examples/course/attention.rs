@@ -1,0 +1,79 @@
+//! Attention, every number of it: three tokens look at each other, and four heads at a sentence.
+
+use std::path::Path;
+
+use anyhow::Result;
+use attention::by_hand::{SelfAttention, example_tokens};
+use attention::readable_heads::{ReadableHead, attention_maps};
+use candle_core::Tensor;
+use modern::GptModern;
+use serde::{Deserialize, Serialize};
+use tiny_gpt::json_file;
+
+use crate::course::Course;
+use crate::stage::Note;
+
+const MAPS: &str = "maps.json";
+
+/// What a head attends to.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Map {
+    pub(crate) title: String,
+    pub(crate) tokens: Vec<String>,
+    /// Row t: how much token t takes from each token.
+    pub(crate) weights: Vec<Vec<f32>>,
+}
+
+pub(crate) fn work(_: &Course, folder: &Path) -> Result<Note> {
+    let trace = SelfAttention::example().forward(&example_tokens());
+    println!("Three tokens, one head. Row t: how much token t takes from each token before it.\n");
+    for (token, row) in trace.weights.rows().into_iter().enumerate() {
+        let cells: Vec<String> = row.iter().map(|weight| format!("{weight:.3}")).collect();
+        println!("  token {}: {}", token + 1, cells.join(" "));
+    }
+    let words: Vec<&str> = "the cat sat on the mat and the dog sat on the rug".split(' ').collect();
+    let maps = attention_maps(&words)?; // (H, T, T)
+    let maps = maps_of(&maps, &ReadableHead::ALL.map(|head| head.title().to_string()), &words)?;
+    save(folder, &maps)?;
+    Ok(Note {
+        command: Some("cargo run -p part_1 -- --visualize".into()),
+        found: vec!["four heads looked at a sentence".into()],
+        ..Note::default()
+    })
+}
+
+/// The maps of the heads of the last layer of `model`, which reads `tokens`, whose ids are `ids`.
+pub(crate) fn of_model(model: &GptModern, ids: &[u32], tokens: &[String]) -> Result<Vec<Map>> {
+    let ids = Tensor::new(ids, model.device())?.unsqueeze(0)?; // (1, T)
+    let layers = model.queries_keys_values(&ids)?;
+    let Some([q, k, _]) = layers.last() else { return Ok(Vec::new()) };
+    let heads = |x: &Tensor| x.squeeze(0)?.transpose(0, 1)?.contiguous(); // (1, T, H, D) -> (H, T, D)
+    let weights = attention::attention_weights(&heads(q)?, &heads(k)?)?; // (H, T, T)
+    let titles: Vec<String> =
+        (1..=weights.dim(0)?).map(|head| format!("layer {}, head {head}", layers.len())).collect();
+    let words: Vec<&str> = tokens.iter().map(String::as_str).collect();
+    maps_of(&weights, &titles, &words)
+}
+
+/// Of `weights: (H, T, T)`.
+fn maps_of(weights: &Tensor, titles: &[String], words: &[&str]) -> Result<Vec<Map>> {
+    let tokens: Vec<String> = words.iter().map(ToString::to_string).collect();
+    let map = |(title, weights): (&String, Vec<Vec<f32>>)| Map {
+        title: title.clone(),
+        tokens: tokens.clone(),
+        weights,
+    };
+    Ok(titles.iter().zip(weights.to_vec3()?).map(map).collect())
+}
+
+/// Keeps maps in the folder of a stage.
+pub(crate) fn save(folder: &Path, maps: &[Map]) -> Result<()> {
+    std::fs::create_dir_all(folder)?;
+    json_file::write(&folder.join(MAPS), &maps)
+}
+
+/// Those that it keeps; none where it keeps none.
+pub(crate) fn open(folder: &Path) -> Result<Vec<Map>> {
+    let maps = json_file::read_or_null(&folder.join(MAPS))?;
+    Ok(if maps.is_null() { Vec::new() } else { serde_json::from_value(maps)? })
+}

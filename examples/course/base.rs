@@ -1,0 +1,82 @@
+//! The base model: little stories, and numbers that count up and down, as tokens; then part 4's run on them.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use candle_core::Device;
+use modern::sampler::{Choice, Sampler};
+use modern::{Checkpoint, GenerateConfig, Markers, Purpose, generate};
+use scaling::documents::SEPARATOR;
+use sft::base;
+use tensor_core::{Rng, atomic_file};
+
+use crate::attention;
+use crate::course::Course;
+use crate::sample::{self, Sample};
+use crate::stage::{Figures, Note};
+
+/// The longest text that the models of the course see, in tokens.
+const CONTEXT: usize = 128;
+/// What the heads of the base model are shown.
+const SENTENCE: &str = "Mira saw a red bird. The red bird saw Mira.";
+/// What it goes on with.
+const BEGINNING: &str = "One morning";
+
+/// Text becomes tokens.
+pub(crate) fn tokens(course: &Course, folder: &Path) -> Result<Note> {
+    std::fs::create_dir_all(folder)?;
+    let pieces = base::pieces(course.seed);
+    let tokenizer = base::tokenizer(&pieces)?;
+    tokenizer.save(folder, CONTEXT, None)?;
+    let text = pieces.join(SEPARATOR);
+    atomic_file::write(&folder.join("text.txt"), text.as_bytes())?;
+    let (_, cut) = Sample::cut("What is 12 - 7? Answer with an integer.", &tokenizer)?;
+    println!("{}", cut.words().join("|"));
+    sample::save(folder, &[cut])?;
+    Ok(Note {
+        found: vec![
+            format!("{} characters of text", text.chars().count()),
+            format!("a vocabulary of {} tokens", tokenizer.vocab_size()),
+        ],
+        ..Note::default()
+    })
+}
+
+/// A model learns to go on with text.
+pub(crate) fn work(course: &Course, folder: &Path) -> Result<Note> {
+    let tokens = course.folder("tokens");
+    let text = tokens.join("text.txt");
+    let (data, tokenizer) = (text.display().to_string(), tokens.display().to_string());
+    let context = CONTEXT.to_string();
+    let mut line = vec!["part_4", "train", "--data", &data, "--tokenizer", &tokenizer];
+    line.extend(["--n-layer", "2", "--n-embd", "128", "--block-size", &context]);
+    line.extend(["--steps", course.choose("600", "60"), "--lr", "1e-3", "--eval-interval", "100"]);
+    line.extend(["--sample-interval", "0", "--sample-tokens", "1"]); // one that is sharper follows here
+    let command = course.command(scaling::command::run, &line, folder)?;
+
+    let model = folder.join("model").display().to_string();
+    let model = Checkpoint::open(&model, Purpose::Inference, &Device::Cpu)?;
+    let (ids, sentence) = Sample::cut(SENTENCE, &model.tokenizer)?;
+    attention::save(folder, &attention::of_model(&model.model, &ids, &sentence.words())?)?;
+    let text = story(&model, course.seed)?;
+    println!("\nIt writes: {text}");
+    sample::save(folder, &[Sample::of(text)])?;
+    let figures = Figures::read(folder)?;
+    let found = format!("loss {:.2} nats per token of text held out", figures.last("val_loss"));
+    Ok(Note {
+        command: Some(command),
+        tokens: figures.last("tokens") as u64,
+        found: vec![found],
+        ..Note::default()
+    })
+}
+
+/// What `model` makes of a beginning.
+fn story(model: &Checkpoint, seed: u64) -> Result<String> {
+    let (ids, _) = Sample::cut(BEGINNING, &model.tokenizer)?;
+    let likely = Sampler::new(Choice::at(0.8, None, Some(0.95), None));
+    let how = GenerateConfig::new(&model.model, likely, 80, model.ends.eos.clone());
+    let mut written = generate(&model.model, &[ids], &how, &mut Rng::new(seed), |_, _| Ok(()))?;
+    let written = written.pop().context("nothing was written")?;
+    Ok(BEGINNING.to_string() + &model.tokenizer.decode(&written.tokens, Markers::Hidden)?)
+}

@@ -1,0 +1,133 @@
+//! The exam: the same questions for every model, which none of them has seen.
+
+use std::path::Path;
+
+use anyhow::Result;
+use candle_core::Device;
+use grpo::experience::{Experience, Judgement, gather};
+use grpo::{Aggregation, Baseline, Overlong, RewardMix};
+use modern::Purpose;
+use modern::sampler::{Choice, Sampler};
+use ppo::prompts::questions;
+use ppo::{Question, RolloutConfig};
+use reward::metrics::interval;
+use reward::{RewardCheckpoint, Source};
+use serde::{Deserialize, Serialize};
+use sft::arithmetic::Set;
+use sft::evaluation::Extent;
+use sft::flags::TunedFlags;
+use sft::source::held_out;
+use sft::{Example, Tuned, evaluate};
+use tensor_core::Rng;
+
+/// Longest answer, in tokens.
+const ANSWER: usize = 8;
+/// How many answers of a group are shown.
+const GROUP: usize = 8;
+
+/// A share with the interval that holds the true one in 95 of 100 cases.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Share {
+    pub(crate) share: f64,
+    pub(crate) low: f64,
+    pub(crate) high: f64,
+}
+
+/// How a model did.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Marks {
+    /// The stage that made it.
+    pub(crate) stage: String,
+    /// Answered exactly: the bare integer, then the end.
+    pub(crate) exact: Share,
+    /// Right but for the form.
+    pub(crate) forgiven: f64,
+    /// Ended by the model itself.
+    pub(crate) ended: f64,
+    /// Its answers to the questions that are shown.
+    pub(crate) answers: Vec<String>,
+}
+
+/// An answer that was drawn, and how it compared with the others to the same question.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Try {
+    pub(crate) text: String,
+    pub(crate) advantage: f32,
+}
+
+impl Share {
+    fn of(share: f64, n: usize) -> Self {
+        let [low, high] = interval(share, n);
+        Self { share, low, high }
+    }
+}
+
+/// All questions.
+pub(crate) fn asked() -> Vec<Example> {
+    held_out(Set::Sums)
+}
+
+/// The questions whose answers are shown: a sum, and two asked in ways whose demonstrators had the habit.
+pub(crate) fn shown() -> Vec<Example> {
+    let all = asked();
+    [0, 1, 8].into_iter().filter_map(|i| all.get(i).cloned()).collect()
+}
+
+/// How the model of `stage`, in `folder`, does.
+pub(crate) fn take(stage: &str, folder: &Path) -> Result<Marks> {
+    let Tuned { model, speech, .. } = open(folder)?;
+    let extent = Extent { batch_size: 100, max_new_tokens: ANSWER };
+    let (found, _) = evaluate(&model, &asked(), &speech, extent)?;
+    let (_, answers) = evaluate(&model, &shown(), &speech, extent)?;
+    Ok(Marks {
+        stage: stage.into(),
+        exact: Share::of(found.exact_match, found.n),
+        forgiven: found.form_forgiven,
+        ended: found.eos_rate,
+        answers: answers.into_iter().map(|answer| answer.text).collect(),
+    })
+}
+
+/// How often the reward model in `folder` tells right answers from near misses.
+pub(crate) fn judge(folder: &Path) -> Result<Share> {
+    let model =
+        RewardCheckpoint::open(&folder.display().to_string(), Purpose::Inference, &Device::Cpu)?;
+    let pairs = Source::Arithmetic.all(&reward::Columns::default())?.usable;
+    let context = model.model.body().config().context;
+    let pairs = reward::tokenize(&pairs, &model.speech, context)?.pairs;
+    let (found, _) = reward::evaluate(&model.model, &pairs, 100)?;
+    Ok(Share { share: found.accuracy, low: found.accuracy_low, high: found.accuracy_high })
+}
+
+/// What the model in `folder` tries, drawn from `seed`, where it is asked each question that is shown several times; and how its
+/// tries compare.
+pub(crate) fn tries(folder: &Path, seed: u64) -> Result<Vec<Vec<Try>>> {
+    let Tuned { model, speech, .. } = open(folder)?;
+    let (questions, _): (Vec<Question>, _) =
+        questions(shown(), &speech, model.config().context, ANSWER)?;
+    let config = RolloutConfig {
+        samples: GROUP,
+        sampler: Sampler::new(Choice::at(1., None, None, None)),
+        max_new_tokens: ANSWER,
+        stop: speech.ends().to_vec(),
+    };
+    let judgement = Judgement {
+        overlong: Overlong::Scored,
+        baseline: Baseline::GroupStd,
+        epsilon: 1e-4,
+        aggregation: Aggregation::Token,
+    };
+    let mut scorer = RewardMix::parse("exact")?.scorer();
+    let by = (&speech, &mut *scorer);
+    let drawn = gather(&model, by, &questions, (&config, &judgement), &mut Rng::new(seed))?;
+    let Experience { texts, advantages, .. } = drawn;
+    let tries = texts.into_iter().zip(advantages.values);
+    let tries: Vec<Try> = tries.map(|(text, advantage)| Try { text, advantage }).collect();
+    Ok(tries.chunks(GROUP).map(<[Try]>::to_vec).collect())
+}
+
+/// The model that a stage left in `folder`.
+pub(crate) fn open(folder: &Path) -> Result<Tuned> {
+    let model = folder.display().to_string();
+    TunedFlags { model, adapter: None, template: None }.open(&Device::Cpu)
+}

@@ -1,0 +1,158 @@
+//! The page: what came of the run, from the files that its stages left, in one file that needs nothing else.
+
+mod chart;
+mod curves;
+mod heat_map;
+mod origin;
+
+use anyhow::{Context, Result};
+use minijinja::value::Serde;
+use minijinja::{AutoEscape, Environment};
+use serde_json::{Value, json};
+use tensor_core::atomic_file;
+
+use crate::course::Course;
+use crate::exam::{Marks, Share, Try};
+use crate::scoreboard::{self, MODELS, Scoreboard, one_line};
+use crate::stage::Note;
+use crate::stages::{STAGES, Stage};
+use crate::{attention, sample};
+
+const PAGE: &str = include_str!("report/page.html");
+const STYLE: &str = include_str!("report/style.css");
+
+/// Writes `report.html` of what is done so far.
+///
+/// # Errors
+/// When a file cannot be read or written.
+pub(crate) fn write(course: &Course) -> Result<()> {
+    let stages = STAGES.iter().filter_map(|stage| described(course, stage).transpose());
+    let stages: Vec<Value> = stages.collect::<Result<_>>()?;
+    let seconds: f64 = stages.iter().filter_map(|stage| stage["seconds"].as_f64()).sum();
+    let board = scoreboard::open(&course.folder("scoreboard"))?;
+    let page = json!({
+        "style": STYLE,
+        "time": time(seconds),
+        "machine": origin::machine(),
+        "commit": origin::commit(),
+        "seed": course.seed,
+        "quick": course.is_quick(),
+        "board": board.map(|board| shown(course, &board)).transpose()?,
+        "stages": stages,
+    });
+    let path = course.out.join("report.html");
+    atomic_file::write(&path, rendered(&page)?.as_bytes())
+}
+
+fn rendered(page: &Value) -> Result<String> {
+    let mut templates = Environment::new();
+    templates.set_auto_escape_callback(|_| AutoEscape::Html);
+    templates.add_template("page", PAGE)?;
+    let page = templates.get_template("page")?.render(Serde(page));
+    page.context("filling in the page")
+}
+
+/// A stage, if it is done.
+fn described(course: &Course, stage: &Stage) -> Result<Option<Value>> {
+    let folder = course.folder(stage.name);
+    let Some(note) = Note::read(&folder)? else { return Ok(None) };
+    let maps = attention::open(&folder)?;
+    let maps = maps.iter().map(heat_map::svg);
+    Ok(Some(json!({
+        "name": stage.name,
+        "title": stage.title,
+        "idea": stage.idea,
+        "command": note.command,
+        "seconds": note.seconds,
+        "time": time(note.seconds),
+        "tokens": count(note.tokens),
+        "found": note.found,
+        "charts": curves::of(stage.name, &folder)?,
+        "maps": maps.collect::<Vec<_>>(),
+        "samples": sample::open(&folder)?,
+    })))
+}
+
+/// The scoreboard as the page shows it.
+fn shown(course: &Course, board: &Scoreboard) -> Result<Value> {
+    let row = |(marks, (stage, _)): (&Marks, (&str, &str))| -> Result<Value> {
+        let note = Note::read(&course.folder(stage))?.unwrap_or_default();
+        let right = |(answer, [_, wanted]): (&String, &[String; 2])| json!({ "text": one_line(answer), "right": answer.trim() == wanted });
+        Ok(json!({
+            "name": marks.stage,
+            "exact": percents(marks.exact),
+            "forgiven": percent(marks.forgiven),
+            "ended": percent(marks.ended),
+            "tokens": count(note.tokens),
+            "time": time(note.seconds),
+            "answers": marks.answers.iter().zip(&board.shown).map(right).collect::<Vec<_>>(),
+        }))
+    };
+    let rows = board.marks.iter().zip(MODELS).map(row).collect::<Result<Vec<_>>>()?;
+    let tried = |tries: &Vec<Try>| -> Vec<Value> {
+        let one = |tried: &Try| {
+            let strength = (tried.advantage.abs() * 30.).min(60.).round();
+            json!({ "text": one_line(&tried.text), "advantage": tried.advantage, "strength": strength })
+        };
+        tries.iter().map(one).collect()
+    };
+    let groups = board.shown.iter().zip(&board.tries);
+    let groups =
+        groups.map(|([question, _], tries)| json!({ "question": question, "tries": tried(tries) }));
+    Ok(json!({
+        "n": board.n,
+        "rows": rows,
+        "judge": percents(board.judge),
+        "shown": board.shown,
+        "groups": groups.collect::<Vec<_>>(),
+    }))
+}
+
+fn percents(Share { share, low, high }: Share) -> Value {
+    json!({ "share": percent(share), "low": percent(low), "high": percent(high) })
+}
+
+/// In percent, to one decimal.
+fn percent(share: f64) -> f64 {
+    (1000. * share).round() / 10.
+}
+
+/// 1,234,567 as `1.2 M`.
+fn count(n: u64) -> String {
+    match n {
+        0 => String::new(),
+        1..1000 => n.to_string(),
+        1000..1_000_000 => format!("{:.0} k", n as f64 / 1e3),
+        _ => format!("{:.1} M", n as f64 / 1e6),
+    }
+}
+
+/// 75 as `1 min 15 s`.
+fn time(seconds: f64) -> String {
+    let seconds = seconds.round() as u64;
+    match seconds {
+        0 => "under a second".into(),
+        1..60 => format!("{seconds} s"),
+        _ => format!("{} min {:02} s", seconds / 60, seconds % 60),
+    }
+}
+
+/// A text for the page's own pictures.
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_models_say_cannot_become_part_of_the_page() -> Result<()> {
+        let page = json!({
+            "style": "", "time": "1 s", "stages": [{ "title": "<b>", "samples": [{ "text": "<script>", "tokens": [] }] }],
+        });
+        let page = rendered(&page)?;
+        assert!(!page.contains("<script>") && page.contains("&lt;script&gt;"), "{page}");
+        Ok(())
+    }
+}

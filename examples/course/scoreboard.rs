@@ -1,0 +1,90 @@
+//! The scoreboard: what each stage was worth, on the same questions.
+
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use serde::{Deserialize, Serialize};
+use tiny_gpt::json_file;
+
+use crate::course::Course;
+use crate::exam::{self, Marks, Share, Try};
+use crate::stage::Note;
+
+const FILE: &str = "scoreboard.json";
+/// The stages that made a model which answers, and what it is called.
+pub(crate) const MODELS: [(&str, &str); 4] =
+    [("base", "base"), ("sft", "fine-tuned"), ("ppo", "PPO"), ("grpo", "GRPO")];
+
+/// What all is worth.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Scoreboard {
+    /// Questions.
+    pub(crate) n: usize,
+    pub(crate) marks: Vec<Marks>,
+    /// How often the reward model is right.
+    pub(crate) judge: Share,
+    /// The questions that are shown, and the answers that are wanted.
+    pub(crate) shown: Vec<[String; 2]>,
+    /// What the fine-tuned model tries, of each of these.
+    pub(crate) tries: Vec<Vec<Try>>,
+}
+
+pub(crate) fn work(course: &Course, folder: &Path) -> Result<Note> {
+    let mut marks = Vec::new();
+    for (stage, name) in MODELS {
+        marks.push(exam::take(name, &course.folder(stage))?);
+        if course.interrupted() {
+            bail!("interrupted");
+        }
+    }
+    let question = |example: sft::Example| [example.prompt[0].content.clone(), example.response];
+    let board = Scoreboard {
+        n: exam::asked().len(),
+        marks,
+        judge: exam::judge(&course.folder("reward"))?,
+        shown: exam::shown().into_iter().map(question).collect(),
+        tries: exam::tries(&course.folder("sft"), course.seed)?,
+    };
+    std::fs::create_dir_all(folder)?;
+    json_file::write(&folder.join(FILE), &board)?;
+    tell(&board);
+    Ok(Note { found: vec![format!("{} questions asked", board.n)], ..Note::default() })
+}
+
+/// The one that the stage in `folder` keeps, if it is done.
+pub(crate) fn open(folder: &Path) -> Result<Option<Scoreboard>> {
+    let board = json_file::read_or_null(&folder.join(FILE))?;
+    Ok(if board.is_null() { None } else { Some(serde_json::from_value(board)?) })
+}
+
+/// At most 40 columns wide.
+fn tell(board: &Scoreboard) {
+    println!("{:12}{:>6}{:>13}{:>9}", "", "exact", "95 %", "forgiven");
+    let percent = |share: f64| format!("{:.1}", 100. * share);
+    for Marks { stage, exact, forgiven, .. } in &board.marks {
+        let interval = format!("{} to {}", percent(exact.low), percent(exact.high));
+        println!("{stage:12}{:>6}{interval:>13}{:>9}", percent(exact.share), percent(*forgiven));
+    }
+    let Share { share, low, high } = board.judge;
+    println!(
+        "{:12}{:>6}{:>13}  of pairs",
+        "reward model",
+        percent(share),
+        format!("{} to {}", percent(low), percent(high))
+    );
+    for (i, [question, wanted]) in board.shown.iter().enumerate() {
+        println!("\n{question}  ({wanted})");
+        for Marks { stage, answers, .. } in &board.marks {
+            println!("  {stage:12}{}", one_line(&answers[i]));
+        }
+    }
+}
+
+/// A text on one line, and not a long one.
+pub(crate) fn one_line(text: &str) -> String {
+    let text = text.trim().replace('\n', " ⏎ ");
+    match text.char_indices().nth(60) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
