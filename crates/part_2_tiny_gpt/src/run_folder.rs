@@ -68,6 +68,32 @@ impl RunFolder {
         }
     }
 
+    /// Refuses what a new run at `path` begins with and `flag` has `named`, where it would be moved aside with the run that is there,
+    /// or removed. What does not exist lies nowhere.
+    ///
+    /// # Errors
+    /// Says what lies where.
+    pub fn spares(path: &Path, flag: &str, named: impl AsRef<Path>) -> Result<()> {
+        let named = named.as_ref();
+        let within = |place: &Path| match (named.canonicalize(), place.canonicalize()) {
+            (Ok(named), Ok(place)) => named.starts_with(place),
+            _ => false,
+        };
+        let mut places = vec![(path.to_path_buf(), "moved aside")];
+        if path.join(METRICS).exists() {
+            places.push((previous(path)?, "removed"));
+        }
+        for (place, what) in places {
+            ensure!(
+                !within(&place),
+                "{flag} {} lies in {}, which would be {what}: name another --out",
+                named.display(),
+                place.display()
+            );
+        }
+        Ok(())
+    }
+
     fn open(path: &Path, lock: File) -> Result<Self> {
         let metrics = path.join(METRICS);
         let file = OpenOptions::new().append(true).open(&metrics);
@@ -99,16 +125,7 @@ fn move_aside(path: &Path) -> Result<()> {
     }
     let _held = lock(path)?; // nobody is writing it
     let holds = |path: &Path, what: &str| path.join(what).exists();
-    let name = path.file_name().context("the run folder has no name of its own")?;
-    let named =
-        |end: String| path.with_file_name(format!("{}.previous{end}", name.to_string_lossy()));
-    let mut previous = named(String::new());
-    for number in 2.. {
-        if !holds(&previous, "checkpoints") {
-            break;
-        }
-        previous = named(format!("-{number}"));
-    }
+    let previous = previous(path)?;
     if previous.exists() {
         ensure!(holds(&previous, METRICS), "{} is in the way and holds no run", previous.display());
         let worth_less = !holds(path, "model") && !holds(path, "checkpoints");
@@ -127,6 +144,21 @@ fn move_aside(path: &Path) -> Result<()> {
         .with_context(|| format!("moving {} to {}", path.display(), previous.display()))?;
     eprintln!("the run that was there is now {}", previous.display());
     Ok(())
+}
+
+/// Where the run at `path` is moved to: the first place that holds no checkpoints.
+fn previous(path: &Path) -> Result<PathBuf> {
+    let name = path.file_name().context("the run folder has no name of its own")?;
+    let named =
+        |end: String| path.with_file_name(format!("{}.previous{end}", name.to_string_lossy()));
+    let mut previous = named(String::new());
+    for number in 2.. {
+        if !previous.join("checkpoints").exists() {
+            break;
+        }
+        previous = named(format!("-{number}"));
+    }
+    Ok(previous)
 }
 
 /// Holds the run at `path` for this process, as long as the file stays open.

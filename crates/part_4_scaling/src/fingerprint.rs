@@ -17,6 +17,16 @@ pub fn of_bytes(bytes: &[u8]) -> String {
     hex(Sha256::digest(bytes))
 }
 
+/// Of these numbers: what is learned from, so that a checkpoint is not continued with something else.
+pub fn of_numbers(numbers: impl Iterator<Item = u32>) -> String {
+    of_bytes(&numbers.flat_map(u32::to_le_bytes).collect::<Vec<u8>>())
+}
+
+/// Of texts, each a list of ids.
+pub fn of_texts<'a>(texts: impl Iterator<Item = &'a Vec<u32>>) -> String {
+    of_numbers(texts.flat_map(|ids| [ids.len() as u32].into_iter().chain(ids.iter().copied())))
+}
+
 /// Of the file at `path`.
 ///
 /// # Errors

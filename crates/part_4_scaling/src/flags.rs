@@ -8,10 +8,11 @@ use candle_core::DType;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use tiny_gpt::command::usage;
-use tiny_gpt::flags::{OptimizerFlags, SamplingFlags, non_negative, positive};
+use tiny_gpt::flags::{ComputeFlags, OptimizerFlags, SamplingFlags, non_negative, positive};
 
 use crate::Schedule;
 use crate::schedule::Decay;
+use crate::settings::SettingsFlags;
 use crate::tracker::Kind;
 use crate::training::Intervals;
 
@@ -98,6 +99,20 @@ pub struct StepFlags {
     pub optimizer: OptimizerFlags,
 }
 
+impl StepFlags {
+    /// For parts that keep all in f32.
+    ///
+    /// # Errors
+    /// A [`UsageError`](tiny_gpt::command::UsageError) when something else is wanted.
+    pub fn check_plain(&self) -> Result<()> {
+        usage((|| {
+            ensure!(self.dtype == Precision::F32, "--dtype: this part trains in f32");
+            ensure!(!self.recompute, "--recompute: this part keeps what the gradient needs");
+            Ok(())
+        })())
+    }
+}
+
 /// What is saved, and when the run stops early.
 #[derive(Debug, Clone, Copy, Serialize, Args)]
 pub struct SaveFlags {
@@ -112,15 +127,24 @@ pub struct SaveFlags {
     pub stop_after: Option<NonZeroUsize>,
 }
 
-/// What is seen of a run.
+/// Where figures go, and how often.
 #[derive(Debug, Clone, Copy, Serialize, Args)]
-pub struct LogFlags {
-    /// Whose files the figures go to, beside metrics.jsonl
-    #[arg(long, value_enum, default_value_t = Kind::Tensorboard)]
-    pub log: Kind,
+pub struct FigureFlags {
     /// Steps between two rows of figures
     #[arg(long, value_name = "N", default_value = "10")]
     pub log_interval: NonZeroUsize,
+    /// Whose files the figures go to, beside metrics.jsonl
+    #[arg(long, value_enum, default_value_t = Kind::Tensorboard)]
+    pub log: Kind,
+}
+
+/// What is seen of a run.
+#[derive(Debug, Clone, Copy, Serialize, Args)]
+pub struct LogFlags {
+    /// Its figures.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub figures: FigureFlags,
     /// Steps between two looks at the held-out documents; 0 for one at the end
     #[arg(long, value_name = "N", default_value_t = 200)]
     pub eval_interval: usize,
@@ -137,6 +161,26 @@ pub struct LogFlags {
     #[command(flatten)]
     #[serde(flatten)]
     pub sampling: SamplingFlags,
+}
+
+/// What every run is told beside what it computes.
+#[derive(Debug, Clone, Serialize, Args)]
+pub struct RunFlags {
+    /// What is saved.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub save: SaveFlags,
+    /// Where is computed.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub compute: ComputeFlags,
+    /// Where more settings come from; they are settings of a start and not of the run.
+    #[command(flatten)]
+    #[serde(skip)]
+    pub settings: SettingsFlags,
+    /// Print the result as a JSON object on the last line
+    #[arg(long)]
+    pub json: bool,
 }
 
 impl LogFlags {

@@ -18,12 +18,15 @@ pub mod loss_scaler;
 pub mod schedule; // 4.3
 pub mod checkpoints; // 4.4
 pub mod run;
+pub mod resume;
 pub mod protobuf; // 4.5
 pub mod tensorboard;
 pub mod wandb;
 pub mod tracker;
+pub mod record;
 pub mod machine;
 pub mod alarms;
+pub mod figures;
 pub mod run_log;
 pub mod evaluation;
 pub mod training;

@@ -1,65 +1,27 @@
 //! 4.5 Logging: the figures of a run on the terminal, in `metrics.jsonl`, as a curve, and in a tracker's own files.
 
-use std::path::Path;
-
 use anyhow::Result;
 use candle_core::{DType, Tensor};
 use modern::sampler::{Choice, Sampler};
 use modern::{GenerateConfig, GptModern, Markers, Tokenizer, generate};
 use serde_json::{Map, Value, json};
 use tensor_core::Rng;
-use tiny_gpt::loss_curve::{self, Curve};
 use tiny_gpt::progress::Progress;
-use tiny_gpt::{Evaluation, RunFolder, Sampling};
+use tiny_gpt::{Evaluation, RunFolder};
 
 use crate::Run;
 use crate::alarms::Alarms;
+use crate::figures::{Figures, LogConfig};
 use crate::machine::resident_bytes;
+use crate::record::Record;
 use crate::tracker::Tracker;
-
-/// The figures of a step.
-#[derive(Debug, Clone, Copy)]
-pub struct Figures {
-    /// Counted from 1.
-    pub step: usize,
-    /// Times that the data has been read.
-    pub epoch: u64,
-    /// In nats per token.
-    pub loss: f64,
-    /// The learning rate.
-    pub rate: f64,
-    /// Of the gradients, before clipping.
-    pub norm: f64,
-}
-
-/// What of a run is shown how.
-#[derive(Debug, Clone, Copy)]
-pub struct LogConfig {
-    /// Steps between two rows of figures.
-    pub interval: usize,
-    /// Steps in all.
-    pub steps: usize,
-    /// Of these, those in which the rate rises.
-    pub warmup: usize,
-    /// Tokens of a step.
-    pub tokens_per_step: usize,
-    /// The share of the machine's peak that one token per second is.
-    pub peak_share: f64,
-    /// How samples are drawn.
-    pub sampling: Sampling,
-    /// Their length in tokens.
-    pub sample_tokens: usize,
-}
 
 /// Shows a run and records it.
 pub struct RunLog {
     config: LogConfig,
     progress: Progress,
-    folder: RunFolder,
-    tracker: Tracker,
+    record: Record,
     alarms: Alarms,
-    train: Curve,
-    validation: Curve,
     recent: Vec<f64>,
     skipped: usize,
 }
@@ -75,23 +37,12 @@ impl RunLog {
         tracker: Tracker,
         (step, rows): (usize, &[Value]),
     ) -> Result<Self> {
-        let curve = |name: &str, key: &str| {
-            let mut curve = Curve::new(name);
-            for row in rows {
-                if let (Some(step), Some(value)) = (row["step"].as_u64(), row[key].as_f64()) {
-                    curve.push(step as usize, value);
-                }
-            }
-            curve
-        };
+        let record = Record::new([("loss", "training"), ("val_loss", "validation")]);
         Ok(Self {
             config,
             progress: Progress::resumed(config.steps, step)?,
-            folder,
-            tracker,
+            record: record.within(folder, tracker, rows),
             alarms: Alarms::new(config.warmup),
-            train: curve("training", "loss"),
-            validation: curve("validation", "val_loss"),
             recent: Vec::new(),
             skipped: 0,
         })
@@ -116,7 +67,7 @@ impl RunLog {
         let Some(alarm) = self.alarms.check(step, loss, rate, norm) else {
             return Ok(None);
         };
-        self.write(step, json!({ "alarm": alarm }))?;
+        self.record.row(step, json!({ "alarm": alarm }))?;
         if !loss.is_finite() || !norm.is_finite() {
             return Ok(Some(alarm));
         }
@@ -131,7 +82,7 @@ impl RunLog {
     pub fn skipped(&mut self, run: &Run) -> Result<()> {
         self.skipped += 1;
         let (skipped, scale) = (self.skipped, run.scale());
-        self.write(run.state.step + 1, json!({ "skipped": skipped, "loss_scale": scale }))
+        self.record.row(run.state.step + 1, json!({ "skipped": skipped, "loss_scale": scale }))
     }
 
     /// A step that was taken. Every so often the figures become a row: the mean loss since the last one, and those of the
@@ -148,7 +99,6 @@ impl RunLog {
         }
         let mean = self.recent.iter().sum::<f64>() / self.recent.len() as f64;
         self.recent.clear();
-        self.train.push(step, mean);
         let tokens_per_second = self.progress.tokens_per_second();
         let mut row = json!({
             "loss": mean, "lr": rate, "grad_norm": norm, "epoch": epoch,
@@ -160,7 +110,7 @@ impl RunLog {
         if run.state.scaler.is_some() {
             row["loss_scale"] = json!(run.scale());
         }
-        self.write(step, row)
+        self.record.row(step, row)
     }
 
     /// The validation loss after `step` steps.
@@ -169,12 +119,11 @@ impl RunLog {
     /// When it cannot be recorded.
     pub fn validation(&mut self, step: usize, found: &Evaluation) -> Result<()> {
         let Evaluation { loss, bits_per_byte, .. } = *found;
-        self.validation.push(step, loss);
         self.progress.pause(|| {
             println!("step {step}: validation loss {loss:.4} nats per token, {bits_per_byte:.4} bits per byte");
         });
-        self.write(step, json!({ "val_loss": loss, "bits_per_byte": bits_per_byte }))?;
-        loss_curve::write(&self.folder.path().join("loss.svg"), &[&self.train, &self.validation])
+        self.record.row(step, json!({ "val_loss": loss, "bits_per_byte": bits_per_byte }))?;
+        self.record.draw("loss.svg", "loss, nats per token")
     }
 
     /// What `model`, an inference twin, writes after `step` steps. Always from the same seed.
@@ -192,7 +141,7 @@ impl RunLog {
             println!("--- sample after {step} steps\n{}\n---", text.trim());
             anyhow::Ok(text)
         })?;
-        self.tracker.text(step, "sample", &text)
+        self.record.tracker().map_or(Ok(()), |tracker| tracker.text(step, "sample", &text))
     }
 
     /// How the queries, keys and values of each layer are spread over a text, `ids: (1, T)`, that `model`, an inference
@@ -208,11 +157,13 @@ impl RunLog {
                 let values: Vec<f32> = tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
                 let squares: f64 = values.iter().map(|&x| f64::from(x).powi(2)).sum();
                 let name = format!("layer_{layer}/{name}");
-                self.tracker.histogram(step, &name, &values)?;
+                if let Some(tracker) = self.record.tracker() {
+                    tracker.histogram(step, &name, &values)?;
+                }
                 sizes.insert(format!("{name}_rms"), (squares / values.len() as f64).sqrt().into());
             }
         }
-        self.write(step, Value::Object(sizes))
+        self.record.row(step, Value::Object(sizes))
     }
 
     /// Training tokens per second so far, evaluation and samples left out.
@@ -225,20 +176,6 @@ impl RunLog {
     /// # Errors
     /// When they cannot be written.
     pub fn finish(self) -> Result<()> {
-        self.tracker.finish()
-    }
-
-    /// Where the run is recorded.
-    pub fn folder(&self) -> &Path {
-        self.folder.path()
-    }
-
-    fn write(&mut self, step: usize, figures: Value) -> Result<()> {
-        let mut row = Map::from_iter([("step".to_string(), json!(step))]);
-        if let Value::Object(figures) = figures {
-            self.tracker.row(step, &figures)?;
-            row.extend(figures);
-        }
-        self.folder.write(&Value::Object(row))
+        self.record.finish()
     }
 }

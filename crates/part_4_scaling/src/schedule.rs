@@ -43,6 +43,11 @@ pub struct Schedule {
 }
 
 impl Schedule {
+    /// The usual one: up to `peak` in a twentieth of the steps, and half a cosine down to a tenth of it.
+    pub fn cosine(peak: f64, total: usize) -> Self {
+        Self { peak, floor: peak / 10., warmup: total / 20, total, decay: Decay::Cosine }
+    }
+
     /// The rate of optimizer step `n`, counted from 1.
     pub fn at(&self, n: usize) -> f64 {
         let warmup = self.warmup.max(1);

@@ -125,11 +125,37 @@ fn first_line(error: &impl ToString) -> anyhow::Error {
     anyhow::anyhow!(error.to_string().lines().next().unwrap_or_default().to_string())
 }
 
-/// How `new` settings differ from those a run was begun with, where that matters; `free` may differ.
+/// What may change when a run is resumed: where things are and what is shown, not what is computed. What the data hold is compared
+/// apart.
+const FREE: [&str; 13] = [
+    "data",
+    "device",
+    "eval_interval",
+    "json",
+    "keep",
+    "log",
+    "log_interval",
+    "merge",
+    "model",
+    "out",
+    "save_interval",
+    "stop_after",
+    "threads",
+];
+
+/// Whether the run in `out` can go on with these settings, which differ from its own in nothing that is computed. What a part does not
+/// compute with is in `free`.
 ///
 /// # Errors
-/// Names each difference.
-pub fn check_unchanged(old: &Value, new: &Value, free: &[&str]) -> Result<()> {
+/// Names each difference; and when there is no run.
+pub fn check_resumable(out: &Path, settings: &Value, free: &[&str]) -> Result<()> {
+    let old = RunFolder::settings(out)?;
+    let old = old.with_context(|| format!("there is no run in {} to resume", out.display()))?;
+    check_unchanged(&old, settings, &[&FREE, free].concat())
+}
+
+/// How `new` settings differ from those a run was begun with, where that matters; `free` may differ.
+pub(crate) fn check_unchanged(old: &Value, new: &Value, free: &[&str]) -> Result<()> {
     let keys = |value: &Value| value.as_object().map(|map| map.keys().cloned().collect::<Vec<_>>());
     let mut keys = [keys(old), keys(new)].into_iter().flatten().flatten().collect::<Vec<_>>();
     keys.sort();

@@ -11,7 +11,7 @@ use tiny_gpt::Interrupt;
 
 use crate::accumulation::gradients;
 use crate::evaluation::{Extent, evaluate};
-use crate::run_log::Figures;
+use crate::figures::Figures;
 use crate::{Checkpoints, Dataset, Run, RunLog, Schedule, Windows, model_folder};
 
 /// What decides where a run arrives.

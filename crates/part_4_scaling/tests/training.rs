@@ -180,7 +180,7 @@ fn bad_input_is_told_in_one_line_and_nothing_is_overwritten() {
     let last = bytes.len() - 200;
     bytes[last] ^= 1;
     std::fs::write(&tokens, bytes).expect("damaged");
-    refuses(&format!("{run}/data"), &[], 1, "would replace");
+    refuses(&format!("{run}/data"), &[], 1, "which would be moved aside");
     let other = path(folder.path(), "other");
     PART_4.refuses(&["train", "--data", &format!("{run}/data"), "--out", &other], 1, "damaged");
     assert!(!Path::new(&other).exists());

@@ -8,14 +8,12 @@ use anyhow::Result;
 use candle_core::{DType, Device};
 use modern::model_folder::TextEnds;
 use modern::{Checkpoint, GptModern, ModelConfig, Special, Spelled, Tokenizer};
-use scaling::Schedule;
-use scaling::schedule::Decay;
 use tensor_core::{AdamWConfig, Parameters, Rng};
 use tiny_gpt::builtin_text::BuiltinText;
 
 use crate::questions::{Demos, demonstrations};
-use crate::training::{Rows, TrainConfig, train};
-use crate::{Curriculum, Example, Outputs, RunLog, Tokens, Tuning, word_tokenizer};
+use crate::training::{TrainConfig, train};
+use crate::{Example, Outputs, RunLog, Tokens, Tuning, word_tokenizer};
 
 /// Longest text, in tokens.
 const CONTEXT: usize = 128;
@@ -68,22 +66,9 @@ pub fn pretrain(config: BaseConfig, seed: u64, device: &Device) -> Result<Checkp
     };
     let mut parameters = Parameters::seeded(seed, DType::F32, device);
     GptModern::new(&model, parameters.root())?;
-    let config = TrainConfig {
-        batch_size: 16,
-        accumulate: 1,
-        curriculum: Curriculum::Shuffled,
-        rows: Rows::Padded,
-        schedule: Schedule {
-            peak: 1e-3, // at 3e-3 it learns its stories better, and sums later
-            floor: 1e-4,
-            warmup: steps / 20,
-            total: steps,
-            decay: Decay::Cosine,
-        },
-        optimizer: AdamWConfig { beta2: 0.99, ..AdamWConfig::default() },
-        grad_clip: 1.,
-        seed,
-    };
+    // At a rate of 3e-3 it learns its stories better, and sums later.
+    let optimizer = AdamWConfig { beta2: 0.99, ..AdamWConfig::default() };
+    let config = TrainConfig { optimizer, ..TrainConfig::usual(16, steps, 1e-3, seed) };
     let mut tuning = Tuning::new(model, parameters, config.optimizer)?;
     let mut log = RunLog::new(steps, config.schedule.warmup, 0, steps.max(1))?;
     if steps > 0 {

@@ -3,10 +3,10 @@
 use anyhow::Result;
 use scaling::alarms::Alarms;
 use scaling::machine::resident_bytes;
+use scaling::record::{Record, join};
 use scaling::tracker::Tracker;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tiny_gpt::RunFolder;
-use tiny_gpt::loss_curve::{self, Curve};
 use tiny_gpt::progress::Progress;
 
 /// The figures of a step.
@@ -27,10 +27,9 @@ pub struct Figures {
 /// Shows a run and records it.
 pub struct RunLog {
     progress: Progress,
-    record: Option<(RunFolder, Tracker)>,
+    record: Record,
     interval: usize,
     alarms: Alarms,
-    curves: [Curve; 2],
     recent: Vec<f64>,
     tokens: usize,
 }
@@ -43,10 +42,9 @@ impl RunLog {
     pub fn new(steps: usize, warmup: usize, step: usize, interval: usize) -> Result<Self> {
         Ok(Self {
             progress: Progress::resumed(steps, step)?,
-            record: None,
+            record: Record::new([("loss", "training"), ("val_loss", "validation")]),
             interval,
             alarms: Alarms::new(warmup),
-            curves: [Curve::new("training"), Curve::new("validation")],
             recent: Vec::new(),
             tokens: 0,
         })
@@ -54,16 +52,9 @@ impl RunLog {
 
     /// Records into `folder`, which has these rows, and `tracker`.
     pub fn record(mut self, folder: RunFolder, tracker: Tracker, rows: &[Value]) -> Self {
-        for (curve, key) in self.curves.iter_mut().zip(["loss", "val_loss"]) {
-            for row in rows {
-                if let (Some(step), Some(value)) = (row["step"].as_u64(), row[key].as_f64()) {
-                    curve.push(step as usize, value);
-                }
-            }
-        }
         self.tokens =
             rows.iter().filter_map(|row| row["tokens"].as_u64()).max().unwrap_or(0) as usize;
-        self.record = Some((folder, tracker));
+        self.record = self.record.within(folder, tracker, rows);
         self
     }
 
@@ -79,7 +70,7 @@ impl RunLog {
         norm: f64,
     ) -> Result<Option<String>> {
         let Some(alarm) = self.alarms.check(step, loss, rate, norm) else { return Ok(None) };
-        self.write(step, json!({ "alarm": alarm }))?;
+        self.record.row(step, json!({ "alarm": alarm }))?;
         if !loss.is_finite() || !norm.is_finite() {
             return Ok(Some(alarm));
         }
@@ -101,14 +92,13 @@ impl RunLog {
         }
         let mean = self.recent.iter().sum::<f64>() / self.recent.len() as f64;
         self.recent.clear();
-        self.curves[0].push(step, mean);
         let mut row = json!({
             "loss": mean, "lr": rate, "grad_norm": norm, "tokens": self.tokens,
             "tokens_per_s": self.tokens_per_second(),
             "memory_mb": resident_bytes().map(|bytes| bytes / 1_000_000),
         });
         join(&mut row, more);
-        self.write(step, row)
+        self.record.row(step, row)
     }
 
     /// What was found on validation examples after `step` steps: their loss, and `more` of it, which `said` tells.
@@ -116,16 +106,14 @@ impl RunLog {
     /// # Errors
     /// When it cannot be recorded.
     pub fn validation(&mut self, step: usize, loss: f64, said: &str, more: Value) -> Result<()> {
-        self.curves[1].push(step, loss);
         let seen = self.tokens;
         self.progress.pause(|| {
             println!("step {step}, {seen} tokens: validation loss {loss:.4}, {said}");
         });
         let mut row = json!({ "val_loss": loss });
         join(&mut row, more);
-        self.write(step, row)?;
-        let Some((folder, _)) = &self.record else { return Ok(()) };
-        loss_curve::write(&folder.path().join("loss.svg"), &[&self.curves[0], &self.curves[1]])
+        self.record.row(step, row)?;
+        self.record.draw("loss.svg", "loss, nats per token")
     }
 
     /// Runs `work` that is no step: its time does not count.
@@ -143,23 +131,6 @@ impl RunLog {
     /// # Errors
     /// When they cannot be written.
     pub fn finish(self) -> Result<()> {
-        self.record.map_or(Ok(()), |(_, tracker)| tracker.finish())
-    }
-
-    fn write(&mut self, step: usize, figures: Value) -> Result<()> {
-        let (Some((folder, tracker)), Value::Object(figures)) = (&mut self.record, figures) else {
-            return Ok(());
-        };
-        tracker.row(step, &figures)?;
-        let mut row = Map::from_iter([("step".to_string(), json!(step))]);
-        row.extend(figures);
-        folder.write(&Value::Object(row))
-    }
-}
-
-/// Puts the entries of `more` behind those of `row`.
-fn join(row: &mut Value, more: Value) {
-    if let (Value::Object(row), Value::Object(more)) = (row, more) {
-        row.extend(more);
+        self.record.finish()
     }
 }

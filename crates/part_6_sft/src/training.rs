@@ -33,6 +33,22 @@ pub struct TrainConfig {
     pub seed: u64,
 }
 
+impl TrainConfig {
+    /// The usual one: `steps` batches in shuffled order, an example a row, the rate's peak at `peak`.
+    pub fn usual(batch_size: usize, steps: usize, peak: f64, seed: u64) -> Self {
+        Self {
+            batch_size,
+            accumulate: 1,
+            curriculum: Curriculum::Shuffled,
+            rows: Rows::Padded,
+            schedule: Schedule::cosine(peak, steps),
+            optimizer: AdamWConfig { beta2: 0.99, weight_decay: 0.01, ..AdamWConfig::default() },
+            grad_clip: 1.,
+            seed,
+        }
+    }
+}
+
 /// How examples stand in a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rows {

@@ -13,6 +13,8 @@ use serde_json::json;
 use tensor_core::{AdamW, AdamWConfig, Parameter, Parameters, Rng, weights};
 use tiny_gpt::json_file;
 
+use crate::{LoraConfig, lora};
+
 const TRAINED: &str = "trained.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
 const STATE: &str = "state.json";
@@ -58,6 +60,23 @@ impl Tuning {
         Ok(Self { config, parameters, optimizer, state: State::default(), frozen })
     }
 
+    /// A run that begins with the model of these parameters: all of it is trained, or adapters beside it, drawn from `seed`.
+    ///
+    /// # Errors
+    /// When no layer is chosen for an adapter, or as [`Tuning::new`].
+    pub fn begin(
+        config: ModelConfig,
+        mut parameters: Parameters,
+        lora: Option<&LoraConfig>,
+        optimizer: AdamWConfig,
+        seed: u64,
+    ) -> Result<Self> {
+        if let Some(lora) = lora {
+            lora::attach(&mut parameters, lora, seed)?;
+        }
+        Self::new(config, parameters, optimizer)
+    }
+
     /// Whether a run of `total` steps is over.
     pub fn ended(&self, total: usize) -> bool {
         self.state.step == total || self.state.passed
@@ -67,6 +86,13 @@ impl Tuning {
     pub fn counts(&self) -> (usize, usize) {
         let trained = self.parameters.trainable().map(|p| p.var.elem_count()).sum();
         (trained, self.parameters.count())
+    }
+
+    /// The same in words.
+    pub fn size(&self) -> String {
+        let (trained, all) = self.counts();
+        let share = 100. * trained as f64 / all as f64;
+        format!("{all} parameters, of which {trained} ({share:.2} %) are trained")
     }
 
     /// Writes the checkpoint `folder`; `data` names what it was trained on.

@@ -11,32 +11,31 @@ mod unix {
 
     use tiny_gpt::Interrupt;
 
-    /// A run without end, of a small model.
-    fn train(folder: &Path, name: &str) -> anyhow::Result<()> {
+    /// A run of a small model, without end unless `more` says so.
+    fn train(folder: &Path, name: &str, more: &[&str]) -> anyhow::Result<()> {
         let small = "part_6 train --base-steps 0 --n-layer 1 --n-head 2 --n-embd 16 --steps 100000000 --batch-size 4 --examples 40 \
                      --eval-examples 2 --eval-interval 0 --save-interval 0 --log-interval 1 --threads 2 --out";
         let out = folder.join(name).to_string_lossy().into_owned();
-        sft::command::run(small.split(' ').chain([out.as_str()]))?;
+        sft::command::run(small.split(' ').chain([out.as_str()]).chain(more.iter().copied()))?;
         println!("{name} is over");
         Ok(())
     }
 
     /// What the process does that gets the signals.
     pub(crate) fn commands(folder: &Path) -> anyhow::Result<()> {
-        train(folder, "first")?;
-        train(folder, "second")?;
+        train(folder, "first", &[])?;
+        train(folder, "second", &[])?;
         let interrupt = Interrupt::catch()?; // a program that waits for a signal too
-        train(folder, "third")?;
+        train(folder, "third", &[])?;
         assert!(interrupt.requested(), "it learns of the signal that ended its command");
         drop(interrupt);
         let other = sft::command::run(["part_6", "eval", "--model", "nowhere", "--threads", "3"]);
         assert!(other.expect_err("an error").to_string().contains("a process keeps the number"));
         let wrong = sft::command::run(["part_6", "train", "--steps", "many"]);
         assert!(wrong.expect_err("an error").is::<clap::Error>());
-        println!("all are over");
-        loop {
-            std::thread::sleep(Duration::from_secs(60)); // nobody waits for a signal: it ends the process
-        }
+        train(folder, "fourth", &["--stop-after", "1"])?; // by itself
+        std::thread::sleep(Duration::from_secs(60)); // nobody waits for a signal: it ends the process
+        Ok(())
     }
 
     pub(crate) fn test() {
@@ -55,7 +54,7 @@ mod unix {
             let saved: Vec<PathBuf> = glob(&folder.path().join(name).join("checkpoints"));
             assert_eq!(saved.len(), 1, "{name} was saved where it was: {saved:?}");
         }
-        assert!(said.any(|line| line == "all are over"));
+        assert!(said.any(|line| line == "fourth is over"));
         interrupt(&child);
         assert_eq!(child.wait().expect("it ends").code(), Some(1));
     }

@@ -9,11 +9,11 @@ use candle_core::{Device, Tensor};
 use modern::model_folder::{TextEnds, text_ends};
 use modern::{ChatTemplate, Files, Message, Purpose, Tokenizer, fetch, is_hub_id};
 use sft::template::{Format, template};
+use sft::tuned::model_in;
 use sft::{Example, Speech, Tokens};
 use tensor_core::Parameters;
 
 use crate::model_folder::{self, Description};
-use crate::start::model_of_run;
 use crate::{Normalisation, RewardModel};
 
 /// A reward model and what belongs to it.
@@ -130,7 +130,7 @@ pub(crate) fn folder_of(source: &str) -> Result<PathBuf> {
     if is_hub_id(source) {
         return fetch(source, Files::Model);
     }
-    let folder = PathBuf::from(model_of_run(source));
+    let folder = PathBuf::from(model_in(source));
     ensure!(
         folder.is_dir(),
         "there is no folder {source}: a reward model is a folder, a run's folder, or owner/name on the Hub"

@@ -11,10 +11,13 @@ use candle_core::{DType, Device, Tensor};
 use modern::{Checkpoint, GptModern, ModelConfig};
 use scaling::Schedule;
 use scaling::schedule::Decay;
+use serde_json::Value;
 use sft::base::{self, BaseConfig};
 use sft::questions::{Demos, demonstrations};
-use sft::{Curriculum, Format, LoraConfig, Outputs, Rows, RunLog, Speech, Tuning, lora, tokenize};
+use sft::{Format, LoraConfig, Outputs, RunLog, Speech, Tuning, lora, tokenize};
 use tensor_core::{AdamWConfig, Parameters};
+use tiny_gpt::RunFolder;
+use tiny_gpt::command::usage;
 
 use crate::model_folder::HEAD;
 use crate::{Architecture, Normalisation, RewardCheckpoint, RewardModel};
@@ -98,10 +101,24 @@ fn tensors_of(parameters: &Parameters) -> BTreeMap<String, Tensor> {
     parameters.iter().map(|p| (p.name.clone(), p.var.as_detached_tensor())).collect()
 }
 
-/// The model that a run's folder holds, where `source` is one; else `source`.
-pub fn model_of_run(source: &str) -> String {
-    let inside = Path::new(source).join("model");
-    if inside.is_dir() { inside.to_string_lossy().into_owned() } else { source.into() }
+/// The small model that the run in `out`, a new one, begins with where none is named: of these sizes, shown so many demonstrations. The
+/// run keeps it in `base/`.
+///
+/// # Errors
+/// When the sizes do not fit each other, or the run cannot be written.
+pub fn small_model_of_run(
+    out: &Path,
+    settings: &Value,
+    (base, steps): (BaseConfig, usize),
+    seed: u64,
+    device: &Device,
+) -> Result<Checkpoint> {
+    usage(base.check())?;
+    RunFolder::create(out, settings)?;
+    println!("a small model is pretrained for {} steps and shown sums for {steps}", base.steps);
+    let checkpoint = small_model(base, steps, seed, device)?;
+    checkpoint.save(&out.join("base"))?;
+    Ok(checkpoint)
 }
 
 /// A small model that answers sums: pretrained, and then shown how to answer, `steps` times 64 demonstrations.
@@ -122,21 +139,11 @@ pub fn small_model(
     let config = *checkpoint.model.config();
     let examples = demonstrations(DEMONSTRATIONS.min(64 * steps), Demos::Clean, seed);
     let examples = tokenize(&examples, &speech, config.context)?.examples;
+    let usual = sft::TrainConfig::usual(64, steps, 1e-3, seed);
     let train = sft::TrainConfig {
-        batch_size: 64,
-        accumulate: 1,
-        curriculum: Curriculum::Shuffled,
-        rows: Rows::Padded,
-        schedule: Schedule {
-            peak: 1e-3,
-            floor: 1e-4,
-            warmup: steps / 20,
-            total: steps,
-            decay: Decay::Stable,
-        },
-        optimizer: AdamWConfig { beta2: 0.999, weight_decay: 0.01, ..AdamWConfig::default() },
-        grad_clip: 1.,
-        seed,
+        schedule: Schedule { decay: Decay::Stable, ..usual.schedule },
+        optimizer: AdamWConfig { beta2: 0.999, ..usual.optimizer },
+        ..usual
     };
     let mut tuning = Tuning::new(config, checkpoint.parameters, train.optimizer)?;
     let mut log = RunLog::new(steps, train.schedule.warmup, 0, steps)?;

@@ -53,6 +53,7 @@ fn a_run_is_trained_resumed_and_measured() {
     let args = ["train", "--resume", "--out", &whole, "--lr", "0.5"];
     PART_7.refuses(&args, 1, "lr was 0.0005 and is 0.5");
     let base = path(folder.path(), "whole/base");
+    PART_7.refuses(&train(&whole, &["--model", &base]), 1, "which would be moved aside");
     PART_7.refuses(&["eval", "--model", &base], 1, "has no reward head");
 }
 

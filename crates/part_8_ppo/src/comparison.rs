@@ -15,7 +15,8 @@ use serde::Serialize;
 use tensor_core::Rng;
 use tensor_core::ops::log_softmax;
 
-use crate::exam::{Answer, Exam, answers, figures};
+use crate::answers::{Answer, Asking, figures};
+use crate::prompts::Question;
 use crate::rollout::{RolloutConfig, rollout};
 use crate::scorer::Scorer;
 use crate::scoring::scores;
@@ -52,20 +53,21 @@ pub struct Comparison {
     pub eos_rate: f64,
 }
 
-/// Lets `policy` and `reference`, inference twins, answer the questions of `exam`, their tokens chosen by `choice`.
+/// Lets `policy` and `reference`, inference twins, answer `questions`, their tokens chosen by `choice`.
 ///
 /// # Errors
 /// When a prompt fills a context, and those of `scorer`.
 pub fn compare(
     [policy, reference]: [&GptModern; 2],
-    exam: &Exam<'_>,
+    questions: &[Question],
+    asking: Asking<'_>,
     choice: Choice,
     scorer: &mut Scorer,
     rng: &mut Rng,
 ) -> Result<(Comparison, [Vec<Answer>; 2])> {
-    let ours = answers(policy, exam, choice, scorer, rng)?;
-    let theirs = answers(reference, exam, choice, scorer, rng)?;
-    let [a, b] = [&ours, &theirs].map(|answers| figures(exam.questions, answers));
+    let ours = asking.answers(policy, questions, choice, scorer, rng)?;
+    let theirs = asking.answers(reference, questions, choice, scorer, rng)?;
+    let [a, b] = [&ours, &theirs].map(|answers| figures(questions, answers));
     let each = ours.iter().zip(&theirs);
     let wins: f64 = each.map(|(a, b)| win(a.score, b.score)).sum();
     let [win_rate_low, win_rate_high] = interval(wins / a.n as f64, a.n);
@@ -76,7 +78,7 @@ pub fn compare(
         win_rate: wins / a.n as f64,
         win_rate_low,
         win_rate_high,
-        kl: kl([policy, reference], exam, rng)?,
+        kl: kl([policy, reference], questions, asking, rng)?,
         length_mean: a.length_mean,
         exact_match: a.exact_match,
         form_forgiven: a.form_forgiven,
@@ -98,15 +100,20 @@ fn win(a: f64, b: f64) -> f64 {
 }
 
 /// The exact KL of every token, summed over a response, in the mean of responses drawn at temperature 1.
-fn kl([policy, reference]: [&GptModern; 2], exam: &Exam<'_>, rng: &mut Rng) -> Result<f64> {
+fn kl(
+    [policy, reference]: [&GptModern; 2],
+    questions: &[Question],
+    asking: Asking<'_>,
+    rng: &mut Rng,
+) -> Result<f64> {
     let config = RolloutConfig {
         samples: 1,
         sampler: Sampler::new(Choice::at(1., None, None, None)),
-        max_new_tokens: exam.max_new_tokens,
-        stop: exam.stop.to_vec(),
+        max_new_tokens: asking.max_new_tokens,
+        stop: asking.speech.ends().to_vec(),
     };
     let mut nats = 0.;
-    for questions in exam.questions.chunks(exam.batch_size.max(1)) {
+    for questions in questions.chunks(asking.batch_size.max(1)) {
         let prompts: Vec<Vec<u32>> = questions.iter().map(|one| one.prompt.clone()).collect();
         let groups = rollout(policy, &prompts, &config, rng)?;
         let batch = TokenBatch::of(&groups, policy.config(), policy.device())?;
@@ -117,5 +124,5 @@ fn kl([policy, reference]: [&GptModern; 2], exam: &Exam<'_>, rng: &mut Rng) -> R
         let each = (p.exp()? * (p - q)?)?.sum(D::Minus1)?; // (N)
         nats += each.sum_all()?.to_dtype(DType::F64)?.to_scalar::<f64>()?;
     }
-    Ok(nats / exam.questions.len() as f64)
+    Ok(nats / questions.len() as f64)
 }

@@ -17,19 +17,22 @@ pub mod gae;
 pub mod losses;
 pub mod pretraining_mix;
 pub mod small_world;
-pub mod final_answer; // 8.4
+pub mod numbers; // 8.4
+pub mod final_answer;
 pub mod scorer;
 pub mod learner;
 pub mod experience;
 pub mod update;
 pub mod alarms;
 pub mod run_log;
+pub mod answers;
 pub mod exam;
 pub mod training;
 pub mod comparison;
 pub mod flags;
 pub mod command;
 
+pub use answers::{Answer, Asking};
 pub use comparison::{Comparison, compare};
 pub use critic::{Critic, Trunk, Values};
 pub use exam::Exam;

@@ -5,6 +5,7 @@ mod objective;
 mod training;
 mod golden;
 mod estimators;
+mod numbers;
 mod final_answer;
 
 use anyhow::Result;

@@ -62,6 +62,9 @@ fn a_run_is_trained_resumed_and_compared() {
     let alike = PART_8.says_json(&same);
     let no_kl = alike["kl"].as_f64().map(|kl| kl.abs() < 1e-6);
     assert_eq!((alike["win_rate"].as_f64(), no_kl), (Some(0.5), Some(true)));
+    for flag in ["--model", "--reference", "--reward"] {
+        PART_8.refuses(&train(&whole, &[flag, &base]), 1, "which would be moved aside");
+    }
     PART_8.refuses(
         &["train", "--resume", "--out", &parts, "--lr", "0.5"],
         1,

@@ -4,6 +4,9 @@
 //! prompt  Use 3, 5 and 7, each once, and + - * / to make 22.       answer  3 5 7 = 22       a completion  (5 * 3) + 7
 //! ```
 
+use std::collections::HashSet;
+
+use sft::Example;
 use tensor_core::Rng;
 
 /// Numbers and what is to be made of them.
@@ -82,6 +85,23 @@ pub fn reward(_prompt: &str, completion: &str, answer: &str) -> f32 {
     let said = crate::answers::tagged(completion).unwrap_or_else(last_line);
     let expression = said.split('=').next().unwrap_or_default();
     f32::from(u8::from(puzzle.is_solved_by(expression)))
+}
+
+/// `n` puzzles of three numbers, no two alike.
+pub fn puzzles(n: usize, seed: u64) -> Vec<Example> {
+    let mut rng = Rng::new(seed);
+    let mut known = HashSet::new();
+    let mut all = Vec::new();
+    while all.len() < n {
+        let puzzle = Puzzle::draw(3, &mut rng);
+        let mut key = puzzle.numbers.clone();
+        key.sort_unstable();
+        key.push(puzzle.target);
+        if known.insert(key) {
+            all.push(Example::new(puzzle.question(), puzzle.answer()));
+        }
+    }
+    all
 }
 
 /// An exact value: no division of floating-point numbers decides what is right.

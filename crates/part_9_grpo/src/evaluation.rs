@@ -1,12 +1,12 @@
 //! How good a model is at a task: by its likeliest completions, and by how often one of k drawn ones is right.
 
 use anyhow::{Result, ensure};
+use modern::GptModern;
 use modern::sampler::Choice;
-use modern::{Continuation, End, GenerateConfig, GptModern, Markers, Sampler, generate};
+use ppo::answers::{Found, figures};
 use ppo::experience::texts;
-use ppo::{Question, Reply, RolloutConfig, Scorer, rollout};
+use ppo::{Answer, Asking, Question, RolloutConfig, Scorer, rollout};
 use serde::Serialize;
-use sft::Speech;
 use tensor_core::Rng;
 
 use crate::{Task, pass_at_k};
@@ -28,30 +28,13 @@ pub struct Evaluation {
     pub eos_rate: f64,
 }
 
-/// A completion and what it is worth.
-#[derive(Debug, Clone)]
-pub struct Judged {
-    /// The completion.
-    pub text: String,
-    /// What it earns.
-    pub reward: f64,
-    /// Whether it is right.
-    pub right: bool,
-}
-
 /// How a model is examined.
 #[derive(Debug, Clone, Copy)]
 pub struct Exam<'a> {
     /// What is right.
     pub task: Task,
-    /// How it is spoken to.
-    pub speech: &'a Speech,
-    /// Any of these ends a completion.
-    pub stop: &'a [u32],
-    /// Longest completion, in tokens.
-    pub max_new_tokens: usize,
-    /// Completions that are written at a time.
-    pub batch_size: usize,
+    /// How problems are put.
+    pub asking: Asking<'a>,
 }
 
 impl Exam<'_> {
@@ -64,47 +47,22 @@ impl Exam<'_> {
         model: &GptModern,
         questions: &[Question],
         scorer: &mut Scorer,
-    ) -> Result<(Evaluation, Vec<Judged>)> {
+    ) -> Result<(Evaluation, Vec<Answer>)> {
         ensure!(!questions.is_empty(), "there is no problem to evaluate");
-        let sampler = Sampler::new(Choice::Greedy);
-        let config = GenerateConfig::new(model, sampler, self.max_new_tokens, self.stop.to_vec());
-        let mut judged = Vec::with_capacity(questions.len());
-        let mut rng = Rng::new(0);
-        let (mut forgiven, mut tokens, mut ended) = (0, 0, 0);
-        for questions in questions.chunks(self.batch_size.max(1)) {
-            let prompts: Vec<Vec<u32>> = questions.iter().map(|q| q.prompt.clone()).collect();
-            let written = generate(model, &prompts, &config, &mut rng, |_, _| Ok(()))?;
-            let mut texts = Vec::with_capacity(written.len());
-            for (question, written) in questions.iter().zip(&written) {
-                let text = self.speech.tokenizer.decode(&written.tokens, Markers::Hidden)?;
-                forgiven += usize::from(self.task.forgives(&text, &question.example.response));
-                tokens += written.tokens.len();
-                ended += usize::from(written.end == End::Stop);
-                texts.push(text);
-            }
-            let reply = |((question, text), written): ((_, _), &Continuation)| {
-                let (question, text): (&Question, &String) = (question, text);
-                Reply { example: &question.example, text, ended: written.end == End::Stop }
-            };
-            let replies: Vec<Reply<'_>> =
-                questions.iter().zip(&texts).zip(&written).map(reply).collect();
-            let scores = scorer(&replies, &mut rng)?;
-            for ((question, text), reward) in questions.iter().zip(texts).zip(scores) {
-                let right = self.task.is_right(&text, &question.example.response);
-                judged.push(Judged { text, reward, right });
-            }
-        }
-        let n = judged.len();
-        let share = |count: usize| count as f64 / n as f64;
-        let evaluation = Evaluation {
-            n,
-            pass_at_1: share(judged.iter().filter(|judged| judged.right).count()),
-            form_forgiven: share(forgiven),
-            reward_mean: judged.iter().map(|judged| judged.reward).sum::<f64>() / n as f64,
-            length_mean: share(tokens),
-            eos_rate: share(ended),
+        let rng = &mut Rng::new(0);
+        let answers = self.asking.answers(model, questions, Choice::Greedy, scorer, rng)?;
+        let share = |right: fn(Task, &str, &str) -> bool| {
+            let each = questions.iter().zip(&answers);
+            let right = each.filter(|(question, answer)| {
+                right(self.task, &answer.text, &question.example.response)
+            });
+            right.count() as f64 / answers.len() as f64
         };
-        Ok((evaluation, judged))
+        let Found { n, reward_mean, length_mean, eos_rate, .. } = figures(questions, &answers);
+        let (pass_at_1, form_forgiven) = (share(Task::is_right), share(Task::forgives));
+        let evaluation =
+            Evaluation { n, pass_at_1, form_forgiven, reward_mean, length_mean, eos_rate };
+        Ok((evaluation, answers))
     }
 
     /// pass@k of `config.samples` completions that are drawn to each of `questions`, for each of `ks`.
@@ -124,10 +82,10 @@ impl Exam<'_> {
         let enough = ks.iter().all(|k| (1..=n).contains(k));
         ensure!(enough, "pass@k needs at least k completions; there are {n}");
         let mut totals = vec![0.; ks.len()];
-        for questions in questions.chunks((self.batch_size / n).max(1)) {
+        for questions in questions.chunks((self.asking.batch_size / n).max(1)) {
             let prompts: Vec<Vec<u32>> = questions.iter().map(|q| q.prompt.clone()).collect();
             let groups = rollout(model, &prompts, config, rng)?;
-            let texts = texts(&groups, self.speech)?;
+            let texts = texts(&groups, self.asking.speech)?;
             for (question, texts) in questions.iter().zip(texts.chunks(n)) {
                 let is_right =
                     |text: &&String| self.task.is_right(text, &question.example.response);

@@ -9,8 +9,7 @@ pub mod objective;
 pub mod aggregation;
 pub mod kl; // 9.4
 pub mod overlong;
-pub mod numbers; // rewards
-pub mod answers;
+pub mod answers; // rewards
 pub mod rewards;
 pub mod reward_mix;
 pub mod judge;

@@ -3,12 +3,11 @@
 //! Of a model with adapters it is the same memory without them; of a model that is trained as a whole, a copy. Some programs
 //! renew it every so often (a bound on the speed, no longer on the distance), some do without.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use candle_core::Tensor;
 use modern::GptModern;
+use ppo::reference::{copied, without_adapters};
 use sft::Tuning;
 use tensor_core::{Parameters, weights};
 
@@ -44,15 +43,11 @@ impl Reference {
                 "the reference of a model with adapters is the model without them, and is not renewed"
             );
         }
-        let (twin, copy) = match adapted {
-            true => (tuning.parameters.inference().without_adapters(), None),
-            false => {
-                let mut copy = copied(tuning)?;
-                GptModern::new(&tuning.config, copy.root())?;
-                (copy.inference(), Some(copy))
-            }
+        let copy = (!adapted).then(|| copied(tuning)).transpose()?;
+        let model = match &copy {
+            Some(copy) => GptModern::new(&tuning.config, copy.inference().root())?,
+            None => without_adapters(tuning)?,
         };
-        let model = GptModern::new(&tuning.config, { twin }.root())?;
         Ok(Self { kind, model, copy })
     }
 
@@ -97,15 +92,4 @@ impl Reference {
         }
         Ok(())
     }
-}
-
-/// The policy's weights in memory of their own.
-fn copied(tuning: &Tuning) -> Result<Parameters> {
-    let parameters = &tuning.parameters;
-    let copy =
-        |p: &tensor_core::Parameter| Ok((p.name.clone(), p.var.as_tensor().copy()?.detach()));
-    let tensors: BTreeMap<String, Tensor> =
-        parameters.iter().map(copy).collect::<candle_core::Result<_>>()?;
-    let (dtype, device) = (parameters.dtype(), parameters.device());
-    Ok(Parameters::from_tensors(tensors, "the policy", 0, dtype, device))
 }

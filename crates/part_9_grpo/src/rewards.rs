@@ -4,8 +4,10 @@
 //! (one that always says the same, one that draws at random, one that only picks a length) must earn next to nothing from
 //! each: the tests let them try. The one that they can earn from is `format`, which is why it is worth less than an answer.
 
-use crate::answers::{flexible, strict, tagged};
-use crate::numbers::{last_integer, numbers, same, single_number};
+use ppo::final_answer::{final_answer, marked_answer};
+use ppo::numbers::{last_integer, numbers, same, single_number};
+
+use crate::answers::tagged;
 
 /// What `completion` earns as a reply to `prompt`, whose right answer is `answer`.
 pub type Reward = fn(prompt: &str, completion: &str, answer: &str) -> f32;
@@ -38,12 +40,12 @@ pub fn integer(_prompt: &str, completion: &str, answer: &str) -> f32 {
 
 /// 1 if the number after `####` is the answer's.
 pub fn gsm8k(_prompt: &str, completion: &str, answer: &str) -> f32 {
-    one_if(agree(strict(completion), flexible(answer)))
+    one_if(agree(marked_answer(completion), final_answer(answer)))
 }
 
 /// The same where a completion without `####` answers with its last number.
 pub fn gsm8k_flexible(_prompt: &str, completion: &str, answer: &str) -> f32 {
-    one_if(agree(flexible(completion), flexible(answer)))
+    one_if(agree(final_answer(completion), final_answer(answer)))
 }
 
 /// 2 if `<answer>` holds the answer, 1.5 if it holds one number and that is the answer's.

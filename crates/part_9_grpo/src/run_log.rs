@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use scaling::machine::resident_bytes;
+use scaling::record::Record;
 use scaling::tracker::Tracker;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tiny_gpt::RunFolder;
-use tiny_gpt::loss_curve::{self, Curve};
 use tiny_gpt::progress::Progress;
 
 use crate::evaluation::Evaluation;
@@ -18,9 +18,8 @@ use crate::figures::{Row, Times, Update};
 /// Shows a run and records it.
 pub struct RunLog {
     progress: Progress,
-    record: Option<(RunFolder, Tracker)>,
+    record: Record,
     interval: usize,
-    curves: [Curve; 2],
     /// Tokens that were written, by this run in all.
     pub tokens: usize,
     /// The share that was right at each look, after so many tokens.
@@ -39,12 +38,11 @@ impl RunLog {
     pub fn new(steps: usize, step: usize, interval: usize) -> Result<Self> {
         Ok(Self {
             progress: Progress::resumed(steps, step)?,
-            record: None,
+            record: Record::new([
+                ("reward_mean", "reward of what was drawn"),
+                ("val_reward", "reward, validation, greedy"),
+            ]),
             interval,
-            curves: [
-                Curve::new("reward of what was drawn"),
-                Curve::new("reward, validation, greedy"),
-            ],
             tokens: 0,
             looks: Vec::new(),
             times: Times::default(),
@@ -55,16 +53,9 @@ impl RunLog {
 
     /// Records into `folder`, which has these rows, and `tracker`.
     pub fn record(mut self, folder: RunFolder, tracker: Tracker, rows: &[Value]) -> Self {
-        for (curve, key) in self.curves.iter_mut().zip(["reward_mean", "val_reward"]) {
-            for row in rows {
-                if let (Some(step), Some(value)) = (row["step"].as_u64(), row[key].as_f64()) {
-                    curve.push(step as usize, value);
-                }
-            }
-        }
         let tokens = rows.iter().filter_map(|row| row["tokens"].as_u64()).max();
         self.tokens = tokens.unwrap_or(0) as usize;
-        self.record = Some((folder, tracker));
+        self.record = self.record.within(folder, tracker, rows);
         self
     }
 
@@ -109,11 +100,10 @@ impl RunLog {
             (n > 0.).then(|| all.iter().sum::<f64>() / n)
         };
         let reward = mean(&|row| row.reward);
-        self.curves[0].push(step, reward);
         let share =
             |part: Duration| part.as_secs_f64() / self.times.total().as_secs_f64().max(1e-9);
         let Times { generation, scoring, training } = self.times;
-        let figures = json!({
+        let mut figures = json!({
             "reward_mean": reward, "reward_std": mean(&|row| row.std),
             "frac_groups_without_signal": mean(&|row| row.without_signal),
             "completion_length": mean(&|row| row.length), "eos_rate": mean(&|row| row.ended),
@@ -129,8 +119,11 @@ impl RunLog {
             "share_training": share(training),
             "memory_mb": resident_bytes().map(|bytes| bytes / 1_000_000),
         });
-        self.write(step, figures)?;
-        if let Some((_, tracker)) = &mut self.record {
+        if let Value::Object(figures) = &mut figures {
+            figures.retain(|_, figure| !figure.is_null()); // a step without an update has no loss
+        }
+        self.record.row(step, figures)?;
+        if let Some(tracker) = self.record.tracker() {
             tracker.histogram(step, "rewards", &drawn.rewards)?;
         }
         Ok(())
@@ -143,14 +136,14 @@ impl RunLog {
                 "step {step}: no group has completions of different worth, so nothing was learned from"
             );
             self.progress.pause(|| println!("{said}"));
-            self.write(step, json!({ "alarm": said }))?;
+            self.record.row(step, json!({ "alarm": said }))?;
         } else if row.ended < 0.05 && !self.warned {
             self.warned = true;
             let said = format!(
                 "step {step}: hardly any completion ends before the budget: raise --max-new-tokens, or teach the model to end first"
             );
             self.progress.pause(|| println!("ALARM: {said}"));
-            self.write(step, json!({ "alarm": said }))?;
+            self.record.row(step, json!({ "alarm": said }))?;
         }
         Ok(())
     }
@@ -165,7 +158,6 @@ impl RunLog {
     /// # Errors
     /// When it cannot be recorded.
     pub fn validation(&mut self, step: usize, found: &Evaluation) -> Result<()> {
-        self.curves[1].push(step, found.reward_mean);
         let Evaluation { pass_at_1, form_forgiven, reward_mean, eos_rate, length_mean, .. } =
             *found;
         let seconds = self.times.total().as_secs_f64();
@@ -175,16 +167,14 @@ impl RunLog {
              {reward_mean:.3}, ended {eos_rate:.3}",
             self.tokens
         ));
-        self.write(
+        self.record.row(
             step,
             json!({
                 "val_pass_at_1": pass_at_1, "val_form_forgiven": form_forgiven, "val_reward": reward_mean,
                 "val_eos_rate": eos_rate, "val_length": length_mean, "seconds": seconds,
             }),
         )?;
-        let Some((folder, _)) = &self.record else { return Ok(()) };
-        let path = folder.path().join("reward.svg");
-        loss_curve::write_measure(&path, &[&self.curves[0], &self.curves[1]], "reward")
+        self.record.draw("reward.svg", "reward")
     }
 
     /// Runs `work` that is no step: its time does not count.
@@ -197,18 +187,6 @@ impl RunLog {
     /// # Errors
     /// When they cannot be written.
     pub fn finish(self) -> Result<()> {
-        self.record.map_or(Ok(()), |(_, tracker)| tracker.finish())
-    }
-
-    fn write(&mut self, step: usize, figures: Value) -> Result<()> {
-        let (Some((folder, tracker)), Value::Object(mut figures)) = (&mut self.record, figures)
-        else {
-            return Ok(());
-        };
-        figures.retain(|_, value| !value.is_null());
-        tracker.row(step, &figures)?;
-        let mut row = Map::from_iter([("step".to_string(), json!(step))]);
-        row.extend(figures);
-        folder.write(&Value::Object(row))
+        self.record.finish()
     }
 }

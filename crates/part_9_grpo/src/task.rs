@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use modern::{Message, fetch_data, is_data_id};
+use ppo::final_answer::final_answer;
+use ppo::numbers::last_integer;
 use serde::Serialize;
 use serde_json::Value;
 use sft::arithmetic::{Set, Split};
@@ -11,9 +13,8 @@ use sft::questions::{Question, questions};
 use sft::{Example, rows};
 use tensor_core::Rng;
 
-use crate::answers::{flexible, of_solution};
-use crate::countdown::Puzzle;
-use crate::numbers::last_integer;
+use crate::answers::of_solution;
+use crate::countdown::{Puzzle, puzzles};
 use crate::rewards;
 
 /// What a model is asked to write with GSM8K, so that a program finds its answer.
@@ -22,8 +23,6 @@ pub const SYSTEM_PROMPT: &str =
 
 /// Decides which puzzles are held out. It is no run's seed, so that all runs hold out the same.
 const SPLIT_SEED: u64 = 90;
-/// Numbers in a Countdown puzzle.
-const COUNTDOWN_NUMBERS: usize = 3;
 /// Countdown puzzles: to learn from, to decide by, and held out.
 const COUNTDOWN: [usize; 3] = [10_000, 200, 300];
 /// Most rows of a file that are kept to decide by, and the share that is kept at most.
@@ -101,7 +100,7 @@ impl Task {
                 Ok(Problems { train: asked(Split::Train), validation: asked(Split::Validation) })
             }
             (Self::Countdown, None) => {
-                let mut train = puzzles();
+                let mut train = puzzles(COUNTDOWN.iter().sum(), SPLIT_SEED);
                 let validation = train.split_off(COUNTDOWN[0]);
                 Ok(Problems { train, validation: validation[..COUNTDOWN[1]].to_vec() })
             }
@@ -128,7 +127,8 @@ impl Task {
         let Some(data) = data else {
             return match self {
                 Self::Arithmetic => Ok(asked(Split::HeldOut)),
-                Self::Countdown => Ok(puzzles().split_off(COUNTDOWN[0] + COUNTDOWN[1])),
+                Self::Countdown => Ok(puzzles(COUNTDOWN.iter().sum(), SPLIT_SEED)
+                    .split_off(COUNTDOWN[0] + COUNTDOWN[1])),
                 Self::Gsm8k => anyhow::bail!(
                     "--task gsm8k needs --data: a file, or owner/name:file.jsonl on the Hub"
                 ),
@@ -163,7 +163,7 @@ impl Task {
             }
             Self::Gsm8k => {
                 let wanted = of_solution(answer).unwrap_or(answer);
-                flexible(wanted).with_context(|| {
+                final_answer(wanted).with_context(|| {
                     format!("the answer `{}` holds no number after ####", short(answer))
                 })?;
                 let prompt = vec![Message::system(SYSTEM_PROMPT), Message::user(question)];
@@ -187,21 +187,4 @@ fn short(text: &str) -> String {
 
 fn asked(split: Split) -> Vec<Example> {
     questions(Set::Sums, split).into_iter().map(Question::example).collect()
-}
-
-/// All Countdown puzzles of the course, no two alike.
-fn puzzles() -> Vec<Example> {
-    let mut rng = Rng::new(SPLIT_SEED);
-    let mut known = std::collections::HashSet::new();
-    let mut all = Vec::new();
-    while all.len() < COUNTDOWN.iter().sum() {
-        let puzzle = Puzzle::draw(COUNTDOWN_NUMBERS, &mut rng);
-        let mut key = puzzle.numbers.clone();
-        key.sort_unstable();
-        key.push(puzzle.target);
-        if known.insert(key) {
-            all.push(Example::new(puzzle.question(), puzzle.answer()));
-        }
-    }
-    all
 }

@@ -3,7 +3,7 @@
 mod advantage;
 mod objective;
 mod estimators;
-mod numbers;
+mod answers;
 mod rewards;
 mod know_nothing;
 mod countdown;

@@ -105,7 +105,7 @@ pub fn train(
         let drawn = log.time(
             |times| &mut times.generation,
             || {
-                let by = (around.looks.exam.speech, &mut *around.scorer);
+                let by = (around.looks.exam.asking.speech, &mut *around.scorer);
                 gather(&twin, by, &questions, (&config.rollout, &config.judgement), &mut rng)
             },
         )?;

@@ -116,6 +116,8 @@ fn a_run_is_trained_resumed_and_measured() {
         assert!(found[key].is_number(), "{key} in {found}");
     }
     assert_eq!(found["n"], 12);
+    let learned = path(folder.path(), "whole/model");
+    PART_9.refuses(&train(&learned, &whole, &[]), 1, "which would be moved aside");
     PART_9.refuses(
         &["train", "--resume", "--model", &model, "--out", &whole, "--lr", "0.5"],
         1,

@@ -7,7 +7,7 @@ use tensor_core::{AdamWConfig, Parameters};
 
 use super::{CPU, tiny};
 use crate::training_memory::check_fits;
-use crate::{Corpus, Evaluation, Gpt, LrDecay, RunLog, TrainConfig, train};
+use crate::{Corpus, Evaluation, Gpt, LrDecay, RunFolder, RunLog, TrainConfig, train};
 
 const CONFIG: TrainConfig = TrainConfig {
     steps: 30,
@@ -123,6 +123,26 @@ fn an_older_run_is_moved_aside_and_nothing_else_is() -> Result<()> {
     fs::create_dir(parent.path().join("run.previous"))?; // somebody's folder, no run
     let error = run(&folder, &CONFIG, 0.).unwrap_err().to_string();
     assert!(error.contains("is in the way and holds no run"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn what_a_new_run_begins_with_is_not_moved_aside_with_the_old_one() -> Result<()> {
+    let parent = tempfile::tempdir()?;
+    let place = |name: &str| parent.path().join(name);
+    for folder in ["run/model", "run.previous/model", "run2"] {
+        fs::create_dir_all(place(folder))?;
+    }
+    let spares = |named: &str| RunFolder::spares(&place("run"), "--model", place(named));
+    let error = |named: &str| spares(named).unwrap_err().to_string();
+    assert!(spares("run.previous/model").is_ok(), "there is no run yet that would take its place");
+    assert!(error("run/model").contains("moved aside"), "it is not to be written into either");
+    RunFolder::create(&place("run"), &())?;
+    assert!(error("run.previous/model").contains("removed"));
+    fs::create_dir(place("run.previous/checkpoints"))?;
+    assert!(spares("run.previous/model").is_ok(), "it stays, as it has checkpoints");
+    assert!(error("run/../run").contains("--model") && spares("run2").is_ok());
+    assert!(spares("nowhere").is_ok());
     Ok(())
 }
 

@@ -7,8 +7,7 @@ use clap::Args;
 use serde::Serialize;
 use tiny_gpt::flags::{ComputeFlags, SamplingFlags, SizeFlags, share};
 
-use crate::flags::{LogFlags, SaveFlags, ScheduleFlags, StepFlags};
-use crate::settings::SettingsFlags;
+use crate::flags::{LogFlags, RunFlags, ScheduleFlags, StepFlags};
 
 /// Where `train` writes unless told otherwise.
 pub(crate) const DEFAULT_OUT: &str = "runs/scaling";
@@ -73,19 +72,10 @@ pub(crate) struct TrainArgs {
     pub(crate) step: StepFlags,
     #[command(flatten)]
     #[serde(flatten)]
-    pub(crate) save: SaveFlags,
-    #[command(flatten)]
-    #[serde(flatten)]
     pub(crate) log: LogFlags,
     #[command(flatten)]
     #[serde(flatten)]
-    pub(crate) compute: ComputeFlags,
-    #[command(flatten)]
-    #[serde(skip)]
-    pub(crate) settings: SettingsFlags,
-    /// Print the result as a JSON object on the last line
-    #[arg(long)]
-    pub(crate) json: bool,
+    pub(crate) run: RunFlags,
 }
 
 #[derive(Args)]

@@ -7,34 +7,23 @@ use candle_core::Device;
 use modern::{ModelConfig, Tokenizer};
 use serde_json::Value;
 use tiny_gpt::command::usage;
-use tiny_gpt::{RunFolder, json_file, training_memory};
+use tiny_gpt::{RunFolder, training_memory};
 
 use super::arguments::TrainArgs;
 use super::work;
 use crate::dataset::{Split, tokenize};
-use crate::settings::check_unchanged;
+use crate::resume::{newest, reopened};
+use crate::settings::check_resumable;
 use crate::tokenizer_training::check;
 use crate::{Checkpoints, Corpus, Dataset, Run, TrainConfig};
 
-/// What may change when a run is resumed: where things are and what is shown, not what is computed. (The data's place may; what
-/// it holds is compared by checksum.)
-const FREE: [&str; 18] = [
-    "data",
-    "out",
-    "tokenizer",
-    "device",
-    "threads",
-    "json",
-    "save_interval",
-    "keep",
-    "stop_after",
-    "log",
-    "log_interval",
-    "eval_interval",
+/// What may change when a run is resumed beside where things are: what is shown of it.
+const FREE: [&str; 7] = [
     "eval_windows",
     "sample_interval",
     "sample_tokens",
     "temperature",
+    "tokenizer",
     "top_k",
     "top_p",
 ];
@@ -59,7 +48,7 @@ pub(super) fn begun(
         );
         model.vocab_size = data.tokenizer.vocab_size();
         training_memory::check(model.parameter_count(), device)?;
-        Run::new(*model, config.optimizer, config.dtype, args.compute.seed, device)
+        Run::new(*model, config.optimizer, config.dtype, args.run.compute.seed, device)
     };
     if Dataset::is_at(&args.data) {
         let data = Dataset::open(&args.data)?;
@@ -87,13 +76,7 @@ fn check_out(args: &TrainArgs) -> Result<()> {
     let place = out.display();
     ensure!(out.file_name().is_some(), "--out {place} has no name of its own");
     ensure!(out.is_dir() || !out.exists(), "--out {place} is a file");
-    if let (Ok(data), Ok(out)) = (data.canonicalize(), std::path::absolute(out)) {
-        let out = out.canonicalize().unwrap_or(out);
-        let previous = format!("{}.previous", out.display());
-        let inside = data.starts_with(&out) || data.to_string_lossy().starts_with(&previous);
-        ensure!(!inside, "--data lies in the run that {place} would replace: give another --out");
-    }
-    Ok(())
+    RunFolder::spares(out, "--data", data)
 }
 
 /// Turns the text into tokens in `folder`.
@@ -102,7 +85,7 @@ fn prepare(args: &TrainArgs, folder: &Path) -> Result<()> {
         usage(check(args.vocab_size))?;
     }
     let corpus = Corpus::open(&args.data)?;
-    let split = Split { validation: args.validation, seed: args.compute.seed };
+    let split = Split { validation: args.validation, seed: args.run.compute.seed };
     split.check(corpus.documents)?;
     let tokenizer = match &args.tokenizer {
         Some(path) => Tokenizer::open(path)?,
@@ -123,19 +106,12 @@ pub(super) fn resumed(
     checkpoints: &Checkpoints,
     device: &Device,
 ) -> Result<Begun> {
-    let out = args.out.display();
-    let old =
-        RunFolder::settings(&args.out)?.with_context(|| format!("there is no run in {out}"))?;
-    check_unchanged(&old, settings, &FREE)?;
-    let (step, path) = checkpoints.newest()?.with_context(|| {
-        format!("{out} has no checkpoint yet: leave --resume out to begin anew")
-    })?;
+    check_resumable(&args.out, settings, &FREE)?;
+    let (step, path) = newest(&args.out, checkpoints)?;
     let place = args.out.join("data");
     let data = Dataset::open(if Dataset::is_at(&args.data) { &args.data } else { &place })?;
     model.vocab_size = data.tokenizer.vocab_size();
     let run = Run::open(&path, *model, config.optimizer, &data, device)?;
-    let (folder, rows) = RunFolder::resume(&args.out, step)?;
-    json_file::write(&args.out.join("config.json"), settings)?;
-    println!("resuming after step {step}");
+    let (folder, rows) = reopened(&args.out, settings, step)?;
     Ok((run, data, folder, rows))
 }

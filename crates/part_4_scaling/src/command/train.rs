@@ -12,8 +12,9 @@ use tiny_gpt::{Interrupt, training_memory};
 use super::arguments::TrainArgs;
 use super::beginning::{begun, resumed};
 use crate::evaluation::Extent;
+use crate::figures::LogConfig;
 use crate::machine::{flops_per_token, gemm_peak};
-use crate::run_log::LogConfig;
+use crate::resume::how_to_go_on;
 use crate::tracker::Tracker;
 use crate::training::Outputs;
 use crate::{Checkpoints, Dataset, Run, RunLog, TrainConfig, train};
@@ -26,15 +27,15 @@ const MOST_BATCHES: usize = 1 << 12;
 pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let mut model = model_config(args)?;
     let config = train_config(args)?;
-    let device = args.compute.open()?;
+    let device = args.run.compute.open()?;
     training_memory::check(model.parameter_count(), &device)?; // the vocabulary comes on top
     let settings = serde_json::to_value(args)?;
-    let checkpoints = Checkpoints::new(args.out.join("checkpoints"), args.save.keep);
-    let (mut run, data, folder, rows) = match args.settings.resume {
+    let checkpoints = Checkpoints::new(args.out.join("checkpoints"), args.run.save.keep);
+    let (mut run, data, folder, rows) = match args.run.settings.resume {
         true => resumed(args, &settings, &mut model, &config, &checkpoints, &device)?,
         false => begun(args, &settings, &mut model, &config, &device)?,
     };
-    let tracker = Tracker::create(args.log.log, &args.out, &settings, run.state.step)?;
+    let tracker = Tracker::create(args.log.figures.log, &args.out, &settings, run.state.step)?;
     let log = log_config(args, &run, &config, &device)?;
     tell(&run, &data, &log);
     let mut log = RunLog::new(log, folder, tracker, (run.state.step, &rows))?;
@@ -42,15 +43,15 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let outputs = Outputs {
         folder: &args.out,
         checkpoints,
-        intervals: args.log.intervals(&args.save),
+        intervals: args.log.intervals(&args.run.save),
         extent: Extent {
             batch_size: args.step.batch_size.get(),
             windows: Some(args.log.eval_windows.get()),
         },
         interrupt,
-        stop_after: args.save.stop_after.map(NonZeroUsize::get),
+        stop_after: args.run.save.stop_after.map(NonZeroUsize::get),
     };
-    train(&mut run, &data, &config, args.compute.seed, &outputs, &mut log)?;
+    train(&mut run, &data, &config, args.run.compute.seed, &outputs, &mut log)?;
     let tokens_per_second = log.tokens_per_second();
     log.finish()?; // the progress line ends before we speak
     report(args, &run, &config, tokens_per_second)
@@ -98,7 +99,7 @@ fn log_config(
 ) -> Result<LogConfig> {
     let flops = flops_per_token(&run.model, run.parameters.count());
     Ok(LogConfig {
-        interval: args.log.log_interval.get(),
+        interval: args.log.figures.log_interval.get(),
         steps: config.schedule.total,
         warmup: config.schedule.warmup,
         tokens_per_step: config.batch_size * config.accumulate * run.model.context,
@@ -144,12 +145,9 @@ fn report(args: &TrainArgs, run: &Run, config: &TrainConfig, tokens_per_second: 
     }
     match step == total {
         true => println!("the model is in {}", out.join("model").display()),
-        false => println!(
-            "stopped and saved after step {step} of {total}; continue with: part_4 train --resume --out {}",
-            out.display()
-        ),
+        false => println!("{}", how_to_go_on("part_4", step, total, out)),
     }
-    if args.json {
+    if args.run.json {
         let report = json!({
             "step": step, "loss": run.state.best, "tokens_per_s": tokens_per_second,
             "parameters": run.parameters.count(), "model": out.join("model"),

@@ -12,7 +12,7 @@ use tiny_gpt::{Interrupt, RunFolder, Sampling};
 
 use crate::dataset::{Split, tokenize};
 use crate::evaluation::Extent;
-use crate::run_log::LogConfig;
+use crate::figures::LogConfig;
 use crate::schedule::Decay;
 use crate::tracker::Tracker;
 use crate::training::{Intervals, Outputs};

@@ -76,7 +76,7 @@ fn a_forgotten_resume_loses_nothing() {
         assert!(!crate::steps(&runs.out(&format!("{name}/checkpoints"))).is_empty(), "{name}");
     }
     let (run, data) = (runs.out("run"), format!("{}/data", runs.out("run")));
-    PART_4.refuses(&["train", "--data", &data, "--out", &run], 1, "would replace");
+    PART_4.refuses(&["train", "--data", &data, "--out", &run], 1, "which would be moved aside");
 }
 
 #[test]

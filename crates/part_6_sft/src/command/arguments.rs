@@ -4,9 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::Args;
-use scaling::flags::{SaveFlags, ScheduleFlags, StepFlags};
-use scaling::settings::SettingsFlags;
-use scaling::tracker::Kind;
+use scaling::flags::{FigureFlags, RunFlags, ScheduleFlags, StepFlags};
 use serde::Serialize;
 use tiny_gpt::flags::{ComputeFlags, share};
 
@@ -78,16 +76,7 @@ pub(crate) struct TrainArgs {
     pub(crate) step: StepFlags,
     #[command(flatten)]
     #[serde(flatten)]
-    pub(crate) save: SaveFlags,
-    #[command(flatten)]
-    #[serde(flatten)]
-    pub(crate) compute: ComputeFlags,
-    #[command(flatten)]
-    #[serde(skip)]
-    pub(crate) settings: SettingsFlags,
-    /// Print the result as a JSON object on the last line
-    #[arg(long)]
-    pub(crate) json: bool,
+    pub(crate) run: RunFlags,
 }
 
 /// What is looked at during a run.
@@ -102,12 +91,9 @@ pub(crate) struct ExamFlags {
     /// Longest answer that is let be written, in tokens [default: 8 for arithmetic, else 64]
     #[arg(long, value_name = "N")]
     pub(crate) max_new_tokens: Option<usize>,
-    /// Steps between two rows of figures
-    #[arg(long, value_name = "N", default_value = "10")]
-    pub(crate) log_interval: NonZeroUsize,
-    /// Whose files the figures go to, beside metrics.jsonl
-    #[arg(long, value_enum, default_value_t = Kind::Tensorboard)]
-    pub(crate) log: Kind,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) figures: FigureFlags,
 }
 
 #[derive(Args)]

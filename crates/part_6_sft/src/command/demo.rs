@@ -2,8 +2,6 @@
 
 use anyhow::Result;
 use modern::GptModern;
-use scaling::Schedule;
-use scaling::schedule::Decay;
 use tensor_core::AdamWConfig;
 
 use super::arguments::DemoArgs;
@@ -13,8 +11,8 @@ use crate::evaluation::Extent;
 use crate::questions::{Demos, Question, demonstrations, questions};
 use crate::source::held_out;
 use crate::{
-    Curriculum, Evaluation, Exam, Example, Outputs, Rows, RunLog, Speech, TrainConfig, Tuning,
-    evaluate, mask_print, tokenize, train,
+    Evaluation, Exam, Example, Outputs, RunLog, Speech, TrainConfig, Tuning, evaluate, mask_print,
+    tokenize, train,
 };
 
 /// Questions that are shown.
@@ -39,22 +37,8 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
     let extent = Extent { batch_size: 100, max_new_tokens: 8 };
     let (before, before_answers) = evaluate(&checkpoint.model, &wanted, &speech, extent)?;
     let steps = args.steps.get();
-    let config_of_run = TrainConfig {
-        batch_size: 64,
-        accumulate: 1,
-        curriculum: Curriculum::Shuffled,
-        rows: Rows::Padded,
-        schedule: Schedule {
-            peak: 1e-3,
-            floor: 1e-4,
-            warmup: steps / 20,
-            total: steps,
-            decay: Decay::Cosine,
-        },
-        optimizer: AdamWConfig { beta2: 0.999, weight_decay: 0.01, ..AdamWConfig::default() },
-        grad_clip: 1.,
-        seed,
-    };
+    let optimizer = AdamWConfig { beta2: 0.999, weight_decay: 0.01, ..AdamWConfig::default() };
+    let config_of_run = TrainConfig { optimizer, ..TrainConfig::usual(64, steps, 1e-3, seed) };
     let validation: Vec<Example> =
         questions(Set::Sums, Split::Validation).into_iter().map(Question::example).collect();
     let exam = Exam { examples: &validation, speech: &speech, extent, interval: 0, stop_at: None };

@@ -1,6 +1,7 @@
 //! What `part_6 train` says before and after: what is learned, how much of the model learns it, and what came of it.
 
 use anyhow::{Context, Result};
+use scaling::resume::how_to_go_on;
 use serde_json::json;
 
 use super::arguments::TrainArgs;
@@ -27,13 +28,6 @@ pub(super) fn tell_data(data: &Tokenized, speech: &Speech, context: usize) -> Re
     Ok(())
 }
 
-/// How much of the model learns it.
-pub(super) fn tell_model(tuning: &Tuning) {
-    let (trained, all) = tuning.counts();
-    let share = 100. * trained as f64 / all as f64;
-    println!("{all} parameters, of which {trained} ({share:.2} %) are trained");
-}
-
 /// What came of it.
 pub(super) fn report(
     args: &TrainArgs,
@@ -48,12 +42,9 @@ pub(super) fn report(
     let place = out.join(saved);
     match tuning.ended(total) {
         true => println!("the {saved} is in {}", place.display()),
-        false => println!(
-            "stopped and saved after step {step} of {total}; continue with: part_6 train --resume --out {}",
-            out.display()
-        ),
+        false => println!("{}", how_to_go_on("part_6", step, total, &args.out)),
     }
-    if args.json {
+    if args.run.json {
         let (trained, all) = tuning.counts();
         let report = json!({
             "step": step, "loss": state.best, "passed": state.passed, "tokens_per_s": tokens_per_second,

@@ -13,7 +13,7 @@ use crate::base::{self, BaseConfig};
 /// The model to begin with: the one that is named, the one that the run to be resumed began with, or, for all to be tried on it,
 /// a new one as it is before pretraining.
 pub(super) fn base_model(args: &TrainArgs, base: &str, device: &Device) -> Result<Checkpoint> {
-    if args.model.is_some() || args.settings.resume {
+    if args.model.is_some() || args.run.settings.resume {
         ensure!(
             args.model.is_some() || Path::new(base).is_dir(),
             "there is no {base}, which the run began with"
@@ -22,29 +22,14 @@ pub(super) fn base_model(args: &TrainArgs, base: &str, device: &Device) -> Resul
     }
     let config = args.base.config();
     usage(config.check())?;
-    base::pretrain(BaseConfig { steps: 0, ..config }, args.compute.seed, device)
+    base::pretrain(BaseConfig { steps: 0, ..config }, args.run.compute.seed, device)
 }
 
 /// The new one, pretrained, which the run keeps in `base/`.
 pub(super) fn pretrained(args: &TrainArgs, base: &str, device: &Device) -> Result<Checkpoint> {
     let config = args.base.config();
     println!("pretraining a small model for {} steps", config.steps);
-    let checkpoint = base::pretrain(config, args.compute.seed, device)?;
+    let checkpoint = base::pretrain(config, args.run.compute.seed, device)?;
     checkpoint.save(Path::new(base))?;
     Ok(checkpoint)
-}
-
-/// A run that is moved aside must not take along the model that the new one begins with.
-pub(super) fn outlives(base: &str, args: &TrainArgs) -> Result<()> {
-    let real = |path: &Path| std::fs::canonicalize(path).ok();
-    let within = match (real(Path::new(base)), real(&args.out)) {
-        (Some(base), Some(out)) => args.model.is_some() && base.starts_with(out),
-        _ => false,
-    };
-    let out = args.out.display();
-    ensure!(
-        !within,
-        "--model {base} lies in --out {out}, which would be moved aside: name another --out"
-    );
-    Ok(())
 }

@@ -9,13 +9,13 @@ use anyhow::{Context, Result, ensure};
 use modern::sampler::{Choice, Sampler};
 use modern::{Checkpoint, Message, Purpose};
 use sft::questions::{Demos, demonstrations};
+use sft::tuned::model_in;
 use sft::{Example, Source, Speech};
 use tensor_core::Rng;
 use tiny_gpt::Interrupt;
 
 use super::arguments::CollectArgs;
 use crate::collection::Collection;
-use crate::start::model_of_run;
 use crate::{Preference, Rule};
 
 /// What was decided about a pair.
@@ -36,7 +36,7 @@ enum Judge {
 pub(super) fn run(args: &CollectArgs) -> Result<()> {
     let device = args.compute.open()?;
     let examples = examples(args)?;
-    let source = model_of_run(&args.model);
+    let source = model_in(&args.model);
     let mut checkpoint = Checkpoint::open(&source, Purpose::Inference, &device)?;
     let speech = Speech::of(&mut checkpoint, args.template)?;
     let mut collection = Collection::open(&args.out)?;

@@ -2,7 +2,6 @@
 
 use anyhow::{Context, Result};
 use scaling::Schedule;
-use scaling::schedule::Decay;
 use sft::base::{self, BaseConfig};
 use sft::{Outputs, RunLog, Tuning};
 use tensor_core::AdamWConfig;
@@ -39,13 +38,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
         batch_size: 32,
         accumulate: 1,
         loss: PreferenceLoss { kind: LossKind::BradleyTerry, centring: 0. },
-        schedule: Schedule {
-            peak: 1e-3,
-            floor: 1e-4,
-            warmup: steps / 20,
-            total: steps,
-            decay: Decay::Cosine,
-        },
+        schedule: Schedule::cosine(1e-3, steps),
         optimizer: AdamWConfig { beta2: 0.99, weight_decay: 0.01, ..AdamWConfig::default() },
         grad_clip: 1.,
         seed,

@@ -1,6 +1,7 @@
 //! What `part_7` says: of the data, of how a run ended, and of how good a model is.
 
 use anyhow::{Context, Result};
+use scaling::resume::how_to_go_on;
 use serde_json::json;
 use sft::Tuning;
 
@@ -39,13 +40,6 @@ pub(super) fn tell_dropped(dropped: &Dropped, data: &Tokenized) {
     }
 }
 
-/// How much of the model learns it.
-pub(super) fn tell_model(tuning: &Tuning) {
-    let (trained, all) = tuning.counts();
-    let share = 100. * trained as f64 / all as f64;
-    println!("{all} parameters, of which {trained} ({share:.2} %) are trained");
-}
-
 /// What came of it.
 pub(super) fn report(
     args: &TrainArgs,
@@ -59,12 +53,9 @@ pub(super) fn report(
     let place = out.join("model");
     match step == total || state.passed {
         true => println!("the reward model is in {}", place.display()),
-        false => println!(
-            "stopped and saved after step {step} of {total}; continue with: part_7 train --resume --out {}",
-            out.display()
-        ),
+        false => println!("{}", how_to_go_on("part_7", step, total, &args.out)),
     }
-    if args.json {
+    if args.run.json {
         let (trained, all) = tuning.counts();
         let report = json!({
             "step": step, "loss": state.best, "passed": state.passed, "tokens_per_s": tokens_per_second,

@@ -2,55 +2,41 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use candle_core::{DType, Device};
 use modern::config::Position;
 use modern::{Checkpoint, ModelConfig, Purpose};
-use scaling::settings::check_unchanged;
+use scaling::settings::check_resumable;
 use scaling::tracker::Tracker;
 use scaling::{Checkpoints, fingerprint};
 use serde_json::Value;
 use sft::resume::resume;
+use sft::tuned::model_in;
 use sft::{Keeper, Outputs, Place, RunLog, Tuning};
-use tiny_gpt::command::usage;
-use tiny_gpt::{Interrupt, RunFolder};
+use tiny_gpt::RunFolder;
 
 use super::arguments::TrainArgs;
-use super::report::{report, tell_data, tell_model};
+use super::report::{report, tell_data};
 use crate::pairs::Tokenized;
 use crate::source::Examples;
 use crate::{
     Architecture, Exam, RewardCheckpoint, TrainConfig, model_folder, start, tokenize, train,
 };
 
-/// What may change when a run is resumed: where things are and what is shown, not what is computed. (The data are compared by
-/// what they hold.)
-const FREE: [&str; 13] = [
-    "data",
-    "out",
-    "device",
-    "threads",
-    "json",
-    "save_interval",
-    "keep",
-    "stop_after",
-    "eval_interval",
-    "eval_pairs",
-    "log_interval",
-    "log",
-    "model",
-];
+/// What may change when a run is resumed beside where things are: how much is looked at.
+const FREE: [&str; 1] = ["eval_pairs"];
 
 pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let config = train_config(args)?;
-    let device = args.compute.open()?;
+    let device = args.run.compute.open()?;
     let settings = serde_json::to_value(args)?;
     let (source, columns) = args.data.open()?;
     let Examples { train: preferences, validation, dropped } =
-        source.examples(&columns, args.pairs.get(), args.validation, args.compute.seed)?;
-    if args.settings.resume {
-        let old = RunFolder::settings(&args.out)?;
-        check_unchanged(&old.context("there is no run to resume")?, &settings, &FREE)?;
+        source.examples(&columns, args.pairs.get(), args.validation, args.run.compute.seed)?;
+    if args.run.settings.resume {
+        check_resumable(&args.out, &settings, &FREE)?;
+    } else if let Some(model) = &args.model {
+        RunFolder::spares(&args.out, "--model", model)?;
     }
     let begin = beginning(args, &settings, &device)?;
     let body = with_context(begin.model.body().config(), args)?;
@@ -67,30 +53,28 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
         None => begin.parameters,
     };
     let mut tuning = Tuning::new(body, parameters, config.optimizer)?;
-    if args.model.is_some() && !args.settings.resume {
+    if args.model.is_some() && !args.run.settings.resume {
         RunFolder::create(&args.out, &settings)?; // not before all that can be wrong is known to be right
     }
     tell_data(&data, &dropped, context)?;
     let name = data_name(&data);
     let keeper = Keeper { speech, ends: &begin.ends, sampler: None, lora: None };
-    let checkpoints = Checkpoints::new(args.out.join("checkpoints"), args.save.keep);
-    let (folder, rows) = match args.settings.resume {
-        true => resume(&args.out, &settings, &mut tuning, &checkpoints, &name)?,
-        false => (RunFolder::resume(&args.out, 0)?.0, Vec::new()),
+    let checkpoints = Checkpoints::new(args.out.join("checkpoints"), args.run.save.keep);
+    let (folder, rows) = match args.run.settings.resume {
+        true => resume(&args.out, &settings, &checkpoints, |path| tuning.restore(path, &name))?,
+        false => RunFolder::resume(&args.out, 0)?,
     };
-    let tracker = Tracker::create(args.exam.log, &args.out, &settings, tuning.state.step)?;
+    let tracker = Tracker::create(args.exam.figures.log, &args.out, &settings, tuning.state.step)?;
     let schedule = config.schedule;
-    let interval = args.exam.log_interval.get();
+    let interval = args.exam.figures.log_interval.get();
     let log = RunLog::new(schedule.total, schedule.warmup, tuning.state.step, interval)?;
     let mut log = log.record(folder, tracker, &rows);
-    let interrupt = Interrupt::catch()?;
-    let interval = args.save.save_interval;
+    let interval = args.run.save.save_interval;
     let place = Place { folder: &args.out, keeper: &keeper, checkpoints, interval, data: &name };
-    let stop_after = args.save.stop_after.map(|n| n.get());
-    let outputs = Outputs { place: Some(place), interrupt, stop_after };
+    let outputs = Outputs::of_run(place, &args.run.save)?;
     let (batch_size, interval) = (2 * config.batch_size, args.exam.eval_interval);
     let exam = Exam { pairs: &validation, batch_size, interval, stop_at: args.stop_at };
-    tell_model(&tuning);
+    println!("{}", tuning.size());
     train((&mut tuning, architecture), &data.pairs, &config, &exam, &outputs, &mut log)?;
     let tokens_per_second = log.tokens_per_second();
     log.finish()?; // the progress line ends before we speak
@@ -99,11 +83,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
 
 fn train_config(args: &TrainArgs) -> Result<TrainConfig> {
     let step = &args.step;
-    usage((|| {
-        ensure!(step.dtype.dtype() == DType::F32, "--dtype: this part trains in f32");
-        ensure!(!step.recompute, "--recompute: this part keeps what the gradient needs");
-        Ok(())
-    })())?;
+    step.check_plain()?;
     Ok(TrainConfig {
         batch_size: step.batch_size.get(),
         accumulate: step.accumulate.get(),
@@ -111,35 +91,29 @@ fn train_config(args: &TrainArgs) -> Result<TrainConfig> {
         schedule: args.schedule.schedule()?,
         optimizer: step.optimizer.config(),
         grad_clip: step.optimizer.grad_clip().unwrap_or(f64::MAX),
-        seed: args.compute.seed,
+        seed: args.run.compute.seed,
     })
 }
 
 /// The reward model to begin with: the one that is named, or a language model with a fresh head: the one that is named, the one that
 /// the run to be resumed began with, or a new one, which the run keeps in `base/`.
 fn beginning(args: &TrainArgs, settings: &Value, device: &Device) -> Result<RewardCheckpoint> {
-    let (purpose, seed) = (Purpose::Training(DType::F32), args.compute.seed);
+    let (purpose, seed) = (Purpose::Training(DType::F32), args.run.compute.seed);
     let own = args.out.join("base");
     let checkpoint = match &args.model {
         Some(model) => {
-            let source = start::model_of_run(model);
+            let source = model_in(model);
             if model_folder::is_one(Path::new(&source)) {
                 return reopened(args, model, device);
             }
             Checkpoint::open(&source, purpose, device)?
         }
-        None if args.settings.resume => Checkpoint::open(&own.to_string_lossy(), purpose, device)?,
+        None if args.run.settings.resume => {
+            Checkpoint::open(&own.to_string_lossy(), purpose, device)?
+        }
         None => {
-            let (base, steps) = (args.base.config(), args.sft_steps);
-            usage(base.check())?;
-            RunFolder::create(&args.out, settings)?;
-            println!(
-                "a small model is pretrained for {} steps and shown sums for {steps}",
-                base.steps
-            );
-            let checkpoint = start::small_model(base, steps, seed, device)?;
-            checkpoint.save(&own)?;
-            checkpoint
+            let how = (args.base.config(), args.sft_steps);
+            start::small_model_of_run(&args.out, settings, how, seed, device)?
         }
     };
     RewardCheckpoint::begin(checkpoint, args.architecture, args.template, seed)
@@ -176,7 +150,5 @@ fn with_context(config: &ModelConfig, args: &TrainArgs) -> Result<ModelConfig> {
 /// A name that follows from what is learned, so that a checkpoint is not continued with something else.
 fn data_name(data: &Tokenized) -> String {
     let texts = data.pairs.iter().flat_map(|pair| [&pair.chosen, &pair.rejected]);
-    let numbers = texts.flat_map(|ids| [ids.len() as u32].into_iter().chain(ids.iter().copied()));
-    let bytes: Vec<u8> = numbers.flat_map(u32::to_le_bytes).collect();
-    fingerprint::of_bytes(&bytes)
+    fingerprint::of_texts(texts)
 }

@@ -4,9 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::Args;
-use scaling::flags::{SaveFlags, ScheduleFlags, StepFlags};
-use scaling::settings::SettingsFlags;
-use scaling::tracker::Kind;
+use scaling::flags::{FigureFlags, RunFlags, ScheduleFlags, StepFlags};
 use serde::Serialize;
 use sft::Format;
 use sft::flags::{BaseFlags, DataFlags, ExampleFlags, LoraFlags, TunedFlags};
@@ -34,6 +32,7 @@ pub(crate) struct DemoArgs {
 #[command(mut_arg("accumulate", |arg| arg.help("Parts of a mini-batch that are computed one after the other")))]
 #[command(mut_arg("demos", |arg| arg.help("How the small model is shown to answer arithmetic, and what --mix-coef mixes in")))]
 #[command(mut_arg("examples", |arg| arg.help("Questions of arithmetic that are drawn")))]
+#[command(mut_arg("log_interval", |arg| arg.default_value("1")))]
 pub(crate) struct TrainArgs {
     /// The policy: a run folder of part 6, a model folder, a .gguf file, a llama2.c .bin, or owner/name on the Hub [default: a small
     /// one is pretrained and taught sums first]
@@ -89,16 +88,7 @@ pub(crate) struct TrainArgs {
     pub(crate) step: StepFlags,
     #[command(flatten)]
     #[serde(flatten)]
-    pub(crate) save: SaveFlags,
-    #[command(flatten)]
-    #[serde(flatten)]
-    pub(crate) compute: ComputeFlags,
-    #[command(flatten)]
-    #[serde(skip)]
-    pub(crate) settings: SettingsFlags,
-    /// Print the result as a JSON object on the last line
-    #[arg(long)]
-    pub(crate) json: bool,
+    pub(crate) run: RunFlags,
 }
 
 /// What is looked at during a run.
@@ -110,12 +100,9 @@ pub(crate) struct ExamFlags {
     /// Most validation questions that are looked at
     #[arg(long, value_name = "N", default_value = "300")]
     pub(crate) eval_examples: NonZeroUsize,
-    /// Steps between two rows of figures
-    #[arg(long, value_name = "N", default_value = "1")]
-    pub(crate) log_interval: NonZeroUsize,
-    /// Whose files the figures go to, beside metrics.jsonl
-    #[arg(long, value_enum, default_value_t = Kind::Tensorboard)]
-    pub(crate) log: Kind,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) figures: FigureFlags,
 }
 
 #[derive(Args)]

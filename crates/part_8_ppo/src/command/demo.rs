@@ -10,14 +10,15 @@ use sft::base::{BaseConfig, pretrain};
 use sft::metrics::exact_match;
 use sft::questions::{Demos, demonstrations};
 use sft::source::held_out;
-use sft::{Curriculum, Outputs, Rows, Speech, TrainConfig, Tuning, tokenize};
-use tensor_core::{AdamWConfig, Parameters, Rng};
+use sft::{Outputs, Speech, TrainConfig, Tuning, tokenize};
+use tensor_core::{AdamWConfig, Rng};
 
 use super::arguments::DemoArgs;
 use super::report::tell;
-use crate::exam::Answer;
+use crate::answers::{Answer, Asking};
 use crate::experience::Scale;
 use crate::losses::Weights;
+use crate::reference::copied;
 use crate::{
     Clip, Discount, Exam, KlControl, KlEstimator, Learner, PpoConfig, Prompts, Question, Reply,
     RewardConfig, RunLog, Scorer, Surroundings, Trunk, UpdateConfig, compare, prompts, train,
@@ -40,7 +41,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
         pretrain(BaseConfig { steps: TAUGHT[0], ..BaseConfig::default() }, seed, &device)?;
     let speech = Speech::of(&mut checkpoint, None)?;
     let policy = taught(checkpoint, &speech, seed)?;
-    let reference = frozen(&policy)?;
+    let reference = GptModern::new(&policy.config, copied(&policy)?.inference().root())?;
     let context = policy.config.context;
 
     let config = config(args.steps.get(), &speech, seed);
@@ -48,15 +49,8 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
     let (questions, _) = prompts::questions(examples, &speech, context, LONGEST)?;
     let (mut asked, _) = prompts::questions(held_out(Set::Sums), &speech, context, LONGEST)?;
     asked.truncate(ASKED);
-    let exam = Exam {
-        questions: &asked,
-        speech: &speech,
-        max_new_tokens: LONGEST,
-        stop: speech.ends(),
-        batch_size: 100,
-        interval: 0,
-        stop_at: None,
-    };
+    let asking = Asking { speech: &speech, max_new_tokens: LONGEST, batch_size: 100 };
+    let exam = Exam { questions: &asked, asking, interval: 0, stop_at: None };
     println!(
         "A rule scores its answers: 0.5 for a bare number, 1 for the right one. PPO, {} steps:",
         args.steps
@@ -79,24 +73,13 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
     let policy = learner.models()?.writer;
     let both = [&policy, &reference];
     let (found, [after, before]) =
-        compare(both, &exam, modern::Choice::Greedy, &mut *rule(), &mut Rng::new(seed))?;
+        compare(both, &asked, asking, modern::Choice::Greedy, &mut *rule(), &mut Rng::new(seed))?;
     show(&asked, [&before, &after]);
     tell(&found);
     println!(
         "\nIt has learned the form; to be right it has to begin with a model that can add: part_8 train"
     );
     Ok(())
-}
-
-/// The policy as it is now, in memory of its own.
-fn frozen(policy: &Tuning) -> Result<GptModern> {
-    let each = policy.parameters.iter();
-    let tensors = each.map(|p| Ok((p.name.clone(), p.var.as_detached_tensor().copy()?)));
-    let (dtype, device) = (policy.parameters.dtype(), policy.parameters.device());
-    let tensors = tensors.collect::<Result<_>>()?;
-    let mut copy = Parameters::from_tensors(tensors, "the policy", 0, dtype, device);
-    GptModern::new(&policy.config, copy.root())?;
-    Ok(GptModern::new(&policy.config, copy.inference().root())?)
 }
 
 /// Some answers before and after.
@@ -136,22 +119,7 @@ fn rule() -> Box<Scorer> {
 fn taught(checkpoint: Checkpoint, speech: &Speech, seed: u64) -> Result<Tuning> {
     let steps = TAUGHT[1];
     let Checkpoint { model, parameters, .. } = checkpoint;
-    let config = TrainConfig {
-        batch_size: 64,
-        accumulate: 1,
-        curriculum: Curriculum::Shuffled,
-        rows: Rows::Padded,
-        schedule: Schedule {
-            peak: 1e-3,
-            floor: 1e-4,
-            warmup: steps / 20,
-            total: steps,
-            decay: Decay::Cosine,
-        },
-        optimizer: AdamWConfig { beta2: 0.99, weight_decay: 0.01, ..AdamWConfig::default() },
-        grad_clip: 1.,
-        seed,
-    };
+    let config = TrainConfig::usual(64, steps, 1e-3, seed);
     let demos = demonstrations(64 * steps, Demos::Noisy, seed);
     let demos = tokenize(&demos, speech, model.config().context)?.examples;
     let mut tuning = Tuning::new(*model.config(), parameters, config.optimizer)?;

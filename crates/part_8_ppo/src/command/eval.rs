@@ -1,36 +1,22 @@
 //! `part_8 eval`: a policy beside its reference, on questions that neither learned from.
 
 use anyhow::{Context, Result};
-use modern::{Checkpoint, Choice, Purpose};
+use modern::Choice;
 use sft::Tuned;
-use sft::tuned::model_in;
 use tensor_core::Rng;
-use tiny_gpt::RunFolder;
 
 use super::arguments::EvalArgs;
 use super::report::tell;
 use super::train::usual_length;
-use crate::{Exam, compare, prompts};
+use crate::{Asking, compare, prompts};
 
 pub(super) fn run(args: &EvalArgs) -> Result<()> {
     let device = args.compute.open()?;
     let (source, columns) = args.data.open()?;
     let examples = source.all(columns.as_ref())?;
     let Tuned { model, speech, without, base } = args.tuned.open(&device)?;
-    let begun_with = || -> Result<Option<String>> {
-        let settings = RunFolder::settings(std::path::Path::new(&args.tuned.model))?;
-        let named = settings.as_ref().and_then(|settings| settings["model"].as_str());
-        Ok(named.map(model_in))
-    };
-    let base = base.map(|base| base.to_string_lossy().into_owned());
-    let reference = match (args.reference.as_deref().map(model_in), without) {
-        (None, Some(without)) => without,
-        (named, _) => {
-            let named = named.or(base).map_or_else(begun_with, |name| Ok(Some(name)))?;
-            let named = named.context("--reference: the model to compare with is not known")?;
-            Checkpoint::open(&named, Purpose::Inference, &device)?.model
-        }
-    };
+    let reference = args.tuned.reference(args.reference.as_deref(), without, base, &device)?;
+    let reference = reference.context("--reference: the model to compare with is not known")?;
     let max_new_tokens =
         args.max_new_tokens.map_or(usual_length(&args.data.data), std::num::NonZeroUsize::get);
     let context = model.config().context.min(reference.config().context);
@@ -43,18 +29,11 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
     questions.truncate(args.eval_examples.get());
     let batch_size = args.batch_size.get();
     let mut scorer = args.scorer.open(&args.data.data, &speech, batch_size, &device)?;
-    let exam = Exam {
-        questions: &questions,
-        speech: &speech,
-        max_new_tokens,
-        stop: speech.ends(),
-        batch_size,
-        interval: 0,
-        stop_at: None,
-    };
+    let asking = Asking { speech: &speech, max_new_tokens, batch_size };
     let choice = Choice::at(args.temperature, None, None, None);
     let mut rng = Rng::new(args.compute.seed);
-    let (found, answers) = compare([&model, &reference], &exam, choice, &mut *scorer, &mut rng)?;
+    let both = [&model, &reference];
+    let (found, answers) = compare(both, &questions, asking, choice, &mut *scorer, &mut rng)?;
     if args.json {
         println!("{}", serde_json::to_string(&found)?);
         return Ok(());

@@ -1,6 +1,7 @@
 //! What `part_8` says before and after.
 
 use anyhow::Result;
+use scaling::resume::how_to_go_on;
 use serde_json::json;
 
 use super::arguments::TrainArgs;
@@ -32,13 +33,9 @@ pub(super) fn report(args: &TrainArgs, learner: &Learner, total: usize) -> Resul
     let place = out.join(saved);
     match state.step == total || state.passed {
         true => println!("the best {saved} is in {}", place.display()),
-        false => println!(
-            "stopped and saved after step {} of {total}; continue with: part_8 train --resume --out {}",
-            state.step,
-            out.display()
-        ),
+        false => println!("{}", how_to_go_on("part_8", state.step, total, &args.out)),
     }
-    if args.json {
+    if args.run.json {
         let report = json!({
             "step": state.step, "val_reward": state.best.map(|best| -best), "passed": state.passed,
             "kl_price": learner.state.kl_price, "updates": learner.state.updates, saved: place,

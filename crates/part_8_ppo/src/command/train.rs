@@ -1,44 +1,26 @@
 //! `part_8 train`: a policy, questions and a scorer in, a run folder out; or a run folder in, and the rest of its run.
 
-use anyhow::{Context, Result, ensure};
-use candle_core::DType;
-use scaling::settings::check_unchanged;
+use anyhow::{Result, ensure};
+use scaling::settings::check_resumable;
 use scaling::tracker::Tracker;
 use scaling::{Checkpoints, Schedule, fingerprint};
-use serde_json::Value;
+use sft::resume::resume;
 use sft::source::Examples;
-use sft::{Keeper, Outputs, Place, Speech, tokenize};
+use sft::{Keeper, Outputs, Place, Speech, Tuning, tokenize};
+use tiny_gpt::RunFolder;
 use tiny_gpt::command::usage;
-use tiny_gpt::{Interrupt, RunFolder, json_file};
 
 use super::arguments::TrainArgs;
 use super::report::{report, tell_start};
 use super::start;
 use crate::reference::reference;
 use crate::{
-    Exam, Learner, PpoConfig, PretrainingMix, Prompts, Question, RunLog, Surroundings,
+    Asking, Exam, Learner, PpoConfig, PretrainingMix, Prompts, Question, RunLog, Surroundings,
     UpdateConfig, prompts, train,
 };
 
-/// What may change when a run is resumed: where things are and what is shown, not what is computed. (The questions are compared by
-/// what they hold.)
-const FREE: [&str; 15] = [
-    "data",
-    "out",
-    "device",
-    "threads",
-    "json",
-    "save_interval",
-    "keep",
-    "stop_after",
-    "eval_interval",
-    "eval_examples",
-    "log_interval",
-    "log",
-    "merge",
-    "model",
-    "reference",
-];
+/// What may change when a run is resumed beside where things are: how much is looked at, and where the reference is.
+const FREE: [&str; 2] = ["eval_examples", "reference"];
 
 /// Texts that a reward model reads at a time.
 const SCORED_AT_A_TIME: usize = 32;
@@ -50,12 +32,18 @@ pub(super) fn usual_length(data: &str) -> usize {
 
 pub(super) fn run(args: &TrainArgs) -> Result<()> {
     check(args)?;
-    let device = args.compute.open()?;
+    let device = args.run.compute.open()?;
     let settings = serde_json::to_value(args)?;
-    let examples = args.examples.examples(&args.data, args.compute.seed)?;
-    if args.settings.resume {
-        let old = RunFolder::settings(&args.out)?;
-        check_unchanged(&old.context("there is no run to resume")?, &settings, &FREE)?;
+    let examples = args.examples.examples(&args.data, args.run.compute.seed)?;
+    if args.run.settings.resume {
+        check_resumable(&args.out, &settings, &FREE)?;
+    } else {
+        let (model, reference) = (args.model.as_deref(), args.reference.as_deref());
+        let reward = Some(args.scorer.reward.as_str());
+        for (flag, named) in [("--model", model), ("--reference", reference), ("--reward", reward)]
+        {
+            named.map_or(Ok(()), |named| RunFolder::spares(&args.out, flag, named))?;
+        }
     }
     let (mut checkpoint, source) = start::checkpoint(args, &settings, &device)?;
     let speech = Speech::of(&mut checkpoint, args.template)?;
@@ -64,35 +52,34 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let mut scorer = args.scorer.open(&args.data.data, &speech, SCORED_AT_A_TIME, &device)?;
 
     let lora = args.lora.config();
-    let policy = start::policy(checkpoint.parameters, &checkpoint.model, lora.as_ref(), args)?;
+    let (model, optimizer) = (*checkpoint.model.config(), args.step.optimizer.config());
+    let policy =
+        Tuning::begin(model, checkpoint.parameters, lora.as_ref(), optimizer, config.seed)?;
     let named = args.reference.as_deref().or(lora.is_none().then_some(source.as_str()));
     let reference = reference(named, &policy, &speech, &device)?;
-    let mut learner =
-        Learner::new(policy, args.objective.critic, args.step.optimizer.config(), config.kl_price)?;
-    if args.model.is_some() && !args.settings.resume {
+    let mut learner = Learner::new(policy, args.objective.critic, optimizer, config.kl_price)?;
+    if args.model.is_some() && !args.run.settings.resume {
         RunFolder::create(&args.out, &settings)?; // not before all that can be wrong is known to be right
     }
-    let name = data_name(&asked.train);
+    let name = fingerprint::of_texts(asked.train.iter().map(|one| &one.prompt)); // what it may go on with
     let keeper = Keeper {
         speech: &speech,
         ends: &checkpoint.ends,
         sampler: checkpoint.sampler.as_ref(),
         lora: lora.as_ref().map(|lora| (lora, source.as_str())),
     };
-    let checkpoints = Checkpoints::new(args.out.join("checkpoints"), args.save.keep);
-    let (folder, rows) = match args.settings.resume {
-        true => resume(args, &settings, &mut learner, &checkpoints, &name)?,
-        false => (RunFolder::resume(&args.out, 0)?.0, Vec::new()),
+    let checkpoints = Checkpoints::new(args.out.join("checkpoints"), args.run.save.keep);
+    let (folder, rows) = match args.run.settings.resume {
+        true => resume(&args.out, &settings, &checkpoints, |path| learner.restore(path, &name))?,
+        false => RunFolder::resume(&args.out, 0)?,
     };
     let step = learner.policy.state.step;
-    let tracker = Tracker::create(args.exam.log, &args.out, &settings, step)?;
-    let log = RunLog::new(config.schedule.total, step, args.exam.log_interval.get())?;
+    let tracker = Tracker::create(args.exam.figures.log, &args.out, &settings, step)?;
+    let log = RunLog::new(config.schedule.total, step, args.exam.figures.log_interval.get())?;
     let mut log = log.record(folder, tracker, &rows);
-    let interrupt = Interrupt::catch()?;
-    let interval = args.save.save_interval;
+    let interval = args.run.save.save_interval;
     let place = Place { folder: &args.out, keeper: &keeper, checkpoints, interval, data: &name };
-    let stop_after = args.save.stop_after.map(|n| n.get());
-    let outputs = Outputs { place: Some(place), interrupt, stop_after };
+    let outputs = Outputs::of_run(place, &args.run.save)?;
     let exam = exam(args, &asked.validation, &speech);
     tell_start(&learner, &config, (asked.train.len(), asked.left_out));
     let mut prompts = Prompts::new(asked.train, config.seed)?;
@@ -116,7 +103,7 @@ struct Asked {
 
 fn asked(args: &TrainArgs, examples: Examples, speech: &Speech, context: usize) -> Result<Asked> {
     let room = args.rollout.longest(usual_length(&args.data.data));
-    let (coefficient, seed) = (args.objective.mix_coef, args.compute.seed);
+    let (coefficient, seed) = (args.objective.mix_coef, args.run.compute.seed);
     let mix = match coefficient > 0. {
         true => {
             let mixed = tokenize(&examples.train, speech, context)?.examples;
@@ -134,10 +121,11 @@ fn asked(args: &TrainArgs, examples: Examples, speech: &Speech, context: usize) 
 fn exam<'a>(args: &TrainArgs, questions: &'a [Question], speech: &'a Speech) -> Exam<'a> {
     Exam {
         questions,
-        speech,
-        max_new_tokens: args.rollout.longest(usual_length(&args.data.data)),
-        stop: speech.ends(),
-        batch_size: 100,
+        asking: Asking {
+            speech,
+            max_new_tokens: args.rollout.longest(usual_length(&args.data.data)),
+            batch_size: 100,
+        },
         interval: args.exam.eval_interval,
         stop_at: args.stop_at,
     }
@@ -148,9 +136,8 @@ fn exam<'a>(args: &TrainArgs, questions: &'a [Question], speech: &'a Speech) -> 
 fn check(args: &TrainArgs) -> Result<()> {
     args.rollout.check()?;
     args.schedule.schedule()?;
+    args.step.check_plain()?;
     usage((|| {
-        ensure!(args.step.dtype.dtype() == DType::F32, "--dtype: this part trains in f32");
-        ensure!(!args.step.recompute, "--recompute: this part keeps what the gradient needs");
         let (prompts, mini) = (args.step.batch_size.get(), args.objective.mini_batches.get());
         ensure!(prompts >= mini, "{prompts} prompts are too few for {mini} mini-batches");
         Ok(())
@@ -176,34 +163,6 @@ fn config(args: &TrainArgs, speech: &Speech, schedule: Schedule) -> PpoConfig {
         },
         schedule,
         critic_rate: objective.critic_rate,
-        seed: args.compute.seed,
+        seed: args.run.compute.seed,
     }
-}
-
-/// Brings `learner` to where the run in `--out` was; the run's folder, and its figures.
-fn resume(
-    args: &TrainArgs,
-    settings: &Value,
-    learner: &mut Learner,
-    checkpoints: &Checkpoints,
-    data: &str,
-) -> Result<(RunFolder, Vec<Value>)> {
-    let out = args.out.display();
-    let (step, path) = checkpoints.newest()?.with_context(|| {
-        format!("{out} has no checkpoint yet: leave --resume out to begin anew")
-    })?;
-    learner.restore(&path, data)?;
-    let begun = RunFolder::resume(&args.out, step)?;
-    json_file::write(&args.out.join("config.json"), settings)?;
-    println!("resuming after step {step}");
-    Ok(begun)
-}
-
-/// A name that follows from what is asked, so that a checkpoint is not continued with something else.
-fn data_name(questions: &[Question]) -> String {
-    let ids = questions
-        .iter()
-        .flat_map(|one| [one.prompt.len() as u32].into_iter().chain(one.prompt.iter().copied()));
-    let bytes: Vec<u8> = ids.flat_map(u32::to_le_bytes).collect();
-    fingerprint::of_bytes(&bytes)
 }

@@ -4,38 +4,40 @@ use anyhow::Result;
 use sft::Example;
 use tensor_core::Rng;
 
-use crate::final_answer::{final_answer, final_answer_score};
+use crate::final_answer::{final_answer, final_answer_score, marked_answer};
 use crate::scorer::{Reply, exact, final_answers};
 
 #[test]
 fn a_marked_answer_is_found_and_else_the_last_number() {
-    for (text, expected) in [
-        ("The answer is #### 123", Some(123.)),
-        ("So ####    45.67 end", Some(45.67)),
-        ("#### -78,910.5", Some(-78910.5)),
-        ("#### 1,234,567", Some(1234567.)),
-        ("No hash 123", Some(123.)),
-        ("First 10 then 20", Some(20.)),
-        ("text 50 end", Some(50.)),
-        ("it is -50", Some(-50.)),
-        ("no number here", None),
-        ("#### 12a", None),
-        ("fallback 12a", None),
-        ("#### 5 then #### 6", Some(5.)),
-        ("that is $1,234.00.", Some(1234.)),
-        ("18.", Some(18.)),
-        ("50%", Some(50.)),
-        ("x=5", Some(5.)),
-        ("1e3", Some(1000.)),
-        ("−3", Some(-3.)),
-        ("**7**", Some(7.)),
-        ("12,34", None),
-        ("inf nan", None),
-        ("--5", None),
-        ("####", None),
-        ("", None),
+    for (text, marked, last) in [
+        ("The answer is #### 123", Some(123.), Some(123.)),
+        ("So ####    45.67 end", Some(45.67), Some(45.67)),
+        ("#### -78,910.5", Some(-78910.5), Some(-78910.5)),
+        ("#### 1,234,567", Some(1234567.), Some(1234567.)),
+        ("#### $1,234.00", Some(1234.), Some(1234.)),
+        ("####18.", Some(18.), Some(18.)),
+        ("#### 5 then #### 6", Some(5.), Some(5.)),
+        ("9 * 2 = 18\n#### 18</answer>", Some(18.), Some(18.)),
+        ("#### 12a", None, None),
+        ("####", None, None),
+        ("No hash 123", None, Some(123.)),
+        ("First 10 then 20", None, Some(20.)),
+        ("text 50 end", None, Some(50.)),
+        ("it is -50", None, Some(-50.)),
+        ("that is $1,234.00.", None, Some(1234.)),
+        ("18.", None, Some(18.)),
+        ("50%", None, Some(50.)),
+        ("x=5", None, Some(5.)),
+        ("1e3", None, Some(1000.)),
+        ("−3", None, Some(-3.)),
+        ("**7**", None, Some(7.)),
+        ("12,34", None, Some(34.)), // a list
+        ("no number here", None, None),
+        ("fallback 12a", None, None),
+        ("inf nan", None, None),
+        ("", None, None),
     ] {
-        assert_eq!(final_answer(text), expected, "{text:?}");
+        assert_eq!((marked_answer(text), final_answer(text)), (marked, last), "{text:?}");
     }
 }
 

@@ -22,8 +22,8 @@ use crate::losses::{Clip, Weights};
 use crate::prompts::questions;
 use crate::update::{Pass, UpdateConfig, update};
 use crate::{
-    Exam, PpoConfig, PretrainingMix, Prompts, Question, Reply, RolloutConfig, RunLog, Scorer,
-    Surroundings, Trunk, rollout, train,
+    Asking, Exam, PpoConfig, PretrainingMix, Prompts, Question, Reply, RolloutConfig, RunLog,
+    Scorer, Surroundings, Trunk, rollout, train,
 };
 
 fn speech() -> Result<Speech> {
@@ -116,15 +116,8 @@ fn run(
 ) -> Result<f64> {
     let speech = speech()?;
     let (reference, questions) = (reference(&speech)?, asked(&speech)?);
-    let exam = Exam {
-        questions: &questions,
-        speech: &speech,
-        max_new_tokens: 4,
-        stop: speech.ends(),
-        batch_size: 4,
-        interval: 0,
-        stop_at: None,
-    };
+    let asking = Asking { speech: &speech, max_new_tokens: 4, batch_size: 4 };
+    let exam = Exam { questions: &questions, asking, interval: 0, stop_at: None };
     let examples: Vec<Example> = questions.iter().map(|one| one.example.clone()).collect();
     let mix = match mixed {
         true => {

@@ -4,9 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::Args;
-use scaling::flags::{SaveFlags, ScheduleFlags};
-use scaling::settings::SettingsFlags;
-use scaling::tracker::Kind;
+use scaling::flags::{FigureFlags, RunFlags, ScheduleFlags};
 use serde::Serialize;
 use sft::Format;
 use sft::flags::{LoraFlags, TunedFlags};
@@ -58,6 +56,7 @@ pub(crate) struct TableArgs {
 #[command(mut_arg("beta2", |arg| arg.default_value("0.95")))]
 #[command(mut_arg("grad_clip", |arg| arg.visible_alias("max-grad-norm")))]
 #[command(mut_arg("save_interval", |arg| arg.visible_alias("save-every")))]
+#[command(mut_arg("log_interval", |arg| arg.default_value("5")))]
 pub(crate) struct TrainArgs {
     /// The policy: a run folder of part 6, a model folder, a .gguf file, or owner/name on the Hub
     #[arg(long, value_name = "MODEL", visible_alias = "model-name")]
@@ -91,16 +90,7 @@ pub(crate) struct TrainArgs {
     pub(crate) looks: LookFlags,
     #[command(flatten)]
     #[serde(flatten)]
-    pub(crate) save: SaveFlags,
-    #[command(flatten)]
-    #[serde(flatten)]
-    pub(crate) compute: ComputeFlags,
-    #[command(flatten)]
-    #[serde(skip)]
-    pub(crate) settings: SettingsFlags,
-    /// Print the result as a JSON object on the last line
-    #[arg(long)]
-    pub(crate) json: bool,
+    pub(crate) run: RunFlags,
 }
 
 /// How steps are made.
@@ -130,12 +120,9 @@ pub(crate) struct LookFlags {
     /// Most validation problems that are looked at
     #[arg(long, value_name = "N", default_value = "200")]
     pub(crate) eval_problems: NonZeroUsize,
-    /// Steps between two rows of figures
-    #[arg(long, value_name = "N", default_value = "5")]
-    pub(crate) log_interval: NonZeroUsize,
-    /// Whose files the figures go to, beside metrics.jsonl
-    #[arg(long, value_enum, default_value_t = Kind::Tensorboard)]
-    pub(crate) log: Kind,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) figures: FigureFlags,
 }
 
 #[derive(Args)]

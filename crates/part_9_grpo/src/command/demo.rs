@@ -5,17 +5,16 @@ use anyhow::Result;
 use modern::GptModern;
 use modern::sampler::{Choice, Sampler};
 use ppo::prompts::questions;
-use ppo::{Clip, RolloutConfig};
+use ppo::{Answer, Asking, Clip, RolloutConfig};
 use scaling::Schedule;
-use scaling::schedule::Decay;
 use sft::arithmetic::{Operation, Problem};
 use sft::base::{BaseConfig, pretrain};
 use sft::questions::Question;
-use sft::{Curriculum, Example, Outputs, Rows, Speech, TrainConfig, Tuning, tokenize};
+use sft::{Example, Outputs, Speech, TrainConfig, Tuning, tokenize};
 use tensor_core::{AdamWConfig, Rng};
 
 use super::arguments::DemoArgs;
-use crate::evaluation::{Evaluation, Exam, Judged};
+use crate::evaluation::{Evaluation, Exam};
 use crate::experience::Judgement;
 use crate::reference::{Kind, Reference};
 use crate::training::Looks;
@@ -46,33 +45,18 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
     let config = *checkpoint.model.config();
     let (known, unknown) = split();
     let data = tokenize(&demonstrations(&known, sft_steps * BATCH, seed), &speech, config.context)?;
-    let demonstrating = TrainConfig {
-        batch_size: BATCH,
-        accumulate: 1,
-        curriculum: Curriculum::Shuffled,
-        rows: Rows::Padded,
-        schedule: schedule(3e-3, sft_steps),
-        optimizer: AdamWConfig { beta2: 0.99, weight_decay: 0.01, ..AdamWConfig::default() },
-        grad_clip: 1.,
-        seed,
-    };
+    let demonstrating = TrainConfig::usual(BATCH, sft_steps, 3e-3, seed);
     let mut tuning = Tuning::new(config, checkpoint.parameters, demonstrating.optimizer)?;
     let mut log = sft::RunLog::new(sft_steps, sft_steps / 20, 0, sft_steps)?;
     sft::train(&mut tuning, &data.examples, &demonstrating, None, &Outputs::default(), &mut log)?;
     drop(log);
 
-    let stop = vec![speech.end()];
     let mut scorer = RewardMix::parse("exact")?.scorer();
-    let how = rewarding(stop.clone(), steps, seed);
+    let how = rewarding(speech.ends().to_vec(), steps, seed);
     let (asked, _) = questions(examples(&known), &speech, config.context, BUDGET)?;
     let (held_out, _) = questions(examples(&unknown), &speech, config.context, BUDGET)?;
-    let exam = Exam {
-        task: Task::Arithmetic,
-        speech: &speech,
-        stop: &stop,
-        max_new_tokens: BUDGET,
-        batch_size: 200,
-    };
+    let asking = Asking { speech: &speech, max_new_tokens: BUDGET, batch_size: 200 };
+    let exam = Exam { task: Task::Arithmetic, asking };
     let mut tuning = Tuning::new(config, tuning.parameters, how.steps.optimizer)?; // moments of its own
     let twin = GptModern::new(&config, tuning.parameters.inference().root())?;
     let before = exam.greedy(&twin, &held_out, &mut *scorer)?;
@@ -93,11 +77,6 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
         "\n{tokens} tokens were drawn. What it learned is mostly form; to be right more often takes longer: part_9 train"
     );
     Ok(())
-}
-
-/// Rate `peak`, falling to a tenth of it.
-fn schedule(peak: f64, total: usize) -> Schedule {
-    Schedule { peak, floor: peak / 10., warmup: total / 20, total, decay: Decay::Cosine }
 }
 
 fn rewarding(stop: Vec<u32>, steps: usize, seed: u64) -> GrpoConfig {
@@ -124,7 +103,7 @@ fn rewarding(stop: Vec<u32>, steps: usize, seed: u64) -> GrpoConfig {
         steps: StepConfig {
             updates: 1,
             groups_each: 16,
-            schedule: schedule(4e-4, steps),
+            schedule: Schedule::cosine(4e-4, steps),
             optimizer: AdamWConfig { beta2: 0.95, weight_decay: 0., ..AdamWConfig::default() },
             grad_clip: 1.,
             most_tokens: None,
@@ -172,8 +151,8 @@ fn demonstrations(known: &[Question], n: usize, seed: u64) -> Vec<Example> {
 
 fn tell(
     asked: &[Question],
-    (before, a): &(Evaluation, Vec<Judged>),
-    (after, b): &(Evaluation, Vec<Judged>),
+    (before, a): &(Evaluation, Vec<Answer>),
+    (after, b): &(Evaluation, Vec<Answer>),
 ) {
     println!("\n{:42}  {:>7}  {:>7}  {:>7}", "never seen asked so", "before", "after", "wanted");
     for i in 0..SHOWN.min(asked.len()) {

@@ -1,18 +1,12 @@
 //! `part_9 eval`: how often a model is right, in one try and in several, and how it compares with what it was.
 
-use std::path::Path;
-
-use anyhow::{Context, Result, ensure};
-use candle_core::Device;
+use anyhow::{Result, ensure};
 use modern::sampler::{Choice, Sampler};
-use modern::{Checkpoint, GptModern, Purpose};
 use ppo::prompts::questions;
-use ppo::{Comparison, RolloutConfig, compare};
+use ppo::{Asking, Comparison, RolloutConfig, compare};
 use serde_json::{Value, json};
 use sft::Tuned;
-use sft::tuned::model_in;
 use tensor_core::Rng;
-use tiny_gpt::RunFolder;
 use tiny_gpt::command::usage;
 
 use super::arguments::EvalArgs;
@@ -27,40 +21,28 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
     })())?;
     let device = args.compute.open()?;
     let examples = args.task.task.all(args.task.data.as_deref())?;
-    let Tuned { model, speech, without, .. } = args.tuned.open(&device)?;
-    let reference = reference(args, without, &device)?;
+    let Tuned { model, speech, without, base } = args.tuned.open(&device)?;
+    let reference = args.tuned.reference(args.reference.as_deref(), without, base, &device)?;
     let (context, budget) = (model.config().context, args.task.budget());
     let (mut asked, left_out) = questions(examples, &speech, context, budget)?;
     asked.truncate(args.n.map_or(asked.len(), std::num::NonZeroUsize::get));
     if left_out > 0 {
         println!("{left_out} problems were left out, as they are too long");
     }
-    let (stop, batch_size) = (speech.ends().to_vec(), args.batch_size.get());
     let mut scorer = args.task.judge(&speech, &device)?;
-    let exam = Exam {
-        task: args.task.task,
-        speech: &speech,
-        stop: &stop,
-        max_new_tokens: budget,
-        batch_size,
-    };
+    let asking =
+        Asking { speech: &speech, max_new_tokens: budget, batch_size: args.batch_size.get() };
+    let exam = Exam { task: args.task.task, asking };
     let (found, judged) = exam.greedy(&model, &asked, &mut *scorer)?;
     let choice = Choice::at(args.temperature, None, None, None);
     let sampler = Sampler::new(choice);
-    let drawn = RolloutConfig { samples, sampler, max_new_tokens: budget, stop: stop.clone() };
+    let drawn =
+        RolloutConfig { samples, sampler, max_new_tokens: budget, stop: speech.ends().to_vec() };
     let mut rng = Rng::new(args.compute.seed);
     let at = exam.sampled(&model, &asked, &drawn, &[1, k], &mut rng)?;
-    let how = ppo::Exam {
-        questions: &asked,
-        speech: &speech,
-        max_new_tokens: budget,
-        stop: &stop,
-        batch_size,
-        interval: 0,
-        stop_at: None,
-    };
     let beside = reference.map(|reference| {
-        compare([&model, &reference], &how, Choice::Greedy, &mut *scorer, &mut rng)
+        let both = [&model, &reference];
+        compare(both, &asked, asking, Choice::Greedy, &mut *scorer, &mut rng)
     });
     let beside = beside.transpose()?.map(|(comparison, _)| comparison);
     if args.json {
@@ -71,7 +53,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
         let said = question.example.prompt.last().map_or("", |message| &message.content);
         let one_line = |text: &str| text.trim().replace('\n', " ⏎ ");
         println!("question  {}", one_line(said));
-        println!("  answer  {:.2}  {}", judged.reward, one_line(&judged.text));
+        println!("  answer  {:.2}  {}", judged.score, one_line(&judged.text));
     }
     tell(&found, (k, &at), beside);
     Ok(())
@@ -98,22 +80,6 @@ fn report(found: &Evaluation, (k, at): (usize, &[f64]), beside: Option<Compariso
         }
     }
     report
-}
-
-/// What the model is compared with: what is named, the model without its adapter, or the one that its run began with.
-fn reference(
-    args: &EvalArgs,
-    without: Option<GptModern>,
-    device: &Device,
-) -> Result<Option<GptModern>> {
-    if args.reference.is_none() && without.is_some() {
-        return Ok(without);
-    }
-    let settings = RunFolder::settings(Path::new(&args.tuned.model))?;
-    let begun = settings.as_ref().and_then(|settings| settings["model"].as_str());
-    let Some(named) = args.reference.as_deref().or(begun) else { return Ok(None) };
-    let opened = Checkpoint::open(&model_in(named), Purpose::Inference, device);
-    Ok(Some(opened.with_context(|| format!("opening the reference {named}"))?.model))
 }
 
 /// The figures, in words.

@@ -1,6 +1,7 @@
 //! What `part_9 train` says at its end.
 
 use anyhow::Result;
+use scaling::resume::how_to_go_on;
 use serde_json::json;
 use sft::Tuning;
 
@@ -14,7 +15,7 @@ pub(super) fn report(
     tokens: usize,
     times: crate::figures::Times,
 ) -> Result<()> {
-    let (step, out) = (tuning.state.step, args.out.display());
+    let step = tuning.state.step;
     let seconds = times.total().as_secs_f64();
     let share = |part: std::time::Duration| part.as_secs_f64() / seconds.max(1e-9);
     let [generation, scoring, training] =
@@ -28,11 +29,9 @@ pub(super) fn report(
     let saved = if args.lora.lora_rank.is_some() { "adapter" } else { "model" };
     match step == total {
         true => println!("the best {saved} is in {}", args.out.join(saved).display()),
-        false => println!(
-            "stopped and saved after step {step} of {total}; continue with: part_9 train --resume --out {out}"
-        ),
+        false => println!("{}", how_to_go_on("part_9", step, total, &args.out)),
     }
-    if args.json {
+    if args.run.json {
         let best = tuning.state.best.map(|badness| -badness);
         println!(
             "{}",

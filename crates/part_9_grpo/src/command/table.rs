@@ -10,12 +10,11 @@ use candle_core::{DType, Device};
 use modern::sampler::{Choice, Sampler};
 use modern::{Checkpoint, GptModern, Purpose};
 use ppo::prompts::questions;
-use ppo::{Clip, RolloutConfig};
+use ppo::{Asking, Clip, RolloutConfig};
 use scaling::Schedule;
-use scaling::schedule::Decay;
 use sft::questions::{Demos, demonstrations};
 use sft::tuned::model_in;
-use sft::{Curriculum, Outputs, Rows, Speech, TrainConfig, Tuning, tokenize};
+use sft::{Outputs, Speech, TrainConfig, Tuning, tokenize};
 use tensor_core::AdamWConfig;
 
 use super::arguments::TableArgs;
@@ -78,15 +77,9 @@ fn one(args: &TableArgs, name: &str, how: &How, seed: u64, device: &Device) -> R
     let purpose = Purpose::Training(DType::F32);
     let mut checkpoint = Checkpoint::open(&model_in(&args.model), purpose, device)?;
     let speech = Speech::of(&mut checkpoint, None)?;
-    let stop = speech.ends().to_vec();
     let mut scorer = RewardMix::parse("exact")?.scorer();
-    let exam = Exam {
-        task: Task::Arithmetic,
-        speech: &speech,
-        stop: &stop,
-        max_new_tokens: BUDGET,
-        batch_size: 100,
-    };
+    let asking = Asking { speech: &speech, max_new_tokens: BUDGET, batch_size: 100 };
+    let exam = Exam { task: Task::Arithmetic, asking };
     let config = *checkpoint.model.config();
     let mut tuning = Tuning::new(config, checkpoint.parameters, optimizer(how))?;
     let twin = GptModern::new(&config, tuning.parameters.inference().root())?;
@@ -101,7 +94,7 @@ fn one(args: &TableArgs, name: &str, how: &How, seed: u64, device: &Device) -> R
     let tokens = match how {
         How::Demonstrations => demonstrated(args, &mut tuning, &speech, seed)?,
         How::Rewards(baseline, aggregation) => {
-            let config = rewarding((*baseline, *aggregation), stop.clone(), args, seed);
+            let config = rewarding((*baseline, *aggregation), speech.ends().to_vec(), args, seed);
             let reference = Some(Reference::new(&tuning, Kind::Fixed)?);
             let total = config.steps.schedule.total;
             let looks = Looks { exam, questions: &looked_at, interval: total.div_ceil(6) };
@@ -132,16 +125,8 @@ fn demonstrated(
     let answers: usize = data.iter().map(sft::Tokens::targets).sum();
     let steps = (data.len() * args.tokens.get().min(answers) / answers / 64).max(1);
     let data = &data[..data.len().min(steps * 64)];
-    let how = TrainConfig {
-        batch_size: 64,
-        accumulate: 1,
-        curriculum: Curriculum::Shuffled,
-        rows: Rows::Padded,
-        schedule: schedule(args.lr, steps),
-        optimizer: optimizer(&How::Demonstrations),
-        grad_clip: 1.,
-        seed,
-    };
+    let optimizer = optimizer(&How::Demonstrations);
+    let how = TrainConfig { optimizer, ..TrainConfig::usual(64, steps, args.lr, seed) };
     let mut log = sft::RunLog::new(steps, 0, 0, steps)?;
     sft::train(tuning, data, &how, None, &Outputs::default(), &mut log)?;
     Ok(data.iter().map(sft::Tokens::targets).sum())
@@ -150,10 +135,6 @@ fn demonstrated(
 fn optimizer(how: &How) -> AdamWConfig {
     let beta2 = if matches!(how, How::Demonstrations) { 0.99 } else { 0.95 };
     AdamWConfig { beta2, weight_decay: 0., ..AdamWConfig::default() }
-}
-
-fn schedule(peak: f64, total: usize) -> Schedule {
-    Schedule { peak, floor: peak / 10., warmup: total / 20, total, decay: Decay::Cosine }
 }
 
 fn rewarding(
@@ -178,7 +159,7 @@ fn rewarding(
         steps: StepConfig {
             updates: 1,
             groups_each: PROMPTS,
-            schedule: schedule(args.lr, steps),
+            schedule: Schedule::cosine(args.lr, steps),
             optimizer: optimizer(&How::Rewards(baseline, aggregation)),
             grad_clip: 1.,
             most_tokens: Some(args.tokens.get()),

@@ -1,4 +1,4 @@
-//! The numbers in a text, as a grader has to read them.
+//! 8.4 The numbers in a text, as a grader has to read them.
 //!
 //! What counts is what a reader would call a number: `1,000` is one thousand, `4.5` is no 5, `12-7` holds 12 and 7 and no −7,
 //! `$1,234.00` and `42 %` have units, `12a` and `3/4` are no numbers at all, and the point of `It is 42.` ends the sentence.

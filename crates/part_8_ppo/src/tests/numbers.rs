@@ -1,6 +1,5 @@
-//! Parsers: what the programs before us read, and what is right.
+//! 8.4: what the programs before us read as numbers, and what is right.
 
-use crate::answers::{flexible, of_solution, strict, tagged};
 use crate::numbers::{last_integer, last_number, numbers, single_number, written};
 
 #[test]
@@ -61,41 +60,4 @@ fn one_number_and_the_last_number() {
     }
     assert_eq!(written("from -$78,910.5 to 1e-3"), ["-78910.5", "1e-3"]);
     assert_eq!(numbers("Ünï 7 … ５"), [7.], "digits are ASCII ones");
-}
-
-#[test]
-fn gsm8k_s_answer_strictly_and_flexibly() {
-    for (text, strictly, flexibly) in [
-        ("#### 123", Some(123.), Some(123.)),
-        ("####    45.67 end", Some(45.67), Some(45.67)),
-        ("#### -78,910.5", Some(-78910.5), Some(-78910.5)),
-        ("#### 1,234,567", Some(1234567.), Some(1234567.)),
-        ("#### $1,234.00", Some(1234.), Some(1234.)),
-        ("####18.", Some(18.), Some(18.)),
-        ("#### 5 then #### 6", Some(5.), Some(5.)),
-        ("#### 12a", None, None),
-        ("9 * 2 = 18\n#### 18</answer>", Some(18.), Some(18.)),
-        ("No hash 123", None, Some(123.)),
-        ("first 10 then 20", None, Some(20.)),
-        ("text 50 end", None, Some(50.)),
-        ("it is -50", None, Some(-50.)),
-        ("fallback 12a", None, None),
-        ("none", None, None),
-    ] {
-        assert_eq!((strict(text), flexible(text)), (strictly, flexibly), "{text:?}");
-    }
-    assert_eq!(of_solution("so 9 * 2 = 18\n#### 18"), Some("18"));
-    assert_eq!(of_solution("so 18"), None);
-}
-
-#[test]
-fn the_answer_between_tags() {
-    let text = "<reasoning>2</reasoning><answer> 42 </answer>";
-    assert_eq!(tagged(text), Some("42"));
-    assert_eq!(tagged("<answer>1</answer> no, <answer>2</answer>"), Some("2"));
-    assert_eq!(tagged("<answer>1"), None);
-    assert_eq!(tagged("1</answer>"), None);
-    assert_eq!(tagged("<answer>1</answer><answer>2"), None, "the last is not closed");
-    assert_eq!(tagged("<answer>\n...\n</answer>"), None, "the prompt's own example");
-    assert_eq!(tagged("<answer></answer>"), Some(""));
 }

@@ -1,0 +1,87 @@
+//! 4.5 The record of a run: rows of figures in `metrics.jsonl` and in a tracker's files, and two of the figures as curves.
+
+use anyhow::Result;
+use serde_json::{Map, Value, json};
+use tiny_gpt::RunFolder;
+use tiny_gpt::loss_curve::{self, Curve};
+
+use crate::tracker::Tracker;
+
+/// Where figures go: nowhere, until there is a folder for them.
+pub struct Record {
+    place: Option<(RunFolder, Tracker)>,
+    /// Each with the key of its figure.
+    curves: [(&'static str, Curve); 2],
+}
+
+impl Record {
+    /// Of a run that is shown and not kept; of each curve the key of its figure, and its name.
+    pub fn new(curves: [(&'static str, &str); 2]) -> Self {
+        Self { place: None, curves: curves.map(|(key, name)| (key, Curve::new(name))) }
+    }
+
+    /// The same in `folder`, which has these rows, and in `tracker`'s files.
+    pub fn within(mut self, folder: RunFolder, tracker: Tracker, rows: &[Value]) -> Self {
+        for row in rows {
+            if let Some(step) = row["step"].as_u64() {
+                self.plot(step as usize, row);
+            }
+        }
+        self.place = Some((folder, tracker));
+        self
+    }
+
+    /// A row of figures after `step` steps.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn row(&mut self, step: usize, figures: Value) -> Result<()> {
+        self.plot(step, &figures);
+        let (Some((folder, tracker)), Value::Object(figures)) = (&mut self.place, figures) else {
+            return Ok(());
+        };
+        tracker.row(step, &figures)?;
+        let mut row = Map::from_iter([("step".to_string(), json!(step))]);
+        row.extend(figures);
+        folder.write(&Value::Object(row))
+    }
+
+    fn plot(&mut self, step: usize, figures: &Value) {
+        for (key, curve) in &mut self.curves {
+            if let Some(value) = figures[*key].as_f64() {
+                curve.push(step, value);
+            }
+        }
+    }
+
+    /// The tracker, for what is no figure.
+    pub fn tracker(&mut self) -> Option<&mut Tracker> {
+        self.place.as_mut().map(|(_, tracker)| tracker)
+    }
+
+    /// Draws the curves of a `measure` as the picture `name`.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn draw(&self, name: &str, measure: &str) -> Result<()> {
+        let (Some((folder, _)), [(_, a), (_, b)]) = (&self.place, &self.curves) else {
+            return Ok(());
+        };
+        loss_curve::write_measure(&folder.path().join(name), &[a, b], measure)
+    }
+
+    /// The run has ended; the tracker's files are complete.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn finish(self) -> Result<()> {
+        self.place.map_or(Ok(()), |(_, tracker)| tracker.finish())
+    }
+}
+
+/// Puts the entries of `more` behind those of `row`.
+pub fn join(row: &mut Value, more: Value) {
+    if let (Value::Object(row), Value::Object(more)) = (row, more) {
+        row.extend(more);
+    }
+}

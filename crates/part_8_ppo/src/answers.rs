@@ -1,0 +1,111 @@
+//! 8.4 What a model answers to questions, and what that is worth.
+
+use anyhow::Result;
+use modern::sampler::Choice;
+use modern::{End, GenerateConfig, GptModern, Markers, Sampler, generate};
+use sft::Speech;
+use sft::metrics::{exact_match, same_words};
+use tensor_core::Rng;
+
+use crate::prompts::Question;
+use crate::scorer::{Reply, Scorer};
+
+/// How questions are put.
+#[derive(Debug, Clone, Copy)]
+pub struct Asking<'a> {
+    /// How answers are read, and where they end.
+    pub speech: &'a Speech,
+    /// Longest answer, in tokens.
+    pub max_new_tokens: usize,
+    /// Questions at a time.
+    pub batch_size: usize,
+}
+
+/// An answer, and what it scored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    /// In words.
+    pub text: String,
+    /// Its length in tokens, the end included.
+    pub length: usize,
+    /// Whether it ended itself.
+    pub ended: bool,
+    /// Its score.
+    pub score: f64,
+}
+
+/// How well questions were answered.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Found {
+    /// Questions.
+    pub n: usize,
+    /// The mean score.
+    pub reward_mean: f64,
+    /// Share of answers that are the wanted one; of questions without one, nothing.
+    pub exact_match: Option<f64>,
+    /// The same with case and punctuation forgiven.
+    pub form_forgiven: Option<f64>,
+    /// In tokens.
+    pub length_mean: f64,
+    /// Share of answers that ended themselves.
+    pub eos_rate: f64,
+}
+
+impl Asking<'_> {
+    /// The answers of `model`, an inference twin, to `questions`, their tokens chosen by `choice`.
+    ///
+    /// # Errors
+    /// When a prompt fills the context, and those of `scorer`.
+    pub fn answers(
+        &self,
+        model: &GptModern,
+        questions: &[Question],
+        choice: Choice,
+        scorer: &mut Scorer,
+        rng: &mut Rng,
+    ) -> Result<Vec<Answer>> {
+        let (sampler, stop) = (Sampler::new(choice), self.speech.ends().to_vec());
+        let config = GenerateConfig::new(model, sampler, self.max_new_tokens, stop);
+        let mut all = Vec::with_capacity(questions.len());
+        for questions in questions.chunks(self.batch_size.max(1)) {
+            let prompts: Vec<Vec<u32>> = questions.iter().map(|one| one.prompt.clone()).collect();
+            for written in generate(model, &prompts, &config, rng, |_, _| Ok(()))? {
+                let text = self.speech.tokenizer.decode(&written.tokens, Markers::Hidden)?;
+                let (length, ended) = (written.tokens.len(), written.end == End::Stop);
+                all.push(Answer { text, length, ended, score: 0. });
+            }
+        }
+        let each = questions.iter().zip(&all);
+        let replies: Vec<Reply<'_>> = each
+            .map(|(Question { example, .. }, Answer { text, ended, .. })| Reply {
+                example,
+                text,
+                ended: *ended,
+            })
+            .collect();
+        let scores = scorer(&replies, rng)?;
+        all.iter_mut().zip(scores).for_each(|(answer, score)| answer.score = score);
+        Ok(all)
+    }
+}
+
+/// The figures of these answers to `questions`.
+pub fn figures(questions: &[Question], answers: &[Answer]) -> Found {
+    let n = answers.len();
+    let mean = |of: &dyn Fn(&Answer) -> f64| answers.iter().map(of).sum::<f64>() / n.max(1) as f64;
+    let known = questions.iter().any(|one| !one.example.response.is_empty());
+    let share = |same: fn(&str, &str) -> bool| {
+        let each = answers.iter().zip(questions);
+        let right =
+            each.filter(|(answer, question)| same(&answer.text, &question.example.response));
+        known.then(|| right.count() as f64 / n.max(1) as f64)
+    };
+    Found {
+        n,
+        reward_mean: mean(&|answer| answer.score),
+        exact_match: share(exact_match),
+        form_forgiven: share(same_words),
+        length_mean: mean(&|answer| answer.length as f64),
+        eos_rate: mean(&|answer| f64::from(u8::from(answer.ended))),
+    }
+}
