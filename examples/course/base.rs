@@ -18,9 +18,9 @@ use crate::stage::{Figures, Note};
 /// The longest text that the models of the course see, in tokens.
 const CONTEXT: usize = 128;
 /// What the heads of the base model are shown.
-const SENTENCE: &str = "Mira saw a red bird. The red bird saw Mira.";
+const SENTENCE: &str = "Mei looked at the moon and the moon looked at Mei.";
 /// What it goes on with.
-const BEGINNING: &str = "One morning";
+const BEGINNING: &str = "A child named";
 
 /// Text becomes tokens.
 pub(crate) fn tokens(course: &Course, folder: &Path) -> Result<Note> {
