@@ -88,6 +88,16 @@ pub struct LoraFlags {
 }
 
 impl LoraFlags {
+    /// # Errors
+    /// When there is no adapter for what they say.
+    pub fn check(&self) -> Result<()> {
+        let plain = self.lora_dropout == 0. && self.lora_layers == "all";
+        usage(match self.lora_rank.is_some() || plain {
+            true => Ok(()),
+            false => Err("--lora-dropout and --lora-layers are for adapters: give a --lora-rank"),
+        })
+    }
+
     /// The adapters they describe.
     pub fn config(&self) -> Option<LoraConfig> {
         let rank = self.lora_rank?.get();
@@ -140,6 +150,9 @@ pub struct TunedFlags {
 }
 
 /// A share above 0 and below 1.
-fn part(text: &str) -> Result<f64, String> {
+///
+/// # Errors
+/// When it is none.
+pub fn part(text: &str) -> Result<f64, String> {
     share(text).and_then(|p| if p < 1. { Ok(p) } else { Err("must be below 1".into()) })
 }
