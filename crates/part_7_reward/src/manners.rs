@@ -1,7 +1,9 @@
 //! 7.1 Built-in preferences: a polite answer against a rude one, both with the same content.
 //!
 //! A fact is asked for, and told with a polite and with a rude phrase before it, behind it, or both, of about equal length. Facts are
-//! held out and so are phrases, of words that are learned in others: what is learned is the tone, whatever the matter.
+//! held out, and so are phrases, whose words are partly known from others: what is learned is the tone, whatever the matter.
+
+use std::ops::Range;
 
 use sft::arithmetic::Split;
 use tensor_core::Rng;
@@ -66,14 +68,14 @@ const RUDE_END: [&str; 12] = [
     "It was a waste of my time.",
     "Never come back to me!",
     "Get lost, I am busy.",
-    "Do not bother me with that again.",
+    "Do not ask me that again.",
     "You know nothing at all!",
     "Now leave, you slow fool!",
     "I am busy, so get lost.",
 ];
 
-/// Of each of these phrases, so many, the last ones, are in no pair to learn from.
-const NEW: usize = 2;
+/// Of each of these phrases, so many are to learn from; in pairs that are set apart, there are the others.
+const LEARNED: usize = 8;
 
 /// Decides which pairs are set apart.
 const SEED: u64 = 71;
@@ -168,22 +170,22 @@ fn facts_of(split: Split) -> Vec<Fact> {
 pub fn pairs(n: usize, seed: u64) -> Vec<Preference> {
     let facts = facts_of(Split::Train);
     let mut rng = Rng::new(seed);
-    let known = POLITE.len() - NEW;
-    (0..n).map(|_| preference(&facts[rng.below(facts.len())], known, &mut rng)).collect()
+    (0..n).map(|_| preference(&facts[rng.below(facts.len())], 0..LEARNED, &mut rng)).collect()
 }
 
-/// Pairs about the facts of a split that is not learned from, always the same ones. A sixth of their phrases are new, too.
+/// Pairs about the facts of a split that is not learned from, always the same ones; in phrases that are not, either.
 pub fn set_apart(split: Split) -> Vec<Preference> {
     let mut rng = Rng::new(SEED);
     let facts = facts_of(split);
     let about = facts.iter().flat_map(|fact| [fact; EACH]);
-    about.map(|fact| preference(fact, POLITE.len(), &mut rng)).collect()
+    about.map(|fact| preference(fact, LEARNED..POLITE.len(), &mut rng)).collect()
 }
 
-/// A pair about a fact in the first `known` phrases: in front of it, behind it, or both.
-fn preference((question, fact): &Fact, known: usize, rng: &mut Rng) -> Preference {
+/// A pair about a fact in some of these phrases: in front of it, behind it, or both.
+fn preference((question, fact): &Fact, among: Range<usize>, rng: &mut Rng) -> Preference {
     let mut within = |before: [&str; 12], after: [&str; 12]| {
-        let [before, after] = [before, after].map(|phrases| phrases[rng.below(known)]);
+        let [before, after] =
+            [before, after].map(|phrases| phrases[among.start + rng.below(among.len())]);
         match rng.below(3) {
             0 => format!("{before} {fact}"),
             1 => format!("{fact} {after}"),
