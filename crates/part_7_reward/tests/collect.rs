@@ -25,14 +25,20 @@ fn rows(file: &str) -> Vec<Value> {
 fn talker(folder: &Path) -> String {
     let run = path(folder, "run");
     PART_7.says(&learn(&run, &["--base-steps", "1", "--sft-steps", "0"]));
-    let base = Path::new(&run).join("base");
+    let base = path(folder, "run/base");
+    end_by(&base, &(1..1000).step_by(2).collect::<Vec<u32>>());
+    base
+}
+
+/// Has these tokens end the answers of a model.
+fn end_by(model: &str, ids: &[u32]) {
     for file in ["config.json", "generation_config.json"] {
-        let text = std::fs::read_to_string(base.join(file)).expect(file);
+        let file = Path::new(model).join(file);
+        let text = std::fs::read_to_string(&file).expect("a file");
         let mut config: Value = serde_json::from_str(&text).expect("JSON");
-        config["eos_token_id"] = (1..1000).step_by(2).collect::<Vec<u32>>().into();
-        std::fs::write(base.join(file), config.to_string()).expect(file);
+        config["eos_token_id"] = ids.into();
+        std::fs::write(&file, config.to_string()).expect("a file");
     }
-    base.to_string_lossy().into_owned()
 }
 
 #[test]
@@ -71,11 +77,13 @@ fn a_rule_prefers_and_the_better_answer_meets_the_next() {
     let alike = path(folder.path(), "alike.jsonl");
     let text = collect(&["--temperature", "1e-5", "--questions", "2", "--out", &alike]);
     assert!(text.contains("0 preferences"), "likeliest answers are alike: {text}");
-    let text = collect(&["--max-new-tokens", "1", "--questions", "9", "--out", &alike]);
-    assert!(text.contains("did not end"), "what is cut off is left out: {text}");
     let exact = ["collect", "--model", &base, "--data", &others, "--rule", "exact"];
     PART_7.refuses(&exact, 2, "which these data lack");
     PART_7.says(&learn(&path(folder.path(), "learned"), &["--model", &base, "--data", &mine]));
+    end_by(&base, &[0]);
+    let cut = path(folder.path(), "cut.jsonl");
+    let text = collect(&["--max-new-tokens", "3", "--questions", "4", "--out", &cut]);
+    assert!(text.contains("8 answers did not end") && text.contains("0 preferences"), "{text}");
 }
 
 #[test]
