@@ -77,7 +77,7 @@ pub(crate) struct TrainArgs {
     #[serde(flatten)]
     pub(crate) base: BaseFlags,
     /// Without --model: optimizer steps of teaching the small one to answer sums
-    #[arg(long, value_name = "N", default_value_t = 1000)]
+    #[arg(long, value_name = "N", default_value_t = 1500)]
     pub(crate) sft_steps: usize,
     #[command(flatten)]
     #[serde(flatten)]
