@@ -45,9 +45,6 @@ impl DataFlags {
 /// What of it is learned from.
 #[derive(Debug, Clone, Copy, Serialize, Args)]
 pub struct ExampleFlags {
-    /// How answers to arithmetic are demonstrated
-    #[arg(long, value_enum, default_value_t = Demos::Clean)]
-    pub demos: Demos,
     /// Demonstrations of arithmetic that are drawn
     #[arg(long, value_name = "N", default_value = "200000")]
     pub examples: NonZeroUsize,
@@ -57,13 +54,13 @@ pub struct ExampleFlags {
 }
 
 impl ExampleFlags {
-    /// Examples to learn from and to decide by.
+    /// Examples to learn from and to decide by; answers to arithmetic are given as in `demos`.
     ///
     /// # Errors
     /// As [`Source::examples`].
-    pub fn examples(&self, data: &DataFlags, seed: u64) -> Result<Examples> {
+    pub fn examples(&self, data: &DataFlags, demos: Demos, seed: u64) -> Result<Examples> {
         let (source, columns) = data.open()?;
-        source.examples(columns.as_ref(), (self.examples.get(), self.demos), self.validation, seed)
+        source.examples(columns.as_ref(), (self.examples.get(), demos), self.validation, seed)
     }
 }
 
@@ -88,6 +85,17 @@ pub struct LoraFlags {
 }
 
 impl LoraFlags {
+    /// # Errors
+    /// A [`UsageError`](tiny_gpt::command::UsageError) when adapters are described that there are none of.
+    pub fn check(&self) -> Result<()> {
+        let plain = self.lora_dropout == 0. && self.lora_layers == "all";
+        usage(if self.lora_rank.is_some() || plain {
+            Ok(())
+        } else {
+            Err(anyhow!("--lora-dropout and --lora-layers are for adapters: give a --lora-rank"))
+        })
+    }
+
     /// The adapters they describe.
     pub fn config(&self) -> Option<LoraConfig> {
         let rank = self.lora_rank?.get();

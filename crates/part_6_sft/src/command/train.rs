@@ -1,18 +1,16 @@
 //! `part_6 train`: a model and examples in, a run folder out; or a run folder in, and the rest of its run.
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use scaling::resume::newest;
 use scaling::settings::check_resumable;
 use scaling::tracker::Tracker;
 use scaling::{Checkpoints, fingerprint};
 use tiny_gpt::RunFolder;
-use tiny_gpt::command::usage;
 
 use super::arguments::TrainArgs;
 use super::report::{report, tell_data};
 use super::start::{base_model, pretrained};
 use crate::evaluation::Extent;
-use crate::flags::LoraFlags;
 use crate::resume::resume;
 use crate::source::Examples;
 use crate::tokens::Tokenized;
@@ -27,7 +25,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let config = train_config(args)?;
     let device = args.run.compute.open()?;
     let settings = serde_json::to_value(args)?;
-    let examples = args.examples.examples(&args.data, args.run.compute.seed)?;
+    let examples = args.examples.examples(&args.data, args.demos, args.run.compute.seed)?;
     let checkpoints = Checkpoints::new(args.out.join("checkpoints"), args.run.save.keep);
     let base = match &args.model {
         Some(model) => model.clone(),
@@ -88,14 +86,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
 fn train_config(args: &TrainArgs) -> Result<TrainConfig> {
     let step = &args.step;
     step.check_plain()?;
-    usage((|| {
-        let LoraFlags { lora_rank, lora_dropout, lora_layers, .. } = &args.lora;
-        ensure!(
-            lora_rank.is_some() || (*lora_dropout == 0. && lora_layers == "all"),
-            "--lora-dropout and --lora-layers are for adapters: give a --lora-rank"
-        );
-        Ok(())
-    })())?;
+    args.lora.check()?;
     Ok(TrainConfig {
         batch_size: step.batch_size.get(),
         accumulate: step.accumulate.get(),
