@@ -73,6 +73,29 @@ pub fn expanded(
     Ok(args)
 }
 
+/// The command line `args` (program, subcommand, flags) with those settings `keys` of the run that `--model` names written out, so that
+/// a model is asked about what it learned. A folder whose settings lack one of them is that of another program, and says nothing.
+///
+/// # Errors
+/// When the run's settings cannot be read.
+pub fn of_the_model(
+    args: impl IntoIterator<Item = impl Into<OsString>>,
+    keys: &[&str],
+) -> Result<Vec<OsString>> {
+    let mut args: Vec<OsString> = args.into_iter().map(Into::into).collect();
+    let flags = args.split_off(args.len().min(2));
+    let model = values(&flags, "--model").pop();
+    let run = model.map(|model| RunFolder::settings(Path::new(&model))).transpose()?.flatten();
+    if let Some(Value::Object(run)) = run
+        && keys.iter().all(|&key| run.contains_key(key))
+    {
+        let own = keys.iter().map(|&key| (key.to_string(), run[key].clone()));
+        args.extend(flags_of(&own.collect())?);
+    }
+    args.extend(flags);
+    Ok(args)
+}
+
 type Settings = BTreeMap<String, Value>;
 
 /// Flags that say where settings come from.

@@ -45,9 +45,6 @@ impl DataFlags {
 /// What of it is learned from.
 #[derive(Debug, Clone, Copy, Serialize, Args)]
 pub struct ExampleFlags {
-    /// How answers to arithmetic are demonstrated
-    #[arg(long, value_enum, default_value_t = Demos::Clean)]
-    pub demos: Demos,
     /// Demonstrations of arithmetic that are drawn
     #[arg(long, value_name = "N", default_value = "200000")]
     pub examples: NonZeroUsize,
@@ -57,13 +54,13 @@ pub struct ExampleFlags {
 }
 
 impl ExampleFlags {
-    /// Examples to learn from and to decide by.
+    /// Examples to learn from and to decide by; answers to arithmetic are given as in `demos`.
     ///
     /// # Errors
     /// As [`Source::examples`].
-    pub fn examples(&self, data: &DataFlags, seed: u64) -> Result<Examples> {
+    pub fn examples(&self, data: &DataFlags, demos: Demos, seed: u64) -> Result<Examples> {
         let (source, columns) = data.open()?;
-        source.examples(columns.as_ref(), (self.examples.get(), self.demos), self.validation, seed)
+        source.examples(columns.as_ref(), (self.examples.get(), demos), self.validation, seed)
     }
 }
 

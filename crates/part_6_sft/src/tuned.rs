@@ -59,27 +59,15 @@ impl TunedFlags {
 }
 
 impl TunedFlags {
-    /// What the tuned model is compared with: the model that is `named`, the tuned one `without` its adapter, or the one that its run
-    /// began with, the run's own `base` first. Nothing where none is known.
+    /// Where the model is that the `tuned` one is compared with: the one that is `named`, or the one that its run began with, the run's
+    /// own `base` first. Nothing where none is known.
     ///
     /// # Errors
-    /// When it cannot be opened.
-    pub fn reference(
-        &self,
-        named: Option<&str>,
-        without: Option<GptModern>,
-        base: Option<PathBuf>,
-        device: &Device,
-    ) -> Result<Option<GptModern>> {
-        if named.is_none() && without.is_some() {
-            return Ok(without);
-        }
-        let own = base.map(|base| base.to_string_lossy().into_owned());
+    /// When the run's settings cannot be read.
+    pub fn began_with(&self, named: Option<&str>, tuned: &Tuned) -> Result<Option<String>> {
+        let own = tuned.base.as_ref().map(|base| base.to_string_lossy().into_owned());
         let begun_with = || begun_with(Path::new(&self.model));
-        let source = named.map(model_in).or(own).map_or_else(begun_with, |source| Ok(Some(source)));
-        let Some(source) = source? else { return Ok(None) };
-        let opened = Checkpoint::open(&source, Purpose::Inference, device);
-        Ok(Some(opened.with_context(|| format!("opening the reference {source}"))?.model))
+        named.map(model_in).or(own).map_or_else(begun_with, |source| Ok(Some(source)))
     }
 }
 

@@ -155,11 +155,20 @@ impl Tuning {
 
 /// A name that follows from the weights that are not trained. A checkpoint lacks them, and is nothing beside others.
 fn frozen(parameters: &Parameters) -> Result<Option<String>> {
+    let mut frozen = parameters.iter().filter(|p| !p.trainable).peekable();
+    frozen.peek().is_some().then(|| fingerprint_of(frozen)).transpose()
+}
+
+/// A name that follows from what `parameters` are called and hold.
+///
+/// # Errors
+/// When they cannot be read from their device.
+pub fn fingerprint_of<'a>(parameters: impl Iterator<Item = &'a Parameter>) -> Result<String> {
     let mut named = String::new();
-    for Parameter { name, var, .. } in parameters.iter().filter(|p| !p.trainable) {
+    for Parameter { name, var, .. } in parameters {
         let mut bytes = Vec::new();
         var.as_tensor().write_bytes(&mut bytes)?;
         named.extend([name, " ", &fingerprint::of_bytes(&bytes), "\n"]);
     }
-    Ok((!named.is_empty()).then(|| fingerprint::of_bytes(named.as_bytes())))
+    Ok(fingerprint::of_bytes(named.as_bytes()))
 }

@@ -32,6 +32,16 @@ pub struct Alarms {
 }
 
 impl Alarms {
+    /// Of a run whose first step had this entropy, if it had a first step.
+    pub fn since(first_entropy: Option<f64>) -> Self {
+        Self { first_entropy, ..Self::default() }
+    }
+
+    /// The entropy of the first step, once there was one.
+    pub fn first_entropy(&self) -> Option<f64> {
+        self.first_entropy
+    }
+
     /// What is wrong with step `step`, if anything is.
     pub fn check(&mut self, step: usize, signs: &Signs) -> Vec<String> {
         let Signs { entropy, kl_per_token, eos_rate, first_ratio_error, scores_alike } = *signs;

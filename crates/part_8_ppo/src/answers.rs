@@ -7,8 +7,9 @@ use sft::Speech;
 use sft::metrics::{exact_match, same_words};
 use tensor_core::Rng;
 
+use crate::experience::not_a_number;
 use crate::prompts::Question;
-use crate::scorer::{Reply, Scorer};
+use crate::scorer::{Reply, Scorer, scored};
 
 /// How questions are put.
 #[derive(Debug, Clone, Copy)]
@@ -70,8 +71,8 @@ impl Asking<'_> {
         for questions in questions.chunks(self.batch_size.max(1)) {
             let prompts: Vec<Vec<u32>> = questions.iter().map(|one| one.prompt.clone()).collect();
             for written in generate(model, &prompts, &config, rng, |_, _| Ok(()))? {
-                let text = self.speech.tokenizer.decode(&written.tokens, Markers::Hidden)?;
                 let (length, ended) = (written.tokens.len(), written.end == End::Stop);
+                let text = words(&written.tokens, ended, self.speech)?;
                 all.push(Answer { text, length, ended, score: 0. });
             }
         }
@@ -83,10 +84,30 @@ impl Asking<'_> {
                 ended: *ended,
             })
             .collect();
-        let scores = scorer(&replies, rng)?;
+        let scores = scored(scorer, &replies, rng)?;
         all.iter_mut().zip(scores).for_each(|(answer, score)| answer.score = score);
         Ok(all)
     }
+}
+
+/// `tokens` in words, without the token that `ended` them. All others are there to be seen and judged, special ones by their names: what
+/// a scorer did not see, a policy could write at will.
+///
+/// # Errors
+/// When they cannot be decoded.
+pub(crate) fn words(tokens: &[u32], ended: bool, speech: &Speech) -> Result<String> {
+    let tokens = &tokens[..tokens.len() - usize::from(ended && !tokens.is_empty())];
+    let mut text = speech.tokenizer.decode(tokens, Markers::Shown)?;
+    let unknown = tokens.iter().filter(|&&token| speech.tokenizer.token(token).is_none()).count();
+    text.extend(std::iter::repeat_n('\u{fffd}', unknown)); // what the tokenizer has no word for
+    Ok(text)
+}
+
+/// The first of the answers' scores that is no number, in words.
+pub fn no_number_in(answers: &[Answer]) -> Option<String> {
+    let (scores, texts): (Vec<f64>, Vec<String>) =
+        answers.iter().map(|answer| (answer.score, answer.text.clone())).unzip();
+    not_a_number(&scores, &texts)
 }
 
 /// The figures of these answers to `questions`.

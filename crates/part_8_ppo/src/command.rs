@@ -1,8 +1,10 @@
 //! The tools of part 8: let a policy learn from scores, compare it with what it was. Without a subcommand: the demo.
 
 mod arguments;
+mod config;
 mod demo;
 mod eval;
+mod questions;
 mod report;
 mod start;
 mod train;
@@ -11,7 +13,7 @@ use std::ffi::OsString;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use scaling::settings::expanded;
+use scaling::settings::{expanded, of_the_model};
 
 use arguments::{DEFAULT_OUT, DemoArgs, EvalArgs, TrainArgs};
 
@@ -33,12 +35,20 @@ enum Command {
     Eval(Box<EvalArgs>),
 }
 
+/// A policy is asked what its run asked, and judged by who judged it, unless something else is said.
+const OF_THE_RUN: [&str; 7] =
+    ["columns", "data", "form_credit", "max_new_tokens", "reference", "reward", "template"];
+
 /// Runs the command line `args`, the program's name first, in this process.
 ///
 /// # Errors
 /// Those of the command; of arguments that are none, and where help is asked for, clap's.
 pub fn run(args: impl IntoIterator<Item = impl Into<OsString>>) -> Result<()> {
-    let cli = Cli::try_parse_from(expanded(args, DEFAULT_OUT)?)?;
+    let mut args = expanded(args, DEFAULT_OUT)?;
+    if args.get(1).is_some_and(|command| command == "eval") {
+        args = of_the_model(args, &OF_THE_RUN)?;
+    }
+    let cli = Cli::try_parse_from(args)?;
     match cli.command {
         None => demo::run(&cli.demo),
         Some(Command::Train(args)) => train::run(&args),

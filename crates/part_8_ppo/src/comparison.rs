@@ -7,7 +7,7 @@
 //!
 //! A policy that got better at what is scored and worse at all else shows in the KL.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use candle_core::{D, DType};
 use modern::{Choice, GptModern, Sampler};
 use reward::metrics::interval;
@@ -15,7 +15,7 @@ use serde::Serialize;
 use tensor_core::Rng;
 use tensor_core::ops::log_softmax;
 
-use crate::answers::{Answer, Asking, figures};
+use crate::answers::{Answer, Asking, figures, no_number_in};
 use crate::prompts::Question;
 use crate::rollout::{RolloutConfig, rollout};
 use crate::scorer::Scorer;
@@ -56,7 +56,7 @@ pub struct Comparison {
 /// Lets `policy` and `reference`, inference twins, answer `questions`, their tokens chosen by `choice`.
 ///
 /// # Errors
-/// When a prompt fills a context, and those of `scorer`.
+/// When a prompt fills a context, a score is no number, and those of `scorer`.
 pub fn compare(
     [policy, reference]: [&GptModern; 2],
     questions: &[Question],
@@ -67,6 +67,9 @@ pub fn compare(
 ) -> Result<(Comparison, [Vec<Answer>; 2])> {
     let ours = asking.answers(policy, questions, choice, scorer, rng)?;
     let theirs = asking.answers(reference, questions, choice, scorer, rng)?;
+    if let Some(bad) = no_number_in(&ours).or_else(|| no_number_in(&theirs)) {
+        bail!("they cannot be compared: {bad}");
+    }
     let [a, b] = [&ours, &theirs].map(|answers| figures(questions, answers));
     let each = ours.iter().zip(&theirs);
     let wins: f64 = each.map(|(a, b)| win(a.score, b.score)).sum();
@@ -116,8 +119,8 @@ fn kl(
     for questions in questions.chunks(asking.batch_size.max(1)) {
         let prompts: Vec<Vec<u32>> = questions.iter().map(|one| one.prompt.clone()).collect();
         let groups = rollout(policy, &prompts, &config, rng)?;
-        let batch = TokenBatch::of(&groups, policy.config(), policy.device())?;
         let log_probs = |model: &GptModern| -> Result<_> {
+            let batch = TokenBatch::of(&groups, model.config(), model.device())?; // each by its own window
             Ok(log_softmax(&scores(model, &batch, &batch.hidden(model)?, 1.)?)?)
         };
         let (p, q) = (log_probs(policy)?, log_probs(reference)?); // (N, V)

@@ -7,7 +7,7 @@ use serde_json::json;
 use sft::{Outputs, Tuning};
 use tensor_core::Rng;
 
-use crate::answers::{Asking, Found, figures};
+use crate::answers::{Asking, Found, figures, no_number_in};
 use crate::prompts::Question;
 use crate::run_log::RunLog;
 use crate::scorer::Scorer;
@@ -31,7 +31,8 @@ impl Exam<'_> {
         self.interval > 0 && step.is_multiple_of(self.interval)
     }
 
-    /// Looks at `twin`, an inference twin of `policy`, which is saved if it is the best so far, or good enough.
+    /// Looks at `twin`, an inference twin of `policy`, which is saved if it is the best so far, or good enough. A look at which a score is
+    /// no number says so and decides nothing.
     ///
     /// # Errors
     /// When a file cannot be written, and those of `scorer`.
@@ -42,10 +43,14 @@ impl Exam<'_> {
         scorer: &mut Scorer,
         outputs: &Outputs<'_>,
         log: &mut RunLog,
-    ) -> Result<Found> {
-        let mut rng = Rng::new(policy.state.step as u64);
+    ) -> Result<()> {
+        let step = policy.state.step;
+        let mut rng = Rng::new(step as u64);
         let asked = || self.asking.answers(twin, self.questions, Choice::Greedy, scorer, &mut rng);
         let answers = log.pause(asked)?;
+        if let Some(bad) = no_number_in(&answers) {
+            return log.alarm(step, &format!("the look after step {step} does not count: {bad}"));
+        }
         let found = figures(self.questions, &answers);
         let Found { reward_mean, exact_match, form_forgiven, length_mean, eos_rate, .. } = found;
         let mut said = format!("length {length_mean:.1}, ended {eos_rate:.3}");
@@ -56,7 +61,7 @@ impl Exam<'_> {
             "val_exact_match": exact_match, "val_form_forgiven": form_forgiven, "val_length": length_mean,
             "val_eos_rate": eos_rate,
         });
-        log.validation(policy.state.step, reward_mean, &said, figures)?;
+        log.validation(step, reward_mean, &said, figures)?;
         let state = &mut policy.state;
         state.passed = self.stop_at.is_some_and(|enough| reward_mean >= enough);
         // The best is the smallest, as of a loss.
@@ -64,6 +69,6 @@ impl Exam<'_> {
             state.best = Some(-reward_mean);
             outputs.save_model(policy)?;
         }
-        Ok(found)
+        Ok(())
     }
 }

@@ -1,46 +1,33 @@
 //! 8.4 Experience: a rollout, what it scored, and how much better than expected each of its tokens was.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use candle_core::{DType, Tensor};
-use modern::{GptModern, Markers};
+use modern::GptModern;
 use sft::Speech;
 use tensor_core::Rng;
 
-use crate::gae::{Discount, gae};
+use crate::answers::words;
+use crate::config::PpoConfig;
+use crate::gae::gae;
 use crate::kl::KlEstimator;
 use crate::learner::Models;
 use crate::masked::{Mean, masked_mean, masked_whiten};
 use crate::prompts::Question;
-use crate::rewards::{clipped_score, token_rewards};
-use crate::rollout::{Group, RolloutConfig};
-use crate::scorer::{Reply, Scorer};
+use crate::rewards::{Cut, RewardConfig, Scale, token_rewards};
+use crate::rollout::Group;
+use crate::scorer::{Reply, Scorer, scored};
 use crate::scoring::log_probs;
 use crate::token_batch::TokenBatch;
 
-/// How scores become advantages.
-#[derive(Debug, Clone, Copy)]
-pub struct RewardConfig {
-    /// γ and λ.
-    pub discount: Discount,
-    /// How the KL to the reference is estimated.
-    pub kl: KlEstimator,
-    /// Scores are kept between minus this and this.
-    pub score_clip: Option<f64>,
-    /// What a response that was cut off loses.
-    pub cut_penalty: f64,
-    /// Whether rewards are brought to variance 1 first.
-    pub rewards: Scale,
-}
-
-/// What becomes of rewards before advantages are made of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum Scale {
-    /// Nothing
-    #[default]
-    AsTheyAre,
-    /// Variance 1; their mean stays
-    Whitened,
+/// A rollout, and what came of it.
+#[derive(Debug, Clone)]
+pub struct Judged {
+    /// What was asked and answered.
+    pub groups: Vec<Group>,
+    /// The responses in words.
+    pub texts: Vec<String>,
+    /// What the scorer gave each: R
+    pub scores: Vec<f64>,
 }
 
 /// What a step learns from. R responses, the longest of T tokens.
@@ -74,7 +61,7 @@ pub struct Experience {
 /// When a token is none of the tokenizer's.
 pub fn texts(groups: &[Group], speech: &Speech) -> Result<Vec<String>> {
     let responses = groups.iter().flat_map(|group| &group.responses);
-    responses.map(|one| speech.tokenizer.decode(&one.tokens, Markers::Hidden)).collect()
+    responses.map(|one| words(&one.tokens, one.ended(), speech)).collect()
 }
 
 /// The scores of the responses of `groups` to `questions`.
@@ -93,11 +80,7 @@ pub fn scores(
     });
     let replies: Vec<Reply<'_>> =
         each.zip(texts).map(|((ended, example), text)| Reply { example, text, ended }).collect();
-    let scores = scorer(&replies, rng)?;
-    if scores.len() != replies.len() {
-        bail!("the scorer gave {} scores to {} responses", scores.len(), replies.len());
-    }
-    Ok(scores)
+    scored(scorer, &replies, rng)
 }
 
 /// The first of `scores` that is no number, with its response, in words.
@@ -112,46 +95,50 @@ pub fn not_a_number(scores: &[f64], texts: &[String]) -> Option<String> {
 }
 
 impl Experience {
-    /// What is to be learned from `groups`, which scored `scores`; `at_a_time` prompts are computed at a time, and a nat of KL to
-    /// `reference` costs `price`.
+    /// What is to be learned from a rollout of `models`, where a nat of KL to `reference` costs `price`.
     ///
     /// # Errors
     /// When the models do not fit each other, or a prompt is too long for one.
     pub fn of(
-        groups: Vec<Group>,
-        (texts, scores): (Vec<String>, Vec<f64>),
-        (models, reference): (&Models, &GptModern),
-        (rollout, config): (&RolloutConfig, &RewardConfig),
-        (price, at_a_time): (f64, usize),
+        judged: Judged,
+        models: &Models,
+        reference: &GptModern,
+        config: &PpoConfig,
+        price: f64,
     ) -> Result<Self> {
-        let device = models.writer.device();
-        let whole = TokenBatch::of(&groups, models.writer.config(), device)?;
+        let Judged { groups, texts, scores } = judged;
+        let (writer, device) = (&models.writer, models.writer.device());
+        let whole = TokenBatch::of(&groups, writer.config(), device)?;
         let (mask, log_probs_drawn) = (whole.mask.clone(), whole.drawn(&groups)?);
         let (mut references, mut values, mut bootstraps) = (Vec::new(), Vec::new(), Vec::new());
         let t = mask.dim(1)?;
-        for groups in groups.chunks(at_a_time.max(1)) {
-            let batch = TokenBatch::of(groups, models.writer.config(), device)?;
+        for groups in groups.chunks(config.update.at_a_time(groups.len())) {
+            let batch = TokenBatch::of(groups, writer.config(), device)?;
             let widened = |x: Tensor| x.pad_with_zeros(1, 0, t - x.dim(1)?);
-            references.push(widened(log_probs(reference, &batch, rollout.temperature())?)?);
-            let found = models.guesser.values(&batch, &batch.hidden(&models.writer)?)?;
+            let found = models.guesser.values(&batch, &batch.hidden(writer)?)?;
             values.push(widened(found.before)?);
             bootstraps.push(found.bootstrap);
+            let batch = TokenBatch::of(groups, reference.config(), device)?; // it may have another window
+            let said = log_probs(reference, &batch, config.rollout.temperature())?;
+            references.push(widened(said)?);
         }
         let reference = Tensor::cat(&references, 0)?; // (R, T)
-        let (values, bootstrap) = (Tensor::cat(&values, 0)?, Tensor::cat(&bootstraps, 0)?);
+        let (values, mut bootstrap) = (Tensor::cat(&values, 0)?, Tensor::cat(&bootstraps, 0)?);
 
-        let kl = config.kl.estimate(&log_probs_drawn, &reference)?;
+        let RewardConfig { kl, cut, rewards: scale, discount, .. } = config.rewards;
+        if cut == Cut::Scored {
+            bootstrap = bootstrap.zeros_like()?;
+        }
         let ended = groups.iter().flat_map(|group| &group.responses).map(|one| one.ended());
-        let paid = scores.iter().zip(ended).map(|(&score, ended)| {
-            let penalty = if ended { 0. } else { config.cut_penalty };
-            (clipped_score(score, config.score_clip) - penalty) as f32
-        });
-        let paid = Tensor::from_iter(paid, device)?;
+        let paid = scores.iter().zip(ended);
+        let paid = paid.map(|(&score, ended)| config.rewards.paid(score, ended) as f32);
+        let paid = Tensor::from_iter(paid, device)?; // (R)
+        let kl = kl.estimate(&log_probs_drawn, &reference)?;
         let mut rewards = token_rewards(&paid, &kl, price, &mask)?;
-        if config.rewards == Scale::Whitened {
+        if scale == Scale::Whitened {
             rewards = masked_whiten(&rewards, &mask, Mean::Kept)?;
         }
-        let found = gae(&rewards, &values, &bootstrap, &mask, config.discount)?;
+        let found = gae(&rewards, &values, &bootstrap, &mask, discount)?;
         let moved = KlEstimator::K1.estimate(&log_probs_drawn, &reference)?;
         let kl_per_token = f64::from(masked_mean(&moved, &mask)?.to_scalar::<f32>()?);
         Ok(Self {
@@ -180,6 +167,12 @@ impl Experience {
         };
         let left = variance(&(&self.returns - &self.values)?)?;
         Ok(1. - left / variance(&self.returns)?.max(1e-8))
+    }
+
+    /// How many tokens the responses of groups `chosen` have.
+    pub(crate) fn n_tokens(&self, chosen: &[usize]) -> usize {
+        let responses = chosen.iter().flat_map(|&group| &self.groups[group].responses);
+        responses.map(|response| response.tokens.len()).sum()
     }
 
     /// The rows of `x: (R, T)` that belong to groups `chosen`, the longest of which has `t` tokens.

@@ -9,8 +9,10 @@ use regex::Regex;
 
 use crate::numbers::{last_number, same, single_number};
 
-static MARKED: LazyLock<Regex> =
-    LazyLock::new(|| Regex::new(r"####[ \t]*([^\s#]+)").expect("it is an expression"));
+/// What follows the mark: a word, perhaps with its currency apart, and thousands set off by spaces.
+static MARKED: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"####[ \t]*((?:[$€£][ \t]*)?[^\s#]+(?: [0-9]{3}\b)*)").expect("it is an expression")
+});
 
 /// The first number after `####`. Where that is no number, there is none.
 ///
@@ -22,7 +24,7 @@ static MARKED: LazyLock<Regex> =
 /// ```
 pub fn marked_answer(text: &str) -> Option<f64> {
     let [marked] = MARKED.captures(text)?.extract().1;
-    single_number(marked)
+    single_number(&marked.replace(' ', ""))
 }
 
 /// The same; a text without `####` answers with its last number.

@@ -85,7 +85,7 @@ impl KlControl {
             Self::Fixed(_) => price,
             Self::Adaptive { target, horizon, .. } => {
                 let error = (kl / target - 1.).clamp(-0.2, 0.2);
-                price * (1. + error * n as f64 / horizon)
+                price * (1. + error * (n as f64 / horizon).min(1.)) // never below 0: nobody is paid for KL
             }
         }
     }

@@ -11,6 +11,7 @@ use tiny_gpt::json_file;
 
 use crate::critic::{Critic, Trunk, new_critic};
 use crate::kl::KlControl;
+use crate::origins::Origins;
 
 const LOOP: &str = "loop.json";
 
@@ -24,6 +25,8 @@ pub struct Learner {
     pub trunk: Trunk,
     /// What changes beside tensors.
     pub state: State,
+    /// What it was begun with and does not hold.
+    pub origins: Origins,
 }
 
 /// What a learner knows beside its tensors.
@@ -33,6 +36,8 @@ pub struct State {
     pub kl_price: f64,
     /// Steps of the optimizers.
     pub updates: usize,
+    /// What alarms compare entropies with.
+    pub first_entropy: Option<f64>,
 }
 
 /// The models of a learner, on its memory.
@@ -60,8 +65,8 @@ impl Learner {
         price: KlControl,
     ) -> Result<Self> {
         let critic = new_critic(trunk, &policy.config, &policy.parameters, optimizer)?;
-        let state = State { kl_price: price.initial(), updates: 0 };
-        Ok(Self { policy, critic, trunk, state })
+        let state = State { kl_price: price.initial(), updates: 0, first_entropy: None };
+        Ok(Self { policy, critic, trunk, state, origins: Origins::default() })
     }
 
     /// Its models.
@@ -90,19 +95,21 @@ impl Learner {
                 .with_context(|| format!("creating {}", folder.display()))?;
             tuning.save(&folder, data)?;
         }
-        json_file::write(&folder.join(LOOP), &self.state)
+        json_file::write(&folder.join(LOOP), &(&self.state, &self.origins))
     }
 
     /// Goes back, or on, to the checkpoint `folder` of such a learner.
     ///
     /// # Errors
-    /// When a file is missing, or belongs to another model or other data.
+    /// When a file is missing, or belongs to another model, other data or other [`Origins`].
     pub fn restore(&mut self, folder: &Path, data: &str) -> Result<()> {
+        let path = folder.join(LOOP);
+        let (state, origins): (State, Origins) = serde_json::from_value(json_file::read(&path)?)
+            .with_context(|| format!("{} is no state of a run", path.display()))?;
+        origins.check(&self.origins)?;
         self.policy.restore(&folder.join("policy"), data)?;
         self.critic.restore(&folder.join("critic"), data)?;
-        let path = folder.join(LOOP);
-        self.state = serde_json::from_value(json_file::read(&path)?)
-            .with_context(|| format!("{} is no state of a run", path.display()))?;
+        self.state = state;
         Ok(())
     }
 }

@@ -49,7 +49,7 @@ pub fn masked_whiten(x: &Tensor, mask: &Tensor, mean: Mean) -> Result<Tensor> {
     masked(&whitened, mask)
 }
 
-/// How many tokens of each row of `mask: (R, T)` count: (R), f64 on the host.
+/// How many tokens of each row of `mask: (R, T)` count: R, on the host.
 pub fn lengths(mask: &Tensor) -> Result<Vec<usize>> {
     let counts = mask.ne(0.)?.to_dtype(DType::F64)?.sum(D::Minus1)?.to_vec1::<f64>()?;
     Ok(counts.into_iter().map(|count| count as usize).collect())

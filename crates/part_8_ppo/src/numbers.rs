@@ -1,7 +1,7 @@
 //! 8.4 The numbers in a text, as a grader has to read them.
 //!
 //! What counts is what a reader would call a number: `1,000` is one thousand, `4.5` is no 5, `12-7` holds 12 and 7 and no −7,
-//! `$1,234.00` and `42 %` have units, `12a` and `3/4` are no numbers at all, and the point of `It is 42.` ends the sentence.
+//! `$1,234.00`, `42 %` and `42km` have units, `12a` and `3/4` are no numbers at all, and the point of `It is 42.` ends the sentence.
 //! Each of these was scored wrongly by a program that this part descends from, or by one that people use.
 
 use std::sync::LazyLock;
@@ -17,27 +17,38 @@ static NUMBER: LazyLock<Regex> = LazyLock::new(|| {
 
 /// The values of all numbers in `text`, in order.
 pub fn numbers(text: &str) -> Vec<f64> {
-    let values = written(text).into_iter().filter_map(|number| number.parse().ok());
-    values.filter(|value: &f64| value.is_finite()).collect() // 1e999 would agree with everything
+    written(text).iter().filter_map(|number| value(number)).collect()
 }
 
 /// The same as they would be typed into a calculator: `-78910.5` for `-$78,910.5`.
 pub fn written(text: &str) -> Vec<String> {
+    figures(text).into_iter().flatten().collect()
+}
+
+/// What in `text` looks like a number: as it would be typed, or nothing where it is none (`12a`, `3/4`).
+fn figures(text: &str) -> Vec<Option<String>> {
     let mut found = Vec::new();
     let mut from = 0;
     while let Some(start) = text[from..].find(of_word).map(|at| from + at) {
         let end = text[start..].find(|c| !of_word(c)).map_or(text.len(), |len| start + len);
         let end = exponent(text, start, end);
-        let word = text[start..end].trim_end_matches(['.', ',']);
+        let word = without_unit(text[start..end].trim_end_matches(['.', ',']));
         if word.contains(',') && !NUMBER.is_match(word) {
-            found.extend(word.split(',').filter(|word| NUMBER.is_match(word)).map(String::from)); // a list without spaces
+            let list = word.split(',').filter(|word| NUMBER.is_match(word)); // without spaces
+            found.extend(list.map(|word| Some(word.to_string())));
         } else if NUMBER.is_match(word) {
             let sign = if is_negative(&text[..start]) { "-" } else { "" };
-            found.push(format!("{sign}{}", word.replace(',', "")));
+            found.push(Some(format!("{sign}{}", word.replace(',', ""))));
+        } else if word.starts_with(|c: char| c.is_ascii_digit()) {
+            found.push(None);
         }
         from = end;
     }
     found
+}
+
+fn value(number: &str) -> Option<f64> {
+    number.parse().ok().filter(|value: &f64| value.is_finite()) // 1e999 would agree with everything
 }
 
 /// The only number of a text that holds one.
@@ -46,9 +57,9 @@ pub fn single_number(text: &str) -> Option<f64> {
     (all.len() == 1).then(|| all[0])
 }
 
-/// The last number of a text.
+/// The last number of a text. Where what looks like its last number is none, there is none: the one before it answers another question.
 pub fn last_number(text: &str) -> Option<f64> {
-    numbers(text).pop()
+    value(&figures(text).pop()??)
 }
 
 /// The last number of a text, if it is whole.
@@ -66,6 +77,13 @@ pub fn same(a: f64, b: f64) -> bool {
 /// What a number and the units and mistakes glued to it are made of.
 fn of_word(c: char) -> bool {
     c.is_alphanumeric() || matches!(c, '.' | ',' | '_' | '/')
+}
+
+/// A number without the letters of the unit that is glued to it, `42km`. A single letter is none, but a name or a mistake: `12a`.
+fn without_unit(word: &str) -> &str {
+    let number = word.trim_end_matches(char::is_alphabetic);
+    let unit = word.len() > number.len() + 1;
+    if unit && NUMBER.is_match(number) { number } else { word }
 }
 
 /// Where the word of `text` that ends at `end` ends if it goes on as in `1e-3`.

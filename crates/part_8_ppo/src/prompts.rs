@@ -80,7 +80,7 @@ impl Prompts {
 /// The order of time `epoch` through.
 fn order(n: usize, seed: u64, epoch: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..n).collect();
-    of_step(seed, epoch).shuffle(&mut order);
+    of_step(seed, epoch << 32).shuffle(&mut order); // no step's own stream
     order
 }
 

@@ -1,41 +1,70 @@
 //! 8.2 The reference: the policy as it was, which it is not to stray too far from.
 //!
-//! A policy that learns by adapters is its own reference with the adapters off, on the same memory; any other is read a second time.
+//! A policy that learns by adapters is its own reference with the adapters off, on the same memory; any other is held a second time.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use candle_core::Device;
-use modern::{Checkpoint, GptModern, Purpose};
-use sft::{Speech, Tuning};
+use modern::{Checkpoint, GptModern, ModelConfig, Purpose, Tokenizer};
+use sft::flags::TunedFlags;
+use sft::{Tuned, Tuning};
 use tensor_core::Parameters;
 
 use crate::scorer::same_tokens;
 
-/// The reference of `policy`, which speaks as `speech` does: the model that `source` names, or, where that is nothing, the policy without
-/// its adapters.
+/// The model that `source` names, as a reference of a policy of `config` that has `tokenizer`.
 ///
 /// # Errors
 /// When it cannot be opened, or gives no probabilities to the policy's tokens.
-pub fn reference(
-    source: Option<&str>,
-    policy: &Tuning,
-    speech: &Speech,
+pub fn opened(
+    source: &str,
+    config: &ModelConfig,
+    tokenizer: &Tokenizer,
     device: &Device,
-) -> Result<GptModern> {
-    let Some(source) = source else { return without_adapters(policy) };
-    let Checkpoint { model, tokenizer, .. } =
-        Checkpoint::open(source, Purpose::ExactInference, device)?;
-    let (own, other) = (policy.config.vocab_size, model.config().vocab_size);
+) -> Result<Checkpoint> {
+    let opening = || format!("opening the reference {source}");
+    let other = Checkpoint::open(source, Purpose::ExactInference, device).with_context(opening)?;
+    let (own, others) = (config.vocab_size, other.model.config().vocab_size);
     ensure!(
-        own == other,
-        "the reference {source} gives scores to {other} tokens, the policy to {own}: they cannot be compared"
+        own == others,
+        "the reference {source} gives scores to {others} tokens, the policy to {own}: they cannot be compared"
     );
     ensure!(
-        same_tokens(&tokenizer, &speech.tokenizer),
+        same_tokens(&other.tokenizer, tokenizer),
         "the reference {source} has another tokenizer than the policy: its tokens cannot be compared"
     );
-    let (own, other) = (policy.config.context, model.config().context);
-    ensure!(other >= own, "the reference {source} reads {other} tokens, the policy {own}");
-    Ok(model)
+    let (own, others) = (config.context, other.model.config().context);
+    ensure!(others >= own, "the reference {source} reads {others} tokens, the policy {own}");
+    Ok(other)
+}
+
+/// What a `tuned` model is compared with: the model that is `named`, the tuned one without its adapter, or the one that its run began
+/// with. Nothing where none is known.
+///
+/// # Errors
+/// As [`opened`].
+pub fn of_tuned(
+    flags: &TunedFlags,
+    named: Option<&str>,
+    tuned: &Tuned,
+    device: &Device,
+) -> Result<Option<GptModern>> {
+    if let (None, Some(without)) = (named, &tuned.without) {
+        return Ok(Some(without.clone()));
+    }
+    let Some(source) = flags.began_with(named, tuned)? else { return Ok(None) };
+    let (config, tokenizer) = (tuned.model.config(), &tuned.speech.tokenizer);
+    Ok(Some(opened(&source, config, tokenizer, device)?.model))
+}
+
+/// The policy as it starts: without its adapters, or, where it has none, a copy.
+///
+/// # Errors
+/// When memory is short.
+pub fn of_start(policy: &Tuning) -> Result<GptModern> {
+    match policy.parameters.adapters().is_empty() {
+        true => Ok(GptModern::new(&policy.config, copied(policy)?.inference().root())?),
+        false => without_adapters(policy),
+    }
 }
 
 /// The policy without its adapters, on its memory.

@@ -1,7 +1,7 @@
-//! 8.3 The reward of every token: what the KL costs, and at the last token the score of the whole response.
+//! 8.3 The reward of every token: what the KL costs, and at the last token what the whole response is paid.
 //!
 //! ```text
-//! r_t = −β · kl_t  +  score if t is the response's last token
+//! r_t = −β · kl_t  +  paid if t is the response's last token
 //! ```
 //!
 //! The last token is the last of the response, its end included, found by the response's length: the first token of padding is
@@ -9,15 +9,71 @@
 
 use candle_core::{D, DType, Result, Tensor};
 
-/// The reward of every token, (R, T): `scores: (R)` at the last token of each row of `mask: (R, T)`, less `price` times `kl: (R, T)`.
+use crate::gae::Discount;
+use crate::kl::KlEstimator;
+use crate::masked::masked;
+
+/// How scores become advantages.
+#[derive(Debug, Clone, Copy)]
+pub struct RewardConfig {
+    /// γ and λ.
+    pub discount: Discount,
+    /// How the KL to the reference is estimated.
+    pub kl: KlEstimator,
+    /// Scores are kept between minus this and this.
+    pub score_clip: Option<f64>,
+    /// What a response that was cut off is worth.
+    pub cut: Cut,
+    /// What it loses besides.
+    pub cut_penalty: f64,
+    /// Whether rewards are brought to variance 1 first.
+    pub rewards: Scale,
+}
+
+/// What a response is worth that was cut off before it ended. Paid for what it is or for what it would have become, never for both:
+/// then running on would be worth more than any answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cut {
+    /// What was expected there, as it would have gone on; it is not scored
+    #[default]
+    Bootstrapped,
+    /// Its score, and nothing comes after it
+    Scored,
+}
+
+/// What becomes of rewards before advantages are made of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scale {
+    /// Nothing
+    #[default]
+    AsTheyAre,
+    /// Variance 1; their mean stays
+    Whitened,
+}
+
+impl RewardConfig {
+    /// What the last token of a response is paid that scored `score`.
+    pub fn paid(&self, score: f64, ended: bool) -> f64 {
+        let score = clipped_score(score, self.score_clip);
+        match (ended, self.cut) {
+            (true, _) => score,
+            (false, Cut::Scored) => score - self.cut_penalty,
+            (false, Cut::Bootstrapped) => -self.cut_penalty,
+        }
+    }
+}
+
+/// The reward of every token, (R, T): `paid: (R)` at the last token of each row of `mask: (R, T)`, less `price` times `kl: (R, T)`.
 /// A row without tokens gets nothing.
 ///
 /// # Errors
 /// When the shapes do not fit.
-pub fn token_rewards(scores: &Tensor, kl: &Tensor, price: f64, mask: &Tensor) -> Result<Tensor> {
+pub fn token_rewards(paid: &Tensor, kl: &Tensor, price: f64, mask: &Tensor) -> Result<Tensor> {
     let last = last_tokens(mask)?.to_dtype(kl.dtype())?; // (R, T)
-    let scores = last.broadcast_mul(&scores.unsqueeze(1)?)?;
-    crate::masked::masked(&(scores - (kl * price)?)?, mask)
+    let paid = last.broadcast_mul(&paid.unsqueeze(1)?)?;
+    masked(&(paid - (kl * price)?)?, mask)
 }
 
 /// 1 at the last token of each row of `mask: (R, T)`, whose rows are filled from the left, else 0.

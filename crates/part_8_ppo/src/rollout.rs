@@ -115,9 +115,10 @@ pub fn rollout(
         let responses = written.by_ref().take(samples).map(|written| {
             let room = context - prompt.len(); // the last token of a text past its context was never read
             let (mut tokens, mut log_probs) = (written.tokens, written.log_probs);
+            let end = if tokens.len() > room { End::Context } else { written.end };
             tokens.truncate(room);
             log_probs.truncate(room);
-            Response { tokens, log_probs, kept: Vec::new(), end: written.end }
+            Response { tokens, log_probs, kept: Vec::new(), end }
         });
         Group { prompt: prompt.clone(), responses: responses.collect() }
     };

@@ -37,19 +37,25 @@ impl RunLog {
         step.is_multiple_of(self.interval)
     }
 
-    /// A step that was taken, whose responses scored `reward` on average and had `tokens` tokens. Every so often the figures
+    /// A step that was taken, whose responses scored `reward` on average and had `tokens` tokens. Every so often its figures
     /// become a row.
     ///
     /// # Errors
     /// When it cannot be recorded.
-    pub fn step(&mut self, step: usize, reward: f64, tokens: usize, figures: Value) -> Result<()> {
+    pub fn step(
+        &mut self,
+        step: usize,
+        reward: f64,
+        tokens: usize,
+        figures: [Value; 2],
+    ) -> Result<()> {
         self.progress.step_with(step - 1, &format!("reward {reward:.3}"), tokens);
         if !self.due(step) {
             return Ok(());
         }
         let memory = resident_bytes().map(|bytes| bytes / 1_000_000);
         let mut row = json!({ "reward_mean": reward, "memory_mb": memory });
-        join(&mut row, figures);
+        figures.into_iter().for_each(|figures| join(&mut row, figures));
         self.record.row(step, row)
     }
 

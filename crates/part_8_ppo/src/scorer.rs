@@ -1,6 +1,6 @@
 //! 8.4 Scorers: what a response is worth. A rule that knows the answer, a reward model of part 7, or chance, to compare with.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use candle_core::Device;
 use modern::{Purpose, Tokenizer};
 use reward::RewardCheckpoint;
@@ -23,6 +23,21 @@ pub struct Reply<'a> {
 
 /// A score for each of the replies; what is drawn for it comes from the stream.
 pub type Scorer = dyn FnMut(&[Reply<'_>], &mut Rng) -> Result<Vec<f64>>;
+
+/// What `scorer` gives each of `replies`.
+///
+/// # Errors
+/// Those of `scorer`, or when it does not give a score to each.
+pub(crate) fn scored(
+    scorer: &mut Scorer,
+    replies: &[Reply<'_>],
+    rng: &mut Rng,
+) -> Result<Vec<f64>> {
+    let scores = scorer(replies, rng)?;
+    let (n, given) = (replies.len(), scores.len());
+    ensure!(given == n, "the scorer gave {given} scores to {n} responses");
+    Ok(scores)
+}
 
 /// 1 for the wanted answer and nothing else, ended; else 0.
 pub fn exact_score(reply: &Reply<'_>) -> f64 {
@@ -47,8 +62,7 @@ pub fn chance() -> Box<Scorer> {
     Box::new(|replies, rng| Ok(replies.iter().map(|_| rng.below(2) as f64).collect()))
 }
 
-/// Scores by the reward model that `source` names, normalised, `batch_size` texts at a time. It reads text, in its own template and
-/// tokens; the second result is whether these are others than the policy's.
+/// Scores by the reward model that `source` names, as [`reward_model_of`].
 ///
 /// # Errors
 /// When there is none.
@@ -59,13 +73,23 @@ pub fn reward_model(
     device: &Device,
 ) -> Result<(Box<Scorer>, bool)> {
     let model = RewardCheckpoint::open(source, Purpose::Inference, device)?;
+    Ok(reward_model_of(model, policy, batch_size))
+}
+
+/// Scores by a reward model, normalised, `batch_size` texts at a time. It reads text, in its own template and tokens; the second result
+/// is whether these are others than the policy's.
+pub fn reward_model_of(
+    model: RewardCheckpoint,
+    policy: &Speech,
+    batch_size: usize,
+) -> (Box<Scorer>, bool) {
     let other = !same_tokens(&model.speech.tokenizer, &policy.tokenizer);
     let score = move |replies: &[Reply<'_>], _: &mut Rng| {
         let tokens = |reply: &Reply<'_>| model.tokens(&reply.example.prompt, reply.text);
         let texts: Vec<Vec<u32>> = replies.iter().map(tokens).collect::<Result<_>>()?;
         model.rewards(&texts, batch_size)
     };
-    Ok((Box::new(score), other))
+    (Box::new(score), other)
 }
 
 /// Whether every id is the same token to both.

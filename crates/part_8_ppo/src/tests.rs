@@ -2,7 +2,13 @@
 
 mod rollout;
 mod objective;
+mod small_run;
+mod experience;
+mod update;
 mod training;
+mod alarms;
+mod comparison;
+mod reference;
 mod golden;
 mod estimators;
 mod numbers;

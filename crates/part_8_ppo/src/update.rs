@@ -7,18 +7,15 @@
 //! The first mini-batch of the first epoch is computed by the policy that wrote it, so its ratios are 1; from then on they show how far
 //! the policy has moved. Once it has moved further than wanted, the rest is left out.
 
-use anyhow::Result;
-use candle_core::{DType, Tensor};
+use anyhow::{Result, ensure};
+use candle_core::Tensor;
 use scaling::accumulation::sum_of_all_gradients;
 use tensor_core::{Rng, clip_grad_norm};
 
 use crate::experience::Experience;
-use crate::kl::{KlEstimator, ratio};
+use crate::figures::{Seen, Tokens, Updated};
 use crate::learner::{Learner, Models};
-use crate::losses::{
-    Clip, Weights, clip_fraction, clipped_surrogate, total_loss, value_clip_fraction, value_loss,
-};
-use crate::masked::{masked, masked_mean};
+use crate::losses::{Clip, Weights, clipped_surrogate, total_loss, value_loss};
 use crate::pretraining_mix::PretrainingMix;
 use crate::scoring::score;
 use crate::token_batch::TokenBatch;
@@ -51,49 +48,6 @@ impl UpdateConfig {
     }
 }
 
-/// What an update did; means over its mini-batches.
-#[derive(Debug, Clone, Copy, Default, serde::Serialize)]
-pub struct Updated {
-    /// −min(r A, clip(r) A)
-    pub policy_loss: f64,
-    /// ½ (V − R)²
-    pub value_loss: f64,
-    /// Nats per token.
-    pub entropy: f64,
-    /// Share of the tokens whose ratio left the clip.
-    pub clip_fraction: f64,
-    /// Share of the tokens whose value did.
-    pub value_clip_fraction: f64,
-    /// The largest ratio of all.
-    pub ratio_max: f64,
-    /// The furthest from 1 that a ratio of the first mini-batch was, before any step.
-    pub first_ratio_error: f64,
-    /// How far the policy has moved at the last mini-batch, in nats per token (k3).
-    pub approx_kl: f64,
-    /// Of the policy's gradient, before clipping.
-    pub grad_norm: f64,
-    /// Of the critic's.
-    pub critic_grad_norm: f64,
-    /// Steps of the optimizers.
-    pub updates: usize,
-    /// Tokens that the models read.
-    pub tokens_read: usize,
-}
-
-/// What is read off a part of a mini-batch, weighted by its tokens.
-#[derive(Default)]
-struct Seen {
-    policy: f64,
-    value: f64,
-    entropy: f64,
-    clipped: f64,
-    value_clipped: f64,
-    moved: f64,
-    ratio_max: f64,
-    ratio_error: f64,
-    tokens_read: usize,
-}
-
 /// What an update is given beside the experience.
 #[derive(Debug)]
 pub struct Pass<'a> {
@@ -110,7 +64,7 @@ pub struct Pass<'a> {
 /// Learns from `experience`; the order of its groups is drawn from the stream.
 ///
 /// # Errors
-/// When a loss is no number, or memory is short.
+/// When a loss or a gradient is no number, or memory is short.
 pub fn update(
     learner: &mut Learner,
     models: &Models,
@@ -119,25 +73,24 @@ pub fn update(
     rng: &mut Rng,
 ) -> Result<Updated> {
     let Pass { config, temperature, rates: [rate, critic_rate], mut mix } = pass;
-    let groups = experience.groups.len();
-    let mut order: Vec<usize> = (0..groups).collect();
+    let mut order: Vec<usize> = (0..experience.groups.len()).collect();
     let (mut all, mut looked_at) = (Updated::default(), 0);
     'epochs: for _ in 0..config.epochs {
         rng.shuffle(&mut order);
-        for chosen in order.chunks(groups.div_ceil(config.mini_batches)) {
-            let (mut seen, parts) = (Seen::default(), parts(chosen, config, groups));
-            let tokens = n_tokens(experience, chosen) as f64;
+        for chosen in evenly(&order, config.mini_batches) {
+            let (mut seen, tokens) = (Seen::default(), experience.n_tokens(chosen) as f64);
+            let parts: Vec<&[usize]> = evenly(chosen, config.accumulate).collect();
             let stores = [&learner.policy.parameters, &learner.critic.parameters];
-            let (loss, mut grads) = sum_of_all_gradients(&stores, &parts, 1., |part| {
-                let share = n_tokens(experience, part) as f64 / tokens;
-                let place = (config, temperature, share);
-                let mut loss = part_loss(models, experience, part, place, &mut seen)?;
+            let (loss, mut grads) = sum_of_all_gradients(&stores, &parts, 1., |groups| {
+                let share = experience.n_tokens(groups) as f64 / tokens;
+                let part = Part { experience, groups, share };
+                let mut loss = part_loss(models, &part, config, temperature, &mut seen)?;
                 if let Some(mix) = &mut mix {
                     loss = (loss + mix.loss(&models.policy)?)?;
                 }
                 Ok((loss * share)?) // a mean over tokens: a part counts as many as it has
             })?;
-            anyhow::ensure!(loss.is_finite(), "the loss is {loss}: try a smaller --lr");
+            ensure!(loss.is_finite(), "the loss is {loss}: try a smaller --lr");
             if all.updates == 0 {
                 all.first_ratio_error = seen.ratio_error;
             }
@@ -146,9 +99,11 @@ pub fn update(
             if config.target_kl.is_some_and(|target| seen.moved > target) {
                 break 'epochs; // this mini-batch has shown it: no further step
             }
-            let [policy, critic] = stores;
-            all.grad_norm = clip_grad_norm(&mut grads, policy, config.grad_clip)?;
-            all.critic_grad_norm = clip_grad_norm(&mut grads, critic, config.grad_clip)?;
+            let norms = stores.map(|store| clip_grad_norm(&mut grads, store, config.grad_clip));
+            let [policy, critic] = norms;
+            (all.grad_norm, all.critic_grad_norm) = (policy?, critic?);
+            let norm = all.grad_norm + all.critic_grad_norm;
+            ensure!(norm.is_finite(), "the gradient's norm is {norm}: try a smaller --lr");
             learner.policy.optimizer.step(&grads, rate)?;
             learner.critic.optimizer.step(&grads, critic_rate)?;
             all.updates += 1;
@@ -158,29 +113,32 @@ pub fn update(
     Ok(all.averaged(looked_at))
 }
 
-/// The groups of a mini-batch in parts.
-fn parts(chosen: &[usize], config: &UpdateConfig, groups: usize) -> Vec<Vec<usize>> {
-    chosen.chunks(config.at_a_time(groups)).map(<[usize]>::to_vec).collect()
+/// `items` in `n` runs of one length, give or take one.
+fn evenly<T>(items: &[T], n: usize) -> impl Iterator<Item = &[T]> {
+    let start = move |i: usize| i * items.len() / n;
+    (0..n).map(move |i| &items[start(i)..start(i + 1)]).filter(|run| !run.is_empty())
 }
 
-fn n_tokens(experience: &Experience, groups: &[usize]) -> usize {
-    let responses = groups.iter().flat_map(|&group| &experience.groups[group].responses);
-    responses.map(|response| response.tokens.len()).sum()
+/// Some groups of an experience, and their share of a mini-batch's tokens.
+struct Part<'a> {
+    experience: &'a Experience,
+    groups: &'a [usize],
+    share: f64,
 }
 
-/// The loss of the groups `part`: ().
+/// The loss of a part: ().
 fn part_loss(
     models: &Models,
-    experience: &Experience,
-    part: &[usize],
-    (config, temperature, share): (&UpdateConfig, f64, f64),
+    part: &Part<'_>,
+    config: &UpdateConfig,
+    temperature: f64,
     seen: &mut Seen,
 ) -> Result<Tensor> {
-    let (policy, device) = (&models.policy, models.policy.device());
-    let groups = part.iter().map(|&group| &experience.groups[group]);
-    let batch = TokenBatch::of(groups, policy.config(), device)?;
+    let (policy, experience) = (&models.policy, part.experience);
+    let groups = part.groups.iter().map(|&group| &experience.groups[group]);
+    let batch = TokenBatch::of(groups, policy.config(), policy.device())?;
     let (mask, t) = (&batch.mask, batch.mask.dim(1)?);
-    let rows = |x: &Tensor| experience.rows(x, part, t); // (R, T) of these groups
+    let rows = |x: &Tensor| experience.rows(x, part.groups, t); // (R, T) of these groups
     let (old, advantages) = (rows(&experience.log_probs)?, rows(&experience.advantages)?);
     let (old_values, returns) = (rows(&experience.values)?, rows(&experience.returns)?);
 
@@ -190,56 +148,13 @@ fn part_loss(
     let surrogate = clipped_surrogate(&scored.log_probs, &old, &advantages, config.clip)?;
     let value = value_loss(&values, &old_values, &returns, config.value_clip)?;
 
-    let now = scored.log_probs.detach();
-    let mean = |x: &Tensor| -> Result<f64> {
-        Ok(share * masked_mean(&x.detach().to_dtype(DType::F64)?, mask)?.to_scalar::<f64>()?)
+    let tokens = Tokens {
+        mask,
+        log_probs: [&scored.log_probs, &old],
+        values: [&values, &old_values, &returns],
+        losses: [&surrogate, &value, &scored.entropy],
     };
-    seen.policy += mean(&surrogate)?;
-    seen.value += mean(&value)?;
-    seen.entropy += mean(&scored.entropy)?;
-    seen.moved += mean(&KlEstimator::K3.estimate(&old, &now)?)?;
-    seen.clipped += share * clip_fraction(&now, &old, mask, config.clip)?;
-    if let Some(clip) = config.value_clip {
-        let values = [&values.detach(), &old_values, &returns];
-        seen.value_clipped += share * value_clip_fraction(values, mask, clip)?;
-    }
-    let ratio = masked(&ratio(&now, &old)?, mask)?;
-    seen.ratio_max = seen.ratio_max.max(largest(&ratio)?);
-    let error = masked(&(ratio - 1.)?.abs()?, mask)?;
-    seen.ratio_error = seen.ratio_error.max(largest(&error)?);
+    seen.look(&tokens, part.share, config)?;
     seen.tokens_read += batch.n_read();
     Ok(total_loss(&surrogate, &value, &scored.entropy, mask, config.weights)?)
-}
-
-fn largest(x: &Tensor) -> Result<f64> {
-    Ok(f64::from(x.max_all()?.to_scalar::<f32>()?))
-}
-
-impl Updated {
-    /// Adds what was seen of a mini-batch.
-    fn take(&mut self, seen: &Seen) {
-        self.policy_loss += seen.policy;
-        self.value_loss += seen.value;
-        self.entropy += seen.entropy;
-        self.clip_fraction += seen.clipped;
-        self.value_clip_fraction += seen.value_clipped;
-        self.ratio_max = self.ratio_max.max(seen.ratio_max);
-        self.approx_kl = seen.moved;
-        self.tokens_read += seen.tokens_read;
-    }
-
-    /// The sums over `n` mini-batches as means.
-    fn averaged(mut self, n: usize) -> Self {
-        let n = n.max(1) as f64;
-        for sum in [
-            &mut self.policy_loss,
-            &mut self.value_loss,
-            &mut self.entropy,
-            &mut self.clip_fraction,
-            &mut self.value_clip_fraction,
-        ] {
-            *sum /= n;
-        }
-        self
-    }
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use serde_json::Value;
 use tensor_core::testing::{Program, path};
 
 const PART_8: Program = Program(env!("CARGO_BIN_EXE_part_8"));
@@ -87,10 +88,138 @@ fn an_adapter_learns_beside_its_reference_and_another_model_may_be_it() {
     let found = PART_8.says_json(&["eval", "--model", &adapted, "--eval-examples", "20", "--json"]);
     assert!(found["kl"].is_number(), "the reference is the model without its adapter: {found}");
     // A reference of other sizes and the same tokens is a reference; one of other tokens is not.
-    PART_8.says(&train(
-        &path(folder.path(), "c"),
-        &["--model", &base, "--reference", &other, "--steps", "1"],
-    ));
+    let third = path(folder.path(), "c");
+    PART_8.says(&train(&third, &["--model", &base, "--reference", &other, "--steps", "1"]));
+    let swapped = folder.path().join("swapped");
+    copied(Path::new(&base), &swapped);
+    let file = swapped.join("tokenizer.json");
+    let mut tokens: Value =
+        serde_json::from_slice(&std::fs::read(&file).expect("it")).expect("JSON");
+    let vocab = &mut tokens["model"]["vocab"];
+    let (one, two) = (vocab["1"].clone(), vocab["2"].clone());
+    (vocab["1"], vocab["2"]) = (two, one);
+    std::fs::write(&file, tokens.to_string()).expect("a file");
+    let swapped = swapped.to_string_lossy().into_owned();
+    let fourth = path(folder.path(), "d");
+    let says = "another tokenizer than the policy";
+    PART_8.refuses(&train(&fourth, &["--model", &base, "--reference", &swapped]), 1, says);
+    PART_8.refuses(&["eval", "--model", &base, "--reference", &swapped], 1, says);
+    assert!(!Path::new(&fourth).exists(), "nothing was written");
+}
+
+fn copied(from: &Path, to: &Path) {
+    std::fs::create_dir(to).expect("a folder");
+    for entry in std::fs::read_dir(from).expect("a folder") {
+        let file = entry.expect("an entry").path();
+        std::fs::copy(&file, to.join(file.file_name().expect("a name"))).expect("a copy");
+    }
+}
+
+#[test]
+fn a_run_on_a_file_goes_on_with_what_it_began_with_and_is_asked_what_it_has_not_learned() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| path(folder.path(), name);
+    let rows = |plus: usize| {
+        let row =
+            |i| format!("{{\"prompt\": \"{i} + 3?\", \"completion\": \"#### {}\"}}\n", i + plus);
+        (0..20).map(row).collect::<String>()
+    };
+    let (data, run) = (at("rows.jsonl"), at("run"));
+    std::fs::write(&data, rows(3)).expect("a file");
+    PART_8.says(&train(&at("first"), &["--steps", "1"]));
+    PART_8.says(&train(&at("second"), &["--steps", "1", "--seed", "9"]));
+    let (base, other) = (at("first/base"), at("second/base"));
+    let flags = ["--model", &base, "--data", &data, "--validation", "0.2", "--stop-after", "2"];
+    PART_8.says(&train(&run, &flags));
+    let found = PART_8.says_json(&["eval", "--model", &run, "--json"]);
+    assert_eq!(found["n"], 4, "the rows kept for validation: {found}");
+    let found = PART_8.says_json(&[
+        "eval",
+        "--model",
+        &base,
+        "--reference",
+        &other,
+        "--data",
+        &data,
+        "--json",
+    ]);
+    assert_eq!(found["n"], 20, "a model that is no run: {found}");
+    // Neither another start, nor another scorer, nor other answers to the same questions.
+    let resume = |more: &[&str], says: &str| {
+        let args = [&["train", "--resume", "--out", &run], more].concat();
+        PART_8.refuses(&args, 1, says);
+    };
+    resume(&["--model", &other], "another reference");
+    resume(&["--reward", "chance"], "scored by another");
+    std::fs::write(&data, rows(4)).expect("a file");
+    resume(&[], "other data");
+    std::fs::write(&data, rows(3)).expect("a file");
+    PART_8.says(&["train", "--resume", "--out", &run]);
+}
+
+/// A reward model in `folder` that speaks as the model in `base` does, and finds `score` in each of its weights.
+fn reward_model(base: &str, folder: &Path, score: f32) {
+    use candle_core::{DType, Device};
+    use modern::{Checkpoint, Purpose};
+    let mut base = Checkpoint::open(base, Purpose::Inference, &Device::Cpu).expect("a base");
+    let speech = sft::Speech::of(&mut base, None).expect("its speech");
+    let config = reward::RewardModel::body_config(base.model.config());
+    let mut parameters = tensor_core::Parameters::seeded(1, DType::F32, &Device::Cpu);
+    let architecture = reward::Architecture::Causal;
+    reward::RewardModel::new(&config, architecture, &mut parameters).expect("a model");
+    for parameter in parameters.iter().filter(|parameter| parameter.name.starts_with("score")) {
+        let filled = parameter.var.ones_like().and_then(|ones| ones * f64::from(score));
+        parameter.var.set(&filled.expect("numbers")).expect("it is set");
+    }
+    let normalisation = reward::Normalisation::NONE;
+    let description = reward::model_folder::Description { config, architecture, normalisation };
+    let ends = &base.ends;
+    reward::model_folder::save(folder, &description, &parameters, &speech, ends).expect("saved");
+}
+
+#[test]
+fn a_reward_that_is_no_number_trains_nothing_and_compares_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| path(folder.path(), name);
+    PART_8.says(&train(&at("first"), &["--steps", "1"]));
+    let (base, judge, run) = (at("first/base"), at("judge"), at("run"));
+    reward_model(&base, Path::new(&judge), f32::NAN);
+    let flags = train(&run, &["--model", &base, "--reward", &judge]);
+    let output = PART_8.command(&flags).output().expect("the program starts");
+    let (said, error) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.contains("no step was learned from"), "{error}");
+    assert!(said.contains("step 4 is skipped: 8 of 8 scores are no numbers"), "{said}");
+    let compare = ["eval", "--model", &base, "--reference", &base, "--reward", &judge];
+    PART_8.refuses(&compare, 1, "scores are no numbers");
+    reward_model(&base, Path::new(&judge), 0.1);
+    PART_8.says(&flags.iter().copied().chain(["--steps", "1"]).collect::<Vec<_>>());
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_run_is_saved_and_goes_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = path(folder.path(), "run");
+    let args = train(&out, &["--steps", "100000", "--eval-interval", "0"]);
+    let mut command = PART_8.command(&args);
+    let child = command.stdout(std::process::Stdio::piped()).spawn().expect("it starts");
+    let metrics = Path::new(&out).join("metrics.jsonl");
+    let begun = || std::fs::read_to_string(&metrics).is_ok_and(|rows| rows.contains("reward_mean"));
+    while !begun() {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let kill = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(kill.expect("kill").success());
+    let output = child.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("stopped and saved after step"), "{said}");
+    let last = said.lines().rev().find(|line| line.contains("saved")).expect("a line");
+    let step: usize = last.split_whitespace().nth(5).and_then(|n| n.parse().ok()).expect("a step");
+    let next = (step + 1).to_string();
+    let said = PART_8.says(&["train", "--resume", "--out", &out, "--stop-after", &next]);
+    assert!(said.contains(&format!("saved after step {next}")), "{said}");
 }
 
 #[test]
@@ -116,6 +245,18 @@ fn bad_input_is_refused_in_one_line() {
     refused(&["--clip", "0"], 2, "--clip");
     refused(&["--dtype", "f16"], 2, "--dtype");
     refused(&["--kl-estimator", "k4"], 2, "invalid value 'k4'");
+    refused(&["--demos", "noisy"], 2, "unexpected argument '--demos'");
+    refused(&["--gamma", "-1"], 2, "--gamma");
+    refused(&["--stop-at", "nan"], 2, "--stop-at");
+    refused(&["--kl-target", "1", "--kl-coef", "0"], 2, "--kl-target");
+    refused(&["--kl-horizon", "10"], 2, "--kl-target");
+    refused(&["--form-credit", "0.1"], 2, "--form-credit");
+    refused(&["--lora-dropout", "0.1"], 2, "--lora-rank");
+    refused(&["--lora-rank", "2", "--lora-dropout", "0.1"], 2, "--lora-dropout");
+    refused(&["--accumulate", "3"], 2, "4 prompts are too few for 2 mini-batches in 3 parts each");
+    refused(&["--reward", "nowhere/at/all"], 1, "nowhere/at/all");
+    refused(&["--reference", "nowhere/at/all"], 1, "nowhere/at/all");
+    refused(&["--lora-rank", "2", "--lora-layers", "none"], 1, "none");
     refused(&["--data", "nowhere.jsonl"], 1, "nowhere.jsonl");
     refused(&["--model", "nowhere/at/all"], 1, "nowhere/at/all");
     assert!(!Path::new(&out).exists(), "nothing was written");

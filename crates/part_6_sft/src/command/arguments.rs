@@ -9,6 +9,7 @@ use serde::Serialize;
 use tiny_gpt::flags::{ComputeFlags, share};
 
 use crate::flags::{BaseFlags, DataFlags, ExampleFlags, LoraFlags, TunedFlags};
+use crate::questions::Demos;
 use crate::{Curriculum, Format};
 
 pub(crate) const DEFAULT_OUT: &str = "runs/sft";
@@ -44,6 +45,9 @@ pub(crate) struct TrainArgs {
     #[command(flatten)]
     #[serde(flatten)]
     pub(crate) examples: ExampleFlags,
+    /// How answers to arithmetic are demonstrated
+    #[arg(long, value_enum, default_value_t = Demos::Clean)]
+    pub(crate) demos: Demos,
     /// The run folder: settings, figures, checkpoints and the best model
     #[arg(long, value_name = "DIR", default_value = DEFAULT_OUT)]
     pub(crate) out: PathBuf,

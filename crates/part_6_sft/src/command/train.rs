@@ -25,7 +25,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let config = train_config(args)?;
     let device = args.run.compute.open()?;
     let settings = serde_json::to_value(args)?;
-    let examples = args.examples.examples(&args.data, args.run.compute.seed)?;
+    let examples = args.examples.examples(&args.data, args.demos, args.run.compute.seed)?;
     let checkpoints = Checkpoints::new(args.out.join("checkpoints"), args.run.save.keep);
     let base = match &args.model {
         Some(model) => model.clone(),

@@ -30,8 +30,8 @@ pub(crate) struct DemoArgs {
 #[command(mut_arg("weight_decay", |arg| arg.default_value("0")))]
 #[command(mut_arg("batch_size", |arg| arg.default_value("32").help("Prompts of a rollout")))]
 #[command(mut_arg("accumulate", |arg| arg.help("Parts of a mini-batch that are computed one after the other")))]
-#[command(mut_arg("demos", |arg| arg.help("How the small model is shown to answer arithmetic, and what --mix-coef mixes in")))]
 #[command(mut_arg("examples", |arg| arg.help("Questions of arithmetic that are drawn")))]
+#[command(mut_arg("save_interval", |arg| arg.default_value("20")))]
 #[command(mut_arg("log_interval", |arg| arg.default_value("1")))]
 pub(crate) struct TrainArgs {
     /// The policy: a run folder of part 6, a model folder, a .gguf file, a llama2.c .bin, or owner/name on the Hub [default: a small
@@ -69,7 +69,7 @@ pub(crate) struct TrainArgs {
     #[serde(flatten)]
     pub(crate) lora: LoraFlags,
     /// End when the validation answers score this on average
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = finite)]
     pub(crate) stop_at: Option<f64>,
     #[command(flatten)]
     #[serde(flatten)]
@@ -106,6 +106,7 @@ pub(crate) struct ExamFlags {
 }
 
 #[derive(Args)]
+#[command(args_override_self = true)]
 pub(crate) struct EvalArgs {
     #[command(flatten)]
     pub(crate) tuned: TunedFlags,
@@ -133,4 +134,9 @@ pub(crate) struct EvalArgs {
     /// Print the result as a JSON object on the last line
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+fn finite(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| "expected a number".to_string())?;
+    if number.is_finite() { Ok(number) } else { Err("must be finite".into()) }
 }

@@ -2,7 +2,7 @@
 //! scores what it answers, and PPO raises the probability of what scores.
 
 use anyhow::Result;
-use modern::{Checkpoint, GptModern};
+use modern::Checkpoint;
 use scaling::Schedule;
 use scaling::schedule::Decay;
 use sft::arithmetic::Set;
@@ -16,12 +16,13 @@ use tensor_core::{AdamWConfig, Rng};
 use super::arguments::DemoArgs;
 use super::report::tell;
 use crate::answers::{Answer, Asking};
-use crate::experience::Scale;
 use crate::losses::Weights;
-use crate::reference::copied;
+use crate::reference::of_start;
+use crate::rewards::Scale;
 use crate::{
-    Clip, Discount, Exam, KlControl, KlEstimator, Learner, PpoConfig, Prompts, Question, Reply,
-    RewardConfig, RunLog, Scorer, Surroundings, Trunk, UpdateConfig, compare, prompts, train,
+    Clip, Cut, Discount, Exam, KlControl, KlEstimator, Learner, PpoConfig, Prompts, Question,
+    Reply, RewardConfig, RunLog, Scorer, Surroundings, Trunk, UpdateConfig, compare, prompts,
+    train,
 };
 
 /// Optimizer steps of pretraining, and of showing how to answer.
@@ -41,7 +42,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
         pretrain(BaseConfig { steps: TAUGHT[0], ..BaseConfig::default() }, seed, &device)?;
     let speech = Speech::of(&mut checkpoint, None)?;
     let policy = taught(checkpoint, &speech, seed)?;
-    let reference = GptModern::new(&policy.config, copied(&policy)?.inference().root())?;
+    let reference = of_start(&policy)?;
     let context = policy.config.context;
 
     let config = config(args.steps.get(), &speech, seed);
@@ -146,6 +147,7 @@ fn config(steps: usize, speech: &Speech, seed: u64) -> PpoConfig {
             discount: Discount { gamma: 1., lambda: 0.95 },
             kl: KlEstimator::K1,
             score_clip: None,
+            cut: Cut::default(),
             cut_penalty: 1.,
             rewards: Scale::AsTheyAre,
         },

@@ -1,22 +1,28 @@
-//! `part_8 eval`: a policy beside its reference, on questions that neither learned from.
+//! `part_8 eval`: a policy beside its reference, on questions that the policy did not learn from.
+
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use modern::Choice;
-use sft::Tuned;
+use sft::questions::Demos;
+use sft::{Example, Source, Tuned};
 use tensor_core::Rng;
+use tiny_gpt::RunFolder;
 
 use super::arguments::EvalArgs;
+use super::questions::usual_length;
 use super::report::tell;
-use super::train::usual_length;
+use crate::reference::of_tuned;
 use crate::{Asking, compare, prompts};
 
 pub(super) fn run(args: &EvalArgs) -> Result<()> {
+    args.scorer.check(&args.data.data)?;
     let device = args.compute.open()?;
-    let (source, columns) = args.data.open()?;
-    let examples = source.all(columns.as_ref())?;
-    let Tuned { model, speech, without, base } = args.tuned.open(&device)?;
-    let reference = args.tuned.reference(args.reference.as_deref(), without, base, &device)?;
+    let examples = examples(args)?;
+    let tuned = args.tuned.open(&device)?;
+    let reference = of_tuned(&args.tuned, args.reference.as_deref(), &tuned, &device)?;
     let reference = reference.context("--reference: the model to compare with is not known")?;
+    let Tuned { model, speech, .. } = tuned;
     let max_new_tokens =
         args.max_new_tokens.map_or(usual_length(&args.data.data), std::num::NonZeroUsize::get);
     let context = model.config().context.min(reference.config().context);
@@ -28,12 +34,12 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
     }
     questions.truncate(args.eval_examples.get());
     let batch_size = args.batch_size.get();
-    let mut scorer = args.scorer.open(&args.data.data, &speech, batch_size, &device)?;
+    let mut judge = args.scorer.open(&args.data.data, &speech, batch_size, &device)?;
     let asking = Asking { speech: &speech, max_new_tokens, batch_size };
     let choice = Choice::at(args.temperature, None, None, None);
     let mut rng = Rng::new(args.compute.seed);
     let both = [&model, &reference];
-    let (found, answers) = compare(both, &questions, asking, choice, &mut *scorer, &mut rng)?;
+    let (found, answers) = compare(both, &questions, asking, choice, &mut *judge.scorer, &mut rng)?;
     if args.json {
         println!("{}", serde_json::to_string(&found)?);
         return Ok(());
@@ -47,6 +53,20 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
     }
     tell(&found);
     Ok(())
+}
+
+/// What is asked: held-out sums, or a file's rows; of the data that the run learned from, the rows that it kept for validation.
+fn examples(args: &EvalArgs) -> Result<Vec<Example>> {
+    let (source, columns) = args.data.open()?;
+    let run = RunFolder::settings(Path::new(&args.tuned.model))?;
+    let same = run.filter(|run| run["data"] == args.data.data && source != Source::Arithmetic);
+    let Some(run) = same else { return source.all(columns.as_ref()) };
+    let (Some(share), Some(seed)) = (run["validation"].as_f64(), run["seed"].as_u64()) else {
+        return source.all(columns.as_ref());
+    };
+    println!("asked is what the run kept for validation; the rest it has learned from");
+    let split = source.examples(columns.as_ref(), (1, Demos::Clean), share, seed)?;
+    Ok(split.validation)
 }
 
 /// A text on one line.

@@ -1,27 +1,33 @@
 //! The policy that a run begins with.
 
-use anyhow::Result;
+use std::path::Path;
+
+use anyhow::{Result, ensure};
 use candle_core::{DType, Device};
 use modern::{Checkpoint, Purpose};
-use reward::start::small_model_of_run;
-use serde_json::Value;
+use sft::base::{BaseConfig, pretrain};
 use sft::tuned::model_in;
+use tiny_gpt::command::usage;
 
 use super::arguments::TrainArgs;
 
-/// The model that is named, the one that the run to be resumed began with, or a new one, which the run keeps in `base/`; opened for
-/// training, and where it is.
-pub(super) fn checkpoint(
-    args: &TrainArgs,
-    settings: &Value,
-    device: &Device,
-) -> Result<(Checkpoint, String)> {
-    let purpose = Purpose::Training(DType::F32);
+/// Where it is: the model that is named, else the run's own, in `base/`.
+pub(super) fn source(args: &TrainArgs) -> String {
     let own = args.out.join("base").to_string_lossy().into_owned();
+    args.model.as_deref().map_or(own, model_in)
+}
+
+/// It, opened for training; of a new run that has yet to teach a small model, for all to be tried on it, this model as it is before
+/// pretraining.
+pub(super) fn checkpoint(args: &TrainArgs, source: &str, device: &Device) -> Result<Checkpoint> {
     if args.model.is_none() && !args.run.settings.resume {
-        let how = (args.base.config(), args.sft_steps);
-        small_model_of_run(&args.out, settings, how, args.run.compute.seed, device)?;
+        let config = args.base.config();
+        usage(config.check())?;
+        return pretrain(BaseConfig { steps: 0, ..config }, args.run.compute.seed, device);
     }
-    let source = args.model.as_deref().map_or(own, model_in);
-    Ok((Checkpoint::open(&source, purpose, device)?, source))
+    ensure!(
+        args.model.is_some() || Path::new(source).is_dir(),
+        "there is no {source}, which the run began with"
+    );
+    Checkpoint::open(source, Purpose::Training(DType::F32), device)
 }

@@ -32,6 +32,16 @@ fn a_marked_answer_is_found_and_else_the_last_number() {
         ("−3", None, Some(-3.)),
         ("**7**", None, Some(7.)),
         ("12,34", None, Some(34.)), // a list
+        ("#### $ 42", Some(42.), Some(42.)),
+        ("#### 1 234", Some(1234.), Some(1234.)),
+        ("Of 50 there are $42$.", None, Some(42.)),
+        ("of 50, \\boxed{42}", None, Some(42.)),
+        ("50: [42]", None, Some(42.)),
+        ("50 `42`", None, Some(42.)),
+        ("Answer:42", None, Some(42.)),
+        ("50 <answer>42</answer>", None, Some(42.)),
+        ("of 50 it is 42km", None, Some(42.)),
+        ("of 10, it is 3/4", None, None), // and not 10
         ("no number here", None, None),
         ("fallback 12a", None, None),
         ("inf nan", None, None),

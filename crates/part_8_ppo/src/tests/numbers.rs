@@ -25,6 +25,9 @@ fn the_last_integer_is_what_a_reader_would_call_it() {
         ("3/4", None),
         ("12a", None),
         ("a12", None),
+        ("42km", Some(42)),
+        ("of 50 there are 12a", None), // 50 before
+        ("42 m2", Some(42)),
         ("version 1.2.3", None),
         ("**53**", Some(53)),
         ("\\boxed{53}", Some(53)),

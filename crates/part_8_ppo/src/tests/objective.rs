@@ -198,6 +198,9 @@ fn the_price_of_kl_follows_its_target() {
     close(control.next(0.2, 6.6, 256), 0.2 * (1. + 0.1 * 256. / 10_000.));
     close(control.next(0.2, 0., 256), 0.2 * (1. - 0.2 * 256. / 10_000.));
     close(KlControl::Fixed(0.1).next(0.1, 50., 256), 0.1);
+    // More responses than the horizon change it no further: a price below 0 would pay for KL.
+    let soon = KlControl::Adaptive { initial: 0.2, target: 6., horizon: 20. };
+    close(soon.next(0.2, 0., 512), 0.2 * 0.8);
 }
 
 #[test]

@@ -3,13 +3,14 @@
 use anyhow::Result;
 use candle_core::DType;
 use modern::Window;
+use sft::Example;
 use tensor_core::testing::{assert_close, assert_gradients_flow};
 use tensor_core::{Rng, backward};
 
 use super::{CPU, END, at, config, policy, twin};
 use crate::prompts::of_step;
 use crate::scoring::log_probs;
-use crate::{Critic, Group, TokenBatch, Trunk, critic, rollout};
+use crate::{Critic, Group, Prompts, Question, TokenBatch, Trunk, critic, rollout};
 
 const PROMPTS: [&[u32]; 3] = [&[1, 2, 3, 4, 5], &[7, END, 8], &[9]];
 
@@ -123,6 +124,36 @@ fn a_response_never_leaves_the_context() -> Result<()> {
     assert!(error.to_string().contains("24 tokens leaves no room"), "{error}");
     let zero = crate::RolloutConfig { max_new_tokens: 0, ..settings };
     assert!(rollout(&model, &[vec![3]], &zero, &mut Rng::new(1)).is_err());
+    Ok(())
+}
+
+#[test]
+fn what_ended_holds_its_end() -> Result<()> {
+    let config = config();
+    let (_, parameters) = policy(&config, 3)?;
+    let model = twin(&config, &parameters)?;
+    let settings = crate::RolloutConfig { max_new_tokens: 50, samples: 16, ..at(2., None, None) };
+    for seed in 0..50 {
+        let groups = rollout(&model, &[vec![3; 22]], &settings, &mut Rng::new(seed))?;
+        for response in &groups[0].responses {
+            assert_eq!(response.ended(), response.tokens.contains(&END), "{response:?}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn no_prompt_is_asked_twice_before_all_were_asked_once() -> Result<()> {
+    let question = |i| Question { example: Example::new("q", "a"), prompt: vec![i] };
+    let mut prompts = Prompts::new((0..7).map(question).collect(), 3)?;
+    let asked: Vec<u32> =
+        (1..=7).flat_map(|step| prompts.of_step(step, 3)).map(|one| one.prompt[0]).collect();
+    for time in asked.chunks(7) {
+        let mut sorted = time.to_vec();
+        sorted.sort_unstable();
+        assert_eq!(sorted, (0..7).collect::<Vec<_>>());
+    }
+    assert_ne!(asked[..7], asked[7..14]);
     Ok(())
 }
 

@@ -1,141 +1,19 @@
-//! 8.4: the loop learns, stops, goes on bit for bit, and says what is wrong.
+//! 8.4: the loop learns, goes on bit for bit, and is not led astray by what is no number.
 
 use std::num::NonZeroUsize;
 
 use anyhow::Result;
-use candle_core::Tensor;
+use modern::Checkpoint;
 use modern::model_folder::TextEnds;
-use modern::{Checkpoint, GptModern, ModelConfig};
-use scaling::schedule::Decay;
 use scaling::{Checkpoints, Schedule};
-use sft::{Example, Format, Keeper, Outputs, Place, Speech, Tuning, word_tokenizer};
-use tensor_core::{AdamWConfig, Parameters, Rng};
+use sft::{Keeper, Outputs, Place};
 use tiny_gpt::Interrupt;
 
 use super::CPU;
-use crate::alarms::{Alarms, Signs};
-use crate::experience::{Experience, RewardConfig, Scale};
-use crate::gae::Discount;
-use crate::kl::{KlControl, KlEstimator};
-use crate::learner::Learner;
-use crate::losses::{Clip, Weights};
-use crate::prompts::questions;
-use crate::update::{Pass, UpdateConfig, update};
-use crate::{
-    Asking, Exam, PpoConfig, PretrainingMix, Prompts, Question, Reply, RolloutConfig, RunLog,
-    Scorer, Surroundings, Trunk, rollout, train,
-};
-
-fn speech() -> Result<Speech> {
-    let text = "### Instruction:\nWhat is 12 + 7?\n\n### Response:\n19 the answer of all\n";
-    let tokenizer = word_tokenizer::train([text; 4].into_iter(), 320)?;
-    let template = sft::template::template(Format::Plain, &tokenizer, None)?;
-    let end = tokenizer.eos().expect("an end");
-    Speech::new(tokenizer, template, vec![end])
-}
-
-fn model_config(speech: &Speech) -> ModelConfig {
-    let vocab_size = speech.tokenizer.vocab_size();
-    ModelConfig { vocab_size, ..ModelConfig::bytes(24, 1, 2, 16) }
-}
-
-fn asked(speech: &Speech) -> Result<Vec<Question>> {
-    let examples = (0..6).map(|i| Example::new(format!("What is {i} + 7?"), format!("{}", i + 7)));
-    Ok(questions(examples.collect(), speech, 24, 4)?.0)
-}
-
-fn config(steps: usize, stop: u32) -> PpoConfig {
-    PpoConfig {
-        prompts: 4,
-        rollout: RolloutConfig {
-            samples: 4,
-            sampler: modern::Sampler::new(modern::Choice::at(1., None, None, None)),
-            max_new_tokens: 4,
-            stop: vec![stop],
-        },
-        rewards: RewardConfig {
-            discount: Discount { gamma: 1., lambda: 0.95 },
-            kl: KlEstimator::K1,
-            score_clip: None,
-            cut_penalty: 0.,
-            rewards: Scale::AsTheyAre,
-        },
-        kl_price: KlControl::Adaptive { initial: 0.01, target: 0.5, horizon: 100. },
-        update: UpdateConfig {
-            epochs: 2,
-            mini_batches: 2,
-            accumulate: 1,
-            clip: Clip::symmetric(0.2),
-            value_clip: Some(0.2),
-            weights: Weights { value: 0.5, entropy: 0. },
-            target_kl: None,
-            grad_clip: 1.,
-        },
-        schedule: Schedule {
-            peak: 5e-3,
-            floor: 5e-3,
-            warmup: 1,
-            total: steps,
-            decay: Decay::Constant,
-        },
-        critic_rate: 2.,
-        seed: 3,
-    }
-}
-
-fn learner(speech: &Speech, trunk: Trunk, config: &PpoConfig) -> Result<Learner> {
-    let model = model_config(speech);
-    let mut parameters = Parameters::seeded(5, candle_core::DType::F32, &CPU);
-    GptModern::new(&model, parameters.root())?;
-    let policy = Tuning::new(model, parameters, AdamWConfig::default())?;
-    Learner::new(policy, trunk, AdamWConfig::default(), config.kl_price)
-}
-
-/// The policy as it starts, in memory of its own.
-fn reference(speech: &Speech) -> Result<GptModern> {
-    let mut parameters = Parameters::seeded(5, candle_core::DType::F32, &CPU);
-    let model = GptModern::new(&model_config(speech), parameters.root())?;
-    Ok(GptModern::new(model.config(), parameters.inference().root())?)
-}
-
-/// The share of a response's characters that are small letters.
-fn letters() -> Box<Scorer> {
-    let score = |reply: &Reply<'_>| {
-        let n = reply.text.chars().count().max(1) as f64;
-        reply.text.chars().filter(char::is_ascii_lowercase).count() as f64 / n
-    };
-    Box::new(move |replies, _| Ok(replies.iter().map(score).collect()))
-}
-
-fn run(
-    learner: &mut Learner,
-    scorer: &mut Scorer,
-    config: &PpoConfig,
-    outputs: &Outputs<'_>,
-    mixed: bool,
-) -> Result<f64> {
-    let speech = speech()?;
-    let (reference, questions) = (reference(&speech)?, asked(&speech)?);
-    let asking = Asking { speech: &speech, max_new_tokens: 4, batch_size: 4 };
-    let exam = Exam { questions: &questions, asking, interval: 0, stop_at: None };
-    let examples: Vec<Example> = questions.iter().map(|one| one.example.clone()).collect();
-    let mix = match mixed {
-        true => {
-            let examples = sft::tokenize(&examples, &speech, 24)?.examples;
-            Some(PretrainingMix::new(examples, 0.5, 2, 3))
-        }
-        false => None,
-    };
-    let mut around = Surroundings { reference: &reference, speech: &speech, scorer, mix };
-    let mut prompts = Prompts::new(questions.clone(), config.seed)?;
-    let mut log = RunLog::new(config.schedule.total, learner.policy.state.step, 1)?;
-    train(learner, &mut around, &mut prompts, (config, &exam), outputs, &mut log)?;
-    Ok(-learner.policy.state.best.expect("it was looked at"))
-}
-
-fn bits(tuning: &Tuning) -> Result<Vec<Vec<f32>>> {
-    tuning.parameters.iter().map(|p| Ok(p.var.flatten_all()?.to_vec1()?)).collect()
-}
+use super::small_run::{bits, config, ending, experience_of, learner, letters, run, speech};
+use crate::kl::KlControl;
+use crate::rewards::Cut;
+use crate::{Origins, PpoConfig, Scorer, Trunk};
 
 #[test]
 fn what_scores_becomes_likely() -> Result<()> {
@@ -144,7 +22,7 @@ fn what_scores_becomes_likely() -> Result<()> {
         let config = config(60, speech.end());
         let mut learner = learner(&speech, trunk, &config)?;
         let reached = run(&mut learner, &mut *letters(), &config, &Outputs::default(), false)?;
-        assert!(reached > 0.9, "{trunk:?}: {reached}");
+        assert!(reached > Some(0.9), "{trunk:?}: {reached:?}");
     }
     Ok(())
 }
@@ -219,119 +97,59 @@ fn a_score_that_is_no_number_is_named_and_its_step_skipped() -> Result<()> {
     Ok(())
 }
 
-fn pass<'a>(update: &'a UpdateConfig, config: &PpoConfig, rate: f64) -> Pass<'a> {
-    Pass { config: update, temperature: config.rollout.temperature(), rates: [rate; 2], mix: None }
-}
-
-fn experience_of(learner: &mut Learner, speech: &Speech, config: &PpoConfig) -> Result<Experience> {
-    let models = learner.models()?;
-    let prompts: Vec<Vec<u32>> = asked(speech)?.into_iter().map(|one| one.prompt).collect();
-    let groups = rollout(&models.writer, &prompts, &config.rollout, &mut Rng::new(1))?;
-    let texts = crate::experience::texts(&groups, speech)?;
-    let scores = (0..texts.len()).map(|i| f64::from(u8::from(i % 3 == 0))).collect();
-    let both = (&config.rollout, &config.rewards);
-    Experience::of(groups, (texts, scores), (&models, &reference(speech)?), both, (0.1, 2))
-}
-
 #[test]
-fn ratios_are_1_on_the_first_pass_and_not_on_the_second() -> Result<()> {
+fn a_look_at_what_is_no_number_decides_nothing() -> Result<()> {
     let speech = speech()?;
-    let mut config = config(1, speech.end());
-    config.rollout.sampler =
-        modern::Sampler::new(modern::Choice::at(0.7, Some(20), Some(0.9), None));
+    let config = config(60, speech.end());
     let mut learner = learner(&speech, Trunk::Shared, &config)?;
-    let experience = experience_of(&mut learner, &speech, &config)?;
-    assert!(experience.kl.abs() < 1e-4, "the reference is the policy: {}", experience.kl);
-    let models = learner.models()?;
-    let one = UpdateConfig { epochs: 1, mini_batches: 1, ..config.update };
-    let mut again = || -> Result<crate::Updated> {
-        let pass = pass(&one, &config, 2e-2);
-        update(&mut learner, &models, &experience, pass, &mut Rng::new(2))
-    };
-    let first = again()?;
-    assert!(first.first_ratio_error < 1e-4, "{}", first.first_ratio_error);
-    assert_eq!((first.clip_fraction, first.updates), (0., 1));
-    let second = again()?;
-    assert!(second.first_ratio_error > 1e-2 && second.clip_fraction > 0., "{second:?}");
-    // And the passes end once the policy has moved as far as it may.
-    let bounded =
-        UpdateConfig { epochs: 50, mini_batches: 1, target_kl: Some(0.05), ..config.update };
-    let pass = pass(&bounded, &config, 1e-2);
-    let found = update(&mut learner, &models, &experience, pass, &mut Rng::new(2))?;
-    assert!(found.updates < 50 && found.approx_kl > 0.05, "{found:?}");
+    let (mut good, mut calls) = (letters(), 0);
+    let mut once: Box<Scorer> = Box::new(move |replies, rng| {
+        calls += 1;
+        let mut scores = good(replies, rng)?;
+        if calls == 1 {
+            scores[0] = f64::NAN; // the first look
+        }
+        Ok(scores)
+    });
+    let reached = run(&mut learner, &mut *once, &config, &Outputs::default(), false)?;
+    assert!(reached > Some(0.9), "{reached:?}");
+    Ok(())
+}
+
+/// Every answer scores 3 whatever it is, so nothing is ever worth more.
+#[test]
+fn running_on_is_worth_no_more_than_the_best_score() -> Result<()> {
+    let speech = speech()?;
+    for (trunk, cut) in [(Trunk::Shared, Cut::Bootstrapped), (Trunk::Separate, Cut::Scored)] {
+        let mut config = ending(100);
+        config.kl_price = KlControl::Fixed(0.);
+        config.rewards = crate::RewardConfig { cut, cut_penalty: 1., ..config.rewards };
+        let mut learner = learner(&speech, trunk, &config)?;
+        let mut alike: Box<Scorer> = Box::new(|replies, _| Ok(vec![3.; replies.len()]));
+        run(&mut learner, &mut *alike, &config, &Outputs::default(), false)?;
+        let found = experience_of(&mut learner, &speech, &config)?;
+        let largest = found.returns.abs()?.max_all()?.to_scalar::<f32>()?;
+        assert!(largest < 3.5, "{trunk:?} {cut:?}: {largest}");
+    }
     Ok(())
 }
 
 #[test]
-fn parts_of_a_mini_batch_add_up_to_it() -> Result<()> {
+fn a_run_goes_on_with_what_it_began_with_or_not_at_all() -> Result<()> {
     let speech = speech()?;
     let config = config(1, speech.end());
-    let mut reached = Vec::new();
-    for accumulate in [1, 3] {
-        let mut learner = learner(&speech, Trunk::Separate, &config)?;
-        let experience = experience_of(&mut learner, &speech, &config)?;
-        let models = learner.models()?;
-        let parts = UpdateConfig { mini_batches: 1, accumulate, ..config.update };
-        let (pass, rng) = (pass(&parts, &config, 1e-3), &mut Rng::new(2));
-        let found = update(&mut learner, &models, &experience, pass, rng)?;
-        reached.push((found, bits(&learner.policy)?, bits(&learner.critic)?));
+    let mut begun = learner(&speech, Trunk::Shared, &config)?;
+    let [a, b] = ["a", "b"].map(String::from);
+    begun.origins = Origins { reference: a.clone(), scorer: b.clone() };
+    let folder = tempfile::tempdir()?;
+    begun.save(folder.path(), "these")?;
+    for (reference, scorer, says) in [(&a, &a, "--reward"), (&b, &b, "--reference"), (&a, &b, "")] {
+        let mut other = learner(&speech, Trunk::Shared, &config)?;
+        other.origins = Origins { reference: reference.clone(), scorer: scorer.clone() };
+        match other.restore(folder.path(), "these") {
+            Ok(()) => assert!(says.is_empty()),
+            Err(error) => assert!(!says.is_empty() && error.to_string().contains(says), "{error}"),
+        }
     }
-    let [(a, policy_a, critic_a), (b, policy_b, critic_b)] = &reached[..] else { unreachable!() };
-    for (a, b) in
-        [(a.policy_loss, b.policy_loss), (a.value_loss, b.value_loss), (a.entropy, b.entropy)]
-    {
-        assert!((a - b).abs() < 1e-5, "{a} {b}");
-    }
-    let near = |a: &[Vec<f32>], b: &[Vec<f32>]| {
-        a.iter().flatten().zip(b.iter().flatten()).all(|(a, b)| (a - b).abs() < 1e-4)
-    };
-    assert!(near(policy_a, policy_b) && near(critic_a, critic_b));
     Ok(())
-}
-
-#[test]
-fn cut_responses_lose_what_was_said_and_values_explain_what_they_explain() -> Result<()> {
-    let speech = speech()?;
-    let mut config = config(1, speech.end());
-    config.rewards.discount = Discount { gamma: 1., lambda: 1. };
-    let mut learner = learner(&speech, Trunk::Shared, &config)?;
-    let free = experience_of(&mut learner, &speech, &config)?;
-    config.rewards.cut_penalty = 2.;
-    let mut dear = experience_of(&mut learner, &speech, &config)?;
-    let responses = free.groups.iter().flat_map(|group| &group.responses);
-    let lost = (&free.returns - &dear.returns)?.to_vec2::<f32>()?;
-    for (response, lost) in responses.zip(lost) {
-        let expected = if response.ended() { 0. } else { 2. };
-        assert!((lost[0] - expected).abs() < 1e-5, "{lost:?} {response:?}");
-    }
-    assert!(dear.explained_variance()?.abs() < 1e-6, "a critic that says 0 explains nothing");
-    dear.values = dear.returns.clone();
-    assert!((dear.explained_variance()? - 1.).abs() < 1e-6);
-    dear.values = Tensor::zeros_like(&dear.values)?;
-    Ok(())
-}
-
-#[test]
-fn alarms_name_the_cause_once() {
-    let well = Signs {
-        entropy: 1.,
-        kl_per_token: 0.1,
-        eos_rate: 0.9,
-        first_ratio_error: 1e-6,
-        scores_alike: false,
-    };
-    let mut alarms = Alarms::default();
-    assert!(alarms.check(1, &well).is_empty());
-    for (signs, says) in [
-        (Signs { entropy: 0.001, ..well }, "entropy has collapsed"),
-        (Signs { kl_per_token: 3., ..well }, "--kl-coef"),
-        (Signs { eos_rate: 0.01, ..well }, "end themselves"),
-        (Signs { first_ratio_error: 0.1, ..well }, "before the policy has moved"),
-        (Signs { scores_alike: true, ..well }, "score the same"),
-    ] {
-        let said = alarms.check(2, &signs);
-        assert!(said.len() == 1 && said[0].contains(says), "{said:?}");
-        assert!(alarms.check(3, &signs).is_empty(), "it rings once");
-        assert!(alarms.check(4, &well).is_empty());
-    }
 }

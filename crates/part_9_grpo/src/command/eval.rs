@@ -3,6 +3,7 @@
 use anyhow::{Result, ensure};
 use modern::sampler::{Choice, Sampler};
 use ppo::prompts::questions;
+use ppo::reference::of_tuned;
 use ppo::{Asking, Comparison, RolloutConfig, compare};
 use serde_json::{Value, json};
 use sft::Tuned;
@@ -21,8 +22,9 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
     })())?;
     let device = args.compute.open()?;
     let examples = args.task.task.all(args.task.data.as_deref())?;
-    let Tuned { model, speech, without, base } = args.tuned.open(&device)?;
-    let reference = args.tuned.reference(args.reference.as_deref(), without, base, &device)?;
+    let tuned = args.tuned.open(&device)?;
+    let reference = of_tuned(&args.tuned, args.reference.as_deref(), &tuned, &device)?;
+    let Tuned { model, speech, .. } = tuned;
     let (context, budget) = (model.config().context, args.task.budget());
     let (mut asked, left_out) = questions(examples, &speech, context, budget)?;
     asked.truncate(args.n.map_or(asked.len(), std::num::NonZeroUsize::get));

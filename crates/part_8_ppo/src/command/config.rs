@@ -1,0 +1,62 @@
+//! From flags to what decides where a run arrives.
+
+use anyhow::{Result, ensure};
+use sft::Speech;
+use tiny_gpt::command::usage;
+
+use super::arguments::TrainArgs;
+use super::questions::usual_length;
+use crate::{PpoConfig, UpdateConfig};
+
+/// # Errors
+/// When the arguments alone are wrong.
+pub(super) fn check(args: &TrainArgs) -> Result<()> {
+    args.rollout.check()?;
+    args.scorer.check(&args.data.data)?;
+    args.rewards.check()?;
+    args.schedule.schedule()?;
+    args.step.check_plain()?;
+    args.lora.check()?;
+    usage((|| {
+        let (prompts, mini) = (args.step.batch_size.get(), args.objective.mini_batches.get());
+        ensure!(prompts >= mini, "{prompts} prompts are too few for {mini} mini-batches");
+        let parts = mini * args.step.accumulate.get();
+        ensure!(
+            prompts >= parts,
+            "{prompts} prompts are too few for {mini} mini-batches in {} parts each",
+            args.step.accumulate
+        );
+        ensure!(
+            args.lora.lora_dropout == 0.,
+            "--lora-dropout: responses are written without it, so ratios would not be 1 before the first step"
+        );
+        Ok(())
+    })())
+}
+
+/// The run that they describe, of a policy that speaks as `speech` does.
+///
+/// # Errors
+/// As [`check`].
+pub(super) fn config(args: &TrainArgs, speech: &Speech) -> Result<PpoConfig> {
+    let objective = &args.objective;
+    Ok(PpoConfig {
+        prompts: args.step.batch_size.get(),
+        rollout: args.rollout.config(speech, usual_length(&args.data.data)),
+        rewards: args.rewards.config(),
+        kl_price: args.rewards.price(),
+        update: UpdateConfig {
+            epochs: objective.epochs.get(),
+            mini_batches: objective.mini_batches.get(),
+            accumulate: args.step.accumulate.get(),
+            clip: objective.clip(),
+            value_clip: objective.value_clip(),
+            weights: objective.weights(),
+            target_kl: objective.max_kl,
+            grad_clip: args.step.optimizer.grad_clip().unwrap_or(f64::MAX),
+        },
+        schedule: args.schedule.schedule()?,
+        critic_rate: objective.critic_rate,
+        seed: args.run.compute.seed,
+    })
+}

@@ -1,0 +1,68 @@
+//! What a run asks, and what it looks at.
+
+use anyhow::{Result, ensure};
+use scaling::fingerprint;
+use sft::questions::Demos;
+use sft::{Speech, tokenize};
+
+use super::arguments::TrainArgs;
+use crate::{Asking, Exam, PretrainingMix, Question, prompts};
+
+/// The longest response, where nothing is said.
+pub(super) fn usual_length(data: &str) -> usize {
+    if data == "arithmetic" { 8 } else { 64 }
+}
+
+/// What a run asks, and what it mixes in.
+pub(super) struct Asked {
+    pub(super) train: Vec<Question>,
+    pub(super) validation: Vec<Question>,
+    pub(super) mix: Option<PretrainingMix>,
+    pub(super) left_out: usize,
+}
+
+/// Questions whose prompt leaves room for an answer; those of arithmetic want the bare number, however a policy was shown to give it.
+pub(super) fn asked(args: &TrainArgs, speech: &Speech, context: usize) -> Result<Asked> {
+    let examples = args.examples.examples(&args.data, Demos::Clean, args.run.compute.seed)?;
+    let room = args.rollout.longest(usual_length(&args.data.data));
+    let (coefficient, seed) = (args.objective.mix_coef, args.run.compute.seed);
+    let mix = match coefficient > 0. {
+        true => {
+            let mixed = tokenize(&examples.train, speech, context)?.examples;
+            ensure!(!mixed.is_empty(), "no example to mix in fits into {context} tokens");
+            Some(PretrainingMix::new(mixed, coefficient, args.step.batch_size.get(), seed))
+        }
+        false => None,
+    };
+    let (train, left_out) = prompts::questions(examples.train, speech, context, room)?;
+    let (mut validation, more) = prompts::questions(examples.validation, speech, context, room)?;
+    validation.truncate(args.exam.eval_examples.get());
+    Ok(Asked { train, validation, mix, left_out: left_out + more })
+}
+
+impl Asked {
+    /// A name that follows from what is asked and what is wanted, so that a checkpoint is not continued with something else.
+    pub(super) fn name(&self) -> String {
+        let wanted = |one: &Question| one.example.response.bytes().map(u32::from).collect();
+        let each = self.train.iter().flat_map(|one| [one.prompt.clone(), wanted(one)]);
+        fingerprint::of_texts(each.collect::<Vec<Vec<u32>>>().iter())
+    }
+}
+
+/// How `questions` are looked at.
+pub(super) fn exam<'a>(
+    args: &TrainArgs,
+    questions: &'a [Question],
+    speech: &'a Speech,
+) -> Exam<'a> {
+    Exam {
+        questions,
+        asking: Asking {
+            speech,
+            max_new_tokens: args.rollout.longest(usual_length(&args.data.data)),
+            batch_size: 100,
+        },
+        interval: args.exam.eval_interval,
+        stop_at: args.stop_at,
+    }
+}

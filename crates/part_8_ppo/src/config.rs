@@ -1,0 +1,29 @@
+//! 8.4 What decides where a run arrives.
+
+use scaling::Schedule;
+
+use crate::kl::KlControl;
+use crate::rewards::RewardConfig;
+use crate::rollout::RolloutConfig;
+use crate::update::UpdateConfig;
+
+/// A run of PPO.
+#[derive(Debug, Clone)]
+pub struct PpoConfig {
+    /// Prompts of each step.
+    pub prompts: usize,
+    /// How they are answered.
+    pub rollout: RolloutConfig,
+    /// How answers are judged.
+    pub rewards: RewardConfig,
+    /// How much a nat of KL to the reference costs.
+    pub kl_price: KlControl,
+    /// How is learned from it.
+    pub update: UpdateConfig,
+    /// The policy's rate of each step, and how many there are.
+    pub schedule: Schedule,
+    /// The critic's rate, in rates of the policy.
+    pub critic_rate: f64,
+    /// Of prompts, responses and the order of mini-batches.
+    pub seed: u64,
+}

@@ -1,0 +1,70 @@
+//! What an update descends.
+
+use std::num::NonZeroUsize;
+
+use clap::Args;
+use serde::Serialize;
+use sft::flags::LoraFlags;
+use tiny_gpt::flags::{non_negative, positive};
+
+use crate::critic::Trunk;
+use crate::losses::{Clip, Weights};
+
+/// The objective.
+#[derive(Debug, Clone, Copy, Serialize, Args)]
+pub struct ObjectiveFlags {
+    /// Passes over each rollout
+    #[arg(long, value_name = "N", default_value = "2")]
+    pub epochs: NonZeroUsize,
+    /// Optimizer steps in each pass, on equal shares of the prompts
+    #[arg(long, value_name = "N", default_value = "2")]
+    pub mini_batches: NonZeroUsize,
+    /// How far the ratio may leave 1 and still have a gradient
+    #[arg(long, value_name = "X", default_value_t = 0.2, allow_negative_numbers = true, value_parser = positive)]
+    pub clip: f64,
+    /// How far values may leave those of the rollout; 0 for as far as they like
+    #[arg(long, value_name = "X", default_value_t = 0.2, allow_negative_numbers = true, value_parser = non_negative)]
+    pub value_clip: f64,
+    /// Weight of the value loss
+    #[arg(long, value_name = "X", default_value_t = 0.5, allow_negative_numbers = true, value_parser = non_negative)]
+    pub value_coef: f64,
+    /// Bonus for a nat of entropy
+    #[arg(long, value_name = "X", default_value_t = 0., allow_negative_numbers = true, value_parser = non_negative)]
+    pub entropy_coef: f64,
+    /// End the passes over a rollout once the policy is this many nats per token from the one that wrote it
+    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = positive)]
+    pub max_kl: Option<f64>,
+    /// On which network values are guessed [default: one of its own, with adapters the policy's]
+    #[arg(long, value_enum)]
+    pub critic: Option<Trunk>,
+    /// The critic's learning rate, in learning rates of the policy
+    #[arg(long, value_name = "X", default_value_t = 5., allow_negative_numbers = true, value_parser = positive)]
+    pub critic_rate: f64,
+    /// Weight of the loss on examples that are mixed in (PPO-ptx): the answers that --data wants to its questions
+    #[arg(long, value_name = "X", default_value_t = 0., allow_negative_numbers = true, value_parser = non_negative)]
+    pub mix_coef: f64,
+}
+
+impl ObjectiveFlags {
+    /// ε of the ratio.
+    pub fn clip(&self) -> Clip {
+        Clip::symmetric(self.clip)
+    }
+
+    /// ε of the values.
+    pub fn value_clip(&self) -> Option<f64> {
+        Some(self.value_clip).filter(|&clip| clip > 0.)
+    }
+
+    /// On which network values are guessed. A network of its own beside a policy with adapters would be trained as a whole, with the
+    /// memory that adapters save.
+    pub fn trunk(&self, lora: &LoraFlags) -> Trunk {
+        let usual = if lora.lora_rank.is_some() { Trunk::Shared } else { Trunk::Separate };
+        self.critic.unwrap_or(usual)
+    }
+
+    /// What the parts of the loss weigh.
+    pub fn weights(&self) -> Weights {
+        Weights { value: self.value_coef, entropy: self.entropy_coef }
+    }
+}

@@ -1,0 +1,82 @@
+//! What rewards are made of.
+
+use anyhow::{Result, anyhow};
+use clap::Args;
+use serde::Serialize;
+use tiny_gpt::command::usage;
+use tiny_gpt::flags::{non_negative, positive, share};
+
+use crate::gae::Discount;
+use crate::kl::{KlControl, KlEstimator};
+use crate::rewards::{Cut, RewardConfig, Scale};
+
+/// From scores to advantages.
+#[derive(Debug, Clone, Copy, Serialize, Args)]
+pub struct RewardFlags {
+    /// What a nat of KL to the reference costs
+    #[arg(long, value_name = "X", default_value_t = 0.02, allow_negative_numbers = true, value_parser = non_negative)]
+    pub kl_coef: f64,
+    /// How it is estimated
+    #[arg(long, value_enum, default_value_t)]
+    pub kl_estimator: KlEstimator,
+    /// Change --kl-coef so that responses stay this many nats from the reference
+    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = positive)]
+    pub kl_target: Option<f64>,
+    /// Responses in which it changes [default: 10000]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = positive, requires = "kl_target")]
+    pub kl_horizon: Option<f64>,
+    /// Keep scores between minus this and this
+    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = positive)]
+    pub score_clip: Option<f64>,
+    /// What a response is worth that was cut off before it ended
+    #[arg(long, value_enum, default_value_t)]
+    pub cut: Cut,
+    /// What it loses besides
+    #[arg(long, value_name = "X", default_value_t = 1., allow_negative_numbers = true, value_parser = non_negative)]
+    pub cut_penalty: f64,
+    /// What becomes of rewards before advantages are made of them
+    #[arg(long, value_enum, default_value_t)]
+    pub rewards: Scale,
+    /// What a reward is worth a token later
+    #[arg(long, value_name = "X", default_value_t = 1., allow_negative_numbers = true, value_parser = share)]
+    pub gamma: f64,
+    /// How far rewards are trusted over values
+    #[arg(long, value_name = "X", default_value_t = 0.95, allow_negative_numbers = true, value_parser = at_most_1)]
+    pub lambda: f64,
+}
+
+impl RewardFlags {
+    /// # Errors
+    /// A usage error when a price is to change that cannot.
+    pub fn check(&self) -> Result<()> {
+        usage(match self.kl_target.is_some() && self.kl_coef == 0. {
+            true => Err(anyhow!("--kl-target changes --kl-coef by factors: give one above 0")),
+            false => Ok(()),
+        })
+    }
+
+    /// How scores become advantages.
+    pub fn config(&self) -> RewardConfig {
+        RewardConfig {
+            discount: Discount { gamma: self.gamma, lambda: self.lambda },
+            kl: self.kl_estimator,
+            score_clip: self.score_clip,
+            cut: self.cut,
+            cut_penalty: self.cut_penalty,
+            rewards: self.rewards,
+        }
+    }
+
+    /// How much a nat of KL costs.
+    pub fn price(&self) -> KlControl {
+        let (initial, horizon) = (self.kl_coef, self.kl_horizon.unwrap_or(10_000.));
+        let adaptive = |target| KlControl::Adaptive { initial, target, horizon };
+        self.kl_target.map_or(KlControl::Fixed(initial), adaptive)
+    }
+}
+
+/// A share, 0 included.
+pub(super) fn at_most_1(text: &str) -> std::result::Result<f64, String> {
+    let number = non_negative(text)?;
+    if number <= 1. { Ok(number) } else { Err("must be at most 1".into()) }
+}

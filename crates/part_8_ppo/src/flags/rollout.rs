@@ -1,0 +1,58 @@
+//! How responses are written.
+
+use std::num::NonZeroUsize;
+
+use anyhow::Result;
+use clap::Args;
+use modern::{Choice, Sampler};
+use serde::Serialize;
+use sft::Speech;
+use tiny_gpt::command::usage;
+use tiny_gpt::flags::{share, temperature};
+
+use crate::rollout::RolloutConfig;
+
+/// How responses are written.
+#[derive(Debug, Clone, Copy, Serialize, Args)]
+pub struct RolloutFlags {
+    /// Responses to each prompt
+    #[arg(long, value_name = "N", default_value = "8")]
+    pub samples: NonZeroUsize,
+    /// Longest response, in tokens [default: 8 for arithmetic, else 64]
+    #[arg(long, value_name = "N")]
+    pub max_new_tokens: Option<NonZeroUsize>,
+    /// Below 1 likelier tokens, above 1 wilder ones
+    #[arg(long, value_name = "T", default_value_t = 1., allow_negative_numbers = true, value_parser = temperature)]
+    pub temperature: f64,
+    /// Draw from the K best tokens; 0 for all
+    #[arg(long, value_name = "K", default_value_t = 0)]
+    pub top_k: usize,
+    /// Draw from the fewest tokens that hold the share P
+    #[arg(long, value_name = "P", allow_negative_numbers = true, value_parser = share)]
+    pub top_p: Option<f64>,
+}
+
+impl RolloutFlags {
+    /// # Errors
+    /// A usage error when nothing could be learned from such responses.
+    pub fn check(&self) -> Result<()> {
+        usage(self.with_ends(vec![0], 1).check())
+    }
+
+    /// How responses are written by a model that speaks as `speech` does; `usual` is the longest if nothing is said.
+    pub fn config(&self, speech: &Speech, usual: usize) -> RolloutConfig {
+        self.with_ends(speech.ends().to_vec(), usual)
+    }
+
+    fn with_ends(&self, stop: Vec<u32>, usual: usize) -> RolloutConfig {
+        let top_k = Some(self.top_k).filter(|&k| k > 0);
+        let choice = Choice::at(self.temperature, top_k, self.top_p, None);
+        let (samples, sampler) = (self.samples.get(), Sampler::new(choice));
+        RolloutConfig { samples, sampler, max_new_tokens: self.longest(usual), stop }
+    }
+
+    /// The longest response, `usual` if nothing is said.
+    pub fn longest(&self, usual: usize) -> usize {
+        self.max_new_tokens.map_or(usual, NonZeroUsize::get)
+    }
+}

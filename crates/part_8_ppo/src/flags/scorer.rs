@@ -1,0 +1,82 @@
+//! Who judges responses.
+
+use anyhow::{Result, anyhow};
+use candle_core::Device;
+use clap::Args;
+use modern::Purpose;
+use reward::RewardCheckpoint;
+use serde::Serialize;
+use sft::Speech;
+use sft::tuning::fingerprint_of;
+use tiny_gpt::command::usage;
+
+use super::rewards::at_most_1;
+use crate::scorer::{self, Scorer};
+
+/// Who judges, and how.
+#[derive(Debug, Clone, Serialize, Args)]
+pub struct ScorerFlags {
+    /// rule (is the answer right?), chance (to compare with), or a reward model: a folder, a run's folder, or owner/name on the Hub
+    #[arg(long, value_name = "SCORER", default_value = "rule")]
+    pub reward: String,
+    /// By rule, what a wrong number is worth for being one; not of arithmetic, where only the bare answer counts
+    #[arg(long, value_name = "X", default_value_t = 0., allow_negative_numbers = true, value_parser = at_most_1)]
+    pub form_credit: f64,
+}
+
+/// A scorer, and its name.
+pub struct Judge {
+    /// Who scores.
+    pub scorer: Box<Scorer>,
+    /// Names it by what it is: a rule as the flags do, a reward model by its weights.
+    pub name: String,
+}
+
+impl ScorerFlags {
+    /// # Errors
+    /// A usage error when there is credit to give and nobody who gives it.
+    pub fn check(&self, data: &str) -> Result<()> {
+        let gives = self.reward == "rule" && data != "arithmetic";
+        usage(match self.form_credit > 0. && !gives {
+            true => Err(anyhow!(
+                "--form-credit is given by --reward rule, and not for arithmetic, where only the bare answer counts"
+            )),
+            false => Ok(()),
+        })
+    }
+
+    /// Who judges answers to `data` given by a policy that speaks as `speech` does. Says so where texts are turned into other tokens
+    /// for it.
+    ///
+    /// # Errors
+    /// When there is no such reward model.
+    pub fn open(
+        &self,
+        data: &str,
+        speech: &Speech,
+        batch_size: usize,
+        device: &Device,
+    ) -> Result<Judge> {
+        let named = |scorer, name: &str| Ok(Judge { scorer, name: name.to_string() });
+        match (self.reward.as_str(), data) {
+            ("rule", "arithmetic") => named(scorer::exact(), "exact"),
+            ("rule", _) => named(
+                scorer::final_answers(self.form_credit),
+                &format!("final answer, {} for the form", self.form_credit),
+            ),
+            ("chance", _) => named(scorer::chance(), "chance"),
+            (source, _) => {
+                let model = RewardCheckpoint::open(source, Purpose::Inference, device)?;
+                let name = fingerprint_of(model.parameters.iter())?;
+                let name = format!("{name} {:?}", model.normalisation);
+                let (scorer, other) = scorer::reward_model_of(model, speech, batch_size);
+                if other {
+                    println!(
+                        "the reward model has another tokenizer than the policy: it gets responses as text, in tokens of its own"
+                    );
+                }
+                Ok(Judge { scorer, name })
+            }
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! 8.4 What a run was begun with and keeps no copy of. A run goes on with these or not at all, wherever they lie by now.
+
+use anyhow::{Result, ensure};
+use serde::{Deserialize, Serialize};
+
+/// Names that follow from what things hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origins {
+    /// The reference's weights.
+    pub reference: String,
+    /// Who scores: a rule by its name, a reward model by its weights.
+    pub scorer: String,
+}
+
+impl Origins {
+    /// Whether a run that was begun with `these` can go on with what is at hand.
+    ///
+    /// # Errors
+    /// Names what is another.
+    pub fn check(&self, these: &Self) -> Result<()> {
+        ensure!(
+            self.reference == these.reference,
+            "the run began with another reference than --reference or --model holds now"
+        );
+        ensure!(
+            self.scorer == these.scorer,
+            "the run's responses were scored by another than --reward holds now"
+        );
+        Ok(())
+    }
+}

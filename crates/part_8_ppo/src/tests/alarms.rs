@@ -1,0 +1,68 @@
+//! 8.4: alarms name the cause, and steps ring them.
+
+use anyhow::Result;
+use scaling::tracker::{Kind, Tracker};
+use serde_json::json;
+use tiny_gpt::RunFolder;
+
+use super::small_run::{ending, experience_of, learner, speech};
+use crate::alarms::{Alarms, Signs};
+use crate::step_report::StepReport;
+use crate::{RunLog, Trunk, Updated};
+
+#[test]
+fn alarms_name_the_cause_once() {
+    let well = Signs {
+        entropy: 1.,
+        kl_per_token: 0.1,
+        eos_rate: 0.9,
+        first_ratio_error: 1e-6,
+        scores_alike: false,
+    };
+    let mut alarms = Alarms::default();
+    assert!(alarms.check(1, &well).is_empty());
+    for (signs, says) in [
+        (Signs { entropy: 0.001, ..well }, "entropy has collapsed"),
+        (Signs { kl_per_token: 3., ..well }, "--kl-coef"),
+        (Signs { eos_rate: 0.01, ..well }, "end themselves"),
+        (Signs { first_ratio_error: 0.1, ..well }, "before the policy has moved"),
+        (Signs { scores_alike: true, ..well }, "score the same"),
+    ] {
+        let said = alarms.check(2, &signs);
+        assert!(said.len() == 1 && said[0].contains(says), "{said:?}");
+        assert!(alarms.check(3, &signs).is_empty(), "it rings once");
+        assert!(alarms.check(4, &well).is_empty());
+    }
+}
+
+#[test]
+fn a_step_rings_what_is_wrong_with_it() -> Result<()> {
+    let speech = speech()?;
+    let config = ending(1);
+    let mut learner = learner(&speech, Trunk::Shared, &config)?;
+    let mut experience = experience_of(&mut learner, &speech, &config)?;
+    let folder = tempfile::tempdir()?;
+    let out = folder.path().join("run");
+    let tracker = Tracker::create(Kind::None, &out, &json!({}), 0)?;
+    let mut log = RunLog::new(9, 0, 1)?.record(RunFolder::create(&out, &json!({}))?, tracker, &[]);
+    let mut alarms = Alarms::since(Some(1.));
+    let well = Updated { entropy: 1., ..Updated::default() };
+    let mut tell = |experience: &_, updated: &_, step| {
+        let (questions, seconds) = (&[][..], [1.; 3]);
+        let report =
+            StepReport { step, questions, experience, updated, lr: 0.1, kl_price: 0.1, seconds };
+        report.tell(&mut log, &mut alarms)
+    };
+    tell(&experience, &well, 1)?;
+    tell(&experience, &Updated { first_ratio_error: 0.1, ..well }, 2)?;
+    experience.scores.fill(0.1); // 256 of them have a mean that is not quite 0.1
+    tell(&experience, &Updated { entropy: 0.001, ..well }, 3)?;
+    let rows = std::fs::read_to_string(out.join("metrics.jsonl"))?;
+    let rung: Vec<&str> = rows.lines().filter(|row| row.contains("alarm")).collect();
+    for (row, says) in rung.iter().zip(["step 2: a ratio", "step 3: the entropy", "score the same"])
+    {
+        assert!(row.contains(says), "{says}: {rows}");
+    }
+    assert_eq!(rung.len(), 3, "{rows}");
+    Ok(())
+}

@@ -1,0 +1,66 @@
+//! 8.4: a policy beside its reference, counted by hand.
+
+use anyhow::Result;
+use candle_core::Tensor;
+use modern::{Choice, GptModern};
+use tensor_core::ops::log_softmax;
+use tensor_core::{Parameters, Rng};
+
+use super::CPU;
+use super::small_run::{asked, model_config, speech};
+use crate::{Asking, Scorer, compare};
+
+#[test]
+fn wins_and_kl_are_those_that_are_counted() -> Result<()> {
+    let (speech, questions) = (speech()?, asked(&speech()?)?);
+    let model = |seed| -> Result<GptModern> {
+        let mut parameters = Parameters::seeded(seed, candle_core::DType::F32, &CPU);
+        GptModern::new(&model_config(&speech), parameters.root())?;
+        for parameter in parameters.iter() {
+            parameter.var.set(&(parameter.var.as_detached_tensor() * 4.)?)?;
+        }
+        Ok(GptModern::new(&model_config(&speech), parameters.inference().root())?)
+    };
+    let both = [&model(1)?, &model(2)?];
+    let mut rounds = [[1., 0., 2., 5., 1., 1.], [0., 0., 3., 4., 1., 0.]].into_iter();
+    let mut scorer: Box<Scorer> =
+        Box::new(move |_, _| Ok(rounds.next().expect("the policy's, the reference's").to_vec()));
+    // Answers of one token: the KL of a response is that of its only distribution, whatever is drawn.
+    let asking = Asking { speech: &speech, max_new_tokens: 1, batch_size: 4 };
+    let rng = &mut Rng::new(3);
+    let (found, _) = compare(both, &questions, asking, Choice::Greedy, &mut *scorer, rng)?;
+    assert_eq!(found.win_rate, (3. + 0.5 * 2.) / 6.);
+    assert!(found.win_rate_low < found.win_rate && found.win_rate < found.win_rate_high);
+    assert!((found.reward_mean - 10. / 6.).abs() < 1e-12);
+    assert!((found.reward_ref_mean - 8. / 6.).abs() < 1e-12);
+    let mut nats = 0.;
+    for question in &questions {
+        let ids = Tensor::new(&question.prompt[..], &CPU)?.unsqueeze(0)?;
+        let [p, q] = both.map(|model| -> Result<Vec<f32>> {
+            let logits = model.forward(&ids)?.squeeze(0)?.get(question.prompt.len() - 1)?;
+            Ok(log_softmax(&logits.unsqueeze(0)?)?.squeeze(0)?.to_vec1()?)
+        });
+        let each = p?.into_iter().zip(q?).map(|(p, q)| f64::from(p.exp() * (p - q)));
+        nats += each.sum::<f64>();
+    }
+    let expected = nats / questions.len() as f64;
+    assert!(expected > 0.01 && (found.kl - expected).abs() < 1e-4, "{} {expected}", found.kl);
+    Ok(())
+}
+
+#[test]
+fn what_is_no_number_is_named_and_not_compared() -> Result<()> {
+    let (speech, questions) = (speech()?, asked(&speech()?)?);
+    let mut parameters = Parameters::seeded(1, candle_core::DType::F32, &CPU);
+    GptModern::new(&model_config(&speech), parameters.root())?;
+    let model = GptModern::new(&model_config(&speech), parameters.inference().root())?;
+    let mut scorer: Box<Scorer> = Box::new(|replies, _| Ok(vec![f64::NAN; replies.len()]));
+    let asking = Asking { speech: &speech, max_new_tokens: 2, batch_size: 4 };
+    let (both, rng) = ([&model, &model], &mut Rng::new(3));
+    let error = compare(both, &questions, asking, Choice::Greedy, &mut *scorer, rng).unwrap_err();
+    assert!(error.to_string().contains("6 of 6 scores are no numbers"), "{error}");
+    let mut short: Box<Scorer> = Box::new(|_, _| Ok(vec![1.]));
+    let error = compare(both, &questions, asking, Choice::Greedy, &mut *short, rng).unwrap_err();
+    assert!(error.to_string().contains("1 scores to 6 responses"), "{error}");
+    Ok(())
+}

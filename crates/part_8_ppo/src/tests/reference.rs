@@ -1,0 +1,81 @@
+//! 8.2: which models may be a policy's reference, and who is told that a reward model reads otherwise.
+
+use anyhow::Result;
+use modern::model_folder::TextEnds;
+use modern::{Checkpoint, GptModern, ModelConfig, Tokenizer};
+use reward::{Architecture, Normalisation, RewardCheckpoint, RewardModel};
+use sft::{Example, Format, Speech, word_tokenizer};
+use tensor_core::{Parameters, Rng};
+
+use super::CPU;
+use super::small_run::{model_config, speech};
+use crate::reference::opened;
+use crate::scorer::{Reply, reward_model_of};
+
+/// A tokenizer of the same size with other tokens.
+fn other_tokens(like: &Speech) -> Result<Tokenizer> {
+    let text = "### Instruction:\nSome other words altogether, quite another vocabulary of 45\n";
+    let size = like.tokenizer.vocab_size();
+    let other = word_tokenizer::train([text; 4].into_iter(), size)?;
+    assert_ne!(
+        (0..size as u32).map(|id| other.token(id)).collect::<Vec<_>>(),
+        (0..size as u32).map(|id| like.tokenizer.token(id)).collect::<Vec<_>>()
+    );
+    Ok(other)
+}
+
+#[test]
+fn a_reference_has_the_tokens_of_its_policy_and_reads_as_much() -> Result<()> {
+    let speech = speech()?;
+    let config = model_config(&speech);
+    let folder = tempfile::tempdir()?;
+    let more = ModelConfig { vocab_size: config.vocab_size + 8, ..config };
+    let short = ModelConfig { context: 12, ..config };
+    let wide = ModelConfig { n_embd: 32, ..ModelConfig { context: 48, ..config } };
+    for (config_of_other, tokenizer, says) in [
+        (more, speech.tokenizer.clone(), "gives scores to"),
+        (config, other_tokens(&speech)?, "has another tokenizer than the policy"),
+        (short, speech.tokenizer.clone(), "reads 12 tokens, the policy 24"),
+        (wide, speech.tokenizer.clone(), ""),
+    ] {
+        let mut parameters = Parameters::seeded(1, candle_core::DType::F32, &CPU);
+        let model = GptModern::new(&config_of_other, parameters.root())?;
+        let ends = TextEnds::default();
+        let other =
+            Checkpoint { model, parameters, tokenizer, ends, sampler: None, template: None };
+        let place = folder.path().join(config_of_other.context.to_string() + says);
+        other.save(&place)?;
+        match opened(&place.to_string_lossy(), &config, &speech.tokenizer, &CPU) {
+            Ok(_) => assert!(says.is_empty(), "{says}"),
+            Err(error) => {
+                let error = format!("{error:#}");
+                assert!(!says.is_empty() && error.contains(says), "{error} {says}");
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_reward_model_reads_text_in_tokens_of_its_own() -> Result<()> {
+    let policy = speech()?;
+    for (tokenizer, other) in [(policy.tokenizer.clone(), false), (other_tokens(&policy)?, true)] {
+        let template = sft::template::template(Format::Plain, &tokenizer, None)?;
+        let end = tokenizer.eos().expect("an end");
+        let speech = Speech::new(tokenizer, template, vec![end])?;
+        let mut parameters = Parameters::seeded(1, candle_core::DType::F32, &CPU);
+        let model =
+            RewardModel::new(&model_config(&speech), Architecture::Causal, &mut parameters)?;
+        let (ends, normalisation) = (TextEnds::default(), Normalisation::NONE);
+        let judge = RewardCheckpoint { model, parameters, speech, ends, normalisation };
+        let example = Example::new("What is 12 + 7?", "19");
+        let texts = ["19", "45"];
+        let ids = texts.map(|text| judge.tokens(&example.prompt, text).expect("ids"));
+        let expected = judge.rewards(&ids, 2)?;
+        let (mut scorer, differs) = reward_model_of(judge, &policy, 2);
+        assert_eq!(differs, other);
+        let replies = texts.map(|text| Reply { example: &example, text, ended: true });
+        assert_eq!(scorer(&replies, &mut Rng::new(0))?, expected);
+    }
+    Ok(())
+}

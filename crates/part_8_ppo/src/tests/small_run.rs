@@ -1,0 +1,158 @@
+//! A run so small that tests can take it: a model of one block, six questions, a few steps.
+
+use anyhow::Result;
+use modern::{GptModern, ModelConfig};
+use scaling::Schedule;
+use scaling::schedule::Decay;
+use sft::{Example, Format, Outputs, Speech, Tuning, word_tokenizer};
+use tensor_core::{AdamWConfig, Parameters, Rng};
+
+use super::CPU;
+use crate::gae::Discount;
+use crate::kl::{KlControl, KlEstimator};
+use crate::losses::{Clip, Weights};
+use crate::prompts::questions;
+use crate::rewards::{Cut, Scale};
+use crate::{
+    Asking, Exam, Experience, Judged, Learner, PpoConfig, PretrainingMix, Prompts, Question, Reply,
+    RewardConfig, RolloutConfig, RunLog, Scorer, Surroundings, Trunk, UpdateConfig, rollout, train,
+};
+
+pub(super) fn speech() -> Result<Speech> {
+    let text = "### Instruction:\nWhat is 12 + 7?\n\n### Response:\n19 the answer of all\n";
+    let tokenizer = word_tokenizer::train([text; 4].into_iter(), 320)?;
+    let template = sft::template::template(Format::Plain, &tokenizer, None)?;
+    let end = tokenizer.eos().expect("an end");
+    Speech::new(tokenizer, template, vec![end])
+}
+
+pub(super) fn model_config(speech: &Speech) -> ModelConfig {
+    let vocab_size = speech.tokenizer.vocab_size();
+    ModelConfig { vocab_size, ..ModelConfig::bytes(24, 1, 2, 16) }
+}
+
+pub(super) fn asked(speech: &Speech) -> Result<Vec<Question>> {
+    let examples = (0..6).map(|i| Example::new(format!("What is {i} + 7?"), format!("{}", i + 7)));
+    Ok(questions(examples.collect(), speech, 24, 4)?.0)
+}
+
+pub(super) fn config(steps: usize, stop: u32) -> PpoConfig {
+    PpoConfig {
+        prompts: 4,
+        rollout: RolloutConfig {
+            samples: 4,
+            sampler: modern::Sampler::new(modern::Choice::at(1., None, None, None)),
+            max_new_tokens: 4,
+            stop: vec![stop],
+        },
+        rewards: RewardConfig {
+            discount: Discount { gamma: 1., lambda: 0.95 },
+            kl: KlEstimator::K1,
+            score_clip: None,
+            cut: Cut::Scored,
+            cut_penalty: 0.,
+            rewards: Scale::AsTheyAre,
+        },
+        kl_price: KlControl::Adaptive { initial: 0.01, target: 0.5, horizon: 100. },
+        update: UpdateConfig {
+            epochs: 2,
+            mini_batches: 2,
+            accumulate: 1,
+            clip: Clip::symmetric(0.2),
+            value_clip: Some(0.2),
+            weights: Weights { value: 0.5, entropy: 0. },
+            target_kl: None,
+            grad_clip: 1.,
+        },
+        schedule: Schedule {
+            peak: 5e-3,
+            floor: 5e-3,
+            warmup: 1,
+            total: steps,
+            decay: Decay::Constant,
+        },
+        critic_rate: 2.,
+        seed: 3,
+    }
+}
+
+/// The same, whose responses end with any of many tokens, so that some end and some are cut off.
+pub(super) fn ending(steps: usize) -> PpoConfig {
+    let mut config = config(steps, 0);
+    config.rollout.stop = (0..80).collect();
+    config
+}
+
+pub(super) fn learner(speech: &Speech, trunk: Trunk, config: &PpoConfig) -> Result<Learner> {
+    let model = model_config(speech);
+    let mut parameters = Parameters::seeded(5, candle_core::DType::F32, &CPU);
+    GptModern::new(&model, parameters.root())?;
+    let policy = Tuning::new(model, parameters, AdamWConfig::default())?;
+    Learner::new(policy, trunk, AdamWConfig::default(), config.kl_price)
+}
+
+/// The policy as it starts, in memory of its own.
+pub(super) fn reference(speech: &Speech) -> Result<GptModern> {
+    let mut parameters = Parameters::seeded(5, candle_core::DType::F32, &CPU);
+    let model = GptModern::new(&model_config(speech), parameters.root())?;
+    Ok(GptModern::new(model.config(), parameters.inference().root())?)
+}
+
+/// The share of a response's characters that are small letters.
+pub(super) fn letters() -> Box<Scorer> {
+    let score = |reply: &Reply<'_>| {
+        let n = reply.text.chars().count().max(1) as f64;
+        reply.text.chars().filter(char::is_ascii_lowercase).count() as f64 / n
+    };
+    Box::new(move |replies, _| Ok(replies.iter().map(score).collect()))
+}
+
+pub(super) fn run(
+    learner: &mut Learner,
+    scorer: &mut Scorer,
+    config: &PpoConfig,
+    outputs: &Outputs<'_>,
+    mixed: bool,
+) -> Result<Option<f64>> {
+    let speech = speech()?;
+    let (reference, questions) = (reference(&speech)?, asked(&speech)?);
+    let asking = Asking { speech: &speech, max_new_tokens: 4, batch_size: 4 };
+    let exam = Exam { questions: &questions, asking, interval: 0, stop_at: None };
+    let examples: Vec<Example> = questions.iter().map(|one| one.example.clone()).collect();
+    let mix = match mixed {
+        true => {
+            let examples = sft::tokenize(&examples, &speech, 24)?.examples;
+            Some(PretrainingMix::new(examples, 0.5, 2, 3))
+        }
+        false => None,
+    };
+    let mut around = Surroundings { reference: &reference, speech: &speech, scorer, mix };
+    let mut prompts = Prompts::new(questions.clone(), config.seed)?;
+    let mut log = RunLog::new(config.schedule.total, learner.policy.state.step, 1)?;
+    train(learner, &mut around, &mut prompts, (config, &exam), outputs, &mut log)?;
+    Ok(learner.policy.state.best.map(|best| -best))
+}
+
+pub(super) fn bits(tuning: &Tuning) -> Result<Vec<Vec<f32>>> {
+    tuning.parameters.iter().map(|p| Ok(p.var.flatten_all()?.to_vec1()?)).collect()
+}
+
+/// What comes of a rollout in which every third response scores 1 and the others 0.
+pub(super) fn experience_of(
+    learner: &mut Learner,
+    speech: &Speech,
+    config: &PpoConfig,
+) -> Result<Experience> {
+    let judged = judged(learner, speech, config)?;
+    Experience::of(judged, &learner.models()?, &reference(speech)?, config, 0.1)
+}
+
+/// The rollout.
+pub(super) fn judged(learner: &mut Learner, speech: &Speech, config: &PpoConfig) -> Result<Judged> {
+    let prompts: Vec<Vec<u32>> = asked(speech)?.into_iter().map(|one| one.prompt).collect();
+    let writer = learner.models()?.writer;
+    let groups = rollout(&writer, &prompts, &config.rollout, &mut Rng::new(1))?;
+    let texts = crate::experience::texts(&groups, speech)?;
+    let scores = (0..texts.len()).map(|i| f64::from(u8::from(i % 3 == 0))).collect();
+    Ok(Judged { groups, texts, scores })
+}
