@@ -5,6 +5,7 @@ mod objective;
 mod small_run;
 mod experience;
 mod update;
+mod step_by_hand;
 mod training;
 mod alarms;
 mod comparison;
