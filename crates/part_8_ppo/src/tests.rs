@@ -1,7 +1,9 @@
 //! What this part claims, section by section.
 
+mod critic;
 mod rollout;
 mod objective;
+mod kl;
 mod small_run;
 mod experience;
 mod update;
