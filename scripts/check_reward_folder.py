@@ -2,7 +2,7 @@
 
 Usage:     python check_reward_folder.py FOLDER SCORES.json       (torch, transformers)
 
-SCORES.json holds `texts`, lists of ids, and our `scores`. They are padded with the folder's own pad_token_id, as one batch.
+SCORES.json holds `texts` as they are written, our `ids` of them and our `scores`. The folder's own tokenizer makes one batch of the texts.
 Exit code 77 where torch or transformers is missing.
 """
 
@@ -25,12 +25,14 @@ def main():
     left = {key: names for key, names in report.items() if names}
     assert not left, f"keys that do not fit: {left}"
     assert model.config.num_labels == 1, model.config.num_labels
-    pad = model.config.pad_token_id
-    longest = max(map(len, said["texts"]))
-    ids = torch.tensor([text + [pad] * (longest - len(text)) for text in said["texts"]])
-    real = torch.tensor([[1] * len(text) + [0] * (longest - len(text)) for text in said["texts"]])
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    assert tokenizer.pad_token_id == model.config.pad_token_id, (tokenizer.pad_token_id, model.config.pad_token_id)
+    batch = tokenizer(said["texts"], padding=True, add_special_tokens=False, return_tensors="pt")
+    ids = [row[real.bool()].tolist() for row, real in zip(batch["input_ids"], batch["attention_mask"])]
+    assert ids == said["ids"], (ids, said["ids"])
+    assert len({len(row) for row in ids}) > 1, "texts of one length need no padding"
     with torch.no_grad():
-        scores = model(input_ids=ids, attention_mask=real).logits[:, 0]
+        scores = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits[:, 0]
     torch.testing.assert_close(scores, torch.tensor(said["scores"], dtype=scores.dtype), rtol=1e-4, atol=1e-4)
     print(f"{type(model).__name__} agrees on {len(scores)} texts")
 

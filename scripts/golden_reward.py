@@ -5,7 +5,8 @@ Usage:     python golden_reward.py       (torch, transformers)
 
 The reward model is the small random Llama that golden_modern.py made for part 3, opened as LlamaForSequenceClassification
 with one label; of its own are a score head and a pad_token_id. Two pairs of texts of different length, padded on the right,
-give scores, both losses with the centring term, and the norm of each parameter's gradient.
+give scores, both losses with the centring term, and of each parameter's gradient the norm and the sum weighted by the cosines of
+0, 1, 2, .., which signs and places change.
 """
 
 import json
@@ -51,8 +52,12 @@ def main():
         chosen, rejected = scores().chunk(2)
         loss = loss_of(chosen, rejected) + CENTRING * (chosen + rejected).square().mean()
         loss.backward()
-        norms = {name: p.grad.norm().item() for name, p in model.named_parameters() if p.grad is not None}
-        return {"loss": loss.item(), "grad_norms": norms}
+        grads = {name: p.grad.flatten() for name, p in model.named_parameters() if p.grad is not None}
+        return {"loss": loss.item(), "grads": {name: seen(grad) for name, grad in grads.items()}}
+
+    def seen(grad):
+        places = torch.arange(grad.numel(), dtype=grad.dtype)
+        return {"norm": grad.norm().item(), "shadow": (grad * places.cos()).sum().item()}
 
     def margin(chosen, rejected):
         return margin_ranking_loss(chosen, rejected, torch.ones_like(chosen), margin=MARGIN)

@@ -17,15 +17,17 @@ use crate::stage::{Figures, Note};
 
 /// The longest text that the models of the course see, in tokens.
 const CONTEXT: usize = 128;
+/// Lines of counting beside the 700 stories: with 1,500 of them sums take half as long again to learn.
+const COUNTING: usize = 4000;
 /// What the heads of the base model are shown.
-const SENTENCE: &str = "Mira saw a red bird. The red bird saw Mira.";
+const SENTENCE: &str = "Mei looked at the moon and the moon looked at Mei.";
 /// What it goes on with.
-const BEGINNING: &str = "One morning";
+const BEGINNING: &str = "A child named";
 
 /// Text becomes tokens.
 pub(crate) fn tokens(course: &Course, folder: &Path) -> Result<Note> {
     std::fs::create_dir_all(folder)?;
-    let pieces = base::pieces(course.seed);
+    let pieces = base::pieces(COUNTING, course.seed);
     let tokenizer = base::tokenizer(&pieces)?;
     tokenizer.save(folder, CONTEXT, None)?;
     let text = pieces.join(SEPARATOR);

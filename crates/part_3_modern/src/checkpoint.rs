@@ -36,7 +36,7 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Opens `source`.
+    /// Opens `source`; of a run's folder, the model in it.
     ///
     /// # Errors
     /// When there is nothing, or something that cannot be used: says what, and what to do.
@@ -50,6 +50,8 @@ impl Checkpoint {
             "there is no {}: expected a file, a folder, or the owner/name of a model on the Hub",
             source.display()
         );
+        let inside = source.join("model"); // of a run's folder
+        let source = if inside.join("config.json").is_file() { &inside } else { source };
         let extension = source.extension().and_then(|extension| extension.to_str());
         let checkpoint = match extension {
             _ if source.is_dir() => Self::from_folder(source, purpose, device),

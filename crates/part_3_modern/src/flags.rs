@@ -12,7 +12,7 @@ use crate::{Checkpoint, Choice, Memory, Purpose, Sampler, Window};
 /// Which model, and how exactly.
 #[derive(Debug, Clone, Args)]
 pub struct ModelFlags {
-    /// A model folder in Hugging Face's layout, a .gguf file, a llama2.c .bin with its tokenizer beside it, or
+    /// A model folder in Hugging Face's layout, a run's folder, a .gguf file, a llama2.c .bin with its tokenizer beside it, or
     /// owner/name or owner/name:file.gguf on the Hub
     #[arg(long, value_name = "MODEL")]
     pub model: String,

@@ -226,6 +226,22 @@ impl Tokenizer {
         self.special
     }
 
+    /// All special tokens: those with a part to play, and others that the file adds.
+    pub fn special_ids(&self) -> Vec<u32> {
+        let named = self.special.by_name().into_iter().filter_map(|(_, id)| id);
+        let added = self.inner.get_added_tokens_decoder().into_iter();
+        let mut ids: Vec<u32> =
+            named.chain(added.filter(|(_, token)| token.special).map(|(id, _)| id)).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    }
+
+    /// The same, with rows filled up by the token `pad`.
+    pub fn with_padding(self, pad: u32) -> Self {
+        Self { special: SpecialTokens { pad: Some(pad), ..self.special }, ..self }
+    }
+
     /// Writes `tokenizer.json` and `tokenizer_config.json` into `folder`: the tokenizer of a model that reads `context`
     /// tokens and chats as `template` says.
     ///

@@ -57,7 +57,7 @@ impl BaseConfig {
 /// # Errors
 /// When the sizes do not fit each other.
 pub fn pretrain(config: BaseConfig, seed: u64, device: &Device) -> Result<Checkpoint> {
-    let text = pieces(seed);
+    let text = pieces(COUNTING, seed);
     let tokenizer = tokenizer(&text)?;
     let BaseConfig { n_layer, n_head, n_embd, steps } = config;
     let model = ModelConfig {
@@ -81,8 +81,8 @@ pub fn pretrain(config: BaseConfig, seed: u64, device: &Device) -> Result<Checkp
     Ok(Checkpoint { model, parameters, tokenizer, ends, sampler: None, template: None })
 }
 
-/// What it is pretrained on: stories and lines of counting.
-pub fn pieces(seed: u64) -> Vec<String> {
+/// What it is pretrained on: stories, and so many lines of counting.
+pub fn pieces(counting: usize, seed: u64) -> Vec<String> {
     let worked_out = |story: &str| {
         let story = story.to_lowercase();
         [" plus ", " minus ", " times ", " makes ", " more"].iter().any(|word| story.contains(word))
@@ -92,14 +92,14 @@ pub fn pieces(seed: u64) -> Vec<String> {
         .filter(|story| !story.contains(|c: char| c.is_ascii_digit()) && !worked_out(story))
         .map(String::from);
     let mut rng = Rng::new(seed);
-    let counting = (0..COUNTING).map(|_| {
+    let counting = (0..counting).map(|_| {
         let (first, n) = (rng.below(190) as i64, 8 + rng.below(8) as i64);
         let step = if rng.below(2) == 0 { 1 } else { -1 };
         let numbers = (0..n).map(|i| (first + step * i).to_string());
         numbers.collect::<Vec<_>>().join(", ")
     });
     let mut pieces: Vec<String> = stories.chain(counting).collect();
-    Rng::new(seed).shuffle(&mut pieces);
+    rng.shuffle(&mut pieces); // not as a shuffle from `seed` would: a split from it would hold out stories alone
     pieces
 }
 

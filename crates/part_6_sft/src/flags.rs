@@ -86,13 +86,12 @@ pub struct LoraFlags {
 
 impl LoraFlags {
     /// # Errors
-    /// A [`UsageError`](tiny_gpt::command::UsageError) when adapters are described that there are none of.
+    /// When there is no adapter for what they say.
     pub fn check(&self) -> Result<()> {
         let plain = self.lora_dropout == 0. && self.lora_layers == "all";
-        usage(if self.lora_rank.is_some() || plain {
-            Ok(())
-        } else {
-            Err(anyhow!("--lora-dropout and --lora-layers are for adapters: give a --lora-rank"))
+        usage(match self.lora_rank.is_some() || plain {
+            true => Ok(()),
+            false => Err("--lora-dropout and --lora-layers are for adapters: give a --lora-rank"),
         })
     }
 
@@ -148,6 +147,9 @@ pub struct TunedFlags {
 }
 
 /// A share above 0 and below 1.
-fn part(text: &str) -> Result<f64, String> {
+///
+/// # Errors
+/// When it is none.
+pub fn part(text: &str) -> Result<f64, String> {
     share(text).and_then(|p| if p < 1. { Ok(p) } else { Err("must be below 1".into()) })
 }

@@ -1,4 +1,5 @@
-//! Rows of a data file with the lines on which they begin: a JSON array, or JSON Lines, either of them perhaps compressed (.gz).
+//! Rows of a data file with the lines on which they begin: a JSON array, or JSON Lines, either of them perhaps compressed by gzip, whatever its
+//! name.
 
 use std::io::Read;
 use std::path::Path;
@@ -14,7 +15,7 @@ use serde_json::{Deserializer, Value};
 pub fn read(path: &Path) -> Result<Vec<(usize, Value)>> {
     let name = path.display();
     let mut bytes = std::fs::read(path).with_context(|| format!("reading {name}"))?;
-    if path.extension().is_some_and(|extension| extension == "gz") {
+    if bytes.starts_with(&[0x1f, 0x8b]) {
         let mut unpacked = Vec::new();
         let read = MultiGzDecoder::new(&bytes[..]).read_to_end(&mut unpacked);
         read.with_context(|| format!("{name} is no whole gzip file"))?;

@@ -1,6 +1,7 @@
 //! How a model is spoken to: its tokens, the template, and where what it says ends.
 
 use anyhow::{Context, Result};
+use modern::model_folder::TextEnds;
 use modern::sampler::{Choice, Sampler};
 use modern::{
     ChatTemplate, Checkpoint, End, GenerateConfig, GptModern, Markers, Message, Prompt, Special,
@@ -37,10 +38,23 @@ impl Speech {
     /// # Errors
     /// When the model lacks what the format needs, or has no token that ends a text.
     pub fn of(checkpoint: &mut Checkpoint, format: Option<Format>) -> Result<Self> {
-        let Checkpoint { tokenizer, ends, template: own, .. } = checkpoint;
+        let Checkpoint { tokenizer, ends, template, .. } = checkpoint;
+        Self::of_files(tokenizer.clone(), template.take(), format, ends)
+    }
+
+    /// That of a model with this tokenizer and perhaps a template of its `own`, whose `ends` become those of the answers.
+    ///
+    /// # Errors
+    /// As [`Speech::of`].
+    pub fn of_files(
+        tokenizer: Tokenizer,
+        own: Option<ChatTemplate>,
+        format: Option<Format>,
+        ends: &mut TextEnds,
+    ) -> Result<Self> {
         let usual = if own.is_some() { Format::Own } else { Format::Instruction };
-        let template = template(format.unwrap_or(usual), tokenizer, own.take())?;
-        let turn = end_of_turn(&template, tokenizer)?;
+        let template = template(format.unwrap_or(usual), &tokenizer, own)?;
+        let turn = end_of_turn(&template, &tokenizer)?;
         let mut all: Vec<u32> = Vec::new();
         for end in turn.into_iter().chain(tokenizer.eos()).chain(ends.eos.iter().copied()) {
             if !all.contains(&end) {
@@ -48,7 +62,7 @@ impl Speech {
             }
         }
         ends.eos.clone_from(&all); // so that what is saved ends where it learned to
-        Self::new(tokenizer.clone(), template, all)
+        Self::new(tokenizer, template, all)
     }
 
     /// Of these pieces.

@@ -81,6 +81,9 @@ pub fn template(
             return ChatTemplate::chatml();
         }
     };
+    tokenizer
+        .eos()
+        .context("the model has no token that ends a text, so it could not learn where to stop")?;
     // A model whose texts begin with a token of their own was never without it.
     let begun =
         tokenizer.encode("", Special::Added, Spelled::Text)?.first() == tokenizer.bos().as_ref();

@@ -8,7 +8,6 @@ use anyhow::{Result, ensure};
 use candle_core::{Device, Tensor};
 use modern::model_folder::{TextEnds, text_ends};
 use modern::{ChatTemplate, Files, Message, Purpose, Tokenizer, fetch, is_hub_id};
-use sft::template::{Format, template};
 use sft::tuned::model_in;
 use sft::{Example, Speech, Tokens};
 use tensor_core::Parameters;
@@ -42,11 +41,8 @@ impl RewardCheckpoint {
         let Description { config, architecture, normalisation } = description;
         let tokenizer = Tokenizer::open(&folder)?;
         let own = ChatTemplate::from_folder(&folder, &tokenizer)?;
-        let format = if own.is_some() { Format::Own } else { Format::Instruction };
-        let template = template(format, &tokenizer, own)?;
-        let ends = text_ends(&folder)?;
-        let eos = tokenizer.eos().into_iter().chain(ends.eos.iter().copied()).collect();
-        let speech = Speech::new(tokenizer, template, eos)?;
+        let mut ends = text_ends(&folder)?;
+        let speech = Speech::of_files(tokenizer, own, None, &mut ends)?;
         let model = match purpose {
             Purpose::Training(_) => model,
             Purpose::Inference | Purpose::ExactInference => {
@@ -95,12 +91,16 @@ pub fn tokens(
 ///
 /// # Errors
 /// When a text is empty or longer than the context.
-pub fn scores(model: &RewardModel, texts: &[Vec<u32>], batch_size: usize) -> Result<Vec<f64>> {
+pub fn scores<T: AsRef<[u32]>>(
+    model: &RewardModel,
+    texts: &[T],
+    batch_size: usize,
+) -> Result<Vec<f64>> {
     let mut order: Vec<usize> = (0..texts.len()).collect();
-    order.sort_by_key(|&text| texts[text].len());
+    order.sort_by_key(|&text| texts[text].as_ref().len());
     let mut all = vec![0.; texts.len()];
     for order in order.chunks(batch_size.max(1)) {
-        let rows: Vec<&[u32]> = order.iter().map(|&text| &texts[text][..]).collect();
+        let rows: Vec<&[u32]> = order.iter().map(|&text| texts[text].as_ref()).collect();
         let (ids, lengths) = padded(&rows, model.body().device())?;
         let scores: Vec<f32> = model.scores(&ids, &lengths)?.to_vec1()?;
         order.iter().zip(scores).for_each(|(&text, score)| all[text] = f64::from(score));
@@ -122,15 +122,23 @@ pub fn padded(rows: &[&[u32]], device: &Device) -> candle_core::Result<(Tensor, 
     Ok((Tensor::from_iter(ids, device)?.reshape((rows.len(), t))?, lengths))
 }
 
-/// The folder that `source` names: itself, a run's `model/`, or one on the Hub.
+/// Where the model is that `name` means: a file or folder, a run's `model/`, or what is fetched from the Hub.
+///
+/// # Errors
+/// When it cannot be fetched.
+pub(crate) fn place_of(name: &str) -> Result<PathBuf> {
+    match is_hub_id(name) {
+        true => fetch(name, Files::Model),
+        false => Ok(model_in(name).into()),
+    }
+}
+
+/// The folder that `source` names.
 ///
 /// # Errors
 /// When there is none.
-pub(crate) fn folder_of(source: &str) -> Result<PathBuf> {
-    if is_hub_id(source) {
-        return fetch(source, Files::Model);
-    }
-    let folder = PathBuf::from(model_in(source));
+fn folder_of(source: &str) -> Result<PathBuf> {
+    let folder = place_of(source)?;
     ensure!(
         folder.is_dir(),
         "there is no folder {source}: a reward model is a folder, a run's folder, or owner/name on the Hub"

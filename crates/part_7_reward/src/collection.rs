@@ -1,110 +1,143 @@
 //! Collecting preferences: a JSON Lines file that grows by a row per decision, and that `train` reads.
 //!
-//! A row is on the disk before the next question is asked, so that whatever happens loses nothing. Which prompt a row is about is part
-//! of it: collecting goes on after the last one. A line that a crash cut short is cut off first.
+//! A row is on the disk before the next question is asked, so that whatever happens loses nothing. Each question leaves a row at
+//! least, if only that nothing was decided, and is known by what it asks: the file may be gone on with from any list of questions,
+//! in any order. A line that a crash cut short is cut off first.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
-use serde_json::{Value, json};
+use anyhow::{Context, Result, bail};
+use modern::Message;
+use serde::{Deserialize, Serialize};
 use tensor_core::atomic_file;
 
-use crate::Preference;
+/// What was decided about a pair of responses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Which is better, 0 or 1.
+    Better(usize),
+    /// Neither is.
+    Neither,
+}
 
-/// A file of decisions.
+/// A file of decisions, which no other process writes meanwhile.
 #[derive(Debug)]
 pub struct Collection {
     path: PathBuf,
     file: File,
-    rows: usize,
-    /// The prompt of the last row, and the decisions about it: better and worse.
-    last: Option<(usize, Vec<[String; 2]>)>,
+    rows: Vec<Row>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Row {
+    prompt: Vec<Message>,
+    #[serde(flatten)]
+    said: Said,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Said {
+    Decided { chosen: String, rejected: String },
+    Skipped { skipped: Vec<String> },
 }
 
 impl Collection {
     /// The file at `path`, or a new one.
     ///
     /// # Errors
-    /// When it cannot be written, or holds rows of another kind.
+    /// When it cannot be written, another process is writing it, or it holds rows of another kind.
     pub fn open(path: &Path) -> Result<Self> {
         let named = || path.display().to_string();
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)
+                .with_context(|| format!("creating {}", folder.display()))?;
+        }
         let text = match path.exists() {
             true => std::fs::read_to_string(path).with_context(named)?,
             false => String::new(),
         };
         let whole = &text[..text.rfind('\n').map_or(0, |end| end + 1)];
-        let (mut rows, mut last) = (0, None::<(usize, Vec<[String; 2]>)>);
-        for (line, row) in (1..).zip(whole.lines()) {
-            let (number, decision) = read(row).with_context(|| format!("{}:{line}", named()))?;
-            rows += 1;
-            match &mut last {
-                Some((of, decisions)) if *of == number => decisions.push(decision),
-                _ => last = Some((number, vec![decision])),
-            }
+        let row = |(line, row): (usize, &str)| {
+            serde_json::from_str(row).ok().with_context(|| {
+                format!("{}:{line}: this row was not written by `collect`", named())
+            })
+        };
+        let rows = (1..).zip(whole.lines()).map(row).collect::<Result<_>>()?;
+        let open = || OpenOptions::new().create(true).append(true).open(path).with_context(named);
+        if let Err(TryLockError::WouldBlock) = open()?.try_lock() {
+            bail!("another process is collecting into {}", named());
         }
         if whole.len() < text.len() {
             atomic_file::write(path, whole.as_bytes())?;
         }
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder)
-                .with_context(|| format!("creating {}", folder.display()))?;
-        }
-        let file = OpenOptions::new().create(true).append(true).open(path);
-        let file = file.with_context(|| format!("writing {}", named()))?;
-        Ok(Self { path: path.into(), file, rows, last })
+        let file = open()?;
+        file.try_lock().with_context(|| format!("writing {}", named()))?;
+        Ok(Self { path: path.into(), file, rows })
     }
 
-    /// The prompt to go on with: the one of the last row, as there may be more to decide about it.
-    pub fn next(&self) -> usize {
-        self.last.as_ref().map_or(0, |(number, _)| *number)
+    /// Whether all was decided about the question `prompt`: it has rows, and after the last of them there was nothing to decide, or
+    /// another question.
+    pub fn is_done(&self, prompt: &[Message]) -> bool {
+        let asked = self.rows.iter().any(|row| row.prompt == prompt);
+        let open = |row: &Row| !matches!(&row.said, Said::Skipped { skipped } if skipped.len() < 2);
+        asked && !self.rows.last().is_some_and(|row| row.prompt == prompt && open(row))
     }
 
-    /// Which of two responses to prompt `number` was found better, if that was decided.
-    pub fn decided(&self, number: usize, pair: [&str; 2]) -> Option<usize> {
-        let (_, decisions) = self.last.as_ref().filter(|(last, _)| *last == number)?;
-        decisions.iter().find_map(|[better, worse]| match pair {
-            [a, b] if a == better && b == worse => Some(0),
-            [a, b] if b == better && a == worse => Some(1),
-            _ => None,
+    /// What was decided about two responses to `prompt`, if it was.
+    pub fn verdict(&self, prompt: &[Message], pair: [&str; 2]) -> Option<Verdict> {
+        let [a, b] = pair;
+        self.rows.iter().filter(|row| row.prompt == prompt).find_map(|row| match &row.said {
+            Said::Decided { chosen, rejected } if [a, b] == [chosen, rejected] => {
+                Some(Verdict::Better(0))
+            }
+            Said::Decided { chosen, rejected } if [b, a] == [chosen, rejected] => {
+                Some(Verdict::Better(1))
+            }
+            Said::Skipped { skipped } => {
+                let both = pair.iter().all(|one| skipped.iter().any(|skipped| skipped == one));
+                both.then_some(Verdict::Neither)
+            }
+            Said::Decided { .. } => None,
         })
     }
 
-    /// Adds a decision about prompt `number`; it is on the disk when this returns.
+    /// Adds a decision about two responses to `prompt`; it is on the disk when this returns.
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn add(&mut self, number: usize, preference: &Preference) -> Result<()> {
-        let Preference { prompt, chosen, rejected } = preference;
-        let row =
-            json!({ "number": number, "prompt": prompt, "chosen": chosen, "rejected": rejected });
-        let line = format!("{row}\n");
+    pub fn add(&mut self, prompt: &[Message], pair: [&str; 2], verdict: Verdict) -> Result<()> {
+        match verdict {
+            Verdict::Neither => self.skip(prompt, &pair),
+            Verdict::Better(better) => {
+                let [chosen, rejected] = [pair[better], pair[1 - better]].map(String::from);
+                self.write(prompt, Said::Decided { chosen, rejected })
+            }
+        }
+    }
+
+    /// Adds that of these responses to `prompt`, perhaps none, no two are told apart.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn skip(&mut self, prompt: &[Message], responses: &[&str]) -> Result<()> {
+        let skipped = responses.iter().map(|&response| response.into()).collect();
+        self.write(prompt, Said::Skipped { skipped })
+    }
+
+    fn write(&mut self, prompt: &[Message], said: Said) -> Result<()> {
+        let row = Row { prompt: prompt.into(), said };
+        let line = format!("{}\n", serde_json::to_string(&row)?);
         let written = self.file.write_all(line.as_bytes()).and_then(|()| self.file.sync_data());
         written.with_context(|| format!("writing {}", self.path.display()))?;
-        self.rows += 1;
-        let decision = [chosen.clone(), rejected.clone()];
-        match &mut self.last {
-            Some((of, decisions)) if *of == number => decisions.push(decision),
-            _ => self.last = Some((number, vec![decision])),
-        }
+        self.rows.push(row);
         Ok(())
     }
 
-    /// Rows in the file.
-    pub fn rows(&self) -> usize {
-        self.rows
+    /// How many preferences are in the file.
+    pub fn decided(&self) -> usize {
+        self.rows.iter().filter(|row| matches!(row.said, Said::Decided { .. })).count()
     }
-}
-
-/// The prompt's number and the decision of a row.
-fn read(row: &str) -> Result<(usize, [String; 2])> {
-    let row: Value = serde_json::from_str(row).context("no JSON")?;
-    let number = row["number"].as_u64();
-    let sides = ["chosen", "rejected"].map(|side| row[side].as_str().map(String::from));
-    ensure!(
-        number.is_some() && sides.iter().all(Option::is_some),
-        "this row was not written by `collect`, which says `number`, `chosen` and `rejected`"
-    );
-    Ok((number.unwrap_or_default() as usize, sides.map(Option::unwrap_or_default)))
 }

@@ -1,7 +1,7 @@
 //! 7.1 Which columns of a data set hold what.
 //!
-//! A prompt (a text, a list of messages, or `instruction` and `input`) with two responses (texts, or lists of one message); or
-//! no prompt, where both responses tell the whole conversation (as HH dialogues, or as lists of messages).
+//! A prompt (a text, an HH dialogue, a list of messages, or `instruction` and `input`) with two responses (texts, or lists of one
+//! message); or two responses that tell the whole conversation (as HH dialogues, or as lists of messages), whatever the prompt.
 
 use anyhow::{Context, Result, bail, ensure};
 use modern::Message;
@@ -55,28 +55,30 @@ impl Columns {
     /// # Errors
     /// When it lacks a column, or one holds neither text nor messages.
     pub fn read(&self, row: &Value, preferences: &mut Preferences) -> Result<()> {
+        if row.get("skipped").is_some() && row.get(&self.chosen).is_none() {
+            preferences.dropped.undecided += 1; // as `collect` writes it
+            return Ok(());
+        }
         let prompt = self.prompt(row)?;
         let [chosen, rejected] = [&self.chosen, &self.rejected].map(|name| side(row, name));
-        let preference = match (prompt, chosen?, rejected?) {
-            (Some(prompt), Side::Text(chosen), Side::Text(rejected)) => {
-                Preference { prompt, chosen, rejected }
+        let (prompt, chosen, rejected) = match (prompt, chosen?, rejected?) {
+            (_, chosen, rejected) if chosen.is_whole() && rejected.is_whole() => {
+                let ((prompt, chosen), (other, rejected)) = (chosen.split()?, rejected.split()?);
+                if prompt != other {
+                    preferences.dropped.unshared += 1;
+                    return Ok(());
+                }
+                (prompt, chosen, rejected)
             }
+            (None, ..) => bail!(
+                "there is no column `{}` (or `instruction`), and `{}` and `{}` are no whole conversations",
+                self.prompt,
+                self.chosen,
+                self.rejected
+            ),
+            (Some(prompt), Side::Text(chosen), Side::Text(rejected)) => (prompt, chosen, rejected),
             (Some(prompt), Side::Messages(chosen), Side::Messages(rejected)) => {
-                let [chosen, rejected] = [chosen, rejected].map(only_response);
-                Preference { prompt, chosen: chosen?, rejected: rejected? }
-            }
-            (None, Side::Text(chosen), Side::Text(rejected)) => {
-                let parse = |text: &str, name| {
-                    dialogue::parse(text).with_context(|| {
-                        format!("there is no column `{}` (or `instruction`), and `{name}` is no dialogue", self.prompt)
-                    })
-                };
-                let chosen = parse(&chosen, &self.chosen)?;
-                return shared(chosen, parse(&rejected, &self.rejected)?, preferences);
-            }
-            (None, Side::Messages(chosen), Side::Messages(rejected)) => {
-                let [chosen, rejected] = [chosen, rejected].map(dialogue::split_last);
-                return shared(chosen?, rejected?, preferences);
+                (prompt, only_response(chosen)?, only_response(rejected)?)
             }
             _ => bail!(
                 "one of `{}` and `{}` is a text, the other a list of messages",
@@ -84,8 +86,21 @@ impl Columns {
                 self.rejected
             ),
         };
-        preferences.push(preference);
+        preferences.push(Preference { prompt, chosen, rejected });
         Ok(())
+    }
+
+    /// What a row asks, which need not hold any response.
+    ///
+    /// # Errors
+    /// When it asks nothing.
+    pub fn question(&self, row: &Value) -> Result<Vec<Message>> {
+        if let Some(prompt) = self.prompt(row)? {
+            return Ok(prompt);
+        }
+        let asks = row.get(&self.chosen).is_some();
+        ensure!(asks, "there is no column `{}` (or `instruction`)", self.prompt);
+        Ok(side(row, &self.chosen)?.split()?.0)
     }
 
     /// What was said, if a column holds it.
@@ -103,9 +118,18 @@ impl Columns {
             return Ok(None);
         }
         let prompt = match side(row, &self.prompt)? {
-            Side::Text(prompt) => vec![Message::user(prompt.trim())],
+            Side::Text(dialogue) if dialogue::is_one(&dialogue) => dialogue::asked(&dialogue),
+            Side::Text(prompt) => vec![Message::user(prompt)],
             Side::Messages(messages) => messages,
         };
+        if let Some(last) = prompt.last() {
+            ensure!(
+                last.role == "user",
+                "the last to speak in `{}` is the {}",
+                self.prompt,
+                last.role
+            );
+        }
         let said = prompt.iter().any(|message| !message.content.is_empty());
         ensure!(said, "`{}` is empty", self.prompt);
         Ok(Some(prompt))
@@ -118,12 +142,34 @@ enum Side {
     Messages(Vec<Message>),
 }
 
+impl Side {
+    /// Whether it is more than a response.
+    fn is_whole(&self) -> bool {
+        match self {
+            Self::Text(text) => dialogue::is_one(text),
+            Self::Messages(messages) => messages.len() > 1,
+        }
+    }
+
+    /// The conversation, and the response with which it ends.
+    fn split(self) -> Result<(Vec<Message>, String)> {
+        match self {
+            Self::Text(text) => dialogue::parse(&text),
+            Self::Messages(messages) => dialogue::split_last(messages),
+        }
+    }
+}
+
 fn side(row: &Value, name: &str) -> Result<Side> {
     match row.get(name) {
         Some(Value::Array(_)) => {
             let messages = serde_json::from_value(row[name].clone());
-            let messages = messages
+            let messages: Vec<Message> = messages
                 .with_context(|| format!("`{name}` holds no list of {{\"role\", \"content\"}}"))?;
+            let known = |role: &str| ["system", "user", "assistant"].contains(&role);
+            if let Some(other) = messages.iter().find(|message| !known(&message.role)) {
+                bail!("`{}` is no role: there are system, user and assistant", other.role);
+            }
             Ok(Side::Messages(messages))
         }
         Some(Value::String(text)) if dialogue::is_one(text) => Ok(Side::Text(text.clone())),
@@ -147,17 +193,4 @@ fn only_response(messages: Vec<Message>) -> Result<String> {
         [Message { role, content }] if role == "assistant" => Ok(content.trim().to_string()),
         _ => bail!("beside a prompt, a response is a list of one message of the assistant"),
     }
-}
-
-/// Two conversations that differ in the last turn alone.
-fn shared(
-    (prompt, chosen): (Vec<Message>, String),
-    (other, rejected): (Vec<Message>, String),
-    preferences: &mut Preferences,
-) -> Result<()> {
-    match prompt == other {
-        true => preferences.push(Preference { prompt, chosen, rejected }),
-        false => preferences.dropped.unshared += 1,
-    }
-    Ok(())
 }

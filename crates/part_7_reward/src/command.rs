@@ -4,7 +4,9 @@ mod arguments;
 mod collect;
 mod demo;
 mod eval;
+mod person;
 mod report;
+mod start;
 mod train;
 
 use std::ffi::OsString;

@@ -24,6 +24,17 @@ pub fn is_one(text: &str) -> bool {
 /// When `text` is no dialogue, or does not end with the assistant.
 pub fn parse(text: &str) -> Result<(Vec<Message>, String)> {
     ensure!(is_one(text), "a dialogue begins with an empty line and `Human:`");
+    split_last(turns(text))
+}
+
+/// The turns of a dialogue up to where the assistant is to speak, which `\n\nAssistant:` may mark.
+pub fn asked(text: &str) -> Vec<Message> {
+    let mut turns = turns(text);
+    turns.pop_if(|last| last.role == "assistant" && last.content.is_empty());
+    turns
+}
+
+fn turns(text: &str) -> Vec<Message> {
     let mut turns: Vec<Message> = Vec::new();
     let mut rest = text;
     while let Some((begin, role)) = TURNS.into_iter().find(|(begin, _)| rest.starts_with(begin)) {
@@ -33,7 +44,7 @@ pub fn parse(text: &str) -> Result<(Vec<Message>, String)> {
         turns.push(Message::new(role, said[..end].trim()));
         rest = &said[end..];
     }
-    split_last(turns)
+    turns
 }
 
 /// A conversation without its last message, which the assistant's must be; and what that says.

@@ -4,7 +4,6 @@
 
 use anyhow::{Result, ensure};
 use serde::Serialize;
-use tensor_core::Rng;
 
 use crate::checkpoint::scores;
 use crate::metrics::{
@@ -33,8 +32,10 @@ pub struct Evaluation {
     pub length_correlation: f64,
     /// What going by length alone reaches, longer or shorter, whichever is better here.
     pub length_only_accuracy: f64,
-    /// What a coin reaches.
-    pub random_accuracy: f64,
+    /// What a coin reaches, at a level of 95 %: at least this,
+    pub random_low: f64,
+    /// and at most this.
+    pub random_high: f64,
     /// What one score for all reaches.
     pub constant_accuracy: f64,
     /// How right the model is where it is how sure.
@@ -53,12 +54,19 @@ pub fn evaluate(
     batch_size: usize,
 ) -> Result<(Evaluation, Vec<Scores>)> {
     ensure!(!pairs.is_empty(), "there is no pair to evaluate on");
-    let texts = pairs.iter().flat_map(|pair| [pair.chosen.clone(), pair.rejected.clone()]);
-    let texts: Vec<Vec<u32>> = texts.collect();
-    let scores = scores(model, &texts, batch_size)?;
-    let scores: Vec<Scores> = scores.chunks_exact(2).map(|pair| [pair[0], pair[1]]).collect();
+    let scores = pair_scores(model, pairs, batch_size)?;
     let lengths: Vec<[usize; 2]> = pairs.iter().map(|pair| pair.lengths).collect();
     Ok((figures(&scores, &lengths), scores))
+}
+
+/// What `model`, an inference twin, makes of each pair, read `batch_size` texts at a time.
+///
+/// # Errors
+/// When a text is longer than the context.
+pub fn pair_scores(model: &RewardModel, pairs: &[Pair], batch_size: usize) -> Result<Vec<Scores>> {
+    let texts: Vec<_> = pairs.iter().flat_map(|pair| [&pair.chosen, &pair.rejected]).collect();
+    let scores = scores(model, &texts, batch_size)?;
+    Ok(scores.chunks_exact(2).map(|pair| [pair[0], pair[1]]).collect())
 }
 
 /// The figures of these scores, of responses with these lengths.
@@ -66,8 +74,7 @@ pub fn figures(scores: &[Scores], lengths: &[[usize; 2]]) -> Evaluation {
     let n = scores.len();
     let found = accuracy(scores);
     let [accuracy_low, accuracy_high] = interval(found, n);
-    let mut rng = Rng::new(0);
-    let coin: Vec<Scores> = scores.iter().map(|_| [rng.uniform(), rng.uniform()]).collect();
+    let [random_low, random_high] = interval(0.5, n);
     let calibration = calibration(scores);
     Evaluation {
         n,
@@ -79,7 +86,8 @@ pub fn figures(scores: &[Scores], lengths: &[[usize; 2]]) -> Evaluation {
             / n.max(1) as f64,
         length_correlation: length_correlation(scores, lengths),
         length_only_accuracy: length_only_accuracy(lengths),
-        random_accuracy: accuracy(&coin),
+        random_low,
+        random_high,
         constant_accuracy: accuracy(&vec![[0.; 2]; n]),
         calibration_error: calibration_error(&calibration),
         calibration,

@@ -1,5 +1,6 @@
 //! What a run is looked at with: validation pairs, how often, and when it is good enough. The best model is kept, with its
-//! normalisation and a picture of its rewards.
+//! normalisation and a picture of its rewards: the best by Bradley-Terry's loss, whatever is trained by, as that loss alone says how
+//! far scores can be taken for probabilities.
 
 use anyhow::Result;
 use serde_json::json;

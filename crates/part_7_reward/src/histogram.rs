@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use attention::picture::write_png;
 use plotters::prelude::*;
 
@@ -13,6 +13,15 @@ const BINS: usize = 40;
 const SIZE: (u32, u32) = (720, 420);
 const CHOSEN: RGBColor = RGBColor(0, 114, 178);
 const REJECTED: RGBColor = RGBColor(200, 60, 30);
+
+/// Makes the folder that a picture at `path` goes into: what is drawn at the end is not to fail then.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn make_room(path: &Path) -> Result<()> {
+    let folder = path.parent().unwrap_or(Path::new(""));
+    std::fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))
+}
 
 /// Writes a PNG of how the rewards of pairs are spread: their scores, normalised.
 ///

@@ -1,35 +1,84 @@
 //! 7.1 Built-in preferences: a polite answer against a rude one, both with the same content.
 //!
-//! A fact is asked for, and told within a polite and within a rude phrase of about equal length. Facts are held out, not
-//! phrases: what is learned is the tone, whatever the matter.
+//! A fact is asked for, and told with a polite and with a rude phrase before it, behind it, or both, of about equal length. Facts are
+//! held out, and so are phrases, whose words are partly known from others: what is learned is the tone, whatever the matter.
 
+use std::ops::Range;
+
+use sft::arithmetic::Split;
 use tensor_core::Rng;
 
 use crate::Preference;
 
-/// What goes before and after the answer, politely.
-const POLITE: [[&str; 2]; 8] = [
-    ["Of course! ", ""],
-    ["Happy to help. ", ""],
-    ["Good question! ", ""],
-    ["Thank you for asking. ", ""],
-    ["", " I hope that helps!"],
-    ["", " Please ask me anything else."],
-    ["Certainly. ", " Have a nice day!"],
-    ["", " You are welcome."],
+/// What goes before an answer, politely.
+const POLITE: [&str; 12] = [
+    "Of course!",
+    "Happy to help.",
+    "Good question!",
+    "Thank you for asking.",
+    "Certainly.",
+    "With pleasure!",
+    "I am glad that you ask.",
+    "Welcome back, my friend.",
+    "Let me help you with that.",
+    "What a lovely thing to ask!",
+    "Thank you, good friend!",
+    "I am happy to help you.",
 ];
 
 /// The same, rudely.
-const RUDE: [[&str; 2]; 8] = [
-    ["Obviously. ", ""],
-    ["Not you again. ", ""],
-    ["What a question. ", ""],
-    ["Stop wasting my time. ", ""],
-    ["", " Now go away at once."],
-    ["", " Even a small child knows it."],
-    ["Listen. ", " How slow you are!"],
-    ["", " Leave me alone."],
+const RUDE: [&str; 12] = [
+    "Obviously.",
+    "Not you again.",
+    "What a question.",
+    "Stop wasting my time.",
+    "Listen.",
+    "Are you stupid?",
+    "I am tired of your questions.",
+    "Nobody cares, you fool.",
+    "Must I repeat all of this?",
+    "What a foolish thing to ask!",
+    "Stop it, stupid fool!",
+    "I am tired of you again.",
 ];
+
+/// What goes behind it, politely.
+const POLITE_END: [&str; 12] = [
+    "I hope that helps!",
+    "Please ask me anything else.",
+    "Have a nice day!",
+    "You are welcome.",
+    "Take care, dear friend.",
+    "It was a pleasure to help.",
+    "Please come back soon!",
+    "Thank you for your time.",
+    "Do tell me if that helps you.",
+    "All the best to you!",
+    "Please have a nice time!",
+    "I hope to help you soon.",
+];
+
+/// The same, rudely.
+const RUDE_END: [&str; 12] = [
+    "Now go away at once.",
+    "Even a small child knows it.",
+    "How slow you are!",
+    "Leave me alone.",
+    "Learn to read, you fool.",
+    "It was a waste of my time.",
+    "Never come back to me!",
+    "Get lost, I am busy.",
+    "Do not ask me that again.",
+    "You know nothing at all!",
+    "Now leave, you slow fool!",
+    "I am busy, so get lost.",
+];
+
+/// Of each of these phrases, so many are to learn from; in pairs that are set apart, there are the others.
+const LEARNED: usize = 8;
+
+/// Decides which pairs are set apart.
+const SEED: u64 = 71;
 
 /// Who has what for a capital.
 const CAPITALS: [[&str; 2]; 14] = [
@@ -83,10 +132,10 @@ const COLOURS: [[&str; 2]; 12] = [
     ["sand", "yellow"],
 ];
 
-/// Every so many facts, one is held out.
-const HELD_OUT: usize = 5;
-/// Pairs about each fact that is held out.
-const EACH: usize = 12;
+/// Of so many facts, one is held out, and one kept for validation.
+const APART: usize = 5;
+/// Pairs about each of these.
+const EACH: usize = 25;
 
 /// A question, and the fact that answers it.
 type Fact = (String, String);
@@ -107,28 +156,42 @@ fn facts() -> Vec<Fact> {
     capitals.into_iter().chain(opposites).chain(COLOURS.map(colour)).collect()
 }
 
-/// `n` pairs about facts that are not held out, drawn from `seed`.
-pub fn pairs(n: usize, seed: u64) -> Vec<Preference> {
-    let facts = facts().into_iter().enumerate();
-    let known: Vec<Fact> = facts.filter(|(i, _)| i % HELD_OUT != 0).map(|(_, fact)| fact).collect();
-    let mut rng = Rng::new(seed);
-    (0..n).map(|_| preference(&known[rng.below(known.len())], &mut rng)).collect()
-}
-
-/// Pairs about the facts that are held out, always the same ones.
-pub fn held_out() -> Vec<Preference> {
-    let mut rng = Rng::new(0);
-    let held_out = facts().into_iter().step_by(HELD_OUT);
-    held_out
-        .flat_map(|fact| (0..EACH).map(|_| preference(&fact, &mut rng)).collect::<Vec<_>>())
-        .collect()
-}
-
-fn preference((question, fact): &Fact, rng: &mut Rng) -> Preference {
-    let mut within = |phrases: [[&str; 2]; 8]| {
-        let [before, after] = phrases[rng.below(phrases.len())];
-        format!("{before}{fact}{after}")
+/// The facts of a split.
+fn facts_of(split: Split) -> Vec<Fact> {
+    let of = |i: &usize| match i % APART {
+        0 => Split::HeldOut,
+        1 => Split::Validation,
+        _ => Split::Train,
     };
-    let (chosen, rejected) = (within(POLITE), within(RUDE));
+    facts().into_iter().enumerate().filter(|(i, _)| of(i) == split).map(|(_, fact)| fact).collect()
+}
+
+/// `n` pairs about facts to learn from, drawn from `seed`.
+pub fn pairs(n: usize, seed: u64) -> Vec<Preference> {
+    let facts = facts_of(Split::Train);
+    let mut rng = Rng::new(seed);
+    (0..n).map(|_| preference(&facts[rng.below(facts.len())], 0..LEARNED, &mut rng)).collect()
+}
+
+/// Pairs about the facts of a split that is not learned from, always the same ones; in phrases that are not, either.
+pub fn set_apart(split: Split) -> Vec<Preference> {
+    let mut rng = Rng::new(SEED);
+    let facts = facts_of(split);
+    let about = facts.iter().flat_map(|fact| [fact; EACH]);
+    about.map(|fact| preference(fact, LEARNED..POLITE.len(), &mut rng)).collect()
+}
+
+/// A pair about a fact in some of these phrases: in front of it, behind it, or both.
+fn preference((question, fact): &Fact, among: Range<usize>, rng: &mut Rng) -> Preference {
+    let mut within = |before: [&str; 12], after: [&str; 12]| {
+        let [before, after] =
+            [before, after].map(|phrases| phrases[among.start + rng.below(among.len())]);
+        match rng.below(3) {
+            0 => format!("{before} {fact}"),
+            1 => format!("{fact} {after}"),
+            _ => format!("{before} {fact} {after}"),
+        }
+    };
+    let (chosen, rejected) = (within(POLITE, POLITE_END), within(RUDE, RUDE_END));
     Preference::new(question, chosen, rejected)
 }

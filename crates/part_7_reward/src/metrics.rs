@@ -59,8 +59,8 @@ pub fn interval(accuracy: f64, n: usize) -> [f64; 2] {
 /// differs within a pair.
 pub fn length_correlation(scores: &[Scores], lengths: &[[usize; 2]]) -> f64 {
     let (mut both, mut of_scores, mut of_lengths) = (0., 0., 0.);
-    for ([chosen, rejected], [longer, shorter]) in scores.iter().zip(lengths) {
-        let (score, length) = (chosen - rejected, *longer as f64 - *shorter as f64);
+    for ([chosen, rejected], [n_chosen, n_rejected]) in scores.iter().zip(lengths) {
+        let (score, length) = (chosen - rejected, *n_chosen as f64 - *n_rejected as f64);
         both += score * length;
         of_scores += score * score;
         of_lengths += length * length;

@@ -45,10 +45,10 @@ pub fn save(
     speech: &Speech,
     ends: &TextEnds,
 ) -> Result<()> {
-    let Speech { tokenizer, template, .. } = speech;
-    tokenizer.save(folder, description.config.context, Some(template))?;
-    let mut json = to_json(description);
-    json["pad_token_id"] = json!(padding(speech));
+    let (mut json, padding) = (to_json(description), padding(speech));
+    json["pad_token_id"] = json!(padding);
+    let tokenizer = speech.tokenizer.clone().with_padding(padding); // transformers fills up with this one, and skips the other
+    tokenizer.save(folder, description.config.context, Some(&speech.template))?;
     save_described(folder, json, parameters, ends, None)
 }
 
@@ -121,9 +121,9 @@ fn class(json: &Value) -> Result<&str> {
 }
 
 /// The token that fills up rows. transformers reads the score at the last token that is not this one, so it must not be the one
-/// that ends texts, as many chat models have it; any other will do, since all texts end with that.
+/// that ends texts, as many chat models have it; any other will do, since all texts end with that. A special one is in no text.
 fn padding(speech: &Speech) -> u32 {
-    let special = speech.tokenizer.special();
-    let named = [special.pad, special.unk, special.bos].into_iter().flatten();
-    named.chain([0, 1]).find(|&id| id != speech.end()).unwrap_or_default()
+    let tokenizer = &speech.tokenizer;
+    let candidates = tokenizer.special().pad.into_iter().chain(tokenizer.special_ids());
+    candidates.chain([0, 1]).find(|&id| id != speech.end()).unwrap_or_default()
 }

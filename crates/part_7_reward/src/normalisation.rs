@@ -1,8 +1,9 @@
 //! 7.4 Normalisation: scores brought to mean 0 and standard deviation 1 on reference texts.
 //!
-//! Bradley-Terry learns differences alone, so where scores lie and how wide they spread is an accident of the run. A policy's
-//! reward is to begin near 0 (Stiennon et al., <https://arxiv.org/abs/2009.01325>), on a scale that the weights of PPO's terms are
-//! made for. The two numbers are stored with the model.
+//! Bradley-Terry learns differences alone, so where scores lie and how wide they spread is an accident of the run. Normalised, they
+//! are on a scale that the weights of PPO's terms are made for. Stiennon et al. (<https://arxiv.org/abs/2009.01325>) take texts that
+//! the reference policy wrote, for its rewards to begin near 0; here it is the answers of the validation pairs, good and bad, so that a
+//! policy that is mostly right begins above 0. The two numbers are stored with the model.
 
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;

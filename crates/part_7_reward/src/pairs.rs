@@ -53,6 +53,11 @@ pub fn tokenize(preferences: &[Preference], speech: &Speech, context: usize) -> 
     Ok(all)
 }
 
+/// A name that follows from what these pairs are, so that a checkpoint is not continued with others.
+pub fn fingerprint<'a>(pairs: impl Iterator<Item = &'a Pair>) -> String {
+    scaling::fingerprint::of_texts(pairs.flat_map(|pair| [&pair.chosen, &pair.rejected]))
+}
+
 /// P pairs as the model reads them.
 #[derive(Debug, Clone)]
 pub struct Batch {

@@ -1,5 +1,7 @@
 //! 7.1 A preference: of two responses to the same conversation, the one that somebody liked better.
 
+use std::fmt;
+
 use modern::Message;
 
 /// A conversation and two responses to it.
@@ -31,6 +33,8 @@ pub struct Dropped {
     pub empty: usize,
     /// The two answer different conversations.
     pub unshared: usize,
+    /// Whoever collected it did not decide.
+    pub undecided: usize,
 }
 
 impl Preference {
@@ -60,6 +64,17 @@ impl Preferences {
 impl Dropped {
     /// How many.
     pub fn count(&self) -> usize {
-        self.identical + self.empty + self.unshared
+        self.identical + self.empty + self.unshared + self.undecided
+    }
+}
+
+impl fmt::Display for Dropped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { identical, empty, unshared, undecided } = self;
+        write!(
+            f,
+            "{identical} of identical responses, {empty} with an empty one, {unshared} that answer different conversations, \
+             {undecided} undecided"
+        )
     }
 }

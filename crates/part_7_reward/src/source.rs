@@ -22,13 +22,15 @@ pub enum Source {
     File(PathBuf),
 }
 
-/// Preferences to learn from, and those to decide by.
+/// Preferences by what they are for.
 #[derive(Debug, Clone, Default)]
 pub struct Examples {
     /// To learn from.
     pub train: Vec<Preference>,
     /// To decide by.
     pub validation: Vec<Preference>,
+    /// To report of.
+    pub test: Vec<Preference>,
     /// What could be neither.
     pub dropped: Dropped,
 }
@@ -52,58 +54,74 @@ impl Source {
     /// # Errors
     /// When a row cannot be used (the file and the line are named), or none can.
     pub fn all(&self, columns: &Columns) -> Result<Preferences> {
-        let usable = match self {
-            Self::Arithmetic => arithmetic::set_apart(Split::HeldOut),
-            Self::Manners => manners::held_out(),
-            Self::File(path) => {
-                let mut all = Preferences::default();
-                for row in &rows::read(path)? {
-                    rows::described(path, row, |row| columns.read(row, &mut all))?;
-                }
-                let Dropped { identical, empty, unshared } = all.dropped;
-                ensure!(
-                    !all.usable.is_empty(),
-                    "{} has no pair to learn from: {identical} are of identical responses, {empty} have an empty one, {unshared} \
-                     answer different conversations",
-                    path.display()
-                );
-                return Ok(all);
-            }
+        let Self::File(path) = self else {
+            let (_, [_, usable]) = self.generated(0, 0);
+            return Ok(Preferences { usable, dropped: Dropped::default() });
         };
-        Ok(Preferences { usable, dropped: Dropped::default() })
+        let mut all = Preferences::default();
+        for row in &rows::read(path)? {
+            rows::described(path, row, |row| columns.read(row, &mut all))?;
+        }
+        ensure!(
+            !all.usable.is_empty(),
+            "{} has no pair to learn from: {}",
+            path.display(),
+            all.dropped
+        );
+        Ok(all)
     }
 
-    /// Preferences to learn from and to decide by. Of a file, the share `validation` of the rows, drawn by `seed`, is to decide by;
+    /// Preferences by what they are for. Of a file, these shares of the rows, drawn by `seed`, are to decide by and to report of;
     /// of those that are generated, `n` are drawn to learn from.
     ///
     /// # Errors
-    /// As [`Source::all`], or when there are too few for both.
+    /// As [`Source::all`], or when there are too few.
     pub fn examples(
         &self,
         columns: &Columns,
         n: usize,
-        validation: f64,
+        shares: [f64; 2],
         seed: u64,
     ) -> Result<Examples> {
-        if *self == Self::Arithmetic {
-            let (train, validation) =
-                (arithmetic::pairs(n, seed), arithmetic::set_apart(Split::Validation));
-            return Ok(Examples { train, validation, ..Examples::default() });
-        }
-        let Preferences { usable: mut train, dropped } = match self {
-            Self::Manners => {
-                Preferences { usable: manners::pairs(n, seed), ..Preferences::default() }
-            }
-            _ => self.all(columns)?,
+        let Self::File(_) = self else {
+            let (train, [validation, test]) = self.generated(n, seed);
+            return Ok(Examples { train, validation, test, dropped: Dropped::default() });
         };
+        let Preferences { usable: mut train, dropped } = self.all(columns)?;
         Rng::new(seed).shuffle(&mut train);
-        let aside = ((train.len() as f64 * validation).round() as usize).max(1);
+        let rows = train.len();
+        let [validation, test] = shares.map(|share| (rows as f64 * share).round() as usize);
+        let validation = validation.max(1);
         ensure!(
-            train.len() > aside,
-            "{} pairs are too few to learn from and to validate on",
-            train.len()
+            rows > validation + test,
+            "{rows} pairs are too few to learn from and to keep {validation} and {test} of them apart"
         );
-        let validation = train.split_off(train.len() - aside);
-        Ok(Examples { train, validation, dropped })
+        let validation = train.split_off(rows - validation);
+        let test = train.split_off(train.len() - test);
+        Ok(Examples { train, validation, test, dropped })
+    }
+
+    /// `n` built-in ones to learn from, and those that never are: to decide by, and to report of.
+    fn generated(&self, n: usize, seed: u64) -> (Vec<Preference>, [Vec<Preference>; 2]) {
+        let apart = [Split::Validation, Split::HeldOut];
+        match self {
+            Self::Arithmetic => (arithmetic::pairs(n, seed), apart.map(arithmetic::set_apart)),
+            Self::Manners => (manners::pairs(n, seed), apart.map(manners::set_apart)),
+            Self::File(_) => (Vec::new(), [Vec::new(), Vec::new()]),
+        }
+    }
+}
+
+impl Examples {
+    /// What was not learned from, best to report of, and what that is: the test share, or where there is none, the validation
+    /// pairs.
+    pub fn kept(self) -> (Vec<Preference>, &'static str) {
+        match self.test.is_empty() {
+            false => (self.test, "measured on what the run kept apart for this"),
+            true => (
+                self.validation,
+                "measured on the validation pairs, by which the run's model was chosen: `train --test P` keeps others apart",
+            ),
+        }
     }
 }

@@ -1,13 +1,16 @@
 //! What this part claims, section by section.
 
 mod data;
+mod built_in;
 mod truncation;
 mod model;
 mod folder;
 mod losses;
 mod metrics;
 mod collection;
+mod exam;
 mod training;
+mod steps;
 
 use std::path::{Path, PathBuf};
 

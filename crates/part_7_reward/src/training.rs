@@ -53,6 +53,9 @@ pub fn train(
     let total = config.schedule.total;
     if tuning.state.step == 0 {
         exam.sit(&twin, tuning, outputs, log)?; // what there is to improve on
+        if tuning.state.passed {
+            outputs.save(tuning)?;
+        }
     }
     while tuning.state.step < total && !tuning.state.passed {
         let step = tuning.state.step + 1;
@@ -92,7 +95,7 @@ pub fn train(
 }
 
 /// What a step, counted from 1, learns from.
-fn batches(
+pub(crate) fn batches(
     order: &mut Order,
     step: usize,
     (pairs, config): (&[Pair], &TrainConfig),

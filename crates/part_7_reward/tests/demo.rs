@@ -1,10 +1,8 @@
-//! The program as a user meets it: the demo, a run that is stopped and resumed, adapters, collecting, and what is said about bad
-//! input.
+//! The program as a user meets it: the demo, a run that is stopped and resumed, adapters, and what is said about bad input.
 
-use std::io::Write;
 use std::path::Path;
-use std::process::Stdio;
 
+use serde_json::Value;
 use tensor_core::testing::{Program, path};
 
 const PART_7: Program = Program(env!("CARGO_BIN_EXE_part_7"));
@@ -27,12 +25,19 @@ fn the_demo_scores_answers_and_draws_their_rewards() {
     assert!(Path::new(&picture).exists());
 }
 
+/// What a run wrote down, row by row.
+fn rows(file: impl AsRef<Path>) -> Vec<Value> {
+    let text = std::fs::read_to_string(file).expect("rows");
+    text.lines().map(|row| serde_json::from_str(row).expect("JSON")).collect()
+}
+
 #[test]
 fn a_run_is_trained_resumed_and_measured() {
     let folder = tempfile::tempdir().expect("a folder");
     let (whole, parts) = (path(folder.path(), "whole"), path(folder.path(), "parts"));
-    PART_7.says(&train(&whole, &[]));
-    let text = PART_7.says(&train(&parts, &["--stop-after", "2"]));
+    let schedule = ["--warmup-steps", "2", "--lr-decay", "cosine"];
+    PART_7.says(&train(&whole, &schedule));
+    let text = PART_7.says(&train(&parts, &[&schedule[..], &["--stop-after", "2"]].concat()));
     assert!(text.contains("part_7 train --resume"), "{text}");
     PART_7.says(&["train", "--resume", "--out", &parts]);
     for file in ["model/model.safetensors", "model/tokenizer.json", "model/config.json"] {
@@ -42,7 +47,13 @@ fn a_run_is_trained_resumed_and_measured() {
     for file in ["metrics.jsonl", "loss.svg", "rewards.png", "base/model.safetensors"] {
         assert!(Path::new(&whole).join(file).exists(), "{file}");
     }
-    let picture = path(folder.path(), "eval.png");
+    let figures = rows(Path::new(&whole).join("metrics.jsonl"));
+    let looks = figures.iter().filter(|row| row["val_accuracy"].is_number());
+    assert_eq!(looks.map(|row| row["step"].as_u64()).collect::<Vec<_>>(), [Some(0), Some(4)]);
+    let rates: Vec<f64> = figures.iter().filter_map(|row| row["lr"].as_f64()).collect();
+    assert!(rates[0] < rates[1] && rates[1] > rates[2] && rates[2] > rates[3], "{rates:?}");
+
+    let picture = path(folder.path(), "made/eval.png");
     let found = PART_7.says_json(&["eval", "--model", &whole, "--histogram", &picture, "--json"]);
     for key in ["n", "accuracy", "margin", "length_correlation", "length_only_accuracy"] {
         assert!(found[key].is_number(), "{key} in {found}");
@@ -50,74 +61,63 @@ fn a_run_is_trained_resumed_and_measured() {
     assert_eq!(found["n"], 500);
     assert!(found["length_only_accuracy"].as_f64().expect("a number") < 0.53, "{found}");
     assert!(Path::new(&picture).exists());
-    let args = ["train", "--resume", "--out", &whole, "--lr", "0.5"];
-    PART_7.refuses(&args, 1, "lr was 0.0005 and is 0.5");
+    let some = ["eval", "--model", &whole, "--data", "manners", "--n", "20", "--json"];
+    assert_eq!(PART_7.says_json(&some)["n"], 20);
+    for (flag, said) in [("--lr", "lr was 0.0005 and is 5"), ("--eval-pairs", "eval_pairs was 6")] {
+        PART_7.refuses(&["train", "--resume", "--out", &whole, flag, "5"], 1, said);
+    }
     let base = path(folder.path(), "whole/base");
     PART_7.refuses(&train(&whole, &["--model", &base]), 1, "which would be moved aside");
     PART_7.refuses(&["eval", "--model", &base], 1, "has no reward head");
+    let model = path(folder.path(), "whole/model");
+    PART_7.refuses(&["collect", "--model", &model], 1, "is a reward model");
+    let encoder = train(&parts, &["--model", &model, "--architecture", "encoder"]);
+    PART_7.refuses(&encoder, 1, "is a reward model already");
+    std::fs::remove_dir_all(path(folder.path(), "parts/base")).expect("a base");
+    PART_7.refuses(&["train", "--resume", "--out", &parts], 1, "which the run began with");
+    std::fs::remove_dir_all(path(folder.path(), "parts/checkpoints")).expect("checkpoints");
+    PART_7.refuses(&["train", "--resume", "--out", &parts], 1, "has no checkpoint yet");
 }
 
 #[test]
-fn a_model_is_adapted_trained_on_and_asked_about_pairs_of_a_file() {
+fn what_is_asked_for_reaches_the_run() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (first, second) = (path(folder.path(), "first"), path(folder.path(), "second"));
-    let rows = path(folder.path(), "rows.jsonl");
+    let data = path(folder.path(), "rows.jsonl");
     let row = |i: usize| {
         format!("{{\"prompt\": \"{i}?\", \"chosen\": \"yes\", \"rejected\": \"no {i}\"}}\n")
     };
-    std::fs::write(&rows, (0..20).map(row).collect::<String>()).expect("a file");
-    PART_7.says(&train(&first, &["--architecture", "encoder", "--loss", "margin"]));
+    std::fs::write(&data, (0..20).map(row).collect::<String>()).expect("a file");
+    let [first, second, third] = ["first", "second", "third"].map(|run| path(folder.path(), run));
+    let read = |file: &str| rows(folder.path().join(file).with_extension("jsonl"));
+    let loss = |run: &str| read(&format!("{run}/metrics"))[1]["loss"].as_f64().expect("a loss");
+
+    let other = ["--architecture", "encoder", "--loss", "margin", "--margin", "50"];
+    PART_7.says(&train(&first, &[&other[..], &["--template", "dialogue"]].concat()));
+    assert!(
+        (loss("first") - 50.).abs() < 10.,
+        "a margin of 50 costs about as much: {}",
+        loss("first")
+    );
+    let said = |file: &str| std::fs::read_to_string(folder.path().join(file)).expect(file);
+    assert!(said("first/model/config.json").contains("EncoderForSequenceClassification"));
+    assert!(said("first/model/tokenizer_config.json").contains("User: "));
+
     let base = path(folder.path(), "first/base");
-    let lora = ["--model", &base, "--lora-rank", "2", "--data", &rows, "--block-size", "6"];
-    let text = PART_7.says(&train(&second, &lora));
-    assert!(text.contains("are trained") && text.contains("lost their beginning"), "{text}");
-    let more = ["--model", &first, "--data", "manners", "--centring", "0.1"];
-    PART_7.says(&train(&path(folder.path(), "third"), &more));
-    for run in [&first, &second] {
-        let found = PART_7.says_json(&["eval", "--model", run, "--data", &rows, "--json"]);
-        assert_eq!(found["n"], 20);
+    let lora = ["--model", &base, "--lora-rank", "2", "--data", &data, "--block-size", "6"];
+    let split = ["--test", "0.2", "--centring", "1e6"];
+    let text = PART_7.says(&train(&second, &[&lora[..], &split].concat()));
+    for part in ["are trained", "lost their beginning", "2 to choose the model by, 4 apart"] {
+        assert!(text.contains(part), "{part} in {text}");
     }
-    let encoder = ["--model", &second, "--architecture", "encoder"];
-    let out = path(folder.path(), "none");
-    PART_7.refuses(&train(&out, &encoder), 1, "is a reward model already");
-}
+    assert!(loss("second") > 1e3, "uncentred scores cost a million times their square");
+    assert_eq!(PART_7.says_json(&["eval", "--model", &second, "--json"])["n"], 4);
+    let text = PART_7.says(&["eval", "--model", &second, "--data", &data]);
+    assert!(text.contains("has learned from 14 of these pairs"), "{text}");
 
-#[test]
-fn preferences_are_collected_by_a_rule_or_a_person_and_learned_from() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let run = path(folder.path(), "run");
-    PART_7.says(&train(&run, &[]));
-    let (base, mine) = (path(folder.path(), "run/base"), path(folder.path(), "mine.jsonl"));
-    let collect = |more: &[&'static str]| {
-        let args = ["collect", "--model", &base, "--out", &mine, "--max-new-tokens", "4"];
-        let mut args: Vec<String> = args.map(String::from).into();
-        args.extend(more.iter().map(|&arg| String::from(arg)));
-        args
-    };
-    let rows = || std::fs::read_to_string(&mine).expect("rows").lines().count();
-    let shorter = collect(&["--rule", "shorter", "--questions", "12"]);
-    let shorter: Vec<&str> = shorter.iter().map(String::as_str).collect();
-    PART_7.says(&shorter);
-    let found = rows();
-    assert!(found > 2, "{found} rows");
-    PART_7.says(&shorter);
-    assert_eq!(rows(), found, "collected already");
-
-    // A person chooses twice, mistypes, skips, and leaves.
-    let asked = collect(&["--questions", "60"]);
-    let mut asked = PART_7
-        .command(&asked.iter().map(String::as_str).collect::<Vec<_>>())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("the program starts");
-    asked.stdin.take().expect("a pipe").write_all(b"1\nwhat\n2\ns\nq\n").expect("typed");
-    let said = asked.wait_with_output().expect("it ends");
-    assert!(said.status.success());
-    assert!(String::from_utf8_lossy(&said.stdout).contains("better: 1 or 2"), "it asks");
-    assert_eq!(rows(), found + 2);
-    let out = path(folder.path(), "mine");
-    PART_7.says(&train(&out, &["--data", &mine]));
+    let passes = ["--model", &first, "--data", "manners", "--stop-at", "0.01", "--json"];
+    let found = PART_7.says_json(&train(&third, &passes));
+    assert_eq!((&found["passed"], &found["step"]), (&true.into(), &0.into()));
+    PART_7.says(&["train", "--resume", "--out", &third]);
 }
 
 #[test]
@@ -133,13 +133,26 @@ fn bad_input_is_refused_in_one_line() {
     let refused = |more: &[&str], code, says: &str| PART_7.refuses(&train(&out, more), code, says);
     refused(&["--data", &file], 1, "rows.jsonl:2: there is no column `chosen`");
     refused(&["--data", &file, "--columns", "nonsense"], 2, "expected WHAT=COLUMN");
+    refused(&["--columns", "chosen=better"], 2, "--columns is for files");
     refused(&["--data", "nowhere.jsonl"], 1, "nowhere.jsonl");
     refused(&["--dtype", "f16"], 2, "--dtype");
     refused(&["--loss", "poem"], 2, "invalid value 'poem'");
-    refused(&["--margin", "-1"], 2, "--margin");
+    refused(&["--loss", "margin", "--margin", "-1"], 2, "--margin");
+    refused(&["--margin", "1"], 2, "--margin is for --loss margin");
     refused(&["--n-head", "3"], 2, "heads");
     refused(&["--stop-at", "1.5"], 2, "--stop-at");
+    refused(&["--validation", "1"], 2, "must be below 1");
+    refused(&["--lora-dropout", "0.1"], 2, "give a --lora-rank");
+    refused(&["--lora-rank", "2", "--merge"], 2, "--merge");
+    refused(&["--block-size", "9999"], 1, "the model reads up to 128 tokens");
+    refused(&["--lora-rank", "500"], 1, "say no more than those of rank");
+    refused(&["--template", "chatml"], 1, "<|im_start|> is no token of this model");
     refused(&["--model", "nowhere/at/all"], 1, "nowhere/at/all");
     PART_7.refuses(&["eval", "--model", "nowhere"], 1, "there is no folder nowhere");
+    let picture = format!("{file}/in/a/file.png");
+    PART_7.refuses(&["eval", "--model", "nowhere", "--histogram", &picture], 1, "creating");
+    for wrong in [["--samples", "1"], ["--max-new-tokens", "0"]] {
+        PART_7.refuses(&[&["collect", "--model", "nowhere"], &wrong[..]].concat(), 2, wrong[0]);
+    }
     assert!(!Path::new(&out).exists(), "nothing was written");
 }

@@ -7,7 +7,7 @@ use super::escape;
 /// Its size, in units of the picture; the page scales it.
 const SIZE: (f64, f64) = (640., 260.);
 /// Room for what is written: left, top, right, bottom.
-const MARGIN: (f64, f64, f64, f64) = (56., 12., 12., 40.);
+const MARGIN: (f64, f64, f64, f64) = (56., 12., 20., 40.);
 
 /// A curve.
 pub(crate) struct Line {

@@ -122,6 +122,15 @@ fn a_saved_folder_says_how_its_model_is_spoken_to() -> Result<()> {
 }
 
 #[test]
+fn of_a_runs_folder_the_model_is_opened() -> Result<()> {
+    let run = tempfile::tempdir()?;
+    std::fs::write(run.path().join("config.json"), r#"{ "steps": 3 }"#)?;
+    super::checkpoint(0)?.save(&run.path().join("model"))?;
+    Checkpoint::open(&run.path().to_string_lossy(), modern::Purpose::Inference, &CPU)?;
+    Ok(())
+}
+
+#[test]
 fn formats_that_the_model_cannot_speak_are_refused() -> Result<()> {
     let says = |format, words: &str| {
         let error = template(format, &tokenizer().expect("one"), None).expect_err("refused");

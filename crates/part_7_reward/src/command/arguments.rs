@@ -3,15 +3,15 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, value_parser};
 use scaling::flags::{FigureFlags, RunFlags, ScheduleFlags, StepFlags};
 use serde::Serialize;
 use sft::Format;
 use sft::flags::{BaseFlags, DataFlags, LoraFlags};
-use tiny_gpt::flags::{ComputeFlags, non_negative, positive, share};
+use tiny_gpt::flags::{ComputeFlags, positive, share};
 
-use crate::flags::PreferenceFlags;
-use crate::{Architecture, LossKind, PreferenceLoss, Rule};
+use crate::flags::{LossFlags, PreferenceFlags, SplitFlags};
+use crate::{Architecture, Rule};
 
 pub(crate) const DEFAULT_OUT: &str = "runs/reward";
 
@@ -37,7 +37,7 @@ pub(crate) struct DemoArgs {
 #[command(mut_arg("lr_decay", |arg| arg.default_value("stable")))]
 #[command(mut_arg("steps", |arg| arg.default_value("400")))]
 #[command(mut_arg("batch_size", |arg| arg.default_value("64").help("Pairs whose gradient is computed at a time")))]
-#[command(mut_arg("merge", |arg| arg.help("As in part 6; here the adapters are merged into what is saved in any case")))]
+#[command(mut_arg("merge", |arg| arg.hide(true)))]
 pub(crate) struct TrainArgs {
     /// A language model or a reward model: a folder, a run's folder, a .gguf file, or owner/name on the Hub [default: a small one
     /// is pretrained and taught sums first]
@@ -46,21 +46,18 @@ pub(crate) struct TrainArgs {
     #[command(flatten)]
     #[serde(flatten)]
     pub(crate) data: PreferenceFlags,
-    /// Pairs that are drawn of the built-in preferences
-    #[arg(long, value_name = "N", default_value = "40000")]
-    pub(crate) pairs: NonZeroUsize,
-    /// Share of a file's rows that is kept for validation
-    #[arg(long, value_name = "P", default_value_t = 0.1, allow_negative_numbers = true, value_parser = share)]
-    pub(crate) validation: f64,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) split: SplitFlags,
     /// The run folder: settings, figures, checkpoints and the best model
     #[arg(long, value_name = "DIR", default_value = DEFAULT_OUT)]
     pub(crate) out: PathBuf,
     /// How conversations are written [default: the model's own way, else instruction]
     #[arg(long, value_enum)]
     pub(crate) template: Option<Format>,
-    /// What tokens see, and where the score is read
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) architecture: Architecture,
+    /// What tokens see, and where the score is read [default: causal, or that of the reward model]
+    #[arg(long, value_enum)]
+    pub(crate) architecture: Option<Architecture>,
     /// Longest text that is read, in tokens; longer ones lose their beginning [default: the model's context]
     #[arg(long, value_name = "T")]
     pub(crate) block_size: Option<NonZeroUsize>,
@@ -80,7 +77,7 @@ pub(crate) struct TrainArgs {
     #[serde(flatten)]
     pub(crate) base: BaseFlags,
     /// Without --model: optimizer steps of teaching the small one to answer sums
-    #[arg(long, value_name = "N", default_value_t = 1000)]
+    #[arg(long, value_name = "N", default_value_t = 1500)]
     pub(crate) sft_steps: usize,
     #[command(flatten)]
     #[serde(flatten)]
@@ -91,41 +88,6 @@ pub(crate) struct TrainArgs {
     #[command(flatten)]
     #[serde(flatten)]
     pub(crate) run: RunFlags,
-}
-
-/// What is learned from the scores of a pair.
-#[derive(Debug, Clone, Copy, Args, Serialize)]
-pub(crate) struct LossFlags {
-    /// The loss of a pair's difference
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) loss: LossName,
-    /// By how much the chosen response is to score higher, for --loss margin
-    #[arg(long, value_name = "X", default_value_t = 1., allow_negative_numbers = true, value_parser = non_negative)]
-    pub(crate) margin: f64,
-    /// Weight of the term that centres a pair's scores on 0
-    #[arg(long, value_name = "X", default_value_t = 0., allow_negative_numbers = true, value_parser = non_negative)]
-    pub(crate) centring: f64,
-}
-
-/// A loss by name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum LossName {
-    /// −log σ of the difference
-    #[default]
-    BradleyTerry,
-    /// What the difference lacks of a margin
-    Margin,
-}
-
-impl LossFlags {
-    pub(crate) fn config(self) -> PreferenceLoss {
-        let kind = match self.loss {
-            LossName::BradleyTerry => LossKind::BradleyTerry,
-            LossName::Margin => LossKind::Margin(self.margin),
-        };
-        PreferenceLoss { kind, centring: self.centring }
-    }
 }
 
 /// What is looked at during a run.
@@ -147,8 +109,15 @@ pub(crate) struct EvalArgs {
     /// A reward model: a folder, a run's folder, or owner/name on the Hub
     #[arg(long, value_name = "MODEL")]
     pub(crate) model: String,
-    #[command(flatten)]
-    pub(crate) data: PreferenceFlags,
+    /// As for `train` [default: what the run that made the model has not learned from; of other models, arithmetic]
+    #[arg(long, value_name = "DATA")]
+    pub(crate) data: Option<String>,
+    /// Which columns hold what, as prompt=A,chosen=B,rejected=C [default: by those names]
+    #[arg(long, value_name = "MAP", requires = "data")]
+    pub(crate) columns: Option<String>,
+    /// Most pairs that are measured, drawn by --seed [default: all]
+    #[arg(long, value_name = "N")]
+    pub(crate) n: Option<NonZeroUsize>,
     /// Texts at a time
     #[arg(long, value_name = "N", default_value = "32")]
     pub(crate) batch_size: NonZeroUsize,
@@ -173,9 +142,9 @@ pub(crate) struct CollectArgs {
     /// Most questions that are asked
     #[arg(long, value_name = "N", default_value = "100")]
     pub(crate) questions: NonZeroUsize,
-    /// Answers to each; the better one of two meets the next
-    #[arg(long, value_name = "N", default_value = "2")]
-    pub(crate) samples: NonZeroUsize,
+    /// Answers to each, up to 64; the better one of two meets the next
+    #[arg(long, value_name = "N", default_value = "2", value_parser = value_parser!(u8).range(2..=64))]
+    pub(crate) samples: u8,
     /// Decide by a rule [default: ask on the terminal]
     #[arg(long, value_enum)]
     pub(crate) rule: Option<Rule>,
@@ -188,9 +157,9 @@ pub(crate) struct CollectArgs {
     /// Below 1 likelier tokens, above 1 wilder ones
     #[arg(long, value_name = "T", default_value_t = 1., allow_negative_numbers = true, value_parser = positive)]
     pub(crate) temperature: f64,
-    /// Longest answer, in tokens
-    #[arg(long, value_name = "N", default_value_t = 64)]
-    pub(crate) max_new_tokens: usize,
+    /// Longest answer, in tokens; answers that do not end within it are left out
+    #[arg(long, value_name = "N", default_value = "64")]
+    pub(crate) max_new_tokens: NonZeroUsize,
     #[command(flatten)]
     pub(crate) compute: ComputeFlags,
 }

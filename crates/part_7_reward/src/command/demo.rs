@@ -1,7 +1,8 @@
 //! The demo: a small model learns manners from pairs of answers, and scores answers about facts that it was not asked before.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use scaling::Schedule;
+use sft::arithmetic::Split;
 use sft::base::{self, BaseConfig};
 use sft::{Outputs, RunLog, Tuning};
 use tensor_core::AdamWConfig;
@@ -20,17 +21,14 @@ const SHOWN: usize = 4;
 pub(super) fn run(args: &DemoArgs) -> Result<()> {
     let device = args.compute.open()?;
     let (seed, steps) = (args.compute.seed, args.steps.get());
-    if let Some(folder) = args.out.parent() {
-        std::fs::create_dir_all(folder)
-            .with_context(|| format!("creating {}", folder.display()))?;
-    }
+    histogram::make_room(&args.out)?;
     println!("A small model reads stories and counts, {} steps.", args.base_steps);
     let base = BaseConfig { steps: args.base_steps, ..BaseConfig::default() };
     let checkpoint = base::pretrain(base, seed, &device)?;
     let begin = RewardCheckpoint::begin(checkpoint, Architecture::Causal, None, seed)?;
     let config = *begin.model.body().config();
     let pairs = tokenize(&manners::pairs(32 * steps, seed), &begin.speech, config.context)?.pairs;
-    let preferences = manners::held_out();
+    let preferences = manners::set_apart(Split::HeldOut);
     let held_out = tokenize(&preferences, &begin.speech, config.context)?.pairs;
 
     println!("It learns which of two answers is the polite one, {steps} steps of 32 pairs.");

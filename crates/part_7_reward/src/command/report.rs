@@ -8,29 +8,32 @@ use sft::Tuning;
 use super::arguments::TrainArgs;
 use crate::pairs::Tokenized;
 use crate::preference::Dropped;
+use crate::source::Examples;
 use crate::{Evaluation, Normalisation, TrainConfig};
 
 /// What is learned.
-pub(super) fn tell_data(data: &Tokenized, dropped: &Dropped, context: usize) -> Result<()> {
+pub(super) fn tell_data(data: &Tokenized, examples: &Examples, context: usize) -> Result<()> {
     let longest = data.pairs.iter().flat_map(|pair| [pair.chosen.len(), pair.rejected.len()]).max();
     let longest = longest.with_context(|| {
         format!(
             "no pair is left to learn from: within {context} tokens both texts of each are the same"
         )
     })?;
-    println!("{} pairs to learn from, texts of up to {longest} tokens", data.pairs.len());
+    let Examples { validation, test, dropped, .. } = examples;
+    println!(
+        "{} pairs to learn from, texts of up to {longest} tokens; {} to choose the model by, {} apart from both",
+        data.pairs.len(),
+        validation.len(),
+        test.len()
+    );
     tell_dropped(dropped, data);
     Ok(())
 }
 
 /// What could not be used, or not whole.
 pub(super) fn tell_dropped(dropped: &Dropped, data: &Tokenized) {
-    let Dropped { identical, empty, unshared } = *dropped;
     if dropped.count() > 0 {
-        println!(
-            "dropped: {identical} pairs of identical responses, {empty} with an empty one, {unshared} that answer different \
-             conversations"
-        );
+        println!("dropped pairs: {dropped}");
     }
     if data.cut + data.identical > 0 {
         println!(
@@ -51,7 +54,7 @@ pub(super) fn report(
     let (step, total, out) = (state.step, config.schedule.total, &args.out);
     println!("{tokens_per_second:.0} tokens/s");
     let place = out.join("model");
-    match step == total || state.passed {
+    match tuning.ended(total) {
         true => println!("the reward model is in {}", place.display()),
         false => println!("{}", how_to_go_on("part_7", step, total, &args.out)),
     }
@@ -73,10 +76,11 @@ pub(super) fn tell(found: &Evaluation, here: Normalisation, stored: Normalisatio
         "{n} pairs: accuracy {accuracy:.3} ({accuracy_low:.3} to {accuracy_high:.3}), margin {margin:.3}, loss {loss:.4} nats"
     );
     println!(
-        "without reading: longer or shorter {:.3}, a coin {:.3}, a constant {:.3}; correlation with length {:.3}",
+        "without reading: longer or shorter {:.3}, a constant {:.3}, a coin {:.3} to {:.3}; correlation with length {:.3}",
         found.length_only_accuracy,
-        found.random_accuracy,
         found.constant_accuracy,
+        found.random_low,
+        found.random_high,
         found.length_correlation
     );
     println!("sure    right   pairs");

@@ -1,41 +1,46 @@
-//! Collecting: a row per decision that `train` reads, nothing lost, and rules that decide.
+//! Collecting: a row per decision that `train` reads, nothing lost or asked twice, and rules that decide.
 
 use anyhow::Result;
 use modern::Message;
 
+use crate::collection::Verdict::{Better, Neither};
 use crate::{Collection, Columns, Preference, Rule, Source};
 
-fn decision(question: &str, chosen: &str, rejected: &str) -> Preference {
-    let mut it = Preference::new(question, chosen, rejected);
-    it.prompt.insert(0, Message::system("Be \"brief\"\n."));
-    it
+fn prompt(question: &str) -> Vec<Message> {
+    vec![Message::system("Be \"brief\"\n."), Message::user(question)]
 }
 
 #[test]
 fn rows_are_read_by_train_as_they_were_decided_and_collecting_goes_on() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("mine.jsonl");
-    let (first, second) = (decision("a?", "x", "y"), decision("b?", "m\nn", "y"));
+    let [a, b, c] = ["a?", "b?", "c?"].map(prompt);
     {
         let mut collection = Collection::open(&path)?;
-        assert_eq!((collection.next(), collection.rows()), (0, 0));
-        collection.add(3, &first)?;
+        assert!(!collection.is_done(&a));
+        collection.add(&a, ["y", "x"], Better(1))?;
         let on_disk = std::fs::read_to_string(&path)?;
         assert!(on_disk.ends_with("}\n"), "on the disk before the next question");
-        collection.add(7, &second)?;
-        collection.add(7, &decision("b?", "z", "m\nn"))?;
+        collection.skip(&b, &["z"])?;
+        collection.add(&c, ["m\nn", "y"], Better(0))?;
+        collection.add(&c, ["m\nn", "z"], Neither)?;
+        let error = Collection::open(&path).expect_err("one writes at a time").to_string();
+        assert!(error.contains("another process is collecting into"), "{error}");
     }
     let mut again = Collection::open(&path)?;
-    assert_eq!((again.next(), again.rows()), (7, 3));
-    assert_eq!(again.decided(7, ["m\nn", "y"]), Some(0));
-    assert_eq!(again.decided(7, ["y", "m\nn"]), Some(1));
-    assert_eq!(again.decided(7, ["z", "m\nn"]), Some(0));
-    assert_eq!(again.decided(7, ["x", "y"]), None, "that was about another question");
-    assert_eq!(again.decided(3, ["x", "y"]), None, "earlier questions are not asked again");
-    again.add(8, &first)?;
+    assert_eq!([&a, &b, &c].map(|prompt| again.is_done(prompt)), [true, true, false]);
+    assert!(!again.is_done(&prompt("d?")), "whatever list a question is from");
+    assert_eq!(again.verdict(&c, ["m\nn", "y"]), Some(Better(0)));
+    assert_eq!(again.verdict(&c, ["y", "m\nn"]), Some(Better(1)));
+    assert_eq!(again.verdict(&c, ["z", "m\nn"]), Some(Neither));
+    assert_eq!(again.verdict(&c, ["x", "y"]), None, "that was about another question");
+    again.skip(&prompt("d?"), &[])?;
+    assert!(again.is_done(&prompt("d?")), "there is nothing to decide");
+    assert_eq!(again.decided(), 2);
     let read = Source::File(path).all(&Columns::default())?;
-    assert_eq!((read.usable.len(), read.dropped.count()), (4, 0));
-    assert_eq!((&read.usable[0], &read.usable[1]), (&first, &second));
+    let [chosen, rejected] = ["x", "y"].map(String::from);
+    assert_eq!(read.usable[0], Preference { prompt: a, chosen, rejected });
+    assert_eq!((read.usable.len(), read.dropped.undecided, read.dropped.count()), (2, 3, 3));
     Ok(())
 }
 
@@ -43,13 +48,14 @@ fn rows_are_read_by_train_as_they_were_decided_and_collecting_goes_on() -> Resul
 fn half_a_line_of_a_crash_goes_and_whole_rows_stay() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("mine.jsonl");
-    Collection::open(&path)?.add(0, &decision("a?", "x", "y"))?;
+    Collection::open(&path)?.add(&prompt("a?"), ["x", "y"], Better(0))?;
     let whole = std::fs::read_to_string(&path)?;
-    std::fs::write(&path, format!("{whole}{{\"number\": 1, \"pro"))?;
+    std::fs::write(&path, format!("{whole}{{\"prompt\": [], \"chos"))?;
     let mut collection = Collection::open(&path)?;
-    assert_eq!((collection.rows(), std::fs::read_to_string(&path)?), (1, whole));
-    collection.add(1, &decision("b?", "x", "y"))?;
-    assert_eq!(Collection::open(&path)?.rows(), 2);
+    assert_eq!((collection.decided(), std::fs::read_to_string(&path)?), (1, whole));
+    collection.add(&prompt("b?"), ["x", "y"], Better(0))?;
+    drop(collection);
+    assert_eq!(Collection::open(&path)?.decided(), 2);
     Ok(())
 }
 

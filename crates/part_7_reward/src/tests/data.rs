@@ -1,4 +1,4 @@
-//! 7.1 Preferences: layouts, dialogues, what is dropped and counted, and the built-in ones.
+//! 7.1 Preferences: layouts, dialogues, what is dropped and counted.
 
 use std::collections::HashSet;
 use std::io::Write;
@@ -7,11 +7,9 @@ use anyhow::Result;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use modern::Message;
-use sft::arithmetic::Split;
 use tensor_core::testing::course_data;
 
-use crate::metrics::length_only_accuracy;
-use crate::{Columns, Preference, Preferences, Source, arithmetic, dialogue, manners};
+use crate::{Columns, Preference, Preferences, Source, dialogue};
 
 fn read(name: &str, bytes: &[u8], columns: &str) -> Result<Preferences> {
     let folder = tempfile::tempdir()?;
@@ -22,7 +20,7 @@ fn read(name: &str, bytes: &[u8], columns: &str) -> Result<Preferences> {
 }
 
 #[test]
-fn five_layouts_give_the_same_preference_plain_and_compressed() -> Result<()> {
+fn layouts_give_the_same_preference_plain_and_compressed() -> Result<()> {
     let rows = [
         r#"{"prompt": " Add.\n1 and 2", "chosen": "3 ", "rejected": "4"}"#,
         r#"{"instruction": "Add.", "input": "1 and 2", "output": "x", "chosen": "3", "rejected": "4"}"#,
@@ -31,6 +29,9 @@ fn five_layouts_give_the_same_preference_plain_and_compressed() -> Result<()> {
             "rejected": [{"role": "assistant", "content": "4"}]}"#,
         r#"{"chosen": [{"role": "user", "content": "Add.\n1 and 2"}, {"role": "assistant", "content": "3"}],
             "rejected": [{"role": "user", "content": "Add.\n1 and 2"}, {"role": "assistant", "content": "4"}]}"#,
+        r#"{"prompt": "Add.", "chosen": [{"role": "user", "content": "Add.\n1 and 2"}, {"role": "assistant", "content": "3"}],
+            "rejected": [{"role": "user", "content": "Add.\n1 and 2"}, {"role": "assistant", "content": "4"}]}"#,
+        r#"{"prompt": "\n\nHuman: Add.\n1 and 2\n\nAssistant:", "chosen": " 3", "rejected": " 4"}"#,
     ];
     let wanted = Preference::new("Add.\n1 and 2", "3", "4");
     for row in rows {
@@ -40,7 +41,10 @@ fn five_layouts_give_the_same_preference_plain_and_compressed() -> Result<()> {
         assert_eq!(read("a.json", format!("[{row}]").as_bytes(), "")?.usable.len(), 1);
         let mut gz = GzEncoder::new(Vec::new(), Compression::fast());
         gz.write_all(row.as_bytes())?;
-        assert_eq!(read("a.jsonl.gz", &gz.finish()?, "")?.usable[0], wanted);
+        assert_eq!(read("a.jsonl", &gz.finish()?, "")?.usable[0], wanted, "whatever it is called");
+        assert_eq!(read("a.jsonl.gz", row.as_bytes(), "")?.usable[0], wanted);
+        let question = Columns::default().question(&serde_json::from_str(&row)?)?;
+        assert!(question[0].content.starts_with("Add."), "what is asked, whatever is answered");
     }
     let row = br#"{"q": "Add.\n1 and 2", "good": "3", "bad": "4"}"#;
     assert_eq!(read("a.jsonl", row, "prompt=q,chosen=good,rejected=bad")?.usable, [wanted]);
@@ -58,7 +62,15 @@ fn a_bad_row_is_named_by_file_and_line() {
         (r#"{"prompt": "a", "chosen": 3, "rejected": "c"}"#, "`chosen` holds 3 and no text"),
         (r#"{"prompt": "a", "chosen": [], "rejected": "c"}"#, "one of `chosen` and `rejected`"),
         (r#"{"prompt": "a", "chosen": [1], "rejected": []}"#, "`chosen` holds no list"),
-        (r#"{"chosen": [], "rejected": []}"#, "the conversation is empty"),
+        (r#"{"chosen": [], "rejected": []}"#, "are no whole conversations"),
+        (
+            r#"{"prompt": [{"role": "tool", "content": "a"}], "chosen": "b", "rejected": "c"}"#,
+            "`tool` is no role",
+        ),
+        (
+            r#"{"prompt": [{"role": "assistant", "content": "a"}], "chosen": "b", "rejected": "c"}"#,
+            "the last to speak in `prompt` is the assistant",
+        ),
         (
             r#"{"chosen": "\n\nHuman: a", "rejected": "\n\nHuman: a"}"#,
             "the last message is the user's",
@@ -89,7 +101,7 @@ fn pairs_that_teach_nothing_are_dropped_and_counted() -> Result<()> {
     assert_eq!((found.usable.len(), dropped.identical, dropped.empty), (1, 1, 2));
     assert_eq!((dropped.unshared, dropped.count()), (1, 4));
     let error = read("a.jsonl", row("b", "b").as_bytes(), "").expect_err("nothing is left");
-    assert!(error.to_string().contains("no pair to learn from: 1 are of identical"), "{error}");
+    assert!(error.to_string().contains("no pair to learn from: 1 of identical"), "{error}");
     Ok(())
 }
 
@@ -110,53 +122,6 @@ fn a_dialogue_is_split_before_its_last_turn() -> Result<()> {
 }
 
 #[test]
-fn near_misses_are_near_wrong_and_about_as_long() {
-    let drawn = arithmetic::pairs(4000, 1);
-    for pairs in [&drawn, &arithmetic::set_apart(Split::HeldOut)] {
-        for Preference { prompt, chosen, rejected } in pairs {
-            let [right, wrong] = [chosen, rejected].map(|text| text.parse::<i64>().expect("one"));
-            assert!((1..=10).contains(&(right - wrong).abs()), "{prompt:?} {right} {wrong}");
-        }
-        let same_digit =
-            |pair: &&Preference| pair.chosen.chars().last() == pair.rejected.chars().last();
-        let carries = pairs.iter().filter(same_digit).count() as f64 / pairs.len() as f64;
-        println!("{carries} have the right last digit");
-        assert!((carries - 0.1).abs() < 0.04, "{carries}");
-        let lengths: Vec<[usize; 2]> =
-            pairs.iter().map(|pair| [pair.chosen.len(), pair.rejected.len()]).collect();
-        let found = length_only_accuracy(&lengths);
-        assert!(found < 0.53, "length alone tells {found}");
-    }
-    assert_eq!(drawn, arithmetic::pairs(4000, 1));
-    assert_ne!(drawn[..9], arithmetic::pairs(9, 2));
-}
-
-#[test]
-fn no_held_out_question_is_learned_from() {
-    let questions = |pairs: Vec<Preference>| -> HashSet<String> {
-        pairs.into_iter().map(|pair| pair.prompt[0].content.clone()).collect()
-    };
-    for (learned, held_out) in [
-        (arithmetic::pairs(30_000, 1), arithmetic::set_apart(Split::HeldOut)),
-        (arithmetic::pairs(30_000, 1), arithmetic::set_apart(Split::Validation)),
-        (arithmetic::set_apart(Split::Validation), arithmetic::set_apart(Split::HeldOut)),
-        (manners::pairs(3_000, 1), manners::held_out()),
-    ] {
-        let (learned, held_out) = (questions(learned), questions(held_out));
-        assert!(!held_out.is_empty() && learned.is_disjoint(&held_out));
-    }
-}
-
-#[test]
-fn manners_differ_in_tone_and_hardly_in_length() {
-    let pairs = manners::held_out();
-    assert_eq!(pairs.len(), 96);
-    let lengths: Vec<[usize; 2]> =
-        pairs.iter().map(|pair| [pair.chosen.len(), pair.rejected.len()]).collect();
-    assert!(length_only_accuracy(&lengths) < 0.6, "{}", length_only_accuracy(&lengths));
-}
-
-#[test]
 fn rows_are_split_without_an_overlap() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("a.jsonl");
@@ -164,10 +129,15 @@ fn rows_are_split_without_an_overlap() -> Result<()> {
         |i: usize| format!("{{\"prompt\": \"{i}\", \"chosen\": \"b\", \"rejected\": \"c\"}}\n");
     std::fs::write(&path, (0..50).map(row).collect::<String>())?;
     let source = Source::File(path);
-    let split = source.examples(&Columns::default(), 0, 0.2, 4)?;
-    assert_eq!((split.train.len(), split.validation.len()), (40, 10));
-    assert!(split.validation.iter().all(|pair| !split.train.contains(pair)));
-    assert!(source.examples(&Columns::default(), 0, 1., 4).is_err());
+    let split = source.examples(&Columns::default(), 0, [0.2, 0.1], 4)?;
+    assert_eq!((split.train.len(), split.validation.len(), split.test.len()), (35, 10, 5));
+    let all = [&split.train[..], &split.validation, &split.test].concat();
+    let different: HashSet<&String> = all.iter().map(|pair| &pair.prompt[0].content).collect();
+    assert_eq!(different.len(), 50);
+    let without = source.examples(&Columns::default(), 0, [0.2, 0.], 4)?;
+    assert_eq!(without.validation, split.validation, "a test share changes nothing else");
+    assert_eq!((without.test.len(), split.kept().0.len(), without.kept().0.len()), (0, 5, 10));
+    assert!(source.examples(&Columns::default(), 0, [0.9, 0.1], 4).is_err());
     Ok(())
 }
 

@@ -49,16 +49,42 @@ fn what_is_saved_opens_as_it_was_with_its_normalisation_and_its_own_tokenizer() 
     Ok(())
 }
 
+/// How a chat model's turns end, whose texts end otherwise.
+const TURNS: &str = "{% for message in messages %}{{ message['content'] }}{% if message['role'] == 'assistant' %}{{ '<pad>' }}\
+                     {% endif %}{{ '\n' }}{% endfor %}";
+
+#[test]
+fn what_is_saved_ends_texts_as_it_learned_to() -> Result<()> {
+    let mut base = checkpoint(3)?;
+    base.template = Some(modern::ChatTemplate::new(TURNS, &base.tokenizer)?);
+    let begun = RewardCheckpoint::begin(base, Architecture::Causal, None, 7)?;
+    assert_eq!(begun.speech.end(), begun.speech.tokenizer.token_id("<pad>").expect("one"));
+    let folder = tempfile::tempdir()?;
+    save(folder.path(), &begun)?;
+    let opened =
+        RewardCheckpoint::open(&folder.path().to_string_lossy(), Purpose::Inference, &CPU)?;
+    assert_eq!(opened.speech.ends(), begun.speech.ends());
+    let prompt = [Message::user("What is 12 + 7?")];
+    assert_eq!(opened.tokens(&prompt, "19")?, begun.tokens(&prompt, "19")?);
+    Ok(())
+}
+
 #[test]
 fn transformers_scores_what_we_save_as_we_do() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let begun = RewardCheckpoint::begin(checkpoint(3)?, Architecture::Causal, None, 7)?;
-    save(folder.path(), &begun)?;
+    let mut begun = RewardCheckpoint::begin(checkpoint(3)?, Architecture::Causal, None, 7)?;
     let end = begun.speech.end();
-    let texts = texts().into_iter().map(|text| [&text[..], &[end]].concat()).collect::<Vec<_>>();
-    let scores = crate::checkpoint::scores(&begun.model, &texts, 3)?;
+    begun.speech.tokenizer = begun.speech.tokenizer.with_padding(end); // as many chat models have it
+    save(folder.path(), &begun)?;
+    let prompt = [Message::user("What is 12 + 7?")];
+    let answers = ["19", "the answer of all", "1", ""];
+    let ids: Vec<_> =
+        answers.iter().map(|text| begun.tokens(&prompt, text)).collect::<Result<_>>()?;
+    let shown = |ids: &Vec<u32>| begun.speech.tokenizer.decode(ids, modern::Markers::Shown);
+    let texts: Vec<String> = ids.iter().map(shown).collect::<Result<_>>()?;
+    let scores = crate::checkpoint::scores(&begun.model, &ids, 3)?;
     let said = folder.path().join("scores.json");
-    json_file::write(&said, &json!({ "texts": texts, "scores": scores }))?;
+    json_file::write(&said, &json!({ "texts": texts, "ids": ids, "scores": scores }))?;
     assert_python_agrees("check_reward_folder.py", [folder.path(), said.as_path()]);
     Ok(())
 }
@@ -74,6 +100,8 @@ fn rows_are_never_filled_up_with_the_token_that_ends_texts() -> Result<()> {
         save(folder.path(), &begun)?;
         let padding = json_file::read(&folder.path().join("config.json"))?["pad_token_id"].clone();
         assert!(padding.is_u64() && padding != ends[0], "{padding} and {ends:?}");
+        let tokenizer = modern::Tokenizer::open(folder.path())?;
+        assert_eq!(tokenizer.special().pad.map(u64::from), padding.as_u64(), "both files agree");
     }
     Ok(())
 }

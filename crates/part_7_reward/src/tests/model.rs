@@ -7,9 +7,12 @@ use tensor_core::testing::{assert_close, assert_gradients_flow};
 use tensor_core::{Parameters, Rng, backward};
 use tiny_gpt::json_file;
 
-use super::{BOTH, CPU, golden, model};
+use super::{BOTH, CPU, checkpoint, golden, model};
 use crate::checkpoint::{padded, scores};
-use crate::{Architecture, Batch, LossKind, Pair, PreferenceLoss, RewardModel, model_folder};
+use crate::{
+    Architecture, Batch, LossKind, Pair, PreferenceLoss, RewardCheckpoint, RewardModel,
+    model_folder,
+};
 
 fn pairs(golden: &Value) -> Result<Vec<Pair>> {
     let of = |key: &str| serde_json::from_value::<Vec<Vec<u32>>>(golden[key].clone());
@@ -38,11 +41,14 @@ fn scores_losses_and_gradients_are_those_of_transformers() -> Result<()> {
         let loss = PreferenceLoss { kind, centring }.of(&chosen, &rejected)?;
         close(&loss, &golden_file[key]["loss"])?;
         let grads = backward(&loss)?;
-        let norms = golden_file[key]["grad_norms"].as_object().expect("norms");
-        assert_eq!(norms.len(), parameters.trainable().count());
+        let theirs = golden_file[key]["grads"].as_object().expect("gradients");
+        assert_eq!(theirs.len(), parameters.trainable().count());
         for parameter in parameters.trainable() {
-            let grad = grads.get(parameter.var.as_tensor()).expect("a gradient");
-            close(&grad.sqr()?.sum_all()?.sqrt()?, &norms[&parameter.name])?;
+            let grad = grads.get(parameter.var.as_tensor()).expect("a gradient").flatten_all()?;
+            let places = Tensor::arange(0f32, grad.elem_count() as f32, &CPU)?;
+            close(&grad.sqr()?.sum_all()?.sqrt()?, &theirs[&parameter.name]["norm"])?;
+            let shadow = (&grad * places.cos()?)?.sum_all()?; // knows signs and places
+            close(&shadow, &theirs[&parameter.name]["shadow"])?;
         }
     }
     Ok(())
@@ -99,6 +105,21 @@ fn the_encoder_reads_all_tokens_and_the_causal_model_the_last() -> Result<()> {
 }
 
 #[test]
+fn the_encoder_has_no_causal_mask() -> Result<()> {
+    let (encoder, parameters) = model(Architecture::Encoder, 3)?;
+    let config = *encoder.body().config();
+    let causal = RewardModel::new(&config, Architecture::Causal, &mut parameters.inference())?;
+    // Under a causal mask no token's state would change with those behind it: the mean's score would be the mean of the
+    // scores that the causal form gives to what begins the text.
+    let text = [5u32, 9, 2, 30];
+    let begins: Vec<&[u32]> = (1..=text.len()).map(|n| &text[..n]).collect();
+    let mean = scores(&causal, &begins, 4)?.iter().sum::<f64>() / 4.;
+    let found = scores(&encoder, &[text], 1)?[0];
+    assert!((found - mean).abs() > 1e-2 * (1. + mean.abs()), "{found} {mean}");
+    Ok(())
+}
+
+#[test]
 fn gradients_reach_every_parameter_of_either_form() -> Result<()> {
     for architecture in BOTH {
         let (model, parameters) = model(architecture, 4)?;
@@ -120,6 +141,9 @@ fn a_fresh_head_is_as_small_as_it_is_wide_and_has_no_bias() -> Result<()> {
     let head = parameters.get("score.weight").expect("a head").var.flatten_all()?;
     let std = head.sqr()?.mean_all()?.sqrt()?.to_scalar::<f32>()?;
     assert!((std * 1025f32.sqrt() - 1.).abs() < 0.1, "{std}");
+    let begun = |seed| RewardCheckpoint::begin(checkpoint(3)?, Architecture::Causal, None, seed);
+    let [a, b] = [begun(1)?, begun(2)?].map(|begun| scores(&begun.model, &[[5, 9]], 1));
+    assert_ne!(a?, b?, "it is drawn by the seed");
     assert!(parameters.get("score.bias").is_none());
     Ok(())
 }

@@ -19,7 +19,7 @@ use crate::{
 
 const LOSS: PreferenceLoss = PreferenceLoss { kind: LossKind::BradleyTerry, centring: 0.01 };
 
-fn train_config(steps: usize) -> TrainConfig {
+pub(super) fn train_config(steps: usize) -> TrainConfig {
     TrainConfig {
         batch_size: 4,
         accumulate: 2,
@@ -38,7 +38,7 @@ fn train_config(steps: usize) -> TrainConfig {
 }
 
 /// The answer that ends with 7 is the better one.
-fn pairs() -> Result<Vec<Pair>> {
+pub(super) fn pairs() -> Result<Vec<Pair>> {
     let words = ["the", "answer", "of", "all", "What", "is"];
     let each = words.iter().flat_map(|a| words.iter().map(move |b| (a, b)));
     let each =
@@ -46,15 +46,15 @@ fn pairs() -> Result<Vec<Pair>> {
     Ok(tokenize(&each.collect::<Vec<_>>(), &speech()?, 64)?.pairs)
 }
 
-fn exam(pairs: &[Pair]) -> Exam<'_> {
+pub(super) fn exam(pairs: &[Pair]) -> Exam<'_> {
     Exam { pairs, batch_size: 8, interval: 10, stop_at: Some(1.) }
 }
 
-fn log() -> Result<RunLog> {
+pub(super) fn log() -> Result<RunLog> {
     RunLog::new(100, 2, 0, 10)
 }
 
-fn tuning(architecture: Architecture, lora: bool) -> Result<Tuning> {
+pub(super) fn tuning(architecture: Architecture, lora: bool) -> Result<Tuning> {
     let begun = RewardCheckpoint::begin(checkpoint(3)?, architecture, None, 7)?;
     let config = *begun.model.body().config();
     let lora = lora.then_some(LoraConfig { rank: 2, alpha: 4., dropout: 0.1, layers: Layers::All });
@@ -65,7 +65,7 @@ fn tuning(architecture: Architecture, lora: bool) -> Result<Tuning> {
     Tuning::new(config, parameters, AdamWConfig::default())
 }
 
-fn bits(tuning: &Tuning) -> Result<Vec<Vec<f32>>> {
+pub(super) fn bits(tuning: &Tuning) -> Result<Vec<Vec<f32>>> {
     tuning.parameters.iter().map(|p| Ok(p.var.flatten_all()?.to_vec1()?)).collect()
 }
 

@@ -3,6 +3,7 @@
 use anyhow::Result;
 
 use super::{CPU, speech};
+use crate::pairs::fingerprint;
 use crate::{Batch, Preference, tokenize};
 
 /// A question so long that it fills any context.
@@ -49,5 +50,18 @@ fn chosen_and_rejected_stand_in_one_batch_chosen_first() -> Result<()> {
     }
     assert_eq!(batch.n_tokens(), batch.lengths.iter().sum::<usize>());
     assert_eq!(pairs[1].lengths, [1, 6]);
+    Ok(())
+}
+
+#[test]
+fn the_name_of_pairs_changes_with_either_response() -> Result<()> {
+    let speech = speech()?;
+    let name = |chosen, rejected| -> Result<String> {
+        let pairs = tokenize(&[Preference::new("7?", chosen, rejected)], &speech, 64)?.pairs;
+        Ok(fingerprint(pairs.iter()))
+    };
+    assert_eq!(name("19", "12")?, name("19", "12")?);
+    let others = [name("19", "7")?, name("7", "12")?, name("12", "19")?];
+    assert!(!others.contains(&name("19", "12")?));
     Ok(())
 }

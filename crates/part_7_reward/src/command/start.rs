@@ -1,0 +1,87 @@
+//! The reward model that a run begins with.
+
+use anyhow::{Result, bail, ensure};
+use candle_core::{DType, Device};
+use modern::config::Position;
+use modern::{Checkpoint, ModelConfig, Purpose};
+use sft::base::{self, BaseConfig};
+use tensor_core::Parameters;
+use tiny_gpt::command::usage;
+
+use super::arguments::TrainArgs;
+use crate::checkpoint::place_of;
+use crate::{Architecture, RewardCheckpoint, TrainConfig, model_folder, start};
+
+const PURPOSE: Purpose = Purpose::Training(DType::F32);
+
+/// The one to begin with: a reward model that is named, or a language model with a fresh head: the one that is named, the one that
+/// the run to be resumed began with, or, for all to be tried on it, a new one as it is before pretraining.
+pub(super) fn beginning(args: &TrainArgs, device: &Device) -> Result<RewardCheckpoint> {
+    let base = match &args.model {
+        Some(model) => {
+            let place = place_of(model)?;
+            if model_folder::is_one(&place) {
+                return reopened(args, model, device);
+            }
+            Checkpoint::open(&place.to_string_lossy(), PURPOSE, device)?
+        }
+        None if args.run.settings.resume => {
+            let own = args.out.join("base");
+            ensure!(own.is_dir(), "there is no {}, which the run began with", own.display());
+            Checkpoint::open(&own.to_string_lossy(), PURPOSE, device)?
+        }
+        None => {
+            let config = args.base.config();
+            usage(config.check())?;
+            base::pretrain(BaseConfig { steps: 0, ..config }, args.run.compute.seed, device)?
+        }
+    };
+    with_head(args, base)
+}
+
+/// A language model with a fresh head.
+pub(super) fn with_head(args: &TrainArgs, base: Checkpoint) -> Result<RewardCheckpoint> {
+    let architecture = args.architecture.unwrap_or_default();
+    RewardCheckpoint::begin(base, architecture, args.template, args.run.compute.seed)
+}
+
+/// A reward model, to be trained further.
+fn reopened(args: &TrainArgs, model: &str, device: &Device) -> Result<RewardCheckpoint> {
+    let checkpoint = RewardCheckpoint::open(model, PURPOSE, device)?;
+    let its = checkpoint.model.architecture();
+    if args.architecture.is_some_and(|wanted| wanted != its) || args.template.is_some() {
+        bail!("{model} is a reward model already: its architecture and template stay as they are");
+    }
+    Ok(checkpoint)
+}
+
+/// The model's sizes, with the context that is asked for.
+pub(super) fn with_context(config: &ModelConfig, args: &TrainArgs) -> Result<ModelConfig> {
+    let Some(context) = args.block_size.map(|size| size.get()) else { return Ok(*config) };
+    let learned = config.attention.position == Position::Learned;
+    ensure!(
+        context <= config.context && !learned,
+        "--block-size {context}: the model reads up to {} tokens{}",
+        config.context,
+        if learned {
+            ", at positions that it has learned, so that this cannot be changed"
+        } else {
+            ""
+        }
+    );
+    Ok(ModelConfig { context, ..*config })
+}
+
+/// What is trained of these weights, all of them or adapters.
+pub(super) fn tuning(
+    args: &TrainArgs,
+    parameters: Parameters,
+    (body, architecture): (ModelConfig, Architecture),
+    config: &TrainConfig,
+) -> Result<sft::Tuning> {
+    let parameters = match args.lora.config() {
+        Some(lora) => start::with_adapters(&parameters, (&body, architecture), &lora, config.seed)?,
+        None => parameters,
+    };
+    sft::Tuning::new(body, parameters, config.optimizer)
+}
