@@ -61,7 +61,7 @@ impl Alarms {
             )),
             (eos_rate < ENDLESS).then(|| format!(
                 "{:.1} % of the responses end themselves: --max-new-tokens may be too small, or the policy never learned to stop \
-                 (--cut-penalty makes it)",
+                 (--cut-penalty makes it; only with --cut scored are the others scored)",
                 100. * eos_rate
             )),
             scores_alike.then(|| {

@@ -1,10 +1,13 @@
 //! What this part claims, section by section.
 
+mod critic;
 mod rollout;
 mod objective;
+mod kl;
 mod small_run;
 mod experience;
 mod update;
+mod step_by_hand;
 mod training;
 mod alarms;
 mod comparison;

@@ -6,7 +6,7 @@ use tensor_core::testing::{assert_close, assert_grad};
 
 use super::{CPU, number, rows};
 use crate::gae::{Discount, gae};
-use crate::kl::{KlControl, KlEstimator};
+use crate::kl::KlEstimator;
 use crate::losses::{
     Clip, Weights, clip_fraction, clipped_surrogate, total_loss, value_clip_fraction, value_loss,
 };
@@ -175,35 +175,6 @@ fn losses_have_the_gradients_that_finite_differences_show() -> Result<()> {
 }
 
 #[test]
-fn estimators_of_the_kl_have_their_worked_values() -> Result<()> {
-    // log π − log π₀ = −0.1 and 0.5
-    let (log_probs, reference) = (rows([[-1.1, -0.5]])?, rows([[-1., -1.]])?);
-    for (estimator, expected) in [
-        (KlEstimator::K1, [-0.1, 0.5]),
-        (KlEstimator::AbsK1, [0.1, 0.5]),
-        (KlEstimator::K2, [0.005, 0.125]),
-        (KlEstimator::K3, [0.1f64.exp() - 1. - 0.1, (-0.5f64).exp() - 0.5]),
-    ] {
-        assert_close(&estimator.estimate(&log_probs, &reference)?, &rows([expected])?, TOLERANCE)?;
-    }
-    let far = KlEstimator::K3.estimate(&rows([[-500.]])?, &rows([[0.]])?)?;
-    assert!(number(&far.squeeze(0)?.squeeze(0)?).is_finite());
-    Ok(())
-}
-
-#[test]
-fn the_price_of_kl_follows_its_target() {
-    let control = KlControl::Adaptive { initial: 0.2, target: 6., horizon: 10_000. };
-    close(control.next(0.2, 12., 256), 0.2 * (1. + 0.2 * 256. / 10_000.)); // the error is bounded
-    close(control.next(0.2, 6.6, 256), 0.2 * (1. + 0.1 * 256. / 10_000.));
-    close(control.next(0.2, 0., 256), 0.2 * (1. - 0.2 * 256. / 10_000.));
-    close(KlControl::Fixed(0.1).next(0.1, 50., 256), 0.1);
-    // More responses than the horizon change it no further: a price below 0 would pay for KL.
-    let soon = KlControl::Adaptive { initial: 0.2, target: 6., horizon: 20. };
-    close(soon.next(0.2, 0., 512), 0.2 * 0.8);
-}
-
-#[test]
 fn signs_and_masks_are_those_that_the_tutorial_asks_for() -> Result<()> {
     let (new, old) = (rows([[0.1, -0.3], [0.2, 0.]])?, rows([[0., 0.], [0., 0.]])?);
     let (mask, ones) = (rows([[1., 0.], [1., 1.]])?, rows([[1., 1.], [1., 1.]])?);
@@ -217,7 +188,8 @@ fn signs_and_masks_are_those_that_the_tutorial_asks_for() -> Result<()> {
         .map(|mask| number(&masked_mean(&policy(&ones).expect("one"), mask).expect("one")));
     assert!((all - some).abs() > 1e-3, "the mask matters");
     let value = value_loss(&new, &old, &ones, Some(0.2))?;
-    assert!(number(&masked_mean(&value, &mask)?) >= 0.);
+    let [all, some] = [&ones, &mask].map(|mask| number(&masked_mean(&value, mask).expect("one")));
+    assert!(some >= 0. && (all - some).abs() > 1e-3, "here too");
     // The entropy of all tokens: largest where nothing is known, and a number where something is impossible.
     let v = 4;
     let uniform = Tensor::zeros((1, v), candle_core::DType::F64, &CPU)?;

@@ -1,7 +1,6 @@
 //! 8.2: what is recorded is what was drawn, and is found again by scoring.
 
 use anyhow::Result;
-use candle_core::DType;
 use modern::Window;
 use sft::Example;
 use tensor_core::testing::{assert_close, assert_gradients_flow};
@@ -10,7 +9,7 @@ use tensor_core::{Rng, backward};
 use super::{CPU, END, at, config, policy, twin};
 use crate::prompts::of_step;
 use crate::scoring::log_probs;
-use crate::{Critic, Group, Prompts, Question, TokenBatch, Trunk, critic, rollout};
+use crate::{Group, Prompts, Question, Response, TokenBatch, rollout};
 
 const PROMPTS: [&[u32]; 3] = [&[1, 2, 3, 4, 5], &[7, END, 8], &[9]];
 
@@ -128,6 +127,25 @@ fn a_response_never_leaves_the_context() -> Result<()> {
 }
 
 #[test]
+fn responses_of_many_lengths_stand_beside_each_other() -> Result<()> {
+    let response = |len| Response {
+        tokens: vec![3; len],
+        log_probs: vec![-1.; len],
+        kept: Vec::new(),
+        end: modern::End::Length,
+    };
+    let group = |lens: &[usize]| Group {
+        prompt: vec![1],
+        responses: lens.iter().map(|&len| response(len)).collect(),
+    };
+    let groups = [group(&[3, 2]), group(&[5]), group(&[1, 4, 4])];
+    let batch = TokenBatch::of(&groups, &config(), &CPU)?;
+    assert_eq!(batch.mask.dims(), [6, 5]);
+    assert_eq!(crate::masked::lengths(&batch.mask)?, [3, 2, 5, 1, 4, 4]);
+    assert_close(&batch.drawn(&groups)?, &batch.mask.neg()?, 0.).map_err(anyhow::Error::from)
+}
+
+#[test]
 fn what_ended_holds_its_end() -> Result<()> {
     let config = config();
     let (_, parameters) = policy(&config, 3)?;
@@ -154,45 +172,6 @@ fn no_prompt_is_asked_twice_before_all_were_asked_once() -> Result<()> {
         assert_eq!(sorted, (0..7).collect::<Vec<_>>());
     }
     assert_ne!(asked[..7], asked[7..14]);
-    Ok(())
-}
-
-#[test]
-fn values_begin_at_0_and_are_those_before_each_token() -> Result<()> {
-    let config = config();
-    let (model, parameters) = policy(&config, 3)?;
-    let settings = at(2., None, None);
-    let groups = rollout(&twin(&config, &parameters)?, &prompts(), &settings, &mut Rng::new(1))?;
-    let batch = TokenBatch::of(&groups, &config, &CPU)?;
-    for trunk in [Trunk::Shared, Trunk::Separate] {
-        let mut tuning = critic::new_critic(trunk, &config, &parameters, Default::default())?;
-        let critic = Critic::on(&mut tuning.parameters, trunk, &config)?;
-        let values = critic.values(&batch, &batch.hidden(&model)?)?;
-        assert_eq!(values.before.abs()?.sum_all()?.to_scalar::<f32>()?, 0.);
-        for parameter in tuning.parameters.iter().filter(|p| p.name.starts_with("value_head")) {
-            parameter.var.set(&(parameter.var.ones_like()? * 0.1)?)?;
-        }
-        let values = critic.values(&batch, &batch.hidden(&model)?)?;
-        let mut row = 0;
-        for Group { prompt, responses } in &groups {
-            for response in responses {
-                // The state before token t has read the prompt and t tokens: no cache, no batch, no branches.
-                let text = [&prompt[..], &response.tokens].concat();
-                let ids = candle_core::Tensor::new(&text[..], &CPU)?.unsqueeze(0)?;
-                let known = model.hidden_of_text(&ids)?.squeeze(0)?;
-                let expected = ((known.sum(1)? * 0.1)? + 0.1)?.to_dtype(DType::F32)?;
-                let (first, len) = (prompt.len() - 1, response.tokens.len());
-                let found = values.before.get(row)?.narrow(0, 0, len)?;
-                assert_close(&found, &expected.narrow(0, first, len)?, 1e-4)?;
-                let after = values.bootstrap.get(row)?;
-                match response.ended() {
-                    true => assert_eq!(after.to_scalar::<f32>()?, 0.),
-                    false => assert_close(&after, &expected.get(first + len)?, 1e-4)?,
-                }
-                row += 1;
-            }
-        }
-    }
     Ok(())
 }
 

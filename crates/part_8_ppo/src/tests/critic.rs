@@ -1,0 +1,49 @@
+//! 8.1: values are those of the states before tokens.
+
+use anyhow::Result;
+use candle_core::DType;
+use tensor_core::Rng;
+use tensor_core::testing::assert_close;
+
+use super::{CPU, END, at, config, policy, twin};
+use crate::{Critic, Group, TokenBatch, Trunk, critic, rollout};
+
+#[test]
+fn values_begin_at_0_and_are_those_before_each_token() -> Result<()> {
+    let config = config();
+    let (model, parameters) = policy(&config, 3)?;
+    let settings = at(2., None, None);
+    let prompts = vec![vec![1, 2, 3, 4, 5], vec![7, END, 8], vec![9]];
+    let groups = rollout(&twin(&config, &parameters)?, &prompts, &settings, &mut Rng::new(1))?;
+    let batch = TokenBatch::of(&groups, &config, &CPU)?;
+    for trunk in [Trunk::Shared, Trunk::Separate] {
+        let mut tuning = critic::new_critic(trunk, &config, &parameters, Default::default())?;
+        let critic = Critic::on(&mut tuning.parameters, trunk, &config)?;
+        let values = critic.values(&batch, &batch.hidden(&model)?)?;
+        assert_eq!(values.before.abs()?.sum_all()?.to_scalar::<f32>()?, 0.);
+        for parameter in tuning.parameters.iter().filter(|p| p.name.starts_with("value_head")) {
+            parameter.var.set(&(parameter.var.ones_like()? * 0.1)?)?;
+        }
+        let values = critic.values(&batch, &batch.hidden(&model)?)?;
+        let mut row = 0;
+        for Group { prompt, responses } in &groups {
+            for response in responses {
+                // The state before token t has read the prompt and t tokens: no cache, no batch, no branches.
+                let text = [&prompt[..], &response.tokens].concat();
+                let ids = candle_core::Tensor::new(&text[..], &CPU)?.unsqueeze(0)?;
+                let known = model.hidden_of_text(&ids)?.squeeze(0)?;
+                let expected = ((known.sum(1)? * 0.1)? + 0.1)?.to_dtype(DType::F32)?;
+                let (first, len) = (prompt.len() - 1, response.tokens.len());
+                let found = values.before.get(row)?.narrow(0, 0, len)?;
+                assert_close(&found, &expected.narrow(0, first, len)?, 1e-4)?;
+                let after = values.bootstrap.get(row)?;
+                match response.ended() {
+                    true => assert_eq!(after.to_scalar::<f32>()?, 0.),
+                    false => assert_close(&after, &expected.get(first + len)?, 1e-4)?,
+                }
+                row += 1;
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,42 @@
+//! 8.3: estimators of the KL, and its price.
+
+use anyhow::Result;
+use tensor_core::testing::assert_close;
+
+use super::{number, rows};
+use crate::kl::{KlControl, KlEstimator};
+
+const TOLERANCE: f64 = 1e-6;
+
+fn close(a: f64, b: f64) {
+    assert!((a - b).abs() <= TOLERANCE * (1. + b.abs()), "{a} is not {b}");
+}
+
+#[test]
+fn estimators_of_the_kl_have_their_worked_values() -> Result<()> {
+    // log π − log π₀ = −0.1 and 0.5
+    let (log_probs, reference) = (rows([[-1.1, -0.5]])?, rows([[-1., -1.]])?);
+    for (estimator, expected) in [
+        (KlEstimator::K1, [-0.1, 0.5]),
+        (KlEstimator::AbsK1, [0.1, 0.5]),
+        (KlEstimator::K2, [0.005, 0.125]),
+        (KlEstimator::K3, [0.1f64.exp() - 1. - 0.1, (-0.5f64).exp() - 0.5]),
+    ] {
+        assert_close(&estimator.estimate(&log_probs, &reference)?, &rows([expected])?, TOLERANCE)?;
+    }
+    let far = KlEstimator::K3.estimate(&rows([[-500.]])?, &rows([[0.]])?)?;
+    assert!(number(&far.squeeze(0)?.squeeze(0)?).is_finite());
+    Ok(())
+}
+
+#[test]
+fn the_price_of_kl_follows_its_target() {
+    let control = KlControl::Adaptive { initial: 0.2, target: 6., horizon: 10_000. };
+    close(control.next(0.2, 12., 256), 0.2 * (1. + 0.2 * 256. / 10_000.)); // the error is bounded
+    close(control.next(0.2, 6.6, 256), 0.2 * (1. + 0.1 * 256. / 10_000.));
+    close(control.next(0.2, 0., 256), 0.2 * (1. - 0.2 * 256. / 10_000.));
+    close(KlControl::Fixed(0.1).next(0.1, 50., 256), 0.1);
+    // More responses than the horizon change it no further: a price below 0 would pay for KL.
+    let soon = KlControl::Adaptive { initial: 0.2, target: 6., horizon: 20. };
+    close(soon.next(0.2, 0., 512), 0.2 * 0.8);
+}

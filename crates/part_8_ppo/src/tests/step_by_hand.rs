@@ -1,0 +1,158 @@
+//! 8.4: a step of both optimizers, from the loss written out and nothing else of this part.
+
+use anyhow::Result;
+use candle_core::{DType, Tensor};
+use modern::{End, GptModern};
+use tensor_core::ops::log_softmax;
+use tensor_core::{AdamWConfig, Parameters, Rng, backward};
+
+use super::CPU;
+use super::small_run::{config, learner, speech};
+use crate::losses::{Clip, Weights};
+use crate::update::{Pass, UpdateConfig, update};
+use crate::{Critic, Experience, Group, Learner, PpoConfig, Response, Trunk};
+
+/// Of each response: the prompt, its tokens, and of each token by how much its log-probability has risen since it was drawn, what was
+/// expected before it, its advantage and its return.
+type Row = (&'static [u32], &'static [u32], [[f64; 2]; 4]);
+const ROWS: [Row; 3] = [
+    (&[5, 6, 7], &[8, 9], [[0.5, -0.5], [-3., -0.6], [1., 2.], [3., 0.3]]),
+    (&[5, 6, 7], &[10, 11], [[0.4, -0.4], [-0.3, 0.05], [-1.5, -0.5], [-1., -0.2]]),
+    (&[12, 13], &[14, 15], [[0.05, 0.3], [0.5, 3.], [0.7, -0.8], [0.4, -3.]]),
+];
+
+/// The loss of all rows, and Σ of what was clipped, from the texts alone: no batch, no mask, no function of this part.
+fn loss_by_hand(policy: &GptModern, critic: &Critic) -> Result<(Tensor, [f64; 2], Vec<f32>)> {
+    let Critic::Separate(trunk, head) = critic else { unreachable!("it has a network of its own") };
+    let (mut losses, mut clipped, mut drawn) = (Vec::new(), [0.; 2], Vec::new());
+    for (prompt, tokens, [rises, expected, advantages, returns]) in ROWS {
+        let text =
+            Tensor::new(&[prompt, tokens].concat()[..prompt.len() + 1], &CPU)?.unsqueeze(0)?;
+        let logits = policy.forward(&text)?.squeeze(0)?.narrow(0, prompt.len() - 1, 2)?; // (2, V)
+        let log_all = log_softmax(&logits)?;
+        let values = head.forward(&trunk.hidden_of_text(&text)?.squeeze(0)?)?;
+        for t in 0..2 {
+            let log_prob = log_all.get(t)?.get(tokens[t] as usize)?; // ()
+            let now = log_prob.detach().to_scalar::<f32>()?;
+            drawn.push(now - rises[t] as f32);
+            let (ratio, a) = (rises[t].exp(), advantages[t]);
+            let out = (a > 0. && ratio > 1.2) || (a < 0. && ratio < 0.8); // further where it is wanted: no gradient
+            clipped[0] += f64::from(u8::from(!(0.8..=1.2).contains(&ratio)));
+            let surrogate = ((&log_prob - f64::from(now))?.exp()? * (-ratio * a))?;
+            let surrogate = if out {
+                Tensor::new(-ratio.clamp(0.8, 1.2) * a, &CPU)?.to_dtype(DType::F32)?
+            } else {
+                surrogate
+            };
+            let value = values.get(prompt.len() - 1 + t)?;
+            let v = f64::from(value.detach().to_scalar::<f32>()?);
+            let near = v.clamp(expected[t] - 0.2, expected[t] + 0.2);
+            let held = (near - returns[t]).powi(2) > (v - returns[t]).powi(2); // no gradient either
+            clipped[1] += f64::from(u8::from(held));
+            let value = match held {
+                true => Tensor::new((0.5 * (near - returns[t]).powi(2)) as f32, &CPU)?,
+                false => ((value - returns[t])?.sqr()? * 0.5)?,
+            };
+            let row = log_all.get(t)?;
+            let entropy = (row.exp()? * &row)?.sum_all()?.neg()?;
+            losses.push(((surrogate + (value * 0.7)?)? - (entropy * 0.3)?)?);
+        }
+    }
+    Ok((Tensor::stack(&losses, 0)?.mean_all()?, clipped, drawn))
+}
+
+fn experience_by_hand(drawn: &[f32]) -> Result<Experience> {
+    let each = |number: usize| {
+        let response = |(i, (_, tokens, _)): (usize, &Row)| Response {
+            tokens: tokens.to_vec(),
+            log_probs: drawn[2 * i..2 * i + 2].to_vec(),
+            kept: Vec::new(),
+            end: End::Length,
+        };
+        let rows = ROWS.iter().enumerate().filter(|(i, _)| (*i < 2) == (number == 0));
+        Group { prompt: ROWS[2 * number].0.to_vec(), responses: rows.map(response).collect() }
+    };
+    let laid_out = |of: usize| {
+        let each = ROWS.iter().flat_map(|(_, _, figures)| figures[of].map(|x| x as f32));
+        Tensor::from_iter(each.collect::<Vec<f32>>(), &CPU)?.reshape((3, 2))
+    };
+    Ok(Experience {
+        groups: vec![each(0), each(1)],
+        texts: Vec::new(),
+        scores: vec![0.; 3],
+        mask: Tensor::ones((3, 2), DType::F32, &CPU)?,
+        log_probs: Tensor::new(drawn, &CPU)?.reshape((3, 2))?,
+        values: laid_out(1)?,
+        advantages: laid_out(2)?,
+        returns: laid_out(3)?,
+        kl: 0.,
+        kl_per_token: 0.,
+    })
+}
+
+/// ε = 1 in the optimizers makes steps as long as gradients are, so that clipping and rates are seen in them.
+fn with_long_memory(config: &PpoConfig) -> Result<Learner> {
+    let mut learner = learner(&speech()?, Trunk::Separate, config)?;
+    let optimizer = AdamWConfig { eps: 1., weight_decay: 0., ..AdamWConfig::default() };
+    for tuning in [&mut learner.policy, &mut learner.critic] {
+        tuning.optimizer = tensor_core::AdamW::new(&tuning.parameters, optimizer)?;
+    }
+    let head = learner.critic.parameters.get("value_head.weight").expect("a head");
+    head.var.set(&Rng::new(4).normal_tensor(head.var.shape(), 0.5, DType::F32, &CPU)?)?;
+    Ok(learner)
+}
+
+#[test]
+fn a_step_is_that_of_the_loss_written_out() -> Result<()> {
+    let config = config(1, speech()?.end());
+    let mut learner = with_long_memory(&config)?;
+    let models = learner.models()?;
+    let (loss, clipped, drawn) = loss_by_hand(&models.policy, &models.critic)?;
+    let grads = backward(&loss)?;
+    let [rate, critic_rate, most] = [0.3, 0.7, 0.02];
+    let stepped = |parameters: &Parameters, rate: f64| -> Result<(f64, Vec<Tensor>)> {
+        let each = || parameters.iter().filter_map(|p| Some((p, grads.get(p.var.as_tensor())?)));
+        let squares = each().map(|(_, g)| Ok(f64::from(g.sqr()?.sum_all()?.to_scalar::<f32>()?)));
+        let norm = squares.sum::<Result<f64>>()?.sqrt();
+        let step = |(p, g): (&tensor_core::Parameter, &Tensor)| {
+            let g = (g * (most / norm).min(1.))?;
+            p.var.as_detached_tensor() - ((&g / (g.abs()? + 1.)?)? * rate)?
+        };
+        Ok((norm, each().map(step).collect::<candle_core::Result<_>>()?))
+    };
+    let (norm, policy) = stepped(&learner.policy.parameters, rate)?;
+    let (critic_norm, critic) = stepped(&learner.critic.parameters, critic_rate)?;
+    assert!(norm > most && critic_norm > most, "both are clipped: {norm} {critic_norm}");
+
+    let how = UpdateConfig {
+        epochs: 1,
+        mini_batches: 1,
+        clip: Clip::symmetric(0.2),
+        value_clip: Some(0.2),
+        weights: Weights { value: 0.7, entropy: 0.3 },
+        grad_clip: most,
+        ..config.update
+    };
+    let pass = Pass { config: &how, temperature: 1., rates: [rate, critic_rate], mix: None };
+    let experience = experience_by_hand(&drawn)?;
+    let found = update(&mut learner, &models, &experience, pass, &mut Rng::new(2))?;
+    let near =
+        |a: f64, b: f64| assert!((a - b).abs() < 1e-4 * (1. + b.abs()), "{a} {b}: {found:?}");
+    near(found.grad_norm, norm);
+    near(found.critic_grad_norm, critic_norm);
+    near(found.clip_fraction, clipped[0] / 6.);
+    near(found.value_clip_fraction, clipped[1] / 6.);
+    assert!(clipped[0] >= 3. && clipped[1] >= 1., "{clipped:?}");
+    let total = found.policy_loss + 0.7 * found.value_loss - 0.3 * found.entropy;
+    near(total, f64::from(loss.detach().to_scalar::<f32>()?));
+    for (tuning, expected) in [(&learner.policy, policy), (&learner.critic, critic)] {
+        for (parameter, expected) in tuning.parameters.iter().zip(expected) {
+            tensor_core::testing::assert_close(
+                &parameter.var.as_detached_tensor(),
+                &expected,
+                1e-5,
+            )?;
+        }
+    }
+    Ok(())
+}

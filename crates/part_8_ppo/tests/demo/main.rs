@@ -1,0 +1,116 @@
+//! The program as a user meets it: the demo, a run that is stopped and resumed, adapters, and what is said about bad input.
+
+mod others;
+mod resumed;
+
+use std::path::Path;
+
+use tensor_core::testing::{Program, path};
+
+const PART_8: Program = Program(env!("CARGO_BIN_EXE_part_8"));
+
+/// A run of a few steps in `out`, with these flags besides.
+fn train<'a>(out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    let small = "train --base-steps 2 --sft-steps 2 --n-layer 1 --n-head 2 --n-embd 16 --steps 4 --batch-size 4 --samples 2 \
+                 --examples 40 --eval-examples 6 --threads 1";
+    let small = small.split_whitespace().chain(["--out", out]);
+    small.chain(more.iter().copied()).collect()
+}
+
+#[test]
+fn a_run_is_trained_resumed_and_compared() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (whole, parts) = (path(folder.path(), "whole"), path(folder.path(), "parts"));
+    PART_8.says(&train(&whole, &[]));
+    let base = path(folder.path(), "whole/base");
+    let text = PART_8.says(&train(&parts, &["--model", &base, "--stop-after", "2"]));
+    assert!(text.contains("part_8 train --resume"), "{text}");
+    PART_8.says(&["train", "--resume", "--out", &parts]);
+    let read = |file: &str| std::fs::read(Path::new(file)).expect(file);
+    let last = "checkpoints/step-4/policy/trained.safetensors";
+    assert_eq!(
+        read(&path(folder.path(), &format!("whole/{last}"))),
+        read(&path(folder.path(), &format!("parts/{last}")))
+    );
+    for file in ["metrics.jsonl", "reward.svg", "config.json", "model/config.json"] {
+        assert!(Path::new(&whole).join(file).exists(), "{file}");
+    }
+    let rows = std::fs::read_to_string(path(folder.path(), "parts/metrics.jsonl")).expect("rows");
+    for key in [
+        "reward_mean",
+        "kl",
+        "entropy",
+        "clip_fraction",
+        "explained_variance",
+        "first_ratio_error",
+        "rollout_tokens_per_s",
+    ] {
+        assert!(rows.contains(&format!("\"{key}\"")), "{key} in {rows}");
+    }
+    let found = PART_8.says_json(&["eval", "--model", &whole, "--eval-examples", "20", "--json"]);
+    for key in [
+        "n",
+        "reward_mean",
+        "reward_ref_mean",
+        "win_rate",
+        "win_rate_low",
+        "win_rate_high",
+        "kl",
+        "length_mean",
+        "exact_match",
+    ] {
+        assert!(found[key].is_number(), "{key} in {found}");
+    }
+    let same = ["eval", "--model", &base, "--reference", &base, "--eval-examples", "20", "--json"];
+    let alike = PART_8.says_json(&same);
+    let no_kl = alike["kl"].as_f64().map(|kl| kl.abs() < 1e-6);
+    assert_eq!((alike["win_rate"].as_f64(), no_kl), (Some(0.5), Some(true)));
+    for flag in ["--model", "--reference", "--reward"] {
+        PART_8.refuses(&train(&whole, &[flag, &base]), 1, "which would be moved aside");
+    }
+    PART_8.refuses(
+        &["train", "--resume", "--out", &parts, "--lr", "0.5"],
+        1,
+        "lr was 0.0001 and is 0.5",
+    );
+}
+
+#[test]
+fn the_demo_shows_answers_before_and_after() {
+    let text = PART_8.says(&["--steps", "1", "--threads", "2"]);
+    assert!(
+        text.contains("before") && text.contains("after") && text.contains("win rate"),
+        "{text}"
+    );
+}
+
+#[test]
+fn bad_input_is_refused_in_one_line() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = path(folder.path(), "out");
+    let refused = |more: &[&str], code, says: &str| PART_8.refuses(&train(&out, more), code, says);
+    refused(&["--max-new-tokens", "0"], 2, "--max-new-tokens");
+    refused(&["--temperature", "0"], 2, "temperature above 0");
+    refused(&["--samples", "0"], 2, "--samples");
+    refused(&["--batch-size", "1"], 2, "1 prompts are too few for 2 mini-batches");
+    refused(&["--lambda", "1.5"], 2, "--lambda");
+    refused(&["--gamma", "0"], 2, "--gamma");
+    refused(&["--clip", "0"], 2, "--clip");
+    refused(&["--dtype", "f16"], 2, "--dtype");
+    refused(&["--kl-estimator", "k4"], 2, "invalid value 'k4'");
+    refused(&["--demos", "noisy"], 2, "unexpected argument '--demos'");
+    refused(&["--gamma", "-1"], 2, "--gamma");
+    refused(&["--stop-at", "nan"], 2, "--stop-at");
+    refused(&["--kl-target", "1", "--kl-coef", "0"], 2, "--kl-target");
+    refused(&["--kl-horizon", "10"], 2, "--kl-target");
+    refused(&["--form-credit", "0.1"], 2, "--form-credit");
+    refused(&["--lora-dropout", "0.1"], 2, "--lora-rank");
+    refused(&["--lora-rank", "2", "--lora-dropout", "0.1"], 2, "--lora-dropout");
+    refused(&["--accumulate", "3"], 2, "4 prompts are too few for 2 mini-batches in 3 parts each");
+    refused(&["--reward", "nowhere/at/all"], 1, "nowhere/at/all");
+    refused(&["--reference", "nowhere/at/all"], 1, "nowhere/at/all");
+    refused(&["--lora-rank", "2", "--lora-layers", "none"], 1, "none");
+    refused(&["--data", "nowhere.jsonl"], 1, "nowhere.jsonl");
+    refused(&["--model", "nowhere/at/all"], 1, "nowhere/at/all");
+    assert!(!Path::new(&out).exists(), "nothing was written");
+}

@@ -1,0 +1,90 @@
+//! The models beside a policy: its reference, and who scores it.
+
+use std::path::Path;
+
+use serde_json::Value;
+use tensor_core::testing::path;
+
+use super::{PART_8, train};
+
+#[test]
+fn an_adapter_learns_beside_its_reference_and_another_model_may_be_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let first = path(folder.path(), "first");
+    PART_8.says(&train(&first, &["--steps", "1"]));
+    let base = path(folder.path(), "first/base");
+    let other = path(folder.path(), "other");
+    PART_8.says(&train(&other, &["--n-embd", "32", "--steps", "1"]));
+    let other = path(folder.path(), "other/base");
+    let adapted = path(folder.path(), "adapted");
+    let args = train(&adapted, &["--model", &base, "--lora-rank", "2", "--lr", "1e-2", "--merge"]);
+    PART_8.says(&args);
+    let found = PART_8.says_json(&["eval", "--model", &adapted, "--eval-examples", "20", "--json"]);
+    assert!(found["kl"].is_number(), "the reference is the model without its adapter: {found}");
+    // A reference of other sizes and the same tokens is a reference; one of other tokens is not.
+    let third = path(folder.path(), "c");
+    PART_8.says(&train(&third, &["--model", &base, "--reference", &other, "--steps", "1"]));
+    let swapped = folder.path().join("swapped");
+    copied(Path::new(&base), &swapped);
+    let file = swapped.join("tokenizer.json");
+    let mut tokens: Value =
+        serde_json::from_slice(&std::fs::read(&file).expect("it")).expect("JSON");
+    let vocab = &mut tokens["model"]["vocab"];
+    let (one, two) = (vocab["1"].clone(), vocab["2"].clone());
+    (vocab["1"], vocab["2"]) = (two, one);
+    std::fs::write(&file, tokens.to_string()).expect("a file");
+    let swapped = swapped.to_string_lossy().into_owned();
+    let fourth = path(folder.path(), "d");
+    let says = "another tokenizer than the policy";
+    PART_8.refuses(&train(&fourth, &["--model", &base, "--reference", &swapped]), 1, says);
+    PART_8.refuses(&["eval", "--model", &base, "--reference", &swapped], 1, says);
+    assert!(!Path::new(&fourth).exists(), "nothing was written");
+}
+
+fn copied(from: &Path, to: &Path) {
+    std::fs::create_dir(to).expect("a folder");
+    for entry in std::fs::read_dir(from).expect("a folder") {
+        let file = entry.expect("an entry").path();
+        std::fs::copy(&file, to.join(file.file_name().expect("a name"))).expect("a copy");
+    }
+}
+
+/// A reward model in `folder` that speaks as the model in `base` does, and finds `score` in each of its weights.
+fn reward_model(base: &str, folder: &Path, score: f32) {
+    use candle_core::{DType, Device};
+    use modern::{Checkpoint, Purpose};
+    let mut base = Checkpoint::open(base, Purpose::Inference, &Device::Cpu).expect("a base");
+    let speech = sft::Speech::of(&mut base, None).expect("its speech");
+    let config = reward::RewardModel::body_config(base.model.config());
+    let mut parameters = tensor_core::Parameters::seeded(1, DType::F32, &Device::Cpu);
+    let architecture = reward::Architecture::Causal;
+    reward::RewardModel::new(&config, architecture, &mut parameters).expect("a model");
+    for parameter in parameters.iter().filter(|parameter| parameter.name.starts_with("score")) {
+        let filled = parameter.var.ones_like().and_then(|ones| ones * f64::from(score));
+        parameter.var.set(&filled.expect("numbers")).expect("it is set");
+    }
+    let normalisation = reward::Normalisation::NONE;
+    let description = reward::model_folder::Description { config, architecture, normalisation };
+    let ends = &base.ends;
+    reward::model_folder::save(folder, &description, &parameters, &speech, ends).expect("saved");
+}
+
+#[test]
+fn a_reward_that_is_no_number_trains_nothing_and_compares_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| path(folder.path(), name);
+    PART_8.says(&train(&at("first"), &["--steps", "1"]));
+    let (base, judge, run) = (at("first/base"), at("judge"), at("run"));
+    reward_model(&base, Path::new(&judge), f32::NAN);
+    let flags = train(&run, &["--model", &base, "--reward", &judge]);
+    let output = PART_8.command(&flags).output().expect("the program starts");
+    let (said, error) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.contains("no step was learned from"), "{error}");
+    assert!(said.contains("step 4 is skipped: 8 of 8 scores are no numbers"), "{said}");
+    let compare = ["eval", "--model", &base, "--reference", &base, "--reward", &judge];
+    PART_8.refuses(&compare, 1, "scores are no numbers");
+    reward_model(&base, Path::new(&judge), 0.1);
+    PART_8.says(&flags.iter().copied().chain(["--steps", "1"]).collect::<Vec<_>>());
+}

@@ -1,0 +1,85 @@
+//! What ends a run before its time, and what it then goes on with.
+
+use std::path::Path;
+
+use tensor_core::testing::path;
+
+use super::{PART_8, train};
+
+#[test]
+fn a_run_on_a_file_goes_on_with_what_it_began_with_and_is_asked_what_it_has_not_learned() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| path(folder.path(), name);
+    let rows = |plus: usize| {
+        let row =
+            |i| format!("{{\"prompt\": \"{i} + 3?\", \"completion\": \"#### {}\"}}\n", i + plus);
+        (0..20).map(row).collect::<String>()
+    };
+    let (data, run) = (at("rows.jsonl"), at("run"));
+    std::fs::write(&data, rows(3)).expect("a file");
+    PART_8.says(&train(&at("first"), &["--steps", "1"]));
+    PART_8.says(&train(&at("second"), &["--steps", "1", "--seed", "9"]));
+    let (base, other) = (at("first/base"), at("second/base"));
+    let flags = ["--model", &base, "--data", &data, "--validation", "0.2", "--stop-after", "2"];
+    PART_8.says(&train(&run, &flags));
+    let found = PART_8.says_json(&["eval", "--model", &run, "--json"]);
+    assert_eq!(found["n"], 4, "the rows kept for validation: {found}");
+    let found = PART_8.says_json(&[
+        "eval",
+        "--model",
+        &run,
+        "--data",
+        "arithmetic",
+        "--eval-examples",
+        "7",
+        "--json",
+    ]);
+    assert_eq!(found["n"], 7, "what is said wins: {found}");
+    let found = PART_8.says_json(&[
+        "eval",
+        "--model",
+        &base,
+        "--reference",
+        &other,
+        "--data",
+        &data,
+        "--json",
+    ]);
+    assert_eq!(found["n"], 20, "a model that is no run: {found}");
+    // Neither another start, nor another scorer, nor other answers to the same questions.
+    let resume = |more: &[&str], says: &str| {
+        let args = [&["train", "--resume", "--out", &run], more].concat();
+        PART_8.refuses(&args, 1, says);
+    };
+    resume(&["--model", &other], "another reference");
+    resume(&["--reward", "chance"], "scored by another");
+    std::fs::write(&data, rows(4)).expect("a file");
+    resume(&[], "other data");
+    std::fs::write(&data, rows(3)).expect("a file");
+    PART_8.says(&["train", "--resume", "--out", &run]);
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_run_is_saved_and_goes_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = path(folder.path(), "run");
+    let args = train(&out, &["--steps", "100000", "--eval-interval", "0"]);
+    let mut command = PART_8.command(&args);
+    let child = command.stdout(std::process::Stdio::piped()).spawn().expect("it starts");
+    let metrics = Path::new(&out).join("metrics.jsonl");
+    let begun = || std::fs::read_to_string(&metrics).is_ok_and(|rows| rows.contains("reward_mean"));
+    while !begun() {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let kill = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(kill.expect("kill").success());
+    let output = child.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("stopped and saved after step"), "{said}");
+    let last = said.lines().rev().find(|line| line.contains("saved")).expect("a line");
+    let step: usize = last.split_whitespace().nth(5).and_then(|n| n.parse().ok()).expect("a step");
+    let next = (step + 1).to_string();
+    let said = PART_8.says(&["train", "--resume", "--out", &out, "--stop-after", &next]);
+    assert!(said.contains(&format!("saved after step {next}")), "{said}");
+}
