@@ -4,8 +4,8 @@ Makes:     crates/part_9_grpo/tests/golden/grpo.json
 Usage:     python golden_grpo.py       (torch)
 
 The formulas are those of trl.GRPOTrainer._compute_loss and _generate_and_score_completions, written out on padded tensors with a
-completion mask, as TRL has them; ours are written on the tokens alone. Everything is f64. "truncated" completions are
-left out above and below the fraction, as TRL does with mask_truncated_completions since its loss is normalised by the mask.
+completion mask, as TRL has them; ours are written on the tokens alone. Everything is f64. "truncated" completions have an empty
+mask, as with mask_truncated_completions: the division by tokens follows it, those by sequences and by the constant are over all.
 """
 
 import json
@@ -28,13 +28,12 @@ def kl_of(name, new, reference, old):
     return {"k2": 0.5 * d**2, "k3": k3, "k3-weighted": torch.exp(new - old) * k3}[name]
 
 
-def aggregate(name, per_token, mask, takes_part):
-    mask = mask * takes_part.unsqueeze(1)
+def aggregate(name, per_token, mask):
     if name == "sequence":  # loss_type="grpo"
-        return ((per_token * mask).sum(-1) / mask.sum(-1).clamp(min=1.0)).sum() / takes_part.sum()
-    if name == "token":  # "dapo", "bnpo"
-        return (per_token * mask).sum() / mask.sum()
-    return (per_token * mask).sum() / (takes_part.sum() * BUDGET)  # "dr_grpo"
+        return ((per_token * mask).sum(-1) / mask.sum(-1).clamp(min=1.0)).mean()
+    if name == "token":  # "dapo"; "bnpo" where there is one micro-batch
+        return (per_token * mask).sum() / mask.sum().clamp(min=1.0)
+    return (per_token * mask).sum() / (per_token.size(0) * BUDGET)  # "dr_grpo"
 
 
 def main():
@@ -74,7 +73,7 @@ def main():
                         per_token = per_token + BETA * kl_of(kl, new, reference, base)
                     takes_part = torch.ones(b, dtype=torch.float64)
                     takes_part[truncated] = 0
-                    loss = aggregate(aggregation, per_token, mask, takes_part)
+                    loss = aggregate(aggregation, per_token, mask * takes_part.unsqueeze(1))
                     loss.backward()
                     case = {"aggregation": aggregation, "kl": kl, "cap": cap, "truncated": truncated}
                     gradient = new.grad[mask.bool()].tolist()

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 use candle_core::Device;
 use grpo::experience::{Experience, Judgement, gather};
-use grpo::{Aggregation, Baseline, Overlong, RewardMix};
+use grpo::{Aggregation, Baseline, Overlong};
 use modern::Purpose;
 use modern::sampler::{Choice, Sampler};
 use ppo::prompts::questions;
@@ -117,7 +117,7 @@ pub(crate) fn tries(folder: &Path, seed: u64) -> Result<Vec<Vec<Try>>> {
         epsilon: 1e-4,
         aggregation: Aggregation::Token,
     };
-    let mut scorer = RewardMix::parse("exact")?.scorer();
+    let mut scorer = ppo::scorer::exact();
     let by = (&speech, &mut *scorer);
     let drawn = gather(&model, by, &questions, (&config, &judgement), &mut Rng::new(seed))?;
     let Experience { texts, advantages, .. } = drawn;

@@ -135,7 +135,7 @@ fn grpo(course: &Course, folder: &Path) -> Result<Note> {
     let mut line = vec!["part_9", "train", "--model", &model, "--steps", steps];
     line.extend(["--batch-size", prompts, "--group-size", samples, "--eval-every", "15"]);
     let command = course.command(grpo::command::run, &line, folder)?;
-    note(folder, command, ("val_pass_at_1", "answered exactly"), |run| run.last("tokens"))
+    note(folder, command, ("val_exact_match", "answered exactly"), |run| run.last("tokens"))
 }
 
 /// What the run in `folder` was worth: the last value of a figure, a share that is called so; and its tokens.

@@ -28,8 +28,16 @@ impl RunFolder {
     /// A new run at `path`, its `settings` first.
     ///
     /// # Errors
-    /// When the folder cannot be written, another process is writing it, or what stands there cannot be moved aside.
+    /// When the folder cannot be written, another process is writing it, what stands there cannot be moved aside, or it has a
+    /// `config.json` that is no run's, a model's perhaps, which would be lost.
     pub fn create(path: &Path, settings: &impl Serialize) -> Result<Self> {
+        let (config, holds) = (path.join(CONFIG), |what: &str| path.join(what).exists());
+        ensure!(
+            !holds(CONFIG) || holds(METRICS) || holds(LOCK), // a run that was killed early has its lock alone
+            "{} is no run's, so {} is no place for one: name another --out",
+            config.display(),
+            path.display()
+        );
         move_aside(path)?;
         fs::create_dir_all(path).with_context(|| format!("creating {}", path.display()))?;
         let lock = lock(path)?;

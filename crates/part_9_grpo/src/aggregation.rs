@@ -6,9 +6,13 @@
 //! by a constant  Σ_i Σ_t l_it / (B L)          Dr. GRPO, with L the completion budget
 //! ```
 //!
-//! All three are Σ w_t l_t over the tokens that were drawn, so the choice is a weight per token. B counts the completions
-//! that take part and |o_i| their tokens: what is left out above the fraction is left out below it. The weights are those of
-//! the whole step, whatever pieces its gradient is computed in; sums of pieces are then the sum of the whole.
+//! All three are Σ w_t l_t over the tokens that were drawn, so the choice is a weight per token. Where completions take no part, they
+//! are left out above the fraction and below it: B counts those that do, and |o_i| their tokens. A constant stays one: there B counts
+//! all. TRL divides so by tokens (`dapo`) and by the constant (`dr_grpo`), but its mean over sequences (`grpo`) is over all of them,
+//! so that what is left out makes the steps smaller; ours is larger by the number of all over the number that take part.
+//!
+//! The weights are those of the whole step, whatever pieces its gradient is computed in, so sums of pieces are the sum of the whole.
+//! A mean of the means of pieces (TRL's `bnpo` with more than one piece) is not offered.
 
 use serde::Serialize;
 
@@ -34,7 +38,7 @@ impl Aggregation {
             (false, _) => 0.,
             (true, Self::Sequence) => (1. / (b * length as f64)) as f32,
             (true, Self::Token) => (1. / tokens) as f32,
-            (true, Self::Constant) => (1. / (b * budget as f64)) as f32,
+            (true, Self::Constant) => (1. / (lengths.len() * budget) as f64) as f32,
         };
         lengths.iter().zip(takes_part).map(weight).collect()
     }

@@ -1,12 +1,13 @@
 //! The tools of part 9: let a model learn from rewards, and measure it.
 
-mod arguments;
+pub(crate) mod arguments;
 mod demo;
 mod eval;
+pub(crate) mod methods;
 mod report;
 mod rows;
 mod table;
-mod train;
+pub(crate) mod train;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -35,7 +36,7 @@ enum Command {
     Train(Box<TrainArgs>),
     /// Measure how often a model is right, and how it compares with a reference
     Eval(EvalArgs),
-    /// SFT, best of n, REINFORCE, RLOO, GRPO and Dr. GRPO beside each other on arithmetic
+    /// SFT, best of n, REINFORCE, RLOO, GRPO, Dr. GRPO and PPO beside each other on arithmetic
     Table(TableArgs),
     /// Write data/math_tasks_train.jsonl and data/math_tasks_eval.jsonl
     Tasks {

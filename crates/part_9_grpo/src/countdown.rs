@@ -6,6 +6,7 @@
 
 use std::collections::HashSet;
 
+use ppo::Reply;
 use sft::Example;
 use tensor_core::Rng;
 
@@ -77,12 +78,12 @@ impl Puzzle {
     }
 }
 
-/// 1 if the completion's expression solves the puzzle that `answer` describes. The expression stands in `<answer>`, or else
-/// on the last line, where what follows an equals sign does not count.
-pub fn reward(_prompt: &str, completion: &str, answer: &str) -> f32 {
-    let Some(puzzle) = Puzzle::parse(answer) else { return 0. };
-    let last_line = || completion.trim().lines().last().unwrap_or_default();
-    let said = crate::answers::tagged(completion).unwrap_or_else(last_line);
+/// 1 if the completion's expression solves the puzzle that the answer describes. The expression stands in `<answer>`, or else
+/// on the last line, where what follows an equals sign does not count. A last line that was cut might have gone on.
+pub fn reward(reply: &Reply<'_>) -> f32 {
+    let Some(puzzle) = Puzzle::parse(&reply.example.response) else { return 0. };
+    let last_line = || reply.text.trim().lines().last().filter(|_| reply.ended).unwrap_or_default();
+    let said = crate::answers::tagged(reply.text).unwrap_or_else(last_line);
     let expression = said.split('=').next().unwrap_or_default();
     f32::from(u8::from(puzzle.is_solved_by(expression)))
 }

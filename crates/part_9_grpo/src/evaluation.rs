@@ -5,7 +5,8 @@ use modern::GptModern;
 use modern::sampler::Choice;
 use ppo::answers::{Found, figures};
 use ppo::experience::texts;
-use ppo::{Answer, Asking, Question, RolloutConfig, Scorer, rollout};
+use ppo::{Answer, Asking, Question, Reply, RolloutConfig, Scorer, rollout};
+use reward::metrics::interval;
 use serde::Serialize;
 use tensor_core::Rng;
 
@@ -17,7 +18,11 @@ pub struct Evaluation {
     /// Problems.
     pub n: usize,
     /// The share that is right, in the form that the task wants.
-    pub pass_at_1: f64,
+    pub exact_match: f64,
+    /// The lower end of its 95 % interval.
+    pub exact_match_low: f64,
+    /// The upper end.
+    pub exact_match_high: f64,
     /// The share that is right whatever its form: what the model knows, whether or not it can say it as it is wanted.
     pub form_forgiven: f64,
     /// Mean reward.
@@ -28,6 +33,19 @@ pub struct Evaluation {
     pub eos_rate: f64,
 }
 
+/// How often drawn completions are right.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Tries {
+    /// At which temperature they were drawn.
+    pub temperature: f64,
+    /// How likely one is right.
+    pub pass_at_1: f64,
+    /// Tries.
+    pub k: usize,
+    /// How likely at least one of k is right.
+    pub pass_at_k: f64,
+}
+
 /// How a model is examined.
 #[derive(Debug, Clone, Copy)]
 pub struct Exam<'a> {
@@ -35,6 +53,41 @@ pub struct Exam<'a> {
     pub task: Task,
     /// How problems are put.
     pub asking: Asking<'a>,
+}
+
+impl Evaluation {
+    /// Of `answers` to `questions` of `task`, of which there is at least one.
+    pub fn of(task: Task, questions: &[Question], answers: &[Answer]) -> Self {
+        let share = |right: fn(Task, &Reply<'_>) -> bool| {
+            let each =
+                questions.iter().zip(answers).filter(|(Question { example, .. }, answer)| {
+                    right(task, &Reply { example, text: &answer.text, ended: answer.ended })
+                });
+            each.count() as f64 / answers.len() as f64
+        };
+        let Found { n, reward_mean, length_mean, eos_rate, .. } = figures(questions, answers);
+        let (exact_match, form_forgiven) = (share(Task::is_right), share(Task::forgives));
+        let [exact_match_low, exact_match_high] = interval(exact_match, n);
+        Self {
+            n,
+            exact_match,
+            exact_match_low,
+            exact_match_high,
+            form_forgiven,
+            reward_mean,
+            length_mean,
+            eos_rate,
+        }
+    }
+}
+
+impl Tries {
+    /// Of problems of whose `n` completions, drawn at `temperature`, so many were `right` each.
+    pub fn of(right: &[usize], n: usize, k: usize, temperature: f64) -> Self {
+        let mean =
+            |k| right.iter().map(|&c| pass_at_k(n, c, k)).sum::<f64>() / right.len().max(1) as f64;
+        Self { temperature, pass_at_1: mean(1), k, pass_at_k: mean(k) }
+    }
 }
 
 impl Exam<'_> {
@@ -51,50 +104,37 @@ impl Exam<'_> {
         ensure!(!questions.is_empty(), "there is no problem to evaluate");
         let rng = &mut Rng::new(0);
         let answers = self.asking.answers(model, questions, Choice::Greedy, scorer, rng)?;
-        let share = |right: fn(Task, &str, &str) -> bool| {
-            let each = questions.iter().zip(&answers);
-            let right = each.filter(|(question, answer)| {
-                right(self.task, &answer.text, &question.example.response)
-            });
-            right.count() as f64 / answers.len() as f64
-        };
-        let Found { n, reward_mean, length_mean, eos_rate, .. } = figures(questions, &answers);
-        let (pass_at_1, form_forgiven) = (share(Task::is_right), share(Task::forgives));
-        let evaluation =
-            Evaluation { n, pass_at_1, form_forgiven, reward_mean, length_mean, eos_rate };
-        Ok((evaluation, answers))
+        Ok((Evaluation::of(self.task, questions, &answers), answers))
     }
 
-    /// pass@k of `config.samples` completions that are drawn to each of `questions`, for each of `ks`.
+    /// pass@k of `config.samples` completions that are drawn to each of `questions`.
     ///
     /// # Errors
-    /// When a k is larger than the number of completions, or there is no question.
+    /// When k is larger than the number of completions, or there is no question.
     pub fn sampled(
         &self,
         model: &GptModern,
         questions: &[Question],
         config: &RolloutConfig,
-        ks: &[usize],
+        k: usize,
         rng: &mut Rng,
-    ) -> Result<Vec<f64>> {
+    ) -> Result<Tries> {
         let n = config.samples;
         ensure!(!questions.is_empty(), "there is no problem to evaluate");
-        let enough = ks.iter().all(|k| (1..=n).contains(k));
-        ensure!(enough, "pass@k needs at least k completions; there are {n}");
-        let mut totals = vec![0.; ks.len()];
+        ensure!((1..=n).contains(&k), "pass@k needs at least k completions; there are {n}");
+        let mut right = Vec::with_capacity(questions.len());
         for questions in questions.chunks((self.asking.batch_size / n).max(1)) {
             let prompts: Vec<Vec<u32>> = questions.iter().map(|q| q.prompt.clone()).collect();
             let groups = rollout(model, &prompts, config, rng)?;
-            let texts = texts(&groups, self.asking.speech)?;
-            for (question, texts) in questions.iter().zip(texts.chunks(n)) {
-                let is_right =
-                    |text: &&String| self.task.is_right(text, &question.example.response);
-                let right = texts.iter().filter(is_right).count();
-                let each = totals.iter_mut().zip(ks);
-                each.for_each(|(total, &k)| *total += pass_at_k(n, right, k));
+            let mut texts = texts(&groups, self.asking.speech)?.into_iter();
+            for (Question { example, .. }, group) in questions.iter().zip(&groups) {
+                let said = group.responses.iter().zip(texts.by_ref());
+                let is_right = |(response, text): &(&ppo::Response, String)| {
+                    self.task.is_right(&Reply { example, text, ended: response.ended() })
+                };
+                right.push(said.filter(is_right).count());
             }
         }
-        let problems = questions.len() as f64;
-        Ok(totals.into_iter().map(|total| total / problems).collect())
+        Ok(Tries::of(&right, n, k, config.temperature()))
     }
 }

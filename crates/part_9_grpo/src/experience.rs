@@ -27,6 +27,8 @@ pub struct Judgement {
 pub struct Experience {
     /// What was written.
     pub groups: Vec<Group>,
+    /// At which temperature; a loss is computed at the same.
+    pub temperature: f64,
     /// The same as text.
     pub texts: Vec<String>,
     /// What it earned.
@@ -52,17 +54,19 @@ pub fn gather(
     let groups = rollout(model, &prompts, config, rng)?;
     let texts = texts(&groups, speech)?;
     let scores = scores(&groups, questions, &texts, scorer, rng)?;
-    judged(groups, (texts, scores), (config, judgement))
+    judged(groups, texts, scores, config, judgement)
 }
 
-/// What `groups`, which said `texts` and got `scores`, are worth.
+/// What `groups`, drawn by `config`, which said `texts` and got `scores`, are worth.
 ///
 /// # Errors
 /// When a score is not a number: what was said is named.
 pub fn judged(
     groups: Vec<Group>,
-    (texts, scores): (Vec<String>, Vec<f64>),
-    (config, judgement): (&RolloutConfig, &Judgement),
+    texts: Vec<String>,
+    scores: Vec<f64>,
+    config: &RolloutConfig,
+    judgement: &Judgement,
 ) -> Result<Experience> {
     if let Some(problem) = not_a_number(&scores, &texts) {
         bail!(problem);
@@ -78,7 +82,8 @@ pub fn judged(
     let takes_part: Vec<bool> = responses.iter().map(|r| r.ended() || !masked).collect();
     let weights = judgement.aggregation.weights(&lengths, &takes_part, budget);
     let advantages = advantages(&rewards, config.samples, judgement.baseline, judgement.epsilon)?;
-    Ok(Experience { groups, texts, rewards, advantages, weights })
+    let temperature = config.temperature();
+    Ok(Experience { groups, temperature, texts, rewards, advantages, weights })
 }
 
 impl Experience {

@@ -1,69 +1,19 @@
-//! The flags of a run, and the settings that they describe. Names of other programs for the same thing are understood, on the
+//! The flags of what is drawn and learned, and the settings that they describe. Names of other programs for the same thing are understood, on the
 //! command line and in a settings file: `num_generations`, `kl_coeff`, `max_completion_length` and so on.
 
 use std::num::NonZeroUsize;
 
 use anyhow::{Result, ensure};
-use candle_core::Device;
 use clap::Args;
 use modern::sampler::{Choice, Sampler};
-use ppo::{Clip, RolloutConfig, Scorer};
+use ppo::{Clip, RolloutConfig};
 use serde::Serialize;
-use sft::Speech;
 use tiny_gpt::command::usage;
 use tiny_gpt::flags::{non_negative, positive, share};
 
 use crate::experience::Judgement;
-use crate::judge::{judge, names_a_model};
 use crate::reference::Kind;
-use crate::{Aggregation, Baseline, Kl, Objective, Overlong, RewardMix, Task};
-
-/// What is asked, and what is paid.
-#[derive(Debug, Clone, Serialize, Args)]
-pub struct TaskFlags {
-    /// What is asked
-    #[arg(long, value_enum, default_value_t = Task::Arithmetic)]
-    pub task: Task,
-    /// Its problems from a .json or .jsonl file (perhaps .gz), or owner/name:file.jsonl on the Hub: question or prompt, and answer
-    #[arg(long, value_name = "DATA", visible_alias = "train-file")]
-    pub data: Option<String>,
-    /// What is paid for, as name=weight,name=weight; a reward model; or chance [default: as the task has it]
-    #[arg(long, value_name = "MIX")]
-    pub reward: Option<String>,
-    /// Longest completion, in tokens [default: as the task has it]
-    #[arg(long, value_name = "N", visible_aliases = ["max-completion-length", "max-gen-length", "resp-len"])]
-    pub max_new_tokens: Option<NonZeroUsize>,
-}
-
-impl TaskFlags {
-    /// Who pays, to a policy that speaks as `speech` does.
-    ///
-    /// # Errors
-    /// As [`judge`].
-    pub fn judge(&self, speech: &Speech, device: &Device) -> Result<Box<Scorer>> {
-        judge(self.named(), speech, 32, device)
-    }
-
-    /// What is paid for, by name.
-    pub fn named(&self) -> &str {
-        self.reward.as_deref().unwrap_or(self.task.usual_rewards())
-    }
-
-    /// # Errors
-    /// A [`UsageError`](tiny_gpt::command::UsageError) when what is paid for is a mix, and a bad one.
-    pub fn check(&self) -> Result<()> {
-        let named = self.named();
-        if named.trim() == "chance" || names_a_model(named) {
-            return Ok(());
-        }
-        usage(RewardMix::parse(named).map(|_| ()))
-    }
-
-    /// The longest completion, in tokens.
-    pub fn budget(&self) -> usize {
-        self.max_new_tokens.map_or(self.task.usual_budget(), NonZeroUsize::get)
-    }
-}
+use crate::{Aggregation, Baseline, Kl, Objective, Overlong};
 
 /// How completions are drawn.
 #[derive(Debug, Clone, Copy, Serialize, Args)]
@@ -80,6 +30,23 @@ pub struct DrawFlags {
     /// Draw from the fewest tokens that hold the share P [default: from all]
     #[arg(long, value_name = "P", allow_negative_numbers = true, value_parser = share)]
     pub top_p: Option<f64>,
+}
+
+/// Most tokens that are drawn at a time. What is far beyond a machine is refused before it takes the memory.
+const MOST_TOKENS: usize = 1 << 24;
+
+/// # Errors
+/// A [`UsageError`](tiny_gpt::command::UsageError) when so many completions of `budget` tokens at a time are beyond reason.
+pub fn check_size(prompts: usize, samples: usize, budget: usize) -> Result<()> {
+    let tokens = prompts.saturating_mul(samples).saturating_mul(budget);
+    usage((|| {
+        ensure!(
+            tokens <= MOST_TOKENS,
+            "{prompts} prompts with {samples} completions of up to {budget} tokens are more than the {MOST_TOKENS} tokens that are \
+             drawn at a time at most"
+        );
+        Ok(())
+    })())
 }
 
 impl DrawFlags {
@@ -138,9 +105,39 @@ pub struct ObjectiveFlags {
     /// The last N tokens of the budget cost up to 1
     #[arg(long, value_name = "N")]
     pub overlong_margin: Option<NonZeroUsize>,
+    /// What a reward is worth a token later: 1, as all tokens of a completion share its advantage
+    #[arg(long, value_name = "1", default_value_t = 1., value_parser = undiscounted)]
+    pub gamma: f64,
+}
+
+fn undiscounted(text: &str) -> std::result::Result<f64, String> {
+    match text.parse() {
+        Ok(1.) => Ok(1.),
+        _ => Err(
+            "must be 1: all tokens of a completion share its advantage, so nothing is discounted"
+                .into(),
+        ),
+    }
 }
 
 impl ObjectiveFlags {
+    /// # Errors
+    /// A [`UsageError`](tiny_gpt::command::UsageError) when they contradict each other, or the `budget` of a completion.
+    pub fn check(&self, budget: usize) -> Result<()> {
+        usage((|| {
+            let margin = self.overlong_margin.map_or(0, NonZeroUsize::get);
+            ensure!(
+                margin <= budget,
+                "--overlong-margin {margin} is more than the {budget} tokens of a completion"
+            );
+            ensure!(
+                self.beta > 0. || self.reference_every.is_none(),
+                "--reference-every renews a reference, and with --beta 0 there is none"
+            );
+            Ok(())
+        })())
+    }
+
     /// What a step descends.
     pub fn objective(&self) -> Objective {
         Objective {

@@ -12,7 +12,6 @@ pub mod overlong;
 pub mod answers; // rewards
 pub mod rewards;
 pub mod reward_mix;
-pub mod judge;
 pub mod countdown;
 pub mod pass_at_k;
 pub mod task; // tasks
@@ -22,13 +21,17 @@ pub mod reference;
 pub mod update;
 pub mod evaluation;
 pub mod figures;
+pub mod so_far;
 pub mod run_log;
+pub mod config;
 pub mod training;
+pub mod task_flags;
 pub mod flags;
 pub mod command;
 
 pub use advantage::{Advantages, Baseline, advantages};
 pub use aggregation::Aggregation;
+pub use config::{GrpoConfig, StepConfig};
 pub use experience::Experience;
 pub use kl::Kl;
 pub use objective::{Drawn, Objective};
@@ -36,8 +39,9 @@ pub use overlong::Overlong;
 pub use pass_at_k::pass_at_k;
 pub use reward_mix::RewardMix;
 pub use run_log::RunLog;
+pub use so_far::SoFar;
 pub use task::{Problems, Task};
-pub use training::{GrpoConfig, StepConfig, Surroundings, train};
+pub use training::{Surroundings, train};
 
 #[cfg(test)]
 mod tests;

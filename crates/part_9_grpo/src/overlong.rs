@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! masked      they take no part in the loss (but stay in their group's mean)
-//! penalised   r − how far the length is into the last M tokens of the budget L:  min(1, max(0, (|o| − (L − M)) / M))
+//! penalised   r − how far the length is into the last M tokens of the budget L:  min(1, max(0, (|o| − (L − M)) / M)),  M ≤ L
 //! ```
 //!
 //! The soft penalty is DAPO's (<https://arxiv.org/abs/2503.14476>): being nearly too long already costs a little, so there is a
@@ -30,7 +30,7 @@ impl Overlong {
         match self {
             Self::Scored | Self::Masked => 0.,
             Self::Penalised { margin } => {
-                let into = (length + margin.min(budget)).saturating_sub(budget);
+                let into = (length + margin).saturating_sub(budget);
                 (into as f32 / margin.max(1) as f32).min(1.)
             }
         }

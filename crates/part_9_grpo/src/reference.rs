@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use modern::GptModern;
 use ppo::reference::{copied, without_adapters};
 use sft::Tuning;
+use sft::tuning::fingerprint_of;
 use tensor_core::{Parameters, weights};
 
 const FILE: &str = "reference.safetensors";
@@ -20,6 +21,15 @@ pub enum Kind {
     Fixed,
     /// The policy as it was at the last step that this number divides.
     Renewed(usize),
+}
+
+/// Names the weights that `tuning` begins with by what they are; adapters, which begin as nothing, left out.
+///
+/// # Errors
+/// When they cannot be read from their device.
+pub fn start_of(tuning: &Tuning) -> Result<String> {
+    let adapted = !tuning.parameters.adapters().is_empty();
+    fingerprint_of(tuning.parameters.iter().filter(|p| !adapted || !p.trainable))
 }
 
 /// A model that is not trained.

@@ -1,56 +1,63 @@
-//! Rewards that can be checked: plain functions of what was asked, what was said, and what is right.
+//! Rewards that can be checked: plain functions of what was asked, what was said and whether it was said to its end, and what is
+//! right.
 //!
 //! A reward is all that the model learns from, so it learns whatever the reward lets pass. Three policies that know nothing
 //! (one that always says the same, one that draws at random, one that only picks a length) must earn next to nothing from
 //! each: the tests let them try. The one that they can earn from is `format`, which is why it is worth less than an answer.
 
+use ppo::Reply;
 use ppo::final_answer::{final_answer, marked_answer};
-use ppo::numbers::{last_integer, numbers, same, single_number};
+use ppo::numbers::{last_integer, same, single_number};
+use ppo::scorer::exact_score;
 
 use crate::answers::tagged;
+use crate::countdown;
 
-/// What `completion` earns as a reply to `prompt`, whose right answer is `answer`.
-pub type Reward = fn(prompt: &str, completion: &str, answer: &str) -> f32;
+/// What a completion earns as a reply to its example's prompt, whose right answer is the example's response.
+pub type Reward = fn(reply: &Reply<'_>) -> f32;
 
 /// The rewards that a program knows by name, and what they are.
 pub const REWARDS: [(&str, Reward, &str); 8] = [
-    ("exact", exact, "1 for the answer and nothing else"),
+    ("exact", exact, "1 for the answer, nothing else, and the end"),
     ("integer", integer, "1 if the last number is the answer, a whole number"),
     ("gsm8k", gsm8k, "1 if the number after #### is the answer"),
     ("gsm8k-flexible", gsm8k_flexible, "the same, or the last number where there is no ####"),
     ("correctness", correctness, "what stands in <answer>: 2 for the answer, 1.5 for its value"),
     ("format", format, "0.2 for each of the four tags that stands once and in its place"),
-    (
-        "countdown",
-        crate::countdown::reward,
-        "1 if the expression uses the numbers and hits the target",
-    ),
+    ("countdown", countdown::reward, "1 for an expression of the numbers that hits the target"),
     ("length", length, "−0.01 for each word"),
 ];
 
-/// 1 for the answer and nothing else but spaces around it.
-pub fn exact(_prompt: &str, completion: &str, answer: &str) -> f32 {
-    one_if(completion.trim() == answer.trim())
+/// All of them, for a person who is to choose.
+pub(crate) fn described() -> String {
+    let each = REWARDS.iter().map(|(name, _, what)| format!("{name} ({what})"));
+    each.collect::<Vec<_>>().join(", ")
+}
+
+/// 1 for the answer, nothing else but spaces around it, and the end: what was cut might have gone on. It is part 8's.
+pub fn exact(reply: &Reply<'_>) -> f32 {
+    exact_score(reply) as f32
 }
 
 /// 1 if the last number of the completion is that of the answer, a whole one.
-pub fn integer(_prompt: &str, completion: &str, answer: &str) -> f32 {
-    one_if(matches!((last_integer(completion), last_integer(answer)), (Some(a), Some(b)) if a == b))
+pub fn integer(reply: &Reply<'_>) -> f32 {
+    let both = (last_integer(reply.text), last_integer(&reply.example.response));
+    one_if(matches!(both, (Some(a), Some(b)) if a == b))
 }
 
 /// 1 if the number after `####` is the answer's.
-pub fn gsm8k(_prompt: &str, completion: &str, answer: &str) -> f32 {
-    one_if(agree(marked_answer(completion), final_answer(answer)))
+pub fn gsm8k(reply: &Reply<'_>) -> f32 {
+    one_if(agree(marked_answer(reply.text), final_answer(&reply.example.response)))
 }
 
 /// The same where a completion without `####` answers with its last number.
-pub fn gsm8k_flexible(_prompt: &str, completion: &str, answer: &str) -> f32 {
-    one_if(agree(final_answer(completion), final_answer(answer)))
+pub fn gsm8k_flexible(reply: &Reply<'_>) -> f32 {
+    one_if(agree(final_answer(reply.text), final_answer(&reply.example.response)))
 }
 
 /// 2 if `<answer>` holds the answer, 1.5 if it holds one number and that is the answer's.
-pub fn correctness(_prompt: &str, completion: &str, answer: &str) -> f32 {
-    let Some(said) = tagged(completion) else { return 0. };
+pub fn correctness(reply: &Reply<'_>) -> f32 {
+    let (Some(said), answer) = (tagged(reply.text), &reply.example.response) else { return 0. };
     if !said.is_empty() && said == answer.trim() {
         2.
     } else if agree(single_number(said), single_number(answer)) {
@@ -61,11 +68,11 @@ pub fn correctness(_prompt: &str, completion: &str, answer: &str) -> f32 {
 }
 
 /// 0.2 for each of `<reasoning>`, `</reasoning>`, `<answer>` and `</answer>` that occurs once, and after those before it.
-pub fn format(_prompt: &str, completion: &str, _answer: &str) -> f32 {
+pub fn format(reply: &Reply<'_>) -> f32 {
     let mut reward = 0.;
     let mut last = None;
     for tag in ["<reasoning>", "</reasoning>", "<answer>", "</answer>"] {
-        let mut places = completion.match_indices(tag).map(|(at, _)| at);
+        let mut places = reply.text.match_indices(tag).map(|(at, _)| at);
         if let (Some(at), None) = (places.next(), places.next())
             && last.is_none_or(|last| at > last)
         {
@@ -77,13 +84,8 @@ pub fn format(_prompt: &str, completion: &str, _answer: &str) -> f32 {
 }
 
 /// −0.01 for each word: to be weighed against being right.
-pub fn length(_prompt: &str, completion: &str, _answer: &str) -> f32 {
-    -0.01 * completion.split_whitespace().count() as f32
-}
-
-/// Whether an answer can be graded: whether it is, or holds, what the rewards look for.
-pub fn is_gradable(answer: &str) -> bool {
-    !answer.trim().is_empty() && !numbers(answer).is_empty()
+pub fn length(reply: &Reply<'_>) -> f32 {
+    -0.01 * reply.text.split_whitespace().count() as f32
 }
 
 fn agree(a: Option<f64>, b: Option<f64>) -> bool {

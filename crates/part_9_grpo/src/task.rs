@@ -1,9 +1,11 @@
 //! Tasks: what is asked, what is right, and how a program checks it. A new one is a variant, its problems and its reward.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use modern::{Message, fetch_data, is_data_id};
+use ppo::Reply;
 use ppo::final_answer::final_answer;
 use ppo::numbers::last_integer;
 use serde::Serialize;
@@ -15,7 +17,7 @@ use tensor_core::Rng;
 
 use crate::answers::of_solution;
 use crate::countdown::{Puzzle, puzzles};
-use crate::rewards;
+use crate::{countdown, rewards};
 
 /// What a model is asked to write with GSM8K, so that a program finds its answer.
 pub const SYSTEM_PROMPT: &str =
@@ -68,55 +70,69 @@ impl Task {
         }
     }
 
-    /// Whether `completion` is right, in the form that is wanted.
-    pub fn is_right(self, completion: &str, answer: &str) -> bool {
-        match self {
-            Self::Arithmetic => rewards::exact("", completion, answer) > 0.,
-            Self::Gsm8k => rewards::correctness("", completion, answer) > 0.,
-            Self::Countdown => self.forgives(completion, answer),
-        }
+    /// Whether `reply` is right, in the form that is wanted.
+    pub fn is_right(self, reply: &Reply<'_>) -> bool {
+        let reward = match self {
+            Self::Arithmetic => rewards::exact,
+            Self::Gsm8k => rewards::correctness,
+            Self::Countdown => countdown::reward,
+        };
+        reward(reply) > 0.
     }
 
     /// Whether it is right, whatever its form.
-    pub fn forgives(self, completion: &str, answer: &str) -> bool {
-        match self {
-            Self::Arithmetic => rewards::integer("", completion, answer) > 0.,
-            Self::Gsm8k => {
-                self.is_right(completion, answer)
-                    || rewards::gsm8k_flexible("", completion, answer) > 0.
+    pub fn forgives(self, reply: &Reply<'_>) -> bool {
+        self.is_right(reply)
+            || match self {
+                Self::Arithmetic => rewards::integer(reply) > 0.,
+                Self::Gsm8k => rewards::gsm8k_flexible(reply) > 0.,
+                Self::Countdown => false,
             }
-            Self::Countdown => crate::countdown::reward("", completion, answer) > 0.,
-        }
     }
 
-    /// Its problems, those of `data` where that is named: a file, or `owner/name:file.jsonl` on the Hub. A file gives up to a
-    /// tenth of its rows to decide by, always the same ones.
+    /// # Errors
+    /// When it has no problems of its own, and there are no `data`.
+    pub fn check(self, data: Option<&str>) -> Result<()> {
+        let has = self != Self::Gsm8k || data.is_some();
+        ensure!(has, "--task gsm8k needs --data: a file, or owner/name:file.jsonl on the Hub");
+        Ok(())
+    }
+
+    /// Its problems, those of `data` where that is named: a file, or `owner/name:file.jsonl` on the Hub; to decide by those of
+    /// `aside`, or, where that is not named, up to a tenth of the file's rows, always the same ones. What is decided by is not learned
+    /// from.
     ///
     /// # Errors
     /// When a row has no answer that a program could check: the file and the line are named.
-    pub fn problems(self, data: Option<&str>) -> Result<Problems> {
-        match (self, data) {
+    pub fn problems(self, data: Option<&str>, aside: Option<&str>) -> Result<Problems> {
+        let mut all = match (self, data) {
             (Self::Arithmetic, None) => {
-                Ok(Problems { train: asked(Split::Train), validation: asked(Split::Validation) })
+                Problems { train: asked(Split::Train), validation: asked(Split::Validation) }
             }
             (Self::Countdown, None) => {
                 let mut train = puzzles(COUNTDOWN.iter().sum(), SPLIT_SEED);
-                let validation = train.split_off(COUNTDOWN[0]);
-                Ok(Problems { train, validation: validation[..COUNTDOWN[1]].to_vec() })
+                let mut validation = train.split_off(COUNTDOWN[0]);
+                validation.truncate(COUNTDOWN[1]);
+                Problems { train, validation }
             }
-            (_, data) => {
-                let mut train = self.all(data)?;
-                Rng::new(SPLIT_SEED).shuffle(&mut train);
-                let aside = ((train.len() as f64 * VALIDATION.1) as usize).clamp(1, VALIDATION.0);
-                ensure!(
-                    train.len() > aside,
-                    "{} problems are too few to learn from and to decide by",
-                    train.len()
-                );
-                let validation = train.split_off(train.len() - aside);
-                Ok(Problems { train, validation })
-            }
+            (_, data) => Problems { train: self.all(data)?, validation: Vec::new() },
+        };
+        if aside.is_some() {
+            all.validation = self.all(aside)?;
+        } else if all.validation.is_empty() {
+            Rng::new(SPLIT_SEED).shuffle(&mut all.train);
+            let n = ((all.train.len() as f64 * VALIDATION.1) as usize).clamp(1, VALIDATION.0);
+            all.validation = all.train.split_off(all.train.len().saturating_sub(n));
         }
+        let question = |example: &Example| example.prompt.last().map(|said| said.content.clone());
+        let aside: HashSet<_> = all.validation.iter().map(question).collect();
+        let n = all.train.len() + all.validation.len();
+        all.train.retain(|example| !aside.contains(&question(example)));
+        ensure!(
+            !all.train.is_empty(),
+            "{n} problems are too few: what is decided by is not learned from"
+        );
+        Ok(all)
     }
 
     /// The problems to report of: those that are held out of the task, or all of a file.
@@ -129,9 +145,7 @@ impl Task {
                 Self::Arithmetic => Ok(asked(Split::HeldOut)),
                 Self::Countdown => Ok(puzzles(COUNTDOWN.iter().sum(), SPLIT_SEED)
                     .split_off(COUNTDOWN[0] + COUNTDOWN[1])),
-                Self::Gsm8k => anyhow::bail!(
-                    "--task gsm8k needs --data: a file, or owner/name:file.jsonl on the Hub"
-                ),
+                Self::Gsm8k => self.check(None).map(|()| Vec::new()),
             };
         };
         let path = if is_data_id(data) { fetch_data(data)? } else { PathBuf::from(data) };
@@ -143,46 +157,40 @@ impl Task {
     /// # Errors
     /// When it has none, or the answer cannot be checked.
     pub fn problem(self, row: &Value) -> Result<Example> {
-        let text = |names: &[&str]| {
-            let value =
-                names.iter().find_map(|name| row.get(name)).filter(|value| !value.is_null());
-            let value =
-                value.with_context(|| format!("there is no column `{}`", names.join("` or `")))?;
-            let text = value.as_str().map(str::trim);
-            text.filter(|text| !text.is_empty())
-                .with_context(|| format!("`{}` holds {value}, not a text", names[0]))
+        let held = |names: &[&str]| {
+            let value = names.iter().find_map(|name| row.get(name)).filter(|held| !held.is_null());
+            value.with_context(|| format!("there is no column `{}`", names.join("` or `")))
         };
-        let (question, answer) = (text(&["question", "prompt"])?, text(&["answer"])?);
+        let text = |name: &str, held: &Value| {
+            let text = held.as_str().map(str::trim).filter(|text| !text.is_empty());
+            text.map(String::from).with_context(|| format!("`{name}` holds {held}, not a text"))
+        };
+        let question = text("question", held(&["question", "prompt"])?)?;
+        let answer = match held(&["answer"])? {
+            Value::Number(number) => number.to_string(),
+            answer => text("answer", answer)?,
+        };
+        let holds = |found: bool, what: &str| -> Result<()> {
+            ensure!(found, "the answer `{}` {what}", answer.chars().take(40).collect::<String>());
+            Ok(())
+        };
         match self {
             Self::Arithmetic => {
-                let whole = last_integer(answer);
-                whole.with_context(|| {
-                    format!("the answer `{}` holds no whole number", short(answer))
-                })?;
+                holds(last_integer(&answer).is_some(), "holds no whole number")?;
                 Ok(Example::new(question, answer))
             }
             Self::Gsm8k => {
-                let wanted = of_solution(answer).unwrap_or(answer);
-                final_answer(wanted).with_context(|| {
-                    format!("the answer `{}` holds no number after ####", short(answer))
-                })?;
+                let wanted = of_solution(&answer).unwrap_or(&answer);
+                holds(final_answer(wanted).is_some(), "holds no number after ####")?;
                 let prompt = vec![Message::system(SYSTEM_PROMPT), Message::user(question)];
                 Ok(Example { prompt, response: wanted.to_string() })
             }
             Self::Countdown => {
-                let puzzle = Puzzle::parse(answer);
-                puzzle.with_context(|| {
-                    format!("the answer `{}` is no `3 5 7 = 22`", short(answer))
-                })?;
+                holds(Puzzle::parse(&answer).is_some(), "is no `3 5 7 = 22`")?;
                 Ok(Example::new(question, answer))
             }
         }
     }
-}
-
-/// The first of a long answer.
-fn short(text: &str) -> String {
-    text.chars().take(40).collect()
 }
 
 fn asked(split: Split) -> Vec<Example> {

@@ -9,11 +9,20 @@ mod know_nothing;
 mod countdown;
 mod pass_at_k;
 mod task;
+mod update;
 mod training;
+mod wiring;
 
 use candle_core::{Device, Result, Tensor};
+use ppo::Reply;
+use sft::Example;
 
 const CPU: Device = Device::Cpu;
+
+/// What `reward` pays for `text` where `answer` is right.
+fn paid_for(reward: crate::rewards::Reward, text: &str, answer: &str, ended: bool) -> f32 {
+    reward(&Reply { example: &Example::new("", answer), text, ended })
+}
 
 /// Numbers from a golden file as a tensor: (N).
 fn tensor(numbers: &serde_json::Value) -> Result<Tensor> {

@@ -1,55 +1,19 @@
 //! 9.4 The loop: draw, judge, compare, learn.
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, bail};
 use modern::GptModern;
 use ppo::prompts::of_step;
-use ppo::{Prompts, Question, RolloutConfig, Scorer};
-use scaling::Schedule;
-use sft::{Outputs, Tuning};
-use tensor_core::{AdamWConfig, clip_grad_norm};
+use ppo::{Prompts, Question, Scorer};
+use sft::{Outputs, Speech, Tuning};
+use tensor_core::clip_grad_norm;
 
+use crate::config::{GrpoConfig, StepConfig};
 use crate::evaluation::Exam;
-use crate::experience::{Judgement, gather};
+use crate::experience::gather;
 use crate::figures::Update;
-use crate::reference::{self, Reference};
-use crate::update::{gradients, parts};
-use crate::{Objective, RunLog};
-
-/// What decides where a run arrives.
-#[derive(Debug, Clone)]
-pub struct GrpoConfig {
-    /// Prompts of a step.
-    pub prompts: usize,
-    /// How they are answered, and how often each.
-    pub rollout: RolloutConfig,
-    /// What the answers are worth.
-    pub judgement: Judgement,
-    /// What a step descends.
-    pub objective: Objective,
-    /// What the policy is kept near, if it is.
-    pub reference: Option<reference::Kind>,
-    /// How steps are made of it.
-    pub steps: StepConfig,
-    /// Of the order of prompts, and of what is drawn.
-    pub seed: u64,
-}
-
-/// How steps are made.
-#[derive(Debug, Clone, Copy)]
-pub struct StepConfig {
-    /// μ: steps of the optimizer on what was drawn once.
-    pub updates: usize,
-    /// Prompts whose gradient is computed at a time.
-    pub groups_each: usize,
-    /// The rate of each step, and how many there are.
-    pub schedule: Schedule,
-    /// β₁, β₂, ε and weight decay.
-    pub optimizer: AdamWConfig,
-    /// Largest gradient norm.
-    pub grad_clip: f64,
-    /// The run ends early once this many tokens have been drawn.
-    pub most_tokens: Option<usize>,
-}
+use crate::reference::Reference;
+use crate::run_log::RunLog;
+use crate::update::{Part, gradients, parts};
 
 /// A regular look at validation problems.
 pub struct Looks<'a> {
@@ -77,6 +41,13 @@ pub struct Surroundings<'a> {
     pub looks: Looks<'a>,
 }
 
+impl<'a> Surroundings<'a> {
+    /// How completions are read, and who judges them.
+    fn judge(&mut self) -> (&'a Speech, &mut Scorer) {
+        (self.looks.exam.asking.speech, &mut *self.scorer)
+    }
+}
+
 /// Trains `tuning` on `questions` from where it is, until its schedule ends or it is told to stop.
 ///
 /// # Errors
@@ -89,12 +60,10 @@ pub fn train(
     outputs: &Outputs<'_>,
     log: &mut RunLog,
 ) -> Result<()> {
-    let StepConfig { updates, groups_each, schedule, grad_clip, most_tokens, .. } = config.steps;
-    ensure!(updates > 0, "what was drawn is to be learned from at least once");
+    let StepConfig { groups_each, schedule, most_tokens, .. } = config.steps;
     let policy = GptModern::new(&tuning.config, tuning.parameters.root())?;
     let twin = GptModern::new(&tuning.config, tuning.parameters.inference().root())?;
     let mut prompts = Prompts::new(questions, config.seed)?;
-    let how = (&config.objective, config.rollout.temperature());
     if tuning.state.step == 0 {
         look(&twin, tuning, around, outputs, log)?; // what there is to improve on
     }
@@ -102,48 +71,51 @@ pub fn train(
         let step = tuning.state.step + 1;
         let questions = prompts.of_step(step, config.prompts);
         let mut rng = of_step(config.seed, step);
-        let drawn = log.time(
-            |times| &mut times.generation,
-            || {
-                let by = (around.looks.exam.asking.speech, &mut *around.scorer);
-                gather(&twin, by, &questions, (&config.rollout, &config.judgement), &mut rng)
-            },
-        )?;
-        let model = around.reference.as_ref().map(|reference| &reference.model);
-        let parts =
-            log.time(|times| &mut times.scoring, || parts(&drawn, how, &twin, model, groups_each))?;
-        let rate = schedule.at(step);
-        let mut done: Vec<Update> = Vec::with_capacity(updates);
-        for _ in 0..if parts.is_empty() { 0 } else { updates } {
-            let update = log.time(|times| &mut times.training, || {
-                let (loss, mut grads, seen) = gradients(&policy, &tuning.parameters, &parts, how)?;
-                let norm = clip_grad_norm(&mut grads, &tuning.parameters, grad_clip)?;
-                if !loss.is_finite() || !norm.is_finite() {
-                    bail!("step {step}: the loss is {loss}, the gradient norm {norm}; try a smaller --lr");
-                }
-                tuning.optimizer.step(&grads, rate)?;
-                Ok(Update { loss, norm, seen })
-            })?;
-            done.push(update);
-        }
+        let (by, how) = (around.judge(), (&config.rollout, &config.judgement));
+        let draw = || gather(&twin, by, &questions, how, &mut rng);
+        let drawn = log.time(|times| &mut times.generation, draw)?;
+        let reference = around.reference.as_ref().map(|reference| &reference.model);
+        let score = || parts(&drawn, &config.objective, &twin, reference, groups_each);
+        let parts = log.time(|times| &mut times.scoring, score)?;
+        let updates = if parts.is_empty() { 0 } else { config.steps.updates };
+        let learn = || {
+            let each = (0..updates).map(|_| update(tuning, &policy, &parts, config, step));
+            each.collect::<Result<Vec<Update>>>()
+        };
+        let done = log.time(|times| &mut times.training, learn)?;
         tuning.state.step = step;
-        if let Some(reference) = &mut around.reference {
-            reference.renew(tuning)?;
-        }
-        log.step(step, &drawn, &done, rate)?;
-        let last = step == schedule.total || most_tokens.is_some_and(|most| log.tokens >= most);
+        around.reference.as_mut().map_or(Ok(()), |reference| reference.renew(tuning))?;
+        log.step(step, &drawn, &done, schedule.at(step))?;
+        let last = step == schedule.total || most_tokens.is_some_and(|n| log.so_far.tokens >= n);
         if last || around.looks.due(step) {
             look(&twin, tuning, around, outputs, log)?;
         }
-        let stop = outputs.stop(step);
-        if last || stop || outputs.save_due(step) {
-            save(tuning, around.reference.as_ref(), outputs)?;
+        let stop = outputs.stop(step) || last;
+        if stop || outputs.save_due(step) {
+            save(tuning, around.reference.as_ref(), outputs, log)?;
         }
-        if stop || last {
+        if stop {
             break;
         }
     }
     Ok(())
+}
+
+/// A step of the optimizer on `parts`, in step `step` of the run.
+fn update(
+    tuning: &mut Tuning,
+    policy: &GptModern,
+    parts: &[Part],
+    GrpoConfig { objective, steps, .. }: &GrpoConfig,
+    step: usize,
+) -> Result<Update> {
+    let (loss, mut grads, seen) = gradients(policy, &tuning.parameters, parts, objective)?;
+    let norm = clip_grad_norm(&mut grads, &tuning.parameters, steps.grad_clip)?;
+    if !loss.is_finite() || !norm.is_finite() {
+        bail!("step {step}: the loss is {loss}, the gradient norm {norm}; try a smaller --lr");
+    }
+    tuning.optimizer.step(&grads, steps.schedule.at(step))?;
+    Ok(Update { loss, norm, seen })
 }
 
 /// Looks at `twin`, an inference twin of `tuning`, which is saved if none before was better.
@@ -165,10 +137,16 @@ fn look(
     Ok(())
 }
 
-fn save(tuning: &Tuning, reference: Option<&Reference>, outputs: &Outputs<'_>) -> Result<()> {
+fn save(
+    tuning: &Tuning,
+    reference: Option<&Reference>,
+    outputs: &Outputs<'_>,
+    log: &RunLog,
+) -> Result<()> {
     let Some(place) = &outputs.place else { return Ok(()) };
     place.checkpoints.save(tuning.state.step, |folder| {
         tuning.save(folder, place.data)?;
+        log.so_far.save(folder)?;
         reference.map_or(Ok(()), |reference| reference.save(folder))
     })
 }

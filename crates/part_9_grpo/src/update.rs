@@ -10,6 +10,7 @@ use modern::GptModern;
 use ppo::scoring::log_probs;
 use ppo::{Group, TokenBatch};
 use scaling::accumulation::sum_of_gradients;
+use serde::{Deserialize, Serialize};
 use tensor_core::Parameters;
 
 use crate::{Drawn, Experience, Objective};
@@ -18,19 +19,20 @@ use crate::{Drawn, Experience, Objective};
 pub struct Part {
     batch: TokenBatch,
     drawn: Drawn,
+    temperature: f64,
 }
 
 /// What an update saw of the policy, over all tokens that were drawn.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Seen {
-    /// The share of tokens whose ratio has left the clip.
+    /// The share of tokens whose ratio has left the clip, on either side, whatever the sign of the advantage.
     pub clip_fraction: f64,
     /// The largest ratio.
     pub ratio_max: f64,
     /// The mean of |log π − log π_behaviour|: before the first step, how far the sampler and the loss disagree.
     pub mismatch: f64,
-    /// The mean of k3 to the reference, in nats per token; 0 without one.
-    pub kl: f64,
+    /// The mean of k3 to the reference, in nats per token, if there is one.
+    pub kl: Option<f64>,
 }
 
 /// The parts of `experience`, `groups_each` groups at a time, and what `reference` says of them.
@@ -39,7 +41,7 @@ pub struct Seen {
 /// When memory is short.
 pub fn parts(
     experience: &Experience,
-    (objective, temperature): (&Objective, f64),
+    objective: &Objective,
     twin: &GptModern,
     reference: Option<&GptModern>,
     groups_each: usize,
@@ -49,7 +51,7 @@ pub fn parts(
         .filter(|&group| objective.kl.is_some() || experience.has_signal(group))
         .collect();
     chosen.sort_by_key(|&group| length(&experience.groups[group])); // padding is computed in vain
-    let mut parts = Vec::new();
+    let (mut parts, temperature) = (Vec::new(), experience.temperature);
     for chosen in chosen.chunks(groups_each.max(1)) {
         let groups = || chosen.iter().map(|&group| &experience.groups[group]);
         let batch = TokenBatch::of(groups(), twin.config(), twin.device())?;
@@ -67,7 +69,7 @@ pub fn parts(
             advantages: spread(&experience.advantages.values)?,
             weights: spread(&experience.weights)?,
         };
-        parts.push(Part { batch, drawn });
+        parts.push(Part { batch, drawn, temperature });
     }
     Ok(parts)
 }
@@ -80,11 +82,12 @@ pub fn gradients(
     policy: &GptModern,
     parameters: &Parameters,
     parts: &[Part],
-    (objective, temperature): (&Objective, f64),
+    objective: &Objective,
 ) -> Result<(f64, GradStore, Seen)> {
     let (mut seen, mut n) = (Seen::default(), 0.);
-    let (loss, grads) = sum_of_gradients(parameters, parts, 1., |Part { batch, drawn }| {
-        let now = log_probs(policy, batch, temperature)?; // (R, T)
+    let (loss, grads) = sum_of_gradients(parameters, parts, 1., |part| {
+        let Part { batch, drawn, temperature } = part;
+        let now = log_probs(policy, batch, *temperature)?; // (R, T)
         n += seen.add(&now, drawn, &batch.mask, objective)?;
         objective.loss(&now, drawn)
     })?;
@@ -109,11 +112,13 @@ impl Seen {
         for at in (0..now.len()).filter(|&at| mask[at] > 0.) {
             let of = |x: &[f32]| f64::from(x[at]);
             let ratio = (of(&now) - of(old.as_deref().unwrap_or(&behaviour))).exp();
-            let d = reference.as_deref().map_or(0., |reference| of(reference) - of(&now));
             self.clip_fraction += f64::from(u8::from(ratio < low || ratio > high));
             self.ratio_max = self.ratio_max.max(ratio);
             self.mismatch += (of(&now) - of(&behaviour)).abs();
-            self.kl += d.exp() - d - 1.;
+            if let Some(reference) = &reference {
+                let d = of(reference) - of(&now);
+                self.kl = Some(self.kl.unwrap_or(0.) + d.exp() - d - 1.);
+            }
             n += 1.;
         }
         Ok(n)
@@ -123,7 +128,8 @@ impl Seen {
     fn over(self, n: f64) -> Self {
         let Self { clip_fraction, ratio_max, mismatch, kl } = self;
         let n = n.max(1.);
-        Self { clip_fraction: clip_fraction / n, ratio_max, mismatch: mismatch / n, kl: kl / n }
+        let (clip_fraction, mismatch) = (clip_fraction / n, mismatch / n);
+        Self { clip_fraction, ratio_max, mismatch, kl: kl.map(|kl| kl / n) }
     }
 }
 

@@ -47,7 +47,7 @@ fn curves(name: &str) -> &'static [Curves] {
                 true,
                 &[
                     ("while trying", "reward_mean"),
-                    ("validation", "val_pass_at_1"),
+                    ("validation", "val_exact_match"),
                     ("form forgiven", "val_form_forgiven"),
                 ],
             ),

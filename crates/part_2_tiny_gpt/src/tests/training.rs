@@ -147,6 +147,19 @@ fn what_a_new_run_begins_with_is_not_moved_aside_with_the_old_one() -> Result<()
 }
 
 #[test]
+fn a_run_is_not_written_over_a_model() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let config = folder.path().join("config.json");
+    fs::write(&config, "a model's")?;
+    let error = RunFolder::create(folder.path(), &()).unwrap_err().to_string();
+    assert!(error.contains("config.json is no run's") && error.contains("--out"), "{error}");
+    assert_eq!(fs::read_to_string(&config)?, "a model's");
+    assert_eq!(fs::read_dir(folder.path())?.count(), 1, "and nothing stands beside it");
+    fs::write(folder.path().join(".lock"), "")?; // a run that was killed at once
+    RunFolder::create(folder.path(), &()).map(drop)
+}
+
+#[test]
 fn a_rate_that_blows_the_model_up_is_an_error_that_says_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
     let wild = TrainConfig { lr: 1e30, grad_clip: None, ..CONFIG };

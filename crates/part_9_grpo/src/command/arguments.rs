@@ -10,7 +10,8 @@ use sft::Format;
 use sft::flags::{LoraFlags, TunedFlags};
 use tiny_gpt::flags::{ComputeFlags, OptimizerFlags};
 
-use crate::flags::{DrawFlags, ObjectiveFlags, TaskFlags};
+use crate::flags::{DrawFlags, ObjectiveFlags};
+use crate::task_flags::TaskFlags;
 
 pub(crate) const DEFAULT_OUT: &str = "runs/grpo";
 
@@ -102,7 +103,7 @@ pub(crate) struct StepFlags {
     /// Prompts whose gradient is computed at a time
     #[arg(long, value_name = "N", default_value = "32")]
     pub(crate) micro_batch: NonZeroUsize,
-    /// Steps of the optimizer on what was drawn once
+    /// Steps of the optimizer on what was drawn once (num-iterations as TRL means it)
     #[arg(long, value_name = "N", default_value = "1", visible_alias = "num-iterations")]
     pub(crate) mu: NonZeroUsize,
     /// How gradients become steps.
@@ -112,7 +113,7 @@ pub(crate) struct StepFlags {
 }
 
 /// What is looked at during a run.
-#[derive(Debug, Clone, Copy, Args, Serialize)]
+#[derive(Debug, Clone, Args, Serialize)]
 pub(crate) struct LookFlags {
     /// Steps between two looks at the validation problems; 0 for one at the end
     #[arg(long, value_name = "N", default_value_t = 20, visible_alias = "eval-interval")]
@@ -120,6 +121,9 @@ pub(crate) struct LookFlags {
     /// Most validation problems that are looked at
     #[arg(long, value_name = "N", default_value = "200")]
     pub(crate) eval_problems: NonZeroUsize,
+    /// Where they are, a file as --data [default: the task's own, or a tenth of --data]
+    #[arg(long, value_name = "DATA")]
+    pub(crate) eval_file: Option<String>,
     #[command(flatten)]
     #[serde(flatten)]
     pub(crate) figures: FigureFlags,

@@ -5,23 +5,19 @@ use anyhow::Result;
 use modern::GptModern;
 use modern::sampler::{Choice, Sampler};
 use ppo::prompts::questions;
-use ppo::{Answer, Asking, Clip, RolloutConfig};
+use ppo::{Answer, Asking, RolloutConfig};
 use scaling::Schedule;
 use sft::arithmetic::{Operation, Problem};
 use sft::base::{BaseConfig, pretrain};
 use sft::questions::Question;
 use sft::{Example, Outputs, Speech, TrainConfig, Tuning, tokenize};
-use tensor_core::{AdamWConfig, Rng};
+use tensor_core::Rng;
 
 use super::arguments::DemoArgs;
 use crate::evaluation::{Evaluation, Exam};
-use crate::experience::Judgement;
 use crate::reference::{Kind, Reference};
 use crate::training::Looks;
-use crate::{
-    Aggregation, Baseline, GrpoConfig, Kl, Objective, Overlong, RewardMix, RunLog, StepConfig,
-    Surroundings, Task, train,
-};
+use crate::{GrpoConfig, Kl, Objective, RunLog, SoFar, Surroundings, Task, train};
 
 /// The ways to ask whose answers are mostly demonstrated with a full stop.
 const NOISY: [usize; 6] = [0, 2, 4, 6, 8, 10];
@@ -51,7 +47,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
     sft::train(&mut tuning, &data.examples, &demonstrating, None, &Outputs::default(), &mut log)?;
     drop(log);
 
-    let mut scorer = RewardMix::parse("exact")?.scorer();
+    let mut scorer = ppo::scorer::exact();
     let how = rewarding(speech.ends().to_vec(), steps, seed);
     let (asked, _) = questions(examples(&known), &speech, config.context, BUDGET)?;
     let (held_out, _) = questions(examples(&unknown), &speech, config.context, BUDGET)?;
@@ -66,10 +62,10 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
     );
     let reference = Some(Reference::new(&tuning, Kind::Fixed)?);
     let looks = Looks { exam, questions: &held_out, interval: steps.div_ceil(3) };
-    let mut log = RunLog::new(steps, 0, steps)?;
+    let mut log = RunLog::new(steps, 0, SoFar::default(), steps)?;
     let mut around = Surroundings { reference, scorer: &mut *scorer, looks };
     train(&mut tuning, asked, &how, &mut around, &Outputs::default(), &mut log)?;
-    let tokens = log.tokens;
+    let tokens = log.so_far.tokens;
     drop(log);
     let after = exam.greedy(&twin, &held_out, &mut *scorer)?;
     tell(&unknown, &before, &after);
@@ -80,36 +76,11 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
 }
 
 fn rewarding(stop: Vec<u32>, steps: usize, seed: u64) -> GrpoConfig {
-    GrpoConfig {
-        prompts: 16,
-        rollout: RolloutConfig {
-            samples: 8,
-            sampler: Sampler::new(Choice::at(1., None, None, None)),
-            max_new_tokens: BUDGET,
-            stop,
-        },
-        judgement: Judgement {
-            overlong: Overlong::Scored,
-            baseline: Baseline::GroupStd,
-            epsilon: 1e-4,
-            aggregation: Aggregation::Token,
-        },
-        objective: Objective {
-            clip: Clip::symmetric(0.2),
-            kl: Some((Kl::K3Weighted, 0.01)),
-            importance_cap: None,
-        },
-        reference: Some(Kind::Fixed),
-        steps: StepConfig {
-            updates: 1,
-            groups_each: 16,
-            schedule: Schedule::cosine(4e-4, steps),
-            optimizer: AdamWConfig { beta2: 0.95, weight_decay: 0., ..AdamWConfig::default() },
-            grad_clip: 1.,
-            most_tokens: None,
-        },
-        seed,
-    }
+    let sampler = Sampler::new(Choice::at(1., None, None, None));
+    let rollout = RolloutConfig { samples: 8, sampler, max_new_tokens: BUDGET, stop };
+    let usual = GrpoConfig::usual(16, rollout, Schedule::cosine(4e-4, steps), seed);
+    let kl = Some((Kl::K3Weighted, 0.01));
+    GrpoConfig { objective: Objective { kl, ..usual.objective }, ..usual }
 }
 
 /// All one-digit sums and differences in all ways to ask: those to learn from, and those that are held out (of each problem one way).
@@ -161,7 +132,7 @@ fn tell(
     }
     println!();
     for (name, of) in [
-        ("right", (|found: &Evaluation| found.pass_at_1) as fn(&Evaluation) -> f64),
+        ("right", (|found: &Evaluation| found.exact_match) as fn(&Evaluation) -> f64),
         ("right, the form forgiven", |found| found.form_forgiven),
     ] {
         println!("{name:42}  {:>7.3}  {:>7.3}", of(before), of(after));

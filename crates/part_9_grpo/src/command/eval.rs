@@ -2,16 +2,17 @@
 
 use anyhow::{Result, ensure};
 use modern::sampler::{Choice, Sampler};
-use ppo::prompts::questions;
 use ppo::reference::of_tuned;
 use ppo::{Asking, Comparison, RolloutConfig, compare};
-use serde_json::{Value, json};
+use scaling::record::join;
+use serde_json::Value;
 use sft::Tuned;
 use tensor_core::Rng;
 use tiny_gpt::command::usage;
 
 use super::arguments::EvalArgs;
-use crate::evaluation::{Evaluation, Exam};
+use crate::evaluation::{Evaluation, Exam, Tries};
+use crate::flags::check_size;
 
 pub(super) fn run(args: &EvalArgs) -> Result<()> {
     args.task.check()?;
@@ -20,13 +21,14 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
         ensure!(k <= samples, "--k {k} needs at least as many --samples, not {samples}");
         Ok(())
     })())?;
+    check_size(args.batch_size.get().div_ceil(samples), samples, args.task.budget())?;
     let device = args.compute.open()?;
     let examples = args.task.task.all(args.task.data.as_deref())?;
     let tuned = args.tuned.open(&device)?;
     let reference = of_tuned(&args.tuned, args.reference.as_deref(), &tuned, &device)?;
     let Tuned { model, speech, .. } = tuned;
     let (context, budget) = (model.config().context, args.task.budget());
-    let (mut asked, left_out) = questions(examples, &speech, context, budget)?;
+    let (mut asked, left_out) = args.task.questions(examples, &speech, context)?;
     asked.truncate(args.n.map_or(asked.len(), std::num::NonZeroUsize::get));
     if left_out > 0 {
         println!("{left_out} problems were left out, as they are too long");
@@ -41,14 +43,14 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
     let drawn =
         RolloutConfig { samples, sampler, max_new_tokens: budget, stop: speech.ends().to_vec() };
     let mut rng = Rng::new(args.compute.seed);
-    let at = exam.sampled(&model, &asked, &drawn, &[1, k], &mut rng)?;
+    let tries = exam.sampled(&model, &asked, &drawn, k, &mut rng)?;
     let beside = reference.map(|reference| {
         let both = [&model, &reference];
         compare(both, &asked, asking, Choice::Greedy, &mut *scorer, &mut rng)
     });
     let beside = beside.transpose()?.map(|(comparison, _)| comparison);
     if args.json {
-        println!("{}", report(&found, (k, &at), beside));
+        println!("{}", report(&found, &tries, beside.as_ref())?);
         return Ok(());
     }
     for (question, judged) in asked.iter().zip(&judged).take(4) {
@@ -57,43 +59,38 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
         println!("question  {}", one_line(said));
         println!("  answer  {:.2}  {}", judged.score, one_line(&judged.text));
     }
-    tell(&found, (k, &at), beside);
+    tell(&found, &tries, beside.as_ref());
     Ok(())
 }
 
 /// The figures as an object.
-fn report(found: &Evaluation, (k, at): (usize, &[f64]), beside: Option<Comparison>) -> Value {
-    let mut report = json!({
-        "n": found.n, "reward_mean": found.reward_mean, "length_mean": found.length_mean,
-        "exact_match": found.pass_at_1, "form_forgiven": found.form_forgiven, "eos_rate": found.eos_rate,
-        "pass_at_1": found.pass_at_1, "pass_at_1_drawn": at[0], "k": k, "pass_at_k": at[1],
-    });
-    if let Some(Comparison { reward_ref_mean, win_rate, win_rate_low, win_rate_high, kl, .. }) =
-        beside
-    {
-        for (key, value) in [
-            ("reward_ref_mean", reward_ref_mean),
-            ("win_rate", win_rate),
-            ("win_rate_low", win_rate_low),
-            ("win_rate_high", win_rate_high),
-            ("kl", kl),
-        ] {
-            report[key] = value.into();
+fn report(found: &Evaluation, tries: &Tries, beside: Option<&Comparison>) -> Result<Value> {
+    let mut report = serde_json::to_value(found)?;
+    join(&mut report, serde_json::to_value(tries)?);
+    if let Some(beside) = beside {
+        let beside = serde_json::to_value(beside)?;
+        for key in ["reward_ref_mean", "win_rate", "win_rate_low", "win_rate_high", "kl"] {
+            report[key] = beside[key].clone();
         }
     }
-    report
+    Ok(report)
 }
 
 /// The figures, in words.
-fn tell(found: &Evaluation, (k, at): (usize, &[f64]), beside: Option<Comparison>) {
-    let Evaluation { n, pass_at_1, form_forgiven, reward_mean, length_mean, eos_rate } = *found;
+fn tell(found: &Evaluation, tries: &Tries, beside: Option<&Comparison>) {
+    let Evaluation { n, exact_match, exact_match_low, exact_match_high, form_forgiven, .. } =
+        *found;
     println!(
-        "{n} problems, the likeliest completion of each: right {pass_at_1:.3}, with the form forgiven {form_forgiven:.3}"
+        "{n} problems, the likeliest completion of each: right {exact_match:.3} ({exact_match_low:.3} to {exact_match_high:.3}), with the \
+         form forgiven {form_forgiven:.3}"
     );
+    let Evaluation { reward_mean, length_mean, eos_rate, .. } = *found;
     println!("reward {reward_mean:.3}, {length_mean:.1} tokens, ended by itself {eos_rate:.3}");
-    println!("drawn: pass@1 {:.3}, pass@{k} {:.3}", at[0], at[1]);
-    if let Some(Comparison { reward_ref_mean, win_rate, win_rate_low, win_rate_high, kl, .. }) =
-        beside
+    let Tries { temperature, pass_at_1, k, pass_at_k } = *tries;
+    println!("drawn at temperature {temperature}: pass@1 {pass_at_1:.3}, pass@{k} {pass_at_k:.3}");
+    if let Some(&Comparison {
+        reward_ref_mean, win_rate, win_rate_low, win_rate_high, kl, ..
+    }) = beside
     {
         println!(
             "the reference earns {reward_ref_mean:.3}; win rate {win_rate:.3} ({win_rate_low:.3} to {win_rate_high:.3}), {kl:.3} nats away"

@@ -1,4 +1,4 @@
-//! What `part_9 train` says at its end.
+//! What `part_9 train` says before and after.
 
 use anyhow::Result;
 use scaling::resume::how_to_go_on;
@@ -6,26 +6,45 @@ use serde_json::json;
 use sft::Tuning;
 
 use super::arguments::TrainArgs;
+use crate::SoFar;
+use crate::figures::Times;
+
+/// What learns, and from what: problems to learn from, to look at, and left out.
+pub(super) fn tell_start(
+    args: &TrainArgs,
+    tuning: &Tuning,
+    [learned, looked_at, left_out]: [usize; 3],
+) {
+    println!("{}", tuning.size());
+    println!(
+        "{learned} problems to learn from, {looked_at} to look at; {left_out} were left out, as they are too long; paid for: {}",
+        args.task.named()
+    );
+}
 
 /// What came of it.
 pub(super) fn report(
     args: &TrainArgs,
     tuning: &Tuning,
     total: usize,
-    tokens: usize,
-    times: crate::figures::Times,
+    so_far: &SoFar,
+    times: Times,
 ) -> Result<()> {
     let step = tuning.state.step;
     let seconds = times.total().as_secs_f64();
-    let share = |part: std::time::Duration| part.as_secs_f64() / seconds.max(1e-9);
-    let [generation, scoring, training] =
-        [times.generation, times.scoring, times.training].map(share);
+    let [generation, scoring, training] = times.shares();
     println!(
         "{seconds:.0} s: {:.0} % of it writing, {:.0} % scoring, {:.0} % training",
         100. * generation,
         100. * scoring,
         100. * training
     );
+    if so_far.silent > 0 {
+        println!(
+            "in {} of {step} steps all completions of each group earned the same, and nothing was learned from them",
+            so_far.silent
+        );
+    }
     let saved = if args.lora.lora_rank.is_some() { "adapter" } else { "model" };
     match step == total {
         true => println!("the best {saved} is in {}", args.out.join(saved).display()),
@@ -36,7 +55,8 @@ pub(super) fn report(
         println!(
             "{}",
             json!({
-                "step": step, "reward": best, "tokens": tokens, "seconds": seconds, "saved": args.out.join(saved),
+                "step": step, "reward": best, "tokens": so_far.tokens, "steps_without_signal": so_far.silent, "seconds": seconds,
+                "saved": args.out.join(saved),
                 "share_generation": generation, "share_scoring": scoring, "share_training": training,
             })
         );

@@ -12,6 +12,8 @@ use tiny_gpt::loss_curve::{self, Curve};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Settings {
     pub(super) model: String,
+    /// The fingerprint of its weights.
+    pub(super) start: String,
     pub(super) tokens: usize,
     pub(super) lr: f64,
 }
@@ -52,9 +54,10 @@ impl Table {
                     serde_json::from_value(json_file::read(&path)?).with_context(named)?;
                 ensure!(
                     of == settings,
-                    "{} holds runs from {} with {} tokens at a rate of {}, which do not compare: choose another --out",
+                    "{} holds runs from {} ({}) with {} tokens at a rate of {}, which do not compare: choose another --out",
                     path.display(),
                     of.model,
+                    &of.start[..of.start.len().min(8)],
                     of.tokens,
                     of.lr
                 );
@@ -93,8 +96,9 @@ impl Table {
                 all(|row| row.minutes).0,
             );
             println!(
-                "| {name} | {} | {start:.3} | {right:.3} ± {std:.3} | {forgiven:.3} | {tokens:.0} | {minutes:.1} |",
-                rows.len()
+                "| {name} | {} | {start:.3} | {right:.3}{} | {forgiven:.3} | {tokens:.0} | {minutes:.1} |",
+                rows.len(),
+                if rows.len() > 1 { format!(" ± {std:.3}") } else { String::new() } // one says nothing of the others
             );
         }
     }

@@ -3,7 +3,6 @@
 use anyhow::{Result, ensure};
 use candle_core::DType;
 use modern::{Checkpoint, Purpose};
-use ppo::prompts::questions;
 use ppo::{Asking, Question};
 use scaling::settings::check_resumable;
 use scaling::tracker::Tracker;
@@ -13,45 +12,38 @@ use sft::resume::resume;
 use sft::tuned::model_in;
 use sft::{Example, Keeper, Outputs, Place, Speech, Tuning};
 use tiny_gpt::RunFolder;
-use tiny_gpt::command::usage;
 
 use super::arguments::TrainArgs;
-use super::report::report;
+use super::report::{report, tell_start};
 use crate::evaluation::Exam;
-use crate::reference::Reference;
+use crate::flags::check_size;
+use crate::reference::{Reference, start_of};
 use crate::training::Looks;
-use crate::{GrpoConfig, Problems, RunLog, StepConfig, Surroundings, train};
+use crate::{GrpoConfig, Problems, RunLog, SoFar, StepConfig, Surroundings, train};
 
 /// What may change when a run is resumed beside where things are: how much is looked at.
-const FREE: [&str; 2] = ["eval_every", "eval_problems"];
+const FREE: [&str; 3] = ["eval_every", "eval_problems", "eval_file"];
 
 pub(super) fn run(args: &TrainArgs) -> Result<()> {
-    args.task.check()?;
-    let schedule = args.schedule.schedule()?;
-    args.draw.rollout(args.task.budget(), Vec::new())?; // a group of one is refused before anything is opened
-    let device = args.run.compute.open()?;
-    let settings = serde_json::to_value(args)?;
-    if args.run.settings.resume {
-        check_resumable(&args.out, &settings, &FREE)?;
-    } else {
-        RunFolder::spares(&args.out, "--model", &args.model)?;
-        RunFolder::spares(&args.out, "--reward", args.task.named())?;
-    }
-    let problems = args.task.task.problems(args.task.data.as_deref())?;
+    let schedule = check(args)?;
+    let (device, settings) = (args.run.compute.open()?, serde_json::to_value(args)?);
+    check_place(args, &settings)?;
+    let aside = args.looks.eval_file.as_deref();
+    let problems = args.task.task.problems(args.task.data.as_deref(), aside)?;
     let name = fingerprint_of(&problems);
     let base = model_in(&args.model);
     let mut checkpoint = Checkpoint::open(&base, Purpose::Training(DType::F32), &device)?;
     let speech = Speech::of(&mut checkpoint, args.template)?;
     let mut scorer = args.task.judge(&speech, &device)?;
     let context = checkpoint.model.config().context;
-    let (learned, validation) = asked(args, problems, &speech, context)?;
+    let (learned, validation, left_out) = asked(args, problems, &speech, context)?;
     let config = grpo_config(args, schedule, speech.ends().to_vec())?;
     let lora = args.lora.config();
     let (model, parameters) = (*checkpoint.model.config(), checkpoint.parameters);
     let optimizer = config.steps.optimizer;
     let mut tuning = Tuning::begin(model, parameters, lora.as_ref(), optimizer, config.seed)?;
+    let mut so_far = SoFar { start: start_of(&tuning)?, ..SoFar::default() };
     let mut reference = config.reference.map(|kind| Reference::new(&tuning, kind)).transpose()?;
-    println!("{}", tuning.size());
     let keeper = Keeper {
         speech: &speech,
         ends: &checkpoint.ends,
@@ -61,62 +53,81 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let checkpoints = Checkpoints::new(args.out.join("checkpoints"), args.run.save.keep);
     let (folder, rows) = match args.run.settings.resume {
         true => resume(&args.out, &settings, &checkpoints, |path| {
+            ensure!(
+                SoFar::of(path)?.start == so_far.start,
+                "the run began with other weights than {base} holds"
+            );
+            so_far = SoFar::of(path)?;
             tuning.restore(path, &name)?;
             reference.as_mut().map_or(Ok(()), |reference| reference.restore(path))
         })?,
         // Not before all that can be wrong is known to be right.
         false => (RunFolder::create(&args.out, &settings)?, Vec::new()),
     };
+    tell_start(args, &tuning, [learned.len(), validation.len(), left_out]);
     let step = tuning.state.step;
     let tracker = Tracker::create(args.looks.figures.log, &args.out, &settings, step)?;
-    let log = RunLog::new(schedule.total, step, args.looks.figures.log_interval.get())?;
+    let interval = args.looks.figures.log_interval.get();
+    let log = RunLog::new(schedule.total, step, so_far, interval)?;
     let mut log = log.record(folder, tracker, &rows);
     let interval = args.run.save.save_interval;
     let place = Place { folder: &args.out, keeper: &keeper, checkpoints, interval, data: &name };
     let outputs = Outputs::of_run(place, &args.run.save)?;
-    let max_new_tokens = args.task.budget();
-    let asking = Asking { speech: &speech, max_new_tokens, batch_size: 64 };
+    let asking = Asking { speech: &speech, max_new_tokens: args.task.budget(), batch_size: 64 };
     let exam = Exam { task: args.task.task, asking };
     let looks = Looks { exam, questions: &validation, interval: args.looks.eval_every };
     let mut around = Surroundings { reference, scorer: &mut *scorer, looks };
     train(&mut tuning, learned, &config, &mut around, &outputs, &mut log)?;
-    let (tokens, times) = (log.tokens, log.times);
+    let (so_far, times) = (log.so_far.clone(), log.times);
     log.finish()?;
     if args.lora.merge && tuning.ended(schedule.total) {
         keeper.save_merged(&args.out, &device)?;
     }
-    report(args, &tuning, schedule.total, tokens, times)
+    report(args, &tuning, schedule.total, &so_far, times)
 }
 
-/// What is learned from, and what is looked at.
+/// # Errors
+/// When --out holds no such run to resume, or a new one there would move aside what it begins with.
+fn check_place(args: &TrainArgs, settings: &Value) -> Result<()> {
+    if args.run.settings.resume {
+        return check_resumable(&args.out, settings, &FREE);
+    }
+    RunFolder::spares(&args.out, "--model", &args.model)?;
+    for model in args.task.mix()?.models() {
+        RunFolder::spares(&args.out, "--reward", model)?;
+    }
+    Ok(())
+}
+
+/// # Errors
+/// When the arguments alone are wrong.
+fn check(args: &TrainArgs) -> Result<Schedule> {
+    let budget = args.task.budget();
+    args.task.check()?;
+    args.objective.check(budget)?;
+    let samples = args.draw.rollout(budget, Vec::new())?.samples;
+    check_size(args.step.batch_size.get(), samples, budget)?;
+    args.schedule.schedule()
+}
+
+/// What is learned from, what is looked at, and how many problems were left out.
 fn asked(
     args: &TrainArgs,
     problems: Problems,
     speech: &Speech,
     context: usize,
-) -> Result<(Vec<Question>, Vec<Question>)> {
-    let budget = args.task.budget();
-    usage((|| {
-        ensure!(
-            budget < context,
-            "--max-new-tokens {budget} leaves no room for a prompt in the model's context of {context} tokens"
-        );
-        Ok(())
-    })())?;
-    let Problems { train, mut validation } = problems;
+) -> Result<(Vec<Question>, Vec<Question>, usize)> {
+    let (train, left_out) = args.task.questions(problems.train, speech, context)?;
+    let (mut validation, _) = args.task.questions(problems.validation, speech, context)?;
     validation.truncate(args.looks.eval_problems.get());
-    let (train, left_out) = questions(train, speech, context, budget)?;
-    let (validation, _) = questions(validation, speech, context, budget)?;
-    println!(
-        "{} problems to learn from, {} to look at; {left_out} were left out, as they are too long; paid for: {}",
-        train.len(),
-        validation.len(),
-        args.task.named()
-    );
-    Ok((train, validation))
+    Ok((train, validation, left_out))
 }
 
-fn grpo_config(args: &TrainArgs, schedule: Schedule, stop: Vec<u32>) -> Result<GrpoConfig> {
+pub(crate) fn grpo_config(
+    args: &TrainArgs,
+    schedule: Schedule,
+    stop: Vec<u32>,
+) -> Result<GrpoConfig> {
     Ok(GrpoConfig {
         prompts: args.step.batch_size.get(),
         rollout: args.draw.rollout(args.task.budget(), stop)?,

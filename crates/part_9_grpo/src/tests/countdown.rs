@@ -2,7 +2,12 @@
 
 use tensor_core::Rng;
 
+use super::paid_for;
 use crate::countdown::{Puzzle, reward};
+
+fn paid(completion: &str, answer: &str) -> f32 {
+    paid_for(reward, completion, answer, true)
+}
 
 fn puzzle() -> Puzzle {
     Puzzle { numbers: vec![3, 5, 7], target: 22 }
@@ -54,14 +59,16 @@ fn the_reward_reads_the_tag_or_the_last_line() {
     for right in
         ["3 * 5 + 7", "Let me see\n3 * 5 + 7 = 22\n", "<answer>7 + 3 * 5</answer> so there"]
     {
-        assert_eq!(reward("", right, &answer), 1., "{right}");
+        assert_eq!(paid(right, &answer), 1., "{right}");
     }
+    let cut = |completion| paid_for(reward, completion, &answer, false);
+    assert_eq!((cut("3 * 5 + 7"), cut("<answer>3 * 5 + 7</answer> so")), (0., 1.));
     for wrong in ["22", "3 * 5 + 7\nor so", "22 = 3 * 5 + 7", "<answer>22</answer> 3 * 5 + 7"] {
-        assert_eq!(reward("", wrong, &answer), 0., "{wrong}");
+        assert_eq!(paid(wrong, &answer), 0., "{wrong}");
     }
     for none in ["", "22", "= 22", "3 5 = ", "a b = 3"] {
         assert_eq!(Puzzle::parse(none), None, "{none}");
-        assert_eq!(reward("", "3 + 5", none), 0.);
+        assert_eq!(paid("3 + 5", none), 0.);
     }
 }
 

@@ -4,7 +4,8 @@
 use sft::Example;
 use tensor_core::Rng;
 
-use crate::rewards::{REWARDS, Reward};
+use super::paid_for;
+use crate::rewards::{self, REWARDS, Reward};
 use crate::{Task, task::SYSTEM_PROMPT};
 
 /// What is asked, and what is right.
@@ -33,7 +34,8 @@ fn mean(
     problems: &[(String, String)],
     mut policy: impl FnMut(&str) -> String,
 ) -> f32 {
-    let earned = problems.iter().map(|(prompt, answer)| reward(prompt, &policy(prompt), answer));
+    let earned =
+        problems.iter().map(|(prompt, answer)| paid_for(reward, &policy(prompt), answer, true));
     earned.sum::<f32>() / problems.len() as f32
 }
 
@@ -110,8 +112,8 @@ fn whoever_only_picks_a_length_earns_next_to_nothing() {
 #[test]
 fn the_format_pays_whoever_has_it_and_less_than_an_answer() {
     let empty = "<reasoning>\n</reasoning>\n<answer>\n</answer>";
-    let format = crate::rewards::format("", empty, "42");
+    let format = paid_for(rewards::format, empty, "42", true);
     assert!((format - 0.8).abs() < 1e-6);
-    assert!(format < crate::rewards::correctness("", "<answer>42</answer>", "42"));
-    assert_eq!(crate::rewards::correctness("", empty, "42"), 0.);
+    assert!(format < paid_for(rewards::correctness, "<answer>42</answer>", "42", true));
+    assert_eq!(paid_for(rewards::correctness, empty, "42", true), 0.);
 }

@@ -35,8 +35,13 @@ fn losses_and_gradients_are_those_of_trl_s_formulas() -> Result<()> {
         let aggregation: Aggregation = named(&case["aggregation"]).expect("one");
         let truncated: Vec<usize> = serde_json::from_value(case["truncated"].clone())?;
         let takes_part: Vec<bool> = (0..lengths.len()).map(|i| !truncated.contains(&i)).collect();
+        // Its mean over sequences counts those that take no part; ours does not.
+        let theirs = match aggregation {
+            Aggregation::Sequence => 1. - truncated.len() as f64 / lengths.len() as f64,
+            _ => 1.,
+        };
         let weights = aggregation.weights(&lengths, &takes_part, budget);
-        let weights: Vec<f64> = weights.into_iter().map(f64::from).collect();
+        let weights: Vec<f64> = weights.into_iter().map(|w| theirs * f64::from(w)).collect();
         let drawn = Drawn {
             behaviour: tensor(&golden["behaviour"])?,
             old: Some(tensor(&golden["old"])?),
@@ -70,11 +75,11 @@ fn weights_of_each_way_sum_to_what_they_should() {
     assert!((sum(Aggregation::Sequence, &all) - 0.75).abs() < 1e-6, "one of four has no token");
     assert!((sum(Aggregation::Token, &all) - 1.).abs() < 1e-6);
     assert!((sum(Aggregation::Constant, &all) - 10. / 40.).abs() < 1e-6);
-    // Left out above and below: what remains is weighed as if it were all.
+    // Left out above and below: what remains is weighed as if it were all, but for the constant.
     let part = [true, false, false, true];
     assert!((sum(Aggregation::Sequence, &part) - 1.).abs() < 1e-6);
     assert!((sum(Aggregation::Token, &part) - 1.).abs() < 1e-6);
-    assert!((sum(Aggregation::Constant, &part) - 9. / 20.).abs() < 1e-6);
+    assert!((sum(Aggregation::Constant, &part) - 9. / 40.).abs() < 1e-6, "a constant stays one");
     for way in Aggregation::value_variants() {
         assert_eq!(way.weights(&lengths, &[false; 4], 10), [0.; 4], "nothing, not NaN");
     }

@@ -1,10 +1,11 @@
 //! What each reward pays for.
 
-use crate::reward_mix::RewardMix;
+use super::paid_for;
+use crate::RewardMix;
 use crate::rewards::{correctness, exact, format, gsm8k, gsm8k_flexible, integer, length};
 
 fn paid(reward: crate::rewards::Reward, completion: &str, answer: &str) -> f32 {
-    reward("", completion, answer)
+    paid_for(reward, completion, answer, true)
 }
 
 #[test]
@@ -13,6 +14,7 @@ fn exactly_the_answer_and_nothing_else() {
     for wrong in ["53.", "053", "5 3", "It is 53", "-53", ""] {
         assert_eq!(paid(exact, wrong, "53"), 0., "{wrong:?}");
     }
+    assert_eq!(paid_for(exact, "53", "53", false), 0., "it was cut, and might have gone on");
 }
 
 #[test]
@@ -71,20 +73,14 @@ fn words_cost() {
 }
 
 #[test]
-fn rewards_are_summed_by_their_weights() {
-    let mix = RewardMix::parse("correctness=0.5, format , length=-2").expect("a mix");
-    let completion = "<answer>42</answer>";
-    let parts = mix.parts("", completion, "42");
-    assert_eq!(parts.len(), 3);
-    let total = 0.5 * 2. + 0.4 + 2. * 0.01;
-    assert!((mix.reward("", completion, "42") - total).abs() < 1e-6);
-    assert!((mix.highest() - (1. + 0.8)).abs() < 1e-6);
+fn no_mix_is_refused_with_what_there_is() {
     let refused = |text: &str| RewardMix::parse(text).expect_err("refused").to_string();
-    assert!(
-        refused("kindness").contains("no reward is called `kindness`; there are: exact, integer")
-    );
+    let error = refused("kindness");
+    assert!(error.contains("no reward is called `kindness`") && error.contains("exact, integer"));
     assert!(refused("exact=much").contains("`much` is no weight"));
     assert!(refused("exact=NaN").contains("no weight"));
     assert!(refused("exact,exact").contains("twice"));
     assert!(refused("").contains("no reward is called ``"));
+    let mix = RewardMix::parse("exact, runs/reward=0.5,chance=0").expect("a mix");
+    assert_eq!(mix.models().collect::<Vec<_>>(), ["runs/reward"]);
 }

@@ -3,11 +3,12 @@
 use std::collections::HashSet;
 
 use anyhow::Result;
+use ppo::Reply;
 use sft::Example;
 
-use crate::reward_mix::RewardMix;
+use super::paid_for;
 use crate::task::SYSTEM_PROMPT;
-use crate::{Problems, Task};
+use crate::{Problems, Task, rewards};
 
 fn questions(examples: &[Example]) -> HashSet<String> {
     examples.iter().map(|example| example.prompt[0].content.clone()).collect()
@@ -16,7 +17,7 @@ fn questions(examples: &[Example]) -> HashSet<String> {
 #[test]
 fn what_is_reported_of_was_never_learned_from() -> Result<()> {
     for task in [Task::Arithmetic, Task::Countdown] {
-        let Problems { train, validation } = task.problems(None)?;
+        let Problems { train, validation } = task.problems(None, None)?;
         let (train, validation, held_out) =
             (questions(&train), questions(&validation), questions(&task.all(None)?));
         assert!(validation.len() >= 200 && held_out.len() >= 300);
@@ -27,15 +28,31 @@ fn what_is_reported_of_was_never_learned_from() -> Result<()> {
 }
 
 #[test]
-fn a_right_answer_earns_what_there_is_to_earn() -> Result<()> {
-    let rewards = RewardMix::parse(Task::Arithmetic.usual_rewards())?;
-    for example in Task::Arithmetic.all(None)? {
-        assert_eq!(rewards.reward("", &example.response, &example.response), rewards.highest());
+fn what_is_right_and_what_is_forgiven() {
+    let of = |task: Task, text: &str, answer: &str, ended| {
+        let reply = Reply { example: &Example::new("", answer), text, ended };
+        (task.is_right(&reply), task.forgives(&reply))
+    };
+    assert_eq!(of(Task::Arithmetic, "53", "53", true), (true, true));
+    assert_eq!(of(Task::Arithmetic, "53", "53", false), (false, true), "cut: known, not ended");
+    assert_eq!(of(Task::Arithmetic, "53.", "53", true), (false, true));
+    assert_eq!(of(Task::Arithmetic, "54", "53", true), (false, false));
+    assert_eq!(of(Task::Gsm8k, "<answer>18</answer>", "18", true), (true, true));
+    assert_eq!(of(Task::Gsm8k, "so it is 18", "18", true), (false, true));
+    assert_eq!(of(Task::Gsm8k, "so it is 17", "18", true), (false, false));
+    assert_eq!(of(Task::Countdown, "3 * 5 + 7", "3 5 7 = 22", true), (true, true));
+    assert_eq!(of(Task::Countdown, "22", "3 5 7 = 22", true), (false, false));
+}
+
+#[test]
+fn a_right_answer_earns_what_there_is_to_earn() {
+    for example in Task::Arithmetic.all(None).expect("problems") {
+        assert_eq!(paid_for(rewards::exact, &example.response, &example.response, true), 1.);
     }
-    let gsm8k = RewardMix::parse(Task::Gsm8k.usual_rewards())?;
     let completion = "<reasoning>\n2 * 9\n</reasoning>\n<answer>\n18\n</answer>\n";
-    assert!((gsm8k.reward("", completion, "18") - gsm8k.highest()).abs() < 1e-6);
-    Ok(())
+    let earned =
+        [rewards::correctness, rewards::format].map(|r| paid_for(r, completion, "18", true));
+    assert!(earned[0] == 2. && (earned[1] - 0.8).abs() < 1e-6, "{earned:?}");
 }
 
 #[test]
@@ -47,12 +64,22 @@ fn rows_are_read_and_bad_ones_named() -> Result<()> {
         Ok(path.to_string_lossy().into_owned())
     };
     let good = r#"{"question": "Twice 9?", "answer": "9 * 2 = <<9*2=18>>18\n#### 18"}"#;
-    let file = write("good.jsonl", &format!("{good}\n\n{good}\n{good}\n"))?;
+    let number = r#"{"prompt": "Half of 9?", "answer": 4.5}"#;
+    let file = write("good.jsonl", &format!("{good}\n\n{number}\n{good}\n"))?;
     let all = Task::Gsm8k.all(Some(&file))?;
-    assert_eq!((all.len(), all[0].response.as_str()), (3, "18"));
+    assert_eq!((all.len(), all[0].response.as_str(), all[1].response.as_str()), (3, "18", "4.5"));
     assert_eq!(all[0].prompt[0].content, SYSTEM_PROMPT);
-    let Problems { train, validation } = Task::Gsm8k.problems(Some(&file))?;
-    assert_eq!((train.len(), validation.len()), (2, 1));
+    let one = write("one.jsonl", good)?;
+    let Problems { train, validation } = Task::Gsm8k.problems(Some(&file), Some(&one))?;
+    assert_eq!((train.len(), train[0].response.as_str(), validation.len()), (1, "4.5", 1));
+    let error = Task::Gsm8k.problems(Some(&one), None).expect_err("one row").to_string();
+    assert!(error.contains("1 problems are too few"), "{error}");
+    let apart: String =
+        (0..40).map(|i| format!("{{\"prompt\": \"{i}?\", \"answer\": {i}}}\n")).collect();
+    let apart = write("apart.jsonl", &apart)?;
+    let Problems { train, validation } = Task::Arithmetic.problems(Some(&apart), None)?;
+    assert_eq!((train.len(), validation.len()), (36, 4), "a tenth");
+    assert!(questions(&train).is_disjoint(&questions(&validation)));
 
     let refused = |task: Task, text: &str| -> Result<String> {
         let file = write("bad.jsonl", text)?;

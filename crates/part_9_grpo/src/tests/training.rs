@@ -1,220 +1,266 @@
-//! The loop and what it is made of: gradients, parts, who is left out.
+//! The loop: it learns what is rewarded and nothing else, and hears every choice.
+
+use std::num::NonZeroUsize;
 
 use anyhow::Result;
-use candle_core::{DType, Tensor};
+use modern::model_folder::TextEnds;
 use modern::sampler::{Choice, Sampler};
 use modern::{GptModern, ModelConfig};
-use ppo::{Clip, Question, Reply, Response, RolloutConfig};
-use sft::{Example, Tuning};
-use tensor_core::testing::{assert_close, assert_gradients_flow};
-use tensor_core::{AdamWConfig, Parameters, Rng};
+use ppo::prompts::questions;
+use ppo::{Asking, Clip, Question, Reply, RolloutConfig, Scorer, scorer};
+use scaling::schedule::Decay;
+use scaling::{Checkpoints, Schedule};
+use sft::{Example, Format, Keeper, Outputs, Place, Speech, Tuning, word_tokenizer};
+use tensor_core::{AdamWConfig, Parameters, Rng, weights};
+use tiny_gpt::Interrupt;
 
 use super::CPU;
-use crate::experience::{Judgement, judged};
-use crate::judge::names_a_model;
+use crate::evaluation::Exam;
+use crate::experience::gather;
 use crate::reference::{Kind, Reference};
-use crate::update::{gradients, parts};
-use crate::{Aggregation, Baseline, Experience, Kl, Objective, Overlong, RewardMix};
+use crate::reward_mix::rule;
+use crate::training::Looks;
+use crate::{
+    Aggregation, Baseline, GrpoConfig, Objective, Overlong, RewardMix, RunLog, SoFar, Surroundings,
+    Task, train,
+};
 
-fn tuning(seed: u64) -> Result<Tuning> {
-    let init_std = ModelConfig::INIT_STD;
-    let config = ModelConfig { vocab_size: 20, init_std, ..ModelConfig::bytes(32, 2, 2, 16) };
-    let mut parameters = Parameters::seeded(seed, DType::F32, &CPU);
+const BUDGET: usize = 4;
+
+fn speech() -> Result<Speech> {
+    let text = "### Instruction:\nWhat is 12 + 7?\n\n### Response:\n19 the answer of all\n";
+    let tokenizer = word_tokenizer::train([text; 4].into_iter(), 320)?;
+    let template = sft::template::template(Format::Plain, &tokenizer, None)?;
+    let end = tokenizer.eos().expect("an end");
+    Speech::new(tokenizer, template, vec![end])
+}
+
+fn asked(speech: &Speech) -> Result<Vec<Question>> {
+    let examples = (0..6).map(|i| Example::new(format!("What is {i} + 7?"), format!("{}", i + 7)));
+    Ok(questions(examples.collect(), speech, 24, BUDGET)?.0)
+}
+
+fn tuning(speech: &Speech) -> Result<Tuning> {
+    let vocab_size = speech.tokenizer.vocab_size();
+    let config = ModelConfig { vocab_size, ..ModelConfig::bytes(24, 1, 2, 16) };
+    let mut parameters = Parameters::seeded(5, candle_core::DType::F32, &CPU);
     GptModern::new(&config, parameters.root())?;
-    for parameter in parameters.iter() {
-        parameter.var.set(&(parameter.var.as_detached_tensor() * 6.)?)?;
-    }
-    Tuning::new(config, parameters, AdamWConfig::default())
+    Tuning::new(config, parameters, AdamWConfig { weight_decay: 0., ..AdamWConfig::default() })
 }
 
-fn twin(tuning: &Tuning) -> Result<GptModern> {
-    Ok(GptModern::new(&tuning.config, tuning.parameters.inference().root())?)
+fn config(steps: usize, speech: &Speech) -> GrpoConfig {
+    let sampler = Sampler::new(Choice::at(1., None, None, None));
+    let others = (0..speech.tokenizer.vocab_size() as u32).filter(|id| id % 5 == 0); // so that some end early
+    let stop = others.chain([speech.end()]).collect();
+    let rollout = RolloutConfig { samples: 6, sampler, max_new_tokens: BUDGET, stop };
+    let schedule =
+        Schedule { peak: 1e-2, floor: 1e-2, warmup: 1, total: steps, decay: Decay::Constant };
+    GrpoConfig::usual(6, rollout, schedule, 3)
 }
 
-const BUDGET: usize = 5;
-
-fn config(samples: usize) -> RolloutConfig {
-    let sampler = Sampler::new(Choice::at(0.9, None, None, None));
-    RolloutConfig { samples, sampler, max_new_tokens: BUDGET, stop: (0..5).collect() }
+/// The share of a response's characters that are small letters.
+fn letters(reply: &Reply<'_>) -> f32 {
+    let n = reply.text.chars().count().max(1) as f32;
+    reply.text.chars().filter(char::is_ascii_lowercase).count() as f32 / n
 }
 
-fn judgement(overlong: Overlong) -> Judgement {
-    Judgement {
-        overlong,
-        baseline: Baseline::GroupStd,
-        epsilon: 1e-4,
-        aggregation: Aggregation::Token,
-    }
+/// Trains a model; it, and what its log knows of all its steps.
+fn run(
+    config: &GrpoConfig,
+    scorer: &mut Scorer,
+    outputs: &Outputs<'_>,
+    interval: usize,
+) -> Result<(Tuning, SoFar)> {
+    let speech = speech()?;
+    let (mut tuning, questions) = (tuning(&speech)?, asked(&speech)?);
+    let asking = Asking { speech: &speech, max_new_tokens: BUDGET, batch_size: 6 };
+    let exam = Exam { task: Task::Arithmetic, asking };
+    let reference = config.reference.map(|kind| Reference::new(&tuning, kind)).transpose()?;
+    let looks = Looks { exam, questions: &questions, interval };
+    let mut around = Surroundings { reference, scorer, looks };
+    let mut log = RunLog::new(config.steps.schedule.total, 0, SoFar::default(), 1000)?;
+    train(&mut tuning, questions.clone(), config, &mut around, outputs, &mut log)?;
+    Ok((tuning, log.so_far))
 }
 
-fn objective() -> Objective {
-    Objective { clip: Clip::symmetric(0.2), kl: Some((Kl::K3Weighted, 0.1)), importance_cap: None }
+fn trained(config: &GrpoConfig, scorer: &mut Scorer) -> Result<(Tuning, SoFar)> {
+    run(config, scorer, &Outputs::default(), 0)
 }
 
-fn questions() -> Vec<Question> {
-    let of = |prompt: &[u32]| Question { example: Example::new("?", "7"), prompt: prompt.to_vec() };
-    vec![of(&[3, 4, 5]), of(&[6]), of(&[7, 8, 9, 10, 11])]
+fn bits(tuning: &Tuning) -> Result<Vec<f32>> {
+    let each = tuning.parameters.iter().map(|p| Ok(p.var.flatten_all()?.to_vec1::<f32>()?));
+    Ok(each.collect::<Result<Vec<_>>>()?.concat())
 }
 
-/// Three groups of three; in the second all completions are worth the same.
-fn experience(tuning: &Tuning, overlong: Overlong) -> Result<Experience> {
-    let prompts: Vec<Vec<u32>> = questions().into_iter().map(|question| question.prompt).collect();
-    let groups = ppo::rollout(&twin(tuning)?, &prompts, &config(3), &mut Rng::new(4))?;
-    let texts: Vec<String> =
-        ["7", "8", "9", "7", "7", "7", "x", "7", "7"].map(String::from).to_vec();
-    let scores = texts.iter().map(|text| f64::from(u8::from(text == "7"))).collect();
-    judged(groups, (texts, scores), (&config(3), &judgement(overlong)))
+/// The mean reward of what `tuning` draws.
+fn drawn(tuning: &Tuning) -> Result<f32> {
+    let speech = speech()?;
+    let twin = GptModern::new(&tuning.config, tuning.parameters.inference().root())?;
+    let (config, mut scorer) = (config(1, &speech), rule(letters));
+    let (by, how) = ((&speech, &mut *scorer), (&config.rollout, &config.judgement));
+    let rewards = gather(&twin, by, &asked(&speech)?, how, &mut Rng::new(1))?.rewards;
+    Ok(rewards.iter().sum::<f32>() / rewards.len() as f32)
 }
 
 #[test]
-fn every_weight_gets_a_gradient_and_no_value_head_is_there() -> Result<()> {
-    let mut tuning = tuning(1)?;
-    let drawn = experience(&tuning, Overlong::Scored)?;
-    let how = (&objective(), 0.9);
-    let reference = twin(&self::tuning(2)?)?;
-    let parts = parts(&drawn, how, &twin(&tuning)?, Some(&reference), 8)?;
-    let policy = GptModern::new(&tuning.config, tuning.parameters.root())?;
-    let (loss, grads, seen) = gradients(&policy, &tuning.parameters, &parts, how)?;
-    assert_gradients_flow(&tuning.parameters, &grads)?;
-    assert!(tuning.parameters.iter().all(|parameter| !parameter.name.contains("value_head")));
-    assert!(loss.is_finite() && seen.kl > 0., "{loss} {seen:?}");
-    // Before the first step the ratio is 1, whatever temperature and cache the sampler had.
-    assert!(seen.mismatch < 1e-4 && (seen.ratio_max - 1.).abs() < 1e-3, "{seen:?}");
-    assert_eq!(seen.clip_fraction, 0.);
+fn what_is_rewarded_becomes_likelier_and_what_costs_less_likely() -> Result<()> {
+    let speech = speech()?;
+    let before = drawn(&tuning(&speech)?)?;
+    let after = drawn(&trained(&config(20, &speech), &mut *rule(letters))?.0)?;
+    let reverse = drawn(&trained(&config(20, &speech), &mut *rule(|reply| -letters(reply)))?.0)?;
+    assert!(after > before + 0.15 && reverse < 0.75 * before, "{before} {after} {reverse}");
     Ok(())
 }
 
 #[test]
-fn in_parts_the_gradient_is_that_of_the_whole() -> Result<()> {
-    let mut tuning = tuning(1)?;
-    let reference = twin(&self::tuning(2)?)?;
-    for aggregation in [Aggregation::Sequence, Aggregation::Token, Aggregation::Constant] {
-        let mut drawn = experience(&tuning, Overlong::Scored)?;
-        let lengths: Vec<usize> =
-            drawn.groups.iter().flat_map(|g| &g.responses).map(|r| r.tokens.len()).collect();
-        assert!(lengths.iter().any(|n| *n != lengths[0]), "ragged: {lengths:?}");
-        drawn.weights = aggregation.weights(&lengths, &[true; 9], BUDGET);
-        let how = (&objective(), 0.9);
-        let mut of = |each: usize| -> Result<_> {
-            let policy = GptModern::new(&tuning.config, tuning.parameters.root())?;
-            let parts = parts(&drawn, how, &twin(&tuning)?, Some(&reference), each)?;
-            assert_eq!(parts.len(), 3usize.div_ceil(each));
-            let (loss, grads, _) = gradients(&policy, &tuning.parameters, &parts, how)?;
-            Ok((loss, grads))
-        };
-        let ((a, whole), (b, parts)) = (of(3)?, of(1)?);
-        assert!((a - b).abs() < 1e-5, "{aggregation:?}: {a} {b}");
-        for parameter in tuning.parameters.iter() {
-            let var = parameter.var.as_tensor();
-            assert_close(parts.get(var).expect("one"), whole.get(var).expect("one"), 1e-4)?;
+fn rewards_are_summed_by_their_weights() -> Result<()> {
+    let (speech, example) = (speech()?, Example::new("?", "42"));
+    let reply = Reply { example: &example, text: "<answer>42</answer>", ended: true };
+    let paid = |mix: &str| -> Result<f64> {
+        let (mut scorer, strangers) = RewardMix::parse(mix)?.scorer(&speech, 8, &CPU)?;
+        assert!(strangers.is_empty());
+        Ok(scorer(&[reply], &mut Rng::new(1))?[0])
+    };
+    let total = paid("correctness=0.5, format , length=-2")?;
+    assert!((total - (0.5 * 2. + 0.4 + 2. * 0.01)).abs() < 1e-6, "{total}");
+    assert!([0.25, 0.].contains(&paid("chance=0.25")?));
+    Ok(())
+}
+
+/// What is drawn is worth nothing; what is said when it is looked at, what `looks` says, look by look.
+fn scripted(looks: [f64; 3]) -> Box<Scorer> {
+    let mut calls = 0;
+    Box::new(move |replies, _| {
+        let worth = if calls % 2 == 0 { looks[calls / 2] } else { 0. };
+        calls += 1;
+        Ok(vec![worth; replies.len()])
+    })
+}
+
+#[test]
+fn the_best_of_all_looks_is_the_model_that_is_saved() -> Result<()> {
+    let speech = speech()?;
+    let mut config = config(2, &speech);
+    config.objective.kl = None;
+    let mut kept = Vec::new();
+    for looks in [[0.2, 0.9, 0.1], [0.2, 0.1, 0.9], [0.9, 0.2, 0.1]] {
+        let (folder, ends) = (tempfile::tempdir()?, TextEnds::default());
+        let keeper = Keeper { speech: &speech, ends: &ends, sampler: None, lora: None };
+        let checkpoints = Checkpoints::new(folder.path().join("checkpoints"), NonZeroUsize::MIN);
+        let (path, data) = (folder.path(), "these");
+        let place = Place { folder: path, keeper: &keeper, checkpoints, interval: 0, data };
+        let (interrupt, stop_after) = (Interrupt::default(), None);
+        let outputs = Outputs { place: Some(place), interrupt, stop_after };
+        let mut looked = scripted(looks);
+        let mut chance = scorer::chance();
+        let mut calls = 0;
+        let mut both: Box<Scorer> = Box::new(move |replies, rng| {
+            calls += 1;
+            let said = looked(replies, rng)?;
+            if calls % 2 == 1 { Ok(said) } else { chance(replies, rng) }
+        });
+        let (tuning, _) = run(&config, &mut *both, &outputs, 1)?;
+        assert_eq!(tuning.state.best, Some(-0.9));
+        let saved = weights::open(&path.join("model/model.safetensors"))?;
+        let mut numbers = Vec::new();
+        for tensor in saved.values() {
+            numbers.extend(tensor.flatten_all()?.to_vec1::<f32>()?);
+        }
+        kept.push(numbers);
+    }
+    assert!(kept[0] != kept[1] && kept[1] != kept[2] && kept[0] != kept[2], "one of each step");
+    Ok(())
+}
+
+#[test]
+fn the_distance_is_that_to_the_reference_that_was_asked_for() -> Result<()> {
+    let speech = speech()?;
+    let of = |reference: Option<Kind>| -> Result<Vec<Option<f64>>> {
+        let mut config = config(4, &speech);
+        config.objective.kl = config.objective.kl.filter(|_| reference.is_some());
+        config.reference = reference;
+        let rows = trained(&config, &mut *rule(letters))?.1.recent;
+        Ok(rows.iter().map(|row| row.update.and_then(|(update, _)| update.seen.kl)).collect())
+    };
+    let near = |kl: &Option<f64>| kl.is_some_and(|kl| kl.abs() < 1e-6);
+    let far = |kl: &Option<f64>| kl.is_some_and(|kl| kl > 1e-4);
+    let fixed = of(Some(Kind::Fixed))?;
+    assert!(near(&fixed[0]) && fixed[1..].iter().all(far), "{fixed:?}");
+    let renewed = of(Some(Kind::Renewed(2)))?;
+    assert!(near(&renewed[0]) && near(&renewed[2]), "{renewed:?}");
+    assert!(far(&renewed[1]) && far(&renewed[3]), "{renewed:?}");
+    assert_eq!(of(None)?, [None; 4]);
+    Ok(())
+}
+
+#[test]
+fn every_choice_is_heard() -> Result<()> {
+    let speech = speech()?;
+    let usual = || config(3, &speech);
+    let after = |config: GrpoConfig| bits(&trained(&config, &mut *rule(letters))?.0);
+    let twice = || {
+        let mut config = usual();
+        config.steps.updates = 3;
+        config
+    };
+    let mut all = vec![("usual", after(usual())?), ("mu", after(twice())?)];
+    let mut other = |name, from: GrpoConfig, change: &dyn Fn(&mut GrpoConfig)| -> Result<()> {
+        let mut config = from;
+        change(&mut config);
+        all.push((name, after(config)?));
+        Ok(())
+    };
+    other("epsilon", twice(), &|c| c.objective.clip = Clip::symmetric(0.02))?;
+    other("epsilon high", twice(), &|c| c.objective.clip = Clip { low: 0.02, high: 0.2 })?;
+    other("baseline", usual(), &|c| c.judgement.baseline = Baseline::BatchMean)?;
+    other("aggregation", usual(), &|c| c.judgement.aggregation = Aggregation::Sequence)?;
+    other("masked", usual(), &|c| c.judgement.overlong = Overlong::Masked)?;
+    other("penalised", usual(), &|c| c.judgement.overlong = Overlong::Penalised { margin: 3 })?;
+    other("no KL", usual(), &|c| c.objective = Objective { kl: None, ..c.objective })?;
+    other("seed", usual(), &|c| c.seed = 4)?;
+    for (i, (a, weights)) in all.iter().enumerate() {
+        for (b, others) in &all[..i] {
+            assert!(weights != others, "{a} and {b} arrive at the same weights");
         }
     }
-    Ok(())
-}
-
-#[test]
-fn groups_without_signal_are_left_out_unless_the_reference_pulls() -> Result<()> {
-    let tuning = tuning(1)?;
-    let drawn = experience(&tuning, Overlong::Scored)?;
-    assert_eq!(drawn.advantages.groups_without_signal, 1);
-    assert_eq!(
-        (0..3).map(|group| drawn.has_signal(group)).collect::<Vec<_>>(),
-        [true, false, true]
-    );
-    let (twin, with) = (twin(&tuning)?, objective());
-    let without = Objective { kl: None, ..with };
-    let count = |objective: &Objective| -> Result<usize> {
-        Ok(parts(&drawn, (objective, 0.9), &twin, Some(&twin), 1)?.len())
-    };
-    assert_eq!((count(&with)?, count(&without)?), (3, 2));
-    Ok(())
-}
-
-#[test]
-fn what_was_cut_is_masked_or_pays() -> Result<()> {
-    let tuning = tuning(1)?;
-    let of = |overlong| experience(&tuning, overlong);
-    let scored = of(Overlong::Scored)?;
-    let masked = of(Overlong::Masked)?;
-    let penalised = of(Overlong::Penalised { margin: 2 })?;
-    let responses: Vec<&Response> =
-        scored.groups.iter().flat_map(|group| &group.responses).collect();
-    let cut = responses.iter().filter(|response| !response.ended()).count();
-    assert!(cut > 0 && cut < 9, "some are cut and some are not: {cut}");
-    let all: f32 =
-        responses.iter().zip(&masked.weights).map(|(r, w)| w * r.tokens.len() as f32).sum();
-    assert!((all - 1.).abs() < 1e-5, "what takes part has all the weight: {all}");
-    for (i, response) in responses.iter().enumerate() {
-        assert_eq!(masked.weights[i] == 0., !response.ended());
-        let paid = scored.rewards[i] - penalised.rewards[i];
-        let wanted = (response.tokens.len() as f32 - 3.).max(0.) / 2.;
-        assert!((paid - wanted).abs() < 1e-6, "{paid} {wanted}");
+    let rows = trained(&twice(), &mut *rule(letters))?.1.recent;
+    for (last, before_the_first) in rows.iter().filter_map(|row| row.update) {
+        assert!(last.seen.ratio_max > 1.001, "the third update is off what was drawn");
+        assert!(before_the_first < 1e-4 && last.seen.mismatch > 1e-4, "{last:?}");
     }
     Ok(())
 }
 
 #[test]
-fn a_step_makes_better_completions_likelier_than_worse_ones() -> Result<()> {
-    let mut tuning = tuning(1)?;
-    let drawn = experience(&tuning, Overlong::Scored)?;
-    let objective = Objective { kl: None, ..objective() };
-    let how = (&objective, 0.9);
-    // Σ w A log π, which is what the step is to raise.
-    let raised = |tuning: &Tuning| -> Result<f32> {
-        let twin = twin(tuning)?;
-        let batch = ppo::TokenBatch::of(&drawn.groups, twin.config(), twin.device())?;
-        let said = ppo::scoring::log_probs(&twin, &batch, 0.9)?.sum(1)?.to_vec1::<f32>()?;
-        let each = said.iter().zip(&drawn.weights).zip(&drawn.advantages.values);
-        Ok(each.map(|((said, weight), advantage)| said * weight * advantage).sum())
+fn the_gradient_is_clipped_and_the_rate_is_the_schedules() -> Result<()> {
+    let speech = speech()?;
+    let after = |grad_clip, floor, stop_after| {
+        let mut config = config(2, &speech);
+        config.steps.grad_clip = grad_clip;
+        config.steps.schedule = Schedule { floor, warmup: 0, ..Schedule::cosine(1e-2, 2) };
+        let outputs = Outputs { stop_after: Some(stop_after), ..Outputs::default() };
+        bits(&run(&config, &mut *rule(letters), &outputs, 0)?.0)
     };
-    let before = raised(&tuning)?;
-    let policy = GptModern::new(&tuning.config, tuning.parameters.root())?;
-    let parts = parts(&drawn, how, &twin(&tuning)?, None, 8)?;
-    let (_, grads, _) = gradients(&policy, &tuning.parameters, &parts, how)?;
-    tuning.optimizer.step(&grads, 1e-4)?;
-    let after = raised(&tuning)?;
-    assert!(after > before + 0.01, "{before} {after}");
+    let (before, still) = (bits(&tuning(&speech)?)?, after(1e-14, 1e-2, 2)?);
+    let near = before.iter().zip(&still).all(|(a, b)| (a - b).abs() < 1e-6);
+    assert!(near, "far below Adam's epsilon, nothing moves");
+    assert_ne!(after(1., 0., 1)?, before);
+    assert_eq!(after(1., 0., 2)?, after(1., 0., 1)?, "the second step has rate 0");
     Ok(())
 }
 
 #[test]
-fn a_reference_stays_and_is_renewed_when_it_is_time() -> Result<()> {
-    let mut tuning = tuning(1)?;
-    let ids = Tensor::new(&[[1u32, 2, 3]], &CPU)?;
-    let mut fixed = Reference::new(&tuning, Kind::Fixed)?;
-    let mut renewed = Reference::new(&tuning, Kind::Renewed(2))?;
-    let before = fixed.model.forward(&ids)?;
-    for step in 1..=2 {
-        for parameter in tuning.parameters.iter() {
-            parameter.var.set(&(parameter.var.as_detached_tensor() * 1.1)?)?;
-        }
-        tuning.state.step = step;
-        fixed.renew(&tuning)?;
-        renewed.renew(&tuning)?;
-        assert_close(&fixed.model.forward(&ids)?, &before, 0.)?;
-        let wanted = if step == 1 { before.clone() } else { twin(&tuning)?.forward(&ids)? };
-        assert_close(&renewed.model.forward(&ids)?, &wanted, 1e-6)?;
-    }
-    Ok(())
-}
-
-#[test]
-fn a_score_that_is_no_number_is_named() -> Result<()> {
-    let tuning = tuning(1)?;
-    let Experience { groups, texts, .. } = experience(&tuning, Overlong::Scored)?;
-    let scores = [&[1.; 4][..], &[f64::NAN; 5]].concat();
-    let how = (&config(3), &judgement(Overlong::Scored));
-    let error = judged(groups, (texts, scores), how).expect_err("refused").to_string();
-    assert!(error.contains("5 of 9 scores are no numbers"), "{error}");
-    Ok(())
-}
-
-#[test]
-fn rules_are_scorers() -> Result<()> {
-    let example = Example::new("1 + 1?", "2");
-    let mut rules = RewardMix::parse("exact=2,length")?.scorer();
-    let scores = rules(&[Reply { example: &example, text: "2", ended: true }], &mut Rng::new(1))?;
-    assert!((scores[0] - 1.99).abs() < 1e-6);
-    assert!(names_a_model("runs/reward") && !names_a_model("exact") && !names_a_model("luck"));
+fn steps_without_signal_and_tokens_are_counted_and_a_budget_ends_the_run() -> Result<()> {
+    let speech = speech()?;
+    let mut config = config(5, &speech);
+    let so_far = trained(&config, &mut *rule(|_| 0.5))?.1;
+    let tokens: usize = so_far.recent.iter().map(|row| row.tokens).sum();
+    assert_eq!((so_far.silent, so_far.tokens), (5, tokens));
+    let folder = tempfile::tempdir()?;
+    so_far.save(folder.path())?;
+    assert_eq!(SoFar::of(folder.path())?, so_far);
+    config.steps.most_tokens = Some(so_far.recent[0].tokens + 1);
+    let (tuning, so_far) = trained(&config, &mut *rule(letters))?;
+    assert_eq!((tuning.state.step, so_far.silent), (2, 0));
     Ok(())
 }

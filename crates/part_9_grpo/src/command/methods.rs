@@ -1,0 +1,118 @@
+//! The methods that `part_9 table` sets beside each other, each with as many drawn tokens as the others.
+
+use anyhow::Result;
+use modern::sampler::{Choice, Sampler};
+use ppo::RolloutConfig;
+use scaling::Schedule;
+use sft::questions::{Demos, demonstrations};
+use sft::{Outputs, Speech, TrainConfig, Tuning, tokenize};
+use tensor_core::AdamWConfig;
+
+use super::arguments::TableArgs;
+use crate::experience::Judgement;
+use crate::{Aggregation, Baseline, GrpoConfig};
+
+/// Longest completion, in tokens.
+pub(super) const BUDGET: usize = 8;
+const SAMPLES: usize = 16;
+const PROMPTS: usize = 32;
+
+/// A way to learn.
+pub(crate) struct Method {
+    pub(crate) name: &'static str,
+    pub(crate) how: How,
+}
+
+/// From what.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum How {
+    /// From right answers, as many tokens of them as the others draw.
+    Demonstrations,
+    /// From rewards.
+    Rewards(Baseline, Aggregation),
+    /// From rewards, with the critic of part 8 and its usual settings.
+    Critic,
+}
+
+pub(crate) const METHODS: [Method; 7] = [
+    Method { name: "SFT on right answers", how: How::Demonstrations },
+    Method { name: "best of n", how: How::Rewards(Baseline::BestOfGroup, Aggregation::Token) },
+    Method { name: "REINFORCE", how: How::Rewards(Baseline::BatchMean, Aggregation::Constant) },
+    Method { name: "RLOO", how: How::Rewards(Baseline::LeaveOneOut, Aggregation::Constant) },
+    Method { name: "GRPO", how: How::Rewards(Baseline::GroupStd, Aggregation::Sequence) },
+    Method { name: "Dr. GRPO", how: How::Rewards(Baseline::GroupMean, Aggregation::Constant) },
+    Method { name: "PPO", how: How::Critic },
+];
+
+/// As many steps as draw the tokens of the table, where a completion has `length` tokens.
+pub(super) fn steps(args: &TableArgs, length: f64) -> usize {
+    let each = length.max(1.) * (PROMPTS * SAMPLES) as f64;
+    (args.tokens.get() as f64 / each).ceil() as usize
+}
+
+/// A run from rewards, of `steps` steps, or fewer if it has drawn its tokens before.
+pub(crate) fn rewarding(
+    (baseline, aggregation): (Baseline, Aggregation),
+    stop: Vec<u32>,
+    steps: usize,
+    args: &TableArgs,
+    seed: u64,
+) -> GrpoConfig {
+    let sampler = Sampler::new(Choice::at(1., None, None, None));
+    let rollout = RolloutConfig { samples: SAMPLES, sampler, max_new_tokens: BUDGET, stop };
+    let mut config = GrpoConfig::usual(PROMPTS, rollout, Schedule::cosine(args.lr, steps), seed);
+    config.judgement = Judgement { baseline, aggregation, ..config.judgement };
+    config.steps.most_tokens = Some(args.tokens.get());
+    config
+}
+
+/// Has `tuning` learn from as many tokens of right answers as the other methods draw; gives their number.
+pub(super) fn demonstrated(
+    args: &TableArgs,
+    tuning: &mut Tuning,
+    speech: &Speech,
+    seed: u64,
+) -> Result<usize> {
+    let all = demonstrations(args.tokens.get() / 3, Demos::Clean, seed);
+    let data = tokenize(&all, speech, tuning.config.context)?.examples;
+    let answers: usize = data.iter().map(sft::Tokens::targets).sum();
+    let steps = (data.len() * args.tokens.get().min(answers) / answers / 64).max(1);
+    let data = &data[..data.len().min(steps * 64)];
+    let optimizer = optimizer(How::Demonstrations);
+    let how = TrainConfig { optimizer, ..TrainConfig::usual(64, steps, args.lr, seed) };
+    let mut log = sft::RunLog::new(steps, 0, 0, steps)?;
+    sft::train(tuning, data, &how, None, &Outputs::default(), &mut log)?;
+    Ok(data.iter().map(sft::Tokens::targets).sum())
+}
+
+/// Has part 8 learn from rewards in `out`, its model in `out/model`; gives the number of tokens that it drew.
+pub(super) fn with_critic(
+    args: &TableArgs,
+    steps: usize,
+    seed: u64,
+    out: &std::path::Path,
+) -> Result<usize> {
+    let flags = [
+        ("--model", args.model.clone()),
+        ("--out", out.to_string_lossy().into_owned()),
+        ("--steps", steps.to_string()),
+        ("--batch-size", PROMPTS.to_string()),
+        ("--samples", SAMPLES.to_string()),
+        ("--max-new-tokens", BUDGET.to_string()),
+        ("--eval-interval", "0".into()),
+        ("--seed", seed.to_string()),
+        ("--device", args.compute.device.to_string()),
+    ];
+    let flags = flags.into_iter().flat_map(|(flag, value)| [flag.to_string(), value]);
+    ppo::command::run(["part_8".to_string(), "train".into()].into_iter().chain(flags))?;
+    let rows = std::fs::read_to_string(out.join("metrics.jsonl"))?;
+    let rows = rows.lines().map(serde_json::from_str::<serde_json::Value>);
+    let lengths = rows.filter_map(|row| row.ok()?["length_mean"].as_f64());
+    Ok((lengths.sum::<f64>() * (PROMPTS * SAMPLES) as f64).round() as usize)
+}
+
+/// The optimizer of a method whose loop is in this process.
+pub(super) fn optimizer(how: How) -> AdamWConfig {
+    let beta2 = if how == How::Demonstrations { 0.99 } else { 0.95 };
+    AdamWConfig { beta2, weight_decay: 0., ..AdamWConfig::default() }
+}

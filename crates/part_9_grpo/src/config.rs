@@ -1,0 +1,76 @@
+//! What decides where a run arrives.
+
+use ppo::{Clip, RolloutConfig};
+use scaling::Schedule;
+use tensor_core::AdamWConfig;
+
+use crate::experience::Judgement;
+use crate::reference::Kind;
+use crate::{Aggregation, Baseline, Kl, Objective, Overlong};
+
+/// A run of GRPO.
+#[derive(Debug, Clone)]
+pub struct GrpoConfig {
+    /// Prompts of a step.
+    pub prompts: usize,
+    /// How they are answered, and how often each.
+    pub rollout: RolloutConfig,
+    /// What the answers are worth.
+    pub judgement: Judgement,
+    /// What a step descends.
+    pub objective: Objective,
+    /// What the policy is kept near, if it is.
+    pub reference: Option<Kind>,
+    /// How steps are made of it.
+    pub steps: StepConfig,
+    /// Of the order of prompts, and of what is drawn.
+    pub seed: u64,
+}
+
+/// How steps are made.
+#[derive(Debug, Clone, Copy)]
+pub struct StepConfig {
+    /// μ: steps of the optimizer on what was drawn once.
+    pub updates: usize,
+    /// Prompts whose gradient is computed at a time.
+    pub groups_each: usize,
+    /// The rate of each step, and how many there are.
+    pub schedule: Schedule,
+    /// β₁, β₂, ε and weight decay.
+    pub optimizer: AdamWConfig,
+    /// Largest gradient norm.
+    pub grad_clip: f64,
+    /// The run ends early once this many tokens have been drawn.
+    pub most_tokens: Option<usize>,
+}
+
+impl GrpoConfig {
+    /// The usual one: GRPO's advantages, every token the same, β = 0.003 to the policy as it began, one step on what was drawn.
+    pub fn usual(prompts: usize, rollout: RolloutConfig, schedule: Schedule, seed: u64) -> Self {
+        Self {
+            prompts,
+            rollout,
+            judgement: Judgement {
+                overlong: Overlong::Scored,
+                baseline: Baseline::GroupStd,
+                epsilon: 1e-4,
+                aggregation: Aggregation::Token,
+            },
+            objective: Objective {
+                clip: Clip::symmetric(0.2),
+                kl: Some((Kl::K3Weighted, 0.003)),
+                importance_cap: None,
+            },
+            reference: Some(Kind::Fixed),
+            steps: StepConfig {
+                updates: 1,
+                groups_each: prompts,
+                schedule,
+                optimizer: AdamWConfig { beta2: 0.95, weight_decay: 0., ..AdamWConfig::default() },
+                grad_clip: 1.,
+                most_tokens: None,
+            },
+            seed,
+        }
+    }
+}

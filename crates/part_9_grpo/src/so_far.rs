@@ -1,0 +1,44 @@
+//! What a run has come to: what its log knows beside the rows that it has written, so that a resumed run counts on.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+use tiny_gpt::json_file;
+
+use crate::figures::Row;
+
+const FILE: &str = "log.json";
+
+/// What a run has come to.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct SoFar {
+    /// Names the weights that the run began with by what they are: it goes on with no others, as they may be its reference.
+    pub start: String,
+    /// Tokens that were written.
+    pub tokens: usize,
+    /// Steps in which no completion was better than what it was compared with.
+    pub silent: usize,
+    /// Since the last row of figures.
+    pub(crate) recent: Vec<Row>,
+}
+
+impl SoFar {
+    /// Writes it into the checkpoint `folder`.
+    ///
+    /// # Errors
+    /// When that cannot be done.
+    pub fn save(&self, folder: &Path) -> Result<()> {
+        json_file::write(&folder.join(FILE), self)
+    }
+
+    /// What the checkpoint in `folder` has come to.
+    ///
+    /// # Errors
+    /// When it does not say so.
+    pub fn of(folder: &Path) -> Result<Self> {
+        let path = folder.join(FILE);
+        serde_json::from_value(json_file::read(&path)?)
+            .with_context(|| format!("{} is no log of a run", path.display()))
+    }
+}

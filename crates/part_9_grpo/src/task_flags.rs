@@ -1,0 +1,105 @@
+//! The flags of what is asked and what is paid.
+
+use std::num::NonZeroUsize;
+
+use anyhow::{Result, ensure};
+use candle_core::Device;
+use clap::Args;
+use ppo::prompts::questions;
+use ppo::{Question, Scorer};
+use serde::Serialize;
+use sft::{Example, Speech};
+use tiny_gpt::command::usage;
+
+use crate::rewards::described;
+use crate::{RewardMix, Task};
+
+/// What is asked, and what is paid.
+#[derive(Debug, Clone, Serialize, Args)]
+pub struct TaskFlags {
+    /// What is asked
+    #[arg(long, value_enum, default_value_t = Task::Arithmetic)]
+    pub task: Task,
+    /// Its problems from a .json or .jsonl file (perhaps .gz), or owner/name:file.jsonl on the Hub: question or prompt, and answer
+    #[arg(long, value_name = "DATA", visible_alias = "train-file")]
+    pub data: Option<String>,
+    /// What is paid for.
+    #[arg(long, value_name = "MIX", help = what_is_paid_for())]
+    pub reward: Option<String>,
+    /// Longest completion, in tokens [default: as the task has it]
+    #[arg(long, value_name = "N", visible_aliases = ["max-completion-length", "max-gen-length", "resp-len"])]
+    pub max_new_tokens: Option<NonZeroUsize>,
+    /// Leave out problems whose prompt is longer, in tokens [default: that leave no room for a completion in the context]
+    #[arg(long, value_name = "N")]
+    pub max_prompt_length: Option<NonZeroUsize>,
+}
+
+/// The help of --reward.
+fn what_is_paid_for() -> String {
+    format!(
+        "What is paid for, as name=weight,name=weight, summed: {}, chance, or a reward model (a folder, or owner/name on the Hub) \
+         [default: as the task has it]",
+        described()
+    )
+}
+
+impl TaskFlags {
+    /// Who pays, to a policy that speaks as `speech` does. Says so where a reward model has other tokens than it.
+    ///
+    /// # Errors
+    /// As [`TaskFlags::mix`], and when there is no such reward model.
+    pub fn judge(&self, speech: &Speech, device: &Device) -> Result<Box<Scorer>> {
+        let (scorer, strangers) = self.mix()?.scorer(speech, 32, device)?;
+        for name in strangers {
+            println!(
+                "{name} has another tokenizer than the policy: it gets completions as text, in tokens of its own"
+            );
+        }
+        Ok(scorer)
+    }
+
+    /// What is paid for, by name.
+    pub fn named(&self) -> &str {
+        self.reward.as_deref().unwrap_or(self.task.usual_rewards())
+    }
+
+    /// What is paid for.
+    ///
+    /// # Errors
+    /// A [`UsageError`](tiny_gpt::command::UsageError) when it is no mix.
+    pub fn mix(&self) -> Result<RewardMix> {
+        usage(RewardMix::parse(self.named()))
+    }
+
+    /// # Errors
+    /// A [`UsageError`](tiny_gpt::command::UsageError) when the rewards are no mix, or the task needs data.
+    pub fn check(&self) -> Result<()> {
+        self.mix()?;
+        usage(self.task.check(self.data.as_deref()))
+    }
+
+    /// `examples` as questions to a model with such a `context`, and how many were left out as too long.
+    ///
+    /// # Errors
+    /// When none is left.
+    pub fn questions(
+        &self,
+        examples: Vec<Example>,
+        speech: &Speech,
+        context: usize,
+    ) -> Result<(Vec<Question>, usize)> {
+        let (mut asked, mut left_out) = questions(examples, speech, context, self.budget())?;
+        if let Some(longest) = self.max_prompt_length {
+            let n = asked.len();
+            asked.retain(|question| question.prompt.len() <= longest.get());
+            left_out += n - asked.len();
+            ensure!(!asked.is_empty(), "no prompt has at most {longest} tokens");
+        }
+        Ok((asked, left_out))
+    }
+
+    /// The longest completion, in tokens.
+    pub fn budget(&self) -> usize {
+        self.max_new_tokens.map_or(self.task.usual_budget(), NonZeroUsize::get)
+    }
+}

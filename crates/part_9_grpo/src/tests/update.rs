@@ -1,0 +1,265 @@
+//! What a step is made of: gradients, parts, who is left out, the reference.
+
+use anyhow::Result;
+use candle_core::{DType, Tensor};
+use modern::sampler::{Choice, Sampler};
+use modern::{GptModern, ModelConfig};
+use ppo::{Clip, Question, Response, RolloutConfig};
+use sft::{Example, Tuning};
+use tensor_core::testing::{assert_close, assert_gradients_flow};
+use tensor_core::{AdamWConfig, Parameters, Rng};
+
+use super::CPU;
+use crate::experience::{Judgement, judged};
+use crate::reference::{Kind, Reference};
+use crate::update::{gradients, parts};
+use crate::{Aggregation, Baseline, Experience, Kl, Objective, Overlong};
+
+fn tuning(seed: u64) -> Result<Tuning> {
+    let init_std = ModelConfig::INIT_STD;
+    let config = ModelConfig { vocab_size: 20, init_std, ..ModelConfig::bytes(32, 2, 2, 16) };
+    let mut parameters = Parameters::seeded(seed, DType::F32, &CPU);
+    GptModern::new(&config, parameters.root())?;
+    for parameter in parameters.iter() {
+        parameter.var.set(&(parameter.var.as_detached_tensor() * 6.)?)?;
+    }
+    Tuning::new(config, parameters, AdamWConfig::default())
+}
+
+fn twin(tuning: &Tuning) -> Result<GptModern> {
+    Ok(GptModern::new(&tuning.config, tuning.parameters.inference().root())?)
+}
+
+const BUDGET: usize = 5;
+
+fn config(samples: usize) -> RolloutConfig {
+    let sampler = Sampler::new(Choice::at(0.9, None, None, None));
+    RolloutConfig { samples, sampler, max_new_tokens: BUDGET, stop: (0..5).collect() }
+}
+
+fn judgement(overlong: Overlong) -> Judgement {
+    Judgement {
+        overlong,
+        baseline: Baseline::GroupStd,
+        epsilon: 1e-4,
+        aggregation: Aggregation::Token,
+    }
+}
+
+fn objective() -> Objective {
+    Objective { clip: Clip::symmetric(0.2), kl: Some((Kl::K3Weighted, 0.1)), importance_cap: None }
+}
+
+fn questions() -> Vec<Question> {
+    let of = |prompt: &[u32]| Question { example: Example::new("?", "7"), prompt: prompt.to_vec() };
+    vec![of(&[3, 4, 5]), of(&[6]), of(&[7, 8, 9, 10, 11])]
+}
+
+/// Three groups of three; in the second all completions are worth the same.
+fn experience(tuning: &Tuning, overlong: Overlong) -> Result<Experience> {
+    let prompts: Vec<Vec<u32>> = questions().into_iter().map(|question| question.prompt).collect();
+    let groups = ppo::rollout(&twin(tuning)?, &prompts, &config(3), &mut Rng::new(4))?;
+    let texts: Vec<String> =
+        ["7", "8", "9", "7", "7", "7", "x", "7", "7"].map(String::from).to_vec();
+    let scores = texts.iter().map(|text| f64::from(u8::from(text == "7"))).collect();
+    judged(groups, texts, scores, &config(3), &judgement(overlong))
+}
+
+#[test]
+fn every_weight_gets_a_gradient_and_no_value_head_is_there() -> Result<()> {
+    let mut tuning = tuning(1)?;
+    let drawn = experience(&tuning, Overlong::Scored)?;
+    let how = &objective();
+    let reference = twin(&self::tuning(2)?)?;
+    let parts = parts(&drawn, how, &twin(&tuning)?, Some(&reference), 8)?;
+    let policy = GptModern::new(&tuning.config, tuning.parameters.root())?;
+    let (loss, grads, seen) = gradients(&policy, &tuning.parameters, &parts, how)?;
+    assert_gradients_flow(&tuning.parameters, &grads)?;
+    assert!(tuning.parameters.iter().all(|parameter| !parameter.name.contains("value_head")));
+    assert!(loss.is_finite() && seen.kl > Some(0.), "{loss} {seen:?}");
+    // Before the first step the ratio is 1, whatever temperature and cache the sampler had.
+    assert!(seen.mismatch < 1e-4 && (seen.ratio_max - 1.).abs() < 1e-3, "{seen:?}");
+    assert_eq!(seen.clip_fraction, 0.);
+    Ok(())
+}
+
+#[test]
+fn in_parts_the_gradient_is_that_of_the_whole() -> Result<()> {
+    let mut tuning = tuning(1)?;
+    let reference = twin(&self::tuning(2)?)?;
+    for aggregation in [Aggregation::Sequence, Aggregation::Token, Aggregation::Constant] {
+        let mut drawn = experience(&tuning, Overlong::Scored)?;
+        let lengths: Vec<usize> =
+            drawn.groups.iter().flat_map(|g| &g.responses).map(|r| r.tokens.len()).collect();
+        assert!(lengths.iter().any(|n| *n != lengths[0]), "ragged: {lengths:?}");
+        drawn.weights = aggregation.weights(&lengths, &[true; 9], BUDGET);
+        let how = &objective();
+        let mut of = |each: usize| -> Result<_> {
+            let policy = GptModern::new(&tuning.config, tuning.parameters.root())?;
+            let parts = parts(&drawn, how, &twin(&tuning)?, Some(&reference), each)?;
+            assert_eq!(parts.len(), 3usize.div_ceil(each));
+            let (loss, grads, _) = gradients(&policy, &tuning.parameters, &parts, how)?;
+            Ok((loss, grads))
+        };
+        let ((a, whole), (b, parts)) = (of(3)?, of(1)?);
+        assert!((a - b).abs() < 1e-5, "{aggregation:?}: {a} {b}");
+        for parameter in tuning.parameters.iter() {
+            let var = parameter.var.as_tensor();
+            assert_close(parts.get(var).expect("one"), whole.get(var).expect("one"), 1e-4)?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn groups_without_signal_are_left_out_unless_the_reference_pulls() -> Result<()> {
+    let tuning = tuning(1)?;
+    let drawn = experience(&tuning, Overlong::Scored)?;
+    assert_eq!(drawn.advantages.groups_without_signal, 1);
+    assert_eq!(
+        (0..3).map(|group| drawn.has_signal(group)).collect::<Vec<_>>(),
+        [true, false, true]
+    );
+    let (twin, with) = (twin(&tuning)?, objective());
+    let without = Objective { kl: None, ..with };
+    let count = |objective: &Objective| -> Result<usize> {
+        Ok(parts(&drawn, objective, &twin, Some(&twin), 1)?.len())
+    };
+    assert_eq!((count(&with)?, count(&without)?), (3, 2));
+    Ok(())
+}
+
+#[test]
+fn what_was_cut_is_masked_or_pays() -> Result<()> {
+    let tuning = tuning(1)?;
+    let of = |overlong| experience(&tuning, overlong);
+    let scored = of(Overlong::Scored)?;
+    let masked = of(Overlong::Masked)?;
+    let penalised = of(Overlong::Penalised { margin: 2 })?;
+    let responses: Vec<&Response> =
+        scored.groups.iter().flat_map(|group| &group.responses).collect();
+    let cut = responses.iter().filter(|response| !response.ended()).count();
+    assert!(cut > 0 && cut < 9, "some are cut and some are not: {cut}");
+    let all: f32 =
+        responses.iter().zip(&masked.weights).map(|(r, w)| w * r.tokens.len() as f32).sum();
+    assert!((all - 1.).abs() < 1e-5, "what takes part has all the weight: {all}");
+    for (i, response) in responses.iter().enumerate() {
+        assert_eq!(masked.weights[i] == 0., !response.ended());
+        let paid = scored.rewards[i] - penalised.rewards[i];
+        let wanted = (response.tokens.len() as f32 - 3.).max(0.) / 2.;
+        assert!((paid - wanted).abs() < 1e-6, "{paid} {wanted}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_step_makes_better_completions_likelier_than_worse_ones() -> Result<()> {
+    let mut tuning = tuning(1)?;
+    let drawn = experience(&tuning, Overlong::Scored)?;
+    let objective = Objective { kl: None, ..objective() };
+    let how = &objective;
+    // Σ w A log π, which is what the step is to raise.
+    let raised = |tuning: &Tuning| -> Result<f32> {
+        let twin = twin(tuning)?;
+        let batch = ppo::TokenBatch::of(&drawn.groups, twin.config(), twin.device())?;
+        let said = ppo::scoring::log_probs(&twin, &batch, 0.9)?.sum(1)?.to_vec1::<f32>()?;
+        let each = said.iter().zip(&drawn.weights).zip(&drawn.advantages.values);
+        Ok(each.map(|((said, weight), advantage)| said * weight * advantage).sum())
+    };
+    let before = raised(&tuning)?;
+    let policy = GptModern::new(&tuning.config, tuning.parameters.root())?;
+    let parts = parts(&drawn, how, &twin(&tuning)?, None, 8)?;
+    let (_, grads, _) = gradients(&policy, &tuning.parameters, &parts, how)?;
+    tuning.optimizer.step(&grads, 1e-4)?;
+    let after = raised(&tuning)?;
+    assert!(after > before + 0.01, "{before} {after}");
+    Ok(())
+}
+
+#[test]
+fn a_reference_stays_and_is_renewed_when_it_is_time() -> Result<()> {
+    let mut tuning = tuning(1)?;
+    let ids = Tensor::new(&[[1u32, 2, 3]], &CPU)?;
+    let mut fixed = Reference::new(&tuning, Kind::Fixed)?;
+    let mut renewed = Reference::new(&tuning, Kind::Renewed(2))?;
+    let before = fixed.model.forward(&ids)?;
+    for step in 1..=2 {
+        for parameter in tuning.parameters.iter() {
+            parameter.var.set(&(parameter.var.as_detached_tensor() * 1.1)?)?;
+        }
+        tuning.state.step = step;
+        fixed.renew(&tuning)?;
+        renewed.renew(&tuning)?;
+        assert_close(&fixed.model.forward(&ids)?, &before, 0.)?;
+        let wanted = if step == 1 { before.clone() } else { twin(&tuning)?.forward(&ids)? };
+        assert_close(&renewed.model.forward(&ids)?, &wanted, 1e-6)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_score_that_is_no_number_is_named() -> Result<()> {
+    let tuning = tuning(1)?;
+    let Experience { groups, texts, .. } = experience(&tuning, Overlong::Scored)?;
+    let scores = [&[1.; 4][..], &[f64::NAN; 5]].concat();
+    let judgement = judgement(Overlong::Scored);
+    let error =
+        judged(groups, texts, scores, &config(3), &judgement).expect_err("refused").to_string();
+    assert!(error.contains("5 of 9 scores are no numbers"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn the_better_of_two_completions_has_the_positive_advantage() -> Result<()> {
+    let drawn = experience(&tuning(1)?, Overlong::Scored)?;
+    for (text, advantage) in drawn.texts.iter().zip(&drawn.advantages.values) {
+        match &text[..] {
+            "7" => assert!(*advantage >= 0.),
+            _ => assert!(*advantage < 0., "{text}: {advantage}"),
+        }
+    }
+    assert!(drawn.advantages.values[0] > 0.);
+    Ok(())
+}
+
+#[test]
+fn the_reference_is_asked_at_the_temperature_of_what_was_drawn() -> Result<()> {
+    let mut tuning = tuning(1)?;
+    let (drawn, objective) = (experience(&tuning, Overlong::Scored)?, objective());
+    let twin = twin(&tuning)?;
+    let policy = GptModern::new(&tuning.config, tuning.parameters.root())?;
+    let of = |reference: Option<&GptModern>| -> Result<Option<f64>> {
+        let without = Objective { kl: objective.kl.filter(|_| reference.is_some()), ..objective };
+        let parts = parts(&drawn, &without, &twin, reference, 8)?;
+        Ok(gradients(&policy, &tuning.parameters, &parts, &without)?.2.kl)
+    };
+    assert!(of(Some(&twin))?.is_some_and(|kl| kl.abs() < 1e-6), "it is the policy itself");
+    assert_eq!(of(None)?, None, "not measured is not 0");
+    Ok(())
+}
+
+#[test]
+fn a_cap_corrects_nothing_where_sampler_and_loss_agree() -> Result<()> {
+    let mut tuning = tuning(1)?;
+    let drawn = experience(&tuning, Overlong::Scored)?;
+    let (twin, reference) = (twin(&tuning)?, twin(&self::tuning(2)?)?);
+    let policy = GptModern::new(&tuning.config, tuning.parameters.root())?;
+    let of = |importance_cap, drawn: &Experience| -> Result<_> {
+        let objective = Objective { importance_cap, ..objective() };
+        let parts = parts(drawn, &objective, &twin, Some(&reference), 8)?;
+        let (loss, _, seen) = gradients(&policy, &tuning.parameters, &parts, &objective)?;
+        Ok((loss, seen))
+    };
+    let ((plain, _), (capped, seen)) = (of(None, &drawn)?, of(Some(2.), &drawn)?);
+    assert!((plain - capped).abs() < 1e-5 && (seen.ratio_max - 1.).abs() < 1e-4, "{seen:?}");
+    // A sampler that noted every probability e times too small: all ratios are e, unless the loss computes them itself.
+    let mut misread = drawn;
+    let responses = misread.groups.iter_mut().flat_map(|group| &mut group.responses);
+    responses.flat_map(|response| &mut response.log_probs).for_each(|x| *x -= 1.);
+    let seen = of(None, &misread)?.1;
+    assert!((seen.clip_fraction, (seen.ratio_max * 1e3).round()) == (1., 2718.), "{seen:?}");
+    assert!((seen.mismatch - 1.).abs() < 1e-4, "{seen:?}");
+    let seen = of(Some(2.), &misread)?.1;
+    assert!(seen.clip_fraction == 0. && (seen.ratio_max - 1.).abs() < 1e-4, "{seen:?}");
+    Ok(())
+}

@@ -1,0 +1,166 @@
+//! From the command line to the run, and from the run to what is reported: nothing is lost or swapped on the way.
+
+use anyhow::Result;
+use clap::Parser;
+use modern::End;
+use ppo::{Answer, Clip, Group, Question, Response, RolloutConfig};
+use serde_json::json;
+use sft::Example;
+
+use crate::command::arguments::TrainArgs;
+use crate::command::methods::{How, METHODS};
+use crate::command::train::grpo_config;
+use crate::evaluation::{Evaluation, Tries};
+use crate::experience::{Judgement, judged};
+use crate::figures::{Row, Times, Update, figures};
+use crate::reference::Kind;
+use crate::update::Seen;
+use crate::{Aggregation, Baseline, GrpoConfig, Kl, Objective, Overlong, Task, advantages};
+
+#[derive(Parser)]
+struct Cli {
+    #[command(flatten)]
+    train: TrainArgs,
+}
+
+fn config(flags: &str) -> Result<GrpoConfig> {
+    let args = Cli::try_parse_from(
+        ["part_9", "--model", "m"].into_iter().chain(flags.split_whitespace()),
+    )?;
+    grpo_config(&args.train, args.train.schedule.schedule()?, vec![7])
+}
+
+#[test]
+fn every_flag_arrives_where_it_is_used() -> Result<()> {
+    let found = config(
+        "--batch-size 5 --group-size 3 --temperature 0.7 --max-new-tokens 9 --baseline leave-one-out --advantage-epsilon 0.5 \
+         --aggregation constant --epsilon 0.1 --epsilon-high 0.28 --kl k2 --beta 0.4 --reference-every 6 --importance-cap 2 \
+         --mask-truncated --mu 4 --micro-batch 2 --steps 11 --lr 0.5 --beta2 0.8 --weight-decay 0.3 --grad-clip 0.2 --seed 13",
+    )?;
+    let RolloutConfig { samples, max_new_tokens, ref stop, .. } = found.rollout;
+    assert_eq!((found.prompts, samples, max_new_tokens, &stop[..]), (5, 3, 9, &[7][..]));
+    assert_eq!((found.rollout.temperature(), found.seed), (0.7, 13));
+    let (baseline, aggregation) = (Baseline::LeaveOneOut, Aggregation::Constant);
+    let judgement = Judgement { overlong: Overlong::Masked, baseline, epsilon: 0.5, aggregation };
+    assert_eq!(found.judgement, judgement);
+    let (clip, kl) = (Clip { low: 0.1, high: 0.28 }, Some((Kl::K2, 0.4)));
+    assert_eq!(found.objective, Objective { clip, kl, importance_cap: Some(2.) });
+    assert_eq!(found.reference, Some(Kind::Renewed(6)));
+    let steps = found.steps;
+    assert_eq!((steps.updates, steps.groups_each, steps.most_tokens), (4, 2, None));
+    assert_eq!((steps.schedule.total, steps.schedule.peak, steps.grad_clip), (11, 0.5, 0.2));
+    assert_eq!((steps.optimizer.beta2, steps.optimizer.weight_decay), (0.8, 0.3));
+
+    let usual = config("")?;
+    assert_eq!(usual.objective.clip, Clip::symmetric(0.2));
+    assert_eq!((usual.judgement.overlong, usual.reference), (Overlong::Scored, Some(Kind::Fixed)));
+    let free = config("--beta 0 --overlong-margin 2")?;
+    assert_eq!((free.objective.kl, free.reference), (None, None));
+    assert_eq!(free.judgement.overlong, Overlong::Penalised { margin: 2 });
+    assert_eq!(config("--gamma 1.0")?.seed, 1337);
+    assert!(
+        config("--gamma 0.99")
+            .is_err_and(|error| error.to_string().contains("nothing is discounted"))
+    );
+    Ok(())
+}
+
+fn answer(text: &str, length: usize, ended: bool, score: f64) -> Answer {
+    Answer { text: text.into(), length, ended, score }
+}
+
+#[test]
+fn an_evaluation_counts_what_it_says() {
+    let one = || Question { example: Example::new("?", "53"), prompt: vec![1] };
+    let questions = [one(), one(), one(), one()];
+    let answers = [
+        answer("53", 3, true, 2.),
+        answer("53.", 4, true, 1.),
+        answer("53", 8, false, 0.),
+        answer("12", 3, true, -1.),
+    ];
+    let found = Evaluation::of(Task::Arithmetic, &questions, &answers);
+    assert_eq!((found.n, found.exact_match, found.form_forgiven), (4, 0.25, 0.75));
+    assert_eq!((found.reward_mean, found.length_mean, found.eos_rate), (0.5, 4.5, 0.75));
+    assert!(found.exact_match_low < 0.25 && found.exact_match_high > 0.25);
+    let tries = Tries::of(&[0, 1, 4], 4, 2, 0.7);
+    assert_eq!((tries.temperature, tries.k), (0.7, 2));
+    assert!((tries.pass_at_1 - 5. / 12.).abs() < 1e-12);
+    assert!((tries.pass_at_k - (0.5 + 1.) / 3.).abs() < 1e-12, "of 6 pairs 3 hold the right one");
+}
+
+#[test]
+fn the_figures_of_a_step_are_those_of_what_was_drawn() -> Result<()> {
+    let response = |log_probs: &[f32], end| Response {
+        tokens: vec![1; log_probs.len()],
+        log_probs: log_probs.to_vec(),
+        kept: Vec::new(),
+        end,
+    };
+    let group = |a, b| Group { prompt: vec![1], responses: vec![a, b] };
+    let groups = vec![
+        group(response(&[-1., -2.], End::Stop), response(&[-3.], End::Stop)),
+        group(response(&[-1.; 3], End::Length), response(&[-0.5, -0.5], End::Stop)),
+    ];
+    let rollout = config("--group-size 2 --batch-size 2")?.rollout;
+    let texts = ["a", "b", "c", "d"].map(String::from).to_vec();
+    let judgement = config("--baseline group-mean")?.judgement;
+    let drawn = judged(groups, texts, vec![1., 0., 0.5, 0.5], &rollout, &judgement)?;
+    let update = |loss, mismatch, kl| {
+        let seen = Seen { clip_fraction: 0.25, ratio_max: 1.5, mismatch, kl };
+        Update { loss, norm: 3., seen }
+    };
+    let row = Row::of(&drawn, &[update(0.1, 0.01, Some(0.5)), update(0.3, 0.02, Some(0.7))]);
+    assert!(!row.silent && row.tokens == 8);
+    let silent = Row::of(&drawn, &[]);
+    let found = figures(&[row, silent], &Times::default());
+    for (key, wanted) in [
+        ("reward_mean", 0.5),
+        ("reward_std", 0.125f64.sqrt()),
+        ("frac_groups_without_signal", 0.5),
+        ("completion_length", 2.),
+        ("eos_rate", 0.75),
+        ("entropy", 10. / 8.),
+        ("loss", 0.3),
+        ("grad_norm", 3.),
+        ("kl", 0.7),
+        ("clip_fraction", 0.25),
+        ("ratio_max", 1.5),
+        ("sampler_mismatch", 0.01),
+    ] {
+        let figure = found[key].as_f64().expect(key);
+        assert!((figure - wanted).abs() < 1e-6, "{key}: {figure} {wanted}");
+    }
+    let without = figures(&[silent], &Times::default());
+    let known = |key: &str| without.get(key).is_some();
+    assert!(!known("loss") && !known("kl") && !known("sampler_mismatch") && known("entropy"));
+    assert_eq!(
+        figures(&[Row::of(&drawn, &[update(0., 0., None)])], &Times::default()).get("kl"),
+        None
+    );
+    assert_eq!(serde_json::from_value::<Row>(json!(row))?, row, "as a checkpoint keeps it");
+    Ok(())
+}
+
+#[test]
+fn the_methods_of_the_table_are_what_they_are_called() {
+    let rewards = [1., 0., 0., 0., 1., 1., 1., 0.];
+    let std = 4f32.sqrt() / 2. * 0.5; // of a sample of four with a single 1
+    for (name, aggregation, wanted) in [
+        ("best of n", Aggregation::Token, [1., 0., 1., 0.]),
+        ("REINFORCE", Aggregation::Constant, [0.5, -0.5, 0.5, -0.5]),
+        ("RLOO", Aggregation::Constant, [1., -1. / 3., 1. / 3., -1.]),
+        ("GRPO", Aggregation::Sequence, [0.75 / std, -0.25 / std, 0.25 / std, -0.75 / std]),
+        ("Dr. GRPO", Aggregation::Constant, [0.75, -0.25, 0.25, -0.75]),
+    ] {
+        let method = METHODS.iter().find(|method| method.name == name).expect(name);
+        let How::Rewards(baseline, weighed) = method.how else { panic!("{name} has rewards") };
+        let found = advantages(&rewards, 4, baseline, 0.).expect("advantages").values;
+        let found = [found[0], found[1], found[4], found[7]];
+        let close = found.iter().zip(wanted).all(|(a, b)| (a - b).abs() < 1e-6);
+        assert!(close && weighed == aggregation, "{name}: {found:?} {wanted:?}");
+    }
+    let how = |name| METHODS.iter().find(|method| method.name == name).map(|method| method.how);
+    assert_eq!(how("SFT on right answers"), Some(How::Demonstrations));
+    assert_eq!(how("PPO"), Some(How::Critic));
+}
