@@ -17,8 +17,6 @@ use crate::stage::{Figures, Note};
 
 /// The longest text that the models of the course see, in tokens.
 const CONTEXT: usize = 128;
-/// Lines of counting beside the 700 stories: with 1,500 of them sums take half as long again to learn.
-const COUNTING: usize = 4000;
 /// What the heads of the base model are shown.
 const SENTENCE: &str = "Mei looked at the moon and the moon looked at Mei.";
 /// What it goes on with.
@@ -27,7 +25,7 @@ const BEGINNING: &str = "A child named";
 /// Text becomes tokens.
 pub(crate) fn tokens(course: &Course, folder: &Path) -> Result<Note> {
     std::fs::create_dir_all(folder)?;
-    let pieces = base::pieces(COUNTING, course.seed);
+    let pieces = base::pieces(base::COUNTING, course.seed);
     let tokenizer = base::tokenizer(&pieces)?;
     tokenizer.save(folder, CONTEXT, None)?;
     let text = pieces.join(SEPARATOR);
@@ -52,7 +50,7 @@ pub(crate) fn work(course: &Course, folder: &Path) -> Result<Note> {
     let context = CONTEXT.to_string();
     let mut line = vec!["part_4", "train", "--data", &data, "--tokenizer", &tokenizer];
     line.extend(["--n-layer", "2", "--n-embd", "128", "--block-size", &context]);
-    line.extend(["--steps", course.choose("600", "60"), "--lr", "1e-3", "--eval-interval", "100"]);
+    line.extend(["--steps", course.choose("200", "60"), "--lr", "1e-3", "--eval-interval", "50"]);
     line.extend(["--sample-interval", "0", "--sample-tokens", "1"]); // one that is sharper follows here
     let command = course.command(scaling::command::run, &line, folder)?;
 

@@ -99,7 +99,7 @@ const SHOWN: usize = 3;
 const ANSWERS: [[&str; 2]; 2] = [["32", "8"], ["64", "16"]];
 
 fn sft(course: &Course, folder: &Path) -> Result<Note> {
-    let (model, steps) = (path(course, "base/model"), course.choose("3000", "100"));
+    let (model, steps) = (path(course, "base/model"), course.choose("4500", "100"));
     let mut line = vec!["part_6", "train", "--model", &model, "--demos", "noisy"];
     line.extend(["--steps", steps, "--eval-interval", "500"]);
     let command = course.command(sft::command::run, &line, folder)?;

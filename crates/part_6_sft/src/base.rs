@@ -19,7 +19,7 @@ use crate::{Example, Outputs, RunLog, Tokens, Tuning, word_tokenizer};
 const CONTEXT: usize = 128;
 const VOCAB_SIZE: usize = 1024;
 /// Lines of counting beside the stories.
-const COUNTING: usize = 1500;
+pub const COUNTING: usize = 1500;
 
 /// The size of a base model, and how long it is pretrained.
 #[derive(Debug, Clone, Copy)]
