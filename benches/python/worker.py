@@ -18,6 +18,7 @@ import torch.nn.functional as F
 
 from generation import generate
 from ops import leaf, op
+from policy_update import policy_update
 from timing import median_time, median_time_with_backward
 from train_step import train_step
 
@@ -52,6 +53,7 @@ def read(bytes, seconds=1.0):
 
 WORKS = {
     "matmul": matmul, "read": read, "attention": attention, "train_step": train_step, "op": op, "generate": generate,
+    "policy_update": policy_update,
 }  # fmt: skip
 
 

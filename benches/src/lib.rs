@@ -2,6 +2,8 @@
 //! PyTorch, each side a process that does the same work on request.
 
 pub mod generation;
+pub mod memory;
 pub mod train_step;
+pub mod policy_update;
 pub mod operation;
 pub mod work;

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::generation::{Weights, bytes};
 use crate::operation::Operation;
+use crate::policy_update::PolicyUpdate;
 use crate::train_step::Step;
 
 /// A row of the comparison.
@@ -43,6 +44,7 @@ pub enum Needs {
 pub fn all(model: Option<&Path>) -> Result<Vec<Work>> {
     let mut all = vec![matmul(1024, 1024, 1024), matmul(2048, 1024, 384), read(512 << 20)];
     all.extend(Step::all().iter().map(|(name, step)| train_step(name, step)));
+    all.push(policy_update(PolicyUpdate::ARITHMETIC));
     for shape in [[8, 6, 256, 64], [1, 12, 1024, 64]] {
         all.extend([attention(shape, false), attention(shape, true)]);
     }
@@ -83,6 +85,19 @@ fn train_step(name: &str, step: &Step) -> Work {
         amount: (step.batch_size * step.block_size) as f64,
         unit: "tokens",
         needs: Some(Needs::Flops(step.flops() as f64)),
+    }
+}
+
+fn policy_update(update: PolicyUpdate) -> Work {
+    let PolicyUpdate { prompts, samples, prompt, new, .. } = update;
+    let mut request = json!(update);
+    request["work"] = json!("policy_update");
+    Work {
+        name: format!("GRPO update, {prompts} prompts of {prompt}, {samples} completions of {new}"),
+        request,
+        amount: update.tokens() as f64,
+        unit: "tokens",
+        needs: None, // both sides differ in what they compute
     }
 }
 

@@ -68,7 +68,6 @@ fn maps_of(weights: &Tensor, titles: &[String], words: &[&str]) -> Result<Vec<Ma
 
 /// Keeps maps in the folder of a stage.
 pub(crate) fn save(folder: &Path, maps: &[Map]) -> Result<()> {
-    std::fs::create_dir_all(folder)?;
     json_file::write(&folder.join(MAPS), &maps)
 }
 

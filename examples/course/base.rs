@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use candle_core::Device;
 use modern::sampler::{Choice, Sampler};
 use modern::{Checkpoint, GenerateConfig, Markers, Purpose, generate};
 use scaling::documents::SEPARATOR;
@@ -24,8 +23,7 @@ const BEGINNING: &str = "A child named";
 
 /// Text becomes tokens.
 pub(crate) fn tokens(course: &Course, folder: &Path) -> Result<Note> {
-    std::fs::create_dir_all(folder)?;
-    let pieces = base::pieces(base::COUNTING, course.seed);
+    let pieces = base::pieces(base::COUNTING, course.settings.seed);
     let tokenizer = base::tokenizer(&pieces)?;
     tokenizer.save(folder, CONTEXT, None)?;
     let text = pieces.join(SEPARATOR);
@@ -55,17 +53,17 @@ pub(crate) fn work(course: &Course, folder: &Path) -> Result<Note> {
     let command = course.command(scaling::command::run, &line, folder)?;
 
     let model = folder.join("model").display().to_string();
-    let model = Checkpoint::open(&model, Purpose::Inference, &Device::Cpu)?;
+    let model = Checkpoint::open(&model, Purpose::Inference, &course.device)?;
     let (ids, sentence) = Sample::cut(SENTENCE, &model.tokenizer)?;
     attention::save(folder, &attention::of_model(&model.model, &ids, &sentence.words())?)?;
-    let text = story(&model, course.seed)?;
+    let text = story(&model, course.settings.seed)?;
     println!("\nIt writes: {text}");
     sample::save(folder, &[Sample::of(text)])?;
     let figures = Figures::read(folder)?;
-    let found = format!("loss {:.2} nats per token of text held out", figures.last("val_loss"));
+    let found = format!("loss {:.2} nats per token of text held out", figures.last("val_loss")?);
     Ok(Note {
         command: Some(command),
-        tokens: figures.last("tokens") as u64,
+        tokens: figures.last("tokens")? as u64,
         found: vec![found],
         ..Note::default()
     })

@@ -1,37 +1,32 @@
 //! A run of the course: its folder, its settings, and which stages are done.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
-use serde_json::{Value, json};
-use tiny_gpt::flags::ComputeFlags;
-use tiny_gpt::{Interrupt, json_file};
+use anyhow::{Context, Error, Result, ensure};
+use candle_core::Device;
+use tensor_core::DeviceChoice;
+use tiny_gpt::{Interrupt, json_file, run_folder};
 
+use crate::scoreboard::MODELS;
+use crate::settings::Settings;
 use crate::stage::Note;
 use crate::stages::{STAGES, Stage};
 
 const SETTINGS: &str = "course.json";
 
-/// How long stages last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Length {
-    /// Until something is learned.
-    Whole,
-    /// To see that all works.
-    Quick,
-}
-
 /// A run of the course.
 pub(crate) struct Course {
     /// Where everything goes.
     pub(crate) out: PathBuf,
-    pub(crate) length: Length,
-    pub(crate) seed: u64,
-    /// The flags that every command gets.
-    flags: Vec<String>,
+    pub(crate) settings: Settings,
+    /// Where models are asked.
+    pub(crate) device: Device,
     /// Whether the run was asked to end.
     interrupt: Interrupt,
+    /// No other process writes the run, as long as this is open.
+    _lock: File,
 }
 
 impl Course {
@@ -39,58 +34,47 @@ impl Course {
     ///
     /// # Errors
     /// When there is something already.
-    pub(crate) fn begin(out: PathBuf, quick: bool, compute: &ComputeFlags) -> Result<Self> {
+    pub(crate) fn begin(out: PathBuf, settings: Settings) -> Result<Self> {
         let place = out.display();
         ensure!(
             !out.join(SETTINGS).exists(),
             "{place} holds a run of the course: go on with it by --resume, or name another place by --out"
         );
-        let empty = out.read_dir().map_or(Ok(true), |mut files| anyhow::Ok(files.next().is_none()));
-        ensure!(empty?, "{place} holds other things: name another place by --out");
+        let empty = out.read_dir().is_ok_and(|mut files| files.next().is_none());
+        ensure!(empty || !out.exists(), "{place} holds other things: name another place by --out");
         std::fs::create_dir_all(&out).with_context(|| format!("creating {place}"))?;
-        json_file::write(&out.join(SETTINGS), &settings(quick, compute))?;
-        Self::open(out, quick, compute)
+        json_file::write(&out.join(SETTINGS), &settings)?;
+        Self::open(out, settings)
     }
 
-    /// The run in `out`.
+    /// The run in `out`, with the settings that it was begun with.
     ///
     /// # Errors
-    /// When there is none, or it has other settings.
-    pub(crate) fn resume(out: PathBuf, quick: bool, compute: &ComputeFlags) -> Result<Self> {
-        let (place, now) = (out.display(), settings(quick, compute));
-        let before = json_file::read_or_null(&out.join(SETTINGS))?;
-        ensure!(!before.is_null(), "there is no run of the course in {place} to go on with");
-        for (key, value) in before.as_object().into_iter().flatten() {
-            ensure!(
-                now[key] == *value,
-                "the run in {place} was begun with {key} {value}, and this is {key} {}",
-                now[key]
-            );
-        }
-        Self::open(out, quick, compute)
+    /// When there is none, or `asked` says something else.
+    pub(crate) fn resume(out: PathBuf, asked: Settings) -> Result<Self> {
+        let place = out.display().to_string();
+        let begun = json_file::read_or_null(&out.join(SETTINGS))?;
+        ensure!(!begun.is_null(), "there is no run of the course in {place} to go on with");
+        let begun: Settings = serde_json::from_value(begun)
+            .with_context(|| format!("{place}/{SETTINGS} holds no settings of the course"))?;
+        Self::open(out, begun.resumed(&asked, &place)?)
     }
 
     /// The run in `out`, or a new one.
     ///
     /// # Errors
     /// When there is another, or something else.
-    pub(crate) fn begin_or_resume(
-        out: PathBuf,
-        quick: bool,
-        compute: &ComputeFlags,
-    ) -> Result<Self> {
+    pub(crate) fn begin_or_resume(out: PathBuf, asked: Settings) -> Result<Self> {
         match out.join(SETTINGS).exists() {
-            true => Self::resume(out, quick, compute),
-            false => Self::begin(out, quick, compute),
+            true => Self::resume(out, asked),
+            false => Self::begin(out, asked),
         }
     }
 
-    fn open(out: PathBuf, quick: bool, compute: &ComputeFlags) -> Result<Self> {
-        let mut flags =
-            vec![format!("--seed={}", compute.seed), format!("--device={}", compute.device)];
-        flags.extend(compute.threads.map(|n| format!("--threads={n}")));
-        let length = if quick { Length::Quick } else { Length::Whole };
-        Ok(Self { out, length, seed: compute.seed, flags, interrupt: Interrupt::catch()? })
+    fn open(out: PathBuf, settings: Settings) -> Result<Self> {
+        let device: DeviceChoice = settings.device.parse().map_err(Error::msg)?;
+        let (device, lock) = (device.open()?, run_folder::lock(&out)?);
+        Ok(Self { out, settings, device, interrupt: Interrupt::catch()?, _lock: lock })
     }
 
     /// Does what is not done; whether it came to the end.
@@ -105,22 +89,55 @@ impl Course {
         Ok(true)
     }
 
-    /// Does the stage `name`, and says that those which follow from it are to be done again; whether it came to the end.
+    /// Does the stage `name` anew; whether it came to the end. It and what follows from it, which is then to be done again, are moved
+    /// aside first.
     pub(crate) fn redo(&self, name: &str) -> Result<bool> {
+        let stage = STAGES.iter().find(|stage| stage.name == name);
+        let stage = stage.context("there is no such stage")?;
+        self.check_needs(stage)?;
         let mut stale = vec![name];
+        let mut moved = Vec::new();
         for stage in &STAGES {
             if stage.name == name || stage.needs.iter().any(|needed| stale.contains(needed)) {
                 stale.push(stage.name);
-                Note::remove(&self.folder(stage.name))?;
+                if self.move_aside(stage.name)? {
+                    moved.push(stage.name);
+                }
             }
         }
-        let stage =
-            STAGES.iter().find(|stage| stage.name == name).context("there is no such stage")?;
+        if !moved.is_empty() {
+            println!("moved aside, to NAME.previous: {}", moved.join(", "));
+        }
         self.stage(stage)
     }
 
-    /// Does a stage; false where it was asked to end before.
-    fn stage(&self, stage: &Stage) -> Result<bool> {
+    /// Renames the folder of the stage `name` to `NAME.previous`, if it is done.
+    fn move_aside(&self, name: &str) -> Result<bool> {
+        let (folder, aside) = (self.folder(name), self.folder(&format!("{name}.previous")));
+        if Note::read(&folder)?.is_none() {
+            return Ok(false);
+        }
+        if aside.exists() {
+            std::fs::remove_dir_all(&aside)
+                .with_context(|| format!("removing {}", aside.display()))?;
+        }
+        std::fs::rename(&folder, &aside)
+            .with_context(|| format!("moving {} to {}", folder.display(), aside.display()))?;
+        Ok(true)
+    }
+
+    /// The stages that are still to be done.
+    pub(crate) fn missing(&self) -> Result<Vec<&'static str>> {
+        let mut missing = Vec::new();
+        for stage in &STAGES {
+            if Note::read(&self.folder(stage.name))?.is_none() {
+                missing.push(stage.name);
+            }
+        }
+        Ok(missing)
+    }
+
+    fn check_needs(&self, stage: &Stage) -> Result<()> {
         for needed in stage.needs {
             ensure!(
                 Note::read(&self.folder(needed))?.is_some(),
@@ -128,11 +145,18 @@ impl Course {
                 stage.name
             );
         }
+        Ok(())
+    }
+
+    /// Does a stage; false where it was asked to end before.
+    fn stage(&self, stage: &Stage) -> Result<bool> {
+        self.check_needs(stage)?;
         let (folder, start) = (self.folder(stage.name), Instant::now());
         if folder.exists() {
             std::fs::remove_dir_all(&folder)
                 .with_context(|| format!("removing what was begun in {}", folder.display()))?;
         }
+        std::fs::create_dir(&folder).with_context(|| format!("creating {}", folder.display()))?;
         println!("\n{}\n", stage.heading());
         let done = (stage.work)(self, &folder);
         if self.interrupt.requested() {
@@ -143,6 +167,16 @@ impl Course {
         println!("\n{} in {seconds:.0} s", note.found.join("; "));
         Note { seconds, ..note }.write(&folder)?;
         Ok(true)
+    }
+
+    /// The last stage that made a model which answers, if one is done, and what that is called.
+    pub(crate) fn answering(&self) -> Result<Option<(&'static str, &'static str)>> {
+        for model in MODELS.into_iter().rev() {
+            if Note::read(&self.folder(model.0))?.is_some() {
+                return Ok(Some(model));
+            }
+        }
+        Ok(None)
     }
 
     /// Where the stage `name` keeps what it leaves.
@@ -159,35 +193,18 @@ impl Course {
     ) -> Result<String> {
         let mut line: Vec<String> = line.iter().map(ToString::to_string).collect();
         line.push(format!("--out={}", out.display()));
-        line.extend(self.flags.clone());
+        line.extend(self.settings.flags());
         run(line.clone())?;
         Ok(format!("cargo run --release -p {} -- {}", line[0], line[1..].join(" ")))
     }
 
-    /// Whether its stages are too short to learn much.
-    pub(crate) fn is_quick(&self) -> bool {
-        self.length == Length::Quick
-    }
-
     /// What a whole run gets, or a quick one.
     pub(crate) fn choose<'a>(&self, whole: &'a str, quick: &'a str) -> &'a str {
-        match self.length {
-            Length::Whole => whole,
-            Length::Quick => quick,
-        }
+        if self.settings.quick { quick } else { whole }
     }
 
     /// Whether the run was asked to end.
     pub(crate) fn interrupted(&self) -> bool {
         self.interrupt.requested()
     }
-}
-
-fn settings(quick: bool, compute: &ComputeFlags) -> Value {
-    json!({
-        "quick": quick,
-        "seed": compute.seed,
-        "device": compute.device.to_string(),
-        "threads": compute.threads,
-    })
 }

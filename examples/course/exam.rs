@@ -3,9 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use candle_core::Device;
 use grpo::experience::{Experience, Judgement, gather};
-use grpo::{Aggregation, Baseline, Overlong};
 use modern::Purpose;
 use modern::sampler::{Choice, Sampler};
 use ppo::prompts::questions;
@@ -19,6 +17,8 @@ use sft::flags::TunedFlags;
 use sft::source::held_out;
 use sft::{Example, Tuned, evaluate};
 use tensor_core::Rng;
+
+use crate::course::Course;
 
 /// Longest answer, in tokens.
 const ANSWER: usize = 8;
@@ -74,8 +74,8 @@ pub(crate) fn shown() -> Vec<Example> {
 }
 
 /// How the model of `stage`, in `folder`, does.
-pub(crate) fn take(stage: &str, folder: &Path) -> Result<Marks> {
-    let Tuned { model, speech, .. } = open(folder)?;
+pub(crate) fn take(course: &Course, stage: &str, folder: &Path) -> Result<Marks> {
+    let Tuned { model, speech, .. } = open(course, folder)?;
     let extent = Extent { batch_size: 100, max_new_tokens: ANSWER };
     let (found, _) = evaluate(&model, &asked(), &speech, extent)?;
     let (_, answers) = evaluate(&model, &shown(), &speech, extent)?;
@@ -89,9 +89,9 @@ pub(crate) fn take(stage: &str, folder: &Path) -> Result<Marks> {
 }
 
 /// How often the reward model in `folder` tells right answers from near misses.
-pub(crate) fn judge(folder: &Path) -> Result<Share> {
-    let model =
-        RewardCheckpoint::open(&folder.display().to_string(), Purpose::Inference, &Device::Cpu)?;
+pub(crate) fn judge(course: &Course, folder: &Path) -> Result<Share> {
+    let folder = folder.display().to_string();
+    let model = RewardCheckpoint::open(&folder, Purpose::Inference, &course.device)?;
     let pairs = Source::Arithmetic.all(&reward::Columns::default())?.usable;
     let context = model.model.body().config().context;
     let pairs = reward::tokenize(&pairs, &model.speech, context)?.pairs;
@@ -99,10 +99,9 @@ pub(crate) fn judge(folder: &Path) -> Result<Share> {
     Ok(Share { share: found.accuracy, low: found.accuracy_low, high: found.accuracy_high })
 }
 
-/// What the model in `folder` tries, drawn from `seed`, where it is asked each question that is shown several times; and how its
-/// tries compare.
-pub(crate) fn tries(folder: &Path, seed: u64) -> Result<Vec<Vec<Try>>> {
-    let Tuned { model, speech, .. } = open(folder)?;
+/// What the model in `folder` tries where it is asked each question that is shown several times; and how its tries compare.
+pub(crate) fn tries(course: &Course, folder: &Path) -> Result<Vec<Vec<Try>>> {
+    let Tuned { model, speech, .. } = open(course, folder)?;
     let (questions, _): (Vec<Question>, _) =
         questions(shown(), &speech, model.config().context, ANSWER)?;
     let config = RolloutConfig {
@@ -111,23 +110,18 @@ pub(crate) fn tries(folder: &Path, seed: u64) -> Result<Vec<Vec<Try>>> {
         max_new_tokens: ANSWER,
         stop: speech.ends().to_vec(),
     };
-    let judgement = Judgement {
-        overlong: Overlong::Scored,
-        baseline: Baseline::GroupStd,
-        epsilon: 1e-4,
-        aggregation: Aggregation::Token,
-    };
     let mut scorer = ppo::scorer::exact();
     let by = (&speech, &mut *scorer);
-    let drawn = gather(&model, by, &questions, (&config, &judgement), &mut Rng::new(seed))?;
-    let Experience { texts, advantages, .. } = drawn;
+    let judged = gather(&model, by, &questions, &config, &mut Rng::new(course.settings.seed))?;
+    let Experience { texts, advantages, .. } =
+        Experience::of(judged, &config, &Judgement::usual())?;
     let tries = texts.into_iter().zip(advantages.values);
     let tries: Vec<Try> = tries.map(|(text, advantage)| Try { text, advantage }).collect();
     Ok(tries.chunks(GROUP).map(<[Try]>::to_vec).collect())
 }
 
 /// The model that a stage left in `folder`.
-pub(crate) fn open(folder: &Path) -> Result<Tuned> {
+pub(crate) fn open(course: &Course, folder: &Path) -> Result<Tuned> {
     let model = folder.display().to_string();
-    TunedFlags { model, adapter: None, template: None }.open(&Device::Cpu)
+    TunedFlags { model, adapter: None, template: None }.open(&course.device)
 }

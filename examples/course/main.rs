@@ -11,18 +11,22 @@ mod exam;
 mod report;
 mod sample;
 mod scoreboard;
+mod settings;
 mod stage;
 mod stages;
+#[cfg(test)]
+mod tests;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::Parser;
 use tiny_gpt::command;
 use tiny_gpt::flags::ComputeFlags;
 
 use course::Course;
+use settings::Settings;
 use stages::STAGES;
 
 #[global_allocator]
@@ -50,7 +54,7 @@ struct Which {
     /// Go on with the run in --out, at the first stage that is not done
     #[arg(long)]
     resume: bool,
-    /// Do one stage, anew; what follows from it is then done again by --resume
+    /// Do one stage, anew; what follows from it is then done again by --resume. What they were before is moved to NAME.previous
     #[arg(long, value_name = "STAGE", value_parser = STAGES.map(|stage| stage.name))]
     only: Option<String>,
 }
@@ -60,27 +64,53 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> Result<()> {
-    args.compute.open()?; // the stages open the same again
+    let asked = Settings::of(args.quick, &args.compute);
+    if let Some(name) = &args.which.only {
+        check_begins(&args.out, name)?;
+    }
     let course = match (&args.which.only, args.which.resume) {
-        (Some(_), _) => Course::begin_or_resume(args.out, args.quick, &args.compute)?,
-        (None, true) => Course::resume(args.out, args.quick, &args.compute)?,
-        (None, false) => Course::begin(args.out, args.quick, &args.compute)?,
+        (Some(_), _) => Course::begin_or_resume(args.out, asked)?,
+        (None, true) => Course::resume(args.out, asked)?,
+        (None, false) => Course::begin(args.out, asked)?,
     };
+    tensor_core::threads::set_threads(course.settings.threads)?; // the stages set the same again
     let ended = match &args.which.only {
         Some(name) => course.redo(name)?,
         None => course.run()?,
     };
     let out = course.out.display();
+    let go_on = format!("cargo run --release --example course -- --resume --out {out}");
     if !ended {
-        println!(
-            "\nStopped; go on with: cargo run --release --example course -- --resume --out {out}"
-        );
+        println!("\nStopped; this begins the stage again, and goes on: {go_on}");
         return Ok(());
     }
     report::write(&course)?;
-    println!("\nThe whole story, with curves: {out}/report.html");
-    println!(
-        "Talk to one of the models:    cargo run --release --example chat -- --model {out}/grpo"
+    let missing = course.missing()?;
+    match missing.is_empty() {
+        true => println!("\nThe whole story, with curves: {out}/report.html"),
+        false => {
+            println!("\nThe story so far, with curves: {out}/report.html");
+            println!("Still to be done: {}, with {go_on}", missing.join(", "));
+        }
+    }
+    if let Some((name, _)) = course.answering()? {
+        println!(
+            "Talk to one of the models:    cargo run --release --example chat -- --model {out}/{name}"
+        );
+    }
+    Ok(())
+}
+
+/// # Errors
+/// When a new run would begin with a stage that begins with what another leaves.
+fn check_begins(out: &Path, name: &str) -> Result<()> {
+    let needs = STAGES.iter().find(|stage| stage.name == name).map_or(&[][..], |one| one.needs);
+    let first = needs.first().filter(|_| !out.exists());
+    ensure!(
+        first.is_none(),
+        "the stage {name} begins with what others leave ({}), and there is no run in {}",
+        needs.join(", "),
+        out.display()
     );
     Ok(())
 }

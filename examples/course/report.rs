@@ -29,14 +29,16 @@ pub(crate) fn write(course: &Course) -> Result<()> {
     let stages = STAGES.iter().filter_map(|stage| described(course, stage).transpose());
     let stages: Vec<Value> = stages.collect::<Result<_>>()?;
     let seconds: f64 = stages.iter().filter_map(|stage| stage["seconds"].as_f64()).sum();
-    let board = scoreboard::open(&course.folder("scoreboard"))?;
+    let folder = course.folder("scoreboard");
+    let done = Note::read(&folder)?.is_some();
+    let board = if done { scoreboard::open(&folder)? } else { None };
     let page = json!({
         "style": STYLE,
         "time": time(seconds),
         "machine": origin::machine(),
         "commit": origin::commit(),
-        "seed": course.seed,
-        "quick": course.is_quick(),
+        "seed": course.settings.seed,
+        "quick": course.settings.quick,
         "board": board.map(|board| shown(course, &board)).transpose()?,
         "stages": stages,
     });
@@ -77,7 +79,7 @@ fn described(course: &Course, stage: &Stage) -> Result<Option<Value>> {
 fn shown(course: &Course, board: &Scoreboard) -> Result<Value> {
     let row = |(marks, (stage, _)): (&Marks, (&str, &str))| -> Result<Value> {
         let note = Note::read(&course.folder(stage))?.unwrap_or_default();
-        let right = |(answer, [_, wanted]): (&String, &[String; 2])| json!({ "text": one_line(answer), "right": answer.trim() == wanted });
+        let right = |(answer, [_, wanted]): (&String, &[String; 2])| json!({ "text": one_line(answer, 60), "right": answer.trim() == wanted });
         Ok(json!({
             "name": marks.stage,
             "exact": percents(marks.exact),
@@ -92,7 +94,7 @@ fn shown(course: &Course, board: &Scoreboard) -> Result<Value> {
     let tried = |tries: &Vec<Try>| -> Vec<Value> {
         let one = |tried: &Try| {
             let strength = (tried.advantage.abs() * 30.).min(60.).round();
-            json!({ "text": one_line(&tried.text), "advantage": tried.advantage, "strength": strength })
+            json!({ "text": one_line(&tried.text, 60), "advantage": tried.advantage, "strength": strength })
         };
         tries.iter().map(one).collect()
     };

@@ -32,7 +32,7 @@ pub(crate) struct Scoreboard {
 pub(crate) fn work(course: &Course, folder: &Path) -> Result<Note> {
     let mut marks = Vec::new();
     for (stage, name) in MODELS {
-        marks.push(exam::take(name, &course.folder(stage))?);
+        marks.push(exam::take(course, name, &course.folder(stage))?);
         if course.interrupted() {
             bail!("interrupted");
         }
@@ -41,11 +41,10 @@ pub(crate) fn work(course: &Course, folder: &Path) -> Result<Note> {
     let board = Scoreboard {
         n: exam::asked().len(),
         marks,
-        judge: exam::judge(&course.folder("reward"))?,
+        judge: exam::judge(course, &course.folder("reward"))?,
         shown: exam::shown().into_iter().map(question).collect(),
-        tries: exam::tries(&course.folder("sft"), course.seed)?,
+        tries: exam::tries(course, &course.folder("sft"))?,
     };
-    std::fs::create_dir_all(folder)?;
     json_file::write(&folder.join(FILE), &board)?;
     tell(&board);
     Ok(Note { found: vec![format!("{} questions asked", board.n)], ..Note::default() })
@@ -57,34 +56,37 @@ pub(crate) fn open(folder: &Path) -> Result<Option<Scoreboard>> {
     Ok(if board.is_null() { None } else { Some(serde_json::from_value(board)?) })
 }
 
-/// At most 40 columns wide.
+/// The board, and what each model answers.
 fn tell(board: &Scoreboard) {
-    println!("{:12}{:>6}{:>13}{:>9}", "", "exact", "95 %", "forgiven");
-    let percent = |share: f64| format!("{:.1}", 100. * share);
-    for Marks { stage, exact, forgiven, .. } in &board.marks {
-        let interval = format!("{} to {}", percent(exact.low), percent(exact.high));
-        println!("{stage:12}{:>6}{interval:>13}{:>9}", percent(exact.share), percent(*forgiven));
-    }
-    let Share { share, low, high } = board.judge;
-    println!(
-        "{:12}{:>6}{:>13}  of pairs",
-        "reward model",
-        percent(share),
-        format!("{} to {}", percent(low), percent(high))
-    );
+    table(board).iter().for_each(|line| println!("{line}"));
     for (i, [question, wanted]) in board.shown.iter().enumerate() {
         println!("\n{question}  ({wanted})");
         for Marks { stage, answers, .. } in &board.marks {
-            println!("  {stage:12}{}", one_line(&answers[i]));
+            println!("  {stage:11}{}", one_line(&answers[i], 26));
         }
     }
 }
 
-/// A text on one line, and not a long one.
-pub(crate) fn one_line(text: &str) -> String {
-    let text = text.trim().replace('\n', " ⏎ ");
-    match text.char_indices().nth(60) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
+/// Lines of at most 40 columns.
+pub(crate) fn table(board: &Scoreboard) -> Vec<String> {
+    let percent = |share: f64| format!("{:.1}", 100. * share);
+    let row = |name: &str, Share { share, low, high }: Share, last: &str| {
+        let interval = format!("{} to {}", percent(low), percent(high));
+        format!("{name:11}{:>6} {interval:>13}{last:>9}", percent(share))
+    };
+    let mut lines = vec![format!("{:11}{:>6} {:>13}{:>9}", "", "exact", "95 %", "forgiven")];
+    lines.extend(
+        board.marks.iter().map(|marks| row(&marks.stage, marks.exact, &percent(marks.forgiven))),
+    );
+    lines.push(row("the judge", board.judge, "of pairs"));
+    lines
+}
+
+/// A text on one line, of at most so many characters.
+pub(crate) fn one_line(text: &str, most: usize) -> String {
+    let text = sft::one_line(text);
+    match text.chars().count() > most {
+        true => text.chars().take(most - 1).chain(['…']).collect(),
+        false => text,
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! The note is written last, so a stage without one begins anew when a run is resumed, and one with it is not done twice.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -45,25 +45,14 @@ impl Note {
                 .with_context(|| format!("{} is no note of a stage", path.display())),
         }
     }
-
-    /// The stage in `folder` is not done any more.
-    ///
-    /// # Errors
-    /// When its note cannot be removed.
-    pub(crate) fn remove(folder: &Path) -> Result<()> {
-        let path = folder.join(NOTE);
-        match path.exists() {
-            true => {
-                std::fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))
-            }
-            false => Ok(()),
-        }
-    }
 }
 
 /// The figures that a run left in `folder`.
 #[derive(Debug, Clone)]
-pub(crate) struct Figures(Vec<Value>);
+pub(crate) struct Figures {
+    path: PathBuf,
+    rows: Vec<Value>,
+}
 
 impl Figures {
     /// # Errors
@@ -73,18 +62,24 @@ impl Figures {
         let text = std::fs::read_to_string(&path)
             .with_context(|| format!("reading {}", path.display()))?;
         let rows = text.lines().map(serde_json::from_str).collect::<serde_json::Result<_>>();
-        Ok(Self(rows.with_context(|| format!("{} holds a line that is no JSON", path.display()))?))
+        let rows =
+            rows.with_context(|| format!("{} holds a line that is no JSON", path.display()))?;
+        Ok(Self { path, rows })
     }
 
     /// (step, value) of the figure `key`, where there is one.
     pub(crate) fn curve(&self, key: &str) -> Vec<(f64, f64)> {
         let point = |row: &Value| Some((row["step"].as_f64()?, row[key].as_f64()?));
-        self.0.iter().filter_map(point).collect()
+        self.rows.iter().filter_map(point).collect()
     }
 
-    /// The last value of the figure `key`; 0 where there is none.
-    pub(crate) fn last(&self, key: &str) -> f64 {
-        self.curve(key).last().map_or(0., |&(_, value)| value)
+    /// The last value of the figure `key`.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub(crate) fn last(&self, key: &str) -> Result<f64> {
+        let last = self.curve(key).last().map(|&(_, value)| value);
+        last.with_context(|| format!("{} has no figure `{key}`", self.path.display()))
     }
 
     /// The sum of the figure `key`.

@@ -95,7 +95,7 @@ impl Stage {
 
 /// Demonstrations that are shown.
 const SHOWN: usize = 3;
-/// Answers of a step of PPO, and of GRPO: 300 and 75 steps are the same number of answers.
+/// Answers of a step of PPO, and of GRPO: 300 and 75 steps, or 8 and 2, are the same number of answers.
 const ANSWERS: [[&str; 2]; 2] = [["32", "8"], ["64", "16"]];
 
 fn sft(course: &Course, folder: &Path) -> Result<Note> {
@@ -103,39 +103,59 @@ fn sft(course: &Course, folder: &Path) -> Result<Note> {
     let mut line = vec!["part_6", "train", "--model", &model, "--demos", "noisy"];
     line.extend(["--steps", steps, "--eval-interval", "500"]);
     let command = course.command(sft::command::run, &line, folder)?;
-    let speech = exam::open(folder)?.speech;
-    let examples = demonstrations(SHOWN, Demos::Noisy, course.seed);
+    let speech = exam::open(course, folder)?.speech;
+    let examples = demonstrations(SHOWN, Demos::Noisy, course.settings.seed);
     let examples = tokenize(&examples, &speech, usize::MAX)?.examples;
     let examples = examples.iter().map(|example| Sample::learned(example, &speech.tokenizer));
     sample::save(folder, &examples.collect::<Result<Vec<_>>>()?)?;
-    note(folder, command, ("exact_match", "answered exactly"), |run| run.last("tokens"))
+    note(
+        folder,
+        command,
+        ("exact_match", "of validation questions answered exactly at the end"),
+        |run| run.last("tokens"),
+    )
 }
 
 fn reward(course: &Course, folder: &Path) -> Result<Note> {
     let (model, steps) = (path(course, "sft"), course.choose("1500", "40"));
     let line = ["part_7", "train", "--model", &model, "--steps", steps, "--eval-interval", "300"];
     let command = course.command(reward::command::run, &line, folder)?;
-    note(folder, command, ("val_accuracy", "of pairs judged rightly"), |run| run.last("tokens"))
+    note(
+        folder,
+        command,
+        ("val_accuracy", "of validation pairs judged rightly at the end"),
+        |run| run.last("tokens"),
+    )
 }
 
 fn ppo(course: &Course, folder: &Path) -> Result<Note> {
-    let (model, steps) = (path(course, "sft"), course.choose("300", "5"));
+    let (model, steps) = (path(course, "sft"), course.choose("300", "8"));
     let [prompts, samples] = ANSWERS[0];
     let mut line = vec!["part_8", "train", "--model", &model, "--steps", steps];
     line.extend(["--batch-size", prompts, "--samples", samples, "--eval-interval", "50"]);
     let command = course.command(ppo::command::run, &line, folder)?;
     let answers: f64 = prompts.parse::<f64>()? * samples.parse::<f64>()?;
-    let drawn = |run: &Figures| run.sum("length_mean") * answers;
-    note(folder, command, ("val_exact_match", "answered exactly"), drawn)
+    let drawn = |run: &Figures| Ok(run.sum("length_mean") * answers);
+    note(
+        folder,
+        command,
+        ("val_exact_match", "of validation questions answered exactly at the end"),
+        drawn,
+    )
 }
 
 fn grpo(course: &Course, folder: &Path) -> Result<Note> {
-    let (model, steps) = (path(course, "sft"), course.choose("75", "3"));
+    let (model, steps) = (path(course, "sft"), course.choose("75", "2"));
     let [prompts, samples] = ANSWERS[1];
     let mut line = vec!["part_9", "train", "--model", &model, "--steps", steps];
     line.extend(["--batch-size", prompts, "--group-size", samples, "--eval-every", "15"]);
     let command = course.command(grpo::command::run, &line, folder)?;
-    note(folder, command, ("val_exact_match", "answered exactly"), |run| run.last("tokens"))
+    note(
+        folder,
+        command,
+        ("val_exact_match", "of validation questions answered exactly at the end"),
+        |run| run.last("tokens"),
+    )
 }
 
 /// What the run in `folder` was worth: the last value of a figure, a share that is called so; and its tokens.
@@ -143,11 +163,11 @@ fn note(
     folder: &Path,
     command: String,
     (figure, called): (&str, &str),
-    tokens: impl Fn(&Figures) -> f64,
+    tokens: impl Fn(&Figures) -> Result<f64>,
 ) -> Result<Note> {
     let run = Figures::read(folder)?;
-    let found = vec![format!("{:.1} % {called}", 100. * run.last(figure))];
-    Ok(Note { command: Some(command), tokens: tokens(&run) as u64, found, ..Note::default() })
+    let found = vec![format!("{:.1} % {called}", 100. * run.last(figure)?)];
+    Ok(Note { command: Some(command), tokens: tokens(&run)? as u64, found, ..Note::default() })
 }
 
 /// What a stage left, as an argument.

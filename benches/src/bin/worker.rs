@@ -3,12 +3,14 @@
 
 use std::io::{BufRead, Write, stdin, stdout};
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use benches::generation::{self, Weights};
+use benches::memory::{resident, sum};
 use benches::operation::{Operation, Twin};
+use benches::policy_update::{PolicyUpdate, Updating};
 use benches::train_step::{Step, Times, Training};
 use benches::work;
 use candle_core::{DType, Device};
@@ -51,6 +53,7 @@ enum Work {
     Attention { shape: [usize; 4], backward: bool },
     Op { op: String, shape: Vec<usize> },
     TrainStep(Step),
+    PolicyUpdate(PolicyUpdate),
     Read { bytes: usize },
     Generate { model: PathBuf, weights: Weights, prompt: usize, new: usize, time: Phase },
 }
@@ -146,29 +149,44 @@ fn prepare(work: &Work, threads: usize) -> Result<Prepared> {
             training.step()?;
             Box::new(move |seconds| train(&mut training, before, seconds))
         }
+        Work::PolicyUpdate(what) => {
+            let mut updating = Updating::new(what)?;
+            Box::new(move |seconds| times_of(seconds, || updating.step()))
+        }
         Work::Generate { ref model, weights, prompt, new, time } => {
-            let (model, bytes) = generation::open(model, weights)?;
-            let numbers = vec![1f32; bytes / 4];
-            Box::new(move |seconds| {
-                let mut reads = Vec::new();
-                let mut answer = times_of(seconds, || {
-                    let times = generation::write(&model, Memory::Whole, prompt, new)?;
-                    let start = Instant::now();
-                    std::hint::black_box(sum(&numbers, threads));
-                    reads.push(start.elapsed());
-                    Ok(match time {
-                        Phase::Prefill => times.prefill,
-                        Phase::Decode => times.decode.iter().sum(),
-                    })
-                })?;
-                if time == Phase::Decode {
-                    // What reading as many bytes as often takes, at the same time on the same machine.
-                    answer["read_seconds"] = json!((new - 1) as f64 * median(reads));
-                }
-                Ok(answer)
-            })
+            generate(model, weights, [prompt, new], time, threads)?
         }
     })
+}
+
+/// Text that a model makes again and again, of which one phase is timed.
+fn generate(
+    model: &Path,
+    weights: Weights,
+    [prompt, new]: [usize; 2],
+    time: Phase,
+    threads: usize,
+) -> Result<Prepared> {
+    let (model, bytes) = generation::open(model, weights)?;
+    let numbers = vec![1f32; bytes / 4];
+    Ok(Box::new(move |seconds| {
+        let mut reads = Vec::new();
+        let mut answer = times_of(seconds, || {
+            let times = generation::write(&model, Memory::Whole, prompt, new)?;
+            let start = Instant::now();
+            std::hint::black_box(sum(&numbers, threads));
+            reads.push(start.elapsed());
+            Ok(match time {
+                Phase::Prefill => times.prefill,
+                Phase::Decode => times.decode.iter().sum(),
+            })
+        })?;
+        if time == Phase::Decode {
+            // What reading as many bytes as often takes, at the same time on the same machine.
+            answer["read_seconds"] = json!((new - 1) as f64 * median(reads));
+        }
+        Ok(answer)
+    }))
 }
 
 /// Median seconds of a call, after one that does not count.
@@ -189,23 +207,6 @@ fn times_of(seconds: f64, mut call: impl FnMut() -> Result<Duration>) -> Result<
         times.push(call()?);
     }
     Ok(json!({ "calls": times.len(), "seconds": median(times) }))
-}
-
-/// The sum of the numbers, a part of them by each thread.
-fn sum(numbers: &[f32], threads: usize) -> f32 {
-    let add = |part: &[f32]| {
-        let mut sums = [0f32; 64];
-        for chunk in part.as_chunks::<64>().0 {
-            sums.iter_mut().zip(chunk).for_each(|(sum, x)| *sum += x);
-        }
-        sums.iter().sum::<f32>()
-    };
-    let part = numbers.len().div_ceil(threads);
-    std::thread::scope(|scope| {
-        let parts: Vec<_> =
-            numbers.chunks(part).map(|part| scope.spawn(move || add(part))).collect();
-        parts.into_iter().map(|part| part.join().expect("sums do not panic")).sum()
-    })
 }
 
 /// Steps of a model in training; `before` is the memory that was in use before it was built.
@@ -232,13 +233,4 @@ fn train(training: &mut Training, before: u64, seconds: f64) -> Result<Value> {
 fn median(mut times: Vec<Duration>) -> f64 {
     times.sort();
     times[times.len() / 2].as_secs_f64()
-}
-
-/// A number of bytes that the system keeps of this process: VmRSS what is in memory now, VmHWM the most so far.
-fn resident(what: &str) -> Result<u64> {
-    let status =
-        std::fs::read_to_string("/proc/self/status").context("reading /proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix(what)?.strip_prefix(':'));
-    let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
-    Ok(1024 * kib.context("/proc/self/status has no such line")?.parse::<u64>()?)
 }

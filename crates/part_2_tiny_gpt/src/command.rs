@@ -10,6 +10,8 @@ use anyhow::Result;
 use clap::Parser;
 use clap::error::ErrorKind;
 
+use crate::interrupt::is_awaited;
+
 /// An error that the arguments alone decide: exit code 2.
 #[derive(Debug)]
 pub struct UsageError(String);
@@ -83,17 +85,23 @@ fn refuse(error: &clap::Error) -> ExitCode {
     ExitCode::from(2)
 }
 
-/// `println!` panics where the reader of our output went away (`part_2 train | head`); that ends the program, and is no
-/// error.
+/// `println!` panics where the reader of our output went away; that ends the program. It is no error (`part_2 generate | head`), unless
+/// a run is cut short by it that should have been saved.
 fn end_with_the_reader() {
     let tell = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {
         let message = panic.payload().downcast_ref::<String>();
         if message.is_some_and(|text| text.contains("stdout") && text.contains("Broken pipe")) {
-            std::process::exit(0);
+            std::process::exit(if is_awaited() { cut_short() } else { 0 });
         }
         tell(panic);
     }));
+}
+
+/// Says what happened to a run, and which code it ends with: what a shell makes of SIGPIPE.
+fn cut_short() -> i32 {
+    eprintln!("error: nobody reads the output any more, so the work ended before it was done");
+    128 + 13
 }
 
 /// Whether the reader of our output went away, for output that is written without a panic.

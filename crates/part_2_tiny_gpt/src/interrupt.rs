@@ -74,6 +74,11 @@ fn catch_signals() -> Result<()> {
     Ok(())
 }
 
+/// Whether somebody waits for the wish: work in progress that would save itself.
+pub(crate) fn is_awaited() -> bool {
+    waiting().is_some_and(|waiting| waiting > 0)
+}
+
 fn waiting() -> MutexGuard<'static, Option<usize>> {
     WAITING.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -55,14 +55,14 @@ impl Curve {
 /// # Errors
 /// When the file cannot be written.
 pub fn write(path: &Path, curves: &[&Curve]) -> Result<()> {
-    write_measure(path, curves, "loss, nats per token")
+    write_measure(path, curves, ["step", "loss, nats per token"])
 }
 
-/// The same for curves of another `measure`.
+/// The same for curves that measure something else; `axes` names what they do over what: [x, y].
 ///
 /// # Errors
 /// As [`write()`].
-pub fn write_measure(path: &Path, curves: &[&Curve], measure: &str) -> Result<()> {
+pub fn write_measure(path: &Path, curves: &[&Curve], axes: [&str; 2]) -> Result<()> {
     attention::picture::load_font()?; // plotters measures labels even in an SVG
     let curves: Vec<(&Curve, RGBColor)> = curves
         .iter()
@@ -92,8 +92,8 @@ pub fn write_measure(path: &Path, curves: &[&Curve], measure: &str) -> Result<()
         chart
             .configure_mesh()
             .light_line_style(TRANSPARENT)
-            .x_desc("step")
-            .y_desc(measure)
+            .x_desc(axes[0])
+            .y_desc(axes[1])
             .label_style(("sans-serif", 14))
             .draw()?;
         for (i, (curve, color)) in curves.iter().enumerate() {

@@ -36,7 +36,8 @@ impl Progress {
     pub fn resumed(steps: usize, before: usize) -> Result<Self> {
         let bar = stderr().is_terminal().then(|| ProgressBar::new(steps as u64));
         if let Some(bar) = &bar {
-            let template = "{bar:24} {pos}/{len}  {msg}  {elapsed} elapsed, {eta} left";
+            // A narrow terminal cuts the figures off, and the line stays one.
+            let template = "{bar:12} {pos}/{len}  {eta} left  {wide_msg}";
             bar.set_position(before as u64);
             bar.reset_eta();
             bar.set_style(ProgressStyle::with_template(template)?);

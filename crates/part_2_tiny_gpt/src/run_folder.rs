@@ -170,7 +170,10 @@ fn previous(path: &Path) -> Result<PathBuf> {
 }
 
 /// Holds the run at `path` for this process, as long as the file stays open.
-fn lock(path: &Path) -> Result<File> {
+///
+/// # Errors
+/// When another process holds it.
+pub fn lock(path: &Path) -> Result<File> {
     let file = path.join(LOCK);
     let opened = OpenOptions::new().create(true).append(true).open(&file);
     let opened = opened.with_context(|| format!("writing {}", file.display()))?;

@@ -1,7 +1,8 @@
 //! The program as a user meets it: the demo, the three tools, and what they say about bad input.
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -132,4 +133,22 @@ fn a_model_too_large_for_the_machine_is_refused_before_it_is_made() {
         let args = [&["train", "--data", "nowhere"][..], &size].concat();
         PART_2.refuses(&args, 1, "lower --n-embd or --n-layer");
     }
+}
+
+#[test]
+fn a_run_that_nobody_reads_any_more_is_no_success() {
+    let (folder, _) = trained();
+    let (data, out) = (path(folder.path(), "text.txt"), path(folder.path(), "unread"));
+    let mut args = train_args(&data, &out, "10"); // of which every tenth is printed
+    args.retain(|&arg| arg != "--json");
+    let steps = args.iter().position(|&arg| arg == "--steps").expect("a number of steps");
+    args[steps + 1] = "1000000";
+    let mut command = PART_2.command(&args);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut child = child.expect("part_2 starts");
+    let out = BufReader::new(child.stdout.take().expect("a pipe"));
+    out.lines().map_while(Result::ok).find(|line| line.starts_with("step 10:")).expect("it trains");
+    let output = child.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(141) && said.contains("nobody reads"), "{said}");
 }

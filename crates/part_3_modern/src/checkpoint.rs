@@ -52,6 +52,11 @@ impl Checkpoint {
         );
         let inside = source.join("model"); // of a run's folder
         let source = if inside.join("config.json").is_file() { &inside } else { source };
+        ensure!(
+            !(source.join("metrics.jsonl").is_file() && source.join("adapter").is_dir()),
+            "the run in {} made an adapter alone: with --merge it makes a model, too",
+            source.display()
+        );
         let extension = source.extension().and_then(|extension| extension.to_str());
         let checkpoint = match extension {
             _ if source.is_dir() => Self::from_folder(source, purpose, device),

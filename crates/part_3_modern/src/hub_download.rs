@@ -72,7 +72,7 @@ impl Progress for &mut Transfer {
         self.size = size as u64;
         self.done = 0;
         self.finish(); // hf-hub begins anew when it tries again
-        let style = "{msg:.bold} {bar:24} {bytes}/{total_bytes}  {bytes_per_sec}  {eta} left";
+        let style = "{bar:12} {bytes}/{total_bytes}  {eta} left  {wide_msg:.bold}";
         if let (true, Ok(style)) = (stderr().is_terminal(), ProgressStyle::with_template(style)) {
             self.bar =
                 Some(ProgressBar::new(self.size).with_style(style).with_message(file.to_string()));

@@ -3,15 +3,15 @@
 //! Special tokens are where text and commands meet: `<|im_end|>` typed by a user must stay text, written by a chat
 //! template it must be one token. [`Spelled`] makes every call say which.
 
-use std::ops::Range;
+mod places;
+
 use std::path::Path;
 
 use anyhow::{Context, Error, Result};
 use serde_json::Value;
 use tensor_core::atomic_file;
 use tokenizers::{
-    AddedToken, AddedVocabulary, Encoding, Model, OffsetReferential, OffsetType,
-    PreTokenizedString, PreTokenizer,
+    AddedToken, AddedVocabulary, Encoding, Model, OffsetType, PreTokenizedString, PreTokenizer,
 };
 
 use crate::ChatTemplate;
@@ -136,45 +136,6 @@ impl Tokenizer {
         }
         pieces.tokenize(|piece| self.inner.get_model().tokenize(piece.get()))?;
         pieces.into_encoding(None, 0, offsets)
-    }
-
-    /// The ids of `text`, special tokens among them, and the bytes of `text` that each comes from. Apart from tokens,
-    /// characters are what `original` makes of them.
-    ///
-    /// # Errors
-    /// As [`Tokenizer::encode`].
-    pub(crate) fn encode_with_places(
-        &self,
-        text: &str,
-        original: impl Fn(char) -> char,
-    ) -> Result<(Vec<u32>, Vec<Range<usize>>)> {
-        let mut pieces = self.cut_at_tokens(text);
-        let restored = pieces.normalize(|piece| {
-            piece.map(&original);
-            Ok(())
-        });
-        let encoding = restored.and_then(|()| self.encode_pieces(pieces, OffsetType::Byte));
-        let encoding = encoding.map_err(Error::from_boxed)?;
-        let places = encoding.get_offsets().iter().map(|&(start, end)| start..end);
-        Ok((encoding.get_ids().to_vec(), places.collect()))
-    }
-
-    /// Which bytes of `text` would become special tokens.
-    pub(crate) fn special_in(&self, text: &str) -> Vec<Range<usize>> {
-        let added = self.inner.get_added_vocabulary().get_added_tokens_decoder();
-        let pieces = self.cut_at_tokens(text);
-        let pieces = pieces.get_splits(OffsetReferential::Original, OffsetType::Byte).into_iter();
-        let special = pieces.filter(|(_, _, tokens)| {
-            let mut tokens = tokens.iter().flatten();
-            tokens.any(|token| added.get(&token.id).is_some_and(|token| token.special))
-        });
-        special.map(|(_, (start, end), _)| start..end).collect()
-    }
-
-    /// `text` in pieces: added tokens, and normalized what is between them.
-    fn cut_at_tokens(&self, text: &str) -> PreTokenizedString {
-        let added = self.inner.get_added_vocabulary();
-        added.extract_and_normalize(self.inner.get_normalizer(), text)
     }
 
     /// The text of `ids`, with `�` where their bytes are no UTF-8; ids that are no token give nothing.

@@ -67,7 +67,7 @@ impl Record {
         let (Some((folder, _)), [(_, a), (_, b)]) = (&self.place, &self.curves) else {
             return Ok(());
         };
-        loss_curve::write_measure(&folder.path().join(name), &[a, b], measure)
+        loss_curve::write_measure(&folder.path().join(name), &[a, b], ["step", measure])
     }
 
     /// The run has ended; the tracker's files are complete.

@@ -32,7 +32,7 @@ pub fn reopened(out: &Path, settings: &Value, step: usize) -> Result<(RunFolder,
 /// What is said of a run of `part` that stopped early.
 pub fn how_to_go_on(part: &str, step: usize, total: usize, out: &Path) -> String {
     format!(
-        "stopped and saved after step {step} of {total}; continue with: {part} train --resume --out {}",
+        "stopped and saved after step {step} of {total}; continue with: cargo run --release -p {part} -- train --resume --out {}",
         out.display()
     )
 }

@@ -93,5 +93,9 @@ pub(crate) fn keep(folder: &Path, rows: &[Row]) -> Result<()> {
         rows.iter().map(|row| &row.load_curve).collect(),
     ];
     loss_curve::write(&folder.join("loss.svg"), &losses)?;
-    loss_curve::write_measure(&folder.join("load.svg"), &loads, "largest load / mean, worst layer")
+    loss_curve::write_measure(
+        &folder.join("load.svg"),
+        &loads,
+        ["step", "largest load / mean, worst layer"],
+    )
 }

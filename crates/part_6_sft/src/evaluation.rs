@@ -77,18 +77,22 @@ pub fn evaluate(
         let scores = answers.iter().zip(&wanted).map(|(a, w)| score(&a.text, &w.response));
         scores.sum::<f64>() / n as f64
     };
-    let ended = answers.iter().filter(|answer| answer.end == End::Stop).count();
+    let ended = |answer: &&Answer| answer.end == End::Stop;
+    let exact = answers
+        .iter()
+        .zip(&wanted)
+        .filter(|(answer, wanted)| ended(answer) && exact_match(&answer.text, &wanted.response));
     let found = Evaluation {
         n,
         skipped: examples.len() - n,
         cut,
         loss,
         perplexity: loss.exp(),
-        exact_match: mean(&|a, w| f64::from(u8::from(exact_match(a, w)))),
+        exact_match: exact.count() as f64 / n as f64,
         form_forgiven: mean(&|a, w| f64::from(u8::from(same_words(a, w)))),
         token_f1: mean(&token_f1),
         rouge_l: mean(&rouge_l),
-        eos_rate: ended as f64 / n as f64,
+        eos_rate: answers.iter().filter(ended).count() as f64 / n as f64,
     };
     Ok((found, answers))
 }

@@ -40,6 +40,11 @@ impl DataFlags {
         })?;
         Ok((Source::named(&self.data)?, columns))
     }
+
+    /// The longest answer, in tokens, where nothing is said: a number's, or a few sentences'.
+    pub fn usual_length(&self) -> usize {
+        if self.data == "arithmetic" { 8 } else { 64 }
+    }
 }
 
 /// What of it is learned from.

@@ -44,7 +44,7 @@ pub use order::Order;
 pub use outputs::{Outputs, Place};
 pub use run_log::RunLog;
 pub use source::Source;
-pub use speech::Speech;
+pub use speech::{Speech, one_line};
 pub use template::Format;
 pub use tokens::{Tokens, tokenize};
 pub use training::{Rows, TrainConfig, train};

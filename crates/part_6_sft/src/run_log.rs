@@ -28,6 +28,7 @@ pub struct Figures {
 pub struct RunLog {
     progress: Progress,
     record: Record,
+    steps: usize,
     interval: usize,
     alarms: Alarms,
     recent: Vec<f64>,
@@ -35,7 +36,8 @@ pub struct RunLog {
 }
 
 impl RunLog {
-    /// Of a run of `steps` steps, in `warmup` of which the rate rises, that is at `step`; a row of figures every `interval`.
+    /// Of a run of `steps` steps, in `warmup` of which the rate rises, that is at `step`; a row of figures every
+    /// `interval`, and at the end.
     ///
     /// # Errors
     /// Never in practice: the progress bar's template is fixed.
@@ -43,6 +45,7 @@ impl RunLog {
         Ok(Self {
             progress: Progress::resumed(steps, step)?,
             record: Record::new([("loss", "training"), ("val_loss", "validation")]),
+            steps,
             interval,
             alarms: Alarms::new(warmup),
             recent: Vec::new(),
@@ -87,7 +90,7 @@ impl RunLog {
         self.progress.step(step - 1, loss as f32, tokens);
         self.tokens += tokens;
         self.recent.push(loss);
-        if !step.is_multiple_of(self.interval) {
+        if !step.is_multiple_of(self.interval) && step != self.steps {
             return Ok(());
         }
         let mean = self.recent.iter().sum::<f64>() / self.recent.len() as f64;

@@ -159,3 +159,8 @@ fn end_of_turn(template: &ChatTemplate, tokenizer: &Tokenizer) -> Result<Option<
     }
     Ok(None)
 }
+
+/// A text as it is shown among others: on one line.
+pub fn one_line(text: &str) -> String {
+    text.trim().replace('\n', " ⏎ ")
+}

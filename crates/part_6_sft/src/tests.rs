@@ -43,7 +43,11 @@ fn config(context: usize) -> ModelConfig {
 
 /// A random model.
 fn model(config: &ModelConfig, seed: u64) -> Result<(GptModern, Parameters)> {
-    let mut parameters = Parameters::seeded(seed, DType::F32, &CPU);
+    model_of(DType::F32, config, seed)
+}
+
+fn model_of(dtype: DType, config: &ModelConfig, seed: u64) -> Result<(GptModern, Parameters)> {
+    let mut parameters = Parameters::seeded(seed, dtype, &CPU);
     let model = GptModern::new(config, parameters.root())?;
     for parameter in parameters.iter() {
         // Larger than at birth, so that what should not matter would show.

@@ -51,7 +51,7 @@ fn a_run_is_trained_resumed_sampled_and_measured() {
     let (whole, parts) = (path(folder.path(), "whole"), path(folder.path(), "parts"));
     PART_6.says(&train(&whole, &[]));
     let text = PART_6.says(&train(&parts, &["--stop-after", "2"]));
-    assert!(text.contains("part_6 train --resume"), "{text}");
+    assert!(text.contains("-p part_6 -- train --resume"), "{text}");
     PART_6.says(&["train", "--resume", "--out", &parts]);
     for file in ["model/model.safetensors", "model/tokenizer.json", "model/config.json"] {
         let read = |run: &str| std::fs::read(Path::new(run).join(file)).expect(file);
@@ -158,11 +158,20 @@ fn a_run_that_lost_what_it_began_with_says_so() {
     PART_6.says(&train(&base, &[]));
     let model = path(folder.path(), "base/model");
     PART_6.says(&train(&tuned, &["--model", &model, "--lora-rank", "2"]));
+    let full = path(folder.path(), "full");
+    PART_6.says(&train(&full, &["--model", &model]));
+    let sample = || {
+        let short = ["--prompt", "What is 1 + 1?", "--max-new-tokens", "4"];
+        PART_6.says(&[&["sample", "--model", &full], &short[..]].concat())
+    };
+    assert!(sample().contains("\n  base "), "what it was, beside what it is");
     PART_6.refuses(&train(&base, &["--model", &model]), 1, "which would be moved aside");
     std::fs::remove_dir_all(path(folder.path(), "base/checkpoints")).expect("checkpoints");
     std::fs::remove_dir_all(path(folder.path(), "base/base")).expect("a base");
     PART_6.refuses(&["train", "--resume", "--out", &base], 1, "has no checkpoint yet");
     std::fs::rename(&model, path(folder.path(), "elsewhere")).expect("a model");
+    let text = sample();
+    assert!(text.contains("--base names it") && text.contains("\n  tuned "), "{text}");
     PART_6.refuses(
         &["eval", "--model", &tuned],
         1,

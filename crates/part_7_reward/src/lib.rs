@@ -24,6 +24,7 @@ pub mod exam; // the loop
 pub mod training;
 pub mod flags;
 pub mod command;
+pub mod testing;
 
 pub use checkpoint::RewardCheckpoint;
 pub use collection::Collection;

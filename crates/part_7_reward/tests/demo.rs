@@ -38,7 +38,7 @@ fn a_run_is_trained_resumed_and_measured() {
     let schedule = ["--warmup-steps", "2", "--lr-decay", "cosine"];
     PART_7.says(&train(&whole, &schedule));
     let text = PART_7.says(&train(&parts, &[&schedule[..], &["--stop-after", "2"]].concat()));
-    assert!(text.contains("part_7 train --resume"), "{text}");
+    assert!(text.contains("-p part_7 -- train --resume"), "{text}");
     PART_7.says(&["train", "--resume", "--out", &parts]);
     for file in ["model/model.safetensors", "model/tokenizer.json", "model/config.json"] {
         let read = |run: &str| std::fs::read(Path::new(run).join(file)).expect(file);

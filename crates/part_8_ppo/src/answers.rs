@@ -115,17 +115,16 @@ pub fn figures(questions: &[Question], answers: &[Answer]) -> Found {
     let n = answers.len();
     let mean = |of: &dyn Fn(&Answer) -> f64| answers.iter().map(of).sum::<f64>() / n.max(1) as f64;
     let known = questions.iter().any(|one| !one.example.response.is_empty());
-    let share = |same: fn(&str, &str) -> bool| {
+    let share = |right: &dyn Fn(&Answer, &str) -> bool| {
         let each = answers.iter().zip(questions);
-        let right =
-            each.filter(|(answer, question)| same(&answer.text, &question.example.response));
+        let right = each.filter(|(answer, question)| right(answer, &question.example.response));
         known.then(|| right.count() as f64 / n.max(1) as f64)
     };
     Found {
         n,
         reward_mean: mean(&|answer| answer.score),
-        exact_match: share(exact_match),
-        form_forgiven: share(same_words),
+        exact_match: share(&|answer, wanted| answer.ended && exact_match(&answer.text, wanted)),
+        form_forgiven: share(&|answer, wanted| same_words(&answer.text, wanted)),
         length_mean: mean(&|answer| answer.length as f64),
         eos_rate: mean(&|answer| f64::from(u8::from(answer.ended))),
     }

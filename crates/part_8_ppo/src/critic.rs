@@ -80,15 +80,16 @@ impl Critic {
         })
     }
 
-    /// The values of `batch`, of which the policy `knows: (B · S, C)`.
+    /// The values of `batch`; `policy` gives what the policy knows of it, (B · S, C), if that is asked for.
     ///
     /// # Errors
     /// When the batch is of another model.
-    pub fn values(&self, batch: &TokenBatch, knows: &Tensor) -> Result<Values> {
-        let (knows, head) = match self {
-            Self::Shared(head) => (knows.clone(), head),
-            Self::Separate(trunk, head) => (batch.hidden(trunk)?, head),
-        };
+    pub fn values(
+        &self,
+        batch: &TokenBatch,
+        policy: impl FnOnce() -> Result<Tensor>,
+    ) -> Result<Values> {
+        let (knows, head) = self.known(batch, policy)?;
         let before = batch.by_response(&head.forward(&batch.before(&knows)?)?)?;
         let mut bootstrap = vec![0f32; batch.n_responses()];
         if let Some((known, cut)) = batch.after(&knows)? {
@@ -96,5 +97,30 @@ impl Critic {
             cut.iter().zip(values).for_each(|(&response, value)| bootstrap[response] = value);
         }
         Ok(Values { before, bootstrap: Tensor::new(bootstrap, batch.mask.device())? })
+    }
+
+    /// V before each token of `batch` alone: (R, T), 0 where there is none.
+    ///
+    /// # Errors
+    /// As [`Critic::values`].
+    pub fn before(
+        &self,
+        batch: &TokenBatch,
+        policy: impl FnOnce() -> Result<Tensor>,
+    ) -> Result<Tensor> {
+        let (knows, head) = self.known(batch, policy)?;
+        batch.by_response(&head.forward(&batch.before(&knows)?)?)
+    }
+
+    /// What the head sees, (B · S, C), and the head.
+    fn known(
+        &self,
+        batch: &TokenBatch,
+        policy: impl FnOnce() -> Result<Tensor>,
+    ) -> Result<(Tensor, &ValueHead)> {
+        Ok(match self {
+            Self::Shared(head) => (policy()?, head),
+            Self::Separate(trunk, head) => (batch.hidden(trunk)?, head),
+        })
     }
 }

@@ -115,7 +115,7 @@ impl Experience {
         for groups in groups.chunks(config.update.at_a_time(groups.len())) {
             let batch = TokenBatch::of(groups, writer.config(), device)?;
             let widened = |x: Tensor| x.pad_with_zeros(1, 0, t - x.dim(1)?);
-            let found = models.guesser.values(&batch, &batch.hidden(writer)?)?;
+            let found = models.guesser.values(&batch, || batch.hidden(writer))?;
             values.push(widened(found.before)?);
             bootstraps.push(found.bootstrap);
             let batch = TokenBatch::of(groups, reference.config(), device)?; // it may have another window
@@ -129,9 +129,8 @@ impl Experience {
         if cut == Cut::Scored {
             bootstrap = bootstrap.zeros_like()?;
         }
-        let ended = groups.iter().flat_map(|group| &group.responses).map(|one| one.ended());
-        let paid = scores.iter().zip(ended);
-        let paid = paid.map(|(&score, ended)| config.rewards.paid(score, ended) as f32);
+        let paid = scores.iter().zip(groups.iter().flat_map(|group| &group.responses));
+        let paid = paid.map(|(&score, response)| config.rewards.paid(score, response) as f32);
         let paid = Tensor::from_iter(paid, device)?; // (R)
         let kl = kl.estimate(&log_probs_drawn, &reference)?;
         let mut rewards = token_rewards(&paid, &kl, price, &mask)?;

@@ -8,4 +8,4 @@ mod scorer;
 pub use objective::ObjectiveFlags;
 pub use rewards::RewardFlags;
 pub use rollout::RolloutFlags;
-pub use scorer::{Judge, ScorerFlags};
+pub use scorer::ScorerFlags;

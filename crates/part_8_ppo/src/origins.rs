@@ -20,11 +20,11 @@ impl Origins {
     pub fn check(&self, these: &Self) -> Result<()> {
         ensure!(
             self.reference == these.reference,
-            "the run began with another reference than --reference or --model holds now"
+            "the run began with another reference, or from other weights, than it is given now"
         );
         ensure!(
             self.scorer == these.scorer,
-            "the run's responses were scored by another than --reward holds now"
+            "the run's responses were scored by another than --reward names now"
         );
         Ok(())
     }

@@ -9,6 +9,7 @@
 
 use candle_core::{D, DType, Result, Tensor};
 
+use crate::Response;
 use crate::gae::Discount;
 use crate::kl::KlEstimator;
 use crate::masked::masked;
@@ -54,13 +55,13 @@ pub enum Scale {
 }
 
 impl RewardConfig {
-    /// What the last token of a response is paid that scored `score`.
-    pub fn paid(&self, score: f64, ended: bool) -> f64 {
+    /// What the last token of `response` is paid, which scored `score`.
+    pub fn paid(&self, score: f64, response: &Response) -> f64 {
         let score = clipped_score(score, self.score_clip);
-        match (ended, self.cut) {
-            (true, _) => score,
-            (false, Cut::Scored) => score - self.cut_penalty,
-            (false, Cut::Bootstrapped) => -self.cut_penalty,
+        match self.cut {
+            _ if response.ended() => score,
+            Cut::Scored => score - self.cut_penalty,
+            Cut::Bootstrapped => -self.cut_penalty,
         }
     }
 }

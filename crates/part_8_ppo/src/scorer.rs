@@ -5,6 +5,7 @@ use candle_core::Device;
 use modern::{Purpose, Tokenizer};
 use reward::RewardCheckpoint;
 use sft::metrics::exact_match;
+use sft::tuning::fingerprint_of;
 use sft::{Example, Speech};
 use tensor_core::Rng;
 
@@ -62,7 +63,15 @@ pub fn chance() -> Box<Scorer> {
     Box::new(|replies, rng| Ok(replies.iter().map(|_| rng.below(2) as f64).collect()))
 }
 
-/// Scores by the reward model that `source` names, as [`reward_model_of`].
+/// A scorer, and its name.
+pub struct Judge {
+    /// Who scores.
+    pub scorer: Box<Scorer>,
+    /// Names it by what it is: a rule as the user does, a reward model by its weights.
+    pub name: String,
+}
+
+/// The judge that the reward model `source` is, as [`reward_model_of`].
 ///
 /// # Errors
 /// When there is none.
@@ -71,9 +80,12 @@ pub fn reward_model(
     policy: &Speech,
     batch_size: usize,
     device: &Device,
-) -> Result<(Box<Scorer>, bool)> {
+) -> Result<(Judge, bool)> {
     let model = RewardCheckpoint::open(source, Purpose::Inference, device)?;
-    Ok(reward_model_of(model, policy, batch_size))
+    let name = fingerprint_of(model.parameters.iter())?;
+    let name = format!("{name} {:?}", model.normalisation);
+    let (scorer, other) = reward_model_of(model, policy, batch_size);
+    Ok((Judge { scorer, name }, other))
 }
 
 /// Scores by a reward model, normalised, `batch_size` texts at a time. It reads text, in its own template and tokens; the second result

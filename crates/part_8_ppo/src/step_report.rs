@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use serde_json::json;
+use sft::one_line;
 
 use crate::alarms::{Alarms, Signs};
 use crate::experience::Experience;
@@ -67,7 +68,7 @@ impl StepReport<'_> {
         let asked = experience.groups.iter().zip(self.questions);
         let asked = asked.flat_map(|(group, question)| vec![question; group.responses.len()]);
         let all: Vec<_> = asked.zip(experience.texts.iter().zip(&experience.scores)).collect();
-        let cell = |text: &str| text.trim().replace('\n', " ⏎ ").replace('|', "\\|");
+        let cell = |text: &str| one_line(text).replace('|', "\\|");
         let mut table = "| prompt | response | score |\n| --- | --- | --- |\n".to_string();
         for (question, (text, score)) in all.iter().step_by(all.len().div_ceil(8).max(1)) {
             let said = question.example.prompt.last().map_or("", |message| &message.content);

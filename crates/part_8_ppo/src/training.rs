@@ -112,7 +112,7 @@ fn learn(
     let step = learner.policy.state.step + 1;
     let UpdateConfig { epochs, mini_batches, accumulate, .. } = config.update;
     if let Some(mix) = &mut around.mix {
-        mix.seek(step * epochs * mini_batches * accumulate);
+        mix.seek((step - 1) * epochs * mini_batches * accumulate);
     }
     let rate = config.schedule.at(step);
     let pass = Pass {

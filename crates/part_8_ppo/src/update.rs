@@ -144,7 +144,7 @@ fn part_loss(
 
     let knows = batch.hidden(policy)?;
     let scored = score(policy, &batch, &knows, temperature)?;
-    let values = models.critic.values(&batch, &knows)?.before;
+    let values = models.critic.before(&batch, || Ok(knows.clone()))?;
     let surrogate = clipped_surrogate(&scored.log_probs, &old, &advantages, config.clip)?;
     let value = value_loss(&values, &old_values, &returns, config.value_clip)?;
 

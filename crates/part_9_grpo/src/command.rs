@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use scaling::settings::expanded;
+use scaling::settings::{expanded, of_the_model};
 
 use crate::task_files;
 
@@ -46,12 +46,20 @@ enum Command {
     },
 }
 
+/// A policy is asked what its run asked, and judged by who judged it, unless something else is said.
+const OF_THE_RUN: [&str; 6] =
+    ["data", "max_new_tokens", "max_prompt_length", "reward", "task", "template"];
+
 /// Runs the command line `args`, the program's name first, in this process.
 ///
 /// # Errors
 /// Those of the command; of arguments that are none, and where help is asked for, clap's.
 pub fn run(args: impl IntoIterator<Item = impl Into<OsString>>) -> Result<()> {
-    let cli = Cli::try_parse_from(expanded(args, DEFAULT_OUT)?)?;
+    let mut args = expanded(args, DEFAULT_OUT)?;
+    if args.get(1).is_some_and(|command| command == "eval") {
+        args = of_the_model(args, &OF_THE_RUN)?;
+    }
+    let cli = Cli::try_parse_from(args)?;
     match cli.command {
         None => demo::run(&cli.demo),
         Some(Command::Train(args)) => train::run(&args),

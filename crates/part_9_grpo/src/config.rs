@@ -6,7 +6,7 @@ use tensor_core::AdamWConfig;
 
 use crate::experience::Judgement;
 use crate::reference::Kind;
-use crate::{Aggregation, Baseline, Kl, Objective, Overlong};
+use crate::{Kl, Objective};
 
 /// A run of GRPO.
 #[derive(Debug, Clone)]
@@ -50,12 +50,7 @@ impl GrpoConfig {
         Self {
             prompts,
             rollout,
-            judgement: Judgement {
-                overlong: Overlong::Scored,
-                baseline: Baseline::GroupStd,
-                epsilon: 1e-4,
-                aggregation: Aggregation::Token,
-            },
+            judgement: Judgement::usual(),
             objective: Objective {
                 clip: Clip::symmetric(0.2),
                 kl: Some((Kl::K3Weighted, 0.003)),

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 use modern::GptModern;
-use ppo::experience::{not_a_number, scores, texts};
+use ppo::experience::{Judged, not_a_number, scores, texts};
 use ppo::{Group, Question, RolloutConfig, Scorer, rollout};
 use sft::Speech;
 use tensor_core::Rng;
@@ -20,6 +20,18 @@ pub struct Judgement {
     pub epsilon: f64,
     /// How much each token counts.
     pub aggregation: Aggregation,
+}
+
+impl Judgement {
+    /// The usual one: GRPO's advantages, every token the same, what was cut scored as it stands.
+    pub fn usual() -> Self {
+        Self {
+            overlong: Overlong::Scored,
+            baseline: Baseline::GroupStd,
+            epsilon: 1e-4,
+            aggregation: Aggregation::Token,
+        }
+    }
 }
 
 /// What was drawn in a step, and what it was worth. All but `groups` is by completion, group by group.
@@ -47,50 +59,57 @@ pub fn gather(
     model: &GptModern,
     (speech, scorer): (&Speech, &mut Scorer),
     questions: &[Question],
-    (config, judgement): (&RolloutConfig, &Judgement),
+    config: &RolloutConfig,
     rng: &mut Rng,
-) -> Result<Experience> {
+) -> Result<Judged> {
     let prompts: Vec<Vec<u32>> = questions.iter().map(|question| question.prompt.clone()).collect();
     let groups = rollout(model, &prompts, config, rng)?;
     let texts = texts(&groups, speech)?;
     let scores = scores(&groups, questions, &texts, scorer, rng)?;
-    judged(groups, texts, scores, config, judgement)
-}
-
-/// What `groups`, drawn by `config`, which said `texts` and got `scores`, are worth.
-///
-/// # Errors
-/// When a score is not a number: what was said is named.
-pub fn judged(
-    groups: Vec<Group>,
-    texts: Vec<String>,
-    scores: Vec<f64>,
-    config: &RolloutConfig,
-    judgement: &Judgement,
-) -> Result<Experience> {
-    if let Some(problem) = not_a_number(&scores, &texts) {
-        bail!(problem);
-    }
-    let budget = config.max_new_tokens;
-    let responses: Vec<_> = groups.iter().flat_map(|group| &group.responses).collect();
-    let paid = |(score, response): (f64, &&ppo::Response)| {
-        score as f32 - judgement.overlong.penalty(response.tokens.len(), budget)
-    };
-    let rewards: Vec<f32> = scores.into_iter().zip(&responses).map(paid).collect();
-    let lengths: Vec<usize> = responses.iter().map(|response| response.tokens.len()).collect();
-    let masked = judgement.overlong == Overlong::Masked;
-    let takes_part: Vec<bool> = responses.iter().map(|r| r.ended() || !masked).collect();
-    let weights = judgement.aggregation.weights(&lengths, &takes_part, budget);
-    let advantages = advantages(&rewards, config.samples, judgement.baseline, judgement.epsilon)?;
-    let temperature = config.temperature();
-    Ok(Experience { groups, temperature, texts, rewards, advantages, weights })
+    Ok(Judged { groups, texts, scores })
 }
 
 impl Experience {
-    /// Whether the completions of group `group` are worth different things, and so say which of them is better.
+    /// What the completions that were `judged`, drawn by `config`, are worth.
+    ///
+    /// # Errors
+    /// When a score is not a number: what was said is named.
+    pub fn of(judged: Judged, config: &RolloutConfig, judgement: &Judgement) -> Result<Self> {
+        let Judged { groups, texts, scores } = judged;
+        if let Some(problem) = not_a_number(&scores, &texts) {
+            bail!(problem);
+        }
+        let budget = config.max_new_tokens;
+        let responses: Vec<_> = groups.iter().flat_map(|group| &group.responses).collect();
+        let paid = |(score, response): (f64, &&ppo::Response)| {
+            score as f32 - judgement.overlong.penalty(response.tokens.len(), budget)
+        };
+        let rewards: Vec<f32> = scores.into_iter().zip(&responses).map(paid).collect();
+        let lengths: Vec<usize> = responses.iter().map(|response| response.tokens.len()).collect();
+        let masked = judgement.overlong == Overlong::Masked;
+        let takes_part: Vec<bool> = responses.iter().map(|r| r.ended() || !masked).collect();
+        let weights = judgement.aggregation.weights(&lengths, &takes_part, budget);
+        let advantages =
+            advantages(&rewards, config.samples, judgement.baseline, judgement.epsilon)?;
+        let temperature = config.temperature();
+        Ok(Self { groups, temperature, texts, rewards, advantages, weights })
+    }
+
+    /// Whether the completions of group `group` that take part say which of them is better.
     pub fn has_signal(&self, group: usize) -> bool {
+        self.of_group(group).any(|(advantage, weight)| advantage * weight != 0.)
+    }
+
+    /// Whether any completion of group `group` takes part.
+    pub fn takes_part(&self, group: usize) -> bool {
+        self.of_group(group).any(|(_, weight)| weight != 0.)
+    }
+
+    /// Advantage and weight of each completion of group `group`.
+    fn of_group(&self, group: usize) -> impl Iterator<Item = (f32, f32)> {
         let n = self.rewards.len() / self.groups.len().max(1);
-        self.advantages.values[group * n..][..n].iter().any(|advantage| *advantage != 0.)
+        let all = self.advantages.values.iter().copied().zip(self.weights.iter().copied());
+        all.skip(group * n).take(n)
     }
 
     /// Tokens that were written.

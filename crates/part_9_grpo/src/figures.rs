@@ -74,7 +74,7 @@ impl Row {
             std: variance.sqrt(),
             without_signal: drawn.advantages.groups_without_signal as f64
                 / drawn.groups.len() as f64,
-            silent: drawn.advantages.values.iter().all(|advantage| *advantage == 0.),
+            silent: !(0..drawn.groups.len()).any(|group| drawn.has_signal(group)),
             length: tokens as f64 / n,
             ended: responses().filter(|response| response.ended()).count() as f64 / n,
             entropy: surprise / tokens as f64, // its mean is the entropy, as the tokens are the policy's own

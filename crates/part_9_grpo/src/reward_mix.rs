@@ -7,7 +7,8 @@ use std::path::Path;
 
 use anyhow::{Result, bail, ensure};
 use candle_core::Device;
-use ppo::{Reply, Scorer, scorer};
+use ppo::scorer::{self, Judge};
+use ppo::{Reply, Scorer};
 use sft::Speech;
 use tensor_core::Rng;
 
@@ -16,7 +17,14 @@ use crate::rewards::{REWARDS, Reward};
 /// Rewards and what each weighs.
 #[derive(Debug, Clone)]
 pub struct RewardMix {
-    parts: Vec<(Payer, f64)>,
+    parts: Vec<Part>,
+}
+
+#[derive(Debug, Clone)]
+struct Part {
+    name: String,
+    payer: Payer,
+    weight: f64,
 }
 
 /// Who pays.
@@ -24,8 +32,8 @@ pub struct RewardMix {
 enum Payer {
     Rule(Reward),
     Chance,
-    /// A reward model: a folder, a run's folder, or owner/name on the Hub.
-    Model(String),
+    /// The reward model that it is named after: a folder, a run's folder, or owner/name on the Hub.
+    Model,
 }
 
 impl RewardMix {
@@ -34,7 +42,7 @@ impl RewardMix {
     /// # Errors
     /// When a name or a weight is none, or a name stands twice.
     pub fn parse(text: &str) -> Result<Self> {
-        let (mut parts, mut names) = (Vec::new(), Vec::new());
+        let mut parts = Vec::new();
         for part in text.split(',') {
             let (name, weight) = part.split_once('=').unwrap_or((part, "1"));
             let (name, weight) = (name.trim(), weight.trim());
@@ -42,7 +50,7 @@ impl RewardMix {
             let payer = match rule {
                 Some((_, reward, _)) => Payer::Rule(*reward),
                 None if name == "chance" => Payer::Chance,
-                None if name.contains('/') || Path::new(name).exists() => Payer::Model(name.into()),
+                None if name.contains('/') || Path::new(name).exists() => Payer::Model,
                 None => {
                     let known: Vec<&str> = REWARDS.iter().map(|(name, ..)| *name).collect();
                     bail!(
@@ -53,44 +61,45 @@ impl RewardMix {
             };
             let value: f64 = weight.parse().unwrap_or(f64::NAN);
             ensure!(value.is_finite(), "`{weight}` is no weight for the reward {name}");
-            ensure!(!names.contains(&name), "the reward {name} is named twice");
-            names.push(name);
-            parts.push((payer, value));
+            let twice = parts.iter().any(|part: &Part| part.name == name);
+            ensure!(!twice, "the reward {name} is named twice");
+            parts.push(Part { name: name.into(), payer, weight: value });
         }
         Ok(Self { parts })
     }
 
     /// The reward models in it.
     pub fn models(&self) -> impl Iterator<Item = &str> {
-        self.parts.iter().filter_map(|(payer, _)| match payer {
-            Payer::Model(source) => Some(&**source),
-            _ => None,
-        })
+        let models = self.parts.iter().filter(|part| matches!(part.payer, Payer::Model));
+        models.map(|part| part.name.as_str())
     }
 
-    /// It as a scorer; reward models read `batch_size` texts at a time. The second result names those that have other tokens than the
+    /// It as a judge; reward models read `batch_size` texts at a time. The second result names those that have other tokens than the
     /// policy, which speaks as `speech` does.
     ///
     /// # Errors
     /// When there is no such reward model.
-    pub fn scorer(
+    pub fn judge(
         &self,
         speech: &Speech,
         batch_size: usize,
         device: &Device,
-    ) -> Result<(Box<Scorer>, Vec<String>)> {
+    ) -> Result<(Judge, Vec<String>)> {
         let (mut parts, mut strangers) = (Vec::new(), Vec::new());
-        for (payer, weight) in &self.parts {
-            let scorer = match payer {
-                Payer::Rule(reward) => rule(*reward),
-                Payer::Chance => scorer::chance(),
-                Payer::Model(source) => {
-                    let (scorer, other) = scorer::reward_model(source, speech, batch_size, device)?;
-                    strangers.extend(other.then(|| source.clone()));
-                    scorer
+        let mut judges = String::new();
+        for Part { name, payer, weight } in &self.parts {
+            let named = |scorer| Judge { scorer, name: name.clone() };
+            let judge = match payer {
+                Payer::Rule(reward) => named(rule(*reward)),
+                Payer::Chance => named(scorer::chance()),
+                Payer::Model => {
+                    let (judge, other) = scorer::reward_model(name, speech, batch_size, device)?;
+                    strangers.extend(other.then(|| name.clone()));
+                    judge
                 }
             };
-            parts.push((scorer, *weight));
+            judges += &format!("{}={weight},", judge.name);
+            parts.push((judge.scorer, *weight));
         }
         let sum = move |replies: &[Reply<'_>], rng: &mut Rng| {
             let mut sums = vec![0.; replies.len()];
@@ -100,7 +109,7 @@ impl RewardMix {
             }
             Ok(sums)
         };
-        Ok((Box::new(sum), strangers))
+        Ok((Judge { scorer: Box::new(sum), name: judges }, strangers))
     }
 }
 

@@ -19,6 +19,7 @@ use crate::so_far::SoFar;
 pub struct RunLog {
     progress: Progress,
     record: Record,
+    steps: usize,
     interval: usize,
     /// What a checkpoint keeps of it.
     pub so_far: SoFar,
@@ -31,7 +32,7 @@ pub struct RunLog {
 }
 
 impl RunLog {
-    /// Of a run of `steps` steps that is at `step` and has come `so_far`; a row of figures every `interval`.
+    /// Of a run of `steps` steps that is at `step` and has come `so_far`; a row of figures every `interval`, and at the end.
     ///
     /// # Errors
     /// Never in practice: the progress bar's template is fixed.
@@ -42,6 +43,7 @@ impl RunLog {
                 ("reward_mean", "reward of what was drawn"),
                 ("val_reward", "reward, validation, greedy"),
             ]),
+            steps,
             interval,
             so_far,
             looks: Vec::new(),
@@ -85,7 +87,7 @@ impl RunLog {
         self.progress.step_with(step - 1, &format!("reward {:.3}", row.reward), row.tokens);
         self.warn(step, &row)?;
         self.so_far.recent.push(row);
-        if !step.is_multiple_of(self.interval) {
+        if !step.is_multiple_of(self.interval) && step != self.steps {
             return Ok(());
         }
         let mut row = figures(&std::mem::take(&mut self.so_far.recent), &self.times);
@@ -133,9 +135,16 @@ impl RunLog {
             return Ok(());
         }
         self.alarms.push(what);
-        let said = format!("step {step}: {what} {more}");
-        self.progress.pause(|| println!("ALARM: {said}"));
-        self.record.row(step, json!({ "alarm": said }))
+        self.tell(step, &format!("step {step}: {what} {more}"))
+    }
+
+    /// Says aloud what is wrong, and records it.
+    ///
+    /// # Errors
+    /// When it cannot be recorded.
+    pub fn tell(&mut self, step: usize, alarm: &str) -> Result<()> {
+        self.progress.pause(|| println!("ALARM: {alarm}"));
+        self.record.row(step, json!({ "alarm": alarm }))
     }
 
     /// What was found on validation problems after `step` steps.

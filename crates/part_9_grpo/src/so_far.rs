@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use ppo::Origins;
 use serde::{Deserialize, Serialize};
 use tiny_gpt::json_file;
 
@@ -13,8 +14,8 @@ const FILE: &str = "log.json";
 /// What a run has come to.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct SoFar {
-    /// Names the weights that the run began with by what they are: it goes on with no others, as they may be its reference.
-    pub start: String,
+    /// The weights that the run began with, which may be its reference, and who judges: it goes on with no others.
+    pub origins: Origins,
     /// Tokens that were written.
     pub tokens: usize,
     /// Steps in which no completion was better than what it was compared with.

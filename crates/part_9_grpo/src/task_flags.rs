@@ -5,8 +5,9 @@ use std::num::NonZeroUsize;
 use anyhow::{Result, ensure};
 use candle_core::Device;
 use clap::Args;
+use ppo::Question;
 use ppo::prompts::questions;
-use ppo::{Question, Scorer};
+use ppo::scorer::Judge;
 use serde::Serialize;
 use sft::{Example, Speech};
 use tiny_gpt::command::usage;
@@ -48,14 +49,14 @@ impl TaskFlags {
     ///
     /// # Errors
     /// As [`TaskFlags::mix`], and when there is no such reward model.
-    pub fn judge(&self, speech: &Speech, device: &Device) -> Result<Box<Scorer>> {
-        let (scorer, strangers) = self.mix()?.scorer(speech, 32, device)?;
+    pub fn judge(&self, speech: &Speech, device: &Device) -> Result<Judge> {
+        let (judge, strangers) = self.mix()?.judge(speech, 32, device)?;
         for name in strangers {
             println!(
                 "{name} has another tokenizer than the policy: it gets completions as text, in tokens of its own"
             );
         }
-        Ok(scorer)
+        Ok(judge)
     }
 
     /// What is paid for, by name.

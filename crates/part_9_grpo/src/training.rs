@@ -2,6 +2,8 @@
 
 use anyhow::{Result, bail};
 use modern::GptModern;
+use ppo::answers::no_number_in;
+use ppo::experience::{Judged, not_a_number};
 use ppo::prompts::of_step;
 use ppo::{Prompts, Question, Scorer};
 use sft::{Outputs, Speech, Tuning};
@@ -9,7 +11,7 @@ use tensor_core::clip_grad_norm;
 
 use crate::config::{GrpoConfig, StepConfig};
 use crate::evaluation::Exam;
-use crate::experience::gather;
+use crate::experience::{Experience, gather};
 use crate::figures::Update;
 use crate::reference::Reference;
 use crate::run_log::RunLog;
@@ -51,7 +53,7 @@ impl<'a> Surroundings<'a> {
 /// Trains `tuning` on `questions` from where it is, until its schedule ends or it is told to stop.
 ///
 /// # Errors
-/// When a reward or the loss is not a number, a prompt does not fit, or a file cannot be written.
+/// When the loss is not a number, a prompt does not fit, or a file cannot be written.
 pub fn train(
     tuning: &mut Tuning,
     questions: Vec<Question>,
@@ -60,7 +62,7 @@ pub fn train(
     outputs: &Outputs<'_>,
     log: &mut RunLog,
 ) -> Result<()> {
-    let StepConfig { groups_each, schedule, most_tokens, .. } = config.steps;
+    let StepConfig { schedule, most_tokens, .. } = config.steps;
     let policy = GptModern::new(&tuning.config, tuning.parameters.root())?;
     let twin = GptModern::new(&tuning.config, tuning.parameters.inference().root())?;
     let mut prompts = Prompts::new(questions, config.seed)?;
@@ -71,21 +73,14 @@ pub fn train(
         let step = tuning.state.step + 1;
         let questions = prompts.of_step(step, config.prompts);
         let mut rng = of_step(config.seed, step);
-        let (by, how) = (around.judge(), (&config.rollout, &config.judgement));
-        let draw = || gather(&twin, by, &questions, how, &mut rng);
-        let drawn = log.time(|times| &mut times.generation, draw)?;
-        let reference = around.reference.as_ref().map(|reference| &reference.model);
-        let score = || parts(&drawn, &config.objective, &twin, reference, groups_each);
-        let parts = log.time(|times| &mut times.scoring, score)?;
-        let updates = if parts.is_empty() { 0 } else { config.steps.updates };
-        let learn = || {
-            let each = (0..updates).map(|_| update(tuning, &policy, &parts, config, step));
-            each.collect::<Result<Vec<Update>>>()
-        };
-        let done = log.time(|times| &mut times.training, learn)?;
+        let draw = || gather(&twin, around.judge(), &questions, &config.rollout, &mut rng);
+        let judged = log.time(|times| &mut times.generation, draw)?;
+        match not_a_number(&judged.scores, &judged.texts) {
+            Some(bad) => log.tell(step, &format!("step {step} is skipped: {bad}"))?,
+            None => learn(tuning, [&policy, &twin], judged, config, around, log)?,
+        }
         tuning.state.step = step;
         around.reference.as_mut().map_or(Ok(()), |reference| reference.renew(tuning))?;
-        log.step(step, &drawn, &done, schedule.at(step))?;
         let last = step == schedule.total || most_tokens.is_some_and(|n| log.so_far.tokens >= n);
         if last || around.looks.due(step) {
             look(&twin, tuning, around, outputs, log)?;
@@ -99,6 +94,29 @@ pub fn train(
         }
     }
     Ok(())
+}
+
+/// The step after those taken: what was `judged` is compared, and the policy learns from it; its twin writes.
+fn learn(
+    tuning: &mut Tuning,
+    [policy, twin]: [&GptModern; 2],
+    judged: Judged,
+    config: &GrpoConfig,
+    around: &Surroundings<'_>,
+    log: &mut RunLog,
+) -> Result<()> {
+    let (step, StepConfig { groups_each, schedule, .. }) = (tuning.state.step + 1, config.steps);
+    let drawn = Experience::of(judged, &config.rollout, &config.judgement)?;
+    let reference = around.reference.as_ref().map(|reference| &reference.model);
+    let score = || parts(&drawn, &config.objective, twin, reference, groups_each);
+    let parts = log.time(|times| &mut times.scoring, score)?;
+    let updates = if parts.is_empty() { 0 } else { config.steps.updates };
+    let learn = || {
+        let each = (0..updates).map(|_| update(tuning, policy, &parts, config, step));
+        each.collect::<Result<Vec<Update>>>()
+    };
+    let done = log.time(|times| &mut times.training, learn)?;
+    log.step(step, &drawn, &done, schedule.at(step))
 }
 
 /// A step of the optimizer on `parts`, in step `step` of the run.
@@ -118,7 +136,8 @@ fn update(
     Ok(Update { loss, norm, seen })
 }
 
-/// Looks at `twin`, an inference twin of `tuning`, which is saved if none before was better.
+/// Looks at `twin`, an inference twin of `tuning`, which is saved if none before was better. A look at which a score is no number says so
+/// and decides nothing.
 fn look(
     twin: &GptModern,
     tuning: &mut Tuning,
@@ -126,9 +145,12 @@ fn look(
     outputs: &Outputs<'_>,
     log: &mut RunLog,
 ) -> Result<()> {
-    let (looks, scorer) = (&around.looks, &mut *around.scorer);
-    let (found, _) = log.pause(|| looks.exam.greedy(twin, looks.questions, scorer))?;
-    log.validation(tuning.state.step, &found)?;
+    let (looks, scorer, step) = (&around.looks, &mut *around.scorer, tuning.state.step);
+    let (found, answers) = log.pause(|| looks.exam.greedy(twin, looks.questions, scorer))?;
+    if let Some(bad) = no_number_in(&answers) {
+        return log.tell(step, &format!("the look after step {step} does not count: {bad}"));
+    }
+    log.validation(step, &found)?;
     let badness = -found.reward_mean; // `best` is the least of something
     if tuning.state.best.is_none_or(|best| badness <= best) {
         tuning.state.best = Some(badness);

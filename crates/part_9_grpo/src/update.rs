@@ -48,6 +48,7 @@ pub fn parts(
 ) -> Result<Vec<Part>> {
     let samples = experience.rewards.len() / experience.groups.len().max(1);
     let mut chosen: Vec<usize> = (0..experience.groups.len())
+        .filter(|&group| experience.takes_part(group))
         .filter(|&group| objective.kl.is_some() || experience.has_signal(group))
         .collect();
     chosen.sort_by_key(|&group| length(&experience.groups[group])); // padding is computed in vain

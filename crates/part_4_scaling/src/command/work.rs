@@ -14,7 +14,7 @@ pub(super) fn bytes(bytes: usize, what: &'static str) -> Result<ProgressBar> {
         eprintln!("{what} {bytes} bytes");
         return Ok(ProgressBar::hidden());
     }
-    let style = ProgressStyle::with_template("{bar:24} {bytes}/{total_bytes}  {msg}  {elapsed}")?;
+    let style = ProgressStyle::with_template("{bar:12} {bytes}/{total_bytes}  {wide_msg}")?;
     Ok(ProgressBar::new(bytes as u64).with_style(style).with_message(what))
 }
 

@@ -15,10 +15,9 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
     let examples = source.all(columns.as_ref())?;
     let Tuned { model, speech, .. } = args.tuned.open(&device)?;
     let arithmetic = source == Source::Arithmetic;
-    let usual = if arithmetic { 8 } else { 64 };
     let extent = Extent {
         batch_size: args.batch_size.get(),
-        max_new_tokens: args.max_new_tokens.unwrap_or(usual),
+        max_new_tokens: args.max_new_tokens.unwrap_or(args.data.usual_length()),
     };
     let measure = |examples: &[Example], speech: &Speech| -> Result<Evaluation> {
         Ok(evaluate(&model, examples, speech, extent)?.0)

@@ -4,7 +4,7 @@ use anyhow::Result;
 use modern::{Checkpoint, Message, Purpose};
 
 use super::arguments::SampleArgs;
-use crate::{Example, Tuned};
+use crate::{Example, Tuned, one_line};
 
 pub(super) fn run(args: &SampleArgs) -> Result<()> {
     let device = args.compute.open()?;
@@ -13,15 +13,19 @@ pub(super) fn run(args: &SampleArgs) -> Result<()> {
         true => source.all(columns.as_ref())?.into_iter().take(args.n).collect(),
         false => args.prompt.iter().map(|prompt| Example::new(prompt, "")).collect(),
     };
-    let Tuned { model, speech, without, base } = args.tuned.open(&device)?;
-    let base = args.base.clone().or_else(|| base.map(|path| path.to_string_lossy().into_owned()));
-    let before = match (&args.base, without) {
-        (None, Some(model)) => Some(model),
-        _ => match &base {
-            Some(base) => Some(Checkpoint::open(base, Purpose::Inference, &device)?.model),
-            None => None,
-        },
+    let tuned = args.tuned.open(&device)?;
+    let base = args.tuned.began_with(args.base.as_deref(), &tuned)?;
+    let Tuned { model, speech, without, .. } = tuned;
+    let opened = |base: &String| Checkpoint::open(base, Purpose::Inference, &device);
+    let before = match (&args.base, without, &base) {
+        (Some(_), _, Some(base)) => Some(opened(base)?.model),
+        (_, Some(model), _) => Some(model),
+        (_, None, Some(base)) => opened(base).map(|checkpoint| checkpoint.model).ok(),
+        (_, None, None) => None,
     };
+    if before.is_none() {
+        println!("what it was before is not known, or not there any more; --base names it");
+    }
     let prompts: Vec<Vec<u32>> =
         examples.iter().map(|example| speech.prompt(&example.prompt)).collect::<Result<_>>()?;
     let n = args.max_new_tokens;
@@ -39,9 +43,4 @@ pub(super) fn run(args: &SampleArgs) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// A text on one line.
-fn one_line(text: &str) -> String {
-    text.trim().replace('\n', " ⏎ ")
 }

@@ -100,8 +100,7 @@ fn train_config(args: &TrainArgs) -> Result<TrainConfig> {
 }
 
 fn exam<'a>(args: &TrainArgs, examples: &'a Examples, speech: &'a Speech) -> Exam<'a> {
-    let arithmetic = args.data.data == "arithmetic";
-    let max_new_tokens = args.exam.max_new_tokens.unwrap_or(if arithmetic { 8 } else { 64 });
+    let max_new_tokens = args.exam.max_new_tokens.unwrap_or(args.data.usual_length());
     let batch_size = args.step.batch_size.get();
     let n = examples.validation.len().min(args.exam.eval_examples.get());
     Exam {

@@ -6,7 +6,7 @@ use modern::GptModern;
 use tensor_core::testing::{assert_close, assert_gradients_flow};
 use tensor_core::{AdamW, AdamWConfig, Adapting, Parameters, backward};
 
-use super::{CPU, config, model};
+use super::{CPU, config, model, model_of};
 use crate::lora::{attach, merge, unmerge};
 use crate::{Batch, Layers, LoraConfig, Tokens};
 
@@ -124,7 +124,8 @@ fn the_correction_is_alpha_over_rank_times_b_a() -> Result<()> {
 
 #[test]
 fn merged_equals_unmerged_and_unmerging_gives_the_base_back() -> Result<()> {
-    let (base, mut parameters) = model(&config(16), 5)?;
+    // In f64: the logits reach 20, where f32 rounds by 1e-5 what cancels to nearly nothing.
+    let (base, mut parameters) = model_of(DType::F64, &config(16), 5)?;
     let before = base.forward(&ids()?)?;
     let before = before.detach();
     attach(&mut parameters, &lora(4), 1)?;
@@ -132,10 +133,10 @@ fn merged_equals_unmerged_and_unmerging_gives_the_base_back() -> Result<()> {
     let tuned = build(&mut parameters)?.forward(&ids()?)?;
     merge(&parameters)?;
     let mut merged = parameters.without_adapters();
-    assert_close(&build(&mut merged)?.forward(&ids()?)?, &tuned, 1e-5)?;
+    assert_close(&build(&mut merged)?.forward(&ids()?)?, &tuned, 1e-10)?;
     unmerge(&parameters)?;
-    assert_close(&build(&mut merged)?.forward(&ids()?)?, &before, 1e-5)?;
-    assert_close(&build(&mut parameters)?.forward(&ids()?)?, &tuned, 1e-5)?;
+    assert_close(&build(&mut merged)?.forward(&ids()?)?, &before, 1e-10)?;
+    assert_close(&build(&mut parameters)?.forward(&ids()?)?, &tuned, 1e-10)?;
     Ok(())
 }
 

@@ -251,7 +251,7 @@ fn the_best_is_saved_and_the_best_is_merged() -> Result<()> {
     let mut tuning = Tuning::new(model_config, parameters, AdamWConfig::default())?;
     let push = |tuning: &Tuning| -> Result<()> {
         for parameter in tuning.parameters.trainable() {
-            parameter.var.set(&(parameter.var.as_detached_tensor() + 0.1)?)?;
+            parameter.var.set(&(parameter.var.as_detached_tensor() + 0.02)?)?;
         }
         Ok(())
     };

@@ -5,7 +5,6 @@ use sft::Speech;
 use tiny_gpt::command::usage;
 
 use super::arguments::TrainArgs;
-use super::questions::usual_length;
 use crate::{PpoConfig, UpdateConfig};
 
 /// # Errors
@@ -42,7 +41,7 @@ pub(super) fn config(args: &TrainArgs, speech: &Speech) -> Result<PpoConfig> {
     let objective = &args.objective;
     Ok(PpoConfig {
         prompts: args.step.batch_size.get(),
-        rollout: args.rollout.config(speech, usual_length(&args.data.data)),
+        rollout: args.rollout.config(speech, args.data.usual_length()),
         rewards: args.rewards.config(),
         kl_price: args.rewards.price(),
         update: UpdateConfig {

@@ -5,12 +5,11 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use modern::Choice;
 use sft::questions::Demos;
-use sft::{Example, Source, Tuned};
+use sft::{Example, Source, Tuned, one_line};
 use tensor_core::Rng;
 use tiny_gpt::RunFolder;
 
 use super::arguments::EvalArgs;
-use super::questions::usual_length;
 use super::report::tell;
 use crate::reference::of_tuned;
 use crate::{Asking, compare, prompts};
@@ -24,7 +23,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
     let reference = reference.context("--reference: the model to compare with is not known")?;
     let Tuned { model, speech, .. } = tuned;
     let max_new_tokens =
-        args.max_new_tokens.map_or(usual_length(&args.data.data), std::num::NonZeroUsize::get);
+        args.max_new_tokens.map_or(args.data.usual_length(), std::num::NonZeroUsize::get);
     let context = model.config().context.min(reference.config().context);
     let (mut questions, left_out) = prompts::questions(examples, &speech, context, max_new_tokens)?;
     if left_out > 0 {
@@ -67,9 +66,4 @@ fn examples(args: &EvalArgs) -> Result<Vec<Example>> {
     println!("asked is what the run kept for validation; the rest it has learned from");
     let split = source.examples(columns.as_ref(), (1, Demos::Clean), share, seed)?;
     Ok(split.validation)
-}
-
-/// A text on one line.
-fn one_line(text: &str) -> String {
-    text.trim().replace('\n', " ⏎ ")
 }

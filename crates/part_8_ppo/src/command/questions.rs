@@ -8,11 +8,6 @@ use sft::{Speech, tokenize};
 use super::arguments::TrainArgs;
 use crate::{Asking, Exam, PretrainingMix, Question, prompts};
 
-/// The longest response, where nothing is said.
-pub(super) fn usual_length(data: &str) -> usize {
-    if data == "arithmetic" { 8 } else { 64 }
-}
-
 /// What a run asks, and what it mixes in.
 pub(super) struct Asked {
     pub(super) train: Vec<Question>,
@@ -24,7 +19,7 @@ pub(super) struct Asked {
 /// Questions whose prompt leaves room for an answer; those of arithmetic want the bare number, however a policy was shown to give it.
 pub(super) fn asked(args: &TrainArgs, speech: &Speech, context: usize) -> Result<Asked> {
     let examples = args.examples.examples(&args.data, Demos::Clean, args.run.compute.seed)?;
-    let room = args.rollout.longest(usual_length(&args.data.data));
+    let room = args.rollout.longest(args.data.usual_length());
     let (coefficient, seed) = (args.objective.mix_coef, args.run.compute.seed);
     let mix = match coefficient > 0. {
         true => {
@@ -59,7 +54,7 @@ pub(super) fn exam<'a>(
         questions,
         asking: Asking {
             speech,
-            max_new_tokens: args.rollout.longest(usual_length(&args.data.data)),
+            max_new_tokens: args.rollout.longest(args.data.usual_length()),
             batch_size: 100,
         },
         interval: args.exam.eval_interval,

@@ -19,7 +19,7 @@ use super::config::{check, config};
 use super::questions::{asked, exam};
 use super::report::{report, tell_start};
 use super::start;
-use crate::flags::Judge;
+use crate::scorer::Judge;
 use crate::{Learner, Origins, Prompts, RunLog, Surroundings, reference, train};
 
 /// What may change when a run is resumed beside where things are: how much is looked at. What reference and scorer hold is compared apart.

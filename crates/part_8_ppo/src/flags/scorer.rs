@@ -3,15 +3,12 @@
 use anyhow::{Result, anyhow};
 use candle_core::Device;
 use clap::Args;
-use modern::Purpose;
-use reward::RewardCheckpoint;
 use serde::Serialize;
 use sft::Speech;
-use sft::tuning::fingerprint_of;
 use tiny_gpt::command::usage;
 
 use super::rewards::at_most_1;
-use crate::scorer::{self, Scorer};
+use crate::scorer::{self, Judge};
 
 /// Who judges, and how.
 #[derive(Debug, Clone, Serialize, Args)]
@@ -22,14 +19,6 @@ pub struct ScorerFlags {
     /// By rule, what a wrong number is worth for being one; not of arithmetic, where only the bare answer counts
     #[arg(long, value_name = "X", default_value_t = 0., allow_negative_numbers = true, value_parser = at_most_1)]
     pub form_credit: f64,
-}
-
-/// A scorer, and its name.
-pub struct Judge {
-    /// Who scores.
-    pub scorer: Box<Scorer>,
-    /// Names it by what it is: a rule as the flags do, a reward model by its weights.
-    pub name: String,
 }
 
 impl ScorerFlags {
@@ -66,16 +55,13 @@ impl ScorerFlags {
             ),
             ("chance", _) => named(scorer::chance(), "chance"),
             (source, _) => {
-                let model = RewardCheckpoint::open(source, Purpose::Inference, device)?;
-                let name = fingerprint_of(model.parameters.iter())?;
-                let name = format!("{name} {:?}", model.normalisation);
-                let (scorer, other) = scorer::reward_model_of(model, speech, batch_size);
+                let (judge, other) = scorer::reward_model(source, speech, batch_size, device)?;
                 if other {
                     println!(
                         "the reward model has another tokenizer than the policy: it gets responses as text, in tokens of its own"
                     );
                 }
-                Ok(Judge { scorer, name })
+                Ok(judge)
             }
         }
     }

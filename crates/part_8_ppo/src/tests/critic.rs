@@ -19,12 +19,12 @@ fn values_begin_at_0_and_are_those_before_each_token() -> Result<()> {
     for trunk in [Trunk::Shared, Trunk::Separate] {
         let mut tuning = critic::new_critic(trunk, &config, &parameters, Default::default())?;
         let critic = Critic::on(&mut tuning.parameters, trunk, &config)?;
-        let values = critic.values(&batch, &batch.hidden(&model)?)?;
+        let values = critic.values(&batch, || batch.hidden(&model))?;
         assert_eq!(values.before.abs()?.sum_all()?.to_scalar::<f32>()?, 0.);
         for parameter in tuning.parameters.iter().filter(|p| p.name.starts_with("value_head")) {
             parameter.var.set(&(parameter.var.ones_like()? * 0.1)?)?;
         }
-        let values = critic.values(&batch, &batch.hidden(&model)?)?;
+        let values = critic.values(&batch, || batch.hidden(&model))?;
         let mut row = 0;
         for Group { prompt, responses } in &groups {
             for response in responses {

@@ -143,7 +143,9 @@ fn a_run_goes_on_with_what_it_began_with_or_not_at_all() -> Result<()> {
     begun.origins = Origins { reference: a.clone(), scorer: b.clone() };
     let folder = tempfile::tempdir()?;
     begun.save(folder.path(), "these")?;
-    for (reference, scorer, says) in [(&a, &a, "--reward"), (&b, &b, "--reference"), (&a, &b, "")] {
+    for (reference, scorer, says) in
+        [(&a, &a, "--reward"), (&b, &b, "another reference"), (&a, &b, "")]
+    {
         let mut other = learner(&speech, Trunk::Shared, &config)?;
         other.origins = Origins { reference: reference.clone(), scorer: scorer.clone() };
         match other.restore(folder.path(), "these") {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use reward::testing::save_unlearned;
 use serde_json::Value;
 use tensor_core::testing::path;
 
@@ -49,33 +50,13 @@ fn copied(from: &Path, to: &Path) {
     }
 }
 
-/// A reward model in `folder` that speaks as the model in `base` does, and finds `score` in each of its weights.
-fn reward_model(base: &str, folder: &Path, score: f32) {
-    use candle_core::{DType, Device};
-    use modern::{Checkpoint, Purpose};
-    let mut base = Checkpoint::open(base, Purpose::Inference, &Device::Cpu).expect("a base");
-    let speech = sft::Speech::of(&mut base, None).expect("its speech");
-    let config = reward::RewardModel::body_config(base.model.config());
-    let mut parameters = tensor_core::Parameters::seeded(1, DType::F32, &Device::Cpu);
-    let architecture = reward::Architecture::Causal;
-    reward::RewardModel::new(&config, architecture, &mut parameters).expect("a model");
-    for parameter in parameters.iter().filter(|parameter| parameter.name.starts_with("score")) {
-        let filled = parameter.var.ones_like().and_then(|ones| ones * f64::from(score));
-        parameter.var.set(&filled.expect("numbers")).expect("it is set");
-    }
-    let normalisation = reward::Normalisation::NONE;
-    let description = reward::model_folder::Description { config, architecture, normalisation };
-    let ends = &base.ends;
-    reward::model_folder::save(folder, &description, &parameters, &speech, ends).expect("saved");
-}
-
 #[test]
 fn a_reward_that_is_no_number_trains_nothing_and_compares_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
     let at = |name: &str| path(folder.path(), name);
     PART_8.says(&train(&at("first"), &["--steps", "1"]));
     let (base, judge, run) = (at("first/base"), at("judge"), at("run"));
-    reward_model(&base, Path::new(&judge), f32::NAN);
+    save_unlearned(&base, Path::new(&judge), f64::NAN).expect("a reward model");
     let flags = train(&run, &["--model", &base, "--reward", &judge]);
     let output = PART_8.command(&flags).output().expect("the program starts");
     let (said, error) =
@@ -85,6 +66,6 @@ fn a_reward_that_is_no_number_trains_nothing_and_compares_nothing() {
     assert!(said.contains("step 4 is skipped: 8 of 8 scores are no numbers"), "{said}");
     let compare = ["eval", "--model", &base, "--reference", &base, "--reward", &judge];
     PART_8.refuses(&compare, 1, "scores are no numbers");
-    reward_model(&base, Path::new(&judge), 0.1);
+    save_unlearned(&base, Path::new(&judge), 0.1).expect("a reward model");
     PART_8.says(&flags.iter().copied().chain(["--steps", "1"]).collect::<Vec<_>>());
 }

@@ -130,6 +130,7 @@ pub(crate) struct LookFlags {
 }
 
 #[derive(Args)]
+#[command(args_override_self = true)]
 pub(crate) struct EvalArgs {
     #[command(flatten)]
     pub(crate) tuned: TunedFlags,

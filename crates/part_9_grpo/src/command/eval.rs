@@ -1,18 +1,22 @@
 //! `part_9 eval`: how often a model is right, in one try and in several, and how it compares with what it was.
 
+use std::path::Path;
+
 use anyhow::{Result, ensure};
 use modern::sampler::{Choice, Sampler};
 use ppo::reference::of_tuned;
 use ppo::{Asking, Comparison, RolloutConfig, compare};
 use scaling::record::join;
-use serde_json::Value;
-use sft::Tuned;
+use serde_json::{Value, json};
+use sft::{Example, Tuned, one_line};
 use tensor_core::Rng;
+use tiny_gpt::RunFolder;
 use tiny_gpt::command::usage;
 
 use super::arguments::EvalArgs;
 use crate::evaluation::{Evaluation, Exam, Tries};
 use crate::flags::check_size;
+use crate::task_flags::TaskFlags;
 
 pub(super) fn run(args: &EvalArgs) -> Result<()> {
     args.task.check()?;
@@ -23,7 +27,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
     })())?;
     check_size(args.batch_size.get().div_ceil(samples), samples, args.task.budget())?;
     let device = args.compute.open()?;
-    let examples = args.task.task.all(args.task.data.as_deref())?;
+    let examples = examples(args)?;
     let tuned = args.tuned.open(&device)?;
     let reference = of_tuned(&args.tuned, args.reference.as_deref(), &tuned, &device)?;
     let Tuned { model, speech, .. } = tuned;
@@ -33,7 +37,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
     if left_out > 0 {
         println!("{left_out} problems were left out, as they are too long");
     }
-    let mut scorer = args.task.judge(&speech, &device)?;
+    let mut scorer = args.task.judge(&speech, &device)?.scorer;
     let asking =
         Asking { speech: &speech, max_new_tokens: budget, batch_size: args.batch_size.get() };
     let exam = Exam { task: args.task.task, asking };
@@ -55,7 +59,6 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
     }
     for (question, judged) in asked.iter().zip(&judged).take(4) {
         let said = question.example.prompt.last().map_or("", |message| &message.content);
-        let one_line = |text: &str| text.trim().replace('\n', " ⏎ ");
         println!("question  {}", one_line(said));
         println!("  answer  {:.2}  {}", judged.score, one_line(&judged.text));
     }
@@ -96,4 +99,14 @@ fn tell(found: &Evaluation, tries: &Tries, beside: Option<&Comparison>) {
             "the reference earns {reward_ref_mean:.3}; win rate {win_rate:.3} ({win_rate_low:.3} to {win_rate_high:.3}), {kl:.3} nats away"
         );
     }
+}
+
+/// What is asked: held-out problems, or those of a file; of the file that the run learned from, the problems that it decided by.
+fn examples(args: &EvalArgs) -> Result<Vec<Example>> {
+    let TaskFlags { task, data, .. } = &args.task;
+    let run = RunFolder::settings(Path::new(&args.tuned.model))?;
+    let same = run.filter(|run| data.is_some() && run["data"] == json!(data));
+    let Some(run) = same else { return task.all(data.as_deref()) };
+    println!("asked is what the run decided by; the rest it has learned from");
+    Ok(task.problems(data.as_deref(), run["eval_file"].as_str())?.validation)
 }

@@ -80,7 +80,7 @@ pub(super) fn demonstrated(
     let data = &data[..data.len().min(steps * 64)];
     let optimizer = optimizer(How::Demonstrations);
     let how = TrainConfig { optimizer, ..TrainConfig::usual(64, steps, args.lr, seed) };
-    let mut log = sft::RunLog::new(steps, 0, 0, steps)?;
+    let mut log = sft::RunLog::new(steps, how.schedule.warmup, 0, steps)?;
     sft::train(tuning, data, &how, None, &Outputs::default(), &mut log)?;
     Ok(data.iter().map(sft::Tokens::targets).sum())
 }

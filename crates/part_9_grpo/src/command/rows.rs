@@ -122,11 +122,8 @@ impl Table {
             }
             curves.push(curve);
         }
-        loss_curve::write_measure(
-            path,
-            &curves.iter().collect::<Vec<_>>(),
-            "right, by tokens drawn",
-        )?;
+        let curves: Vec<&Curve> = curves.iter().collect();
+        loss_curve::write_measure(path, &curves, ["tokens drawn", "right"])?;
         println!("the curves are in {}", path.display());
         Ok(())
     }

@@ -1,17 +1,20 @@
 //! `part_9 train`: a model and problems in, a run folder out; or a run folder in, and the rest of its run.
 
 use anyhow::{Result, ensure};
-use candle_core::DType;
+use candle_core::{DType, Device};
 use modern::{Checkpoint, Purpose};
-use ppo::{Asking, Question};
+use ppo::scorer::Judge;
+use ppo::{Asking, Origins, Question};
 use scaling::settings::check_resumable;
 use scaling::tracker::Tracker;
 use scaling::{Checkpoints, Schedule, fingerprint};
 use serde_json::{Value, json};
+use sft::flags::LoraFlags;
 use sft::resume::resume;
 use sft::tuned::model_in;
 use sft::{Example, Keeper, Outputs, Place, Speech, Tuning};
 use tiny_gpt::RunFolder;
+use tiny_gpt::command::usage;
 
 use super::arguments::TrainArgs;
 use super::report::{report, tell_start};
@@ -34,7 +37,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let base = model_in(&args.model);
     let mut checkpoint = Checkpoint::open(&base, Purpose::Training(DType::F32), &device)?;
     let speech = Speech::of(&mut checkpoint, args.template)?;
-    let mut scorer = args.task.judge(&speech, &device)?;
+    let Judge { mut scorer, name: scored_by } = args.task.judge(&speech, &device)?;
     let context = checkpoint.model.config().context;
     let (learned, validation, left_out) = asked(args, problems, &speech, context)?;
     let config = grpo_config(args, schedule, speech.ends().to_vec())?;
@@ -42,7 +45,8 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let (model, parameters) = (*checkpoint.model.config(), checkpoint.parameters);
     let optimizer = config.steps.optimizer;
     let mut tuning = Tuning::begin(model, parameters, lora.as_ref(), optimizer, config.seed)?;
-    let mut so_far = SoFar { start: start_of(&tuning)?, ..SoFar::default() };
+    let origins = Origins { reference: start_of(&tuning)?, scorer: scored_by };
+    let mut so_far = SoFar { origins, ..SoFar::default() };
     let mut reference = config.reference.map(|kind| Reference::new(&tuning, kind)).transpose()?;
     let keeper = Keeper {
         speech: &speech,
@@ -53,11 +57,9 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let checkpoints = Checkpoints::new(args.out.join("checkpoints"), args.run.save.keep);
     let (folder, rows) = match args.run.settings.resume {
         true => resume(&args.out, &settings, &checkpoints, |path| {
-            ensure!(
-                SoFar::of(path)?.start == so_far.start,
-                "the run began with other weights than {base} holds"
-            );
-            so_far = SoFar::of(path)?;
+            let saved = SoFar::of(path)?;
+            saved.origins.check(&so_far.origins)?;
+            so_far = saved;
             tuning.restore(path, &name)?;
             reference.as_mut().map_or(Ok(()), |reference| reference.restore(path))
         })?,
@@ -80,10 +82,22 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     train(&mut tuning, learned, &config, &mut around, &outputs, &mut log)?;
     let (so_far, times) = (log.so_far.clone(), log.times);
     log.finish()?;
-    if args.lora.merge && tuning.ended(schedule.total) {
-        keeper.save_merged(&args.out, &device)?;
+    if tuning.ended(schedule.total) {
+        finish(args, &tuning, &keeper, &device)?;
     }
     report(args, &tuning, schedule.total, &so_far, times)
+}
+
+/// The end of a run: there has to be a model to show for it.
+fn finish(args: &TrainArgs, tuning: &Tuning, keeper: &Keeper<'_>, device: &Device) -> Result<()> {
+    ensure!(
+        tuning.state.best.is_some(),
+        "no model was kept: at each look at validation problems a score was no number"
+    );
+    match args.lora.merge {
+        true => keeper.save_merged(&args.out, device),
+        false => Ok(()),
+    }
 }
 
 /// # Errors
@@ -105,9 +119,23 @@ fn check(args: &TrainArgs) -> Result<Schedule> {
     let budget = args.task.budget();
     args.task.check()?;
     args.objective.check(budget)?;
+    args.lora.check()?;
+    check_dropout(&args.lora)?;
     let samples = args.draw.rollout(budget, Vec::new())?.samples;
     check_size(args.step.batch_size.get(), samples, budget)?;
     args.schedule.schedule()
+}
+
+/// # Errors
+/// When completions would be scored by another network than the one that wrote them.
+fn check_dropout(lora: &LoraFlags) -> Result<()> {
+    usage((|| {
+        ensure!(
+            lora.lora_dropout == 0.,
+            "--lora-dropout: completions are written without it, so ratios would not be 1 before the first step"
+        );
+        Ok(())
+    })())
 }
 
 /// What is learned from, what is looked at, and how many problems were left out.

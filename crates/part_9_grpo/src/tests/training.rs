@@ -78,7 +78,8 @@ fn run(
     let reference = config.reference.map(|kind| Reference::new(&tuning, kind)).transpose()?;
     let looks = Looks { exam, questions: &questions, interval };
     let mut around = Surroundings { reference, scorer, looks };
-    let mut log = RunLog::new(config.steps.schedule.total, 0, SoFar::default(), 1000)?;
+    // Of one step more, so that no figures have become a row at the end.
+    let mut log = RunLog::new(config.steps.schedule.total + 1, 0, SoFar::default(), 1000)?;
     train(&mut tuning, questions.clone(), config, &mut around, outputs, &mut log)?;
     Ok((tuning, log.so_far))
 }
@@ -93,13 +94,13 @@ fn bits(tuning: &Tuning) -> Result<Vec<f32>> {
 }
 
 /// The mean reward of what `tuning` draws.
-fn drawn(tuning: &Tuning) -> Result<f32> {
+fn drawn(tuning: &Tuning) -> Result<f64> {
     let speech = speech()?;
     let twin = GptModern::new(&tuning.config, tuning.parameters.inference().root())?;
     let (config, mut scorer) = (config(1, &speech), rule(letters));
-    let (by, how) = ((&speech, &mut *scorer), (&config.rollout, &config.judgement));
-    let rewards = gather(&twin, by, &asked(&speech)?, how, &mut Rng::new(1))?.rewards;
-    Ok(rewards.iter().sum::<f32>() / rewards.len() as f32)
+    let (by, asked) = ((&speech, &mut *scorer), asked(&speech)?);
+    let scores = gather(&twin, by, &asked, &config.rollout, &mut Rng::new(1))?.scores;
+    Ok(scores.iter().sum::<f64>() / scores.len() as f64)
 }
 
 #[test]
@@ -117,9 +118,9 @@ fn rewards_are_summed_by_their_weights() -> Result<()> {
     let (speech, example) = (speech()?, Example::new("?", "42"));
     let reply = Reply { example: &example, text: "<answer>42</answer>", ended: true };
     let paid = |mix: &str| -> Result<f64> {
-        let (mut scorer, strangers) = RewardMix::parse(mix)?.scorer(&speech, 8, &CPU)?;
+        let (mut judge, strangers) = RewardMix::parse(mix)?.judge(&speech, 8, &CPU)?;
         assert!(strangers.is_empty());
-        Ok(scorer(&[reply], &mut Rng::new(1))?[0])
+        Ok((judge.scorer)(&[reply], &mut Rng::new(1))?[0])
     };
     let total = paid("correctness=0.5, format , length=-2")?;
     assert!((total - (0.5 * 2. + 0.4 + 2. * 0.01)).abs() < 1e-6, "{total}");
@@ -169,6 +170,52 @@ fn the_best_of_all_looks_is_the_model_that_is_saved() -> Result<()> {
         kept.push(numbers);
     }
     assert!(kept[0] != kept[1] && kept[1] != kept[2] && kept[0] != kept[2], "one of each step");
+    Ok(())
+}
+
+#[test]
+fn a_look_at_what_is_no_number_decides_nothing() -> Result<()> {
+    let mut config = config(2, &speech()?);
+    config.objective.kl = None;
+    let (tuning, _) =
+        run(&config, &mut *scripted([f64::NAN, 0.9, f64::NAN]), &Outputs::default(), 1)?;
+    assert_eq!((tuning.state.step, tuning.state.best), (2, Some(-0.9)));
+    Ok(())
+}
+
+#[test]
+fn a_step_whose_scores_are_no_numbers_is_skipped() -> Result<()> {
+    let speech = speech()?;
+    let mut config = config(2, &speech);
+    let after = |config: &GrpoConfig, bad: &'static [usize]| {
+        let mut calls = 0;
+        let mut scorer: Box<Scorer> = Box::new(move |replies, _| {
+            calls += 1;
+            let of = |reply| if bad.contains(&calls) { f64::NAN } else { letters(reply).into() };
+            Ok(replies.iter().map(of).collect())
+        });
+        let (tuning, so_far) = trained(config, &mut *scorer)?;
+        anyhow::Ok((bits(&tuning)?, so_far.recent.len(), tuning.state.step))
+    };
+    // A look, step 1, step 2, a look.
+    let (start, rows, step) = after(&config, &[2, 3])?;
+    assert_eq!((&start, rows, step), (&bits(&tuning(&speech)?)?, 0, 2));
+    let (one, rows, step) = after(&config, &[3])?;
+    assert_eq!((rows, step), (1, 2));
+    config.steps.schedule.total = 1;
+    assert!(one != start && one == after(&config, &[])?.0, "the first step is what it is alone");
+    Ok(())
+}
+
+#[test]
+fn completions_that_are_all_cut_and_masked_move_nothing() -> Result<()> {
+    let speech = speech()?;
+    let mut config = config(3, &speech);
+    config.judgement.overlong = Overlong::Masked;
+    config.rollout.stop = vec![u32::MAX]; // which nobody writes
+    let (tuning_after, so_far) = trained(&config, &mut *rule(letters))?;
+    assert_eq!(so_far.silent, 3);
+    assert_eq!(bits(&tuning_after)?, bits(&tuning(&speech)?)?);
     Ok(())
 }
 

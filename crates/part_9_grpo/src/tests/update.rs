@@ -4,16 +4,17 @@ use anyhow::Result;
 use candle_core::{DType, Tensor};
 use modern::sampler::{Choice, Sampler};
 use modern::{GptModern, ModelConfig};
+use ppo::experience::Judged;
 use ppo::{Clip, Question, Response, RolloutConfig};
 use sft::{Example, Tuning};
 use tensor_core::testing::{assert_close, assert_gradients_flow};
 use tensor_core::{AdamWConfig, Parameters, Rng};
 
 use super::CPU;
-use crate::experience::{Judgement, judged};
+use crate::experience::Judgement;
 use crate::reference::{Kind, Reference};
 use crate::update::{gradients, parts};
-use crate::{Aggregation, Baseline, Experience, Kl, Objective, Overlong};
+use crate::{Aggregation, Experience, Kl, Objective, Overlong};
 
 fn tuning(seed: u64) -> Result<Tuning> {
     let init_std = ModelConfig::INIT_STD;
@@ -38,12 +39,7 @@ fn config(samples: usize) -> RolloutConfig {
 }
 
 fn judgement(overlong: Overlong) -> Judgement {
-    Judgement {
-        overlong,
-        baseline: Baseline::GroupStd,
-        epsilon: 1e-4,
-        aggregation: Aggregation::Token,
-    }
+    Judgement { overlong, ..Judgement::usual() }
 }
 
 fn objective() -> Objective {
@@ -62,7 +58,7 @@ fn experience(tuning: &Tuning, overlong: Overlong) -> Result<Experience> {
     let texts: Vec<String> =
         ["7", "8", "9", "7", "7", "7", "x", "7", "7"].map(String::from).to_vec();
     let scores = texts.iter().map(|text| f64::from(u8::from(text == "7"))).collect();
-    judged(groups, texts, scores, &config(3), &judgement(overlong))
+    Experience::of(Judged { groups, texts, scores }, &config(3), &judgement(overlong))
 }
 
 #[test]
@@ -198,13 +194,25 @@ fn a_reference_stays_and_is_renewed_when_it_is_time() -> Result<()> {
 }
 
 #[test]
+fn groups_of_which_no_completion_takes_part_are_left_out() -> Result<()> {
+    let tuning = tuning(1)?;
+    let (twin, mut drawn) = (twin(&tuning)?, experience(&tuning, Overlong::Scored)?);
+    let n =
+        |drawn: &Experience| anyhow::Ok(parts(drawn, &objective(), &twin, Some(&twin), 1)?.len());
+    assert_eq!(n(&drawn)?, 3);
+    drawn.weights[3..].fill(0.);
+    assert_eq!((n(&drawn)?, drawn.has_signal(0), drawn.has_signal(2)), (1, true, false));
+    Ok(())
+}
+
+#[test]
 fn a_score_that_is_no_number_is_named() -> Result<()> {
     let tuning = tuning(1)?;
     let Experience { groups, texts, .. } = experience(&tuning, Overlong::Scored)?;
     let scores = [&[1.; 4][..], &[f64::NAN; 5]].concat();
-    let judgement = judgement(Overlong::Scored);
-    let error =
-        judged(groups, texts, scores, &config(3), &judgement).expect_err("refused").to_string();
+    let judged = Judged { groups, texts, scores };
+    let found = Experience::of(judged, &config(3), &judgement(Overlong::Scored));
+    let error = found.expect_err("refused").to_string();
     assert!(error.contains("5 of 9 scores are no numbers"), "{error}");
     Ok(())
 }

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use clap::Parser;
 use modern::End;
+use ppo::experience::Judged;
 use ppo::{Answer, Clip, Group, Question, Response, RolloutConfig};
 use serde_json::json;
 use sft::Example;
@@ -11,11 +12,13 @@ use crate::command::arguments::TrainArgs;
 use crate::command::methods::{How, METHODS};
 use crate::command::train::grpo_config;
 use crate::evaluation::{Evaluation, Tries};
-use crate::experience::{Judgement, judged};
+use crate::experience::Judgement;
 use crate::figures::{Row, Times, Update, figures};
 use crate::reference::Kind;
 use crate::update::Seen;
-use crate::{Aggregation, Baseline, GrpoConfig, Kl, Objective, Overlong, Task, advantages};
+use crate::{
+    Aggregation, Baseline, Experience, GrpoConfig, Kl, Objective, Overlong, Task, advantages,
+};
 
 #[derive(Parser)]
 struct Cli {
@@ -105,7 +108,8 @@ fn the_figures_of_a_step_are_those_of_what_was_drawn() -> Result<()> {
     let rollout = config("--group-size 2 --batch-size 2")?.rollout;
     let texts = ["a", "b", "c", "d"].map(String::from).to_vec();
     let judgement = config("--baseline group-mean")?.judgement;
-    let drawn = judged(groups, texts, vec![1., 0., 0.5, 0.5], &rollout, &judgement)?;
+    let judged = Judged { groups, texts, scores: vec![1., 0., 0.5, 0.5] };
+    let drawn = Experience::of(judged, &rollout, &judgement)?;
     let update = |loss, mismatch, kl| {
         let seen = Seen { clip_fraction: 0.25, ratio_max: 1.5, mismatch, kl };
         Update { loss, norm: 3., seen }

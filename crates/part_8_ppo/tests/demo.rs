@@ -1,6 +1,8 @@
 //! The program as a user meets it: the demo, a run that is stopped and resumed, adapters, and what is said about bad input.
 
+#[path = "demo/others.rs"]
 mod others;
+#[path = "demo/resumed.rs"]
 mod resumed;
 
 use std::path::Path;
@@ -24,7 +26,7 @@ fn a_run_is_trained_resumed_and_compared() {
     PART_8.says(&train(&whole, &[]));
     let base = path(folder.path(), "whole/base");
     let text = PART_8.says(&train(&parts, &["--model", &base, "--stop-after", "2"]));
-    assert!(text.contains("part_8 train --resume"), "{text}");
+    assert!(text.contains("-p part_8 -- train --resume"), "{text}");
     PART_8.says(&["train", "--resume", "--out", &parts]);
     let read = |file: &str| std::fs::read(Path::new(file)).expect(file);
     let last = "checkpoints/step-4/policy/trained.safetensors";

@@ -1,0 +1,57 @@
+//! What a run of the course was begun with, and goes on with.
+
+use std::num::NonZeroUsize;
+
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
+use serde::{Deserialize, Serialize};
+use tiny_gpt::flags::ComputeFlags;
+
+/// What decides where a run arrives.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Settings {
+    /// Whether its stages are too short to learn much.
+    pub(crate) quick: bool,
+    pub(crate) seed: u64,
+    pub(crate) device: String,
+    pub(crate) threads: Option<NonZeroUsize>,
+}
+
+/// The flags of a command line that says nothing.
+#[derive(Parser)]
+struct Usual {
+    #[command(flatten)]
+    compute: ComputeFlags,
+}
+
+impl Settings {
+    pub(crate) fn of(quick: bool, compute: &ComputeFlags) -> Self {
+        let ComputeFlags { device, threads, seed } = compute;
+        Self { quick, seed: *seed, device: device.to_string(), threads: *threads }
+    }
+
+    /// The flags that every command gets.
+    pub(crate) fn flags(&self) -> Vec<String> {
+        let mut flags = vec![format!("--seed={}", self.seed), format!("--device={}", self.device)];
+        flags.extend(self.threads.map(|n| format!("--threads={n}")));
+        flags
+    }
+
+    /// What a run in `place` that was begun with these goes on with where a user asks for `asked`: these.
+    ///
+    /// # Errors
+    /// When the user asked for something else; what is usual is not asked for.
+    pub(crate) fn resumed(self, asked: &Self, place: &str) -> Result<Self> {
+        let usual = Self::of(false, &Usual::try_parse_from(["course"])?.compute);
+        let [now, begun, usual] = [asked, &self, &usual].map(serde_json::to_value);
+        let (now, begun, usual) = (now?, begun?, usual?);
+        for (key, value) in now.as_object().context("settings have names")? {
+            let before = &begun[key];
+            ensure!(
+                value == before || *value == usual[key],
+                "the run in {place} was begun with {key} {before}, and this is {key} {value}"
+            );
+        }
+        Ok(self)
+    }
+}
