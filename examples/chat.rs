@@ -2,13 +2,13 @@
 //!
 //!     cargo run --release --example chat -- --model HuggingFaceTB/SmolLM2-135M-Instruct
 //!
-//! `/new` begins a new conversation, `/bye` or the end of the input ends the program.
+//! `/new` begins a new conversation, `/bye` or the end of the input ends the program, `/help` says so.
 
-use std::io::{BufRead, IsTerminal, Write, stderr, stdin, stdout};
+use std::io::{self, BufRead, IsTerminal, Write, stderr, stdin, stdout};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Parser;
 use modern::flags::{ModelFlags, SamplerFlags, WindowFlags};
 use modern::{Chat, GenerateConfig};
@@ -19,7 +19,10 @@ use tiny_gpt::flags::ComputeFlags;
 #[global_allocator]
 static ALLOCATOR: tensor_core::allocator::MiMalloc = tensor_core::allocator::MiMalloc;
 
-/// Converse with a chat model. Each line of the input is a turn; /new begins anew, /bye ends.
+const HELP: &str =
+    "/new begins a new conversation, /bye ends; with --window a conversation need not end";
+
+/// Converse with a chat model. Each line of the input is a turn; /new begins anew, /bye ends, /help says so.
 #[derive(Parser)]
 #[command(name = "chat", version)]
 struct Args {
@@ -70,6 +73,7 @@ fn converse(args: Args) -> Result<()> {
         match line?.trim() {
             "" => {}
             "/bye" => break,
+            "/help" => writeln!(stderr(), "{HELP}")?,
             "/new" => chat = begin(&checkpoint)?,
             question => answer(&mut chat, question, terminal)?,
         }
@@ -87,14 +91,11 @@ fn answer(chat: &mut Chat, question: &str, terminal: bool) -> Result<()> {
     });
     writeln!(out)?;
     match reply {
-        Err(error) if terminal => {
-            writeln!(
-                stderr(),
-                "{error:#}\n/new begins a new conversation; with --window it need not end"
-            )?;
-        }
-        reply => {
-            let (reply, seconds) = (reply?, start.elapsed().as_secs_f64());
+        Err(error) if terminal => writeln!(stderr(), "{error:#}\n{HELP}")?,
+        Err(error) if !error.is::<io::Error>() => bail!("{error:#}; {HELP}"),
+        Err(error) => return Err(error),
+        Ok(reply) => {
+            let seconds = start.elapsed().as_secs_f64();
             let written = reply.written.tokens.len();
             if terminal {
                 writeln!(

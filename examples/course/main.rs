@@ -22,7 +22,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
 use clap::Parser;
-use tiny_gpt::command;
+use tiny_gpt::command::{self, quoted};
 use tiny_gpt::flags::ComputeFlags;
 
 use course::Course;
@@ -78,24 +78,26 @@ fn run(args: Args) -> Result<()> {
         Some(name) => course.redo(name)?,
         None => course.run()?,
     };
-    let out = course.out.display();
-    let go_on = format!("cargo run --release --example course -- --resume --out {out}");
+    let go_on = quoted(&course.out);
+    let go_on = format!("cargo run --release --example course -- --resume --out {go_on}");
     if !ended {
         println!("\nStopped; this begins the stage again, and goes on: {go_on}");
         return Ok(());
     }
     report::write(&course)?;
-    let missing = course.missing()?;
+    let (missing, story) = (course.missing()?, course.out.join("report.html"));
+    let story = story.display();
     match missing.is_empty() {
-        true => println!("\nThe whole story, with curves: {out}/report.html"),
+        true => println!("\nThe whole story, with curves: {story}"),
         false => {
-            println!("\nThe story so far, with curves: {out}/report.html");
+            println!("\nThe story so far, with curves: {story}");
             println!("Still to be done: {}, with {go_on}", missing.join(", "));
         }
     }
     if let Some((name, _)) = course.answering()? {
         println!(
-            "Talk to one of the models:    cargo run --release --example chat -- --model {out}/{name}"
+            "Talk to one of the models:    cargo run --release --example chat -- --model {}",
+            quoted(&course.folder(name))
         );
     }
     Ok(())

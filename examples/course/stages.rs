@@ -148,7 +148,7 @@ fn grpo(course: &Course, folder: &Path) -> Result<Note> {
     let (model, steps) = (path(course, "sft"), course.choose("75", "2"));
     let [prompts, samples] = ANSWERS[1];
     let mut line = vec!["part_9", "train", "--model", &model, "--steps", steps];
-    line.extend(["--batch-size", prompts, "--group-size", samples, "--eval-every", "15"]);
+    line.extend(["--batch-size", prompts, "--group-size", samples, "--eval-interval", "15"]);
     let command = course.command(grpo::command::run, &line, folder)?;
     note(
         folder,

@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::panic;
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -51,6 +52,15 @@ fn tell(error: &anyhow::Error) -> ExitCode {
     }
     eprintln!("error: {}", one_line(error));
     ExitCode::from(if error.is::<UsageError>() { 2 } else { 1 })
+}
+
+/// A path as a shell takes it, in quotes where it needs them.
+pub fn quoted(path: &Path) -> String {
+    let shown = path.display().to_string();
+    match shown.chars().all(|c| c.is_alphanumeric() || "/._-+:@%,=".contains(c)) {
+        true => shown,
+        false => format!("'{}'", shown.replace('\'', r"'\''")),
+    }
 }
 
 /// The error and its causes; of each the first line, since candle appends a backtrace where those are switched on.

@@ -47,10 +47,7 @@ impl Exam<'_> {
             "exact_match": exact_match, "token_f1": token_f1, "rouge_l": rouge_l, "eos_rate": eos_rate,
         });
         log.validation(tuning.state.step, loss, &said, figures)?;
-        let state = &mut tuning.state;
-        state.passed = self.stop_at.is_some_and(|enough| found.exact_match >= enough);
-        if state.passed || state.best.is_none_or(|best| found.loss < best) {
-            state.best = Some(found.loss);
+        if tuning.state.looked(loss, self.stop_at.is_some_and(|enough| exact_match >= enough)) {
             outputs.save_model(tuning)?;
         }
         Ok(())

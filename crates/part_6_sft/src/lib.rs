@@ -25,7 +25,7 @@ pub mod tuning; // the loop
 pub mod keeper;
 pub mod outputs;
 pub mod run_log;
-pub mod resume;
+pub mod run_start;
 pub mod exam;
 pub mod training;
 pub mod flags;
@@ -43,6 +43,7 @@ pub use lora::{Layers, LoraConfig};
 pub use order::Order;
 pub use outputs::{Outputs, Place};
 pub use run_log::RunLog;
+pub use run_start::RunStart;
 pub use source::Source;
 pub use speech::{Speech, one_line};
 pub use template::Format;

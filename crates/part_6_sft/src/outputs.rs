@@ -1,11 +1,9 @@
 //! Where a run's results go: the run folder's `model/` or `adapter/`, and its checkpoints.
 
-use std::num::NonZeroUsize;
 use std::path::Path;
 
 use anyhow::Result;
 use scaling::Checkpoints;
-use scaling::flags::SaveFlags;
 use tiny_gpt::Interrupt;
 
 use crate::{Keeper, Tuning};
@@ -36,16 +34,7 @@ pub struct Place<'a> {
     pub data: &'a str,
 }
 
-impl<'a> Outputs<'a> {
-    /// Those of a run in `place` with these flags; from now on, Ctrl-C ends it saved.
-    ///
-    /// # Errors
-    /// When Ctrl-C cannot be caught.
-    pub fn of_run(place: Place<'a>, save: &SaveFlags) -> Result<Self> {
-        let stop_after = save.stop_after.map(NonZeroUsize::get);
-        Ok(Self { place: Some(place), interrupt: Interrupt::catch()?, stop_after })
-    }
-
+impl Outputs<'_> {
     /// Whether the run is to end after step `step`.
     pub fn stop(&self, step: usize) -> bool {
         self.interrupt.requested() || self.stop_after == Some(step)

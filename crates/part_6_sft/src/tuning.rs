@@ -44,6 +44,19 @@ pub struct State {
     pub passed: bool,
 }
 
+impl State {
+    /// What a look found: how bad the model is, a loss or a reward's opposite, and whether it is good enough. Whether it is to be kept, being
+    /// the best so far or enough, comes back. What is no number is never the best.
+    pub fn looked(&mut self, badness: f64, passed: bool) -> bool {
+        self.passed = passed;
+        let best = !badness.is_nan() && self.best.is_none_or(|best| badness < best);
+        if best || passed {
+            self.best = Some(badness);
+        }
+        best || passed
+    }
+}
+
 impl Tuning {
     /// A run that begins with `parameters`.
     ///

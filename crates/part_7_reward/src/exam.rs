@@ -49,10 +49,7 @@ impl Exam<'_> {
             "val_accuracy": accuracy, "val_margin": margin, "length_correlation": length_correlation,
         });
         log.validation(tuning.state.step, loss, &said, figures)?;
-        let state = &mut tuning.state;
-        state.passed = self.stop_at.is_some_and(|enough| accuracy >= enough);
-        if state.passed || state.best.is_none_or(|best| loss < best) {
-            state.best = Some(loss);
+        if tuning.state.looked(loss, self.stop_at.is_some_and(|enough| accuracy >= enough)) {
             log.pause(|| save(twin, tuning, outputs, &scores))?;
         }
         Ok(())

@@ -11,12 +11,10 @@ use candle_core::{DType, Device, Tensor};
 use modern::{Checkpoint, GptModern, ModelConfig};
 use scaling::Schedule;
 use scaling::schedule::Decay;
-use serde_json::Value;
 use sft::base::{self, BaseConfig};
 use sft::questions::{Demos, demonstrations};
 use sft::{Format, LoraConfig, Outputs, RunLog, Speech, Tuning, lora, tokenize};
 use tensor_core::{AdamWConfig, Parameters};
-use tiny_gpt::RunFolder;
 use tiny_gpt::command::usage;
 
 use crate::model_folder::HEAD;
@@ -108,13 +106,11 @@ fn tensors_of(parameters: &Parameters) -> BTreeMap<String, Tensor> {
 /// When the sizes do not fit each other, or the run cannot be written.
 pub fn small_model_of_run(
     out: &Path,
-    settings: &Value,
     (base, steps): (BaseConfig, usize),
     seed: u64,
     device: &Device,
 ) -> Result<Checkpoint> {
     usage(base.check())?;
-    RunFolder::create(out, settings)?;
     println!("a small model is pretrained for {} steps and shown sums for {steps}", base.steps);
     let checkpoint = small_model(base, steps, seed, device)?;
     checkpoint.save(&out.join("base"))?;

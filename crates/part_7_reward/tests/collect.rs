@@ -90,16 +90,20 @@ fn a_rule_prefers_and_the_better_answer_meets_the_next() {
 fn a_person_chooses_skips_and_leaves_and_is_not_asked_twice() {
     let folder = tempfile::tempdir().expect("a folder");
     let (base, mine) = (talker(folder.path()), path(folder.path(), "mine.jsonl"));
-    let asked = |typed: &str| {
+    let asked = |typed: &str, more: &[&str]| {
         let args = ["collect", "--model", &base, "--out", &mine, "--questions", "60"];
-        let asked = PART_7.command(&args).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+        let asked = PART_7
+            .command(&[&args[..], more].concat())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn();
         let mut asked = asked.expect("the program starts");
         asked.stdin.take().expect("a pipe").write_all(typed.as_bytes()).expect("typed");
         let said = asked.wait_with_output().expect("it ends");
         assert!(said.status.success());
         String::from_utf8_lossy(&said.stdout).into_owned()
     };
-    let said = asked("1\nwhat\n2\ns\nq\n");
+    let said = asked("1\nwhat\n2\ns\nq\n", &[]);
     let found = rows(&mine);
     let decided: Vec<&Value> = found.iter().filter(|row| row["chosen"].is_string()).collect();
     assert_eq!(decided.len(), 2);
@@ -110,8 +114,12 @@ fn a_person_chooses_skips_and_leaves_and_is_not_asked_twice() {
     assert!(shown(&decided[0]["chosen"], &decided[0]["rejected"]), "1 is the first: {said}");
     assert!(shown(&decided[1]["rejected"], &decided[1]["chosen"]), "2 is the second: {said}");
     let left = said.rsplit("\nquestion ").next().and_then(|last| last.split("better").next());
-    let again = asked(""); // the input's end
+    let again = asked("", &[]); // the input's end
     assert!(again.contains(left.expect("a question")), "{again} goes on where {said} ended");
     assert_eq!(again.matches("better: 1 or 2").count(), 1, "{again}");
     assert_eq!(rows(&mine).len(), found.len());
+    let steering = path(folder.path(), "steering.jsonl");
+    std::fs::write(&steering, r#"{"prompt": "Why\n\u001b[2J?"}"#).expect("a file");
+    let said = asked("q\n", &["--data", &steering]);
+    assert!(said.contains("Why\n\u{fffd}[2J?") && !said.contains('\u{1b}'), "{said:?}");
 }

@@ -62,11 +62,8 @@ impl Exam<'_> {
             "val_eos_rate": eos_rate,
         });
         log.validation(step, reward_mean, &said, figures)?;
-        let state = &mut policy.state;
-        state.passed = self.stop_at.is_some_and(|enough| reward_mean >= enough);
-        // The best is the smallest, as of a loss.
-        if state.passed || state.best.is_none_or(|best| -reward_mean < best) {
-            state.best = Some(-reward_mean);
+        let passed = self.stop_at.is_some_and(|enough| reward_mean >= enough);
+        if policy.state.looked(-reward_mean, passed) {
             outputs.save_model(policy)?;
         }
         Ok(())

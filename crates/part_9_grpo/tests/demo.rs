@@ -42,7 +42,7 @@ fn train<'a>(model: &'a str, out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
         "2",
         "--eval-problems",
         "6",
-        "--eval-every",
+        "--eval-interval",
         "2",
         "--log-interval",
         "1",
@@ -96,7 +96,7 @@ fn settings_files_speak_the_names_of_other_programs() {
     };
     let text = format!(
         "model_name: {model}\nmax_prompt_length: 14\nmax_completion_length: 4\ntrain_file: {}\neval_file: {}\nnum_train_steps: 1\n\
-         eval_every: 0\nsave_every: 50\noutput_dir: {out}\ngroup_size: 3\nlearning_rate: 5e-6\nbatch_size: 2\ngamma: 1.0\n\
+         eval_interval: 0\nsave_every: 50\noutput_dir: {out}\ngroup_size: 3\nlearning_rate: 5e-6\nbatch_size: 2\ngamma: 1.0\n\
          kl_coeff: 0.05\nmax_grad_norm: 1.0\ntemperature: 0.7\ntop_p: 0.9\nseed: 42\n",
         data("train"),
         data("eval")

@@ -1,11 +1,13 @@
 //! Settings: every source says what the command line would say, and the later one wins.
 
 use std::ffi::OsString;
+use std::path::Path;
 
 use anyhow::Result;
 use serde_json::json;
 use tiny_gpt::RunFolder;
 
+use crate::resume::how_to_go_on;
 use crate::settings::{check_unchanged, expanded};
 
 fn expand(args: &str) -> Result<String> {
@@ -73,4 +75,15 @@ fn changes_that_matter_are_named() {
     let error = check_unchanged(&old, &new, &["log"]).expect_err("refused").to_string();
     assert!(error.ends_with("lr was 0.001 and is 0.0001, steps was 5 and is null"), "{error}");
     assert!(check_unchanged(&old, &new, &["log", "lr", "steps"]).is_ok());
+}
+
+#[test]
+fn how_to_go_on_is_what_a_shell_takes() {
+    let said = |out: &str| how_to_go_on("part_4", 2, 4, Path::new(out));
+    assert!(said("runs/a").ends_with(" --out runs/a"));
+    assert!(
+        said("my runs/Leo's").ends_with(r" --out 'my runs/Leo'\''s'"),
+        "{}",
+        said("my runs/Leo's")
+    );
 }

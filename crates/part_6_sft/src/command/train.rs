@@ -1,22 +1,17 @@
 //! `part_6 train`: a model and examples in, a run folder out; or a run folder in, and the rest of its run.
 
+use std::path::Path;
+
 use anyhow::Result;
-use scaling::resume::newest;
-use scaling::settings::check_resumable;
-use scaling::tracker::Tracker;
-use scaling::{Checkpoints, fingerprint};
-use tiny_gpt::RunFolder;
+use scaling::fingerprint;
 
 use super::arguments::TrainArgs;
 use super::report::{report, tell_data};
 use super::start::{base_model, pretrained};
 use crate::evaluation::Extent;
-use crate::resume::resume;
 use crate::source::Examples;
 use crate::tokens::Tokenized;
-use crate::{
-    Exam, Keeper, Outputs, Place, Rows, RunLog, Speech, TrainConfig, Tuning, tokenize, train,
-};
+use crate::{Exam, Keeper, Rows, RunLog, RunStart, Speech, TrainConfig, Tuning, tokenize, train};
 
 /// What may change when a run is resumed beside where things are: how much is looked at.
 const FREE: [&str; 1] = ["eval_examples"];
@@ -24,19 +19,13 @@ const FREE: [&str; 1] = ["eval_examples"];
 pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let config = train_config(args)?;
     let device = args.run.compute.open()?;
-    let settings = serde_json::to_value(args)?;
+    let begins_with = [("--model", args.model.as_deref())];
+    let start = RunStart::new(args, (&args.out, &args.run), &FREE, &begins_with)?;
     let examples = args.examples.examples(&args.data, args.demos, args.run.compute.seed)?;
-    let checkpoints = Checkpoints::new(args.out.join("checkpoints"), args.run.save.keep);
     let base = match &args.model {
         Some(model) => model.clone(),
         None => args.out.join("base").to_string_lossy().into_owned(),
     };
-    if args.run.settings.resume {
-        check_resumable(&args.out, &settings, &FREE)?;
-        newest(&args.out, &checkpoints)?;
-    } else if let Some(model) = &args.model {
-        RunFolder::spares(&args.out, "--model", model)?;
-    }
     let mut checkpoint = base_model(args, &base, &device)?;
     let speech = Speech::of(&mut checkpoint, args.template)?;
     let context = checkpoint.model.config().context;
@@ -44,10 +33,8 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let lora = args.lora.config();
     lora.as_ref().map(|lora| lora.layers_of(&checkpoint.parameters)).transpose()?;
     tell_data(&data, &speech, context)?;
-    if !args.run.settings.resume {
-        RunFolder::create(&args.out, &settings)?; // not before all that can be wrong is known to be right
-    }
-    if args.model.is_none() && !args.run.settings.resume {
+    start.create()?;
+    if args.model.is_none() && !start.resumes {
         checkpoint = pretrained(args, &base, &device)?;
     }
     let (model, parameters) = (*checkpoint.model.config(), checkpoint.parameters);
@@ -60,18 +47,13 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
         sampler: checkpoint.sampler.as_ref(),
         lora: lora.as_ref().map(|lora| (lora, base.as_str())),
     };
-    let (folder, rows) = match args.run.settings.resume {
-        true => resume(&args.out, &settings, &checkpoints, |path| tuning.restore(path, &name))?,
-        false => RunFolder::resume(&args.out, 0)?,
-    };
-    let tracker = Tracker::create(args.exam.figures.log, &args.out, &settings, tuning.state.step)?;
+    let restore = |path: &Path| tuning.restore(path, &name);
+    let (folder, tracker, rows) = start.open(args.exam.figures.log, restore)?;
     let schedule = config.schedule;
     let interval = args.exam.figures.log_interval.get();
     let log = RunLog::new(schedule.total, schedule.warmup, tuning.state.step, interval)?;
     let mut log = log.record(folder, tracker, &rows);
-    let interval = args.run.save.save_interval;
-    let place = Place { folder: &args.out, keeper: &keeper, checkpoints, interval, data: &name };
-    let outputs = Outputs::of_run(place, &args.run.save)?;
+    let outputs = start.outputs(&keeper, &name)?;
     let exam = exam(args, &examples, &speech);
     println!("{}", tuning.size());
     train(&mut tuning, &data.examples, &config, Some(&exam), &outputs, &mut log)?;

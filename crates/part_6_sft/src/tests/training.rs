@@ -16,6 +16,7 @@ use tiny_gpt::Interrupt;
 use super::{CPU, checkpoint, config, speech};
 use crate::evaluation::Extent;
 use crate::lora::attach;
+use crate::tuning::State;
 use crate::{
     Batch, Curriculum, Exam, Example, Format, Keeper, Layers, LoraConfig, Outputs, Place, Rows,
     RunLog, Tokens, TrainConfig, Tuning, evaluate, tokenize, train,
@@ -280,6 +281,15 @@ fn the_best_is_saved_and_the_best_is_merged() -> Result<()> {
     let merged = modern::Checkpoint::open(&merged.to_string_lossy(), purpose, &CPU)?.model;
     assert_close(&merged.forward(&ids)?, &wanted.expect("the best"), 1e-4)?;
     Ok(())
+}
+
+#[test]
+fn the_least_bad_is_kept_and_what_is_no_number_never_is() {
+    let mut state = State::default();
+    let kept = [f64::NAN, 3., 4., f64::NAN, 2., 2.].map(|badness| state.looked(badness, false));
+    assert_eq!(kept, [false, true, false, false, true, false]);
+    assert!(state.looked(5., true), "what is good enough ends the run, so it is kept");
+    assert_eq!(state, State { step: 0, best: Some(5.), passed: true });
 }
 
 #[test]

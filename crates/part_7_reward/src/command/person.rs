@@ -40,9 +40,9 @@ pub(super) fn ask(
     while stdin().is_terminal() && lines.recv_timeout(TYPED_AHEAD).is_ok() {}
     println!("\n{title}");
     for Message { role, content } in prompt {
-        println!("{role}: {content}");
+        println!("{role}: {}", harmless(content));
     }
-    println!("  1  {}\n  2  {}", pair[0], pair[1]);
+    println!("  1  {}\n  2  {}", harmless(pair[0]), harmless(pair[1]));
     loop {
         print!("better: 1 or 2, s to skip, q to end > ");
         stdout().flush().context("writing to the terminal")?;
@@ -64,4 +64,9 @@ pub(super) fn ask(
             _ => {}
         }
     }
+}
+
+/// A text in which nothing but ends of lines steers the terminal, whatever a model wrote.
+fn harmless(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
 }

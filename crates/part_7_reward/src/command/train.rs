@@ -1,13 +1,9 @@
 //! `part_7 train`: a model and preferences in, a run folder out; or a run folder in, and the rest of its run.
 
+use std::path::Path;
+
 use anyhow::{Result, ensure};
-use scaling::Checkpoints;
-use scaling::resume::newest;
-use scaling::settings::check_resumable;
-use scaling::tracker::Tracker;
-use sft::resume::resume;
-use sft::{Keeper, Outputs, Place, RunLog};
-use tiny_gpt::RunFolder;
+use sft::{Keeper, RunLog, RunStart};
 use tiny_gpt::command::usage;
 
 use super::arguments::TrainArgs;
@@ -20,16 +16,9 @@ use crate::{Exam, TrainConfig, tokenize, train};
 pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let config = train_config(args)?;
     let device = args.run.compute.open()?;
-    let settings = serde_json::to_value(args)?;
+    let begins_with = [("--model", args.model.as_deref())];
+    let start = RunStart::new(args, (&args.out, &args.run), &[], &begins_with)?;
     let examples = args.split.examples(&args.data, config.seed)?;
-    let checkpoints = Checkpoints::new(args.out.join("checkpoints"), args.run.save.keep);
-    let resumed = args.run.settings.resume;
-    if resumed {
-        check_resumable(&args.out, &settings, &[])?;
-        newest(&args.out, &checkpoints)?;
-    } else if let Some(model) = &args.model {
-        RunFolder::spares(&args.out, "--model", model)?;
-    }
     let mut begin = beginning(args, &device)?;
     let shape = (with_context(begin.model.body().config(), args)?, begin.model.architecture());
     let context = shape.0.context;
@@ -39,28 +28,22 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     ensure!(!validation.is_empty(), "no pair is left to validate on within {context} tokens");
     let mut learner = tuning(args, begin.parameters, shape, &config)?;
     tell_data(&data, &examples, context)?;
-    if !resumed && args.model.is_some() {
-        RunFolder::create(&args.out, &settings)?; // not before all that can be wrong is known to be right
-    } else if !resumed {
+    start.create()?;
+    if args.model.is_none() && !start.resumes {
         let how = (args.base.config(), args.sft_steps);
-        let base = small_model_of_run(&args.out, &settings, how, config.seed, &device)?;
+        let base = small_model_of_run(&args.out, how, config.seed, &device)?;
         begin = with_head(args, base)?;
         learner = tuning(args, begin.parameters, shape, &config)?;
     }
     let name = fingerprint(data.pairs.iter().chain(&validation));
     let keeper = Keeper { speech: &begin.speech, ends: &begin.ends, sampler: None, lora: None };
-    let (folder, rows) = match resumed {
-        true => resume(&args.out, &settings, &checkpoints, |path| learner.restore(path, &name))?,
-        false => RunFolder::resume(&args.out, 0)?,
-    };
     let figures = args.exam.figures;
-    let tracker = Tracker::create(figures.log, &args.out, &settings, learner.state.step)?;
+    let restore = |path: &Path| learner.restore(path, &name);
+    let (folder, tracker, rows) = start.open(figures.log, restore)?;
     let (step, schedule) = (learner.state.step, config.schedule);
     let log = RunLog::new(schedule.total, schedule.warmup, step, figures.log_interval.get())?;
     let mut log = log.record(folder, tracker, &rows);
-    let interval = args.run.save.save_interval;
-    let place = Place { folder: &args.out, keeper: &keeper, checkpoints, interval, data: &name };
-    let outputs = Outputs::of_run(place, &args.run.save)?;
+    let outputs = start.outputs(&keeper, &name)?;
     let exam = Exam {
         pairs: &validation,
         batch_size: 2 * config.batch_size,

@@ -117,7 +117,7 @@ pub(crate) struct StepFlags {
 pub(crate) struct LookFlags {
     /// Steps between two looks at the validation problems; 0 for one at the end
     #[arg(long, value_name = "N", default_value_t = 20, visible_alias = "eval-interval")]
-    pub(crate) eval_every: usize,
+    pub(crate) eval_interval: usize,
     /// Most validation problems that are looked at
     #[arg(long, value_name = "N", default_value = "200")]
     pub(crate) eval_problems: NonZeroUsize,

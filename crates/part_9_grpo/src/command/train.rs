@@ -1,19 +1,17 @@
 //! `part_9 train`: a model and problems in, a run folder out; or a run folder in, and the rest of its run.
 
+use std::path::Path;
+
 use anyhow::{Result, ensure};
 use candle_core::{DType, Device};
 use modern::{Checkpoint, Purpose};
 use ppo::scorer::Judge;
 use ppo::{Asking, Origins, Question};
-use scaling::settings::check_resumable;
-use scaling::tracker::Tracker;
-use scaling::{Checkpoints, Schedule, fingerprint};
+use scaling::{Schedule, fingerprint};
 use serde_json::{Value, json};
 use sft::flags::LoraFlags;
-use sft::resume::resume;
 use sft::tuned::model_in;
-use sft::{Example, Keeper, Outputs, Place, Speech, Tuning};
-use tiny_gpt::RunFolder;
+use sft::{Example, Keeper, RunStart, Speech, Tuning};
 use tiny_gpt::command::usage;
 
 use super::arguments::TrainArgs;
@@ -25,12 +23,15 @@ use crate::training::Looks;
 use crate::{GrpoConfig, Problems, RunLog, SoFar, StepConfig, Surroundings, train};
 
 /// What may change when a run is resumed beside where things are: how much is looked at.
-const FREE: [&str; 3] = ["eval_every", "eval_problems", "eval_file"];
+const FREE: [&str; 3] = ["eval_interval", "eval_problems", "eval_file"];
 
 pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let schedule = check(args)?;
-    let (device, settings) = (args.run.compute.open()?, serde_json::to_value(args)?);
-    check_place(args, &settings)?;
+    let device = args.run.compute.open()?;
+    let mix = args.task.mix()?;
+    let rewards = mix.models().map(|model| ("--reward", Some(model)));
+    let begins_with: Vec<_> = rewards.chain([("--model", Some(args.model.as_str()))]).collect();
+    let start = RunStart::new(args, (&args.out, &args.run), &FREE, &begins_with)?;
     let aside = args.looks.eval_file.as_deref();
     let problems = args.task.task.problems(args.task.data.as_deref(), aside)?;
     let name = fingerprint_of(&problems);
@@ -54,30 +55,24 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
         sampler: checkpoint.sampler.as_ref(),
         lora: lora.as_ref().map(|lora| (lora, base.as_str())),
     };
-    let checkpoints = Checkpoints::new(args.out.join("checkpoints"), args.run.save.keep);
-    let (folder, rows) = match args.run.settings.resume {
-        true => resume(&args.out, &settings, &checkpoints, |path| {
-            let saved = SoFar::of(path)?;
-            saved.origins.check(&so_far.origins)?;
-            so_far = saved;
-            tuning.restore(path, &name)?;
-            reference.as_mut().map_or(Ok(()), |reference| reference.restore(path))
-        })?,
-        // Not before all that can be wrong is known to be right.
-        false => (RunFolder::create(&args.out, &settings)?, Vec::new()),
+    let restore = |path: &Path| {
+        let saved = SoFar::of(path)?;
+        saved.origins.check(&so_far.origins)?;
+        so_far = saved;
+        tuning.restore(path, &name)?;
+        reference.as_mut().map_or(Ok(()), |reference| reference.restore(path))
     };
+    start.create()?;
+    let figures = args.looks.figures;
+    let (folder, tracker, rows) = start.open(figures.log, restore)?;
     tell_start(args, &tuning, [learned.len(), validation.len(), left_out]);
-    let step = tuning.state.step;
-    let tracker = Tracker::create(args.looks.figures.log, &args.out, &settings, step)?;
-    let interval = args.looks.figures.log_interval.get();
-    let log = RunLog::new(schedule.total, step, so_far, interval)?;
+    let (total, step) = (schedule.total, tuning.state.step);
+    let log = RunLog::new(total, step, so_far, figures.log_interval.get())?;
     let mut log = log.record(folder, tracker, &rows);
-    let interval = args.run.save.save_interval;
-    let place = Place { folder: &args.out, keeper: &keeper, checkpoints, interval, data: &name };
-    let outputs = Outputs::of_run(place, &args.run.save)?;
+    let outputs = start.outputs(&keeper, &name)?;
     let asking = Asking { speech: &speech, max_new_tokens: args.task.budget(), batch_size: 64 };
     let exam = Exam { task: args.task.task, asking };
-    let looks = Looks { exam, questions: &validation, interval: args.looks.eval_every };
+    let looks = Looks { exam, questions: &validation, interval: args.looks.eval_interval };
     let mut around = Surroundings { reference, scorer: &mut *scorer, looks };
     train(&mut tuning, learned, &config, &mut around, &outputs, &mut log)?;
     let (so_far, times) = (log.so_far.clone(), log.times);
@@ -98,19 +93,6 @@ fn finish(args: &TrainArgs, tuning: &Tuning, keeper: &Keeper<'_>, device: &Devic
         true => keeper.save_merged(&args.out, device),
         false => Ok(()),
     }
-}
-
-/// # Errors
-/// When --out holds no such run to resume, or a new one there would move aside what it begins with.
-fn check_place(args: &TrainArgs, settings: &Value) -> Result<()> {
-    if args.run.settings.resume {
-        return check_resumable(&args.out, settings, &FREE);
-    }
-    RunFolder::spares(&args.out, "--model", &args.model)?;
-    for model in args.task.mix()?.models() {
-        RunFolder::spares(&args.out, "--reward", model)?;
-    }
-    Ok(())
 }
 
 /// # Errors

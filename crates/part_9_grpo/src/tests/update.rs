@@ -8,7 +8,7 @@ use ppo::experience::Judged;
 use ppo::{Clip, Question, Response, RolloutConfig};
 use sft::{Example, Tuning};
 use tensor_core::testing::{assert_close, assert_gradients_flow};
-use tensor_core::{AdamWConfig, Parameters, Rng};
+use tensor_core::{AdamWConfig, Parameters, Rng, clip_grad_norm};
 
 use super::CPU;
 use crate::experience::Judgement;
@@ -103,6 +103,32 @@ fn in_parts_the_gradient_is_that_of_the_whole() -> Result<()> {
             let var = parameter.var.as_tensor();
             assert_close(parts.get(var).expect("one"), whole.get(var).expect("one"), 1e-4)?;
         }
+    }
+    Ok(())
+}
+
+#[test]
+fn twice_the_advantages_are_twice_the_gradient_and_a_loss_of_0_has_one() -> Result<()> {
+    let mut tuning = tuning(1)?;
+    let mut drawn = experience(&tuning, Overlong::Scored)?;
+    let lengths = drawn.groups.iter().flat_map(|g| &g.responses).map(|r| r.tokens.len());
+    drawn.weights = Aggregation::Sequence.weights(&lengths.collect::<Vec<_>>(), &[true; 9], BUDGET);
+    let how = Objective { kl: None, ..objective() };
+    let policy = GptModern::new(&tuning.config, tuning.parameters.root())?;
+    let of = |drawn: &Experience| -> Result<_> {
+        let parts = parts(drawn, &how, &twin(&tuning)?, None, 8)?;
+        let (loss, mut grads, _) = gradients(&policy, &tuning.parameters, &parts, &how)?;
+        let norm = clip_grad_norm(&mut grads, &tuning.parameters, f64::MAX)?;
+        Ok((loss, norm, grads))
+    };
+    let (loss, norm, once) = of(&drawn)?;
+    // On what the policy itself has drawn every ratio is 1, and the advantages of a group sum to 0.
+    assert!(loss.abs() < 1e-5 && norm > 0.01, "loss {loss}, norm {norm}");
+    drawn.advantages.values.iter_mut().for_each(|advantage| *advantage *= 2.);
+    let twice = of(&drawn)?.2; // the same, if advantages were normalised a second time, over groups or over tokens
+    for parameter in tuning.parameters.iter() {
+        let [once, twice] = [&once, &twice].map(|grads| grads.get(&parameter.var).expect("one"));
+        assert_close(twice, &(once * 2.)?, 1e-4)?;
     }
     Ok(())
 }

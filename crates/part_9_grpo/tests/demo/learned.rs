@@ -63,7 +63,8 @@ fn what_is_rewarded_is_said_more_often_and_what_costs_less_often() -> Result<()>
     let after = |reward: &str| {
         let out = path(folder.path(), reward);
         let more = ["--data", &most, "--eval-file", &few, "--reward", reward, "--lr", "1e-3"];
-        let size = ["--steps", "20", "--batch-size", "9", "--group-size", "8", "--eval-every", "0"];
+        let size =
+            ["--steps", "20", "--batch-size", "9", "--group-size", "8", "--eval-interval", "0"];
         PART_9.says(&train(&start, &out, &[&more[..], &size].concat()));
         measured(&out)
     };

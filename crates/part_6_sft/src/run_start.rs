@@ -1,0 +1,117 @@
+//! A start of a run that begins with a model: of a new run, or of the rest of one that was stopped.
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use scaling::Checkpoints;
+use scaling::flags::RunFlags;
+use scaling::resume::{newest, reopened};
+use scaling::settings::check_resumable;
+use scaling::tracker::{Kind, Tracker};
+use serde::Serialize;
+use serde_json::Value;
+use tiny_gpt::{Interrupt, RunFolder};
+
+use crate::{Keeper, Outputs, Place};
+
+/// Where a run is, what it is told, and whether it is new.
+#[derive(Debug)]
+pub struct RunStart<'a> {
+    /// The run folder.
+    pub out: &'a Path,
+    /// What the run is told, as its `config.json` keeps it.
+    pub settings: Value,
+    /// Whether it goes on with the run that is there.
+    pub resumes: bool,
+    flags: &'a RunFlags,
+}
+
+impl<'a> RunStart<'a> {
+    /// A start with the arguments `args`. A run goes on where they differ from its own in nothing but what is `free`; a new one moves
+    /// aside what is in `out`, where nothing may be that it begins with: what the flags in `begins_with` name. Nothing is written yet.
+    ///
+    /// # Errors
+    /// When there is no such run to go on with, or a new one would lose what it begins with.
+    pub fn new(
+        args: &impl Serialize,
+        (out, flags): (&'a Path, &'a RunFlags),
+        free: &[&str],
+        begins_with: &[(&str, Option<&str>)],
+    ) -> Result<Self> {
+        let (settings, resumes) = (serde_json::to_value(args)?, flags.settings.resume);
+        let start = Self { out, settings, resumes, flags };
+        if resumes {
+            check_resumable(out, &start.settings, free)?;
+            newest(out, &start.checkpoints())?;
+            return Ok(start);
+        }
+        for (flag, named) in begins_with {
+            named.map_or(Ok(()), |named| RunFolder::spares(out, flag, named))?;
+        }
+        Ok(start)
+    }
+
+    fn checkpoints(&self) -> Checkpoints {
+        Checkpoints::new(self.out.join("checkpoints"), self.flags.save.keep)
+    }
+
+    /// Makes the folder of a new run: not before all that can be wrong is known to be right.
+    ///
+    /// # Errors
+    /// As [`RunFolder::create`].
+    pub fn create(&self) -> Result<()> {
+        if self.resumes {
+            return Ok(());
+        }
+        RunFolder::create(self.out, &self.settings).map(drop)
+    }
+
+    /// The run's folder, the files of its tracker and its figures so far. Of a run that goes on, `restore` takes over the newest
+    /// checkpoint.
+    ///
+    /// # Errors
+    /// When the checkpoint is of another model or other data, or a file cannot be read or written.
+    pub fn open(
+        &self,
+        tracker: Kind,
+        restore: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<(RunFolder, Tracker, Vec<Value>)> {
+        let (step, (folder, rows)) = match self.resumes {
+            true => self.resumed(restore)?,
+            false => (0, RunFolder::resume(self.out, 0)?),
+        };
+        Ok((folder, Tracker::create(tracker, self.out, &self.settings, step)?, rows))
+    }
+
+    fn resumed(
+        &self,
+        restore: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<(usize, (RunFolder, Vec<Value>))> {
+        let out = self.out;
+        let (step, path) = newest(out, &self.checkpoints())?;
+        let model = |told: &Value| told["model"].as_str().unwrap_or("its own base").to_string();
+        let now = model(&self.settings);
+        let began = RunFolder::settings(out)?.map_or_else(|| now.clone(), |old| model(&old));
+        restore(&path).with_context(|| match now == began {
+            true => format!("{} cannot go on", out.display()),
+            false => format!("{} began with {began} and cannot go on with {now}", out.display()),
+        })?;
+        Ok((step, reopened(out, &self.settings, step)?))
+    }
+
+    /// Where the run's results go; `data` names what it learns from. From now on, Ctrl-C ends it saved.
+    ///
+    /// # Errors
+    /// When Ctrl-C cannot be caught.
+    pub fn outputs<'k>(&self, keeper: &'k Keeper<'k>, data: &'k str) -> Result<Outputs<'k>>
+    where
+        'a: 'k,
+    {
+        let (folder, checkpoints) = (self.out, self.checkpoints());
+        let interval = self.flags.save.save_interval;
+        let place = Place { folder, keeper, checkpoints, interval, data };
+        let stop_after = self.flags.save.stop_after.map(NonZeroUsize::get);
+        Ok(Outputs { place: Some(place), interrupt: Interrupt::catch()?, stop_after })
+    }
+}
