@@ -116,7 +116,7 @@ pub(crate) struct StepFlags {
 #[derive(Debug, Clone, Args, Serialize)]
 pub(crate) struct LookFlags {
     /// Steps between two looks at the validation problems; 0 for one at the end
-    #[arg(long, value_name = "N", default_value_t = 20, visible_alias = "eval-interval")]
+    #[arg(long, value_name = "N", default_value_t = 20, visible_alias = "eval-every")]
     pub(crate) eval_interval: usize,
     /// Most validation problems that are looked at
     #[arg(long, value_name = "N", default_value = "200")]
