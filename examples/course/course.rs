@@ -4,9 +4,9 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context, Error, Result, ensure};
+use anyhow::{Context, Result, ensure};
 use candle_core::Device;
-use tensor_core::DeviceChoice;
+use tiny_gpt::command::quoted;
 use tiny_gpt::{Interrupt, json_file, run_folder};
 
 use crate::scoreboard::MODELS;
@@ -30,51 +30,49 @@ pub(crate) struct Course {
 }
 
 impl Course {
+    /// Whether there is a run in `out`.
+    pub(crate) fn is_in(out: &Path) -> bool {
+        out.join(SETTINGS).exists()
+    }
+
     /// A new run in `out`.
     ///
     /// # Errors
     /// When there is something already.
-    pub(crate) fn begin(out: PathBuf, settings: Settings) -> Result<Self> {
+    pub(crate) fn begin(out: PathBuf, settings: Settings, device: Device) -> Result<Self> {
         let place = out.display();
         ensure!(
-            !out.join(SETTINGS).exists(),
+            !Self::is_in(&out),
             "{place} holds a run of the course: go on with it by --resume, or name another place by --out"
         );
         let empty = out.read_dir().is_ok_and(|mut files| files.next().is_none());
         ensure!(empty || !out.exists(), "{place} holds other things: name another place by --out");
         std::fs::create_dir_all(&out).with_context(|| format!("creating {place}"))?;
+        let (interrupt, _lock) = (Interrupt::catch()?, run_folder::lock(&out)?);
         json_file::write(&out.join(SETTINGS), &settings)?;
-        Self::open(out, settings)
+        Ok(Self { out, settings, device, interrupt, _lock })
     }
 
-    /// The run in `out`, with the settings that it was begun with.
+    /// The settings that the run in `out` was begun with, where a user asks for `asked`.
     ///
     /// # Errors
-    /// When there is none, or `asked` says something else.
-    pub(crate) fn resume(out: PathBuf, asked: Settings) -> Result<Self> {
+    /// When there is no run, or `asked` says something else.
+    pub(crate) fn settings_in(out: &Path, asked: &Settings) -> Result<Settings> {
         let place = out.display().to_string();
         let begun = json_file::read_or_null(&out.join(SETTINGS))?;
         ensure!(!begun.is_null(), "there is no run of the course in {place} to go on with");
         let begun: Settings = serde_json::from_value(begun)
             .with_context(|| format!("{place}/{SETTINGS} holds no settings of the course"))?;
-        Self::open(out, begun.resumed(&asked, &place)?)
+        begun.resumed(asked, &place)
     }
 
-    /// The run in `out`, or a new one.
+    /// The run in `out`, which was begun with these settings.
     ///
     /// # Errors
-    /// When there is another, or something else.
-    pub(crate) fn begin_or_resume(out: PathBuf, asked: Settings) -> Result<Self> {
-        match out.join(SETTINGS).exists() {
-            true => Self::resume(out, asked),
-            false => Self::begin(out, asked),
-        }
-    }
-
-    fn open(out: PathBuf, settings: Settings) -> Result<Self> {
-        let device: DeviceChoice = settings.device.parse().map_err(Error::msg)?;
-        let (device, lock) = (device.open()?, run_folder::lock(&out)?);
-        Ok(Self { out, settings, device, interrupt: Interrupt::catch()?, _lock: lock })
+    /// When another process is at it.
+    pub(crate) fn resume(out: PathBuf, settings: Settings, device: Device) -> Result<Self> {
+        let (interrupt, _lock) = (Interrupt::catch()?, run_folder::lock(&out)?);
+        Ok(Self { out, settings, device, interrupt, _lock })
     }
 
     /// Does what is not done; whether it came to the end.
@@ -100,30 +98,30 @@ impl Course {
         for stage in &STAGES {
             if stage.name == name || stage.needs.iter().any(|needed| stale.contains(needed)) {
                 stale.push(stage.name);
-                if self.move_aside(stage.name)? {
-                    moved.push(stage.name);
-                }
+                moved.extend(self.move_aside(stage.name)?);
             }
         }
         if !moved.is_empty() {
-            println!("moved aside, to NAME.previous: {}", moved.join(", "));
+            println!("moved aside: {}", moved.join(", "));
         }
         self.stage(stage)
     }
 
-    /// Renames the folder of the stage `name` to `NAME.previous`, if it is done.
-    fn move_aside(&self, name: &str) -> Result<bool> {
-        let (folder, aside) = (self.folder(name), self.folder(&format!("{name}.previous")));
+    /// Renames the folder of the stage `name`, if it is done, to `NAME.previous`, or, where checkpoints are in the way, to
+    /// `NAME.previous-2` and so on; what it is called then.
+    fn move_aside(&self, name: &str) -> Result<Option<String>> {
+        let folder = self.folder(name);
         if Note::read(&folder)?.is_none() {
-            return Ok(false);
+            return Ok(None);
         }
+        let aside = run_folder::previous(&folder)?;
         if aside.exists() {
             std::fs::remove_dir_all(&aside)
                 .with_context(|| format!("removing {}", aside.display()))?;
         }
         std::fs::rename(&folder, &aside)
             .with_context(|| format!("moving {} to {}", folder.display(), aside.display()))?;
-        Ok(true)
+        Ok(aside.file_name().map(|name| name.to_string_lossy().into_owned()))
     }
 
     /// The stages that are still to be done.
@@ -169,11 +167,11 @@ impl Course {
         Ok(true)
     }
 
-    /// The last stage that made a model which answers, if one is done, and what that is called.
-    pub(crate) fn answering(&self) -> Result<Option<(&'static str, &'static str)>> {
-        for model in MODELS.into_iter().rev() {
-            if Note::read(&self.folder(model.0))?.is_some() {
-                return Ok(Some(model));
+    /// The last stage that made a model which answers, if one is done.
+    pub(crate) fn answering(&self) -> Result<Option<&'static str>> {
+        for (stage, _) in MODELS.into_iter().rev() {
+            if Note::read(&self.folder(stage))?.is_some() {
+                return Ok(Some(stage));
             }
         }
         Ok(None)
@@ -195,7 +193,8 @@ impl Course {
         line.push(format!("--out={}", out.display()));
         line.extend(self.settings.flags());
         run(line.clone())?;
-        Ok(format!("cargo run --release -p {} -- {}", line[0], line[1..].join(" ")))
+        let shown: Vec<String> = line[1..].iter().map(quoted).collect();
+        Ok(format!("cargo run --release -p {} -- {}", line[0], shown.join(" ")))
     }
 
     /// What a whole run gets, or a quick one.

@@ -115,7 +115,7 @@ pub(crate) fn tries(course: &Course, folder: &Path) -> Result<Vec<Vec<Try>>> {
     let judged = gather(&model, by, &questions, &config, &mut Rng::new(course.settings.seed))?;
     let Experience { texts, advantages, .. } =
         Experience::of(judged, &config, &Judgement::usual())?;
-    let tries = texts.into_iter().zip(advantages.values);
+    let tries = texts.into_iter().zip(advantages);
     let tries: Vec<Try> = tries.map(|(text, advantage)| Try { text, advantage }).collect();
     Ok(tries.chunks(GROUP).map(<[Try]>::to_vec).collect())
 }

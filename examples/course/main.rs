@@ -54,7 +54,7 @@ struct Which {
     /// Go on with the run in --out, at the first stage that is not done
     #[arg(long)]
     resume: bool,
-    /// Do one stage, anew; what follows from it is then done again by --resume. What they were before is moved to NAME.previous
+    /// Do one stage, anew; what follows from it is then done again by --resume. What they were before is kept as NAME.previous
     #[arg(long, value_name = "STAGE", value_parser = STAGES.map(|stage| stage.name))]
     only: Option<String>,
 }
@@ -64,16 +64,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> Result<()> {
-    let asked = Settings::of(args.quick, &args.compute);
-    if let Some(name) = &args.which.only {
-        check_begins(&args.out, name)?;
-    }
-    let course = match (&args.which.only, args.which.resume) {
-        (Some(_), _) => Course::begin_or_resume(args.out, asked)?,
-        (None, true) => Course::resume(args.out, asked)?,
-        (None, false) => Course::begin(args.out, asked)?,
-    };
-    tensor_core::threads::set_threads(course.settings.threads)?; // the stages set the same again
+    let course = opened(&args)?;
     let ended = match &args.which.only {
         Some(name) => course.redo(name)?,
         None => course.run()?,
@@ -94,22 +85,40 @@ fn run(args: Args) -> Result<()> {
             println!("Still to be done: {}, with {go_on}", missing.join(", "));
         }
     }
-    if let Some((name, _)) = course.answering()? {
+    if let Some(name) = course.answering()? {
         println!(
             "Talk to one of the models:    cargo run --release --example chat -- --model {}",
-            quoted(&course.folder(name))
+            quoted(course.folder(name))
         );
     }
     Ok(())
+}
+
+/// The run in `--out`, a new one or the one that is there. Before anything is written, all that can be wrong is known to be right.
+fn opened(args: &Args) -> Result<Course> {
+    let (asked, out) = (Settings::of(args), args.out.clone());
+    let resumes = match &args.which.only {
+        Some(_) => Course::is_in(&out),
+        None => args.which.resume,
+    };
+    if resumes {
+        let settings = Course::settings_in(&out, &asked)?;
+        let device = settings.open()?;
+        return Course::resume(out, settings, device);
+    }
+    if let Some(name) = &args.which.only {
+        check_begins(&out, name)?;
+    }
+    let device = asked.open()?;
+    Course::begin(out, asked, device)
 }
 
 /// # Errors
 /// When a new run would begin with a stage that begins with what another leaves.
 fn check_begins(out: &Path, name: &str) -> Result<()> {
     let needs = STAGES.iter().find(|stage| stage.name == name).map_or(&[][..], |one| one.needs);
-    let first = needs.first().filter(|_| !out.exists());
     ensure!(
-        first.is_none(),
+        needs.is_empty(),
         "the stage {name} begins with what others leave ({}), and there is no run in {}",
         needs.join(", "),
         out.display()

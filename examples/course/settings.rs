@@ -2,10 +2,13 @@
 
 use std::num::NonZeroUsize;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Error, Result, ensure};
+use candle_core::Device;
 use clap::Parser;
 use serde::{Deserialize, Serialize};
 use tiny_gpt::flags::ComputeFlags;
+
+use crate::Args;
 
 /// What decides where a run arrives.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -17,17 +20,19 @@ pub(crate) struct Settings {
     pub(crate) threads: Option<NonZeroUsize>,
 }
 
-/// The flags of a command line that says nothing.
-#[derive(Parser)]
-struct Usual {
-    #[command(flatten)]
-    compute: ComputeFlags,
-}
-
 impl Settings {
-    pub(crate) fn of(quick: bool, compute: &ComputeFlags) -> Self {
-        let ComputeFlags { device, threads, seed } = compute;
-        Self { quick, seed: *seed, device: device.to_string(), threads: *threads }
+    pub(crate) fn of(args: &Args) -> Self {
+        let ComputeFlags { device, threads, seed } = &args.compute;
+        Self { quick: args.quick, seed: *seed, device: device.to_string(), threads: *threads }
+    }
+
+    /// Sets the threads and opens the device; before there is a second thread.
+    ///
+    /// # Errors
+    /// When there is no such device, or there are to be too many threads.
+    pub(crate) fn open(&self) -> Result<Device> {
+        let device = self.device.parse().map_err(Error::msg)?;
+        ComputeFlags { device, threads: self.threads, seed: self.seed }.open()
     }
 
     /// The flags that every command gets.
@@ -42,7 +47,7 @@ impl Settings {
     /// # Errors
     /// When the user asked for something else; what is usual is not asked for.
     pub(crate) fn resumed(self, asked: &Self, place: &str) -> Result<Self> {
-        let usual = Self::of(false, &Usual::try_parse_from(["course"])?.compute);
+        let usual = Self::of(&Args::try_parse_from(["course"])?);
         let [now, begun, usual] = [asked, &self, &usual].map(serde_json::to_value);
         let (now, begun, usual) = (now?, begun?, usual?);
         for (key, value) in now.as_object().context("settings have names")? {

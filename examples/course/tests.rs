@@ -1,8 +1,10 @@
 //! What a run of the course promises about its folder.
 
 use std::fs;
+use std::path::Path;
 
 use anyhow::Result;
+use candle_core::Device;
 use clap::Parser;
 
 use crate::course::Course;
@@ -12,8 +14,11 @@ use crate::stages::STAGES;
 use crate::{Args, report, scoreboard};
 
 fn asked(flags: &[&str]) -> Settings {
-    let args = Args::parse_from(["course"].iter().chain(flags));
-    Settings::of(args.quick, &args.compute)
+    Settings::of(&Args::parse_from(["course"].iter().chain(flags)))
+}
+
+fn begun(out: &Path, flags: &[&str]) -> Result<Course> {
+    Course::begin(out.to_path_buf(), asked(flags), Device::Cpu)
 }
 
 /// What was said against it.
@@ -25,13 +30,13 @@ fn refused<T>(result: Result<T>) -> String {
 fn a_folder_with_something_in_it_is_refused_and_left_alone() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let out = folder.path().join("run");
-    Course::begin(out.clone(), asked(&[]))?;
-    assert!(refused(Course::begin(out.clone(), asked(&[]))).contains("--resume"));
+    begun(&out, &[])?;
+    assert!(refused(begun(&out, &[])).contains("--resume"));
     let other = folder.path().join("other");
     fs::create_dir(&other)?;
     fs::write(other.join("letter.txt"), "dear")?;
-    assert!(refused(Course::begin(other.clone(), asked(&[]))).contains("--out"));
-    assert!(refused(Course::begin(other.join("letter.txt"), asked(&[]))).contains("--out"));
+    assert!(refused(begun(&other, &[])).contains("--out"));
+    assert!(refused(begun(&other.join("letter.txt"), &[])).contains("--out"));
     assert_eq!(fs::read_to_string(other.join("letter.txt"))?, "dear");
     Ok(())
 }
@@ -40,22 +45,25 @@ fn a_folder_with_something_in_it_is_refused_and_left_alone() -> Result<()> {
 fn a_run_goes_on_with_its_own_settings_and_in_one_process() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let out = folder.path().join("run");
-    assert!(refused(Course::resume(out.clone(), asked(&[]))).contains("no run"));
-    let begun = ["--quick", "--seed", "3", "--device", "cpu"];
-    let first = Course::begin(out.clone(), asked(&begun))?;
-    assert!(refused(Course::resume(out.clone(), asked(&[]))).contains("another process"));
+    let settings = |flags: &[&str]| Course::settings_in(&out, &asked(flags));
+    assert!(refused(settings(&[])).contains("no run"));
+    let flags = ["--quick", "--seed", "3", "--device", "cpu"];
+    let first = begun(&out, &flags)?;
+    let resume = || Course::resume(out.clone(), settings(&[])?, Device::Cpu);
+    assert!(refused(resume()).contains("another process"));
     drop(first);
-    for flags in [&[][..], &["--quick"], &begun] {
-        assert_eq!(Course::resume(out.clone(), asked(flags))?.settings, asked(&begun));
+    for less in [&[][..], &["--quick"], &flags] {
+        assert_eq!(settings(less)?, asked(&flags));
     }
-    assert!(refused(Course::resume(out, asked(&["--seed", "2"]))).contains("with seed 3"));
+    assert_eq!(resume()?.settings, asked(&flags));
+    assert!(refused(settings(&["--seed", "2"])).contains("with seed 3"));
     Ok(())
 }
 
 #[test]
 fn a_stage_waits_for_what_it_begins_with_and_what_follows_from_it_is_done_again() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let course = Course::begin(folder.path().join("run"), asked(&["--quick"]))?;
+    let course = begun(&folder.path().join("run"), &["--quick"])?;
     assert!(refused(course.redo("base")).contains("--only tokens"));
     for stage in &STAGES {
         fs::create_dir_all(course.folder(stage.name))?;
@@ -68,13 +76,16 @@ fn a_stage_waits_for_what_it_begins_with_and_what_follows_from_it_is_done_again(
     for stage in names().filter(|&name| name != "attention") {
         assert!(done(&&*format!("{stage}.previous")), "{stage} is kept");
     }
+    fs::create_dir(course.folder("tokens.previous/checkpoints"))?;
+    Note::default().write(&course.folder("tokens"))?;
+    assert!(course.redo("tokens")? && done(&"tokens.previous-2") && done(&"tokens.previous"));
     Ok(())
 }
 
 #[test]
 fn the_page_shows_no_marks_of_models_that_are_gone() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let course = Course::begin(folder.path().join("run"), asked(&[]))?;
+    let course = begun(&folder.path().join("run"), &[])?;
     let board = course.folder("scoreboard");
     fs::create_dir(&board)?;
     let text = r#"{"n": 7, "marks": [], "judge": {"share": 0.5, "low": 0, "high": 1}, "shown": [], "tries": []}"#;

@@ -3,6 +3,7 @@
 //! Exit code 0 means done, 2 an error that the arguments alone decide, 1 any other.
 
 use std::fmt;
+use std::io::{Write, stderr};
 use std::panic;
 use std::path::Path;
 use std::process::ExitCode;
@@ -54,9 +55,9 @@ fn tell(error: &anyhow::Error) -> ExitCode {
     ExitCode::from(if error.is::<UsageError>() { 2 } else { 1 })
 }
 
-/// A path as a shell takes it, in quotes where it needs them.
-pub fn quoted(path: &Path) -> String {
-    let shown = path.display().to_string();
+/// A path or another argument as a shell takes it, in quotes where it needs them.
+pub fn quoted(argument: impl AsRef<Path>) -> String {
+    let shown = argument.as_ref().display().to_string();
     match shown.chars().all(|c| c.is_alphanumeric() || "/._-+:@%,=".contains(c)) {
         true => shown,
         false => format!("'{}'", shown.replace('\'', r"'\''")),
@@ -95,23 +96,23 @@ fn refuse(error: &clap::Error) -> ExitCode {
     ExitCode::from(2)
 }
 
-/// `println!` panics where the reader of our output went away; that ends the program. It is no error (`part_2 generate | head`), unless
-/// a run is cut short by it that should have been saved.
+/// `println!` panics where the reader of our output went away; that ends the program. It is no error (`part_2 sample | head`), unless
+/// a run is in progress, which should have been saved.
 fn end_with_the_reader() {
     let tell = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {
         let message = panic.payload().downcast_ref::<String>();
         if message.is_some_and(|text| text.contains("stdout") && text.contains("Broken pipe")) {
-            std::process::exit(if is_awaited() { cut_short() } else { 0 });
+            if is_awaited() {
+                // Not `eprintln!`, which panics where nobody reads this either.
+                let said = "error: nobody reads the output any more, so the program ended here";
+                let _ = writeln!(stderr(), "{said}");
+                std::process::exit(1);
+            }
+            std::process::exit(0);
         }
         tell(panic);
     }));
-}
-
-/// Says what happened to a run, and which code it ends with: what a shell makes of SIGPIPE.
-fn cut_short() -> i32 {
-    eprintln!("error: nobody reads the output any more, so the work ended before it was done");
-    128 + 13
 }
 
 /// Whether the reader of our output went away, for output that is written without a panic.

@@ -155,7 +155,10 @@ fn move_aside(path: &Path) -> Result<()> {
 }
 
 /// Where the run at `path` is moved to: the first place that holds no checkpoints.
-fn previous(path: &Path) -> Result<PathBuf> {
+///
+/// # Errors
+/// When `path` has no name of its own.
+pub fn previous(path: &Path) -> Result<PathBuf> {
     let name = path.file_name().context("the run folder has no name of its own")?;
     let named =
         |end: String| path.with_file_name(format!("{}.previous{end}", name.to_string_lossy()));

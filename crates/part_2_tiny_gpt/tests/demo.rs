@@ -143,12 +143,21 @@ fn a_run_that_nobody_reads_any_more_is_no_success() {
     args.retain(|&arg| arg != "--json");
     let steps = args.iter().position(|&arg| arg == "--steps").expect("a number of steps");
     args[steps + 1] = "1000000";
-    let mut command = PART_2.command(&args);
-    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-    let mut child = child.expect("part_2 starts");
-    let out = BufReader::new(child.stdout.take().expect("a pipe"));
-    out.lines().map_while(Result::ok).find(|line| line.starts_with("step 10:")).expect("it trains");
-    let output = child.wait_with_output().expect("it ends");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.code() == Some(141) && said.contains("nobody reads"), "{said}");
+    for heard in [true, false] {
+        let mut command = PART_2.command(&args);
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let mut child = child.expect("part_2 starts");
+        let out = BufReader::new(child.stdout.take().expect("a pipe"));
+        out.lines()
+            .map_while(Result::ok)
+            .find(|line| line.starts_with("step 10:"))
+            .expect("it trains");
+        if !heard {
+            drop(child.stderr.take());
+        }
+        let output = child.wait_with_output().expect("it ends");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(1), "{:?}", output.status);
+        assert_eq!(said.contains("nobody reads"), heard, "{said}");
+    }
 }

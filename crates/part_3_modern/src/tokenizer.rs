@@ -172,6 +172,13 @@ impl Tokenizer {
         self.inner.id_to_token(id)
     }
 
+    /// Whether every id is the same token to both.
+    pub fn same_tokens(&self, other: &Self) -> bool {
+        let all = 0..self.vocab_size() as u32;
+        self.vocab_size() == other.vocab_size()
+            && all.into_iter().all(|id| self.token(id) == other.token(id))
+    }
+
     /// The token that begins a text, if the model has one.
     pub fn bos(&self) -> Option<u32> {
         self.special.bos

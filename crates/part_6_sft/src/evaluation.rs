@@ -26,9 +26,9 @@ pub struct Evaluation {
     pub loss: f64,
     /// exp(loss)
     pub perplexity: f64,
-    /// Share of answers that are the wanted one.
+    /// Share of answers that are the wanted one and ended themselves.
     pub exact_match: f64,
-    /// The same with case and punctuation forgiven.
+    /// The same with case, punctuation and what comes of running on forgiven.
     pub form_forgiven: f64,
     /// Mean token F1.
     pub token_f1: f64,

@@ -37,7 +37,7 @@ pub struct RunLog {
 
 impl RunLog {
     /// Of a run of `steps` steps, in `warmup` of which the rate rises, that is at `step`; a row of figures every
-    /// `interval`, and at the end.
+    /// `interval`, and at the last step.
     ///
     /// # Errors
     /// Never in practice: the progress bar's template is fixed.

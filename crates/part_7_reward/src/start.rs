@@ -15,7 +15,6 @@ use sft::base::{self, BaseConfig};
 use sft::questions::{Demos, demonstrations};
 use sft::{Format, LoraConfig, Outputs, RunLog, Speech, Tuning, lora, tokenize};
 use tensor_core::{AdamWConfig, Parameters};
-use tiny_gpt::command::usage;
 
 use crate::model_folder::HEAD;
 use crate::{Architecture, Normalisation, RewardCheckpoint, RewardModel};
@@ -110,7 +109,6 @@ pub fn small_model_of_run(
     seed: u64,
     device: &Device,
 ) -> Result<Checkpoint> {
-    usage(base.check())?;
     println!("a small model is pretrained for {} steps and shown sums for {steps}", base.steps);
     let checkpoint = small_model(base, steps, seed, device)?;
     checkpoint.save(&out.join("base"))?;

@@ -42,9 +42,9 @@ pub struct Found {
     pub n: usize,
     /// The mean score.
     pub reward_mean: f64,
-    /// Share of answers that are the wanted one; of questions without one, nothing.
+    /// Share of answers that are the wanted one and ended themselves; of questions without one, nothing.
     pub exact_match: Option<f64>,
-    /// The same with case and punctuation forgiven.
+    /// The same with case, punctuation and what comes of running on forgiven.
     pub form_forgiven: Option<f64>,
     /// In tokens.
     pub length_mean: f64,

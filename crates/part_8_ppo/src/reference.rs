@@ -9,8 +9,6 @@ use sft::flags::TunedFlags;
 use sft::{Tuned, Tuning};
 use tensor_core::Parameters;
 
-use crate::scorer::same_tokens;
-
 /// The model that `source` names, as a reference of a policy of `config` that has `tokenizer`.
 ///
 /// # Errors
@@ -29,7 +27,7 @@ pub fn opened(
         "the reference {source} gives scores to {others} tokens, the policy to {own}: they cannot be compared"
     );
     ensure!(
-        same_tokens(&other.tokenizer, tokenizer),
+        other.tokenizer.same_tokens(tokenizer),
         "the reference {source} has another tokenizer than the policy: its tokens cannot be compared"
     );
     let (own, others) = (config.context, other.model.config().context);

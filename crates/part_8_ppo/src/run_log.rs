@@ -12,18 +12,19 @@ use tiny_gpt::progress::Progress;
 pub struct RunLog {
     progress: Progress,
     record: Record,
+    steps: usize,
     interval: usize,
 }
 
 impl RunLog {
-    /// Of a run of `steps` steps that is at `step`; a row of figures every `interval`.
+    /// Of a run of `steps` steps that is at `step`; a row of figures every `interval`, and at the last step.
     ///
     /// # Errors
     /// Never in practice: the progress bar's template is fixed.
     pub fn new(steps: usize, step: usize, interval: usize) -> Result<Self> {
         let progress = Progress::resumed(steps, step)?;
         let curves = [("reward_mean", "rollouts"), ("val_reward", "validation, likeliest answers")];
-        Ok(Self { progress, record: Record::new(curves), interval })
+        Ok(Self { progress, record: Record::new(curves), steps, interval })
     }
 
     /// Records into `folder`, which has these rows, and `tracker`.
@@ -34,7 +35,7 @@ impl RunLog {
 
     /// Whether the figures of step `step` become a row.
     pub fn due(&self, step: usize) -> bool {
-        step.is_multiple_of(self.interval)
+        step.is_multiple_of(self.interval) || step == self.steps
     }
 
     /// A step that was taken, whose responses scored `reward` on average and had `tokens` tokens. Every so often its figures

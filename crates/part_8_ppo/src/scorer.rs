@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use candle_core::Device;
-use modern::{Purpose, Tokenizer};
+use modern::Purpose;
 use reward::RewardCheckpoint;
 use sft::metrics::exact_match;
 use sft::tuning::fingerprint_of;
@@ -95,17 +95,11 @@ pub fn reward_model_of(
     policy: &Speech,
     batch_size: usize,
 ) -> (Box<Scorer>, bool) {
-    let other = !same_tokens(&model.speech.tokenizer, &policy.tokenizer);
+    let other = !model.speech.tokenizer.same_tokens(&policy.tokenizer);
     let score = move |replies: &[Reply<'_>], _: &mut Rng| {
         let tokens = |reply: &Reply<'_>| model.tokens(&reply.example.prompt, reply.text);
         let texts: Vec<Vec<u32>> = replies.iter().map(tokens).collect::<Result<_>>()?;
         model.rewards(&texts, batch_size)
     };
     (Box::new(score), other)
-}
-
-/// Whether every id is the same token to both.
-pub fn same_tokens(a: &Tokenizer, b: &Tokenizer) -> bool {
-    let all = 0..a.vocab_size() as u32;
-    a.vocab_size() == b.vocab_size() && all.into_iter().all(|id| a.token(id) == b.token(id))
 }

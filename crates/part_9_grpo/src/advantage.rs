@@ -35,16 +35,7 @@ pub enum Baseline {
     BestOfGroup,
 }
 
-/// The advantages of a batch.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Advantages {
-    /// Of each completion, group by group.
-    pub values: Vec<f32>,
-    /// How many groups have rewards that are all the same, and so say nothing about which completion is better.
-    pub groups_without_signal: usize,
-}
-
-/// The advantages of `rewards`, where each `group_size` in a row belong to one prompt; `epsilon` keeps a small standard
+/// The advantages that `rewards` are, where each `group_size` in a row belong to one prompt; `epsilon` keeps a small standard
 /// deviation from making them large.
 ///
 /// # Errors
@@ -54,7 +45,7 @@ pub fn advantages(
     group_size: usize,
     baseline: Baseline,
     epsilon: f64,
-) -> Result<Advantages> {
+) -> Result<Vec<f32>> {
     if group_size < 2 {
         bail!(
             "a group of {group_size} has nothing to compare a completion with: every advantage would be 0"
@@ -67,15 +58,12 @@ pub fn advantages(
         bail!("the reward of completion {at} is {}", rewards[at]);
     }
     let mut values = Vec::with_capacity(rewards.len());
-    let mut groups_without_signal = 0;
     let of_batch = mean(rewards);
     for group in rewards.chunks_exact(group_size) {
-        if group.iter().all(|reward| *reward == group[0]) {
-            groups_without_signal += 1;
-            if baseline != Baseline::BatchMean {
-                values.resize(values.len() + group_size, 0.); // exactly: a mean of equals may be off by a rounding
-                continue;
-            }
+        let equal = group.iter().all(|reward| *reward == group[0]);
+        if equal && baseline != Baseline::BatchMean {
+            values.resize(values.len() + group_size, 0.); // exactly: a mean of equals may be off by a rounding
+            continue;
         }
         let (g, of_group) = (group_size as f64, mean(group));
         let variance =
@@ -95,7 +83,7 @@ pub fn advantages(
         };
         values.extend(group.iter().map(|&r| ((f64::from(r) - center) * scale) as f32));
     }
-    Ok(Advantages { values, groups_without_signal })
+    Ok(values)
 }
 
 fn mean(values: &[f32]) -> f64 {

@@ -1,13 +1,13 @@
 //! What a step learns from: prompts, a group of completions to each, what they earned, and how that compares.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use modern::GptModern;
-use ppo::experience::{Judged, not_a_number, scores, texts};
+use ppo::experience::{Judged, scores, texts};
 use ppo::{Group, Question, RolloutConfig, Scorer, rollout};
 use sft::Speech;
 use tensor_core::Rng;
 
-use crate::{Advantages, Aggregation, Baseline, Overlong, advantages};
+use crate::{Aggregation, Baseline, Overlong, advantages};
 
 /// How completions are judged and weighed.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -46,7 +46,7 @@ pub struct Experience {
     /// What it earned.
     pub rewards: Vec<f32>,
     /// How that compares.
-    pub advantages: Advantages,
+    pub advantages: Vec<f32>,
     /// The weight of each of its tokens.
     pub weights: Vec<f32>,
 }
@@ -73,12 +73,9 @@ impl Experience {
     /// What the completions that were `judged`, drawn by `config`, are worth.
     ///
     /// # Errors
-    /// When a score is not a number: what was said is named.
+    /// When a score is not a number, or a group has fewer than two completions.
     pub fn of(judged: Judged, config: &RolloutConfig, judgement: &Judgement) -> Result<Self> {
         let Judged { groups, texts, scores } = judged;
-        if let Some(problem) = not_a_number(&scores, &texts) {
-            bail!(problem);
-        }
         let budget = config.max_new_tokens;
         let responses: Vec<_> = groups.iter().flat_map(|group| &group.responses).collect();
         let paid = |(score, response): (f64, &&ppo::Response)| {
@@ -108,7 +105,7 @@ impl Experience {
     /// Advantage and weight of each completion of group `group`.
     fn of_group(&self, group: usize) -> impl Iterator<Item = (f32, f32)> {
         let n = self.rewards.len() / self.groups.len().max(1);
-        let all = self.advantages.values.iter().copied().zip(self.weights.iter().copied());
+        let all = self.advantages.iter().copied().zip(self.weights.iter().copied());
         all.skip(group * n).take(n)
     }
 

@@ -37,7 +37,7 @@ pub(crate) struct Row {
     pub(crate) reward: f64,
     pub(crate) std: f64,
     pub(crate) without_signal: f64,
-    /// Whether no completion was better than what it was compared with.
+    /// Whether no completion that takes part was better than what it was compared with.
     pub(crate) silent: bool,
     pub(crate) length: f64,
     pub(crate) ended: f64,
@@ -68,13 +68,14 @@ impl Row {
         let variance =
             drawn.rewards.iter().map(|&r| (f64::from(r) - reward).powi(2)).sum::<f64>() / n;
         let tokens = drawn.tokens();
+        let groups = drawn.groups.len();
+        let silent = (0..groups).filter(|&group| !drawn.has_signal(group)).count();
         let surprise: f64 = responses().flat_map(|r| &r.log_probs).map(|&x| -f64::from(x)).sum();
         Self {
             reward,
             std: variance.sqrt(),
-            without_signal: drawn.advantages.groups_without_signal as f64
-                / drawn.groups.len() as f64,
-            silent: !(0..drawn.groups.len()).any(|group| drawn.has_signal(group)),
+            without_signal: silent as f64 / groups as f64,
+            silent: silent == groups,
             length: tokens as f64 / n,
             ended: responses().filter(|response| response.ended()).count() as f64 / n,
             entropy: surprise / tokens as f64, // its mean is the entropy, as the tokens are the policy's own

@@ -29,7 +29,7 @@ pub mod task_flags;
 pub mod flags;
 pub mod command;
 
-pub use advantage::{Advantages, Baseline, advantages};
+pub use advantage::{Baseline, advantages};
 pub use aggregation::Aggregation;
 pub use config::{GrpoConfig, StepConfig};
 pub use experience::Experience;

@@ -19,7 +19,6 @@ use crate::so_far::SoFar;
 pub struct RunLog {
     progress: Progress,
     record: Record,
-    steps: usize,
     interval: usize,
     /// What a checkpoint keeps of it.
     pub so_far: SoFar,
@@ -32,7 +31,7 @@ pub struct RunLog {
 }
 
 impl RunLog {
-    /// Of a run of `steps` steps that is at `step` and has come `so_far`; a row of figures every `interval`, and at the end.
+    /// Of a run of `steps` steps that is at `step` and has come `so_far`; a row of figures every `interval`.
     ///
     /// # Errors
     /// Never in practice: the progress bar's template is fixed.
@@ -43,7 +42,6 @@ impl RunLog {
                 ("reward_mean", "reward of what was drawn"),
                 ("val_reward", "reward, validation, greedy"),
             ]),
-            steps,
             interval,
             so_far,
             looks: Vec::new(),
@@ -87,17 +85,29 @@ impl RunLog {
         self.progress.step_with(step - 1, &format!("reward {:.3}", row.reward), row.tokens);
         self.warn(step, &row)?;
         self.so_far.recent.push(row);
-        if !step.is_multiple_of(self.interval) && step != self.steps {
+        if !step.is_multiple_of(self.interval) {
             return Ok(());
         }
-        let mut row = figures(&std::mem::take(&mut self.so_far.recent), &self.times);
-        let speed = self.progress.tokens_per_second();
-        join(&mut row, json!({ "lr": rate, "tokens": self.so_far.tokens, "tokens_per_s": speed }));
-        self.record.row(step, row)?;
+        self.row(step, rate)?;
         if let Some(tracker) = self.record.tracker() {
             tracker.histogram(step, "rewards", &drawn.rewards)?;
         }
         Ok(())
+    }
+
+    /// Makes a row of the figures since the last one, if there are any: at the end of a run.
+    ///
+    /// # Errors
+    /// When it cannot be recorded.
+    pub fn row(&mut self, step: usize, rate: f64) -> Result<()> {
+        let recent = std::mem::take(&mut self.so_far.recent);
+        if recent.is_empty() {
+            return Ok(());
+        }
+        let (mut row, tokens) = (figures(&recent, &self.times), self.so_far.tokens);
+        let speed = self.progress.tokens_per_second();
+        join(&mut row, json!({ "lr": rate, "tokens": tokens, "tokens_per_s": speed }));
+        self.record.row(step, row)
     }
 
     /// Says aloud, once, what a person who reads the figures would notice.
@@ -109,8 +119,11 @@ impl RunLog {
             };
             self.alarm(
                 step,
-                "all completions of each group earned the same, so none is better and nothing can be learned",
-                &format!("(on average {:.3}; {moved}): is it ever earned, or always?", row.reward),
+                "no completion is better than the others of its group, so nothing can be learned",
+                &format!(
+                    "(the mean reward is {:.3}; {moved}): is it ever earned, or always? Does any completion end?",
+                    row.reward
+                ),
             )?;
         }
         if row.ended < 0.05 {
@@ -122,7 +135,7 @@ impl RunLog {
                 step,
                 "before a step was taken, the loss sees other probabilities than the sampler noted,",
                 &format!(
-                    "by {mismatch:.3} nats a token (dropout does so): --importance-cap corrects it"
+                    "by {mismatch:.3} nats a token: --importance-cap corrects it"
                 ),
             ),
             _ => Ok(()),

@@ -18,7 +18,7 @@ pub struct SoFar {
     pub origins: Origins,
     /// Tokens that were written.
     pub tokens: usize,
-    /// Steps in which no completion was better than what it was compared with.
+    /// Steps in which no completion that takes part was better than what it was compared with.
     pub silent: usize,
     /// Since the last row of figures.
     pub(crate) recent: Vec<Row>,

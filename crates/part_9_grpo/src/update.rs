@@ -1,7 +1,8 @@
 //! The update: what was drawn, in parts that fit into memory, and the gradient of all of them.
 //!
 //! A group's prompt is computed once in the forward and the backward pass, whatever the number of its completions: the row is
-//! part 8's, `TokenBatch`. Groups without signal are left out where nothing but the advantage could move the policy.
+//! part 8's, `TokenBatch`. Groups of which no completion takes part are left out, and groups without signal where nothing but the
+//! advantage could move the policy.
 
 use anyhow::Result;
 use candle_core::backprop::GradStore;
@@ -67,7 +68,7 @@ pub fn parts(
             behaviour: batch.drawn(groups())?,
             old: objective.importance_cap.map(|_| scored(twin)).transpose()?,
             reference: reference.map(scored).transpose()?,
-            advantages: spread(&experience.advantages.values)?,
+            advantages: spread(&experience.advantages)?,
             weights: spread(&experience.weights)?,
         };
         parts.push(Part { batch, drawn, temperature });

@@ -104,7 +104,7 @@ pub(crate) struct ExamFlags {
 pub(crate) struct SampleArgs {
     #[command(flatten)]
     pub(crate) tuned: TunedFlags,
-    /// The model before it was tuned [default: the run's own, or the model without its adapter]
+    /// The model before it was tuned [default: the model without its adapter, or the one that the run began with]
     #[arg(long, value_name = "MODEL")]
     pub(crate) base: Option<String>,
     /// A question; may be given several times [default: some of --data]

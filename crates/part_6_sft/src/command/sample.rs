@@ -1,6 +1,6 @@
 //! `part_6 sample`: the same questions to a model and to the one before it was tuned.
 
-use anyhow::Result;
+use anyhow::{Result, anyhow, ensure};
 use modern::{Checkpoint, Message, Purpose};
 
 use super::arguments::SampleArgs;
@@ -16,21 +16,26 @@ pub(super) fn run(args: &SampleArgs) -> Result<()> {
     let tuned = args.tuned.open(&device)?;
     let base = args.tuned.began_with(args.base.as_deref(), &tuned)?;
     let Tuned { model, speech, without, .. } = tuned;
-    let opened = |base: &String| Checkpoint::open(base, Purpose::Inference, &device);
-    let before = match (&args.base, without, &base) {
-        (Some(_), _, Some(base)) => Some(opened(base)?.model),
-        (_, Some(model), _) => Some(model),
-        (_, None, Some(base)) => opened(base).map(|checkpoint| checkpoint.model).ok(),
-        (_, None, None) => None,
+    let opened = |base: &String| {
+        let other = Checkpoint::open(base, Purpose::Inference, &device)?;
+        let same = other.tokenizer.same_tokens(&speech.tokenizer);
+        ensure!(same, "{base} has other tokens than the tuned model");
+        Ok(other.model)
     };
-    if before.is_none() {
-        println!("what it was before is not known, or not there any more; --base names it");
+    let before = match (&args.base, without, &base) {
+        (Some(_), _, Some(base)) => Ok(opened(base)?),
+        (_, Some(model), _) => Ok(model),
+        (_, None, Some(base)) => opened(base),
+        (_, None, None) => Err(anyhow!("it is not known")),
+    };
+    if let Err(error) = &before {
+        println!("what it was before is not shown beside it ({error:#}); --base names it");
     }
     let prompts: Vec<Vec<u32>> =
         examples.iter().map(|example| speech.prompt(&example.prompt)).collect::<Result<_>>()?;
     let n = args.max_new_tokens;
     let tuned = speech.answers(&model, &prompts, n, 16)?;
-    let before = before.map(|model| speech.answers(&model, &prompts, n, 16)).transpose()?;
+    let before = before.ok().map(|model| speech.answers(&model, &prompts, n, 16)).transpose()?;
     for (i, Example { prompt, response }) in examples.iter().enumerate() {
         let question = prompt.last().map_or("", |Message { content, .. }| content);
         println!("question  {}", one_line(question));

@@ -66,7 +66,8 @@ pub(super) fn ask(
     }
 }
 
-/// A text in which nothing but ends of lines steers the terminal, whatever a model wrote.
+/// A text in which nothing but ends of lines and tabs steers the terminal, whatever a model wrote.
 fn harmless(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
+    let shown = |c: char| if c.is_control() && !"\n\t".contains(c) { '\u{fffd}' } else { c };
+    text.replace("\r\n", "\n").chars().map(shown).collect()
 }

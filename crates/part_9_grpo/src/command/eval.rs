@@ -105,7 +105,9 @@ fn tell(found: &Evaluation, tries: &Tries, beside: Option<&Comparison>) {
 fn examples(args: &EvalArgs) -> Result<Vec<Example>> {
     let TaskFlags { task, data, .. } = &args.task;
     let run = RunFolder::settings(Path::new(&args.tuned.model))?;
-    let same = run.filter(|run| data.is_some() && run["data"] == json!(data));
+    let same = run.filter(|run| {
+        data.is_some() && run["data"] == json!(data) && run["task"] == json!(task) // which only part 9's runs have
+    });
     let Some(run) = same else { return task.all(data.as_deref()) };
     println!("asked is what the run decided by; the rest it has learned from");
     Ok(task.problems(data.as_deref(), run["eval_file"].as_str())?.validation)

@@ -41,7 +41,7 @@ pub(super) fn report(
     );
     if so_far.silent > 0 {
         println!(
-            "in {} of {step} steps all completions of each group earned the same, and nothing was learned from them",
+            "in {} of {step} steps no completion was better than the others of its group, and nothing was learned from them",
             so_far.silent
         );
     }

@@ -75,24 +75,37 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let looks = Looks { exam, questions: &validation, interval: args.looks.eval_interval };
     let mut around = Surroundings { reference, scorer: &mut *scorer, looks };
     train(&mut tuning, learned, &config, &mut around, &outputs, &mut log)?;
-    let (so_far, times) = (log.so_far.clone(), log.times);
-    log.finish()?;
-    if tuning.ended(schedule.total) {
-        finish(args, &tuning, &keeper, &device)?;
-    }
-    report(args, &tuning, schedule.total, &so_far, times)
+    finish(args, &tuning, schedule, log, (&keeper, &device))
 }
 
-/// The end of a run: there has to be a model to show for it.
-fn finish(args: &TrainArgs, tuning: &Tuning, keeper: &Keeper<'_>, device: &Device) -> Result<()> {
-    ensure!(
-        tuning.state.best.is_some(),
-        "no model was kept: at each look at validation problems a score was no number"
-    );
-    match args.lora.merge {
-        true => keeper.save_merged(&args.out, device),
-        false => Ok(()),
+/// The end of a run: where it was not told to stop before, there has to be a model to show for it.
+fn finish(
+    args: &TrainArgs,
+    tuning: &Tuning,
+    schedule: Schedule,
+    mut log: RunLog,
+    (keeper, device): (&Keeper<'_>, &Device),
+) -> Result<()> {
+    let (total, ended) = (schedule.total, tuning.ended(schedule.total));
+    if ended {
+        log.row(total, schedule.at(total))?;
     }
+    let (so_far, times) = (log.so_far.clone(), log.times);
+    log.finish()?;
+    if ended {
+        ensure!(
+            so_far.tokens > 0,
+            "no step was learned from: among the scores of each was one that is no number"
+        );
+        ensure!(
+            tuning.state.best.is_some(),
+            "no model was kept: at each look at validation problems a score was no number"
+        );
+        if args.lora.merge {
+            keeper.save_merged(&args.out, device)?;
+        }
+    }
+    report(args, tuning, total, &so_far, times)
 }
 
 /// # Errors

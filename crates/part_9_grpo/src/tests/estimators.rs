@@ -38,7 +38,7 @@ fn mean_gradient_of_pairs(baseline: Baseline) -> Result<Tensor> {
     for a in 0..5u32 {
         for b in 0..5u32 {
             let earned = [a, b].map(|i| REWARDS[i as usize] as f32);
-            let values = advantages(&earned, 2, baseline, 1e-4)?.values;
+            let values = advantages(&earned, 2, baseline, 1e-4)?;
             let values: Vec<f64> = values.into_iter().map(f64::from).collect();
             let new =
                 log_probs(scores.as_tensor())?.index_select(&Tensor::new(&[a, b], &CPU)?, 0)?;

@@ -159,7 +159,7 @@ fn the_methods_of_the_table_are_what_they_are_called() {
     ] {
         let method = METHODS.iter().find(|method| method.name == name).expect(name);
         let How::Rewards(baseline, weighed) = method.how else { panic!("{name} has rewards") };
-        let found = advantages(&rewards, 4, baseline, 0.).expect("advantages").values;
+        let found = advantages(&rewards, 4, baseline, 0.).expect("advantages");
         let found = [found[0], found[1], found[4], found[7]];
         let close = found.iter().zip(wanted).all(|(a, b)| (a - b).abs() < 1e-6);
         assert!(close && weighed == aggregation, "{name}: {found:?} {wanted:?}");

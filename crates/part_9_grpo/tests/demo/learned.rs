@@ -81,5 +81,12 @@ fn what_is_rewarded_is_said_more_often_and_what_costs_less_often() -> Result<()>
     let own = PART_9.says_json(&["eval", "--samples", "8", "--json", "--model", &run]);
     assert_eq!(own["n"], 3, "{own}");
     assert_eq!(figure(&own, "reward_mean"), -figure(&own, "exact_match"));
+    // A run of another part has not set a tenth of the same file aside.
+    let config = Path::new(&run).join("config.json");
+    let mut settings: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&config)?)?;
+    settings.as_object_mut().expect("settings").remove("task");
+    std::fs::write(&config, settings.to_string())?;
+    let eval = ["eval", "--samples", "8", "--json", "--model", &run, "--data", &most];
+    assert_eq!(PART_9.says_json(&eval)["n"], std::fs::read_to_string(&most)?.lines().count());
     Ok(())
 }

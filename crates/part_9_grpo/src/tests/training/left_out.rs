@@ -1,0 +1,75 @@
+//! What a run does not learn from: scores that are no numbers, and completions that do not count.
+
+use anyhow::Result;
+use ppo::{Asking, Question, Scorer};
+use sft::Outputs;
+
+use super::{BUDGET, asked, bits, config, letters, run, scripted, speech, trained, tuning};
+use crate::evaluation::Exam;
+use crate::reward_mix::rule;
+use crate::training::Looks;
+use crate::{GrpoConfig, Overlong, RunLog, SoFar, Surroundings, Task, train};
+
+#[test]
+fn a_look_at_what_is_no_number_decides_nothing() -> Result<()> {
+    let mut config = config(2, &speech()?);
+    config.objective.kl = None;
+    let (tuning, _) =
+        run(&config, &mut *scripted([f64::NAN, 0.9, f64::NAN]), &Outputs::default(), 1)?;
+    assert_eq!((tuning.state.step, tuning.state.best), (2, Some(-0.9)));
+    Ok(())
+}
+
+#[test]
+fn a_step_whose_scores_are_no_numbers_is_skipped() -> Result<()> {
+    let speech = speech()?;
+    let mut config = config(2, &speech);
+    let after = |config: &GrpoConfig, bad: &'static [usize]| {
+        let mut calls = 0;
+        let mut scorer: Box<Scorer> = Box::new(move |replies, _| {
+            calls += 1;
+            let of = |reply| if bad.contains(&calls) { f64::NAN } else { letters(reply).into() };
+            Ok(replies.iter().map(of).collect())
+        });
+        let (tuning, so_far) = trained(config, &mut *scorer)?;
+        anyhow::Ok((bits(&tuning)?, so_far.recent.len(), tuning.state.step))
+    };
+    // A look, step 1, step 2, a look.
+    let (start, rows, step) = after(&config, &[2, 3])?;
+    assert_eq!((&start, rows, step), (&bits(&tuning(&speech)?)?, 0, 2));
+    let (one, rows, step) = after(&config, &[3])?;
+    assert_eq!((rows, step), (1, 2));
+    config.steps.schedule.total = 1;
+    assert!(one != start && one == after(&config, &[])?.0, "the first step is what it is alone");
+    Ok(())
+}
+
+#[test]
+fn completions_that_are_all_cut_and_masked_move_nothing() -> Result<()> {
+    let speech = speech()?;
+    let mut config = config(1, &speech);
+    config.judgement.overlong = Overlong::Masked;
+    let mut questions = asked(&speech)?;
+    let asking = Asking { speech: &speech, max_new_tokens: BUDGET, batch_size: 6 };
+    let exam = Exam { task: Task::Arithmetic, asking };
+    let (mut tuning, mut scorer) = (tuning(&speech)?, rule(letters));
+    let mut after = |config: &GrpoConfig, questions: &[Question]| -> Result<_> {
+        let looks = Looks { exam, questions, interval: 0 };
+        let mut around = Surroundings { reference: None, scorer: &mut *scorer, looks };
+        let mut log = RunLog::new(config.steps.schedule.total, 0, SoFar::default(), 1000)?;
+        let outputs = Outputs::default();
+        train(&mut tuning, questions.to_vec(), config, &mut around, &outputs, &mut log)?;
+        Ok((bits(&tuning)?, log.so_far))
+    };
+    config.objective.kl = None;
+    let (moved, so_far) = after(&config, &questions)?; // the optimizer has momentum now
+    assert_eq!(so_far.silent, 0);
+    config.steps.schedule.total = 3;
+    config.rollout.stop = vec![u32::MAX]; // which nobody writes
+    questions.truncate(2);
+    let (unmoved, so_far) = after(&config, &questions)?;
+    assert_eq!(so_far.silent, 2);
+    assert!(so_far.recent.iter().all(|row| row.without_signal == 1. && row.std > 0.));
+    assert!(moved == unmoved, "rewards differ, and none counts");
+    Ok(())
+}
