@@ -36,7 +36,7 @@ impl KvCache {
         let stored = match &self.stored {
             Some(stored) if len <= stored[0].dim(1)? => stored.clone(), // the same memory
             before => {
-                let room = len.next_power_of_two().max(64);
+                let room = room(len);
                 let more = Tensor::zeros((b, room, kv, d), new[0].dtype(), new[0].device())?;
                 let more = [more.copy()?, more];
                 if let Some(before) = before {
@@ -60,14 +60,19 @@ impl KvCache {
     /// # Errors
     /// When memory is short.
     pub fn repeated(&self, n: usize) -> Result<Self> {
-        let Some(stored) = &self.stored else { return Ok(Self::default()) };
-        let repeat = |x: &Tensor| {
-            let (b, room, kv, d) = x.dims4()?;
-            let x = x.unsqueeze(1)?.broadcast_as((b, n, room, kv, d))?; // (B, n, room, KV, D)
-            x.contiguous()?.reshape((b * n, room, kv, d))?.copy() // n may be 1
+        let Some(stored) = self.stored.as_ref().filter(|_| self.len > 0) else {
+            return Ok(Self::default());
+        };
+        let (len, room) = (self.len, room(self.len + 1)); // there is one to come
+        let repeat = |x: &Tensor| -> Result<Tensor> {
+            let (b, _, kv, d) = x.dims4()?;
+            let more = Tensor::zeros((b * n, room, kv, d), x.dtype(), x.device())?;
+            let x = x.narrow(1, 0, len)?.unsqueeze(1)?.broadcast_as((b, n, len, kv, d))?;
+            more.slice_set(&x.contiguous()?.reshape((b * n, len, kv, d))?, 1, 0)?;
+            Ok(more)
         };
         let [keys, values] = stored;
-        Ok(Self { stored: Some([repeat(keys)?, repeat(values)?]), len: self.len })
+        Ok(Self { stored: Some([repeat(keys)?, repeat(values)?]), len })
     }
 
     /// Forgets all tokens but the first `len`.
@@ -79,4 +84,9 @@ impl KvCache {
     pub fn bytes(&self) -> usize {
         self.stored.iter().flatten().map(|x| x.elem_count() * x.dtype().size_in_bytes()).sum()
     }
+}
+
+/// Tokens that there is made room for when `len` are held: doubled when it is full, so that each token is moved a few times at most.
+fn room(len: usize) -> usize {
+    len.next_power_of_two().max(32)
 }

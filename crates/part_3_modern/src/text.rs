@@ -2,11 +2,11 @@
 
 use anyhow::{Result, anyhow, ensure};
 use candle_core::{DType, Device, Tensor};
-use tensor_core::Rng;
+use tensor_core::{Rng, threads};
 
 use crate::config::Position;
 use crate::generation::{Continuation, End, GenerateConfig};
-use crate::sampler::Drawn;
+use crate::sampler::{Drawn, Sampler};
 use crate::{Cache, GptModern};
 
 /// Texts of one length in the making, and what the model has read of them.
@@ -94,15 +94,14 @@ impl Text {
         let mut written = vec![Continuation::default(); self.rows.len()];
         let mut logits = self.read(model, config.prefill_chunk)?;
         for step in 0..config.max_new_tokens {
-            let (v, mut told) = (model.config().vocab_size, Ok(()));
-            for (row, continuation) in written.iter_mut().enumerate() {
-                if continuation.end != End::Length {
+            let going: Vec<bool> = written.iter().map(|row| row.end == End::Length).collect();
+            let drawn = draw(&config.sampler, &logits, &seen, rngs, &going);
+            let mut told = Ok(());
+            for (row, (continuation, drawn)) in written.iter_mut().zip(drawn).enumerate() {
+                let Some(Drawn { token, log_prob }) = drawn else {
                     self.rows[row].push(0); // the row has ended; its place in the batch goes on
                     continue;
-                }
-                let scores = &logits[row * v..][..v];
-                let Drawn { token, log_prob } =
-                    config.sampler.draw(scores, &seen[row], &mut rngs[row]);
+                };
                 continuation.tokens.push(token);
                 continuation.log_probs.push(log_prob);
                 seen[row][token as usize] = true;
@@ -171,4 +170,22 @@ impl Text {
         }
         Ok(all)
     }
+}
+
+/// The next token of each row that is `going`, drawn by its scores in `logits: (B, V)` and its own random stream.
+fn draw(
+    sampler: &Sampler,
+    logits: &[f32],
+    seen: &[Vec<bool>],
+    rngs: &mut [Rng],
+    going: &[bool],
+) -> Vec<Option<Drawn>> {
+    let v = logits.len() / rngs.len().max(1);
+    let rows = logits.chunks_exact(v).zip(seen).zip(rngs).zip(going);
+    let mut rows: Vec<_> = rows.filter(|(_, going)| **going).map(|(row, _)| (row, None)).collect();
+    threads::for_each(&mut rows, |(((scores, seen), rng), drawn)| {
+        *drawn = Some(sampler.draw(scores, seen, rng));
+    });
+    let mut drawn = rows.into_iter().map(|(_, drawn)| drawn);
+    going.iter().map(|going| if *going { drawn.next().flatten() } else { None }).collect()
 }

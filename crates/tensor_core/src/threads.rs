@@ -1,4 +1,4 @@
-//! How many CPU threads tensor operations use.
+//! How many CPU threads tensor operations use, and a loop over them for what is no tensor operation.
 //!
 //! candle and rayon read one environment variable, each at its own time: rayon when its pool starts, candle
 //! at every matrix product (and where the variable is unset, candle counts the machine's cores anew at every
@@ -11,6 +11,9 @@
 use std::num::NonZeroUsize;
 
 use candle_core::{Result, bail};
+
+use crate::ops::cpu::for_each_part;
+use crate::pool;
 
 const VARIABLE: &str = "RAYON_NUM_THREADS";
 const SPINNING_POOL: &str = "CANDLE_NUM_THREADS";
@@ -48,6 +51,13 @@ pub fn set_threads(threads: Option<NonZeroUsize>) -> Result<usize> {
         std::env::set_var(SPINNING_POOL, "1");
     }
     Ok(threads.get())
+}
+
+/// Does `work` to each of `items`, on all threads; what is done to one must take some microseconds to be worth it.
+pub fn for_each<T: Send>(items: &mut [T], work: impl Fn(&mut T) + Sync) {
+    // Some tasks per thread, so that one which is held up holds up little.
+    let part = items.len().div_ceil(4 * pool::threads()).max(1);
+    for_each_part([(items, part)], |_, [part]| part.iter_mut().for_each(&work));
 }
 
 /// Threads of this process, where the system tells (Linux); elsewhere the caller's word is taken for it.

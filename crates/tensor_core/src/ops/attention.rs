@@ -5,10 +5,10 @@ use candle_core::{D, Result, Tensor, bail};
 use super::blank::zeros;
 use super::check::check;
 use super::cpu::{Shared, by_type, has_fused_loops};
+use super::few_rows::Dots;
 use super::flash::{self, Outcome};
 use super::heads::{Heads, Side};
 use super::mask::Mask;
-use super::real::Real;
 use super::softmax;
 use super::storage::{strided_values, tensor_like, values};
 use crate::graph::{is_tracked, record_with_result};
@@ -72,7 +72,7 @@ fn side(x: &Tensor) -> Option<Side> {
     })
 }
 
-fn fused<T: Real>(q: &Tensor, k: &Tensor, v: &Tensor, mask: &Mask) -> Result<Tensor> {
+fn fused<T: Dots>(q: &Tensor, k: &Tensor, v: &Tensor, mask: &Mask) -> Result<Tensor> {
     let q = q.contiguous()?;
     let (b, t, h, d) = q.dims4()?;
     let queries = Side::packed(t, h, h * d, 0);

@@ -6,10 +6,14 @@
 
 use std::ops::Range;
 
+use pulp::Arch;
+
 use super::blank::zeros;
 use super::cpu::{Shared, vectorized, with_scratch};
+use super::few_rows::Dots;
 use super::heads::{Heads, Side};
 use super::mask::Mask;
+use super::one_query::OneQuery;
 use super::product::{Destination, Matrix, product_here};
 use super::real::Real;
 use super::softmax::log_softmax_sum;
@@ -17,12 +21,12 @@ use super::sums::sum;
 use crate::pool;
 
 /// The queries of one head that are worked on, and the keys that they may see.
-struct Block<'a> {
-    heads: &'a Heads,
+pub(super) struct Block<'a> {
+    pub(super) heads: &'a Heads,
     mask: &'a Mask,
-    b: usize,
-    head: usize,
-    queries: Range<usize>,
+    pub(super) b: usize,
+    pub(super) head: usize,
+    pub(super) queries: Range<usize>,
     keys: [Range<usize>; 2],
 }
 
@@ -39,14 +43,14 @@ impl<'a> Block<'a> {
     }
 
     /// The ranges of keys, each with the column of the weights where it begins.
-    fn ranges(&self) -> impl Iterator<Item = (usize, Range<usize>)> {
+    pub(super) fn ranges(&self) -> impl Iterator<Item = (usize, Range<usize>)> {
         let [sinks, near] = self.keys.clone();
         let column = sinks.len();
         [(0, sinks), (column, near)].into_iter().filter(|(_, keys)| !keys.is_empty())
     }
 
     /// The head of the keys and values, by row of the batch.
-    fn key_head(&self) -> (usize, usize) {
+    pub(super) fn key_head(&self) -> (usize, usize) {
         (self.b, self.head / self.heads.group())
     }
 
@@ -69,7 +73,7 @@ impl<'a> Block<'a> {
     /// Hides what the `query` does not see in its row of scores; gives the number of columns before those that
     /// are hidden altogether.
     #[inline(always)]
-    fn hide<T: Real>(&self, query: usize, scores: &mut [T]) -> usize {
+    pub(super) fn hide<T: Real>(&self, query: usize, scores: &mut [T]) -> usize {
         let mut end = 0;
         for (column, keys) in self.ranges() {
             let scores = &mut scores[column..column + keys.len()];
@@ -80,7 +84,7 @@ impl<'a> Block<'a> {
 }
 
 /// The outputs (B, T, H, D), and the logarithm of each softmax's denominator by (B, H, T).
-pub(super) fn forward<T: Real>(
+pub(super) fn forward<T: Dots>(
     [q, k, v]: [&[T]; 3],
     heads: &Heads,
     mask: &Mask,
@@ -100,6 +104,17 @@ pub(super) fn forward<T: Real>(
             unsafe { shared_log_sums.range(row_and_head * t + block.queries.start, rows) };
         if width == 0 {
             return log_sums.fill(T::real(f64::NEG_INFINITY)); // the outputs are 0 already
+        }
+        if rows == 1 {
+            let at = heads.output().first(b, block.queries.start, head, d);
+            // SAFETY: as above.
+            #[allow(unsafe_code)]
+            let output = unsafe { shared_output.range(at, d) };
+            let one = |weights: &mut [T]| {
+                Arch::new().dispatch(OneQuery { block: &block, inputs: [q, k, v], weights, output })
+            };
+            log_sums[0] = with_scratch(width, one);
+            return;
         }
         with_scratch(rows * width, |weights| {
             let q = heads.queries.matrix(q, (b, head), block.queries.clone(), d);

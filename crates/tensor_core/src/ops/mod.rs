@@ -30,6 +30,7 @@ pub mod rope;
 pub mod mask;
 mod heads;
 mod flash;
+mod one_query;
 pub mod attention;
 pub mod self_attention;
 pub mod cross_entropy;

@@ -6,10 +6,10 @@ use super::attention;
 use super::blank::zeros;
 use super::check::check;
 use super::cpu::{Shared, by_type, has_fused_loops};
+use super::few_rows::Dots;
 use super::flash::{self, Outcome};
 use super::heads::{Heads, Side};
 use super::mask::Mask;
-use super::real::Real;
 use super::storage::{tensor_like, values};
 use crate::graph::record_with_result;
 
@@ -40,7 +40,7 @@ pub fn reference(qkv: &Tensor, n_head: usize, mask: &Mask) -> Result<Tensor> {
     attention::reference(&take(0)?, &take(1)?, &take(2)?, mask)?.reshape((b, t, packed / 3))
 }
 
-fn fused<T: Real>(qkv: &Tensor, n_head: usize, mask: &Mask) -> Result<Tensor> {
+fn fused<T: Dots>(qkv: &Tensor, n_head: usize, mask: &Mask) -> Result<Tensor> {
     let qkv = qkv.contiguous()?;
     let (b, t, packed) = qkv.dims3()?;
     let c = packed / 3;
