@@ -1,5 +1,7 @@
 //! 8.4 Alarms: how PPO runs fail, said at once and with the likely cause.
 
+use serde::{Deserialize, Serialize};
+
 /// A policy whose first entropy falls to this share of itself has made up its mind about everything.
 const COLLAPSE: f64 = 0.02;
 /// Further than this from the reference, in nats per token, scores no longer mean what they meant.
@@ -24,24 +26,14 @@ pub struct Signs {
     pub scores_alike: bool,
 }
 
-/// Watches a run. Each alarm rings once until its cause is gone.
-#[derive(Debug, Default)]
+/// Watches a run. Each alarm rings once until its cause is gone, also where a run goes on from a checkpoint, which keeps this.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Alarms {
     first_entropy: Option<f64>,
     ringing: [bool; 5],
 }
 
 impl Alarms {
-    /// Of a run whose first step had this entropy, if it had a first step.
-    pub fn since(first_entropy: Option<f64>) -> Self {
-        Self { first_entropy, ..Self::default() }
-    }
-
-    /// The entropy of the first step, once there was one.
-    pub fn first_entropy(&self) -> Option<f64> {
-        self.first_entropy
-    }
-
     /// What is wrong with step `step`, if anything is.
     pub fn check(&mut self, step: usize, signs: &Signs) -> Vec<String> {
         let Signs { entropy, kl_per_token, eos_rate, first_ratio_error, scores_alike } = *signs;

@@ -9,6 +9,7 @@ use sft::Tuning;
 use tensor_core::AdamWConfig;
 use tiny_gpt::json_file;
 
+use crate::alarms::Alarms;
 use crate::critic::{Critic, Trunk, new_critic};
 use crate::kl::KlControl;
 use crate::origins::Origins;
@@ -36,8 +37,8 @@ pub struct State {
     pub kl_price: f64,
     /// Steps of the optimizers.
     pub updates: usize,
-    /// What alarms compare entropies with.
-    pub first_entropy: Option<f64>,
+    /// Which alarms ring.
+    pub alarms: Alarms,
 }
 
 /// The models of a learner, on its memory.
@@ -65,7 +66,7 @@ impl Learner {
         price: KlControl,
     ) -> Result<Self> {
         let critic = new_critic(trunk, &policy.config, &policy.parameters, optimizer)?;
-        let state = State { kl_price: price.initial(), updates: 0, first_entropy: None };
+        let state = State { kl_price: price.initial(), updates: 0, alarms: Alarms::default() };
         Ok(Self { policy, critic, trunk, state, origins: Origins::default() })
     }
 

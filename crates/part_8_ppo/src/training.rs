@@ -7,7 +7,6 @@ use modern::GptModern;
 use sft::{Outputs, Speech};
 use tensor_core::Rng;
 
-use crate::alarms::Alarms;
 use crate::config::PpoConfig;
 use crate::exam::Exam;
 use crate::experience::{Experience, Judged, not_a_number, scores, texts};
@@ -45,7 +44,7 @@ pub fn train(
     outputs: &Outputs<'_>,
     log: &mut RunLog,
 ) -> Result<()> {
-    let (models, mut alarms) = (learner.models()?, Alarms::since(learner.state.first_entropy));
+    let models = learner.models()?;
     if learner.policy.state.step == 0 {
         exam.sit(&models.writer, &mut learner.policy, around.scorer, outputs, log)?; // what there is to improve on
     }
@@ -76,8 +75,7 @@ pub fn train(
                 kl_price: learner.state.kl_price,
                 seconds: [rollout_s, judging_s, lap()],
             };
-            report.tell(log, &mut alarms)?;
-            learner.state.first_entropy = alarms.first_entropy();
+            report.tell(log, &mut learner.state.alarms)?;
         }
         learner.policy.state.step = step;
         if step == total || exam.due(step) {

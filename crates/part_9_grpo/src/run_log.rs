@@ -26,8 +26,6 @@ pub struct RunLog {
     pub looks: Vec<(usize, f64)>,
     /// Where the time of this process went.
     pub times: Times,
-    /// What was said aloud.
-    alarms: Vec<&'static str>,
 }
 
 impl RunLog {
@@ -46,7 +44,6 @@ impl RunLog {
             so_far,
             looks: Vec::new(),
             times: Times::default(),
-            alarms: Vec::new(),
         })
     }
 
@@ -143,11 +140,11 @@ impl RunLog {
     }
 
     /// `what` is said once in a run.
-    fn alarm(&mut self, step: usize, what: &'static str, more: &str) -> Result<()> {
-        if self.alarms.contains(&what) {
+    fn alarm(&mut self, step: usize, what: &str, more: &str) -> Result<()> {
+        if self.so_far.alarms.iter().any(|said| said == what) {
             return Ok(());
         }
-        self.alarms.push(what);
+        self.so_far.alarms.push(what.to_string());
         self.tell(step, &format!("step {step}: {what} {more}"))
     }
 

@@ -20,6 +20,8 @@ pub struct SoFar {
     pub tokens: usize,
     /// Steps in which no completion that takes part was better than what it was compared with.
     pub silent: usize,
+    /// What was said aloud.
+    pub(crate) alarms: Vec<String>,
     /// Since the last row of figures.
     pub(crate) recent: Vec<Row>,
 }

@@ -11,7 +11,7 @@ use crate::step_report::StepReport;
 use crate::{RunLog, Trunk, Updated};
 
 #[test]
-fn alarms_name_the_cause_once() {
+fn alarms_name_the_cause_once() -> Result<()> {
     let well = Signs {
         entropy: 1.,
         kl_per_token: 0.1,
@@ -30,9 +30,13 @@ fn alarms_name_the_cause_once() {
     ] {
         let said = alarms.check(2, &signs);
         assert!(said.len() == 1 && said[0].contains(says), "{said:?}");
-        assert!(alarms.check(3, &signs).is_empty(), "it rings once");
+        let mut saved: Alarms = serde_json::from_value(serde_json::to_value(&alarms)?)?;
+        for alarms in [&mut saved, &mut alarms] {
+            assert!(alarms.check(3, &signs).is_empty(), "it rings once");
+        }
         assert!(alarms.check(4, &well).is_empty());
     }
+    Ok(())
 }
 
 #[test]
@@ -45,7 +49,7 @@ fn a_step_rings_what_is_wrong_with_it() -> Result<()> {
     let out = folder.path().join("run");
     let tracker = Tracker::create(Kind::None, &out, &json!({}), 0)?;
     let mut log = RunLog::new(9, 0, 1)?.record(RunFolder::create(&out, &json!({}))?, tracker, &[]);
-    let mut alarms = Alarms::since(Some(1.));
+    let mut alarms = Alarms::default();
     let well = Updated { entropy: 1., ..Updated::default() };
     let mut tell = |experience: &_, updated: &_, step| {
         let (questions, seconds) = (&[][..], [1.; 3]);

@@ -50,6 +50,10 @@ fn bad_input_is_refused_in_one_line() {
         assert_eq!(text.matches("ALARM: step 1: no completion is better").count(), 1, "{text}");
         assert!(text.contains("in 4 of 4 steps") && !text.contains("step 2: no"), "{text}");
     }
+    PART_9.says(&train(&model, &out, &["--reward", "exact", "--stop-after", "2"]));
+    let rest = ["--reward", "exact", "--stop-after", "4", "--resume"];
+    let rest = PART_9.says(&train(&model, &out, &rest));
+    assert!(rest.contains("in 4 of 4 steps") && !rest.contains("ALARM"), "said before: {rest}");
 }
 
 #[test]
