@@ -47,7 +47,8 @@ impl Exam<'_> {
             "exact_match": exact_match, "token_f1": token_f1, "rouge_l": rouge_l, "eos_rate": eos_rate,
         });
         log.validation(tuning.state.step, loss, &said, figures)?;
-        if tuning.state.looked(loss, self.stop_at.is_some_and(|enough| exact_match >= enough)) {
+        tuning.state.passed = self.stop_at.is_some_and(|enough| exact_match >= enough);
+        if tuning.state.keeps(loss) {
             outputs.save_model(tuning)?;
         }
         Ok(())

@@ -45,15 +45,14 @@ pub struct State {
 }
 
 impl State {
-    /// What a look found: how bad the model is, a loss or a reward's opposite, and whether it is good enough. Whether it is to be kept, being
-    /// the best so far or enough, comes back. What is no number is never the best.
-    pub fn looked(&mut self, badness: f64, passed: bool) -> bool {
-        self.passed = passed;
+    /// Whether a model that is so bad, by a loss or a reward's opposite, is to be kept: it is the best so far, which is noted, or it has
+    /// passed. What is no number is never the best.
+    pub fn keeps(&mut self, badness: f64) -> bool {
         let best = !badness.is_nan() && self.best.is_none_or(|best| badness < best);
-        if best || passed {
+        if best || self.passed {
             self.best = Some(badness);
         }
-        best || passed
+        best || self.passed
     }
 }
 

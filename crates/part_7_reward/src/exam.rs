@@ -49,7 +49,8 @@ impl Exam<'_> {
             "val_accuracy": accuracy, "val_margin": margin, "length_correlation": length_correlation,
         });
         log.validation(tuning.state.step, loss, &said, figures)?;
-        if tuning.state.looked(loss, self.stop_at.is_some_and(|enough| accuracy >= enough)) {
+        tuning.state.passed = self.stop_at.is_some_and(|enough| accuracy >= enough);
+        if tuning.state.keeps(loss) {
             log.pause(|| save(twin, tuning, outputs, &scores))?;
         }
         Ok(())

@@ -62,8 +62,8 @@ impl Exam<'_> {
             "val_eos_rate": eos_rate,
         });
         log.validation(step, reward_mean, &said, figures)?;
-        let passed = self.stop_at.is_some_and(|enough| reward_mean >= enough);
-        if policy.state.looked(-reward_mean, passed) {
+        policy.state.passed = self.stop_at.is_some_and(|enough| reward_mean >= enough);
+        if policy.state.keeps(-reward_mean) {
             outputs.save_model(policy)?;
         }
         Ok(())
