@@ -1,0 +1,146 @@
+"""Fingerprints of what the toolkit computes, to show that a change of the code changes no number.
+
+Trains briefly with every part from 2 to 9 and runs `course --quick`, all with one seed and one
+thread, and prints a SHA-256 for each model file and for each series of numbers in the metrics,
+the evaluations and the scoreboard. Times and speeds are left out.
+
+    cargo build --release --workspace --examples
+    python3 scripts/fingerprint.py > before.txt        # about ten minutes on one core
+    ... change the code, build again ...
+    python3 scripts/fingerprint.py --against before.txt
+
+The same machine, toolchain and thread count give the same list. `--against` compares the hashes
+of each file or run and ignores the names of keys, so that a renamed key counts as the same number.
+Exit code: 0 nothing changed (or nothing to compare with), 1 a fingerprint is gone.
+Made with: Python 3.11.7, no packages.
+"""
+
+import argparse
+import hashlib
+import json
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+COMMON = ["--seed", "1337", "--threads", "1"]
+TIMES = re.compile(r"(_s|_ms|seconds|time|_time|elapsed|timestamp|mfu|_mib|memory|rss)$|_per_s|share")
+
+# Flags that every version of the commands understands. OUT is the folder of all runs.
+RUNS = {
+    "part_2": ["train", "--data", "data/tiny_hi.txt", "--steps", "20", "--n-embd", "64", "--batch-size", "4"],
+    "part_3": ["train", "--data", "data/tiny_hi.txt", "--steps", "20", "--n-embd", "64", "--batch-size", "4"],
+    "part_4": ["train", "--data", "OUT/stories.txt", "--steps", "20", "--n-embd", "64", "--dropout", "0.1"],
+    "part_5": ["train", "--data", "data/tiny.txt", "--steps", "6", "--n-layer", "2", "--n-embd", "64", "--batch-size", "4"],
+    "part_6": ["train", "--base-steps", "40", "--steps", "20", "--examples", "2000"],
+    "part_6_lora": ["train", "--model", "OUT/part_6/model", "--data", "everyday", "--lora-rank", "4",
+                    "--lr", "5e-3", "--steps", "5", "--merge"],
+    "part_7": ["train", "--model", "OUT/part_6", "--steps", "20", "--pairs", "1000"],
+    "part_8": ["train", "--model", "OUT/part_6", "--steps", "3", "--examples", "1000"],
+    "part_8_lora": ["train", "--model", "OUT/part_6", "--reward", "OUT/part_7", "--lora-rank", "4",
+                    "--lr", "1e-3", "--steps", "2", "--examples", "1000"],
+    "part_9": ["train", "--model", "OUT/part_6", "--steps", "3", "--warmup-steps", "1", "--eval-problems", "20"],
+}
+EVALUATIONS = {
+    "part_2": ["eval", "--model", "OUT/part_2/model", "--data", "data/tiny_hi.txt", "--json"],
+    "part_3": ["generate", "--model", "OUT/part_3/model", "--prompt", "एक", "--max-new-tokens", "40",
+               "--temperature", "0.8", "--json"],
+    "part_4": ["eval", "--model", "OUT/part_4", "--data", "OUT/stories.txt", "--json"],
+    "part_6": ["eval", "--model", "OUT/part_6", "--json"],
+    "part_7": ["eval", "--model", "OUT/part_7", "--json"],
+    "part_8": ["eval", "--model", "OUT/part_8", "--reference", "OUT/part_6", "--json"],
+    "part_9": ["eval", "--model", "OUT/part_9", "--n", "20", "--samples", "4", "--k", "2", "--json"],
+}
+
+
+def sha256(data):
+    return hashlib.sha256(data).hexdigest()[:32]
+
+
+def numbers(value, path=""):
+    """(key, number) pairs of a JSON value, in order; times and speeds are left out."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if not TIMES.search(key):
+                yield from numbers(inner, f"{path}.{key}" if path else key)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from numbers(inner, path)
+    elif isinstance(value, (int, float, str)) or value is None:
+        yield path, value
+
+
+def series(rows):
+    """One line per key: the hash of its numbers over all rows. Texts stay out."""
+    by_key = {}
+    for row in rows:
+        for key, number in numbers(row):
+            if not isinstance(number, str) and key not in ("step", "n"):
+                by_key.setdefault(key, []).append(number)
+    return {key: sha256(json.dumps(values).encode()) for key, values in by_key.items()}
+
+
+def run(program, arguments, out):
+    command = [str(program)] + [a.replace("OUT", str(out)) for a in arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(command)}\n{done.stderr[-2000:]}")
+    return done.stdout
+
+
+def fingerprints(programs, out, course):
+    text = (ROOT / "data/tiny.txt").read_text()
+    (out / "stories.txt").write_text(re.sub(r"^$", "<|endoftext|>", text, flags=re.M))
+    for name, arguments in RUNS.items():
+        run(programs / name[:6], arguments + COMMON + ["--out", f"OUT/{name}"], out)
+        yield from of_folder(out, out / name)
+    for name, arguments in EVALUATIONS.items():
+        last = run(programs / name, arguments + COMMON, out).strip().splitlines()[-1]
+        for key, value in series([json.loads(last)]).items():
+            yield value, f"{name} eval {key}"
+    if course:
+        run(programs / "examples/course", ["--quick", "--out", "OUT/course"] + COMMON, out)
+        yield from of_folder(out, out / "course")
+
+
+def of_folder(out, folder):
+    for file in sorted(folder.rglob("*")):
+        where = file.relative_to(out)
+        if file.suffix == ".safetensors":
+            yield sha256(file.read_bytes()), str(where)
+        elif file.name == "metrics.jsonl":
+            rows = [json.loads(line) for line in file.read_text().splitlines()]
+            for key, value in series(rows).items():
+                yield value, f"{where} {key}"
+        elif file.name == "scoreboard.json":
+            for key, value in series([json.loads(file.read_text())]).items():
+                yield value, f"{where} {key}"
+
+
+def compare(before, now):
+    """Fingerprints of `before` that are gone from the same file or run of `now`."""
+    known = {(line.split()[1], line.split()[0]) for line in now}
+    return [line for line in before if (line.split()[1], line.split()[0]) not in known]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--against", type=pathlib.Path, help="a list made before the change")
+    parser.add_argument("--programs", type=pathlib.Path, default=ROOT / "target/release", help="folder of the built programs")
+    parser.add_argument("--no-course", action="store_true", help="leave out `course --quick`")
+    options = parser.parse_args()
+    lines = []
+    with tempfile.TemporaryDirectory() as out:
+        for value, name in fingerprints(options.programs.resolve(), pathlib.Path(out), not options.no_course):
+            lines.append(f"{value}  {name}")
+            print(lines[-1], flush=True)
+    if options.against:
+        gone = compare(options.against.read_text().splitlines(), lines)
+        print(*(["changed or gone:"] + gone if gone else ["nothing has changed"]), sep="\n", file=sys.stderr)
+        sys.exit(1 if gone else 0)
+
+
+if __name__ == "__main__":
+    main()
