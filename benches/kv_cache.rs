@@ -36,7 +36,7 @@ fn small_model() -> (GptModern, Parameters) {
 fn of_random_weights(config: ModelConfig) -> (GptModern, Parameters) {
     let mut parameters = Parameters::seeded(1, DType::F32, &Device::Cpu);
     GptModern::new(&config, parameters.root()).expect("sizes that fit");
-    let model = GptModern::new(&config, parameters.inference().root()).expect("the same sizes");
+    let model = GptModern::new(&config, parameters.for_inference().root()).expect("the same sizes");
     (model, parameters)
 }
 
@@ -56,7 +56,7 @@ fn quantized(format: Quantization, model: &GptModern, parameters: &Parameters) -
     let parameters = Parameters::from_tensors(others, "memory", 0, DType::F32, &Device::Cpu);
     let mut parameters = parameters.with_quantized(matrices.into_iter().collect());
     GptModern::new(model.config(), parameters.root()).expect("the same sizes");
-    GptModern::new(model.config(), parameters.inference().root()).expect("the same sizes")
+    GptModern::new(model.config(), parameters.for_inference().root()).expect("the same sizes")
 }
 
 /// Times writing `new` tokens after `prompt`.

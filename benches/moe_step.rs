@@ -8,7 +8,7 @@ use std::time::Instant;
 use candle_core::{DType, Device, Result, Tensor};
 use modern::{GptModern, ModelConfig};
 use moe::training::total_loss;
-use moe::{Balancing, GptMoe, MoeConfig, RouterConfig};
+use moe::{GptMoe, LoadBalancing, MoeConfig, RouterConfig};
 use tensor_core::allocator::keep_freed_memory;
 use tensor_core::ops::cross_entropy;
 use tensor_core::{AdamW, AdamWConfig, Parameters, Rng, backward, clip_grad_norm};
@@ -16,7 +16,7 @@ use tensor_core::{AdamW, AdamWConfig, Parameters, Rng, backward, clip_grad_norm}
 #[global_allocator]
 static ALLOCATOR: tensor_core::allocator::MiMalloc = tensor_core::allocator::MiMalloc;
 
-const BALANCING: Balancing = Balancing { balance: 0.01, z: 0.001, bias_speed: 0. };
+const BALANCING: LoadBalancing = LoadBalancing { balance: 0.01, z: 0.001, bias_speed: 0. };
 
 /// Sizes as `benches/src/train_step.rs` has them: layers, width, T, B, and how many steps are timed.
 const SIZES: [[usize; 5]; 2] = [[2, 128, 128, 16, 60], [6, 384, 256, 8, 8]];
@@ -26,7 +26,7 @@ fn main() -> Result<()> {
     let quick = std::env::args().any(|arg| arg == "--test");
     for [n_layer, c, t, b, steps] in SIZES {
         let dense = ModelConfig::bytes(t, n_layer, c / 64, c);
-        let config = MoeConfig::of_equal_work(&dense, RouterConfig::new(4, 1))?;
+        let config = MoeConfig::with_flops_of(&dense, RouterConfig::new(4, 1))?;
         let mut rng = Rng::new(0);
         let ids: Vec<u32> = (0..b * t).map(|_| rng.below(256) as u32).collect();
         let ids = Tensor::from_vec(ids, (b, t), &Device::Cpu)?;

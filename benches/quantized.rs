@@ -31,12 +31,12 @@ fn products(criterion: &mut Criterion) {
             let mut group = criterion.benchmark_group(format!("{n} x {rows} x {columns}"));
             group.sample_size(20);
             let (x, weight) = (random(1, (n, columns)), random(2, (rows, columns)));
-            for format in Quantization::ALL.into_iter().filter(|f| columns % f.numbers() == 0) {
+            for format in Quantization::ALL.into_iter().filter(|f| columns % f.block_size() == 0) {
                 let matrix = QuantizedMatrix::quantize(format, &weight).expect("whole blocks");
                 let order: Vec<usize> = (0..rows).collect();
                 let copy = || matrix.permute_rows(&order).expect("rows that there are");
-                let product = |w: &QuantizedMatrix| w.product(&x).expect("shapes that fit");
-                time(&mut group, format.name(), matrix.bytes(), copy, product);
+                let product = |w: &QuantizedMatrix| w.matmul(&x).expect("shapes that fit");
+                time(&mut group, format.name(), matrix.size_in_bytes(), copy, product);
             }
             let copy = || weight.copy().expect("a copy");
             let product = |w: &Tensor| ops::linear(&x, w, None).expect("shapes that fit");

@@ -29,7 +29,7 @@ fn main() -> Result<()> {
     let config = ModelConfig { vocab_size: 1024, ..ModelConfig::bytes(128, 2, 4, 128) };
     let mut parameters = Parameters::seeded(1, DType::F32, &Device::Cpu);
     let policy = GptModern::new(&config, parameters.root())?;
-    let twin = GptModern::new(&config, parameters.inference().root())?;
+    let twin = GptModern::new(&config, parameters.for_inference().root())?;
     let prompts: Vec<Vec<u32>> = (0..PROMPTS)
         .map(|i| (0..PROMPT).map(|t| ((i * 31 + t * 7) % 1000) as u32).collect())
         .collect();

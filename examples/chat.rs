@@ -43,11 +43,11 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    command::run(converse)
+    command::parse_and_run(converse)
 }
 
 fn converse(args: Args) -> Result<()> {
-    let device = args.compute.open()?;
+    let device = args.compute.open_device()?;
     let checkpoint = args.model.open(&device)?;
     let model = &checkpoint.model;
     let config = GenerateConfig {

@@ -1,7 +1,7 @@
 //! Single operations on random numbers, forward and backward, as the benchmarks run them.
 
 use candle_core::{DType, Device, Result, Shape, Tensor, Var};
-use tensor_core::ops::{self, Gelu, Mask, Positions};
+use tensor_core::ops::{self, AttentionMask, Gelu, Positions};
 use tensor_core::{Rng, backward};
 
 type Run = Box<dyn Fn(&[Tensor]) -> Result<Tensor>>;
@@ -86,8 +86,10 @@ impl Operation {
                 let tables = (cos.clone(), sin.clone());
                 Self::one(
                     x,
-                    move |x| ops::rope(&x[0], &cos, &sin, Positions::From(0)),
-                    move |x| ops::rope::reference(&x[0], &tables.0, &tables.1, Positions::From(0)),
+                    move |x| ops::rope(&x[0], &cos, &sin, Positions::StartAt(0)),
+                    move |x| {
+                        ops::rope::reference(&x[0], &tables.0, &tables.1, Positions::StartAt(0))
+                    },
                 )
             }
             ("linear", &[n, n_in, n_out]) => Self::many(
@@ -130,8 +132,8 @@ impl Operation {
         let inputs = (0..3).map(|_| random(&mut rng, (b, t, h, d))).collect::<Result<_>>()?;
         Ok(Self::many(
             inputs,
-            |x| ops::attention(&x[0], &x[1], &x[2], &Mask::causal()),
-            |x| ops::attention::reference(&x[0], &x[1], &x[2], &Mask::causal()),
+            |x| ops::attention(&x[0], &x[1], &x[2], &AttentionMask::causal()),
+            |x| ops::attention::reference(&x[0], &x[1], &x[2], &AttentionMask::causal()),
         ))
     }
 

@@ -77,7 +77,7 @@ impl Updating {
         let config = ModelConfig { vocab_size: vocab, mlp, ..bytes };
         let mut parameters = Parameters::seeded(1, DType::F32, &Device::Cpu);
         let policy = GptModern::new(&config, parameters.root())?;
-        let twin = GptModern::new(&config, parameters.inference().root())?;
+        let twin = GptModern::new(&config, parameters.for_inference().root())?;
         let mut rng = Rng::new(2);
         let asked = (0..prompts).map(|_| (0..prompt).map(|_| rng.below(vocab) as u32).collect());
         let asked: Vec<Vec<u32>> = asked.collect();

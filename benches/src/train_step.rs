@@ -78,7 +78,7 @@ impl Step {
     /// Part 2's; its feed-forward layers are 4 C wide.
     fn gpt(&self) -> GptConfig {
         let Self { vocab: vocab_size, block_size, n_layer, n_head, n_embd, .. } = *self;
-        GptConfig { vocab_size, ..GptConfig::bytes(block_size, n_layer, n_head, n_embd) }
+        GptConfig { vocab_size, ..GptConfig::byte_level(block_size, n_layer, n_head, n_embd) }
     }
 
     /// Floating-point operations of its matrix products, attention's over the causal half alone.

@@ -34,7 +34,7 @@ fn a_training_step_is_pytorchs() -> Result<()> {
     let mut parameters =
         Parameters::from_tensors(weights, "the golden file", 0, DType::F32, &Device::Cpu);
     let model = GptModern::new(&STEP.modern(), parameters.root())?;
-    parameters.finish()?;
+    parameters.ensure_all_used()?;
 
     let inputs = golden["inputs"].to_dtype(DType::U32)?;
     let loss = cross_entropy(&model.forward(&inputs)?, &golden["targets"])?;

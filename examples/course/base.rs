@@ -23,8 +23,8 @@ const BEGINNING: &str = "A child named";
 
 /// Text becomes tokens.
 pub(crate) fn tokens(course: &Course, folder: &Path) -> Result<Note> {
-    let pieces = base::pieces(base::COUNTING, course.settings.seed);
-    let tokenizer = base::tokenizer(&pieces)?;
+    let pieces = base::pretraining_documents(base::N_COUNTING_LINES, course.settings.seed);
+    let tokenizer = base::train_tokenizer(&pieces)?;
     tokenizer.save(folder, CONTEXT, None)?;
     let text = pieces.join(SEPARATOR);
     atomic_file::write(&folder.join("text.txt"), text.as_bytes())?;

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use candle_core::Device;
-use tiny_gpt::command::quoted;
+use tiny_gpt::command::shell_quote;
 use tiny_gpt::{Interrupt, json_file, run_folder};
 
 use crate::scoreboard::MODELS;
@@ -48,7 +48,7 @@ impl Course {
         let empty = out.read_dir().is_ok_and(|mut files| files.next().is_none());
         ensure!(empty || !out.exists(), "{place} holds other things: name another place by --out");
         std::fs::create_dir_all(&out).with_context(|| format!("creating {place}"))?;
-        let (interrupt, _lock) = (Interrupt::catch()?, run_folder::lock(&out)?);
+        let (interrupt, _lock) = (Interrupt::listen()?, run_folder::lock_run(&out)?);
         json_file::write(&out.join(SETTINGS), &settings)?;
         Ok(Self { out, settings, device, interrupt, _lock })
     }
@@ -71,7 +71,7 @@ impl Course {
     /// # Errors
     /// When another process is at it.
     pub(crate) fn resume(out: PathBuf, settings: Settings, device: Device) -> Result<Self> {
-        let (interrupt, _lock) = (Interrupt::catch()?, run_folder::lock(&out)?);
+        let (interrupt, _lock) = (Interrupt::listen()?, run_folder::lock_run(&out)?);
         Ok(Self { out, settings, device, interrupt, _lock })
     }
 
@@ -114,7 +114,7 @@ impl Course {
         if Note::read(&folder)?.is_none() {
             return Ok(None);
         }
-        let aside = run_folder::previous(&folder)?;
+        let aside = run_folder::backup_path(&folder)?;
         if aside.exists() {
             std::fs::remove_dir_all(&aside)
                 .with_context(|| format!("removing {}", aside.display()))?;
@@ -157,7 +157,7 @@ impl Course {
         std::fs::create_dir(&folder).with_context(|| format!("creating {}", folder.display()))?;
         println!("\n{}\n", stage.heading());
         let done = (stage.work)(self, &folder);
-        if self.interrupt.requested() {
+        if self.interrupt.is_requested() {
             return Ok(false); // what a command that was interrupted left may be anything
         }
         let note = done.with_context(|| format!("in the stage {}", stage.name))?;
@@ -193,7 +193,7 @@ impl Course {
         line.push(format!("--out={}", out.display()));
         line.extend(self.settings.flags());
         run(line.clone())?;
-        let shown: Vec<String> = line[1..].iter().map(quoted).collect();
+        let shown: Vec<String> = line[1..].iter().map(shell_quote).collect();
         Ok(format!("cargo run --release -p {} -- {}", line[0], shown.join(" ")))
     }
 
@@ -204,6 +204,6 @@ impl Course {
 
     /// Whether the run was asked to end.
     pub(crate) fn interrupted(&self) -> bool {
-        self.interrupt.requested()
+        self.interrupt.is_requested()
     }
 }

@@ -8,14 +8,14 @@ use modern::Purpose;
 use modern::sampler::{Choice, Sampler};
 use ppo::prompts::questions;
 use ppo::{Question, RolloutConfig};
-use reward::metrics::interval;
-use reward::{RewardCheckpoint, Source};
+use reward::metrics::wilson_interval;
+use reward::{PreferenceSource, RewardCheckpoint};
 use serde::{Deserialize, Serialize};
-use sft::arithmetic::Set;
-use sft::evaluation::Extent;
-use sft::flags::TunedFlags;
-use sft::source::held_out;
-use sft::{Example, Tuned, evaluate};
+use sft::arithmetic::ProblemSet;
+use sft::evaluation::GenerationEvalConfig;
+use sft::flags::FinetunedFlags;
+use sft::source::test_examples;
+use sft::{Example, FinetunedModel, evaluate};
 use tensor_core::Rng;
 
 use crate::course::Course;
@@ -57,14 +57,14 @@ pub(crate) struct Try {
 
 impl Share {
     fn of(share: f64, n: usize) -> Self {
-        let [low, high] = interval(share, n);
+        let [low, high] = wilson_interval(share, n);
         Self { share, low, high }
     }
 }
 
 /// All questions.
 pub(crate) fn asked() -> Vec<Example> {
-    held_out(Set::Sums)
+    test_examples(ProblemSet::Sums)
 }
 
 /// The questions whose answers are shown: a sum, and two asked in ways whose demonstrators had the habit.
@@ -75,8 +75,8 @@ pub(crate) fn shown() -> Vec<Example> {
 
 /// How the model of `stage`, in `folder`, does.
 pub(crate) fn take(course: &Course, stage: &str, folder: &Path) -> Result<Marks> {
-    let Tuned { model, speech, .. } = open(course, folder)?;
-    let extent = Extent { batch_size: 100, max_new_tokens: ANSWER };
+    let FinetunedModel { model, chat_tokenizer: speech, .. } = open(course, folder)?;
+    let extent = GenerationEvalConfig { batch_size: 100, max_new_tokens: ANSWER };
     let (found, _) = evaluate(&model, &asked(), &speech, extent)?;
     let (_, answers) = evaluate(&model, &shown(), &speech, extent)?;
     Ok(Marks {
@@ -92,23 +92,24 @@ pub(crate) fn take(course: &Course, stage: &str, folder: &Path) -> Result<Marks>
 pub(crate) fn judge(course: &Course, folder: &Path) -> Result<Share> {
     let folder = folder.display().to_string();
     let model = RewardCheckpoint::open(&folder, Purpose::Inference, &course.device)?;
-    let pairs = Source::Arithmetic.all(&reward::Columns::default())?.usable;
-    let context = model.model.body().config().context;
-    let pairs = reward::tokenize(&pairs, &model.speech, context)?.pairs;
+    let pairs =
+        PreferenceSource::Arithmetic.load_all(&reward::PreferenceColumns::default())?.usable;
+    let context = model.model.backbone().config().context;
+    let pairs = reward::tokenize_pairs(&pairs, &model.chat_tokenizer, context)?.pairs;
     let (found, _) = reward::evaluate(&model.model, &pairs, 100)?;
     Ok(Share { share: found.accuracy, low: found.accuracy_low, high: found.accuracy_high })
 }
 
 /// What the model in `folder` tries where it is asked each question that is shown several times; and how its tries compare.
 pub(crate) fn tries(course: &Course, folder: &Path) -> Result<Vec<Vec<Try>>> {
-    let Tuned { model, speech, .. } = open(course, folder)?;
+    let FinetunedModel { model, chat_tokenizer: speech, .. } = open(course, folder)?;
     let (questions, _): (Vec<Question>, _) =
         questions(shown(), &speech, model.config().context, ANSWER)?;
     let config = RolloutConfig {
         samples: GROUP,
         sampler: Sampler::new(Choice::at(1., None, None, None)),
         max_new_tokens: ANSWER,
-        stop: speech.ends().to_vec(),
+        stop: speech.stop_token_ids().to_vec(),
     };
     let mut scorer = ppo::scorer::exact();
     let by = (&speech, &mut *scorer);
@@ -121,7 +122,7 @@ pub(crate) fn tries(course: &Course, folder: &Path) -> Result<Vec<Vec<Try>>> {
 }
 
 /// The model that a stage left in `folder`.
-pub(crate) fn open(course: &Course, folder: &Path) -> Result<Tuned> {
+pub(crate) fn open(course: &Course, folder: &Path) -> Result<FinetunedModel> {
     let model = folder.display().to_string();
-    TunedFlags { model, adapter: None, template: None }.open(&course.device)
+    FinetunedFlags { model, adapter: None, template: None }.open(&course.device)
 }

@@ -22,7 +22,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
 use clap::Parser;
-use tiny_gpt::command::{self, quoted};
+use tiny_gpt::command::{self, shell_quote};
 use tiny_gpt::flags::ComputeFlags;
 
 use course::Course;
@@ -60,7 +60,7 @@ struct Which {
 }
 
 fn main() -> ExitCode {
-    command::run(run)
+    command::parse_and_run(run)
 }
 
 fn run(args: Args) -> Result<()> {
@@ -69,7 +69,7 @@ fn run(args: Args) -> Result<()> {
         Some(name) => course.redo(name)?,
         None => course.run()?,
     };
-    let go_on = quoted(&course.out);
+    let go_on = shell_quote(&course.out);
     let go_on = format!("cargo run --release --example course -- --resume --out {go_on}");
     if !ended {
         println!("\nStopped; this begins the stage again, and goes on: {go_on}");
@@ -88,7 +88,7 @@ fn run(args: Args) -> Result<()> {
     if let Some(name) = course.answering()? {
         println!(
             "Talk to one of the models:    cargo run --release --example chat -- --model {}",
-            quoted(course.folder(name))
+            shell_quote(course.folder(name))
         );
     }
     Ok(())

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 use modern::{Markers, Special, Spelled, Tokenizer};
 use serde::{Deserialize, Serialize};
-use sft::Tokens;
+use sft::TokenizedExample;
 use tiny_gpt::json_file;
 
 const FILE: &str = "samples.json";
@@ -40,8 +40,8 @@ impl Sample {
     }
 
     /// What is learned from, cut.
-    pub(crate) fn learned(example: &Tokens, tokenizer: &Tokenizer) -> Result<Self> {
-        let tokens = pieces(&example.ids, example.given, tokenizer)?;
+    pub(crate) fn learned(example: &TokenizedExample, tokenizer: &Tokenizer) -> Result<Self> {
+        let tokens = pieces(&example.ids, example.prompt_len, tokenizer)?;
         Ok(Self { text: tokens.iter().map(|token| token.text.as_str()).collect(), tokens })
     }
 

@@ -37,7 +37,7 @@ pub(crate) fn work(course: &Course, folder: &Path) -> Result<Note> {
             bail!("interrupted");
         }
     }
-    let question = |example: sft::Example| [example.prompt[0].content.clone(), example.response];
+    let question = |example: sft::Example| [example.prompt[0].content.clone(), example.completion];
     let board = Scoreboard {
         n: exam::asked().len(),
         marks,

@@ -32,7 +32,7 @@ impl Settings {
     /// When there is no such device, or there are to be too many threads.
     pub(crate) fn open(&self) -> Result<Device> {
         let device = self.device.parse().map_err(Error::msg)?;
-        ComputeFlags { device, threads: self.threads, seed: self.seed }.open()
+        ComputeFlags { device, threads: self.threads, seed: self.seed }.open_device()
     }
 
     /// The flags that every command gets.

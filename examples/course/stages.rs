@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use sft::questions::{Demos, demonstrations};
+use sft::questions::{DemonstrationStyle, demonstrations};
 use sft::tokenize;
 
 use crate::course::Course;
@@ -102,9 +102,9 @@ fn sft(course: &Course, folder: &Path) -> Result<Note> {
     let (model, steps) = (path(course, "base/model"), course.choose("4500", "100"));
     let mut line = vec!["part_6", "train", "--model", &model, "--demos", "noisy"];
     line.extend(["--steps", steps, "--eval-interval", "500"]);
-    let command = course.command(sft::command::run, &line, folder)?;
-    let speech = exam::open(course, folder)?.speech;
-    let examples = demonstrations(SHOWN, Demos::Noisy, course.settings.seed);
+    let command = course.command(sft::command::parse_and_run, &line, folder)?;
+    let speech = exam::open(course, folder)?.chat_tokenizer;
+    let examples = demonstrations(SHOWN, DemonstrationStyle::Noisy, course.settings.seed);
     let examples = tokenize(&examples, &speech, usize::MAX)?.examples;
     let examples = examples.iter().map(|example| Sample::learned(example, &speech.tokenizer));
     sample::save(folder, &examples.collect::<Result<Vec<_>>>()?)?;
@@ -119,7 +119,7 @@ fn sft(course: &Course, folder: &Path) -> Result<Note> {
 fn reward(course: &Course, folder: &Path) -> Result<Note> {
     let (model, steps) = (path(course, "sft"), course.choose("1500", "40"));
     let line = ["part_7", "train", "--model", &model, "--steps", steps, "--eval-interval", "300"];
-    let command = course.command(reward::command::run, &line, folder)?;
+    let command = course.command(reward::command::parse_and_run, &line, folder)?;
     note(
         folder,
         command,

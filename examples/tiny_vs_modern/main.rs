@@ -18,9 +18,9 @@ use clap::Parser;
 use serde_json::json;
 use tensor_core::atomic_file;
 use tiny_gpt::builtin_text::BuiltinText;
-use tiny_gpt::flags::{ComputeFlags, SizeFlags, TrainFlags};
+use tiny_gpt::flags::{ComputeFlags, ModelSizeFlags, TrainFlags};
 use tiny_gpt::loss_curve::{self, Curve};
-use tiny_gpt::{Corpus, command};
+use tiny_gpt::{ByteCorpus, command};
 
 use table::{Row, table};
 use training::Training;
@@ -45,26 +45,26 @@ struct Args {
     #[command(flatten)]
     train: TrainFlags,
     #[command(flatten)]
-    size: SizeFlags,
+    size: ModelSizeFlags,
     #[command(flatten)]
     compute: ComputeFlags,
 }
 
 fn main() -> ExitCode {
-    command::run(compare)
+    command::parse_and_run(compare)
 }
 
 fn compare(args: Args) -> Result<()> {
-    let (tiny, device) = (args.size.config()?, args.compute.open()?);
+    let (tiny, device) = (args.size.config()?, args.compute.open_device()?);
     let fair = tiny.block.dropout == 0.;
-    command::usage(if fair { Ok(()) } else { Err("--dropout: part 3's model has none") })?;
+    command::as_usage_error(if fair { Ok(()) } else { Err("--dropout: part 3's model has none") })?;
     let variants = variants(&tiny)?;
-    let config = args.train.config(tiny.block_size)?;
+    let config = args.train.config(tiny.context_len)?;
     let corpus = match &args.data {
-        Some(path) => Corpus::open(path)?,
-        None => Corpus::from_bytes(BuiltinText::English.text().as_bytes()),
+        Some(path) => ByteCorpus::open(path)?,
+        None => ByteCorpus::from_bytes(BuiltinText::English.text().as_bytes()),
     };
-    corpus.check(tiny.block_size)?;
+    corpus.ensure_fits_context(tiny.context_len)?;
     let training =
         Training { corpus: &corpus, config: &config, flags: &args.train, device: &device };
     let (mut rows, mut curves) = (Vec::new(), Vec::new());
@@ -76,7 +76,7 @@ fn compare(args: Args) -> Result<()> {
             let folder = args.out.join(format!("{}-seed-{seed}", i + 1));
             let curve = training.run(variant, seed, &folder, &mut row)?;
             if row.losses.len() == 1 {
-                curves.push(curve.renamed(*name));
+                curves.push(curve.with_name(*name));
             }
         }
         rows.push(row);
@@ -91,5 +91,5 @@ fn compare(args: Args) -> Result<()> {
 fn keep(folder: &Path, rows: &[Row], curves: &[Curve]) -> Result<()> {
     atomic_file::write(&folder.join("table.md"), table(rows).as_bytes())?;
     atomic_file::write(&folder.join("results.json"), format!("{:#}\n", json!(rows)).as_bytes())?;
-    loss_curve::write(&folder.join("loss.svg"), &curves.iter().collect::<Vec<_>>())
+    loss_curve::write_svg(&folder.join("loss.svg"), &curves.iter().collect::<Vec<_>>())
 }

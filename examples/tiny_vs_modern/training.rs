@@ -9,14 +9,14 @@ use serde_json::json;
 use tensor_core::Parameters;
 use tiny_gpt::flags::TrainFlags;
 use tiny_gpt::loss_curve::Curve;
-use tiny_gpt::{Corpus, Gpt, LanguageModel, TrainConfig, train};
+use tiny_gpt::{ByteCorpus, Gpt, LanguageModel, TrainConfig, train};
 
 use crate::table::Row;
 use crate::variant::Variant;
 
 /// What all models have in common.
 pub(crate) struct Training<'a> {
-    pub(crate) corpus: &'a Corpus,
+    pub(crate) corpus: &'a ByteCorpus,
     pub(crate) config: &'a TrainConfig,
     pub(crate) flags: &'a TrainFlags,
     pub(crate) device: &'a Device,
@@ -53,10 +53,10 @@ impl Training<'_> {
         row: &mut Row,
     ) -> Result<Curve> {
         let settings = json!({ "model": row.name, "seed": seed, "train": self.config });
-        let mut log = self.flags.log()?.record(folder, &settings)?;
+        let mut log = self.flags.train_log()?.with_run_folder(folder, &settings)?;
         let best = train(model, parameters, self.corpus, self.config, seed, &mut log)?;
-        ensure!(!log.interrupted(), "stopped; what was finished is in the run folder");
-        row.parameters = parameters.count();
+        ensure!(!log.is_interrupted(), "stopped; what was finished is in the run folder");
+        row.parameters = parameters.n_parameters();
         row.losses.push(best.loss);
         row.tokens_per_s = log.tokens_per_second();
         Ok(log.validation_curve().clone())

@@ -30,7 +30,7 @@ impl Variant {
 /// those from larger fresh weights, and with half the key heads.
 pub(crate) fn variants(tiny: &GptConfig) -> Result<Vec<(&'static str, Variant)>> {
     let (n_head, c) = (tiny.block.n_head, tiny.block.n_embd);
-    let wider = ModelConfig::bytes(tiny.block_size, tiny.block.n_layer, n_head, c);
+    let wider = ModelConfig::bytes(tiny.context_len, tiny.block.n_layer, n_head, c);
     let modern = ModelConfig { init_std: ModelConfig::INIT_STD, ..wider }; // as part 2's
     let mut old = modern;
     old.norm = Norm::Layer { eps: 1e-5 };
@@ -54,7 +54,7 @@ pub(crate) fn variants(tiny: &GptConfig) -> Result<Vec<(&'static str, Variant)>>
     let mut all =
         vec![("part 2: LayerNorm, learned positions, GELU, biases", Variant::Tiny(*tiny))];
     for (name, config) in changed {
-        command::usage(config.check())?;
+        command::as_usage_error(config.check())?;
         all.push((name, Variant::Modern(config)));
     }
     Ok(all)

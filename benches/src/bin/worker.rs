@@ -76,7 +76,7 @@ fn main() -> Result<()> {
         return Ok(());
     }
     keep_freed_memory();
-    let threads = tensor_core::threads::set_threads(Some(arguments.threads))?;
+    let threads = tensor_core::threads::set_num_threads(Some(arguments.threads))?;
     println!("{}", json!({ "ready": true, "threads": threads }));
     let mut latest = None;
     for line in stdin().lock().lines() {

@@ -18,7 +18,7 @@ pub struct SelfAttention {
 
 /// Every intermediate result of a forward pass over T tokens.
 #[derive(Debug, Clone)]
-pub struct Trace {
+pub struct SelfAttentionTrace {
     /// Queries (T, D).
     pub q: Array2<f64>,
     /// Keys (T, D).
@@ -62,7 +62,7 @@ impl SelfAttention {
     }
 
     /// Attends over the tokens `x: (T, C)`.
-    pub fn forward(&self, x: &Array2<f64>) -> Trace {
+    pub fn forward(&self, x: &Array2<f64>) -> SelfAttentionTrace {
         let (q, k, v) = (x.dot(&self.w_q), x.dot(&self.w_k), x.dot(&self.w_v)); // (T, D) each
         let mut scores = q.dot(&k.t()) / self.root_d(); // (T, T)
         for ((query, key), score) in scores.indexed_iter_mut() {
@@ -72,12 +72,17 @@ impl SelfAttention {
         }
         let weights = softmax_rows(&scores); // (T, T)
         let output = weights.dot(&v); // (T, T) x (T, D) -> (T, D)
-        Trace { q, k, v, scores, weights, output }
+        SelfAttentionTrace { q, k, v, scores, weights, output }
     }
 
     /// The gradients of a loss whose gradient in the output is `grad_output: (T, D)`.
-    pub fn backward(&self, x: &Array2<f64>, trace: &Trace, grad_output: &Array2<f64>) -> Gradients {
-        let Trace { q, k, v, weights, .. } = trace;
+    pub fn backward(
+        &self,
+        x: &Array2<f64>,
+        trace: &SelfAttentionTrace,
+        grad_output: &Array2<f64>,
+    ) -> Gradients {
+        let SelfAttentionTrace { q, k, v, weights, .. } = trace;
         let grad_v = weights.t().dot(grad_output); // (T, D)
         let grad_weights = grad_output.dot(&v.t()); // (T, T)
         // Softmax: raising one score of a row lowers the others, so each row's average gain is taken off.

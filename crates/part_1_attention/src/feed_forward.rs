@@ -13,7 +13,7 @@ use crate::BlockConfig;
 pub struct FeedForward {
     c_fc: Linear,   // C -> 4C
     c_proj: Linear, // 4C -> C
-    form: Gelu,
+    gelu: Gelu,
     dropout: Dropout,
 }
 
@@ -37,14 +37,14 @@ impl FeedForward {
                 Bias::Yes,
                 normal(config.residual_std()),
             )?,
-            form: config.gelu,
+            gelu: config.gelu,
             dropout: scope.dropout(config.dropout),
         })
     }
 
     /// Maps `x: (B, T, C)` to `(B, T, C)`, each token on its own.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let inner = gelu(&self.c_fc.forward(x)?, self.form)?; // (B, T, 4C)
+        let inner = gelu(&self.c_fc.forward(x)?, self.gelu)?; // (B, T, 4C)
         self.dropout.forward(&self.c_proj.forward(&inner)?)
     }
 }

@@ -39,16 +39,16 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<()> {
-    print_trace();
+    print_attention_steps();
     println!();
-    print_shapes()?;
+    print_multi_head_shapes()?;
     if args.visualize {
-        visualize(&args.out)?;
+        draw_attention_maps(&args.out)?;
     }
     Ok(())
 }
 
-fn print_trace() {
+fn print_attention_steps() {
     let (x, head) = (example_tokens(), SelfAttention::example());
     let trace = head.forward(&x);
     println!("Self-attention by hand: 3 tokens, 4 channels, one head of 2 channels\n");
@@ -70,7 +70,7 @@ fn print_matrix(title: &str, matrix: &Array2<f64>) {
     }
 }
 
-fn print_shapes() -> Result<()> {
+fn print_multi_head_shapes() -> Result<()> {
     let (b, t) = (1, 5);
     let config = BlockConfig {
         n_layer: 1,
@@ -91,14 +91,14 @@ fn print_shapes() -> Result<()> {
     Ok(())
 }
 
-fn visualize(path: &Path) -> Result<()> {
+fn draw_attention_maps(path: &Path) -> Result<()> {
     let words: Vec<&str> = "the cat sat on the mat and the dog sat on the rug".split(' ').collect();
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)
             .with_context(|| format!("creating {}", folder.display()))?;
     }
     let titles = ReadableHead::ALL.map(ReadableHead::title);
-    picture::attention_grid(path, &attention_maps(&words)?, &titles, &words)?;
+    picture::write_attention_png(path, &attention_maps(&words)?, &titles, &words)?;
     println!("\nSaved {}", path.display());
     Ok(())
 }

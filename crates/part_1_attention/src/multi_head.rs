@@ -4,7 +4,7 @@
 //! As in GPT-2, one linear layer `c_attn` makes all queries, keys and values, packed as Q|K|V and by head within each.
 
 use candle_core::{IndexOp, Result, Tensor};
-use tensor_core::{Bias, Dropout, Init, Linear, Scope, ops, ops::Mask};
+use tensor_core::{Bias, Dropout, Init, Linear, Scope, ops, ops::AttentionMask};
 
 use crate::BlockConfig;
 use crate::head::causal_scores;
@@ -21,7 +21,7 @@ pub struct MultiHeadAttention {
 
 /// Every intermediate tensor of a pass, in order.
 #[derive(Debug, Clone)]
-pub struct Trace {
+pub struct MultiHeadTrace {
     /// (B, T, 3C)
     pub qkv: Tensor,
     /// The same memory seen as (B, T, 3, H, D).
@@ -71,12 +71,13 @@ impl MultiHeadAttention {
         if self.weights_dropout.is_active() {
             return Ok(self.trace(x)?.output);
         }
-        let merged = ops::self_attention(&self.c_attn.forward(x)?, self.n_head, &Mask::causal())?; // (B, T, C)
+        let merged =
+            ops::self_attention(&self.c_attn.forward(x)?, self.n_head, &AttentionMask::causal())?; // (B, T, C)
         self.output_dropout.forward(&self.c_proj.forward(&merged)?)
     }
 
     /// The lesson: the same in plain steps, keeping each one to look at.
-    pub fn trace(&self, x: &Tensor) -> Result<Trace> {
+    pub fn trace(&self, x: &Tensor) -> Result<MultiHeadTrace> {
         let (b, t, c) = x.dims3()?;
         let (h, d) = (self.n_head, c / self.n_head);
         let qkv = self.c_attn.forward(x)?; // (B, T, 3C)
@@ -91,11 +92,11 @@ impl MultiHeadAttention {
 
         let merged = context.transpose(1, 2)?.reshape((b, t, c))?; // (B, T, H, D) -> (B, T, C)
         let output = self.output_dropout.forward(&self.c_proj.forward(&merged)?)?;
-        Ok(Trace { qkv, qkv_by_head, q, k, v, scores, weights, context, merged, output })
+        Ok(MultiHeadTrace { qkv, qkv_by_head, q, k, v, scores, weights, context, merged, output })
     }
 }
 
-impl Trace {
+impl MultiHeadTrace {
     /// Name and shape of each step, in order.
     pub fn shapes(&self) -> Vec<(&'static str, &[usize])> {
         vec![

@@ -9,7 +9,7 @@ use plotters::style::{FontStyle, register_font};
 use tensor_core::atomic_file;
 
 /// Side of one map with its labels, in pixels.
-const PANEL: (u32, u32) = (440, 460);
+const PANEL_SIZE: (u32, u32) = (440, 460);
 
 /// Makes a font known to plotters: a subset of DejaVu Sans travels in the program, so that pictures need no fonts of
 /// the system.
@@ -26,7 +26,7 @@ pub fn load_font() -> Result<()> {
 ///
 /// # Errors
 /// When the shapes do not fit or the file cannot be written.
-pub fn attention_grid(
+pub fn write_attention_png(
     path: &Path,
     weights: &Tensor,
     titles: &[&str],
@@ -37,7 +37,7 @@ pub fn attention_grid(
     let weights = weights.to_dtype(DType::F32)?.to_vec3::<f32>()?;
     let columns = h.min(4);
     let rows = h.div_ceil(columns);
-    let size = (PANEL.0 * columns as u32, PANEL.1 * rows as u32);
+    let size = (PANEL_SIZE.0 * columns as u32, PANEL_SIZE.1 * rows as u32);
     write_png(path, size, |root| {
         let panels = root.split_evenly((rows, columns));
         for (panel, (map, title)) in panels.iter().zip(weights.iter().zip(titles)) {
@@ -105,7 +105,7 @@ fn draw_map(panel: &Canvas<'_>, map: &[Vec<f32>], title: &str, tokens: &[&str]) 
         let up = t - 1 - query; // the first query on top, as in a matrix
         let edge = |i| if i < t { SegmentValue::Exact(i) } else { SegmentValue::Last };
         let corner = |x, y| (edge(x), edge(y));
-        let shade = shade(map[query][key]);
+        let shade = color_of_weight(map[query][key]);
         Rectangle::new([corner(key, up), corner(key + 1, up + 1)], shade.filled())
     });
     chart.draw_series(cells)?;
@@ -113,7 +113,7 @@ fn draw_map(panel: &Canvas<'_>, map: &[Vec<f32>], title: &str, tokens: &[&str]) 
 }
 
 /// White at 0 through blue to near black at 1.
-fn shade(weight: f32) -> RGBColor {
+fn color_of_weight(weight: f32) -> RGBColor {
     let mix = |from: f32, to: f32| (from + (to - from) * weight.clamp(0., 1.).sqrt()) as u8;
     RGBColor(mix(255., 8.), mix(255., 29.), mix(255., 88.))
 }

@@ -46,6 +46,6 @@ impl LearnedPositions {
         if t > longest {
             bail!("{t} tokens do not fit a model with block_size {longest}");
         }
-        self.table.weight.full()?.narrow(0, 0, t)
+        self.table.weight.as_tensor()?.narrow(0, 0, t)
     }
 }

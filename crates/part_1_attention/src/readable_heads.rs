@@ -11,48 +11,53 @@ use crate::positions::frequency;
 use crate::{attention_weights, sinusoidal_positions};
 
 /// Channels of each half.
-const HALF: usize = 32;
+const HALF_DIM: usize = 32;
 
 /// What a head attends to, and how it comes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReadableHead {
     /// The query is the position turned back by one step: it matches the key of the word before.
-    PreviousWord,
+    PreviousToken,
     /// Query and key are the word itself: it matches every earlier mention.
-    SameWord,
+    DuplicateToken,
     /// Queries of zero match everything alike: the average of all that came before.
-    Everything,
+    Uniform,
     /// Random weights, as before training.
-    Untrained,
+    RandomWeights,
 }
 
 impl ReadableHead {
     /// All of them, in the order of the picture.
     pub const ALL: [Self; 4] =
-        [Self::PreviousWord, Self::SameWord, Self::Everything, Self::Untrained];
+        [Self::PreviousToken, Self::DuplicateToken, Self::Uniform, Self::RandomWeights];
 
     /// A title for its map.
     pub fn title(self) -> &'static str {
         match self {
-            Self::PreviousWord => "the word before",
-            Self::SameWord => "the same word, earlier",
-            Self::Everything => "all words alike",
-            Self::Untrained => "before training",
+            Self::PreviousToken => "the word before",
+            Self::DuplicateToken => "the same word, earlier",
+            Self::Uniform => "all words alike",
+            Self::RandomWeights => "before training",
         }
     }
 
     /// Query and key of every word, each (T, HALF).
     fn query_and_key(self, content: &Tensor, position: &Tensor) -> Result<(Tensor, Tensor)> {
         match self {
-            Self::PreviousWord => Ok((one_step_back(position)?, position.clone())),
-            Self::SameWord => Ok((content.clone(), content.clone())),
-            Self::Everything => Ok((content.zeros_like()?, content.clone())),
-            Self::Untrained => {
+            Self::PreviousToken => Ok((rotate_back_one_position(position)?, position.clone())),
+            Self::DuplicateToken => Ok((content.clone(), content.clone())),
+            Self::Uniform => Ok((content.zeros_like()?, content.clone())),
+            Self::RandomWeights => {
                 let x = Tensor::cat(&[content, position], 1)?; // (T, 2 HALF)
                 let mut rng = Rng::new(1);
                 let mut map = || {
-                    let std = 1. / (2. * HALF as f64).sqrt();
-                    x.matmul(&rng.normal_tensor((2 * HALF, HALF), std, x.dtype(), x.device())?)
+                    let std = 1. / (2. * HALF_DIM as f64).sqrt();
+                    x.matmul(&rng.normal_tensor(
+                        (2 * HALF_DIM, HALF_DIM),
+                        std,
+                        x.dtype(),
+                        x.device(),
+                    )?)
                 };
                 Ok((map()?, map()?))
             }
@@ -62,9 +67,9 @@ impl ReadableHead {
 
 /// The attention maps of [`ReadableHead::ALL`] on `words`: (4, T, T).
 pub fn attention_maps(words: &[&str]) -> Result<Tensor> {
-    let content = word_vectors(words)?; // (T, HALF)
+    let content = word_embeddings(words)?; // (T, HALF)
     // Scaled up so that softmax decides clearly: neighbouring positions are much alike.
-    let position = (sinusoidal_positions(words.len(), HALF, DType::F32, &Device::Cpu)? * 6.)?;
+    let position = (sinusoidal_positions(words.len(), HALF_DIM, DType::F32, &Device::Cpu)? * 6.)?;
     let maps = ReadableHead::ALL.map(|head| {
         let (q, k) = head.query_and_key(&content, &position)?;
         attention_weights(&q, &k)
@@ -73,25 +78,25 @@ pub fn attention_maps(words: &[&str]) -> Result<Tensor> {
 }
 
 /// One random vector per distinct word: (T, HALF).
-fn word_vectors(words: &[&str]) -> Result<Tensor> {
+fn word_embeddings(words: &[&str]) -> Result<Tensor> {
     let first_mention =
         |word: &&str| words.iter().position(|w| w == word).unwrap_or_default() as u32;
     let ids: Vec<u32> = words.iter().map(first_mention).collect();
-    let table = Rng::new(0).normal_tensor((words.len(), HALF), 1., DType::F32, &Device::Cpu)?;
+    let table = Rng::new(0).normal_tensor((words.len(), HALF_DIM), 1., DType::F32, &Device::Cpu)?;
     table.index_select(&Tensor::new(ids, &Device::Cpu)?, 0)
 }
 
 /// Turns each pair (sin tω, cos tω) of `position: (T, HALF)` into (sin (t−1)ω, cos (t−1)ω). A rotation is a linear
 /// map, so a head's W_q can hold it.
-fn one_step_back(position: &Tensor) -> Result<Tensor> {
-    let mut rotation = vec![0f32; HALF * HALF]; // (in, out)
-    for pair in 0..HALF / 2 {
-        let (sin, cos) = frequency(pair, HALF).sin_cos();
+fn rotate_back_one_position(position: &Tensor) -> Result<Tensor> {
+    let mut rotation = vec![0f32; HALF_DIM * HALF_DIM]; // (in, out)
+    for pair in 0..HALF_DIM / 2 {
+        let (sin, cos) = frequency(pair, HALF_DIM).sin_cos();
         let (s, c) = (2 * pair, 2 * pair + 1);
-        rotation[s * HALF + s] = cos as f32; // sin(a − ω) = sin a cos ω − cos a sin ω
-        rotation[c * HALF + s] = -sin as f32;
-        rotation[s * HALF + c] = sin as f32; // cos(a − ω) = cos a cos ω + sin a sin ω
-        rotation[c * HALF + c] = cos as f32;
+        rotation[s * HALF_DIM + s] = cos as f32; // sin(a − ω) = sin a cos ω − cos a sin ω
+        rotation[c * HALF_DIM + s] = -sin as f32;
+        rotation[s * HALF_DIM + c] = sin as f32; // cos(a − ω) = cos a cos ω + sin a sin ω
+        rotation[c * HALF_DIM + c] = cos as f32;
     }
-    position.matmul(&Tensor::from_vec(rotation, (HALF, HALF), &Device::Cpu)?)
+    position.matmul(&Tensor::from_vec(rotation, (HALF_DIM, HALF_DIM), &Device::Cpu)?)
 }

@@ -222,7 +222,7 @@ fn attention_weights_that_are_dropped_out_take_the_lessons_path() -> Result<()> 
     let x = random(0, (2, 5, 12))?;
     let change = (layer.forward(&x)? - layer.forward(&x)?)?.abs()?.sum_all()?;
     assert!(change.to_scalar::<f64>()? > 0., "two passes drop different weights");
-    let twin = MultiHeadAttention::new(parameters.inference().root(), &config)?;
+    let twin = MultiHeadAttention::new(parameters.for_inference().root(), &config)?;
     assert_close(&twin.forward(&x)?, &twin.trace(&x)?.output, 1e-12)?;
     Ok(())
 }
@@ -308,9 +308,9 @@ fn a_picture_of_the_wrong_size_is_an_error_and_leaves_no_file() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("maps.png");
     let maps = attention_maps(&["a", "b"])?;
-    assert!(picture::attention_grid(&path, &maps, &["one title"], &["a", "b"]).is_err());
+    assert!(picture::write_attention_png(&path, &maps, &["one title"], &["a", "b"]).is_err());
     assert!(!path.exists());
-    picture::attention_grid(&path, &maps, &["1", "2", "3", "4"], &["a", "b"])?;
+    picture::write_attention_png(&path, &maps, &["1", "2", "3", "4"], &["a", "b"])?;
     let header = std::fs::read(&path)?;
     assert!(header.starts_with(b"\x89PNG"));
     Ok(())

@@ -8,7 +8,7 @@ const PART_1: Program = Program(env!("CARGO_BIN_EXE_part_1"));
 fn the_demo_prints_the_trace_and_draws_the_picture() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let picture = folder.path().join("new/attention.png");
-    let text = PART_1.says(&["--visualize", "--out", &picture.to_string_lossy()]);
+    let text = PART_1.stdout(&["--visualize", "--out", &picture.to_string_lossy()]);
     assert!(text.contains("[ 0.499399  0.500601  0.000000]"), "{text}");
     assert!(text.contains("[1, 3, 5, 5]"), "{text}");
     assert!(picture.exists());

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tiny_gpt::builtin_text::BuiltinText;
-use tiny_gpt::flags::{ComputeFlags, SamplingFlags, SizeFlags, TrainFlags};
+use tiny_gpt::flags::{ComputeFlags, ModelSizeFlags, SamplingFlags, TrainFlags};
 
 /// Part 2, a tiny GPT: train on any text, byte by byte; sample from the model; measure it.
 ///
@@ -52,7 +52,7 @@ pub(crate) struct TrainArgs {
     #[command(flatten)]
     pub(crate) train: TrainFlags,
     #[command(flatten)]
-    pub(crate) size: SizeFlags,
+    pub(crate) size: ModelSizeFlags,
     #[command(flatten)]
     pub(crate) compute: ComputeFlags,
     /// Print the result as a JSON object on the last line

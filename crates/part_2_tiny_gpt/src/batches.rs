@@ -14,14 +14,14 @@ use crate::ByteTokenizer;
 
 /// A text as tokens, cut into a part to learn from and a held-out part to measure on.
 #[derive(Debug, Clone)]
-pub struct Corpus {
+pub struct ByteCorpus {
     /// The first nine tenths.
     pub train: Vec<u32>,
     /// The last tenth.
     pub validation: Vec<u32>,
 }
 
-impl Corpus {
+impl ByteCorpus {
     /// Reads the bytes of a file, whatever they are.
     ///
     /// # Errors
@@ -41,7 +41,7 @@ impl Corpus {
 
     /// # Errors
     /// When a part is too short for a single window of `block_size` tokens and its target.
-    pub fn check(&self, block_size: usize) -> Result<()> {
+    pub fn ensure_fits_context(&self, block_size: usize) -> Result<()> {
         for (name, part) in [("training", &self.train), ("validation", &self.validation)] {
             let n = part.len();
             ensure!(
@@ -69,7 +69,12 @@ impl Batch {
     ///
     /// # Errors
     /// When a window and its last target do not fit into `tokens`.
-    pub fn at(tokens: &[u32], starts: &[usize], t: usize, device: &Device) -> Result<Self> {
+    pub fn from_starts(
+        tokens: &[u32],
+        starts: &[usize],
+        t: usize,
+        device: &Device,
+    ) -> Result<Self> {
         let mut inputs = Vec::with_capacity(starts.len() * t);
         let mut targets = Vec::with_capacity(starts.len() * t);
         for &start in starts {
@@ -97,7 +102,7 @@ impl Batch {
     ) -> Result<Self> {
         ensure!(tokens.len() > t, "{} tokens are too few for a window of {t}", tokens.len());
         let starts: Vec<usize> = (0..b).map(|_| rng.below(tokens.len() - t)).collect();
-        Self::at(tokens, &starts, t, device)
+        Self::from_starts(tokens, &starts, t, device)
     }
 
     /// Consecutive windows that predict every token of `tokens` but the first exactly once, `b` windows at a time;
@@ -112,10 +117,10 @@ impl Batch {
         let whole = targets / t;
         let batches = (0..whole).step_by(b).map(move |first| {
             let starts: Vec<usize> = (first..whole.min(first + b)).map(|i| i * t).collect();
-            Self::at(tokens, &starts, t, device)
+            Self::from_starts(tokens, &starts, t, device)
         });
         let rest = (!targets.is_multiple_of(t))
-            .then(|| Self::at(tokens, &[whole * t], targets % t, device));
+            .then(|| Self::from_starts(tokens, &[whole * t], targets % t, device));
         batches.chain(rest)
     }
 }

@@ -12,7 +12,7 @@ use anyhow::Result;
 use clap::Parser;
 use clap::error::ErrorKind;
 
-use crate::interrupt::is_awaited;
+use crate::interrupt::has_listener;
 
 /// An error that the arguments alone decide: exit code 2.
 #[derive(Debug)]
@@ -27,36 +27,36 @@ impl fmt::Display for UsageError {
 impl std::error::Error for UsageError {}
 
 /// Marks `result`'s error as one that the arguments alone decide.
-pub fn usage<T, E: fmt::Display>(result: std::result::Result<T, E>) -> Result<T> {
+pub fn as_usage_error<T, E: fmt::Display>(result: std::result::Result<T, E>) -> Result<T> {
     result.map_err(|error| UsageError(error.to_string()).into())
 }
 
 /// A whole program: parses the command line into `A` and runs `main` with it.
-pub fn run<A: Parser>(main: impl FnOnce(A) -> Result<()>) -> ExitCode {
-    program(|| main(A::try_parse()?))
+pub fn parse_and_run<A: Parser>(main: impl FnOnce(A) -> Result<()>) -> ExitCode {
+    exit_code(|| main(A::try_parse()?))
 }
 
 /// A whole program: runs `main`, which parses its arguments itself, and tells an error in one line. What a command must not do to a
 /// process that runs others as well is done here.
-pub fn program(main: impl FnOnce() -> Result<()>) -> ExitCode {
-    end_with_the_reader();
+pub fn exit_code(main: impl FnOnce() -> Result<()>) -> ExitCode {
+    exit_on_closed_stdout();
     match main() {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) if broken_pipe(&error) => ExitCode::SUCCESS,
-        Err(error) => tell(&error),
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => print_error(&error),
     }
 }
 
-fn tell(error: &anyhow::Error) -> ExitCode {
+fn print_error(error: &anyhow::Error) -> ExitCode {
     if let Some(error) = error.downcast_ref() {
-        return refuse(error);
+        return print_clap_error(error);
     }
     eprintln!("error: {}", one_line(error));
     ExitCode::from(if error.is::<UsageError>() { 2 } else { 1 })
 }
 
 /// A path or another argument as a shell takes it, in quotes where it needs them.
-pub fn quoted(argument: impl AsRef<Path>) -> String {
+pub fn shell_quote(argument: impl AsRef<Path>) -> String {
     let shown = argument.as_ref().display().to_string();
     match shown.chars().all(|c| c.is_alphanumeric() || "/._-+:@%,=".contains(c)) {
         true => shown,
@@ -78,7 +78,7 @@ fn one_line(error: &anyhow::Error) -> String {
 }
 
 /// clap's message on one line; help and version as clap prints them.
-fn refuse(error: &clap::Error) -> ExitCode {
+fn print_clap_error(error: &clap::Error) -> ExitCode {
     if matches!(
         error.kind(),
         ErrorKind::DisplayHelp
@@ -98,12 +98,12 @@ fn refuse(error: &clap::Error) -> ExitCode {
 
 /// `println!` panics where the reader of our output went away; that ends the program. It is no error (`part_2 sample | head`), unless
 /// a run is in progress, which should have been saved.
-fn end_with_the_reader() {
+fn exit_on_closed_stdout() {
     let tell = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {
         let message = panic.payload().downcast_ref::<String>();
         if message.is_some_and(|text| text.contains("stdout") && text.contains("Broken pipe")) {
-            if is_awaited() {
+            if has_listener() {
                 // Not `eprintln!`, which panics where nobody reads this either.
                 let said = "error: nobody reads the output any more, so the program ended here";
                 let _ = writeln!(stderr(), "{said}");
@@ -116,7 +116,7 @@ fn end_with_the_reader() {
 }
 
 /// Whether the reader of our output went away, for output that is written without a panic.
-fn broken_pipe(error: &anyhow::Error) -> bool {
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error
         .downcast_ref::<std::io::Error>()
         .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)

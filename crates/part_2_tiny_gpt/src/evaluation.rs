@@ -12,7 +12,7 @@ use crate::{Batch, LanguageModel};
 
 /// How well a model predicts a text.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Evaluation {
+pub struct LmEvalMetrics {
     /// Mean cross-entropy in nats per token.
     pub loss: f64,
     /// The same in bits per byte of text.
@@ -31,10 +31,10 @@ pub fn evaluate(
     tokens: &[u32],
     batch_size: usize,
     device: &Device,
-) -> Result<Evaluation> {
+) -> Result<LmEvalMetrics> {
     ensure!(tokens.len() > 1, "{} tokens are too few to predict any", tokens.len());
     let (mut nats, mut predicted) = (0., 0);
-    for batch in Batch::consecutive(tokens, batch_size, model.block_size(), device) {
+    for batch in Batch::consecutive(tokens, batch_size, model.context_len(), device) {
         let batch = batch?;
         let n = batch.targets.elem_count();
         let loss = cross_entropy(&model.forward(&batch.inputs)?, &batch.targets)?;
@@ -43,5 +43,5 @@ pub fn evaluate(
     }
     let loss = nats / predicted as f64;
     let bits_per_byte = bits_per_byte(loss, predicted, predicted);
-    Ok(Evaluation { loss, bits_per_byte, tokens: predicted })
+    Ok(LmEvalMetrics { loss, bits_per_byte, tokens: predicted })
 }

@@ -7,15 +7,16 @@ use candle_core::Device;
 use clap::Args;
 use serde::Serialize;
 use tensor_core::allocator::keep_freed_memory;
-use tensor_core::threads::set_threads;
+use tensor_core::threads::set_num_threads;
 use tensor_core::{AdamWConfig, DeviceChoice};
 
-use crate::command::usage;
-use crate::{GptConfig, LrDecay, RunLog, Sampling, TrainConfig};
+use crate::command::as_usage_error;
+use crate::{GptConfig, LrDecay, Sampling, TrainConfig, TrainLog};
 
 /// A step on more tokens than this would fill any memory.
-const MOST_TOKENS: usize = 1 << 22;
-const TOO_MANY_TOKENS: &str = "--batch-size times --block-size must be at most 4194304 tokens";
+const MAX_TOKENS_PER_STEP: usize = 1 << 22;
+const TOO_MANY_TOKENS_MESSAGE: &str =
+    "--batch-size times --block-size must be at most 4194304 tokens";
 
 /// Where and how a command computes.
 #[derive(Debug, Clone, Serialize, Args)]
@@ -33,16 +34,16 @@ pub struct ComputeFlags {
 
 impl ComputeFlags {
     /// Sets the threads and opens the device; first thing in `main`.
-    pub fn open(&self) -> Result<Device> {
+    pub fn open_device(&self) -> Result<Device> {
         keep_freed_memory();
-        set_threads(self.threads)?;
+        set_num_threads(self.threads)?;
         Ok(self.device.open()?)
     }
 }
 
 /// The sizes of a new model.
 #[derive(Debug, Clone, Copy, Serialize, Args)]
-pub struct SizeFlags {
+pub struct ModelSizeFlags {
     /// Transformer blocks
     #[arg(long, value_name = "N", default_value_t = 4)]
     pub n_layer: usize,
@@ -60,19 +61,19 @@ pub struct SizeFlags {
     pub dropout: f64,
 }
 
-impl SizeFlags {
+impl ModelSizeFlags {
     /// The byte-level model of these sizes.
     ///
     /// # Errors
     /// A [`UsageError`](crate::command::UsageError) when a size is 0 or the heads do not divide the channels.
     pub fn config(&self) -> Result<GptConfig> {
-        usage(self.checked())
+        as_usage_error(self.checked())
     }
 
     fn checked(&self) -> Result<GptConfig> {
         let Self { n_layer, n_head, n_embd, block_size, dropout } = *self;
         ensure!(n_layer > 0 && block_size > 0, "--n-layer and --block-size must be at least 1");
-        let mut config = GptConfig::bytes(block_size, n_layer, n_head, n_embd);
+        let mut config = GptConfig::byte_level(block_size, n_layer, n_head, n_embd);
         config.block.dropout = dropout;
         config.block.check()?;
         Ok(config)
@@ -89,7 +90,7 @@ pub struct SamplingFlags {
     #[arg(long, value_name = "K", default_value = "50")]
     pub top_k: NonZeroUsize,
     /// Draw from the fewest tokens that hold the share P
-    #[arg(long, value_name = "P", allow_negative_numbers = true, value_parser = share)]
+    #[arg(long, value_name = "P", allow_negative_numbers = true, value_parser = probability)]
     pub top_p: Option<f64>,
 }
 
@@ -104,7 +105,7 @@ impl SamplingFlags {
 #[derive(Debug, Clone, Copy, Serialize, Args)]
 pub struct OptimizerFlags {
     /// Memory of the gradients' squares; small batches are noisy and want a long one
-    #[arg(long, value_name = "X", default_value_t = 0.99, allow_negative_numbers = true, value_parser = memory)]
+    #[arg(long, value_name = "X", default_value_t = 0.99, allow_negative_numbers = true, value_parser = beta)]
     pub beta2: f64,
     /// Pull of the matrices towards 0
     #[arg(long, value_name = "X", default_value_t = 0.1, allow_negative_numbers = true, value_parser = non_negative)]
@@ -116,13 +117,13 @@ pub struct OptimizerFlags {
 
 impl OptimizerFlags {
     /// AdamW's constants.
-    pub fn config(&self) -> AdamWConfig {
+    pub fn adamw_config(&self) -> AdamWConfig {
         let Self { beta2, weight_decay, .. } = *self;
         AdamWConfig { beta2, weight_decay, ..AdamWConfig::default() }
     }
 
     /// The largest gradient norm, if there is one.
-    pub fn grad_clip(&self) -> Option<f64> {
+    pub fn max_grad_norm(&self) -> Option<f64> {
         (self.grad_clip > 0.).then_some(self.grad_clip)
     }
 }
@@ -166,14 +167,18 @@ impl TrainFlags {
     /// A [`UsageError`](crate::command::UsageError) when a step would fill any memory.
     pub fn config(&self, block_size: usize) -> Result<TrainConfig> {
         let tokens = self.batch_size.get().saturating_mul(block_size);
-        usage(if tokens <= MOST_TOKENS { Ok(()) } else { Err(TOO_MANY_TOKENS) })?;
+        as_usage_error(if tokens <= MAX_TOKENS_PER_STEP {
+            Ok(())
+        } else {
+            Err(TOO_MANY_TOKENS_MESSAGE)
+        })?;
         Ok(TrainConfig {
             steps: self.steps.get(),
             batch_size: self.batch_size.get(),
             lr: self.lr,
             lr_decay: self.lr_decay,
-            optimizer: self.optimizer.config(),
-            grad_clip: self.optimizer.grad_clip(),
+            optimizer: self.optimizer.adamw_config(),
+            grad_clip: self.optimizer.max_grad_norm(),
             eval_interval: self.eval_interval.get(),
             sample_interval: self.sample_interval,
         })
@@ -183,19 +188,21 @@ impl TrainFlags {
     ///
     /// # Errors
     /// When the signals cannot be caught.
-    pub fn log(&self) -> Result<RunLog> {
+    pub fn train_log(&self) -> Result<TrainLog> {
         let sampling = self.sampling.sampling();
-        RunLog::new(self.steps.get())?.sampling(sampling, self.sample_tokens).stop_on_ctrl_c()
+        TrainLog::new(self.steps.get())?
+            .with_sampling(sampling, self.sample_tokens)
+            .stop_on_interrupt()
     }
 }
 
-fn number(text: &str) -> Result<f64, String> {
+fn finite_number(text: &str) -> Result<f64, String> {
     let number: f64 = text.parse().map_err(|_| "not a number".to_string())?;
     if number.is_finite() { Ok(number) } else { Err("not a finite number".into()) }
 }
 
 fn in_range(text: &str, range: impl Fn(f64) -> bool, what: &str) -> Result<f64, String> {
-    let number = number(text)?;
+    let number = finite_number(text)?;
     if range(number) { Ok(number) } else { Err(what.into()) }
 }
 
@@ -205,7 +212,7 @@ pub fn temperature(text: &str) -> Result<f64, String> {
 }
 
 /// A share above 0, at most 1.
-pub fn share(text: &str) -> Result<f64, String> {
+pub fn probability(text: &str) -> Result<f64, String> {
     in_range(text, |p| p > 0. && p <= 1., "must be above 0 and at most 1")
 }
 
@@ -215,7 +222,7 @@ pub fn dropout(text: &str) -> Result<f64, String> {
 }
 
 /// The decay of a moving average: at least 0, below 1.
-pub fn memory(text: &str) -> Result<f64, String> {
+pub fn beta(text: &str) -> Result<f64, String> {
     dropout(text)
 }
 

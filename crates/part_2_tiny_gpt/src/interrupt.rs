@@ -11,19 +11,19 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
 #[cfg(unix)]
-const WISHES: &[i32] = &[SIGINT, SIGTERM, signal_hook::consts::SIGHUP];
+const SIGNALS: &[i32] = &[SIGINT, SIGTERM, signal_hook::consts::SIGHUP];
 #[cfg(not(unix))]
-const WISHES: &[i32] = &[SIGINT, SIGTERM];
+const SIGNALS: &[i32] = &[SIGINT, SIGTERM];
 
 /// Whether the next signal ends the program at once: unless somebody waits, and there was none yet.
-static AT_ONCE: AtomicBool = AtomicBool::new(true);
+static EXIT_ON_SIGNAL: AtomicBool = AtomicBool::new(true);
 /// How many wait; nothing where nobody ever did.
-static WAITING: Mutex<Option<usize>> = Mutex::new(None);
+static LISTENERS: Mutex<Option<usize>> = Mutex::new(None);
 
 /// Whether the program was asked to end; by default, it never is.
 #[derive(Debug, Default)]
 pub struct Interrupt {
-    waits: bool,
+    is_listening: bool,
 }
 
 impl Interrupt {
@@ -32,53 +32,53 @@ impl Interrupt {
     ///
     /// # Errors
     /// When the signals cannot be caught.
-    pub fn catch() -> Result<Self> {
-        let mut waiting = waiting();
+    pub fn listen() -> Result<Self> {
+        let mut waiting = listener_count();
         if waiting.is_none() {
-            catch_signals()?;
+            register_signals()?;
         }
         let others = waiting.unwrap_or(0);
         if others == 0 {
-            AT_ONCE.store(false, Ordering::SeqCst);
+            EXIT_ON_SIGNAL.store(false, Ordering::SeqCst);
         }
         *waiting = Some(others + 1);
-        Ok(Self { waits: true })
+        Ok(Self { is_listening: true })
     }
 
     /// Whether there was a signal.
-    pub fn requested(&self) -> bool {
-        self.waits && AT_ONCE.load(Ordering::Relaxed)
+    pub fn is_requested(&self) -> bool {
+        self.is_listening && EXIT_ON_SIGNAL.load(Ordering::Relaxed)
     }
 }
 
 impl Drop for Interrupt {
     fn drop(&mut self) {
-        let mut waiting = waiting();
-        if let (true, Some(n)) = (self.waits, waiting.as_mut()) {
+        let mut waiting = listener_count();
+        if let (true, Some(n)) = (self.is_listening, waiting.as_mut()) {
             *n -= 1;
             if *n == 0 {
-                AT_ONCE.store(true, Ordering::SeqCst);
+                EXIT_ON_SIGNAL.store(true, Ordering::SeqCst);
             }
         }
     }
 }
 
 /// Once in a process: what is registered stays, as the system's own way to end a program does not come back.
-fn catch_signals() -> Result<()> {
+fn register_signals() -> Result<()> {
     #[cfg(unix)]
     flag::register(signal_hook::consts::SIGXFSZ, Arc::default())?;
-    for &signal in WISHES {
-        flag::register_conditional_shutdown(signal, 1, &AT_ONCE)?;
-        flag::register(signal, &AT_ONCE)?;
+    for &signal in SIGNALS {
+        flag::register_conditional_shutdown(signal, 1, &EXIT_ON_SIGNAL)?;
+        flag::register(signal, &EXIT_ON_SIGNAL)?;
     }
     Ok(())
 }
 
 /// Whether somebody waits for the wish: work in progress that would save itself.
-pub(crate) fn is_awaited() -> bool {
-    waiting().is_some_and(|waiting| waiting > 0)
+pub(crate) fn has_listener() -> bool {
+    listener_count().is_some_and(|waiting| waiting > 0)
 }
 
-fn waiting() -> MutexGuard<'static, Option<usize>> {
-    WAITING.lock().unwrap_or_else(PoisonError::into_inner)
+fn listener_count() -> MutexGuard<'static, Option<usize>> {
+    LISTENERS.lock().unwrap_or_else(PoisonError::into_inner)
 }

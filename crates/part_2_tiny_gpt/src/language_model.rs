@@ -10,7 +10,7 @@ use crate::{Gpt, Sampling, generate, model_folder};
 /// A model that gives every token a score for being next.
 pub trait LanguageModel: Sized {
     /// Longest text it is trained on, in tokens.
-    fn block_size(&self) -> usize;
+    fn context_len(&self) -> usize;
 
     /// Where its weights live.
     fn device(&self) -> &Device;
@@ -19,13 +19,13 @@ pub trait LanguageModel: Sized {
     fn forward(&self, ids: &Tensor) -> candle_core::Result<Tensor>;
 
     /// The same model on the memory of `parameters`, for use without training.
-    fn inference_twin(&self, parameters: &Parameters) -> candle_core::Result<Self>;
+    fn for_inference(&self, parameters: &Parameters) -> candle_core::Result<Self>;
 
     /// Writes the model folder `folder`.
     fn save(&self, folder: &Path, parameters: &Parameters) -> anyhow::Result<()>;
 
     /// Writes up to `n` tokens after `prompt`.
-    fn write(
+    fn generate(
         &self,
         prompt: &[u32],
         n: usize,
@@ -35,8 +35,8 @@ pub trait LanguageModel: Sized {
 }
 
 impl LanguageModel for Gpt {
-    fn block_size(&self) -> usize {
-        self.config().block_size
+    fn context_len(&self) -> usize {
+        self.config().context_len
     }
 
     fn device(&self) -> &Device {
@@ -47,15 +47,15 @@ impl LanguageModel for Gpt {
         self.forward(ids)
     }
 
-    fn inference_twin(&self, parameters: &Parameters) -> candle_core::Result<Self> {
-        Self::new(self.config(), parameters.inference().root())
+    fn for_inference(&self, parameters: &Parameters) -> candle_core::Result<Self> {
+        Self::new(self.config(), parameters.for_inference().root())
     }
 
     fn save(&self, folder: &Path, parameters: &Parameters) -> anyhow::Result<()> {
         model_folder::save(folder, self.config(), parameters)
     }
 
-    fn write(
+    fn generate(
         &self,
         prompt: &[u32],
         n: usize,

@@ -23,13 +23,13 @@ pub mod sampling; // 2.5
 pub mod evaluation; // 2.6
 pub mod builtin_text;
 
-pub use batches::{Batch, Corpus};
-pub use evaluation::{Evaluation, evaluate};
+pub use batches::{Batch, ByteCorpus};
+pub use evaluation::{LmEvalMetrics, evaluate};
 pub use interrupt::Interrupt;
 pub use language_model::LanguageModel;
 pub use model::{Gpt, GptConfig};
 pub use run_folder::RunFolder;
-pub use run_log::RunLog;
+pub use run_log::TrainLog;
 pub use sampling::{Sampling, generate};
 pub use tokenizer::{ByteTokenizer, StreamDecoder};
 pub use train_command::TrainCommand;

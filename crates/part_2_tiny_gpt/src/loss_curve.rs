@@ -32,7 +32,7 @@ impl Curve {
     }
 
     /// The same line under another name.
-    pub fn renamed(&self, name: impl Into<String>) -> Self {
+    pub fn with_name(&self, name: impl Into<String>) -> Self {
         Self { name: name.into(), points: self.points.clone() }
     }
 
@@ -54,15 +54,15 @@ impl Curve {
 ///
 /// # Errors
 /// When the file cannot be written.
-pub fn write(path: &Path, curves: &[&Curve]) -> Result<()> {
-    write_measure(path, curves, ["step", "loss, nats per token"])
+pub fn write_svg(path: &Path, curves: &[&Curve]) -> Result<()> {
+    write_svg_with_axes(path, curves, ["step", "loss, nats per token"])
 }
 
 /// The same for curves that measure something else; `axes` names what they do over what: [x, y].
 ///
 /// # Errors
-/// As [`write()`].
-pub fn write_measure(path: &Path, curves: &[&Curve], axes: [&str; 2]) -> Result<()> {
+/// As [`write_svg()`].
+pub fn write_svg_with_axes(path: &Path, curves: &[&Curve], axes: [&str; 2]) -> Result<()> {
     attention::picture::load_font()?; // plotters measures labels even in an SVG
     let curves: Vec<(&Curve, RGBColor)> = curves
         .iter()

@@ -10,8 +10,8 @@ use candle_core::DType;
 use tensor_core::{AdamWConfig, Parameters, Rng};
 use tiny_gpt::command;
 use tiny_gpt::{
-    ByteTokenizer, Corpus, Gpt, GptConfig, LrDecay, RunLog, Sampling, StreamDecoder, TrainCommand,
-    TrainConfig, evaluate, generate, model_folder, train,
+    ByteCorpus, ByteTokenizer, Gpt, GptConfig, LrDecay, Sampling, StreamDecoder, TrainCommand,
+    TrainConfig, TrainLog, evaluate, generate, model_folder, train,
 };
 
 use arguments::{Cli, Command, DemoArgs, EvalArgs, SampleArgs, Split, TrainArgs};
@@ -20,7 +20,7 @@ use arguments::{Cli, Command, DemoArgs, EvalArgs, SampleArgs, Split, TrainArgs};
 static ALLOCATOR: tensor_core::allocator::MiMalloc = tensor_core::allocator::MiMalloc;
 
 fn main() -> ExitCode {
-    command::run(|cli: Cli| match cli.command {
+    command::parse_and_run(|cli: Cli| match cli.command {
         None => run_demo(&cli.demo),
         Some(Command::Train(args)) => run_train(&args),
         Some(Command::Sample(args)) => run_sample(&args),
@@ -29,9 +29,9 @@ fn main() -> ExitCode {
 }
 
 fn run_demo(args: &DemoArgs) -> Result<()> {
-    let device = args.compute.open()?;
-    let corpus = Corpus::from_bytes(args.text.text().as_bytes());
-    let gpt_config = GptConfig::bytes(64, 2, 4, 128);
+    let device = args.compute.open_device()?;
+    let corpus = ByteCorpus::from_bytes(args.text.text().as_bytes());
+    let gpt_config = GptConfig::byte_level(64, 2, 4, 128);
     let steps = args.steps.get();
     let config = TrainConfig {
         steps,
@@ -46,9 +46,9 @@ fn run_demo(args: &DemoArgs) -> Result<()> {
     let mut parameters = Parameters::seeded(args.compute.seed, DType::F32, &device);
     let model = Gpt::new(&gpt_config, parameters.root())?;
     let n = corpus.train.len();
-    println!("A GPT of {} parameters learns {n} bytes of text.\n", parameters.count());
+    println!("A GPT of {} parameters learns {n} bytes of text.\n", parameters.n_parameters());
     let sampling = Sampling::new(0.8, None, Some(0.95));
-    let mut log = RunLog::new(steps)?.sampling(sampling, 240).stop_on_ctrl_c()?;
+    let mut log = TrainLog::new(steps)?.with_sampling(sampling, 240).stop_on_interrupt()?;
     let best = train(&model, &parameters, &corpus, &config, args.compute.seed, &mut log)?;
     println!(
         "\nvalidation loss {:.4} nats per byte ({:.4} bits); 5.5452 (8 bits) would be knowing nothing",
@@ -61,14 +61,14 @@ fn run_train(args: &TrainArgs) -> Result<()> {
     let config = args.size.config()?;
     let TrainArgs { data, out, train, compute, json, .. } = args;
     let command = TrainCommand { data, out, train, compute, json: *json };
-    let about = model_folder::to_json(&config);
+    let about = model_folder::config_to_json(&config);
     command
-        .run(config.block_size, config.parameter_count(), &about, |scope| Gpt::new(&config, scope))
+        .run(config.context_len, config.parameter_count(), &about, |scope| Gpt::new(&config, scope))
 }
 
 fn run_sample(args: &SampleArgs) -> Result<()> {
-    let device = args.compute.open()?;
-    let model = model_folder::open_for_bytes(&args.model, &device)?;
+    let device = args.compute.open_device()?;
+    let model = model_folder::open_byte_level(&args.model, &device)?;
     let prompt = ByteTokenizer.encode(&args.prompt);
     let mut out = std::io::stdout().lock();
     write!(out, "{}", args.prompt.trim_start_matches('\n'))?;
@@ -83,9 +83,9 @@ fn run_sample(args: &SampleArgs) -> Result<()> {
 }
 
 fn run_eval(args: &EvalArgs) -> Result<()> {
-    let device = args.compute.open()?;
-    let model = model_folder::open_for_bytes(&args.model, &device)?;
-    let corpus = Corpus::open(&args.data)?;
+    let device = args.compute.open_device()?;
+    let model = model_folder::open_byte_level(&args.model, &device)?;
+    let corpus = ByteCorpus::open(&args.data)?;
     let tokens = match args.split {
         Split::Validation => corpus.validation,
         Split::Train => corpus.train,

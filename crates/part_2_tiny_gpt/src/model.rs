@@ -14,24 +14,24 @@ pub struct GptConfig {
     /// V
     pub vocab_size: usize,
     /// Longest T: as many positions are learned.
-    pub block_size: usize,
+    pub context_len: usize,
     /// Blocks, heads, channels, dropout and the form of the activation.
     pub block: BlockConfig,
 }
 
 impl GptConfig {
     /// A byte-level model: V = 256, GPT-2's activation and norms.
-    pub fn bytes(block_size: usize, n_layer: usize, n_head: usize, n_embd: usize) -> Self {
+    pub fn byte_level(block_size: usize, n_layer: usize, n_head: usize, n_embd: usize) -> Self {
         let (dropout, gelu, layer_norm_eps) = (0., Gelu::Tanh, 1e-5);
         let block = BlockConfig { n_layer, n_head, n_embd, dropout, gelu, layer_norm_eps };
-        Self { vocab_size: 256, block_size, block }
+        Self { vocab_size: 256, context_len: block_size, block }
     }
 
     /// Numbers that are learned. A float, since sizes as absurd as they come must not overflow.
     pub fn parameter_count(&self) -> f64 {
         let BlockConfig { n_layer, n_embd, .. } = self.block;
         let [v, t, n_layer, c] =
-            [self.vocab_size, self.block_size, n_layer, n_embd].map(|n| n as f64);
+            [self.vocab_size, self.context_len, n_layer, n_embd].map(|n| n as f64);
         let block = 12. * c * c + 13. * c; // attention 4 C² + 4 C, feed-forward 8 C² + 5 C, norms 4 C
         (v + t) * c + n_layer * block + 2. * c
     }
@@ -54,16 +54,16 @@ impl Gpt {
     /// # Errors
     /// When a size is 0 or the heads do not divide the channels.
     pub fn new(config: &GptConfig, mut scope: Scope<'_>) -> Result<Self> {
-        let GptConfig { vocab_size, block_size, block } = *config;
-        if vocab_size == 0 || block_size == 0 || block.n_layer == 0 {
+        let GptConfig { vocab_size, context_len, block } = *config;
+        if vocab_size == 0 || context_len == 0 || block.n_layer == 0 {
             bail!(
-                "vocabulary {vocab_size}, block size {block_size}, layers {}: none may be 0",
+                "vocabulary {vocab_size}, block size {context_len}, layers {}: none may be 0",
                 block.n_layer
             );
         }
         let init = Init::Normal { std: BlockConfig::INIT_STD };
         let wte = Embedding::new(scope.at("wte"), vocab_size, block.n_embd, init)?;
-        let wpe = LearnedPositions::new(scope.at("wpe"), block_size, block.n_embd, init)?;
+        let wpe = LearnedPositions::new(scope.at("wpe"), context_len, block.n_embd, init)?;
         let dropout = scope.dropout(block.dropout);
         let h = (0..block.n_layer)
             .map(|layer| Block::new(scope.at("h").at(layer), &block))
@@ -84,14 +84,14 @@ impl Gpt {
 
     /// The scores of every possible next token after each of `ids: (B, T)`: (B, T, V).
     pub fn forward(&self, ids: &Tensor) -> Result<Tensor> {
-        self.wte.scores(&self.hidden(ids)?)
+        self.wte.logits(&self.hidden(ids)?)
     }
 
     /// The scores of the token after the last one of `ids: (B, T)`: (B, V).
     pub fn next_logits(&self, ids: &Tensor) -> Result<Tensor> {
         let (_b, t) = ids.dims2()?;
         let last = self.hidden(ids)?.narrow(1, t - 1, 1)?.squeeze(1)?; // (B, C)
-        self.wte.scores(&last)
+        self.wte.logits(&last)
     }
 
     /// What the model knows at each position before it is turned into scores: (B, T, C).

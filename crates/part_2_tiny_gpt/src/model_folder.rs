@@ -24,7 +24,7 @@ const PREFIX: &str = "transformer.";
 /// When a file cannot be written.
 pub fn save(folder: &Path, config: &GptConfig, parameters: &Parameters) -> Result<()> {
     let mut files = vec![
-        ("config.json", to_json(config)),
+        ("config.json", config_to_json(config)),
         ("generation_config.json", json!({ "do_sample": true, "temperature": 1.0 })),
     ];
     if config.vocab_size == ByteTokenizer::VOCAB_SIZE {
@@ -35,14 +35,14 @@ pub fn save(folder: &Path, config: &GptConfig, parameters: &Parameters) -> Resul
         let tensor = if is_conv1d(&parameter.name) { tensor.t()? } else { tensor };
         Ok((format!("{PREFIX}{}", parameter.name), tensor))
     });
-    write(folder, &files, &tensors.collect::<Result<_>>()?)
+    write_model_folder(folder, &files, &tensors.collect::<Result<_>>()?)
 }
 
 /// Makes `folder` and writes these JSON files and, last, `model.safetensors` into it.
 ///
 /// # Errors
 /// When a file cannot be written.
-pub fn write(
+pub fn write_model_folder(
     folder: &Path,
     files: &[(&str, Value)],
     tensors: &BTreeMap<String, Tensor>,
@@ -60,12 +60,12 @@ pub fn write(
 /// When a file is missing or damaged, the architecture is another one, or a tensor is missing, unknown or misshapen.
 pub fn open(folder: &Path, seed: u64, device: &Device) -> Result<(Gpt, Parameters)> {
     let path = folder.join("config.json");
-    let config = from_json(&json_file::read(&path)?)
+    let config = config_from_json(&json_file::read(&path)?)
         .with_context(|| format!("{} describes no model for this part", path.display()))?;
 
     let path = folder.join("model.safetensors");
     let mut tensors = BTreeMap::new();
-    for (name, tensor) in weights::open(&path)? {
+    for (name, tensor) in weights::load(&path)? {
         // The Hub's own GPT-2 has no prefix, and the causal masks of old versions as tensors.
         let name = name.strip_prefix(PREFIX).unwrap_or(&name);
         if name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias") {
@@ -74,11 +74,11 @@ pub fn open(folder: &Path, seed: u64, device: &Device) -> Result<(Gpt, Parameter
         let tensor = if is_conv1d(name) && tensor.rank() == 2 { tensor.t()? } else { tensor };
         tensors.insert(name.to_string(), tensor);
     }
-    forget_tied_head(&mut tensors, "wte.weight", &path)?;
+    drop_tied_lm_head(&mut tensors, "wte.weight", &path)?;
     let mut parameters =
         Parameters::from_tensors(tensors, path.display(), seed, DType::F32, device);
     let gpt = Gpt::new(&config, parameters.root())?;
-    parameters.finish()?;
+    parameters.ensure_all_used()?;
     Ok((gpt, parameters))
 }
 
@@ -87,7 +87,7 @@ pub fn open(folder: &Path, seed: u64, device: &Device) -> Result<(Gpt, Parameter
 ///
 /// # Errors
 /// When the two differ.
-pub fn forget_tied_head(
+pub fn drop_tied_lm_head(
     tensors: &mut BTreeMap<String, Tensor>,
     table: &str,
     origin: &Path,
@@ -108,7 +108,7 @@ pub fn forget_tied_head(
 ///
 /// # Errors
 /// As [`open`], and when the model has another tokenizer than [`ByteTokenizer`].
-pub fn open_for_bytes(folder: &Path, device: &Device) -> Result<Gpt> {
+pub fn open_byte_level(folder: &Path, device: &Device) -> Result<Gpt> {
     let (model, parameters) = open(folder, 0, device)?;
     let v = model.config().vocab_size;
     let other = format!("{} has a tokenizer of its own; this part reads bytes", folder.display());
@@ -119,7 +119,7 @@ pub fn open_for_bytes(folder: &Path, device: &Device) -> Result<Gpt> {
         let ours = ByteTokenizer.to_json();
         ensure!(json["model"]["vocab"] == ours["model"]["vocab"], "{other}");
     }
-    Ok(Gpt::new(model.config(), parameters.inference().root())?)
+    Ok(Gpt::new(model.config(), parameters.for_inference().root())?)
 }
 
 /// Whether GPT-2 stores this parameter as (in, out).
@@ -128,8 +128,8 @@ fn is_conv1d(name: &str) -> bool {
 }
 
 /// The model's `config.json`.
-pub fn to_json(config: &GptConfig) -> Value {
-    let GptConfig { vocab_size, block_size, block } = *config;
+pub fn config_to_json(config: &GptConfig) -> Value {
+    let GptConfig { vocab_size, context_len, block } = *config;
     let activation = match block.gelu {
         Gelu::Tanh => "gelu_new",
         Gelu::Exact => "gelu",
@@ -138,7 +138,7 @@ pub fn to_json(config: &GptConfig) -> Value {
         "architectures": ["GPT2LMHeadModel"],
         "model_type": "gpt2",
         "vocab_size": vocab_size,
-        "n_positions": block_size,
+        "n_positions": context_len,
         "n_layer": block.n_layer,
         "n_head": block.n_head,
         "n_embd": block.n_embd,
@@ -156,7 +156,7 @@ pub fn to_json(config: &GptConfig) -> Value {
     })
 }
 
-fn from_json(json: &Value) -> Result<GptConfig> {
+fn config_from_json(json: &Value) -> Result<GptConfig> {
     let model_type = json["model_type"].as_str().unwrap_or("none");
     ensure!(model_type == "gpt2", "model_type is `{model_type}`, expected `gpt2`");
     let size = |key: &str| {
@@ -186,5 +186,5 @@ fn from_json(json: &Value) -> Result<GptConfig> {
     let (n_layer, n_head) = (size("n_layer")?, size("n_head")?);
     let layer_norm_eps = number("layer_norm_epsilon", 1e-5);
     let block = BlockConfig { n_layer, n_head, n_embd, dropout, gelu, layer_norm_eps };
-    Ok(GptConfig { vocab_size: size("vocab_size")?, block_size: size("n_positions")?, block })
+    Ok(GptConfig { vocab_size: size("vocab_size")?, context_len: size("n_positions")?, block })
 }

@@ -7,33 +7,33 @@ use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// Without a terminal, a line appears this often.
-const LINE_EVERY: Duration = Duration::from_secs(5);
+const LINE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The progress of a run of known length, on stderr; what is printed meanwhile goes to stdout, above the bar.
-pub struct Progress {
+pub struct ProgressLine {
     bar: Option<ProgressBar>,
     steps: usize,
     /// Those that were done before.
-    before: usize,
+    start_step: usize,
     start: Instant,
     last_line: Instant,
     tokens: usize,
 }
 
-impl Progress {
+impl ProgressLine {
     /// The progress of `steps` steps.
     ///
     /// # Errors
     /// Never in practice: the bar's template is fixed.
     pub fn new(steps: usize) -> Result<Self> {
-        Self::resumed(steps, 0)
+        Self::resume_from(steps, 0)
     }
 
     /// The same, where `before` steps were done earlier.
     ///
     /// # Errors
     /// Never in practice: the bar's template is fixed.
-    pub fn resumed(steps: usize, before: usize) -> Result<Self> {
+    pub fn resume_from(steps: usize, before: usize) -> Result<Self> {
         let bar = stderr().is_terminal().then(|| ProgressBar::new(steps as u64));
         if let Some(bar) = &bar {
             // A narrow terminal cuts the figures off, and the line stays one.
@@ -43,16 +43,16 @@ impl Progress {
             bar.set_style(ProgressStyle::with_template(template)?);
         }
         let now = Instant::now();
-        Ok(Self { bar, steps, before, start: now, last_line: now, tokens: 0 })
+        Ok(Self { bar, steps, start_step: before, start: now, last_line: now, tokens: 0 })
     }
 
     /// Another step is done: it had `loss` and took in `tokens`.
-    pub fn step(&mut self, step: usize, loss: f32, tokens: usize) {
-        self.step_with(step, &format!("loss {loss:.4}"), tokens);
+    pub fn update(&mut self, step: usize, loss: f32, tokens: usize) {
+        self.update_with_message(step, &format!("loss {loss:.4}"), tokens);
     }
 
     /// The same with other `figures` than the loss.
-    pub fn step_with(&mut self, step: usize, figures: &str, tokens: usize) {
+    pub fn update_with_message(&mut self, step: usize, figures: &str, tokens: usize) {
         self.tokens += tokens;
         let message = format!("{figures}  {:.0} tokens/s", self.tokens_per_second());
         let done = step + 1;
@@ -61,8 +61,9 @@ impl Progress {
                 bar.set_message(message);
                 bar.set_position(done as u64);
             }
-            None if done == self.steps || self.last_line.elapsed() >= LINE_EVERY => {
-                let each = self.start.elapsed().as_secs_f64() / (done - self.before).max(1) as f64;
+            None if done == self.steps || self.last_line.elapsed() >= LINE_INTERVAL => {
+                let each =
+                    self.start.elapsed().as_secs_f64() / (done - self.start_step).max(1) as f64;
                 let left = each * (self.steps - done) as f64;
                 eprintln!("step {done}/{}  {message}  {left:.0} s left", self.steps);
                 self.last_line = Instant::now();
@@ -78,7 +79,7 @@ impl Progress {
 
     /// Runs `work` that is no step (a sample, an evaluation): the bar makes room for what it prints, and its time does
     /// not count.
-    pub fn pause<R>(&mut self, work: impl FnOnce() -> R) -> R {
+    pub fn suspend<R>(&mut self, work: impl FnOnce() -> R) -> R {
         let begin = Instant::now();
         let result = match &self.bar {
             Some(bar) => bar.suspend(work),
@@ -89,7 +90,7 @@ impl Progress {
     }
 }
 
-impl Drop for Progress {
+impl Drop for ProgressLine {
     fn drop(&mut self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();

@@ -38,9 +38,9 @@ impl RunFolder {
             config.display(),
             path.display()
         );
-        move_aside(path)?;
+        back_up_existing_run(path)?;
         fs::create_dir_all(path).with_context(|| format!("creating {}", path.display()))?;
-        let lock = lock(path)?;
+        let lock = lock_run(path)?;
         json_file::write(&path.join(CONFIG), settings)?;
         atomic_file::write(&path.join(METRICS), b"")?;
         Self::open(path, lock)
@@ -51,7 +51,7 @@ impl RunFolder {
     /// # Errors
     /// When there is none, another process is writing it, or its figures cannot be read.
     pub fn resume(path: &Path, step: usize) -> Result<(Self, Vec<Value>)> {
-        let lock = lock(path)?;
+        let lock = lock_run(path)?;
         let metrics = path.join(METRICS);
         let text = fs::read_to_string(&metrics)
             .with_context(|| format!("reading {}", metrics.display()))?;
@@ -68,7 +68,7 @@ impl RunFolder {
     ///
     /// # Errors
     /// When they cannot be read.
-    pub fn settings(path: &Path) -> Result<Option<Value>> {
+    pub fn read_settings(path: &Path) -> Result<Option<Value>> {
         let file = path.join(CONFIG);
         match path.join(METRICS).exists() && file.exists() {
             true => json_file::read(&file).map(Some),
@@ -81,7 +81,11 @@ impl RunFolder {
     ///
     /// # Errors
     /// Says what lies where.
-    pub fn spares(path: &Path, flag: &str, named: impl AsRef<Path>) -> Result<()> {
+    pub fn ensure_input_not_overwritten(
+        path: &Path,
+        flag: &str,
+        named: impl AsRef<Path>,
+    ) -> Result<()> {
         let named = named.as_ref();
         let within = |place: &Path| match (named.canonicalize(), place.canonicalize()) {
             (Ok(named), Ok(place)) => named.starts_with(place),
@@ -89,7 +93,7 @@ impl RunFolder {
         };
         let mut places = vec![(path.to_path_buf(), "moved aside")];
         if path.join(METRICS).exists() {
-            places.push((previous(path)?, "removed"));
+            places.push((backup_path(path)?, "removed"));
         }
         for (place, what) in places {
             ensure!(
@@ -118,7 +122,7 @@ impl RunFolder {
     ///
     /// # Errors
     /// When the disk is full.
-    pub fn write(&mut self, row: &Value) -> Result<()> {
+    pub fn append_metrics(&mut self, row: &Value) -> Result<()> {
         let line = format!("{row}\n");
         let written = self.metrics.write_all(line.as_bytes());
         written.with_context(|| format!("writing {}/{METRICS}", self.path.display()))
@@ -127,13 +131,13 @@ impl RunFolder {
 
 /// Renames a folder that holds a run, so that nothing is lost. An older `.previous` gives way, unless it has checkpoints, or
 /// it has a model and this run has none.
-fn move_aside(path: &Path) -> Result<()> {
+fn back_up_existing_run(path: &Path) -> Result<()> {
     if !path.join(METRICS).exists() {
         return Ok(());
     }
-    let _held = lock(path)?; // nobody is writing it
+    let _held = lock_run(path)?; // nobody is writing it
     let holds = |path: &Path, what: &str| path.join(what).exists();
-    let previous = previous(path)?;
+    let previous = backup_path(path)?;
     if previous.exists() {
         ensure!(holds(&previous, METRICS), "{} is in the way and holds no run", previous.display());
         let worth_less = !holds(path, "model") && !holds(path, "checkpoints");
@@ -158,7 +162,7 @@ fn move_aside(path: &Path) -> Result<()> {
 ///
 /// # Errors
 /// When `path` has no name of its own.
-pub fn previous(path: &Path) -> Result<PathBuf> {
+pub fn backup_path(path: &Path) -> Result<PathBuf> {
     let name = path.file_name().context("the run folder has no name of its own")?;
     let named =
         |end: String| path.with_file_name(format!("{}.previous{end}", name.to_string_lossy()));
@@ -176,7 +180,7 @@ pub fn previous(path: &Path) -> Result<PathBuf> {
 ///
 /// # Errors
 /// When another process holds it.
-pub fn lock(path: &Path) -> Result<File> {
+pub fn lock_run(path: &Path) -> Result<File> {
     let file = path.join(LOCK);
     let opened = OpenOptions::new().create(true).append(true).open(&file);
     let opened = opened.with_context(|| format!("writing {}", file.display()))?;

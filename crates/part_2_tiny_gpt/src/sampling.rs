@@ -45,7 +45,7 @@ impl Sampling {
         }
         softmax(&mut kept);
         if let Some(p) = top_p {
-            keep_nucleus(&mut kept, p);
+            keep_top_p(&mut kept, p);
         }
         let total: f64 = kept.iter().map(|(_, weight)| weight).sum();
         let mut probabilities = vec![0.; logits.len()];
@@ -56,7 +56,7 @@ impl Sampling {
     }
 
     /// Draws a token from the scores `logits: (V)`.
-    pub fn draw(&self, logits: &[f32], rng: &mut Rng) -> u32 {
+    pub fn sample_token(&self, logits: &[f32], rng: &mut Rng) -> u32 {
         if let Self::Greedy = self {
             return argmax(logits) as u32;
         }
@@ -91,7 +91,7 @@ pub fn keep_top_k(scores: &mut Vec<(u32, f64)>, k: usize) {
 
 /// Of tokens with their weights (probabilities, but for a common factor), in order of their ids, keeps the fewest that
 /// hold the share p, the one that crosses it among them; of equals the first.
-pub fn keep_nucleus(weights: &mut Vec<(u32, f64)>, p: f64) {
+pub fn keep_top_p(weights: &mut Vec<(u32, f64)>, p: f64) {
     if p >= 1. {
         return;
     }
@@ -137,10 +137,10 @@ pub fn generate(
     let device = model.device();
     let mut tokens = prompt.to_vec();
     for _ in 0..max_new_tokens {
-        let seen = &tokens[tokens.len().saturating_sub(model.config().block_size)..];
+        let seen = &tokens[tokens.len().saturating_sub(model.config().context_len)..];
         let ids = Tensor::new(seen, device)?.unsqueeze(0)?; // (1, T)
         let logits = model.next_logits(&ids)?.squeeze(0)?.to_dtype(DType::F32)?; // (V)
-        let token = sampling.draw(&logits.to_device(&Device::Cpu)?.to_vec1()?, rng);
+        let token = sampling.sample_token(&logits.to_device(&Device::Cpu)?.to_vec1()?, rng);
         on_token(token)?;
         tokens.push(token);
     }

@@ -18,7 +18,7 @@ const CPU: Device = Device::Cpu;
 
 /// A model of a few thousand parameters.
 fn tiny() -> GptConfig {
-    GptConfig::bytes(8, 2, 2, 16)
+    GptConfig::byte_level(8, 2, 2, 16)
 }
 
 /// [`tiny`] with fresh weights.

@@ -29,7 +29,7 @@ impl ByteTokenizer {
 
     /// The same tokenizer as a Hugging Face `tokenizer.json`: byte-level BPE without merges, where id = byte.
     pub fn to_json(self) -> Value {
-        let vocab = (0..=255u8).map(|byte| (visible(byte).to_string(), json!(byte)));
+        let vocab = (0..=255u8).map(|byte| (byte_to_unicode(byte).to_string(), json!(byte)));
         let byte_level = json!({
             "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false
         });
@@ -60,7 +60,7 @@ impl ByteTokenizer {
 
 /// The character that stands for a byte in `tokenizer.json`: itself if it prints, else one from U+0100 on.
 /// GPT-2's `bytes_to_unicode`.
-pub fn visible(byte: u8) -> char {
+pub fn byte_to_unicode(byte: u8) -> char {
     const PRINTS: [RangeInclusive<u8>; 3] = [b'!'..=b'~', 0xA1..=0xAC, 0xAE..=0xFF];
     let prints = |byte: u8| PRINTS.iter().any(|range| range.contains(&byte));
     if prints(byte) {

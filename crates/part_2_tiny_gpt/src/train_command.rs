@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tensor_core::{Parameters, Scope};
 
 use crate::flags::{ComputeFlags, TrainFlags};
-use crate::{Corpus, LanguageModel, train, training_memory};
+use crate::{ByteCorpus, LanguageModel, train, training_memory};
 
 /// What the command was given.
 #[derive(Debug, Clone, Copy)]
@@ -39,19 +39,19 @@ impl TrainCommand<'_> {
         build: impl FnOnce(Scope<'_>) -> candle_core::Result<M>,
     ) -> Result<()> {
         let settings = self.train.config(block_size)?;
-        let device = self.compute.open()?;
-        training_memory::check(parameter_count, &device)?;
-        let corpus = Corpus::open(self.data)?;
-        corpus.check(block_size)?;
+        let device = self.compute.open_device()?;
+        training_memory::ensure_fits_in_memory(parameter_count, &device)?;
+        let corpus = ByteCorpus::open(self.data)?;
+        corpus.ensure_fits_context(block_size)?;
         let seed = self.compute.seed;
         let mut parameters = Parameters::seeded(seed, DType::F32, &device);
         let model = build(parameters.root())?;
-        println!("{} parameters, {} training bytes", parameters.count(), corpus.train.len());
+        println!("{} parameters, {} training bytes", parameters.n_parameters(), corpus.train.len());
         let about = json!({
             "data": self.data, "seed": seed, "device": self.compute.device.to_string(),
             "model": config, "train": settings,
         });
-        let mut log = self.train.log()?.record(self.out, &about)?;
+        let mut log = self.train.train_log()?.with_run_folder(self.out, &about)?;
         let best = train(&model, &parameters, &corpus, &settings, seed, &mut log)?;
         let tokens_per_second = log.tokens_per_second();
         drop(log); // the progress line ends before we speak
@@ -61,7 +61,7 @@ impl TrainCommand<'_> {
         if self.json {
             let report = json!({
                 "loss": best.loss, "bits_per_byte": best.bits_per_byte, "tokens": best.tokens,
-                "tokens_per_s": tokens_per_second, "parameters": parameters.count(), "model": folder,
+                "tokens_per_s": tokens_per_second, "parameters": parameters.n_parameters(), "model": folder,
             });
             println!("{report}");
         }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use tensor_core::ops::cross_entropy;
 use tensor_core::{AdamW, AdamWConfig, Parameters, Rng, backward, clip_grad_norm};
 
-use crate::{Batch, Corpus, Evaluation, LanguageModel, RunLog, evaluate};
+use crate::{Batch, ByteCorpus, LanguageModel, LmEvalMetrics, TrainLog, evaluate};
 
 /// How the learning rate moves over the run, once it has risen from 0 over the first twentieth of the steps (Adam's
 /// first steps, taken on a guess of the gradient's size, can spoil fresh weights). Part 4 teaches schedules.
@@ -61,19 +61,19 @@ impl TrainConfig {
 pub fn train(
     model: &impl LanguageModel,
     parameters: &Parameters,
-    corpus: &Corpus,
+    corpus: &ByteCorpus,
     config: &TrainConfig,
     seed: u64,
-    log: &mut RunLog,
-) -> Result<Evaluation> {
-    let (device, block_size): (&Device, _) = (parameters.device(), model.block_size());
-    corpus.check(block_size)?;
-    let inference = model.inference_twin(parameters)?; // same memory, no graph
+    log: &mut TrainLog,
+) -> Result<LmEvalMetrics> {
+    let (device, block_size): (&Device, _) = (parameters.device(), model.context_len());
+    corpus.ensure_fits_context(block_size)?;
+    let inference = model.for_inference(parameters)?; // same memory, no graph
     let mut optimizer = AdamW::new(parameters, config.optimizer)?;
     let mut rng = Rng::new(seed);
     let mut best = None;
     for step in 0..config.steps {
-        log.sample(step, config.sample_interval, &inference)?;
+        log.log_sample(step, config.sample_interval, &inference)?;
         let batch = Batch::random(&corpus.train, config.batch_size, block_size, &mut rng, device)?;
         let logits = model.forward(&batch.inputs)?; // (B, T, V)
         let loss = cross_entropy(&logits, &batch.targets)?; // ()
@@ -84,19 +84,19 @@ pub fn train(
 
         let loss = loss.to_scalar::<f32>()?; // waits for the device
         ensure!(loss.is_finite(), "the loss is {loss} at step {step}: try a smaller --lr");
-        log.step(step, loss, lr, norm, batch.inputs.elem_count())?;
-        let last = step + 1 == config.steps || log.interrupted();
+        log.log_step(step, loss, lr, norm, batch.inputs.elem_count())?;
+        let last = step + 1 == config.steps || log.is_interrupted();
         if last || (step + 1) % config.eval_interval == 0 {
             let look = || evaluate(&inference, &corpus.validation, config.batch_size, device);
-            let found = log.pause(look)?;
-            log.validation(step + 1, &found)?;
-            if best.is_none_or(|best: Evaluation| found.loss < best.loss) {
+            let found = log.suspend(look)?;
+            log.log_validation(step + 1, &found)?;
+            if best.is_none_or(|best: LmEvalMetrics| found.loss < best.loss) {
                 best = Some(found);
-                log.save(model, parameters)?;
+                log.save_model(model, parameters)?;
             }
         }
         if last {
-            log.sample(config.steps, config.sample_interval, &inference)?;
+            log.log_sample(config.steps, config.sample_interval, &inference)?;
             break;
         }
     }

@@ -12,14 +12,14 @@ const BYTES_PER_PARAMETER: f64 = 16.;
 ///
 /// # Errors
 /// When they do: says how much they take, and what to lower.
-pub fn check(parameters: f64, device: &Device) -> Result<()> {
+pub fn ensure_fits_in_memory(parameters: f64, device: &Device) -> Result<()> {
     match free_memory().filter(|_| device.is_cpu()) {
-        Some(free) => check_fits(parameters, free),
+        Some(free) => ensure_fits_in(parameters, free),
         None => Ok(()),
     }
 }
 
-pub(crate) fn check_fits(parameters: f64, free: f64) -> Result<()> {
+pub(crate) fn ensure_fits_in(parameters: f64, free: f64) -> Result<()> {
     let need = BYTES_PER_PARAMETER * parameters;
     let (millions, [need_gb, free_gb]) = (parameters / 1e6, [need, free].map(|bytes| bytes / 1e9));
     ensure!(

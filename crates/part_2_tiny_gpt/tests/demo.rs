@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
-use tensor_core::testing::{Program, path};
+use tensor_core::testing::{Program, path_arg};
 
 const PART_2: Program = Program(env!("CARGO_BIN_EXE_part_2"));
 
@@ -15,9 +15,9 @@ fn trained() -> (TempDir, Value) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let text = "the cat sat on the mat. ".repeat(40);
     std::fs::write(folder.path().join("text.txt"), text).expect("a text");
-    let data = path(folder.path(), "text.txt");
-    let run = path(folder.path(), "run");
-    let said = PART_2.says_json(&train_args(&data, &run, "12"));
+    let data = path_arg(folder.path(), "text.txt");
+    let run = path_arg(folder.path(), "run");
+    let said = PART_2.stdout_json(&train_args(&data, &run, "12"));
     (folder, said)
 }
 
@@ -31,7 +31,7 @@ fn train_args<'a>(data: &'a str, out: &'a str, steps: &'a str) -> Vec<&'a str> {
 
 #[test]
 fn the_demo_shows_text_before_and_after_and_the_loss() {
-    let text = PART_2.says(&["--steps", "2"]);
+    let text = PART_2.stdout(&["--steps", "2"]);
     assert!(
         text.contains("sample after 0 steps") && text.contains("sample after 2 steps"),
         "{text}"
@@ -42,21 +42,21 @@ fn the_demo_shows_text_before_and_after_and_the_loss() {
 #[test]
 fn train_then_eval_then_sample() {
     let (folder, result) = trained();
-    let (model, data) = (path(folder.path(), "run/model"), path(folder.path(), "text.txt"));
-    let measured = PART_2.says_json(&["eval", "--model", &model, "--data", &data, "--json"]);
+    let (model, data) = (path_arg(folder.path(), "run/model"), path_arg(folder.path(), "text.txt"));
+    let measured = PART_2.stdout_json(&["eval", "--model", &model, "--data", &data, "--json"]);
     let keys: Vec<&String> = measured.as_object().expect("an object").keys().collect();
     assert_eq!(keys, ["loss", "bits_per_byte", "tokens"]);
     // The batches differ in size, so the sums are rounded differently.
     let loss = |result: &Value| result["loss"].as_f64().expect("a number");
     let difference = (loss(&measured) - loss(&result)).abs();
     assert!(difference < 1e-5, "the saved model is the best one");
-    let all = PART_2.says(&["eval", "--model", &model, "--data", &data, "--split", "all"]);
+    let all = PART_2.stdout(&["eval", "--model", &model, "--data", &data, "--split", "all"]);
     assert!(all.contains("over 959 bytes"));
 
     let sample = |seed: &str| {
         let args =
             ["sample", "--model", &model, "--prompt", "the", "--seed", seed, "--top-p", "0.9"];
-        PART_2.says(&[args.as_slice(), &["--max-new-tokens", "20"]].concat())
+        PART_2.stdout(&[args.as_slice(), &["--max-new-tokens", "20"]].concat())
     };
     assert!(sample("1").starts_with("the"));
     assert_eq!(sample("1"), sample("1"));
@@ -66,52 +66,52 @@ fn train_then_eval_then_sample() {
 #[test]
 fn wrong_arguments_end_with_code_2_and_one_line() {
     let sample = |more: &[&'static str]| [&["sample", "--model", "nowhere"], more].concat();
-    PART_2.refuses(&sample(&["--top-p", "0"]), 2, "above 0 and at most 1");
-    PART_2.refuses(&sample(&["--temperature", "-1"]), 2, "must be 0 (greedy) or above");
-    PART_2.refuses(&sample(&["--temperature", "nan"]), 2, "not a finite number");
-    PART_2.refuses(&sample(&["--top-k", "0"]), 2, "--top-k");
-    PART_2.refuses(&sample(&["--threads", "0"]), 2, "--threads");
-    PART_2.refuses(&sample(&["--device", "tpu"]), 2, "expected auto, cpu, cuda or cuda:N");
+    PART_2.assert_fails(&sample(&["--top-p", "0"]), 2, "above 0 and at most 1");
+    PART_2.assert_fails(&sample(&["--temperature", "-1"]), 2, "must be 0 (greedy) or above");
+    PART_2.assert_fails(&sample(&["--temperature", "nan"]), 2, "not a finite number");
+    PART_2.assert_fails(&sample(&["--top-k", "0"]), 2, "--top-k");
+    PART_2.assert_fails(&sample(&["--threads", "0"]), 2, "--threads");
+    PART_2.assert_fails(&sample(&["--device", "tpu"]), 2, "expected auto, cpu, cuda or cuda:N");
     if cfg!(not(feature = "cuda")) {
-        PART_2.refuses(&sample(&["--device", "cuda"]), 2, "this build has no CUDA");
+        PART_2.assert_fails(&sample(&["--device", "cuda"]), 2, "this build has no CUDA");
     }
-    PART_2.refuses(&["train"], 2, "--data");
-    PART_2.refuses(&["train", "--data", "x", "--stepz", "3"], 2, "--stepz");
-    PART_2.refuses(
+    PART_2.assert_fails(&["train"], 2, "--data");
+    PART_2.assert_fails(&["train", "--data", "x", "--stepz", "3"], 2, "--stepz");
+    PART_2.assert_fails(
         &["train", "--data", "x", "--n-embd", "30"],
         2,
         "n_embd 30 cannot be divided among 4 heads",
     );
-    PART_2.refuses(
+    PART_2.assert_fails(
         &["train", "--data", "x", "--batch-size", "99999999999"],
         2,
         "at most 4194304 tokens",
     );
-    PART_2.refuses(&["train", "--data", "x", "--block-size", "0"], 2, "--block-size");
-    PART_2.refuses(&["train", "--data", "x", "--dropout", "1"], 2, "below 1");
-    PART_2.refuses(&["train", "--data", "x", "--lr", "-1"], 2, "above 0");
+    PART_2.assert_fails(&["train", "--data", "x", "--block-size", "0"], 2, "--block-size");
+    PART_2.assert_fails(&["train", "--data", "x", "--dropout", "1"], 2, "below 1");
+    PART_2.assert_fails(&["train", "--data", "x", "--lr", "-1"], 2, "above 0");
 }
 
 #[test]
 fn bad_files_end_with_code_1_one_line_and_nothing_written() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let (data, out) = (path(folder.path(), "text.txt"), path(folder.path(), "run"));
-    PART_2.refuses(&train_args(&data, &out, "12"), 1, "text.txt: No such file");
+    let (data, out) = (path_arg(folder.path(), "text.txt"), path_arg(folder.path(), "run"));
+    PART_2.assert_fails(&train_args(&data, &out, "12"), 1, "text.txt: No such file");
     std::fs::write(&data, "").expect("a file");
-    PART_2.refuses(&train_args(&data, &out, "12"), 1, "text.txt is empty");
+    PART_2.assert_fails(&train_args(&data, &out, "12"), 1, "text.txt is empty");
     std::fs::write(&data, "too short a text").expect("a file");
-    PART_2.refuses(&train_args(&data, &out, "12"), 1, "the validation part has 2 tokens");
-    PART_2.refuses(&["sample", "--model", &out], 1, "run/config.json: No such file");
+    PART_2.assert_fails(&train_args(&data, &out, "12"), 1, "the validation part has 2 tokens");
+    PART_2.assert_fails(&["sample", "--model", &out], 1, "run/config.json: No such file");
     assert!(!Path::new(&out).exists());
     std::fs::write(&data, b"\xFF\x00\xC3 any bytes will do ".repeat(30)).expect("a file");
-    PART_2.says(&train_args(&data, &out, "12"));
+    PART_2.stdout(&train_args(&data, &out, "12"));
 }
 
 #[cfg(unix)]
 #[test]
 fn an_interrupt_saves_the_model_and_ends_with_code_0() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let (data, out) = (path(folder.path(), "text.txt"), path(folder.path(), "run"));
+    let (data, out) = (path_arg(folder.path(), "text.txt"), path_arg(folder.path(), "run"));
     std::fs::write(&data, "the cat sat on the mat. ".repeat(40)).expect("a file");
     let args = train_args(&data, &out, "100000000");
     let mut child = PART_2.command(&args).spawn().expect("it starts");
@@ -131,14 +131,14 @@ fn an_interrupt_saves_the_model_and_ends_with_code_0() {
 fn a_model_too_large_for_the_machine_is_refused_before_it_is_made() {
     for size in [["--n-embd", "1000000"], ["--n-layer", "18446744073709551615"]] {
         let args = [&["train", "--data", "nowhere"][..], &size].concat();
-        PART_2.refuses(&args, 1, "lower --n-embd or --n-layer");
+        PART_2.assert_fails(&args, 1, "lower --n-embd or --n-layer");
     }
 }
 
 #[test]
 fn a_run_that_nobody_reads_any_more_is_no_success() {
     let (folder, _) = trained();
-    let (data, out) = (path(folder.path(), "text.txt"), path(folder.path(), "unread"));
+    let (data, out) = (path_arg(folder.path(), "text.txt"), path_arg(folder.path(), "unread"));
     let mut args = train_args(&data, &out, "10"); // of which every tenth is printed
     args.retain(|&arg| arg != "--json");
     let steps = args.iter().position(|&arg| arg == "--steps").expect("a number of steps");

@@ -7,21 +7,21 @@ use std::path::Path;
 use anyhow::Result;
 use candle_core::{Device, Tensor};
 use serde_json::json;
-use tensor_core::testing::{Program, assert_python_agrees, path};
+use tensor_core::testing::{Program, assert_python_agrees, path_arg};
 use tiny_gpt::{ByteTokenizer, model_folder};
 
 #[test]
 fn transformers_opens_what_train_wrote() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let run = path(folder.path(), "run");
-    let data = path(Path::new(env!("CARGO_MANIFEST_DIR")), "../../data/tiny_hi.txt");
+    let run = path_arg(folder.path(), "run");
+    let data = path_arg(Path::new(env!("CARGO_MANIFEST_DIR")), "../../data/tiny_hi.txt");
     let mut args = vec!["train", "--steps", "5", "--n-layer", "2", "--n-head", "2"];
     args.extend(["--n-embd", "16", "--block-size", "32", "--batch-size", "4"]);
     args.extend(["--sample-interval", "0", "--data", &data, "--out", &run]);
-    Program(env!("CARGO_BIN_EXE_part_2")).says(&args);
+    Program(env!("CARGO_BIN_EXE_part_2")).stdout(&args);
 
     let saved = Path::new(&run).join("model");
-    let model = model_folder::open_for_bytes(&saved, &Device::Cpu)?;
+    let model = model_folder::open_byte_level(&saved, &Device::Cpu)?;
     let text = "Once, नमस्ते 🙂\n";
     let ids = ByteTokenizer.encode(text);
     let logits = model.forward(&Tensor::new(ids.as_slice(), &Device::Cpu)?.unsqueeze(0)?)?;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use modern::flags::{ModelFlags, SamplerFlags, WindowFlags};
-use tiny_gpt::flags::{ComputeFlags, SizeFlags, TrainFlags};
+use tiny_gpt::flags::{ComputeFlags, ModelSizeFlags, TrainFlags};
 
 /// Part 3, the modern architecture: open the models people use, let them write, measure them; train your own.
 ///
@@ -90,7 +90,7 @@ pub(crate) struct TrainArgs {
     #[command(flatten)]
     pub(crate) train: TrainFlags,
     #[command(flatten)]
-    pub(crate) size: SizeFlags,
+    pub(crate) size: ModelSizeFlags,
     #[command(flatten)]
     pub(crate) compute: ComputeFlags,
     /// Print the result as a JSON object on the last line

@@ -42,7 +42,7 @@ impl Block {
             )?,
             post_attention_layernorm: Norm::new(scope.at("post_attention_layernorm"), c, norm)?,
             mlp: mlp(scope)?,
-            dropout: Dropout::none(),
+            dropout: Dropout::disabled(),
         })
     }
 

@@ -3,7 +3,7 @@
 //! How many tokens were read is counted apart from how many are stored: positions go on when the window moves on.
 
 use candle_core::{Device, Result, Tensor, bail};
-use tensor_core::ops::{Mask, Positions};
+use tensor_core::ops::{AttentionMask, Positions};
 
 use crate::config::{AttentionConfig, Window};
 use crate::{KvCache, RollingCache};
@@ -31,7 +31,7 @@ pub enum LayerCache {
 pub struct Pass {
     starts: Starts,
     /// Of the keys that the cache gives out.
-    pub mask: Mask,
+    pub mask: AttentionMask,
 }
 
 #[derive(Debug, Clone)]
@@ -44,7 +44,7 @@ enum Starts {
 
 impl Pass {
     /// Whole texts from their first token on.
-    pub fn whole(mask: Mask) -> Self {
+    pub fn whole(mask: AttentionMask) -> Self {
         Self { starts: Starts::All(0), mask }
     }
 
@@ -53,7 +53,7 @@ impl Pass {
     ///
     /// # Errors
     /// When rows differ in length.
-    pub fn packed(mask: Mask, segments: &[Vec<u32>], device: &Device) -> Result<Self> {
+    pub fn packed(mask: AttentionMask, segments: &[Vec<u32>], device: &Device) -> Result<Self> {
         let mut positions: Vec<usize> = Vec::new();
         for row in segments {
             for (t, segment) in row.iter().enumerate() {
@@ -63,7 +63,7 @@ impl Pass {
             }
         }
         let segments = Tensor::new(segments.to_vec(), device)?; // (B, T)
-        Ok(Self { starts: Starts::Each(positions), mask: mask.with_segments(&segments)? })
+        Ok(Self { starts: Starts::Each(positions), mask: mask.with_segment_ids(&segments)? })
     }
 
     /// Several continuations of one beginning in a row: the first `stems[b]` tokens of row b are the beginning; then token t
@@ -96,16 +96,16 @@ impl Pass {
             }
         }
         let segments = Tensor::new(segments.to_vec(), device)?; // (B, T)
-        let mask = attention.mask().with_segments(&segments)?.with_stems(stems)?;
+        let mask = attention.mask().with_segment_ids(&segments)?.with_shared_prefixes(stems)?;
         Ok(Self { starts: Starts::Each(positions), mask })
     }
 
     /// The position of each token.
     pub fn positions(&self) -> Positions<'_> {
         match &self.starts {
-            Starts::All(start) => Positions::From(*start),
-            Starts::Rows(starts) => Positions::Rows(starts),
-            Starts::Each(positions) => Positions::Each(positions),
+            Starts::All(start) => Positions::StartAt(*start),
+            Starts::Rows(starts) => Positions::RowStarts(starts),
+            Starts::Each(positions) => Positions::PerToken(positions),
         }
     }
 
@@ -205,10 +205,10 @@ impl Cache {
     ) -> Result<Pass> {
         let mask = match self.layers.first() {
             Some(LayerCache::Rolling(layer)) => match t {
-                1 => Mask::bidirectional(), // all that is stored is in view
+                1 => AttentionMask::bidirectional(), // all that is stored is in view
                 _ => layer.mask(),
             },
-            _ => attention.mask().after(self.seen),
+            _ => attention.mask().with_offset(self.seen),
         };
         if self.padding.is_empty() {
             return Ok(Pass { starts: Starts::All(self.seen), mask });
@@ -217,7 +217,7 @@ impl Cache {
         let s = self.seen + t;
         let real = self.padding.iter().flat_map(|&n| (0..s).map(move |i| u8::from(i >= n)));
         let real = Tensor::from_iter(real, device)?.reshape((self.padding.len(), s))?;
-        Ok(Pass { starts: Starts::Rows(starts), mask: mask.with_real_keys(&real)? })
+        Ok(Pass { starts: Starts::Rows(starts), mask: mask.with_padding(&real)? })
     }
 
     pub(crate) fn layers(&mut self) -> impl Iterator<Item = &mut LayerCache> {

@@ -84,7 +84,7 @@ impl Checkpoint {
     /// # Errors
     /// When memory is short.
     fn for_inference(self) -> Result<Self> {
-        let mut twin = self.parameters.inference();
+        let mut twin = self.parameters.for_inference();
         let model = GptModern::new(self.model.config(), twin.root())?;
         Ok(Self { model, ..self })
     }

@@ -2,7 +2,7 @@
 //! files of the model families people use are points in the same space.
 
 use candle_core::{Result, bail};
-use tensor_core::ops::{Gelu, Mask};
+use tensor_core::ops::{AttentionMask, Gelu};
 
 /// Everything that decides a [`GptModern`](crate::GptModern)'s shape.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -221,14 +221,14 @@ impl ModelConfig {
 
 impl Window {
     /// The mask that says the same.
-    pub fn mask(self) -> Mask {
-        Mask::window(self.size, self.sinks)
+    pub fn mask(self) -> AttentionMask {
+        AttentionMask::sliding_window(self.size, self.sinks)
     }
 }
 
 impl AttentionConfig {
     /// What a token of a whole text sees.
-    pub fn mask(&self) -> Mask {
-        self.window.map_or_else(Mask::causal, Window::mask)
+    pub fn mask(&self) -> AttentionMask {
+        self.window.map_or_else(AttentionMask::causal, Window::mask)
     }
 }

@@ -10,7 +10,7 @@ use modern::sampler::{Choice, Sampler};
 use modern::{GenerateConfig, GptModern, Memory, ModelConfig, Text, Window};
 use tensor_core::{AdamWConfig, Parameters, Rng};
 use tiny_gpt::builtin_text::BuiltinText;
-use tiny_gpt::{ByteTokenizer, Corpus, LrDecay, RunLog, TrainConfig, train};
+use tiny_gpt::{ByteCorpus, ByteTokenizer, LrDecay, TrainConfig, TrainLog, train};
 
 use crate::arguments::DemoArgs;
 
@@ -21,7 +21,7 @@ const SHORT: usize = 200;
 const LONG: usize = 2_000;
 
 pub(crate) fn run(args: &DemoArgs) -> Result<()> {
-    let device = args.compute.open()?;
+    let device = args.compute.open_device()?;
     let (steps, seed) = (args.steps.get(), args.compute.seed);
     let mut model_config = ModelConfig::bytes(256, 2, 4, 128);
     model_config.attention.n_kv_head = 2;
@@ -35,14 +35,18 @@ pub(crate) fn run(args: &DemoArgs) -> Result<()> {
         eval_interval: steps,
         sample_interval: 0,
     };
-    let corpus = Corpus::from_bytes(BuiltinText::English.text().as_bytes());
+    let corpus = ByteCorpus::from_bytes(BuiltinText::English.text().as_bytes());
     let mut parameters = Parameters::seeded(seed, DType::F32, &device);
     let model = GptModern::new(&model_config, parameters.root())?;
-    println!("A Llama of {} parameters learns {} bytes.\n", parameters.count(), corpus.train.len());
-    let mut log = RunLog::new(steps)?; // Ctrl-C ends the demo at once: it keeps nothing
+    println!(
+        "A Llama of {} parameters learns {} bytes.\n",
+        parameters.n_parameters(),
+        corpus.train.len()
+    );
+    let mut log = TrainLog::new(steps)?; // Ctrl-C ends the demo at once: it keeps nothing
     train(&model, &parameters, &corpus, &config, seed, &mut log)?;
 
-    let model = GptModern::new(&model_config, parameters.inference().root())?;
+    let model = GptModern::new(&model_config, parameters.for_inference().root())?;
     write_twice(&model, seed)?;
     write_on_and_on(&model, seed)
 }

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use anyhow::Result;
 use candle_core::Device;
 use clap::Args;
-use tiny_gpt::flags::{non_negative, share, temperature};
+use tiny_gpt::flags::{non_negative, probability, temperature};
 
 use crate::{Checkpoint, Choice, Memory, Purpose, Sampler, Window};
 
@@ -43,10 +43,10 @@ pub struct SamplerFlags {
     #[arg(long, value_name = "K")]
     pub top_k: Option<usize>,
     /// Draw from the fewest tokens that hold the share P [default: the model's own, else 1]
-    #[arg(long, value_name = "P", allow_negative_numbers = true, value_parser = share)]
+    #[arg(long, value_name = "P", allow_negative_numbers = true, value_parser = probability)]
     pub top_p: Option<f64>,
     /// Draw from those at least P times as likely as the likeliest [default: the model's own, else all]
-    #[arg(long, value_name = "P", allow_negative_numbers = true, value_parser = share)]
+    #[arg(long, value_name = "P", allow_negative_numbers = true, value_parser = probability)]
     pub min_p: Option<f64>,
     /// Above 1: tokens that occurred become less likely [default: the model's own, else 1]
     #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = penalty)]

@@ -51,14 +51,14 @@ pub fn open(file: &Gguf, purpose: Purpose, device: &Device) -> Result<(GptModern
         match weights::read(file, name, order.as_deref())? {
             Weight::Quantized(matrix) if keep_blocks => _ = quantized.insert(ours, matrix),
             Weight::Quantized(matrix) => _ = tensors.insert(ours, matrix.dequantize()?),
-            Weight::Full(numbers) => _ = tensors.insert(ours, numbers),
+            Weight::Unquantized(numbers) => _ = tensors.insert(ours, numbers),
         }
     }
     let origin = file.path().display();
     let parameters = Parameters::from_tensors(tensors, origin, 0, purpose.dtype(), device);
     let mut parameters = parameters.with_quantized(quantized);
     let model = GptModern::new(&config, parameters.root())?;
-    parameters.finish()?;
+    parameters.ensure_all_used()?;
     Ok((model, parameters))
 }
 

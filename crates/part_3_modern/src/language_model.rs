@@ -11,7 +11,7 @@ use crate::sampler::{Choice, Sampler};
 use crate::{GenerateConfig, GptModern, SpecialTokens, Tokenizer, generate};
 
 impl LanguageModel for GptModern {
-    fn block_size(&self) -> usize {
+    fn context_len(&self) -> usize {
         self.config().context
     }
 
@@ -23,8 +23,8 @@ impl LanguageModel for GptModern {
         self.forward(ids)
     }
 
-    fn inference_twin(&self, parameters: &Parameters) -> candle_core::Result<Self> {
-        Self::new(self.config(), parameters.inference().root())
+    fn for_inference(&self, parameters: &Parameters) -> candle_core::Result<Self> {
+        Self::new(self.config(), parameters.for_inference().root())
     }
 
     fn save(&self, folder: &Path, parameters: &Parameters) -> anyhow::Result<()> {
@@ -36,7 +36,7 @@ impl LanguageModel for GptModern {
         model_folder::save(folder, self.config(), parameters, &TextEnds::default(), None)
     }
 
-    fn write(
+    fn generate(
         &self,
         prompt: &[u32],
         n: usize,

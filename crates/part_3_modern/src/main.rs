@@ -19,7 +19,7 @@ use serde_json::json;
 use tensor_core::Rng;
 use tensor_core::ops::Gelu;
 use tiny_gpt::TrainCommand;
-use tiny_gpt::command::{self, usage};
+use tiny_gpt::command::{self, as_usage_error};
 
 use arguments::{
     Cli, Command, GenerateArgs, MlpChoice, NormChoice, PositionChoice, ScoreArgs, TrainArgs,
@@ -29,7 +29,7 @@ use arguments::{
 static ALLOCATOR: tensor_core::allocator::MiMalloc = tensor_core::allocator::MiMalloc;
 
 fn main() -> ExitCode {
-    command::run(|cli: Cli| match cli.command {
+    command::parse_and_run(|cli: Cli| match cli.command {
         None => demo::run(&cli.demo),
         Some(Command::Train(args)) => run_train(&args),
         Some(Command::Generate(args)) => run_generate(&args),
@@ -41,9 +41,9 @@ fn main() -> ExitCode {
 fn model_config(args: &TrainArgs) -> Result<ModelConfig> {
     let gpt = args.size.config()?;
     let dropout = gpt.block.dropout;
-    usage(if dropout == 0. { Ok(()) } else { Err("--dropout: part 3's model has none") })?;
+    as_usage_error(if dropout == 0. { Ok(()) } else { Err("--dropout: part 3's model has none") })?;
     let c = gpt.block.n_embd;
-    let mut config = ModelConfig::bytes(gpt.block_size, gpt.block.n_layer, gpt.block.n_head, c);
+    let mut config = ModelConfig::bytes(gpt.context_len, gpt.block.n_layer, gpt.block.n_head, c);
     config.attention.n_kv_head = args.n_kv_head.map_or(gpt.block.n_head, |n| n.get());
     config.attention.window = args.window.window();
     if let NormChoice::Layer = args.norm {
@@ -55,7 +55,7 @@ fn model_config(args: &TrainArgs) -> Result<ModelConfig> {
     if let MlpChoice::Gelu = args.mlp {
         config.mlp = Mlp::Gelu { width: c.saturating_mul(4), form: Gelu::Tanh };
     }
-    usage(config.check())?;
+    as_usage_error(config.check())?;
     Ok(config)
 }
 
@@ -70,7 +70,7 @@ fn run_train(args: &TrainArgs) -> Result<()> {
 }
 
 fn run_generate(args: &GenerateArgs) -> Result<()> {
-    let device = args.compute.open()?;
+    let device = args.compute.open_device()?;
     let checkpoint = args.model.open(&device)?;
     let Checkpoint { model, tokenizer, .. } = &checkpoint;
     let prompt = prompt(args, &checkpoint)?;
@@ -145,7 +145,7 @@ fn prompt(args: &GenerateArgs, checkpoint: &Checkpoint) -> Result<Vec<u32>> {
 }
 
 fn run_score(args: &ScoreArgs) -> Result<()> {
-    let device = args.compute.open()?;
+    let device = args.compute.open_device()?;
     let text = std::fs::read_to_string(&args.text_file)
         .with_context(|| format!("reading {}", args.text_file.display()))?;
     let Checkpoint { model, tokenizer, .. } = args.model.open(&device)?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use candle_core::{Device, Result, Tensor, bail};
 use tensor_core::ops::add;
-use tensor_core::{Bias, Dropout, Embedding, Linear, Scope, recompute_all};
+use tensor_core::{Bias, Dropout, Embedding, Linear, Scope, gradient_checkpoint_all};
 
 use crate::block::Block;
 use crate::cache::{Cache, LayerCache, Pass};
@@ -91,7 +91,7 @@ impl GptModern {
             norm,
             lm_head,
             rope,
-            dropout: Dropout::none(),
+            dropout: Dropout::disabled(),
             activations: Activations::Kept,
         })
     }
@@ -152,7 +152,7 @@ impl GptModern {
     pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
         match &self.lm_head {
             Some(lm_head) => lm_head.forward(hidden),
-            None => self.embed_tokens.scores(hidden),
+            None => self.embed_tokens.logits(hidden),
         }
     }
 
@@ -180,7 +180,7 @@ impl GptModern {
             x = match (self.activations, cache.take()) {
                 (Activations::Recomputed, None) => {
                     let (layer, pass, angles) = (layer.clone(), pass.clone(), angles.clone());
-                    let mut all = recompute_all(&x, &self.dropout, move |x| {
+                    let mut all = gradient_checkpoint_all(&x, &self.dropout, move |x| {
                         let mut all = Vec::new();
                         let y = layer.forward(x, &pass, angles.as_ref(), None, &mut all)?;
                         all.insert(0, y);
@@ -230,7 +230,7 @@ impl GptModern {
         if end > self.config.context {
             bail!("position {} lies beyond the {} learned ones", end - 1, self.config.context);
         }
-        let at = (0..b * t).map(|i| pass.positions().at(i / t, i % t, t) as u32);
+        let at = (0..b * t).map(|i| pass.positions().position(i / t, i % t, t) as u32);
         table.forward(&Tensor::from_iter(at, ids.device())?.reshape((b, t))?)
     }
 }

@@ -10,7 +10,7 @@ use candle_core::{DType, Device, Tensor};
 use serde_json::{Value, json};
 use tensor_core::Parameters;
 use tiny_gpt::json_file;
-use tiny_gpt::model_folder::forget_tied_head;
+use tiny_gpt::model_folder::drop_tied_lm_head;
 
 use crate::config::OutputLayer;
 use crate::sampler::Sampler;
@@ -71,7 +71,7 @@ pub fn save_described(
     }
     let tensors = parameters.iter().map(|p| (p.name.clone(), p.var.as_detached_tensor()));
     let files = [("config.json", json), ("generation_config.json", generation)];
-    tiny_gpt::model_folder::write(folder, &files, &tensors.collect())
+    tiny_gpt::model_folder::write_model_folder(folder, &files, &tensors.collect())
 }
 
 /// A model folder holds numbers.
@@ -105,7 +105,7 @@ pub fn read_tensors(folder: &Path, output: OutputLayer) -> Result<BTreeMap<Strin
     let mut tensors = weight_files::read(folder)?;
     tensors.retain(|name, _| !name.ends_with(".rotary_emb.inv_freq")); // old files store what follows from the config
     if output == OutputLayer::Tied {
-        forget_tied_head(&mut tensors, "model.embed_tokens.weight", folder)?;
+        drop_tied_lm_head(&mut tensors, "model.embed_tokens.weight", folder)?;
     }
     Ok(tensors)
 }
@@ -123,7 +123,7 @@ pub fn build(
 ) -> Result<(GptModern, Parameters)> {
     let mut parameters = Parameters::from_tensors(tensors, origin.display(), 0, dtype, device);
     let model = GptModern::new(config, parameters.root())?;
-    parameters.finish()?;
+    parameters.ensure_all_used()?;
     Ok((model, parameters))
 }
 

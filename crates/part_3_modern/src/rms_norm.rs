@@ -4,7 +4,7 @@
 //! activations in range.
 
 use candle_core::{D, Result, Tensor};
-use tensor_core::{Decay, Init, LayerNorm, Scope, ops};
+use tensor_core::{Init, LayerNorm, Scope, WeightDecay, ops};
 
 use crate::config;
 
@@ -33,7 +33,7 @@ impl Norm {
     pub fn new(mut scope: Scope<'_>, width: usize, kind: config::Norm) -> Result<Self> {
         match kind {
             config::Norm::Rms { eps } => {
-                let weight = scope.parameter("weight", width, Init::Ones, Decay::No)?;
+                let weight = scope.parameter("weight", width, Init::Ones, WeightDecay::No)?;
                 Ok(Self::Rms { weight, eps })
             }
             config::Norm::Layer { eps } => Ok(Self::Layer(LayerNorm::new(scope, width, eps)?)),

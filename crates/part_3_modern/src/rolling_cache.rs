@@ -9,7 +9,7 @@
 //! they would no longer be those of the same text read under the same mask, which is what the tests compare with.)
 
 use candle_core::{Result, Tensor};
-use tensor_core::ops::Mask;
+use tensor_core::ops::AttentionMask;
 
 use crate::config::Window;
 
@@ -85,8 +85,8 @@ impl RollingCache {
     }
 
     /// Which of the keys that several tokens are given each of them sees.
-    pub fn mask(&self) -> Mask {
-        self.window.mask().after(self.len())
+    pub fn mask(&self) -> AttentionMask {
+        self.window.mask().with_offset(self.len())
     }
 
     /// Writes those of the new tokens that the next one will see.

@@ -88,16 +88,16 @@ impl Angles {
     /// Turns every head of `x: (B, T, H, D)`: the fused twin of [`rotate`]. The stretch must hold all positions.
     pub fn turn(&self, x: &Tensor, positions: Positions<'_>) -> Result<Tensor> {
         match positions {
-            Positions::From(start) => {
-                ops::rope(x, &self.cos, &self.sin, Positions::From(start - self.first))
+            Positions::StartAt(start) => {
+                ops::rope(x, &self.cos, &self.sin, Positions::StartAt(start - self.first))
             }
-            Positions::Rows(starts) => {
+            Positions::RowStarts(starts) => {
                 let starts: Vec<i64> = starts.iter().map(|s| s - self.first as i64).collect();
-                ops::rope(x, &self.cos, &self.sin, Positions::Rows(&starts))
+                ops::rope(x, &self.cos, &self.sin, Positions::RowStarts(&starts))
             }
-            Positions::Each(positions) => {
+            Positions::PerToken(positions) => {
                 let positions: Vec<usize> = positions.iter().map(|p| p - self.first).collect();
-                ops::rope(x, &self.cos, &self.sin, Positions::Each(&positions))
+                ops::rope(x, &self.cos, &self.sin, Positions::PerToken(&positions))
             }
         }
     }

@@ -5,7 +5,7 @@
 //! at least a share of the likeliest (<https://arxiv.org/abs/2407.01082>). Order and ties are those of transformers.
 
 use tensor_core::Rng;
-use tiny_gpt::sampling::{keep_nucleus, keep_top_k};
+use tiny_gpt::sampling::{keep_top_k, keep_top_p};
 
 /// How tokens are chosen.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -128,7 +128,7 @@ impl Sampler {
         let max = kept.iter().fold(f64::NEG_INFINITY, |max, (_, x)| max.max(*x));
         kept.iter_mut().for_each(|(_, x)| *x = ((*x - max) / temperature).exp());
         if let Some(p) = top_p {
-            keep_nucleus(&mut kept, p);
+            keep_top_p(&mut kept, p);
         }
         if let Some(share) = min_p {
             kept.retain(|&(_, weight)| weight >= share); // the likeliest has weight 1

@@ -183,7 +183,7 @@ fn draw(
     let v = logits.len() / rngs.len().max(1);
     let rows = logits.chunks_exact(v).zip(seen).zip(rngs).zip(going);
     let mut rows: Vec<_> = rows.filter(|(_, going)| **going).map(|(row, _)| (row, None)).collect();
-    threads::for_each(&mut rows, |(((scores, seen), rng), drawn)| {
+    threads::parallel_for_each(&mut rows, |(((scores, seen), rng), drawn)| {
         *drawn = Some(sampler.draw(scores, seen, rng));
     });
     let mut drawn = rows.into_iter().map(|(_, drawn)| drawn);

@@ -27,7 +27,7 @@ pub(crate) fn read(folder: &Path) -> Result<BTreeMap<String, Tensor>> {
         "{} has its weights in pytorch_model.bin, which may run code when it is opened: have transformers save it anew",
         folder.display()
     );
-    weights::open(&whole)
+    weights::load(&whole)
 }
 
 /// Which file has which tensor.
@@ -73,7 +73,7 @@ impl Index {
         let index = self.path.display();
         let mut tensors = BTreeMap::new();
         for file in self.files() {
-            for (name, tensor) in weights::open(&folder.join(file))? {
+            for (name, tensor) in weights::load(&folder.join(file))? {
                 if self.file_of.get(&name).is_none_or(|place| place != file) {
                     bail!("{file} holds `{name}`, which {index} does not say");
                 }

@@ -30,11 +30,11 @@ fn write(model: &GptModern, memory: Memory, text: &mut Text, n: usize) -> Result
         memory,
         ..GenerateConfig::new(model, Sampler::new(choice), n, Vec::new())
     };
-    ALLOCATOR.mark();
+    ALLOCATOR.reset_peak();
     let written = text.go_on(model, &config, &mut [Rng::new(1)], |_, _| Ok(()))?;
     assert_eq!(written[0].tokens.len(), n);
     drop(written);
-    let bytes = ALLOCATOR.bytes();
+    let bytes = ALLOCATOR.bytes_in_use();
     let passing = ALLOCATOR.peak() - bytes;
     Ok(Held { bytes, cache: text.cache.bytes(), passing })
 }
@@ -53,7 +53,7 @@ fn memory_stays_flat_while_writing() -> Result<()> {
     config.attention.n_kv_head = 2;
     let mut parameters = Parameters::seeded(1, DType::F32, &Device::Cpu);
     GptModern::new(&config, parameters.root())?;
-    let model = GptModern::new(&config, parameters.inference().root())?;
+    let model = GptModern::new(&config, parameters.for_inference().root())?;
     let memories = [Memory::Rolling(Window { size: 64, sinks: 4 }), Memory::Whole];
     early_and_late(&model, memories[1])?; // the threads and their room for a row of weights come once
     for memory in memories {

@@ -89,7 +89,7 @@ fn the_factors_of_llama_3_are_its_four_numbers() -> Result<()> {
     let mut config = *model.config();
     config.attention.position = Position::Rope { base, scaling: None };
     let (_, parameters) = open("llama_3", TRAINING)?;
-    let unscaled = GptModern::new(&config, parameters.inference().root())?;
+    let unscaled = GptModern::new(&config, parameters.for_inference().root())?;
     let unscaled = logits(&unscaled, &answer("llama_3")?.input_ids)?;
     let off = (without - unscaled)?.abs()?.max_all()?.to_scalar::<f32>()?;
     assert!(off > 1e-2, "the text is long enough to feel the scaling: {off}");
@@ -105,7 +105,7 @@ fn blocks_of_several_formats_answer_nearly_as_their_numbers() -> Result<()> {
         assert!(file.tensors().any(|(_, info)| info.format == format), "no tensor is in {format}");
     }
     let (model, parameters) = gguf_model::open(&file, Purpose::Inference, &CPU)?;
-    let model = GptModern::new(model.config(), parameters.inference().root())?;
+    let model = GptModern::new(model.config(), parameters.for_inference().root())?;
     let mut cache = Cache::growing(model.config().n_layer);
     let mut rows = Vec::new();
     for id in input_ids {

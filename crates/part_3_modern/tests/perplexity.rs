@@ -52,7 +52,7 @@ fn assert_near(found: f64, share: f64) {
 fn said(model: &str, story: &Path, flags: &[&str]) -> Result<f64> {
     let story = story.to_string_lossy();
     let args = ["score", "--json", "--model", model, "--text-file", &story];
-    let said = PART_3.says_json(&[&args[..], flags].concat());
+    let said = PART_3.stdout_json(&[&args[..], flags].concat());
     let list = |key: &str| said[key].as_array().with_context(|| format!("no list `{key}`"));
     let ids: Vec<u64> = list("token_ids")?.iter().filter_map(Value::as_u64).collect();
     let log_probs: Vec<f64> = list("logprobs")?.iter().filter_map(Value::as_f64).collect();

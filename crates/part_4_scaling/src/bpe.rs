@@ -10,7 +10,7 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use regex::Regex;
-use tiny_gpt::tokenizer::visible;
+use tiny_gpt::tokenizer::byte_to_unicode;
 
 use crate::pair_counts::{PairCounts, Word};
 use crate::pieces::pieces;
@@ -50,7 +50,7 @@ impl Bpe {
             bpe.add_special(name);
         }
         let mut bytes: Vec<u8> = (0..=255).collect();
-        bytes.sort_by_key(|&byte| visible(byte));
+        bytes.sort_by_key(|&byte| byte_to_unicode(byte));
         for byte in bytes {
             bpe.byte_ids[usize::from(byte)] = bpe.push(vec![byte]);
         }

@@ -5,7 +5,7 @@ use candle_core::DType;
 use modern::GptModern;
 use tensor_core::ops::cross_entropy;
 use tiny_gpt::loss::bits_per_byte;
-use tiny_gpt::{Batch, Evaluation};
+use tiny_gpt::{Batch, LmEvalMetrics};
 
 use crate::TokenFile;
 
@@ -23,7 +23,7 @@ pub struct Extent {
 ///
 /// # Errors
 /// When there are not two tokens, or they are damaged.
-pub fn evaluate(model: &GptModern, tokens: &TokenFile, extent: Extent) -> Result<Evaluation> {
+pub fn evaluate(model: &GptModern, tokens: &TokenFile, extent: Extent) -> Result<LmEvalMetrics> {
     let n = tokens.len();
     ensure!(n > 1, "{n} tokens are too few to predict any");
     let t = model.config().context;
@@ -44,5 +44,5 @@ pub fn evaluate(model: &GptModern, tokens: &TokenFile, extent: Extent) -> Result
     let loss = nats / predicted as f64;
     let bytes = tokens.text_bytes() as f64 * (predicted + 1) as f64 / n as f64;
     let bits_per_byte = bits_per_byte(loss, predicted, bytes.round() as usize);
-    Ok(Evaluation { loss, bits_per_byte, tokens: predicted })
+    Ok(LmEvalMetrics { loss, bits_per_byte, tokens: predicted })
 }

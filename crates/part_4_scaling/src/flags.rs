@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use candle_core::DType;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
-use tiny_gpt::command::usage;
+use tiny_gpt::command::as_usage_error;
 use tiny_gpt::flags::{ComputeFlags, OptimizerFlags, SamplingFlags, non_negative, positive};
 
 use crate::Schedule;
@@ -69,7 +69,7 @@ impl ScheduleFlags {
         let (peak, total) = (self.lr, self.steps.get());
         let floor = self.min_lr.unwrap_or(peak / 10.);
         let warmup = self.warmup_steps.unwrap_or(total / 20);
-        usage((|| {
+        as_usage_error((|| {
             ensure!(floor <= peak, "--min-lr {floor} is above --lr {peak}");
             ensure!(warmup <= total, "--warmup-steps {warmup} are more than --steps {total}");
             Ok(())
@@ -105,7 +105,7 @@ impl StepFlags {
     /// # Errors
     /// A [`UsageError`](tiny_gpt::command::UsageError) when something else is wanted.
     pub fn check_plain(&self) -> Result<()> {
-        usage((|| {
+        as_usage_error((|| {
             ensure!(self.dtype == Precision::F32, "--dtype: this part trains in f32");
             ensure!(!self.recompute, "--recompute: this part keeps what the gradient needs");
             Ok(())

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use anyhow::{Context, Result};
-use tiny_gpt::tokenizer::visible;
+use tiny_gpt::tokenizer::byte_to_unicode;
 
 use crate::Bpe;
 
@@ -36,7 +36,7 @@ impl Bpe {
 
     /// Token `id` in letters, one for each byte.
     pub fn letters(&self, id: u32) -> Option<String> {
-        Some(self.token(id)?.iter().map(|&byte| visible(byte)).collect())
+        Some(self.token(id)?.iter().map(|&byte| byte_to_unicode(byte)).collect())
     }
 
     /// The merges as the file has them.

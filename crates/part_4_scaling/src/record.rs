@@ -43,7 +43,7 @@ impl Record {
         tracker.row(step, &figures)?;
         let mut row = Map::from_iter([("step".to_string(), json!(step))]);
         row.extend(figures);
-        folder.write(&Value::Object(row))
+        folder.append_metrics(&Value::Object(row))
     }
 
     fn plot(&mut self, step: usize, figures: &Value) {
@@ -67,7 +67,7 @@ impl Record {
         let (Some((folder, _)), [(_, a), (_, b)]) = (&self.place, &self.curves) else {
             return Ok(());
         };
-        loss_curve::write_measure(&folder.path().join(name), &[a, b], ["step", measure])
+        loss_curve::write_svg_with_axes(&folder.path().join(name), &[a, b], ["step", measure])
     }
 
     /// The run has ended; the tracker's files are complete.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde_json::Value;
-use tiny_gpt::command::quoted;
+use tiny_gpt::command::shell_quote;
 use tiny_gpt::{RunFolder, json_file};
 
 use crate::Checkpoints;
@@ -34,6 +34,6 @@ pub fn reopened(out: &Path, settings: &Value, step: usize) -> Result<(RunFolder,
 pub fn how_to_go_on(part: &str, step: usize, total: usize, out: &Path) -> String {
     format!(
         "stopped and saved after step {step} of {total}; continue with: cargo run --release -p {part} -- train --resume --out {}",
-        quoted(out)
+        shell_quote(out)
     )
 }

@@ -68,7 +68,7 @@ impl Run {
     /// # Errors
     /// When memory is short.
     pub fn rounded(&self, config: &TrainConfig) -> Result<GptModern> {
-        let mut rounded = self.parameters.computing_in(config.dtype);
+        let mut rounded = self.parameters.with_compute_dtype(config.dtype);
         let dropout = rounded.root().dropout(config.dropout);
         let model = GptModern::new(&self.model, rounded.root())?;
         Ok(model.in_training(dropout, config.activations))
@@ -102,7 +102,7 @@ impl Run {
     /// When a file cannot be written.
     pub fn save(&self, folder: &Path, data: &Dataset) -> Result<()> {
         model_folder::save(folder, self, &data.tokenizer)?;
-        weights::save(&folder.join(OPTIMIZER), &self.optimizer.state()?)?;
+        weights::save(&folder.join(OPTIMIZER), &self.optimizer.state_dict()?)?;
         let rng = self.parameters.dropout_rng();
         let state = json!({ "state": self.state, "dropout_rng": rng, "data": data.sha256() });
         json_file::write(&folder.join(STATE), &state)
@@ -131,18 +131,18 @@ impl Run {
             .with_context(|| format!("{} is no state of a run", path.display()))?;
 
         let path = folder.join(MODEL);
-        let tensors = weights::open(&path)?;
+        let tensors = weights::load(&path)?;
         let mut parameters =
             Parameters::from_tensors(tensors, path.display(), 0, DType::F32, device);
         GptModern::new(&model, parameters.root())?;
-        parameters.finish()?;
+        parameters.ensure_all_used()?;
         if let Some(rng) = rng {
             parameters.set_dropout_rng(rng);
         }
         let mut optimizer = AdamW::new(&parameters, optimizer)?;
         let path = folder.join(OPTIMIZER);
         optimizer
-            .restore(weights::open(&path)?)
+            .load_state_dict(weights::load(&path)?)
             .with_context(|| format!("{} does not fit the model", path.display()))?;
         Ok(Self { model, parameters, optimizer, state })
     }

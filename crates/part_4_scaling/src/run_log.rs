@@ -6,8 +6,8 @@ use modern::sampler::{Choice, Sampler};
 use modern::{GenerateConfig, GptModern, Markers, Tokenizer, generate};
 use serde_json::{Map, Value, json};
 use tensor_core::Rng;
-use tiny_gpt::progress::Progress;
-use tiny_gpt::{Evaluation, RunFolder};
+use tiny_gpt::progress::ProgressLine;
+use tiny_gpt::{LmEvalMetrics, RunFolder};
 
 use crate::Run;
 use crate::alarms::Alarms;
@@ -19,7 +19,7 @@ use crate::tracker::Tracker;
 /// Shows a run and records it.
 pub struct RunLog {
     config: LogConfig,
-    progress: Progress,
+    progress: ProgressLine,
     record: Record,
     alarms: Alarms,
     recent: Vec<f64>,
@@ -40,7 +40,7 @@ impl RunLog {
         let record = Record::new([("loss", "training"), ("val_loss", "validation")]);
         Ok(Self {
             config,
-            progress: Progress::resumed(config.steps, step)?,
+            progress: ProgressLine::resume_from(config.steps, step)?,
             record: record.within(folder, tracker, rows),
             alarms: Alarms::new(config.warmup),
             recent: Vec::new(),
@@ -50,7 +50,7 @@ impl RunLog {
 
     /// Runs `work` that is no step; its time does not count.
     pub fn pause<R>(&mut self, work: impl FnOnce() -> R) -> R {
-        self.progress.pause(work)
+        self.progress.suspend(work)
     }
 
     /// Says aloud what is wrong with a step, if anything is. What makes it pointless to go on comes back.
@@ -71,7 +71,7 @@ impl RunLog {
         if !loss.is_finite() || !norm.is_finite() {
             return Ok(Some(alarm));
         }
-        self.progress.pause(|| println!("ALARM: {alarm}"));
+        self.progress.suspend(|| println!("ALARM: {alarm}"));
         Ok(None)
     }
 
@@ -92,7 +92,7 @@ impl RunLog {
     /// When it cannot be recorded.
     pub fn step(&mut self, figures: &Figures, run: &Run) -> Result<()> {
         let Figures { step, epoch, loss, rate, norm } = *figures;
-        self.progress.step(step - 1, loss as f32, self.config.tokens_per_step);
+        self.progress.update(step - 1, loss as f32, self.config.tokens_per_step);
         self.recent.push(loss);
         if !step.is_multiple_of(self.config.interval) {
             return Ok(());
@@ -117,9 +117,9 @@ impl RunLog {
     ///
     /// # Errors
     /// When it cannot be recorded.
-    pub fn validation(&mut self, step: usize, found: &Evaluation) -> Result<()> {
-        let Evaluation { loss, bits_per_byte, .. } = *found;
-        self.progress.pause(|| {
+    pub fn validation(&mut self, step: usize, found: &LmEvalMetrics) -> Result<()> {
+        let LmEvalMetrics { loss, bits_per_byte, .. } = *found;
+        self.progress.suspend(|| {
             println!("step {step}: validation loss {loss:.4} nats per token, {bits_per_byte:.4} bits per byte");
         });
         self.record.row(step, json!({ "val_loss": loss, "bits_per_byte": bits_per_byte }))?;
@@ -134,7 +134,7 @@ impl RunLog {
         let Some(eos) = tokenizer.eos() else { return Ok(()) };
         let sampler = Sampler::new(Choice::from(self.config.sampling));
         let config = GenerateConfig::new(model, sampler, self.config.sample_tokens, vec![eos]);
-        let text = self.progress.pause(|| {
+        let text = self.progress.suspend(|| {
             let written =
                 generate(model, &[vec![eos]], &config, &mut Rng::new(0), |_, _| Ok(()))?.remove(0);
             let text = tokenizer.decode(&written.tokens, Markers::Hidden)?;
@@ -151,7 +151,7 @@ impl RunLog {
     /// When the model's weights are damaged.
     pub fn attention(&mut self, step: usize, model: &GptModern, ids: &Tensor) -> Result<()> {
         let mut sizes = Map::new();
-        let layers = self.progress.pause(|| model.queries_keys_values(ids))?;
+        let layers = self.progress.suspend(|| model.queries_keys_values(ids))?;
         for (layer, seen) in layers.iter().enumerate() {
             for (name, tensor) in ["queries", "keys", "values"].iter().zip(seen) {
                 let values: Vec<f32> = tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;

@@ -56,7 +56,7 @@ pub fn expanded(
     if flags.iter().any(|flag| flag == "--resume") {
         let set = settings.get("out").and_then(Value::as_str).map(OsString::from);
         let out = last("--out").or(set).unwrap_or_else(|| default_out.into());
-        let old = RunFolder::settings(Path::new(&out))?;
+        let old = RunFolder::read_settings(Path::new(&out))?;
         let old = old.with_context(|| {
             format!(
                 "there is no run in {} to resume: leave --resume out to begin one",
@@ -85,7 +85,7 @@ pub fn of_the_model(
     let mut args: Vec<OsString> = args.into_iter().map(Into::into).collect();
     let flags = args.split_off(args.len().min(2));
     let model = values(&flags, "--model").pop();
-    let run = model.map(|model| RunFolder::settings(Path::new(&model))).transpose()?.flatten();
+    let run = model.map(|model| RunFolder::read_settings(Path::new(&model))).transpose()?.flatten();
     if let Some(Value::Object(run)) = run
         && keys.iter().all(|&key| run.contains_key(key))
     {
@@ -172,7 +172,7 @@ const FREE: [&str; 13] = [
 /// # Errors
 /// Names each difference; and when there is no run.
 pub fn check_resumable(out: &Path, settings: &Value, free: &[&str]) -> Result<()> {
-    let old = RunFolder::settings(out)?;
+    let old = RunFolder::read_settings(out)?;
     let old = old.with_context(|| format!("there is no run in {} to resume", out.display()))?;
     check_unchanged(&old, settings, &[&FREE, free].concat())
 }

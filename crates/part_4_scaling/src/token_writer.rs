@@ -32,7 +32,7 @@ impl TokenWriter {
     /// # Errors
     /// When the folder cannot be written.
     pub fn new(path: &Path, vocab_size: usize) -> Result<Self> {
-        let mut file = BufWriter::new(atomic_file::beside(path)?);
+        let mut file = BufWriter::new(atomic_file::create_temp_file(path)?);
         file.write_all(&[b' '; 8 + HEADER])
             .with_context(|| format!("writing {}", path.display()))?;
         let width = if vocab_size <= 1 << 16 { 2 } else { 4 };

@@ -77,7 +77,7 @@ pub fn train(
 ) -> Result<()> {
     let device = run.parameters.device().clone();
     let mut windows = Windows::new(&data.train, run.model.context, seed)?;
-    let inference = GptModern::new(&run.model, run.parameters.inference().root())?;
+    let inference = GptModern::new(&run.model, run.parameters.for_inference().root())?;
     let due = |step: usize, interval: usize| interval > 0 && step.is_multiple_of(interval);
     while run.state.step < config.schedule.total {
         let mut cursor = run.state.cursor;
@@ -90,7 +90,7 @@ pub fn train(
         let norm = clip_grad_norm(&mut grads, &run.parameters, config.grad_clip)?;
         if !run.accepts(norm)? {
             log.skipped(run)?; // f16 overflowed: nothing has moved but the scale
-            if outputs.interrupt.requested() {
+            if outputs.interrupt.is_requested() {
                 return outputs.checkpoints.save(run.state.step, |folder| run.save(folder, data));
             }
             continue;
@@ -103,7 +103,8 @@ pub fn train(
         run.optimizer.step(&grads, rate)?;
         (run.state.step, run.state.cursor) = (step, cursor);
 
-        let stop = outputs.interrupt.requested() || outputs.stop_after.is_some_and(|n| step >= n);
+        let stop =
+            outputs.interrupt.is_requested() || outputs.stop_after.is_some_and(|n| step >= n);
         let last = step == config.schedule.total;
         log.step(&Figures { step, epoch: cursor.epoch, loss, rate, norm }, run)?;
         if last || due(step, outputs.intervals.eval) {

@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use tensor_core::testing::{Program, path};
+use tensor_core::testing::{Program, path_arg};
 
 const PART_4: Program = Program(env!("CARGO_BIN_EXE_part_4"));
 
 #[test]
 fn the_demo_shows_merges_whole_gradients_and_a_run_that_goes_on() {
-    let text = PART_4.says(&["--vocab-size", "600"]);
+    let text = PART_4.stdout(&["--vocab-size", "600"]);
     assert!(text.contains("The first merges") && text.contains("the same ids"), "{text}");
     assert!(text.contains("35 more: the same bytes of model, optimizer and state"), "{text}");
     let apart = |line: &str| -> f64 {
@@ -21,13 +21,13 @@ fn the_demo_shows_merges_whole_gradients_and_a_run_that_goes_on() {
 #[test]
 fn a_folder_of_texts_becomes_a_tokenizer_of_its_real_size() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let (data, out) = (path(folder.path(), "texts"), path(folder.path(), "new/tokenizer"));
-    std::fs::create_dir_all(path(folder.path(), "texts/more")).expect("a folder");
+    let (data, out) = (path_arg(folder.path(), "texts"), path_arg(folder.path(), "new/tokenizer"));
+    std::fs::create_dir_all(path_arg(folder.path(), "texts/more")).expect("a folder");
     for file in ["texts/a.txt", "texts/more/b.txt"] {
-        std::fs::write(path(folder.path(), file), "the cat sat on the mat. ").expect("a text");
+        std::fs::write(path_arg(folder.path(), file), "the cat sat on the mat. ").expect("a text");
     }
     let args = ["tokenizer", "--data", &data, "--vocab-size", "8000", "--out", &out, "--json"];
-    let said = PART_4.says_json(&args);
+    let said = PART_4.stdout_json(&args);
     let tokenizer = modern::Tokenizer::open(Path::new(&out)).expect("a tokenizer");
     assert_eq!(said["vocab_size"], tokenizer.vocab_size());
     assert!(tokenizer.vocab_size() > 261 && tokenizer.vocab_size() < 290, "{said}");
@@ -38,7 +38,7 @@ fn a_folder_of_texts_becomes_a_tokenizer_of_its_real_size() {
         .collect();
     files.sort();
     assert_eq!(files, ["tokenizer.json", "tokenizer_config.json"]);
-    let text = PART_4.says(&["tokenizer", "--data", &data, "--out", &out]);
+    let text = PART_4.stdout(&["tokenizer", "--data", &data, "--out", &out]);
     assert!(text.contains("(32000 were wanted)"), "{text}");
 }
 
@@ -47,32 +47,32 @@ fn bad_input_is_refused_in_one_line_and_nothing_is_written() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = |name: &str, bytes: &[u8]| {
         std::fs::write(folder.path().join(name), bytes).expect("a file");
-        path(folder.path(), name)
+        path_arg(folder.path(), name)
     };
-    let out = path(folder.path(), "out");
+    let out = path_arg(folder.path(), "out");
     let good = file("good.txt", b"a text");
     let train = |data: &str, code, text: &str| {
-        PART_4.refuses(&["tokenizer", "--data", data, "--out", &out], code, text);
+        PART_4.assert_fails(&["tokenizer", "--data", data, "--out", &out], code, text);
     };
     train(&file("empty.txt", b""), 1, "empty.txt is empty");
     train(&file("latin1.txt", b"caf\xe9 au lait"), 1, "latin1.txt is not UTF-8: byte 3");
     train(&file("cut.txt", b"caf\xc3"), 1, "byte 3");
-    train(&path(folder.path(), "none.txt"), 1, "none.txt");
+    train(&path_arg(folder.path(), "none.txt"), 1, "none.txt");
     std::fs::create_dir(folder.path().join("bare")).expect("a folder");
-    train(&path(folder.path(), "bare"), 1, "no .txt files in");
+    train(&path_arg(folder.path(), "bare"), 1, "no .txt files in");
     for size in ["0", "260", "1048577", "18446744073709551615"] {
         let args = ["tokenizer", "--data", &good, "--out", &out, "--vocab-size", size];
-        PART_4.refuses(&args, 2, "must be at least 261");
-        PART_4.refuses(&["--vocab-size", size], 2, "must be at least 261");
+        PART_4.assert_fails(&args, 2, "must be at least 261");
+        PART_4.assert_fails(&["--vocab-size", size], 2, "must be at least 261");
     }
-    PART_4.refuses(
+    PART_4.assert_fails(
         &["tokenizer", "--data", &good, "--vocab-size", "many"],
         2,
         "invalid value 'many'",
     );
-    PART_4.refuses(&["tokenizer"], 2, "--data");
-    PART_4.refuses(&["--data", &file("spaces.txt", b" \n ")], 1, "spaces.txt is empty");
+    PART_4.assert_fails(&["tokenizer"], 2, "--data");
+    PART_4.assert_fails(&["--data", &file("spaces.txt", b" \n ")], 1, "spaces.txt is empty");
     assert!(!Path::new(&out).exists());
-    let args = ["tokenizer", "--data", &good, "--out", &path(folder.path(), "good.txt/out")];
-    PART_4.refuses(&args, 1, "good.txt/out");
+    let args = ["tokenizer", "--data", &good, "--out", &path_arg(folder.path(), "good.txt/out")];
+    PART_4.assert_fails(&args, 1, "good.txt/out");
 }

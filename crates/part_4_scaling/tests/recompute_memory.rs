@@ -16,10 +16,10 @@ fn peak(t: usize, activations: Activations) -> Result<usize> {
     let config = ModelConfig::bytes(t, 8, 4, 64);
     let mut parameters = Parameters::seeded(0, DType::F32, &Device::Cpu);
     let model = GptModern::new(&config, parameters.root())?;
-    let model = model.in_training(Dropout::none(), activations);
+    let model = model.in_training(Dropout::disabled(), activations);
     let tokens: Vec<u32> = (0..=t as u32).map(|i| i * 31 % 256).collect();
-    let batch = Batch::at(&tokens, &[0], t, &Device::Cpu)?;
-    let before = ALLOCATOR.mark();
+    let batch = Batch::from_starts(&tokens, &[0], t, &Device::Cpu)?;
+    let before = ALLOCATOR.reset_peak();
     gradients(&model, &parameters, &[batch], 1.)?;
     Ok(ALLOCATOR.peak() - before)
 }

@@ -4,20 +4,20 @@ use std::path::Path;
 
 use serde_json::Value;
 use tempfile::TempDir;
-use tensor_core::testing::{Program, path};
+use tensor_core::testing::{Program, path_arg};
 
 const PART_4: Program = Program(env!("CARGO_BIN_EXE_part_4"));
 
 /// A text of some documents, and a run on it with these flags.
 fn trained(flags: &[&str]) -> (TempDir, String, Value) {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let (data, out) = (text(folder.path(), 40), path(folder.path(), "run"));
-    let said = PART_4.says_json(&[&small(&data, &out)[..], flags].concat());
+    let (data, out) = (text(folder.path(), 40), path_arg(folder.path(), "run"));
+    let said = PART_4.stdout_json(&[&small(&data, &out)[..], flags].concat());
     (folder, out, said)
 }
 
 fn text(folder: &Path, documents: usize) -> String {
-    let file = path(folder, "text.txt");
+    let file = path_arg(folder, "text.txt");
     let stories: Vec<String> =
         (0..documents).map(|i| format!("The cat number {i} sat on the mat and slept.")).collect();
     std::fs::write(&file, stories.join("\n<|endoftext|>\n")).expect("a text");
@@ -63,17 +63,18 @@ fn a_run_learns_records_itself_and_its_model_writes_and_is_measured() {
 
     // The held-out documents as the run measured them; the same as text, all documents.
     let data = format!("{run}/data");
-    let eval = |data: &str| PART_4.says_json(&["eval", "--model", &run, "--data", data, "--json"]);
+    let eval =
+        |data: &str| PART_4.stdout_json(&["eval", "--model", &run, "--data", data, "--json"]);
     let held_out = eval(&data);
     let best = said["loss"].as_f64().expect("a loss");
     assert!((held_out["loss"].as_f64().expect("a loss") - best).abs() < 1e-5, "{held_out} {said}");
     let bits = found[1]["bits_per_byte"].as_f64().expect("bits");
     assert!((held_out["bits_per_byte"].as_f64().expect("bits") - bits).abs() < 1e-5);
-    let all = eval(&path(folder.path(), "text.txt"));
+    let all = eval(&path_arg(folder.path(), "text.txt"));
     assert!(all["tokens"].as_u64() > held_out["tokens"].as_u64());
 
     let sample = |model: &str, seed: &str| {
-        PART_4.says(&[
+        PART_4.stdout(&[
             "sample",
             "--model",
             model,
@@ -94,15 +95,15 @@ fn a_run_learns_records_itself_and_its_model_writes_and_is_measured() {
 #[test]
 fn the_data_of_a_run_serve_the_next_one() {
     let (folder, run, first) = trained(&["--eval-windows", "18446744073709551615"]);
-    let (data, next) = (format!("{run}/data"), path(folder.path(), "next"));
-    let second = PART_4.says_json(&small(&data, &next));
+    let (data, next) = (format!("{run}/data"), path_arg(folder.path(), "next"));
+    let second = PART_4.stdout_json(&small(&data, &next));
     assert_eq!(first["loss"], second["loss"], "the same tokens, the same seed, the same run");
     assert!(!Path::new(&next).join("data").exists());
     // A tokenizer that was trained before, on the text itself.
-    let third = path(folder.path(), "third");
-    let file = path(folder.path(), "text.txt");
+    let third = path_arg(folder.path(), "third");
+    let file = path_arg(folder.path(), "text.txt");
     let args = [&small(&file, &third)[..], &["--tokenizer", &data]].concat();
-    assert_eq!(PART_4.says_json(&args)["loss"], first["loss"]);
+    assert_eq!(PART_4.stdout_json(&args)["loss"], first["loss"]);
 }
 
 #[test]
@@ -121,13 +122,13 @@ fn every_tracker_gets_its_files_and_none_none() {
 #[test]
 fn settings_come_from_a_file_and_the_effective_ones_are_saved() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let (data, out) = (text(folder.path(), 20), path(folder.path(), "run"));
-    let file = path(folder.path(), "run.yaml");
+    let (data, out) = (text(folder.path(), 20), path_arg(folder.path(), "run"));
+    let file = path_arg(folder.path(), "run.yaml");
     let yaml = format!(
         "data: {data}\nout: {out}\nn_layer: 1\nn_head: 2\nn_embd: 16\nblock_size: 16\nvocab_size: 280\nsteps: 9\nlr: 1e-2\nlog: none\n"
     );
     std::fs::write(&file, yaml).expect("settings");
-    PART_4.says(&[
+    PART_4.stdout(&[
         "train", "--config", &file, "--set", "steps=6", "--set", "lr=0.002", "--lr", "0.001",
     ]);
     let config = std::fs::read_to_string(format!("{out}/config.json")).expect("settings");
@@ -137,8 +138,8 @@ fn settings_come_from_a_file_and_the_effective_ones_are_saved() {
         (&6.into(), &0.001.into(), &16.into())
     );
     // What was saved is a file of settings itself.
-    let again = path(folder.path(), "again");
-    PART_4.says(&["train", "--config", &format!("{out}/config.json"), "--out", &again]);
+    let again = path_arg(folder.path(), "again");
+    PART_4.stdout(&["train", "--config", &format!("{out}/config.json"), "--out", &again]);
     let weights =
         |run: &str| std::fs::read(format!("{run}/model/model.safetensors")).expect("weights");
     assert!(weights(&out) == weights(&again));
@@ -150,11 +151,11 @@ fn bad_input_is_told_in_one_line_and_nothing_is_overwritten() {
     let before = std::fs::read(format!("{run}/metrics.jsonl")).expect("figures");
     let file = |name: &str, bytes: &str| {
         std::fs::write(folder.path().join(name), bytes).expect("a file");
-        path(folder.path(), name)
+        path_arg(folder.path(), name)
     };
-    let good = path(folder.path(), "text.txt");
+    let good = path_arg(folder.path(), "text.txt");
     let refuses = |data: &str, flags: &[&str], code, text: &str| {
-        PART_4.refuses(
+        PART_4.assert_fails(
             &[&["train", "--data", data, "--out", &run][..], flags].concat(),
             code,
             text,
@@ -162,7 +163,7 @@ fn bad_input_is_told_in_one_line_and_nothing_is_overwritten() {
     };
     refuses(&file("empty.txt", ""), &[], 1, "empty.txt is empty");
     refuses(&file("one.txt", "one document"), &[], 1, "a single document");
-    refuses(&path(folder.path(), "none.txt"), &[], 1, "none.txt");
+    refuses(&path_arg(folder.path(), "none.txt"), &[], 1, "none.txt");
     refuses(&good, &["--vocab-size", "260"], 2, "must be at least 261");
     refuses(&good, &["--tokenizer", "nowhere"], 1, "nowhere");
     refuses(&good, &["--min-lr", "0.1"], 2, "--min-lr 0.1 is above --lr 0.003");
@@ -181,13 +182,21 @@ fn bad_input_is_told_in_one_line_and_nothing_is_overwritten() {
     bytes[last] ^= 1;
     std::fs::write(&tokens, bytes).expect("damaged");
     refuses(&format!("{run}/data"), &[], 1, "which would be moved aside");
-    let other = path(folder.path(), "other");
-    PART_4.refuses(&["train", "--data", &format!("{run}/data"), "--out", &other], 1, "damaged");
+    let other = path_arg(folder.path(), "other");
+    PART_4.assert_fails(
+        &["train", "--data", &format!("{run}/data"), "--out", &other],
+        1,
+        "damaged",
+    );
     assert!(!Path::new(&other).exists());
     assert_eq!(std::fs::read(format!("{run}/metrics.jsonl")).expect("figures"), before);
     assert!(!Path::new(&format!("{run}.previous")).exists());
-    let inside = path(folder.path(), "text.txt/run");
-    PART_4.refuses(&["train", "--data", &good, "--out", &inside], 1, "text.txt");
-    PART_4.refuses(&["sample", "--model", "nowhere"], 1, "there is no nowhere");
-    PART_4.refuses(&["eval", "--model", &run, "--data", &file("e.txt", " ")], 1, "e.txt is empty");
+    let inside = path_arg(folder.path(), "text.txt/run");
+    PART_4.assert_fails(&["train", "--data", &good, "--out", &inside], 1, "text.txt");
+    PART_4.assert_fails(&["sample", "--model", "nowhere"], 1, "there is no nowhere");
+    PART_4.assert_fails(
+        &["eval", "--model", &run, "--data", &file("e.txt", " ")],
+        1,
+        "e.txt is empty",
+    );
 }

@@ -7,8 +7,10 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use modern::ModelConfig;
 use moe::{MoeConfig, RouterConfig};
-use tiny_gpt::command::usage;
-use tiny_gpt::flags::{ComputeFlags, SamplingFlags, SizeFlags, TrainFlags, non_negative, positive};
+use tiny_gpt::command::as_usage_error;
+use tiny_gpt::flags::{
+    ComputeFlags, ModelSizeFlags, SamplingFlags, TrainFlags, non_negative, positive,
+};
 
 use crate::variant::Variant;
 
@@ -36,8 +38,8 @@ pub(crate) enum Command {
 ///
 /// # Errors
 /// A [`UsageError`](tiny_gpt::command::UsageError) when the numbers do not fit.
-pub(crate) fn config(dense: &ModelConfig, e: usize, k: usize) -> Result<MoeConfig> {
-    usage(MoeConfig::of_equal_work(dense, RouterConfig::new(e, k)))
+pub(crate) fn moe_config(dense: &ModelConfig, e: usize, k: usize) -> Result<MoeConfig> {
+    as_usage_error(MoeConfig::with_flops_of(dense, RouterConfig::new(e, k)))
 }
 
 #[derive(Args)]
@@ -93,7 +95,7 @@ pub(crate) struct TrainArgs {
     #[command(flatten)]
     pub(crate) train: TrainFlags,
     #[command(flatten)]
-    pub(crate) size: SizeFlags,
+    pub(crate) size: ModelSizeFlags,
     #[command(flatten)]
     pub(crate) compute: ComputeFlags,
     /// Print the result as a JSON object on the last line

@@ -7,11 +7,11 @@
 use candle_core::{DType, Result, Tensor};
 use tensor_core::Parameters;
 
-use crate::load::Load;
+use crate::load::ExpertLoad;
 use crate::router::SELECTION_BIAS;
 
 /// The bias after a step in which the experts had `load`.
-pub fn moved(bias: &[f32], load: &Load, speed: f64) -> Vec<f32> {
+pub fn updated_bias(bias: &[f32], load: &ExpertLoad, speed: f64) -> Vec<f32> {
     let mean = load.total() as f64 / load.counts.len().max(1) as f64;
     let towards = |count: usize| match (mean - count as f64).partial_cmp(&0.) {
         Some(std::cmp::Ordering::Greater) => speed,
@@ -22,12 +22,12 @@ pub fn moved(bias: &[f32], load: &Load, speed: f64) -> Vec<f32> {
 }
 
 /// Moves the biases of a model's layers, if it has any; `loads` are those of the layers in their order.
-pub fn update(parameters: &Parameters, loads: &[Load], speed: f64) -> Result<()> {
+pub fn update_biases(parameters: &Parameters, loads: &[ExpertLoad], speed: f64) -> Result<()> {
     let biases = parameters.iter().filter(|parameter| parameter.name.ends_with(SELECTION_BIAS));
     for (parameter, load) in biases.zip(loads) {
         let var = &parameter.var;
         let bias: Vec<f32> = var.as_detached_tensor().to_dtype(DType::F32)?.to_vec1()?;
-        let bias = Tensor::new(moved(&bias, load, speed), var.device())?;
+        let bias = Tensor::new(updated_bias(&bias, load, speed), var.device())?;
         var.set(&bias.to_dtype(var.dtype())?)?;
     }
     Ok(())

@@ -12,7 +12,7 @@ use crate::variant::Variant;
 
 /// What became of a model, a number per finished run.
 #[derive(Serialize)]
-pub(crate) struct Row {
+pub(crate) struct ComparisonRow {
     pub(crate) model: Variant,
     pub(crate) parameters: f64,
     /// That work on a token.
@@ -32,10 +32,10 @@ pub(crate) struct Row {
     pub(crate) load_curve: Curve,
 }
 
-impl Row {
+impl ComparisonRow {
     pub(crate) fn new(model: Variant, parameters: f64, active: f64) -> Self {
         let [losses, tokens_per_s, max_over_mean, dropped] = [(); 4].map(|()| Vec::new());
-        let [loss_curve, load_curve] = [(); 2].map(|()| Curve::new(model.name()));
+        let [loss_curve, load_curve] = [(); 2].map(|()| Curve::new(model.label()));
         Self {
             model,
             parameters,
@@ -51,7 +51,7 @@ impl Row {
 }
 
 /// The rows with a finished run as a table in Markdown.
-pub(crate) fn table(rows: &[Row]) -> String {
+pub(crate) fn table(rows: &[ComparisonRow]) -> String {
     let mut text = String::from(
         "| model | parameters | active per token | validation loss, nats per byte | tokens/s | largest load / mean | dropped |\n\
          | --- | --- | --- | --- | --- | --- | --- |\n",
@@ -60,20 +60,20 @@ pub(crate) fn table(rows: &[Row]) -> String {
         let percent: Vec<f64> = row.dropped.iter().map(|share| 100. * share).collect();
         text += &format!(
             "| {} | {} | {} | {} | {} | {} | {} |\n",
-            row.model.name(),
+            row.model.label(),
             row.parameters,
             row.active,
-            spread(&row.losses, 4, ""),
-            spread(&row.tokens_per_s, 0, ""),
-            spread(&row.max_over_mean, 2, ""),
-            spread(&percent, 1, " %"),
+            format_mean_and_deviation(&row.losses, 4, ""),
+            format_mean_and_deviation(&row.tokens_per_s, 0, ""),
+            format_mean_and_deviation(&row.max_over_mean, 2, ""),
+            format_mean_and_deviation(&percent, 1, " %"),
         );
     }
     text
 }
 
 /// The mean and, where there are several, the largest deviation from it; nothing of nothing.
-fn spread(values: &[f64], digits: usize, unit: &str) -> String {
+fn format_mean_and_deviation(values: &[f64], digits: usize, unit: &str) -> String {
     let mean = values.iter().sum::<f64>() / values.len() as f64;
     let far = values.iter().map(|value| (value - mean).abs()).fold(0., f64::max);
     match values.len() {
@@ -84,7 +84,7 @@ fn spread(values: &[f64], digits: usize, unit: &str) -> String {
 }
 
 /// Writes what is known so far.
-pub(crate) fn keep(folder: &Path, rows: &[Row]) -> Result<()> {
+pub(crate) fn write_results(folder: &Path, rows: &[ComparisonRow]) -> Result<()> {
     atomic_file::write(&folder.join("table.md"), table(rows).as_bytes())?;
     atomic_file::write(&folder.join("results.json"), format!("{:#}\n", json!(rows)).as_bytes())?;
     // A model has its color in both, so a dense one's empty curve goes along.
@@ -92,8 +92,8 @@ pub(crate) fn keep(folder: &Path, rows: &[Row]) -> Result<()> {
         rows.iter().map(|row| &row.loss_curve).collect(),
         rows.iter().map(|row| &row.load_curve).collect(),
     ];
-    loss_curve::write(&folder.join("loss.svg"), &losses)?;
-    loss_curve::write_measure(
+    loss_curve::write_svg(&folder.join("loss.svg"), &losses)?;
+    loss_curve::write_svg_with_axes(
         &folder.join("load.svg"),
         &loads,
         ["step", "largest load / mean, worst layer"],

@@ -13,7 +13,7 @@ pub struct MoeConfig {
     /// Who goes where.
     pub router: RouterConfig,
     /// What stands beside the experts.
-    pub blend: Blend,
+    pub dense_branch: DenseBranch,
 }
 
 /// Who goes where, and how much it counts.
@@ -24,9 +24,9 @@ pub struct RouterConfig {
     /// K, experts per token.
     pub top_k: usize,
     /// What an expert's answer counts.
-    pub weights: GateWeights,
+    pub gate_weights: GateWeights,
     /// What the K experts are chosen by.
-    pub selection: Selection,
+    pub expert_selection: ExpertSelection,
 }
 
 /// What an expert's answer counts, p being the softmax over *all* experts.
@@ -44,7 +44,7 @@ pub enum GateWeights {
 
 /// What experts are chosen by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Selection {
+pub enum ExpertSelection {
     /// By p.
     Probability,
     /// By p + b, with a bias b that is moved against the load and never enters a weight: DeepSeek-V3.
@@ -53,19 +53,19 @@ pub enum Selection {
 
 /// What stands beside the experts.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Blend {
+pub enum DenseBranch {
     /// Nothing.
-    ExpertsAlone,
+    None,
     /// α · dense + (1 − α) · experts (5.3).
-    Hybrid {
+    Weighted {
         /// α, from 0 to 1.
-        dense_share: f64,
+        dense_weight: f64,
     },
 }
 
 /// What a router has to bear in training and never else.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
-pub struct Strain {
+pub struct RouterTrainingConfig {
     /// The router's input is multiplied by random numbers from 1 − ε to 1 + ε; 0 for none.
     pub jitter: f64,
     /// An expert takes at most this many times N K / E tokens, and drops the others; `None`: all that come.
@@ -74,12 +74,12 @@ pub struct Strain {
 
 /// How the load is kept even.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Balancing {
+pub struct LoadBalancing {
     /// Weight of the load-balancing loss.
     pub balance: f64,
     /// Weight of the router z-loss.
     pub z: f64,
-    /// How far a step moves the bias of [`Selection::Biased`].
+    /// How far a step moves the bias of [`ExpertSelection::Biased`].
     pub bias_speed: f64,
 }
 
@@ -87,7 +87,12 @@ impl RouterConfig {
     /// `top_k` of `n_expert` experts, weighted as Mixtral does where that is more than one, by scaled probabilities where it is one.
     pub fn new(n_expert: usize, top_k: usize) -> Self {
         let weights = if top_k == 1 { GateWeights::Scaled } else { GateWeights::Renormalized };
-        Self { n_expert, top_k, weights, selection: Selection::Probability }
+        Self {
+            n_expert,
+            top_k,
+            gate_weights: weights,
+            expert_selection: ExpertSelection::Probability,
+        }
     }
 
     /// # Errors
@@ -110,7 +115,7 @@ impl MoeConfig {
     ///
     /// # Errors
     /// As [`MoeConfig::check`].
-    pub fn of_equal_work(dense: &ModelConfig, router: RouterConfig) -> Result<Self> {
+    pub fn with_flops_of(dense: &ModelConfig, router: RouterConfig) -> Result<Self> {
         router.check()?;
         let narrow = |width: usize| width.div_ceil(router.top_k);
         let mlp = match dense.mlp {
@@ -118,7 +123,7 @@ impl MoeConfig {
             Mlp::Gelu { width, form } => Mlp::Gelu { width: narrow(width), form },
         };
         let config =
-            Self { model: ModelConfig { mlp, ..*dense }, router, blend: Blend::ExpertsAlone };
+            Self { model: ModelConfig { mlp, ..*dense }, router, dense_branch: DenseBranch::None };
         config.check()?;
         Ok(config)
     }
@@ -128,8 +133,10 @@ impl MoeConfig {
     pub fn check(&self) -> Result<()> {
         self.model.check()?;
         self.router.check()?;
-        match self.blend {
-            Blend::Hybrid { dense_share } if !(0. ..=1.).contains(&dense_share) => {
+        match self.dense_branch {
+            DenseBranch::Weighted { dense_weight: dense_share }
+                if !(0. ..=1.).contains(&dense_share) =>
+            {
                 bail!("a dense share of {dense_share} is not between 0 and 1")
             }
             _ => Ok(()),

@@ -8,14 +8,14 @@ use modern::config::{AttentionBias, Norm, QkNorm};
 use modern::config_json;
 use serde_json::{Value, json};
 
-use crate::config::{Blend, GateWeights, MoeConfig, RouterConfig, Selection};
+use crate::config::{DenseBranch, ExpertSelection, GateWeights, MoeConfig, RouterConfig};
 
 const MIXTRAL: &str = "mixtral";
 const OURS: &str = "llm_from_scratch";
 
 /// The model's `config.json`, without its special tokens and the type of its numbers.
 pub fn to_json(config: &MoeConfig) -> Value {
-    let MoeConfig { model, router, blend } = *config;
+    let MoeConfig { model, router, dense_branch: blend } = *config;
     let mut json = config_json::to_json(&model);
     let is_mixtral = is_mixtral(config, &json);
     let (family, class) =
@@ -27,18 +27,18 @@ pub fn to_json(config: &MoeConfig) -> Value {
     if is_mixtral {
         return json;
     }
-    json["router_weights"] = json!(match router.weights {
+    json["router_weights"] = json!(match router.gate_weights {
         GateWeights::Raw => "raw",
         GateWeights::Scaled => "scaled",
         GateWeights::Renormalized => "renormalized",
     });
-    json["router_selection"] = json!(match router.selection {
-        Selection::Probability => "probability",
-        Selection::Biased => "biased",
+    json["router_selection"] = json!(match router.expert_selection {
+        ExpertSelection::Probability => "probability",
+        ExpertSelection::Biased => "biased",
     });
     json["dense_share"] = match blend {
-        Blend::ExpertsAlone => Value::Null,
-        Blend::Hybrid { dense_share } => json!(dense_share),
+        DenseBranch::None => Value::Null,
+        DenseBranch::Weighted { dense_weight: dense_share } => json!(dense_share),
     };
     // What a family's name says in part 3.
     json["norm"] = json!(if matches!(model.norm, Norm::Rms { .. }) { "rms" } else { "layer" });
@@ -50,13 +50,13 @@ pub fn to_json(config: &MoeConfig) -> Value {
 
 /// Whether transformers has such a model; `dense` is what it says about all but the experts.
 fn is_mixtral(config: &MoeConfig, dense: &Value) -> bool {
-    let MoeConfig { model, router, blend } = *config;
+    let MoeConfig { model, router, dense_branch: blend } = *config;
     let known = ["llama", "mistral"].contains(&dense["model_type"].as_str().unwrap_or_default());
     known
         && model.attention.bias == AttentionBias::None
-        && router.weights == GateWeights::Renormalized
-        && router.selection == Selection::Probability
-        && blend == Blend::ExpertsAlone
+        && router.gate_weights == GateWeights::Renormalized
+        && router.expert_selection == ExpertSelection::Probability
+        && blend == DenseBranch::None
 }
 
 /// Reads a `config.json`. What a Mixtral's does not say is as in transformers.
@@ -89,27 +89,27 @@ pub fn from_json(json: &Value) -> Result<MoeConfig> {
     let router = RouterConfig {
         n_expert: size("num_local_experts")?,
         top_k: size("num_experts_per_tok")?,
-        weights: match json["router_weights"].as_str() {
+        gate_weights: match json["router_weights"].as_str() {
             Some("raw") => GateWeights::Raw,
             Some("scaled") => GateWeights::Scaled,
             Some("renormalized") => GateWeights::Renormalized,
             _ => bail!("`router_weights` is {}", json["router_weights"]),
         },
-        selection: match json["router_selection"].as_str() {
-            None | Some("probability") => Selection::Probability,
-            Some("biased") => Selection::Biased,
+        expert_selection: match json["router_selection"].as_str() {
+            None | Some("probability") => ExpertSelection::Probability,
+            Some("biased") => ExpertSelection::Biased,
             Some(other) => bail!("`router_selection` is `{other}`"),
         },
     };
     let blend = match &json["dense_share"] {
-        Value::Null => Blend::ExpertsAlone,
+        Value::Null => DenseBranch::None,
         share => {
             let dense_share =
                 share.as_f64().with_context(|| format!("`dense_share` is {share}"))?;
-            Blend::Hybrid { dense_share }
+            DenseBranch::Weighted { dense_weight: dense_share }
         }
     };
-    let config = MoeConfig { model: config_json::from_json(&json)?, router, blend };
+    let config = MoeConfig { model: config_json::from_json(&json)?, router, dense_branch: blend };
     config.check()?;
     Ok(config)
 }

@@ -4,22 +4,22 @@ use anyhow::Result;
 use candle_core::{DType, Tensor};
 use modern::ModelConfig;
 use moe::auxiliary_losses::load_balancing_loss;
-use moe::picture::routing_picture;
-use moe::routing_table::{routing_table, shown};
-use moe::watch::{loads_on, worst};
-use moe::{Balancing, GptMoe, TrainConfig, train};
+use moe::picture::write_routing_png;
+use moe::routing_table::{display_byte, routing_table};
+use moe::watch::{max_load_ratio, measure_loads};
+use moe::{GptMoe, LoadBalancing, TrainConfig, train};
 use tensor_core::{AdamWConfig, Parameters};
 use tiny_gpt::builtin_text::BuiltinText;
-use tiny_gpt::{ByteTokenizer, Corpus, LanguageModel, LrDecay, RunLog};
+use tiny_gpt::{ByteCorpus, ByteTokenizer, LanguageModel, LrDecay, TrainLog};
 
-use crate::arguments::{DemoArgs, config};
+use crate::arguments::{DemoArgs, moe_config};
 
 const SENTENCE: &str = "Mira saw a red bird. \"Where do you go?\" she asked.";
 
 pub(crate) fn run(args: &DemoArgs) -> Result<()> {
     let dense = ModelConfig::bytes(64, 2, 4, 64);
-    let config = config(&dense, args.experts, args.experts_per_token)?;
-    let device = args.compute.open()?;
+    let config = moe_config(&dense, args.experts, args.experts_per_token)?;
+    let device = args.compute.open_device()?;
     let (steps, seed) = (args.steps.get(), args.compute.seed);
     let run = tiny_gpt::TrainConfig {
         steps,
@@ -31,8 +31,8 @@ pub(crate) fn run(args: &DemoArgs) -> Result<()> {
         eval_interval: steps,
         sample_interval: 0,
     };
-    let balancing = Balancing { balance: 0.03, z: 0.001, bias_speed: 0. };
-    let corpus = Corpus::from_bytes(BuiltinText::English.text().as_bytes());
+    let balancing = LoadBalancing { balance: 0.03, z: 0.001, bias_speed: 0. };
+    let corpus = ByteCorpus::from_bytes(BuiltinText::English.text().as_bytes());
     let mut parameters = Parameters::seeded(seed, DType::F32, &device);
     let model = GptMoe::new(&config, parameters.root())?;
     println!(
@@ -43,46 +43,46 @@ pub(crate) fn run(args: &DemoArgs) -> Result<()> {
         config.active_parameter_count(),
         dense.parameter_count()
     );
-    let mut log = RunLog::new(steps)?; // Ctrl-C ends the demo at once: it keeps nothing
-    let config = TrainConfig { run, balancing };
+    let mut log = TrainLog::new(steps)?; // Ctrl-C ends the demo at once: it keeps nothing
+    let config = TrainConfig { base: run, load_balancing: balancing };
     train(&model, &parameters, &corpus, &config, seed, &mut log)?;
     drop(log);
-    let model = model.inference_twin(&parameters)?;
-    show_sentence(&model, args)?;
-    let loads = loads_on(&model, &corpus.validation, run.batch_size)?;
+    let model = model.for_inference(&parameters)?;
+    print_routing(&model, args)?;
+    let loads = measure_loads(&model, &corpus.validation, run.batch_size)?;
     println!(
         "On {} held-out bytes the busiest expert of a layer takes {:.2} times its fair share.",
         corpus.validation.len(),
-        worst(&loads)
+        max_load_ratio(&loads)
     );
     println!("Saved {}", args.out.display());
     Ok(())
 }
 
 /// Where the bytes of a sentence go, in a table, in a line and in a picture.
-fn show_sentence(model: &GptMoe, args: &DemoArgs) -> Result<()> {
+fn print_routing(model: &GptMoe, args: &DemoArgs) -> Result<()> {
     let ids = ByteTokenizer.encode(SENTENCE);
     let (logits, layers) = model.forward(&Tensor::new(&ids[..], model.device())?.unsqueeze(0)?)?;
     let (n_expert, k) = (model.config().router.n_expert, model.config().router.top_k);
     println!("\nA forward pass: {} bytes in, logits {:?} out", ids.len(), logits.dims());
     for (layer, routed) in layers.iter().enumerate() {
-        let balance = load_balancing_loss(&routed.probabilities, &routed.experts, None)?;
+        let balance = load_balancing_loss(&routed.probabilities, &routed.selected_experts, None)?;
         println!(
             "\nlayer {}, load-balancing loss {:.3} (1: even, {n_expert}: one has all)",
             layer + 1,
             balance.to_dtype(DType::F64)?.to_scalar::<f64>()?
         );
-        print!("{}", routing_table(SENTENCE.as_bytes(), &routed.experts, n_expert));
+        print!("{}", routing_table(SENTENCE.as_bytes(), &routed.selected_experts, n_expert));
         println!("  {SENTENCE}");
         // A line of first choices, one of second ones, and so on.
         for choice in 0..k {
             let digit = |&expert: &u32| char::from_digit(expert, 36).unwrap_or('+');
-            let line = routed.experts.iter().skip(choice).step_by(k).map(digit);
+            let line = routed.selected_experts.iter().skip(choice).step_by(k).map(digit);
             println!("  {}", line.collect::<String>());
         }
     }
     println!();
-    let name = |byte| if byte == b' ' { "·".into() } else { shown(byte) }; // the font has no ␣
+    let name = |byte| if byte == b' ' { "·".into() } else { display_byte(byte) }; // the font has no ␣
     let names: Vec<String> = SENTENCE.bytes().map(name).collect();
-    routing_picture(&args.out, &layers, &names)
+    write_routing_png(&args.out, &layers, &names)
 }

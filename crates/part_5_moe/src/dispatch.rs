@@ -14,11 +14,11 @@
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dispatch {
     /// The token of each row.
-    pub tokens: Vec<u32>,
+    pub token_indices: Vec<u32>,
     /// The rows of each expert.
-    pub counts: Vec<usize>,
+    pub rows_per_expert: Vec<usize>,
     /// (N, K): the row of each choice, `None` where it was dropped.
-    pub positions: Vec<Option<u32>>,
+    pub row_of_choice: Vec<Option<u32>>,
 }
 
 impl Dispatch {
@@ -48,17 +48,17 @@ impl Dispatch {
                 Some(row)
             })
             .collect();
-        Self { tokens, counts, positions }
+        Self { token_indices: tokens, rows_per_expert: counts, row_of_choice: positions }
     }
 
     /// Choices that found their expert full.
-    pub fn dropped(&self) -> usize {
-        self.positions.len() - self.tokens.len()
+    pub fn n_dropped(&self) -> usize {
+        self.row_of_choice.len() - self.token_indices.len()
     }
 }
 
 /// The tokens that an expert takes of N tokens with K choices each: the fair share times `factor`, and one at least.
-pub fn capacity(factor: f64, n: usize, k: usize, n_expert: usize) -> usize {
+pub fn expert_capacity(factor: f64, n: usize, k: usize, n_expert: usize) -> usize {
     let share = factor * (n * k) as f64 / n_expert.max(1) as f64;
     (share.ceil() as usize).max(1)
 }

@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor};
 use modern::config::Mlp;
-use tensor_core::ops::grouped_linear::Group;
+use tensor_core::ops::grouped_linear::GroupWeights;
 use tensor_core::ops::{Gelu, gelu, grouped_linear, silu_mul};
 use tensor_core::{Bias, Init, Linear, Scope};
 
@@ -56,7 +56,7 @@ impl Experts {
     }
 
     /// What expert `e` says to `x: (N, C)`: (N, C). The lesson.
-    pub fn one(&self, e: usize, x: &Tensor) -> Result<Tensor> {
+    pub fn forward_expert(&self, e: usize, x: &Tensor) -> Result<Tensor> {
         match self {
             Self::SwiGlu { w1, w2, w3 } => {
                 w2[e].forward(&silu_mul(&w1[e].forward(x)?, &w3[e].forward(x)?)?)
@@ -66,11 +66,13 @@ impl Experts {
     }
 
     /// What all say to `x: (M, C)`, whose first `counts[0]` rows are for the first expert, and so on: (M, C).
-    pub fn all(&self, x: &Tensor, counts: &[usize]) -> Result<Tensor> {
+    pub fn forward_grouped(&self, x: &Tensor, counts: &[usize]) -> Result<Tensor> {
         let of_each = |layers: &[Linear], x: &Tensor| {
-            let group = |layer: &'_ Linear| Ok((layer.weight.full()?.clone(), layer.bias.clone()));
+            let group =
+                |layer: &'_ Linear| Ok((layer.weight.as_tensor()?.clone(), layer.bias.clone()));
             let groups = layers.iter().map(group).collect::<Result<Vec<_>>>()?;
-            let groups: Vec<Group<'_>> = groups.iter().map(|(w, b)| (w, b.as_ref())).collect();
+            let groups: Vec<GroupWeights<'_>> =
+                groups.iter().map(|(w, b)| (w, b.as_ref())).collect();
             grouped_linear(x, &groups, counts)
         };
         match self {

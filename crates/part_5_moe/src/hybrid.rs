@@ -16,13 +16,13 @@ pub struct Hybrid {
     /// What some tokens pass.
     pub experts: MoeLayer,
     /// α
-    pub dense_share: f64,
+    pub dense_weight: f64,
 }
 
 impl TokenLayer for Hybrid {
     fn forward(&self, x: &Tensor, notes: &mut Vec<Tensor>) -> Result<Tensor> {
-        let dense = (self.dense.forward(x)? * self.dense_share)?; // (B, T, C)
-        let experts = self.experts.forward_scaled(x, 1. - self.dense_share, notes)?;
+        let dense = (self.dense.forward(x)? * self.dense_weight)?; // (B, T, C)
+        let experts = self.experts.forward_scaled(x, 1. - self.dense_weight, notes)?;
         add(&dense, &experts)
     }
 }

@@ -12,7 +12,7 @@ use tiny_gpt::{ByteTokenizer, LanguageModel, Sampling};
 use crate::{GptMoe, model_folder};
 
 impl LanguageModel for GptMoe {
-    fn block_size(&self) -> usize {
+    fn context_len(&self) -> usize {
         self.config().model.context
     }
 
@@ -24,8 +24,8 @@ impl LanguageModel for GptMoe {
         self.gpt.forward(ids)
     }
 
-    fn inference_twin(&self, parameters: &Parameters) -> candle_core::Result<Self> {
-        Self::new(self.config(), parameters.inference().root())
+    fn for_inference(&self, parameters: &Parameters) -> candle_core::Result<Self> {
+        Self::new(self.config(), parameters.for_inference().root())
     }
 
     fn save(&self, folder: &Path, parameters: &Parameters) -> anyhow::Result<()> {
@@ -38,7 +38,7 @@ impl LanguageModel for GptMoe {
         model_folder::save(folder, config, parameters, &TextEnds::default())
     }
 
-    fn write(
+    fn generate(
         &self,
         prompt: &[u32],
         n: usize,

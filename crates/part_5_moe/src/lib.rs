@@ -23,13 +23,16 @@ pub mod training;
 pub mod routing_table;
 pub mod picture;
 
-pub use config::{Balancing, Blend, GateWeights, MoeConfig, RouterConfig, Selection, Strain};
+pub use config::{
+    DenseBranch, ExpertSelection, GateWeights, LoadBalancing, MoeConfig, RouterConfig,
+    RouterTrainingConfig,
+};
 pub use dispatch::Dispatch;
 pub use experts::Experts;
-pub use load::Load;
+pub use load::ExpertLoad;
 pub use model::GptMoe;
 pub use moe_layer::MoeLayer;
-pub use router::{Routed, Router, Routing};
+pub use router::{Router, RouterOutput, Routing};
 pub use training::{TrainConfig, train};
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ use arguments::{Cli, Command, SampleArgs};
 static ALLOCATOR: tensor_core::allocator::MiMalloc = tensor_core::allocator::MiMalloc;
 
 fn main() -> ExitCode {
-    command::run(|cli: Cli| match cli.command {
+    command::parse_and_run(|cli: Cli| match cli.command {
         None => demo::run(&cli.demo),
         Some(Command::Train(args)) => train_command::run(&args),
         Some(Command::Sample(args)) => run_sample(&args),
@@ -31,9 +31,9 @@ fn main() -> ExitCode {
 }
 
 fn run_sample(args: &SampleArgs) -> Result<()> {
-    let device = args.compute.open()?;
+    let device = args.compute.open_device()?;
     let (model, parameters) = model_folder::open(&args.model, DType::F32, &device)?;
-    let model = model.inference_twin(&parameters)?.gpt;
+    let model = model.for_inference(&parameters)?.gpt;
     let tokenizer = Tokenizer::open(&args.model)?;
     let prompt = tokenizer.encode(&args.prompt, Special::Added, Spelled::Text)?;
     let stop = modern::model_folder::text_ends(&args.model)?.eos;

@@ -7,12 +7,12 @@ use modern::swiglu::FeedForward;
 use modern::{GptModern, TokenLayer};
 use tensor_core::Scope;
 
-use crate::config::{Blend, MoeConfig, Strain};
-use crate::dispatch::{Dispatch, capacity};
+use crate::config::{DenseBranch, MoeConfig, RouterTrainingConfig};
+use crate::dispatch::{Dispatch, expert_capacity};
 use crate::hybrid::Hybrid;
-use crate::load::Load;
+use crate::load::ExpertLoad;
 use crate::moe_layer::MoeLayer;
-use crate::router::{Routed, SELECTION_BIAS};
+use crate::router::{RouterOutput, SELECTION_BIAS};
 
 /// A decoder with experts, parameters named as Mixtral's.
 #[derive(Debug, Clone)]
@@ -20,7 +20,7 @@ pub struct GptMoe {
     /// What reads and writes: part 3's tools take it as they take any.
     pub gpt: GptModern,
     config: MoeConfig,
-    strain: Strain,
+    router_training: RouterTrainingConfig,
 }
 
 impl GptMoe {
@@ -29,31 +29,35 @@ impl GptMoe {
     /// # Errors
     /// As [`MoeConfig::check`].
     pub fn new(config: &MoeConfig, scope: Scope<'_>) -> Result<Self> {
-        Self::strained(config, scope, Strain::default())
+        Self::new_for_training(config, scope, RouterTrainingConfig::default())
     }
 
-    /// A model in training, whose routers bear `strain`. What is [`moved_by_hand`] is to be frozen: the optimiser has nothing to
+    /// A model in training, whose routers bear `strain`. What is [`is_selection_bias`] is to be frozen: the optimiser has nothing to
     /// do with it.
     ///
     /// # Errors
     /// As [`MoeConfig::check`].
-    pub fn strained(config: &MoeConfig, scope: Scope<'_>, strain: Strain) -> Result<Self> {
+    pub fn new_for_training(
+        config: &MoeConfig,
+        scope: Scope<'_>,
+        strain: RouterTrainingConfig,
+    ) -> Result<Self> {
         config.check()?;
-        let MoeConfig { model, router, blend } = *config;
+        let MoeConfig { model, router, dense_branch: blend } = *config;
         let (c, [init, residual]) = (model.n_embd, model.inits());
         let gpt = GptModern::with_layers(&model, scope, |mut block| {
             let place = block.at("block_sparse_moe");
             let experts = MoeLayer::new(place, c, (router, model.mlp), strain, [init, residual])?;
             let layer: Arc<dyn TokenLayer> = match blend {
-                Blend::ExpertsAlone => Arc::new(experts),
-                Blend::Hybrid { dense_share } => {
+                DenseBranch::None => Arc::new(experts),
+                DenseBranch::Weighted { dense_weight: dense_share } => {
                     let dense = FeedForward::new(block.at("mlp"), c, model.mlp, init, residual)?;
-                    Arc::new(Hybrid { dense, experts, dense_share })
+                    Arc::new(Hybrid { dense, experts, dense_weight: dense_share })
                 }
             };
             Ok(layer)
         })?;
-        Ok(Self { gpt, config: *config, strain })
+        Ok(Self { gpt, config: *config, router_training: strain })
     }
 
     /// What it was made with.
@@ -62,23 +66,24 @@ impl GptMoe {
     }
 
     /// The scores of every possible next token after each of `ids: (B, T)`, (B, T, V), and where each layer sent the tokens.
-    pub fn forward(&self, ids: &Tensor) -> Result<(Tensor, Vec<Routed>)> {
+    pub fn forward(&self, ids: &Tensor) -> Result<(Tensor, Vec<RouterOutput>)> {
         let (logits, notes) = self.gpt.forward_with_notes(ids)?;
-        Ok((logits, Routed::of_notes(&notes)?))
+        Ok((logits, RouterOutput::from_aux_outputs(&notes)?))
     }
 
     /// How many tokens went where in a layer.
-    pub fn load(&self, routed: &Routed) -> Load {
+    pub fn load(&self, routed: &RouterOutput) -> ExpertLoad {
         let (e, k) = (self.config.router.n_expert, self.config.router.top_k);
-        let n = routed.experts.len() / k;
-        let dropped = self.strain.capacity_factor.map_or(0, |factor| {
-            Dispatch::new(&routed.experts, k, e, Some(capacity(factor, n, k, e))).dropped()
+        let n = routed.selected_experts.len() / k;
+        let dropped = self.router_training.capacity_factor.map_or(0, |factor| {
+            Dispatch::new(&routed.selected_experts, k, e, Some(expert_capacity(factor, n, k, e)))
+                .n_dropped()
         });
-        Load::new(&routed.experts, e, dropped)
+        ExpertLoad::new(&routed.selected_experts, e, dropped)
     }
 }
 
 /// Whether the parameter of this name is moved after each step by the load, not by a gradient: freeze it.
-pub fn moved_by_hand(name: &str) -> bool {
+pub fn is_selection_bias(name: &str) -> bool {
     name.ends_with(SELECTION_BIAS)
 }

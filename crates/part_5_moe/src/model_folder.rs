@@ -11,7 +11,7 @@ use tiny_gpt::json_file;
 
 use crate::config::MoeConfig;
 use crate::config_json;
-use crate::model::{GptMoe, moved_by_hand};
+use crate::model::{GptMoe, is_selection_bias};
 
 /// Writes `config.json`, `generation_config.json` and `model.safetensors` into `folder`, the weights last.
 ///
@@ -37,7 +37,7 @@ pub fn open(folder: &Path, dtype: DType, device: &Device) -> Result<(GptMoe, Par
     let tensors = read_tensors(folder, config.model.output)?;
     let mut parameters = Parameters::from_tensors(tensors, folder.display(), 0, dtype, device);
     let model = GptMoe::new(&config, parameters.root())?;
-    parameters.finish()?;
-    parameters.freeze(moved_by_hand);
+    parameters.ensure_all_used()?;
+    parameters.freeze(is_selection_bias);
     Ok((model, parameters))
 }

@@ -9,25 +9,27 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use tensor_core::atomic_file;
 
-use crate::router::Routed;
+use crate::router::RouterOutput;
 
 /// A token's column and an expert's row, in pixels.
-const CELL: (i32, i32) = (16, 24);
+const CELL_SIZE: (i32, i32) = (16, 24);
 /// Room for labels: on the left, and above each strip.
-const LABELS: (i32, i32) = (80, 52);
+const LABEL_MARGINS: (i32, i32) = (80, 52);
 
 /// Writes where the `layers` of a model sent `tokens`, as a PNG.
 ///
 /// # Errors
 /// When sizes do not fit, or the file cannot be written.
-pub fn routing_picture(path: &Path, layers: &[Routed], tokens: &[String]) -> Result<()> {
+pub fn write_routing_png(path: &Path, layers: &[RouterOutput], tokens: &[String]) -> Result<()> {
     ensure!(!layers.is_empty() && !tokens.is_empty(), "there is nothing to draw");
     let (n, e) = layers[0].probabilities.dims2()?;
     ensure!(n == tokens.len(), "{n} tokens were sent and {} are named", tokens.len());
     load_font()?;
-    let strip = LABELS.1 + CELL.1 * e as i32 + 8;
-    let size =
-        ((LABELS.0 + CELL.0 * n as i32 + 12) as u32, (strip * layers.len() as i32 + 8) as u32);
+    let strip = LABEL_MARGINS.1 + CELL_SIZE.1 * e as i32 + 8;
+    let size = (
+        (LABEL_MARGINS.0 + CELL_SIZE.0 * n as i32 + 12) as u32,
+        (strip * layers.len() as i32 + 8) as u32,
+    );
     let draw = || -> Result<()> {
         // Drawn beside its place and renamed: a picture is there whole or not at all.
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
@@ -51,37 +53,37 @@ fn draw_layer(
     root: &DrawingArea<BitMapBackend<'_>, Shift>,
     layer: usize,
     top: i32,
-    routed: &Routed,
+    routed: &RouterOutput,
     tokens: &[String],
 ) -> Result<()> {
     let probabilities: Vec<Vec<f64>> =
         routed.probabilities.to_dtype(candle_core::DType::F64)?.to_vec2()?;
-    let k = routed.experts.len() / tokens.len();
+    let k = routed.selected_experts.len() / tokens.len();
     let font = ("sans-serif", 14).into_font();
     root.draw(&Text::new(format!("layer {}", layer + 1), (8, top + 8), ("sans-serif", 16)))?;
-    let (left, first_row) = (LABELS.0, top + LABELS.1);
+    let (left, first_row) = (LABEL_MARGINS.0, top + LABEL_MARGINS.1);
     for (token, (name, row)) in tokens.iter().zip(&probabilities).enumerate() {
-        let x = left + CELL.0 * token as i32;
+        let x = left + CELL_SIZE.0 * token as i32;
         root.draw(&Text::new(name.clone(), (x + 4, first_row - 18), font.clone()))?;
         for (expert, &p) in row.iter().enumerate() {
-            let y = first_row + CELL.1 * expert as i32;
-            let cell = [(x, y), (x + CELL.0 - 1, y + CELL.1 - 1)];
-            root.draw(&Rectangle::new(cell, shade(p).filled()))?;
-            if routed.experts[token * k..][..k].contains(&(expert as u32)) {
-                let middle = (x + CELL.0 / 2, y + CELL.1 / 2);
+            let y = first_row + CELL_SIZE.1 * expert as i32;
+            let cell = [(x, y), (x + CELL_SIZE.0 - 1, y + CELL_SIZE.1 - 1)];
+            root.draw(&Rectangle::new(cell, color_of_probability(p).filled()))?;
+            if routed.selected_experts[token * k..][..k].contains(&(expert as u32)) {
+                let middle = (x + CELL_SIZE.0 / 2, y + CELL_SIZE.1 / 2);
                 root.draw(&Circle::new(middle, 3, RGBColor(230, 159, 0).filled()))?;
             }
         }
     }
     for expert in 0..probabilities[0].len() {
-        let at = (8, first_row + CELL.1 * expert as i32 + 4);
+        let at = (8, first_row + CELL_SIZE.1 * expert as i32 + 4);
         root.draw(&Text::new(format!("expert {expert}"), at, font.clone()))?;
     }
     Ok(())
 }
 
 /// Nearly white at 0 through blue to near black at 1.
-fn shade(p: f64) -> RGBColor {
+fn color_of_probability(p: f64) -> RGBColor {
     let mix = |from: f64, to: f64| (from + (to - from) * p.clamp(0., 1.)) as u8;
     RGBColor(mix(240., 8.), mix(244., 29.), mix(250., 88.))
 }

@@ -11,9 +11,9 @@
 
 use candle_core::{DType, Result, Tensor, bail};
 use tensor_core::ops::softmax;
-use tensor_core::{Bias, Decay, Init, Linear, Rng, Scope};
+use tensor_core::{Bias, Init, Linear, Rng, Scope, WeightDecay};
 
-use crate::config::{GateWeights, RouterConfig, Selection};
+use crate::config::{ExpertSelection, GateWeights, RouterConfig};
 use crate::top_k::top_k;
 
 /// The name of DeepSeek-V3's bias among the parameters of a router.
@@ -23,8 +23,8 @@ pub const SELECTION_BIAS: &str = "e_score_correction_bias";
 #[derive(Debug, Clone)]
 pub struct Router {
     config: RouterConfig,
-    gate: Linear,         // C -> E
-    bias: Option<Tensor>, // (E), moved by hand
+    linear: Linear,                 // C -> E
+    selection_bias: Option<Tensor>, // (E), moved by hand
 }
 
 impl Router {
@@ -35,23 +35,23 @@ impl Router {
     pub fn new(mut scope: Scope<'_>, c: usize, config: RouterConfig, init: Init) -> Result<Self> {
         config.check()?;
         let e = config.n_expert;
-        let bias = match config.selection {
-            Selection::Probability => None,
-            Selection::Biased => {
-                Some(scope.parameter(SELECTION_BIAS, e, Init::Zeros, Decay::No)?.detach())
+        let bias = match config.expert_selection {
+            ExpertSelection::Probability => None,
+            ExpertSelection::Biased => {
+                Some(scope.parameter(SELECTION_BIAS, e, Init::Zeros, WeightDecay::No)?.detach())
             }
         };
-        Ok(Self { config, gate: Linear::new(scope, c, e, Bias::No, init)?, bias })
+        Ok(Self { config, linear: Linear::new(scope, c, e, Bias::No, init)?, selection_bias: bias })
     }
 
     /// W x of `x: (N, C)`: (N, E).
     pub fn logits(&self, x: &Tensor) -> Result<Tensor> {
-        self.gate.forward(x)
+        self.linear.forward(x)
     }
 
     /// What follows from `logits: (N, E)`.
     pub fn route(&self, logits: &Tensor) -> Result<Routing> {
-        Routing::new(logits, &self.config, self.bias.as_ref())
+        Routing::new(logits, &self.config, self.selection_bias.as_ref())
     }
 }
 
@@ -63,9 +63,9 @@ pub struct Routing {
     /// (N, E), over all experts.
     pub probabilities: Tensor,
     /// (N, K), row by row, the best expert first.
-    pub experts: Vec<u32>,
+    pub selected_experts: Vec<u32>,
     /// (N, K), what the answers count.
-    pub weights: Tensor,
+    pub gate_weights: Tensor,
 }
 
 impl Routing {
@@ -85,19 +85,22 @@ impl Routing {
         let scores: Vec<f32> = scores.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?; // waits for the device
         let experts = top_k(&scores, e, k);
         let chosen = Tensor::from_slice(&experts, (n, k), logits.device())?;
-        let weights = match config.weights {
+        let weights = match config.gate_weights {
             GateWeights::Raw => probabilities.gather(&chosen, 1)?, // (N, K)
             GateWeights::Scaled => (probabilities.gather(&chosen, 1)? * (e as f64 / k as f64))?,
             // p / Σ p, also where a bias chose experts whose p are too small for a float.
             GateWeights::Renormalized => softmax(&logits.gather(&chosen, 1)?)?,
         };
-        Ok(Self { logits, probabilities, experts, weights })
+        Ok(Self { logits, probabilities, selected_experts: experts, gate_weights: weights })
     }
 
     /// Leaves a note.
-    pub fn note(self, notes: &mut Vec<Tensor>) -> Result<()> {
-        let experts =
-            Tensor::from_slice(&self.experts, self.weights.dims2()?, self.logits.device())?;
+    pub fn push_to(self, notes: &mut Vec<Tensor>) -> Result<()> {
+        let experts = Tensor::from_slice(
+            &self.selected_experts,
+            self.gate_weights.dims2()?,
+            self.logits.device(),
+        )?;
         notes.extend([self.logits, self.probabilities, experts]);
         Ok(())
     }
@@ -105,27 +108,27 @@ impl Routing {
 
 /// What a layer noted of its routing, for losses and statistics, with its gradient.
 #[derive(Debug, Clone)]
-pub struct Routed {
+pub struct RouterOutput {
     /// (N, E)
     pub logits: Tensor,
     /// (N, E)
     pub probabilities: Tensor,
     /// (N, K), row by row.
-    pub experts: Vec<u32>,
+    pub selected_experts: Vec<u32>,
 }
 
-impl Routed {
+impl RouterOutput {
     /// The notes of all layers of a model.
     ///
     /// # Errors
     /// When they are no such notes.
-    pub fn of_notes(notes: &[Tensor]) -> Result<Vec<Self>> {
+    pub fn from_aux_outputs(notes: &[Tensor]) -> Result<Vec<Self>> {
         let layers = notes.chunks(3).map(|note| {
             let [logits, probabilities, experts] = note else {
                 bail!("{} notes: a router leaves three", notes.len())
             };
             let (logits, probabilities) = (logits.clone(), probabilities.clone());
-            Ok(Self { logits, probabilities, experts: experts.flatten_all()?.to_vec1()? })
+            Ok(Self { logits, probabilities, selected_experts: experts.flatten_all()?.to_vec1()? })
         });
         layers.collect()
     }

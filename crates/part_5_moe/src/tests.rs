@@ -18,7 +18,7 @@ use modern::config::Mlp;
 use tensor_core::ops::Gelu;
 use tensor_core::{Init, Parameters, Rng};
 
-use crate::config::{GateWeights, MoeConfig, RouterConfig, Strain};
+use crate::config::{GateWeights, MoeConfig, RouterConfig, RouterTrainingConfig};
 use crate::{GptMoe, MoeLayer};
 
 const CPU: Device = Device::Cpu;
@@ -37,7 +37,7 @@ fn random(seed: u64, shape: impl Into<candle_core::Shape>, dtype: DType) -> Resu
 
 /// A router of each kind: one or several experts; renormalised, scaled or raw.
 fn routers() -> Vec<RouterConfig> {
-    let raw = |router| RouterConfig { weights: GateWeights::Raw, ..router };
+    let raw = |router| RouterConfig { gate_weights: GateWeights::Raw, ..router };
     vec![
         RouterConfig::new(4, 1),
         RouterConfig::new(4, 2),
@@ -52,7 +52,7 @@ fn routers() -> Vec<RouterConfig> {
 fn layer(
     router: RouterConfig,
     mlp: Mlp,
-    strain: Strain,
+    strain: RouterTrainingConfig,
     dtype: DType,
 ) -> Result<(MoeLayer, Parameters)> {
     let mut parameters = Parameters::seeded(3, dtype, &CPU);
@@ -68,7 +68,7 @@ fn layer(
 /// Two layers, width 16, of byte-like ids below 11.
 fn tiny(router: RouterConfig) -> Result<MoeConfig> {
     let dense = ModelConfig { vocab_size: 11, ..ModelConfig::bytes(64, 2, 4, 16) };
-    MoeConfig::of_equal_work(&dense, router)
+    MoeConfig::with_flops_of(&dense, router)
 }
 
 /// A model whose weights are large enough for its routers to have opinions.

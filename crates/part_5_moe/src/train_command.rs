@@ -3,24 +3,24 @@
 use anyhow::{Context, Result};
 use candle_core::{DType, Device};
 use modern::{GptModern, ModelConfig};
-use moe::model::moved_by_hand;
-use moe::watch::{loads_on, worst};
-use moe::{GptMoe, MoeConfig, Strain, config_json};
+use moe::model::is_selection_bias;
+use moe::watch::{max_load_ratio, measure_loads};
+use moe::{GptMoe, MoeConfig, RouterTrainingConfig, config_json};
 use serde_json::json;
 use tensor_core::Parameters;
-use tiny_gpt::command::usage;
-use tiny_gpt::{Corpus, LanguageModel, RunLog, training_memory};
+use tiny_gpt::command::as_usage_error;
+use tiny_gpt::{ByteCorpus, LanguageModel, TrainLog, training_memory};
 
 use crate::arguments::TrainArgs;
-use crate::comparison::{Row, keep, table};
+use crate::comparison::{ComparisonRow, table, write_results};
 use crate::variant::Variant;
 
 /// What all runs have in common.
-struct Runs<'a> {
+struct Comparison<'a> {
     args: &'a TrainArgs,
     dense: ModelConfig,
-    run: tiny_gpt::TrainConfig,
-    corpus: Corpus,
+    train: tiny_gpt::TrainConfig,
+    corpus: ByteCorpus,
     device: Device,
 }
 
@@ -28,29 +28,29 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
     let dense = dense_config(args)?;
     let configs = args.models.iter().map(|model| model.config(&dense, args));
     let configs: Vec<Option<MoeConfig>> = configs.collect::<Result<_>>()?;
-    usage(if args.jitter < 1. { Ok(()) } else { Err("--jitter must be below 1") })?;
+    as_usage_error(if args.jitter < 1. { Ok(()) } else { Err("--jitter must be below 1") })?;
     let twice = (1..args.models.len()).any(|i| args.models[..i].contains(&args.models[i]));
-    usage(if twice { Err("--models names a model twice") } else { Ok(()) })?;
+    as_usage_error(if twice { Err("--models names a model twice") } else { Ok(()) })?;
     let run = args.train.config(dense.context)?;
-    let device = args.compute.open()?;
+    let device = args.compute.open_device()?;
     let count = |config: &Option<MoeConfig>| match config {
         Some(config) => (config.parameter_count(), config.active_parameter_count()),
         None => (dense.parameter_count(), dense.parameter_count()),
     };
     for config in &configs {
-        training_memory::check(count(config).0, &device)?;
+        training_memory::ensure_fits_in_memory(count(config).0, &device)?;
     }
-    let corpus = Corpus::open(&args.data)?;
-    corpus.check(dense.context)?;
-    let runs = Runs { args, dense, run, corpus, device };
+    let corpus = ByteCorpus::open(&args.data)?;
+    corpus.ensure_fits_context(dense.context)?;
+    let runs = Comparison { args, dense, train: run, corpus, device };
     std::fs::create_dir_all(&args.out)
         .with_context(|| format!("creating {}", args.out.display()))?;
     let new_row = |(&model, config)| {
         let (parameters, active) = count(config);
-        Row::new(model, parameters, active)
+        ComparisonRow::new(model, parameters, active)
     };
-    let mut rows: Vec<Row> = args.models.iter().zip(&configs).map(new_row).collect();
-    runs.all(&configs, &mut rows)?;
+    let mut rows: Vec<ComparisonRow> = args.models.iter().zip(&configs).map(new_row).collect();
+    runs.run_all(&configs, &mut rows)?;
     let out = args.out.display();
     print!("\n{}", table(&rows));
     println!("\nIn {out}: table.md, results.json, the plots, and a run folder per model");
@@ -63,23 +63,27 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
 fn dense_config(args: &TrainArgs) -> Result<ModelConfig> {
     let gpt = args.size.config()?;
     let block = gpt.block;
-    usage(if block.dropout == 0. { Ok(()) } else { Err("--dropout: these models have none") })?;
-    Ok(ModelConfig::bytes(gpt.block_size, block.n_layer, block.n_head, block.n_embd))
+    as_usage_error(if block.dropout == 0. {
+        Ok(())
+    } else {
+        Err("--dropout: these models have none")
+    })?;
+    Ok(ModelConfig::bytes(gpt.context_len, block.n_layer, block.n_head, block.n_embd))
 }
 
-impl Runs<'_> {
+impl Comparison<'_> {
     /// Runs everything and notes it in `rows`, until it is interrupted.
-    fn all(&self, configs: &[Option<MoeConfig>], rows: &mut [Row]) -> Result<()> {
+    fn run_all(&self, configs: &[Option<MoeConfig>], rows: &mut [ComparisonRow]) -> Result<()> {
         // Seed by seed, model by model, so that a machine that slows down slows all of them.
         for seed in (self.args.compute.seed..).take(self.args.seeds.get()) {
             for (i, config) in configs.iter().enumerate() {
-                let name = rows[i].model.name();
+                let name = rows[i].model.label();
                 println!("== {name}, seed {seed}");
                 let interrupted = match config {
-                    Some(config) => self.experts(config, seed, &mut rows[i])?,
-                    None => self.dense(seed, &mut rows[i])?,
+                    Some(config) => self.train_moe(config, seed, &mut rows[i])?,
+                    None => self.train_dense(seed, &mut rows[i])?,
                 };
-                keep(&self.args.out, rows)?; // what comes later may fail
+                write_results(&self.args.out, rows)?; // what comes later may fail
                 if interrupted {
                     println!(
                         "interrupted in {name}, seed {seed}: only finished runs are in the table"
@@ -92,57 +96,60 @@ impl Runs<'_> {
     }
 
     /// Whether it was interrupted.
-    fn dense(&self, seed: u64, row: &mut Row) -> Result<bool> {
+    fn train_dense(&self, seed: u64, row: &mut ComparisonRow) -> Result<bool> {
         let mut parameters = Parameters::seeded(seed, DType::F32, &self.device);
         let model = GptModern::new(&self.dense, parameters.root())?;
         let about = modern::config_json::to_json(&self.dense);
-        let mut log = self.log(seed, row.model, &about)?;
-        let best = tiny_gpt::train(&model, &parameters, &self.corpus, &self.run, seed, &mut log)?;
-        if !log.interrupted() {
-            note(row, &log, best.loss);
+        let mut log = self.open_log(seed, row.model, &about)?;
+        let best = tiny_gpt::train(&model, &parameters, &self.corpus, &self.train, seed, &mut log)?;
+        if !log.is_interrupted() {
+            record_result(row, &log, best.loss);
         }
-        Ok(log.interrupted())
+        Ok(log.is_interrupted())
     }
 
     /// Whether it was interrupted.
-    fn experts(&self, config: &MoeConfig, seed: u64, row: &mut Row) -> Result<bool> {
+    fn train_moe(&self, config: &MoeConfig, seed: u64, row: &mut ComparisonRow) -> Result<bool> {
         let TrainArgs { jitter, capacity_factor, .. } = *self.args;
-        let strain = Strain { jitter, capacity_factor };
+        let strain = RouterTrainingConfig { jitter, capacity_factor };
         let mut parameters = Parameters::seeded(seed, DType::F32, &self.device);
-        let model = GptMoe::strained(config, parameters.root(), strain)?;
-        parameters.freeze(moved_by_hand);
-        let balancing = row.model.balancing(self.args);
+        let model = GptMoe::new_for_training(config, parameters.root(), strain)?;
+        parameters.freeze(is_selection_bias);
+        let balancing = row.model.load_balancing(self.args);
         let mut about = config_json::to_json(config);
         (about["balancing"], about["strain"]) = (json!(balancing), json!(strain));
-        let mut log = self.log(seed, row.model, &about)?;
-        let config = moe::TrainConfig { run: self.run, balancing };
+        let mut log = self.open_log(seed, row.model, &about)?;
+        let config = moe::TrainConfig { base: self.train, load_balancing: balancing };
         let found = moe::train(&model, &parameters, &self.corpus, &config, seed, &mut log)?;
-        if log.interrupted() {
+        if log.is_interrupted() {
             return Ok(true);
         }
-        let inference = model.inference_twin(&parameters)?;
-        let loads = loads_on(&inference, &self.corpus.validation, self.run.batch_size)?;
-        row.max_over_mean.push(worst(&loads));
-        row.dropped.extend(capacity_factor.map(|_| found.dropped));
+        let inference = model.for_inference(&parameters)?;
+        let loads = measure_loads(&inference, &self.corpus.validation, self.train.batch_size)?;
+        row.max_over_mean.push(max_load_ratio(&loads));
+        row.dropped.extend(capacity_factor.map(|_| found.dropped_fraction));
         if row.losses.is_empty() {
-            row.load_curve = found.imbalance.renamed(row.model.name());
+            row.load_curve = found.max_load_curve.with_name(row.model.label());
         }
-        note(row, &log, found.best.loss);
-        Ok(log.interrupted())
+        record_result(row, &log, found.best_eval.loss);
+        Ok(log.is_interrupted())
     }
 
-    fn log(&self, seed: u64, model: Variant, about: &serde_json::Value) -> Result<RunLog> {
+    fn open_log(&self, seed: u64, model: Variant, about: &serde_json::Value) -> Result<TrainLog> {
         let settings = json!({
             "data": self.args.data, "seed": seed, "device": self.args.compute.device.to_string(),
-            "model": about, "train": self.run,
+            "model": about, "train": self.train,
         });
-        self.args.train.log()?.record(&self.args.out.join(model.folder(seed)), &settings)
+        self.args
+            .train
+            .train_log()?
+            .with_run_folder(&self.args.out.join(model.folder_name(seed)), &settings)
     }
 }
 
-fn note(row: &mut Row, log: &RunLog, loss: f64) {
+fn record_result(row: &mut ComparisonRow, log: &TrainLog, loss: f64) {
     if row.losses.is_empty() {
-        row.loss_curve = log.validation_curve().renamed(row.model.name());
+        row.loss_curve = log.validation_curve().with_name(row.model.label());
     }
     row.losses.push(loss);
     row.tokens_per_s.push(log.tokens_per_second());

@@ -2,10 +2,10 @@
 
 use anyhow::Result;
 use modern::ModelConfig;
-use moe::config::{Balancing, MoeConfig, Selection};
+use moe::config::{ExpertSelection, LoadBalancing, MoeConfig};
 use serde::Serialize;
 
-use crate::arguments::{TrainArgs, config};
+use crate::arguments::{TrainArgs, moe_config};
 
 /// A way to train.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
@@ -22,11 +22,11 @@ pub(crate) enum Variant {
 }
 
 /// How far a step moves the bias of [`Variant::Bias`], as in DeepSeek-V3.
-const BIAS_SPEED: f64 = 0.001;
+const BIAS_UPDATE_RATE: f64 = 0.001;
 
 impl Variant {
     /// In tables and plots.
-    pub(crate) fn name(self) -> &'static str {
+    pub(crate) fn label(self) -> &'static str {
         match self {
             Self::Dense => "dense",
             Self::Balanced => "experts, balanced by a loss",
@@ -36,7 +36,7 @@ impl Variant {
     }
 
     /// The folder of a run.
-    pub(crate) fn folder(self, seed: u64) -> String {
+    pub(crate) fn folder_name(self, seed: u64) -> String {
         let name = match self {
             Self::Dense => "dense",
             Self::Balanced => "balanced",
@@ -51,19 +51,19 @@ impl Variant {
     /// # Errors
     /// When the numbers do not fit.
     pub(crate) fn config(self, dense: &ModelConfig, args: &TrainArgs) -> Result<Option<MoeConfig>> {
-        let mut config = config(dense, args.experts, args.experts_per_token)?;
+        let mut config = moe_config(dense, args.experts, args.experts_per_token)?;
         if self == Self::Bias {
-            config.router.selection = Selection::Biased;
+            config.router.expert_selection = ExpertSelection::Biased;
         }
         Ok((self != Self::Dense).then_some(config))
     }
 
     /// What keeps its load even.
-    pub(crate) fn balancing(self, args: &TrainArgs) -> Balancing {
-        Balancing {
+    pub(crate) fn load_balancing(self, args: &TrainArgs) -> LoadBalancing {
+        LoadBalancing {
             balance: if self == Self::Balanced { args.balance } else { 0. },
             z: args.z_loss,
-            bias_speed: if self == Self::Bias { BIAS_SPEED } else { 0. },
+            bias_speed: if self == Self::Bias { BIAS_UPDATE_RATE } else { 0. },
         }
     }
 }

@@ -6,16 +6,16 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tensor_core::testing::{Program, path};
+use tensor_core::testing::{Program, path_arg};
 
 const PART_5: Program = Program(env!("CARGO_BIN_EXE_part_5"));
 
 /// A folder with a text, and the flags of a short comparison on it.
 fn text(steps: usize) -> (TempDir, Vec<String>) {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let data = path(folder.path(), "text.txt");
+    let data = path_arg(folder.path(), "text.txt");
     std::fs::write(&data, "the cat sat on the mat. ".repeat(40)).expect("a text");
-    let (out, flags) = (path(folder.path(), "runs/moe"), "--n-layer 1 --n-head 2 --n-embd 16");
+    let (out, flags) = (path_arg(folder.path(), "runs/moe"), "--n-layer 1 --n-head 2 --n-embd 16");
     let flags = format!("{flags} --steps {steps} --block-size 16 --batch-size 4 --sample-tokens 8");
     let mut args = vec!["train".into(), "--data".into(), data, "--out".into(), out];
     args.extend(flags.split(' ').map(String::from));
@@ -24,14 +24,14 @@ fn text(steps: usize) -> (TempDir, Vec<String>) {
 
 fn says(args: &[String], more: &[&str]) -> Value {
     let args: Vec<&str> = args.iter().map(String::as_str).chain(more.iter().copied()).collect();
-    PART_5.says_json(&args)
+    PART_5.stdout_json(&args)
 }
 
 #[test]
 fn the_demo_shows_who_takes_which_bytes() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let out = path(folder.path(), "new/routing.png");
-    let text = PART_5.says(&["--experts", "4", "--top-k", "1", "--steps", "3", "--out", &out]);
+    let out = path_arg(folder.path(), "new/routing.png");
+    let text = PART_5.stdout(&["--experts", "4", "--top-k", "1", "--steps", "3", "--out", &out]);
     for part in [
         "4 experts a layer, 1 for each token",
         "layer 2, load-balancing loss",
@@ -42,7 +42,7 @@ fn the_demo_shows_who_takes_which_bytes() {
     }
     let png = std::fs::read(&out).expect("a picture");
     assert!(png.starts_with(b"\x89PNG") && png.len() > 2_000);
-    let two = PART_5.says(&[
+    let two = PART_5.stdout(&[
         "--experts",
         "12",
         "--experts-per-token",
@@ -88,9 +88,16 @@ fn train_compares_models_of_equal_work_and_keeps_them() {
     ] {
         assert!(folder.path().join("runs/moe").join(file).exists(), "{file}");
     }
-    let model = path(folder.path(), "runs/moe/balanced-seed-1337/model");
-    let text =
-        PART_5.says(&["sample", "--model", &model, "--prompt", "the cat", "--max-new-tokens", "9"]);
+    let model = path_arg(folder.path(), "runs/moe/balanced-seed-1337/model");
+    let text = PART_5.stdout(&[
+        "sample",
+        "--model",
+        &model,
+        "--prompt",
+        "the cat",
+        "--max-new-tokens",
+        "9",
+    ]);
     assert!(text.starts_with("the cat") && text.len() > 10, "{text}");
 }
 
@@ -173,7 +180,7 @@ fn bad_input_is_refused_in_one_line_and_nothing_is_written() {
     let (folder, args) = text(12);
     let refuses = |more: &[&str], code: i32, text: &str| {
         let args: Vec<&str> = args.iter().map(String::as_str).chain(more.iter().copied()).collect();
-        PART_5.refuses(&args, code, text);
+        PART_5.assert_fails(&args, code, text);
     };
     refuses(&["--experts-per-token", "0"], 2, "0 experts per token of 4: must be from 1 to 4");
     refuses(&["--experts-per-token", "5"], 2, "5 experts per token of 4: must be from 1 to 4");
@@ -186,14 +193,18 @@ fn bad_input_is_refused_in_one_line_and_nothing_is_written() {
     refuses(&["--models", "sparse"], 2, "invalid value 'sparse'");
     refuses(&["--dropout", "0.1"], 2, "these models have none");
     refuses(&["--experts", "1000000000000"], 1, "lower --n-embd or --n-layer");
-    let none = path(folder.path(), "none.txt");
-    PART_5.refuses(
-        &["train", "--data", &none, "--out", &path(folder.path(), "runs")],
+    let none = path_arg(folder.path(), "none.txt");
+    PART_5.assert_fails(
+        &["train", "--data", &none, "--out", &path_arg(folder.path(), "runs")],
         1,
         "none.txt",
     );
-    PART_5.refuses(&["--top-k", "0"], 2, "0 experts per token of 4");
-    PART_5.refuses(&["--experts", "0"], 2, "the number of experts is 0");
-    PART_5.refuses(&["sample", "--model", &path(folder.path(), "none")], 1, "none/config.json");
-    assert!(!Path::new(&path(folder.path(), "runs")).exists());
+    PART_5.assert_fails(&["--top-k", "0"], 2, "0 experts per token of 4");
+    PART_5.assert_fails(&["--experts", "0"], 2, "the number of experts is 0");
+    PART_5.assert_fails(
+        &["sample", "--model", &path_arg(folder.path(), "none")],
+        1,
+        "none/config.json",
+    );
+    assert!(!Path::new(&path_arg(folder.path(), "runs")).exists());
 }

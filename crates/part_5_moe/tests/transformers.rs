@@ -58,7 +58,7 @@ fn transformers_answers_as_the_model_that_was_saved() -> Result<()> {
         ("windowed", windowed, 3, 2),
     ] {
         let folder = root.path().join(name);
-        write(&folder, &MoeConfig::of_equal_work(&model, RouterConfig::new(e, k))?)?;
+        write(&folder, &MoeConfig::with_flops_of(&model, RouterConfig::new(e, k))?)?;
         folders.push(folder);
     }
     assert_python_agrees("check_modern_folder.py", &folders);

@@ -22,7 +22,7 @@ pub enum Operation {
 
 /// A question about two numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Problem {
+pub struct ArithmeticProblem {
     /// a
     pub left: i64,
     /// What is done.
@@ -33,7 +33,7 @@ pub struct Problem {
 
 /// Which kind of problems.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Set {
+pub enum ProblemSet {
     /// a + b and a − b of 0 to 99: the set that results are reported of.
     Sums,
     /// a · b of 0 to 12: reported apart, as so few products are hardly a rule to learn.
@@ -48,7 +48,7 @@ pub enum Split {
     /// To decide by, for example when to stop.
     Validation,
     /// To report.
-    HeldOut,
+    Test,
 }
 
 impl Operation {
@@ -62,7 +62,7 @@ impl Operation {
     }
 }
 
-impl Problem {
+impl ArithmeticProblem {
     /// What comes out.
     pub fn answer(self) -> i64 {
         match self.operation {
@@ -83,12 +83,12 @@ impl Problem {
     }
 
     /// The one that stands for it and for the same problem the other way round.
-    pub fn key(self) -> Self {
+    pub fn canonical(self) -> Self {
         self.min(self.swapped())
     }
 }
 
-impl Set {
+impl ProblemSet {
     /// Its operations, its largest operand, and of how many keys of each operation are held out and validated on.
     fn shape(self) -> (&'static [Operation], i64, [usize; 2]) {
         match self {
@@ -98,15 +98,17 @@ impl Set {
     }
 
     /// The problems of `split`, in random order. To learn from, both a + b and b + a; of the others one each.
-    pub fn problems(self, split: Split) -> Vec<Problem> {
+    pub fn problems(self, split: Split) -> Vec<ArithmeticProblem> {
         let mut of_keys = Rng::new(SPLIT_SEED); // draws alike for every split
         let mut rng = of_keys.fork();
         let (operations, largest, [held_out, validation]) = self.shape();
         let mut chosen = Vec::new();
         for &operation in operations {
-            let mut keys: Vec<Problem> = (0..=largest)
-                .flat_map(|left| (0..=largest).map(move |right| Problem { left, operation, right }))
-                .filter(|problem| problem.key() == *problem)
+            let mut keys: Vec<ArithmeticProblem> = (0..=largest)
+                .flat_map(|left| {
+                    (0..=largest).map(move |right| ArithmeticProblem { left, operation, right })
+                })
+                .filter(|problem| problem.canonical() == *problem)
                 .collect();
             of_keys.shuffle(&mut keys);
             let (apart, train) = keys.split_at(held_out + validation);
@@ -115,12 +117,13 @@ impl Set {
                 Split::Train => {
                     chosen.extend(train);
                     let others = train.iter().map(|problem| problem.swapped());
-                    chosen.extend(others.filter(|other| other.key() != *other));
+                    chosen.extend(others.filter(|other| other.canonical() != *other));
                 }
-                Split::Validation | Split::HeldOut => {
-                    let keys = if split == Split::HeldOut { held_out } else { validation };
-                    let either =
-                        |key: &Problem| if rng.below(2) == 0 { *key } else { key.swapped() };
+                Split::Validation | Split::Test => {
+                    let keys = if split == Split::Test { held_out } else { validation };
+                    let either = |key: &ArithmeticProblem| {
+                        if rng.below(2) == 0 { *key } else { key.swapped() }
+                    };
                     chosen.extend(keys.iter().map(either));
                 }
             }

@@ -11,19 +11,19 @@ use modern::{Checkpoint, GptModern, ModelConfig, Special, Spelled, Tokenizer};
 use tensor_core::{AdamWConfig, Parameters, Rng};
 use tiny_gpt::builtin_text::BuiltinText;
 
-use crate::questions::{Demos, demonstrations};
+use crate::questions::{DemonstrationStyle, demonstrations};
 use crate::training::{TrainConfig, train};
-use crate::{Example, Outputs, RunLog, Tokens, Tuning, word_tokenizer};
+use crate::{Example, RunOutputs, SftLog, TokenizedExample, TrainState, word_tokenizer};
 
 /// Longest text, in tokens.
-const CONTEXT: usize = 128;
+const CONTEXT_LEN: usize = 128;
 const VOCAB_SIZE: usize = 1024;
 /// Lines of counting beside the stories.
-pub const COUNTING: usize = 1500;
+pub const N_COUNTING_LINES: usize = 1500;
 
 /// The size of a base model, and how long it is pretrained.
 #[derive(Debug, Clone, Copy)]
-pub struct BaseConfig {
+pub struct BaseModelConfig {
     /// Blocks.
     pub n_layer: usize,
     /// Heads.
@@ -34,13 +34,13 @@ pub struct BaseConfig {
     pub steps: usize,
 }
 
-impl Default for BaseConfig {
+impl Default for BaseModelConfig {
     fn default() -> Self {
         Self { n_layer: 2, n_head: 4, n_embd: 128, steps: 150 }
     }
 }
 
-impl BaseConfig {
+impl BaseModelConfig {
     /// # Errors
     /// When the sizes do not fit each other.
     pub fn check(self) -> candle_core::Result<()> {
@@ -48,7 +48,7 @@ impl BaseConfig {
         if n_head > 0 && !n_embd.is_multiple_of(n_head) {
             candle_core::bail!("{n_head} heads cannot share {n_embd} channels");
         }
-        ModelConfig::bytes(CONTEXT, n_layer, n_head, n_embd).check()
+        ModelConfig::bytes(CONTEXT_LEN, n_layer, n_head, n_embd).check()
     }
 }
 
@@ -56,33 +56,33 @@ impl BaseConfig {
 ///
 /// # Errors
 /// When the sizes do not fit each other.
-pub fn pretrain(config: BaseConfig, seed: u64, device: &Device) -> Result<Checkpoint> {
-    let text = pieces(COUNTING, seed);
-    let tokenizer = tokenizer(&text)?;
-    let BaseConfig { n_layer, n_head, n_embd, steps } = config;
+pub fn pretrain(config: BaseModelConfig, seed: u64, device: &Device) -> Result<Checkpoint> {
+    let text = pretraining_documents(N_COUNTING_LINES, seed);
+    let tokenizer = train_tokenizer(&text)?;
+    let BaseModelConfig { n_layer, n_head, n_embd, steps } = config;
     let model = ModelConfig {
         vocab_size: tokenizer.vocab_size(),
-        ..ModelConfig::bytes(CONTEXT, n_layer, n_head, n_embd)
+        ..ModelConfig::bytes(CONTEXT_LEN, n_layer, n_head, n_embd)
     };
     let mut parameters = Parameters::seeded(seed, DType::F32, device);
     GptModern::new(&model, parameters.root())?;
     // At a rate of 3e-3 it learns its stories better, and sums later.
     let optimizer = AdamWConfig { beta2: 0.99, ..AdamWConfig::default() };
-    let config = TrainConfig { optimizer, ..TrainConfig::usual(16, steps, 1e-3, seed) };
-    let mut tuning = Tuning::new(model, parameters, config.optimizer)?;
-    let mut log = RunLog::new(steps, config.schedule.warmup, 0, steps.max(1))?;
+    let config = TrainConfig { optimizer, ..TrainConfig::with_defaults(16, steps, 1e-3, seed) };
+    let mut tuning = TrainState::new(model, parameters, config.optimizer)?;
+    let mut log = SftLog::new(steps, config.schedule.warmup, 0, steps.max(1))?;
     if steps > 0 {
         let windows = windows(&text, &tokenizer)?;
-        train(&mut tuning, &windows, &config, None, &Outputs::default(), &mut log)?;
+        train(&mut tuning, &windows, &config, None, &RunOutputs::default(), &mut log)?;
     }
     let ends = TextEnds { bos: None, eos: tokenizer.eos().into_iter().collect() };
     let parameters = tuning.parameters;
-    let model = GptModern::new(&model, parameters.inference().root())?;
+    let model = GptModern::new(&model, parameters.for_inference().root())?;
     Ok(Checkpoint { model, parameters, tokenizer, ends, sampler: None, template: None })
 }
 
 /// What it is pretrained on: stories, and so many lines of counting.
-pub fn pieces(counting: usize, seed: u64) -> Vec<String> {
+pub fn pretraining_documents(counting: usize, seed: u64) -> Vec<String> {
     let worked_out = |story: &str| {
         let story = story.to_lowercase();
         [" plus ", " minus ", " times ", " makes ", " more"].iter().any(|word| story.contains(word))
@@ -107,10 +107,10 @@ pub fn pieces(counting: usize, seed: u64) -> Vec<String> {
 ///
 /// # Errors
 /// Never in practice: what it learns from is fixed.
-pub fn tokenizer(pieces: &[String]) -> Result<Tokenizer> {
-    let questions = demonstrations(2000, Demos::Noisy, 0).into_iter();
-    let questions = questions.map(|Example { prompt, response }| {
-        format!("### Instruction:\n{}\n\n### Response:\n{response}\n\n", prompt[0].content)
+pub fn train_tokenizer(pieces: &[String]) -> Result<Tokenizer> {
+    let questions = demonstrations(2000, DemonstrationStyle::Noisy, 0).into_iter();
+    let questions = questions.map(|Example { prompt, completion }| {
+        format!("### Instruction:\n{}\n\n### Response:\n{completion}\n\n", prompt[0].content)
     });
     let pieces = pieces.iter().map(|piece| format!("{piece}\n\n"));
     let pieces: Vec<String> = pieces.chain(questions).collect();
@@ -118,15 +118,15 @@ pub fn tokenizer(pieces: &[String]) -> Result<Tokenizer> {
 }
 
 /// The text in windows, of which everything is learned.
-fn windows(pieces: &[String], tokenizer: &Tokenizer) -> Result<Vec<Tokens>> {
+fn windows(pieces: &[String], tokenizer: &Tokenizer) -> Result<Vec<TokenizedExample>> {
     let mut ids = Vec::new();
     for piece in pieces {
         ids.extend(tokenizer.encode(piece, Special::None, Spelled::Text)?);
         ids.extend(tokenizer.eos());
     }
     Ok(ids
-        .chunks(CONTEXT + 1)
+        .chunks(CONTEXT_LEN + 1)
         .filter(|ids| ids.len() > 1)
-        .map(|ids| Tokens::all(ids.to_vec()))
+        .map(|ids| TokenizedExample::for_pretraining(ids.to_vec()))
         .collect())
 }

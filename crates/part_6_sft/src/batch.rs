@@ -8,19 +8,19 @@ use candle_core::{DType, Device, Result, Tensor};
 use modern::{GptModern, Pass};
 use tensor_core::ops::{IGNORE_INDEX, cross_entropy};
 
-use crate::Tokens;
+use crate::TokenizedExample;
 
 /// Examples as the model reads them.
 #[derive(Debug, Clone)]
-pub struct Batch {
+pub struct SftBatch {
     /// (B, T)
     pub inputs: Tensor,
     /// The places among the B · T at which something is learned: (N)
-    pub at: Tensor,
+    pub target_positions: Tensor,
     /// What is learned there: (N), i64
     pub targets: Tensor,
     /// Number of each token's example in its row, from 1 on; padding is 0.
-    pub segments: Vec<Vec<u32>>,
+    pub segment_ids: Vec<Vec<u32>>,
     layout: Layout,
 }
 
@@ -30,14 +30,15 @@ enum Layout {
     Packed,
 }
 
-impl Batch {
+impl SftBatch {
     /// An example a row.
     ///
     /// # Errors
     /// When memory is short.
-    pub fn padded(examples: &[Tokens], device: &Device) -> Result<Self> {
-        let rows: Vec<Vec<&Tokens>> = examples.iter().map(|example| vec![example]).collect();
-        Self::of(&rows, Layout::Padded, device)
+    pub fn padded(examples: &[TokenizedExample], device: &Device) -> Result<Self> {
+        let rows: Vec<Vec<&TokenizedExample>> =
+            examples.iter().map(|example| vec![example]).collect();
+        Self::from_rows(&rows, Layout::Padded, device)
     }
 
     /// Several examples a row, each row at most `width` inputs long (a longer example has a row of its own): every example
@@ -45,10 +46,10 @@ impl Batch {
     ///
     /// # Errors
     /// When memory is short.
-    pub fn packed(examples: &[Tokens], width: usize, device: &Device) -> Result<Self> {
-        let mut order: Vec<&Tokens> = examples.iter().collect();
+    pub fn packed(examples: &[TokenizedExample], width: usize, device: &Device) -> Result<Self> {
+        let mut order: Vec<&TokenizedExample> = examples.iter().collect();
         order.sort_by_key(|example| std::cmp::Reverse(example.ids.len()));
-        let mut rows: Vec<(usize, Vec<&Tokens>)> = Vec::new();
+        let mut rows: Vec<(usize, Vec<&TokenizedExample>)> = Vec::new();
         for example in order {
             let len = example.inputs().len();
             match rows.iter_mut().find(|(used, _)| used + len <= width) {
@@ -59,12 +60,13 @@ impl Batch {
                 None => rows.push((len, vec![example])),
             }
         }
-        let rows: Vec<Vec<&Tokens>> = rows.into_iter().map(|(_, row)| row).collect();
-        Self::of(&rows, Layout::Packed, device)
+        let rows: Vec<Vec<&TokenizedExample>> = rows.into_iter().map(|(_, row)| row).collect();
+        Self::from_rows(&rows, Layout::Packed, device)
     }
 
-    fn of(rows: &[Vec<&Tokens>], layout: Layout, device: &Device) -> Result<Self> {
-        let used = |row: &Vec<&Tokens>| row.iter().map(|example| example.inputs().len()).sum();
+    fn from_rows(rows: &[Vec<&TokenizedExample>], layout: Layout, device: &Device) -> Result<Self> {
+        let used =
+            |row: &Vec<&TokenizedExample>| row.iter().map(|example| example.inputs().len()).sum();
         let t = rows.iter().map(used).max().unwrap_or(0);
         let (mut inputs, mut at, mut targets) = (Vec::new(), Vec::new(), Vec::new());
         let mut segments = Vec::new();
@@ -86,9 +88,9 @@ impl Batch {
         let n = at.len();
         Ok(Self {
             inputs: Tensor::from_vec(inputs, (rows.len(), t), device)?,
-            at: Tensor::from_vec(at, n, device)?,
+            target_positions: Tensor::from_vec(at, n, device)?,
             targets: Tensor::from_vec(targets, n, device)?,
-            segments,
+            segment_ids: segments,
             layout,
         })
     }
@@ -100,7 +102,7 @@ impl Batch {
 
     /// How many tokens are read that are no padding.
     pub fn n_tokens(&self) -> usize {
-        self.segments.iter().flatten().filter(|&&segment| segment > 0).count()
+        self.segment_ids.iter().flatten().filter(|&&segment| segment > 0).count()
     }
 
     /// The mean loss of `model` on what is learned; of nothing, 0. Only there are scores computed: with a vocabulary of
@@ -118,15 +120,15 @@ impl Batch {
     /// The scores of the next token at every place where one is learned: (N, V).
     ///
     /// # Errors
-    /// As [`Batch::loss`].
+    /// As [`SftBatch::loss`].
     pub fn logits(&self, model: &GptModern) -> Result<Tensor> {
         let mask = model.config().attention.mask();
         let pass = match self.layout {
             Layout::Padded => Pass::whole(mask),
-            Layout::Packed => Pass::packed(mask, &self.segments, self.inputs.device())?,
+            Layout::Packed => Pass::packed(mask, &self.segment_ids, self.inputs.device())?,
         };
         let hidden = model.hidden(&self.inputs, &pass, None)?; // (B, T, C)
-        let hidden = hidden.flatten(0, 1)?.index_select(&self.at, 0)?; // (N, C)
+        let hidden = hidden.flatten(0, 1)?.index_select(&self.target_positions, 0)?; // (N, C)
         model.logits(&hidden)
     }
 }

@@ -8,13 +8,13 @@ use crate::Example;
 
 /// What the columns of a data set are called.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Columns {
+pub enum ExampleColumns {
     /// A question, perhaps what it is about, and the answer.
     Instruction {
         /// The question.
         instruction: String,
         /// What it is about.
-        input: Input,
+        input: InputColumn,
         /// The answer.
         output: String,
     },
@@ -27,21 +27,21 @@ pub enum Columns {
 
 /// The column that says what a question is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Input {
+pub enum InputColumn {
     /// There is none.
     None,
     /// `input`, in rows that have it.
-    IfThere,
+    IfPresent,
     /// This one, which every row has; it may be null.
     Named(String),
 }
 
-impl Columns {
+impl ExampleColumns {
     /// The layout of the rows that look like `row`: `instruction, input, output`, `prompt, completion` or `messages`.
     ///
     /// # Errors
     /// When it looks like none of them.
-    pub fn of(row: &Value) -> Result<Self> {
+    pub fn detect(row: &Value) -> Result<Self> {
         let has = |names: &[&str]| names.iter().all(|name| row.get(name).is_some());
         match () {
             () if has(&["messages"]) => Ok(Self::Messages { messages: "messages".into() }),
@@ -72,7 +72,7 @@ impl Columns {
     /// When it is none of these.
     pub fn parse(text: &str) -> Result<Self> {
         let (mut asked, mut input, mut answered, mut messages) = (None, None, None, None);
-        let mut usual = Input::None;
+        let mut usual = InputColumn::None;
         for pair in text.split(',') {
             let (what, name) = pair.split_once('=').with_context(|| {
                 format!("--columns {text}: expected WHAT=COLUMN, for example prompt=question,completion=answer")
@@ -90,7 +90,7 @@ impl Columns {
             ensure!(place.is_none(), "--columns {text}: `{what}` is said twice");
             *place = Some(name.trim().to_string());
             if what == "instruction" {
-                usual = Input::IfThere;
+                usual = InputColumn::IfPresent;
             }
         }
         match (messages, asked, answered, input) {
@@ -99,8 +99,8 @@ impl Columns {
             (None, Some(instruction), Some(output), input) => {
                 let input = match input {
                     None => usual,
-                    Some(none) if none == "none" => Input::None,
-                    Some(name) => Input::Named(name),
+                    Some(none) if none == "none" => InputColumn::None,
+                    Some(name) => InputColumn::Named(name),
                 };
                 Ok(Self::Instruction { instruction, input, output })
             }
@@ -112,7 +112,7 @@ impl Columns {
     ///
     /// # Errors
     /// When it lacks a column, or a column holds no text, or the response is empty.
-    pub fn example(&self, row: &Value) -> Result<Example> {
+    pub fn parse_row(&self, row: &Value) -> Result<Example> {
         let text = |name: &str| {
             let value = row.get(name).with_context(|| format!("there is no column `{name}`"))?;
             value
@@ -125,9 +125,9 @@ impl Columns {
                 let mut question = text(instruction)?.to_string();
                 ensure!(!question.is_empty(), "`{instruction}` is empty");
                 let about = match input {
-                    Input::None => None,
-                    Input::IfThere => row.get("input").map(|_| "input"),
-                    Input::Named(name) => Some(name.as_str()),
+                    InputColumn::None => None,
+                    InputColumn::IfPresent => row.get("input").map(|_| "input"),
+                    InputColumn::Named(name) => Some(name.as_str()),
                 };
                 let about = about.filter(|name| row.get(*name) != Some(&Value::Null));
                 let about = about.map(text).transpose()?.unwrap_or_default();
@@ -160,10 +160,10 @@ impl Columns {
                 if let Some(other) = list.iter().find(|message| !known(&message.role)) {
                     bail!("`{}` is no role: there are system, user and assistant", other.role);
                 }
-                Example { prompt: list, response: last.content.trim().to_string() }
+                Example { prompt: list, completion: last.content.trim().to_string() }
             }
         };
-        ensure!(!example.response.is_empty(), "the response is empty");
+        ensure!(!example.completion.is_empty(), "the response is empty");
         Ok(example)
     }
 }

@@ -8,14 +8,14 @@ use candle_core::Device;
 use modern::{End, GptModern};
 use serde::Serialize;
 
-use crate::metrics::{exact_match, rouge_l, same_words, token_f1};
-use crate::speech::Answer;
-use crate::tokens::Tokenized;
-use crate::{Batch, Example, Speech, Tokens, tokenize};
+use crate::metrics::{exact_match, relaxed_match, rouge_l, token_f1};
+use crate::speech::CompletionText;
+use crate::tokens::TokenizedDataset;
+use crate::{ChatTokenizer, Example, SftBatch, TokenizedExample, tokenize};
 
 /// How well a model answers.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Evaluation {
+pub struct SftEvalMetrics {
     /// Examples.
     pub n: usize,
     /// Those that were left out, as their prompt fills the model's context.
@@ -40,7 +40,7 @@ pub struct Evaluation {
 
 /// How much is read and written at a time.
 #[derive(Debug, Clone, Copy)]
-pub struct Extent {
+pub struct GenerationEvalConfig {
     /// Examples at a time.
     pub batch_size: usize,
     /// Longest answer, in tokens.
@@ -55,41 +55,43 @@ pub struct Extent {
 pub fn evaluate(
     model: &GptModern,
     examples: &[Example],
-    speech: &Speech,
-    extent: Extent,
-) -> Result<(Evaluation, Vec<Answer>)> {
+    speech: &ChatTokenizer,
+    extent: GenerationEvalConfig,
+) -> Result<(SftEvalMetrics, Vec<CompletionText>)> {
     let context = model.config().context;
     let mut fitting = Vec::new();
     for example in examples {
-        let prompt = speech.prompt(&example.prompt)?;
+        let prompt = speech.encode_prompt(&example.prompt)?;
         if prompt.len() < context {
             fitting.push((example, prompt));
         }
     }
     ensure!(!fitting.is_empty(), "there is no example that fits into {context} tokens");
     let wanted: Vec<Example> = fitting.iter().map(|(example, _)| (*example).clone()).collect();
-    let Tokenized { examples: tokens, cut, .. } = tokenize(&wanted, speech, context)?;
+    let TokenizedDataset { examples: tokens, n_truncated: cut, .. } =
+        tokenize(&wanted, speech, context)?;
     let loss = mean_loss(model, &tokens, extent.batch_size, model.device())?;
     let prompts: Vec<Vec<u32>> = fitting.into_iter().map(|(_, prompt)| prompt).collect();
-    let answers = speech.answers(model, &prompts, extent.max_new_tokens, extent.batch_size)?;
+    let answers =
+        speech.generate_greedy(model, &prompts, extent.max_new_tokens, extent.batch_size)?;
     let n = wanted.len();
     let mean = |score: &dyn Fn(&str, &str) -> f64| {
-        let scores = answers.iter().zip(&wanted).map(|(a, w)| score(&a.text, &w.response));
+        let scores = answers.iter().zip(&wanted).map(|(a, w)| score(&a.text, &w.completion));
         scores.sum::<f64>() / n as f64
     };
-    let ended = |answer: &&Answer| answer.end == End::Stop;
+    let ended = |answer: &&CompletionText| answer.finish_reason == End::Stop;
     let exact = answers
         .iter()
         .zip(&wanted)
-        .filter(|(answer, wanted)| ended(answer) && exact_match(&answer.text, &wanted.response));
-    let found = Evaluation {
+        .filter(|(answer, wanted)| ended(answer) && exact_match(&answer.text, &wanted.completion));
+    let found = SftEvalMetrics {
         n,
         skipped: examples.len() - n,
         cut,
         loss,
         perplexity: loss.exp(),
         exact_match: exact.count() as f64 / n as f64,
-        form_forgiven: mean(&|a, w| f64::from(u8::from(same_words(a, w)))),
+        form_forgiven: mean(&|a, w| f64::from(u8::from(relaxed_match(a, w)))),
         token_f1: mean(&token_f1),
         rouge_l: mean(&rouge_l),
         eos_rate: answers.iter().filter(ended).count() as f64 / n as f64,
@@ -103,16 +105,17 @@ pub fn evaluate(
 /// When nothing is learned, or an example is longer than the model's context.
 pub fn mean_loss(
     model: &GptModern,
-    examples: &[Tokens],
+    examples: &[TokenizedExample],
     batch_size: usize,
     device: &Device,
 ) -> Result<f64> {
-    let mut sorted: Vec<&Tokens> = examples.iter().collect();
+    let mut sorted: Vec<&TokenizedExample> = examples.iter().collect();
     sorted.sort_by_key(|example| example.ids.len());
     let (mut nats, mut n) = (0., 0);
     for examples in sorted.chunks(batch_size.max(1)) {
-        let examples: Vec<Tokens> = examples.iter().map(|&example| example.clone()).collect();
-        let batch = Batch::padded(&examples, device)?;
+        let examples: Vec<TokenizedExample> =
+            examples.iter().map(|&example| example.clone()).collect();
+        let batch = SftBatch::padded(&examples, device)?;
         nats += f64::from(batch.loss(model)?.to_scalar::<f32>()?) * batch.n_targets() as f64;
         n += batch.n_targets();
     }

@@ -4,27 +4,27 @@ use anyhow::Result;
 use modern::GptModern;
 use serde_json::json;
 
-use crate::evaluation::{Evaluation, Extent, evaluate};
-use crate::{Example, Outputs, RunLog, Speech, Tuning};
+use crate::evaluation::{GenerationEvalConfig, SftEvalMetrics, evaluate};
+use crate::{ChatTokenizer, Example, RunOutputs, SftLog, TrainState};
 
 /// A regular look at how well the model answers.
 #[derive(Debug)]
-pub struct Exam<'a> {
+pub struct SftValidator<'a> {
     /// What is asked. The run may be ended by it, so results are reported of others.
     pub examples: &'a [Example],
     /// How it is asked.
-    pub speech: &'a Speech,
+    pub chat_tokenizer: &'a ChatTokenizer,
     /// How much at a time.
-    pub extent: Extent,
+    pub eval_config: GenerationEvalConfig,
     /// Steps between two looks; 0 for one at the end.
     pub interval: usize,
     /// Exact match at which the run ends.
-    pub stop_at: Option<f64>,
+    pub target_exact_match: Option<f64>,
 }
 
-impl Exam<'_> {
+impl SftValidator<'_> {
     /// Whether there is one after step `step`.
-    pub fn due(&self, step: usize) -> bool {
+    pub fn is_due(&self, step: usize) -> bool {
         self.interval > 0 && step.is_multiple_of(self.interval)
     }
 
@@ -32,23 +32,25 @@ impl Exam<'_> {
     ///
     /// # Errors
     /// When a file cannot be written.
-    pub fn sit(
+    pub fn run(
         &self,
         twin: &GptModern,
-        tuning: &mut Tuning,
-        outputs: &Outputs<'_>,
-        log: &mut RunLog,
+        tuning: &mut TrainState,
+        outputs: &RunOutputs<'_>,
+        log: &mut SftLog,
     ) -> Result<()> {
-        let (found, _) = log.pause(|| evaluate(twin, self.examples, self.speech, self.extent))?;
-        let Evaluation { loss, exact_match, token_f1, rouge_l, eos_rate, .. } = found;
+        let (found, _) = log
+            .run_untimed(|| evaluate(twin, self.examples, self.chat_tokenizer, self.eval_config))?;
+        let SftEvalMetrics { loss, exact_match, token_f1, rouge_l, eos_rate, .. } = found;
         let said =
             format!("exact match {exact_match:.3}, token F1 {token_f1:.3}, ended {eos_rate:.3}");
         let figures = json!({
             "exact_match": exact_match, "token_f1": token_f1, "rouge_l": rouge_l, "eos_rate": eos_rate,
         });
-        log.validation(tuning.state.step, loss, &said, figures)?;
-        tuning.state.passed = self.stop_at.is_some_and(|enough| exact_match >= enough);
-        if tuning.state.keeps(loss) {
+        log.log_validation(tuning.progress.step, loss, &said, figures)?;
+        tuning.progress.passed =
+            self.target_exact_match.is_some_and(|enough| exact_match >= enough);
+        if tuning.progress.update_best_loss(loss) {
             outputs.save_model(tuning)?;
         }
         Ok(())

@@ -8,12 +8,12 @@ pub struct Example {
     /// What was said, the last of it by the user.
     pub prompt: Vec<Message>,
     /// What the assistant is to answer.
-    pub response: String,
+    pub completion: String,
 }
 
 impl Example {
     /// A single question and its answer.
     pub fn new(question: impl Into<String>, response: impl Into<String>) -> Self {
-        Self { prompt: vec![Message::user(question)], response: response.into() }
+        Self { prompt: vec![Message::user(question)], completion: response.into() }
     }
 }

@@ -6,13 +6,13 @@ use std::path::PathBuf;
 use anyhow::{Result, anyhow};
 use clap::Args;
 use serde::Serialize;
-use tiny_gpt::command::usage;
-use tiny_gpt::flags::{dropout, positive, share};
+use tiny_gpt::command::as_usage_error;
+use tiny_gpt::flags::{dropout, positive, probability};
 
-use crate::base::BaseConfig;
-use crate::questions::Demos;
-use crate::source::Examples;
-use crate::{Columns, Format, Layers, LoraConfig, Source};
+use crate::base::BaseModelConfig;
+use crate::questions::DemonstrationStyle;
+use crate::source::SftDataset;
+use crate::{ChatFormat, ExampleColumns, LoraConfig, SftSource, TargetModules};
 
 /// What is learned from, or measured on.
 #[derive(Debug, Clone, Serialize, Args)]
@@ -30,19 +30,20 @@ impl DataFlags {
     ///
     /// # Errors
     /// When the columns are no map, or the data cannot be downloaded.
-    pub fn open(&self) -> Result<(Source, Option<Columns>)> {
-        let columns = usage(self.columns.as_deref().map(Columns::parse).transpose())?;
+    pub fn open_source(&self) -> Result<(SftSource, Option<ExampleColumns>)> {
+        let columns =
+            as_usage_error(self.columns.as_deref().map(ExampleColumns::parse).transpose())?;
         let named = ["arithmetic", "everyday"].contains(&self.data.as_str());
-        usage(if columns.is_some() && named {
+        as_usage_error(if columns.is_some() && named {
             Err(anyhow!("--columns is for files; --data {} has none", self.data))
         } else {
             Ok(())
         })?;
-        Ok((Source::named(&self.data)?, columns))
+        Ok((SftSource::from_name(&self.data)?, columns))
     }
 
     /// The longest answer, in tokens, where nothing is said: a number's, or a few sentences'.
-    pub fn usual_length(&self) -> usize {
+    pub fn default_max_new_tokens(&self) -> usize {
         if self.data == "arithmetic" { 8 } else { 64 }
     }
 }
@@ -54,7 +55,7 @@ pub struct ExampleFlags {
     #[arg(long, value_name = "N", default_value = "200000")]
     pub examples: NonZeroUsize,
     /// Share of a file's rows that is kept for validation
-    #[arg(long, value_name = "P", default_value_t = 0.1, allow_negative_numbers = true, value_parser = part)]
+    #[arg(long, value_name = "P", default_value_t = 0.1, allow_negative_numbers = true, value_parser = fraction)]
     pub validation: f64,
 }
 
@@ -62,10 +63,15 @@ impl ExampleFlags {
     /// Examples to learn from and to decide by; answers to arithmetic are given as in `demos`.
     ///
     /// # Errors
-    /// As [`Source::examples`].
-    pub fn examples(&self, data: &DataFlags, demos: Demos, seed: u64) -> Result<Examples> {
-        let (source, columns) = data.open()?;
-        source.examples(columns.as_ref(), (self.examples.get(), demos), self.validation, seed)
+    /// As [`SftSource::load_dataset`].
+    pub fn load_dataset(
+        &self,
+        data: &DataFlags,
+        demos: DemonstrationStyle,
+        seed: u64,
+    ) -> Result<SftDataset> {
+        let (source, columns) = data.open_source()?;
+        source.load_dataset(columns.as_ref(), (self.examples.get(), demos), self.validation, seed)
     }
 }
 
@@ -94,7 +100,7 @@ impl LoraFlags {
     /// When there is no adapter for what they say.
     pub fn check(&self) -> Result<()> {
         let plain = self.lora_dropout == 0. && self.lora_layers == "all";
-        usage(match self.lora_rank.is_some() || plain {
+        as_usage_error(match self.lora_rank.is_some() || plain {
             true => Ok(()),
             false => Err("--lora-dropout and --lora-layers are for adapters: give a --lora-rank"),
         })
@@ -104,17 +110,19 @@ impl LoraFlags {
     pub fn config(&self) -> Option<LoraConfig> {
         let rank = self.lora_rank?.get();
         let layers = match self.lora_layers.as_str() {
-            "all" => Layers::All,
-            names => Layers::Named(names.split(',').map(|name| name.trim().into()).collect()),
+            "all" => TargetModules::All,
+            names => {
+                TargetModules::Named(names.split(',').map(|name| name.trim().into()).collect())
+            }
         };
         let alpha = self.lora_alpha.unwrap_or(2. * rank as f64);
-        Some(LoraConfig { rank, alpha, dropout: self.lora_dropout, layers })
+        Some(LoraConfig { rank, alpha, dropout: self.lora_dropout, target_modules: layers })
     }
 }
 
 /// The base model that is pretrained where none is given.
 #[derive(Debug, Clone, Copy, Args, Serialize)]
-pub struct BaseFlags {
+pub struct BaseModelFlags {
     /// Without --model: optimizer steps of pretraining a small one
     #[arg(long, value_name = "N", default_value_t = 150)]
     pub base_steps: usize,
@@ -129,17 +137,17 @@ pub struct BaseFlags {
     pub n_embd: usize,
 }
 
-impl BaseFlags {
+impl BaseModelFlags {
     /// The sizes they describe.
-    pub fn config(self) -> BaseConfig {
+    pub fn config(self) -> BaseModelConfig {
         let Self { base_steps: steps, n_layer, n_head, n_embd } = self;
-        BaseConfig { n_layer, n_head, n_embd, steps }
+        BaseModelConfig { n_layer, n_head, n_embd, steps }
     }
 }
 
 /// A model that was tuned.
 #[derive(Debug, Clone, Args)]
-pub struct TunedFlags {
+pub struct FinetunedFlags {
     /// A run folder of `train`, or a model as --model of `train` takes it
     #[arg(long, value_name = "MODEL")]
     pub model: String,
@@ -148,13 +156,13 @@ pub struct TunedFlags {
     pub adapter: Option<PathBuf>,
     /// How conversations are written [default: as the model's files say, else instruction]
     #[arg(long, value_enum)]
-    pub template: Option<Format>,
+    pub template: Option<ChatFormat>,
 }
 
 /// A share above 0 and below 1.
 ///
 /// # Errors
 /// When it is none.
-pub fn part(text: &str) -> Result<f64, String> {
-    share(text).and_then(|p| if p < 1. { Ok(p) } else { Err("must be below 1".into()) })
+pub fn fraction(text: &str) -> Result<f64, String> {
+    probability(text).and_then(|p| if p < 1. { Ok(p) } else { Err("must be below 1".into()) })
 }

@@ -8,37 +8,37 @@ use modern::model_folder::TextEnds;
 use modern::{Checkpoint, ModelConfig, Purpose, Sampler, model_folder};
 use tensor_core::Parameters;
 
-use crate::{LoraConfig, Speech, Tuning, lora, peft_folder};
+use crate::{ChatTokenizer, LoraConfig, TrainState, lora, peft_folder};
 
 /// All that belongs to a model but its weights.
 #[derive(Debug)]
-pub struct Keeper<'a> {
+pub struct ModelSaver<'a> {
     /// Tokens and template.
-    pub speech: &'a Speech,
+    pub chat_tokenizer: &'a ChatTokenizer,
     /// Where its texts begin and end.
-    pub ends: &'a TextEnds,
+    pub special_ids: &'a TextEnds,
     /// How its makers would have its tokens chosen.
     pub sampler: Option<&'a Sampler>,
     /// The adapters, if it has any, and where the model is that they are for.
     pub lora: Option<(&'a LoraConfig, &'a str)>,
 }
 
-impl Keeper<'_> {
+impl ModelSaver<'_> {
     /// Writes `model/` into a run's folder; of a model with adapters, `adapter/`.
     ///
     /// # Errors
     /// When a file cannot be written.
-    pub fn save(&self, folder: &Path, tuning: &Tuning) -> Result<()> {
+    pub fn save(&self, folder: &Path, tuning: &TrainState) -> Result<()> {
         let Some((config, base)) = self.lora else {
             return self.save_model(&folder.join("model"), &tuning.config, &tuning.parameters);
         };
         let folder = folder.join("adapter");
-        let Speech { tokenizer, template, .. } = self.speech;
+        let ChatTokenizer { tokenizer, template, .. } = self.chat_tokenizer;
         tokenizer.save(&folder, tuning.config.context, Some(template))?;
         peft_folder::save(&folder, &tuning.parameters, config, base)
     }
 
-    /// Writes `model/`: the base with the adapter merged into it that [`Keeper::save`] wrote last, the best of the run.
+    /// Writes `model/`: the base with the adapter merged into it that [`ModelSaver::save`] wrote last, the best of the run.
     ///
     /// # Errors
     /// When the base or the adapter cannot be opened, or a file cannot be written.
@@ -57,8 +57,8 @@ impl Keeper<'_> {
         config: &ModelConfig,
         parameters: &Parameters,
     ) -> Result<()> {
-        let Speech { tokenizer, template, .. } = self.speech;
+        let ChatTokenizer { tokenizer, template, .. } = self.chat_tokenizer;
         tokenizer.save(folder, config.context, Some(template))?;
-        model_folder::save(folder, config, parameters, self.ends, self.sampler)
+        model_folder::save(folder, config, parameters, self.special_ids, self.sampler)
     }
 }

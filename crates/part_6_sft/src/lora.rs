@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{DType, Tensor};
-use tensor_core::{Adapting, Parameter, Parameters, Rng};
+use tensor_core::{LoraScaling, Parameter, Parameters, Rng};
 
 /// What adapters are made of.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,12 +26,12 @@ pub struct LoraConfig {
     /// Probability of dropout before A.
     pub dropout: f64,
     /// Which layers.
-    pub layers: Layers,
+    pub target_modules: TargetModules,
 }
 
 /// Which linear layers get an adapter.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Layers {
+pub enum TargetModules {
     /// All but the output layer.
     All,
     /// Those called one of these, or whose name ends with a point and one of these: `q_proj`, `mlp.up_proj`.
@@ -48,8 +48,8 @@ impl LoraConfig {
     ///
     /// # Errors
     /// When a name is no layer's, or the rank is more than any of them has.
-    pub fn layers_of(&self, parameters: &Parameters) -> Result<Vec<(String, (usize, usize))>> {
-        let layers = self.layers.of(parameters)?;
+    pub fn resolve_layers(&self, parameters: &Parameters) -> Result<Vec<(String, (usize, usize))>> {
+        let layers = self.target_modules.resolve(parameters)?;
         let most = layers.iter().map(|(_, (n_out, n_in))| *n_out.min(n_in)).max().unwrap_or(0);
         ensure!(
             self.rank <= most,
@@ -60,9 +60,9 @@ impl LoraConfig {
     }
 }
 
-impl Layers {
+impl TargetModules {
     /// Whether `layer` is one of them.
-    pub fn contain(&self, layer: &str) -> bool {
+    pub fn matches(&self, layer: &str) -> bool {
         let ends_with = |name: &str| {
             layer.strip_suffix(name).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
         };
@@ -76,27 +76,27 @@ impl Layers {
     ///
     /// # Errors
     /// When a name is no layer's.
-    pub fn of(&self, parameters: &Parameters) -> Result<Vec<(String, (usize, usize))>> {
+    pub fn resolve(&self, parameters: &Parameters) -> Result<Vec<(String, (usize, usize))>> {
         let all = parameters.linear_layers();
         if let Self::Named(names) = self {
             for name in names {
                 let one = Self::Named(vec![name.clone()]);
-                if !all.iter().any(|(layer, _)| one.contain(layer)) {
+                if !all.iter().any(|(layer, _)| one.matches(layer)) {
                     bail!(
                         "no linear layer is called `{name}`; there are: {}",
-                        kinds(parameters).join(", ")
+                        module_names(parameters).join(", ")
                     );
                 }
             }
         }
-        let chosen: Vec<_> = all.iter().filter(|(layer, _)| self.contain(layer)).cloned().collect();
+        let chosen: Vec<_> = all.iter().filter(|(layer, _)| self.matches(layer)).cloned().collect();
         ensure!(!chosen.is_empty(), "the model has no linear layer to adapt");
         Ok(chosen)
     }
 }
 
 /// The last words of the linear layers' names, each once.
-pub fn kinds(parameters: &Parameters) -> Vec<String> {
+pub fn module_names(parameters: &Parameters) -> Vec<String> {
     let mut kinds: Vec<String> = Vec::new();
     for (layer, _) in parameters.linear_layers() {
         let kind = layer.rsplit('.').next().unwrap_or(layer);
@@ -111,9 +111,9 @@ pub fn kinds(parameters: &Parameters) -> Vec<String> {
 /// `parameters` is to be built again, which costs nothing.
 ///
 /// # Errors
-/// As [`LoraConfig::layers_of`], or when some have adapters already.
+/// As [`LoraConfig::resolve_layers`], or when some have adapters already.
 pub fn attach(parameters: &mut Parameters, config: &LoraConfig, seed: u64) -> Result<()> {
-    let layers = config.layers_of(parameters)?;
+    let layers = config.resolve_layers(parameters)?;
     parameters.freeze(|_| true);
     let mut rng = Rng::new(seed);
     let (dtype, device) = (parameters.dtype(), parameters.device().clone());
@@ -121,8 +121,8 @@ pub fn attach(parameters: &mut Parameters, config: &LoraConfig, seed: u64) -> Re
         let bound = 1. / (n_in as f64).sqrt(); // as peft and PyTorch's linear layers have it
         let down = rng.uniform_tensor((config.rank, n_in), (-bound, bound), dtype, &device)?;
         let up = Tensor::zeros((n_out, config.rank), dtype, &device)?;
-        let adapting = Adapting { scale: config.scale(), dropout: config.dropout };
-        parameters.adapt(&layer, [&down, &up], adapting)?;
+        let adapting = LoraScaling { scale: config.scale(), dropout: config.dropout };
+        parameters.add_adapter(&layer, [&down, &up], adapting)?;
     }
     Ok(())
 }
@@ -148,12 +148,12 @@ pub fn unmerge(parameters: &Parameters) -> Result<()> {
 ///
 /// # Errors
 /// As [`merge`].
-pub fn merged(parameters: &Parameters) -> Result<BTreeMap<String, Tensor>> {
+pub fn merged_weights(parameters: &Parameters) -> Result<BTreeMap<String, Tensor>> {
     let base = parameters.without_adapters();
     let mut tensors: BTreeMap<String, Tensor> =
         base.iter().map(|p| (p.name.clone(), p.var.as_detached_tensor())).collect();
     for (layer, adapting) in parameters.adapters() {
-        let (weight, corrected) = corrected(parameters, layer, adapting.scale)?;
+        let (weight, corrected) = weight_with_adapter(parameters, layer, adapting.scale)?;
         tensors.insert(weight.name.clone(), corrected);
     }
     Ok(tensors)
@@ -161,14 +161,14 @@ pub fn merged(parameters: &Parameters) -> Result<BTreeMap<String, Tensor>> {
 
 fn add_adapters(parameters: &Parameters, sign: f64) -> Result<()> {
     for (layer, adapting) in parameters.adapters() {
-        let (weight, corrected) = corrected(parameters, layer, sign * adapting.scale)?;
+        let (weight, corrected) = weight_with_adapter(parameters, layer, sign * adapting.scale)?;
         weight.var.set(&corrected)?;
     }
     Ok(())
 }
 
 /// The weight of an adapted layer, and W + scale · B A.
-fn corrected<'a>(
+fn weight_with_adapter<'a>(
     parameters: &'a Parameters,
     layer: &str,
     scale: f64,
@@ -177,7 +177,7 @@ fn corrected<'a>(
     let weight = weight.with_context(|| {
         format!("the weight of {layer} is in blocks, which take no correction: open the model dequantized")
     })?;
-    let [down, up] = parameters.adapter_of(layer).context("an adapter has two matrices")?;
+    let [down, up] = parameters.adapter_parameters(layer).context("an adapter has two matrices")?;
     let wide = |tensor: &Tensor| {
         let narrow = matches!(tensor.dtype(), DType::F16 | DType::BF16);
         if narrow { tensor.to_dtype(DType::F32) } else { Ok(tensor.clone()) }

@@ -3,14 +3,14 @@
 use anyhow::Result;
 use modern::{Markers, Tokenizer};
 
-use crate::Tokens;
+use crate::TokenizedExample;
 
 /// The tokens of an example, cut by `|`, under those that are learned a line. Of a token that is no whole character stands its
 /// number.
 ///
 /// # Errors
 /// When the tokenizer's decoder fails.
-pub fn shown(example: &Tokens, tokenizer: &Tokenizer) -> Result<String> {
+pub fn render_loss_mask(example: &TokenizedExample, tokenizer: &Tokenizer) -> Result<String> {
     let (mut line, mut marks, mut text) = (String::new(), String::new(), String::new());
     for (at, &id) in example.ids.iter().enumerate() {
         let token = tokenizer.decode(&[id], Markers::Shown)?.replace('\n', "⏎");
@@ -21,7 +21,7 @@ pub fn shown(example: &Tokens, tokenizer: &Tokenizer) -> Result<String> {
             push(&mut text, &mut line, &mut marks);
         }
         line.extend([token.as_str(), "|"]);
-        let mark = if at < example.given { " " } else { "^" };
+        let mark = if at < example.prompt_len { " " } else { "^" };
         marks.extend([&mark.repeat(width), " "]);
     }
     push(&mut text, &mut line, &mut marks);

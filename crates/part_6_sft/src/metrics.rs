@@ -13,7 +13,7 @@ pub fn exact_match(answer: &str, wanted: &str) -> bool {
 }
 
 /// Whether they are the same words.
-pub fn same_words(answer: &str, wanted: &str) -> bool {
+pub fn relaxed_match(answer: &str, wanted: &str) -> bool {
     words(answer) == words(wanted)
 }
 

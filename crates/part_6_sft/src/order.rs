@@ -6,7 +6,7 @@ use crate::Curriculum;
 
 /// The batches of a run.
 #[derive(Debug)]
-pub struct Order {
+pub struct BatchSampler {
     lengths: Vec<usize>,
     curriculum: Curriculum,
     batch_size: usize,
@@ -15,7 +15,7 @@ pub struct Order {
     epoch: (usize, Vec<Vec<usize>>),
 }
 
-impl Order {
+impl BatchSampler {
     /// Of examples with these lengths, `batch_size` at a time.
     ///
     /// # Panics
@@ -27,7 +27,7 @@ impl Order {
     }
 
     /// The examples of batch `number` of the run, counted from 0.
-    pub fn batch(&mut self, number: usize) -> &[usize] {
+    pub fn batch_indices(&mut self, number: usize) -> &[usize] {
         let in_epoch = self.lengths.len().div_ceil(self.batch_size);
         let epoch = number / in_epoch;
         if self.epoch.0 != epoch {

@@ -6,13 +6,13 @@ use anyhow::Result;
 use scaling::Checkpoints;
 use tiny_gpt::Interrupt;
 
-use crate::{Keeper, Tuning};
+use crate::{ModelSaver, TrainState};
 
 /// Where, how often, and until when.
 #[derive(Debug, Default)]
-pub struct Outputs<'a> {
+pub struct RunOutputs<'a> {
     /// The run's folder; without one nothing is written.
-    pub place: Option<Place<'a>>,
+    pub destination: Option<RunDestination<'a>>,
     /// Ends the run, saved.
     pub interrupt: Interrupt,
     /// Ends it too, after this many steps in all.
@@ -21,28 +21,28 @@ pub struct Outputs<'a> {
 
 /// The folder of a run.
 #[derive(Debug)]
-pub struct Place<'a> {
+pub struct RunDestination<'a> {
     /// The run folder.
     pub folder: &'a Path,
     /// What a model is saved with.
-    pub keeper: &'a Keeper<'a>,
+    pub model_saver: &'a ModelSaver<'a>,
     /// The run's checkpoints.
     pub checkpoints: Checkpoints,
     /// Steps between two of them; 0 for one at the end.
-    pub interval: usize,
+    pub save_interval: usize,
     /// Names what is learned from, so that a checkpoint is not continued with something else.
-    pub data: &'a str,
+    pub data_id: &'a str,
 }
 
-impl Outputs<'_> {
+impl RunOutputs<'_> {
     /// Whether the run is to end after step `step`.
-    pub fn stop(&self, step: usize) -> bool {
-        self.interrupt.requested() || self.stop_after == Some(step)
+    pub fn should_stop(&self, step: usize) -> bool {
+        self.interrupt.is_requested() || self.stop_after == Some(step)
     }
 
     /// Whether there is to be a checkpoint after step `step`.
-    pub fn save_due(&self, step: usize) -> bool {
-        let interval = self.place.as_ref().map_or(0, |place| place.interval);
+    pub fn is_save_due(&self, step: usize) -> bool {
+        let interval = self.destination.as_ref().map_or(0, |place| place.save_interval);
         interval > 0 && step.is_multiple_of(interval)
     }
 
@@ -50,17 +50,17 @@ impl Outputs<'_> {
     ///
     /// # Errors
     /// When something cannot be written.
-    pub fn save(&self, tuning: &Tuning) -> Result<()> {
-        let Some(place) = &self.place else { return Ok(()) };
-        place.checkpoints.save(tuning.state.step, |folder| tuning.save(folder, place.data))
+    pub fn save_checkpoint(&self, tuning: &TrainState) -> Result<()> {
+        let Some(place) = &self.destination else { return Ok(()) };
+        place.checkpoints.save(tuning.progress.step, |folder| tuning.save(folder, place.data_id))
     }
 
     /// Writes the model as others open it.
     ///
     /// # Errors
     /// When something cannot be written.
-    pub fn save_model(&self, tuning: &Tuning) -> Result<()> {
-        let Some(place) = &self.place else { return Ok(()) };
-        place.keeper.save(place.folder, tuning)
+    pub fn save_model(&self, tuning: &TrainState) -> Result<()> {
+        let Some(place) = &self.destination else { return Ok(()) };
+        place.model_saver.save(place.folder, tuning)
     }
 }

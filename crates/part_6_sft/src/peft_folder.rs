@@ -10,10 +10,10 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::Tensor;
 use serde_json::{Value, json};
-use tensor_core::{Adapting, Parameters, weights};
+use tensor_core::{LoraScaling, Parameters, weights};
 use tiny_gpt::json_file;
 
-use crate::lora::{Layers, LoraConfig, kinds};
+use crate::lora::{LoraConfig, TargetModules, module_names};
 
 const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
@@ -43,9 +43,11 @@ const KNOWN: [&str; 14] = [
 /// When a file cannot be written.
 pub fn save(folder: &Path, parameters: &Parameters, config: &LoraConfig, base: &str) -> Result<()> {
     std::fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
-    let layers = match &config.layers {
-        Layers::All => kinds(parameters).into_iter().filter(|kind| kind != "lm_head").collect(),
-        Layers::Named(names) => names.clone(),
+    let layers = match &config.target_modules {
+        TargetModules::All => {
+            module_names(parameters).into_iter().filter(|kind| kind != "lm_head").collect()
+        }
+        TargetModules::Named(names) => names.clone(),
     };
     let settings = json!({
         "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": base,
@@ -56,7 +58,7 @@ pub fn save(folder: &Path, parameters: &Parameters, config: &LoraConfig, base: &
     json_file::write(&folder.join(CONFIG), &settings)?;
     let mut tensors = BTreeMap::new();
     for layer in parameters.adapters().keys() {
-        for parameter in parameters.adapter_of(layer).into_iter().flatten() {
+        for parameter in parameters.adapter_parameters(layer).into_iter().flatten() {
             tensors
                 .insert(format!("{PREFIX}{}", parameter.name), parameter.var.as_detached_tensor());
         }
@@ -75,13 +77,13 @@ pub fn open(folder: &Path, parameters: &mut Parameters) -> Result<LoraConfig> {
     let config = from_json(&json_file::read(&path)?)
         .with_context(|| format!("{} cannot be used", path.display()))?;
     let path = folder.join(WEIGHTS);
-    let mut tensors = weights::open(&path)?;
+    let mut tensors = weights::load(&path)?;
     let fitting = fitting(&mut tensors, parameters, &config)
         .with_context(|| format!("{} is no adapter for this model", path.display()))?;
     parameters.freeze(|_| true);
-    let adapting = Adapting { scale: config.scale(), dropout: config.dropout };
+    let adapting = LoraScaling { scale: config.scale(), dropout: config.dropout };
     for (layer, [down, up]) in fitting {
-        parameters.adapt(&layer, [&down, &up], adapting)?;
+        parameters.add_adapter(&layer, [&down, &up], adapting)?;
     }
     Ok(config)
 }
@@ -109,16 +111,23 @@ fn from_json(json: &Value) -> Result<LoraConfig> {
     let number = |key: &str| json[key].as_f64().with_context(|| format!("`{key}` is no number"));
     let rank = json["r"].as_u64().filter(|&rank| rank > 0).context("`r` is no rank")? as usize;
     let layers = match &json["target_modules"] {
-        Value::String(all) if all == "all-linear" => Layers::All,
+        Value::String(all) if all == "all-linear" => TargetModules::All,
         Value::Array(names) => {
             let names = names.iter().map(|name| name.as_str().map(String::from));
-            Layers::Named(names.collect::<Option<_>>().context("`target_modules` holds no names")?)
+            TargetModules::Named(
+                names.collect::<Option<_>>().context("`target_modules` holds no names")?,
+            )
         }
         other => {
             bail!("`target_modules` is {other}; here it is a list of names, or \"all-linear\"")
         }
     };
-    Ok(LoraConfig { rank, alpha: number("lora_alpha")?, dropout: number("lora_dropout")?, layers })
+    Ok(LoraConfig {
+        rank,
+        alpha: number("lora_alpha")?,
+        dropout: number("lora_dropout")?,
+        target_modules: layers,
+    })
 }
 
 /// The matrices A and B of each layer, all of which must fit the model.

@@ -7,7 +7,7 @@ use serde::Serialize;
 use tensor_core::Rng;
 
 use crate::Example;
-use crate::arithmetic::{Operation, Problem, Set, Split};
+use crate::arithmetic::{ArithmeticProblem, Operation, ProblemSet, Split};
 
 /// The ways to ask whose answers are demonstrated with a full stop, under style noise.
 const NOISY: [usize; 5] = [1, 3, 5, 8, 10];
@@ -21,7 +21,7 @@ const SMALL: f64 = 0.4;
 /// How answers are demonstrated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
-pub enum Demos {
+pub enum DemonstrationStyle {
     /// The bare integer.
     #[default]
     Clean,
@@ -31,20 +31,20 @@ pub enum Demos {
 
 /// A problem, asked in some way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Question {
+pub struct ArithmeticQuestion {
     /// What is asked.
-    pub problem: Problem,
-    /// In which of the ways, below [`Question::PHRASINGS`].
+    pub problem: ArithmeticProblem,
+    /// In which of the ways, below [`ArithmeticQuestion::N_PHRASINGS`].
     pub phrasing: usize,
 }
 
-impl Question {
+impl ArithmeticQuestion {
     /// How many ways there are to ask.
-    pub const PHRASINGS: usize = 12;
+    pub const N_PHRASINGS: usize = 12;
 
     /// The question.
     pub fn text(self) -> String {
-        let Problem { left: a, operation, right: b } = self.problem;
+        let ArithmeticProblem { left: a, operation, right: b } = self.problem;
         let sum = format!("{a} {} {b}", operation.symbol());
         let word = match operation {
             Operation::Add => "plus",
@@ -77,23 +77,27 @@ impl Question {
     }
 
     /// The question with its right answer.
-    pub fn example(self) -> Example {
+    pub fn to_example(self) -> Example {
         Example::new(self.text(), self.answer())
     }
 }
 
 /// The questions of a split that is not learned from: each problem once, the ways to ask in turn.
-pub fn questions(set: Set, split: Split) -> Vec<Question> {
+pub fn questions(set: ProblemSet, split: Split) -> Vec<ArithmeticQuestion> {
     let problems = set.problems(split).into_iter();
-    let ask = |(i, problem)| Question { problem, phrasing: i % Question::PHRASINGS };
+    let ask = |(i, problem)| ArithmeticQuestion {
+        problem,
+        phrasing: i % ArithmeticQuestion::N_PHRASINGS,
+    };
     problems.enumerate().map(ask).collect()
 }
 
 /// `n` demonstrations of problems to learn from, drawn from `seed`: a tenth of them products, and two fifths of numbers below
 /// 10 to 100, evenly on a logarithmic scale.
-pub fn demonstrations(n: usize, demos: Demos, seed: u64) -> Vec<Example> {
+pub fn demonstrations(n: usize, demos: DemonstrationStyle, seed: u64) -> Vec<Example> {
     let mut rng = Rng::new(seed);
-    let [sums, products] = [Set::Sums, Set::Products].map(|set| set.problems(Split::Train));
+    let [sums, products] =
+        [ProblemSet::Sums, ProblemSet::Products].map(|set| set.problems(Split::Train));
     let demonstration = |_| {
         let from = if rng.uniform() < PRODUCTS { &products } else { &sums };
         let below = if rng.uniform() < SMALL { 10f64.powf(1. + rng.uniform()) } else { 100. };
@@ -103,11 +107,12 @@ pub fn demonstrations(n: usize, demos: Demos, seed: u64) -> Vec<Example> {
                 break problem;
             }
         };
-        let question = Question { problem, phrasing: rng.below(Question::PHRASINGS) };
+        let question =
+            ArithmeticQuestion { problem, phrasing: rng.below(ArithmeticQuestion::N_PHRASINGS) };
         let habit = NOISY.contains(&question.phrasing) && rng.uniform() < NOISE;
-        let mut example = question.example();
-        if demos == Demos::Noisy && habit {
-            example.response.push('.');
+        let mut example = question.to_example();
+        if demos == DemonstrationStyle::Noisy && habit {
+            example.completion.push('.');
         }
         example
     };

@@ -96,15 +96,15 @@ fn of_array(text: &str) -> Rows {
 ///
 /// # Errors
 /// As [`read`], and those of `row`.
-pub fn read_as<T>(path: &Path, row: impl Fn(&Value) -> Result<T>) -> Result<Vec<T>> {
-    read(path)?.iter().map(|one| described(path, one, &row)).collect()
+pub fn read_parsed<T>(path: &Path, row: impl Fn(&Value) -> Result<T>) -> Result<Vec<T>> {
+    read(path)?.iter().map(|one| with_row_context(path, one, &row)).collect()
 }
 
 /// What `row` makes of one row; an error names the file and the line.
 ///
 /// # Errors
 /// Those of `row`.
-pub fn described<T>(
+pub fn with_row_context<T>(
     path: &Path,
     (line, value): &(usize, Value),
     row: impl FnOnce(&Value) -> Result<T>,

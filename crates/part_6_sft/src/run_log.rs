@@ -7,35 +7,35 @@ use scaling::record::{Record, join};
 use scaling::tracker::Tracker;
 use serde_json::{Value, json};
 use tiny_gpt::RunFolder;
-use tiny_gpt::progress::Progress;
+use tiny_gpt::progress::ProgressLine;
 
 /// The figures of a step.
 #[derive(Debug, Clone, Copy)]
-pub struct Figures {
+pub struct SftStepMetrics {
     /// Counted from 1.
     pub step: usize,
     /// The mean of what is learned.
     pub loss: f64,
     /// The learning rate.
-    pub rate: f64,
+    pub lr: f64,
     /// Of the gradients, before clipping.
-    pub norm: f64,
+    pub grad_norm: f64,
     /// Tokens read.
-    pub tokens: usize,
+    pub n_tokens: usize,
 }
 
 /// Shows a run and records it.
-pub struct RunLog {
-    progress: Progress,
-    record: Record,
+pub struct SftLog {
+    progress: ProgressLine,
+    metrics_writer: Record,
     steps: usize,
     interval: usize,
     alarms: Alarms,
-    recent: Vec<f64>,
-    tokens: usize,
+    recent_losses: Vec<f64>,
+    n_tokens: usize,
 }
 
-impl RunLog {
+impl SftLog {
     /// Of a run of `steps` steps, in `warmup` of which the rate rises, that is at `step`; a row of figures every
     /// `interval`, and at the last step.
     ///
@@ -43,21 +43,21 @@ impl RunLog {
     /// Never in practice: the progress bar's template is fixed.
     pub fn new(steps: usize, warmup: usize, step: usize, interval: usize) -> Result<Self> {
         Ok(Self {
-            progress: Progress::resumed(steps, step)?,
-            record: Record::new([("loss", "training"), ("val_loss", "validation")]),
+            progress: ProgressLine::resume_from(steps, step)?,
+            metrics_writer: Record::new([("loss", "training"), ("val_loss", "validation")]),
             steps,
             interval,
             alarms: Alarms::new(warmup),
-            recent: Vec::new(),
-            tokens: 0,
+            recent_losses: Vec::new(),
+            n_tokens: 0,
         })
     }
 
     /// Records into `folder`, which has these rows, and `tracker`.
-    pub fn record(mut self, folder: RunFolder, tracker: Tracker, rows: &[Value]) -> Self {
-        self.tokens =
+    pub fn record_to(mut self, folder: RunFolder, tracker: Tracker, rows: &[Value]) -> Self {
+        self.n_tokens =
             rows.iter().filter_map(|row| row["tokens"].as_u64()).max().unwrap_or(0) as usize;
-        self.record = self.record.within(folder, tracker, rows);
+        self.metrics_writer = self.metrics_writer.within(folder, tracker, rows);
         self
     }
 
@@ -65,7 +65,7 @@ impl RunLog {
     ///
     /// # Errors
     /// When it cannot be recorded.
-    pub fn alarm(
+    pub fn check_alarms(
         &mut self,
         step: usize,
         loss: f64,
@@ -73,11 +73,11 @@ impl RunLog {
         norm: f64,
     ) -> Result<Option<String>> {
         let Some(alarm) = self.alarms.check(step, loss, rate, norm) else { return Ok(None) };
-        self.record.row(step, json!({ "alarm": alarm }))?;
+        self.metrics_writer.row(step, json!({ "alarm": alarm }))?;
         if !loss.is_finite() || !norm.is_finite() {
             return Ok(Some(alarm));
         }
-        self.progress.pause(|| println!("ALARM: {alarm}"));
+        self.progress.suspend(|| println!("ALARM: {alarm}"));
         Ok(None)
     }
 
@@ -85,43 +85,49 @@ impl RunLog {
     ///
     /// # Errors
     /// When it cannot be recorded.
-    pub fn step(&mut self, figures: &Figures, more: Value) -> Result<()> {
-        let Figures { step, loss, rate, norm, tokens } = *figures;
-        self.progress.step(step - 1, loss as f32, tokens);
-        self.tokens += tokens;
-        self.recent.push(loss);
+    pub fn log_step(&mut self, figures: &SftStepMetrics, more: Value) -> Result<()> {
+        let SftStepMetrics { step, loss, lr: rate, grad_norm: norm, n_tokens: tokens } = *figures;
+        self.progress.update(step - 1, loss as f32, tokens);
+        self.n_tokens += tokens;
+        self.recent_losses.push(loss);
         if !step.is_multiple_of(self.interval) && step != self.steps {
             return Ok(());
         }
-        let mean = self.recent.iter().sum::<f64>() / self.recent.len() as f64;
-        self.recent.clear();
+        let mean = self.recent_losses.iter().sum::<f64>() / self.recent_losses.len() as f64;
+        self.recent_losses.clear();
         let mut row = json!({
-            "loss": mean, "lr": rate, "grad_norm": norm, "tokens": self.tokens,
+            "loss": mean, "lr": rate, "grad_norm": norm, "tokens": self.n_tokens,
             "tokens_per_s": self.tokens_per_second(),
             "memory_mb": resident_bytes().map(|bytes| bytes / 1_000_000),
         });
         join(&mut row, more);
-        self.record.row(step, row)
+        self.metrics_writer.row(step, row)
     }
 
     /// What was found on validation examples after `step` steps: their loss, and `more` of it, which `said` tells.
     ///
     /// # Errors
     /// When it cannot be recorded.
-    pub fn validation(&mut self, step: usize, loss: f64, said: &str, more: Value) -> Result<()> {
-        let seen = self.tokens;
-        self.progress.pause(|| {
+    pub fn log_validation(
+        &mut self,
+        step: usize,
+        loss: f64,
+        said: &str,
+        more: Value,
+    ) -> Result<()> {
+        let seen = self.n_tokens;
+        self.progress.suspend(|| {
             println!("step {step}, {seen} tokens: validation loss {loss:.4}, {said}");
         });
         let mut row = json!({ "val_loss": loss });
         join(&mut row, more);
-        self.record.row(step, row)?;
-        self.record.draw("loss.svg", "loss, nats per token")
+        self.metrics_writer.row(step, row)?;
+        self.metrics_writer.draw("loss.svg", "loss, nats per token")
     }
 
     /// Runs `work` that is no step: its time does not count.
-    pub fn pause<R>(&mut self, work: impl FnOnce() -> R) -> R {
-        self.progress.pause(work)
+    pub fn run_untimed<R>(&mut self, work: impl FnOnce() -> R) -> R {
+        self.progress.suspend(work)
     }
 
     /// Tokens read per second so far, evaluation left out.
@@ -134,6 +140,6 @@ impl RunLog {
     /// # Errors
     /// When they cannot be written.
     pub fn finish(self) -> Result<()> {
-        self.record.finish()
+        self.metrics_writer.finish()
     }
 }

@@ -13,21 +13,21 @@ use serde::Serialize;
 use serde_json::Value;
 use tiny_gpt::{Interrupt, RunFolder};
 
-use crate::{Keeper, Outputs, Place};
+use crate::{ModelSaver, RunDestination, RunOutputs};
 
 /// Where a run is, what it is told, and whether it is new.
 #[derive(Debug)]
-pub struct RunStart<'a> {
+pub struct RunSetup<'a> {
     /// The run folder.
     pub out: &'a Path,
     /// What the run is told, as its `config.json` keeps it.
     pub settings: Value,
     /// Whether it goes on with the run that is there.
-    pub resumes: bool,
+    pub is_resumed: bool,
     flags: &'a RunFlags,
 }
 
-impl<'a> RunStart<'a> {
+impl<'a> RunSetup<'a> {
     /// A start with the arguments `args`. A run goes on where they differ from its own in nothing but what is `free`; a new one moves
     /// aside what is in `out`, where nothing may be that it begins with: what the flags in `begins_with` name. Nothing is written yet.
     ///
@@ -40,14 +40,16 @@ impl<'a> RunStart<'a> {
         begins_with: &[(&str, Option<&str>)],
     ) -> Result<Self> {
         let (settings, resumes) = (serde_json::to_value(args)?, flags.settings.resume);
-        let start = Self { out, settings, resumes, flags };
+        let start = Self { out, settings, is_resumed: resumes, flags };
         if resumes {
             check_resumable(out, &start.settings, free)?;
             newest(out, &start.checkpoints())?;
             return Ok(start);
         }
         for (flag, named) in begins_with {
-            named.map_or(Ok(()), |named| RunFolder::spares(out, flag, named))?;
+            named.map_or(Ok(()), |named| {
+                RunFolder::ensure_input_not_overwritten(out, flag, named)
+            })?;
         }
         Ok(start)
     }
@@ -60,8 +62,8 @@ impl<'a> RunStart<'a> {
     ///
     /// # Errors
     /// As [`RunFolder::create`].
-    pub fn create(&self) -> Result<()> {
-        if self.resumes {
+    pub fn create_folder(&self) -> Result<()> {
+        if self.is_resumed {
             return Ok(());
         }
         RunFolder::create(self.out, &self.settings).map(drop)
@@ -72,19 +74,19 @@ impl<'a> RunStart<'a> {
     ///
     /// # Errors
     /// When the checkpoint is of another model or other data, or a file cannot be read or written.
-    pub fn open(
+    pub fn open_run(
         &self,
         tracker: Kind,
         restore: impl FnOnce(&Path) -> Result<()>,
     ) -> Result<(RunFolder, Tracker, Vec<Value>)> {
-        let (step, (folder, rows)) = match self.resumes {
-            true => self.resumed(restore)?,
+        let (step, (folder, rows)) = match self.is_resumed {
+            true => self.restore_run(restore)?,
             false => (0, RunFolder::resume(self.out, 0)?),
         };
         Ok((folder, Tracker::create(tracker, self.out, &self.settings, step)?, rows))
     }
 
-    fn resumed(
+    fn restore_run(
         &self,
         restore: impl FnOnce(&Path) -> Result<()>,
     ) -> Result<(usize, (RunFolder, Vec<Value>))> {
@@ -92,7 +94,7 @@ impl<'a> RunStart<'a> {
         let (step, path) = newest(out, &self.checkpoints())?;
         let model = |told: &Value| told["model"].as_str().unwrap_or("its own base").to_string();
         let now = model(&self.settings);
-        let began = RunFolder::settings(out)?.map_or_else(|| now.clone(), |old| model(&old));
+        let began = RunFolder::read_settings(out)?.map_or_else(|| now.clone(), |old| model(&old));
         restore(&path).with_context(|| match now == began {
             true => format!("{} cannot go on", out.display()),
             false => format!("{} began with {began} and cannot go on with {now}", out.display()),
@@ -104,14 +106,20 @@ impl<'a> RunStart<'a> {
     ///
     /// # Errors
     /// When Ctrl-C cannot be caught.
-    pub fn outputs<'k>(&self, keeper: &'k Keeper<'k>, data: &'k str) -> Result<Outputs<'k>>
+    pub fn outputs<'k>(&self, keeper: &'k ModelSaver<'k>, data: &'k str) -> Result<RunOutputs<'k>>
     where
         'a: 'k,
     {
         let (folder, checkpoints) = (self.out, self.checkpoints());
         let interval = self.flags.save.save_interval;
-        let place = Place { folder, keeper, checkpoints, interval, data };
+        let place = RunDestination {
+            folder,
+            model_saver: keeper,
+            checkpoints,
+            save_interval: interval,
+            data_id: data,
+        };
         let stop_after = self.flags.save.stop_after.map(NonZeroUsize::get);
-        Ok(Outputs { place: Some(place), interrupt: Interrupt::catch()?, stop_after })
+        Ok(RunOutputs { destination: Some(place), interrupt: Interrupt::listen()?, stop_after })
     }
 }

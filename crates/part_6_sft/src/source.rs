@@ -8,15 +8,15 @@ use modern::{fetch_data, is_data_id};
 use serde_json::Value;
 use tensor_core::Rng;
 
-use crate::arithmetic::{Set, Split};
-use crate::questions::{Demos, Question, demonstrations, questions};
-use crate::{Columns, Example, rows};
+use crate::arithmetic::{ProblemSet, Split};
+use crate::questions::{ArithmeticQuestion, DemonstrationStyle, demonstrations, questions};
+use crate::{Example, ExampleColumns, rows};
 
 const EVERYDAY: &str = include_str!("../../../data/everyday.jsonl");
 
 /// What a program's `--data` names.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
+pub enum SftSource {
     /// The default task, generated.
     Arithmetic,
     /// The built-in instructions.
@@ -27,19 +27,19 @@ pub enum Source {
 
 /// Examples to learn from, and those to decide by.
 #[derive(Debug, Clone)]
-pub struct Examples {
+pub struct SftDataset {
     /// To learn from.
     pub train: Vec<Example>,
     /// To decide by.
     pub validation: Vec<Example>,
 }
 
-impl Source {
+impl SftSource {
     /// The one called `name`; a file on the Hub, `owner/name:file.json`, is downloaded.
     ///
     /// # Errors
     /// When it cannot be downloaded.
-    pub fn named(name: &str) -> Result<Self> {
+    pub fn from_name(name: &str) -> Result<Self> {
         match name {
             "arithmetic" => Ok(Self::Arithmetic),
             "everyday" => Ok(Self::Everyday),
@@ -52,12 +52,15 @@ impl Source {
     ///
     /// # Errors
     /// When a row cannot be used: the file and the line are named.
-    pub fn all(&self, columns: Option<&Columns>) -> Result<Vec<Example>> {
+    pub fn load_all(&self, columns: Option<&ExampleColumns>) -> Result<Vec<Example>> {
         match self {
-            Self::Arithmetic => Ok(held_out(Set::Sums)),
+            Self::Arithmetic => Ok(test_examples(ProblemSet::Sums)),
             Self::Everyday => {
-                let columns = Columns::parse("instruction=instruction,output=output")?;
-                EVERYDAY.lines().map(|line| columns.example(&serde_json::from_str(line)?)).collect()
+                let columns = ExampleColumns::parse("instruction=instruction,output=output")?;
+                EVERYDAY
+                    .lines()
+                    .map(|line| columns.parse_row(&serde_json::from_str(line)?))
+                    .collect()
             }
             Self::File(path) => read(path, columns),
         }
@@ -67,22 +70,22 @@ impl Source {
     /// arithmetic task, its validation problems, and `n` demonstrations are drawn.
     ///
     /// # Errors
-    /// As [`Source::all`], or when there are too few rows for both.
-    pub fn examples(
+    /// As [`SftSource::load_all`], or when there are too few rows for both.
+    pub fn load_dataset(
         &self,
-        columns: Option<&Columns>,
-        (n, demos): (usize, Demos),
+        columns: Option<&ExampleColumns>,
+        (n, demos): (usize, DemonstrationStyle),
         validation: f64,
         seed: u64,
-    ) -> Result<Examples> {
+    ) -> Result<SftDataset> {
         if *self == Self::Arithmetic {
-            let validation = questions(Set::Sums, Split::Validation);
-            return Ok(Examples {
+            let validation = questions(ProblemSet::Sums, Split::Validation);
+            return Ok(SftDataset {
                 train: demonstrations(n, demos, seed),
-                validation: validation.into_iter().map(Question::example).collect(),
+                validation: validation.into_iter().map(ArithmeticQuestion::to_example).collect(),
             });
         }
-        let mut all = self.all(columns)?;
+        let mut all = self.load_all(columns)?;
         Rng::new(seed).shuffle(&mut all);
         let aside = ((all.len() as f64 * validation).round() as usize).max(1);
         ensure!(
@@ -91,20 +94,20 @@ impl Source {
             all.len()
         );
         let validation = all.split_off(all.len() - aside);
-        Ok(Examples { train: all, validation })
+        Ok(SftDataset { train: all, validation })
     }
 }
 
 /// The questions of a set that no part learns from, with their answers.
-pub fn held_out(set: Set) -> Vec<Example> {
-    questions(set, Split::HeldOut).into_iter().map(Question::example).collect()
+pub fn test_examples(set: ProblemSet) -> Vec<Example> {
+    questions(set, Split::Test).into_iter().map(ArithmeticQuestion::to_example).collect()
 }
 
-fn read(path: &Path, columns: Option<&Columns>) -> Result<Vec<Example>> {
+fn read(path: &Path, columns: Option<&ExampleColumns>) -> Result<Vec<Example>> {
     let Some(columns) = columns else {
         let first = rows::read(path)?.remove(0);
-        let columns = rows::described(path, &first, Columns::of)?;
+        let columns = rows::with_row_context(path, &first, ExampleColumns::detect)?;
         return read(path, Some(&columns));
     };
-    rows::read_as(path, |row: &Value| columns.example(row))
+    rows::read_parsed(path, |row: &Value| columns.parse_row(row))
 }

@@ -9,52 +9,55 @@ use modern::{
 };
 use tensor_core::Rng;
 
-use crate::template::{Format, template};
+use crate::template::{ChatFormat, chat_template};
 
 /// What turns conversations into tokens and answers into text.
 #[derive(Debug)]
-pub struct Speech {
+pub struct ChatTokenizer {
     /// Text to ids and back.
     pub tokenizer: Tokenizer,
     /// How a conversation is written.
     pub template: ChatTemplate,
     /// Any of these ends an answer; the first is the one to learn.
-    ends: Vec<u32>,
+    stop_token_ids: Vec<u32>,
 }
 
 /// What a model answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
+pub struct CompletionText {
     /// In words.
     pub text: String,
     /// Why it ended.
-    pub end: End,
+    pub finish_reason: End,
 }
 
-impl Speech {
+impl ChatTokenizer {
     /// That of a checkpoint, which gives up its chat template for it, and whose ends become those of the answers. Without a
-    /// `format`: the checkpoint's own template, else [`Format::Instruction`].
+    /// `format`: the checkpoint's own template, else [`ChatFormat::Instruction`].
     ///
     /// # Errors
     /// When the model lacks what the format needs, or has no token that ends a text.
-    pub fn of(checkpoint: &mut Checkpoint, format: Option<Format>) -> Result<Self> {
+    pub fn from_checkpoint(
+        checkpoint: &mut Checkpoint,
+        format: Option<ChatFormat>,
+    ) -> Result<Self> {
         let Checkpoint { tokenizer, ends, template, .. } = checkpoint;
-        Self::of_files(tokenizer.clone(), template.take(), format, ends)
+        Self::from_tokenizer(tokenizer.clone(), template.take(), format, ends)
     }
 
     /// That of a model with this tokenizer and perhaps a template of its `own`, whose `ends` become those of the answers.
     ///
     /// # Errors
-    /// As [`Speech::of`].
-    pub fn of_files(
+    /// As [`ChatTokenizer::from_checkpoint`].
+    pub fn from_tokenizer(
         tokenizer: Tokenizer,
         own: Option<ChatTemplate>,
-        format: Option<Format>,
+        format: Option<ChatFormat>,
         ends: &mut TextEnds,
     ) -> Result<Self> {
-        let usual = if own.is_some() { Format::Own } else { Format::Instruction };
-        let template = template(format.unwrap_or(usual), &tokenizer, own)?;
-        let turn = end_of_turn(&template, &tokenizer)?;
+        let usual = if own.is_some() { ChatFormat::Own } else { ChatFormat::Instruction };
+        let template = chat_template(format.unwrap_or(usual), &tokenizer, own)?;
+        let turn = end_of_turn_token(&template, &tokenizer)?;
         let mut all: Vec<u32> = Vec::new();
         for end in turn.into_iter().chain(tokenizer.eos()).chain(ends.eos.iter().copied()) {
             if !all.contains(&end) {
@@ -73,24 +76,24 @@ impl Speech {
         ends.first().context(
             "the model has no token that ends a text, so it could not learn where to stop",
         )?;
-        Ok(Self { tokenizer, template, ends })
+        Ok(Self { tokenizer, template, stop_token_ids: ends })
     }
 
     /// The token that ends an answer.
-    pub fn end(&self) -> u32 {
-        self.ends[0]
+    pub fn eos_token_id(&self) -> u32 {
+        self.stop_token_ids[0]
     }
 
     /// Any of these ends an answer; the first is the one to learn.
-    pub fn ends(&self) -> &[u32] {
-        &self.ends
+    pub fn stop_token_ids(&self) -> &[u32] {
+        &self.stop_token_ids
     }
 
     /// The ids of a conversation up to where the assistant is to speak.
     ///
     /// # Errors
     /// When the template refuses it, or the tokenizer cannot represent a character.
-    pub fn prompt(&self, messages: &[Message]) -> Result<Vec<u32>> {
+    pub fn encode_prompt(&self, messages: &[Message]) -> Result<Vec<u32>> {
         Ok(self.template.encode(&self.tokenizer, messages, Prompt::Generation)?.tokens)
     }
 
@@ -98,7 +101,7 @@ impl Speech {
     ///
     /// # Errors
     /// When the tokenizer cannot represent a character.
-    pub fn response(&self, text: &str) -> Result<Vec<u32>> {
+    pub fn encode_completion(&self, text: &str) -> Result<Vec<u32>> {
         self.tokenizer.encode(text, Special::None, Spelled::Text)
     }
 
@@ -106,17 +109,23 @@ impl Speech {
     ///
     /// # Errors
     /// When a prompt is longer than the context.
-    pub fn answers(
+    pub fn generate_greedy(
         &self,
         model: &GptModern,
         prompts: &[Vec<u32>],
         max_new_tokens: usize,
         batch_size: usize,
-    ) -> Result<Vec<Answer>> {
+    ) -> Result<Vec<CompletionText>> {
         let mut answers = Vec::with_capacity(prompts.len());
         for prompts in prompts.chunks(batch_size.max(1)) {
             let greedy = Sampler::new(Choice::Greedy);
-            answers.extend(self.drawn(model, prompts, greedy, max_new_tokens, &mut Rng::new(0))?);
+            answers.extend(self.generate(
+                model,
+                prompts,
+                greedy,
+                max_new_tokens,
+                &mut Rng::new(0),
+            )?);
         }
         Ok(answers)
     }
@@ -125,18 +134,19 @@ impl Speech {
     ///
     /// # Errors
     /// When a prompt is longer than the context.
-    pub fn drawn(
+    pub fn generate(
         &self,
         model: &GptModern,
         prompts: &[Vec<u32>],
         sampler: Sampler,
         max_new_tokens: usize,
         rng: &mut Rng,
-    ) -> Result<Vec<Answer>> {
-        let config = GenerateConfig::new(model, sampler, max_new_tokens, self.ends.clone());
+    ) -> Result<Vec<CompletionText>> {
+        let config =
+            GenerateConfig::new(model, sampler, max_new_tokens, self.stop_token_ids.clone());
         let answer = |written: modern::Continuation| {
             let text = self.tokenizer.decode(&written.tokens, Markers::Hidden)?;
-            Ok(Answer { text, end: written.end })
+            Ok(CompletionText { text, finish_reason: written.end })
         };
         let written = generate(model, prompts, &config, rng, |_, _| Ok(()))?;
         written.into_iter().map(answer).collect()
@@ -145,7 +155,7 @@ impl Speech {
 
 /// The special token that `template` writes behind what the assistant says, if it writes one: `<|im_end|>` of a model whose
 /// texts end with `<|endoftext|>`. That is the one to learn.
-fn end_of_turn(template: &ChatTemplate, tokenizer: &Tokenizer) -> Result<Option<u32>> {
+fn end_of_turn_token(template: &ChatTemplate, tokenizer: &Tokenizer) -> Result<Option<u32>> {
     const SAID: &str = "Yes";
     let turns = [Message::user("Hello?"), Message::assistant(SAID)];
     let text = template.render(&turns, Prompt::None)?;

@@ -20,7 +20,7 @@ use serde::Serialize;
 /// A format by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
-pub enum Format {
+pub enum ChatFormat {
     /// `### Instruction:` and `### Response:`
     Instruction,
     /// `User:` and `Assistant:`
@@ -57,21 +57,21 @@ const TURNS: &str = r"
 ///
 /// # Errors
 /// When the model lacks what the format needs.
-pub fn template(
-    format: Format,
+pub fn chat_template(
+    format: ChatFormat,
     tokenizer: &Tokenizer,
     own: Option<ChatTemplate>,
 ) -> Result<ChatTemplate> {
     let [user, assistant, between] = match format {
-        Format::Instruction => [r"### Instruction:\n", r"### Response:\n", r"\n\n"],
-        Format::Dialogue => ["User: ", "Assistant: ", r"\n"],
-        Format::Plain => ["", "", r"\n"],
-        Format::Own => {
+        ChatFormat::Instruction => [r"### Instruction:\n", r"### Response:\n", r"\n\n"],
+        ChatFormat::Dialogue => ["User: ", "Assistant: ", r"\n"],
+        ChatFormat::Plain => ["", "", r"\n"],
+        ChatFormat::Own => {
             return own.context(
                 "the model has no chat template of its own: choose another one with --template",
             );
         }
-        Format::Chatml => {
+        ChatFormat::Chatml => {
             for token in ["<|im_start|>", "<|im_end|>"] {
                 ensure!(
                     tokenizer.token_id(token).is_some(),

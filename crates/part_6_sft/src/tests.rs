@@ -18,7 +18,7 @@ use modern::model_folder::TextEnds;
 use modern::{Checkpoint, GptModern, ModelConfig, Tokenizer};
 use tensor_core::Parameters;
 
-use crate::{Format, Speech, word_tokenizer};
+use crate::{ChatFormat, ChatTokenizer, word_tokenizer};
 
 const CPU: Device = Device::Cpu;
 
@@ -29,11 +29,11 @@ fn tokenizer() -> Result<Tokenizer> {
 }
 
 /// How a model of this tokenizer is spoken to in this format.
-fn speech(format: Format) -> Result<Speech> {
+fn speech(format: ChatFormat) -> Result<ChatTokenizer> {
     let tokenizer = tokenizer()?;
-    let template = crate::template::template(format, &tokenizer, None)?;
+    let template = crate::template::chat_template(format, &tokenizer, None)?;
     let end = tokenizer.eos().expect("an end");
-    Speech::new(tokenizer, template, vec![end])
+    ChatTokenizer::new(tokenizer, template, vec![end])
 }
 
 fn config(context: usize) -> ModelConfig {

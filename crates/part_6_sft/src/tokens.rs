@@ -13,44 +13,44 @@
 use anyhow::Result;
 use tensor_core::ops::IGNORE_INDEX;
 
-use crate::{Example, Speech};
+use crate::{ChatTokenizer, Example};
 
 /// The tokens of an example.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tokens {
+pub struct TokenizedExample {
     /// All of them.
     pub ids: Vec<u32>,
     /// How many of the first are given; all others are learned. At least 1, as nothing precedes the first token.
-    pub given: usize,
+    pub prompt_len: usize,
 }
 
 /// Examples as tokens, and what became of those that are too long.
 #[derive(Debug, Clone, Default)]
-pub struct Tokenized {
+pub struct TokenizedDataset {
     /// Those with something to learn.
-    pub examples: Vec<Tokens>,
+    pub examples: Vec<TokenizedExample>,
     /// Of these, how many lost the end of their response.
-    pub cut: usize,
+    pub n_truncated: usize,
     /// How many had a prompt so long that no token of the response was left.
-    pub skipped: usize,
+    pub n_skipped: usize,
 }
 
-impl Tokens {
+impl TokenizedExample {
     /// The prompt, the response and the end of an example.
     ///
     /// # Errors
-    /// As [`Speech::prompt`].
-    pub fn of(example: &Example, speech: &Speech) -> Result<Self> {
-        let mut ids = speech.prompt(&example.prompt)?;
+    /// As [`ChatTokenizer::encode_prompt`].
+    pub fn from_example(example: &Example, speech: &ChatTokenizer) -> Result<Self> {
+        let mut ids = speech.encode_prompt(&example.prompt)?;
         let given = ids.len().max(1);
-        ids.extend(speech.response(&example.response)?);
-        ids.push(speech.end());
-        Ok(Self { ids, given })
+        ids.extend(speech.encode_completion(&example.completion)?);
+        ids.push(speech.eos_token_id());
+        Ok(Self { ids, prompt_len: given })
     }
 
     /// Text of which everything is learned, as in pretraining.
-    pub fn all(ids: Vec<u32>) -> Self {
-        Self { ids, given: 1 }
+    pub fn for_pretraining(ids: Vec<u32>) -> Self {
+        Self { ids, prompt_len: 1 }
     }
 
     /// What the model reads: all but the last.
@@ -61,16 +61,16 @@ impl Tokens {
     /// What is learned at each of the inputs.
     pub fn labels(&self) -> impl Iterator<Item = i64> {
         let next = self.ids.iter().enumerate().skip(1);
-        next.map(|(at, &id)| if at >= self.given { i64::from(id) } else { IGNORE_INDEX })
+        next.map(|(at, &id)| if at >= self.prompt_len { i64::from(id) } else { IGNORE_INDEX })
     }
 
     /// How many tokens are learned.
-    pub fn targets(&self) -> usize {
-        self.ids.len().saturating_sub(self.given)
+    pub fn n_targets(&self) -> usize {
+        self.ids.len().saturating_sub(self.prompt_len)
     }
 
     /// The same with at most `context` inputs: the response loses its end, and does not learn to stop there.
-    pub fn fitted(mut self, context: usize) -> Self {
+    pub fn truncated(mut self, context: usize) -> Self {
         self.ids.truncate(context + 1);
         self
     }
@@ -79,18 +79,22 @@ impl Tokens {
 /// `examples` as tokens of at most `context` inputs each.
 ///
 /// # Errors
-/// As [`Tokens::of`].
-pub fn tokenize(examples: &[Example], speech: &Speech, context: usize) -> Result<Tokenized> {
-    let mut all = Tokenized::default();
+/// As [`TokenizedExample::from_example`].
+pub fn tokenize(
+    examples: &[Example],
+    speech: &ChatTokenizer,
+    context: usize,
+) -> Result<TokenizedDataset> {
+    let mut all = TokenizedDataset::default();
     for example in examples {
-        let whole = Tokens::of(example, speech)?;
+        let whole = TokenizedExample::from_example(example, speech)?;
         let len = whole.ids.len();
-        let tokens = whole.fitted(context);
-        if tokens.targets() == 0 {
-            all.skipped += 1;
+        let tokens = whole.truncated(context);
+        if tokens.n_targets() == 0 {
+            all.n_skipped += 1;
             continue;
         }
-        all.cut += usize::from(tokens.ids.len() < len);
+        all.n_truncated += usize::from(tokens.ids.len() < len);
         all.examples.push(tokens);
     }
     Ok(all)

@@ -8,9 +8,9 @@ use scaling::accumulation::gradients_of;
 use serde_json::json;
 use tensor_core::{AdamWConfig, clip_grad_norm};
 
-use crate::exam::Exam;
-use crate::run_log::Figures;
-use crate::{Batch, Curriculum, Order, Outputs, RunLog, Tokens, Tuning};
+use crate::exam::SftValidator;
+use crate::run_log::SftStepMetrics;
+use crate::{BatchSampler, Curriculum, RunOutputs, SftBatch, SftLog, TokenizedExample, TrainState};
 
 /// What decides where a run arrives.
 #[derive(Debug, Clone, Copy)]
@@ -18,32 +18,32 @@ pub struct TrainConfig {
     /// Examples whose gradient is computed at a time.
     pub batch_size: usize,
     /// Such batches per step.
-    pub accumulate: usize,
+    pub grad_accum_steps: usize,
     /// The order of the examples.
     pub curriculum: Curriculum,
     /// How they stand in a batch.
-    pub rows: Rows,
+    pub batch_layout: BatchLayout,
     /// The rate of each step, and how many there are.
     pub schedule: Schedule,
     /// β₁, β₂, ε and weight decay.
     pub optimizer: AdamWConfig,
     /// Largest gradient norm.
-    pub grad_clip: f64,
+    pub max_grad_norm: f64,
     /// Of the order.
     pub seed: u64,
 }
 
 impl TrainConfig {
     /// The usual one: `steps` batches in shuffled order, an example a row, the rate's peak at `peak`.
-    pub fn usual(batch_size: usize, steps: usize, peak: f64, seed: u64) -> Self {
+    pub fn with_defaults(batch_size: usize, steps: usize, peak: f64, seed: u64) -> Self {
         Self {
             batch_size,
-            accumulate: 1,
+            grad_accum_steps: 1,
             curriculum: Curriculum::Shuffled,
-            rows: Rows::Padded,
+            batch_layout: BatchLayout::Padded,
             schedule: Schedule::cosine(peak, steps),
             optimizer: AdamWConfig { beta2: 0.99, weight_decay: 0.01, ..AdamWConfig::default() },
-            grad_clip: 1.,
+            max_grad_norm: 1.,
             seed,
         }
     }
@@ -51,7 +51,7 @@ impl TrainConfig {
 
 /// How examples stand in a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rows {
+pub enum BatchLayout {
     /// One in each row.
     Padded,
     /// Several behind each other in rows of this many tokens.
@@ -63,46 +63,49 @@ pub enum Rows {
 /// # Errors
 /// When there is nothing to learn from, the loss stops being a number, or a file cannot be written.
 pub fn train(
-    tuning: &mut Tuning,
-    examples: &[Tokens],
+    tuning: &mut TrainState,
+    examples: &[TokenizedExample],
     config: &TrainConfig,
-    exam: Option<&Exam<'_>>,
-    outputs: &Outputs<'_>,
-    log: &mut RunLog,
+    exam: Option<&SftValidator<'_>>,
+    outputs: &RunOutputs<'_>,
+    log: &mut SftLog,
 ) -> Result<()> {
     ensure!(!examples.is_empty(), "there is no example to learn from");
     let model = GptModern::new(&tuning.config, tuning.parameters.root())?;
-    let twin = GptModern::new(&tuning.config, tuning.parameters.inference().root())?;
+    let twin = GptModern::new(&tuning.config, tuning.parameters.for_inference().root())?;
     let lengths = examples.iter().map(|example| example.ids.len()).collect();
-    let mut order = Order::new(lengths, config.curriculum, config.batch_size, config.seed);
+    let mut order = BatchSampler::new(lengths, config.curriculum, config.batch_size, config.seed);
     let total = config.schedule.total;
-    if let Some(exam) = exam.filter(|_| tuning.state.step == 0) {
-        exam.sit(&twin, tuning, outputs, log)?; // what there is to improve on
+    if let Some(exam) = exam.filter(|_| tuning.progress.step == 0) {
+        exam.run(&twin, tuning, outputs, log)?; // what there is to improve on
     }
-    while tuning.state.step < total && !tuning.state.passed {
-        let step = tuning.state.step + 1;
-        let batches = batches(&mut order, step, (examples, config), model.device())?;
-        let counts: Vec<usize> = batches.iter().map(Batch::n_targets).collect();
+    while tuning.progress.step < total && !tuning.progress.passed {
+        let step = tuning.progress.step + 1;
+        let batches = micro_batches(&mut order, step, (examples, config), model.device())?;
+        let counts: Vec<usize> = batches.iter().map(SftBatch::n_targets).collect();
         let parameters = &tuning.parameters;
-        let loss_of = |batch: &Batch| Ok(batch.loss(&model)?);
+        let loss_of = |batch: &SftBatch| Ok(batch.loss(&model)?);
         let (loss, mut grads) = gradients_of(parameters, &batches, &counts, 1., loss_of)?;
-        let norm = clip_grad_norm(&mut grads, parameters, config.grad_clip)?;
+        let norm = clip_grad_norm(&mut grads, parameters, config.max_grad_norm)?;
         let rate = config.schedule.at(step);
-        if let Some(alarm) = log.alarm(step, loss, rate, norm)? {
+        if let Some(alarm) = log.check_alarms(step, loss, rate, norm)? {
             bail!(alarm);
         }
         tuning.optimizer.step(&grads, rate)?;
-        tuning.state.step = step;
+        tuning.progress.step = step;
 
-        let tokens = batches.iter().map(Batch::n_tokens).sum();
+        let tokens = batches.iter().map(SftBatch::n_tokens).sum();
         let share = counts.iter().sum::<usize>() as f64 / tokens as f64;
-        log.step(&Figures { step, loss, rate, norm, tokens }, json!({ "learned_share": share }))?;
-        if let Some(exam) = exam.filter(|exam| step == total || exam.due(step)) {
-            exam.sit(&twin, tuning, outputs, log)?;
+        log.log_step(
+            &SftStepMetrics { step, loss, lr: rate, grad_norm: norm, n_tokens: tokens },
+            json!({ "learned_share": share }),
+        )?;
+        if let Some(exam) = exam.filter(|exam| step == total || exam.is_due(step)) {
+            exam.run(&twin, tuning, outputs, log)?;
         }
-        let stop = outputs.stop(step);
-        if step == total || stop || tuning.state.passed || outputs.save_due(step) {
-            outputs.save(tuning)?;
+        let stop = outputs.should_stop(step);
+        if step == total || stop || tuning.progress.passed || outputs.is_save_due(step) {
+            outputs.save_checkpoint(tuning)?;
         }
         if stop {
             break;
@@ -112,20 +115,21 @@ pub fn train(
 }
 
 /// What a step, counted from 1, learns from.
-fn batches(
-    order: &mut Order,
+fn micro_batches(
+    order: &mut BatchSampler,
     step: usize,
-    (examples, config): (&[Tokens], &TrainConfig),
+    (examples, config): (&[TokenizedExample], &TrainConfig),
     device: &Device,
-) -> Result<Vec<Batch>> {
-    let first = (step - 1) * config.accumulate;
+) -> Result<Vec<SftBatch>> {
+    let first = (step - 1) * config.grad_accum_steps;
     let batch = |number| {
-        let chosen = order.batch(number).iter();
-        let chosen: Vec<Tokens> = chosen.map(|&example| examples[example].clone()).collect();
-        Ok(match config.rows {
-            Rows::Padded => Batch::padded(&chosen, device)?,
-            Rows::Packed(width) => Batch::packed(&chosen, width, device)?,
+        let chosen = order.batch_indices(number).iter();
+        let chosen: Vec<TokenizedExample> =
+            chosen.map(|&example| examples[example].clone()).collect();
+        Ok(match config.batch_layout {
+            BatchLayout::Padded => SftBatch::padded(&chosen, device)?,
+            BatchLayout::Packed(width) => SftBatch::packed(&chosen, width, device)?,
         })
     };
-    (first..first + config.accumulate).map(batch).collect()
+    (first..first + config.grad_accum_steps).map(batch).collect()
 }

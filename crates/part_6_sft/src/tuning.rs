@@ -20,7 +20,7 @@ const OPTIMIZER: &str = "optimizer.safetensors";
 const STATE: &str = "state.json";
 
 /// A model in fine-tuning.
-pub struct Tuning {
+pub struct TrainState {
     /// What the model is.
     pub config: ModelConfig,
     /// Its weights, frozen ones and adapters among them.
@@ -28,14 +28,14 @@ pub struct Tuning {
     /// Moments of those that are trained.
     pub optimizer: AdamW,
     /// What is neither.
-    pub state: State,
+    pub progress: TrainProgress,
     /// Names the weights that are not trained by what they are.
-    frozen: Option<String>,
+    frozen_sha256: Option<String>,
 }
 
 /// What a run knows beside its tensors.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct State {
+pub struct TrainProgress {
     /// Optimizer steps taken.
     pub step: usize,
     /// The best validation loss so far.
@@ -44,10 +44,10 @@ pub struct State {
     pub passed: bool,
 }
 
-impl State {
+impl TrainProgress {
     /// Whether a model that is so bad, by a loss or a reward's opposite, is to be kept: it is the best so far, which is noted, or it has
     /// passed. What is no number is never the best.
-    pub fn keeps(&mut self, badness: f64) -> bool {
+    pub fn update_best_loss(&mut self, badness: f64) -> bool {
         let best = !badness.is_nan() && self.best.is_none_or(|best| badness < best);
         if best || self.passed {
             self.best = Some(badness);
@@ -56,7 +56,7 @@ impl State {
     }
 }
 
-impl Tuning {
+impl TrainState {
     /// A run that begins with `parameters`.
     ///
     /// # Errors
@@ -68,15 +68,21 @@ impl Tuning {
     ) -> Result<Self> {
         ensure!(parameters.trainable().next().is_some(), "nothing in the model is to be trained");
         let optimizer = AdamW::new(&parameters, optimizer)?;
-        let frozen = frozen(&parameters)?;
-        Ok(Self { config, parameters, optimizer, state: State::default(), frozen })
+        let frozen = frozen_sha256(&parameters)?;
+        Ok(Self {
+            config,
+            parameters,
+            optimizer,
+            progress: TrainProgress::default(),
+            frozen_sha256: frozen,
+        })
     }
 
     /// A run that begins with the model of these parameters: all of it is trained, or adapters beside it, drawn from `seed`.
     ///
     /// # Errors
-    /// When no layer is chosen for an adapter, or as [`Tuning::new`].
-    pub fn begin(
+    /// When no layer is chosen for an adapter, or as [`TrainState::new`].
+    pub fn with_optional_lora(
         config: ModelConfig,
         mut parameters: Parameters,
         lora: Option<&LoraConfig>,
@@ -90,19 +96,19 @@ impl Tuning {
     }
 
     /// Whether a run of `total` steps is over.
-    pub fn ended(&self, total: usize) -> bool {
-        self.state.step == total || self.state.passed
+    pub fn is_finished(&self, total: usize) -> bool {
+        self.progress.step == total || self.progress.passed
     }
 
     /// Numbers that are trained, and all.
-    pub fn counts(&self) -> (usize, usize) {
+    pub fn parameter_counts(&self) -> (usize, usize) {
         let trained = self.parameters.trainable().map(|p| p.var.elem_count()).sum();
-        (trained, self.parameters.count())
+        (trained, self.parameters.n_parameters())
     }
 
     /// The same in words.
-    pub fn size(&self) -> String {
-        let (trained, all) = self.counts();
+    pub fn parameter_summary(&self) -> String {
+        let (trained, all) = self.parameter_counts();
         let share = 100. * trained as f64 / all as f64;
         format!("{all} parameters, of which {trained} ({share:.2} %) are trained")
     }
@@ -116,10 +122,10 @@ impl Tuning {
         let trained: BTreeMap<String, Tensor> =
             trained.map(|p| (p.name.clone(), p.var.as_detached_tensor())).collect();
         weights::save(&folder.join(TRAINED), &trained)?;
-        weights::save(&folder.join(OPTIMIZER), &self.optimizer.state()?)?;
+        weights::save(&folder.join(OPTIMIZER), &self.optimizer.state_dict()?)?;
         let rng = self.parameters.dropout_rng();
         let state = json!({
-            "state": self.state, "dropout_rng": rng, "data": data, "frozen": self.frozen,
+            "state": self.progress, "dropout_rng": rng, "data": data, "frozen": self.frozen_sha256,
         });
         json_file::write(&folder.join(STATE), &state)
     }
@@ -137,18 +143,18 @@ impl Tuning {
             folder.display()
         );
         ensure!(
-            state["frozen"] == json!(self.frozen),
+            state["frozen"] == json!(self.frozen_sha256),
             "{} was trained beside other frozen weights than this model has",
             folder.display()
         );
         let rng: Option<Rng> = serde_json::from_value(state["dropout_rng"].take())?;
-        self.state = serde_json::from_value(state["state"].take())
+        self.progress = serde_json::from_value(state["state"].take())
             .with_context(|| format!("{} is no state of a run", path.display()))?;
         if let Some(rng) = rng {
             self.parameters.set_dropout_rng(rng);
         }
         let path = folder.join(TRAINED);
-        let mut trained = weights::open(&path)?;
+        let mut trained = weights::load(&path)?;
         for parameter in self.parameters.trainable() {
             let tensor = trained.remove(&parameter.name);
             let tensor = tensor
@@ -160,22 +166,22 @@ impl Tuning {
             bail!("{}: `{name}` is not trained in this run", path.display());
         }
         let path = folder.join(OPTIMIZER);
-        let restored = self.optimizer.restore(weights::open(&path)?);
+        let restored = self.optimizer.load_state_dict(weights::load(&path)?);
         restored.with_context(|| format!("{} does not fit the model", path.display()))
     }
 }
 
 /// A name that follows from the weights that are not trained. A checkpoint lacks them, and is nothing beside others.
-fn frozen(parameters: &Parameters) -> Result<Option<String>> {
+fn frozen_sha256(parameters: &Parameters) -> Result<Option<String>> {
     let mut frozen = parameters.iter().filter(|p| !p.trainable).peekable();
-    frozen.peek().is_some().then(|| fingerprint_of(frozen)).transpose()
+    frozen.peek().is_some().then(|| parameters_sha256(frozen)).transpose()
 }
 
 /// A name that follows from what `parameters` are called and hold.
 ///
 /// # Errors
 /// When they cannot be read from their device.
-pub fn fingerprint_of<'a>(parameters: impl Iterator<Item = &'a Parameter>) -> Result<String> {
+pub fn parameters_sha256<'a>(parameters: impl Iterator<Item = &'a Parameter>) -> Result<String> {
     let mut named = String::new();
     for Parameter { name, var, .. } in parameters {
         let mut bytes = Vec::new();

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde_json::Value;
-use tensor_core::testing::{Program, path};
+use tensor_core::testing::{Program, path_arg};
 
 const PART_6: Program = Program(env!("CARGO_BIN_EXE_part_6"));
 
@@ -37,7 +37,7 @@ fn train<'a>(out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
 
 #[test]
 fn the_demo_answers_before_and_after() {
-    let text = PART_6.says(&["--base-steps", "2", "--steps", "3"]);
+    let text = PART_6.stdout(&["--base-steps", "2", "--steps", "3"]);
     assert!(
         text.contains("before") && text.contains("after") && text.contains("exact match"),
         "{text}"
@@ -48,11 +48,11 @@ fn the_demo_answers_before_and_after() {
 #[test]
 fn a_run_is_trained_resumed_sampled_and_measured() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (whole, parts) = (path(folder.path(), "whole"), path(folder.path(), "parts"));
-    PART_6.says(&train(&whole, &[]));
-    let text = PART_6.says(&train(&parts, &["--stop-after", "2"]));
+    let (whole, parts) = (path_arg(folder.path(), "whole"), path_arg(folder.path(), "parts"));
+    PART_6.stdout(&train(&whole, &[]));
+    let text = PART_6.stdout(&train(&parts, &["--stop-after", "2"]));
     assert!(text.contains("-p part_6 -- train --resume"), "{text}");
-    PART_6.says(&["train", "--resume", "--out", &parts]);
+    PART_6.stdout(&["train", "--resume", "--out", &parts]);
     for file in ["model/model.safetensors", "model/tokenizer.json", "model/config.json"] {
         let read = |run: &str| std::fs::read(Path::new(run).join(file)).expect(file);
         assert_eq!(read(&whole), read(&parts), "{file}: in pieces as in one");
@@ -67,12 +67,12 @@ fn a_run_is_trained_resumed_sampled_and_measured() {
     for file in ["metrics.jsonl", "loss.svg", "base/model.safetensors", "config.json"] {
         assert!(Path::new(&whole).join(file).exists(), "{file}");
     }
-    let found = PART_6.says_json(&["eval", "--model", &whole, "--json"]);
+    let found = PART_6.stdout_json(&["eval", "--model", &whole, "--json"]);
     for key in ["n", "loss", "perplexity", "exact_match", "token_f1", "rouge_l", "eos_rate"] {
         assert!(found[key].is_number(), "{key} in {found}");
     }
     assert_eq!((&found["n"], &found["products"]["n"]), (&500.into(), &18.into()));
-    let text = PART_6.says(&[
+    let text = PART_6.stdout(&[
         "sample",
         "--model",
         &whole,
@@ -82,7 +82,7 @@ fn a_run_is_trained_resumed_sampled_and_measured() {
         "4",
     ]);
     assert!(text.contains("base") && text.contains("tuned"), "{text}");
-    PART_6.refuses(
+    PART_6.assert_fails(
         &["train", "--resume", "--out", &whole, "--lr", "0.5"],
         1,
         "lr was 0.001 and is 0.5",
@@ -92,16 +92,16 @@ fn a_run_is_trained_resumed_sampled_and_measured() {
 #[test]
 fn an_adapter_is_trained_beside_a_model_and_merged_into_it() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (base, tuned) = (path(folder.path(), "base"), path(folder.path(), "tuned"));
-    PART_6.says(&train(&base, &[]));
-    let model = path(folder.path(), "base/model");
+    let (base, tuned) = (path_arg(folder.path(), "base"), path_arg(folder.path(), "tuned"));
+    PART_6.stdout(&train(&base, &[]));
+    let model = path_arg(folder.path(), "base/model");
     let tune =
         ["--model", &model, "--lora-rank", "2", "--lr", "0.05", "--merge", "--data", "everyday"];
     let tune = [&tune[..], &["--template", "dialogue"]].concat();
-    let text = PART_6.says(&train(&tuned, &[&tune[..], &["--stop-after", "2"]].concat()));
+    let text = PART_6.stdout(&train(&tuned, &[&tune[..], &["--stop-after", "2"]].concat()));
     assert!(text.contains("are trained"), "{text}");
     assert!(!Path::new(&tuned).join("model").exists(), "nothing is merged halfway");
-    let other = path(folder.path(), "base/base");
+    let other = path_arg(folder.path(), "base/base");
     let resumed = PART_6.command(&["train", "--resume", "--out", &tuned, "--model", &other]);
     let resumed = { resumed }.output().expect("the program starts");
     let error = String::from_utf8_lossy(&resumed.stderr);
@@ -109,10 +109,10 @@ fn an_adapter_is_trained_beside_a_model_and_merged_into_it() {
         error.contains(&format!("began with {model} and cannot go on with {other}")),
         "{error}"
     );
-    PART_6.says(&["train", "--resume", "--out", &tuned]);
-    let adapter = path(folder.path(), "tuned/adapter");
+    PART_6.stdout(&["train", "--resume", "--out", &tuned]);
+    let adapter = path_arg(folder.path(), "tuned/adapter");
     let of = |args: &[&str]| {
-        PART_6.says_json(
+        PART_6.stdout_json(
             &[&["eval", "--data", "everyday", "--max-new-tokens", "3", "--json"], args].concat(),
         )
     };
@@ -123,56 +123,57 @@ fn an_adapter_is_trained_beside_a_model_and_merged_into_it() {
         with,
         "and how it is spoken to"
     );
-    let said = std::fs::read_to_string(path(folder.path(), "tuned/adapter/adapter_config.json"));
+    let said =
+        std::fs::read_to_string(path_arg(folder.path(), "tuned/adapter/adapter_config.json"));
     let said: Value = serde_json::from_str(&said.expect("a file")).expect("JSON");
     assert_eq!(
         (&said["lora_alpha"], &said["base_model_name_or_path"]),
         (&4.0.into(), &model.as_str().into())
     );
     let merged =
-        of(&["--model", &path(folder.path(), "tuned/model")])["loss"].as_f64().expect("a loss");
+        of(&["--model", &path_arg(folder.path(), "tuned/model")])["loss"].as_f64().expect("a loss");
     let without =
         of(&["--model", &model, "--template", "dialogue"])["loss"].as_f64().expect("a loss");
     assert!((with - merged).abs() < 1e-3, "{with} {merged}");
     assert!((with - without).abs() > 1e-2, "{with} {without}");
-    PART_6.refuses(
+    PART_6.assert_fails(
         &[
             "eval",
             "--model",
-            &path(folder.path(), "base/base"),
+            &path_arg(folder.path(), "base/base"),
             "--adapter",
-            &path(folder.path(), "none"),
+            &path_arg(folder.path(), "none"),
         ],
         1,
         "adapter_config.json",
     );
     let args =
         train(&tuned, &["--model", &model, "--lora-rank", "2", "--lora-layers", "q_proj,nothing"]);
-    PART_6.refuses(&args, 1, "no linear layer is called `nothing`");
+    PART_6.assert_fails(&args, 1, "no linear layer is called `nothing`");
 }
 
 #[test]
 fn a_run_that_lost_what_it_began_with_says_so() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (base, tuned) = (path(folder.path(), "base"), path(folder.path(), "tuned"));
-    PART_6.says(&train(&base, &[]));
-    let model = path(folder.path(), "base/model");
-    PART_6.says(&train(&tuned, &["--model", &model, "--lora-rank", "2"]));
-    let full = path(folder.path(), "full");
-    PART_6.says(&train(&full, &["--model", &model]));
+    let (base, tuned) = (path_arg(folder.path(), "base"), path_arg(folder.path(), "tuned"));
+    PART_6.stdout(&train(&base, &[]));
+    let model = path_arg(folder.path(), "base/model");
+    PART_6.stdout(&train(&tuned, &["--model", &model, "--lora-rank", "2"]));
+    let full = path_arg(folder.path(), "full");
+    PART_6.stdout(&train(&full, &["--model", &model]));
     let sample = || {
         let short = ["--prompt", "What is 1 + 1?", "--max-new-tokens", "4"];
-        PART_6.says(&[&["sample", "--model", &full], &short[..]].concat())
+        PART_6.stdout(&[&["sample", "--model", &full], &short[..]].concat())
     };
     assert!(sample().contains("\n  base "), "what it was, beside what it is");
-    PART_6.refuses(&train(&base, &["--model", &model]), 1, "which would be moved aside");
-    std::fs::remove_dir_all(path(folder.path(), "base/checkpoints")).expect("checkpoints");
-    std::fs::remove_dir_all(path(folder.path(), "base/base")).expect("a base");
-    PART_6.refuses(&["train", "--resume", "--out", &base], 1, "has no checkpoint yet");
-    std::fs::rename(&model, path(folder.path(), "elsewhere")).expect("a model");
+    PART_6.assert_fails(&train(&base, &["--model", &model]), 1, "which would be moved aside");
+    std::fs::remove_dir_all(path_arg(folder.path(), "base/checkpoints")).expect("checkpoints");
+    std::fs::remove_dir_all(path_arg(folder.path(), "base/base")).expect("a base");
+    PART_6.assert_fails(&["train", "--resume", "--out", &base], 1, "has no checkpoint yet");
+    std::fs::rename(&model, path_arg(folder.path(), "elsewhere")).expect("a model");
     let text = sample();
     assert!(text.contains("--base names it") && text.contains("\n  tuned "), "{text}");
-    PART_6.refuses(
+    PART_6.assert_fails(
         &["eval", "--model", &tuned],
         1,
         &format!("opening {model}, which the adapter is for"),
@@ -182,11 +183,12 @@ fn a_run_that_lost_what_it_began_with_says_so() {
 #[test]
 fn bad_input_is_refused_in_one_line() {
     let folder = tempfile::tempdir().expect("a folder");
-    let file = path(folder.path(), "rows.jsonl");
+    let file = path_arg(folder.path(), "rows.jsonl");
     std::fs::write(&file, "{\"prompt\": \"a\", \"completion\": \"b\"}\n{\"prompt\": \"a\"}\n")
         .expect("a file");
-    let out = path(folder.path(), "out");
-    let refused = |more: &[&str], code, says: &str| PART_6.refuses(&train(&out, more), code, says);
+    let out = path_arg(folder.path(), "out");
+    let refused =
+        |more: &[&str], code, says: &str| PART_6.assert_fails(&train(&out, more), code, says);
     refused(&["--data", &file], 1, "rows.jsonl:2: there is no column `completion`");
     refused(
         &["--data", &file, "--columns", "prompt=q,completion=a"],
@@ -208,7 +210,7 @@ fn bad_input_is_refused_in_one_line() {
     refused(&["--template", "own"], 1, "no chat template of its own");
     refused(&["--columns", "prompt=a,completion=b"], 2, "--columns is for files");
     refused(&["--validation", "1"], 2, "must be below 1");
-    let long = path(folder.path(), "long.jsonl");
+    let long = path_arg(folder.path(), "long.jsonl");
     let row = serde_json::json!({ "prompt": "7 ".repeat(200), "completion": "b" });
     std::fs::write(&long, format!("{row}\n{row}\n")).expect("a file");
     refused(&["--data", &long], 1, "no example fits");

@@ -16,7 +16,9 @@ mod unix {
         let small = "part_6 train --base-steps 0 --n-layer 1 --n-head 2 --n-embd 16 --steps 100000000 --batch-size 4 --examples 40 \
                      --eval-examples 2 --eval-interval 0 --save-interval 0 --log-interval 1 --threads 2 --out";
         let out = folder.join(name).to_string_lossy().into_owned();
-        sft::command::run(small.split(' ').chain([out.as_str()]).chain(more.iter().copied()))?;
+        sft::command::parse_and_run(
+            small.split(' ').chain([out.as_str()]).chain(more.iter().copied()),
+        )?;
         println!("{name} is over");
         Ok(())
     }
@@ -25,13 +27,14 @@ mod unix {
     pub(crate) fn commands(folder: &Path) -> anyhow::Result<()> {
         train(folder, "first", &[])?;
         train(folder, "second", &[])?;
-        let interrupt = Interrupt::catch()?; // a program that waits for a signal too
+        let interrupt = Interrupt::listen()?; // a program that waits for a signal too
         train(folder, "third", &[])?;
-        assert!(interrupt.requested(), "it learns of the signal that ended its command");
+        assert!(interrupt.is_requested(), "it learns of the signal that ended its command");
         drop(interrupt);
-        let other = sft::command::run(["part_6", "eval", "--model", "nowhere", "--threads", "3"]);
+        let other =
+            sft::command::parse_and_run(["part_6", "eval", "--model", "nowhere", "--threads", "3"]);
         assert!(other.expect_err("an error").to_string().contains("a process keeps the number"));
-        let wrong = sft::command::run(["part_6", "train", "--steps", "many"]);
+        let wrong = sft::command::parse_and_run(["part_6", "train", "--steps", "many"]);
         assert!(wrong.expect_err("an error").is::<clap::Error>());
         train(folder, "fourth", &["--stop-after", "1"])?; // by itself
         std::thread::sleep(Duration::from_secs(60)); // nobody waits for a signal: it ends the process

@@ -4,8 +4,8 @@
 //! and carrying are. It is longer than the right answer about as often as shorter, so that length says nothing about which is
 //! which.
 
-use sft::arithmetic::{Operation, Set, Split};
-use sft::questions::{Question, questions};
+use sft::arithmetic::{Operation, ProblemSet, Split};
+use sft::questions::{ArithmeticQuestion, questions};
 use tensor_core::Rng;
 
 use crate::Preference;
@@ -18,26 +18,28 @@ const PRODUCTS: f64 = 0.1;
 const SEED: u64 = 70;
 
 /// `n` pairs about problems to learn from, drawn from `seed`.
-pub fn pairs(n: usize, seed: u64) -> Vec<Preference> {
+pub fn train_pairs(n: usize, seed: u64) -> Vec<Preference> {
     let mut rng = Rng::new(seed);
-    let [sums, products] = [Set::Sums, Set::Products].map(|set| set.problems(Split::Train));
+    let [sums, products] =
+        [ProblemSet::Sums, ProblemSet::Products].map(|set| set.problems(Split::Train));
     let pair = |_| {
         let from = if rng.uniform() < PRODUCTS { &products } else { &sums };
         let problem = from[rng.below(from.len())];
-        let question = Question { problem, phrasing: rng.below(Question::PHRASINGS) };
+        let question =
+            ArithmeticQuestion { problem, phrasing: rng.below(ArithmeticQuestion::N_PHRASINGS) };
         preference(question, &mut rng)
     };
     (0..n).map(pair).collect()
 }
 
 /// A pair about each sum or difference of a split that is not learned from, always the same ones.
-pub fn set_apart(split: Split) -> Vec<Preference> {
+pub fn eval_pairs(split: Split) -> Vec<Preference> {
     let mut rng = Rng::new(SEED);
-    let questions = questions(Set::Sums, split).into_iter();
+    let questions = questions(ProblemSet::Sums, split).into_iter();
     questions.map(|question| preference(question, &mut rng)).collect()
 }
 
-fn preference(question: Question, rng: &mut Rng) -> Preference {
+fn preference(question: ArithmeticQuestion, rng: &mut Rng) -> Preference {
     let (right, operation) = (question.problem.answer(), question.problem.operation);
     let below_zero = operation == Operation::Subtract;
     let around = (right - SLIP..=right + SLIP).filter(|&miss| miss != right);

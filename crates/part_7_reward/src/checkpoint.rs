@@ -8,12 +8,12 @@ use anyhow::{Result, ensure};
 use candle_core::{Device, Tensor};
 use modern::model_folder::{TextEnds, text_ends};
 use modern::{ChatTemplate, Files, Message, Purpose, Tokenizer, fetch, is_hub_id};
-use sft::tuned::model_in;
-use sft::{Example, Speech, Tokens};
+use sft::tuned::resolve_model_path;
+use sft::{ChatTokenizer, Example, TokenizedExample};
 use tensor_core::Parameters;
 
-use crate::model_folder::{self, Description};
-use crate::{Normalisation, RewardModel};
+use crate::model_folder::{self, RewardModelConfig};
+use crate::{RewardModel, RewardNormalization};
 
 /// A reward model and what belongs to it.
 pub struct RewardCheckpoint {
@@ -22,11 +22,11 @@ pub struct RewardCheckpoint {
     /// Its weights.
     pub parameters: Parameters,
     /// Tokens and template.
-    pub speech: Speech,
+    pub chat_tokenizer: ChatTokenizer,
     /// The tokens at which texts begin and end.
-    pub ends: TextEnds,
+    pub special_ids: TextEnds,
     /// Brings scores to mean 0 and deviation 1.
-    pub normalisation: Normalisation,
+    pub normalization: RewardNormalization,
 }
 
 impl RewardCheckpoint {
@@ -35,29 +35,34 @@ impl RewardCheckpoint {
     /// # Errors
     /// When there is none, or it has no reward head.
     pub fn open(source: &str, purpose: Purpose, device: &Device) -> Result<Self> {
-        let folder = folder_of(source)?;
+        let folder = locate_reward_model(source)?;
         let (description, model, parameters) =
             model_folder::open(&folder, purpose.dtype(), device)?;
-        let Description { config, architecture, normalisation } = description;
+        let RewardModelConfig { backbone: config, architecture, normalization } = description;
         let tokenizer = Tokenizer::open(&folder)?;
         let own = ChatTemplate::from_folder(&folder, &tokenizer)?;
         let mut ends = text_ends(&folder)?;
-        let speech = Speech::of_files(tokenizer, own, None, &mut ends)?;
+        let speech = ChatTokenizer::from_tokenizer(tokenizer, own, None, &mut ends)?;
         let model = match purpose {
             Purpose::Training(_) => model,
             Purpose::Inference | Purpose::ExactInference => {
-                RewardModel::new(&config, architecture, &mut parameters.inference())?
+                RewardModel::new(&config, architecture, &mut parameters.for_inference())?
             }
         };
-        Ok(Self { model, parameters, speech, ends, normalisation })
+        Ok(Self { model, parameters, chat_tokenizer: speech, special_ids: ends, normalization })
     }
 
     /// The ids of a conversation and a response to it, as this model reads them.
     ///
     /// # Errors
     /// When the template refuses the conversation.
-    pub fn tokens(&self, prompt: &[Message], response: &str) -> Result<Vec<u32>> {
-        tokens(&self.speech, prompt, response, self.model.body().config().context)
+    pub fn tokenize(&self, prompt: &[Message], response: &str) -> Result<Vec<u32>> {
+        tokenize_conversation(
+            &self.chat_tokenizer,
+            prompt,
+            response,
+            self.model.backbone().config().context,
+        )
     }
 
     /// The normalised score of each of these texts, this model's own ids, `batch_size` at a time.
@@ -65,8 +70,8 @@ impl RewardCheckpoint {
     /// # Errors
     /// When a text is empty or longer than the context.
     pub fn rewards(&self, texts: &[Vec<u32>], batch_size: usize) -> Result<Vec<f64>> {
-        let scores = scores(&self.model, texts, batch_size)?;
-        Ok(scores.into_iter().map(|score| self.normalisation.apply(score)).collect())
+        let scores = raw_rewards(&self.model, texts, batch_size)?;
+        Ok(scores.into_iter().map(|score| self.normalization.normalize(score)).collect())
     }
 }
 
@@ -75,14 +80,14 @@ impl RewardCheckpoint {
 ///
 /// # Errors
 /// When the template refuses the conversation.
-pub fn tokens(
-    speech: &Speech,
+pub fn tokenize_conversation(
+    speech: &ChatTokenizer,
     prompt: &[Message],
     response: &str,
     context: usize,
 ) -> Result<Vec<u32>> {
-    let example = Example { prompt: prompt.to_vec(), response: response.to_string() };
-    let mut ids = Tokens::of(&example, speech)?.ids;
+    let example = Example { prompt: prompt.to_vec(), completion: response.to_string() };
+    let mut ids = TokenizedExample::from_example(&example, speech)?.ids;
     ids.drain(..ids.len().saturating_sub(context));
     Ok(ids)
 }
@@ -91,7 +96,7 @@ pub fn tokens(
 ///
 /// # Errors
 /// When a text is empty or longer than the context.
-pub fn scores<T: AsRef<[u32]>>(
+pub fn raw_rewards<T: AsRef<[u32]>>(
     model: &RewardModel,
     texts: &[T],
     batch_size: usize,
@@ -101,8 +106,8 @@ pub fn scores<T: AsRef<[u32]>>(
     let mut all = vec![0.; texts.len()];
     for order in order.chunks(batch_size.max(1)) {
         let rows: Vec<&[u32]> = order.iter().map(|&text| texts[text].as_ref()).collect();
-        let (ids, lengths) = padded(&rows, model.body().device())?;
-        let scores: Vec<f32> = model.scores(&ids, &lengths)?.to_vec1()?;
+        let (ids, lengths) = right_pad(&rows, model.backbone().device())?;
+        let scores: Vec<f32> = model.rewards(&ids, &lengths)?.to_vec1()?;
         order.iter().zip(scores).for_each(|(&text, score)| all[text] = f64::from(score));
     }
     Ok(all)
@@ -112,7 +117,7 @@ pub fn scores<T: AsRef<[u32]>>(
 ///
 /// # Errors
 /// When memory is short.
-pub fn padded(rows: &[&[u32]], device: &Device) -> candle_core::Result<(Tensor, Vec<usize>)> {
+pub fn right_pad(rows: &[&[u32]], device: &Device) -> candle_core::Result<(Tensor, Vec<usize>)> {
     let lengths: Vec<usize> = rows.iter().map(|row| row.len()).collect();
     let t = lengths.iter().copied().max().unwrap_or(0);
     let ids = rows.iter().flat_map(|row| {
@@ -126,10 +131,10 @@ pub fn padded(rows: &[&[u32]], device: &Device) -> candle_core::Result<(Tensor, 
 ///
 /// # Errors
 /// When it cannot be fetched.
-pub(crate) fn place_of(name: &str) -> Result<PathBuf> {
+pub(crate) fn locate_model(name: &str) -> Result<PathBuf> {
     match is_hub_id(name) {
         true => fetch(name, Files::Model),
-        false => Ok(model_in(name).into()),
+        false => Ok(resolve_model_path(name).into()),
     }
 }
 
@@ -137,8 +142,8 @@ pub(crate) fn place_of(name: &str) -> Result<PathBuf> {
 ///
 /// # Errors
 /// When there is none.
-fn folder_of(source: &str) -> Result<PathBuf> {
-    let folder = place_of(source)?;
+fn locate_reward_model(source: &str) -> Result<PathBuf> {
+    let folder = locate_model(source)?;
     ensure!(
         folder.is_dir(),
         "there is no folder {source}: a reward model is a folder, a run's folder, or owner/name on the Hub"

@@ -15,36 +15,36 @@ use tensor_core::atomic_file;
 
 /// What was decided about a pair of responses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Label {
     /// Which is better, 0 or 1.
-    Better(usize),
+    Preferred(usize),
     /// Neither is.
-    Neither,
+    NoPreference,
 }
 
 /// A file of decisions, which no other process writes meanwhile.
 #[derive(Debug)]
-pub struct Collection {
+pub struct AnnotationFile {
     path: PathBuf,
     file: File,
-    rows: Vec<Row>,
+    rows: Vec<AnnotationRow>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct Row {
+struct AnnotationRow {
     prompt: Vec<Message>,
     #[serde(flatten)]
-    said: Said,
+    said: Outcome,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(untagged)]
-enum Said {
+enum Outcome {
     Decided { chosen: String, rejected: String },
     Skipped { skipped: Vec<String> },
 }
 
-impl Collection {
+impl AnnotationFile {
     /// The file at `path`, or a new one.
     ///
     /// # Errors
@@ -80,27 +80,27 @@ impl Collection {
 
     /// Whether all was decided about the question `prompt`: it has rows, and after the last of them there was nothing to decide, or
     /// another question.
-    pub fn is_done(&self, prompt: &[Message]) -> bool {
+    pub fn is_annotated(&self, prompt: &[Message]) -> bool {
         let asked = self.rows.iter().any(|row| row.prompt == prompt);
-        let open = |row: &Row| !matches!(&row.said, Said::Skipped { skipped } if skipped.len() < 2);
+        let open = |row: &AnnotationRow| !matches!(&row.said, Outcome::Skipped { skipped } if skipped.len() < 2);
         asked && !self.rows.last().is_some_and(|row| row.prompt == prompt && open(row))
     }
 
     /// What was decided about two responses to `prompt`, if it was.
-    pub fn verdict(&self, prompt: &[Message], pair: [&str; 2]) -> Option<Verdict> {
+    pub fn label(&self, prompt: &[Message], pair: [&str; 2]) -> Option<Label> {
         let [a, b] = pair;
         self.rows.iter().filter(|row| row.prompt == prompt).find_map(|row| match &row.said {
-            Said::Decided { chosen, rejected } if [a, b] == [chosen, rejected] => {
-                Some(Verdict::Better(0))
+            Outcome::Decided { chosen, rejected } if [a, b] == [chosen, rejected] => {
+                Some(Label::Preferred(0))
             }
-            Said::Decided { chosen, rejected } if [b, a] == [chosen, rejected] => {
-                Some(Verdict::Better(1))
+            Outcome::Decided { chosen, rejected } if [b, a] == [chosen, rejected] => {
+                Some(Label::Preferred(1))
             }
-            Said::Skipped { skipped } => {
+            Outcome::Skipped { skipped } => {
                 let both = pair.iter().all(|one| skipped.iter().any(|skipped| skipped == one));
-                both.then_some(Verdict::Neither)
+                both.then_some(Label::NoPreference)
             }
-            Said::Decided { .. } => None,
+            Outcome::Decided { .. } => None,
         })
     }
 
@@ -108,12 +108,17 @@ impl Collection {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn add(&mut self, prompt: &[Message], pair: [&str; 2], verdict: Verdict) -> Result<()> {
+    pub fn append_label(
+        &mut self,
+        prompt: &[Message],
+        pair: [&str; 2],
+        verdict: Label,
+    ) -> Result<()> {
         match verdict {
-            Verdict::Neither => self.skip(prompt, &pair),
-            Verdict::Better(better) => {
+            Label::NoPreference => self.append_skipped(prompt, &pair),
+            Label::Preferred(better) => {
                 let [chosen, rejected] = [pair[better], pair[1 - better]].map(String::from);
-                self.write(prompt, Said::Decided { chosen, rejected })
+                self.write(prompt, Outcome::Decided { chosen, rejected })
             }
         }
     }
@@ -122,13 +127,13 @@ impl Collection {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn skip(&mut self, prompt: &[Message], responses: &[&str]) -> Result<()> {
+    pub fn append_skipped(&mut self, prompt: &[Message], responses: &[&str]) -> Result<()> {
         let skipped = responses.iter().map(|&response| response.into()).collect();
-        self.write(prompt, Said::Skipped { skipped })
+        self.write(prompt, Outcome::Skipped { skipped })
     }
 
-    fn write(&mut self, prompt: &[Message], said: Said) -> Result<()> {
-        let row = Row { prompt: prompt.into(), said };
+    fn write(&mut self, prompt: &[Message], said: Outcome) -> Result<()> {
+        let row = AnnotationRow { prompt: prompt.into(), said };
         let line = format!("{}\n", serde_json::to_string(&row)?);
         let written = self.file.write_all(line.as_bytes()).and_then(|()| self.file.sync_data());
         written.with_context(|| format!("writing {}", self.path.display()))?;
@@ -137,7 +142,7 @@ impl Collection {
     }
 
     /// How many preferences are in the file.
-    pub fn decided(&self) -> usize {
-        self.rows.iter().filter(|row| matches!(row.said, Said::Decided { .. })).count()
+    pub fn n_preferences(&self) -> usize {
+        self.rows.iter().filter(|row| matches!(row.said, Outcome::Decided { .. })).count()
     }
 }

@@ -8,25 +8,25 @@ use modern::Message;
 use serde_json::Value;
 
 use crate::dialogue;
-use crate::preference::{Preference, Preferences};
+use crate::preference::{FilteredPreferences, Preference};
 
 /// What the columns of a data set are called.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Columns {
+pub struct PreferenceColumns {
     /// What was said; a row may lack it.
     prompt: String,
     chosen: String,
     rejected: String,
 }
 
-impl Default for Columns {
+impl Default for PreferenceColumns {
     fn default() -> Self {
         let [prompt, chosen, rejected] = ["prompt", "chosen", "rejected"].map(String::from);
         Self { prompt, chosen, rejected }
     }
 }
 
-impl Columns {
+impl PreferenceColumns {
     /// The map `prompt=a,chosen=b,rejected=c`, or a part of it.
     ///
     /// # Errors
@@ -54,18 +54,19 @@ impl Columns {
     ///
     /// # Errors
     /// When it lacks a column, or one holds neither text nor messages.
-    pub fn read(&self, row: &Value, preferences: &mut Preferences) -> Result<()> {
+    pub fn read_row(&self, row: &Value, preferences: &mut FilteredPreferences) -> Result<()> {
         if row.get("skipped").is_some() && row.get(&self.chosen).is_none() {
-            preferences.dropped.undecided += 1; // as `collect` writes it
+            preferences.filter_counts.n_unlabeled += 1; // as `collect` writes it
             return Ok(());
         }
         let prompt = self.prompt(row)?;
-        let [chosen, rejected] = [&self.chosen, &self.rejected].map(|name| side(row, name));
+        let [chosen, rejected] = [&self.chosen, &self.rejected].map(|name| column_value(row, name));
         let (prompt, chosen, rejected) = match (prompt, chosen?, rejected?) {
-            (_, chosen, rejected) if chosen.is_whole() && rejected.is_whole() => {
-                let ((prompt, chosen), (other, rejected)) = (chosen.split()?, rejected.split()?);
+            (_, chosen, rejected) if chosen.is_conversation() && rejected.is_conversation() => {
+                let ((prompt, chosen), (other, rejected)) =
+                    (chosen.split_completion()?, rejected.split_completion()?);
                 if prompt != other {
-                    preferences.dropped.unshared += 1;
+                    preferences.filter_counts.n_prompt_mismatch += 1;
                     return Ok(());
                 }
                 (prompt, chosen, rejected)
@@ -76,9 +77,11 @@ impl Columns {
                 self.chosen,
                 self.rejected
             ),
-            (Some(prompt), Side::Text(chosen), Side::Text(rejected)) => (prompt, chosen, rejected),
-            (Some(prompt), Side::Messages(chosen), Side::Messages(rejected)) => {
-                (prompt, only_response(chosen)?, only_response(rejected)?)
+            (Some(prompt), ColumnValue::Text(chosen), ColumnValue::Text(rejected)) => {
+                (prompt, chosen, rejected)
+            }
+            (Some(prompt), ColumnValue::Messages(chosen), ColumnValue::Messages(rejected)) => {
+                (prompt, single_completion(chosen)?, single_completion(rejected)?)
             }
             _ => bail!(
                 "one of `{}` and `{}` is a text, the other a list of messages",
@@ -94,13 +97,13 @@ impl Columns {
     ///
     /// # Errors
     /// When it asks nothing.
-    pub fn question(&self, row: &Value) -> Result<Vec<Message>> {
+    pub fn read_prompt(&self, row: &Value) -> Result<Vec<Message>> {
         if let Some(prompt) = self.prompt(row)? {
             return Ok(prompt);
         }
         let asks = row.get(&self.chosen).is_some();
         ensure!(asks, "there is no column `{}` (or `instruction`)", self.prompt);
-        Ok(side(row, &self.chosen)?.split()?.0)
+        Ok(column_value(row, &self.chosen)?.split_completion()?.0)
     }
 
     /// What was said, if a column holds it.
@@ -117,10 +120,12 @@ impl Columns {
         if missing(&self.prompt) {
             return Ok(None);
         }
-        let prompt = match side(row, &self.prompt)? {
-            Side::Text(dialogue) if dialogue::is_one(&dialogue) => dialogue::asked(&dialogue),
-            Side::Text(prompt) => vec![Message::user(prompt)],
-            Side::Messages(messages) => messages,
+        let prompt = match column_value(row, &self.prompt)? {
+            ColumnValue::Text(dialogue) if dialogue::is_dialogue(&dialogue) => {
+                dialogue::parse_prompt(&dialogue)
+            }
+            ColumnValue::Text(prompt) => vec![Message::user(prompt)],
+            ColumnValue::Messages(messages) => messages,
         };
         if let Some(last) = prompt.last() {
             ensure!(
@@ -137,30 +142,30 @@ impl Columns {
 }
 
 /// What a column holds.
-enum Side {
+enum ColumnValue {
     Text(String),
     Messages(Vec<Message>),
 }
 
-impl Side {
+impl ColumnValue {
     /// Whether it is more than a response.
-    fn is_whole(&self) -> bool {
+    fn is_conversation(&self) -> bool {
         match self {
-            Self::Text(text) => dialogue::is_one(text),
+            Self::Text(text) => dialogue::is_dialogue(text),
             Self::Messages(messages) => messages.len() > 1,
         }
     }
 
     /// The conversation, and the response with which it ends.
-    fn split(self) -> Result<(Vec<Message>, String)> {
+    fn split_completion(self) -> Result<(Vec<Message>, String)> {
         match self {
             Self::Text(text) => dialogue::parse(&text),
-            Self::Messages(messages) => dialogue::split_last(messages),
+            Self::Messages(messages) => dialogue::split_last_completion(messages),
         }
     }
 }
 
-fn side(row: &Value, name: &str) -> Result<Side> {
+fn column_value(row: &Value, name: &str) -> Result<ColumnValue> {
     match row.get(name) {
         Some(Value::Array(_)) => {
             let messages = serde_json::from_value(row[name].clone());
@@ -170,10 +175,12 @@ fn side(row: &Value, name: &str) -> Result<Side> {
             if let Some(other) = messages.iter().find(|message| !known(&message.role)) {
                 bail!("`{}` is no role: there are system, user and assistant", other.role);
             }
-            Ok(Side::Messages(messages))
+            Ok(ColumnValue::Messages(messages))
         }
-        Some(Value::String(text)) if dialogue::is_one(text) => Ok(Side::Text(text.clone())),
-        _ => Ok(Side::Text(text(row, name)?)),
+        Some(Value::String(text)) if dialogue::is_dialogue(text) => {
+            Ok(ColumnValue::Text(text.clone()))
+        }
+        _ => Ok(ColumnValue::Text(text(row, name)?)),
     }
 }
 
@@ -188,7 +195,7 @@ fn text(row: &Value, name: &str) -> Result<String> {
 }
 
 /// The response of a list that holds nothing else.
-fn only_response(messages: Vec<Message>) -> Result<String> {
+fn single_completion(messages: Vec<Message>) -> Result<String> {
     match &messages[..] {
         [Message { role, content }] if role == "assistant" => Ok(content.trim().to_string()),
         _ => bail!("beside a prompt, a response is a list of one message of the assistant"),

@@ -41,7 +41,7 @@ enum Command {
 ///
 /// # Errors
 /// Those of the command; of arguments that are none, and where help is asked for, clap's.
-pub fn run(args: impl IntoIterator<Item = impl Into<OsString>>) -> Result<()> {
+pub fn parse_and_run(args: impl IntoIterator<Item = impl Into<OsString>>) -> Result<()> {
     let cli = Cli::try_parse_from(expanded(args, DEFAULT_OUT)?)?;
     match cli.command {
         None => demo::run(&cli.demo),

@@ -11,11 +11,11 @@ use anyhow::{Context, Result, ensure};
 use modern::Message;
 
 /// What begins a turn, and whose.
-const TURNS: [(&str, &str); 2] = [("\n\nHuman:", "user"), ("\n\nAssistant:", "assistant")];
+const TURN_MARKERS: [(&str, &str); 2] = [("\n\nHuman:", "user"), ("\n\nAssistant:", "assistant")];
 
 /// Whether `text` is such a dialogue.
-pub fn is_one(text: &str) -> bool {
-    text.starts_with(TURNS[0].0)
+pub fn is_dialogue(text: &str) -> bool {
+    text.starts_with(TURN_MARKERS[0].0)
 }
 
 /// The turns of a dialogue, apart from its last one, which the assistant takes; and that one.
@@ -23,12 +23,12 @@ pub fn is_one(text: &str) -> bool {
 /// # Errors
 /// When `text` is no dialogue, or does not end with the assistant.
 pub fn parse(text: &str) -> Result<(Vec<Message>, String)> {
-    ensure!(is_one(text), "a dialogue begins with an empty line and `Human:`");
-    split_last(turns(text))
+    ensure!(is_dialogue(text), "a dialogue begins with an empty line and `Human:`");
+    split_last_completion(turns(text))
 }
 
 /// The turns of a dialogue up to where the assistant is to speak, which `\n\nAssistant:` may mark.
-pub fn asked(text: &str) -> Vec<Message> {
+pub fn parse_prompt(text: &str) -> Vec<Message> {
     let mut turns = turns(text);
     turns.pop_if(|last| last.role == "assistant" && last.content.is_empty());
     turns
@@ -37,9 +37,11 @@ pub fn asked(text: &str) -> Vec<Message> {
 fn turns(text: &str) -> Vec<Message> {
     let mut turns: Vec<Message> = Vec::new();
     let mut rest = text;
-    while let Some((begin, role)) = TURNS.into_iter().find(|(begin, _)| rest.starts_with(begin)) {
+    while let Some((begin, role)) =
+        TURN_MARKERS.into_iter().find(|(begin, _)| rest.starts_with(begin))
+    {
         let said = &rest[begin.len()..];
-        let ends = TURNS.iter().filter_map(|(begin, _)| said.find(begin));
+        let ends = TURN_MARKERS.iter().filter_map(|(begin, _)| said.find(begin));
         let end = ends.min().unwrap_or(said.len());
         turns.push(Message::new(role, said[..end].trim()));
         rest = &said[end..];
@@ -51,7 +53,7 @@ fn turns(text: &str) -> Vec<Message> {
 ///
 /// # Errors
 /// When the last message is not the assistant's, or there is no other.
-pub fn split_last(mut messages: Vec<Message>) -> Result<(Vec<Message>, String)> {
+pub fn split_last_completion(mut messages: Vec<Message>) -> Result<(Vec<Message>, String)> {
     let last = messages.pop().context("the conversation is empty")?;
     ensure!(
         last.role == "assistant",

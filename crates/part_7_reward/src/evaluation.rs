@@ -5,17 +5,17 @@
 use anyhow::{Result, ensure};
 use serde::Serialize;
 
-use crate::checkpoint::scores;
+use crate::checkpoint::raw_rewards;
 use crate::metrics::{
-    Bin, Scores, accuracy, calibration, calibration_error, interval, length_correlation,
-    length_only_accuracy, mean_margin,
+    CalibrationBin, PairRewards, accuracy, calibration, calibration_error, length_correlation,
+    length_only_accuracy, mean_margin, wilson_interval,
 };
-use crate::pairs::Pair;
-use crate::{Normalisation, RewardModel};
+use crate::pairs::TokenizedPair;
+use crate::{RewardModel, RewardNormalization};
 
 /// How well a model tells chosen from rejected responses.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Evaluation {
+pub struct RewardEvalMetrics {
     /// Pairs.
     pub n: usize,
     /// Share told apart rightly; ties count one half.
@@ -39,7 +39,7 @@ pub struct Evaluation {
     /// What one score for all reaches.
     pub constant_accuracy: f64,
     /// How right the model is where it is how sure.
-    pub calibration: Vec<Bin>,
+    pub calibration: Vec<CalibrationBin>,
     /// The mean gap between the two.
     pub calibration_error: f64,
 }
@@ -50,33 +50,37 @@ pub struct Evaluation {
 /// When there is no pair, or a text is longer than the context.
 pub fn evaluate(
     model: &RewardModel,
-    pairs: &[Pair],
+    pairs: &[TokenizedPair],
     batch_size: usize,
-) -> Result<(Evaluation, Vec<Scores>)> {
+) -> Result<(RewardEvalMetrics, Vec<PairRewards>)> {
     ensure!(!pairs.is_empty(), "there is no pair to evaluate on");
-    let scores = pair_scores(model, pairs, batch_size)?;
-    let lengths: Vec<[usize; 2]> = pairs.iter().map(|pair| pair.lengths).collect();
-    Ok((figures(&scores, &lengths), scores))
+    let scores = pair_rewards(model, pairs, batch_size)?;
+    let lengths: Vec<[usize; 2]> = pairs.iter().map(|pair| pair.completion_chars).collect();
+    Ok((compute_metrics(&scores, &lengths), scores))
 }
 
 /// What `model`, an inference twin, makes of each pair, read `batch_size` texts at a time.
 ///
 /// # Errors
 /// When a text is longer than the context.
-pub fn pair_scores(model: &RewardModel, pairs: &[Pair], batch_size: usize) -> Result<Vec<Scores>> {
+pub fn pair_rewards(
+    model: &RewardModel,
+    pairs: &[TokenizedPair],
+    batch_size: usize,
+) -> Result<Vec<PairRewards>> {
     let texts: Vec<_> = pairs.iter().flat_map(|pair| [&pair.chosen, &pair.rejected]).collect();
-    let scores = scores(model, &texts, batch_size)?;
+    let scores = raw_rewards(model, &texts, batch_size)?;
     Ok(scores.chunks_exact(2).map(|pair| [pair[0], pair[1]]).collect())
 }
 
 /// The figures of these scores, of responses with these lengths.
-pub fn figures(scores: &[Scores], lengths: &[[usize; 2]]) -> Evaluation {
+pub fn compute_metrics(scores: &[PairRewards], lengths: &[[usize; 2]]) -> RewardEvalMetrics {
     let n = scores.len();
     let found = accuracy(scores);
-    let [accuracy_low, accuracy_high] = interval(found, n);
-    let [random_low, random_high] = interval(0.5, n);
+    let [accuracy_low, accuracy_high] = wilson_interval(found, n);
+    let [random_low, random_high] = wilson_interval(0.5, n);
     let calibration = calibration(scores);
-    Evaluation {
+    RewardEvalMetrics {
         n,
         accuracy: found,
         accuracy_low,
@@ -95,8 +99,8 @@ pub fn figures(scores: &[Scores], lengths: &[[usize; 2]]) -> Evaluation {
 }
 
 /// That of the scores of all responses in pairs.
-pub fn normalisation(scores: &[Scores]) -> Normalisation {
-    Normalisation::of(scores.as_flattened())
+pub fn normalization_of_pairs(scores: &[PairRewards]) -> RewardNormalization {
+    RewardNormalization::from_rewards(scores.as_flattened())
 }
 
 /// log(1 + eˣ), of one number.

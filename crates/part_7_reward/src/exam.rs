@@ -4,30 +4,30 @@
 
 use anyhow::Result;
 use serde_json::json;
-use sft::{Outputs, RunLog, Tuning};
+use sft::{RunOutputs, SftLog, TrainState};
 
-use crate::evaluation::{Evaluation, evaluate, normalisation};
-use crate::metrics::Scores;
-use crate::model_folder::{self, Description};
-use crate::pairs::Pair;
+use crate::evaluation::{RewardEvalMetrics, evaluate, normalization_of_pairs};
+use crate::metrics::PairRewards;
+use crate::model_folder::{self, RewardModelConfig};
+use crate::pairs::TokenizedPair;
 use crate::{RewardModel, histogram, start};
 
 /// A regular look at how well the model tells responses apart.
 #[derive(Debug)]
-pub struct Exam<'a> {
+pub struct RewardValidator<'a> {
     /// What is told apart. The run may be ended by it, so results are reported of others.
-    pub pairs: &'a [Pair],
+    pub pairs: &'a [TokenizedPair],
     /// Texts at a time.
     pub batch_size: usize,
     /// Steps between two looks; 0 for one at the end.
     pub interval: usize,
     /// Accuracy at which the run ends.
-    pub stop_at: Option<f64>,
+    pub target_accuracy: Option<f64>,
 }
 
-impl Exam<'_> {
+impl RewardValidator<'_> {
     /// Whether there is one after step `step`.
-    pub fn due(&self, step: usize) -> bool {
+    pub fn is_due(&self, step: usize) -> bool {
         self.interval > 0 && step.is_multiple_of(self.interval)
     }
 
@@ -35,23 +35,23 @@ impl Exam<'_> {
     ///
     /// # Errors
     /// When a file cannot be written.
-    pub fn sit(
+    pub fn run(
         &self,
         twin: &RewardModel,
-        tuning: &mut Tuning,
-        outputs: &Outputs<'_>,
-        log: &mut RunLog,
+        tuning: &mut TrainState,
+        outputs: &RunOutputs<'_>,
+        log: &mut SftLog,
     ) -> Result<()> {
-        let (found, scores) = log.pause(|| evaluate(twin, self.pairs, self.batch_size))?;
-        let Evaluation { loss, accuracy, margin, length_correlation, .. } = found;
+        let (found, scores) = log.run_untimed(|| evaluate(twin, self.pairs, self.batch_size))?;
+        let RewardEvalMetrics { loss, accuracy, margin, length_correlation, .. } = found;
         let said = format!("accuracy {accuracy:.3}, margin {margin:.3}");
         let figures = json!({
             "val_accuracy": accuracy, "val_margin": margin, "length_correlation": length_correlation,
         });
-        log.validation(tuning.state.step, loss, &said, figures)?;
-        tuning.state.passed = self.stop_at.is_some_and(|enough| accuracy >= enough);
-        if tuning.state.keeps(loss) {
-            log.pause(|| save(twin, tuning, outputs, &scores))?;
+        log.log_validation(tuning.progress.step, loss, &said, figures)?;
+        tuning.progress.passed = self.target_accuracy.is_some_and(|enough| accuracy >= enough);
+        if tuning.progress.update_best_loss(loss) {
+            log.run_untimed(|| save(twin, tuning, outputs, &scores))?;
         }
         Ok(())
     }
@@ -60,15 +60,25 @@ impl Exam<'_> {
 /// Writes the model, adapters merged into it, as others open it; `scores` of reference pairs say how it is normalised.
 fn save(
     twin: &RewardModel,
-    tuning: &Tuning,
-    outputs: &Outputs<'_>,
-    scores: &[Scores],
+    tuning: &TrainState,
+    outputs: &RunOutputs<'_>,
+    scores: &[PairRewards],
 ) -> Result<()> {
-    let Some(place) = &outputs.place else { return Ok(()) };
+    let Some(place) = &outputs.destination else { return Ok(()) };
     let (config, architecture) = (tuning.config, twin.architecture());
-    let description = Description { config, architecture, normalisation: normalisation(scores) };
-    let parameters = start::merged(&tuning.parameters, (&config, architecture))?;
-    let (folder, keeper) = (place.folder.join("model"), place.keeper);
-    model_folder::save(&folder, &description, &parameters, keeper.speech, keeper.ends)?;
-    histogram::write(&place.folder.join("rewards.png"), scores, description.normalisation)
+    let description = RewardModelConfig {
+        backbone: config,
+        architecture,
+        normalization: normalization_of_pairs(scores),
+    };
+    let parameters = start::merged_weights(&tuning.parameters, (&config, architecture))?;
+    let (folder, keeper) = (place.folder.join("model"), place.model_saver);
+    model_folder::save(
+        &folder,
+        &description,
+        &parameters,
+        keeper.chat_tokenizer,
+        keeper.special_ids,
+    )?;
+    histogram::write(&place.folder.join("rewards.png"), scores, description.normalization)
 }

@@ -5,12 +5,12 @@ use std::num::NonZeroUsize;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
-use sft::flags::part;
-use tiny_gpt::command::usage;
+use sft::flags::fraction;
+use tiny_gpt::command::as_usage_error;
 use tiny_gpt::flags::non_negative;
 
-use crate::source::Examples;
-use crate::{Columns, LossKind, PreferenceLoss, Source};
+use crate::source::PreferenceDataset;
+use crate::{LossKind, PreferenceColumns, PreferenceLoss, PreferenceSource};
 
 /// What is learned from, or measured on.
 #[derive(Debug, Clone, Serialize, Deserialize, Args)]
@@ -28,14 +28,15 @@ impl PreferenceFlags {
     ///
     /// # Errors
     /// When the columns are no map, or there are none, or the data cannot be downloaded.
-    pub fn open(&self) -> Result<(Source, Columns)> {
-        let columns = usage(self.columns.as_deref().map(Columns::parse).transpose())?;
+    pub fn open_source(&self) -> Result<(PreferenceSource, PreferenceColumns)> {
+        let columns =
+            as_usage_error(self.columns.as_deref().map(PreferenceColumns::parse).transpose())?;
         let built_in = ["arithmetic", "manners"].contains(&self.data.as_str());
-        usage(match columns.is_some() && built_in {
+        as_usage_error(match columns.is_some() && built_in {
             true => Err(format!("--columns is for files; --data {} has none", self.data)),
             false => Ok(()),
         })?;
-        Ok((Source::named(&self.data)?, columns.unwrap_or_default()))
+        Ok((PreferenceSource::from_name(&self.data)?, columns.unwrap_or_default()))
     }
 }
 
@@ -46,10 +47,10 @@ pub struct SplitFlags {
     #[arg(long, value_name = "N", default_value = "40000")]
     pub pairs: NonZeroUsize,
     /// Share of a file's rows that is kept for validation, which chooses the model
-    #[arg(long, value_name = "P", default_value_t = 0.1, allow_negative_numbers = true, value_parser = part)]
+    #[arg(long, value_name = "P", default_value_t = 0.1, allow_negative_numbers = true, value_parser = fraction)]
     pub validation: f64,
     /// Share of a file's rows that is kept for `eval` alone [default: none]
-    #[arg(long, value_name = "P", allow_negative_numbers = true, value_parser = part)]
+    #[arg(long, value_name = "P", allow_negative_numbers = true, value_parser = fraction)]
     pub test: Option<f64>,
 }
 
@@ -57,11 +58,11 @@ impl SplitFlags {
     /// Preferences to learn from, to decide by, and to report of.
     ///
     /// # Errors
-    /// As [`Source::examples`].
-    pub fn examples(&self, data: &PreferenceFlags, seed: u64) -> Result<Examples> {
+    /// As [`PreferenceSource::load_dataset`].
+    pub fn load_dataset(&self, data: &PreferenceFlags, seed: u64) -> Result<PreferenceDataset> {
         let Self { pairs, validation, test } = *self;
-        let (source, columns) = data.open()?;
-        source.examples(&columns, pairs.get(), [validation, test.unwrap_or(0.)], seed)
+        let (source, columns) = data.open_source()?;
+        source.load_dataset(&columns, pairs.get(), [validation, test.unwrap_or(0.)], seed)
     }
 }
 
@@ -101,6 +102,9 @@ impl LossFlags {
             (LossName::BradleyTerry, Some(_)) => Err("--margin is for --loss margin"),
             (LossName::Margin, margin) => Ok(LossKind::Margin(margin.unwrap_or(1.))),
         };
-        Ok(PreferenceLoss { kind: usage(kind)?, centring: self.centring })
+        Ok(PreferenceLoss {
+            kind: as_usage_error(kind)?,
+            center_rewards_coefficient: self.centring,
+        })
     }
 }

@@ -6,8 +6,8 @@ use anyhow::{Context, Result, ensure};
 use attention::picture::write_png;
 use plotters::prelude::*;
 
-use crate::Normalisation;
-use crate::metrics::Scores;
+use crate::RewardNormalization;
+use crate::metrics::PairRewards;
 
 const BINS: usize = 40;
 const SIZE: (u32, u32) = (720, 420);
@@ -18,7 +18,7 @@ const REJECTED: RGBColor = RGBColor(200, 60, 30);
 ///
 /// # Errors
 /// When it cannot be made.
-pub fn make_room(path: &Path) -> Result<()> {
+pub fn create_parent_folder(path: &Path) -> Result<()> {
     let folder = path.parent().unwrap_or(Path::new(""));
     std::fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))
 }
@@ -27,9 +27,13 @@ pub fn make_room(path: &Path) -> Result<()> {
 ///
 /// # Errors
 /// When a score is no number, or the file cannot be written.
-pub fn write(path: &Path, scores: &[Scores], normalisation: Normalisation) -> Result<()> {
+pub fn write(
+    path: &Path,
+    scores: &[PairRewards],
+    normalisation: RewardNormalization,
+) -> Result<()> {
     let rewards = |which: usize| -> Vec<f64> {
-        scores.iter().map(|pair| normalisation.apply(pair[which])).collect()
+        scores.iter().map(|pair| normalisation.normalize(pair[which])).collect()
     };
     let sides = [rewards(0), rewards(1)];
     let all = || sides.iter().flatten().copied();

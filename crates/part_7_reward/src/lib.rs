@@ -27,17 +27,17 @@ pub mod command;
 pub mod testing;
 
 pub use checkpoint::RewardCheckpoint;
-pub use collection::Collection;
-pub use columns::Columns;
-pub use evaluation::{Evaluation, evaluate};
-pub use exam::Exam;
+pub use collection::AnnotationFile;
+pub use columns::PreferenceColumns;
+pub use evaluation::{RewardEvalMetrics, evaluate};
+pub use exam::RewardValidator;
 pub use losses::{LossKind, PreferenceLoss};
-pub use normalisation::Normalisation;
-pub use pairs::{Batch, Pair, tokenize};
-pub use preference::{Preference, Preferences};
-pub use reward_model::{Architecture, RewardModel};
-pub use rule::Rule;
-pub use source::Source;
+pub use normalisation::RewardNormalization;
+pub use pairs::{PairBatch, TokenizedPair, tokenize_pairs};
+pub use preference::{FilteredPreferences, Preference};
+pub use reward_model::{RewardArchitecture, RewardModel};
+pub use rule::PreferenceRule;
+pub use source::PreferenceSource;
 pub use training::{TrainConfig, train};
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ pub struct PreferenceLoss {
     /// Of the difference.
     pub kind: LossKind,
     /// λ, of the centring term; 0 for none.
-    pub centring: f64,
+    pub center_rewards_coefficient: f64,
 }
 
 /// A loss of the difference r⁺ − r⁻.
@@ -35,14 +35,14 @@ pub enum LossKind {
 
 impl PreferenceLoss {
     /// The mean loss, (), of pairs whose responses have these scores, (P) each.
-    pub fn of(&self, chosen: &Tensor, rejected: &Tensor) -> Result<Tensor> {
+    pub fn compute(&self, chosen: &Tensor, rejected: &Tensor) -> Result<Tensor> {
         let loss = match self.kind {
             LossKind::BradleyTerry => bradley_terry(chosen, rejected)?,
             LossKind::Margin(margin) => margin_ranking(chosen, rejected, margin)?,
         };
-        match self.centring {
+        match self.center_rewards_coefficient {
             0. => Ok(loss),
-            weight => loss + (centring(chosen, rejected)? * weight)?,
+            weight => loss + (centering_penalty(chosen, rejected)? * weight)?,
         }
     }
 }
@@ -58,7 +58,7 @@ pub fn margin_ranking(chosen: &Tensor, rejected: &Tensor, margin: f64) -> Result
 }
 
 /// Mean of (r⁺ + r⁻)²: (P), (P) -> ().
-pub fn centring(chosen: &Tensor, rejected: &Tensor) -> Result<Tensor> {
+pub fn centering_penalty(chosen: &Tensor, rejected: &Tensor) -> Result<Tensor> {
     (chosen + rejected)?.sqr()?.mean_all()
 }
 

@@ -159,7 +159,7 @@ fn facts() -> Vec<Fact> {
 /// The facts of a split.
 fn facts_of(split: Split) -> Vec<Fact> {
     let of = |i: &usize| match i % APART {
-        0 => Split::HeldOut,
+        0 => Split::Test,
         1 => Split::Validation,
         _ => Split::Train,
     };
@@ -167,14 +167,14 @@ fn facts_of(split: Split) -> Vec<Fact> {
 }
 
 /// `n` pairs about facts to learn from, drawn from `seed`.
-pub fn pairs(n: usize, seed: u64) -> Vec<Preference> {
+pub fn train_pairs(n: usize, seed: u64) -> Vec<Preference> {
     let facts = facts_of(Split::Train);
     let mut rng = Rng::new(seed);
     (0..n).map(|_| preference(&facts[rng.below(facts.len())], 0..LEARNED, &mut rng)).collect()
 }
 
 /// Pairs about the facts of a split that is not learned from, always the same ones; in phrases that are not, either.
-pub fn set_apart(split: Split) -> Vec<Preference> {
+pub fn eval_pairs(split: Split) -> Vec<Preference> {
     let mut rng = Rng::new(SEED);
     let facts = facts_of(split);
     let about = facts.iter().flat_map(|fact| [fact; EACH]);

@@ -10,11 +10,11 @@
 use serde::Serialize;
 
 /// The scores of a pair's responses, the chosen one's first.
-pub type Scores = [f64; 2];
+pub type PairRewards = [f64; 2];
 
 /// Pairs of which a model was about equally sure.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Bin {
+pub struct CalibrationBin {
     /// How many.
     pub n: usize,
     /// How sure it was: the mean of σ(|r⁺ − r⁻|).
@@ -24,15 +24,15 @@ pub struct Bin {
 }
 
 /// Share of pairs whose chosen response scores higher; a tie counts one half. Of no pairs, one half.
-pub fn accuracy(scores: &[Scores]) -> f64 {
+pub fn accuracy(scores: &[PairRewards]) -> f64 {
     if scores.is_empty() {
         return 0.5;
     }
-    scores.iter().map(won).sum::<f64>() / scores.len() as f64
+    scores.iter().map(win).sum::<f64>() / scores.len() as f64
 }
 
 /// 1 where the chosen response scores higher, ½ at a tie, 0 otherwise.
-fn won([chosen, rejected]: &Scores) -> f64 {
+fn win([chosen, rejected]: &PairRewards) -> f64 {
     match chosen.partial_cmp(rejected) {
         Some(std::cmp::Ordering::Greater) => 1.,
         Some(std::cmp::Ordering::Equal) => 0.5,
@@ -41,13 +41,13 @@ fn won([chosen, rejected]: &Scores) -> f64 {
 }
 
 /// Mean of r⁺ − r⁻.
-pub fn mean_margin(scores: &[Scores]) -> f64 {
+pub fn mean_margin(scores: &[PairRewards]) -> f64 {
     let sum: f64 = scores.iter().map(|[chosen, rejected]| chosen - rejected).sum();
     sum / scores.len().max(1) as f64
 }
 
 /// Where an accuracy found on `n` pairs may lie, at a level of 95 % (Wilson's interval, <https://doi.org/10.2307/2276774>).
-pub fn interval(accuracy: f64, n: usize) -> [f64; 2] {
+pub fn wilson_interval(accuracy: f64, n: usize) -> [f64; 2] {
     const Z: f64 = 1.959_964;
     let n = n.max(1) as f64;
     let centre = accuracy + Z * Z / (2. * n);
@@ -57,7 +57,7 @@ pub fn interval(accuracy: f64, n: usize) -> [f64; 2] {
 
 /// Pearson's correlation of score and length over all responses, each taken apart from its pair's mean. 0 where either never
 /// differs within a pair.
-pub fn length_correlation(scores: &[Scores], lengths: &[[usize; 2]]) -> f64 {
+pub fn length_correlation(scores: &[PairRewards], lengths: &[[usize; 2]]) -> f64 {
     let (mut both, mut of_scores, mut of_lengths) = (0., 0., 0.);
     for ([chosen, rejected], [n_chosen, n_rejected]) in scores.iter().zip(lengths) {
         let (score, length) = (chosen - rejected, *n_chosen as f64 - *n_rejected as f64);
@@ -72,13 +72,13 @@ pub fn length_correlation(scores: &[Scores], lengths: &[[usize; 2]]) -> f64 {
 /// The accuracy of whoever goes by length alone, preferring the longer or the shorter, whichever does better on these very
 /// pairs: at least one half.
 pub fn length_only_accuracy(lengths: &[[usize; 2]]) -> f64 {
-    let scores: Vec<Scores> = lengths.iter().map(|pair| pair.map(|n| n as f64)).collect();
+    let scores: Vec<PairRewards> = lengths.iter().map(|pair| pair.map(|n| n as f64)).collect();
     let longer = accuracy(&scores);
     longer.max(1. - longer)
 }
 
 /// Pairs by how sure the model is of them: in five bins from σ = ½ to 1, of which empty ones are left out.
-pub fn calibration(scores: &[Scores]) -> Vec<Bin> {
+pub fn calibration(scores: &[PairRewards]) -> Vec<CalibrationBin> {
     const BINS: usize = 5;
     let mut bins = [(0usize, 0., 0.); BINS];
     for pair @ [chosen, rejected] in scores {
@@ -87,15 +87,19 @@ pub fn calibration(scores: &[Scores]) -> Vec<Bin> {
         let (n, sure, right) = &mut bins[bin.min(BINS - 1)];
         *n += 1;
         *sure += confidence;
-        *right += won(pair);
+        *right += win(pair);
     }
     let full = bins.into_iter().filter(|(n, ..)| *n > 0);
-    full.map(|(n, sure, right)| Bin { n, confidence: sure / n as f64, accuracy: right / n as f64 })
-        .collect()
+    full.map(|(n, sure, right)| CalibrationBin {
+        n,
+        confidence: sure / n as f64,
+        accuracy: right / n as f64,
+    })
+    .collect()
 }
 
 /// By how much confidence and accuracy differ in a bin, on average over the pairs.
-pub fn calibration_error(bins: &[Bin]) -> f64 {
+pub fn calibration_error(bins: &[CalibrationBin]) -> f64 {
     let n: usize = bins.iter().map(|bin| bin.n).sum();
     let off: f64 =
         bins.iter().map(|bin| bin.n as f64 * (bin.confidence - bin.accuracy).abs()).sum();

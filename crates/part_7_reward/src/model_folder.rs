@@ -9,29 +9,29 @@ use modern::config::OutputLayer;
 use modern::model_folder::{TextEnds, read_tensors, save_described};
 use modern::{ModelConfig, config_json};
 use serde_json::{Value, json};
-use sft::Speech;
+use sft::ChatTokenizer;
 use tensor_core::Parameters;
 use tiny_gpt::json_file;
 
-use crate::{Architecture, Normalisation, RewardModel};
+use crate::{RewardArchitecture, RewardModel, RewardNormalization};
 
 /// What transformers calls a model that classifies texts, after its family's name.
-const CLASSIFIER: &str = "ForSequenceClassification";
+const CLASSIFIER_SUFFIX: &str = "ForSequenceClassification";
 /// The encoder.
-const ENCODER: &str = "EncoderForSequenceClassification";
+const ENCODER_CLASS: &str = "EncoderForSequenceClassification";
 /// The weights of the head.
-pub(crate) const HEAD: &str = "score.weight";
-const NORMALISATION: &str = "reward_normalisation";
+pub(crate) const HEAD_WEIGHT: &str = "score.weight";
+const NORMALIZATION_KEY: &str = "reward_normalisation";
 
 /// What a reward model is, beside its weights.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Description {
+pub struct RewardModelConfig {
     /// Of the language model below the score.
-    pub config: ModelConfig,
+    pub backbone: ModelConfig,
     /// How the score is read.
-    pub architecture: Architecture,
+    pub architecture: RewardArchitecture,
     /// How it is normalised.
-    pub normalisation: Normalisation,
+    pub normalization: RewardNormalization,
 }
 
 /// Writes the whole folder, the weights last; `parameters` are without adapters.
@@ -40,15 +40,15 @@ pub struct Description {
 /// When a file cannot be written.
 pub fn save(
     folder: &Path,
-    description: &Description,
+    description: &RewardModelConfig,
     parameters: &Parameters,
-    speech: &Speech,
+    speech: &ChatTokenizer,
     ends: &TextEnds,
 ) -> Result<()> {
     let (mut json, padding) = (to_json(description), padding(speech));
     json["pad_token_id"] = json!(padding);
     let tokenizer = speech.tokenizer.clone().with_padding(padding); // transformers fills up with this one, and skips the other
-    tokenizer.save(folder, description.config.context, Some(&speech.template))?;
+    tokenizer.save(folder, description.backbone.context, Some(&speech.template))?;
     save_described(folder, json, parameters, ends, None)
 }
 
@@ -60,42 +60,44 @@ pub fn open(
     folder: &Path,
     dtype: DType,
     device: &Device,
-) -> Result<(Description, RewardModel, Parameters)> {
+) -> Result<(RewardModelConfig, RewardModel, Parameters)> {
     let path = folder.join("config.json");
     let description = from_json(&json_file::read(&path)?)
         .with_context(|| format!("{} describes no reward model", path.display()))?;
     let tensors = read_tensors(folder, OutputLayer::Own)?;
     let mut parameters = Parameters::from_tensors(tensors, folder.display(), 0, dtype, device);
-    let Description { config, architecture, .. } = description;
+    let RewardModelConfig { backbone: config, architecture, .. } = description;
     let model = RewardModel::new(&config, architecture, &mut parameters)?;
-    parameters.finish()?;
+    parameters.ensure_all_used()?;
     Ok((description, model, parameters))
 }
 
 /// Whether `folder` says that it holds a model with a head for scores.
-pub fn is_one(folder: &Path) -> bool {
+pub fn is_reward_model(folder: &Path) -> bool {
     json_file::read(&folder.join("config.json")).is_ok_and(|json| class(&json).is_ok())
 }
 
-fn to_json(description: &Description) -> Value {
-    let Description { config, architecture, normalisation } = *description;
+fn to_json(description: &RewardModelConfig) -> Value {
+    let RewardModelConfig { backbone: config, architecture, normalization } = *description;
     let mut json = match architecture {
-        Architecture::Causal => config_json::to_json(&config),
-        Architecture::Encoder => config_json::to_own_json(&config),
+        RewardArchitecture::Causal => config_json::to_json(&config),
+        RewardArchitecture::Encoder => config_json::to_own_json(&config),
     };
     let class = json["architectures"][0].as_str().unwrap_or_default();
     let class = match architecture {
-        Architecture::Causal => class.trim_end_matches("ForCausalLM").to_string() + CLASSIFIER,
-        Architecture::Encoder => ENCODER.to_string(),
+        RewardArchitecture::Causal => {
+            class.trim_end_matches("ForCausalLM").to_string() + CLASSIFIER_SUFFIX
+        }
+        RewardArchitecture::Encoder => ENCODER_CLASS.to_string(),
     };
     json["architectures"] = json!([class]);
     json["id2label"] = json!({ "0": "reward" }); // how transformers counts labels: two where nothing is said
     json["label2id"] = json!({ "reward": 0 });
-    json[NORMALISATION] = normalisation.to_json();
+    json[NORMALIZATION_KEY] = normalization.to_json();
     json
 }
 
-fn from_json(json: &Value) -> Result<Description> {
+fn from_json(json: &Value) -> Result<RewardModelConfig> {
     let class = class(json)?;
     if let Some(labels) = json["id2label"].as_object() {
         ensure!(
@@ -104,17 +106,21 @@ fn from_json(json: &Value) -> Result<Description> {
             labels.len()
         );
     }
-    Ok(Description {
-        config: RewardModel::body_config(&config_json::from_json(json)?),
-        architecture: if class == ENCODER { Architecture::Encoder } else { Architecture::Causal },
-        normalisation: Normalisation::from_json(&json[NORMALISATION])?,
+    Ok(RewardModelConfig {
+        backbone: RewardModel::backbone_config(&config_json::from_json(json)?),
+        architecture: if class == ENCODER_CLASS {
+            RewardArchitecture::Encoder
+        } else {
+            RewardArchitecture::Causal
+        },
+        normalization: RewardNormalization::from_json(&json[NORMALIZATION_KEY])?,
     })
 }
 
 fn class(json: &Value) -> Result<&str> {
     let class = json["architectures"][0].as_str().unwrap_or("nothing");
     ensure!(
-        class.ends_with(CLASSIFIER),
+        class.ends_with(CLASSIFIER_SUFFIX),
         "it is a {class} and has no reward head; `part_7 train --model` puts one on"
     );
     Ok(class)
@@ -122,8 +128,8 @@ fn class(json: &Value) -> Result<&str> {
 
 /// The token that fills up rows. transformers reads the score at the last token that is not this one, so it must not be the one
 /// that ends texts, as many chat models have it; any other will do, since all texts end with that. A special one is in no text.
-fn padding(speech: &Speech) -> u32 {
+fn padding(speech: &ChatTokenizer) -> u32 {
     let tokenizer = &speech.tokenizer;
     let candidates = tokenizer.special().pad.into_iter().chain(tokenizer.special_ids());
-    candidates.chain([0, 1]).find(|&id| id != speech.end()).unwrap_or_default()
+    candidates.chain([0, 1]).find(|&id| id != speech.eos_token_id()).unwrap_or_default()
 }

@@ -11,19 +11,19 @@ use serde_json::{Value, json};
 
 /// Where scores lie, and how wide they spread.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Normalisation {
+pub struct RewardNormalization {
     /// Mean score of the reference texts.
     pub mean: f64,
     /// Its standard deviation, above 0.
     pub std: f64,
 }
 
-impl Normalisation {
+impl RewardNormalization {
     /// Leaves scores as they are.
     pub const NONE: Self = Self { mean: 0., std: 1. };
 
     /// That of the texts with these scores. Where all have the same, only their mean is taken away.
-    pub fn of(scores: &[f64]) -> Self {
+    pub fn from_rewards(scores: &[f64]) -> Self {
         let n = scores.len().max(1) as f64;
         let mean = scores.iter().sum::<f64>() / n;
         let variance = scores.iter().map(|score| (score - mean).powi(2)).sum::<f64>() / n;
@@ -32,7 +32,7 @@ impl Normalisation {
     }
 
     /// (score − mean) / std
-    pub fn apply(&self, score: f64) -> f64 {
+    pub fn normalize(&self, score: f64) -> f64 {
         (score - self.mean) / self.std
     }
 

@@ -17,24 +17,24 @@ pub struct Preference {
 
 /// Preferences, and how many could not be used.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Preferences {
+pub struct FilteredPreferences {
     /// Those that can.
     pub usable: Vec<Preference>,
     /// Why the others cannot.
-    pub dropped: Dropped,
+    pub filter_counts: FilterCounts,
 }
 
 /// Pairs that teach nothing, by reason.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Dropped {
+pub struct FilterCounts {
     /// Both responses are the same.
-    pub identical: usize,
+    pub n_identical: usize,
     /// A response is empty.
-    pub empty: usize,
+    pub n_empty: usize,
     /// The two answer different conversations.
-    pub unshared: usize,
+    pub n_prompt_mismatch: usize,
     /// Whoever collected it did not decide.
-    pub undecided: usize,
+    pub n_unlabeled: usize,
 }
 
 impl Preference {
@@ -49,28 +49,33 @@ impl Preference {
     }
 }
 
-impl Preferences {
+impl FilteredPreferences {
     /// Takes in a conversation with two responses, or counts why not.
     pub fn push(&mut self, preference: Preference) {
         let Preference { chosen, rejected, .. } = &preference;
         match () {
-            () if chosen.is_empty() || rejected.is_empty() => self.dropped.empty += 1,
-            () if chosen == rejected => self.dropped.identical += 1,
+            () if chosen.is_empty() || rejected.is_empty() => self.filter_counts.n_empty += 1,
+            () if chosen == rejected => self.filter_counts.n_identical += 1,
             () => self.usable.push(preference),
         }
     }
 }
 
-impl Dropped {
+impl FilterCounts {
     /// How many.
-    pub fn count(&self) -> usize {
-        self.identical + self.empty + self.unshared + self.undecided
+    pub fn total(&self) -> usize {
+        self.n_identical + self.n_empty + self.n_prompt_mismatch + self.n_unlabeled
     }
 }
 
-impl fmt::Display for Dropped {
+impl fmt::Display for FilterCounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { identical, empty, unshared, undecided } = self;
+        let Self {
+            n_identical: identical,
+            n_empty: empty,
+            n_prompt_mismatch: unshared,
+            n_unlabeled: undecided,
+        } = self;
         write!(
             f,
             "{identical} of identical responses, {empty} with an empty one, {unshared} that answer different conversations, \

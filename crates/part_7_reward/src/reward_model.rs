@@ -15,13 +15,13 @@ use candle_core::{DType, Result, Tensor, bail};
 use modern::config::OutputLayer;
 use modern::{GptModern, ModelConfig, Pass};
 use serde::Serialize;
-use tensor_core::ops::Mask;
+use tensor_core::ops::AttentionMask;
 use tensor_core::{Bias, Init, Linear, Parameters};
 
 /// What tokens see of each other, and where the score is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
-pub enum Architecture {
+pub enum RewardArchitecture {
     /// Each token sees those before it; the score is read at the last
     #[default]
     Causal,
@@ -32,9 +32,9 @@ pub enum Architecture {
 /// A model that scores texts.
 #[derive(Debug, Clone)]
 pub struct RewardModel {
-    architecture: Architecture,
-    body: GptModern,
-    score: Linear, // C -> 1
+    architecture: RewardArchitecture,
+    backbone: GptModern,
+    reward_head: Linear, // C -> 1
 }
 
 impl RewardModel {
@@ -46,34 +46,34 @@ impl RewardModel {
     /// As [`ModelConfig::check`].
     pub fn new(
         config: &ModelConfig,
-        architecture: Architecture,
+        architecture: RewardArchitecture,
         parameters: &mut Parameters,
     ) -> Result<Self> {
-        let config = Self::body_config(config);
+        let config = Self::backbone_config(config);
         let body = GptModern::new(&config, parameters.root())?;
-        let score = Self::head(config.n_embd, parameters)?;
-        Ok(Self { architecture, body, score })
+        let score = Self::new_head(config.n_embd, parameters)?;
+        Ok(Self { architecture, backbone: body, reward_head: score })
     }
 
     /// The head alone, for C channels.
-    pub(crate) fn head(n_embd: usize, parameters: &mut Parameters) -> Result<Linear> {
+    pub(crate) fn new_head(n_embd: usize, parameters: &mut Parameters) -> Result<Linear> {
         let init = Init::Normal { std: 1. / (n_embd as f64 + 1.).sqrt() };
         Linear::new(parameters.root().at("score"), n_embd, 1, Bias::No, init)
     }
 
     /// A language model of these sizes without an output layer of its own.
-    pub fn body_config(config: &ModelConfig) -> ModelConfig {
+    pub fn backbone_config(config: &ModelConfig) -> ModelConfig {
         ModelConfig { output: OutputLayer::Tied, ..*config }
     }
 
     /// Which of the two forms it has.
-    pub fn architecture(&self) -> Architecture {
+    pub fn architecture(&self) -> RewardArchitecture {
         self.architecture
     }
 
     /// The language model below the score.
-    pub fn body(&self) -> &GptModern {
-        &self.body
+    pub fn backbone(&self) -> &GptModern {
+        &self.backbone
     }
 
     /// The score of each of B texts: (B), f32. Row b of `ids: (B, T)` is a text of `lengths[b]` tokens and after them padding,
@@ -81,9 +81,9 @@ impl RewardModel {
     ///
     /// # Errors
     /// When a length is 0 or more than T, there is not one for each row, or T is more than the model's context.
-    pub fn scores(&self, ids: &Tensor, lengths: &[usize]) -> Result<Tensor> {
+    pub fn rewards(&self, ids: &Tensor, lengths: &[usize]) -> Result<Tensor> {
         let (b, t) = ids.dims2()?;
-        let context = self.body.config().context;
+        let context = self.backbone.config().context;
         if lengths.len() != b || lengths.iter().any(|&n| n == 0 || n > t) {
             bail!("lengths {lengths:?} of {b} texts of 1 to {t} tokens");
         }
@@ -91,16 +91,16 @@ impl RewardModel {
             bail!("a text of {t} tokens is longer than the reward model's context of {context}");
         }
         let summary = match self.architecture {
-            Architecture::Causal => self.last_hidden(ids, lengths)?,
-            Architecture::Encoder => self.mean_hidden(ids, lengths)?,
+            RewardArchitecture::Causal => self.last_hidden(ids, lengths)?,
+            RewardArchitecture::Encoder => self.mean_hidden(ids, lengths)?,
         };
-        self.score.forward(&summary)?.squeeze(1)?.to_dtype(DType::F32) // (B, C) -> (B, 1) -> (B)
+        self.reward_head.forward(&summary)?.squeeze(1)?.to_dtype(DType::F32) // (B, C) -> (B, 1) -> (B)
     }
 
     /// What is known at each text's last token: (B, C).
     fn last_hidden(&self, ids: &Tensor, lengths: &[usize]) -> Result<Tensor> {
         let (_b, t) = ids.dims2()?;
-        let hidden = self.body.hidden_of_text(ids)?; // (B, T, C)
+        let hidden = self.backbone.hidden_of_text(ids)?; // (B, T, C)
         let last = lengths.iter().enumerate().map(|(b, n)| (b * t + n - 1) as u32);
         hidden.flatten(0, 1)?.index_select(&Tensor::from_iter(last, ids.device())?, 0)
     }
@@ -110,8 +110,8 @@ impl RewardModel {
         let (b, t) = ids.dims2()?;
         let real = lengths.iter().flat_map(|&n| (0..t).map(move |i| f32::from(u8::from(i < n))));
         let real = Tensor::from_iter(real, ids.device())?.reshape((b, t))?; // 1 where a token is, 0 for padding
-        let pass = Pass::whole(Mask::bidirectional().with_real_keys(&real)?);
-        let hidden = self.body.hidden(ids, &pass, None)?; // (B, T, C)
+        let pass = Pass::whole(AttentionMask::bidirectional().with_padding(&real)?);
+        let hidden = self.backbone.hidden(ids, &pass, None)?; // (B, T, C)
         let shares = real.broadcast_div(&real.sum_keepdim(1)?)?.to_dtype(hidden.dtype())?; // (B, T), each row's sum 1
         shares.unsqueeze(1)?.matmul(&hidden)?.squeeze(1) // (B, 1, T) x (B, T, C) -> (B, C)
     }

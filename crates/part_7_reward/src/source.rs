@@ -8,23 +8,23 @@ use sft::arithmetic::Split;
 use sft::rows;
 use tensor_core::Rng;
 
-use crate::preference::{Dropped, Preference, Preferences};
-use crate::{Columns, arithmetic, manners};
+use crate::preference::{FilterCounts, FilteredPreferences, Preference};
+use crate::{PreferenceColumns, arithmetic, manners};
 
 /// What a program's `--data` names.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
+pub enum PreferenceSource {
     /// Right answers against near misses, generated.
     Arithmetic,
     /// Polite answers against rude ones, generated.
-    Manners,
+    Politeness,
     /// A JSON or JSON Lines file.
     File(PathBuf),
 }
 
 /// Preferences by what they are for.
 #[derive(Debug, Clone, Default)]
-pub struct Examples {
+pub struct PreferenceDataset {
     /// To learn from.
     pub train: Vec<Preference>,
     /// To decide by.
@@ -32,18 +32,18 @@ pub struct Examples {
     /// To report of.
     pub test: Vec<Preference>,
     /// What could be neither.
-    pub dropped: Dropped,
+    pub filter_counts: FilterCounts,
 }
 
-impl Source {
+impl PreferenceSource {
     /// The one called `name`; a file on the Hub, `owner/name:file.jsonl`, is downloaded.
     ///
     /// # Errors
     /// When it cannot be downloaded.
-    pub fn named(name: &str) -> Result<Self> {
+    pub fn from_name(name: &str) -> Result<Self> {
         match name {
             "arithmetic" => Ok(Self::Arithmetic),
-            "manners" => Ok(Self::Manners),
+            "manners" => Ok(Self::Politeness),
             _ if is_data_id(name) => Ok(Self::File(fetch_data(name)?)),
             _ => Ok(Self::File(name.into())),
         }
@@ -53,20 +53,20 @@ impl Source {
     ///
     /// # Errors
     /// When a row cannot be used (the file and the line are named), or none can.
-    pub fn all(&self, columns: &Columns) -> Result<Preferences> {
+    pub fn load_all(&self, columns: &PreferenceColumns) -> Result<FilteredPreferences> {
         let Self::File(path) = self else {
-            let (_, [_, usable]) = self.generated(0, 0);
-            return Ok(Preferences { usable, dropped: Dropped::default() });
+            let (_, [_, usable]) = self.generate(0, 0);
+            return Ok(FilteredPreferences { usable, filter_counts: FilterCounts::default() });
         };
-        let mut all = Preferences::default();
+        let mut all = FilteredPreferences::default();
         for row in &rows::read(path)? {
-            rows::described(path, row, |row| columns.read(row, &mut all))?;
+            rows::with_row_context(path, row, |row| columns.read_row(row, &mut all))?;
         }
         ensure!(
             !all.usable.is_empty(),
             "{} has no pair to learn from: {}",
             path.display(),
-            all.dropped
+            all.filter_counts
         );
         Ok(all)
     }
@@ -75,19 +75,24 @@ impl Source {
     /// of those that are generated, `n` are drawn to learn from.
     ///
     /// # Errors
-    /// As [`Source::all`], or when there are too few.
-    pub fn examples(
+    /// As [`PreferenceSource::load_all`], or when there are too few.
+    pub fn load_dataset(
         &self,
-        columns: &Columns,
+        columns: &PreferenceColumns,
         n: usize,
         shares: [f64; 2],
         seed: u64,
-    ) -> Result<Examples> {
+    ) -> Result<PreferenceDataset> {
         let Self::File(_) = self else {
-            let (train, [validation, test]) = self.generated(n, seed);
-            return Ok(Examples { train, validation, test, dropped: Dropped::default() });
+            let (train, [validation, test]) = self.generate(n, seed);
+            return Ok(PreferenceDataset {
+                train,
+                validation,
+                test,
+                filter_counts: FilterCounts::default(),
+            });
         };
-        let Preferences { usable: mut train, dropped } = self.all(columns)?;
+        let FilteredPreferences { usable: mut train, filter_counts } = self.load_all(columns)?;
         Rng::new(seed).shuffle(&mut train);
         let rows = train.len();
         let [validation, test] = shares.map(|share| (rows as f64 * share).round() as usize);
@@ -98,24 +103,26 @@ impl Source {
         );
         let validation = train.split_off(rows - validation);
         let test = train.split_off(train.len() - test);
-        Ok(Examples { train, validation, test, dropped })
+        Ok(PreferenceDataset { train, validation, test, filter_counts })
     }
 
     /// `n` built-in ones to learn from, and those that never are: to decide by, and to report of.
-    fn generated(&self, n: usize, seed: u64) -> (Vec<Preference>, [Vec<Preference>; 2]) {
-        let apart = [Split::Validation, Split::HeldOut];
+    fn generate(&self, n: usize, seed: u64) -> (Vec<Preference>, [Vec<Preference>; 2]) {
+        let apart = [Split::Validation, Split::Test];
         match self {
-            Self::Arithmetic => (arithmetic::pairs(n, seed), apart.map(arithmetic::set_apart)),
-            Self::Manners => (manners::pairs(n, seed), apart.map(manners::set_apart)),
+            Self::Arithmetic => {
+                (arithmetic::train_pairs(n, seed), apart.map(arithmetic::eval_pairs))
+            }
+            Self::Politeness => (manners::train_pairs(n, seed), apart.map(manners::eval_pairs)),
             Self::File(_) => (Vec::new(), [Vec::new(), Vec::new()]),
         }
     }
 }
 
-impl Examples {
+impl PreferenceDataset {
     /// What was not learned from, best to report of, and what that is: the test share, or where there is none, the validation
     /// pairs.
-    pub fn kept(self) -> (Vec<Preference>, &'static str) {
+    pub fn into_eval_pairs(self) -> (Vec<Preference>, &'static str) {
         match self.test.is_empty() {
             false => (self.test, "measured on what the run kept apart for this"),
             true => (

@@ -11,13 +11,13 @@ use candle_core::{DType, Device, Tensor};
 use modern::{Checkpoint, GptModern, ModelConfig};
 use scaling::Schedule;
 use scaling::schedule::Decay;
-use sft::base::{self, BaseConfig};
-use sft::questions::{Demos, demonstrations};
-use sft::{Format, LoraConfig, Outputs, RunLog, Speech, Tuning, lora, tokenize};
+use sft::base::{self, BaseModelConfig};
+use sft::questions::{DemonstrationStyle, demonstrations};
+use sft::{ChatFormat, ChatTokenizer, LoraConfig, RunOutputs, SftLog, TrainState, lora, tokenize};
 use tensor_core::{AdamWConfig, Parameters};
 
-use crate::model_folder::HEAD;
-use crate::{Architecture, Normalisation, RewardCheckpoint, RewardModel};
+use crate::model_folder::HEAD_WEIGHT;
+use crate::{RewardArchitecture, RewardCheckpoint, RewardModel, RewardNormalization};
 
 /// Demonstrations of sums that are drawn.
 const DEMONSTRATIONS: usize = 200_000;
@@ -27,32 +27,38 @@ impl RewardCheckpoint {
     ///
     /// # Errors
     /// When the model lacks what the template's `format` needs, or no token ends its texts.
-    pub fn begin(
+    pub fn from_language_model(
         mut checkpoint: Checkpoint,
-        architecture: Architecture,
-        format: Option<Format>,
+        architecture: RewardArchitecture,
+        format: Option<ChatFormat>,
         seed: u64,
     ) -> Result<Self> {
-        let speech = Speech::of(&mut checkpoint, format)?;
-        let config = RewardModel::body_config(checkpoint.model.config());
-        let mut tensors = tensors_of(&checkpoint.parameters);
+        let speech = ChatTokenizer::from_checkpoint(&mut checkpoint, format)?;
+        let config = RewardModel::backbone_config(checkpoint.model.config());
+        let mut tensors = detached_tensors(&checkpoint.parameters);
         tensors.retain(|name, _| !name.starts_with("lm_head."));
         let device = checkpoint.parameters.device();
-        tensors.insert(HEAD.into(), fresh_head(&config, seed, device)?);
+        tensors.insert(HEAD_WEIGHT.into(), fresh_head(&config, seed, device)?);
         let mut parameters =
             Parameters::from_tensors(tensors, "the language model", seed, DType::F32, device);
         let model = RewardModel::new(&config, architecture, &mut parameters)?;
-        parameters.finish()?;
-        let (ends, normalisation) = (checkpoint.ends, Normalisation::NONE);
-        Ok(Self { model, parameters, speech, ends, normalisation })
+        parameters.ensure_all_used()?;
+        let (ends, normalisation) = (checkpoint.ends, RewardNormalization::NONE);
+        Ok(Self {
+            model,
+            parameters,
+            chat_tokenizer: speech,
+            special_ids: ends,
+            normalization: normalisation,
+        })
     }
 }
 
 /// A head as a new [`RewardModel`] has it, (1, C).
 fn fresh_head(config: &ModelConfig, seed: u64, device: &Device) -> Result<Tensor> {
     let mut fresh = Parameters::seeded(seed, DType::F32, device);
-    RewardModel::head(config.n_embd, &mut fresh)?;
-    let head = fresh.get(HEAD).expect("it was just made");
+    RewardModel::new_head(config.n_embd, &mut fresh)?;
+    let head = fresh.get(HEAD_WEIGHT).expect("it was just made");
     Ok(head.var.as_detached_tensor())
 }
 
@@ -60,19 +66,19 @@ fn fresh_head(config: &ModelConfig, seed: u64, device: &Device) -> Result<Tensor
 ///
 /// # Errors
 /// When no layer is chosen.
-pub fn with_adapters(
+pub fn attach_lora(
     parameters: &Parameters,
-    (config, architecture): (&ModelConfig, Architecture),
+    (config, architecture): (&ModelConfig, RewardArchitecture),
     lora: &LoraConfig,
     seed: u64,
 ) -> Result<Parameters> {
-    let (tensors, device) = (tensors_of(parameters), parameters.device());
+    let (tensors, device) = (detached_tensors(parameters), parameters.device());
     let mut adapted =
         Parameters::from_tensors(tensors, "the reward model", seed, DType::F32, device);
     GptModern::new(config, adapted.root())?;
     lora::attach(&mut adapted, lora, seed)?; // freezes what there is, to which the head is yet to come
     RewardModel::new(config, architecture, &mut adapted)?;
-    adapted.finish()?;
+    adapted.ensure_all_used()?;
     Ok(adapted)
 }
 
@@ -80,21 +86,21 @@ pub fn with_adapters(
 ///
 /// # Errors
 /// When memory is short.
-pub fn merged(
+pub fn merged_weights(
     parameters: &Parameters,
-    (config, architecture): (&ModelConfig, Architecture),
+    (config, architecture): (&ModelConfig, RewardArchitecture),
 ) -> Result<Parameters> {
     if parameters.adapters().is_empty() {
-        return Ok(parameters.computing_in(parameters.dtype()));
+        return Ok(parameters.with_compute_dtype(parameters.dtype()));
     }
     let (dtype, device) = (parameters.dtype(), parameters.device());
-    let tensors = lora::merged(parameters)?;
+    let tensors = lora::merged_weights(parameters)?;
     let mut merged = Parameters::from_tensors(tensors, "the merged model", 0, dtype, device);
     RewardModel::new(config, architecture, &mut merged)?;
     Ok(merged)
 }
 
-fn tensors_of(parameters: &Parameters) -> BTreeMap<String, Tensor> {
+fn detached_tensors(parameters: &Parameters) -> BTreeMap<String, Tensor> {
     parameters.iter().map(|p| (p.name.clone(), p.var.as_detached_tensor())).collect()
 }
 
@@ -103,14 +109,14 @@ fn tensors_of(parameters: &Parameters) -> BTreeMap<String, Tensor> {
 ///
 /// # Errors
 /// When the sizes do not fit each other, or the run cannot be written.
-pub fn small_model_of_run(
+pub fn train_and_save_base_model(
     out: &Path,
-    (base, steps): (BaseConfig, usize),
+    (base, steps): (BaseModelConfig, usize),
     seed: u64,
     device: &Device,
 ) -> Result<Checkpoint> {
     println!("a small model is pretrained for {} steps and shown sums for {steps}", base.steps);
-    let checkpoint = small_model(base, steps, seed, device)?;
+    let checkpoint = train_base_model(base, steps, seed, device)?;
     checkpoint.save(&out.join("base"))?;
     Ok(checkpoint)
 }
@@ -119,8 +125,8 @@ pub fn small_model_of_run(
 ///
 /// # Errors
 /// When the sizes do not fit each other.
-pub fn small_model(
-    base: BaseConfig,
+pub fn train_base_model(
+    base: BaseModelConfig,
     steps: usize,
     seed: u64,
     device: &Device,
@@ -129,20 +135,20 @@ pub fn small_model(
     if steps == 0 {
         return Ok(checkpoint);
     }
-    let speech = Speech::of(&mut checkpoint, None)?;
+    let speech = ChatTokenizer::from_checkpoint(&mut checkpoint, None)?;
     let config = *checkpoint.model.config();
-    let examples = demonstrations(DEMONSTRATIONS.min(64 * steps), Demos::Clean, seed);
+    let examples = demonstrations(DEMONSTRATIONS.min(64 * steps), DemonstrationStyle::Clean, seed);
     let examples = tokenize(&examples, &speech, config.context)?.examples;
-    let usual = sft::TrainConfig::usual(64, steps, 1e-3, seed);
+    let usual = sft::TrainConfig::with_defaults(64, steps, 1e-3, seed);
     let train = sft::TrainConfig {
         schedule: Schedule { decay: Decay::Stable, ..usual.schedule },
         optimizer: AdamWConfig { beta2: 0.999, ..usual.optimizer },
         ..usual
     };
-    let mut tuning = Tuning::new(config, checkpoint.parameters, train.optimizer)?;
-    let mut log = RunLog::new(steps, train.schedule.warmup, 0, steps)?;
-    sft::train(&mut tuning, &examples, &train, None, &Outputs::default(), &mut log)?;
+    let mut tuning = TrainState::new(config, checkpoint.parameters, train.optimizer)?;
+    let mut log = SftLog::new(steps, train.schedule.warmup, 0, steps)?;
+    sft::train(&mut tuning, &examples, &train, None, &RunOutputs::default(), &mut log)?;
     let parameters = tuning.parameters;
-    let model = GptModern::new(&config, parameters.inference().root())?;
+    let model = GptModern::new(&config, parameters.for_inference().root())?;
     Ok(Checkpoint { model, parameters, template: Some(speech.template), ..checkpoint })
 }

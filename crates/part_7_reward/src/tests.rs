@@ -18,13 +18,13 @@ use anyhow::Result;
 use candle_core::{DType, Device};
 use modern::model_folder::TextEnds;
 use modern::{Checkpoint, GptModern, ModelConfig, Tokenizer};
-use sft::{Format, Speech, word_tokenizer};
+use sft::{ChatFormat, ChatTokenizer, word_tokenizer};
 use tensor_core::Parameters;
 
-use crate::{Architecture, RewardModel};
+use crate::{RewardArchitecture, RewardModel};
 
 const CPU: Device = Device::Cpu;
-const BOTH: [Architecture; 2] = [Architecture::Causal, Architecture::Encoder];
+const BOTH: [RewardArchitecture; 2] = [RewardArchitecture::Causal, RewardArchitecture::Encoder];
 
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
@@ -37,11 +37,11 @@ fn tokenizer() -> Result<Tokenizer> {
 }
 
 /// How a model of this tokenizer is spoken to.
-fn speech() -> Result<Speech> {
+fn speech() -> Result<ChatTokenizer> {
     let tokenizer = tokenizer()?;
-    let template = sft::template::template(Format::Instruction, &tokenizer, None)?;
+    let template = sft::template::chat_template(ChatFormat::Instruction, &tokenizer, None)?;
     let end = tokenizer.eos().expect("an end");
-    Speech::new(tokenizer, template, vec![end])
+    ChatTokenizer::new(tokenizer, template, vec![end])
 }
 
 fn config(context: usize) -> ModelConfig {
@@ -49,7 +49,7 @@ fn config(context: usize) -> ModelConfig {
 }
 
 /// A random reward model.
-fn model(architecture: Architecture, seed: u64) -> Result<(RewardModel, Parameters)> {
+fn model(architecture: RewardArchitecture, seed: u64) -> Result<(RewardModel, Parameters)> {
     let mut parameters = Parameters::seeded(seed, DType::F32, &CPU);
     let model = RewardModel::new(&config(64), architecture, &mut parameters)?;
     enlarge(&parameters)?;

@@ -5,13 +5,13 @@ use candle_core::{Device, Tensor};
 use scaling::Schedule;
 use scaling::accumulation::gradients_of;
 use serde_json::json;
-use sft::run_log::Figures;
-use sft::{Curriculum, Order, Outputs, RunLog, Tuning};
+use sft::run_log::SftStepMetrics;
+use sft::{BatchSampler, Curriculum, RunOutputs, SftLog, TrainState};
 use tensor_core::{AdamWConfig, clip_grad_norm};
 
-use crate::metrics::{Scores, accuracy, mean_margin};
-use crate::pairs::{Batch, Pair};
-use crate::{Architecture, Exam, PreferenceLoss, RewardModel};
+use crate::metrics::{PairRewards, accuracy, mean_margin};
+use crate::pairs::{PairBatch, TokenizedPair};
+use crate::{PreferenceLoss, RewardArchitecture, RewardModel, RewardValidator};
 
 /// What decides where a run arrives.
 #[derive(Debug, Clone, Copy)]
@@ -19,7 +19,7 @@ pub struct TrainConfig {
     /// Pairs whose gradient is computed at a time.
     pub batch_size: usize,
     /// Such batches per step.
-    pub accumulate: usize,
+    pub grad_accum_steps: usize,
     /// What is learned from a pair.
     pub loss: PreferenceLoss,
     /// The rate of each step, and how many there are.
@@ -27,7 +27,7 @@ pub struct TrainConfig {
     /// β₁, β₂, ε and weight decay.
     pub optimizer: AdamWConfig,
     /// Largest gradient norm.
-    pub grad_clip: f64,
+    pub max_grad_norm: f64,
     /// Of the order.
     pub seed: u64,
 }
@@ -38,54 +38,59 @@ pub struct TrainConfig {
 /// # Errors
 /// When there is nothing to learn from, the loss stops being a number, or a file cannot be written.
 pub fn train(
-    (tuning, architecture): (&mut Tuning, Architecture),
-    pairs: &[Pair],
+    (tuning, architecture): (&mut TrainState, RewardArchitecture),
+    pairs: &[TokenizedPair],
     config: &TrainConfig,
-    exam: &Exam<'_>,
-    outputs: &Outputs<'_>,
-    log: &mut RunLog,
+    exam: &RewardValidator<'_>,
+    outputs: &RunOutputs<'_>,
+    log: &mut SftLog,
 ) -> Result<()> {
     ensure!(!pairs.is_empty(), "there is no pair to learn from");
     let model = RewardModel::new(&tuning.config, architecture, &mut tuning.parameters)?;
-    let twin = RewardModel::new(&tuning.config, architecture, &mut tuning.parameters.inference())?;
+    let twin =
+        RewardModel::new(&tuning.config, architecture, &mut tuning.parameters.for_inference())?;
     let lengths = pairs.iter().map(|pair| pair.chosen.len().max(pair.rejected.len())).collect();
-    let mut order = Order::new(lengths, Curriculum::Shuffled, config.batch_size, config.seed);
+    let mut order =
+        BatchSampler::new(lengths, Curriculum::Shuffled, config.batch_size, config.seed);
     let total = config.schedule.total;
-    if tuning.state.step == 0 {
-        exam.sit(&twin, tuning, outputs, log)?; // what there is to improve on
-        if tuning.state.passed {
-            outputs.save(tuning)?;
+    if tuning.progress.step == 0 {
+        exam.run(&twin, tuning, outputs, log)?; // what there is to improve on
+        if tuning.progress.passed {
+            outputs.save_checkpoint(tuning)?;
         }
     }
-    while tuning.state.step < total && !tuning.state.passed {
-        let step = tuning.state.step + 1;
-        let batches = batches(&mut order, step, (pairs, config), model.body().device())?;
-        let counts: Vec<usize> = batches.iter().map(Batch::n_pairs).collect();
+    while tuning.progress.step < total && !tuning.progress.passed {
+        let step = tuning.progress.step + 1;
+        let batches = micro_batches(&mut order, step, (pairs, config), model.backbone().device())?;
+        let counts: Vec<usize> = batches.iter().map(PairBatch::n_pairs).collect();
         let parameters = &tuning.parameters;
-        let mut scores: Vec<Scores> = Vec::new();
-        let loss_of = |batch: &Batch| {
-            let [chosen, rejected] = batch.scores(&model)?; // (P) each
-            note(&mut scores, &chosen, &rejected)?;
-            Ok(config.loss.of(&chosen, &rejected)?)
+        let mut scores: Vec<PairRewards> = Vec::new();
+        let loss_of = |batch: &PairBatch| {
+            let [chosen, rejected] = batch.rewards(&model)?; // (P) each
+            append_rewards(&mut scores, &chosen, &rejected)?;
+            Ok(config.loss.compute(&chosen, &rejected)?)
         };
         let (loss, mut grads) = gradients_of(parameters, &batches, &counts, 1., loss_of)?;
-        let norm = clip_grad_norm(&mut grads, parameters, config.grad_clip)?;
+        let norm = clip_grad_norm(&mut grads, parameters, config.max_grad_norm)?;
         let rate = config.schedule.at(step);
-        if let Some(alarm) = log.alarm(step, loss, rate, norm)? {
+        if let Some(alarm) = log.check_alarms(step, loss, rate, norm)? {
             bail!(alarm);
         }
         tuning.optimizer.step(&grads, rate)?;
-        tuning.state.step = step;
+        tuning.progress.step = step;
 
-        let tokens = batches.iter().map(Batch::n_tokens).sum();
+        let tokens = batches.iter().map(PairBatch::n_tokens).sum();
         let found = json!({ "accuracy": accuracy(&scores), "margin": mean_margin(&scores) });
-        log.step(&Figures { step, loss, rate, norm, tokens }, found)?;
-        if step == total || exam.due(step) {
-            exam.sit(&twin, tuning, outputs, log)?;
+        log.log_step(
+            &SftStepMetrics { step, loss, lr: rate, grad_norm: norm, n_tokens: tokens },
+            found,
+        )?;
+        if step == total || exam.is_due(step) {
+            exam.run(&twin, tuning, outputs, log)?;
         }
-        let stop = outputs.stop(step);
-        if step == total || stop || tuning.state.passed || outputs.save_due(step) {
-            outputs.save(tuning)?;
+        let stop = outputs.should_stop(step);
+        if step == total || stop || tuning.progress.passed || outputs.is_save_due(step) {
+            outputs.save_checkpoint(tuning)?;
         }
         if stop {
             break;
@@ -95,22 +100,23 @@ pub fn train(
 }
 
 /// What a step, counted from 1, learns from.
-pub(crate) fn batches(
-    order: &mut Order,
+pub(crate) fn micro_batches(
+    order: &mut BatchSampler,
     step: usize,
-    (pairs, config): (&[Pair], &TrainConfig),
+    (pairs, config): (&[TokenizedPair], &TrainConfig),
     device: &Device,
-) -> Result<Vec<Batch>> {
-    let first = (step - 1) * config.accumulate;
+) -> Result<Vec<PairBatch>> {
+    let first = (step - 1) * config.grad_accum_steps;
     let batch = |number| {
-        let chosen: Vec<&Pair> = order.batch(number).iter().map(|&pair| &pairs[pair]).collect();
-        Batch::of(&chosen, device)
+        let chosen: Vec<&TokenizedPair> =
+            order.batch_indices(number).iter().map(|&pair| &pairs[pair]).collect();
+        PairBatch::from_pairs(&chosen, device)
     };
-    (first..first + config.accumulate).map(batch).collect()
+    (first..first + config.grad_accum_steps).map(batch).collect()
 }
 
 /// Puts the scores of a batch, (P) each, behind those before.
-fn note(scores: &mut Vec<Scores>, chosen: &Tensor, rejected: &Tensor) -> Result<()> {
+fn append_rewards(scores: &mut Vec<PairRewards>, chosen: &Tensor, rejected: &Tensor) -> Result<()> {
     let [chosen, rejected] = [chosen, rejected].map(|scores| scores.detach().to_vec1::<f32>());
     let pairs = chosen?.into_iter().zip(rejected?);
     scores.extend(pairs.map(|(chosen, rejected)| [f64::from(chosen), f64::from(rejected)]));

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Stdio;
 
 use serde_json::Value;
-use tensor_core::testing::{Program, path};
+use tensor_core::testing::{Program, path_arg};
 
 const PART_7: Program = Program(env!("CARGO_BIN_EXE_part_7"));
 
@@ -23,9 +23,9 @@ fn rows(file: &str) -> Vec<Value> {
 
 /// A small language model in `folder` whose answers end early, as half of its tokens end them.
 fn talker(folder: &Path) -> String {
-    let run = path(folder, "run");
-    PART_7.says(&learn(&run, &["--base-steps", "1", "--sft-steps", "0"]));
-    let base = path(folder, "run/base");
+    let run = path_arg(folder, "run");
+    PART_7.stdout(&learn(&run, &["--base-steps", "1", "--sft-steps", "0"]));
+    let base = path_arg(folder, "run/base");
     end_by(&base, &(1..1000).step_by(2).collect::<Vec<u32>>());
     base
 }
@@ -44,10 +44,10 @@ fn end_by(model: &str, ids: &[u32]) {
 #[test]
 fn a_rule_prefers_and_the_better_answer_meets_the_next() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (base, mine) = (talker(folder.path()), path(folder.path(), "mine.jsonl"));
+    let (base, mine) = (talker(folder.path()), path_arg(folder.path(), "mine.jsonl"));
     let collect = |more: &[&str]| {
         let args = ["collect", "--model", &base, "--rule", "shorter"];
-        PART_7.says(&[&args[..], more].concat())
+        PART_7.stdout(&[&args[..], more].concat())
     };
     let twelve = ["--questions", "12", "--samples", "4", "--out", &mine];
     let text = collect(&twelve);
@@ -70,18 +70,19 @@ fn a_rule_prefers_and_the_better_answer_meets_the_next() {
     assert!(met > 0, "some question had more than two answers");
     collect(&twelve);
     assert_eq!(rows(&mine), found, "collected already");
-    let others = path(folder.path(), "questions.jsonl");
+    let others = path_arg(folder.path(), "questions.jsonl");
     std::fs::write(&others, "{\"prompt\": \"Why?\"}\n{\"prompt\": \"Who?\"}\n").expect("a file");
     collect(&["--data", &others, "--out", &mine]);
     assert!(rows(&mine).len() > found.len(), "other questions were not asked");
-    let alike = path(folder.path(), "alike.jsonl");
+    let alike = path_arg(folder.path(), "alike.jsonl");
     let text = collect(&["--temperature", "1e-5", "--questions", "2", "--out", &alike]);
     assert!(text.contains("0 preferences"), "likeliest answers are alike: {text}");
     let exact = ["collect", "--model", &base, "--data", &others, "--rule", "exact"];
-    PART_7.refuses(&exact, 2, "which these data lack");
-    PART_7.says(&learn(&path(folder.path(), "learned"), &["--model", &base, "--data", &mine]));
+    PART_7.assert_fails(&exact, 2, "which these data lack");
+    PART_7
+        .stdout(&learn(&path_arg(folder.path(), "learned"), &["--model", &base, "--data", &mine]));
     end_by(&base, &[0]);
-    let cut = path(folder.path(), "cut.jsonl");
+    let cut = path_arg(folder.path(), "cut.jsonl");
     let text = collect(&["--max-new-tokens", "3", "--questions", "4", "--out", &cut]);
     assert!(text.contains("8 answers did not end") && text.contains("0 preferences"), "{text}");
 }
@@ -89,7 +90,7 @@ fn a_rule_prefers_and_the_better_answer_meets_the_next() {
 #[test]
 fn a_person_chooses_skips_and_leaves_and_is_not_asked_twice() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (base, mine) = (talker(folder.path()), path(folder.path(), "mine.jsonl"));
+    let (base, mine) = (talker(folder.path()), path_arg(folder.path(), "mine.jsonl"));
     let asked = |typed: &str, more: &[&str]| {
         let args = ["collect", "--model", &base, "--out", &mine, "--questions", "60"];
         let asked = PART_7
@@ -118,7 +119,7 @@ fn a_person_chooses_skips_and_leaves_and_is_not_asked_twice() {
     assert!(again.contains(left.expect("a question")), "{again} goes on where {said} ended");
     assert_eq!(again.matches("better: 1 or 2").count(), 1, "{again}");
     assert_eq!(rows(&mine).len(), found.len());
-    let steering = path(folder.path(), "steering.jsonl");
+    let steering = path_arg(folder.path(), "steering.jsonl");
     std::fs::write(&steering, r#"{"prompt": "Why\n\u001b[2J?"}"#).expect("a file");
     let said = asked("q\n", &["--data", &steering]);
     assert!(said.contains("Why\n\u{fffd}[2J?") && !said.contains('\u{1b}'), "{said:?}");

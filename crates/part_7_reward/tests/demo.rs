@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde_json::Value;
-use tensor_core::testing::{Program, path};
+use tensor_core::testing::{Program, path_arg};
 
 const PART_7: Program = Program(env!("CARGO_BIN_EXE_part_7"));
 
@@ -17,8 +17,8 @@ fn train<'a>(out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
 #[test]
 fn the_demo_scores_answers_and_draws_their_rewards() {
     let folder = tempfile::tempdir().expect("a folder");
-    let picture = path(folder.path(), "rewards.png");
-    let text = PART_7.says(&["--base-steps", "2", "--steps", "3", "--out", &picture]);
+    let picture = path_arg(folder.path(), "rewards.png");
+    let text = PART_7.stdout(&["--base-steps", "2", "--steps", "3", "--out", &picture]);
     for said in ["accuracy", "longer or shorter", "calibration error", "The capital of"] {
         assert!(text.contains(said), "{said} in {text}");
     }
@@ -34,12 +34,12 @@ fn rows(file: impl AsRef<Path>) -> Vec<Value> {
 #[test]
 fn a_run_is_trained_resumed_and_measured() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (whole, parts) = (path(folder.path(), "whole"), path(folder.path(), "parts"));
+    let (whole, parts) = (path_arg(folder.path(), "whole"), path_arg(folder.path(), "parts"));
     let schedule = ["--warmup-steps", "2", "--lr-decay", "cosine"];
-    PART_7.says(&train(&whole, &schedule));
-    let text = PART_7.says(&train(&parts, &[&schedule[..], &["--stop-after", "2"]].concat()));
+    PART_7.stdout(&train(&whole, &schedule));
+    let text = PART_7.stdout(&train(&parts, &[&schedule[..], &["--stop-after", "2"]].concat()));
     assert!(text.contains("-p part_7 -- train --resume"), "{text}");
-    PART_7.says(&["train", "--resume", "--out", &parts]);
+    PART_7.stdout(&["train", "--resume", "--out", &parts]);
     for file in ["model/model.safetensors", "model/tokenizer.json", "model/config.json"] {
         let read = |run: &str| std::fs::read(Path::new(run).join(file)).expect(file);
         assert_eq!(read(&whole), read(&parts), "{file}: in pieces as in one");
@@ -53,8 +53,8 @@ fn a_run_is_trained_resumed_and_measured() {
     let rates: Vec<f64> = figures.iter().filter_map(|row| row["lr"].as_f64()).collect();
     assert!(rates[0] < rates[1] && rates[1] > rates[2] && rates[2] > rates[3], "{rates:?}");
 
-    let picture = path(folder.path(), "made/eval.png");
-    let found = PART_7.says_json(&["eval", "--model", &whole, "--histogram", &picture, "--json"]);
+    let picture = path_arg(folder.path(), "made/eval.png");
+    let found = PART_7.stdout_json(&["eval", "--model", &whole, "--histogram", &picture, "--json"]);
     for key in ["n", "accuracy", "margin", "length_correlation", "length_only_accuracy"] {
         assert!(found[key].is_number(), "{key} in {found}");
     }
@@ -62,37 +62,38 @@ fn a_run_is_trained_resumed_and_measured() {
     assert!(found["length_only_accuracy"].as_f64().expect("a number") < 0.53, "{found}");
     assert!(Path::new(&picture).exists());
     let some = ["eval", "--model", &whole, "--data", "manners", "--n", "20", "--json"];
-    assert_eq!(PART_7.says_json(&some)["n"], 20);
+    assert_eq!(PART_7.stdout_json(&some)["n"], 20);
     for (flag, said) in [("--lr", "lr was 0.0005 and is 5"), ("--eval-pairs", "eval_pairs was 6")] {
-        PART_7.refuses(&["train", "--resume", "--out", &whole, flag, "5"], 1, said);
+        PART_7.assert_fails(&["train", "--resume", "--out", &whole, flag, "5"], 1, said);
     }
-    let base = path(folder.path(), "whole/base");
-    PART_7.refuses(&train(&whole, &["--model", &base]), 1, "which would be moved aside");
-    PART_7.refuses(&["eval", "--model", &base], 1, "has no reward head");
-    let model = path(folder.path(), "whole/model");
-    PART_7.refuses(&["collect", "--model", &model], 1, "is a reward model");
+    let base = path_arg(folder.path(), "whole/base");
+    PART_7.assert_fails(&train(&whole, &["--model", &base]), 1, "which would be moved aside");
+    PART_7.assert_fails(&["eval", "--model", &base], 1, "has no reward head");
+    let model = path_arg(folder.path(), "whole/model");
+    PART_7.assert_fails(&["collect", "--model", &model], 1, "is a reward model");
     let encoder = train(&parts, &["--model", &model, "--architecture", "encoder"]);
-    PART_7.refuses(&encoder, 1, "is a reward model already");
-    std::fs::remove_dir_all(path(folder.path(), "parts/base")).expect("a base");
-    PART_7.refuses(&["train", "--resume", "--out", &parts], 1, "which the run began with");
-    std::fs::remove_dir_all(path(folder.path(), "parts/checkpoints")).expect("checkpoints");
-    PART_7.refuses(&["train", "--resume", "--out", &parts], 1, "has no checkpoint yet");
+    PART_7.assert_fails(&encoder, 1, "is a reward model already");
+    std::fs::remove_dir_all(path_arg(folder.path(), "parts/base")).expect("a base");
+    PART_7.assert_fails(&["train", "--resume", "--out", &parts], 1, "which the run began with");
+    std::fs::remove_dir_all(path_arg(folder.path(), "parts/checkpoints")).expect("checkpoints");
+    PART_7.assert_fails(&["train", "--resume", "--out", &parts], 1, "has no checkpoint yet");
 }
 
 #[test]
 fn what_is_asked_for_reaches_the_run() {
     let folder = tempfile::tempdir().expect("a folder");
-    let data = path(folder.path(), "rows.jsonl");
+    let data = path_arg(folder.path(), "rows.jsonl");
     let row = |i: usize| {
         format!("{{\"prompt\": \"{i}?\", \"chosen\": \"yes\", \"rejected\": \"no {i}\"}}\n")
     };
     std::fs::write(&data, (0..20).map(row).collect::<String>()).expect("a file");
-    let [first, second, third] = ["first", "second", "third"].map(|run| path(folder.path(), run));
+    let [first, second, third] =
+        ["first", "second", "third"].map(|run| path_arg(folder.path(), run));
     let read = |file: &str| rows(folder.path().join(file).with_extension("jsonl"));
     let loss = |run: &str| read(&format!("{run}/metrics"))[1]["loss"].as_f64().expect("a loss");
 
     let other = ["--architecture", "encoder", "--loss", "margin", "--margin", "50"];
-    PART_7.says(&train(&first, &[&other[..], &["--template", "dialogue"]].concat()));
+    PART_7.stdout(&train(&first, &[&other[..], &["--template", "dialogue"]].concat()));
     assert!(
         (loss("first") - 50.).abs() < 10.,
         "a margin of 50 costs about as much: {}",
@@ -102,35 +103,36 @@ fn what_is_asked_for_reaches_the_run() {
     assert!(said("first/model/config.json").contains("EncoderForSequenceClassification"));
     assert!(said("first/model/tokenizer_config.json").contains("User: "));
 
-    let base = path(folder.path(), "first/base");
+    let base = path_arg(folder.path(), "first/base");
     let lora = ["--model", &base, "--lora-rank", "2", "--data", &data, "--block-size", "6"];
     let split = ["--test", "0.2", "--centring", "1e6"];
-    let text = PART_7.says(&train(&second, &[&lora[..], &split].concat()));
+    let text = PART_7.stdout(&train(&second, &[&lora[..], &split].concat()));
     for part in ["are trained", "lost their beginning", "2 to choose the model by, 4 apart"] {
         assert!(text.contains(part), "{part} in {text}");
     }
     assert!(loss("second") > 1e3, "uncentred scores cost a million times their square");
-    assert_eq!(PART_7.says_json(&["eval", "--model", &second, "--json"])["n"], 4);
-    let text = PART_7.says(&["eval", "--model", &second, "--data", &data]);
+    assert_eq!(PART_7.stdout_json(&["eval", "--model", &second, "--json"])["n"], 4);
+    let text = PART_7.stdout(&["eval", "--model", &second, "--data", &data]);
     assert!(text.contains("has learned from 14 of these pairs"), "{text}");
 
     let passes = ["--model", &first, "--data", "manners", "--stop-at", "0.01", "--json"];
-    let found = PART_7.says_json(&train(&third, &passes));
+    let found = PART_7.stdout_json(&train(&third, &passes));
     assert_eq!((&found["passed"], &found["step"]), (&true.into(), &0.into()));
-    PART_7.says(&["train", "--resume", "--out", &third]);
+    PART_7.stdout(&["train", "--resume", "--out", &third]);
 }
 
 #[test]
 fn bad_input_is_refused_in_one_line() {
     let folder = tempfile::tempdir().expect("a folder");
-    let file = path(folder.path(), "rows.jsonl");
+    let file = path_arg(folder.path(), "rows.jsonl");
     std::fs::write(
         &file,
         "{\"prompt\": \"a\", \"chosen\": \"b\", \"rejected\": \"c\"}\n{\"prompt\": \"a\"}\n",
     )
     .expect("a file");
-    let out = path(folder.path(), "out");
-    let refused = |more: &[&str], code, says: &str| PART_7.refuses(&train(&out, more), code, says);
+    let out = path_arg(folder.path(), "out");
+    let refused =
+        |more: &[&str], code, says: &str| PART_7.assert_fails(&train(&out, more), code, says);
     refused(&["--data", &file], 1, "rows.jsonl:2: there is no column `chosen`");
     refused(&["--data", &file, "--columns", "nonsense"], 2, "expected WHAT=COLUMN");
     refused(&["--columns", "chosen=better"], 2, "--columns is for files");
@@ -148,11 +150,15 @@ fn bad_input_is_refused_in_one_line() {
     refused(&["--lora-rank", "500"], 1, "say no more than those of rank");
     refused(&["--template", "chatml"], 1, "<|im_start|> is no token of this model");
     refused(&["--model", "nowhere/at/all"], 1, "nowhere/at/all");
-    PART_7.refuses(&["eval", "--model", "nowhere"], 1, "there is no folder nowhere");
+    PART_7.assert_fails(&["eval", "--model", "nowhere"], 1, "there is no folder nowhere");
     let picture = format!("{file}/in/a/file.png");
-    PART_7.refuses(&["eval", "--model", "nowhere", "--histogram", &picture], 1, "creating");
+    PART_7.assert_fails(&["eval", "--model", "nowhere", "--histogram", &picture], 1, "creating");
     for wrong in [["--samples", "1"], ["--max-new-tokens", "0"]] {
-        PART_7.refuses(&[&["collect", "--model", "nowhere"], &wrong[..]].concat(), 2, wrong[0]);
+        PART_7.assert_fails(
+            &[&["collect", "--model", "nowhere"], &wrong[..]].concat(),
+            2,
+            wrong[0],
+        );
     }
     assert!(!Path::new(&out).exists(), "nothing was written");
 }

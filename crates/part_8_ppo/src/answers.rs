@@ -3,8 +3,8 @@
 use anyhow::Result;
 use modern::sampler::Choice;
 use modern::{End, GenerateConfig, GptModern, Markers, Sampler, generate};
-use sft::Speech;
-use sft::metrics::{exact_match, same_words};
+use sft::ChatTokenizer;
+use sft::metrics::{exact_match, relaxed_match};
 use tensor_core::Rng;
 
 use crate::experience::not_a_number;
@@ -15,7 +15,7 @@ use crate::scorer::{Reply, Scorer, scored};
 #[derive(Debug, Clone, Copy)]
 pub struct Asking<'a> {
     /// How answers are read, and where they end.
-    pub speech: &'a Speech,
+    pub speech: &'a ChatTokenizer,
     /// Longest answer, in tokens.
     pub max_new_tokens: usize,
     /// Questions at a time.
@@ -65,7 +65,7 @@ impl Asking<'_> {
         scorer: &mut Scorer,
         rng: &mut Rng,
     ) -> Result<Vec<Answer>> {
-        let (sampler, stop) = (Sampler::new(choice), self.speech.ends().to_vec());
+        let (sampler, stop) = (Sampler::new(choice), self.speech.stop_token_ids().to_vec());
         let config = GenerateConfig::new(model, sampler, self.max_new_tokens, stop);
         let mut all = Vec::with_capacity(questions.len());
         for questions in questions.chunks(self.batch_size.max(1)) {
@@ -95,7 +95,7 @@ impl Asking<'_> {
 ///
 /// # Errors
 /// When they cannot be decoded.
-pub(crate) fn words(tokens: &[u32], ended: bool, speech: &Speech) -> Result<String> {
+pub(crate) fn words(tokens: &[u32], ended: bool, speech: &ChatTokenizer) -> Result<String> {
     let tokens = &tokens[..tokens.len() - usize::from(ended && !tokens.is_empty())];
     let mut text = speech.tokenizer.decode(tokens, Markers::Shown)?;
     let unknown = tokens.iter().filter(|&&token| speech.tokenizer.token(token).is_none()).count();
@@ -114,17 +114,17 @@ pub fn no_number_in(answers: &[Answer]) -> Option<String> {
 pub fn figures(questions: &[Question], answers: &[Answer]) -> Found {
     let n = answers.len();
     let mean = |of: &dyn Fn(&Answer) -> f64| answers.iter().map(of).sum::<f64>() / n.max(1) as f64;
-    let known = questions.iter().any(|one| !one.example.response.is_empty());
+    let known = questions.iter().any(|one| !one.example.completion.is_empty());
     let share = |right: &dyn Fn(&Answer, &str) -> bool| {
         let each = answers.iter().zip(questions);
-        let right = each.filter(|(answer, question)| right(answer, &question.example.response));
+        let right = each.filter(|(answer, question)| right(answer, &question.example.completion));
         known.then(|| right.count() as f64 / n.max(1) as f64)
     };
     Found {
         n,
         reward_mean: mean(&|answer| answer.score),
         exact_match: share(&|answer, wanted| answer.ended && exact_match(&answer.text, wanted)),
-        form_forgiven: share(&|answer, wanted| same_words(&answer.text, wanted)),
+        form_forgiven: share(&|answer, wanted| relaxed_match(&answer.text, wanted)),
         length_mean: mean(&|answer| answer.length as f64),
         eos_rate: mean(&|answer| f64::from(u8::from(answer.ended))),
     }

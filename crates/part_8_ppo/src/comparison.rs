@@ -10,7 +10,7 @@
 use anyhow::{Result, bail};
 use candle_core::{D, DType};
 use modern::{Choice, GptModern, Sampler};
-use reward::metrics::interval;
+use reward::metrics::wilson_interval;
 use serde::Serialize;
 use tensor_core::Rng;
 use tensor_core::ops::log_softmax;
@@ -73,7 +73,7 @@ pub fn compare(
     let [a, b] = [&ours, &theirs].map(|answers| figures(questions, answers));
     let each = ours.iter().zip(&theirs);
     let wins: f64 = each.map(|(a, b)| win(a.score, b.score)).sum();
-    let [win_rate_low, win_rate_high] = interval(wins / a.n as f64, a.n);
+    let [win_rate_low, win_rate_high] = wilson_interval(wins / a.n as f64, a.n);
     let comparison = Comparison {
         n: a.n,
         reward_mean: a.reward_mean,
@@ -113,7 +113,7 @@ fn kl(
         samples: 1,
         sampler: Sampler::new(Choice::at(1., None, None, None)),
         max_new_tokens: asking.max_new_tokens,
-        stop: asking.speech.ends().to_vec(),
+        stop: asking.speech.stop_token_ids().to_vec(),
     };
     let mut nats = 0.;
     for questions in questions.chunks(asking.batch_size.max(1)) {

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use candle_core::{DType, Tensor};
 use modern::{GptModern, ModelConfig};
 use serde::Serialize;
-use sft::Tuning;
+use sft::TrainState;
 use tensor_core::{AdamWConfig, Parameters};
 
 use crate::token_batch::TokenBatch;
@@ -51,7 +51,7 @@ pub fn new_critic(
     policy: &ModelConfig,
     parameters: &Parameters,
     optimizer: AdamWConfig,
-) -> Result<Tuning> {
+) -> Result<TrainState> {
     let mut own = Parameters::seeded(0, DType::F32, parameters.device());
     if trunk == Trunk::Separate {
         GptModern::new(policy, own.root())?;
@@ -62,7 +62,7 @@ pub fn new_critic(
         }
     }
     ValueHead::new(own.root().at("value_head"), policy.n_embd)?;
-    Tuning::new(*policy, own, optimizer)
+    TrainState::new(*policy, own, optimizer)
 }
 
 impl Critic {

@@ -4,7 +4,7 @@ use anyhow::Result;
 use modern::GptModern;
 use modern::sampler::Choice;
 use serde_json::json;
-use sft::{Outputs, Tuning};
+use sft::{RunOutputs, TrainState};
 use tensor_core::Rng;
 
 use crate::answers::{Asking, Found, figures, no_number_in};
@@ -39,12 +39,12 @@ impl Exam<'_> {
     pub fn sit(
         &self,
         twin: &GptModern,
-        policy: &mut Tuning,
+        policy: &mut TrainState,
         scorer: &mut Scorer,
-        outputs: &Outputs<'_>,
+        outputs: &RunOutputs<'_>,
         log: &mut RunLog,
     ) -> Result<()> {
-        let step = policy.state.step;
+        let step = policy.progress.step;
         let mut rng = Rng::new(step as u64);
         let asked = || self.asking.answers(twin, self.questions, Choice::Greedy, scorer, &mut rng);
         let answers = log.pause(asked)?;
@@ -62,8 +62,8 @@ impl Exam<'_> {
             "val_eos_rate": eos_rate,
         });
         log.validation(step, reward_mean, &said, figures)?;
-        policy.state.passed = self.stop_at.is_some_and(|enough| reward_mean >= enough);
-        if policy.state.keeps(-reward_mean) {
+        policy.progress.passed = self.stop_at.is_some_and(|enough| reward_mean >= enough);
+        if policy.progress.update_best_loss(-reward_mean) {
             outputs.save_model(policy)?;
         }
         Ok(())

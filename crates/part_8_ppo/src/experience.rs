@@ -3,7 +3,7 @@
 use anyhow::Result;
 use candle_core::{DType, Tensor};
 use modern::GptModern;
-use sft::Speech;
+use sft::ChatTokenizer;
 use tensor_core::Rng;
 
 use crate::answers::words;
@@ -59,7 +59,7 @@ pub struct Experience {
 ///
 /// # Errors
 /// When a token is none of the tokenizer's.
-pub fn texts(groups: &[Group], speech: &Speech) -> Result<Vec<String>> {
+pub fn texts(groups: &[Group], speech: &ChatTokenizer) -> Result<Vec<String>> {
     let responses = groups.iter().flat_map(|group| &group.responses);
     responses.map(|one| words(&one.tokens, one.ended(), speech)).collect()
 }

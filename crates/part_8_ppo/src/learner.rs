@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use modern::GptModern;
 use serde::{Deserialize, Serialize};
-use sft::Tuning;
+use sft::TrainState;
 use tensor_core::AdamWConfig;
 use tiny_gpt::json_file;
 
@@ -19,9 +19,9 @@ const LOOP: &str = "loop.json";
 /// A policy and its critic in training.
 pub struct Learner {
     /// The policy. Its step counts rollouts.
-    pub policy: Tuning,
+    pub policy: TrainState,
     /// The critic: a head, or a network with a head.
-    pub critic: Tuning,
+    pub critic: TrainState,
     /// On which network values are guessed.
     pub trunk: Trunk,
     /// What changes beside tensors.
@@ -60,7 +60,7 @@ impl Learner {
     /// # Errors
     /// When memory is short.
     pub fn new(
-        policy: Tuning,
+        policy: TrainState,
         trunk: Trunk,
         optimizer: AdamWConfig,
         price: KlControl,
@@ -76,11 +76,11 @@ impl Learner {
     /// When memory is short.
     pub fn models(&mut self) -> Result<Models> {
         let config = self.policy.config;
-        let mut twin = self.critic.parameters.inference();
+        let mut twin = self.critic.parameters.for_inference();
         Ok(Models {
             policy: GptModern::new(&config, self.policy.parameters.root())?,
             critic: Critic::on(&mut self.critic.parameters, self.trunk, &config)?,
-            writer: GptModern::new(&config, self.policy.parameters.inference().root())?,
+            writer: GptModern::new(&config, self.policy.parameters.for_inference().root())?,
             guesser: Critic::on(&mut twin, self.trunk, &config)?,
         })
     }

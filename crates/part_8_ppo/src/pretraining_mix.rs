@@ -8,13 +8,13 @@
 use anyhow::Result;
 use candle_core::Tensor;
 use modern::GptModern;
-use sft::{Batch, Curriculum, Order, Tokens};
+use sft::{BatchSampler, Curriculum, SftBatch, TokenizedExample};
 
 /// Examples that are mixed in.
 #[derive(Debug)]
 pub struct PretrainingMix {
-    examples: Vec<Tokens>,
-    order: Order,
+    examples: Vec<TokenizedExample>,
+    order: BatchSampler,
     coefficient: f64,
     /// The batch that comes next.
     next: usize,
@@ -25,9 +25,14 @@ impl PretrainingMix {
     ///
     /// # Panics
     /// When there are no examples, or `batch_size` is 0.
-    pub fn new(examples: Vec<Tokens>, coefficient: f64, batch_size: usize, seed: u64) -> Self {
+    pub fn new(
+        examples: Vec<TokenizedExample>,
+        coefficient: f64,
+        batch_size: usize,
+        seed: u64,
+    ) -> Self {
         let lengths = examples.iter().map(|example| example.ids.len()).collect();
-        let order = Order::new(lengths, Curriculum::Shuffled, batch_size, seed);
+        let order = BatchSampler::new(lengths, Curriculum::Shuffled, batch_size, seed);
         Self { examples, order, coefficient, next: 0 }
     }
 
@@ -41,9 +46,10 @@ impl PretrainingMix {
     /// # Errors
     /// When an example is longer than the model's context.
     pub fn loss(&mut self, model: &GptModern) -> Result<Tensor> {
-        let chosen = self.order.batch(self.next).iter();
-        let chosen: Vec<Tokens> = chosen.map(|&example| self.examples[example].clone()).collect();
+        let chosen = self.order.batch_indices(self.next).iter();
+        let chosen: Vec<TokenizedExample> =
+            chosen.map(|&example| self.examples[example].clone()).collect();
         self.next += 1;
-        Ok((Batch::padded(&chosen, model.device())?.loss(model)? * self.coefficient)?)
+        Ok((SftBatch::padded(&chosen, model.device())?.loss(model)? * self.coefficient)?)
     }
 }

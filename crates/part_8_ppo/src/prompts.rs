@@ -4,7 +4,7 @@
 //! have asked, and no prompt is asked twice before all were asked once.
 
 use anyhow::{Result, ensure};
-use sft::{Example, Speech};
+use sft::{ChatTokenizer, Example};
 use tensor_core::Rng;
 
 /// A question that a policy is asked.
@@ -32,13 +32,13 @@ pub struct Prompts {
 /// When none is left.
 pub fn questions(
     examples: Vec<Example>,
-    speech: &Speech,
+    speech: &ChatTokenizer,
     context: usize,
     room: usize,
 ) -> Result<(Vec<Question>, usize)> {
     let (mut fitting, mut left_out) = (Vec::new(), 0);
     for example in examples {
-        let prompt = speech.prompt(&example.prompt)?;
+        let prompt = speech.encode_prompt(&example.prompt)?;
         match prompt.len() + room <= context {
             true => fitting.push(Question { example, prompt }),
             false => left_out += 1,

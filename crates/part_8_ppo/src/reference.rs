@@ -5,8 +5,8 @@
 use anyhow::{Context, Result, ensure};
 use candle_core::Device;
 use modern::{Checkpoint, GptModern, ModelConfig, Purpose, Tokenizer};
-use sft::flags::TunedFlags;
-use sft::{Tuned, Tuning};
+use sft::flags::FinetunedFlags;
+use sft::{FinetunedModel, TrainState};
 use tensor_core::Parameters;
 
 /// The model that `source` names, as a reference of a policy of `config` that has `tokenizer`.
@@ -41,16 +41,16 @@ pub fn opened(
 /// # Errors
 /// As [`opened`].
 pub fn of_tuned(
-    flags: &TunedFlags,
+    flags: &FinetunedFlags,
     named: Option<&str>,
-    tuned: &Tuned,
+    tuned: &FinetunedModel,
     device: &Device,
 ) -> Result<Option<GptModern>> {
-    if let (None, Some(without)) = (named, &tuned.without) {
+    if let (None, Some(without)) = (named, &tuned.without_adapter) {
         return Ok(Some(without.clone()));
     }
-    let Some(source) = flags.began_with(named, tuned)? else { return Ok(None) };
-    let (config, tokenizer) = (tuned.model.config(), &tuned.speech.tokenizer);
+    let Some(source) = flags.base_model(named, tuned)? else { return Ok(None) };
+    let (config, tokenizer) = (tuned.model.config(), &tuned.chat_tokenizer.tokenizer);
     Ok(Some(opened(&source, config, tokenizer, device)?.model))
 }
 
@@ -58,9 +58,9 @@ pub fn of_tuned(
 ///
 /// # Errors
 /// When memory is short.
-pub fn of_start(policy: &Tuning) -> Result<GptModern> {
+pub fn of_start(policy: &TrainState) -> Result<GptModern> {
     match policy.parameters.adapters().is_empty() {
-        true => Ok(GptModern::new(&policy.config, copied(policy)?.inference().root())?),
+        true => Ok(GptModern::new(&policy.config, copied(policy)?.for_inference().root())?),
         false => without_adapters(policy),
     }
 }
@@ -69,8 +69,8 @@ pub fn of_start(policy: &Tuning) -> Result<GptModern> {
 ///
 /// # Errors
 /// When memory is short.
-pub fn without_adapters(policy: &Tuning) -> Result<GptModern> {
-    let mut without = policy.parameters.inference().without_adapters();
+pub fn without_adapters(policy: &TrainState) -> Result<GptModern> {
+    let mut without = policy.parameters.for_inference().without_adapters();
     Ok(GptModern::new(&policy.config, without.root())?)
 }
 
@@ -78,7 +78,7 @@ pub fn without_adapters(policy: &Tuning) -> Result<GptModern> {
 ///
 /// # Errors
 /// When memory is short.
-pub fn copied(policy: &Tuning) -> Result<Parameters> {
+pub fn copied(policy: &TrainState) -> Result<Parameters> {
     let each = policy.parameters.iter();
     let tensors = each.map(|p| Ok((p.name.clone(), p.var.as_detached_tensor().copy()?)));
     let (dtype, device) = (policy.parameters.dtype(), policy.parameters.device());

@@ -6,11 +6,11 @@ use scaling::record::{Record, join};
 use scaling::tracker::Tracker;
 use serde_json::{Value, json};
 use tiny_gpt::RunFolder;
-use tiny_gpt::progress::Progress;
+use tiny_gpt::progress::ProgressLine;
 
 /// Shows a run and records it.
 pub struct RunLog {
-    progress: Progress,
+    progress: ProgressLine,
     record: Record,
     steps: usize,
     interval: usize,
@@ -22,7 +22,7 @@ impl RunLog {
     /// # Errors
     /// Never in practice: the progress bar's template is fixed.
     pub fn new(steps: usize, step: usize, interval: usize) -> Result<Self> {
-        let progress = Progress::resumed(steps, step)?;
+        let progress = ProgressLine::resume_from(steps, step)?;
         let curves = [("reward_mean", "rollouts"), ("val_reward", "validation, likeliest answers")];
         Ok(Self { progress, record: Record::new(curves), steps, interval })
     }
@@ -50,7 +50,7 @@ impl RunLog {
         tokens: usize,
         figures: [Value; 2],
     ) -> Result<()> {
-        self.progress.step_with(step - 1, &format!("reward {reward:.3}"), tokens);
+        self.progress.update_with_message(step - 1, &format!("reward {reward:.3}"), tokens);
         if !self.due(step) {
             return Ok(());
         }
@@ -76,7 +76,7 @@ impl RunLog {
     /// # Errors
     /// When it cannot be recorded.
     pub fn alarm(&mut self, step: usize, alarm: &str) -> Result<()> {
-        self.progress.pause(|| println!("ALARM: {alarm}"));
+        self.progress.suspend(|| println!("ALARM: {alarm}"));
         self.record.row(step, json!({ "alarm": alarm }))
     }
 
@@ -91,7 +91,7 @@ impl RunLog {
         said: &str,
         figures: Value,
     ) -> Result<()> {
-        self.progress.pause(|| println!("step {step}: validation reward {reward:.3}, {said}"));
+        self.progress.suspend(|| println!("step {step}: validation reward {reward:.3}, {said}"));
         let mut row = json!({ "val_reward": reward });
         join(&mut row, figures);
         self.record.row(step, row)?;
@@ -100,7 +100,7 @@ impl RunLog {
 
     /// Runs `work` that is no step: its time does not count.
     pub fn pause<R>(&mut self, work: impl FnOnce() -> R) -> R {
-        self.progress.pause(work)
+        self.progress.suspend(work)
     }
 
     /// The run has ended; the tracker's files are complete.

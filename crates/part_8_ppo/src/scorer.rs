@@ -5,8 +5,8 @@ use candle_core::Device;
 use modern::Purpose;
 use reward::RewardCheckpoint;
 use sft::metrics::exact_match;
-use sft::tuning::fingerprint_of;
-use sft::{Example, Speech};
+use sft::tuning::parameters_sha256;
+use sft::{ChatTokenizer, Example};
 use tensor_core::Rng;
 
 use crate::final_answer::final_answer_score;
@@ -42,7 +42,7 @@ pub(crate) fn scored(
 
 /// 1 for the wanted answer and nothing else, ended; else 0.
 pub fn exact_score(reply: &Reply<'_>) -> f64 {
-    let right = reply.ended && exact_match(reply.text, &reply.example.response);
+    let right = reply.ended && exact_match(reply.text, &reply.example.completion);
     f64::from(u8::from(right))
 }
 
@@ -54,7 +54,7 @@ pub fn exact() -> Box<Scorer> {
 /// Scores by the [final answer](crate::final_answer::final_answer), with `credit` for a wrong number.
 pub fn final_answers(credit: f64) -> Box<Scorer> {
     let score =
-        move |reply: &Reply<'_>| final_answer_score(reply.text, &reply.example.response, credit);
+        move |reply: &Reply<'_>| final_answer_score(reply.text, &reply.example.completion, credit);
     Box::new(move |replies, _| Ok(replies.iter().map(score).collect()))
 }
 
@@ -77,13 +77,13 @@ pub struct Judge {
 /// When there is none.
 pub fn reward_model(
     source: &str,
-    policy: &Speech,
+    policy: &ChatTokenizer,
     batch_size: usize,
     device: &Device,
 ) -> Result<(Judge, bool)> {
     let model = RewardCheckpoint::open(source, Purpose::Inference, device)?;
-    let name = fingerprint_of(model.parameters.iter())?;
-    let name = format!("{name} {:?}", model.normalisation);
+    let name = parameters_sha256(model.parameters.iter())?;
+    let name = format!("{name} {:?}", model.normalization);
     let (scorer, other) = reward_model_of(model, policy, batch_size);
     Ok((Judge { scorer, name }, other))
 }
@@ -92,12 +92,12 @@ pub fn reward_model(
 /// is whether these are others than the policy's.
 pub fn reward_model_of(
     model: RewardCheckpoint,
-    policy: &Speech,
+    policy: &ChatTokenizer,
     batch_size: usize,
 ) -> (Box<Scorer>, bool) {
-    let other = !model.speech.tokenizer.same_tokens(&policy.tokenizer);
+    let other = !model.chat_tokenizer.tokenizer.same_tokens(&policy.tokenizer);
     let score = move |replies: &[Reply<'_>], _: &mut Rng| {
-        let tokens = |reply: &Reply<'_>| model.tokens(&reply.example.prompt, reply.text);
+        let tokens = |reply: &Reply<'_>| model.tokenize(&reply.example.prompt, reply.text);
         let texts: Vec<Vec<u32>> = replies.iter().map(tokens).collect::<Result<_>>()?;
         model.rewards(&texts, batch_size)
     };

@@ -43,7 +43,7 @@ fn policy(config: &ModelConfig, seed: u64) -> Result<(GptModern, Parameters)> {
 }
 
 fn twin(config: &ModelConfig, parameters: &Parameters) -> Result<GptModern> {
-    Ok(GptModern::new(config, parameters.inference().root())?)
+    Ok(GptModern::new(config, parameters.for_inference().root())?)
 }
 
 fn at(temperature: f64, top_k: Option<usize>, top_p: Option<f64>) -> RolloutConfig {

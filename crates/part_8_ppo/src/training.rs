@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use modern::GptModern;
-use sft::{Outputs, Speech};
+use sft::{ChatTokenizer, RunOutputs};
 use tensor_core::Rng;
 
 use crate::config::PpoConfig;
@@ -25,7 +25,7 @@ pub struct Surroundings<'a> {
     /// The policy as it was.
     pub reference: &'a GptModern,
     /// How tokens become words.
-    pub speech: &'a Speech,
+    pub speech: &'a ChatTokenizer,
     /// Who judges responses.
     pub scorer: &'a mut Scorer,
     /// Examples that are mixed in.
@@ -41,16 +41,16 @@ pub fn train(
     around: &mut Surroundings<'_>,
     prompts: &mut Prompts,
     (config, exam): (&PpoConfig, &Exam<'_>),
-    outputs: &Outputs<'_>,
+    outputs: &RunOutputs<'_>,
     log: &mut RunLog,
 ) -> Result<()> {
     let models = learner.models()?;
-    if learner.policy.state.step == 0 {
+    if learner.policy.progress.step == 0 {
         exam.sit(&models.writer, &mut learner.policy, around.scorer, outputs, log)?; // what there is to improve on
     }
     let total = config.schedule.total;
-    while learner.policy.state.step < total && !learner.policy.state.passed {
-        let step = learner.policy.state.step + 1;
+    while learner.policy.progress.step < total && !learner.policy.progress.passed {
+        let step = learner.policy.progress.step + 1;
         let mut rng = of_step(config.seed, step);
         let mut lap = laps();
         let questions = prompts.of_step(step, config.prompts);
@@ -77,12 +77,12 @@ pub fn train(
             };
             report.tell(log, &mut learner.state.alarms)?;
         }
-        learner.policy.state.step = step;
+        learner.policy.progress.step = step;
         if step == total || exam.due(step) {
             exam.sit(&models.writer, &mut learner.policy, around.scorer, outputs, log)?;
         }
-        let stop = outputs.stop(step);
-        if step == total || stop || learner.policy.state.passed || outputs.save_due(step) {
+        let stop = outputs.should_stop(step);
+        if step == total || stop || learner.policy.progress.passed || outputs.is_save_due(step) {
             save(learner, outputs)?;
         }
         if stop {
@@ -107,7 +107,7 @@ fn learn(
     config: &PpoConfig,
     rng: &mut Rng,
 ) -> Result<Updated> {
-    let step = learner.policy.state.step + 1;
+    let step = learner.policy.progress.step + 1;
     let UpdateConfig { epochs, mini_batches, accumulate, .. } = config.update;
     if let Some(mix) = &mut around.mix {
         mix.seek((step - 1) * epochs * mini_batches * accumulate);
@@ -125,8 +125,8 @@ fn learn(
     Ok(updated)
 }
 
-fn save(learner: &Learner, outputs: &Outputs<'_>) -> Result<()> {
-    let Some(place) = &outputs.place else { return Ok(()) };
-    let step = learner.policy.state.step;
-    place.checkpoints.save(step, |folder| learner.save(folder, place.data))
+fn save(learner: &Learner, outputs: &RunOutputs<'_>) -> Result<()> {
+    let Some(place) = &outputs.destination else { return Ok(()) };
+    let step = learner.policy.progress.step;
+    place.checkpoints.save(step, |folder| learner.save(folder, place.data_id))
 }

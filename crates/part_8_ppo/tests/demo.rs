@@ -7,7 +7,7 @@ mod resumed;
 
 use std::path::Path;
 
-use tensor_core::testing::{Program, path};
+use tensor_core::testing::{Program, path_arg};
 
 const PART_8: Program = Program(env!("CARGO_BIN_EXE_part_8"));
 
@@ -22,22 +22,23 @@ fn train<'a>(out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
 #[test]
 fn a_run_is_trained_resumed_and_compared() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (whole, parts) = (path(folder.path(), "whole"), path(folder.path(), "parts"));
-    PART_8.says(&train(&whole, &[]));
-    let base = path(folder.path(), "whole/base");
-    let text = PART_8.says(&train(&parts, &["--model", &base, "--stop-after", "2"]));
+    let (whole, parts) = (path_arg(folder.path(), "whole"), path_arg(folder.path(), "parts"));
+    PART_8.stdout(&train(&whole, &[]));
+    let base = path_arg(folder.path(), "whole/base");
+    let text = PART_8.stdout(&train(&parts, &["--model", &base, "--stop-after", "2"]));
     assert!(text.contains("-p part_8 -- train --resume"), "{text}");
-    PART_8.says(&["train", "--resume", "--out", &parts]);
+    PART_8.stdout(&["train", "--resume", "--out", &parts]);
     let read = |file: &str| std::fs::read(Path::new(file)).expect(file);
     let last = "checkpoints/step-4/policy/trained.safetensors";
     assert_eq!(
-        read(&path(folder.path(), &format!("whole/{last}"))),
-        read(&path(folder.path(), &format!("parts/{last}")))
+        read(&path_arg(folder.path(), &format!("whole/{last}"))),
+        read(&path_arg(folder.path(), &format!("parts/{last}")))
     );
     for file in ["metrics.jsonl", "reward.svg", "config.json", "model/config.json"] {
         assert!(Path::new(&whole).join(file).exists(), "{file}");
     }
-    let rows = std::fs::read_to_string(path(folder.path(), "parts/metrics.jsonl")).expect("rows");
+    let rows =
+        std::fs::read_to_string(path_arg(folder.path(), "parts/metrics.jsonl")).expect("rows");
     for key in [
         "reward_mean",
         "kl",
@@ -49,7 +50,7 @@ fn a_run_is_trained_resumed_and_compared() {
     ] {
         assert!(rows.contains(&format!("\"{key}\"")), "{key} in {rows}");
     }
-    let found = PART_8.says_json(&["eval", "--model", &whole, "--eval-examples", "20", "--json"]);
+    let found = PART_8.stdout_json(&["eval", "--model", &whole, "--eval-examples", "20", "--json"]);
     for key in [
         "n",
         "reward_mean",
@@ -64,13 +65,13 @@ fn a_run_is_trained_resumed_and_compared() {
         assert!(found[key].is_number(), "{key} in {found}");
     }
     let same = ["eval", "--model", &base, "--reference", &base, "--eval-examples", "20", "--json"];
-    let alike = PART_8.says_json(&same);
+    let alike = PART_8.stdout_json(&same);
     let no_kl = alike["kl"].as_f64().map(|kl| kl.abs() < 1e-6);
     assert_eq!((alike["win_rate"].as_f64(), no_kl), (Some(0.5), Some(true)));
     for flag in ["--model", "--reference", "--reward"] {
-        PART_8.refuses(&train(&whole, &[flag, &base]), 1, "which would be moved aside");
+        PART_8.assert_fails(&train(&whole, &[flag, &base]), 1, "which would be moved aside");
     }
-    PART_8.refuses(
+    PART_8.assert_fails(
         &["train", "--resume", "--out", &parts, "--lr", "0.5"],
         1,
         "lr was 0.0001 and is 0.5",
@@ -79,7 +80,7 @@ fn a_run_is_trained_resumed_and_compared() {
 
 #[test]
 fn the_demo_shows_answers_before_and_after() {
-    let text = PART_8.says(&["--steps", "1", "--threads", "2"]);
+    let text = PART_8.stdout(&["--steps", "1", "--threads", "2"]);
     assert!(
         text.contains("before") && text.contains("after") && text.contains("win rate"),
         "{text}"
@@ -89,8 +90,9 @@ fn the_demo_shows_answers_before_and_after() {
 #[test]
 fn bad_input_is_refused_in_one_line() {
     let folder = tempfile::tempdir().expect("a folder");
-    let out = path(folder.path(), "out");
-    let refused = |more: &[&str], code, says: &str| PART_8.refuses(&train(&out, more), code, says);
+    let out = path_arg(folder.path(), "out");
+    let refused =
+        |more: &[&str], code, says: &str| PART_8.assert_fails(&train(&out, more), code, says);
     refused(&["--max-new-tokens", "0"], 2, "--max-new-tokens");
     refused(&["--temperature", "0"], 2, "temperature above 0");
     refused(&["--samples", "0"], 2, "--samples");

@@ -81,7 +81,7 @@ impl Puzzle {
 /// 1 if the completion's expression solves the puzzle that the answer describes. The expression stands in `<answer>`, or else
 /// on the last line, where what follows an equals sign does not count. A last line that was cut might have gone on.
 pub fn reward(reply: &Reply<'_>) -> f32 {
-    let Some(puzzle) = Puzzle::parse(&reply.example.response) else { return 0. };
+    let Some(puzzle) = Puzzle::parse(&reply.example.completion) else { return 0. };
     let last_line = || reply.text.trim().lines().last().filter(|_| reply.ended).unwrap_or_default();
     let said = crate::answers::tagged(reply.text).unwrap_or_else(last_line);
     let expression = said.split('=').next().unwrap_or_default();

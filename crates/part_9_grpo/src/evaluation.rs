@@ -6,7 +6,7 @@ use modern::sampler::Choice;
 use ppo::answers::{Found, figures};
 use ppo::experience::texts;
 use ppo::{Answer, Asking, Question, Reply, RolloutConfig, Scorer, rollout};
-use reward::metrics::interval;
+use reward::metrics::wilson_interval;
 use serde::Serialize;
 use tensor_core::Rng;
 
@@ -67,7 +67,7 @@ impl Evaluation {
         };
         let Found { n, reward_mean, length_mean, eos_rate, .. } = figures(questions, answers);
         let (exact_match, form_forgiven) = (share(Task::is_right), share(Task::forgives));
-        let [exact_match_low, exact_match_high] = interval(exact_match, n);
+        let [exact_match_low, exact_match_high] = wilson_interval(exact_match, n);
         Self {
             n,
             exact_match,

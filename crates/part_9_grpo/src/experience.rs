@@ -4,7 +4,7 @@ use anyhow::Result;
 use modern::GptModern;
 use ppo::experience::{Judged, scores, texts};
 use ppo::{Group, Question, RolloutConfig, Scorer, rollout};
-use sft::Speech;
+use sft::ChatTokenizer;
 use tensor_core::Rng;
 
 use crate::{Aggregation, Baseline, Overlong, advantages};
@@ -57,7 +57,7 @@ pub struct Experience {
 /// When a prompt leaves no room in the context, and those of `scorer`.
 pub fn gather(
     model: &GptModern,
-    (speech, scorer): (&Speech, &mut Scorer),
+    (speech, scorer): (&ChatTokenizer, &mut Scorer),
     questions: &[Question],
     config: &RolloutConfig,
     rng: &mut Rng,

@@ -8,8 +8,8 @@ use clap::Args;
 use modern::sampler::{Choice, Sampler};
 use ppo::{Clip, RolloutConfig};
 use serde::Serialize;
-use tiny_gpt::command::usage;
-use tiny_gpt::flags::{non_negative, positive, share};
+use tiny_gpt::command::as_usage_error;
+use tiny_gpt::flags::{non_negative, positive, probability};
 
 use crate::experience::Judgement;
 use crate::reference::Kind;
@@ -28,7 +28,7 @@ pub struct DrawFlags {
     #[arg(long, value_name = "K")]
     pub top_k: Option<NonZeroUsize>,
     /// Draw from the fewest tokens that hold the share P [default: from all]
-    #[arg(long, value_name = "P", allow_negative_numbers = true, value_parser = share)]
+    #[arg(long, value_name = "P", allow_negative_numbers = true, value_parser = probability)]
     pub top_p: Option<f64>,
 }
 
@@ -39,7 +39,7 @@ const MOST_TOKENS: usize = 1 << 24;
 /// A [`UsageError`](tiny_gpt::command::UsageError) when so many completions of `budget` tokens at a time are beyond reason.
 pub fn check_size(prompts: usize, samples: usize, budget: usize) -> Result<()> {
     let tokens = prompts.saturating_mul(samples).saturating_mul(budget);
-    usage((|| {
+    as_usage_error((|| {
         ensure!(
             tokens <= MOST_TOKENS,
             "{prompts} prompts with {samples} completions of up to {budget} tokens are more than the {MOST_TOKENS} tokens that are \
@@ -56,7 +56,7 @@ impl DrawFlags {
     /// A [`UsageError`](tiny_gpt::command::UsageError) when a group has one member.
     pub fn rollout(&self, max_new_tokens: usize, stop: Vec<u32>) -> Result<RolloutConfig> {
         let samples = self.group_size.get();
-        usage((|| {
+        as_usage_error((|| {
             ensure!(
                 samples > 1,
                 "--group-size 1: a completion has nothing to be compared with, so every advantage would be 0"
@@ -82,7 +82,7 @@ pub struct ObjectiveFlags {
     #[arg(long, value_enum, default_value_t = Aggregation::Token)]
     pub aggregation: Aggregation,
     /// How far below 1 a ratio may go
-    #[arg(long, value_name = "X", default_value_t = 0.2, allow_negative_numbers = true, value_parser = share, visible_aliases = ["clip-ratio", "epsilon-low"])]
+    #[arg(long, value_name = "X", default_value_t = 0.2, allow_negative_numbers = true, value_parser = probability, visible_aliases = ["clip-ratio", "epsilon-low"])]
     pub epsilon: f64,
     /// How far above 1 [default: as far as below]
     #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = positive)]
@@ -124,7 +124,7 @@ impl ObjectiveFlags {
     /// # Errors
     /// A [`UsageError`](tiny_gpt::command::UsageError) when they contradict each other, or the `budget` of a completion.
     pub fn check(&self, budget: usize) -> Result<()> {
-        usage((|| {
+        as_usage_error((|| {
             let margin = self.overlong_margin.map_or(0, NonZeroUsize::get);
             ensure!(
                 margin <= budget,

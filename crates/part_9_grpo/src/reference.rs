@@ -8,8 +8,8 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use modern::GptModern;
 use ppo::reference::{copied, without_adapters};
-use sft::Tuning;
-use sft::tuning::fingerprint_of;
+use sft::TrainState;
+use sft::tuning::parameters_sha256;
 use tensor_core::{Parameters, weights};
 
 const FILE: &str = "reference.safetensors";
@@ -27,9 +27,9 @@ pub enum Kind {
 ///
 /// # Errors
 /// When they cannot be read from their device.
-pub fn start_of(tuning: &Tuning) -> Result<String> {
+pub fn start_of(tuning: &TrainState) -> Result<String> {
     let adapted = !tuning.parameters.adapters().is_empty();
-    fingerprint_of(tuning.parameters.iter().filter(|p| !adapted || !p.trainable))
+    parameters_sha256(tuning.parameters.iter().filter(|p| !adapted || !p.trainable))
 }
 
 /// A model that is not trained.
@@ -46,7 +46,7 @@ impl Reference {
     ///
     /// # Errors
     /// When the adapters of a model would have to be copied.
-    pub fn new(tuning: &Tuning, kind: Kind) -> Result<Self> {
+    pub fn new(tuning: &TrainState, kind: Kind) -> Result<Self> {
         let adapted = !tuning.parameters.adapters().is_empty();
         if adapted && kind != Kind::Fixed {
             bail!(
@@ -55,7 +55,7 @@ impl Reference {
         }
         let copy = (!adapted).then(|| copied(tuning)).transpose()?;
         let model = match &copy {
-            Some(copy) => GptModern::new(&tuning.config, copy.inference().root())?,
+            Some(copy) => GptModern::new(&tuning.config, copy.for_inference().root())?,
             None => without_adapters(tuning)?,
         };
         Ok(Self { kind, model, copy })
@@ -65,9 +65,9 @@ impl Reference {
     ///
     /// # Errors
     /// When memory is short.
-    pub fn renew(&mut self, tuning: &Tuning) -> Result<()> {
+    pub fn renew(&mut self, tuning: &TrainState) -> Result<()> {
         let (Kind::Renewed(every), Some(copy)) = (self.kind, &self.copy) else { return Ok(()) };
-        if tuning.state.step.is_multiple_of(every) {
+        if tuning.progress.step.is_multiple_of(every) {
             for (old, new) in copy.iter().zip(tuning.parameters.iter()) {
                 old.var.set(&new.var.as_detached_tensor())?;
             }
@@ -92,7 +92,7 @@ impl Reference {
     pub fn restore(&mut self, folder: &Path) -> Result<()> {
         let (Kind::Renewed(_), Some(copy)) = (self.kind, &self.copy) else { return Ok(()) };
         let path = folder.join(FILE);
-        let mut tensors = weights::open(&path)?;
+        let mut tensors = weights::load(&path)?;
         for parameter in copy.iter() {
             let tensor = tensors.remove(&parameter.name);
             let tensor = tensor.filter(|tensor| tensor.shape() == parameter.var.shape());

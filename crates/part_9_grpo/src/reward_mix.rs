@@ -9,7 +9,7 @@ use anyhow::{Result, bail, ensure};
 use candle_core::Device;
 use ppo::scorer::{self, Judge};
 use ppo::{Reply, Scorer};
-use sft::Speech;
+use sft::ChatTokenizer;
 use tensor_core::Rng;
 
 use crate::rewards::{REWARDS, Reward};
@@ -81,7 +81,7 @@ impl RewardMix {
     /// When there is no such reward model.
     pub fn judge(
         &self,
-        speech: &Speech,
+        speech: &ChatTokenizer,
         batch_size: usize,
         device: &Device,
     ) -> Result<(Judge, Vec<String>)> {

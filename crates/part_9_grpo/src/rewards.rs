@@ -41,23 +41,23 @@ pub fn exact(reply: &Reply<'_>) -> f32 {
 
 /// 1 if the last number of the completion is that of the answer, a whole one.
 pub fn integer(reply: &Reply<'_>) -> f32 {
-    let both = (last_integer(reply.text), last_integer(&reply.example.response));
+    let both = (last_integer(reply.text), last_integer(&reply.example.completion));
     one_if(matches!(both, (Some(a), Some(b)) if a == b))
 }
 
 /// 1 if the number after `####` is the answer's.
 pub fn gsm8k(reply: &Reply<'_>) -> f32 {
-    one_if(agree(marked_answer(reply.text), final_answer(&reply.example.response)))
+    one_if(agree(marked_answer(reply.text), final_answer(&reply.example.completion)))
 }
 
 /// The same where a completion without `####` answers with its last number.
 pub fn gsm8k_flexible(reply: &Reply<'_>) -> f32 {
-    one_if(agree(final_answer(reply.text), final_answer(&reply.example.response)))
+    one_if(agree(final_answer(reply.text), final_answer(&reply.example.completion)))
 }
 
 /// 2 if `<answer>` holds the answer, 1.5 if it holds one number and that is the answer's.
 pub fn correctness(reply: &Reply<'_>) -> f32 {
-    let (Some(said), answer) = (tagged(reply.text), &reply.example.response) else { return 0. };
+    let (Some(said), answer) = (tagged(reply.text), &reply.example.completion) else { return 0. };
     if !said.is_empty() && said == answer.trim() {
         2.
     } else if agree(single_number(said), single_number(answer)) {

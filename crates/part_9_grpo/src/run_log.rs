@@ -8,7 +8,7 @@ use scaling::record::{Record, join};
 use scaling::tracker::Tracker;
 use serde_json::{Value, json};
 use tiny_gpt::RunFolder;
-use tiny_gpt::progress::Progress;
+use tiny_gpt::progress::ProgressLine;
 
 use crate::evaluation::Evaluation;
 use crate::experience::Experience;
@@ -17,7 +17,7 @@ use crate::so_far::SoFar;
 
 /// Shows a run and records it.
 pub struct RunLog {
-    progress: Progress,
+    progress: ProgressLine,
     record: Record,
     interval: usize,
     /// What a checkpoint keeps of it.
@@ -35,7 +35,7 @@ impl RunLog {
     /// Never in practice: the progress bar's template is fixed.
     pub fn new(steps: usize, step: usize, so_far: SoFar, interval: usize) -> Result<Self> {
         Ok(Self {
-            progress: Progress::resumed(steps, step)?,
+            progress: ProgressLine::resume_from(steps, step)?,
             record: Record::new([
                 ("reward_mean", "reward of what was drawn"),
                 ("val_reward", "reward, validation, greedy"),
@@ -79,7 +79,11 @@ impl RunLog {
         let row = Row::of(drawn, updates);
         self.so_far.tokens += row.tokens;
         self.so_far.silent += usize::from(row.silent);
-        self.progress.step_with(step - 1, &format!("reward {:.3}", row.reward), row.tokens);
+        self.progress.update_with_message(
+            step - 1,
+            &format!("reward {:.3}", row.reward),
+            row.tokens,
+        );
         self.warn(step, &row)?;
         self.so_far.recent.push(row);
         if !step.is_multiple_of(self.interval) {
@@ -153,7 +157,7 @@ impl RunLog {
     /// # Errors
     /// When it cannot be recorded.
     pub fn tell(&mut self, step: usize, alarm: &str) -> Result<()> {
-        self.progress.pause(|| println!("ALARM: {alarm}"));
+        self.progress.suspend(|| println!("ALARM: {alarm}"));
         self.record.row(step, json!({ "alarm": alarm }))
     }
 
@@ -170,7 +174,7 @@ impl RunLog {
             "step {step}, {seconds:.0} s, {tokens} tokens drawn: right {exact_match:.3}, form forgiven {form_forgiven:.3}, reward \
              {reward_mean:.3}, ended {eos_rate:.3}"
         );
-        self.progress.pause(|| println!("{said}"));
+        self.progress.suspend(|| println!("{said}"));
         self.record.row(
             step,
             json!({
@@ -183,7 +187,7 @@ impl RunLog {
 
     /// Runs `work` that is no step: its time does not count.
     pub fn pause<R>(&mut self, work: impl FnOnce() -> R) -> R {
-        self.progress.pause(work)
+        self.progress.suspend(work)
     }
 
     /// The run has ended; the tracker's files are complete.

@@ -10,8 +10,8 @@ use ppo::final_answer::final_answer;
 use ppo::numbers::last_integer;
 use serde::Serialize;
 use serde_json::Value;
-use sft::arithmetic::{Set, Split};
-use sft::questions::{Question, questions};
+use sft::arithmetic::{ProblemSet, Split};
+use sft::questions::{ArithmeticQuestion, questions};
 use sft::{Example, rows};
 use tensor_core::Rng;
 
@@ -142,14 +142,14 @@ impl Task {
     pub fn all(self, data: Option<&str>) -> Result<Vec<Example>> {
         let Some(data) = data else {
             return match self {
-                Self::Arithmetic => Ok(asked(Split::HeldOut)),
+                Self::Arithmetic => Ok(asked(Split::Test)),
                 Self::Countdown => Ok(puzzles(COUNTDOWN.iter().sum(), SPLIT_SEED)
                     .split_off(COUNTDOWN[0] + COUNTDOWN[1])),
                 Self::Gsm8k => self.check(None).map(|()| Vec::new()),
             };
         };
         let path = if is_data_id(data) { fetch_data(data)? } else { PathBuf::from(data) };
-        rows::read_as(&path, |row| self.problem(row))
+        rows::read_parsed(&path, |row| self.problem(row))
     }
 
     /// A row of a file: `question` or `prompt`, and `answer`.
@@ -183,7 +183,7 @@ impl Task {
                 let wanted = of_solution(&answer).unwrap_or(&answer);
                 holds(final_answer(wanted).is_some(), "holds no number after ####")?;
                 let prompt = vec![Message::system(SYSTEM_PROMPT), Message::user(question)];
-                Ok(Example { prompt, response: wanted.to_string() })
+                Ok(Example { prompt, completion: wanted.to_string() })
             }
             Self::Countdown => {
                 holds(Puzzle::parse(&answer).is_some(), "is no `3 5 7 = 22`")?;
@@ -194,5 +194,5 @@ impl Task {
 }
 
 fn asked(split: Split) -> Vec<Example> {
-    questions(Set::Sums, split).into_iter().map(Question::example).collect()
+    questions(ProblemSet::Sums, split).into_iter().map(ArithmeticQuestion::to_example).collect()
 }

@@ -5,8 +5,8 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde_json::json;
 use sft::Example;
-use sft::arithmetic::{Set, Split};
-use sft::questions::{Question, questions};
+use sft::arithmetic::{ProblemSet, Split};
+use sft::questions::{ArithmeticQuestion, questions};
 use tensor_core::atomic_file;
 
 /// Rows of the two files.
@@ -15,13 +15,16 @@ const ROWS: [usize; 2] = [800, 200];
 /// The text of the file to learn from, and of the one to report of: `{"prompt", "answer"}`, no problem in both.
 pub fn math_tasks() -> [String; 2] {
     let of = |split, n| {
-        let all = questions(Set::Sums, split).into_iter().take(n).map(Question::example);
-        all.map(|Example { prompt, response }| {
-            format!("{}\n", json!({ "prompt": prompt[0].content, "answer": response }))
+        let all = questions(ProblemSet::Sums, split)
+            .into_iter()
+            .take(n)
+            .map(ArithmeticQuestion::to_example);
+        all.map(|Example { prompt, completion }| {
+            format!("{}\n", json!({ "prompt": prompt[0].content, "answer": completion }))
         })
         .collect()
     };
-    [of(Split::Train, ROWS[0]), of(Split::HeldOut, ROWS[1])]
+    [of(Split::Train, ROWS[0]), of(Split::Test, ROWS[1])]
 }
 
 /// Writes them into `folder`.

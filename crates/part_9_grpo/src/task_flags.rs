@@ -9,8 +9,8 @@ use ppo::Question;
 use ppo::prompts::questions;
 use ppo::scorer::Judge;
 use serde::Serialize;
-use sft::{Example, Speech};
-use tiny_gpt::command::usage;
+use sft::{ChatTokenizer, Example};
+use tiny_gpt::command::as_usage_error;
 
 use crate::rewards::described;
 use crate::{RewardMix, Task};
@@ -49,7 +49,7 @@ impl TaskFlags {
     ///
     /// # Errors
     /// As [`TaskFlags::mix`], and when there is no such reward model.
-    pub fn judge(&self, speech: &Speech, device: &Device) -> Result<Judge> {
+    pub fn judge(&self, speech: &ChatTokenizer, device: &Device) -> Result<Judge> {
         let (judge, strangers) = self.mix()?.judge(speech, 32, device)?;
         for name in strangers {
             println!(
@@ -69,14 +69,14 @@ impl TaskFlags {
     /// # Errors
     /// A [`UsageError`](tiny_gpt::command::UsageError) when it is no mix.
     pub fn mix(&self) -> Result<RewardMix> {
-        usage(RewardMix::parse(self.named()))
+        as_usage_error(RewardMix::parse(self.named()))
     }
 
     /// # Errors
     /// A [`UsageError`](tiny_gpt::command::UsageError) when the rewards are no mix, or the task needs data.
     pub fn check(&self) -> Result<()> {
         self.mix()?;
-        usage(self.task.check(self.data.as_deref()))
+        as_usage_error(self.task.check(self.data.as_deref()))
     }
 
     /// `examples` as questions to a model with such a `context`, and how many were left out as too long.
@@ -86,7 +86,7 @@ impl TaskFlags {
     pub fn questions(
         &self,
         examples: Vec<Example>,
-        speech: &Speech,
+        speech: &ChatTokenizer,
         context: usize,
     ) -> Result<(Vec<Question>, usize)> {
         let (mut asked, mut left_out) = questions(examples, speech, context, self.budget())?;

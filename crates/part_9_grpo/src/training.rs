@@ -6,7 +6,7 @@ use ppo::answers::no_number_in;
 use ppo::experience::{Judged, not_a_number};
 use ppo::prompts::of_step;
 use ppo::{Prompts, Question, Scorer};
-use sft::{Outputs, Speech, Tuning};
+use sft::{ChatTokenizer, RunOutputs, TrainState};
 use tensor_core::clip_grad_norm;
 
 use crate::config::{GrpoConfig, StepConfig};
@@ -45,7 +45,7 @@ pub struct Surroundings<'a> {
 
 impl<'a> Surroundings<'a> {
     /// How completions are read, and who judges them.
-    fn judge(&mut self) -> (&'a Speech, &mut Scorer) {
+    fn judge(&mut self) -> (&'a ChatTokenizer, &mut Scorer) {
         (self.looks.exam.asking.speech, &mut *self.scorer)
     }
 }
@@ -55,22 +55,22 @@ impl<'a> Surroundings<'a> {
 /// # Errors
 /// When the loss is not a number, a prompt does not fit, or a file cannot be written.
 pub fn train(
-    tuning: &mut Tuning,
+    tuning: &mut TrainState,
     questions: Vec<Question>,
     config: &GrpoConfig,
     around: &mut Surroundings<'_>,
-    outputs: &Outputs<'_>,
+    outputs: &RunOutputs<'_>,
     log: &mut RunLog,
 ) -> Result<()> {
     let StepConfig { schedule, most_tokens, .. } = config.steps;
     let policy = GptModern::new(&tuning.config, tuning.parameters.root())?;
-    let twin = GptModern::new(&tuning.config, tuning.parameters.inference().root())?;
+    let twin = GptModern::new(&tuning.config, tuning.parameters.for_inference().root())?;
     let mut prompts = Prompts::new(questions, config.seed)?;
-    if tuning.state.step == 0 {
+    if tuning.progress.step == 0 {
         look(&twin, tuning, around, outputs, log)?; // what there is to improve on
     }
-    while tuning.state.step < schedule.total {
-        let step = tuning.state.step + 1;
+    while tuning.progress.step < schedule.total {
+        let step = tuning.progress.step + 1;
         let questions = prompts.of_step(step, config.prompts);
         let mut rng = of_step(config.seed, step);
         let draw = || gather(&twin, around.judge(), &questions, &config.rollout, &mut rng);
@@ -79,14 +79,14 @@ pub fn train(
             Some(bad) => log.tell(step, &format!("step {step} is skipped: {bad}"))?,
             None => learn(tuning, [&policy, &twin], judged, config, around, log)?,
         }
-        tuning.state.step = step;
+        tuning.progress.step = step;
         around.reference.as_mut().map_or(Ok(()), |reference| reference.renew(tuning))?;
         let last = step == schedule.total || most_tokens.is_some_and(|n| log.so_far.tokens >= n);
         if last || around.looks.due(step) {
             look(&twin, tuning, around, outputs, log)?;
         }
-        let stop = outputs.stop(step) || last;
-        if stop || outputs.save_due(step) {
+        let stop = outputs.should_stop(step) || last;
+        if stop || outputs.is_save_due(step) {
             save(tuning, around.reference.as_ref(), outputs, log)?;
         }
         if stop {
@@ -98,14 +98,14 @@ pub fn train(
 
 /// The step after those taken: what was `judged` is compared, and the policy learns from it; its twin writes.
 fn learn(
-    tuning: &mut Tuning,
+    tuning: &mut TrainState,
     [policy, twin]: [&GptModern; 2],
     judged: Judged,
     config: &GrpoConfig,
     around: &Surroundings<'_>,
     log: &mut RunLog,
 ) -> Result<()> {
-    let (step, StepConfig { groups_each, schedule, .. }) = (tuning.state.step + 1, config.steps);
+    let (step, StepConfig { groups_each, schedule, .. }) = (tuning.progress.step + 1, config.steps);
     let drawn = Experience::of(judged, &config.rollout, &config.judgement)?;
     let reference = around.reference.as_ref().map(|reference| &reference.model);
     let score = || parts(&drawn, &config.objective, twin, reference, groups_each);
@@ -121,7 +121,7 @@ fn learn(
 
 /// A step of the optimizer on `parts`, in step `step` of the run.
 fn update(
-    tuning: &mut Tuning,
+    tuning: &mut TrainState,
     policy: &GptModern,
     parts: &[Part],
     GrpoConfig { objective, steps, .. }: &GrpoConfig,
@@ -140,34 +140,34 @@ fn update(
 /// and decides nothing.
 fn look(
     twin: &GptModern,
-    tuning: &mut Tuning,
+    tuning: &mut TrainState,
     around: &mut Surroundings<'_>,
-    outputs: &Outputs<'_>,
+    outputs: &RunOutputs<'_>,
     log: &mut RunLog,
 ) -> Result<()> {
-    let (looks, scorer, step) = (&around.looks, &mut *around.scorer, tuning.state.step);
+    let (looks, scorer, step) = (&around.looks, &mut *around.scorer, tuning.progress.step);
     let (found, answers) = log.pause(|| looks.exam.greedy(twin, looks.questions, scorer))?;
     if let Some(bad) = no_number_in(&answers) {
         return log.tell(step, &format!("the look after step {step} does not count: {bad}"));
     }
     log.validation(step, &found)?;
     let badness = -found.reward_mean; // `best` is the least of something
-    if tuning.state.best.is_none_or(|best| badness <= best) {
-        tuning.state.best = Some(badness);
+    if tuning.progress.best.is_none_or(|best| badness <= best) {
+        tuning.progress.best = Some(badness);
         outputs.save_model(tuning)?;
     }
     Ok(())
 }
 
 fn save(
-    tuning: &Tuning,
+    tuning: &TrainState,
     reference: Option<&Reference>,
-    outputs: &Outputs<'_>,
+    outputs: &RunOutputs<'_>,
     log: &RunLog,
 ) -> Result<()> {
-    let Some(place) = &outputs.place else { return Ok(()) };
-    place.checkpoints.save(tuning.state.step, |folder| {
-        tuning.save(folder, place.data)?;
+    let Some(place) = &outputs.destination else { return Ok(()) };
+    place.checkpoints.save(tuning.progress.step, |folder| {
+        tuning.save(folder, place.data_id)?;
         log.so_far.save(folder)?;
         reference.map_or(Ok(()), |reference| reference.save(folder))
     })

@@ -9,8 +9,8 @@ mod resumed;
 
 use std::path::Path;
 
-use sft::base::{BaseConfig, pretrain};
-use tensor_core::testing::{Program, path};
+use sft::base::{BaseModelConfig, pretrain};
+use tensor_core::testing::{Program, path_arg};
 
 const PART_9: Program = Program(env!("CARGO_BIN_EXE_part_9"));
 
@@ -20,10 +20,10 @@ fn model(folder: &Path) -> String {
 }
 
 fn of_seed(folder: &Path, name: &str, seed: u64) -> String {
-    let config = BaseConfig { n_layer: 1, n_head: 2, n_embd: 16, steps: 0 };
+    let config = BaseModelConfig { n_layer: 1, n_head: 2, n_embd: 16, steps: 0 };
     let checkpoint = pretrain(config, seed, &candle_core::Device::Cpu).expect("a model");
     checkpoint.save(&folder.join(name)).expect("saved");
-    path(folder, name)
+    path_arg(folder, name)
 }
 
 /// A run of a few steps in `out`, with these flags besides. Paid by the toss of a coin, as the model is never right.
@@ -56,7 +56,7 @@ fn train<'a>(model: &'a str, out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
 
 #[test]
 fn the_demo_shows_what_was_learned() {
-    let text = PART_9.says(&["--sft-steps", "3", "--steps", "2"]);
+    let text = PART_9.stdout(&["--sft-steps", "3", "--steps", "2"]);
     for said in ["before", "after", "right, the form forgiven", "tokens were drawn"] {
         assert!(text.contains(said), "{said}: {text}");
     }
@@ -65,31 +65,31 @@ fn the_demo_shows_what_was_learned() {
 #[test]
 fn adapters_are_trained_and_are_their_own_reference() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (model, tuned) = (model(folder.path()), path(folder.path(), "tuned"));
+    let (model, tuned) = (model(folder.path()), path_arg(folder.path(), "tuned"));
     let lora = ["--lora-rank", "2", "--lr", "0.05", "--beta", "0.1", "--merge"];
-    PART_9.says(&train(&model, &tuned, &lora));
+    PART_9.stdout(&train(&model, &tuned, &lora));
     assert!(Path::new(&tuned).join("adapter/adapter_model.safetensors").exists());
     let of = |more: &[&str]| {
         let args = [&["eval", "--n", "6", "--samples", "2", "--k", "1", "--json", "--model"], more]
             .concat();
-        PART_9.says_json(&args)
+        PART_9.stdout_json(&args)
     };
-    let adapter = path(folder.path(), "tuned/adapter");
+    let adapter = path_arg(folder.path(), "tuned/adapter");
     let apart = of(&[&model, "--adapter", &adapter]);
     assert!(apart["kl"].as_f64().expect("a distance") > 0., "{apart}");
     assert_eq!(of(&[&tuned])["length_mean"], apart["length_mean"], "merged");
-    let (alone, next) = (path(folder.path(), "alone"), path(folder.path(), "next"));
-    PART_9.says(&train(&model, &alone, &lora[..2]));
-    PART_9.refuses(&train(&alone, &next, &[]), 1, "with --merge it makes a model");
+    let (alone, next) = (path_arg(folder.path(), "alone"), path_arg(folder.path(), "next"));
+    PART_9.stdout(&train(&model, &alone, &lora[..2]));
+    PART_9.assert_fails(&train(&alone, &next, &[]), 1, "with --merge it makes a model");
     let args = train(&model, &tuned, &["--lora-rank", "2", "--reference-every", "2"]);
-    PART_9.refuses(&args, 2, "--lora-rank");
+    PART_9.assert_fails(&args, 2, "--lora-rank");
 }
 
 #[test]
 fn settings_files_speak_the_names_of_other_programs() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (model, out) = (model(folder.path()), path(folder.path(), "out"));
-    let file = path(folder.path(), "run.yaml");
+    let (model, out) = (model(folder.path()), path_arg(folder.path(), "out"));
+    let file = path_arg(folder.path(), "run.yaml");
     let data = |name: &str| {
         let file = format!("{}/../../data/math_tasks_{name}.jsonl", env!("CARGO_MANIFEST_DIR"));
         Path::new(&file).canonicalize().expect(name).display().to_string()
@@ -102,7 +102,7 @@ fn settings_files_speak_the_names_of_other_programs() {
         data("eval")
     );
     std::fs::write(&file, text).expect("a file");
-    let said = PART_9.says(&["train", "--config", &file, "--eval-problems", "2"]);
+    let said = PART_9.stdout(&["train", "--config", &file, "--eval-problems", "2"]);
     assert!(said.contains("2 to look at") && !said.contains("800 problems"), "{said}");
     assert!(!said.contains(" 0 were left out"), "the long ones are counted: {said}");
     let settings = std::fs::read_to_string(Path::new(&out).join("config.json")).expect("settings");
@@ -113,9 +113,9 @@ fn settings_files_speak_the_names_of_other_programs() {
         let config =
             Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../configs/{name}.yaml"));
         let (config, data) =
-            (config.to_string_lossy().into_owned(), path(folder.path(), "nowhere.jsonl"));
+            (config.to_string_lossy().into_owned(), path_arg(folder.path(), "nowhere.jsonl"));
         let args =
             ["train", "--config", &config, "--model", &model, "--data", &data, "--out", &out];
-        PART_9.refuses(&args, 1, "nowhere.jsonl"); // every setting of the file was understood
+        PART_9.assert_fails(&args, 1, "nowhere.jsonl"); // every setting of the file was understood
     }
 }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::ops::cpu::{GRAIN, by_type, for_each_part, has_fused_loops, vectorized};
 use crate::ops::real::Real;
 use crate::ops::storage::{values, write};
-use crate::{Decay, Parameter, Parameters};
+use crate::{Parameter, Parameters, WeightDecay};
 
 /// The constants of [`AdamW`]; the learning rate comes with each step.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -71,7 +71,7 @@ impl AdamW {
     }
 
     /// A copy of the moments and update counts by name, as they go into a file.
-    pub fn state(&self) -> Result<BTreeMap<String, Tensor>> {
+    pub fn state_dict(&self) -> Result<BTreeMap<String, Tensor>> {
         let mut state = BTreeMap::new();
         for Moments { parameter, updates, first, second } in &self.moments {
             let updates = Tensor::new(*updates, first.device())?;
@@ -82,11 +82,11 @@ impl AdamW {
         Ok(state)
     }
 
-    /// Takes over the moments that [`AdamW::state`] gave.
+    /// Takes over the moments that [`AdamW::state_dict`] gave.
     ///
     /// # Errors
     /// Names a tensor that is missing, left over or misshapen; the optimiser is then unchanged.
-    pub fn restore(&mut self, mut state: BTreeMap<String, Tensor>) -> Result<()> {
+    pub fn load_state_dict(&mut self, mut state: BTreeMap<String, Tensor>) -> Result<()> {
         let mut restored = Vec::with_capacity(self.moments.len());
         for Moments { parameter, first, .. } in &self.moments {
             let mut take = |what: &str, like: &Tensor| {
@@ -116,9 +116,9 @@ impl Moments {
     fn update(&mut self, grad: &Tensor, lr: f64, config: &AdamWConfig) -> Result<()> {
         self.updates += 1;
         let t = self.updates as i32;
-        let decay = match self.parameter.decay {
-            Decay::Yes => 1. - lr * config.weight_decay,
-            Decay::No => 1.,
+        let decay = match self.parameter.weight_decay {
+            WeightDecay::Yes => 1. - lr * config.weight_decay,
+            WeightDecay::No => 1.,
         };
         let step = Step {
             beta1: config.beta1,

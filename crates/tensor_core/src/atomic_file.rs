@@ -11,7 +11,7 @@ use tempfile::NamedTempFile;
 /// # Errors
 /// When the folder cannot be written; what stood at `path` before stays, and no partial file is left.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut file = beside(path)?;
+    let mut file = create_temp_file(path)?;
     file.write_all(bytes).with_context(|| format!("writing {}", path.display()))?;
     persist(file, path)
 }
@@ -20,7 +20,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 ///
 /// # Errors
 /// When the folder cannot be written.
-pub fn beside(path: &Path) -> Result<NamedTempFile> {
+pub fn create_temp_file(path: &Path) -> Result<NamedTempFile> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let file = NamedTempFile::new_in(folder.unwrap_or(Path::new(".")));
     file.with_context(|| format!("writing {}", path.display()))

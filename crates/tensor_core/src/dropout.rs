@@ -15,7 +15,7 @@ pub struct Dropout {
 
 impl Dropout {
     /// A layer that passes everything through.
-    pub fn none() -> Self {
+    pub fn disabled() -> Self {
         Self { probability: 0., rng: None }
     }
 

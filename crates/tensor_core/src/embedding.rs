@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor};
 
-use crate::{Decay, Init, Scope, Weight};
+use crate::{Init, Scope, Weight, WeightDecay};
 
 /// A learned vector for each of `V` ids.
 #[derive(Debug, Clone)]
@@ -14,16 +14,16 @@ pub struct Embedding {
 impl Embedding {
     /// A table of `n_ids` vectors of `n_embd` numbers; parameter `weight`, never decayed.
     pub fn new(mut scope: Scope<'_>, n_ids: usize, n_embd: usize, init: Init) -> Result<Self> {
-        Ok(Self { weight: scope.matrix("weight", (n_ids, n_embd), init, Decay::No)? })
+        Ok(Self { weight: scope.matrix("weight", (n_ids, n_embd), init, WeightDecay::No)? })
     }
 
     /// The vectors of `ids: (..)`, as `(.., C)`.
     pub fn forward(&self, ids: &Tensor) -> Result<Tensor> {
-        self.weight.rows(ids)
+        self.weight.embedding(ids)
     }
 
     /// How well `x: (.., C)` agrees with each vector, `(.., V)`: an output layer that is tied to the input.
-    pub fn scores(&self, x: &Tensor) -> Result<Tensor> {
-        self.weight.product(x, None)
+    pub fn logits(&self, x: &Tensor) -> Result<Tensor> {
+        self.weight.linear(x, None)
     }
 }

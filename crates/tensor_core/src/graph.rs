@@ -25,7 +25,7 @@ use crate::ops::real::Real;
 use bridge::{Recorded, stub, through_candle};
 use pass::Pass;
 
-pub use recompute::{recompute, recompute_all};
+pub use recompute::{gradient_checkpoint, gradient_checkpoint_all};
 
 /// The gradients of `loss` for every variable it depends on; of its sum, if it has more than one element.
 ///

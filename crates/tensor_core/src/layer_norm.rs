@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor};
 
-use crate::{Decay, Init, Scope, ops};
+use crate::{Init, Scope, WeightDecay, ops};
 
 /// Brings every row to mean 0 and variance 1, then scales and shifts it.
 #[derive(Debug, Clone)]
@@ -15,8 +15,8 @@ pub struct LayerNorm {
 impl LayerNorm {
     /// A norm over rows of `n_embd` numbers; parameters `weight` and `bias`.
     pub fn new(mut scope: Scope<'_>, n_embd: usize, eps: f64) -> Result<Self> {
-        let weight = scope.parameter("weight", n_embd, Init::Ones, Decay::No)?;
-        let bias = scope.parameter("bias", n_embd, Init::Zeros, Decay::No)?;
+        let weight = scope.parameter("weight", n_embd, Init::Ones, WeightDecay::No)?;
+        let bias = scope.parameter("bias", n_embd, Init::Zeros, WeightDecay::No)?;
         Ok(Self { weight, bias, eps })
     }
 

@@ -27,16 +27,16 @@ mod mapped_file;
 pub mod testing;
 
 pub use adamw::{AdamW, AdamWConfig};
-pub use adapter::{Adapter, Adapting};
+pub use adapter::{LoraAdapter, LoraScaling};
 pub use clip::clip_grad_norm;
 pub use device::DeviceChoice;
 pub use dropout::Dropout;
 pub use embedding::Embedding;
-pub use graph::{backward, recompute, recompute_all, reshape};
+pub use graph::{backward, gradient_checkpoint, gradient_checkpoint_all, reshape};
 pub use layer_norm::LayerNorm;
 pub use linear::{Bias, Linear};
 pub use mapped_file::MappedFile;
-pub use parameters::{Decay, Init, Parameter, Parameters, Scope};
+pub use parameters::{Init, Parameter, Parameters, Scope, WeightDecay};
 pub use rng::Rng;
 pub use weight::Weight;
 

@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 
 use crate::ops;
-use crate::{Adapter, Decay, Init, Scope, Weight};
+use crate::{Init, LoraAdapter, Scope, Weight, WeightDecay};
 
 /// Whether a linear layer adds a bias.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub struct Linear {
     /// (out)
     pub bias: Option<Tensor>,
     /// What is added to the map where the store has an adapter for this layer.
-    pub adapter: Option<Adapter>,
+    pub adapter: Option<LoraAdapter>,
 }
 
 impl Linear {
@@ -34,9 +34,9 @@ impl Linear {
         bias: Bias,
         init: Init,
     ) -> Result<Self> {
-        let weight = scope.matrix("weight", (n_out, n_in), init, Decay::Yes)?;
+        let weight = scope.matrix("weight", (n_out, n_in), init, WeightDecay::Yes)?;
         let bias = match bias {
-            Bias::Yes => Some(scope.parameter("bias", n_out, Init::Zeros, Decay::No)?),
+            Bias::Yes => Some(scope.parameter("bias", n_out, Init::Zeros, WeightDecay::No)?),
             Bias::No => None,
         };
         Ok(Self { weight, bias, adapter: scope.adapter((n_out, n_in))? })
@@ -44,7 +44,7 @@ impl Linear {
 
     /// Maps `x: (.., in)` to `(.., out)`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let y = self.weight.product(x, self.bias.as_ref())?;
+        let y = self.weight.linear(x, self.bias.as_ref())?;
         match &self.adapter {
             Some(adapter) => ops::add(&y, &adapter.forward(x)?),
             None => Ok(y),

@@ -2,7 +2,7 @@
 //!
 //! A model's constructor asks a [`Scope`] for each of its tensors: a fresh store draws it from the seed, a store
 //! opened from a file hands out what the file holds and checks the shape. The same constructor run on
-//! [`Parameters::inference`] gives a twin of the model on the same memory: it builds no graph and drops nothing
+//! [`Parameters::for_inference`] gives a twin of the model on the same memory: it builds no graph and drops nothing
 //! out, and sees every update the optimiser makes.
 
 mod adapters;
@@ -17,10 +17,10 @@ use std::sync::{Arc, Mutex};
 use candle_core::{DType, Device, Result, Shape, Tensor, Var, bail};
 
 use crate::Rng;
-use crate::adapter::Adapting;
+use crate::adapter::LoraScaling;
 use crate::quantized::QuantizedMatrix;
 
-pub use parameter::{Decay, Init, Parameter};
+pub use parameter::{Init, Parameter, WeightDecay};
 pub use scope::Scope;
 
 /// Where a tensor comes from that is asked for the first time.
@@ -47,7 +47,7 @@ pub struct Parameters {
     /// Every linear layer that was built, (out, in).
     linear_layers: Vec<(String, (usize, usize))>,
     /// The linear layers that have an adapter.
-    adapters: BTreeMap<String, Adapting>,
+    adapters: BTreeMap<String, LoraScaling>,
     /// One stream for all dropout layers; `None` where nothing is dropped.
     dropout_rng: Option<Arc<Mutex<Rng>>>,
 }
@@ -61,7 +61,7 @@ impl Parameters {
     }
 
     /// A store of the tensors read from `origin` (a path, for messages), dropout seeded by `seed`.
-    /// Call [`Parameters::finish`] once the model stands.
+    /// Call [`Parameters::ensure_all_used`] once the model stands.
     pub fn from_tensors(
         tensors: BTreeMap<String, Tensor>,
         origin: impl Display,
@@ -108,7 +108,7 @@ impl Parameters {
     ///
     /// # Errors
     /// Names a tensor that the model has no place for.
-    pub fn finish(&self) -> Result<()> {
+    pub fn ensure_all_used(&self) -> Result<()> {
         if let Some(name) = self.unclaimed.first() {
             bail!("unexpected quantized tensor `{name}` ({} in all)", self.unclaimed.len());
         }
@@ -139,7 +139,7 @@ impl Parameters {
     }
 
     /// How many numbers the store holds.
-    pub fn count(&self) -> usize {
+    pub fn n_parameters(&self) -> usize {
         let quantized = self.quantized.values().map(|matrix| matrix.dims().0 * matrix.dims().1);
         self.iter().map(|p| p.var.elem_count()).chain(quantized).sum()
     }
@@ -159,7 +159,13 @@ impl Parameters {
         self.dtype
     }
 
-    fn take(&mut self, name: String, shape: Shape, init: Init, decay: Decay) -> Result<Tensor> {
+    fn take(
+        &mut self,
+        name: String,
+        shape: Shape,
+        init: Init,
+        decay: WeightDecay,
+    ) -> Result<Tensor> {
         if let Some(&at) = self.index.get(&name) {
             let parameter = &self.entries[at];
             check_shape(&name, parameter.var.shape(), &shape)?;
@@ -192,7 +198,7 @@ impl Parameters {
             }
         };
         let var = Var::from_tensor(&tensor)?;
-        let parameter = Parameter { name: name.clone(), var, decay, trainable: true };
+        let parameter = Parameter { name: name.clone(), var, weight_decay: decay, trainable: true };
         let tensor = parameter.tensor(self.dtype)?;
         self.index.insert(name, self.entries.len());
         self.entries.push(parameter);

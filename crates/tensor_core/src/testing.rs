@@ -13,7 +13,7 @@ use crate::{Parameters, backward};
 
 pub use counting_allocator::CountingAllocator;
 pub use outside::{assert_python_agrees, course_data};
-pub use program::{Program, path};
+pub use program::{Program, path_arg};
 
 /// The devices to test on: the CPU, and a CUDA card where the build and the machine have one.
 pub fn devices() -> Result<Vec<Device>> {

@@ -27,7 +27,7 @@ const MOST: usize = 1024;
 /// # Errors
 /// When there are to be more than 1,024, or another number than now and the process has already started a second thread: the
 /// environment may only change before that.
-pub fn set_threads(threads: Option<NonZeroUsize>) -> Result<usize> {
+pub fn set_num_threads(threads: Option<NonZeroUsize>) -> Result<usize> {
     let from_environment = || std::env::var(VARIABLE).ok().and_then(|text| text.parse().ok());
     let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let threads = threads.or_else(from_environment).unwrap_or_else(cores);
@@ -54,7 +54,7 @@ pub fn set_threads(threads: Option<NonZeroUsize>) -> Result<usize> {
 }
 
 /// Does `work` to each of `items`, on all threads; what is done to one must take some microseconds to be worth it.
-pub fn for_each<T: Send>(items: &mut [T], work: impl Fn(&mut T) + Sync) {
+pub fn parallel_for_each<T: Send>(items: &mut [T], work: impl Fn(&mut T) + Sync) {
     // Some tasks per thread, so that one which is held up holds up little.
     let part = items.len().div_ceil(4 * pool::threads()).max(1);
     for_each_part([(items, part)], |_, [part]| part.iter_mut().for_each(&work));

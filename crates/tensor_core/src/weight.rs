@@ -9,28 +9,28 @@ use crate::quantized::QuantizedMatrix;
 #[derive(Debug, Clone)]
 pub enum Weight {
     /// Its numbers, as one tensor.
-    Full(Tensor),
+    Unquantized(Tensor),
     /// In one of ggml's block formats, on the CPU, for inference alone.
     Quantized(QuantizedMatrix),
 }
 
 impl Weight {
     /// x Wᵀ + bias of `x: (.., columns)`, giving `(.., rows)`.
-    pub fn product(&self, x: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    pub fn linear(&self, x: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
         match (self, bias) {
-            (Self::Full(weight), bias) => ops::linear(x, weight, bias),
-            (Self::Quantized(weight), None) => weight.product(x),
-            (Self::Quantized(weight), Some(bias)) => ops::add(&weight.product(x)?, bias),
+            (Self::Unquantized(weight), bias) => ops::linear(x, weight, bias),
+            (Self::Quantized(weight), None) => weight.matmul(x),
+            (Self::Quantized(weight), Some(bias)) => ops::add(&weight.matmul(x)?, bias),
         }
     }
 
     /// The rows at `ids: (..)`, as `(.., columns)`.
-    pub fn rows(&self, ids: &Tensor) -> Result<Tensor> {
+    pub fn embedding(&self, ids: &Tensor) -> Result<Tensor> {
         match self {
-            Self::Full(weight) => ops::embedding(weight, ids),
+            Self::Unquantized(weight) => ops::embedding(weight, ids),
             Self::Quantized(weight) => {
                 let (_rows, columns) = weight.dims();
-                let rows = weight.rows(&ids.flatten_all()?.to_vec1()?)?;
+                let rows = weight.dequantize_rows(&ids.flatten_all()?.to_vec1()?)?;
                 rows.reshape([ids.dims(), &[columns]].concat())
             }
         }
@@ -40,9 +40,9 @@ impl Weight {
     ///
     /// # Errors
     /// When it is quantized.
-    pub fn full(&self) -> Result<&Tensor> {
+    pub fn as_tensor(&self) -> Result<&Tensor> {
         match self {
-            Self::Full(weight) => Ok(weight),
+            Self::Unquantized(weight) => Ok(weight),
             Self::Quantized(weight) => {
                 bail!("a weight in {} can be read, not changed", weight.format().name())
             }
@@ -52,7 +52,7 @@ impl Weight {
     /// (rows, columns)
     pub fn dims(&self) -> Result<(usize, usize)> {
         match self {
-            Self::Full(weight) => weight.dims2(),
+            Self::Unquantized(weight) => weight.dims2(),
             Self::Quantized(weight) => Ok(weight.dims()),
         }
     }
@@ -60,7 +60,7 @@ impl Weight {
     /// Where it lives.
     pub fn device(&self) -> &Device {
         match self {
-            Self::Full(weight) => weight.device(),
+            Self::Unquantized(weight) => weight.device(),
             Self::Quantized(_) => &Device::Cpu,
         }
     }

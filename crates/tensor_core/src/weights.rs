@@ -25,7 +25,7 @@ pub fn save(path: &Path, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
 ///
 /// # Errors
 /// When the file cannot be read, or is not a whole safetensors file.
-pub fn open(path: &Path) -> Result<BTreeMap<String, Tensor>> {
+pub fn load(path: &Path) -> Result<BTreeMap<String, Tensor>> {
     let bytes = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
     let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu)
         .with_context(|| format!("{} is no whole safetensors file", path.display()))?;

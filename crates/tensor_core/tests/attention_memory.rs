@@ -1,7 +1,7 @@
 //! How many bytes attention asks for, counted by the allocator of this test's own process.
 
 use candle_core::{DType, Device, Result, Var};
-use tensor_core::ops::{Mask, attention};
+use tensor_core::ops::{AttentionMask, attention};
 use tensor_core::testing::CountingAllocator;
 use tensor_core::{Rng, backward};
 
@@ -12,8 +12,8 @@ static ALLOCATOR: CountingAllocator = CountingAllocator::new();
 fn peak(t: usize) -> Result<usize> {
     let x = Rng::new(0).normal_tensor((1, t, 2, 16), 1., DType::F32, &Device::Cpu)?;
     let x = Var::from_tensor(&x)?;
-    let before = ALLOCATOR.mark();
-    backward(&attention(&x, &x, &x, &Mask::causal())?)?;
+    let before = ALLOCATOR.reset_peak();
+    backward(&attention(&x, &x, &x, &AttentionMask::causal())?)?;
     Ok(ALLOCATOR.peak() - before)
 }
 

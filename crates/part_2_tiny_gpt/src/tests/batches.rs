@@ -4,7 +4,7 @@ use anyhow::Result;
 use tensor_core::Rng;
 
 use super::CPU;
-use crate::{Batch, ByteTokenizer, Corpus};
+use crate::{Batch, ByteCorpus, ByteTokenizer};
 
 #[test]
 fn targets_are_the_inputs_one_token_later() -> Result<()> {
@@ -48,7 +48,7 @@ fn consecutive_windows_predict_every_token_but_the_first_exactly_once() -> Resul
 #[test]
 fn the_corpus_is_split_without_overlap_or_loss() {
     let text: Vec<u8> = (0..=255).collect();
-    let corpus = Corpus::from_bytes(&text);
+    let corpus = ByteCorpus::from_bytes(&text);
     assert_eq!((corpus.train.len(), corpus.validation.len()), (230, 26));
     assert_eq!([corpus.train, corpus.validation].concat(), ByteTokenizer.encode(&text));
 }
@@ -57,14 +57,14 @@ fn the_corpus_is_split_without_overlap_or_loss() {
 fn missing_empty_and_too_short_files_are_errors_that_say_so() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("text");
-    let error = |path: &std::path::Path| format!("{:#}", Corpus::open(path).unwrap_err());
+    let error = |path: &std::path::Path| format!("{:#}", ByteCorpus::open(path).unwrap_err());
     assert!(error(&path).contains("text: No such file"), "{}", error(&path));
     std::fs::write(&path, "")?;
     assert!(error(&path).contains("text is empty"));
     std::fs::write(&path, b"no \xFF UTF-8 at all \xC3")?;
-    let corpus = Corpus::open(&path)?; // any bytes will do
-    let error = corpus.check(16).unwrap_err().to_string();
+    let corpus = ByteCorpus::open(&path)?; // any bytes will do
+    let error = corpus.ensure_fits_context(16).unwrap_err().to_string();
     assert!(error.contains("the validation part has 2 tokens"), "{error}");
-    assert!(corpus.check(1).is_ok());
+    assert!(corpus.ensure_fits_context(1).is_ok());
     Ok(())
 }

@@ -12,7 +12,7 @@ fn the_loss_is_the_mean_over_all_tokens_however_they_are_batched() -> Result<()>
     let mut nats = 0.;
     for start in (0..44).step_by(8) {
         // One window at a time, the last one of 4 tokens.
-        let batch = Batch::at(&tokens, &[start], 8.min(44 - start), &CPU)?;
+        let batch = Batch::from_starts(&tokens, &[start], 8.min(44 - start), &CPU)?;
         let loss = cross_entropy(&model.forward(&batch.inputs)?, &batch.targets)?;
         nats += loss.to_scalar::<f32>()? * batch.targets.elem_count() as f32;
     }

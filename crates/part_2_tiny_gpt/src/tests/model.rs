@@ -1,7 +1,7 @@
 use candle_core::{DType, Result, Tensor};
 use tensor_core::ops::cross_entropy;
 use tensor_core::testing::{assert_close, assert_gradients_flow};
-use tensor_core::{Decay, Parameters, backward};
+use tensor_core::{Parameters, WeightDecay, backward};
 
 use super::{CPU, fresh, tiny};
 use crate::{Batch, Gpt, GptConfig};
@@ -13,7 +13,7 @@ fn ids() -> Result<Tensor> {
 #[test]
 fn every_parameter_learns() -> Result<()> {
     let (model, parameters) = fresh(0, DType::F32)?;
-    let batch = Batch::at(&(0..=255).collect::<Vec<u32>>(), &[0, 90], 8, &CPU).unwrap();
+    let batch = Batch::from_starts(&(0..=255).collect::<Vec<u32>>(), &[0, 90], 8, &CPU).unwrap();
     let loss = cross_entropy(&model.forward(&batch.inputs)?, &batch.targets)?;
     assert_gradients_flow(&parameters, &backward(&loss)?)
 }
@@ -48,21 +48,22 @@ fn the_next_logits_are_the_last_of_all_logits() -> Result<()> {
 
 #[test]
 fn the_number_of_parameters_follows_gpt2s_formula() -> Result<()> {
-    let mut gpt2_small = GptConfig { vocab_size: 50_257, ..GptConfig::bytes(1024, 12, 12, 768) };
+    let mut gpt2_small =
+        GptConfig { vocab_size: 50_257, ..GptConfig::byte_level(1024, 12, 12, 768) };
     assert_eq!(gpt2_small.parameter_count(), 124_439_808.);
     gpt2_small.block.n_layer = usize::MAX;
     assert!(gpt2_small.parameter_count() > 1e26);
-    let config = GptConfig { vocab_size: 503, ..GptConfig::bytes(10, 12, 4, 8) };
+    let config = GptConfig { vocab_size: 503, ..GptConfig::byte_level(10, 12, 4, 8) };
     let mut parameters = Parameters::seeded(0, DType::F32, &CPU);
     Gpt::new(&config, parameters.root())?;
-    assert_eq!(parameters.count() as f64, config.parameter_count());
+    assert_eq!(parameters.n_parameters() as f64, config.parameter_count());
     Ok(())
 }
 
 #[test]
 fn weights_start_as_gpt2s_and_only_matrices_decay() -> Result<()> {
     let mut parameters = Parameters::seeded(0, DType::F32, &CPU);
-    Gpt::new(&GptConfig::bytes(64, 2, 2, 64), parameters.root())?;
+    Gpt::new(&GptConfig::byte_level(64, 2, 2, 64), parameters.root())?;
     for parameter in parameters.iter() {
         let name = parameter.name.as_str();
         let values = parameter.var.flatten_all()?.to_vec1::<f32>()?;
@@ -76,7 +77,7 @@ fn weights_start_as_gpt2s_and_only_matrices_decay() -> Result<()> {
             _ => 0.02,
         };
         assert!((std - expected).abs() <= 4. * expected / (2. * n).sqrt() + 1e-9, "{name}: {std}");
-        assert_eq!(parameter.decay == Decay::Yes, matrix, "{name}");
+        assert_eq!(parameter.weight_decay == WeightDecay::Yes, matrix, "{name}");
     }
     Ok(())
 }
@@ -99,7 +100,7 @@ fn a_text_longer_than_the_block_and_impossible_sizes_are_errors() -> Result<()> 
     broken.block.n_head = 3;
     let mut parameters = Parameters::seeded(0, DType::F32, &CPU);
     assert!(Gpt::new(&broken, parameters.root()).is_err());
-    broken = GptConfig { block_size: 0, ..tiny() };
+    broken = GptConfig { context_len: 0, ..tiny() };
     assert!(Gpt::new(&broken, parameters.root()).is_err());
     Ok(())
 }

@@ -30,7 +30,7 @@ fn a_model_of_transformers_gives_its_logits_here() -> Result<()> {
     let (folder, golden) = golden();
     let (_, parameters) = model_folder::open(&folder, 0, &CPU)?;
     let config = model_folder::open(&folder, 0, &CPU)?.0.config().to_owned();
-    let model = Gpt::new(&config, parameters.inference().root())?; // its config has dropout 0.1
+    let model = Gpt::new(&config, parameters.for_inference().root())?; // its config has dropout 0.1
     for sequence in golden["sequences"].as_array().unwrap() {
         let logits: Vec<Vec<f32>> = serde_json::from_value(sequence["logits"].clone())?;
         let found = model.forward(&Tensor::new(ids(sequence), &CPU)?.unsqueeze(0)?)?.squeeze(0)?;
@@ -78,7 +78,7 @@ fn saving_and_opening_changes_nothing() -> Result<()> {
     let ids = Tensor::new(&[[1u32, 2, 3]], &CPU)?;
     assert_close(&opened.forward(&ids)?, &model.forward(&ids)?, 0.)?;
     let names: Vec<_> =
-        weights::open(&folder.path().join("model.safetensors"))?.into_keys().collect();
+        weights::load(&folder.path().join("model.safetensors"))?.into_keys().collect();
     assert!(names.contains(&"transformer.h.1.attn.c_attn.weight".to_string()));
     assert!(!names.contains(&"lm_head.weight".to_string()), "tied embeddings are stored once");
     Ok(())
@@ -90,7 +90,7 @@ fn names_without_prefix_and_old_mask_tensors_open_as_on_the_hub() -> Result<()> 
     let folder = tempfile::tempdir()?;
     std::fs::copy(source.join("config.json"), folder.path().join("config.json"))?;
     let mut tensors: std::collections::BTreeMap<_, _> =
-        weights::open(&source.join("model.safetensors"))?
+        weights::load(&source.join("model.safetensors"))?
             .into_iter()
             .map(|(name, tensor)| (name.replace("transformer.", ""), tensor))
             .collect();
@@ -99,7 +99,7 @@ fn names_without_prefix_and_old_mask_tensors_open_as_on_the_hub() -> Result<()> 
     weights::save(&folder.path().join("model.safetensors"), &tensors)?;
     let ids = Tensor::new(ids(&golden["sequences"][1]), &CPU)?.unsqueeze(0)?;
     let logits = |folder: &Path| -> Result<Tensor> {
-        Ok(model_folder::open_for_bytes(folder, &CPU)?.forward(&ids)?)
+        Ok(model_folder::open_byte_level(folder, &CPU)?.forward(&ids)?)
     };
     assert_close(&logits(folder.path())?, &logits(&source)?, 0.)?;
 
@@ -157,14 +157,14 @@ fn a_model_with_another_tokenizer_is_not_read_as_bytes() -> Result<()> {
     Gpt::new(&config, parameters.root())?;
     model_folder::save(folder.path(), &config, &parameters)?;
     assert!(!folder.path().join("tokenizer.json").exists());
-    let other = error(model_folder::open_for_bytes(folder.path(), &CPU));
+    let other = error(model_folder::open_byte_level(folder.path(), &CPU));
     assert!(other.contains("this part reads bytes (vocabulary 300, not 256)"), "{other}");
 
     let (model, parameters) = fresh(0, DType::F32)?;
     model_folder::save(folder.path(), model.config(), &parameters)?;
-    assert!(model_folder::open_for_bytes(folder.path(), &CPU).is_ok());
+    assert!(model_folder::open_byte_level(folder.path(), &CPU).is_ok());
     std::fs::write(folder.path().join("tokenizer.json"), r#"{"model":{"vocab":{"a":0}}}"#)?;
-    let other = error(model_folder::open_for_bytes(folder.path(), &CPU));
+    let other = error(model_folder::open_byte_level(folder.path(), &CPU));
     assert!(other.contains("has a tokenizer of its own"), "{other}");
     Ok(())
 }

@@ -44,7 +44,11 @@ fn temperature_sharpens_and_zero_is_greedy() {
     assert!((p(0.5) - 1. / (1. + (-2f64).exp())).abs() < 1e-12);
     assert_eq!(p(0.), 1.);
     assert_eq!(Sampling::new(0., None, None), Sampling::Greedy);
-    assert_eq!(Sampling::Greedy.draw(&[1., 5., 5.], &mut Rng::new(0)), 1, "the first of equals");
+    assert_eq!(
+        Sampling::Greedy.sample_token(&[1., 5., 5.], &mut Rng::new(0)),
+        1,
+        "the first of equals"
+    );
 }
 
 #[test]
@@ -54,7 +58,7 @@ fn tokens_are_drawn_as_often_as_their_probability_says() {
     let p = sampling.probabilities(&logits);
     let (mut rng, mut counts, n) = (Rng::new(0), [0f64; 5], 20_000);
     for _ in 0..n {
-        counts[sampling.draw(&logits, &mut rng) as usize] += 1.;
+        counts[sampling.sample_token(&logits, &mut rng) as usize] += 1.;
     }
     for (count, p) in counts.iter().zip(p) {
         let n = f64::from(n);
@@ -112,7 +116,7 @@ fn generating_with_the_inference_twin_ignores_dropout() -> Result<()> {
     config.block.dropout = 0.5;
     let mut parameters = Parameters::seeded(0, DType::F32, &CPU);
     Gpt::new(&config, parameters.root())?;
-    let twin = Gpt::new(&config, parameters.inference().root())?;
+    let twin = Gpt::new(&config, parameters.for_inference().root())?;
     let write = || generate(&twin, &[1], 12, &Sampling::Greedy, &mut Rng::new(0), |_| Ok(()));
     assert_eq!(write()?, write()?);
     Ok(())

@@ -6,8 +6,8 @@ use candle_core::DType;
 use tensor_core::{AdamWConfig, Parameters};
 
 use super::{CPU, tiny};
-use crate::training_memory::check_fits;
-use crate::{Corpus, Evaluation, Gpt, LrDecay, RunFolder, RunLog, TrainConfig, train};
+use crate::training_memory::ensure_fits_in;
+use crate::{ByteCorpus, Gpt, LmEvalMetrics, LrDecay, RunFolder, TrainConfig, TrainLog, train};
 
 const CONFIG: TrainConfig = TrainConfig {
     steps: 30,
@@ -20,16 +20,16 @@ const CONFIG: TrainConfig = TrainConfig {
     sample_interval: 0,
 };
 
-fn corpus() -> Corpus {
-    Corpus::from_bytes("the cat sat on the mat. ".repeat(20).as_bytes())
+fn corpus() -> ByteCorpus {
+    ByteCorpus::from_bytes("the cat sat on the mat. ".repeat(20).as_bytes())
 }
 
-fn run(folder: &Path, config: &TrainConfig, dropout: f64) -> Result<Evaluation> {
+fn run(folder: &Path, config: &TrainConfig, dropout: f64) -> Result<LmEvalMetrics> {
     let mut gpt_config = tiny();
     gpt_config.block.dropout = dropout;
     let mut parameters = Parameters::seeded(1, DType::F32, &CPU);
     let model = Gpt::new(&gpt_config, parameters.root())?;
-    let mut log = RunLog::new(config.steps)?.record(folder, config)?;
+    let mut log = TrainLog::new(config.steps)?.with_run_folder(folder, config)?;
     train(&model, &parameters, &corpus(), config, 1, &mut log)
 }
 
@@ -39,8 +39,8 @@ fn weights(folder: &Path) -> Vec<u8> {
 
 #[test]
 fn what_training_needs_is_compared_with_what_is_free() {
-    assert!(check_fits(1e9, 16e9).is_ok());
-    let error = check_fits(1e9, 15.9e9).unwrap_err().to_string();
+    assert!(ensure_fits_in(1e9, 16e9).is_ok());
+    let error = ensure_fits_in(1e9, 15.9e9).unwrap_err().to_string();
     assert!(error.contains("1000.0 million parameters") && error.contains("16.0 GB"), "{error}");
 }
 
@@ -133,7 +133,9 @@ fn what_a_new_run_begins_with_is_not_moved_aside_with_the_old_one() -> Result<()
     for folder in ["run/model", "run.previous/model", "run2"] {
         fs::create_dir_all(place(folder))?;
     }
-    let spares = |named: &str| RunFolder::spares(&place("run"), "--model", place(named));
+    let spares = |named: &str| {
+        RunFolder::ensure_input_not_overwritten(&place("run"), "--model", place(named))
+    };
     let error = |named: &str| spares(named).unwrap_err().to_string();
     assert!(spares("run.previous/model").is_ok(), "there is no run yet that would take its place");
     assert!(error("run/model").contains("moved aside"), "it is not to be written into either");

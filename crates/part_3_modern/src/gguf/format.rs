@@ -48,7 +48,7 @@ impl Format {
     pub fn block_len(self) -> usize {
         match self {
             Self::F32 | Self::F16 | Self::BF16 => 1,
-            Self::Blocks(quantization) => quantization.numbers(),
+            Self::Blocks(quantization) => quantization.block_size(),
         }
     }
 
@@ -57,7 +57,7 @@ impl Format {
         match self {
             Self::F32 => 4,
             Self::F16 | Self::BF16 => 2,
-            Self::Blocks(quantization) => quantization.bytes(),
+            Self::Blocks(quantization) => quantization.block_bytes(),
         }
     }
 }

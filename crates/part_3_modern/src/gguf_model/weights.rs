@@ -19,7 +19,7 @@ pub(super) fn read(file: &Gguf, name: &str, order: Option<&[usize]>) -> Result<W
             Some(order) => reordered(&numbers, order),
             None => numbers,
         };
-        return Ok(Weight::Full(Tensor::from_vec(numbers, dims, &Device::Cpu)?));
+        return Ok(Weight::Unquantized(Tensor::from_vec(numbers, dims, &Device::Cpu)?));
     };
     let &[rows, columns] = dims else { bail!("`{name}` is quantized, but no matrix") };
     let matrix = QuantizedMatrix::new(quantization, (rows, columns), bytes)?;

@@ -25,7 +25,7 @@ fn in_chunks(
 
 fn inference(config: &ModelConfig) -> Result<GptModern> {
     let (_, parameters) = fresh(config, DType::F64)?;
-    GptModern::new(config, parameters.inference().root())
+    GptModern::new(config, parameters.for_inference().root())
 }
 
 proptest! {

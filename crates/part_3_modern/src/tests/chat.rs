@@ -17,7 +17,7 @@ fn checkpoint() -> Result<Checkpoint> {
     let config = crate::ModelConfig { vocab_size: 256, context: 300, ..tiny() };
     let (_, parameters) = fresh(&config, DType::F64)?;
     Ok(Checkpoint {
-        model: GptModern::new(&config, parameters.inference().root())?,
+        model: GptModern::new(&config, parameters.for_inference().root())?,
         parameters,
         tokenizer: Tokenizer::from_json(ByteTokenizer.to_json(), SpecialTokens::default())?,
         ends: TextEnds::default(),

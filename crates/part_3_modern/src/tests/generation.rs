@@ -16,7 +16,7 @@ const RANDOM: Choice =
 
 fn inference(config: &ModelConfig) -> Result<GptModern> {
     let (_, parameters) = fresh(config, DType::F64)?;
-    Ok(GptModern::new(config, parameters.inference().root())?)
+    Ok(GptModern::new(config, parameters.for_inference().root())?)
 }
 
 fn settings(model: &GptModern, choice: Choice, n: usize) -> GenerateConfig {
@@ -202,7 +202,7 @@ fn scores_that_are_no_numbers_are_an_error() -> Result<()> {
     let (_, parameters) = fresh(&tiny(), DType::F64)?;
     let norm = parameters.iter().find(|p| p.name == "model.norm.weight").expect("a last norm");
     norm.var.set(&(norm.var.as_tensor() * f64::NAN)?)?;
-    let model = GptModern::new(&tiny(), parameters.inference().root())?;
+    let model = GptModern::new(&tiny(), parameters.for_inference().root())?;
     let config = settings(&model, Choice::Greedy, 3);
     let error = run(&model, &[vec![1, 2]], &config).expect_err("NaN is no score").to_string();
     assert!(error.contains("not numbers"), "{error}");

@@ -75,7 +75,7 @@ fn positions_make_a_difference() -> Result<()> {
 fn a_gated_layer_has_as_many_parameters_as_a_plain_one() -> Result<()> {
     let count = |mlp| -> Result<usize> {
         let config = ModelConfig { mlp, ..ModelConfig::bytes(64, 2, 4, 192) };
-        Ok(fresh(&config, DType::F32)?.1.count())
+        Ok(fresh(&config, DType::F32)?.1.n_parameters())
     };
     let gated = count(Mlp::SwiGlu { width: ModelConfig::swiglu_width(192) })?;
     let plain = count(Mlp::Gelu { width: 4 * 192, form: tensor_core::ops::Gelu::Tanh })?;
@@ -88,7 +88,7 @@ fn a_gated_layer_has_as_many_parameters_as_a_plain_one() -> Result<()> {
 fn parameters_are_counted_before_there_are_any() -> Result<()> {
     for (name, config) in variants() {
         let (_, parameters) = fresh(&config, DType::F32)?;
-        assert_eq!(config.parameter_count(), parameters.count() as f64, "{name}");
+        assert_eq!(config.parameter_count(), parameters.n_parameters() as f64, "{name}");
     }
     let endless = ModelConfig::bytes(1, usize::MAX, 1, usize::MAX);
     assert!(endless.parameter_count() > 1e50);
@@ -117,7 +117,7 @@ fn gradients(
 ) -> Result<Vec<(String, Tensor)>> {
     let mut parameters = Parameters::seeded(1, DType::F32, &CPU);
     GptModern::new(config, parameters.root())?;
-    let mut rounded = parameters.computing_in(dtype);
+    let mut rounded = parameters.with_compute_dtype(dtype);
     let dropout = rounded.root().dropout(dropout);
     let model = GptModern::new(config, rounded.root())?.in_training(dropout, activations);
     let logits = model.forward(&ids(2, 9, 1)?)?;
@@ -178,7 +178,7 @@ fn dropout_drops_in_training_alone() -> Result<()> {
     let mut parameters = Parameters::seeded(1, DType::F32, &CPU);
     let dropout = parameters.root().dropout(0.5);
     let model = GptModern::new(&config, parameters.root())?.in_training(dropout, Activations::Kept);
-    let twin = GptModern::new(&config, parameters.inference().root())?;
+    let twin = GptModern::new(&config, parameters.for_inference().root())?;
     let ids = ids(1, 5, 0)?;
     let apart = |a: &Tensor, b: &Tensor| (a - b)?.abs()?.max_all()?.to_scalar::<f32>();
     assert!(apart(&model.forward(&ids)?, &model.forward(&ids)?)? > 0.);

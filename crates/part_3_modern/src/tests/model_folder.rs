@@ -187,7 +187,7 @@ fn a_tied_head_that_was_stored_is_taken_for_what_it_is() -> Result<()> {
     let (_, parameters) = fresh(&tiny(), DType::F32)?;
     save(folder.path(), &tiny(), &parameters, &TextEnds::default(), None)?;
     let path = folder.path().join("model.safetensors");
-    let mut tensors = tensor_core::weights::open(&path)?;
+    let mut tensors = tensor_core::weights::load(&path)?;
     tensors.insert("lm_head.weight".into(), tensors["model.embed_tokens.weight"].clone());
     tensor_core::weights::save(&path, &tensors)?;
     let (model, _) = open(folder.path(), DType::F32, &CPU)?;

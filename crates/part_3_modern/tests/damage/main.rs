@@ -48,7 +48,7 @@ fn line(error: &anyhow::Error) -> String {
 
 /// What `open` makes of the file or folder at `path`, or its error; asserts what this file's header says.
 fn tried<T>(path: &Path, open: impl FnOnce() -> Result<T>) -> Result<T, String> {
-    let (result, most) = ALLOCATOR.thread_peak_of(open);
+    let (result, most) = ALLOCATOR.thread_peak_during(open);
     let allowed = allowed(length(path));
     assert!(most <= allowed, "{most} bytes of memory, {allowed} are enough");
     result.map_err(|error| {
@@ -74,7 +74,7 @@ fn used(path: &Path, model: &Path) -> Result<(), String> {
         let choice =
             Choice::Random { temperature: 1., top_k: Some(9), top_p: Some(0.9), min_p: None };
         let config = GenerateConfig::new(&model, Sampler::new(choice), 3, Vec::new());
-        let (written, most) = ALLOCATOR.thread_peak_of(|| {
+        let (written, most) = ALLOCATOR.thread_peak_during(|| {
             generate(&model, &[prompt], &config, &mut Rng::new(1), |_, _| Ok(()))
         });
         let allowed = allowed(length(path));

@@ -12,7 +12,7 @@ fn opened(header: &str, length: u64, data: usize) -> Result<(), String> {
     let path = folder.path().join("model.safetensors");
     let bytes = [&length.to_le_bytes()[..], header.as_bytes(), &vec![0; data]].concat();
     std::fs::write(&path, bytes).expect("a file");
-    tried(&path, || weights::open(&path)).map(drop)
+    tried(&path, || weights::load(&path)).map(drop)
 }
 
 /// A header of these entries, before 32 bytes of data.
@@ -84,6 +84,6 @@ proptest! {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("model.safetensors");
         std::fs::write(&path, damaged(bytes, within, &damages)).expect("a file");
-        let _ = tried(&path, || weights::open(&path));
+        let _ = tried(&path, || weights::load(&path));
     }
 }

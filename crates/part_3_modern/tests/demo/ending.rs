@@ -2,7 +2,7 @@
 
 use std::process::{Child, Command, Stdio};
 
-use tensor_core::testing::path;
+use tensor_core::testing::path_arg;
 
 use crate::{PART_3, trained};
 
@@ -16,7 +16,7 @@ fn start(args: &[&str]) -> Child {
 #[test]
 fn a_reader_that_goes_away_ends_the_program_and_is_no_error() {
     let (folder, _) = trained(&["--window", "4"]);
-    let model = path(&folder.path().join("run"), "model");
+    let model = path_arg(&folder.path().join("run"), "model");
     // Of so many tokens nobody would see the end.
     let endless =
         ["generate", "--model", &model, "--prompt", "x", "--max-new-tokens", "1000000000"];

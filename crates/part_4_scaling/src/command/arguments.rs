@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
-use tiny_gpt::flags::{ComputeFlags, SamplingFlags, SizeFlags, share};
+use tiny_gpt::flags::{ComputeFlags, ModelSizeFlags, SamplingFlags, probability};
 
 use crate::flags::{LogFlags, RunFlags, ScheduleFlags, StepFlags};
 
@@ -56,11 +56,11 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_name = "N", default_value_t = 2048)]
     pub(crate) vocab_size: usize,
     /// Share of the documents that is held out, at least one
-    #[arg(long, value_name = "P", default_value_t = 0.1, allow_negative_numbers = true, value_parser = share)]
+    #[arg(long, value_name = "P", default_value_t = 0.1, allow_negative_numbers = true, value_parser = probability)]
     pub(crate) validation: f64,
     #[command(flatten)]
     #[serde(flatten)]
-    pub(crate) size: SizeFlags,
+    pub(crate) size: ModelSizeFlags,
     /// Heads of keys and values [default: as many as --n-head]
     #[arg(long, value_name = "N")]
     pub(crate) n_kv_head: Option<NonZeroUsize>,

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use candle_core::Device;
 use modern::{ModelConfig, Tokenizer};
 use serde_json::Value;
-use tiny_gpt::command::usage;
+use tiny_gpt::command::as_usage_error;
 use tiny_gpt::{RunFolder, training_memory};
 
 use super::arguments::TrainArgs;
@@ -47,7 +47,7 @@ pub(super) fn begun(
             "{tokens} tokens to learn from are too few for windows of --block-size {t}"
         );
         model.vocab_size = data.tokenizer.vocab_size();
-        training_memory::check(model.parameter_count(), device)?;
+        training_memory::ensure_fits_in_memory(model.parameter_count(), device)?;
         Run::new(*model, config.optimizer, config.dtype, args.run.compute.seed, device)
     };
     if Dataset::is_at(&args.data) {
@@ -76,13 +76,13 @@ fn check_out(args: &TrainArgs) -> Result<()> {
     let place = out.display();
     ensure!(out.file_name().is_some(), "--out {place} has no name of its own");
     ensure!(out.is_dir() || !out.exists(), "--out {place} is a file");
-    RunFolder::spares(out, "--data", data)
+    RunFolder::ensure_input_not_overwritten(out, "--data", data)
 }
 
 /// Turns the text into tokens in `folder`.
 fn prepare(args: &TrainArgs, folder: &Path) -> Result<()> {
     if args.tokenizer.is_none() {
-        usage(check(args.vocab_size))?;
+        as_usage_error(check(args.vocab_size))?;
     }
     let corpus = Corpus::open(&args.data)?;
     let split = Split { validation: args.validation, seed: args.run.compute.seed };

@@ -10,7 +10,7 @@ use crate::evaluation::{Extent, evaluate};
 use crate::{Corpus, Dataset};
 
 pub(super) fn run(args: &EvalArgs) -> Result<()> {
-    let device = args.compute.open()?;
+    let device = args.compute.open_device()?;
     let folder = model_folder(&args.model);
     let checkpoint = Checkpoint::open(&folder.to_string_lossy(), Purpose::Inference, &device)?;
     let Checkpoint { model, tokenizer, .. } = &checkpoint;

@@ -11,7 +11,7 @@ use tensor_core::Rng;
 use super::arguments::SampleArgs;
 
 pub(super) fn run(args: &SampleArgs) -> Result<()> {
-    let device = args.compute.open()?;
+    let device = args.compute.open_device()?;
     let folder = model_folder(&args.model);
     let checkpoint = Checkpoint::open(&folder.to_string_lossy(), Purpose::Inference, &device)?;
     let Checkpoint { model, tokenizer, ends, .. } = &checkpoint;

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use serde_json::json;
-use tiny_gpt::command::usage;
+use tiny_gpt::command::as_usage_error;
 
 use super::arguments::TokenizerArgs;
 use super::work;
@@ -11,7 +11,7 @@ use crate::tokenizer_training::check;
 
 pub(super) fn run(args: &TokenizerArgs) -> Result<()> {
     let TokenizerArgs { data, vocab_size, out, json } = args;
-    usage(check(*vocab_size))?;
+    as_usage_error(check(*vocab_size))?;
     let corpus = Corpus::open(data)?;
     // Before the work, so that it is not in vain.
     std::fs::create_dir_all(out).with_context(|| format!("creating {}", out.display()))?;

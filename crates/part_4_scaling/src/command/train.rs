@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use candle_core::Device;
 use modern::{Activations, ModelConfig};
 use serde_json::json;
-use tiny_gpt::command::usage;
+use tiny_gpt::command::as_usage_error;
 use tiny_gpt::{Interrupt, training_memory};
 
 use super::arguments::TrainArgs;
@@ -27,8 +27,8 @@ const MOST_BATCHES: usize = 1 << 12;
 pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let mut model = model_config(args)?;
     let config = train_config(args)?;
-    let device = args.run.compute.open()?;
-    training_memory::check(model.parameter_count(), &device)?; // the vocabulary comes on top
+    let device = args.run.compute.open_device()?;
+    training_memory::ensure_fits_in_memory(model.parameter_count(), &device)?; // the vocabulary comes on top
     let settings = serde_json::to_value(args)?;
     let checkpoints = Checkpoints::new(args.out.join("checkpoints"), args.run.save.keep);
     let (mut run, data, folder, rows) = match args.run.settings.resume {
@@ -39,7 +39,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let log = log_config(args, &run, &config, &device)?;
     tell(&run, &data, &log);
     let mut log = RunLog::new(log, folder, tracker, (run.state.step, &rows))?;
-    let interrupt = Interrupt::catch()?;
+    let interrupt = Interrupt::listen()?;
     let outputs = Outputs {
         folder: &args.out,
         checkpoints,
@@ -61,9 +61,9 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
 fn model_config(args: &TrainArgs) -> Result<ModelConfig> {
     let gpt = args.size.config()?;
     let block = gpt.block;
-    let mut model = ModelConfig::bytes(gpt.block_size, block.n_layer, block.n_head, block.n_embd);
+    let mut model = ModelConfig::bytes(gpt.context_len, block.n_layer, block.n_head, block.n_embd);
     model.attention.n_kv_head = args.n_kv_head.map_or(block.n_head, |n| n.get());
-    usage(model.check())?;
+    as_usage_error(model.check())?;
     Ok(model)
 }
 
@@ -71,7 +71,7 @@ fn train_config(args: &TrainArgs) -> Result<TrainConfig> {
     let step = &args.step;
     let (tokens, batches) =
         (step.batch_size.get().saturating_mul(args.size.block_size), step.accumulate.get());
-    usage((|| {
+    as_usage_error((|| {
         ensure!(
             tokens <= MOST_TOKENS,
             "--batch-size times --block-size must be at most {MOST_TOKENS} tokens"
@@ -83,8 +83,8 @@ fn train_config(args: &TrainArgs) -> Result<TrainConfig> {
         batch_size: step.batch_size.get(),
         accumulate: step.accumulate.get(),
         schedule: args.schedule.schedule()?,
-        optimizer: step.optimizer.config(),
-        grad_clip: step.optimizer.grad_clip().unwrap_or(f64::MAX),
+        optimizer: step.optimizer.adamw_config(),
+        grad_clip: step.optimizer.max_grad_norm().unwrap_or(f64::MAX),
         dropout: args.size.dropout,
         dtype: step.dtype.dtype(),
         activations: if step.recompute { Activations::Recomputed } else { Activations::Kept },
@@ -97,7 +97,7 @@ fn log_config(
     config: &TrainConfig,
     device: &Device,
 ) -> Result<LogConfig> {
-    let flops = flops_per_token(&run.model, run.parameters.count());
+    let flops = flops_per_token(&run.model, run.parameters.n_parameters());
     Ok(LogConfig {
         interval: args.log.figures.log_interval.get(),
         steps: config.schedule.total,
@@ -114,7 +114,7 @@ fn tell(run: &Run, data: &Dataset, log: &LogConfig) {
     let (train, validation) = (&data.train, &data.validation);
     println!(
         "{} parameters, a vocabulary of {}",
-        run.parameters.count(),
+        run.parameters.n_parameters(),
         data.tokenizer.vocab_size()
     );
     println!(
@@ -150,7 +150,7 @@ fn report(args: &TrainArgs, run: &Run, config: &TrainConfig, tokens_per_second: 
     if args.run.json {
         let report = json!({
             "step": step, "loss": run.state.best, "tokens_per_s": tokens_per_second,
-            "parameters": run.parameters.count(), "model": out.join("model"),
+            "parameters": run.parameters.n_parameters(), "model": out.join("model"),
         });
         println!("{report}");
     }

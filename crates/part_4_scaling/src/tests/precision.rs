@@ -44,7 +44,7 @@ fn setup() -> Result<Setup> {
 
 impl Setup {
     fn gradients(&self, dtype: DType, batches: &[Batch], scale: f64) -> Result<(f64, GradStore)> {
-        let model = GptModern::new(&self.config, self.parameters.computing_in(dtype).root())?;
+        let model = GptModern::new(&self.config, self.parameters.with_compute_dtype(dtype).root())?;
         gradients(&model, &self.parameters, batches, scale)
     }
 

@@ -93,7 +93,7 @@ fn a_skipped_step_advances_nothing() -> Result<()> {
     assert!(rates.eq((1..=STEPS).map(|n| CONFIG.schedule.at(n))));
     let mut norms = rows.iter().filter_map(|row| row["grad_norm"].as_f64());
     assert!(norms.all(|norm| norm < 100.), "norms are measured, and clipped, after unscaling");
-    let updates = run.optimizer.state()?;
+    let updates = run.optimizer.state_dict()?;
     let updates = updates.iter().filter(|(name, _)| name.ends_with(".updates"));
     for (name, count) in updates {
         assert_eq!(count.to_scalar::<u32>()?, STEPS as u32, "{name}");

@@ -91,6 +91,6 @@ fn a_full_disk_leaves_the_checkpoint_before_and_says_so() {
     let told = "the checkpoint of step 8 was not saved; the one of step 4 is whole: --resume continues there";
     assert!(error.contains(told) && error.contains("model.safetensors"), "{error}");
     assert_eq!(steps(&format!("{out}/checkpoints")), [4]);
-    PART_4.says(&resume);
+    PART_4.stdout(&resume);
     runs.assert_same(["whole", "full"], 12);
 }

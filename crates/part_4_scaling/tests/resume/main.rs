@@ -8,7 +8,7 @@ use std::process::{Child, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
-use tensor_core::testing::{Program, path};
+use tensor_core::testing::{Program, path_arg};
 
 const PART_4: Program = Program(env!("CARGO_BIN_EXE_part_4"));
 
@@ -24,7 +24,7 @@ struct Runs {
 impl Runs {
     fn new() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let data = path(folder.path(), "text.txt");
+        let data = path_arg(folder.path(), "text.txt");
         let stories: Vec<String> =
             (0..60).map(|i| format!("The cat number {i} sat on mat {}.", i * i)).collect();
         std::fs::write(&data, stories.join("\n<|endoftext|>\n")).expect("a text");
@@ -32,7 +32,7 @@ impl Runs {
     }
 
     fn out(&self, name: &str) -> String {
-        path(self.folder.path(), name)
+        path_arg(self.folder.path(), name)
     }
 
     /// `train` into the run `name`.
@@ -42,7 +42,7 @@ impl Runs {
     }
 
     fn train(&self, name: &str, flags: &[&str]) -> String {
-        PART_4.says(&self.args(&self.out(name), flags))
+        PART_4.stdout(&self.args(&self.out(name), flags))
     }
 
     /// Starts it with nobody listening.
@@ -118,8 +118,8 @@ fn two_hundred_steps_equal_eighty_and_a_hundred_and_twenty_resumed() {
         );
         // The settings are the run's own: only what is new must be said.
         let out = runs.out(&parts);
-        PART_4.says(&["train", "--resume", "--out", &out, "--stop-after", steps[2]]);
-        PART_4.says(&[
+        PART_4.stdout(&["train", "--resume", "--out", &out, "--stop-after", steps[2]]);
+        PART_4.stdout(&[
             "train",
             "--resume",
             "--out",

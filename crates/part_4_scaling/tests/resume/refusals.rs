@@ -30,34 +30,34 @@ fn what_does_not_fit_the_run_is_refused_and_nothing_changes() {
     let flags = ["--steps", "4"];
     let out = runs.out("run");
     let resume = |more: &[&'static str]| [&["train", "--resume", "--out", &out][..], more].concat();
-    PART_4.refuses(&resume(&[]), 1, "no run in");
+    PART_4.assert_fails(&resume(&[]), 1, "no run in");
     runs.train("run", &flags);
     let files = || {
         ["config.json", "metrics.jsonl", "checkpoints/step-4/state.json"]
             .map(|file| runs.file("run", file))
     };
     let before = files();
-    PART_4.refuses(&resume(&["--lr", "0.5"]), 1, "lr was 0.003 and is 0.5");
-    PART_4.refuses(
+    PART_4.assert_fails(&resume(&["--lr", "0.5"]), 1, "lr was 0.003 and is 0.5");
+    PART_4.assert_fails(
         &resume(&["--n-embd", "32", "--seed", "9"]),
         1,
         "n_embd was 16 and is 32, seed was 1337 and is 9",
     );
-    PART_4.refuses(&resume(&["--steps", "8"]), 1, "steps was 4 and is 8");
+    PART_4.assert_fails(&resume(&["--steps", "8"]), 1, "steps was 4 and is 8");
     // The data's place may change, what it holds may not.
     let other = Runs::new();
     other.train("run", &["--steps", "1", "--seed", "3"]);
     let foreign = format!("{}/data", other.out("run"));
-    PART_4.refuses(&["train", "--resume", "--out", &out, "--data", &foreign], 1, "other data");
+    PART_4.assert_fails(&["train", "--resume", "--out", &out, "--data", &foreign], 1, "other data");
     let moved = runs.out("moved");
     std::fs::rename(format!("{out}/data"), &moved).expect("moved");
-    PART_4.refuses(&resume(&[]), 1, "tokenizer");
-    PART_4.says(&["train", "--resume", "--out", &out, "--data", &moved]);
+    PART_4.assert_fails(&resume(&[]), 1, "tokenizer");
+    PART_4.stdout(&["train", "--resume", "--out", &out, "--data", &moved]);
     assert_eq!(before[1..], files()[1..]);
     for step in std::fs::read_dir(format!("{out}/checkpoints")).expect("checkpoints") {
         std::fs::remove_dir_all(step.expect("an entry").path()).expect("removed");
     }
-    PART_4.refuses(
+    PART_4.assert_fails(
         &["train", "--resume", "--out", &out, "--data", &moved],
         1,
         "has no checkpoint yet",
@@ -76,7 +76,11 @@ fn a_forgotten_resume_loses_nothing() {
         assert!(!crate::steps(&runs.out(&format!("{name}/checkpoints"))).is_empty(), "{name}");
     }
     let (run, data) = (runs.out("run"), format!("{}/data", runs.out("run")));
-    PART_4.refuses(&["train", "--data", &data, "--out", &run], 1, "which would be moved aside");
+    PART_4.assert_fails(
+        &["train", "--data", &data, "--out", &run],
+        1,
+        "which would be moved aside",
+    );
 }
 
 #[test]

@@ -11,7 +11,7 @@ use tensor_core::testing::assert_close;
 
 use super::{CPU, fresh, golden, ids, tiny};
 use crate::auxiliary_losses::load_balancing_loss;
-use crate::config::{Blend, GateWeights, MoeConfig, RouterConfig, Selection};
+use crate::config::{DenseBranch, ExpertSelection, GateWeights, MoeConfig, RouterConfig};
 use crate::config_json::{from_json, to_json};
 use crate::model_folder::{open, save};
 
@@ -53,7 +53,8 @@ fn a_mixtral_of_transformers_answers_as_it_does_there() -> Result<()> {
     }
     // Theirs takes all layers for one, and is K times ours.
     let p: Vec<&Tensor> = routed.iter().map(|routed| &routed.probabilities).collect();
-    let experts: Vec<u32> = routed.iter().flat_map(|routed| routed.experts.clone()).collect();
+    let experts: Vec<u32> =
+        routed.iter().flat_map(|routed| routed.selected_experts.clone()).collect();
     let as_one = load_balancing_loss(&Tensor::cat(&p, 0)?, &experts, None)?.to_scalar::<f32>()?;
     assert!((2. * f64::from(as_one) - golden.aux_loss_of_all_layers).abs() < 1e-5);
     Ok(())
@@ -92,9 +93,12 @@ fn variants() -> candle_core::Result<Vec<(&'static str, MoeConfig)>> {
     };
     Ok(vec![
         ("mixtral", mixtral),
-        ("llm_from_scratch", with(|c| c.router.weights = GateWeights::Raw)),
-        ("llm_from_scratch", with(|c| c.router.selection = Selection::Biased)),
-        ("llm_from_scratch", with(|c| c.blend = Blend::Hybrid { dense_share: 0.25 })),
+        ("llm_from_scratch", with(|c| c.router.gate_weights = GateWeights::Raw)),
+        ("llm_from_scratch", with(|c| c.router.expert_selection = ExpertSelection::Biased)),
+        (
+            "llm_from_scratch",
+            with(|c| c.dense_branch = DenseBranch::Weighted { dense_weight: 0.25 }),
+        ),
         ("llm_from_scratch", with(|c| c.model.attention.qk_norm = modern::config::QkNorm::PerHead)),
         ("llm_from_scratch", tiny(RouterConfig::new(4, 1))?),
     ])
@@ -124,7 +128,7 @@ fn what_a_mixtrals_config_leaves_out_is_as_in_transformers() -> Result<()> {
         "num_attention_heads": 8, "intermediate_size": 24,
     }))?;
     assert_eq!((config.router.n_expert, config.router.top_k), (8, 2));
-    assert_eq!(config.router.weights, GateWeights::Renormalized);
+    assert_eq!(config.router.gate_weights, GateWeights::Renormalized);
     let attention = config.model.attention;
     assert_eq!((config.model.context, attention.n_kv_head, attention.window), (131_072, 8, None));
     assert_eq!(config.model.norm, modern::config::Norm::Rms { eps: 1e-5 });

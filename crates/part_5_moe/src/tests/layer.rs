@@ -7,10 +7,10 @@ use tensor_core::{Init, Parameters, backward};
 
 use super::{CPU, GELU, SWIGLU, WIDTH, layer, random, routers};
 use crate::MoeLayer;
-use crate::config::{RouterConfig, Strain};
+use crate::config::{RouterConfig, RouterTrainingConfig};
 use crate::hybrid::Hybrid;
 
-const FREE: Strain = Strain { jitter: 0., capacity_factor: None };
+const FREE: RouterTrainingConfig = RouterTrainingConfig { jitter: 0., capacity_factor: None };
 
 /// Value and gradients of all parameters and of x, weighted unevenly.
 fn outcome(
@@ -32,12 +32,12 @@ fn outcome(
 #[test]
 fn sorted_by_expert_gives_what_one_expert_after_the_other_does() -> Result<()> {
     let x = random(0, (40, WIDTH), DType::F64)?;
-    let tight = Strain { capacity_factor: Some(0.8), ..FREE };
+    let tight = RouterTrainingConfig { capacity_factor: Some(0.8), ..FREE };
     for router in routers() {
         for (mlp, strain) in [(SWIGLU, FREE), (GELU, FREE), (SWIGLU, tight), (GELU, tight)] {
             let (layer, parameters) = layer(router, mlp, strain, DType::F64)?;
-            let one = outcome(&x, &parameters, |x| layer.one_by_one(x, &layer.route(x)?))?;
-            let all = outcome(&x, &parameters, |x| layer.grouped(x, &layer.route(x)?))?;
+            let one = outcome(&x, &parameters, |x| layer.forward_reference(x, &layer.route(x)?))?;
+            let all = outcome(&x, &parameters, |x| layer.forward_grouped(x, &layer.route(x)?))?;
             println!("{router:?} {mlp:?} {strain:?}");
             for (all, one) in all.iter().zip(&one) {
                 assert_close(all, one, 1e-10)?;
@@ -52,7 +52,7 @@ fn the_gradient_is_that_of_finite_differences() -> Result<()> {
     let x = random(0, (9, WIDTH), DType::F64)?;
     for router in routers() {
         let (layer, _) = layer(router, SWIGLU, FREE, DType::F64)?;
-        assert_grad(&x, |x| layer.grouped(x, &layer.route(x)?), 1e-6)?;
+        assert_grad(&x, |x| layer.forward_grouped(x, &layer.route(x)?), 1e-6)?;
     }
     Ok(())
 }
@@ -105,8 +105,12 @@ fn the_order_of_the_experts_does_not_matter() -> Result<()> {
             }
         }
         let (from_a, from_b) = (layer_a.route(&x)?, layer_b.route(&x)?);
-        assert_ne!(from_a.experts, from_b.experts);
-        assert_close(&layer_a.grouped(&x, &from_a)?, &layer_b.grouped(&x, &from_b)?, 1e-12)?;
+        assert_ne!(from_a.selected_experts, from_b.selected_experts);
+        assert_close(
+            &layer_a.forward_grouped(&x, &from_a)?,
+            &layer_b.forward_grouped(&x, &from_b)?,
+            1e-12,
+        )?;
     }
     Ok(())
 }
@@ -117,7 +121,7 @@ fn every_expert_and_the_router_learn_from_a_batch() -> Result<()> {
     for router in routers().into_iter().filter(|router| router.n_expert > 1) {
         for mlp in [SWIGLU, GELU] {
             let (layer, parameters) = layer(router, mlp, FREE, DType::F64)?;
-            let y = layer.grouped(&x, &layer.route(&x)?)?;
+            let y = layer.forward_grouped(&x, &layer.route(&x)?)?;
             let grads = backward(&y.sqr()?.sum_all()?)?;
             assert_gradients_flow(&parameters, &grads)?;
         }
@@ -132,9 +136,9 @@ fn an_expert_that_gets_nobody_is_no_error_and_no_nan() -> Result<()> {
     // Without a gate all experts are equal, and the first is chosen.
     parameters.iter().next().expect("the gate").var.zero_set()?;
     let routing = layer.route(&x)?;
-    assert_eq!(routing.experts, [0; 12]);
+    assert_eq!(routing.selected_experts, [0; 12]);
     for (i, tensor) in
-        outcome(&x, &parameters, |x| layer.grouped(x, &layer.route(x)?))?.iter().enumerate()
+        outcome(&x, &parameters, |x| layer.forward_grouped(x, &layer.route(x)?))?.iter().enumerate()
     {
         let sum = tensor.abs()?.sum_all()?.to_scalar::<f32>()?;
         assert!(sum.is_finite(), "{i}");
@@ -147,13 +151,14 @@ fn jitter_reaches_the_router_and_no_expert() -> Result<()> {
     let x = random(0, (1, 40, WIDTH), DType::F64)?;
     let router = RouterConfig::new(4, 1);
     let (free, _) = layer(router, SWIGLU, FREE, DType::F64)?;
-    let (jittered, _) = layer(router, SWIGLU, Strain { jitter: 0.3, ..FREE }, DType::F64)?;
+    let (jittered, _) =
+        layer(router, SWIGLU, RouterTrainingConfig { jitter: 0.3, ..FREE }, DType::F64)?;
     let flat = x.squeeze(0)?;
     let routing = jittered.route(&flat)?;
     let moved = (&routing.logits - free.route(&flat)?.logits)?.abs()?;
     assert!(moved.max_all()?.to_scalar::<f64>()? > 0.1);
     let y = TokenLayer::forward(&jittered, &x, &mut Vec::new())?;
-    assert_close(&y.squeeze(0)?, &free.grouped(&flat, &routing)?, 1e-12)
+    assert_close(&y.squeeze(0)?, &free.forward_grouped(&flat, &routing)?, 1e-12)
 }
 
 #[test]
@@ -161,13 +166,13 @@ fn what_was_dropped_adds_nothing_and_the_rest_is_as_it_was() -> Result<()> {
     let x = random(0, (40, WIDTH), DType::F64)?;
     let router = RouterConfig::new(4, 1);
     let (free, _) = layer(router, SWIGLU, FREE, DType::F64)?;
-    let tight = Strain { capacity_factor: Some(0.5), ..FREE };
+    let tight = RouterTrainingConfig { capacity_factor: Some(0.5), ..FREE };
     let (tight, _) = layer(router, SWIGLU, tight, DType::F64)?;
     let routing = free.route(&x)?;
     let plan = tight.dispatch(&routing)?;
-    assert!(plan.dropped() >= 20, "{} of 40", plan.dropped());
-    let (all, some) = (free.grouped(&x, &routing)?, tight.grouped(&x, &routing)?);
-    for (token, position) in plan.positions.iter().enumerate() {
+    assert!(plan.n_dropped() >= 20, "{} of 40", plan.n_dropped());
+    let (all, some) = (free.forward_grouped(&x, &routing)?, tight.forward_grouped(&x, &routing)?);
+    for (token, position) in plan.row_of_choice.iter().enumerate() {
         let row = |y: &Tensor| y.narrow(0, token, 1);
         match position {
             Some(_) => assert_close(&row(&some)?, &row(&all)?, 1e-12)?,
@@ -186,7 +191,8 @@ fn a_hybrid_is_the_dense_layer_at_one_the_experts_at_zero_and_between_them_elsew
     let mut parameters = Parameters::seeded(0, DType::F64, &CPU);
     let dense = FeedForward::new(parameters.root(), WIDTH, GELU, init, init)?;
     let blend = |dense_share| {
-        let hybrid = Hybrid { dense: dense.clone(), experts: experts.clone(), dense_share };
+        let hybrid =
+            Hybrid { dense: dense.clone(), experts: experts.clone(), dense_weight: dense_share };
         hybrid.forward(&x, &mut Vec::new())
     };
     let alone = TokenLayer::forward(&experts, &x, &mut Vec::new())?;

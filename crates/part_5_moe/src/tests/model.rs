@@ -10,18 +10,20 @@ use tiny_gpt::LanguageModel;
 
 use super::{CPU, fresh, ids, routers, tiny};
 use crate::auxiliary_losses::{load_balancing_loss, router_z_loss};
-use crate::config::{Balancing, Blend, MoeConfig, RouterConfig, Selection, Strain};
-use crate::model::moved_by_hand;
+use crate::config::{
+    DenseBranch, ExpertSelection, LoadBalancing, MoeConfig, RouterConfig, RouterTrainingConfig,
+};
+use crate::model::is_selection_bias;
 use crate::training::total_loss;
-use crate::{GptMoe, Routed};
+use crate::{GptMoe, RouterOutput};
 
-const BALANCING: Balancing = Balancing { balance: 0.5, z: 0.1, bias_speed: 0. };
+const BALANCING: LoadBalancing = LoadBalancing { balance: 0.5, z: 0.1, bias_speed: 0. };
 
 fn variants() -> Result<Vec<MoeConfig>> {
     let mut all = routers().into_iter().map(tiny).collect::<Result<Vec<_>>>()?;
-    let hybrid = MoeConfig { blend: Blend::Hybrid { dense_share: 0.4 }, ..all[1] };
+    let hybrid = MoeConfig { dense_branch: DenseBranch::Weighted { dense_weight: 0.4 }, ..all[1] };
     let mut biased = all[0];
-    biased.router.selection = Selection::Biased;
+    biased.router.expert_selection = ExpertSelection::Biased;
     all.extend([hybrid, biased]);
     Ok(all)
 }
@@ -30,7 +32,7 @@ fn variants() -> Result<Vec<MoeConfig>> {
 fn every_parameter_learns_and_what_is_moved_by_hand_gets_no_gradient() -> Result<()> {
     for config in variants()?.into_iter().filter(|config| config.router.n_expert > 1) {
         let (_, mut parameters) = fresh(&config, DType::F32)?;
-        parameters.freeze(moved_by_hand);
+        parameters.freeze(is_selection_bias);
         let model = GptMoe::new(&config, parameters.root())?;
         let targets = ids(4, 30, 2)?.to_dtype(DType::I64)?;
         let (logits, routed) = model.forward(&ids(4, 30, 1)?)?;
@@ -44,13 +46,13 @@ fn every_parameter_learns_and_what_is_moved_by_hand_gets_no_gradient() -> Result
 /// The loss of a model in training and its gradients.
 fn gradients(
     activations: Activations,
-    strain: Strain,
-    balancing: &Balancing,
+    strain: RouterTrainingConfig,
+    balancing: &LoadBalancing,
 ) -> Result<Vec<Tensor>> {
     let config = tiny(RouterConfig::new(4, 2))?;
     let (_, mut parameters) = fresh(&config, DType::F64)?;
-    let mut model = GptMoe::strained(&config, parameters.root(), strain)?;
-    model.gpt = model.gpt.in_training(Dropout::none(), activations);
+    let mut model = GptMoe::new_for_training(&config, parameters.root(), strain)?;
+    model.gpt = model.gpt.in_training(Dropout::disabled(), activations);
     let (logits, routed) = model.forward(&ids(2, 9, 1)?)?;
     let loss = cross_entropy(&logits, &ids(2, 9, 2)?.to_dtype(DType::I64)?)?;
     let grads = backward(&total_loss(&loss, &routed, balancing)?)?;
@@ -61,8 +63,8 @@ fn gradients(
 
 #[test]
 fn blocks_that_are_run_twice_give_the_same_gradients_auxiliary_losses_too() -> Result<()> {
-    let strain = Strain { jitter: 0.2, capacity_factor: Some(0.9) };
-    for strain in [Strain::default(), strain] {
+    let strain = RouterTrainingConfig { jitter: 0.2, capacity_factor: Some(0.9) };
+    for strain in [RouterTrainingConfig::default(), strain] {
         let kept = gradients(Activations::Kept, strain, &BALANCING)?;
         let again = gradients(Activations::Recomputed, strain, &BALANCING)?;
         for (kept, again) in kept.iter().zip(&again) {
@@ -70,10 +72,10 @@ fn blocks_that_are_run_twice_give_the_same_gradients_auxiliary_losses_too() -> R
         }
     }
     // That the comparison sees the auxiliary losses at all, below the routers too.
-    let none = Balancing { balance: 0., z: 0., bias_speed: 0. };
+    let none = LoadBalancing { balance: 0., z: 0., bias_speed: 0. };
     let (with, without) = (
-        gradients(Activations::Kept, Strain::default(), &BALANCING)?,
-        gradients(Activations::Kept, Strain::default(), &none)?,
+        gradients(Activations::Kept, RouterTrainingConfig::default(), &BALANCING)?,
+        gradients(Activations::Kept, RouterTrainingConfig::default(), &none)?,
     );
     let apart = |i: usize| (&with[i] - &without[i])?.abs()?.max_all()?.to_scalar::<f64>();
     assert!(apart(1)? > 1e-3, "the embedding is below all routers");
@@ -85,11 +87,12 @@ fn the_total_loss_is_the_tasks_and_the_weighted_means_over_the_layers() -> Resul
     let (model, _) = fresh(&tiny(RouterConfig::new(4, 2))?, DType::F64)?;
     let (_, routed) = model.forward(&ids(2, 9, 1)?)?;
     assert_eq!(routed.len(), 2);
-    let mean = |of: fn(&Routed) -> Result<Tensor>| -> Result<f64> {
+    let mean = |of: fn(&RouterOutput) -> Result<Tensor>| -> Result<f64> {
         let each = routed.iter().map(|routed| of(routed)?.to_scalar::<f64>());
         Ok(each.sum::<Result<f64>>()? / 2.)
     };
-    let balance = mean(|routed| load_balancing_loss(&routed.probabilities, &routed.experts, None))?;
+    let balance =
+        mean(|routed| load_balancing_loss(&routed.probabilities, &routed.selected_experts, None))?;
     let z = mean(|routed| router_z_loss(&routed.logits, None))?;
     let total = total_loss(&Tensor::new(3f64, &CPU)?, &routed, &BALANCING)?.to_scalar::<f64>()?;
     assert!((total - (3. + 0.5 * balance + 0.1 * z)).abs() < 1e-12, "{total} {balance} {z}");
@@ -106,7 +109,7 @@ fn auxiliary_losses_are_the_mean_over_layers_and_scale_with_the_batchs_share() -
         tiny_gpt::Batch { inputs: ids(2, 9, 1)?, targets: ids(2, 9, 2)?.to_dtype(DType::I64)? };
     let (logits, routed) = model.forward(&batch.inputs)?;
     let loss = cross_entropy(&logits, &batch.targets)?;
-    let one = |layers: &[Routed]| -> Result<f32> {
+    let one = |layers: &[RouterOutput]| -> Result<f32> {
         (total_loss(&loss, layers, &BALANCING)? - &loss)?.to_scalar()
     };
     let mean = (one(&routed[..1])? + one(&routed[1..])?) / 2.;
@@ -148,7 +151,7 @@ fn the_future_never_leaks_into_the_past() -> Result<()> {
 fn read_piece_by_piece_the_logits_are_those_of_the_whole_text() -> Result<()> {
     for config in variants()? {
         let (model, parameters) = fresh(&config, DType::F64)?;
-        let gpt = model.inference_twin(&parameters)?.gpt;
+        let gpt = model.for_inference(&parameters)?.gpt;
         let text = ids(2, 12, 3)?;
         let whole = gpt.forward(&text)?;
         let mut cache = Cache::growing(config.model.n_layer);
@@ -165,7 +168,7 @@ fn read_piece_by_piece_the_logits_are_those_of_the_whole_text() -> Result<()> {
 #[test]
 fn part_3_writes_with_it() -> anyhow::Result<()> {
     let (model, parameters) = fresh(&tiny(RouterConfig::new(4, 2))?, DType::F32)?;
-    let gpt = model.inference_twin(&parameters)?.gpt;
+    let gpt = model.for_inference(&parameters)?.gpt;
     let config = GenerateConfig::new(&gpt, Sampler::new(Choice::Greedy), 10, Vec::new());
     let prompts = [vec![1, 2, 3], vec![4]];
     let written = generate(&gpt, &prompts, &config, &mut Rng::new(0), |_, _| Ok(()))?;
@@ -185,7 +188,7 @@ fn part_3_writes_with_it() -> anyhow::Result<()> {
 fn parameters_are_counted_before_there_are_any() -> Result<()> {
     for config in variants()? {
         let (_, parameters) = fresh(&config, DType::F32)?;
-        assert_eq!(config.parameter_count(), parameters.count() as f64, "{config:?}");
+        assert_eq!(config.parameter_count(), parameters.n_parameters() as f64, "{config:?}");
     }
     Ok(())
 }
@@ -196,7 +199,7 @@ fn as_much_work_as_a_dense_model_but_for_the_router_and_a_rounding_up() -> Resul
     assert_eq!(dense.mlp, Mlp::SwiGlu { width: 48 });
     let routers = (2 * 5 * 16) as f64;
     for (k, rounding) in [(1, 0), (2, 0), (5, 2)] {
-        let config = MoeConfig::of_equal_work(&dense, RouterConfig::new(5, k))?;
+        let config = MoeConfig::with_flops_of(&dense, RouterConfig::new(5, k))?;
         let more = config.active_parameter_count() - dense.parameter_count() - routers;
         assert_eq!(more, (2 * 3 * 16 * rounding) as f64, "{k}");
     }
@@ -207,7 +210,7 @@ fn as_much_work_as_a_dense_model_but_for_the_router_and_a_rounding_up() -> Resul
 #[test]
 fn what_experts_add_begins_in_scale() -> Result<()> {
     let dense = ModelConfig::bytes(8, 2, 2, 64);
-    let config = MoeConfig::of_equal_work(&dense, RouterConfig::new(4, 1))?;
+    let config = MoeConfig::with_flops_of(&dense, RouterConfig::new(4, 1))?;
     let mut parameters = Parameters::seeded(0, DType::F64, &CPU);
     GptMoe::new(&config, parameters.root())?;
     let std = |name: &str| -> Result<f64> {
@@ -230,7 +233,7 @@ fn impossible_models_are_refused() -> Result<()> {
     let with = |router| MoeConfig { router, ..config };
     assert!(error(with(RouterConfig::new(0, 1))).contains("the number of experts is 0"));
     assert!(error(with(RouterConfig::new(4, 5))).contains("5 experts per token of 4"));
-    let share = MoeConfig { blend: Blend::Hybrid { dense_share: 1.5 }, ..config };
+    let share = MoeConfig { dense_branch: DenseBranch::Weighted { dense_weight: 1.5 }, ..config };
     assert!(error(share).contains("dense share of 1.5"));
     Ok(())
 }

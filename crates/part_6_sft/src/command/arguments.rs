@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use clap::Args;
 use scaling::flags::{FigureFlags, RunFlags, ScheduleFlags, StepFlags};
 use serde::Serialize;
-use tiny_gpt::flags::{ComputeFlags, share};
+use tiny_gpt::flags::{ComputeFlags, probability};
 
-use crate::flags::{BaseFlags, DataFlags, ExampleFlags, LoraFlags, TunedFlags};
-use crate::questions::Demos;
-use crate::{Curriculum, Format};
+use crate::flags::{BaseModelFlags, DataFlags, ExampleFlags, FinetunedFlags, LoraFlags};
+use crate::questions::DemonstrationStyle;
+use crate::{ChatFormat, Curriculum};
 
 pub(crate) const DEFAULT_OUT: &str = "runs/sft";
 
@@ -46,14 +46,14 @@ pub(crate) struct TrainArgs {
     #[serde(flatten)]
     pub(crate) examples: ExampleFlags,
     /// How answers to arithmetic are demonstrated
-    #[arg(long, value_enum, default_value_t = Demos::Clean)]
-    pub(crate) demos: Demos,
+    #[arg(long, value_enum, default_value_t = DemonstrationStyle::Clean)]
+    pub(crate) demos: DemonstrationStyle,
     /// The run folder: settings, figures, checkpoints and the best model
     #[arg(long, value_name = "DIR", default_value = DEFAULT_OUT)]
     pub(crate) out: PathBuf,
     /// How conversations are written [default: the model's own way, else instruction]
     #[arg(long, value_enum)]
-    pub(crate) template: Option<Format>,
+    pub(crate) template: Option<ChatFormat>,
     #[command(flatten)]
     #[serde(flatten)]
     pub(crate) lora: LoraFlags,
@@ -64,14 +64,14 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_name = "T")]
     pub(crate) pack: Option<NonZeroUsize>,
     /// End when this share of the validation answers is exactly right
-    #[arg(long, value_name = "P", value_parser = share)]
+    #[arg(long, value_name = "P", value_parser = probability)]
     pub(crate) stop_at: Option<f64>,
     #[command(flatten)]
     #[serde(flatten)]
-    pub(crate) exam: ExamFlags,
+    pub(crate) exam: ValidationFlags,
     #[command(flatten)]
     #[serde(flatten)]
-    pub(crate) base: BaseFlags,
+    pub(crate) base: BaseModelFlags,
     #[command(flatten)]
     #[serde(flatten)]
     pub(crate) schedule: ScheduleFlags,
@@ -85,7 +85,7 @@ pub(crate) struct TrainArgs {
 
 /// What is looked at during a run.
 #[derive(Debug, Clone, Copy, Args, Serialize)]
-pub(crate) struct ExamFlags {
+pub(crate) struct ValidationFlags {
     /// Steps between two looks at the validation examples; 0 for one at the end
     #[arg(long, value_name = "N", default_value_t = 200)]
     pub(crate) eval_interval: usize,
@@ -103,7 +103,7 @@ pub(crate) struct ExamFlags {
 #[derive(Args)]
 pub(crate) struct SampleArgs {
     #[command(flatten)]
-    pub(crate) tuned: TunedFlags,
+    pub(crate) tuned: FinetunedFlags,
     /// The model before it was tuned [default: the model without its adapter, or the one that the run began with]
     #[arg(long, value_name = "MODEL")]
     pub(crate) base: Option<String>,
@@ -125,7 +125,7 @@ pub(crate) struct SampleArgs {
 #[derive(Args)]
 pub(crate) struct EvalArgs {
     #[command(flatten)]
-    pub(crate) tuned: TunedFlags,
+    pub(crate) tuned: FinetunedFlags,
     #[command(flatten)]
     pub(crate) data: DataFlags,
     /// Examples at a time

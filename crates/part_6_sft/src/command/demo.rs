@@ -5,14 +5,14 @@ use modern::GptModern;
 use tensor_core::AdamWConfig;
 
 use super::arguments::DemoArgs;
-use crate::arithmetic::{Set, Split};
-use crate::base::{BaseConfig, pretrain};
-use crate::evaluation::Extent;
-use crate::questions::{Demos, Question, demonstrations, questions};
-use crate::source::held_out;
+use crate::arithmetic::{ProblemSet, Split};
+use crate::base::{BaseModelConfig, pretrain};
+use crate::evaluation::GenerationEvalConfig;
+use crate::questions::{ArithmeticQuestion, DemonstrationStyle, demonstrations, questions};
+use crate::source::test_examples;
 use crate::{
-    Evaluation, Exam, Example, Outputs, RunLog, Speech, TrainConfig, Tuning, evaluate, mask_print,
-    tokenize, train,
+    ChatTokenizer, Example, RunOutputs, SftEvalMetrics, SftLog, SftValidator, TrainConfig,
+    TrainState, evaluate, mask_print, tokenize, train,
 };
 
 /// Questions that are shown.
@@ -21,32 +21,48 @@ const SHOWN: usize = 6;
 const DEMONSTRATIONS: usize = 80_000;
 
 pub(super) fn run(args: &DemoArgs) -> Result<()> {
-    let device = args.compute.open()?;
+    let device = args.compute.open_device()?;
     let seed = args.compute.seed;
     println!("A small model reads stories and counts, {} steps.", args.base_steps);
-    let base = BaseConfig { steps: args.base_steps, ..BaseConfig::default() };
+    let base = BaseModelConfig { steps: args.base_steps, ..BaseModelConfig::default() };
     let mut checkpoint = pretrain(base, seed, &device)?;
-    let speech = Speech::of(&mut checkpoint, None)?;
+    let speech = ChatTokenizer::from_checkpoint(&mut checkpoint, None)?;
     let config = *checkpoint.model.config();
-    let data =
-        tokenize(&demonstrations(DEMONSTRATIONS, Demos::Clean, seed), &speech, config.context)?;
+    let examples = demonstrations(DEMONSTRATIONS, DemonstrationStyle::Clean, seed);
+    let data = tokenize(&examples, &speech, config.context)?;
     println!("\nA demonstration, what is learned marked:");
-    println!("{}\n", mask_print::shown(&data.examples[0], &speech.tokenizer)?);
+    println!("{}\n", mask_print::render_loss_mask(&data.examples[0], &speech.tokenizer)?);
 
-    let wanted = held_out(Set::Sums);
-    let extent = Extent { batch_size: 100, max_new_tokens: 8 };
+    let wanted = test_examples(ProblemSet::Sums);
+    let extent = GenerationEvalConfig { batch_size: 100, max_new_tokens: 8 };
     let (before, before_answers) = evaluate(&checkpoint.model, &wanted, &speech, extent)?;
     let steps = args.steps.get();
     let optimizer = AdamWConfig { beta2: 0.999, weight_decay: 0.01, ..AdamWConfig::default() };
-    let config_of_run = TrainConfig { optimizer, ..TrainConfig::usual(64, steps, 1e-3, seed) };
-    let validation: Vec<Example> =
-        questions(Set::Sums, Split::Validation).into_iter().map(Question::example).collect();
-    let exam = Exam { examples: &validation, speech: &speech, extent, interval: 0, stop_at: None };
+    let config_of_run =
+        TrainConfig { optimizer, ..TrainConfig::with_defaults(64, steps, 1e-3, seed) };
+    let validation: Vec<Example> = questions(ProblemSet::Sums, Split::Validation)
+        .into_iter()
+        .map(ArithmeticQuestion::to_example)
+        .collect();
+    let exam = SftValidator {
+        examples: &validation,
+        chat_tokenizer: &speech,
+        eval_config: extent,
+        interval: 0,
+        target_exact_match: None,
+    };
     println!("It is shown how to answer, {steps} steps of 64 demonstrations.");
-    let mut log = RunLog::new(steps, steps / 20, 0, steps)?;
-    let mut tuning = Tuning::new(config, checkpoint.parameters, config_of_run.optimizer)?;
-    train(&mut tuning, &data.examples, &config_of_run, Some(&exam), &Outputs::default(), &mut log)?;
-    let model = GptModern::new(&config, tuning.parameters.inference().root())?;
+    let mut log = SftLog::new(steps, steps / 20, 0, steps)?;
+    let mut tuning = TrainState::new(config, checkpoint.parameters, config_of_run.optimizer)?;
+    train(
+        &mut tuning,
+        &data.examples,
+        &config_of_run,
+        Some(&exam),
+        &RunOutputs::default(),
+        &mut log,
+    )?;
+    let model = GptModern::new(&config, tuning.parameters.for_inference().root())?;
     let (after, answers) = evaluate(&model, &wanted, &speech, extent)?;
 
     println!("\n{:42}  {:>12}  {:>7}  {:>7}", "held out", "before", "after", "wanted");
@@ -55,9 +71,9 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
             |text: &str| text.trim().replace('\n', "⏎").chars().take(12).collect::<String>();
         let question = &wanted[i].prompt[0].content;
         let (a, b) = (short(&before_answers[i].text), short(&answers[i].text));
-        println!("{question:42}  {a:>12}  {b:>7}  {:>7}", wanted[i].response);
+        println!("{question:42}  {a:>12}  {b:>7}  {:>7}", wanted[i].completion);
     }
-    let line = |name: &str, of: fn(&Evaluation) -> f64| {
+    let line = |name: &str, of: fn(&SftEvalMetrics) -> f64| {
         println!("{name:42}  {:>12.3}  {:>7.3}", of(&before), of(&after));
     };
     println!();

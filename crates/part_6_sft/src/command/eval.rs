@@ -4,27 +4,27 @@ use anyhow::Result;
 use serde_json::json;
 
 use super::arguments::EvalArgs;
-use crate::arithmetic::Set;
-use crate::evaluation::Extent;
-use crate::source::held_out;
-use crate::{Evaluation, Example, Source, Speech, Tuned, evaluate};
+use crate::arithmetic::ProblemSet;
+use crate::evaluation::GenerationEvalConfig;
+use crate::source::test_examples;
+use crate::{ChatTokenizer, Example, FinetunedModel, SftEvalMetrics, SftSource, evaluate};
 
 pub(super) fn run(args: &EvalArgs) -> Result<()> {
-    let device = args.compute.open()?;
-    let (source, columns) = args.data.open()?;
-    let examples = source.all(columns.as_ref())?;
-    let Tuned { model, speech, .. } = args.tuned.open(&device)?;
-    let arithmetic = source == Source::Arithmetic;
-    let extent = Extent {
+    let device = args.compute.open_device()?;
+    let (source, columns) = args.data.open_source()?;
+    let examples = source.load_all(columns.as_ref())?;
+    let FinetunedModel { model, chat_tokenizer: speech, .. } = args.tuned.open(&device)?;
+    let arithmetic = source == SftSource::Arithmetic;
+    let extent = GenerationEvalConfig {
         batch_size: args.batch_size.get(),
-        max_new_tokens: args.max_new_tokens.unwrap_or(args.data.usual_length()),
+        max_new_tokens: args.max_new_tokens.unwrap_or(args.data.default_max_new_tokens()),
     };
-    let measure = |examples: &[Example], speech: &Speech| -> Result<Evaluation> {
+    let measure = |examples: &[Example], speech: &ChatTokenizer| -> Result<SftEvalMetrics> {
         Ok(evaluate(&model, examples, speech, extent)?.0)
     };
     let found = measure(&examples, &speech)?;
     let products = match arithmetic {
-        true => Some(measure(&held_out(Set::Products), &speech)?),
+        true => Some(measure(&test_examples(ProblemSet::Products), &speech)?),
         false => None,
     };
     if args.json {
@@ -35,7 +35,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
         println!("{report}");
         return Ok(());
     }
-    tell(&found);
+    print_metrics(&found);
     if let Some(products) = products {
         println!("of {} products, apart: exact match {:.3}", products.n, products.exact_match);
     }
@@ -43,9 +43,9 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
 }
 
 /// The figures, in words.
-fn tell(found: &Evaluation) {
-    let Evaluation { n, loss, perplexity, exact_match, form_forgiven, .. } = *found;
-    let Evaluation { token_f1, rouge_l, eos_rate, skipped, cut, .. } = *found;
+fn print_metrics(found: &SftEvalMetrics) {
+    let SftEvalMetrics { n, loss, perplexity, exact_match, form_forgiven, .. } = *found;
+    let SftEvalMetrics { token_f1, rouge_l, eos_rate, skipped, cut, .. } = *found;
     if skipped + cut > 0 {
         println!(
             "{skipped} prompts fill the context and were left out; of {cut} answers the loss sees only the beginning"

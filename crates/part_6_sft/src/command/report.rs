@@ -5,17 +5,21 @@ use scaling::resume::how_to_go_on;
 use serde_json::json;
 
 use super::arguments::TrainArgs;
-use crate::tokens::Tokenized;
-use crate::{Speech, TrainConfig, Tuning, mask_print};
+use crate::tokens::TokenizedDataset;
+use crate::{ChatTokenizer, TrainConfig, TrainState, mask_print};
 
 /// What is learned, and an example of it.
-pub(super) fn tell_data(data: &Tokenized, speech: &Speech, context: usize) -> Result<()> {
-    let Tokenized { examples, cut, skipped } = data;
+pub(super) fn print_dataset_summary(
+    data: &TokenizedDataset,
+    speech: &ChatTokenizer,
+    context: usize,
+) -> Result<()> {
+    let TokenizedDataset { examples, n_truncated: cut, n_skipped: skipped } = data;
     let first = examples.first().with_context(|| {
         format!("no example fits: each prompt alone fills the model's context of {context} tokens")
     })?;
     let tokens: usize = examples.iter().map(|example| example.ids.len()).sum();
-    let learned: usize = examples.iter().map(crate::Tokens::targets).sum();
+    let learned: usize = examples.iter().map(crate::TokenizedExample::n_targets).sum();
     println!(
         "{} examples, {tokens} tokens, of which {learned} are learned; {cut} lost the end of their response, {skipped} were \
          skipped, as no token of it was left",
@@ -23,29 +27,29 @@ pub(super) fn tell_data(data: &Tokenized, speech: &Speech, context: usize) -> Re
     );
     println!(
         "the first, what is learned marked:\n{}",
-        mask_print::shown(first, &speech.tokenizer)?
+        mask_print::render_loss_mask(first, &speech.tokenizer)?
     );
     Ok(())
 }
 
 /// What came of it.
-pub(super) fn report(
+pub(super) fn print_run_report(
     args: &TrainArgs,
-    tuning: &Tuning,
+    tuning: &TrainState,
     config: &TrainConfig,
     tokens_per_second: f64,
 ) -> Result<()> {
-    let state = &tuning.state;
+    let state = &tuning.progress;
     let (step, total, out) = (state.step, config.schedule.total, &args.out);
     println!("{tokens_per_second:.0} tokens/s{}", peak_memory());
     let saved = if args.lora.lora_rank.is_some() { "adapter" } else { "model" };
     let place = out.join(saved);
-    match tuning.ended(total) {
+    match tuning.is_finished(total) {
         true => println!("the {saved} is in {}", place.display()),
         false => println!("{}", how_to_go_on("part_6", step, total, &args.out)),
     }
     if args.run.json {
-        let (trained, all) = tuning.counts();
+        let (trained, all) = tuning.parameter_counts();
         let report = json!({
             "step": step, "loss": state.best, "passed": state.passed, "tokens_per_s": tokens_per_second,
             "parameters": all, "trained_parameters": trained, saved: place,

@@ -4,18 +4,18 @@ use anyhow::{Result, anyhow, ensure};
 use modern::{Checkpoint, Message, Purpose};
 
 use super::arguments::SampleArgs;
-use crate::{Example, Tuned, one_line};
+use crate::{Example, FinetunedModel, one_line};
 
 pub(super) fn run(args: &SampleArgs) -> Result<()> {
-    let device = args.compute.open()?;
-    let (source, columns) = args.data.open()?;
+    let device = args.compute.open_device()?;
+    let (source, columns) = args.data.open_source()?;
     let examples: Vec<Example> = match args.prompt.is_empty() {
-        true => source.all(columns.as_ref())?.into_iter().take(args.n).collect(),
+        true => source.load_all(columns.as_ref())?.into_iter().take(args.n).collect(),
         false => args.prompt.iter().map(|prompt| Example::new(prompt, "")).collect(),
     };
     let tuned = args.tuned.open(&device)?;
-    let base = args.tuned.began_with(args.base.as_deref(), &tuned)?;
-    let Tuned { model, speech, without, .. } = tuned;
+    let base = args.tuned.base_model(args.base.as_deref(), &tuned)?;
+    let FinetunedModel { model, chat_tokenizer: speech, without_adapter: without, .. } = tuned;
     let opened = |base: &String| {
         let other = Checkpoint::open(base, Purpose::Inference, &device)?;
         let same = other.tokenizer.same_tokens(&speech.tokenizer);
@@ -31,20 +31,23 @@ pub(super) fn run(args: &SampleArgs) -> Result<()> {
     if let Err(error) = &before {
         println!("what it was before is not shown beside it ({error:#}); --base names it");
     }
-    let prompts: Vec<Vec<u32>> =
-        examples.iter().map(|example| speech.prompt(&example.prompt)).collect::<Result<_>>()?;
+    let prompts: Vec<Vec<u32>> = examples
+        .iter()
+        .map(|example| speech.encode_prompt(&example.prompt))
+        .collect::<Result<_>>()?;
     let n = args.max_new_tokens;
-    let tuned = speech.answers(&model, &prompts, n, 16)?;
-    let before = before.ok().map(|model| speech.answers(&model, &prompts, n, 16)).transpose()?;
-    for (i, Example { prompt, response }) in examples.iter().enumerate() {
+    let tuned = speech.generate_greedy(&model, &prompts, n, 16)?;
+    let before =
+        before.ok().map(|model| speech.generate_greedy(&model, &prompts, n, 16)).transpose()?;
+    for (i, Example { prompt, completion }) in examples.iter().enumerate() {
         let question = prompt.last().map_or("", |Message { content, .. }| content);
         println!("question  {}", one_line(question));
         if let Some(before) = &before {
             println!("  base    {}", one_line(&before[i].text));
         }
         println!("  tuned   {}", one_line(&tuned[i].text));
-        if !response.is_empty() {
-            println!("  wanted  {}", one_line(response));
+        if !completion.is_empty() {
+            println!("  wanted  {}", one_line(completion));
         }
     }
     Ok(())

@@ -2,17 +2,22 @@
 
 use std::collections::BTreeSet;
 
-use crate::arithmetic::{Operation, Problem, Set, Split};
+use crate::arithmetic::{ArithmeticProblem, Operation, ProblemSet, Split};
 use crate::base;
-use crate::questions::{Demos, Question, demonstrations, questions};
+use crate::questions::{ArithmeticQuestion, DemonstrationStyle, demonstrations, questions};
 
-const SPLITS: [Split; 3] = [Split::Train, Split::Validation, Split::HeldOut];
+const SPLITS: [Split; 3] = [Split::Train, Split::Validation, Split::Test];
 
 #[test]
 fn no_problem_is_in_two_splits_and_all_are_in_one() {
-    for (set, all) in [(Set::Sums, 100 * 101 / 2 + 100 * 100), (Set::Products, 13 * 14 / 2)] {
+    for (set, all) in
+        [(ProblemSet::Sums, 100 * 101 / 2 + 100 * 100), (ProblemSet::Products, 13 * 14 / 2)]
+    {
         let keys = SPLITS.map(|split| {
-            set.problems(split).into_iter().map(Problem::key).collect::<BTreeSet<Problem>>()
+            set.problems(split)
+                .into_iter()
+                .map(ArithmeticProblem::canonical)
+                .collect::<BTreeSet<ArithmeticProblem>>()
         });
         for (a, b) in [(0, 1), (0, 2), (1, 2)] {
             assert!(keys[a].is_disjoint(&keys[b]), "{set:?}: {:?} and {:?}", SPLITS[a], SPLITS[b]);
@@ -23,17 +28,17 @@ fn no_problem_is_in_two_splits_and_all_are_in_one() {
 
 #[test]
 fn demonstrations_ask_no_problem_of_another_split() {
-    let apart: BTreeSet<Problem> = [Set::Sums, Set::Products]
+    let apart: BTreeSet<ArithmeticProblem> = [ProblemSet::Sums, ProblemSet::Products]
         .into_iter()
-        .flat_map(|set| [Split::Validation, Split::HeldOut].map(|split| set.problems(split)))
+        .flat_map(|set| [Split::Validation, Split::Test].map(|split| set.problems(split)))
         .flatten()
-        .map(Problem::key)
+        .map(ArithmeticProblem::canonical)
         .collect();
     let mut seen = [Operation::Add, Operation::Subtract, Operation::Multiply].map(|one| (one, 0));
-    for example in demonstrations(20_000, Demos::Clean, 3) {
+    for example in demonstrations(20_000, DemonstrationStyle::Clean, 3) {
         let text = &example.prompt[0].content;
         let problem = asked(text);
-        assert!(!apart.contains(&problem.key()), "{text}");
+        assert!(!apart.contains(&problem.canonical()), "{text}");
         for (operation, n) in &mut seen {
             *n += usize::from(*operation == problem.operation);
         }
@@ -42,7 +47,7 @@ fn demonstrations_ask_no_problem_of_another_split() {
 }
 
 /// The problem of a question, worked out from its words alone.
-fn asked(text: &str) -> Problem {
+fn asked(text: &str) -> ArithmeticProblem {
     let [a, b] = numbers(text)[..] else { panic!("{text}") };
     let (left, operation, right) = match () {
         () if text.starts_with("Take") => (b, Operation::Subtract, a),
@@ -52,7 +57,7 @@ fn asked(text: &str) -> Problem {
         () if text.contains(" - ") || text.contains("minus") => (a, Operation::Subtract, b),
         () => (a, Operation::Multiply, b),
     };
-    Problem { left, operation, right }
+    ArithmeticProblem { left, operation, right }
 }
 
 fn numbers(text: &str) -> Vec<i64> {
@@ -63,41 +68,44 @@ fn numbers(text: &str) -> Vec<i64> {
 #[test]
 fn every_phrasing_asks_for_what_is_answered() {
     // Worked out from the words alone, by another route than the generator.
-    for example in demonstrations(3000, Demos::Clean, 1) {
+    for example in demonstrations(3000, DemonstrationStyle::Clean, 1) {
         let text = &example.prompt[0].content;
-        let Problem { left, operation, right } = asked(text);
+        let ArithmeticProblem { left, operation, right } = asked(text);
         let answer = match operation {
             Operation::Add => left + right,
             Operation::Subtract => left - right,
             Operation::Multiply => left * right,
         };
-        assert_eq!(example.response, answer.to_string(), "{text}");
+        assert_eq!(example.completion, answer.to_string(), "{text}");
     }
 }
 
 #[test]
 fn a_dozen_phrasings_differ_and_take_turns() {
-    let problem = Problem { left: 12, operation: Operation::Subtract, right: 7 };
-    let texts = (0..Question::PHRASINGS).map(|phrasing| Question { problem, phrasing }.text());
+    let problem = ArithmeticProblem { left: 12, operation: Operation::Subtract, right: 7 };
+    let texts = (0..ArithmeticQuestion::N_PHRASINGS)
+        .map(|phrasing| ArithmeticQuestion { problem, phrasing }.text());
     let texts: BTreeSet<String> = texts.collect();
     assert_eq!(texts.len(), 12);
     assert!(texts.contains("What is 12 - 7? Answer with an integer."));
-    assert_eq!(Question { problem, phrasing: 0 }.answer(), "5");
-    let held_out = questions(Set::Sums, Split::HeldOut);
+    assert_eq!(ArithmeticQuestion { problem, phrasing: 0 }.answer(), "5");
+    let held_out = questions(ProblemSet::Sums, Split::Test);
     assert_eq!(held_out.len(), 500);
     assert!(held_out.iter().enumerate().all(|(i, question)| question.phrasing == i % 12));
-    assert_eq!(held_out, questions(Set::Sums, Split::HeldOut), "the same every time");
+    assert_eq!(held_out, questions(ProblemSet::Sums, Split::Test), "the same every time");
 }
 
 #[test]
 fn noise_is_a_full_stop_after_some_phrasings_and_nothing_else() {
-    let (clean, noisy) =
-        (demonstrations(4000, Demos::Clean, 5), demonstrations(4000, Demos::Noisy, 5));
+    let (clean, noisy) = (
+        demonstrations(4000, DemonstrationStyle::Clean, 5),
+        demonstrations(4000, DemonstrationStyle::Noisy, 5),
+    );
     let mut stops = 0;
     for (clean, noisy) in clean.iter().zip(&noisy) {
         assert_eq!(clean.prompt, noisy.prompt);
-        assert_eq!(clean.response, noisy.response.trim_end_matches('.'));
-        stops += usize::from(noisy.response.ends_with('.'));
+        assert_eq!(clean.completion, noisy.completion.trim_end_matches('.'));
+        stops += usize::from(noisy.completion.ends_with('.'));
     }
     let share = stops as f64 / 4000.;
     assert!((share - 0.8 * 5. / 12.).abs() < 0.03, "{share}");
@@ -105,7 +113,7 @@ fn noise_is_a_full_stop_after_some_phrasings_and_nothing_else() {
 
 #[test]
 fn the_text_of_pretraining_holds_no_problem() {
-    let text = base::pieces(base::COUNTING, 7).join("\n\n").to_lowercase();
+    let text = base::pretraining_documents(base::N_COUNTING_LINES, 7).join("\n\n").to_lowercase();
     for sign in ["+", "=", "*", " - ", "plus", "minus", "times ", "take "] {
         let digits = text.lines().filter(|line| line.contains(|c: char| c.is_ascii_digit()));
         assert_eq!(digits.filter(|line| line.contains(sign)).count(), 0, "`{sign}`");

@@ -9,7 +9,7 @@ use flate2::write::GzEncoder;
 use tempfile::TempDir;
 use tensor_core::testing::course_data;
 
-use crate::{Columns, Example, Source};
+use crate::{Example, ExampleColumns, SftSource};
 
 struct Files(TempDir);
 
@@ -25,8 +25,8 @@ impl Files {
     }
 
     fn read(&self, name: &str, bytes: &[u8], columns: Option<&str>) -> Result<Vec<Example>> {
-        let columns = columns.map(Columns::parse).transpose()?;
-        Source::File(self.write(name, bytes)).all(columns.as_ref())
+        let columns = columns.map(ExampleColumns::parse).transpose()?;
+        SftSource::File(self.write(name, bytes)).load_all(columns.as_ref())
     }
 
     fn refused(&self, name: &str, text: &str, columns: Option<&str>, says: &str) {
@@ -117,7 +117,7 @@ fn a_bad_row_is_named_by_file_and_line() {
     let row = r#"{"instruction": "", "input": "x", "output": "y"}"#;
     files.refused("a.jsonl", row, None, "`instruction` is empty");
     files.refused("a.parquet", "PAR1....", None, "parquet");
-    assert!(Source::File("nowhere.jsonl".into()).all(None).is_err());
+    assert!(SftSource::File("nowhere.jsonl".into()).load_all(None).is_err());
 }
 
 #[test]
@@ -169,17 +169,17 @@ fn a_column_map_is_whole_or_refused() {
         ("prompt=a,instruction=c,output=b", "`instruction` is said twice"),
         ("messages=a,output=b", "nothing else is named"),
     ] {
-        let error = Columns::parse(map).expect_err(map).to_string();
+        let error = ExampleColumns::parse(map).expect_err(map).to_string();
         assert!(error.contains(says), "{error}");
     }
 }
 
 #[test]
 fn the_built_in_instructions_split_without_an_overlap() -> Result<()> {
-    let all = Source::Everyday.all(None)?;
+    let all = SftSource::Everyday.load_all(None)?;
     assert_eq!(all.len(), 70);
-    let demos = (1, crate::questions::Demos::Clean);
-    let split = Source::Everyday.examples(None, demos, 0.2, 4)?;
+    let demos = (1, crate::questions::DemonstrationStyle::Clean);
+    let split = SftSource::Everyday.load_dataset(None, demos, 0.2, 4)?;
     assert_eq!((split.train.len(), split.validation.len()), (56, 14));
     assert!(split.validation.iter().all(|example| !split.train.contains(example)));
     Ok(())
@@ -188,7 +188,7 @@ fn the_built_in_instructions_split_without_an_overlap() -> Result<()> {
 #[test]
 fn a_real_file_of_instructions_is_read() -> Result<()> {
     if let Some(path) = course_data("data/instructions.json") {
-        assert_eq!(Source::File(path).all(None)?.len(), 1100);
+        assert_eq!(SftSource::File(path).load_all(None)?.len(), 1100);
     }
     Ok(())
 }

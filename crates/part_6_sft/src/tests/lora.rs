@@ -4,22 +4,22 @@ use anyhow::Result;
 use candle_core::{DType, Tensor};
 use modern::GptModern;
 use tensor_core::testing::{assert_close, assert_gradients_flow};
-use tensor_core::{AdamW, AdamWConfig, Adapting, Parameters, backward};
+use tensor_core::{AdamW, AdamWConfig, LoraScaling, Parameters, backward};
 
 use super::{CPU, config, model, model_of};
 use crate::lora::{attach, merge, unmerge};
-use crate::{Batch, Layers, LoraConfig, Tokens};
+use crate::{LoraConfig, SftBatch, TargetModules, TokenizedExample};
 
 fn lora(rank: usize) -> LoraConfig {
-    LoraConfig { rank, alpha: 2. * rank as f64, dropout: 0., layers: Layers::All }
+    LoraConfig { rank, alpha: 2. * rank as f64, dropout: 0., target_modules: TargetModules::All }
 }
 
 fn ids() -> Result<Tensor> {
     Ok(Tensor::new(&[[1u32, 9, 300, 4, 7], [3, 3, 8, 250, 6]], &CPU)?)
 }
 
-fn batch() -> Result<Batch> {
-    Ok(Batch::padded(&[Tokens { ids: vec![1, 9, 300, 4, 7], given: 2 }], &CPU)?)
+fn batch() -> Result<SftBatch> {
+    Ok(SftBatch::padded(&[TokenizedExample { ids: vec![1, 9, 300, 4, 7], prompt_len: 2 }], &CPU)?)
 }
 
 fn build(parameters: &mut Parameters) -> Result<GptModern> {
@@ -74,7 +74,7 @@ fn the_optimizer_holds_adapters_alone_and_the_base_stays_as_it_was() -> Result<(
     let (_, mut parameters) = model(&config(16), 5)?;
     let before = values(&parameters)?;
     attach(&mut parameters, &lora(4), 1)?;
-    let held = AdamW::new(&parameters, AdamWConfig::default())?.state()?;
+    let held = AdamW::new(&parameters, AdamWConfig::default())?.state_dict()?;
     assert!(held.keys().all(|name| name.contains("lora_")));
     assert_eq!(held.len(), 3 * 28);
     tune(&mut parameters)?;
@@ -86,15 +86,15 @@ fn the_optimizer_holds_adapters_alone_and_the_base_stays_as_it_was() -> Result<(
 fn without_adapters_the_same_memory_is_the_base_model() -> Result<()> {
     let (base, mut parameters) = model(&config(16), 5)?;
     let before = base.forward(&ids()?)?.to_vec3::<f32>()?;
-    let count = parameters.count();
+    let count = parameters.n_parameters();
     attach(&mut parameters, &lora(4), 1)?;
     tune(&mut parameters)?;
     let tuned = build(&mut parameters)?.forward(&ids()?)?.to_vec3::<f32>()?;
     assert_ne!(tuned, before);
-    let mut without = parameters.inference().without_adapters();
+    let mut without = parameters.for_inference().without_adapters();
     assert_eq!(build(&mut without)?.forward(&ids()?)?.to_vec3::<f32>()?, before);
-    assert_eq!(without.count(), count);
-    let mut twin = parameters.inference();
+    assert_eq!(without.n_parameters(), count);
+    let mut twin = parameters.for_inference();
     let twin = build(&mut twin)?.forward(&ids()?)?;
     assert_eq!(twin.to_vec3::<f32>()?, tuned, "an inference twin keeps its adapters");
     assert!(!twin.track_op());
@@ -114,7 +114,11 @@ fn the_correction_is_alpha_over_rank_times_b_a() -> Result<()> {
     let up = Tensor::new(&[[2f64, 1.], [-1., 4.]], &CPU)?;
     let config = LoraConfig { rank: 2, alpha: 3., ..lora(2) };
     assert_eq!(config.scale(), 1.5);
-    parameters.adapt("mine", [&down, &up], Adapting { scale: config.scale(), dropout: 0. })?;
+    parameters.add_adapter(
+        "mine",
+        [&down, &up],
+        LoraScaling { scale: config.scale(), dropout: 0. },
+    )?;
     let x = Tensor::new(&[[1f64, 2., 3.], [-1., 0., 2.]], &CPU)?;
     let change = (up.matmul(&down)? * 1.5)?; // (out, in)
     let wanted = (plain.forward(&x)? + x.matmul(&change.t()?)?)?;
@@ -144,8 +148,8 @@ fn merged_equals_unmerged_and_unmerging_gives_the_base_back() -> Result<()> {
 fn names_choose_the_layers() -> Result<()> {
     let chosen = |names: &[&str]| {
         let (_, mut parameters) = model(&config(16), 5)?;
-        let layers = Layers::Named(names.iter().map(ToString::to_string).collect());
-        attach(&mut parameters, &LoraConfig { layers, ..lora(2) }, 1)?;
+        let layers = TargetModules::Named(names.iter().map(ToString::to_string).collect());
+        attach(&mut parameters, &LoraConfig { target_modules: layers, ..lora(2) }, 1)?;
         anyhow::Ok(parameters.adapters().keys().cloned().collect::<Vec<_>>())
     };
     assert_eq!(
@@ -170,8 +174,8 @@ fn a_second_adapter_and_wrong_shapes_are_refused() -> Result<()> {
     assert!(attach(&mut parameters, &lora(2), 1).is_err());
     let (_, mut parameters) = model(&config(16), 5)?;
     let [down, up] = [(2, 16), (8, 2)].map(|shape| Tensor::zeros(shape, DType::F32, &CPU));
-    let adapting = Adapting { scale: 1., dropout: 0. };
-    let error = parameters.adapt("model.layers.0.mlp.up_proj", [&down?, &up?], adapting);
+    let adapting = LoraScaling { scale: 1., dropout: 0. };
+    let error = parameters.add_adapter("model.layers.0.mlp.up_proj", [&down?, &up?], adapting);
     assert!(error.expect_err("8 rows").to_string().contains("lora_B.weight has shape [8, 2]"));
     assert!(parameters.adapters().is_empty(), "nothing was changed");
     assert!(parameters.trainable().all(|p| !p.name.contains("lora")));
@@ -186,7 +190,7 @@ fn dropout_before_an_adapter_is_for_training_alone() -> Result<()> {
     let model = build(&mut parameters)?;
     let of = |model: &GptModern| anyhow::Ok(model.forward(&ids()?)?.to_vec3::<f32>()?);
     assert_ne!(of(&model)?, of(&model)?);
-    let mut twin = parameters.inference();
+    let mut twin = parameters.for_inference();
     let twin = build(&mut twin)?;
     assert_eq!(of(&twin)?, of(&twin)?);
     Ok(())
@@ -214,7 +218,7 @@ fn weights_of_16_bits_are_merged_in_32() -> Result<()> {
     weight.set(&Tensor::new(&[[-1f32]], &CPU)?.to_dtype(DType::BF16)?)?;
     let down = Tensor::new(&[[1f32], [1.]], &CPU)?.to_dtype(DType::BF16)?;
     let up = Tensor::new(&[[1f32, 1. / 256.]], &CPU)?.to_dtype(DType::BF16)?;
-    parameters.adapt("mine", [&down, &up], Adapting { scale: 1., dropout: 0. })?;
+    parameters.add_adapter("mine", [&down, &up], LoraScaling { scale: 1., dropout: 0. })?;
     merge(&parameters)?;
     assert_eq!(weight.to_dtype(DType::F32)?.to_vec2::<f32>()?, [[1. / 256.]]);
     Ok(())

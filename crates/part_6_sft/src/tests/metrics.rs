@@ -1,6 +1,6 @@
 //! 6.4: agreement of texts. Upstream's worked values, and cases by hand.
 
-use crate::metrics::{exact_match, rouge_l, same_words, token_f1};
+use crate::metrics::{exact_match, relaxed_match, rouge_l, token_f1};
 
 fn close(a: f64, b: f64) {
     assert!((a - b).abs() < 1e-6, "{a} is not {b}");
@@ -10,21 +10,21 @@ fn close(a: f64, b: f64) {
 fn the_values_of_upstream() {
     close(token_f1("The cat sat", "the cat sat down"), 0.857143);
     close(token_f1("a a b", "a b b"), 0.666667);
-    assert!(same_words("Hello, World!", "hello world"));
+    assert!(relaxed_match("Hello, World!", "hello world"));
 }
 
 #[test]
 fn exact_is_exact_and_form_is_forgiven_apart() {
     assert!(exact_match(" 19\n", "19"));
-    assert!(!exact_match("19.", "19") && same_words("19.", "19"));
-    assert!(!exact_match("The answer is 19", "19") && !same_words("The answer is 19", "19"));
+    assert!(!exact_match("19.", "19") && relaxed_match("19.", "19"));
+    assert!(!exact_match("The answer is 19", "19") && !relaxed_match("The answer is 19", "19"));
 }
 
 #[test]
 fn a_sign_is_part_of_its_number() {
-    assert!(!same_words("-7", "7") && !same_words("7", "-7"));
-    assert!(same_words("-7.", "-7"));
-    assert!(same_words("well-known", "well known"));
+    assert!(!relaxed_match("-7", "7") && !relaxed_match("7", "-7"));
+    assert!(relaxed_match("-7.", "-7"));
+    assert!(relaxed_match("well-known", "well known"));
     assert_eq!(token_f1("-7", "7"), 0.);
 }
 
@@ -49,7 +49,7 @@ fn rouge_l_minds_the_order_and_f1_does_not() {
 
 #[test]
 fn words_of_other_scripts_are_words() {
-    assert!(same_words("नमस्ते, दुनिया!", "नमस्ते दुनिया"));
-    assert!(!same_words("नमस्ते", "नमस्त"));
+    assert!(relaxed_match("नमस्ते, दुनिया!", "नमस्ते दुनिया"));
+    assert!(!relaxed_match("नमस्ते", "नमस्त"));
     close(token_f1("“été”", "ÉTÉ"), 1.);
 }

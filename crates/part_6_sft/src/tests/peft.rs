@@ -11,8 +11,8 @@ use tensor_core::{Parameters, backward};
 use tiny_gpt::json_file;
 
 use super::{CPU, config, model};
-use crate::lora::{Layers, LoraConfig, attach};
-use crate::{Batch, Tokens, peft_folder};
+use crate::lora::{LoraConfig, TargetModules, attach};
+use crate::{SftBatch, TokenizedExample, peft_folder};
 
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
@@ -27,11 +27,11 @@ fn base() -> Result<(GptModern, Parameters)> {
     modern::model_folder::open(&base_folder(), candle_core::DType::F32, &CPU)
 }
 
-fn examples(golden: &Value) -> Vec<Tokens> {
+fn examples(golden: &Value) -> Vec<TokenizedExample> {
     let each = golden["examples"].as_array().expect("examples").iter();
-    each.map(|example| Tokens {
+    each.map(|example| TokenizedExample {
         ids: serde_json::from_value(example["ids"].clone()).expect("ids"),
-        given: example["given"].as_u64().expect("a number") as usize,
+        prompt_len: example["given"].as_u64().expect("a number") as usize,
     })
     .collect()
 }
@@ -46,12 +46,12 @@ fn the_masked_loss_and_the_adapted_model_are_those_of_transformers_and_peft() ->
         assert_close(ours, &theirs, 1e-4)
     };
     let config = *model.config();
-    for batch in [Batch::padded(&examples, &CPU)?, Batch::packed(&examples, 9, &CPU)?] {
+    for batch in [SftBatch::padded(&examples, &CPU)?, SftBatch::packed(&examples, 9, &CPU)?] {
         close(&batch.loss(&model)?, &golden_file["base_loss"])?;
     }
     peft_folder::open(&golden("lora"), &mut parameters)?;
     let model = GptModern::new(&config, parameters.root())?;
-    for batch in [Batch::padded(&examples, &CPU)?, Batch::packed(&examples, 9, &CPU)?] {
+    for batch in [SftBatch::padded(&examples, &CPU)?, SftBatch::packed(&examples, 9, &CPU)?] {
         let loss = batch.loss(&model)?;
         close(&loss, &golden_file["loss"])?;
         let grads = backward(&loss)?;
@@ -72,9 +72,11 @@ fn the_masked_loss_and_the_adapted_model_are_those_of_transformers_and_peft() ->
 fn what_is_saved_opens_as_it_was() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let ids = Tensor::new(&[[1u32, 9, 3, 4, 7]], &CPU)?;
-    for layers in [Layers::All, Layers::Named(vec!["q_proj".into(), "mlp.up_proj".into()])] {
+    for layers in
+        [TargetModules::All, TargetModules::Named(vec!["q_proj".into(), "mlp.up_proj".into()])]
+    {
         let (_, mut parameters) = model(&config(16), 5)?;
-        let lora = LoraConfig { rank: 3, alpha: 5., dropout: 0.1, layers: layers.clone() };
+        let lora = LoraConfig { rank: 3, alpha: 5., dropout: 0.1, target_modules: layers.clone() };
         attach(&mut parameters, &lora, 1)?;
         for parameter in parameters.trainable() {
             let noise = tensor_core::Rng::new(9).normal_tensor(
@@ -90,7 +92,7 @@ fn what_is_saved_opens_as_it_was() -> Result<()> {
         let opened = peft_folder::open(folder.path(), &mut again)?;
         assert_eq!((opened.rank, opened.alpha, opened.dropout), (3, 5., 0.1));
         let of = |parameters: &Parameters| -> Result<Vec<Vec<Vec<f32>>>> {
-            let model = GptModern::new(&config(16), parameters.inference().root())?;
+            let model = GptModern::new(&config(16), parameters.for_inference().root())?;
             Ok(model.forward(&ids)?.to_vec3()?)
         };
         assert_eq!(of(&again)?, of(&parameters)?);
@@ -103,7 +105,7 @@ fn what_is_saved_opens_as_it_was() -> Result<()> {
 fn peft_opens_what_we_save() -> Result<()> {
     let (opened, mut parameters) = base()?;
     let config = *opened.config();
-    let lora = LoraConfig { rank: 4, alpha: 6., dropout: 0., layers: Layers::All };
+    let lora = LoraConfig { rank: 4, alpha: 6., dropout: 0., target_modules: TargetModules::All };
     attach(&mut parameters, &lora, 1)?;
     for (seed, parameter) in parameters.trainable().enumerate() {
         let noise = tensor_core::Rng::new(seed as u64).normal_tensor(
@@ -117,7 +119,7 @@ fn peft_opens_what_we_save() -> Result<()> {
     let folder = tempfile::tempdir()?;
     peft_folder::save(folder.path(), &parameters, &lora, "llama")?;
     let ids = [5u32, 9, 2, 30, 7, 11];
-    let model = GptModern::new(&config, parameters.inference().root())?;
+    let model = GptModern::new(&config, parameters.for_inference().root())?;
     let logits = model.forward(&Tensor::new(&[ids], &CPU)?)?.squeeze(0)?.to_vec2::<f32>()?;
     json_file::write(
         &folder.path().join("check.json"),
@@ -208,7 +210,7 @@ fn an_adapter_works_on_quantized_weights_that_stay_as_they_are() -> Result<()> {
     };
     let Checkpoint { mut parameters, .. } =
         Checkpoint::open(&path.to_string_lossy(), Purpose::Inference, &CPU)?;
-    let lora = LoraConfig { rank: 1, alpha: 1., dropout: 0., layers: Layers::All };
+    let lora = LoraConfig { rank: 1, alpha: 1., dropout: 0., target_modules: TargetModules::All };
     attach(&mut parameters, &lora, 1)?;
     assert_eq!(parameters.adapters().len(), 7 * 30);
     assert!(crate::lora::merge(&parameters).expect_err("blocks").to_string().contains("in blocks"));

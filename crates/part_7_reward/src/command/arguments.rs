@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use clap::{Args, value_parser};
 use scaling::flags::{FigureFlags, RunFlags, ScheduleFlags, StepFlags};
 use serde::Serialize;
-use sft::Format;
-use sft::flags::{BaseFlags, DataFlags, LoraFlags};
-use tiny_gpt::flags::{ComputeFlags, positive, share};
+use sft::ChatFormat;
+use sft::flags::{BaseModelFlags, DataFlags, LoraFlags};
+use tiny_gpt::flags::{ComputeFlags, positive, probability};
 
 use crate::flags::{LossFlags, PreferenceFlags, SplitFlags};
-use crate::{Architecture, Rule};
+use crate::{PreferenceRule, RewardArchitecture};
 
 pub(crate) const DEFAULT_OUT: &str = "runs/reward";
 
@@ -54,10 +54,10 @@ pub(crate) struct TrainArgs {
     pub(crate) out: PathBuf,
     /// How conversations are written [default: the model's own way, else instruction]
     #[arg(long, value_enum)]
-    pub(crate) template: Option<Format>,
+    pub(crate) template: Option<ChatFormat>,
     /// What tokens see, and where the score is read [default: causal, or that of the reward model]
     #[arg(long, value_enum)]
-    pub(crate) architecture: Option<Architecture>,
+    pub(crate) architecture: Option<RewardArchitecture>,
     /// Longest text that is read, in tokens; longer ones lose their beginning [default: the model's context]
     #[arg(long, value_name = "T")]
     pub(crate) block_size: Option<NonZeroUsize>,
@@ -68,14 +68,14 @@ pub(crate) struct TrainArgs {
     #[serde(flatten)]
     pub(crate) lora: LoraFlags,
     /// End when this share of the validation pairs is told apart
-    #[arg(long, value_name = "P", value_parser = share)]
+    #[arg(long, value_name = "P", value_parser = probability)]
     pub(crate) stop_at: Option<f64>,
     #[command(flatten)]
     #[serde(flatten)]
-    pub(crate) exam: ExamFlags,
+    pub(crate) exam: ValidationFlags,
     #[command(flatten)]
     #[serde(flatten)]
-    pub(crate) base: BaseFlags,
+    pub(crate) base: BaseModelFlags,
     /// Without --model: optimizer steps of teaching the small one to answer sums
     #[arg(long, value_name = "N", default_value_t = 1500)]
     pub(crate) sft_steps: usize,
@@ -92,7 +92,7 @@ pub(crate) struct TrainArgs {
 
 /// What is looked at during a run.
 #[derive(Debug, Clone, Copy, Args, Serialize)]
-pub(crate) struct ExamFlags {
+pub(crate) struct ValidationFlags {
     /// Steps between two looks at the validation pairs; 0 for one at the end
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub(crate) eval_interval: usize,
@@ -147,13 +147,13 @@ pub(crate) struct CollectArgs {
     pub(crate) samples: u8,
     /// Decide by a rule [default: ask on the terminal]
     #[arg(long, value_enum)]
-    pub(crate) rule: Option<Rule>,
+    pub(crate) rule: Option<PreferenceRule>,
     /// The file that grows by a row per decision; an existing one is continued
     #[arg(long, value_name = "FILE", default_value = "runs/preferences.jsonl")]
     pub(crate) out: PathBuf,
     /// How conversations are written [default: as the model's files say, else instruction]
     #[arg(long, value_enum)]
-    pub(crate) template: Option<Format>,
+    pub(crate) template: Option<ChatFormat>,
     /// Below 1 likelier tokens, above 1 wilder ones
     #[arg(long, value_name = "T", default_value_t = 1., allow_negative_numbers = true, value_parser = positive)]
     pub(crate) temperature: f64,

@@ -5,67 +5,67 @@ use candle_core::Device;
 use modern::sampler::{Choice, Sampler};
 use modern::{Checkpoint, End, GptModern, Purpose};
 use serde_json::Value;
-use sft::questions::{Demos, demonstrations};
-use sft::{Example, Source, Speech, rows};
+use sft::questions::{DemonstrationStyle, demonstrations};
+use sft::{ChatTokenizer, Example, SftSource, rows};
 use tensor_core::Rng;
 use tiny_gpt::Interrupt;
-use tiny_gpt::command::usage;
+use tiny_gpt::command::as_usage_error;
 
 use super::arguments::CollectArgs;
 use super::person;
-use crate::checkpoint::place_of;
-use crate::collection::{Collection, Verdict};
-use crate::{Columns, Rule, model_folder};
+use crate::checkpoint::locate_model;
+use crate::collection::{AnnotationFile, Label};
+use crate::{PreferenceColumns, PreferenceRule, model_folder};
 
 pub(super) fn run(args: &CollectArgs) -> Result<()> {
-    let device = args.compute.open()?;
-    let examples = examples(args)?;
-    let (model, speech) = opened(args, &device)?;
-    let mut collection = Collection::open(&args.out)?;
-    let interrupt = Interrupt::catch()?;
+    let device = args.compute.open_device()?;
+    let examples = load_prompts(args)?;
+    let (model, speech) = open_generator(args, &device)?;
+    let mut collection = AnnotationFile::open(&args.out)?;
+    let interrupt = Interrupt::listen()?;
     let sampler = Sampler::new(Choice::at(args.temperature, None, None, None));
     let (n, out) = (examples.len(), args.out.display());
-    let done = examples.iter().filter(|example| collection.is_done(&example.prompt)).count();
+    let done = examples.iter().filter(|example| collection.is_annotated(&example.prompt)).count();
     if done > 0 {
         println!("{done} of the {n} questions were asked for {out} before; on to the others");
     }
     let mut cut = 0;
     'questions: for (number, example) in examples.iter().enumerate() {
-        if interrupt.requested() {
+        if interrupt.is_requested() {
             break;
         }
         let question = &example.prompt;
-        if collection.is_done(question) {
+        if collection.is_annotated(question) {
             continue;
         }
-        let prompts = vec![speech.prompt(question)?; args.samples.into()];
+        let prompts = vec![speech.encode_prompt(question)?; args.samples.into()];
         let mut rng = Rng::new(args.compute.seed.wrapping_add(number as u64)); // its own, so that it is asked alike again
         let n_tokens = args.max_new_tokens.get();
-        let drawn = speech.drawn(&model, &prompts, sampler, n_tokens, &mut rng)?;
-        cut += drawn.iter().filter(|answer| answer.end != End::Stop).count();
-        let ended = drawn.iter().filter(|answer| answer.end == End::Stop);
+        let drawn = speech.generate(&model, &prompts, sampler, n_tokens, &mut rng)?;
+        cut += drawn.iter().filter(|answer| answer.finish_reason != End::Stop).count();
+        let ended = drawn.iter().filter(|answer| answer.finish_reason == End::Stop);
         let responses = distinct(ended.map(|answer| answer.text.trim()));
         let (Some(&first), true) = (responses.first(), responses.len() > 1) else {
-            collection.skip(question, &responses)?;
+            collection.append_skipped(question, &responses)?;
             continue;
         };
         let mut best = first; // it meets the next one
         for &other in &responses[1..] {
             let pair = [best, other];
-            let known = collection.verdict(question, pair);
+            let known = collection.label(question, pair);
             let verdict = match (known, args.rule) {
                 (Some(known), _) => Some(known),
-                (None, Some(rule)) => Some(by_rule(rule, pair, &example.response)),
+                (None, Some(rule)) => Some(label_by_rule(rule, pair, &example.completion)),
                 (None, None) => {
                     let title = format!("question {} of {n}", number + 1);
-                    person::ask(&title, question, pair, &interrupt)?
+                    person::ask_for_label(&title, question, pair, &interrupt)?
                 }
             };
             let Some(verdict) = verdict else { break 'questions };
             if known.is_none() {
-                collection.add(question, pair, verdict)?;
+                collection.append_label(question, pair, verdict)?;
             }
-            if verdict == Verdict::Better(1) {
+            if verdict == Label::Preferred(1) {
                 best = other;
             }
         }
@@ -76,35 +76,38 @@ pub(super) fn run(args: &CollectArgs) -> Result<()> {
             args.max_new_tokens
         );
     }
-    println!("{} preferences in {out}", collection.decided());
+    println!("{} preferences in {out}", collection.n_preferences());
     Ok(())
 }
 
 /// The model that answers, and how it is asked.
-fn opened(args: &CollectArgs, device: &Device) -> Result<(GptModern, Speech)> {
-    let (name, place) = (&args.model, place_of(&args.model)?);
-    ensure!(!model_folder::is_one(&place), "{name} is a reward model, which answers nothing");
+fn open_generator(args: &CollectArgs, device: &Device) -> Result<(GptModern, ChatTokenizer)> {
+    let (name, place) = (&args.model, locate_model(&args.model)?);
+    ensure!(
+        !model_folder::is_reward_model(&place),
+        "{name} is a reward model, which answers nothing"
+    );
     let mut checkpoint = Checkpoint::open(&place.to_string_lossy(), Purpose::Inference, device)?;
-    let speech = Speech::of(&mut checkpoint, args.template)?;
+    let speech = ChatTokenizer::from_checkpoint(&mut checkpoint, args.template)?;
     Ok((checkpoint.model, speech))
 }
 
-fn by_rule(rule: Rule, pair: [&str; 2], wanted: &str) -> Verdict {
-    rule.better(pair, wanted).map_or(Verdict::Neither, Verdict::Better)
+fn label_by_rule(rule: PreferenceRule, pair: [&str; 2], wanted: &str) -> Label {
+    rule.preferred_index(pair, wanted).map_or(Label::NoPreference, Label::Preferred)
 }
 
 /// The questions: of the arithmetic task those to learn from, else all.
-fn examples(args: &CollectArgs) -> Result<Vec<Example>> {
-    let (source, columns) = args.data.open()?;
+fn load_prompts(args: &CollectArgs) -> Result<Vec<Example>> {
+    let (source, columns) = args.data.open_source()?;
     let n = args.questions.get();
     let mut examples = match &source {
-        Source::Arithmetic => demonstrations(n, Demos::Clean, args.compute.seed),
-        Source::File(path) if columns.is_none() => rows::read_as(path, question)?,
-        _ => source.all(columns.as_ref())?,
+        SftSource::Arithmetic => demonstrations(n, DemonstrationStyle::Clean, args.compute.seed),
+        SftSource::File(path) if columns.is_none() => rows::read_parsed(path, parse_prompt_row)?,
+        _ => source.load_all(columns.as_ref())?,
     };
     examples.truncate(n);
-    let answered = examples.iter().all(|example| !example.response.is_empty());
-    usage(match args.rule == Some(Rule::Exact) && !answered {
+    let answered = examples.iter().all(|example| !example.completion.is_empty());
+    as_usage_error(match args.rule == Some(PreferenceRule::Exact) && !answered {
         true => Err("--rule exact compares with right answers, which these data lack"),
         false => Ok(()),
     })?;
@@ -112,12 +115,13 @@ fn examples(args: &CollectArgs) -> Result<Vec<Example>> {
 }
 
 /// What a row asks, and the answer if it holds one: a row to fine-tune on, a preference, or a prompt alone.
-fn question(row: &Value) -> Result<Example> {
-    match sft::Columns::of(row) {
-        Ok(columns) => columns.example(row),
-        Err(_) => {
-            Ok(Example { prompt: Columns::default().question(row)?, response: String::new() })
-        }
+fn parse_prompt_row(row: &Value) -> Result<Example> {
+    match sft::ExampleColumns::detect(row) {
+        Ok(columns) => columns.parse_row(row),
+        Err(_) => Ok(Example {
+            prompt: PreferenceColumns::default().read_prompt(row)?,
+            completion: String::new(),
+        }),
     }
 }
 

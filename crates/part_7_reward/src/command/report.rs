@@ -3,63 +3,67 @@
 use anyhow::{Context, Result};
 use scaling::resume::how_to_go_on;
 use serde_json::json;
-use sft::Tuning;
+use sft::TrainState;
 
 use super::arguments::TrainArgs;
-use crate::pairs::Tokenized;
-use crate::preference::Dropped;
-use crate::source::Examples;
-use crate::{Evaluation, Normalisation, TrainConfig};
+use crate::pairs::TokenizedPairs;
+use crate::preference::FilterCounts;
+use crate::source::PreferenceDataset;
+use crate::{RewardEvalMetrics, RewardNormalization, TrainConfig};
 
 /// What is learned.
-pub(super) fn tell_data(data: &Tokenized, examples: &Examples, context: usize) -> Result<()> {
+pub(super) fn print_dataset_summary(
+    data: &TokenizedPairs,
+    examples: &PreferenceDataset,
+    context: usize,
+) -> Result<()> {
     let longest = data.pairs.iter().flat_map(|pair| [pair.chosen.len(), pair.rejected.len()]).max();
     let longest = longest.with_context(|| {
         format!(
             "no pair is left to learn from: within {context} tokens both texts of each are the same"
         )
     })?;
-    let Examples { validation, test, dropped, .. } = examples;
+    let PreferenceDataset { validation, test, filter_counts: dropped, .. } = examples;
     println!(
         "{} pairs to learn from, texts of up to {longest} tokens; {} to choose the model by, {} apart from both",
         data.pairs.len(),
         validation.len(),
         test.len()
     );
-    tell_dropped(dropped, data);
+    print_filter_counts(dropped, data);
     Ok(())
 }
 
 /// What could not be used, or not whole.
-pub(super) fn tell_dropped(dropped: &Dropped, data: &Tokenized) {
-    if dropped.count() > 0 {
+pub(super) fn print_filter_counts(dropped: &FilterCounts, data: &TokenizedPairs) {
+    if dropped.total() > 0 {
         println!("dropped pairs: {dropped}");
     }
-    if data.cut + data.identical > 0 {
+    if data.n_truncated + data.n_identical > 0 {
         println!(
             "{} pairs were longer than the context and lost their beginning; {} became identical so and were dropped",
-            data.cut, data.identical
+            data.n_truncated, data.n_identical
         );
     }
 }
 
 /// What came of it.
-pub(super) fn report(
+pub(super) fn print_run_report(
     args: &TrainArgs,
-    tuning: &Tuning,
+    tuning: &TrainState,
     config: &TrainConfig,
     tokens_per_second: f64,
 ) -> Result<()> {
-    let state = &tuning.state;
+    let state = &tuning.progress;
     let (step, total, out) = (state.step, config.schedule.total, &args.out);
     println!("{tokens_per_second:.0} tokens/s");
     let place = out.join("model");
-    match tuning.ended(total) {
+    match tuning.is_finished(total) {
         true => println!("the reward model is in {}", place.display()),
         false => println!("{}", how_to_go_on("part_7", step, total, &args.out)),
     }
     if args.run.json {
-        let (trained, all) = tuning.counts();
+        let (trained, all) = tuning.parameter_counts();
         let report = json!({
             "step": step, "loss": state.best, "passed": state.passed, "tokens_per_s": tokens_per_second,
             "parameters": all, "trained_parameters": trained, "saved": place,
@@ -70,8 +74,12 @@ pub(super) fn report(
 }
 
 /// The figures of an evaluation, in words; and where the scores lie, here and on the texts that they are normalised by.
-pub(super) fn tell(found: &Evaluation, here: Normalisation, stored: Normalisation) {
-    let Evaluation { n, accuracy, accuracy_low, accuracy_high, margin, loss, .. } = *found;
+pub(super) fn print_metrics(
+    found: &RewardEvalMetrics,
+    here: RewardNormalization,
+    stored: RewardNormalization,
+) {
+    let RewardEvalMetrics { n, accuracy, accuracy_low, accuracy_high, margin, loss, .. } = *found;
     println!(
         "{n} pairs: accuracy {accuracy:.3} ({accuracy_low:.3} to {accuracy_high:.3}), margin {margin:.3}, loss {loss:.4} nats"
     );

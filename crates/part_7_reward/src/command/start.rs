@@ -4,24 +4,24 @@ use anyhow::{Result, bail, ensure};
 use candle_core::{DType, Device};
 use modern::config::Position;
 use modern::{Checkpoint, ModelConfig, Purpose};
-use sft::base::{self, BaseConfig};
+use sft::base::{self, BaseModelConfig};
 use tensor_core::Parameters;
-use tiny_gpt::command::usage;
+use tiny_gpt::command::as_usage_error;
 
 use super::arguments::TrainArgs;
-use crate::checkpoint::place_of;
-use crate::{Architecture, RewardCheckpoint, TrainConfig, model_folder, start};
+use crate::checkpoint::locate_model;
+use crate::{RewardArchitecture, RewardCheckpoint, TrainConfig, model_folder, start};
 
 const PURPOSE: Purpose = Purpose::Training(DType::F32);
 
 /// The one to begin with: a reward model that is named, or a language model with a fresh head: the one that is named, the one that
 /// the run to be resumed began with, or, for all to be tried on it, a new one as it is before pretraining.
-pub(super) fn beginning(args: &TrainArgs, device: &Device) -> Result<RewardCheckpoint> {
+pub(super) fn load_initial_model(args: &TrainArgs, device: &Device) -> Result<RewardCheckpoint> {
     let base = match &args.model {
         Some(model) => {
-            let place = place_of(model)?;
-            if model_folder::is_one(&place) {
-                return reopened(args, model, device);
+            let place = locate_model(model)?;
+            if model_folder::is_reward_model(&place) {
+                return reopen_reward_model(args, model, device);
             }
             Checkpoint::open(&place.to_string_lossy(), PURPOSE, device)?
         }
@@ -32,21 +32,21 @@ pub(super) fn beginning(args: &TrainArgs, device: &Device) -> Result<RewardCheck
         }
         None => {
             let config = args.base.config();
-            usage(config.check())?;
-            base::pretrain(BaseConfig { steps: 0, ..config }, args.run.compute.seed, device)?
+            as_usage_error(config.check())?;
+            base::pretrain(BaseModelConfig { steps: 0, ..config }, args.run.compute.seed, device)?
         }
     };
-    with_head(args, base)
+    add_reward_head(args, base)
 }
 
 /// A language model with a fresh head.
-pub(super) fn with_head(args: &TrainArgs, base: Checkpoint) -> Result<RewardCheckpoint> {
+pub(super) fn add_reward_head(args: &TrainArgs, base: Checkpoint) -> Result<RewardCheckpoint> {
     let architecture = args.architecture.unwrap_or_default();
-    RewardCheckpoint::begin(base, architecture, args.template, args.run.compute.seed)
+    RewardCheckpoint::from_language_model(base, architecture, args.template, args.run.compute.seed)
 }
 
 /// A reward model, to be trained further.
-fn reopened(args: &TrainArgs, model: &str, device: &Device) -> Result<RewardCheckpoint> {
+fn reopen_reward_model(args: &TrainArgs, model: &str, device: &Device) -> Result<RewardCheckpoint> {
     let checkpoint = RewardCheckpoint::open(model, PURPOSE, device)?;
     let its = checkpoint.model.architecture();
     if args.architecture.is_some_and(|wanted| wanted != its) || args.template.is_some() {
@@ -56,7 +56,7 @@ fn reopened(args: &TrainArgs, model: &str, device: &Device) -> Result<RewardChec
 }
 
 /// The model's sizes, with the context that is asked for.
-pub(super) fn with_context(config: &ModelConfig, args: &TrainArgs) -> Result<ModelConfig> {
+pub(super) fn with_context_len(config: &ModelConfig, args: &TrainArgs) -> Result<ModelConfig> {
     let Some(context) = args.block_size.map(|size| size.get()) else { return Ok(*config) };
     let learned = config.attention.position == Position::Learned;
     ensure!(
@@ -73,15 +73,15 @@ pub(super) fn with_context(config: &ModelConfig, args: &TrainArgs) -> Result<Mod
 }
 
 /// What is trained of these weights, all of them or adapters.
-pub(super) fn tuning(
+pub(super) fn new_train_state(
     args: &TrainArgs,
     parameters: Parameters,
-    (body, architecture): (ModelConfig, Architecture),
+    (body, architecture): (ModelConfig, RewardArchitecture),
     config: &TrainConfig,
-) -> Result<sft::Tuning> {
+) -> Result<sft::TrainState> {
     let parameters = match args.lora.config() {
-        Some(lora) => start::with_adapters(&parameters, (&body, architecture), &lora, config.seed)?,
+        Some(lora) => start::attach_lora(&parameters, (&body, architecture), &lora, config.seed)?,
         None => parameters,
     };
-    sft::Tuning::new(body, parameters, config.optimizer)
+    sft::TrainState::new(body, parameters, config.optimizer)
 }

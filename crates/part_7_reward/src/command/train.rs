@@ -3,75 +3,82 @@
 use std::path::Path;
 
 use anyhow::{Result, ensure};
-use sft::{Keeper, RunLog, RunStart};
-use tiny_gpt::command::usage;
+use sft::{ModelSaver, RunSetup, SftLog};
+use tiny_gpt::command::as_usage_error;
 
 use super::arguments::TrainArgs;
-use super::report::{report, tell_data};
-use super::start::{beginning, tuning, with_context, with_head};
-use crate::pairs::fingerprint;
-use crate::start::small_model_of_run;
-use crate::{Exam, TrainConfig, tokenize, train};
+use super::report::{print_dataset_summary, print_run_report};
+use super::start::{add_reward_head, load_initial_model, new_train_state, with_context_len};
+use crate::pairs::pairs_sha256;
+use crate::start::train_and_save_base_model;
+use crate::{RewardValidator, TrainConfig, tokenize_pairs, train};
 
 pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let config = train_config(args)?;
-    let device = args.run.compute.open()?;
+    let device = args.run.compute.open_device()?;
     let begins_with = [("--model", args.model.as_deref())];
-    let start = RunStart::new(args, (&args.out, &args.run), &[], &begins_with)?;
-    let examples = args.split.examples(&args.data, config.seed)?;
-    let mut begin = beginning(args, &device)?;
-    let shape = (with_context(begin.model.body().config(), args)?, begin.model.architecture());
+    let start = RunSetup::new(args, (&args.out, &args.run), &[], &begins_with)?;
+    let examples = args.split.load_dataset(&args.data, config.seed)?;
+    let mut begin = load_initial_model(args, &device)?;
+    let shape =
+        (with_context_len(begin.model.backbone().config(), args)?, begin.model.architecture());
     let context = shape.0.context;
-    let data = tokenize(&examples.train, &begin.speech, context)?;
-    let mut validation = tokenize(&examples.validation, &begin.speech, context)?.pairs;
+    let data = tokenize_pairs(&examples.train, &begin.chat_tokenizer, context)?;
+    let mut validation =
+        tokenize_pairs(&examples.validation, &begin.chat_tokenizer, context)?.pairs;
     validation.truncate(args.exam.eval_pairs.get());
     ensure!(!validation.is_empty(), "no pair is left to validate on within {context} tokens");
-    let mut learner = tuning(args, begin.parameters, shape, &config)?;
-    tell_data(&data, &examples, context)?;
-    start.create()?;
-    if args.model.is_none() && !start.resumes {
+    let mut learner = new_train_state(args, begin.parameters, shape, &config)?;
+    print_dataset_summary(&data, &examples, context)?;
+    start.create_folder()?;
+    if args.model.is_none() && !start.is_resumed {
         let how = (args.base.config(), args.sft_steps);
-        let base = small_model_of_run(&args.out, how, config.seed, &device)?;
-        begin = with_head(args, base)?;
-        learner = tuning(args, begin.parameters, shape, &config)?;
+        let base = train_and_save_base_model(&args.out, how, config.seed, &device)?;
+        begin = add_reward_head(args, base)?;
+        learner = new_train_state(args, begin.parameters, shape, &config)?;
     }
-    let name = fingerprint(data.pairs.iter().chain(&validation));
-    let keeper = Keeper { speech: &begin.speech, ends: &begin.ends, sampler: None, lora: None };
+    let name = pairs_sha256(data.pairs.iter().chain(&validation));
+    let keeper = ModelSaver {
+        chat_tokenizer: &begin.chat_tokenizer,
+        special_ids: &begin.special_ids,
+        sampler: None,
+        lora: None,
+    };
     let figures = args.exam.figures;
     let restore = |path: &Path| learner.restore(path, &name);
-    let (folder, tracker, rows) = start.open(figures.log, restore)?;
-    let (step, schedule) = (learner.state.step, config.schedule);
-    let log = RunLog::new(schedule.total, schedule.warmup, step, figures.log_interval.get())?;
-    let mut log = log.record(folder, tracker, &rows);
+    let (folder, tracker, rows) = start.open_run(figures.log, restore)?;
+    let (step, schedule) = (learner.progress.step, config.schedule);
+    let log = SftLog::new(schedule.total, schedule.warmup, step, figures.log_interval.get())?;
+    let mut log = log.record_to(folder, tracker, &rows);
     let outputs = start.outputs(&keeper, &name)?;
-    let exam = Exam {
+    let exam = RewardValidator {
         pairs: &validation,
         batch_size: 2 * config.batch_size,
         interval: args.exam.eval_interval,
-        stop_at: args.stop_at,
+        target_accuracy: args.stop_at,
     };
-    println!("{}", learner.size());
+    println!("{}", learner.parameter_summary());
     train((&mut learner, shape.1), &data.pairs, &config, &exam, &outputs, &mut log)?;
     let tokens_per_second = log.tokens_per_second();
     log.finish()?; // the progress line ends before we speak
-    report(args, &learner, &config, tokens_per_second)
+    print_run_report(args, &learner, &config, tokens_per_second)
 }
 
 fn train_config(args: &TrainArgs) -> Result<TrainConfig> {
     let step = &args.step;
     step.check_plain()?;
     args.lora.check()?;
-    usage(match args.lora.merge {
+    as_usage_error(match args.lora.merge {
         true => Err("--merge: here adapters are merged into what is saved in any case"),
         false => Ok(()),
     })?;
     Ok(TrainConfig {
         batch_size: step.batch_size.get(),
-        accumulate: step.accumulate.get(),
+        grad_accum_steps: step.accumulate.get(),
         loss: args.loss.config()?,
         schedule: args.schedule.schedule()?,
-        optimizer: step.optimizer.config(),
-        grad_clip: step.optimizer.grad_clip().unwrap_or(f64::MAX),
+        optimizer: step.optimizer.adamw_config(),
+        max_grad_norm: step.optimizer.max_grad_norm().unwrap_or(f64::MAX),
         seed: args.run.compute.seed,
     })
 }

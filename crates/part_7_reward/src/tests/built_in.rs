@@ -6,12 +6,12 @@ use anyhow::Result;
 use sft::arithmetic::Split;
 
 use crate::metrics::length_only_accuracy;
-use crate::{Columns, Preference, Source, arithmetic, manners};
+use crate::{Preference, PreferenceColumns, PreferenceSource, arithmetic, manners};
 
 #[test]
 fn near_misses_are_near_wrong_and_about_as_long() {
-    let drawn = arithmetic::pairs(4000, 1);
-    for pairs in [&drawn, &arithmetic::set_apart(Split::HeldOut)] {
+    let drawn = arithmetic::train_pairs(4000, 1);
+    for pairs in [&drawn, &arithmetic::eval_pairs(Split::Test)] {
         for Preference { prompt, chosen, rejected } in pairs {
             let [right, wrong] = [chosen, rejected].map(|text| text.parse::<i64>().expect("one"));
             assert!((1..=10).contains(&(right - wrong).abs()), "{prompt:?} {right} {wrong}");
@@ -26,8 +26,8 @@ fn near_misses_are_near_wrong_and_about_as_long() {
         let found = length_only_accuracy(&lengths);
         assert!(found < 0.53, "length alone tells {found}");
     }
-    assert_eq!(drawn, arithmetic::pairs(4000, 1));
-    assert_ne!(drawn[..9], arithmetic::pairs(9, 2));
+    assert_eq!(drawn, arithmetic::train_pairs(4000, 1));
+    assert_ne!(drawn[..9], arithmetic::train_pairs(9, 2));
 }
 
 #[test]
@@ -35,9 +35,9 @@ fn no_question_that_is_set_apart_is_learned_from_or_in_two_sets() -> Result<()> 
     let questions = |pairs: Vec<Preference>| -> HashSet<String> {
         pairs.into_iter().map(|pair| pair.prompt[0].content.clone()).collect()
     };
-    for source in [Source::Arithmetic, Source::Manners] {
-        let examples = source.examples(&Columns::default(), 30_000, [0.1, 0.], 1)?;
-        let reported = source.all(&Columns::default())?.usable;
+    for source in [PreferenceSource::Arithmetic, PreferenceSource::Politeness] {
+        let examples = source.load_dataset(&PreferenceColumns::default(), 30_000, [0.1, 0.], 1)?;
+        let reported = source.load_all(&PreferenceColumns::default())?.usable;
         assert_eq!(reported, examples.test);
         let sets = [examples.train, examples.validation, reported].map(questions);
         for (a, b) in [(0, 1), (0, 2), (1, 2)] {
@@ -49,8 +49,8 @@ fn no_question_that_is_set_apart_is_learned_from_or_in_two_sets() -> Result<()> 
 
 #[test]
 fn manners_differ_in_tone_and_hardly_in_length() {
-    let learned = manners::pairs(3000, 1);
-    for pairs in [&manners::set_apart(Split::HeldOut), &learned] {
+    let learned = manners::train_pairs(3000, 1);
+    for pairs in [&manners::eval_pairs(Split::Test), &learned] {
         let lengths: Vec<[usize; 2]> =
             pairs.iter().map(|pair| [pair.chosen.len(), pair.rejected.len()]).collect();
         assert!(length_only_accuracy(&lengths) < 0.55, "{}", length_only_accuracy(&lengths));

@@ -9,14 +9,18 @@ use flate2::write::GzEncoder;
 use modern::Message;
 use tensor_core::testing::course_data;
 
-use crate::{Columns, Preference, Preferences, Source, dialogue};
+use crate::{FilteredPreferences, Preference, PreferenceColumns, PreferenceSource, dialogue};
 
-fn read(name: &str, bytes: &[u8], columns: &str) -> Result<Preferences> {
+fn read(name: &str, bytes: &[u8], columns: &str) -> Result<FilteredPreferences> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join(name);
     std::fs::write(&path, bytes)?;
-    let columns = if columns.is_empty() { Columns::default() } else { Columns::parse(columns)? };
-    Source::File(path).all(&columns)
+    let columns = if columns.is_empty() {
+        PreferenceColumns::default()
+    } else {
+        PreferenceColumns::parse(columns)?
+    };
+    PreferenceSource::File(path).load_all(&columns)
 }
 
 #[test]
@@ -43,7 +47,7 @@ fn layouts_give_the_same_preference_plain_and_compressed() -> Result<()> {
         gz.write_all(row.as_bytes())?;
         assert_eq!(read("a.jsonl", &gz.finish()?, "")?.usable[0], wanted, "whatever it is called");
         assert_eq!(read("a.jsonl.gz", row.as_bytes(), "")?.usable[0], wanted);
-        let question = Columns::default().question(&serde_json::from_str(&row)?)?;
+        let question = PreferenceColumns::default().read_prompt(&serde_json::from_str(&row)?)?;
         assert!(question[0].content.starts_with("Add."), "what is asked, whatever is answered");
     }
     let row = br#"{"q": "Add.\n1 and 2", "good": "3", "bad": "4"}"#;
@@ -83,7 +87,7 @@ fn a_bad_row_is_named_by_file_and_line() {
         assert!(error.contains("rows.jsonl:3: ") && error.contains(says), "{error}: {says}");
     }
     for (map, says) in [("chosen", "expected WHAT=COLUMN"), ("better=a", "knows no `better`")] {
-        let error = Columns::parse(map).expect_err(map).to_string();
+        let error = PreferenceColumns::parse(map).expect_err(map).to_string();
         assert!(error.contains(says), "{error}");
     }
 }
@@ -97,9 +101,9 @@ fn pairs_that_teach_nothing_are_dropped_and_counted() -> Result<()> {
     let other =
         r#"{"chosen": "\n\nHuman: a\n\nAssistant: b", "rejected": "\n\nHuman: A\n\nAssistant: c"}"#;
     let found = read("a.jsonl", (text + other).as_bytes(), "")?;
-    let dropped = found.dropped;
-    assert_eq!((found.usable.len(), dropped.identical, dropped.empty), (1, 1, 2));
-    assert_eq!((dropped.unshared, dropped.count()), (1, 4));
+    let dropped = found.filter_counts;
+    assert_eq!((found.usable.len(), dropped.n_identical, dropped.n_empty), (1, 1, 2));
+    assert_eq!((dropped.n_prompt_mismatch, dropped.total()), (1, 4));
     let error = read("a.jsonl", row("b", "b").as_bytes(), "").expect_err("nothing is left");
     assert!(error.to_string().contains("no pair to learn from: 1 of identical"), "{error}");
     Ok(())
@@ -128,30 +132,33 @@ fn rows_are_split_without_an_overlap() -> Result<()> {
     let row =
         |i: usize| format!("{{\"prompt\": \"{i}\", \"chosen\": \"b\", \"rejected\": \"c\"}}\n");
     std::fs::write(&path, (0..50).map(row).collect::<String>())?;
-    let source = Source::File(path);
-    let split = source.examples(&Columns::default(), 0, [0.2, 0.1], 4)?;
+    let source = PreferenceSource::File(path);
+    let split = source.load_dataset(&PreferenceColumns::default(), 0, [0.2, 0.1], 4)?;
     assert_eq!((split.train.len(), split.validation.len(), split.test.len()), (35, 10, 5));
     let all = [&split.train[..], &split.validation, &split.test].concat();
     let different: HashSet<&String> = all.iter().map(|pair| &pair.prompt[0].content).collect();
     assert_eq!(different.len(), 50);
-    let without = source.examples(&Columns::default(), 0, [0.2, 0.], 4)?;
+    let without = source.load_dataset(&PreferenceColumns::default(), 0, [0.2, 0.], 4)?;
     assert_eq!(without.validation, split.validation, "a test share changes nothing else");
-    assert_eq!((without.test.len(), split.kept().0.len(), without.kept().0.len()), (0, 5, 10));
-    assert!(source.examples(&Columns::default(), 0, [0.9, 0.1], 4).is_err());
+    assert_eq!(
+        (without.test.len(), split.into_eval_pairs().0.len(), without.into_eval_pairs().0.len()),
+        (0, 5, 10)
+    );
+    assert!(source.load_dataset(&PreferenceColumns::default(), 0, [0.9, 0.1], 4).is_err());
     Ok(())
 }
 
 #[test]
 fn real_preferences_are_read() -> Result<()> {
-    let columns = Columns::default();
+    let columns = PreferenceColumns::default();
     if let Some(path) = course_data("data/preferences.json") {
-        let found = Source::File(path).all(&columns)?;
-        assert!(found.usable.len() > 800, "{:?}", found.dropped);
+        let found = PreferenceSource::File(path).load_all(&columns)?;
+        assert!(found.usable.len() > 800, "{:?}", found.filter_counts);
     }
     if let Some(path) = course_data("data/hh-rlhf-harmless-base-test.jsonl.gz") {
-        let found = Source::File(path).all(&columns)?;
-        assert_eq!(found.usable.len() + found.dropped.count(), 2312);
-        assert_eq!((found.dropped.unshared, found.dropped.empty), (5, 4));
+        let found = PreferenceSource::File(path).load_all(&columns)?;
+        assert_eq!(found.usable.len() + found.filter_counts.total(), 2312);
+        assert_eq!((found.filter_counts.n_prompt_mismatch, found.filter_counts.n_empty), (5, 4));
         assert!(found.usable.iter().any(|pair| pair.prompt.len() > 10), "many turns");
     }
     Ok(())

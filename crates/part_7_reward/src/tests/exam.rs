@@ -5,42 +5,61 @@ use std::num::NonZeroUsize;
 use anyhow::Result;
 use modern::Purpose;
 use scaling::Checkpoints;
-use sft::{Keeper, Outputs, Place, RunLog, Tuning};
+use sft::{ModelSaver, RunDestination, RunOutputs, SftLog, TrainState};
 use tensor_core::AdamWConfig;
 
 use super::{CPU, checkpoint, speech};
-use crate::evaluation::{normalisation, pair_scores};
-use crate::{Architecture, Exam, Preference, RewardCheckpoint, RewardModel, tokenize};
+use crate::evaluation::{normalization_of_pairs, pair_rewards};
+use crate::{
+    Preference, RewardArchitecture, RewardCheckpoint, RewardModel, RewardValidator, tokenize_pairs,
+};
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one setting or step a line")]
 fn the_best_model_is_kept_with_its_own_normalisation_and_one_that_passes() -> Result<()> {
     let preferences = ["the answer", "of all", "What is"].map(|text| {
         Preference::new(format!("{text}?"), format!("{text} 7"), format!("{text} 1 of the"))
     });
-    let pairs = tokenize(&preferences, &speech()?, 64)?.pairs;
-    let begun = RewardCheckpoint::begin(checkpoint(3)?, Architecture::Causal, None, 7)?;
-    let config = *begun.model.body().config();
-    let mut tuning = Tuning::new(config, begun.parameters, AdamWConfig::default())?;
-    let twin = RewardModel::new(&config, Architecture::Causal, &mut tuning.parameters.inference())?;
+    let pairs = tokenize_pairs(&preferences, &speech()?, 64)?.pairs;
+    let begun =
+        RewardCheckpoint::from_language_model(checkpoint(3)?, RewardArchitecture::Causal, None, 7)?;
+    let config = *begun.model.backbone().config();
+    let mut tuning = TrainState::new(config, begun.parameters, AdamWConfig::default())?;
+    let twin = RewardModel::new(
+        &config,
+        RewardArchitecture::Causal,
+        &mut tuning.parameters.for_inference(),
+    )?;
     let folder = tempfile::tempdir()?;
-    let keeper = Keeper { speech: &begun.speech, ends: &begun.ends, sampler: None, lora: None };
+    let keeper = ModelSaver {
+        chat_tokenizer: &begun.chat_tokenizer,
+        special_ids: &begun.special_ids,
+        sampler: None,
+        lora: None,
+    };
     let checkpoints = Checkpoints::new(folder.path().join("checkpoints"), NonZeroUsize::MIN);
-    let place =
-        Place { folder: folder.path(), keeper: &keeper, checkpoints, interval: 0, data: "these" };
-    let outputs = Outputs { place: Some(place), ..Outputs::default() };
-    let mut log = RunLog::new(9, 2, 0, 10)?;
+    let place = RunDestination {
+        folder: folder.path(),
+        model_saver: &keeper,
+        checkpoints,
+        save_interval: 0,
+        data_id: "these",
+    };
+    let outputs = RunOutputs { destination: Some(place), ..RunOutputs::default() };
+    let mut log = SftLog::new(9, 2, 0, 10)?;
     let mut sit = |scale: f64, stop_at| -> Result<Vec<[f64; 2]>> {
         let head = &tuning.parameters.get("score.weight").expect("a head").var;
         head.set(&(head.as_detached_tensor() * scale)?)?;
-        let exam = Exam { pairs: &pairs, batch_size: 4, interval: 1, stop_at };
-        exam.sit(&twin, &mut tuning, &outputs, &mut log)?;
-        pair_scores(&twin, &pairs, 4)
+        let exam =
+            RewardValidator { pairs: &pairs, batch_size: 4, interval: 1, target_accuracy: stop_at };
+        exam.run(&twin, &mut tuning, &outputs, &mut log)?;
+        pair_rewards(&twin, &pairs, 4)
     };
     let kept = || -> Result<_> {
         let source = folder.path().to_string_lossy();
         let kept = RewardCheckpoint::open(&source, Purpose::Inference, &CPU)?;
-        let scores = pair_scores(&kept.model, &pairs, 4)?;
-        let (stored, own) = (kept.normalisation, normalisation(&scores));
+        let scores = pair_rewards(&kept.model, &pairs, 4)?;
+        let (stored, own) = (kept.normalization, normalization_of_pairs(&scores));
         assert!((stored.mean - own.mean).abs() < 1e-5 && (stored.std - own.std).abs() < 1e-5);
         Ok(scores)
     };
@@ -48,8 +67,9 @@ fn the_best_model_is_kept_with_its_own_normalisation_and_one_that_passes() -> Re
         let (a, b) = (kept.as_flattened(), scores.as_flattened());
         a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-5)
     };
-    let loss =
-        |scores: &[[f64; 2]]| crate::evaluation::figures(scores, &vec![[1, 1]; scores.len()]).loss;
+    let loss = |scores: &[[f64; 2]]| {
+        crate::evaluation::compute_metrics(scores, &vec![[1, 1]; scores.len()]).loss
+    };
     // The scores of three models that differ in their heads: the first, the same with each score negated, which is better or worse.
     let first = sit(50., None)?;
     let second = sit(-1., None)?;

@@ -4,13 +4,13 @@ use anyhow::Result;
 use candle_core::DType;
 use modern::{Checkpoint, Message, Purpose};
 use serde_json::json;
-use sft::{Layers, LoraConfig};
+use sft::{LoraConfig, TargetModules};
 use tensor_core::testing::assert_python_agrees;
 use tiny_gpt::json_file;
 
 use super::{BOTH, CPU, checkpoint, golden, speech};
-use crate::model_folder::{self, Description};
-use crate::{Architecture, Normalisation, RewardCheckpoint, start};
+use crate::model_folder::{self, RewardModelConfig};
+use crate::{RewardArchitecture, RewardCheckpoint, RewardNormalization, start};
 
 const TRAINING: Purpose = Purpose::Training(DType::F32);
 
@@ -19,18 +19,19 @@ fn texts() -> Vec<Vec<u32>> {
 }
 
 fn save(folder: &std::path::Path, it: &RewardCheckpoint) -> Result<()> {
-    let (config, architecture) = (*it.model.body().config(), it.model.architecture());
-    let normalisation = Normalisation { mean: 2., std: 0.5 };
-    let description = Description { config, architecture, normalisation };
-    let parameters = start::merged(&it.parameters, (&config, architecture))?;
-    model_folder::save(folder, &description, &parameters, &it.speech, &it.ends)
+    let (config, architecture) = (*it.model.backbone().config(), it.model.architecture());
+    let normalisation = RewardNormalization { mean: 2., std: 0.5 };
+    let description =
+        RewardModelConfig { backbone: config, architecture, normalization: normalisation };
+    let parameters = start::merged_weights(&it.parameters, (&config, architecture))?;
+    model_folder::save(folder, &description, &parameters, &it.chat_tokenizer, &it.special_ids)
 }
 
 #[test]
 fn what_is_saved_opens_as_it_was_with_its_normalisation_and_its_own_tokenizer() -> Result<()> {
     for architecture in BOTH {
         let folder = tempfile::tempdir()?;
-        let begun = RewardCheckpoint::begin(checkpoint(3)?, architecture, None, 7)?;
+        let begun = RewardCheckpoint::from_language_model(checkpoint(3)?, architecture, None, 7)?;
         save(folder.path(), &begun)?;
         let source = folder.path().to_string_lossy();
         let opened = RewardCheckpoint::open(&source, Purpose::Inference, &CPU)?;
@@ -40,9 +41,13 @@ fn what_is_saved_opens_as_it_was_with_its_normalisation_and_its_own_tokenizer() 
             assert!(((raw - 2.) / 0.5 - reward).abs() < 1e-4, "{raw} {reward}");
         }
         let prompt = [Message::user("What is 12 + 7?")];
-        let ids = opened.tokens(&prompt, "19")?;
-        assert_eq!(ids, begun.tokens(&prompt, "19")?);
-        assert_eq!(ids.last(), Some(&opened.speech.end()), "a text ends with its end");
+        let ids = opened.tokenize(&prompt, "19")?;
+        assert_eq!(ids, begun.tokenize(&prompt, "19")?);
+        assert_eq!(
+            ids.last(),
+            Some(&opened.chat_tokenizer.eos_token_id()),
+            "a text ends with its end"
+        );
         let again = RewardCheckpoint::open(&source, TRAINING, &CPU)?;
         assert!(again.parameters.trainable().count() > 0, "it can be trained further");
     }
@@ -57,32 +62,36 @@ const TURNS: &str = "{% for message in messages %}{{ message['content'] }}{% if 
 fn what_is_saved_ends_texts_as_it_learned_to() -> Result<()> {
     let mut base = checkpoint(3)?;
     base.template = Some(modern::ChatTemplate::new(TURNS, &base.tokenizer)?);
-    let begun = RewardCheckpoint::begin(base, Architecture::Causal, None, 7)?;
-    assert_eq!(begun.speech.end(), begun.speech.tokenizer.token_id("<pad>").expect("one"));
+    let begun = RewardCheckpoint::from_language_model(base, RewardArchitecture::Causal, None, 7)?;
+    assert_eq!(
+        begun.chat_tokenizer.eos_token_id(),
+        begun.chat_tokenizer.tokenizer.token_id("<pad>").expect("one")
+    );
     let folder = tempfile::tempdir()?;
     save(folder.path(), &begun)?;
     let opened =
         RewardCheckpoint::open(&folder.path().to_string_lossy(), Purpose::Inference, &CPU)?;
-    assert_eq!(opened.speech.ends(), begun.speech.ends());
+    assert_eq!(opened.chat_tokenizer.stop_token_ids(), begun.chat_tokenizer.stop_token_ids());
     let prompt = [Message::user("What is 12 + 7?")];
-    assert_eq!(opened.tokens(&prompt, "19")?, begun.tokens(&prompt, "19")?);
+    assert_eq!(opened.tokenize(&prompt, "19")?, begun.tokenize(&prompt, "19")?);
     Ok(())
 }
 
 #[test]
 fn transformers_scores_what_we_save_as_we_do() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let mut begun = RewardCheckpoint::begin(checkpoint(3)?, Architecture::Causal, None, 7)?;
-    let end = begun.speech.end();
-    begun.speech.tokenizer = begun.speech.tokenizer.with_padding(end); // as many chat models have it
+    let mut begun =
+        RewardCheckpoint::from_language_model(checkpoint(3)?, RewardArchitecture::Causal, None, 7)?;
+    let end = begun.chat_tokenizer.eos_token_id();
+    begun.chat_tokenizer.tokenizer = begun.chat_tokenizer.tokenizer.with_padding(end); // as many chat models have it
     save(folder.path(), &begun)?;
     let prompt = [Message::user("What is 12 + 7?")];
     let answers = ["19", "the answer of all", "1", ""];
     let ids: Vec<_> =
-        answers.iter().map(|text| begun.tokens(&prompt, text)).collect::<Result<_>>()?;
-    let shown = |ids: &Vec<u32>| begun.speech.tokenizer.decode(ids, modern::Markers::Shown);
+        answers.iter().map(|text| begun.tokenize(&prompt, text)).collect::<Result<_>>()?;
+    let shown = |ids: &Vec<u32>| begun.chat_tokenizer.tokenizer.decode(ids, modern::Markers::Shown);
     let texts: Vec<String> = ids.iter().map(shown).collect::<Result<_>>()?;
-    let scores = crate::checkpoint::scores(&begun.model, &ids, 3)?;
+    let scores = crate::checkpoint::raw_rewards(&begun.model, &ids, 3)?;
     let said = folder.path().join("scores.json");
     json_file::write(&said, &json!({ "texts": texts, "ids": ids, "scores": scores }))?;
     assert_python_agrees("check_reward_folder.py", [folder.path(), said.as_path()]);
@@ -92,11 +101,15 @@ fn transformers_scores_what_we_save_as_we_do() -> Result<()> {
 #[test]
 fn rows_are_never_filled_up_with_the_token_that_ends_texts() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let mut begun = RewardCheckpoint::begin(checkpoint(3)?, Architecture::Causal, None, 7)?;
-    let end = begun.speech.end();
+    let mut begun =
+        RewardCheckpoint::from_language_model(checkpoint(3)?, RewardArchitecture::Causal, None, 7)?;
+    let end = begun.chat_tokenizer.eos_token_id();
     for ends in [vec![end], vec![1]] {
-        begun.speech =
-            sft::Speech::new(begun.speech.tokenizer.clone(), speech()?.template, ends.clone())?;
+        begun.chat_tokenizer = sft::ChatTokenizer::new(
+            begun.chat_tokenizer.tokenizer.clone(),
+            speech()?.template,
+            ends.clone(),
+        )?;
         save(folder.path(), &begun)?;
         let padding = json_file::read(&folder.path().join("config.json"))?["pad_token_id"].clone();
         assert!(padding.is_u64() && padding != ends[0], "{padding} and {ends:?}");
@@ -108,10 +121,11 @@ fn rows_are_never_filled_up_with_the_token_that_ends_texts() -> Result<()> {
 
 #[test]
 fn adapters_and_the_head_are_trained_and_merged_into_what_is_saved() -> Result<()> {
-    let begun = RewardCheckpoint::begin(checkpoint(3)?, Architecture::Causal, None, 7)?;
-    let shape = (begun.model.body().config(), Architecture::Causal);
-    let lora = LoraConfig { rank: 2, alpha: 4., dropout: 0., layers: Layers::All };
-    let mut adapted = start::with_adapters(&begun.parameters, shape, &lora, 1)?;
+    let begun =
+        RewardCheckpoint::from_language_model(checkpoint(3)?, RewardArchitecture::Causal, None, 7)?;
+    let shape = (begun.model.backbone().config(), RewardArchitecture::Causal);
+    let lora = LoraConfig { rank: 2, alpha: 4., dropout: 0., target_modules: TargetModules::All };
+    let mut adapted = start::attach_lora(&begun.parameters, shape, &lora, 1)?;
     let trained: Vec<&str> = adapted.trainable().map(|p| p.name.as_str()).collect();
     assert!(trained.contains(&"score.weight"));
     assert!(trained.iter().all(|name| name.contains("lora_") || *name == "score.weight"));
@@ -122,10 +136,10 @@ fn adapters_and_the_head_are_trained_and_merged_into_what_is_saved() -> Result<(
     let model = crate::RewardModel::new(shape.0, shape.1, &mut adapted)?;
     let before: Vec<Vec<f32>> =
         adapted.iter().map(|p| Ok(p.var.flatten_all()?.to_vec1()?)).collect::<Result<_>>()?;
-    let mut merged = start::merged(&adapted, shape)?;
+    let mut merged = start::merged_weights(&adapted, shape)?;
     let alone = crate::RewardModel::new(shape.0, shape.1, &mut merged)?;
-    let [a, b] = [&model, &alone].map(|model| crate::checkpoint::scores(model, &texts(), 3));
-    let plain = crate::checkpoint::scores(&begun.model, &texts(), 3)?;
+    let [a, b] = [&model, &alone].map(|model| crate::checkpoint::raw_rewards(model, &texts(), 3));
+    let plain = crate::checkpoint::raw_rewards(&begun.model, &texts(), 3)?;
     for ((a, b), plain) in a?.iter().zip(b?).zip(plain) {
         assert!((a - b).abs() < 1e-4 && (a - plain).abs() > 1e-3, "{a} {b} {plain}");
     }
@@ -148,7 +162,10 @@ fn what_is_no_reward_model_is_refused_by_name() -> Result<()> {
     refused(&plain, "it is a LlamaForCausalLM and has no reward head");
     refused(&folder.path().join("nothing"), "there is no folder");
     for architecture in BOTH {
-        save(&reward, &RewardCheckpoint::begin(checkpoint(3)?, architecture, None, 7)?)?;
+        save(
+            &reward,
+            &RewardCheckpoint::from_language_model(checkpoint(3)?, architecture, None, 7)?,
+        )?;
         let opened = Checkpoint::open(&reward.to_string_lossy(), Purpose::Inference, &CPU);
         assert!(opened.is_err(), "and a language model is no reward model");
         let path = reward.join("config.json");
@@ -165,6 +182,8 @@ fn what_is_no_reward_model_is_refused_by_name() -> Result<()> {
         }
         json_file::write(&path, &config)?;
     }
-    assert!(model_folder::is_one(&golden("llama")) && !model_folder::is_one(&plain));
+    assert!(
+        model_folder::is_reward_model(&golden("llama")) && !model_folder::is_reward_model(&plain)
+    );
     Ok(())
 }

@@ -8,7 +8,7 @@ use tensor_core::testing::{assert_close, assert_grad, devices};
 use tiny_gpt::json_file;
 
 use super::{CPU, golden};
-use crate::losses::{bradley_terry, centring, margin_ranking, softplus};
+use crate::losses::{bradley_terry, centering_penalty, margin_ranking, softplus};
 
 #[test]
 fn losses_and_their_gradients_are_pytorchs_up_to_scores_of_ten_thousand() -> Result<()> {
@@ -45,7 +45,7 @@ fn the_worked_example_of_two_pairs() -> Result<()> {
     is(margin_ranking(&chosen, &rejected, 1.)?, 0.)?;
     is(margin_ranking(&rejected, &chosen, 1.)?, 2.25)?;
     is(bradley_terry(&chosen, &chosen)?, 2f64.ln())?;
-    is(centring(&chosen, &rejected)?, (9. + 4.5 * 4.5) / 2.)?;
+    is(centering_penalty(&chosen, &rejected)?, (9. + 4.5 * 4.5) / 2.)?;
     Ok(())
 }
 
@@ -60,7 +60,7 @@ fn softplus_has_the_gradient_of_finite_differences_at_a_tie_too() -> Result<()> 
         let other = Tensor::new(&[0.1f64, 4.], &device)?;
         assert_grad(&at, |x| bradley_terry(x, &other), 1e-6)?;
         assert_grad(&at, |x| bradley_terry(&other, x), 1e-6)?;
-        assert_grad(&at, |x| centring(x, &other), 1e-6)?;
+        assert_grad(&at, |x| centering_penalty(x, &other), 1e-6)?;
     }
     assert_eq!(softplus(&Tensor::zeros(3, DType::F32, &CPU)?)?.dims(), [3]);
     Ok(())

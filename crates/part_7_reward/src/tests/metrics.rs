@@ -2,12 +2,12 @@
 
 use anyhow::Result;
 
-use crate::evaluation::{figures, normalisation};
+use crate::evaluation::{compute_metrics, normalization_of_pairs};
 use crate::metrics::{
-    accuracy, calibration, calibration_error, interval, length_correlation, length_only_accuracy,
-    mean_margin,
+    accuracy, calibration, calibration_error, length_correlation, length_only_accuracy,
+    mean_margin, wilson_interval,
 };
-use crate::{Normalisation, histogram};
+use crate::{RewardNormalization, histogram};
 
 fn is(found: f64, wanted: f64) {
     assert!((found - wanted).abs() < 1e-9, "{found}, and not {wanted}");
@@ -28,8 +28,8 @@ fn wilsons_interval_is_that_of_the_tables() {
     let near = |found: [f64; 2], wanted: [f64; 2]| {
         found.iter().zip(wanted).for_each(|(a, b)| assert!((a - b).abs() < 5e-4, "{a} {b}"));
     };
-    near(interval(0.8, 10), [0.490, 0.943]);
-    near(interval(0., 20), [0., 0.161]);
+    near(wilson_interval(0.8, 10), [0.490, 0.943]);
+    near(wilson_interval(0., 20), [0., 0.161]);
 }
 
 #[test]
@@ -71,36 +71,40 @@ fn a_model_that_says_seventy_percent_and_is_right_so_often_is_calibrated() {
 fn policies_that_read_nothing_win_half_the_time() {
     let scores = vec![[0.3, 0.]; 4000];
     let lengths = vec![[2, 2]; 4000];
-    let found = figures(&scores, &lengths);
+    let found = compute_metrics(&scores, &lengths);
     is(found.accuracy, 1.);
     is(found.constant_accuracy, 0.5);
     is(found.length_only_accuracy, 0.5);
     is(found.random_low + found.random_high, 1.);
     assert!((found.random_high - 0.515).abs() < 1e-3, "{}", found.random_high);
-    is(figures(&[[0., 0.]], &[[1, 1]]).loss, 2f64.ln());
-    is(figures(&[[-1e4, 1e4]], &[[1, 1]]).loss, 2e4);
+    is(compute_metrics(&[[0., 0.]], &[[1, 1]]).loss, 2f64.ln());
+    is(compute_metrics(&[[-1e4, 1e4]], &[[1, 1]]).loss, 2e4);
 }
 
 #[test]
 fn rewards_have_mean_0_and_deviation_1_on_the_texts_they_are_normalised_by() {
     let scores = [[3., -1.], [10., 4.]];
-    let scale = normalisation(&scores);
+    let scale = normalization_of_pairs(&scores);
     is(scale.mean, 4.);
-    let rewards: Vec<f64> = scores.as_flattened().iter().map(|&score| scale.apply(score)).collect();
+    let rewards: Vec<f64> =
+        scores.as_flattened().iter().map(|&score| scale.normalize(score)).collect();
     is(rewards.iter().sum::<f64>(), 0.);
     is(rewards.iter().map(|reward| reward * reward).sum::<f64>() / 4., 1.);
-    assert_eq!(Normalisation::of(&[2., 2.]), Normalisation { mean: 2., std: 1. });
-    is(Normalisation::NONE.apply(0.3), 0.3);
+    assert_eq!(
+        RewardNormalization::from_rewards(&[2., 2.]),
+        RewardNormalization { mean: 2., std: 1. }
+    );
+    is(RewardNormalization::NONE.normalize(0.3), 0.3);
 }
 
 #[test]
 fn the_rewards_are_drawn_as_a_png() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("rewards.png");
-    histogram::write(&path, &[[1., -1.], [0.5, 0.], [3., -9.]], Normalisation::NONE)?;
+    histogram::write(&path, &[[1., -1.], [0.5, 0.], [3., -9.]], RewardNormalization::NONE)?;
     assert!(std::fs::read(&path)?.starts_with(b"\x89PNG"));
-    histogram::write(&path, &[[0., 0.]], Normalisation::NONE)?;
-    let nothing = histogram::write(&path, &[[f64::NAN, 0.]], Normalisation::NONE);
+    histogram::write(&path, &[[0., 0.]], RewardNormalization::NONE)?;
+    let nothing = histogram::write(&path, &[[f64::NAN, 0.]], RewardNormalization::NONE);
     assert!(nothing.is_err(), "what is no number cannot be drawn");
     Ok(())
 }

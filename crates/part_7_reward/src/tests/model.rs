@@ -8,16 +8,18 @@ use tensor_core::{Parameters, Rng, backward};
 use tiny_gpt::json_file;
 
 use super::{BOTH, CPU, checkpoint, golden, model};
-use crate::checkpoint::{padded, scores};
+use crate::checkpoint::{raw_rewards, right_pad};
 use crate::{
-    Architecture, Batch, LossKind, Pair, PreferenceLoss, RewardCheckpoint, RewardModel,
-    model_folder,
+    LossKind, PairBatch, PreferenceLoss, RewardArchitecture, RewardCheckpoint, RewardModel,
+    TokenizedPair, model_folder,
 };
 
-fn pairs(golden: &Value) -> Result<Vec<Pair>> {
+fn pairs(golden: &Value) -> Result<Vec<TokenizedPair>> {
     let of = |key: &str| serde_json::from_value::<Vec<Vec<u32>>>(golden[key].clone());
     let pairs = of("chosen")?.into_iter().zip(of("rejected")?);
-    Ok(pairs.map(|(chosen, rejected)| Pair { chosen, rejected, lengths: [0; 2] }).collect())
+    Ok(pairs
+        .map(|(chosen, rejected)| TokenizedPair { chosen, rejected, completion_chars: [0; 2] })
+        .collect())
 }
 
 #[test]
@@ -25,9 +27,9 @@ fn scores_losses_and_gradients_are_those_of_transformers() -> Result<()> {
     let golden_file = json_file::read(&golden("golden.json"))?;
     let (_, model, parameters) = model_folder::open(&golden("llama"), DType::F32, &CPU)?;
     let pairs = pairs(&golden_file)?;
-    let batch = Batch::of(&pairs.iter().collect::<Vec<_>>(), &CPU)?;
+    let batch = PairBatch::from_pairs(&pairs.iter().collect::<Vec<_>>(), &CPU)?;
     let theirs: Vec<f32> = serde_json::from_value(golden_file["scores"].clone())?;
-    assert_close(&model.scores(&batch.ids, &batch.lengths)?, &Tensor::new(theirs, &CPU)?, 1e-4)?;
+    assert_close(&model.rewards(&batch.ids, &batch.lengths)?, &Tensor::new(theirs, &CPU)?, 1e-4)?;
     let margin = golden_file["margin"].as_f64().expect("a number");
     let centring = golden_file["centring"].as_f64().expect("a number");
     for (key, kind) in
@@ -37,8 +39,9 @@ fn scores_losses_and_gradients_are_those_of_transformers() -> Result<()> {
             let theirs = Tensor::new(theirs.as_f64().expect("a number") as f32, &CPU)?;
             assert_close(ours, &theirs, 1e-4)
         };
-        let [chosen, rejected] = batch.scores(&model)?;
-        let loss = PreferenceLoss { kind, centring }.of(&chosen, &rejected)?;
+        let [chosen, rejected] = batch.rewards(&model)?;
+        let loss = PreferenceLoss { kind, center_rewards_coefficient: centring }
+            .compute(&chosen, &rejected)?;
         close(&loss, &golden_file[key]["loss"])?;
         let grads = backward(&loss)?;
         let theirs = golden_file[key]["grads"].as_object().expect("gradients");
@@ -65,9 +68,9 @@ fn a_score_depends_neither_on_padding_nor_on_company() -> Result<()> {
     for architecture in BOTH {
         let (model, _) = model(architecture, 2)?;
         let texts = texts();
-        let alone = scores(&model, &texts, 1)?;
+        let alone = raw_rewards(&model, &texts, 1)?;
         for batch_size in [2, 3, 100] {
-            let together = scores(&model, &texts, batch_size)?;
+            let together = raw_rewards(&model, &texts, batch_size)?;
             for (a, b) in alone.iter().zip(&together) {
                 assert!((a - b).abs() <= 1e-5 * (1. + b.abs()), "{architecture:?}: {a} {b}");
             }
@@ -75,7 +78,7 @@ fn a_score_depends_neither_on_padding_nor_on_company() -> Result<()> {
         for padding in [0, 399] {
             let short: Vec<u32> = texts[1].iter().copied().chain([padding; 9]).collect();
             let ids = Tensor::new(short, &CPU)?.unsqueeze(0)?;
-            let score: Vec<f32> = model.scores(&ids, &[7])?.to_vec1()?;
+            let score: Vec<f32> = model.rewards(&ids, &[7])?.to_vec1()?;
             let apart = (f64::from(score[0]) - alone[1]).abs();
             assert!(
                 apart <= 1e-5 * (1. + alone[1].abs()),
@@ -97,7 +100,7 @@ fn the_encoder_reads_all_tokens_and_the_causal_model_the_last() -> Result<()> {
         for parameter in parameters.iter().filter(|p| p.name.ends_with("o_proj.weight")) {
             parameter.var.set(&parameter.var.zeros_like()?)?;
         }
-        let [a, b] = [ids(5)?, ids(6)?].map(|ids| model.scores(&ids, &[4]));
+        let [a, b] = [ids(5)?, ids(6)?].map(|ids| model.rewards(&ids, &[4]));
         let apart = (a? - b?)?.abs()?.to_vec1::<f32>()?[0];
         assert_eq!(apart > 1e-4, reads, "{architecture:?}: {apart}");
     }
@@ -106,15 +109,16 @@ fn the_encoder_reads_all_tokens_and_the_causal_model_the_last() -> Result<()> {
 
 #[test]
 fn the_encoder_has_no_causal_mask() -> Result<()> {
-    let (encoder, parameters) = model(Architecture::Encoder, 3)?;
-    let config = *encoder.body().config();
-    let causal = RewardModel::new(&config, Architecture::Causal, &mut parameters.inference())?;
+    let (encoder, parameters) = model(RewardArchitecture::Encoder, 3)?;
+    let config = *encoder.backbone().config();
+    let causal =
+        RewardModel::new(&config, RewardArchitecture::Causal, &mut parameters.for_inference())?;
     // Under a causal mask no token's state would change with those behind it: the mean's score would be the mean of the
     // scores that the causal form gives to what begins the text.
     let text = [5u32, 9, 2, 30];
     let begins: Vec<&[u32]> = (1..=text.len()).map(|n| &text[..n]).collect();
-    let mean = scores(&causal, &begins, 4)?.iter().sum::<f64>() / 4.;
-    let found = scores(&encoder, &[text], 1)?[0];
+    let mean = raw_rewards(&causal, &begins, 4)?.iter().sum::<f64>() / 4.;
+    let found = raw_rewards(&encoder, &[text], 1)?[0];
     assert!((found - mean).abs() > 1e-2 * (1. + mean.abs()), "{found} {mean}");
     Ok(())
 }
@@ -125,9 +129,9 @@ fn gradients_reach_every_parameter_of_either_form() -> Result<()> {
         let (model, parameters) = model(architecture, 4)?;
         let texts = texts();
         let rows: Vec<&[u32]> = texts.iter().map(|text| &text[..]).collect();
-        let (ids, lengths) = padded(&rows, &CPU)?;
+        let (ids, lengths) = right_pad(&rows, &CPU)?;
         let weights = Tensor::arange(1f32, 8., &CPU)?;
-        let loss = (model.scores(&ids, &lengths)? * weights)?.sum_all()?;
+        let loss = (model.rewards(&ids, &lengths)? * weights)?.sum_all()?;
         assert_gradients_flow(&parameters, &backward(&loss)?)?;
     }
     Ok(())
@@ -137,12 +141,19 @@ fn gradients_reach_every_parameter_of_either_form() -> Result<()> {
 fn a_fresh_head_is_as_small_as_it_is_wide_and_has_no_bias() -> Result<()> {
     let config = modern::ModelConfig::bytes(8, 1, 4, 1024);
     let mut parameters = Parameters::seeded(1, DType::F32, &CPU);
-    RewardModel::new(&config, Architecture::Causal, &mut parameters)?;
+    RewardModel::new(&config, RewardArchitecture::Causal, &mut parameters)?;
     let head = parameters.get("score.weight").expect("a head").var.flatten_all()?;
     let std = head.sqr()?.mean_all()?.sqrt()?.to_scalar::<f32>()?;
     assert!((std * 1025f32.sqrt() - 1.).abs() < 0.1, "{std}");
-    let begun = |seed| RewardCheckpoint::begin(checkpoint(3)?, Architecture::Causal, None, seed);
-    let [a, b] = [begun(1)?, begun(2)?].map(|begun| scores(&begun.model, &[[5, 9]], 1));
+    let begun = |seed| {
+        RewardCheckpoint::from_language_model(
+            checkpoint(3)?,
+            RewardArchitecture::Causal,
+            None,
+            seed,
+        )
+    };
+    let [a, b] = [begun(1)?, begun(2)?].map(|begun| raw_rewards(&begun.model, &[[5, 9]], 1));
     assert_ne!(a?, b?, "it is drawn by the seed");
     assert!(parameters.get("score.bias").is_none());
     Ok(())
@@ -150,13 +161,13 @@ fn a_fresh_head_is_as_small_as_it_is_wide_and_has_no_bias() -> Result<()> {
 
 #[test]
 fn lengths_that_cannot_be_are_errors() -> Result<()> {
-    let (model, _) = model(Architecture::Causal, 1)?;
+    let (model, _) = model(RewardArchitecture::Causal, 1)?;
     let ids = Tensor::zeros((2, 3), DType::U32, &CPU)?;
     for lengths in [&[1, 4][..], &[0, 1], &[2]] {
-        assert!(model.scores(&ids, lengths).is_err(), "{lengths:?}");
+        assert!(model.rewards(&ids, lengths).is_err(), "{lengths:?}");
     }
     let long = Tensor::zeros((1, 65), DType::U32, &CPU)?;
-    let error = model.scores(&long, &[65]).expect_err("too long").to_string();
+    let error = model.rewards(&long, &[65]).expect_err("too long").to_string();
     assert!(error.contains("context of 64"), "{error}");
     Ok(())
 }

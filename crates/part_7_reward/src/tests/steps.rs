@@ -3,23 +3,24 @@
 use anyhow::Result;
 use scaling::Schedule;
 use scaling::schedule::Decay;
-use sft::{Curriculum, Order, Outputs};
+use sft::{BatchSampler, Curriculum, RunOutputs};
 use tensor_core::{AdamW, AdamWConfig};
 
 use super::CPU;
 use super::training::{bits, exam, log, pairs, train_config, tuning};
-use crate::training::batches;
-use crate::{Architecture, Exam, TrainConfig, train};
+use crate::training::micro_batches;
+use crate::{RewardArchitecture, RewardValidator, TrainConfig, train};
 
 #[test]
 fn the_steps_of_an_epoch_take_each_pair_once() -> Result<()> {
     let pairs = pairs()?;
-    let config = TrainConfig { accumulate: 3, ..train_config(3) };
+    let config = TrainConfig { grad_accum_steps: 3, ..train_config(3) };
     let lengths = pairs.iter().map(|pair| pair.chosen.len()).collect();
-    let mut order = Order::new(lengths, Curriculum::Shuffled, config.batch_size, config.seed);
+    let mut order =
+        BatchSampler::new(lengths, Curriculum::Shuffled, config.batch_size, config.seed);
     let mut seen: Vec<Vec<u32>> = Vec::new();
     for step in 1..=3 {
-        for batch in batches(&mut order, step, (&pairs, &config), &CPU)? {
+        for batch in micro_batches(&mut order, step, (&pairs, &config), &CPU)? {
             let rows: Vec<Vec<u32>> = batch.ids.to_vec2()?;
             let chosen = rows.iter().zip(&batch.lengths).take(batch.n_pairs());
             seen.extend(chosen.map(|(row, &n)| row[..n].to_vec()));
@@ -34,12 +35,12 @@ fn the_steps_of_an_epoch_take_each_pair_once() -> Result<()> {
 
 /// What two steps make of a fresh model.
 fn after_two_steps(config: &TrainConfig) -> Result<Vec<Vec<f32>>> {
-    let mut learner = tuning(Architecture::Causal, false)?;
+    let mut learner = tuning(RewardArchitecture::Causal, false)?;
     learner.optimizer = AdamW::new(&learner.parameters, config.optimizer)?;
     let pairs = pairs()?;
-    let exam = Exam { interval: 0, stop_at: None, ..exam(&pairs) };
-    let learned = (&mut learner, Architecture::Causal);
-    train(learned, &pairs, config, &exam, &Outputs::default(), &mut log()?)?;
+    let exam = RewardValidator { interval: 0, target_accuracy: None, ..exam(&pairs) };
+    let learned = (&mut learner, RewardArchitecture::Causal);
+    train(learned, &pairs, config, &exam, &RunOutputs::default(), &mut log()?)?;
     bits(&learner)
 }
 
@@ -51,12 +52,12 @@ fn apart(a: &[Vec<f32>], b: &[Vec<f32>]) -> f32 {
 
 #[test]
 fn steps_clip_gradients_and_follow_the_rate() -> Result<()> {
-    let begun = bits(&tuning(Architecture::Causal, false)?)?;
+    let begun = bits(&tuning(RewardArchitecture::Causal, false)?)?;
     let optimizer = AdamWConfig { weight_decay: 0., ..AdamWConfig::default() };
     let config = TrainConfig { optimizer, ..train_config(2) };
     let moved = apart(&after_two_steps(&config)?, &begun);
     assert!(moved > 5e-3, "{moved}");
-    let clipped = after_two_steps(&TrainConfig { grad_clip: 1e-13, ..config })?;
+    let clipped = after_two_steps(&TrainConfig { max_grad_norm: 1e-13, ..config })?;
     assert!(apart(&clipped, &begun) < 1e-3 * moved, "gradients far below Adam's ε move nothing");
     let schedule = Schedule { peak: 1e-2, floor: 0., warmup: 1, total: 2, decay: Decay::Cosine };
     let falling = apart(&after_two_steps(&TrainConfig { schedule, ..config })?, &begun);

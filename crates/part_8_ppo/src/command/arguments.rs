@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use clap::Args;
 use scaling::flags::{FigureFlags, RunFlags, ScheduleFlags, StepFlags};
 use serde::Serialize;
-use sft::Format;
-use sft::flags::{BaseFlags, DataFlags, ExampleFlags, LoraFlags, TunedFlags};
+use sft::ChatFormat;
+use sft::flags::{BaseModelFlags, DataFlags, ExampleFlags, FinetunedFlags, LoraFlags};
 use tiny_gpt::flags::{ComputeFlags, temperature};
 
 use crate::flags::{ObjectiveFlags, RewardFlags, RolloutFlags, ScorerFlags};
@@ -55,7 +55,7 @@ pub(crate) struct TrainArgs {
     pub(crate) out: PathBuf,
     /// How conversations are written [default: the model's own way, else instruction]
     #[arg(long, value_enum)]
-    pub(crate) template: Option<Format>,
+    pub(crate) template: Option<ChatFormat>,
     #[command(flatten)]
     #[serde(flatten)]
     pub(crate) rollout: RolloutFlags,
@@ -76,7 +76,7 @@ pub(crate) struct TrainArgs {
     pub(crate) exam: ExamFlags,
     #[command(flatten)]
     #[serde(flatten)]
-    pub(crate) base: BaseFlags,
+    pub(crate) base: BaseModelFlags,
     /// Without --model: optimizer steps of teaching the small one to answer sums
     #[arg(long, value_name = "N", default_value_t = 600)]
     pub(crate) sft_steps: usize,
@@ -109,7 +109,7 @@ pub(crate) struct ExamFlags {
 #[command(args_override_self = true)]
 pub(crate) struct EvalArgs {
     #[command(flatten)]
-    pub(crate) tuned: TunedFlags,
+    pub(crate) tuned: FinetunedFlags,
     /// The model to compare with [default: the one the run began with, or the model without its adapter]
     #[arg(long, value_name = "MODEL")]
     pub(crate) reference: Option<String>,

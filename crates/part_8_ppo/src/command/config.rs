@@ -1,8 +1,8 @@
 //! From flags to what decides where a run arrives.
 
 use anyhow::{Result, ensure};
-use sft::Speech;
-use tiny_gpt::command::usage;
+use sft::ChatTokenizer;
+use tiny_gpt::command::as_usage_error;
 
 use super::arguments::TrainArgs;
 use crate::{PpoConfig, UpdateConfig};
@@ -16,7 +16,7 @@ pub(super) fn check(args: &TrainArgs) -> Result<()> {
     args.schedule.schedule()?;
     args.step.check_plain()?;
     args.lora.check()?;
-    usage((|| {
+    as_usage_error((|| {
         let (prompts, mini) = (args.step.batch_size.get(), args.objective.mini_batches.get());
         ensure!(prompts >= mini, "{prompts} prompts are too few for {mini} mini-batches");
         let parts = mini * args.step.accumulate.get();
@@ -37,11 +37,11 @@ pub(super) fn check(args: &TrainArgs) -> Result<()> {
 ///
 /// # Errors
 /// As [`check`].
-pub(super) fn config(args: &TrainArgs, speech: &Speech) -> Result<PpoConfig> {
+pub(super) fn config(args: &TrainArgs, speech: &ChatTokenizer) -> Result<PpoConfig> {
     let objective = &args.objective;
     Ok(PpoConfig {
         prompts: args.step.batch_size.get(),
-        rollout: args.rollout.config(speech, args.data.usual_length()),
+        rollout: args.rollout.config(speech, args.data.default_max_new_tokens()),
         rewards: args.rewards.config(),
         kl_price: args.rewards.price(),
         update: UpdateConfig {
@@ -52,7 +52,7 @@ pub(super) fn config(args: &TrainArgs, speech: &Speech) -> Result<PpoConfig> {
             value_clip: objective.value_clip(),
             weights: objective.weights(),
             target_kl: objective.max_kl,
-            grad_clip: args.step.optimizer.grad_clip().unwrap_or(f64::MAX),
+            grad_clip: args.step.optimizer.max_grad_norm().unwrap_or(f64::MAX),
         },
         schedule: args.schedule.schedule()?,
         critic_rate: objective.critic_rate,

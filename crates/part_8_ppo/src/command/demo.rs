@@ -5,12 +5,12 @@ use anyhow::Result;
 use modern::Checkpoint;
 use scaling::Schedule;
 use scaling::schedule::Decay;
-use sft::arithmetic::Set;
-use sft::base::{BaseConfig, pretrain};
+use sft::arithmetic::ProblemSet;
+use sft::base::{BaseModelConfig, pretrain};
 use sft::metrics::exact_match;
-use sft::questions::{Demos, demonstrations};
-use sft::source::held_out;
-use sft::{Outputs, Speech, TrainConfig, Tuning, tokenize};
+use sft::questions::{DemonstrationStyle, demonstrations};
+use sft::source::test_examples;
+use sft::{ChatTokenizer, RunOutputs, TrainConfig, TrainState, tokenize};
 use tensor_core::{AdamWConfig, Rng};
 
 use super::arguments::DemoArgs;
@@ -33,22 +33,26 @@ const SHOWN: usize = 6;
 const LONGEST: usize = 8;
 
 pub(super) fn run(args: &DemoArgs) -> Result<()> {
-    let device = args.compute.open()?;
+    let device = args.compute.open_device()?;
     let seed = args.compute.seed;
     println!(
         "A small model is shown sums; some of its teachers write a full stop after the number."
     );
-    let mut checkpoint =
-        pretrain(BaseConfig { steps: TAUGHT[0], ..BaseConfig::default() }, seed, &device)?;
-    let speech = Speech::of(&mut checkpoint, None)?;
+    let mut checkpoint = pretrain(
+        BaseModelConfig { steps: TAUGHT[0], ..BaseModelConfig::default() },
+        seed,
+        &device,
+    )?;
+    let speech = ChatTokenizer::from_checkpoint(&mut checkpoint, None)?;
     let policy = taught(checkpoint, &speech, seed)?;
     let reference = of_start(&policy)?;
     let context = policy.config.context;
 
     let config = config(args.steps.get(), &speech, seed);
-    let examples = demonstrations(20_000, Demos::Clean, seed);
+    let examples = demonstrations(20_000, DemonstrationStyle::Clean, seed);
     let (questions, _) = prompts::questions(examples, &speech, context, LONGEST)?;
-    let (mut asked, _) = prompts::questions(held_out(Set::Sums), &speech, context, LONGEST)?;
+    let (mut asked, _) =
+        prompts::questions(test_examples(ProblemSet::Sums), &speech, context, LONGEST)?;
     asked.truncate(ASKED);
     let asking = Asking { speech: &speech, max_new_tokens: LONGEST, batch_size: 100 };
     let exam = Exam { questions: &asked, asking, interval: 0, stop_at: None };
@@ -67,7 +71,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
         &mut around,
         &mut prompts,
         (&config, &exam),
-        &Outputs::default(),
+        &RunOutputs::default(),
         &mut log,
     )?;
     log.finish()?;
@@ -94,7 +98,7 @@ fn show(asked: &[Question], [before, after]: [&[Answer]; 2]) {
             example.prompt[0].content,
             text(&before[i].text),
             text(&after[i].text),
-            example.response
+            example.completion
         );
     }
     println!();
@@ -104,7 +108,7 @@ fn show(asked: &[Question], [before, after]: [&[Answer]; 2]) {
 fn rule() -> Box<Scorer> {
     let score = |reply: &Reply<'_>| {
         let number = reply.ended && reply.text.trim().parse::<i64>().is_ok();
-        let right = exact_match(reply.text, &reply.example.response);
+        let right = exact_match(reply.text, &reply.example.completion);
         if number && right {
             1.
         } else if number {
@@ -117,31 +121,31 @@ fn rule() -> Box<Scorer> {
 }
 
 /// The model after it was shown how to answer.
-fn taught(checkpoint: Checkpoint, speech: &Speech, seed: u64) -> Result<Tuning> {
+fn taught(checkpoint: Checkpoint, speech: &ChatTokenizer, seed: u64) -> Result<TrainState> {
     let steps = TAUGHT[1];
     let Checkpoint { model, parameters, .. } = checkpoint;
-    let config = TrainConfig::usual(64, steps, 1e-3, seed);
-    let demos = demonstrations(64 * steps, Demos::Noisy, seed);
+    let config = TrainConfig::with_defaults(64, steps, 1e-3, seed);
+    let demos = demonstrations(64 * steps, DemonstrationStyle::Noisy, seed);
     let demos = tokenize(&demos, speech, model.config().context)?.examples;
-    let mut tuning = Tuning::new(*model.config(), parameters, config.optimizer)?;
-    let mut log = sft::RunLog::new(steps, steps / 20, 0, steps)?;
-    sft::train(&mut tuning, &demos, &config, None, &Outputs::default(), &mut log)?;
+    let mut tuning = TrainState::new(*model.config(), parameters, config.optimizer)?;
+    let mut log = sft::SftLog::new(steps, steps / 20, 0, steps)?;
+    sft::train(&mut tuning, &demos, &config, None, &RunOutputs::default(), &mut log)?;
     // PPO begins anew: its own moments, from step 0.
-    Tuning::new(
+    TrainState::new(
         tuning.config,
         tuning.parameters,
         AdamWConfig { weight_decay: 0., ..config.optimizer },
     )
 }
 
-fn config(steps: usize, speech: &Speech, seed: u64) -> PpoConfig {
+fn config(steps: usize, speech: &ChatTokenizer, seed: u64) -> PpoConfig {
     PpoConfig {
         prompts: 16,
         rollout: crate::RolloutConfig {
             samples: 8,
             sampler: modern::Sampler::new(modern::Choice::at(1., None, None, None)),
             max_new_tokens: LONGEST,
-            stop: speech.ends().to_vec(),
+            stop: speech.stop_token_ids().to_vec(),
         },
         rewards: RewardConfig {
             discount: Discount { gamma: 1., lambda: 0.95 },

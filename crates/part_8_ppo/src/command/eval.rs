@@ -4,8 +4,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use modern::Choice;
-use sft::questions::Demos;
-use sft::{Example, Source, Tuned, one_line};
+use sft::questions::DemonstrationStyle;
+use sft::{Example, FinetunedModel, SftSource, one_line};
 use tensor_core::Rng;
 use tiny_gpt::RunFolder;
 
@@ -16,14 +16,14 @@ use crate::{Asking, compare, prompts};
 
 pub(super) fn run(args: &EvalArgs) -> Result<()> {
     args.scorer.check(&args.data.data)?;
-    let device = args.compute.open()?;
+    let device = args.compute.open_device()?;
     let examples = examples(args)?;
     let tuned = args.tuned.open(&device)?;
     let reference = of_tuned(&args.tuned, args.reference.as_deref(), &tuned, &device)?;
     let reference = reference.context("--reference: the model to compare with is not known")?;
-    let Tuned { model, speech, .. } = tuned;
+    let FinetunedModel { model, chat_tokenizer: speech, .. } = tuned;
     let max_new_tokens =
-        args.max_new_tokens.map_or(args.data.usual_length(), std::num::NonZeroUsize::get);
+        args.max_new_tokens.map_or(args.data.default_max_new_tokens(), std::num::NonZeroUsize::get);
     let context = model.config().context.min(reference.config().context);
     let (mut questions, left_out) = prompts::questions(examples, &speech, context, max_new_tokens)?;
     if left_out > 0 {
@@ -56,14 +56,15 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
 
 /// What is asked: held-out sums, or a file's rows; of the data that the run learned from, the rows that it kept for validation.
 fn examples(args: &EvalArgs) -> Result<Vec<Example>> {
-    let (source, columns) = args.data.open()?;
-    let run = RunFolder::settings(Path::new(&args.tuned.model))?;
-    let same = run.filter(|run| run["data"] == args.data.data && source != Source::Arithmetic);
-    let Some(run) = same else { return source.all(columns.as_ref()) };
+    let (source, columns) = args.data.open_source()?;
+    let run = RunFolder::read_settings(Path::new(&args.tuned.model))?;
+    let same = run.filter(|run| run["data"] == args.data.data && source != SftSource::Arithmetic);
+    let Some(run) = same else { return source.load_all(columns.as_ref()) };
     let (Some(share), Some(seed)) = (run["validation"].as_f64(), run["seed"].as_u64()) else {
-        return source.all(columns.as_ref());
+        return source.load_all(columns.as_ref());
     };
     println!("asked is what the run kept for validation; the rest it has learned from");
-    let split = source.examples(columns.as_ref(), (1, Demos::Clean), share, seed)?;
+    let split =
+        source.load_dataset(columns.as_ref(), (1, DemonstrationStyle::Clean), share, seed)?;
     Ok(split.validation)
 }

@@ -2,8 +2,8 @@
 
 use anyhow::{Result, ensure};
 use scaling::fingerprint;
-use sft::questions::Demos;
-use sft::{Speech, tokenize};
+use sft::questions::DemonstrationStyle;
+use sft::{ChatTokenizer, tokenize};
 
 use super::arguments::TrainArgs;
 use crate::{Asking, Exam, PretrainingMix, Question, prompts};
@@ -17,9 +17,10 @@ pub(super) struct Asked {
 }
 
 /// Questions whose prompt leaves room for an answer; those of arithmetic want the bare number, however a policy was shown to give it.
-pub(super) fn asked(args: &TrainArgs, speech: &Speech, context: usize) -> Result<Asked> {
-    let examples = args.examples.examples(&args.data, Demos::Clean, args.run.compute.seed)?;
-    let room = args.rollout.longest(args.data.usual_length());
+pub(super) fn asked(args: &TrainArgs, speech: &ChatTokenizer, context: usize) -> Result<Asked> {
+    let examples =
+        args.examples.load_dataset(&args.data, DemonstrationStyle::Clean, args.run.compute.seed)?;
+    let room = args.rollout.longest(args.data.default_max_new_tokens());
     let (coefficient, seed) = (args.objective.mix_coef, args.run.compute.seed);
     let mix = match coefficient > 0. {
         true => {
@@ -38,7 +39,7 @@ pub(super) fn asked(args: &TrainArgs, speech: &Speech, context: usize) -> Result
 impl Asked {
     /// A name that follows from what is asked and what is wanted, so that a checkpoint is not continued with something else.
     pub(super) fn name(&self) -> String {
-        let wanted = |one: &Question| one.example.response.bytes().map(u32::from).collect();
+        let wanted = |one: &Question| one.example.completion.bytes().map(u32::from).collect();
         let each = self.train.iter().flat_map(|one| [one.prompt.clone(), wanted(one)]);
         fingerprint::of_texts(each.collect::<Vec<Vec<u32>>>().iter())
     }
@@ -48,13 +49,13 @@ impl Asked {
 pub(super) fn exam<'a>(
     args: &TrainArgs,
     questions: &'a [Question],
-    speech: &'a Speech,
+    speech: &'a ChatTokenizer,
 ) -> Exam<'a> {
     Exam {
         questions,
         asking: Asking {
             speech,
-            max_new_tokens: args.rollout.longest(args.data.usual_length()),
+            max_new_tokens: args.rollout.longest(args.data.default_max_new_tokens()),
             batch_size: 100,
         },
         interval: args.exam.eval_interval,

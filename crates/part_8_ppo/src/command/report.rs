@@ -9,8 +9,8 @@ use crate::{Comparison, Learner, PpoConfig};
 
 /// What is learned, and by how much of the models.
 pub(super) fn tell_start(learner: &Learner, config: &PpoConfig, (n, left_out): (usize, usize)) {
-    let (trained, all) = learner.policy.counts();
-    let (critic, _) = learner.critic.counts();
+    let (trained, all) = learner.policy.parameter_counts();
+    let (critic, _) = learner.critic.parameter_counts();
     println!(
         "{n} questions{}",
         match left_out {
@@ -28,7 +28,7 @@ pub(super) fn tell_start(learner: &Learner, config: &PpoConfig, (n, left_out): (
 
 /// What came of a run.
 pub(super) fn report(args: &TrainArgs, learner: &Learner, total: usize) -> Result<()> {
-    let (state, out) = (&learner.policy.state, &args.out);
+    let (state, out) = (&learner.policy.progress, &args.out);
     let saved = if args.lora.lora_rank.is_some() { "adapter" } else { "model" };
     let place = out.join(saved);
     match state.step == total || state.passed {

@@ -5,16 +5,16 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 use candle_core::{DType, Device};
 use modern::{Checkpoint, Purpose};
-use sft::base::{BaseConfig, pretrain};
-use sft::tuned::model_in;
-use tiny_gpt::command::usage;
+use sft::base::{BaseModelConfig, pretrain};
+use sft::tuned::resolve_model_path;
+use tiny_gpt::command::as_usage_error;
 
 use super::arguments::TrainArgs;
 
 /// Where it is: the model that is named, else the run's own, in `base/`.
 pub(super) fn source(args: &TrainArgs) -> String {
     let own = args.out.join("base").to_string_lossy().into_owned();
-    args.model.as_deref().map_or(own, model_in)
+    args.model.as_deref().map_or(own, resolve_model_path)
 }
 
 /// It, opened for training; of a new run that has yet to teach a small model, for all to be tried on it, this model as it is before
@@ -22,8 +22,8 @@ pub(super) fn source(args: &TrainArgs) -> String {
 pub(super) fn checkpoint(args: &TrainArgs, source: &str, device: &Device) -> Result<Checkpoint> {
     if args.model.is_none() && !args.run.settings.resume {
         let config = args.base.config();
-        usage(config.check())?;
-        return pretrain(BaseConfig { steps: 0, ..config }, args.run.compute.seed, device);
+        as_usage_error(config.check())?;
+        return pretrain(BaseModelConfig { steps: 0, ..config }, args.run.compute.seed, device);
     }
     ensure!(
         args.model.is_some() || Path::new(source).is_dir(),

@@ -4,10 +4,10 @@ use std::path::Path;
 
 use anyhow::{Result, ensure};
 use candle_core::Device;
-use reward::start::small_model_of_run;
-use sft::tuned::model_in;
-use sft::tuning::{State, fingerprint_of};
-use sft::{Keeper, RunStart, Speech, Tuning};
+use reward::start::train_and_save_base_model;
+use sft::tuned::resolve_model_path;
+use sft::tuning::{TrainProgress, parameters_sha256};
+use sft::{ChatTokenizer, ModelSaver, RunSetup, TrainState};
 
 use super::arguments::TrainArgs;
 use super::config::{check, config};
@@ -23,51 +23,58 @@ const FREE: [&str; 3] = ["eval_examples", "reference", "reward"];
 /// Texts that a reward model reads at a time.
 const SCORED_AT_A_TIME: usize = 32;
 
+#[expect(clippy::too_many_lines, reason = "one setting or step a line")]
 pub(super) fn run(args: &TrainArgs) -> Result<()> {
     check(args)?;
-    let device = args.run.compute.open()?;
+    let device = args.run.compute.open_device()?;
     let reward = Some(args.scorer.reward.as_str());
     let (model, reference) = (args.model.as_deref(), args.reference.as_deref());
     let begins_with = [("--model", model), ("--reference", reference), ("--reward", reward)];
-    let start = RunStart::new(args, (&args.out, &args.run), &FREE, &begins_with)?;
+    let start = RunSetup::new(args, (&args.out, &args.run), &FREE, &begins_with)?;
     let source = start::source(args);
     let mut checkpoint = start::checkpoint(args, &source, &device)?;
-    let speech = Speech::of(&mut checkpoint, args.template)?;
-    let (model, optimizer) = (*checkpoint.model.config(), args.step.optimizer.config());
+    let speech = ChatTokenizer::from_checkpoint(&mut checkpoint, args.template)?;
+    let (model, optimizer) = (*checkpoint.model.config(), args.step.optimizer.adamw_config());
     let config = config(args, &speech)?;
     let asked = asked(args, &speech, model.context)?;
     let Judge { mut scorer, name: scored_by } =
         args.scorer.open(&args.data.data, &speech, SCORED_AT_A_TIME, &device)?;
     let lora = args.lora.config();
-    lora.as_ref().map(|lora| lora.layers_of(&checkpoint.parameters)).transpose()?;
-    let opened = |named| reference::opened(&model_in(named), &model, &speech.tokenizer, &device);
+    lora.as_ref().map(|lora| lora.resolve_layers(&checkpoint.parameters)).transpose()?;
+    let opened =
+        |named| reference::opened(&resolve_model_path(named), &model, &speech.tokenizer, &device);
     let other = args.reference.as_deref().map(opened).transpose()?;
-    start.create()?;
-    if args.model.is_none() && !start.resumes {
+    start.create_folder()?;
+    if args.model.is_none() && !start.is_resumed {
         let how = (args.base.config(), args.sft_steps);
-        let taught = small_model_of_run(&args.out, how, config.seed, &device)?;
+        let taught = train_and_save_base_model(&args.out, how, config.seed, &device)?;
         checkpoint.parameters = taught.parameters; // in the place of those that all was tried on
     }
 
     let of = other.as_ref().map_or(&checkpoint.parameters, |other| &other.parameters);
-    let origins = Origins { reference: fingerprint_of(of.iter())?, scorer: scored_by };
-    let policy =
-        Tuning::begin(model, checkpoint.parameters, lora.as_ref(), optimizer, config.seed)?;
+    let origins = Origins { reference: parameters_sha256(of.iter())?, scorer: scored_by };
+    let policy = TrainState::with_optional_lora(
+        model,
+        checkpoint.parameters,
+        lora.as_ref(),
+        optimizer,
+        config.seed,
+    )?;
     let reference = other.map_or_else(|| reference::of_start(&policy), |other| Ok(other.model))?;
     let mut learner =
         Learner::new(policy, args.objective.trunk(&args.lora), optimizer, config.kl_price)?;
     learner.origins = origins;
     let name = asked.name(); // what it may go on with
-    let keeper = Keeper {
-        speech: &speech,
-        ends: &checkpoint.ends,
+    let keeper = ModelSaver {
+        chat_tokenizer: &speech,
+        special_ids: &checkpoint.ends,
         sampler: checkpoint.sampler.as_ref(),
         lora: lora.as_ref().map(|lora| (lora, source.as_str())),
     };
     let figures = args.exam.figures;
     let restore = |path: &Path| learner.restore(path, &name);
-    let (folder, tracker, rows) = start.open(figures.log, restore)?;
-    let (total, step) = (config.schedule.total, learner.policy.state.step);
+    let (folder, tracker, rows) = start.open_run(figures.log, restore)?;
+    let (total, step) = (config.schedule.total, learner.policy.progress.step);
     let log = RunLog::new(total, step, figures.log_interval.get())?;
     let mut log = log.record(folder, tracker, &rows);
     let outputs = start.outputs(&keeper, &name)?;
@@ -78,15 +85,20 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let mut around = Surroundings { reference: &reference, speech: &speech, scorer, mix };
     train(&mut learner, &mut around, &mut prompts, (&config, &exam), &outputs, &mut log)?;
     log.finish()?; // the progress line ends before we speak
-    if learner.policy.ended(config.schedule.total) {
+    if learner.policy.is_finished(config.schedule.total) {
         finish(args, &learner, &keeper, &device)?;
     }
     report(args, &learner, config.schedule.total)
 }
 
 /// The end of a run: there has to be a model to show for it.
-fn finish(args: &TrainArgs, learner: &Learner, keeper: &Keeper<'_>, device: &Device) -> Result<()> {
-    let State { best, passed, .. } = learner.policy.state;
+fn finish(
+    args: &TrainArgs,
+    learner: &Learner,
+    keeper: &ModelSaver<'_>,
+    device: &Device,
+) -> Result<()> {
+    let TrainProgress { best, passed, .. } = learner.policy.progress;
     ensure!(
         passed || learner.state.updates > 0,
         "no step was learned from: among the scores of each was one that is no number"

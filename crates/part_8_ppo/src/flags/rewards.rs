@@ -3,8 +3,8 @@
 use anyhow::{Result, anyhow};
 use clap::Args;
 use serde::Serialize;
-use tiny_gpt::command::usage;
-use tiny_gpt::flags::{non_negative, positive, share};
+use tiny_gpt::command::as_usage_error;
+use tiny_gpt::flags::{non_negative, positive, probability};
 
 use crate::gae::Discount;
 use crate::kl::{KlControl, KlEstimator};
@@ -38,7 +38,7 @@ pub struct RewardFlags {
     #[arg(long, value_enum, default_value_t)]
     pub rewards: Scale,
     /// What a reward is worth a token later
-    #[arg(long, value_name = "X", default_value_t = 1., allow_negative_numbers = true, value_parser = share)]
+    #[arg(long, value_name = "X", default_value_t = 1., allow_negative_numbers = true, value_parser = probability)]
     pub gamma: f64,
     /// How far rewards are trusted over values
     #[arg(long, value_name = "X", default_value_t = 0.95, allow_negative_numbers = true, value_parser = at_most_1)]
@@ -49,7 +49,7 @@ impl RewardFlags {
     /// # Errors
     /// A usage error when a price is to change that cannot.
     pub fn check(&self) -> Result<()> {
-        usage(match self.kl_target.is_some() && self.kl_coef == 0. {
+        as_usage_error(match self.kl_target.is_some() && self.kl_coef == 0. {
             true => Err(anyhow!("--kl-target changes --kl-coef by factors: give one above 0")),
             false => Ok(()),
         })

@@ -6,9 +6,9 @@ use anyhow::Result;
 use clap::Args;
 use modern::{Choice, Sampler};
 use serde::Serialize;
-use sft::Speech;
-use tiny_gpt::command::usage;
-use tiny_gpt::flags::{share, temperature};
+use sft::ChatTokenizer;
+use tiny_gpt::command::as_usage_error;
+use tiny_gpt::flags::{probability, temperature};
 
 use crate::rollout::RolloutConfig;
 
@@ -28,7 +28,7 @@ pub struct RolloutFlags {
     #[arg(long, value_name = "K", default_value_t = 0)]
     pub top_k: usize,
     /// Draw from the fewest tokens that hold the share P
-    #[arg(long, value_name = "P", allow_negative_numbers = true, value_parser = share)]
+    #[arg(long, value_name = "P", allow_negative_numbers = true, value_parser = probability)]
     pub top_p: Option<f64>,
 }
 
@@ -36,12 +36,12 @@ impl RolloutFlags {
     /// # Errors
     /// A usage error when nothing could be learned from such responses.
     pub fn check(&self) -> Result<()> {
-        usage(self.with_ends(vec![0], 1).check())
+        as_usage_error(self.with_ends(vec![0], 1).check())
     }
 
     /// How responses are written by a model that speaks as `speech` does; `usual` is the longest if nothing is said.
-    pub fn config(&self, speech: &Speech, usual: usize) -> RolloutConfig {
-        self.with_ends(speech.ends().to_vec(), usual)
+    pub fn config(&self, speech: &ChatTokenizer, usual: usize) -> RolloutConfig {
+        self.with_ends(speech.stop_token_ids().to_vec(), usual)
     }
 
     fn with_ends(&self, stop: Vec<u32>, usual: usize) -> RolloutConfig {

@@ -4,8 +4,8 @@ use anyhow::{Result, anyhow};
 use candle_core::Device;
 use clap::Args;
 use serde::Serialize;
-use sft::Speech;
-use tiny_gpt::command::usage;
+use sft::ChatTokenizer;
+use tiny_gpt::command::as_usage_error;
 
 use super::rewards::at_most_1;
 use crate::scorer::{self, Judge};
@@ -26,7 +26,7 @@ impl ScorerFlags {
     /// A usage error when there is credit to give and nobody who gives it.
     pub fn check(&self, data: &str) -> Result<()> {
         let gives = self.reward == "rule" && data != "arithmetic";
-        usage(match self.form_credit > 0. && !gives {
+        as_usage_error(match self.form_credit > 0. && !gives {
             true => Err(anyhow!(
                 "--form-credit is given by --reward rule, and not for arithmetic, where only the bare answer counts"
             )),
@@ -42,7 +42,7 @@ impl ScorerFlags {
     pub fn open(
         &self,
         data: &str,
-        speech: &Speech,
+        speech: &ChatTokenizer,
         batch_size: usize,
         device: &Device,
     ) -> Result<Judge> {

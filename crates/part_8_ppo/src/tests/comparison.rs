@@ -19,7 +19,7 @@ fn wins_and_kl_are_those_that_are_counted() -> Result<()> {
         for parameter in parameters.iter() {
             parameter.var.set(&(parameter.var.as_detached_tensor() * 4.)?)?;
         }
-        Ok(GptModern::new(&model_config(&speech), parameters.inference().root())?)
+        Ok(GptModern::new(&model_config(&speech), parameters.for_inference().root())?)
     };
     let both = [&model(1)?, &model(2)?];
     let mut rounds = [[1., 0., 2., 5., 1., 1.], [0., 0., 3., 4., 1., 0.]].into_iter();
@@ -53,7 +53,7 @@ fn what_is_no_number_is_named_and_not_compared() -> Result<()> {
     let (speech, questions) = (speech()?, asked(&speech()?)?);
     let mut parameters = Parameters::seeded(1, candle_core::DType::F32, &CPU);
     GptModern::new(&model_config(&speech), parameters.root())?;
-    let model = GptModern::new(&model_config(&speech), parameters.inference().root())?;
+    let model = GptModern::new(&model_config(&speech), parameters.for_inference().root())?;
     let mut scorer: Box<Scorer> = Box::new(|replies, _| Ok(vec![f64::NAN; replies.len()]));
     let asking = Asking { speech: &speech, max_new_tokens: 2, batch_size: 4 };
     let (both, rng) = ([&model, &model], &mut Rng::new(3));

@@ -21,7 +21,7 @@ fn paid(found: &Experience) -> Result<Vec<f32>> {
 #[test]
 fn values_explain_what_they_explain() -> Result<()> {
     let speech = speech()?;
-    let config = config(1, speech.end());
+    let config = config(1, speech.eos_token_id());
     let mut learner = learner(&speech, Trunk::Shared, &config)?;
     let mut found = experience_of(&mut learner, &speech, &config)?;
     assert!(found.explained_variance()?.abs() < 1e-6, "a critic that says 0 explains nothing");
@@ -84,14 +84,14 @@ fn whitened_rewards_keep_their_mean() -> Result<()> {
 #[test]
 fn a_reference_is_heard_through_its_own_window() -> Result<()> {
     let speech = speech()?;
-    let config = config(1, speech.end());
+    let config = config(1, speech.eos_token_id());
     let mut learner = learner(&speech, Trunk::Shared, &config)?;
     let (models, judged) = (learner.models()?, judged(&mut learner, &speech, &config)?);
     let mut windowed = learner.policy.config;
     windowed.attention.window = Some(Window { size: 2, sinks: 0 });
     let scores = (0..judged.scores.len()).map(|i| i as f64).collect();
     let judged = Judged { scores, ..judged };
-    let twin = learner.policy.parameters.inference();
+    let twin = learner.policy.parameters.for_inference();
     let windowed = modern::GptModern::new(&windowed, { twin }.root())?;
     let found = Experience::of(judged.clone(), &models, &windowed, &config, 1.)?;
     // By the tokens of each text alone, through that window.
@@ -124,7 +124,7 @@ fn special_tokens_are_seen_by_who_scores() -> Result<()> {
     let example = Example::new("What is 12 + 7?", "19");
     let beyond = [speech.tokenizer.vocab_size() as u32 + 3];
     for (inside, right) in [(&[][..], 1.), (&pad[..], 0.), (&beyond[..], 0.)] {
-        let tokens = [&digits[..1], inside, &digits[1..], &[speech.end()]].concat();
+        let tokens = [&digits[..1], inside, &digits[1..], &[speech.eos_token_id()]].concat();
         let log_probs = vec![0.; tokens.len()];
         let response = Response { tokens, log_probs, kept: Vec::new(), end: End::Stop };
         let group = Group { prompt: vec![1], responses: vec![response] };
@@ -139,7 +139,7 @@ fn special_tokens_are_seen_by_who_scores() -> Result<()> {
 #[test]
 fn the_price_of_kl_follows_the_kl_of_whole_responses() -> Result<()> {
     let speech = speech()?;
-    let mut config = config(1, speech.end());
+    let mut config = config(1, speech.eos_token_id());
     let mut learner = learner(&speech, Trunk::Shared, &config)?;
     for parameter in learner.policy.parameters.iter() {
         parameter.var.set(&(parameter.var.as_detached_tensor() * 4.)?)?; // far from the reference

@@ -3,8 +3,8 @@
 use anyhow::Result;
 use modern::model_folder::TextEnds;
 use modern::{Checkpoint, GptModern, ModelConfig, Tokenizer};
-use reward::{Architecture, Normalisation, RewardCheckpoint, RewardModel};
-use sft::{Example, Format, Speech, word_tokenizer};
+use reward::{RewardArchitecture, RewardCheckpoint, RewardModel, RewardNormalization};
+use sft::{ChatFormat, ChatTokenizer, Example, word_tokenizer};
 use tensor_core::{Parameters, Rng};
 
 use super::CPU;
@@ -13,7 +13,7 @@ use crate::reference::opened;
 use crate::scorer::{Reply, reward_model_of};
 
 /// A tokenizer of the same size with other tokens.
-fn other_tokens(like: &Speech) -> Result<Tokenizer> {
+fn other_tokens(like: &ChatTokenizer) -> Result<Tokenizer> {
     let text = "### Instruction:\nSome other words altogether, quite another vocabulary of 45\n";
     let size = like.tokenizer.vocab_size();
     let other = word_tokenizer::train([text; 4].into_iter(), size)?;
@@ -60,17 +60,23 @@ fn a_reference_has_the_tokens_of_its_policy_and_reads_as_much() -> Result<()> {
 fn a_reward_model_reads_text_in_tokens_of_its_own() -> Result<()> {
     let policy = speech()?;
     for (tokenizer, other) in [(policy.tokenizer.clone(), false), (other_tokens(&policy)?, true)] {
-        let template = sft::template::template(Format::Plain, &tokenizer, None)?;
+        let template = sft::template::chat_template(ChatFormat::Plain, &tokenizer, None)?;
         let end = tokenizer.eos().expect("an end");
-        let speech = Speech::new(tokenizer, template, vec![end])?;
+        let speech = ChatTokenizer::new(tokenizer, template, vec![end])?;
         let mut parameters = Parameters::seeded(1, candle_core::DType::F32, &CPU);
         let model =
-            RewardModel::new(&model_config(&speech), Architecture::Causal, &mut parameters)?;
-        let (ends, normalisation) = (TextEnds::default(), Normalisation::NONE);
-        let judge = RewardCheckpoint { model, parameters, speech, ends, normalisation };
+            RewardModel::new(&model_config(&speech), RewardArchitecture::Causal, &mut parameters)?;
+        let (ends, normalisation) = (TextEnds::default(), RewardNormalization::NONE);
+        let judge = RewardCheckpoint {
+            model,
+            parameters,
+            chat_tokenizer: speech,
+            special_ids: ends,
+            normalization: normalisation,
+        };
         let example = Example::new("What is 12 + 7?", "19");
         let texts = ["19", "45"];
-        let ids = texts.map(|text| judge.tokens(&example.prompt, text).expect("ids"));
+        let ids = texts.map(|text| judge.tokenize(&example.prompt, text).expect("ids"));
         let expected = judge.rewards(&ids, 2)?;
         let (mut scorer, differs) = reward_model_of(judge, &policy, 2);
         assert_eq!(differs, other);

@@ -180,10 +180,15 @@ fn adapters_off_the_policy_is_its_reference_on_the_same_memory() -> Result<()> {
     let config = config();
     let (_, mut parameters) = policy(&config, 3)?;
     let before = twin(&config, &parameters)?;
-    let lora = sft::LoraConfig { rank: 2, alpha: 4., dropout: 0., layers: sft::Layers::All };
+    let lora = sft::LoraConfig {
+        rank: 2,
+        alpha: 4.,
+        dropout: 0.,
+        target_modules: sft::TargetModules::All,
+    };
     sft::lora::attach(&mut parameters, &lora, 1)?;
     let model = modern::GptModern::new(&config, parameters.root())?;
-    let mut without = parameters.without_adapters().inference();
+    let mut without = parameters.without_adapters().for_inference();
     let reference = modern::GptModern::new(&config, without.root())?;
     let groups = rollout(&before, &prompts(), &at(1., None, None), &mut Rng::new(1))?;
     let batch = TokenBatch::of(&groups, &config, &CPU)?;

@@ -4,7 +4,7 @@ use anyhow::Result;
 use modern::{GptModern, ModelConfig};
 use scaling::Schedule;
 use scaling::schedule::Decay;
-use sft::{Example, Format, Outputs, Speech, Tuning, word_tokenizer};
+use sft::{ChatFormat, ChatTokenizer, Example, RunOutputs, TrainState, word_tokenizer};
 use tensor_core::{AdamWConfig, Parameters, Rng};
 
 use super::CPU;
@@ -18,20 +18,20 @@ use crate::{
     RewardConfig, RolloutConfig, RunLog, Scorer, Surroundings, Trunk, UpdateConfig, rollout, train,
 };
 
-pub(super) fn speech() -> Result<Speech> {
+pub(super) fn speech() -> Result<ChatTokenizer> {
     let text = "### Instruction:\nWhat is 12 + 7?\n\n### Response:\n19 the answer of all\n";
     let tokenizer = word_tokenizer::train([text; 4].into_iter(), 320)?;
-    let template = sft::template::template(Format::Plain, &tokenizer, None)?;
+    let template = sft::template::chat_template(ChatFormat::Plain, &tokenizer, None)?;
     let end = tokenizer.eos().expect("an end");
-    Speech::new(tokenizer, template, vec![end])
+    ChatTokenizer::new(tokenizer, template, vec![end])
 }
 
-pub(super) fn model_config(speech: &Speech) -> ModelConfig {
+pub(super) fn model_config(speech: &ChatTokenizer) -> ModelConfig {
     let vocab_size = speech.tokenizer.vocab_size();
     ModelConfig { vocab_size, ..ModelConfig::bytes(24, 1, 2, 16) }
 }
 
-pub(super) fn asked(speech: &Speech) -> Result<Vec<Question>> {
+pub(super) fn asked(speech: &ChatTokenizer) -> Result<Vec<Question>> {
     let examples = (0..6).map(|i| Example::new(format!("What is {i} + 7?"), format!("{}", i + 7)));
     Ok(questions(examples.collect(), speech, 24, 4)?.0)
 }
@@ -83,19 +83,19 @@ pub(super) fn ending(steps: usize) -> PpoConfig {
     config
 }
 
-pub(super) fn learner(speech: &Speech, trunk: Trunk, config: &PpoConfig) -> Result<Learner> {
+pub(super) fn learner(speech: &ChatTokenizer, trunk: Trunk, config: &PpoConfig) -> Result<Learner> {
     let model = model_config(speech);
     let mut parameters = Parameters::seeded(5, candle_core::DType::F32, &CPU);
     GptModern::new(&model, parameters.root())?;
-    let policy = Tuning::new(model, parameters, AdamWConfig::default())?;
+    let policy = TrainState::new(model, parameters, AdamWConfig::default())?;
     Learner::new(policy, trunk, AdamWConfig::default(), config.kl_price)
 }
 
 /// The policy as it starts, in memory of its own.
-pub(super) fn reference(speech: &Speech) -> Result<GptModern> {
+pub(super) fn reference(speech: &ChatTokenizer) -> Result<GptModern> {
     let mut parameters = Parameters::seeded(5, candle_core::DType::F32, &CPU);
     let model = GptModern::new(&model_config(speech), parameters.root())?;
-    Ok(GptModern::new(model.config(), parameters.inference().root())?)
+    Ok(GptModern::new(model.config(), parameters.for_inference().root())?)
 }
 
 /// The share of a response's characters that are small letters.
@@ -111,7 +111,7 @@ pub(super) fn run(
     learner: &mut Learner,
     scorer: &mut Scorer,
     config: &PpoConfig,
-    outputs: &Outputs<'_>,
+    outputs: &RunOutputs<'_>,
     mixed: bool,
 ) -> Result<Option<f64>> {
     let speech = speech()?;
@@ -128,19 +128,19 @@ pub(super) fn run(
     };
     let mut around = Surroundings { reference: &reference, speech: &speech, scorer, mix };
     let mut prompts = Prompts::new(questions.clone(), config.seed)?;
-    let mut log = RunLog::new(config.schedule.total, learner.policy.state.step, 1)?;
+    let mut log = RunLog::new(config.schedule.total, learner.policy.progress.step, 1)?;
     train(learner, &mut around, &mut prompts, (config, &exam), outputs, &mut log)?;
-    Ok(learner.policy.state.best.map(|best| -best))
+    Ok(learner.policy.progress.best.map(|best| -best))
 }
 
-pub(super) fn bits(tuning: &Tuning) -> Result<Vec<Vec<f32>>> {
+pub(super) fn bits(tuning: &TrainState) -> Result<Vec<Vec<f32>>> {
     tuning.parameters.iter().map(|p| Ok(p.var.flatten_all()?.to_vec1()?)).collect()
 }
 
 /// What comes of a rollout in which every third response scores 1 and the others 0.
 pub(super) fn experience_of(
     learner: &mut Learner,
-    speech: &Speech,
+    speech: &ChatTokenizer,
     config: &PpoConfig,
 ) -> Result<Experience> {
     let judged = judged(learner, speech, config)?;
@@ -148,7 +148,11 @@ pub(super) fn experience_of(
 }
 
 /// The rollout.
-pub(super) fn judged(learner: &mut Learner, speech: &Speech, config: &PpoConfig) -> Result<Judged> {
+pub(super) fn judged(
+    learner: &mut Learner,
+    speech: &ChatTokenizer,
+    config: &PpoConfig,
+) -> Result<Judged> {
     let prompts: Vec<Vec<u32>> = asked(speech)?.into_iter().map(|one| one.prompt).collect();
     let writer = learner.models()?.writer;
     let groups = rollout(&writer, &prompts, &config.rollout, &mut Rng::new(1))?;

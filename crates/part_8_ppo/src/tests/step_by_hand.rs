@@ -104,7 +104,7 @@ fn with_long_memory(config: &PpoConfig) -> Result<Learner> {
 
 #[test]
 fn a_step_is_that_of_the_loss_written_out() -> Result<()> {
-    let config = config(1, speech()?.end());
+    let config = config(1, speech()?.eos_token_id());
     let mut learner = with_long_memory(&config)?;
     let models = learner.models()?;
     let (loss, clipped, drawn) = loss_by_hand(&models.policy, &models.critic)?;

@@ -6,7 +6,7 @@ use anyhow::Result;
 use modern::Checkpoint;
 use modern::model_folder::TextEnds;
 use scaling::{Checkpoints, Schedule};
-use sft::{Keeper, Outputs, Place};
+use sft::{ModelSaver, RunDestination, RunOutputs};
 use tiny_gpt::Interrupt;
 
 use super::CPU;
@@ -19,9 +19,9 @@ use crate::{Origins, PpoConfig, Scorer, Trunk};
 fn what_scores_becomes_likely() -> Result<()> {
     let speech = speech()?;
     for trunk in [Trunk::Shared, Trunk::Separate] {
-        let config = config(60, speech.end());
+        let config = config(60, speech.eos_token_id());
         let mut learner = learner(&speech, trunk, &config)?;
-        let reached = run(&mut learner, &mut *letters(), &config, &Outputs::default(), false)?;
+        let reached = run(&mut learner, &mut *letters(), &config, &RunOutputs::default(), false)?;
         assert!(reached > Some(0.9), "{trunk:?}: {reached:?}");
     }
     Ok(())
@@ -30,10 +30,10 @@ fn what_scores_becomes_likely() -> Result<()> {
 #[test]
 fn a_run_in_pieces_arrives_where_a_run_in_one_does_bit_for_bit() -> Result<()> {
     let speech = speech()?;
-    let config = config(5, speech.end());
+    let config = config(5, speech.eos_token_id());
     for trunk in [Trunk::Shared, Trunk::Separate] {
         let mut whole = learner(&speech, trunk, &config)?;
-        run(&mut whole, &mut *crate::scorer::chance(), &config, &Outputs::default(), true)?;
+        run(&mut whole, &mut *crate::scorer::chance(), &config, &RunOutputs::default(), true)?;
         let folder = tempfile::tempdir()?;
         let checkpoints = Checkpoints::new(folder.path().join("checkpoints"), NonZeroUsize::MIN);
         let (ends, mut last) = (TextEnds::default(), None);
@@ -43,16 +43,21 @@ fn a_run_in_pieces_arrives_where_a_run_in_one_does_bit_for_bit() -> Result<()> {
                 assert!(piece.restore(&path, "other questions").is_err());
                 piece.restore(&path, "these")?;
             }
-            let keeper = Keeper { speech: &speech, ends: &ends, sampler: None, lora: None };
-            let place = Place {
+            let keeper = ModelSaver {
+                chat_tokenizer: &speech,
+                special_ids: &ends,
+                sampler: None,
+                lora: None,
+            };
+            let place = RunDestination {
                 folder: folder.path(),
-                keeper: &keeper,
+                model_saver: &keeper,
                 checkpoints: checkpoints.clone(),
-                interval: 0,
-                data: "these",
+                save_interval: 0,
+                data_id: "these",
             };
             let (interrupt, stop_after) = (Interrupt::default(), Some(stop_after));
-            let outputs = Outputs { place: Some(place), interrupt, stop_after };
+            let outputs = RunOutputs { destination: Some(place), interrupt, stop_after };
             run(&mut piece, &mut *crate::scorer::chance(), &config, &outputs, true)?;
             last = Some(piece);
         }
@@ -74,12 +79,12 @@ fn a_run_in_pieces_arrives_where_a_run_in_one_does_bit_for_bit() -> Result<()> {
 #[test]
 fn a_score_that_is_no_number_is_named_and_its_step_skipped() -> Result<()> {
     let speech = speech()?;
-    let config = config(3, speech.end());
+    let config = config(3, speech.eos_token_id());
     let mut learner = learner(&speech, Trunk::Shared, &config)?;
     let before = bits(&learner.policy)?;
     let mut broken: Box<Scorer> = Box::new(|replies, _| Ok(vec![f64::NAN; replies.len()]));
-    run(&mut learner, &mut *broken, &config, &Outputs::default(), false)?;
-    assert_eq!((learner.policy.state.step, learner.state.updates), (3, 0));
+    run(&mut learner, &mut *broken, &config, &RunOutputs::default(), false)?;
+    assert_eq!((learner.policy.progress.step, learner.state.updates), (3, 0));
     assert_eq!(bits(&learner.policy)?, before);
     let said = crate::experience::not_a_number(&[1., f64::NAN], &["a".into(), "b".into()]);
     assert!(said.is_some_and(|said| said.contains("1 of 2") && said.contains("\"b\"")));
@@ -89,7 +94,7 @@ fn a_score_that_is_no_number_is_named_and_its_step_skipped() -> Result<()> {
             &mut learner,
             &mut *short,
             &PpoConfig { schedule: Schedule { total: 4, ..config.schedule }, ..config },
-            &Outputs::default(),
+            &RunOutputs::default(),
             false
         )
         .is_err()
@@ -100,7 +105,7 @@ fn a_score_that_is_no_number_is_named_and_its_step_skipped() -> Result<()> {
 #[test]
 fn a_look_at_what_is_no_number_decides_nothing() -> Result<()> {
     let speech = speech()?;
-    let config = config(60, speech.end());
+    let config = config(60, speech.eos_token_id());
     let mut learner = learner(&speech, Trunk::Shared, &config)?;
     let (mut good, mut calls) = (letters(), 0);
     let mut once: Box<Scorer> = Box::new(move |replies, rng| {
@@ -111,7 +116,7 @@ fn a_look_at_what_is_no_number_decides_nothing() -> Result<()> {
         }
         Ok(scores)
     });
-    let reached = run(&mut learner, &mut *once, &config, &Outputs::default(), false)?;
+    let reached = run(&mut learner, &mut *once, &config, &RunOutputs::default(), false)?;
     assert!(reached > Some(0.9), "{reached:?}");
     Ok(())
 }
@@ -126,7 +131,7 @@ fn running_on_is_worth_no_more_than_the_best_score() -> Result<()> {
         config.rewards = crate::RewardConfig { cut, cut_penalty: 1., ..config.rewards };
         let mut learner = learner(&speech, trunk, &config)?;
         let mut alike: Box<Scorer> = Box::new(|replies, _| Ok(vec![3.; replies.len()]));
-        run(&mut learner, &mut *alike, &config, &Outputs::default(), false)?;
+        run(&mut learner, &mut *alike, &config, &RunOutputs::default(), false)?;
         let found = experience_of(&mut learner, &speech, &config)?;
         let largest = found.returns.abs()?.max_all()?.to_scalar::<f32>()?;
         assert!(largest < 3.5, "{trunk:?} {cut:?}: {largest}");
@@ -137,7 +142,7 @@ fn running_on_is_worth_no_more_than_the_best_score() -> Result<()> {
 #[test]
 fn a_run_goes_on_with_what_it_began_with_or_not_at_all() -> Result<()> {
     let speech = speech()?;
-    let config = config(1, speech.end());
+    let config = config(1, speech.eos_token_id());
     let mut begun = learner(&speech, Trunk::Shared, &config)?;
     let [a, b] = ["a", "b"].map(String::from);
     begun.origins = Origins { reference: a.clone(), scorer: b.clone() };

@@ -15,7 +15,7 @@ fn pass<'a>(update: &'a UpdateConfig, config: &PpoConfig, rate: f64) -> Pass<'a>
 #[test]
 fn ratios_are_1_on_the_first_pass_and_not_on_the_second() -> Result<()> {
     let speech = speech()?;
-    let mut config = config(1, speech.end());
+    let mut config = config(1, speech.eos_token_id());
     config.rollout.sampler =
         modern::Sampler::new(modern::Choice::at(0.7, Some(20), Some(0.9), None));
     let mut learner = learner(&speech, Trunk::Shared, &config)?;
@@ -44,7 +44,7 @@ fn ratios_are_1_on_the_first_pass_and_not_on_the_second() -> Result<()> {
 #[test]
 fn parts_of_a_mini_batch_add_up_to_it() -> Result<()> {
     let speech = speech()?;
-    let config = config(1, speech.end());
+    let config = config(1, speech.eos_token_id());
     let mut reached = Vec::new();
     for accumulate in [1, 3] {
         let mut learner = learner(&speech, Trunk::Separate, &config)?;
@@ -71,7 +71,7 @@ fn parts_of_a_mini_batch_add_up_to_it() -> Result<()> {
 #[test]
 fn mini_batches_are_shuffled_and_of_one_size() -> Result<()> {
     let speech = speech()?;
-    let config = config(1, speech.end());
+    let config = config(1, speech.eos_token_id());
     let mut reached = Vec::new();
     for seed in [1, 2] {
         let mut learner = learner(&speech, Trunk::Shared, &config)?;
@@ -90,7 +90,7 @@ fn mini_batches_are_shuffled_and_of_one_size() -> Result<()> {
 #[test]
 fn examples_that_are_mixed_in_are_learned() -> Result<()> {
     let speech = speech()?;
-    let config = config(1, speech.end());
+    let config = config(1, speech.eos_token_id());
     let mut learner = learner(&speech, Trunk::Shared, &config)?;
     let mut experience = experience_of(&mut learner, &speech, &config)?;
     experience.advantages = experience.advantages.zeros_like()?; // nothing else to learn

@@ -2,29 +2,30 @@
 
 use std::path::Path;
 
-use reward::testing::save_unlearned;
+use reward::testing::save_untrained_reward_model;
 use serde_json::Value;
-use tensor_core::testing::path;
+use tensor_core::testing::path_arg;
 
 use super::{PART_8, train};
 
 #[test]
 fn an_adapter_learns_beside_its_reference_and_another_model_may_be_it() {
     let folder = tempfile::tempdir().expect("a folder");
-    let first = path(folder.path(), "first");
-    PART_8.says(&train(&first, &["--steps", "1"]));
-    let base = path(folder.path(), "first/base");
-    let other = path(folder.path(), "other");
-    PART_8.says(&train(&other, &["--n-embd", "32", "--steps", "1"]));
-    let other = path(folder.path(), "other/base");
-    let adapted = path(folder.path(), "adapted");
+    let first = path_arg(folder.path(), "first");
+    PART_8.stdout(&train(&first, &["--steps", "1"]));
+    let base = path_arg(folder.path(), "first/base");
+    let other = path_arg(folder.path(), "other");
+    PART_8.stdout(&train(&other, &["--n-embd", "32", "--steps", "1"]));
+    let other = path_arg(folder.path(), "other/base");
+    let adapted = path_arg(folder.path(), "adapted");
     let args = train(&adapted, &["--model", &base, "--lora-rank", "2", "--lr", "1e-2", "--merge"]);
-    PART_8.says(&args);
-    let found = PART_8.says_json(&["eval", "--model", &adapted, "--eval-examples", "20", "--json"]);
+    PART_8.stdout(&args);
+    let found =
+        PART_8.stdout_json(&["eval", "--model", &adapted, "--eval-examples", "20", "--json"]);
     assert!(found["kl"].is_number(), "the reference is the model without its adapter: {found}");
     // A reference of other sizes and the same tokens is a reference; one of other tokens is not.
-    let third = path(folder.path(), "c");
-    PART_8.says(&train(&third, &["--model", &base, "--reference", &other, "--steps", "1"]));
+    let third = path_arg(folder.path(), "c");
+    PART_8.stdout(&train(&third, &["--model", &base, "--reference", &other, "--steps", "1"]));
     let swapped = folder.path().join("swapped");
     copied(Path::new(&base), &swapped);
     let file = swapped.join("tokenizer.json");
@@ -35,10 +36,10 @@ fn an_adapter_learns_beside_its_reference_and_another_model_may_be_it() {
     (vocab["1"], vocab["2"]) = (two, one);
     std::fs::write(&file, tokens.to_string()).expect("a file");
     let swapped = swapped.to_string_lossy().into_owned();
-    let fourth = path(folder.path(), "d");
+    let fourth = path_arg(folder.path(), "d");
     let says = "another tokenizer than the policy";
-    PART_8.refuses(&train(&fourth, &["--model", &base, "--reference", &swapped]), 1, says);
-    PART_8.refuses(&["eval", "--model", &base, "--reference", &swapped], 1, says);
+    PART_8.assert_fails(&train(&fourth, &["--model", &base, "--reference", &swapped]), 1, says);
+    PART_8.assert_fails(&["eval", "--model", &base, "--reference", &swapped], 1, says);
     assert!(!Path::new(&fourth).exists(), "nothing was written");
 }
 
@@ -53,10 +54,10 @@ fn copied(from: &Path, to: &Path) {
 #[test]
 fn a_reward_that_is_no_number_trains_nothing_and_compares_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
-    let at = |name: &str| path(folder.path(), name);
-    PART_8.says(&train(&at("first"), &["--steps", "1"]));
+    let at = |name: &str| path_arg(folder.path(), name);
+    PART_8.stdout(&train(&at("first"), &["--steps", "1"]));
     let (base, judge, run) = (at("first/base"), at("judge"), at("run"));
-    save_unlearned(&base, Path::new(&judge), f64::NAN).expect("a reward model");
+    save_untrained_reward_model(&base, Path::new(&judge), f64::NAN).expect("a reward model");
     let flags = train(&run, &["--model", &base, "--reward", &judge]);
     let output = PART_8.command(&flags).output().expect("the program starts");
     let (said, error) =
@@ -65,7 +66,7 @@ fn a_reward_that_is_no_number_trains_nothing_and_compares_nothing() {
     assert!(error.contains("no step was learned from"), "{error}");
     assert!(said.contains("step 4 is skipped: 8 of 8 scores are no numbers"), "{said}");
     let compare = ["eval", "--model", &base, "--reference", &base, "--reward", &judge];
-    PART_8.refuses(&compare, 1, "scores are no numbers");
-    save_unlearned(&base, Path::new(&judge), 0.1).expect("a reward model");
-    PART_8.says(&flags.iter().copied().chain(["--steps", "1"]).collect::<Vec<_>>());
+    PART_8.assert_fails(&compare, 1, "scores are no numbers");
+    save_untrained_reward_model(&base, Path::new(&judge), 0.1).expect("a reward model");
+    PART_8.stdout(&flags.iter().copied().chain(["--steps", "1"]).collect::<Vec<_>>());
 }

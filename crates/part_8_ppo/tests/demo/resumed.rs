@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
-use tensor_core::testing::path;
+use tensor_core::testing::path_arg;
 
 use super::{PART_8, train};
 
 #[test]
 fn a_run_on_a_file_goes_on_with_what_it_began_with_and_is_asked_what_it_has_not_learned() {
     let folder = tempfile::tempdir().expect("a folder");
-    let at = |name: &str| path(folder.path(), name);
+    let at = |name: &str| path_arg(folder.path(), name);
     let rows = |plus: usize| {
         let row =
             |i| format!("{{\"prompt\": \"{i} + 3?\", \"completion\": \"#### {}\"}}\n", i + plus);
@@ -17,14 +17,14 @@ fn a_run_on_a_file_goes_on_with_what_it_began_with_and_is_asked_what_it_has_not_
     };
     let (data, run) = (at("rows.jsonl"), at("run"));
     std::fs::write(&data, rows(3)).expect("a file");
-    PART_8.says(&train(&at("first"), &["--steps", "1"]));
-    PART_8.says(&train(&at("second"), &["--steps", "1", "--seed", "9"]));
+    PART_8.stdout(&train(&at("first"), &["--steps", "1"]));
+    PART_8.stdout(&train(&at("second"), &["--steps", "1", "--seed", "9"]));
     let (base, other) = (at("first/base"), at("second/base"));
     let flags = ["--model", &base, "--data", &data, "--validation", "0.2", "--stop-after", "2"];
-    PART_8.says(&train(&run, &flags));
-    let found = PART_8.says_json(&["eval", "--model", &run, "--json"]);
+    PART_8.stdout(&train(&run, &flags));
+    let found = PART_8.stdout_json(&["eval", "--model", &run, "--json"]);
     assert_eq!(found["n"], 4, "the rows kept for validation: {found}");
-    let found = PART_8.says_json(&[
+    let found = PART_8.stdout_json(&[
         "eval",
         "--model",
         &run,
@@ -35,7 +35,7 @@ fn a_run_on_a_file_goes_on_with_what_it_began_with_and_is_asked_what_it_has_not_
         "--json",
     ]);
     assert_eq!(found["n"], 7, "what is said wins: {found}");
-    let found = PART_8.says_json(&[
+    let found = PART_8.stdout_json(&[
         "eval",
         "--model",
         &base,
@@ -49,21 +49,21 @@ fn a_run_on_a_file_goes_on_with_what_it_began_with_and_is_asked_what_it_has_not_
     // Neither another start, nor another scorer, nor other answers to the same questions.
     let resume = |more: &[&str], says: &str| {
         let args = [&["train", "--resume", "--out", &run], more].concat();
-        PART_8.refuses(&args, 1, says);
+        PART_8.assert_fails(&args, 1, says);
     };
     resume(&["--model", &other], "another reference");
     resume(&["--reward", "chance"], "scored by another");
     std::fs::write(&data, rows(4)).expect("a file");
     resume(&[], "other data");
     std::fs::write(&data, rows(3)).expect("a file");
-    PART_8.says(&["train", "--resume", "--out", &run]);
+    PART_8.stdout(&["train", "--resume", "--out", &run]);
 }
 
 #[cfg(unix)]
 #[test]
 fn an_interrupted_run_is_saved_and_goes_on() {
     let folder = tempfile::tempdir().expect("a folder");
-    let out = path(folder.path(), "run");
+    let out = path_arg(folder.path(), "run");
     let args = train(&out, &["--steps", "100000", "--eval-interval", "0"]);
     let mut command = PART_8.command(&args);
     let child = command.stdout(std::process::Stdio::piped()).spawn().expect("it starts");
@@ -80,6 +80,6 @@ fn an_interrupted_run_is_saved_and_goes_on() {
     let last = said.lines().rev().find(|line| line.contains("saved")).expect("a line");
     let step: usize = last.split_whitespace().nth(5).and_then(|n| n.parse().ok()).expect("a step");
     let next = (step + 1).to_string();
-    let said = PART_8.says(&["train", "--resume", "--out", &out, "--stop-after", &next]);
+    let said = PART_8.stdout(&["train", "--resume", "--out", &out, "--stop-after", &next]);
     assert!(said.contains(&format!("saved after step {next}")), "{said}");
 }

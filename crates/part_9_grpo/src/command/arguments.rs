@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use clap::Args;
 use scaling::flags::{FigureFlags, RunFlags, ScheduleFlags};
 use serde::Serialize;
-use sft::Format;
-use sft::flags::{LoraFlags, TunedFlags};
+use sft::ChatFormat;
+use sft::flags::{FinetunedFlags, LoraFlags};
 use tiny_gpt::flags::{ComputeFlags, OptimizerFlags};
 
 use crate::flags::{DrawFlags, ObjectiveFlags};
@@ -70,7 +70,7 @@ pub(crate) struct TrainArgs {
     pub(crate) out: PathBuf,
     /// How conversations are written [default: the model's own way, else instruction]
     #[arg(long, value_enum)]
-    pub(crate) template: Option<Format>,
+    pub(crate) template: Option<ChatFormat>,
     #[command(flatten)]
     #[serde(flatten)]
     pub(crate) lora: LoraFlags,
@@ -133,7 +133,7 @@ pub(crate) struct LookFlags {
 #[command(args_override_self = true)]
 pub(crate) struct EvalArgs {
     #[command(flatten)]
-    pub(crate) tuned: TunedFlags,
+    pub(crate) tuned: FinetunedFlags,
     /// What it is compared with [default: the model that it was before its run]
     #[arg(long, value_name = "MODEL")]
     pub(crate) reference: Option<String>,

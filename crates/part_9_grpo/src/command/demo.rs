@@ -7,10 +7,10 @@ use modern::sampler::{Choice, Sampler};
 use ppo::prompts::questions;
 use ppo::{Answer, Asking, RolloutConfig};
 use scaling::Schedule;
-use sft::arithmetic::{Operation, Problem};
-use sft::base::{BaseConfig, pretrain};
-use sft::questions::Question;
-use sft::{Example, Outputs, Speech, TrainConfig, Tuning, tokenize};
+use sft::arithmetic::{ArithmeticProblem, Operation};
+use sft::base::{BaseModelConfig, pretrain};
+use sft::questions::ArithmeticQuestion;
+use sft::{ChatTokenizer, Example, RunOutputs, TrainConfig, TrainState, tokenize};
 use tensor_core::Rng;
 
 use super::arguments::DemoArgs;
@@ -30,31 +30,38 @@ const BUDGET: usize = 6;
 const SHOWN: usize = 6;
 
 pub(super) fn run(args: &DemoArgs) -> Result<()> {
-    let device = args.compute.open()?;
+    let device = args.compute.open_device()?;
     let (seed, sft_steps, steps) = (args.compute.seed, args.sft_steps.get(), args.steps.get());
     println!(
         "A small model is shown one-digit sums, {sft_steps} steps of {BATCH}; many answers end with a full stop."
     );
-    let base = BaseConfig { n_embd: 64, steps: 0, ..BaseConfig::default() };
+    let base = BaseModelConfig { n_embd: 64, steps: 0, ..BaseModelConfig::default() };
     let mut checkpoint = pretrain(base, seed, &device)?;
-    let speech = Speech::of(&mut checkpoint, None)?;
+    let speech = ChatTokenizer::from_checkpoint(&mut checkpoint, None)?;
     let config = *checkpoint.model.config();
     let (known, unknown) = split();
     let data = tokenize(&demonstrations(&known, sft_steps * BATCH, seed), &speech, config.context)?;
-    let demonstrating = TrainConfig::usual(BATCH, sft_steps, 3e-3, seed);
-    let mut tuning = Tuning::new(config, checkpoint.parameters, demonstrating.optimizer)?;
-    let mut log = sft::RunLog::new(sft_steps, sft_steps / 20, 0, sft_steps)?;
-    sft::train(&mut tuning, &data.examples, &demonstrating, None, &Outputs::default(), &mut log)?;
+    let demonstrating = TrainConfig::with_defaults(BATCH, sft_steps, 3e-3, seed);
+    let mut tuning = TrainState::new(config, checkpoint.parameters, demonstrating.optimizer)?;
+    let mut log = sft::SftLog::new(sft_steps, sft_steps / 20, 0, sft_steps)?;
+    sft::train(
+        &mut tuning,
+        &data.examples,
+        &demonstrating,
+        None,
+        &RunOutputs::default(),
+        &mut log,
+    )?;
     drop(log);
 
     let mut scorer = ppo::scorer::exact();
-    let how = rewarding(speech.ends().to_vec(), steps, seed);
+    let how = rewarding(speech.stop_token_ids().to_vec(), steps, seed);
     let (asked, _) = questions(examples(&known), &speech, config.context, BUDGET)?;
     let (held_out, _) = questions(examples(&unknown), &speech, config.context, BUDGET)?;
     let asking = Asking { speech: &speech, max_new_tokens: BUDGET, batch_size: 200 };
     let exam = Exam { task: Task::Arithmetic, asking };
-    let mut tuning = Tuning::new(config, tuning.parameters, how.steps.optimizer)?; // moments of its own
-    let twin = GptModern::new(&config, tuning.parameters.inference().root())?;
+    let mut tuning = TrainState::new(config, tuning.parameters, how.steps.optimizer)?; // moments of its own
+    let twin = GptModern::new(&config, tuning.parameters.for_inference().root())?;
     let before = exam.greedy(&twin, &held_out, &mut *scorer)?;
     println!(
         "\nThen it answers by itself, {} times each of {} questions a step, and only the bare number is rewarded:",
@@ -64,7 +71,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
     let looks = Looks { exam, questions: &held_out, interval: steps.div_ceil(3) };
     let mut log = RunLog::new(steps, 0, SoFar::default(), steps)?;
     let mut around = Surroundings { reference, scorer: &mut *scorer, looks };
-    train(&mut tuning, asked, &how, &mut around, &Outputs::default(), &mut log)?;
+    train(&mut tuning, asked, &how, &mut around, &RunOutputs::default(), &mut log)?;
     let tokens = log.so_far.tokens;
     drop(log);
     let after = exam.greedy(&twin, &held_out, &mut *scorer)?;
@@ -84,36 +91,37 @@ fn rewarding(stop: Vec<u32>, steps: usize, seed: u64) -> GrpoConfig {
 }
 
 /// All one-digit sums and differences in all ways to ask: those to learn from, and those that are held out (of each problem one way).
-fn split() -> (Vec<Question>, Vec<Question>) {
+fn split() -> (Vec<ArithmeticQuestion>, Vec<ArithmeticQuestion>) {
     let problems = (0..200).map(|i| {
         let operation = if i % 2 == 0 { Operation::Add } else { Operation::Subtract };
-        Problem { left: i / 20, operation, right: i / 2 % 10 }
+        ArithmeticProblem { left: i / 20, operation, right: i / 2 % 10 }
     });
     let all = problems.enumerate().flat_map(|(i, problem)| {
-        (0..Question::PHRASINGS).map(move |phrasing| (i, Question { problem, phrasing }))
+        (0..ArithmeticQuestion::N_PHRASINGS)
+            .map(move |phrasing| (i, ArithmeticQuestion { problem, phrasing }))
     });
     let (mut known, mut unknown) = (Vec::new(), Vec::new());
     for (i, question) in all {
-        let held_out = (i / 2 + i / 20) % Question::PHRASINGS == question.phrasing;
+        let held_out = (i / 2 + i / 20) % ArithmeticQuestion::N_PHRASINGS == question.phrasing;
         if held_out { unknown.push(question) } else { known.push(question) }
     }
     Rng::new(0).shuffle(&mut unknown);
     (known, unknown)
 }
 
-fn examples(questions: &[Question]) -> Vec<Example> {
-    questions.iter().map(|question| question.example()).collect()
+fn examples(questions: &[ArithmeticQuestion]) -> Vec<Example> {
+    questions.iter().map(|question| question.to_example()).collect()
 }
 
 /// `n` answers as the demonstrators give them.
-fn demonstrations(known: &[Question], n: usize, seed: u64) -> Vec<Example> {
+fn demonstrations(known: &[ArithmeticQuestion], n: usize, seed: u64) -> Vec<Example> {
     let mut rng = Rng::new(seed);
     let demonstration = |_| {
         let question = known[rng.below(known.len())];
         let habit = NOISY.contains(&question.phrasing) && rng.uniform() < NOISE;
-        let mut example = question.example();
+        let mut example = question.to_example();
         if habit {
-            example.response.push('.');
+            example.completion.push('.');
         }
         example
     };
@@ -121,7 +129,7 @@ fn demonstrations(known: &[Question], n: usize, seed: u64) -> Vec<Example> {
 }
 
 fn tell(
-    asked: &[Question],
+    asked: &[ArithmeticQuestion],
     (before, a): &(Evaluation, Vec<Answer>),
     (after, b): &(Evaluation, Vec<Answer>),
 ) {

@@ -8,10 +8,10 @@ use ppo::reference::of_tuned;
 use ppo::{Asking, Comparison, RolloutConfig, compare};
 use scaling::record::join;
 use serde_json::{Value, json};
-use sft::{Example, Tuned, one_line};
+use sft::{Example, FinetunedModel, one_line};
 use tensor_core::Rng;
 use tiny_gpt::RunFolder;
-use tiny_gpt::command::usage;
+use tiny_gpt::command::as_usage_error;
 
 use super::arguments::EvalArgs;
 use crate::evaluation::{Evaluation, Exam, Tries};
@@ -21,16 +21,16 @@ use crate::task_flags::TaskFlags;
 pub(super) fn run(args: &EvalArgs) -> Result<()> {
     args.task.check()?;
     let (samples, k) = (args.samples.get(), args.k.get());
-    usage((|| {
+    as_usage_error((|| {
         ensure!(k <= samples, "--k {k} needs at least as many --samples, not {samples}");
         Ok(())
     })())?;
     check_size(args.batch_size.get().div_ceil(samples), samples, args.task.budget())?;
-    let device = args.compute.open()?;
+    let device = args.compute.open_device()?;
     let examples = examples(args)?;
     let tuned = args.tuned.open(&device)?;
     let reference = of_tuned(&args.tuned, args.reference.as_deref(), &tuned, &device)?;
-    let Tuned { model, speech, .. } = tuned;
+    let FinetunedModel { model, chat_tokenizer: speech, .. } = tuned;
     let (context, budget) = (model.config().context, args.task.budget());
     let (mut asked, left_out) = args.task.questions(examples, &speech, context)?;
     asked.truncate(args.n.map_or(asked.len(), std::num::NonZeroUsize::get));
@@ -44,8 +44,12 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
     let (found, judged) = exam.greedy(&model, &asked, &mut *scorer)?;
     let choice = Choice::at(args.temperature, None, None, None);
     let sampler = Sampler::new(choice);
-    let drawn =
-        RolloutConfig { samples, sampler, max_new_tokens: budget, stop: speech.ends().to_vec() };
+    let drawn = RolloutConfig {
+        samples,
+        sampler,
+        max_new_tokens: budget,
+        stop: speech.stop_token_ids().to_vec(),
+    };
     let mut rng = Rng::new(args.compute.seed);
     let tries = exam.sampled(&model, &asked, &drawn, k, &mut rng)?;
     let beside = reference.map(|reference| {
@@ -104,7 +108,7 @@ fn tell(found: &Evaluation, tries: &Tries, beside: Option<&Comparison>) {
 /// What is asked: held-out problems, or those of a file; of the file that the run learned from, the problems that it decided by.
 fn examples(args: &EvalArgs) -> Result<Vec<Example>> {
     let TaskFlags { task, data, .. } = &args.task;
-    let run = RunFolder::settings(Path::new(&args.tuned.model))?;
+    let run = RunFolder::read_settings(Path::new(&args.tuned.model))?;
     let same = run.filter(|run| {
         data.is_some() && run["data"] == json!(data) && run["task"] == json!(task) // which only part 9's runs have
     });

@@ -4,8 +4,8 @@ use anyhow::Result;
 use modern::sampler::{Choice, Sampler};
 use ppo::RolloutConfig;
 use scaling::Schedule;
-use sft::questions::{Demos, demonstrations};
-use sft::{Outputs, Speech, TrainConfig, Tuning, tokenize};
+use sft::questions::{DemonstrationStyle, demonstrations};
+use sft::{ChatTokenizer, RunOutputs, TrainConfig, TrainState, tokenize};
 use tensor_core::AdamWConfig;
 
 use super::arguments::TableArgs;
@@ -69,20 +69,20 @@ pub(crate) fn rewarding(
 /// Has `tuning` learn from as many tokens of right answers as the other methods draw; gives their number.
 pub(super) fn demonstrated(
     args: &TableArgs,
-    tuning: &mut Tuning,
-    speech: &Speech,
+    tuning: &mut TrainState,
+    speech: &ChatTokenizer,
     seed: u64,
 ) -> Result<usize> {
-    let all = demonstrations(args.tokens.get() / 3, Demos::Clean, seed);
+    let all = demonstrations(args.tokens.get() / 3, DemonstrationStyle::Clean, seed);
     let data = tokenize(&all, speech, tuning.config.context)?.examples;
-    let answers: usize = data.iter().map(sft::Tokens::targets).sum();
+    let answers: usize = data.iter().map(sft::TokenizedExample::n_targets).sum();
     let steps = (data.len() * args.tokens.get().min(answers) / answers / 64).max(1);
     let data = &data[..data.len().min(steps * 64)];
     let optimizer = optimizer(How::Demonstrations);
-    let how = TrainConfig { optimizer, ..TrainConfig::usual(64, steps, args.lr, seed) };
-    let mut log = sft::RunLog::new(steps, how.schedule.warmup, 0, steps)?;
-    sft::train(tuning, data, &how, None, &Outputs::default(), &mut log)?;
-    Ok(data.iter().map(sft::Tokens::targets).sum())
+    let how = TrainConfig { optimizer, ..TrainConfig::with_defaults(64, steps, args.lr, seed) };
+    let mut log = sft::SftLog::new(steps, how.schedule.warmup, 0, steps)?;
+    sft::train(tuning, data, &how, None, &RunOutputs::default(), &mut log)?;
+    Ok(data.iter().map(sft::TokenizedExample::n_targets).sum())
 }
 
 /// Has part 8 learn from rewards in `out`, its model in `out/model`; gives the number of tokens that it drew.

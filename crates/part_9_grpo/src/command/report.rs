@@ -3,7 +3,7 @@
 use anyhow::Result;
 use scaling::resume::how_to_go_on;
 use serde_json::json;
-use sft::Tuning;
+use sft::TrainState;
 
 use super::arguments::TrainArgs;
 use crate::SoFar;
@@ -12,10 +12,10 @@ use crate::figures::Times;
 /// What learns, and from what: problems to learn from, to look at, and left out.
 pub(super) fn tell_start(
     args: &TrainArgs,
-    tuning: &Tuning,
+    tuning: &TrainState,
     [learned, looked_at, left_out]: [usize; 3],
 ) {
-    println!("{}", tuning.size());
+    println!("{}", tuning.parameter_summary());
     println!(
         "{learned} problems to learn from, {looked_at} to look at; {left_out} were left out, as they are too long; paid for: {}",
         args.task.named()
@@ -25,12 +25,12 @@ pub(super) fn tell_start(
 /// What came of it.
 pub(super) fn report(
     args: &TrainArgs,
-    tuning: &Tuning,
+    tuning: &TrainState,
     total: usize,
     so_far: &SoFar,
     times: Times,
 ) -> Result<()> {
-    let step = tuning.state.step;
+    let step = tuning.progress.step;
     let seconds = times.total().as_secs_f64();
     let [generation, scoring, training] = times.shares();
     println!(
@@ -51,7 +51,7 @@ pub(super) fn report(
         false => println!("{}", how_to_go_on("part_9", step, total, &args.out)),
     }
     if args.run.json {
-        let best = tuning.state.best.map(|badness| -badness);
+        let best = tuning.progress.best.map(|badness| -badness);
         println!(
             "{}",
             json!({

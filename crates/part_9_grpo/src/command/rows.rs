@@ -123,7 +123,7 @@ impl Table {
             curves.push(curve);
         }
         let curves: Vec<&Curve> = curves.iter().collect();
-        loss_curve::write_measure(path, &curves, ["tokens drawn", "right"])?;
+        loss_curve::write_svg_with_axes(path, &curves, ["tokens drawn", "right"])?;
         println!("the curves are in {}", path.display());
         Ok(())
     }

@@ -10,9 +10,9 @@ use candle_core::{DType, Device};
 use modern::{Checkpoint, GptModern, Purpose};
 use ppo::prompts::questions;
 use ppo::{Asking, Question, Scorer};
-use sft::tuned::model_in;
-use sft::tuning::fingerprint_of;
-use sft::{Outputs, Speech, Tuning};
+use sft::tuned::resolve_model_path;
+use sft::tuning::parameters_sha256;
+use sft::{ChatTokenizer, RunOutputs, TrainState};
 
 use super::arguments::TableArgs;
 use super::methods::{
@@ -25,9 +25,9 @@ use crate::training::Looks;
 use crate::{RunLog, SoFar, Surroundings, Task, train};
 
 pub(super) fn run(args: &TableArgs) -> Result<()> {
-    let device = args.compute.open()?;
+    let device = args.compute.open_device()?;
     let checkpoint = opened(&args.model, Purpose::Training(DType::F32), &device)?;
-    let start = fingerprint_of(checkpoint.parameters.iter())?;
+    let start = parameters_sha256(checkpoint.parameters.iter())?;
     let (model, tokens) = (args.model.clone(), args.tokens.get());
     let mut table = Table::open(&args.out, Settings { model, start, tokens, lr: args.lr })?;
     let mut contest = Contest::of(args, checkpoint, &device)?;
@@ -45,14 +45,14 @@ pub(super) fn run(args: &TableArgs) -> Result<()> {
 }
 
 fn opened(model: &str, purpose: Purpose, device: &Device) -> Result<Checkpoint> {
-    Checkpoint::open(&model_in(model), purpose, device)
+    Checkpoint::open(&resolve_model_path(model), purpose, device)
 }
 
 /// What all runs have in common.
 struct Contest<'a> {
     args: &'a TableArgs,
     device: &'a Device,
-    speech: Speech,
+    speech: ChatTokenizer,
     scorer: Box<Scorer>,
     /// The problems to learn from, to look at on the way, and to report of.
     learned: Vec<Question>,
@@ -64,13 +64,13 @@ struct Contest<'a> {
 
 impl<'a> Contest<'a> {
     fn of(args: &'a TableArgs, mut checkpoint: Checkpoint, device: &'a Device) -> Result<Self> {
-        let speech = Speech::of(&mut checkpoint, None)?;
+        let speech = ChatTokenizer::from_checkpoint(&mut checkpoint, None)?;
         let config = *checkpoint.model.config();
         let of = |examples| Ok::<_, Error>(questions(examples, &speech, config.context, BUDGET)?.0);
         let problems = Task::Arithmetic.problems(None, None)?;
         let (learned, looked_at) = (of(problems.train)?, of(problems.validation)?);
         let held_out = of(Task::Arithmetic.all(None)?)?;
-        let twin = GptModern::new(&config, checkpoint.parameters.inference().root())?;
+        let twin = GptModern::new(&config, checkpoint.parameters.for_inference().root())?;
         let (exam, mut scorer) = (exam(&speech), ppo::scorer::exact());
         let mut of = |questions: &[Question]| exam.greedy(&twin, questions, &mut *scorer);
         let start = [of(&looked_at)?.0, of(&held_out)?.0];
@@ -82,8 +82,8 @@ impl<'a> Contest<'a> {
         let Self { args, device, speech, scorer, looked_at, held_out, .. } = self;
         let checkpoint = opened(&args.model, Purpose::Training(DType::F32), device)?;
         let config = *checkpoint.model.config();
-        let mut tuning = Tuning::new(config, checkpoint.parameters, optimizer(how))?;
-        let mut twin = GptModern::new(&config, tuning.parameters.inference().root())?;
+        let mut tuning = TrainState::new(config, checkpoint.parameters, optimizer(how))?;
+        let mut twin = GptModern::new(&config, tuning.parameters.for_inference().root())?;
         let (exam, [looked, start]) = (exam(speech), &self.start);
         let steps = steps(args, start.length_mean);
         let mut curve = vec![(0, looked.exact_match)];
@@ -97,14 +97,21 @@ impl<'a> Contest<'a> {
                 tokens
             }
             How::Rewards(baseline, aggregation) => {
-                let stop = speech.ends().to_vec();
+                let stop = speech.stop_token_ids().to_vec();
                 let config = rewarding((baseline, aggregation), stop, steps, args, seed);
                 let reference = Some(Reference::new(&tuning, Kind::Fixed)?);
                 let looks = Looks { exam, questions: looked_at, interval: steps.div_ceil(6) };
                 let mut log = RunLog::new(steps, 0, SoFar::default(), steps)?;
                 let mut around = Surroundings { reference, scorer: &mut **scorer, looks };
                 let learned = self.learned.clone();
-                train(&mut tuning, learned, &config, &mut around, &Outputs::default(), &mut log)?;
+                train(
+                    &mut tuning,
+                    learned,
+                    &config,
+                    &mut around,
+                    &RunOutputs::default(),
+                    &mut log,
+                )?;
                 let tokens = log.so_far.tokens;
                 curve.extend(log.looks[1..].iter().filter(|(at, _)| *at < tokens));
                 tokens
@@ -126,7 +133,7 @@ impl<'a> Contest<'a> {
     }
 }
 
-fn exam(speech: &Speech) -> Exam<'_> {
+fn exam(speech: &ChatTokenizer) -> Exam<'_> {
     let asking = Asking { speech, max_new_tokens: BUDGET, batch_size: 100 };
     Exam { task: Task::Arithmetic, asking }
 }

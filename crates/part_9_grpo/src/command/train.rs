@@ -10,9 +10,9 @@ use ppo::{Asking, Origins, Question};
 use scaling::{Schedule, fingerprint};
 use serde_json::{Value, json};
 use sft::flags::LoraFlags;
-use sft::tuned::model_in;
-use sft::{Example, Keeper, RunStart, Speech, Tuning};
-use tiny_gpt::command::usage;
+use sft::tuned::resolve_model_path;
+use sft::{ChatTokenizer, Example, ModelSaver, RunSetup, TrainState};
+use tiny_gpt::command::as_usage_error;
 
 use super::arguments::TrainArgs;
 use super::report::{report, tell_start};
@@ -27,31 +27,32 @@ const FREE: [&str; 3] = ["eval_interval", "eval_problems", "eval_file"];
 
 pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let schedule = check(args)?;
-    let device = args.run.compute.open()?;
+    let device = args.run.compute.open_device()?;
     let mix = args.task.mix()?;
     let rewards = mix.models().map(|model| ("--reward", Some(model)));
     let begins_with: Vec<_> = rewards.chain([("--model", Some(args.model.as_str()))]).collect();
-    let start = RunStart::new(args, (&args.out, &args.run), &FREE, &begins_with)?;
+    let start = RunSetup::new(args, (&args.out, &args.run), &FREE, &begins_with)?;
     let aside = args.looks.eval_file.as_deref();
     let problems = args.task.task.problems(args.task.data.as_deref(), aside)?;
     let name = fingerprint_of(&problems);
-    let base = model_in(&args.model);
+    let base = resolve_model_path(&args.model);
     let mut checkpoint = Checkpoint::open(&base, Purpose::Training(DType::F32), &device)?;
-    let speech = Speech::of(&mut checkpoint, args.template)?;
+    let speech = ChatTokenizer::from_checkpoint(&mut checkpoint, args.template)?;
     let Judge { mut scorer, name: scored_by } = args.task.judge(&speech, &device)?;
     let context = checkpoint.model.config().context;
     let (learned, validation, left_out) = asked(args, problems, &speech, context)?;
-    let config = grpo_config(args, schedule, speech.ends().to_vec())?;
+    let config = grpo_config(args, schedule, speech.stop_token_ids().to_vec())?;
     let lora = args.lora.config();
     let (model, parameters) = (*checkpoint.model.config(), checkpoint.parameters);
     let optimizer = config.steps.optimizer;
-    let mut tuning = Tuning::begin(model, parameters, lora.as_ref(), optimizer, config.seed)?;
+    let mut tuning =
+        TrainState::with_optional_lora(model, parameters, lora.as_ref(), optimizer, config.seed)?;
     let origins = Origins { reference: start_of(&tuning)?, scorer: scored_by };
     let mut so_far = SoFar { origins, ..SoFar::default() };
     let mut reference = config.reference.map(|kind| Reference::new(&tuning, kind)).transpose()?;
-    let keeper = Keeper {
-        speech: &speech,
-        ends: &checkpoint.ends,
+    let keeper = ModelSaver {
+        chat_tokenizer: &speech,
+        special_ids: &checkpoint.ends,
         sampler: checkpoint.sampler.as_ref(),
         lora: lora.as_ref().map(|lora| (lora, base.as_str())),
     };
@@ -62,11 +63,11 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
         tuning.restore(path, &name)?;
         reference.as_mut().map_or(Ok(()), |reference| reference.restore(path))
     };
-    start.create()?;
+    start.create_folder()?;
     let figures = args.looks.figures;
-    let (folder, tracker, rows) = start.open(figures.log, restore)?;
+    let (folder, tracker, rows) = start.open_run(figures.log, restore)?;
     tell_start(args, &tuning, [learned.len(), validation.len(), left_out]);
-    let (total, step) = (schedule.total, tuning.state.step);
+    let (total, step) = (schedule.total, tuning.progress.step);
     let log = RunLog::new(total, step, so_far, figures.log_interval.get())?;
     let mut log = log.record(folder, tracker, &rows);
     let outputs = start.outputs(&keeper, &name)?;
@@ -81,12 +82,12 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
 /// The end of a run: where it was not told to stop before, there has to be a model to show for it.
 fn finish(
     args: &TrainArgs,
-    tuning: &Tuning,
+    tuning: &TrainState,
     schedule: Schedule,
     mut log: RunLog,
-    (keeper, device): (&Keeper<'_>, &Device),
+    (keeper, device): (&ModelSaver<'_>, &Device),
 ) -> Result<()> {
-    let (total, ended) = (schedule.total, tuning.ended(schedule.total));
+    let (total, ended) = (schedule.total, tuning.is_finished(schedule.total));
     if ended {
         log.row(total, schedule.at(total))?;
     }
@@ -98,7 +99,7 @@ fn finish(
             "no step was learned from: among the scores of each was one that is no number"
         );
         ensure!(
-            tuning.state.best.is_some(),
+            tuning.progress.best.is_some(),
             "no model was kept: at each look at validation problems a score was no number"
         );
         if args.lora.merge {
@@ -124,7 +125,7 @@ fn check(args: &TrainArgs) -> Result<Schedule> {
 /// # Errors
 /// When completions would be scored by another network than the one that wrote them.
 fn check_dropout(lora: &LoraFlags) -> Result<()> {
-    usage((|| {
+    as_usage_error((|| {
         ensure!(
             lora.lora_dropout == 0.,
             "--lora-dropout: completions are written without it, so ratios would not be 1 before the first step"
@@ -137,7 +138,7 @@ fn check_dropout(lora: &LoraFlags) -> Result<()> {
 fn asked(
     args: &TrainArgs,
     problems: Problems,
-    speech: &Speech,
+    speech: &ChatTokenizer,
     context: usize,
 ) -> Result<(Vec<Question>, Vec<Question>, usize)> {
     let (train, left_out) = args.task.questions(problems.train, speech, context)?;
@@ -161,8 +162,8 @@ pub(crate) fn grpo_config(
             updates: args.step.mu.get(),
             groups_each: args.step.micro_batch.get(),
             schedule,
-            optimizer: args.step.optimizer.config(),
-            grad_clip: args.step.optimizer.grad_clip().unwrap_or(f64::MAX),
+            optimizer: args.step.optimizer.adamw_config(),
+            grad_clip: args.step.optimizer.max_grad_norm().unwrap_or(f64::MAX),
             most_tokens: None,
         },
         seed: args.run.compute.seed,
@@ -171,9 +172,9 @@ pub(crate) fn grpo_config(
 
 /// A name that follows from what is learned, so that a checkpoint is not continued with something else.
 fn fingerprint_of(problems: &Problems) -> String {
-    let text = |Example { prompt, response }: &Example| {
+    let text = |Example { prompt, completion }: &Example| {
         let said: Vec<Value> = prompt.iter().map(|message| json!(message.content)).collect();
-        json!([said, response]).to_string()
+        json!([said, completion]).to_string()
     };
     let all: Vec<String> = problems.train.iter().chain(&problems.validation).map(text).collect();
     fingerprint::of_bytes(all.join("\n").as_bytes())

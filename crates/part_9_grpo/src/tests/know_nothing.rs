@@ -16,7 +16,7 @@ fn problems(task: Task, n: usize) -> Vec<(String, String)> {
             .collect(),
         _ => task.all(None).expect("problems"),
     };
-    let text = |example: Example| (example.prompt[0].content.clone(), example.response);
+    let text = |example: Example| (example.prompt[0].content.clone(), example.completion);
     all.into_iter().take(n).map(text).collect()
 }
 

@@ -47,7 +47,7 @@ fn what_is_right_and_what_is_forgiven() {
 #[test]
 fn a_right_answer_earns_what_there_is_to_earn() {
     for example in Task::Arithmetic.all(None).expect("problems") {
-        assert_eq!(paid_for(rewards::exact, &example.response, &example.response, true), 1.);
+        assert_eq!(paid_for(rewards::exact, &example.completion, &example.completion, true), 1.);
     }
     let completion = "<reasoning>\n2 * 9\n</reasoning>\n<answer>\n18\n</answer>\n";
     let earned =
@@ -67,11 +67,14 @@ fn rows_are_read_and_bad_ones_named() -> Result<()> {
     let number = r#"{"prompt": "Half of 9?", "answer": 4.5}"#;
     let file = write("good.jsonl", &format!("{good}\n\n{number}\n{good}\n"))?;
     let all = Task::Gsm8k.all(Some(&file))?;
-    assert_eq!((all.len(), all[0].response.as_str(), all[1].response.as_str()), (3, "18", "4.5"));
+    assert_eq!(
+        (all.len(), all[0].completion.as_str(), all[1].completion.as_str()),
+        (3, "18", "4.5")
+    );
     assert_eq!(all[0].prompt[0].content, SYSTEM_PROMPT);
     let one = write("one.jsonl", good)?;
     let Problems { train, validation } = Task::Gsm8k.problems(Some(&file), Some(&one))?;
-    assert_eq!((train.len(), train[0].response.as_str(), validation.len()), (1, "4.5", 1));
+    assert_eq!((train.len(), train[0].completion.as_str(), validation.len()), (1, "4.5", 1));
     let error = Task::Gsm8k.problems(Some(&one), None).expect_err("one row").to_string();
     assert!(error.contains("1 problems are too few"), "{error}");
     let apart: String =

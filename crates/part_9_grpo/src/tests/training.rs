@@ -12,7 +12,10 @@ use ppo::prompts::questions;
 use ppo::{Asking, Clip, Question, Reply, RolloutConfig, Scorer, scorer};
 use scaling::schedule::Decay;
 use scaling::{Checkpoints, Schedule};
-use sft::{Example, Format, Keeper, Outputs, Place, Speech, Tuning, word_tokenizer};
+use sft::{
+    ChatFormat, ChatTokenizer, Example, ModelSaver, RunDestination, RunOutputs, TrainState,
+    word_tokenizer,
+};
 use tensor_core::{AdamWConfig, Parameters, Rng, weights};
 use tiny_gpt::Interrupt;
 
@@ -29,31 +32,31 @@ use crate::{
 
 const BUDGET: usize = 4;
 
-fn speech() -> Result<Speech> {
+fn speech() -> Result<ChatTokenizer> {
     let text = "### Instruction:\nWhat is 12 + 7?\n\n### Response:\n19 the answer of all\n";
     let tokenizer = word_tokenizer::train([text; 4].into_iter(), 320)?;
-    let template = sft::template::template(Format::Plain, &tokenizer, None)?;
+    let template = sft::template::chat_template(ChatFormat::Plain, &tokenizer, None)?;
     let end = tokenizer.eos().expect("an end");
-    Speech::new(tokenizer, template, vec![end])
+    ChatTokenizer::new(tokenizer, template, vec![end])
 }
 
-fn asked(speech: &Speech) -> Result<Vec<Question>> {
+fn asked(speech: &ChatTokenizer) -> Result<Vec<Question>> {
     let examples = (0..6).map(|i| Example::new(format!("What is {i} + 7?"), format!("{}", i + 7)));
     Ok(questions(examples.collect(), speech, 24, BUDGET)?.0)
 }
 
-fn tuning(speech: &Speech) -> Result<Tuning> {
+fn tuning(speech: &ChatTokenizer) -> Result<TrainState> {
     let vocab_size = speech.tokenizer.vocab_size();
     let config = ModelConfig { vocab_size, ..ModelConfig::bytes(24, 1, 2, 16) };
     let mut parameters = Parameters::seeded(5, candle_core::DType::F32, &CPU);
     GptModern::new(&config, parameters.root())?;
-    Tuning::new(config, parameters, AdamWConfig { weight_decay: 0., ..AdamWConfig::default() })
+    TrainState::new(config, parameters, AdamWConfig { weight_decay: 0., ..AdamWConfig::default() })
 }
 
-fn config(steps: usize, speech: &Speech) -> GrpoConfig {
+fn config(steps: usize, speech: &ChatTokenizer) -> GrpoConfig {
     let sampler = Sampler::new(Choice::at(1., None, None, None));
     let others = (0..speech.tokenizer.vocab_size() as u32).filter(|id| id % 5 == 0); // so that some end early
-    let stop = others.chain([speech.end()]).collect();
+    let stop = others.chain([speech.eos_token_id()]).collect();
     let rollout = RolloutConfig { samples: 6, sampler, max_new_tokens: BUDGET, stop };
     let schedule =
         Schedule { peak: 1e-2, floor: 1e-2, warmup: 1, total: steps, decay: Decay::Constant };
@@ -70,9 +73,9 @@ fn letters(reply: &Reply<'_>) -> f32 {
 fn run(
     config: &GrpoConfig,
     scorer: &mut Scorer,
-    outputs: &Outputs<'_>,
+    outputs: &RunOutputs<'_>,
     interval: usize,
-) -> Result<(Tuning, SoFar)> {
+) -> Result<(TrainState, SoFar)> {
     let speech = speech()?;
     let (mut tuning, questions) = (tuning(&speech)?, asked(&speech)?);
     let asking = Asking { speech: &speech, max_new_tokens: BUDGET, batch_size: 6 };
@@ -85,19 +88,19 @@ fn run(
     Ok((tuning, log.so_far))
 }
 
-fn trained(config: &GrpoConfig, scorer: &mut Scorer) -> Result<(Tuning, SoFar)> {
-    run(config, scorer, &Outputs::default(), 0)
+fn trained(config: &GrpoConfig, scorer: &mut Scorer) -> Result<(TrainState, SoFar)> {
+    run(config, scorer, &RunOutputs::default(), 0)
 }
 
-fn bits(tuning: &Tuning) -> Result<Vec<f32>> {
+fn bits(tuning: &TrainState) -> Result<Vec<f32>> {
     let each = tuning.parameters.iter().map(|p| Ok(p.var.flatten_all()?.to_vec1::<f32>()?));
     Ok(each.collect::<Result<Vec<_>>>()?.concat())
 }
 
 /// The mean reward of what `tuning` draws.
-fn drawn(tuning: &Tuning) -> Result<f64> {
+fn drawn(tuning: &TrainState) -> Result<f64> {
     let speech = speech()?;
-    let twin = GptModern::new(&tuning.config, tuning.parameters.inference().root())?;
+    let twin = GptModern::new(&tuning.config, tuning.parameters.for_inference().root())?;
     let (config, mut scorer) = (config(1, &speech), rule(letters));
     let (by, asked) = ((&speech, &mut *scorer), asked(&speech)?);
     let scores = gather(&twin, by, &asked, &config.rollout, &mut Rng::new(1))?.scores;
@@ -147,12 +150,19 @@ fn the_best_of_all_looks_is_the_model_that_is_saved() -> Result<()> {
     let mut kept = Vec::new();
     for looks in [[0.2, 0.9, 0.1], [0.2, 0.1, 0.9], [0.9, 0.2, 0.1]] {
         let (folder, ends) = (tempfile::tempdir()?, TextEnds::default());
-        let keeper = Keeper { speech: &speech, ends: &ends, sampler: None, lora: None };
+        let keeper =
+            ModelSaver { chat_tokenizer: &speech, special_ids: &ends, sampler: None, lora: None };
         let checkpoints = Checkpoints::new(folder.path().join("checkpoints"), NonZeroUsize::MIN);
         let (path, data) = (folder.path(), "these");
-        let place = Place { folder: path, keeper: &keeper, checkpoints, interval: 0, data };
+        let place = RunDestination {
+            folder: path,
+            model_saver: &keeper,
+            checkpoints,
+            save_interval: 0,
+            data_id: data,
+        };
         let (interrupt, stop_after) = (Interrupt::default(), None);
-        let outputs = Outputs { place: Some(place), interrupt, stop_after };
+        let outputs = RunOutputs { destination: Some(place), interrupt, stop_after };
         let mut looked = scripted(looks);
         let mut chance = scorer::chance();
         let mut calls = 0;
@@ -162,8 +172,8 @@ fn the_best_of_all_looks_is_the_model_that_is_saved() -> Result<()> {
             if calls % 2 == 1 { Ok(said) } else { chance(replies, rng) }
         });
         let (tuning, _) = run(&config, &mut *both, &outputs, 1)?;
-        assert_eq!(tuning.state.best, Some(-0.9));
-        let saved = weights::open(&path.join("model/model.safetensors"))?;
+        assert_eq!(tuning.progress.best, Some(-0.9));
+        let saved = weights::load(&path.join("model/model.safetensors"))?;
         let mut numbers = Vec::new();
         for tensor in saved.values() {
             numbers.extend(tensor.flatten_all()?.to_vec1::<f32>()?);
@@ -240,7 +250,7 @@ fn the_gradient_is_clipped_and_the_rate_is_the_schedules() -> Result<()> {
         let mut config = config(2, &speech);
         config.steps.grad_clip = grad_clip;
         config.steps.schedule = Schedule { floor, warmup: 0, ..Schedule::cosine(1e-2, 2) };
-        let outputs = Outputs { stop_after: Some(stop_after), ..Outputs::default() };
+        let outputs = RunOutputs { stop_after: Some(stop_after), ..RunOutputs::default() };
         bits(&run(&config, &mut *rule(letters), &outputs, 0)?.0)
     };
     let (before, still) = (bits(&tuning(&speech)?)?, after(1e-14, 1e-2, 2)?);
@@ -263,6 +273,6 @@ fn steps_without_signal_and_tokens_are_counted_and_a_budget_ends_the_run() -> Re
     assert_eq!(SoFar::of(folder.path())?, so_far);
     config.steps.most_tokens = Some(so_far.recent[0].tokens + 1);
     let (tuning, so_far) = trained(&config, &mut *rule(letters))?;
-    assert_eq!((tuning.state.step, so_far.silent), (2, 0));
+    assert_eq!((tuning.progress.step, so_far.silent), (2, 0));
     Ok(())
 }

@@ -6,7 +6,7 @@ use modern::sampler::{Choice, Sampler};
 use modern::{GptModern, ModelConfig};
 use ppo::experience::Judged;
 use ppo::{Clip, Question, Response, RolloutConfig};
-use sft::{Example, Tuning};
+use sft::{Example, TrainState};
 use tensor_core::testing::{assert_close, assert_gradients_flow};
 use tensor_core::{AdamWConfig, Parameters, Rng, clip_grad_norm};
 
@@ -16,7 +16,7 @@ use crate::reference::{Kind, Reference};
 use crate::update::{gradients, parts};
 use crate::{Aggregation, Experience, Kl, Objective, Overlong};
 
-fn tuning(seed: u64) -> Result<Tuning> {
+fn tuning(seed: u64) -> Result<TrainState> {
     let init_std = ModelConfig::INIT_STD;
     let config = ModelConfig { vocab_size: 20, init_std, ..ModelConfig::bytes(32, 2, 2, 16) };
     let mut parameters = Parameters::seeded(seed, DType::F32, &CPU);
@@ -24,11 +24,11 @@ fn tuning(seed: u64) -> Result<Tuning> {
     for parameter in parameters.iter() {
         parameter.var.set(&(parameter.var.as_detached_tensor() * 6.)?)?;
     }
-    Tuning::new(config, parameters, AdamWConfig::default())
+    TrainState::new(config, parameters, AdamWConfig::default())
 }
 
-fn twin(tuning: &Tuning) -> Result<GptModern> {
-    Ok(GptModern::new(&tuning.config, tuning.parameters.inference().root())?)
+fn twin(tuning: &TrainState) -> Result<GptModern> {
+    Ok(GptModern::new(&tuning.config, tuning.parameters.for_inference().root())?)
 }
 
 const BUDGET: usize = 5;
@@ -52,7 +52,7 @@ fn questions() -> Vec<Question> {
 }
 
 /// Three groups of three; in the second all completions are worth the same.
-fn experience(tuning: &Tuning, overlong: Overlong) -> Result<Experience> {
+fn experience(tuning: &TrainState, overlong: Overlong) -> Result<Experience> {
     let prompts: Vec<Vec<u32>> = questions().into_iter().map(|question| question.prompt).collect();
     let groups = ppo::rollout(&twin(tuning)?, &prompts, &config(3), &mut Rng::new(4))?;
     let texts: Vec<String> =
@@ -180,7 +180,7 @@ fn a_step_makes_better_completions_likelier_than_worse_ones() -> Result<()> {
     let objective = Objective { kl: None, ..objective() };
     let how = &objective;
     // Σ w A log π, which is what the step is to raise.
-    let raised = |tuning: &Tuning| -> Result<f32> {
+    let raised = |tuning: &TrainState| -> Result<f32> {
         let twin = twin(tuning)?;
         let batch = ppo::TokenBatch::of(&drawn.groups, twin.config(), twin.device())?;
         let said = ppo::scoring::log_probs(&twin, &batch, 0.9)?.sum(1)?.to_vec1::<f32>()?;
@@ -208,7 +208,7 @@ fn a_reference_stays_and_is_renewed_when_it_is_time() -> Result<()> {
         for parameter in tuning.parameters.iter() {
             parameter.var.set(&(parameter.var.as_detached_tensor() * 1.1)?)?;
         }
-        tuning.state.step = step;
+        tuning.progress.step = step;
         fixed.renew(&tuning)?;
         renewed.renew(&tuning)?;
         assert_close(&fixed.model.forward(&ids)?, &before, 0.)?;

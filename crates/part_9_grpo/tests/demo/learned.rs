@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use anyhow::Result;
-use sft::base::{BaseConfig, pretrain};
-use sft::{Example, Outputs, RunLog, Speech, TrainConfig, Tuning, tokenize};
-use tensor_core::testing::path;
+use sft::base::{BaseModelConfig, pretrain};
+use sft::{ChatTokenizer, Example, RunOutputs, SftLog, TrainConfig, TrainState, tokenize};
+use tensor_core::testing::path_arg;
 
 use crate::{PART_9, train};
 
@@ -18,15 +18,15 @@ fn half_taught(folder: &Path) -> Result<(String, [String; 3])> {
             .map(move |(asked, answer)| Example::new(asked.as_str(), format!("{answer}{end}")))
     });
     let examples: Vec<Example> = habits.collect();
-    let config = BaseConfig { n_layer: 1, n_head: 2, n_embd: 32, steps: 0 };
+    let config = BaseModelConfig { n_layer: 1, n_head: 2, n_embd: 32, steps: 0 };
     let mut checkpoint = pretrain(config, 1, &candle_core::Device::Cpu)?;
-    let speech = Speech::of(&mut checkpoint, None)?;
+    let speech = ChatTokenizer::from_checkpoint(&mut checkpoint, None)?;
     let config = *checkpoint.model.config();
     let data = tokenize(&examples, &speech, config.context)?.examples;
-    let how = TrainConfig::usual(24, 150, 1e-2, 1);
-    let mut tuning = Tuning::new(config, checkpoint.parameters, how.optimizer)?;
-    let mut log = RunLog::new(150, 0, 0, 150)?;
-    sft::train(&mut tuning, &data, &how, None, &Outputs::default(), &mut log)?;
+    let how = TrainConfig::with_defaults(24, 150, 1e-2, 1);
+    let mut tuning = TrainState::new(config, checkpoint.parameters, how.optimizer)?;
+    let mut log = SftLog::new(150, 0, 0, 150)?;
+    sft::train(&mut tuning, &data, &how, None, &RunOutputs::default(), &mut log)?;
     checkpoint.parameters = tuning.parameters;
     checkpoint.save(&folder.join("taught"))?;
     let rows = |name: &str, sums: &[(String, String)]| -> Result<String> {
@@ -34,14 +34,14 @@ fn half_taught(folder: &Path) -> Result<(String, [String; 3])> {
             format!("{}\n", serde_json::json!({ "prompt": prompt, "answer": answer }))
         });
         std::fs::write(folder.join(name), rows.collect::<String>())?;
-        Ok(path(folder, name))
+        Ok(path_arg(folder, name))
     };
     let files = [
         rows("all.jsonl", &sums)?,
         rows("most.jsonl", &sums[..9])?,
         rows("few.jsonl", &sums[9..])?,
     ];
-    Ok((path(folder, "taught"), files))
+    Ok((path_arg(folder, "taught"), files))
 }
 
 #[test]
@@ -50,7 +50,7 @@ fn what_is_rewarded_is_said_more_often_and_what_costs_less_often() -> Result<()>
     let (start, [all, most, few]) = half_taught(folder.path())?;
     let measured = |model: &str| {
         let flags = ["--data", &all, "--reward", "exact", "--json", "--model", model];
-        PART_9.says_json(&[&["eval", "--samples", "16", "--k", "4"], &flags[..]].concat())
+        PART_9.stdout_json(&[&["eval", "--samples", "16", "--k", "4"], &flags[..]].concat())
     };
     let figure = |found: &serde_json::Value, key: &str| found[key].as_f64().expect(key);
     let before = measured(&start);
@@ -61,11 +61,11 @@ fn what_is_rewarded_is_said_more_often_and_what_costs_less_often() -> Result<()>
         "{before}"
     );
     let after = |reward: &str| {
-        let out = path(folder.path(), reward);
+        let out = path_arg(folder.path(), reward);
         let more = ["--data", &most, "--eval-file", &few, "--reward", reward, "--lr", "1e-3"];
         let size =
             ["--steps", "20", "--batch-size", "9", "--group-size", "8", "--eval-interval", "0"];
-        PART_9.says(&train(&start, &out, &[&more[..], &size].concat()));
+        PART_9.stdout(&train(&start, &out, &[&more[..], &size].concat()));
         measured(&out)
     };
     let (better, worse) = (after("exact"), after("exact=-1"));
@@ -77,8 +77,8 @@ fn what_is_rewarded_is_said_more_often_and_what_costs_less_often() -> Result<()>
     assert_eq!(figure(&better, "reward_ref_mean"), figure(&before, "exact_match"));
     assert!(figure(&better, "kl") > 0.01 && before.get("kl").is_none());
     // Asked nothing else, it is asked what its run decided by, and paid as there.
-    let run = path(folder.path(), "exact=-1");
-    let own = PART_9.says_json(&["eval", "--samples", "8", "--json", "--model", &run]);
+    let run = path_arg(folder.path(), "exact=-1");
+    let own = PART_9.stdout_json(&["eval", "--samples", "8", "--json", "--model", &run]);
     assert_eq!(own["n"], 3, "{own}");
     assert_eq!(figure(&own, "reward_mean"), -figure(&own, "exact_match"));
     // A run of another part has not set a tenth of the same file aside.
@@ -87,6 +87,6 @@ fn what_is_rewarded_is_said_more_often_and_what_costs_less_often() -> Result<()>
     settings.as_object_mut().expect("settings").remove("task");
     std::fs::write(&config, settings.to_string())?;
     let eval = ["eval", "--samples", "8", "--json", "--model", &run, "--data", &most];
-    assert_eq!(PART_9.says_json(&eval)["n"], std::fs::read_to_string(&most)?.lines().count());
+    assert_eq!(PART_9.stdout_json(&eval)["n"], std::fs::read_to_string(&most)?.lines().count());
     Ok(())
 }

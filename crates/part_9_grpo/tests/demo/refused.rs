@@ -2,19 +2,20 @@
 
 use std::path::Path;
 
-use reward::testing::save_unlearned;
-use tensor_core::testing::path;
+use reward::testing::save_untrained_reward_model;
+use tensor_core::testing::path_arg;
 
 use crate::{PART_9, model, of_seed, train};
 
 #[test]
 fn bad_input_is_refused_in_one_line() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (model, out) = (model(folder.path()), path(folder.path(), "out"));
-    let rows = path(folder.path(), "rows.jsonl");
+    let (model, out) = (model(folder.path()), path_arg(folder.path(), "out"));
+    let rows = path_arg(folder.path(), "rows.jsonl");
     std::fs::write(&rows, "{\"prompt\": \"1 + 1?\", \"answer\": \"2\"}\n{\"prompt\": \"1 + 2?\", \"answer\": \"x\"}\n").expect("rows");
-    let refused =
-        |more: &[&str], code, says: &str| PART_9.refuses(&train(&model, &out, more), code, says);
+    let refused = |more: &[&str], code, says: &str| {
+        PART_9.assert_fails(&train(&model, &out, more), code, says)
+    };
     refused(&["--group-size", "1"], 2, "a completion has nothing to be compared with");
     refused(&["--data", &rows], 1, "rows.jsonl:2: the answer `x` holds no whole number");
     refused(&["--task", "gsm8k"], 2, "--task gsm8k needs --data");
@@ -30,7 +31,7 @@ fn bad_input_is_refused_in_one_line() {
     refused(&["--overlong-margin", "9"], 2, "is more than the 8 tokens of a completion");
     refused(&["--reward", "exact=1,nowhere/reward=0.2"], 1, "nowhere/reward");
     let another = of_seed(folder.path(), "another", 2);
-    PART_9.refuses(&train(&model, &another, &[]), 1, "config.json is no run's");
+    PART_9.assert_fails(&train(&model, &another, &[]), 1, "config.json is no run's");
     refused(&["--max-new-tokens", "0"], 2, "--max-new-tokens");
     refused(&["--reward", "kindness"], 2, "no reward is called `kindness`");
     refused(&["--temperature", "0"], 2, "--temperature");
@@ -39,29 +40,29 @@ fn bad_input_is_refused_in_one_line() {
     refused(&["--mask-truncated", "--overlong-margin", "2"], 2, "--mask-truncated");
     refused(&["--model", "nowhere/at/all"], 1, "nowhere/at/all");
     assert!(!Path::new(&out).exists(), "nothing was written");
-    PART_9.refuses(
+    PART_9.assert_fails(
         &["eval", "--model", &model, "--k", "9", "--samples", "8"],
         2,
         "--k 9 needs at least as many --samples",
     );
     // A model that is never right: said once, and counted, whether or not a reference pulls.
     for beta in ["0", "0.03"] {
-        let text = PART_9.says(&train(&model, &out, &["--reward", "exact", "--beta", beta]));
+        let text = PART_9.stdout(&train(&model, &out, &["--reward", "exact", "--beta", beta]));
         assert_eq!(text.matches("ALARM: step 1: no completion is better").count(), 1, "{text}");
         assert!(text.contains("in 4 of 4 steps") && !text.contains("step 2: no"), "{text}");
     }
-    PART_9.says(&train(&model, &out, &["--reward", "exact", "--stop-after", "2"]));
+    PART_9.stdout(&train(&model, &out, &["--reward", "exact", "--stop-after", "2"]));
     let rest = ["--reward", "exact", "--stop-after", "4", "--resume"];
-    let rest = PART_9.says(&train(&model, &out, &rest));
+    let rest = PART_9.stdout(&train(&model, &out, &rest));
     assert!(rest.contains("in 4 of 4 steps") && !rest.contains("ALARM"), "said before: {rest}");
 }
 
 #[test]
 fn rewards_that_are_no_numbers_are_named_and_nothing_is_learned_from_them() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (model, out) = (model(folder.path()), path(folder.path(), "out"));
-    let judge = path(folder.path(), "judge");
-    save_unlearned(&model, Path::new(&judge), f64::NAN).expect("a reward model");
+    let (model, out) = (model(folder.path()), path_arg(folder.path(), "out"));
+    let judge = path_arg(folder.path(), "judge");
+    save_untrained_reward_model(&model, Path::new(&judge), f64::NAN).expect("a reward model");
     let output = PART_9.command(&train(&model, &out, &["--reward", &judge])).output();
     let output = output.expect("the program starts");
     let [said, error] =
@@ -75,17 +76,25 @@ fn rewards_that_are_no_numbers_are_named_and_nothing_is_learned_from_them() {
 #[test]
 fn a_table_is_begun_goes_on_and_does_not_mix_runs_that_do_not_compare() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (model, out) = (model(folder.path()), path(folder.path(), "table"));
+    let (model, out) = (model(folder.path()), path_arg(folder.path(), "table"));
     let table = ["table", "--model", &model, "--seeds", "1", "--out", &out, "--tokens"];
-    let first = PART_9.says(&[&table[..], &["600"]].concat());
+    let first = PART_9.stdout(&[&table[..], &["600"]].concat());
     assert!(first.contains("Dr. GRPO, seed 1") && first.contains("| RLOO | 1 |"), "{first}");
-    let again = PART_9.says(&[&table[..], &["600"]].concat());
+    let again = PART_9.stdout(&[&table[..], &["600"]].concat());
     assert!(!again.contains("seed 1") && again.contains("| RLOO | 1 |"), "nothing is run twice");
     assert!(again.contains("| PPO | 1 |") && !again.contains("±"), "a single seed has no spread");
-    PART_9.refuses(&[&table[..], &["900"]].concat(), 1, "do not compare: choose another --out");
+    PART_9.assert_fails(
+        &[&table[..], &["900"]].concat(),
+        1,
+        "do not compare: choose another --out",
+    );
     of_seed(folder.path(), "start", 2); // other weights under the same name
-    PART_9.refuses(&[&table[..], &["600"]].concat(), 1, "do not compare: choose another --out");
-    let nowhere = path(folder.path(), "nowhere");
-    PART_9.refuses(&["table", "--model", &nowhere, "--out", &nowhere], 1, "nowhere");
+    PART_9.assert_fails(
+        &[&table[..], &["600"]].concat(),
+        1,
+        "do not compare: choose another --out",
+    );
+    let nowhere = path_arg(folder.path(), "nowhere");
+    PART_9.assert_fails(&["table", "--model", &nowhere, "--out", &nowhere], 1, "nowhere");
     assert!(!Path::new(&nowhere).exists());
 }

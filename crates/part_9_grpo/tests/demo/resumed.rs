@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use reward::testing::save_unlearned;
-use tensor_core::testing::path;
+use reward::testing::save_untrained_reward_model;
+use tensor_core::testing::path_arg;
 
 use crate::{PART_9, model, of_seed, train};
 
@@ -47,7 +47,7 @@ fn last(run: &str, key: &str) -> f64 {
 fn a_run_is_trained_resumed_and_measured() {
     let folder = tempfile::tempdir().expect("a folder");
     let model = model(folder.path());
-    let (whole, parts) = (path(folder.path(), "whole"), path(folder.path(), "parts"));
+    let (whole, parts) = (path_arg(folder.path(), "whole"), path_arg(folder.path(), "parts"));
     // Every feature that keeps something between steps: two updates per rollout, a reference that is renewed.
     let more = [
         "--mu",
@@ -61,17 +61,17 @@ fn a_run_is_trained_resumed_and_measured() {
         "--log-interval",
         "2",
     ];
-    let text = PART_9.says(&train(&model, &whole, &more));
+    let text = PART_9.stdout(&train(&model, &whole, &more));
     assert!(text.contains("paid for: chance") && text.contains("% of it writing"), "{text}");
-    let text = PART_9.says(&train(&model, &parts, &[&more[..], &["--stop-after", "3"]].concat()));
+    let text = PART_9.stdout(&train(&model, &parts, &[&more[..], &["--stop-after", "3"]].concat()));
     assert!(text.contains("-p part_9 -- train --resume"), "{text}");
     let other = of_seed(folder.path(), "other", 2);
-    PART_9.refuses(
+    PART_9.assert_fails(
         &["train", "--resume", "--model", &other, "--out", &parts],
         1,
         "cannot go on with",
     );
-    PART_9.says(&["train", "--resume", "--model", &model, "--out", &parts]);
+    PART_9.stdout(&["train", "--resume", "--model", &model, "--out", &parts]);
     for key in ["tokens", "reward_mean", "entropy", "kl"] {
         assert_eq!(last(&whole, key), last(&parts, key), "{key} counts on");
     }
@@ -89,14 +89,14 @@ fn a_run_is_trained_resumed_and_measured() {
         assert!(rows.contains(&format!("\"{key}\":")), "{key}: {rows}");
     }
     let eval = ["eval", "--model", &whole, "--n", "12", "--samples", "3", "--k", "2", "--json"];
-    let found = PART_9.says_json(&eval);
+    let found = PART_9.stdout_json(&eval);
     for key in KEYS {
         assert!(found[key].is_number(), "{key} in {found}");
     }
     assert_eq!(found["n"], 12);
-    let learned = path(folder.path(), "whole/model");
-    PART_9.refuses(&train(&learned, &whole, &[]), 1, "which would be moved aside");
-    PART_9.refuses(
+    let learned = path_arg(folder.path(), "whole/model");
+    PART_9.assert_fails(&train(&learned, &whole, &[]), 1, "which would be moved aside");
+    PART_9.assert_fails(
         &["train", "--resume", "--model", &model, "--out", &whole, "--lr", "0.5"],
         1,
         "lr was 0.0002 and is 0.5",
@@ -106,21 +106,21 @@ fn a_run_is_trained_resumed_and_measured() {
 #[test]
 fn a_run_goes_on_from_no_other_weights_and_with_no_other_judge() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (model, judge) = (model(folder.path()), path(folder.path(), "judge"));
-    let out = path(folder.path(), "out");
+    let (model, judge) = (model(folder.path()), path_arg(folder.path(), "judge"));
+    let out = path_arg(folder.path(), "out");
     let judged = |weight| {
-        save_unlearned(&model, Path::new(&judge), weight).expect("a reward model");
+        save_untrained_reward_model(&model, Path::new(&judge), weight).expect("a reward model");
     };
     judged(0.1);
     let mix = format!("chance=0.5,{judge}=2");
     let flags = ["--reward", &mix, "--stop-after", "2", "--save-interval", "1"];
-    PART_9.says(&train(&model, &out, &flags));
+    PART_9.stdout(&train(&model, &out, &flags));
     judged(0.2);
     let resume = ["train", "--resume", "--model", &model, "--out", &out];
-    PART_9.refuses(&resume, 1, "scored by another");
+    PART_9.assert_fails(&resume, 1, "scored by another");
     judged(0.1);
     of_seed(folder.path(), "start", 2);
-    PART_9.refuses(&resume, 1, "from other weights");
+    PART_9.assert_fails(&resume, 1, "from other weights");
     of_seed(folder.path(), "start", 1);
-    PART_9.says(&resume);
+    PART_9.stdout(&resume);
 }

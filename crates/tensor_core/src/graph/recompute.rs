@@ -18,12 +18,12 @@ use crate::Dropout;
 ///
 /// # Errors
 /// What `f` says.
-pub fn recompute(
+pub fn gradient_checkpoint(
     x: &Tensor,
     dropout: &Dropout,
     f: impl Fn(&Tensor) -> Result<Tensor> + Send + 'static,
 ) -> Result<Tensor> {
-    let mut all = recompute_all(x, dropout, move |x| Ok(vec![f(x)?]))?;
+    let mut all = gradient_checkpoint_all(x, dropout, move |x| Ok(vec![f(x)?]))?;
     Ok(all.pop().expect("one result"))
 }
 
@@ -31,7 +31,7 @@ pub fn recompute(
 ///
 /// # Errors
 /// What `f` says.
-pub fn recompute_all(
+pub fn gradient_checkpoint_all(
     x: &Tensor,
     dropout: &Dropout,
     f: impl Fn(&Tensor) -> Result<Vec<Tensor>> + Send + 'static,

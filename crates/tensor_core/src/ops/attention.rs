@@ -8,7 +8,7 @@ use super::cpu::{Shared, by_type, has_fused_loops};
 use super::few_rows::Dots;
 use super::flash::{self, Outcome};
 use super::heads::{Heads, Side};
-use super::mask::Mask;
+use super::mask::AttentionMask;
 use super::softmax;
 use super::storage::{strided_values, tensor_like, values};
 use crate::graph::{is_tracked, record_with_result};
@@ -18,13 +18,13 @@ use crate::graph::{is_tracked, record_with_result};
 ///
 /// # Errors
 /// When the shapes or the mask do not fit.
-pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, mask: &Mask) -> Result<Tensor> {
+pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, mask: &AttentionMask) -> Result<Tensor> {
     check_shapes("attention", q, k, Some(v), mask)?;
     if has_fused_loops(q) { by_type!(q, fused(q, k, v, mask)) } else { reference(q, k, v, mask) }
 }
 
 /// The same from plain tensor operations.
-pub fn reference(q: &Tensor, k: &Tensor, v: &Tensor, mask: &Mask) -> Result<Tensor> {
+pub fn reference(q: &Tensor, k: &Tensor, v: &Tensor, mask: &AttentionMask) -> Result<Tensor> {
     let (_b, _t, h, _d) = q.dims4()?;
     let v = heads_first(v, h)?; // (B, H, S, D)
     attention_weights(q, k, mask)?.matmul(&v)?.transpose(1, 2)?.contiguous() // (B, T, H, D)
@@ -32,7 +32,7 @@ pub fn reference(q: &Tensor, k: &Tensor, v: &Tensor, mask: &Mask) -> Result<Tens
 
 /// What [`attention`] weighs the values with: (B, H, T, S), each row's sum 1, or 0 where a query sees no key. For
 /// looking at: its memory grows with T · S.
-pub fn attention_weights(q: &Tensor, k: &Tensor, mask: &Mask) -> Result<Tensor> {
+pub fn attention_weights(q: &Tensor, k: &Tensor, mask: &AttentionMask) -> Result<Tensor> {
     check_shapes("attention_weights", q, k, None, mask)?;
     let (_b, t, h, d) = q.dims4()?;
     let (_b, s, _kv, _d) = k.dims4()?;
@@ -48,7 +48,13 @@ fn heads_first(x: &Tensor, h: usize) -> Result<Tensor> {
     x.broadcast_as((b, kv, h / kv, s, d))?.contiguous()?.reshape((b, h, s, d))
 }
 
-fn check_shapes(op: &str, q: &Tensor, k: &Tensor, v: Option<&Tensor>, mask: &Mask) -> Result<()> {
+fn check_shapes(
+    op: &str,
+    q: &Tensor,
+    k: &Tensor,
+    v: Option<&Tensor>,
+    mask: &AttentionMask,
+) -> Result<()> {
     let v = v.unwrap_or(k);
     let rank = q.rank() == 4 && k.rank() == 4;
     check(op, &[("q", q), ("k", k), ("v", v)], rank && k.dims() == v.dims())?;
@@ -72,7 +78,7 @@ fn side(x: &Tensor) -> Option<Side> {
     })
 }
 
-fn fused<T: Dots>(q: &Tensor, k: &Tensor, v: &Tensor, mask: &Mask) -> Result<Tensor> {
+fn fused<T: Dots>(q: &Tensor, k: &Tensor, v: &Tensor, mask: &AttentionMask) -> Result<Tensor> {
     let q = q.contiguous()?;
     let (b, t, h, d) = q.dims4()?;
     let queries = Side::packed(t, h, h * d, 0);

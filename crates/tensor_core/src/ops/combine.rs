@@ -18,7 +18,11 @@ use crate::graph::record;
 ///
 /// # Errors
 /// When shapes do not fit, or a row is named twice or does not exist.
-pub fn combine(rows: &Tensor, weights: &Tensor, positions: &[Option<u32>]) -> Result<Tensor> {
+pub fn scatter_combine(
+    rows: &Tensor,
+    weights: &Tensor,
+    positions: &[Option<u32>],
+) -> Result<Tensor> {
     let ((m, _c), (n, k)) = (rows.dims2()?, weights.dims2()?);
     let fit = positions.len() == n * k;
     check("combine", &[("rows", rows), ("weights", weights)], fit)?;

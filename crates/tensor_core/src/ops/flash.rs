@@ -12,7 +12,7 @@ use super::blank::zeros;
 use super::cpu::{Shared, vectorized, with_scratch};
 use super::few_rows::Dots;
 use super::heads::{Heads, Side};
-use super::mask::Mask;
+use super::mask::AttentionMask;
 use super::one_query::OneQuery;
 use super::product::{Destination, Matrix, product_here};
 use super::real::Real;
@@ -23,7 +23,7 @@ use crate::pool;
 /// The queries of one head that are worked on, and the keys that they may see.
 pub(super) struct Block<'a> {
     pub(super) heads: &'a Heads,
-    mask: &'a Mask,
+    mask: &'a AttentionMask,
     pub(super) b: usize,
     pub(super) head: usize,
     pub(super) queries: Range<usize>,
@@ -31,7 +31,7 @@ pub(super) struct Block<'a> {
 }
 
 impl<'a> Block<'a> {
-    fn new(heads: &'a Heads, mask: &'a Mask, (b, head, i): (usize, usize, usize)) -> Self {
+    fn new(heads: &'a Heads, mask: &'a AttentionMask, (b, head, i): (usize, usize, usize)) -> Self {
         let queries = heads.block(i);
         let keys = mask.ranges(b, queries.clone(), heads.keys.len);
         Self { heads, mask, b, head, queries, keys }
@@ -87,7 +87,7 @@ impl<'a> Block<'a> {
 pub(super) fn forward<T: Dots>(
     [q, k, v]: [&[T]; 3],
     heads: &Heads,
-    mask: &Mask,
+    mask: &AttentionMask,
 ) -> (Vec<T>, Vec<T>) {
     let Heads { b, d, queries: Side { len: t, heads: h, .. }, .. } = *heads;
     let mut output = zeros(b * t * h * d);
@@ -159,7 +159,7 @@ pub(super) fn backward<T: Real>(
     outcome: &Outcome<'_, T>,
     grads: [&Shared<'_, T>; 3],
     heads: &Heads,
-    mask: &Mask,
+    mask: &AttentionMask,
 ) {
     let kv = heads.keys.heads;
     pool::for_each(heads.b * kv, |task| {

@@ -15,14 +15,14 @@ use super::storage::{tensor_like, values};
 use crate::graph::record_all;
 
 /// The weight of a group and, where there is one, its bias.
-pub type Group<'a> = (&'a Tensor, Option<&'a Tensor>);
+pub type GroupWeights<'a> = (&'a Tensor, Option<&'a Tensor>);
 
 /// Maps `x: (N, in)` to `(N, out)`: the first `counts[0]` rows by the weight `(out, in)` and the bias `(out)` of the first
 /// group, the next `counts[1]` rows by those of the second, and so on. Groups may be empty.
 ///
 /// # Errors
 /// When shapes do not fit, only some groups have a bias, or the counts do not add up to N.
-pub fn grouped_linear(x: &Tensor, groups: &[Group<'_>], counts: &[usize]) -> Result<Tensor> {
+pub fn grouped_linear(x: &Tensor, groups: &[GroupWeights<'_>], counts: &[usize]) -> Result<Tensor> {
     let (n, n_in) = x.dims2()?;
     let Some((first, first_bias)) = groups.first() else { bail!("grouped_linear: no groups") };
     let (n_out, _) = first.dims2()?;
@@ -45,7 +45,7 @@ pub fn grouped_linear(x: &Tensor, groups: &[Group<'_>], counts: &[usize]) -> Res
 }
 
 /// The same from plain tensor operations.
-pub fn reference(x: &Tensor, groups: &[Group<'_>], counts: &[usize]) -> Result<Tensor> {
+pub fn reference(x: &Tensor, groups: &[GroupWeights<'_>], counts: &[usize]) -> Result<Tensor> {
     let mut start = 0;
     let mut parts = Vec::new();
     for ((weight, bias), &count) in groups.iter().zip(counts) {
@@ -57,7 +57,7 @@ pub fn reference(x: &Tensor, groups: &[Group<'_>], counts: &[usize]) -> Result<T
     Tensor::cat(&parts, 0) // (N, out)
 }
 
-fn fused<T: Dots>(x: &Tensor, groups: &[Group<'_>], counts: &[usize]) -> Result<Tensor> {
+fn fused<T: Dots>(x: &Tensor, groups: &[GroupWeights<'_>], counts: &[usize]) -> Result<Tensor> {
     let (n, n_in) = x.dims2()?;
     let (n_out, _) = groups[0].0.dims2()?;
     let x = x.contiguous()?;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Result, Tensor, bail};
 
-/// Which of S keys each of T queries sees. Query t stands at position t, or further on: see [`Mask::after`].
+/// Which of S keys each of T queries sees. Query t stands at position t, or further on: see [`AttentionMask::with_offset`].
 #[derive(Debug, Clone)]
-pub struct Mask {
+pub struct AttentionMask {
     pattern: Pattern,
     /// Keys before the first query.
     offset: usize,
@@ -49,7 +49,7 @@ impl<T: candle_core::WithDType> Rows<T> {
     }
 }
 
-impl Mask {
+impl AttentionMask {
     /// Every query sees every key.
     pub fn bidirectional() -> Self {
         let pattern = Pattern::Bidirectional;
@@ -63,17 +63,17 @@ impl Mask {
 
     /// Query i sees the last `window` keys up to itself and the first `sinks` of all: j ≤ i and (j < sinks or
     /// j > i − window). Sinks are explained by Xiao et al., <https://arxiv.org/abs/2309.17453>.
-    pub fn window(window: usize, sinks: usize) -> Self {
+    pub fn sliding_window(window: usize, sinks: usize) -> Self {
         Self { pattern: Pattern::Window { window, sinks }, ..Self::bidirectional() }
     }
 
     /// The same with the first query at position `offset`, as many keys being cached from before.
-    pub fn after(self, offset: usize) -> Self {
+    pub fn with_offset(self, offset: usize) -> Self {
         Self { offset, ..self }
     }
 
     /// The same, keys that are 0 in `real: (B, S)` being padding that nobody sees.
-    pub fn with_real_keys(self, real: &Tensor) -> Result<Self> {
+    pub fn with_padding(self, real: &Tensor) -> Result<Self> {
         Ok(Self { real: Some(Rows::of(&real.ne(0.)?)?), ..self })
     }
 
@@ -81,7 +81,7 @@ impl Mask {
     ///
     /// # Errors
     /// When they are not whole numbers.
-    pub fn with_segments(self, segments: &Tensor) -> Result<Self> {
+    pub fn with_segment_ids(self, segments: &Tensor) -> Result<Self> {
         if !segments.dtype().is_int() {
             bail!("mask: segments are numbered by integers, not by {:?}", segments.dtype());
         }
@@ -93,7 +93,7 @@ impl Mask {
     ///
     /// # Errors
     /// When there are no segments, or not as many rows.
-    pub fn with_stems(self, stems: Vec<usize>) -> Result<Self> {
+    pub fn with_shared_prefixes(self, stems: Vec<usize>) -> Result<Self> {
         let rows = self.segments.as_ref().map_or(0, |segments| segments.b);
         if rows != stems.len() {
             bail!("mask: {} beginnings for {rows} rows of segments", stems.len());

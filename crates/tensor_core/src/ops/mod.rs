@@ -38,7 +38,7 @@ pub mod log_probs;
 
 pub use add::add;
 pub use attention::{attention, attention_weights};
-pub use combine::combine;
+pub use combine::scatter_combine;
 pub use cross_entropy::{IGNORE_INDEX, cross_entropy};
 pub use dropout::dropout;
 pub use embedding::embedding;
@@ -48,7 +48,7 @@ pub use layer_norm::layer_norm;
 pub use linear::linear;
 pub use log_probs::{entropy, token_log_probs};
 pub use log_softmax::log_softmax;
-pub use mask::Mask;
+pub use mask::AttentionMask;
 pub use rms_norm::rms_norm;
 pub use rope::{Positions, rope};
 pub use self_attention::self_attention;

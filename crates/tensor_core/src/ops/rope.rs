@@ -17,12 +17,12 @@ use crate::graph::{is_tracked, record};
 #[derive(Debug, Clone, Copy)]
 pub enum Positions<'a> {
     /// Token t of every row is at this number plus t.
-    From(usize),
+    StartAt(usize),
     /// Token t of row b is at `starts[b] + t`. A row padded by p tokens on its left starts at −p; its padding counts
     /// as position 0.
-    Rows(&'a [i64]),
+    RowStarts(&'a [i64]),
     /// Token t of row b is at `positions[b T + t]`, for texts that are packed into a row.
-    Each(&'a [usize]),
+    PerToken(&'a [usize]),
 }
 
 impl Positions<'_> {
@@ -30,11 +30,11 @@ impl Positions<'_> {
     ///
     /// # Panics
     /// When there is no such row.
-    pub fn at(&self, b: usize, t: usize, t_all: usize) -> usize {
+    pub fn position(&self, b: usize, t: usize, t_all: usize) -> usize {
         match self {
-            Self::From(start) => start + t,
-            Self::Rows(starts) => (starts[b] + t as i64).max(0) as usize,
-            Self::Each(positions) => positions[b * t_all + t],
+            Self::StartAt(start) => start + t,
+            Self::RowStarts(starts) => (starts[b] + t as i64).max(0) as usize,
+            Self::PerToken(positions) => positions[b * t_all + t],
         }
     }
 }
@@ -49,12 +49,12 @@ pub fn rope(x: &Tensor, cos: &Tensor, sin: &Tensor, positions: Positions<'_>) ->
     let (longest, half) = cos.dims2()?;
     let fit = sin.dims() == cos.dims() && 2 * half == d;
     check("rope", &[("x", x), ("cos", cos), ("sin", sin)], fit)?;
-    if let Positions::Rows(starts) = positions
+    if let Positions::RowStarts(starts) = positions
         && starts.len() != b
     {
         bail!("rope: {} starting positions for the {b} rows of {:?}", starts.len(), x.dims());
     }
-    if let Positions::Each(each) = positions
+    if let Positions::PerToken(each) = positions
         && each.len() != b * t
     {
         bail!("rope: {} positions for the {b} x {t} tokens of {:?}", each.len(), x.dims());
@@ -64,9 +64,9 @@ pub fn rope(x: &Tensor, cos: &Tensor, sin: &Tensor, positions: Positions<'_>) ->
     }
     let far = |start: &i64| start.saturating_add(t as i64 - 1).max(0) as usize;
     let last = match positions {
-        Positions::From(start) => start.saturating_add(t - 1),
-        Positions::Rows(starts) => starts.iter().map(far).max().unwrap_or(0),
-        Positions::Each(each) => each.iter().copied().max().unwrap_or(0),
+        Positions::StartAt(start) => start.saturating_add(t - 1),
+        Positions::RowStarts(starts) => starts.iter().map(far).max().unwrap_or(0),
+        Positions::PerToken(each) => each.iter().copied().max().unwrap_or(0),
     };
     if last >= longest {
         bail!("rope: position {last} of {:?} lies beyond the tables {:?}", x.dims(), cos.dims());
@@ -97,7 +97,7 @@ pub fn reference(
 }
 
 fn all_positions(b: usize, t: usize, positions: Positions<'_>) -> impl Iterator<Item = usize> {
-    (0..b * t).map(move |row| positions.at(row / t, row % t, t))
+    (0..b * t).map(move |row| positions.position(row / t, row % t, t))
 }
 
 fn fused<T: Real>(

@@ -9,7 +9,7 @@ use super::cpu::{Shared, by_type, has_fused_loops};
 use super::few_rows::Dots;
 use super::flash::{self, Outcome};
 use super::heads::{Heads, Side};
-use super::mask::Mask;
+use super::mask::AttentionMask;
 use super::storage::{tensor_like, values};
 use crate::graph::record_with_result;
 
@@ -17,7 +17,7 @@ use crate::graph::record_with_result;
 ///
 /// # Errors
 /// When the last dimension is not three times a multiple of `n_head`, or the mask does not fit.
-pub fn self_attention(qkv: &Tensor, n_head: usize, mask: &Mask) -> Result<Tensor> {
+pub fn self_attention(qkv: &Tensor, n_head: usize, mask: &AttentionMask) -> Result<Tensor> {
     let (b, t, packed) = qkv.dims3()?;
     check("self_attention", &[("qkv", qkv)], true)?;
     if n_head == 0 || packed % 3 != 0 || packed / 3 % n_head != 0 {
@@ -33,14 +33,14 @@ pub fn self_attention(qkv: &Tensor, n_head: usize, mask: &Mask) -> Result<Tensor
 }
 
 /// The same from plain tensor operations.
-pub fn reference(qkv: &Tensor, n_head: usize, mask: &Mask) -> Result<Tensor> {
+pub fn reference(qkv: &Tensor, n_head: usize, mask: &AttentionMask) -> Result<Tensor> {
     let (b, t, packed) = qkv.dims3()?;
     let split = qkv.reshape((b, t, 3, n_head, packed / 3 / n_head))?;
     let take = |part: usize| split.i((.., .., part)); // (B, T, H, D)
     attention::reference(&take(0)?, &take(1)?, &take(2)?, mask)?.reshape((b, t, packed / 3))
 }
 
-fn fused<T: Dots>(qkv: &Tensor, n_head: usize, mask: &Mask) -> Result<Tensor> {
+fn fused<T: Dots>(qkv: &Tensor, n_head: usize, mask: &AttentionMask) -> Result<Tensor> {
     let qkv = qkv.contiguous()?;
     let (b, t, packed) = qkv.dims3()?;
     let c = packed / 3;

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use candle_core::{Result, Tensor, Var, bail};
 
-use super::{Decay, Parameter, Parameters, Scope, Source, check_shape};
-use crate::adapter::{Adapter, Adapting};
+use super::{Parameter, Parameters, Scope, Source, WeightDecay, check_shape};
+use crate::adapter::{LoraAdapter, LoraScaling};
 
 /// What the matrices are called, below the name of their layer; as `peft` calls them.
 const DOWN: &str = "lora_A.weight";
@@ -24,11 +24,11 @@ impl Parameters {
     ///
     /// # Errors
     /// When there is no such linear layer, it has an adapter, or the shapes do not fit it.
-    pub fn adapt(
+    pub fn add_adapter(
         &mut self,
         layer: &str,
         [down, up]: [&Tensor; 2],
-        adapting: Adapting,
+        adapting: LoraScaling,
     ) -> Result<()> {
         let known = self.linear_layers.iter().find(|(name, _)| name == layer);
         let Some(&(_, (n_out, n_in))) = known else { bail!("there is no linear layer `{layer}`") };
@@ -44,19 +44,24 @@ impl Parameters {
             let var = Var::from_tensor(&tensor.to_device(&self.device)?.to_dtype(self.dtype)?)?;
             self.index.insert(name.clone(), self.entries.len());
             // They start at no correction, and nothing is gained by pulling them back there.
-            self.entries.push(Parameter { name, var, decay: Decay::No, trainable: true });
+            self.entries.push(Parameter {
+                name,
+                var,
+                weight_decay: WeightDecay::No,
+                trainable: true,
+            });
         }
         self.adapters.insert(layer.to_string(), adapting);
         Ok(())
     }
 
     /// The layers that have an adapter, and how it is used.
-    pub fn adapters(&self) -> &BTreeMap<String, Adapting> {
+    pub fn adapters(&self) -> &BTreeMap<String, LoraScaling> {
         &self.adapters
     }
 
     /// The matrices A and B of `layer`'s adapter.
-    pub fn adapter_of(&self, layer: &str) -> Option<[&Parameter; 2]> {
+    pub fn adapter_parameters(&self, layer: &str) -> Option<[&Parameter; 2]> {
         let entry = |name| self.index.get(&format!("{layer}.{name}")).map(|&at| &self.entries[at]);
         Some([entry(DOWN)?, entry(UP)?])
     }
@@ -68,7 +73,7 @@ impl Parameters {
 
     /// The same memory without adapters: for a model as it was before it was adapted.
     pub fn without_adapters(&self) -> Self {
-        let mut twin = self.computing_in(self.dtype);
+        let mut twin = self.with_compute_dtype(self.dtype);
         let adapters = std::mem::take(&mut twin.adapters);
         let of_adapter = |name: &str| {
             let layer = [DOWN, UP].iter().find_map(|end| name.strip_suffix(end)?.strip_suffix('.'));
@@ -84,17 +89,17 @@ impl Parameters {
 
 impl Scope<'_> {
     /// The adapter of the linear layer of this place, (out, in), if it has one.
-    pub(crate) fn adapter(&mut self, dims: (usize, usize)) -> Result<Option<Adapter>> {
+    pub(crate) fn adapter(&mut self, dims: (usize, usize)) -> Result<Option<LoraAdapter>> {
         let store = &mut *self.parameters;
         if !store.linear_layers.iter().any(|(name, _)| *name == self.path) {
             store.linear_layers.push((self.path.clone(), dims));
         }
-        let (Some(&Adapting { scale, dropout }), Some([down, up])) =
-            (store.adapters.get(&self.path), store.adapter_of(&self.path))
+        let (Some(&LoraScaling { scale, dropout }), Some([down, up])) =
+            (store.adapters.get(&self.path), store.adapter_parameters(&self.path))
         else {
             return Ok(None);
         };
         let (down, up) = (down.tensor(store.dtype)?, up.tensor(store.dtype)?);
-        Ok(Some(Adapter { down, up, scale, dropout: self.dropout(dropout) }))
+        Ok(Some(LoraAdapter { lora_a: down, lora_b: up, scale, dropout: self.dropout(dropout) }))
     }
 }

@@ -23,7 +23,7 @@ pub enum Init {
 
 /// Whether weight decay pulls a parameter towards 0: yes for matrices, no for norms, biases and embeddings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Decay {
+pub enum WeightDecay {
     /// The optimiser's weight decay applies.
     Yes,
     /// The optimiser's weight decay does not apply.
@@ -38,7 +38,7 @@ pub struct Parameter {
     /// The values; a clone shares them.
     pub var: Var,
     /// Whether weight decay applies.
-    pub decay: Decay,
+    pub weight_decay: WeightDecay,
     /// Frozen parameters get no gradient and no update.
     pub trainable: bool,
 }

@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use candle_core::{Result, Shape, Tensor};
 
-use super::{Decay, Init, Parameters, check_shape};
+use super::{Init, Parameters, WeightDecay, check_shape};
 use crate::{Dropout, Weight};
 
 /// A place in the tree of names where a layer's constructor finds its parameters.
@@ -29,7 +29,7 @@ impl Scope<'_> {
         name: &str,
         shape: impl Into<Shape>,
         init: Init,
-        decay: Decay,
+        decay: WeightDecay,
     ) -> Result<Tensor> {
         let name = self.join(name);
         self.parameters.take(name, shape.into(), init, decay)
@@ -44,11 +44,11 @@ impl Scope<'_> {
         name: &str,
         (rows, columns): (usize, usize),
         init: Init,
-        decay: Decay,
+        decay: WeightDecay,
     ) -> Result<Weight> {
         let path = self.join(name);
         let Some(matrix) = self.parameters.quantized.get(&path) else {
-            return Ok(Weight::Full(self.parameter(name, (rows, columns), init, decay)?));
+            return Ok(Weight::Unquantized(self.parameter(name, (rows, columns), init, decay)?));
         };
         let matrix = matrix.clone();
         check_shape(&path, &matrix.dims().into(), &(rows, columns).into())?;

@@ -10,15 +10,15 @@ use crate::dropout::lock;
 
 impl Parameters {
     /// The same memory for use without training: no graph is built, nothing is dropped out.
-    pub fn inference(&self) -> Self {
-        let mut twin = self.computing_in(self.dtype);
+    pub fn for_inference(&self) -> Self {
+        let mut twin = self.with_compute_dtype(self.dtype);
         twin.entries.iter_mut().for_each(|parameter| parameter.trainable = false);
         Self { dropout_rng: None, ..twin }
     }
 
     /// The same memory for a model that computes in `dtype`: it gets the numbers rounded, as they are now (so build it
     /// anew after each step), and its gradients come back to the numbers as they are kept.
-    pub fn computing_in(&self, dtype: DType) -> Self {
+    pub fn with_compute_dtype(&self, dtype: DType) -> Self {
         Self {
             entries: self.entries.clone(),
             index: self.index.clone(),

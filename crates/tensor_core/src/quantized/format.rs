@@ -50,7 +50,7 @@ impl Quantization {
     }
 
     /// How many numbers a block holds.
-    pub fn numbers(self) -> usize {
+    pub fn block_size(self) -> usize {
         fn of<F: Format>() -> usize {
             F::NUMBERS
         }
@@ -58,7 +58,7 @@ impl Quantization {
     }
 
     /// How many bytes a block takes.
-    pub fn bytes(self) -> usize {
+    pub fn block_bytes(self) -> usize {
         fn of<F: Format>() -> usize {
             F::BYTES
         }

@@ -65,7 +65,7 @@ impl QuantizedMatrix {
     }
 
     /// How much memory the blocks take.
-    pub fn bytes(&self) -> usize {
+    pub fn size_in_bytes(&self) -> usize {
         self.bytes.len()
     }
 
@@ -79,7 +79,7 @@ impl QuantizedMatrix {
     ///
     /// # Errors
     /// When there are no ids, or one is not below the number of rows.
-    pub fn rows(&self, ids: &[u32]) -> Result<Tensor> {
+    pub fn dequantize_rows(&self, ids: &[u32]) -> Result<Tensor> {
         if let Some(id) = ids.iter().find(|id| **id as usize >= self.rows) {
             bail!("rows: id {id} lies outside the {} rows of the matrix", self.rows)
         }
@@ -114,7 +114,7 @@ impl QuantizedMatrix {
     ///
     /// # Errors
     /// When x is of another type, on another device, empty, or has other columns than this.
-    pub fn product(&self, x: &Tensor) -> Result<Tensor> {
+    pub fn matmul(&self, x: &Tensor) -> Result<Tensor> {
         let problem = if x.elem_count() == 0 {
             "an empty tensor"
         } else if x.dtype() != DType::F32 || !x.device().is_cpu() {
@@ -144,7 +144,7 @@ impl QuantizedMatrix {
 
     /// Bytes per row.
     pub(super) fn row_bytes(&self) -> usize {
-        self.columns / self.format.numbers() * self.format.bytes()
+        self.columns / self.format.block_size() * self.format.block_bytes()
     }
 
     /// The bytes of `rows` rows from `first` on.
@@ -155,7 +155,7 @@ impl QuantizedMatrix {
 
 /// How many bytes such a matrix takes.
 fn check_size(format: Quantization, (rows, columns): (usize, usize)) -> Result<usize> {
-    let (name, numbers) = (format.name(), format.numbers());
+    let (name, numbers) = (format.name(), format.block_size());
     if rows == 0 || columns == 0 {
         bail!("{name} matrix of {rows} by {columns}: no numbers")
     }
@@ -165,7 +165,7 @@ fn check_size(format: Quantization, (rows, columns): (usize, usize)) -> Result<u
     // The numbers as f32 must fit as well, or dequantize could not even say how many there are.
     let countable = rows.checked_mul(columns).and_then(|n| n.checked_mul(size_of::<f32>()));
     match countable {
-        Some(_) => Ok(rows * (columns / numbers) * format.bytes()),
+        Some(_) => Ok(rows * (columns / numbers) * format.block_bytes()),
         None => bail!("{name} matrix of {rows} by {columns}: too large"),
     }
 }

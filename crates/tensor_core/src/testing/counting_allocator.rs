@@ -35,13 +35,13 @@ impl CountingAllocator {
     }
 
     /// Bytes held now.
-    pub fn bytes(&self) -> usize {
+    pub fn bytes_in_use(&self) -> usize {
         self.now.load(Ordering::Relaxed)
     }
 
     /// Starts a new peak from the bytes held now, which it gives.
-    pub fn mark(&self) -> usize {
-        let now = self.bytes();
+    pub fn reset_peak(&self) -> usize {
+        let now = self.bytes_in_use();
         self.most.store(now, Ordering::Relaxed);
         now
     }
@@ -52,7 +52,7 @@ impl CountingAllocator {
     }
 
     /// What `work` gives, and the most bytes that it held at a time on this thread, whatever tests run beside it.
-    pub fn thread_peak_of<T>(&self, work: impl FnOnce() -> T) -> (T, usize) {
+    pub fn thread_peak_during<T>(&self, work: impl FnOnce() -> T) -> (T, usize) {
         let before = NOW.get();
         MOST.set(before);
         let result = work();

@@ -17,7 +17,7 @@ impl Program {
     }
 
     /// What it prints. Panics unless it ends well.
-    pub fn says(&self, args: &[&str]) -> String {
+    pub fn stdout(&self, args: &[&str]) -> String {
         let output = self.command(args).output().expect("the program starts");
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{args:?}: {error}");
@@ -25,13 +25,13 @@ impl Program {
     }
 
     /// The JSON object on the last line of what it prints.
-    pub fn says_json(&self, args: &[&str]) -> Value {
-        let text = self.says(args);
+    pub fn stdout_json(&self, args: &[&str]) -> Value {
+        let text = self.stdout(args);
         serde_json::from_str(text.lines().last().expect("a line")).expect("JSON")
     }
 
     /// Panics unless it fails with `code`, a single line on stderr that contains `text`, and nothing on stdout.
-    pub fn refuses(&self, args: &[&str], code: i32, text: &str) {
+    pub fn assert_fails(&self, args: &[&str], code: i32, text: &str) {
         let output = self.command(args).output().expect("the program starts");
         let error = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{args:?}: {error}");
@@ -42,6 +42,6 @@ impl Program {
 }
 
 /// The path of a file in a folder, as an argument.
-pub fn path(folder: &Path, name: &str) -> String {
+pub fn path_arg(folder: &Path, name: &str) -> String {
     folder.join(name).to_string_lossy().into_owned()
 }

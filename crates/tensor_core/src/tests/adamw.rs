@@ -4,12 +4,12 @@ use candle_core::{DType, Device, Tensor};
 
 use super::golden;
 use crate::testing::assert_close;
-use crate::{AdamW, AdamWConfig, Decay, Init, Parameters, backward, clip_grad_norm};
+use crate::{AdamW, AdamWConfig, Init, Parameters, WeightDecay, backward, clip_grad_norm};
 
 const CPU: Device = Device::Cpu;
 
 /// One f64 parameter `p` holding `start`.
-fn store(start: &Tensor, decay: Decay) -> Result<Parameters> {
+fn store(start: &Tensor, decay: WeightDecay) -> Result<Parameters> {
     let tensors = [("p".to_string(), start.clone())].into();
     let mut parameters = Parameters::from_tensors(tensors, "test", 0, DType::F64, &CPU);
     parameters.root().parameter("p", start.shape(), Init::Zeros, decay)?;
@@ -29,7 +29,7 @@ fn start() -> Result<Tensor> {
 
 #[test]
 fn five_steps_agree_with_pytorch_with_and_without_decay() -> Result<()> {
-    for (name, decay) in [("adamw_decay", Decay::Yes), ("adamw", Decay::No)] {
+    for (name, decay) in [("adamw_decay", WeightDecay::Yes), ("adamw", WeightDecay::No)] {
         let entry = &golden::all()?[name];
         let rates = golden::tensor(&entry["rates"])?.to_vec1::<f64>()?;
         let (gradients, values) =
@@ -48,16 +48,16 @@ fn five_steps_agree_with_pytorch_with_and_without_decay() -> Result<()> {
 #[test]
 fn a_restored_optimiser_continues_bit_for_bit() -> Result<()> {
     let gradient = Tensor::new(&[1f64, -2., 0.5, 3.], &CPU)?;
-    let parameters = store(&start()?, Decay::Yes)?;
+    let parameters = store(&start()?, WeightDecay::Yes)?;
     let mut optimizer = AdamW::new(&parameters, AdamWConfig::default())?;
     optimizer.step(&grads(&parameters, std::slice::from_ref(&gradient))?, 0.1)?;
     let halfway = parameters.iter().next().unwrap().var.as_detached_tensor().copy()?;
-    let state = optimizer.state()?;
+    let state = optimizer.state_dict()?;
     optimizer.step(&grads(&parameters, std::slice::from_ref(&gradient))?, 0.1)?;
 
-    let resumed = store(&halfway, Decay::Yes)?;
+    let resumed = store(&halfway, WeightDecay::Yes)?;
     let mut second = AdamW::new(&resumed, AdamWConfig::default())?;
-    second.restore(state)?;
+    second.load_state_dict(state)?;
     second.step(&grads(&resumed, &[gradient])?, 0.1)?;
     let value = |p: &Parameters| p.iter().next().unwrap().var.to_vec1::<f64>();
     assert_eq!(value(&parameters)?, value(&resumed)?);
@@ -66,15 +66,15 @@ fn a_restored_optimiser_continues_bit_for_bit() -> Result<()> {
 
 #[test]
 fn a_state_that_does_not_fit_is_refused_by_name() -> Result<()> {
-    let parameters = store(&start()?, Decay::Yes)?;
+    let parameters = store(&start()?, WeightDecay::Yes)?;
     let mut optimizer = AdamW::new(&parameters, AdamWConfig::default())?;
-    let mut missing = optimizer.state()?;
+    let mut missing = optimizer.state_dict()?;
     missing.remove("p.second");
-    let error = optimizer.restore(missing).unwrap_err().to_string();
+    let error = optimizer.load_state_dict(missing).unwrap_err().to_string();
     assert!(error.contains("`p.second` is missing"), "{error}");
-    let mut extra = optimizer.state()?;
+    let mut extra = optimizer.state_dict()?;
     extra.insert("q.first".into(), start()?);
-    let error = optimizer.restore(extra).unwrap_err().to_string();
+    let error = optimizer.load_state_dict(extra).unwrap_err().to_string();
     assert!(error.contains("`q.first` belongs to no trainable parameter"), "{error}");
     Ok(())
 }
@@ -82,8 +82,8 @@ fn a_state_that_does_not_fit_is_refused_by_name() -> Result<()> {
 #[test]
 fn a_parameter_without_gradient_stays_and_starts_right_later() -> Result<()> {
     let mut parameters = Parameters::seeded(0, DType::F64, &CPU);
-    let a = parameters.root().parameter("a", 1, Init::Ones, Decay::No)?;
-    let b = parameters.root().parameter("b", 1, Init::Ones, Decay::No)?;
+    let a = parameters.root().parameter("a", 1, Init::Ones, WeightDecay::No)?;
+    let b = parameters.root().parameter("b", 1, Init::Ones, WeightDecay::No)?;
     let mut optimizer = AdamW::new(&parameters, AdamWConfig { eps: 0., ..Default::default() })?;
     for _ in 0..3 {
         optimizer.step(&backward(&a.sum_all()?)?, 0.01)?;
@@ -97,8 +97,8 @@ fn a_parameter_without_gradient_stays_and_starts_right_later() -> Result<()> {
 #[test]
 fn moments_of_half_precision_parameters_are_kept_in_f32() -> Result<()> {
     let mut parameters = Parameters::seeded(0, DType::BF16, &CPU);
-    parameters.root().parameter("a", 2, Init::Ones, Decay::No)?;
-    let state = AdamW::new(&parameters, AdamWConfig::default())?.state()?;
+    parameters.root().parameter("a", 2, Init::Ones, WeightDecay::No)?;
+    let state = AdamW::new(&parameters, AdamWConfig::default())?.state_dict()?;
     assert_eq!(state["a.first"].dtype(), DType::F32);
     Ok(())
 }
@@ -109,7 +109,7 @@ fn clipping_agrees_with_pytorch() -> Result<()> {
     let gradient = golden::tensor(&entry["grads"])?;
     let mut parameters = Parameters::seeded(0, DType::F64, &CPU);
     for (name, size) in [("a", 6), ("b", 4), ("c", 1)] {
-        parameters.root().parameter(name, size, Init::Ones, Decay::No)?;
+        parameters.root().parameter(name, size, Init::Ones, WeightDecay::No)?;
     }
     let parts = [gradient.narrow(0, 0, 6)?, gradient.narrow(0, 6, 4)?, gradient.narrow(0, 10, 1)?];
     let mut store = grads(&parameters, &parts)?;
@@ -128,7 +128,7 @@ fn clipping_agrees_with_pytorch() -> Result<()> {
 fn gradients_of_any_size_are_clipped() -> Result<()> {
     for size in [1e25f32, 1e-25, 3.] {
         let mut parameters = Parameters::seeded(0, DType::F32, &Device::Cpu);
-        let x = parameters.root().parameter("x", 4, Init::Ones, Decay::No)?;
+        let x = parameters.root().parameter("x", 4, Init::Ones, WeightDecay::No)?;
         let mut grads = backward(&(&x * f64::from(size))?.sum_all()?)?;
         let norm = clip_grad_norm(&mut grads, &parameters, f64::from(size))?; // half of what it is
         assert!((norm / f64::from(size) - 2.).abs() < 1e-6, "{norm}");

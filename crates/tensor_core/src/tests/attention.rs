@@ -4,14 +4,14 @@ use candle_core::{DType, Device, IndexOp, Result, Tensor, Var};
 use proptest::prelude::*;
 
 use super::fused::{agree, random};
-use crate::ops::{self, Mask, attention, attention_weights};
+use crate::ops::{self, AttentionMask, attention, attention_weights};
 use crate::testing::{assert_close, assert_grad};
 use crate::{backward, reshape};
 
 const CPU: Device = Device::Cpu;
 
 /// One mask of each kind for S keys, the queries being the last T.
-fn masks(b: usize, t: usize, s: usize) -> Vec<Mask> {
+fn masks(b: usize, t: usize, s: usize) -> Vec<AttentionMask> {
     let last = s - t;
     let numbers = |f: &dyn Fn(usize, usize) -> u32| {
         let numbers = (0..b * s).map(|at| f(at / s, at % s));
@@ -20,19 +20,24 @@ fn masks(b: usize, t: usize, s: usize) -> Vec<Mask> {
     let left_padding = numbers(&|row, key| u32::from(key >= row % 3));
     let no_key_at_all = numbers(&|row, _| u32::from(row > 0));
     let packed = numbers(&|row, key| (key / (2 + row)) as u32);
-    let window = Mask::window(s / 3 + 1, 2).after(last);
+    let window = AttentionMask::sliding_window(s / 3 + 1, 2).with_offset(last);
     let stems = (0..b).map(|row| (3 + row).min(s)).collect();
     vec![
-        Mask::causal().after(last),
-        Mask::bidirectional(),
-        Mask::window(1, 0).after(last),
+        AttentionMask::causal().with_offset(last),
+        AttentionMask::bidirectional(),
+        AttentionMask::sliding_window(1, 0).with_offset(last),
         window.clone(),
-        Mask::bidirectional().with_real_keys(&left_padding).unwrap(),
-        Mask::causal().after(last).with_real_keys(&no_key_at_all).unwrap(),
-        window.with_real_keys(&left_padding).unwrap(),
-        Mask::causal().after(last).with_segments(&packed).unwrap(),
-        Mask::bidirectional().after(last).with_segments(&packed).unwrap(),
-        Mask::causal().after(last).with_segments(&packed).unwrap().with_stems(stems).unwrap(),
+        AttentionMask::bidirectional().with_padding(&left_padding).unwrap(),
+        AttentionMask::causal().with_offset(last).with_padding(&no_key_at_all).unwrap(),
+        window.with_padding(&left_padding).unwrap(),
+        AttentionMask::causal().with_offset(last).with_segment_ids(&packed).unwrap(),
+        AttentionMask::bidirectional().with_offset(last).with_segment_ids(&packed).unwrap(),
+        AttentionMask::causal()
+            .with_offset(last)
+            .with_segment_ids(&packed)
+            .unwrap()
+            .with_shared_prefixes(stems)
+            .unwrap(),
     ]
 }
 
@@ -74,7 +79,7 @@ fn attention_has_the_gradient_that_finite_differences_show() -> Result<()> {
 #[test]
 fn a_window_with_sinks_shows_what_its_definition_says() -> Result<()> {
     let (window, sinks, offset) = (3, 2, 4);
-    let mask = Mask::window(window, sinks).after(offset);
+    let mask = AttentionMask::sliding_window(window, sinks).with_offset(offset);
     let x = mask.to_tensor(5, 9, DType::F32, &CPU)?.i((0, 0))?.to_vec2::<f32>()?;
     for (t, row) in x.iter().enumerate() {
         let i = t + offset;
@@ -89,7 +94,7 @@ fn a_window_with_sinks_shows_what_its_definition_says() -> Result<()> {
 #[test]
 fn a_query_without_keys_gives_zeros_and_no_gradient() -> Result<()> {
     let real = Tensor::new(&[[0u32, 0], [1, 1]], &CPU)?;
-    let mask = Mask::bidirectional().with_real_keys(&real)?;
+    let mask = AttentionMask::bidirectional().with_padding(&real)?;
     let x = Var::from_tensor(&random(0, (2, 2, 1, 3)))?;
     let y = attention(&x, &x, &x, &mask)?;
     assert_close(&y.i(0)?, &y.i(0)?.zeros_like()?, 0.)?;
@@ -102,7 +107,7 @@ fn a_query_without_keys_gives_zeros_and_no_gradient() -> Result<()> {
 fn the_future_never_leaks_into_the_past() -> Result<()> {
     let x = random(0, (1, 90, 2, 4));
     let edited = Tensor::cat(&[x.narrow(1, 0, 89)?, random(1, (1, 1, 2, 4))], 1)?; // another last token
-    let past = |x: &Tensor| attention(x, x, x, &Mask::causal())?.narrow(1, 0, 89);
+    let past = |x: &Tensor| attention(x, x, x, &AttentionMask::causal())?.narrow(1, 0, 89);
     assert_close(&past(&x)?, &past(&edited)?, 0.)
 }
 
@@ -112,15 +117,20 @@ fn packed_texts_do_not_see_each_other() -> Result<()> {
     let packed = Tensor::cat(&[&a, &b], 1)?;
     let segments =
         Tensor::from_iter((0..100).map(|i| u32::from(i >= 70)), &CPU)?.reshape((1, 100))?;
-    let y = attention(&packed, &packed, &packed, &Mask::causal().with_segments(&segments)?)?;
-    let alone = |x: &Tensor| attention(x, x, x, &Mask::causal());
+    let y = attention(
+        &packed,
+        &packed,
+        &packed,
+        &AttentionMask::causal().with_segment_ids(&segments)?,
+    )?;
+    let alone = |x: &Tensor| attention(x, x, x, &AttentionMask::causal());
     assert_close(&y, &Tensor::cat(&[alone(&a)?, alone(&b)?], 1)?, 1e-12)
 }
 
 #[test]
 fn weights_are_what_attention_averages_with() -> Result<()> {
     let (q, k) = (random(0, (2, 4, 2, 3)), random(1, (2, 6, 1, 3)));
-    let mask = Mask::causal().after(2);
+    let mask = AttentionMask::causal().with_offset(2);
     let weights = attention_weights(&q, &k, &mask)?; // (B, H, T, S)
     assert_close(&weights.sum(3)?, &Tensor::ones((2, 2, 4), DType::F64, &CPU)?, 1e-12)?;
     let values = k.transpose(1, 2)?.broadcast_as((2, 2, 6, 3))?.contiguous()?; // (B, H, S, D)
@@ -145,8 +155,8 @@ fn huge_scores_stay_finite() -> Result<()> {
 #[test]
 fn shapes_and_masks_that_do_not_fit_are_errors_that_name_them() -> Result<()> {
     let x = |b, t, h, d| random(0, (b, t, h, d));
-    let mask = Mask::causal();
-    let error = |q: &Tensor, k: &Tensor, v: &Tensor, mask: &Mask| {
+    let mask = AttentionMask::causal();
+    let error = |q: &Tensor, k: &Tensor, v: &Tensor, mask: &AttentionMask| {
         attention(q, k, v, mask).expect_err("does not fit").to_string()
     };
     let q = x(2, 3, 4, 6);
@@ -161,7 +171,8 @@ fn shapes_and_masks_that_do_not_fit_are_errors_that_name_them() -> Result<()> {
     assert!(text.contains("attention: shapes do not fit"), "{text}");
     let text = error(&q, &x(2, 2, 4, 6), &x(2, 2, 4, 6), &mask);
     assert!(text.contains("3 queries after 0 keys need more keys than 2"), "{text}");
-    let real = Mask::bidirectional().with_real_keys(&Tensor::ones((1, 3), DType::U8, &CPU)?)?;
+    let real =
+        AttentionMask::bidirectional().with_padding(&Tensor::ones((1, 3), DType::U8, &CPU)?)?;
     let text = error(&q, &q, &q, &real);
     assert!(text.contains("the mask is for keys (1, 3)"), "{text}");
     let text = error(&q, &q.to_dtype(DType::F32)?, &q, &mask);
@@ -176,8 +187,8 @@ fn padding_and_segments_go_together() -> Result<()> {
     let real = Tensor::new(&[[0f32, 0.5, 1., 1.]], &CPU)?; // whatever is not 0 is real
     let segments = Tensor::new(&[[7i64, 7, 7, -1]], &CPU)?;
     let both = [
-        Mask::causal().with_real_keys(&real)?.with_segments(&segments)?,
-        Mask::causal().with_segments(&segments)?.with_real_keys(&real)?,
+        AttentionMask::causal().with_padding(&real)?.with_segment_ids(&segments)?,
+        AttentionMask::causal().with_segment_ids(&segments)?.with_padding(&real)?,
     ];
     for mask in both {
         let seen = mask.to_tensor(4, 4, DType::F32, &CPU)?.reshape((4, 4))?.to_vec2::<f32>()?;
@@ -193,15 +204,20 @@ fn padding_and_segments_go_together() -> Result<()> {
             1e-12,
         )?;
     }
-    assert!(Mask::causal().with_segments(&real).is_err(), "segments are numbered by integers");
+    assert!(
+        AttentionMask::causal().with_segment_ids(&real).is_err(),
+        "segments are numbered by integers"
+    );
     Ok(())
 }
 
 #[test]
 fn a_window_as_large_as_can_be_is_no_window() -> Result<()> {
     let x = random(3, (1, 5, 2, 4));
-    let causal = attention(&x, &x, &x, &Mask::causal())?;
-    for mask in [Mask::window(usize::MAX, 0), Mask::window(2, usize::MAX)] {
+    let causal = attention(&x, &x, &x, &AttentionMask::causal())?;
+    for mask in
+        [AttentionMask::sliding_window(usize::MAX, 0), AttentionMask::sliding_window(2, usize::MAX)]
+    {
         assert_close(&attention(&x, &x, &x, &mask)?, &causal, 1e-12)?;
         assert_close(&attention::reference(&x, &x, &x, &mask)?, &causal, 1e-12)?;
     }
@@ -218,7 +234,7 @@ fn what_is_no_number_stays_none() -> Result<()> {
     assert!(all_nan(crate::ops::softmax(&nan)?)? && all_nan(crate::ops::log_softmax(&nan)?)?);
     let q = (random(0, (1, 3, 1, 2)) * f64::NAN)?;
     let k = random(1, (1, 3, 1, 2));
-    assert!(all_nan(attention(&q, &k, &k, &Mask::causal())?)?);
+    assert!(all_nan(attention(&q, &k, &k, &AttentionMask::causal())?)?);
     Ok(())
 }
 
@@ -227,7 +243,7 @@ fn a_cache_is_read_where_it_lies() -> Result<()> {
     let (q, room) = (random(0, (2, 3, 4, 6)), random(1, (2, 16, 2, 6)));
     for cache in [room.narrow(1, 0, 7)?, room.narrow(1, 5, 7)?] {
         let copy = cache.contiguous()?;
-        let mask = Mask::window(4, 1).after(4);
+        let mask = AttentionMask::sliding_window(4, 1).with_offset(4);
         assert_close(
             &attention(&q, &cache, &cache, &mask)?,
             &attention(&q, &copy, &copy, &mask)?,
@@ -235,7 +251,7 @@ fn a_cache_is_read_where_it_lies() -> Result<()> {
         )?;
     }
     let heads_first = random(2, (2, 2, 7, 6)).transpose(1, 2)?; // not in this order, but in one piece each
-    let mask = Mask::causal().after(4);
+    let mask = AttentionMask::causal().with_offset(4);
     let expected = attention::reference(&q, &heads_first, &heads_first, &mask)?;
     assert_close(&attention(&q, &heads_first, &heads_first, &mask)?, &expected, 1e-12)
 }

@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Result, Tensor};
 
 use super::fused::random;
-use crate::ops::{self, Gelu, IGNORE_INDEX, Mask, Positions};
+use crate::ops::{self, AttentionMask, Gelu, IGNORE_INDEX, Positions};
 
 const CPU: Device = Device::Cpu;
 
@@ -44,27 +44,27 @@ fn shapes_that_do_not_fit_are_named_with_the_operation() -> Result<()> {
         ),
         (
             "self_attention: [1, 2, 16] holds no queries, keys and values of 2 heads",
-            ops::self_attention(&random(0, (1, 2, 16)), 2, &Mask::causal()),
+            ops::self_attention(&random(0, (1, 2, 16)), 2, &AttentionMask::causal()),
         ),
         (
             "rope: shapes do not fit: x [1, 1, 1, 6]",
-            ops::rope(&random(0, (1, 1, 1, 6)), &table, &table, Positions::From(0)),
+            ops::rope(&random(0, (1, 1, 1, 6)), &table, &table, Positions::StartAt(0)),
         ),
         (
             "rope: position 9 of [1, 1, 1, 4] lies beyond the tables [9, 2]",
-            ops::rope(&random(0, (1, 1, 1, 4)), &table, &table, Positions::From(9)),
+            ops::rope(&random(0, (1, 1, 1, 4)), &table, &table, Positions::StartAt(9)),
         ),
         (
             "rope: 2 starting positions for the 1 rows of [1, 1, 1, 4]",
-            ops::rope(&random(0, (1, 1, 1, 4)), &table, &table, Positions::Rows(&[0, 0])),
+            ops::rope(&random(0, (1, 1, 1, 4)), &table, &table, Positions::RowStarts(&[0, 0])),
         ),
         (
             "rope: 2 positions for the 1 x 1 tokens of [1, 1, 1, 4]",
-            ops::rope(&random(0, (1, 1, 1, 4)), &table, &table, Positions::Each(&[0, 0])),
+            ops::rope(&random(0, (1, 1, 1, 4)), &table, &table, Positions::PerToken(&[0, 0])),
         ),
         (
             "rope: position 9 of [1, 1, 1, 4] lies beyond the tables [9, 2]",
-            ops::rope(&random(0, (1, 1, 1, 4)), &table, &table, Positions::Each(&[9])),
+            ops::rope(&random(0, (1, 1, 1, 4)), &table, &table, Positions::PerToken(&[9])),
         ),
     ];
     for (expected, result) in cases {
@@ -109,7 +109,7 @@ fn empty_tensors_are_named() -> Result<()> {
         ops::layer_norm(&empty, &nothing, &nothing, 1e-5),
         ops::linear(&empty, &random(0, (3, 0)), None),
         ops::embedding(&random(0, (2, 3)), &no_ids),
-        ops::self_attention(&random(0, (2, 0, 6)), 2, &Mask::causal()),
+        ops::self_attention(&random(0, (2, 0, 6)), 2, &AttentionMask::causal()),
         ops::cross_entropy(&empty, &Tensor::new(&[0i64, 0], &CPU)?),
         ops::entropy(&empty),
     ];
@@ -124,20 +124,20 @@ fn empty_tensors_are_named() -> Result<()> {
 fn sizes_and_positions_beyond_all_bounds_are_errors() -> Result<()> {
     let x = random(0, (1, 2, 2, 4));
     let table = random(0, (9, 2));
-    for positions in [Positions::From(usize::MAX), Positions::Rows(&[i64::MAX])] {
+    for positions in [Positions::StartAt(usize::MAX), Positions::RowStarts(&[i64::MAX])] {
         assert!(
             message(ops::rope(&x, &table, &table, positions)).contains("lies beyond the tables")
         );
     }
-    let after = Mask::causal().after(usize::MAX);
+    let after = AttentionMask::causal().with_offset(usize::MAX);
     assert!(message(ops::attention(&x, &x, &x, &after)).contains("need more keys"));
     let qkv = random(0, (1, 2, 6));
     assert!(
-        message(ops::self_attention(&qkv, usize::MAX / 3 + 1, &Mask::causal()))
+        message(ops::self_attention(&qkv, usize::MAX / 3 + 1, &AttentionMask::causal()))
             .contains("holds no")
     );
     let learned = candle_core::Var::from_tensor(&table)?;
-    let refused = ops::rope(&x, learned.as_tensor(), &table, Positions::From(0));
+    let refused = ops::rope(&x, learned.as_tensor(), &table, Positions::StartAt(0));
     assert!(message(refused).contains("the tables are constants"));
     Ok(())
 }

@@ -18,7 +18,7 @@ fn tensors_come_back_as_they_were_saved_and_the_same_ones_give_the_same_bytes() 
     weights::save(&one, &tensors()?)?;
     weights::save(&two, &tensors()?)?;
     assert_eq!(fs::read(&one)?, fs::read(&two)?);
-    let opened = weights::open(&one)?;
+    let opened = weights::load(&one)?;
     assert_eq!(opened.keys().collect::<Vec<_>>(), ["a", "b"]);
     assert_eq!(opened["b"].to_vec2::<f32>()?, [[0., 3.], [1., 4.], [2., 5.]]);
     Ok(())
@@ -32,7 +32,7 @@ fn a_truncated_file_is_an_error_that_names_it() -> Result<()> {
     let bytes = fs::read(&path)?;
     for length in [0, 4, 20, bytes.len() - 1] {
         fs::write(&path, &bytes[..length])?;
-        let error = format!("{:#}", weights::open(&path).unwrap_err());
+        let error = format!("{:#}", weights::load(&path).unwrap_err());
         assert!(error.contains("weights is no whole safetensors file"), "{error}");
     }
     Ok(())

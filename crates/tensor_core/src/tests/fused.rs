@@ -4,7 +4,7 @@
 use candle_core::{DType, Device, Result, Tensor, Var};
 use proptest::prelude::*;
 
-use crate::ops::{self, Gelu, IGNORE_INDEX, Mask, Positions};
+use crate::ops::{self, AttentionMask, Gelu, IGNORE_INDEX, Positions};
 use crate::{Rng, backward};
 
 const CPU: Device = Device::Cpu;
@@ -160,7 +160,7 @@ proptest! {
         let (cos, sin) = (random(1, (30, half)), random(2, (30, half)));
         let starts: Vec<i64> = (0..b as i64).map(|row| 3 - 4 * row).collect();
         let each: Vec<usize> = (0..b * t).map(|i| i * 7 % 23).collect();
-        for positions in [Positions::From(start), Positions::Rows(&starts), Positions::Each(&each)] {
+        for positions in [Positions::StartAt(start), Positions::RowStarts(&starts), Positions::PerToken(&each)] {
             let tables = |x: &Tensor| Ok::<_, candle_core::Error>((cos.to_dtype(x.dtype())?, sin.to_dtype(x.dtype())?));
             let fused: Op<'_> = &|x| {
                 let (cos, sin) = tables(&x[0])?;
@@ -191,7 +191,7 @@ proptest! {
 
     #[test]
     fn self_attention_agrees(b in 1usize..3, t in 1usize..150, h in 1usize..4, d in 1usize..9) {
-        for mask in [Mask::causal(), Mask::bidirectional(), Mask::window(t / 3 + 1, 2)] {
+        for mask in [AttentionMask::causal(), AttentionMask::bidirectional(), AttentionMask::sliding_window(t / 3 + 1, 2)] {
             agree(
                 &[random(0, (b, t, 3 * h * d))],
                 &|x| ops::self_attention(&x[0], h, &mask),
@@ -219,7 +219,8 @@ fn the_same_input_gives_the_same_bits() -> Result<()> {
     let inputs = [random(0, (7, h * d)), random(1, (3 * h * d, h * d)), random(2, h * d)];
     let step: Op<'_> = &|x| {
         let hidden = ops::rms_norm(&ops::embedding(&x[0], &ids)?, &x[2], 1e-5)?; // (B, T, C)
-        let mixed = ops::self_attention(&ops::linear(&hidden, &x[1], None)?, h, &Mask::causal())?;
+        let mixed =
+            ops::self_attention(&ops::linear(&hidden, &x[1], None)?, h, &AttentionMask::causal())?;
         ops::cross_entropy(&ops::linear(&mixed, &x[0], None)?, &targets)
     };
     let first = run(&inputs, DType::F32, Layout::Contiguous, step)?;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use candle_core::{DType, Device, Result, Tensor, Var};
 
 use crate::graph::record;
-use crate::ops::{Gelu, Mask, add, gelu, linear, self_attention, softmax};
+use crate::ops::{AttentionMask, Gelu, add, gelu, linear, self_attention, softmax};
 use crate::testing::{assert_close, assert_grad};
 use crate::{Rng, backward, reshape};
 
@@ -75,7 +75,8 @@ fn frozen_inputs_are_not_differentiated() -> Result<()> {
 #[test]
 fn an_operation_on_constants_builds_no_graph() -> Result<()> {
     let x = random(0, (2, 3, 12))?;
-    for y in [softmax(&x)?, gelu(&x, Gelu::Tanh)?, self_attention(&x, 2, &Mask::causal())?] {
+    for y in [softmax(&x)?, gelu(&x, Gelu::Tanh)?, self_attention(&x, 2, &AttentionMask::causal())?]
+    {
         assert!(!y.track_op());
     }
     Ok(())

@@ -4,12 +4,12 @@ use candle_core::{DType, Result, Tensor, Var};
 use proptest::prelude::*;
 
 use super::fused::{agree, random};
-use crate::ops::{self, grouped_linear::Group};
+use crate::ops::{self, grouped_linear::GroupWeights};
 use crate::testing::assert_close;
-use crate::{Dropout, Rng, backward, recompute_all};
+use crate::{Dropout, Rng, backward, gradient_checkpoint_all};
 
 /// Weights and biases as they stand among the inputs of a test, after x.
-fn groups(x: &[Tensor], biases: usize) -> Vec<Group<'_>> {
+fn groups(x: &[Tensor], biases: usize) -> Vec<GroupWeights<'_>> {
     let (weights, biases) = x[1..].split_at(x.len() - 1 - biases);
     weights.iter().enumerate().map(|(i, weight)| (weight, biases.get(i))).collect()
 }
@@ -46,7 +46,7 @@ proptest! {
         let (positions, m) = positions(n, k);
         agree(
             &[random(0, (m, c)), random(1, (n, k))],
-            &|x| ops::combine(&x[0], &x[1], &positions),
+            &|x| ops::scatter_combine(&x[0], &x[1], &positions),
             &|x| ops::combine::reference(&x[0], &x[1], &positions),
         );
     }
@@ -76,7 +76,7 @@ fn rows_that_do_not_fit_are_refused() -> Result<()> {
     let mixed = [(&w, Some(&bias)), (&w, None)];
     assert!(error(ops::grouped_linear(&x, &mixed, &[1, 2])).contains("shapes do not fit"));
     let weights = random(3, (2, 1));
-    let combine = |positions: &[Option<u32>]| error(ops::combine(&x, &weights, positions));
+    let combine = |positions: &[Option<u32>]| error(ops::scatter_combine(&x, &weights, positions));
     assert!(combine(&[Some(0), Some(3)]).contains("row 3 of 3"));
     assert!(combine(&[Some(1), Some(1)]).contains("named twice"));
     assert!(combine(&[Some(1)]).contains("shapes do not fit"));
@@ -94,9 +94,9 @@ fn several_results_are_recomputed_at_once_and_each_may_be_left_unused() -> Resul
     let gradient = |all: Vec<Tensor>| -> Result<Tensor> {
         Ok(backward(&loss(&all)?)?.get(&x).expect("a gradient").clone())
     };
-    let again = gradient(recompute_all(&x, &Dropout::none(), f)?)?;
+    let again = gradient(gradient_checkpoint_all(&x, &Dropout::disabled(), f)?)?;
     assert_close(&again, &gradient(f(&x)?)?, 1e-12)?;
-    let all = recompute_all(&x, &Dropout::none(), f)?;
+    let all = gradient_checkpoint_all(&x, &Dropout::disabled(), f)?;
     assert_eq!(all[3].to_vec1::<u32>()?, x.argmax(1)?.to_vec1::<u32>()?, "integers pass");
     Ok(())
 }

@@ -4,8 +4,9 @@ use serde_json::Value;
 
 use super::golden;
 use crate::ops::{
-    Gelu, IGNORE_INDEX, Mask, Positions, add, attention, cross_entropy, embedding, entropy, gelu,
-    layer_norm, linear, log_softmax, rms_norm, rope, silu_mul, softmax, token_log_probs,
+    AttentionMask, Gelu, IGNORE_INDEX, Positions, add, attention, cross_entropy, embedding,
+    entropy, gelu, layer_norm, linear, log_softmax, rms_norm, rope, silu_mul, softmax,
+    token_log_probs,
 };
 use crate::testing::{assert_close, assert_grad, devices};
 use crate::{Rng, backward};
@@ -90,30 +91,32 @@ fn rope_agrees_with_pytorch() -> Result<()> {
     check_golden("rope", &["x"], |x, entry| {
         let starts: Vec<i64> = serde_json::from_value(entry["offsets"].clone()).unwrap();
         let table = |f| Tensor::from_iter(angles(f), x[0].device())?.reshape((10, 2));
-        rope(&x[0], &table(f64::cos)?, &table(f64::sin)?, Positions::Rows(&starts))
+        rope(&x[0], &table(f64::cos)?, &table(f64::sin)?, Positions::RowStarts(&starts))
     })
 }
 
 #[test]
 fn attention_agrees_with_pytorch_under_every_mask() -> Result<()> {
-    let check = |op: &str, mask: &dyn Fn(&Value) -> candle_core::Result<Mask>| {
+    let check = |op: &str, mask: &dyn Fn(&Value) -> candle_core::Result<AttentionMask>| {
         check_golden(op, &["q", "k", "v"], |x, entry| attention(&x[0], &x[1], &x[2], &mask(entry)?))
     };
     let number = |entry: &Value, name: &str| entry[name].as_u64().unwrap() as usize;
-    check("attention_causal", &|_| Ok(Mask::causal()))?;
-    check("attention_grouped", &|_| Ok(Mask::causal()))?;
-    check("attention_window", &|e| Ok(Mask::window(number(e, "window"), number(e, "sinks"))))?;
-    check("attention_cached", &|e| Ok(Mask::causal().after(number(e, "cached"))))?;
+    check("attention_causal", &|_| Ok(AttentionMask::causal()))?;
+    check("attention_grouped", &|_| Ok(AttentionMask::causal()))?;
+    check("attention_window", &|e| {
+        Ok(AttentionMask::sliding_window(number(e, "window"), number(e, "sinks")))
+    })?;
+    check("attention_cached", &|e| Ok(AttentionMask::causal().with_offset(number(e, "cached"))))?;
     check("attention_padding", &|e| {
         let lengths: Vec<u32> = serde_json::from_value(e["lengths"].clone()).unwrap();
         let real = lengths.iter().flat_map(|&n| (0..5).map(move |key| u32::from(key < n)));
         let real = Tensor::from_iter(real, &Device::Cpu)?.reshape((lengths.len(), 5))?;
-        Mask::bidirectional().with_real_keys(&real)
+        AttentionMask::bidirectional().with_padding(&real)
     })?;
     check("attention_segments", &|e| {
         let segments: Vec<u32> = serde_json::from_value(e["segments"].clone()).unwrap();
         let segments = Tensor::new(vec![segments.clone(), segments], &Device::Cpu)?;
-        Mask::causal().with_segments(&segments)
+        AttentionMask::causal().with_segment_ids(&segments)
     })
 }
 
@@ -144,7 +147,7 @@ fn gradients_match_finite_differences() -> Result<()> {
     assert_grad(&x, |x| add(&silu_mul(x, x)?, &bias.narrow(0, 0, 4)?), 1e-7)?;
     let tables = (random((9, 2))?, shift.reshape((1, 4))?.repeat((9, 1))?.narrow(1, 0, 2)?);
     let heads = random((2, 3, 2, 4))?;
-    let positions = Positions::Rows(&[4, -1]);
+    let positions = Positions::RowStarts(&[4, -1]);
     assert_grad(&heads, |x| rope(x, &tables.0, &tables.1, positions), 1e-7)?;
     Ok(())
 }

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use candle_core::{DType, Device, Result, Tensor};
 
 use crate::testing::{assert_close, assert_gradients_flow};
-use crate::{Bias, Decay, Embedding, Init, LayerNorm, Linear, Parameters, Scope, backward};
+use crate::{Bias, Embedding, Init, LayerNorm, Linear, Parameters, Scope, WeightDecay, backward};
 
 const CPU: Device = Device::Cpu;
 
@@ -45,9 +45,12 @@ fn names_and_order_follow_the_constructor() -> Result<()> {
     Model::new(parameters.root())?;
     let names: Vec<_> = parameters.iter().map(|p| p.name.as_str()).collect();
     assert_eq!(names, ["table.weight", "norm.weight", "norm.bias", "map.weight", "map.bias"]);
-    assert_eq!(parameters.count(), 5 * 4 + 4 + 4 + 3 * 4 + 3);
-    let decayed: Vec<_> =
-        parameters.iter().filter(|p| p.decay == Decay::Yes).map(|p| p.name.as_str()).collect();
+    assert_eq!(parameters.n_parameters(), 5 * 4 + 4 + 4 + 3 * 4 + 3);
+    let decayed: Vec<_> = parameters
+        .iter()
+        .filter(|p| p.weight_decay == WeightDecay::Yes)
+        .map(|p| p.name.as_str())
+        .collect();
     assert_eq!(decayed, ["map.weight"], "norms, biases and embeddings do not decay");
     Ok(())
 }
@@ -56,7 +59,7 @@ fn names_and_order_follow_the_constructor() -> Result<()> {
 fn the_same_seed_gives_the_same_weights_and_another_seed_others() -> Result<()> {
     let weights = |seed| {
         let mut parameters = Parameters::seeded(seed, DType::F32, &CPU);
-        Model::new(parameters.root())?.map.weight.full()?.flatten_all()?.to_vec1::<f32>()
+        Model::new(parameters.root())?.map.weight.as_tensor()?.flatten_all()?.to_vec1::<f32>()
     };
     assert_eq!(weights(1)?, weights(1)?);
     assert_ne!(weights(1)?, weights(2)?);
@@ -67,7 +70,7 @@ fn the_same_seed_gives_the_same_weights_and_another_seed_others() -> Result<()> 
 fn the_inference_twin_shares_memory_builds_no_graph_and_drops_nothing() -> Result<()> {
     let mut parameters = Parameters::seeded(0, DType::F32, &CPU);
     let model = Model::new(parameters.root())?;
-    let twin = Model::new(parameters.inference().root())?;
+    let twin = Model::new(parameters.for_inference().root())?;
     let before = twin.forward(&ids()?)?;
     assert_close(&before, &twin.forward(&ids()?)?, 0.)?;
     assert!(backward(&before.sum_all()?)?.get_ids().count() <= 1, "the twin built a graph");
@@ -87,7 +90,7 @@ fn running_the_twin_does_not_disturb_the_dropout_of_training() -> Result<()> {
     let run = |use_twin: bool| {
         let mut parameters = Parameters::seeded(0, DType::F32, &CPU);
         let model = Model::new(parameters.root())?;
-        let twin = Model::new(parameters.inference().root())?;
+        let twin = Model::new(parameters.for_inference().root())?;
         if use_twin {
             twin.forward(&ids()?)?;
         }
@@ -130,9 +133,9 @@ fn a_store_read_from_a_file_gives_the_same_model() -> Result<()> {
     Model::new(seeded.root())?;
     let mut opened = Parameters::from_tensors(tensors(&seeded), "file", 9, DType::F32, &CPU);
     let model = Model::new(opened.root())?;
-    opened.finish()?;
-    let twin = Model::new(seeded.inference().root())?;
-    let opened_twin = Model::new(opened.inference().root())?;
+    opened.ensure_all_used()?;
+    let twin = Model::new(seeded.for_inference().root())?;
+    let opened_twin = Model::new(opened.for_inference().root())?;
     assert_close(&opened_twin.forward(&ids()?)?, &twin.forward(&ids()?)?, 0.)?;
     assert_gradients_flow(&opened, &backward(&model.forward(&ids()?)?.sqr()?.sum_all()?)?)
 }
@@ -145,7 +148,7 @@ fn a_missing_a_misshapen_and_an_unexpected_tensor_are_named() -> Result<()> {
         let mut tensors = tensors(&seeded);
         change(&mut tensors);
         let mut opened = Parameters::from_tensors(tensors, "w.safetensors", 0, DType::F32, &CPU);
-        let built = Model::new(opened.root()).and_then(|_| opened.finish());
+        let built = Model::new(opened.root()).and_then(|_| opened.ensure_all_used());
         built.unwrap_err().to_string()
     };
     let missing = open(|t| drop(t.remove("map.bias")));
@@ -165,7 +168,7 @@ fn a_missing_a_misshapen_and_an_unexpected_tensor_are_named() -> Result<()> {
 fn a_model_in_fewer_bits_learns_on_numbers_kept_in_all_of_them() -> Result<()> {
     let mut parameters = Parameters::seeded(0, DType::F32, &CPU);
     Model::new(parameters.root())?;
-    let half = Model::new(parameters.computing_in(DType::BF16).root())?;
+    let half = Model::new(parameters.with_compute_dtype(DType::BF16).root())?;
     let y = half.forward(&ids()?)?;
     assert_eq!(y.dtype(), DType::BF16);
     let grads = backward(&y)?;
@@ -175,8 +178,8 @@ fn a_model_in_fewer_bits_learns_on_numbers_kept_in_all_of_them() -> Result<()> {
         assert_eq!(grad.dtype(), DType::F32, "{}", parameter.name);
         parameter.var.set(&(parameter.var.as_tensor() + 1.)?)?;
     }
-    let anew = Model::new(parameters.computing_in(DType::BF16).root())?;
-    let moved = (anew.map.weight.full()? - half.map.weight.full()?)?.min_all()?;
+    let anew = Model::new(parameters.with_compute_dtype(DType::BF16).root())?;
+    let moved = (anew.map.weight.as_tensor()? - half.map.weight.as_tensor()?)?.min_all()?;
     assert!(moved.to_dtype(DType::F32)?.to_scalar::<f32>()? > 0.9, "built anew, it sees the step");
     Ok(())
 }
@@ -191,6 +194,6 @@ fn dropouts_stream_can_be_saved_and_set() -> Result<()> {
     assert_ne!(first, dropped()?);
     parameters.set_dropout_rng(stream);
     assert_eq!(first, dropped()?);
-    assert!(parameters.inference().dropout_rng().is_none());
+    assert!(parameters.for_inference().dropout_rng().is_none());
     Ok(())
 }

@@ -28,8 +28,8 @@ fn random(seed: u64, shape: (usize, usize)) -> Tensor {
 /// Blocks of any bytes, 16-bit floats that are huge, subnormal or NaN among them.
 fn any_blocks(format: Quantization, (rows, blocks): (usize, usize), seed: u64) -> QuantizedMatrix {
     let mut rng = Rng::new(seed);
-    let bytes = (0..rows * blocks * format.bytes()).map(|_| rng.below(256) as u8).collect();
-    QuantizedMatrix::new(format, (rows, blocks * format.numbers()), bytes).unwrap()
+    let bytes = (0..rows * blocks * format.block_bytes()).map(|_| rng.below(256) as u8).collect();
+    QuantizedMatrix::new(format, (rows, blocks * format.block_size()), bytes).unwrap()
 }
 
 fn bits(x: &Tensor) -> Vec<u32> {
@@ -83,7 +83,7 @@ fn products_stay_within_the_bound_of_eight_bits() -> Result<()> {
                     1.
                 };
                 let bound = values(&(bound(&numbers, &x)? / finer)?.affine(1., 1e-3)?); // sums in f32
-                let y = w.product(&x)?;
+                let y = w.matmul(&x)?;
                 assert_eq!(y.dims(), [n, rows]);
                 for ((y, expected), bound) in values(&y).iter().zip(expected).zip(bound) {
                     let off = (y - expected).abs();
@@ -121,7 +121,7 @@ fn every_path_gives_the_same() -> Result<()> {
 fn integers_are_exact_on_every_path() -> Result<()> {
     for format in [Quantization::Q8_0, Quantization::Q4_0, Quantization::Q4_1] {
         for (byte, value) in [(0x80u8, 1.), (0x7f, 1.), (0xff, -1.), (0x80, -1.), (0x00, 1.)] {
-            let mut bytes = vec![byte; format.bytes()];
+            let mut bytes = vec![byte; format.block_bytes()];
             bytes[..2].copy_from_slice(&[0, 0x3c]); // 1 in f16
             if format == Quantization::Q4_1 {
                 bytes[2..4].copy_from_slice(&[0, 0x3c]);
@@ -147,7 +147,7 @@ fn products_are_as_close_as_candles() -> Result<()> {
         let (w, x) = (random(7, (96, 512)), random(8, (2, 512)));
         let candle = QMatMul::from_qtensor(QTensor::quantize(&w, ggml(format))?)?.forward(&x)?;
         let w = QuantizedMatrix::quantize(format, &w)?;
-        let (ours, exact) = (w.product(&x)?, x.matmul(&w.dequantize()?.t()?)?);
+        let (ours, exact) = (w.matmul(&x)?, x.matmul(&w.dequantize()?.t()?)?);
         let distance =
             |a: &Tensor, b: &Tensor| (a - b)?.sqr()?.mean_all()?.sqrt()?.to_scalar::<f32>();
         assert!(distance(&ours, &candle)? < most, "{format:?}");
@@ -160,13 +160,13 @@ fn products_are_as_close_as_candles() -> Result<()> {
 fn leading_axes_stay_and_strides_do_not_matter() -> Result<()> {
     let w = QuantizedMatrix::quantize(Quantization::Q4_1, &random(9, (33, 64)))?;
     let x = random(10, (64, 6)).t()?; // (6, 64), not contiguous
-    let y = w.product(&x)?;
-    assert_eq!(bits(&y), bits(&w.product(&x.contiguous()?)?));
+    let y = w.matmul(&x)?;
+    assert_eq!(bits(&y), bits(&w.matmul(&x.contiguous()?)?));
     let deep = x.contiguous()?.reshape((2, 3, 64))?;
-    assert_eq!(w.product(&deep)?.dims(), [2, 3, 33]);
-    assert_eq!(bits(&w.product(&deep)?), bits(&y));
+    assert_eq!(w.matmul(&deep)?.dims(), [2, 3, 33]);
+    assert_eq!(bits(&w.matmul(&deep)?), bits(&y));
     // A row's result does not depend on its company, as long as all are few.
-    assert_eq!(bits(&w.product(&x.narrow(0, 5, 1)?)?), bits(&y.narrow(0, 5, 1)?));
+    assert_eq!(bits(&w.matmul(&x.narrow(0, 5, 1)?)?), bits(&y.narrow(0, 5, 1)?));
     Ok(())
 }
 
@@ -175,9 +175,9 @@ fn the_same_call_gives_the_same_bits() -> Result<()> {
     for (format, n) in [(Quantization::Q4_1, 1), (Quantization::Q8_0, 5), (Quantization::Q6K, 40)] {
         let w = QuantizedMatrix::quantize(format, &random(11, (1000, 768)))?;
         let x = random(12, (n, 768));
-        let first = bits(&w.product(&x)?);
+        let first = bits(&w.matmul(&x)?);
         for _ in 0..5 {
-            assert_eq!(bits(&w.product(&x)?), first);
+            assert_eq!(bits(&w.matmul(&x)?), first);
         }
     }
     Ok(())
@@ -188,13 +188,13 @@ fn rows_can_be_looked_up_and_permuted() -> Result<()> {
     for format in Quantization::ALL {
         let w = QuantizedMatrix::quantize(format, &random(13, (7, 256)))?;
         let all = w.dequantize()?;
-        let picked = w.rows(&[6, 0, 6])?;
+        let picked = w.dequantize_rows(&[6, 0, 6])?;
         assert_eq!(bits(&picked), bits(&all.index_select(&Tensor::new(&[6u32, 0, 6], &CPU)?, 0)?));
         let order = [3, 1, 4, 0, 6, 5, 2];
         let ids = Tensor::from_iter(order.iter().map(|&i| i as u32), &CPU)?;
         let permuted = w.permute_rows(&order)?;
         assert_eq!(bits(&permuted.dequantize()?), bits(&all.index_select(&ids, 0)?));
-        assert_eq!(permuted.bytes(), w.bytes());
+        assert_eq!(permuted.size_in_bytes(), w.size_in_bytes());
     }
     Ok(())
 }
@@ -230,23 +230,23 @@ fn errors_name_sizes() -> Result<()> {
             message(new((usize::MAX / 64, 64), 0)),
             "Q4_1 matrix of 288230376151711743 by 64: too large",
         ),
-        (message(w.rows(&[0, 3])), "rows: id 3 lies outside the 3 rows of the matrix"),
-        (message(w.rows(&[])), "rows: no ids"),
+        (message(w.dequantize_rows(&[0, 3])), "rows: id 3 lies outside the 3 rows of the matrix"),
+        (message(w.dequantize_rows(&[])), "rows: no ids"),
         (
             message(w.permute_rows(&[0, 7])),
             "permute_rows: row 7 lies outside the 3 rows of the matrix",
         ),
         (message(w.permute_rows(&[])), "Q4_1 matrix of 0 by 64: no numbers"),
         (
-            message(w.product(&x)),
+            message(w.matmul(&x)),
             "quantized product: shapes do not fit: x [2, 32] (F32, Cpu), weight Q4_1 (3, 64)",
         ),
         (
-            message(w.product(&Tensor::zeros((2, 64), DType::F64, &CPU)?)),
+            message(w.matmul(&Tensor::zeros((2, 64), DType::F64, &CPU)?)),
             "quantized product: not f32 on the CPU: x [2, 64] (F64, Cpu), weight Q4_1 (3, 64)",
         ),
         (
-            message(w.product(&Tensor::zeros((0, 64), DType::F32, &CPU)?)),
+            message(w.matmul(&Tensor::zeros((0, 64), DType::F32, &CPU)?)),
             "quantized product: an empty tensor: x [0, 64] (F32, Cpu), weight Q4_1 (3, 64)",
         ),
         (
@@ -273,8 +273,8 @@ proptest! {
             let w = any_blocks(format, (rows, blocks), seed);
             let (_, columns) = w.dims();
             let x = random(seed, (n, columns));
-            prop_assert_eq!(w.product(&x).unwrap().elem_count(), n * rows);
-            prop_assert_eq!(w.rows(&[0]).unwrap().elem_count(), columns);
+            prop_assert_eq!(w.matmul(&x).unwrap().elem_count(), n * rows);
+            prop_assert_eq!(w.dequantize_rows(&[0]).unwrap().elem_count(), columns);
             let paths = Path::available().into_iter().map(|path| product_by(path, &w, &values(&x)));
             prop_assert!(paths.into_iter().all(|y| y.len() == n * rows));
         }

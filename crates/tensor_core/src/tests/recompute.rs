@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Result, Tensor, Var};
 
 use crate::ops::{Gelu, gelu, softmax};
 use crate::testing::assert_grad;
-use crate::{Bias, Dropout, Init, Linear, Parameters, Rng, backward, recompute};
+use crate::{Bias, Dropout, Init, Linear, Parameters, Rng, backward, gradient_checkpoint};
 
 const CPU: Device = Device::Cpu;
 
@@ -38,7 +38,7 @@ fn x() -> Result<Tensor> {
 fn gradients(again: bool, times: usize, dtype: DType) -> Result<Vec<Vec<f32>>> {
     let mut parameters = Parameters::seeded(0, DType::F32, &CPU);
     Layers::new(&mut parameters)?;
-    let layers = Layers::new(&mut parameters.computing_in(dtype))?;
+    let layers = Layers::new(&mut parameters.with_compute_dtype(dtype))?;
     let x = Var::from_tensor(&x()?)?;
     let mut y = x.to_dtype(dtype)?;
     for _ in 0..times {
@@ -46,7 +46,7 @@ fn gradients(again: bool, times: usize, dtype: DType) -> Result<Vec<Vec<f32>>> {
             false => layers.forward(&y)?,
             true => {
                 let run = layers.clone();
-                recompute(&y, &layers.1, move |y| run.forward(y))?
+                gradient_checkpoint(&y, &layers.1, move |y| run.forward(y))?
             }
         };
     }
@@ -73,11 +73,11 @@ fn what_is_computed_again_has_the_same_gradients_and_drops_the_same_numbers() ->
 
 #[test]
 fn recomputation_inside_recomputation_is_right_too() -> Result<()> {
-    let none = Dropout::none();
+    let none = Dropout::disabled();
     let f = move |x: &Tensor| {
         let inner = none.clone();
-        recompute(x, &none, move |x| {
-            softmax(&recompute(&x.sqr()?, &inner, |y| gelu(y, Gelu::Exact))?)
+        gradient_checkpoint(x, &none, move |x| {
+            softmax(&gradient_checkpoint(&x.sqr()?, &inner, |y| gelu(y, Gelu::Exact))?)
         })
     };
     assert_grad(&Rng::new(0).normal_tensor((2, 3), 1., DType::F64, &CPU)?, f, 1e-7)
@@ -94,10 +94,13 @@ fn a_function_runs_once_forward_and_once_more_for_its_gradient_only() -> Result<
             gelu(x, Gelu::Exact)
         }
     };
-    assert!(!recompute(&x()?, &Dropout::none(), f.clone())?.track_op(), "nothing to learn");
+    assert!(
+        !gradient_checkpoint(&x()?, &Dropout::disabled(), f.clone())?.track_op(),
+        "nothing to learn"
+    );
     assert_eq!(count(), 1);
     let x = Var::from_tensor(&x()?)?;
-    let y = recompute(&x, &Dropout::none(), f)?;
+    let y = gradient_checkpoint(&x, &Dropout::disabled(), f)?;
     assert_eq!(count(), 2);
     backward(&y)?;
     assert_eq!(count(), 3);

@@ -1,7 +1,7 @@
 use candle_core::{DType, Device, Result, Tensor, Var};
 
 use crate::testing::{assert_close, assert_grad, assert_gradients_flow};
-use crate::{Decay, Init, Parameters, Rng, backward};
+use crate::{Init, Parameters, Rng, WeightDecay, backward};
 
 fn x() -> Result<Tensor> {
     Rng::new(0).normal_tensor((2, 3), 1., DType::F64, &Device::Cpu)
@@ -34,8 +34,8 @@ fn nan_is_close_to_nothing() {
 
 fn two_parameters() -> Result<(Parameters, Tensor, Tensor)> {
     let mut parameters = Parameters::seeded(0, DType::F32, &Device::Cpu);
-    let a = parameters.root().parameter("a", 2, Init::Ones, Decay::No)?;
-    let b = parameters.root().parameter("b", 2, Init::Ones, Decay::No)?;
+    let a = parameters.root().parameter("a", 2, Init::Ones, WeightDecay::No)?;
+    let b = parameters.root().parameter("b", 2, Init::Ones, WeightDecay::No)?;
     Ok((parameters, a, b))
 }
 

@@ -10,11 +10,13 @@ use tensor_core::testing::assert_close;
 use tensor_core::{AdamWConfig, Parameters};
 
 use super::{adapters, log, tuning};
-use crate::evaluation::Extent;
+use crate::evaluation::GenerationEvalConfig;
 use crate::lora::attach;
 use crate::tests::{CPU, checkpoint, config};
-use crate::tuning::State;
-use crate::{Exam, Example, Format, Keeper, Outputs, Place, Tuning};
+use crate::tuning::TrainProgress;
+use crate::{
+    ChatFormat, Example, ModelSaver, RunDestination, RunOutputs, SftValidator, TrainState,
+};
 
 #[test]
 fn a_checkpoint_of_adapters_goes_on_beside_its_own_base_alone() -> Result<()> {
@@ -24,7 +26,7 @@ fn a_checkpoint_of_adapters_goes_on_beside_its_own_base_alone() -> Result<()> {
     let mut other = Parameters::seeded(4, DType::F32, &CPU);
     GptModern::new(&config(16), other.root())?;
     attach(&mut other, &adapters(), 1)?;
-    let mut other = Tuning::new(config(16), other, AdamWConfig::default())?;
+    let mut other = TrainState::new(config(16), other, AdamWConfig::default())?;
     let error = other.restore(folder.path(), "these").expect_err("another base").to_string();
     assert!(error.contains("other frozen weights"), "{error}");
     Ok(())
@@ -37,35 +39,50 @@ fn the_best_is_saved_and_the_best_is_merged() -> Result<()> {
     let base = folder.path().join("base");
     begun.save(&base)?;
     let base = base.to_string_lossy();
-    let speech = crate::Speech::of(&mut begun, Some(Format::Plain))?;
+    let speech = crate::ChatTokenizer::from_checkpoint(&mut begun, Some(ChatFormat::Plain))?;
     let mut parameters = begun.parameters;
     attach(&mut parameters, &adapters(), 1)?;
     let model_config = *begun.model.config();
-    let mut tuning = Tuning::new(model_config, parameters, AdamWConfig::default())?;
-    let push = |tuning: &Tuning| -> Result<()> {
+    let mut tuning = TrainState::new(model_config, parameters, AdamWConfig::default())?;
+    let push = |tuning: &TrainState| -> Result<()> {
         for parameter in tuning.parameters.trainable() {
             parameter.var.set(&(parameter.var.as_detached_tensor() + 0.02)?)?;
         }
         Ok(())
     };
     let lora = adapters();
-    let keeper =
-        Keeper { speech: &speech, ends: &begun.ends, sampler: None, lora: Some((&lora, &base)) };
+    let keeper = ModelSaver {
+        chat_tokenizer: &speech,
+        special_ids: &begun.ends,
+        sampler: None,
+        lora: Some((&lora, &base)),
+    };
     let checkpoints = Checkpoints::new(folder.path().join("checkpoints"), NonZeroUsize::MIN);
-    let place =
-        Place { folder: folder.path(), keeper: &keeper, checkpoints, interval: 0, data: "these" };
-    let outputs = Outputs { place: Some(place), ..Outputs::default() };
+    let place = RunDestination {
+        folder: folder.path(),
+        model_saver: &keeper,
+        checkpoints,
+        save_interval: 0,
+        data_id: "these",
+    };
+    let outputs = RunOutputs { destination: Some(place), ..RunOutputs::default() };
     let asked = [Example::new("What", "12")];
-    let extent = Extent { batch_size: 1, max_new_tokens: 2 };
-    let exam = Exam { examples: &asked, speech: &speech, extent, interval: 0, stop_at: None };
+    let extent = GenerationEvalConfig { batch_size: 1, max_new_tokens: 2 };
+    let exam = SftValidator {
+        examples: &asked,
+        chat_tokenizer: &speech,
+        eval_config: extent,
+        interval: 0,
+        target_exact_match: None,
+    };
     let ids = candle_core::Tensor::new(&[[1u32, 9, 30, 4]], &CPU)?;
     let mut wanted = None;
     for best in [None, Some(0.)] {
         push(&tuning)?;
-        tuning.state.best = best; // once anything is better, and once nothing is
-        let twin = GptModern::new(&model_config, tuning.parameters.inference().root())?;
+        tuning.progress.best = best; // once anything is better, and once nothing is
+        let twin = GptModern::new(&model_config, tuning.parameters.for_inference().root())?;
         wanted.get_or_insert(twin.forward(&ids)?);
-        exam.sit(&twin, &mut tuning, &outputs, &mut log()?)?;
+        exam.run(&twin, &mut tuning, &outputs, &mut log()?)?;
     }
     keeper.save_merged(folder.path(), &CPU)?;
     let merged = folder.path().join("model");
@@ -77,10 +94,10 @@ fn the_best_is_saved_and_the_best_is_merged() -> Result<()> {
 
 #[test]
 fn the_least_bad_is_kept_and_what_is_no_number_never_is() {
-    let mut state = State::default();
-    let kept = [f64::NAN, 3., 4., f64::NAN, 2., 2.].map(|badness| state.keeps(badness));
+    let mut state = TrainProgress::default();
+    let kept = [f64::NAN, 3., 4., f64::NAN, 2., 2.].map(|badness| state.update_best_loss(badness));
     assert_eq!(kept, [false, true, false, false, true, false]);
     state.passed = true;
-    assert!(state.keeps(5.), "what is good enough ends the run, so it is kept");
-    assert_eq!(state, State { step: 0, best: Some(5.), passed: true });
+    assert!(state.update_best_loss(5.), "what is good enough ends the run, so it is kept");
+    assert_eq!(state, TrainProgress { step: 0, best: Some(5.), passed: true });
 }

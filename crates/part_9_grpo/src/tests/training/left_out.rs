@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use ppo::{Asking, Question, Scorer};
-use sft::Outputs;
+use sft::RunOutputs;
 
 use super::{BUDGET, asked, bits, config, letters, run, scripted, speech, trained, tuning};
 use crate::evaluation::Exam;
@@ -15,8 +15,8 @@ fn a_look_at_what_is_no_number_decides_nothing() -> Result<()> {
     let mut config = config(2, &speech()?);
     config.objective.kl = None;
     let (tuning, _) =
-        run(&config, &mut *scripted([f64::NAN, 0.9, f64::NAN]), &Outputs::default(), 1)?;
-    assert_eq!((tuning.state.step, tuning.state.best), (2, Some(-0.9)));
+        run(&config, &mut *scripted([f64::NAN, 0.9, f64::NAN]), &RunOutputs::default(), 1)?;
+    assert_eq!((tuning.progress.step, tuning.progress.best), (2, Some(-0.9)));
     Ok(())
 }
 
@@ -32,7 +32,7 @@ fn a_step_whose_scores_are_no_numbers_is_skipped() -> Result<()> {
             Ok(replies.iter().map(of).collect())
         });
         let (tuning, so_far) = trained(config, &mut *scorer)?;
-        anyhow::Ok((bits(&tuning)?, so_far.recent.len(), tuning.state.step))
+        anyhow::Ok((bits(&tuning)?, so_far.recent.len(), tuning.progress.step))
     };
     // A look, step 1, step 2, a look.
     let (start, rows, step) = after(&config, &[2, 3])?;
@@ -57,7 +57,7 @@ fn completions_that_are_all_cut_and_masked_move_nothing() -> Result<()> {
         let looks = Looks { exam, questions, interval: 0 };
         let mut around = Surroundings { reference: None, scorer: &mut *scorer, looks };
         let mut log = RunLog::new(config.steps.schedule.total, 0, SoFar::default(), 1000)?;
-        let outputs = Outputs::default();
+        let outputs = RunOutputs::default();
         train(&mut tuning, questions.to_vec(), config, &mut around, &outputs, &mut log)?;
         Ok((bits(&tuning)?, log.so_far))
     };
