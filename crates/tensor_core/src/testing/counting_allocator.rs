@@ -6,7 +6,7 @@
 //! #[global_allocator]
 //! static ALLOCATOR: CountingAllocator = CountingAllocator::new();
 //!
-//! let before = ALLOCATOR.mark();
+//! let before = ALLOCATOR.reset_peak();
 //! drop(vec![0u8; 1000]);
 //! assert!(ALLOCATOR.peak() >= before + 1000);
 //! ```
