@@ -2,7 +2,7 @@
 
 Trains briefly with every part from 2 to 9 and runs `course --quick`, all with one seed and one
 thread, and prints a SHA-256 for each model file and for each series of numbers in the metrics,
-the evaluations and the scoreboard. Times and speeds are left out.
+the evaluations and the scoreboard. Times, speeds and the memory in use are left out.
 
     cargo build --release --workspace --examples
     python3 scripts/fingerprint.py > before.txt        # about ten minutes on one core
@@ -26,32 +26,40 @@ import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 COMMON = ["--seed", "1337", "--threads", "1"]
-TIMES = re.compile(r"(_s|_ms|seconds|time|_time|elapsed|timestamp|mfu|_mib|memory|rss)$|_per_s|share")
+MEASURED = re.compile(r"(_s|_ms|seconds|time|elapsed|timestamp|mfu|memory_mb|gemm_share)$|_per_s|share_")
 
 # Flags that every version of the commands understands. OUT is the folder of all runs.
 RUNS = {
-    "part_2": ["train", "--data", "data/tiny_hi.txt", "--steps", "20", "--n-embd", "64", "--batch-size", "4"],
-    "part_3": ["train", "--data", "data/tiny_hi.txt", "--steps", "20", "--n-embd", "64", "--batch-size", "4"],
-    "part_4": ["train", "--data", "OUT/stories.txt", "--steps", "20", "--n-embd", "64", "--dropout", "0.1"],
-    "part_5": ["train", "--data", "data/tiny.txt", "--steps", "6", "--n-layer", "2", "--n-embd", "64", "--batch-size", "4"],
+    "part_2": ["train", "--data", "data/tiny_hi.txt", "--steps", "20", "--n-embd", "64",
+               "--batch-size", "4"],
+    "part_3": ["train", "--data", "data/tiny_hi.txt", "--steps", "20", "--n-embd", "64",
+               "--batch-size", "4"],
+    "part_4": ["train", "--data", "OUT/stories.txt", "--steps", "20", "--n-embd", "64", "--dropout",
+               "0.1"],
+    "part_5": ["train", "--data", "data/tiny.txt", "--steps", "6", "--n-layer", "2", "--n-embd",
+               "64", "--batch-size", "4"],
     "part_6": ["train", "--base-steps", "40", "--steps", "20", "--examples", "2000"],
-    "part_6_lora": ["train", "--model", "OUT/part_6/model", "--data", "everyday", "--lora-rank", "4",
+    "part_6_lora": ["train", "--model", "OUT/part_6/model", "--data", "everyday",
+                    "--lora-rank", "4",
                     "--lr", "5e-3", "--steps", "5", "--merge"],
     "part_7": ["train", "--model", "OUT/part_6", "--steps", "20", "--pairs", "1000"],
     "part_8": ["train", "--model", "OUT/part_6", "--steps", "3", "--examples", "1000"],
     "part_8_lora": ["train", "--model", "OUT/part_6", "--reward", "OUT/part_7", "--lora-rank", "4",
                     "--lr", "1e-3", "--steps", "2", "--examples", "1000"],
-    "part_9": ["train", "--model", "OUT/part_6", "--steps", "3", "--warmup-steps", "1", "--eval-problems", "20"],
+    "part_9": ["train", "--model", "OUT/part_6", "--steps", "3", "--warmup-steps", "1",
+               "--eval-problems", "20"],
 }
 EVALUATIONS = {
     "part_2": ["eval", "--model", "OUT/part_2/model", "--data", "data/tiny_hi.txt", "--json"],
-    "part_3": ["generate", "--model", "OUT/part_3/model", "--prompt", "एक", "--max-new-tokens", "40",
+    "part_3": ["generate", "--model", "OUT/part_3/model", "--prompt", "एक",
+               "--max-new-tokens", "40",
                "--temperature", "0.8", "--json"],
     "part_4": ["eval", "--model", "OUT/part_4", "--data", "OUT/stories.txt", "--json"],
     "part_6": ["eval", "--model", "OUT/part_6", "--json"],
     "part_7": ["eval", "--model", "OUT/part_7", "--json"],
     "part_8": ["eval", "--model", "OUT/part_8", "--reference", "OUT/part_6", "--json"],
-    "part_9": ["eval", "--model", "OUT/part_9", "--n", "20", "--samples", "4", "--k", "2", "--json"],
+    "part_9": ["eval", "--model", "OUT/part_9", "--n", "20", "--samples", "4", "--k", "2",
+               "--json"],
 }
 
 
@@ -60,10 +68,10 @@ def sha256(data):
 
 
 def numbers(value, path=""):
-    """(key, number) pairs of a JSON value, in order; times and speeds are left out."""
+    """(key, number) pairs of a JSON value, in order, without what a clock or the system says."""
     if isinstance(value, dict):
         for key, inner in value.items():
-            if not TIMES.search(key):
+            if not MEASURED.search(key):
                 yield from numbers(inner, f"{path}.{key}" if path else key)
     elif isinstance(value, list):
         for inner in value:
@@ -84,7 +92,8 @@ def series(rows):
 
 def run(program, arguments, out):
     command = [str(program)] + [a.replace("OUT", str(out)) for a in arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     if done.returncode != 0:
         sys.exit(f"{' '.join(command)}\n{done.stderr[-2000:]}")
     return done.stdout
@@ -128,17 +137,20 @@ def compare(before, now):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--against", type=pathlib.Path, help="a list made before the change")
-    parser.add_argument("--programs", type=pathlib.Path, default=ROOT / "target/release", help="folder of the built programs")
+    parser.add_argument("--programs", type=pathlib.Path, default=ROOT / "target/release",
+                        help="folder of the built programs")
     parser.add_argument("--no-course", action="store_true", help="leave out `course --quick`")
     options = parser.parse_args()
     lines = []
     with tempfile.TemporaryDirectory() as out:
-        for value, name in fingerprints(options.programs.resolve(), pathlib.Path(out), not options.no_course):
+        programs, course = options.programs.resolve(), not options.no_course
+        for value, name in fingerprints(programs, pathlib.Path(out), course):
             lines.append(f"{value}  {name}")
             print(lines[-1], flush=True)
     if options.against:
         gone = compare(options.against.read_text().splitlines(), lines)
-        print(*(["changed or gone:"] + gone if gone else ["nothing has changed"]), sep="\n", file=sys.stderr)
+        lines = ["changed or gone:"] + gone if gone else ["nothing has changed"]
+        print(*lines, sep="\n", file=sys.stderr)
         sys.exit(1 if gone else 0)
 
 

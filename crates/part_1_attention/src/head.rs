@@ -3,7 +3,8 @@
 use candle_core::{D, DType, Device, Result, Tensor};
 use tensor_core::{Bias, Init, Linear, Scope, ops};
 
-/// What is added to the scores of `t` tokens: 0 where query i may see key j ≤ i, −∞ where j is in its future. (T, T)
+/// Causal mask (T, T), added to the attention scores of `t` tokens: 0 where j ≤ i, −∞ where key j is
+/// in the future of query i.
 pub fn causal_mask(t: usize, dtype: DType, device: &Device) -> Result<Tensor> {
     let cell = |at: usize| if at % t > at / t { f32::NEG_INFINITY } else { 0. };
     let mask: Vec<f32> = (0..t * t).map(cell).collect();
@@ -17,7 +18,8 @@ pub fn causal_scores(q: &Tensor, k: &Tensor) -> Result<Tensor> {
     scores.broadcast_add(&causal_mask(t, q.dtype(), q.device())?)
 }
 
-/// How much each token takes from each token before it: rows of `(.., T, T)` that sum to 1.
+/// Attention weights `(.., T, T)`: row i says how much token i takes from each token j ≤ i and sums
+/// to 1.
 pub fn attention_weights(q: &Tensor, k: &Tensor) -> Result<Tensor> {
     ops::softmax(&causal_scores(q, k)?)
 }

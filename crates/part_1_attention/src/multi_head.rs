@@ -24,7 +24,7 @@ pub struct MultiHeadAttention {
 pub struct MultiHeadTrace {
     /// (B, T, 3C)
     pub qkv: Tensor,
-    /// The same memory seen as (B, T, 3, H, D).
+    /// `qkv` reshaped to (B, T, 3, H, D); shares its memory.
     pub qkv_by_head: Tensor,
     /// (B, H, T, D), like `k` and `v`.
     pub q: Tensor,
@@ -72,7 +72,8 @@ impl MultiHeadAttention {
             return Ok(self.trace(x)?.output);
         }
         let merged =
-            ops::self_attention(&self.c_attn.forward(x)?, self.n_head, &AttentionMask::causal())?; // (B, T, C)
+            // (B, T, C)
+            ops::self_attention(&self.c_attn.forward(x)?, self.n_head, &AttentionMask::causal())?;
         self.output_dropout.forward(&self.c_proj.forward(&merged)?)
     }
 

@@ -13,7 +13,7 @@ use crate::{attention_weights, sinusoidal_positions};
 /// Channels of each half.
 const HALF_DIM: usize = 32;
 
-/// What a head attends to, and how it comes to.
+/// Attention pattern of a hand-built head, and the query and key that produce it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReadableHead {
     /// The query is the position turned back by one step: it matches the key of the word before.

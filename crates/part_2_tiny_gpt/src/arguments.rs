@@ -31,7 +31,7 @@ pub(crate) enum Command {
 
 #[derive(Args)]
 pub(crate) struct DemoArgs {
-    /// What the demo learns
+    /// Built-in text to train on
     #[arg(long, value_enum, default_value_t = BuiltinText::English)]
     pub(crate) text: BuiltinText,
     /// Training steps
@@ -68,7 +68,7 @@ pub(crate) struct SampleArgs {
     /// The text to continue
     #[arg(long, default_value = "\n", hide_default_value = true)]
     pub(crate) prompt: String,
-    /// How much to write
+    /// Maximum number of tokens to generate
     #[arg(long, value_name = "N", default_value_t = 200)]
     pub(crate) max_new_tokens: usize,
     #[command(flatten)]

@@ -1,6 +1,6 @@
 //! The texts that travel in the program, so that every demo runs offline and from any folder.
 
-/// What there is to learn from; `data/README.md` says how the texts were made.
+/// Built-in training text; `data/README.md` says how the texts were made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum BuiltinText {
     /// Little English stories, ASCII.

@@ -1,4 +1,4 @@
-//! How a part's program runs: arguments parsed, errors told as one readable line.
+//! Entry point of a part's program: parses the arguments and prints an error as one readable line.
 //!
 //! Exit code 0 means done, 2 an error that the arguments alone decide, 1 any other.
 
@@ -96,8 +96,8 @@ fn print_clap_error(error: &clap::Error) -> ExitCode {
     ExitCode::from(2)
 }
 
-/// `println!` panics where the reader of our output went away; that ends the program. It is no error (`part_2 sample | head`), unless
-/// a run is in progress, which should have been saved.
+/// Exits when stdout is closed: `println!` panics where the reader of our output went away. This is
+/// not an error (`part_2 sample | head`), unless a run is in progress, which should have been saved.
 fn exit_on_closed_stdout() {
     let tell = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {

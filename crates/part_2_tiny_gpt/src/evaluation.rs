@@ -10,12 +10,12 @@ use tensor_core::ops::cross_entropy;
 use crate::loss::bits_per_byte;
 use crate::{Batch, LanguageModel};
 
-/// How well a model predicts a text.
+/// Loss of a language model on a text.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct LmEvalMetrics {
     /// Mean cross-entropy in nats per token.
     pub loss: f64,
-    /// The same in bits per byte of text.
+    /// Mean cross-entropy in bits per byte of text.
     pub bits_per_byte: f64,
     /// Tokens predicted.
     pub tokens: usize,

@@ -57,7 +57,10 @@ pub struct ModelSizeFlags {
     #[arg(long, value_name = "N", default_value_t = 256)]
     pub block_size: usize,
     /// Probability of dropout while training
-    #[arg(long, value_name = "P", default_value_t = 0., allow_negative_numbers = true, value_parser = dropout)]
+    #[arg(
+        long, value_name = "P", default_value_t = 0., allow_negative_numbers = true,
+        value_parser = dropout
+    )]
     pub dropout: f64,
 }
 
@@ -80,11 +83,14 @@ impl ModelSizeFlags {
     }
 }
 
-/// How tokens are drawn.
+/// Sampling flags: temperature, top-k, top-p.
 #[derive(Debug, Clone, Copy, Serialize, Args)]
 pub struct SamplingFlags {
     /// Below 1 likelier tokens, above 1 wilder ones, 0 always the best
-    #[arg(long, value_name = "T", default_value_t = 1., allow_negative_numbers = true, value_parser = temperature)]
+    #[arg(
+        long, value_name = "T", default_value_t = 1., allow_negative_numbers = true,
+        value_parser = temperature
+    )]
     pub temperature: f64,
     /// Draw from the K best tokens
     #[arg(long, value_name = "K", default_value = "50")]
@@ -101,17 +107,26 @@ impl SamplingFlags {
     }
 }
 
-/// How gradients become steps.
+/// Optimizer flags: AdamW's β₂ and weight decay, and gradient clipping.
 #[derive(Debug, Clone, Copy, Serialize, Args)]
 pub struct OptimizerFlags {
     /// Memory of the gradients' squares; small batches are noisy and want a long one
-    #[arg(long, value_name = "X", default_value_t = 0.99, allow_negative_numbers = true, value_parser = beta)]
+    #[arg(
+        long, value_name = "X", default_value_t = 0.99, allow_negative_numbers = true,
+        value_parser = beta
+    )]
     pub beta2: f64,
     /// Pull of the matrices towards 0
-    #[arg(long, value_name = "X", default_value_t = 0.1, allow_negative_numbers = true, value_parser = non_negative)]
+    #[arg(
+        long, value_name = "X", default_value_t = 0.1, allow_negative_numbers = true,
+        value_parser = non_negative
+    )]
     pub weight_decay: f64,
     /// Largest gradient norm; 0 for no clipping
-    #[arg(long, value_name = "X", default_value_t = 1., allow_negative_numbers = true, value_parser = non_negative)]
+    #[arg(
+        long, value_name = "X", default_value_t = 1., allow_negative_numbers = true,
+        value_parser = non_negative
+    )]
     pub grad_clip: f64,
 }
 
@@ -128,7 +143,7 @@ impl OptimizerFlags {
     }
 }
 
-/// How a model is trained, and what is seen of it.
+/// Training, evaluation and sampling flags of a `train` command.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct TrainFlags {
     /// Optimiser steps
@@ -138,12 +153,15 @@ pub struct TrainFlags {
     #[arg(long, value_name = "N", default_value = "32")]
     pub batch_size: NonZeroUsize,
     /// Highest learning rate; it rises over the first twentieth of the steps
-    #[arg(long, value_name = "X", default_value_t = 3e-3, allow_negative_numbers = true, value_parser = positive)]
+    #[arg(
+        long, value_name = "X", default_value_t = 3e-3, allow_negative_numbers = true,
+        value_parser = positive
+    )]
     pub lr: f64,
-    /// What then becomes of it
+    /// Learning-rate schedule after the warm-up
     #[arg(long, value_enum, default_value_t = LrDecay::Linear)]
     pub lr_decay: LrDecay,
-    /// How gradients become steps.
+    /// Optimizer flags: AdamW's β₂ and weight decay, and gradient clipping.
     #[command(flatten)]
     pub optimizer: OptimizerFlags,
     /// Steps between two looks at the held-out text
@@ -155,7 +173,7 @@ pub struct TrainFlags {
     /// Length of each sample
     #[arg(long, value_name = "N", default_value_t = 256)]
     pub sample_tokens: usize,
-    /// How the samples are drawn.
+    /// Sampling of the samples that the run prints.
     #[command(flatten)]
     pub sampling: SamplingFlags,
 }

@@ -17,7 +17,7 @@ const SIGNALS: &[i32] = &[SIGINT, SIGTERM];
 
 /// Whether the next signal ends the program at once: unless somebody waits, and there was none yet.
 static EXIT_ON_SIGNAL: AtomicBool = AtomicBool::new(true);
-/// How many wait; nothing where nobody ever did.
+/// Number of listeners; `None` before the first.
 static LISTENERS: Mutex<Option<usize>> = Mutex::new(None);
 
 /// Whether the program was asked to end; by default, it never is.

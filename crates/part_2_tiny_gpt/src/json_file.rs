@@ -7,19 +7,19 @@ use serde::Serialize;
 use serde_json::Value;
 use tensor_core::atomic_file;
 
-/// What the file at `path` holds.
+/// JSON value in the file at `path`.
 ///
 /// # Errors
-/// When it cannot be read or is no JSON.
+/// When it cannot be read or is not JSON.
 pub fn read(path: &Path) -> Result<Value> {
     let bytes = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
-    serde_json::from_slice(&bytes).with_context(|| format!("{} is no JSON", path.display()))
+    serde_json::from_slice(&bytes).with_context(|| format!("{} is not JSON", path.display()))
 }
 
-/// What the file at `path` holds, null where there is none.
+/// JSON value in the file at `path`; null if the file does not exist.
 ///
 /// # Errors
-/// When it cannot be read or is no JSON.
+/// When it cannot be read or is not JSON.
 pub fn read_or_null(path: &Path) -> Result<Value> {
     if path.exists() { read(path) } else { Ok(Value::Null) }
 }

@@ -1,4 +1,5 @@
-//! What the training loop, the evaluation and the log ask of a model. [`Gpt`] answers here; later parts' models in theirs.
+//! Interface that the training loop, the evaluation and the log need from a model. Implemented here
+//! by [`Gpt`], later by the models of parts 3 and 5.
 
 use std::path::Path;
 
@@ -7,18 +8,18 @@ use tensor_core::{Parameters, Rng};
 
 use crate::{Gpt, Sampling, generate, model_folder};
 
-/// A model that gives every token a score for being next.
+/// Language model: gives a logit to every token that may come next.
 pub trait LanguageModel: Sized {
     /// Longest text it is trained on, in tokens.
     fn context_len(&self) -> usize;
 
-    /// Where its weights live.
+    /// Device of the weights.
     fn device(&self) -> &Device;
 
-    /// The scores of every possible next token after each of `ids: (B, T)`: (B, T, V).
+    /// Logits (B, T, V) of the token after each of `ids: (B, T)`.
     fn forward(&self, ids: &Tensor) -> candle_core::Result<Tensor>;
 
-    /// The same model on the memory of `parameters`, for use without training.
+    /// Inference copy on the memory of `parameters`: records no graph, drops nothing out.
     fn for_inference(&self, parameters: &Parameters) -> candle_core::Result<Self>;
 
     /// Writes the model folder `folder`.

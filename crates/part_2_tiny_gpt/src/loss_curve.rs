@@ -31,7 +31,7 @@ impl Curve {
         Self { name: name.into(), points: Vec::new() }
     }
 
-    /// The same line under another name.
+    /// Copy of this curve under another name.
     pub fn with_name(&self, name: impl Into<String>) -> Self {
         Self { name: name.into(), points: self.points.clone() }
     }
@@ -41,7 +41,7 @@ impl Curve {
         &self.points
     }
 
-    /// Adds the value at a step; what is no number has no place on a curve.
+    /// Adds the value at a step; ignores NaN and infinities.
     pub fn push(&mut self, step: usize, value: f64) {
         if value.is_finite() {
             self.points.push((step as f64, value));
@@ -58,7 +58,7 @@ pub fn write_svg(path: &Path, curves: &[&Curve]) -> Result<()> {
     write_svg_with_axes(path, curves, ["step", "loss, nats per token"])
 }
 
-/// The same for curves that measure something else; `axes` names what they do over what: [x, y].
+/// Writes an SVG like [`write_svg()`] with axis labels `axes`: [x, y].
 ///
 /// # Errors
 /// As [`write_svg()`].

@@ -94,7 +94,7 @@ impl Gpt {
         self.wte.logits(&last)
     }
 
-    /// What the model knows at each position before it is turned into scores: (B, T, C).
+    /// Hidden states after the final norm, before the output layer makes logits of them: (B, T, C).
     pub fn hidden(&self, ids: &Tensor) -> Result<Tensor> {
         let mut x = self.embed(ids)?;
         for block in &self.h {
@@ -103,7 +103,7 @@ impl Gpt {
         self.ln_f.forward(&x)
     }
 
-    /// What each head of each block attends to: one (B, H, T, T) per block.
+    /// Attention weights of every head: one (B, H, T, T) per block.
     pub fn attention_weights(&self, ids: &Tensor) -> Result<Vec<Tensor>> {
         let mut x = self.embed(ids)?;
         let mut maps = Vec::with_capacity(self.h.len());

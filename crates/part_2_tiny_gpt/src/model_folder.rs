@@ -160,7 +160,9 @@ fn config_from_json(json: &Value) -> Result<GptConfig> {
     let model_type = json["model_type"].as_str().unwrap_or("none");
     ensure!(model_type == "gpt2", "model_type is `{model_type}`, expected `gpt2`");
     let size = |key: &str| {
-        let value = json[key].as_u64().with_context(|| format!("`{key}` is no size"))?;
+        let value = json[key]
+            .as_u64()
+            .with_context(|| format!("`{key}` must be a whole number from 0 up"))?;
         usize::try_from(value).with_context(|| format!("`{key}` is {value}"))
     };
     // transformers' defaults, for keys that its files may leave out.

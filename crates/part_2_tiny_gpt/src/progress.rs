@@ -1,4 +1,4 @@
-//! How long work shows itself: a moving bar on a terminal, plain lines elsewhere.
+//! Progress of long work: a moving bar on a terminal, plain lines elsewhere.
 
 use std::io::{IsTerminal, stderr};
 use std::time::{Duration, Instant};
@@ -29,7 +29,7 @@ impl ProgressLine {
         Self::resume_from(steps, 0)
     }
 
-    /// The same, where `before` steps were done earlier.
+    /// Progress line of a resumed run, `before` of whose `steps` are done.
     ///
     /// # Errors
     /// Never in practice: the bar's template is fixed.
@@ -51,7 +51,7 @@ impl ProgressLine {
         self.update_with_message(step, &format!("loss {loss:.4}"), tokens);
     }
 
-    /// The same with other `figures` than the loss.
+    /// Advances to `step`, after which `tokens` more are read, and shows `figures` in place of the loss.
     pub fn update_with_message(&mut self, step: usize, figures: &str, tokens: usize) {
         self.tokens += tokens;
         let message = format!("{figures}  {:.0} tokens/s", self.tokens_per_second());
@@ -77,8 +77,8 @@ impl ProgressLine {
         self.tokens as f64 / self.start.elapsed().as_secs_f64().max(1e-9)
     }
 
-    /// Runs `work` that is no step (a sample, an evaluation): the bar makes room for what it prints, and its time does
-    /// not count.
+    /// Runs `work` that is not a step (a sample, an evaluation): the bar makes room for its output, and
+    /// its time does not count.
     pub fn suspend<R>(&mut self, work: impl FnOnce() -> R) -> R {
         let begin = Instant::now();
         let result = match &self.bar {

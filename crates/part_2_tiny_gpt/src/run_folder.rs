@@ -1,4 +1,4 @@
-//! What a run leaves behind: a folder with `config.json` (its settings), `metrics.jsonl` (one object per logged step) and
+//! Run folder: `config.json` (the settings), `metrics.jsonl` (one object per logged step) and
 //! whatever else the run saves. A folder that already holds a run is moved aside first, to `NAME.previous`.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -29,7 +29,7 @@ impl RunFolder {
     ///
     /// # Errors
     /// When the folder cannot be written, another process is writing it, what stands there cannot be moved aside, or it has a
-    /// `config.json` that is no run's, a model's perhaps, which would be lost.
+    /// `config.json` that a training run did not write (a model's, perhaps), which would be lost.
     pub fn create(path: &Path, settings: &impl Serialize) -> Result<Self> {
         let (config, holds) = (path.join(CONFIG), |what: &str| path.join(what).exists());
         ensure!(
@@ -64,7 +64,7 @@ impl RunFolder {
         Ok((Self::open(path, lock)?, rows))
     }
 
-    /// The settings of the run at `path`; `None` where there is no run.
+    /// Settings of the run at `path`; `None` without a run.
     ///
     /// # Errors
     /// When they cannot be read.

@@ -1,4 +1,5 @@
-//! What a run shows and records: the progress line, samples, and in its folder the figures, their curve and the best model.
+//! Log of a training run: the progress line and samples on screen; metrics, loss curve and the best
+//! model in the run folder.
 
 use std::path::Path;
 
@@ -111,7 +112,7 @@ impl TrainLog {
         Ok(())
     }
 
-    /// Runs `work` that is no step; its time does not count.
+    /// Runs `work` that is not a step; its time does not count.
     pub fn suspend<R>(&mut self, work: impl FnOnce() -> R) -> R {
         self.progress.suspend(work)
     }

@@ -10,7 +10,7 @@ use tensor_core::Rng;
 
 use crate::Gpt;
 
-/// How the next token is chosen.
+/// Sampling strategy for the next token.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Sampling {
     /// The most likely token, the first of equals.

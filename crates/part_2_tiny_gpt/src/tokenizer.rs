@@ -19,7 +19,7 @@ impl ByteTokenizer {
         text.as_ref().iter().map(|&byte| u32::from(byte)).collect()
     }
 
-    /// The text of `tokens`, with `�` where the bytes are no UTF-8 (or a token is no byte).
+    /// The text of `tokens`, with `�` for invalid UTF-8 and for ids above 255.
     pub fn decode(self, tokens: &[u32]) -> String {
         let mut stream = StreamDecoder::default();
         let mut text: String = tokens.iter().map(|&token| stream.push(token)).collect();
@@ -27,7 +27,7 @@ impl ByteTokenizer {
         text
     }
 
-    /// The same tokenizer as a Hugging Face `tokenizer.json`: byte-level BPE without merges, where id = byte.
+    /// Hugging Face `tokenizer.json` of this tokenizer: byte-level BPE without merges, where id = byte.
     pub fn to_json(self) -> Value {
         let vocab = (0..=255u8).map(|byte| (byte_to_unicode(byte).to_string(), json!(byte)));
         let byte_level = json!({
@@ -103,7 +103,7 @@ impl StreamDecoder {
         text
     }
 
-    /// What is left when no more tokens come: `�` for a character that was cut off.
+    /// Remaining text when no more tokens come: `�` for a character that was cut off.
     pub fn finish(self) -> String {
         String::from_utf8_lossy(&self.pending).into_owned()
     }

@@ -10,14 +10,14 @@ use tensor_core::{Parameters, Scope};
 use crate::flags::{ComputeFlags, TrainFlags};
 use crate::{ByteCorpus, LanguageModel, train, training_memory};
 
-/// What the command was given.
+/// Arguments of a `train` command that part 2 and part 3 share.
 #[derive(Debug, Clone, Copy)]
 pub struct TrainCommand<'a> {
     /// The text, whose bytes are the tokens.
     pub data: &'a Path,
     /// The run folder.
     pub out: &'a Path,
-    /// How the model is trained, and what is seen of it.
+    /// Training, evaluation and sampling flags.
     pub train: &'a TrainFlags,
     /// Where and how is computed.
     pub compute: &'a ComputeFlags,
@@ -61,7 +61,8 @@ impl TrainCommand<'_> {
         if self.json {
             let report = json!({
                 "loss": best.loss, "bits_per_byte": best.bits_per_byte, "tokens": best.tokens,
-                "tokens_per_s": tokens_per_second, "parameters": parameters.n_parameters(), "model": folder,
+                "tokens_per_s": tokens_per_second,
+                "parameters": parameters.n_parameters(), "model": folder,
             });
             println!("{report}");
         }

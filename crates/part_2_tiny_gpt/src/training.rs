@@ -8,7 +8,7 @@ use tensor_core::{AdamW, AdamWConfig, Parameters, Rng, backward, clip_grad_norm}
 
 use crate::{Batch, ByteCorpus, LanguageModel, LmEvalMetrics, TrainLog, evaluate};
 
-/// How the learning rate moves over the run, once it has risen from 0 over the first twentieth of the steps (Adam's
+/// Learning-rate schedule after the warm-up, in which the rate has risen from 0 over the first twentieth of the steps (Adam's
 /// first steps, taken on a guess of the gradient's size, can spoil fresh weights). Part 4 teaches schedules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -28,7 +28,7 @@ pub struct TrainConfig {
     pub batch_size: usize,
     /// Highest learning rate.
     pub lr: f64,
-    /// What becomes of it.
+    /// Learning-rate schedule after the warm-up.
     pub lr_decay: LrDecay,
     /// β₁, β₂, ε and weight decay.
     pub optimizer: AdamWConfig,

@@ -29,7 +29,7 @@ pub(crate) fn ensure_fits_in(parameters: f64, free: f64) -> Result<()> {
     Ok(())
 }
 
-/// What Linux can give without swapping, in bytes.
+/// Available memory in bytes, as Linux estimates it (`MemAvailable`: without swapping).
 fn free_memory() -> Option<f64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;

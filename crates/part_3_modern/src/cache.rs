@@ -8,7 +8,7 @@ use tensor_core::ops::{AttentionMask, Positions};
 use crate::config::{AttentionConfig, Window};
 use crate::{KvCache, RollingCache};
 
-/// What a model has read so far, in rows of a batch.
+/// Keys and values of the tokens read so far, of every layer and row of a batch.
 #[derive(Debug)]
 pub struct Cache {
     layers: Vec<LayerCache>,

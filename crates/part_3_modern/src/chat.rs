@@ -20,7 +20,7 @@ pub struct Chat<'a> {
     rng: Rng,
 }
 
-/// What the model answered.
+/// Assistant's turn of a chat.
 #[derive(Debug, Clone)]
 pub struct Reply {
     /// Its words.

@@ -139,7 +139,8 @@ fn bad_input_is_told_in_one_line() {
         2,
         "must be 1",
     );
-    PART_3.assert_fails(&generate, 1, "the prompt is empty"); // bytes have no token that begins a text
+    // bytes have no token that begins a text
+    PART_3.assert_fails(&generate, 1, "the prompt is empty");
     let text = path_arg(folder.path(), "text.txt");
     PART_3.assert_fails(
         &["score", "--model", &model, "--text-file", &text],

@@ -82,7 +82,8 @@ fn print_routing(model: &GptMoe, args: &DemoArgs) -> Result<()> {
         }
     }
     println!();
-    let name = |byte| if byte == b' ' { "·".into() } else { display_byte(byte) }; // the font has no ␣
+    // the font has no ␣
+    let name = |byte| if byte == b' ' { "·".into() } else { display_byte(byte) };
     let names: Vec<String> = SENTENCE.bytes().map(name).collect();
     write_routing_png(&args.out, &layers, &names)
 }

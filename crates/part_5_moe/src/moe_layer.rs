@@ -70,7 +70,8 @@ impl MoeLayer {
             }
             let tokens: Vec<u32> = slots.iter().map(|slot| slot / k as u32).collect();
             let tokens = Tensor::new(tokens, x.device())?;
-            let said = self.experts.forward_expert(e, &x.index_select(&tokens, 0)?)?; // (tokens of e, C)
+            // (tokens of e, C)
+            let said = self.experts.forward_expert(e, &x.index_select(&tokens, 0)?)?;
             let weight = weights.index_select(&Tensor::new(slots, x.device())?, 0)?;
             y = y.index_add(&tokens, &said.broadcast_mul(&weight)?, 0)?;
         }

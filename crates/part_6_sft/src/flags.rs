@@ -55,7 +55,10 @@ pub struct ExampleFlags {
     #[arg(long, value_name = "N", default_value = "200000")]
     pub examples: NonZeroUsize,
     /// Share of a file's rows that is kept for validation
-    #[arg(long, value_name = "P", default_value_t = 0.1, allow_negative_numbers = true, value_parser = fraction)]
+    #[arg(
+        long, value_name = "P", default_value_t = 0.1, allow_negative_numbers = true,
+        value_parser = fraction
+    )]
     pub validation: f64,
 }
 
@@ -85,7 +88,10 @@ pub struct LoraFlags {
     #[arg(long, value_name = "A", value_parser = positive, requires = "lora_rank")]
     pub lora_alpha: Option<f64>,
     /// Probability of dropout before them
-    #[arg(long, value_name = "P", default_value_t = 0., allow_negative_numbers = true, value_parser = dropout)]
+    #[arg(
+        long, value_name = "P", default_value_t = 0., allow_negative_numbers = true,
+        value_parser = dropout
+    )]
     pub lora_dropout: f64,
     /// The layers that get one: all, or the ends of names, such as q_proj,v_proj
     #[arg(long, value_name = "NAMES", default_value = "all")]

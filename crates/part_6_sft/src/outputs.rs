@@ -1,5 +1,6 @@
 //! Where a run's results go: the run folder's `model/` or `adapter/`, and its checkpoints.
 
+use std::num::NonZeroUsize;
 use std::path::Path;
 
 use anyhow::Result;
@@ -32,6 +33,14 @@ pub struct RunDestination<'a> {
     pub save_interval: usize,
     /// Names what is learned from, so that a checkpoint is not continued with something else.
     pub data_id: &'a str,
+}
+
+impl<'a> RunDestination<'a> {
+    /// Destination with the newest checkpoint alone, written at the end of the run.
+    pub fn new(folder: &'a Path, model_saver: &'a ModelSaver<'a>, data_id: &'a str) -> Self {
+        let checkpoints = Checkpoints::new(folder.join("checkpoints"), NonZeroUsize::MIN);
+        Self { folder, model_saver, checkpoints, save_interval: 0, data_id }
+    }
 }
 
 impl RunOutputs<'_> {

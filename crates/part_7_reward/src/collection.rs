@@ -82,7 +82,10 @@ impl AnnotationFile {
     /// another question.
     pub fn is_annotated(&self, prompt: &[Message]) -> bool {
         let asked = self.rows.iter().any(|row| row.prompt == prompt);
-        let open = |row: &AnnotationRow| !matches!(&row.said, Outcome::Skipped { skipped } if skipped.len() < 2);
+        let open = |row: &AnnotationRow| match &row.said {
+            Outcome::Skipped { skipped } => skipped.len() >= 2,
+            Outcome::Decided { .. } => true,
+        };
         asked && !self.rows.last().is_some_and(|row| row.prompt == prompt && open(row))
     }
 

@@ -47,7 +47,10 @@ pub struct SplitFlags {
     #[arg(long, value_name = "N", default_value = "40000")]
     pub pairs: NonZeroUsize,
     /// Share of a file's rows that is kept for validation, which chooses the model
-    #[arg(long, value_name = "P", default_value_t = 0.1, allow_negative_numbers = true, value_parser = fraction)]
+    #[arg(
+        long, value_name = "P", default_value_t = 0.1, allow_negative_numbers = true,
+        value_parser = fraction
+    )]
     pub validation: f64,
     /// Share of a file's rows that is kept for `eval` alone [default: none]
     #[arg(long, value_name = "P", allow_negative_numbers = true, value_parser = fraction)]
@@ -76,7 +79,10 @@ pub struct LossFlags {
     #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = non_negative)]
     pub margin: Option<f64>,
     /// Weight of the term that centres a pair's scores on 0
-    #[arg(long, value_name = "X", default_value_t = 0., allow_negative_numbers = true, value_parser = non_negative)]
+    #[arg(
+        long, value_name = "X", default_value_t = 0., allow_negative_numbers = true,
+        value_parser = non_negative
+    )]
     pub centring: f64,
 }
 

@@ -94,7 +94,8 @@ impl RewardModel {
             RewardArchitecture::Causal => self.last_hidden(ids, lengths)?,
             RewardArchitecture::Encoder => self.mean_hidden(ids, lengths)?,
         };
-        self.reward_head.forward(&summary)?.squeeze(1)?.to_dtype(DType::F32) // (B, C) -> (B, 1) -> (B)
+        // (B, C) -> (B, 1) -> (B)
+        self.reward_head.forward(&summary)?.squeeze(1)?.to_dtype(DType::F32)
     }
 
     /// What is known at each text's last token: (B, C).

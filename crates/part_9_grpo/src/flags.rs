@@ -19,10 +19,16 @@ use crate::{Aggregation, Baseline, Kl, Objective, Overlong};
 #[derive(Debug, Clone, Copy, Serialize, Args)]
 pub struct DrawFlags {
     /// Completions of each prompt
-    #[arg(long, value_name = "G", default_value = "16", visible_aliases = ["num-generations", "num-completions"])]
+    #[arg(
+        long, value_name = "G", default_value = "16",
+        visible_aliases = ["num-generations", "num-completions"]
+    )]
     pub group_size: NonZeroUsize,
     /// Below 1 likelier tokens, above 1 wilder ones
-    #[arg(long, value_name = "T", default_value_t = 1., allow_negative_numbers = true, value_parser = positive)]
+    #[arg(
+        long, value_name = "T", default_value_t = 1., allow_negative_numbers = true,
+        value_parser = positive
+    )]
     pub temperature: f64,
     /// Draw from the K best tokens [default: from all]
     #[arg(long, value_name = "K")]
@@ -76,13 +82,19 @@ pub struct ObjectiveFlags {
     #[arg(long, value_enum, default_value_t = Baseline::GroupStd)]
     pub baseline: Baseline,
     /// Beside the standard deviation, so that a small one makes no large advantage
-    #[arg(long, value_name = "X", default_value_t = 1e-4, allow_negative_numbers = true, value_parser = non_negative)]
+    #[arg(
+        long, value_name = "X", default_value_t = 1e-4, allow_negative_numbers = true,
+        value_parser = non_negative
+    )]
     pub advantage_epsilon: f64,
     /// How much a token counts
     #[arg(long, value_enum, default_value_t = Aggregation::Token)]
     pub aggregation: Aggregation,
     /// How far below 1 a ratio may go
-    #[arg(long, value_name = "X", default_value_t = 0.2, allow_negative_numbers = true, value_parser = probability, visible_aliases = ["clip-ratio", "epsilon-low"])]
+    #[arg(
+        long, value_name = "X", default_value_t = 0.2, allow_negative_numbers = true,
+        value_parser = probability, visible_aliases = ["clip-ratio", "epsilon-low"]
+    )]
     pub epsilon: f64,
     /// How far above 1 [default: as far as below]
     #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = positive)]
@@ -91,7 +103,10 @@ pub struct ObjectiveFlags {
     #[arg(long, value_enum, default_value_t = Kl::K3Weighted)]
     pub kl: Kl,
     /// What that distance weighs; 0 for no reference at all
-    #[arg(long, value_name = "X", default_value_t = 0.03, allow_negative_numbers = true, value_parser = non_negative, visible_aliases = ["kl-coeff", "kl-coef"])]
+    #[arg(
+        long, value_name = "X", default_value_t = 0.03, allow_negative_numbers = true,
+        value_parser = non_negative, visible_aliases = ["kl-coeff", "kl-coef"]
+    )]
     pub beta: f64,
     /// Make the policy its own reference anew every N steps; not with adapters, whose reference is the model without them [default: never]
     #[arg(long, value_name = "N", conflicts_with = "lora_rank")]

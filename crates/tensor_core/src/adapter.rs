@@ -1,6 +1,7 @@
 //! A low-rank correction of a linear layer (Hu et al., <https://arxiv.org/abs/2106.09685>): y = x Wᵀ + b + s · (x Aᵀ) Bᵀ.
 //!
-//! A layer gets one where its store has one: see [`Parameters::add_adapter`](crate::Parameters::add_adapter).
+//! A layer gets one where its store has one: see
+//! [`Parameters::add_adapter`](crate::Parameters::add_adapter).
 
 use candle_core::{Result, Tensor};
 

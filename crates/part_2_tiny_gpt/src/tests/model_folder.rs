@@ -123,7 +123,7 @@ fn damaged_and_foreign_folders_are_refused_by_name() -> Result<()> {
     for (key, value, expected) in [
         ("model_type", json!("llama"), "model_type is `llama`, expected `gpt2`"),
         ("n_inner", json!(17), "n_inner is 17"),
-        ("n_layer", json!(-2), "`n_layer` is no size"),
+        ("n_layer", json!(-2), "`n_layer` must be a whole number from 0 up"),
         ("n_layer", json!(0), "none may be 0"),
         ("n_head", json!(5), "n_embd 16 cannot be divided among 5 heads"),
         ("n_layer", json!(3), "tensor `h.2.ln_1.weight` is missing"),
@@ -138,7 +138,7 @@ fn damaged_and_foreign_folders_are_refused_by_name() -> Result<()> {
         assert!(open().contains(expected), "{}", open());
     }
     std::fs::write(path.join("config.json"), "{ no json")?;
-    assert!(open().contains("config.json is no JSON"), "{}", open());
+    assert!(open().contains("config.json is not JSON"), "{}", open());
 
     std::fs::write(path.join("config.json"), config.to_string())?;
     let bytes = std::fs::read(path.join("model.safetensors"))?;

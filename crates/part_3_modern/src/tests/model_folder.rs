@@ -167,7 +167,7 @@ fn bad_folders_are_refused_with_what_is_wrong() -> Result<()> {
         config("tie_word_embeddings", json!(true))?
             .contains("differs from `model.embed_tokens.weight`")
     );
-    assert!(refused(|f| Ok(std::fs::write(f.join("config.json"), "{")?))?.contains("is no JSON"));
+    assert!(refused(|f| Ok(std::fs::write(f.join("config.json"), "{")?))?.contains("is not JSON"));
     let shard = "model-00002-of-00003.safetensors";
     assert!(refused(|f| Ok(std::fs::remove_file(f.join(shard))?))?.contains(shard));
     let cut = refused(|f| {

@@ -56,7 +56,10 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_name = "N", default_value_t = 2048)]
     pub(crate) vocab_size: usize,
     /// Share of the documents that is held out, at least one
-    #[arg(long, value_name = "P", default_value_t = 0.1, allow_negative_numbers = true, value_parser = probability)]
+    #[arg(
+        long, value_name = "P", default_value_t = 0.1, allow_negative_numbers = true,
+        value_parser = probability
+    )]
     pub(crate) validation: f64,
     #[command(flatten)]
     #[serde(flatten)]

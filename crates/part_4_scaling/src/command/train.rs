@@ -28,7 +28,8 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let mut model = model_config(args)?;
     let config = train_config(args)?;
     let device = args.run.compute.open_device()?;
-    training_memory::ensure_fits_in_memory(model.parameter_count(), &device)?; // the vocabulary comes on top
+    // the vocabulary comes on top
+    training_memory::ensure_fits_in_memory(model.parameter_count(), &device)?;
     let settings = serde_json::to_value(args)?;
     let checkpoints = Checkpoints::new(args.out.join("checkpoints"), args.run.save.keep);
     let (mut run, data, folder, rows) = match args.run.settings.resume {

@@ -119,14 +119,7 @@ fn a_run_in_pieces_arrives_where_a_run_in_one_does_bit_for_bit() -> Result<()> {
                 assert!(piece.restore(&path, "other data").is_err());
                 piece.restore(&path, "these")?;
             }
-            let checkpoints = checkpoints.clone();
-            let place = RunDestination {
-                folder: folder.path(),
-                model_saver: &keeper,
-                checkpoints,
-                save_interval: 0,
-                data_id: "these",
-            };
+            let place = RunDestination::new(folder.path(), &keeper, "these");
             let (interrupt, stop_after) = (Interrupt::default(), Some(stop_after));
             let outputs = RunOutputs { destination: Some(place), interrupt, stop_after };
             train(&mut piece, &examples, &train_config(7), None, &outputs, &mut log()?)?;

@@ -1,10 +1,7 @@
 //! The exam: the best model is what is kept, by its loss, with the normalisation of its own scores; or the one that passed.
 
-use std::num::NonZeroUsize;
-
 use anyhow::Result;
 use modern::Purpose;
-use scaling::Checkpoints;
 use sft::{ModelSaver, RunDestination, RunOutputs, SftLog, TrainState};
 use tensor_core::AdamWConfig;
 
@@ -15,7 +12,6 @@ use crate::{
 };
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "one setting or step a line")]
 fn the_best_model_is_kept_with_its_own_normalisation_and_one_that_passes() -> Result<()> {
     let preferences = ["the answer", "of all", "What is"].map(|text| {
         Preference::new(format!("{text}?"), format!("{text} 7"), format!("{text} 1 of the"))
@@ -37,14 +33,7 @@ fn the_best_model_is_kept_with_its_own_normalisation_and_one_that_passes() -> Re
         sampler: None,
         lora: None,
     };
-    let checkpoints = Checkpoints::new(folder.path().join("checkpoints"), NonZeroUsize::MIN);
-    let place = RunDestination {
-        folder: folder.path(),
-        model_saver: &keeper,
-        checkpoints,
-        save_interval: 0,
-        data_id: "these",
-    };
+    let place = RunDestination::new(folder.path(), &keeper, "these");
     let outputs = RunOutputs { destination: Some(place), ..RunOutputs::default() };
     let mut log = SftLog::new(9, 2, 0, 10)?;
     let mut sit = |scale: f64, stop_at| -> Result<Vec<[f64; 2]>> {

@@ -83,7 +83,8 @@ fn transformers_scores_what_we_save_as_we_do() -> Result<()> {
     let mut begun =
         RewardCheckpoint::from_language_model(checkpoint(3)?, RewardArchitecture::Causal, None, 7)?;
     let end = begun.chat_tokenizer.eos_token_id();
-    begun.chat_tokenizer.tokenizer = begun.chat_tokenizer.tokenizer.with_padding(end); // as many chat models have it
+    // as many chat models have it
+    begun.chat_tokenizer.tokenizer = begun.chat_tokenizer.tokenizer.with_padding(end);
     save(folder.path(), &begun)?;
     let prompt = [Message::user("What is 12 + 7?")];
     let answers = ["19", "the answer of all", "1", ""];

@@ -8,7 +8,7 @@ use super::arguments::TrainArgs;
 use crate::{Comparison, Learner, PpoConfig};
 
 /// What is learned, and by how much of the models.
-pub(super) fn tell_start(learner: &Learner, config: &PpoConfig, (n, left_out): (usize, usize)) {
+pub(super) fn tell_start(learner: &Learner, config: &PpoConfig, n: usize, left_out: usize) {
     let (trained, all) = learner.policy.parameter_counts();
     let (critic, _) = learner.critic.parameter_counts();
     println!(

@@ -23,7 +23,6 @@ const FREE: [&str; 3] = ["eval_examples", "reference", "reward"];
 /// Texts that a reward model reads at a time.
 const SCORED_AT_A_TIME: usize = 32;
 
-#[expect(clippy::too_many_lines, reason = "one setting or step a line")]
 pub(super) fn run(args: &TrainArgs) -> Result<()> {
     check(args)?;
     let device = args.run.compute.open_device()?;
@@ -53,13 +52,8 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
 
     let of = other.as_ref().map_or(&checkpoint.parameters, |other| &other.parameters);
     let origins = Origins { reference: parameters_sha256(of.iter())?, scorer: scored_by };
-    let policy = TrainState::with_optional_lora(
-        model,
-        checkpoint.parameters,
-        lora.as_ref(),
-        optimizer,
-        config.seed,
-    )?;
+    let (parameters, seed) = (checkpoint.parameters, config.seed);
+    let policy = TrainState::with_optional_lora(model, parameters, lora.as_ref(), optimizer, seed)?;
     let reference = other.map_or_else(|| reference::of_start(&policy), |other| Ok(other.model))?;
     let mut learner =
         Learner::new(policy, args.objective.trunk(&args.lora), optimizer, config.kl_price)?;
@@ -79,7 +73,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let mut log = log.record(folder, tracker, &rows);
     let outputs = start.outputs(&keeper, &name)?;
     let exam = exam(args, &asked.validation, &speech);
-    tell_start(&learner, &config, (asked.train.len(), asked.left_out));
+    tell_start(&learner, &config, asked.train.len(), asked.left_out);
     let mut prompts = Prompts::new(asked.train, config.seed)?;
     let (scorer, mix) = (&mut *scorer, asked.mix);
     let mut around = Surroundings { reference: &reference, speech: &speech, scorer, mix };

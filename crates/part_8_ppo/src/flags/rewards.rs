@@ -14,7 +14,10 @@ use crate::rewards::{Cut, RewardConfig, Scale};
 #[derive(Debug, Clone, Copy, Serialize, Args)]
 pub struct RewardFlags {
     /// What a nat of KL to the reference costs
-    #[arg(long, value_name = "X", default_value_t = 0.02, allow_negative_numbers = true, value_parser = non_negative)]
+    #[arg(
+        long, value_name = "X", default_value_t = 0.02, allow_negative_numbers = true,
+        value_parser = non_negative
+    )]
     pub kl_coef: f64,
     /// How it is estimated
     #[arg(long, value_enum, default_value_t)]
@@ -23,7 +26,10 @@ pub struct RewardFlags {
     #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = positive)]
     pub kl_target: Option<f64>,
     /// Responses in which it changes [default: 10000]
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = positive, requires = "kl_target")]
+    #[arg(
+        long, value_name = "N", allow_negative_numbers = true, value_parser = positive,
+        requires = "kl_target"
+    )]
     pub kl_horizon: Option<f64>,
     /// Keep scores between minus this and this
     #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = positive)]
@@ -32,16 +38,25 @@ pub struct RewardFlags {
     #[arg(long, value_enum, default_value_t)]
     pub cut: Cut,
     /// What it loses besides
-    #[arg(long, value_name = "X", default_value_t = 1., allow_negative_numbers = true, value_parser = non_negative)]
+    #[arg(
+        long, value_name = "X", default_value_t = 1., allow_negative_numbers = true,
+        value_parser = non_negative
+    )]
     pub cut_penalty: f64,
     /// What becomes of rewards before advantages are made of them
     #[arg(long, value_enum, default_value_t)]
     pub rewards: Scale,
     /// What a reward is worth a token later
-    #[arg(long, value_name = "X", default_value_t = 1., allow_negative_numbers = true, value_parser = probability)]
+    #[arg(
+        long, value_name = "X", default_value_t = 1., allow_negative_numbers = true,
+        value_parser = probability
+    )]
     pub gamma: f64,
     /// How far rewards are trusted over values
-    #[arg(long, value_name = "X", default_value_t = 0.95, allow_negative_numbers = true, value_parser = at_most_1)]
+    #[arg(
+        long, value_name = "X", default_value_t = 0.95, allow_negative_numbers = true,
+        value_parser = at_most_1
+    )]
     pub lambda: f64,
 }
 

@@ -49,13 +49,7 @@ fn a_run_in_pieces_arrives_where_a_run_in_one_does_bit_for_bit() -> Result<()> {
                 sampler: None,
                 lora: None,
             };
-            let place = RunDestination {
-                folder: folder.path(),
-                model_saver: &keeper,
-                checkpoints: checkpoints.clone(),
-                save_interval: 0,
-                data_id: "these",
-            };
+            let place = RunDestination::new(folder.path(), &keeper, "these");
             let (interrupt, stop_after) = (Interrupt::default(), Some(stop_after));
             let outputs = RunOutputs { destination: Some(place), interrupt, stop_after };
             run(&mut piece, &mut *crate::scorer::chance(), &config, &outputs, true)?;

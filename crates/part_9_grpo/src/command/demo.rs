@@ -60,7 +60,8 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
     let (held_out, _) = questions(examples(&unknown), &speech, config.context, BUDGET)?;
     let asking = Asking { speech: &speech, max_new_tokens: BUDGET, batch_size: 200 };
     let exam = Exam { task: Task::Arithmetic, asking };
-    let mut tuning = TrainState::new(config, tuning.parameters, how.steps.optimizer)?; // moments of its own
+    // moments of its own
+    let mut tuning = TrainState::new(config, tuning.parameters, how.steps.optimizer)?;
     let twin = GptModern::new(&config, tuning.parameters.for_inference().root())?;
     let before = exam.greedy(&twin, &held_out, &mut *scorer)?;
     println!(

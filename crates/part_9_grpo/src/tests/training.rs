@@ -2,16 +2,14 @@
 
 mod left_out;
 
-use std::num::NonZeroUsize;
-
 use anyhow::Result;
 use modern::model_folder::TextEnds;
 use modern::sampler::{Choice, Sampler};
 use modern::{GptModern, ModelConfig};
 use ppo::prompts::questions;
 use ppo::{Asking, Clip, Question, Reply, RolloutConfig, Scorer, scorer};
+use scaling::Schedule;
 use scaling::schedule::Decay;
-use scaling::{Checkpoints, Schedule};
 use sft::{
     ChatFormat, ChatTokenizer, Example, ModelSaver, RunDestination, RunOutputs, TrainState,
     word_tokenizer,
@@ -152,15 +150,7 @@ fn the_best_of_all_looks_is_the_model_that_is_saved() -> Result<()> {
         let (folder, ends) = (tempfile::tempdir()?, TextEnds::default());
         let keeper =
             ModelSaver { chat_tokenizer: &speech, special_ids: &ends, sampler: None, lora: None };
-        let checkpoints = Checkpoints::new(folder.path().join("checkpoints"), NonZeroUsize::MIN);
-        let (path, data) = (folder.path(), "these");
-        let place = RunDestination {
-            folder: path,
-            model_saver: &keeper,
-            checkpoints,
-            save_interval: 0,
-            data_id: data,
-        };
+        let place = RunDestination::new(folder.path(), &keeper, "these");
         let (interrupt, stop_after) = (Interrupt::default(), None);
         let outputs = RunOutputs { destination: Some(place), interrupt, stop_after };
         let mut looked = scripted(looks);
@@ -173,7 +163,7 @@ fn the_best_of_all_looks_is_the_model_that_is_saved() -> Result<()> {
         });
         let (tuning, _) = run(&config, &mut *both, &outputs, 1)?;
         assert_eq!(tuning.progress.best, Some(-0.9));
-        let saved = weights::load(&path.join("model/model.safetensors"))?;
+        let saved = weights::load(&folder.path().join("model/model.safetensors"))?;
         let mut numbers = Vec::new();
         for tensor in saved.values() {
             numbers.extend(tensor.flatten_all()?.to_vec1::<f32>()?);

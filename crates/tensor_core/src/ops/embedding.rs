@@ -56,7 +56,8 @@ fn fused<T: Real>(weight: &Tensor, ids: &Tensor) -> Result<Tensor> {
     record("embedding", [&weight], y, shape, {
         let weight = weight.detach();
         move |grad, _| {
-            Ok([Some(tensor_like(scatter_add::<T>(&values(grad)?, &ids, (v, c)), &weight)?)])
+            let sum = scatter_add::<T>(&values(grad)?, &ids, v, c);
+            Ok([Some(tensor_like(sum, &weight)?)])
         }
     })
 }
@@ -71,7 +72,7 @@ fn gather<T: Real>(weight: &[T], ids: &[i64], c: usize) -> Vec<T> {
 }
 
 /// Each task owns a range of the table's rows and looks through all ids for them, so that each sum has a fixed order.
-fn scatter_add<T: Real>(grad: &[T], ids: &[i64], (v, c): (usize, usize)) -> Vec<T> {
+fn scatter_add<T: Real>(grad: &[T], ids: &[i64], v: usize, c: usize) -> Vec<T> {
     const TASKS: usize = 64; // at most: every one reads all ids
     let rows = v.div_ceil(TASKS).max(GRAIN.div_ceil(c));
     let [sum] = build([(v * c, rows * c)], |i, [sum]| {

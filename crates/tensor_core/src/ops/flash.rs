@@ -31,7 +31,7 @@ pub(super) struct Block<'a> {
 }
 
 impl<'a> Block<'a> {
-    fn new(heads: &'a Heads, mask: &'a AttentionMask, (b, head, i): (usize, usize, usize)) -> Self {
+    fn new(heads: &'a Heads, mask: &'a AttentionMask, b: usize, head: usize, i: usize) -> Self {
         let queries = heads.block(i);
         let keys = mask.ranges(b, queries.clone(), heads.keys.len);
         Self { heads, mask, b, head, queries, keys }
@@ -65,7 +65,7 @@ impl<'a> Block<'a> {
         let width = self.width();
         for (column, keys) in self.ranges() {
             let b = side.matrix(b, self.key_head(), keys, self.heads.d).transposed();
-            let into = Destination::columns(into, column, (self.queries.len(), width));
+            let into = Destination::columns(into, column, self.queries.len(), width);
             product_here(into, T::ZERO, (a, b), scale);
         }
     }
@@ -96,7 +96,7 @@ pub(super) fn forward<T: Dots>(
     pool::for_each(b * h * heads.blocks(), |task| {
         let (row_and_head, i) = (task / heads.blocks(), heads.blocks() - 1 - task % heads.blocks());
         let (b, head) = (row_and_head / h, row_and_head % h);
-        let block = Block::new(heads, mask, (b, head, i));
+        let block = Block::new(heads, mask, b, head, i);
         let (rows, width) = (block.queries.len(), block.width());
         // SAFETY: the only task with this row, head and block of queries.
         #[allow(unsafe_code)]
@@ -166,7 +166,7 @@ pub(super) fn backward<T: Real>(
         let (b, key_head) = (task / kv, task % kv);
         for head in key_head * heads.group()..(key_head + 1) * heads.group() {
             for i in 0..heads.blocks() {
-                let block = Block::new(heads, mask, (b, head, i));
+                let block = Block::new(heads, mask, b, head, i);
                 if block.width() > 0 {
                     backward_block(&block, inputs, outcome, grads);
                 }

@@ -70,15 +70,21 @@ fn forward_with_slope<T: Real>(x: &[T], form: Gelu) -> [Vec<T>; 2] {
     build([(n, GRAIN), (n, GRAIN)], |i, blanks| {
         let x = &x[i * GRAIN..];
         vectorized!(match form {
-            Gelu::Exact => Blank::fill_all(blanks, [x], |[x]| with_slope(x, exact(x))),
-            Gelu::Tanh => Blank::fill_all(blanks, [x], |[x]| with_slope(x, tanh(x))),
+            Gelu::Exact => Blank::fill_all(blanks, [x], |[x]| {
+                let (phi, slope) = exact(x);
+                with_slope(x, phi, slope)
+            }),
+            Gelu::Tanh => Blank::fill_all(blanks, [x], |[x]| {
+                let (phi, slope) = tanh(x);
+                with_slope(x, phi, slope)
+            }),
         })
     })
 }
 
 /// x · Φ(x) and its slope, from those of Φ.
 #[inline(always)]
-fn with_slope<T: Real>(x: T, (phi, slope): (T, T)) -> [T; 2] {
+fn with_slope<T: Real>(x: T, phi: T, slope: T) -> [T; 2] {
     [x * phi, phi + x * slope]
 }
 

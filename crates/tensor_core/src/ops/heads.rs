@@ -66,7 +66,7 @@ impl Side {
     ) -> Destination<T> {
         let first = self.first(b, tokens.start, head, d);
         // SAFETY: the caller's promise.
-        unsafe { Destination::shared(values, first, (tokens.len(), d), self.stride) }
+        unsafe { Destination::shared(values, first, tokens.len(), d, self.stride) }
     }
 }
 

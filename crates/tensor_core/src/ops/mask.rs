@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Result, Tensor, bail};
 
-/// Which of S keys each of T queries sees. Query t stands at position t, or further on: see [`AttentionMask::with_offset`].
+/// Attention mask: the keys, of S, that each of T queries sees. Query t stands at position t, or
+/// further on: see [`AttentionMask::with_offset`].
 #[derive(Debug, Clone)]
 pub struct AttentionMask {
     pattern: Pattern,

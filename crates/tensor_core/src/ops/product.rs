@@ -61,7 +61,7 @@ pub(crate) struct Destination<T> {
 
 impl<T> Destination<T> {
     /// The columns from `first` on of a matrix of (rows, columns).
-    pub(crate) fn columns(values: &mut [T], first: usize, (rows, columns): (usize, usize)) -> Self {
+    pub(crate) fn columns(values: &mut [T], first: usize, rows: usize, columns: usize) -> Self {
         assert!(rows * columns <= values.len(), "{rows} by {columns} into {}", values.len());
         Self { start: values[first..].as_mut_ptr(), row_stride: columns }
     }
@@ -74,7 +74,8 @@ impl<T> Destination<T> {
     pub(crate) unsafe fn shared(
         values: &Shared<'_, T>,
         start: usize,
-        (rows, columns): (usize, usize),
+        rows: usize,
+        columns: usize,
         row_stride: usize,
     ) -> Self {
         let end = start + rows.saturating_sub(1) * row_stride + columns;

@@ -56,13 +56,13 @@ impl Activations {
             let (quants, more_quants) = quants.split_at_mut(columns);
             let (scales, more_scales) = scales.split_at_mut(padded);
             let (sums, more_sums) = sums.split_at_mut(padded);
-            vectorized!(round(x, quants, (scales, sums), group));
+            vectorized!(round(x, quants, scales, sums, group));
             if precision == Precision::Twice {
                 vectorized!({
                     for (i, remainder) in remainder.iter_mut().enumerate() {
                         *remainder = x[i] - scales[i / group] * f32::from(quants[i]);
                     }
-                    round(&remainder, more_quants, (more_scales, more_sums), group);
+                    round(&remainder, more_quants, more_scales, more_sums, group);
                 });
             }
         }
@@ -110,7 +110,7 @@ pub(super) struct Rows<'a, const R: usize> {
 }
 
 #[inline(always)]
-fn round(x: &[f32], quants: &mut [i8], (scales, sums): (&mut [f32], &mut [f32]), group: usize) {
+fn round(x: &[f32], quants: &mut [i8], scales: &mut [f32], sums: &mut [f32], group: usize) {
     let per_block = BLOCK / group;
     let groups = scales.chunks_exact_mut(per_block).zip(sums.chunks_exact_mut(per_block));
     let blocks = x.as_chunks::<BLOCK>().0.iter().zip(quants.as_chunks_mut::<BLOCK>().0);

@@ -26,7 +26,7 @@ pub(super) fn product(w: &QuantizedMatrix, x: &[f32]) -> Vec<f32> {
             numbers::write(w.format(), w.panel(first, height), columns, (panel, width));
             // SAFETY: each task has its own columns of y.
             #[allow(unsafe_code)]
-            let y = unsafe { Destination::shared(&shared, first, (n, height), rows) };
+            let y = unsafe { Destination::shared(&shared, first, n, height, rows) };
             product_here(
                 y,
                 0.,

@@ -160,7 +160,9 @@ proptest! {
         let (cos, sin) = (random(1, (30, half)), random(2, (30, half)));
         let starts: Vec<i64> = (0..b as i64).map(|row| 3 - 4 * row).collect();
         let each: Vec<usize> = (0..b * t).map(|i| i * 7 % 23).collect();
-        for positions in [Positions::StartAt(start), Positions::RowStarts(&starts), Positions::PerToken(&each)] {
+        let kinds =
+            [Positions::StartAt(start), Positions::RowStarts(&starts), Positions::PerToken(&each)];
+        for positions in kinds {
             let tables = |x: &Tensor| Ok::<_, candle_core::Error>((cos.to_dtype(x.dtype())?, sin.to_dtype(x.dtype())?));
             let fused: Op<'_> = &|x| {
                 let (cos, sin) = tables(&x[0])?;
@@ -191,7 +193,8 @@ proptest! {
 
     #[test]
     fn self_attention_agrees(b in 1usize..3, t in 1usize..150, h in 1usize..4, d in 1usize..9) {
-        for mask in [AttentionMask::causal(), AttentionMask::bidirectional(), AttentionMask::sliding_window(t / 3 + 1, 2)] {
+        let window = AttentionMask::sliding_window(t / 3 + 1, 2);
+        for mask in [AttentionMask::causal(), AttentionMask::bidirectional(), window] {
             agree(
                 &[random(0, (b, t, 3 * h * d))],
                 &|x| ops::self_attention(&x[0], h, &mask),

@@ -1,11 +1,8 @@
 //! What a run keeps: checkpoints, and the best model.
 
-use std::num::NonZeroUsize;
-
 use anyhow::Result;
 use candle_core::DType;
 use modern::GptModern;
-use scaling::Checkpoints;
 use tensor_core::testing::assert_close;
 use tensor_core::{AdamWConfig, Parameters};
 
@@ -57,14 +54,7 @@ fn the_best_is_saved_and_the_best_is_merged() -> Result<()> {
         sampler: None,
         lora: Some((&lora, &base)),
     };
-    let checkpoints = Checkpoints::new(folder.path().join("checkpoints"), NonZeroUsize::MIN);
-    let place = RunDestination {
-        folder: folder.path(),
-        model_saver: &keeper,
-        checkpoints,
-        save_interval: 0,
-        data_id: "these",
-    };
+    let place = RunDestination::new(folder.path(), &keeper, "these");
     let outputs = RunOutputs { destination: Some(place), ..RunOutputs::default() };
     let asked = [Example::new("What", "12")];
     let extent = GenerationEvalConfig { batch_size: 1, max_new_tokens: 2 };
