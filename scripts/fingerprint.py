@@ -26,7 +26,8 @@ import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 COMMON = ["--seed", "1337", "--threads", "1"]
-MEASURED = re.compile(r"(_s|_ms|seconds|time|elapsed|timestamp|mfu|memory_mb|gemm_share)$|_per_s|share_")
+MEASURED = re.compile(
+    r"(_s|_ms|seconds|time|elapsed|timestamp|mfu|memory_mb|gemm_share)$|_per_s|share_")
 
 # Flags that every version of the commands understands. OUT is the folder of all runs.
 RUNS = {
@@ -40,8 +41,7 @@ RUNS = {
                "64", "--batch-size", "4"],
     "part_6": ["train", "--base-steps", "40", "--steps", "20", "--examples", "2000"],
     "part_6_lora": ["train", "--model", "OUT/part_6/model", "--data", "everyday",
-                    "--lora-rank", "4",
-                    "--lr", "5e-3", "--steps", "5", "--merge"],
+                    "--lora-rank", "4", "--lr", "5e-3", "--steps", "5", "--merge"],
     "part_7": ["train", "--model", "OUT/part_6", "--steps", "20", "--pairs", "1000"],
     "part_8": ["train", "--model", "OUT/part_6", "--steps", "3", "--examples", "1000"],
     "part_8_lora": ["train", "--model", "OUT/part_6", "--reward", "OUT/part_7", "--lora-rank", "4",
@@ -52,8 +52,7 @@ RUNS = {
 EVALUATIONS = {
     "part_2": ["eval", "--model", "OUT/part_2/model", "--data", "data/tiny_hi.txt", "--json"],
     "part_3": ["generate", "--model", "OUT/part_3/model", "--prompt", "एक",
-               "--max-new-tokens", "40",
-               "--temperature", "0.8", "--json"],
+               "--max-new-tokens", "40", "--temperature", "0.8", "--json"],
     "part_4": ["eval", "--model", "OUT/part_4", "--data", "OUT/stories.txt", "--json"],
     "part_6": ["eval", "--model", "OUT/part_6", "--json"],
     "part_7": ["eval", "--model", "OUT/part_7", "--json"],

@@ -3,8 +3,8 @@
 use candle_core::{D, DType, Device, Result, Tensor};
 use tensor_core::{Bias, Init, Linear, Scope, ops};
 
-/// Causal mask (T, T), added to the attention scores of `t` tokens: 0 where j ≤ i, −∞ where key j is
-/// in the future of query i.
+/// Causal mask (T, T), added to the attention scores of `t` tokens: 0 where j ≤ i, −∞ where
+/// key j is in the future of query i.
 pub fn causal_mask(t: usize, dtype: DType, device: &Device) -> Result<Tensor> {
     let cell = |at: usize| if at % t > at / t { f32::NEG_INFINITY } else { 0. };
     let mask: Vec<f32> = (0..t * t).map(cell).collect();

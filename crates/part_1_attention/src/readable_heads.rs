@@ -86,7 +86,7 @@ fn word_embeddings(words: &[&str]) -> Result<Tensor> {
     table.index_select(&Tensor::new(ids, &Device::Cpu)?, 0)
 }
 
-/// Turns each pair (sin tω, cos tω) of `position: (T, HALF)` into (sin (t−1)ω, cos (t−1)ω). A rotation is a linear
+/// Turns each pair (sin tω, cos tω) of `position: (T, HALF_DIM)` into (sin (t−1)ω, cos (t−1)ω). A rotation is a linear
 /// map, so a head's W_q can hold it.
 fn rotate_back_one_position(position: &Tensor) -> Result<Tensor> {
     let mut rotation = vec![0f32; HALF_DIM * HALF_DIM]; // (in, out)

@@ -97,7 +97,8 @@ fn print_clap_error(error: &clap::Error) -> ExitCode {
 }
 
 /// Exits when stdout is closed: `println!` panics where the reader of our output went away. This is
-/// not an error (`part_2 sample | head`), unless a run is in progress, which should have been saved.
+/// not an error (`part_2 sample | head`), unless a run is in progress, which should have been
+/// saved.
 fn exit_on_closed_stdout() {
     let tell = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {

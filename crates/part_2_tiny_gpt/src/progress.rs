@@ -51,7 +51,7 @@ impl ProgressLine {
         self.update_with_message(step, &format!("loss {loss:.4}"), tokens);
     }
 
-    /// Advances to `step`, after which `tokens` more are read, and shows `figures` in place of the loss.
+    /// Advances to `step`, which read `tokens`, and shows `figures` in place of the loss.
     pub fn update_with_message(&mut self, step: usize, figures: &str, tokens: usize) {
         self.tokens += tokens;
         let message = format!("{figures}  {:.0} tokens/s", self.tokens_per_second());
@@ -77,8 +77,8 @@ impl ProgressLine {
         self.tokens as f64 / self.start.elapsed().as_secs_f64().max(1e-9)
     }
 
-    /// Runs `work` that is not a step (a sample, an evaluation): the bar makes room for its output, and
-    /// its time does not count.
+    /// Runs `work` that is not a step (a sample, an evaluation): the bar makes room for its output,
+    /// and its time does not count.
     pub fn suspend<R>(&mut self, work: impl FnOnce() -> R) -> R {
         let begin = Instant::now();
         let result = match &self.bar {

@@ -27,7 +27,8 @@ impl ByteTokenizer {
         text
     }
 
-    /// Hugging Face `tokenizer.json` of this tokenizer: byte-level BPE without merges, where id = byte.
+    /// Hugging Face `tokenizer.json` of this tokenizer: byte-level BPE without merges,
+    /// where id = byte.
     pub fn to_json(self) -> Value {
         let vocab = (0..=255u8).map(|byte| (byte_to_unicode(byte).to_string(), json!(byte)));
         let byte_level = json!({

@@ -8,7 +8,8 @@ use tensor_core::{AdamW, AdamWConfig, Parameters, Rng, backward, clip_grad_norm}
 
 use crate::{Batch, ByteCorpus, LanguageModel, LmEvalMetrics, TrainLog, evaluate};
 
-/// Learning-rate schedule after the warm-up, in which the rate has risen from 0 over the first twentieth of the steps (Adam's
+/// Learning-rate schedule after the warm-up, in which the rate has risen from 0 over the first
+/// twentieth of the steps (Adam's
 /// first steps, taken on a guess of the gradient's size, can spoil fresh weights). Part 4 teaches schedules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]

@@ -32,8 +32,8 @@ impl GptMoe {
         Self::new_for_training(config, scope, RouterTrainingConfig::default())
     }
 
-    /// A model in training, whose routers bear `strain`. Every [`is_selection_bias`] parameter is to be
-    /// frozen: the optimiser has nothing to
+    /// A model in training, whose routers bear `strain`. Every [`is_selection_bias`] parameter is
+    /// to be frozen: the optimiser has nothing to
     /// do with it.
     ///
     /// # Errors

@@ -38,8 +38,8 @@ impl ModelSaver<'_> {
         peft_folder::save(&folder, &tuning.parameters, config, base)
     }
 
-    /// Writes `model/`: the base model, merged with the adapter that [`ModelSaver::save`] wrote last,
-    /// the best of the run.
+    /// Writes `model/`: the base model, merged with the adapter that [`ModelSaver::save`] wrote
+    /// last, the best of the run.
     ///
     /// # Errors
     /// When the base or the adapter cannot be opened, or a file cannot be written.

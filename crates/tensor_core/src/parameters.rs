@@ -2,8 +2,8 @@
 //!
 //! A model's constructor asks a [`Scope`] for each of its tensors: a fresh store draws it from the seed, a store
 //! opened from a file hands out what the file holds and checks the shape. The same constructor run on
-//! [`Parameters::for_inference`] gives a twin of the model on the same memory: it builds no graph and
-//! drops nothing
+//! [`Parameters::for_inference`] gives a twin of the model on the same memory: it builds no graph
+//! and drops nothing
 //! out, and sees every update the optimiser makes.
 
 mod adapters;
