@@ -6,9 +6,9 @@ use std::time::Duration;
 use benches::generation::write;
 use candle_core::{DType, Device, Tensor};
 use criterion::{BenchmarkGroup, Criterion, Throughput, measurement::WallTime};
-use modern::recompute::generate_by_recomputing;
-use modern::sampler::{Choice, Sampler};
-use modern::{Cache, GptModern, Memory, ModelConfig, Window};
+use modern::recompute::generate_uncached;
+use modern::sampler::{Sampler, SamplingStrategy};
+use modern::{Cache, CacheKind, GptModern, ModelConfig, SlidingWindow};
 use tensor_core::quantized::{Quantization, QuantizedMatrix};
 use tensor_core::{Parameters, Rng};
 
@@ -17,18 +17,18 @@ static ALLOCATOR: tensor_core::allocator::MiMalloc = tensor_core::allocator::MiM
 
 type Group<'a> = BenchmarkGroup<'a, WallTime>;
 
-const WINDOW: Memory = Memory::Rolling(Window { size: 64, sinks: 4 });
+const WINDOW: CacheKind = CacheKind::SlidingWindow(SlidingWindow { size: 64, sinks: 4 });
 
 /// Part 3's demo model, with a context of 2,048.
 fn demo_model() -> (GptModern, Parameters) {
-    let mut config = ModelConfig::bytes(2048, 2, 4, 128);
+    let mut config = ModelConfig::byte_level(2048, 2, 4, 128);
     config.attention.n_kv_head = 2;
     of_random_weights(config)
 }
 
 /// The sizes of SmolLM2-135M.
 fn small_model() -> (GptModern, Parameters) {
-    let mut config = ModelConfig::bytes(2048, 30, 9, 576);
+    let mut config = ModelConfig::byte_level(2048, 30, 9, 576);
     (config.vocab_size, config.attention.n_kv_head) = (49_152, 3);
     of_random_weights(config)
 }
@@ -64,7 +64,7 @@ fn decode(
     group: &mut Group<'_>,
     name: &str,
     model: &GptModern,
-    memory: Memory,
+    memory: CacheKind,
     [prompt, new]: [usize; 2],
 ) {
     group.throughput(Throughput::Elements(new as u64 - 1));
@@ -77,7 +77,7 @@ fn decode(
 }
 
 /// Times reading `prompt` tokens up to the first new one.
-fn prefill(group: &mut Group<'_>, name: &str, model: &GptModern, memory: Memory, prompt: usize) {
+fn prefill(group: &mut Group<'_>, name: &str, model: &GptModern, memory: CacheKind, prompt: usize) {
     group.throughput(Throughput::Elements(prompt as u64));
     group.bench_function(name, |bencher| {
         bencher.iter_custom(|n| {
@@ -92,14 +92,13 @@ fn cache_or_not(criterion: &mut Criterion) {
     for len in [200, 1024] {
         let mut group = criterion.benchmark_group(format!("demo model, {len} tokens"));
         group.sample_size(10);
-        decode(&mut group, "cache", &model, Memory::Whole, [1, len]);
+        decode(&mut group, "cache", &model, CacheKind::Full, [1, len]);
         decode(&mut group, "window", &model, WINDOW, [1, len]);
         group.throughput(Throughput::Elements(len as u64));
         group.bench_function("no cache", |bencher| {
-            let (greedy, mut rng) = (Sampler::new(Choice::Greedy), Rng::new(1));
-            bencher.iter(|| {
-                generate_by_recomputing(&model, &[0], len, &greedy, &mut rng).expect("a text")
-            });
+            let (greedy, mut rng) = (Sampler::new(SamplingStrategy::Greedy), Rng::new(1));
+            bencher
+                .iter(|| generate_uncached(&model, &[0], len, &greedy, &mut rng).expect("a text"));
         });
         group.finish();
     }
@@ -110,12 +109,14 @@ fn endless(criterion: &mut Criterion) {
     let (model, _) = demo_model();
     let mut group = criterion.benchmark_group("demo model, window of 64 and 4 sinks");
     for seen in [500, 10_000] {
-        let mut cache = WINDOW.cache(&model);
+        let mut cache = WINDOW.new_cache(&model);
         let ids = |n: usize| Tensor::zeros((1, n), DType::U32, &Device::Cpu).expect("ids");
-        model.read(&ids(seen), &mut cache).expect("a text through a window");
+        model.hidden_states_cached(&ids(seen), &mut cache).expect("a text through a window");
         let ids = ids(1);
         let next = |cache: &mut Cache| {
-            model.logits(&model.read(&ids, cache).expect("a token")).expect("scores")
+            model
+                .logits(&model.hidden_states_cached(&ids, cache).expect("a token"))
+                .expect("scores")
         };
         group.throughput(Throughput::Elements(1));
         group.bench_function(format!("token {seen}"), |bencher| bencher.iter(|| next(&mut cache)));
@@ -133,13 +134,13 @@ fn small(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("135M parameters, decode 64 after 64");
     group.sample_size(10);
     for (name, model) in &models {
-        decode(&mut group, name, model, Memory::Whole, [64, 64]);
+        decode(&mut group, name, model, CacheKind::Full, [64, 64]);
     }
     group.finish();
     let mut group = criterion.benchmark_group("135M parameters, prefill 512");
     group.sample_size(10);
     for (name, model) in &models {
-        prefill(&mut group, name, model, Memory::Whole, 512);
+        prefill(&mut group, name, model, CacheKind::Full, 512);
         prefill(&mut group, &format!("{name}, window"), model, WINDOW, 512);
     }
     group.finish();

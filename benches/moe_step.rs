@@ -25,7 +25,7 @@ fn main() -> Result<()> {
     keep_freed_memory();
     let quick = std::env::args().any(|arg| arg == "--test");
     for [n_layer, c, t, b, steps] in SIZES {
-        let dense = ModelConfig::bytes(t, n_layer, c / 64, c);
+        let dense = ModelConfig::byte_level(t, n_layer, c / 64, c);
         let config = MoeConfig::with_flops_of(&dense, RouterConfig::new(4, 1))?;
         let mut rng = Rng::new(0);
         let ids: Vec<u32> = (0..b * t).map(|_| rng.below(256) as u32).collect();

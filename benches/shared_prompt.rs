@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use candle_core::{DType, Device};
-use modern::sampler::{Choice, Sampler};
+use modern::sampler::{Sampler, SamplingStrategy};
 use modern::{GptModern, ModelConfig};
 use ppo::scoring::log_probs;
 use ppo::{Group, RolloutConfig, TokenBatch, rollout};
@@ -26,14 +26,14 @@ const NEW: usize = 4;
 fn main() -> Result<()> {
     keep_freed_memory();
     let rounds = if std::env::args().any(|arg| arg == "--test") { 1 } else { 15 };
-    let config = ModelConfig { vocab_size: 1024, ..ModelConfig::bytes(128, 2, 4, 128) };
+    let config = ModelConfig { vocab_size: 1024, ..ModelConfig::byte_level(128, 2, 4, 128) };
     let mut parameters = Parameters::seeded(1, DType::F32, &Device::Cpu);
     let policy = GptModern::new(&config, parameters.root())?;
     let twin = GptModern::new(&config, parameters.for_inference().root())?;
     let prompts: Vec<Vec<u32>> = (0..PROMPTS)
         .map(|i| (0..PROMPT).map(|t| ((i * 31 + t * 7) % 1000) as u32).collect())
         .collect();
-    let sampler = Sampler::new(Choice::at(1., None, None, None));
+    let sampler = Sampler::new(SamplingStrategy::new(1., None, None, None));
     let config =
         |samples| RolloutConfig { samples, sampler, max_new_tokens: NEW, stop: vec![1023] };
     let repeated: Vec<Vec<u32>> =

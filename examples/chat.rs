@@ -48,15 +48,15 @@ fn main() -> ExitCode {
 
 fn converse(args: Args) -> Result<()> {
     let device = args.compute.open_device()?;
-    let checkpoint = args.model.open(&device)?;
+    let checkpoint = args.model.open_for_inference(&device)?;
     let model = &checkpoint.model;
     let config = GenerateConfig {
-        memory: args.window.memory(model.config().attention.window),
+        cache_kind: args.window.cache_kind(model.config().attention.window),
         ..GenerateConfig::new(
             model,
-            args.sampler.sampler_of_answers(checkpoint.sampler),
+            args.sampler.chat_sampler(checkpoint.sampler),
             args.max_new_tokens,
-            checkpoint.ends.eos.clone(),
+            checkpoint.special_ids.eos.clone(),
         )
     };
     let mut rng = Rng::new(args.compute.seed);
@@ -85,7 +85,7 @@ fn converse(args: Args) -> Result<()> {
 /// Prints the reply as it comes; on a terminal, an error does not end the conversation.
 fn answer(chat: &mut Chat, question: &str, terminal: bool) -> Result<()> {
     let (start, mut out) = (Instant::now(), stdout().lock());
-    let reply = chat.say(question, |text| {
+    let reply = chat.send_message(question, |text| {
         write!(out, "{text}")?;
         Ok(out.flush()?)
     });
@@ -96,12 +96,12 @@ fn answer(chat: &mut Chat, question: &str, terminal: bool) -> Result<()> {
         Err(error) => return Err(error),
         Ok(reply) => {
             let seconds = start.elapsed().as_secs_f64();
-            let written = reply.written.tokens.len();
+            let written = reply.completion.tokens.len();
             if terminal {
                 writeln!(
                     stderr(),
                     "({} tokens read, {written} written, {seconds:.1} s)\n",
-                    reply.read
+                    reply.n_prefill_tokens
                 )?;
             }
         }

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use candle_core::Device;
 use modern::gguf::Gguf;
-use modern::sampler::{Choice, Sampler};
-use modern::{Checkpoint, GenerateConfig, GptModern, Memory, Purpose, Text};
+use modern::sampler::{Sampler, SamplingStrategy};
+use modern::{CacheKind, Checkpoint, GenerateConfig, GenerationState, GptModern, LoadMode};
 use serde::{Deserialize, Serialize};
 use tensor_core::Rng;
 
@@ -37,15 +37,15 @@ pub struct Times {
 pub fn open(path: &Path, weights: Weights) -> Result<(GptModern, usize)> {
     let source = path.to_str().context("a path that is not UTF-8")?;
     let purpose = match weights {
-        Weights::Quantized => Purpose::Inference,
-        Weights::F32 => Purpose::ExactInference,
+        Weights::Quantized => LoadMode::Inference,
+        Weights::F32 => LoadMode::DequantizedInference,
     };
     Ok((Checkpoint::open(source, purpose, &Device::Cpu)?.model, bytes(&Gguf::open(path)?, weights)))
 }
 
 /// What the weights in a file take in memory, and so what each token has to read.
 pub fn bytes(file: &Gguf, weights: Weights) -> usize {
-    let tensors = file.tensors().map(|(_, info)| match weights {
+    let tensors = file.tensor_infos().map(|(_, info)| match weights {
         Weights::Quantized => info.size_in_bytes(),
         Weights::F32 => info.dims.iter().product::<usize>() * size_of::<f32>(),
     });
@@ -56,14 +56,15 @@ pub fn bytes(file: &Gguf, weights: Weights) -> usize {
 ///
 /// # Errors
 /// As [`generate`](fn@modern::generate).
-pub fn write(model: &GptModern, memory: Memory, prompt: usize, new: usize) -> Result<Times> {
+pub fn write(model: &GptModern, memory: CacheKind, prompt: usize, new: usize) -> Result<Times> {
     let mut rng = Rng::new(0);
     let tokens = (0..prompt).map(|_| rng.below(model.config().vocab_size) as u32);
-    let mut text = Text::new(memory.cache(model), tokens.collect());
-    let config = GenerateConfig::new(model, Sampler::new(Choice::Greedy), new, Vec::new());
+    let mut text = GenerationState::new(memory.new_cache(model), tokens.collect());
+    let config =
+        GenerateConfig::new(model, Sampler::new(SamplingStrategy::Greedy), new, Vec::new());
     let mut times = Vec::with_capacity(new);
     let mut last = Instant::now();
-    text.go_on(model, &GenerateConfig { memory, ..config }, &mut [rng], |_, _| {
+    text.generate(model, &GenerateConfig { cache_kind: memory, ..config }, &mut [rng], |_, _| {
         times.push(last.elapsed());
         last = Instant::now();
         Ok(())

@@ -10,7 +10,7 @@ use grpo::update::{Part, gradients, parts};
 use grpo::{Aggregation, Baseline, Experience, Kl, Objective, advantages};
 use modern::GptModern;
 use modern::config::{Mlp, ModelConfig};
-use modern::sampler::{Choice, Sampler};
+use modern::sampler::{Sampler, SamplingStrategy};
 use ppo::{Clip, RolloutConfig, rollout};
 use serde::{Deserialize, Serialize};
 use tensor_core::{AdamW, AdamWConfig, Parameters, Rng, clip_grad_norm};
@@ -72,7 +72,7 @@ impl Updating {
     pub fn new(what: PolicyUpdate) -> Result<Self> {
         let PolicyUpdate { vocab, n_layer, n_head, n_embd, n_ff, .. } = what;
         let PolicyUpdate { prompts, samples, prompt, new, .. } = what;
-        let bytes = ModelConfig::bytes(prompt + new, n_layer, n_head, n_embd);
+        let bytes = ModelConfig::byte_level(prompt + new, n_layer, n_head, n_embd);
         let mlp = Mlp::SwiGlu { width: n_ff };
         let config = ModelConfig { vocab_size: vocab, mlp, ..bytes };
         let mut parameters = Parameters::seeded(1, DType::F32, &Device::Cpu);
@@ -81,7 +81,7 @@ impl Updating {
         let mut rng = Rng::new(2);
         let asked = (0..prompts).map(|_| (0..prompt).map(|_| rng.below(vocab) as u32).collect());
         let asked: Vec<Vec<u32>> = asked.collect();
-        let sampler = Sampler::new(Choice::at(1., None, None, None));
+        let sampler = Sampler::new(SamplingStrategy::new(1., None, None, None));
         let stop = vec![u32::MAX]; // which nobody writes, so that all are of one length
         let drawing = RolloutConfig { samples, sampler, max_new_tokens: new, stop };
         let groups = rollout(&twin, &asked, &drawing, &mut rng)?;

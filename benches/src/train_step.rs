@@ -71,7 +71,7 @@ impl Step {
     pub fn modern(&self) -> ModelConfig {
         let Self { vocab: vocab_size, block_size, n_layer, n_head, n_embd, n_ff, .. } = *self;
         let mlp = Mlp::SwiGlu { width: n_ff };
-        let bytes = ModelConfig::bytes(block_size, n_layer, n_head, n_embd);
+        let bytes = ModelConfig::byte_level(block_size, n_layer, n_head, n_embd);
         ModelConfig { vocab_size, mlp, ..bytes }
     }
 

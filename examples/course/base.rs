@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use modern::sampler::{Choice, Sampler};
-use modern::{Checkpoint, GenerateConfig, Markers, Purpose, generate};
+use modern::sampler::{Sampler, SamplingStrategy};
+use modern::{Checkpoint, GenerateConfig, LoadMode, SkipSpecialTokens, generate};
 use scaling::documents::SEPARATOR;
 use sft::base;
 use tensor_core::{Rng, atomic_file};
@@ -53,7 +53,7 @@ pub(crate) fn work(course: &Course, folder: &Path) -> Result<Note> {
     let command = course.command(scaling::command::run, &line, folder)?;
 
     let model = folder.join("model").display().to_string();
-    let model = Checkpoint::open(&model, Purpose::Inference, &course.device)?;
+    let model = Checkpoint::open(&model, LoadMode::Inference, &course.device)?;
     let (ids, sentence) = Sample::cut(SENTENCE, &model.tokenizer)?;
     attention::save(folder, &attention::of_model(&model.model, &ids, &sentence.words())?)?;
     let text = story(&model, course.settings.seed)?;
@@ -72,9 +72,9 @@ pub(crate) fn work(course: &Course, folder: &Path) -> Result<Note> {
 /// What `model` makes of a beginning.
 fn story(model: &Checkpoint, seed: u64) -> Result<String> {
     let (ids, _) = Sample::cut(BEGINNING, &model.tokenizer)?;
-    let likely = Sampler::new(Choice::at(0.8, None, Some(0.95), None));
-    let how = GenerateConfig::new(&model.model, likely, 80, model.ends.eos.clone());
+    let likely = Sampler::new(SamplingStrategy::new(0.8, None, Some(0.95), None));
+    let how = GenerateConfig::new(&model.model, likely, 80, model.special_ids.eos.clone());
     let mut written = generate(&model.model, &[ids], &how, &mut Rng::new(seed), |_, _| Ok(()))?;
     let written = written.pop().context("nothing was written")?;
-    Ok(BEGINNING.to_string() + &model.tokenizer.decode(&written.tokens, Markers::Hidden)?)
+    Ok(BEGINNING.to_string() + &model.tokenizer.decode(&written.tokens, SkipSpecialTokens::Yes)?)
 }

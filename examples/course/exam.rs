@@ -4,8 +4,8 @@ use std::path::Path;
 
 use anyhow::Result;
 use grpo::experience::{Experience, Judgement, gather};
-use modern::Purpose;
-use modern::sampler::{Choice, Sampler};
+use modern::LoadMode;
+use modern::sampler::{Sampler, SamplingStrategy};
 use ppo::prompts::questions;
 use ppo::{Question, RolloutConfig};
 use reward::metrics::wilson_interval;
@@ -91,10 +91,10 @@ pub(crate) fn take(course: &Course, stage: &str, folder: &Path) -> Result<Marks>
 /// How often the reward model in `folder` tells right answers from near misses.
 pub(crate) fn judge(course: &Course, folder: &Path) -> Result<Share> {
     let folder = folder.display().to_string();
-    let model = RewardCheckpoint::open(&folder, Purpose::Inference, &course.device)?;
+    let model = RewardCheckpoint::open(&folder, LoadMode::Inference, &course.device)?;
     let pairs =
         PreferenceSource::Arithmetic.load_all(&reward::PreferenceColumns::default())?.usable;
-    let context = model.model.backbone().config().context;
+    let context = model.model.backbone().config().context_len;
     let pairs = reward::tokenize_pairs(&pairs, &model.chat_tokenizer, context)?.pairs;
     let (found, _) = reward::evaluate(&model.model, &pairs, 100)?;
     Ok(Share { share: found.accuracy, low: found.accuracy_low, high: found.accuracy_high })
@@ -104,10 +104,10 @@ pub(crate) fn judge(course: &Course, folder: &Path) -> Result<Share> {
 pub(crate) fn tries(course: &Course, folder: &Path) -> Result<Vec<Vec<Try>>> {
     let FinetunedModel { model, chat_tokenizer: speech, .. } = open(course, folder)?;
     let (questions, _): (Vec<Question>, _) =
-        questions(shown(), &speech, model.config().context, ANSWER)?;
+        questions(shown(), &speech, model.config().context_len, ANSWER)?;
     let config = RolloutConfig {
         samples: GROUP,
-        sampler: Sampler::new(Choice::at(1., None, None, None)),
+        sampler: Sampler::new(SamplingStrategy::new(1., None, None, None)),
         max_new_tokens: ANSWER,
         stop: speech.stop_token_ids().to_vec(),
     };

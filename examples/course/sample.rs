@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use modern::{Markers, Special, Spelled, Tokenizer};
+use modern::{AddSpecialTokens, ParseSpecial, SkipSpecialTokens, Tokenizer};
 use serde::{Deserialize, Serialize};
 use sft::TokenizedExample;
 use tiny_gpt::json_file;
@@ -34,7 +34,7 @@ impl Sample {
 
     /// `text`, cut.
     pub(crate) fn cut(text: &str, tokenizer: &Tokenizer) -> Result<(Vec<u32>, Self)> {
-        let ids = tokenizer.encode(text, Special::None, Spelled::Text)?;
+        let ids = tokenizer.encode(text, AddSpecialTokens::No, ParseSpecial::No)?;
         let tokens = pieces(&ids, ids.len(), tokenizer)?;
         Ok((ids, Self { text: text.into(), tokens }))
     }
@@ -54,7 +54,7 @@ impl Sample {
 /// The tokens `ids`, of which those from `given` on are learned.
 fn pieces(ids: &[u32], given: usize, tokenizer: &Tokenizer) -> Result<Vec<Token>> {
     let piece = |(at, &id): (usize, &u32)| {
-        Ok(Token { text: tokenizer.decode(&[id], Markers::Shown)?, learned: at >= given })
+        Ok(Token { text: tokenizer.decode(&[id], SkipSpecialTokens::No)?, learned: at >= given })
     };
     ids.iter().enumerate().map(piece).collect()
 }

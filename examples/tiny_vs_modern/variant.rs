@@ -3,7 +3,7 @@
 use anyhow::Result;
 use candle_core::DType;
 use modern::ModelConfig;
-use modern::config::{Mlp, Norm, Position};
+use modern::config::{Mlp, NormKind, PositionEncoding};
 use tensor_core::ops::Gelu;
 use tiny_gpt::{GptConfig, command};
 
@@ -30,11 +30,11 @@ impl Variant {
 /// those from larger fresh weights, and with half the key heads.
 pub(crate) fn variants(tiny: &GptConfig) -> Result<Vec<(&'static str, Variant)>> {
     let (n_head, c) = (tiny.block.n_head, tiny.block.n_embd);
-    let wider = ModelConfig::bytes(tiny.context_len, tiny.block.n_layer, n_head, c);
-    let modern = ModelConfig { init_std: ModelConfig::INIT_STD, ..wider }; // as part 2's
+    let wider = ModelConfig::byte_level(tiny.context_len, tiny.block.n_layer, n_head, c);
+    let modern = ModelConfig { init_std: ModelConfig::GPT2_INIT_STD, ..wider }; // as part 2's
     let mut old = modern;
-    old.norm = Norm::Layer { eps: 1e-5 };
-    old.attention.position = Position::Learned;
+    old.norm = NormKind::Layer { eps: 1e-5 };
+    old.attention.position = PositionEncoding::Learned;
     old.mlp = Mlp::Gelu { width: 4 * c, form: Gelu::Tanh };
     let mut rope = old;
     rope.attention.position = modern.attention.position;
@@ -54,7 +54,7 @@ pub(crate) fn variants(tiny: &GptConfig) -> Result<Vec<(&'static str, Variant)>>
     let mut all =
         vec![("part 2: LayerNorm, learned positions, GELU, biases", Variant::Tiny(*tiny))];
     for (name, config) in changed {
-        command::as_usage_error(config.check())?;
+        command::as_usage_error(config.validate())?;
         all.push((name, Variant::Modern(config)));
     }
     Ok(all)

@@ -15,7 +15,7 @@ use benches::train_step::{Step, Times, Training};
 use benches::work;
 use candle_core::{DType, Device};
 use clap::Parser;
-use modern::Memory;
+use modern::CacheKind;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tensor_core::allocator::keep_freed_memory;
@@ -172,7 +172,7 @@ fn generate(
     Ok(Box::new(move |seconds| {
         let mut reads = Vec::new();
         let mut answer = times_of(seconds, || {
-            let times = generation::write(&model, Memory::Whole, prompt, new)?;
+            let times = generation::write(&model, CacheKind::Full, prompt, new)?;
             let start = Instant::now();
             std::hint::black_box(sum(&numbers, threads));
             reads.push(start.elapsed());

@@ -5,10 +5,10 @@ use candle_core::{Result, Tensor};
 use tensor_core::ops::attention;
 use tensor_core::{Bias, Init, Linear, Scope, reshape};
 
-use crate::cache::{LayerCache, Pass};
+use crate::cache::{AttentionContext, LayerCache};
 use crate::config::{self, AttentionBias, AttentionConfig, QkNorm};
 use crate::rms_norm::Norm;
-use crate::rope::Angles;
+use crate::rope::RotaryTable;
 
 /// Grouped-query attention, parameters named as Llama's.
 #[derive(Debug, Clone)]
@@ -18,7 +18,7 @@ pub struct Attention {
     v_proj: Linear, // C -> KV D
     o_proj: Linear, // H D -> C
     /// Of queries and of keys, over D.
-    norms: Option<[Norm; 2]>,
+    qk_norms: Option<[Norm; 2]>,
     head_dim: usize,
 }
 
@@ -29,7 +29,7 @@ impl Attention {
         mut scope: Scope<'_>,
         c: usize,
         config: &AttentionConfig,
-        norm: config::Norm,
+        norm: config::NormKind,
         [init, residual]: [Init; 2],
     ) -> Result<Self> {
         let AttentionConfig { n_head, n_kv_head, head_dim: d, bias, qk_norm, .. } = *config;
@@ -50,7 +50,7 @@ impl Attention {
             k_proj: Linear::new(scope.at("k_proj"), c, n_kv_head * d, qkv, init)?,
             v_proj: Linear::new(scope.at("v_proj"), c, n_kv_head * d, qkv, init)?,
             o_proj: Linear::new(scope.at("o_proj"), n_head * d, c, output, residual)?,
-            norms,
+            qk_norms: norms,
             head_dim: d,
         })
     }
@@ -59,8 +59,8 @@ impl Attention {
     pub fn forward(
         &self,
         x: &Tensor,
-        pass: &Pass,
-        angles: Option<&Angles>,
+        pass: &AttentionContext,
+        angles: Option<&RotaryTable>,
         cache: Option<&mut LayerCache>,
     ) -> Result<Tensor> {
         let (b, t, _c) = x.dims3()?;
@@ -80,8 +80,8 @@ impl Attention {
     pub fn queries_keys_values(
         &self,
         x: &Tensor,
-        pass: &Pass,
-        angles: Option<&Angles>,
+        pass: &AttentionContext,
+        angles: Option<&RotaryTable>,
     ) -> Result<[Tensor; 3]> {
         let (b, t, _c) = x.dims3()?;
         let heads = |layer: &Linear| {
@@ -90,11 +90,11 @@ impl Attention {
             reshape(&y, (b, t, h, self.head_dim))
         };
         let (mut q, mut k, v) = (heads(&self.q_proj)?, heads(&self.k_proj)?, heads(&self.v_proj)?);
-        if let Some([q_norm, k_norm]) = &self.norms {
+        if let Some([q_norm, k_norm]) = &self.qk_norms {
             (q, k) = (q_norm.forward(&q)?, k_norm.forward(&k)?);
         }
         if let Some(angles) = angles {
-            (q, k) = (angles.turn(&q, pass.positions())?, angles.turn(&k, pass.positions())?);
+            (q, k) = (angles.apply(&q, pass.positions())?, angles.apply(&k, pass.positions())?);
         }
         Ok([q, k, v])
     }

@@ -7,11 +7,11 @@ use tensor_core::ops::add;
 use tensor_core::{Dropout, Scope};
 
 use crate::attention::Attention;
-use crate::cache::{LayerCache, Pass};
+use crate::cache::{AttentionContext, LayerCache};
 use crate::config::ModelConfig;
 use crate::rms_norm::Norm;
-use crate::rope::Angles;
-use crate::token_layer::TokenLayer;
+use crate::rope::RotaryTable;
+use crate::token_layer::FeedForwardLayer;
 
 /// A pre-norm transformer block, parameters named as Llama's.
 #[derive(Debug, Clone)]
@@ -19,7 +19,7 @@ pub struct Block {
     input_layernorm: Norm,
     self_attn: Attention,
     post_attention_layernorm: Norm, // before the feed-forward layer, that is
-    mlp: Arc<dyn TokenLayer>,
+    mlp: Arc<dyn FeedForwardLayer>,
     dropout: Dropout,
 }
 
@@ -28,7 +28,7 @@ impl Block {
     pub fn new(
         mut scope: Scope<'_>,
         config: &ModelConfig,
-        mlp: impl FnOnce(Scope<'_>) -> Result<Arc<dyn TokenLayer>>,
+        mlp: impl FnOnce(Scope<'_>) -> Result<Arc<dyn FeedForwardLayer>>,
     ) -> Result<Self> {
         let (c, norm) = (config.n_embd, config.norm);
         Ok(Self {
@@ -38,7 +38,7 @@ impl Block {
                 c,
                 &config.attention,
                 norm,
-                config.inits(),
+                config.weight_inits(),
             )?,
             post_attention_layernorm: Norm::new(scope.at("post_attention_layernorm"), c, norm)?,
             mlp: mlp(scope)?,
@@ -54,8 +54,8 @@ impl Block {
     pub fn forward(
         &self,
         x: &Tensor,
-        pass: &Pass,
-        angles: Option<&Angles>,
+        pass: &AttentionContext,
+        angles: Option<&RotaryTable>,
         cache: Option<&mut LayerCache>,
         notes: &mut Vec<Tensor>,
     ) -> Result<Tensor> {
@@ -70,8 +70,8 @@ impl Block {
     pub fn queries_keys_values(
         &self,
         x: &Tensor,
-        pass: &Pass,
-        angles: Option<&Angles>,
+        pass: &AttentionContext,
+        angles: Option<&RotaryTable>,
     ) -> Result<[Tensor; 3]> {
         self.self_attn.queries_keys_values(&self.input_layernorm.forward(x)?, pass, angles)
     }

@@ -5,14 +5,14 @@
 use candle_core::{Device, Result, Tensor, bail};
 use tensor_core::ops::{AttentionMask, Positions};
 
-use crate::config::{AttentionConfig, Window};
+use crate::config::{AttentionConfig, SlidingWindow};
 use crate::{KvCache, RollingCache};
 
 /// Keys and values of the tokens read so far, of every layer and row of a batch.
 #[derive(Debug)]
 pub struct Cache {
     layers: Vec<LayerCache>,
-    seen: usize,
+    position: usize,
     /// Tokens of padding at the start of each row; empty where there is none.
     padding: Vec<usize>,
 }
@@ -21,31 +21,31 @@ pub struct Cache {
 #[derive(Debug)]
 pub enum LayerCache {
     /// All of them (3.4).
-    Growing(KvCache),
+    Dynamic(KvCache),
     /// Those of a window and of the sinks (3.6).
     Rolling(RollingCache),
 }
 
 /// Where the tokens of a pass stand, and what they see.
 #[derive(Debug, Clone)]
-pub struct Pass {
-    starts: Starts,
+pub struct AttentionContext {
+    token_positions: TokenPositions,
     /// Of the keys that the cache gives out.
     pub mask: AttentionMask,
 }
 
 #[derive(Debug, Clone)]
-enum Starts {
-    All(usize),
-    Rows(Vec<i64>),
+enum TokenPositions {
+    StartAt(usize),
+    RowStarts(Vec<i64>),
     /// Of every token, row by row.
-    Each(Vec<usize>),
+    PerToken(Vec<usize>),
 }
 
-impl Pass {
+impl AttentionContext {
     /// Whole texts from their first token on.
-    pub fn whole(mask: AttentionMask) -> Self {
-        Self { starts: Starts::All(0), mask }
+    pub fn full_sequence(mask: AttentionMask) -> Self {
+        Self { token_positions: TokenPositions::StartAt(0), mask }
     }
 
     /// Several texts in a row: token t of row b belongs to text `segments[b][t]` of its row, sees that alone, and stands
@@ -63,7 +63,10 @@ impl Pass {
             }
         }
         let segments = Tensor::new(segments.to_vec(), device)?; // (B, T)
-        Ok(Self { starts: Starts::Each(positions), mask: mask.with_segment_ids(&segments)? })
+        Ok(Self {
+            token_positions: TokenPositions::PerToken(positions),
+            mask: mask.with_segment_ids(&segments)?,
+        })
     }
 
     /// Several continuations of one beginning in a row: the first `stems[b]` tokens of row b are the beginning; then token t
@@ -72,7 +75,7 @@ impl Pass {
     ///
     /// # Errors
     /// When rows differ in length, or a window moves through them: it would not know how far back the beginning is.
-    pub fn branching(
+    pub fn shared_prefix(
         attention: &AttentionConfig,
         stems: Vec<usize>,
         segments: &[Vec<u32>],
@@ -97,27 +100,27 @@ impl Pass {
         }
         let segments = Tensor::new(segments.to_vec(), device)?; // (B, T)
         let mask = attention.mask().with_segment_ids(&segments)?.with_shared_prefixes(stems)?;
-        Ok(Self { starts: Starts::Each(positions), mask })
+        Ok(Self { token_positions: TokenPositions::PerToken(positions), mask })
     }
 
     /// The position of each token.
     pub fn positions(&self) -> Positions<'_> {
-        match &self.starts {
-            Starts::All(start) => Positions::StartAt(*start),
-            Starts::Rows(starts) => Positions::RowStarts(starts),
-            Starts::Each(positions) => Positions::PerToken(positions),
+        match &self.token_positions {
+            TokenPositions::StartAt(start) => Positions::StartAt(*start),
+            TokenPositions::RowStarts(starts) => Positions::RowStarts(starts),
+            TokenPositions::PerToken(positions) => Positions::PerToken(positions),
         }
     }
 
     /// The positions between which all of T tokens stand.
-    pub(crate) fn span(&self, t: usize) -> (usize, usize) {
-        let (first, last) = match &self.starts {
-            Starts::All(start) => (*start, *start),
-            Starts::Rows(starts) => {
+    pub(crate) fn position_range(&self, t: usize) -> (usize, usize) {
+        let (first, last) = match &self.token_positions {
+            TokenPositions::StartAt(start) => (*start, *start),
+            TokenPositions::RowStarts(starts) => {
                 let at = |start: Option<&i64>| start.map_or(0, |&start| start.max(0) as usize);
                 (at(starts.iter().min()), at(starts.iter().max()))
             }
-            Starts::Each(positions) => {
+            TokenPositions::PerToken(positions) => {
                 return (0, positions.iter().max().map_or(0, |last| last + 1));
             }
         };
@@ -127,17 +130,17 @@ impl Pass {
 
 impl Cache {
     /// One that keeps everything.
-    pub fn growing(n_layer: usize) -> Self {
-        Self::of(n_layer, || LayerCache::Growing(KvCache::default()))
+    pub fn dynamic(n_layer: usize) -> Self {
+        Self::with_layer_caches(n_layer, || LayerCache::Dynamic(KvCache::default()))
     }
 
     /// One of fixed size, for a model with this window or one that is to read as if it had it.
-    pub fn rolling(n_layer: usize, window: Window) -> Self {
-        Self::of(n_layer, || LayerCache::Rolling(RollingCache::new(window)))
+    pub fn rolling(n_layer: usize, window: SlidingWindow) -> Self {
+        Self::with_layer_caches(n_layer, || LayerCache::Rolling(RollingCache::new(window)))
     }
 
-    fn of(n_layer: usize, layer: impl Fn() -> LayerCache) -> Self {
-        Self { layers: (0..n_layer).map(|_| layer()).collect(), seen: 0, padding: Vec::new() }
+    fn with_layer_caches(n_layer: usize, layer: impl Fn() -> LayerCache) -> Self {
+        Self { layers: (0..n_layer).map(|_| layer()).collect(), position: 0, padding: Vec::new() }
     }
 
     /// Says of an empty cache that row b begins with `padding[b]` tokens that are none.
@@ -145,7 +148,7 @@ impl Cache {
     /// # Errors
     /// When it is not empty, or rolling: its rows would need sinks in different places.
     pub fn with_padding(self, padding: Vec<usize>) -> Result<Self> {
-        if self.seen > 0 || matches!(self.layers.first(), Some(LayerCache::Rolling(_))) {
+        if self.position > 0 || matches!(self.layers.first(), Some(LayerCache::Rolling(_))) {
             bail!("only an empty, growing cache takes padding");
         }
         let padding = if padding.iter().all(|&n| n == 0) { Vec::new() } else { padding };
@@ -156,68 +159,74 @@ impl Cache {
     ///
     /// # Errors
     /// When it is rolling, or memory is short.
-    pub fn repeated(&self, n: usize) -> Result<Self> {
+    pub fn expand(&self, n: usize) -> Result<Self> {
         let layer = |layer: &LayerCache| match layer {
-            LayerCache::Growing(cache) => Ok(LayerCache::Growing(cache.repeated(n)?)),
+            LayerCache::Dynamic(cache) => Ok(LayerCache::Dynamic(cache.expand(n)?)),
             LayerCache::Rolling(_) => bail!("a rolling cache is not repeated"),
         };
         let layers = self.layers.iter().map(layer).collect::<Result<_>>()?;
         let padding = self.padding.iter().flat_map(|&padding| vec![padding; n]).collect();
-        Ok(Self { layers, seen: self.seen, padding })
+        Ok(Self { layers, position: self.position, padding })
     }
 
     /// Tokens read, padding included.
-    pub fn seen(&self) -> usize {
-        self.seen
+    pub fn position(&self) -> usize {
+        self.position
     }
 
     /// Whether all is kept, so that texts longer than the context must be refused.
-    pub fn is_growing(&self) -> bool {
-        matches!(self.layers.first(), Some(LayerCache::Growing(_)))
+    pub fn is_dynamic(&self) -> bool {
+        matches!(self.layers.first(), Some(LayerCache::Dynamic(_)))
     }
 
     /// Memory held, in bytes.
-    pub fn bytes(&self) -> usize {
-        self.layers.iter().map(LayerCache::bytes).sum()
+    pub fn size_in_bytes(&self) -> usize {
+        self.layers.iter().map(LayerCache::size_in_bytes).sum()
     }
 
     /// Forgets all tokens but the first `len`; all, where a window has moved on and those before are gone. What it
     /// still knows is [`Cache::seen`].
     pub fn truncate(&mut self, len: usize) {
-        if len >= self.seen {
+        if len >= self.position {
             return;
         }
-        self.seen = if self.is_growing() { len } else { 0 };
+        self.position = if self.is_dynamic() { len } else { 0 };
         for layer in &mut self.layers {
             match layer {
-                LayerCache::Growing(layer) => layer.truncate(len),
+                LayerCache::Dynamic(layer) => layer.truncate(len),
                 LayerCache::Rolling(layer) => layer.clear(),
             }
         }
     }
 
     /// The next `t` tokens of a model with `attention`.
-    pub(crate) fn pass(
+    pub(crate) fn next_context(
         &self,
         attention: &AttentionConfig,
         t: usize,
         device: &Device,
-    ) -> Result<Pass> {
+    ) -> Result<AttentionContext> {
         let mask = match self.layers.first() {
             Some(LayerCache::Rolling(layer)) => match t {
                 1 => AttentionMask::bidirectional(), // all that is stored is in view
                 _ => layer.mask(),
             },
-            _ => attention.mask().with_offset(self.seen),
+            _ => attention.mask().with_offset(self.position),
         };
         if self.padding.is_empty() {
-            return Ok(Pass { starts: Starts::All(self.seen), mask });
+            return Ok(AttentionContext {
+                token_positions: TokenPositions::StartAt(self.position),
+                mask,
+            });
         }
-        let starts = self.padding.iter().map(|&n| self.seen as i64 - n as i64).collect();
-        let s = self.seen + t;
+        let starts = self.padding.iter().map(|&n| self.position as i64 - n as i64).collect();
+        let s = self.position + t;
         let real = self.padding.iter().flat_map(|&n| (0..s).map(move |i| u8::from(i >= n)));
         let real = Tensor::from_iter(real, device)?.reshape((self.padding.len(), s))?;
-        Ok(Pass { starts: Starts::Rows(starts), mask: mask.with_padding(&real)? })
+        Ok(AttentionContext {
+            token_positions: TokenPositions::RowStarts(starts),
+            mask: mask.with_padding(&real)?,
+        })
     }
 
     pub(crate) fn layers(&mut self) -> impl Iterator<Item = &mut LayerCache> {
@@ -225,7 +234,7 @@ impl Cache {
     }
 
     pub(crate) fn advance(&mut self, t: usize) {
-        self.seen += t;
+        self.position += t;
     }
 }
 
@@ -233,15 +242,15 @@ impl LayerCache {
     /// Takes the keys and values of new tokens, (B, T, KV, D) each; gives those that the pass's mask is for.
     pub(crate) fn extend(&mut self, new: [&Tensor; 2]) -> Result<[Tensor; 2]> {
         match self {
-            Self::Growing(cache) => cache.extend(new),
+            Self::Dynamic(cache) => cache.extend(new),
             Self::Rolling(cache) => cache.extend(new),
         }
     }
 
-    fn bytes(&self) -> usize {
+    fn size_in_bytes(&self) -> usize {
         match self {
-            Self::Growing(cache) => cache.bytes(),
-            Self::Rolling(cache) => cache.bytes(),
+            Self::Dynamic(cache) => cache.size_in_bytes(),
+            Self::Rolling(cache) => cache.size_in_bytes(),
         }
     }
 }

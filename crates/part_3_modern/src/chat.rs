@@ -6,29 +6,32 @@
 use anyhow::{Context, Result};
 use tensor_core::Rng;
 
-use crate::generation::{Continuation, GenerateConfig};
-use crate::{ChatTemplate, Checkpoint, GptModern, Markers, Message, Prompt, Text, Tokenizer};
+use crate::generation::{Completion, GenerateConfig};
+use crate::{
+    AddGenerationPrompt, ChatMessage, ChatTemplate, Checkpoint, GenerationState, GptModern,
+    SkipSpecialTokens, Tokenizer,
+};
 
 /// Turns of a user and of the model.
 pub struct Chat<'a> {
     model: &'a GptModern,
     tokenizer: &'a Tokenizer,
-    template: &'a ChatTemplate,
+    chat_template: &'a ChatTemplate,
     config: GenerateConfig,
-    messages: Vec<Message>,
-    text: Text,
+    messages: Vec<ChatMessage>,
+    state: GenerationState,
     rng: Rng,
 }
 
 /// Assistant's turn of a chat.
 #[derive(Debug, Clone)]
-pub struct Reply {
+pub struct AssistantReply {
     /// Its words.
     pub text: String,
     /// Tokens that it read for that: those of the question, hardly more.
-    pub read: usize,
+    pub n_prefill_tokens: usize,
     /// Its tokens.
-    pub written: Continuation,
+    pub completion: Completion,
 }
 
 impl<'a> Chat<'a> {
@@ -42,17 +45,17 @@ impl<'a> Chat<'a> {
         system: Option<&str>,
         rng: Rng,
     ) -> Result<Self> {
-        let Checkpoint { model, tokenizer, template, .. } = checkpoint;
+        let Checkpoint { model, tokenizer, chat_template: template, .. } = checkpoint;
         let template = template
             .as_ref()
             .context("the model has no chat template: it was not trained to converse")?;
-        let text = Text::new(config.memory.cache(model), Vec::new());
-        let messages = system.map(Message::system).into_iter().collect();
-        Ok(Self { model, tokenizer, template, config, messages, text, rng })
+        let text = GenerationState::new(config.cache_kind.new_cache(model), Vec::new());
+        let messages = system.map(ChatMessage::system).into_iter().collect();
+        Ok(Self { model, tokenizer, chat_template: template, config, messages, state: text, rng })
     }
 
     /// What was said so far.
-    pub fn messages(&self) -> &[Message] {
+    pub fn messages(&self) -> &[ChatMessage] {
         &self.messages
     }
 
@@ -62,27 +65,28 @@ impl<'a> Chat<'a> {
     /// # Errors
     /// When the conversation no longer fits into the model's context, or the template refuses it, and those of
     /// `on_text`. Then nothing was said.
-    pub fn say(
+    pub fn send_message(
         &mut self,
         what: &str,
         mut on_text: impl FnMut(&str) -> Result<()>,
-    ) -> Result<Reply> {
-        let question = Message::user(what);
+    ) -> Result<AssistantReply> {
+        let question = ChatMessage::user(what);
         let messages = [&self.messages[..], std::slice::from_ref(&question)].concat();
-        let tokens = self.template.encode(self.tokenizer, &messages, Prompt::Generation)?.tokens;
+        let tokens =
+            self.chat_template.encode(self.tokenizer, &messages, AddGenerationPrompt::Yes)?.tokens;
         let len = tokens.len();
-        self.text.become_text(tokens)?;
-        let read = len - self.text.cache.seen();
+        self.state.replace_keeping_prefix(tokens)?;
+        let read = len - self.state.cache.position();
 
-        let mut stream = self.tokenizer.stream(Markers::Hidden, &[]);
+        let mut stream = self.tokenizer.stream(SkipSpecialTokens::Yes, &[]);
         let rngs = std::slice::from_mut(&mut self.rng);
         let mut written = self
-            .text
-            .go_on(self.model, &self.config, rngs, |_, token| on_text(&stream.push(token)?))?;
+            .state
+            .generate(self.model, &self.config, rngs, |_, token| on_text(&stream.push(token)?))?;
         on_text(&stream.finish()?)?;
         let written = written.remove(0);
-        let text = self.tokenizer.decode(&written.tokens, Markers::Hidden)?;
-        self.messages.extend([question, Message::assistant(&text)]);
-        Ok(Reply { text, read, written })
+        let text = self.tokenizer.decode(&written.tokens, SkipSpecialTokens::Yes)?;
+        self.messages.extend([question, ChatMessage::assistant(&text)]);
+        Ok(AssistantReply { text, n_prefill_tokens: read, completion: written })
     }
 }

@@ -17,14 +17,14 @@ use crate::{Tokenizer, jinja};
 
 /// One turn of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Message {
+pub struct ChatMessage {
     /// Who speaks: `system`, `user`, `assistant`, or what else the template knows.
     pub role: String,
     /// What is said.
     pub content: String,
 }
 
-impl Message {
+impl ChatMessage {
     /// What `role` says.
     pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
         Self { role: role.into(), content: content.into() }
@@ -48,11 +48,11 @@ impl Message {
 
 /// What follows the last message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Prompt {
+pub enum AddGenerationPrompt {
     /// The beginning of the assistant's turn, for it to go on.
-    Generation,
+    Yes,
     /// Nothing: the conversation is whole, as in training.
-    None,
+    No,
 }
 
 /// A model's chat template, compiled.
@@ -62,7 +62,7 @@ pub struct ChatTemplate {
     name: String,
     source: String,
     /// The tokens that it may name: `bos_token` and the like, and how each is spelled.
-    tokens: Vec<(&'static str, String)>,
+    special_tokens: Vec<(&'static str, String)>,
 }
 
 /// `<|im_start|>role`, a newline, the text, `<|im_end|>`: OpenAI's markup, which most small models use.
@@ -92,13 +92,13 @@ impl ChatTemplate {
         if jinja.exists() {
             let source = std::fs::read_to_string(&jinja);
             let source = source.with_context(|| format!("reading {}", jinja.display()))?;
-            return Self::named(jinja.display().to_string(), source, tokenizer).map(Some);
+            return Self::with_name(jinja.display().to_string(), source, tokenizer).map(Some);
         }
         let config = folder.join("tokenizer_config.json");
         let source = default_template(&json_file::read_or_null(&config)?["chat_template"])
             .with_context(|| config.display().to_string())?;
         source
-            .map(|source| Self::named(config.display().to_string(), source, tokenizer))
+            .map(|source| Self::with_name(config.display().to_string(), source, tokenizer))
             .transpose()
     }
 
@@ -108,7 +108,7 @@ impl ChatTemplate {
     /// # Errors
     /// When it is no Jinja; the message names the line.
     pub fn new(source: &str, tokenizer: &Tokenizer) -> Result<Self> {
-        Self::named("the chat template".into(), source.to_string(), tokenizer)
+        Self::with_name("the chat template".into(), source.to_string(), tokenizer)
     }
 
     /// `ChatML`, for models that are yet to learn a template.
@@ -117,14 +117,20 @@ impl ChatTemplate {
     /// Never in practice: the template is fixed.
     pub fn chatml() -> Result<Self> {
         let environment = jinja::environment("ChatML", CHATML)?;
-        Ok(Self { environment, name: "ChatML".into(), source: CHATML.into(), tokens: Vec::new() })
+        Ok(Self {
+            environment,
+            name: "ChatML".into(),
+            source: CHATML.into(),
+            special_tokens: Vec::new(),
+        })
     }
 
-    fn named(name: String, source: String, tokenizer: &Tokenizer) -> Result<Self> {
+    fn with_name(name: String, source: String, tokenizer: &Tokenizer) -> Result<Self> {
         let environment = jinja::environment(&name, &source)?;
-        let tokens = tokenizer.special().by_name().into_iter();
-        let tokens = tokens.filter_map(|(name, id)| Some((name, tokenizer.token(id?)?))).collect();
-        Ok(Self { environment, name, source, tokens })
+        let tokens = tokenizer.special_tokens().by_name().into_iter();
+        let tokens =
+            tokens.filter_map(|(name, id)| Some((name, tokenizer.id_to_token(id?)?))).collect();
+        Ok(Self { environment, name, source, special_tokens: tokens })
     }
 
     /// The text of `messages`: to look at. A model reads the ids of [`ChatTemplate::encode`], in which a message
@@ -132,7 +138,7 @@ impl ChatTemplate {
     ///
     /// # Errors
     /// When the template refuses them, with its own words, or fails; the message names the line.
-    pub fn render(&self, messages: &[Message], prompt: Prompt) -> Result<String> {
+    pub fn render(&self, messages: &[ChatMessage], prompt: AddGenerationPrompt) -> Result<String> {
         Ok(self.render_with_spans(messages, prompt)?.0)
     }
 
@@ -143,22 +149,21 @@ impl ChatTemplate {
     /// As [`ChatTemplate::render`].
     pub fn render_with_spans(
         &self,
-        messages: &[Message],
-        prompt: Prompt,
+        messages: &[ChatMessage],
+        prompt: AddGenerationPrompt,
     ) -> Result<(String, Vec<Range<usize>>)> {
-        let clean = |message: &Message| {
-            let [role, content] =
-                [&message.role, &message.content].map(|s| jinja::without_marks(s));
-            Message { role, content }
+        let clean = |message: &ChatMessage| {
+            let [role, content] = [&message.role, &message.content].map(|s| jinja::strip_marks(s));
+            ChatMessage { role, content }
         };
-        self.run(&messages.iter().map(clean).collect::<Vec<_>>(), prompt)
+        self.render_sanitized(&messages.iter().map(clean).collect::<Vec<_>>(), prompt)
     }
 
     /// [`ChatTemplate::render_with_spans`] of messages in which there is nothing but what the template shall see.
-    pub(crate) fn run(
+    pub(crate) fn render_sanitized(
         &self,
-        messages: &[Message],
-        prompt: Prompt,
+        messages: &[ChatMessage],
+        prompt: AddGenerationPrompt,
     ) -> Result<(String, Vec<Range<usize>>)> {
         let messages = messages.iter().map(|message| {
             Value::from_pairs([("role", &message.role), ("content", &message.content)])
@@ -166,15 +171,15 @@ impl ChatTemplate {
         let messages: Vec<Value> = messages.collect();
         let variables = [
             ("messages", Value::from(messages)),
-            ("add_generation_prompt", Value::from(prompt == Prompt::Generation)),
+            ("add_generation_prompt", Value::from(prompt == AddGenerationPrompt::Yes)),
             ("tools", Value::from(())),
             ("documents", Value::from(())),
         ];
-        let tokens = self.tokens.iter().map(|(name, token)| (*name, Value::from(token)));
+        let tokens = self.special_tokens.iter().map(|(name, token)| (*name, Value::from(token)));
         let variables: BTreeMap<&str, Value> = variables.into_iter().chain(tokens).collect();
-        let template = self.environment.get_template(&self.name).map_err(jinja::explain)?;
-        let marked = template.render(variables).map_err(jinja::explain)?;
-        Ok(jinja::take_marks(&marked))
+        let template = self.environment.get_template(&self.name).map_err(jinja::error_with_line)?;
+        let marked = template.render(variables).map_err(jinja::error_with_line)?;
+        Ok(jinja::extract_generation_spans(&marked))
     }
 
     /// The template's source.

@@ -8,15 +8,15 @@ use candle_core::Device;
 use tensor_core::Parameters;
 
 use crate::config::{
-    AttentionBias, AttentionConfig, Mlp, ModelConfig, Norm, OutputLayer, Position, QkNorm,
+    AttentionBias, AttentionConfig, LmHead, Mlp, ModelConfig, NormKind, PositionEncoding, QkNorm,
 };
 use crate::gguf::Gguf;
 use crate::gguf_model;
-use crate::llama2c::{self, Classifier, Header};
-use crate::model_folder::{self, TextEnds};
+use crate::llama2c::{self, Classifier, Llama2cHeader};
+use crate::model_folder::{self, SpecialTokenIds};
 use crate::{
-    ChatTemplate, Files, GptModern, Purpose, Sampler, Tokenizer, fetch, generation_config,
-    is_hub_id, llama2c_tokenizer,
+    ChatTemplate, GptModern, HubFiles, LoadMode, Sampler, Tokenizer, fetch_from_hub,
+    generation_config, is_hub_id, llama2c_tokenizer,
 };
 
 /// A model and what belongs to it.
@@ -28,11 +28,11 @@ pub struct Checkpoint {
     /// Text to ids and back.
     pub tokenizer: Tokenizer,
     /// The tokens at which texts end.
-    pub ends: TextEnds,
+    pub special_ids: SpecialTokenIds,
     /// How its makers would have its tokens chosen, if they say.
     pub sampler: Option<Sampler>,
     /// How a chat is written, if the model was trained on any.
-    pub template: Option<ChatTemplate>,
+    pub chat_template: Option<ChatTemplate>,
 }
 
 impl Checkpoint {
@@ -40,9 +40,9 @@ impl Checkpoint {
     ///
     /// # Errors
     /// When there is nothing, or something that cannot be used: says what, and what to do.
-    pub fn open(source: &str, purpose: Purpose, device: &Device) -> Result<Self> {
+    pub fn open(source: &str, purpose: LoadMode, device: &Device) -> Result<Self> {
         let source = match is_hub_id(source) {
-            true => &fetch(source, Files::Model)?,
+            true => &fetch_from_hub(source, HubFiles::Model)?,
             false => Path::new(source),
         };
         ensure!(
@@ -74,8 +74,8 @@ impl Checkpoint {
             source.display()
         );
         match purpose {
-            Purpose::Training(_) => Ok(checkpoint),
-            Purpose::Inference | Purpose::ExactInference => checkpoint.for_inference(),
+            LoadMode::Training(_) => Ok(checkpoint),
+            LoadMode::Inference | LoadMode::DequantizedInference => checkpoint.into_inference(),
         }
     }
 
@@ -83,7 +83,7 @@ impl Checkpoint {
     ///
     /// # Errors
     /// When memory is short.
-    fn for_inference(self) -> Result<Self> {
+    fn into_inference(self) -> Result<Self> {
         let mut twin = self.parameters.for_inference();
         let model = GptModern::new(self.model.config(), twin.root())?;
         Ok(Self { model, ..self })
@@ -96,44 +96,64 @@ impl Checkpoint {
     /// When the weights are quantized (open the model for training to save it), or a file cannot be written.
     pub fn save(&self, folder: &Path) -> Result<()> {
         let config = self.model.config();
-        model_folder::check_unquantized(&self.parameters)?;
-        self.tokenizer.save(folder, config.context, self.template.as_ref())?;
-        model_folder::save(folder, config, &self.parameters, &self.ends, self.sampler.as_ref())
+        model_folder::ensure_unquantized(&self.parameters)?;
+        self.tokenizer.save(folder, config.context_len, self.chat_template.as_ref())?;
+        model_folder::save(
+            folder,
+            config,
+            &self.parameters,
+            &self.special_ids,
+            self.sampler.as_ref(),
+        )
     }
 
-    fn from_folder(folder: &Path, purpose: Purpose, device: &Device) -> Result<Self> {
+    fn from_folder(folder: &Path, purpose: LoadMode, device: &Device) -> Result<Self> {
         let (model, parameters) = model_folder::open(folder, purpose.dtype(), device)?;
         let tokenizer = Tokenizer::open(folder)?;
-        let mut ends = model_folder::text_ends(folder)?;
+        let mut ends = model_folder::read_special_token_ids(folder)?;
         ends.bos = ends.bos.or(tokenizer.bos());
         if let (Some(eos), true) = (tokenizer.eos(), ends.eos.is_empty()) {
             ends.eos.push(eos);
         }
-        let sampler = generation_config::read(folder)?;
+        let sampler = generation_config::read_sampler(folder)?;
         let template = ChatTemplate::from_folder(folder, &tokenizer)?;
-        Ok(Self { model, parameters, tokenizer, ends, sampler, template })
+        Ok(Self {
+            model,
+            parameters,
+            tokenizer,
+            special_ids: ends,
+            sampler,
+            chat_template: template,
+        })
     }
 
-    fn from_gguf(path: &Path, purpose: Purpose, device: &Device) -> Result<Self> {
+    fn from_gguf(path: &Path, purpose: LoadMode, device: &Device) -> Result<Self> {
         let file = Gguf::open(path)?;
         let cannot = || format!("{} cannot be used", path.display());
         let (model, parameters) = gguf_model::open(&file, purpose, device).with_context(cannot)?;
-        let parts = gguf_model::tokenizer(&file).with_context(cannot)?;
+        let parts = gguf_model::read_tokenizer(&file).with_context(cannot)?;
         let tokenizer = Tokenizer::from_gguf(&parts).with_context(cannot)?;
-        let ends = gguf_model::text_ends(&file).with_context(cannot)?;
-        let template = file.optional("tokenizer.chat_template", Gguf::string)?;
+        let ends = gguf_model::read_special_token_ids(&file).with_context(cannot)?;
+        let template = file.get_optional("tokenizer.chat_template", Gguf::get_str)?;
         let template = template
             .map(|source| ChatTemplate::new(source, &tokenizer))
             .transpose()
             .with_context(cannot)?;
-        Ok(Self { model, parameters, tokenizer, ends, sampler: None, template })
+        Ok(Self {
+            model,
+            parameters,
+            tokenizer,
+            special_ids: ends,
+            sampler: None,
+            chat_template: template,
+        })
     }
 
-    fn from_llama2c(path: &Path, purpose: Purpose, device: &Device) -> Result<Self> {
+    fn from_llama2c(path: &Path, purpose: LoadMode, device: &Device) -> Result<Self> {
         let (header, tensors) = llama2c::open(path)?;
         let config = llama2c_config(&header);
         let (model, parameters) =
-            model_folder::build(&config, tensors, path, purpose.dtype(), device)?;
+            model_folder::model_from_tensors(&config, tensors, path, purpose.dtype(), device)?;
         let beside = |name: String| path.with_file_name(name);
         let candidates: [PathBuf; 2] =
             [beside(format!("tok{}.bin", header.vocab_size)), beside("tokenizer.bin".into())];
@@ -143,19 +163,26 @@ impl Checkpoint {
         let tokenizer = llama2c_tokenizer::open(found)?;
         // Its texts begin anew after one another: the beginning of the next is the end of this.
         let eos = [tokenizer.bos(), tokenizer.eos()].into_iter().flatten().collect();
-        let ends = TextEnds { bos: tokenizer.bos(), eos };
-        Ok(Self { model, parameters, tokenizer, ends, sampler: None, template: None })
+        let ends = SpecialTokenIds { bos: tokenizer.bos(), eos };
+        Ok(Self {
+            model,
+            parameters,
+            tokenizer,
+            special_ids: ends,
+            sampler: None,
+            chat_template: None,
+        })
     }
 }
 
-fn llama2c_config(header: &Header) -> ModelConfig {
-    let position = Position::Rope { base: Header::ROPE_THETA, scaling: None };
+fn llama2c_config(header: &Llama2cHeader) -> ModelConfig {
+    let position = PositionEncoding::Rope { base: Llama2cHeader::ROPE_THETA, scaling: None };
     ModelConfig {
         vocab_size: header.vocab_size,
         n_layer: header.n_layer,
         n_embd: header.n_embd,
-        context: header.block_size,
-        norm: Norm::Rms { eps: Header::RMS_NORM_EPS },
+        context_len: header.context_len,
+        norm: NormKind::Rms { eps: Llama2cHeader::RMS_NORM_EPS },
         attention: AttentionConfig {
             n_head: header.n_head,
             n_kv_head: header.n_kv_head,
@@ -165,11 +192,11 @@ fn llama2c_config(header: &Header) -> ModelConfig {
             position,
             window: None,
         },
-        mlp: Mlp::SwiGlu { width: header.n_hidden },
-        output: match header.classifier {
-            Classifier::Tied => OutputLayer::Tied,
-            Classifier::Untied => OutputLayer::Own,
+        mlp: Mlp::SwiGlu { width: header.hidden_dim },
+        lm_head: match header.classifier {
+            Classifier::Tied => LmHead::Tied,
+            Classifier::Untied => LmHead::Untied,
         },
-        init_std: ModelConfig::INIT_STD,
+        init_std: ModelConfig::GPT2_INIT_STD,
     }
 }

@@ -14,15 +14,15 @@ pub struct ModelConfig {
     /// C
     pub n_embd: usize,
     /// Longest text it is trained for, in tokens.
-    pub context: usize,
+    pub context_len: usize,
     /// Before each layer and before the output.
-    pub norm: Norm,
+    pub norm: NormKind,
     /// How tokens look at each other.
     pub attention: AttentionConfig,
     /// The layer that works on each token alone.
     pub mlp: Mlp,
     /// From channels to scores.
-    pub output: OutputLayer,
+    pub lm_head: LmHead,
     /// Standard deviation of fresh weights, `initializer_range` on disk.
     pub init_std: f64,
 }
@@ -41,14 +41,14 @@ pub struct AttentionConfig {
     /// What happens to queries and keys before they are turned.
     pub qk_norm: QkNorm,
     /// How a token knows where it stands.
-    pub position: Position,
+    pub position: PositionEncoding,
     /// How far back a token looks; `None`: as far as there is text.
-    pub window: Option<Window>,
+    pub window: Option<SlidingWindow>,
 }
 
 /// The norm and its ε.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Norm {
+pub enum NormKind {
     /// Scale alone (3.1).
     Rms {
         /// Keeps the root above 0.
@@ -63,7 +63,7 @@ pub enum Norm {
 
 /// How a token knows where it stands.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Position {
+pub enum PositionEncoding {
     /// A learned vector for each position, added once, as GPT-2 does. Nothing lies beyond the last one.
     Learned,
     /// Queries and keys are turned (3.2).
@@ -85,7 +85,7 @@ pub struct Llama3Scaling {
     /// More turns than this are fast.
     pub high_freq_factor: f64,
     /// The context before.
-    pub original_context: usize,
+    pub original_context_len: usize,
 }
 
 /// The layer that works on each token alone, and how wide it is inside.
@@ -127,16 +127,16 @@ pub enum QkNorm {
 
 /// Where the scores come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OutputLayer {
+pub enum LmHead {
     /// The token table itself.
     Tied,
     /// A matrix of its own.
-    Own,
+    Untied,
 }
 
 /// Token i sees token j ≤ i if j > i − size, or j < sinks (3.5, 3.6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Window {
+pub struct SlidingWindow {
     /// Tokens seen up to and with oneself.
     pub size: usize,
     /// First tokens of the text that stay in view.
@@ -145,25 +145,25 @@ pub struct Window {
 
 impl ModelConfig {
     /// A byte-level model in Llama's style: RMSNorm, RoPE, SwiGLU as wide as makes it as large as a GELU layer of 4 C.
-    pub fn bytes(context: usize, n_layer: usize, n_head: usize, n_embd: usize) -> Self {
+    pub fn byte_level(context: usize, n_layer: usize, n_head: usize, n_embd: usize) -> Self {
         Self {
             vocab_size: 256,
             n_layer,
             n_embd,
-            context,
-            norm: Norm::Rms { eps: 1e-5 },
+            context_len: context,
+            norm: NormKind::Rms { eps: 1e-5 },
             attention: AttentionConfig {
                 n_head,
                 n_kv_head: n_head,
                 head_dim: n_embd / n_head.max(1),
                 bias: AttentionBias::None,
                 qk_norm: QkNorm::None,
-                position: Position::Rope { base: 10_000., scaling: None },
+                position: PositionEncoding::Rope { base: 10_000., scaling: None },
                 window: None,
             },
             mlp: Mlp::SwiGlu { width: Self::swiglu_width(n_embd) },
-            output: OutputLayer::Tied,
-            init_std: Self::init_std(n_embd.max(1)),
+            lm_head: LmHead::Tied,
+            init_std: Self::init_std_for_width(n_embd.max(1)),
         }
     }
 
@@ -174,8 +174,8 @@ impl ModelConfig {
 
     /// # Errors
     /// When a size is 0, or sizes that must divide each other do not.
-    pub fn check(&self) -> Result<()> {
-        let Self { vocab_size, n_layer, n_embd, context, attention, .. } = *self;
+    pub fn validate(&self) -> Result<()> {
+        let Self { vocab_size, n_layer, n_embd, context_len: context, attention, .. } = *self;
         let AttentionConfig { n_head, n_kv_head, head_dim, position, window, .. } = attention;
         let (Mlp::SwiGlu { width } | Mlp::Gelu { width, .. }) = self.mlp;
         for (name, size) in [
@@ -196,14 +196,14 @@ impl ModelConfig {
         if n_head.checked_mul(head_dim).is_none() {
             bail!("{n_head} heads of {head_dim} are too many");
         }
-        let (Norm::Rms { eps } | Norm::Layer { eps }) = self.norm;
+        let (NormKind::Rms { eps } | NormKind::Layer { eps }) = self.norm;
         if !(eps > 0. && eps.is_finite()) {
             bail!("the ε of the norms is {eps}, which is not above 0");
         }
         if !(self.init_std >= 0. && self.init_std.is_finite()) {
             bail!("fresh weights spread by {}, which is no number from 0 up", self.init_std);
         }
-        if let Position::Rope { base, scaling } = position {
+        if let PositionEncoding::Rope { base, scaling } = position {
             let factor = scaling.map_or(1., |scaling| scaling.factor);
             if !(base > 0. && base.is_finite() && factor > 0. && factor.is_finite()) {
                 bail!("RoPE with base {base} and factor {factor}: both must be above 0");
@@ -212,14 +212,14 @@ impl ModelConfig {
         if n_head % n_kv_head != 0 {
             bail!("{n_head} query heads cannot share {n_kv_head} key heads");
         }
-        if matches!(position, Position::Rope { .. }) && head_dim % 2 != 0 {
+        if matches!(position, PositionEncoding::Rope { .. }) && head_dim % 2 != 0 {
             bail!("RoPE turns pairs, and a head of {head_dim} has one left over");
         }
         Ok(())
     }
 }
 
-impl Window {
+impl SlidingWindow {
     /// The mask that says the same.
     pub fn mask(self) -> AttentionMask {
         AttentionMask::sliding_window(self.size, self.sinks)
@@ -229,6 +229,6 @@ impl Window {
 impl AttentionConfig {
     /// What a token of a whole text sees.
     pub fn mask(&self) -> AttentionMask {
-        self.window.map_or_else(AttentionMask::causal, Window::mask)
+        self.window.map_or_else(AttentionMask::causal, SlidingWindow::mask)
     }
 }

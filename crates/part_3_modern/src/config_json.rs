@@ -10,4 +10,4 @@ mod read;
 
 pub(crate) use fields::Fields;
 pub use read::from_json;
-pub use write::{to_json, to_own_json};
+pub use write::{to_custom_json, to_json};

@@ -9,16 +9,16 @@ use std::ops::Range;
 
 use anyhow::{Context, Result};
 
-use crate::{ChatTemplate, Message, Prompt, Tokenizer, jinja};
+use crate::{AddGenerationPrompt, ChatMessage, ChatTemplate, Tokenizer, jinja};
 
 /// The tokens of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Conversation {
+pub struct TokenizedChat {
     /// All of them.
     pub tokens: Vec<u32>,
     /// Which of them the assistant says, turn by turn: what `{% generation %}` encloses in the template. Templates
     /// without that tag give none.
-    pub assistant: Vec<Range<usize>>,
+    pub assistant_spans: Vec<Range<usize>>,
 }
 
 impl ChatTemplate {
@@ -30,38 +30,39 @@ impl ChatTemplate {
     pub fn encode(
         &self,
         tokenizer: &Tokenizer,
-        messages: &[Message],
-        prompt: Prompt,
-    ) -> Result<Conversation> {
-        let mut disguise = Disguise { tokenizer, characters: Vec::new() };
-        let messages = messages.iter().map(|Message { role, content }| {
-            Ok(Message { role: disguise.put_on(role)?, content: disguise.put_on(content)? })
+        messages: &[ChatMessage],
+        prompt: AddGenerationPrompt,
+    ) -> Result<TokenizedChat> {
+        let mut disguise = SpecialTokenEscaper { tokenizer, characters: Vec::new() };
+        let messages = messages.iter().map(|ChatMessage { role, content }| {
+            Ok(ChatMessage { role: disguise.escape(role)?, content: disguise.escape(content)? })
         });
-        let (text, spoken) = self.run(&messages.collect::<Result<Vec<_>>>()?, prompt)?;
-        let (tokens, places) = tokenizer.encode_with_places(&text, |c| disguise.original(c))?;
+        let (text, spoken) =
+            self.render_sanitized(&messages.collect::<Result<Vec<_>>>()?, prompt)?;
+        let (tokens, places) = tokenizer.encode_with_offsets(&text, |c| disguise.unescape(c))?;
         let assistant = spoken.iter().filter_map(|span| {
             let start = places.iter().position(|place| place.end > span.start)?;
             let last = places.iter().rposition(|place| place.start < span.end)?;
             (start <= last && !span.is_empty()).then_some(start..last + 1)
         });
-        Ok(Conversation { assistant: assistant.collect(), tokens })
+        Ok(TokenizedChat { assistant_spans: assistant.collect(), tokens })
     }
 }
 
 /// Hides special tokens that messages spell.
-struct Disguise<'a> {
+struct SpecialTokenEscaper<'a> {
     tokenizer: &'a Tokenizer,
     /// What each of [`jinja::STAND_INS`] stands for.
     characters: Vec<char>,
 }
 
-impl Disguise<'_> {
+impl SpecialTokenEscaper<'_> {
     /// `text` without a special token.
-    fn put_on(&mut self, text: &str) -> Result<String> {
-        let mut text = jinja::without_marks(text);
+    fn escape(&mut self, text: &str) -> Result<String> {
+        let mut text = jinja::strip_marks(text);
         loop {
             // Once one is hidden, another that overlapped it may show.
-            let spelled = self.tokenizer.special_in(&text);
+            let spelled = self.tokenizer.special_token_spans(&text);
             if spelled.is_empty() {
                 return Ok(text);
             }
@@ -70,16 +71,16 @@ impl Disguise<'_> {
                 let token = text.get(start..end).context("a special token of no characters")?;
                 let at = start + (token.len() - token.trim_start().len()) % token.len();
                 let c = text[at..].chars().next().context("a special token of no characters")?;
-                let stand_in = self.stand_in(c)?;
+                let stand_in = self.placeholder(c)?;
                 text.replace_range(at..at + c.len_utf8(), stand_in.encode_utf8(&mut [0; 4]));
             }
         }
     }
 
-    fn stand_in(&mut self, c: char) -> Result<char> {
+    fn placeholder(&mut self, c: char) -> Result<char> {
         let known = self.characters.iter().position(|&known| known == c);
         let at = known.unwrap_or(self.characters.len());
-        let stand_in = jinja::STAND_INS.clone().nth(at);
+        let stand_in = jinja::PLACEHOLDERS.clone().nth(at);
         let stand_in =
             stand_in.context("the messages spell special tokens that begin in too many ways")?;
         if known.is_none() {
@@ -88,8 +89,8 @@ impl Disguise<'_> {
         Ok(stand_in)
     }
 
-    fn original(&self, c: char) -> char {
-        let at = (c as usize).checked_sub(*jinja::STAND_INS.start() as usize);
+    fn unescape(&self, c: char) -> char {
+        let at = (c as usize).checked_sub(*jinja::PLACEHOLDERS.start() as usize);
         at.and_then(|at| self.characters.get(at)).copied().unwrap_or(c)
     }
 }

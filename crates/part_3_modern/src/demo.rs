@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use anyhow::{Result, ensure};
 use candle_core::DType;
-use modern::recompute::generate_by_recomputing;
-use modern::sampler::{Choice, Sampler};
-use modern::{GenerateConfig, GptModern, Memory, ModelConfig, Text, Window};
+use modern::recompute::generate_uncached;
+use modern::sampler::{Sampler, SamplingStrategy};
+use modern::{CacheKind, GenerateConfig, GenerationState, GptModern, ModelConfig, SlidingWindow};
 use tensor_core::{AdamWConfig, Parameters, Rng};
 use tiny_gpt::builtin_text::BuiltinText;
 use tiny_gpt::{ByteCorpus, ByteTokenizer, LrDecay, TrainConfig, TrainLog, train};
@@ -16,14 +16,14 @@ use crate::arguments::DemoArgs;
 
 const PROMPT: &str = "\nMira saw a red bird";
 /// Tokens that are written with and without a cache.
-const SHORT: usize = 200;
+const COMPARED_TOKENS: usize = 200;
 /// Tokens that are written through a window.
-const LONG: usize = 2_000;
+const WINDOWED_TOKENS: usize = 2_000;
 
 pub(crate) fn run(args: &DemoArgs) -> Result<()> {
     let device = args.compute.open_device()?;
     let (steps, seed) = (args.steps.get(), args.compute.seed);
-    let mut model_config = ModelConfig::bytes(256, 2, 4, 128);
+    let mut model_config = ModelConfig::byte_level(256, 2, 4, 128);
     model_config.attention.n_kv_head = 2;
     let config = TrainConfig {
         steps,
@@ -47,58 +47,60 @@ pub(crate) fn run(args: &DemoArgs) -> Result<()> {
     train(&model, &parameters, &corpus, &config, seed, &mut log)?;
 
     let model = GptModern::new(&model_config, parameters.for_inference().root())?;
-    write_twice(&model, seed)?;
-    write_on_and_on(&model, seed)
+    compare_with_and_without_cache(&model, seed)?;
+    generate_beyond_context(&model, seed)
 }
 
 /// The same text with and without a cache.
-fn write_twice(model: &GptModern, seed: u64) -> Result<()> {
-    let (prompt, greedy) = (ByteTokenizer.encode(PROMPT), Sampler::new(Choice::Greedy));
-    let mut text = Text::new(Memory::Whole.cache(model), prompt.clone());
-    let config = GenerateConfig::new(model, greedy, SHORT, Vec::new());
+fn compare_with_and_without_cache(model: &GptModern, seed: u64) -> Result<()> {
+    let (prompt, greedy) = (ByteTokenizer.encode(PROMPT), Sampler::new(SamplingStrategy::Greedy));
+    let mut text = GenerationState::new(CacheKind::Full.new_cache(model), prompt.clone());
+    let config = GenerateConfig::new(model, greedy, COMPARED_TOKENS, Vec::new());
     let start = Instant::now();
-    let cached = text.go_on(model, &config, &mut [Rng::new(seed)], |_, _| Ok(()))?.remove(0).tokens;
+    let cached =
+        text.generate(model, &config, &mut [Rng::new(seed)], |_, _| Ok(()))?.remove(0).tokens;
     let with_cache = start.elapsed().as_secs_f64();
     let start = Instant::now();
-    let again = generate_by_recomputing(model, &prompt, SHORT, &greedy, &mut Rng::new(seed))?;
+    let again = generate_uncached(model, &prompt, COMPARED_TOKENS, &greedy, &mut Rng::new(seed))?;
     let without = start.elapsed().as_secs_f64();
     ensure!(cached == again, "the cache changed the text");
     println!("\n{}\n", ByteTokenizer.decode(&cached).trim());
     println!(
-        "{SHORT} tokens, the same text twice: {:.3} ms per token with a cache of {} KiB, {:.3} ms without: {:.1} times",
-        1e3 * with_cache / SHORT as f64,
-        text.cache.bytes() / 1024,
-        1e3 * without / SHORT as f64,
+        "{COMPARED_TOKENS} tokens, the same text twice: {:.3} ms per token with a cache of {} KiB, {:.3} ms without: {:.1} times",
+        1e3 * with_cache / COMPARED_TOKENS as f64,
+        text.cache.size_in_bytes() / 1024,
+        1e3 * without / COMPARED_TOKENS as f64,
         without / with_cache
     );
     Ok(())
 }
 
 /// A text far longer than the context, through a window.
-fn write_on_and_on(model: &GptModern, seed: u64) -> Result<()> {
-    let window = Window { size: 64, sinks: 4 };
-    let choice = Choice::Random { temperature: 0.8, top_k: None, top_p: Some(0.95), min_p: None };
-    let memory = Memory::Rolling(window);
-    let config = GenerateConfig::new(model, Sampler::new(choice), LONG, Vec::new());
-    let config = GenerateConfig { memory, ..config };
-    let mut text = Text::new(memory.cache(model), ByteTokenizer.encode(PROMPT));
-    let (mut times, mut last) = (Vec::with_capacity(LONG), Instant::now());
-    let written = text.go_on(model, &config, &mut [Rng::new(seed)], |_, _| {
+fn generate_beyond_context(model: &GptModern, seed: u64) -> Result<()> {
+    let window = SlidingWindow { size: 64, sinks: 4 };
+    let choice =
+        SamplingStrategy::Random { temperature: 0.8, top_k: None, top_p: Some(0.95), min_p: None };
+    let memory = CacheKind::SlidingWindow(window);
+    let config = GenerateConfig::new(model, Sampler::new(choice), WINDOWED_TOKENS, Vec::new());
+    let config = GenerateConfig { cache_kind: memory, ..config };
+    let mut text = GenerationState::new(memory.new_cache(model), ByteTokenizer.encode(PROMPT));
+    let (mut times, mut last) = (Vec::with_capacity(WINDOWED_TOKENS), Instant::now());
+    let written = text.generate(model, &config, &mut [Rng::new(seed)], |_, _| {
         times.push(last.elapsed().as_secs_f64());
         last = Instant::now();
         Ok(())
     })?;
     let mean = |times: &[f64]| 1e3 * times.iter().sum::<f64>() / times.len() as f64;
-    let end = ByteTokenizer.decode(&written[0].tokens[LONG - 120..]);
+    let end = ByteTokenizer.decode(&written[0].tokens[WINDOWED_TOKENS - 120..]);
     println!(
-        "\n... {}\n\n{LONG} tokens through a window of {} and {} sinks, the model's context being {}: {:.3} ms per token at first, {:.3} ms at the end, {} KiB all the way",
+        "\n... {}\n\n{WINDOWED_TOKENS} tokens through a window of {} and {} sinks, the model's context being {}: {:.3} ms per token at first, {:.3} ms at the end, {} KiB all the way",
         end.trim(),
         window.size,
         window.sinks,
-        model.config().context,
+        model.config().context_len,
         mean(&times[100..300]),
-        mean(&times[LONG - 200..]),
-        text.cache.bytes() / 1024
+        mean(&times[WINDOWED_TOKENS - 200..]),
+        text.cache.size_in_bytes() / 1024
     );
     Ok(())
 }

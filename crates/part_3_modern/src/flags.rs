@@ -7,7 +7,7 @@ use candle_core::Device;
 use clap::Args;
 use tiny_gpt::flags::{non_negative, probability, temperature};
 
-use crate::{Checkpoint, Choice, Memory, Purpose, Sampler, Window};
+use crate::{CacheKind, Checkpoint, LoadMode, Sampler, SamplingStrategy, SlidingWindow};
 
 /// Which model, and how exactly.
 #[derive(Debug, Clone, Args)]
@@ -26,9 +26,9 @@ impl ModelFlags {
     ///
     /// # Errors
     /// As [`Checkpoint::open`].
-    pub fn open(&self, device: &Device) -> Result<Checkpoint> {
+    pub fn open_for_inference(&self, device: &Device) -> Result<Checkpoint> {
         let exactly = self.dequantize;
-        let purpose = if exactly { Purpose::ExactInference } else { Purpose::Inference };
+        let purpose = if exactly { LoadMode::DequantizedInference } else { LoadMode::Inference };
         Checkpoint::open(&self.model, purpose, device)
     }
 }
@@ -56,29 +56,34 @@ pub struct SamplerFlags {
 impl SamplerFlags {
     /// The sampler they describe for what continues a text, given the model's `own` one.
     pub fn sampler(&self, own: Option<Sampler>) -> Sampler {
-        self.change(own.unwrap_or(Sampler::new(Choice::at(0.8, Some(50), None, None))))
+        self.override_sampler(own.unwrap_or(Sampler::new(SamplingStrategy::new(
+            0.8,
+            Some(50),
+            None,
+            None,
+        ))))
     }
 
     /// The same for answers: small models get them right with their likeliest tokens, if at all.
-    pub fn sampler_of_answers(&self, own: Option<Sampler>) -> Sampler {
-        self.change(own.unwrap_or(Sampler::new(Choice::Greedy)))
+    pub fn chat_sampler(&self, own: Option<Sampler>) -> Sampler {
+        self.override_sampler(own.unwrap_or(Sampler::new(SamplingStrategy::Greedy)))
     }
 
-    fn change(&self, sampler: Sampler) -> Sampler {
-        let (temperature, top_k, top_p, min_p) = match sampler.choice {
-            Choice::Greedy => (0., Some(50), None, None),
-            Choice::Random { temperature, top_k, top_p, min_p } => {
+    fn override_sampler(&self, sampler: Sampler) -> Sampler {
+        let (temperature, top_k, top_p, min_p) = match sampler.strategy {
+            SamplingStrategy::Greedy => (0., Some(50), None, None),
+            SamplingStrategy::Random { temperature, top_k, top_p, min_p } => {
                 (temperature, top_k, top_p, min_p)
             }
         };
-        let choice = Choice::at(
+        let choice = SamplingStrategy::new(
             self.temperature.unwrap_or(temperature),
             self.top_k.or(top_k).filter(|&k| k > 0),
             self.top_p.or(top_p),
             self.min_p.or(min_p),
         );
         let penalty = self.repetition_penalty.unwrap_or(sampler.repetition_penalty);
-        Sampler { choice, repetition_penalty: penalty }
+        Sampler { strategy: choice, repetition_penalty: penalty }
     }
 }
 
@@ -100,12 +105,12 @@ pub struct WindowFlags {
 
 impl WindowFlags {
     /// What a model is to remember: this window, else its `own`, else everything.
-    pub fn memory(&self, own: Option<Window>) -> Memory {
-        self.window().or(own).map_or(Memory::Whole, Memory::Rolling)
+    pub fn cache_kind(&self, own: Option<SlidingWindow>) -> CacheKind {
+        self.sliding_window().or(own).map_or(CacheKind::Full, CacheKind::SlidingWindow)
     }
 
     /// The window they describe.
-    pub fn window(&self) -> Option<Window> {
-        self.window.map(|size| Window { size: size.get(), sinks: self.sink })
+    pub fn sliding_window(&self) -> Option<SlidingWindow> {
+        self.window.map(|size| SlidingWindow { size: size.get(), sinks: self.sink })
     }
 }

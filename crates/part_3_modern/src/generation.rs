@@ -9,7 +9,7 @@ use anyhow::{Result, ensure};
 use tensor_core::Rng;
 
 use crate::sampler::Sampler;
-use crate::{Cache, GptModern, Text, Window};
+use crate::{Cache, GenerationState, GptModern, SlidingWindow};
 
 /// What to write, and how much.
 #[derive(Debug, Clone)]
@@ -19,60 +19,61 @@ pub struct GenerateConfig {
     /// Most tokens written per row.
     pub max_new_tokens: usize,
     /// A row ends after any of these.
-    pub stop: Vec<u32>,
+    pub stop_tokens: Vec<u32>,
     /// What the model remembers.
-    pub memory: Memory,
+    pub cache_kind: CacheKind,
     /// Tokens of the prompt that are read at a time: bounds the memory that reading takes.
     pub prefill_chunk: usize,
 }
 
 /// What a model remembers of the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Memory {
+pub enum CacheKind {
     /// All of it, at most its context.
-    Whole,
+    Full,
     /// A window and the first tokens; text without end.
-    Rolling(Window),
+    SlidingWindow(SlidingWindow),
 }
 
 /// What was written after one prompt.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Continuation {
+pub struct Completion {
     /// The new tokens, the one that ended it included.
     pub tokens: Vec<u32>,
     /// The logarithm of the probability with which each was drawn, as [`Drawn::log_prob`](crate::sampler::Drawn::log_prob).
     pub log_probs: Vec<f32>,
     /// Why it ended.
-    pub end: End,
+    pub finish_reason: FinishReason,
 }
 
 /// Why a continuation ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum End {
+pub enum FinishReason {
     /// As many tokens as were asked for.
     #[default]
     Length,
     /// By one of the tokens that end a text.
     Stop,
     /// At the model's context.
-    Context,
+    ContextFull,
 }
 
 impl GenerateConfig {
     /// Up to `max_new_tokens`, the model's own window if it has one, else remembering everything.
     pub fn new(model: &GptModern, sampler: Sampler, max_new_tokens: usize, stop: Vec<u32>) -> Self {
-        let memory = model.config().attention.window.map_or(Memory::Whole, Memory::Rolling);
-        Self { sampler, max_new_tokens, stop, memory, prefill_chunk: 512 }
+        let memory =
+            model.config().attention.window.map_or(CacheKind::Full, CacheKind::SlidingWindow);
+        Self { sampler, max_new_tokens, stop_tokens: stop, cache_kind: memory, prefill_chunk: 512 }
     }
 }
 
-impl Memory {
+impl CacheKind {
     /// An empty cache for `model`.
-    pub fn cache(self, model: &GptModern) -> Cache {
+    pub fn new_cache(self, model: &GptModern) -> Cache {
         let n_layer = model.config().n_layer;
         match self {
-            Self::Whole => Cache::growing(n_layer),
-            Self::Rolling(window) => Cache::rolling(n_layer, window),
+            Self::Full => Cache::dynamic(n_layer),
+            Self::SlidingWindow(window) => Cache::rolling(n_layer, window),
         }
     }
 }
@@ -90,7 +91,7 @@ pub fn generate(
     config: &GenerateConfig,
     rng: &mut Rng,
     on_token: impl FnMut(usize, u32) -> Result<()>,
-) -> Result<Vec<Continuation>> {
+) -> Result<Vec<Completion>> {
     generate_samples(model, prompts, 1, config, rng, on_token)
 }
 
@@ -106,16 +107,16 @@ pub fn generate_samples(
     config: &GenerateConfig,
     rng: &mut Rng,
     mut on_token: impl FnMut(usize, u32) -> Result<()>,
-) -> Result<Vec<Continuation>> {
+) -> Result<Vec<Completion>> {
     let mut rngs: Vec<Rng> = (0..prompts.len() * n).map(|_| rng.fork()).collect();
-    let mut all = vec![Continuation::default(); prompts.len() * n];
+    let mut all = vec![Completion::default(); prompts.len() * n];
     let empty = prompts.iter().any(Vec::is_empty);
     ensure!(!empty, "the prompt is empty: there is nothing to continue");
-    for batch in batches(prompts, config.memory, model) {
+    for batch in batches(prompts, config.cache_kind, model) {
         let mut rows: Vec<usize> = batch.iter().flat_map(|&i| n * i..n * (i + 1)).collect();
-        let mut begun = match n > 1 && config.memory == Memory::Whole {
+        let mut begun = match n > 1 && config.cache_kind == CacheKind::Full {
             false => None,
-            true => Some(read_once(model, prompts, &batch, n, config)?),
+            true => Some(prefill_and_fork(model, prompts, &batch, n, config)?),
         };
         while !rows.is_empty() {
             let texts = rows
@@ -126,20 +127,21 @@ pub fn generate_samples(
             let config = GenerateConfig { max_new_tokens: left, ..config.clone() };
             let mut text = match begun.take() {
                 Some(text) => text,
-                None => Text::padded(config.memory.cache(model), texts)?,
+                None => GenerationState::left_padded(config.cache_kind.new_cache(model), texts)?,
             };
             let mut row_rngs: Vec<Rng> = rows.iter().map(|&row| rngs[row].clone()).collect();
             let written =
-                text.go_on(model, &config, &mut row_rngs, |i, token| on_token(rows[i], token))?;
+                text.generate(model, &config, &mut row_rngs, |i, token| on_token(rows[i], token))?;
             for ((&row, written), rng) in rows.iter().zip(written).zip(row_rngs) {
                 all[row].tokens.extend(written.tokens);
                 all[row].log_probs.extend(written.log_probs);
-                (all[row].end, rngs[row]) = (written.end, rng);
+                (all[row].finish_reason, rngs[row]) = (written.finish_reason, rng);
             }
             // What ended at the context of a longer neighbour goes on without it.
             rows.retain(|&row| {
                 let len = prompts[row / n].len() + all[row].tokens.len();
-                all[row].end == End::Context && len <= model.config().context
+                all[row].finish_reason == FinishReason::ContextFull
+                    && len <= model.config().context_len
             });
         }
     }
@@ -147,22 +149,22 @@ pub fn generate_samples(
 }
 
 /// The prompts of a batch, each read once for `n` continuations.
-fn read_once(
+fn prefill_and_fork(
     model: &GptModern,
     prompts: &[Vec<u32>],
     batch: &[usize],
     n: usize,
     config: &GenerateConfig,
-) -> Result<Text> {
+) -> Result<GenerationState> {
     let prompts = batch.iter().map(|&i| prompts[i].clone()).collect();
-    let text = Text::padded(config.memory.cache(model), prompts)?;
-    text.branched(model, config.prefill_chunk, n)
+    let text = GenerationState::left_padded(config.cache_kind.new_cache(model), prompts)?;
+    text.prefill_and_fork(model, config.prefill_chunk, n)
 }
 
 /// Rows that can stand in one batch: all, or, where sinks must be the first tokens of each, those of one length.
-fn batches(prompts: &[Vec<u32>], memory: Memory, model: &GptModern) -> Vec<Vec<usize>> {
+fn batches(prompts: &[Vec<u32>], memory: CacheKind, model: &GptModern) -> Vec<Vec<usize>> {
     let sinks = model.config().attention.window.is_some_and(|window| window.sinks > 0);
-    let any_length = memory == Memory::Whole && !sinks;
+    let any_length = memory == CacheKind::Full && !sinks;
     let mut batches: Vec<Vec<usize>> = Vec::new();
     for (row, prompt) in prompts.iter().enumerate() {
         let fits = |batch: &&mut Vec<usize>| any_length || prompts[batch[0]].len() == prompt.len();

@@ -10,13 +10,13 @@ use serde_json::{Value, json};
 use tiny_gpt::json_file;
 
 use crate::config_json::Fields;
-use crate::sampler::{Choice, Sampler};
+use crate::sampler::{Sampler, SamplingStrategy};
 
 /// The sampler of the model in `folder`; none where its files speak of none.
 ///
 /// # Errors
 /// When the file is damaged, or a number in it is none, or out of range.
-pub fn read(folder: &Path) -> Result<Option<Sampler>> {
+pub fn read_sampler(folder: &Path) -> Result<Option<Sampler>> {
     let path = folder.join("generation_config.json");
     let json = json_file::read_or_null(&path)?;
     let Some(object) = json.as_object() else { return Ok(None) };
@@ -35,21 +35,21 @@ fn from_json(fields: Fields<'_>) -> Result<Option<Sampler>> {
         true => number("temperature", 1., 0. ..=f64::MAX)?,
         false => 0.,
     };
-    let choice = Choice::at(
+    let choice = SamplingStrategy::new(
         temperature,
         Some(fields.size_or("top_k", 50)?).filter(|&k| k > 0),
         Some(number("top_p", 1., positive..=1.)?).filter(|&p| p < 1.),
         Some(number("min_p", 0., 0. ..=1.)?).filter(|&p| p > 0.),
     );
     let speaks = ["do_sample", "repetition_penalty"].iter().any(|key| fields.value(key).is_some());
-    Ok(speaks.then_some(Sampler { choice, repetition_penalty }))
+    Ok(speaks.then_some(Sampler { strategy: choice, repetition_penalty }))
 }
 
 /// Puts `sampler` into the content of a `generation_config.json`.
-pub(crate) fn write(json: &mut Value, sampler: &Sampler) {
+pub(crate) fn write_sampler(json: &mut Value, sampler: &Sampler) {
     json["repetition_penalty"] = json!(sampler.repetition_penalty);
-    json["do_sample"] = json!(sampler.choice != Choice::Greedy);
-    if let Choice::Random { temperature, top_k, top_p, min_p } = sampler.choice {
+    json["do_sample"] = json!(sampler.strategy != SamplingStrategy::Greedy);
+    if let SamplingStrategy::Random { temperature, top_k, top_p, min_p } = sampler.strategy {
         json["temperature"] = json!(temperature);
         json["top_k"] = json!(top_k.unwrap_or(0));
         json["top_p"] = json!(top_p.unwrap_or(1.));

@@ -16,16 +16,16 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-pub use format::Format;
+pub use format::TensorFormat;
 pub use header::TensorInfo;
-pub use value::{Array, Value};
+pub use value::{MetadataArray, MetadataValue};
 
 /// An opened GGUF file.
 #[derive(Debug)]
 pub struct Gguf {
     path: PathBuf,
     length: u64,
-    metadata: BTreeMap<String, Value>,
+    metadata: BTreeMap<String, MetadataValue>,
     tensors: BTreeMap<String, TensorInfo>,
 }
 
@@ -49,12 +49,12 @@ impl Gguf {
     }
 
     /// The value of a key of the metadata, if it is there.
-    pub fn metadata(&self, key: &str) -> Option<&Value> {
+    pub fn metadata(&self, key: &str) -> Option<&MetadataValue> {
         self.metadata.get(key)
     }
 
     /// All keys with their values, by key.
-    pub fn all_metadata(&self) -> impl Iterator<Item = (&str, &Value)> {
+    pub fn all_metadata(&self) -> impl Iterator<Item = (&str, &MetadataValue)> {
         self.metadata.iter().map(|(key, value)| (key.as_str(), value))
     }
 
@@ -62,9 +62,9 @@ impl Gguf {
     ///
     /// # Errors
     /// When the key is missing or its value is no string.
-    pub fn string(&self, key: &str) -> Result<&str> {
-        self.typed(key, "a string", |value| match value {
-            Value::String(text) => Some(text.as_str()),
+    pub fn get_str(&self, key: &str) -> Result<&str> {
+        self.get_typed(key, "a string", |value| match value {
+            MetadataValue::String(text) => Some(text.as_str()),
             _ => None,
         })
     }
@@ -73,9 +73,9 @@ impl Gguf {
     ///
     /// # Errors
     /// When the key is missing or its value is no boolean.
-    pub fn boolean(&self, key: &str) -> Result<bool> {
-        self.typed(key, "a boolean", |value| match value {
-            Value::Bool(value) => Some(*value),
+    pub fn get_bool(&self, key: &str) -> Result<bool> {
+        self.get_typed(key, "a boolean", |value| match value {
+            MetadataValue::Bool(value) => Some(*value),
             _ => None,
         })
     }
@@ -84,25 +84,25 @@ impl Gguf {
     ///
     /// # Errors
     /// When the key is missing or its value is no integer, or a negative one.
-    pub fn size(&self, key: &str) -> Result<usize> {
-        self.typed(key, "a size", Value::as_size)
+    pub fn get_usize(&self, key: &str) -> Result<usize> {
+        self.get_typed(key, "a size", MetadataValue::as_usize)
     }
 
     /// A number of the metadata, of whichever type.
     ///
     /// # Errors
     /// When the key is missing or its value is no number.
-    pub fn number(&self, key: &str) -> Result<f64> {
-        self.typed(key, "a number", Value::as_number)
+    pub fn get_f64(&self, key: &str) -> Result<f64> {
+        self.get_typed(key, "a number", MetadataValue::as_f64)
     }
 
     /// An array of strings of the metadata.
     ///
     /// # Errors
     /// When the key is missing or its value is another one.
-    pub fn strings(&self, key: &str) -> Result<&[String]> {
-        self.typed(key, "an array of strings", |value| match value {
-            Value::Array(Array::String(values)) => Some(values.as_slice()),
+    pub fn get_strings(&self, key: &str) -> Result<&[String]> {
+        self.get_typed(key, "an array of strings", |value| match value {
+            MetadataValue::Array(MetadataArray::String(values)) => Some(values.as_slice()),
             _ => None,
         })
     }
@@ -111,9 +111,9 @@ impl Gguf {
     ///
     /// # Errors
     /// When the key is missing or its value is another one.
-    pub fn numbers(&self, key: &str) -> Result<Vec<f64>> {
-        self.typed(key, "an array of numbers", |value| match value {
-            Value::Array(array) => array.to_numbers(),
+    pub fn get_f64s(&self, key: &str) -> Result<Vec<f64>> {
+        self.get_typed(key, "an array of numbers", |value| match value {
+            MetadataValue::Array(array) => array.to_f64s(),
             _ => None,
         })
     }
@@ -122,7 +122,7 @@ impl Gguf {
     ///
     /// # Errors
     /// When the value is another one.
-    pub fn optional<'a, T>(
+    pub fn get_optional<'a, T>(
         &'a self,
         key: &str,
         get: impl FnOnce(&'a Self, &str) -> Result<T>,
@@ -131,7 +131,7 @@ impl Gguf {
     }
 
     /// The tensors, by name.
-    pub fn tensors(&self) -> impl Iterator<Item = (&str, &TensorInfo)> {
+    pub fn tensor_infos(&self) -> impl Iterator<Item = (&str, &TensorInfo)> {
         self.tensors.iter().map(|(name, info)| (name.as_str(), info))
     }
 
@@ -139,7 +139,7 @@ impl Gguf {
     ///
     /// # Errors
     /// When there is no such tensor.
-    pub fn tensor(&self, name: &str) -> Result<&TensorInfo> {
+    pub fn tensor_info(&self, name: &str) -> Result<&TensorInfo> {
         let info = self.tensors.get(name);
         info.with_context(|| format!("{} has no tensor `{name}`", self.path.display()))
     }
@@ -148,8 +148,8 @@ impl Gguf {
     ///
     /// # Errors
     /// When there is no such tensor, or the file cannot be read or has changed since it was opened.
-    pub fn read(&self, name: &str) -> Result<Vec<u8>> {
-        let info = self.tensor(name)?;
+    pub fn read_tensor(&self, name: &str) -> Result<Vec<u8>> {
+        let info = self.tensor_info(name)?;
         let context = || format!("reading tensor `{name}` of {}", self.path.display());
         // A handle of its own: threads may read at the same time.
         let mut file = File::open(&self.path).with_context(context)?;
@@ -163,11 +163,11 @@ impl Gguf {
     }
 
     /// The value of `key` as `get` reads it.
-    fn typed<'a, T>(
+    fn get_typed<'a, T>(
         &'a self,
         key: &str,
         expected: &str,
-        get: impl FnOnce(&'a Value) -> Option<T>,
+        get: impl FnOnce(&'a MetadataValue) -> Option<T>,
     ) -> Result<T> {
         let path = self.path.display();
         let value = self.metadata.get(key);

@@ -16,27 +16,27 @@ use tensor_core::{Parameters, Weight};
 
 use crate::config::AttentionConfig;
 use crate::gguf::Gguf;
-use crate::row_order::rotate_half_order;
-use crate::{GptModern, Purpose};
+use crate::row_order::interleaved_to_half_order;
+use crate::{GptModern, LoadMode};
 
-pub use tokenizer::{text_ends, tokenizer};
+pub use tokenizer::{read_special_token_ids, read_tokenizer};
 
 /// The model of a file.
 ///
 /// # Errors
 /// When the file holds another architecture or a part of a model, or a tensor is missing, unknown, misshapen or cut off.
-pub fn open(file: &Gguf, purpose: Purpose, device: &Device) -> Result<(GptModern, Parameters)> {
-    let files = file.optional("split.count", Gguf::size)?.unwrap_or(1);
+pub fn open(file: &Gguf, purpose: LoadMode, device: &Device) -> Result<(GptModern, Parameters)> {
+    let files = file.get_optional("split.count", Gguf::get_usize)?.unwrap_or(1);
     ensure!(
         files <= 1,
         "it is one of {files} files of a model: merge them, `llama-gguf-split --merge FIRST.gguf WHOLE.gguf`"
     );
     let config = config::read(file)?;
-    let neighbours = file.string("general.architecture")? == "llama";
-    let keep_blocks = purpose.keeps_blocks(device);
+    let neighbours = file.get_str("general.architecture")? == "llama";
+    let keep_blocks = purpose.keeps_quantized(device);
     let (mut tensors, mut quantized) = (BTreeMap::new(), BTreeMap::new());
-    for (name, info) in file.tensors() {
-        let Some(ours) = names::ours(name) else {
+    for (name, info) in file.tensor_infos() {
+        let Some(ours) = names::hf_name(name) else {
             ensure!(name == "rope_freqs.weight", "the tensor `{name}` has no place in this model");
             continue;
         };
@@ -44,7 +44,7 @@ pub fn open(file: &Gguf, purpose: Purpose, device: &Device) -> Result<(GptModern
         let order = match heads.map(|heads| (heads, config.attention.head_dim)) {
             None => None,
             Some((heads, d)) if info.dims.first() == Some(&(heads * d)) => {
-                Some(rotate_half_order(heads, d))
+                Some(interleaved_to_half_order(heads, d))
             }
             Some(_) => bail!("`{name}` has shape {:?}, which does not fit the heads", info.dims),
         };

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value, json};
 
 use crate::tokenizer::Tokenizer;
-use crate::tokenizer_config::SpecialTokens;
+use crate::tokenizer_config::TokenizerSpecialTokens;
 
 /// A GGUF file's `tokenizer.ggml.*`, under the same names.
 #[derive(Debug, Clone, Default)]
@@ -85,7 +85,7 @@ impl Tokenizer {
             other => bail!("the file's tokenizer is `{other}`; this part reads `gpt2` and `llama`"),
         }?;
         let GgufTokenizer { bos, eos, unk, pad, .. } = *parts;
-        let special = SpecialTokens { bos, eos, unk, pad };
+        let special = TokenizerSpecialTokens { bos, eos, unk, pad };
         Self::from_json(json, special).context("the file's tokenizer is damaged")
     }
 }
@@ -116,7 +116,7 @@ fn byte_level(parts: &GgufTokenizer) -> Result<Value> {
     let merges = parts.merges.iter().map(|merge| {
         merge.split_once(' ').with_context(|| format!("the merge `{merge}` is no pair of tokens"))
     });
-    let mut json = frame(parts, parts.add_bos.unwrap_or(llama_3))?;
+    let mut json = base_tokenizer_json(parts, parts.add_bos.unwrap_or(llama_3))?;
     if steps.iter().any(|step| step["pattern"]["Regex"] == QWEN_2) {
         json["normalizer"] = json!({ "type": "NFC" });
     }
@@ -146,7 +146,7 @@ fn sentencepiece(parts: &GgufTokenizer) -> Result<Value> {
         [] => json!(merges_from_scores(&parts.tokens, &parts.scores)?),
         merges => json!(merges),
     };
-    let mut json = frame(parts, parts.add_bos.unwrap_or(true))?;
+    let mut json = base_tokenizer_json(parts, parts.add_bos.unwrap_or(true))?;
     json["normalizer"] = json!({ "type": "Sequence", "normalizers": normalizers });
     json["decoder"] = json!({ "type": "Sequence", "decoders": decoders });
     json["model"]["merges"] = merges;
@@ -188,7 +188,7 @@ fn merges_from_scores<'a>(tokens: &'a [String], scores: &[f32]) -> Result<Vec<(&
 }
 
 /// What both families have: the vocabulary, the tokens that are kept whole, and what is added around a text.
-fn frame(parts: &GgufTokenizer, add_bos: bool) -> Result<Value> {
+fn base_tokenizer_json(parts: &GgufTokenizer, add_bos: bool) -> Result<Value> {
     let ids = parts.tokens.iter().zip(0u32..);
     let vocab: Map<String, Value> =
         ids.clone().map(|(token, id)| (token.clone(), json!(id))).collect();

@@ -12,16 +12,16 @@ use hf_hub::api::RepoInfo;
 use hf_hub::api::sync::{Api, ApiBuilder};
 
 use crate::hub_download::download;
-use crate::hub_files::{Files, missing, wanted};
+use crate::hub_files::{HubFiles, files_to_download, first_missing_file};
 use crate::hub_id::HubId;
-use crate::weight_files::Index;
+use crate::weight_files::SafetensorsIndex;
 
 /// The first question is answered quickly or not at all; downloads have no limit.
-const PATIENCE: Duration = Duration::from_secs(20);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Whether the Hub may be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
+pub enum HubAccess {
     /// Yes; the cache is used for what it has of the present commit, and where the Hub gives nothing.
     Online,
     /// No: the cache alone.
@@ -38,14 +38,14 @@ pub struct Hub {
     /// Who asks; private and gated models want to know.
     pub token: Option<String>,
     /// Whether the Hub may be asked.
-    pub access: Access,
+    pub access: HubAccess,
 }
 
 /// Downloads model `id` from the Hub, unless it is in the cache: [`Hub::fetch`] as the environment sets it up.
 ///
 /// # Errors
 /// As [`Hub::fetch`].
-pub fn fetch(id: &str, files: Files) -> Result<PathBuf> {
+pub fn fetch_from_hub(id: &str, files: HubFiles) -> Result<PathBuf> {
     Hub::from_env().fetch(id, files)
 }
 
@@ -53,8 +53,8 @@ pub fn fetch(id: &str, files: Files) -> Result<PathBuf> {
 ///
 /// # Errors
 /// When no file is named, and as [`Hub::fetch`].
-pub fn fetch_data(id: &str) -> Result<PathBuf> {
-    Hub::from_env().fetch_data(id)
+pub fn fetch_dataset_file(id: &str) -> Result<PathBuf> {
+    Hub::from_env().fetch_dataset_file(id)
 }
 
 impl Hub {
@@ -71,7 +71,7 @@ impl Hub {
             endpoint: variable("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".into()),
             token: variable("HF_TOKEN").or_else(|| Cache::from_env().token()),
             cache: cache.path().clone(),
-            access: if offline { Access::Offline } else { Access::Online },
+            access: if offline { HubAccess::Offline } else { HubAccess::Online },
         }
     }
 
@@ -81,9 +81,9 @@ impl Hub {
     /// # Errors
     /// When the cache has no whole copy, and the Hub does not answer, must not be asked, or has no such model or none for
     /// us; when the model lacks a needed file; when the disk is full.
-    pub fn fetch(&self, id: &str, files: Files) -> Result<PathBuf> {
+    pub fn fetch(&self, id: &str, files: HubFiles) -> Result<PathBuf> {
         let id = HubId::parse(id)?;
-        let files = id.file.as_ref().map_or(files, |file| Files::Gguf(file.clone()));
+        let files = id.file.as_ref().map_or(files, |file| HubFiles::Gguf(file.clone()));
         self.fetch_files(&id, files)
     }
 
@@ -91,41 +91,43 @@ impl Hub {
     ///
     /// # Errors
     /// When no file is named, and as [`Hub::fetch`].
-    pub fn fetch_data(&self, id: &str) -> Result<PathBuf> {
-        let id = HubId::parse_data(id)?;
+    pub fn fetch_dataset_file(&self, id: &str) -> Result<PathBuf> {
+        let id = HubId::parse_dataset(id)?;
         let file = id.file.clone().with_context(|| {
             format!("name one of its files as {id}:file.jsonl (.json or .jsonl, either with .gz)")
         })?;
-        self.fetch_files(&id, Files::Data(file))
+        self.fetch_files(&id, HubFiles::DatasetFile(file))
     }
 
-    fn fetch_files(&self, id: &HubId, files: Files) -> Result<PathBuf> {
+    fn fetch_files(&self, id: &HubId, files: HubFiles) -> Result<PathBuf> {
         let result = match self.access {
-            Access::Online => self.fetch_online(id, &files),
-            Access::Offline => self.cached(id, &files).with_context(|| {
+            HubAccess::Online => self.fetch_online(id, &files),
+            HubAccess::Offline => self.cached(id, &files).with_context(|| {
                 let cache = self.cache.display();
                 format!("HF_HUB_OFFLINE is set and {cache} has no whole copy of `{id}`: unset it once to download")
             }),
         };
         Ok(match files {
-            Files::Gguf(file) | Files::Data(file) => result?.join(file),
-            Files::Model | Files::Tokenizer => result?,
+            HubFiles::Gguf(file) | HubFiles::DatasetFile(file) => result?.join(file),
+            HubFiles::Model | HubFiles::Tokenizer => result?,
         })
     }
 
-    fn fetch_online(&self, id: &HubId, files: &Files) -> Result<PathBuf> {
+    fn fetch_online(&self, id: &HubId, files: &HubFiles) -> Result<PathBuf> {
         let api = self.api()?;
-        let failure = match self.ask(&api, id) {
-            Answer::Found(info) => match self.fetch_commit(&api, id, files, &info) {
+        let failure = match self.request_info(&api, id) {
+            RepoInfoResponse::Found(info) => match self.fetch_commit(&api, id, files, &info) {
                 Ok(folder) => return Ok(folder),
                 Err(failure) => failure,
             },
-            Answer::Unknown => anyhow!(
+            RepoInfoResponse::NotFound => anyhow!(
                 "no {} `{id}` on the Hub at {} (private or gated ones need HF_TOKEN)",
-                id.what(),
+                id.kind_name(),
                 self.endpoint
             ),
-            Answer::Silence(why) => anyhow!("the Hub at {} does not answer ({why})", self.endpoint),
+            RepoInfoResponse::Unavailable(why) => {
+                anyhow!("the Hub at {} does not answer ({why})", self.endpoint)
+            }
         };
         let Some(folder) = self.cached(id, files) else {
             return Err(failure.context(format!(
@@ -144,17 +146,18 @@ impl Hub {
     }
 
     /// Asks which commit `id` stands for, and what files that has.
-    fn ask(&self, api: &Api, id: &HubId) -> Answer {
+    fn request_info(&self, api: &Api, id: &HubId) -> RepoInfoResponse {
         let request = api.repo(id.repo(&id.revision)).info_request().config();
-        let request = request.timeout_global(Some(PATIENCE)).http_status_as_error(false).build();
+        let request =
+            request.timeout_global(Some(REQUEST_TIMEOUT)).http_status_as_error(false).build();
         let mut response = match request.call() {
             Ok(response) => response,
-            Err(error) => return Answer::Silence(error.to_string()),
+            Err(error) => return RepoInfoResponse::Unavailable(error.to_string()),
         };
         match response.status().as_u16() {
             200 => {}
-            401 | 403 | 404 => return Answer::Unknown,
-            status => return Answer::Silence(format!("status {status}")),
+            401 | 403 | 404 => return RepoInfoResponse::NotFound,
+            status => return RepoInfoResponse::Unavailable(format!("status {status}")),
         }
         let body = response.body_mut().read_to_string().map_err(anyhow::Error::from);
         match body.and_then(|body| Ok(serde_json::from_str::<RepoInfo>(&body)?)) {
@@ -162,10 +165,10 @@ impl Hub {
             Ok(info)
                 if !info.sha.is_empty() && info.sha.chars().all(|c| c.is_ascii_alphanumeric()) =>
             {
-                Answer::Found(info)
+                RepoInfoResponse::Found(info)
             }
-            Ok(info) => Answer::Silence(format!("`{}` is no commit", info.sha)),
-            Err(error) => Answer::Silence(format!("not as a Hub does: {error}")),
+            Ok(info) => RepoInfoResponse::Unavailable(format!("`{}` is no commit", info.sha)),
+            Err(error) => RepoInfoResponse::Unavailable(format!("not as a Hub does: {error}")),
         }
     }
 
@@ -174,7 +177,7 @@ impl Hub {
         &self,
         api: &Api,
         id: &HubId,
-        files: &Files,
+        files: &HubFiles,
         info: &RepoInfo,
     ) -> Result<PathBuf> {
         let names: Vec<&str> = info.siblings.iter().map(|file| &*file.rfilename).collect();
@@ -188,17 +191,19 @@ impl Hub {
             download(api, &cache, &repo, file)
                 .with_context(|| format!("downloading {file} of `{id}` from {}", self.endpoint))
         };
-        for file in wanted(files, &names).with_context(|| format!("`{id}` cannot be used"))? {
+        for file in
+            files_to_download(files, &names).with_context(|| format!("`{id}` cannot be used"))?
+        {
             get(file)?;
         }
-        if *files == Files::Model
-            && let Some(index) = Index::open(&folder)?
+        if *files == HubFiles::Model
+            && let Some(index) = SafetensorsIndex::open(&folder)?
         {
             for file in index.files() {
                 get(file)?;
             }
         }
-        if let Some(file) = missing(&folder, files) {
+        if let Some(file) = first_missing_file(&folder, files) {
             bail!("the Hub at {} gave `{id}` without {file}", self.endpoint);
         }
         if id.revision != info.sha {
@@ -209,7 +214,7 @@ impl Hub {
     }
 
     /// The folder of the cache that has all of `files`.
-    fn cached(&self, id: &HubId, files: &Files) -> Option<PathBuf> {
+    fn cached(&self, id: &HubId, files: &HubFiles) -> Option<PathBuf> {
         let cache = Cache::new(self.cache.clone()).repo(id.repo(&id.revision));
         let commit = cache.pointer_path(&id.revision); // if the revision is a commit itself
         let reference =
@@ -218,16 +223,16 @@ impl Hub {
             Ok(commit) => cache.pointer_path(commit.trim()),
             Err(_) => commit,
         };
-        (folder.is_dir() && missing(&folder, files).is_none()).then_some(folder)
+        (folder.is_dir() && first_missing_file(&folder, files).is_none()).then_some(folder)
     }
 }
 
 /// What the Hub says to a name.
-enum Answer {
+enum RepoInfoResponse {
     /// Its commit and files.
     Found(RepoInfo),
     /// There is none, or not for us.
-    Unknown,
+    NotFound,
     /// Nothing that can be used, and why.
-    Silence(String),
+    Unavailable(String),
 }

@@ -12,7 +12,7 @@ use hf_hub::{Cache, Repo};
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// Between two tries.
-const PAUSE: Duration = Duration::from_millis(100);
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 /// Downloads `file` into the cache, going on where an earlier try was cut off.
 pub(crate) fn download(api: &Api, cache: &Cache, repo: &Repo, file: &str) -> Result<()> {
@@ -31,7 +31,7 @@ pub(crate) fn download(api: &Api, cache: &Cache, repo: &Repo, file: &str) -> Res
             may_begin_anew = false;
         }
         best = transfer.done;
-        sleep(PAUSE);
+        sleep(RETRY_PAUSE);
     };
     // hf-hub takes what comes; a server that does not say how much it sends may stop early.
     let came = path.metadata()?.len();

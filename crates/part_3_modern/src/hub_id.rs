@@ -13,13 +13,13 @@ pub fn is_hub_id(text: &str) -> bool {
 }
 
 /// Whether `text` names a data set of the Hub (`owner/name:file.jsonl`), in the same sense.
-pub fn is_data_id(text: &str) -> bool {
-    let file = !text.contains(':') && DATA.iter().any(|end| text.ends_with(end));
-    !file && !Path::new(text).exists() && HubId::parse_data(text).is_ok()
+pub fn is_dataset_id(text: &str) -> bool {
+    let file = !text.contains(':') && DATASET_EXTENSIONS.iter().any(|end| text.ends_with(end));
+    !file && !Path::new(text).exists() && HubId::parse_dataset(text).is_ok()
 }
 
 /// Endings of data files.
-const DATA: [&str; 5] = [".json", ".jsonl", ".json.gz", ".jsonl.gz", ".parquet"];
+const DATASET_EXTENSIONS: [&str; 5] = [".json", ".jsonl", ".json.gz", ".jsonl.gz", ".parquet"];
 
 /// `owner/name`, a branch, tag or commit, and perhaps one file.
 pub(crate) struct HubId {
@@ -35,8 +35,8 @@ impl HubId {
     }
 
     /// Of a data set.
-    pub(crate) fn parse_data(text: &str) -> Result<Self> {
-        Self::parse_as(text, RepoType::Dataset, &DATA)
+    pub(crate) fn parse_dataset(text: &str) -> Result<Self> {
+        Self::parse_as(text, RepoType::Dataset, &DATASET_EXTENSIONS)
     }
 
     fn parse_as(text: &str, kind: RepoType, endings: &[&str]) -> Result<Self> {
@@ -66,7 +66,7 @@ impl HubId {
     }
 
     /// What it names.
-    pub(crate) fn what(&self) -> &'static str {
+    pub(crate) fn kind_name(&self) -> &'static str {
         if matches!(self.kind, RepoType::Model) { "model" } else { "data set" }
     }
 }

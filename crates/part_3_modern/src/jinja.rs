@@ -10,28 +10,29 @@ use minijinja_contrib::pycompat;
 use crate::strftime::strftime_now;
 
 /// Noncharacters, which Unicode keeps for a program's own use: where what the assistant says begins and ends.
-const MARKS: [char; 2] = ['\u{FDD0}', '\u{FDD1}'];
+const GENERATION_MARKS: [char; 2] = ['\u{FDD0}', '\u{FDD1}'];
 /// The other noncharacters in that place, for [`crate::conversation`].
-pub(crate) const STAND_INS: RangeInclusive<char> = '\u{FDD2}'..='\u{FDEF}';
+pub(crate) const PLACEHOLDERS: RangeInclusive<char> = '\u{FDD2}'..='\u{FDEF}';
 
 /// A template that takes more instructions does not end; a conversation of 100,000 turns takes a twentieth of them.
-const MOST_INSTRUCTIONS: u64 = 50_000_000;
+const MAX_INSTRUCTIONS: u64 = 50_000_000;
 
 /// An environment with `source` as its template `name`.
 pub(crate) fn environment(name: &str, source: &str) -> anyhow::Result<Environment<'static>> {
     let mut environment = Environment::new();
     let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
-    environment.set_syntax(syntax.map_err(explain)?);
-    environment.set_fuel(Some(MOST_INSTRUCTIONS));
+    environment.set_syntax(syntax.map_err(error_with_line)?);
+    environment.set_fuel(Some(MAX_INSTRUCTIONS));
     environment.set_auto_escape_callback(|_| AutoEscape::None); // a prompt is no web page, whatever the file's name
     environment.set_unknown_method_callback(pycompat::unknown_method_callback);
     environment.add_function("raise_exception", raise_exception);
     environment.add_function("strftime_now", |format: &str| strftime_now(format));
     environment.add_filter("tojson", tojson);
-    environment
-        .add_filter("mark_generation", |text: &str| format!("{}{text}{}", MARKS[0], MARKS[1]));
+    environment.add_filter("mark_generation", |text: &str| {
+        format!("{}{text}{}", GENERATION_MARKS[0], GENERATION_MARKS[1])
+    });
     let source = generation_as_filter(source);
-    environment.add_template_owned(name.to_string(), source).map_err(explain)?;
+    environment.add_template_owned(name.to_string(), source).map_err(error_with_line)?;
     Ok(environment)
 }
 
@@ -64,15 +65,15 @@ fn next_tag(text: &str) -> Option<(&str, &str, &str)> {
 }
 
 /// `text` as a template may have it: without our marks and stand-ins, should somebody write them.
-pub(crate) fn without_marks(text: &str) -> String {
-    text.replace(|c| MARKS.contains(&c) || STAND_INS.contains(&c), "")
+pub(crate) fn strip_marks(text: &str) -> String {
+    text.replace(|c| GENERATION_MARKS.contains(&c) || PLACEHOLDERS.contains(&c), "")
 }
 
 /// A rendered text without its marks, and the bytes that they enclosed.
-pub(crate) fn take_marks(marked: &str) -> (String, Vec<Range<usize>>) {
+pub(crate) fn extract_generation_spans(marked: &str) -> (String, Vec<Range<usize>>) {
     let (mut text, mut spans, mut start) = (String::with_capacity(marked.len()), Vec::new(), 0);
     for c in marked.chars() {
-        match MARKS.iter().position(|&mark| mark == c) {
+        match GENERATION_MARKS.iter().position(|&mark| mark == c) {
             None => text.push(c),
             Some(0) => start = text.len(),
             Some(_) => spans.push(start..text.len()),
@@ -111,7 +112,7 @@ fn tojson(value: &Value, indent: Option<Value>, options: Kwargs) -> Result<Strin
 }
 
 /// An error with the template's name and line in front.
-pub(crate) fn explain(error: Error) -> anyhow::Error {
+pub(crate) fn error_with_line(error: Error) -> anyhow::Error {
     let what = match (error.kind(), error.detail()) {
         (ErrorKind::OutOfFuel, _) => "it goes on and on, as a template that never ends".to_string(),
         (_, Some(detail)) => detail.to_string(),

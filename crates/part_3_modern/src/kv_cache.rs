@@ -36,7 +36,7 @@ impl KvCache {
         let stored = match &self.stored {
             Some(stored) if len <= stored[0].dim(1)? => stored.clone(), // the same memory
             before => {
-                let room = room(len);
+                let room = capacity_for(len);
                 let more = Tensor::zeros((b, room, kv, d), new[0].dtype(), new[0].device())?;
                 let more = [more.copy()?, more];
                 if let Some(before) = before {
@@ -59,11 +59,11 @@ impl KvCache {
     ///
     /// # Errors
     /// When memory is short.
-    pub fn repeated(&self, n: usize) -> Result<Self> {
+    pub fn expand(&self, n: usize) -> Result<Self> {
         let Some(stored) = self.stored.as_ref().filter(|_| self.len > 0) else {
             return Ok(Self::default());
         };
-        let (len, room) = (self.len, room(self.len + 1)); // there is one to come
+        let (len, room) = (self.len, capacity_for(self.len + 1)); // there is one to come
         let repeat = |x: &Tensor| -> Result<Tensor> {
             let (b, _, kv, d) = x.dims4()?;
             let more = Tensor::zeros((b * n, room, kv, d), x.dtype(), x.device())?;
@@ -81,12 +81,12 @@ impl KvCache {
     }
 
     /// Memory held.
-    pub fn bytes(&self) -> usize {
+    pub fn size_in_bytes(&self) -> usize {
         self.stored.iter().flatten().map(|x| x.elem_count() * x.dtype().size_in_bytes()).sum()
     }
 }
 
 /// Tokens that there is made room for when `len` are held: doubled when it is full, so that each token is moved a few times at most.
-fn room(len: usize) -> usize {
+fn capacity_for(len: usize) -> usize {
     len.next_power_of_two().max(32)
 }

@@ -6,13 +6,13 @@ use candle_core::{Device, Tensor};
 use tensor_core::{Parameters, Rng};
 use tiny_gpt::{ByteTokenizer, LanguageModel, Sampling};
 
-use crate::model_folder::{self, TextEnds};
-use crate::sampler::{Choice, Sampler};
-use crate::{GenerateConfig, GptModern, SpecialTokens, Tokenizer, generate};
+use crate::model_folder::{self, SpecialTokenIds};
+use crate::sampler::{Sampler, SamplingStrategy};
+use crate::{GenerateConfig, GptModern, Tokenizer, TokenizerSpecialTokens, generate};
 
 impl LanguageModel for GptModern {
     fn context_len(&self) -> usize {
-        self.config().context
+        self.config().context_len
     }
 
     fn device(&self) -> &Device {
@@ -30,10 +30,10 @@ impl LanguageModel for GptModern {
     fn save(&self, folder: &Path, parameters: &Parameters) -> anyhow::Result<()> {
         if self.config().vocab_size == ByteTokenizer::VOCAB_SIZE {
             let tokenizer =
-                Tokenizer::from_json(ByteTokenizer.to_json(), SpecialTokens::default())?;
-            tokenizer.save(folder, self.config().context, None)?;
+                Tokenizer::from_json(ByteTokenizer.to_json(), TokenizerSpecialTokens::default())?;
+            tokenizer.save(folder, self.config().context_len, None)?;
         }
-        model_folder::save(folder, self.config(), parameters, &TextEnds::default(), None)
+        model_folder::save(folder, self.config(), parameters, &SpecialTokenIds::default(), None)
     }
 
     fn generate(
@@ -49,7 +49,7 @@ impl LanguageModel for GptModern {
     }
 }
 
-impl From<Sampling> for Choice {
+impl From<Sampling> for SamplingStrategy {
     fn from(sampling: Sampling) -> Self {
         match sampling {
             Sampling::Greedy => Self::Greedy,

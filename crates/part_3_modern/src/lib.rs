@@ -50,27 +50,29 @@ mod jinja;
 mod strftime;
 mod language_model;
 
-pub use cache::{Cache, Pass};
+pub use cache::{AttentionContext, Cache};
 pub use chat::Chat;
-pub use chat_template::{ChatTemplate, Message, Prompt};
+pub use chat_template::{AddGenerationPrompt, ChatMessage, ChatTemplate};
 pub use checkpoint::Checkpoint;
-pub use config::{ModelConfig, Window};
-pub use conversation::Conversation;
-pub use generation::{Continuation, End, GenerateConfig, Memory, generate, generate_samples};
+pub use config::{ModelConfig, SlidingWindow};
+pub use conversation::TokenizedChat;
+pub use generation::{
+    CacheKind, Completion, FinishReason, GenerateConfig, generate, generate_samples,
+};
 pub use gguf_tokenizer::GgufTokenizer;
-pub use hub::{Access, Hub, fetch, fetch_data};
-pub use hub_files::Files;
-pub use hub_id::{is_data_id, is_hub_id};
+pub use hub::{Hub, HubAccess, fetch_dataset_file, fetch_from_hub};
+pub use hub_files::HubFiles;
+pub use hub_id::{is_dataset_id, is_hub_id};
 pub use kv_cache::KvCache;
-pub use model::{Activations, GptModern};
-pub use purpose::Purpose;
+pub use model::{GptModern, GradientCheckpointing};
+pub use purpose::LoadMode;
 pub use rolling_cache::RollingCache;
-pub use sampler::{Choice, Sampler};
-pub use text::Text;
+pub use sampler::{Sampler, SamplingStrategy};
+pub use text::GenerationState;
 pub use text_stream::TextStream;
-pub use token_layer::TokenLayer;
-pub use tokenizer::{Markers, Special, Spelled, Tokenizer};
-pub use tokenizer_config::SpecialTokens;
+pub use token_layer::FeedForwardLayer;
+pub use tokenizer::{AddSpecialTokens, ParseSpecial, SkipSpecialTokens, Tokenizer};
+pub use tokenizer_config::TokenizerSpecialTokens;
 
 #[cfg(test)]
 mod tests;

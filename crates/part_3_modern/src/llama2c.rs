@@ -11,18 +11,18 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{Device, Tensor};
 
-use crate::row_order::{reordered, rotate_half_order};
+use crate::row_order::{interleaved_to_half_order, permute_rows};
 
 /// Seven numbers of 4 bytes.
 const HEADER_BYTES: u64 = 28;
 
 /// The sizes of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Header {
+pub struct Llama2cHeader {
     /// Width of the residual stream, C.
     pub n_embd: usize,
     /// Width within the MLP.
-    pub n_hidden: usize,
+    pub hidden_dim: usize,
     /// Number of blocks.
     pub n_layer: usize,
     /// Number of query heads.
@@ -32,7 +32,7 @@ pub struct Header {
     /// Number of tokens, V.
     pub vocab_size: usize,
     /// Longest sequence that the model was trained on.
-    pub block_size: usize,
+    pub context_len: usize,
     /// What turns the last activations into logits.
     pub classifier: Classifier,
 }
@@ -46,7 +46,7 @@ pub enum Classifier {
     Untied,
 }
 
-impl Header {
+impl Llama2cHeader {
     /// The base of RoPE's angles, which the format does not say: llama2.c has no other.
     pub const ROPE_THETA: f64 = 10_000.;
     /// What RMSNorm adds under its root, likewise.
@@ -76,12 +76,12 @@ impl Header {
         };
         let header = Self {
             n_embd: size("dim", n_embd)?,
-            n_hidden: size("hidden_dim", n_hidden)?,
+            hidden_dim: size("hidden_dim", n_hidden)?,
             n_layer: size("n_layers", n_layer)?,
             n_head: size("n_heads", n_head)?,
             n_kv_head: size("n_kv_heads", n_kv_head)?,
             vocab_size: size("vocab_size", vocab.saturating_abs())?,
-            block_size: size("seq_len", block_size)?,
+            context_len: size("seq_len", block_size)?,
             // The sign of the vocabulary's size is a flag.
             classifier: if vocab > 0 { Classifier::Tied } else { Classifier::Untied },
         };
@@ -110,8 +110,8 @@ impl Header {
     /// How many bytes such a file has. In `u128`, where three sizes below 2^31 can be multiplied.
     fn file_len(&self) -> u128 {
         let product = |dims: &[usize]| dims.iter().map(|&dim| dim as u128).product::<u128>();
-        let layer: u128 = self.layer().iter().map(|(_, dims)| product(dims)).sum();
-        let tables = product(&[self.block_size, self.head_dim()]); // two, of half a head each
+        let layer: u128 = self.layer_tensors().iter().map(|(_, dims)| product(dims)).sum();
+        let tables = product(&[self.context_len, self.head_dim()]); // two, of half a head each
         let embedding = product(&[self.vocab_size, self.n_embd]);
         let classifiers = match self.classifier {
             Classifier::Tied => 1,
@@ -123,8 +123,8 @@ impl Header {
     }
 
     /// The tensors of a layer in the file's order, with their sizes (out, in).
-    fn layer(&self) -> [(&'static str, Vec<usize>); 9] {
-        let Self { n_embd: c, n_hidden, n_kv_head, .. } = *self;
+    fn layer_tensors(&self) -> [(&'static str, Vec<usize>); 9] {
+        let Self { n_embd: c, hidden_dim: n_hidden, n_kv_head, .. } = *self;
         let kv = n_kv_head * self.head_dim();
         [
             ("input_layernorm", vec![c]),
@@ -145,7 +145,7 @@ impl Header {
 ///
 /// # Errors
 /// When the file cannot be read, or is not as long as its sizes say.
-pub fn open(path: &Path) -> Result<(Header, BTreeMap<String, Tensor>)> {
+pub fn open(path: &Path) -> Result<(Llama2cHeader, BTreeMap<String, Tensor>)> {
     let reading = || format!("reading {}", path.display());
     let file = File::open(path).with_context(reading)?;
     let length = file.metadata().with_context(reading)?.len();
@@ -156,24 +156,24 @@ pub fn open(path: &Path) -> Result<(Header, BTreeMap<String, Tensor>)> {
 pub(crate) fn read(
     mut reader: impl Read,
     length: u64,
-) -> Result<(Header, BTreeMap<String, Tensor>)> {
-    let header = Header::read(&mut reader, length)?;
-    let Header { n_embd: c, n_layer, n_head, n_kv_head, vocab_size: v, .. } = header;
+) -> Result<(Llama2cHeader, BTreeMap<String, Tensor>)> {
+    let header = Llama2cHeader::read(&mut reader, length)?;
+    let Llama2cHeader { n_embd: c, n_layer, n_head, n_kv_head, vocab_size: v, .. } = header;
     let mut tensors = BTreeMap::new();
     let mut add = |name: String, numbers: Vec<f32>, dims: &[usize]| -> Result<()> {
         tensors.insert(format!("{name}.weight"), Tensor::from_vec(numbers, dims, &Device::Cpu)?);
         Ok(())
     };
     add("model.embed_tokens".into(), numbers(&mut reader, v * c)?, &[v, c])?;
-    for (name, dims) in header.layer() {
+    for (name, dims) in header.layer_tensors() {
         for i in 0..n_layer {
             let matrix = numbers(&mut reader, dims.iter().product())?;
             let matrix = match name {
                 "self_attn.q_proj" => {
-                    reordered(&matrix, &rotate_half_order(n_head, header.head_dim()))
+                    permute_rows(&matrix, &interleaved_to_half_order(n_head, header.head_dim()))
                 }
                 "self_attn.k_proj" => {
-                    reordered(&matrix, &rotate_half_order(n_kv_head, header.head_dim()))
+                    permute_rows(&matrix, &interleaved_to_half_order(n_kv_head, header.head_dim()))
                 }
                 _ => matrix,
             };
@@ -182,7 +182,7 @@ pub(crate) fn read(
     }
     add("model.norm".into(), numbers(&mut reader, c)?, &[c])?;
     // Cosines and sines of RoPE's angles, (T, D/2) each: who rotates computes them.
-    numbers(&mut reader, header.block_size * header.head_dim())?;
+    numbers(&mut reader, header.context_len * header.head_dim())?;
     if header.classifier == Classifier::Untied {
         add("lm_head".into(), numbers(&mut reader, v * c)?, &[v, c])?;
     }

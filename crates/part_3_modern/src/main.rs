@@ -9,11 +9,11 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use modern::checkpoint::Checkpoint;
-use modern::config::{Mlp, Norm, Position};
-use modern::score::score;
+use modern::config::{Mlp, NormKind, PositionEncoding};
+use modern::score::text_log_probs;
 use modern::{
-    GenerateConfig, GptModern, Markers, Message, ModelConfig, Prompt, Special, Spelled,
-    config_json, generate,
+    AddGenerationPrompt, AddSpecialTokens, ChatMessage, GenerateConfig, GptModern, ModelConfig,
+    ParseSpecial, SkipSpecialTokens, config_json, generate,
 };
 use serde_json::json;
 use tensor_core::Rng;
@@ -43,19 +43,20 @@ fn model_config(args: &TrainArgs) -> Result<ModelConfig> {
     let dropout = gpt.block.dropout;
     as_usage_error(if dropout == 0. { Ok(()) } else { Err("--dropout: part 3's model has none") })?;
     let c = gpt.block.n_embd;
-    let mut config = ModelConfig::bytes(gpt.context_len, gpt.block.n_layer, gpt.block.n_head, c);
+    let mut config =
+        ModelConfig::byte_level(gpt.context_len, gpt.block.n_layer, gpt.block.n_head, c);
     config.attention.n_kv_head = args.n_kv_head.map_or(gpt.block.n_head, |n| n.get());
-    config.attention.window = args.window.window();
+    config.attention.window = args.window.sliding_window();
     if let NormChoice::Layer = args.norm {
-        config.norm = Norm::Layer { eps: 1e-5 };
+        config.norm = NormKind::Layer { eps: 1e-5 };
     }
     if let PositionChoice::Learned = args.position {
-        config.attention.position = Position::Learned;
+        config.attention.position = PositionEncoding::Learned;
     }
     if let MlpChoice::Gelu = args.mlp {
         config.mlp = Mlp::Gelu { width: c.saturating_mul(4), form: Gelu::Tanh };
     }
-    as_usage_error(config.check())?;
+    as_usage_error(config.validate())?;
     Ok(config)
 }
 
@@ -64,24 +65,24 @@ fn run_train(args: &TrainArgs) -> Result<()> {
     let TrainArgs { data, out, train, compute, json, .. } = args;
     let command = TrainCommand { data, out, train, compute, json: *json };
     let about = config_json::to_json(&config);
-    command.run(config.context, config.parameter_count(), &about, |scope| {
+    command.run(config.context_len, config.parameter_count(), &about, |scope| {
         GptModern::new(&config, scope)
     })
 }
 
 fn run_generate(args: &GenerateArgs) -> Result<()> {
     let device = args.compute.open_device()?;
-    let checkpoint = args.model.open(&device)?;
+    let checkpoint = args.model.open_for_inference(&device)?;
     let Checkpoint { model, tokenizer, .. } = &checkpoint;
-    let prompt = prompt(args, &checkpoint)?;
+    let prompt = prompt_ids(args, &checkpoint)?;
     let config = GenerateConfig {
         sampler: match args.ask {
-            Some(_) => args.sampler.sampler_of_answers(checkpoint.sampler),
+            Some(_) => args.sampler.chat_sampler(checkpoint.sampler),
             None => args.sampler.sampler(checkpoint.sampler),
         },
         max_new_tokens: args.max_new_tokens,
-        stop: checkpoint.ends.eos.clone(),
-        memory: args.window.memory(model.config().attention.window),
+        stop_tokens: checkpoint.special_ids.eos.clone(),
+        cache_kind: args.window.cache_kind(model.config().attention.window),
         prefill_chunk: 512,
     };
     let mut out = std::io::stdout().lock();
@@ -91,7 +92,7 @@ fn run_generate(args: &GenerateArgs) -> Result<()> {
     };
     // An answer begins a text; what continues a prompt does not.
     let before = if args.ask.is_some() { &[][..] } else { &prompt };
-    let mut stream = tokenizer.stream(Markers::Hidden, before);
+    let mut stream = tokenizer.stream(SkipSpecialTokens::Yes, before);
     let (mut text, start, mut first) = (String::new(), Instant::now(), None);
     let mut rng = Rng::new(args.compute.seed);
     let mut all = generate(model, std::slice::from_ref(&prompt), &config, &mut rng, |_, token| {
@@ -129,14 +130,14 @@ fn run_generate(args: &GenerateArgs) -> Result<()> {
 }
 
 /// The ids of the text to continue: the prompt, or the question as the model was taught to read it.
-fn prompt(args: &GenerateArgs, checkpoint: &Checkpoint) -> Result<Vec<u32>> {
-    let Checkpoint { tokenizer, ends, template, .. } = checkpoint;
+fn prompt_ids(args: &GenerateArgs, checkpoint: &Checkpoint) -> Result<Vec<u32>> {
+    let Checkpoint { tokenizer, special_ids: ends, chat_template: template, .. } = checkpoint;
     if let Some(question) = &args.ask {
         let template = template.as_ref().context("the model has no chat template: use --prompt")?;
-        let chat = [Message::user(question)];
-        return Ok(template.encode(tokenizer, &chat, Prompt::Generation)?.tokens);
+        let chat = [ChatMessage::user(question)];
+        return Ok(template.encode(tokenizer, &chat, AddGenerationPrompt::Yes)?.tokens);
     }
-    let mut ids = tokenizer.encode(&args.prompt, Special::Added, Spelled::Text)?;
+    let mut ids = tokenizer.encode(&args.prompt, AddSpecialTokens::Yes, ParseSpecial::No)?;
     ids.pop_if(|last| ends.eos.contains(last)); // some tokenizers end every text, but this one is to go on
     match (ids.is_empty(), ends.bos) {
         (true, Some(bos)) => Ok(vec![bos]), // a text from nothing
@@ -148,9 +149,9 @@ fn run_score(args: &ScoreArgs) -> Result<()> {
     let device = args.compute.open_device()?;
     let text = std::fs::read_to_string(&args.text_file)
         .with_context(|| format!("reading {}", args.text_file.display()))?;
-    let Checkpoint { model, tokenizer, .. } = args.model.open(&device)?;
-    let tokens = tokenizer.encode(&text, Special::Added, Spelled::Text)?;
-    let found = score(&model, &tokens)?;
+    let Checkpoint { model, tokenizer, .. } = args.model.open_for_inference(&device)?;
+    let tokens = tokenizer.encode(&text, AddSpecialTokens::Yes, ParseSpecial::No)?;
+    let found = text_log_probs(&model, &tokens)?;
     if args.json {
         let (logprobs, perplexity) = (found.log_probs, found.perplexity);
         println!(
@@ -160,7 +161,7 @@ fn run_score(args: &ScoreArgs) -> Result<()> {
         return Ok(());
     }
     for (&token, log_prob) in tokens[1..].iter().zip(&found.log_probs) {
-        println!("{log_prob:9.4}  {:?}", tokenizer.decode(&[token], Markers::Shown)?);
+        println!("{log_prob:9.4}  {:?}", tokenizer.decode(&[token], SkipSpecialTokens::No)?);
     }
     println!("perplexity {:.4} over {} tokens", found.perplexity, found.log_probs.len());
     Ok(())

@@ -7,21 +7,21 @@ use tensor_core::ops::add;
 use tensor_core::{Bias, Dropout, Embedding, Linear, Scope, gradient_checkpoint_all};
 
 use crate::block::Block;
-use crate::cache::{Cache, LayerCache, Pass};
-use crate::config::{ModelConfig, OutputLayer, Position};
+use crate::cache::{AttentionContext, Cache, LayerCache};
+use crate::config::{LmHead, ModelConfig, PositionEncoding};
 use crate::rms_norm::Norm;
-use crate::rope::{Angles, Rope};
+use crate::rope::{Rope, RotaryTable};
 use crate::swiglu::FeedForward;
-use crate::token_layer::TokenLayer;
+use crate::token_layer::FeedForwardLayer;
 
 /// What a model in training keeps of each block until its gradient is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Activations {
+pub enum GradientCheckpointing {
     /// All that the gradient needs.
     #[default]
-    Kept,
+    Off,
     /// Its input alone: a long context then fits, for a second forward pass.
-    Recomputed,
+    On,
 }
 
 /// A decoder-only transformer, parameters named as Llama's.
@@ -35,7 +35,7 @@ pub struct GptModern {
     lm_head: Option<Linear>, // C -> V, where it is not the token table
     rope: Option<Rope>,
     dropout: Dropout,
-    activations: Activations,
+    gradient_checkpointing: GradientCheckpointing,
 }
 
 impl GptModern {
@@ -44,8 +44,8 @@ impl GptModern {
     /// # Errors
     /// As [`ModelConfig::check`].
     pub fn new(config: &ModelConfig, scope: Scope<'_>) -> Result<Self> {
-        let [init, residual] = config.inits();
-        Self::with_layers(config, scope, |mut block| {
+        let [init, residual] = config.weight_inits();
+        Self::with_feed_forward_layers(config, scope, |mut block| {
             let layer =
                 FeedForward::new(block.at("mlp"), config.n_embd, config.mlp, init, residual)?;
             Ok(Arc::new(layer))
@@ -56,29 +56,29 @@ impl GptModern {
     ///
     /// # Errors
     /// As [`ModelConfig::check`].
-    pub fn with_layers(
+    pub fn with_feed_forward_layers(
         config: &ModelConfig,
         mut scope: Scope<'_>,
-        mut mlp: impl FnMut(Scope<'_>) -> Result<Arc<dyn TokenLayer>>,
+        mut mlp: impl FnMut(Scope<'_>) -> Result<Arc<dyn FeedForwardLayer>>,
     ) -> Result<Self> {
-        config.check()?;
-        let ModelConfig { vocab_size, n_layer, n_embd, context, .. } = *config;
-        let [init, _] = config.inits();
+        config.validate()?;
+        let ModelConfig { vocab_size, n_layer, n_embd, context_len: context, .. } = *config;
+        let [init, _] = config.weight_inits();
         let mut model = scope.at("model");
         let embed_tokens = Embedding::new(model.at("embed_tokens"), vocab_size, n_embd, init)?;
         let embed_positions = match config.attention.position {
-            Position::Learned => {
+            PositionEncoding::Learned => {
                 Some(Embedding::new(model.at("embed_positions"), context, n_embd, init)?)
             }
-            Position::Rope { .. } => None,
+            PositionEncoding::Rope { .. } => None,
         };
         let layers = (0..n_layer)
             .map(|layer| Block::new(model.at("layers").at(layer), config, &mut mlp))
             .collect::<Result<_>>()?;
         let norm = Norm::new(model.at("norm"), n_embd, config.norm)?;
-        let lm_head = match config.output {
-            OutputLayer::Tied => None,
-            OutputLayer::Own => {
+        let lm_head = match config.lm_head {
+            LmHead::Tied => None,
+            LmHead::Untied => {
                 Some(Linear::new(scope.at("lm_head"), n_embd, vocab_size, Bias::No, init)?)
             }
         };
@@ -92,15 +92,15 @@ impl GptModern {
             lm_head,
             rope,
             dropout: Dropout::disabled(),
-            activations: Activations::Kept,
+            gradient_checkpointing: GradientCheckpointing::Off,
         })
     }
 
     /// The same in training: `dropout` after the embedding and after each layer, as GPT-2 has it, and activations that are
     /// `activations`.
-    pub fn in_training(mut self, dropout: Dropout, activations: Activations) -> Self {
+    pub fn for_training(mut self, dropout: Dropout, activations: GradientCheckpointing) -> Self {
         self.layers.iter_mut().for_each(|layer| layer.set_dropout(dropout.clone()));
-        Self { dropout, activations, ..self }
+        Self { dropout, gradient_checkpointing: activations, ..self }
     }
 
     /// What it was made with.
@@ -115,20 +115,24 @@ impl GptModern {
 
     /// The scores of every possible next token after each of `ids: (B, T)`: (B, T, V).
     pub fn forward(&self, ids: &Tensor) -> Result<Tensor> {
-        self.logits(&self.hidden_of_text(ids)?)
+        self.logits(&self.hidden_states(ids)?)
     }
 
     /// The same, and what the layers noted on the way, from the first block to the last.
-    pub fn forward_with_notes(&self, ids: &Tensor) -> Result<(Tensor, Vec<Tensor>)> {
+    pub fn forward_with_aux_outputs(&self, ids: &Tensor) -> Result<(Tensor, Vec<Tensor>)> {
         let mut notes = Vec::new();
-        let pass = Pass::whole(self.config.attention.mask());
-        let hidden = self.hidden_with_notes(ids, &pass, None, &mut notes)?;
+        let pass = AttentionContext::full_sequence(self.config.attention.mask());
+        let hidden = self.hidden_states_with_aux_outputs(ids, &pass, None, &mut notes)?;
         Ok((self.logits(&hidden)?, notes))
     }
 
     /// What the model knows at each token of whole texts, `ids: (B, T)`: (B, T, C).
-    pub fn hidden_of_text(&self, ids: &Tensor) -> Result<Tensor> {
-        self.hidden(ids, &Pass::whole(self.config.attention.mask()), None)
+    pub fn hidden_states(&self, ids: &Tensor) -> Result<Tensor> {
+        self.hidden_states_in_context(
+            ids,
+            &AttentionContext::full_sequence(self.config.attention.mask()),
+            None,
+        )
     }
 
     /// Reads the next tokens of a text, `ids: (B, T)`, after those in `cache`, which takes them in; what the model then
@@ -136,14 +140,14 @@ impl GptModern {
     ///
     /// # Errors
     /// When the text grows longer than the context. (A rolling cache has no such limit.)
-    pub fn read(&self, ids: &Tensor, cache: &mut Cache) -> Result<Tensor> {
+    pub fn hidden_states_cached(&self, ids: &Tensor, cache: &mut Cache) -> Result<Tensor> {
         let (_b, t) = ids.dims2()?;
-        let (end, context) = (cache.seen() + t, self.config.context);
-        if end > context && cache.is_growing() {
+        let (end, context) = (cache.position() + t, self.config.context_len);
+        if end > context && cache.is_dynamic() {
             bail!("the text is {end} tokens long, the model's context {context}");
         }
-        let pass = cache.pass(&self.config.attention, t, ids.device())?;
-        let hidden = self.hidden(ids, &pass, Some(cache))?;
+        let pass = cache.next_context(&self.config.attention, t, ids.device())?;
+        let hidden = self.hidden_states_in_context(ids, &pass, Some(cache))?;
         cache.advance(t);
         Ok(hidden)
     }
@@ -157,14 +161,19 @@ impl GptModern {
     }
 
     /// What the model knows at each of `ids: (B, T)`, before it is turned into scores: (B, T, C).
-    pub fn hidden(&self, ids: &Tensor, pass: &Pass, cache: Option<&mut Cache>) -> Result<Tensor> {
-        self.hidden_with_notes(ids, pass, cache, &mut Vec::new())
-    }
-
-    fn hidden_with_notes(
+    pub fn hidden_states_in_context(
         &self,
         ids: &Tensor,
-        pass: &Pass,
+        pass: &AttentionContext,
+        cache: Option<&mut Cache>,
+    ) -> Result<Tensor> {
+        self.hidden_states_with_aux_outputs(ids, pass, cache, &mut Vec::new())
+    }
+
+    fn hidden_states_with_aux_outputs(
+        &self,
+        ids: &Tensor,
+        pass: &AttentionContext,
         cache: Option<&mut Cache>,
         notes: &mut Vec<Tensor>,
     ) -> Result<Tensor> {
@@ -177,8 +186,8 @@ impl GptModern {
             bail!("a cache of {} layers for a model of {}", caches.len(), self.layers.len());
         }
         for (layer, cache) in self.layers.iter().zip(&mut caches) {
-            x = match (self.activations, cache.take()) {
-                (Activations::Recomputed, None) => {
+            x = match (self.gradient_checkpointing, cache.take()) {
+                (GradientCheckpointing::On, None) => {
                     let (layer, pass, angles) = (layer.clone(), pass.clone(), angles.clone());
                     let mut all = gradient_checkpoint_all(&x, &self.dropout, move |x| {
                         let mut all = Vec::new();
@@ -198,7 +207,7 @@ impl GptModern {
 
     /// What attention in each layer gets to see of whole texts, `ids: (B, T)`: queries, keys and values.
     pub fn queries_keys_values(&self, ids: &Tensor) -> Result<Vec<[Tensor; 3]>> {
-        let pass = Pass::whole(self.config.attention.mask());
+        let pass = AttentionContext::full_sequence(self.config.attention.mask());
         let (mut x, angles) = self.embed(ids, &pass)?;
         let each = self.layers.iter().map(|layer| {
             let seen = layer.queries_keys_values(&x, &pass, angles.as_ref())?;
@@ -209,26 +218,35 @@ impl GptModern {
     }
 
     /// The tokens as vectors, (B, T, C), and the angles of their places.
-    fn embed(&self, ids: &Tensor, pass: &Pass) -> Result<(Tensor, Option<Angles>)> {
+    fn embed(
+        &self,
+        ids: &Tensor,
+        pass: &AttentionContext,
+    ) -> Result<(Tensor, Option<RotaryTable>)> {
         let (_b, t) = ids.dims2()?;
         let mut x = self.embed_tokens.forward(ids)?;
         if let Some(table) = &self.embed_positions {
             x = add(&x, &self.learned_positions(table, pass, ids)?)?;
         }
-        let (first, end) = pass.span(t);
+        let (first, end) = pass.position_range(t);
         let angles = match &self.rope {
-            Some(rope) => Some(rope.angles(first, end - first, x.dtype(), x.device())?),
+            Some(rope) => Some(rope.table(first, end - first, x.dtype(), x.device())?),
             None => None,
         };
         Ok((self.dropout.forward(&x)?, angles))
     }
 
     /// The vector of each token's position: (B, T, C).
-    fn learned_positions(&self, table: &Embedding, pass: &Pass, ids: &Tensor) -> Result<Tensor> {
+    fn learned_positions(
+        &self,
+        table: &Embedding,
+        pass: &AttentionContext,
+        ids: &Tensor,
+    ) -> Result<Tensor> {
         let (b, t) = ids.dims2()?;
-        let (_first, end) = pass.span(t);
-        if end > self.config.context {
-            bail!("position {} lies beyond the {} learned ones", end - 1, self.config.context);
+        let (_first, end) = pass.position_range(t);
+        if end > self.config.context_len {
+            bail!("position {} lies beyond the {} learned ones", end - 1, self.config.context_len);
         }
         let at = (0..b * t).map(|i| pass.positions().position(i / t, i % t, t) as u32);
         table.forward(&Tensor::from_iter(at, ids.device())?.reshape((b, t))?)

@@ -12,13 +12,13 @@ use tensor_core::Parameters;
 use tiny_gpt::json_file;
 use tiny_gpt::model_folder::drop_tied_lm_head;
 
-use crate::config::OutputLayer;
+use crate::config::LmHead;
 use crate::sampler::Sampler;
 use crate::{GptModern, ModelConfig, config_json, generation_config, weight_files};
 
 /// The tokens at which texts begin and end, as a model's files name them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct TextEnds {
+pub struct SpecialTokenIds {
     /// Before a text.
     pub bos: Option<u32>,
     /// After a text, or a turn of a chat: any of these.
@@ -34,24 +34,24 @@ pub fn save(
     folder: &Path,
     config: &ModelConfig,
     parameters: &Parameters,
-    ends: &TextEnds,
+    ends: &SpecialTokenIds,
     sampler: Option<&Sampler>,
 ) -> Result<()> {
-    save_described(folder, config_json::to_json(config), parameters, ends, sampler)
+    save_with_config_json(folder, config_json::to_json(config), parameters, ends, sampler)
 }
 
 /// The same for a model that `json` describes.
 ///
 /// # Errors
 /// As [`save`].
-pub fn save_described(
+pub fn save_with_config_json(
     folder: &Path,
     mut json: Value,
     parameters: &Parameters,
-    ends: &TextEnds,
+    ends: &SpecialTokenIds,
     sampler: Option<&Sampler>,
 ) -> Result<()> {
-    check_unquantized(parameters)?;
+    ensure_unquantized(parameters)?;
     let eos = match ends.eos[..] {
         [] => Value::Null,
         [one] => json!(one),
@@ -67,7 +67,7 @@ pub fn save_described(
     json["dtype"] = json!(dtype);
     let mut generation = json!({ "bos_token_id": ends.bos, "eos_token_id": eos });
     if let Some(sampler) = sampler {
-        generation_config::write(&mut generation, sampler);
+        generation_config::write_sampler(&mut generation, sampler);
     }
     let tensors = parameters.iter().map(|p| (p.name.clone(), p.var.as_detached_tensor()));
     let files = [("config.json", json), ("generation_config.json", generation)];
@@ -78,7 +78,7 @@ pub fn save_described(
 ///
 /// # Errors
 /// When some weights are in blocks.
-pub(crate) fn check_unquantized(parameters: &Parameters) -> Result<()> {
+pub(crate) fn ensure_unquantized(parameters: &Parameters) -> Result<()> {
     ensure!(
         !parameters.is_quantized(),
         "the model's weights are quantized, which a model folder cannot hold: open it dequantized, with Purpose::Training"
@@ -94,17 +94,17 @@ pub fn open(folder: &Path, dtype: DType, device: &Device) -> Result<(GptModern, 
     let path = folder.join("config.json");
     let config = config_json::from_json(&json_file::read(&path)?)
         .with_context(|| format!("{} describes no model for this part", path.display()))?;
-    build(&config, read_tensors(folder, config.output)?, folder, dtype, device)
+    model_from_tensors(&config, read_tensors(folder, config.lm_head)?, folder, dtype, device)
 }
 
 /// The tensors of a folder, each once.
 ///
 /// # Errors
 /// When a file is missing or damaged.
-pub fn read_tensors(folder: &Path, output: OutputLayer) -> Result<BTreeMap<String, Tensor>> {
+pub fn read_tensors(folder: &Path, output: LmHead) -> Result<BTreeMap<String, Tensor>> {
     let mut tensors = weight_files::read(folder)?;
     tensors.retain(|name, _| !name.ends_with(".rotary_emb.inv_freq")); // old files store what follows from the config
-    if output == OutputLayer::Tied {
+    if output == LmHead::Tied {
         drop_tied_lm_head(&mut tensors, "model.embed_tokens.weight", folder)?;
     }
     Ok(tensors)
@@ -114,7 +114,7 @@ pub fn read_tensors(folder: &Path, output: OutputLayer) -> Result<BTreeMap<Strin
 ///
 /// # Errors
 /// When a tensor is missing, unknown or misshapen.
-pub fn build(
+pub fn model_from_tensors(
     config: &ModelConfig,
     tensors: BTreeMap<String, Tensor>,
     origin: &Path,
@@ -131,8 +131,8 @@ pub fn build(
 ///
 /// # Errors
 /// When a file is damaged.
-pub fn text_ends(folder: &Path) -> Result<TextEnds> {
-    let mut ends = TextEnds::default();
+pub fn read_special_token_ids(folder: &Path) -> Result<SpecialTokenIds> {
+    let mut ends = SpecialTokenIds::default();
     for name in ["generation_config.json", "config.json"] {
         let json = json_file::read_or_null(&folder.join(name))?;
         let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());

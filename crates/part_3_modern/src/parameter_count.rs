@@ -1,17 +1,17 @@
 //! How many parameters a model has, known before it is made.
 
-use crate::config::{AttentionBias, Mlp, ModelConfig, Norm, OutputLayer, Position, QkNorm};
+use crate::config::{AttentionBias, LmHead, Mlp, ModelConfig, NormKind, PositionEncoding, QkNorm};
 
 impl ModelConfig {
     /// Numbers that are learned. A float, since sizes as absurd as they come must not overflow.
     pub fn parameter_count(&self) -> f64 {
-        let Self { vocab_size, n_layer, n_embd, context, attention, .. } = *self;
+        let Self { vocab_size, n_layer, n_embd, context_len: context, attention, .. } = *self;
         let [v, n_layer, c, context, d] =
             [vocab_size, n_layer, n_embd, context, attention.head_dim].map(|n| n as f64);
         let [q, kv] = [attention.n_head, attention.n_kv_head].map(|heads| heads as f64 * d);
         let norm = |channels: f64| match self.norm {
-            Norm::Rms { .. } => channels,
-            Norm::Layer { .. } => 2. * channels,
+            NormKind::Rms { .. } => channels,
+            NormKind::Layer { .. } => 2. * channels,
         };
         let bias = match attention.bias {
             AttentionBias::None => 0.,
@@ -28,12 +28,12 @@ impl ModelConfig {
             Mlp::Gelu { width, .. } => (2. * c + 1.) * width as f64 + c,
         };
         let positions = match attention.position {
-            Position::Learned => context * c,
-            Position::Rope { .. } => 0.,
+            PositionEncoding::Learned => context * c,
+            PositionEncoding::Rope { .. } => 0.,
         };
-        let output = match self.output {
-            OutputLayer::Tied => 0.,
-            OutputLayer::Own => v * c,
+        let output = match self.lm_head {
+            LmHead::Tied => 0.,
+            LmHead::Untied => v * c,
         };
         let blocks = n_layer * (attention_layer + mlp + 2. * norm(c));
         v * c + positions + blocks + norm(c) + output

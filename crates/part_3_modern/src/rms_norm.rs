@@ -30,13 +30,13 @@ pub enum Norm {
 
 impl Norm {
     /// A norm over rows of `width` numbers; parameter `weight`, and `bias` for a layer norm.
-    pub fn new(mut scope: Scope<'_>, width: usize, kind: config::Norm) -> Result<Self> {
+    pub fn new(mut scope: Scope<'_>, width: usize, kind: config::NormKind) -> Result<Self> {
         match kind {
-            config::Norm::Rms { eps } => {
+            config::NormKind::Rms { eps } => {
                 let weight = scope.parameter("weight", width, Init::Ones, WeightDecay::No)?;
                 Ok(Self::Rms { weight, eps })
             }
-            config::Norm::Layer { eps } => Ok(Self::Layer(LayerNorm::new(scope, width, eps)?)),
+            config::NormKind::Layer { eps } => Ok(Self::Layer(LayerNorm::new(scope, width, eps)?)),
         }
     }
 

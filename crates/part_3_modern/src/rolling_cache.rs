@@ -11,36 +11,36 @@
 use candle_core::{Result, Tensor};
 use tensor_core::ops::AttentionMask;
 
-use crate::config::Window;
+use crate::config::SlidingWindow;
 
 /// There is room for a whole window of so many tokens from the first on. A wider one, and a file may name any, gets its room
 /// as the text grows.
-const AT_ONCE: usize = 4096;
+const INITIAL_CAPACITY: usize = 4096;
 
 /// The keys and values of one layer: those of the first `sinks` tokens and of the last `size`.
 ///
 /// It writes into its own memory, so there is no `Clone`: two caches would write over each other.
 #[derive(Debug)]
 pub struct RollingCache {
-    window: Window,
+    window: SlidingWindow,
     stored: Option<[Tensor; 2]>, // keys, values: (B, up to sinks + size, KV, D)
-    seen: usize,
+    n_tokens: usize,
 }
 
 impl RollingCache {
     /// An empty cache.
-    pub fn new(window: Window) -> Self {
-        Self { window, stored: None, seen: 0 }
+    pub fn new(window: SlidingWindow) -> Self {
+        Self { window, stored: None, n_tokens: 0 }
     }
 
     /// Tokens held.
     pub fn len(&self) -> usize {
-        self.seen.min(self.window.room())
+        self.n_tokens.min(self.window.cache_len())
     }
 
     /// Whether it holds none.
     pub fn is_empty(&self) -> bool {
-        self.seen == 0
+        self.n_tokens == 0
     }
 
     /// Takes the keys and values of T new tokens, `(B, T, KV, D)` each, and gives those that they may see.
@@ -52,11 +52,12 @@ impl RollingCache {
     /// When the shapes differ from those before.
     pub fn extend(&mut self, new: [&Tensor; 2]) -> Result<[Tensor; 2]> {
         let (b, t, kv, d) = new[0].dims4()?;
-        let needed = self.window.room().min(self.seen + t);
+        let needed = self.window.cache_len().min(self.n_tokens + t);
         let stored = match &self.stored {
             Some(stored) if needed <= stored[0].dim(1)? => stored.clone(), // the same memory
             before => {
-                let room = needed.next_power_of_two().max(AT_ONCE).min(self.window.room());
+                let room =
+                    needed.next_power_of_two().max(INITIAL_CAPACITY).min(self.window.cache_len());
                 let more = Tensor::zeros((b, room, kv, d), new[0].dtype(), new[0].device())?;
                 let more = [more.copy()?, more];
                 for (more, before) in more.iter().zip(before.iter().flatten()) {
@@ -70,9 +71,9 @@ impl RollingCache {
             _ => Some([self.in_order(&stored[0])?, self.in_order(&stored[1])?]),
         };
         for (stored, new) in stored.iter().zip(new) {
-            self.keep(stored, new)?;
+            self.write_ring(stored, new)?;
         }
-        self.seen += t;
+        self.n_tokens += t;
         let len = self.len();
         let seen = match before {
             None => [stored[0].narrow(1, 0, len)?, stored[1].narrow(1, 0, len)?],
@@ -90,11 +91,11 @@ impl RollingCache {
     }
 
     /// Writes those of the new tokens that the next one will see.
-    fn keep(&self, stored: &Tensor, new: &Tensor) -> Result<()> {
-        let Window { size, sinks } = self.window;
-        let end = self.seen + new.dim(1)?;
+    fn write_ring(&self, stored: &Tensor, new: &Tensor) -> Result<()> {
+        let SlidingWindow { size, sinks } = self.window;
+        let end = self.n_tokens + new.dim(1)?;
         let near = sinks.max(end.saturating_sub(size)); // where the window begins
-        let mut at = self.seen;
+        let mut at = self.n_tokens;
         while at < end {
             // A run of tokens whose places follow each other.
             let (place, run_end) = match at {
@@ -109,7 +110,7 @@ impl RollingCache {
                 }
             };
             let run = run_end.min(end) - at;
-            stored.slice_set(&new.narrow(1, at - self.seen, run)?.contiguous()?, 1, place)?;
+            stored.slice_set(&new.narrow(1, at - self.n_tokens, run)?.contiguous()?, 1, place)?;
             at += run;
         }
         Ok(())
@@ -117,12 +118,12 @@ impl RollingCache {
 
     /// What is stored, oldest first: a copy, (B, len, KV, D).
     fn in_order(&self, stored: &Tensor) -> Result<Tensor> {
-        let Window { size, sinks } = self.window;
-        let (len, room) = (self.len(), self.window.room());
-        if self.seen <= room {
+        let SlidingWindow { size, sinks } = self.window;
+        let (len, room) = (self.len(), self.window.cache_len());
+        if self.n_tokens <= room {
             return stored.narrow(1, 0, len)?.copy();
         }
-        let oldest = (self.seen - sinks) % size; // its place is the next to be taken
+        let oldest = (self.n_tokens - sinks) % size; // its place is the next to be taken
         let parts = [
             stored.narrow(1, 0, sinks)?,
             stored.narrow(1, sinks + oldest, size - oldest)?,
@@ -137,11 +138,11 @@ impl RollingCache {
 
     /// Forgets everything.
     pub fn clear(&mut self) {
-        self.seen = 0;
+        self.n_tokens = 0;
     }
 
     /// Memory held.
-    pub fn bytes(&self) -> usize {
+    pub fn size_in_bytes(&self) -> usize {
         self.stored.iter().flatten().map(|x| x.elem_count() * x.dtype().size_in_bytes()).sum()
     }
 }

@@ -9,12 +9,12 @@ use std::f64::consts::TAU;
 use candle_core::{DType, Device, Result, Tensor};
 use tensor_core::ops::{self, Positions};
 
-use crate::config::{Llama3Scaling, Position};
+use crate::config::{Llama3Scaling, PositionEncoding};
 
 /// The lesson: turns every head of `x: (B, T, H, D)`, token t standing at `start + t`, in plain steps.
-pub fn rotate(x: &Tensor, rope: &Rope, start: usize) -> Result<Tensor> {
+pub fn apply_rope(x: &Tensor, rope: &Rope, start: usize) -> Result<Tensor> {
     let (_b, t, _h, d) = x.dims4()?;
-    let Angles { cos, sin, .. } = rope.angles(start, t, x.dtype(), x.device())?; // (T, D/2)
+    let RotaryTable { cos, sin, .. } = rope.table(start, t, x.dtype(), x.device())?; // (T, D/2)
     let (cos, sin) = (cos.unsqueeze(1)?, sin.unsqueeze(1)?); // (T, 1, D/2): the same for all heads
     let (a, b) = (x.narrow(3, 0, d / 2)?, x.narrow(3, d / 2, d / 2)?); // (B, T, H, D/2)
     let first = (a.broadcast_mul(&cos)? - b.broadcast_mul(&sin)?)?;
@@ -26,41 +26,47 @@ pub fn rotate(x: &Tensor, rope: &Rope, start: usize) -> Result<Tensor> {
 #[derive(Debug, Clone)]
 pub struct Rope {
     /// Radians per position, D/2 of them.
-    speeds: Vec<f64>,
+    inv_freq: Vec<f64>,
 }
 
 impl Rope {
     /// For heads of `head_dim` numbers; `None` where positions are learned.
-    pub fn new(head_dim: usize, position: Position) -> Option<Self> {
-        let Position::Rope { base, scaling } = position else { return None };
+    pub fn new(head_dim: usize, position: PositionEncoding) -> Option<Self> {
+        let PositionEncoding::Rope { base, scaling } = position else { return None };
         let speed = |i: usize| base.powf(-2. * i as f64 / head_dim as f64);
-        let scaled = |speed| scaling.map_or(speed, |scaling| scaling.slow(speed));
-        Some(Self { speeds: (0..head_dim / 2).map(speed).map(scaled).collect() })
+        let scaled = |speed| scaling.map_or(speed, |scaling| scaling.scale_frequency(speed));
+        Some(Self { inv_freq: (0..head_dim / 2).map(speed).map(scaled).collect() })
     }
 
     /// cos and sin at the positions from `first` on: as many as are asked for, wherever they are.
-    pub fn angles(
+    pub fn table(
         &self,
         first: usize,
         len: usize,
         dtype: DType,
         device: &Device,
-    ) -> Result<Angles> {
+    ) -> Result<RotaryTable> {
         let positions = first..first + len;
-        let angles = positions.flat_map(|p| self.speeds.iter().map(move |speed| p as f64 * speed));
+        let angles =
+            positions.flat_map(|p| self.inv_freq.iter().map(move |speed| p as f64 * speed));
         let (cos, sin): (Vec<f32>, Vec<f32>) =
             angles.map(|angle| (angle.cos() as f32, angle.sin() as f32)).unzip();
         let table = |numbers: Vec<f32>| {
-            Tensor::from_vec(numbers, (len, self.speeds.len()), device)?.to_dtype(dtype)
+            Tensor::from_vec(numbers, (len, self.inv_freq.len()), device)?.to_dtype(dtype)
         };
-        Ok(Angles { cos: table(cos)?, sin: table(sin)?, first })
+        Ok(RotaryTable { cos: table(cos)?, sin: table(sin)?, first_position: first })
     }
 }
 
 impl Llama3Scaling {
     /// The speed in the longer context.
-    pub(crate) fn slow(self, speed: f64) -> f64 {
-        let Self { factor, low_freq_factor, high_freq_factor, original_context } = self;
+    pub(crate) fn scale_frequency(self, speed: f64) -> f64 {
+        let Self {
+            factor,
+            low_freq_factor,
+            high_freq_factor,
+            original_context_len: original_context,
+        } = self;
         let turns = original_context as f64 * speed / TAU; // within the original context
         let kept = (turns - low_freq_factor) / (high_freq_factor - low_freq_factor);
         let kept = kept.clamp(0., 1.);
@@ -70,33 +76,35 @@ impl Llama3Scaling {
 
 /// The angles of a stretch of positions.
 #[derive(Debug, Clone)]
-pub struct Angles {
+pub struct RotaryTable {
     /// (positions, D/2)
     cos: Tensor,
     /// (positions, D/2)
     sin: Tensor,
     /// The position of row 0.
-    first: usize,
+    first_position: usize,
 }
 
-impl Angles {
+impl RotaryTable {
     /// The sine of each pair's angle: (positions, D/2).
-    pub fn sines(&self) -> &Tensor {
+    pub fn sin(&self) -> &Tensor {
         &self.sin
     }
 
     /// Turns every head of `x: (B, T, H, D)`: the fused twin of [`rotate`]. The stretch must hold all positions.
-    pub fn turn(&self, x: &Tensor, positions: Positions<'_>) -> Result<Tensor> {
+    pub fn apply(&self, x: &Tensor, positions: Positions<'_>) -> Result<Tensor> {
         match positions {
             Positions::StartAt(start) => {
-                ops::rope(x, &self.cos, &self.sin, Positions::StartAt(start - self.first))
+                ops::rope(x, &self.cos, &self.sin, Positions::StartAt(start - self.first_position))
             }
             Positions::RowStarts(starts) => {
-                let starts: Vec<i64> = starts.iter().map(|s| s - self.first as i64).collect();
+                let starts: Vec<i64> =
+                    starts.iter().map(|s| s - self.first_position as i64).collect();
                 ops::rope(x, &self.cos, &self.sin, Positions::RowStarts(&starts))
             }
             Positions::PerToken(positions) => {
-                let positions: Vec<usize> = positions.iter().map(|p| p - self.first).collect();
+                let positions: Vec<usize> =
+                    positions.iter().map(|p| p - self.first_position).collect();
                 ops::rope(x, &self.cos, &self.sin, Positions::PerToken(&positions))
             }
         }

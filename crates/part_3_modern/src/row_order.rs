@@ -6,7 +6,7 @@
 /// From neighbours to halves: row `i` of the new matrix `(n_head·head_dim, in)` is row `order[i]` of the old.
 ///
 /// Within a head, new row `j` is old row `2j` and new row `D/2 + j` is old row `2j + 1`. `head_dim` is even.
-pub fn rotate_half_order(n_head: usize, head_dim: usize) -> Vec<usize> {
+pub fn interleaved_to_half_order(n_head: usize, head_dim: usize) -> Vec<usize> {
     let half = head_dim / 2;
     let head = (0..half).map(|j| 2 * j).chain((0..half).map(|j| 2 * j + 1));
     (0..n_head).flat_map(|h| head.clone().map(move |row| h * head_dim + row)).collect()
@@ -16,7 +16,7 @@ pub fn rotate_half_order(n_head: usize, head_dim: usize) -> Vec<usize> {
 ///
 /// # Panics
 /// When `matrix` is not `order.len()` rows of the same length.
-pub fn reordered<T: Copy>(matrix: &[T], order: &[usize]) -> Vec<T> {
+pub fn permute_rows<T: Copy>(matrix: &[T], order: &[usize]) -> Vec<T> {
     assert!(
         matrix.len().is_multiple_of(order.len().max(1)),
         "{} numbers are no {} equal rows",

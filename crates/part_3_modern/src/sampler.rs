@@ -11,14 +11,14 @@ use tiny_gpt::sampling::{keep_top_k, keep_top_p};
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sampler {
     /// Among which, and at what odds.
-    pub choice: Choice,
+    pub strategy: SamplingStrategy,
     /// ρ > 0; 1 changes nothing.
     pub repetition_penalty: f64,
 }
 
 /// Among which tokens is chosen, and at what odds.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Choice {
+pub enum SamplingStrategy {
     /// The likeliest, the first of equals.
     Greedy,
     /// Any of those that pass, likelier ones more often.
@@ -36,16 +36,16 @@ pub enum Choice {
 
 /// A token that was chosen.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Drawn {
+pub struct SampledToken {
     /// Its id.
     pub token: u32,
     /// The logarithm of the probability that it had, after penalty, temperature and filters: 0 when greedy.
     pub log_prob: f32,
 }
 
-impl Choice {
+impl SamplingStrategy {
     /// At this temperature, 0 being greedy, among those that the filters let pass.
-    pub fn at(
+    pub fn new(
         temperature: f64,
         top_k: Option<usize>,
         top_p: Option<f64>,
@@ -60,17 +60,17 @@ impl Choice {
 
 impl Sampler {
     /// No penalty.
-    pub fn new(choice: Choice) -> Self {
-        Self { choice, repetition_penalty: 1. }
+    pub fn new(choice: SamplingStrategy) -> Self {
+        Self { strategy: choice, repetition_penalty: 1. }
     }
 
     /// Chooses by the scores `logits: (V)`, none of them NaN; `seen[token]` says whether a token occurred (it may be
     /// shorter than V).
-    pub fn draw(&self, logits: &[f32], seen: &[bool], rng: &mut Rng) -> Drawn {
-        if self.choice == Choice::Greedy {
-            return Drawn { token: self.likeliest(logits, seen), log_prob: 0. };
+    pub fn sample_token(&self, logits: &[f32], seen: &[bool], rng: &mut Rng) -> SampledToken {
+        if self.strategy == SamplingStrategy::Greedy {
+            return SampledToken { token: self.argmax(logits, seen), log_prob: 0. };
         }
-        let kept = self.keep(self.penalised(logits, seen));
+        let kept = self.filtered(self.penalized(logits, seen));
         let total: f64 = kept.iter().map(|(_, weight)| weight).sum();
         let mut left = rng.uniform() * total;
         // Rounding may leave a crumb past the last one, which is then chosen.
@@ -79,14 +79,14 @@ impl Sampler {
             left < 0.
         });
         let &(token, weight) = chosen.or(kept.last()).unwrap_or(&(0, total));
-        Drawn { token, log_prob: (weight / total).ln() as f32 }
+        SampledToken { token, log_prob: (weight / total).ln() as f32 }
     }
 
     /// The tokens among which [`Sampler::draw`] chooses, in order, each with its probability.
     pub fn probabilities(&self, logits: &[f32], seen: &[bool]) -> Vec<(u32, f64)> {
-        let mut kept = match self.choice {
-            Choice::Greedy => vec![(self.likeliest(logits, seen), 1.)],
-            Choice::Random { .. } => self.keep(self.penalised(logits, seen)),
+        let mut kept = match self.strategy {
+            SamplingStrategy::Greedy => vec![(self.argmax(logits, seen), 1.)],
+            SamplingStrategy::Random { .. } => self.filtered(self.penalized(logits, seen)),
         };
         let total: f64 = kept.iter().map(|(_, weight)| weight).sum();
         kept.iter_mut().for_each(|(_, weight)| *weight /= total);
@@ -94,7 +94,7 @@ impl Sampler {
     }
 
     /// The scores after the penalty.
-    fn penalised(&self, logits: &[f32], seen: &[bool]) -> impl Iterator<Item = f64> {
+    fn penalized(&self, logits: &[f32], seen: &[bool]) -> impl Iterator<Item = f64> {
         let rho = self.repetition_penalty;
         let seen = seen.iter().copied().chain(std::iter::repeat(false));
         logits.iter().zip(seen).map(move |(&x, seen)| match (f64::from(x), seen) {
@@ -105,9 +105,9 @@ impl Sampler {
     }
 
     /// The first of the tokens with the best score.
-    fn likeliest(&self, logits: &[f32], seen: &[bool]) -> u32 {
+    fn argmax(&self, logits: &[f32], seen: &[bool]) -> u32 {
         let mut best = (0, f64::NEG_INFINITY);
-        for (token, x) in self.penalised(logits, seen).enumerate() {
+        for (token, x) in self.penalized(logits, seen).enumerate() {
             if x > best.1 {
                 best = (token, x);
             }
@@ -116,8 +116,8 @@ impl Sampler {
     }
 
     /// Tokens that pass and their weights, in order of their ids.
-    fn keep(&self, logits: impl Iterator<Item = f64>) -> Vec<(u32, f64)> {
-        let Choice::Random { temperature, top_k, top_p, min_p } = self.choice else {
+    fn filtered(&self, logits: impl Iterator<Item = f64>) -> Vec<(u32, f64)> {
+        let SamplingStrategy::Random { temperature, top_k, top_p, min_p } = self.strategy else {
             return Vec::new();
         };
         let possible = (0..).zip(logits).filter(|(_, x)| *x > f64::NEG_INFINITY);

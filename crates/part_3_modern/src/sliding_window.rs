@@ -4,16 +4,16 @@
 //! Token i sees token j iff j ≤ i and j > i − size. Positions are those in the text, whatever is still stored. Layer on
 //! layer, what a token knows still reaches `size` tokens further back each time. With sinks (3.6), also iff j < sinks.
 
-use crate::config::Window;
+use crate::config::SlidingWindow;
 
-impl Window {
+impl SlidingWindow {
     /// The lesson: whether the token at position `query` sees the one at position `key`.
-    pub fn sees(self, query: usize, key: usize) -> bool {
+    pub fn can_attend(self, query: usize, key: usize) -> bool {
         key <= query && (query - key < self.size || key < self.sinks)
     }
 
     /// Most keys and values that a layer needs to keep.
-    pub fn room(self) -> usize {
+    pub fn cache_len(self) -> usize {
         self.sinks.saturating_add(self.size)
     }
 }

@@ -21,14 +21,14 @@ use candle_core::{DType, Device, Result, Tensor};
 use tensor_core::ops::Gelu;
 use tensor_core::{Parameters, Rng};
 
-use crate::config::{AttentionBias, Mlp, ModelConfig, Norm, OutputLayer, Position, QkNorm};
-use crate::{GptModern, Window};
+use crate::config::{AttentionBias, LmHead, Mlp, ModelConfig, NormKind, PositionEncoding, QkNorm};
+use crate::{GptModern, SlidingWindow};
 
 const CPU: Device = Device::Cpu;
 
 /// Two layers, four query heads that share two key heads.
 fn tiny() -> ModelConfig {
-    let mut config = ModelConfig { vocab_size: 11, ..ModelConfig::bytes(64, 2, 4, 16) };
+    let mut config = ModelConfig { vocab_size: 11, ..ModelConfig::byte_level(64, 2, 4, 16) };
     config.attention.n_kv_head = 2;
     config
 }
@@ -42,14 +42,14 @@ fn variants() -> Vec<(&'static str, ModelConfig)> {
     };
     vec![
         ("llama", tiny()),
-        ("untied", with(|c| c.output = OutputLayer::Own)),
+        ("untied", with(|c| c.lm_head = LmHead::Untied)),
         ("qwen2", with(|c| c.attention.bias = AttentionBias::Qkv)),
         ("qwen3", with(|c| c.attention.qk_norm = QkNorm::PerHead)),
         ("biases", with(|c| c.attention.bias = AttentionBias::All)),
-        ("mistral", with(|c| c.attention.window = Some(Window { size: 3, sinks: 0 }))),
-        ("sinks", with(|c| c.attention.window = Some(Window { size: 2, sinks: 2 }))),
-        ("layer norm", with(|c| c.norm = Norm::Layer { eps: 1e-5 })),
-        ("learned positions", with(|c| c.attention.position = Position::Learned)),
+        ("mistral", with(|c| c.attention.window = Some(SlidingWindow { size: 3, sinks: 0 }))),
+        ("sinks", with(|c| c.attention.window = Some(SlidingWindow { size: 2, sinks: 2 }))),
+        ("layer norm", with(|c| c.norm = NormKind::Layer { eps: 1e-5 })),
+        ("learned positions", with(|c| c.attention.position = PositionEncoding::Learned)),
         ("gelu", with(|c| c.mlp = Mlp::Gelu { width: 64, form: Gelu::Tanh })),
         ("wide heads", with(|c| c.attention.head_dim = 6)),
     ]

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use anyhow::Result;
 
-use crate::tokenizer::{Markers, Tokenizer};
+use crate::tokenizer::{SkipSpecialTokens, Tokenizer};
 
 /// Turns ids into text one at a time; all pieces together are [`Tokenizer::decode`] of all ids.
 ///
@@ -17,27 +17,27 @@ use crate::tokenizer::{Markers, Tokenizer};
 #[derive(Debug, Clone)]
 pub struct TextStream<'a> {
     tokenizer: &'a Tokenizer,
-    markers: Markers,
+    skip_special_tokens: SkipSpecialTokens,
     /// The tokens of the last piece of text shown, then those that wait.
     pub(crate) window: Vec<u32>,
     /// How many of `window` are shown.
-    shown: usize,
+    n_emitted: usize,
 }
 
 /// How many tokens before a text decide how it begins, at the very most.
-const BEFORE: usize = 8;
+const CONTEXT_TOKENS: usize = 8;
 
 /// How many tokens wait at most for a character that may still become whole. One takes four tokens, but a decoder that
 /// falls back to bytes judges a whole run of them at once; so many in a row are no text, and are shown as what they are.
-const MOST_WAITING: usize = 64;
+const MAX_PENDING: usize = 64;
 
 impl<'a> TextStream<'a> {
     /// A stream that goes on after `before`, which was shown: `[]` at the beginning of a text.
-    pub fn new(tokenizer: &'a Tokenizer, markers: Markers, before: &[u32]) -> Self {
-        let seen = before.iter().rev().filter(|&&id| !tokenizer.skips(id, markers));
-        let mut window: Vec<u32> = seen.take(BEFORE).copied().collect();
+    pub fn new(tokenizer: &'a Tokenizer, markers: SkipSpecialTokens, before: &[u32]) -> Self {
+        let seen = before.iter().rev().filter(|&&id| !tokenizer.is_skipped(id, markers));
+        let mut window: Vec<u32> = seen.take(CONTEXT_TOKENS).copied().collect();
         window.reverse();
-        Self { tokenizer, markers, shown: window.len(), window }
+        Self { tokenizer, skip_special_tokens: markers, n_emitted: window.len(), window }
     }
 
     /// Takes one id and gives the text that is certain now: often none, sometimes several characters.
@@ -45,23 +45,23 @@ impl<'a> TextStream<'a> {
     /// # Errors
     /// As [`Tokenizer::decode`].
     pub fn push(&mut self, id: u32) -> Result<String> {
-        if self.tokenizer.skips(id, self.markers) {
+        if self.tokenizer.is_skipped(id, self.skip_special_tokens) {
             return Ok(String::new()); // nor is it kept: a model may write nothing else
         }
         self.window.push(id);
         let end = self.window.len();
-        let text = self.waiting(end)?;
+        let text = self.pending_text(end)?;
         if text.is_empty() {
             return Ok(text); // a space that sentencepiece drops
         }
         if !text.ends_with(char::REPLACEMENT_CHARACTER) {
-            return Ok(self.show(end, text));
+            return Ok(self.emit(end, text));
         }
-        if end - self.shown > MOST_WAITING {
-            for certain in (self.shown + 1..=end - 3).rev() {
-                let (before, after) = (self.waiting(certain)?, self.decode(certain..end)?);
+        if end - self.n_emitted > MAX_PENDING {
+            for certain in (self.n_emitted + 1..=end - 3).rev() {
+                let (before, after) = (self.pending_text(certain)?, self.decode(certain..end)?);
                 if format!("{before}{after}") == text {
-                    return Ok(self.show(certain, before));
+                    return Ok(self.emit(certain, before));
                 }
             }
         }
@@ -73,27 +73,27 @@ impl<'a> TextStream<'a> {
     /// # Errors
     /// As [`Tokenizer::decode`].
     pub fn finish(self) -> Result<String> {
-        self.waiting(self.window.len())
+        self.pending_text(self.window.len())
     }
 
     /// Notes that all tokens before `end` are shown, with this text.
-    fn show(&mut self, end: usize, text: String) -> String {
-        self.window.drain(..self.shown);
-        self.shown = end - self.shown;
+    fn emit(&mut self, end: usize, text: String) -> String {
+        self.window.drain(..self.n_emitted);
+        self.n_emitted = end - self.n_emitted;
         text
     }
 
     /// The text of the tokens that wait, up to `end`, in the light of those before.
-    fn waiting(&self, end: usize) -> Result<String> {
-        let (before, all) = (self.decode(0..self.shown)?, self.decode(0..end)?);
+    fn pending_text(&self, end: usize) -> Result<String> {
+        let (before, all) = (self.decode(0..self.n_emitted)?, self.decode(0..end)?);
         match all.strip_prefix(&before) {
             Some(text) => Ok(text.to_string()),
             // Bytes after `before` made the decoder see it differently; it is shown, so the rest stands alone.
-            None => self.decode(self.shown..end),
+            None => self.decode(self.n_emitted..end),
         }
     }
 
     fn decode(&self, range: Range<usize>) -> Result<String> {
-        self.tokenizer.decode(&self.window[range], self.markers)
+        self.tokenizer.decode(&self.window[range], self.skip_special_tokens)
     }
 }

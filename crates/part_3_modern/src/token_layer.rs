@@ -7,13 +7,13 @@ use candle_core::{Result, Tensor};
 use crate::swiglu::FeedForward;
 
 /// A layer that works on each token alone.
-pub trait TokenLayer: fmt::Debug + Send + Sync {
+pub trait FeedForwardLayer: fmt::Debug + Send + Sync {
     /// Maps `x: (B, T, C)` to `(B, T, C)`, each token on its own. What a loss should see of the way there goes to `notes`,
     /// always as many tensors, with their gradients.
     fn forward(&self, x: &Tensor, notes: &mut Vec<Tensor>) -> Result<Tensor>;
 }
 
-impl TokenLayer for FeedForward {
+impl FeedForwardLayer for FeedForward {
     fn forward(&self, x: &Tensor, _notes: &mut Vec<Tensor>) -> Result<Tensor> {
         self.forward(x)
     }

@@ -16,35 +16,35 @@ use tokenizers::{
 
 use crate::ChatTemplate;
 use crate::text_stream::TextStream;
-use crate::tokenizer_check::described;
-use crate::tokenizer_config::{self, SpecialTokens};
+use crate::tokenizer_check::tokenizer_from_json;
+use crate::tokenizer_config::{self, TokenizerSpecialTokens};
 
 /// Whether the tokens that a model expects around a text, such as `<s>`, are added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Special {
+pub enum AddSpecialTokens {
     /// Those that the tokenizer's own post-processor adds: for plain text.
-    Added,
+    Yes,
     /// None: for pieces of a text.
-    None,
+    No,
 }
 
 /// What the name of a special token, written out in a text, becomes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Spelled {
+pub enum ParseSpecial {
     /// The token: for text that is wholly our own. (A conversation has parts of either kind: `ChatTemplate::encode`.)
-    Tokens,
+    Yes,
     /// Text like any other: for what a user wrote, who so cannot end a turn or forge another one. Added tokens that are
     /// not special, such as Qwen's `<think>`, are tokens all the same.
-    Text,
+    No,
 }
 
 /// What special tokens become when decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Markers {
+pub enum SkipSpecialTokens {
     /// Nothing.
-    Hidden,
+    Yes,
     /// Their names.
-    Shown,
+    No,
 }
 
 /// Turns text into ids and back, as a `tokenizer.json` says.
@@ -52,8 +52,8 @@ pub enum Markers {
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     /// The added tokens once more, set to leave the special ones in the text: [`Spelled::Text`].
-    plain: AddedVocabulary,
-    special: SpecialTokens,
+    added_without_special: AddedVocabulary,
+    special_tokens: TokenizerSpecialTokens,
 }
 
 impl Tokenizer {
@@ -71,10 +71,10 @@ impl Tokenizer {
         // Read as JSON first: on a wrong comma within its decoder, the library panics.
         let inner = serde_json::from_slice(&bytes)
             .map_err(Error::from)
-            .and_then(described)
+            .and_then(tokenizer_from_json)
             .with_context(|| format!("{} is no tokenizer; download it again", file.display()))?;
         let folder = file.parent().unwrap_or(Path::new("."));
-        let special = SpecialTokens::open(folder, &inner)?;
+        let special = TokenizerSpecialTokens::open(folder, &inner)?;
         Self::new(inner, special)
     }
 
@@ -82,11 +82,11 @@ impl Tokenizer {
     ///
     /// # Errors
     /// When it describes none, for example with a merge of tokens that are not in the vocabulary.
-    pub fn from_json(json: Value, special: SpecialTokens) -> Result<Self> {
-        Self::new(described(json).context("this describes no tokenizer")?, special)
+    pub fn from_json(json: Value, special: TokenizerSpecialTokens) -> Result<Self> {
+        Self::new(tokenizer_from_json(json).context("this describes no tokenizer")?, special)
     }
 
-    fn new(mut inner: tokenizers::Tokenizer, special: SpecialTokens) -> Result<Self> {
+    fn new(mut inner: tokenizers::Tokenizer, special: TokenizerSpecialTokens) -> Result<Self> {
         // What a file was trained with; a text is never cut or filled up behind the caller's back.
         inner.with_truncation(None).map_err(Error::from_boxed)?;
         inner.with_padding(None);
@@ -102,25 +102,31 @@ impl Tokenizer {
         }
         let mut plain = inner.get_added_vocabulary().clone();
         plain.set_encode_special_tokens(true);
-        Ok(Self { inner, plain, special })
+        Ok(Self { inner, added_without_special: plain, special_tokens: special })
     }
 
     /// The ids of `text`.
     ///
     /// # Errors
     /// When the tokenizer cannot represent a character and has no token for unknown ones.
-    pub fn encode(&self, text: &str, special: Special, spelled: Spelled) -> Result<Vec<u32>> {
+    pub fn encode(
+        &self,
+        text: &str,
+        special: AddSpecialTokens,
+        spelled: ParseSpecial,
+    ) -> Result<Vec<u32>> {
         let encoding = match spelled {
-            Spelled::Tokens => self.inner.encode_fast(text, false),
-            Spelled::Text => self.encode_as_text(text),
+            ParseSpecial::Yes => self.inner.encode_fast(text, false),
+            ParseSpecial::No => self.encode_as_text(text),
         };
-        let add = special == Special::Added;
+        let add = special == AddSpecialTokens::Yes;
         let encoding = encoding.and_then(|encoding| self.inner.post_process(encoding, None, add));
         Ok(encoding.map_err(Error::from_boxed)?.get_ids().to_vec())
     }
 
     fn encode_as_text(&self, text: &str) -> tokenizers::Result<Encoding> {
-        let pieces = self.plain.extract_and_normalize(self.inner.get_normalizer(), text);
+        let pieces =
+            self.added_without_special.extract_and_normalize(self.inner.get_normalizer(), text);
         self.encode_pieces(pieces, OffsetType::None)
     }
 
@@ -142,18 +148,19 @@ impl Tokenizer {
     ///
     /// # Errors
     /// When the tokenizer's decoder fails.
-    pub fn decode(&self, ids: &[u32], markers: Markers) -> Result<String> {
-        self.inner.decode(ids, markers == Markers::Hidden).map_err(Error::from_boxed)
+    pub fn decode(&self, ids: &[u32], markers: SkipSpecialTokens) -> Result<String> {
+        self.inner.decode(ids, markers == SkipSpecialTokens::Yes).map_err(Error::from_boxed)
     }
 
     /// Whether [`Tokenizer::decode`] passes over `id`, whatever stands around it.
-    pub(crate) fn skips(&self, id: u32, markers: Markers) -> bool {
+    pub(crate) fn is_skipped(&self, id: u32, markers: SkipSpecialTokens) -> bool {
         let special = |token: &str| self.inner.get_added_vocabulary().is_special_token(token);
-        self.token(id).is_none_or(|token| markers == Markers::Hidden && special(&token))
+        self.id_to_token(id)
+            .is_none_or(|id_to_token| markers == SkipSpecialTokens::Yes && special(&id_to_token))
     }
 
     /// Decodes ids as they come, after those `before`: `[]` at the beginning of a text.
-    pub fn stream(&self, markers: Markers, before: &[u32]) -> TextStream<'_> {
+    pub fn stream(&self, markers: SkipSpecialTokens, before: &[u32]) -> TextStream<'_> {
         TextStream::new(self, markers, before)
     }
 
@@ -163,40 +170,40 @@ impl Tokenizer {
     }
 
     /// The id of the token spelled `token`.
-    pub fn token_id(&self, token: &str) -> Option<u32> {
+    pub fn token_to_id(&self, token: &str) -> Option<u32> {
         self.inner.token_to_id(token)
     }
 
     /// How the vocabulary spells token `id`.
-    pub fn token(&self, id: u32) -> Option<String> {
+    pub fn id_to_token(&self, id: u32) -> Option<String> {
         self.inner.id_to_token(id)
     }
 
     /// Whether every id is the same token to both.
-    pub fn same_tokens(&self, other: &Self) -> bool {
+    pub fn has_same_vocab(&self, other: &Self) -> bool {
         let all = 0..self.vocab_size() as u32;
         self.vocab_size() == other.vocab_size()
-            && all.into_iter().all(|id| self.token(id) == other.token(id))
+            && all.into_iter().all(|id| self.id_to_token(id) == other.id_to_token(id))
     }
 
     /// The token that begins a text, if the model has one.
     pub fn bos(&self) -> Option<u32> {
-        self.special.bos
+        self.special_tokens.bos
     }
 
     /// The token that ends a text (in a chat model: a turn), if the model has one.
     pub fn eos(&self) -> Option<u32> {
-        self.special.eos
+        self.special_tokens.eos
     }
 
     /// The tokens with a part to play.
-    pub fn special(&self) -> SpecialTokens {
-        self.special
+    pub fn special_tokens(&self) -> TokenizerSpecialTokens {
+        self.special_tokens
     }
 
     /// All special tokens: those with a part to play, and others that the file adds.
-    pub fn special_ids(&self) -> Vec<u32> {
-        let named = self.special.by_name().into_iter().filter_map(|(_, id)| id);
+    pub fn all_special_ids(&self) -> Vec<u32> {
+        let named = self.special_tokens.by_name().into_iter().filter_map(|(_, id)| id);
         let added = self.inner.get_added_tokens_decoder().into_iter();
         let mut ids: Vec<u32> =
             named.chain(added.filter(|(_, token)| token.special).map(|(id, _)| id)).collect();
@@ -206,8 +213,11 @@ impl Tokenizer {
     }
 
     /// The same, with rows filled up by the token `pad`.
-    pub fn with_padding(self, pad: u32) -> Self {
-        Self { special: SpecialTokens { pad: Some(pad), ..self.special }, ..self }
+    pub fn with_pad_token(self, pad: u32) -> Self {
+        Self {
+            special_tokens: TokenizerSpecialTokens { pad: Some(pad), ..self.special_tokens },
+            ..self
+        }
     }
 
     /// Writes `tokenizer.json` and `tokenizer_config.json` into `folder`: the tokenizer of a model that reads `context`
@@ -225,6 +235,12 @@ impl Tokenizer {
             .with_context(|| format!("creating {}", folder.display()))?;
         let json = self.inner.to_string(true).map_err(Error::from_boxed)?;
         atomic_file::write(&folder.join("tokenizer.json"), format!("{json}\n").as_bytes())?;
-        tokenizer_config::save(folder, &self.special, |id| self.token(id), context, template)
+        tokenizer_config::save(
+            folder,
+            &self.special_tokens,
+            |id| self.id_to_token(id),
+            context,
+            template,
+        )
     }
 }

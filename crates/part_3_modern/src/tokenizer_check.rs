@@ -7,13 +7,13 @@ use serde_json::Value;
 ///
 /// # Errors
 /// When it describes none, or one with which a text could not be read.
-pub(crate) fn described(json: Value) -> Result<tokenizers::Tokenizer> {
-    check(&json)?;
+pub(crate) fn tokenizer_from_json(json: Value) -> Result<tokenizers::Tokenizer> {
+    check_json(&json)?;
     Ok(serde_json::from_value(json)?)
 }
 
 /// Checks what the library does not.
-fn check(json: &Value) -> Result<()> {
+fn check_json(json: &Value) -> Result<()> {
     // A table in bytes, which the library follows wherever it leads. No family of this part has one.
     let mut normalizers = objects(&json["normalizer"]).into_iter();
     ensure!(

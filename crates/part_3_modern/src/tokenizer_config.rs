@@ -13,7 +13,7 @@ use crate::ChatTemplate;
 
 /// The tokens with a part to play, by id.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct SpecialTokens {
+pub struct TokenizerSpecialTokens {
     /// The token that begins a text.
     pub bos: Option<u32>,
     /// The token that ends a text (in a chat model: a turn).
@@ -24,7 +24,7 @@ pub struct SpecialTokens {
     pub pad: Option<u32>,
 }
 
-impl SpecialTokens {
+impl TokenizerSpecialTokens {
     /// Those that the files of `folder` name.
     ///
     /// # Errors
@@ -66,7 +66,7 @@ impl SpecialTokens {
 /// When the file cannot be written.
 pub(crate) fn save(
     folder: &Path,
-    special: &SpecialTokens,
+    special: &TokenizerSpecialTokens,
     name: impl Fn(u32) -> Option<String>,
     context: usize,
     template: Option<&ChatTemplate>,

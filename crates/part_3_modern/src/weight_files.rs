@@ -9,19 +9,19 @@ use tensor_core::weights;
 use tiny_gpt::json_file;
 
 /// The file of a model whose weights are in one.
-pub(crate) const WEIGHTS: &str = "model.safetensors";
+pub(crate) const WEIGHTS_FILE: &str = "model.safetensors";
 /// The index of one whose weights are in several.
-pub(crate) const INDEX: &str = "model.safetensors.index.json";
+pub(crate) const INDEX_FILE: &str = "model.safetensors.index.json";
 
 /// Every tensor of the model in `folder`.
 ///
 /// # Errors
 /// When a file is missing or damaged, or the index says something else.
 pub(crate) fn read(folder: &Path) -> Result<BTreeMap<String, Tensor>> {
-    if let Some(index) = Index::open(folder)? {
+    if let Some(index) = SafetensorsIndex::open(folder)? {
         return index.read(folder);
     }
-    let whole = folder.join(WEIGHTS);
+    let whole = folder.join(WEIGHTS_FILE);
     ensure!(
         whole.exists() || !folder.join("pytorch_model.bin").exists(),
         "{} has its weights in pytorch_model.bin, which may run code when it is opened: have transformers save it anew",
@@ -31,19 +31,19 @@ pub(crate) fn read(folder: &Path) -> Result<BTreeMap<String, Tensor>> {
 }
 
 /// Which file has which tensor.
-pub(crate) struct Index {
+pub(crate) struct SafetensorsIndex {
     path: PathBuf,
     file_of: BTreeMap<String, String>,
 }
 
-impl Index {
+impl SafetensorsIndex {
     /// That of `folder`, if its weights are in several files.
     ///
     /// # Errors
     /// When it is no index, or names what is no safetensors file of this very folder.
     pub(crate) fn open(folder: &Path) -> Result<Option<Self>> {
-        let path = folder.join(INDEX);
-        if folder.join(WEIGHTS).exists() || !path.exists() {
+        let path = folder.join(INDEX_FILE);
+        if folder.join(WEIGHTS_FILE).exists() || !path.exists() {
             return Ok(None);
         }
         let json = json_file::read(&path)?;

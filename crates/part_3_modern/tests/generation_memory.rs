@@ -3,8 +3,8 @@
 
 use anyhow::Result;
 use candle_core::{DType, Device};
-use modern::sampler::{Choice, Sampler};
-use modern::{GenerateConfig, GptModern, Memory, ModelConfig, Text, Window};
+use modern::sampler::{Sampler, SamplingStrategy};
+use modern::{CacheKind, GenerateConfig, GenerationState, GptModern, ModelConfig, SlidingWindow};
 use tensor_core::testing::CountingAllocator;
 use tensor_core::{Parameters, Rng};
 
@@ -24,24 +24,34 @@ struct Held {
 }
 
 /// Writes `n` tokens more.
-fn write(model: &GptModern, memory: Memory, text: &mut Text, n: usize) -> Result<Held> {
-    let choice = Choice::Random { temperature: 1., top_k: Some(20), top_p: Some(0.9), min_p: None };
+fn write(
+    model: &GptModern,
+    memory: CacheKind,
+    text: &mut GenerationState,
+    n: usize,
+) -> Result<Held> {
+    let choice = SamplingStrategy::Random {
+        temperature: 1.,
+        top_k: Some(20),
+        top_p: Some(0.9),
+        min_p: None,
+    };
     let config = GenerateConfig {
-        memory,
+        cache_kind: memory,
         ..GenerateConfig::new(model, Sampler::new(choice), n, Vec::new())
     };
     ALLOCATOR.reset_peak();
-    let written = text.go_on(model, &config, &mut [Rng::new(1)], |_, _| Ok(()))?;
+    let written = text.generate(model, &config, &mut [Rng::new(1)], |_, _| Ok(()))?;
     assert_eq!(written[0].tokens.len(), n);
     drop(written);
     let bytes = ALLOCATOR.bytes_in_use();
     let passing = ALLOCATOR.peak() - bytes;
-    Ok(Held { bytes, cache: text.cache.bytes(), passing })
+    Ok(Held { bytes, cache: text.cache.size_in_bytes(), passing })
 }
 
 /// What is held after 500 tokens and after 2,000.
-fn early_and_late(model: &GptModern, memory: Memory) -> Result<[Held; 2]> {
-    let mut text = Text::new(memory.cache(model), vec![1, 2, 3]);
+fn early_and_late(model: &GptModern, memory: CacheKind) -> Result<[Held; 2]> {
+    let mut text = GenerationState::new(memory.new_cache(model), vec![1, 2, 3]);
     let held = [write(model, memory, &mut text, 500)?, write(model, memory, &mut text, 1500)?];
     println!("{memory:?}: {held:?}");
     Ok(held)
@@ -49,20 +59,21 @@ fn early_and_late(model: &GptModern, memory: Memory) -> Result<[Held; 2]> {
 
 #[test]
 fn memory_stays_flat_while_writing() -> Result<()> {
-    let mut config = ModelConfig::bytes(2100, 2, 4, 16);
+    let mut config = ModelConfig::byte_level(2100, 2, 4, 16);
     config.attention.n_kv_head = 2;
     let mut parameters = Parameters::seeded(1, DType::F32, &Device::Cpu);
     GptModern::new(&config, parameters.root())?;
     let model = GptModern::new(&config, parameters.for_inference().root())?;
-    let memories = [Memory::Rolling(Window { size: 64, sinks: 4 }), Memory::Whole];
+    let memories =
+        [CacheKind::SlidingWindow(SlidingWindow { size: 64, sinks: 4 }), CacheKind::Full];
     early_and_late(&model, memories[1])?; // the threads and their room for a row of weights come once
     for memory in memories {
         let [early, late] = early_and_late(&model, memory)?;
         let cache = late.cache - early.cache;
         let expected = match memory {
-            Memory::Rolling(_) => 0,
+            CacheKind::SlidingWindow(_) => 0,
             // Room for 2,048 tokens in place of 512: keys and values of 2 heads of 4 f32 in 2 layers.
-            Memory::Whole => 2 * 2 * (2048 - 512) * 2 * 4 * 4,
+            CacheKind::Full => 2 * 2 * (2048 - 512) * 2 * 4 * 4,
         };
         assert_eq!(cache, expected);
         let more = late.bytes - early.bytes;

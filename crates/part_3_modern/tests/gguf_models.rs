@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor};
-use modern::config::Position;
-use modern::gguf::{Format, Gguf};
+use modern::config::PositionEncoding;
+use modern::gguf::{Gguf, TensorFormat};
 use modern::{Cache, Checkpoint, GptModern, model_folder};
-use modern::{Purpose, gguf_model};
+use modern::{LoadMode, gguf_model};
 use serde::Deserialize;
 use tensor_core::adamw::{AdamW, AdamWConfig};
 use tensor_core::ops::cross_entropy;
@@ -21,7 +21,7 @@ use tensor_core::testing::{assert_close, assert_gradients_flow};
 use tensor_core::{Parameters, backward};
 
 const CPU: Device = Device::Cpu;
-const TRAINING: Purpose = Purpose::Training(DType::F32);
+const TRAINING: LoadMode = LoadMode::Training(DType::F32);
 /// Those of a folder beside, with the same tensors.
 const TWINS: [&str; 3] = ["llama", "qwen2", "qwen3"];
 
@@ -33,7 +33,7 @@ fn file(name: &str) -> PathBuf {
     golden("gguf").join(format!("{name}.gguf"))
 }
 
-fn open(name: &str, purpose: Purpose) -> Result<(GptModern, Parameters)> {
+fn open(name: &str, purpose: LoadMode) -> Result<(GptModern, Parameters)> {
     gguf_model::open(&Gguf::open(&file(name))?, purpose, &CPU)
 }
 
@@ -68,11 +68,14 @@ fn every_architecture_answers_as_in_transformers() -> Result<()> {
         let Answer { input_ids, logits: expected } = answer(name)?;
         let expected = Tensor::new(expected, &CPU)?;
         // In blocks too: 40 rows are many, for which the blocks are taken apart.
-        for purpose in [TRAINING, Purpose::Inference] {
+        for purpose in [TRAINING, LoadMode::Inference] {
             println!("{name}, {purpose:?}");
             let checkpoint = Checkpoint::open(&file(name).to_string_lossy(), purpose, &CPU)?;
             assert_close(&logits(&checkpoint.model, &input_ids)?, &expected, 1e-4)?;
-            assert_eq!((checkpoint.ends.bos, &checkpoint.ends.eos[..]), (Some(1), &[2][..]));
+            assert_eq!(
+                (checkpoint.special_ids.bos, &checkpoint.special_ids.eos[..]),
+                (Some(1), &[2][..])
+            );
         }
     }
     Ok(())
@@ -81,13 +84,14 @@ fn every_architecture_answers_as_in_transformers() -> Result<()> {
 #[test]
 fn the_factors_of_llama_3_are_its_four_numbers() -> Result<()> {
     let (model, _) = open("llama_3", TRAINING)?;
-    let Position::Rope { base, scaling: Some(scaling) } = model.config().attention.position else {
+    let PositionEncoding::Rope { base, scaling: Some(scaling) } = model.config().attention.position
+    else {
         panic!("no scaling: {:?}", model.config())
     };
-    assert_eq!((base, scaling.factor, scaling.original_context), (200_000., 8., 8192));
+    assert_eq!((base, scaling.factor, scaling.original_context_len), (200_000., 8., 8192));
     let without = logits(&model, &answer("llama_3")?.input_ids)?;
     let mut config = *model.config();
-    config.attention.position = Position::Rope { base, scaling: None };
+    config.attention.position = PositionEncoding::Rope { base, scaling: None };
     let (_, parameters) = open("llama_3", TRAINING)?;
     let unscaled = GptModern::new(&config, parameters.for_inference().root())?;
     let unscaled = logits(&unscaled, &answer("llama_3")?.input_ids)?;
@@ -101,15 +105,18 @@ fn the_factors_of_llama_3_are_its_four_numbers() -> Result<()> {
 fn blocks_of_several_formats_answer_nearly_as_their_numbers() -> Result<()> {
     let Answer { input_ids, logits: expected } = answer("k_quants")?;
     let file = Gguf::open(&file("k_quants"))?;
-    for format in Quantization::ALL.map(Format::Blocks) {
-        assert!(file.tensors().any(|(_, info)| info.format == format), "no tensor is in {format}");
+    for format in Quantization::ALL.map(TensorFormat::Quantized) {
+        assert!(
+            file.tensor_infos().any(|(_, info)| info.format == format),
+            "no tensor is in {format}"
+        );
     }
-    let (model, parameters) = gguf_model::open(&file, Purpose::Inference, &CPU)?;
+    let (model, parameters) = gguf_model::open(&file, LoadMode::Inference, &CPU)?;
     let model = GptModern::new(model.config(), parameters.for_inference().root())?;
-    let mut cache = Cache::growing(model.config().n_layer);
+    let mut cache = Cache::dynamic(model.config().n_layer);
     let mut rows = Vec::new();
     for id in input_ids {
-        let hidden = model.read(&Tensor::new(&[[id]], &CPU)?, &mut cache)?; // (1, 1, C)
+        let hidden = model.hidden_states_cached(&Tensor::new(&[[id]], &CPU)?, &mut cache)?; // (1, 1, C)
         rows.push(model.logits(&hidden)?.squeeze(0)?); // (1, V)
     }
     let off = (Tensor::cat(&rows, 0)? - Tensor::new(expected, &CPU)?)?;

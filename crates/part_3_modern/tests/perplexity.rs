@@ -4,8 +4,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use candle_core::{DType, Device, Tensor};
-use modern::Purpose;
-use modern::{Cache, Checkpoint, Special, Spelled};
+use modern::LoadMode;
+use modern::{AddSpecialTokens, Cache, Checkpoint, ParseSpecial};
 use serde_json::Value;
 use tensor_core::ops::token_log_probs;
 use tensor_core::testing::{Program, course_data};
@@ -76,13 +76,13 @@ fn score_finds_the_perplexity_that_transformers_finds() -> Result<()> {
 fn read_token_by_token_the_blocks_lose_less_than_a_percent() -> Result<()> {
     let Some((model, story)) = model_and_story() else { return Ok(()) };
     let Checkpoint { model, tokenizer, .. } =
-        Checkpoint::open(&model, Purpose::Inference, &Device::Cpu)?;
-    let ids = tokenizer.encode(&story, Special::Added, Spelled::Text)?;
-    let mut cache = Cache::growing(model.config().n_layer);
+        Checkpoint::open(&model, LoadMode::Inference, &Device::Cpu)?;
+    let ids = tokenizer.encode(&story, AddSpecialTokens::Yes, ParseSpecial::No)?;
+    let mut cache = Cache::dynamic(model.config().n_layer);
     let mut log_probs = Vec::new();
     for pair in ids[..TOKENS.0].windows(2) {
         let read = Tensor::new(&[[pair[0]]], &Device::Cpu)?; // (1, 1)
-        let logits = model.logits(&model.read(&read, &mut cache)?)?; // (1, 1, V)
+        let logits = model.logits(&model.hidden_states_cached(&read, &mut cache)?)?; // (1, 1, V)
         let target = Tensor::new(&[[i64::from(pair[1])]], &Device::Cpu)?;
         let log_prob = token_log_probs(&logits, &target)?.to_dtype(DType::F64)?;
         log_probs.extend(log_prob.flatten_all()?.to_vec1::<f64>()?);

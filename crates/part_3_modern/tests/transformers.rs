@@ -6,9 +6,9 @@ use std::path::Path;
 
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
-use modern::config::{AttentionBias, Llama3Scaling, OutputLayer, Position, QkNorm};
-use modern::model_folder::{self, TextEnds};
-use modern::{GptModern, ModelConfig, Window};
+use modern::config::{AttentionBias, Llama3Scaling, LmHead, PositionEncoding, QkNorm};
+use modern::model_folder::{self, SpecialTokenIds};
+use modern::{GptModern, ModelConfig, SlidingWindow};
 use serde_json::json;
 use tensor_core::testing::assert_python_agrees;
 use tensor_core::{Parameters, Rng};
@@ -16,16 +16,21 @@ use tensor_core::{Parameters, Rng};
 /// What the folder is called, the class that transformers should make of it, and the model.
 fn families() -> Vec<(&'static str, &'static str, ModelConfig)> {
     let with = |change: fn(&mut ModelConfig)| {
-        let mut config = ModelConfig { vocab_size: 64, ..ModelConfig::bytes(64, 2, 4, 16) };
+        let mut config = ModelConfig { vocab_size: 64, ..ModelConfig::byte_level(64, 2, 4, 16) };
         config.attention.n_kv_head = 2;
         change(&mut config);
         config
     };
     let llama_3 = with(|c| {
-        c.output = OutputLayer::Own;
+        c.lm_head = LmHead::Untied;
         let (factor, low_freq_factor, high_freq_factor, original_context) = (4., 1., 4., 16);
-        let scaling = Llama3Scaling { factor, low_freq_factor, high_freq_factor, original_context };
-        c.attention.position = Position::Rope { base: 500., scaling: Some(scaling) };
+        let scaling = Llama3Scaling {
+            factor,
+            low_freq_factor,
+            high_freq_factor,
+            original_context_len: original_context,
+        };
+        c.attention.position = PositionEncoding::Rope { base: 500., scaling: Some(scaling) };
     });
     let llama = "LlamaForCausalLM";
     vec![
@@ -39,7 +44,7 @@ fn families() -> Vec<(&'static str, &'static str, ModelConfig)> {
         (
             "mistral",
             "MistralForCausalLM",
-            with(|c| c.attention.window = Some(Window { size: 6, sinks: 0 })),
+            with(|c| c.attention.window = Some(SlidingWindow { size: 6, sinks: 0 })),
         ),
     ]
 }
@@ -64,7 +69,7 @@ fn write(
     config: &ModelConfig,
     (stored, dtype): (DType, DType),
 ) -> Result<()> {
-    let ends = TextEnds { bos: Some(1), eos: vec![7] };
+    let ends = SpecialTokenIds { bos: Some(1), eos: vec![7] };
     model_folder::save(folder, config, &random(config, stored)?, &ends, None)?;
     let (model, _) = model_folder::open(folder, dtype, &Device::Cpu)?;
     let mut rng = Rng::new(2);

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
-use modern::{Special, Spelled, Tokenizer};
+use modern::{AddSpecialTokens, ParseSpecial, Tokenizer};
 
 use crate::documents::{Documents, Piece};
 use crate::{text_files, tokenizer_training};
@@ -90,7 +90,7 @@ impl Corpus {
         for piece in self.pieces() {
             let text = piece?.text;
             bytes += text.len();
-            tokens += tokenizer.encode(&text, Special::None, Spelled::Text)?.len();
+            tokens += tokenizer.encode(&text, AddSpecialTokens::No, ParseSpecial::No)?.len();
             if bytes >= SAMPLE {
                 break;
             }

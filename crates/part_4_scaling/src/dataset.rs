@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use modern::{Special, Spelled, Tokenizer};
+use modern::{AddSpecialTokens, ParseSpecial, Tokenizer};
 use tensor_core::Rng;
 
 use crate::documents::{Piece, SEPARATOR};
@@ -161,7 +161,8 @@ impl Split {
 
 /// The tokens of each piece, by all threads.
 fn encode(pieces: &[Piece], tokenizer: &Tokenizer) -> Result<Vec<Vec<u32>>> {
-    let encode = |piece: &Piece| tokenizer.encode(&piece.text, Special::None, Spelled::Text);
+    let encode =
+        |piece: &Piece| tokenizer.encode(&piece.text, AddSpecialTokens::No, ParseSpecial::No);
     std::thread::scope(|scope| {
         let parts: Vec<_> = pieces
             .chunks(PIECES)

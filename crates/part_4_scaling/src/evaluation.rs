@@ -26,7 +26,7 @@ pub struct Extent {
 pub fn evaluate(model: &GptModern, tokens: &TokenFile, extent: Extent) -> Result<LmEvalMetrics> {
     let n = tokens.len();
     ensure!(n > 1, "{n} tokens are too few to predict any");
-    let t = model.config().context;
+    let t = model.config().context_len;
     let end =
         extent.windows.map_or(n, |windows| n.min(windows.saturating_mul(t).saturating_add(1)));
     let (mut nats, mut predicted) = (0., 0);

@@ -32,7 +32,7 @@ pub fn gemm_peak(dtype: DType, device: &Device) -> Result<f64> {
 /// appendix B).
 pub fn flops_per_token(model: &ModelConfig, parameters: usize) -> f64 {
     let attention = model.n_layer * model.attention.n_head * model.attention.head_dim;
-    6. * parameters as f64 + 12. * attention as f64 * model.context as f64 / 2.
+    6. * parameters as f64 + 12. * attention as f64 * model.context_len as f64 / 2.
 }
 
 /// Bytes of memory that the process holds, where the system tells (Linux).

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use modern::Tokenizer;
-use modern::model_folder::TextEnds;
+use modern::model_folder::SpecialTokenIds;
 
 use crate::Run;
 
@@ -14,7 +14,7 @@ use crate::Run;
 /// # Errors
 /// When a file cannot be written.
 pub fn save(folder: &Path, run: &Run, tokenizer: &Tokenizer) -> Result<()> {
-    tokenizer.save(folder, run.model.context, None)?;
-    let ends = TextEnds { bos: tokenizer.eos(), eos: tokenizer.eos().into_iter().collect() };
+    tokenizer.save(folder, run.model.context_len, None)?;
+    let ends = SpecialTokenIds { bos: tokenizer.eos(), eos: tokenizer.eos().into_iter().collect() };
     modern::model_folder::save(folder, &run.model, &run.parameters, &ends, None)
 }

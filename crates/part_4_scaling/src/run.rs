@@ -71,7 +71,7 @@ impl Run {
         let mut rounded = self.parameters.with_compute_dtype(config.dtype);
         let dropout = rounded.root().dropout(config.dropout);
         let model = GptModern::new(&self.model, rounded.root())?;
-        Ok(model.in_training(dropout, config.activations))
+        Ok(model.for_training(dropout, config.activations))
     }
 
     /// What the loss is multiplied by.

@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 use candle_core::{DType, Tensor};
-use modern::sampler::{Choice, Sampler};
-use modern::{GenerateConfig, GptModern, Markers, Tokenizer, generate};
+use modern::sampler::{Sampler, SamplingStrategy};
+use modern::{GenerateConfig, GptModern, SkipSpecialTokens, Tokenizer, generate};
 use serde_json::{Map, Value, json};
 use tensor_core::Rng;
 use tiny_gpt::progress::ProgressLine;
@@ -132,12 +132,12 @@ impl RunLog {
     /// When the model's weights are damaged.
     pub fn sample(&mut self, step: usize, model: &GptModern, tokenizer: &Tokenizer) -> Result<()> {
         let Some(eos) = tokenizer.eos() else { return Ok(()) };
-        let sampler = Sampler::new(Choice::from(self.config.sampling));
+        let sampler = Sampler::new(SamplingStrategy::from(self.config.sampling));
         let config = GenerateConfig::new(model, sampler, self.config.sample_tokens, vec![eos]);
         let text = self.progress.suspend(|| {
             let written =
                 generate(model, &[vec![eos]], &config, &mut Rng::new(0), |_, _| Ok(()))?.remove(0);
-            let text = tokenizer.decode(&written.tokens, Markers::Hidden)?;
+            let text = tokenizer.decode(&written.tokens, SkipSpecialTokens::Yes)?;
             println!("--- sample after {step} steps\n{}\n---", text.trim());
             anyhow::Ok(text)
         })?;

@@ -2,7 +2,7 @@
 //! `tokenizer.json` that our models and transformers open.
 
 use anyhow::{Error, Result, ensure};
-use modern::{SpecialTokens, Tokenizer};
+use modern::{Tokenizer, TokenizerSpecialTokens};
 use tokenizers::AddedToken;
 use tokenizers::models::TrainerWrapper;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
@@ -36,8 +36,12 @@ pub fn train<S: AsRef<str> + Send>(
 ) -> Result<Tokenizer> {
     let tokenizer = trained(texts, vocab_size)?;
     let id = |name| tokenizer.token_to_id(name);
-    let special =
-        SpecialTokens { bos: id("<s>"), eos: id("</s>"), pad: id("<pad>"), unk: id("<unk>") };
+    let special = TokenizerSpecialTokens {
+        bos: id("<s>"),
+        eos: id("</s>"),
+        pad: id("<pad>"),
+        unk: id("<unk>"),
+    };
     Tokenizer::from_json(serde_json::to_value(&tokenizer)?, special)
 }
 

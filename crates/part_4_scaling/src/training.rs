@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Result, bail, ensure};
 use candle_core::DType;
-use modern::{Activations, GptModern};
+use modern::{GptModern, GradientCheckpointing};
 use serde::Serialize;
 use tensor_core::{AdamWConfig, clip_grad_norm};
 use tiny_gpt::Interrupt;
@@ -32,7 +32,7 @@ pub struct TrainConfig {
     /// What the model computes in.
     pub dtype: DType,
     /// What it keeps for the gradient.
-    pub activations: Activations,
+    pub activations: GradientCheckpointing,
 }
 
 /// What is done how often, in steps; 0 means never.
@@ -76,7 +76,7 @@ pub fn train(
     log: &mut RunLog,
 ) -> Result<()> {
     let device = run.parameters.device().clone();
-    let mut windows = Windows::new(&data.train, run.model.context, seed)?;
+    let mut windows = Windows::new(&data.train, run.model.context_len, seed)?;
     let inference = GptModern::new(&run.model, run.parameters.for_inference().root())?;
     let due = |step: usize, interval: usize| interval > 0 && step.is_multiple_of(interval);
     while run.state.step < config.schedule.total {
@@ -118,7 +118,7 @@ pub fn train(
             log.attention(
                 step,
                 &inference,
-                &data.validation.first_window(run.model.context, &device)?,
+                &data.validation.first_window(run.model.context_len, &device)?,
             )?;
             if run.state.best.is_none_or(|best| found.loss < best) {
                 run.state.best = Some(found.loss);

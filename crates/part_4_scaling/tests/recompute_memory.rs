@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use candle_core::{DType, Device};
-use modern::{Activations, GptModern, ModelConfig};
+use modern::{GptModern, GradientCheckpointing, ModelConfig};
 use scaling::accumulation::gradients;
 use tensor_core::testing::CountingAllocator;
 use tensor_core::{Dropout, Parameters};
@@ -12,11 +12,11 @@ use tiny_gpt::Batch;
 static ALLOCATOR: CountingAllocator = CountingAllocator::new();
 
 /// The most bytes that a step on one window of `t` tokens holds beyond the weights.
-fn peak(t: usize, activations: Activations) -> Result<usize> {
-    let config = ModelConfig::bytes(t, 8, 4, 64);
+fn peak(t: usize, activations: GradientCheckpointing) -> Result<usize> {
+    let config = ModelConfig::byte_level(t, 8, 4, 64);
     let mut parameters = Parameters::seeded(0, DType::F32, &Device::Cpu);
     let model = GptModern::new(&config, parameters.root())?;
-    let model = model.in_training(Dropout::disabled(), activations);
+    let model = model.for_training(Dropout::disabled(), activations);
     let tokens: Vec<u32> = (0..=t as u32).map(|i| i * 31 % 256).collect();
     let batch = Batch::from_starts(&tokens, &[0], t, &Device::Cpu)?;
     let before = ALLOCATOR.reset_peak();
@@ -26,8 +26,9 @@ fn peak(t: usize, activations: Activations) -> Result<usize> {
 
 #[test]
 fn recomputation_halves_the_memory_of_a_long_context_at_least() -> Result<()> {
-    peak(64, Activations::Kept)?; // the threads and their buffers come once
-    let [kept, again] = [Activations::Kept, Activations::Recomputed].map(|a| peak(1024, a));
+    peak(64, GradientCheckpointing::Off)?; // the threads and their buffers come once
+    let [kept, again] =
+        [GradientCheckpointing::Off, GradientCheckpointing::On].map(|a| peak(1024, a));
     let (kept, again) = (kept?, again?);
     println!("1,024 tokens, 8 layers of width 64: {kept} bytes kept, {again} recomputed");
     assert!(2 * again < kept, "{kept} bytes kept, {again} recomputed");

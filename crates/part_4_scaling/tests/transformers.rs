@@ -3,7 +3,7 @@
 //! It runs where `$COURSE_PYTHON` (else `python3`) has transformers, and says that it skipped elsewhere.
 
 use anyhow::Result;
-use modern::{Markers, Special, Spelled};
+use modern::{AddSpecialTokens, ParseSpecial, SkipSpecialTokens};
 use scaling::tokenizer_training::train;
 use serde_json::{Value, json};
 use tensor_core::testing::assert_python_agrees;
@@ -26,15 +26,15 @@ fn transformers_gives_the_same_ids_and_texts() -> Result<()> {
     let folder = tempfile::tempdir()?;
     tokenizer.save(folder.path(), 512, None)?;
     let cases = TEXTS.map(|text| -> Result<Value> {
-        let ids = tokenizer.encode(text, Special::Added, Spelled::Tokens)?;
+        let ids = tokenizer.encode(text, AddSpecialTokens::Yes, ParseSpecial::Yes)?;
         Ok(json!({
             "text": text,
             "ids": ids,
-            "shown": tokenizer.decode(&ids, Markers::Shown)?,
-            "hidden": tokenizer.decode(&ids, Markers::Hidden)?,
+            "shown": tokenizer.decode(&ids, SkipSpecialTokens::No)?,
+            "hidden": tokenizer.decode(&ids, SkipSpecialTokens::Yes)?,
         }))
     });
-    let special = tokenizer.special();
+    let special = tokenizer.special_tokens();
     let check = json!({
         "vocab_size": tokenizer.vocab_size(),
         "context": 512,

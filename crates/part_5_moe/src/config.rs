@@ -131,7 +131,7 @@ impl MoeConfig {
     /// # Errors
     /// When the model's or the router's sizes do not fit, or α is no share.
     pub fn check(&self) -> Result<()> {
-        self.model.check()?;
+        self.model.validate()?;
         self.router.check()?;
         match self.dense_branch {
             DenseBranch::Weighted { dense_weight: dense_share }

@@ -4,7 +4,7 @@
 //! What differs gets `model_type: llm_from_scratch`, which transformers refuses by name instead of misreading it.
 
 use anyhow::{Context, Result, bail};
-use modern::config::{AttentionBias, Norm, QkNorm};
+use modern::config::{AttentionBias, NormKind, QkNorm};
 use modern::config_json;
 use serde_json::{Value, json};
 
@@ -41,7 +41,7 @@ pub fn to_json(config: &MoeConfig) -> Value {
         DenseBranch::Weighted { dense_weight: dense_share } => json!(dense_share),
     };
     // What a family's name says in part 3.
-    json["norm"] = json!(if matches!(model.norm, Norm::Rms { .. }) { "rms" } else { "layer" });
+    json["norm"] = json!(if matches!(model.norm, NormKind::Rms { .. }) { "rms" } else { "layer" });
     json["attention_sinks"] = json!(model.attention.window.map_or(0, |window| window.sinks));
     json["qkv_bias"] = json!(model.attention.bias != AttentionBias::None);
     json["qk_norm"] = json!(model.attention.qk_norm == QkNorm::PerHead);

@@ -17,7 +17,7 @@ use crate::arguments::{DemoArgs, moe_config};
 const SENTENCE: &str = "Mira saw a red bird. \"Where do you go?\" she asked.";
 
 pub(crate) fn run(args: &DemoArgs) -> Result<()> {
-    let dense = ModelConfig::bytes(64, 2, 4, 64);
+    let dense = ModelConfig::byte_level(64, 2, 4, 64);
     let config = moe_config(&dense, args.experts, args.experts_per_token)?;
     let device = args.compute.open_device()?;
     let (steps, seed) = (args.steps.get(), args.compute.seed);

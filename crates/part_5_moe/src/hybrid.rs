@@ -2,7 +2,7 @@
 //! experts learn the rest; with α = 0 or 1 it is one of the two.
 
 use candle_core::{Result, Tensor};
-use modern::TokenLayer;
+use modern::FeedForwardLayer;
 use modern::swiglu::FeedForward;
 use tensor_core::ops::add;
 
@@ -19,7 +19,7 @@ pub struct Hybrid {
     pub dense_weight: f64,
 }
 
-impl TokenLayer for Hybrid {
+impl FeedForwardLayer for Hybrid {
     fn forward(&self, x: &Tensor, notes: &mut Vec<Tensor>) -> Result<Tensor> {
         let dense = (self.dense.forward(x)? * self.dense_weight)?; // (B, T, C)
         let experts = self.experts.forward_scaled(x, 1. - self.dense_weight, notes)?;

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
-use modern::model_folder::TextEnds;
+use modern::model_folder::SpecialTokenIds;
 use modern::sampler::Sampler;
-use modern::{GenerateConfig, SpecialTokens, Tokenizer, generate};
+use modern::{GenerateConfig, Tokenizer, TokenizerSpecialTokens, generate};
 use tensor_core::{Parameters, Rng};
 use tiny_gpt::{ByteTokenizer, LanguageModel, Sampling};
 
@@ -13,7 +13,7 @@ use crate::{GptMoe, model_folder};
 
 impl LanguageModel for GptMoe {
     fn context_len(&self) -> usize {
-        self.config().model.context
+        self.config().model.context_len
     }
 
     fn device(&self) -> &Device {
@@ -32,10 +32,10 @@ impl LanguageModel for GptMoe {
         let config = self.config();
         if config.model.vocab_size == ByteTokenizer::VOCAB_SIZE {
             let tokenizer =
-                Tokenizer::from_json(ByteTokenizer.to_json(), SpecialTokens::default())?;
-            tokenizer.save(folder, config.model.context, None)?;
+                Tokenizer::from_json(ByteTokenizer.to_json(), TokenizerSpecialTokens::default())?;
+            tokenizer.save(folder, config.model.context_len, None)?;
         }
-        model_folder::save(folder, config, parameters, &TextEnds::default())
+        model_folder::save(folder, config, parameters, &SpecialTokenIds::default())
     }
 
     fn generate(

@@ -12,7 +12,9 @@ use std::process::ExitCode;
 use anyhow::Result;
 use candle_core::DType;
 use modern::sampler::Sampler;
-use modern::{GenerateConfig, Markers, Special, Spelled, Tokenizer, generate};
+use modern::{
+    AddSpecialTokens, GenerateConfig, ParseSpecial, SkipSpecialTokens, Tokenizer, generate,
+};
 use moe::model_folder;
 use tensor_core::Rng;
 use tiny_gpt::{LanguageModel, command};
@@ -35,13 +37,13 @@ fn run_sample(args: &SampleArgs) -> Result<()> {
     let (model, parameters) = model_folder::open(&args.model, DType::F32, &device)?;
     let model = model.for_inference(&parameters)?.gpt;
     let tokenizer = Tokenizer::open(&args.model)?;
-    let prompt = tokenizer.encode(&args.prompt, Special::Added, Spelled::Text)?;
-    let stop = modern::model_folder::text_ends(&args.model)?.eos;
+    let prompt = tokenizer.encode(&args.prompt, AddSpecialTokens::Yes, ParseSpecial::No)?;
+    let stop = modern::model_folder::read_special_token_ids(&args.model)?.eos;
     let sampler = Sampler::new(args.sampling.sampling().into());
     let config = GenerateConfig::new(&model, sampler, args.max_new_tokens, stop);
     let mut out = std::io::stdout().lock();
     write!(out, "{}", args.prompt)?;
-    let mut stream = tokenizer.stream(Markers::Hidden, &prompt);
+    let mut stream = tokenizer.stream(SkipSpecialTokens::Yes, &prompt);
     let mut rng = Rng::new(args.compute.seed);
     generate(&model, std::slice::from_ref(&prompt), &config, &mut rng, |_, token| {
         write!(out, "{}", stream.push(token)?)?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use candle_core::{Result, Tensor};
 use modern::swiglu::FeedForward;
-use modern::{GptModern, TokenLayer};
+use modern::{FeedForwardLayer, GptModern};
 use tensor_core::Scope;
 
 use crate::config::{DenseBranch, MoeConfig, RouterTrainingConfig};
@@ -45,11 +45,11 @@ impl GptMoe {
     ) -> Result<Self> {
         config.check()?;
         let MoeConfig { model, router, dense_branch: blend } = *config;
-        let (c, [init, residual]) = (model.n_embd, model.inits());
-        let gpt = GptModern::with_layers(&model, scope, |mut block| {
+        let (c, [init, residual]) = (model.n_embd, model.weight_inits());
+        let gpt = GptModern::with_feed_forward_layers(&model, scope, |mut block| {
             let place = block.at("block_sparse_moe");
             let experts = MoeLayer::new(place, c, (router, model.mlp), strain, [init, residual])?;
-            let layer: Arc<dyn TokenLayer> = match blend {
+            let layer: Arc<dyn FeedForwardLayer> = match blend {
                 DenseBranch::None => Arc::new(experts),
                 DenseBranch::Weighted { dense_weight: dense_share } => {
                     let dense = FeedForward::new(block.at("mlp"), c, model.mlp, init, residual)?;
@@ -68,7 +68,7 @@ impl GptMoe {
 
     /// The scores of every possible next token after each of `ids: (B, T)`, (B, T, V), and where each layer sent the tokens.
     pub fn forward(&self, ids: &Tensor) -> Result<(Tensor, Vec<RouterOutput>)> {
-        let (logits, notes) = self.gpt.forward_with_notes(ids)?;
+        let (logits, notes) = self.gpt.forward_with_aux_outputs(ids)?;
         Ok((logits, RouterOutput::from_aux_outputs(&notes)?))
     }
 

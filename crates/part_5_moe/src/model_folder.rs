@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use candle_core::{DType, Device};
-use modern::model_folder::{TextEnds, read_tensors, save_described};
+use modern::model_folder::{SpecialTokenIds, read_tensors, save_with_config_json};
 use tensor_core::Parameters;
 use tiny_gpt::json_file;
 
@@ -21,9 +21,9 @@ pub fn save(
     folder: &Path,
     config: &MoeConfig,
     parameters: &Parameters,
-    ends: &TextEnds,
+    ends: &SpecialTokenIds,
 ) -> Result<()> {
-    save_described(folder, config_json::to_json(config), parameters, ends, None)
+    save_with_config_json(folder, config_json::to_json(config), parameters, ends, None)
 }
 
 /// Opens a folder, its numbers turned into `dtype`.
@@ -34,7 +34,7 @@ pub fn open(folder: &Path, dtype: DType, device: &Device) -> Result<(GptMoe, Par
     let path = folder.join("config.json");
     let config = config_json::from_json(&json_file::read(&path)?)
         .with_context(|| format!("{} describes no model for this part", path.display()))?;
-    let tensors = read_tensors(folder, config.model.output)?;
+    let tensors = read_tensors(folder, config.model.lm_head)?;
     let mut parameters = Parameters::from_tensors(tensors, folder.display(), 0, dtype, device);
     let model = GptMoe::new(&config, parameters.root())?;
     parameters.ensure_all_used()?;

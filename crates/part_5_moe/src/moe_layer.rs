@@ -1,7 +1,7 @@
 //! 5.2 The layer: y = Σₖ weightₖ · expertₖ(x), for each token over the K experts that the router chose.
 
 use candle_core::{DType, Result, Tensor};
-use modern::TokenLayer;
+use modern::FeedForwardLayer;
 use modern::config::Mlp;
 use tensor_core::ops::{embedding, scatter_combine};
 use tensor_core::{Init, Scope, reshape};
@@ -109,7 +109,7 @@ impl MoeLayer {
     }
 }
 
-impl TokenLayer for MoeLayer {
+impl FeedForwardLayer for MoeLayer {
     fn forward(&self, x: &Tensor, notes: &mut Vec<Tensor>) -> Result<Tensor> {
         self.forward_scaled(x, 1., notes)
     }

@@ -67,7 +67,7 @@ fn layer(
 
 /// Two layers, width 16, of byte-like ids below 11.
 fn tiny(router: RouterConfig) -> Result<MoeConfig> {
-    let dense = ModelConfig { vocab_size: 11, ..ModelConfig::bytes(64, 2, 4, 16) };
+    let dense = ModelConfig { vocab_size: 11, ..ModelConfig::byte_level(64, 2, 4, 16) };
     MoeConfig::with_flops_of(&dense, router)
 }
 

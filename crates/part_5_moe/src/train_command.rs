@@ -31,7 +31,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
     as_usage_error(if args.jitter < 1. { Ok(()) } else { Err("--jitter must be below 1") })?;
     let twice = (1..args.models.len()).any(|i| args.models[..i].contains(&args.models[i]));
     as_usage_error(if twice { Err("--models names a model twice") } else { Ok(()) })?;
-    let run = args.train.config(dense.context)?;
+    let run = args.train.config(dense.context_len)?;
     let device = args.compute.open_device()?;
     let count = |config: &Option<MoeConfig>| match config {
         Some(config) => (config.parameter_count(), config.active_parameter_count()),
@@ -41,7 +41,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
         training_memory::ensure_fits_in_memory(count(config).0, &device)?;
     }
     let corpus = ByteCorpus::open(&args.data)?;
-    corpus.ensure_fits_context(dense.context)?;
+    corpus.ensure_fits_context(dense.context_len)?;
     let runs = Comparison { args, dense, train: run, corpus, device };
     std::fs::create_dir_all(&args.out)
         .with_context(|| format!("creating {}", args.out.display()))?;
@@ -68,7 +68,7 @@ fn dense_config(args: &TrainArgs) -> Result<ModelConfig> {
     } else {
         Err("--dropout: these models have none")
     })?;
-    Ok(ModelConfig::bytes(gpt.context_len, block.n_layer, block.n_head, block.n_embd))
+    Ok(ModelConfig::byte_level(gpt.context_len, block.n_layer, block.n_head, block.n_embd))
 }
 
 impl Comparison<'_> {

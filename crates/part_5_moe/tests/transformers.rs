@@ -7,9 +7,9 @@ use std::path::Path;
 
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
-use modern::config::OutputLayer;
-use modern::model_folder::TextEnds;
-use modern::{ModelConfig, Window};
+use modern::config::LmHead;
+use modern::model_folder::SpecialTokenIds;
+use modern::{ModelConfig, SlidingWindow};
 use moe::{GptMoe, MoeConfig, RouterConfig, model_folder};
 use serde_json::json;
 use tensor_core::testing::assert_python_agrees;
@@ -30,7 +30,7 @@ fn random(config: &MoeConfig) -> Result<Parameters> {
 
 /// Writes a folder and, in `check.json`, what it answers.
 fn write(folder: &Path, config: &MoeConfig) -> Result<()> {
-    let ends = TextEnds { bos: Some(1), eos: vec![7] };
+    let ends = SpecialTokenIds { bos: Some(1), eos: vec![7] };
     model_folder::save(folder, config, &random(config)?, &ends)?;
     let (model, _) = model_folder::open(folder, DType::F32, &Device::Cpu)?;
     let mut rng = Rng::new(2);
@@ -46,11 +46,11 @@ fn write(folder: &Path, config: &MoeConfig) -> Result<()> {
 #[test]
 fn transformers_answers_as_the_model_that_was_saved() -> Result<()> {
     let root = tempfile::tempdir()?;
-    let mut dense = ModelConfig { vocab_size: 64, ..ModelConfig::bytes(64, 2, 4, 16) };
+    let mut dense = ModelConfig { vocab_size: 64, ..ModelConfig::byte_level(64, 2, 4, 16) };
     dense.attention.n_kv_head = 2;
     let mut windowed = dense;
-    windowed.attention.window = Some(Window { size: 6, sinks: 0 });
-    let untied = ModelConfig { output: OutputLayer::Own, ..dense };
+    windowed.attention.window = Some(SlidingWindow { size: 6, sinks: 0 });
+    let untied = ModelConfig { lm_head: LmHead::Untied, ..dense };
     let mut folders = Vec::new();
     for (name, model, e, k) in [
         ("two of four", dense, 4, 2),

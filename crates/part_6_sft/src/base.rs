@@ -6,8 +6,8 @@
 
 use anyhow::Result;
 use candle_core::{DType, Device};
-use modern::model_folder::TextEnds;
-use modern::{Checkpoint, GptModern, ModelConfig, Special, Spelled, Tokenizer};
+use modern::model_folder::SpecialTokenIds;
+use modern::{AddSpecialTokens, Checkpoint, GptModern, ModelConfig, ParseSpecial, Tokenizer};
 use tensor_core::{AdamWConfig, Parameters, Rng};
 use tiny_gpt::builtin_text::BuiltinText;
 
@@ -48,7 +48,7 @@ impl BaseModelConfig {
         if n_head > 0 && !n_embd.is_multiple_of(n_head) {
             candle_core::bail!("{n_head} heads cannot share {n_embd} channels");
         }
-        ModelConfig::bytes(CONTEXT_LEN, n_layer, n_head, n_embd).check()
+        ModelConfig::byte_level(CONTEXT_LEN, n_layer, n_head, n_embd).validate()
     }
 }
 
@@ -62,7 +62,7 @@ pub fn pretrain(config: BaseModelConfig, seed: u64, device: &Device) -> Result<C
     let BaseModelConfig { n_layer, n_head, n_embd, steps } = config;
     let model = ModelConfig {
         vocab_size: tokenizer.vocab_size(),
-        ..ModelConfig::bytes(CONTEXT_LEN, n_layer, n_head, n_embd)
+        ..ModelConfig::byte_level(CONTEXT_LEN, n_layer, n_head, n_embd)
     };
     let mut parameters = Parameters::seeded(seed, DType::F32, device);
     GptModern::new(&model, parameters.root())?;
@@ -75,10 +75,17 @@ pub fn pretrain(config: BaseModelConfig, seed: u64, device: &Device) -> Result<C
         let windows = windows(&text, &tokenizer)?;
         train(&mut tuning, &windows, &config, None, &RunOutputs::default(), &mut log)?;
     }
-    let ends = TextEnds { bos: None, eos: tokenizer.eos().into_iter().collect() };
+    let ends = SpecialTokenIds { bos: None, eos: tokenizer.eos().into_iter().collect() };
     let parameters = tuning.parameters;
     let model = GptModern::new(&model, parameters.for_inference().root())?;
-    Ok(Checkpoint { model, parameters, tokenizer, ends, sampler: None, template: None })
+    Ok(Checkpoint {
+        model,
+        parameters,
+        tokenizer,
+        special_ids: ends,
+        sampler: None,
+        chat_template: None,
+    })
 }
 
 /// What it is pretrained on: stories, and so many lines of counting.
@@ -121,7 +128,7 @@ pub fn train_tokenizer(pieces: &[String]) -> Result<Tokenizer> {
 fn windows(pieces: &[String], tokenizer: &Tokenizer) -> Result<Vec<TokenizedExample>> {
     let mut ids = Vec::new();
     for piece in pieces {
-        ids.extend(tokenizer.encode(piece, Special::None, Spelled::Text)?);
+        ids.extend(tokenizer.encode(piece, AddSpecialTokens::No, ParseSpecial::No)?);
         ids.extend(tokenizer.eos());
     }
     Ok(ids

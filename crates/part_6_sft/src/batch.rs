@@ -5,7 +5,7 @@
 //! loss is that of another text.
 
 use candle_core::{DType, Device, Result, Tensor};
-use modern::{GptModern, Pass};
+use modern::{AttentionContext, GptModern};
 use tensor_core::ops::{IGNORE_INDEX, cross_entropy};
 
 use crate::TokenizedExample;
@@ -124,10 +124,12 @@ impl SftBatch {
     pub fn logits(&self, model: &GptModern) -> Result<Tensor> {
         let mask = model.config().attention.mask();
         let pass = match self.layout {
-            Layout::Padded => Pass::whole(mask),
-            Layout::Packed => Pass::packed(mask, &self.segment_ids, self.inputs.device())?,
+            Layout::Padded => AttentionContext::full_sequence(mask),
+            Layout::Packed => {
+                AttentionContext::packed(mask, &self.segment_ids, self.inputs.device())?
+            }
         };
-        let hidden = model.hidden(&self.inputs, &pass, None)?; // (B, T, C)
+        let hidden = model.hidden_states_in_context(&self.inputs, &pass, None)?; // (B, T, C)
         let hidden = hidden.flatten(0, 1)?.index_select(&self.target_positions, 0)?; // (N, C)
         model.logits(&hidden)
     }

@@ -1,7 +1,7 @@
 //! Which columns of a data set hold what: three layouts are usual, and a map of names for others.
 
 use anyhow::{Context, Result, bail, ensure};
-use modern::Message;
+use modern::ChatMessage;
 use serde_json::Value;
 
 use crate::Example;
@@ -140,8 +140,8 @@ impl ExampleColumns {
                 let list = row
                     .get(messages)
                     .with_context(|| format!("there is no column `{messages}`"))?;
-                let mut list: Vec<Message> =
-                    serde_json::from_value(list.clone()).with_context(|| {
+                let mut list: Vec<ChatMessage> = serde_json::from_value(list.clone())
+                    .with_context(|| {
                         format!("`{messages}` holds no list of {{\"role\", \"content\"}}")
                     })?;
                 let last = list.pop().with_context(|| format!("`{messages}` is empty"))?;

@@ -5,7 +5,7 @@
 
 use anyhow::{Result, ensure};
 use candle_core::Device;
-use modern::{End, GptModern};
+use modern::{FinishReason, GptModern};
 use serde::Serialize;
 
 use crate::metrics::{exact_match, relaxed_match, rouge_l, token_f1};
@@ -58,7 +58,7 @@ pub fn evaluate(
     speech: &ChatTokenizer,
     extent: GenerationEvalConfig,
 ) -> Result<(SftEvalMetrics, Vec<CompletionText>)> {
-    let context = model.config().context;
+    let context = model.config().context_len;
     let mut fitting = Vec::new();
     for example in examples {
         let prompt = speech.encode_prompt(&example.prompt)?;
@@ -79,7 +79,7 @@ pub fn evaluate(
         let scores = answers.iter().zip(&wanted).map(|(a, w)| score(&a.text, &w.completion));
         scores.sum::<f64>() / n as f64
     };
-    let ended = |answer: &&CompletionText| answer.finish_reason == End::Stop;
+    let ended = |answer: &&CompletionText| answer.finish_reason == FinishReason::Stop;
     let exact = answers
         .iter()
         .zip(&wanted)

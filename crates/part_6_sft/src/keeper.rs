@@ -4,8 +4,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use candle_core::{DType, Device};
-use modern::model_folder::TextEnds;
-use modern::{Checkpoint, ModelConfig, Purpose, Sampler, model_folder};
+use modern::model_folder::SpecialTokenIds;
+use modern::{Checkpoint, LoadMode, ModelConfig, Sampler, model_folder};
 use tensor_core::Parameters;
 
 use crate::{ChatTokenizer, LoraConfig, TrainState, lora, peft_folder};
@@ -16,7 +16,7 @@ pub struct ModelSaver<'a> {
     /// Tokens and template.
     pub chat_tokenizer: &'a ChatTokenizer,
     /// Where its texts begin and end.
-    pub special_ids: &'a TextEnds,
+    pub special_ids: &'a SpecialTokenIds,
     /// How its makers would have its tokens chosen.
     pub sampler: Option<&'a Sampler>,
     /// The adapters, if it has any, and where the model is that they are for.
@@ -34,7 +34,7 @@ impl ModelSaver<'_> {
         };
         let folder = folder.join("adapter");
         let ChatTokenizer { tokenizer, template, .. } = self.chat_tokenizer;
-        tokenizer.save(&folder, tuning.config.context, Some(template))?;
+        tokenizer.save(&folder, tuning.config.context_len, Some(template))?;
         peft_folder::save(&folder, &tuning.parameters, config, base)
     }
 
@@ -45,7 +45,7 @@ impl ModelSaver<'_> {
     /// When the base or the adapter cannot be opened, or a file cannot be written.
     pub fn save_merged(&self, folder: &Path, device: &Device) -> Result<()> {
         let (_, base) = self.lora.context("there is no adapter to merge")?;
-        let purpose = Purpose::Training(DType::F32);
+        let purpose = LoadMode::Training(DType::F32);
         let Checkpoint { model, mut parameters, .. } = Checkpoint::open(base, purpose, device)?;
         peft_folder::open(&folder.join("adapter"), &mut parameters)?;
         lora::merge(&parameters)?;
@@ -59,7 +59,7 @@ impl ModelSaver<'_> {
         parameters: &Parameters,
     ) -> Result<()> {
         let ChatTokenizer { tokenizer, template, .. } = self.chat_tokenizer;
-        tokenizer.save(folder, config.context, Some(template))?;
+        tokenizer.save(folder, config.context_len, Some(template))?;
         model_folder::save(folder, config, parameters, self.special_ids, self.sampler)
     }
 }

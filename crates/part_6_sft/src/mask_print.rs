@@ -1,7 +1,7 @@
 //! 6.2 Seen: an example as the model reads it, and what of it is learned.
 
 use anyhow::Result;
-use modern::{Markers, Tokenizer};
+use modern::{SkipSpecialTokens, Tokenizer};
 
 use crate::TokenizedExample;
 
@@ -13,7 +13,7 @@ use crate::TokenizedExample;
 pub fn render_loss_mask(example: &TokenizedExample, tokenizer: &Tokenizer) -> Result<String> {
     let (mut line, mut marks, mut text) = (String::new(), String::new(), String::new());
     for (at, &id) in example.ids.iter().enumerate() {
-        let token = tokenizer.decode(&[id], Markers::Shown)?.replace('\n', "⏎");
+        let token = tokenizer.decode(&[id], SkipSpecialTokens::No)?.replace('\n', "⏎");
         let piece = token.contains(char::REPLACEMENT_CHARACTER); // some bytes of a character
         let token = if piece { format!("<{id}>") } else { token };
         let width = token.chars().count();

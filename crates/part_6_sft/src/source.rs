@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
-use modern::{fetch_data, is_data_id};
+use modern::{fetch_dataset_file, is_dataset_id};
 use serde_json::Value;
 use tensor_core::Rng;
 
@@ -43,7 +43,7 @@ impl SftSource {
         match name {
             "arithmetic" => Ok(Self::Arithmetic),
             "everyday" => Ok(Self::Everyday),
-            _ if is_data_id(name) => Ok(Self::File(fetch_data(name)?)),
+            _ if is_dataset_id(name) => Ok(Self::File(fetch_dataset_file(name)?)),
             _ => Ok(Self::File(name.into())),
         }
     }

@@ -1,11 +1,11 @@
 //! How a model is spoken to: its tokens, the template, and where what it says ends.
 
 use anyhow::{Context, Result};
-use modern::model_folder::TextEnds;
-use modern::sampler::{Choice, Sampler};
+use modern::model_folder::SpecialTokenIds;
+use modern::sampler::{Sampler, SamplingStrategy};
 use modern::{
-    ChatTemplate, Checkpoint, End, GenerateConfig, GptModern, Markers, Message, Prompt, Special,
-    Spelled, Tokenizer, generate,
+    AddGenerationPrompt, AddSpecialTokens, ChatMessage, ChatTemplate, Checkpoint, FinishReason,
+    GenerateConfig, GptModern, ParseSpecial, SkipSpecialTokens, Tokenizer, generate,
 };
 use tensor_core::Rng;
 
@@ -28,7 +28,7 @@ pub struct CompletionText {
     /// In words.
     pub text: String,
     /// Why it ended.
-    pub finish_reason: End,
+    pub finish_reason: FinishReason,
 }
 
 impl ChatTokenizer {
@@ -41,7 +41,7 @@ impl ChatTokenizer {
         checkpoint: &mut Checkpoint,
         format: Option<ChatFormat>,
     ) -> Result<Self> {
-        let Checkpoint { tokenizer, ends, template, .. } = checkpoint;
+        let Checkpoint { tokenizer, special_ids: ends, chat_template: template, .. } = checkpoint;
         Self::from_tokenizer(tokenizer.clone(), template.take(), format, ends)
     }
 
@@ -53,7 +53,7 @@ impl ChatTokenizer {
         tokenizer: Tokenizer,
         own: Option<ChatTemplate>,
         format: Option<ChatFormat>,
-        ends: &mut TextEnds,
+        ends: &mut SpecialTokenIds,
     ) -> Result<Self> {
         let usual = if own.is_some() { ChatFormat::Own } else { ChatFormat::Instruction };
         let template = chat_template(format.unwrap_or(usual), &tokenizer, own)?;
@@ -93,8 +93,8 @@ impl ChatTokenizer {
     ///
     /// # Errors
     /// When the template refuses it, or the tokenizer cannot represent a character.
-    pub fn encode_prompt(&self, messages: &[Message]) -> Result<Vec<u32>> {
-        Ok(self.template.encode(&self.tokenizer, messages, Prompt::Generation)?.tokens)
+    pub fn encode_prompt(&self, messages: &[ChatMessage]) -> Result<Vec<u32>> {
+        Ok(self.template.encode(&self.tokenizer, messages, AddGenerationPrompt::Yes)?.tokens)
     }
 
     /// The ids of what the assistant says, without its end.
@@ -102,7 +102,7 @@ impl ChatTokenizer {
     /// # Errors
     /// When the tokenizer cannot represent a character.
     pub fn encode_completion(&self, text: &str) -> Result<Vec<u32>> {
-        self.tokenizer.encode(text, Special::None, Spelled::Text)
+        self.tokenizer.encode(text, AddSpecialTokens::No, ParseSpecial::No)
     }
 
     /// What `model`, an inference twin, answers to these prompts, always by its likeliest tokens, `batch_size` at a time.
@@ -118,7 +118,7 @@ impl ChatTokenizer {
     ) -> Result<Vec<CompletionText>> {
         let mut answers = Vec::with_capacity(prompts.len());
         for prompts in prompts.chunks(batch_size.max(1)) {
-            let greedy = Sampler::new(Choice::Greedy);
+            let greedy = Sampler::new(SamplingStrategy::Greedy);
             answers.extend(self.generate(
                 model,
                 prompts,
@@ -144,9 +144,9 @@ impl ChatTokenizer {
     ) -> Result<Vec<CompletionText>> {
         let config =
             GenerateConfig::new(model, sampler, max_new_tokens, self.stop_token_ids.clone());
-        let answer = |written: modern::Continuation| {
-            let text = self.tokenizer.decode(&written.tokens, Markers::Hidden)?;
-            Ok(CompletionText { text, finish_reason: written.end })
+        let answer = |written: modern::Completion| {
+            let text = self.tokenizer.decode(&written.tokens, SkipSpecialTokens::Yes)?;
+            Ok(CompletionText { text, finish_reason: written.finish_reason })
         };
         let written = generate(model, prompts, &config, rng, |_, _| Ok(()))?;
         written.into_iter().map(answer).collect()
@@ -157,12 +157,12 @@ impl ChatTokenizer {
 /// texts end with `<|endoftext|>`. That is the one to learn.
 fn end_of_turn_token(template: &ChatTemplate, tokenizer: &Tokenizer) -> Result<Option<u32>> {
     const SAID: &str = "Yes";
-    let turns = [Message::user("Hello?"), Message::assistant(SAID)];
-    let text = template.render(&turns, Prompt::None)?;
+    let turns = [ChatMessage::user("Hello?"), ChatMessage::assistant(SAID)];
+    let text = template.render(&turns, AddGenerationPrompt::No)?;
     let Some((_, behind)) = text.rsplit_once(SAID) else { return Ok(None) };
-    for id in tokenizer.encode(behind, Special::None, Spelled::Tokens)? {
-        let [hidden, shown] =
-            [Markers::Hidden, Markers::Shown].map(|markers| tokenizer.decode(&[id], markers));
+    for id in tokenizer.encode(behind, AddSpecialTokens::No, ParseSpecial::Yes)? {
+        let [hidden, shown] = [SkipSpecialTokens::Yes, SkipSpecialTokens::No]
+            .map(|markers| tokenizer.decode(&[id], markers));
         if hidden?.is_empty() && !shown?.is_empty() {
             return Ok(Some(id));
         }

@@ -14,7 +14,7 @@
 //! characters. (Upstream wrote the characters itself, and then deleted every `</s>` from what users said.)
 
 use anyhow::{Context, Result, ensure};
-use modern::{ChatTemplate, Special, Spelled, Tokenizer};
+use modern::{AddSpecialTokens, ChatTemplate, ParseSpecial, Tokenizer};
 use serde::Serialize;
 
 /// A format by name.
@@ -74,7 +74,7 @@ pub fn chat_template(
         ChatFormat::Chatml => {
             for token in ["<|im_start|>", "<|im_end|>"] {
                 ensure!(
-                    tokenizer.token_id(token).is_some(),
+                    tokenizer.token_to_id(token).is_some(),
                     "--template chatml: {token} is no token of this model, so anybody could write it"
                 );
             }
@@ -85,8 +85,8 @@ pub fn chat_template(
         .eos()
         .context("the model has no token that ends a text, so it could not learn where to stop")?;
     // A model whose texts begin with a token of their own was never without it.
-    let begun =
-        tokenizer.encode("", Special::Added, Spelled::Text)?.first() == tokenizer.bos().as_ref();
+    let begun = tokenizer.encode("", AddSpecialTokens::Yes, ParseSpecial::No)?.first()
+        == tokenizer.bos().as_ref();
     let bos = if begun && tokenizer.bos().is_some() { "{{ bos_token }}" } else { "" };
     let turns = TURNS.replace("'USER'", &format!("'{user}'"));
     let turns = turns.replace("'ASSISTANT'", &format!("'{assistant}'"));

@@ -14,7 +14,7 @@ mod training;
 
 use anyhow::Result;
 use candle_core::{DType, Device};
-use modern::model_folder::TextEnds;
+use modern::model_folder::SpecialTokenIds;
 use modern::{Checkpoint, GptModern, ModelConfig, Tokenizer};
 use tensor_core::Parameters;
 
@@ -37,8 +37,8 @@ fn speech(format: ChatFormat) -> Result<ChatTokenizer> {
 }
 
 fn config(context: usize) -> ModelConfig {
-    let init_std = ModelConfig::INIT_STD;
-    ModelConfig { vocab_size: 400, init_std, ..ModelConfig::bytes(context, 2, 2, 16) }
+    let init_std = ModelConfig::GPT2_INIT_STD;
+    ModelConfig { vocab_size: 400, init_std, ..ModelConfig::byte_level(context, 2, 2, 16) }
 }
 
 /// A random model.
@@ -60,6 +60,13 @@ fn model_of(dtype: DType, config: &ModelConfig, seed: u64) -> Result<(GptModern,
 fn checkpoint(seed: u64) -> Result<Checkpoint> {
     let (model, parameters) = model(&config(64), seed)?;
     let tokenizer = tokenizer()?;
-    let ends = TextEnds { bos: None, eos: tokenizer.eos().into_iter().collect() };
-    Ok(Checkpoint { model, parameters, tokenizer, ends, sampler: None, template: None })
+    let ends = SpecialTokenIds { bos: None, eos: tokenizer.eos().into_iter().collect() };
+    Ok(Checkpoint {
+        model,
+        parameters,
+        tokenizer,
+        special_ids: ends,
+        sampler: None,
+        chat_template: None,
+    })
 }

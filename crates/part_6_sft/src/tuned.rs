@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use candle_core::{DType, Device};
-use modern::{ChatTemplate, Checkpoint, GptModern, Purpose};
+use modern::{ChatTemplate, Checkpoint, GptModern, LoadMode};
 use tiny_gpt::RunFolder;
 
 use crate::flags::FinetunedFlags;
@@ -40,7 +40,7 @@ impl FinetunedFlags {
         };
         let opening = || format!("opening {source}, which the adapter is for");
         let Some(adapter) = adapter else {
-            let mut checkpoint = Checkpoint::open(&source, Purpose::Inference, device)?;
+            let mut checkpoint = Checkpoint::open(&source, LoadMode::Inference, device)?;
             let speech = ChatTokenizer::from_checkpoint(&mut checkpoint, self.template)?;
             return Ok(FinetunedModel {
                 model: checkpoint.model,
@@ -49,11 +49,11 @@ impl FinetunedFlags {
                 base_folder: base,
             });
         };
-        let purpose = Purpose::Training(DType::F32);
+        let purpose = LoadMode::Training(DType::F32);
         let mut checkpoint = Checkpoint::open(&source, purpose, device).with_context(opening)?;
         peft_folder::open(&adapter, &mut checkpoint.parameters)?;
         let own = ChatTemplate::from_folder(&adapter, &checkpoint.tokenizer)?;
-        checkpoint.template = own.or(checkpoint.template);
+        checkpoint.chat_template = own.or(checkpoint.chat_template);
         let speech = ChatTokenizer::from_checkpoint(&mut checkpoint, self.template)?;
         let twin = checkpoint.parameters.for_inference();
         let config = checkpoint.model.config();

@@ -4,7 +4,7 @@
 //! merges `12` into one token would hide; and prompts are short, as words are tokens.
 
 use anyhow::{Error, Result};
-use modern::{SpecialTokens, Tokenizer};
+use modern::{Tokenizer, TokenizerSpecialTokens};
 use tokenizers::models::TrainerWrapper;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
@@ -40,6 +40,10 @@ pub fn train<S: AsRef<str> + Send>(
     let mut trainer = TrainerWrapper::from(trainer);
     tokenizer.train(&mut trainer, texts).map_err(Error::from_boxed)?;
     let id = |name| tokenizer.token_to_id(name);
-    let special = SpecialTokens { eos: id("</s>"), pad: id("<pad>"), ..SpecialTokens::default() };
+    let special = TokenizerSpecialTokens {
+        eos: id("</s>"),
+        pad: id("<pad>"),
+        ..TokenizerSpecialTokens::default()
+    };
     Tokenizer::from_json(serde_json::to_value(&tokenizer)?, special)
 }

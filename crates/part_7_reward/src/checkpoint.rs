@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
 use candle_core::{Device, Tensor};
-use modern::model_folder::{TextEnds, text_ends};
-use modern::{ChatTemplate, Files, Message, Purpose, Tokenizer, fetch, is_hub_id};
+use modern::model_folder::{SpecialTokenIds, read_special_token_ids};
+use modern::{ChatMessage, ChatTemplate, HubFiles, LoadMode, Tokenizer, fetch_from_hub, is_hub_id};
 use sft::tuned::resolve_model_path;
 use sft::{ChatTokenizer, Example, TokenizedExample};
 use tensor_core::Parameters;
@@ -24,7 +24,7 @@ pub struct RewardCheckpoint {
     /// Tokens and template.
     pub chat_tokenizer: ChatTokenizer,
     /// The tokens at which texts begin and end.
-    pub special_ids: TextEnds,
+    pub special_ids: SpecialTokenIds,
     /// Brings scores to mean 0 and deviation 1.
     pub normalization: RewardNormalization,
 }
@@ -34,18 +34,18 @@ impl RewardCheckpoint {
     ///
     /// # Errors
     /// When there is none, or it has no reward head.
-    pub fn open(source: &str, purpose: Purpose, device: &Device) -> Result<Self> {
+    pub fn open(source: &str, purpose: LoadMode, device: &Device) -> Result<Self> {
         let folder = locate_reward_model(source)?;
         let (description, model, parameters) =
             model_folder::open(&folder, purpose.dtype(), device)?;
         let RewardModelConfig { backbone: config, architecture, normalization } = description;
         let tokenizer = Tokenizer::open(&folder)?;
         let own = ChatTemplate::from_folder(&folder, &tokenizer)?;
-        let mut ends = text_ends(&folder)?;
+        let mut ends = read_special_token_ids(&folder)?;
         let speech = ChatTokenizer::from_tokenizer(tokenizer, own, None, &mut ends)?;
         let model = match purpose {
-            Purpose::Training(_) => model,
-            Purpose::Inference | Purpose::ExactInference => {
+            LoadMode::Training(_) => model,
+            LoadMode::Inference | LoadMode::DequantizedInference => {
                 RewardModel::new(&config, architecture, &mut parameters.for_inference())?
             }
         };
@@ -56,12 +56,12 @@ impl RewardCheckpoint {
     ///
     /// # Errors
     /// When the template refuses the conversation.
-    pub fn tokenize(&self, prompt: &[Message], response: &str) -> Result<Vec<u32>> {
+    pub fn tokenize(&self, prompt: &[ChatMessage], response: &str) -> Result<Vec<u32>> {
         tokenize_conversation(
             &self.chat_tokenizer,
             prompt,
             response,
-            self.model.backbone().config().context,
+            self.model.backbone().config().context_len,
         )
     }
 
@@ -82,7 +82,7 @@ impl RewardCheckpoint {
 /// When the template refuses the conversation.
 pub fn tokenize_conversation(
     speech: &ChatTokenizer,
-    prompt: &[Message],
+    prompt: &[ChatMessage],
     response: &str,
     context: usize,
 ) -> Result<Vec<u32>> {
@@ -133,7 +133,7 @@ pub fn right_pad(rows: &[&[u32]], device: &Device) -> candle_core::Result<(Tenso
 /// When it cannot be fetched.
 pub(crate) fn locate_model(name: &str) -> Result<PathBuf> {
     match is_hub_id(name) {
-        true => fetch(name, Files::Model),
+        true => fetch_from_hub(name, HubFiles::Model),
         false => Ok(resolve_model_path(name).into()),
     }
 }

@@ -9,7 +9,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use modern::Message;
+use modern::ChatMessage;
 use serde::{Deserialize, Serialize};
 use tensor_core::atomic_file;
 
@@ -32,7 +32,7 @@ pub struct AnnotationFile {
 
 #[derive(Debug, Serialize, Deserialize)]
 struct AnnotationRow {
-    prompt: Vec<Message>,
+    prompt: Vec<ChatMessage>,
     #[serde(flatten)]
     said: Outcome,
 }
@@ -80,7 +80,7 @@ impl AnnotationFile {
 
     /// Whether all was decided about the question `prompt`: it has rows, and after the last of them there was nothing to decide, or
     /// another question.
-    pub fn is_annotated(&self, prompt: &[Message]) -> bool {
+    pub fn is_annotated(&self, prompt: &[ChatMessage]) -> bool {
         let asked = self.rows.iter().any(|row| row.prompt == prompt);
         let open = |row: &AnnotationRow| match &row.said {
             Outcome::Skipped { skipped } => skipped.len() >= 2,
@@ -90,7 +90,7 @@ impl AnnotationFile {
     }
 
     /// What was decided about two responses to `prompt`, if it was.
-    pub fn label(&self, prompt: &[Message], pair: [&str; 2]) -> Option<Label> {
+    pub fn label(&self, prompt: &[ChatMessage], pair: [&str; 2]) -> Option<Label> {
         let [a, b] = pair;
         self.rows.iter().filter(|row| row.prompt == prompt).find_map(|row| match &row.said {
             Outcome::Decided { chosen, rejected } if [a, b] == [chosen, rejected] => {
@@ -113,7 +113,7 @@ impl AnnotationFile {
     /// When the file cannot be written.
     pub fn append_label(
         &mut self,
-        prompt: &[Message],
+        prompt: &[ChatMessage],
         pair: [&str; 2],
         verdict: Label,
     ) -> Result<()> {
@@ -130,12 +130,12 @@ impl AnnotationFile {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn append_skipped(&mut self, prompt: &[Message], responses: &[&str]) -> Result<()> {
+    pub fn append_skipped(&mut self, prompt: &[ChatMessage], responses: &[&str]) -> Result<()> {
         let skipped = responses.iter().map(|&response| response.into()).collect();
         self.write(prompt, Outcome::Skipped { skipped })
     }
 
-    fn write(&mut self, prompt: &[Message], said: Outcome) -> Result<()> {
+    fn write(&mut self, prompt: &[ChatMessage], said: Outcome) -> Result<()> {
         let row = AnnotationRow { prompt: prompt.into(), said };
         let line = format!("{}\n", serde_json::to_string(&row)?);
         let written = self.file.write_all(line.as_bytes()).and_then(|()| self.file.sync_data());

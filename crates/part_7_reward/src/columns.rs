@@ -4,7 +4,7 @@
 //! message); or two responses that tell the whole conversation (as HH dialogues, or as lists of messages), whatever the prompt.
 
 use anyhow::{Context, Result, bail, ensure};
-use modern::Message;
+use modern::ChatMessage;
 use serde_json::Value;
 
 use crate::dialogue;
@@ -97,7 +97,7 @@ impl PreferenceColumns {
     ///
     /// # Errors
     /// When it asks nothing.
-    pub fn read_prompt(&self, row: &Value) -> Result<Vec<Message>> {
+    pub fn read_prompt(&self, row: &Value) -> Result<Vec<ChatMessage>> {
         if let Some(prompt) = self.prompt(row)? {
             return Ok(prompt);
         }
@@ -107,7 +107,7 @@ impl PreferenceColumns {
     }
 
     /// What was said, if a column holds it.
-    fn prompt(&self, row: &Value) -> Result<Option<Vec<Message>>> {
+    fn prompt(&self, row: &Value) -> Result<Option<Vec<ChatMessage>>> {
         let missing = |name: &str| row.get(name).is_none_or(Value::is_null);
         if missing(&self.prompt) && !missing("instruction") {
             let mut question = text(row, "instruction")?;
@@ -115,7 +115,7 @@ impl PreferenceColumns {
                 question = format!("{question}\n{}", text(row, "input")?).trim_end().to_string();
             }
             ensure!(!question.is_empty(), "`instruction` is empty");
-            return Ok(Some(vec![Message::user(question)]));
+            return Ok(Some(vec![ChatMessage::user(question)]));
         }
         if missing(&self.prompt) {
             return Ok(None);
@@ -124,7 +124,7 @@ impl PreferenceColumns {
             ColumnValue::Text(dialogue) if dialogue::is_dialogue(&dialogue) => {
                 dialogue::parse_prompt(&dialogue)
             }
-            ColumnValue::Text(prompt) => vec![Message::user(prompt)],
+            ColumnValue::Text(prompt) => vec![ChatMessage::user(prompt)],
             ColumnValue::Messages(messages) => messages,
         };
         if let Some(last) = prompt.last() {
@@ -144,7 +144,7 @@ impl PreferenceColumns {
 /// What a column holds.
 enum ColumnValue {
     Text(String),
-    Messages(Vec<Message>),
+    Messages(Vec<ChatMessage>),
 }
 
 impl ColumnValue {
@@ -157,7 +157,7 @@ impl ColumnValue {
     }
 
     /// The conversation, and the response with which it ends.
-    fn split_completion(self) -> Result<(Vec<Message>, String)> {
+    fn split_completion(self) -> Result<(Vec<ChatMessage>, String)> {
         match self {
             Self::Text(text) => dialogue::parse(&text),
             Self::Messages(messages) => dialogue::split_last_completion(messages),
@@ -169,7 +169,7 @@ fn column_value(row: &Value, name: &str) -> Result<ColumnValue> {
     match row.get(name) {
         Some(Value::Array(_)) => {
             let messages = serde_json::from_value(row[name].clone());
-            let messages: Vec<Message> = messages
+            let messages: Vec<ChatMessage> = messages
                 .with_context(|| format!("`{name}` holds no list of {{\"role\", \"content\"}}"))?;
             let known = |role: &str| ["system", "user", "assistant"].contains(&role);
             if let Some(other) = messages.iter().find(|message| !known(&message.role)) {
@@ -195,9 +195,9 @@ fn text(row: &Value, name: &str) -> Result<String> {
 }
 
 /// The response of a list that holds nothing else.
-fn single_completion(messages: Vec<Message>) -> Result<String> {
+fn single_completion(messages: Vec<ChatMessage>) -> Result<String> {
     match &messages[..] {
-        [Message { role, content }] if role == "assistant" => Ok(content.trim().to_string()),
+        [ChatMessage { role, content }] if role == "assistant" => Ok(content.trim().to_string()),
         _ => bail!("beside a prompt, a response is a list of one message of the assistant"),
     }
 }

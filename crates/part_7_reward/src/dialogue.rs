@@ -8,7 +8,7 @@
 //! all but the last turn, is split off as the prompt, and of what is too long the beginning goes.
 
 use anyhow::{Context, Result, ensure};
-use modern::Message;
+use modern::ChatMessage;
 
 /// What begins a turn, and whose.
 const TURN_MARKERS: [(&str, &str); 2] = [("\n\nHuman:", "user"), ("\n\nAssistant:", "assistant")];
@@ -22,20 +22,20 @@ pub fn is_dialogue(text: &str) -> bool {
 ///
 /// # Errors
 /// When `text` is no dialogue, or does not end with the assistant.
-pub fn parse(text: &str) -> Result<(Vec<Message>, String)> {
+pub fn parse(text: &str) -> Result<(Vec<ChatMessage>, String)> {
     ensure!(is_dialogue(text), "a dialogue begins with an empty line and `Human:`");
     split_last_completion(turns(text))
 }
 
 /// The turns of a dialogue up to where the assistant is to speak, which `\n\nAssistant:` may mark.
-pub fn parse_prompt(text: &str) -> Vec<Message> {
+pub fn parse_prompt(text: &str) -> Vec<ChatMessage> {
     let mut turns = turns(text);
     turns.pop_if(|last| last.role == "assistant" && last.content.is_empty());
     turns
 }
 
-fn turns(text: &str) -> Vec<Message> {
-    let mut turns: Vec<Message> = Vec::new();
+fn turns(text: &str) -> Vec<ChatMessage> {
+    let mut turns: Vec<ChatMessage> = Vec::new();
     let mut rest = text;
     while let Some((begin, role)) =
         TURN_MARKERS.into_iter().find(|(begin, _)| rest.starts_with(begin))
@@ -43,7 +43,7 @@ fn turns(text: &str) -> Vec<Message> {
         let said = &rest[begin.len()..];
         let ends = TURN_MARKERS.iter().filter_map(|(begin, _)| said.find(begin));
         let end = ends.min().unwrap_or(said.len());
-        turns.push(Message::new(role, said[..end].trim()));
+        turns.push(ChatMessage::new(role, said[..end].trim()));
         rest = &said[end..];
     }
     turns
@@ -53,7 +53,7 @@ fn turns(text: &str) -> Vec<Message> {
 ///
 /// # Errors
 /// When the last message is not the assistant's, or there is no other.
-pub fn split_last_completion(mut messages: Vec<Message>) -> Result<(Vec<Message>, String)> {
+pub fn split_last_completion(mut messages: Vec<ChatMessage>) -> Result<(Vec<ChatMessage>, String)> {
     let last = messages.pop().context("the conversation is empty")?;
     ensure!(
         last.role == "assistant",

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device};
-use modern::config::OutputLayer;
-use modern::model_folder::{TextEnds, read_tensors, save_described};
+use modern::config::LmHead;
+use modern::model_folder::{SpecialTokenIds, read_tensors, save_with_config_json};
 use modern::{ModelConfig, config_json};
 use serde_json::{Value, json};
 use sft::ChatTokenizer;
@@ -43,13 +43,13 @@ pub fn save(
     description: &RewardModelConfig,
     parameters: &Parameters,
     speech: &ChatTokenizer,
-    ends: &TextEnds,
+    ends: &SpecialTokenIds,
 ) -> Result<()> {
     let (mut json, padding) = (to_json(description), padding(speech));
     json["pad_token_id"] = json!(padding);
-    let tokenizer = speech.tokenizer.clone().with_padding(padding); // transformers fills up with this one, and skips the other
-    tokenizer.save(folder, description.backbone.context, Some(&speech.template))?;
-    save_described(folder, json, parameters, ends, None)
+    let tokenizer = speech.tokenizer.clone().with_pad_token(padding); // transformers fills up with this one, and skips the other
+    tokenizer.save(folder, description.backbone.context_len, Some(&speech.template))?;
+    save_with_config_json(folder, json, parameters, ends, None)
 }
 
 /// The model in `folder`, its weights turned into `dtype`.
@@ -64,7 +64,7 @@ pub fn open(
     let path = folder.join("config.json");
     let description = from_json(&json_file::read(&path)?)
         .with_context(|| format!("{} describes no reward model", path.display()))?;
-    let tensors = read_tensors(folder, OutputLayer::Own)?;
+    let tensors = read_tensors(folder, LmHead::Untied)?;
     let mut parameters = Parameters::from_tensors(tensors, folder.display(), 0, dtype, device);
     let RewardModelConfig { backbone: config, architecture, .. } = description;
     let model = RewardModel::new(&config, architecture, &mut parameters)?;
@@ -81,7 +81,7 @@ fn to_json(description: &RewardModelConfig) -> Value {
     let RewardModelConfig { backbone: config, architecture, normalization } = *description;
     let mut json = match architecture {
         RewardArchitecture::Causal => config_json::to_json(&config),
-        RewardArchitecture::Encoder => config_json::to_own_json(&config),
+        RewardArchitecture::Encoder => config_json::to_custom_json(&config),
     };
     let class = json["architectures"][0].as_str().unwrap_or_default();
     let class = match architecture {
@@ -130,6 +130,6 @@ fn class(json: &Value) -> Result<&str> {
 /// that ends texts, as many chat models have it; any other will do, since all texts end with that. A special one is in no text.
 fn padding(speech: &ChatTokenizer) -> u32 {
     let tokenizer = &speech.tokenizer;
-    let candidates = tokenizer.special().pad.into_iter().chain(tokenizer.special_ids());
+    let candidates = tokenizer.special_tokens().pad.into_iter().chain(tokenizer.all_special_ids());
     candidates.chain([0, 1]).find(|&id| id != speech.eos_token_id()).unwrap_or_default()
 }

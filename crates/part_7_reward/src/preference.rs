@@ -2,13 +2,13 @@
 
 use std::fmt;
 
-use modern::Message;
+use modern::ChatMessage;
 
 /// A conversation and two responses to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Preference {
     /// What was said, the last of it by the user.
-    pub prompt: Vec<Message>,
+    pub prompt: Vec<ChatMessage>,
     /// The better response.
     pub chosen: String,
     /// The worse one.
@@ -45,7 +45,7 @@ impl Preference {
         rejected: impl Into<String>,
     ) -> Self {
         let (chosen, rejected) = (chosen.into(), rejected.into());
-        Self { prompt: vec![Message::user(question)], chosen, rejected }
+        Self { prompt: vec![ChatMessage::user(question)], chosen, rejected }
     }
 }
 

@@ -12,8 +12,8 @@
 //! one that is padding in one row may be real in another.
 
 use candle_core::{DType, Result, Tensor, bail};
-use modern::config::OutputLayer;
-use modern::{GptModern, ModelConfig, Pass};
+use modern::config::LmHead;
+use modern::{AttentionContext, GptModern, ModelConfig};
 use serde::Serialize;
 use tensor_core::ops::AttentionMask;
 use tensor_core::{Bias, Init, Linear, Parameters};
@@ -63,7 +63,7 @@ impl RewardModel {
 
     /// A language model of these sizes without an output layer of its own.
     pub fn backbone_config(config: &ModelConfig) -> ModelConfig {
-        ModelConfig { output: OutputLayer::Tied, ..*config }
+        ModelConfig { lm_head: LmHead::Tied, ..*config }
     }
 
     /// Which of the two forms it has.
@@ -83,7 +83,7 @@ impl RewardModel {
     /// When a length is 0 or more than T, there is not one for each row, or T is more than the model's context.
     pub fn rewards(&self, ids: &Tensor, lengths: &[usize]) -> Result<Tensor> {
         let (b, t) = ids.dims2()?;
-        let context = self.backbone.config().context;
+        let context = self.backbone.config().context_len;
         if lengths.len() != b || lengths.iter().any(|&n| n == 0 || n > t) {
             bail!("lengths {lengths:?} of {b} texts of 1 to {t} tokens");
         }
@@ -101,7 +101,7 @@ impl RewardModel {
     /// What is known at each text's last token: (B, C).
     fn last_hidden(&self, ids: &Tensor, lengths: &[usize]) -> Result<Tensor> {
         let (_b, t) = ids.dims2()?;
-        let hidden = self.backbone.hidden_of_text(ids)?; // (B, T, C)
+        let hidden = self.backbone.hidden_states(ids)?; // (B, T, C)
         let last = lengths.iter().enumerate().map(|(b, n)| (b * t + n - 1) as u32);
         hidden.flatten(0, 1)?.index_select(&Tensor::from_iter(last, ids.device())?, 0)
     }
@@ -111,8 +111,9 @@ impl RewardModel {
         let (b, t) = ids.dims2()?;
         let real = lengths.iter().flat_map(|&n| (0..t).map(move |i| f32::from(u8::from(i < n))));
         let real = Tensor::from_iter(real, ids.device())?.reshape((b, t))?; // 1 where a token is, 0 for padding
-        let pass = Pass::whole(AttentionMask::bidirectional().with_padding(&real)?);
-        let hidden = self.backbone.hidden(ids, &pass, None)?; // (B, T, C)
+        let pass =
+            AttentionContext::full_sequence(AttentionMask::bidirectional().with_padding(&real)?);
+        let hidden = self.backbone.hidden_states_in_context(ids, &pass, None)?; // (B, T, C)
         let shares = real.broadcast_div(&real.sum_keepdim(1)?)?.to_dtype(hidden.dtype())?; // (B, T), each row's sum 1
         shares.unsqueeze(1)?.matmul(&hidden)?.squeeze(1) // (B, 1, T) x (B, T, C) -> (B, C)
     }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
-use modern::{fetch_data, is_data_id};
+use modern::{fetch_dataset_file, is_dataset_id};
 use sft::arithmetic::Split;
 use sft::rows;
 use tensor_core::Rng;
@@ -44,7 +44,7 @@ impl PreferenceSource {
         match name {
             "arithmetic" => Ok(Self::Arithmetic),
             "manners" => Ok(Self::Politeness),
-            _ if is_data_id(name) => Ok(Self::File(fetch_data(name)?)),
+            _ if is_dataset_id(name) => Ok(Self::File(fetch_dataset_file(name)?)),
             _ => Ok(Self::File(name.into())),
         }
     }

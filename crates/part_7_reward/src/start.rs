@@ -43,7 +43,7 @@ impl RewardCheckpoint {
             Parameters::from_tensors(tensors, "the language model", seed, DType::F32, device);
         let model = RewardModel::new(&config, architecture, &mut parameters)?;
         parameters.ensure_all_used()?;
-        let (ends, normalisation) = (checkpoint.ends, RewardNormalization::NONE);
+        let (ends, normalisation) = (checkpoint.special_ids, RewardNormalization::NONE);
         Ok(Self {
             model,
             parameters,
@@ -138,7 +138,7 @@ pub fn train_base_model(
     let speech = ChatTokenizer::from_checkpoint(&mut checkpoint, None)?;
     let config = *checkpoint.model.config();
     let examples = demonstrations(DEMONSTRATIONS.min(64 * steps), DemonstrationStyle::Clean, seed);
-    let examples = tokenize(&examples, &speech, config.context)?.examples;
+    let examples = tokenize(&examples, &speech, config.context_len)?.examples;
     let usual = sft::TrainConfig::with_defaults(64, steps, 1e-3, seed);
     let train = sft::TrainConfig {
         schedule: Schedule { decay: Decay::Stable, ..usual.schedule },
@@ -150,5 +150,5 @@ pub fn train_base_model(
     sft::train(&mut tuning, &examples, &train, None, &RunOutputs::default(), &mut log)?;
     let parameters = tuning.parameters;
     let model = GptModern::new(&config, parameters.for_inference().root())?;
-    Ok(Checkpoint { model, parameters, template: Some(speech.template), ..checkpoint })
+    Ok(Checkpoint { model, parameters, chat_template: Some(speech.template), ..checkpoint })
 }

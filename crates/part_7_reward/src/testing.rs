@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use candle_core::{DType, Device};
-use modern::{Checkpoint, Purpose};
+use modern::{Checkpoint, LoadMode};
 use sft::ChatTokenizer;
 use tensor_core::Parameters;
 
@@ -16,7 +16,7 @@ use crate::{RewardArchitecture, RewardModel, RewardNormalization};
 /// # Errors
 /// When there is no such model, or the folder cannot be written.
 pub fn save_untrained_reward_model(base: &str, folder: &Path, weight: f64) -> Result<()> {
-    let mut base = Checkpoint::open(base, Purpose::Inference, &Device::Cpu)?;
+    let mut base = Checkpoint::open(base, LoadMode::Inference, &Device::Cpu)?;
     let speech = ChatTokenizer::from_checkpoint(&mut base, None)?;
     let config = RewardModel::backbone_config(base.model.config());
     let architecture = RewardArchitecture::Causal;
@@ -28,5 +28,5 @@ pub fn save_untrained_reward_model(base: &str, folder: &Path, weight: f64) -> Re
     let normalisation = RewardNormalization::NONE;
     let description =
         RewardModelConfig { backbone: config, architecture, normalization: normalisation };
-    save(folder, &description, &parameters, &speech, &base.ends)
+    save(folder, &description, &parameters, &speech, &base.special_ids)
 }

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use candle_core::{DType, Device};
-use modern::model_folder::TextEnds;
+use modern::model_folder::SpecialTokenIds;
 use modern::{Checkpoint, GptModern, ModelConfig, Tokenizer};
 use sft::{ChatFormat, ChatTokenizer, word_tokenizer};
 use tensor_core::Parameters;
@@ -45,7 +45,7 @@ fn speech() -> Result<ChatTokenizer> {
 }
 
 fn config(context: usize) -> ModelConfig {
-    ModelConfig { vocab_size: 400, ..ModelConfig::bytes(context, 2, 2, 16) }
+    ModelConfig { vocab_size: 400, ..ModelConfig::byte_level(context, 2, 2, 16) }
 }
 
 /// A random reward model.
@@ -69,6 +69,13 @@ fn checkpoint(seed: u64) -> Result<Checkpoint> {
     let mut parameters = Parameters::seeded(seed, DType::F32, &CPU);
     let model = GptModern::new(&config(64), parameters.root())?;
     let tokenizer = tokenizer()?;
-    let ends = TextEnds { bos: None, eos: tokenizer.eos().into_iter().collect() };
-    Ok(Checkpoint { model, parameters, tokenizer, ends, sampler: None, template: None })
+    let ends = SpecialTokenIds { bos: None, eos: tokenizer.eos().into_iter().collect() };
+    Ok(Checkpoint {
+        model,
+        parameters,
+        tokenizer,
+        special_ids: ends,
+        sampler: None,
+        chat_template: None,
+    })
 }

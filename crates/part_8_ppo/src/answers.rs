@@ -1,8 +1,8 @@
 //! 8.4 What a model answers to questions, and what that is worth.
 
 use anyhow::Result;
-use modern::sampler::Choice;
-use modern::{End, GenerateConfig, GptModern, Markers, Sampler, generate};
+use modern::sampler::SamplingStrategy;
+use modern::{FinishReason, GenerateConfig, GptModern, Sampler, SkipSpecialTokens, generate};
 use sft::ChatTokenizer;
 use sft::metrics::{exact_match, relaxed_match};
 use tensor_core::Rng;
@@ -61,7 +61,7 @@ impl Asking<'_> {
         &self,
         model: &GptModern,
         questions: &[Question],
-        choice: Choice,
+        choice: SamplingStrategy,
         scorer: &mut Scorer,
         rng: &mut Rng,
     ) -> Result<Vec<Answer>> {
@@ -71,7 +71,8 @@ impl Asking<'_> {
         for questions in questions.chunks(self.batch_size.max(1)) {
             let prompts: Vec<Vec<u32>> = questions.iter().map(|one| one.prompt.clone()).collect();
             for written in generate(model, &prompts, &config, rng, |_, _| Ok(()))? {
-                let (length, ended) = (written.tokens.len(), written.end == End::Stop);
+                let (length, ended) =
+                    (written.tokens.len(), written.finish_reason == FinishReason::Stop);
                 let text = words(&written.tokens, ended, self.speech)?;
                 all.push(Answer { text, length, ended, score: 0. });
             }
@@ -97,8 +98,9 @@ impl Asking<'_> {
 /// When they cannot be decoded.
 pub(crate) fn words(tokens: &[u32], ended: bool, speech: &ChatTokenizer) -> Result<String> {
     let tokens = &tokens[..tokens.len() - usize::from(ended && !tokens.is_empty())];
-    let mut text = speech.tokenizer.decode(tokens, Markers::Shown)?;
-    let unknown = tokens.iter().filter(|&&token| speech.tokenizer.token(token).is_none()).count();
+    let mut text = speech.tokenizer.decode(tokens, SkipSpecialTokens::No)?;
+    let unknown =
+        tokens.iter().filter(|&&token| speech.tokenizer.id_to_token(token).is_none()).count();
     text.extend(std::iter::repeat_n('\u{fffd}', unknown)); // what the tokenizer has no word for
     Ok(text)
 }

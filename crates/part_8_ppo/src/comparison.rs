@@ -9,7 +9,7 @@
 
 use anyhow::{Result, bail};
 use candle_core::{D, DType};
-use modern::{Choice, GptModern, Sampler};
+use modern::{GptModern, Sampler, SamplingStrategy};
 use reward::metrics::wilson_interval;
 use serde::Serialize;
 use tensor_core::Rng;
@@ -61,7 +61,7 @@ pub fn compare(
     [policy, reference]: [&GptModern; 2],
     questions: &[Question],
     asking: Asking<'_>,
-    choice: Choice,
+    choice: SamplingStrategy,
     scorer: &mut Scorer,
     rng: &mut Rng,
 ) -> Result<(Comparison, [Vec<Answer>; 2])> {
@@ -111,7 +111,7 @@ fn kl(
 ) -> Result<f64> {
     let config = RolloutConfig {
         samples: 1,
-        sampler: Sampler::new(Choice::at(1., None, None, None)),
+        sampler: Sampler::new(SamplingStrategy::new(1., None, None, None)),
         max_new_tokens: asking.max_new_tokens,
         stop: asking.speech.stop_token_ids().to_vec(),
     };

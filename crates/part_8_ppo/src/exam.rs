@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use modern::GptModern;
-use modern::sampler::Choice;
+use modern::sampler::SamplingStrategy;
 use serde_json::json;
 use sft::{RunOutputs, TrainState};
 use tensor_core::Rng;
@@ -46,7 +46,9 @@ impl Exam<'_> {
     ) -> Result<()> {
         let step = policy.progress.step;
         let mut rng = Rng::new(step as u64);
-        let asked = || self.asking.answers(twin, self.questions, Choice::Greedy, scorer, &mut rng);
+        let asked = || {
+            self.asking.answers(twin, self.questions, SamplingStrategy::Greedy, scorer, &mut rng)
+        };
         let answers = log.pause(asked)?;
         if let Some(bad) = no_number_in(&answers) {
             return log.alarm(step, &format!("the look after step {step} does not count: {bad}"));

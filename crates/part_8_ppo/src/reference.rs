@@ -4,7 +4,7 @@
 
 use anyhow::{Context, Result, ensure};
 use candle_core::Device;
-use modern::{Checkpoint, GptModern, ModelConfig, Purpose, Tokenizer};
+use modern::{Checkpoint, GptModern, LoadMode, ModelConfig, Tokenizer};
 use sft::flags::FinetunedFlags;
 use sft::{FinetunedModel, TrainState};
 use tensor_core::Parameters;
@@ -20,17 +20,18 @@ pub fn opened(
     device: &Device,
 ) -> Result<Checkpoint> {
     let opening = || format!("opening the reference {source}");
-    let other = Checkpoint::open(source, Purpose::ExactInference, device).with_context(opening)?;
+    let other =
+        Checkpoint::open(source, LoadMode::DequantizedInference, device).with_context(opening)?;
     let (own, others) = (config.vocab_size, other.model.config().vocab_size);
     ensure!(
         own == others,
         "the reference {source} gives scores to {others} tokens, the policy to {own}: they cannot be compared"
     );
     ensure!(
-        other.tokenizer.same_tokens(tokenizer),
+        other.tokenizer.has_same_vocab(tokenizer),
         "the reference {source} has another tokenizer than the policy: its tokens cannot be compared"
     );
-    let (own, others) = (config.context, other.model.config().context);
+    let (own, others) = (config.context_len, other.model.config().context_len);
     ensure!(others >= own, "the reference {source} reads {others} tokens, the policy {own}");
     Ok(other)
 }

@@ -5,7 +5,9 @@
 //! nothing is inferred from what its tokens are, so a model whose end is also its padding is no exception.
 
 use anyhow::{Result, ensure};
-use modern::{Choice, End, GenerateConfig, GptModern, Memory, Sampler, generate_samples};
+use modern::{
+    CacheKind, FinishReason, GenerateConfig, GptModern, Sampler, SamplingStrategy, generate_samples,
+};
 use tensor_core::Rng;
 
 /// How responses are written.
@@ -40,13 +42,13 @@ pub struct Response {
     /// Among which tokens each was drawn; empty where no filter kept any out.
     pub kept: Vec<Vec<u32>>,
     /// Why it ended.
-    pub end: End,
+    pub end: FinishReason,
 }
 
 impl Response {
     /// Whether it ended itself, and was not cut off.
     pub fn ended(&self) -> bool {
-        self.end == End::Stop
+        self.end == FinishReason::Stop
     }
 }
 
@@ -58,7 +60,7 @@ impl RolloutConfig {
         ensure!(self.max_new_tokens > 0, "a response needs at least one token");
         ensure!(!self.stop.is_empty(), "no token ends a response");
         ensure!(
-            self.sampler.choice != Choice::Greedy,
+            self.sampler.strategy != SamplingStrategy::Greedy,
             "responses are drawn at a temperature above 0: greedy ones are all alike, and nothing is learned from them"
         );
         ensure!(
@@ -70,17 +72,17 @@ impl RolloutConfig {
 
     /// T
     pub fn temperature(&self) -> f64 {
-        match self.sampler.choice {
-            Choice::Greedy => 1.,
-            Choice::Random { temperature, .. } => temperature,
+        match self.sampler.strategy {
+            SamplingStrategy::Greedy => 1.,
+            SamplingStrategy::Random { temperature, .. } => temperature,
         }
     }
 
     /// Whether some tokens cannot be drawn.
     pub fn filters(&self) -> bool {
-        match self.sampler.choice {
-            Choice::Greedy => true,
-            Choice::Random { top_k, top_p, min_p, .. } => {
+        match self.sampler.strategy {
+            SamplingStrategy::Greedy => true,
+            SamplingStrategy::Random { top_k, top_p, min_p, .. } => {
                 top_k.is_some() || top_p.is_some_and(|p| p < 1.) || min_p.is_some()
             }
         }
@@ -98,7 +100,7 @@ pub fn rollout(
     rng: &mut Rng,
 ) -> Result<Vec<Group>> {
     config.check()?;
-    let context = model.config().context;
+    let context = model.config().context_len;
     if let Some(prompt) = prompts.iter().find(|prompt| prompt.len() >= context) {
         let len = prompt.len();
         anyhow::bail!(
@@ -106,16 +108,22 @@ pub fn rollout(
         );
     }
     let RolloutConfig { samples, sampler, max_new_tokens, ref stop } = *config;
-    let memory = model.config().attention.window.map_or(Memory::Whole, Memory::Rolling);
-    let settings =
-        GenerateConfig { sampler, max_new_tokens, stop: stop.clone(), memory, prefill_chunk: 512 };
+    let memory = model.config().attention.window.map_or(CacheKind::Full, CacheKind::SlidingWindow);
+    let settings = GenerateConfig {
+        sampler,
+        max_new_tokens,
+        stop_tokens: stop.clone(),
+        cache_kind: memory,
+        prefill_chunk: 512,
+    };
     let written = generate_samples(model, prompts, samples, &settings, rng, |_, _| Ok(()))?;
     let mut written = written.into_iter();
     let group = |prompt: &Vec<u32>| {
         let responses = written.by_ref().take(samples).map(|written| {
             let room = context - prompt.len(); // the last token of a text past its context was never read
             let (mut tokens, mut log_probs) = (written.tokens, written.log_probs);
-            let end = if tokens.len() > room { End::Context } else { written.end };
+            let end =
+                if tokens.len() > room { FinishReason::ContextFull } else { written.finish_reason };
             tokens.truncate(room);
             log_probs.truncate(room);
             Response { tokens, log_probs, kept: Vec::new(), end }

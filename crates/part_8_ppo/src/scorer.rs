@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use candle_core::Device;
-use modern::Purpose;
+use modern::LoadMode;
 use reward::RewardCheckpoint;
 use sft::metrics::exact_match;
 use sft::tuning::parameters_sha256;
@@ -81,7 +81,7 @@ pub fn reward_model(
     batch_size: usize,
     device: &Device,
 ) -> Result<(Judge, bool)> {
-    let model = RewardCheckpoint::open(source, Purpose::Inference, device)?;
+    let model = RewardCheckpoint::open(source, LoadMode::Inference, device)?;
     let name = parameters_sha256(model.parameters.iter())?;
     let name = format!("{name} {:?}", model.normalization);
     let (scorer, other) = reward_model_of(model, policy, batch_size);
@@ -95,7 +95,7 @@ pub fn reward_model_of(
     policy: &ChatTokenizer,
     batch_size: usize,
 ) -> (Box<Scorer>, bool) {
-    let other = !model.chat_tokenizer.tokenizer.same_tokens(&policy.tokenizer);
+    let other = !model.chat_tokenizer.tokenizer.has_same_vocab(&policy.tokenizer);
     let score = move |replies: &[Reply<'_>], _: &mut Rng| {
         let tokens = |reply: &Reply<'_>| model.tokenize(&reply.example.prompt, reply.text);
         let texts: Vec<Vec<u32>> = replies.iter().map(tokens).collect::<Result<_>>()?;

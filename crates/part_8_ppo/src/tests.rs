@@ -19,7 +19,7 @@ mod final_answer;
 
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
-use modern::{Choice, GptModern, ModelConfig, Sampler};
+use modern::{GptModern, ModelConfig, Sampler, SamplingStrategy};
 use tensor_core::Parameters;
 
 use crate::RolloutConfig;
@@ -28,8 +28,8 @@ const CPU: Device = Device::Cpu;
 const END: u32 = 0; // also what fills up rows
 
 fn config() -> ModelConfig {
-    let init_std = ModelConfig::INIT_STD;
-    ModelConfig { vocab_size: 12, init_std, ..ModelConfig::bytes(24, 2, 2, 16) }
+    let init_std = ModelConfig::GPT2_INIT_STD;
+    ModelConfig { vocab_size: 12, init_std, ..ModelConfig::byte_level(24, 2, 2, 16) }
 }
 
 /// A model that is sure of something: weights larger than at birth.
@@ -49,7 +49,7 @@ fn twin(config: &ModelConfig, parameters: &Parameters) -> Result<GptModern> {
 fn at(temperature: f64, top_k: Option<usize>, top_p: Option<f64>) -> RolloutConfig {
     RolloutConfig {
         samples: 4,
-        sampler: Sampler::new(Choice::Random { temperature, top_k, top_p, min_p: None }),
+        sampler: Sampler::new(SamplingStrategy::Random { temperature, top_k, top_p, min_p: None }),
         max_new_tokens: 6,
         stop: vec![END],
     }

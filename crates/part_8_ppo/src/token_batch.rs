@@ -10,7 +10,7 @@
 
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
-use modern::{GptModern, ModelConfig, Pass};
+use modern::{AttentionContext, GptModern, ModelConfig};
 
 use crate::rollout::{Group, Response};
 
@@ -23,7 +23,7 @@ pub struct TokenBatch {
     pub targets: Tensor,
     /// What the model reads: (B, S), a row for each prompt with all its responses, or, where a window forbids it, for each response.
     inputs: Tensor,
-    pass: Pass,
+    pass: AttentionContext,
     /// The place among the B · S from which each token is predicted: (N).
     before: Tensor,
     /// The place after the last token of each response that was cut off, and which response that is.
@@ -81,9 +81,9 @@ impl TokenBatch {
         let pass = match config.attention.window {
             None => {
                 let stems = rows.iter().map(|(prompt, _)| prompt.len()).collect();
-                Pass::branching(&config.attention, stems, &segments, device)?
+                AttentionContext::shared_prefix(&config.attention, stems, &segments, device)?
             }
-            Some(_) => Pass::whole(config.attention.mask()), // padding on the right is seen by nobody
+            Some(_) => AttentionContext::full_sequence(config.attention.mask()), // padding on the right is seen by nobody
         };
         let (mask, places) = by_response(&all, device)?;
         let targets = all.iter().flat_map(|response| &response.tokens).map(|&id| i64::from(id));
@@ -119,7 +119,7 @@ impl TokenBatch {
     /// # Errors
     /// When a text is longer than the model's context.
     pub fn hidden(&self, model: &GptModern) -> Result<Tensor> {
-        Ok(model.hidden(&self.inputs, &self.pass, None)?.flatten(0, 1)?)
+        Ok(model.hidden_states_in_context(&self.inputs, &self.pass, None)?.flatten(0, 1)?)
     }
 
     /// Of what is `known: (B · S, C)`, what was known before each token: (N, C).

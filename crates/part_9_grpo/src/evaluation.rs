@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use modern::GptModern;
-use modern::sampler::Choice;
+use modern::sampler::SamplingStrategy;
 use ppo::answers::{Found, figures};
 use ppo::experience::texts;
 use ppo::{Answer, Asking, Question, Reply, RolloutConfig, Scorer, rollout};
@@ -103,7 +103,8 @@ impl Exam<'_> {
     ) -> Result<(Evaluation, Vec<Answer>)> {
         ensure!(!questions.is_empty(), "there is no problem to evaluate");
         let rng = &mut Rng::new(0);
-        let answers = self.asking.answers(model, questions, Choice::Greedy, scorer, rng)?;
+        let answers =
+            self.asking.answers(model, questions, SamplingStrategy::Greedy, scorer, rng)?;
         Ok((Evaluation::of(self.task, questions, &answers), answers))
     }
 

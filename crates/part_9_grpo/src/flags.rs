@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 
 use anyhow::{Result, ensure};
 use clap::Args;
-use modern::sampler::{Choice, Sampler};
+use modern::sampler::{Sampler, SamplingStrategy};
 use ppo::{Clip, RolloutConfig};
 use serde::Serialize;
 use tiny_gpt::command::as_usage_error;
@@ -70,7 +70,8 @@ impl DrawFlags {
             Ok(())
         })())?;
         let (top_k, top_p) = (self.top_k.map(NonZeroUsize::get), self.top_p);
-        let choice = Choice::Random { temperature: self.temperature, top_k, top_p, min_p: None };
+        let choice =
+            SamplingStrategy::Random { temperature: self.temperature, top_k, top_p, min_p: None };
         Ok(RolloutConfig { samples, sampler: Sampler::new(choice), max_new_tokens, stop })
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
-use modern::{Message, fetch_data, is_data_id};
+use modern::{ChatMessage, fetch_dataset_file, is_dataset_id};
 use ppo::Reply;
 use ppo::final_answer::final_answer;
 use ppo::numbers::last_integer;
@@ -148,7 +148,8 @@ impl Task {
                 Self::Gsm8k => self.check(None).map(|()| Vec::new()),
             };
         };
-        let path = if is_data_id(data) { fetch_data(data)? } else { PathBuf::from(data) };
+        let path =
+            if is_dataset_id(data) { fetch_dataset_file(data)? } else { PathBuf::from(data) };
         rows::read_parsed(&path, |row| self.problem(row))
     }
 
@@ -182,7 +183,7 @@ impl Task {
             Self::Gsm8k => {
                 let wanted = of_solution(&answer).unwrap_or(&answer);
                 holds(final_answer(wanted).is_some(), "holds no number after ####")?;
-                let prompt = vec![Message::system(SYSTEM_PROMPT), Message::user(question)];
+                let prompt = vec![ChatMessage::system(SYSTEM_PROMPT), ChatMessage::user(question)];
                 Ok(Example { prompt, completion: wanted.to_string() })
             }
             Self::Countdown => {

@@ -7,8 +7,8 @@ use tensor_core::ops::Gelu;
 use super::family::Family;
 use super::fields::Fields;
 use crate::config::{
-    AttentionBias, AttentionConfig, Llama3Scaling, Mlp, ModelConfig, Norm, OutputLayer, Position,
-    QkNorm, Window,
+    AttentionBias, AttentionConfig, Llama3Scaling, LmHead, Mlp, ModelConfig, NormKind,
+    PositionEncoding, QkNorm, SlidingWindow,
 };
 
 /// Reads a `config.json`. The sizes that every model has must be there; the rest may be missing, as in transformers.
@@ -29,28 +29,29 @@ pub fn from_json(json: &Value) -> Result<ModelConfig> {
     );
     let n_layer = fields.size("num_hidden_layers")?;
     let (n_embd, n_head) = (fields.size("hidden_size")?, fields.size("num_attention_heads")?);
-    let context = fields.size_or("max_position_embeddings", family.context())?;
+    let context = fields.size_or("max_position_embeddings", family.default_context_len())?;
     let eps = fields.number_or("rms_norm_eps", 1e-6)?;
     let width = fields.size("intermediate_size")?;
-    let n_kv_head = fields.size_or_null("num_key_value_heads", Some(family.n_kv_head(n_head)))?;
+    let n_kv_head =
+        fields.size_or_null("num_key_value_heads", Some(family.default_n_kv_head(n_head)))?;
     let config = ModelConfig {
         vocab_size: fields.size("vocab_size")?,
         n_layer,
         n_embd,
-        context,
+        context_len: context,
         norm: match (family, fields.text("norm")?) {
-            (Family::Ours, Some("layer")) => Norm::Layer { eps },
-            (Family::Ours, Some(other)) if other != "rms" => bail!("`norm` is `{other}`"),
-            _ => Norm::Rms { eps },
+            (Family::Custom, Some("layer")) => NormKind::Layer { eps },
+            (Family::Custom, Some(other)) if other != "rms" => bail!("`norm` is `{other}`"),
+            _ => NormKind::Rms { eps },
         },
         attention: AttentionConfig {
             n_head,
             n_kv_head: n_kv_head.unwrap_or(n_head),
-            head_dim: fields.size_or("head_dim", family.head_dim(n_embd, n_head))?,
+            head_dim: fields.size_or("head_dim", family.default_head_dim(n_embd, n_head))?,
             bias: attention_bias(family, fields)?,
             qk_norm: match family {
                 Family::Qwen3 => QkNorm::PerHead,
-                Family::Ours if fields.flag("qk_norm")? => QkNorm::PerHead,
+                Family::Custom if fields.flag("qk_norm")? => QkNorm::PerHead,
                 _ => QkNorm::None,
             },
             position: position(family, context, fields)?,
@@ -58,17 +59,17 @@ pub fn from_json(json: &Value) -> Result<ModelConfig> {
         },
         mlp: match (family, fields.text("hidden_act")?.unwrap_or("silu")) {
             (_, "silu") => Mlp::SwiGlu { width },
-            (Family::Ours, "gelu_new") => Mlp::Gelu { width, form: Gelu::Tanh },
-            (Family::Ours, "gelu") => Mlp::Gelu { width, form: Gelu::Exact },
+            (Family::Custom, "gelu_new") => Mlp::Gelu { width, form: Gelu::Tanh },
+            (Family::Custom, "gelu") => Mlp::Gelu { width, form: Gelu::Exact },
             (_, other) => bail!("`hidden_act` is `{other}`, expected `silu`"),
         },
-        output: match fields.flag("tie_word_embeddings")? {
-            true => OutputLayer::Tied,
-            false => OutputLayer::Own,
+        lm_head: match fields.flag("tie_word_embeddings")? {
+            true => LmHead::Tied,
+            false => LmHead::Untied,
         },
-        init_std: fields.number_or("initializer_range", ModelConfig::INIT_STD)?,
+        init_std: fields.number_or("initializer_range", ModelConfig::GPT2_INIT_STD)?,
     };
-    config.check()?;
+    config.validate()?;
     Ok(config)
 }
 
@@ -77,12 +78,12 @@ fn attention_bias(family: Family, fields: Fields<'_>) -> Result<AttentionBias> {
         Family::Mistral => AttentionBias::None,
         Family::Qwen2 => AttentionBias::Qkv,
         _ if fields.flag("attention_bias")? => AttentionBias::All,
-        Family::Ours if fields.flag("qkv_bias")? => AttentionBias::Qkv,
+        Family::Custom if fields.flag("qkv_bias")? => AttentionBias::Qkv,
         _ => AttentionBias::None,
     })
 }
 
-fn position(family: Family, context: usize, fields: Fields<'_>) -> Result<Position> {
+fn position(family: Family, context: usize, fields: Fields<'_>) -> Result<PositionEncoding> {
     let parameters = match fields.object("rope_scaling")? {
         Some(older) => Some(older), // it goes first in transformers too
         None => fields.object("rope_parameters")?,
@@ -96,9 +97,9 @@ fn position(family: Family, context: usize, fields: Fields<'_>) -> Result<Positi
     }
     let base = fields.number_or("rope_theta", 10_000.)?;
     let Some(parameters) = parameters else {
-        return Ok(match family == Family::Ours && fields.value("rope_theta").is_none() {
-            true => Position::Learned,
-            false => Position::Rope { base, scaling: None },
+        return Ok(match family == Family::Custom && fields.value("rope_theta").is_none() {
+            true => PositionEncoding::Learned,
+            false => PositionEncoding::Rope { base, scaling: None },
         });
     };
     let by_layer = parameters.0.values().any(Value::is_object);
@@ -112,21 +113,22 @@ fn position(family: Family, context: usize, fields: Fields<'_>) -> Result<Positi
             factor: parameters.number("factor")?,
             low_freq_factor: parameters.number("low_freq_factor")?,
             high_freq_factor: parameters.number("high_freq_factor")?,
-            original_context: parameters.size_or("original_max_position_embeddings", context)?,
+            original_context_len: parameters
+                .size_or("original_max_position_embeddings", context)?,
         }),
         Some(other) => bail!("RoPE scaling `{other}` is neither `default` nor `llama3`"),
     };
-    Ok(Position::Rope { base: parameters.number_or("rope_theta", base)?, scaling })
+    Ok(PositionEncoding::Rope { base: parameters.number_or("rope_theta", base)?, scaling })
 }
 
 /// The window that all layers have. Llama has none, whatever its file says.
-fn window(family: Family, n_layer: usize, fields: Fields<'_>) -> Result<Option<Window>> {
+fn window(family: Family, n_layer: usize, fields: Fields<'_>) -> Result<Option<SlidingWindow>> {
     let size = match family {
         Family::Llama => return Ok(None),
         Family::Qwen2 | Family::Qwen3 if !fields.flag("use_sliding_window")? => None,
-        _ => fields.size_or_null("sliding_window", family.window())?,
+        _ => fields.size_or_null("sliding_window", family.default_window())?,
     };
-    let first = fields.size_or("max_window_layers", family.first_window_layer())?;
+    let first = fields.size_or("max_window_layers", family.default_first_window_layer())?;
     let sliding = match (fields.value("layer_types"), family, size) {
         (Some(kinds), Family::Mistral | Family::Qwen2 | Family::Qwen3, _) => {
             sliding_layers(kinds, n_layer)?
@@ -143,7 +145,7 @@ fn window(family: Family, n_layer: usize, fields: Fields<'_>) -> Result<Option<W
         "only {sliding} of {n_layer} layers have a window (see `layer_types` and `max_window_layers`); all must, or none"
     );
     let size = size.context("`layer_types` speaks of windows, and `sliding_window` of none")?;
-    Ok(Some(Window { size, sinks: fields.size_or("attention_sinks", 0)? }))
+    Ok(Some(SlidingWindow { size, sinks: fields.size_or("attention_sinks", 0)? }))
 }
 
 /// How many layers have a window, by `layer_types`.

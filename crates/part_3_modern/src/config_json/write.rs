@@ -5,22 +5,22 @@ use tensor_core::ops::Gelu;
 
 use super::family::Family;
 use crate::config::{
-    AttentionBias, Llama3Scaling, Mlp, ModelConfig, Norm, OutputLayer, Position, QkNorm,
+    AttentionBias, Llama3Scaling, LmHead, Mlp, ModelConfig, NormKind, PositionEncoding, QkNorm,
 };
 
 /// The model's `config.json`, without its special tokens and the type of its numbers.
 pub fn to_json(config: &ModelConfig) -> Value {
-    described(config, Family::of(config))
+    to_family_json(config, Family::of(config))
 }
 
 /// The same under our own name, for a model whose layers some family has, and which no class of transformers reads right.
-pub fn to_own_json(config: &ModelConfig) -> Value {
-    described(config, Family::Ours)
+pub fn to_custom_json(config: &ModelConfig) -> Value {
+    to_family_json(config, Family::Custom)
 }
 
-fn described(config: &ModelConfig, family: Family) -> Value {
+fn to_family_json(config: &ModelConfig, family: Family) -> Value {
     let attention = config.attention;
-    let (Norm::Rms { eps } | Norm::Layer { eps }) = config.norm;
+    let (NormKind::Rms { eps } | NormKind::Layer { eps }) = config.norm;
     let (Mlp::SwiGlu { width } | Mlp::Gelu { width, .. }) = config.mlp;
     let activation = match config.mlp {
         Mlp::SwiGlu { .. } => "silu",
@@ -31,7 +31,7 @@ fn described(config: &ModelConfig, family: Family) -> Value {
         "architectures": [family.class()],
         "model_type": family.name(),
         "vocab_size": config.vocab_size,
-        "max_position_embeddings": config.context,
+        "max_position_embeddings": config.context_len,
         "num_hidden_layers": config.n_layer,
         "hidden_size": config.n_embd,
         "num_attention_heads": attention.n_head,
@@ -40,18 +40,22 @@ fn described(config: &ModelConfig, family: Family) -> Value {
         "intermediate_size": width,
         "hidden_act": activation,
         "rms_norm_eps": eps,
-        "tie_word_embeddings": config.output == OutputLayer::Tied,
+        "tie_word_embeddings": config.lm_head == LmHead::Tied,
         "sliding_window": attention.window.map(|window| window.size),
         "attention_bias": attention.bias == AttentionBias::All,
         "attention_dropout": 0.0,
         "initializer_range": config.init_std,
     });
-    if let Position::Rope { base, scaling } = attention.position {
+    if let PositionEncoding::Rope { base, scaling } = attention.position {
         json["rope_theta"] = json!(base); // where transformers 4 looks
         let mut parameters = json!({ "rope_type": "default", "rope_theta": base });
         if let Some(scaling) = scaling {
-            let Llama3Scaling { factor, low_freq_factor, high_freq_factor, original_context } =
-                scaling;
+            let Llama3Scaling {
+                factor,
+                low_freq_factor,
+                high_freq_factor,
+                original_context_len: original_context,
+            } = scaling;
             let scaling = json!({
                 "rope_type": "llama3",
                 "factor": factor,
@@ -65,8 +69,9 @@ fn described(config: &ModelConfig, family: Family) -> Value {
         }
         json["rope_parameters"] = parameters; // where transformers 5 looks
     }
-    if family == Family::Ours {
-        json["norm"] = json!(if matches!(config.norm, Norm::Rms { .. }) { "rms" } else { "layer" });
+    if family == Family::Custom {
+        json["norm"] =
+            json!(if matches!(config.norm, NormKind::Rms { .. }) { "rms" } else { "layer" });
         json["attention_sinks"] = json!(attention.window.map_or(0, |window| window.sinks));
         json["qkv_bias"] = json!(attention.bias != AttentionBias::None);
         json["qk_norm"] = json!(attention.qk_norm == QkNorm::PerHead);

@@ -6,7 +6,7 @@ use tensor_core::quantized::Quantization;
 
 /// The formats that we read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Format {
+pub enum TensorFormat {
     /// 32-bit floating point.
     F32,
     /// 16-bit floating point with a mantissa of 10 bits.
@@ -14,20 +14,20 @@ pub enum Format {
     /// The upper half of an [`Format::F32`].
     BF16,
     /// Blocks with scales of their own.
-    Blocks(Quantization),
+    Quantized(Quantization),
 }
 
-impl Format {
+impl TensorFormat {
     /// All of them.
     pub const ALL: [Self; 8] = [
         Self::F32,
         Self::F16,
         Self::BF16,
-        Self::Blocks(Quantization::Q4_0),
-        Self::Blocks(Quantization::Q4_1),
-        Self::Blocks(Quantization::Q8_0),
-        Self::Blocks(Quantization::Q4K),
-        Self::Blocks(Quantization::Q6K),
+        Self::Quantized(Quantization::Q4_0),
+        Self::Quantized(Quantization::Q4_1),
+        Self::Quantized(Quantization::Q8_0),
+        Self::Quantized(Quantization::Q4K),
+        Self::Quantized(Quantization::Q6K),
     ];
 
     /// The format's number in the file, `ggml_type` in ggml.h.
@@ -36,11 +36,11 @@ impl Format {
             Self::F32 => 0,
             Self::F16 => 1,
             Self::BF16 => 30,
-            Self::Blocks(Quantization::Q4_0) => 2,
-            Self::Blocks(Quantization::Q4_1) => 3,
-            Self::Blocks(Quantization::Q8_0) => 8,
-            Self::Blocks(Quantization::Q4K) => 12,
-            Self::Blocks(Quantization::Q6K) => 14,
+            Self::Quantized(Quantization::Q4_0) => 2,
+            Self::Quantized(Quantization::Q4_1) => 3,
+            Self::Quantized(Quantization::Q8_0) => 8,
+            Self::Quantized(Quantization::Q4K) => 12,
+            Self::Quantized(Quantization::Q6K) => 14,
         }
     }
 
@@ -48,7 +48,7 @@ impl Format {
     pub fn block_len(self) -> usize {
         match self {
             Self::F32 | Self::F16 | Self::BF16 => 1,
-            Self::Blocks(quantization) => quantization.block_size(),
+            Self::Quantized(quantization) => quantization.block_size(),
         }
     }
 
@@ -57,24 +57,24 @@ impl Format {
         match self {
             Self::F32 => 4,
             Self::F16 | Self::BF16 => 2,
-            Self::Blocks(quantization) => quantization.block_bytes(),
+            Self::Quantized(quantization) => quantization.block_bytes(),
         }
     }
 }
 
-impl Display for Format {
+impl Display for TensorFormat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::F32 => "F32",
             Self::F16 => "F16",
             Self::BF16 => "BF16",
-            Self::Blocks(quantization) => quantization.name(),
+            Self::Quantized(quantization) => quantization.name(),
         })
     }
 }
 
 /// What ggml calls a format that is none of ours.
-pub(super) fn other_name(ggml_type: u32) -> String {
+pub(super) fn unsupported_format_name(ggml_type: u32) -> String {
     let name = match ggml_type {
         6 => "Q5_0",
         7 => "Q5_1",

@@ -5,16 +5,16 @@ use std::io::Read;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::format::{Format, other_name};
-use super::source::Source;
-use super::value::{self, Value};
+use super::format::{TensorFormat, unsupported_format_name};
+use super::source::BoundedReader;
+use super::value::{self, MetadataValue};
 
 /// What the data section is aligned to unless `general.alignment` says otherwise.
 const DEFAULT_ALIGNMENT: u64 = 32;
 /// The limit of the specification, in bytes.
-const LONGEST_KEY: usize = 65_535;
+const MAX_KEY_BYTES: usize = 65_535;
 /// `GGML_MAX_DIMS`.
-const MOST_DIMS: u32 = 4;
+const MAX_DIMS: u32 = 4;
 
 /// A tensor of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub struct TensorInfo {
     /// Sizes, outermost first as PyTorch says them; the file has them the other way round.
     pub dims: Vec<usize>,
     /// How the numbers are stored.
-    pub format: Format,
+    pub format: TensorFormat,
     /// Bytes from the start of the file.
     pub(super) offset: u64,
     /// How many bytes it takes.
@@ -39,13 +39,13 @@ impl TensorInfo {
 /// What the header says.
 #[derive(Debug)]
 pub(super) struct Header {
-    pub(super) metadata: BTreeMap<String, Value>,
+    pub(super) metadata: BTreeMap<String, MetadataValue>,
     pub(super) tensors: BTreeMap<String, TensorInfo>,
 }
 
 /// Reads the header of a file that is `length` bytes long, and checks that its tensors lie within it.
 pub(super) fn parse(reader: impl Read, length: u64) -> Result<Header> {
-    let mut source = Source::new(reader, length);
+    let mut source = BoundedReader::new(reader, length);
     check_magic(&mut source)?;
     // An empty name (8), no dimensions (4), format (4), offset (8); and an empty key (8), type (4), a byte (1).
     let tensor_count = source.count("tensors", 24)?;
@@ -66,12 +66,12 @@ pub(super) fn parse(reader: impl Read, length: u64) -> Result<Header> {
         tensors.insert(name, info);
     }
     let data = source.position().checked_next_multiple_of(alignment).context("alignment")?;
-    place(&mut tensors, data, alignment, length)?;
+    resolve_offsets(&mut tensors, data, alignment, length)?;
     Ok(Header { metadata, tensors })
 }
 
 /// Checks the first 8 bytes; what is no GGUF file is named, if it is a usual mistake.
-fn check_magic<R: Read>(source: &mut Source<R>) -> Result<()> {
+fn check_magic<R: Read>(source: &mut BoundedReader<R>) -> Result<()> {
     let magic = source.scalar(|bytes: [u8; 4]| bytes).context("this is no GGUF file")?;
     match &magic {
         b"GGUF" => {}
@@ -98,31 +98,35 @@ fn check_magic<R: Read>(source: &mut Source<R>) -> Result<()> {
     }
 }
 
-fn name<R: Read>(source: &mut Source<R>) -> Result<String> {
+fn name<R: Read>(source: &mut BoundedReader<R>) -> Result<String> {
     let name = source.string()?;
-    ensure!(name.len() <= LONGEST_KEY, "it has {} bytes, at most {LONGEST_KEY} may be", name.len());
+    ensure!(
+        name.len() <= MAX_KEY_BYTES,
+        "it has {} bytes, at most {MAX_KEY_BYTES} may be",
+        name.len()
+    );
     Ok(name)
 }
 
-fn alignment(metadata: &BTreeMap<String, Value>) -> Result<u64> {
+fn alignment(metadata: &BTreeMap<String, MetadataValue>) -> Result<u64> {
     match metadata.get("general.alignment") {
         None => Ok(DEFAULT_ALIGNMENT),
-        Some(Value::U32(value)) if value.is_power_of_two() => Ok(u64::from(*value)),
+        Some(MetadataValue::U32(value)) if value.is_power_of_two() => Ok(u64::from(*value)),
         Some(other) => bail!("`general.alignment` is {other:?}, expected a U32 power of two"),
     }
 }
 
 /// The next tensor's sizes, format and offset, the last still counted from the start of the data.
-fn tensor_info<R: Read>(source: &mut Source<R>) -> Result<TensorInfo> {
+fn tensor_info<R: Read>(source: &mut BoundedReader<R>) -> Result<TensorInfo> {
     let rank = source.scalar(u32::from_le_bytes)?;
-    ensure!(rank <= MOST_DIMS, "it has {rank} dimensions, at most {MOST_DIMS} may be");
+    ensure!(rank <= MAX_DIMS, "it has {rank} dimensions, at most {MAX_DIMS} may be");
     let mut dims = source.scalars(rank as usize, u64::from_le_bytes)?;
     let ggml_type = source.scalar(u32::from_le_bytes)?;
     let offset = source.scalar(u64::from_le_bytes)?;
-    let Some(format) = Format::ALL.into_iter().find(|format| format.ggml_type() == ggml_type)
+    let Some(format) = TensorFormat::ALL.into_iter().find(|format| format.ggml_type() == ggml_type)
     else {
-        let supported = Format::ALL.map(|format| format.to_string()).join(", ");
-        let name = other_name(ggml_type);
+        let supported = TensorFormat::ALL.map(|format| format.to_string()).join(", ");
+        let name = unsupported_format_name(ggml_type);
         bail!(
             "its format is {name}, which is not supported; convert the file to one of {supported}"
         );
@@ -140,7 +144,7 @@ fn tensor_info<R: Read>(source: &mut Source<R>) -> Result<TensorInfo> {
 }
 
 /// Counts offsets from the start of the file, and checks that tensors are aligned, within the file and apart.
-fn place(
+fn resolve_offsets(
     tensors: &mut BTreeMap<String, TensorInfo>,
     data: u64,
     alignment: u64,

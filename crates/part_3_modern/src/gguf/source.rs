@@ -8,13 +8,13 @@ use anyhow::{Context, Result, ensure};
 const FIRST_CAPACITY: usize = 1 << 16;
 
 /// A reader that knows how many bytes are left.
-pub(super) struct Source<R> {
+pub(super) struct BoundedReader<R> {
     reader: BufReader<R>,
     position: u64,
     length: u64,
 }
 
-impl<R: Read> Source<R> {
+impl<R: Read> BoundedReader<R> {
     /// Reads from the start of a file of `length` bytes.
     pub(super) fn new(reader: R, length: u64) -> Self {
         Self { reader: BufReader::new(reader), position: 0, length }

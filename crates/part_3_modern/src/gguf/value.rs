@@ -4,12 +4,12 @@ use std::io::Read;
 
 use anyhow::{Result, bail, ensure};
 
-use super::source::Source;
+use super::source::BoundedReader;
 
 /// One value of the metadata, in the type in which the file has it.
 #[derive(Debug, Clone, PartialEq)]
 #[expect(missing_docs, reason = "the variants are their types")]
-pub enum Value {
+pub enum MetadataValue {
     U8(u8),
     I8(i8),
     U16(u16),
@@ -19,7 +19,7 @@ pub enum Value {
     F32(f32),
     Bool(bool),
     String(String),
-    Array(Array),
+    Array(MetadataArray),
     U64(u64),
     I64(i64),
     F64(f64),
@@ -28,7 +28,7 @@ pub enum Value {
 /// An array of the metadata: as compact in memory as in the file, but for strings.
 #[derive(Debug, Clone, PartialEq)]
 #[expect(missing_docs, reason = "the variants are their types")]
-pub enum Array {
+pub enum MetadataArray {
     U8(Vec<u8>),
     I8(Vec<i8>),
     U16(Vec<u16>),
@@ -38,15 +38,15 @@ pub enum Array {
     F32(Vec<f32>),
     Bool(Vec<bool>),
     String(Vec<String>),
-    Array(Vec<Array>),
+    Array(Vec<MetadataArray>),
     U64(Vec<u64>),
     I64(Vec<i64>),
     F64(Vec<f64>),
 }
 
-impl Value {
+impl MetadataValue {
     /// An integer of any type that is not negative, as a size.
-    pub fn as_size(&self) -> Option<usize> {
+    pub fn as_usize(&self) -> Option<usize> {
         match *self {
             Self::U8(value) => Some(usize::from(value)),
             Self::U16(value) => Some(usize::from(value)),
@@ -61,7 +61,7 @@ impl Value {
     }
 
     /// A number of any type.
-    pub fn as_number(&self) -> Option<f64> {
+    pub fn as_f64(&self) -> Option<f64> {
         match *self {
             Self::U8(value) => Some(f64::from(value)),
             Self::I8(value) => Some(f64::from(value)),
@@ -82,7 +82,7 @@ impl Value {
         match self {
             Self::Bool(_) => "a boolean",
             Self::String(_) => "a string",
-            Self::Array(Array::String(_)) => "an array of strings",
+            Self::Array(MetadataArray::String(_)) => "an array of strings",
             Self::Array(_) => "an array",
             Self::F32(_) | Self::F64(_) => "a floating-point number",
             _ => "an integer",
@@ -90,9 +90,9 @@ impl Value {
     }
 }
 
-impl Array {
+impl MetadataArray {
     /// The numbers of an array of any number type.
-    pub fn to_numbers(&self) -> Option<Vec<f64>> {
+    pub fn to_f64s(&self) -> Option<Vec<f64>> {
         Some(match self {
             Self::U8(values) => values.iter().map(|&value| f64::from(value)).collect(),
             Self::I8(values) => values.iter().map(|&value| f64::from(value)).collect(),
@@ -110,27 +110,27 @@ impl Array {
 }
 
 /// The next value: the number of its type, then itself.
-pub(super) fn value<R: Read>(source: &mut Source<R>) -> Result<Value> {
+pub(super) fn value<R: Read>(source: &mut BoundedReader<R>) -> Result<MetadataValue> {
     Ok(match source.scalar(u32::from_le_bytes)? {
-        0 => Value::U8(source.scalar(u8::from_le_bytes)?),
-        1 => Value::I8(source.scalar(i8::from_le_bytes)?),
-        2 => Value::U16(source.scalar(u16::from_le_bytes)?),
-        3 => Value::I16(source.scalar(i16::from_le_bytes)?),
-        4 => Value::U32(source.scalar(u32::from_le_bytes)?),
-        5 => Value::I32(source.scalar(i32::from_le_bytes)?),
-        6 => Value::F32(source.scalar(f32::from_le_bytes)?),
-        7 => Value::Bool(boolean(source)?),
-        8 => Value::String(source.string()?),
-        9 => Value::Array(array(source, 0)?),
-        10 => Value::U64(source.scalar(u64::from_le_bytes)?),
-        11 => Value::I64(source.scalar(i64::from_le_bytes)?),
-        12 => Value::F64(source.scalar(f64::from_le_bytes)?),
+        0 => MetadataValue::U8(source.scalar(u8::from_le_bytes)?),
+        1 => MetadataValue::I8(source.scalar(i8::from_le_bytes)?),
+        2 => MetadataValue::U16(source.scalar(u16::from_le_bytes)?),
+        3 => MetadataValue::I16(source.scalar(i16::from_le_bytes)?),
+        4 => MetadataValue::U32(source.scalar(u32::from_le_bytes)?),
+        5 => MetadataValue::I32(source.scalar(i32::from_le_bytes)?),
+        6 => MetadataValue::F32(source.scalar(f32::from_le_bytes)?),
+        7 => MetadataValue::Bool(boolean(source)?),
+        8 => MetadataValue::String(source.string()?),
+        9 => MetadataValue::Array(array(source, 0)?),
+        10 => MetadataValue::U64(source.scalar(u64::from_le_bytes)?),
+        11 => MetadataValue::I64(source.scalar(i64::from_le_bytes)?),
+        12 => MetadataValue::F64(source.scalar(f64::from_le_bytes)?),
         other => bail!("there is no value type {other}: the file is damaged"),
     })
 }
 
 /// The next array: the type and number of its elements, then them.
-fn array<R: Read>(source: &mut Source<R>, depth: usize) -> Result<Array> {
+fn array<R: Read>(source: &mut BoundedReader<R>, depth: usize) -> Result<MetadataArray> {
     ensure!(depth < 8, "arrays within arrays, 8 deep: the file is damaged"); // the stack is finite
     let kind = source.scalar(u32::from_le_bytes)?;
     // The least bytes of an element; an empty string is its length, an empty array its type and length.
@@ -144,23 +144,23 @@ fn array<R: Read>(source: &mut Source<R>, depth: usize) -> Result<Array> {
     };
     let count = source.count("array elements", least)?;
     Ok(match kind {
-        0 => Array::U8(source.scalars(count, u8::from_le_bytes)?),
-        1 => Array::I8(source.scalars(count, i8::from_le_bytes)?),
-        2 => Array::U16(source.scalars(count, u16::from_le_bytes)?),
-        3 => Array::I16(source.scalars(count, i16::from_le_bytes)?),
-        4 => Array::U32(source.scalars(count, u32::from_le_bytes)?),
-        5 => Array::I32(source.scalars(count, i32::from_le_bytes)?),
-        6 => Array::F32(source.scalars(count, f32::from_le_bytes)?),
-        7 => Array::Bool(source.list(count, boolean)?),
-        8 => Array::String(source.list(count, Source::string)?),
-        9 => Array::Array(source.list(count, |source| array(source, depth + 1))?),
-        10 => Array::U64(source.scalars(count, u64::from_le_bytes)?),
-        11 => Array::I64(source.scalars(count, i64::from_le_bytes)?),
-        _ => Array::F64(source.scalars(count, f64::from_le_bytes)?),
+        0 => MetadataArray::U8(source.scalars(count, u8::from_le_bytes)?),
+        1 => MetadataArray::I8(source.scalars(count, i8::from_le_bytes)?),
+        2 => MetadataArray::U16(source.scalars(count, u16::from_le_bytes)?),
+        3 => MetadataArray::I16(source.scalars(count, i16::from_le_bytes)?),
+        4 => MetadataArray::U32(source.scalars(count, u32::from_le_bytes)?),
+        5 => MetadataArray::I32(source.scalars(count, i32::from_le_bytes)?),
+        6 => MetadataArray::F32(source.scalars(count, f32::from_le_bytes)?),
+        7 => MetadataArray::Bool(source.list(count, boolean)?),
+        8 => MetadataArray::String(source.list(count, BoundedReader::string)?),
+        9 => MetadataArray::Array(source.list(count, |source| array(source, depth + 1))?),
+        10 => MetadataArray::U64(source.scalars(count, u64::from_le_bytes)?),
+        11 => MetadataArray::I64(source.scalars(count, i64::from_le_bytes)?),
+        _ => MetadataArray::F64(source.scalars(count, f64::from_le_bytes)?),
     })
 }
 
-fn boolean<R: Read>(source: &mut Source<R>) -> Result<bool> {
+fn boolean<R: Read>(source: &mut BoundedReader<R>) -> Result<bool> {
     match source.scalar(u8::from_le_bytes)? {
         0 => Ok(false),
         1 => Ok(true),

@@ -4,42 +4,42 @@ use anyhow::{Context, Result, ensure};
 
 use super::weights::plain_numbers;
 use crate::config::{
-    AttentionBias, AttentionConfig, Llama3Scaling, Mlp, ModelConfig, Norm, OutputLayer, Position,
-    QkNorm, Window,
+    AttentionBias, AttentionConfig, Llama3Scaling, LmHead, Mlp, ModelConfig, NormKind,
+    PositionEncoding, QkNorm, SlidingWindow,
 };
 use crate::gguf::Gguf;
 
 /// The sizes that a file's metadata and tensors say.
 pub(super) fn read(file: &Gguf) -> Result<ModelConfig> {
-    let family = file.string("general.architecture")?;
+    let family = file.get_str("general.architecture")?;
     ensure!(
         ["llama", "qwen2", "qwen3"].contains(&family),
         "the file holds a `{family}`; this part opens llama, qwen2 and qwen3"
     );
     let key = |name: &str| format!("{family}.{name}");
-    let size = |name: &str| file.size(&key(name));
-    let has = |tensor: &str| file.tensor(tensor).is_ok();
+    let size = |name: &str| file.get_usize(&key(name));
+    let has = |tensor: &str| file.tensor_info(tensor).is_ok();
     let (n_embd, n_head) = (size("embedding_length")?, size("attention.head_count")?);
-    let optional = |name: &str| file.optional(&key(name), Gguf::size);
+    let optional = |name: &str| file.get_optional(&key(name), Gguf::get_usize);
     let head_dim = optional("attention.key_length")?.unwrap_or(n_embd / n_head.max(1));
-    let kind = file.optional(&key("rope.scaling.type"), Gguf::string)?.unwrap_or("none");
+    let kind = file.get_optional(&key("rope.scaling.type"), Gguf::get_str)?.unwrap_or("none");
     ensure!(kind == "none", "RoPE scaling `{kind}` is not supported");
     for name in ["rope.scale_linear", "rope.scaling.factor"] {
-        let factor = file.optional(&key(name), Gguf::number)?.unwrap_or(1.);
+        let factor = file.get_optional(&key(name), Gguf::get_f64)?.unwrap_or(1.);
         ensure!(factor == 1., "RoPE scaling by `{name}` = {factor} is not supported");
     }
     let window = optional("attention.sliding_window")?.filter(|&size| size > 0);
-    let window = window.map(|size| Window { size, sinks: 0 });
-    let base = file.optional(&key("rope.freq_base"), Gguf::number)?.unwrap_or(10_000.);
+    let window = window.map(|size| SlidingWindow { size, sinks: 0 });
+    let base = file.get_optional(&key("rope.freq_base"), Gguf::get_f64)?.unwrap_or(10_000.);
     let turned = optional("rope.dimension_count")?.unwrap_or(head_dim);
     ensure!(turned == head_dim, "RoPE that turns {turned} of {head_dim} numbers is not supported");
-    let embeddings = file.tensor("token_embd.weight")?;
+    let embeddings = file.tensor_info("token_embd.weight")?;
     let config = ModelConfig {
         vocab_size: *embeddings.dims.first().context("`token_embd.weight` is no matrix")?,
         n_layer: size("block_count")?,
         n_embd,
-        context: size("context_length")?,
-        norm: Norm::Rms { eps: file.number(&key("attention.layer_norm_rms_epsilon"))? },
+        context_len: size("context_length")?,
+        norm: NormKind::Rms { eps: file.get_f64(&key("attention.layer_norm_rms_epsilon"))? },
         attention: AttentionConfig {
             n_head,
             n_kv_head: optional("attention.head_count_kv")?.unwrap_or(n_head),
@@ -53,30 +53,34 @@ pub(super) fn read(file: &Gguf) -> Result<ModelConfig> {
                 true => QkNorm::PerHead,
                 false => QkNorm::None,
             },
-            position: Position::Rope { base, scaling: scaling(file, base, head_dim)? },
+            position: PositionEncoding::Rope { base, scaling: scaling(file, base, head_dim)? },
             window,
         },
         mlp: Mlp::SwiGlu { width: size("feed_forward_length")? },
-        output: if has("output.weight") { OutputLayer::Own } else { OutputLayer::Tied },
-        init_std: ModelConfig::INIT_STD,
+        lm_head: if has("output.weight") { LmHead::Untied } else { LmHead::Tied },
+        init_std: ModelConfig::GPT2_INIT_STD,
     };
-    config.check()?;
+    config.validate()?;
     Ok(config)
 }
 
 /// Llama 3's scaling, which a file holds as the factor of each pair's speed instead of the four numbers it follows from.
 fn scaling(file: &Gguf, base: f64, head_dim: usize) -> Result<Option<Llama3Scaling>> {
-    if file.tensor("rope_freqs.weight").is_err() {
+    if file.tensor_info("rope_freqs.weight").is_err() {
         return Ok(None);
     }
-    let format = file.tensor("rope_freqs.weight")?.format;
-    let factors = plain_numbers(format, &file.read("rope_freqs.weight")?);
+    let format = file.tensor_info("rope_freqs.weight")?.format;
+    let factors = plain_numbers(format, &file.read_tensor("rope_freqs.weight")?);
     let factor = f64::from(factors.iter().copied().fold(1., f32::max));
-    let scaling =
-        Llama3Scaling { factor, low_freq_factor: 1., high_freq_factor: 4., original_context: 8192 };
+    let scaling = Llama3Scaling {
+        factor,
+        low_freq_factor: 1.,
+        high_freq_factor: 4.,
+        original_context_len: 8192,
+    };
     for (i, &found) in factors.iter().enumerate() {
         let speed = base.powf(-2. * i as f64 / head_dim as f64);
-        let expected = speed / scaling.slow(speed);
+        let expected = speed / scaling.scale_frequency(speed);
         ensure!(
             factors.len() == head_dim / 2 && (f64::from(found) / expected - 1.).abs() < 1e-3,
             "`rope_freqs.weight` follows from no RoPE scaling that is supported"

@@ -2,7 +2,7 @@
 
 /// Hugging Face's name of the tensor `name`: `blk.3.attn_q.weight` is `model.layers.3.self_attn.q_proj.weight`. None for
 /// a tensor that no model here has.
-pub(super) fn ours(name: &str) -> Option<String> {
+pub(super) fn hf_name(name: &str) -> Option<String> {
     let (place, kind) = name.rsplit_once('.')?;
     let ours = match place {
         "token_embd" => "model.embed_tokens".to_string(),

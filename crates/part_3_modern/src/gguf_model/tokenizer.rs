@@ -4,25 +4,25 @@ use anyhow::Result;
 
 use crate::GgufTokenizer;
 use crate::gguf::Gguf;
-use crate::model_folder::TextEnds;
+use crate::model_folder::SpecialTokenIds;
 
 /// Reads `tokenizer.ggml.*`.
 ///
 /// # Errors
 /// When a list is missing or of the wrong type.
-pub fn tokenizer(file: &Gguf) -> Result<GgufTokenizer> {
+pub fn read_tokenizer(file: &Gguf) -> Result<GgufTokenizer> {
     let key = |name: &str| format!("tokenizer.ggml.{name}");
     let numbers = |name: &str| -> Result<Vec<f64>> {
-        Ok(file.optional(&key(name), Gguf::numbers)?.unwrap_or_default())
+        Ok(file.get_optional(&key(name), Gguf::get_f64s)?.unwrap_or_default())
     };
     let id = |name: &str| id(file, name);
-    let flag = |name: &str| file.optional(&key(name), Gguf::boolean);
-    let tokens = file.strings(&key("tokens"))?.to_vec();
+    let flag = |name: &str| file.get_optional(&key(name), Gguf::get_bool);
+    let tokens = file.get_strings(&key("tokens"))?.to_vec();
     let known = |id: &u32| (*id as usize) < tokens.len(); // converters wrote any number where a model has no such token
     Ok(GgufTokenizer {
-        model: file.string(&key("model"))?.to_string(),
-        pre: file.optional(&key("pre"), Gguf::string)?.map(str::to_string),
-        merges: file.optional(&key("merges"), Gguf::strings)?.unwrap_or_default().to_vec(),
+        model: file.get_str(&key("model"))?.to_string(),
+        pre: file.get_optional(&key("pre"), Gguf::get_str)?.map(str::to_string),
+        merges: file.get_optional(&key("merges"), Gguf::get_strings)?.unwrap_or_default().to_vec(),
         scores: numbers("scores")?.into_iter().map(|score| score as f32).collect(),
         token_type: numbers("token_type")?.into_iter().map(|kind| kind as i32).collect(),
         bos: id("bos_token_id")?,
@@ -40,15 +40,15 @@ pub fn tokenizer(file: &Gguf) -> Result<GgufTokenizer> {
 ///
 /// # Errors
 /// When one of them is no number.
-pub fn text_ends(file: &Gguf) -> Result<TextEnds> {
+pub fn read_special_token_ids(file: &Gguf) -> Result<SpecialTokenIds> {
     let mut eos = Vec::new();
     for name in ["eos_token_id", "eot_token_id", "eom_token_id"] {
         eos.extend(id(file, name)?.filter(|id| !eos.contains(id)));
     }
-    Ok(TextEnds { bos: id(file, "bos_token_id")?, eos })
+    Ok(SpecialTokenIds { bos: id(file, "bos_token_id")?, eos })
 }
 
 fn id(file: &Gguf, name: &str) -> Result<Option<u32>> {
-    let id = file.optional(&format!("tokenizer.ggml.{name}"), Gguf::size)?;
+    let id = file.get_optional(&format!("tokenizer.ggml.{name}"), Gguf::get_usize)?;
     Ok(id.map(u32::try_from).transpose()?)
 }

@@ -6,17 +6,17 @@ use half::{bf16, f16};
 use tensor_core::Weight;
 use tensor_core::quantized::QuantizedMatrix;
 
-use crate::gguf::{Format, Gguf};
-use crate::row_order::reordered;
+use crate::gguf::{Gguf, TensorFormat};
+use crate::row_order::permute_rows;
 
 /// The tensor `name`, its rows put in `order` if there is one, which names each of them.
 pub(super) fn read(file: &Gguf, name: &str, order: Option<&[usize]>) -> Result<Weight> {
-    let (info, bytes) = (file.tensor(name)?, file.read(name)?);
+    let (info, bytes) = (file.tensor_info(name)?, file.read_tensor(name)?);
     let dims = &info.dims[..];
-    let Format::Blocks(quantization) = info.format else {
+    let TensorFormat::Quantized(quantization) = info.format else {
         let numbers = plain_numbers(info.format, &bytes);
         let numbers = match order {
-            Some(order) => reordered(&numbers, order),
+            Some(order) => permute_rows(&numbers, order),
             None => numbers,
         };
         return Ok(Weight::Unquantized(Tensor::from_vec(numbers, dims, &Device::Cpu)?));
@@ -30,11 +30,11 @@ pub(super) fn read(file: &Gguf, name: &str, order: Option<&[usize]>) -> Result<W
 }
 
 /// The numbers of a format that has no blocks.
-pub(super) fn plain_numbers(format: Format, bytes: &[u8]) -> Vec<f32> {
+pub(super) fn plain_numbers(format: TensorFormat, bytes: &[u8]) -> Vec<f32> {
     let pairs = || bytes.as_chunks::<2>().0.iter();
     match format {
-        Format::F16 => pairs().map(|&b| f16::from_le_bytes(b).to_f32()).collect(),
-        Format::BF16 => pairs().map(|&b| bf16::from_le_bytes(b).to_f32()).collect(),
+        TensorFormat::F16 => pairs().map(|&b| f16::from_le_bytes(b).to_f32()).collect(),
+        TensorFormat::BF16 => pairs().map(|&b| bf16::from_le_bytes(b).to_f32()).collect(),
         _ => bytes.as_chunks::<4>().0.iter().map(|&b| f32::from_le_bytes(b)).collect(),
     }
 }

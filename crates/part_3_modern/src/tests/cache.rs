@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use tensor_core::testing::assert_close;
 
 use super::{fresh, ids, tiny, variants};
-use crate::{Cache, GptModern, ModelConfig, RollingCache, Window};
+use crate::{Cache, GptModern, ModelConfig, RollingCache, SlidingWindow};
 
 /// Logits of `ids: (B, T)` read in chunks of the given sizes.
 fn in_chunks(
@@ -15,7 +15,8 @@ fn in_chunks(
     let mut at = 0;
     let mut logits = Vec::new();
     for &chunk in chunks {
-        let hidden = model.read(&ids.narrow(1, at, chunk)?.contiguous()?, &mut cache)?;
+        let hidden =
+            model.hidden_states_cached(&ids.narrow(1, at, chunk)?.contiguous()?, &mut cache)?;
         logits.push(model.logits(&hidden)?);
         at += chunk;
     }
@@ -40,7 +41,7 @@ proptest! {
         b in 1usize..3,
         seed in 0u64..1000,
     ) {
-        let window = window.map(|(size, sinks)| Window { size, sinks });
+        let window = window.map(|(size, sinks)| SlidingWindow { size, sinks });
         let mut config = tiny();
         config.attention.n_kv_head = kv;
         config.attention.window = window;
@@ -48,12 +49,12 @@ proptest! {
         let t = chunks.iter().sum();
         let ids = ids(b, t, seed).unwrap();
         let whole = model.forward(&ids).unwrap();
-        let mut caches = vec![Cache::growing(2)];
+        let mut caches = vec![Cache::dynamic(2)];
         caches.extend(window.map(|window| Cache::rolling(2, window)));
         for cache in caches {
             let (logits, cache) = in_chunks(&model, &ids, &chunks, cache).unwrap();
             assert_close(&logits, &whole, 1e-9).unwrap();
-            prop_assert_eq!(cache.seen(), t);
+            prop_assert_eq!(cache.position(), t);
         }
     }
 }
@@ -63,7 +64,7 @@ fn every_variant_reads_as_well_piece_by_piece() -> Result<()> {
     for (name, config) in variants() {
         let model = inference(&config)?;
         let ids = ids(2, 9, 3)?;
-        let (logits, _) = in_chunks(&model, &ids, &[4, 1, 1, 3], Cache::growing(2))?;
+        let (logits, _) = in_chunks(&model, &ids, &[4, 1, 1, 3], Cache::dynamic(2))?;
         println!("{name}");
         assert_close(&logits, &model.forward(&ids)?, 1e-9)?;
     }
@@ -82,7 +83,7 @@ fn padding_on_the_left_changes_nothing() -> Result<()> {
         if config.attention.window.is_some_and(|window| window.sinks > 0) {
             continue; // sinks are the first tokens of the row, which padding would be
         }
-        let cache = Cache::growing(2).with_padding(vec![0, 3])?;
+        let cache = Cache::dynamic(2).with_padding(vec![0, 3])?;
         let (logits, _) = in_chunks(&model, &batch, &[5, 1, 1], cache)?;
         assert_close(&logits.narrow(0, 0, 1)?, &model.forward(&long)?, 1e-9)?;
         let short_logits = logits.narrow(0, 1, 1)?.narrow(1, 3, 4)?;
@@ -93,14 +94,14 @@ fn padding_on_the_left_changes_nothing() -> Result<()> {
 
 #[test]
 fn a_rolling_cache_never_grows() -> Result<()> {
-    let window = Window { size: 4, sinks: 2 };
+    let window = SlidingWindow { size: 4, sinks: 2 };
     let model = inference(&tiny())?;
     let mut cache = Cache::rolling(2, window);
     let ids = ids(1, 200, 5)?; // the context is 64
     let mut bytes = None;
     for i in 0..200 {
-        model.read(&ids.narrow(1, i, 1)?, &mut cache)?;
-        assert_eq!(*bytes.get_or_insert(cache.bytes()), cache.bytes());
+        model.hidden_states_cached(&ids.narrow(1, i, 1)?, &mut cache)?;
+        assert_eq!(*bytes.get_or_insert(cache.size_in_bytes()), cache.size_in_bytes());
     }
     // 2 layers of keys and values, 6 tokens, 2 key heads of 4 numbers of 8 bytes.
     assert_eq!(bytes, Some(2 * 2 * 6 * 2 * 4 * 8));
@@ -110,7 +111,7 @@ fn a_rolling_cache_never_grows() -> Result<()> {
 /// Room for 4,096 tokens comes at once, more when they come.
 #[test]
 fn a_wide_window_gets_its_room_as_the_text_grows() -> Result<()> {
-    let window = Window { size: 5000, sinks: 3 };
+    let window = SlidingWindow { size: 5000, sinks: 3 };
     let mut cache = RollingCache::new(window);
     let mut at = 0;
     for t in [10, 1, 4085, 1, 300, 1, 500, 1, 2000, 1, 6000, 1] {
@@ -123,12 +124,15 @@ fn a_wide_window_gets_its_room_as_the_text_grows() -> Result<()> {
         }
         let mut keys: Vec<f32> = keys.flatten_all()?.to_vec1()?;
         keys.sort_unstable_by(f32::total_cmp);
-        let seen = (0..at).filter(|&key| window.sees(at - 1, key));
+        let seen = (0..at).filter(|&key| window.can_attend(at - 1, key));
         assert!(keys.iter().copied().eq(seen.map(|key| key as f32)), "after {at} tokens");
         assert_eq!(values.dims(), [1, keys.len(), 1, 1]);
-        assert!(cache.bytes() <= 2 * 4 * window.room().min(at.next_power_of_two().max(4096)));
+        assert!(
+            cache.size_in_bytes()
+                <= 2 * 4 * window.cache_len().min(at.next_power_of_two().max(4096))
+        );
     }
-    let mut endless = RollingCache::new(Window { size: usize::MAX, sinks: 3 });
+    let mut endless = RollingCache::new(SlidingWindow { size: usize::MAX, sinks: 3 });
     for t in [5, 1, 5, 1] {
         let new = Tensor::zeros((1, t, 1, 1), DType::F32, &super::CPU)?;
         endless.extend([&new, &new])?;
@@ -140,11 +144,12 @@ fn a_wide_window_gets_its_room_as_the_text_grows() -> Result<()> {
 #[test]
 fn a_text_beyond_the_context_is_refused() -> Result<()> {
     let model = inference(&tiny())?;
-    let mut cache = Cache::growing(2);
-    model.read(&ids(1, 60, 5)?, &mut cache)?;
-    let error = model.read(&ids(1, 5, 5)?, &mut cache).expect_err("65 tokens").to_string();
+    let mut cache = Cache::dynamic(2);
+    model.hidden_states_cached(&ids(1, 60, 5)?, &mut cache)?;
+    let error =
+        model.hidden_states_cached(&ids(1, 5, 5)?, &mut cache).expect_err("65 tokens").to_string();
     assert!(error.contains("65 tokens") && error.contains("64"), "{error}");
-    model.read(&ids(1, 4, 5)?, &mut cache)?;
+    model.hidden_states_cached(&ids(1, 4, 5)?, &mut cache)?;
     Ok(())
 }
 
@@ -152,11 +157,11 @@ fn a_text_beyond_the_context_is_refused() -> Result<()> {
 fn a_cache_goes_back_to_any_earlier_token() -> Result<()> {
     let model = inference(&tiny())?;
     let ids = ids(1, 12, 5)?;
-    let mut cache = Cache::growing(2);
-    model.read(&super::ids(1, 9, 77)?, &mut cache)?;
+    let mut cache = Cache::dynamic(2);
+    model.hidden_states_cached(&super::ids(1, 9, 77)?, &mut cache)?;
     cache.truncate(0);
-    model.read(&ids, &mut cache)?;
+    model.hidden_states_cached(&ids, &mut cache)?;
     cache.truncate(5);
-    let hidden = model.read(&ids.narrow(1, 5, 7)?, &mut cache)?;
+    let hidden = model.hidden_states_cached(&ids.narrow(1, 5, 7)?, &mut cache)?;
     assert_close(&model.logits(&hidden)?, &model.forward(&ids)?.narrow(1, 5, 7)?, 1e-9)
 }

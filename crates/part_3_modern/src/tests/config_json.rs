@@ -2,9 +2,9 @@ use anyhow::Result;
 use serde_json::{Map, Value, json};
 
 use super::{error, variants};
-use crate::config::{AttentionBias, Norm, OutputLayer, Position, QkNorm};
+use crate::config::{AttentionBias, LmHead, NormKind, PositionEncoding, QkNorm};
 use crate::config_json::{from_json, to_json};
-use crate::{ModelConfig, Window};
+use crate::{ModelConfig, SlidingWindow};
 
 /// `scripts/golden_config.py` asked transformers.
 fn golden() -> Value {
@@ -21,22 +21,24 @@ fn config(changes: &Value) -> Value {
 /// What the golden file says of a model; the window once, if all layers have it.
 fn said(config: &ModelConfig) -> Value {
     let attention = config.attention;
-    let Norm::Rms { eps } = config.norm else { panic!("{:?}", config.norm) };
-    let Position::Rope { base, scaling } = attention.position else { panic!("learned positions") };
+    let NormKind::Rms { eps } = config.norm else { panic!("{:?}", config.norm) };
+    let PositionEncoding::Rope { base, scaling } = attention.position else {
+        panic!("learned positions")
+    };
     let mut rope = json!({ "rope_type": "default", "rope_theta": base });
     if let Some(scaling) = scaling {
         rope["rope_type"] = json!("llama3");
         rope["factor"] = json!(scaling.factor);
         rope["low_freq_factor"] = json!(scaling.low_freq_factor);
         rope["high_freq_factor"] = json!(scaling.high_freq_factor);
-        rope["original_max_position_embeddings"] = json!(scaling.original_context);
+        rope["original_max_position_embeddings"] = json!(scaling.original_context_len);
     }
     json!({
-        "head_dim": attention.head_dim, "n_kv_head": attention.n_kv_head, "context": config.context,
+        "head_dim": attention.head_dim, "n_kv_head": attention.n_kv_head, "context": config.context_len,
         "windows": vec![attention.window.map(|window| window.size); config.n_layer],
         "qkv_bias": attention.bias != AttentionBias::None, "o_bias": attention.bias == AttentionBias::All,
         "qk_norm": attention.qk_norm == QkNorm::PerHead, "eps": eps,
-        "tied": config.output == OutputLayer::Tied, "rope": rope,
+        "tied": config.lm_head == LmHead::Tied, "rope": rope,
     })
 }
 
@@ -70,7 +72,10 @@ fn kinds_of_layers_decide_which_have_a_window() -> Result<()> {
     // Such a Mistral is what transformers calls Ministral.
     for family in ["mistral", "qwen2", "qwen3"] {
         assert_eq!(window(family, json!([full, full]))?, None);
-        assert_eq!(window(family, json!([sliding, sliding]))?, Some(Window { size: 6, sinks: 0 }));
+        assert_eq!(
+            window(family, json!([sliding, sliding]))?,
+            Some(SlidingWindow { size: 6, sinks: 0 })
+        );
         assert!(error(window(family, json!([full, sliding]))).contains("`layer_types`"));
         assert!(
             error(window(family, json!([full, "linear_attention"]))).contains("linear_attention")

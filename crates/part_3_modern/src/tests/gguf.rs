@@ -8,7 +8,7 @@ use tensor_core::testing::{assert_close, course_data};
 
 use super::error;
 use super::writer::{Writer, array, string};
-use crate::gguf::{Array, Format, Gguf, Value, check_header};
+use crate::gguf::{Gguf, MetadataArray, MetadataValue, TensorFormat, check_header};
 use crate::gguf_model;
 
 /// A small file with one value of each type and one tensor of each format.
@@ -30,7 +30,7 @@ pub(super) fn sample() -> Writer {
         .value("u64", 10, (1u64 << 40).to_le_bytes())
         .value("i64", 11, (-1i64 << 40).to_le_bytes())
         .value("f64", 12, 0.1f64.to_le_bytes());
-    let sizes = Format::ALL.into_iter().enumerate();
+    let sizes = TensorFormat::ALL.into_iter().enumerate();
     sizes.fold(writer, |writer, (i, format)| {
         writer.tensor(&format!("t.{format}"), &[2, 1 + i as u64, 256], format)
     })
@@ -52,19 +52,22 @@ pub(super) fn refused(writer: &Writer) -> String {
 #[test]
 fn every_type_of_value_comes_back() -> Result<()> {
     let gguf = open(&sample().file())?;
-    assert_eq!(gguf.string("general.architecture")?, "llama");
-    assert_eq!(gguf.size("llama.block_count")?, 30);
-    assert_eq!((gguf.size("u8")?, gguf.size("u16")?, gguf.size("u64")?), (200, 60_000, 1 << 40));
-    assert_eq!(gguf.number("llama.rope.freq_base")?, 1e5);
-    assert_eq!((gguf.number("i8")?, gguf.number("i16")?), (-3., -300.));
-    assert_eq!((gguf.number("i32")?, gguf.number("i64")?), (-70_000., -(2f64.powi(40))));
-    assert_eq!(gguf.number("f64")?, 0.1);
-    assert!(gguf.boolean("add_bos")?);
-    assert_eq!(gguf.strings("tokens")?, ["a", "", "é"]);
-    assert_eq!(gguf.numbers("types")?, [1., -6.]);
-    let nested = vec![Array::Bool(vec![false, true]), Array::U8(Vec::new())];
-    assert_eq!(gguf.metadata("nested"), Some(&Value::Array(Array::Array(nested))));
-    assert_eq!(gguf.metadata("i8"), Some(&Value::I8(-3)));
+    assert_eq!(gguf.get_str("general.architecture")?, "llama");
+    assert_eq!(gguf.get_usize("llama.block_count")?, 30);
+    assert_eq!(
+        (gguf.get_usize("u8")?, gguf.get_usize("u16")?, gguf.get_usize("u64")?),
+        (200, 60_000, 1 << 40)
+    );
+    assert_eq!(gguf.get_f64("llama.rope.freq_base")?, 1e5);
+    assert_eq!((gguf.get_f64("i8")?, gguf.get_f64("i16")?), (-3., -300.));
+    assert_eq!((gguf.get_f64("i32")?, gguf.get_f64("i64")?), (-70_000., -(2f64.powi(40))));
+    assert_eq!(gguf.get_f64("f64")?, 0.1);
+    assert!(gguf.get_bool("add_bos")?);
+    assert_eq!(gguf.get_strings("tokens")?, ["a", "", "é"]);
+    assert_eq!(gguf.get_f64s("types")?, [1., -6.]);
+    let nested = vec![MetadataArray::Bool(vec![false, true]), MetadataArray::U8(Vec::new())];
+    assert_eq!(gguf.metadata("nested"), Some(&MetadataValue::Array(MetadataArray::Array(nested))));
+    assert_eq!(gguf.metadata("i8"), Some(&MetadataValue::I8(-3)));
     assert_eq!(gguf.all_metadata().count(), 15);
     Ok(())
 }
@@ -72,14 +75,14 @@ fn every_type_of_value_comes_back() -> Result<()> {
 #[test]
 fn a_wrong_key_or_type_is_named() -> Result<()> {
     let gguf = open(&sample().file())?;
-    let message = error(gguf.size("llama.head_count"));
+    let message = error(gguf.get_usize("llama.head_count"));
     assert!(message.ends_with("model.gguf has no metadata `llama.head_count`"), "{message}");
-    let message = error(gguf.size("tokens"));
+    let message = error(gguf.get_usize("tokens"));
     assert!(message.ends_with("`tokens` is an array of strings, expected a size"), "{message}");
-    assert!(error(gguf.size("i32")).contains("expected a size"));
-    assert!(error(gguf.string("add_bos")).contains("is a boolean, expected a string"));
-    assert!(error(gguf.numbers("tokens")).contains("expected an array of numbers"));
-    assert!(error(gguf.read("nothing")).ends_with("model.gguf has no tensor `nothing`"));
+    assert!(error(gguf.get_usize("i32")).contains("expected a size"));
+    assert!(error(gguf.get_str("add_bos")).contains("is a boolean, expected a string"));
+    assert!(error(gguf.get_f64s("tokens")).contains("expected an array of numbers"));
+    assert!(error(gguf.read_tensor("nothing")).ends_with("model.gguf has no tensor `nothing`"));
     Ok(())
 }
 
@@ -91,37 +94,37 @@ fn tensors_have_their_dims_formats_and_bytes() -> Result<()> {
         let file = Writer { version, ..sample() };
         std::fs::write(&path, file.file())?;
         let gguf = Gguf::open(&path)?;
-        assert_eq!(gguf.tensors().count(), Format::ALL.len());
-        for ((i, format), entry) in Format::ALL.into_iter().enumerate().zip(&file.tensors) {
-            let info = gguf.tensor(&entry.name)?;
+        assert_eq!(gguf.tensor_infos().count(), TensorFormat::ALL.len());
+        for ((i, format), entry) in TensorFormat::ALL.into_iter().enumerate().zip(&file.tensors) {
+            let info = gguf.tensor_info(&entry.name)?;
             assert_eq!((&info.dims[..], info.format), (&[2, 1 + i, 256][..], format));
             assert_eq!(info.size_in_bytes(), entry.bytes.len());
-            assert_eq!(gguf.read(&entry.name)?, entry.bytes, "{format}");
+            assert_eq!(gguf.read_tensor(&entry.name)?, entry.bytes, "{format}");
         }
         std::fs::write(&path, [file.file(), vec![0]].concat())?;
-        assert!(error(gguf.read("t.F32")).contains("has changed since it was opened"));
+        assert!(error(gguf.read_tensor("t.F32")).contains("has changed since it was opened"));
     }
     Ok(())
 }
 
 #[test]
 fn the_formats_are_those_of_candle() {
-    for (format, theirs) in Format::ALL.into_iter().map(|format| (format, candle(format))) {
+    for (format, theirs) in TensorFormat::ALL.into_iter().map(|format| (format, candle(format))) {
         assert_eq!(format.block_len(), theirs.block_size(), "{format}");
         assert_eq!(format.block_bytes(), theirs.type_size(), "{format}");
     }
 }
 
-fn candle(format: Format) -> GgmlDType {
+fn candle(format: TensorFormat) -> GgmlDType {
     match format {
-        Format::F32 => GgmlDType::F32,
-        Format::F16 => GgmlDType::F16,
-        Format::BF16 => GgmlDType::BF16,
-        Format::Blocks(Quantization::Q4_0) => GgmlDType::Q4_0,
-        Format::Blocks(Quantization::Q4_1) => GgmlDType::Q4_1,
-        Format::Blocks(Quantization::Q8_0) => GgmlDType::Q8_0,
-        Format::Blocks(Quantization::Q4K) => GgmlDType::Q4K,
-        Format::Blocks(Quantization::Q6K) => GgmlDType::Q6K,
+        TensorFormat::F32 => GgmlDType::F32,
+        TensorFormat::F16 => GgmlDType::F16,
+        TensorFormat::BF16 => GgmlDType::BF16,
+        TensorFormat::Quantized(Quantization::Q4_0) => GgmlDType::Q4_0,
+        TensorFormat::Quantized(Quantization::Q4_1) => GgmlDType::Q4_1,
+        TensorFormat::Quantized(Quantization::Q8_0) => GgmlDType::Q8_0,
+        TensorFormat::Quantized(Quantization::Q4K) => GgmlDType::Q4K,
+        TensorFormat::Quantized(Quantization::Q6K) => GgmlDType::Q6K,
     }
 }
 
@@ -130,12 +133,12 @@ fn an_alignment_of_its_own_moves_the_data() -> Result<()> {
     for alignment in [1u32, 8, 4096] {
         let mut file = Writer::new().value("general.alignment", 4, alignment.to_le_bytes());
         file.alignment = u64::from(alignment);
-        let file = file.tensor("a", &[3], Format::F32).tensor("b", &[5], Format::F16);
+        let file = file.tensor("a", &[3], TensorFormat::F32).tensor("b", &[5], TensorFormat::F16);
         assert!(check_header(&file.header(), file.file().len() as u64).is_ok());
         let folder = tempfile::tempdir()?;
         let path = folder.path().join("model.gguf");
         std::fs::write(&path, file.file())?;
-        assert_eq!(Gguf::open(&path)?.read("b")?, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+        assert_eq!(Gguf::open(&path)?.read_tensor("b")?, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
     }
     for (kind, bytes) in [(4, &[0; 4][..]), (4, &[24, 0, 0, 0]), (10, &[32, 0, 0, 0, 0, 0, 0, 0])] {
         let message = refused(&Writer::new().value("general.alignment", kind, bytes));
@@ -151,15 +154,16 @@ fn what_is_added_around_a_text_is_as_the_file_says() -> Result<()> {
         .value("tokenizer.ggml.tokens", 9, array(8, &["a", "b"].map(string)))
         .value("tokenizer.ggml.add_bos_token", 7, [0])
         .value("tokenizer.ggml.add_eos_token", 7, [1]);
-    let parts = gguf_model::tokenizer(&open(&file.file())?)?;
+    let parts = gguf_model::read_tokenizer(&open(&file.file())?)?;
     assert_eq!((parts.add_bos, parts.add_eos), (Some(false), Some(true)));
     Ok(())
 }
 
 /// A tensor's numbers, dequantised by candle.
 fn numbers(gguf: &Gguf, name: &str) -> Result<Tensor> {
-    let info = gguf.tensor(name)?;
-    let storage = QStorage::from_data(gguf.read(name)?.into(), &Device::Cpu, candle(info.format))?;
+    let info = gguf.tensor_info(name)?;
+    let storage =
+        QStorage::from_data(gguf.read_tensor(name)?.into(), &Device::Cpu, candle(info.format))?;
     Ok(QTensor::new(storage, info.dims.clone())?.dequantize(&Device::Cpu)?)
 }
 
@@ -168,18 +172,18 @@ fn numbers(gguf: &Gguf, name: &str) -> Result<Tensor> {
 fn every_format_reads_as_in_python() -> Result<()> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/formats.gguf");
     let gguf = Gguf::open(&path)?;
-    assert_eq!(gguf.tensors().count(), 2 * Format::ALL.len());
-    for format in Format::ALL {
+    assert_eq!(gguf.tensor_infos().count(), 2 * TensorFormat::ALL.len());
+    for format in TensorFormat::ALL {
         let (name, dequantised) = (format.to_string(), format!("{format}.f32"));
-        let info = gguf.tensor(&name)?;
+        let info = gguf.tensor_info(&name)?;
         assert_eq!((info.format, &info.dims[..]), (format, &[2, 256][..]));
         assert_close(&numbers(&gguf, &name)?, &numbers(&gguf, &dequantised)?, 1e-6)?;
     }
-    assert_eq!(gguf.size("general.alignment")?, 64);
-    assert_eq!(gguf.strings("tokenizer.ggml.tokens")?, ["<s>", "é", "𝄞"]);
-    assert_eq!(gguf.numbers("tokenizer.ggml.scores")?, [0., -1.5, -2.]);
-    assert_eq!(gguf.numbers("tokenizer.ggml.token_type")?, [3., 1., 1.]);
-    assert!(gguf.boolean("tokenizer.ggml.add_bos_token")?);
+    assert_eq!(gguf.get_usize("general.alignment")?, 64);
+    assert_eq!(gguf.get_strings("tokenizer.ggml.tokens")?, ["<s>", "é", "𝄞"]);
+    assert_eq!(gguf.get_f64s("tokenizer.ggml.scores")?, [0., -1.5, -2.]);
+    assert_eq!(gguf.get_f64s("tokenizer.ggml.token_type")?, [3., 1., 1.]);
+    assert!(gguf.get_bool("tokenizer.ggml.add_bos_token")?);
     Ok(())
 }
 
@@ -188,27 +192,33 @@ fn every_format_reads_as_in_python() -> Result<()> {
 fn smollm2_reads_as_in_python() -> Result<()> {
     let Some(path) = course_data("models/SmolLM2-135M-Instruct.Q4_1.gguf") else { return Ok(()) };
     let gguf = Gguf::open(&path)?;
-    assert_eq!(gguf.string("general.architecture")?, "llama");
-    assert_eq!(gguf.size("llama.attention.head_count_kv")?, 3);
-    assert_eq!(gguf.number("llama.attention.layer_norm_rms_epsilon")? as f32, 1e-5);
-    assert_eq!(gguf.strings("tokenizer.ggml.tokens")?.len(), 49_152);
-    assert_eq!(gguf.strings("tokenizer.ggml.merges")?[0], "Ġ t");
+    assert_eq!(gguf.get_str("general.architecture")?, "llama");
+    assert_eq!(gguf.get_usize("llama.attention.head_count_kv")?, 3);
+    assert_eq!(gguf.get_f64("llama.attention.layer_norm_rms_epsilon")? as f32, 1e-5);
+    assert_eq!(gguf.get_strings("tokenizer.ggml.tokens")?.len(), 49_152);
+    assert_eq!(gguf.get_strings("tokenizer.ggml.merges")?[0], "Ġ t");
     assert_eq!(gguf.all_metadata().count(), 33);
-    let count = |format| gguf.tensors().filter(|(_, info)| info.format == format).count();
+    let count = |format| gguf.tensor_infos().filter(|(_, info)| info.format == format).count();
     assert_eq!(
         (
-            count(Format::Blocks(Quantization::Q4_1)),
-            count(Format::F32),
-            count(Format::Blocks(Quantization::Q8_0))
+            count(TensorFormat::Quantized(Quantization::Q4_1)),
+            count(TensorFormat::F32),
+            count(TensorFormat::Quantized(Quantization::Q8_0))
         ),
         (210, 61, 1)
     );
     let lines =
-        gguf.tensors().map(|(name, info)| format!("{name} {:?} {}\n", info.dims, info.format));
+        gguf.tensor_infos().map(|(name, info)| format!("{name} {:?} {}\n", info.dims, info.format));
     assert_eq!(crc32(lines.collect::<String>().as_bytes()), 0x5365_c4a4);
-    assert_eq!(crc32(gguf.strings("tokenizer.ggml.tokens")?.join("\n").as_bytes()), 0xbf32_a44b);
-    assert_eq!(crc32(gguf.strings("tokenizer.ggml.merges")?.join("\n").as_bytes()), 0xbbee_10ef);
-    assert_eq!(gguf.numbers("tokenizer.ggml.token_type")?.iter().sum::<f64>(), 49_186.);
+    assert_eq!(
+        crc32(gguf.get_strings("tokenizer.ggml.tokens")?.join("\n").as_bytes()),
+        0xbf32_a44b
+    );
+    assert_eq!(
+        crc32(gguf.get_strings("tokenizer.ggml.merges")?.join("\n").as_bytes()),
+        0xbbee_10ef
+    );
+    assert_eq!(gguf.get_f64s("tokenizer.ggml.token_type")?.iter().sum::<f64>(), 49_186.);
     // Name, first number, last number, sum of absolute values.
     for (name, dims, first, last, sum) in [
         (
@@ -228,7 +238,7 @@ fn smollm2_reads_as_in_python() -> Result<()> {
         ),
         ("output_norm.weight", vec![576], 1.757_812_5, 1.984_375, 1_045.097_656_25),
     ] {
-        let info = gguf.tensor(name)?;
+        let info = gguf.tensor_info(name)?;
         assert_eq!(info.dims, dims, "{name}");
         let numbers = numbers(&gguf, name)?.flatten_all()?;
         let found: Vec<f32> = numbers.to_vec1()?;

@@ -8,8 +8,8 @@ use tensor_core::quantized::Quantization;
 use super::error;
 use super::gguf::{open, refused, sample};
 use super::writer::{Writer, array, string};
-use crate::gguf::{Format, check_header};
-use crate::{Purpose, gguf_model};
+use crate::gguf::{TensorFormat, check_header};
+use crate::{LoadMode, gguf_model};
 
 #[test]
 fn usual_mistakes_are_recognised() {
@@ -41,8 +41,8 @@ fn usual_mistakes_are_recognised() {
 fn damaged_lists_are_refused() {
     let two = |change: fn(&mut Writer)| {
         let mut file = Writer::new()
-            .tensor("a", &[2, 32], Format::Blocks(Quantization::Q8_0))
-            .tensor("b", &[32], Format::F32);
+            .tensor("a", &[2, 32], TensorFormat::Quantized(Quantization::Q8_0))
+            .tensor("b", &[32], TensorFormat::F32);
         change(&mut file);
         refused(&file)
     };
@@ -67,11 +67,11 @@ fn damaged_lists_are_refused() {
         assert!(message.contains(says), "{message}");
     }
     for offset in [8, 33] {
-        let mut file = Writer::new().tensor("a", &[8], Format::F32);
+        let mut file = Writer::new().tensor("a", &[8], TensorFormat::F32);
         file.tensors[0].offset = offset;
         assert!(refused(&file).contains("is not aligned to 32"));
     }
-    let mut header = Writer::new().tensor("a", &[8], Format::F32);
+    let mut header = Writer::new().tensor("a", &[8], TensorFormat::F32);
     header.tensors[0].offset = u64::MAX - 31; // a multiple of 32
     assert!(error(check_header(&header.header(), 1 << 20)).contains("outside of the file"));
     let long = Writer::new().value(&"k".repeat(70_000), 0, [0]);
@@ -146,7 +146,7 @@ proptest! {
 fn a_part_of_a_model_says_what_to_do() -> Result<()> {
     let message = |files: u16| -> Result<String> {
         let part = sample().value("split.count", 2, files.to_le_bytes()).file();
-        Ok(error(gguf_model::open(&open(&part)?, Purpose::Inference, &Device::Cpu)))
+        Ok(error(gguf_model::open(&open(&part)?, LoadMode::Inference, &Device::Cpu)))
     };
     let three = message(3)?;
     assert!(three.contains("one of 3 files") && three.contains("--merge"), "{three}");

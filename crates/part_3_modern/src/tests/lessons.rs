@@ -5,13 +5,13 @@ use tensor_core::testing::{assert_close, assert_grad};
 use tensor_core::{Rng, backward};
 
 use super::CPU;
-use crate::Window;
-use crate::config::{Llama3Scaling, Position};
+use crate::SlidingWindow;
+use crate::config::{Llama3Scaling, PositionEncoding};
 use crate::rms_norm::rms_norm;
-use crate::rope::{Rope, rotate};
+use crate::rope::{Rope, apply_rope};
 use crate::swiglu::silu_mul;
 
-const ROPE: Position = Position::Rope { base: 10_000., scaling: None };
+const ROPE: PositionEncoding = PositionEncoding::Rope { base: 10_000., scaling: None };
 
 fn normal(shape: &[usize]) -> Result<Tensor> {
     Rng::new(7).normal_tensor(shape.to_vec(), 1., DType::F64, &CPU)
@@ -52,8 +52,8 @@ fn rope_matches_the_worked_example() -> Result<()> {
     let x = Tensor::new(&[1f64, 3., 2., 4.], &CPU)?.reshape((1, 1, 1, 4))?;
     let one = Tensor::new(&[-1.142640f64, 2.959851, 1.922076, 4.029799], &CPU)?;
     let two = Tensor::new(&[-2.234742f64, 2.919405, 0.077004, 4.059196], &CPU)?;
-    assert_close(&rotate(&x, &rope, 1)?.flatten_all()?, &one, 1e-6)?;
-    assert_close(&rotate(&x, &rope, 2)?.flatten_all()?, &two, 1e-6)
+    assert_close(&apply_rope(&x, &rope, 1)?.flatten_all()?, &one, 1e-6)?;
+    assert_close(&apply_rope(&x, &rope, 2)?.flatten_all()?, &two, 1e-6)
 }
 
 #[test]
@@ -69,11 +69,11 @@ fn each_lesson_agrees_with_its_fused_twin() -> Result<()> {
     let rope = Rope::new(6, ROPE).expect("RoPE");
     let x = normal(&[2, 5, 3, 6])?;
     for start in [0, 1000] {
-        let angles = rope.angles(start, 5, DType::F64, &CPU)?;
+        let angles = rope.table(start, 5, DType::F64, &CPU)?;
         assert_twins(
             &x,
-            |x| rotate(x, &rope, start),
-            |x| angles.turn(x, Positions::StartAt(start)),
+            |x| apply_rope(x, &rope, start),
+            |x| angles.apply(x, Positions::StartAt(start)),
         )?;
     }
     Ok(())
@@ -84,7 +84,7 @@ fn each_lesson_has_the_gradient_of_its_value() -> Result<()> {
     let (weight, rope) = (normal(&[6])?, Rope::new(6, ROPE).expect("RoPE"));
     assert_grad(&normal(&[2, 6])?, |x| rms_norm(x, &weight, 1e-5), 1e-6)?;
     assert_grad(&normal(&[2, 6])?, |x| silu_mul(x, x), 1e-6)?;
-    assert_grad(&normal(&[1, 3, 2, 6])?, |x| rotate(x, &rope, 5), 1e-6)
+    assert_grad(&normal(&[1, 3, 2, 6])?, |x| apply_rope(x, &rope, 5), 1e-6)
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn attention_scores_depend_on_the_distance_alone() -> Result<()> {
     let rope = Rope::new(8, ROPE).expect("RoPE");
     let (q, k) = (normal(&[1, 1, 1, 8])?, (normal(&[1, 1, 1, 8])? + 0.5)?);
     let score = |at: usize, to: usize| -> Result<f64> {
-        (rotate(&q, &rope, at)? * rotate(&k, &rope, to)?)?.sum_all()?.to_scalar()
+        (apply_rope(&q, &rope, at)? * apply_rope(&k, &rope, to)?)?.sum_all()?.to_scalar()
     };
     assert!((score(5, 2)? - score(1005, 1002)?).abs() < 1e-4);
     assert!((score(5, 2)? - score(5, 3)?).abs() > 1e-2);
@@ -105,12 +105,13 @@ fn llama_3s_scaling_slows_slow_turns_alone() -> Result<()> {
         factor: 8.,
         low_freq_factor: 1.,
         high_freq_factor: 4.,
-        original_context: 8192,
+        original_context_len: 8192,
     };
-    let rope = |scaling| Rope::new(128, Position::Rope { base: 500_000., scaling }).expect("RoPE");
+    let rope =
+        |scaling| Rope::new(128, PositionEncoding::Rope { base: 500_000., scaling }).expect("RoPE");
     let speeds = |rope: Rope| -> Result<Vec<f64>> {
         // The sine of a small angle is the angle: a thousandth of a position would be better, but there is none.
-        rope.angles(1, 1, DType::F64, &CPU)?.sines().flatten_all()?.to_vec1()
+        rope.table(1, 1, DType::F64, &CPU)?.sin().flatten_all()?.to_vec1()
     };
     let (plain, scaled) = (speeds(rope(None))?, speeds(rope(Some(scaling)))?);
     assert_eq!(plain[..25], scaled[..25], "more than 4 turns in 8192 positions: as before");
@@ -124,8 +125,9 @@ fn llama_3s_scaling_slows_slow_turns_alone() -> Result<()> {
 
 #[test]
 fn a_window_sees_itself_its_size_and_the_sinks() {
-    let window = Window { size: 3, sinks: 2 };
-    let seen = |query: usize| (0..8).filter(|&key| window.sees(query, key)).collect::<Vec<_>>();
+    let window = SlidingWindow { size: 3, sinks: 2 };
+    let seen =
+        |query: usize| (0..8).filter(|&key| window.can_attend(query, key)).collect::<Vec<_>>();
     assert_eq!(seen(0), [0]);
     assert_eq!(seen(3), [0, 1, 2, 3]);
     assert_eq!(seen(6), [0, 1, 4, 5, 6]);
@@ -134,11 +136,11 @@ fn a_window_sees_itself_its_size_and_the_sinks() {
 #[test]
 fn the_mask_is_the_lessons_rule() -> Result<()> {
     for (size, sinks) in [(1, 0), (3, 0), (3, 2), (2, 5), (100, 1)] {
-        let window = Window { size, sinks };
+        let window = SlidingWindow { size, sinks };
         let mask = window.mask().to_tensor(9, 9, DType::F32, &CPU)?.reshape((9, 9))?;
         for (query, row) in mask.to_vec2::<f32>()?.into_iter().enumerate() {
             for (key, number) in row.into_iter().enumerate() {
-                assert_eq!(number == 0., window.sees(query, key), "{window:?} {query} {key}");
+                assert_eq!(number == 0., window.can_attend(query, key), "{window:?} {query} {key}");
             }
         }
     }

@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use tensor_core::testing::course_data;
 
 use super::error;
-use crate::llama2c::{self, Classifier, Header};
-use crate::{Markers, Special, Spelled, llama2c_tokenizer};
+use crate::llama2c::{self, Classifier, Llama2cHeader};
+use crate::{AddSpecialTokens, ParseSpecial, SkipSpecialTokens, llama2c_tokenizer};
 
 /// dim, hidden_dim, n_layers, n_heads, n_kv_heads, vocab_size, seq_len.
 const SIZES: [i32; 7] = [8, 12, 2, 2, 1, -10, 6];
@@ -19,7 +19,7 @@ fn file(sizes: [i32; 7], count: usize) -> Vec<u8> {
     sizes.into_iter().flat_map(i32::to_le_bytes).chain(numbers).collect()
 }
 
-fn open(bytes: &[u8]) -> Result<(Header, BTreeMap<String, Tensor>)> {
+fn open(bytes: &[u8]) -> Result<(Llama2cHeader, BTreeMap<String, Tensor>)> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("model.bin");
     std::fs::write(&path, bytes)?;
@@ -32,8 +32,16 @@ const COUNT: usize = 80 + 2 * (2 * 8 + 64 + 32 + 32 + 64 + 3 * 96) + 8 + 24 + 80
 #[test]
 fn tensors_come_from_where_they_are_in_the_file() -> Result<()> {
     let (header, tensors) = open(&file(SIZES, COUNT))?;
-    let Header { n_embd, n_hidden, n_layer, n_head, n_kv_head, vocab_size, block_size, classifier } =
-        header;
+    let Llama2cHeader {
+        n_embd,
+        hidden_dim: n_hidden,
+        n_layer,
+        n_head,
+        n_kv_head,
+        vocab_size,
+        context_len: block_size,
+        classifier,
+    } = header;
     assert_eq!((n_embd, n_hidden, n_layer, n_head, n_kv_head), (8, 12, 2, 2, 1));
     assert_eq!((vocab_size, block_size, classifier), (10, 6, Classifier::Untied));
     assert_eq!(tensors.len(), 3 + 2 * 9);
@@ -131,25 +139,25 @@ fn stories260k_tells_the_story_of_llama2c() -> Result<()> {
     let (header, tensors) = llama2c::open(&path)?;
     assert_eq!(tokenizer.vocab_size(), header.vocab_size);
     let mut llama = Llama::new(header, &tensors)?;
-    let mut tokens = tokenizer.encode("", Special::Added, Spelled::Text)?;
+    let mut tokens = tokenizer.encode("", AddSpecialTokens::Yes, ParseSpecial::No)?;
     while tokens.len() <= 200 {
         let logits = llama.forward(tokens[tokens.len() - 1] as usize);
         let best = (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b])).unwrap();
         tokens.push(best as u32);
     }
-    assert_eq!(tokenizer.decode(&tokens, Markers::Hidden)?, STORY);
+    assert_eq!(tokenizer.decode(&tokens, SkipSpecialTokens::Yes)?, STORY);
     Ok(())
 }
 
 /// A Llama with rotated halves and a cache, in loops: a test of the reader must not need the model that it serves.
 struct Llama {
-    header: Header,
+    header: Llama2cHeader,
     weights: BTreeMap<String, Vec<f32>>,
     cache: Vec<Vec<[Vec<f32>; 2]>>, // [layer][position], key and value
 }
 
 impl Llama {
-    fn new(header: Header, tensors: &BTreeMap<String, Tensor>) -> Result<Self> {
+    fn new(header: Llama2cHeader, tensors: &BTreeMap<String, Tensor>) -> Result<Self> {
         let weights = tensors.iter().map(|(name, tensor)| {
             Ok((name.trim_end_matches(".weight").to_string(), tensor.flatten_all()?.to_vec1()?))
         });
@@ -165,7 +173,8 @@ impl Llama {
     }
 
     fn norm(&self, name: &str, x: &[f32]) -> Vec<f32> {
-        let scale = (dot(x, x) / x.len() as f32 + Header::RMS_NORM_EPS as f32).sqrt().recip();
+        let scale =
+            (dot(x, x) / x.len() as f32 + Llama2cHeader::RMS_NORM_EPS as f32).sqrt().recip();
         self.weights[name].iter().zip(x).map(|(weight, x)| weight * (x * scale)).collect()
     }
 
@@ -223,7 +232,7 @@ fn rotated(mut x: Vec<f32>, position: usize, d: usize) -> Vec<f32> {
     for head in x.chunks_mut(d) {
         let (a, b) = head.split_at_mut(d / 2);
         for (i, (a, b)) in a.iter_mut().zip(b).enumerate() {
-            let angle = position as f64 * Header::ROPE_THETA.powf(-2. * i as f64 / d as f64);
+            let angle = position as f64 * Llama2cHeader::ROPE_THETA.powf(-2. * i as f64 / d as f64);
             let (sin, cos) = (angle.sin() as f32, angle.cos() as f32);
             (*a, *b) = (*a * cos - *b * sin, *a * sin + *b * cos);
         }

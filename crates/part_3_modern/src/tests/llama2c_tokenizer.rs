@@ -7,7 +7,7 @@ use tensor_core::testing::course_data;
 
 use super::error;
 use crate::llama2c_tokenizer::{open, read};
-use crate::{Markers, Special, Spelled, Tokenizer};
+use crate::{AddSpecialTokens, ParseSpecial, SkipSpecialTokens, Tokenizer};
 
 /// A tokenizer's file: `<unk>`, `<s>`, `</s>`, the bytes, then these pieces with their scores.
 fn file(pieces: &[(&str, f32)]) -> Vec<u8> {
@@ -31,16 +31,16 @@ fn tiny() -> Tokenizer {
 
 /// The ids of a text, without the beginning.
 fn encode(tokenizer: &Tokenizer, text: &str) -> Vec<u32> {
-    tokenizer.encode(text, Special::None, Spelled::Text).unwrap()
+    tokenizer.encode(text, AddSpecialTokens::No, ParseSpecial::No).unwrap()
 }
 
 /// The ids of a text, as the model is to see it.
 fn begin(tokenizer: &Tokenizer, text: &str) -> Vec<u32> {
-    tokenizer.encode(text, Special::Added, Spelled::Text).unwrap()
+    tokenizer.encode(text, AddSpecialTokens::Yes, ParseSpecial::No).unwrap()
 }
 
 fn decode(tokenizer: &Tokenizer, ids: &[u32]) -> String {
-    tokenizer.decode(ids, Markers::Hidden).unwrap()
+    tokenizer.decode(ids, SkipSpecialTokens::Yes).unwrap()
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn decoding_drops_control_tokens_and_the_first_space() {
     assert_eq!(decode(&tokenizer, &[1, 265, 265, 2]), "a a");
     assert_eq!(decode(&tokenizer, &[1, 259, 260]), "a");
     assert_eq!(decode(&tokenizer, &[3 + 0xC3, 260]), "\u{FFFD}a");
-    let mut stream = tokenizer.stream(Markers::Hidden, &[]);
+    let mut stream = tokenizer.stream(SkipSpecialTokens::Yes, &[]);
     let texts = [1, 3 + 0xC3, 3 + 0xA9, 265, 3 + 0xE2].map(|token| stream.push(token).unwrap());
     assert_eq!(texts, ["", "", "é", " a", ""]);
     assert_eq!(stream.finish().unwrap(), "\u{FFFD}");
@@ -182,7 +182,7 @@ fn tok512_reads_stories() -> Result<()> {
     let tokenizer = open(&path)?;
     assert_eq!(tokenizer.vocab_size(), 512);
     assert_eq!(begin(&tokenizer, "Once upon a time"), [1, 403, 407, 261, 378]);
-    assert_eq!(tokenizer.token(403).as_deref(), Some("▁Once"));
+    assert_eq!(tokenizer.id_to_token(403).as_deref(), Some("▁Once"));
     for text in ["Once upon a time", "  Two spaces, नमस्ते 🦀\nand \"more\"…", "<s>", "\0"]
     {
         assert_eq!(decode(&tokenizer, &begin(&tokenizer, text)), text);

@@ -5,7 +5,7 @@ use tensor_core::{Parameters, backward};
 
 use super::{CPU, fresh, ids, tiny, variants};
 use crate::config::Mlp;
-use crate::{Activations, GptModern, ModelConfig};
+use crate::{GptModern, GradientCheckpointing, ModelConfig};
 
 #[test]
 fn every_parameter_of_every_variant_learns() -> Result<()> {
@@ -25,7 +25,7 @@ fn every_parameter_of_every_variant_learns() -> Result<()> {
 
 #[test]
 fn fresh_weights_spread_as_the_config_says() -> Result<()> {
-    let config = ModelConfig { init_std: 0.06, ..ModelConfig::bytes(64, 8, 4, 64) };
+    let config = ModelConfig { init_std: 0.06, ..ModelConfig::byte_level(64, 8, 4, 64) };
     let mut parameters = Parameters::seeded(1, DType::F32, &CPU);
     GptModern::new(&config, parameters.root())?;
     let sixteen_add_up = 0.06 / 4.; // two to each of 8 layers
@@ -74,7 +74,7 @@ fn positions_make_a_difference() -> Result<()> {
 #[test]
 fn a_gated_layer_has_as_many_parameters_as_a_plain_one() -> Result<()> {
     let count = |mlp| -> Result<usize> {
-        let config = ModelConfig { mlp, ..ModelConfig::bytes(64, 2, 4, 192) };
+        let config = ModelConfig { mlp, ..ModelConfig::byte_level(64, 2, 4, 192) };
         Ok(fresh(&config, DType::F32)?.1.n_parameters())
     };
     let gated = count(Mlp::SwiGlu { width: ModelConfig::swiglu_width(192) })?;
@@ -90,7 +90,7 @@ fn parameters_are_counted_before_there_are_any() -> Result<()> {
         let (_, parameters) = fresh(&config, DType::F32)?;
         assert_eq!(config.parameter_count(), parameters.n_parameters() as f64, "{name}");
     }
-    let endless = ModelConfig::bytes(1, usize::MAX, 1, usize::MAX);
+    let endless = ModelConfig::byte_level(1, usize::MAX, 1, usize::MAX);
     assert!(endless.parameter_count() > 1e50);
     Ok(())
 }
@@ -113,13 +113,13 @@ fn gradients(
     config: &ModelConfig,
     dtype: DType,
     dropout: f64,
-    activations: Activations,
+    activations: GradientCheckpointing,
 ) -> Result<Vec<(String, Tensor)>> {
     let mut parameters = Parameters::seeded(1, DType::F32, &CPU);
     GptModern::new(config, parameters.root())?;
     let mut rounded = parameters.with_compute_dtype(dtype);
     let dropout = rounded.root().dropout(dropout);
-    let model = GptModern::new(config, rounded.root())?.in_training(dropout, activations);
+    let model = GptModern::new(config, rounded.root())?.for_training(dropout, activations);
     let logits = model.forward(&ids(2, 9, 1)?)?;
     assert_eq!(logits.dtype(), dtype);
     let targets = ids(2, 9, 2)?.to_dtype(DType::I64)?;
@@ -141,8 +141,8 @@ fn recomputed_blocks_have_the_same_gradients() -> Result<()> {
             (DType::F16, 0., 1e-3),
             (DType::F32, 0.2, 1e-6),
         ] {
-            let kept = gradients(&config, dtype, dropout, Activations::Kept)?;
-            let again = gradients(&config, dtype, dropout, Activations::Recomputed)?;
+            let kept = gradients(&config, dtype, dropout, GradientCheckpointing::Off)?;
+            let again = gradients(&config, dtype, dropout, GradientCheckpointing::On)?;
             for ((name, kept), (_, again)) in kept.iter().zip(&again) {
                 println!("{name} {dtype:?}");
                 assert_close(again, kept, tolerance)?;
@@ -156,9 +156,9 @@ fn recomputed_blocks_have_the_same_gradients() -> Result<()> {
 fn gradients_in_16_bits_are_those_in_32_up_to_rounding() -> Result<()> {
     for (name, config) in variants() {
         for (dtype, tolerance) in [(DType::BF16, 0.1), (DType::F16, 0.01)] {
-            let full = gradients(&config, DType::F32, 0., Activations::Kept)?;
+            let full = gradients(&config, DType::F32, 0., GradientCheckpointing::Off)?;
             for ((parameter, full), (_, rounded)) in
-                full.iter().zip(gradients(&config, dtype, 0., Activations::Kept)?)
+                full.iter().zip(gradients(&config, dtype, 0., GradientCheckpointing::Off)?)
             {
                 let apart = (rounded - full)?.sqr()?.sum_all()?.to_scalar::<f32>()?.sqrt();
                 let size = full.sqr()?.sum_all()?.to_scalar::<f32>()?.sqrt();
@@ -177,7 +177,8 @@ fn dropout_drops_in_training_alone() -> Result<()> {
     let config = tiny();
     let mut parameters = Parameters::seeded(1, DType::F32, &CPU);
     let dropout = parameters.root().dropout(0.5);
-    let model = GptModern::new(&config, parameters.root())?.in_training(dropout, Activations::Kept);
+    let model = GptModern::new(&config, parameters.root())?
+        .for_training(dropout, GradientCheckpointing::Off);
     let twin = GptModern::new(&config, parameters.for_inference().root())?;
     let ids = ids(1, 5, 0)?;
     let apart = |a: &Tensor, b: &Tensor| (a - b)?.abs()?.max_all()?.to_scalar::<f32>();

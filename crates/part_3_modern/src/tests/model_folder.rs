@@ -9,8 +9,8 @@ use tensor_core::testing::assert_close;
 use tensor_core::{Parameters, backward};
 
 use super::{CPU, fresh, tiny, variants};
-use crate::config::OutputLayer;
-use crate::model_folder::{TextEnds, open, save, text_ends};
+use crate::config::LmHead;
+use crate::model_folder::{SpecialTokenIds, open, read_special_token_ids, save};
 use crate::{GptModern, config_json};
 
 const FAMILIES: [&str; 5] = ["llama", "llama_3", "qwen2", "qwen3", "mistral"];
@@ -86,7 +86,7 @@ fn bytes_of(parameters: &Parameters) -> Result<Vec<(String, Vec<f32>)>> {
 
 #[test]
 fn what_was_saved_opens_as_it_was() -> Result<()> {
-    let ends = TextEnds { bos: Some(1), eos: vec![2, 7] };
+    let ends = SpecialTokenIds { bos: Some(1), eos: vec![2, 7] };
     for (name, config) in variants() {
         for dtype in [DType::F32, DType::BF16, DType::F16] {
             println!("{name} {dtype:?}");
@@ -96,7 +96,7 @@ fn what_was_saved_opens_as_it_was() -> Result<()> {
             let (model, opened) = open(folder.path(), dtype, &CPU)?;
             assert_eq!(*model.config(), config);
             assert_eq!(bytes_of(&opened)?, bytes_of(&parameters)?);
-            assert_eq!(text_ends(folder.path())?, ends);
+            assert_eq!(read_special_token_ids(folder.path())?, ends);
         }
     }
     Ok(())
@@ -185,12 +185,12 @@ fn bad_folders_are_refused_with_what_is_wrong() -> Result<()> {
 fn a_tied_head_that_was_stored_is_taken_for_what_it_is() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let (_, parameters) = fresh(&tiny(), DType::F32)?;
-    save(folder.path(), &tiny(), &parameters, &TextEnds::default(), None)?;
+    save(folder.path(), &tiny(), &parameters, &SpecialTokenIds::default(), None)?;
     let path = folder.path().join("model.safetensors");
     let mut tensors = tensor_core::weights::load(&path)?;
     tensors.insert("lm_head.weight".into(), tensors["model.embed_tokens.weight"].clone());
     tensor_core::weights::save(&path, &tensors)?;
     let (model, _) = open(folder.path(), DType::F32, &CPU)?;
-    assert_eq!(model.config().output, OutputLayer::Tied);
+    assert_eq!(model.config().lm_head, LmHead::Tied);
     Ok(())
 }

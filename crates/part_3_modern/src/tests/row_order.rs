@@ -1,10 +1,10 @@
-use crate::row_order::{reordered, rotate_half_order};
+use crate::row_order::{interleaved_to_half_order, permute_rows};
 
 #[test]
 fn neighbours_become_halves_within_each_head() {
-    assert_eq!(rotate_half_order(2, 6), [0, 2, 4, 1, 3, 5, 6, 8, 10, 7, 9, 11]);
-    assert_eq!(reordered(b"aabbccdd", &rotate_half_order(1, 4)), b"aaccbbdd");
-    assert!(reordered::<u8>(&[], &[]).is_empty());
+    assert_eq!(interleaved_to_half_order(2, 6), [0, 2, 4, 1, 3, 5, 6, 8, 10, 7, 9, 11]);
+    assert_eq!(permute_rows(b"aabbccdd", &interleaved_to_half_order(1, 4)), b"aaccbbdd");
+    assert!(permute_rows::<u8>(&[], &[]).is_empty());
 }
 
 /// q·k after the rotation of neighbours equals q·k after the rotation of halves of the reordered q and k.
@@ -27,8 +27,8 @@ fn scores_stay_the_same() {
     let neighbours: fn(usize) -> _ = |i| (2 * i, 2 * i + 1);
     let halves: fn(usize) -> _ = |i| (i, 4 + i);
     let (q, k) = (x(0.7), x(1.3));
-    let order = rotate_half_order(n_head, d);
-    let (q2, k2) = (reordered(&q, &order), reordered(&k, &order));
+    let order = interleaved_to_half_order(n_head, d);
+    let (q2, k2) = (permute_rows(&q, &order), permute_rows(&k, &order));
     let a = score(&rotate(&q, 5., neighbours), &rotate(&k, 2., neighbours));
     let b = score(&rotate(&q2, 5., halves), &rotate(&k2, 2., halves));
     assert!((a - b).abs() < 1e-12, "{a} {b}");

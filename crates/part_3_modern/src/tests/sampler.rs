@@ -1,13 +1,16 @@
 use proptest::prelude::*;
 use tensor_core::Rng;
 
-use crate::sampler::{Choice, Sampler};
+use crate::sampler::{Sampler, SamplingStrategy};
 
-const ALL: Choice = Choice::Random { temperature: 1., top_k: None, top_p: None, min_p: None };
+const ALL: SamplingStrategy =
+    SamplingStrategy::Random { temperature: 1., top_k: None, top_p: None, min_p: None };
 
 /// The definition, token by token.
-fn by_definition(logits: &[f32], choice: Choice) -> Vec<f64> {
-    let Choice::Random { temperature, top_k, top_p, min_p } = choice else { unreachable!() };
+fn by_definition(logits: &[f32], choice: SamplingStrategy) -> Vec<f64> {
+    let SamplingStrategy::Random { temperature, top_k, top_p, min_p } = choice else {
+        unreachable!()
+    };
     let exp: Vec<f64> = logits.iter().map(|&x| (f64::from(x) / temperature).exp()).collect();
     let better = |i: usize, than: f64| exp[i] > than;
     let total: f64 = exp.iter().sum();
@@ -48,7 +51,7 @@ proptest! {
         top_p in prop::option::of(0.01f64..1.),
         min_p in prop::option::of(0f64..1.),
     ) {
-        let choice = Choice::Random { temperature, top_k, top_p, min_p };
+        let choice = SamplingStrategy::Random { temperature, top_k, top_p, min_p };
         let expected = by_definition(&logits, choice);
         let mut found = vec![0.; logits.len()];
         for (token, p) in Sampler::new(choice).probabilities(&logits, &[]) {
@@ -65,9 +68,9 @@ proptest! {
         top_k in prop::option::of(1usize..9),
         seed in 0u64..1000,
     ) {
-        let choice = Choice::Random { temperature: 0.7, top_k, top_p: Some(0.9), min_p: None };
+        let choice = SamplingStrategy::Random { temperature: 0.7, top_k, top_p: Some(0.9), min_p: None };
         let sampler = Sampler::new(choice);
-        let drawn = sampler.draw(&logits, &[], &mut Rng::new(seed));
+        let drawn = sampler.sample_token(&logits, &[], &mut Rng::new(seed));
         let passed = sampler.probabilities(&logits, &[]);
         let (_, p) = passed.iter().find(|(token, _)| *token == drawn.token).expect("it passed");
         prop_assert!((p.ln() - f64::from(drawn.log_prob)).abs() < 1e-6);
@@ -79,7 +82,8 @@ fn tokens_come_as_often_as_their_probability_says() {
     let (logits, mut rng) = ([1f32, 0., 2., -1.], Rng::new(3));
     let mut counts = [0f64; 4];
     for _ in 0..20_000 {
-        counts[Sampler::new(ALL).draw(&logits, &[], &mut rng).token as usize] += 1. / 20_000.;
+        counts[Sampler::new(ALL).sample_token(&logits, &[], &mut rng).token as usize] +=
+            1. / 20_000.;
     }
     for (token, p) in Sampler::new(ALL).probabilities(&logits, &[]) {
         // Four standard errors of a share are at most 4 · √(0.25 / 20000) = 0.014.
@@ -89,31 +93,36 @@ fn tokens_come_as_often_as_their_probability_says() {
 
 #[test]
 fn greedy_takes_the_first_of_the_best_with_certainty() {
-    let drawn = Sampler::new(Choice::Greedy).draw(&[1., 3., 3., 2.], &[], &mut Rng::new(0));
+    let drawn = Sampler::new(SamplingStrategy::Greedy).sample_token(
+        &[1., 3., 3., 2.],
+        &[],
+        &mut Rng::new(0),
+    );
     assert_eq!((drawn.token, drawn.log_prob), (1, 0.));
 }
 
 #[test]
 fn the_penalty_moves_scores_towards_less_likely() {
     // As transformers' RepetitionPenaltyLogitsProcessor: 3 / 2 = 1.5 and −1 · 2 = −2.
-    let sampler = Sampler { choice: Choice::Greedy, repetition_penalty: 2. };
+    let sampler = Sampler { strategy: SamplingStrategy::Greedy, repetition_penalty: 2. };
     let seen = [true, false, false];
-    assert_eq!(sampler.draw(&[3., 2., 1.], &seen, &mut Rng::new(0)).token, 1);
-    assert_eq!(sampler.draw(&[-1., -1.5, -3.], &seen, &mut Rng::new(0)).token, 1);
-    assert_eq!(sampler.draw(&[3.9, 1.9, 1.], &seen, &mut Rng::new(0)).token, 0);
+    assert_eq!(sampler.sample_token(&[3., 2., 1.], &seen, &mut Rng::new(0)).token, 1);
+    assert_eq!(sampler.sample_token(&[-1., -1.5, -3.], &seen, &mut Rng::new(0)).token, 1);
+    assert_eq!(sampler.sample_token(&[3.9, 1.9, 1.], &seen, &mut Rng::new(0)).token, 0);
 }
 
 #[test]
 fn impossible_tokens_are_never_drawn() {
     let logits = [f32::NEG_INFINITY, 0., f32::NEG_INFINITY];
     for seed in 0..100 {
-        assert_eq!(Sampler::new(ALL).draw(&logits, &[], &mut Rng::new(seed)).token, 1);
+        assert_eq!(Sampler::new(ALL).sample_token(&logits, &[], &mut Rng::new(seed)).token, 1);
     }
 }
 
 #[test]
 fn what_is_as_likely_as_the_likeliest_always_passes() {
-    let choice = Choice::Random { temperature: 0.7, top_k: None, top_p: None, min_p: Some(1.) };
+    let choice =
+        SamplingStrategy::Random { temperature: 0.7, top_k: None, top_p: None, min_p: Some(1.) };
     let passed = Sampler::new(choice).probabilities(&[1., 3., 3., 2.], &[]);
     assert_eq!(passed, [(1, 0.5), (2, 0.5)]);
 }
@@ -124,7 +133,7 @@ fn the_penalty_counts_in_the_probabilities() {
     let (logits, seen) = ([1f32, 1., -1.], [false, true, true]);
     let mut rng = Rng::new(3);
     for _ in 0..20 {
-        let drawn = sampler.draw(&logits, &seen, &mut rng);
+        let drawn = sampler.sample_token(&logits, &seen, &mut rng);
         let (_, p) = sampler.probabilities(&logits, &seen)[drawn.token as usize];
         assert!((p.ln() - f64::from(drawn.log_prob)).abs() < 1e-6);
     }
@@ -132,7 +141,12 @@ fn the_penalty_counts_in_the_probabilities() {
 
 #[test]
 fn the_smallest_temperature_is_greedy() {
-    let choice = Choice::Random { temperature: 1e-308, top_k: None, top_p: None, min_p: Some(0.5) };
-    let drawn = Sampler::new(choice).draw(&[1., 3., 2.], &[], &mut Rng::new(1));
+    let choice = SamplingStrategy::Random {
+        temperature: 1e-308,
+        top_k: None,
+        top_p: None,
+        min_p: Some(0.5),
+    };
+    let drawn = Sampler::new(choice).sample_token(&[1., 3., 2.], &[], &mut Rng::new(1));
     assert_eq!((drawn.token, drawn.log_prob), (1, 0.));
 }

@@ -1,7 +1,7 @@
 use anyhow::Result;
 
 use crate::gguf_tokenizer::{CONTROL, NORMAL, UNKNOWN};
-use crate::{GgufTokenizer, Markers, Tokenizer};
+use crate::{GgufTokenizer, SkipSpecialTokens, Tokenizer};
 
 const BOS: u32 = 1;
 const SPACE_A: u32 = 2;
@@ -21,7 +21,7 @@ fn tokenizer() -> Result<Tokenizer> {
 #[test]
 fn hidden_tokens_without_end_leave_nothing_behind() -> Result<()> {
     let (tokenizer, beyond) = (tokenizer()?, 99);
-    let mut stream = tokenizer.stream(Markers::Hidden, &[]);
+    let mut stream = tokenizer.stream(SkipSpecialTokens::Yes, &[]);
     assert_eq!(stream.push(SPACE_A)?, "a");
     for hidden in [BOS, beyond] {
         for _ in 0..1000 {
@@ -30,7 +30,7 @@ fn hidden_tokens_without_end_leave_nothing_behind() -> Result<()> {
         }
         assert_eq!(stream.push(SPACE_A)?, " a"); // the space shows that the text before is not forgotten
     }
-    let mut shown = tokenizer.stream(Markers::Shown, &[]);
+    let mut shown = tokenizer.stream(SkipSpecialTokens::No, &[]);
     assert_eq!(shown.push(BOS)?, "<s>");
     Ok(())
 }
@@ -39,6 +39,6 @@ fn hidden_tokens_without_end_leave_nothing_behind() -> Result<()> {
 fn a_text_goes_on_after_hidden_tokens_as_after_what_was_before_them() -> Result<()> {
     let tokenizer = tokenizer()?;
     let before = [vec![SPACE_A], vec![BOS; 50]].concat();
-    assert_eq!(tokenizer.stream(Markers::Hidden, &before).push(SPACE_A)?, " a");
+    assert_eq!(tokenizer.stream(SkipSpecialTokens::Yes, &before).push(SPACE_A)?, " a");
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! A writer of GGUF files, for tests alone; it writes whatever it is told to.
 
-use crate::gguf::Format;
+use crate::gguf::TensorFormat;
 
 /// A file in the making.
 #[derive(Clone)]
@@ -43,7 +43,7 @@ impl Writer {
     }
 
     /// Adds a tensor after the others, its bytes counting 0, 1, 2...; `dims` outermost first.
-    pub(super) fn tensor(mut self, name: &str, dims: &[u64], format: Format) -> Self {
+    pub(super) fn tensor(mut self, name: &str, dims: &[u64], format: TensorFormat) -> Self {
         let count = dims.iter().product::<u64>() as usize;
         let bytes = count / format.block_len() * format.block_bytes();
         let end = |entry: &Entry| entry.offset + entry.bytes.len() as u64;

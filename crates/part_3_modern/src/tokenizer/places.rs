@@ -13,12 +13,12 @@ impl Tokenizer {
     ///
     /// # Errors
     /// As [`Tokenizer::encode`].
-    pub(crate) fn encode_with_places(
+    pub(crate) fn encode_with_offsets(
         &self,
         text: &str,
         original: impl Fn(char) -> char,
     ) -> Result<(Vec<u32>, Vec<Range<usize>>)> {
-        let mut pieces = self.cut_at_tokens(text);
+        let mut pieces = self.split_at_added_tokens(text);
         let restored = pieces.normalize(|piece| {
             piece.map(&original);
             Ok(())
@@ -30,9 +30,9 @@ impl Tokenizer {
     }
 
     /// Which bytes of `text` would become special tokens.
-    pub(crate) fn special_in(&self, text: &str) -> Vec<Range<usize>> {
+    pub(crate) fn special_token_spans(&self, text: &str) -> Vec<Range<usize>> {
         let added = self.inner.get_added_vocabulary().get_added_tokens_decoder();
-        let pieces = self.cut_at_tokens(text);
+        let pieces = self.split_at_added_tokens(text);
         let pieces = pieces.get_splits(OffsetReferential::Original, OffsetType::Byte).into_iter();
         let special = pieces.filter(|(_, _, tokens)| {
             let mut tokens = tokens.iter().flatten();
@@ -42,7 +42,7 @@ impl Tokenizer {
     }
 
     /// `text` in pieces: added tokens, and normalized what is between them.
-    fn cut_at_tokens(&self, text: &str) -> PreTokenizedString {
+    fn split_at_added_tokens(&self, text: &str) -> PreTokenizedString {
         let added = self.inner.get_added_vocabulary();
         added.extract_and_normalize(self.inner.get_normalizer(), text)
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use candle_core::Device;
 use modern::Checkpoint;
-use modern::Purpose;
+use modern::LoadMode;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use serde_json::{Value, json};
@@ -31,7 +31,7 @@ pub(super) fn folder(family: &str) -> TempDir {
         // The other kind, of sentencepiece.
         let source = golden("gguf/llama.gguf");
         let checkpoint =
-            Checkpoint::open(&source.to_string_lossy(), Purpose::Inference, &Device::Cpu);
+            Checkpoint::open(&source.to_string_lossy(), LoadMode::Inference, &Device::Cpu);
         checkpoint
             .and_then(|model| model.tokenizer.save(folder.path(), 64, None))
             .expect("a tokenizer");

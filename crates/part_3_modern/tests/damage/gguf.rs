@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use modern::gguf::Gguf;
-use modern::{GgufTokenizer, Markers, Special, Spelled, Tokenizer};
+use modern::{AddSpecialTokens, GgufTokenizer, ParseSpecial, SkipSpecialTokens, Tokenizer};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
@@ -19,7 +19,7 @@ fn read(name: &str) -> (Vec<u8>, usize) {
     let bytes = std::fs::read(&path).expect("a file");
     let file = Gguf::open(&path).expect("a GGUF file");
     let data: usize =
-        file.tensors().map(|(_, info)| info.size_in_bytes().next_multiple_of(32)).sum();
+        file.tensor_infos().map(|(_, info)| info.size_in_bytes().next_multiple_of(32)).sum();
     let header = bytes.len() - data;
     (bytes, header)
 }
@@ -88,9 +88,9 @@ fn a_token_as_long_as_a_book_takes_no_time() {
     };
     let started = Instant::now();
     let tokenizer = Tokenizer::from_gguf(&parts).expect("a tokenizer");
-    let ids = tokenizer.encode("aaa", Special::None, Spelled::Text).expect("ids");
+    let ids = tokenizer.encode("aaa", AddSpecialTokens::No, ParseSpecial::No).expect("ids");
     assert!(started.elapsed().as_secs() < 10, "{:?}", started.elapsed());
-    assert_eq!(tokenizer.decode(&ids, Markers::Hidden).expect("a text"), "aaa");
+    assert_eq!(tokenizer.decode(&ids, SkipSpecialTokens::Yes).expect("a text"), "aaa");
 }
 
 proptest! {

@@ -12,9 +12,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use candle_core::{DType, Device};
-use modern::Purpose;
-use modern::sampler::{Choice, Sampler};
-use modern::{Checkpoint, GenerateConfig, Markers, Special, Spelled, generate};
+use modern::LoadMode;
+use modern::sampler::{Sampler, SamplingStrategy};
+use modern::{
+    AddSpecialTokens, Checkpoint, GenerateConfig, ParseSpecial, SkipSpecialTokens, generate,
+};
 use tensor_core::Rng;
 use tensor_core::testing::CountingAllocator;
 
@@ -63,16 +65,20 @@ fn tried<T>(path: &Path, open: impl FnOnce() -> Result<T>) -> Result<T, String> 
 /// Opens a model of whatever kind, for both purposes, and writes a little with it. `path` is the model, or a folder that
 /// holds it and what belongs to it.
 fn used(path: &Path, model: &Path) -> Result<(), String> {
-    for purpose in [Purpose::Training(DType::F32), Purpose::Inference] {
+    for purpose in [LoadMode::Training(DType::F32), LoadMode::Inference] {
         let source = model.to_string_lossy();
         let Checkpoint { model, tokenizer, .. } =
             tried(path, || Checkpoint::open(&source, purpose, &Device::Cpu))?;
-        if purpose != Purpose::Inference {
+        if purpose != LoadMode::Inference {
             continue;
         }
         let prompt = vec![1, 2, 3];
-        let choice =
-            Choice::Random { temperature: 1., top_k: Some(9), top_p: Some(0.9), min_p: None };
+        let choice = SamplingStrategy::Random {
+            temperature: 1.,
+            top_k: Some(9),
+            top_p: Some(0.9),
+            min_p: None,
+        };
         let config = GenerateConfig::new(&model, Sampler::new(choice), 3, Vec::new());
         let (written, most) = ALLOCATOR.thread_peak_during(|| {
             generate(&model, &[prompt], &config, &mut Rng::new(1), |_, _| Ok(()))
@@ -80,9 +86,9 @@ fn used(path: &Path, model: &Path) -> Result<(), String> {
         let allowed = allowed(length(path));
         assert!(most <= allowed, "{most} bytes of memory to write, {allowed} are enough");
         if let Ok(written) = written {
-            let _ = tokenizer.decode(&written[0].tokens, Markers::Shown);
+            let _ = tokenizer.decode(&written[0].tokens, SkipSpecialTokens::No);
         }
-        let _ = tokenizer.encode("ab </s> é12", Special::Added, Spelled::Text);
+        let _ = tokenizer.encode("ab </s> é12", AddSpecialTokens::Yes, ParseSpecial::No);
     }
     Ok(())
 }

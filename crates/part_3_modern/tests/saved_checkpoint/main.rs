@@ -11,12 +11,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use candle_core::{DType, Device};
-use modern::Purpose;
+use modern::LoadMode;
 use modern::checkpoint::Checkpoint;
-use modern::model_folder::TextEnds;
+use modern::model_folder::SpecialTokenIds;
 use modern::{
-    ChatTemplate, Choice, GgufTokenizer, GptModern, ModelConfig, Sampler, Special, SpecialTokens,
-    Spelled, Tokenizer,
+    AddSpecialTokens, ChatTemplate, GgufTokenizer, GptModern, ModelConfig, ParseSpecial, Sampler,
+    SamplingStrategy, Tokenizer, TokenizerSpecialTokens,
 };
 use serde_json::Value;
 use tensor_core::quantized::{Quantization, QuantizedMatrix};
@@ -37,14 +37,21 @@ fn golden(file: &str) -> Value {
 
 /// A small fresh model of this tokenizer's vocabulary and two tokens more, as models often have.
 fn fresh(tokenizer: Tokenizer, template: Option<ChatTemplate>) -> Result<Checkpoint> {
-    let mut config = ModelConfig::bytes(64, 2, 4, 32);
+    let mut config = ModelConfig::byte_level(64, 2, 4, 32);
     config.vocab_size = tokenizer.vocab_size() + 2;
     config.attention.n_kv_head = 2;
     let mut parameters = Parameters::seeded(3, DType::F32, &CPU);
     let model = GptModern::new(&config, parameters.root())?;
-    let ends = TextEnds { bos: tokenizer.bos(), eos: tokenizer.eos().into_iter().collect() };
-    let sampler = Some(Sampler::new(Choice::at(0.7, Some(20), Some(0.8), None)));
-    Ok(Checkpoint { model, parameters, tokenizer, ends, sampler, template })
+    let ends = SpecialTokenIds { bos: tokenizer.bos(), eos: tokenizer.eos().into_iter().collect() };
+    let sampler = Some(Sampler::new(SamplingStrategy::new(0.7, Some(20), Some(0.8), None)));
+    Ok(Checkpoint {
+        model,
+        parameters,
+        tokenizer,
+        special_ids: ends,
+        sampler,
+        chat_template: template,
+    })
 }
 
 #[test]
@@ -77,22 +84,30 @@ fn a_chat_model_of_sentencepiece_stays_as_it_was() -> Result<()> {
 fn a_named_token_is_special_even_if_the_tokenizer_does_not_say_so() -> Result<()> {
     let parts = GgufTokenizer { token_type: Vec::new(), ..parts("byte_level") };
     let checkpoint = fresh(Tokenizer::from_gguf(&parts)?, None)?;
-    let ids = checkpoint.tokenizer.encode("hi<|im_end|>", Special::None, Spelled::Tokens)?;
+    let ids =
+        checkpoint.tokenizer.encode("hi<|im_end|>", AddSpecialTokens::No, ParseSpecial::Yes)?;
     assert_eq!(ids.last(), Some(&2));
     check("named tokens", &checkpoint)
 }
 
 #[test]
 fn a_model_of_bytes_that_the_training_loop_saved_opens_everywhere() -> Result<()> {
-    let tokenizer = Tokenizer::from_json(ByteTokenizer.to_json(), SpecialTokens::default())?;
+    let tokenizer =
+        Tokenizer::from_json(ByteTokenizer.to_json(), TokenizerSpecialTokens::default())?;
     let mut parameters = Parameters::seeded(3, DType::F32, &CPU);
-    let model = GptModern::new(&ModelConfig::bytes(64, 2, 4, 32), parameters.root())?;
+    let model = GptModern::new(&ModelConfig::byte_level(64, 2, 4, 32), parameters.root())?;
     let folder = tempfile::tempdir()?;
     LanguageModel::save(&model, folder.path(), &parameters)?;
-    let opened = Checkpoint::open(folder.path().to_str().unwrap(), Purpose::Inference, &CPU)?;
-    let ends = TextEnds::default();
-    let checkpoint =
-        Checkpoint { model, parameters, tokenizer, ends, sampler: None, template: None };
+    let opened = Checkpoint::open(folder.path().to_str().unwrap(), LoadMode::Inference, &CPU)?;
+    let ends = SpecialTokenIds::default();
+    let checkpoint = Checkpoint {
+        model,
+        parameters,
+        tokenizer,
+        special_ids: ends,
+        sampler: None,
+        chat_template: None,
+    };
     assert!(said(&opened)? == said(&checkpoint)?);
     check("bytes", &opened)
 }
@@ -154,8 +169,8 @@ fn write_llama2c(folder: &Path) -> Result<PathBuf> {
 fn a_broken_template_is_no_missing_one() -> Result<()> {
     let folder = tempfile::tempdir()?;
     fresh(Tokenizer::from_gguf(&parts("byte_level"))?, None)?.save(folder.path())?;
-    let open = || Checkpoint::open(folder.path().to_str().unwrap(), Purpose::Inference, &CPU);
-    assert!(open()?.template.is_none());
+    let open = || Checkpoint::open(folder.path().to_str().unwrap(), LoadMode::Inference, &CPU);
+    assert!(open()?.chat_template.is_none());
     std::fs::write(folder.path().join("chat_template.jinja"), "{% if %}")?;
     let error = open().err().unwrap().to_string();
     assert!(error.contains("chat_template.jinja, line 1: "), "{error}");
@@ -166,9 +181,9 @@ fn a_broken_template_is_no_missing_one() -> Result<()> {
 fn a_model_of_llama2_c_becomes_a_llama() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let path = write_llama2c(folder.path())?;
-    check("llama2.c", &Checkpoint::open(path.to_str().unwrap(), Purpose::Inference, &CPU)?)?;
+    check("llama2.c", &Checkpoint::open(path.to_str().unwrap(), LoadMode::Inference, &CPU)?)?;
     let Some(path) = course_data("models/stories260K.bin") else { return Ok(()) };
-    check("stories260K", &Checkpoint::open(path.to_str().unwrap(), Purpose::Inference, &CPU)?)
+    check("stories260K", &Checkpoint::open(path.to_str().unwrap(), LoadMode::Inference, &CPU)?)
 }
 
 #[test]
@@ -176,7 +191,7 @@ fn a_gguf_model_becomes_a_folder_once_it_is_dequantized() -> Result<()> {
     let Some(path) = course_data("models/SmolLM2-135M-Instruct.Q4_1.gguf") else { return Ok(()) };
     let open = |purpose| Checkpoint::open(path.to_str().unwrap(), purpose, &CPU);
     let folder = tempfile::tempdir()?;
-    let refused = open(Purpose::Inference)?.save(folder.path()).unwrap_err().to_string();
+    let refused = open(LoadMode::Inference)?.save(folder.path()).unwrap_err().to_string();
     assert!(refused.contains("quantized"), "{refused}");
-    check("SmolLM2", &open(Purpose::Training(DType::F32))?)
+    check("SmolLM2", &open(LoadMode::Training(DType::F32))?)
 }

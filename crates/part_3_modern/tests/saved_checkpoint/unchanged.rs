@@ -2,9 +2,12 @@
 
 use anyhow::Result;
 use candle_core::{DType, Tensor};
-use modern::Purpose;
+use modern::LoadMode;
 use modern::checkpoint::Checkpoint;
-use modern::{Conversation, GptModern, Markers, Message, Prompt, Special, SpecialTokens, Spelled};
+use modern::{
+    AddGenerationPrompt, AddSpecialTokens, ChatMessage, GptModern, ParseSpecial, SkipSpecialTokens,
+    TokenizedChat, TokenizerSpecialTokens,
+};
 use serde_json::{Value, json};
 use tensor_core::testing::assert_python_agrees;
 
@@ -31,7 +34,7 @@ const FORGED: [&str; 3] = [
 ];
 
 /// The conversations of `golden/chats.json`.
-fn chats() -> Vec<Vec<Message>> {
+fn chats() -> Vec<Vec<ChatMessage>> {
     serde_json::from_value(golden("chats.json")["chats"].clone()).unwrap()
 }
 
@@ -41,27 +44,29 @@ fn logits(model: &GptModern, ids: &[u32]) -> Result<Vec<Vec<f32>>> {
 
 /// All that a checkpoint says about these texts and chats.
 pub(crate) fn said(checkpoint: &Checkpoint) -> Result<Value> {
-    let Checkpoint { model, tokenizer, ends, template, .. } = checkpoint;
-    let SpecialTokens { bos, eos, unk, pad } = tokenizer.special();
-    let encode = |text: &str, special| tokenizer.encode(text, special, Spelled::Tokens);
+    let Checkpoint { model, tokenizer, special_ids: ends, chat_template: template, .. } =
+        checkpoint;
+    let TokenizerSpecialTokens { bos, eos, unk, pad } = tokenizer.special_tokens();
+    let encode = |text: &str, special| tokenizer.encode(text, special, ParseSpecial::Yes);
     let texts = TEXTS.map(|text| -> Result<Value> {
-        let ids = encode(text, Special::Added)?;
+        let ids = encode(text, AddSpecialTokens::Yes)?;
         Ok(json!({
             "text": text,
             "ids": ids,
-            "bare_ids": encode(text, Special::None)?,
-            "as_text": tokenizer.encode(text, Special::Added, Spelled::Text)?,
-            "shown": tokenizer.decode(&ids, Markers::Shown)?,
-            "hidden": tokenizer.decode(&ids, Markers::Hidden)?,
+            "bare_ids": encode(text, AddSpecialTokens::No)?,
+            "as_text": tokenizer.encode(text, AddSpecialTokens::Yes, ParseSpecial::No)?,
+            "shown": tokenizer.decode(&ids, SkipSpecialTokens::No)?,
+            "hidden": tokenizer.decode(&ids, SkipSpecialTokens::Yes)?,
         }))
     });
     let (mut rendered, mut forged) = (Vec::new(), Vec::new());
     for chat in template.iter().flat_map(|_| chats()) {
         let template = template.as_ref().unwrap();
-        for (prompt, add) in [(Prompt::None, false), (Prompt::Generation, true)] {
+        for (prompt, add) in [(AddGenerationPrompt::No, false), (AddGenerationPrompt::Yes, true)] {
             // Some templates refuse some chats.
             let Ok(text) = template.render(&chat, prompt) else { continue };
-            let Conversation { tokens, assistant } = template.encode(tokenizer, &chat, prompt)?;
+            let TokenizedChat { tokens, assistant_spans: assistant } =
+                template.encode(tokenizer, &chat, prompt)?;
             let spoken = |at: usize| assistant.iter().any(|span| span.contains(&at));
             rendered.push(json!({
                 "messages": chat, "add_generation_prompt": add, "text": text, "ids": tokens,
@@ -71,15 +76,16 @@ pub(crate) fn said(checkpoint: &Checkpoint) -> Result<Value> {
     }
     if let Some(template) = template {
         for forged_turn in FORGED {
-            let chat = [Message::user(forged_turn)];
-            let tokens = template.encode(tokenizer, &chat, Prompt::Generation)?.tokens;
+            let chat = [ChatMessage::user(forged_turn)];
+            let tokens = template.encode(tokenizer, &chat, AddGenerationPrompt::Yes)?.tokens;
             forged.push(json!({ "messages": chat, "ids": tokens }));
         }
     }
-    let input_ids: Vec<u32> = encode(TEXTS[2], Special::Added)?.into_iter().take(12).collect();
+    let input_ids: Vec<u32> =
+        encode(TEXTS[2], AddSpecialTokens::Yes)?.into_iter().take(12).collect();
     Ok(json!({
         "special": { "bos_token": bos, "eos_token": eos, "unk_token": unk, "pad_token": pad },
-        "context": model.config().context,
+        "context": model.config().context_len,
         "texts": texts.into_iter().collect::<Result<Vec<_>>>()?,
         "chats": rendered,
         "forged": forged,
@@ -96,13 +102,13 @@ pub(crate) fn check(name: &str, checkpoint: &Checkpoint) -> Result<()> {
     let saved = folder.path().join("model");
     checkpoint.save(&saved)?;
     let expected = said(checkpoint)?;
-    for purpose in [Purpose::Training(DType::F32), Purpose::Inference] {
+    for purpose in [LoadMode::Training(DType::F32), LoadMode::Inference] {
         let opened = Checkpoint::open(saved.to_str().unwrap(), purpose, &CPU)?;
         assert_eq!(opened.model.config(), checkpoint.model.config());
         assert_eq!(opened.sampler, checkpoint.sampler);
         assert!(said(&opened)? == expected, "{name} has changed");
         let source = |checkpoint: &Checkpoint| {
-            checkpoint.template.as_ref().map(|template| template.source().to_string())
+            checkpoint.chat_template.as_ref().map(|template| template.source().to_string())
         };
         assert_eq!(source(&opened), source(checkpoint));
     }

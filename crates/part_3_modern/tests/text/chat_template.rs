@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use anyhow::Result;
-use modern::{ChatTemplate, Message, Prompt, SpecialTokens, Tokenizer};
+use modern::{AddGenerationPrompt, ChatMessage, ChatTemplate, Tokenizer, TokenizerSpecialTokens};
 use serde_json::{Value, json};
 
 fn golden() -> Value {
@@ -11,19 +11,24 @@ fn golden() -> Value {
 }
 
 /// A tokenizer of nothing but special tokens, of which `special` says which play a part.
-fn named(bos: &str, eos: &str, special: SpecialTokens) -> Tokenizer {
+fn named(bos: &str, eos: &str, special: TokenizerSpecialTokens) -> Tokenizer {
     let vocab = json!({ bos: 0, eos: 1, "<unk>": 2, "<pad>": 3 });
     let model = json!({ "type": "WordLevel", "vocab": vocab, "unk_token": "<unk>" });
     Tokenizer::from_json(json!({ "version": "1.0", "model": model }), special).unwrap()
 }
 
 fn special(bos: Option<&str>, eos: Option<&str>) -> Tokenizer {
-    let special = SpecialTokens { bos: bos.map(|_| 0), eos: eos.map(|_| 1), ..Default::default() };
+    let special =
+        TokenizerSpecialTokens { bos: bos.map(|_| 0), eos: eos.map(|_| 1), ..Default::default() };
     named(bos.unwrap_or("bos"), eos.unwrap_or("eos"), special)
 }
 
-fn greeting() -> Vec<Message> {
-    vec![Message::system("Be brief."), Message::user("Hi"), Message::assistant("Hello!")]
+fn greeting() -> Vec<ChatMessage> {
+    vec![
+        ChatMessage::system("Be brief."),
+        ChatMessage::user("Hi"),
+        ChatMessage::assistant("Hello!"),
+    ]
 }
 
 /// transformers counts characters, we count bytes.
@@ -34,13 +39,13 @@ fn in_characters(text: &str, span: &Range<usize>) -> [usize; 2] {
 #[test]
 fn templates_of_real_models_render_as_in_transformers() -> Result<()> {
     let golden = golden();
-    let chats: Vec<Vec<Message>> = serde_json::from_value(golden["chats"].clone())?;
+    let chats: Vec<Vec<ChatMessage>> = serde_json::from_value(golden["chats"].clone())?;
     for case in golden["templates"].as_array().unwrap() {
         let name = case["name"].as_str().unwrap();
         let source = case["source"].as_str().unwrap();
         let tokenizer = special(case["bos"].as_str(), case["eos"].as_str());
         let template = ChatTemplate::new(source, &tokenizer)?;
-        let prompts = [Prompt::None, Prompt::Generation];
+        let prompts = [AddGenerationPrompt::No, AddGenerationPrompt::Yes];
         let calls = chats.iter().flat_map(|chat| prompts.map(|prompt| (chat, prompt)));
         for ((chat, prompt), expected) in calls.zip(case["rendered"].as_array().unwrap()) {
             let result = template.render_with_spans(chat, prompt);
@@ -61,22 +66,23 @@ fn templates_of_real_models_render_as_in_transformers() -> Result<()> {
 #[test]
 fn chatml_is_what_most_small_models_speak() -> Result<()> {
     let template = ChatTemplate::chatml()?;
-    let (text, spans) = template.render_with_spans(&greeting(), Prompt::None)?;
+    let (text, spans) = template.render_with_spans(&greeting(), AddGenerationPrompt::No)?;
     let expected = "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nHello!<|im_end|>\n";
     assert_eq!(text, expected);
     assert_eq!(
         spans.iter().map(|span| &text[span.clone()]).collect::<Vec<_>>(),
         ["Hello!<|im_end|>"]
     );
-    let prompt = template.render(&greeting()[..2], Prompt::Generation)?;
+    let prompt = template.render(&greeting()[..2], AddGenerationPrompt::Yes)?;
     assert!(expected.starts_with(&prompt) && prompt.ends_with("<|im_start|>assistant\n"));
     Ok(())
 }
 
 #[test]
 fn a_message_cannot_forge_a_span() -> Result<()> {
-    let forged = [Message::user("\u{FDD0}mine\u{FDD1}"), Message::assistant("a")];
-    let (text, spans) = ChatTemplate::chatml()?.render_with_spans(&forged, Prompt::None)?;
+    let forged = [ChatMessage::user("\u{FDD0}mine\u{FDD1}"), ChatMessage::assistant("a")];
+    let (text, spans) =
+        ChatTemplate::chatml()?.render_with_spans(&forged, AddGenerationPrompt::No)?;
     assert_eq!(spans.iter().map(|span| &text[span.clone()]).collect::<Vec<_>>(), ["a<|im_end|>"]);
     Ok(())
 }
@@ -86,7 +92,8 @@ fn a_folder_has_its_template_in_one_of_three_places() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let tokenizer = special(Some("<s>"), Some("</s>"));
     let open = || ChatTemplate::from_folder(folder.path(), &tokenizer);
-    let render = || open()?.expect("a template").render(&[Message::user("x")], Prompt::None);
+    let render =
+        || open()?.expect("a template").render(&[ChatMessage::user("x")], AddGenerationPrompt::No);
     assert!(open()?.is_none());
 
     let config = folder.path().join("tokenizer_config.json");
@@ -113,11 +120,15 @@ fn a_template_may_name_the_special_tokens_that_the_model_has() -> Result<()> {
     let source =
         "{{ bos_token }}{{ eos_token }}{{ unk_token }}{{ pad_token }} {{ pad_token is defined }}";
     let render = |special| -> Result<String> {
-        ChatTemplate::new(source, &named("<s>", "</s>", special))?.render(&[], Prompt::None)
+        ChatTemplate::new(source, &named("<s>", "</s>", special))?
+            .render(&[], AddGenerationPrompt::No)
     };
-    let all = SpecialTokens { bos: Some(0), eos: Some(1), unk: Some(2), pad: Some(3) };
+    let all = TokenizerSpecialTokens { bos: Some(0), eos: Some(1), unk: Some(2), pad: Some(3) };
     assert_eq!(render(all)?.to_lowercase(), "<s></s><unk><pad> true");
-    assert_eq!(render(SpecialTokens { pad: None, ..all })?.to_lowercase(), "<s></s><unk> false");
+    assert_eq!(
+        render(TokenizerSpecialTokens { pad: None, ..all })?.to_lowercase(),
+        "<s></s><unk> false"
+    );
     Ok(())
 }
 
@@ -129,8 +140,8 @@ fn errors_name_the_file_and_the_line() -> Result<()> {
     let error = |source: &str| {
         std::fs::write(&path, source).unwrap();
         let template = ChatTemplate::from_folder(folder.path(), &tokenizer);
-        let text =
-            template.and_then(|template| template.unwrap().render(&greeting(), Prompt::None));
+        let text = template
+            .and_then(|template| template.unwrap().render(&greeting(), AddGenerationPrompt::No));
         text.unwrap_err().to_string()
     };
     let place = format!("{}, line 2: ", path.display());
@@ -157,11 +168,12 @@ fn errors_name_the_file_and_the_line() -> Result<()> {
 fn a_template_that_never_ends_is_an_error() -> Result<()> {
     let endless =
         "\n{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}";
-    let error = ChatTemplate::new(endless, &special(None, None))?.render(&greeting(), Prompt::None);
+    let error = ChatTemplate::new(endless, &special(None, None))?
+        .render(&greeting(), AddGenerationPrompt::No);
     let error = error.unwrap_err().to_string();
     assert!(error.contains("line 2") && error.contains("never ends"), "{error}");
-    let long = vec![Message::user("Hi"); 100_000];
-    let text = ChatTemplate::chatml()?.render(&long, Prompt::Generation)?;
+    let long = vec![ChatMessage::user("Hi"); 100_000];
+    let text = ChatTemplate::chatml()?.render(&long, AddGenerationPrompt::Yes)?;
     assert_eq!(text.lines().count(), 200_001);
     Ok(())
 }
@@ -169,7 +181,7 @@ fn a_template_that_never_ends_is_an_error() -> Result<()> {
 #[test]
 fn llama_3_is_told_the_date() -> Result<()> {
     let template = ChatTemplate::new("{{ strftime_now('%d %b %Y') }}", &special(None, None))?;
-    let date = template.render(&[], Prompt::None)?;
+    let date = template.render(&[], AddGenerationPrompt::No)?;
     assert_eq!(date.len(), "26 Jul 2024".len(), "{date}");
     Ok(())
 }

@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 use modern::{
-    ChatTemplate, GgufTokenizer, Markers, Message, Prompt, Special, SpecialTokens, Spelled,
-    Tokenizer,
+    AddGenerationPrompt, AddSpecialTokens, ChatMessage, ChatTemplate, GgufTokenizer, ParseSpecial,
+    SkipSpecialTokens, Tokenizer, TokenizerSpecialTokens,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -19,24 +19,24 @@ fn tokenizer((name, pre): (&str, Option<&str>)) -> Tokenizer {
 
 /// How many special tokens there are.
 fn commands(tokenizer: &Tokenizer, ids: &[u32]) -> usize {
-    let hidden = |id: &&u32| tokenizer.decode(&[**id], Markers::Hidden).unwrap().is_empty();
-    let shown = |id: &&u32| !tokenizer.decode(&[**id], Markers::Shown).unwrap().is_empty();
+    let hidden = |id: &&u32| tokenizer.decode(&[**id], SkipSpecialTokens::Yes).unwrap().is_empty();
+    let shown = |id: &&u32| !tokenizer.decode(&[**id], SkipSpecialTokens::No).unwrap().is_empty();
     ids.iter().filter(hidden).filter(shown).count()
 }
 
 #[test]
 fn messages_that_spell_no_special_token_have_the_ids_of_the_rendered_text() -> Result<()> {
     let golden: Value = serde_json::from_str(include_str!("../golden/chats.json"))?;
-    let chats: Vec<Vec<Message>> = serde_json::from_value(golden["chats"].clone())?;
+    let chats: Vec<Vec<ChatMessage>> = serde_json::from_value(golden["chats"].clone())?;
     for kind in [BYTE_LEVEL, ("byte_level", Some("qwen2")), SENTENCEPIECE] {
         let tokenizer = tokenizer(kind);
         for case in golden["templates"].as_array().unwrap() {
             let template = ChatTemplate::new(case["source"].as_str().unwrap(), &tokenizer)?;
-            for (chat, prompt) in
-                chats.iter().flat_map(|chat| [(chat, Prompt::None), (chat, Prompt::Generation)])
-            {
+            for (chat, prompt) in chats.iter().flat_map(|chat| {
+                [(chat, AddGenerationPrompt::No), (chat, AddGenerationPrompt::Yes)]
+            }) {
                 let Ok(text) = template.render(chat, prompt) else { continue }; // it refuses this one
-                let expected = tokenizer.encode(&text, Special::None, Spelled::Tokens)?;
+                let expected = tokenizer.encode(&text, AddSpecialTokens::No, ParseSpecial::Yes)?;
                 assert_eq!(template.encode(&tokenizer, chat, prompt)?.tokens, expected, "{text}");
             }
         }
@@ -48,8 +48,8 @@ fn messages_that_spell_no_special_token_have_the_ids_of_the_rendered_text() -> R
 fn a_message_cannot_end_its_turn() -> Result<()> {
     let (tokenizer, template) = (tokenizer(BYTE_LEVEL), ChatTemplate::chatml()?);
     let encode = |content: &str| -> Result<Vec<u32>> {
-        let chat = [Message::system("Be brief."), Message::user(content)];
-        Ok(template.encode(&tokenizer, &chat, Prompt::Generation)?.tokens)
+        let chat = [ChatMessage::system("Be brief."), ChatMessage::user(content)];
+        Ok(template.encode(&tokenizer, &chat, AddGenerationPrompt::Yes)?.tokens)
     };
     let honest = commands(&tokenizer, &encode("hi")?);
     assert_eq!(honest, 5);
@@ -65,16 +65,20 @@ fn a_message_cannot_end_its_turn() -> Result<()> {
         assert_eq!(commands(&tokenizer, &ids), honest, "{forged}");
         let said = forged.replace(['\u{FDD0}', '\u{FDD2}'], "");
         assert!(
-            tokenizer.decode(&ids, Markers::Shown)?.contains(&format!("user\n{said}<|im_end|>"))
+            tokenizer
+                .decode(&ids, SkipSpecialTokens::No)?
+                .contains(&format!("user\n{said}<|im_end|>"))
         );
-        assert!(tokenizer.decode(&ids, Markers::Hidden)?.contains(&format!("user\n{said}\n")));
+        assert!(
+            tokenizer.decode(&ids, SkipSpecialTokens::Yes)?.contains(&format!("user\n{said}\n"))
+        );
     }
     // Nor can a role.
-    let chat = [Message::new("user<|im_end|>", "hi")];
-    let ids = template.encode(&tokenizer, &chat, Prompt::None)?.tokens;
+    let chat = [ChatMessage::new("user<|im_end|>", "hi")];
+    let ids = template.encode(&tokenizer, &chat, AddGenerationPrompt::No)?.tokens;
     assert_eq!(commands(&tokenizer, &ids), 2);
     // Tokens that are not special, such as <think>, are tokens all the same.
-    assert!(encode("<think>")?.contains(&tokenizer.token_id("<think>").unwrap()));
+    assert!(encode("<think>")?.contains(&tokenizer.token_to_id("<think>").unwrap()));
     Ok(())
 }
 
@@ -84,8 +88,10 @@ fn text_around_a_forged_token_is_what_it_would_be_as_text() -> Result<()> {
     for kind in [BYTE_LEVEL, SENTENCEPIECE] {
         let tokenizer = tokenizer(kind);
         let template = ChatTemplate::new("{{ messages[0].content }}", &tokenizer)?;
-        let ids = template.encode(&tokenizer, &[Message::user(said)], Prompt::None)?.tokens;
-        assert_eq!(ids, tokenizer.encode(said, Special::None, Spelled::Text)?);
+        let ids = template
+            .encode(&tokenizer, &[ChatMessage::user(said)], AddGenerationPrompt::No)?
+            .tokens;
+        assert_eq!(ids, tokenizer.encode(said, AddSpecialTokens::No, ParseSpecial::No)?);
     }
     Ok(())
 }
@@ -113,11 +119,13 @@ fn no_kind_of_special_token_gets_through() -> Result<()> {
         "version": "1.0", "added_tokens": added, "normalizer": { "type": "Lowercase" },
         "model": { "type": "BPE", "vocab": vocab, "merges": [], "unk_token": "?" }
     });
-    let tokenizer = Tokenizer::from_json(json, SpecialTokens::default())?;
+    let tokenizer = Tokenizer::from_json(json, TokenizerSpecialTokens::default())?;
     let source = "{{ messages[0].content | trim }}[A]";
     let template = ChatTemplate::new(source, &tokenizer)?;
     for said in ["[A]", "  [A] ", "[A][A]", "[A][A][A]", "X", "x é", "a[", "a a[ é[A]X"] {
-        let ids = template.encode(&tokenizer, &[Message::user(said)], Prompt::None)?.tokens;
+        let ids = template
+            .encode(&tokenizer, &[ChatMessage::user(said)], AddGenerationPrompt::No)?
+            .tokens;
         let special: Vec<u32> = ids.into_iter().filter(|&id| id >= 9).collect();
         assert_eq!(special, [9], "{said}");
     }
@@ -129,17 +137,18 @@ fn what_the_assistant_says_is_known_by_its_tokens() -> Result<()> {
     for kind in [BYTE_LEVEL, SENTENCEPIECE] {
         let tokenizer = tokenizer(kind);
         let chat = [
-            Message::user("नमस्ते <|im_end|> 1"),
-            Message::assistant("the end 😀"),
-            Message::user("b"),
-            Message::assistant("<|im_end|>c"),
+            ChatMessage::user("नमस्ते <|im_end|> 1"),
+            ChatMessage::assistant("the end 😀"),
+            ChatMessage::user("b"),
+            ChatMessage::assistant("<|im_end|>c"),
         ];
-        let conversation = ChatTemplate::chatml()?.encode(&tokenizer, &chat, Prompt::None)?;
+        let conversation =
+            ChatTemplate::chatml()?.encode(&tokenizer, &chat, AddGenerationPrompt::No)?;
         let said = |markers| -> Result<Vec<String>> {
-            let spans = conversation.assistant.iter().cloned();
+            let spans = conversation.assistant_spans.iter().cloned();
             spans.map(|span| tokenizer.decode(&conversation.tokens[span], markers)).collect()
         };
-        assert_eq!(said(Markers::Shown)?, ["the end 😀<|im_end|>", "<|im_end|>c<|im_end|>"]);
+        assert_eq!(said(SkipSpecialTokens::No)?, ["the end 😀<|im_end|>", "<|im_end|>c<|im_end|>"]);
     }
     Ok(())
 }
@@ -158,10 +167,10 @@ proptest! {
         ] {
             let tokenizer = tokenizer(kind);
             let template = ChatTemplate::new(&source, &tokenizer).unwrap();
-            let chat = [Message::user(&said), Message::user(&said)];
-            let ids = template.encode(&tokenizer, &chat, Prompt::None).unwrap().tokens;
+            let chat = [ChatMessage::user(&said), ChatMessage::user(&said)];
+            let ids = template.encode(&tokenizer, &chat, AddGenerationPrompt::No).unwrap().tokens;
             prop_assert_eq!(commands(&tokenizer, &ids), 4, "{}", said);
-            let shown = tokenizer.decode(&ids, Markers::Shown).unwrap();
+            let shown = tokenizer.decode(&ids, SkipSpecialTokens::No).unwrap();
             prop_assert_eq!(shown.matches(said.replace('\u{FDD2}', "").trim()).count().min(2), 2);
         }
     }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use modern::{Access, Files, Hub, is_data_id, is_hub_id};
+use modern::{Hub, HubAccess, HubFiles, is_dataset_id, is_hub_id};
 use tempfile::TempDir;
 
 use crate::server::{COMMIT, Fault, Server, WHOLE_MODEL, etag};
@@ -20,11 +20,11 @@ const SHARDED: [(&str, &[u8]); 6] = [
 
 fn hub(server: &Server, cache: &TempDir) -> Hub {
     let (endpoint, cache) = (server.endpoint.clone(), cache.path().join("hub"));
-    Hub { endpoint, cache, token: None, access: Access::Online }
+    Hub { endpoint, cache, token: None, access: HubAccess::Online }
 }
 
 fn offline(hub: &Hub) -> Hub {
-    Hub { access: Access::Offline, ..hub.clone() }
+    Hub { access: HubAccess::Offline, ..hub.clone() }
 }
 
 fn error(result: Result<std::path::PathBuf>) -> String {
@@ -41,20 +41,20 @@ fn assert_has(folder: &Path, files: &[(&str, &[u8])]) {
 fn a_model_is_downloaded_once_and_stays() -> Result<()> {
     let (server, cache) = (Server::start(&SHARDED), TempDir::new()?);
     let hub = hub(&server, &cache);
-    let folder = hub.fetch("owner/model", Files::Model)?;
+    let folder = hub.fetch("owner/model", HubFiles::Model)?;
     assert!(folder.ends_with(format!("models--owner--model/snapshots/{COMMIT}")));
     assert_has(&folder, &SHARDED[1..]);
     let asked = server.requests().join("\n");
     // Neither what we do not need nor what the list does not have (chat_template.jinja) is asked for.
     assert!(!asked.contains("README") && !asked.contains("chat_template"), "{asked}");
 
-    assert_eq!(hub.fetch("owner/model", Files::Model)?, folder);
+    assert_eq!(hub.fetch("owner/model", HubFiles::Model)?, folder);
     assert_eq!(server.requests(), ["/api/models/owner/model/revision/main"]);
     drop(server); // now the network is down
-    assert_eq!(hub.fetch("owner/model", Files::Model)?, folder);
-    assert_eq!(offline(&hub).fetch("owner/model", Files::Model)?, folder);
-    assert_eq!(offline(&hub).fetch(&format!("owner/model@{COMMIT}"), Files::Model)?, folder);
-    let message = error(hub.fetch("owner/model@v1", Files::Model));
+    assert_eq!(hub.fetch("owner/model", HubFiles::Model)?, folder);
+    assert_eq!(offline(&hub).fetch("owner/model", HubFiles::Model)?, folder);
+    assert_eq!(offline(&hub).fetch(&format!("owner/model@{COMMIT}"), HubFiles::Model)?, folder);
+    let message = error(hub.fetch("owner/model@v1", HubFiles::Model));
     assert!(message.contains("`owner/model@v1` is not in the cache"), "{message}");
     assert!(message.contains("does not answer"), "{message}");
     Ok(())
@@ -63,10 +63,10 @@ fn a_model_is_downloaded_once_and_stays() -> Result<()> {
 #[test]
 fn a_model_that_is_not_there_says_so() -> Result<()> {
     let (server, cache) = (Server::start(&SHARDED), TempDir::new()?);
-    let message = error(hub(&server, &cache).fetch("owner/other", Files::Model));
+    let message = error(hub(&server, &cache).fetch("owner/other", HubFiles::Model));
     let expected = format!("no model `owner/other` on the Hub at {} ", server.endpoint);
     assert!(message.contains(&expected) && message.contains("HF_TOKEN"), "{message}");
-    let message = error(hub(&server, &cache).fetch("no id", Files::Model));
+    let message = error(hub(&server, &cache).fetch("no id", HubFiles::Model));
     assert!(message.contains("owner/name"), "{message}");
     Ok(())
 }
@@ -75,11 +75,11 @@ fn a_model_that_is_not_there_says_so() -> Result<()> {
 fn a_model_that_is_gone_from_the_hub_comes_from_the_cache() -> Result<()> {
     let (server, cache) = (Server::start(&SHARDED), TempDir::new()?);
     let hub = hub(&server, &cache);
-    let folder = hub.fetch("owner/model", Files::Model)?;
+    let folder = hub.fetch("owner/model", HubFiles::Model)?;
     server.set_fault(Some(WHOLE_MODEL));
-    assert_eq!(hub.fetch("owner/model", Files::Model)?, folder);
+    assert_eq!(hub.fetch("owner/model", HubFiles::Model)?, folder);
     std::fs::remove_file(folder.join("model-2.safetensors"))?;
-    let message = error(hub.fetch("owner/model", Files::Model));
+    let message = error(hub.fetch("owner/model", HubFiles::Model));
     assert!(message.contains("no model `owner/model` on the Hub"), "{message}");
     Ok(())
 }
@@ -88,17 +88,17 @@ fn a_model_that_is_gone_from_the_hub_comes_from_the_cache() -> Result<()> {
 fn without_a_network_the_cache_is_not_enough_until_it_is_whole() -> Result<()> {
     let (server, cache) = (Server::start(&SHARDED), TempDir::new()?);
     let hub = hub(&server, &cache);
-    let message = error(offline(&hub).fetch("owner/model", Files::Model));
+    let message = error(offline(&hub).fetch("owner/model", HubFiles::Model));
     assert!(message.contains("HF_HUB_OFFLINE") && message.contains("unset"), "{message}");
     assert!(server.requests().is_empty());
 
-    hub.fetch("owner/model", Files::Tokenizer)?;
-    let folder = offline(&hub).fetch("owner/model", Files::Tokenizer)?;
+    hub.fetch("owner/model", HubFiles::Tokenizer)?;
+    let folder = offline(&hub).fetch("owner/model", HubFiles::Tokenizer)?;
     assert!(!folder.join("model.safetensors.index.json").exists());
-    error(offline(&hub).fetch("owner/model", Files::Model));
-    hub.fetch("owner/model", Files::Model)?;
+    error(offline(&hub).fetch("owner/model", HubFiles::Model));
+    hub.fetch("owner/model", HubFiles::Model)?;
     std::fs::remove_file(folder.join("model-2.safetensors"))?;
-    error(offline(&hub).fetch("owner/model", Files::Model));
+    error(offline(&hub).fetch("owner/model", HubFiles::Model));
     Ok(())
 }
 
@@ -108,11 +108,11 @@ fn a_connection_that_is_cut_leaves_nothing_that_counts_and_goes_on_later() -> Re
         let (server, cache) = (Server::start(&SHARDED), TempDir::new()?);
         let hub = hub(&server, &cache);
         server.set_fault(Some(("model-1.safetensors", fault)));
-        let message = error(hub.fetch("owner/model", Files::Model));
+        let message = error(hub.fetch("owner/model", HubFiles::Model));
         assert!(message.contains("model-1.safetensors"), "{message}");
-        error(offline(&hub).fetch("owner/model", Files::Model));
+        error(offline(&hub).fetch("owner/model", HubFiles::Model));
         server.set_fault(None);
-        let folder = hub.fetch("owner/model", Files::Model)?;
+        let folder = hub.fetch("owner/model", HubFiles::Model)?;
         assert_has(&folder, &SHARDED[1..]);
     }
     Ok(())
@@ -126,7 +126,7 @@ fn a_stop_just_before_the_end_does_no_harm() -> Result<()> {
     for (name, bytes) in [("model-1.safetensors", 100_000), ("model-2.safetensors", 11)] {
         std::fs::write(blobs.join(etag(name)).with_extension("part"), vec![9; bytes])?;
     }
-    let folder = hub(&server, &cache).fetch("owner/model", Files::Model)?;
+    let folder = hub(&server, &cache).fetch("owner/model", HubFiles::Model)?;
     assert_has(&folder, &SHARDED[1..]);
     Ok(())
 }
@@ -136,11 +136,11 @@ fn one_gguf_file_is_fetched_by_name() -> Result<()> {
     let files: [(&str, &[u8]); 2] = [("a-Q4_0.gguf", b"GGUF a"), ("a-Q8_0.gguf", b"GGUF b")];
     let (server, cache) = (Server::start(&files), TempDir::new()?);
     let hub = hub(&server, &cache);
-    let path = hub.fetch("owner/model:a-Q8_0.gguf", Files::Model)?;
+    let path = hub.fetch("owner/model:a-Q8_0.gguf", HubFiles::Model)?;
     assert_eq!(std::fs::read(&path)?, b"GGUF b");
-    assert_eq!(offline(&hub).fetch("owner/model:a-Q8_0.gguf", Files::Model)?, path);
+    assert_eq!(offline(&hub).fetch("owner/model:a-Q8_0.gguf", HubFiles::Model)?, path);
     for id in ["owner/model", "owner/model:other.gguf"] {
-        let message = error(hub.fetch(id, Files::Model));
+        let message = error(hub.fetch(id, HubFiles::Model));
         assert!(message.contains("a-Q4_0.gguf, a-Q8_0.gguf"), "{message}");
     }
     Ok(())
@@ -149,7 +149,7 @@ fn one_gguf_file_is_fetched_by_name() -> Result<()> {
 #[test]
 fn weights_in_another_format_are_named_as_the_problem() -> Result<()> {
     let (server, cache) = (Server::start(&SHARDED[..2]), TempDir::new()?);
-    let message = error(hub(&server, &cache).fetch("owner/model", Files::Model));
+    let message = error(hub(&server, &cache).fetch("owner/model", HubFiles::Model));
     assert!(message.contains("model.safetensors"), "{message}");
     Ok(())
 }
@@ -160,7 +160,7 @@ fn an_index_cannot_reach_outside_its_folder() -> Result<()> {
     let files: [(&str, &[u8]); 2] =
         [("config.json", b"{}"), ("model.safetensors.index.json", index)];
     let (server, cache) = (Server::start(&files), TempDir::new()?);
-    let message = error(hub(&server, &cache).fetch("owner/model", Files::Model));
+    let message = error(hub(&server, &cache).fetch("owner/model", HubFiles::Model));
     assert!(message.contains("no safetensors file of this folder"), "{message}");
     Ok(())
 }
@@ -191,10 +191,10 @@ fn names_of_models_are_told_from_paths() {
 #[test]
 fn names_of_data_sets_are_told_from_paths() {
     for id in ["o/n:train.jsonl", "o/n@v1:sub/rows.json.gz", "o/n"] {
-        assert!(is_data_id(id), "{id}");
+        assert!(is_dataset_id(id), "{id}");
     }
     for path in ["data/rows.jsonl", "rows.json", "o/n:f.gguf", "o/n:../a.json", ""] {
-        assert!(!is_data_id(path), "{path}");
+        assert!(!is_dataset_id(path), "{path}");
     }
 }
 
@@ -203,17 +203,20 @@ fn one_file_of_a_data_set_is_downloaded_and_stays() -> Result<()> {
     let files: [(&str, &[u8]); 2] = [("train.jsonl", b"{}\n"), ("other.jsonl", b"no")];
     let (server, cache) = (Server::start(&files), TempDir::new()?);
     let hub = hub(&server, &cache);
-    let path = hub.fetch_data("owner/data:train.jsonl")?;
+    let path = hub.fetch_dataset_file("owner/data:train.jsonl")?;
     assert!(path.ends_with(format!("datasets--owner--data/snapshots/{COMMIT}/train.jsonl")));
     assert_eq!(std::fs::read(&path)?, b"{}\n");
     assert!(!path.with_file_name("other.jsonl").exists());
-    assert_eq!(offline(&hub).fetch_data("owner/data:train.jsonl")?, path);
-    let message = error(hub.fetch_data("owner/data:none.jsonl"));
+    assert_eq!(offline(&hub).fetch_dataset_file("owner/data:train.jsonl")?, path);
+    let message = error(hub.fetch_dataset_file("owner/data:none.jsonl"));
     assert!(
         message.contains("it has no none.jsonl; it has: ") && message.contains("train.jsonl"),
         "{message}"
     );
-    assert!(error(hub.fetch_data("owner/data")).contains("owner/data:file.jsonl"));
-    assert!(error(hub.fetch_data("owner/gone:a.json")).contains("no data set `owner/gone:a.json`"));
+    assert!(error(hub.fetch_dataset_file("owner/data")).contains("owner/data:file.jsonl"));
+    assert!(
+        error(hub.fetch_dataset_file("owner/gone:a.json"))
+            .contains("no data set `owner/gone:a.json`")
+    );
     Ok(())
 }

@@ -1,8 +1,10 @@
 //! Tokenizers against transformers (`scripts/golden_tokenizer.py`), and what must hold for any text.
 
 use anyhow::Result;
-use modern::tokenizer_config::SpecialTokens;
-use modern::{GgufTokenizer, Markers, Special, Spelled, TextStream, Tokenizer};
+use modern::tokenizer_config::TokenizerSpecialTokens;
+use modern::{
+    AddSpecialTokens, GgufTokenizer, ParseSpecial, SkipSpecialTokens, TextStream, Tokenizer,
+};
 use proptest::prelude::*;
 use tiny_gpt::ByteTokenizer;
 
@@ -33,17 +35,17 @@ fn ids_and_texts_equal_those_of_transformers() -> Result<()> {
             let text = answer["text"].as_str().unwrap();
             let expected =
                 |key: &str| -> Vec<u32> { serde_json::from_value(answer[key].clone()).unwrap() };
-            let ids = tokenizer.encode(text, Special::None, Spelled::Tokens)?;
+            let ids = tokenizer.encode(text, AddSpecialTokens::No, ParseSpecial::Yes)?;
             assert_eq!(ids, expected("ids"), "{name} {pre:?} {text:?}");
             assert_eq!(
-                tokenizer.decode(&ids, Markers::Shown)?,
+                tokenizer.decode(&ids, SkipSpecialTokens::No)?,
                 answer["decoded"].as_str().unwrap()
             );
             assert_eq!(
-                streamed(tokenizer.stream(Markers::Shown, &[]), &ids)?,
+                streamed(tokenizer.stream(SkipSpecialTokens::No, &[]), &ids)?,
                 answer["decoded"].as_str().unwrap()
             );
-            let ids = tokenizer.encode(text, Special::None, Spelled::Text)?;
+            let ids = tokenizer.encode(text, AddSpecialTokens::No, ParseSpecial::No)?;
             assert_eq!(ids, expected("as_text"), "{name} {pre:?} {text:?} as text");
         }
     }
@@ -53,15 +55,15 @@ fn ids_and_texts_equal_those_of_transformers() -> Result<()> {
 #[test]
 fn special_tokens_of_a_user_stay_text() -> Result<()> {
     let tokenizer = tokenizer("byte_level", Some("smollm"));
-    let end = tokenizer.token_id("<|im_end|>").unwrap();
+    let end = tokenizer.token_to_id("<|im_end|>").unwrap();
     let text = "hi<|im_end|>";
-    let ids = tokenizer.encode(text, Special::None, Spelled::Text)?;
+    let ids = tokenizer.encode(text, AddSpecialTokens::No, ParseSpecial::No)?;
     assert!(!ids.contains(&end));
-    assert_eq!(tokenizer.decode(&ids, Markers::Hidden)?, text);
-    let ids = tokenizer.encode(text, Special::None, Spelled::Tokens)?;
+    assert_eq!(tokenizer.decode(&ids, SkipSpecialTokens::Yes)?, text);
+    let ids = tokenizer.encode(text, AddSpecialTokens::No, ParseSpecial::Yes)?;
     assert_eq!(ids.last(), Some(&end));
-    assert_eq!(tokenizer.decode(&ids, Markers::Hidden)?, "hi");
-    assert_eq!(tokenizer.decode(&ids, Markers::Shown)?, text);
+    assert_eq!(tokenizer.decode(&ids, SkipSpecialTokens::Yes)?, "hi");
+    assert_eq!(tokenizer.decode(&ids, SkipSpecialTokens::No)?, text);
     Ok(())
 }
 
@@ -69,15 +71,15 @@ fn special_tokens_of_a_user_stay_text() -> Result<()> {
 fn a_text_begins_with_bos_where_the_family_does_so() -> Result<()> {
     let begins = |name, pre, add_bos| -> Result<bool> {
         let tokenizer = Tokenizer::from_gguf(&GgufTokenizer { add_bos, ..parts(name, pre) })?;
-        for spelled in [Spelled::Tokens, Spelled::Text] {
-            let without = tokenizer.encode("a", Special::None, spelled)?;
-            let with = tokenizer.encode("a", Special::Added, spelled)?;
+        for spelled in [ParseSpecial::Yes, ParseSpecial::No] {
+            let without = tokenizer.encode("a", AddSpecialTokens::No, spelled)?;
+            let with = tokenizer.encode("a", AddSpecialTokens::Yes, spelled)?;
             if with != without {
                 assert_eq!(with, [&[1], without.as_slice()].concat());
-                assert_eq!(tokenizer.decode(&with, Markers::Hidden)?, "a");
+                assert_eq!(tokenizer.decode(&with, SkipSpecialTokens::Yes)?, "a");
             }
         }
-        let ids = tokenizer.encode("a", Special::Added, Spelled::Tokens)?;
+        let ids = tokenizer.encode("a", AddSpecialTokens::Yes, ParseSpecial::Yes)?;
         Ok(ids[0] == tokenizer.bos().unwrap())
     };
     assert!(begins("sentencepiece", None, None)?);
@@ -95,11 +97,11 @@ fn a_text_ends_with_eos_where_the_file_says_so() -> Result<()> {
         for (add_bos, add_eos) in [(false, None), (false, Some(true)), (true, Some(true))] {
             let parts = GgufTokenizer { add_bos: Some(add_bos), add_eos, ..parts(name, pre) };
             let tokenizer = Tokenizer::from_gguf(&parts)?;
-            let plain = tokenizer.encode("a", Special::None, Spelled::Text)?;
+            let plain = tokenizer.encode("a", AddSpecialTokens::No, ParseSpecial::No)?;
             let bos = tokenizer.bos().filter(|_| add_bos);
             let eos = tokenizer.eos().filter(|_| add_eos == Some(true));
             let expected: Vec<u32> = bos.into_iter().chain(plain).chain(eos).collect();
-            assert_eq!(tokenizer.encode("a", Special::Added, Spelled::Text)?, expected);
+            assert_eq!(tokenizer.encode("a", AddSpecialTokens::Yes, ParseSpecial::No)?, expected);
         }
     }
     Ok(())
@@ -109,12 +111,12 @@ fn a_text_ends_with_eos_where_the_file_says_so() -> Result<()> {
 fn an_emoji_in_four_tokens_is_shown_once_whole() -> Result<()> {
     for name in ["byte_level", "sentencepiece"] {
         let tokenizer = tokenizer(name, None);
-        let ids = tokenizer.encode("😀", Special::None, Spelled::Text)?;
+        let ids = tokenizer.encode("😀", AddSpecialTokens::No, ParseSpecial::No)?;
         let bytes = &ids[ids.len() - 4..]; // sentencepiece has its space in front
-        let mut stream = tokenizer.stream(Markers::Hidden, &[]);
+        let mut stream = tokenizer.stream(SkipSpecialTokens::Yes, &[]);
         let pieces = bytes.iter().map(|&id| stream.push(id)).collect::<Result<Vec<_>>>()?;
         assert_eq!(pieces, ["", "", "", "😀"]);
-        let mut stream = tokenizer.stream(Markers::Hidden, &[]);
+        let mut stream = tokenizer.stream(SkipSpecialTokens::Yes, &[]);
         assert_eq!(stream.push(bytes[0])?, "");
         assert_eq!(stream.finish()?, "�");
     }
@@ -124,16 +126,16 @@ fn an_emoji_in_four_tokens_is_shown_once_whole() -> Result<()> {
 #[test]
 fn only_the_very_first_space_of_sentencepiece_is_dropped() -> Result<()> {
     let tokenizer = tokenizer("sentencepiece", None);
-    let (space, bos) = (tokenizer.token_id("▁").unwrap(), 1);
-    let a = tokenizer.token_id("a").unwrap();
+    let (space, bos) = (tokenizer.token_to_id("▁").unwrap(), 1);
+    let a = tokenizer.token_to_id("a").unwrap();
     for ids in [[space, space, a, space, a], [space, a, bos, space, a], [bos, bos, space, space, a]]
     {
-        for markers in [Markers::Hidden, Markers::Shown] {
+        for markers in [SkipSpecialTokens::Yes, SkipSpecialTokens::No] {
             let text = tokenizer.decode(&ids, markers)?;
             assert_eq!(streamed(tokenizer.stream(markers, &[]), &ids)?, text, "{ids:?}");
         }
     }
-    assert_eq!(tokenizer.decode(&[space, space, a], Markers::Hidden)?, " a");
+    assert_eq!(tokenizer.decode(&[space, space, a], SkipSpecialTokens::Yes)?, " a");
     Ok(())
 }
 
@@ -145,11 +147,12 @@ fn a_saved_tokenizer_opens_as_it_was() -> Result<()> {
         saved.save(folder.path(), 64, None)?;
         for path in [folder.path().to_path_buf(), folder.path().join("tokenizer.json")] {
             let opened = Tokenizer::open(&path)?;
-            assert_eq!(opened.special(), saved.special());
+            assert_eq!(opened.special_tokens(), saved.special_tokens());
             assert_eq!(opened.vocab_size(), saved.vocab_size());
             let text = " the 123 नमस्ते <think>";
-            let ids =
-                |tokenizer: &Tokenizer| tokenizer.encode(text, Special::Added, Spelled::Tokens);
+            let ids = |tokenizer: &Tokenizer| {
+                tokenizer.encode(text, AddSpecialTokens::Yes, ParseSpecial::Yes)
+            };
             assert_eq!(ids(&opened)?, ids(&saved)?);
         }
     }
@@ -206,16 +209,16 @@ proptest! {
                 "sentencepiece" => text.replace('▁', " "),
                 _ => text.clone(),
             };
-            let ids = tokenizer.encode(&text, Special::None, Spelled::Text).unwrap();
-            prop_assert_eq!(&tokenizer.decode(&ids, Markers::Hidden).unwrap(), &text);
-            prop_assert_eq!(&streamed(tokenizer.stream(Markers::Hidden, &[]), &ids).unwrap(), &text);
+            let ids = tokenizer.encode(&text, AddSpecialTokens::No, ParseSpecial::No).unwrap();
+            prop_assert_eq!(&tokenizer.decode(&ids, SkipSpecialTokens::Yes).unwrap(), &text);
+            prop_assert_eq!(&streamed(tokenizer.stream(SkipSpecialTokens::Yes, &[]), &ids).unwrap(), &text);
         }
     }
 
     #[test]
     fn a_stream_of_any_ids_gives_what_decoding_them_gives(ids in prop::collection::vec(0u32..600, 0..40)) {
         let tokenizer = tokenizer("byte_level", None);
-        for markers in [Markers::Hidden, Markers::Shown] {
+        for markers in [SkipSpecialTokens::Yes, SkipSpecialTokens::No] {
             let whole = tokenizer.decode(&ids, markers).unwrap();
             prop_assert_eq!(streamed(tokenizer.stream(markers, &[]), &ids).unwrap(), whole);
         }
@@ -223,18 +226,18 @@ proptest! {
 
     #[test]
     fn a_stream_of_bytes_that_are_no_text_still_ends(ids in prop::collection::vec(0u32..500, 0..40)) {
-        streamed(tokenizer("sentencepiece", None).stream(Markers::Hidden, &[]), &ids).unwrap();
+        streamed(tokenizer("sentencepiece", None).stream(SkipSpecialTokens::Yes, &[]), &ids).unwrap();
     }
 }
 
 #[test]
 fn what_continues_a_text_keeps_its_space() -> Result<()> {
     let tokenizer = tokenizer("sentencepiece", None);
-    let ids = tokenizer.encode("Once upon a time", Special::None, Spelled::Text)?;
+    let ids = tokenizer.encode("Once upon a time", AddSpecialTokens::No, ParseSpecial::No)?;
     for cut in 0..ids.len() {
         let (before, after) = ids.split_at(cut);
-        let text = tokenizer.decode(before, Markers::Hidden)?
-            + &streamed(tokenizer.stream(Markers::Hidden, before), after)?;
+        let text = tokenizer.decode(before, SkipSpecialTokens::Yes)?
+            + &streamed(tokenizer.stream(SkipSpecialTokens::Yes, before), after)?;
         assert_eq!(text, "Once upon a time", "cut at {cut}");
     }
     Ok(())
@@ -242,12 +245,13 @@ fn what_continues_a_text_keeps_its_space() -> Result<()> {
 
 #[test]
 fn bytes_that_never_become_text_are_shown_all_the_same() -> Result<()> {
-    let tokenizer = Tokenizer::from_json(ByteTokenizer.to_json(), SpecialTokens::default())?;
-    let mut stream = tokenizer.stream(Markers::Hidden, &[]);
+    let tokenizer =
+        Tokenizer::from_json(ByteTokenizer.to_json(), TokenizerSpecialTokens::default())?;
+    let mut stream = tokenizer.stream(SkipSpecialTokens::Yes, &[]);
     let ids = [0x80u32; 100];
     let pushed = ids.iter().map(|&id| stream.push(id)).collect::<Result<Vec<_>>>()?;
     assert!(pushed[60..70].iter().any(|text| !text.is_empty()), "{pushed:?}");
     let all = pushed.concat() + &stream.finish()?;
-    assert_eq!(all, tokenizer.decode(&ids, Markers::Hidden)?);
+    assert_eq!(all, tokenizer.decode(&ids, SkipSpecialTokens::Yes)?);
     Ok(())
 }

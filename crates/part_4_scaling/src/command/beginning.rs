@@ -41,7 +41,7 @@ pub(super) fn begun(
 ) -> Result<Begun> {
     check_out(args)?;
     let fresh = |data: &Dataset, model: &mut ModelConfig| {
-        let (tokens, t) = (data.train.len(), model.context);
+        let (tokens, t) = (data.train.len(), model.context_len);
         ensure!(
             tokens > t && data.validation.len() > 1,
             "{tokens} tokens to learn from are too few for windows of --block-size {t}"

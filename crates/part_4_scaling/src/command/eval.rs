@@ -1,7 +1,7 @@
 //! `part_4 eval`: a model's loss on text, per token and per byte.
 
 use anyhow::{Context, Result};
-use modern::{Checkpoint, Purpose};
+use modern::{Checkpoint, LoadMode};
 
 use super::arguments::EvalArgs;
 use super::sample::model_folder;
@@ -12,7 +12,7 @@ use crate::{Corpus, Dataset};
 pub(super) fn run(args: &EvalArgs) -> Result<()> {
     let device = args.compute.open_device()?;
     let folder = model_folder(&args.model);
-    let checkpoint = Checkpoint::open(&folder.to_string_lossy(), Purpose::Inference, &device)?;
+    let checkpoint = Checkpoint::open(&folder.to_string_lossy(), LoadMode::Inference, &device)?;
     let Checkpoint { model, tokenizer, .. } = &checkpoint;
     let extent = Extent { batch_size: args.batch_size.get(), windows: None };
     let found = match Dataset::is_at(&args.data) {

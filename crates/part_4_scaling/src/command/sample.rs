@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use modern::sampler::Sampler;
-use modern::{Checkpoint, GenerateConfig, Markers, Purpose, Special, Spelled, generate};
+use modern::{
+    AddSpecialTokens, Checkpoint, GenerateConfig, LoadMode, ParseSpecial, SkipSpecialTokens,
+    generate,
+};
 use tensor_core::Rng;
 
 use super::arguments::SampleArgs;
@@ -13,16 +16,16 @@ use super::arguments::SampleArgs;
 pub(super) fn run(args: &SampleArgs) -> Result<()> {
     let device = args.compute.open_device()?;
     let folder = model_folder(&args.model);
-    let checkpoint = Checkpoint::open(&folder.to_string_lossy(), Purpose::Inference, &device)?;
-    let Checkpoint { model, tokenizer, ends, .. } = &checkpoint;
+    let checkpoint = Checkpoint::open(&folder.to_string_lossy(), LoadMode::Inference, &device)?;
+    let Checkpoint { model, tokenizer, special_ids: ends, .. } = &checkpoint;
     // Texts begin where another has ended.
     let mut prompt: Vec<u32> = ends.bos.into_iter().collect();
-    prompt.extend(tokenizer.encode(&args.prompt, Special::None, Spelled::Text)?);
+    prompt.extend(tokenizer.encode(&args.prompt, AddSpecialTokens::No, ParseSpecial::No)?);
     let sampler = Sampler::new(args.sampling.sampling().into());
     let config = GenerateConfig::new(model, sampler, args.max_new_tokens, ends.eos.clone());
     let mut out = std::io::stdout().lock();
     write!(out, "{}", args.prompt)?;
-    let mut stream = tokenizer.stream(Markers::Hidden, &prompt);
+    let mut stream = tokenizer.stream(SkipSpecialTokens::Yes, &prompt);
     let mut rng = Rng::new(args.compute.seed);
     generate(model, &[prompt.clone()], &config, &mut rng, |_, token| {
         write!(out, "{}", stream.push(token)?)?;

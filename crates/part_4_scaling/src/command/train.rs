@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 
 use anyhow::{Result, ensure};
 use candle_core::Device;
-use modern::{Activations, ModelConfig};
+use modern::{GradientCheckpointing, ModelConfig};
 use serde_json::json;
 use tiny_gpt::command::as_usage_error;
 use tiny_gpt::{Interrupt, training_memory};
@@ -62,9 +62,10 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
 fn model_config(args: &TrainArgs) -> Result<ModelConfig> {
     let gpt = args.size.config()?;
     let block = gpt.block;
-    let mut model = ModelConfig::bytes(gpt.context_len, block.n_layer, block.n_head, block.n_embd);
+    let mut model =
+        ModelConfig::byte_level(gpt.context_len, block.n_layer, block.n_head, block.n_embd);
     model.attention.n_kv_head = args.n_kv_head.map_or(block.n_head, |n| n.get());
-    as_usage_error(model.check())?;
+    as_usage_error(model.validate())?;
     Ok(model)
 }
 
@@ -88,7 +89,11 @@ fn train_config(args: &TrainArgs) -> Result<TrainConfig> {
         grad_clip: step.optimizer.max_grad_norm().unwrap_or(f64::MAX),
         dropout: args.size.dropout,
         dtype: step.dtype.dtype(),
-        activations: if step.recompute { Activations::Recomputed } else { Activations::Kept },
+        activations: if step.recompute {
+            GradientCheckpointing::On
+        } else {
+            GradientCheckpointing::Off
+        },
     })
 }
 
@@ -103,7 +108,7 @@ fn log_config(
         interval: args.log.figures.log_interval.get(),
         steps: config.schedule.total,
         warmup: config.schedule.warmup,
-        tokens_per_step: config.batch_size * config.accumulate * run.model.context,
+        tokens_per_step: config.batch_size * config.accumulate * run.model.context_len,
         peak_share: flops / gemm_peak(config.dtype, device)?,
         sampling: args.log.sampling.sampling(),
         sample_tokens: args.log.sample_tokens,

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use candle_core::Device;
-use modern::Markers;
+use modern::SkipSpecialTokens;
 use tensor_core::ops::IGNORE_INDEX;
 use tiny_gpt::builtin_text::BuiltinText;
 
@@ -62,7 +62,7 @@ fn every_document_is_in_one_part_and_comes_back_as_it_was() -> Result<()> {
             let ids = part.read(range)?;
             let (last, text) = ids.split_last().expect("a document has tokens");
             assert_eq!(Some(*last), data.tokenizer.eos());
-            let text = data.tokenizer.decode(text, Markers::Shown)?;
+            let text = data.tokenizer.decode(text, SkipSpecialTokens::No)?;
             *left.get_mut(text.as_str()).expect("a document of the corpus") -= 1;
         }
         assert_eq!(end, part.len());

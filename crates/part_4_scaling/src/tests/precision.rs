@@ -36,7 +36,7 @@ struct Setup {
 }
 
 fn setup() -> Result<Setup> {
-    let config = ModelConfig::bytes(16, 2, 2, 16);
+    let config = ModelConfig::byte_level(16, 2, 2, 16);
     let mut parameters = Parameters::seeded(0, DType::F32, &CPU);
     GptModern::new(&config, parameters.root())?;
     Ok(Setup { parameters, config })

@@ -1,7 +1,9 @@
 //! The trained tokenizer is that of 4.1, from however many files.
 
 use anyhow::Result;
-use modern::{Markers, Special, SpecialTokens, Spelled, Tokenizer};
+use modern::{
+    AddSpecialTokens, ParseSpecial, SkipSpecialTokens, Tokenizer, TokenizerSpecialTokens,
+};
 use tiny_gpt::builtin_text::BuiltinText;
 
 use crate::tokenizer_training::train;
@@ -15,9 +17,9 @@ fn a_file_teaches_what_its_text_teaches() -> Result<()> {
     let corpus = Corpus::open(folder.path())?;
     let tokenizer = corpus.train_tokenizer(600, |_| {})?;
     let bpe = Bpe::train(text, 600);
-    let ids = tokenizer.encode(text, Special::Added, Spelled::Text)?;
+    let ids = tokenizer.encode(text, AddSpecialTokens::Yes, ParseSpecial::No)?;
     assert_eq!(ids, bpe.encode(text));
-    assert_eq!(tokenizer.decode(&ids, Markers::Shown)?, text);
+    assert_eq!(tokenizer.decode(&ids, SkipSpecialTokens::No)?, text);
     let expected = text.len() as f64 / ids.len() as f64;
     assert!((corpus.bytes_per_token(&tokenizer)? - expected).abs() < 1e-9 || text.len() > 1 << 20);
     Ok(())
@@ -26,14 +28,14 @@ fn a_file_teaches_what_its_text_teaches() -> Result<()> {
 #[test]
 fn special_tokens_are_tokens_only_where_asked_for() -> Result<()> {
     let tokenizer = train(["<s>hello</s> <mask> ".repeat(9)].into_iter(), 300)?;
-    let special = SpecialTokens { bos: Some(0), eos: Some(1), unk: Some(3), pad: Some(2) };
-    assert_eq!(tokenizer.special(), special);
+    let special = TokenizerSpecialTokens { bos: Some(0), eos: Some(1), unk: Some(3), pad: Some(2) };
+    assert_eq!(tokenizer.special_tokens(), special);
     let text = "<s>hello<mask></s>";
-    let plain = tokenizer.encode(text, Special::Added, Spelled::Text)?;
+    let plain = tokenizer.encode(text, AddSpecialTokens::Yes, ParseSpecial::No)?;
     assert!(plain.iter().all(|&id| id >= 5), "{plain:?}");
-    let tokens = tokenizer.encode(text, Special::Added, Spelled::Tokens)?;
+    let tokens = tokenizer.encode(text, AddSpecialTokens::Yes, ParseSpecial::Yes)?;
     assert_eq!(tokens.iter().filter(|&&id| id < 5).collect::<Vec<_>>(), [&0, &4, &1]);
-    assert_eq!(tokenizer.decode(&tokens, Markers::Hidden)?, "hello");
+    assert_eq!(tokenizer.decode(&tokens, SkipSpecialTokens::Yes)?, "hello");
     Ok(())
 }
 
@@ -44,8 +46,9 @@ fn what_was_saved_opens_as_it_was() -> Result<()> {
     let folder = tempfile::tempdir()?;
     tokenizer.save(folder.path(), 256, None)?;
     let opened = Tokenizer::open(folder.path())?;
-    assert_eq!(opened.special(), tokenizer.special());
-    let ids = |tokenizer: &Tokenizer| tokenizer.encode(text, Special::Added, Spelled::Text);
+    assert_eq!(opened.special_tokens(), tokenizer.special_tokens());
+    let ids =
+        |tokenizer: &Tokenizer| tokenizer.encode(text, AddSpecialTokens::Yes, ParseSpecial::No);
     assert_eq!(ids(&opened)?, ids(&tokenizer)?);
     Ok(())
 }

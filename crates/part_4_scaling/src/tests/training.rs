@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use candle_core::{DType, Device};
-use modern::{Activations, ModelConfig};
+use modern::{GradientCheckpointing, ModelConfig};
 use serde_json::{Value, json};
 use tensor_core::AdamWConfig;
 use tiny_gpt::{Interrupt, RunFolder, Sampling};
@@ -27,7 +27,7 @@ const CONFIG: TrainConfig = TrainConfig {
     grad_clip: 1.,
     dropout: 0.,
     dtype: DType::F16,
-    activations: Activations::Kept,
+    activations: GradientCheckpointing::Off,
 };
 
 fn dataset(folder: &Path) -> Result<Dataset> {
@@ -41,7 +41,7 @@ fn dataset(folder: &Path) -> Result<Dataset> {
 
 fn fresh(data: &Dataset) -> Result<Run> {
     let vocab_size = data.tokenizer.vocab_size();
-    let model = ModelConfig { vocab_size, ..ModelConfig::bytes(8, 1, 2, 8) };
+    let model = ModelConfig { vocab_size, ..ModelConfig::byte_level(8, 1, 2, 8) };
     Run::new(model, CONFIG.optimizer, CONFIG.dtype, 0, &Device::Cpu)
 }
 

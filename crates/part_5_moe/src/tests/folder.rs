@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use candle_core::{DType, Tensor};
-use modern::model_folder::TextEnds;
+use modern::model_folder::SpecialTokenIds;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tensor_core::backward;
@@ -109,7 +109,7 @@ fn what_was_saved_opens_as_it_was() -> Result<()> {
     for (family, config) in variants()? {
         let (model, parameters) = fresh(&config, DType::F32)?;
         let folder = tempfile::tempdir()?;
-        save(folder.path(), &config, &parameters, &TextEnds { bos: Some(1), eos: vec![2] })?;
+        save(folder.path(), &config, &parameters, &SpecialTokenIds { bos: Some(1), eos: vec![2] })?;
         let (again, _) = open(folder.path(), DType::F32, &CPU)?;
         assert_eq!(to_json(&config)["model_type"], family);
         assert_eq!(again.config(), &config);
@@ -130,9 +130,12 @@ fn what_a_mixtrals_config_leaves_out_is_as_in_transformers() -> Result<()> {
     assert_eq!((config.router.n_expert, config.router.top_k), (8, 2));
     assert_eq!(config.router.gate_weights, GateWeights::Renormalized);
     let attention = config.model.attention;
-    assert_eq!((config.model.context, attention.n_kv_head, attention.window), (131_072, 8, None));
-    assert_eq!(config.model.norm, modern::config::Norm::Rms { eps: 1e-5 });
-    let position = modern::config::Position::Rope { base: 1e6, scaling: None };
+    assert_eq!(
+        (config.model.context_len, attention.n_kv_head, attention.window),
+        (131_072, 8, None)
+    );
+    assert_eq!(config.model.norm, modern::config::NormKind::Rms { eps: 1e-5 });
+    let position = modern::config::PositionEncoding::Rope { base: 1e6, scaling: None };
     assert_eq!(attention.position, position);
     Ok(())
 }
@@ -166,7 +169,7 @@ fn a_missing_expert_is_named() -> Result<()> {
     let config = tiny(RouterConfig::new(4, 2))?;
     let (_, parameters) = fresh(&config, DType::F32)?;
     let folder = tempfile::tempdir()?;
-    save(folder.path(), &config, &parameters, &TextEnds::default())?;
+    save(folder.path(), &config, &parameters, &SpecialTokenIds::default())?;
     let more = MoeConfig { router: RouterConfig::new(5, 2), ..config };
     let json = serde_json::to_vec(&to_json(&more))?;
     std::fs::write(folder.path().join("config.json"), json)?;

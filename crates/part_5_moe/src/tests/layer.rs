@@ -1,5 +1,5 @@
 use candle_core::{DType, Result, Tensor, Var};
-use modern::TokenLayer;
+use modern::FeedForwardLayer;
 use modern::config::Mlp;
 use modern::swiglu::FeedForward;
 use tensor_core::testing::{assert_close, assert_grad, assert_gradients_flow};
@@ -76,7 +76,7 @@ fn a_single_expert_is_the_dense_layer() -> Result<()> {
             let ours = parameters.iter().find(|p| p.name == ours).expect("the same layer");
             parameter.var.set(ours.var.as_tensor())?;
         }
-        let y = TokenLayer::forward(&layer, &x, &mut Vec::new())?;
+        let y = FeedForwardLayer::forward(&layer, &x, &mut Vec::new())?;
         assert_close(&y, &feed_forward.forward(&x)?, 1e-12)?;
     }
     Ok(())
@@ -157,7 +157,7 @@ fn jitter_reaches_the_router_and_no_expert() -> Result<()> {
     let routing = jittered.route(&flat)?;
     let moved = (&routing.logits - free.route(&flat)?.logits)?.abs()?;
     assert!(moved.max_all()?.to_scalar::<f64>()? > 0.1);
-    let y = TokenLayer::forward(&jittered, &x, &mut Vec::new())?;
+    let y = FeedForwardLayer::forward(&jittered, &x, &mut Vec::new())?;
     assert_close(&y.squeeze(0)?, &free.forward_grouped(&flat, &routing)?, 1e-12)
 }
 
@@ -195,7 +195,7 @@ fn a_hybrid_is_the_dense_layer_at_one_the_experts_at_zero_and_between_them_elsew
             Hybrid { dense: dense.clone(), experts: experts.clone(), dense_weight: dense_share };
         hybrid.forward(&x, &mut Vec::new())
     };
-    let alone = TokenLayer::forward(&experts, &x, &mut Vec::new())?;
+    let alone = FeedForwardLayer::forward(&experts, &x, &mut Vec::new())?;
     assert_close(&blend(1.)?, &dense.forward(&x)?, 1e-12)?;
     assert_close(&blend(0.)?, &alone, 1e-12)?;
     let between = ((dense.forward(&x)? * 0.3)? + (alone * 0.7)?)?;
@@ -207,7 +207,7 @@ fn a_layer_notes_where_it_sent_the_tokens() -> Result<()> {
     let x = random(0, (2, 8, WIDTH), DType::F64)?;
     let (layer, _): (MoeLayer, _) = layer(RouterConfig::new(4, 2), SWIGLU, FREE, DType::F64)?;
     let mut notes = Vec::new();
-    TokenLayer::forward(&layer, &x, &mut notes)?;
+    FeedForwardLayer::forward(&layer, &x, &mut notes)?;
     let shapes: Vec<&[usize]> = notes.iter().map(Tensor::dims).collect();
     assert_eq!(shapes, [&[16, 4][..], &[16, 4], &[16, 2]]);
     assert_close(&notes[1].sum(1)?, &Tensor::ones(16, DType::F64, &CPU)?, 1e-12)

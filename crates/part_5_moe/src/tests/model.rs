@@ -1,7 +1,7 @@
 use candle_core::{DType, Result, Tensor};
 use modern::config::Mlp;
-use modern::sampler::{Choice, Sampler};
-use modern::{Activations, Cache, GenerateConfig, ModelConfig, generate};
+use modern::sampler::{Sampler, SamplingStrategy};
+use modern::{Cache, GenerateConfig, GradientCheckpointing, ModelConfig, generate};
 use scaling::accumulation::{counts, gradients_of};
 use tensor_core::ops::cross_entropy;
 use tensor_core::testing::{assert_close, assert_gradients_flow};
@@ -45,14 +45,14 @@ fn every_parameter_learns_and_what_is_moved_by_hand_gets_no_gradient() -> Result
 
 /// The loss of a model in training and its gradients.
 fn gradients(
-    activations: Activations,
+    activations: GradientCheckpointing,
     strain: RouterTrainingConfig,
     balancing: &LoadBalancing,
 ) -> Result<Vec<Tensor>> {
     let config = tiny(RouterConfig::new(4, 2))?;
     let (_, mut parameters) = fresh(&config, DType::F64)?;
     let mut model = GptMoe::new_for_training(&config, parameters.root(), strain)?;
-    model.gpt = model.gpt.in_training(Dropout::disabled(), activations);
+    model.gpt = model.gpt.for_training(Dropout::disabled(), activations);
     let (logits, routed) = model.forward(&ids(2, 9, 1)?)?;
     let loss = cross_entropy(&logits, &ids(2, 9, 2)?.to_dtype(DType::I64)?)?;
     let grads = backward(&total_loss(&loss, &routed, balancing)?)?;
@@ -65,8 +65,8 @@ fn gradients(
 fn blocks_that_are_run_twice_give_the_same_gradients_auxiliary_losses_too() -> Result<()> {
     let strain = RouterTrainingConfig { jitter: 0.2, capacity_factor: Some(0.9) };
     for strain in [RouterTrainingConfig::default(), strain] {
-        let kept = gradients(Activations::Kept, strain, &BALANCING)?;
-        let again = gradients(Activations::Recomputed, strain, &BALANCING)?;
+        let kept = gradients(GradientCheckpointing::Off, strain, &BALANCING)?;
+        let again = gradients(GradientCheckpointing::On, strain, &BALANCING)?;
         for (kept, again) in kept.iter().zip(&again) {
             assert_close(again, kept, 1e-10)?;
         }
@@ -74,8 +74,8 @@ fn blocks_that_are_run_twice_give_the_same_gradients_auxiliary_losses_too() -> R
     // That the comparison sees the auxiliary losses at all, below the routers too.
     let none = LoadBalancing { balance: 0., z: 0., bias_speed: 0. };
     let (with, without) = (
-        gradients(Activations::Kept, RouterTrainingConfig::default(), &BALANCING)?,
-        gradients(Activations::Kept, RouterTrainingConfig::default(), &none)?,
+        gradients(GradientCheckpointing::Off, RouterTrainingConfig::default(), &BALANCING)?,
+        gradients(GradientCheckpointing::Off, RouterTrainingConfig::default(), &none)?,
     );
     let apart = |i: usize| (&with[i] - &without[i])?.abs()?.max_all()?.to_scalar::<f64>();
     assert!(apart(1)? > 1e-3, "the embedding is below all routers");
@@ -154,10 +154,10 @@ fn read_piece_by_piece_the_logits_are_those_of_the_whole_text() -> Result<()> {
         let gpt = model.for_inference(&parameters)?.gpt;
         let text = ids(2, 12, 3)?;
         let whole = gpt.forward(&text)?;
-        let mut cache = Cache::growing(config.model.n_layer);
+        let mut cache = Cache::dynamic(config.model.n_layer);
         let mut pieces = Vec::new();
         for (start, len) in [(0, 5), (5, 1), (6, 1), (7, 5)] {
-            let hidden = gpt.read(&text.narrow(1, start, len)?, &mut cache)?;
+            let hidden = gpt.hidden_states_cached(&text.narrow(1, start, len)?, &mut cache)?;
             pieces.push(gpt.logits(&hidden)?);
         }
         assert_close(&Tensor::cat(&pieces, 1)?, &whole, 1e-10)?;
@@ -169,7 +169,7 @@ fn read_piece_by_piece_the_logits_are_those_of_the_whole_text() -> Result<()> {
 fn part_3_writes_with_it() -> anyhow::Result<()> {
     let (model, parameters) = fresh(&tiny(RouterConfig::new(4, 2))?, DType::F32)?;
     let gpt = model.for_inference(&parameters)?.gpt;
-    let config = GenerateConfig::new(&gpt, Sampler::new(Choice::Greedy), 10, Vec::new());
+    let config = GenerateConfig::new(&gpt, Sampler::new(SamplingStrategy::Greedy), 10, Vec::new());
     let prompts = [vec![1, 2, 3], vec![4]];
     let written = generate(&gpt, &prompts, &config, &mut Rng::new(0), |_, _| Ok(()))?;
     let mut text = prompts[0].clone();
@@ -195,7 +195,7 @@ fn parameters_are_counted_before_there_are_any() -> Result<()> {
 
 #[test]
 fn as_much_work_as_a_dense_model_but_for_the_router_and_a_rounding_up() -> Result<()> {
-    let dense = ModelConfig { vocab_size: 11, ..ModelConfig::bytes(64, 2, 4, 16) };
+    let dense = ModelConfig { vocab_size: 11, ..ModelConfig::byte_level(64, 2, 4, 16) };
     assert_eq!(dense.mlp, Mlp::SwiGlu { width: 48 });
     let routers = (2 * 5 * 16) as f64;
     for (k, rounding) in [(1, 0), (2, 0), (5, 2)] {
@@ -209,7 +209,7 @@ fn as_much_work_as_a_dense_model_but_for_the_router_and_a_rounding_up() -> Resul
 /// As part 3's last matrices, 1/√(2 layers) of the others.
 #[test]
 fn what_experts_add_begins_in_scale() -> Result<()> {
-    let dense = ModelConfig::bytes(8, 2, 2, 64);
+    let dense = ModelConfig::byte_level(8, 2, 2, 64);
     let config = MoeConfig::with_flops_of(&dense, RouterConfig::new(4, 1))?;
     let mut parameters = Parameters::seeded(0, DType::F64, &CPU);
     GptMoe::new(&config, parameters.root())?;

@@ -21,7 +21,7 @@ fn run(
     strain: RouterTrainingConfig,
 ) -> Result<(MoeTrainOutcome, f64)> {
     let router = RouterConfig { expert_selection: selection, ..RouterConfig::new(4, 1) };
-    let config = MoeConfig::with_flops_of(&ModelConfig::bytes(32, 1, 2, 32), router)?;
+    let config = MoeConfig::with_flops_of(&ModelConfig::byte_level(32, 1, 2, 32), router)?;
     let mut corpus = ByteCorpus::from_bytes(BuiltinText::English.text().as_bytes());
     corpus.validation.truncate(3_000);
     let mut parameters = Parameters::seeded(1, DType::F32, &CPU);
@@ -94,7 +94,7 @@ fn the_same_seed_gives_the_same_bits() -> Result<()> {
 /// Part 2's loop on part 3's model, and this part's on one expert with the same weights: the same batches, steps and looks.
 #[test]
 fn one_expert_trains_as_the_dense_model_does() -> Result<()> {
-    let dense = ModelConfig::bytes(16, 1, 2, 16);
+    let dense = ModelConfig::byte_level(16, 1, 2, 16);
     let config = MoeConfig::with_flops_of(&dense, RouterConfig::new(1, 1))?;
     let corpus = ByteCorpus::from_bytes(&BuiltinText::English.text().as_bytes()[..9_000]);
     let run = tiny_gpt::TrainConfig {
@@ -149,7 +149,7 @@ fn one_expert_trains_as_the_dense_model_does() -> Result<()> {
 #[test]
 fn the_load_on_a_text_is_that_of_all_its_tokens_layer_by_layer() -> Result<()> {
     let config =
-        MoeConfig::with_flops_of(&ModelConfig::bytes(8, 2, 2, 16), RouterConfig::new(4, 2))?;
+        MoeConfig::with_flops_of(&ModelConfig::byte_level(8, 2, 2, 16), RouterConfig::new(4, 2))?;
     let (model, _) = super::fresh(&config, DType::F32)?;
     let text: Vec<u32> = (0..101).map(|i| i * 7 % 256).collect();
     let loads = measure_loads(&model, &text, 3)?; // 12 windows of 8 tokens and one of 4

@@ -29,7 +29,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
     let speech = ChatTokenizer::from_checkpoint(&mut checkpoint, None)?;
     let config = *checkpoint.model.config();
     let examples = demonstrations(DEMONSTRATIONS, DemonstrationStyle::Clean, seed);
-    let data = tokenize(&examples, &speech, config.context)?;
+    let data = tokenize(&examples, &speech, config.context_len)?;
     println!("\nA demonstration, what is learned marked:");
     println!("{}\n", mask_print::render_loss_mask(&data.examples[0], &speech.tokenizer)?);
 

@@ -1,7 +1,7 @@
 //! `part_6 sample`: the same questions to a model and to the one before it was tuned.
 
 use anyhow::{Result, anyhow, ensure};
-use modern::{Checkpoint, Message, Purpose};
+use modern::{ChatMessage, Checkpoint, LoadMode};
 
 use super::arguments::SampleArgs;
 use crate::{Example, FinetunedModel, one_line};
@@ -17,8 +17,8 @@ pub(super) fn run(args: &SampleArgs) -> Result<()> {
     let base = args.tuned.base_model(args.base.as_deref(), &tuned)?;
     let FinetunedModel { model, chat_tokenizer: speech, without_adapter: without, .. } = tuned;
     let opened = |base: &String| {
-        let other = Checkpoint::open(base, Purpose::Inference, &device)?;
-        let same = other.tokenizer.same_tokens(&speech.tokenizer);
+        let other = Checkpoint::open(base, LoadMode::Inference, &device)?;
+        let same = other.tokenizer.has_same_vocab(&speech.tokenizer);
         ensure!(same, "{base} has other tokens than the tuned model");
         Ok(other.model)
     };
@@ -40,7 +40,7 @@ pub(super) fn run(args: &SampleArgs) -> Result<()> {
     let before =
         before.ok().map(|model| speech.generate_greedy(&model, &prompts, n, 16)).transpose()?;
     for (i, Example { prompt, completion }) in examples.iter().enumerate() {
-        let question = prompt.last().map_or("", |Message { content, .. }| content);
+        let question = prompt.last().map_or("", |ChatMessage { content, .. }| content);
         println!("question  {}", one_line(question));
         if let Some(before) = &before {
             println!("  base    {}", one_line(&before[i].text));

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Result, ensure};
 use candle_core::{DType, Device};
-use modern::{Checkpoint, Purpose};
+use modern::{Checkpoint, LoadMode};
 use tiny_gpt::command::as_usage_error;
 
 use super::arguments::TrainArgs;
@@ -18,7 +18,7 @@ pub(super) fn load_base_model(args: &TrainArgs, base: &str, device: &Device) -> 
             args.model.is_some() || Path::new(base).is_dir(),
             "there is no {base}, which the run began with"
         );
-        return Checkpoint::open(base, Purpose::Training(DType::F32), device);
+        return Checkpoint::open(base, LoadMode::Training(DType::F32), device);
     }
     let config = args.base.config();
     as_usage_error(config.check())?;

@@ -31,7 +31,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     };
     let mut checkpoint = load_base_model(args, &base, &device)?;
     let speech = ChatTokenizer::from_checkpoint(&mut checkpoint, args.template)?;
-    let context = checkpoint.model.config().context;
+    let context = checkpoint.model.config().context_len;
     let data = tokenize(&examples.train, &speech, context)?;
     let lora = args.lora.config();
     lora.as_ref().map(|lora| lora.resolve_layers(&checkpoint.parameters)).transpose()?;
@@ -51,7 +51,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let name = data_name(&data);
     let keeper = ModelSaver {
         chat_tokenizer: &speech,
-        special_ids: &checkpoint.ends,
+        special_ids: &checkpoint.special_ids,
         sampler: checkpoint.sampler.as_ref(),
         lora: lora.as_ref().map(|lora| (lora, base.as_str())),
     };

@@ -1,7 +1,7 @@
 //! 6.4: the figures are those of single examples, whatever batches they share.
 
 use anyhow::Result;
-use modern::{End, GptModern};
+use modern::{FinishReason, GptModern};
 
 use super::{checkpoint, speech};
 use crate::evaluation::{GenerationEvalConfig, evaluate, mean_loss};
@@ -62,7 +62,7 @@ fn an_answer_cut_off_has_not_ended_and_the_end_is_no_part_of_its_text() -> Resul
     let (model, speech) = (twin()?, speech(ChatFormat::Plain)?);
     let extent = GenerationEvalConfig { batch_size: 2, max_new_tokens: 3 };
     let (found, answers) = evaluate(&model, &examples(), &speech, extent)?;
-    let ended = answers.iter().filter(|answer| answer.finish_reason == End::Stop).count();
+    let ended = answers.iter().filter(|answer| answer.finish_reason == FinishReason::Stop).count();
     assert!((found.eos_rate - ended as f64 / 3.).abs() < 1e-9);
     assert!(answers.iter().all(|answer| !answer.text.contains("</s>")));
     Ok(())

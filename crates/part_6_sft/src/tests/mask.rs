@@ -1,7 +1,7 @@
 //! 6.2: which tokens are learned. Each claim is a trap that some project fell into.
 
 use anyhow::Result;
-use modern::{Message, Prompt};
+use modern::{AddGenerationPrompt, ChatMessage};
 use tensor_core::ops::{IGNORE_INDEX, cross_entropy};
 use tensor_core::testing::assert_close;
 
@@ -40,11 +40,11 @@ fn the_mask_by_length_is_the_one_that_the_template_marks() -> Result<()> {
     let speech = speech(ChatFormat::Instruction)?;
     let example = Example::new("What is 12 + 7?", "19");
     let mut messages = example.prompt.clone();
-    messages.push(Message::assistant(&example.completion));
-    let whole = speech.template.encode(&speech.tokenizer, &messages, Prompt::None)?;
+    messages.push(ChatMessage::assistant(&example.completion));
+    let whole = speech.template.encode(&speech.tokenizer, &messages, AddGenerationPrompt::No)?;
     let tokens = TokenizedExample::from_example(&example, &speech)?;
-    assert_eq!(whole.assistant.len(), 1);
-    assert_eq!(whole.assistant[0], tokens.prompt_len..tokens.ids.len());
+    assert_eq!(whole.assistant_spans.len(), 1);
+    assert_eq!(whole.assistant_spans[0], tokens.prompt_len..tokens.ids.len());
     assert_eq!(whole.tokens[..tokens.ids.len()], tokens.ids);
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! 6.2: packed examples do not see each other.
 
 use anyhow::Result;
-use modern::config::Position;
+use modern::config::PositionEncoding;
 use modern::{GptModern, ModelConfig};
 use tensor_core::testing::assert_close;
 use tensor_core::{Parameters, backward};
@@ -22,7 +22,7 @@ fn examples() -> Vec<TokenizedExample> {
 
 fn configs() -> [ModelConfig; 2] {
     let mut learned = config(16);
-    learned.attention.position = Position::Learned;
+    learned.attention.position = PositionEncoding::Learned;
     [config(16), learned]
 }
 
@@ -78,7 +78,7 @@ fn an_example_longer_than_the_row_has_a_row_of_its_own() -> Result<()> {
 #[test]
 fn a_window_holds_within_each_packed_example() -> Result<()> {
     let mut config = config(16);
-    config.attention.window = Some(modern::Window { size: 3, sinks: 0 });
+    config.attention.window = Some(modern::SlidingWindow { size: 3, sinks: 0 });
     let mut parameters = Parameters::seeded(4, candle_core::DType::F32, &CPU);
     let model = GptModern::new(&config, parameters.root())?;
     let (packed, alone) =

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use candle_core::Tensor;
-use modern::{Checkpoint, GptModern, Purpose};
+use modern::{Checkpoint, GptModern, LoadMode};
 use serde_json::{Value, json};
 use tensor_core::testing::{assert_close, assert_python_agrees};
 use tensor_core::{Parameters, backward};
@@ -209,7 +209,7 @@ fn an_adapter_works_on_quantized_weights_that_stay_as_they_are() -> Result<()> {
         return Ok(());
     };
     let Checkpoint { mut parameters, .. } =
-        Checkpoint::open(&path.to_string_lossy(), Purpose::Inference, &CPU)?;
+        Checkpoint::open(&path.to_string_lossy(), LoadMode::Inference, &CPU)?;
     let lora = LoraConfig { rank: 1, alpha: 1., dropout: 0., target_modules: TargetModules::All };
     attach(&mut parameters, &lora, 1)?;
     assert_eq!(parameters.adapters().len(), 7 * 30);

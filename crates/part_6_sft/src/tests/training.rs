@@ -110,7 +110,7 @@ fn a_run_in_pieces_arrives_where_a_run_in_one_does_bit_for_bit() -> Result<()> {
 
         let folder = tempfile::tempdir()?;
         let checkpoints = Checkpoints::new(folder.path().join("checkpoints"), NonZeroUsize::MIN);
-        let ends = modern::model_folder::TextEnds::default();
+        let ends = modern::model_folder::SpecialTokenIds::default();
         let keeper =
             ModelSaver { chat_tokenizer: &speech, special_ids: &ends, sampler: None, lora: None };
         for stop_after in [2, 3, 6, 7] {

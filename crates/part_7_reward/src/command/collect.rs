@@ -2,8 +2,8 @@
 
 use anyhow::{Result, ensure};
 use candle_core::Device;
-use modern::sampler::{Choice, Sampler};
-use modern::{Checkpoint, End, GptModern, Purpose};
+use modern::sampler::{Sampler, SamplingStrategy};
+use modern::{Checkpoint, FinishReason, GptModern, LoadMode};
 use serde_json::Value;
 use sft::questions::{DemonstrationStyle, demonstrations};
 use sft::{ChatTokenizer, Example, SftSource, rows};
@@ -23,7 +23,7 @@ pub(super) fn run(args: &CollectArgs) -> Result<()> {
     let (model, speech) = open_generator(args, &device)?;
     let mut collection = AnnotationFile::open(&args.out)?;
     let interrupt = Interrupt::listen()?;
-    let sampler = Sampler::new(Choice::at(args.temperature, None, None, None));
+    let sampler = Sampler::new(SamplingStrategy::new(args.temperature, None, None, None));
     let (n, out) = (examples.len(), args.out.display());
     let done = examples.iter().filter(|example| collection.is_annotated(&example.prompt)).count();
     if done > 0 {
@@ -42,8 +42,8 @@ pub(super) fn run(args: &CollectArgs) -> Result<()> {
         let mut rng = Rng::new(args.compute.seed.wrapping_add(number as u64)); // its own, so that it is asked alike again
         let n_tokens = args.max_new_tokens.get();
         let drawn = speech.generate(&model, &prompts, sampler, n_tokens, &mut rng)?;
-        cut += drawn.iter().filter(|answer| answer.finish_reason != End::Stop).count();
-        let ended = drawn.iter().filter(|answer| answer.finish_reason == End::Stop);
+        cut += drawn.iter().filter(|answer| answer.finish_reason != FinishReason::Stop).count();
+        let ended = drawn.iter().filter(|answer| answer.finish_reason == FinishReason::Stop);
         let responses = distinct(ended.map(|answer| answer.text.trim()));
         let (Some(&first), true) = (responses.first(), responses.len() > 1) else {
             collection.append_skipped(question, &responses)?;
@@ -87,7 +87,7 @@ fn open_generator(args: &CollectArgs, device: &Device) -> Result<(GptModern, Cha
         !model_folder::is_reward_model(&place),
         "{name} is a reward model, which answers nothing"
     );
-    let mut checkpoint = Checkpoint::open(&place.to_string_lossy(), Purpose::Inference, device)?;
+    let mut checkpoint = Checkpoint::open(&place.to_string_lossy(), LoadMode::Inference, device)?;
     let speech = ChatTokenizer::from_checkpoint(&mut checkpoint, args.template)?;
     Ok((checkpoint.model, speech))
 }

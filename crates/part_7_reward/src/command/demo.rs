@@ -31,11 +31,11 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
     let pairs = tokenize_pairs(
         &manners::train_pairs(32 * steps, seed),
         &begin.chat_tokenizer,
-        config.context,
+        config.context_len,
     )?
     .pairs;
     let preferences = manners::eval_pairs(Split::Test);
-    let held_out = tokenize_pairs(&preferences, &begin.chat_tokenizer, config.context)?.pairs;
+    let held_out = tokenize_pairs(&preferences, &begin.chat_tokenizer, config.context_len)?.pairs;
 
     println!("It learns which of two answers is the polite one, {steps} steps of 32 pairs.");
     let train_config = TrainConfig {

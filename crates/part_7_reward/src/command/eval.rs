@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use anyhow::{Result, ensure};
-use modern::Purpose;
+use modern::LoadMode;
 use tensor_core::Rng;
 use tiny_gpt::progress::ProgressLine;
 use tiny_gpt::{Interrupt, RunFolder};
@@ -25,13 +25,13 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
     if let Some(picture) = &args.histogram {
         histogram::create_parent_folder(picture)?;
     }
-    let checkpoint = RewardCheckpoint::open(&args.model, Purpose::Inference, &device)?;
+    let checkpoint = RewardCheckpoint::open(&args.model, LoadMode::Inference, &device)?;
     let FilteredPreferences { mut usable, filter_counts } = load_eval_preferences(args)?;
     if let Some(n) = args.n {
         Rng::new(args.compute.seed).shuffle(&mut usable);
         usable.truncate(n.get());
     }
-    let context = checkpoint.model.backbone().config().context;
+    let context = checkpoint.model.backbone().config().context_len;
     let data = tokenize_pairs(&usable, &checkpoint.chat_tokenizer, context)?;
     report::print_filter_counts(&filter_counts, &data);
     let scores = rewards_until_interrupted(&checkpoint.model, &data.pairs, args.batch_size.get())?;

@@ -6,7 +6,7 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use modern::Message;
+use modern::ChatMessage;
 use tiny_gpt::Interrupt;
 
 use crate::collection::Label;
@@ -31,7 +31,7 @@ const TYPED_AHEAD: Duration = Duration::from_millis(30);
 /// Shows a pair and waits for 1, 2 or s (neither). Nothing where that is enough: q, the input's end, or Ctrl-C.
 pub(super) fn ask_for_label(
     title: &str,
-    prompt: &[Message],
+    prompt: &[ChatMessage],
     pair: [&str; 2],
     interrupt: &Interrupt,
 ) -> Result<Option<Label>> {
@@ -39,7 +39,7 @@ pub(super) fn ask_for_label(
     // What a person typed before this pair was shown is about no pair; a script knows what it answers.
     while stdin().is_terminal() && lines.recv_timeout(TYPED_AHEAD).is_ok() {}
     println!("\n{title}");
-    for Message { role, content } in prompt {
+    for ChatMessage { role, content } in prompt {
         println!("{role}: {}", escape_control_chars(content));
     }
     println!("  1  {}\n  2  {}", escape_control_chars(pair[0]), escape_control_chars(pair[1]));

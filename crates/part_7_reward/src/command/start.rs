@@ -2,8 +2,8 @@
 
 use anyhow::{Result, bail, ensure};
 use candle_core::{DType, Device};
-use modern::config::Position;
-use modern::{Checkpoint, ModelConfig, Purpose};
+use modern::config::PositionEncoding;
+use modern::{Checkpoint, LoadMode, ModelConfig};
 use sft::base::{self, BaseModelConfig};
 use tensor_core::Parameters;
 use tiny_gpt::command::as_usage_error;
@@ -12,7 +12,7 @@ use super::arguments::TrainArgs;
 use crate::checkpoint::locate_model;
 use crate::{RewardArchitecture, RewardCheckpoint, TrainConfig, model_folder, start};
 
-const PURPOSE: Purpose = Purpose::Training(DType::F32);
+const PURPOSE: LoadMode = LoadMode::Training(DType::F32);
 
 /// The one to begin with: a reward model that is named, or a language model with a fresh head: the one that is named, the one that
 /// the run to be resumed began with, or, for all to be tried on it, a new one as it is before pretraining.
@@ -58,18 +58,18 @@ fn reopen_reward_model(args: &TrainArgs, model: &str, device: &Device) -> Result
 /// The model's sizes, with the context that is asked for.
 pub(super) fn with_context_len(config: &ModelConfig, args: &TrainArgs) -> Result<ModelConfig> {
     let Some(context) = args.block_size.map(|size| size.get()) else { return Ok(*config) };
-    let learned = config.attention.position == Position::Learned;
+    let learned = config.attention.position == PositionEncoding::Learned;
     ensure!(
-        context <= config.context && !learned,
+        context <= config.context_len && !learned,
         "--block-size {context}: the model reads up to {} tokens{}",
-        config.context,
+        config.context_len,
         if learned {
             ", at positions that it has learned, so that this cannot be changed"
         } else {
             ""
         }
     );
-    Ok(ModelConfig { context, ..*config })
+    Ok(ModelConfig { context_len: context, ..*config })
 }
 
 /// What is trained of these weights, all of them or adapters.

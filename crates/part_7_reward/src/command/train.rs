@@ -22,7 +22,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let mut begin = load_initial_model(args, &device)?;
     let shape =
         (with_context_len(begin.model.backbone().config(), args)?, begin.model.architecture());
-    let context = shape.0.context;
+    let context = shape.0.context_len;
     let data = tokenize_pairs(&examples.train, &begin.chat_tokenizer, context)?;
     let mut validation =
         tokenize_pairs(&examples.validation, &begin.chat_tokenizer, context)?.pairs;

@@ -1,13 +1,13 @@
 //! Collecting: a row per decision that `train` reads, nothing lost or asked twice, and rules that decide.
 
 use anyhow::Result;
-use modern::Message;
+use modern::ChatMessage;
 
 use crate::collection::Label::{NoPreference, Preferred};
 use crate::{AnnotationFile, Preference, PreferenceColumns, PreferenceRule, PreferenceSource};
 
-fn prompt(question: &str) -> Vec<Message> {
-    vec![Message::system("Be \"brief\"\n."), Message::user(question)]
+fn prompt(question: &str) -> Vec<ChatMessage> {
+    vec![ChatMessage::system("Be \"brief\"\n."), ChatMessage::user(question)]
 }
 
 #[test]

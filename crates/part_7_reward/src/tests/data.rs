@@ -6,7 +6,7 @@ use std::io::Write;
 use anyhow::Result;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use modern::Message;
+use modern::ChatMessage;
 use tensor_core::testing::course_data;
 
 use crate::{FilteredPreferences, Preference, PreferenceColumns, PreferenceSource, dialogue};
@@ -114,8 +114,11 @@ fn a_dialogue_is_split_before_its_last_turn() -> Result<()> {
     let text =
         "\n\nHuman: Hi\n\nAssistant: Hello\nyou\n\nHuman: Say \"Human: x\"\n\nAssistant: Human: x ";
     let (prompt, last) = dialogue::parse(text)?;
-    let wanted =
-        [Message::user("Hi"), Message::assistant("Hello\nyou"), Message::user("Say \"Human: x\"")];
+    let wanted = [
+        ChatMessage::user("Hi"),
+        ChatMessage::assistant("Hello\nyou"),
+        ChatMessage::user("Say \"Human: x\""),
+    ];
     assert_eq!((&prompt[..], last.as_str()), (&wanted[..], "Human: x"));
     for bad in
         ["Hi", "\n\nAssistant: Hi", "\n\nHuman: Hi", "\n\nHuman: a\n\nAssistant: b\n\nHuman: c"]

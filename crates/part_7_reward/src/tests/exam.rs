@@ -1,7 +1,7 @@
 //! The exam: the best model is what is kept, by its loss, with the normalisation of its own scores; or the one that passed.
 
 use anyhow::Result;
-use modern::Purpose;
+use modern::LoadMode;
 use sft::{ModelSaver, RunDestination, RunOutputs, SftLog, TrainState};
 use tensor_core::AdamWConfig;
 
@@ -46,7 +46,7 @@ fn the_best_model_is_kept_with_its_own_normalisation_and_one_that_passes() -> Re
     };
     let kept = || -> Result<_> {
         let source = folder.path().to_string_lossy();
-        let kept = RewardCheckpoint::open(&source, Purpose::Inference, &CPU)?;
+        let kept = RewardCheckpoint::open(&source, LoadMode::Inference, &CPU)?;
         let scores = pair_rewards(&kept.model, &pairs, 4)?;
         let (stored, own) = (kept.normalization, normalization_of_pairs(&scores));
         assert!((stored.mean - own.mean).abs() < 1e-5 && (stored.std - own.std).abs() < 1e-5);

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use candle_core::DType;
-use modern::{Checkpoint, Message, Purpose};
+use modern::{ChatMessage, Checkpoint, LoadMode};
 use serde_json::json;
 use sft::{LoraConfig, TargetModules};
 use tensor_core::testing::assert_python_agrees;
@@ -12,7 +12,7 @@ use super::{BOTH, CPU, checkpoint, golden, speech};
 use crate::model_folder::{self, RewardModelConfig};
 use crate::{RewardArchitecture, RewardCheckpoint, RewardNormalization, start};
 
-const TRAINING: Purpose = Purpose::Training(DType::F32);
+const TRAINING: LoadMode = LoadMode::Training(DType::F32);
 
 fn texts() -> Vec<Vec<u32>> {
     vec![vec![5, 60, 70, 8], vec![300, 5, 60], vec![9; 20]]
@@ -34,13 +34,13 @@ fn what_is_saved_opens_as_it_was_with_its_normalisation_and_its_own_tokenizer() 
         let begun = RewardCheckpoint::from_language_model(checkpoint(3)?, architecture, None, 7)?;
         save(folder.path(), &begun)?;
         let source = folder.path().to_string_lossy();
-        let opened = RewardCheckpoint::open(&source, Purpose::Inference, &CPU)?;
+        let opened = RewardCheckpoint::open(&source, LoadMode::Inference, &CPU)?;
         assert_eq!(opened.model.architecture(), architecture);
         let (raw, rewards) = (begun.rewards(&texts(), 2)?, opened.rewards(&texts(), 2)?);
         for (raw, reward) in raw.iter().zip(&rewards) {
             assert!(((raw - 2.) / 0.5 - reward).abs() < 1e-4, "{raw} {reward}");
         }
-        let prompt = [Message::user("What is 12 + 7?")];
+        let prompt = [ChatMessage::user("What is 12 + 7?")];
         let ids = opened.tokenize(&prompt, "19")?;
         assert_eq!(ids, begun.tokenize(&prompt, "19")?);
         assert_eq!(
@@ -61,18 +61,18 @@ const TURNS: &str = "{% for message in messages %}{{ message['content'] }}{% if 
 #[test]
 fn what_is_saved_ends_texts_as_it_learned_to() -> Result<()> {
     let mut base = checkpoint(3)?;
-    base.template = Some(modern::ChatTemplate::new(TURNS, &base.tokenizer)?);
+    base.chat_template = Some(modern::ChatTemplate::new(TURNS, &base.tokenizer)?);
     let begun = RewardCheckpoint::from_language_model(base, RewardArchitecture::Causal, None, 7)?;
     assert_eq!(
         begun.chat_tokenizer.eos_token_id(),
-        begun.chat_tokenizer.tokenizer.token_id("<pad>").expect("one")
+        begun.chat_tokenizer.tokenizer.token_to_id("<pad>").expect("one")
     );
     let folder = tempfile::tempdir()?;
     save(folder.path(), &begun)?;
     let opened =
-        RewardCheckpoint::open(&folder.path().to_string_lossy(), Purpose::Inference, &CPU)?;
+        RewardCheckpoint::open(&folder.path().to_string_lossy(), LoadMode::Inference, &CPU)?;
     assert_eq!(opened.chat_tokenizer.stop_token_ids(), begun.chat_tokenizer.stop_token_ids());
-    let prompt = [Message::user("What is 12 + 7?")];
+    let prompt = [ChatMessage::user("What is 12 + 7?")];
     assert_eq!(opened.tokenize(&prompt, "19")?, begun.tokenize(&prompt, "19")?);
     Ok(())
 }
@@ -84,13 +84,14 @@ fn transformers_scores_what_we_save_as_we_do() -> Result<()> {
         RewardCheckpoint::from_language_model(checkpoint(3)?, RewardArchitecture::Causal, None, 7)?;
     let end = begun.chat_tokenizer.eos_token_id();
     // as many chat models have it
-    begun.chat_tokenizer.tokenizer = begun.chat_tokenizer.tokenizer.with_padding(end);
+    begun.chat_tokenizer.tokenizer = begun.chat_tokenizer.tokenizer.with_pad_token(end);
     save(folder.path(), &begun)?;
-    let prompt = [Message::user("What is 12 + 7?")];
+    let prompt = [ChatMessage::user("What is 12 + 7?")];
     let answers = ["19", "the answer of all", "1", ""];
     let ids: Vec<_> =
         answers.iter().map(|text| begun.tokenize(&prompt, text)).collect::<Result<_>>()?;
-    let shown = |ids: &Vec<u32>| begun.chat_tokenizer.tokenizer.decode(ids, modern::Markers::Shown);
+    let shown =
+        |ids: &Vec<u32>| begun.chat_tokenizer.tokenizer.decode(ids, modern::SkipSpecialTokens::No);
     let texts: Vec<String> = ids.iter().map(shown).collect::<Result<_>>()?;
     let scores = crate::checkpoint::raw_rewards(&begun.model, &ids, 3)?;
     let said = folder.path().join("scores.json");
@@ -115,7 +116,11 @@ fn rows_are_never_filled_up_with_the_token_that_ends_texts() -> Result<()> {
         let padding = json_file::read(&folder.path().join("config.json"))?["pad_token_id"].clone();
         assert!(padding.is_u64() && padding != ends[0], "{padding} and {ends:?}");
         let tokenizer = modern::Tokenizer::open(folder.path())?;
-        assert_eq!(tokenizer.special().pad.map(u64::from), padding.as_u64(), "both files agree");
+        assert_eq!(
+            tokenizer.special_tokens().pad.map(u64::from),
+            padding.as_u64(),
+            "both files agree"
+        );
     }
     Ok(())
 }
@@ -156,7 +161,7 @@ fn what_is_no_reward_model_is_refused_by_name() -> Result<()> {
     let (plain, reward) = (folder.path().join("plain"), folder.path().join("reward"));
     checkpoint(3)?.save(&plain)?;
     let refused = |path: &std::path::Path, says: &str| {
-        let opened = RewardCheckpoint::open(&path.to_string_lossy(), Purpose::Inference, &CPU);
+        let opened = RewardCheckpoint::open(&path.to_string_lossy(), LoadMode::Inference, &CPU);
         let error = format!("{:#}", opened.err().expect("no reward model"));
         assert!(error.contains(says), "{error} does not say {says}");
     };
@@ -167,7 +172,7 @@ fn what_is_no_reward_model_is_refused_by_name() -> Result<()> {
             &reward,
             &RewardCheckpoint::from_language_model(checkpoint(3)?, architecture, None, 7)?,
         )?;
-        let opened = Checkpoint::open(&reward.to_string_lossy(), Purpose::Inference, &CPU);
+        let opened = Checkpoint::open(&reward.to_string_lossy(), LoadMode::Inference, &CPU);
         assert!(opened.is_err(), "and a language model is no reward model");
         let path = reward.join("config.json");
         let config = json_file::read(&path)?;

@@ -139,7 +139,7 @@ fn gradients_reach_every_parameter_of_either_form() -> Result<()> {
 
 #[test]
 fn a_fresh_head_is_as_small_as_it_is_wide_and_has_no_bias() -> Result<()> {
-    let config = modern::ModelConfig::bytes(8, 1, 4, 1024);
+    let config = modern::ModelConfig::byte_level(8, 1, 4, 1024);
     let mut parameters = Parameters::seeded(1, DType::F32, &CPU);
     RewardModel::new(&config, RewardArchitecture::Causal, &mut parameters)?;
     let head = parameters.get("score.weight").expect("a head").var.flatten_all()?;

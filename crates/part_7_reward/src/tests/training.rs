@@ -81,7 +81,7 @@ fn a_run_in_pieces_arrives_where_a_run_in_one_does_bit_for_bit() -> Result<()> {
     let pairs = pairs()?;
     let (learned, kept) = pairs.split_at(19);
     let exam = RewardValidator { interval: 0, target_accuracy: None, ..exam(kept) };
-    let (speech, ends) = (speech()?, modern::model_folder::TextEnds::default());
+    let (speech, ends) = (speech()?, modern::model_folder::SpecialTokenIds::default());
     for lora in [false, true] {
         let mut whole = tuning(RewardArchitecture::Causal, lora)?;
         let learner = (&mut whole, RewardArchitecture::Causal);

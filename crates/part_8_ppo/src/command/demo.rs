@@ -46,7 +46,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
     let speech = ChatTokenizer::from_checkpoint(&mut checkpoint, None)?;
     let policy = taught(checkpoint, &speech, seed)?;
     let reference = of_start(&policy)?;
-    let context = policy.config.context;
+    let context = policy.config.context_len;
 
     let config = config(args.steps.get(), &speech, seed);
     let examples = demonstrations(20_000, DemonstrationStyle::Clean, seed);
@@ -77,8 +77,14 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
     log.finish()?;
     let policy = learner.models()?.writer;
     let both = [&policy, &reference];
-    let (found, [after, before]) =
-        compare(both, &asked, asking, modern::Choice::Greedy, &mut *rule(), &mut Rng::new(seed))?;
+    let (found, [after, before]) = compare(
+        both,
+        &asked,
+        asking,
+        modern::SamplingStrategy::Greedy,
+        &mut *rule(),
+        &mut Rng::new(seed),
+    )?;
     show(&asked, [&before, &after]);
     tell(&found);
     println!(
@@ -126,7 +132,7 @@ fn taught(checkpoint: Checkpoint, speech: &ChatTokenizer, seed: u64) -> Result<T
     let Checkpoint { model, parameters, .. } = checkpoint;
     let config = TrainConfig::with_defaults(64, steps, 1e-3, seed);
     let demos = demonstrations(64 * steps, DemonstrationStyle::Noisy, seed);
-    let demos = tokenize(&demos, speech, model.config().context)?.examples;
+    let demos = tokenize(&demos, speech, model.config().context_len)?.examples;
     let mut tuning = TrainState::new(*model.config(), parameters, config.optimizer)?;
     let mut log = sft::SftLog::new(steps, steps / 20, 0, steps)?;
     sft::train(&mut tuning, &demos, &config, None, &RunOutputs::default(), &mut log)?;
@@ -143,7 +149,7 @@ fn config(steps: usize, speech: &ChatTokenizer, seed: u64) -> PpoConfig {
         prompts: 16,
         rollout: crate::RolloutConfig {
             samples: 8,
-            sampler: modern::Sampler::new(modern::Choice::at(1., None, None, None)),
+            sampler: modern::Sampler::new(modern::SamplingStrategy::new(1., None, None, None)),
             max_new_tokens: LONGEST,
             stop: speech.stop_token_ids().to_vec(),
         },

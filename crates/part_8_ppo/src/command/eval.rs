@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use modern::Choice;
+use modern::SamplingStrategy;
 use sft::questions::DemonstrationStyle;
 use sft::{Example, FinetunedModel, SftSource, one_line};
 use tensor_core::Rng;
@@ -24,7 +24,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
     let FinetunedModel { model, chat_tokenizer: speech, .. } = tuned;
     let max_new_tokens =
         args.max_new_tokens.map_or(args.data.default_max_new_tokens(), std::num::NonZeroUsize::get);
-    let context = model.config().context.min(reference.config().context);
+    let context = model.config().context_len.min(reference.config().context_len);
     let (mut questions, left_out) = prompts::questions(examples, &speech, context, max_new_tokens)?;
     if left_out > 0 {
         println!(
@@ -35,7 +35,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
     let batch_size = args.batch_size.get();
     let mut judge = args.scorer.open(&args.data.data, &speech, batch_size, &device)?;
     let asking = Asking { speech: &speech, max_new_tokens, batch_size };
-    let choice = Choice::at(args.temperature, None, None, None);
+    let choice = SamplingStrategy::new(args.temperature, None, None, None);
     let mut rng = Rng::new(args.compute.seed);
     let both = [&model, &reference];
     let (found, answers) = compare(both, &questions, asking, choice, &mut *judge.scorer, &mut rng)?;

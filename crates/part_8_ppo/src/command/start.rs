@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Result, ensure};
 use candle_core::{DType, Device};
-use modern::{Checkpoint, Purpose};
+use modern::{Checkpoint, LoadMode};
 use sft::base::{BaseModelConfig, pretrain};
 use sft::tuned::resolve_model_path;
 use tiny_gpt::command::as_usage_error;
@@ -29,5 +29,5 @@ pub(super) fn checkpoint(args: &TrainArgs, source: &str, device: &Device) -> Res
         args.model.is_some() || Path::new(source).is_dir(),
         "there is no {source}, which the run began with"
     );
-    Checkpoint::open(source, Purpose::Training(DType::F32), device)
+    Checkpoint::open(source, LoadMode::Training(DType::F32), device)
 }

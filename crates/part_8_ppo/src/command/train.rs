@@ -35,7 +35,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let speech = ChatTokenizer::from_checkpoint(&mut checkpoint, args.template)?;
     let (model, optimizer) = (*checkpoint.model.config(), args.step.optimizer.adamw_config());
     let config = config(args, &speech)?;
-    let asked = asked(args, &speech, model.context)?;
+    let asked = asked(args, &speech, model.context_len)?;
     let Judge { mut scorer, name: scored_by } =
         args.scorer.open(&args.data.data, &speech, SCORED_AT_A_TIME, &device)?;
     let lora = args.lora.config();
@@ -61,7 +61,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let name = asked.name(); // what it may go on with
     let keeper = ModelSaver {
         chat_tokenizer: &speech,
-        special_ids: &checkpoint.ends,
+        special_ids: &checkpoint.special_ids,
         sampler: checkpoint.sampler.as_ref(),
         lora: lora.as_ref().map(|lora| (lora, source.as_str())),
     };

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 
 use anyhow::Result;
 use clap::Args;
-use modern::{Choice, Sampler};
+use modern::{Sampler, SamplingStrategy};
 use serde::Serialize;
 use sft::ChatTokenizer;
 use tiny_gpt::command::as_usage_error;
@@ -46,7 +46,7 @@ impl RolloutFlags {
 
     fn with_ends(&self, stop: Vec<u32>, usual: usize) -> RolloutConfig {
         let top_k = Some(self.top_k).filter(|&k| k > 0);
-        let choice = Choice::at(self.temperature, top_k, self.top_p, None);
+        let choice = SamplingStrategy::new(self.temperature, top_k, self.top_p, None);
         let (samples, sampler) = (self.samples.get(), Sampler::new(choice));
         RolloutConfig { samples, sampler, max_new_tokens: self.longest(usual), stop }
     }

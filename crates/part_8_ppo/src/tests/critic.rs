@@ -31,7 +31,7 @@ fn values_begin_at_0_and_are_those_before_each_token() -> Result<()> {
                 // The state before token t has read the prompt and t tokens: no cache, no batch, no branches.
                 let text = [&prompt[..], &response.tokens].concat();
                 let ids = candle_core::Tensor::new(&text[..], &CPU)?.unsqueeze(0)?;
-                let known = model.hidden_of_text(&ids)?.squeeze(0)?;
+                let known = model.hidden_states(&ids)?.squeeze(0)?;
                 let expected = ((known.sum(1)? * 0.1)? + 0.1)?.to_dtype(DType::F32)?;
                 let (first, len) = (prompt.len() - 1, response.tokens.len());
                 let found = values.before.get(row)?.narrow(0, 0, len)?;

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use candle_core::Tensor;
-use modern::{End, Window};
+use modern::{FinishReason, SlidingWindow};
 use sft::Example;
 
 use super::CPU;
@@ -88,7 +88,7 @@ fn a_reference_is_heard_through_its_own_window() -> Result<()> {
     let mut learner = learner(&speech, Trunk::Shared, &config)?;
     let (models, judged) = (learner.models()?, judged(&mut learner, &speech, &config)?);
     let mut windowed = learner.policy.config;
-    windowed.attention.window = Some(Window { size: 2, sinks: 0 });
+    windowed.attention.window = Some(SlidingWindow { size: 2, sinks: 0 });
     let scores = (0..judged.scores.len()).map(|i| i as f64).collect();
     let judged = Judged { scores, ..judged };
     let twin = learner.policy.parameters.for_inference();
@@ -118,15 +118,16 @@ fn a_reference_is_heard_through_its_own_window() -> Result<()> {
 #[test]
 fn special_tokens_are_seen_by_who_scores() -> Result<()> {
     let speech = speech()?;
-    let [pad, digits] = ["<pad>", "19"]
-        .map(|text| speech.tokenizer.encode(text, modern::Special::None, modern::Spelled::Tokens));
+    let [pad, digits] = ["<pad>", "19"].map(|text| {
+        speech.tokenizer.encode(text, modern::AddSpecialTokens::No, modern::ParseSpecial::Yes)
+    });
     let (pad, digits) = (pad?, digits?);
     let example = Example::new("What is 12 + 7?", "19");
     let beyond = [speech.tokenizer.vocab_size() as u32 + 3];
     for (inside, right) in [(&[][..], 1.), (&pad[..], 0.), (&beyond[..], 0.)] {
         let tokens = [&digits[..1], inside, &digits[1..], &[speech.eos_token_id()]].concat();
         let log_probs = vec![0.; tokens.len()];
-        let response = Response { tokens, log_probs, kept: Vec::new(), end: End::Stop };
+        let response = Response { tokens, log_probs, kept: Vec::new(), end: FinishReason::Stop };
         let group = Group { prompt: vec![1], responses: vec![response] };
         let text = crate::experience::texts(&[group], &speech)?.remove(0);
         let score = exact_score(&Reply { example: &example, text: &text, ended: true });

@@ -1,7 +1,7 @@
 //! 8.2: which models may be a policy's reference, and who is told that a reward model reads otherwise.
 
 use anyhow::Result;
-use modern::model_folder::TextEnds;
+use modern::model_folder::SpecialTokenIds;
 use modern::{Checkpoint, GptModern, ModelConfig, Tokenizer};
 use reward::{RewardArchitecture, RewardCheckpoint, RewardModel, RewardNormalization};
 use sft::{ChatFormat, ChatTokenizer, Example, word_tokenizer};
@@ -18,8 +18,8 @@ fn other_tokens(like: &ChatTokenizer) -> Result<Tokenizer> {
     let size = like.tokenizer.vocab_size();
     let other = word_tokenizer::train([text; 4].into_iter(), size)?;
     assert_ne!(
-        (0..size as u32).map(|id| other.token(id)).collect::<Vec<_>>(),
-        (0..size as u32).map(|id| like.tokenizer.token(id)).collect::<Vec<_>>()
+        (0..size as u32).map(|id| other.id_to_token(id)).collect::<Vec<_>>(),
+        (0..size as u32).map(|id| like.tokenizer.id_to_token(id)).collect::<Vec<_>>()
     );
     Ok(other)
 }
@@ -30,8 +30,8 @@ fn a_reference_has_the_tokens_of_its_policy_and_reads_as_much() -> Result<()> {
     let config = model_config(&speech);
     let folder = tempfile::tempdir()?;
     let more = ModelConfig { vocab_size: config.vocab_size + 8, ..config };
-    let short = ModelConfig { context: 12, ..config };
-    let wide = ModelConfig { n_embd: 32, ..ModelConfig { context: 48, ..config } };
+    let short = ModelConfig { context_len: 12, ..config };
+    let wide = ModelConfig { n_embd: 32, ..ModelConfig { context_len: 48, ..config } };
     for (config_of_other, tokenizer, says) in [
         (more, speech.tokenizer.clone(), "gives scores to"),
         (config, other_tokens(&speech)?, "has another tokenizer than the policy"),
@@ -40,10 +40,16 @@ fn a_reference_has_the_tokens_of_its_policy_and_reads_as_much() -> Result<()> {
     ] {
         let mut parameters = Parameters::seeded(1, candle_core::DType::F32, &CPU);
         let model = GptModern::new(&config_of_other, parameters.root())?;
-        let ends = TextEnds::default();
-        let other =
-            Checkpoint { model, parameters, tokenizer, ends, sampler: None, template: None };
-        let place = folder.path().join(config_of_other.context.to_string() + says);
+        let ends = SpecialTokenIds::default();
+        let other = Checkpoint {
+            model,
+            parameters,
+            tokenizer,
+            special_ids: ends,
+            sampler: None,
+            chat_template: None,
+        };
+        let place = folder.path().join(config_of_other.context_len.to_string() + says);
         other.save(&place)?;
         match opened(&place.to_string_lossy(), &config, &speech.tokenizer, &CPU) {
             Ok(_) => assert!(says.is_empty(), "{says}"),
@@ -66,7 +72,7 @@ fn a_reward_model_reads_text_in_tokens_of_its_own() -> Result<()> {
         let mut parameters = Parameters::seeded(1, candle_core::DType::F32, &CPU);
         let model =
             RewardModel::new(&model_config(&speech), RewardArchitecture::Causal, &mut parameters)?;
-        let (ends, normalisation) = (TextEnds::default(), RewardNormalization::NONE);
+        let (ends, normalisation) = (SpecialTokenIds::default(), RewardNormalization::NONE);
         let judge = RewardCheckpoint {
             model,
             parameters,

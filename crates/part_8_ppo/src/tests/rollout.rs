@@ -1,7 +1,7 @@
 //! 8.2: what is recorded is what was drawn, and is found again by scoring.
 
 use anyhow::Result;
-use modern::Window;
+use modern::SlidingWindow;
 use sft::Example;
 use tensor_core::testing::{assert_close, assert_gradients_flow};
 use tensor_core::{Rng, backward};
@@ -20,7 +20,7 @@ fn prompts() -> Vec<Vec<u32>> {
 #[test]
 fn scoring_finds_the_probabilities_with_which_tokens_were_drawn() -> Result<()> {
     let mut windowed = config();
-    windowed.attention.window = Some(Window { size: 4, sinks: 0 });
+    windowed.attention.window = Some(SlidingWindow { size: 4, sinks: 0 });
     for config in [config(), windowed] {
         let (_, parameters) = policy(&config, 3)?;
         let model = twin(&config, &parameters)?;
@@ -115,7 +115,7 @@ fn a_response_never_leaves_the_context() -> Result<()> {
         crate::RolloutConfig { max_new_tokens: 50, stop: vec![11], ..at(1., None, None) };
     let groups = rollout(&model, &[vec![3; 22], vec![4; 2]], &settings, &mut Rng::new(1))?;
     for Group { prompt, responses } in &groups {
-        assert!(responses.iter().all(|one| prompt.len() + one.tokens.len() <= config.context));
+        assert!(responses.iter().all(|one| prompt.len() + one.tokens.len() <= config.context_len));
         assert!(responses.iter().all(|one| one.tokens.len() == one.log_probs.len()));
     }
     TokenBatch::of(&groups, &config, &CPU)?.hidden(&model)?;
@@ -132,7 +132,7 @@ fn responses_of_many_lengths_stand_beside_each_other() -> Result<()> {
         tokens: vec![3; len],
         log_probs: vec![-1.; len],
         kept: Vec::new(),
-        end: modern::End::Length,
+        end: modern::FinishReason::Length,
     };
     let group = |lens: &[usize]| Group {
         prompt: vec![1],

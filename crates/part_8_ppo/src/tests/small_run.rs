@@ -28,7 +28,7 @@ pub(super) fn speech() -> Result<ChatTokenizer> {
 
 pub(super) fn model_config(speech: &ChatTokenizer) -> ModelConfig {
     let vocab_size = speech.tokenizer.vocab_size();
-    ModelConfig { vocab_size, ..ModelConfig::bytes(24, 1, 2, 16) }
+    ModelConfig { vocab_size, ..ModelConfig::byte_level(24, 1, 2, 16) }
 }
 
 pub(super) fn asked(speech: &ChatTokenizer) -> Result<Vec<Question>> {
@@ -41,7 +41,7 @@ pub(super) fn config(steps: usize, stop: u32) -> PpoConfig {
         prompts: 4,
         rollout: RolloutConfig {
             samples: 4,
-            sampler: modern::Sampler::new(modern::Choice::at(1., None, None, None)),
+            sampler: modern::Sampler::new(modern::SamplingStrategy::new(1., None, None, None)),
             max_new_tokens: 4,
             stop: vec![stop],
         },

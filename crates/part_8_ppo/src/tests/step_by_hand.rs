@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use candle_core::{DType, Tensor};
-use modern::{End, GptModern};
+use modern::{FinishReason, GptModern};
 use tensor_core::ops::log_softmax;
 use tensor_core::{AdamWConfig, Parameters, Rng, backward};
 
@@ -30,7 +30,7 @@ fn loss_by_hand(policy: &GptModern, critic: &Critic) -> Result<(Tensor, [f64; 2]
             Tensor::new(&[prompt, tokens].concat()[..prompt.len() + 1], &CPU)?.unsqueeze(0)?;
         let logits = policy.forward(&text)?.squeeze(0)?.narrow(0, prompt.len() - 1, 2)?; // (2, V)
         let log_all = log_softmax(&logits)?;
-        let values = head.forward(&trunk.hidden_of_text(&text)?.squeeze(0)?)?;
+        let values = head.forward(&trunk.hidden_states(&text)?.squeeze(0)?)?;
         for t in 0..2 {
             let log_prob = log_all.get(t)?.get(tokens[t] as usize)?; // ()
             let now = log_prob.detach().to_scalar::<f32>()?;
@@ -67,7 +67,7 @@ fn experience_by_hand(drawn: &[f32]) -> Result<Experience> {
             tokens: tokens.to_vec(),
             log_probs: drawn[2 * i..2 * i + 2].to_vec(),
             kept: Vec::new(),
-            end: End::Length,
+            end: FinishReason::Length,
         };
         let rows = ROWS.iter().enumerate().filter(|(i, _)| (*i < 2) == (number == 0));
         Group { prompt: ROWS[2 * number].0.to_vec(), responses: rows.map(response).collect() }

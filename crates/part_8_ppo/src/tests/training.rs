@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 
 use anyhow::Result;
 use modern::Checkpoint;
-use modern::model_folder::TextEnds;
+use modern::model_folder::SpecialTokenIds;
 use scaling::{Checkpoints, Schedule};
 use sft::{ModelSaver, RunDestination, RunOutputs};
 use tiny_gpt::Interrupt;
@@ -36,7 +36,7 @@ fn a_run_in_pieces_arrives_where_a_run_in_one_does_bit_for_bit() -> Result<()> {
         run(&mut whole, &mut *crate::scorer::chance(), &config, &RunOutputs::default(), true)?;
         let folder = tempfile::tempdir()?;
         let checkpoints = Checkpoints::new(folder.path().join("checkpoints"), NonZeroUsize::MIN);
-        let (ends, mut last) = (TextEnds::default(), None);
+        let (ends, mut last) = (SpecialTokenIds::default(), None);
         for stop_after in [1, 3, 5] {
             let mut piece = learner(&speech, trunk, &config)?;
             if let Some((_, path)) = checkpoints.newest()? {
@@ -62,7 +62,7 @@ fn a_run_in_pieces_arrives_where_a_run_in_one_does_bit_for_bit() -> Result<()> {
         assert_ne!(whole.state.kl_price, 0.01, "the price adapted");
         let saved = Checkpoint::open(
             &folder.path().join("model").to_string_lossy(),
-            modern::Purpose::Inference,
+            modern::LoadMode::Inference,
             &CPU,
         );
         assert!(saved.is_ok(), "the policy is a model folder without its critic");

@@ -17,7 +17,7 @@ fn ratios_are_1_on_the_first_pass_and_not_on_the_second() -> Result<()> {
     let speech = speech()?;
     let mut config = config(1, speech.eos_token_id());
     config.rollout.sampler =
-        modern::Sampler::new(modern::Choice::at(0.7, Some(20), Some(0.9), None));
+        modern::Sampler::new(modern::SamplingStrategy::new(0.7, Some(20), Some(0.9), None));
     let mut learner = learner(&speech, Trunk::Shared, &config)?;
     let experience = experience_of(&mut learner, &speech, &config)?;
     assert!(experience.kl.abs() < 1e-4, "the reference is the policy: {}", experience.kl);

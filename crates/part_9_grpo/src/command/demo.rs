@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 use modern::GptModern;
-use modern::sampler::{Choice, Sampler};
+use modern::sampler::{Sampler, SamplingStrategy};
 use ppo::prompts::questions;
 use ppo::{Answer, Asking, RolloutConfig};
 use scaling::Schedule;
@@ -40,7 +40,8 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
     let speech = ChatTokenizer::from_checkpoint(&mut checkpoint, None)?;
     let config = *checkpoint.model.config();
     let (known, unknown) = split();
-    let data = tokenize(&demonstrations(&known, sft_steps * BATCH, seed), &speech, config.context)?;
+    let data =
+        tokenize(&demonstrations(&known, sft_steps * BATCH, seed), &speech, config.context_len)?;
     let demonstrating = TrainConfig::with_defaults(BATCH, sft_steps, 3e-3, seed);
     let mut tuning = TrainState::new(config, checkpoint.parameters, demonstrating.optimizer)?;
     let mut log = sft::SftLog::new(sft_steps, sft_steps / 20, 0, sft_steps)?;
@@ -56,8 +57,8 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
 
     let mut scorer = ppo::scorer::exact();
     let how = rewarding(speech.stop_token_ids().to_vec(), steps, seed);
-    let (asked, _) = questions(examples(&known), &speech, config.context, BUDGET)?;
-    let (held_out, _) = questions(examples(&unknown), &speech, config.context, BUDGET)?;
+    let (asked, _) = questions(examples(&known), &speech, config.context_len, BUDGET)?;
+    let (held_out, _) = questions(examples(&unknown), &speech, config.context_len, BUDGET)?;
     let asking = Asking { speech: &speech, max_new_tokens: BUDGET, batch_size: 200 };
     let exam = Exam { task: Task::Arithmetic, asking };
     // moments of its own
@@ -84,7 +85,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
 }
 
 fn rewarding(stop: Vec<u32>, steps: usize, seed: u64) -> GrpoConfig {
-    let sampler = Sampler::new(Choice::at(1., None, None, None));
+    let sampler = Sampler::new(SamplingStrategy::new(1., None, None, None));
     let rollout = RolloutConfig { samples: 8, sampler, max_new_tokens: BUDGET, stop };
     let usual = GrpoConfig::usual(16, rollout, Schedule::cosine(4e-4, steps), seed);
     let kl = Some((Kl::K3Weighted, 0.01));

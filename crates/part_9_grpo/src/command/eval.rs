@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Result, ensure};
-use modern::sampler::{Choice, Sampler};
+use modern::sampler::{Sampler, SamplingStrategy};
 use ppo::reference::of_tuned;
 use ppo::{Asking, Comparison, RolloutConfig, compare};
 use scaling::record::join;
@@ -31,7 +31,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
     let tuned = args.tuned.open(&device)?;
     let reference = of_tuned(&args.tuned, args.reference.as_deref(), &tuned, &device)?;
     let FinetunedModel { model, chat_tokenizer: speech, .. } = tuned;
-    let (context, budget) = (model.config().context, args.task.budget());
+    let (context, budget) = (model.config().context_len, args.task.budget());
     let (mut asked, left_out) = args.task.questions(examples, &speech, context)?;
     asked.truncate(args.n.map_or(asked.len(), std::num::NonZeroUsize::get));
     if left_out > 0 {
@@ -42,7 +42,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
         Asking { speech: &speech, max_new_tokens: budget, batch_size: args.batch_size.get() };
     let exam = Exam { task: args.task.task, asking };
     let (found, judged) = exam.greedy(&model, &asked, &mut *scorer)?;
-    let choice = Choice::at(args.temperature, None, None, None);
+    let choice = SamplingStrategy::new(args.temperature, None, None, None);
     let sampler = Sampler::new(choice);
     let drawn = RolloutConfig {
         samples,
@@ -54,7 +54,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
     let tries = exam.sampled(&model, &asked, &drawn, k, &mut rng)?;
     let beside = reference.map(|reference| {
         let both = [&model, &reference];
-        compare(both, &asked, asking, Choice::Greedy, &mut *scorer, &mut rng)
+        compare(both, &asked, asking, SamplingStrategy::Greedy, &mut *scorer, &mut rng)
     });
     let beside = beside.transpose()?.map(|(comparison, _)| comparison);
     if args.json {

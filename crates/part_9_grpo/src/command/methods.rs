@@ -1,7 +1,7 @@
 //! The methods that `part_9 table` sets beside each other, each with as many drawn tokens as the others.
 
 use anyhow::Result;
-use modern::sampler::{Choice, Sampler};
+use modern::sampler::{Sampler, SamplingStrategy};
 use ppo::RolloutConfig;
 use scaling::Schedule;
 use sft::questions::{DemonstrationStyle, demonstrations};
@@ -58,7 +58,7 @@ pub(crate) fn rewarding(
     args: &TableArgs,
     seed: u64,
 ) -> GrpoConfig {
-    let sampler = Sampler::new(Choice::at(1., None, None, None));
+    let sampler = Sampler::new(SamplingStrategy::new(1., None, None, None));
     let rollout = RolloutConfig { samples: SAMPLES, sampler, max_new_tokens: BUDGET, stop };
     let mut config = GrpoConfig::usual(PROMPTS, rollout, Schedule::cosine(args.lr, steps), seed);
     config.judgement = Judgement { baseline, aggregation, ..config.judgement };
@@ -74,7 +74,7 @@ pub(super) fn demonstrated(
     seed: u64,
 ) -> Result<usize> {
     let all = demonstrations(args.tokens.get() / 3, DemonstrationStyle::Clean, seed);
-    let data = tokenize(&all, speech, tuning.config.context)?.examples;
+    let data = tokenize(&all, speech, tuning.config.context_len)?.examples;
     let answers: usize = data.iter().map(sft::TokenizedExample::n_targets).sum();
     let steps = (data.len() * args.tokens.get().min(answers) / answers / 64).max(1);
     let data = &data[..data.len().min(steps * 64)];

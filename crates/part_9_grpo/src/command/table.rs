@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Error, Result};
 use candle_core::{DType, Device};
-use modern::{Checkpoint, GptModern, Purpose};
+use modern::{Checkpoint, GptModern, LoadMode};
 use ppo::prompts::questions;
 use ppo::{Asking, Question, Scorer};
 use sft::tuned::resolve_model_path;
@@ -26,7 +26,7 @@ use crate::{RunLog, SoFar, Surroundings, Task, train};
 
 pub(super) fn run(args: &TableArgs) -> Result<()> {
     let device = args.compute.open_device()?;
-    let checkpoint = opened(&args.model, Purpose::Training(DType::F32), &device)?;
+    let checkpoint = opened(&args.model, LoadMode::Training(DType::F32), &device)?;
     let start = parameters_sha256(checkpoint.parameters.iter())?;
     let (model, tokens) = (args.model.clone(), args.tokens.get());
     let mut table = Table::open(&args.out, Settings { model, start, tokens, lr: args.lr })?;
@@ -44,7 +44,7 @@ pub(super) fn run(args: &TableArgs) -> Result<()> {
     table.draw(&names, &args.out.join("table.svg"))
 }
 
-fn opened(model: &str, purpose: Purpose, device: &Device) -> Result<Checkpoint> {
+fn opened(model: &str, purpose: LoadMode, device: &Device) -> Result<Checkpoint> {
     Checkpoint::open(&resolve_model_path(model), purpose, device)
 }
 
@@ -66,7 +66,8 @@ impl<'a> Contest<'a> {
     fn of(args: &'a TableArgs, mut checkpoint: Checkpoint, device: &'a Device) -> Result<Self> {
         let speech = ChatTokenizer::from_checkpoint(&mut checkpoint, None)?;
         let config = *checkpoint.model.config();
-        let of = |examples| Ok::<_, Error>(questions(examples, &speech, config.context, BUDGET)?.0);
+        let of =
+            |examples| Ok::<_, Error>(questions(examples, &speech, config.context_len, BUDGET)?.0);
         let problems = Task::Arithmetic.problems(None, None)?;
         let (learned, looked_at) = (of(problems.train)?, of(problems.validation)?);
         let held_out = of(Task::Arithmetic.all(None)?)?;
@@ -80,7 +81,7 @@ impl<'a> Contest<'a> {
     /// One run: the held-out problems before and after, and on the way the validation problems.
     fn one(&mut self, name: &str, how: How, seed: u64) -> Result<Row> {
         let Self { args, device, speech, scorer, looked_at, held_out, .. } = self;
-        let checkpoint = opened(&args.model, Purpose::Training(DType::F32), device)?;
+        let checkpoint = opened(&args.model, LoadMode::Training(DType::F32), device)?;
         let config = *checkpoint.model.config();
         let mut tuning = TrainState::new(config, checkpoint.parameters, optimizer(how))?;
         let mut twin = GptModern::new(&config, tuning.parameters.for_inference().root())?;
@@ -93,7 +94,7 @@ impl<'a> Contest<'a> {
             How::Critic => {
                 let out = args.out.join(format!("ppo-{seed}"));
                 let tokens = with_critic(args, steps, seed, &out)?;
-                twin = opened(&out.to_string_lossy(), Purpose::Inference, device)?.model;
+                twin = opened(&out.to_string_lossy(), LoadMode::Inference, device)?.model;
                 tokens
             }
             How::Rewards(baseline, aggregation) => {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Result, ensure};
 use candle_core::{DType, Device};
-use modern::{Checkpoint, Purpose};
+use modern::{Checkpoint, LoadMode};
 use ppo::scorer::Judge;
 use ppo::{Asking, Origins, Question};
 use scaling::{Schedule, fingerprint};
@@ -36,10 +36,10 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let problems = args.task.task.problems(args.task.data.as_deref(), aside)?;
     let name = fingerprint_of(&problems);
     let base = resolve_model_path(&args.model);
-    let mut checkpoint = Checkpoint::open(&base, Purpose::Training(DType::F32), &device)?;
+    let mut checkpoint = Checkpoint::open(&base, LoadMode::Training(DType::F32), &device)?;
     let speech = ChatTokenizer::from_checkpoint(&mut checkpoint, args.template)?;
     let Judge { mut scorer, name: scored_by } = args.task.judge(&speech, &device)?;
-    let context = checkpoint.model.config().context;
+    let context = checkpoint.model.config().context_len;
     let (learned, validation, left_out) = asked(args, problems, &speech, context)?;
     let config = grpo_config(args, schedule, speech.stop_token_ids().to_vec())?;
     let lora = args.lora.config();
@@ -52,7 +52,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let mut reference = config.reference.map(|kind| Reference::new(&tuning, kind)).transpose()?;
     let keeper = ModelSaver {
         chat_tokenizer: &speech,
-        special_ids: &checkpoint.ends,
+        special_ids: &checkpoint.special_ids,
         sampler: checkpoint.sampler.as_ref(),
         lora: lora.as_ref().map(|lora| (lora, base.as_str())),
     };

@@ -3,8 +3,8 @@
 mod left_out;
 
 use anyhow::Result;
-use modern::model_folder::TextEnds;
-use modern::sampler::{Choice, Sampler};
+use modern::model_folder::SpecialTokenIds;
+use modern::sampler::{Sampler, SamplingStrategy};
 use modern::{GptModern, ModelConfig};
 use ppo::prompts::questions;
 use ppo::{Asking, Clip, Question, Reply, RolloutConfig, Scorer, scorer};
@@ -45,14 +45,14 @@ fn asked(speech: &ChatTokenizer) -> Result<Vec<Question>> {
 
 fn tuning(speech: &ChatTokenizer) -> Result<TrainState> {
     let vocab_size = speech.tokenizer.vocab_size();
-    let config = ModelConfig { vocab_size, ..ModelConfig::bytes(24, 1, 2, 16) };
+    let config = ModelConfig { vocab_size, ..ModelConfig::byte_level(24, 1, 2, 16) };
     let mut parameters = Parameters::seeded(5, candle_core::DType::F32, &CPU);
     GptModern::new(&config, parameters.root())?;
     TrainState::new(config, parameters, AdamWConfig { weight_decay: 0., ..AdamWConfig::default() })
 }
 
 fn config(steps: usize, speech: &ChatTokenizer) -> GrpoConfig {
-    let sampler = Sampler::new(Choice::at(1., None, None, None));
+    let sampler = Sampler::new(SamplingStrategy::new(1., None, None, None));
     let others = (0..speech.tokenizer.vocab_size() as u32).filter(|id| id % 5 == 0); // so that some end early
     let stop = others.chain([speech.eos_token_id()]).collect();
     let rollout = RolloutConfig { samples: 6, sampler, max_new_tokens: BUDGET, stop };
@@ -147,7 +147,7 @@ fn the_best_of_all_looks_is_the_model_that_is_saved() -> Result<()> {
     config.objective.kl = None;
     let mut kept = Vec::new();
     for looks in [[0.2, 0.9, 0.1], [0.2, 0.1, 0.9], [0.9, 0.2, 0.1]] {
-        let (folder, ends) = (tempfile::tempdir()?, TextEnds::default());
+        let (folder, ends) = (tempfile::tempdir()?, SpecialTokenIds::default());
         let keeper =
             ModelSaver { chat_tokenizer: &speech, special_ids: &ends, sampler: None, lora: None };
         let place = RunDestination::new(folder.path(), &keeper, "these");

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use candle_core::{DType, Tensor};
-use modern::sampler::{Choice, Sampler};
+use modern::sampler::{Sampler, SamplingStrategy};
 use modern::{GptModern, ModelConfig};
 use ppo::experience::Judged;
 use ppo::{Clip, Question, Response, RolloutConfig};
@@ -17,8 +17,8 @@ use crate::update::{gradients, parts};
 use crate::{Aggregation, Experience, Kl, Objective, Overlong};
 
 fn tuning(seed: u64) -> Result<TrainState> {
-    let init_std = ModelConfig::INIT_STD;
-    let config = ModelConfig { vocab_size: 20, init_std, ..ModelConfig::bytes(32, 2, 2, 16) };
+    let init_std = ModelConfig::GPT2_INIT_STD;
+    let config = ModelConfig { vocab_size: 20, init_std, ..ModelConfig::byte_level(32, 2, 2, 16) };
     let mut parameters = Parameters::seeded(seed, DType::F32, &CPU);
     GptModern::new(&config, parameters.root())?;
     for parameter in parameters.iter() {
@@ -34,7 +34,7 @@ fn twin(tuning: &TrainState) -> Result<GptModern> {
 const BUDGET: usize = 5;
 
 fn config(samples: usize) -> RolloutConfig {
-    let sampler = Sampler::new(Choice::at(0.9, None, None, None));
+    let sampler = Sampler::new(SamplingStrategy::new(0.9, None, None, None));
     RolloutConfig { samples, sampler, max_new_tokens: BUDGET, stop: (0..5).collect() }
 }
 

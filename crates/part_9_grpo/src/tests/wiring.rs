@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::Parser;
-use modern::End;
+use modern::FinishReason;
 use ppo::experience::Judged;
 use ppo::{Answer, Clip, Group, Question, Response, RolloutConfig};
 use serde_json::json;
@@ -102,8 +102,11 @@ fn the_figures_of_a_step_are_those_of_what_was_drawn() -> Result<()> {
     };
     let group = |a, b| Group { prompt: vec![1], responses: vec![a, b] };
     let groups = vec![
-        group(response(&[-1., -2.], End::Stop), response(&[-3.], End::Stop)),
-        group(response(&[-1.; 3], End::Length), response(&[-0.5, -0.5], End::Stop)),
+        group(response(&[-1., -2.], FinishReason::Stop), response(&[-3.], FinishReason::Stop)),
+        group(
+            response(&[-1.; 3], FinishReason::Length),
+            response(&[-0.5, -0.5], FinishReason::Stop),
+        ),
     ];
     let rollout = config("--group-size 2 --batch-size 2")?.rollout;
     let texts = ["a", "b", "c", "d"].map(String::from).to_vec();

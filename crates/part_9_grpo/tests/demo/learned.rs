@@ -22,7 +22,7 @@ fn half_taught(folder: &Path) -> Result<(String, [String; 3])> {
     let mut checkpoint = pretrain(config, 1, &candle_core::Device::Cpu)?;
     let speech = ChatTokenizer::from_checkpoint(&mut checkpoint, None)?;
     let config = *checkpoint.model.config();
-    let data = tokenize(&examples, &speech, config.context)?.examples;
+    let data = tokenize(&examples, &speech, config.context_len)?.examples;
     let how = TrainConfig::with_defaults(24, 150, 1e-2, 1);
     let mut tuning = TrainState::new(config, checkpoint.parameters, how.optimizer)?;
     let mut log = SftLog::new(150, 0, 0, 150)?;

@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use anyhow::Result;
-use modern::{Special, Spelled};
+use modern::{AddSpecialTokens, ParseSpecial};
 use tiny_gpt::builtin_text::BuiltinText;
 
 use crate::command::arguments::DemoArgs;
@@ -37,7 +37,8 @@ pub(super) fn show(args: &DemoArgs) -> Result<()> {
 
     let (ids, our_encode) = timed(|| Ok(bpe.encode(&text)))?;
     let (theirs, their_train) = timed(|| train(pieces.iter(), args.vocab_size))?;
-    let (their_ids, their_encode) = timed(|| theirs.encode(&text, Special::None, Spelled::Text))?;
+    let (their_ids, their_encode) =
+        timed(|| theirs.encode(&text, AddSpecialTokens::No, ParseSpecial::No))?;
     let same = if ids == their_ids { "the same ids" } else { "DIFFERENT ids" };
     println!(
         "\n{} tokens, {:.2} bytes each",

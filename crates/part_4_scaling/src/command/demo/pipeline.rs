@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor};
-use modern::{Activations, ModelConfig};
+use modern::{GradientCheckpointing, ModelConfig};
 use tensor_core::ops::IGNORE_INDEX;
 use tensor_core::{AdamWConfig, clip_grad_norm};
 use tiny_gpt::Batch;
@@ -26,14 +26,16 @@ const CONFIG: TrainConfig = TrainConfig {
     grad_clip: 1.,
     dropout: 0.1,
     dtype: DType::F32,
-    activations: Activations::Kept,
+    activations: GradientCheckpointing::Off,
 };
 
 pub(super) fn show() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let data = dataset(folder.path())?;
-    let model =
-        ModelConfig { vocab_size: data.tokenizer.vocab_size(), ..ModelConfig::bytes(64, 2, 2, 32) };
+    let model = ModelConfig {
+        vocab_size: data.tokenizer.vocab_size(),
+        ..ModelConfig::byte_level(64, 2, 2, 32)
+    };
     let fresh = || Run::new(model, CONFIG.optimizer, CONFIG.dtype, SEED, &Device::Cpu);
     accumulation(&fresh()?, &data)?;
     rates();
@@ -83,7 +85,7 @@ fn accumulation(run: &Run, data: &Dataset) -> Result<()> {
 
 /// Eight texts in one batch and in eight; of text i, the first 8 (i + 1) targets count.
 fn ragged(run: &Run, data: &Dataset) -> Result<(Batch, Vec<Batch>)> {
-    let (t, device) = (run.model.context, &Device::Cpu);
+    let (t, device) = (run.model.context_len, &Device::Cpu);
     let mut cursor = run.state.cursor;
     let Batch { inputs, targets } =
         Windows::new(&data.train, t, SEED)?.next(&mut cursor, 8, device)?;
@@ -152,7 +154,7 @@ fn resuming(fresh: impl Fn() -> Result<Run>, data: &Dataset, folder: &Path) -> R
 
 /// Trains up to step `end`; the last loss.
 fn steps(run: &mut Run, data: &Dataset, end: usize) -> Result<f64> {
-    let mut windows = Windows::new(&data.train, run.model.context, SEED)?;
+    let mut windows = Windows::new(&data.train, run.model.context_len, SEED)?;
     let mut last = 0.;
     while run.state.step < end {
         let batches = (0..CONFIG.accumulate)

@@ -50,7 +50,7 @@ fn the_best_is_saved_and_the_best_is_merged() -> Result<()> {
     let lora = adapters();
     let keeper = ModelSaver {
         chat_tokenizer: &speech,
-        special_ids: &begun.ends,
+        special_ids: &begun.special_ids,
         sampler: None,
         lora: Some((&lora, &base)),
     };
@@ -76,7 +76,7 @@ fn the_best_is_saved_and_the_best_is_merged() -> Result<()> {
     }
     keeper.save_merged(folder.path(), &CPU)?;
     let merged = folder.path().join("model");
-    let purpose = modern::Purpose::Inference;
+    let purpose = modern::LoadMode::Inference;
     let merged = modern::Checkpoint::open(&merged.to_string_lossy(), purpose, &CPU)?.model;
     assert_close(&merged.forward(&ids)?, &wanted.expect("the best"), 1e-4)?;
     Ok(())
