@@ -13,7 +13,7 @@ pub mod training; // 2.4
 pub mod interrupt;
 pub mod run_folder;
 pub mod training_memory;
-pub mod run_log;
+pub mod train_log;
 pub mod progress;
 pub mod loss_curve;
 pub mod command;
@@ -29,10 +29,10 @@ pub use interrupt::Interrupt;
 pub use language_model::LanguageModel;
 pub use model::{Gpt, GptConfig};
 pub use run_folder::RunFolder;
-pub use run_log::TrainLog;
 pub use sampling::{Sampling, generate};
 pub use tokenizer::{ByteTokenizer, StreamDecoder};
 pub use train_command::TrainCommand;
+pub use train_log::TrainLog;
 pub use training::{LrDecay, TrainConfig, train};
 
 #[cfg(test)]

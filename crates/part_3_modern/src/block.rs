@@ -9,9 +9,9 @@ use tensor_core::{Dropout, Scope};
 use crate::attention::Attention;
 use crate::cache::{AttentionContext, LayerCache};
 use crate::config::ModelConfig;
+use crate::feed_forward_layer::FeedForwardLayer;
 use crate::rms_norm::Norm;
 use crate::rope::RotaryTable;
-use crate::token_layer::FeedForwardLayer;
 
 /// A pre-norm transformer block, parameters named as Llama's.
 #[derive(Debug, Clone)]

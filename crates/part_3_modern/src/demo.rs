@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use anyhow::{Result, ensure};
 use candle_core::DType;
-use modern::recompute::generate_uncached;
 use modern::sampler::{Sampler, SamplingStrategy};
+use modern::uncached::generate_uncached;
 use modern::{CacheKind, GenerateConfig, GenerationState, GptModern, ModelConfig, SlidingWindow};
 use tensor_core::{AdamWConfig, Parameters, Rng};
 use tiny_gpt::builtin_text::BuiltinText;

@@ -4,7 +4,7 @@
 // heads, D channels of a head, F width of the feed-forward layer, V vocabulary.
 
 pub mod config;
-mod fresh_weights;
+mod weight_init;
 mod parameter_count;
 pub mod rms_norm; // 3.1
 pub mod rope; // 3.2
@@ -14,14 +14,14 @@ pub mod sliding_window; // 3.5
 pub mod rolling_cache; // 3.6
 pub mod cache;
 pub mod attention;
-pub mod token_layer;
+pub mod feed_forward_layer;
 pub mod block;
 pub mod model;
 pub mod sampler;
-pub mod text;
+pub mod generation_state;
 pub mod generation;
-pub mod recompute;
-pub mod score;
+pub mod uncached;
+pub mod perplexity;
 pub mod config_json;
 pub mod generation_config;
 pub mod model_folder;
@@ -36,12 +36,12 @@ mod tokenizer_check;
 pub mod text_stream;
 pub mod gguf_tokenizer;
 pub mod chat_template;
-pub mod conversation;
+pub mod tokenized_chat;
 pub mod hub;
 mod hub_id;
 mod hub_files;
 mod hub_download;
-pub mod purpose;
+pub mod load_mode;
 pub mod gguf_model;
 pub mod checkpoint;
 pub mod chat;
@@ -55,22 +55,22 @@ pub use chat::Chat;
 pub use chat_template::{AddGenerationPrompt, ChatMessage, ChatTemplate};
 pub use checkpoint::Checkpoint;
 pub use config::{ModelConfig, SlidingWindow};
-pub use conversation::TokenizedChat;
+pub use feed_forward_layer::FeedForwardLayer;
 pub use generation::{
     CacheKind, Completion, FinishReason, GenerateConfig, generate, generate_samples,
 };
+pub use generation_state::GenerationState;
 pub use gguf_tokenizer::GgufTokenizer;
 pub use hub::{Hub, HubAccess, fetch_dataset_file, fetch_from_hub};
 pub use hub_files::HubFiles;
 pub use hub_id::{is_dataset_id, is_hub_id};
 pub use kv_cache::KvCache;
+pub use load_mode::LoadMode;
 pub use model::{GptModern, GradientCheckpointing};
-pub use purpose::LoadMode;
 pub use rolling_cache::RollingCache;
 pub use sampler::{Sampler, SamplingStrategy};
-pub use text::GenerationState;
 pub use text_stream::TextStream;
-pub use token_layer::FeedForwardLayer;
+pub use tokenized_chat::TokenizedChat;
 pub use tokenizer::{AddSpecialTokens, ParseSpecial, SkipSpecialTokens, Tokenizer};
 pub use tokenizer_config::TokenizerSpecialTokens;
 

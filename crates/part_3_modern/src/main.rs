@@ -10,7 +10,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use modern::checkpoint::Checkpoint;
 use modern::config::{Mlp, NormKind, PositionEncoding};
-use modern::score::text_log_probs;
+use modern::perplexity::text_log_probs;
 use modern::{
     AddGenerationPrompt, AddSpecialTokens, ChatMessage, GenerateConfig, GptModern, ModelConfig,
     ParseSpecial, SkipSpecialTokens, config_json, generate,

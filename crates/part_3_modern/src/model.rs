@@ -9,10 +9,10 @@ use tensor_core::{Bias, Dropout, Embedding, Linear, Scope, gradient_checkpoint_a
 use crate::block::Block;
 use crate::cache::{AttentionContext, Cache, LayerCache};
 use crate::config::{LmHead, ModelConfig, PositionEncoding};
+use crate::feed_forward_layer::FeedForwardLayer;
 use crate::rms_norm::Norm;
 use crate::rope::{Rope, RotaryTable};
 use crate::swiglu::FeedForward;
-use crate::token_layer::FeedForwardLayer;
 
 /// What a model in training keeps of each block until its gradient is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

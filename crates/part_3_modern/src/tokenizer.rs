@@ -3,7 +3,7 @@
 //! Special tokens are where text and commands meet: `<|im_end|>` typed by a user must stay text, written by a chat
 //! template it must be one token. [`Spelled`] makes every call say which.
 
-mod places;
+mod offsets;
 
 use std::path::Path;
 

@@ -7,7 +7,7 @@
 use candle_core::{DType, Result, Tensor};
 use tensor_core::Parameters;
 
-use crate::load::ExpertLoad;
+use crate::expert_load::ExpertLoad;
 use crate::router::SELECTION_BIAS;
 
 /// The bias after a step in which the experts had `load`.

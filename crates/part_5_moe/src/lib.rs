@@ -8,7 +8,7 @@ pub mod top_k; // 5.1
 pub mod router;
 pub mod auxiliary_losses;
 pub mod balancing_bias;
-pub mod load;
+pub mod expert_load;
 pub mod experts; // 5.2
 pub mod dispatch;
 pub mod moe_layer;
@@ -18,7 +18,7 @@ mod parameter_count;
 pub mod config_json;
 pub mod model_folder;
 mod language_model;
-pub mod watch;
+pub mod load_monitor;
 pub mod training;
 pub mod routing_table;
 pub mod picture;
@@ -28,8 +28,8 @@ pub use config::{
     RouterTrainingConfig,
 };
 pub use dispatch::Dispatch;
+pub use expert_load::ExpertLoad;
 pub use experts::Experts;
-pub use load::ExpertLoad;
 pub use model::GptMoe;
 pub use moe_layer::MoeLayer;
 pub use router::{Router, RouterOutput, Routing};

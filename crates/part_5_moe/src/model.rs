@@ -9,8 +9,8 @@ use tensor_core::Scope;
 
 use crate::config::{DenseBranch, MoeConfig, RouterTrainingConfig};
 use crate::dispatch::{Dispatch, expert_capacity};
+use crate::expert_load::ExpertLoad;
 use crate::hybrid::Hybrid;
-use crate::load::ExpertLoad;
 use crate::moe_layer::MoeLayer;
 use crate::router::{RouterOutput, SELECTION_BIAS};
 

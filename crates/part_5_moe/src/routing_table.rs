@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::load::ExpertLoad;
+use crate::expert_load::ExpertLoad;
 
 /// A table of a layer: each expert's share of the choices `experts: (N, K)`, and the bytes of `text` that chose it, the most
 /// frequent first.

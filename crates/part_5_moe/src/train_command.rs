@@ -3,8 +3,8 @@
 use anyhow::{Context, Result};
 use candle_core::{DType, Device};
 use modern::{GptModern, ModelConfig};
+use moe::load_monitor::{max_load_ratio, measure_loads};
 use moe::model::is_selection_bias;
-use moe::watch::{max_load_ratio, measure_loads};
 use moe::{GptMoe, MoeConfig, RouterTrainingConfig, config_json};
 use serde_json::json;
 use tensor_core::Parameters;

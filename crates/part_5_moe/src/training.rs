@@ -10,10 +10,10 @@ use tiny_gpt::{Batch, ByteCorpus, LanguageModel, LmEvalMetrics, TrainLog, evalua
 use crate::auxiliary_losses::{load_balancing_loss, router_z_loss};
 use crate::balancing_bias;
 use crate::config::LoadBalancing;
-use crate::load::ExpertLoad;
+use crate::expert_load::ExpertLoad;
+use crate::load_monitor::LoadMonitor;
 use crate::model::GptMoe;
 use crate::router::RouterOutput;
-use crate::watch::LoadMonitor;
 
 /// What decides where a run arrives.
 #[derive(Debug, Clone, Copy)]

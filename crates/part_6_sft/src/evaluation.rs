@@ -8,9 +8,9 @@ use candle_core::Device;
 use modern::{FinishReason, GptModern};
 use serde::Serialize;
 
+use crate::chat_tokenizer::CompletionText;
 use crate::metrics::{exact_match, relaxed_match, rouge_l, token_f1};
-use crate::speech::CompletionText;
-use crate::tokens::TokenizedDataset;
+use crate::tokenized_example::TokenizedDataset;
 use crate::{ChatTokenizer, Example, SftBatch, TokenizedExample, tokenize};
 
 /// How well a model answers.

@@ -9,8 +9,8 @@ use serde::Serialize;
 use tiny_gpt::command::as_usage_error;
 use tiny_gpt::flags::{dropout, positive, probability};
 
-use crate::base::BaseModelConfig;
-use crate::questions::DemonstrationStyle;
+use crate::arithmetic_questions::DemonstrationStyle;
+use crate::base_model::BaseModelConfig;
 use crate::source::SftDataset;
 use crate::{ChatFormat, ExampleColumns, LoraConfig, SftSource, TargetModules};
 

@@ -4,53 +4,53 @@
 
 pub mod example;
 pub mod template; // 6.1
-pub mod speech;
-pub mod tokens; // 6.2
-pub mod mask_print;
+pub mod chat_tokenizer;
+pub mod tokenized_example; // 6.2
+pub mod loss_mask;
 pub mod batch;
 pub mod curriculum; // 6.3
-pub mod order;
+pub mod batch_sampler;
 pub mod metrics; // 6.4
 pub mod evaluation;
 pub mod arithmetic; // data
-pub mod questions;
+pub mod arithmetic_questions;
 pub mod columns;
-pub mod rows;
+pub mod json_rows;
 pub mod source;
 pub mod word_tokenizer;
-pub mod base;
+pub mod base_model;
 pub mod lora;
 pub mod peft_folder;
-pub mod tuning; // the loop
-pub mod keeper;
-pub mod outputs;
-pub mod run_log;
-pub mod run_start;
-pub mod exam;
+pub mod train_state; // the loop
+pub mod model_saver;
+pub mod run_outputs;
+pub mod sft_log;
+pub mod run_setup;
+pub mod validator;
 pub mod training;
 pub mod flags;
-pub mod tuned;
+pub mod finetuned;
 pub mod command;
 
 pub use batch::SftBatch;
+pub use batch_sampler::BatchSampler;
+pub use chat_tokenizer::{ChatTokenizer, one_line};
 pub use columns::ExampleColumns;
 pub use curriculum::Curriculum;
 pub use evaluation::{SftEvalMetrics, evaluate};
-pub use exam::SftValidator;
 pub use example::Example;
-pub use keeper::ModelSaver;
+pub use finetuned::FinetunedModel;
 pub use lora::{LoraConfig, TargetModules};
-pub use order::BatchSampler;
-pub use outputs::{RunDestination, RunOutputs};
-pub use run_log::SftLog;
-pub use run_start::RunSetup;
+pub use model_saver::ModelSaver;
+pub use run_outputs::{RunDestination, RunOutputs};
+pub use run_setup::RunSetup;
+pub use sft_log::SftLog;
 pub use source::SftSource;
-pub use speech::{ChatTokenizer, one_line};
 pub use template::ChatFormat;
-pub use tokens::{TokenizedExample, tokenize};
+pub use tokenized_example::{TokenizedExample, tokenize};
+pub use train_state::TrainState;
 pub use training::{BatchLayout, TrainConfig, train};
-pub use tuned::FinetunedModel;
-pub use tuning::TrainState;
+pub use validator::SftValidator;
 
 #[cfg(test)]
 mod tests;

@@ -9,8 +9,10 @@ use serde_json::Value;
 use tensor_core::Rng;
 
 use crate::arithmetic::{ProblemSet, Split};
-use crate::questions::{ArithmeticQuestion, DemonstrationStyle, demonstrations, questions};
-use crate::{Example, ExampleColumns, rows};
+use crate::arithmetic_questions::{
+    ArithmeticQuestion, DemonstrationStyle, demonstrations, questions,
+};
+use crate::{Example, ExampleColumns, json_rows};
 
 const EVERYDAY: &str = include_str!("../../../data/everyday.jsonl");
 
@@ -105,9 +107,9 @@ pub fn test_examples(set: ProblemSet) -> Vec<Example> {
 
 fn read(path: &Path, columns: Option<&ExampleColumns>) -> Result<Vec<Example>> {
     let Some(columns) = columns else {
-        let first = rows::read(path)?.remove(0);
-        let columns = rows::with_row_context(path, &first, ExampleColumns::detect)?;
+        let first = json_rows::read(path)?.remove(0);
+        let columns = json_rows::with_row_context(path, &first, ExampleColumns::detect)?;
         return read(path, Some(&columns));
     };
-    rows::read_parsed(path, |row: &Value| columns.parse_row(row))
+    json_rows::read_parsed(path, |row: &Value| columns.parse_row(row))
 }

@@ -8,8 +8,8 @@ use scaling::accumulation::gradients_of;
 use serde_json::json;
 use tensor_core::{AdamWConfig, clip_grad_norm};
 
-use crate::exam::SftValidator;
-use crate::run_log::SftStepMetrics;
+use crate::sft_log::SftStepMetrics;
+use crate::validator::SftValidator;
 use crate::{BatchSampler, Curriculum, RunOutputs, SftBatch, SftLog, TokenizedExample, TrainState};
 
 /// What decides where a run arrives.

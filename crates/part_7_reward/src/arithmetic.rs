@@ -5,7 +5,7 @@
 //! which.
 
 use sft::arithmetic::{Operation, ProblemSet, Split};
-use sft::questions::{ArithmeticQuestion, questions};
+use sft::arithmetic_questions::{ArithmeticQuestion, questions};
 use tensor_core::Rng;
 
 use crate::Preference;

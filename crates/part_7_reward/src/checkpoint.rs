@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 use candle_core::{Device, Tensor};
 use modern::model_folder::{SpecialTokenIds, read_special_token_ids};
 use modern::{ChatMessage, ChatTemplate, HubFiles, LoadMode, Tokenizer, fetch_from_hub, is_hub_id};
-use sft::tuned::resolve_model_path;
+use sft::finetuned::resolve_model_path;
 use sft::{ChatTokenizer, Example, TokenizedExample};
 use tensor_core::Parameters;
 

@@ -4,9 +4,9 @@ mod arguments;
 mod collect;
 mod demo;
 mod eval;
-mod person;
+mod annotator;
 mod report;
-mod start;
+mod initial_model;
 mod train;
 
 use std::ffi::OsString;

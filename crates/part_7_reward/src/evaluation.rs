@@ -10,7 +10,7 @@ use crate::metrics::{
     CalibrationBin, PairRewards, accuracy, calibration, calibration_error, length_correlation,
     length_only_accuracy, mean_margin, wilson_interval,
 };
-use crate::pairs::TokenizedPair;
+use crate::tokenized_pairs::TokenizedPair;
 use crate::{RewardModel, RewardNormalization};
 
 /// How well a model tells chosen from rejected responses.

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use anyhow::{Result, ensure};
 use modern::{fetch_dataset_file, is_dataset_id};
 use sft::arithmetic::Split;
-use sft::rows;
+use sft::json_rows;
 use tensor_core::Rng;
 
 use crate::preference::{FilterCounts, FilteredPreferences, Preference};
-use crate::{PreferenceColumns, arithmetic, manners};
+use crate::{PreferenceColumns, arithmetic, politeness};
 
 /// What a program's `--data` names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,8 +59,8 @@ impl PreferenceSource {
             return Ok(FilteredPreferences { usable, filter_counts: FilterCounts::default() });
         };
         let mut all = FilteredPreferences::default();
-        for row in &rows::read(path)? {
-            rows::with_row_context(path, row, |row| columns.read_row(row, &mut all))?;
+        for row in &json_rows::read(path)? {
+            json_rows::with_row_context(path, row, |row| columns.read_row(row, &mut all))?;
         }
         ensure!(
             !all.usable.is_empty(),
@@ -113,7 +113,9 @@ impl PreferenceSource {
             Self::Arithmetic => {
                 (arithmetic::train_pairs(n, seed), apart.map(arithmetic::eval_pairs))
             }
-            Self::Politeness => (manners::train_pairs(n, seed), apart.map(manners::eval_pairs)),
+            Self::Politeness => {
+                (politeness::train_pairs(n, seed), apart.map(politeness::eval_pairs))
+            }
             Self::File(_) => (Vec::new(), [Vec::new(), Vec::new()]),
         }
     }

@@ -5,12 +5,12 @@ use candle_core::{Device, Tensor};
 use scaling::Schedule;
 use scaling::accumulation::gradients_of;
 use serde_json::json;
-use sft::run_log::SftStepMetrics;
+use sft::sft_log::SftStepMetrics;
 use sft::{BatchSampler, Curriculum, RunOutputs, SftLog, TrainState};
 use tensor_core::{AdamWConfig, clip_grad_norm};
 
 use crate::metrics::{PairRewards, accuracy, mean_margin};
-use crate::pairs::{PairBatch, TokenizedPair};
+use crate::tokenized_pairs::{PairBatch, TokenizedPair};
 use crate::{PreferenceLoss, RewardArchitecture, RewardModel, RewardValidator};
 
 /// What decides where a run arrives.

@@ -5,7 +5,7 @@ use candle_core::Device;
 use modern::LoadMode;
 use reward::RewardCheckpoint;
 use sft::metrics::exact_match;
-use sft::tuning::parameters_sha256;
+use sft::train_state::parameters_sha256;
 use sft::{ChatTokenizer, Example};
 use tensor_core::Rng;
 

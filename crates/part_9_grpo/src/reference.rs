@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use modern::GptModern;
 use ppo::reference::{copied, without_adapters};
 use sft::TrainState;
-use sft::tuning::parameters_sha256;
+use sft::train_state::parameters_sha256;
 use tensor_core::{Parameters, weights};
 
 const FILE: &str = "reference.safetensors";

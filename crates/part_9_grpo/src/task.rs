@@ -11,8 +11,8 @@ use ppo::numbers::last_integer;
 use serde::Serialize;
 use serde_json::Value;
 use sft::arithmetic::{ProblemSet, Split};
-use sft::questions::{ArithmeticQuestion, questions};
-use sft::{Example, rows};
+use sft::arithmetic_questions::{ArithmeticQuestion, questions};
+use sft::{Example, json_rows};
 use tensor_core::Rng;
 
 use crate::answers::of_solution;
@@ -150,7 +150,7 @@ impl Task {
         };
         let path =
             if is_dataset_id(data) { fetch_dataset_file(data)? } else { PathBuf::from(data) };
-        rows::read_parsed(&path, |row| self.problem(row))
+        json_rows::read_parsed(&path, |row| self.problem(row))
     }
 
     /// A row of a file: `question` or `prompt`, and `answer`.

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use serde_json::json;
 use sft::Example;
 use sft::arithmetic::{ProblemSet, Split};
-use sft::questions::{ArithmeticQuestion, questions};
+use sft::arithmetic_questions::{ArithmeticQuestion, questions};
 use tensor_core::atomic_file;
 
 /// Rows of the two files.

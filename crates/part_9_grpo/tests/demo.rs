@@ -9,7 +9,7 @@ mod resumed;
 
 use std::path::Path;
 
-use sft::base::{BaseModelConfig, pretrain};
+use sft::base_model::{BaseModelConfig, pretrain};
 use tensor_core::testing::{Program, path_arg};
 
 const PART_9: Program = Program(env!("CARGO_BIN_EXE_part_9"));

@@ -11,7 +11,7 @@ use candle_core::{DType, Result, Tensor, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::ops::cpu::{GRAIN, by_type, for_each_part, has_fused_loops, vectorized};
-use crate::ops::real::Real;
+use crate::ops::float::Real;
 use crate::ops::storage::{values, write};
 use crate::{Parameter, Parameters, WeightDecay};
 

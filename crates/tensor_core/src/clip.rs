@@ -5,11 +5,11 @@ use candle_core::backprop::GradStore;
 use candle_core::{DType, Result, Tensor};
 
 use crate::Parameters;
-use crate::ops::blank::build;
 use crate::ops::cpu::{GRAIN, by_type, has_fused_loops, vectorized};
-use crate::ops::real::Real;
+use crate::ops::float::Real;
 use crate::ops::storage::{tensor_like, values};
 use crate::ops::sums::sum;
+use crate::ops::uninit::build;
 
 /// Scales the gradients of all trainable parameters so that their common norm is at most `max_norm`; gives the norm
 /// they had. Reading it waits for the device. A norm that is not finite leaves the gradients as they are.

@@ -19,13 +19,13 @@ use candle_core::{Device, Result, Shape, Tensor, TensorId, bail};
 
 mod bridge;
 mod pass;
-mod recompute;
+mod gradient_checkpoint;
 
-use crate::ops::real::Real;
+use crate::ops::float::Real;
 use bridge::{Recorded, stub, through_candle};
 use pass::Pass;
 
-pub use recompute::{gradient_checkpoint, gradient_checkpoint_all};
+pub use gradient_checkpoint::{gradient_checkpoint, gradient_checkpoint_all};
 
 /// The gradients of `loss` for every variable it depends on; of its sum, if it has more than one element.
 ///

@@ -9,7 +9,7 @@
 mod adapters;
 mod parameter;
 mod scope;
-mod twins;
+mod views;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Display;

@@ -4,8 +4,8 @@ use tensor_core::Rng;
 
 use super::{CPU, error, fresh, tiny};
 use crate::config::PositionEncoding;
-use crate::recompute::generate_uncached;
 use crate::sampler::{Sampler, SamplingStrategy};
+use crate::uncached::generate_uncached;
 use crate::{
     Cache, CacheKind, Completion, FinishReason, GenerateConfig, GenerationState, GptModern,
     ModelConfig, SlidingWindow, generate, generate_samples,

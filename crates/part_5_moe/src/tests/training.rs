@@ -9,9 +9,9 @@ use super::CPU;
 use crate::config::{
     ExpertSelection, LoadBalancing, MoeConfig, RouterConfig, RouterTrainingConfig,
 };
+use crate::load_monitor::{LoadMonitor, max_load_ratio, measure_loads};
 use crate::model::is_selection_bias;
 use crate::training::MoeTrainOutcome;
-use crate::watch::{LoadMonitor, max_load_ratio, measure_loads};
 use crate::{ExpertLoad, GptMoe, TrainConfig, train};
 
 /// A short run, and the load of the worst layer on held-out text after it.

@@ -8,8 +8,8 @@ use scaling::flags::{FigureFlags, RunFlags, ScheduleFlags, StepFlags};
 use serde::Serialize;
 use tiny_gpt::flags::{ComputeFlags, probability};
 
+use crate::arithmetic_questions::DemonstrationStyle;
 use crate::flags::{BaseModelFlags, DataFlags, ExampleFlags, FinetunedFlags, LoraFlags};
-use crate::questions::DemonstrationStyle;
 use crate::{ChatFormat, Curriculum};
 
 pub(crate) const DEFAULT_OUT: &str = "runs/sft";

@@ -6,13 +6,15 @@ use tensor_core::AdamWConfig;
 
 use super::arguments::DemoArgs;
 use crate::arithmetic::{ProblemSet, Split};
-use crate::base::{BaseModelConfig, pretrain};
+use crate::arithmetic_questions::{
+    ArithmeticQuestion, DemonstrationStyle, demonstrations, questions,
+};
+use crate::base_model::{BaseModelConfig, pretrain};
 use crate::evaluation::GenerationEvalConfig;
-use crate::questions::{ArithmeticQuestion, DemonstrationStyle, demonstrations, questions};
 use crate::source::test_examples;
 use crate::{
     ChatTokenizer, Example, RunOutputs, SftEvalMetrics, SftLog, SftValidator, TrainConfig,
-    TrainState, evaluate, mask_print, tokenize, train,
+    TrainState, evaluate, loss_mask, tokenize, train,
 };
 
 /// Questions that are shown.
@@ -31,7 +33,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
     let examples = demonstrations(DEMONSTRATIONS, DemonstrationStyle::Clean, seed);
     let data = tokenize(&examples, &speech, config.context_len)?;
     println!("\nA demonstration, what is learned marked:");
-    println!("{}\n", mask_print::render_loss_mask(&data.examples[0], &speech.tokenizer)?);
+    println!("{}\n", loss_mask::render_loss_mask(&data.examples[0], &speech.tokenizer)?);
 
     let wanted = test_examples(ProblemSet::Sums);
     let extent = GenerationEvalConfig { batch_size: 100, max_new_tokens: 8 };

@@ -5,8 +5,8 @@ use scaling::resume::how_to_go_on;
 use serde_json::json;
 
 use super::arguments::TrainArgs;
-use crate::tokens::TokenizedDataset;
-use crate::{ChatTokenizer, TrainConfig, TrainState, mask_print};
+use crate::tokenized_example::TokenizedDataset;
+use crate::{ChatTokenizer, TrainConfig, TrainState, loss_mask};
 
 /// What is learned, and an example of it.
 pub(super) fn print_dataset_summary(
@@ -27,7 +27,7 @@ pub(super) fn print_dataset_summary(
     );
     println!(
         "the first, what is learned marked:\n{}",
-        mask_print::render_loss_mask(first, &speech.tokenizer)?
+        loss_mask::render_loss_mask(first, &speech.tokenizer)?
     );
     Ok(())
 }

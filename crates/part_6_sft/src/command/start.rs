@@ -8,7 +8,7 @@ use modern::{Checkpoint, LoadMode};
 use tiny_gpt::command::as_usage_error;
 
 use super::arguments::TrainArgs;
-use crate::base::{self, BaseModelConfig};
+use crate::base_model::{self, BaseModelConfig};
 
 /// The model to begin with: the one that is named, the one that the run to be resumed began with, or, for all to be tried on it,
 /// a new one as it is before pretraining.
@@ -22,7 +22,7 @@ pub(super) fn load_base_model(args: &TrainArgs, base: &str, device: &Device) -> 
     }
     let config = args.base.config();
     as_usage_error(config.check())?;
-    base::pretrain(BaseModelConfig { steps: 0, ..config }, args.run.compute.seed, device)
+    base_model::pretrain(BaseModelConfig { steps: 0, ..config }, args.run.compute.seed, device)
 }
 
 /// The new one, pretrained, which the run keeps in `base/`.
@@ -33,7 +33,7 @@ pub(super) fn pretrain_and_save(
 ) -> Result<Checkpoint> {
     let config = args.base.config();
     println!("pretraining a small model for {} steps", config.steps);
-    let checkpoint = base::pretrain(config, args.run.compute.seed, device)?;
+    let checkpoint = base_model::pretrain(config, args.run.compute.seed, device)?;
     checkpoint.save(Path::new(base))?;
     Ok(checkpoint)
 }

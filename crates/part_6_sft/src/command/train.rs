@@ -10,7 +10,7 @@ use super::report::{print_dataset_summary, print_run_report};
 use super::start::{load_base_model, pretrain_and_save};
 use crate::evaluation::GenerationEvalConfig;
 use crate::source::SftDataset;
-use crate::tokens::TokenizedDataset;
+use crate::tokenized_example::TokenizedDataset;
 use crate::{
     BatchLayout, ChatTokenizer, ModelSaver, RunSetup, SftLog, SftValidator, TrainConfig,
     TrainState, tokenize, train,

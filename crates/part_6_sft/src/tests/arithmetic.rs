@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 
 use crate::arithmetic::{ArithmeticProblem, Operation, ProblemSet, Split};
-use crate::base;
-use crate::questions::{ArithmeticQuestion, DemonstrationStyle, demonstrations, questions};
+use crate::arithmetic_questions::{
+    ArithmeticQuestion, DemonstrationStyle, demonstrations, questions,
+};
+use crate::base_model;
 
 const SPLITS: [Split; 3] = [Split::Train, Split::Validation, Split::Test];
 
@@ -113,7 +115,9 @@ fn noise_is_a_full_stop_after_some_phrasings_and_nothing_else() {
 
 #[test]
 fn the_text_of_pretraining_holds_no_problem() {
-    let text = base::pretraining_documents(base::N_COUNTING_LINES, 7).join("\n\n").to_lowercase();
+    let text = base_model::pretraining_documents(base_model::N_COUNTING_LINES, 7)
+        .join("\n\n")
+        .to_lowercase();
     for sign in ["+", "=", "*", " - ", "plus", "minus", "times ", "take "] {
         let digits = text.lines().filter(|line| line.contains(|c: char| c.is_ascii_digit()));
         assert_eq!(digits.filter(|line| line.contains(sign)).count(), 0, "`{sign}`");

@@ -178,7 +178,7 @@ fn a_column_map_is_whole_or_refused() {
 fn the_built_in_instructions_split_without_an_overlap() -> Result<()> {
     let all = SftSource::Everyday.load_all(None)?;
     assert_eq!(all.len(), 70);
-    let demos = (1, crate::questions::DemonstrationStyle::Clean);
+    let demos = (1, crate::arithmetic_questions::DemonstrationStyle::Clean);
     let split = SftSource::Everyday.load_dataset(None, demos, 0.2, 4)?;
     assert_eq!((split.train.len(), split.validation.len()), (56, 14));
     assert!(split.validation.iter().all(|example| !split.train.contains(example)));

@@ -5,16 +5,16 @@ use candle_core::Device;
 use modern::sampler::{Sampler, SamplingStrategy};
 use modern::{Checkpoint, FinishReason, GptModern, LoadMode};
 use serde_json::Value;
-use sft::questions::{DemonstrationStyle, demonstrations};
-use sft::{ChatTokenizer, Example, SftSource, rows};
+use sft::arithmetic_questions::{DemonstrationStyle, demonstrations};
+use sft::{ChatTokenizer, Example, SftSource, json_rows};
 use tensor_core::Rng;
 use tiny_gpt::Interrupt;
 use tiny_gpt::command::as_usage_error;
 
+use super::annotator;
 use super::arguments::CollectArgs;
-use super::person;
+use crate::annotation_file::{AnnotationFile, Label};
 use crate::checkpoint::locate_model;
-use crate::collection::{AnnotationFile, Label};
 use crate::{PreferenceColumns, PreferenceRule, model_folder};
 
 pub(super) fn run(args: &CollectArgs) -> Result<()> {
@@ -58,7 +58,7 @@ pub(super) fn run(args: &CollectArgs) -> Result<()> {
                 (None, Some(rule)) => Some(label_by_rule(rule, pair, &example.completion)),
                 (None, None) => {
                     let title = format!("question {} of {n}", number + 1);
-                    person::ask_for_label(&title, question, pair, &interrupt)?
+                    annotator::ask_for_label(&title, question, pair, &interrupt)?
                 }
             };
             let Some(verdict) = verdict else { break 'questions };
@@ -102,7 +102,9 @@ fn load_prompts(args: &CollectArgs) -> Result<Vec<Example>> {
     let n = args.questions.get();
     let mut examples = match &source {
         SftSource::Arithmetic => demonstrations(n, DemonstrationStyle::Clean, args.compute.seed),
-        SftSource::File(path) if columns.is_none() => rows::read_parsed(path, parse_prompt_row)?,
+        SftSource::File(path) if columns.is_none() => {
+            json_rows::read_parsed(path, parse_prompt_row)?
+        }
         _ => source.load_all(columns.as_ref())?,
     };
     examples.truncate(n);

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use scaling::Schedule;
 use sft::arithmetic::Split;
-use sft::base::{self, BaseModelConfig};
+use sft::base_model::{self, BaseModelConfig};
 use sft::{RunOutputs, SftLog, TrainState};
 use tensor_core::AdamWConfig;
 
@@ -12,7 +12,7 @@ use super::report;
 use crate::evaluation::normalization_of_pairs;
 use crate::{
     LossKind, PreferenceLoss, RewardArchitecture, RewardCheckpoint, RewardModel, RewardValidator,
-    TrainConfig, evaluate, histogram, manners, tokenize_pairs, train,
+    TrainConfig, evaluate, histogram, politeness, tokenize_pairs, train,
 };
 
 /// Pairs that are shown, each about another fact.
@@ -24,17 +24,17 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
     histogram::create_parent_folder(&args.out)?;
     println!("A small model reads stories and counts, {} steps.", args.base_steps);
     let base = BaseModelConfig { steps: args.base_steps, ..BaseModelConfig::default() };
-    let checkpoint = base::pretrain(base, seed, &device)?;
+    let checkpoint = base_model::pretrain(base, seed, &device)?;
     let begin =
         RewardCheckpoint::from_language_model(checkpoint, RewardArchitecture::Causal, None, seed)?;
     let config = *begin.model.backbone().config();
     let pairs = tokenize_pairs(
-        &manners::train_pairs(32 * steps, seed),
+        &politeness::train_pairs(32 * steps, seed),
         &begin.chat_tokenizer,
         config.context_len,
     )?
     .pairs;
-    let preferences = manners::eval_pairs(Split::Test);
+    let preferences = politeness::eval_pairs(Split::Test);
     let held_out = tokenize_pairs(&preferences, &begin.chat_tokenizer, config.context_len)?.pairs;
 
     println!("It learns which of two answers is the polite one, {steps} steps of 32 pairs.");

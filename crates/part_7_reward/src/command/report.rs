@@ -6,9 +6,9 @@ use serde_json::json;
 use sft::TrainState;
 
 use super::arguments::TrainArgs;
-use crate::pairs::TokenizedPairs;
 use crate::preference::FilterCounts;
 use crate::source::PreferenceDataset;
+use crate::tokenized_pairs::TokenizedPairs;
 use crate::{RewardEvalMetrics, RewardNormalization, TrainConfig};
 
 /// What is learned.

@@ -7,10 +7,12 @@ use sft::{ModelSaver, RunSetup, SftLog};
 use tiny_gpt::command::as_usage_error;
 
 use super::arguments::TrainArgs;
+use super::initial_model::{
+    add_reward_head, load_initial_model, new_train_state, with_context_len,
+};
 use super::report::{print_dataset_summary, print_run_report};
-use super::start::{add_reward_head, load_initial_model, new_train_state, with_context_len};
-use crate::pairs::pairs_sha256;
-use crate::start::train_and_save_base_model;
+use crate::initialization::train_and_save_base_model;
+use crate::tokenized_pairs::pairs_sha256;
 use crate::{RewardValidator, TrainConfig, tokenize_pairs, train};
 
 pub(super) fn run(args: &TrainArgs) -> Result<()> {

@@ -6,7 +6,7 @@ use anyhow::Result;
 use sft::arithmetic::Split;
 
 use crate::metrics::length_only_accuracy;
-use crate::{Preference, PreferenceColumns, PreferenceSource, arithmetic, manners};
+use crate::{Preference, PreferenceColumns, PreferenceSource, arithmetic, politeness};
 
 #[test]
 fn near_misses_are_near_wrong_and_about_as_long() {
@@ -49,8 +49,8 @@ fn no_question_that_is_set_apart_is_learned_from_or_in_two_sets() -> Result<()> 
 
 #[test]
 fn manners_differ_in_tone_and_hardly_in_length() {
-    let learned = manners::train_pairs(3000, 1);
-    for pairs in [&manners::eval_pairs(Split::Test), &learned] {
+    let learned = politeness::train_pairs(3000, 1);
+    for pairs in [&politeness::eval_pairs(Split::Test), &learned] {
         let lengths: Vec<[usize; 2]> =
             pairs.iter().map(|pair| [pair.chosen.len(), pair.rejected.len()]).collect();
         assert!(length_only_accuracy(&lengths) < 0.55, "{}", length_only_accuracy(&lengths));

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use modern::ChatMessage;
 
-use crate::collection::Label::{NoPreference, Preferred};
+use crate::annotation_file::Label::{NoPreference, Preferred};
 use crate::{AnnotationFile, Preference, PreferenceColumns, PreferenceRule, PreferenceSource};
 
 fn prompt(question: &str) -> Vec<ChatMessage> {

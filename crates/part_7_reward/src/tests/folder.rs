@@ -10,7 +10,7 @@ use tiny_gpt::json_file;
 
 use super::{BOTH, CPU, checkpoint, golden, speech};
 use crate::model_folder::{self, RewardModelConfig};
-use crate::{RewardArchitecture, RewardCheckpoint, RewardNormalization, start};
+use crate::{RewardArchitecture, RewardCheckpoint, RewardNormalization, initialization};
 
 const TRAINING: LoadMode = LoadMode::Training(DType::F32);
 
@@ -23,7 +23,7 @@ fn save(folder: &std::path::Path, it: &RewardCheckpoint) -> Result<()> {
     let normalisation = RewardNormalization { mean: 2., std: 0.5 };
     let description =
         RewardModelConfig { backbone: config, architecture, normalization: normalisation };
-    let parameters = start::merged_weights(&it.parameters, (&config, architecture))?;
+    let parameters = initialization::merged_weights(&it.parameters, (&config, architecture))?;
     model_folder::save(folder, &description, &parameters, &it.chat_tokenizer, &it.special_ids)
 }
 
@@ -131,7 +131,7 @@ fn adapters_and_the_head_are_trained_and_merged_into_what_is_saved() -> Result<(
         RewardCheckpoint::from_language_model(checkpoint(3)?, RewardArchitecture::Causal, None, 7)?;
     let shape = (begun.model.backbone().config(), RewardArchitecture::Causal);
     let lora = LoraConfig { rank: 2, alpha: 4., dropout: 0., target_modules: TargetModules::All };
-    let mut adapted = start::attach_lora(&begun.parameters, shape, &lora, 1)?;
+    let mut adapted = initialization::attach_lora(&begun.parameters, shape, &lora, 1)?;
     let trained: Vec<&str> = adapted.trainable().map(|p| p.name.as_str()).collect();
     assert!(trained.contains(&"score.weight"));
     assert!(trained.iter().all(|name| name.contains("lora_") || *name == "score.weight"));
@@ -142,7 +142,7 @@ fn adapters_and_the_head_are_trained_and_merged_into_what_is_saved() -> Result<(
     let model = crate::RewardModel::new(shape.0, shape.1, &mut adapted)?;
     let before: Vec<Vec<f32>> =
         adapted.iter().map(|p| Ok(p.var.flatten_all()?.to_vec1()?)).collect::<Result<_>>()?;
-    let mut merged = start::merged_weights(&adapted, shape)?;
+    let mut merged = initialization::merged_weights(&adapted, shape)?;
     let alone = crate::RewardModel::new(shape.0, shape.1, &mut merged)?;
     let [a, b] = [&model, &alone].map(|model| crate::checkpoint::raw_rewards(model, &texts(), 3));
     let plain = crate::checkpoint::raw_rewards(&begun.model, &texts(), 3)?;

@@ -14,8 +14,8 @@ use tiny_gpt::Interrupt;
 use super::{BOTH, CPU, checkpoint, model, speech};
 use crate::{
     LossKind, PairBatch, Preference, PreferenceLoss, RewardArchitecture, RewardCheckpoint,
-    RewardModel, RewardValidator, TokenizedPair, TrainConfig, evaluate, start, tokenize_pairs,
-    train,
+    RewardModel, RewardValidator, TokenizedPair, TrainConfig, evaluate, initialization,
+    tokenize_pairs, train,
 };
 
 const LOSS: PreferenceLoss =
@@ -66,7 +66,9 @@ pub(super) fn tuning(architecture: RewardArchitecture, lora: bool) -> Result<Tra
         target_modules: TargetModules::All,
     });
     let parameters = match lora {
-        Some(lora) => start::attach_lora(&begun.parameters, (&config, architecture), &lora, 1)?,
+        Some(lora) => {
+            initialization::attach_lora(&begun.parameters, (&config, architecture), &lora, 1)?
+        }
         None => begun.parameters,
     };
     TrainState::new(config, parameters, AdamWConfig::default())

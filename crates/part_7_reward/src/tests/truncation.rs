@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::{CPU, speech};
-use crate::pairs::pairs_sha256;
+use crate::tokenized_pairs::pairs_sha256;
 use crate::{PairBatch, Preference, tokenize_pairs};
 
 /// A question so long that it fills any context.

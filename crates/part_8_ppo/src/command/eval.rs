@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use modern::SamplingStrategy;
-use sft::questions::DemonstrationStyle;
+use sft::arithmetic_questions::DemonstrationStyle;
 use sft::{Example, FinetunedModel, SftSource, one_line};
 use tensor_core::Rng;
 use tiny_gpt::RunFolder;

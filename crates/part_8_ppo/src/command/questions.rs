@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use scaling::fingerprint;
-use sft::questions::DemonstrationStyle;
+use sft::arithmetic_questions::DemonstrationStyle;
 use sft::{ChatTokenizer, tokenize};
 
 use super::arguments::TrainArgs;

@@ -5,8 +5,8 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 use candle_core::{DType, Device};
 use modern::{Checkpoint, LoadMode};
-use sft::base::{BaseModelConfig, pretrain};
-use sft::tuned::resolve_model_path;
+use sft::base_model::{BaseModelConfig, pretrain};
+use sft::finetuned::resolve_model_path;
 use tiny_gpt::command::as_usage_error;
 
 use super::arguments::TrainArgs;

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use anyhow::{Result, ensure};
 use candle_core::Device;
-use reward::start::train_and_save_base_model;
-use sft::tuned::resolve_model_path;
-use sft::tuning::{TrainProgress, parameters_sha256};
+use reward::initialization::train_and_save_base_model;
+use sft::finetuned::resolve_model_path;
+use sft::train_state::{TrainProgress, parameters_sha256};
 use sft::{ChatTokenizer, ModelSaver, RunSetup, TrainState};
 
 use super::arguments::TrainArgs;

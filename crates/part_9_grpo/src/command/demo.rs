@@ -8,8 +8,8 @@ use ppo::prompts::questions;
 use ppo::{Answer, Asking, RolloutConfig};
 use scaling::Schedule;
 use sft::arithmetic::{ArithmeticProblem, Operation};
-use sft::base::{BaseModelConfig, pretrain};
-use sft::questions::ArithmeticQuestion;
+use sft::arithmetic_questions::ArithmeticQuestion;
+use sft::base_model::{BaseModelConfig, pretrain};
 use sft::{ChatTokenizer, Example, RunOutputs, TrainConfig, TrainState, tokenize};
 use tensor_core::Rng;
 

@@ -4,7 +4,7 @@ use anyhow::Result;
 use modern::sampler::{Sampler, SamplingStrategy};
 use ppo::RolloutConfig;
 use scaling::Schedule;
-use sft::questions::{DemonstrationStyle, demonstrations};
+use sft::arithmetic_questions::{DemonstrationStyle, demonstrations};
 use sft::{ChatTokenizer, RunOutputs, TrainConfig, TrainState, tokenize};
 use tensor_core::AdamWConfig;
 

@@ -10,8 +10,8 @@ use candle_core::{DType, Device};
 use modern::{Checkpoint, GptModern, LoadMode};
 use ppo::prompts::questions;
 use ppo::{Asking, Question, Scorer};
-use sft::tuned::resolve_model_path;
-use sft::tuning::parameters_sha256;
+use sft::finetuned::resolve_model_path;
+use sft::train_state::parameters_sha256;
 use sft::{ChatTokenizer, RunOutputs, TrainState};
 
 use super::arguments::TableArgs;

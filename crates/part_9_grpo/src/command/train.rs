@@ -9,8 +9,8 @@ use ppo::scorer::Judge;
 use ppo::{Asking, Origins, Question};
 use scaling::{Schedule, fingerprint};
 use serde_json::{Value, json};
+use sft::finetuned::resolve_model_path;
 use sft::flags::LoraFlags;
-use sft::tuned::resolve_model_path;
 use sft::{ChatTokenizer, Example, ModelSaver, RunSetup, TrainState};
 use tiny_gpt::command::as_usage_error;
 

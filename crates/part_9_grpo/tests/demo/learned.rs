@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use sft::base::{BaseModelConfig, pretrain};
+use sft::base_model::{BaseModelConfig, pretrain};
 use sft::{ChatTokenizer, Example, RunOutputs, SftLog, TrainConfig, TrainState, tokenize};
 use tensor_core::testing::path_arg;
 

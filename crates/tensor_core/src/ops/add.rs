@@ -2,12 +2,12 @@
 
 use candle_core::{Result, Tensor};
 
-use super::blank::build;
 use super::check::check;
 use super::cpu::{GRAIN, by_type, has_fused_loops, vectorized, whole_rows};
+use super::float::Real;
 use super::linear::sum_of_rows;
-use super::real::Real;
 use super::storage::{tensor_like, values};
+use super::uninit::build;
 use crate::graph::record;
 
 /// The sum of `a` and `b`, whose shape is that of `a` or its last dimensions: it is added to each part of `a` then.

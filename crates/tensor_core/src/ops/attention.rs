@@ -2,15 +2,15 @@
 
 use candle_core::{D, Result, Tensor, bail};
 
-use super::blank::zeros;
 use super::check::check;
 use super::cpu::{Shared, by_type, has_fused_loops};
-use super::few_rows::Dots;
 use super::flash::{self, Outcome};
 use super::heads::{Heads, Side};
 use super::mask::AttentionMask;
+use super::small_batch::Dots;
 use super::softmax;
 use super::storage::{strided_values, tensor_like, values};
+use super::uninit::zeros;
 use crate::graph::{is_tracked, record_with_result};
 
 /// Attention of `q: (B, T, H, D)` to `k, v: (B, S, KV, D)`, giving `(B, T, H, D)`. KV divides H: each key head serves

@@ -8,7 +8,7 @@
 
 use candle_core::{DType, Device, Tensor};
 
-use super::real::Real;
+use super::float::Real;
 use crate::pool;
 
 /// Whether `x` is on the CPU in a type that has fused loops, and not empty; all else takes the reference path.

@@ -5,13 +5,13 @@
 
 use candle_core::{D, DType, Result, Tensor, bail};
 
-use super::blank::build;
 use super::check::check;
 use super::cpu::{by_type, has_fused_loops, vectorized, whole_rows};
+use super::float::Real;
 use super::half::widened;
 use super::log_softmax::log_sum_exp;
-use super::real::Real;
 use super::storage::{tensor_like, values};
+use super::uninit::build;
 use crate::graph::record;
 
 /// A target with this value is no target: its row does not count. PyTorch's convention.

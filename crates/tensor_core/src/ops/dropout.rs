@@ -5,10 +5,10 @@
 
 use candle_core::{Device, Result, Tensor};
 
-use super::blank::build;
 use super::cpu::{GRAIN, by_type, has_fused_loops, vectorized};
-use super::real::Real;
+use super::float::Real;
 use super::storage::{tensor_like, values};
+use super::uninit::build;
 use crate::Rng;
 use crate::graph::record;
 

@@ -2,11 +2,11 @@
 
 use candle_core::{DType, Result, Tensor, bail};
 
-use super::blank::build;
 use super::check::check;
 use super::cpu::{GRAIN, by_type, has_fused_loops, whole_rows};
-use super::real::Real;
+use super::float::Real;
 use super::storage::{tensor_like, values};
+use super::uninit::build;
 use crate::graph::record;
 
 /// The rows of `weight: (V, C)` at `ids: (..)`, integers, as `(.., C)`.

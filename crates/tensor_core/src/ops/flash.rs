@@ -8,16 +8,16 @@ use std::ops::Range;
 
 use pulp::Arch;
 
-use super::blank::zeros;
 use super::cpu::{Shared, vectorized, with_scratch};
-use super::few_rows::Dots;
+use super::float::Real;
 use super::heads::{Heads, Side};
 use super::mask::AttentionMask;
-use super::one_query::OneQuery;
-use super::product::{Destination, Matrix, product_here};
-use super::real::Real;
+use super::matmul::{Destination, Matrix, product_here};
+use super::single_query::OneQuery;
+use super::small_batch::Dots;
 use super::softmax::log_softmax_sum;
 use super::sums::sum;
+use super::uninit::zeros;
 use crate::pool;
 
 /// The queries of one head that are worked on, and the keys that they may see.

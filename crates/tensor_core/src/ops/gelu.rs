@@ -5,11 +5,11 @@ use std::f64::consts::{FRAC_1_SQRT_2, PI, SQRT_2};
 
 use candle_core::{Result, Tensor};
 
-use super::blank::{Blank, build, product_of};
 use super::check::check;
 use super::cpu::{GRAIN, by_type, has_fused_loops, vectorized};
-use super::real::Real;
+use super::float::Real;
 use super::storage::{tensor_like, values};
+use super::uninit::{Blank, build, product_of};
 use crate::graph::{is_tracked, record};
 
 /// Which formula stands for Φ.

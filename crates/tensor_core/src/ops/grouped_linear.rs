@@ -8,9 +8,9 @@ use candle_core::{Result, Tensor, bail};
 
 use super::check::check;
 use super::cpu::{by_type, has_fused_loops};
-use super::few_rows::{self, Dots};
 use super::linear::{self, sum_of_rows};
-use super::product::{Matrix, append_product, product};
+use super::matmul::{Matrix, append_product, product};
+use super::small_batch::{self, Dots};
 use super::storage::{tensor_like, values};
 use crate::graph::record_all;
 
@@ -75,8 +75,8 @@ fn fused<T: Dots>(x: &Tensor, groups: &[GroupWeights<'_>], counts: &[usize]) -> 
             let bias = biases.get(i).map(values::<T>).transpose()?;
             match count {
                 0 => {}
-                1..=few_rows::MOST => {
-                    y.extend(few_rows::product(rows, &weight, n_in, bias.as_deref()));
+                1..=small_batch::MOST => {
+                    y.extend(small_batch::product(rows, &weight, n_in, bias.as_deref()));
                 }
                 _ => {
                     let weight = Matrix::new(&weight, n_out, n_in).transposed();

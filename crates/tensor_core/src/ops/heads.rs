@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use super::cpu::Shared;
-use super::product::{Destination, Matrix};
-use super::real::Real;
+use super::float::Real;
+use super::matmul::{Destination, Matrix};
 
 /// Queries that are worked on at a time.
 const BLOCK: usize = 64;

@@ -5,14 +5,14 @@
 
 use candle_core::{D, Result, Tensor};
 
-use super::blank::build;
 use super::check::check;
 use super::cpu::{by_type, has_fused_loops, vectorized, whole_rows};
+use super::float::Real;
 use super::half::widened;
 use super::linear::sum_of_rows;
-use super::real::Real;
 use super::storage::{tensor_like, values};
 use super::sums::sum;
+use super::uninit::build;
 use crate::graph::record;
 
 /// Normalises each row of `x: (.., C)`, then scales by `weight: (C)` and shifts by `bias: (C)`.

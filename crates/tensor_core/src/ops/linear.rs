@@ -7,9 +7,9 @@ use candle_core::{Result, Tensor};
 
 use super::check::check;
 use super::cpu::{by_type, for_each_part, has_fused_loops, vectorized};
-use super::few_rows::{self, Dots};
-use super::product::{Matrix, product};
-use super::real::Real;
+use super::float::Real;
+use super::matmul::{Matrix, product};
+use super::small_batch::{self, Dots};
 use super::storage::{tensor_like, values};
 use crate::graph::record;
 
@@ -56,8 +56,8 @@ fn fused<T: Dots>(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<
         let rows = x.elem_count() / n_in;
         let bias = bias.map(Tensor::contiguous).transpose()?;
         let bias = bias.as_ref().map(values::<T>).transpose()?;
-        if rows <= few_rows::MOST {
-            few_rows::product(&x_values, &weight, n_in, bias.as_deref())
+        if rows <= small_batch::MOST {
+            small_batch::product(&x_values, &weight, n_in, bias.as_deref())
         } else {
             let (x, weight) =
                 (Matrix::new(&x_values, rows, n_in), Matrix::new(&weight, n_out, n_in));

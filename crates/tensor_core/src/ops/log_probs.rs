@@ -5,15 +5,15 @@
 
 use candle_core::{D, Result, Tensor};
 
-use super::blank::build;
 use super::check::check;
 use super::cpu::{by_type, has_fused_loops, vectorized, whole_rows};
 use super::cross_entropy::{IGNORE_INDEX, backward, check_targets, columns, log_sums};
+use super::float::Real;
 use super::half::widened;
 use super::log_softmax;
-use super::real::Real;
 use super::storage::{tensor_like, values};
 use super::sums::sum;
+use super::uninit::build;
 use crate::graph::record;
 
 /// The log-probability of each of `targets: (..)` (i64) under `logits: (.., V)`, of rank 2 or more; 0 for [`IGNORE_INDEX`].

@@ -191,7 +191,7 @@ impl AttentionMask {
     /// Writes −∞ over the `scores` of those `keys` that `query` of row `b` does not see; leaves those from the result on,
     /// all of which it does not see, as they are.
     #[inline(always)]
-    pub(super) fn hide<T: super::real::Real>(
+    pub(super) fn hide<T: super::float::Real>(
         &self,
         (b, query): (usize, usize),
         keys: Range<usize>,

@@ -5,15 +5,15 @@
 //! compare with. candle's own fused
 //! versions (`candle_nn`) cut the gradient without a word; nothing here uses them.
 
-pub(crate) mod real;
+pub(crate) mod float;
 pub(crate) mod cpu;
-pub(crate) mod blank;
+pub(crate) mod uninit;
 pub(crate) mod sums;
 pub(crate) mod storage;
 mod check;
 mod half;
-mod few_rows;
-pub(crate) mod product;
+mod small_batch;
+pub(crate) mod matmul;
 pub mod add;
 pub mod softmax;
 pub mod log_softmax;
@@ -25,12 +25,12 @@ pub mod dropout;
 pub mod linear;
 pub mod grouped_linear;
 pub mod embedding;
-pub mod combine;
+pub mod scatter_combine;
 pub mod rope;
 pub mod mask;
 mod heads;
 mod flash;
-mod one_query;
+mod single_query;
 pub mod attention;
 pub mod self_attention;
 pub mod cross_entropy;
@@ -38,7 +38,6 @@ pub mod log_probs;
 
 pub use add::add;
 pub use attention::{attention, attention_weights};
-pub use combine::scatter_combine;
 pub use cross_entropy::{IGNORE_INDEX, cross_entropy};
 pub use dropout::dropout;
 pub use embedding::embedding;
@@ -51,6 +50,7 @@ pub use log_softmax::log_softmax;
 pub use mask::AttentionMask;
 pub use rms_norm::rms_norm;
 pub use rope::{Positions, rope};
+pub use scatter_combine::scatter_combine;
 pub use self_attention::self_attention;
 pub use silu_mul::silu_mul;
 pub use softmax::softmax;

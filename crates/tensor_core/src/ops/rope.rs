@@ -6,11 +6,11 @@
 
 use candle_core::{D, Result, Tensor, bail};
 
-use super::blank::build;
 use super::check::check;
 use super::cpu::{by_type, has_fused_loops, vectorized, whole_rows};
-use super::real::Real;
+use super::float::Real;
 use super::storage::{tensor_like, values};
+use super::uninit::build;
 use crate::graph::{is_tracked, record};
 
 /// The position of each token in its sequence.

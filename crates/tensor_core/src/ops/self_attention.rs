@@ -3,14 +3,14 @@
 use candle_core::{IndexOp, Result, Tensor, bail};
 
 use super::attention;
-use super::blank::zeros;
 use super::check::check;
 use super::cpu::{Shared, by_type, has_fused_loops};
-use super::few_rows::Dots;
 use super::flash::{self, Outcome};
 use super::heads::{Heads, Side};
 use super::mask::AttentionMask;
+use super::small_batch::Dots;
 use super::storage::{tensor_like, values};
+use super::uninit::zeros;
 use crate::graph::record_with_result;
 
 /// Attention of `qkv: (B, T, 3C)`, packed as Q|K|V and by head within each, giving `(B, T, C)`. Nothing is copied apart.

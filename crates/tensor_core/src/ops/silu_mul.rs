@@ -4,11 +4,11 @@
 
 use candle_core::{Result, Tensor};
 
-use super::blank::{Blank, build, product_of};
 use super::check::check;
 use super::cpu::{GRAIN, by_type, has_fused_loops, vectorized};
-use super::real::Real;
+use super::float::Real;
 use super::storage::{tensor_like, values};
+use super::uninit::{Blank, build, product_of};
 use crate::graph::{is_tracked, record};
 
 /// SiLU of every element of `gate` times the element of `up`; both of one shape.

@@ -4,13 +4,13 @@
 
 use candle_core::{D, Result, Tensor};
 
-use super::blank::build;
 use super::check::check;
 use super::cpu::{by_type, has_fused_loops, vectorized, whole_rows};
+use super::float::Real;
 use super::half::widened;
-use super::real::Real;
 use super::storage::{tensor_like, values};
 use super::sums::{largest, sum};
+use super::uninit::build;
 use crate::graph::record_with_result;
 
 /// Turns each row of `x: (.., N)` into probabilities. A row that is −∞ everywhere gives zeros, not NaN.

@@ -6,7 +6,7 @@ use std::ops::Deref;
 
 use candle_core::{CpuStorage, InplaceOp1, Layout, Result, Storage, Tensor, bail};
 
-use super::real::Real;
+use super::float::Real;
 
 /// Opens a contiguous CPU tensor of `T` for reading: a slice of its numbers for as long as the result lives.
 pub(crate) fn values<T: Real>(x: &Tensor) -> Result<impl Deref<Target = [T]>> {

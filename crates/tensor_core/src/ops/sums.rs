@@ -1,6 +1,6 @@
 //! Sums and maxima of rows, by many lanes at a time and in a fixed order.
 
-use super::real::Real;
+use super::float::Real;
 
 /// Sums `f` over rows side by side, as long as the first, in a fixed order that vector units can follow.
 #[inline(always)]

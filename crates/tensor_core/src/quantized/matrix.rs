@@ -6,7 +6,7 @@ use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{DType, Device, Result, Tensor, bail};
 
 use super::format::Quantization;
-use super::{few_rows, many_rows, numbers};
+use super::{large_batch, numbers, small_batch};
 use crate::ops::storage::values;
 
 /// A matrix of (rows, columns) in one of ggml's formats. Clones share the bytes.
@@ -125,10 +125,10 @@ impl QuantizedMatrix {
             let x = x.contiguous()?;
             let dims = [&x.dims()[..x.rank() - 1], &[self.rows]].concat();
             let x = values::<f32>(&x)?;
-            let y = if x.len() / self.columns <= few_rows::MOST {
-                few_rows::product(self, &x)
+            let y = if x.len() / self.columns <= small_batch::MOST {
+                small_batch::product(self, &x)
             } else {
-                many_rows::product(self, &x)
+                large_batch::product(self, &x)
             };
             return Tensor::from_vec(y, dims, &Device::Cpu);
         };

@@ -13,14 +13,14 @@ mod layouts;
 mod matrix;
 mod numbers;
 mod activations;
-mod few_rows;
+mod small_batch;
 mod plain;
 #[cfg(target_arch = "x86_64")]
 mod x86;
-mod many_rows;
+mod large_batch;
 
 pub use format::Quantization;
 pub use matrix::QuantizedMatrix;
 
 #[cfg(test)]
-pub(crate) use few_rows::{Path, product_by};
+pub(crate) use small_batch::{Path, product_by};

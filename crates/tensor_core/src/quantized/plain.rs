@@ -1,8 +1,8 @@
 //! Products of blocks with bytes as plain loops: for every CPU, and what the others are tested against.
 
 use super::activations::Rows;
-use super::few_rows::{Dots, Row};
 use super::format::Format;
+use super::small_batch::{Dots, Row};
 
 /// The plain loops.
 #[derive(Clone, Copy)]

@@ -47,7 +47,7 @@ proptest! {
         agree(
             &[random(0, (m, c)), random(1, (n, k))],
             &|x| ops::scatter_combine(&x[0], &x[1], &positions),
-            &|x| ops::combine::reference(&x[0], &x[1], &positions),
+            &|x| ops::scatter_combine::reference(&x[0], &x[1], &positions),
         );
     }
 }

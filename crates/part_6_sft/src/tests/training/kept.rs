@@ -10,7 +10,7 @@ use super::{adapters, log, tuning};
 use crate::evaluation::GenerationEvalConfig;
 use crate::lora::attach;
 use crate::tests::{CPU, checkpoint, config};
-use crate::tuning::TrainProgress;
+use crate::train_state::TrainProgress;
 use crate::{
     ChatFormat, Example, ModelSaver, RunDestination, RunOutputs, SftValidator, TrainState,
 };

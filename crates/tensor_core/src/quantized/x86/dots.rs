@@ -6,8 +6,8 @@ use pulp::cast;
 
 use super::{Blocks, Vectors};
 use crate::quantized::activations::Rows;
-use crate::quantized::few_rows::{Dots, Row};
 use crate::quantized::format::{Format, Zero};
+use crate::quantized::small_batch::{Dots, Row};
 
 impl<F: Blocks, V: Vectors> Dots<F> for V {
     #[inline(always)]

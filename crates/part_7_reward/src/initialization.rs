@@ -11,8 +11,8 @@ use candle_core::{DType, Device, Tensor};
 use modern::{Checkpoint, GptModern, ModelConfig};
 use scaling::Schedule;
 use scaling::schedule::Decay;
-use sft::base::{self, BaseModelConfig};
-use sft::questions::{DemonstrationStyle, demonstrations};
+use sft::arithmetic_questions::{DemonstrationStyle, demonstrations};
+use sft::base_model::{self, BaseModelConfig};
 use sft::{ChatFormat, ChatTokenizer, LoraConfig, RunOutputs, SftLog, TrainState, lora, tokenize};
 use tensor_core::{AdamWConfig, Parameters};
 
@@ -131,7 +131,7 @@ pub fn train_base_model(
     seed: u64,
     device: &Device,
 ) -> Result<Checkpoint> {
-    let mut checkpoint = base::pretrain(base, seed, device)?;
+    let mut checkpoint = base_model::pretrain(base, seed, device)?;
     if steps == 0 {
         return Ok(checkpoint);
     }

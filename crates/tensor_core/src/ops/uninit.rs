@@ -6,7 +6,7 @@ use std::mem::MaybeUninit;
 use std::ops::{Deref, DerefMut};
 
 use super::cpu::{GRAIN, for_each_part, vectorized};
-use super::real::Real;
+use super::float::Real;
 
 /// New vectors of (numbers in all, numbers per part), filled by all threads: `fill` turns each of its blank parts into a
 /// full one. Fresh memory is so written once, and by the thread that works on it.

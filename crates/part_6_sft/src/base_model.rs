@@ -11,7 +11,7 @@ use modern::{AddSpecialTokens, Checkpoint, GptModern, ModelConfig, ParseSpecial,
 use tensor_core::{AdamWConfig, Parameters, Rng};
 use tiny_gpt::builtin_text::BuiltinText;
 
-use crate::questions::{DemonstrationStyle, demonstrations};
+use crate::arithmetic_questions::{DemonstrationStyle, demonstrations};
 use crate::training::{TrainConfig, train};
 use crate::{Example, RunOutputs, SftLog, TokenizedExample, TrainState, word_tokenizer};
 

@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use gemm::{Parallelism, gemm};
 
 use super::cpu::Shared;
-use super::real::Real;
+use super::float::Real;
 use crate::pool;
 
 /// A matrix that somebody else holds, with the distance between its rows and columns.

@@ -9,8 +9,8 @@ use sft::{RunOutputs, SftLog, TrainState};
 use crate::evaluation::{RewardEvalMetrics, evaluate, normalization_of_pairs};
 use crate::metrics::PairRewards;
 use crate::model_folder::{self, RewardModelConfig};
-use crate::pairs::TokenizedPair;
-use crate::{RewardModel, histogram, start};
+use crate::tokenized_pairs::TokenizedPair;
+use crate::{RewardModel, histogram, initialization};
 
 /// A regular look at how well the model tells responses apart.
 #[derive(Debug)]
@@ -71,7 +71,7 @@ fn save(
         architecture,
         normalization: normalization_of_pairs(scores),
     };
-    let parameters = start::merged_weights(&tuning.parameters, (&config, architecture))?;
+    let parameters = initialization::merged_weights(&tuning.parameters, (&config, architecture))?;
     let (folder, keeper) = (place.folder.join("model"), place.model_saver);
     model_folder::save(
         &folder,

@@ -4,13 +4,13 @@ use anyhow::{Result, bail, ensure};
 use candle_core::{DType, Device};
 use modern::config::PositionEncoding;
 use modern::{Checkpoint, LoadMode, ModelConfig};
-use sft::base::{self, BaseModelConfig};
+use sft::base_model::{self, BaseModelConfig};
 use tensor_core::Parameters;
 use tiny_gpt::command::as_usage_error;
 
 use super::arguments::TrainArgs;
 use crate::checkpoint::locate_model;
-use crate::{RewardArchitecture, RewardCheckpoint, TrainConfig, model_folder, start};
+use crate::{RewardArchitecture, RewardCheckpoint, TrainConfig, initialization, model_folder};
 
 const PURPOSE: LoadMode = LoadMode::Training(DType::F32);
 
@@ -33,7 +33,11 @@ pub(super) fn load_initial_model(args: &TrainArgs, device: &Device) -> Result<Re
         None => {
             let config = args.base.config();
             as_usage_error(config.check())?;
-            base::pretrain(BaseModelConfig { steps: 0, ..config }, args.run.compute.seed, device)?
+            base_model::pretrain(
+                BaseModelConfig { steps: 0, ..config },
+                args.run.compute.seed,
+                device,
+            )?
         }
     };
     add_reward_head(args, base)
@@ -80,7 +84,9 @@ pub(super) fn new_train_state(
     config: &TrainConfig,
 ) -> Result<sft::TrainState> {
     let parameters = match args.lora.config() {
-        Some(lora) => start::attach_lora(&parameters, (&body, architecture), &lora, config.seed)?,
+        Some(lora) => {
+            initialization::attach_lora(&parameters, (&body, architecture), &lora, config.seed)?
+        }
         None => parameters,
     };
     sft::TrainState::new(body, parameters, config.optimizer)

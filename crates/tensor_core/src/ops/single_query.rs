@@ -5,8 +5,8 @@ use std::slice;
 
 use pulp::{Simd, WithSimd};
 
-use super::few_rows::Dots;
 use super::flash::Block;
+use super::small_batch::Dots;
 use super::softmax::log_softmax_sum;
 
 /// A query of one head, and what it looks at. The logarithm of the softmax's denominator comes of it.

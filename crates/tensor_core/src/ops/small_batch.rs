@@ -7,7 +7,7 @@
 use pulp::{Arch, Simd, WithSimd};
 
 use super::cpu::for_each_part;
-use super::real::Real;
+use super::float::Real;
 use crate::pool;
 use crate::prefetch::prefetch;
 

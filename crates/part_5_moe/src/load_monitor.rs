@@ -4,7 +4,7 @@ use anyhow::Result;
 use tiny_gpt::loss_curve::Curve;
 use tiny_gpt::{Batch, LanguageModel};
 
-use crate::load::ExpertLoad;
+use crate::expert_load::ExpertLoad;
 use crate::model::GptMoe;
 
 /// Steps between two points of the curve of the load.

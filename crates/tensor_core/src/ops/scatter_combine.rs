@@ -5,12 +5,12 @@
 
 use candle_core::{DType, Result, Tensor, bail};
 
-use super::blank::build;
 use super::check::check;
 use super::cpu::{by_type, has_fused_loops, vectorized, whole_rows};
-use super::real::Real;
+use super::float::Real;
 use super::storage::{tensor_like, values};
 use super::sums::sum;
+use super::uninit::build;
 use crate::graph::record;
 
 /// Adds up rows of `rows: (M, C)` by `weights: (N, K)`, giving `(N, C)`. `positions` holds for each weight the row that it

@@ -4,7 +4,7 @@
 use super::matrix::QuantizedMatrix;
 use super::numbers;
 use crate::ops::cpu::{Shared, with_scratch};
-use crate::ops::product::{Destination, Matrix, product_here};
+use crate::ops::matmul::{Destination, Matrix, product_here};
 use crate::pool;
 
 /// Rows of W per task.

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use modern::ChatMessage;
 use tiny_gpt::Interrupt;
 
-use crate::collection::Label;
+use crate::annotation_file::Label;
 
 /// Lines that are typed, read by a thread of their own, so that waiting for one can be ended. The thread outlives the command, so a
 /// process has one.
