@@ -34,8 +34,12 @@ fn main() -> Result<()> {
         .map(|i| (0..PROMPT).map(|t| ((i * 31 + t * 7) % 1000) as u32).collect())
         .collect();
     let sampler = Sampler::new(SamplingStrategy::new(1., None, None, None));
-    let config =
-        |samples| RolloutConfig { samples, sampler, max_new_tokens: NEW, stop: vec![1023] };
+    let config = |samples| RolloutConfig {
+        group_size: samples,
+        sampler,
+        max_new_tokens: NEW,
+        stop_token_ids: vec![1023],
+    };
     let repeated: Vec<Vec<u32>> =
         prompts.iter().flat_map(|prompt| vec![prompt.clone(); SAMPLES]).collect();
 
@@ -47,9 +51,9 @@ fn main() -> Result<()> {
     let alone = |group: &Group| -> Vec<Group> {
         let of = |one: &ppo::Response| Group {
             prompt: group.prompt.clone(),
-            responses: vec![one.clone()],
+            completions: vec![one.clone()],
         };
-        group.responses.iter().map(of).collect()
+        group.completions.iter().map(of).collect()
     };
     let apart: Vec<Group> = shared.iter().flat_map(alone).collect();
     let learn = |groups: &[Group]| -> Result<()> {

@@ -83,7 +83,12 @@ impl Updating {
         let asked: Vec<Vec<u32>> = asked.collect();
         let sampler = Sampler::new(SamplingStrategy::new(1., None, None, None));
         let stop = vec![u32::MAX]; // which nobody writes, so that all are of one length
-        let drawing = RolloutConfig { samples, sampler, max_new_tokens: new, stop };
+        let drawing = RolloutConfig {
+            group_size: samples,
+            sampler,
+            max_new_tokens: new,
+            stop_token_ids: stop,
+        };
         let groups = rollout(&twin, &asked, &drawing, &mut rng)?;
         let n = prompts * samples;
         let rewards: Vec<f32> = (0..n).map(|i| (i % 2) as f32).collect();

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use modern::sampler::{Sampler, SamplingStrategy};
 use modern::{Checkpoint, GenerateConfig, LoadMode, SkipSpecialTokens, generate};
 use scaling::documents::SEPARATOR;
-use sft::base;
+use sft::base_model;
 use tensor_core::{Rng, atomic_file};
 
 use crate::attention;
@@ -23,8 +23,9 @@ const BEGINNING: &str = "A child named";
 
 /// Text becomes tokens.
 pub(crate) fn tokens(course: &Course, folder: &Path) -> Result<Note> {
-    let pieces = base::pretraining_documents(base::N_COUNTING_LINES, course.settings.seed);
-    let tokenizer = base::train_tokenizer(&pieces)?;
+    let pieces =
+        base_model::pretraining_documents(base_model::N_COUNTING_LINES, course.settings.seed);
+    let tokenizer = base_model::train_tokenizer(&pieces)?;
     tokenizer.save(folder, CONTEXT, None)?;
     let text = pieces.join(SEPARATOR);
     atomic_file::write(&folder.join("text.txt"), text.as_bytes())?;

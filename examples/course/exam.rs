@@ -106,10 +106,10 @@ pub(crate) fn tries(course: &Course, folder: &Path) -> Result<Vec<Vec<Try>>> {
     let (questions, _): (Vec<Question>, _) =
         questions(shown(), &speech, model.config().context_len, ANSWER)?;
     let config = RolloutConfig {
-        samples: GROUP,
+        group_size: GROUP,
         sampler: Sampler::new(SamplingStrategy::new(1., None, None, None)),
         max_new_tokens: ANSWER,
-        stop: speech.stop_token_ids().to_vec(),
+        stop_token_ids: speech.stop_token_ids().to_vec(),
     };
     let mut scorer = ppo::scorer::exact();
     let by = (&speech, &mut *scorer);

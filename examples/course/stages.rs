@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use sft::questions::{DemonstrationStyle, demonstrations};
+use sft::arithmetic_questions::{DemonstrationStyle, demonstrations};
 use sft::tokenize;
 
 use crate::course::Course;

@@ -23,7 +23,7 @@ pub struct Signs {
     /// The furthest from 1 that a ratio was before the first step.
     pub first_ratio_error: f64,
     /// Whether all responses scored the same.
-    pub scores_alike: bool,
+    pub all_rewards_equal: bool,
 }
 
 /// Watches a run. Each alarm rings once until its cause is gone, also where a run goes on from a checkpoint, which keeps this.
@@ -36,7 +36,13 @@ pub struct Alarms {
 impl Alarms {
     /// What is wrong with step `step`, if anything is.
     pub fn check(&mut self, step: usize, signs: &Signs) -> Vec<String> {
-        let Signs { entropy, kl_per_token, eos_rate, first_ratio_error, scores_alike } = *signs;
+        let Signs {
+            entropy,
+            kl_per_token,
+            eos_rate,
+            first_ratio_error,
+            all_rewards_equal: scores_alike,
+        } = *signs;
         let first = *self.first_entropy.get_or_insert(entropy);
         let found = [
             (first_ratio_error > ROUNDING).then(|| format!(

@@ -15,7 +15,7 @@ use crate::scorer::{Reply, Scorer, scored};
 #[derive(Debug, Clone, Copy)]
 pub struct Asking<'a> {
     /// How answers are read, and where they end.
-    pub speech: &'a ChatTokenizer,
+    pub chat_tokenizer: &'a ChatTokenizer,
     /// Longest answer, in tokens.
     pub max_new_tokens: usize,
     /// Questions at a time.
@@ -28,11 +28,11 @@ pub struct Answer {
     /// In words.
     pub text: String,
     /// Its length in tokens, the end included.
-    pub length: usize,
+    pub n_tokens: usize,
     /// Whether it ended itself.
-    pub ended: bool,
+    pub terminated: bool,
     /// Its score.
-    pub score: f64,
+    pub reward: f64,
 }
 
 /// How well questions were answered.
@@ -45,7 +45,7 @@ pub struct Found {
     /// Share of answers that are the wanted one and ended themselves; of questions without one, nothing.
     pub exact_match: Option<f64>,
     /// The same with case, punctuation and what comes of running on forgiven.
-    pub form_forgiven: Option<f64>,
+    pub relaxed_match: Option<f64>,
     /// In tokens.
     pub length_mean: f64,
     /// Share of answers that ended themselves.
@@ -65,7 +65,7 @@ impl Asking<'_> {
         scorer: &mut Scorer,
         rng: &mut Rng,
     ) -> Result<Vec<Answer>> {
-        let (sampler, stop) = (Sampler::new(choice), self.speech.stop_token_ids().to_vec());
+        let (sampler, stop) = (Sampler::new(choice), self.chat_tokenizer.stop_token_ids().to_vec());
         let config = GenerateConfig::new(model, sampler, self.max_new_tokens, stop);
         let mut all = Vec::with_capacity(questions.len());
         for questions in questions.chunks(self.batch_size.max(1)) {
@@ -73,20 +73,20 @@ impl Asking<'_> {
             for written in generate(model, &prompts, &config, rng, |_, _| Ok(()))? {
                 let (length, ended) =
                     (written.tokens.len(), written.finish_reason == FinishReason::Stop);
-                let text = words(&written.tokens, ended, self.speech)?;
-                all.push(Answer { text, length, ended, score: 0. });
+                let text = words(&written.tokens, ended, self.chat_tokenizer)?;
+                all.push(Answer { text, n_tokens: length, terminated: ended, reward: 0. });
             }
         }
         let each = questions.iter().zip(&all);
         let replies: Vec<Reply<'_>> = each
-            .map(|(Question { example, .. }, Answer { text, ended, .. })| Reply {
+            .map(|(Question { example, .. }, Answer { text, terminated: ended, .. })| Reply {
                 example,
-                text,
-                ended: *ended,
+                completion: text,
+                terminated: *ended,
             })
             .collect();
         let scores = scored(scorer, &replies, rng)?;
-        all.iter_mut().zip(scores).for_each(|(answer, score)| answer.score = score);
+        all.iter_mut().zip(scores).for_each(|(answer, score)| answer.reward = score);
         Ok(all)
     }
 }
@@ -108,7 +108,7 @@ pub(crate) fn words(tokens: &[u32], ended: bool, speech: &ChatTokenizer) -> Resu
 /// The first of the answers' scores that is no number, in words.
 pub fn no_number_in(answers: &[Answer]) -> Option<String> {
     let (scores, texts): (Vec<f64>, Vec<String>) =
-        answers.iter().map(|answer| (answer.score, answer.text.clone())).unzip();
+        answers.iter().map(|answer| (answer.reward, answer.text.clone())).unzip();
     not_a_number(&scores, &texts)
 }
 
@@ -124,10 +124,12 @@ pub fn figures(questions: &[Question], answers: &[Answer]) -> Found {
     };
     Found {
         n,
-        reward_mean: mean(&|answer| answer.score),
-        exact_match: share(&|answer, wanted| answer.ended && exact_match(&answer.text, wanted)),
-        form_forgiven: share(&|answer, wanted| relaxed_match(&answer.text, wanted)),
-        length_mean: mean(&|answer| answer.length as f64),
-        eos_rate: mean(&|answer| f64::from(u8::from(answer.ended))),
+        reward_mean: mean(&|answer| answer.reward),
+        exact_match: share(&|answer, wanted| {
+            answer.terminated && exact_match(&answer.text, wanted)
+        }),
+        relaxed_match: share(&|answer, wanted| relaxed_match(&answer.text, wanted)),
+        length_mean: mean(&|answer| answer.n_tokens as f64),
+        eos_rate: mean(&|answer| f64::from(u8::from(answer.terminated))),
     }
 }

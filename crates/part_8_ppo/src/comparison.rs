@@ -72,7 +72,7 @@ pub fn compare(
     }
     let [a, b] = [&ours, &theirs].map(|answers| figures(questions, answers));
     let each = ours.iter().zip(&theirs);
-    let wins: f64 = each.map(|(a, b)| win(a.score, b.score)).sum();
+    let wins: f64 = each.map(|(a, b)| win(a.reward, b.reward)).sum();
     let [win_rate_low, win_rate_high] = wilson_interval(wins / a.n as f64, a.n);
     let comparison = Comparison {
         n: a.n,
@@ -84,9 +84,9 @@ pub fn compare(
         kl: kl([policy, reference], questions, asking, rng)?,
         length_mean: a.length_mean,
         exact_match: a.exact_match,
-        form_forgiven: a.form_forgiven,
+        form_forgiven: a.relaxed_match,
         exact_match_ref: b.exact_match,
-        form_forgiven_ref: b.form_forgiven,
+        form_forgiven_ref: b.relaxed_match,
         eos_rate: a.eos_rate,
     };
     Ok((comparison, [ours, theirs]))
@@ -110,10 +110,10 @@ fn kl(
     rng: &mut Rng,
 ) -> Result<f64> {
     let config = RolloutConfig {
-        samples: 1,
+        group_size: 1,
         sampler: Sampler::new(SamplingStrategy::new(1., None, None, None)),
         max_new_tokens: asking.max_new_tokens,
-        stop: asking.speech.stop_token_ids().to_vec(),
+        stop_token_ids: asking.chat_tokenizer.stop_token_ids().to_vec(),
     };
     let mut nats = 0.;
     for questions in questions.chunks(asking.batch_size.max(1)) {

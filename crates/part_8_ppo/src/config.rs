@@ -11,19 +11,19 @@ use crate::update::UpdateConfig;
 #[derive(Debug, Clone)]
 pub struct PpoConfig {
     /// Prompts of each step.
-    pub prompts: usize,
+    pub prompts_per_step: usize,
     /// How they are answered.
     pub rollout: RolloutConfig,
     /// How answers are judged.
-    pub rewards: RewardConfig,
+    pub reward_shaping: RewardConfig,
     /// How much a nat of KL to the reference costs.
-    pub kl_price: KlControl,
+    pub kl_controller: KlControl,
     /// How is learned from it.
     pub update: UpdateConfig,
     /// The policy's rate of each step, and how many there are.
     pub schedule: Schedule,
     /// The critic's rate, in rates of the policy.
-    pub critic_rate: f64,
+    pub critic_lr_multiplier: f64,
     /// Of prompts, responses and the order of mini-batches.
     pub seed: u64,
 }

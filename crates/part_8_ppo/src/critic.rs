@@ -37,9 +37,9 @@ pub enum Critic {
 #[derive(Debug)]
 pub struct Values {
     /// V before each token: (R, T), 0 where there is none.
-    pub before: Tensor,
+    pub token_values: Tensor,
     /// V after the last token of a response that was cut off, 0 of one that ended: (R).
-    pub bootstrap: Tensor,
+    pub bootstrap_values: Tensor,
 }
 
 /// A critic in training, that of `policy`, whose own parameters are `parameters`.
@@ -96,7 +96,10 @@ impl Critic {
             let values: Vec<f32> = head.forward(&known)?.detach().to_vec1()?;
             cut.iter().zip(values).for_each(|(&response, value)| bootstrap[response] = value);
         }
-        Ok(Values { before, bootstrap: Tensor::new(bootstrap, batch.mask.device())? })
+        Ok(Values {
+            token_values: before,
+            bootstrap_values: Tensor::new(bootstrap, batch.mask.device())?,
+        })
     }
 
     /// V before each token of `batch` alone: (R, T), 0 where there is none.

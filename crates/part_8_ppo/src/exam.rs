@@ -16,13 +16,13 @@ use crate::scorer::Scorer;
 #[derive(Debug)]
 pub struct Exam<'a> {
     /// What is asked. The run may be ended by it, so results are reported of others.
-    pub questions: &'a [Question],
+    pub prompts: &'a [Question],
     /// How.
-    pub asking: Asking<'a>,
+    pub eval_config: Asking<'a>,
     /// Steps between two looks; 0 for one at the end.
     pub interval: usize,
     /// Mean score at which the run ends.
-    pub stop_at: Option<f64>,
+    pub target_reward: Option<f64>,
 }
 
 impl Exam<'_> {
@@ -47,14 +47,21 @@ impl Exam<'_> {
         let step = policy.progress.step;
         let mut rng = Rng::new(step as u64);
         let asked = || {
-            self.asking.answers(twin, self.questions, SamplingStrategy::Greedy, scorer, &mut rng)
+            self.eval_config.answers(twin, self.prompts, SamplingStrategy::Greedy, scorer, &mut rng)
         };
         let answers = log.pause(asked)?;
         if let Some(bad) = no_number_in(&answers) {
             return log.alarm(step, &format!("the look after step {step} does not count: {bad}"));
         }
-        let found = figures(self.questions, &answers);
-        let Found { reward_mean, exact_match, form_forgiven, length_mean, eos_rate, .. } = found;
+        let found = figures(self.prompts, &answers);
+        let Found {
+            reward_mean,
+            exact_match,
+            relaxed_match: form_forgiven,
+            length_mean,
+            eos_rate,
+            ..
+        } = found;
         let mut said = format!("length {length_mean:.1}, ended {eos_rate:.3}");
         if let (Some(exact), Some(forgiven)) = (exact_match, form_forgiven) {
             said = format!("exact match {exact:.3}, with the form forgiven {forgiven:.3}, {said}");
@@ -64,7 +71,7 @@ impl Exam<'_> {
             "val_eos_rate": eos_rate,
         });
         log.validation(step, reward_mean, &said, figures)?;
-        policy.progress.passed = self.stop_at.is_some_and(|enough| reward_mean >= enough);
+        policy.progress.passed = self.target_reward.is_some_and(|enough| reward_mean >= enough);
         if policy.progress.update_best_loss(-reward_mean) {
             outputs.save_model(policy)?;
         }

@@ -25,9 +25,9 @@ pub struct Judged {
     /// What was asked and answered.
     pub groups: Vec<Group>,
     /// The responses in words.
-    pub texts: Vec<String>,
+    pub completion_texts: Vec<String>,
     /// What the scorer gave each: R
-    pub scores: Vec<f64>,
+    pub rewards: Vec<f64>,
 }
 
 /// What a step learns from. R responses, the longest of T tokens.
@@ -36,13 +36,13 @@ pub struct Experience {
     /// What was asked and answered.
     pub groups: Vec<Group>,
     /// The responses in words.
-    pub texts: Vec<String>,
+    pub completion_texts: Vec<String>,
     /// What the scorer gave each: R
-    pub scores: Vec<f64>,
+    pub rewards: Vec<f64>,
     /// 1 where there is a token: (R, T)
     pub mask: Tensor,
     /// With which probability each was drawn: (R, T)
-    pub log_probs: Tensor,
+    pub old_log_probs: Tensor,
     /// What was expected before each: (R, T)
     pub values: Tensor,
     /// A, whitened: (R, T)
@@ -60,7 +60,7 @@ pub struct Experience {
 /// # Errors
 /// When a token is none of the tokenizer's.
 pub fn texts(groups: &[Group], speech: &ChatTokenizer) -> Result<Vec<String>> {
-    let responses = groups.iter().flat_map(|group| &group.responses);
+    let responses = groups.iter().flat_map(|group| &group.completions);
     responses.map(|one| words(&one.tokens, one.ended(), speech)).collect()
 }
 
@@ -76,10 +76,12 @@ pub fn scores(
     rng: &mut Rng,
 ) -> Result<Vec<f64>> {
     let each = groups.iter().zip(questions).flat_map(|(group, question)| {
-        group.responses.iter().map(move |response| (response.ended(), &question.example))
+        group.completions.iter().map(move |response| (response.ended(), &question.example))
     });
-    let replies: Vec<Reply<'_>> =
-        each.zip(texts).map(|((ended, example), text)| Reply { example, text, ended }).collect();
+    let replies: Vec<Reply<'_>> = each
+        .zip(texts)
+        .map(|((ended, example), text)| Reply { example, completion: text, terminated: ended })
+        .collect();
     scored(scorer, &replies, rng)
 }
 
@@ -106,8 +108,8 @@ impl Experience {
         config: &PpoConfig,
         price: f64,
     ) -> Result<Self> {
-        let Judged { groups, texts, scores } = judged;
-        let (writer, device) = (&models.writer, models.writer.device());
+        let Judged { groups, completion_texts: texts, rewards: scores } = judged;
+        let (writer, device) = (&models.rollout_policy, models.rollout_policy.device());
         let whole = TokenBatch::of(&groups, writer.config(), device)?;
         let (mask, log_probs_drawn) = (whole.mask.clone(), whole.drawn(&groups)?);
         let (mut references, mut values, mut bootstraps) = (Vec::new(), Vec::new(), Vec::new());
@@ -115,9 +117,9 @@ impl Experience {
         for groups in groups.chunks(config.update.at_a_time(groups.len())) {
             let batch = TokenBatch::of(groups, writer.config(), device)?;
             let widened = |x: Tensor| x.pad_with_zeros(1, 0, t - x.dim(1)?);
-            let found = models.guesser.values(&batch, || batch.hidden(writer))?;
-            values.push(widened(found.before)?);
-            bootstraps.push(found.bootstrap);
+            let found = models.rollout_critic.values(&batch, || batch.hidden(writer))?;
+            values.push(widened(found.token_values)?);
+            bootstraps.push(found.bootstrap_values);
             let batch = TokenBatch::of(groups, reference.config(), device)?; // it may have another window
             let said = log_probs(reference, &batch, config.rollout.temperature())?;
             references.push(widened(said)?);
@@ -125,12 +127,19 @@ impl Experience {
         let reference = Tensor::cat(&references, 0)?; // (R, T)
         let (values, mut bootstrap) = (Tensor::cat(&values, 0)?, Tensor::cat(&bootstraps, 0)?);
 
-        let RewardConfig { kl, cut, rewards: scale, discount, .. } = config.rewards;
+        let RewardConfig {
+            kl_estimator: kl,
+            truncation: cut,
+            reward_scaling: scale,
+            gae: discount,
+            ..
+        } = config.reward_shaping;
         if cut == Cut::Scored {
             bootstrap = bootstrap.zeros_like()?;
         }
-        let paid = scores.iter().zip(groups.iter().flat_map(|group| &group.responses));
-        let paid = paid.map(|(&score, response)| config.rewards.paid(score, response) as f32);
+        let paid = scores.iter().zip(groups.iter().flat_map(|group| &group.completions));
+        let paid =
+            paid.map(|(&score, response)| config.reward_shaping.paid(score, response) as f32);
         let paid = Tensor::from_iter(paid, device)?; // (R)
         let kl = kl.estimate(&log_probs_drawn, &reference)?;
         let mut rewards = token_rewards(&paid, &kl, price, &mask)?;
@@ -141,12 +150,12 @@ impl Experience {
         let moved = KlEstimator::K1.estimate(&log_probs_drawn, &reference)?;
         let kl_per_token = f64::from(masked_mean(&moved, &mask)?.to_scalar::<f32>()?);
         Ok(Self {
-            texts,
+            completion_texts: texts,
             kl: kl_per_token * whole.n_tokens() as f64 / scores.len() as f64,
             kl_per_token,
             groups,
-            scores,
-            log_probs: log_probs_drawn,
+            rewards: scores,
+            old_log_probs: log_probs_drawn,
             values,
             advantages: masked_whiten(&found.advantages, &mask, Mean::Removed)?,
             returns: found.returns,
@@ -170,7 +179,7 @@ impl Experience {
 
     /// How many tokens the responses of groups `chosen` have.
     pub(crate) fn n_tokens(&self, chosen: &[usize]) -> usize {
-        let responses = chosen.iter().flat_map(|&group| &self.groups[group].responses);
+        let responses = chosen.iter().flat_map(|&group| &self.groups[group].completions);
         responses.map(|response| response.tokens.len()).sum()
     }
 
@@ -183,7 +192,7 @@ impl Experience {
     ) -> candle_core::Result<Tensor> {
         let mut starts = vec![0u32];
         for group in &self.groups {
-            starts.push(starts[starts.len() - 1] + group.responses.len() as u32);
+            starts.push(starts[starts.len() - 1] + group.completions.len() as u32);
         }
         let rows = chosen.iter().flat_map(|&group| starts[group]..starts[group + 1]);
         let rows: Vec<u32> = rows.collect();

@@ -40,15 +40,15 @@ pub struct Updated {
 /// What is read off a mini-batch: its parts add up, each weighted by its tokens.
 #[derive(Default)]
 pub(crate) struct Seen {
-    policy: f64,
-    value: f64,
+    policy_loss: f64,
+    value_loss: f64,
     entropy: f64,
-    clipped: f64,
-    value_clipped: f64,
+    clip_fraction: f64,
+    value_clip_fraction: f64,
     ratio_max: f64,
     pub(crate) ratio_error: f64,
     /// Nats per token.
-    pub(crate) moved: f64,
+    pub(crate) approx_kl: f64,
     pub(crate) tokens_read: usize,
 }
 
@@ -79,14 +79,14 @@ impl Seen {
             Ok(share * masked_mean(&x, mask)?.to_scalar::<f64>()?)
         };
         let [policy_loss, value_loss, entropy] = tokens.losses;
-        self.policy += mean(policy_loss)?;
-        self.value += mean(value_loss)?;
+        self.policy_loss += mean(policy_loss)?;
+        self.value_loss += mean(value_loss)?;
         self.entropy += mean(entropy)?;
-        self.moved += mean(&KlEstimator::K3.estimate(old, now)?)?;
-        self.clipped += share * clip_fraction(now, old, mask, config.clip)?;
-        if let Some(clip) = config.value_clip {
+        self.approx_kl += mean(&KlEstimator::K3.estimate(old, now)?)?;
+        self.clip_fraction += share * clip_fraction(now, old, mask, config.clip_range)?;
+        if let Some(clip) = config.value_clip_range {
             let values = [value, old_value, returns];
-            self.value_clipped += share * value_clip_fraction(values, mask, clip)?;
+            self.value_clip_fraction += share * value_clip_fraction(values, mask, clip)?;
         }
         let ratio = masked(&ratio(now, old)?, mask)?;
         self.ratio_max = self.ratio_max.max(largest(&ratio)?);
@@ -103,13 +103,13 @@ fn largest(x: &Tensor) -> Result<f64> {
 impl Updated {
     /// Adds what was seen of a mini-batch.
     pub(crate) fn take(&mut self, seen: &Seen) {
-        self.policy_loss += seen.policy;
-        self.value_loss += seen.value;
+        self.policy_loss += seen.policy_loss;
+        self.value_loss += seen.value_loss;
         self.entropy += seen.entropy;
-        self.clip_fraction += seen.clipped;
-        self.value_clip_fraction += seen.value_clipped;
+        self.clip_fraction += seen.clip_fraction;
+        self.value_clip_fraction += seen.value_clip_fraction;
         self.ratio_max = self.ratio_max.max(seen.ratio_max);
-        self.approx_kl = seen.moved;
+        self.approx_kl = seen.approx_kl;
         self.tokens_read += seen.tokens_read;
     }
 

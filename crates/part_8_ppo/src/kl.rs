@@ -63,7 +63,7 @@ pub enum KlControl {
     /// More while the KL of a response is above `target`, less below (Ziegler et al., <https://arxiv.org/abs/1909.08593>).
     Adaptive {
         /// The first price.
-        initial: f64,
+        init_kl_coef: f64,
         /// Wanted, in nats per response.
         target: f64,
         /// Responses in which the price adapts.
@@ -75,7 +75,7 @@ impl KlControl {
     /// The price at first.
     pub fn initial(self) -> f64 {
         match self {
-            Self::Fixed(price) | Self::Adaptive { initial: price, .. } => price,
+            Self::Fixed(price) | Self::Adaptive { init_kl_coef: price, .. } => price,
         }
     }
 

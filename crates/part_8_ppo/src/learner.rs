@@ -23,11 +23,11 @@ pub struct Learner {
     /// The critic: a head, or a network with a head.
     pub critic: TrainState,
     /// On which network values are guessed.
-    pub trunk: Trunk,
+    pub backbone: Trunk,
     /// What changes beside tensors.
-    pub state: State,
+    pub progress: State,
     /// What it was begun with and does not hold.
-    pub origins: Origins,
+    pub run_inputs: Origins,
 }
 
 /// What a learner knows beside its tensors.
@@ -49,9 +49,9 @@ pub struct Models {
     /// The critic in training.
     pub critic: Critic,
     /// The policy's twin that writes.
-    pub writer: GptModern,
+    pub rollout_policy: GptModern,
     /// The critic's twin that guesses without a graph.
-    pub guesser: Critic,
+    pub rollout_critic: Critic,
 }
 
 impl Learner {
@@ -67,7 +67,13 @@ impl Learner {
     ) -> Result<Self> {
         let critic = new_critic(trunk, &policy.config, &policy.parameters, optimizer)?;
         let state = State { kl_price: price.initial(), updates: 0, alarms: Alarms::default() };
-        Ok(Self { policy, critic, trunk, state, origins: Origins::default() })
+        Ok(Self {
+            policy,
+            critic,
+            backbone: trunk,
+            progress: state,
+            run_inputs: Origins::default(),
+        })
     }
 
     /// Its models.
@@ -79,9 +85,9 @@ impl Learner {
         let mut twin = self.critic.parameters.for_inference();
         Ok(Models {
             policy: GptModern::new(&config, self.policy.parameters.root())?,
-            critic: Critic::on(&mut self.critic.parameters, self.trunk, &config)?,
-            writer: GptModern::new(&config, self.policy.parameters.for_inference().root())?,
-            guesser: Critic::on(&mut twin, self.trunk, &config)?,
+            critic: Critic::on(&mut self.critic.parameters, self.backbone, &config)?,
+            rollout_policy: GptModern::new(&config, self.policy.parameters.for_inference().root())?,
+            rollout_critic: Critic::on(&mut twin, self.backbone, &config)?,
         })
     }
 
@@ -96,7 +102,7 @@ impl Learner {
                 .with_context(|| format!("creating {}", folder.display()))?;
             tuning.save(&folder, data)?;
         }
-        json_file::write(&folder.join(LOOP), &(&self.state, &self.origins))
+        json_file::write(&folder.join(LOOP), &(&self.progress, &self.run_inputs))
     }
 
     /// Goes back, or on, to the checkpoint `folder` of such a learner.
@@ -107,10 +113,10 @@ impl Learner {
         let path = folder.join(LOOP);
         let (state, origins): (State, Origins) = serde_json::from_value(json_file::read(&path)?)
             .with_context(|| format!("{} is no state of a run", path.display()))?;
-        origins.check(&self.origins)?;
+        origins.check(&self.run_inputs)?;
         self.policy.restore(&folder.join("policy"), data)?;
         self.critic.restore(&folder.join("critic"), data)?;
-        self.state = state;
+        self.progress = state;
         Ok(())
     }
 }

@@ -92,9 +92,9 @@ pub fn value_clip_fraction(
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Weights {
     /// c_v
-    pub value: f64,
+    pub value_coef: f64,
     /// c_e: a bonus for being undecided.
-    pub entropy: f64,
+    pub entropy_coef: f64,
 }
 
 /// The loss, (): `policy`, `value` and `entropy` of each token, averaged over those of `mask`, all of one shape.
@@ -109,6 +109,6 @@ pub fn total_loss(
     weights: Weights,
 ) -> Result<Tensor> {
     let policy = masked_mean(policy, mask)?;
-    let value = (masked_mean(value, mask)? * weights.value)?;
-    (policy + value)? - (masked_mean(entropy, mask)? * weights.entropy)?
+    let value = (masked_mean(value, mask)? * weights.value_coef)?;
+    (policy + value)? - (masked_mean(entropy, mask)? * weights.entropy_coef)?
 }

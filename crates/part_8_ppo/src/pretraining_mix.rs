@@ -14,10 +14,10 @@ use sft::{BatchSampler, Curriculum, SftBatch, TokenizedExample};
 #[derive(Debug)]
 pub struct PretrainingMix {
     examples: Vec<TokenizedExample>,
-    order: BatchSampler,
-    coefficient: f64,
+    sampler: BatchSampler,
+    ptx_coef: f64,
     /// The batch that comes next.
-    next: usize,
+    next_batch: usize,
 }
 
 impl PretrainingMix {
@@ -33,12 +33,12 @@ impl PretrainingMix {
     ) -> Self {
         let lengths = examples.iter().map(|example| example.ids.len()).collect();
         let order = BatchSampler::new(lengths, Curriculum::Shuffled, batch_size, seed);
-        Self { examples, order, coefficient, next: 0 }
+        Self { examples, sampler: order, ptx_coef: coefficient, next_batch: 0 }
     }
 
     /// Goes on with batch `number`.
     pub fn seek(&mut self, number: usize) {
-        self.next = number;
+        self.next_batch = number;
     }
 
     /// The weighted loss of `model` on the next batch: ().
@@ -46,10 +46,10 @@ impl PretrainingMix {
     /// # Errors
     /// When an example is longer than the model's context.
     pub fn loss(&mut self, model: &GptModern) -> Result<Tensor> {
-        let chosen = self.order.batch_indices(self.next).iter();
+        let chosen = self.sampler.batch_indices(self.next_batch).iter();
         let chosen: Vec<TokenizedExample> =
             chosen.map(|&example| self.examples[example].clone()).collect();
-        self.next += 1;
-        Ok((SftBatch::padded(&chosen, model.device())?.loss(model)? * self.coefficient)?)
+        self.next_batch += 1;
+        Ok((SftBatch::padded(&chosen, model.device())?.loss(model)? * self.ptx_coef)?)
     }
 }

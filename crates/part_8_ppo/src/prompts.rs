@@ -19,10 +19,10 @@ pub struct Question {
 /// Questions in shuffled order, an order for each time through.
 #[derive(Debug)]
 pub struct Prompts {
-    questions: Vec<Question>,
+    examples: Vec<Question>,
     seed: u64,
     /// A time through, and its order.
-    order: (usize, Vec<usize>),
+    epoch_order: (usize, Vec<usize>),
 }
 
 /// The questions of `examples`; those whose prompt leaves no room for `room` more tokens in the context are left out, and
@@ -59,19 +59,19 @@ impl Prompts {
     pub fn new(questions: Vec<Question>, seed: u64) -> Result<Self> {
         ensure!(!questions.is_empty(), "there is no prompt");
         let order = (0, order(questions.len(), seed, 0));
-        Ok(Self { questions, seed, order })
+        Ok(Self { examples: questions, seed, epoch_order: order })
     }
 
     /// The `n` questions of step `step`, counted from 1.
     pub fn of_step(&mut self, step: usize, n: usize) -> Vec<Question> {
         let first = (step - 1) * n;
-        let all = self.questions.len();
+        let all = self.examples.len();
         let mut chosen = Vec::with_capacity(n);
         for number in first..first + n {
-            if self.order.0 != number / all {
-                self.order = (number / all, order(all, self.seed, number / all));
+            if self.epoch_order.0 != number / all {
+                self.epoch_order = (number / all, order(all, self.seed, number / all));
             }
-            chosen.push(self.questions[self.order.1[number % all]].clone());
+            chosen.push(self.examples[self.epoch_order.1[number % all]].clone());
         }
         chosen
     }

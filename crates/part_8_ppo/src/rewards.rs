@@ -18,17 +18,17 @@ use crate::masked::masked;
 #[derive(Debug, Clone, Copy)]
 pub struct RewardConfig {
     /// γ and λ.
-    pub discount: Discount,
+    pub gae: Discount,
     /// How the KL to the reference is estimated.
-    pub kl: KlEstimator,
+    pub kl_estimator: KlEstimator,
     /// Scores are kept between minus this and this.
-    pub score_clip: Option<f64>,
+    pub reward_clip: Option<f64>,
     /// What a response that was cut off is worth.
-    pub cut: Cut,
+    pub truncation: Cut,
     /// What it loses besides.
-    pub cut_penalty: f64,
+    pub missing_eos_penalty: f64,
     /// Whether rewards are brought to variance 1 first.
-    pub rewards: Scale,
+    pub reward_scaling: Scale,
 }
 
 /// What a response is worth that was cut off before it ended. Paid for what it is or for what it would have become, never for both:
@@ -57,11 +57,11 @@ pub enum Scale {
 impl RewardConfig {
     /// What the last token of `response` is paid, which scored `score`.
     pub fn paid(&self, score: f64, response: &Response) -> f64 {
-        let score = clipped_score(score, self.score_clip);
-        match self.cut {
+        let score = clipped_score(score, self.reward_clip);
+        match self.truncation {
             _ if response.ended() => score,
-            Cut::Scored => score - self.cut_penalty,
-            Cut::Bootstrapped => -self.cut_penalty,
+            Cut::Scored => score - self.missing_eos_penalty,
+            Cut::Bootstrapped => -self.missing_eos_penalty,
         }
     }
 }

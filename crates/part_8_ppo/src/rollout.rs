@@ -14,13 +14,13 @@ use tensor_core::Rng;
 #[derive(Debug, Clone)]
 pub struct RolloutConfig {
     /// Responses to each prompt.
-    pub samples: usize,
+    pub group_size: usize,
     /// How tokens are drawn.
     pub sampler: Sampler,
     /// Longest response, in tokens.
     pub max_new_tokens: usize,
     /// Any of these ends a response.
-    pub stop: Vec<u32>,
+    pub stop_token_ids: Vec<u32>,
 }
 
 /// A prompt and the responses to it.
@@ -29,7 +29,7 @@ pub struct Group {
     /// What was asked.
     pub prompt: Vec<u32>,
     /// What was answered, each at its own chance.
-    pub responses: Vec<Response>,
+    pub completions: Vec<Response>,
 }
 
 /// A response as it was written.
@@ -40,15 +40,15 @@ pub struct Response {
     /// The logarithm of the probability with which each was drawn.
     pub log_probs: Vec<f32>,
     /// Among which tokens each was drawn; empty where no filter kept any out.
-    pub kept: Vec<Vec<u32>>,
+    pub allowed_tokens: Vec<Vec<u32>>,
     /// Why it ended.
-    pub end: FinishReason,
+    pub finish_reason: FinishReason,
 }
 
 impl Response {
     /// Whether it ended itself, and was not cut off.
     pub fn ended(&self) -> bool {
-        self.end == FinishReason::Stop
+        self.finish_reason == FinishReason::Stop
     }
 }
 
@@ -56,9 +56,9 @@ impl RolloutConfig {
     /// # Errors
     /// When nothing would be learned from what is written so.
     pub fn check(&self) -> Result<()> {
-        ensure!(self.samples > 0, "a prompt needs at least one response");
+        ensure!(self.group_size > 0, "a prompt needs at least one response");
         ensure!(self.max_new_tokens > 0, "a response needs at least one token");
-        ensure!(!self.stop.is_empty(), "no token ends a response");
+        ensure!(!self.stop_token_ids.is_empty(), "no token ends a response");
         ensure!(
             self.sampler.strategy != SamplingStrategy::Greedy,
             "responses are drawn at a temperature above 0: greedy ones are all alike, and nothing is learned from them"
@@ -107,7 +107,8 @@ pub fn rollout(
             "a prompt of {len} tokens leaves no room in the model's context of {context}"
         );
     }
-    let RolloutConfig { samples, sampler, max_new_tokens, ref stop } = *config;
+    let RolloutConfig { group_size: samples, sampler, max_new_tokens, stop_token_ids: ref stop } =
+        *config;
     let memory = model.config().attention.window.map_or(CacheKind::Full, CacheKind::SlidingWindow);
     let settings = GenerateConfig {
         sampler,
@@ -126,9 +127,9 @@ pub fn rollout(
                 if tokens.len() > room { FinishReason::ContextFull } else { written.finish_reason };
             tokens.truncate(room);
             log_probs.truncate(room);
-            Response { tokens, log_probs, kept: Vec::new(), end }
+            Response { tokens, log_probs, allowed_tokens: Vec::new(), finish_reason: end }
         });
-        Group { prompt: prompt.clone(), responses: responses.collect() }
+        Group { prompt: prompt.clone(), completions: responses.collect() }
     };
     let mut groups: Vec<Group> = prompts.iter().map(group).collect();
     if config.filters() {

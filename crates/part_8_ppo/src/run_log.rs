@@ -11,7 +11,7 @@ use tiny_gpt::progress::ProgressLine;
 /// Shows a run and records it.
 pub struct RunLog {
     progress: ProgressLine,
-    record: Record,
+    metrics_writer: Record,
     steps: usize,
     interval: usize,
 }
@@ -24,12 +24,12 @@ impl RunLog {
     pub fn new(steps: usize, step: usize, interval: usize) -> Result<Self> {
         let progress = ProgressLine::resume_from(steps, step)?;
         let curves = [("reward_mean", "rollouts"), ("val_reward", "validation, likeliest answers")];
-        Ok(Self { progress, record: Record::new(curves), steps, interval })
+        Ok(Self { progress, metrics_writer: Record::new(curves), steps, interval })
     }
 
     /// Records into `folder`, which has these rows, and `tracker`.
     pub fn record(mut self, folder: RunFolder, tracker: Tracker, rows: &[Value]) -> Self {
-        self.record = self.record.within(folder, tracker, rows);
+        self.metrics_writer = self.metrics_writer.within(folder, tracker, rows);
         self
     }
 
@@ -57,7 +57,7 @@ impl RunLog {
         let memory = resident_bytes().map(|bytes| bytes / 1_000_000);
         let mut row = json!({ "reward_mean": reward, "memory_mb": memory });
         figures.into_iter().for_each(|figures| join(&mut row, figures));
-        self.record.row(step, row)
+        self.metrics_writer.row(step, row)
     }
 
     /// How the scores of a step are spread, and some of its responses, as a Markdown table.
@@ -65,7 +65,7 @@ impl RunLog {
     /// # Errors
     /// When they cannot be recorded.
     pub fn responses(&mut self, step: usize, scores: &[f64], table: &str) -> Result<()> {
-        let Some(tracker) = self.record.tracker() else { return Ok(()) };
+        let Some(tracker) = self.metrics_writer.tracker() else { return Ok(()) };
         let scores: Vec<f32> = scores.iter().map(|&score| score as f32).collect();
         tracker.histogram(step, "reward", &scores)?;
         tracker.text(step, "samples", table)
@@ -77,7 +77,7 @@ impl RunLog {
     /// When it cannot be recorded.
     pub fn alarm(&mut self, step: usize, alarm: &str) -> Result<()> {
         self.progress.suspend(|| println!("ALARM: {alarm}"));
-        self.record.row(step, json!({ "alarm": alarm }))
+        self.metrics_writer.row(step, json!({ "alarm": alarm }))
     }
 
     /// What was found on validation questions after `step` steps: the mean score, and `figures` of it, which `said` tells.
@@ -94,8 +94,8 @@ impl RunLog {
         self.progress.suspend(|| println!("step {step}: validation reward {reward:.3}, {said}"));
         let mut row = json!({ "val_reward": reward });
         join(&mut row, figures);
-        self.record.row(step, row)?;
-        self.record.draw("reward.svg", "mean score")
+        self.metrics_writer.row(step, row)?;
+        self.metrics_writer.draw("reward.svg", "mean score")
     }
 
     /// Runs `work` that is no step: its time does not count.
@@ -108,6 +108,6 @@ impl RunLog {
     /// # Errors
     /// When they cannot be written.
     pub fn finish(self) -> Result<()> {
-        self.record.finish()
+        self.metrics_writer.finish()
     }
 }

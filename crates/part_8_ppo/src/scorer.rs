@@ -17,9 +17,9 @@ pub struct Reply<'a> {
     /// What was asked, and the answer that is wanted, if there is one.
     pub example: &'a Example,
     /// What was answered.
-    pub text: &'a str,
+    pub completion: &'a str,
     /// Whether it ended itself, and was not cut off.
-    pub ended: bool,
+    pub terminated: bool,
 }
 
 /// A score for each of the replies; what is drawn for it comes from the stream.
@@ -42,7 +42,7 @@ pub(crate) fn scored(
 
 /// 1 for the wanted answer and nothing else, ended; else 0.
 pub fn exact_score(reply: &Reply<'_>) -> f64 {
-    let right = reply.ended && exact_match(reply.text, &reply.example.completion);
+    let right = reply.terminated && exact_match(reply.completion, &reply.example.completion);
     f64::from(u8::from(right))
 }
 
@@ -53,8 +53,9 @@ pub fn exact() -> Box<Scorer> {
 
 /// Scores by the [final answer](crate::final_answer::final_answer), with `credit` for a wrong number.
 pub fn final_answers(credit: f64) -> Box<Scorer> {
-    let score =
-        move |reply: &Reply<'_>| final_answer_score(reply.text, &reply.example.completion, credit);
+    let score = move |reply: &Reply<'_>| {
+        final_answer_score(reply.completion, &reply.example.completion, credit)
+    };
     Box::new(move |replies, _| Ok(replies.iter().map(score).collect()))
 }
 
@@ -66,7 +67,7 @@ pub fn chance() -> Box<Scorer> {
 /// A scorer, and its name.
 pub struct Judge {
     /// Who scores.
-    pub scorer: Box<Scorer>,
+    pub reward_fn: Box<Scorer>,
     /// Names it by what it is: a rule as the user does, a reward model by its weights.
     pub name: String,
 }
@@ -85,7 +86,7 @@ pub fn reward_model(
     let name = parameters_sha256(model.parameters.iter())?;
     let name = format!("{name} {:?}", model.normalization);
     let (scorer, other) = reward_model_of(model, policy, batch_size);
-    Ok((Judge { scorer, name }, other))
+    Ok((Judge { reward_fn: scorer, name }, other))
 }
 
 /// Scores by a reward model, normalised, `batch_size` texts at a time. It reads text, in its own template and tokens; the second result
@@ -97,7 +98,7 @@ pub fn reward_model_of(
 ) -> (Box<Scorer>, bool) {
     let other = !model.chat_tokenizer.tokenizer.has_same_vocab(&policy.tokenizer);
     let score = move |replies: &[Reply<'_>], _: &mut Rng| {
-        let tokens = |reply: &Reply<'_>| model.tokenize(&reply.example.prompt, reply.text);
+        let tokens = |reply: &Reply<'_>| model.tokenize(&reply.example.prompt, reply.completion);
         let texts: Vec<Vec<u32>> = replies.iter().map(tokens).collect::<Result<_>>()?;
         model.rewards(&texts, batch_size)
     };

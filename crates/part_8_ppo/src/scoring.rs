@@ -82,7 +82,7 @@ pub fn note_kept(model: &GptModern, groups: &mut [Group], sampler: &Sampler) -> 
         let logits = model.logits(&batch.before(&batch.hidden(model)?)?)?; // (N, V)
         let logits = logits.to_dtype(DType::F32)?.to_device(&Device::Cpu)?.to_vec2::<f32>()?;
         let mut rows = logits.iter();
-        for response in &mut group.responses {
+        for response in &mut group.completions {
             let each = response.tokens.iter().zip(rows.by_ref());
             let kept = each.map(|(&token, row)| {
                 let passed = sampler.probabilities(row, &[]).into_iter().map(|(token, _)| token);
@@ -92,7 +92,7 @@ pub fn note_kept(model: &GptModern, groups: &mut [Group], sampler: &Sampler) -> 
                 }
                 kept
             });
-            response.kept = kept.collect();
+            response.allowed_tokens = kept.collect();
         }
     }
     Ok(())

@@ -15,15 +15,15 @@ pub(crate) struct StepReport<'a> {
     /// Counted from 1.
     pub(crate) step: usize,
     /// What was asked.
-    pub(crate) questions: &'a [Question],
+    pub(crate) prompts: &'a [Question],
     /// What came of it.
     pub(crate) experience: &'a Experience,
     /// What was made of that.
-    pub(crate) updated: &'a Updated,
+    pub(crate) update_metrics: &'a Updated,
     /// The policy's learning rate.
     pub(crate) lr: f64,
     /// What a nat of KL costs from now on.
-    pub(crate) kl_price: f64,
+    pub(crate) kl_coef: f64,
     /// Of the rollout, of judging it, and of the update.
     pub(crate) seconds: [f64; 3],
 }
@@ -31,9 +31,9 @@ pub(crate) struct StepReport<'a> {
 impl StepReport<'_> {
     /// Shows and records it.
     pub(crate) fn tell(&self, log: &mut RunLog, alarms: &mut Alarms) -> Result<()> {
-        let Self { step, experience, updated, .. } = *self;
-        let responses = || experience.groups.iter().flat_map(|group| &group.responses);
-        let (scores, n) = (&experience.scores, experience.scores.len() as f64);
+        let Self { step, experience, update_metrics: updated, .. } = *self;
+        let responses = || experience.groups.iter().flat_map(|group| &group.completions);
+        let (scores, n) = (&experience.rewards, experience.rewards.len() as f64);
         let tokens: usize = responses().map(|one| one.tokens.len()).sum();
         let mean = scores.iter().sum::<f64>() / n;
         let deviation = (scores.iter().map(|score| (score - mean).powi(2)).sum::<f64>() / n).sqrt();
@@ -43,7 +43,7 @@ impl StepReport<'_> {
             kl_per_token: experience.kl_per_token,
             eos_rate,
             first_ratio_error: updated.first_ratio_error,
-            scores_alike: scores.iter().all(|score| *score == scores[0]),
+            all_rewards_equal: scores.iter().all(|score| *score == scores[0]),
         };
         for alarm in alarms.check(step, &signs) {
             log.alarm(step, &alarm)?;
@@ -51,7 +51,7 @@ impl StepReport<'_> {
         let [rollout, judging, update] = self.seconds;
         let figures = json!({
             "reward_std": deviation, "kl": experience.kl, "kl_per_token": experience.kl_per_token,
-            "kl_price": self.kl_price, "eos_rate": eos_rate, "length_mean": tokens as f64 / n,
+            "kl_price": self.kl_coef, "eos_rate": eos_rate, "length_mean": tokens as f64 / n,
             "explained_variance": experience.explained_variance()?, "lr": self.lr,
             "rollout_tokens_per_s": tokens as f64 / rollout, "judging_s": judging,
             "update_tokens_per_s": updated.tokens_read as f64 / update,
@@ -65,9 +65,10 @@ impl StepReport<'_> {
     /// Some responses with their scores, as a Markdown table.
     fn table(&self) -> String {
         let experience = self.experience;
-        let asked = experience.groups.iter().zip(self.questions);
-        let asked = asked.flat_map(|(group, question)| vec![question; group.responses.len()]);
-        let all: Vec<_> = asked.zip(experience.texts.iter().zip(&experience.scores)).collect();
+        let asked = experience.groups.iter().zip(self.prompts);
+        let asked = asked.flat_map(|(group, question)| vec![question; group.completions.len()]);
+        let all: Vec<_> =
+            asked.zip(experience.completion_texts.iter().zip(&experience.rewards)).collect();
         let cell = |text: &str| one_line(text).replace('|', "\\|");
         let mut table = "| prompt | response | score |\n| --- | --- | --- |\n".to_string();
         for (question, (text, score)) in all.iter().step_by(all.len().div_ceil(8).max(1)) {

@@ -48,10 +48,10 @@ fn twin(config: &ModelConfig, parameters: &Parameters) -> Result<GptModern> {
 
 fn at(temperature: f64, top_k: Option<usize>, top_p: Option<f64>) -> RolloutConfig {
     RolloutConfig {
-        samples: 4,
+        group_size: 4,
         sampler: Sampler::new(SamplingStrategy::Random { temperature, top_k, top_p, min_p: None }),
         max_new_tokens: 6,
-        stop: vec![END],
+        stop_token_ids: vec![END],
     }
 }
 

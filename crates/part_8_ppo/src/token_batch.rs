@@ -23,15 +23,15 @@ pub struct TokenBatch {
     pub targets: Tensor,
     /// What the model reads: (B, S), a row for each prompt with all its responses, or, where a window forbids it, for each response.
     inputs: Tensor,
-    pass: AttentionContext,
+    attention: AttentionContext,
     /// The place among the B · S from which each token is predicted: (N).
-    before: Tensor,
+    predicting_positions: Tensor,
     /// The place after the last token of each response that was cut off, and which response that is.
-    after: (Tensor, Vec<usize>),
+    bootstrap_positions: (Tensor, Vec<usize>),
     /// For each of R · T places its number among the N, counted from 1; 0 where there is none.
-    places: Tensor,
+    token_numbers: Tensor,
     /// Among which tokens each of the N was drawn; empty where no filter kept any out.
-    kept: Vec<Vec<u32>>,
+    allowed_tokens: Vec<Vec<u32>>,
 }
 
 impl TokenBatch {
@@ -45,7 +45,7 @@ impl TokenBatch {
         device: &Device,
     ) -> Result<Self> {
         let mut rows: Vec<(&[u32], &[Response])> = Vec::new();
-        for Group { prompt, responses } in groups {
+        for Group { prompt, completions: responses } in groups {
             match config.attention.window {
                 None => rows.push((prompt, responses)),
                 Some(_) => rows.extend(responses.chunks(1).map(|one| (&prompt[..], one))),
@@ -91,11 +91,15 @@ impl TokenBatch {
             mask,
             targets: Tensor::from_iter(targets, device)?,
             inputs: Tensor::from_vec(inputs, (rows.len(), s), device)?,
-            pass,
-            before: Tensor::new(before, device)?,
-            after: (Tensor::new(after, device)?, cut),
-            places,
-            kept: all.iter().flat_map(|response| &response.kept).cloned().collect(),
+            attention: pass,
+            predicting_positions: Tensor::new(before, device)?,
+            bootstrap_positions: (Tensor::new(after, device)?, cut),
+            token_numbers: places,
+            allowed_tokens: all
+                .iter()
+                .flat_map(|response| &response.allowed_tokens)
+                .cloned()
+                .collect(),
         })
     }
 
@@ -119,7 +123,7 @@ impl TokenBatch {
     /// # Errors
     /// When a text is longer than the model's context.
     pub fn hidden(&self, model: &GptModern) -> Result<Tensor> {
-        Ok(model.hidden_states_in_context(&self.inputs, &self.pass, None)?.flatten(0, 1)?)
+        Ok(model.hidden_states_in_context(&self.inputs, &self.attention, None)?.flatten(0, 1)?)
     }
 
     /// Of what is `known: (B · S, C)`, what was known before each token: (N, C).
@@ -127,7 +131,7 @@ impl TokenBatch {
     /// # Errors
     /// When memory is short.
     pub fn before(&self, known: &Tensor) -> Result<Tensor> {
-        Ok(known.index_select(&self.before, 0)?)
+        Ok(known.index_select(&self.predicting_positions, 0)?)
     }
 
     /// What is known after the last token of each response that was cut off, (K, C), and which responses these are; nothing
@@ -136,7 +140,7 @@ impl TokenBatch {
     /// # Errors
     /// When memory is short.
     pub fn after(&self, known: &Tensor) -> Result<Option<(Tensor, &[usize])>> {
-        let (at, cut) = &self.after;
+        let (at, cut) = &self.bootstrap_positions;
         Ok(match cut.is_empty() {
             true => None,
             false => Some((known.index_select(at, 0)?, cut)),
@@ -149,7 +153,7 @@ impl TokenBatch {
     /// When memory is short.
     pub fn by_response(&self, flat: &Tensor) -> Result<Tensor> {
         let none = Tensor::zeros(1, flat.dtype(), flat.device())?;
-        let padded = Tensor::cat(&[&none, flat], 0)?.index_select(&self.places, 0)?;
+        let padded = Tensor::cat(&[&none, flat], 0)?.index_select(&self.token_numbers, 0)?;
         Ok(padded.reshape(self.mask.shape())?)
     }
 
@@ -158,7 +162,7 @@ impl TokenBatch {
     /// # Errors
     /// When `groups` are not those of the batch.
     pub fn drawn<'a>(&self, groups: impl IntoIterator<Item = &'a Group>) -> Result<Tensor> {
-        let responses = groups.into_iter().flat_map(|group| &group.responses);
+        let responses = groups.into_iter().flat_map(|group| &group.completions);
         let flat = responses.flat_map(|response| response.log_probs.iter().copied());
         self.by_response(&Tensor::from_iter(flat, self.mask.device())?)
     }
@@ -169,14 +173,14 @@ impl TokenBatch {
     /// # Errors
     /// When memory is short.
     pub fn filter(&self, v: usize) -> Result<Option<Tensor>> {
-        if self.kept.is_empty() {
+        if self.allowed_tokens.is_empty() {
             return Ok(None);
         }
-        let mut scores = vec![f32::NEG_INFINITY; self.kept.len() * v];
-        for (row, kept) in scores.chunks_exact_mut(v).zip(&self.kept) {
+        let mut scores = vec![f32::NEG_INFINITY; self.allowed_tokens.len() * v];
+        for (row, kept) in scores.chunks_exact_mut(v).zip(&self.allowed_tokens) {
             kept.iter().for_each(|&token| row[token as usize] = 0.);
         }
-        Ok(Some(Tensor::from_vec(scores, (self.kept.len(), v), self.mask.device())?))
+        Ok(Some(Tensor::from_vec(scores, (self.allowed_tokens.len(), v), self.mask.device())?))
     }
 }
 

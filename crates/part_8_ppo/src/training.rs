@@ -25,11 +25,11 @@ pub struct Surroundings<'a> {
     /// The policy as it was.
     pub reference: &'a GptModern,
     /// How tokens become words.
-    pub speech: &'a ChatTokenizer,
+    pub chat_tokenizer: &'a ChatTokenizer,
     /// Who judges responses.
-    pub scorer: &'a mut Scorer,
+    pub reward_fn: &'a mut Scorer,
     /// Examples that are mixed in.
-    pub mix: Option<PretrainingMix>,
+    pub ptx_loss: Option<PretrainingMix>,
 }
 
 /// Trains `learner` from where it is, until its schedule ends, it is told to stop, or `exam` is passed.
@@ -46,40 +46,43 @@ pub fn train(
 ) -> Result<()> {
     let models = learner.models()?;
     if learner.policy.progress.step == 0 {
-        exam.sit(&models.writer, &mut learner.policy, around.scorer, outputs, log)?; // what there is to improve on
+        exam.sit(&models.rollout_policy, &mut learner.policy, around.reward_fn, outputs, log)?; // what there is to improve on
     }
     let total = config.schedule.total;
     while learner.policy.progress.step < total && !learner.policy.progress.passed {
         let step = learner.policy.progress.step + 1;
         let mut rng = of_step(config.seed, step);
         let mut lap = laps();
-        let questions = prompts.of_step(step, config.prompts);
+        let questions = prompts.of_step(step, config.prompts_per_step);
         let asked: Vec<Vec<u32>> = questions.iter().map(|one| one.prompt.clone()).collect();
-        let groups = rollout(&models.writer, &asked, &config.rollout, &mut rng)?;
+        let groups = rollout(&models.rollout_policy, &asked, &config.rollout, &mut rng)?;
         let rollout_s = lap();
-        let texts = texts(&groups, around.speech)?;
-        let scores = scores(&groups, &questions, &texts, around.scorer, &mut rng)?;
+        let texts = texts(&groups, around.chat_tokenizer)?;
+        let scores = scores(&groups, &questions, &texts, around.reward_fn, &mut rng)?;
         if let Some(bad) = not_a_number(&scores, &texts) {
             log.alarm(step, &format!("step {step} is skipped: {bad}"))?;
         } else {
-            let (judged, price) = (Judged { groups, texts, scores }, learner.state.kl_price);
+            let (judged, price) = (
+                Judged { groups, completion_texts: texts, rewards: scores },
+                learner.progress.kl_price,
+            );
             let experience = Experience::of(judged, &models, around.reference, config, price)?;
             let judging_s = lap();
             let updated = learn(learner, &models, around, &experience, config, &mut rng)?;
             let report = StepReport {
                 step,
-                questions: &questions,
+                prompts: &questions,
                 experience: &experience,
-                updated: &updated,
+                update_metrics: &updated,
                 lr: config.schedule.at(step),
-                kl_price: learner.state.kl_price,
+                kl_coef: learner.progress.kl_price,
                 seconds: [rollout_s, judging_s, lap()],
             };
-            report.tell(log, &mut learner.state.alarms)?;
+            report.tell(log, &mut learner.progress.alarms)?;
         }
         learner.policy.progress.step = step;
         if step == total || exam.due(step) {
-            exam.sit(&models.writer, &mut learner.policy, around.scorer, outputs, log)?;
+            exam.sit(&models.rollout_policy, &mut learner.policy, around.reward_fn, outputs, log)?;
         }
         let stop = outputs.should_stop(step);
         if step == total || stop || learner.policy.progress.passed || outputs.is_save_due(step) {
@@ -108,20 +111,25 @@ fn learn(
     rng: &mut Rng,
 ) -> Result<Updated> {
     let step = learner.policy.progress.step + 1;
-    let UpdateConfig { epochs, mini_batches, accumulate, .. } = config.update;
-    if let Some(mix) = &mut around.mix {
+    let UpdateConfig {
+        ppo_epochs: epochs,
+        n_minibatches: mini_batches,
+        grad_accum_steps: accumulate,
+        ..
+    } = config.update;
+    if let Some(mix) = &mut around.ptx_loss {
         mix.seek((step - 1) * epochs * mini_batches * accumulate);
     }
     let rate = config.schedule.at(step);
     let pass = Pass {
         config: &config.update,
         temperature: config.rollout.temperature(),
-        rates: [rate, rate * config.critic_rate],
-        mix: around.mix.as_mut(),
+        rates: [rate, rate * config.critic_lr_multiplier],
+        ptx_loss: around.ptx_loss.as_mut(),
     };
     let updated = update(learner, models, experience, pass, rng)?;
-    let (price, n) = (learner.state.kl_price, experience.scores.len());
-    learner.state.kl_price = config.kl_price.next(price, experience.kl, n);
+    let (price, n) = (learner.progress.kl_price, experience.rewards.len());
+    learner.progress.kl_price = config.kl_controller.next(price, experience.kl, n);
     Ok(updated)
 }
 

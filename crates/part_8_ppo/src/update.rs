@@ -24,27 +24,27 @@ use crate::token_batch::TokenBatch;
 #[derive(Debug, Clone, Copy)]
 pub struct UpdateConfig {
     /// Passes over it.
-    pub epochs: usize,
+    pub ppo_epochs: usize,
     /// Steps of the optimizers in each.
-    pub mini_batches: usize,
+    pub n_minibatches: usize,
     /// Parts of a mini-batch that are computed one after the other.
-    pub accumulate: usize,
+    pub grad_accum_steps: usize,
     /// ε of the ratio.
-    pub clip: Clip,
+    pub clip_range: Clip,
     /// ε of the values.
-    pub value_clip: Option<f64>,
+    pub value_clip_range: Option<f64>,
     /// What the parts of the loss weigh.
-    pub weights: Weights,
+    pub loss_weights: Weights,
     /// Passes end when the policy has moved this far from the one that wrote, in nats per token.
-    pub target_kl: Option<f64>,
+    pub early_stop_kl: Option<f64>,
     /// Largest gradient norm, of the policy and of the critic.
-    pub grad_clip: f64,
+    pub max_grad_norm: f64,
 }
 
 impl UpdateConfig {
     /// How many of `groups` groups are computed at a time.
     pub fn at_a_time(&self, groups: usize) -> usize {
-        groups.div_ceil(self.mini_batches.max(1)).div_ceil(self.accumulate.max(1)).max(1)
+        groups.div_ceil(self.n_minibatches.max(1)).div_ceil(self.grad_accum_steps.max(1)).max(1)
     }
 }
 
@@ -58,7 +58,7 @@ pub struct Pass<'a> {
     /// The learning rates of policy and critic.
     pub rates: [f64; 2],
     /// Examples that are mixed in.
-    pub mix: Option<&'a mut PretrainingMix>,
+    pub ptx_loss: Option<&'a mut PretrainingMix>,
 }
 
 /// Learns from `experience`; the order of its groups is drawn from the stream.
@@ -72,18 +72,18 @@ pub fn update(
     pass: Pass<'_>,
     rng: &mut Rng,
 ) -> Result<Updated> {
-    let Pass { config, temperature, rates: [rate, critic_rate], mut mix } = pass;
+    let Pass { config, temperature, rates: [rate, critic_rate], ptx_loss: mut mix } = pass;
     let mut order: Vec<usize> = (0..experience.groups.len()).collect();
     let (mut all, mut looked_at) = (Updated::default(), 0);
-    'epochs: for _ in 0..config.epochs {
+    'epochs: for _ in 0..config.ppo_epochs {
         rng.shuffle(&mut order);
-        for chosen in evenly(&order, config.mini_batches) {
+        for chosen in evenly(&order, config.n_minibatches) {
             let (mut seen, tokens) = (Seen::default(), experience.n_tokens(chosen) as f64);
-            let parts: Vec<&[usize]> = evenly(chosen, config.accumulate).collect();
+            let parts: Vec<&[usize]> = evenly(chosen, config.grad_accum_steps).collect();
             let stores = [&learner.policy.parameters, &learner.critic.parameters];
             let (loss, mut grads) = sum_of_all_gradients(&stores, &parts, 1., |groups| {
                 let share = experience.n_tokens(groups) as f64 / tokens;
-                let part = Part { experience, groups, share };
+                let part = Part { experience, groups, token_fraction: share };
                 let mut loss = part_loss(models, &part, config, temperature, &mut seen)?;
                 if let Some(mix) = &mut mix {
                     loss = (loss + mix.loss(&models.policy)?)?;
@@ -96,10 +96,10 @@ pub fn update(
             }
             all.take(&seen);
             looked_at += 1;
-            if config.target_kl.is_some_and(|target| seen.moved > target) {
+            if config.early_stop_kl.is_some_and(|target| seen.approx_kl > target) {
                 break 'epochs; // this mini-batch has shown it: no further step
             }
-            let norms = stores.map(|store| clip_grad_norm(&mut grads, store, config.grad_clip));
+            let norms = stores.map(|store| clip_grad_norm(&mut grads, store, config.max_grad_norm));
             let [policy, critic] = norms;
             (all.grad_norm, all.critic_grad_norm) = (policy?, critic?);
             let norm = all.grad_norm + all.critic_grad_norm;
@@ -109,7 +109,7 @@ pub fn update(
             all.updates += 1;
         }
     }
-    learner.state.updates += all.updates;
+    learner.progress.updates += all.updates;
     Ok(all.averaged(looked_at))
 }
 
@@ -123,7 +123,7 @@ fn evenly<T>(items: &[T], n: usize) -> impl Iterator<Item = &[T]> {
 struct Part<'a> {
     experience: &'a Experience,
     groups: &'a [usize],
-    share: f64,
+    token_fraction: f64,
 }
 
 /// The loss of a part: ().
@@ -139,14 +139,14 @@ fn part_loss(
     let batch = TokenBatch::of(groups, policy.config(), policy.device())?;
     let (mask, t) = (&batch.mask, batch.mask.dim(1)?);
     let rows = |x: &Tensor| experience.rows(x, part.groups, t); // (R, T) of these groups
-    let (old, advantages) = (rows(&experience.log_probs)?, rows(&experience.advantages)?);
+    let (old, advantages) = (rows(&experience.old_log_probs)?, rows(&experience.advantages)?);
     let (old_values, returns) = (rows(&experience.values)?, rows(&experience.returns)?);
 
     let knows = batch.hidden(policy)?;
     let scored = score(policy, &batch, &knows, temperature)?;
     let values = models.critic.before(&batch, || Ok(knows.clone()))?;
-    let surrogate = clipped_surrogate(&scored.log_probs, &old, &advantages, config.clip)?;
-    let value = value_loss(&values, &old_values, &returns, config.value_clip)?;
+    let surrogate = clipped_surrogate(&scored.log_probs, &old, &advantages, config.clip_range)?;
+    let value = value_loss(&values, &old_values, &returns, config.value_clip_range)?;
 
     let tokens = Tokens {
         mask,
@@ -154,7 +154,7 @@ fn part_loss(
         values: [&values, &old_values, &returns],
         losses: [&surrogate, &value, &scored.entropy],
     };
-    seen.look(&tokens, part.share, config)?;
+    seen.look(&tokens, part.token_fraction, config)?;
     seen.tokens_read += batch.n_read();
-    Ok(total_loss(&surrogate, &value, &scored.entropy, mask, config.weights)?)
+    Ok(total_loss(&surrogate, &value, &scored.entropy, mask, config.loss_weights)?)
 }

@@ -82,8 +82,9 @@ impl Puzzle {
 /// on the last line, where what follows an equals sign does not count. A last line that was cut might have gone on.
 pub fn reward(reply: &Reply<'_>) -> f32 {
     let Some(puzzle) = Puzzle::parse(&reply.example.completion) else { return 0. };
-    let last_line = || reply.text.trim().lines().last().filter(|_| reply.ended).unwrap_or_default();
-    let said = crate::answers::tagged(reply.text).unwrap_or_else(last_line);
+    let last_line =
+        || reply.completion.trim().lines().last().filter(|_| reply.terminated).unwrap_or_default();
+    let said = crate::answers::tagged(reply.completion).unwrap_or_else(last_line);
     let expression = said.split('=').next().unwrap_or_default();
     f32::from(u8::from(puzzle.is_solved_by(expression)))
 }

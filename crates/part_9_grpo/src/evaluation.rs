@@ -61,7 +61,10 @@ impl Evaluation {
         let share = |right: fn(Task, &Reply<'_>) -> bool| {
             let each =
                 questions.iter().zip(answers).filter(|(Question { example, .. }, answer)| {
-                    right(task, &Reply { example, text: &answer.text, ended: answer.ended })
+                    right(
+                        task,
+                        &Reply { example, completion: &answer.text, terminated: answer.terminated },
+                    )
                 });
             each.count() as f64 / answers.len() as f64
         };
@@ -120,18 +123,22 @@ impl Exam<'_> {
         k: usize,
         rng: &mut Rng,
     ) -> Result<Tries> {
-        let n = config.samples;
+        let n = config.group_size;
         ensure!(!questions.is_empty(), "there is no problem to evaluate");
         ensure!((1..=n).contains(&k), "pass@k needs at least k completions; there are {n}");
         let mut right = Vec::with_capacity(questions.len());
         for questions in questions.chunks((self.asking.batch_size / n).max(1)) {
             let prompts: Vec<Vec<u32>> = questions.iter().map(|q| q.prompt.clone()).collect();
             let groups = rollout(model, &prompts, config, rng)?;
-            let mut texts = texts(&groups, self.asking.speech)?.into_iter();
+            let mut texts = texts(&groups, self.asking.chat_tokenizer)?.into_iter();
             for (Question { example, .. }, group) in questions.iter().zip(&groups) {
-                let said = group.responses.iter().zip(texts.by_ref());
+                let said = group.completions.iter().zip(texts.by_ref());
                 let is_right = |(response, text): &(&ppo::Response, String)| {
-                    self.task.is_right(&Reply { example, text, ended: response.ended() })
+                    self.task.is_right(&Reply {
+                        example,
+                        completion: text,
+                        terminated: response.ended(),
+                    })
                 };
                 right.push(said.filter(is_right).count());
             }

@@ -66,7 +66,7 @@ pub fn gather(
     let groups = rollout(model, &prompts, config, rng)?;
     let texts = texts(&groups, speech)?;
     let scores = scores(&groups, questions, &texts, scorer, rng)?;
-    Ok(Judged { groups, texts, scores })
+    Ok(Judged { groups, completion_texts: texts, rewards: scores })
 }
 
 impl Experience {
@@ -75,9 +75,9 @@ impl Experience {
     /// # Errors
     /// When a score is not a number, or a group has fewer than two completions.
     pub fn of(judged: Judged, config: &RolloutConfig, judgement: &Judgement) -> Result<Self> {
-        let Judged { groups, texts, scores } = judged;
+        let Judged { groups, completion_texts: texts, rewards: scores } = judged;
         let budget = config.max_new_tokens;
-        let responses: Vec<_> = groups.iter().flat_map(|group| &group.responses).collect();
+        let responses: Vec<_> = groups.iter().flat_map(|group| &group.completions).collect();
         let paid = |(score, response): (f64, &&ppo::Response)| {
             score as f32 - judgement.overlong.penalty(response.tokens.len(), budget)
         };
@@ -87,7 +87,7 @@ impl Experience {
         let takes_part: Vec<bool> = responses.iter().map(|r| r.ended() || !masked).collect();
         let weights = judgement.aggregation.weights(&lengths, &takes_part, budget);
         let advantages =
-            advantages(&rewards, config.samples, judgement.baseline, judgement.epsilon)?;
+            advantages(&rewards, config.group_size, judgement.baseline, judgement.epsilon)?;
         let temperature = config.temperature();
         Ok(Self { groups, temperature, texts, rewards, advantages, weights })
     }
@@ -111,6 +111,6 @@ impl Experience {
 
     /// Tokens that were written.
     pub fn tokens(&self) -> usize {
-        self.groups.iter().flat_map(|group| &group.responses).map(|r| r.tokens.len()).sum()
+        self.groups.iter().flat_map(|group| &group.completions).map(|r| r.tokens.len()).sum()
     }
 }

@@ -62,7 +62,7 @@ impl Times {
 
 impl Row {
     pub(crate) fn of(drawn: &Experience, updates: &[Update]) -> Self {
-        let responses = || drawn.groups.iter().flat_map(|group| &group.responses);
+        let responses = || drawn.groups.iter().flat_map(|group| &group.completions);
         let n = drawn.rewards.len() as f64;
         let reward = drawn.rewards.iter().map(|&r| f64::from(r)).sum::<f64>() / n;
         let variance =

@@ -72,7 +72,12 @@ impl DrawFlags {
         let (top_k, top_p) = (self.top_k.map(NonZeroUsize::get), self.top_p);
         let choice =
             SamplingStrategy::Random { temperature: self.temperature, top_k, top_p, min_p: None };
-        Ok(RolloutConfig { samples, sampler: Sampler::new(choice), max_new_tokens, stop })
+        Ok(RolloutConfig {
+            group_size: samples,
+            sampler: Sampler::new(choice),
+            max_new_tokens,
+            stop_token_ids: stop,
+        })
     }
 }
 

@@ -88,7 +88,7 @@ impl RewardMix {
         let (mut parts, mut strangers) = (Vec::new(), Vec::new());
         let mut judges = String::new();
         for Part { name, payer, weight } in &self.parts {
-            let named = |scorer| Judge { scorer, name: name.clone() };
+            let named = |scorer| Judge { reward_fn: scorer, name: name.clone() };
             let judge = match payer {
                 Payer::Rule(reward) => named(rule(*reward)),
                 Payer::Chance => named(scorer::chance()),
@@ -99,7 +99,7 @@ impl RewardMix {
                 }
             };
             judges += &format!("{}={weight},", judge.name);
-            parts.push((judge.scorer, *weight));
+            parts.push((judge.reward_fn, *weight));
         }
         let sum = move |replies: &[Reply<'_>], rng: &mut Rng| {
             let mut sums = vec![0.; replies.len()];
@@ -109,7 +109,7 @@ impl RewardMix {
             }
             Ok(sums)
         };
-        Ok((Judge { scorer: Box::new(sum), name: judges }, strangers))
+        Ok((Judge { reward_fn: Box::new(sum), name: judges }, strangers))
     }
 }
 

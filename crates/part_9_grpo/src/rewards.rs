@@ -41,23 +41,25 @@ pub fn exact(reply: &Reply<'_>) -> f32 {
 
 /// 1 if the last number of the completion is that of the answer, a whole one.
 pub fn integer(reply: &Reply<'_>) -> f32 {
-    let both = (last_integer(reply.text), last_integer(&reply.example.completion));
+    let both = (last_integer(reply.completion), last_integer(&reply.example.completion));
     one_if(matches!(both, (Some(a), Some(b)) if a == b))
 }
 
 /// 1 if the number after `####` is the answer's.
 pub fn gsm8k(reply: &Reply<'_>) -> f32 {
-    one_if(agree(marked_answer(reply.text), final_answer(&reply.example.completion)))
+    one_if(agree(marked_answer(reply.completion), final_answer(&reply.example.completion)))
 }
 
 /// The same where a completion without `####` answers with its last number.
 pub fn gsm8k_flexible(reply: &Reply<'_>) -> f32 {
-    one_if(agree(final_answer(reply.text), final_answer(&reply.example.completion)))
+    one_if(agree(final_answer(reply.completion), final_answer(&reply.example.completion)))
 }
 
 /// 2 if `<answer>` holds the answer, 1.5 if it holds one number and that is the answer's.
 pub fn correctness(reply: &Reply<'_>) -> f32 {
-    let (Some(said), answer) = (tagged(reply.text), &reply.example.completion) else { return 0. };
+    let (Some(said), answer) = (tagged(reply.completion), &reply.example.completion) else {
+        return 0.;
+    };
     if !said.is_empty() && said == answer.trim() {
         2.
     } else if agree(single_number(said), single_number(answer)) {
@@ -72,7 +74,7 @@ pub fn format(reply: &Reply<'_>) -> f32 {
     let mut reward = 0.;
     let mut last = None;
     for tag in ["<reasoning>", "</reasoning>", "<answer>", "</answer>"] {
-        let mut places = reply.text.match_indices(tag).map(|(at, _)| at);
+        let mut places = reply.completion.match_indices(tag).map(|(at, _)| at);
         if let (Some(at), None) = (places.next(), places.next())
             && last.is_none_or(|last| at > last)
         {
@@ -85,7 +87,7 @@ pub fn format(reply: &Reply<'_>) -> f32 {
 
 /// −0.01 for each word: to be weighed against being right.
 pub fn length(reply: &Reply<'_>) -> f32 {
-    -0.01 * reply.text.split_whitespace().count() as f32
+    -0.01 * reply.completion.split_whitespace().count() as f32
 }
 
 fn agree(a: Option<f64>, b: Option<f64>) -> bool {

@@ -21,7 +21,7 @@ const CPU: Device = Device::Cpu;
 
 /// What `reward` pays for `text` where `answer` is right.
 fn paid_for(reward: crate::rewards::Reward, text: &str, answer: &str, ended: bool) -> f32 {
-    reward(&Reply { example: &Example::new("", answer), text, ended })
+    reward(&Reply { example: &Example::new("", answer), completion: text, terminated: ended })
 }
 
 /// Numbers from a golden file as a tensor: (N).

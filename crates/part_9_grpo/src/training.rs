@@ -46,7 +46,7 @@ pub struct Surroundings<'a> {
 impl<'a> Surroundings<'a> {
     /// How completions are read, and who judges them.
     fn judge(&mut self) -> (&'a ChatTokenizer, &mut Scorer) {
-        (self.looks.exam.asking.speech, &mut *self.scorer)
+        (self.looks.exam.asking.chat_tokenizer, &mut *self.scorer)
     }
 }
 
@@ -75,7 +75,7 @@ pub fn train(
         let mut rng = of_step(config.seed, step);
         let draw = || gather(&twin, around.judge(), &questions, &config.rollout, &mut rng);
         let judged = log.time(|times| &mut times.generation, draw)?;
-        match not_a_number(&judged.scores, &judged.texts) {
+        match not_a_number(&judged.rewards, &judged.completion_texts) {
             Some(bad) => log.tell(step, &format!("step {step} is skipped: {bad}"))?,
             None => learn(tuning, [&policy, &twin], judged, config, around, log)?,
         }

@@ -137,5 +137,6 @@ impl Seen {
 
 /// Tokens of a group's row.
 fn length(group: &Group) -> usize {
-    group.prompt.len() + group.responses.iter().map(|response| response.tokens.len()).sum::<usize>()
+    group.prompt.len()
+        + group.completions.iter().map(|response| response.tokens.len()).sum::<usize>()
 }

@@ -40,22 +40,22 @@ pub(super) fn check(args: &TrainArgs) -> Result<()> {
 pub(super) fn config(args: &TrainArgs, speech: &ChatTokenizer) -> Result<PpoConfig> {
     let objective = &args.objective;
     Ok(PpoConfig {
-        prompts: args.step.batch_size.get(),
+        prompts_per_step: args.step.batch_size.get(),
         rollout: args.rollout.config(speech, args.data.default_max_new_tokens()),
-        rewards: args.rewards.config(),
-        kl_price: args.rewards.price(),
+        reward_shaping: args.rewards.config(),
+        kl_controller: args.rewards.price(),
         update: UpdateConfig {
-            epochs: objective.epochs.get(),
-            mini_batches: objective.mini_batches.get(),
-            accumulate: args.step.accumulate.get(),
-            clip: objective.clip(),
-            value_clip: objective.value_clip(),
-            weights: objective.weights(),
-            target_kl: objective.max_kl,
-            grad_clip: args.step.optimizer.max_grad_norm().unwrap_or(f64::MAX),
+            ppo_epochs: objective.epochs.get(),
+            n_minibatches: objective.mini_batches.get(),
+            grad_accum_steps: args.step.accumulate.get(),
+            clip_range: objective.clip(),
+            value_clip_range: objective.value_clip(),
+            loss_weights: objective.weights(),
+            early_stop_kl: objective.max_kl,
+            max_grad_norm: args.step.optimizer.max_grad_norm().unwrap_or(f64::MAX),
         },
         schedule: args.schedule.schedule()?,
-        critic_rate: objective.critic_rate,
+        critic_lr_multiplier: objective.critic_rate,
         seed: args.run.compute.seed,
     })
 }

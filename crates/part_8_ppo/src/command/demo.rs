@@ -54,16 +54,21 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
     let (mut asked, _) =
         prompts::questions(test_examples(ProblemSet::Sums), &speech, context, LONGEST)?;
     asked.truncate(ASKED);
-    let asking = Asking { speech: &speech, max_new_tokens: LONGEST, batch_size: 100 };
-    let exam = Exam { questions: &asked, asking, interval: 0, stop_at: None };
+    let asking = Asking { chat_tokenizer: &speech, max_new_tokens: LONGEST, batch_size: 100 };
+    let exam = Exam { prompts: &asked, eval_config: asking, interval: 0, target_reward: None };
     println!(
         "A rule scores its answers: 0.5 for a bare number, 1 for the right one. PPO, {} steps:",
         args.steps
     );
-    let mut learner = Learner::new(policy, Trunk::Shared, AdamWConfig::default(), config.kl_price)?;
+    let mut learner =
+        Learner::new(policy, Trunk::Shared, AdamWConfig::default(), config.kl_controller)?;
     let mut scorer = rule();
-    let mut around =
-        Surroundings { reference: &reference, speech: &speech, scorer: &mut *scorer, mix: None };
+    let mut around = Surroundings {
+        reference: &reference,
+        chat_tokenizer: &speech,
+        reward_fn: &mut *scorer,
+        ptx_loss: None,
+    };
     let mut prompts = Prompts::new(questions, seed)?;
     let mut log = RunLog::new(config.schedule.total, 0, 1)?;
     train(
@@ -75,7 +80,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
         &mut log,
     )?;
     log.finish()?;
-    let policy = learner.models()?.writer;
+    let policy = learner.models()?.rollout_policy;
     let both = [&policy, &reference];
     let (found, [after, before]) = compare(
         both,
@@ -113,8 +118,8 @@ fn show(asked: &[Question], [before, after]: [&[Answer]; 2]) {
 /// 1 for the right number, 0.5 for another, 0 for anything else.
 fn rule() -> Box<Scorer> {
     let score = |reply: &Reply<'_>| {
-        let number = reply.ended && reply.text.trim().parse::<i64>().is_ok();
-        let right = exact_match(reply.text, &reply.example.completion);
+        let number = reply.terminated && reply.completion.trim().parse::<i64>().is_ok();
+        let right = exact_match(reply.completion, &reply.example.completion);
         if number && right {
             1.
         } else if number {
@@ -146,31 +151,31 @@ fn taught(checkpoint: Checkpoint, speech: &ChatTokenizer, seed: u64) -> Result<T
 
 fn config(steps: usize, speech: &ChatTokenizer, seed: u64) -> PpoConfig {
     PpoConfig {
-        prompts: 16,
+        prompts_per_step: 16,
         rollout: crate::RolloutConfig {
-            samples: 8,
+            group_size: 8,
             sampler: modern::Sampler::new(modern::SamplingStrategy::new(1., None, None, None)),
             max_new_tokens: LONGEST,
-            stop: speech.stop_token_ids().to_vec(),
+            stop_token_ids: speech.stop_token_ids().to_vec(),
         },
-        rewards: RewardConfig {
-            discount: Discount { gamma: 1., lambda: 0.95 },
-            kl: KlEstimator::K1,
-            score_clip: None,
-            cut: Cut::default(),
-            cut_penalty: 1.,
-            rewards: Scale::AsTheyAre,
+        reward_shaping: RewardConfig {
+            gae: Discount { gamma: 1., lambda: 0.95 },
+            kl_estimator: KlEstimator::K1,
+            reward_clip: None,
+            truncation: Cut::default(),
+            missing_eos_penalty: 1.,
+            reward_scaling: Scale::AsTheyAre,
         },
-        kl_price: KlControl::Fixed(0.02),
+        kl_controller: KlControl::Fixed(0.02),
         update: UpdateConfig {
-            epochs: 2,
-            mini_batches: 2,
-            accumulate: 1,
-            clip: Clip::symmetric(0.2),
-            value_clip: Some(0.2),
-            weights: Weights { value: 0.5, entropy: 0. },
-            target_kl: None,
-            grad_clip: 1.,
+            ppo_epochs: 2,
+            n_minibatches: 2,
+            grad_accum_steps: 1,
+            clip_range: Clip::symmetric(0.2),
+            value_clip_range: Some(0.2),
+            loss_weights: Weights { value_coef: 0.5, entropy_coef: 0. },
+            early_stop_kl: None,
+            max_grad_norm: 1.,
         },
         schedule: Schedule {
             peak: 3e-4,
@@ -179,7 +184,7 @@ fn config(steps: usize, speech: &ChatTokenizer, seed: u64) -> PpoConfig {
             total: steps,
             decay: Decay::Cosine,
         },
-        critic_rate: 1.,
+        critic_lr_multiplier: 1.,
         seed,
     }
 }

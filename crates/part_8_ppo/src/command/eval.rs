@@ -34,11 +34,12 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
     questions.truncate(args.eval_examples.get());
     let batch_size = args.batch_size.get();
     let mut judge = args.scorer.open(&args.data.data, &speech, batch_size, &device)?;
-    let asking = Asking { speech: &speech, max_new_tokens, batch_size };
+    let asking = Asking { chat_tokenizer: &speech, max_new_tokens, batch_size };
     let choice = SamplingStrategy::new(args.temperature, None, None, None);
     let mut rng = Rng::new(args.compute.seed);
     let both = [&model, &reference];
-    let (found, answers) = compare(both, &questions, asking, choice, &mut *judge.scorer, &mut rng)?;
+    let (found, answers) =
+        compare(both, &questions, asking, choice, &mut *judge.reward_fn, &mut rng)?;
     if args.json {
         println!("{}", serde_json::to_string(&found)?);
         return Ok(());
@@ -47,7 +48,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
         let said = question.example.prompt.last().map_or("", |message| &message.content);
         println!("question   {}", one_line(said));
         for (who, answers) in ["policy", "reference"].iter().zip(&answers) {
-            println!("  {who:9} {:8.3}  {}", answers[i].score, one_line(&answers[i].text));
+            println!("  {who:9} {:8.3}  {}", answers[i].reward, one_line(&answers[i].text));
         }
     }
     tell(&found);

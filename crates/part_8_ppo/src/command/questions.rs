@@ -12,8 +12,8 @@ use crate::{Asking, Exam, PretrainingMix, Question, prompts};
 pub(super) struct Asked {
     pub(super) train: Vec<Question>,
     pub(super) validation: Vec<Question>,
-    pub(super) mix: Option<PretrainingMix>,
-    pub(super) left_out: usize,
+    pub(super) ptx_loss: Option<PretrainingMix>,
+    pub(super) n_dropped: usize,
 }
 
 /// Questions whose prompt leaves room for an answer; those of arithmetic want the bare number, however a policy was shown to give it.
@@ -33,7 +33,7 @@ pub(super) fn asked(args: &TrainArgs, speech: &ChatTokenizer, context: usize) ->
     let (train, left_out) = prompts::questions(examples.train, speech, context, room)?;
     let (mut validation, more) = prompts::questions(examples.validation, speech, context, room)?;
     validation.truncate(args.exam.eval_examples.get());
-    Ok(Asked { train, validation, mix, left_out: left_out + more })
+    Ok(Asked { train, validation, ptx_loss: mix, n_dropped: left_out + more })
 }
 
 impl Asked {
@@ -52,13 +52,13 @@ pub(super) fn exam<'a>(
     speech: &'a ChatTokenizer,
 ) -> Exam<'a> {
     Exam {
-        questions,
-        asking: Asking {
-            speech,
+        prompts: questions,
+        eval_config: Asking {
+            chat_tokenizer: speech,
             max_new_tokens: args.rollout.longest(args.data.default_max_new_tokens()),
             batch_size: 100,
         },
         interval: args.exam.eval_interval,
-        stop_at: args.stop_at,
+        target_reward: args.stop_at,
     }
 }

@@ -22,7 +22,7 @@ pub(super) fn tell_start(learner: &Learner, config: &PpoConfig, n: usize, left_o
     println!(
         "{all} parameters of the policy, of which {trained} are trained, and {critic} of the critic; a rollout is {} prompts with {} \
          responses each",
-        config.prompts, config.rollout.samples
+        config.prompts_per_step, config.rollout.group_size
     );
 }
 
@@ -38,7 +38,7 @@ pub(super) fn report(args: &TrainArgs, learner: &Learner, total: usize) -> Resul
     if args.run.json {
         let report = json!({
             "step": state.step, "val_reward": state.best.map(|best| -best), "passed": state.passed,
-            "kl_price": learner.state.kl_price, "updates": learner.state.updates, saved: place,
+            "kl_price": learner.progress.kl_price, "updates": learner.progress.updates, saved: place,
         });
         println!("{report}");
     }

@@ -36,7 +36,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let (model, optimizer) = (*checkpoint.model.config(), args.step.optimizer.adamw_config());
     let config = config(args, &speech)?;
     let asked = asked(args, &speech, model.context_len)?;
-    let Judge { mut scorer, name: scored_by } =
+    let Judge { reward_fn: mut scorer, name: scored_by } =
         args.scorer.open(&args.data.data, &speech, SCORED_AT_A_TIME, &device)?;
     let lora = args.lora.config();
     lora.as_ref().map(|lora| lora.resolve_layers(&checkpoint.parameters)).transpose()?;
@@ -56,8 +56,8 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let policy = TrainState::with_optional_lora(model, parameters, lora.as_ref(), optimizer, seed)?;
     let reference = other.map_or_else(|| reference::of_start(&policy), |other| Ok(other.model))?;
     let mut learner =
-        Learner::new(policy, args.objective.trunk(&args.lora), optimizer, config.kl_price)?;
-    learner.origins = origins;
+        Learner::new(policy, args.objective.trunk(&args.lora), optimizer, config.kl_controller)?;
+    learner.run_inputs = origins;
     let name = asked.name(); // what it may go on with
     let keeper = ModelSaver {
         chat_tokenizer: &speech,
@@ -73,10 +73,15 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let mut log = log.record(folder, tracker, &rows);
     let outputs = start.outputs(&keeper, &name)?;
     let exam = exam(args, &asked.validation, &speech);
-    tell_start(&learner, &config, asked.train.len(), asked.left_out);
+    tell_start(&learner, &config, asked.train.len(), asked.n_dropped);
     let mut prompts = Prompts::new(asked.train, config.seed)?;
-    let (scorer, mix) = (&mut *scorer, asked.mix);
-    let mut around = Surroundings { reference: &reference, speech: &speech, scorer, mix };
+    let (scorer, mix) = (&mut *scorer, asked.ptx_loss);
+    let mut around = Surroundings {
+        reference: &reference,
+        chat_tokenizer: &speech,
+        reward_fn: scorer,
+        ptx_loss: mix,
+    };
     train(&mut learner, &mut around, &mut prompts, (&config, &exam), &outputs, &mut log)?;
     log.finish()?; // the progress line ends before we speak
     if learner.policy.is_finished(config.schedule.total) {
@@ -94,7 +99,7 @@ fn finish(
 ) -> Result<()> {
     let TrainProgress { best, passed, .. } = learner.policy.progress;
     ensure!(
-        passed || learner.state.updates > 0,
+        passed || learner.progress.updates > 0,
         "no step was learned from: among the scores of each was one that is no number"
     );
     ensure!(

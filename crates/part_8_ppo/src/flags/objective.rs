@@ -65,6 +65,6 @@ impl ObjectiveFlags {
 
     /// What the parts of the loss weigh.
     pub fn weights(&self) -> Weights {
-        Weights { value: self.value_coef, entropy: self.entropy_coef }
+        Weights { value_coef: self.value_coef, entropy_coef: self.entropy_coef }
     }
 }

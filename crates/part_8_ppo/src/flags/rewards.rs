@@ -73,19 +73,19 @@ impl RewardFlags {
     /// How scores become advantages.
     pub fn config(&self) -> RewardConfig {
         RewardConfig {
-            discount: Discount { gamma: self.gamma, lambda: self.lambda },
-            kl: self.kl_estimator,
-            score_clip: self.score_clip,
-            cut: self.cut,
-            cut_penalty: self.cut_penalty,
-            rewards: self.rewards,
+            gae: Discount { gamma: self.gamma, lambda: self.lambda },
+            kl_estimator: self.kl_estimator,
+            reward_clip: self.score_clip,
+            truncation: self.cut,
+            missing_eos_penalty: self.cut_penalty,
+            reward_scaling: self.rewards,
         }
     }
 
     /// How much a nat of KL costs.
     pub fn price(&self) -> KlControl {
         let (initial, horizon) = (self.kl_coef, self.kl_horizon.unwrap_or(10_000.));
-        let adaptive = |target| KlControl::Adaptive { initial, target, horizon };
+        let adaptive = |target| KlControl::Adaptive { init_kl_coef: initial, target, horizon };
         self.kl_target.map_or(KlControl::Fixed(initial), adaptive)
     }
 }

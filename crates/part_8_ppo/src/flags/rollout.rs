@@ -48,7 +48,12 @@ impl RolloutFlags {
         let top_k = Some(self.top_k).filter(|&k| k > 0);
         let choice = SamplingStrategy::new(self.temperature, top_k, self.top_p, None);
         let (samples, sampler) = (self.samples.get(), Sampler::new(choice));
-        RolloutConfig { samples, sampler, max_new_tokens: self.longest(usual), stop }
+        RolloutConfig {
+            group_size: samples,
+            sampler,
+            max_new_tokens: self.longest(usual),
+            stop_token_ids: stop,
+        }
     }
 
     /// The longest response, `usual` if nothing is said.

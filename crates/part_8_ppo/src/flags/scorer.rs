@@ -46,7 +46,7 @@ impl ScorerFlags {
         batch_size: usize,
         device: &Device,
     ) -> Result<Judge> {
-        let named = |scorer, name: &str| Ok(Judge { scorer, name: name.to_string() });
+        let named = |scorer, name: &str| Ok(Judge { reward_fn: scorer, name: name.to_string() });
         match (self.reward.as_str(), data) {
             ("rule", "arithmetic") => named(scorer::exact(), "exact"),
             ("rule", _) => named(

@@ -17,7 +17,7 @@ fn alarms_name_the_cause_once() -> Result<()> {
         kl_per_token: 0.1,
         eos_rate: 0.9,
         first_ratio_error: 1e-6,
-        scores_alike: false,
+        all_rewards_equal: false,
     };
     let mut alarms = Alarms::default();
     assert!(alarms.check(1, &well).is_empty());
@@ -26,7 +26,7 @@ fn alarms_name_the_cause_once() -> Result<()> {
         (Signs { kl_per_token: 3., ..well }, "--kl-coef"),
         (Signs { eos_rate: 0.01, ..well }, "end themselves"),
         (Signs { first_ratio_error: 0.1, ..well }, "before the policy has moved"),
-        (Signs { scores_alike: true, ..well }, "score the same"),
+        (Signs { all_rewards_equal: true, ..well }, "score the same"),
     ] {
         let said = alarms.check(2, &signs);
         assert!(said.len() == 1 && said[0].contains(says), "{said:?}");
@@ -53,13 +53,20 @@ fn a_step_rings_what_is_wrong_with_it() -> Result<()> {
     let well = Updated { entropy: 1., ..Updated::default() };
     let mut tell = |experience: &_, updated: &_, step| {
         let (questions, seconds) = (&[][..], [1.; 3]);
-        let report =
-            StepReport { step, questions, experience, updated, lr: 0.1, kl_price: 0.1, seconds };
+        let report = StepReport {
+            step,
+            prompts: questions,
+            experience,
+            update_metrics: updated,
+            lr: 0.1,
+            kl_coef: 0.1,
+            seconds,
+        };
         report.tell(&mut log, &mut alarms)
     };
     tell(&experience, &well, 1)?;
     tell(&experience, &Updated { first_ratio_error: 0.1, ..well }, 2)?;
-    experience.scores.fill(0.1); // 256 of them have a mean that is not quite 0.1
+    experience.rewards.fill(0.1); // 256 of them have a mean that is not quite 0.1
     tell(&experience, &Updated { entropy: 0.001, ..well }, 3)?;
     let rows = std::fs::read_to_string(out.join("metrics.jsonl"))?;
     let rung: Vec<&str> = rows.lines().filter(|row| row.contains("alarm")).collect();

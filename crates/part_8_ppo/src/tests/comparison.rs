@@ -26,7 +26,7 @@ fn wins_and_kl_are_those_that_are_counted() -> Result<()> {
     let mut scorer: Box<Scorer> =
         Box::new(move |_, _| Ok(rounds.next().expect("the policy's, the reference's").to_vec()));
     // Answers of one token: the KL of a response is that of its only distribution, whatever is drawn.
-    let asking = Asking { speech: &speech, max_new_tokens: 1, batch_size: 4 };
+    let asking = Asking { chat_tokenizer: &speech, max_new_tokens: 1, batch_size: 4 };
     let rng = &mut Rng::new(3);
     let (found, _) =
         compare(both, &questions, asking, SamplingStrategy::Greedy, &mut *scorer, rng)?;
@@ -56,7 +56,7 @@ fn what_is_no_number_is_named_and_not_compared() -> Result<()> {
     GptModern::new(&model_config(&speech), parameters.root())?;
     let model = GptModern::new(&model_config(&speech), parameters.for_inference().root())?;
     let mut scorer: Box<Scorer> = Box::new(|replies, _| Ok(vec![f64::NAN; replies.len()]));
-    let asking = Asking { speech: &speech, max_new_tokens: 2, batch_size: 4 };
+    let asking = Asking { chat_tokenizer: &speech, max_new_tokens: 2, batch_size: 4 };
     let (both, rng) = ([&model, &model], &mut Rng::new(3));
     let error =
         compare(both, &questions, asking, SamplingStrategy::Greedy, &mut *scorer, rng).unwrap_err();

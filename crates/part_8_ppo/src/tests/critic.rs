@@ -20,13 +20,13 @@ fn values_begin_at_0_and_are_those_before_each_token() -> Result<()> {
         let mut tuning = critic::new_critic(trunk, &config, &parameters, Default::default())?;
         let critic = Critic::on(&mut tuning.parameters, trunk, &config)?;
         let values = critic.values(&batch, || batch.hidden(&model))?;
-        assert_eq!(values.before.abs()?.sum_all()?.to_scalar::<f32>()?, 0.);
+        assert_eq!(values.token_values.abs()?.sum_all()?.to_scalar::<f32>()?, 0.);
         for parameter in tuning.parameters.iter().filter(|p| p.name.starts_with("value_head")) {
             parameter.var.set(&(parameter.var.ones_like()? * 0.1)?)?;
         }
         let values = critic.values(&batch, || batch.hidden(&model))?;
         let mut row = 0;
-        for Group { prompt, responses } in &groups {
+        for Group { prompt, completions: responses } in &groups {
             for response in responses {
                 // The state before token t has read the prompt and t tokens: no cache, no batch, no branches.
                 let text = [&prompt[..], &response.tokens].concat();
@@ -34,9 +34,9 @@ fn values_begin_at_0_and_are_those_before_each_token() -> Result<()> {
                 let known = model.hidden_states(&ids)?.squeeze(0)?;
                 let expected = ((known.sum(1)? * 0.1)? + 0.1)?.to_dtype(DType::F32)?;
                 let (first, len) = (prompt.len() - 1, response.tokens.len());
-                let found = values.before.get(row)?.narrow(0, 0, len)?;
+                let found = values.token_values.get(row)?.narrow(0, 0, len)?;
                 assert_close(&found, &expected.narrow(0, first, len)?, 1e-4)?;
-                let after = values.bootstrap.get(row)?;
+                let after = values.bootstrap_values.get(row)?;
                 match response.ended() {
                     true => assert_eq!(after.to_scalar::<f32>()?, 0.),
                     false => assert_close(&after, &expected.get(first + len)?, 1e-4)?,

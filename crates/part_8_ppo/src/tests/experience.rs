@@ -34,16 +34,17 @@ fn values_explain_what_they_explain() -> Result<()> {
 fn a_cut_response_is_paid_for_what_it_is_or_for_what_it_would_have_become() -> Result<()> {
     let speech = speech()?;
     let mut config = ending(1);
-    config.rewards.discount = Discount { gamma: 1., lambda: 1. };
-    (config.rewards.cut_penalty, config.rewards.score_clip) = (2., Some(0.5));
+    config.reward_shaping.gae = Discount { gamma: 1., lambda: 1. };
+    (config.reward_shaping.missing_eos_penalty, config.reward_shaping.reward_clip) =
+        (2., Some(0.5));
     let mut learner = learner(&speech, Trunk::Shared, &config)?;
     let bias = learner.critic.parameters.get("value_head.bias").expect("a bias");
     bias.var.set(&Tensor::new(&[0.7f32], &CPU)?)?; // what is expected of everything
     for cut in [Cut::Bootstrapped, Cut::Scored] {
-        config.rewards.cut = cut;
+        config.reward_shaping.truncation = cut;
         let found = experience_of(&mut learner, &speech, &config)?;
-        let responses: Vec<&Response> = found.groups.iter().flat_map(|g| &g.responses).collect();
-        for ((response, &score), paid) in responses.iter().zip(&found.scores).zip(paid(&found)?) {
+        let responses: Vec<&Response> = found.groups.iter().flat_map(|g| &g.completions).collect();
+        for ((response, &score), paid) in responses.iter().zip(&found.rewards).zip(paid(&found)?) {
             let clipped = score.min(0.5);
             let expected = match (response.ended(), cut) {
                 (true, _) => clipped,
@@ -62,13 +63,13 @@ fn a_cut_response_is_paid_for_what_it_is_or_for_what_it_would_have_become() -> R
 fn whitened_rewards_keep_their_mean() -> Result<()> {
     let speech = speech()?;
     let mut config = ending(1);
-    config.rewards.discount = Discount { gamma: 1., lambda: 1. };
-    config.rewards.rewards = Scale::Whitened;
+    config.reward_shaping.gae = Discount { gamma: 1., lambda: 1. };
+    config.reward_shaping.reward_scaling = Scale::Whitened;
     let mut learner = learner(&speech, Trunk::Shared, &config)?;
     let found = experience_of(&mut learner, &speech, &config)?;
     // The policy is its own reference, so all rewards are 0 but those of the last tokens.
-    let responses: Vec<&Response> = found.groups.iter().flat_map(|g| &g.responses).collect();
-    let each = responses.iter().zip(&found.scores);
+    let responses: Vec<&Response> = found.groups.iter().flat_map(|g| &g.completions).collect();
+    let each = responses.iter().zip(&found.rewards);
     let paid_last: Vec<f64> = each.map(|(_, score)| *score).collect();
     let n: f64 = responses.iter().map(|r| r.tokens.len() as f64).sum();
     let mean = paid_last.iter().sum::<f64>() / n;
@@ -89,14 +90,14 @@ fn a_reference_is_heard_through_its_own_window() -> Result<()> {
     let (models, judged) = (learner.models()?, judged(&mut learner, &speech, &config)?);
     let mut windowed = learner.policy.config;
     windowed.attention.window = Some(SlidingWindow { size: 2, sinks: 0 });
-    let scores = (0..judged.scores.len()).map(|i| i as f64).collect();
-    let judged = Judged { scores, ..judged };
+    let scores = (0..judged.rewards.len()).map(|i| i as f64).collect();
+    let judged = Judged { rewards: scores, ..judged };
     let twin = learner.policy.parameters.for_inference();
     let windowed = modern::GptModern::new(&windowed, { twin }.root())?;
     let found = Experience::of(judged.clone(), &models, &windowed, &config, 1.)?;
     // By the tokens of each text alone, through that window.
     let mut nats = 0.;
-    for Group { prompt, responses } in &judged.groups {
+    for Group { prompt, completions: responses } in &judged.groups {
         for Response { tokens, log_probs, .. } in responses {
             let text = [&prompt[..], tokens].concat();
             let ids = Tensor::new(&text[..text.len() - 1], &CPU)?.unsqueeze(0)?;
@@ -108,7 +109,7 @@ fn a_reference_is_heard_through_its_own_window() -> Result<()> {
             }
         }
     }
-    let expected = nats / found.scores.len() as f64;
+    let expected = nats / found.rewards.len() as f64;
     assert!((found.kl - expected).abs() < 1e-4, "{} {expected}", found.kl);
     assert!(expected.abs() > 1e-4, "the window matters");
     Ok(())
@@ -127,10 +128,15 @@ fn special_tokens_are_seen_by_who_scores() -> Result<()> {
     for (inside, right) in [(&[][..], 1.), (&pad[..], 0.), (&beyond[..], 0.)] {
         let tokens = [&digits[..1], inside, &digits[1..], &[speech.eos_token_id()]].concat();
         let log_probs = vec![0.; tokens.len()];
-        let response = Response { tokens, log_probs, kept: Vec::new(), end: FinishReason::Stop };
-        let group = Group { prompt: vec![1], responses: vec![response] };
+        let response = Response {
+            tokens,
+            log_probs,
+            allowed_tokens: Vec::new(),
+            finish_reason: FinishReason::Stop,
+        };
+        let group = Group { prompt: vec![1], completions: vec![response] };
         let text = crate::experience::texts(&[group], &speech)?.remove(0);
-        let score = exact_score(&Reply { example: &example, text: &text, ended: true });
+        let score = exact_score(&Reply { example: &example, completion: &text, terminated: true });
         assert_eq!(score, right, "{text:?}");
     }
     Ok(())
@@ -148,8 +154,8 @@ fn the_price_of_kl_follows_the_kl_of_whole_responses() -> Result<()> {
     let far = experience_of(&mut learner, &speech, &config)?;
     assert!(far.kl > 1.5 * far.kl_per_token && far.kl_per_token > 0., "{far:?}");
     let target = (far.kl * far.kl_per_token).sqrt();
-    config.kl_price = KlControl::Adaptive { initial: 0.01, target, horizon: 10. };
+    config.kl_controller = KlControl::Adaptive { init_kl_coef: 0.01, target, horizon: 10. };
     run(&mut learner, &mut *letters(), &config, &Default::default(), false)?;
-    assert!(learner.state.kl_price > 0.01, "{}", learner.state.kl_price);
+    assert!(learner.progress.kl_price > 0.01, "{}", learner.progress.kl_price);
     Ok(())
 }

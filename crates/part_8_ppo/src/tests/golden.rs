@@ -86,7 +86,7 @@ fn the_whole_objective_is_that_of_pytorch_with_its_gradients() -> Result<()> {
     same(&masked_mean(&entropy.detach(), &mask)?, "entropy");
     let outside = clip_fraction(&log_probs.detach(), &old, &mask, clip)?;
     assert!((outside - golden("clip_fraction").as_f64().expect("one")).abs() < TOLERANCE);
-    let weights = Weights { value: 0.5, entropy: 0.01 };
+    let weights = Weights { value_coef: 0.5, entropy_coef: 0.01 };
     let loss = total_loss(&policy, &value, &entropy, &mask, weights)?;
     same(&loss.detach(), "loss");
     let grads = backward(&loss)?;

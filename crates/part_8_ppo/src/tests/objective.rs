@@ -119,7 +119,7 @@ fn the_unit_case_adds_up() -> Result<()> {
     close(number(&policy.squeeze(0)?.squeeze(0)?), -1.1);
     let value = value_loss(&zeros, &zeros, &ones, None)?;
     close(number(&value.squeeze(0)?.squeeze(0)?), 0.5);
-    let weights = Weights { value: 0.5, entropy: 0. };
+    let weights = Weights { value_coef: 0.5, entropy_coef: 0. };
     close(number(&total_loss(&policy, &value, &zeros, &ones, weights)?), -0.85);
     let kl = KlEstimator::K1.estimate(&old, &new)?;
     close(number(&masked_mean(&kl, &ones)?), -0.182_321_556_793_954_6);

@@ -86,7 +86,8 @@ fn a_reward_model_reads_text_in_tokens_of_its_own() -> Result<()> {
         let expected = judge.rewards(&ids, 2)?;
         let (mut scorer, differs) = reward_model_of(judge, &policy, 2);
         assert_eq!(differs, other);
-        let replies = texts.map(|text| Reply { example: &example, text, ended: true });
+        let replies =
+            texts.map(|text| Reply { example: &example, completion: text, terminated: true });
         assert_eq!(scorer(&replies, &mut Rng::new(0))?, expected);
     }
     Ok(())

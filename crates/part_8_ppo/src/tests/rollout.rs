@@ -43,9 +43,9 @@ fn a_batch_with_shared_prompts_says_what_its_texts_say_alone() -> Result<()> {
     let batch = TokenBatch::of(&groups, &config, &CPU)?;
     let together = log_probs(&model, &batch, 1.)?;
     let mut alone = Vec::new();
-    for Group { prompt, responses } in &groups {
+    for Group { prompt, completions: responses } in &groups {
         for response in responses {
-            let one = Group { prompt: prompt.clone(), responses: vec![response.clone()] };
+            let one = Group { prompt: prompt.clone(), completions: vec![response.clone()] };
             let scored = log_probs(&model, &TokenBatch::of([&one], &config, &CPU)?, 1.)?;
             alone.push(scored.squeeze(0)?);
         }
@@ -70,7 +70,7 @@ fn the_mask_says_how_long_responses_are_whatever_their_tokens() -> Result<()> {
     let (_, parameters) = policy(&config, 3)?;
     let model = twin(&config, &parameters)?;
     let groups = rollout(&model, &prompts(), &at(2., None, None), &mut Rng::new(1))?;
-    let all: Vec<_> = groups.iter().flat_map(|group| &group.responses).collect();
+    let all: Vec<_> = groups.iter().flat_map(|group| &group.completions).collect();
     let batch = TokenBatch::of(&groups, &config, &CPU)?;
     let lengths = crate::masked::lengths(&batch.mask)?;
     assert_eq!(lengths, all.iter().map(|response| response.tokens.len()).collect::<Vec<_>>());
@@ -92,10 +92,10 @@ fn responses_to_a_prompt_differ_from_their_first_token_on() -> Result<()> {
     let config = config();
     let (_, parameters) = policy(&config, 3)?;
     let model = twin(&config, &parameters)?;
-    let settings = crate::RolloutConfig { samples: 16, ..at(2., None, None) };
+    let settings = crate::RolloutConfig { group_size: 16, ..at(2., None, None) };
     let groups = rollout(&model, &prompts(), &settings, &mut Rng::new(1))?;
     for group in &groups {
-        let mut first: Vec<u32> = group.responses.iter().map(|one| one.tokens[0]).collect();
+        let mut first: Vec<u32> = group.completions.iter().map(|one| one.tokens[0]).collect();
         first.sort_unstable();
         first.dedup();
         assert!(first.len() > 3, "{first:?}");
@@ -112,9 +112,9 @@ fn a_response_never_leaves_the_context() -> Result<()> {
     let (_, parameters) = policy(&config, 3)?;
     let model = twin(&config, &parameters)?;
     let settings =
-        crate::RolloutConfig { max_new_tokens: 50, stop: vec![11], ..at(1., None, None) };
+        crate::RolloutConfig { max_new_tokens: 50, stop_token_ids: vec![11], ..at(1., None, None) };
     let groups = rollout(&model, &[vec![3; 22], vec![4; 2]], &settings, &mut Rng::new(1))?;
-    for Group { prompt, responses } in &groups {
+    for Group { prompt, completions: responses } in &groups {
         assert!(responses.iter().all(|one| prompt.len() + one.tokens.len() <= config.context_len));
         assert!(responses.iter().all(|one| one.tokens.len() == one.log_probs.len()));
     }
@@ -131,12 +131,12 @@ fn responses_of_many_lengths_stand_beside_each_other() -> Result<()> {
     let response = |len| Response {
         tokens: vec![3; len],
         log_probs: vec![-1.; len],
-        kept: Vec::new(),
-        end: modern::FinishReason::Length,
+        allowed_tokens: Vec::new(),
+        finish_reason: modern::FinishReason::Length,
     };
     let group = |lens: &[usize]| Group {
         prompt: vec![1],
-        responses: lens.iter().map(|&len| response(len)).collect(),
+        completions: lens.iter().map(|&len| response(len)).collect(),
     };
     let groups = [group(&[3, 2]), group(&[5]), group(&[1, 4, 4])];
     let batch = TokenBatch::of(&groups, &config(), &CPU)?;
@@ -150,10 +150,11 @@ fn what_ended_holds_its_end() -> Result<()> {
     let config = config();
     let (_, parameters) = policy(&config, 3)?;
     let model = twin(&config, &parameters)?;
-    let settings = crate::RolloutConfig { max_new_tokens: 50, samples: 16, ..at(2., None, None) };
+    let settings =
+        crate::RolloutConfig { max_new_tokens: 50, group_size: 16, ..at(2., None, None) };
     for seed in 0..50 {
         let groups = rollout(&model, &[vec![3; 22]], &settings, &mut Rng::new(seed))?;
-        for response in &groups[0].responses {
+        for response in &groups[0].completions {
             assert_eq!(response.ended(), response.tokens.contains(&END), "{response:?}");
         }
     }

@@ -38,31 +38,31 @@ pub(super) fn asked(speech: &ChatTokenizer) -> Result<Vec<Question>> {
 
 pub(super) fn config(steps: usize, stop: u32) -> PpoConfig {
     PpoConfig {
-        prompts: 4,
+        prompts_per_step: 4,
         rollout: RolloutConfig {
-            samples: 4,
+            group_size: 4,
             sampler: modern::Sampler::new(modern::SamplingStrategy::new(1., None, None, None)),
             max_new_tokens: 4,
-            stop: vec![stop],
+            stop_token_ids: vec![stop],
         },
-        rewards: RewardConfig {
-            discount: Discount { gamma: 1., lambda: 0.95 },
-            kl: KlEstimator::K1,
-            score_clip: None,
-            cut: Cut::Scored,
-            cut_penalty: 0.,
-            rewards: Scale::AsTheyAre,
+        reward_shaping: RewardConfig {
+            gae: Discount { gamma: 1., lambda: 0.95 },
+            kl_estimator: KlEstimator::K1,
+            reward_clip: None,
+            truncation: Cut::Scored,
+            missing_eos_penalty: 0.,
+            reward_scaling: Scale::AsTheyAre,
         },
-        kl_price: KlControl::Adaptive { initial: 0.01, target: 0.5, horizon: 100. },
+        kl_controller: KlControl::Adaptive { init_kl_coef: 0.01, target: 0.5, horizon: 100. },
         update: UpdateConfig {
-            epochs: 2,
-            mini_batches: 2,
-            accumulate: 1,
-            clip: Clip::symmetric(0.2),
-            value_clip: Some(0.2),
-            weights: Weights { value: 0.5, entropy: 0. },
-            target_kl: None,
-            grad_clip: 1.,
+            ppo_epochs: 2,
+            n_minibatches: 2,
+            grad_accum_steps: 1,
+            clip_range: Clip::symmetric(0.2),
+            value_clip_range: Some(0.2),
+            loss_weights: Weights { value_coef: 0.5, entropy_coef: 0. },
+            early_stop_kl: None,
+            max_grad_norm: 1.,
         },
         schedule: Schedule {
             peak: 5e-3,
@@ -71,7 +71,7 @@ pub(super) fn config(steps: usize, stop: u32) -> PpoConfig {
             total: steps,
             decay: Decay::Constant,
         },
-        critic_rate: 2.,
+        critic_lr_multiplier: 2.,
         seed: 3,
     }
 }
@@ -79,7 +79,7 @@ pub(super) fn config(steps: usize, stop: u32) -> PpoConfig {
 /// The same, whose responses end with any of many tokens, so that some end and some are cut off.
 pub(super) fn ending(steps: usize) -> PpoConfig {
     let mut config = config(steps, 0);
-    config.rollout.stop = (0..80).collect();
+    config.rollout.stop_token_ids = (0..80).collect();
     config
 }
 
@@ -88,7 +88,7 @@ pub(super) fn learner(speech: &ChatTokenizer, trunk: Trunk, config: &PpoConfig) 
     let mut parameters = Parameters::seeded(5, candle_core::DType::F32, &CPU);
     GptModern::new(&model, parameters.root())?;
     let policy = TrainState::new(model, parameters, AdamWConfig::default())?;
-    Learner::new(policy, trunk, AdamWConfig::default(), config.kl_price)
+    Learner::new(policy, trunk, AdamWConfig::default(), config.kl_controller)
 }
 
 /// The policy as it starts, in memory of its own.
@@ -101,8 +101,8 @@ pub(super) fn reference(speech: &ChatTokenizer) -> Result<GptModern> {
 /// The share of a response's characters that are small letters.
 pub(super) fn letters() -> Box<Scorer> {
     let score = |reply: &Reply<'_>| {
-        let n = reply.text.chars().count().max(1) as f64;
-        reply.text.chars().filter(char::is_ascii_lowercase).count() as f64 / n
+        let n = reply.completion.chars().count().max(1) as f64;
+        reply.completion.chars().filter(char::is_ascii_lowercase).count() as f64 / n
     };
     Box::new(move |replies, _| Ok(replies.iter().map(score).collect()))
 }
@@ -116,8 +116,8 @@ pub(super) fn run(
 ) -> Result<Option<f64>> {
     let speech = speech()?;
     let (reference, questions) = (reference(&speech)?, asked(&speech)?);
-    let asking = Asking { speech: &speech, max_new_tokens: 4, batch_size: 4 };
-    let exam = Exam { questions: &questions, asking, interval: 0, stop_at: None };
+    let asking = Asking { chat_tokenizer: &speech, max_new_tokens: 4, batch_size: 4 };
+    let exam = Exam { prompts: &questions, eval_config: asking, interval: 0, target_reward: None };
     let examples: Vec<Example> = questions.iter().map(|one| one.example.clone()).collect();
     let mix = match mixed {
         true => {
@@ -126,7 +126,12 @@ pub(super) fn run(
         }
         false => None,
     };
-    let mut around = Surroundings { reference: &reference, speech: &speech, scorer, mix };
+    let mut around = Surroundings {
+        reference: &reference,
+        chat_tokenizer: &speech,
+        reward_fn: scorer,
+        ptx_loss: mix,
+    };
     let mut prompts = Prompts::new(questions.clone(), config.seed)?;
     let mut log = RunLog::new(config.schedule.total, learner.policy.progress.step, 1)?;
     train(learner, &mut around, &mut prompts, (config, &exam), outputs, &mut log)?;
@@ -154,9 +159,9 @@ pub(super) fn judged(
     config: &PpoConfig,
 ) -> Result<Judged> {
     let prompts: Vec<Vec<u32>> = asked(speech)?.into_iter().map(|one| one.prompt).collect();
-    let writer = learner.models()?.writer;
+    let writer = learner.models()?.rollout_policy;
     let groups = rollout(&writer, &prompts, &config.rollout, &mut Rng::new(1))?;
     let texts = crate::experience::texts(&groups, speech)?;
     let scores = (0..texts.len()).map(|i| f64::from(u8::from(i % 3 == 0))).collect();
-    Ok(Judged { groups, texts, scores })
+    Ok(Judged { groups, completion_texts: texts, rewards: scores })
 }

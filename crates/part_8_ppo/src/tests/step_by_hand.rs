@@ -66,11 +66,11 @@ fn experience_by_hand(drawn: &[f32]) -> Result<Experience> {
         let response = |(i, (_, tokens, _)): (usize, &Row)| Response {
             tokens: tokens.to_vec(),
             log_probs: drawn[2 * i..2 * i + 2].to_vec(),
-            kept: Vec::new(),
-            end: FinishReason::Length,
+            allowed_tokens: Vec::new(),
+            finish_reason: FinishReason::Length,
         };
         let rows = ROWS.iter().enumerate().filter(|(i, _)| (*i < 2) == (number == 0));
-        Group { prompt: ROWS[2 * number].0.to_vec(), responses: rows.map(response).collect() }
+        Group { prompt: ROWS[2 * number].0.to_vec(), completions: rows.map(response).collect() }
     };
     let laid_out = |of: usize| {
         let each = ROWS.iter().flat_map(|(_, _, figures)| figures[of].map(|x| x as f32));
@@ -78,10 +78,10 @@ fn experience_by_hand(drawn: &[f32]) -> Result<Experience> {
     };
     Ok(Experience {
         groups: vec![each(0), each(1)],
-        texts: Vec::new(),
-        scores: vec![0.; 3],
+        completion_texts: Vec::new(),
+        rewards: vec![0.; 3],
         mask: Tensor::ones((3, 2), DType::F32, &CPU)?,
-        log_probs: Tensor::new(drawn, &CPU)?.reshape((3, 2))?,
+        old_log_probs: Tensor::new(drawn, &CPU)?.reshape((3, 2))?,
         values: laid_out(1)?,
         advantages: laid_out(2)?,
         returns: laid_out(3)?,
@@ -125,15 +125,15 @@ fn a_step_is_that_of_the_loss_written_out() -> Result<()> {
     assert!(norm > most && critic_norm > most, "both are clipped: {norm} {critic_norm}");
 
     let how = UpdateConfig {
-        epochs: 1,
-        mini_batches: 1,
-        clip: Clip::symmetric(0.2),
-        value_clip: Some(0.2),
-        weights: Weights { value: 0.7, entropy: 0.3 },
-        grad_clip: most,
+        ppo_epochs: 1,
+        n_minibatches: 1,
+        clip_range: Clip::symmetric(0.2),
+        value_clip_range: Some(0.2),
+        loss_weights: Weights { value_coef: 0.7, entropy_coef: 0.3 },
+        max_grad_norm: most,
         ..config.update
     };
-    let pass = Pass { config: &how, temperature: 1., rates: [rate, critic_rate], mix: None };
+    let pass = Pass { config: &how, temperature: 1., rates: [rate, critic_rate], ptx_loss: None };
     let experience = experience_by_hand(&drawn)?;
     let found = update(&mut learner, &models, &experience, pass, &mut Rng::new(2))?;
     let near =

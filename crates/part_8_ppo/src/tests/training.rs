@@ -58,8 +58,8 @@ fn a_run_in_pieces_arrives_where_a_run_in_one_does_bit_for_bit() -> Result<()> {
         let last = last.expect("the last piece");
         assert_eq!(bits(&whole.policy)?, bits(&last.policy)?, "{trunk:?}");
         assert_eq!(bits(&whole.critic)?, bits(&last.critic)?, "{trunk:?}");
-        assert_eq!(whole.state, last.state);
-        assert_ne!(whole.state.kl_price, 0.01, "the price adapted");
+        assert_eq!(whole.progress, last.progress);
+        assert_ne!(whole.progress.kl_price, 0.01, "the price adapted");
         let saved = Checkpoint::open(
             &folder.path().join("model").to_string_lossy(),
             modern::LoadMode::Inference,
@@ -78,7 +78,7 @@ fn a_score_that_is_no_number_is_named_and_its_step_skipped() -> Result<()> {
     let before = bits(&learner.policy)?;
     let mut broken: Box<Scorer> = Box::new(|replies, _| Ok(vec![f64::NAN; replies.len()]));
     run(&mut learner, &mut *broken, &config, &RunOutputs::default(), false)?;
-    assert_eq!((learner.policy.progress.step, learner.state.updates), (3, 0));
+    assert_eq!((learner.policy.progress.step, learner.progress.updates), (3, 0));
     assert_eq!(bits(&learner.policy)?, before);
     let said = crate::experience::not_a_number(&[1., f64::NAN], &["a".into(), "b".into()]);
     assert!(said.is_some_and(|said| said.contains("1 of 2") && said.contains("\"b\"")));
@@ -121,8 +121,12 @@ fn running_on_is_worth_no_more_than_the_best_score() -> Result<()> {
     let speech = speech()?;
     for (trunk, cut) in [(Trunk::Shared, Cut::Bootstrapped), (Trunk::Separate, Cut::Scored)] {
         let mut config = ending(100);
-        config.kl_price = KlControl::Fixed(0.);
-        config.rewards = crate::RewardConfig { cut, cut_penalty: 1., ..config.rewards };
+        config.kl_controller = KlControl::Fixed(0.);
+        config.reward_shaping = crate::RewardConfig {
+            truncation: cut,
+            missing_eos_penalty: 1.,
+            ..config.reward_shaping
+        };
         let mut learner = learner(&speech, trunk, &config)?;
         let mut alike: Box<Scorer> = Box::new(|replies, _| Ok(vec![3.; replies.len()]));
         run(&mut learner, &mut *alike, &config, &RunOutputs::default(), false)?;
@@ -139,14 +143,14 @@ fn a_run_goes_on_with_what_it_began_with_or_not_at_all() -> Result<()> {
     let config = config(1, speech.eos_token_id());
     let mut begun = learner(&speech, Trunk::Shared, &config)?;
     let [a, b] = ["a", "b"].map(String::from);
-    begun.origins = Origins { reference: a.clone(), scorer: b.clone() };
+    begun.run_inputs = Origins { reference: a.clone(), scorer: b.clone() };
     let folder = tempfile::tempdir()?;
     begun.save(folder.path(), "these")?;
     for (reference, scorer, says) in
         [(&a, &a, "--reward"), (&b, &b, "another reference"), (&a, &b, "")]
     {
         let mut other = learner(&speech, Trunk::Shared, &config)?;
-        other.origins = Origins { reference: reference.clone(), scorer: scorer.clone() };
+        other.run_inputs = Origins { reference: reference.clone(), scorer: scorer.clone() };
         match other.restore(folder.path(), "these") {
             Ok(()) => assert!(says.is_empty()),
             Err(error) => assert!(!says.is_empty() && error.to_string().contains(says), "{error}"),

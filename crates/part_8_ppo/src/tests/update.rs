@@ -9,7 +9,12 @@ use crate::update::{Pass, UpdateConfig, update};
 use crate::{PpoConfig, PretrainingMix, Trunk};
 
 fn pass<'a>(update: &'a UpdateConfig, config: &PpoConfig, rate: f64) -> Pass<'a> {
-    Pass { config: update, temperature: config.rollout.temperature(), rates: [rate; 2], mix: None }
+    Pass {
+        config: update,
+        temperature: config.rollout.temperature(),
+        rates: [rate; 2],
+        ptx_loss: None,
+    }
 }
 
 #[test]
@@ -22,7 +27,7 @@ fn ratios_are_1_on_the_first_pass_and_not_on_the_second() -> Result<()> {
     let experience = experience_of(&mut learner, &speech, &config)?;
     assert!(experience.kl.abs() < 1e-4, "the reference is the policy: {}", experience.kl);
     let models = learner.models()?;
-    let one = UpdateConfig { epochs: 1, mini_batches: 1, ..config.update };
+    let one = UpdateConfig { ppo_epochs: 1, n_minibatches: 1, ..config.update };
     let mut again = || -> Result<crate::Updated> {
         let pass = pass(&one, &config, 2e-2);
         update(&mut learner, &models, &experience, pass, &mut Rng::new(2))
@@ -33,8 +38,12 @@ fn ratios_are_1_on_the_first_pass_and_not_on_the_second() -> Result<()> {
     let second = again()?;
     assert!(second.first_ratio_error > 1e-2 && second.clip_fraction > 0., "{second:?}");
     // And the passes end once the policy has moved as far as it may.
-    let bounded =
-        UpdateConfig { epochs: 50, mini_batches: 1, target_kl: Some(0.05), ..config.update };
+    let bounded = UpdateConfig {
+        ppo_epochs: 50,
+        n_minibatches: 1,
+        early_stop_kl: Some(0.05),
+        ..config.update
+    };
     let pass = pass(&bounded, &config, 1e-2);
     let found = update(&mut learner, &models, &experience, pass, &mut Rng::new(2))?;
     assert!(found.updates < 50 && found.approx_kl > 0.05, "{found:?}");
@@ -50,7 +59,8 @@ fn parts_of_a_mini_batch_add_up_to_it() -> Result<()> {
         let mut learner = learner(&speech, Trunk::Separate, &config)?;
         let experience = experience_of(&mut learner, &speech, &config)?;
         let models = learner.models()?;
-        let parts = UpdateConfig { mini_batches: 1, accumulate, ..config.update };
+        let parts =
+            UpdateConfig { n_minibatches: 1, grad_accum_steps: accumulate, ..config.update };
         let (pass, rng) = (pass(&parts, &config, 1e-3), &mut Rng::new(2));
         let found = update(&mut learner, &models, &experience, pass, rng)?;
         reached.push((found, bits(&learner.policy)?, bits(&learner.critic)?));
@@ -77,7 +87,7 @@ fn mini_batches_are_shuffled_and_of_one_size() -> Result<()> {
         let mut learner = learner(&speech, Trunk::Shared, &config)?;
         let experience = experience_of(&mut learner, &speech, &config)?;
         let models = learner.models()?;
-        let uneven = UpdateConfig { epochs: 1, mini_batches: 4, ..config.update }; // of 6 groups
+        let uneven = UpdateConfig { ppo_epochs: 1, n_minibatches: 4, ..config.update }; // of 6 groups
         let pass = pass(&uneven, &config, 1e-2);
         let found = update(&mut learner, &models, &experience, pass, &mut Rng::new(seed))?;
         assert_eq!(found.updates, 4);
@@ -102,8 +112,11 @@ fn examples_that_are_mixed_in_are_learned() -> Result<()> {
         Ok(mix.loss(&models.policy)?.detach().to_scalar::<f32>()?)
     };
     let before = loss(&mut mix)?;
-    let how = UpdateConfig { weights: Weights { value: 0., entropy: 0. }, ..config.update };
-    let pass = Pass { config: &how, temperature: 1., rates: [1e-2; 2], mix: Some(&mut mix) };
+    let how = UpdateConfig {
+        loss_weights: Weights { value_coef: 0., entropy_coef: 0. },
+        ..config.update
+    };
+    let pass = Pass { config: &how, temperature: 1., rates: [1e-2; 2], ptx_loss: Some(&mut mix) };
     update(&mut learner, &models, &experience, pass, &mut Rng::new(2))?;
     let after = loss(&mut mix)?;
     assert!(after < before - 0.05, "{before} {after}");

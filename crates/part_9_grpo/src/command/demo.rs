@@ -59,7 +59,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
     let how = rewarding(speech.stop_token_ids().to_vec(), steps, seed);
     let (asked, _) = questions(examples(&known), &speech, config.context_len, BUDGET)?;
     let (held_out, _) = questions(examples(&unknown), &speech, config.context_len, BUDGET)?;
-    let asking = Asking { speech: &speech, max_new_tokens: BUDGET, batch_size: 200 };
+    let asking = Asking { chat_tokenizer: &speech, max_new_tokens: BUDGET, batch_size: 200 };
     let exam = Exam { task: Task::Arithmetic, asking };
     // moments of its own
     let mut tuning = TrainState::new(config, tuning.parameters, how.steps.optimizer)?;
@@ -67,7 +67,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
     let before = exam.greedy(&twin, &held_out, &mut *scorer)?;
     println!(
         "\nThen it answers by itself, {} times each of {} questions a step, and only the bare number is rewarded:",
-        how.rollout.samples, how.prompts
+        how.rollout.group_size, how.prompts
     );
     let reference = Some(Reference::new(&tuning, Kind::Fixed)?);
     let looks = Looks { exam, questions: &held_out, interval: steps.div_ceil(3) };
@@ -86,7 +86,8 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
 
 fn rewarding(stop: Vec<u32>, steps: usize, seed: u64) -> GrpoConfig {
     let sampler = Sampler::new(SamplingStrategy::new(1., None, None, None));
-    let rollout = RolloutConfig { samples: 8, sampler, max_new_tokens: BUDGET, stop };
+    let rollout =
+        RolloutConfig { group_size: 8, sampler, max_new_tokens: BUDGET, stop_token_ids: stop };
     let usual = GrpoConfig::usual(16, rollout, Schedule::cosine(4e-4, steps), seed);
     let kl = Some((Kl::K3Weighted, 0.01));
     GrpoConfig { objective: Objective { kl, ..usual.objective }, ..usual }

@@ -37,18 +37,21 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
     if left_out > 0 {
         println!("{left_out} problems were left out, as they are too long");
     }
-    let mut scorer = args.task.judge(&speech, &device)?.scorer;
-    let asking =
-        Asking { speech: &speech, max_new_tokens: budget, batch_size: args.batch_size.get() };
+    let mut scorer = args.task.judge(&speech, &device)?.reward_fn;
+    let asking = Asking {
+        chat_tokenizer: &speech,
+        max_new_tokens: budget,
+        batch_size: args.batch_size.get(),
+    };
     let exam = Exam { task: args.task.task, asking };
     let (found, judged) = exam.greedy(&model, &asked, &mut *scorer)?;
     let choice = SamplingStrategy::new(args.temperature, None, None, None);
     let sampler = Sampler::new(choice);
     let drawn = RolloutConfig {
-        samples,
+        group_size: samples,
         sampler,
         max_new_tokens: budget,
-        stop: speech.stop_token_ids().to_vec(),
+        stop_token_ids: speech.stop_token_ids().to_vec(),
     };
     let mut rng = Rng::new(args.compute.seed);
     let tries = exam.sampled(&model, &asked, &drawn, k, &mut rng)?;
@@ -64,7 +67,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
     for (question, judged) in asked.iter().zip(&judged).take(4) {
         let said = question.example.prompt.last().map_or("", |message| &message.content);
         println!("question  {}", one_line(said));
-        println!("  answer  {:.2}  {}", judged.score, one_line(&judged.text));
+        println!("  answer  {:.2}  {}", judged.reward, one_line(&judged.text));
     }
     tell(&found, &tries, beside.as_ref());
     Ok(())

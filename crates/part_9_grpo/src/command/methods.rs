@@ -59,7 +59,12 @@ pub(crate) fn rewarding(
     seed: u64,
 ) -> GrpoConfig {
     let sampler = Sampler::new(SamplingStrategy::new(1., None, None, None));
-    let rollout = RolloutConfig { samples: SAMPLES, sampler, max_new_tokens: BUDGET, stop };
+    let rollout = RolloutConfig {
+        group_size: SAMPLES,
+        sampler,
+        max_new_tokens: BUDGET,
+        stop_token_ids: stop,
+    };
     let mut config = GrpoConfig::usual(PROMPTS, rollout, Schedule::cosine(args.lr, steps), seed);
     config.judgement = Judgement { baseline, aggregation, ..config.judgement };
     config.steps.most_tokens = Some(args.tokens.get());

@@ -135,6 +135,6 @@ impl<'a> Contest<'a> {
 }
 
 fn exam(speech: &ChatTokenizer) -> Exam<'_> {
-    let asking = Asking { speech, max_new_tokens: BUDGET, batch_size: 100 };
+    let asking = Asking { chat_tokenizer: speech, max_new_tokens: BUDGET, batch_size: 100 };
     Exam { task: Task::Arithmetic, asking }
 }

@@ -38,7 +38,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let base = resolve_model_path(&args.model);
     let mut checkpoint = Checkpoint::open(&base, LoadMode::Training(DType::F32), &device)?;
     let speech = ChatTokenizer::from_checkpoint(&mut checkpoint, args.template)?;
-    let Judge { mut scorer, name: scored_by } = args.task.judge(&speech, &device)?;
+    let Judge { reward_fn: mut scorer, name: scored_by } = args.task.judge(&speech, &device)?;
     let context = checkpoint.model.config().context_len;
     let (learned, validation, left_out) = asked(args, problems, &speech, context)?;
     let config = grpo_config(args, schedule, speech.stop_token_ids().to_vec())?;
@@ -71,7 +71,8 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let log = RunLog::new(total, step, so_far, figures.log_interval.get())?;
     let mut log = log.record(folder, tracker, &rows);
     let outputs = start.outputs(&keeper, &name)?;
-    let asking = Asking { speech: &speech, max_new_tokens: args.task.budget(), batch_size: 64 };
+    let asking =
+        Asking { chat_tokenizer: &speech, max_new_tokens: args.task.budget(), batch_size: 64 };
     let exam = Exam { task: args.task.task, asking };
     let looks = Looks { exam, questions: &validation, interval: args.looks.eval_interval };
     let mut around = Surroundings { reference, scorer: &mut *scorer, looks };
@@ -117,7 +118,7 @@ fn check(args: &TrainArgs) -> Result<Schedule> {
     args.objective.check(budget)?;
     args.lora.check()?;
     check_dropout(&args.lora)?;
-    let samples = args.draw.rollout(budget, Vec::new())?.samples;
+    let samples = args.draw.rollout(budget, Vec::new())?.group_size;
     check_size(args.step.batch_size.get(), samples, budget)?;
     args.schedule.schedule()
 }

@@ -30,7 +30,8 @@ fn what_is_reported_of_was_never_learned_from() -> Result<()> {
 #[test]
 fn what_is_right_and_what_is_forgiven() {
     let of = |task: Task, text: &str, answer: &str, ended| {
-        let reply = Reply { example: &Example::new("", answer), text, ended };
+        let reply =
+            Reply { example: &Example::new("", answer), completion: text, terminated: ended };
         (task.is_right(&reply), task.forgives(&reply))
     };
     assert_eq!(of(Task::Arithmetic, "53", "53", true), (true, true));

@@ -55,7 +55,8 @@ fn config(steps: usize, speech: &ChatTokenizer) -> GrpoConfig {
     let sampler = Sampler::new(SamplingStrategy::new(1., None, None, None));
     let others = (0..speech.tokenizer.vocab_size() as u32).filter(|id| id % 5 == 0); // so that some end early
     let stop = others.chain([speech.eos_token_id()]).collect();
-    let rollout = RolloutConfig { samples: 6, sampler, max_new_tokens: BUDGET, stop };
+    let rollout =
+        RolloutConfig { group_size: 6, sampler, max_new_tokens: BUDGET, stop_token_ids: stop };
     let schedule =
         Schedule { peak: 1e-2, floor: 1e-2, warmup: 1, total: steps, decay: Decay::Constant };
     GrpoConfig::usual(6, rollout, schedule, 3)
@@ -63,8 +64,8 @@ fn config(steps: usize, speech: &ChatTokenizer) -> GrpoConfig {
 
 /// The share of a response's characters that are small letters.
 fn letters(reply: &Reply<'_>) -> f32 {
-    let n = reply.text.chars().count().max(1) as f32;
-    reply.text.chars().filter(char::is_ascii_lowercase).count() as f32 / n
+    let n = reply.completion.chars().count().max(1) as f32;
+    reply.completion.chars().filter(char::is_ascii_lowercase).count() as f32 / n
 }
 
 /// Trains a model; it, and what its log knows of all its steps.
@@ -76,7 +77,7 @@ fn run(
 ) -> Result<(TrainState, SoFar)> {
     let speech = speech()?;
     let (mut tuning, questions) = (tuning(&speech)?, asked(&speech)?);
-    let asking = Asking { speech: &speech, max_new_tokens: BUDGET, batch_size: 6 };
+    let asking = Asking { chat_tokenizer: &speech, max_new_tokens: BUDGET, batch_size: 6 };
     let exam = Exam { task: Task::Arithmetic, asking };
     let reference = config.reference.map(|kind| Reference::new(&tuning, kind)).transpose()?;
     let looks = Looks { exam, questions: &questions, interval };
@@ -101,7 +102,7 @@ fn drawn(tuning: &TrainState) -> Result<f64> {
     let twin = GptModern::new(&tuning.config, tuning.parameters.for_inference().root())?;
     let (config, mut scorer) = (config(1, &speech), rule(letters));
     let (by, asked) = ((&speech, &mut *scorer), asked(&speech)?);
-    let scores = gather(&twin, by, &asked, &config.rollout, &mut Rng::new(1))?.scores;
+    let scores = gather(&twin, by, &asked, &config.rollout, &mut Rng::new(1))?.rewards;
     Ok(scores.iter().sum::<f64>() / scores.len() as f64)
 }
 
@@ -118,11 +119,11 @@ fn what_is_rewarded_becomes_likelier_and_what_costs_less_likely() -> Result<()> 
 #[test]
 fn rewards_are_summed_by_their_weights() -> Result<()> {
     let (speech, example) = (speech()?, Example::new("?", "42"));
-    let reply = Reply { example: &example, text: "<answer>42</answer>", ended: true };
+    let reply = Reply { example: &example, completion: "<answer>42</answer>", terminated: true };
     let paid = |mix: &str| -> Result<f64> {
         let (mut judge, strangers) = RewardMix::parse(mix)?.judge(&speech, 8, &CPU)?;
         assert!(strangers.is_empty());
-        Ok((judge.scorer)(&[reply], &mut Rng::new(1))?[0])
+        Ok((judge.reward_fn)(&[reply], &mut Rng::new(1))?[0])
     };
     let total = paid("correctness=0.5, format , length=-2")?;
     assert!((total - (0.5 * 2. + 0.4 + 2. * 0.01)).abs() < 1e-6, "{total}");

@@ -35,7 +35,12 @@ const BUDGET: usize = 5;
 
 fn config(samples: usize) -> RolloutConfig {
     let sampler = Sampler::new(SamplingStrategy::new(0.9, None, None, None));
-    RolloutConfig { samples, sampler, max_new_tokens: BUDGET, stop: (0..5).collect() }
+    RolloutConfig {
+        group_size: samples,
+        sampler,
+        max_new_tokens: BUDGET,
+        stop_token_ids: (0..5).collect(),
+    }
 }
 
 fn judgement(overlong: Overlong) -> Judgement {
@@ -58,7 +63,11 @@ fn experience(tuning: &TrainState, overlong: Overlong) -> Result<Experience> {
     let texts: Vec<String> =
         ["7", "8", "9", "7", "7", "7", "x", "7", "7"].map(String::from).to_vec();
     let scores = texts.iter().map(|text| f64::from(u8::from(text == "7"))).collect();
-    Experience::of(Judged { groups, texts, scores }, &config(3), &judgement(overlong))
+    Experience::of(
+        Judged { groups, completion_texts: texts, rewards: scores },
+        &config(3),
+        &judgement(overlong),
+    )
 }
 
 #[test]
@@ -86,7 +95,7 @@ fn in_parts_the_gradient_is_that_of_the_whole() -> Result<()> {
     for aggregation in [Aggregation::Sequence, Aggregation::Token, Aggregation::Constant] {
         let mut drawn = experience(&tuning, Overlong::Scored)?;
         let lengths: Vec<usize> =
-            drawn.groups.iter().flat_map(|g| &g.responses).map(|r| r.tokens.len()).collect();
+            drawn.groups.iter().flat_map(|g| &g.completions).map(|r| r.tokens.len()).collect();
         assert!(lengths.iter().any(|n| *n != lengths[0]), "ragged: {lengths:?}");
         drawn.weights = aggregation.weights(&lengths, &[true; 9], BUDGET);
         let how = &objective();
@@ -111,7 +120,7 @@ fn in_parts_the_gradient_is_that_of_the_whole() -> Result<()> {
 fn twice_the_advantages_are_twice_the_gradient_and_a_loss_of_0_has_one() -> Result<()> {
     let mut tuning = tuning(1)?;
     let mut drawn = experience(&tuning, Overlong::Scored)?;
-    let lengths = drawn.groups.iter().flat_map(|g| &g.responses).map(|r| r.tokens.len());
+    let lengths = drawn.groups.iter().flat_map(|g| &g.completions).map(|r| r.tokens.len());
     drawn.weights = Aggregation::Sequence.weights(&lengths.collect::<Vec<_>>(), &[true; 9], BUDGET);
     let how = Objective { kl: None, ..objective() };
     let policy = GptModern::new(&tuning.config, tuning.parameters.root())?;
@@ -158,7 +167,7 @@ fn what_was_cut_is_masked_or_pays() -> Result<()> {
     let masked = of(Overlong::Masked)?;
     let penalised = of(Overlong::Penalised { margin: 2 })?;
     let responses: Vec<&Response> =
-        scored.groups.iter().flat_map(|group| &group.responses).collect();
+        scored.groups.iter().flat_map(|group| &group.completions).collect();
     let cut = responses.iter().filter(|response| !response.ended()).count();
     assert!(cut > 0 && cut < 9, "some are cut and some are not: {cut}");
     let all: f32 =
@@ -275,7 +284,7 @@ fn a_cap_corrects_nothing_where_sampler_and_loss_agree() -> Result<()> {
     assert!((plain - capped).abs() < 1e-5 && (seen.ratio_max - 1.).abs() < 1e-4, "{seen:?}");
     // A sampler that noted every probability e times too small: all ratios are e, unless the loss computes them itself.
     let mut misread = drawn;
-    let responses = misread.groups.iter_mut().flat_map(|group| &mut group.responses);
+    let responses = misread.groups.iter_mut().flat_map(|group| &mut group.completions);
     responses.flat_map(|response| &mut response.log_probs).for_each(|x| *x -= 1.);
     let seen = of(None, &misread)?.1;
     assert!((seen.clip_fraction, (seen.ratio_max * 1e3).round()) == (1., 2718.), "{seen:?}");

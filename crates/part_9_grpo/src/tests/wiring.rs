@@ -40,7 +40,8 @@ fn every_flag_arrives_where_it_is_used() -> Result<()> {
          --aggregation constant --epsilon 0.1 --epsilon-high 0.28 --kl k2 --beta 0.4 --reference-every 6 --importance-cap 2 \
          --mask-truncated --mu 4 --micro-batch 2 --steps 11 --lr 0.5 --beta2 0.8 --weight-decay 0.3 --grad-clip 0.2 --seed 13",
     )?;
-    let RolloutConfig { samples, max_new_tokens, ref stop, .. } = found.rollout;
+    let RolloutConfig { group_size: samples, max_new_tokens, stop_token_ids: ref stop, .. } =
+        found.rollout;
     assert_eq!((found.prompts, samples, max_new_tokens, &stop[..]), (5, 3, 9, &[7][..]));
     assert_eq!((found.rollout.temperature(), found.seed), (0.7, 13));
     let (baseline, aggregation) = (Baseline::LeaveOneOut, Aggregation::Constant);
@@ -69,7 +70,7 @@ fn every_flag_arrives_where_it_is_used() -> Result<()> {
 }
 
 fn answer(text: &str, length: usize, ended: bool, score: f64) -> Answer {
-    Answer { text: text.into(), length, ended, score }
+    Answer { text: text.into(), n_tokens: length, terminated: ended, reward: score }
 }
 
 #[test]
@@ -97,10 +98,10 @@ fn the_figures_of_a_step_are_those_of_what_was_drawn() -> Result<()> {
     let response = |log_probs: &[f32], end| Response {
         tokens: vec![1; log_probs.len()],
         log_probs: log_probs.to_vec(),
-        kept: Vec::new(),
-        end,
+        allowed_tokens: Vec::new(),
+        finish_reason: end,
     };
-    let group = |a, b| Group { prompt: vec![1], responses: vec![a, b] };
+    let group = |a, b| Group { prompt: vec![1], completions: vec![a, b] };
     let groups = vec![
         group(response(&[-1., -2.], FinishReason::Stop), response(&[-3.], FinishReason::Stop)),
         group(
@@ -111,7 +112,7 @@ fn the_figures_of_a_step_are_those_of_what_was_drawn() -> Result<()> {
     let rollout = config("--group-size 2 --batch-size 2")?.rollout;
     let texts = ["a", "b", "c", "d"].map(String::from).to_vec();
     let judgement = config("--baseline group-mean")?.judgement;
-    let judged = Judged { groups, texts, scores: vec![1., 0., 0.5, 0.5] };
+    let judged = Judged { groups, completion_texts: texts, rewards: vec![1., 0., 0.5, 0.5] };
     let drawn = Experience::of(judged, &rollout, &judgement)?;
     let update = |loss, mismatch, kl| {
         let seen = Seen { clip_fraction: 0.25, ratio_max: 1.5, mismatch, kl };

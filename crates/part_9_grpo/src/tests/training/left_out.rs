@@ -50,7 +50,7 @@ fn completions_that_are_all_cut_and_masked_move_nothing() -> Result<()> {
     let mut config = config(1, &speech);
     config.judgement.overlong = Overlong::Masked;
     let mut questions = asked(&speech)?;
-    let asking = Asking { speech: &speech, max_new_tokens: BUDGET, batch_size: 6 };
+    let asking = Asking { chat_tokenizer: &speech, max_new_tokens: BUDGET, batch_size: 6 };
     let exam = Exam { task: Task::Arithmetic, asking };
     let (mut tuning, mut scorer) = (tuning(&speech)?, rule(letters));
     let mut after = |config: &GrpoConfig, questions: &[Question]| -> Result<_> {
@@ -65,7 +65,7 @@ fn completions_that_are_all_cut_and_masked_move_nothing() -> Result<()> {
     let (moved, so_far) = after(&config, &questions)?; // the optimizer has momentum now
     assert_eq!(so_far.silent, 0);
     config.steps.schedule.total = 3;
-    config.rollout.stop = vec![u32::MAX]; // which nobody writes
+    config.rollout.stop_token_ids = vec![u32::MAX]; // which nobody writes
     questions.truncate(2);
     let (unmoved, so_far) = after(&config, &questions)?;
     assert_eq!(so_far.silent, 2);
