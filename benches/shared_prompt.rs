@@ -57,7 +57,7 @@ fn main() -> Result<()> {
     };
     let apart: Vec<Group> = shared.iter().flat_map(alone).collect();
     let learn = |groups: &[Group]| -> Result<()> {
-        let batch = TokenBatch::of(groups, policy.config(), policy.device())?;
+        let batch = TokenBatch::from_groups(groups, policy.config(), policy.device())?;
         backward(&log_probs(&policy, &batch, 1.)?.sum_all()?)?;
         Ok(())
     };

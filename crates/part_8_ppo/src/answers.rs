@@ -57,7 +57,7 @@ impl Asking<'_> {
     ///
     /// # Errors
     /// When a prompt fills the context, and those of `scorer`.
-    pub fn answers(
+    pub fn generate_and_score(
         &self,
         model: &GptModern,
         questions: &[Question],

@@ -65,8 +65,8 @@ pub fn compare(
     scorer: &mut Scorer,
     rng: &mut Rng,
 ) -> Result<(Comparison, [Vec<Answer>; 2])> {
-    let ours = asking.answers(policy, questions, choice, scorer, rng)?;
-    let theirs = asking.answers(reference, questions, choice, scorer, rng)?;
+    let ours = asking.generate_and_score(policy, questions, choice, scorer, rng)?;
+    let theirs = asking.generate_and_score(reference, questions, choice, scorer, rng)?;
     if let Some(bad) = no_number_in(&ours).or_else(|| no_number_in(&theirs)) {
         bail!("they cannot be compared: {bad}");
     }
@@ -120,7 +120,7 @@ fn kl(
         let prompts: Vec<Vec<u32>> = questions.iter().map(|one| one.prompt.clone()).collect();
         let groups = rollout(policy, &prompts, &config, rng)?;
         let log_probs = |model: &GptModern| -> Result<_> {
-            let batch = TokenBatch::of(&groups, model.config(), model.device())?; // each by its own window
+            let batch = TokenBatch::from_groups(&groups, model.config(), model.device())?; // each by its own window
             Ok(log_softmax(&scores(model, &batch, &batch.hidden(model)?, 1.)?)?)
         };
         let (p, q) = (log_probs(policy)?, log_probs(reference)?); // (N, V)

@@ -70,7 +70,11 @@ impl Critic {
     ///
     /// # Errors
     /// When they are not.
-    pub fn on(parameters: &mut Parameters, trunk: Trunk, config: &ModelConfig) -> Result<Self> {
+    pub fn from_parameters(
+        parameters: &mut Parameters,
+        trunk: Trunk,
+        config: &ModelConfig,
+    ) -> Result<Self> {
         let head = ValueHead::new(parameters.root().at("value_head"), config.n_embd)?;
         Ok(match trunk {
             Trunk::Shared => Self::Shared(head),
@@ -89,10 +93,10 @@ impl Critic {
         batch: &TokenBatch,
         policy: impl FnOnce() -> Result<Tensor>,
     ) -> Result<Values> {
-        let (knows, head) = self.known(batch, policy)?;
-        let before = batch.by_response(&head.forward(&batch.before(&knows)?)?)?;
-        let mut bootstrap = vec![0f32; batch.n_responses()];
-        if let Some((known, cut)) = batch.after(&knows)? {
+        let (knows, head) = self.head_inputs(batch, policy)?;
+        let before = batch.to_padded(&head.forward(&batch.at_predicting_positions(&knows)?)?)?;
+        let mut bootstrap = vec![0f32; batch.n_completions()];
+        if let Some((known, cut)) = batch.at_bootstrap_positions(&knows)? {
             let values: Vec<f32> = head.forward(&known)?.detach().to_vec1()?;
             cut.iter().zip(values).for_each(|(&response, value)| bootstrap[response] = value);
         }
@@ -106,17 +110,17 @@ impl Critic {
     ///
     /// # Errors
     /// As [`Critic::values`].
-    pub fn before(
+    pub fn token_values(
         &self,
         batch: &TokenBatch,
         policy: impl FnOnce() -> Result<Tensor>,
     ) -> Result<Tensor> {
-        let (knows, head) = self.known(batch, policy)?;
-        batch.by_response(&head.forward(&batch.before(&knows)?)?)
+        let (knows, head) = self.head_inputs(batch, policy)?;
+        batch.to_padded(&head.forward(&batch.at_predicting_positions(&knows)?)?)
     }
 
     /// What the head sees, (B · S, C), and the head.
-    fn known(
+    fn head_inputs(
         &self,
         batch: &TokenBatch,
         policy: impl FnOnce() -> Result<Tensor>,

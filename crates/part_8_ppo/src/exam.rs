@@ -27,7 +27,7 @@ pub struct Exam<'a> {
 
 impl Exam<'_> {
     /// Whether there is one after step `step`.
-    pub fn due(&self, step: usize) -> bool {
+    pub fn is_due(&self, step: usize) -> bool {
         self.interval > 0 && step.is_multiple_of(self.interval)
     }
 
@@ -36,7 +36,7 @@ impl Exam<'_> {
     ///
     /// # Errors
     /// When a file cannot be written, and those of `scorer`.
-    pub fn sit(
+    pub fn run(
         &self,
         twin: &GptModern,
         policy: &mut TrainState,
@@ -47,11 +47,18 @@ impl Exam<'_> {
         let step = policy.progress.step;
         let mut rng = Rng::new(step as u64);
         let asked = || {
-            self.eval_config.answers(twin, self.prompts, SamplingStrategy::Greedy, scorer, &mut rng)
+            self.eval_config.generate_and_score(
+                twin,
+                self.prompts,
+                SamplingStrategy::Greedy,
+                scorer,
+                &mut rng,
+            )
         };
-        let answers = log.pause(asked)?;
+        let answers = log.run_untimed(asked)?;
         if let Some(bad) = no_number_in(&answers) {
-            return log.alarm(step, &format!("the look after step {step} does not count: {bad}"));
+            return log
+                .log_alarm(step, &format!("the look after step {step} does not count: {bad}"));
         }
         let found = figures(self.prompts, &answers);
         let Found {
@@ -70,7 +77,7 @@ impl Exam<'_> {
             "val_exact_match": exact_match, "val_form_forgiven": form_forgiven, "val_length": length_mean,
             "val_eos_rate": eos_rate,
         });
-        log.validation(step, reward_mean, &said, figures)?;
+        log.log_validation(step, reward_mean, &said, figures)?;
         policy.progress.passed = self.target_reward.is_some_and(|enough| reward_mean >= enough);
         if policy.progress.update_best_loss(-reward_mean) {
             outputs.save_model(policy)?;

@@ -61,7 +61,7 @@ pub struct Experience {
 /// When a token is none of the tokenizer's.
 pub fn texts(groups: &[Group], speech: &ChatTokenizer) -> Result<Vec<String>> {
     let responses = groups.iter().flat_map(|group| &group.completions);
-    responses.map(|one| words(&one.tokens, one.ended(), speech)).collect()
+    responses.map(|one| words(&one.tokens, one.terminated(), speech)).collect()
 }
 
 /// The scores of the responses of `groups` to `questions`.
@@ -76,7 +76,7 @@ pub fn scores(
     rng: &mut Rng,
 ) -> Result<Vec<f64>> {
     let each = groups.iter().zip(questions).flat_map(|(group, question)| {
-        group.completions.iter().map(move |response| (response.ended(), &question.example))
+        group.completions.iter().map(move |response| (response.terminated(), &question.example))
     });
     let replies: Vec<Reply<'_>> = each
         .zip(texts)
@@ -101,7 +101,7 @@ impl Experience {
     ///
     /// # Errors
     /// When the models do not fit each other, or a prompt is too long for one.
-    pub fn of(
+    pub fn from_rollouts(
         judged: Judged,
         models: &Models,
         reference: &GptModern,
@@ -110,17 +110,17 @@ impl Experience {
     ) -> Result<Self> {
         let Judged { groups, completion_texts: texts, rewards: scores } = judged;
         let (writer, device) = (&models.rollout_policy, models.rollout_policy.device());
-        let whole = TokenBatch::of(&groups, writer.config(), device)?;
-        let (mask, log_probs_drawn) = (whole.mask.clone(), whole.drawn(&groups)?);
+        let whole = TokenBatch::from_groups(&groups, writer.config(), device)?;
+        let (mask, log_probs_drawn) = (whole.mask.clone(), whole.behavior_log_probs(&groups)?);
         let (mut references, mut values, mut bootstraps) = (Vec::new(), Vec::new(), Vec::new());
         let t = mask.dim(1)?;
-        for groups in groups.chunks(config.update.at_a_time(groups.len())) {
-            let batch = TokenBatch::of(groups, writer.config(), device)?;
+        for groups in groups.chunks(config.update.micro_batch_size(groups.len())) {
+            let batch = TokenBatch::from_groups(groups, writer.config(), device)?;
             let widened = |x: Tensor| x.pad_with_zeros(1, 0, t - x.dim(1)?);
             let found = models.rollout_critic.values(&batch, || batch.hidden(writer))?;
             values.push(widened(found.token_values)?);
             bootstraps.push(found.bootstrap_values);
-            let batch = TokenBatch::of(groups, reference.config(), device)?; // it may have another window
+            let batch = TokenBatch::from_groups(groups, reference.config(), device)?; // it may have another window
             let said = log_probs(reference, &batch, config.rollout.temperature())?;
             references.push(widened(said)?);
         }
@@ -138,13 +138,14 @@ impl Experience {
             bootstrap = bootstrap.zeros_like()?;
         }
         let paid = scores.iter().zip(groups.iter().flat_map(|group| &group.completions));
-        let paid =
-            paid.map(|(&score, response)| config.reward_shaping.paid(score, response) as f32);
+        let paid = paid.map(|(&score, response)| {
+            config.reward_shaping.terminal_reward(score, response) as f32
+        });
         let paid = Tensor::from_iter(paid, device)?; // (R)
         let kl = kl.estimate(&log_probs_drawn, &reference)?;
         let mut rewards = token_rewards(&paid, &kl, price, &mask)?;
         if scale == Scale::Whitened {
-            rewards = masked_whiten(&rewards, &mask, Mean::Kept)?;
+            rewards = masked_whiten(&rewards, &mask, Mean::No)?;
         }
         let found = gae(&rewards, &values, &bootstrap, &mask, discount)?;
         let moved = KlEstimator::K1.estimate(&log_probs_drawn, &reference)?;
@@ -157,7 +158,7 @@ impl Experience {
             rewards: scores,
             old_log_probs: log_probs_drawn,
             values,
-            advantages: masked_whiten(&found.advantages, &mask, Mean::Removed)?,
+            advantages: masked_whiten(&found.advantages, &mask, Mean::Yes)?,
             returns: found.returns,
             mask,
         })
@@ -184,7 +185,7 @@ impl Experience {
     }
 
     /// The rows of `x: (R, T)` that belong to groups `chosen`, the longest of which has `t` tokens.
-    pub(crate) fn rows(
+    pub(crate) fn rows_of_groups(
         &self,
         x: &Tensor,
         chosen: &[usize],

@@ -65,7 +65,7 @@ pub(crate) struct Tokens<'a> {
 
 impl Seen {
     /// Adds a part that has the share `share` of the mini-batch's tokens.
-    pub(crate) fn look(
+    pub(crate) fn add_micro_batch(
         &mut self,
         tokens: &Tokens<'_>,
         share: f64,
@@ -102,7 +102,7 @@ fn largest(x: &Tensor) -> Result<f64> {
 
 impl Updated {
     /// Adds what was seen of a mini-batch.
-    pub(crate) fn take(&mut self, seen: &Seen) {
+    pub(crate) fn add_minibatch(&mut self, seen: &Seen) {
         self.policy_loss += seen.policy_loss;
         self.value_loss += seen.value_loss;
         self.entropy += seen.entropy;
@@ -114,7 +114,7 @@ impl Updated {
     }
 
     /// The sums over `n` mini-batches as means.
-    pub(crate) fn averaged(mut self, n: usize) -> Self {
+    pub(crate) fn mean_over(mut self, n: usize) -> Self {
         let n = n.max(1) as f64;
         for sum in [
             &mut self.policy_loss,

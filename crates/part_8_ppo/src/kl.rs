@@ -73,14 +73,14 @@ pub enum KlControl {
 
 impl KlControl {
     /// The price at first.
-    pub fn initial(self) -> f64 {
+    pub fn init_kl_coef(self) -> f64 {
         match self {
             Self::Fixed(price) | Self::Adaptive { init_kl_coef: price, .. } => price,
         }
     }
 
     /// The price after `n` responses, of which each was `kl` nats away on average, that cost `price`.
-    pub fn next(self, price: f64, kl: f64, n: usize) -> f64 {
+    pub fn next_kl_coef(self, price: f64, kl: f64, n: usize) -> f64 {
         match self {
             Self::Fixed(_) => price,
             Self::Adaptive { target, horizon, .. } => {

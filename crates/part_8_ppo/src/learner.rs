@@ -66,7 +66,7 @@ impl Learner {
         price: KlControl,
     ) -> Result<Self> {
         let critic = new_critic(trunk, &policy.config, &policy.parameters, optimizer)?;
-        let state = State { kl_price: price.initial(), updates: 0, alarms: Alarms::default() };
+        let state = State { kl_price: price.init_kl_coef(), updates: 0, alarms: Alarms::default() };
         Ok(Self {
             policy,
             critic,
@@ -85,9 +85,9 @@ impl Learner {
         let mut twin = self.critic.parameters.for_inference();
         Ok(Models {
             policy: GptModern::new(&config, self.policy.parameters.root())?,
-            critic: Critic::on(&mut self.critic.parameters, self.backbone, &config)?,
+            critic: Critic::from_parameters(&mut self.critic.parameters, self.backbone, &config)?,
             rollout_policy: GptModern::new(&config, self.policy.parameters.for_inference().root())?,
-            rollout_critic: Critic::on(&mut twin, self.backbone, &config)?,
+            rollout_critic: Critic::from_parameters(&mut twin, self.backbone, &config)?,
         })
     }
 
@@ -113,7 +113,7 @@ impl Learner {
         let path = folder.join(LOOP);
         let (state, origins): (State, Origins) = serde_json::from_value(json_file::read(&path)?)
             .with_context(|| format!("{} is no state of a run", path.display()))?;
-        origins.check(&self.run_inputs)?;
+        origins.ensure_same_as(&self.run_inputs)?;
         self.policy.restore(&folder.join("policy"), data)?;
         self.critic.restore(&folder.join("critic"), data)?;
         self.progress = state;

@@ -13,9 +13,9 @@ use candle_core::{D, DType, Result, Tensor};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mean {
     /// Becomes 0: advantages.
-    Removed,
+    Yes,
     /// Stays: rewards, whose sign says what is good (Huang et al., "The N implementation details of RLHF with PPO").
-    Kept,
+    No,
 }
 
 /// `x` where `mask` (of its shape) is not 0, else 0.
@@ -43,8 +43,8 @@ pub fn masked_whiten(x: &Tensor, mask: &Tensor, mean: Mean) -> Result<Tensor> {
     let variance = masked_mean(&centred.sqr()?, mask)?;
     let whitened = centred.broadcast_div(&(variance + 1e-8)?.sqrt()?)?;
     let whitened = match mean {
-        Mean::Removed => whitened,
-        Mean::Kept => whitened.broadcast_add(&average)?,
+        Mean::Yes => whitened,
+        Mean::No => whitened.broadcast_add(&average)?,
     };
     masked(&whitened, mask)
 }

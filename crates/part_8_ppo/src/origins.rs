@@ -17,7 +17,7 @@ impl Origins {
     ///
     /// # Errors
     /// Names what is another.
-    pub fn check(&self, these: &Self) -> Result<()> {
+    pub fn ensure_same_as(&self, these: &Self) -> Result<()> {
         ensure!(
             self.reference == these.reference,
             "the run began with another reference, or from other weights, than it is given now"

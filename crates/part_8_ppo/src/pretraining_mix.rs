@@ -37,7 +37,7 @@ impl PretrainingMix {
     }
 
     /// Goes on with batch `number`.
-    pub fn seek(&mut self, number: usize) {
+    pub fn seek_batch(&mut self, number: usize) {
         self.next_batch = number;
     }
 

@@ -63,7 +63,7 @@ impl Prompts {
     }
 
     /// The `n` questions of step `step`, counted from 1.
-    pub fn of_step(&mut self, step: usize, n: usize) -> Vec<Question> {
+    pub fn batch(&mut self, step: usize, n: usize) -> Vec<Question> {
         let first = (step - 1) * n;
         let all = self.examples.len();
         let mut chosen = Vec::with_capacity(n);

@@ -56,10 +56,10 @@ pub enum Scale {
 
 impl RewardConfig {
     /// What the last token of `response` is paid, which scored `score`.
-    pub fn paid(&self, score: f64, response: &Response) -> f64 {
+    pub fn terminal_reward(&self, score: f64, response: &Response) -> f64 {
         let score = clipped_score(score, self.reward_clip);
         match self.truncation {
-            _ if response.ended() => score,
+            _ if response.terminated() => score,
             Cut::Scored => score - self.missing_eos_penalty,
             Cut::Bootstrapped => -self.missing_eos_penalty,
         }

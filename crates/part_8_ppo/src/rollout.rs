@@ -47,7 +47,7 @@ pub struct Response {
 
 impl Response {
     /// Whether it ended itself, and was not cut off.
-    pub fn ended(&self) -> bool {
+    pub fn terminated(&self) -> bool {
         self.finish_reason == FinishReason::Stop
     }
 }
@@ -79,7 +79,7 @@ impl RolloutConfig {
     }
 
     /// Whether some tokens cannot be drawn.
-    pub fn filters(&self) -> bool {
+    pub fn has_sampling_filter(&self) -> bool {
         match self.sampler.strategy {
             SamplingStrategy::Greedy => true,
             SamplingStrategy::Random { top_k, top_p, min_p, .. } => {
@@ -132,7 +132,7 @@ pub fn rollout(
         Group { prompt: prompt.clone(), completions: responses.collect() }
     };
     let mut groups: Vec<Group> = prompts.iter().map(group).collect();
-    if config.filters() {
+    if config.has_sampling_filter() {
         crate::scoring::note_kept(model, &mut groups, &sampler)?;
     }
     Ok(groups)

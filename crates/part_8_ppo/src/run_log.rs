@@ -28,13 +28,13 @@ impl RunLog {
     }
 
     /// Records into `folder`, which has these rows, and `tracker`.
-    pub fn record(mut self, folder: RunFolder, tracker: Tracker, rows: &[Value]) -> Self {
+    pub fn record_to(mut self, folder: RunFolder, tracker: Tracker, rows: &[Value]) -> Self {
         self.metrics_writer = self.metrics_writer.within(folder, tracker, rows);
         self
     }
 
     /// Whether the figures of step `step` become a row.
-    pub fn due(&self, step: usize) -> bool {
+    pub fn is_due(&self, step: usize) -> bool {
         step.is_multiple_of(self.interval) || step == self.steps
     }
 
@@ -43,7 +43,7 @@ impl RunLog {
     ///
     /// # Errors
     /// When it cannot be recorded.
-    pub fn step(
+    pub fn log_step(
         &mut self,
         step: usize,
         reward: f64,
@@ -51,7 +51,7 @@ impl RunLog {
         figures: [Value; 2],
     ) -> Result<()> {
         self.progress.update_with_message(step - 1, &format!("reward {reward:.3}"), tokens);
-        if !self.due(step) {
+        if !self.is_due(step) {
             return Ok(());
         }
         let memory = resident_bytes().map(|bytes| bytes / 1_000_000);
@@ -64,7 +64,7 @@ impl RunLog {
     ///
     /// # Errors
     /// When they cannot be recorded.
-    pub fn responses(&mut self, step: usize, scores: &[f64], table: &str) -> Result<()> {
+    pub fn log_completions(&mut self, step: usize, scores: &[f64], table: &str) -> Result<()> {
         let Some(tracker) = self.metrics_writer.tracker() else { return Ok(()) };
         let scores: Vec<f32> = scores.iter().map(|&score| score as f32).collect();
         tracker.histogram(step, "reward", &scores)?;
@@ -75,7 +75,7 @@ impl RunLog {
     ///
     /// # Errors
     /// When it cannot be recorded.
-    pub fn alarm(&mut self, step: usize, alarm: &str) -> Result<()> {
+    pub fn log_alarm(&mut self, step: usize, alarm: &str) -> Result<()> {
         self.progress.suspend(|| println!("ALARM: {alarm}"));
         self.metrics_writer.row(step, json!({ "alarm": alarm }))
     }
@@ -84,7 +84,7 @@ impl RunLog {
     ///
     /// # Errors
     /// When it cannot be recorded.
-    pub fn validation(
+    pub fn log_validation(
         &mut self,
         step: usize,
         reward: f64,
@@ -99,7 +99,7 @@ impl RunLog {
     }
 
     /// Runs `work` that is no step: its time does not count.
-    pub fn pause<R>(&mut self, work: impl FnOnce() -> R) -> R {
+    pub fn run_untimed<R>(&mut self, work: impl FnOnce() -> R) -> R {
         self.progress.suspend(work)
     }
 

@@ -38,8 +38,8 @@ pub fn score(
     let scores = scores(model, batch, knows, temperature)?; // (N, V)
     let log_probs = token_log_probs(&scores, &batch.targets)?;
     Ok(Scored {
-        log_probs: batch.by_response(&log_probs)?,
-        entropy: batch.by_response(&entropy(&scores)?)?,
+        log_probs: batch.to_padded(&log_probs)?,
+        entropy: batch.to_padded(&entropy(&scores)?)?,
     })
 }
 
@@ -49,7 +49,7 @@ pub fn score(
 /// As [`score`].
 pub fn log_probs(model: &GptModern, batch: &TokenBatch, temperature: f64) -> Result<Tensor> {
     let scores = scores(model, batch, &batch.hidden(model)?, temperature)?;
-    batch.by_response(&token_log_probs(&scores, &batch.targets)?)
+    batch.to_padded(&token_log_probs(&scores, &batch.targets)?)
 }
 
 /// The scores x / T of all tokens where each of the N was drawn, those that were kept out at −∞: (N, V), in f32.
@@ -62,11 +62,11 @@ pub fn scores(
     knows: &Tensor,
     temperature: f64,
 ) -> Result<Tensor> {
-    let mut scores = model.logits(&batch.before(knows)?)?.to_dtype(DType::F32)?; // (N, V)
+    let mut scores = model.logits(&batch.at_predicting_positions(knows)?)?.to_dtype(DType::F32)?; // (N, V)
     if temperature != 1. {
         scores = (scores / temperature)?;
     }
-    match batch.filter(model.config().vocab_size)? {
+    match batch.allowed_tokens_mask(model.config().vocab_size)? {
         Some(filter) => Ok((scores + filter)?),
         None => Ok(scores),
     }
@@ -78,8 +78,8 @@ pub fn scores(
 /// As [`score`].
 pub fn note_kept(model: &GptModern, groups: &mut [Group], sampler: &Sampler) -> Result<()> {
     for group in groups {
-        let batch = TokenBatch::of([&*group], model.config(), model.device())?;
-        let logits = model.logits(&batch.before(&batch.hidden(model)?)?)?; // (N, V)
+        let batch = TokenBatch::from_groups([&*group], model.config(), model.device())?;
+        let logits = model.logits(&batch.at_predicting_positions(&batch.hidden(model)?)?)?; // (N, V)
         let logits = logits.to_dtype(DType::F32)?.to_device(&Device::Cpu)?.to_vec2::<f32>()?;
         let mut rows = logits.iter();
         for response in &mut group.completions {

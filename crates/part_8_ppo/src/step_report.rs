@@ -30,14 +30,14 @@ pub(crate) struct StepReport<'a> {
 
 impl StepReport<'_> {
     /// Shows and records it.
-    pub(crate) fn tell(&self, log: &mut RunLog, alarms: &mut Alarms) -> Result<()> {
+    pub(crate) fn log(&self, log: &mut RunLog, alarms: &mut Alarms) -> Result<()> {
         let Self { step, experience, update_metrics: updated, .. } = *self;
         let responses = || experience.groups.iter().flat_map(|group| &group.completions);
         let (scores, n) = (&experience.rewards, experience.rewards.len() as f64);
         let tokens: usize = responses().map(|one| one.tokens.len()).sum();
         let mean = scores.iter().sum::<f64>() / n;
         let deviation = (scores.iter().map(|score| (score - mean).powi(2)).sum::<f64>() / n).sqrt();
-        let eos_rate = responses().filter(|one| one.ended()).count() as f64 / n;
+        let eos_rate = responses().filter(|one| one.terminated()).count() as f64 / n;
         let signs = Signs {
             entropy: updated.entropy,
             kl_per_token: experience.kl_per_token,
@@ -46,7 +46,7 @@ impl StepReport<'_> {
             all_rewards_equal: scores.iter().all(|score| *score == scores[0]),
         };
         for alarm in alarms.check(step, &signs) {
-            log.alarm(step, &alarm)?;
+            log.log_alarm(step, &alarm)?;
         }
         let [rollout, judging, update] = self.seconds;
         let figures = json!({
@@ -56,14 +56,14 @@ impl StepReport<'_> {
             "rollout_tokens_per_s": tokens as f64 / rollout, "judging_s": judging,
             "update_tokens_per_s": updated.tokens_read as f64 / update,
         });
-        if log.due(step) {
-            log.responses(step, scores, &self.table())?;
+        if log.is_due(step) {
+            log.log_completions(step, scores, &self.completions_table())?;
         }
-        log.step(step, mean, tokens, [figures, serde_json::to_value(updated)?])
+        log.log_step(step, mean, tokens, [figures, serde_json::to_value(updated)?])
     }
 
     /// Some responses with their scores, as a Markdown table.
-    fn table(&self) -> String {
+    fn completions_table(&self) -> String {
         let experience = self.experience;
         let asked = experience.groups.iter().zip(self.prompts);
         let asked = asked.flat_map(|(group, question)| vec![question; group.completions.len()]);

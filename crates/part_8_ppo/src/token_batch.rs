@@ -39,7 +39,7 @@ impl TokenBatch {
     ///
     /// # Errors
     /// When there is no response, or memory is short.
-    pub fn of<'a>(
+    pub fn from_groups<'a>(
         groups: impl IntoIterator<Item = &'a Group>,
         config: &ModelConfig,
         device: &Device,
@@ -51,7 +51,7 @@ impl TokenBatch {
                 Some(_) => rows.extend(responses.chunks(1).map(|one| (&prompt[..], one))),
             }
         }
-        let read = |response: &Response| response.tokens.len() - usize::from(response.ended());
+        let read = |response: &Response| response.tokens.len() - usize::from(response.terminated());
         let width = |(prompt, responses): &(&[u32], &[Response])| {
             prompt.len() + responses.iter().map(read).sum::<usize>()
         };
@@ -66,7 +66,7 @@ impl TokenBatch {
                 let start = (b * s + segment.len()) as u32;
                 before.push((b * s + prompt.len() - 1) as u32); // the prompt's end predicts the first token
                 before.extend((start..).take(response.tokens.len() - 1));
-                if !response.ended() {
+                if !response.terminated() {
                     after.push(start + response.tokens.len() as u32 - 1);
                     cut.push(all.len());
                 }
@@ -104,7 +104,7 @@ impl TokenBatch {
     }
 
     /// R
-    pub fn n_responses(&self) -> usize {
+    pub fn n_completions(&self) -> usize {
         self.mask.dims()[0]
     }
 
@@ -114,7 +114,7 @@ impl TokenBatch {
     }
 
     /// How many tokens the model reads, padding included.
-    pub fn n_read(&self) -> usize {
+    pub fn n_input_tokens(&self) -> usize {
         self.inputs.elem_count()
     }
 
@@ -130,7 +130,7 @@ impl TokenBatch {
     ///
     /// # Errors
     /// When memory is short.
-    pub fn before(&self, known: &Tensor) -> Result<Tensor> {
+    pub fn at_predicting_positions(&self, known: &Tensor) -> Result<Tensor> {
         Ok(known.index_select(&self.predicting_positions, 0)?)
     }
 
@@ -139,7 +139,7 @@ impl TokenBatch {
     ///
     /// # Errors
     /// When memory is short.
-    pub fn after(&self, known: &Tensor) -> Result<Option<(Tensor, &[usize])>> {
+    pub fn at_bootstrap_positions(&self, known: &Tensor) -> Result<Option<(Tensor, &[usize])>> {
         let (at, cut) = &self.bootstrap_positions;
         Ok(match cut.is_empty() {
             true => None,
@@ -151,7 +151,7 @@ impl TokenBatch {
     ///
     /// # Errors
     /// When memory is short.
-    pub fn by_response(&self, flat: &Tensor) -> Result<Tensor> {
+    pub fn to_padded(&self, flat: &Tensor) -> Result<Tensor> {
         let none = Tensor::zeros(1, flat.dtype(), flat.device())?;
         let padded = Tensor::cat(&[&none, flat], 0)?.index_select(&self.token_numbers, 0)?;
         Ok(padded.reshape(self.mask.shape())?)
@@ -161,10 +161,13 @@ impl TokenBatch {
     ///
     /// # Errors
     /// When `groups` are not those of the batch.
-    pub fn drawn<'a>(&self, groups: impl IntoIterator<Item = &'a Group>) -> Result<Tensor> {
+    pub fn behavior_log_probs<'a>(
+        &self,
+        groups: impl IntoIterator<Item = &'a Group>,
+    ) -> Result<Tensor> {
         let responses = groups.into_iter().flat_map(|group| &group.completions);
         let flat = responses.flat_map(|response| response.log_probs.iter().copied());
-        self.by_response(&Tensor::from_iter(flat, self.mask.device())?)
+        self.to_padded(&Tensor::from_iter(flat, self.mask.device())?)
     }
 
     /// What is added to the scores of each of the N tokens so that only those it was drawn among are left: (N, V), 0 or −∞; nothing where
@@ -172,7 +175,7 @@ impl TokenBatch {
     ///
     /// # Errors
     /// When memory is short.
-    pub fn filter(&self, v: usize) -> Result<Option<Tensor>> {
+    pub fn allowed_tokens_mask(&self, v: usize) -> Result<Option<Tensor>> {
         if self.allowed_tokens.is_empty() {
             return Ok(None);
         }

@@ -46,27 +46,28 @@ pub fn train(
 ) -> Result<()> {
     let models = learner.models()?;
     if learner.policy.progress.step == 0 {
-        exam.sit(&models.rollout_policy, &mut learner.policy, around.reward_fn, outputs, log)?; // what there is to improve on
+        exam.run(&models.rollout_policy, &mut learner.policy, around.reward_fn, outputs, log)?; // what there is to improve on
     }
     let total = config.schedule.total;
     while learner.policy.progress.step < total && !learner.policy.progress.passed {
         let step = learner.policy.progress.step + 1;
         let mut rng = of_step(config.seed, step);
         let mut lap = laps();
-        let questions = prompts.of_step(step, config.prompts_per_step);
+        let questions = prompts.batch(step, config.prompts_per_step);
         let asked: Vec<Vec<u32>> = questions.iter().map(|one| one.prompt.clone()).collect();
         let groups = rollout(&models.rollout_policy, &asked, &config.rollout, &mut rng)?;
         let rollout_s = lap();
         let texts = texts(&groups, around.chat_tokenizer)?;
         let scores = scores(&groups, &questions, &texts, around.reward_fn, &mut rng)?;
         if let Some(bad) = not_a_number(&scores, &texts) {
-            log.alarm(step, &format!("step {step} is skipped: {bad}"))?;
+            log.log_alarm(step, &format!("step {step} is skipped: {bad}"))?;
         } else {
             let (judged, price) = (
                 Judged { groups, completion_texts: texts, rewards: scores },
                 learner.progress.kl_price,
             );
-            let experience = Experience::of(judged, &models, around.reference, config, price)?;
+            let experience =
+                Experience::from_rollouts(judged, &models, around.reference, config, price)?;
             let judging_s = lap();
             let updated = learn(learner, &models, around, &experience, config, &mut rng)?;
             let report = StepReport {
@@ -78,11 +79,11 @@ pub fn train(
                 kl_coef: learner.progress.kl_price,
                 seconds: [rollout_s, judging_s, lap()],
             };
-            report.tell(log, &mut learner.progress.alarms)?;
+            report.log(log, &mut learner.progress.alarms)?;
         }
         learner.policy.progress.step = step;
-        if step == total || exam.due(step) {
-            exam.sit(&models.rollout_policy, &mut learner.policy, around.reward_fn, outputs, log)?;
+        if step == total || exam.is_due(step) {
+            exam.run(&models.rollout_policy, &mut learner.policy, around.reward_fn, outputs, log)?;
         }
         let stop = outputs.should_stop(step);
         if step == total || stop || learner.policy.progress.passed || outputs.is_save_due(step) {
@@ -118,7 +119,7 @@ fn learn(
         ..
     } = config.update;
     if let Some(mix) = &mut around.ptx_loss {
-        mix.seek((step - 1) * epochs * mini_batches * accumulate);
+        mix.seek_batch((step - 1) * epochs * mini_batches * accumulate);
     }
     let rate = config.schedule.at(step);
     let pass = Pass {
@@ -129,7 +130,7 @@ fn learn(
     };
     let updated = update(learner, models, experience, pass, rng)?;
     let (price, n) = (learner.progress.kl_price, experience.rewards.len());
-    learner.progress.kl_price = config.kl_controller.next(price, experience.kl, n);
+    learner.progress.kl_price = config.kl_controller.next_kl_coef(price, experience.kl, n);
     Ok(updated)
 }
 

@@ -43,7 +43,7 @@ pub struct UpdateConfig {
 
 impl UpdateConfig {
     /// How many of `groups` groups are computed at a time.
-    pub fn at_a_time(&self, groups: usize) -> usize {
+    pub fn micro_batch_size(&self, groups: usize) -> usize {
         groups.div_ceil(self.n_minibatches.max(1)).div_ceil(self.grad_accum_steps.max(1)).max(1)
     }
 }
@@ -94,7 +94,7 @@ pub fn update(
             if all.updates == 0 {
                 all.first_ratio_error = seen.ratio_error;
             }
-            all.take(&seen);
+            all.add_minibatch(&seen);
             looked_at += 1;
             if config.early_stop_kl.is_some_and(|target| seen.approx_kl > target) {
                 break 'epochs; // this mini-batch has shown it: no further step
@@ -110,7 +110,7 @@ pub fn update(
         }
     }
     learner.progress.updates += all.updates;
-    Ok(all.averaged(looked_at))
+    Ok(all.mean_over(looked_at))
 }
 
 /// `items` in `n` runs of one length, give or take one.
@@ -136,15 +136,15 @@ fn part_loss(
 ) -> Result<Tensor> {
     let (policy, experience) = (&models.policy, part.experience);
     let groups = part.groups.iter().map(|&group| &experience.groups[group]);
-    let batch = TokenBatch::of(groups, policy.config(), policy.device())?;
+    let batch = TokenBatch::from_groups(groups, policy.config(), policy.device())?;
     let (mask, t) = (&batch.mask, batch.mask.dim(1)?);
-    let rows = |x: &Tensor| experience.rows(x, part.groups, t); // (R, T) of these groups
+    let rows = |x: &Tensor| experience.rows_of_groups(x, part.groups, t); // (R, T) of these groups
     let (old, advantages) = (rows(&experience.old_log_probs)?, rows(&experience.advantages)?);
     let (old_values, returns) = (rows(&experience.values)?, rows(&experience.returns)?);
 
     let knows = batch.hidden(policy)?;
     let scored = score(policy, &batch, &knows, temperature)?;
-    let values = models.critic.before(&batch, || Ok(knows.clone()))?;
+    let values = models.critic.token_values(&batch, || Ok(knows.clone()))?;
     let surrogate = clipped_surrogate(&scored.log_probs, &old, &advantages, config.clip_range)?;
     let value = value_loss(&values, &old_values, &returns, config.value_clip_range)?;
 
@@ -154,7 +154,7 @@ fn part_loss(
         values: [&values, &old_values, &returns],
         losses: [&surrogate, &value, &scored.entropy],
     };
-    seen.look(&tokens, part.token_fraction, config)?;
-    seen.tokens_read += batch.n_read();
+    seen.add_micro_batch(&tokens, part.token_fraction, config)?;
+    seen.tokens_read += batch.n_input_tokens();
     Ok(total_loss(&surrogate, &value, &scored.entropy, mask, config.loss_weights)?)
 }

@@ -106,8 +106,13 @@ impl Exam<'_> {
     ) -> Result<(Evaluation, Vec<Answer>)> {
         ensure!(!questions.is_empty(), "there is no problem to evaluate");
         let rng = &mut Rng::new(0);
-        let answers =
-            self.asking.answers(model, questions, SamplingStrategy::Greedy, scorer, rng)?;
+        let answers = self.asking.generate_and_score(
+            model,
+            questions,
+            SamplingStrategy::Greedy,
+            scorer,
+            rng,
+        )?;
         Ok((Evaluation::of(self.task, questions, &answers), answers))
     }
 
@@ -137,7 +142,7 @@ impl Exam<'_> {
                     self.task.is_right(&Reply {
                         example,
                         completion: text,
-                        terminated: response.ended(),
+                        terminated: response.terminated(),
                     })
                 };
                 right.push(said.filter(is_right).count());

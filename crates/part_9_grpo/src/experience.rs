@@ -84,7 +84,7 @@ impl Experience {
         let rewards: Vec<f32> = scores.into_iter().zip(&responses).map(paid).collect();
         let lengths: Vec<usize> = responses.iter().map(|response| response.tokens.len()).collect();
         let masked = judgement.overlong == Overlong::Masked;
-        let takes_part: Vec<bool> = responses.iter().map(|r| r.ended() || !masked).collect();
+        let takes_part: Vec<bool> = responses.iter().map(|r| r.terminated() || !masked).collect();
         let weights = judgement.aggregation.weights(&lengths, &takes_part, budget);
         let advantages =
             advantages(&rewards, config.group_size, judgement.baseline, judgement.epsilon)?;

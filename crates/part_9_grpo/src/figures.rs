@@ -77,7 +77,7 @@ impl Row {
             without_signal: silent as f64 / groups as f64,
             silent: silent == groups,
             length: tokens as f64 / n,
-            ended: responses().filter(|response| response.ended()).count() as f64 / n,
+            ended: responses().filter(|response| response.terminated()).count() as f64 / n,
             entropy: surprise / tokens as f64, // its mean is the entropy, as the tokens are the policy's own
             tokens,
             update: updates.last().map(|last| (*last, updates[0].seen.mismatch)),

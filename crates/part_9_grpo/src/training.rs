@@ -71,7 +71,7 @@ pub fn train(
     }
     while tuning.progress.step < schedule.total {
         let step = tuning.progress.step + 1;
-        let questions = prompts.of_step(step, config.prompts);
+        let questions = prompts.batch(step, config.prompts);
         let mut rng = of_step(config.seed, step);
         let draw = || gather(&twin, around.judge(), &questions, &config.rollout, &mut rng);
         let judged = log.time(|times| &mut times.generation, draw)?;

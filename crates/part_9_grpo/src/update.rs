@@ -56,7 +56,7 @@ pub fn parts(
     let (mut parts, temperature) = (Vec::new(), experience.temperature);
     for chosen in chosen.chunks(groups_each.max(1)) {
         let groups = || chosen.iter().map(|&group| &experience.groups[group]);
-        let batch = TokenBatch::of(groups(), twin.config(), twin.device())?;
+        let batch = TokenBatch::from_groups(groups(), twin.config(), twin.device())?;
         let spread = |values: &[f32]| -> Result<Tensor> {
             let own = chosen.iter().flat_map(|&group| &values[group * samples..][..samples]);
             let own = Tensor::from_iter(own.copied(), twin.device())?.unsqueeze(1)?; // (R, 1)
@@ -65,7 +65,7 @@ pub fn parts(
         let scored = |model| log_probs(model, &batch, temperature);
         let reference = reference.filter(|_| objective.kl.is_some());
         let drawn = Drawn {
-            behaviour: batch.drawn(groups())?,
+            behaviour: batch.behavior_log_probs(groups())?,
             old: objective.importance_cap.map(|_| scored(twin)).transpose()?,
             reference: reference.map(scored).transpose()?,
             advantages: spread(&experience.advantages)?,

@@ -33,7 +33,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
     }
     questions.truncate(args.eval_examples.get());
     let batch_size = args.batch_size.get();
-    let mut judge = args.scorer.open(&args.data.data, &speech, batch_size, &device)?;
+    let mut judge = args.scorer.open_reward_fn(&args.data.data, &speech, batch_size, &device)?;
     let asking = Asking { chat_tokenizer: &speech, max_new_tokens, batch_size };
     let choice = SamplingStrategy::new(args.temperature, None, None, None);
     let mut rng = Rng::new(args.compute.seed);

@@ -20,7 +20,7 @@ pub(super) struct Asked {
 pub(super) fn asked(args: &TrainArgs, speech: &ChatTokenizer, context: usize) -> Result<Asked> {
     let examples =
         args.examples.load_dataset(&args.data, DemonstrationStyle::Clean, args.run.compute.seed)?;
-    let room = args.rollout.longest(args.data.default_max_new_tokens());
+    let room = args.rollout.max_new_tokens_or(args.data.default_max_new_tokens());
     let (coefficient, seed) = (args.objective.mix_coef, args.run.compute.seed);
     let mix = match coefficient > 0. {
         true => {
@@ -38,7 +38,7 @@ pub(super) fn asked(args: &TrainArgs, speech: &ChatTokenizer, context: usize) ->
 
 impl Asked {
     /// A name that follows from what is asked and what is wanted, so that a checkpoint is not continued with something else.
-    pub(super) fn name(&self) -> String {
+    pub(super) fn sha256(&self) -> String {
         let wanted = |one: &Question| one.example.completion.bytes().map(u32::from).collect();
         let each = self.train.iter().flat_map(|one| [one.prompt.clone(), wanted(one)]);
         fingerprint::of_texts(each.collect::<Vec<Vec<u32>>>().iter())
@@ -55,7 +55,7 @@ pub(super) fn exam<'a>(
         prompts: questions,
         eval_config: Asking {
             chat_tokenizer: speech,
-            max_new_tokens: args.rollout.longest(args.data.default_max_new_tokens()),
+            max_new_tokens: args.rollout.max_new_tokens_or(args.data.default_max_new_tokens()),
             batch_size: 100,
         },
         interval: args.exam.eval_interval,

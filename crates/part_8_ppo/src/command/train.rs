@@ -37,7 +37,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let config = config(args, &speech)?;
     let asked = asked(args, &speech, model.context_len)?;
     let Judge { reward_fn: mut scorer, name: scored_by } =
-        args.scorer.open(&args.data.data, &speech, SCORED_AT_A_TIME, &device)?;
+        args.scorer.open_reward_fn(&args.data.data, &speech, SCORED_AT_A_TIME, &device)?;
     let lora = args.lora.config();
     lora.as_ref().map(|lora| lora.resolve_layers(&checkpoint.parameters)).transpose()?;
     let opened =
@@ -55,10 +55,14 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let (parameters, seed) = (checkpoint.parameters, config.seed);
     let policy = TrainState::with_optional_lora(model, parameters, lora.as_ref(), optimizer, seed)?;
     let reference = other.map_or_else(|| reference::of_start(&policy), |other| Ok(other.model))?;
-    let mut learner =
-        Learner::new(policy, args.objective.trunk(&args.lora), optimizer, config.kl_controller)?;
+    let mut learner = Learner::new(
+        policy,
+        args.objective.critic_backbone(&args.lora),
+        optimizer,
+        config.kl_controller,
+    )?;
     learner.run_inputs = origins;
-    let name = asked.name(); // what it may go on with
+    let name = asked.sha256(); // what it may go on with
     let keeper = ModelSaver {
         chat_tokenizer: &speech,
         special_ids: &checkpoint.special_ids,
@@ -70,7 +74,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let (folder, tracker, rows) = start.open_run(figures.log, restore)?;
     let (total, step) = (config.schedule.total, learner.policy.progress.step);
     let log = RunLog::new(total, step, figures.log_interval.get())?;
-    let mut log = log.record(folder, tracker, &rows);
+    let mut log = log.record_to(folder, tracker, &rows);
     let outputs = start.outputs(&keeper, &name)?;
     let exam = exam(args, &asked.validation, &speech);
     tell_start(&learner, &config, asked.train.len(), asked.n_dropped);

@@ -47,24 +47,24 @@ pub struct ObjectiveFlags {
 
 impl ObjectiveFlags {
     /// ε of the ratio.
-    pub fn clip(&self) -> Clip {
+    pub fn clip_range(&self) -> Clip {
         Clip::symmetric(self.clip)
     }
 
     /// ε of the values.
-    pub fn value_clip(&self) -> Option<f64> {
+    pub fn value_clip_range(&self) -> Option<f64> {
         Some(self.value_clip).filter(|&clip| clip > 0.)
     }
 
     /// On which network values are guessed. A network of its own beside a policy with adapters would be trained as a whole, with the
     /// memory that adapters save.
-    pub fn trunk(&self, lora: &LoraFlags) -> Trunk {
+    pub fn critic_backbone(&self, lora: &LoraFlags) -> Trunk {
         let usual = if lora.lora_rank.is_some() { Trunk::Shared } else { Trunk::Separate };
         self.critic.unwrap_or(usual)
     }
 
     /// What the parts of the loss weigh.
-    pub fn weights(&self) -> Weights {
+    pub fn loss_weights(&self) -> Weights {
         Weights { value_coef: self.value_coef, entropy_coef: self.entropy_coef }
     }
 }

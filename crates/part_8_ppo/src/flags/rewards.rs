@@ -83,7 +83,7 @@ impl RewardFlags {
     }
 
     /// How much a nat of KL costs.
-    pub fn price(&self) -> KlControl {
+    pub fn kl_controller(&self) -> KlControl {
         let (initial, horizon) = (self.kl_coef, self.kl_horizon.unwrap_or(10_000.));
         let adaptive = |target| KlControl::Adaptive { init_kl_coef: initial, target, horizon };
         self.kl_target.map_or(KlControl::Fixed(initial), adaptive)

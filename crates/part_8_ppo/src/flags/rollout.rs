@@ -36,28 +36,28 @@ impl RolloutFlags {
     /// # Errors
     /// A usage error when nothing could be learned from such responses.
     pub fn check(&self) -> Result<()> {
-        as_usage_error(self.with_ends(vec![0], 1).check())
+        as_usage_error(self.with_stop_tokens(vec![0], 1).check())
     }
 
     /// How responses are written by a model that speaks as `speech` does; `usual` is the longest if nothing is said.
     pub fn config(&self, speech: &ChatTokenizer, usual: usize) -> RolloutConfig {
-        self.with_ends(speech.stop_token_ids().to_vec(), usual)
+        self.with_stop_tokens(speech.stop_token_ids().to_vec(), usual)
     }
 
-    fn with_ends(&self, stop: Vec<u32>, usual: usize) -> RolloutConfig {
+    fn with_stop_tokens(&self, stop: Vec<u32>, usual: usize) -> RolloutConfig {
         let top_k = Some(self.top_k).filter(|&k| k > 0);
         let choice = SamplingStrategy::new(self.temperature, top_k, self.top_p, None);
         let (samples, sampler) = (self.samples.get(), Sampler::new(choice));
         RolloutConfig {
             group_size: samples,
             sampler,
-            max_new_tokens: self.longest(usual),
+            max_new_tokens: self.max_new_tokens_or(usual),
             stop_token_ids: stop,
         }
     }
 
     /// The longest response, `usual` if nothing is said.
-    pub fn longest(&self, usual: usize) -> usize {
+    pub fn max_new_tokens_or(&self, usual: usize) -> usize {
         self.max_new_tokens.map_or(usual, NonZeroUsize::get)
     }
 }

@@ -39,7 +39,7 @@ impl ScorerFlags {
     ///
     /// # Errors
     /// When there is no such reward model.
-    pub fn open(
+    pub fn open_reward_fn(
         &self,
         data: &str,
         speech: &ChatTokenizer,

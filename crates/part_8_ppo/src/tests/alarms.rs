@@ -48,7 +48,8 @@ fn a_step_rings_what_is_wrong_with_it() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let out = folder.path().join("run");
     let tracker = Tracker::create(Kind::None, &out, &json!({}), 0)?;
-    let mut log = RunLog::new(9, 0, 1)?.record(RunFolder::create(&out, &json!({}))?, tracker, &[]);
+    let mut log =
+        RunLog::new(9, 0, 1)?.record_to(RunFolder::create(&out, &json!({}))?, tracker, &[]);
     let mut alarms = Alarms::default();
     let well = Updated { entropy: 1., ..Updated::default() };
     let mut tell = |experience: &_, updated: &_, step| {
@@ -62,7 +63,7 @@ fn a_step_rings_what_is_wrong_with_it() -> Result<()> {
             kl_coef: 0.1,
             seconds,
         };
-        report.tell(&mut log, &mut alarms)
+        report.log(&mut log, &mut alarms)
     };
     tell(&experience, &well, 1)?;
     tell(&experience, &Updated { first_ratio_error: 0.1, ..well }, 2)?;

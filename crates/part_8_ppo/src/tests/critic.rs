@@ -15,10 +15,10 @@ fn values_begin_at_0_and_are_those_before_each_token() -> Result<()> {
     let settings = at(2., None, None);
     let prompts = vec![vec![1, 2, 3, 4, 5], vec![7, END, 8], vec![9]];
     let groups = rollout(&twin(&config, &parameters)?, &prompts, &settings, &mut Rng::new(1))?;
-    let batch = TokenBatch::of(&groups, &config, &CPU)?;
+    let batch = TokenBatch::from_groups(&groups, &config, &CPU)?;
     for trunk in [Trunk::Shared, Trunk::Separate] {
         let mut tuning = critic::new_critic(trunk, &config, &parameters, Default::default())?;
-        let critic = Critic::on(&mut tuning.parameters, trunk, &config)?;
+        let critic = Critic::from_parameters(&mut tuning.parameters, trunk, &config)?;
         let values = critic.values(&batch, || batch.hidden(&model))?;
         assert_eq!(values.token_values.abs()?.sum_all()?.to_scalar::<f32>()?, 0.);
         for parameter in tuning.parameters.iter().filter(|p| p.name.starts_with("value_head")) {
@@ -37,7 +37,7 @@ fn values_begin_at_0_and_are_those_before_each_token() -> Result<()> {
                 let found = values.token_values.get(row)?.narrow(0, 0, len)?;
                 assert_close(&found, &expected.narrow(0, first, len)?, 1e-4)?;
                 let after = values.bootstrap_values.get(row)?;
-                match response.ended() {
+                match response.terminated() {
                     true => assert_eq!(after.to_scalar::<f32>()?, 0.),
                     false => assert_close(&after, &expected.get(first + len)?, 1e-4)?,
                 }

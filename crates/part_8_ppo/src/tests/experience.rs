@@ -46,14 +46,14 @@ fn a_cut_response_is_paid_for_what_it_is_or_for_what_it_would_have_become() -> R
         let responses: Vec<&Response> = found.groups.iter().flat_map(|g| &g.completions).collect();
         for ((response, &score), paid) in responses.iter().zip(&found.rewards).zip(paid(&found)?) {
             let clipped = score.min(0.5);
-            let expected = match (response.ended(), cut) {
+            let expected = match (response.terminated(), cut) {
                 (true, _) => clipped,
                 (false, Cut::Bootstrapped) => 0.7 - 2.,
                 (false, Cut::Scored) => clipped - 2.,
             };
             assert!((f64::from(paid) - expected).abs() < 1e-5, "{cut:?} {paid} {expected}");
         }
-        let ended = responses.iter().filter(|response| response.ended()).count();
+        let ended = responses.iter().filter(|response| response.terminated()).count();
         assert!(ended > 0 && ended < responses.len(), "some end and some are cut off");
     }
     Ok(())
@@ -94,7 +94,7 @@ fn a_reference_is_heard_through_its_own_window() -> Result<()> {
     let judged = Judged { rewards: scores, ..judged };
     let twin = learner.policy.parameters.for_inference();
     let windowed = modern::GptModern::new(&windowed, { twin }.root())?;
-    let found = Experience::of(judged.clone(), &models, &windowed, &config, 1.)?;
+    let found = Experience::from_rollouts(judged.clone(), &models, &windowed, &config, 1.)?;
     // By the tokens of each text alone, through that window.
     let mut nats = 0.;
     for Group { prompt, completions: responses } in &judged.groups {

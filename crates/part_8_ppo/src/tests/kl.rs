@@ -32,11 +32,11 @@ fn estimators_of_the_kl_have_their_worked_values() -> Result<()> {
 #[test]
 fn the_price_of_kl_follows_its_target() {
     let control = KlControl::Adaptive { init_kl_coef: 0.2, target: 6., horizon: 10_000. };
-    close(control.next(0.2, 12., 256), 0.2 * (1. + 0.2 * 256. / 10_000.)); // the error is bounded
-    close(control.next(0.2, 6.6, 256), 0.2 * (1. + 0.1 * 256. / 10_000.));
-    close(control.next(0.2, 0., 256), 0.2 * (1. - 0.2 * 256. / 10_000.));
-    close(KlControl::Fixed(0.1).next(0.1, 50., 256), 0.1);
+    close(control.next_kl_coef(0.2, 12., 256), 0.2 * (1. + 0.2 * 256. / 10_000.)); // the error is bounded
+    close(control.next_kl_coef(0.2, 6.6, 256), 0.2 * (1. + 0.1 * 256. / 10_000.));
+    close(control.next_kl_coef(0.2, 0., 256), 0.2 * (1. - 0.2 * 256. / 10_000.));
+    close(KlControl::Fixed(0.1).next_kl_coef(0.1, 50., 256), 0.1);
     // More responses than the horizon change it no further: a price below 0 would pay for KL.
     let soon = KlControl::Adaptive { init_kl_coef: 0.2, target: 6., horizon: 20. };
-    close(soon.next(0.2, 0., 512), 0.2 * 0.8);
+    close(soon.next_kl_coef(0.2, 0., 512), 0.2 * 0.8);
 }

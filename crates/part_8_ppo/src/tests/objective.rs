@@ -42,9 +42,9 @@ fn whitened_numbers_have_variance_1_and_holes_stay_0() -> Result<()> {
         let each = [1., 2., 4., 5., 6.].map(|x| (x - 3.6) / (3.44f64 + 1e-8).sqrt() + shift);
         rows([[each[0], each[1], 0.], [each[2], each[3], each[4]]])
     };
-    assert_close(&masked_whiten(&x, &mask, Mean::Removed)?, &expected(0.)?, TOLERANCE)?;
-    assert_close(&masked_whiten(&x, &mask, Mean::Kept)?, &expected(3.6)?, TOLERANCE)?;
-    let nothing = masked_whiten(&x, &mask.zeros_like()?, Mean::Removed)?;
+    assert_close(&masked_whiten(&x, &mask, Mean::Yes)?, &expected(0.)?, TOLERANCE)?;
+    assert_close(&masked_whiten(&x, &mask, Mean::No)?, &expected(3.6)?, TOLERANCE)?;
+    let nothing = masked_whiten(&x, &mask.zeros_like()?, Mean::Yes)?;
     assert_close(&nothing, &x.zeros_like()?, 0.).map_err(anyhow::Error::from)
 }
 
@@ -72,7 +72,7 @@ fn advantages_are_those_of_the_tutorial() -> Result<()> {
     let found = gae(&rewards, &values, &none, &mask, discount)?;
     assert_close(&found.advantages, &rows([[7.018, 7.8]])?, TOLERANCE)?;
     assert_close(&found.returns, &rows([[8.018, 9.8]])?, TOLERANCE)?;
-    let whitened = masked_whiten(&found.advantages, &mask, Mean::Removed)?;
+    let whitened = masked_whiten(&found.advantages, &mask, Mean::Yes)?;
     assert_close(&whitened, &rows([[-1., 1.]])?, 1e-6)?;
 
     let mask = rows([[1., 0.]])?;

@@ -26,9 +26,9 @@ fn scoring_finds_the_probabilities_with_which_tokens_were_drawn() -> Result<()> 
         let model = twin(&config, &parameters)?;
         for settings in [at(1., None, None), at(0.6, None, None), at(1.3, Some(3), Some(0.8))] {
             let groups = rollout(&model, &prompts(), &settings, &mut Rng::new(1))?;
-            let batch = TokenBatch::of(&groups, &config, &CPU)?;
+            let batch = TokenBatch::from_groups(&groups, &config, &CPU)?;
             let scored = log_probs(&model, &batch, settings.temperature())?;
-            assert_close(&scored, &batch.drawn(&groups)?, 1e-5)?;
+            assert_close(&scored, &batch.behavior_log_probs(&groups)?, 1e-5)?;
         }
     }
     Ok(())
@@ -40,13 +40,13 @@ fn a_batch_with_shared_prompts_says_what_its_texts_say_alone() -> Result<()> {
     let (model, parameters) = policy(&config, 3)?;
     let settings = at(1., None, None);
     let groups = rollout(&twin(&config, &parameters)?, &prompts(), &settings, &mut Rng::new(1))?;
-    let batch = TokenBatch::of(&groups, &config, &CPU)?;
+    let batch = TokenBatch::from_groups(&groups, &config, &CPU)?;
     let together = log_probs(&model, &batch, 1.)?;
     let mut alone = Vec::new();
     for Group { prompt, completions: responses } in &groups {
         for response in responses {
             let one = Group { prompt: prompt.clone(), completions: vec![response.clone()] };
-            let scored = log_probs(&model, &TokenBatch::of([&one], &config, &CPU)?, 1.)?;
+            let scored = log_probs(&model, &TokenBatch::from_groups([&one], &config, &CPU)?, 1.)?;
             alone.push(scored.squeeze(0)?);
         }
     }
@@ -71,14 +71,14 @@ fn the_mask_says_how_long_responses_are_whatever_their_tokens() -> Result<()> {
     let model = twin(&config, &parameters)?;
     let groups = rollout(&model, &prompts(), &at(2., None, None), &mut Rng::new(1))?;
     let all: Vec<_> = groups.iter().flat_map(|group| &group.completions).collect();
-    let batch = TokenBatch::of(&groups, &config, &CPU)?;
+    let batch = TokenBatch::from_groups(&groups, &config, &CPU)?;
     let lengths = crate::masked::lengths(&batch.mask)?;
     assert_eq!(lengths, all.iter().map(|response| response.tokens.len()).collect::<Vec<_>>());
-    let ended = all.iter().filter(|response| response.ended()).count();
+    let ended = all.iter().filter(|response| response.terminated()).count();
     assert!(ended > 0 && ended < all.len(), "some end and some are cut off");
     for response in all {
         let end = response.tokens.iter().position(|&token| token == END);
-        assert_eq!(response.ended(), end.is_some());
+        assert_eq!(response.terminated(), end.is_some());
         assert!(
             end.is_none_or(|end| end + 1 == response.tokens.len()),
             "the end is the last token"
@@ -118,7 +118,7 @@ fn a_response_never_leaves_the_context() -> Result<()> {
         assert!(responses.iter().all(|one| prompt.len() + one.tokens.len() <= config.context_len));
         assert!(responses.iter().all(|one| one.tokens.len() == one.log_probs.len()));
     }
-    TokenBatch::of(&groups, &config, &CPU)?.hidden(&model)?;
+    TokenBatch::from_groups(&groups, &config, &CPU)?.hidden(&model)?;
     let error = rollout(&model, &[vec![3; 24]], &settings, &mut Rng::new(1)).unwrap_err();
     assert!(error.to_string().contains("24 tokens leaves no room"), "{error}");
     let zero = crate::RolloutConfig { max_new_tokens: 0, ..settings };
@@ -139,10 +139,11 @@ fn responses_of_many_lengths_stand_beside_each_other() -> Result<()> {
         completions: lens.iter().map(|&len| response(len)).collect(),
     };
     let groups = [group(&[3, 2]), group(&[5]), group(&[1, 4, 4])];
-    let batch = TokenBatch::of(&groups, &config(), &CPU)?;
+    let batch = TokenBatch::from_groups(&groups, &config(), &CPU)?;
     assert_eq!(batch.mask.dims(), [6, 5]);
     assert_eq!(crate::masked::lengths(&batch.mask)?, [3, 2, 5, 1, 4, 4]);
-    assert_close(&batch.drawn(&groups)?, &batch.mask.neg()?, 0.).map_err(anyhow::Error::from)
+    assert_close(&batch.behavior_log_probs(&groups)?, &batch.mask.neg()?, 0.)
+        .map_err(anyhow::Error::from)
 }
 
 #[test]
@@ -155,7 +156,7 @@ fn what_ended_holds_its_end() -> Result<()> {
     for seed in 0..50 {
         let groups = rollout(&model, &[vec![3; 22]], &settings, &mut Rng::new(seed))?;
         for response in &groups[0].completions {
-            assert_eq!(response.ended(), response.tokens.contains(&END), "{response:?}");
+            assert_eq!(response.terminated(), response.tokens.contains(&END), "{response:?}");
         }
     }
     Ok(())
@@ -166,7 +167,7 @@ fn no_prompt_is_asked_twice_before_all_were_asked_once() -> Result<()> {
     let question = |i| Question { example: Example::new("q", "a"), prompt: vec![i] };
     let mut prompts = Prompts::new((0..7).map(question).collect(), 3)?;
     let asked: Vec<u32> =
-        (1..=7).flat_map(|step| prompts.of_step(step, 3)).map(|one| one.prompt[0]).collect();
+        (1..=7).flat_map(|step| prompts.batch(step, 3)).map(|one| one.prompt[0]).collect();
     for time in asked.chunks(7) {
         let mut sorted = time.to_vec();
         sorted.sort_unstable();
@@ -192,7 +193,7 @@ fn adapters_off_the_policy_is_its_reference_on_the_same_memory() -> Result<()> {
     let mut without = parameters.without_adapters().for_inference();
     let reference = modern::GptModern::new(&config, without.root())?;
     let groups = rollout(&before, &prompts(), &at(1., None, None), &mut Rng::new(1))?;
-    let batch = TokenBatch::of(&groups, &config, &CPU)?;
+    let batch = TokenBatch::from_groups(&groups, &config, &CPU)?;
     let of = |model: &modern::GptModern| log_probs(model, &batch, 1.);
     assert_close(&of(&reference)?, &of(&before)?, 0.)?;
     assert_close(&of(&model)?.detach(), &of(&before)?, 0.)?;

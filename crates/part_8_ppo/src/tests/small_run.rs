@@ -149,7 +149,7 @@ pub(super) fn experience_of(
     config: &PpoConfig,
 ) -> Result<Experience> {
     let judged = judged(learner, speech, config)?;
-    Experience::of(judged, &learner.models()?, &reference(speech)?, config, 0.1)
+    Experience::from_rollouts(judged, &learner.models()?, &reference(speech)?, config, 0.1)
 }
 
 /// The rollout.

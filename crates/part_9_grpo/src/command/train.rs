@@ -58,7 +58,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     };
     let restore = |path: &Path| {
         let saved = SoFar::of(path)?;
-        saved.origins.check(&so_far.origins)?;
+        saved.origins.ensure_same_as(&so_far.origins)?;
         so_far = saved;
         tuning.restore(path, &name)?;
         reference.as_mut().map_or(Ok(()), |reference| reference.restore(path))

@@ -168,13 +168,13 @@ fn what_was_cut_is_masked_or_pays() -> Result<()> {
     let penalised = of(Overlong::Penalised { margin: 2 })?;
     let responses: Vec<&Response> =
         scored.groups.iter().flat_map(|group| &group.completions).collect();
-    let cut = responses.iter().filter(|response| !response.ended()).count();
+    let cut = responses.iter().filter(|response| !response.terminated()).count();
     assert!(cut > 0 && cut < 9, "some are cut and some are not: {cut}");
     let all: f32 =
         responses.iter().zip(&masked.weights).map(|(r, w)| w * r.tokens.len() as f32).sum();
     assert!((all - 1.).abs() < 1e-5, "what takes part has all the weight: {all}");
     for (i, response) in responses.iter().enumerate() {
-        assert_eq!(masked.weights[i] == 0., !response.ended());
+        assert_eq!(masked.weights[i] == 0., !response.terminated());
         let paid = scored.rewards[i] - penalised.rewards[i];
         let wanted = (response.tokens.len() as f32 - 3.).max(0.) / 2.;
         assert!((paid - wanted).abs() < 1e-6, "{paid} {wanted}");
@@ -191,7 +191,7 @@ fn a_step_makes_better_completions_likelier_than_worse_ones() -> Result<()> {
     // Σ w A log π, which is what the step is to raise.
     let raised = |tuning: &TrainState| -> Result<f32> {
         let twin = twin(tuning)?;
-        let batch = ppo::TokenBatch::of(&drawn.groups, twin.config(), twin.device())?;
+        let batch = ppo::TokenBatch::from_groups(&drawn.groups, twin.config(), twin.device())?;
         let said = ppo::scoring::log_probs(&twin, &batch, 0.9)?.sum(1)?.to_vec1::<f32>()?;
         let each = said.iter().zip(&drawn.weights).zip(&drawn.advantages);
         Ok(each.map(|((said, weight), advantage)| said * weight * advantage).sum())
