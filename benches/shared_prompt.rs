@@ -11,7 +11,7 @@ use candle_core::{DType, Device};
 use modern::sampler::{Sampler, SamplingStrategy};
 use modern::{GptModern, ModelConfig};
 use ppo::scoring::log_probs;
-use ppo::{Group, RolloutConfig, TokenBatch, rollout};
+use ppo::{RolloutConfig, RolloutGroup, TokenBatch, rollout};
 use tensor_core::allocator::keep_freed_memory;
 use tensor_core::{Parameters, Rng, backward};
 
@@ -48,15 +48,15 @@ fn main() -> Result<()> {
         Ok(())
     };
     let shared = rollout(&twin, &prompts, &config(SAMPLES), &mut Rng::new(3))?;
-    let alone = |group: &Group| -> Vec<Group> {
-        let of = |one: &ppo::Response| Group {
+    let alone = |group: &RolloutGroup| -> Vec<RolloutGroup> {
+        let of = |one: &ppo::SampledCompletion| RolloutGroup {
             prompt: group.prompt.clone(),
             completions: vec![one.clone()],
         };
         group.completions.iter().map(of).collect()
     };
-    let apart: Vec<Group> = shared.iter().flat_map(alone).collect();
-    let learn = |groups: &[Group]| -> Result<()> {
+    let apart: Vec<RolloutGroup> = shared.iter().flat_map(alone).collect();
+    let learn = |groups: &[RolloutGroup]| -> Result<()> {
         let batch = TokenBatch::from_groups(groups, policy.config(), policy.device())?;
         backward(&log_probs(&policy, &batch, 1.)?.sum_all()?)?;
         Ok(())

@@ -9,7 +9,7 @@
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor, Var};
 use ppo::small_world::{ALL, T, expected, log_probs, policy, probabilities, true_values};
-use ppo::{Discount, KlEstimator, gae};
+use ppo::{GaeConfig, KlEstimator, gae};
 use tensor_core::{Rng, backward};
 
 fn main() -> Result<()> {
@@ -31,7 +31,7 @@ fn advantages(at: &Tensor, scores: &Tensor) -> Result<()> {
     println!("{:32} {:>4}  {:>18}  {:>18}", "values", "λ", "bias of gradient", "variance of A");
     for (name, values) in [("none", &zero), ("half the truth", &half), ("the truth", &exact)] {
         for lambda in [1., 0.95, 0.] {
-            let discount = Discount { gamma: 1., lambda };
+            let discount = GaeConfig { gamma: 1., lambda };
             let none = Tensor::zeros(ALL, DType::F64, &Device::Cpu)?;
             let a = gae(&last, values, &none, &zero.ones_like()?, discount)?.advantages;
             let chances = probabilities(at)?.unsqueeze(1)?.broadcast_mul(&a)?;

@@ -7,7 +7,7 @@ use grpo::experience::{Experience, Judgement, gather};
 use modern::LoadMode;
 use modern::sampler::{Sampler, SamplingStrategy};
 use ppo::prompts::questions;
-use ppo::{Question, RolloutConfig};
+use ppo::{PromptExample, RolloutConfig};
 use reward::metrics::wilson_interval;
 use reward::{PreferenceSource, RewardCheckpoint};
 use serde::{Deserialize, Serialize};
@@ -103,7 +103,7 @@ pub(crate) fn judge(course: &Course, folder: &Path) -> Result<Share> {
 /// What the model in `folder` tries where it is asked each question that is shown several times; and how its tries compare.
 pub(crate) fn tries(course: &Course, folder: &Path) -> Result<Vec<Vec<Try>>> {
     let FinetunedModel { model, chat_tokenizer: speech, .. } = open(course, folder)?;
-    let (questions, _): (Vec<Question>, _) =
+    let (questions, _): (Vec<PromptExample>, _) =
         questions(shown(), &speech, model.config().context_len, ANSWER)?;
     let config = RolloutConfig {
         group_size: GROUP,

@@ -13,7 +13,7 @@ const ROUNDING: f64 = 1e-3;
 
 /// What a step is judged by.
 #[derive(Debug, Clone, Copy)]
-pub struct Signs {
+pub struct HealthInputs {
     /// Of a token, in nats.
     pub entropy: f64,
     /// To the reference, of a token, in nats.
@@ -28,15 +28,15 @@ pub struct Signs {
 
 /// Watches a run. Each alarm rings once until its cause is gone, also where a run goes on from a checkpoint, which keeps this.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Alarms {
+pub struct PpoAlarms {
     first_entropy: Option<f64>,
     ringing: [bool; 5],
 }
 
-impl Alarms {
+impl PpoAlarms {
     /// What is wrong with step `step`, if anything is.
-    pub fn check(&mut self, step: usize, signs: &Signs) -> Vec<String> {
-        let Signs {
+    pub fn check(&mut self, step: usize, signs: &HealthInputs) -> Vec<String> {
+        let HealthInputs {
             entropy,
             kl_per_token,
             eos_rate,

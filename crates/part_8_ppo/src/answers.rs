@@ -8,12 +8,12 @@ use sft::metrics::{exact_match, relaxed_match};
 use tensor_core::Rng;
 
 use crate::experience::not_a_number;
-use crate::prompts::Question;
-use crate::scorer::{Reply, Scorer, scored};
+use crate::prompts::PromptExample;
+use crate::scorer::{RewardFn, RewardInput, scored};
 
 /// How questions are put.
 #[derive(Debug, Clone, Copy)]
-pub struct Asking<'a> {
+pub struct CompletionEvalConfig<'a> {
     /// How answers are read, and where they end.
     pub chat_tokenizer: &'a ChatTokenizer,
     /// Longest answer, in tokens.
@@ -24,7 +24,7 @@ pub struct Asking<'a> {
 
 /// An answer, and what it scored.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Answer {
+pub struct ScoredCompletion {
     /// In words.
     pub text: String,
     /// Its length in tokens, the end included.
@@ -37,7 +37,7 @@ pub struct Answer {
 
 /// How well questions were answered.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Found {
+pub struct PpoEvalMetrics {
     /// Questions.
     pub n: usize,
     /// The mean score.
@@ -52,7 +52,7 @@ pub struct Found {
     pub eos_rate: f64,
 }
 
-impl Asking<'_> {
+impl CompletionEvalConfig<'_> {
     /// The answers of `model`, an inference twin, to `questions`, their tokens chosen by `choice`.
     ///
     /// # Errors
@@ -60,11 +60,11 @@ impl Asking<'_> {
     pub fn generate_and_score(
         &self,
         model: &GptModern,
-        questions: &[Question],
+        questions: &[PromptExample],
         choice: SamplingStrategy,
-        scorer: &mut Scorer,
+        scorer: &mut RewardFn,
         rng: &mut Rng,
-    ) -> Result<Vec<Answer>> {
+    ) -> Result<Vec<ScoredCompletion>> {
         let (sampler, stop) = (Sampler::new(choice), self.chat_tokenizer.stop_token_ids().to_vec());
         let config = GenerateConfig::new(model, sampler, self.max_new_tokens, stop);
         let mut all = Vec::with_capacity(questions.len());
@@ -74,16 +74,22 @@ impl Asking<'_> {
                 let (length, ended) =
                     (written.tokens.len(), written.finish_reason == FinishReason::Stop);
                 let text = words(&written.tokens, ended, self.chat_tokenizer)?;
-                all.push(Answer { text, n_tokens: length, terminated: ended, reward: 0. });
+                all.push(ScoredCompletion {
+                    text,
+                    n_tokens: length,
+                    terminated: ended,
+                    reward: 0.,
+                });
             }
         }
         let each = questions.iter().zip(&all);
-        let replies: Vec<Reply<'_>> = each
-            .map(|(Question { example, .. }, Answer { text, terminated: ended, .. })| Reply {
-                example,
-                completion: text,
-                terminated: *ended,
-            })
+        let replies: Vec<RewardInput<'_>> = each
+            .map(
+                |(
+                    PromptExample { example, .. },
+                    ScoredCompletion { text, terminated: ended, .. },
+                )| RewardInput { example, completion: text, terminated: *ended },
+            )
             .collect();
         let scores = scored(scorer, &replies, rng)?;
         all.iter_mut().zip(scores).for_each(|(answer, score)| answer.reward = score);
@@ -106,23 +112,25 @@ pub(crate) fn words(tokens: &[u32], ended: bool, speech: &ChatTokenizer) -> Resu
 }
 
 /// The first of the answers' scores that is no number, in words.
-pub fn no_number_in(answers: &[Answer]) -> Option<String> {
+pub fn no_number_in(answers: &[ScoredCompletion]) -> Option<String> {
     let (scores, texts): (Vec<f64>, Vec<String>) =
         answers.iter().map(|answer| (answer.reward, answer.text.clone())).unzip();
     not_a_number(&scores, &texts)
 }
 
 /// The figures of these answers to `questions`.
-pub fn figures(questions: &[Question], answers: &[Answer]) -> Found {
+pub fn figures(questions: &[PromptExample], answers: &[ScoredCompletion]) -> PpoEvalMetrics {
     let n = answers.len();
-    let mean = |of: &dyn Fn(&Answer) -> f64| answers.iter().map(of).sum::<f64>() / n.max(1) as f64;
+    let mean = |of: &dyn Fn(&ScoredCompletion) -> f64| {
+        answers.iter().map(of).sum::<f64>() / n.max(1) as f64
+    };
     let known = questions.iter().any(|one| !one.example.completion.is_empty());
-    let share = |right: &dyn Fn(&Answer, &str) -> bool| {
+    let share = |right: &dyn Fn(&ScoredCompletion, &str) -> bool| {
         let each = answers.iter().zip(questions);
         let right = each.filter(|(answer, question)| right(answer, &question.example.completion));
         known.then(|| right.count() as f64 / n.max(1) as f64)
     };
-    Found {
+    PpoEvalMetrics {
         n,
         reward_mean: mean(&|answer| answer.reward),
         exact_match: share(&|answer, wanted| {

@@ -15,16 +15,16 @@ use serde::Serialize;
 use tensor_core::Rng;
 use tensor_core::ops::log_softmax;
 
-use crate::answers::{Answer, Asking, figures, no_number_in};
-use crate::prompts::Question;
+use crate::answers::{CompletionEvalConfig, ScoredCompletion, figures, no_number_in};
+use crate::prompts::PromptExample;
 use crate::rollout::{RolloutConfig, rollout};
-use crate::scorer::Scorer;
+use crate::scorer::RewardFn;
 use crate::scoring::scores;
 use crate::token_batch::TokenBatch;
 
 /// A policy beside its reference.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Comparison {
+pub struct PolicyComparison {
     /// Questions.
     pub n: usize,
     /// The policy's mean score.
@@ -59,12 +59,12 @@ pub struct Comparison {
 /// When a prompt fills a context, a score is no number, and those of `scorer`.
 pub fn compare(
     [policy, reference]: [&GptModern; 2],
-    questions: &[Question],
-    asking: Asking<'_>,
+    questions: &[PromptExample],
+    asking: CompletionEvalConfig<'_>,
     choice: SamplingStrategy,
-    scorer: &mut Scorer,
+    scorer: &mut RewardFn,
     rng: &mut Rng,
-) -> Result<(Comparison, [Vec<Answer>; 2])> {
+) -> Result<(PolicyComparison, [Vec<ScoredCompletion>; 2])> {
     let ours = asking.generate_and_score(policy, questions, choice, scorer, rng)?;
     let theirs = asking.generate_and_score(reference, questions, choice, scorer, rng)?;
     if let Some(bad) = no_number_in(&ours).or_else(|| no_number_in(&theirs)) {
@@ -74,7 +74,7 @@ pub fn compare(
     let each = ours.iter().zip(&theirs);
     let wins: f64 = each.map(|(a, b)| win(a.reward, b.reward)).sum();
     let [win_rate_low, win_rate_high] = wilson_interval(wins / a.n as f64, a.n);
-    let comparison = Comparison {
+    let comparison = PolicyComparison {
         n: a.n,
         reward_mean: a.reward_mean,
         reward_ref_mean: b.reward_mean,
@@ -105,8 +105,8 @@ fn win(a: f64, b: f64) -> f64 {
 /// The exact KL of every token, summed over a response, in the mean of responses drawn at temperature 1.
 fn kl(
     [policy, reference]: [&GptModern; 2],
-    questions: &[Question],
-    asking: Asking<'_>,
+    questions: &[PromptExample],
+    asking: CompletionEvalConfig<'_>,
     rng: &mut Rng,
 ) -> Result<f64> {
     let config = RolloutConfig {

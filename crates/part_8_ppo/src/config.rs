@@ -2,10 +2,10 @@
 
 use scaling::Schedule;
 
-use crate::kl::KlControl;
-use crate::rewards::RewardConfig;
+use crate::kl::KlController;
+use crate::rewards::RewardShapingConfig;
 use crate::rollout::RolloutConfig;
-use crate::update::UpdateConfig;
+use crate::update::PpoUpdateConfig;
 
 /// A run of PPO.
 #[derive(Debug, Clone)]
@@ -15,11 +15,11 @@ pub struct PpoConfig {
     /// How they are answered.
     pub rollout: RolloutConfig,
     /// How answers are judged.
-    pub reward_shaping: RewardConfig,
+    pub reward_shaping: RewardShapingConfig,
     /// How much a nat of KL to the reference costs.
-    pub kl_controller: KlControl,
+    pub kl_controller: KlController,
     /// How is learned from it.
-    pub update: UpdateConfig,
+    pub update: PpoUpdateConfig,
     /// The policy's rate of each step, and how many there are.
     pub schedule: Schedule,
     /// The critic's rate, in rates of the policy.

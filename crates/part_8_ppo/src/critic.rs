@@ -16,7 +16,7 @@ use crate::value_head::ValueHead;
 /// On which network values are guessed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
-pub enum Trunk {
+pub enum CriticBackbone {
     /// The policy's
     Shared,
     /// One of its own, at first a copy of the policy's
@@ -35,7 +35,7 @@ pub enum Critic {
 
 /// The values of a batch.
 #[derive(Debug)]
-pub struct Values {
+pub struct CriticValues {
     /// V before each token: (R, T), 0 where there is none.
     pub token_values: Tensor,
     /// V after the last token of a response that was cut off, 0 of one that ended: (R).
@@ -47,13 +47,13 @@ pub struct Values {
 /// # Errors
 /// When memory is short.
 pub fn new_critic(
-    trunk: Trunk,
+    trunk: CriticBackbone,
     policy: &ModelConfig,
     parameters: &Parameters,
     optimizer: AdamWConfig,
 ) -> Result<TrainState> {
     let mut own = Parameters::seeded(0, DType::F32, parameters.device());
-    if trunk == Trunk::Separate {
+    if trunk == CriticBackbone::Separate {
         GptModern::new(policy, own.root())?;
         for parameter in own.iter() {
             let source = parameters.get(&parameter.name);
@@ -72,13 +72,13 @@ impl Critic {
     /// When they are not.
     pub fn from_parameters(
         parameters: &mut Parameters,
-        trunk: Trunk,
+        trunk: CriticBackbone,
         config: &ModelConfig,
     ) -> Result<Self> {
         let head = ValueHead::new(parameters.root().at("value_head"), config.n_embd)?;
         Ok(match trunk {
-            Trunk::Shared => Self::Shared(head),
-            Trunk::Separate => {
+            CriticBackbone::Shared => Self::Shared(head),
+            CriticBackbone::Separate => {
                 Self::Separate(Box::new(GptModern::new(config, parameters.root())?), head)
             }
         })
@@ -92,7 +92,7 @@ impl Critic {
         &self,
         batch: &TokenBatch,
         policy: impl FnOnce() -> Result<Tensor>,
-    ) -> Result<Values> {
+    ) -> Result<CriticValues> {
         let (knows, head) = self.head_inputs(batch, policy)?;
         let before = batch.to_padded(&head.forward(&batch.at_predicting_positions(&knows)?)?)?;
         let mut bootstrap = vec![0f32; batch.n_completions()];
@@ -100,7 +100,7 @@ impl Critic {
             let values: Vec<f32> = head.forward(&known)?.detach().to_vec1()?;
             cut.iter().zip(values).for_each(|(&response, value)| bootstrap[response] = value);
         }
-        Ok(Values {
+        Ok(CriticValues {
             token_values: before,
             bootstrap_values: Tensor::new(bootstrap, batch.mask.device())?,
         })

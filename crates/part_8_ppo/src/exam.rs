@@ -7,25 +7,25 @@ use serde_json::json;
 use sft::{RunOutputs, TrainState};
 use tensor_core::Rng;
 
-use crate::answers::{Asking, Found, figures, no_number_in};
-use crate::prompts::Question;
-use crate::run_log::RunLog;
-use crate::scorer::Scorer;
+use crate::answers::{CompletionEvalConfig, PpoEvalMetrics, figures, no_number_in};
+use crate::prompts::PromptExample;
+use crate::run_log::PpoLog;
+use crate::scorer::RewardFn;
 
 /// What questions are asked, and when.
 #[derive(Debug)]
-pub struct Exam<'a> {
+pub struct PpoValidator<'a> {
     /// What is asked. The run may be ended by it, so results are reported of others.
-    pub prompts: &'a [Question],
+    pub prompts: &'a [PromptExample],
     /// How.
-    pub eval_config: Asking<'a>,
+    pub eval_config: CompletionEvalConfig<'a>,
     /// Steps between two looks; 0 for one at the end.
     pub interval: usize,
     /// Mean score at which the run ends.
     pub target_reward: Option<f64>,
 }
 
-impl Exam<'_> {
+impl PpoValidator<'_> {
     /// Whether there is one after step `step`.
     pub fn is_due(&self, step: usize) -> bool {
         self.interval > 0 && step.is_multiple_of(self.interval)
@@ -40,9 +40,9 @@ impl Exam<'_> {
         &self,
         twin: &GptModern,
         policy: &mut TrainState,
-        scorer: &mut Scorer,
+        scorer: &mut RewardFn,
         outputs: &RunOutputs<'_>,
-        log: &mut RunLog,
+        log: &mut PpoLog,
     ) -> Result<()> {
         let step = policy.progress.step;
         let mut rng = Rng::new(step as u64);
@@ -61,7 +61,7 @@ impl Exam<'_> {
                 .log_alarm(step, &format!("the look after step {step} does not count: {bad}"));
         }
         let found = figures(self.prompts, &answers);
-        let Found {
+        let PpoEvalMetrics {
             reward_mean,
             exact_match,
             relaxed_match: form_forgiven,

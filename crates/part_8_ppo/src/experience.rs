@@ -10,20 +10,20 @@ use crate::answers::words;
 use crate::config::PpoConfig;
 use crate::gae::gae;
 use crate::kl::KlEstimator;
-use crate::learner::Models;
-use crate::masked::{Mean, masked_mean, masked_whiten};
-use crate::prompts::Question;
-use crate::rewards::{Cut, RewardConfig, Scale, token_rewards};
-use crate::rollout::Group;
-use crate::scorer::{Reply, Scorer, scored};
+use crate::learner::PpoModels;
+use crate::masked::{ShiftMean, masked_mean, masked_whiten};
+use crate::prompts::PromptExample;
+use crate::rewards::{RewardScaling, RewardShapingConfig, TruncationHandling, token_rewards};
+use crate::rollout::RolloutGroup;
+use crate::scorer::{RewardFn, RewardInput, scored};
 use crate::scoring::log_probs;
 use crate::token_batch::TokenBatch;
 
 /// A rollout, and what came of it.
 #[derive(Debug, Clone)]
-pub struct Judged {
+pub struct ScoredRollouts {
     /// What was asked and answered.
-    pub groups: Vec<Group>,
+    pub groups: Vec<RolloutGroup>,
     /// The responses in words.
     pub completion_texts: Vec<String>,
     /// What the scorer gave each: R
@@ -32,9 +32,9 @@ pub struct Judged {
 
 /// What a step learns from. R responses, the longest of T tokens.
 #[derive(Debug)]
-pub struct Experience {
+pub struct PpoExperience {
     /// What was asked and answered.
-    pub groups: Vec<Group>,
+    pub groups: Vec<RolloutGroup>,
     /// The responses in words.
     pub completion_texts: Vec<String>,
     /// What the scorer gave each: R
@@ -59,7 +59,7 @@ pub struct Experience {
 ///
 /// # Errors
 /// When a token is none of the tokenizer's.
-pub fn texts(groups: &[Group], speech: &ChatTokenizer) -> Result<Vec<String>> {
+pub fn texts(groups: &[RolloutGroup], speech: &ChatTokenizer) -> Result<Vec<String>> {
     let responses = groups.iter().flat_map(|group| &group.completions);
     responses.map(|one| words(&one.tokens, one.terminated(), speech)).collect()
 }
@@ -69,18 +69,22 @@ pub fn texts(groups: &[Group], speech: &ChatTokenizer) -> Result<Vec<String>> {
 /// # Errors
 /// Those of `scorer`, or when it does not give a number to each.
 pub fn scores(
-    groups: &[Group],
-    questions: &[Question],
+    groups: &[RolloutGroup],
+    questions: &[PromptExample],
     texts: &[String],
-    scorer: &mut Scorer,
+    scorer: &mut RewardFn,
     rng: &mut Rng,
 ) -> Result<Vec<f64>> {
     let each = groups.iter().zip(questions).flat_map(|(group, question)| {
         group.completions.iter().map(move |response| (response.terminated(), &question.example))
     });
-    let replies: Vec<Reply<'_>> = each
+    let replies: Vec<RewardInput<'_>> = each
         .zip(texts)
-        .map(|((ended, example), text)| Reply { example, completion: text, terminated: ended })
+        .map(|((ended, example), text)| RewardInput {
+            example,
+            completion: text,
+            terminated: ended,
+        })
         .collect();
     scored(scorer, &replies, rng)
 }
@@ -96,19 +100,19 @@ pub fn not_a_number(scores: &[f64], texts: &[String]) -> Option<String> {
     ))
 }
 
-impl Experience {
+impl PpoExperience {
     /// What is to be learned from a rollout of `models`, where a nat of KL to `reference` costs `price`.
     ///
     /// # Errors
     /// When the models do not fit each other, or a prompt is too long for one.
     pub fn from_rollouts(
-        judged: Judged,
-        models: &Models,
+        judged: ScoredRollouts,
+        models: &PpoModels,
         reference: &GptModern,
         config: &PpoConfig,
         price: f64,
     ) -> Result<Self> {
-        let Judged { groups, completion_texts: texts, rewards: scores } = judged;
+        let ScoredRollouts { groups, completion_texts: texts, rewards: scores } = judged;
         let (writer, device) = (&models.rollout_policy, models.rollout_policy.device());
         let whole = TokenBatch::from_groups(&groups, writer.config(), device)?;
         let (mask, log_probs_drawn) = (whole.mask.clone(), whole.behavior_log_probs(&groups)?);
@@ -127,14 +131,14 @@ impl Experience {
         let reference = Tensor::cat(&references, 0)?; // (R, T)
         let (values, mut bootstrap) = (Tensor::cat(&values, 0)?, Tensor::cat(&bootstraps, 0)?);
 
-        let RewardConfig {
+        let RewardShapingConfig {
             kl_estimator: kl,
             truncation: cut,
             reward_scaling: scale,
             gae: discount,
             ..
         } = config.reward_shaping;
-        if cut == Cut::Scored {
+        if cut == TruncationHandling::Scored {
             bootstrap = bootstrap.zeros_like()?;
         }
         let paid = scores.iter().zip(groups.iter().flat_map(|group| &group.completions));
@@ -144,8 +148,8 @@ impl Experience {
         let paid = Tensor::from_iter(paid, device)?; // (R)
         let kl = kl.estimate(&log_probs_drawn, &reference)?;
         let mut rewards = token_rewards(&paid, &kl, price, &mask)?;
-        if scale == Scale::Whitened {
-            rewards = masked_whiten(&rewards, &mask, Mean::No)?;
+        if scale == RewardScaling::Whitened {
+            rewards = masked_whiten(&rewards, &mask, ShiftMean::No)?;
         }
         let found = gae(&rewards, &values, &bootstrap, &mask, discount)?;
         let moved = KlEstimator::K1.estimate(&log_probs_drawn, &reference)?;
@@ -158,7 +162,7 @@ impl Experience {
             rewards: scores,
             old_log_probs: log_probs_drawn,
             values,
-            advantages: masked_whiten(&found.advantages, &mask, Mean::Yes)?,
+            advantages: masked_whiten(&found.advantages, &mask, ShiftMean::Yes)?,
             returns: found.returns,
             mask,
         })

@@ -6,11 +6,11 @@ use candle_core::{DType, Tensor};
 use crate::kl::{KlEstimator, ratio};
 use crate::losses::{clip_fraction, value_clip_fraction};
 use crate::masked::{masked, masked_mean};
-use crate::update::UpdateConfig;
+use crate::update::PpoUpdateConfig;
 
 /// What an update did; means over its mini-batches.
 #[derive(Debug, Clone, Copy, Default, serde::Serialize)]
-pub struct Updated {
+pub struct PpoUpdateMetrics {
     /// −min(r A, clip(r) A)
     pub policy_loss: f64,
     /// ½ (V − R)²
@@ -39,7 +39,7 @@ pub struct Updated {
 
 /// What is read off a mini-batch: its parts add up, each weighted by its tokens.
 #[derive(Default)]
-pub(crate) struct Seen {
+pub(crate) struct MinibatchMetrics {
     policy_loss: f64,
     value_loss: f64,
     entropy: f64,
@@ -53,7 +53,7 @@ pub(crate) struct Seen {
 }
 
 /// What a part of a mini-batch was found to be, token by token; all of one shape, (R, T).
-pub(crate) struct Tokens<'a> {
+pub(crate) struct TokenTensors<'a> {
     pub(crate) mask: &'a Tensor,
     /// log π now and when they were drawn.
     pub(crate) log_probs: [&'a Tensor; 2],
@@ -63,16 +63,17 @@ pub(crate) struct Tokens<'a> {
     pub(crate) losses: [&'a Tensor; 3],
 }
 
-impl Seen {
+impl MinibatchMetrics {
     /// Adds a part that has the share `share` of the mini-batch's tokens.
     pub(crate) fn add_micro_batch(
         &mut self,
-        tokens: &Tokens<'_>,
+        tokens: &TokenTensors<'_>,
         share: f64,
-        config: &UpdateConfig,
+        config: &PpoUpdateConfig,
     ) -> Result<()> {
-        let Tokens { mask, log_probs: [now, old], values: [value, old_value, returns], .. } =
-            *tokens;
+        let TokenTensors {
+            mask, log_probs: [now, old], values: [value, old_value, returns], ..
+        } = *tokens;
         let (now, value) = (&now.detach(), &value.detach());
         let mean = |x: &Tensor| -> Result<f64> {
             let x = x.detach().to_dtype(DType::F64)?;
@@ -100,9 +101,9 @@ fn largest(x: &Tensor) -> Result<f64> {
     Ok(f64::from(x.max_all()?.to_scalar::<f32>()?))
 }
 
-impl Updated {
+impl PpoUpdateMetrics {
     /// Adds what was seen of a mini-batch.
-    pub(crate) fn add_minibatch(&mut self, seen: &Seen) {
+    pub(crate) fn add_minibatch(&mut self, seen: &MinibatchMetrics) {
         self.policy_loss += seen.policy_loss;
         self.value_loss += seen.value_loss;
         self.entropy += seen.entropy;

@@ -5,7 +5,7 @@ mod rewards;
 mod rollout;
 mod scorer;
 
-pub use objective::ObjectiveFlags;
-pub use rewards::RewardFlags;
+pub use objective::PpoObjectiveFlags;
+pub use rewards::RewardShapingFlags;
 pub use rollout::RolloutFlags;
-pub use scorer::ScorerFlags;
+pub use scorer::RewardFnFlags;

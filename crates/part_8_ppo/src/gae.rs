@@ -16,7 +16,7 @@ use crate::masked::masked;
 
 /// What came of the responses, token by token, 0 where there is none.
 #[derive(Debug, Clone)]
-pub struct Estimates {
+pub struct GaeOutput {
     /// A: (R, T)
     pub advantages: Tensor,
     /// What the value function is to learn: (R, T)
@@ -25,7 +25,7 @@ pub struct Estimates {
 
 /// How far rewards reach back.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Discount {
+pub struct GaeConfig {
     /// γ: what a reward is worth a token later.
     pub gamma: f64,
     /// λ: how far rewards are trusted over values.
@@ -42,9 +42,9 @@ pub fn gae(
     values: &Tensor,
     bootstrap: &Tensor,
     mask: &Tensor,
-    discount: Discount,
-) -> Result<Estimates> {
-    let Discount { gamma, lambda } = discount;
+    discount: GaeConfig,
+) -> Result<GaeOutput> {
+    let GaeConfig { gamma, lambda } = discount;
     let (_r, t) = rewards.dims2()?;
     let mut next_value = bootstrap.clone(); // (R)
     let mut next_advantage = bootstrap.zeros_like()?;
@@ -62,5 +62,5 @@ pub fn gae(
     advantages.reverse();
     let advantages = masked(&Tensor::stack(&advantages, 1)?, mask)?; // (R, T)
     let returns = masked(&(&advantages + values)?, mask)?;
-    Ok(Estimates { advantages, returns })
+    Ok(GaeOutput { advantages, returns })
 }

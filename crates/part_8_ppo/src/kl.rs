@@ -57,7 +57,7 @@ pub fn ratio(log_probs: &Tensor, old: &Tensor) -> Result<Tensor> {
 
 /// How much a nat of KL costs.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum KlControl {
+pub enum KlController {
     /// Always this.
     Fixed(f64),
     /// More while the KL of a response is above `target`, less below (Ziegler et al., <https://arxiv.org/abs/1909.08593>).
@@ -71,7 +71,7 @@ pub enum KlControl {
     },
 }
 
-impl KlControl {
+impl KlController {
     /// The price at first.
     pub fn init_kl_coef(self) -> f64 {
         match self {

@@ -9,41 +9,41 @@ use sft::TrainState;
 use tensor_core::AdamWConfig;
 use tiny_gpt::json_file;
 
-use crate::alarms::Alarms;
-use crate::critic::{Critic, Trunk, new_critic};
-use crate::kl::KlControl;
-use crate::origins::Origins;
+use crate::alarms::PpoAlarms;
+use crate::critic::{Critic, CriticBackbone, new_critic};
+use crate::kl::KlController;
+use crate::origins::RunInputs;
 
 const LOOP: &str = "loop.json";
 
 /// A policy and its critic in training.
-pub struct Learner {
+pub struct ActorCritic {
     /// The policy. Its step counts rollouts.
     pub policy: TrainState,
     /// The critic: a head, or a network with a head.
     pub critic: TrainState,
     /// On which network values are guessed.
-    pub backbone: Trunk,
+    pub backbone: CriticBackbone,
     /// What changes beside tensors.
-    pub progress: State,
+    pub progress: PpoProgress,
     /// What it was begun with and does not hold.
-    pub run_inputs: Origins,
+    pub run_inputs: RunInputs,
 }
 
 /// What a learner knows beside its tensors.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct State {
+pub struct PpoProgress {
     /// What a nat of KL costs now.
     pub kl_price: f64,
     /// Steps of the optimizers.
     pub updates: usize,
     /// Which alarms ring.
-    pub alarms: Alarms,
+    pub alarms: PpoAlarms,
 }
 
 /// The models of a learner, on its memory.
 #[derive(Debug, Clone)]
-pub struct Models {
+pub struct PpoModels {
     /// The policy in training.
     pub policy: GptModern,
     /// The critic in training.
@@ -54,25 +54,29 @@ pub struct Models {
     pub rollout_critic: Critic,
 }
 
-impl Learner {
+impl ActorCritic {
     /// One that begins with this policy, and a critic that guesses 0.
     ///
     /// # Errors
     /// When memory is short.
     pub fn new(
         policy: TrainState,
-        trunk: Trunk,
+        trunk: CriticBackbone,
         optimizer: AdamWConfig,
-        price: KlControl,
+        price: KlController,
     ) -> Result<Self> {
         let critic = new_critic(trunk, &policy.config, &policy.parameters, optimizer)?;
-        let state = State { kl_price: price.init_kl_coef(), updates: 0, alarms: Alarms::default() };
+        let state = PpoProgress {
+            kl_price: price.init_kl_coef(),
+            updates: 0,
+            alarms: PpoAlarms::default(),
+        };
         Ok(Self {
             policy,
             critic,
             backbone: trunk,
             progress: state,
-            run_inputs: Origins::default(),
+            run_inputs: RunInputs::default(),
         })
     }
 
@@ -80,10 +84,10 @@ impl Learner {
     ///
     /// # Errors
     /// When memory is short.
-    pub fn models(&mut self) -> Result<Models> {
+    pub fn models(&mut self) -> Result<PpoModels> {
         let config = self.policy.config;
         let mut twin = self.critic.parameters.for_inference();
-        Ok(Models {
+        Ok(PpoModels {
             policy: GptModern::new(&config, self.policy.parameters.root())?,
             critic: Critic::from_parameters(&mut self.critic.parameters, self.backbone, &config)?,
             rollout_policy: GptModern::new(&config, self.policy.parameters.for_inference().root())?,
@@ -111,8 +115,9 @@ impl Learner {
     /// When a file is missing, or belongs to another model, other data or other [`Origins`].
     pub fn restore(&mut self, folder: &Path, data: &str) -> Result<()> {
         let path = folder.join(LOOP);
-        let (state, origins): (State, Origins) = serde_json::from_value(json_file::read(&path)?)
-            .with_context(|| format!("{} is no state of a run", path.display()))?;
+        let (state, origins): (PpoProgress, RunInputs) =
+            serde_json::from_value(json_file::read(&path)?)
+                .with_context(|| format!("{} is no state of a run", path.display()))?;
         origins.ensure_same_as(&self.run_inputs)?;
         self.policy.restore(&folder.join("policy"), data)?;
         self.critic.restore(&folder.join("critic"), data)?;

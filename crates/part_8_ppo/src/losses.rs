@@ -90,7 +90,7 @@ pub fn value_clip_fraction(
 
 /// What the parts of the loss weigh.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Weights {
+pub struct LossWeights {
     /// c_v
     pub value_coef: f64,
     /// c_e: a bonus for being undecided.
@@ -106,7 +106,7 @@ pub fn total_loss(
     value: &Tensor,
     entropy: &Tensor,
     mask: &Tensor,
-    weights: Weights,
+    weights: LossWeights,
 ) -> Result<Tensor> {
     let policy = masked_mean(policy, mask)?;
     let value = (masked_mean(value, mask)? * weights.value_coef)?;

@@ -11,7 +11,7 @@ use candle_core::{D, DType, Result, Tensor};
 
 /// What whitening does with the mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mean {
+pub enum ShiftMean {
     /// Becomes 0: advantages.
     Yes,
     /// Stays: rewards, whose sign says what is good (Huang et al., "The N implementation details of RLHF with PPO").
@@ -37,14 +37,14 @@ pub fn masked_mean_along(x: &Tensor, mask: &Tensor, dim: usize) -> Result<Tensor
 
 /// `x` with variance 1 where `mask` (of its shape) is not 0, and 0 elsewhere. The variance is that of the numbers
 /// themselves, divided by their count.
-pub fn masked_whiten(x: &Tensor, mask: &Tensor, mean: Mean) -> Result<Tensor> {
+pub fn masked_whiten(x: &Tensor, mask: &Tensor, mean: ShiftMean) -> Result<Tensor> {
     let average = masked_mean(x, mask)?;
     let centred = x.broadcast_sub(&average)?;
     let variance = masked_mean(&centred.sqr()?, mask)?;
     let whitened = centred.broadcast_div(&(variance + 1e-8)?.sqrt()?)?;
     let whitened = match mean {
-        Mean::Yes => whitened,
-        Mean::No => whitened.broadcast_add(&average)?,
+        ShiftMean::Yes => whitened,
+        ShiftMean::No => whitened.broadcast_add(&average)?,
     };
     masked(&whitened, mask)
 }

@@ -5,14 +5,14 @@ use serde::{Deserialize, Serialize};
 
 /// Names that follow from what things hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Origins {
+pub struct RunInputs {
     /// The reference's weights.
     pub reference: String,
     /// Who scores: a rule by its name, a reward model by its weights.
     pub scorer: String,
 }
 
-impl Origins {
+impl RunInputs {
     /// Whether a run that was begun with `these` can go on with what is at hand.
     ///
     /// # Errors

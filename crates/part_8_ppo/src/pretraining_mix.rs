@@ -12,7 +12,7 @@ use sft::{BatchSampler, Curriculum, SftBatch, TokenizedExample};
 
 /// Examples that are mixed in.
 #[derive(Debug)]
-pub struct PretrainingMix {
+pub struct PtxLoss {
     examples: Vec<TokenizedExample>,
     sampler: BatchSampler,
     ptx_coef: f64,
@@ -20,7 +20,7 @@ pub struct PretrainingMix {
     next_batch: usize,
 }
 
-impl PretrainingMix {
+impl PtxLoss {
     /// `batch_size` of `examples` at a time, shuffled by `seed`, their loss times `coefficient`.
     ///
     /// # Panics

@@ -9,7 +9,7 @@ use tensor_core::Rng;
 
 /// A question that a policy is asked.
 #[derive(Debug, Clone)]
-pub struct Question {
+pub struct PromptExample {
     /// What was said, and the answer that is wanted, if there is one.
     pub example: Example,
     /// What was said, as tokens.
@@ -18,8 +18,8 @@ pub struct Question {
 
 /// Questions in shuffled order, an order for each time through.
 #[derive(Debug)]
-pub struct Prompts {
-    examples: Vec<Question>,
+pub struct PromptLoader {
+    examples: Vec<PromptExample>,
     seed: u64,
     /// A time through, and its order.
     epoch_order: (usize, Vec<usize>),
@@ -35,12 +35,12 @@ pub fn questions(
     speech: &ChatTokenizer,
     context: usize,
     room: usize,
-) -> Result<(Vec<Question>, usize)> {
+) -> Result<(Vec<PromptExample>, usize)> {
     let (mut fitting, mut left_out) = (Vec::new(), 0);
     for example in examples {
         let prompt = speech.encode_prompt(&example.prompt)?;
         match prompt.len() + room <= context {
-            true => fitting.push(Question { example, prompt }),
+            true => fitting.push(PromptExample { example, prompt }),
             false => left_out += 1,
         }
     }
@@ -51,19 +51,19 @@ pub fn questions(
     Ok((fitting, left_out))
 }
 
-impl Prompts {
+impl PromptLoader {
     /// These, in an order that follows from `seed`.
     ///
     /// # Errors
     /// When there are none.
-    pub fn new(questions: Vec<Question>, seed: u64) -> Result<Self> {
+    pub fn new(questions: Vec<PromptExample>, seed: u64) -> Result<Self> {
         ensure!(!questions.is_empty(), "there is no prompt");
         let order = (0, order(questions.len(), seed, 0));
         Ok(Self { examples: questions, seed, epoch_order: order })
     }
 
     /// The `n` questions of step `step`, counted from 1.
-    pub fn batch(&mut self, step: usize, n: usize) -> Vec<Question> {
+    pub fn batch(&mut self, step: usize, n: usize) -> Vec<PromptExample> {
         let first = (step - 1) * n;
         let all = self.examples.len();
         let mut chosen = Vec::with_capacity(n);

@@ -9,33 +9,33 @@
 
 use candle_core::{D, DType, Result, Tensor};
 
-use crate::Response;
-use crate::gae::Discount;
+use crate::SampledCompletion;
+use crate::gae::GaeConfig;
 use crate::kl::KlEstimator;
 use crate::masked::masked;
 
 /// How scores become advantages.
 #[derive(Debug, Clone, Copy)]
-pub struct RewardConfig {
+pub struct RewardShapingConfig {
     /// γ and λ.
-    pub gae: Discount,
+    pub gae: GaeConfig,
     /// How the KL to the reference is estimated.
     pub kl_estimator: KlEstimator,
     /// Scores are kept between minus this and this.
     pub reward_clip: Option<f64>,
     /// What a response that was cut off is worth.
-    pub truncation: Cut,
+    pub truncation: TruncationHandling,
     /// What it loses besides.
     pub missing_eos_penalty: f64,
     /// Whether rewards are brought to variance 1 first.
-    pub reward_scaling: Scale,
+    pub reward_scaling: RewardScaling,
 }
 
 /// What a response is worth that was cut off before it ended. Paid for what it is or for what it would have become, never for both:
 /// then running on would be worth more than any answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
-pub enum Cut {
+pub enum TruncationHandling {
     /// What was expected there, as it would have gone on; it is not scored
     #[default]
     Bootstrapped,
@@ -46,7 +46,7 @@ pub enum Cut {
 /// What becomes of rewards before advantages are made of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
-pub enum Scale {
+pub enum RewardScaling {
     /// Nothing
     #[default]
     AsTheyAre,
@@ -54,14 +54,14 @@ pub enum Scale {
     Whitened,
 }
 
-impl RewardConfig {
+impl RewardShapingConfig {
     /// What the last token of `response` is paid, which scored `score`.
-    pub fn terminal_reward(&self, score: f64, response: &Response) -> f64 {
+    pub fn terminal_reward(&self, score: f64, response: &SampledCompletion) -> f64 {
         let score = clipped_score(score, self.reward_clip);
         match self.truncation {
             _ if response.terminated() => score,
-            Cut::Scored => score - self.missing_eos_penalty,
-            Cut::Bootstrapped => -self.missing_eos_penalty,
+            TruncationHandling::Scored => score - self.missing_eos_penalty,
+            TruncationHandling::Bootstrapped => -self.missing_eos_penalty,
         }
     }
 }

@@ -25,16 +25,16 @@ pub struct RolloutConfig {
 
 /// A prompt and the responses to it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Group {
+pub struct RolloutGroup {
     /// What was asked.
     pub prompt: Vec<u32>,
     /// What was answered, each at its own chance.
-    pub completions: Vec<Response>,
+    pub completions: Vec<SampledCompletion>,
 }
 
 /// A response as it was written.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Response {
+pub struct SampledCompletion {
     /// Its tokens, the end included where it ended itself. At least one.
     pub tokens: Vec<u32>,
     /// The logarithm of the probability with which each was drawn.
@@ -45,7 +45,7 @@ pub struct Response {
     pub finish_reason: FinishReason,
 }
 
-impl Response {
+impl SampledCompletion {
     /// Whether it ended itself, and was not cut off.
     pub fn terminated(&self) -> bool {
         self.finish_reason == FinishReason::Stop
@@ -98,7 +98,7 @@ pub fn rollout(
     prompts: &[Vec<u32>],
     config: &RolloutConfig,
     rng: &mut Rng,
-) -> Result<Vec<Group>> {
+) -> Result<Vec<RolloutGroup>> {
     config.check()?;
     let context = model.config().context_len;
     if let Some(prompt) = prompts.iter().find(|prompt| prompt.len() >= context) {
@@ -127,11 +127,11 @@ pub fn rollout(
                 if tokens.len() > room { FinishReason::ContextFull } else { written.finish_reason };
             tokens.truncate(room);
             log_probs.truncate(room);
-            Response { tokens, log_probs, allowed_tokens: Vec::new(), finish_reason: end }
+            SampledCompletion { tokens, log_probs, allowed_tokens: Vec::new(), finish_reason: end }
         });
-        Group { prompt: prompt.clone(), completions: responses.collect() }
+        RolloutGroup { prompt: prompt.clone(), completions: responses.collect() }
     };
-    let mut groups: Vec<Group> = prompts.iter().map(group).collect();
+    let mut groups: Vec<RolloutGroup> = prompts.iter().map(group).collect();
     if config.has_sampling_filter() {
         crate::scoring::note_kept(model, &mut groups, &sampler)?;
     }

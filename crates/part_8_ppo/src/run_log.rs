@@ -9,14 +9,14 @@ use tiny_gpt::RunFolder;
 use tiny_gpt::progress::ProgressLine;
 
 /// Shows a run and records it.
-pub struct RunLog {
+pub struct PpoLog {
     progress: ProgressLine,
     metrics_writer: Record,
     steps: usize,
     interval: usize,
 }
 
-impl RunLog {
+impl PpoLog {
     /// Of a run of `steps` steps that is at `step`; a row of figures every `interval`, and at the last step.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use crate::final_answer::final_answer_score;
 
 /// A response to be scored.
 #[derive(Debug, Clone, Copy)]
-pub struct Reply<'a> {
+pub struct RewardInput<'a> {
     /// What was asked, and the answer that is wanted, if there is one.
     pub example: &'a Example,
     /// What was answered.
@@ -23,15 +23,15 @@ pub struct Reply<'a> {
 }
 
 /// A score for each of the replies; what is drawn for it comes from the stream.
-pub type Scorer = dyn FnMut(&[Reply<'_>], &mut Rng) -> Result<Vec<f64>>;
+pub type RewardFn = dyn FnMut(&[RewardInput<'_>], &mut Rng) -> Result<Vec<f64>>;
 
 /// What `scorer` gives each of `replies`.
 ///
 /// # Errors
 /// Those of `scorer`, or when it does not give a score to each.
 pub(crate) fn scored(
-    scorer: &mut Scorer,
-    replies: &[Reply<'_>],
+    scorer: &mut RewardFn,
+    replies: &[RewardInput<'_>],
     rng: &mut Rng,
 ) -> Result<Vec<f64>> {
     let scores = scorer(replies, rng)?;
@@ -41,33 +41,33 @@ pub(crate) fn scored(
 }
 
 /// 1 for the wanted answer and nothing else, ended; else 0.
-pub fn exact_score(reply: &Reply<'_>) -> f64 {
+pub fn exact_score(reply: &RewardInput<'_>) -> f64 {
     let right = reply.terminated && exact_match(reply.completion, &reply.example.completion);
     f64::from(u8::from(right))
 }
 
 /// Scores by [`exact_score`].
-pub fn exact() -> Box<Scorer> {
+pub fn exact() -> Box<RewardFn> {
     Box::new(|replies, _| Ok(replies.iter().map(exact_score).collect()))
 }
 
 /// Scores by the [final answer](crate::final_answer::final_answer), with `credit` for a wrong number.
-pub fn final_answers(credit: f64) -> Box<Scorer> {
-    let score = move |reply: &Reply<'_>| {
+pub fn final_answers(credit: f64) -> Box<RewardFn> {
+    let score = move |reply: &RewardInput<'_>| {
         final_answer_score(reply.completion, &reply.example.completion, credit)
     };
     Box::new(move |replies, _| Ok(replies.iter().map(score).collect()))
 }
 
 /// Scores 1 or 0 by chance: what is learned from it is what the algorithm does by itself.
-pub fn chance() -> Box<Scorer> {
+pub fn chance() -> Box<RewardFn> {
     Box::new(|replies, rng| Ok(replies.iter().map(|_| rng.below(2) as f64).collect()))
 }
 
 /// A scorer, and its name.
-pub struct Judge {
+pub struct NamedRewardFn {
     /// Who scores.
-    pub reward_fn: Box<Scorer>,
+    pub reward_fn: Box<RewardFn>,
     /// Names it by what it is: a rule as the user does, a reward model by its weights.
     pub name: String,
 }
@@ -81,12 +81,12 @@ pub fn reward_model(
     policy: &ChatTokenizer,
     batch_size: usize,
     device: &Device,
-) -> Result<(Judge, bool)> {
+) -> Result<(NamedRewardFn, bool)> {
     let model = RewardCheckpoint::open(source, LoadMode::Inference, device)?;
     let name = parameters_sha256(model.parameters.iter())?;
     let name = format!("{name} {:?}", model.normalization);
     let (scorer, other) = reward_model_of(model, policy, batch_size);
-    Ok((Judge { reward_fn: scorer, name }, other))
+    Ok((NamedRewardFn { reward_fn: scorer, name }, other))
 }
 
 /// Scores by a reward model, normalised, `batch_size` texts at a time. It reads text, in its own template and tokens; the second result
@@ -95,10 +95,11 @@ pub fn reward_model_of(
     model: RewardCheckpoint,
     policy: &ChatTokenizer,
     batch_size: usize,
-) -> (Box<Scorer>, bool) {
+) -> (Box<RewardFn>, bool) {
     let other = !model.chat_tokenizer.tokenizer.has_same_vocab(&policy.tokenizer);
-    let score = move |replies: &[Reply<'_>], _: &mut Rng| {
-        let tokens = |reply: &Reply<'_>| model.tokenize(&reply.example.prompt, reply.completion);
+    let score = move |replies: &[RewardInput<'_>], _: &mut Rng| {
+        let tokens =
+            |reply: &RewardInput<'_>| model.tokenize(&reply.example.prompt, reply.completion);
         let texts: Vec<Vec<u32>> = replies.iter().map(tokens).collect::<Result<_>>()?;
         model.rewards(&texts, batch_size)
     };

@@ -12,12 +12,12 @@ use candle_core::{DType, Device, Tensor};
 use modern::{GptModern, Sampler};
 use tensor_core::ops::{entropy, token_log_probs};
 
-use crate::rollout::Group;
+use crate::rollout::RolloutGroup;
 use crate::token_batch::TokenBatch;
 
 /// What a model says of a batch, by response, 0 where there is no token.
 #[derive(Debug)]
-pub struct Scored {
+pub struct LogProbsAndEntropy {
     /// log π of each token: (R, T)
     pub log_probs: Tensor,
     /// The entropy of the distribution that each was drawn from, in nats: (R, T)
@@ -34,10 +34,10 @@ pub fn score(
     batch: &TokenBatch,
     knows: &Tensor,
     temperature: f64,
-) -> Result<Scored> {
+) -> Result<LogProbsAndEntropy> {
     let scores = scores(model, batch, knows, temperature)?; // (N, V)
     let log_probs = token_log_probs(&scores, &batch.targets)?;
-    Ok(Scored {
+    Ok(LogProbsAndEntropy {
         log_probs: batch.to_padded(&log_probs)?,
         entropy: batch.to_padded(&entropy(&scores)?)?,
     })
@@ -76,7 +76,7 @@ pub fn scores(
 ///
 /// # Errors
 /// As [`score`].
-pub fn note_kept(model: &GptModern, groups: &mut [Group], sampler: &Sampler) -> Result<()> {
+pub fn note_kept(model: &GptModern, groups: &mut [RolloutGroup], sampler: &Sampler) -> Result<()> {
     for group in groups {
         let batch = TokenBatch::from_groups([&*group], model.config(), model.device())?;
         let logits = model.logits(&batch.at_predicting_positions(&batch.hidden(model)?)?)?; // (N, V)

@@ -4,22 +4,22 @@ use anyhow::Result;
 use serde_json::json;
 use sft::one_line;
 
-use crate::alarms::{Alarms, Signs};
-use crate::experience::Experience;
-use crate::figures::Updated;
-use crate::prompts::Question;
-use crate::run_log::RunLog;
+use crate::alarms::{HealthInputs, PpoAlarms};
+use crate::experience::PpoExperience;
+use crate::figures::PpoUpdateMetrics;
+use crate::prompts::PromptExample;
+use crate::run_log::PpoLog;
 
 /// A step that was learned from.
 pub(crate) struct StepReport<'a> {
     /// Counted from 1.
     pub(crate) step: usize,
     /// What was asked.
-    pub(crate) prompts: &'a [Question],
+    pub(crate) prompts: &'a [PromptExample],
     /// What came of it.
-    pub(crate) experience: &'a Experience,
+    pub(crate) experience: &'a PpoExperience,
     /// What was made of that.
-    pub(crate) update_metrics: &'a Updated,
+    pub(crate) update_metrics: &'a PpoUpdateMetrics,
     /// The policy's learning rate.
     pub(crate) lr: f64,
     /// What a nat of KL costs from now on.
@@ -30,7 +30,7 @@ pub(crate) struct StepReport<'a> {
 
 impl StepReport<'_> {
     /// Shows and records it.
-    pub(crate) fn log(&self, log: &mut RunLog, alarms: &mut Alarms) -> Result<()> {
+    pub(crate) fn log(&self, log: &mut PpoLog, alarms: &mut PpoAlarms) -> Result<()> {
         let Self { step, experience, update_metrics: updated, .. } = *self;
         let responses = || experience.groups.iter().flat_map(|group| &group.completions);
         let (scores, n) = (&experience.rewards, experience.rewards.len() as f64);
@@ -38,7 +38,7 @@ impl StepReport<'_> {
         let mean = scores.iter().sum::<f64>() / n;
         let deviation = (scores.iter().map(|score| (score - mean).powi(2)).sum::<f64>() / n).sqrt();
         let eos_rate = responses().filter(|one| one.terminated()).count() as f64 / n;
-        let signs = Signs {
+        let signs = HealthInputs {
             entropy: updated.entropy,
             kl_per_token: experience.kl_per_token,
             eos_rate,

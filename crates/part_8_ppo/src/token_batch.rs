@@ -12,7 +12,7 @@ use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 use modern::{AttentionContext, GptModern, ModelConfig};
 
-use crate::rollout::{Group, Response};
+use crate::rollout::{RolloutGroup, SampledCompletion};
 
 /// Groups in a batch: R responses, the longest of T tokens, N tokens in all.
 #[derive(Debug)]
@@ -40,25 +40,27 @@ impl TokenBatch {
     /// # Errors
     /// When there is no response, or memory is short.
     pub fn from_groups<'a>(
-        groups: impl IntoIterator<Item = &'a Group>,
+        groups: impl IntoIterator<Item = &'a RolloutGroup>,
         config: &ModelConfig,
         device: &Device,
     ) -> Result<Self> {
-        let mut rows: Vec<(&[u32], &[Response])> = Vec::new();
-        for Group { prompt, completions: responses } in groups {
+        let mut rows: Vec<(&[u32], &[SampledCompletion])> = Vec::new();
+        for RolloutGroup { prompt, completions: responses } in groups {
             match config.attention.window {
                 None => rows.push((prompt, responses)),
                 Some(_) => rows.extend(responses.chunks(1).map(|one| (&prompt[..], one))),
             }
         }
-        let read = |response: &Response| response.tokens.len() - usize::from(response.terminated());
-        let width = |(prompt, responses): &(&[u32], &[Response])| {
+        let read = |response: &SampledCompletion| {
+            response.tokens.len() - usize::from(response.terminated())
+        };
+        let width = |(prompt, responses): &(&[u32], &[SampledCompletion])| {
             prompt.len() + responses.iter().map(read).sum::<usize>()
         };
         let s = rows.iter().map(width).max().unwrap_or(0);
         let (mut inputs, mut segments) = (Vec::new(), Vec::new());
         let (mut before, mut after, mut cut) = (Vec::new(), Vec::new(), Vec::new());
-        let mut all: Vec<&Response> = Vec::new();
+        let mut all: Vec<&SampledCompletion> = Vec::new();
         for (b, (prompt, responses)) in rows.iter().enumerate() {
             let mut segment = vec![1; prompt.len()];
             inputs.extend_from_slice(prompt);
@@ -163,7 +165,7 @@ impl TokenBatch {
     /// When `groups` are not those of the batch.
     pub fn behavior_log_probs<'a>(
         &self,
-        groups: impl IntoIterator<Item = &'a Group>,
+        groups: impl IntoIterator<Item = &'a RolloutGroup>,
     ) -> Result<Tensor> {
         let responses = groups.into_iter().flat_map(|group| &group.completions);
         let flat = responses.flat_map(|response| response.log_probs.iter().copied());
@@ -188,7 +190,7 @@ impl TokenBatch {
 }
 
 /// The mask (R, T), and the number of each place's token, (R · T).
-fn by_response(all: &[&Response], device: &Device) -> Result<(Tensor, Tensor)> {
+fn by_response(all: &[&SampledCompletion], device: &Device) -> Result<(Tensor, Tensor)> {
     let t = all.iter().map(|response| response.tokens.len()).max().unwrap_or(0);
     let mut places = Vec::with_capacity(all.len() * t);
     let mut next = 1u32;

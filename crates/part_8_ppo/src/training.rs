@@ -8,28 +8,28 @@ use sft::{ChatTokenizer, RunOutputs};
 use tensor_core::Rng;
 
 use crate::config::PpoConfig;
-use crate::exam::Exam;
-use crate::experience::{Experience, Judged, not_a_number, scores, texts};
-use crate::figures::Updated;
-use crate::learner::{Learner, Models};
-use crate::pretraining_mix::PretrainingMix;
-use crate::prompts::{Prompts, of_step};
+use crate::exam::PpoValidator;
+use crate::experience::{PpoExperience, ScoredRollouts, not_a_number, scores, texts};
+use crate::figures::PpoUpdateMetrics;
+use crate::learner::{ActorCritic, PpoModels};
+use crate::pretraining_mix::PtxLoss;
+use crate::prompts::{PromptLoader, of_step};
 use crate::rollout::rollout;
-use crate::run_log::RunLog;
-use crate::scorer::Scorer;
+use crate::run_log::PpoLog;
+use crate::scorer::RewardFn;
 use crate::step_report::StepReport;
-use crate::update::{Pass, UpdateConfig, update};
+use crate::update::{PpoUpdateConfig, UpdateInputs, update};
 
 /// What surrounds a learner.
-pub struct Surroundings<'a> {
+pub struct PpoContext<'a> {
     /// The policy as it was.
     pub reference: &'a GptModern,
     /// How tokens become words.
     pub chat_tokenizer: &'a ChatTokenizer,
     /// Who judges responses.
-    pub reward_fn: &'a mut Scorer,
+    pub reward_fn: &'a mut RewardFn,
     /// Examples that are mixed in.
-    pub ptx_loss: Option<PretrainingMix>,
+    pub ptx_loss: Option<PtxLoss>,
 }
 
 /// Trains `learner` from where it is, until its schedule ends, it is told to stop, or `exam` is passed.
@@ -37,12 +37,12 @@ pub struct Surroundings<'a> {
 /// # Errors
 /// When the loss stops being a number, the scorer fails, or a file cannot be written.
 pub fn train(
-    learner: &mut Learner,
-    around: &mut Surroundings<'_>,
-    prompts: &mut Prompts,
-    (config, exam): (&PpoConfig, &Exam<'_>),
+    learner: &mut ActorCritic,
+    around: &mut PpoContext<'_>,
+    prompts: &mut PromptLoader,
+    (config, exam): (&PpoConfig, &PpoValidator<'_>),
     outputs: &RunOutputs<'_>,
-    log: &mut RunLog,
+    log: &mut PpoLog,
 ) -> Result<()> {
     let models = learner.models()?;
     if learner.policy.progress.step == 0 {
@@ -63,11 +63,11 @@ pub fn train(
             log.log_alarm(step, &format!("step {step} is skipped: {bad}"))?;
         } else {
             let (judged, price) = (
-                Judged { groups, completion_texts: texts, rewards: scores },
+                ScoredRollouts { groups, completion_texts: texts, rewards: scores },
                 learner.progress.kl_price,
             );
             let experience =
-                Experience::from_rollouts(judged, &models, around.reference, config, price)?;
+                PpoExperience::from_rollouts(judged, &models, around.reference, config, price)?;
             let judging_s = lap();
             let updated = learn(learner, &models, around, &experience, config, &mut rng)?;
             let report = StepReport {
@@ -104,15 +104,15 @@ fn laps() -> impl FnMut() -> f64 {
 
 /// The update of the step that comes after those taken, and the price of KL after it.
 fn learn(
-    learner: &mut Learner,
-    models: &Models,
-    around: &mut Surroundings<'_>,
-    experience: &Experience,
+    learner: &mut ActorCritic,
+    models: &PpoModels,
+    around: &mut PpoContext<'_>,
+    experience: &PpoExperience,
     config: &PpoConfig,
     rng: &mut Rng,
-) -> Result<Updated> {
+) -> Result<PpoUpdateMetrics> {
     let step = learner.policy.progress.step + 1;
-    let UpdateConfig {
+    let PpoUpdateConfig {
         ppo_epochs: epochs,
         n_minibatches: mini_batches,
         grad_accum_steps: accumulate,
@@ -122,7 +122,7 @@ fn learn(
         mix.seek_batch((step - 1) * epochs * mini_batches * accumulate);
     }
     let rate = config.schedule.at(step);
-    let pass = Pass {
+    let pass = UpdateInputs {
         config: &config.update,
         temperature: config.rollout.temperature(),
         rates: [rate, rate * config.critic_lr_multiplier],
@@ -134,7 +134,7 @@ fn learn(
     Ok(updated)
 }
 
-fn save(learner: &Learner, outputs: &RunOutputs<'_>) -> Result<()> {
+fn save(learner: &ActorCritic, outputs: &RunOutputs<'_>) -> Result<()> {
     let Some(place) = &outputs.destination else { return Ok(()) };
     let step = learner.policy.progress.step;
     place.checkpoints.save(step, |folder| learner.save(folder, place.data_id))

@@ -12,17 +12,17 @@ use candle_core::Tensor;
 use scaling::accumulation::sum_of_all_gradients;
 use tensor_core::{Rng, clip_grad_norm};
 
-use crate::experience::Experience;
-use crate::figures::{Seen, Tokens, Updated};
-use crate::learner::{Learner, Models};
-use crate::losses::{Clip, Weights, clipped_surrogate, total_loss, value_loss};
-use crate::pretraining_mix::PretrainingMix;
+use crate::experience::PpoExperience;
+use crate::figures::{MinibatchMetrics, PpoUpdateMetrics, TokenTensors};
+use crate::learner::{ActorCritic, PpoModels};
+use crate::losses::{Clip, LossWeights, clipped_surrogate, total_loss, value_loss};
+use crate::pretraining_mix::PtxLoss;
 use crate::scoring::score;
 use crate::token_batch::TokenBatch;
 
 /// How experience is learned from.
 #[derive(Debug, Clone, Copy)]
-pub struct UpdateConfig {
+pub struct PpoUpdateConfig {
     /// Passes over it.
     pub ppo_epochs: usize,
     /// Steps of the optimizers in each.
@@ -34,14 +34,14 @@ pub struct UpdateConfig {
     /// ε of the values.
     pub value_clip_range: Option<f64>,
     /// What the parts of the loss weigh.
-    pub loss_weights: Weights,
+    pub loss_weights: LossWeights,
     /// Passes end when the policy has moved this far from the one that wrote, in nats per token.
     pub early_stop_kl: Option<f64>,
     /// Largest gradient norm, of the policy and of the critic.
     pub max_grad_norm: f64,
 }
 
-impl UpdateConfig {
+impl PpoUpdateConfig {
     /// How many of `groups` groups are computed at a time.
     pub fn micro_batch_size(&self, groups: usize) -> usize {
         groups.div_ceil(self.n_minibatches.max(1)).div_ceil(self.grad_accum_steps.max(1)).max(1)
@@ -50,15 +50,15 @@ impl UpdateConfig {
 
 /// What an update is given beside the experience.
 #[derive(Debug)]
-pub struct Pass<'a> {
+pub struct UpdateInputs<'a> {
     /// How is learned.
-    pub config: &'a UpdateConfig,
+    pub config: &'a PpoUpdateConfig,
     /// T of the rollout.
     pub temperature: f64,
     /// The learning rates of policy and critic.
     pub rates: [f64; 2],
     /// Examples that are mixed in.
-    pub ptx_loss: Option<&'a mut PretrainingMix>,
+    pub ptx_loss: Option<&'a mut PtxLoss>,
 }
 
 /// Learns from `experience`; the order of its groups is drawn from the stream.
@@ -66,24 +66,25 @@ pub struct Pass<'a> {
 /// # Errors
 /// When a loss or a gradient is no number, or memory is short.
 pub fn update(
-    learner: &mut Learner,
-    models: &Models,
-    experience: &Experience,
-    pass: Pass<'_>,
+    learner: &mut ActorCritic,
+    models: &PpoModels,
+    experience: &PpoExperience,
+    pass: UpdateInputs<'_>,
     rng: &mut Rng,
-) -> Result<Updated> {
-    let Pass { config, temperature, rates: [rate, critic_rate], ptx_loss: mut mix } = pass;
+) -> Result<PpoUpdateMetrics> {
+    let UpdateInputs { config, temperature, rates: [rate, critic_rate], ptx_loss: mut mix } = pass;
     let mut order: Vec<usize> = (0..experience.groups.len()).collect();
-    let (mut all, mut looked_at) = (Updated::default(), 0);
+    let (mut all, mut looked_at) = (PpoUpdateMetrics::default(), 0);
     'epochs: for _ in 0..config.ppo_epochs {
         rng.shuffle(&mut order);
         for chosen in evenly(&order, config.n_minibatches) {
-            let (mut seen, tokens) = (Seen::default(), experience.n_tokens(chosen) as f64);
+            let (mut seen, tokens) =
+                (MinibatchMetrics::default(), experience.n_tokens(chosen) as f64);
             let parts: Vec<&[usize]> = evenly(chosen, config.grad_accum_steps).collect();
             let stores = [&learner.policy.parameters, &learner.critic.parameters];
             let (loss, mut grads) = sum_of_all_gradients(&stores, &parts, 1., |groups| {
                 let share = experience.n_tokens(groups) as f64 / tokens;
-                let part = Part { experience, groups, token_fraction: share };
+                let part = MicroBatch { experience, groups, token_fraction: share };
                 let mut loss = part_loss(models, &part, config, temperature, &mut seen)?;
                 if let Some(mix) = &mut mix {
                     loss = (loss + mix.loss(&models.policy)?)?;
@@ -120,19 +121,19 @@ fn evenly<T>(items: &[T], n: usize) -> impl Iterator<Item = &[T]> {
 }
 
 /// Some groups of an experience, and their share of a mini-batch's tokens.
-struct Part<'a> {
-    experience: &'a Experience,
+struct MicroBatch<'a> {
+    experience: &'a PpoExperience,
     groups: &'a [usize],
     token_fraction: f64,
 }
 
 /// The loss of a part: ().
 fn part_loss(
-    models: &Models,
-    part: &Part<'_>,
-    config: &UpdateConfig,
+    models: &PpoModels,
+    part: &MicroBatch<'_>,
+    config: &PpoUpdateConfig,
     temperature: f64,
-    seen: &mut Seen,
+    seen: &mut MinibatchMetrics,
 ) -> Result<Tensor> {
     let (policy, experience) = (&models.policy, part.experience);
     let groups = part.groups.iter().map(|&group| &experience.groups[group]);
@@ -148,7 +149,7 @@ fn part_loss(
     let surrogate = clipped_surrogate(&scored.log_probs, &old, &advantages, config.clip_range)?;
     let value = value_loss(&values, &old_values, &returns, config.value_clip_range)?;
 
-    let tokens = Tokens {
+    let tokens = TokenTensors {
         mask,
         log_probs: [&scored.log_probs, &old],
         values: [&values, &old_values, &returns],

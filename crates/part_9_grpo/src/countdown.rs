@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 
-use ppo::Reply;
+use ppo::RewardInput;
 use sft::Example;
 use tensor_core::Rng;
 
@@ -80,7 +80,7 @@ impl Puzzle {
 
 /// 1 if the completion's expression solves the puzzle that the answer describes. The expression stands in `<answer>`, or else
 /// on the last line, where what follows an equals sign does not count. A last line that was cut might have gone on.
-pub fn reward(reply: &Reply<'_>) -> f32 {
+pub fn reward(reply: &RewardInput<'_>) -> f32 {
     let Some(puzzle) = Puzzle::parse(&reply.example.completion) else { return 0. };
     let last_line =
         || reply.completion.trim().lines().last().filter(|_| reply.terminated).unwrap_or_default();

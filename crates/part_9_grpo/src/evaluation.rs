@@ -3,9 +3,12 @@
 use anyhow::{Result, ensure};
 use modern::GptModern;
 use modern::sampler::SamplingStrategy;
-use ppo::answers::{Found, figures};
+use ppo::answers::{PpoEvalMetrics, figures};
 use ppo::experience::texts;
-use ppo::{Answer, Asking, Question, Reply, RolloutConfig, Scorer, rollout};
+use ppo::{
+    CompletionEvalConfig, PromptExample, RewardFn, RewardInput, RolloutConfig, ScoredCompletion,
+    rollout,
+};
 use reward::metrics::wilson_interval;
 use serde::Serialize;
 use tensor_core::Rng;
@@ -52,23 +55,28 @@ pub struct Exam<'a> {
     /// What is right.
     pub task: Task,
     /// How problems are put.
-    pub asking: Asking<'a>,
+    pub asking: CompletionEvalConfig<'a>,
 }
 
 impl Evaluation {
     /// Of `answers` to `questions` of `task`, of which there is at least one.
-    pub fn of(task: Task, questions: &[Question], answers: &[Answer]) -> Self {
-        let share = |right: fn(Task, &Reply<'_>) -> bool| {
+    pub fn of(task: Task, questions: &[PromptExample], answers: &[ScoredCompletion]) -> Self {
+        let share = |right: fn(Task, &RewardInput<'_>) -> bool| {
             let each =
-                questions.iter().zip(answers).filter(|(Question { example, .. }, answer)| {
+                questions.iter().zip(answers).filter(|(PromptExample { example, .. }, answer)| {
                     right(
                         task,
-                        &Reply { example, completion: &answer.text, terminated: answer.terminated },
+                        &RewardInput {
+                            example,
+                            completion: &answer.text,
+                            terminated: answer.terminated,
+                        },
                     )
                 });
             each.count() as f64 / answers.len() as f64
         };
-        let Found { n, reward_mean, length_mean, eos_rate, .. } = figures(questions, answers);
+        let PpoEvalMetrics { n, reward_mean, length_mean, eos_rate, .. } =
+            figures(questions, answers);
         let (exact_match, form_forgiven) = (share(Task::is_right), share(Task::forgives));
         let [exact_match_low, exact_match_high] = wilson_interval(exact_match, n);
         Self {
@@ -101,9 +109,9 @@ impl Exam<'_> {
     pub fn greedy(
         &self,
         model: &GptModern,
-        questions: &[Question],
-        scorer: &mut Scorer,
-    ) -> Result<(Evaluation, Vec<Answer>)> {
+        questions: &[PromptExample],
+        scorer: &mut RewardFn,
+    ) -> Result<(Evaluation, Vec<ScoredCompletion>)> {
         ensure!(!questions.is_empty(), "there is no problem to evaluate");
         let rng = &mut Rng::new(0);
         let answers = self.asking.generate_and_score(
@@ -123,7 +131,7 @@ impl Exam<'_> {
     pub fn sampled(
         &self,
         model: &GptModern,
-        questions: &[Question],
+        questions: &[PromptExample],
         config: &RolloutConfig,
         k: usize,
         rng: &mut Rng,
@@ -136,10 +144,10 @@ impl Exam<'_> {
             let prompts: Vec<Vec<u32>> = questions.iter().map(|q| q.prompt.clone()).collect();
             let groups = rollout(model, &prompts, config, rng)?;
             let mut texts = texts(&groups, self.asking.chat_tokenizer)?.into_iter();
-            for (Question { example, .. }, group) in questions.iter().zip(&groups) {
+            for (PromptExample { example, .. }, group) in questions.iter().zip(&groups) {
                 let said = group.completions.iter().zip(texts.by_ref());
-                let is_right = |(response, text): &(&ppo::Response, String)| {
-                    self.task.is_right(&Reply {
+                let is_right = |(response, text): &(&ppo::SampledCompletion, String)| {
+                    self.task.is_right(&RewardInput {
                         example,
                         completion: text,
                         terminated: response.terminated(),

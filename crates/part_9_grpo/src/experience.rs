@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 use modern::GptModern;
-use ppo::experience::{Judged, scores, texts};
-use ppo::{Group, Question, RolloutConfig, Scorer, rollout};
+use ppo::experience::{ScoredRollouts, scores, texts};
+use ppo::{PromptExample, RewardFn, RolloutConfig, RolloutGroup, rollout};
 use sft::ChatTokenizer;
 use tensor_core::Rng;
 
@@ -38,7 +38,7 @@ impl Judgement {
 #[derive(Debug, Clone)]
 pub struct Experience {
     /// What was written.
-    pub groups: Vec<Group>,
+    pub groups: Vec<RolloutGroup>,
     /// At which temperature; a loss is computed at the same.
     pub temperature: f64,
     /// The same as text.
@@ -57,16 +57,16 @@ pub struct Experience {
 /// When a prompt leaves no room in the context, and those of `scorer`.
 pub fn gather(
     model: &GptModern,
-    (speech, scorer): (&ChatTokenizer, &mut Scorer),
-    questions: &[Question],
+    (speech, scorer): (&ChatTokenizer, &mut RewardFn),
+    questions: &[PromptExample],
     config: &RolloutConfig,
     rng: &mut Rng,
-) -> Result<Judged> {
+) -> Result<ScoredRollouts> {
     let prompts: Vec<Vec<u32>> = questions.iter().map(|question| question.prompt.clone()).collect();
     let groups = rollout(model, &prompts, config, rng)?;
     let texts = texts(&groups, speech)?;
     let scores = scores(&groups, questions, &texts, scorer, rng)?;
-    Ok(Judged { groups, completion_texts: texts, rewards: scores })
+    Ok(ScoredRollouts { groups, completion_texts: texts, rewards: scores })
 }
 
 impl Experience {
@@ -74,11 +74,15 @@ impl Experience {
     ///
     /// # Errors
     /// When a score is not a number, or a group has fewer than two completions.
-    pub fn of(judged: Judged, config: &RolloutConfig, judgement: &Judgement) -> Result<Self> {
-        let Judged { groups, completion_texts: texts, rewards: scores } = judged;
+    pub fn of(
+        judged: ScoredRollouts,
+        config: &RolloutConfig,
+        judgement: &Judgement,
+    ) -> Result<Self> {
+        let ScoredRollouts { groups, completion_texts: texts, rewards: scores } = judged;
         let budget = config.max_new_tokens;
         let responses: Vec<_> = groups.iter().flat_map(|group| &group.completions).collect();
-        let paid = |(score, response): (f64, &&ppo::Response)| {
+        let paid = |(score, response): (f64, &&ppo::SampledCompletion)| {
             score as f32 - judgement.overlong.penalty(response.tokens.len(), budget)
         };
         let rewards: Vec<f32> = scores.into_iter().zip(&responses).map(paid).collect();

@@ -7,8 +7,8 @@ use std::path::Path;
 
 use anyhow::{Result, bail, ensure};
 use candle_core::Device;
-use ppo::scorer::{self, Judge};
-use ppo::{Reply, Scorer};
+use ppo::scorer::{self, NamedRewardFn};
+use ppo::{RewardFn, RewardInput};
 use sft::ChatTokenizer;
 use tensor_core::Rng;
 
@@ -84,11 +84,11 @@ impl RewardMix {
         speech: &ChatTokenizer,
         batch_size: usize,
         device: &Device,
-    ) -> Result<(Judge, Vec<String>)> {
+    ) -> Result<(NamedRewardFn, Vec<String>)> {
         let (mut parts, mut strangers) = (Vec::new(), Vec::new());
         let mut judges = String::new();
         for Part { name, payer, weight } in &self.parts {
-            let named = |scorer| Judge { reward_fn: scorer, name: name.clone() };
+            let named = |scorer| NamedRewardFn { reward_fn: scorer, name: name.clone() };
             let judge = match payer {
                 Payer::Rule(reward) => named(rule(*reward)),
                 Payer::Chance => named(scorer::chance()),
@@ -101,7 +101,7 @@ impl RewardMix {
             judges += &format!("{}={weight},", judge.name);
             parts.push((judge.reward_fn, *weight));
         }
-        let sum = move |replies: &[Reply<'_>], rng: &mut Rng| {
+        let sum = move |replies: &[RewardInput<'_>], rng: &mut Rng| {
             let mut sums = vec![0.; replies.len()];
             for (scorer, weight) in &mut parts {
                 let earned = scorer(replies, rng)?;
@@ -109,11 +109,11 @@ impl RewardMix {
             }
             Ok(sums)
         };
-        Ok((Judge { reward_fn: Box::new(sum), name: judges }, strangers))
+        Ok((NamedRewardFn { reward_fn: Box::new(sum), name: judges }, strangers))
     }
 }
 
 /// A rule as a scorer.
-pub fn rule(reward: Reward) -> Box<Scorer> {
+pub fn rule(reward: Reward) -> Box<RewardFn> {
     Box::new(move |replies, _| Ok(replies.iter().map(|reply| f64::from(reward(reply))).collect()))
 }

@@ -5,7 +5,7 @@
 //! (one that always says the same, one that draws at random, one that only picks a length) must earn next to nothing from
 //! each: the tests let them try. The one that they can earn from is `format`, which is why it is worth less than an answer.
 
-use ppo::Reply;
+use ppo::RewardInput;
 use ppo::final_answer::{final_answer, marked_answer};
 use ppo::numbers::{last_integer, same, single_number};
 use ppo::scorer::exact_score;
@@ -14,7 +14,7 @@ use crate::answers::tagged;
 use crate::countdown;
 
 /// What a completion earns as a reply to its example's prompt, whose right answer is the example's response.
-pub type Reward = fn(reply: &Reply<'_>) -> f32;
+pub type Reward = fn(reply: &RewardInput<'_>) -> f32;
 
 /// The rewards that a program knows by name, and what they are.
 pub const REWARDS: [(&str, Reward, &str); 8] = [
@@ -35,28 +35,28 @@ pub(crate) fn described() -> String {
 }
 
 /// 1 for the answer, nothing else but spaces around it, and the end: what was cut might have gone on. It is part 8's.
-pub fn exact(reply: &Reply<'_>) -> f32 {
+pub fn exact(reply: &RewardInput<'_>) -> f32 {
     exact_score(reply) as f32
 }
 
 /// 1 if the last number of the completion is that of the answer, a whole one.
-pub fn integer(reply: &Reply<'_>) -> f32 {
+pub fn integer(reply: &RewardInput<'_>) -> f32 {
     let both = (last_integer(reply.completion), last_integer(&reply.example.completion));
     one_if(matches!(both, (Some(a), Some(b)) if a == b))
 }
 
 /// 1 if the number after `####` is the answer's.
-pub fn gsm8k(reply: &Reply<'_>) -> f32 {
+pub fn gsm8k(reply: &RewardInput<'_>) -> f32 {
     one_if(agree(marked_answer(reply.completion), final_answer(&reply.example.completion)))
 }
 
 /// The same where a completion without `####` answers with its last number.
-pub fn gsm8k_flexible(reply: &Reply<'_>) -> f32 {
+pub fn gsm8k_flexible(reply: &RewardInput<'_>) -> f32 {
     one_if(agree(final_answer(reply.completion), final_answer(&reply.example.completion)))
 }
 
 /// 2 if `<answer>` holds the answer, 1.5 if it holds one number and that is the answer's.
-pub fn correctness(reply: &Reply<'_>) -> f32 {
+pub fn correctness(reply: &RewardInput<'_>) -> f32 {
     let (Some(said), answer) = (tagged(reply.completion), &reply.example.completion) else {
         return 0.;
     };
@@ -70,7 +70,7 @@ pub fn correctness(reply: &Reply<'_>) -> f32 {
 }
 
 /// 0.2 for each of `<reasoning>`, `</reasoning>`, `<answer>` and `</answer>` that occurs once, and after those before it.
-pub fn format(reply: &Reply<'_>) -> f32 {
+pub fn format(reply: &RewardInput<'_>) -> f32 {
     let mut reward = 0.;
     let mut last = None;
     for tag in ["<reasoning>", "</reasoning>", "<answer>", "</answer>"] {
@@ -86,7 +86,7 @@ pub fn format(reply: &Reply<'_>) -> f32 {
 }
 
 /// −0.01 for each word: to be weighed against being right.
-pub fn length(reply: &Reply<'_>) -> f32 {
+pub fn length(reply: &RewardInput<'_>) -> f32 {
     -0.01 * reply.completion.split_whitespace().count() as f32
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use ppo::Origins;
+use ppo::RunInputs;
 use serde::{Deserialize, Serialize};
 use tiny_gpt::json_file;
 
@@ -15,7 +15,7 @@ const FILE: &str = "log.json";
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct SoFar {
     /// The weights that the run began with, which may be its reference, and who judges: it goes on with no others.
-    pub origins: Origins,
+    pub origins: RunInputs,
     /// Tokens that were written.
     pub tokens: usize,
     /// Steps in which no completion that takes part was better than what it was compared with.

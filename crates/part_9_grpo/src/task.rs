@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use modern::{ChatMessage, fetch_dataset_file, is_dataset_id};
-use ppo::Reply;
+use ppo::RewardInput;
 use ppo::final_answer::final_answer;
 use ppo::numbers::last_integer;
 use serde::Serialize;
@@ -71,7 +71,7 @@ impl Task {
     }
 
     /// Whether `reply` is right, in the form that is wanted.
-    pub fn is_right(self, reply: &Reply<'_>) -> bool {
+    pub fn is_right(self, reply: &RewardInput<'_>) -> bool {
         let reward = match self {
             Self::Arithmetic => rewards::exact,
             Self::Gsm8k => rewards::correctness,
@@ -81,7 +81,7 @@ impl Task {
     }
 
     /// Whether it is right, whatever its form.
-    pub fn forgives(self, reply: &Reply<'_>) -> bool {
+    pub fn forgives(self, reply: &RewardInput<'_>) -> bool {
         self.is_right(reply)
             || match self {
                 Self::Arithmetic => rewards::integer(reply) > 0.,

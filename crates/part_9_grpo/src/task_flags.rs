@@ -5,9 +5,9 @@ use std::num::NonZeroUsize;
 use anyhow::{Result, ensure};
 use candle_core::Device;
 use clap::Args;
-use ppo::Question;
+use ppo::PromptExample;
 use ppo::prompts::questions;
-use ppo::scorer::Judge;
+use ppo::scorer::NamedRewardFn;
 use serde::Serialize;
 use sft::{ChatTokenizer, Example};
 use tiny_gpt::command::as_usage_error;
@@ -49,7 +49,7 @@ impl TaskFlags {
     ///
     /// # Errors
     /// As [`TaskFlags::mix`], and when there is no such reward model.
-    pub fn judge(&self, speech: &ChatTokenizer, device: &Device) -> Result<Judge> {
+    pub fn judge(&self, speech: &ChatTokenizer, device: &Device) -> Result<NamedRewardFn> {
         let (judge, strangers) = self.mix()?.judge(speech, 32, device)?;
         for name in strangers {
             println!(
@@ -88,7 +88,7 @@ impl TaskFlags {
         examples: Vec<Example>,
         speech: &ChatTokenizer,
         context: usize,
-    ) -> Result<(Vec<Question>, usize)> {
+    ) -> Result<(Vec<PromptExample>, usize)> {
         let (mut asked, mut left_out) = questions(examples, speech, context, self.budget())?;
         if let Some(longest) = self.max_prompt_length {
             let n = asked.len();

@@ -14,14 +14,14 @@ mod training;
 mod wiring;
 
 use candle_core::{Device, Result, Tensor};
-use ppo::Reply;
+use ppo::RewardInput;
 use sft::Example;
 
 const CPU: Device = Device::Cpu;
 
 /// What `reward` pays for `text` where `answer` is right.
 fn paid_for(reward: crate::rewards::Reward, text: &str, answer: &str, ended: bool) -> f32 {
-    reward(&Reply { example: &Example::new("", answer), completion: text, terminated: ended })
+    reward(&RewardInput { example: &Example::new("", answer), completion: text, terminated: ended })
 }
 
 /// Numbers from a golden file as a tensor: (N).

@@ -3,9 +3,9 @@
 use anyhow::{Result, bail};
 use modern::GptModern;
 use ppo::answers::no_number_in;
-use ppo::experience::{Judged, not_a_number};
+use ppo::experience::{ScoredRollouts, not_a_number};
 use ppo::prompts::of_step;
-use ppo::{Prompts, Question, Scorer};
+use ppo::{PromptExample, PromptLoader, RewardFn};
 use sft::{ChatTokenizer, RunOutputs, TrainState};
 use tensor_core::clip_grad_norm;
 
@@ -22,7 +22,7 @@ pub struct Looks<'a> {
     /// How.
     pub exam: Exam<'a>,
     /// At what.
-    pub questions: &'a [Question],
+    pub questions: &'a [PromptExample],
     /// Steps between two; 0 for one at the end.
     pub interval: usize,
 }
@@ -38,14 +38,14 @@ pub struct Surroundings<'a> {
     /// What it is kept near, if it is.
     pub reference: Option<Reference>,
     /// Who judges completions.
-    pub scorer: &'a mut Scorer,
+    pub scorer: &'a mut RewardFn,
     /// How it is looked at.
     pub looks: Looks<'a>,
 }
 
 impl<'a> Surroundings<'a> {
     /// How completions are read, and who judges them.
-    fn judge(&mut self) -> (&'a ChatTokenizer, &mut Scorer) {
+    fn judge(&mut self) -> (&'a ChatTokenizer, &mut RewardFn) {
         (self.looks.exam.asking.chat_tokenizer, &mut *self.scorer)
     }
 }
@@ -56,7 +56,7 @@ impl<'a> Surroundings<'a> {
 /// When the loss is not a number, a prompt does not fit, or a file cannot be written.
 pub fn train(
     tuning: &mut TrainState,
-    questions: Vec<Question>,
+    questions: Vec<PromptExample>,
     config: &GrpoConfig,
     around: &mut Surroundings<'_>,
     outputs: &RunOutputs<'_>,
@@ -65,7 +65,7 @@ pub fn train(
     let StepConfig { schedule, most_tokens, .. } = config.steps;
     let policy = GptModern::new(&tuning.config, tuning.parameters.root())?;
     let twin = GptModern::new(&tuning.config, tuning.parameters.for_inference().root())?;
-    let mut prompts = Prompts::new(questions, config.seed)?;
+    let mut prompts = PromptLoader::new(questions, config.seed)?;
     if tuning.progress.step == 0 {
         look(&twin, tuning, around, outputs, log)?; // what there is to improve on
     }
@@ -100,7 +100,7 @@ pub fn train(
 fn learn(
     tuning: &mut TrainState,
     [policy, twin]: [&GptModern; 2],
-    judged: Judged,
+    judged: ScoredRollouts,
     config: &GrpoConfig,
     around: &Surroundings<'_>,
     log: &mut RunLog,

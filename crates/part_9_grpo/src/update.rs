@@ -9,7 +9,7 @@ use candle_core::backprop::GradStore;
 use candle_core::{DType, Tensor};
 use modern::GptModern;
 use ppo::scoring::log_probs;
-use ppo::{Group, TokenBatch};
+use ppo::{RolloutGroup, TokenBatch};
 use scaling::accumulation::sum_of_gradients;
 use serde::{Deserialize, Serialize};
 use tensor_core::Parameters;
@@ -136,7 +136,7 @@ impl Seen {
 }
 
 /// Tokens of a group's row.
-fn length(group: &Group) -> usize {
+fn length(group: &RolloutGroup) -> usize {
     group.prompt.len()
         + group.completions.iter().map(|response| response.tokens.len()).sum::<usize>()
 }

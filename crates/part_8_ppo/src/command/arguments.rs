@@ -10,7 +10,7 @@ use sft::ChatFormat;
 use sft::flags::{BaseModelFlags, DataFlags, ExampleFlags, FinetunedFlags, LoraFlags};
 use tiny_gpt::flags::{ComputeFlags, temperature};
 
-use crate::flags::{ObjectiveFlags, RewardFlags, RolloutFlags, ScorerFlags};
+use crate::flags::{PpoObjectiveFlags, RewardFnFlags, RewardShapingFlags, RolloutFlags};
 
 pub(crate) const DEFAULT_OUT: &str = "runs/ppo";
 
@@ -43,7 +43,7 @@ pub(crate) struct TrainArgs {
     pub(crate) reference: Option<String>,
     #[command(flatten)]
     #[serde(flatten)]
-    pub(crate) scorer: ScorerFlags,
+    pub(crate) scorer: RewardFnFlags,
     #[command(flatten)]
     #[serde(flatten)]
     pub(crate) data: DataFlags,
@@ -61,10 +61,10 @@ pub(crate) struct TrainArgs {
     pub(crate) rollout: RolloutFlags,
     #[command(flatten)]
     #[serde(flatten)]
-    pub(crate) rewards: RewardFlags,
+    pub(crate) rewards: RewardShapingFlags,
     #[command(flatten)]
     #[serde(flatten)]
-    pub(crate) objective: ObjectiveFlags,
+    pub(crate) objective: PpoObjectiveFlags,
     #[command(flatten)]
     #[serde(flatten)]
     pub(crate) lora: LoraFlags,
@@ -73,7 +73,7 @@ pub(crate) struct TrainArgs {
     pub(crate) stop_at: Option<f64>,
     #[command(flatten)]
     #[serde(flatten)]
-    pub(crate) exam: ExamFlags,
+    pub(crate) exam: ValidationFlags,
     #[command(flatten)]
     #[serde(flatten)]
     pub(crate) base: BaseModelFlags,
@@ -93,7 +93,7 @@ pub(crate) struct TrainArgs {
 
 /// What is looked at during a run.
 #[derive(Debug, Clone, Copy, Args, Serialize)]
-pub(crate) struct ExamFlags {
+pub(crate) struct ValidationFlags {
     /// Steps between two looks at the validation questions; 0 for one at the end
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub(crate) eval_interval: usize,
@@ -114,7 +114,7 @@ pub(crate) struct EvalArgs {
     #[arg(long, value_name = "MODEL")]
     pub(crate) reference: Option<String>,
     #[command(flatten)]
-    pub(crate) scorer: ScorerFlags,
+    pub(crate) scorer: RewardFnFlags,
     #[command(flatten)]
     pub(crate) data: DataFlags,
     /// Most questions that are asked

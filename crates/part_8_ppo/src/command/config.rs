@@ -5,7 +5,7 @@ use sft::ChatTokenizer;
 use tiny_gpt::command::as_usage_error;
 
 use super::arguments::TrainArgs;
-use crate::{PpoConfig, UpdateConfig};
+use crate::{PpoConfig, PpoUpdateConfig};
 
 /// # Errors
 /// When the arguments alone are wrong.
@@ -44,7 +44,7 @@ pub(super) fn config(args: &TrainArgs, speech: &ChatTokenizer) -> Result<PpoConf
         rollout: args.rollout.config(speech, args.data.default_max_new_tokens()),
         reward_shaping: args.rewards.config(),
         kl_controller: args.rewards.kl_controller(),
-        update: UpdateConfig {
+        update: PpoUpdateConfig {
             ppo_epochs: objective.epochs.get(),
             n_minibatches: objective.mini_batches.get(),
             grad_accum_steps: args.step.accumulate.get(),

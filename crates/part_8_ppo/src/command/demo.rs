@@ -15,14 +15,14 @@ use tensor_core::{AdamWConfig, Rng};
 
 use super::arguments::DemoArgs;
 use super::report::tell;
-use crate::answers::{Answer, Asking};
-use crate::losses::Weights;
+use crate::answers::{CompletionEvalConfig, ScoredCompletion};
+use crate::losses::LossWeights;
 use crate::reference::of_start;
-use crate::rewards::Scale;
+use crate::rewards::RewardScaling;
 use crate::{
-    Clip, Cut, Discount, Exam, KlControl, KlEstimator, Learner, PpoConfig, Prompts, Question,
-    Reply, RewardConfig, RunLog, Scorer, Surroundings, Trunk, UpdateConfig, compare, prompts,
-    train,
+    ActorCritic, Clip, CriticBackbone, GaeConfig, KlController, KlEstimator, PpoConfig, PpoContext,
+    PpoLog, PpoUpdateConfig, PpoValidator, PromptExample, PromptLoader, RewardFn, RewardInput,
+    RewardShapingConfig, TruncationHandling, compare, prompts, train,
 };
 
 /// Optimizer steps of pretraining, and of showing how to answer.
@@ -54,23 +54,29 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
     let (mut asked, _) =
         prompts::questions(test_examples(ProblemSet::Sums), &speech, context, LONGEST)?;
     asked.truncate(ASKED);
-    let asking = Asking { chat_tokenizer: &speech, max_new_tokens: LONGEST, batch_size: 100 };
-    let exam = Exam { prompts: &asked, eval_config: asking, interval: 0, target_reward: None };
+    let asking =
+        CompletionEvalConfig { chat_tokenizer: &speech, max_new_tokens: LONGEST, batch_size: 100 };
+    let exam =
+        PpoValidator { prompts: &asked, eval_config: asking, interval: 0, target_reward: None };
     println!(
         "A rule scores its answers: 0.5 for a bare number, 1 for the right one. PPO, {} steps:",
         args.steps
     );
-    let mut learner =
-        Learner::new(policy, Trunk::Shared, AdamWConfig::default(), config.kl_controller)?;
+    let mut learner = ActorCritic::new(
+        policy,
+        CriticBackbone::Shared,
+        AdamWConfig::default(),
+        config.kl_controller,
+    )?;
     let mut scorer = rule();
-    let mut around = Surroundings {
+    let mut around = PpoContext {
         reference: &reference,
         chat_tokenizer: &speech,
         reward_fn: &mut *scorer,
         ptx_loss: None,
     };
-    let mut prompts = Prompts::new(questions, seed)?;
-    let mut log = RunLog::new(config.schedule.total, 0, 1)?;
+    let mut prompts = PromptLoader::new(questions, seed)?;
+    let mut log = PpoLog::new(config.schedule.total, 0, 1)?;
     train(
         &mut learner,
         &mut around,
@@ -99,7 +105,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
 }
 
 /// Some answers before and after.
-fn show(asked: &[Question], [before, after]: [&[Answer]; 2]) {
+fn show(asked: &[PromptExample], [before, after]: [&[ScoredCompletion]; 2]) {
     println!("\n{:42}  {:>8}  {:>8}  {:>8}", "held out", "before", "after", "wanted");
     for i in 0..SHOWN.min(asked.len()) {
         let example = &asked[i].example;
@@ -116,8 +122,8 @@ fn show(asked: &[Question], [before, after]: [&[Answer]; 2]) {
 }
 
 /// 1 for the right number, 0.5 for another, 0 for anything else.
-fn rule() -> Box<Scorer> {
-    let score = |reply: &Reply<'_>| {
+fn rule() -> Box<RewardFn> {
+    let score = |reply: &RewardInput<'_>| {
         let number = reply.terminated && reply.completion.trim().parse::<i64>().is_ok();
         let right = exact_match(reply.completion, &reply.example.completion);
         if number && right {
@@ -158,22 +164,22 @@ fn config(steps: usize, speech: &ChatTokenizer, seed: u64) -> PpoConfig {
             max_new_tokens: LONGEST,
             stop_token_ids: speech.stop_token_ids().to_vec(),
         },
-        reward_shaping: RewardConfig {
-            gae: Discount { gamma: 1., lambda: 0.95 },
+        reward_shaping: RewardShapingConfig {
+            gae: GaeConfig { gamma: 1., lambda: 0.95 },
             kl_estimator: KlEstimator::K1,
             reward_clip: None,
-            truncation: Cut::default(),
+            truncation: TruncationHandling::default(),
             missing_eos_penalty: 1.,
-            reward_scaling: Scale::AsTheyAre,
+            reward_scaling: RewardScaling::AsTheyAre,
         },
-        kl_controller: KlControl::Fixed(0.02),
-        update: UpdateConfig {
+        kl_controller: KlController::Fixed(0.02),
+        update: PpoUpdateConfig {
             ppo_epochs: 2,
             n_minibatches: 2,
             grad_accum_steps: 1,
             clip_range: Clip::symmetric(0.2),
             value_clip_range: Some(0.2),
-            loss_weights: Weights { value_coef: 0.5, entropy_coef: 0. },
+            loss_weights: LossWeights { value_coef: 0.5, entropy_coef: 0. },
             early_stop_kl: None,
             max_grad_norm: 1.,
         },

@@ -12,7 +12,7 @@ use tiny_gpt::RunFolder;
 use super::arguments::EvalArgs;
 use super::report::tell;
 use crate::reference::of_tuned;
-use crate::{Asking, compare, prompts};
+use crate::{CompletionEvalConfig, compare, prompts};
 
 pub(super) fn run(args: &EvalArgs) -> Result<()> {
     args.scorer.check(&args.data.data)?;
@@ -34,7 +34,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
     questions.truncate(args.eval_examples.get());
     let batch_size = args.batch_size.get();
     let mut judge = args.scorer.open_reward_fn(&args.data.data, &speech, batch_size, &device)?;
-    let asking = Asking { chat_tokenizer: &speech, max_new_tokens, batch_size };
+    let asking = CompletionEvalConfig { chat_tokenizer: &speech, max_new_tokens, batch_size };
     let choice = SamplingStrategy::new(args.temperature, None, None, None);
     let mut rng = Rng::new(args.compute.seed);
     let both = [&model, &reference];

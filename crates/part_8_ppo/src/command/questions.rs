@@ -6,18 +6,18 @@ use sft::arithmetic_questions::DemonstrationStyle;
 use sft::{ChatTokenizer, tokenize};
 
 use super::arguments::TrainArgs;
-use crate::{Asking, Exam, PretrainingMix, Question, prompts};
+use crate::{CompletionEvalConfig, PpoValidator, PromptExample, PtxLoss, prompts};
 
 /// What a run asks, and what it mixes in.
-pub(super) struct Asked {
-    pub(super) train: Vec<Question>,
-    pub(super) validation: Vec<Question>,
-    pub(super) ptx_loss: Option<PretrainingMix>,
+pub(super) struct RunData {
+    pub(super) train: Vec<PromptExample>,
+    pub(super) validation: Vec<PromptExample>,
+    pub(super) ptx_loss: Option<PtxLoss>,
     pub(super) n_dropped: usize,
 }
 
 /// Questions whose prompt leaves room for an answer; those of arithmetic want the bare number, however a policy was shown to give it.
-pub(super) fn asked(args: &TrainArgs, speech: &ChatTokenizer, context: usize) -> Result<Asked> {
+pub(super) fn asked(args: &TrainArgs, speech: &ChatTokenizer, context: usize) -> Result<RunData> {
     let examples =
         args.examples.load_dataset(&args.data, DemonstrationStyle::Clean, args.run.compute.seed)?;
     let room = args.rollout.max_new_tokens_or(args.data.default_max_new_tokens());
@@ -26,20 +26,20 @@ pub(super) fn asked(args: &TrainArgs, speech: &ChatTokenizer, context: usize) ->
         true => {
             let mixed = tokenize(&examples.train, speech, context)?.examples;
             ensure!(!mixed.is_empty(), "no example to mix in fits into {context} tokens");
-            Some(PretrainingMix::new(mixed, coefficient, args.step.batch_size.get(), seed))
+            Some(PtxLoss::new(mixed, coefficient, args.step.batch_size.get(), seed))
         }
         false => None,
     };
     let (train, left_out) = prompts::questions(examples.train, speech, context, room)?;
     let (mut validation, more) = prompts::questions(examples.validation, speech, context, room)?;
     validation.truncate(args.exam.eval_examples.get());
-    Ok(Asked { train, validation, ptx_loss: mix, n_dropped: left_out + more })
+    Ok(RunData { train, validation, ptx_loss: mix, n_dropped: left_out + more })
 }
 
-impl Asked {
+impl RunData {
     /// A name that follows from what is asked and what is wanted, so that a checkpoint is not continued with something else.
     pub(super) fn sha256(&self) -> String {
-        let wanted = |one: &Question| one.example.completion.bytes().map(u32::from).collect();
+        let wanted = |one: &PromptExample| one.example.completion.bytes().map(u32::from).collect();
         let each = self.train.iter().flat_map(|one| [one.prompt.clone(), wanted(one)]);
         fingerprint::of_texts(each.collect::<Vec<Vec<u32>>>().iter())
     }
@@ -48,12 +48,12 @@ impl Asked {
 /// How `questions` are looked at.
 pub(super) fn exam<'a>(
     args: &TrainArgs,
-    questions: &'a [Question],
+    questions: &'a [PromptExample],
     speech: &'a ChatTokenizer,
-) -> Exam<'a> {
-    Exam {
+) -> PpoValidator<'a> {
+    PpoValidator {
         prompts: questions,
-        eval_config: Asking {
+        eval_config: CompletionEvalConfig {
             chat_tokenizer: speech,
             max_new_tokens: args.rollout.max_new_tokens_or(args.data.default_max_new_tokens()),
             batch_size: 100,

@@ -5,10 +5,10 @@ use scaling::resume::how_to_go_on;
 use serde_json::json;
 
 use super::arguments::TrainArgs;
-use crate::{Comparison, Learner, PpoConfig};
+use crate::{ActorCritic, PolicyComparison, PpoConfig};
 
 /// What is learned, and by how much of the models.
-pub(super) fn tell_start(learner: &Learner, config: &PpoConfig, n: usize, left_out: usize) {
+pub(super) fn tell_start(learner: &ActorCritic, config: &PpoConfig, n: usize, left_out: usize) {
     let (trained, all) = learner.policy.parameter_counts();
     let (critic, _) = learner.critic.parameter_counts();
     println!(
@@ -27,7 +27,7 @@ pub(super) fn tell_start(learner: &Learner, config: &PpoConfig, n: usize, left_o
 }
 
 /// What came of a run.
-pub(super) fn report(args: &TrainArgs, learner: &Learner, total: usize) -> Result<()> {
+pub(super) fn report(args: &TrainArgs, learner: &ActorCritic, total: usize) -> Result<()> {
     let (state, out) = (&learner.policy.progress, &args.out);
     let saved = if args.lora.lora_rank.is_some() { "adapter" } else { "model" };
     let place = out.join(saved);
@@ -46,9 +46,9 @@ pub(super) fn report(args: &TrainArgs, learner: &Learner, total: usize) -> Resul
 }
 
 /// A comparison in words.
-pub(super) fn tell(found: &Comparison) {
-    let Comparison { n, reward_mean, reward_ref_mean, win_rate, .. } = *found;
-    let Comparison { win_rate_low, win_rate_high, kl, length_mean, eos_rate, .. } = *found;
+pub(super) fn tell(found: &PolicyComparison) {
+    let PolicyComparison { n, reward_mean, reward_ref_mean, win_rate, .. } = *found;
+    let PolicyComparison { win_rate_low, win_rate_high, kl, length_mean, eos_rate, .. } = *found;
     println!("{n} questions: mean score {reward_mean:.3}, of the reference {reward_ref_mean:.3}");
     println!(
         "win rate {win_rate:.3}, between {win_rate_low:.3} and {win_rate_high:.3} with 95 % confidence (ties count half)"

@@ -14,8 +14,8 @@ use super::config::{check, config};
 use super::questions::{asked, exam};
 use super::report::{report, tell_start};
 use super::start;
-use crate::scorer::Judge;
-use crate::{Learner, Origins, Prompts, RunLog, Surroundings, reference, train};
+use crate::scorer::NamedRewardFn;
+use crate::{ActorCritic, PpoContext, PpoLog, PromptLoader, RunInputs, reference, train};
 
 /// What may change when a run is resumed beside where things are: how much is looked at. What reference and scorer hold is compared apart.
 const FREE: [&str; 3] = ["eval_examples", "reference", "reward"];
@@ -36,7 +36,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let (model, optimizer) = (*checkpoint.model.config(), args.step.optimizer.adamw_config());
     let config = config(args, &speech)?;
     let asked = asked(args, &speech, model.context_len)?;
-    let Judge { reward_fn: mut scorer, name: scored_by } =
+    let NamedRewardFn { reward_fn: mut scorer, name: scored_by } =
         args.scorer.open_reward_fn(&args.data.data, &speech, SCORED_AT_A_TIME, &device)?;
     let lora = args.lora.config();
     lora.as_ref().map(|lora| lora.resolve_layers(&checkpoint.parameters)).transpose()?;
@@ -51,11 +51,11 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     }
 
     let of = other.as_ref().map_or(&checkpoint.parameters, |other| &other.parameters);
-    let origins = Origins { reference: parameters_sha256(of.iter())?, scorer: scored_by };
+    let origins = RunInputs { reference: parameters_sha256(of.iter())?, scorer: scored_by };
     let (parameters, seed) = (checkpoint.parameters, config.seed);
     let policy = TrainState::with_optional_lora(model, parameters, lora.as_ref(), optimizer, seed)?;
     let reference = other.map_or_else(|| reference::of_start(&policy), |other| Ok(other.model))?;
-    let mut learner = Learner::new(
+    let mut learner = ActorCritic::new(
         policy,
         args.objective.critic_backbone(&args.lora),
         optimizer,
@@ -73,14 +73,14 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let restore = |path: &Path| learner.restore(path, &name);
     let (folder, tracker, rows) = start.open_run(figures.log, restore)?;
     let (total, step) = (config.schedule.total, learner.policy.progress.step);
-    let log = RunLog::new(total, step, figures.log_interval.get())?;
+    let log = PpoLog::new(total, step, figures.log_interval.get())?;
     let mut log = log.record_to(folder, tracker, &rows);
     let outputs = start.outputs(&keeper, &name)?;
     let exam = exam(args, &asked.validation, &speech);
     tell_start(&learner, &config, asked.train.len(), asked.n_dropped);
-    let mut prompts = Prompts::new(asked.train, config.seed)?;
+    let mut prompts = PromptLoader::new(asked.train, config.seed)?;
     let (scorer, mix) = (&mut *scorer, asked.ptx_loss);
-    let mut around = Surroundings {
+    let mut around = PpoContext {
         reference: &reference,
         chat_tokenizer: &speech,
         reward_fn: scorer,
@@ -97,7 +97,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
 /// The end of a run: there has to be a model to show for it.
 fn finish(
     args: &TrainArgs,
-    learner: &Learner,
+    learner: &ActorCritic,
     keeper: &ModelSaver<'_>,
     device: &Device,
 ) -> Result<()> {

@@ -7,12 +7,12 @@ use serde::Serialize;
 use sft::flags::LoraFlags;
 use tiny_gpt::flags::{non_negative, positive};
 
-use crate::critic::Trunk;
-use crate::losses::{Clip, Weights};
+use crate::critic::CriticBackbone;
+use crate::losses::{Clip, LossWeights};
 
 /// The objective.
 #[derive(Debug, Clone, Copy, Serialize, Args)]
-pub struct ObjectiveFlags {
+pub struct PpoObjectiveFlags {
     /// Passes over each rollout
     #[arg(long, value_name = "N", default_value = "2")]
     pub epochs: NonZeroUsize,
@@ -36,7 +36,7 @@ pub struct ObjectiveFlags {
     pub max_kl: Option<f64>,
     /// On which network values are guessed [default: one of its own, with adapters the policy's]
     #[arg(long, value_enum)]
-    pub critic: Option<Trunk>,
+    pub critic: Option<CriticBackbone>,
     /// The critic's learning rate, in learning rates of the policy
     #[arg(long, value_name = "X", default_value_t = 5., allow_negative_numbers = true, value_parser = positive)]
     pub critic_rate: f64,
@@ -45,7 +45,7 @@ pub struct ObjectiveFlags {
     pub mix_coef: f64,
 }
 
-impl ObjectiveFlags {
+impl PpoObjectiveFlags {
     /// ε of the ratio.
     pub fn clip_range(&self) -> Clip {
         Clip::symmetric(self.clip)
@@ -58,13 +58,17 @@ impl ObjectiveFlags {
 
     /// On which network values are guessed. A network of its own beside a policy with adapters would be trained as a whole, with the
     /// memory that adapters save.
-    pub fn critic_backbone(&self, lora: &LoraFlags) -> Trunk {
-        let usual = if lora.lora_rank.is_some() { Trunk::Shared } else { Trunk::Separate };
+    pub fn critic_backbone(&self, lora: &LoraFlags) -> CriticBackbone {
+        let usual = if lora.lora_rank.is_some() {
+            CriticBackbone::Shared
+        } else {
+            CriticBackbone::Separate
+        };
         self.critic.unwrap_or(usual)
     }
 
     /// What the parts of the loss weigh.
-    pub fn loss_weights(&self) -> Weights {
-        Weights { value_coef: self.value_coef, entropy_coef: self.entropy_coef }
+    pub fn loss_weights(&self) -> LossWeights {
+        LossWeights { value_coef: self.value_coef, entropy_coef: self.entropy_coef }
     }
 }

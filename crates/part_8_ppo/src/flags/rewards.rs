@@ -6,13 +6,13 @@ use serde::Serialize;
 use tiny_gpt::command::as_usage_error;
 use tiny_gpt::flags::{non_negative, positive, probability};
 
-use crate::gae::Discount;
-use crate::kl::{KlControl, KlEstimator};
-use crate::rewards::{Cut, RewardConfig, Scale};
+use crate::gae::GaeConfig;
+use crate::kl::{KlController, KlEstimator};
+use crate::rewards::{RewardScaling, RewardShapingConfig, TruncationHandling};
 
 /// From scores to advantages.
 #[derive(Debug, Clone, Copy, Serialize, Args)]
-pub struct RewardFlags {
+pub struct RewardShapingFlags {
     /// What a nat of KL to the reference costs
     #[arg(
         long, value_name = "X", default_value_t = 0.02, allow_negative_numbers = true,
@@ -36,7 +36,7 @@ pub struct RewardFlags {
     pub score_clip: Option<f64>,
     /// What a response is worth that was cut off before it ended
     #[arg(long, value_enum, default_value_t)]
-    pub cut: Cut,
+    pub cut: TruncationHandling,
     /// What it loses besides
     #[arg(
         long, value_name = "X", default_value_t = 1., allow_negative_numbers = true,
@@ -45,7 +45,7 @@ pub struct RewardFlags {
     pub cut_penalty: f64,
     /// What becomes of rewards before advantages are made of them
     #[arg(long, value_enum, default_value_t)]
-    pub rewards: Scale,
+    pub rewards: RewardScaling,
     /// What a reward is worth a token later
     #[arg(
         long, value_name = "X", default_value_t = 1., allow_negative_numbers = true,
@@ -60,7 +60,7 @@ pub struct RewardFlags {
     pub lambda: f64,
 }
 
-impl RewardFlags {
+impl RewardShapingFlags {
     /// # Errors
     /// A usage error when a price is to change that cannot.
     pub fn check(&self) -> Result<()> {
@@ -71,9 +71,9 @@ impl RewardFlags {
     }
 
     /// How scores become advantages.
-    pub fn config(&self) -> RewardConfig {
-        RewardConfig {
-            gae: Discount { gamma: self.gamma, lambda: self.lambda },
+    pub fn config(&self) -> RewardShapingConfig {
+        RewardShapingConfig {
+            gae: GaeConfig { gamma: self.gamma, lambda: self.lambda },
             kl_estimator: self.kl_estimator,
             reward_clip: self.score_clip,
             truncation: self.cut,
@@ -83,10 +83,10 @@ impl RewardFlags {
     }
 
     /// How much a nat of KL costs.
-    pub fn kl_controller(&self) -> KlControl {
+    pub fn kl_controller(&self) -> KlController {
         let (initial, horizon) = (self.kl_coef, self.kl_horizon.unwrap_or(10_000.));
-        let adaptive = |target| KlControl::Adaptive { init_kl_coef: initial, target, horizon };
-        self.kl_target.map_or(KlControl::Fixed(initial), adaptive)
+        let adaptive = |target| KlController::Adaptive { init_kl_coef: initial, target, horizon };
+        self.kl_target.map_or(KlController::Fixed(initial), adaptive)
     }
 }
 

@@ -8,11 +8,11 @@ use sft::ChatTokenizer;
 use tiny_gpt::command::as_usage_error;
 
 use super::rewards::at_most_1;
-use crate::scorer::{self, Judge};
+use crate::scorer::{self, NamedRewardFn};
 
 /// Who judges, and how.
 #[derive(Debug, Clone, Serialize, Args)]
-pub struct ScorerFlags {
+pub struct RewardFnFlags {
     /// rule (is the answer right?), chance (to compare with), or a reward model: a folder, a run's folder, or owner/name on the Hub
     #[arg(long, value_name = "SCORER", default_value = "rule")]
     pub reward: String,
@@ -21,7 +21,7 @@ pub struct ScorerFlags {
     pub form_credit: f64,
 }
 
-impl ScorerFlags {
+impl RewardFnFlags {
     /// # Errors
     /// A usage error when there is credit to give and nobody who gives it.
     pub fn check(&self, data: &str) -> Result<()> {
@@ -45,8 +45,9 @@ impl ScorerFlags {
         speech: &ChatTokenizer,
         batch_size: usize,
         device: &Device,
-    ) -> Result<Judge> {
-        let named = |scorer, name: &str| Ok(Judge { reward_fn: scorer, name: name.to_string() });
+    ) -> Result<NamedRewardFn> {
+        let named =
+            |scorer, name: &str| Ok(NamedRewardFn { reward_fn: scorer, name: name.to_string() });
         match (self.reward.as_str(), data) {
             ("rule", "arithmetic") => named(scorer::exact(), "exact"),
             ("rule", _) => named(

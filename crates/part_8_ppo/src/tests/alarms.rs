@@ -6,31 +6,31 @@ use serde_json::json;
 use tiny_gpt::RunFolder;
 
 use super::small_run::{ending, experience_of, learner, speech};
-use crate::alarms::{Alarms, Signs};
+use crate::alarms::{HealthInputs, PpoAlarms};
 use crate::step_report::StepReport;
-use crate::{RunLog, Trunk, Updated};
+use crate::{CriticBackbone, PpoLog, PpoUpdateMetrics};
 
 #[test]
 fn alarms_name_the_cause_once() -> Result<()> {
-    let well = Signs {
+    let well = HealthInputs {
         entropy: 1.,
         kl_per_token: 0.1,
         eos_rate: 0.9,
         first_ratio_error: 1e-6,
         all_rewards_equal: false,
     };
-    let mut alarms = Alarms::default();
+    let mut alarms = PpoAlarms::default();
     assert!(alarms.check(1, &well).is_empty());
     for (signs, says) in [
-        (Signs { entropy: 0.001, ..well }, "entropy has collapsed"),
-        (Signs { kl_per_token: 3., ..well }, "--kl-coef"),
-        (Signs { eos_rate: 0.01, ..well }, "end themselves"),
-        (Signs { first_ratio_error: 0.1, ..well }, "before the policy has moved"),
-        (Signs { all_rewards_equal: true, ..well }, "score the same"),
+        (HealthInputs { entropy: 0.001, ..well }, "entropy has collapsed"),
+        (HealthInputs { kl_per_token: 3., ..well }, "--kl-coef"),
+        (HealthInputs { eos_rate: 0.01, ..well }, "end themselves"),
+        (HealthInputs { first_ratio_error: 0.1, ..well }, "before the policy has moved"),
+        (HealthInputs { all_rewards_equal: true, ..well }, "score the same"),
     ] {
         let said = alarms.check(2, &signs);
         assert!(said.len() == 1 && said[0].contains(says), "{said:?}");
-        let mut saved: Alarms = serde_json::from_value(serde_json::to_value(&alarms)?)?;
+        let mut saved: PpoAlarms = serde_json::from_value(serde_json::to_value(&alarms)?)?;
         for alarms in [&mut saved, &mut alarms] {
             assert!(alarms.check(3, &signs).is_empty(), "it rings once");
         }
@@ -43,15 +43,15 @@ fn alarms_name_the_cause_once() -> Result<()> {
 fn a_step_rings_what_is_wrong_with_it() -> Result<()> {
     let speech = speech()?;
     let config = ending(1);
-    let mut learner = learner(&speech, Trunk::Shared, &config)?;
+    let mut learner = learner(&speech, CriticBackbone::Shared, &config)?;
     let mut experience = experience_of(&mut learner, &speech, &config)?;
     let folder = tempfile::tempdir()?;
     let out = folder.path().join("run");
     let tracker = Tracker::create(Kind::None, &out, &json!({}), 0)?;
     let mut log =
-        RunLog::new(9, 0, 1)?.record_to(RunFolder::create(&out, &json!({}))?, tracker, &[]);
-    let mut alarms = Alarms::default();
-    let well = Updated { entropy: 1., ..Updated::default() };
+        PpoLog::new(9, 0, 1)?.record_to(RunFolder::create(&out, &json!({}))?, tracker, &[]);
+    let mut alarms = PpoAlarms::default();
+    let well = PpoUpdateMetrics { entropy: 1., ..PpoUpdateMetrics::default() };
     let mut tell = |experience: &_, updated: &_, step| {
         let (questions, seconds) = (&[][..], [1.; 3]);
         let report = StepReport {
@@ -66,9 +66,9 @@ fn a_step_rings_what_is_wrong_with_it() -> Result<()> {
         report.log(&mut log, &mut alarms)
     };
     tell(&experience, &well, 1)?;
-    tell(&experience, &Updated { first_ratio_error: 0.1, ..well }, 2)?;
+    tell(&experience, &PpoUpdateMetrics { first_ratio_error: 0.1, ..well }, 2)?;
     experience.rewards.fill(0.1); // 256 of them have a mean that is not quite 0.1
-    tell(&experience, &Updated { entropy: 0.001, ..well }, 3)?;
+    tell(&experience, &PpoUpdateMetrics { entropy: 0.001, ..well }, 3)?;
     let rows = std::fs::read_to_string(out.join("metrics.jsonl"))?;
     let rung: Vec<&str> = rows.lines().filter(|row| row.contains("alarm")).collect();
     for (row, says) in rung.iter().zip(["step 2: a ratio", "step 3: the entropy", "score the same"])

@@ -8,7 +8,7 @@ use tensor_core::{Parameters, Rng};
 
 use super::CPU;
 use super::small_run::{asked, model_config, speech};
-use crate::{Asking, Scorer, compare};
+use crate::{CompletionEvalConfig, RewardFn, compare};
 
 #[test]
 fn wins_and_kl_are_those_that_are_counted() -> Result<()> {
@@ -23,10 +23,10 @@ fn wins_and_kl_are_those_that_are_counted() -> Result<()> {
     };
     let both = [&model(1)?, &model(2)?];
     let mut rounds = [[1., 0., 2., 5., 1., 1.], [0., 0., 3., 4., 1., 0.]].into_iter();
-    let mut scorer: Box<Scorer> =
+    let mut scorer: Box<RewardFn> =
         Box::new(move |_, _| Ok(rounds.next().expect("the policy's, the reference's").to_vec()));
     // Answers of one token: the KL of a response is that of its only distribution, whatever is drawn.
-    let asking = Asking { chat_tokenizer: &speech, max_new_tokens: 1, batch_size: 4 };
+    let asking = CompletionEvalConfig { chat_tokenizer: &speech, max_new_tokens: 1, batch_size: 4 };
     let rng = &mut Rng::new(3);
     let (found, _) =
         compare(both, &questions, asking, SamplingStrategy::Greedy, &mut *scorer, rng)?;
@@ -55,13 +55,13 @@ fn what_is_no_number_is_named_and_not_compared() -> Result<()> {
     let mut parameters = Parameters::seeded(1, candle_core::DType::F32, &CPU);
     GptModern::new(&model_config(&speech), parameters.root())?;
     let model = GptModern::new(&model_config(&speech), parameters.for_inference().root())?;
-    let mut scorer: Box<Scorer> = Box::new(|replies, _| Ok(vec![f64::NAN; replies.len()]));
-    let asking = Asking { chat_tokenizer: &speech, max_new_tokens: 2, batch_size: 4 };
+    let mut scorer: Box<RewardFn> = Box::new(|replies, _| Ok(vec![f64::NAN; replies.len()]));
+    let asking = CompletionEvalConfig { chat_tokenizer: &speech, max_new_tokens: 2, batch_size: 4 };
     let (both, rng) = ([&model, &model], &mut Rng::new(3));
     let error =
         compare(both, &questions, asking, SamplingStrategy::Greedy, &mut *scorer, rng).unwrap_err();
     assert!(error.to_string().contains("6 of 6 scores are no numbers"), "{error}");
-    let mut short: Box<Scorer> = Box::new(|_, _| Ok(vec![1.]));
+    let mut short: Box<RewardFn> = Box::new(|_, _| Ok(vec![1.]));
     let error =
         compare(both, &questions, asking, SamplingStrategy::Greedy, &mut *short, rng).unwrap_err();
     assert!(error.to_string().contains("1 scores to 6 responses"), "{error}");

@@ -6,7 +6,7 @@ use tensor_core::Rng;
 use tensor_core::testing::assert_close;
 
 use super::{CPU, END, at, config, policy, twin};
-use crate::{Critic, Group, TokenBatch, Trunk, critic, rollout};
+use crate::{Critic, CriticBackbone, RolloutGroup, TokenBatch, critic, rollout};
 
 #[test]
 fn values_begin_at_0_and_are_those_before_each_token() -> Result<()> {
@@ -16,7 +16,7 @@ fn values_begin_at_0_and_are_those_before_each_token() -> Result<()> {
     let prompts = vec![vec![1, 2, 3, 4, 5], vec![7, END, 8], vec![9]];
     let groups = rollout(&twin(&config, &parameters)?, &prompts, &settings, &mut Rng::new(1))?;
     let batch = TokenBatch::from_groups(&groups, &config, &CPU)?;
-    for trunk in [Trunk::Shared, Trunk::Separate] {
+    for trunk in [CriticBackbone::Shared, CriticBackbone::Separate] {
         let mut tuning = critic::new_critic(trunk, &config, &parameters, Default::default())?;
         let critic = Critic::from_parameters(&mut tuning.parameters, trunk, &config)?;
         let values = critic.values(&batch, || batch.hidden(&model))?;
@@ -26,7 +26,7 @@ fn values_begin_at_0_and_are_those_before_each_token() -> Result<()> {
         }
         let values = critic.values(&batch, || batch.hidden(&model))?;
         let mut row = 0;
-        for Group { prompt, completions: responses } in &groups {
+        for RolloutGroup { prompt, completions: responses } in &groups {
             for response in responses {
                 // The state before token t has read the prompt and t tokens: no cache, no batch, no branches.
                 let text = [&prompt[..], &response.tokens].concat();

@@ -6,7 +6,7 @@ use tensor_core::testing::assert_close;
 use tensor_core::{Rng, backward};
 
 use super::{CPU, number};
-use crate::gae::{Discount, gae};
+use crate::gae::{GaeConfig, gae};
 use crate::kl::KlEstimator;
 use crate::losses::{Clip, clipped_surrogate};
 use crate::rewards::token_rewards;
@@ -32,7 +32,7 @@ fn policy_gradient(at: &Tensor, weights: &Tensor) -> Result<Tensor> {
 
 fn advantages(values: &Tensor, rewards: &Tensor, lambda: f64) -> Result<Tensor> {
     let none = Tensor::zeros(ALL, DType::F64, &CPU)?;
-    let discount = Discount { gamma: 1., lambda };
+    let discount = GaeConfig { gamma: 1., lambda };
     Ok(gae(rewards, values, &none, &rewards.ones_like()?, discount)?.advantages)
 }
 

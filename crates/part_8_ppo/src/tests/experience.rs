@@ -7,14 +7,16 @@ use sft::Example;
 
 use super::CPU;
 use super::small_run::{config, ending, experience_of, judged, learner, letters, run, speech};
-use crate::gae::Discount;
-use crate::kl::KlControl;
-use crate::rewards::{Cut, Scale};
+use crate::gae::GaeConfig;
+use crate::kl::KlController;
+use crate::rewards::{RewardScaling, TruncationHandling};
 use crate::scorer::exact_score;
-use crate::{Experience, Group, Judged, Reply, Response, Trunk};
+use crate::{
+    CriticBackbone, PpoExperience, RewardInput, RolloutGroup, SampledCompletion, ScoredRollouts,
+};
 
 /// What each response is worth at its first token, with γ = λ = 1: all that it is paid.
-fn paid(found: &Experience) -> Result<Vec<f32>> {
+fn paid(found: &PpoExperience) -> Result<Vec<f32>> {
     Ok(found.returns.narrow(1, 0, 1)?.squeeze(1)?.to_vec1()?)
 }
 
@@ -22,7 +24,7 @@ fn paid(found: &Experience) -> Result<Vec<f32>> {
 fn values_explain_what_they_explain() -> Result<()> {
     let speech = speech()?;
     let config = config(1, speech.eos_token_id());
-    let mut learner = learner(&speech, Trunk::Shared, &config)?;
+    let mut learner = learner(&speech, CriticBackbone::Shared, &config)?;
     let mut found = experience_of(&mut learner, &speech, &config)?;
     assert!(found.explained_variance()?.abs() < 1e-6, "a critic that says 0 explains nothing");
     found.values = found.returns.clone();
@@ -34,22 +36,23 @@ fn values_explain_what_they_explain() -> Result<()> {
 fn a_cut_response_is_paid_for_what_it_is_or_for_what_it_would_have_become() -> Result<()> {
     let speech = speech()?;
     let mut config = ending(1);
-    config.reward_shaping.gae = Discount { gamma: 1., lambda: 1. };
+    config.reward_shaping.gae = GaeConfig { gamma: 1., lambda: 1. };
     (config.reward_shaping.missing_eos_penalty, config.reward_shaping.reward_clip) =
         (2., Some(0.5));
-    let mut learner = learner(&speech, Trunk::Shared, &config)?;
+    let mut learner = learner(&speech, CriticBackbone::Shared, &config)?;
     let bias = learner.critic.parameters.get("value_head.bias").expect("a bias");
     bias.var.set(&Tensor::new(&[0.7f32], &CPU)?)?; // what is expected of everything
-    for cut in [Cut::Bootstrapped, Cut::Scored] {
+    for cut in [TruncationHandling::Bootstrapped, TruncationHandling::Scored] {
         config.reward_shaping.truncation = cut;
         let found = experience_of(&mut learner, &speech, &config)?;
-        let responses: Vec<&Response> = found.groups.iter().flat_map(|g| &g.completions).collect();
+        let responses: Vec<&SampledCompletion> =
+            found.groups.iter().flat_map(|g| &g.completions).collect();
         for ((response, &score), paid) in responses.iter().zip(&found.rewards).zip(paid(&found)?) {
             let clipped = score.min(0.5);
             let expected = match (response.terminated(), cut) {
                 (true, _) => clipped,
-                (false, Cut::Bootstrapped) => 0.7 - 2.,
-                (false, Cut::Scored) => clipped - 2.,
+                (false, TruncationHandling::Bootstrapped) => 0.7 - 2.,
+                (false, TruncationHandling::Scored) => clipped - 2.,
             };
             assert!((f64::from(paid) - expected).abs() < 1e-5, "{cut:?} {paid} {expected}");
         }
@@ -63,12 +66,13 @@ fn a_cut_response_is_paid_for_what_it_is_or_for_what_it_would_have_become() -> R
 fn whitened_rewards_keep_their_mean() -> Result<()> {
     let speech = speech()?;
     let mut config = ending(1);
-    config.reward_shaping.gae = Discount { gamma: 1., lambda: 1. };
-    config.reward_shaping.reward_scaling = Scale::Whitened;
-    let mut learner = learner(&speech, Trunk::Shared, &config)?;
+    config.reward_shaping.gae = GaeConfig { gamma: 1., lambda: 1. };
+    config.reward_shaping.reward_scaling = RewardScaling::Whitened;
+    let mut learner = learner(&speech, CriticBackbone::Shared, &config)?;
     let found = experience_of(&mut learner, &speech, &config)?;
     // The policy is its own reference, so all rewards are 0 but those of the last tokens.
-    let responses: Vec<&Response> = found.groups.iter().flat_map(|g| &g.completions).collect();
+    let responses: Vec<&SampledCompletion> =
+        found.groups.iter().flat_map(|g| &g.completions).collect();
     let each = responses.iter().zip(&found.rewards);
     let paid_last: Vec<f64> = each.map(|(_, score)| *score).collect();
     let n: f64 = responses.iter().map(|r| r.tokens.len() as f64).sum();
@@ -86,19 +90,19 @@ fn whitened_rewards_keep_their_mean() -> Result<()> {
 fn a_reference_is_heard_through_its_own_window() -> Result<()> {
     let speech = speech()?;
     let config = config(1, speech.eos_token_id());
-    let mut learner = learner(&speech, Trunk::Shared, &config)?;
+    let mut learner = learner(&speech, CriticBackbone::Shared, &config)?;
     let (models, judged) = (learner.models()?, judged(&mut learner, &speech, &config)?);
     let mut windowed = learner.policy.config;
     windowed.attention.window = Some(SlidingWindow { size: 2, sinks: 0 });
     let scores = (0..judged.rewards.len()).map(|i| i as f64).collect();
-    let judged = Judged { rewards: scores, ..judged };
+    let judged = ScoredRollouts { rewards: scores, ..judged };
     let twin = learner.policy.parameters.for_inference();
     let windowed = modern::GptModern::new(&windowed, { twin }.root())?;
-    let found = Experience::from_rollouts(judged.clone(), &models, &windowed, &config, 1.)?;
+    let found = PpoExperience::from_rollouts(judged.clone(), &models, &windowed, &config, 1.)?;
     // By the tokens of each text alone, through that window.
     let mut nats = 0.;
-    for Group { prompt, completions: responses } in &judged.groups {
-        for Response { tokens, log_probs, .. } in responses {
+    for RolloutGroup { prompt, completions: responses } in &judged.groups {
+        for SampledCompletion { tokens, log_probs, .. } in responses {
             let text = [&prompt[..], tokens].concat();
             let ids = Tensor::new(&text[..text.len() - 1], &CPU)?.unsqueeze(0)?;
             let logits = windowed.forward(&ids)?.squeeze(0)?; // (T, V)
@@ -128,15 +132,16 @@ fn special_tokens_are_seen_by_who_scores() -> Result<()> {
     for (inside, right) in [(&[][..], 1.), (&pad[..], 0.), (&beyond[..], 0.)] {
         let tokens = [&digits[..1], inside, &digits[1..], &[speech.eos_token_id()]].concat();
         let log_probs = vec![0.; tokens.len()];
-        let response = Response {
+        let response = SampledCompletion {
             tokens,
             log_probs,
             allowed_tokens: Vec::new(),
             finish_reason: FinishReason::Stop,
         };
-        let group = Group { prompt: vec![1], completions: vec![response] };
+        let group = RolloutGroup { prompt: vec![1], completions: vec![response] };
         let text = crate::experience::texts(&[group], &speech)?.remove(0);
-        let score = exact_score(&Reply { example: &example, completion: &text, terminated: true });
+        let score =
+            exact_score(&RewardInput { example: &example, completion: &text, terminated: true });
         assert_eq!(score, right, "{text:?}");
     }
     Ok(())
@@ -147,14 +152,14 @@ fn special_tokens_are_seen_by_who_scores() -> Result<()> {
 fn the_price_of_kl_follows_the_kl_of_whole_responses() -> Result<()> {
     let speech = speech()?;
     let mut config = config(1, speech.eos_token_id());
-    let mut learner = learner(&speech, Trunk::Shared, &config)?;
+    let mut learner = learner(&speech, CriticBackbone::Shared, &config)?;
     for parameter in learner.policy.parameters.iter() {
         parameter.var.set(&(parameter.var.as_detached_tensor() * 4.)?)?; // far from the reference
     }
     let far = experience_of(&mut learner, &speech, &config)?;
     assert!(far.kl > 1.5 * far.kl_per_token && far.kl_per_token > 0., "{far:?}");
     let target = (far.kl * far.kl_per_token).sqrt();
-    config.kl_controller = KlControl::Adaptive { init_kl_coef: 0.01, target, horizon: 10. };
+    config.kl_controller = KlController::Adaptive { init_kl_coef: 0.01, target, horizon: 10. };
     run(&mut learner, &mut *letters(), &config, &Default::default(), false)?;
     assert!(learner.progress.kl_price > 0.01, "{}", learner.progress.kl_price);
     Ok(())

@@ -5,7 +5,7 @@ use sft::Example;
 use tensor_core::Rng;
 
 use crate::final_answer::{final_answer, final_answer_score, marked_answer};
-use crate::scorer::{Reply, exact, final_answers};
+use crate::scorer::{RewardInput, exact, final_answers};
 
 #[test]
 fn a_marked_answer_is_found_and_else_the_last_number() {
@@ -76,7 +76,8 @@ fn a_right_number_scores_1_and_a_wrong_one_its_credit() {
 #[test]
 fn rules_score_a_reply_by_its_answer_and_its_end() -> Result<()> {
     let example = Example::new("What is 12 - 7?", "5");
-    let reply = |text, ended| Reply { example: &example, completion: text, terminated: ended };
+    let reply =
+        |text, ended| RewardInput { example: &example, completion: text, terminated: ended };
     let replies = [reply("5", true), reply(" 5 ", true), reply("5", false), reply("5.", true)];
     let rng = &mut Rng::new(0);
     assert_eq!(exact()(&replies, rng)?, [1., 1., 0., 0.]);

@@ -8,10 +8,10 @@ use tensor_core::ops::{entropy, token_log_probs};
 use tensor_core::testing::assert_close;
 
 use super::{CPU, number};
-use crate::gae::{Discount, gae};
+use crate::gae::{GaeConfig, gae};
 use crate::kl::KlEstimator;
-use crate::losses::{Clip, Weights, clip_fraction, clipped_surrogate, total_loss, value_loss};
-use crate::masked::{Mean, masked_mean, masked_whiten};
+use crate::losses::{Clip, LossWeights, clip_fraction, clipped_surrogate, total_loss, value_loss};
+use crate::masked::{ShiftMean, masked_mean, masked_whiten};
 use crate::rewards::token_rewards;
 
 const TOLERANCE: f64 = 1e-6;
@@ -66,11 +66,11 @@ fn the_whole_objective_is_that_of_pytorch_with_its_gradients() -> Result<()> {
     let rewards = token_rewards(&tensor("scores", &[r])?, &kl, 0.05, &mask)?;
     assert_close(&rewards, &of_tokens("rewards")?, TOLERANCE)?;
     let (old_values, bootstrap) = (of_tokens("old_values")?, tensor("bootstrap", &[r])?);
-    let discount = Discount { gamma: 0.97, lambda: 0.9 };
+    let discount = GaeConfig { gamma: 0.97, lambda: 0.9 };
     let found = gae(&rewards, &old_values, &bootstrap, &mask, discount)?;
     assert_close(&found.advantages, &of_tokens("advantages")?, TOLERANCE)?;
     assert_close(&found.returns, &of_tokens("returns")?, TOLERANCE)?;
-    let advantages = masked_whiten(&found.advantages, &mask, Mean::Yes)?;
+    let advantages = masked_whiten(&found.advantages, &mask, ShiftMean::Yes)?;
     assert_close(&advantages, &of_tokens("whitened")?, TOLERANCE)?;
 
     let logits = Var::from_tensor(&tensor("logits", &[r, t, v])?)?;
@@ -86,7 +86,7 @@ fn the_whole_objective_is_that_of_pytorch_with_its_gradients() -> Result<()> {
     same(&masked_mean(&entropy.detach(), &mask)?, "entropy");
     let outside = clip_fraction(&log_probs.detach(), &old, &mask, clip)?;
     assert!((outside - golden("clip_fraction").as_f64().expect("one")).abs() < TOLERANCE);
-    let weights = Weights { value_coef: 0.5, entropy_coef: 0.01 };
+    let weights = LossWeights { value_coef: 0.5, entropy_coef: 0.01 };
     let loss = total_loss(&policy, &value, &entropy, &mask, weights)?;
     same(&loss.detach(), "loss");
     let grads = backward(&loss)?;

@@ -4,7 +4,7 @@ use anyhow::Result;
 use tensor_core::testing::assert_close;
 
 use super::{number, rows};
-use crate::kl::{KlControl, KlEstimator};
+use crate::kl::{KlController, KlEstimator};
 
 const TOLERANCE: f64 = 1e-6;
 
@@ -31,12 +31,12 @@ fn estimators_of_the_kl_have_their_worked_values() -> Result<()> {
 
 #[test]
 fn the_price_of_kl_follows_its_target() {
-    let control = KlControl::Adaptive { init_kl_coef: 0.2, target: 6., horizon: 10_000. };
+    let control = KlController::Adaptive { init_kl_coef: 0.2, target: 6., horizon: 10_000. };
     close(control.next_kl_coef(0.2, 12., 256), 0.2 * (1. + 0.2 * 256. / 10_000.)); // the error is bounded
     close(control.next_kl_coef(0.2, 6.6, 256), 0.2 * (1. + 0.1 * 256. / 10_000.));
     close(control.next_kl_coef(0.2, 0., 256), 0.2 * (1. - 0.2 * 256. / 10_000.));
-    close(KlControl::Fixed(0.1).next_kl_coef(0.1, 50., 256), 0.1);
+    close(KlController::Fixed(0.1).next_kl_coef(0.1, 50., 256), 0.1);
     // More responses than the horizon change it no further: a price below 0 would pay for KL.
-    let soon = KlControl::Adaptive { init_kl_coef: 0.2, target: 6., horizon: 20. };
+    let soon = KlController::Adaptive { init_kl_coef: 0.2, target: 6., horizon: 20. };
     close(soon.next_kl_coef(0.2, 0., 512), 0.2 * 0.8);
 }

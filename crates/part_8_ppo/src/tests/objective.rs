@@ -5,12 +5,13 @@ use candle_core::Tensor;
 use tensor_core::testing::{assert_close, assert_grad};
 
 use super::{CPU, number, rows};
-use crate::gae::{Discount, gae};
+use crate::gae::{GaeConfig, gae};
 use crate::kl::KlEstimator;
 use crate::losses::{
-    Clip, Weights, clip_fraction, clipped_surrogate, total_loss, value_clip_fraction, value_loss,
+    Clip, LossWeights, clip_fraction, clipped_surrogate, total_loss, value_clip_fraction,
+    value_loss,
 };
-use crate::masked::{Mean, masked_mean, masked_mean_along, masked_whiten};
+use crate::masked::{ShiftMean, masked_mean, masked_mean_along, masked_whiten};
 use crate::rewards::{clipped_score, token_rewards};
 
 const TOLERANCE: f64 = 1e-6;
@@ -42,9 +43,9 @@ fn whitened_numbers_have_variance_1_and_holes_stay_0() -> Result<()> {
         let each = [1., 2., 4., 5., 6.].map(|x| (x - 3.6) / (3.44f64 + 1e-8).sqrt() + shift);
         rows([[each[0], each[1], 0.], [each[2], each[3], each[4]]])
     };
-    assert_close(&masked_whiten(&x, &mask, Mean::Yes)?, &expected(0.)?, TOLERANCE)?;
-    assert_close(&masked_whiten(&x, &mask, Mean::No)?, &expected(3.6)?, TOLERANCE)?;
-    let nothing = masked_whiten(&x, &mask.zeros_like()?, Mean::Yes)?;
+    assert_close(&masked_whiten(&x, &mask, ShiftMean::Yes)?, &expected(0.)?, TOLERANCE)?;
+    assert_close(&masked_whiten(&x, &mask, ShiftMean::No)?, &expected(3.6)?, TOLERANCE)?;
+    let nothing = masked_whiten(&x, &mask.zeros_like()?, ShiftMean::Yes)?;
     assert_close(&nothing, &x.zeros_like()?, 0.).map_err(anyhow::Error::from)
 }
 
@@ -63,7 +64,7 @@ fn the_score_lands_on_the_last_token_and_kl_on_each() -> Result<()> {
 
 #[test]
 fn advantages_are_those_of_the_tutorial() -> Result<()> {
-    let discount = Discount { gamma: 0.9, lambda: 0.9 };
+    let discount = GaeConfig { gamma: 0.9, lambda: 0.9 };
     let scores = Tensor::new(&[10f64], &CPU)?;
     let none = Tensor::zeros(1, candle_core::DType::F64, &CPU)?;
     let (kl, values) = (rows([[0.1, 0.2]])?, rows([[1., 2.]])?);
@@ -72,7 +73,7 @@ fn advantages_are_those_of_the_tutorial() -> Result<()> {
     let found = gae(&rewards, &values, &none, &mask, discount)?;
     assert_close(&found.advantages, &rows([[7.018, 7.8]])?, TOLERANCE)?;
     assert_close(&found.returns, &rows([[8.018, 9.8]])?, TOLERANCE)?;
-    let whitened = masked_whiten(&found.advantages, &mask, Mean::Yes)?;
+    let whitened = masked_whiten(&found.advantages, &mask, ShiftMean::Yes)?;
     assert_close(&whitened, &rows([[-1., 1.]])?, 1e-6)?;
 
     let mask = rows([[1., 0.]])?;
@@ -85,7 +86,7 @@ fn advantages_are_those_of_the_tutorial() -> Result<()> {
 
 #[test]
 fn padding_changes_no_advantage_and_a_cut_response_is_bootstrapped() -> Result<()> {
-    let discount = Discount { gamma: 0.95, lambda: 0.8 };
+    let discount = GaeConfig { gamma: 0.95, lambda: 0.8 };
     let rewards = rows([[0.3, -0.2, 1.]])?;
     let values = rows([[0.5, 0.1, -0.4]])?;
     let (mask, bootstrap) = (rows([[1., 1., 1.]])?, Tensor::new(&[2f64], &CPU)?);
@@ -105,7 +106,7 @@ fn padding_changes_no_advantage_and_a_cut_response_is_bootstrapped() -> Result<(
     assert_close(&padded.returns.narrow(1, 3, 2)?, &rows([[0., 0.]])?, 0.)?;
     // λ = 1: rewards to come and the bootstrap, less the value.
     let all =
-        gae(&rewards, &values, &bootstrap, &rows([[1.; 3]])?, Discount { gamma: 1., lambda: 1. })?;
+        gae(&rewards, &values, &bootstrap, &rows([[1.; 3]])?, GaeConfig { gamma: 1., lambda: 1. })?;
     assert_close(&all.returns, &rows([[3.1, 2.8, 3.]])?, TOLERANCE)?;
     Ok(())
 }
@@ -119,7 +120,7 @@ fn the_unit_case_adds_up() -> Result<()> {
     close(number(&policy.squeeze(0)?.squeeze(0)?), -1.1);
     let value = value_loss(&zeros, &zeros, &ones, None)?;
     close(number(&value.squeeze(0)?.squeeze(0)?), 0.5);
-    let weights = Weights { value_coef: 0.5, entropy_coef: 0. };
+    let weights = LossWeights { value_coef: 0.5, entropy_coef: 0. };
     close(number(&total_loss(&policy, &value, &zeros, &ones, weights)?), -0.85);
     let kl = KlEstimator::K1.estimate(&old, &new)?;
     close(number(&masked_mean(&kl, &ones)?), -0.182_321_556_793_954_6);

@@ -10,7 +10,7 @@ use tensor_core::{Parameters, Rng};
 use super::CPU;
 use super::small_run::{model_config, speech};
 use crate::reference::opened;
-use crate::scorer::{Reply, reward_model_of};
+use crate::scorer::{RewardInput, reward_model_of};
 
 /// A tokenizer of the same size with other tokens.
 fn other_tokens(like: &ChatTokenizer) -> Result<Tokenizer> {
@@ -87,7 +87,7 @@ fn a_reward_model_reads_text_in_tokens_of_its_own() -> Result<()> {
         let (mut scorer, differs) = reward_model_of(judge, &policy, 2);
         assert_eq!(differs, other);
         let replies =
-            texts.map(|text| Reply { example: &example, completion: text, terminated: true });
+            texts.map(|text| RewardInput { example: &example, completion: text, terminated: true });
         assert_eq!(scorer(&replies, &mut Rng::new(0))?, expected);
     }
     Ok(())

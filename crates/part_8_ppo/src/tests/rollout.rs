@@ -9,7 +9,7 @@ use tensor_core::{Rng, backward};
 use super::{CPU, END, at, config, policy, twin};
 use crate::prompts::of_step;
 use crate::scoring::log_probs;
-use crate::{Group, Prompts, Question, Response, TokenBatch, rollout};
+use crate::{PromptExample, PromptLoader, RolloutGroup, SampledCompletion, TokenBatch, rollout};
 
 const PROMPTS: [&[u32]; 3] = [&[1, 2, 3, 4, 5], &[7, END, 8], &[9]];
 
@@ -43,9 +43,9 @@ fn a_batch_with_shared_prompts_says_what_its_texts_say_alone() -> Result<()> {
     let batch = TokenBatch::from_groups(&groups, &config, &CPU)?;
     let together = log_probs(&model, &batch, 1.)?;
     let mut alone = Vec::new();
-    for Group { prompt, completions: responses } in &groups {
+    for RolloutGroup { prompt, completions: responses } in &groups {
         for response in responses {
-            let one = Group { prompt: prompt.clone(), completions: vec![response.clone()] };
+            let one = RolloutGroup { prompt: prompt.clone(), completions: vec![response.clone()] };
             let scored = log_probs(&model, &TokenBatch::from_groups([&one], &config, &CPU)?, 1.)?;
             alone.push(scored.squeeze(0)?);
         }
@@ -114,7 +114,7 @@ fn a_response_never_leaves_the_context() -> Result<()> {
     let settings =
         crate::RolloutConfig { max_new_tokens: 50, stop_token_ids: vec![11], ..at(1., None, None) };
     let groups = rollout(&model, &[vec![3; 22], vec![4; 2]], &settings, &mut Rng::new(1))?;
-    for Group { prompt, completions: responses } in &groups {
+    for RolloutGroup { prompt, completions: responses } in &groups {
         assert!(responses.iter().all(|one| prompt.len() + one.tokens.len() <= config.context_len));
         assert!(responses.iter().all(|one| one.tokens.len() == one.log_probs.len()));
     }
@@ -128,13 +128,13 @@ fn a_response_never_leaves_the_context() -> Result<()> {
 
 #[test]
 fn responses_of_many_lengths_stand_beside_each_other() -> Result<()> {
-    let response = |len| Response {
+    let response = |len| SampledCompletion {
         tokens: vec![3; len],
         log_probs: vec![-1.; len],
         allowed_tokens: Vec::new(),
         finish_reason: modern::FinishReason::Length,
     };
-    let group = |lens: &[usize]| Group {
+    let group = |lens: &[usize]| RolloutGroup {
         prompt: vec![1],
         completions: lens.iter().map(|&len| response(len)).collect(),
     };
@@ -164,8 +164,8 @@ fn what_ended_holds_its_end() -> Result<()> {
 
 #[test]
 fn no_prompt_is_asked_twice_before_all_were_asked_once() -> Result<()> {
-    let question = |i| Question { example: Example::new("q", "a"), prompt: vec![i] };
-    let mut prompts = Prompts::new((0..7).map(question).collect(), 3)?;
+    let question = |i| PromptExample { example: Example::new("q", "a"), prompt: vec![i] };
+    let mut prompts = PromptLoader::new((0..7).map(question).collect(), 3)?;
     let asked: Vec<u32> =
         (1..=7).flat_map(|step| prompts.batch(step, 3)).map(|one| one.prompt[0]).collect();
     for time in asked.chunks(7) {

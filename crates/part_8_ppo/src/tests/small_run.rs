@@ -8,14 +8,15 @@ use sft::{ChatFormat, ChatTokenizer, Example, RunOutputs, TrainState, word_token
 use tensor_core::{AdamWConfig, Parameters, Rng};
 
 use super::CPU;
-use crate::gae::Discount;
-use crate::kl::{KlControl, KlEstimator};
-use crate::losses::{Clip, Weights};
+use crate::gae::GaeConfig;
+use crate::kl::{KlController, KlEstimator};
+use crate::losses::{Clip, LossWeights};
 use crate::prompts::questions;
-use crate::rewards::{Cut, Scale};
+use crate::rewards::{RewardScaling, TruncationHandling};
 use crate::{
-    Asking, Exam, Experience, Judged, Learner, PpoConfig, PretrainingMix, Prompts, Question, Reply,
-    RewardConfig, RolloutConfig, RunLog, Scorer, Surroundings, Trunk, UpdateConfig, rollout, train,
+    ActorCritic, CompletionEvalConfig, CriticBackbone, PpoConfig, PpoContext, PpoExperience,
+    PpoLog, PpoUpdateConfig, PpoValidator, PromptExample, PromptLoader, PtxLoss, RewardFn,
+    RewardInput, RewardShapingConfig, RolloutConfig, ScoredRollouts, rollout, train,
 };
 
 pub(super) fn speech() -> Result<ChatTokenizer> {
@@ -31,7 +32,7 @@ pub(super) fn model_config(speech: &ChatTokenizer) -> ModelConfig {
     ModelConfig { vocab_size, ..ModelConfig::byte_level(24, 1, 2, 16) }
 }
 
-pub(super) fn asked(speech: &ChatTokenizer) -> Result<Vec<Question>> {
+pub(super) fn asked(speech: &ChatTokenizer) -> Result<Vec<PromptExample>> {
     let examples = (0..6).map(|i| Example::new(format!("What is {i} + 7?"), format!("{}", i + 7)));
     Ok(questions(examples.collect(), speech, 24, 4)?.0)
 }
@@ -45,22 +46,22 @@ pub(super) fn config(steps: usize, stop: u32) -> PpoConfig {
             max_new_tokens: 4,
             stop_token_ids: vec![stop],
         },
-        reward_shaping: RewardConfig {
-            gae: Discount { gamma: 1., lambda: 0.95 },
+        reward_shaping: RewardShapingConfig {
+            gae: GaeConfig { gamma: 1., lambda: 0.95 },
             kl_estimator: KlEstimator::K1,
             reward_clip: None,
-            truncation: Cut::Scored,
+            truncation: TruncationHandling::Scored,
             missing_eos_penalty: 0.,
-            reward_scaling: Scale::AsTheyAre,
+            reward_scaling: RewardScaling::AsTheyAre,
         },
-        kl_controller: KlControl::Adaptive { init_kl_coef: 0.01, target: 0.5, horizon: 100. },
-        update: UpdateConfig {
+        kl_controller: KlController::Adaptive { init_kl_coef: 0.01, target: 0.5, horizon: 100. },
+        update: PpoUpdateConfig {
             ppo_epochs: 2,
             n_minibatches: 2,
             grad_accum_steps: 1,
             clip_range: Clip::symmetric(0.2),
             value_clip_range: Some(0.2),
-            loss_weights: Weights { value_coef: 0.5, entropy_coef: 0. },
+            loss_weights: LossWeights { value_coef: 0.5, entropy_coef: 0. },
             early_stop_kl: None,
             max_grad_norm: 1.,
         },
@@ -83,12 +84,16 @@ pub(super) fn ending(steps: usize) -> PpoConfig {
     config
 }
 
-pub(super) fn learner(speech: &ChatTokenizer, trunk: Trunk, config: &PpoConfig) -> Result<Learner> {
+pub(super) fn learner(
+    speech: &ChatTokenizer,
+    trunk: CriticBackbone,
+    config: &PpoConfig,
+) -> Result<ActorCritic> {
     let model = model_config(speech);
     let mut parameters = Parameters::seeded(5, candle_core::DType::F32, &CPU);
     GptModern::new(&model, parameters.root())?;
     let policy = TrainState::new(model, parameters, AdamWConfig::default())?;
-    Learner::new(policy, trunk, AdamWConfig::default(), config.kl_controller)
+    ActorCritic::new(policy, trunk, AdamWConfig::default(), config.kl_controller)
 }
 
 /// The policy as it starts, in memory of its own.
@@ -99,8 +104,8 @@ pub(super) fn reference(speech: &ChatTokenizer) -> Result<GptModern> {
 }
 
 /// The share of a response's characters that are small letters.
-pub(super) fn letters() -> Box<Scorer> {
-    let score = |reply: &Reply<'_>| {
+pub(super) fn letters() -> Box<RewardFn> {
+    let score = |reply: &RewardInput<'_>| {
         let n = reply.completion.chars().count().max(1) as f64;
         reply.completion.chars().filter(char::is_ascii_lowercase).count() as f64 / n
     };
@@ -108,32 +113,33 @@ pub(super) fn letters() -> Box<Scorer> {
 }
 
 pub(super) fn run(
-    learner: &mut Learner,
-    scorer: &mut Scorer,
+    learner: &mut ActorCritic,
+    scorer: &mut RewardFn,
     config: &PpoConfig,
     outputs: &RunOutputs<'_>,
     mixed: bool,
 ) -> Result<Option<f64>> {
     let speech = speech()?;
     let (reference, questions) = (reference(&speech)?, asked(&speech)?);
-    let asking = Asking { chat_tokenizer: &speech, max_new_tokens: 4, batch_size: 4 };
-    let exam = Exam { prompts: &questions, eval_config: asking, interval: 0, target_reward: None };
+    let asking = CompletionEvalConfig { chat_tokenizer: &speech, max_new_tokens: 4, batch_size: 4 };
+    let exam =
+        PpoValidator { prompts: &questions, eval_config: asking, interval: 0, target_reward: None };
     let examples: Vec<Example> = questions.iter().map(|one| one.example.clone()).collect();
     let mix = match mixed {
         true => {
             let examples = sft::tokenize(&examples, &speech, 24)?.examples;
-            Some(PretrainingMix::new(examples, 0.5, 2, 3))
+            Some(PtxLoss::new(examples, 0.5, 2, 3))
         }
         false => None,
     };
-    let mut around = Surroundings {
+    let mut around = PpoContext {
         reference: &reference,
         chat_tokenizer: &speech,
         reward_fn: scorer,
         ptx_loss: mix,
     };
-    let mut prompts = Prompts::new(questions.clone(), config.seed)?;
-    let mut log = RunLog::new(config.schedule.total, learner.policy.progress.step, 1)?;
+    let mut prompts = PromptLoader::new(questions.clone(), config.seed)?;
+    let mut log = PpoLog::new(config.schedule.total, learner.policy.progress.step, 1)?;
     train(learner, &mut around, &mut prompts, (config, &exam), outputs, &mut log)?;
     Ok(learner.policy.progress.best.map(|best| -best))
 }
@@ -144,24 +150,24 @@ pub(super) fn bits(tuning: &TrainState) -> Result<Vec<Vec<f32>>> {
 
 /// What comes of a rollout in which every third response scores 1 and the others 0.
 pub(super) fn experience_of(
-    learner: &mut Learner,
+    learner: &mut ActorCritic,
     speech: &ChatTokenizer,
     config: &PpoConfig,
-) -> Result<Experience> {
+) -> Result<PpoExperience> {
     let judged = judged(learner, speech, config)?;
-    Experience::from_rollouts(judged, &learner.models()?, &reference(speech)?, config, 0.1)
+    PpoExperience::from_rollouts(judged, &learner.models()?, &reference(speech)?, config, 0.1)
 }
 
 /// The rollout.
 pub(super) fn judged(
-    learner: &mut Learner,
+    learner: &mut ActorCritic,
     speech: &ChatTokenizer,
     config: &PpoConfig,
-) -> Result<Judged> {
+) -> Result<ScoredRollouts> {
     let prompts: Vec<Vec<u32>> = asked(speech)?.into_iter().map(|one| one.prompt).collect();
     let writer = learner.models()?.rollout_policy;
     let groups = rollout(&writer, &prompts, &config.rollout, &mut Rng::new(1))?;
     let texts = crate::experience::texts(&groups, speech)?;
     let scores = (0..texts.len()).map(|i| f64::from(u8::from(i % 3 == 0))).collect();
-    Ok(Judged { groups, completion_texts: texts, rewards: scores })
+    Ok(ScoredRollouts { groups, completion_texts: texts, rewards: scores })
 }

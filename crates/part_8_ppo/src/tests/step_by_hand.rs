@@ -8,9 +8,11 @@ use tensor_core::{AdamWConfig, Parameters, Rng, backward};
 
 use super::CPU;
 use super::small_run::{config, learner, speech};
-use crate::losses::{Clip, Weights};
-use crate::update::{Pass, UpdateConfig, update};
-use crate::{Critic, Experience, Group, Learner, PpoConfig, Response, Trunk};
+use crate::losses::{Clip, LossWeights};
+use crate::update::{PpoUpdateConfig, UpdateInputs, update};
+use crate::{
+    ActorCritic, Critic, CriticBackbone, PpoConfig, PpoExperience, RolloutGroup, SampledCompletion,
+};
 
 /// Of each response: the prompt, its tokens, and of each token by how much its log-probability has risen since it was drawn, what was
 /// expected before it, its advantage and its return.
@@ -61,22 +63,25 @@ fn loss_by_hand(policy: &GptModern, critic: &Critic) -> Result<(Tensor, [f64; 2]
     Ok((Tensor::stack(&losses, 0)?.mean_all()?, clipped, drawn))
 }
 
-fn experience_by_hand(drawn: &[f32]) -> Result<Experience> {
+fn experience_by_hand(drawn: &[f32]) -> Result<PpoExperience> {
     let each = |number: usize| {
-        let response = |(i, (_, tokens, _)): (usize, &Row)| Response {
+        let response = |(i, (_, tokens, _)): (usize, &Row)| SampledCompletion {
             tokens: tokens.to_vec(),
             log_probs: drawn[2 * i..2 * i + 2].to_vec(),
             allowed_tokens: Vec::new(),
             finish_reason: FinishReason::Length,
         };
         let rows = ROWS.iter().enumerate().filter(|(i, _)| (*i < 2) == (number == 0));
-        Group { prompt: ROWS[2 * number].0.to_vec(), completions: rows.map(response).collect() }
+        RolloutGroup {
+            prompt: ROWS[2 * number].0.to_vec(),
+            completions: rows.map(response).collect(),
+        }
     };
     let laid_out = |of: usize| {
         let each = ROWS.iter().flat_map(|(_, _, figures)| figures[of].map(|x| x as f32));
         Tensor::from_iter(each.collect::<Vec<f32>>(), &CPU)?.reshape((3, 2))
     };
-    Ok(Experience {
+    Ok(PpoExperience {
         groups: vec![each(0), each(1)],
         completion_texts: Vec::new(),
         rewards: vec![0.; 3],
@@ -91,8 +96,8 @@ fn experience_by_hand(drawn: &[f32]) -> Result<Experience> {
 }
 
 /// ε = 1 in the optimizers makes steps as long as gradients are, so that clipping and rates are seen in them.
-fn with_long_memory(config: &PpoConfig) -> Result<Learner> {
-    let mut learner = learner(&speech()?, Trunk::Separate, config)?;
+fn with_long_memory(config: &PpoConfig) -> Result<ActorCritic> {
+    let mut learner = learner(&speech()?, CriticBackbone::Separate, config)?;
     let optimizer = AdamWConfig { eps: 1., weight_decay: 0., ..AdamWConfig::default() };
     for tuning in [&mut learner.policy, &mut learner.critic] {
         tuning.optimizer = tensor_core::AdamW::new(&tuning.parameters, optimizer)?;
@@ -124,16 +129,17 @@ fn a_step_is_that_of_the_loss_written_out() -> Result<()> {
     let (critic_norm, critic) = stepped(&learner.critic.parameters, critic_rate)?;
     assert!(norm > most && critic_norm > most, "both are clipped: {norm} {critic_norm}");
 
-    let how = UpdateConfig {
+    let how = PpoUpdateConfig {
         ppo_epochs: 1,
         n_minibatches: 1,
         clip_range: Clip::symmetric(0.2),
         value_clip_range: Some(0.2),
-        loss_weights: Weights { value_coef: 0.7, entropy_coef: 0.3 },
+        loss_weights: LossWeights { value_coef: 0.7, entropy_coef: 0.3 },
         max_grad_norm: most,
         ..config.update
     };
-    let pass = Pass { config: &how, temperature: 1., rates: [rate, critic_rate], ptx_loss: None };
+    let pass =
+        UpdateInputs { config: &how, temperature: 1., rates: [rate, critic_rate], ptx_loss: None };
     let experience = experience_by_hand(&drawn)?;
     let found = update(&mut learner, &models, &experience, pass, &mut Rng::new(2))?;
     let near =

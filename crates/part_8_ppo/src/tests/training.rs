@@ -11,14 +11,14 @@ use tiny_gpt::Interrupt;
 
 use super::CPU;
 use super::small_run::{bits, config, ending, experience_of, learner, letters, run, speech};
-use crate::kl::KlControl;
-use crate::rewards::Cut;
-use crate::{Origins, PpoConfig, Scorer, Trunk};
+use crate::kl::KlController;
+use crate::rewards::TruncationHandling;
+use crate::{CriticBackbone, PpoConfig, RewardFn, RunInputs};
 
 #[test]
 fn what_scores_becomes_likely() -> Result<()> {
     let speech = speech()?;
-    for trunk in [Trunk::Shared, Trunk::Separate] {
+    for trunk in [CriticBackbone::Shared, CriticBackbone::Separate] {
         let config = config(60, speech.eos_token_id());
         let mut learner = learner(&speech, trunk, &config)?;
         let reached = run(&mut learner, &mut *letters(), &config, &RunOutputs::default(), false)?;
@@ -31,7 +31,7 @@ fn what_scores_becomes_likely() -> Result<()> {
 fn a_run_in_pieces_arrives_where_a_run_in_one_does_bit_for_bit() -> Result<()> {
     let speech = speech()?;
     let config = config(5, speech.eos_token_id());
-    for trunk in [Trunk::Shared, Trunk::Separate] {
+    for trunk in [CriticBackbone::Shared, CriticBackbone::Separate] {
         let mut whole = learner(&speech, trunk, &config)?;
         run(&mut whole, &mut *crate::scorer::chance(), &config, &RunOutputs::default(), true)?;
         let folder = tempfile::tempdir()?;
@@ -74,15 +74,15 @@ fn a_run_in_pieces_arrives_where_a_run_in_one_does_bit_for_bit() -> Result<()> {
 fn a_score_that_is_no_number_is_named_and_its_step_skipped() -> Result<()> {
     let speech = speech()?;
     let config = config(3, speech.eos_token_id());
-    let mut learner = learner(&speech, Trunk::Shared, &config)?;
+    let mut learner = learner(&speech, CriticBackbone::Shared, &config)?;
     let before = bits(&learner.policy)?;
-    let mut broken: Box<Scorer> = Box::new(|replies, _| Ok(vec![f64::NAN; replies.len()]));
+    let mut broken: Box<RewardFn> = Box::new(|replies, _| Ok(vec![f64::NAN; replies.len()]));
     run(&mut learner, &mut *broken, &config, &RunOutputs::default(), false)?;
     assert_eq!((learner.policy.progress.step, learner.progress.updates), (3, 0));
     assert_eq!(bits(&learner.policy)?, before);
     let said = crate::experience::not_a_number(&[1., f64::NAN], &["a".into(), "b".into()]);
     assert!(said.is_some_and(|said| said.contains("1 of 2") && said.contains("\"b\"")));
-    let mut short: Box<Scorer> = Box::new(|_, _| Ok(Vec::new()));
+    let mut short: Box<RewardFn> = Box::new(|_, _| Ok(Vec::new()));
     assert!(
         run(
             &mut learner,
@@ -100,9 +100,9 @@ fn a_score_that_is_no_number_is_named_and_its_step_skipped() -> Result<()> {
 fn a_look_at_what_is_no_number_decides_nothing() -> Result<()> {
     let speech = speech()?;
     let config = config(60, speech.eos_token_id());
-    let mut learner = learner(&speech, Trunk::Shared, &config)?;
+    let mut learner = learner(&speech, CriticBackbone::Shared, &config)?;
     let (mut good, mut calls) = (letters(), 0);
-    let mut once: Box<Scorer> = Box::new(move |replies, rng| {
+    let mut once: Box<RewardFn> = Box::new(move |replies, rng| {
         calls += 1;
         let mut scores = good(replies, rng)?;
         if calls == 1 {
@@ -119,16 +119,19 @@ fn a_look_at_what_is_no_number_decides_nothing() -> Result<()> {
 #[test]
 fn running_on_is_worth_no_more_than_the_best_score() -> Result<()> {
     let speech = speech()?;
-    for (trunk, cut) in [(Trunk::Shared, Cut::Bootstrapped), (Trunk::Separate, Cut::Scored)] {
+    for (trunk, cut) in [
+        (CriticBackbone::Shared, TruncationHandling::Bootstrapped),
+        (CriticBackbone::Separate, TruncationHandling::Scored),
+    ] {
         let mut config = ending(100);
-        config.kl_controller = KlControl::Fixed(0.);
-        config.reward_shaping = crate::RewardConfig {
+        config.kl_controller = KlController::Fixed(0.);
+        config.reward_shaping = crate::RewardShapingConfig {
             truncation: cut,
             missing_eos_penalty: 1.,
             ..config.reward_shaping
         };
         let mut learner = learner(&speech, trunk, &config)?;
-        let mut alike: Box<Scorer> = Box::new(|replies, _| Ok(vec![3.; replies.len()]));
+        let mut alike: Box<RewardFn> = Box::new(|replies, _| Ok(vec![3.; replies.len()]));
         run(&mut learner, &mut *alike, &config, &RunOutputs::default(), false)?;
         let found = experience_of(&mut learner, &speech, &config)?;
         let largest = found.returns.abs()?.max_all()?.to_scalar::<f32>()?;
@@ -141,16 +144,16 @@ fn running_on_is_worth_no_more_than_the_best_score() -> Result<()> {
 fn a_run_goes_on_with_what_it_began_with_or_not_at_all() -> Result<()> {
     let speech = speech()?;
     let config = config(1, speech.eos_token_id());
-    let mut begun = learner(&speech, Trunk::Shared, &config)?;
+    let mut begun = learner(&speech, CriticBackbone::Shared, &config)?;
     let [a, b] = ["a", "b"].map(String::from);
-    begun.run_inputs = Origins { reference: a.clone(), scorer: b.clone() };
+    begun.run_inputs = RunInputs { reference: a.clone(), scorer: b.clone() };
     let folder = tempfile::tempdir()?;
     begun.save(folder.path(), "these")?;
     for (reference, scorer, says) in
         [(&a, &a, "--reward"), (&b, &b, "another reference"), (&a, &b, "")]
     {
-        let mut other = learner(&speech, Trunk::Shared, &config)?;
-        other.run_inputs = Origins { reference: reference.clone(), scorer: scorer.clone() };
+        let mut other = learner(&speech, CriticBackbone::Shared, &config)?;
+        other.run_inputs = RunInputs { reference: reference.clone(), scorer: scorer.clone() };
         match other.restore(folder.path(), "these") {
             Ok(()) => assert!(says.is_empty()),
             Err(error) => assert!(!says.is_empty() && error.to_string().contains(says), "{error}"),

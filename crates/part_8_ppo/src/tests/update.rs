@@ -4,12 +4,12 @@ use anyhow::Result;
 use tensor_core::Rng;
 
 use super::small_run::{asked, bits, config, experience_of, learner, speech};
-use crate::losses::Weights;
-use crate::update::{Pass, UpdateConfig, update};
-use crate::{PpoConfig, PretrainingMix, Trunk};
+use crate::losses::LossWeights;
+use crate::update::{PpoUpdateConfig, UpdateInputs, update};
+use crate::{CriticBackbone, PpoConfig, PtxLoss};
 
-fn pass<'a>(update: &'a UpdateConfig, config: &PpoConfig, rate: f64) -> Pass<'a> {
-    Pass {
+fn pass<'a>(update: &'a PpoUpdateConfig, config: &PpoConfig, rate: f64) -> UpdateInputs<'a> {
+    UpdateInputs {
         config: update,
         temperature: config.rollout.temperature(),
         rates: [rate; 2],
@@ -23,12 +23,12 @@ fn ratios_are_1_on_the_first_pass_and_not_on_the_second() -> Result<()> {
     let mut config = config(1, speech.eos_token_id());
     config.rollout.sampler =
         modern::Sampler::new(modern::SamplingStrategy::new(0.7, Some(20), Some(0.9), None));
-    let mut learner = learner(&speech, Trunk::Shared, &config)?;
+    let mut learner = learner(&speech, CriticBackbone::Shared, &config)?;
     let experience = experience_of(&mut learner, &speech, &config)?;
     assert!(experience.kl.abs() < 1e-4, "the reference is the policy: {}", experience.kl);
     let models = learner.models()?;
-    let one = UpdateConfig { ppo_epochs: 1, n_minibatches: 1, ..config.update };
-    let mut again = || -> Result<crate::Updated> {
+    let one = PpoUpdateConfig { ppo_epochs: 1, n_minibatches: 1, ..config.update };
+    let mut again = || -> Result<crate::PpoUpdateMetrics> {
         let pass = pass(&one, &config, 2e-2);
         update(&mut learner, &models, &experience, pass, &mut Rng::new(2))
     };
@@ -38,7 +38,7 @@ fn ratios_are_1_on_the_first_pass_and_not_on_the_second() -> Result<()> {
     let second = again()?;
     assert!(second.first_ratio_error > 1e-2 && second.clip_fraction > 0., "{second:?}");
     // And the passes end once the policy has moved as far as it may.
-    let bounded = UpdateConfig {
+    let bounded = PpoUpdateConfig {
         ppo_epochs: 50,
         n_minibatches: 1,
         early_stop_kl: Some(0.05),
@@ -56,11 +56,11 @@ fn parts_of_a_mini_batch_add_up_to_it() -> Result<()> {
     let config = config(1, speech.eos_token_id());
     let mut reached = Vec::new();
     for accumulate in [1, 3] {
-        let mut learner = learner(&speech, Trunk::Separate, &config)?;
+        let mut learner = learner(&speech, CriticBackbone::Separate, &config)?;
         let experience = experience_of(&mut learner, &speech, &config)?;
         let models = learner.models()?;
         let parts =
-            UpdateConfig { n_minibatches: 1, grad_accum_steps: accumulate, ..config.update };
+            PpoUpdateConfig { n_minibatches: 1, grad_accum_steps: accumulate, ..config.update };
         let (pass, rng) = (pass(&parts, &config, 1e-3), &mut Rng::new(2));
         let found = update(&mut learner, &models, &experience, pass, rng)?;
         reached.push((found, bits(&learner.policy)?, bits(&learner.critic)?));
@@ -84,10 +84,10 @@ fn mini_batches_are_shuffled_and_of_one_size() -> Result<()> {
     let config = config(1, speech.eos_token_id());
     let mut reached = Vec::new();
     for seed in [1, 2] {
-        let mut learner = learner(&speech, Trunk::Shared, &config)?;
+        let mut learner = learner(&speech, CriticBackbone::Shared, &config)?;
         let experience = experience_of(&mut learner, &speech, &config)?;
         let models = learner.models()?;
-        let uneven = UpdateConfig { ppo_epochs: 1, n_minibatches: 4, ..config.update }; // of 6 groups
+        let uneven = PpoUpdateConfig { ppo_epochs: 1, n_minibatches: 4, ..config.update }; // of 6 groups
         let pass = pass(&uneven, &config, 1e-2);
         let found = update(&mut learner, &models, &experience, pass, &mut Rng::new(seed))?;
         assert_eq!(found.updates, 4);
@@ -101,22 +101,23 @@ fn mini_batches_are_shuffled_and_of_one_size() -> Result<()> {
 fn examples_that_are_mixed_in_are_learned() -> Result<()> {
     let speech = speech()?;
     let config = config(1, speech.eos_token_id());
-    let mut learner = learner(&speech, Trunk::Shared, &config)?;
+    let mut learner = learner(&speech, CriticBackbone::Shared, &config)?;
     let mut experience = experience_of(&mut learner, &speech, &config)?;
     experience.advantages = experience.advantages.zeros_like()?; // nothing else to learn
     let models = learner.models()?;
     let examples: Vec<sft::Example> = asked(&speech)?.into_iter().map(|one| one.example).collect();
     let examples = sft::tokenize(&examples, &speech, 24)?.examples;
-    let mut mix = PretrainingMix::new(examples, 0.5, 6, 3);
-    let loss = |mix: &mut PretrainingMix| -> Result<f32> {
+    let mut mix = PtxLoss::new(examples, 0.5, 6, 3);
+    let loss = |mix: &mut PtxLoss| -> Result<f32> {
         Ok(mix.loss(&models.policy)?.detach().to_scalar::<f32>()?)
     };
     let before = loss(&mut mix)?;
-    let how = UpdateConfig {
-        loss_weights: Weights { value_coef: 0., entropy_coef: 0. },
+    let how = PpoUpdateConfig {
+        loss_weights: LossWeights { value_coef: 0., entropy_coef: 0. },
         ..config.update
     };
-    let pass = Pass { config: &how, temperature: 1., rates: [1e-2; 2], ptx_loss: Some(&mut mix) };
+    let pass =
+        UpdateInputs { config: &how, temperature: 1., rates: [1e-2; 2], ptx_loss: Some(&mut mix) };
     update(&mut learner, &models, &experience, pass, &mut Rng::new(2))?;
     let after = loss(&mut mix)?;
     assert!(after < before - 0.05, "{before} {after}");

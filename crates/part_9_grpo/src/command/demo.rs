@@ -5,7 +5,7 @@ use anyhow::Result;
 use modern::GptModern;
 use modern::sampler::{Sampler, SamplingStrategy};
 use ppo::prompts::questions;
-use ppo::{Answer, Asking, RolloutConfig};
+use ppo::{CompletionEvalConfig, RolloutConfig, ScoredCompletion};
 use scaling::Schedule;
 use sft::arithmetic::{ArithmeticProblem, Operation};
 use sft::arithmetic_questions::ArithmeticQuestion;
@@ -59,7 +59,8 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
     let how = rewarding(speech.stop_token_ids().to_vec(), steps, seed);
     let (asked, _) = questions(examples(&known), &speech, config.context_len, BUDGET)?;
     let (held_out, _) = questions(examples(&unknown), &speech, config.context_len, BUDGET)?;
-    let asking = Asking { chat_tokenizer: &speech, max_new_tokens: BUDGET, batch_size: 200 };
+    let asking =
+        CompletionEvalConfig { chat_tokenizer: &speech, max_new_tokens: BUDGET, batch_size: 200 };
     let exam = Exam { task: Task::Arithmetic, asking };
     // moments of its own
     let mut tuning = TrainState::new(config, tuning.parameters, how.steps.optimizer)?;
@@ -133,8 +134,8 @@ fn demonstrations(known: &[ArithmeticQuestion], n: usize, seed: u64) -> Vec<Exam
 
 fn tell(
     asked: &[ArithmeticQuestion],
-    (before, a): &(Evaluation, Vec<Answer>),
-    (after, b): &(Evaluation, Vec<Answer>),
+    (before, a): &(Evaluation, Vec<ScoredCompletion>),
+    (after, b): &(Evaluation, Vec<ScoredCompletion>),
 ) {
     println!("\n{:42}  {:>7}  {:>7}  {:>7}", "never seen asked so", "before", "after", "wanted");
     for i in 0..SHOWN.min(asked.len()) {

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 use modern::sampler::{Sampler, SamplingStrategy};
 use ppo::reference::of_tuned;
-use ppo::{Asking, Comparison, RolloutConfig, compare};
+use ppo::{CompletionEvalConfig, PolicyComparison, RolloutConfig, compare};
 use scaling::record::join;
 use serde_json::{Value, json};
 use sft::{Example, FinetunedModel, one_line};
@@ -38,7 +38,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
         println!("{left_out} problems were left out, as they are too long");
     }
     let mut scorer = args.task.judge(&speech, &device)?.reward_fn;
-    let asking = Asking {
+    let asking = CompletionEvalConfig {
         chat_tokenizer: &speech,
         max_new_tokens: budget,
         batch_size: args.batch_size.get(),
@@ -74,7 +74,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
 }
 
 /// The figures as an object.
-fn report(found: &Evaluation, tries: &Tries, beside: Option<&Comparison>) -> Result<Value> {
+fn report(found: &Evaluation, tries: &Tries, beside: Option<&PolicyComparison>) -> Result<Value> {
     let mut report = serde_json::to_value(found)?;
     join(&mut report, serde_json::to_value(tries)?);
     if let Some(beside) = beside {
@@ -87,7 +87,7 @@ fn report(found: &Evaluation, tries: &Tries, beside: Option<&Comparison>) -> Res
 }
 
 /// The figures, in words.
-fn tell(found: &Evaluation, tries: &Tries, beside: Option<&Comparison>) {
+fn tell(found: &Evaluation, tries: &Tries, beside: Option<&PolicyComparison>) {
     let Evaluation { n, exact_match, exact_match_low, exact_match_high, form_forgiven, .. } =
         *found;
     println!(
@@ -98,8 +98,13 @@ fn tell(found: &Evaluation, tries: &Tries, beside: Option<&Comparison>) {
     println!("reward {reward_mean:.3}, {length_mean:.1} tokens, ended by itself {eos_rate:.3}");
     let Tries { temperature, pass_at_1, k, pass_at_k } = *tries;
     println!("drawn at temperature {temperature}: pass@1 {pass_at_1:.3}, pass@{k} {pass_at_k:.3}");
-    if let Some(&Comparison {
-        reward_ref_mean, win_rate, win_rate_low, win_rate_high, kl, ..
+    if let Some(&PolicyComparison {
+        reward_ref_mean,
+        win_rate,
+        win_rate_low,
+        win_rate_high,
+        kl,
+        ..
     }) = beside
     {
         println!(

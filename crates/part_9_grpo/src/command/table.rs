@@ -9,7 +9,7 @@ use anyhow::{Error, Result};
 use candle_core::{DType, Device};
 use modern::{Checkpoint, GptModern, LoadMode};
 use ppo::prompts::questions;
-use ppo::{Asking, Question, Scorer};
+use ppo::{CompletionEvalConfig, PromptExample, RewardFn};
 use sft::finetuned::resolve_model_path;
 use sft::train_state::parameters_sha256;
 use sft::{ChatTokenizer, RunOutputs, TrainState};
@@ -53,11 +53,11 @@ struct Contest<'a> {
     args: &'a TableArgs,
     device: &'a Device,
     speech: ChatTokenizer,
-    scorer: Box<Scorer>,
+    scorer: Box<RewardFn>,
     /// The problems to learn from, to look at on the way, and to report of.
-    learned: Vec<Question>,
-    looked_at: Vec<Question>,
-    held_out: Vec<Question>,
+    learned: Vec<PromptExample>,
+    looked_at: Vec<PromptExample>,
+    held_out: Vec<PromptExample>,
     /// How the start does at the last two.
     start: [Evaluation; 2],
 }
@@ -73,7 +73,7 @@ impl<'a> Contest<'a> {
         let held_out = of(Task::Arithmetic.all(None)?)?;
         let twin = GptModern::new(&config, checkpoint.parameters.for_inference().root())?;
         let (exam, mut scorer) = (exam(&speech), ppo::scorer::exact());
-        let mut of = |questions: &[Question]| exam.greedy(&twin, questions, &mut *scorer);
+        let mut of = |questions: &[PromptExample]| exam.greedy(&twin, questions, &mut *scorer);
         let start = [of(&looked_at)?.0, of(&held_out)?.0];
         Ok(Self { args, device, speech, scorer, learned, looked_at, held_out, start })
     }
@@ -135,6 +135,7 @@ impl<'a> Contest<'a> {
 }
 
 fn exam(speech: &ChatTokenizer) -> Exam<'_> {
-    let asking = Asking { chat_tokenizer: speech, max_new_tokens: BUDGET, batch_size: 100 };
+    let asking =
+        CompletionEvalConfig { chat_tokenizer: speech, max_new_tokens: BUDGET, batch_size: 100 };
     Exam { task: Task::Arithmetic, asking }
 }

@@ -5,8 +5,8 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 use candle_core::{DType, Device};
 use modern::{Checkpoint, LoadMode};
-use ppo::scorer::Judge;
-use ppo::{Asking, Origins, Question};
+use ppo::scorer::NamedRewardFn;
+use ppo::{CompletionEvalConfig, PromptExample, RunInputs};
 use scaling::{Schedule, fingerprint};
 use serde_json::{Value, json};
 use sft::finetuned::resolve_model_path;
@@ -38,7 +38,8 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let base = resolve_model_path(&args.model);
     let mut checkpoint = Checkpoint::open(&base, LoadMode::Training(DType::F32), &device)?;
     let speech = ChatTokenizer::from_checkpoint(&mut checkpoint, args.template)?;
-    let Judge { reward_fn: mut scorer, name: scored_by } = args.task.judge(&speech, &device)?;
+    let NamedRewardFn { reward_fn: mut scorer, name: scored_by } =
+        args.task.judge(&speech, &device)?;
     let context = checkpoint.model.config().context_len;
     let (learned, validation, left_out) = asked(args, problems, &speech, context)?;
     let config = grpo_config(args, schedule, speech.stop_token_ids().to_vec())?;
@@ -47,7 +48,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let optimizer = config.steps.optimizer;
     let mut tuning =
         TrainState::with_optional_lora(model, parameters, lora.as_ref(), optimizer, config.seed)?;
-    let origins = Origins { reference: start_of(&tuning)?, scorer: scored_by };
+    let origins = RunInputs { reference: start_of(&tuning)?, scorer: scored_by };
     let mut so_far = SoFar { origins, ..SoFar::default() };
     let mut reference = config.reference.map(|kind| Reference::new(&tuning, kind)).transpose()?;
     let keeper = ModelSaver {
@@ -71,8 +72,11 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let log = RunLog::new(total, step, so_far, figures.log_interval.get())?;
     let mut log = log.record(folder, tracker, &rows);
     let outputs = start.outputs(&keeper, &name)?;
-    let asking =
-        Asking { chat_tokenizer: &speech, max_new_tokens: args.task.budget(), batch_size: 64 };
+    let asking = CompletionEvalConfig {
+        chat_tokenizer: &speech,
+        max_new_tokens: args.task.budget(),
+        batch_size: 64,
+    };
     let exam = Exam { task: args.task.task, asking };
     let looks = Looks { exam, questions: &validation, interval: args.looks.eval_interval };
     let mut around = Surroundings { reference, scorer: &mut *scorer, looks };
@@ -141,7 +145,7 @@ fn asked(
     problems: Problems,
     speech: &ChatTokenizer,
     context: usize,
-) -> Result<(Vec<Question>, Vec<Question>, usize)> {
+) -> Result<(Vec<PromptExample>, Vec<PromptExample>, usize)> {
     let (train, left_out) = args.task.questions(problems.train, speech, context)?;
     let (mut validation, _) = args.task.questions(problems.validation, speech, context)?;
     validation.truncate(args.looks.eval_problems.get());

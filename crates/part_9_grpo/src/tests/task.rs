@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use anyhow::Result;
-use ppo::Reply;
+use ppo::RewardInput;
 use sft::Example;
 
 use super::paid_for;
@@ -31,7 +31,7 @@ fn what_is_reported_of_was_never_learned_from() -> Result<()> {
 fn what_is_right_and_what_is_forgiven() {
     let of = |task: Task, text: &str, answer: &str, ended| {
         let reply =
-            Reply { example: &Example::new("", answer), completion: text, terminated: ended };
+            RewardInput { example: &Example::new("", answer), completion: text, terminated: ended };
         (task.is_right(&reply), task.forgives(&reply))
     };
     assert_eq!(of(Task::Arithmetic, "53", "53", true), (true, true));

@@ -7,7 +7,9 @@ use modern::model_folder::SpecialTokenIds;
 use modern::sampler::{Sampler, SamplingStrategy};
 use modern::{GptModern, ModelConfig};
 use ppo::prompts::questions;
-use ppo::{Asking, Clip, Question, Reply, RolloutConfig, Scorer, scorer};
+use ppo::{
+    Clip, CompletionEvalConfig, PromptExample, RewardFn, RewardInput, RolloutConfig, scorer,
+};
 use scaling::Schedule;
 use scaling::schedule::Decay;
 use sft::{
@@ -38,7 +40,7 @@ fn speech() -> Result<ChatTokenizer> {
     ChatTokenizer::new(tokenizer, template, vec![end])
 }
 
-fn asked(speech: &ChatTokenizer) -> Result<Vec<Question>> {
+fn asked(speech: &ChatTokenizer) -> Result<Vec<PromptExample>> {
     let examples = (0..6).map(|i| Example::new(format!("What is {i} + 7?"), format!("{}", i + 7)));
     Ok(questions(examples.collect(), speech, 24, BUDGET)?.0)
 }
@@ -63,7 +65,7 @@ fn config(steps: usize, speech: &ChatTokenizer) -> GrpoConfig {
 }
 
 /// The share of a response's characters that are small letters.
-fn letters(reply: &Reply<'_>) -> f32 {
+fn letters(reply: &RewardInput<'_>) -> f32 {
     let n = reply.completion.chars().count().max(1) as f32;
     reply.completion.chars().filter(char::is_ascii_lowercase).count() as f32 / n
 }
@@ -71,13 +73,14 @@ fn letters(reply: &Reply<'_>) -> f32 {
 /// Trains a model; it, and what its log knows of all its steps.
 fn run(
     config: &GrpoConfig,
-    scorer: &mut Scorer,
+    scorer: &mut RewardFn,
     outputs: &RunOutputs<'_>,
     interval: usize,
 ) -> Result<(TrainState, SoFar)> {
     let speech = speech()?;
     let (mut tuning, questions) = (tuning(&speech)?, asked(&speech)?);
-    let asking = Asking { chat_tokenizer: &speech, max_new_tokens: BUDGET, batch_size: 6 };
+    let asking =
+        CompletionEvalConfig { chat_tokenizer: &speech, max_new_tokens: BUDGET, batch_size: 6 };
     let exam = Exam { task: Task::Arithmetic, asking };
     let reference = config.reference.map(|kind| Reference::new(&tuning, kind)).transpose()?;
     let looks = Looks { exam, questions: &questions, interval };
@@ -87,7 +90,7 @@ fn run(
     Ok((tuning, log.so_far))
 }
 
-fn trained(config: &GrpoConfig, scorer: &mut Scorer) -> Result<(TrainState, SoFar)> {
+fn trained(config: &GrpoConfig, scorer: &mut RewardFn) -> Result<(TrainState, SoFar)> {
     run(config, scorer, &RunOutputs::default(), 0)
 }
 
@@ -119,7 +122,8 @@ fn what_is_rewarded_becomes_likelier_and_what_costs_less_likely() -> Result<()> 
 #[test]
 fn rewards_are_summed_by_their_weights() -> Result<()> {
     let (speech, example) = (speech()?, Example::new("?", "42"));
-    let reply = Reply { example: &example, completion: "<answer>42</answer>", terminated: true };
+    let reply =
+        RewardInput { example: &example, completion: "<answer>42</answer>", terminated: true };
     let paid = |mix: &str| -> Result<f64> {
         let (mut judge, strangers) = RewardMix::parse(mix)?.judge(&speech, 8, &CPU)?;
         assert!(strangers.is_empty());
@@ -132,7 +136,7 @@ fn rewards_are_summed_by_their_weights() -> Result<()> {
 }
 
 /// What is drawn is worth nothing; what is said when it is looked at, what `looks` says, look by look.
-fn scripted(looks: [f64; 3]) -> Box<Scorer> {
+fn scripted(looks: [f64; 3]) -> Box<RewardFn> {
     let mut calls = 0;
     Box::new(move |replies, _| {
         let worth = if calls % 2 == 0 { looks[calls / 2] } else { 0. };
@@ -157,7 +161,7 @@ fn the_best_of_all_looks_is_the_model_that_is_saved() -> Result<()> {
         let mut looked = scripted(looks);
         let mut chance = scorer::chance();
         let mut calls = 0;
-        let mut both: Box<Scorer> = Box::new(move |replies, rng| {
+        let mut both: Box<RewardFn> = Box::new(move |replies, rng| {
             calls += 1;
             let said = looked(replies, rng)?;
             if calls % 2 == 1 { Ok(said) } else { chance(replies, rng) }

@@ -4,8 +4,8 @@ use anyhow::Result;
 use candle_core::{DType, Tensor};
 use modern::sampler::{Sampler, SamplingStrategy};
 use modern::{GptModern, ModelConfig};
-use ppo::experience::Judged;
-use ppo::{Clip, Question, Response, RolloutConfig};
+use ppo::experience::ScoredRollouts;
+use ppo::{Clip, PromptExample, RolloutConfig, SampledCompletion};
 use sft::{Example, TrainState};
 use tensor_core::testing::{assert_close, assert_gradients_flow};
 use tensor_core::{AdamWConfig, Parameters, Rng, clip_grad_norm};
@@ -51,8 +51,9 @@ fn objective() -> Objective {
     Objective { clip: Clip::symmetric(0.2), kl: Some((Kl::K3Weighted, 0.1)), importance_cap: None }
 }
 
-fn questions() -> Vec<Question> {
-    let of = |prompt: &[u32]| Question { example: Example::new("?", "7"), prompt: prompt.to_vec() };
+fn questions() -> Vec<PromptExample> {
+    let of =
+        |prompt: &[u32]| PromptExample { example: Example::new("?", "7"), prompt: prompt.to_vec() };
     vec![of(&[3, 4, 5]), of(&[6]), of(&[7, 8, 9, 10, 11])]
 }
 
@@ -64,7 +65,7 @@ fn experience(tuning: &TrainState, overlong: Overlong) -> Result<Experience> {
         ["7", "8", "9", "7", "7", "7", "x", "7", "7"].map(String::from).to_vec();
     let scores = texts.iter().map(|text| f64::from(u8::from(text == "7"))).collect();
     Experience::of(
-        Judged { groups, completion_texts: texts, rewards: scores },
+        ScoredRollouts { groups, completion_texts: texts, rewards: scores },
         &config(3),
         &judgement(overlong),
     )
@@ -166,7 +167,7 @@ fn what_was_cut_is_masked_or_pays() -> Result<()> {
     let scored = of(Overlong::Scored)?;
     let masked = of(Overlong::Masked)?;
     let penalised = of(Overlong::Penalised { margin: 2 })?;
-    let responses: Vec<&Response> =
+    let responses: Vec<&SampledCompletion> =
         scored.groups.iter().flat_map(|group| &group.completions).collect();
     let cut = responses.iter().filter(|response| !response.terminated()).count();
     assert!(cut > 0 && cut < 9, "some are cut and some are not: {cut}");

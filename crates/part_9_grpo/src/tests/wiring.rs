@@ -3,8 +3,8 @@
 use anyhow::Result;
 use clap::Parser;
 use modern::FinishReason;
-use ppo::experience::Judged;
-use ppo::{Answer, Clip, Group, Question, Response, RolloutConfig};
+use ppo::experience::ScoredRollouts;
+use ppo::{Clip, PromptExample, RolloutConfig, RolloutGroup, SampledCompletion, ScoredCompletion};
 use serde_json::json;
 use sft::Example;
 
@@ -69,13 +69,13 @@ fn every_flag_arrives_where_it_is_used() -> Result<()> {
     Ok(())
 }
 
-fn answer(text: &str, length: usize, ended: bool, score: f64) -> Answer {
-    Answer { text: text.into(), n_tokens: length, terminated: ended, reward: score }
+fn answer(text: &str, length: usize, ended: bool, score: f64) -> ScoredCompletion {
+    ScoredCompletion { text: text.into(), n_tokens: length, terminated: ended, reward: score }
 }
 
 #[test]
 fn an_evaluation_counts_what_it_says() {
-    let one = || Question { example: Example::new("?", "53"), prompt: vec![1] };
+    let one = || PromptExample { example: Example::new("?", "53"), prompt: vec![1] };
     let questions = [one(), one(), one(), one()];
     let answers = [
         answer("53", 3, true, 2.),
@@ -95,13 +95,13 @@ fn an_evaluation_counts_what_it_says() {
 
 #[test]
 fn the_figures_of_a_step_are_those_of_what_was_drawn() -> Result<()> {
-    let response = |log_probs: &[f32], end| Response {
+    let response = |log_probs: &[f32], end| SampledCompletion {
         tokens: vec![1; log_probs.len()],
         log_probs: log_probs.to_vec(),
         allowed_tokens: Vec::new(),
         finish_reason: end,
     };
-    let group = |a, b| Group { prompt: vec![1], completions: vec![a, b] };
+    let group = |a, b| RolloutGroup { prompt: vec![1], completions: vec![a, b] };
     let groups = vec![
         group(response(&[-1., -2.], FinishReason::Stop), response(&[-3.], FinishReason::Stop)),
         group(
@@ -112,7 +112,8 @@ fn the_figures_of_a_step_are_those_of_what_was_drawn() -> Result<()> {
     let rollout = config("--group-size 2 --batch-size 2")?.rollout;
     let texts = ["a", "b", "c", "d"].map(String::from).to_vec();
     let judgement = config("--baseline group-mean")?.judgement;
-    let judged = Judged { groups, completion_texts: texts, rewards: vec![1., 0., 0.5, 0.5] };
+    let judged =
+        ScoredRollouts { groups, completion_texts: texts, rewards: vec![1., 0., 0.5, 0.5] };
     let drawn = Experience::of(judged, &rollout, &judgement)?;
     let update = |loss, mismatch, kl| {
         let seen = Seen { clip_fraction: 0.25, ratio_max: 1.5, mismatch, kl };

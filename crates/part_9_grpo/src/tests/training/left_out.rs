@@ -1,7 +1,7 @@
 //! What a run does not learn from: scores that are no numbers, and completions that do not count.
 
 use anyhow::Result;
-use ppo::{Asking, Question, Scorer};
+use ppo::{CompletionEvalConfig, PromptExample, RewardFn};
 use sft::RunOutputs;
 
 use super::{BUDGET, asked, bits, config, letters, run, scripted, speech, trained, tuning};
@@ -26,7 +26,7 @@ fn a_step_whose_scores_are_no_numbers_is_skipped() -> Result<()> {
     let mut config = config(2, &speech);
     let after = |config: &GrpoConfig, bad: &'static [usize]| {
         let mut calls = 0;
-        let mut scorer: Box<Scorer> = Box::new(move |replies, _| {
+        let mut scorer: Box<RewardFn> = Box::new(move |replies, _| {
             calls += 1;
             let of = |reply| if bad.contains(&calls) { f64::NAN } else { letters(reply).into() };
             Ok(replies.iter().map(of).collect())
@@ -50,10 +50,11 @@ fn completions_that_are_all_cut_and_masked_move_nothing() -> Result<()> {
     let mut config = config(1, &speech);
     config.judgement.overlong = Overlong::Masked;
     let mut questions = asked(&speech)?;
-    let asking = Asking { chat_tokenizer: &speech, max_new_tokens: BUDGET, batch_size: 6 };
+    let asking =
+        CompletionEvalConfig { chat_tokenizer: &speech, max_new_tokens: BUDGET, batch_size: 6 };
     let exam = Exam { task: Task::Arithmetic, asking };
     let (mut tuning, mut scorer) = (tuning(&speech)?, rule(letters));
-    let mut after = |config: &GrpoConfig, questions: &[Question]| -> Result<_> {
+    let mut after = |config: &GrpoConfig, questions: &[PromptExample]| -> Result<_> {
         let looks = Looks { exam, questions, interval: 0 };
         let mut around = Surroundings { reference: None, scorer: &mut *scorer, looks };
         let mut log = RunLog::new(config.steps.schedule.total, 0, SoFar::default(), 1000)?;
