@@ -3,13 +3,13 @@
 use serde::{Deserialize, Serialize};
 
 /// A policy whose first entropy falls to this share of itself has made up its mind about everything.
-const COLLAPSE: f64 = 0.02;
+const MIN_ENTROPY_FRACTION: f64 = 0.02;
 /// Further than this from the reference, in nats per token, scores no longer mean what they meant.
-const RUNAWAY: f64 = 2.;
+const MAX_KL_PER_TOKEN: f64 = 2.;
 /// Fewer responses than this end themselves.
-const ENDLESS: f64 = 0.05;
+const MIN_EOS_RATE: f64 = 0.05;
 /// What rounding leaves between two ways to compute a ratio of 1.
-const ROUNDING: f64 = 1e-3;
+const RATIO_TOLERANCE: f64 = 1e-3;
 
 /// What a step is judged by.
 #[derive(Debug, Clone, Copy)]
@@ -45,19 +45,19 @@ impl PpoAlarms {
         } = *signs;
         let first = *self.first_entropy.get_or_insert(entropy);
         let found = [
-            (first_ratio_error > ROUNDING).then(|| format!(
+            (first_ratio_error > RATIO_TOLERANCE).then(|| format!(
                 "a ratio is {first_ratio_error:.4} away from 1 before the policy has moved: what scores responses is not what drew \
                  them (temperature, filters, dropout, number type)"
             )),
-            (entropy < COLLAPSE * first).then(|| format!(
+            (entropy < MIN_ENTROPY_FRACTION * first).then(|| format!(
                 "the entropy has collapsed from {first:.3} to {entropy:.4} nats: the policy has nothing left to try; a smaller --lr, \
                  a larger --kl-coef or an --entropy-coef keeps it open"
             )),
-            (kl_per_token > RUNAWAY).then(|| format!(
+            (kl_per_token > MAX_KL_PER_TOKEN).then(|| format!(
                 "the policy is {kl_per_token:.2} nats per token from its reference: it may please the scorer with what is no \
                  language any more; raise --kl-coef, or give a --kl-target"
             )),
-            (eos_rate < ENDLESS).then(|| format!(
+            (eos_rate < MIN_EOS_RATE).then(|| format!(
                 "{:.1} % of the responses end themselves: --max-new-tokens may be too small, or the policy never learned to stop \
                  (--cut-penalty makes it; only with --cut scored are the others scored)",
                 100. * eos_rate

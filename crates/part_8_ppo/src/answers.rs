@@ -7,9 +7,9 @@ use sft::ChatTokenizer;
 use sft::metrics::{exact_match, relaxed_match};
 use tensor_core::Rng;
 
-use crate::experience::not_a_number;
+use crate::experience::non_finite_message;
 use crate::prompts::PromptExample;
-use crate::scorer::{RewardFn, RewardInput, scored};
+use crate::scorer::{RewardFn, RewardInput, call_reward_fn};
 
 /// How questions are put.
 #[derive(Debug, Clone, Copy)]
@@ -73,7 +73,7 @@ impl CompletionEvalConfig<'_> {
             for written in generate(model, &prompts, &config, rng, |_, _| Ok(()))? {
                 let (length, ended) =
                     (written.tokens.len(), written.finish_reason == FinishReason::Stop);
-                let text = words(&written.tokens, ended, self.chat_tokenizer)?;
+                let text = decode_completion(&written.tokens, ended, self.chat_tokenizer)?;
                 all.push(ScoredCompletion {
                     text,
                     n_tokens: length,
@@ -91,7 +91,7 @@ impl CompletionEvalConfig<'_> {
                 )| RewardInput { example, completion: text, terminated: *ended },
             )
             .collect();
-        let scores = scored(scorer, &replies, rng)?;
+        let scores = call_reward_fn(scorer, &replies, rng)?;
         all.iter_mut().zip(scores).for_each(|(answer, score)| answer.reward = score);
         Ok(all)
     }
@@ -102,7 +102,11 @@ impl CompletionEvalConfig<'_> {
 ///
 /// # Errors
 /// When they cannot be decoded.
-pub(crate) fn words(tokens: &[u32], ended: bool, speech: &ChatTokenizer) -> Result<String> {
+pub(crate) fn decode_completion(
+    tokens: &[u32],
+    ended: bool,
+    speech: &ChatTokenizer,
+) -> Result<String> {
     let tokens = &tokens[..tokens.len() - usize::from(ended && !tokens.is_empty())];
     let mut text = speech.tokenizer.decode(tokens, SkipSpecialTokens::No)?;
     let unknown =
@@ -112,14 +116,17 @@ pub(crate) fn words(tokens: &[u32], ended: bool, speech: &ChatTokenizer) -> Resu
 }
 
 /// The first of the answers' scores that is no number, in words.
-pub fn no_number_in(answers: &[ScoredCompletion]) -> Option<String> {
+pub fn non_finite_reward_message(answers: &[ScoredCompletion]) -> Option<String> {
     let (scores, texts): (Vec<f64>, Vec<String>) =
         answers.iter().map(|answer| (answer.reward, answer.text.clone())).unzip();
-    not_a_number(&scores, &texts)
+    non_finite_message(&scores, &texts)
 }
 
 /// The figures of these answers to `questions`.
-pub fn figures(questions: &[PromptExample], answers: &[ScoredCompletion]) -> PpoEvalMetrics {
+pub fn compute_metrics(
+    questions: &[PromptExample],
+    answers: &[ScoredCompletion],
+) -> PpoEvalMetrics {
     let n = answers.len();
     let mean = |of: &dyn Fn(&ScoredCompletion) -> f64| {
         answers.iter().map(of).sum::<f64>() / n.max(1) as f64

@@ -36,17 +36,17 @@ enum Command {
 }
 
 /// A policy is asked what its run asked, and judged by who judged it, unless something else is said.
-const OF_THE_RUN: [&str; 7] =
+const SETTINGS_FROM_RUN: [&str; 7] =
     ["columns", "data", "form_credit", "max_new_tokens", "reference", "reward", "template"];
 
 /// Runs the command line `args`, the program's name first, in this process.
 ///
 /// # Errors
 /// Those of the command; of arguments that are none, and where help is asked for, clap's.
-pub fn run(args: impl IntoIterator<Item = impl Into<OsString>>) -> Result<()> {
+pub fn parse_and_run(args: impl IntoIterator<Item = impl Into<OsString>>) -> Result<()> {
     let mut args = expanded(args, DEFAULT_OUT)?;
     if args.get(1).is_some_and(|command| command == "eval") {
-        args = of_the_model(args, &OF_THE_RUN)?;
+        args = of_the_model(args, &SETTINGS_FROM_RUN)?;
     }
     let cli = Cli::try_parse_from(args)?;
     match cli.command {

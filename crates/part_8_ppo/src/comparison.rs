@@ -15,11 +15,13 @@ use serde::Serialize;
 use tensor_core::Rng;
 use tensor_core::ops::log_softmax;
 
-use crate::answers::{CompletionEvalConfig, ScoredCompletion, figures, no_number_in};
+use crate::answers::{
+    CompletionEvalConfig, ScoredCompletion, compute_metrics, non_finite_reward_message,
+};
 use crate::prompts::PromptExample;
 use crate::rollout::{RolloutConfig, rollout};
 use crate::scorer::RewardFn;
-use crate::scoring::scores;
+use crate::scoring::logits;
 use crate::token_batch::TokenBatch;
 
 /// A policy beside its reference.
@@ -57,7 +59,7 @@ pub struct PolicyComparison {
 ///
 /// # Errors
 /// When a prompt fills a context, a score is no number, and those of `scorer`.
-pub fn compare(
+pub fn compare_to_reference(
     [policy, reference]: [&GptModern; 2],
     questions: &[PromptExample],
     asking: CompletionEvalConfig<'_>,
@@ -67,12 +69,14 @@ pub fn compare(
 ) -> Result<(PolicyComparison, [Vec<ScoredCompletion>; 2])> {
     let ours = asking.generate_and_score(policy, questions, choice, scorer, rng)?;
     let theirs = asking.generate_and_score(reference, questions, choice, scorer, rng)?;
-    if let Some(bad) = no_number_in(&ours).or_else(|| no_number_in(&theirs)) {
+    if let Some(bad) =
+        non_finite_reward_message(&ours).or_else(|| non_finite_reward_message(&theirs))
+    {
         bail!("they cannot be compared: {bad}");
     }
-    let [a, b] = [&ours, &theirs].map(|answers| figures(questions, answers));
+    let [a, b] = [&ours, &theirs].map(|answers| compute_metrics(questions, answers));
     let each = ours.iter().zip(&theirs);
-    let wins: f64 = each.map(|(a, b)| win(a.reward, b.reward)).sum();
+    let wins: f64 = each.map(|(a, b)| win_score(a.reward, b.reward)).sum();
     let [win_rate_low, win_rate_high] = wilson_interval(wins / a.n as f64, a.n);
     let comparison = PolicyComparison {
         n: a.n,
@@ -81,7 +85,7 @@ pub fn compare(
         win_rate: wins / a.n as f64,
         win_rate_low,
         win_rate_high,
-        kl: kl([policy, reference], questions, asking, rng)?,
+        kl: exact_kl([policy, reference], questions, asking, rng)?,
         length_mean: a.length_mean,
         exact_match: a.exact_match,
         form_forgiven: a.relaxed_match,
@@ -92,7 +96,7 @@ pub fn compare(
     Ok((comparison, [ours, theirs]))
 }
 
-fn win(a: f64, b: f64) -> f64 {
+fn win_score(a: f64, b: f64) -> f64 {
     if a > b {
         1.
     } else if a == b {
@@ -103,7 +107,7 @@ fn win(a: f64, b: f64) -> f64 {
 }
 
 /// The exact KL of every token, summed over a response, in the mean of responses drawn at temperature 1.
-fn kl(
+fn exact_kl(
     [policy, reference]: [&GptModern; 2],
     questions: &[PromptExample],
     asking: CompletionEvalConfig<'_>,
@@ -121,7 +125,7 @@ fn kl(
         let groups = rollout(policy, &prompts, &config, rng)?;
         let log_probs = |model: &GptModern| -> Result<_> {
             let batch = TokenBatch::from_groups(&groups, model.config(), model.device())?; // each by its own window
-            Ok(log_softmax(&scores(model, &batch, &batch.hidden(model)?, 1.)?)?)
+            Ok(log_softmax(&logits(model, &batch, &batch.hidden(model)?, 1.)?)?)
         };
         let (p, q) = (log_probs(policy)?, log_probs(reference)?); // (N, V)
         let each = (p.exp()? * (p - q)?)?.sum(D::Minus1)?; // (N)

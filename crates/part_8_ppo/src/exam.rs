@@ -7,7 +7,9 @@ use serde_json::json;
 use sft::{RunOutputs, TrainState};
 use tensor_core::Rng;
 
-use crate::answers::{CompletionEvalConfig, PpoEvalMetrics, figures, no_number_in};
+use crate::answers::{
+    CompletionEvalConfig, PpoEvalMetrics, compute_metrics, non_finite_reward_message,
+};
 use crate::prompts::PromptExample;
 use crate::run_log::PpoLog;
 use crate::scorer::RewardFn;
@@ -56,11 +58,11 @@ impl PpoValidator<'_> {
             )
         };
         let answers = log.run_untimed(asked)?;
-        if let Some(bad) = no_number_in(&answers) {
+        if let Some(bad) = non_finite_reward_message(&answers) {
             return log
                 .log_alarm(step, &format!("the look after step {step} does not count: {bad}"));
         }
-        let found = figures(self.prompts, &answers);
+        let found = compute_metrics(self.prompts, &answers);
         let PpoEvalMetrics {
             reward_mean,
             exact_match,

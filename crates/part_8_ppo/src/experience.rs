@@ -6,7 +6,7 @@ use modern::GptModern;
 use sft::ChatTokenizer;
 use tensor_core::Rng;
 
-use crate::answers::words;
+use crate::answers::decode_completion;
 use crate::config::PpoConfig;
 use crate::gae::gae;
 use crate::kl::KlEstimator;
@@ -15,7 +15,7 @@ use crate::masked::{ShiftMean, masked_mean, masked_whiten};
 use crate::prompts::PromptExample;
 use crate::rewards::{RewardScaling, RewardShapingConfig, TruncationHandling, token_rewards};
 use crate::rollout::RolloutGroup;
-use crate::scorer::{RewardFn, RewardInput, scored};
+use crate::scorer::{RewardFn, RewardInput, call_reward_fn};
 use crate::scoring::log_probs;
 use crate::token_batch::TokenBatch;
 
@@ -59,16 +59,16 @@ pub struct PpoExperience {
 ///
 /// # Errors
 /// When a token is none of the tokenizer's.
-pub fn texts(groups: &[RolloutGroup], speech: &ChatTokenizer) -> Result<Vec<String>> {
+pub fn decode_completions(groups: &[RolloutGroup], speech: &ChatTokenizer) -> Result<Vec<String>> {
     let responses = groups.iter().flat_map(|group| &group.completions);
-    responses.map(|one| words(&one.tokens, one.terminated(), speech)).collect()
+    responses.map(|one| decode_completion(&one.tokens, one.terminated(), speech)).collect()
 }
 
 /// The scores of the responses of `groups` to `questions`.
 ///
 /// # Errors
 /// Those of `scorer`, or when it does not give a number to each.
-pub fn scores(
+pub fn compute_rewards(
     groups: &[RolloutGroup],
     questions: &[PromptExample],
     texts: &[String],
@@ -86,11 +86,11 @@ pub fn scores(
             terminated: ended,
         })
         .collect();
-    scored(scorer, &replies, rng)
+    call_reward_fn(scorer, &replies, rng)
 }
 
 /// The first of `scores` that is no number, with its response, in words.
-pub fn not_a_number(scores: &[f64], texts: &[String]) -> Option<String> {
+pub fn non_finite_message(scores: &[f64], texts: &[String]) -> Option<String> {
     let at = scores.iter().position(|score| !score.is_finite())?;
     let bad = scores.iter().filter(|score| !score.is_finite()).count();
     let (score, text) = (scores[at], &texts[at]);

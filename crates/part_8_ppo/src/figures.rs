@@ -90,14 +90,14 @@ impl MinibatchMetrics {
             self.value_clip_fraction += share * value_clip_fraction(values, mask, clip)?;
         }
         let ratio = masked(&ratio(now, old)?, mask)?;
-        self.ratio_max = self.ratio_max.max(largest(&ratio)?);
+        self.ratio_max = self.ratio_max.max(max_value(&ratio)?);
         let error = masked(&(ratio - 1.)?.abs()?, mask)?;
-        self.ratio_error = self.ratio_error.max(largest(&error)?);
+        self.ratio_error = self.ratio_error.max(max_value(&error)?);
         Ok(())
     }
 }
 
-fn largest(x: &Tensor) -> Result<f64> {
+fn max_value(x: &Tensor) -> Result<f64> {
     Ok(f64::from(x.max_all()?.to_scalar::<f32>()?))
 }
 

@@ -7,10 +7,10 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use crate::numbers::{last_number, same, single_number};
+use crate::numbers::{approx_equal, last_number, single_number};
 
 /// What follows the mark: a word, perhaps with its currency apart, and thousands set off by spaces.
-static MARKED: LazyLock<Regex> = LazyLock::new(|| {
+static MARKED_ANSWER: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r"####[ \t]*((?:[$€£][ \t]*)?[^\s#]+(?: [0-9]{3}\b)*)").expect("it is an expression")
 });
 
@@ -22,20 +22,20 @@ static MARKED: LazyLock<Regex> = LazyLock::new(|| {
 /// assert_eq!(marked_answer("9 * 2 = 18, so\n#### $18."), Some(18.));
 /// assert_eq!(marked_answer("so it is 18"), None);
 /// ```
-pub fn marked_answer(text: &str) -> Option<f64> {
-    let [marked] = MARKED.captures(text)?.extract().1;
+pub fn answer_after_marker(text: &str) -> Option<f64> {
+    let [marked] = MARKED_ANSWER.captures(text)?.extract().1;
     single_number(&marked.replace(' ', ""))
 }
 
 /// The same; a text without `####` answers with its last number.
 pub fn final_answer(text: &str) -> Option<f64> {
-    if text.contains("####") { marked_answer(text) } else { last_number(text) }
+    if text.contains("####") { answer_after_marker(text) } else { last_number(text) }
 }
 
 /// 1 if the answer of `text` is that of `wanted`, else 0; `credit` where it is a wrong number, for its form.
-pub fn final_answer_score(text: &str, wanted: &str, credit: f64) -> f64 {
+pub fn final_answer_reward(text: &str, wanted: &str, credit: f64) -> f64 {
     match (final_answer(text), final_answer(wanted)) {
-        (Some(found), Some(wanted)) if same(found, wanted) => 1.,
+        (Some(found), Some(wanted)) if approx_equal(found, wanted) => 1.,
         (Some(_), _) => credit,
         (None, _) => 0.,
     }

@@ -16,7 +16,7 @@ use candle_core::{Result, Tensor};
 use serde::Serialize;
 
 /// e²⁰ is large enough for any ratio, and finite.
-const LARGEST: f64 = 20.;
+const MAX_LOG_RATIO: f64 = 20.;
 
 /// Which estimate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, clap::ValueEnum)]
@@ -45,14 +45,14 @@ impl KlEstimator {
             Self::K1 => Ok(d),
             Self::AbsK1 => d.abs(),
             Self::K2 => d.sqr()? / 2.,
-            Self::K3 => (d.neg()?.clamp(-LARGEST, LARGEST)?.exp()? - 1.)? + d,
+            Self::K3 => (d.neg()?.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)?.exp()? - 1.)? + d,
         }
     }
 }
 
 /// π(token) / π_old(token), of logarithms of one shape, bounded so that it stays finite.
 pub fn ratio(log_probs: &Tensor, old: &Tensor) -> Result<Tensor> {
-    (log_probs - old)?.clamp(-LARGEST, LARGEST)?.exp()
+    (log_probs - old)?.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)?.exp()
 }
 
 /// How much a nat of KL costs.

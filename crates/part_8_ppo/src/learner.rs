@@ -14,7 +14,7 @@ use crate::critic::{Critic, CriticBackbone, new_critic};
 use crate::kl::KlController;
 use crate::origins::RunInputs;
 
-const LOOP: &str = "loop.json";
+const PROGRESS_FILE: &str = "loop.json";
 
 /// A policy and its critic in training.
 pub struct ActorCritic {
@@ -106,7 +106,7 @@ impl ActorCritic {
                 .with_context(|| format!("creating {}", folder.display()))?;
             tuning.save(&folder, data)?;
         }
-        json_file::write(&folder.join(LOOP), &(&self.progress, &self.run_inputs))
+        json_file::write(&folder.join(PROGRESS_FILE), &(&self.progress, &self.run_inputs))
     }
 
     /// Goes back, or on, to the checkpoint `folder` of such a learner.
@@ -114,7 +114,7 @@ impl ActorCritic {
     /// # Errors
     /// When a file is missing, or belongs to another model, other data or other [`Origins`].
     pub fn restore(&mut self, folder: &Path, data: &str) -> Result<()> {
-        let path = folder.join(LOOP);
+        let path = folder.join(PROGRESS_FILE);
         let (state, origins): (PpoProgress, RunInputs) =
             serde_json::from_value(json_file::read(&path)?)
                 .with_context(|| format!("{} is no state of a run", path.display()))?;

@@ -37,7 +37,7 @@ pub mod flags;
 pub mod command;
 
 pub use answers::{CompletionEvalConfig, ScoredCompletion};
-pub use comparison::{PolicyComparison, compare};
+pub use comparison::{PolicyComparison, compare_to_reference};
 pub use config::PpoConfig;
 pub use critic::{Critic, CriticBackbone, CriticValues};
 pub use exam::PpoValidator;
@@ -55,7 +55,7 @@ pub use rewards::{RewardShapingConfig, TruncationHandling};
 pub use rollout::{RolloutConfig, RolloutGroup, SampledCompletion, rollout};
 pub use run_log::PpoLog;
 pub use scorer::{RewardFn, RewardInput};
-pub use scoring::{LogProbsAndEntropy, score};
+pub use scoring::{LogProbsAndEntropy, log_probs_and_entropy};
 pub use token_batch::TokenBatch;
 pub use training::{PpoContext, train};
 pub use update::{PpoUpdateConfig, update};

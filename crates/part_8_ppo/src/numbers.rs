@@ -16,23 +16,23 @@ static NUMBER: LazyLock<Regex> = LazyLock::new(|| {
 });
 
 /// The values of all numbers in `text`, in order.
-pub fn numbers(text: &str) -> Vec<f64> {
-    written(text).iter().filter_map(|number| value(number)).collect()
+pub fn parse_numbers(text: &str) -> Vec<f64> {
+    number_strings(text).iter().filter_map(|number| parse_finite(number)).collect()
 }
 
 /// The same as they would be typed into a calculator: `-78910.5` for `-$78,910.5`.
-pub fn written(text: &str) -> Vec<String> {
-    figures(text).into_iter().flatten().collect()
+pub fn number_strings(text: &str) -> Vec<String> {
+    number_candidates(text).into_iter().flatten().collect()
 }
 
 /// What in `text` looks like a number: as it would be typed, or nothing where it is none (`12a`, `3/4`).
-fn figures(text: &str) -> Vec<Option<String>> {
+fn number_candidates(text: &str) -> Vec<Option<String>> {
     let mut found = Vec::new();
     let mut from = 0;
-    while let Some(start) = text[from..].find(of_word).map(|at| from + at) {
-        let end = text[start..].find(|c| !of_word(c)).map_or(text.len(), |len| start + len);
-        let end = exponent(text, start, end);
-        let word = without_unit(text[start..end].trim_end_matches(['.', ',']));
+    while let Some(start) = text[from..].find(is_word_char).map(|at| from + at) {
+        let end = text[start..].find(|c| !is_word_char(c)).map_or(text.len(), |len| start + len);
+        let end = exponent_end(text, start, end);
+        let word = strip_unit(text[start..end].trim_end_matches(['.', ',']));
         if word.contains(',') && !NUMBER.is_match(word) {
             let list = word.split(',').filter(|word| NUMBER.is_match(word)); // without spaces
             found.extend(list.map(|word| Some(word.to_string())));
@@ -47,19 +47,19 @@ fn figures(text: &str) -> Vec<Option<String>> {
     found
 }
 
-fn value(number: &str) -> Option<f64> {
+fn parse_finite(number: &str) -> Option<f64> {
     number.parse().ok().filter(|value: &f64| value.is_finite()) // 1e999 would agree with everything
 }
 
 /// The only number of a text that holds one.
 pub fn single_number(text: &str) -> Option<f64> {
-    let all = numbers(text);
+    let all = parse_numbers(text);
     (all.len() == 1).then(|| all[0])
 }
 
 /// The last number of a text. Where what looks like its last number is none, there is none: the one before it answers another question.
 pub fn last_number(text: &str) -> Option<f64> {
-    value(&figures(text).pop()??)
+    parse_finite(&number_candidates(text).pop()??)
 }
 
 /// The last number of a text, if it is whole.
@@ -70,24 +70,24 @@ pub fn last_integer(text: &str) -> Option<i64> {
 }
 
 /// Whether two numbers are one: equal up to the rounding of their digits.
-pub fn same(a: f64, b: f64) -> bool {
+pub fn approx_equal(a: f64, b: f64) -> bool {
     (a - b).abs() <= 1e-9 * a.abs().max(b.abs())
 }
 
 /// What a number and the units and mistakes glued to it are made of.
-fn of_word(c: char) -> bool {
+fn is_word_char(c: char) -> bool {
     c.is_alphanumeric() || matches!(c, '.' | ',' | '_' | '/')
 }
 
 /// A number without the letters of the unit that is glued to it, `42km`. A single letter is none, but a name or a mistake: `12a`.
-fn without_unit(word: &str) -> &str {
+fn strip_unit(word: &str) -> &str {
     let number = word.trim_end_matches(char::is_alphabetic);
     let unit = word.len() > number.len() + 1;
     if unit && NUMBER.is_match(number) { number } else { word }
 }
 
 /// Where the word of `text` that ends at `end` ends if it goes on as in `1e-3`.
-fn exponent(text: &str, start: usize, end: usize) -> usize {
+fn exponent_end(text: &str, start: usize, end: usize) -> usize {
     let rest = &text[end..];
     let mantissa = text[start..end].strip_suffix(['e', 'E']);
     let is_mantissa = mantissa.is_some_and(|word| NUMBER.is_match(word));

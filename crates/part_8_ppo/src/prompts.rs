@@ -30,7 +30,7 @@ pub struct PromptLoader {
 ///
 /// # Errors
 /// When none is left.
-pub fn questions(
+pub fn tokenize_prompts(
     examples: Vec<Example>,
     speech: &ChatTokenizer,
     context: usize,
@@ -58,7 +58,7 @@ impl PromptLoader {
     /// When there are none.
     pub fn new(questions: Vec<PromptExample>, seed: u64) -> Result<Self> {
         ensure!(!questions.is_empty(), "there is no prompt");
-        let order = (0, order(questions.len(), seed, 0));
+        let order = (0, shuffled_order(questions.len(), seed, 0));
         Ok(Self { examples: questions, seed, epoch_order: order })
     }
 
@@ -69,7 +69,7 @@ impl PromptLoader {
         let mut chosen = Vec::with_capacity(n);
         for number in first..first + n {
             if self.epoch_order.0 != number / all {
-                self.epoch_order = (number / all, order(all, self.seed, number / all));
+                self.epoch_order = (number / all, shuffled_order(all, self.seed, number / all));
             }
             chosen.push(self.examples[self.epoch_order.1[number % all]].clone());
         }
@@ -78,13 +78,13 @@ impl PromptLoader {
 }
 
 /// The order of time `epoch` through.
-fn order(n: usize, seed: u64, epoch: usize) -> Vec<usize> {
+fn shuffled_order(n: usize, seed: u64, epoch: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..n).collect();
-    of_step(seed, epoch << 32).shuffle(&mut order); // no step's own stream
+    step_rng(seed, epoch << 32).shuffle(&mut order); // no step's own stream
     order
 }
 
 /// The random stream of step `step` of a run: it follows from both, so a resumed run needs no more than the step.
-pub fn of_step(seed: u64, step: usize) -> Rng {
+pub fn step_rng(seed: u64, step: usize) -> Rng {
     Rng::new(seed ^ (step as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)) // apart for every step
 }

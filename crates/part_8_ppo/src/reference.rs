@@ -13,7 +13,7 @@ use tensor_core::Parameters;
 ///
 /// # Errors
 /// When it cannot be opened, or gives no probabilities to the policy's tokens.
-pub fn opened(
+pub fn open_reference(
     source: &str,
     config: &ModelConfig,
     tokenizer: &Tokenizer,
@@ -41,7 +41,7 @@ pub fn opened(
 ///
 /// # Errors
 /// As [`opened`].
-pub fn of_tuned(
+pub fn reference_of_finetuned(
     flags: &FinetunedFlags,
     named: Option<&str>,
     tuned: &FinetunedModel,
@@ -52,16 +52,18 @@ pub fn of_tuned(
     }
     let Some(source) = flags.base_model(named, tuned)? else { return Ok(None) };
     let (config, tokenizer) = (tuned.model.config(), &tuned.chat_tokenizer.tokenizer);
-    Ok(Some(opened(&source, config, tokenizer, device)?.model))
+    Ok(Some(open_reference(&source, config, tokenizer, device)?.model))
 }
 
 /// The policy as it starts: without its adapters, or, where it has none, a copy.
 ///
 /// # Errors
 /// When memory is short.
-pub fn of_start(policy: &TrainState) -> Result<GptModern> {
+pub fn create_reference_model(policy: &TrainState) -> Result<GptModern> {
     match policy.parameters.adapters().is_empty() {
-        true => Ok(GptModern::new(&policy.config, copied(policy)?.for_inference().root())?),
+        true => {
+            Ok(GptModern::new(&policy.config, copy_parameters(policy)?.for_inference().root())?)
+        }
         false => without_adapters(policy),
     }
 }
@@ -79,7 +81,7 @@ pub fn without_adapters(policy: &TrainState) -> Result<GptModern> {
 ///
 /// # Errors
 /// When memory is short.
-pub fn copied(policy: &TrainState) -> Result<Parameters> {
+pub fn copy_parameters(policy: &TrainState) -> Result<Parameters> {
     let each = policy.parameters.iter();
     let tensors = each.map(|p| Ok((p.name.clone(), p.var.as_detached_tensor().copy()?)));
     let (dtype, device) = (policy.parameters.dtype(), policy.parameters.device());

@@ -57,7 +57,7 @@ pub enum RewardScaling {
 impl RewardShapingConfig {
     /// What the last token of `response` is paid, which scored `score`.
     pub fn terminal_reward(&self, score: f64, response: &SampledCompletion) -> f64 {
-        let score = clipped_score(score, self.reward_clip);
+        let score = clip_reward(score, self.reward_clip);
         match self.truncation {
             _ if response.terminated() => score,
             TruncationHandling::Scored => score - self.missing_eos_penalty,
@@ -72,13 +72,13 @@ impl RewardShapingConfig {
 /// # Errors
 /// When the shapes do not fit.
 pub fn token_rewards(paid: &Tensor, kl: &Tensor, price: f64, mask: &Tensor) -> Result<Tensor> {
-    let last = last_tokens(mask)?.to_dtype(kl.dtype())?; // (R, T)
+    let last = last_token_mask(mask)?.to_dtype(kl.dtype())?; // (R, T)
     let paid = last.broadcast_mul(&paid.unsqueeze(1)?)?;
     masked(&(paid - (kl * price)?)?, mask)
 }
 
 /// 1 at the last token of each row of `mask: (R, T)`, whose rows are filled from the left, else 0.
-fn last_tokens(mask: &Tensor) -> Result<Tensor> {
+fn last_token_mask(mask: &Tensor) -> Result<Tensor> {
     let (_r, t) = mask.dims2()?;
     let lengths = mask.ne(0.)?.to_dtype(DType::I64)?.sum_keepdim(D::Minus1)?; // (R, 1)
     let places = Tensor::arange(1i64, t as i64 + 1, mask.device())?.unsqueeze(0)?; // (1, T)
@@ -86,6 +86,6 @@ fn last_tokens(mask: &Tensor) -> Result<Tensor> {
 }
 
 /// A score kept between −`most` and `most`, if there is a bound.
-pub fn clipped_score(score: f64, most: Option<f64>) -> f64 {
+pub fn clip_reward(score: f64, most: Option<f64>) -> f64 {
     most.map_or(score, |most| score.clamp(-most, most))
 }

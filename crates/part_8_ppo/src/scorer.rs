@@ -9,7 +9,7 @@ use sft::train_state::parameters_sha256;
 use sft::{ChatTokenizer, Example};
 use tensor_core::Rng;
 
-use crate::final_answer::final_answer_score;
+use crate::final_answer::final_answer_reward;
 
 /// A response to be scored.
 #[derive(Debug, Clone, Copy)]
@@ -29,7 +29,7 @@ pub type RewardFn = dyn FnMut(&[RewardInput<'_>], &mut Rng) -> Result<Vec<f64>>;
 ///
 /// # Errors
 /// Those of `scorer`, or when it does not give a score to each.
-pub(crate) fn scored(
+pub(crate) fn call_reward_fn(
     scorer: &mut RewardFn,
     replies: &[RewardInput<'_>],
     rng: &mut Rng,
@@ -41,26 +41,26 @@ pub(crate) fn scored(
 }
 
 /// 1 for the wanted answer and nothing else, ended; else 0.
-pub fn exact_score(reply: &RewardInput<'_>) -> f64 {
+pub fn exact_match_reward(reply: &RewardInput<'_>) -> f64 {
     let right = reply.terminated && exact_match(reply.completion, &reply.example.completion);
     f64::from(u8::from(right))
 }
 
 /// Scores by [`exact_score`].
-pub fn exact() -> Box<RewardFn> {
-    Box::new(|replies, _| Ok(replies.iter().map(exact_score).collect()))
+pub fn exact_match_reward_fn() -> Box<RewardFn> {
+    Box::new(|replies, _| Ok(replies.iter().map(exact_match_reward).collect()))
 }
 
 /// Scores by the [final answer](crate::final_answer::final_answer), with `credit` for a wrong number.
-pub fn final_answers(credit: f64) -> Box<RewardFn> {
+pub fn final_answer_reward_fn(credit: f64) -> Box<RewardFn> {
     let score = move |reply: &RewardInput<'_>| {
-        final_answer_score(reply.completion, &reply.example.completion, credit)
+        final_answer_reward(reply.completion, &reply.example.completion, credit)
     };
     Box::new(move |replies, _| Ok(replies.iter().map(score).collect()))
 }
 
 /// Scores 1 or 0 by chance: what is learned from it is what the algorithm does by itself.
-pub fn chance() -> Box<RewardFn> {
+pub fn random_reward_fn() -> Box<RewardFn> {
     Box::new(|replies, rng| Ok(replies.iter().map(|_| rng.below(2) as f64).collect()))
 }
 
@@ -76,7 +76,7 @@ pub struct NamedRewardFn {
 ///
 /// # Errors
 /// When there is none.
-pub fn reward_model(
+pub fn open_reward_model(
     source: &str,
     policy: &ChatTokenizer,
     batch_size: usize,
@@ -85,13 +85,13 @@ pub fn reward_model(
     let model = RewardCheckpoint::open(source, LoadMode::Inference, device)?;
     let name = parameters_sha256(model.parameters.iter())?;
     let name = format!("{name} {:?}", model.normalization);
-    let (scorer, other) = reward_model_of(model, policy, batch_size);
+    let (scorer, other) = reward_model_fn(model, policy, batch_size);
     Ok((NamedRewardFn { reward_fn: scorer, name }, other))
 }
 
 /// Scores by a reward model, normalised, `batch_size` texts at a time. It reads text, in its own template and tokens; the second result
 /// is whether these are others than the policy's.
-pub fn reward_model_of(
+pub fn reward_model_fn(
     model: RewardCheckpoint,
     policy: &ChatTokenizer,
     batch_size: usize,

@@ -29,13 +29,13 @@ pub struct LogProbsAndEntropy {
 ///
 /// # Errors
 /// When the model and the batch do not fit.
-pub fn score(
+pub fn log_probs_and_entropy(
     model: &GptModern,
     batch: &TokenBatch,
     knows: &Tensor,
     temperature: f64,
 ) -> Result<LogProbsAndEntropy> {
-    let scores = scores(model, batch, knows, temperature)?; // (N, V)
+    let scores = logits(model, batch, knows, temperature)?; // (N, V)
     let log_probs = token_log_probs(&scores, &batch.targets)?;
     Ok(LogProbsAndEntropy {
         log_probs: batch.to_padded(&log_probs)?,
@@ -48,7 +48,7 @@ pub fn score(
 /// # Errors
 /// As [`score`].
 pub fn log_probs(model: &GptModern, batch: &TokenBatch, temperature: f64) -> Result<Tensor> {
-    let scores = scores(model, batch, &batch.hidden(model)?, temperature)?;
+    let scores = logits(model, batch, &batch.hidden(model)?, temperature)?;
     batch.to_padded(&token_log_probs(&scores, &batch.targets)?)
 }
 
@@ -56,7 +56,7 @@ pub fn log_probs(model: &GptModern, batch: &TokenBatch, temperature: f64) -> Res
 ///
 /// # Errors
 /// As [`score`].
-pub fn scores(
+pub fn logits(
     model: &GptModern,
     batch: &TokenBatch,
     knows: &Tensor,
@@ -76,7 +76,11 @@ pub fn scores(
 ///
 /// # Errors
 /// As [`score`].
-pub fn note_kept(model: &GptModern, groups: &mut [RolloutGroup], sampler: &Sampler) -> Result<()> {
+pub fn record_allowed_tokens(
+    model: &GptModern,
+    groups: &mut [RolloutGroup],
+    sampler: &Sampler,
+) -> Result<()> {
     for group in groups {
         let batch = TokenBatch::from_groups([&*group], model.config(), model.device())?;
         let logits = model.logits(&batch.at_predicting_positions(&batch.hidden(model)?)?)?; // (N, V)

@@ -87,7 +87,7 @@ impl TokenBatch {
             }
             Some(_) => AttentionContext::full_sequence(config.attention.mask()), // padding on the right is seen by nobody
         };
-        let (mask, places) = by_response(&all, device)?;
+        let (mask, places) = mask_and_token_numbers(&all, device)?;
         let targets = all.iter().flat_map(|response| &response.tokens).map(|&id| i64::from(id));
         Ok(Self {
             mask,
@@ -190,7 +190,7 @@ impl TokenBatch {
 }
 
 /// The mask (R, T), and the number of each place's token, (R · T).
-fn by_response(all: &[&SampledCompletion], device: &Device) -> Result<(Tensor, Tensor)> {
+fn mask_and_token_numbers(all: &[&SampledCompletion], device: &Device) -> Result<(Tensor, Tensor)> {
     let t = all.iter().map(|response| response.tokens.len()).max().unwrap_or(0);
     let mut places = Vec::with_capacity(all.len() * t);
     let mut next = 1u32;

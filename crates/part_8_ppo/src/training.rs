@@ -9,11 +9,13 @@ use tensor_core::Rng;
 
 use crate::config::PpoConfig;
 use crate::exam::PpoValidator;
-use crate::experience::{PpoExperience, ScoredRollouts, not_a_number, scores, texts};
+use crate::experience::{
+    PpoExperience, ScoredRollouts, compute_rewards, decode_completions, non_finite_message,
+};
 use crate::figures::PpoUpdateMetrics;
 use crate::learner::{ActorCritic, PpoModels};
 use crate::pretraining_mix::PtxLoss;
-use crate::prompts::{PromptLoader, of_step};
+use crate::prompts::{PromptLoader, step_rng};
 use crate::rollout::rollout;
 use crate::run_log::PpoLog;
 use crate::scorer::RewardFn;
@@ -51,15 +53,15 @@ pub fn train(
     let total = config.schedule.total;
     while learner.policy.progress.step < total && !learner.policy.progress.passed {
         let step = learner.policy.progress.step + 1;
-        let mut rng = of_step(config.seed, step);
-        let mut lap = laps();
+        let mut rng = step_rng(config.seed, step);
+        let mut lap = lap_timer();
         let questions = prompts.batch(step, config.prompts_per_step);
         let asked: Vec<Vec<u32>> = questions.iter().map(|one| one.prompt.clone()).collect();
         let groups = rollout(&models.rollout_policy, &asked, &config.rollout, &mut rng)?;
         let rollout_s = lap();
-        let texts = texts(&groups, around.chat_tokenizer)?;
-        let scores = scores(&groups, &questions, &texts, around.reward_fn, &mut rng)?;
-        if let Some(bad) = not_a_number(&scores, &texts) {
+        let texts = decode_completions(&groups, around.chat_tokenizer)?;
+        let scores = compute_rewards(&groups, &questions, &texts, around.reward_fn, &mut rng)?;
+        if let Some(bad) = non_finite_message(&scores, &texts) {
             log.log_alarm(step, &format!("step {step} is skipped: {bad}"))?;
         } else {
             let (judged, price) = (
@@ -69,7 +71,7 @@ pub fn train(
             let experience =
                 PpoExperience::from_rollouts(judged, &models, around.reference, config, price)?;
             let judging_s = lap();
-            let updated = learn(learner, &models, around, &experience, config, &mut rng)?;
+            let updated = update_step(learner, &models, around, &experience, config, &mut rng)?;
             let report = StepReport {
                 step,
                 prompts: &questions,
@@ -87,7 +89,7 @@ pub fn train(
         }
         let stop = outputs.should_stop(step);
         if step == total || stop || learner.policy.progress.passed || outputs.is_save_due(step) {
-            save(learner, outputs)?;
+            save_checkpoint(learner, outputs)?;
         }
         if stop {
             break;
@@ -97,13 +99,13 @@ pub fn train(
 }
 
 /// Each call: the seconds since the last.
-fn laps() -> impl FnMut() -> f64 {
+fn lap_timer() -> impl FnMut() -> f64 {
     let mut begun = Instant::now();
     move || std::mem::replace(&mut begun, Instant::now()).elapsed().as_secs_f64()
 }
 
 /// The update of the step that comes after those taken, and the price of KL after it.
-fn learn(
+fn update_step(
     learner: &mut ActorCritic,
     models: &PpoModels,
     around: &mut PpoContext<'_>,
@@ -134,7 +136,7 @@ fn learn(
     Ok(updated)
 }
 
-fn save(learner: &ActorCritic, outputs: &RunOutputs<'_>) -> Result<()> {
+fn save_checkpoint(learner: &ActorCritic, outputs: &RunOutputs<'_>) -> Result<()> {
     let Some(place) = &outputs.destination else { return Ok(()) };
     let step = learner.policy.progress.step;
     place.checkpoints.save(step, |folder| learner.save(folder, place.data_id))

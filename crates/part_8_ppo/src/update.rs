@@ -17,7 +17,7 @@ use crate::figures::{MinibatchMetrics, PpoUpdateMetrics, TokenTensors};
 use crate::learner::{ActorCritic, PpoModels};
 use crate::losses::{Clip, LossWeights, clipped_surrogate, total_loss, value_loss};
 use crate::pretraining_mix::PtxLoss;
-use crate::scoring::score;
+use crate::scoring::log_probs_and_entropy;
 use crate::token_batch::TokenBatch;
 
 /// How experience is learned from.
@@ -77,15 +77,15 @@ pub fn update(
     let (mut all, mut looked_at) = (PpoUpdateMetrics::default(), 0);
     'epochs: for _ in 0..config.ppo_epochs {
         rng.shuffle(&mut order);
-        for chosen in evenly(&order, config.n_minibatches) {
+        for chosen in split_evenly(&order, config.n_minibatches) {
             let (mut seen, tokens) =
                 (MinibatchMetrics::default(), experience.n_tokens(chosen) as f64);
-            let parts: Vec<&[usize]> = evenly(chosen, config.grad_accum_steps).collect();
+            let parts: Vec<&[usize]> = split_evenly(chosen, config.grad_accum_steps).collect();
             let stores = [&learner.policy.parameters, &learner.critic.parameters];
             let (loss, mut grads) = sum_of_all_gradients(&stores, &parts, 1., |groups| {
                 let share = experience.n_tokens(groups) as f64 / tokens;
                 let part = MicroBatch { experience, groups, token_fraction: share };
-                let mut loss = part_loss(models, &part, config, temperature, &mut seen)?;
+                let mut loss = micro_batch_loss(models, &part, config, temperature, &mut seen)?;
                 if let Some(mix) = &mut mix {
                     loss = (loss + mix.loss(&models.policy)?)?;
                 }
@@ -115,7 +115,7 @@ pub fn update(
 }
 
 /// `items` in `n` runs of one length, give or take one.
-fn evenly<T>(items: &[T], n: usize) -> impl Iterator<Item = &[T]> {
+fn split_evenly<T>(items: &[T], n: usize) -> impl Iterator<Item = &[T]> {
     let start = move |i: usize| i * items.len() / n;
     (0..n).map(move |i| &items[start(i)..start(i + 1)]).filter(|run| !run.is_empty())
 }
@@ -128,7 +128,7 @@ struct MicroBatch<'a> {
 }
 
 /// The loss of a part: ().
-fn part_loss(
+fn micro_batch_loss(
     models: &PpoModels,
     part: &MicroBatch<'_>,
     config: &PpoUpdateConfig,
@@ -144,7 +144,7 @@ fn part_loss(
     let (old_values, returns) = (rows(&experience.values)?, rows(&experience.returns)?);
 
     let knows = batch.hidden(policy)?;
-    let scored = score(policy, &batch, &knows, temperature)?;
+    let scored = log_probs_and_entropy(policy, &batch, &knows, temperature)?;
     let values = models.critic.token_values(&batch, || Ok(knows.clone()))?;
     let surrogate = clipped_surrogate(&scored.log_probs, &old, &advantages, config.clip_range)?;
     let value = value_loss(&values, &old_values, &returns, config.value_clip_range)?;

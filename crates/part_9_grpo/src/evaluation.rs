@@ -3,8 +3,8 @@
 use anyhow::{Result, ensure};
 use modern::GptModern;
 use modern::sampler::SamplingStrategy;
-use ppo::answers::{PpoEvalMetrics, figures};
-use ppo::experience::texts;
+use ppo::answers::{PpoEvalMetrics, compute_metrics};
+use ppo::experience::decode_completions;
 use ppo::{
     CompletionEvalConfig, PromptExample, RewardFn, RewardInput, RolloutConfig, ScoredCompletion,
     rollout,
@@ -76,7 +76,7 @@ impl Evaluation {
             each.count() as f64 / answers.len() as f64
         };
         let PpoEvalMetrics { n, reward_mean, length_mean, eos_rate, .. } =
-            figures(questions, answers);
+            compute_metrics(questions, answers);
         let (exact_match, form_forgiven) = (share(Task::is_right), share(Task::forgives));
         let [exact_match_low, exact_match_high] = wilson_interval(exact_match, n);
         Self {
@@ -143,7 +143,7 @@ impl Exam<'_> {
         for questions in questions.chunks((self.asking.batch_size / n).max(1)) {
             let prompts: Vec<Vec<u32>> = questions.iter().map(|q| q.prompt.clone()).collect();
             let groups = rollout(model, &prompts, config, rng)?;
-            let mut texts = texts(&groups, self.asking.chat_tokenizer)?.into_iter();
+            let mut texts = decode_completions(&groups, self.asking.chat_tokenizer)?.into_iter();
             for (PromptExample { example, .. }, group) in questions.iter().zip(&groups) {
                 let said = group.completions.iter().zip(texts.by_ref());
                 let is_right = |(response, text): &(&ppo::SampledCompletion, String)| {

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use modern::GptModern;
-use ppo::experience::{ScoredRollouts, scores, texts};
+use ppo::experience::{ScoredRollouts, compute_rewards, decode_completions};
 use ppo::{PromptExample, RewardFn, RolloutConfig, RolloutGroup, rollout};
 use sft::ChatTokenizer;
 use tensor_core::Rng;
@@ -64,8 +64,8 @@ pub fn gather(
 ) -> Result<ScoredRollouts> {
     let prompts: Vec<Vec<u32>> = questions.iter().map(|question| question.prompt.clone()).collect();
     let groups = rollout(model, &prompts, config, rng)?;
-    let texts = texts(&groups, speech)?;
-    let scores = scores(&groups, questions, &texts, scorer, rng)?;
+    let texts = decode_completions(&groups, speech)?;
+    let scores = compute_rewards(&groups, questions, &texts, scorer, rng)?;
     Ok(ScoredRollouts { groups, completion_texts: texts, rewards: scores })
 }
 

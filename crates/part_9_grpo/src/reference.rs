@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use modern::GptModern;
-use ppo::reference::{copied, without_adapters};
+use ppo::reference::{copy_parameters, without_adapters};
 use sft::TrainState;
 use sft::train_state::parameters_sha256;
 use tensor_core::{Parameters, weights};
@@ -53,7 +53,7 @@ impl Reference {
                 "the reference of a model with adapters is the model without them, and is not renewed"
             );
         }
-        let copy = (!adapted).then(|| copied(tuning)).transpose()?;
+        let copy = (!adapted).then(|| copy_parameters(tuning)).transpose()?;
         let model = match &copy {
             Some(copy) => GptModern::new(&tuning.config, copy.for_inference().root())?,
             None => without_adapters(tuning)?,

@@ -91,9 +91,10 @@ impl RewardMix {
             let named = |scorer| NamedRewardFn { reward_fn: scorer, name: name.clone() };
             let judge = match payer {
                 Payer::Rule(reward) => named(rule(*reward)),
-                Payer::Chance => named(scorer::chance()),
+                Payer::Chance => named(scorer::random_reward_fn()),
                 Payer::Model => {
-                    let (judge, other) = scorer::reward_model(name, speech, batch_size, device)?;
+                    let (judge, other) =
+                        scorer::open_reward_model(name, speech, batch_size, device)?;
                     strangers.extend(other.then(|| name.clone()));
                     judge
                 }

@@ -6,9 +6,9 @@
 //! each: the tests let them try. The one that they can earn from is `format`, which is why it is worth less than an answer.
 
 use ppo::RewardInput;
-use ppo::final_answer::{final_answer, marked_answer};
-use ppo::numbers::{last_integer, same, single_number};
-use ppo::scorer::exact_score;
+use ppo::final_answer::{answer_after_marker, final_answer};
+use ppo::numbers::{approx_equal, last_integer, single_number};
+use ppo::scorer::exact_match_reward;
 
 use crate::answers::tagged;
 use crate::countdown;
@@ -36,7 +36,7 @@ pub(crate) fn described() -> String {
 
 /// 1 for the answer, nothing else but spaces around it, and the end: what was cut might have gone on. It is part 8's.
 pub fn exact(reply: &RewardInput<'_>) -> f32 {
-    exact_score(reply) as f32
+    exact_match_reward(reply) as f32
 }
 
 /// 1 if the last number of the completion is that of the answer, a whole one.
@@ -47,7 +47,7 @@ pub fn integer(reply: &RewardInput<'_>) -> f32 {
 
 /// 1 if the number after `####` is the answer's.
 pub fn gsm8k(reply: &RewardInput<'_>) -> f32 {
-    one_if(agree(marked_answer(reply.completion), final_answer(&reply.example.completion)))
+    one_if(agree(answer_after_marker(reply.completion), final_answer(&reply.example.completion)))
 }
 
 /// The same where a completion without `####` answers with its last number.
@@ -91,7 +91,7 @@ pub fn length(reply: &RewardInput<'_>) -> f32 {
 }
 
 fn agree(a: Option<f64>, b: Option<f64>) -> bool {
-    matches!((a, b), (Some(a), Some(b)) if same(a, b))
+    matches!((a, b), (Some(a), Some(b)) if approx_equal(a, b))
 }
 
 fn one_if(right: bool) -> f32 {

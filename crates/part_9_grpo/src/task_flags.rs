@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use candle_core::Device;
 use clap::Args;
 use ppo::PromptExample;
-use ppo::prompts::questions;
+use ppo::prompts::tokenize_prompts;
 use ppo::scorer::NamedRewardFn;
 use serde::Serialize;
 use sft::{ChatTokenizer, Example};
@@ -89,7 +89,7 @@ impl TaskFlags {
         speech: &ChatTokenizer,
         context: usize,
     ) -> Result<(Vec<PromptExample>, usize)> {
-        let (mut asked, mut left_out) = questions(examples, speech, context, self.budget())?;
+        let (mut asked, mut left_out) = tokenize_prompts(examples, speech, context, self.budget())?;
         if let Some(longest) = self.max_prompt_length {
             let n = asked.len();
             asked.retain(|question| question.prompt.len() <= longest.get());

@@ -2,9 +2,9 @@
 
 use anyhow::{Result, bail};
 use modern::GptModern;
-use ppo::answers::no_number_in;
-use ppo::experience::{ScoredRollouts, not_a_number};
-use ppo::prompts::of_step;
+use ppo::answers::non_finite_reward_message;
+use ppo::experience::{ScoredRollouts, non_finite_message};
+use ppo::prompts::step_rng;
 use ppo::{PromptExample, PromptLoader, RewardFn};
 use sft::{ChatTokenizer, RunOutputs, TrainState};
 use tensor_core::clip_grad_norm;
@@ -72,10 +72,10 @@ pub fn train(
     while tuning.progress.step < schedule.total {
         let step = tuning.progress.step + 1;
         let questions = prompts.batch(step, config.prompts);
-        let mut rng = of_step(config.seed, step);
+        let mut rng = step_rng(config.seed, step);
         let draw = || gather(&twin, around.judge(), &questions, &config.rollout, &mut rng);
         let judged = log.time(|times| &mut times.generation, draw)?;
-        match not_a_number(&judged.rewards, &judged.completion_texts) {
+        match non_finite_message(&judged.rewards, &judged.completion_texts) {
             Some(bad) => log.tell(step, &format!("step {step} is skipped: {bad}"))?,
             None => learn(tuning, [&policy, &twin], judged, config, around, log)?,
         }
@@ -147,7 +147,7 @@ fn look(
 ) -> Result<()> {
     let (looks, scorer, step) = (&around.looks, &mut *around.scorer, tuning.progress.step);
     let (found, answers) = log.pause(|| looks.exam.greedy(twin, looks.questions, scorer))?;
-    if let Some(bad) = no_number_in(&answers) {
+    if let Some(bad) = non_finite_reward_message(&answers) {
         return log.tell(step, &format!("the look after step {step} does not count: {bad}"));
     }
     log.validation(step, &found)?;

@@ -14,23 +14,23 @@ use sft::{ChatTokenizer, RunOutputs, TrainConfig, TrainState, tokenize};
 use tensor_core::{AdamWConfig, Rng};
 
 use super::arguments::DemoArgs;
-use super::report::tell;
+use super::report::print_comparison;
 use crate::answers::{CompletionEvalConfig, ScoredCompletion};
 use crate::losses::LossWeights;
-use crate::reference::of_start;
+use crate::reference::create_reference_model;
 use crate::rewards::RewardScaling;
 use crate::{
     ActorCritic, Clip, CriticBackbone, GaeConfig, KlController, KlEstimator, PpoConfig, PpoContext,
     PpoLog, PpoUpdateConfig, PpoValidator, PromptExample, PromptLoader, RewardFn, RewardInput,
-    RewardShapingConfig, TruncationHandling, compare, prompts, train,
+    RewardShapingConfig, TruncationHandling, compare_to_reference, prompts, train,
 };
 
 /// Optimizer steps of pretraining, and of showing how to answer.
-const TAUGHT: [usize; 2] = [40, 120];
+const PRETRAIN_AND_SFT_STEPS: [usize; 2] = [40, 120];
 /// Questions that are asked before and after, and how many of them are shown.
-const ASKED: usize = 200;
-const SHOWN: usize = 6;
-const LONGEST: usize = 8;
+const N_TEST_PROMPTS: usize = 200;
+const N_SHOWN: usize = 6;
+const MAX_NEW_TOKENS: usize = 8;
 
 pub(super) fn run(args: &DemoArgs) -> Result<()> {
     let device = args.compute.open_device()?;
@@ -39,23 +39,30 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
         "A small model is shown sums; some of its teachers write a full stop after the number."
     );
     let mut checkpoint = pretrain(
-        BaseModelConfig { steps: TAUGHT[0], ..BaseModelConfig::default() },
+        BaseModelConfig { steps: PRETRAIN_AND_SFT_STEPS[0], ..BaseModelConfig::default() },
         seed,
         &device,
     )?;
     let speech = ChatTokenizer::from_checkpoint(&mut checkpoint, None)?;
-    let policy = taught(checkpoint, &speech, seed)?;
-    let reference = of_start(&policy)?;
+    let policy = pretrain_and_finetune(checkpoint, &speech, seed)?;
+    let reference = create_reference_model(&policy)?;
     let context = policy.config.context_len;
 
-    let config = config(args.steps.get(), &speech, seed);
+    let config = ppo_config(args.steps.get(), &speech, seed);
     let examples = demonstrations(20_000, DemonstrationStyle::Clean, seed);
-    let (questions, _) = prompts::questions(examples, &speech, context, LONGEST)?;
-    let (mut asked, _) =
-        prompts::questions(test_examples(ProblemSet::Sums), &speech, context, LONGEST)?;
-    asked.truncate(ASKED);
-    let asking =
-        CompletionEvalConfig { chat_tokenizer: &speech, max_new_tokens: LONGEST, batch_size: 100 };
+    let (questions, _) = prompts::tokenize_prompts(examples, &speech, context, MAX_NEW_TOKENS)?;
+    let (mut asked, _) = prompts::tokenize_prompts(
+        test_examples(ProblemSet::Sums),
+        &speech,
+        context,
+        MAX_NEW_TOKENS,
+    )?;
+    asked.truncate(N_TEST_PROMPTS);
+    let asking = CompletionEvalConfig {
+        chat_tokenizer: &speech,
+        max_new_tokens: MAX_NEW_TOKENS,
+        batch_size: 100,
+    };
     let exam =
         PpoValidator { prompts: &asked, eval_config: asking, interval: 0, target_reward: None };
     println!(
@@ -68,7 +75,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
         AdamWConfig::default(),
         config.kl_controller,
     )?;
-    let mut scorer = rule();
+    let mut scorer = demo_reward_fn();
     let mut around = PpoContext {
         reference: &reference,
         chat_tokenizer: &speech,
@@ -88,16 +95,16 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
     log.finish()?;
     let policy = learner.models()?.rollout_policy;
     let both = [&policy, &reference];
-    let (found, [after, before]) = compare(
+    let (found, [after, before]) = compare_to_reference(
         both,
         &asked,
         asking,
         modern::SamplingStrategy::Greedy,
-        &mut *rule(),
+        &mut *demo_reward_fn(),
         &mut Rng::new(seed),
     )?;
-    show(&asked, [&before, &after]);
-    tell(&found);
+    print_completions(&asked, [&before, &after]);
+    print_comparison(&found);
     println!(
         "\nIt has learned the form; to be right it has to begin with a model that can add: part_8 train"
     );
@@ -105,9 +112,9 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
 }
 
 /// Some answers before and after.
-fn show(asked: &[PromptExample], [before, after]: [&[ScoredCompletion]; 2]) {
+fn print_completions(asked: &[PromptExample], [before, after]: [&[ScoredCompletion]; 2]) {
     println!("\n{:42}  {:>8}  {:>8}  {:>8}", "held out", "before", "after", "wanted");
-    for i in 0..SHOWN.min(asked.len()) {
+    for i in 0..N_SHOWN.min(asked.len()) {
         let example = &asked[i].example;
         let text = |text: &str| text.trim().replace('\n', "⏎").chars().take(8).collect::<String>();
         println!(
@@ -122,7 +129,7 @@ fn show(asked: &[PromptExample], [before, after]: [&[ScoredCompletion]; 2]) {
 }
 
 /// 1 for the right number, 0.5 for another, 0 for anything else.
-fn rule() -> Box<RewardFn> {
+fn demo_reward_fn() -> Box<RewardFn> {
     let score = |reply: &RewardInput<'_>| {
         let number = reply.terminated && reply.completion.trim().parse::<i64>().is_ok();
         let right = exact_match(reply.completion, &reply.example.completion);
@@ -138,8 +145,12 @@ fn rule() -> Box<RewardFn> {
 }
 
 /// The model after it was shown how to answer.
-fn taught(checkpoint: Checkpoint, speech: &ChatTokenizer, seed: u64) -> Result<TrainState> {
-    let steps = TAUGHT[1];
+fn pretrain_and_finetune(
+    checkpoint: Checkpoint,
+    speech: &ChatTokenizer,
+    seed: u64,
+) -> Result<TrainState> {
+    let steps = PRETRAIN_AND_SFT_STEPS[1];
     let Checkpoint { model, parameters, .. } = checkpoint;
     let config = TrainConfig::with_defaults(64, steps, 1e-3, seed);
     let demos = demonstrations(64 * steps, DemonstrationStyle::Noisy, seed);
@@ -155,13 +166,13 @@ fn taught(checkpoint: Checkpoint, speech: &ChatTokenizer, seed: u64) -> Result<T
     )
 }
 
-fn config(steps: usize, speech: &ChatTokenizer, seed: u64) -> PpoConfig {
+fn ppo_config(steps: usize, speech: &ChatTokenizer, seed: u64) -> PpoConfig {
     PpoConfig {
         prompts_per_step: 16,
         rollout: crate::RolloutConfig {
             group_size: 8,
             sampler: modern::Sampler::new(modern::SamplingStrategy::new(1., None, None, None)),
-            max_new_tokens: LONGEST,
+            max_new_tokens: MAX_NEW_TOKENS,
             stop_token_ids: speech.stop_token_ids().to_vec(),
         },
         reward_shaping: RewardShapingConfig {

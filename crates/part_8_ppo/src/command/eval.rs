@@ -10,22 +10,24 @@ use tensor_core::Rng;
 use tiny_gpt::RunFolder;
 
 use super::arguments::EvalArgs;
-use super::report::tell;
-use crate::reference::of_tuned;
-use crate::{CompletionEvalConfig, compare, prompts};
+use super::report::print_comparison;
+use crate::reference::reference_of_finetuned;
+use crate::{CompletionEvalConfig, compare_to_reference, prompts};
 
 pub(super) fn run(args: &EvalArgs) -> Result<()> {
     args.scorer.check(&args.data.data)?;
     let device = args.compute.open_device()?;
-    let examples = examples(args)?;
+    let examples = load_eval_examples(args)?;
     let tuned = args.tuned.open(&device)?;
-    let reference = of_tuned(&args.tuned, args.reference.as_deref(), &tuned, &device)?;
+    let reference =
+        reference_of_finetuned(&args.tuned, args.reference.as_deref(), &tuned, &device)?;
     let reference = reference.context("--reference: the model to compare with is not known")?;
     let FinetunedModel { model, chat_tokenizer: speech, .. } = tuned;
     let max_new_tokens =
         args.max_new_tokens.map_or(args.data.default_max_new_tokens(), std::num::NonZeroUsize::get);
     let context = model.config().context_len.min(reference.config().context_len);
-    let (mut questions, left_out) = prompts::questions(examples, &speech, context, max_new_tokens)?;
+    let (mut questions, left_out) =
+        prompts::tokenize_prompts(examples, &speech, context, max_new_tokens)?;
     if left_out > 0 {
         println!(
             "{left_out} questions were left out, as their prompt leaves no room for an answer"
@@ -39,7 +41,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
     let mut rng = Rng::new(args.compute.seed);
     let both = [&model, &reference];
     let (found, answers) =
-        compare(both, &questions, asking, choice, &mut *judge.reward_fn, &mut rng)?;
+        compare_to_reference(both, &questions, asking, choice, &mut *judge.reward_fn, &mut rng)?;
     if args.json {
         println!("{}", serde_json::to_string(&found)?);
         return Ok(());
@@ -51,12 +53,12 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
             println!("  {who:9} {:8.3}  {}", answers[i].reward, one_line(&answers[i].text));
         }
     }
-    tell(&found);
+    print_comparison(&found);
     Ok(())
 }
 
 /// What is asked: held-out sums, or a file's rows; of the data that the run learned from, the rows that it kept for validation.
-fn examples(args: &EvalArgs) -> Result<Vec<Example>> {
+fn load_eval_examples(args: &EvalArgs) -> Result<Vec<Example>> {
     let (source, columns) = args.data.open_source()?;
     let run = RunFolder::read_settings(Path::new(&args.tuned.model))?;
     let same = run.filter(|run| run["data"] == args.data.data && source != SftSource::Arithmetic);

@@ -17,7 +17,11 @@ pub(super) struct RunData {
 }
 
 /// Questions whose prompt leaves room for an answer; those of arithmetic want the bare number, however a policy was shown to give it.
-pub(super) fn asked(args: &TrainArgs, speech: &ChatTokenizer, context: usize) -> Result<RunData> {
+pub(super) fn load_run_data(
+    args: &TrainArgs,
+    speech: &ChatTokenizer,
+    context: usize,
+) -> Result<RunData> {
     let examples =
         args.examples.load_dataset(&args.data, DemonstrationStyle::Clean, args.run.compute.seed)?;
     let room = args.rollout.max_new_tokens_or(args.data.default_max_new_tokens());
@@ -30,8 +34,9 @@ pub(super) fn asked(args: &TrainArgs, speech: &ChatTokenizer, context: usize) ->
         }
         false => None,
     };
-    let (train, left_out) = prompts::questions(examples.train, speech, context, room)?;
-    let (mut validation, more) = prompts::questions(examples.validation, speech, context, room)?;
+    let (train, left_out) = prompts::tokenize_prompts(examples.train, speech, context, room)?;
+    let (mut validation, more) =
+        prompts::tokenize_prompts(examples.validation, speech, context, room)?;
     validation.truncate(args.exam.eval_examples.get());
     Ok(RunData { train, validation, ptx_loss: mix, n_dropped: left_out + more })
 }
@@ -46,7 +51,7 @@ impl RunData {
 }
 
 /// How `questions` are looked at.
-pub(super) fn exam<'a>(
+pub(super) fn validator<'a>(
     args: &TrainArgs,
     questions: &'a [PromptExample],
     speech: &'a ChatTokenizer,

@@ -8,7 +8,12 @@ use super::arguments::TrainArgs;
 use crate::{ActorCritic, PolicyComparison, PpoConfig};
 
 /// What is learned, and by how much of the models.
-pub(super) fn tell_start(learner: &ActorCritic, config: &PpoConfig, n: usize, left_out: usize) {
+pub(super) fn print_run_summary(
+    learner: &ActorCritic,
+    config: &PpoConfig,
+    n: usize,
+    left_out: usize,
+) {
     let (trained, all) = learner.policy.parameter_counts();
     let (critic, _) = learner.critic.parameter_counts();
     println!(
@@ -27,7 +32,11 @@ pub(super) fn tell_start(learner: &ActorCritic, config: &PpoConfig, n: usize, le
 }
 
 /// What came of a run.
-pub(super) fn report(args: &TrainArgs, learner: &ActorCritic, total: usize) -> Result<()> {
+pub(super) fn print_run_report(
+    args: &TrainArgs,
+    learner: &ActorCritic,
+    total: usize,
+) -> Result<()> {
     let (state, out) = (&learner.policy.progress, &args.out);
     let saved = if args.lora.lora_rank.is_some() { "adapter" } else { "model" };
     let place = out.join(saved);
@@ -46,7 +55,7 @@ pub(super) fn report(args: &TrainArgs, learner: &ActorCritic, total: usize) -> R
 }
 
 /// A comparison in words.
-pub(super) fn tell(found: &PolicyComparison) {
+pub(super) fn print_comparison(found: &PolicyComparison) {
     let PolicyComparison { n, reward_mean, reward_ref_mean, win_rate, .. } = *found;
     let PolicyComparison { win_rate_low, win_rate_high, kl, length_mean, eos_rate, .. } = *found;
     println!("{n} questions: mean score {reward_mean:.3}, of the reference {reward_ref_mean:.3}");

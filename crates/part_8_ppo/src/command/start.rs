@@ -12,14 +12,18 @@ use tiny_gpt::command::as_usage_error;
 use super::arguments::TrainArgs;
 
 /// Where it is: the model that is named, else the run's own, in `base/`.
-pub(super) fn source(args: &TrainArgs) -> String {
+pub(super) fn policy_source(args: &TrainArgs) -> String {
     let own = args.out.join("base").to_string_lossy().into_owned();
     args.model.as_deref().map_or(own, resolve_model_path)
 }
 
 /// It, opened for training; of a new run that has yet to teach a small model, for all to be tried on it, this model as it is before
 /// pretraining.
-pub(super) fn checkpoint(args: &TrainArgs, source: &str, device: &Device) -> Result<Checkpoint> {
+pub(super) fn open_checkpoint(
+    args: &TrainArgs,
+    source: &str,
+    device: &Device,
+) -> Result<Checkpoint> {
     if args.model.is_none() && !args.run.settings.resume {
         let config = args.base.config();
         as_usage_error(config.check())?;

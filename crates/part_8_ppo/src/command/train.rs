@@ -11,17 +11,17 @@ use sft::{ChatTokenizer, ModelSaver, RunSetup, TrainState};
 
 use super::arguments::TrainArgs;
 use super::config::{check, config};
-use super::questions::{asked, exam};
-use super::report::{report, tell_start};
+use super::questions::{load_run_data, validator};
+use super::report::{print_run_report, print_run_summary};
 use super::start;
 use crate::scorer::NamedRewardFn;
 use crate::{ActorCritic, PpoContext, PpoLog, PromptLoader, RunInputs, reference, train};
 
 /// What may change when a run is resumed beside where things are: how much is looked at. What reference and scorer hold is compared apart.
-const FREE: [&str; 3] = ["eval_examples", "reference", "reward"];
+const OVERRIDABLE_ON_RESUME: [&str; 3] = ["eval_examples", "reference", "reward"];
 
 /// Texts that a reward model reads at a time.
-const SCORED_AT_A_TIME: usize = 32;
+const REWARD_BATCH_SIZE: usize = 32;
 
 pub(super) fn run(args: &TrainArgs) -> Result<()> {
     check(args)?;
@@ -29,19 +29,20 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let reward = Some(args.scorer.reward.as_str());
     let (model, reference) = (args.model.as_deref(), args.reference.as_deref());
     let begins_with = [("--model", model), ("--reference", reference), ("--reward", reward)];
-    let start = RunSetup::new(args, (&args.out, &args.run), &FREE, &begins_with)?;
-    let source = start::source(args);
-    let mut checkpoint = start::checkpoint(args, &source, &device)?;
+    let start = RunSetup::new(args, (&args.out, &args.run), &OVERRIDABLE_ON_RESUME, &begins_with)?;
+    let source = start::policy_source(args);
+    let mut checkpoint = start::open_checkpoint(args, &source, &device)?;
     let speech = ChatTokenizer::from_checkpoint(&mut checkpoint, args.template)?;
     let (model, optimizer) = (*checkpoint.model.config(), args.step.optimizer.adamw_config());
     let config = config(args, &speech)?;
-    let asked = asked(args, &speech, model.context_len)?;
+    let asked = load_run_data(args, &speech, model.context_len)?;
     let NamedRewardFn { reward_fn: mut scorer, name: scored_by } =
-        args.scorer.open_reward_fn(&args.data.data, &speech, SCORED_AT_A_TIME, &device)?;
+        args.scorer.open_reward_fn(&args.data.data, &speech, REWARD_BATCH_SIZE, &device)?;
     let lora = args.lora.config();
     lora.as_ref().map(|lora| lora.resolve_layers(&checkpoint.parameters)).transpose()?;
-    let opened =
-        |named| reference::opened(&resolve_model_path(named), &model, &speech.tokenizer, &device);
+    let opened = |named| {
+        reference::open_reference(&resolve_model_path(named), &model, &speech.tokenizer, &device)
+    };
     let other = args.reference.as_deref().map(opened).transpose()?;
     start.create_folder()?;
     if args.model.is_none() && !start.is_resumed {
@@ -54,7 +55,8 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let origins = RunInputs { reference: parameters_sha256(of.iter())?, scorer: scored_by };
     let (parameters, seed) = (checkpoint.parameters, config.seed);
     let policy = TrainState::with_optional_lora(model, parameters, lora.as_ref(), optimizer, seed)?;
-    let reference = other.map_or_else(|| reference::of_start(&policy), |other| Ok(other.model))?;
+    let reference = other
+        .map_or_else(|| reference::create_reference_model(&policy), |other| Ok(other.model))?;
     let mut learner = ActorCritic::new(
         policy,
         args.objective.critic_backbone(&args.lora),
@@ -76,8 +78,8 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let log = PpoLog::new(total, step, figures.log_interval.get())?;
     let mut log = log.record_to(folder, tracker, &rows);
     let outputs = start.outputs(&keeper, &name)?;
-    let exam = exam(args, &asked.validation, &speech);
-    tell_start(&learner, &config, asked.train.len(), asked.n_dropped);
+    let exam = validator(args, &asked.validation, &speech);
+    print_run_summary(&learner, &config, asked.train.len(), asked.n_dropped);
     let mut prompts = PromptLoader::new(asked.train, config.seed)?;
     let (scorer, mix) = (&mut *scorer, asked.ptx_loss);
     let mut around = PpoContext {
@@ -89,13 +91,13 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     train(&mut learner, &mut around, &mut prompts, (&config, &exam), &outputs, &mut log)?;
     log.finish()?; // the progress line ends before we speak
     if learner.policy.is_finished(config.schedule.total) {
-        finish(args, &learner, &keeper, &device)?;
+        finish_run(args, &learner, &keeper, &device)?;
     }
-    report(args, &learner, config.schedule.total)
+    print_run_report(args, &learner, config.schedule.total)
 }
 
 /// The end of a run: there has to be a model to show for it.
-fn finish(
+fn finish_run(
     args: &TrainArgs,
     learner: &ActorCritic,
     keeper: &ModelSaver<'_>,

@@ -55,7 +55,7 @@ pub struct RewardShapingFlags {
     /// How far rewards are trusted over values
     #[arg(
         long, value_name = "X", default_value_t = 0.95, allow_negative_numbers = true,
-        value_parser = at_most_1
+        value_parser = unit_interval
     )]
     pub lambda: f64,
 }
@@ -91,7 +91,7 @@ impl RewardShapingFlags {
 }
 
 /// A share, 0 included.
-pub(super) fn at_most_1(text: &str) -> std::result::Result<f64, String> {
+pub(super) fn unit_interval(text: &str) -> std::result::Result<f64, String> {
     let number = non_negative(text)?;
     if number <= 1. { Ok(number) } else { Err("must be at most 1".into()) }
 }

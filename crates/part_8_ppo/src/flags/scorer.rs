@@ -7,7 +7,7 @@ use serde::Serialize;
 use sft::ChatTokenizer;
 use tiny_gpt::command::as_usage_error;
 
-use super::rewards::at_most_1;
+use super::rewards::unit_interval;
 use crate::scorer::{self, NamedRewardFn};
 
 /// Who judges, and how.
@@ -17,7 +17,7 @@ pub struct RewardFnFlags {
     #[arg(long, value_name = "SCORER", default_value = "rule")]
     pub reward: String,
     /// By rule, what a wrong number is worth for being one; not of arithmetic, where only the bare answer counts
-    #[arg(long, value_name = "X", default_value_t = 0., allow_negative_numbers = true, value_parser = at_most_1)]
+    #[arg(long, value_name = "X", default_value_t = 0., allow_negative_numbers = true, value_parser = unit_interval)]
     pub form_credit: f64,
 }
 
@@ -49,14 +49,14 @@ impl RewardFnFlags {
         let named =
             |scorer, name: &str| Ok(NamedRewardFn { reward_fn: scorer, name: name.to_string() });
         match (self.reward.as_str(), data) {
-            ("rule", "arithmetic") => named(scorer::exact(), "exact"),
+            ("rule", "arithmetic") => named(scorer::exact_match_reward_fn(), "exact"),
             ("rule", _) => named(
-                scorer::final_answers(self.form_credit),
+                scorer::final_answer_reward_fn(self.form_credit),
                 &format!("final answer, {} for the form", self.form_credit),
             ),
-            ("chance", _) => named(scorer::chance(), "chance"),
+            ("chance", _) => named(scorer::random_reward_fn(), "chance"),
             (source, _) => {
-                let (judge, other) = scorer::reward_model(source, speech, batch_size, device)?;
+                let (judge, other) = scorer::open_reward_model(source, speech, batch_size, device)?;
                 if other {
                     println!(
                         "the reward model has another tokenizer than the policy: it gets responses as text, in tokens of its own"

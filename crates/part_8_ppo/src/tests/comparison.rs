@@ -8,7 +8,7 @@ use tensor_core::{Parameters, Rng};
 
 use super::CPU;
 use super::small_run::{asked, model_config, speech};
-use crate::{CompletionEvalConfig, RewardFn, compare};
+use crate::{CompletionEvalConfig, RewardFn, compare_to_reference};
 
 #[test]
 fn wins_and_kl_are_those_that_are_counted() -> Result<()> {
@@ -28,8 +28,14 @@ fn wins_and_kl_are_those_that_are_counted() -> Result<()> {
     // Answers of one token: the KL of a response is that of its only distribution, whatever is drawn.
     let asking = CompletionEvalConfig { chat_tokenizer: &speech, max_new_tokens: 1, batch_size: 4 };
     let rng = &mut Rng::new(3);
-    let (found, _) =
-        compare(both, &questions, asking, SamplingStrategy::Greedy, &mut *scorer, rng)?;
+    let (found, _) = compare_to_reference(
+        both,
+        &questions,
+        asking,
+        SamplingStrategy::Greedy,
+        &mut *scorer,
+        rng,
+    )?;
     assert_eq!(found.win_rate, (3. + 0.5 * 2.) / 6.);
     assert!(found.win_rate_low < found.win_rate && found.win_rate < found.win_rate_high);
     assert!((found.reward_mean - 10. / 6.).abs() < 1e-12);
@@ -59,11 +65,13 @@ fn what_is_no_number_is_named_and_not_compared() -> Result<()> {
     let asking = CompletionEvalConfig { chat_tokenizer: &speech, max_new_tokens: 2, batch_size: 4 };
     let (both, rng) = ([&model, &model], &mut Rng::new(3));
     let error =
-        compare(both, &questions, asking, SamplingStrategy::Greedy, &mut *scorer, rng).unwrap_err();
+        compare_to_reference(both, &questions, asking, SamplingStrategy::Greedy, &mut *scorer, rng)
+            .unwrap_err();
     assert!(error.to_string().contains("6 of 6 scores are no numbers"), "{error}");
     let mut short: Box<RewardFn> = Box::new(|_, _| Ok(vec![1.]));
     let error =
-        compare(both, &questions, asking, SamplingStrategy::Greedy, &mut *short, rng).unwrap_err();
+        compare_to_reference(both, &questions, asking, SamplingStrategy::Greedy, &mut *short, rng)
+            .unwrap_err();
     assert!(error.to_string().contains("1 scores to 6 responses"), "{error}");
     Ok(())
 }

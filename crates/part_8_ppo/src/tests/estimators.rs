@@ -10,10 +10,13 @@ use crate::gae::{GaeConfig, gae};
 use crate::kl::KlEstimator;
 use crate::losses::{Clip, clipped_surrogate};
 use crate::rewards::token_rewards;
-use crate::small_world::{ALL, T, expected, log_probs, policy, probabilities, true_values};
+use crate::small_world::{
+    COMPLETION_LEN, N_COMPLETIONS, completion_probs, expectation, log_probs, random_policy,
+    true_values,
+};
 
 fn scores() -> Result<Tensor> {
-    Ok(Rng::new(9).normal_tensor(ALL, 1., DType::F64, &CPU)?)
+    Ok(Rng::new(9).normal_tensor(N_COMPLETIONS, 1., DType::F64, &CPU)?)
 }
 
 /// The gradient of `f` at `at`.
@@ -26,24 +29,24 @@ fn gradient(at: &Tensor, f: impl Fn(&Tensor) -> candle_core::Result<Tensor>) -> 
 
 /// The expectation over responses of Σ_t `weights`_t ∇ log π_t, (ALL, T): what a policy gradient with these advantages is.
 fn policy_gradient(at: &Tensor, weights: &Tensor) -> Result<Tensor> {
-    let chances = probabilities(at)?.unsqueeze(1)?.broadcast_mul(weights)?;
+    let chances = completion_probs(at)?.unsqueeze(1)?.broadcast_mul(weights)?;
     gradient(at, |at| (log_probs(at)? * &chances)?.sum_all())
 }
 
 fn advantages(values: &Tensor, rewards: &Tensor, lambda: f64) -> Result<Tensor> {
-    let none = Tensor::zeros(ALL, DType::F64, &CPU)?;
+    let none = Tensor::zeros(N_COMPLETIONS, DType::F64, &CPU)?;
     let discount = GaeConfig { gamma: 1., lambda };
     Ok(gae(rewards, values, &none, &rewards.ones_like()?, discount)?.advantages)
 }
 
 #[test]
 fn the_policy_gradient_is_the_gradient_of_the_mean_score() -> Result<()> {
-    let (at, scores) = (policy(1)?, scores()?);
-    let truth = gradient(&at, |at| expected(at, &scores))?;
-    let kl = Tensor::zeros((ALL, T), DType::F64, &CPU)?;
+    let (at, scores) = (random_policy(1)?, scores()?);
+    let truth = gradient(&at, |at| expectation(at, &scores))?;
+    let kl = Tensor::zeros((N_COMPLETIONS, COMPLETION_LEN), DType::F64, &CPU)?;
     let rewards = token_rewards(&scores, &kl, 0., &kl.ones_like()?)?;
-    let random = Rng::new(2).normal_tensor((1, T), 1., DType::F64, &CPU)?;
-    let wrong = random.broadcast_as((ALL, T))?.contiguous()?; // of the place alone, right nowhere
+    let random = Rng::new(2).normal_tensor((1, COMPLETION_LEN), 1., DType::F64, &CPU)?;
+    let wrong = random.broadcast_as((N_COMPLETIONS, COMPLETION_LEN))?.contiguous()?; // of the place alone, right nowhere
     let exact = true_values(&at, &scores)?;
     // Whatever the values, λ = 1 has no bias; with the true values no λ has.
     for (values, lambda) in [(&kl, 1.), (&wrong, 1.), (&exact, 1.), (&exact, 0.5), (&exact, 0.)] {
@@ -54,7 +57,7 @@ fn the_policy_gradient_is_the_gradient_of_the_mean_score() -> Result<()> {
     assert!(number(&(biased - &truth)?.abs()?.sum_all()?) > 0.1);
     // The surrogate's gradient at ratio 1 is the same with the other sign.
     let (old, weights) = (log_probs(&at)?, advantages(&exact, &rewards, 0.9)?);
-    let chances = probabilities(&at)?.unsqueeze(1)?;
+    let chances = completion_probs(&at)?.unsqueeze(1)?;
     let found = gradient(&at, |at| {
         let each = clipped_surrogate(&log_probs(at)?, &old, &weights, Clip::symmetric(0.2))?;
         each.broadcast_mul(&chances)?.sum_all()
@@ -65,11 +68,11 @@ fn the_policy_gradient_is_the_gradient_of_the_mean_score() -> Result<()> {
 
 #[test]
 fn estimators_of_the_kl_are_unbiased_or_not_as_they_say() -> Result<()> {
-    let (at, reference) = (policy(1)?, policy(2)?);
+    let (at, reference) = (random_policy(1)?, random_policy(2)?);
     let [p, q] = [&at, &reference].map(|x| log_probs(x).and_then(|x| x.sum(1)).expect("sums"));
-    let truth = number(&expected(&at, &(&p - &q)?)?);
+    let truth = number(&expectation(&at, &(&p - &q)?)?);
     let mean = |estimator: KlEstimator| -> Result<f64> {
-        Ok(number(&expected(&at, &estimator.estimate(&p, &q)?)?))
+        Ok(number(&expectation(&at, &estimator.estimate(&p, &q)?)?))
     };
     assert!((mean(KlEstimator::K1)? - truth).abs() < 1e-12);
     assert!((mean(KlEstimator::K3)? - truth).abs() < 1e-12);
@@ -78,17 +81,17 @@ fn estimators_of_the_kl_are_unbiased_or_not_as_they_say() -> Result<()> {
     // By token: the chain rule of the KL, as its sum over tokens is what rewards take.
     let (p, q) = (log_probs(&at)?, log_probs(&reference)?);
     let by_token = KlEstimator::K3.estimate(&p, &q)?.sum(1)?;
-    assert!((number(&expected(&at, &by_token)?) - truth).abs() < 1e-12);
+    assert!((number(&expectation(&at, &by_token)?) - truth).abs() < 1e-12);
     Ok(())
 }
 
 #[test]
 fn in_a_loss_k1_teaches_nothing_k2_the_kl_and_k3_something_else() -> Result<()> {
-    let (at, reference) = (policy(1)?, policy(2)?);
+    let (at, reference) = (random_policy(1)?, random_policy(2)?);
     let of = |x: &Tensor| log_probs(x)?.sum(1); // (ALL)
     let q = of(&reference)?;
-    let truth = gradient(&at, |at| expected(at, &(of(at)? - &q)?))?;
-    let chances = probabilities(&at)?; // the draws: no gradient goes through them
+    let truth = gradient(&at, |at| expectation(at, &(of(at)? - &q)?))?;
+    let chances = completion_probs(&at)?; // the draws: no gradient goes through them
     let in_the_loss = |estimator: KlEstimator| {
         gradient(&at, |at| (estimator.estimate(&of(at)?, &q)? * &chances)?.sum_all())
     };
@@ -98,10 +101,13 @@ fn in_a_loss_k1_teaches_nothing_k2_the_kl_and_k3_something_else() -> Result<()> 
     let k3 = in_the_loss(KlEstimator::K3)?;
     assert!(size(&(&k3 - &truth)?)? > 0.3 * size(&truth)?);
     // What k3 teaches is the other KL, that from the reference to the policy.
-    let other = gradient(&at, |at| expected(&reference, &(&q - of(at)?)?))?;
+    let other = gradient(&at, |at| expectation(&reference, &(&q - of(at)?)?))?;
     assert_close(&k3, &other, 1e-12)?;
     // In the reward, k1 is right: its mean, times ∇ log π.
-    let d = (of(&at)? - &q)?.unsqueeze(1)?.broadcast_as((ALL, T))?.contiguous()?;
+    let d = (of(&at)? - &q)?
+        .unsqueeze(1)?
+        .broadcast_as((N_COMPLETIONS, COMPLETION_LEN))?
+        .contiguous()?;
     assert_close(&policy_gradient(&at, &d)?, &truth, 1e-9)?;
     Ok(())
 }

@@ -10,7 +10,7 @@ use super::small_run::{config, ending, experience_of, judged, learner, letters, 
 use crate::gae::GaeConfig;
 use crate::kl::KlController;
 use crate::rewards::{RewardScaling, TruncationHandling};
-use crate::scorer::exact_score;
+use crate::scorer::exact_match_reward;
 use crate::{
     CriticBackbone, PpoExperience, RewardInput, RolloutGroup, SampledCompletion, ScoredRollouts,
 };
@@ -139,9 +139,12 @@ fn special_tokens_are_seen_by_who_scores() -> Result<()> {
             finish_reason: FinishReason::Stop,
         };
         let group = RolloutGroup { prompt: vec![1], completions: vec![response] };
-        let text = crate::experience::texts(&[group], &speech)?.remove(0);
-        let score =
-            exact_score(&RewardInput { example: &example, completion: &text, terminated: true });
+        let text = crate::experience::decode_completions(&[group], &speech)?.remove(0);
+        let score = exact_match_reward(&RewardInput {
+            example: &example,
+            completion: &text,
+            terminated: true,
+        });
         assert_eq!(score, right, "{text:?}");
     }
     Ok(())

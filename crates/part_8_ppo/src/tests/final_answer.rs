@@ -4,8 +4,8 @@ use anyhow::Result;
 use sft::Example;
 use tensor_core::Rng;
 
-use crate::final_answer::{final_answer, final_answer_score, marked_answer};
-use crate::scorer::{RewardInput, exact, final_answers};
+use crate::final_answer::{answer_after_marker, final_answer, final_answer_reward};
+use crate::scorer::{RewardInput, exact_match_reward_fn, final_answer_reward_fn};
 
 #[test]
 fn a_marked_answer_is_found_and_else_the_last_number() {
@@ -47,7 +47,7 @@ fn a_marked_answer_is_found_and_else_the_last_number() {
         ("inf nan", None, None),
         ("", None, None),
     ] {
-        assert_eq!((marked_answer(text), final_answer(text)), (marked, last), "{text:?}");
+        assert_eq!((answer_after_marker(text), final_answer(text)), (marked, last), "{text:?}");
     }
 }
 
@@ -67,10 +67,10 @@ fn a_right_number_scores_1_and_a_wrong_one_its_credit() {
         ("#### 42", "They have 40 + 2 = 42.\n#### 42", 1.),
         ("#### 7", "no answer is known", 0.),
     ] {
-        assert_eq!(final_answer_score(text, wanted, 0.), expected, "{text:?} {wanted:?}");
+        assert_eq!(final_answer_reward(text, wanted, 0.), expected, "{text:?} {wanted:?}");
     }
-    assert_eq!(final_answer_score("#### 99.9", "100", 0.1), 0.1);
-    assert_eq!(final_answer_score("nothing", "100", 0.1), 0.);
+    assert_eq!(final_answer_reward("#### 99.9", "100", 0.1), 0.1);
+    assert_eq!(final_answer_reward("nothing", "100", 0.1), 0.);
 }
 
 #[test]
@@ -80,10 +80,10 @@ fn rules_score_a_reply_by_its_answer_and_its_end() -> Result<()> {
         |text, ended| RewardInput { example: &example, completion: text, terminated: ended };
     let replies = [reply("5", true), reply(" 5 ", true), reply("5", false), reply("5.", true)];
     let rng = &mut Rng::new(0);
-    assert_eq!(exact()(&replies, rng)?, [1., 1., 0., 0.]);
-    assert_eq!(final_answers(0.)(&replies, rng)?, [1.; 4]);
+    assert_eq!(exact_match_reward_fn()(&replies, rng)?, [1., 1., 0., 0.]);
+    assert_eq!(final_answer_reward_fn(0.)(&replies, rng)?, [1.; 4]);
     // What cannot add scores nothing: constant, empty and rambling answers.
     let lazy = [reply("", true), reply("0", true), reply("4 5 6", true), reply("five", true)];
-    assert_eq!(exact()(&lazy, rng)?, [0.; 4]);
+    assert_eq!(exact_match_reward_fn()(&lazy, rng)?, [0.; 4]);
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! 8.4: what the programs before us read as numbers, and what is right.
 
-use crate::numbers::{last_integer, last_number, numbers, single_number, written};
+use crate::numbers::{last_integer, last_number, number_strings, parse_numbers, single_number};
 
 #[test]
 fn the_last_integer_is_what_a_reader_would_call_it() {
@@ -61,6 +61,6 @@ fn one_number_and_the_last_number() {
     ] {
         assert_eq!((single_number(text), last_number(text)), (single, last), "{text:?}");
     }
-    assert_eq!(written("from -$78,910.5 to 1e-3"), ["-78910.5", "1e-3"]);
-    assert_eq!(numbers("Ünï 7 … ５"), [7.], "digits are ASCII ones");
+    assert_eq!(number_strings("from -$78,910.5 to 1e-3"), ["-78910.5", "1e-3"]);
+    assert_eq!(parse_numbers("Ünï 7 … ５"), [7.], "digits are ASCII ones");
 }

@@ -12,7 +12,7 @@ use crate::losses::{
     value_loss,
 };
 use crate::masked::{ShiftMean, masked_mean, masked_mean_along, masked_whiten};
-use crate::rewards::{clipped_score, token_rewards};
+use crate::rewards::{clip_reward, token_rewards};
 
 const TOLERANCE: f64 = 1e-6;
 
@@ -56,9 +56,9 @@ fn the_score_lands_on_the_last_token_and_kl_on_each() -> Result<()> {
     let scores = Tensor::new(&[5f64, 7., 9.], &CPU)?;
     let expected = rows([[-0.05, -0.1, 4.85], [6.8, 0., 0.], [0., 0., 0.]])?;
     assert_close(&token_rewards(&scores, &kl, 0.5, &mask)?, &expected, TOLERANCE)?;
-    assert_eq!(clipped_score(3., Some(1.)), 1.);
-    assert_eq!(clipped_score(-3., Some(1.)), -1.);
-    assert_eq!(clipped_score(3., None), 3.);
+    assert_eq!(clip_reward(3., Some(1.)), 1.);
+    assert_eq!(clip_reward(-3., Some(1.)), -1.);
+    assert_eq!(clip_reward(3., None), 3.);
     Ok(())
 }
 

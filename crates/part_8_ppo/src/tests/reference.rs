@@ -9,8 +9,8 @@ use tensor_core::{Parameters, Rng};
 
 use super::CPU;
 use super::small_run::{model_config, speech};
-use crate::reference::opened;
-use crate::scorer::{RewardInput, reward_model_of};
+use crate::reference::open_reference;
+use crate::scorer::{RewardInput, reward_model_fn};
 
 /// A tokenizer of the same size with other tokens.
 fn other_tokens(like: &ChatTokenizer) -> Result<Tokenizer> {
@@ -51,7 +51,7 @@ fn a_reference_has_the_tokens_of_its_policy_and_reads_as_much() -> Result<()> {
         };
         let place = folder.path().join(config_of_other.context_len.to_string() + says);
         other.save(&place)?;
-        match opened(&place.to_string_lossy(), &config, &speech.tokenizer, &CPU) {
+        match open_reference(&place.to_string_lossy(), &config, &speech.tokenizer, &CPU) {
             Ok(_) => assert!(says.is_empty(), "{says}"),
             Err(error) => {
                 let error = format!("{error:#}");
@@ -84,7 +84,7 @@ fn a_reward_model_reads_text_in_tokens_of_its_own() -> Result<()> {
         let texts = ["19", "45"];
         let ids = texts.map(|text| judge.tokenize(&example.prompt, text).expect("ids"));
         let expected = judge.rewards(&ids, 2)?;
-        let (mut scorer, differs) = reward_model_of(judge, &policy, 2);
+        let (mut scorer, differs) = reward_model_fn(judge, &policy, 2);
         assert_eq!(differs, other);
         let replies =
             texts.map(|text| RewardInput { example: &example, completion: text, terminated: true });

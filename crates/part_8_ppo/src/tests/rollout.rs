@@ -7,7 +7,7 @@ use tensor_core::testing::{assert_close, assert_gradients_flow};
 use tensor_core::{Rng, backward};
 
 use super::{CPU, END, at, config, policy, twin};
-use crate::prompts::of_step;
+use crate::prompts::step_rng;
 use crate::scoring::log_probs;
 use crate::{PromptExample, PromptLoader, RolloutGroup, SampledCompletion, TokenBatch, rollout};
 
@@ -100,7 +100,7 @@ fn responses_to_a_prompt_differ_from_their_first_token_on() -> Result<()> {
         first.dedup();
         assert!(first.len() > 3, "{first:?}");
     }
-    assert_ne!(of_step(1, 1), of_step(1, 2));
+    assert_ne!(step_rng(1, 1), step_rng(1, 2));
     let again = rollout(&model, &prompts(), &settings, &mut Rng::new(1))?;
     assert_eq!(groups, again);
     Ok(())

@@ -11,7 +11,7 @@ use super::CPU;
 use crate::gae::GaeConfig;
 use crate::kl::{KlController, KlEstimator};
 use crate::losses::{Clip, LossWeights};
-use crate::prompts::questions;
+use crate::prompts::tokenize_prompts;
 use crate::rewards::{RewardScaling, TruncationHandling};
 use crate::{
     ActorCritic, CompletionEvalConfig, CriticBackbone, PpoConfig, PpoContext, PpoExperience,
@@ -34,7 +34,7 @@ pub(super) fn model_config(speech: &ChatTokenizer) -> ModelConfig {
 
 pub(super) fn asked(speech: &ChatTokenizer) -> Result<Vec<PromptExample>> {
     let examples = (0..6).map(|i| Example::new(format!("What is {i} + 7?"), format!("{}", i + 7)));
-    Ok(questions(examples.collect(), speech, 24, 4)?.0)
+    Ok(tokenize_prompts(examples.collect(), speech, 24, 4)?.0)
 }
 
 pub(super) fn config(steps: usize, stop: u32) -> PpoConfig {
@@ -167,7 +167,7 @@ pub(super) fn judged(
     let prompts: Vec<Vec<u32>> = asked(speech)?.into_iter().map(|one| one.prompt).collect();
     let writer = learner.models()?.rollout_policy;
     let groups = rollout(&writer, &prompts, &config.rollout, &mut Rng::new(1))?;
-    let texts = crate::experience::texts(&groups, speech)?;
+    let texts = crate::experience::decode_completions(&groups, speech)?;
     let scores = (0..texts.len()).map(|i| f64::from(u8::from(i % 3 == 0))).collect();
     Ok(ScoredRollouts { groups, completion_texts: texts, rewards: scores })
 }

@@ -33,7 +33,13 @@ fn a_run_in_pieces_arrives_where_a_run_in_one_does_bit_for_bit() -> Result<()> {
     let config = config(5, speech.eos_token_id());
     for trunk in [CriticBackbone::Shared, CriticBackbone::Separate] {
         let mut whole = learner(&speech, trunk, &config)?;
-        run(&mut whole, &mut *crate::scorer::chance(), &config, &RunOutputs::default(), true)?;
+        run(
+            &mut whole,
+            &mut *crate::scorer::random_reward_fn(),
+            &config,
+            &RunOutputs::default(),
+            true,
+        )?;
         let folder = tempfile::tempdir()?;
         let checkpoints = Checkpoints::new(folder.path().join("checkpoints"), NonZeroUsize::MIN);
         let (ends, mut last) = (SpecialTokenIds::default(), None);
@@ -52,7 +58,7 @@ fn a_run_in_pieces_arrives_where_a_run_in_one_does_bit_for_bit() -> Result<()> {
             let place = RunDestination::new(folder.path(), &keeper, "these");
             let (interrupt, stop_after) = (Interrupt::default(), Some(stop_after));
             let outputs = RunOutputs { destination: Some(place), interrupt, stop_after };
-            run(&mut piece, &mut *crate::scorer::chance(), &config, &outputs, true)?;
+            run(&mut piece, &mut *crate::scorer::random_reward_fn(), &config, &outputs, true)?;
             last = Some(piece);
         }
         let last = last.expect("the last piece");
@@ -80,7 +86,7 @@ fn a_score_that_is_no_number_is_named_and_its_step_skipped() -> Result<()> {
     run(&mut learner, &mut *broken, &config, &RunOutputs::default(), false)?;
     assert_eq!((learner.policy.progress.step, learner.progress.updates), (3, 0));
     assert_eq!(bits(&learner.policy)?, before);
-    let said = crate::experience::not_a_number(&[1., f64::NAN], &["a".into(), "b".into()]);
+    let said = crate::experience::non_finite_message(&[1., f64::NAN], &["a".into(), "b".into()]);
     assert!(said.is_some_and(|said| said.contains("1 of 2") && said.contains("\"b\"")));
     let mut short: Box<RewardFn> = Box::new(|_, _| Ok(Vec::new()));
     assert!(

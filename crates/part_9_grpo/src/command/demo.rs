@@ -4,7 +4,7 @@
 use anyhow::Result;
 use modern::GptModern;
 use modern::sampler::{Sampler, SamplingStrategy};
-use ppo::prompts::questions;
+use ppo::prompts::tokenize_prompts;
 use ppo::{CompletionEvalConfig, RolloutConfig, ScoredCompletion};
 use scaling::Schedule;
 use sft::arithmetic::{ArithmeticProblem, Operation};
@@ -55,10 +55,10 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
     )?;
     drop(log);
 
-    let mut scorer = ppo::scorer::exact();
+    let mut scorer = ppo::scorer::exact_match_reward_fn();
     let how = rewarding(speech.stop_token_ids().to_vec(), steps, seed);
-    let (asked, _) = questions(examples(&known), &speech, config.context_len, BUDGET)?;
-    let (held_out, _) = questions(examples(&unknown), &speech, config.context_len, BUDGET)?;
+    let (asked, _) = tokenize_prompts(examples(&known), &speech, config.context_len, BUDGET)?;
+    let (held_out, _) = tokenize_prompts(examples(&unknown), &speech, config.context_len, BUDGET)?;
     let asking =
         CompletionEvalConfig { chat_tokenizer: &speech, max_new_tokens: BUDGET, batch_size: 200 };
     let exam = Exam { task: Task::Arithmetic, asking };

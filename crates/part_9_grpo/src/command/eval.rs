@@ -4,8 +4,8 @@ use std::path::Path;
 
 use anyhow::{Result, ensure};
 use modern::sampler::{Sampler, SamplingStrategy};
-use ppo::reference::of_tuned;
-use ppo::{CompletionEvalConfig, PolicyComparison, RolloutConfig, compare};
+use ppo::reference::reference_of_finetuned;
+use ppo::{CompletionEvalConfig, PolicyComparison, RolloutConfig, compare_to_reference};
 use scaling::record::join;
 use serde_json::{Value, json};
 use sft::{Example, FinetunedModel, one_line};
@@ -29,7 +29,8 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
     let device = args.compute.open_device()?;
     let examples = examples(args)?;
     let tuned = args.tuned.open(&device)?;
-    let reference = of_tuned(&args.tuned, args.reference.as_deref(), &tuned, &device)?;
+    let reference =
+        reference_of_finetuned(&args.tuned, args.reference.as_deref(), &tuned, &device)?;
     let FinetunedModel { model, chat_tokenizer: speech, .. } = tuned;
     let (context, budget) = (model.config().context_len, args.task.budget());
     let (mut asked, left_out) = args.task.questions(examples, &speech, context)?;
@@ -57,7 +58,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
     let tries = exam.sampled(&model, &asked, &drawn, k, &mut rng)?;
     let beside = reference.map(|reference| {
         let both = [&model, &reference];
-        compare(both, &asked, asking, SamplingStrategy::Greedy, &mut *scorer, &mut rng)
+        compare_to_reference(both, &asked, asking, SamplingStrategy::Greedy, &mut *scorer, &mut rng)
     });
     let beside = beside.transpose()?.map(|(comparison, _)| comparison);
     if args.json {

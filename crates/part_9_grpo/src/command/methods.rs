@@ -109,7 +109,7 @@ pub(super) fn with_critic(
         ("--device", args.compute.device.to_string()),
     ];
     let flags = flags.into_iter().flat_map(|(flag, value)| [flag.to_string(), value]);
-    ppo::command::run(["part_8".to_string(), "train".into()].into_iter().chain(flags))?;
+    ppo::command::parse_and_run(["part_8".to_string(), "train".into()].into_iter().chain(flags))?;
     let rows = std::fs::read_to_string(out.join("metrics.jsonl"))?;
     let rows = rows.lines().map(serde_json::from_str::<serde_json::Value>);
     let lengths = rows.filter_map(|row| row.ok()?["length_mean"].as_f64());

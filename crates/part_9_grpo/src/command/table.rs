@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Error, Result};
 use candle_core::{DType, Device};
 use modern::{Checkpoint, GptModern, LoadMode};
-use ppo::prompts::questions;
+use ppo::prompts::tokenize_prompts;
 use ppo::{CompletionEvalConfig, PromptExample, RewardFn};
 use sft::finetuned::resolve_model_path;
 use sft::train_state::parameters_sha256;
@@ -66,13 +66,14 @@ impl<'a> Contest<'a> {
     fn of(args: &'a TableArgs, mut checkpoint: Checkpoint, device: &'a Device) -> Result<Self> {
         let speech = ChatTokenizer::from_checkpoint(&mut checkpoint, None)?;
         let config = *checkpoint.model.config();
-        let of =
-            |examples| Ok::<_, Error>(questions(examples, &speech, config.context_len, BUDGET)?.0);
+        let of = |examples| {
+            Ok::<_, Error>(tokenize_prompts(examples, &speech, config.context_len, BUDGET)?.0)
+        };
         let problems = Task::Arithmetic.problems(None, None)?;
         let (learned, looked_at) = (of(problems.train)?, of(problems.validation)?);
         let held_out = of(Task::Arithmetic.all(None)?)?;
         let twin = GptModern::new(&config, checkpoint.parameters.for_inference().root())?;
-        let (exam, mut scorer) = (exam(&speech), ppo::scorer::exact());
+        let (exam, mut scorer) = (exam(&speech), ppo::scorer::exact_match_reward_fn());
         let mut of = |questions: &[PromptExample]| exam.greedy(&twin, questions, &mut *scorer);
         let start = [of(&looked_at)?.0, of(&held_out)?.0];
         Ok(Self { args, device, speech, scorer, learned, looked_at, held_out, start })

@@ -6,7 +6,7 @@ use anyhow::Result;
 use modern::model_folder::SpecialTokenIds;
 use modern::sampler::{Sampler, SamplingStrategy};
 use modern::{GptModern, ModelConfig};
-use ppo::prompts::questions;
+use ppo::prompts::tokenize_prompts;
 use ppo::{
     Clip, CompletionEvalConfig, PromptExample, RewardFn, RewardInput, RolloutConfig, scorer,
 };
@@ -42,7 +42,7 @@ fn speech() -> Result<ChatTokenizer> {
 
 fn asked(speech: &ChatTokenizer) -> Result<Vec<PromptExample>> {
     let examples = (0..6).map(|i| Example::new(format!("What is {i} + 7?"), format!("{}", i + 7)));
-    Ok(questions(examples.collect(), speech, 24, BUDGET)?.0)
+    Ok(tokenize_prompts(examples.collect(), speech, 24, BUDGET)?.0)
 }
 
 fn tuning(speech: &ChatTokenizer) -> Result<TrainState> {
@@ -159,7 +159,7 @@ fn the_best_of_all_looks_is_the_model_that_is_saved() -> Result<()> {
         let (interrupt, stop_after) = (Interrupt::default(), None);
         let outputs = RunOutputs { destination: Some(place), interrupt, stop_after };
         let mut looked = scripted(looks);
-        let mut chance = scorer::chance();
+        let mut chance = scorer::random_reward_fn();
         let mut calls = 0;
         let mut both: Box<RewardFn> = Box::new(move |replies, rng| {
             calls += 1;
