@@ -4,9 +4,9 @@ mod arguments;
 mod config;
 mod demo;
 mod eval;
-mod questions;
+mod run_data;
 mod report;
-mod start;
+mod initial_policy;
 mod train;
 
 use std::ffi::OsString;

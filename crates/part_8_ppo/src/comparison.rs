@@ -15,13 +15,13 @@ use serde::Serialize;
 use tensor_core::Rng;
 use tensor_core::ops::log_softmax;
 
-use crate::answers::{
+use crate::completion_eval::{
     CompletionEvalConfig, ScoredCompletion, compute_metrics, non_finite_reward_message,
 };
+use crate::log_probs::logits;
 use crate::prompts::PromptExample;
+use crate::reward_fn::RewardFn;
 use crate::rollout::{RolloutConfig, rollout};
-use crate::scorer::RewardFn;
-use crate::scoring::logits;
 use crate::token_batch::TokenBatch;
 
 /// A policy beside its reference.

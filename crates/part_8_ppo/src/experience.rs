@@ -6,17 +6,17 @@ use modern::GptModern;
 use sft::ChatTokenizer;
 use tensor_core::Rng;
 
-use crate::answers::decode_completion;
+use crate::actor_critic::PpoModels;
+use crate::completion_eval::decode_completion;
 use crate::config::PpoConfig;
 use crate::gae::gae;
 use crate::kl::KlEstimator;
-use crate::learner::PpoModels;
+use crate::log_probs::log_probs;
 use crate::masked::{ShiftMean, masked_mean, masked_whiten};
 use crate::prompts::PromptExample;
+use crate::reward_fn::{RewardFn, RewardInput, call_reward_fn};
 use crate::rewards::{RewardScaling, RewardShapingConfig, TruncationHandling, token_rewards};
 use crate::rollout::RolloutGroup;
-use crate::scorer::{RewardFn, RewardInput, call_reward_fn};
-use crate::scoring::log_probs;
 use crate::token_batch::TokenBatch;
 
 /// A rollout, and what came of it.

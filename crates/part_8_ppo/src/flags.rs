@@ -3,9 +3,9 @@
 mod objective;
 mod rewards;
 mod rollout;
-mod scorer;
+mod reward_fn;
 
 pub use objective::PpoObjectiveFlags;
+pub use reward_fn::RewardFnFlags;
 pub use rewards::RewardShapingFlags;
 pub use rollout::RolloutFlags;
-pub use scorer::RewardFnFlags;

@@ -133,7 +133,7 @@ pub fn rollout(
     };
     let mut groups: Vec<RolloutGroup> = prompts.iter().map(group).collect();
     if config.has_sampling_filter() {
-        crate::scoring::record_allowed_tokens(model, &mut groups, &sampler)?;
+        crate::log_probs::record_allowed_tokens(model, &mut groups, &sampler)?;
     }
     Ok(groups)
 }

@@ -6,9 +6,9 @@ use sft::one_line;
 
 use crate::alarms::{HealthInputs, PpoAlarms};
 use crate::experience::PpoExperience;
-use crate::figures::PpoUpdateMetrics;
+use crate::ppo_log::PpoLog;
 use crate::prompts::PromptExample;
-use crate::run_log::PpoLog;
+use crate::update_metrics::PpoUpdateMetrics;
 
 /// A step that was learned from.
 pub(crate) struct StepReport<'a> {

@@ -7,20 +7,20 @@ use modern::GptModern;
 use sft::{ChatTokenizer, RunOutputs};
 use tensor_core::Rng;
 
+use crate::actor_critic::{ActorCritic, PpoModels};
 use crate::config::PpoConfig;
-use crate::exam::PpoValidator;
 use crate::experience::{
     PpoExperience, ScoredRollouts, compute_rewards, decode_completions, non_finite_message,
 };
-use crate::figures::PpoUpdateMetrics;
-use crate::learner::{ActorCritic, PpoModels};
-use crate::pretraining_mix::PtxLoss;
+use crate::ppo_log::PpoLog;
 use crate::prompts::{PromptLoader, step_rng};
+use crate::ptx_loss::PtxLoss;
+use crate::reward_fn::RewardFn;
 use crate::rollout::rollout;
-use crate::run_log::PpoLog;
-use crate::scorer::RewardFn;
 use crate::step_report::StepReport;
 use crate::update::{PpoUpdateConfig, UpdateInputs, update};
+use crate::update_metrics::PpoUpdateMetrics;
+use crate::validator::PpoValidator;
 
 /// What surrounds a learner.
 pub struct PpoContext<'a> {

@@ -12,13 +12,13 @@ use candle_core::Tensor;
 use scaling::accumulation::sum_of_all_gradients;
 use tensor_core::{Rng, clip_grad_norm};
 
+use crate::actor_critic::{ActorCritic, PpoModels};
 use crate::experience::PpoExperience;
-use crate::figures::{MinibatchMetrics, PpoUpdateMetrics, TokenTensors};
-use crate::learner::{ActorCritic, PpoModels};
+use crate::log_probs::log_probs_and_entropy;
 use crate::losses::{Clip, LossWeights, clipped_surrogate, total_loss, value_loss};
-use crate::pretraining_mix::PtxLoss;
-use crate::scoring::log_probs_and_entropy;
+use crate::ptx_loss::PtxLoss;
 use crate::token_batch::TokenBatch;
+use crate::update_metrics::{MinibatchMetrics, PpoUpdateMetrics, TokenTensors};
 
 /// How experience is learned from.
 #[derive(Debug, Clone, Copy)]

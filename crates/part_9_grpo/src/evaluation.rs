@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use modern::GptModern;
 use modern::sampler::SamplingStrategy;
-use ppo::answers::{PpoEvalMetrics, compute_metrics};
+use ppo::completion_eval::{PpoEvalMetrics, compute_metrics};
 use ppo::experience::decode_completions;
 use ppo::{
     CompletionEvalConfig, PromptExample, RewardFn, RewardInput, RolloutConfig, ScoredCompletion,

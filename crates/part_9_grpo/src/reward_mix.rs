@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::{Result, bail, ensure};
 use candle_core::Device;
-use ppo::scorer::{self, NamedRewardFn};
+use ppo::reward_fn::{self, NamedRewardFn};
 use ppo::{RewardFn, RewardInput};
 use sft::ChatTokenizer;
 use tensor_core::Rng;
@@ -91,10 +91,10 @@ impl RewardMix {
             let named = |scorer| NamedRewardFn { reward_fn: scorer, name: name.clone() };
             let judge = match payer {
                 Payer::Rule(reward) => named(rule(*reward)),
-                Payer::Chance => named(scorer::random_reward_fn()),
+                Payer::Chance => named(reward_fn::random_reward_fn()),
                 Payer::Model => {
                     let (judge, other) =
-                        scorer::open_reward_model(name, speech, batch_size, device)?;
+                        reward_fn::open_reward_model(name, speech, batch_size, device)?;
                     strangers.extend(other.then(|| name.clone()));
                     judge
                 }

@@ -8,7 +8,7 @@
 use ppo::RewardInput;
 use ppo::final_answer::{answer_after_marker, final_answer};
 use ppo::numbers::{approx_equal, last_integer, single_number};
-use ppo::scorer::exact_match_reward;
+use ppo::reward_fn::exact_match_reward;
 
 use crate::answers::tagged;
 use crate::countdown;

@@ -7,7 +7,7 @@ use candle_core::Device;
 use clap::Args;
 use ppo::PromptExample;
 use ppo::prompts::tokenize_prompts;
-use ppo::scorer::NamedRewardFn;
+use ppo::reward_fn::NamedRewardFn;
 use serde::Serialize;
 use sft::{ChatTokenizer, Example};
 use tiny_gpt::command::as_usage_error;

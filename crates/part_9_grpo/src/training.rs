@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 use modern::GptModern;
-use ppo::answers::non_finite_reward_message;
+use ppo::completion_eval::non_finite_reward_message;
 use ppo::experience::{ScoredRollouts, non_finite_message};
 use ppo::prompts::step_rng;
 use ppo::{PromptExample, PromptLoader, RewardFn};

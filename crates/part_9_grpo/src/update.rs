@@ -8,7 +8,7 @@ use anyhow::Result;
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Tensor};
 use modern::GptModern;
-use ppo::scoring::log_probs;
+use ppo::log_probs::log_probs;
 use ppo::{RolloutGroup, TokenBatch};
 use scaling::accumulation::sum_of_gradients;
 use serde::{Deserialize, Serialize};

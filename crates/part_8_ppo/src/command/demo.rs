@@ -15,7 +15,7 @@ use tensor_core::{AdamWConfig, Rng};
 
 use super::arguments::DemoArgs;
 use super::report::print_comparison;
-use crate::answers::{CompletionEvalConfig, ScoredCompletion};
+use crate::completion_eval::{CompletionEvalConfig, ScoredCompletion};
 use crate::losses::LossWeights;
 use crate::reference::create_reference_model;
 use crate::rewards::RewardScaling;

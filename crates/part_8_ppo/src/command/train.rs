@@ -11,10 +11,10 @@ use sft::{ChatTokenizer, ModelSaver, RunSetup, TrainState};
 
 use super::arguments::TrainArgs;
 use super::config::{check, config};
-use super::questions::{load_run_data, validator};
+use super::initial_policy;
 use super::report::{print_run_report, print_run_summary};
-use super::start;
-use crate::scorer::NamedRewardFn;
+use super::run_data::{load_run_data, validator};
+use crate::reward_fn::NamedRewardFn;
 use crate::{ActorCritic, PpoContext, PpoLog, PromptLoader, RunInputs, reference, train};
 
 /// What may change when a run is resumed beside where things are: how much is looked at. What reference and scorer hold is compared apart.
@@ -30,8 +30,8 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let (model, reference) = (args.model.as_deref(), args.reference.as_deref());
     let begins_with = [("--model", model), ("--reference", reference), ("--reward", reward)];
     let start = RunSetup::new(args, (&args.out, &args.run), &OVERRIDABLE_ON_RESUME, &begins_with)?;
-    let source = start::policy_source(args);
-    let mut checkpoint = start::open_checkpoint(args, &source, &device)?;
+    let source = initial_policy::policy_source(args);
+    let mut checkpoint = initial_policy::open_checkpoint(args, &source, &device)?;
     let speech = ChatTokenizer::from_checkpoint(&mut checkpoint, args.template)?;
     let (model, optimizer) = (*checkpoint.model.config(), args.step.optimizer.adamw_config());
     let config = config(args, &speech)?;

@@ -10,7 +10,7 @@ use crate::gae::{GaeConfig, gae};
 use crate::kl::KlEstimator;
 use crate::losses::{Clip, clipped_surrogate};
 use crate::rewards::token_rewards;
-use crate::small_world::{
+use crate::tabular_mdp::{
     COMPLETION_LEN, N_COMPLETIONS, completion_probs, expectation, log_probs, random_policy,
     true_values,
 };

@@ -9,8 +9,8 @@ use super::CPU;
 use super::small_run::{config, ending, experience_of, judged, learner, letters, run, speech};
 use crate::gae::GaeConfig;
 use crate::kl::KlController;
+use crate::reward_fn::exact_match_reward;
 use crate::rewards::{RewardScaling, TruncationHandling};
-use crate::scorer::exact_match_reward;
 use crate::{
     CriticBackbone, PpoExperience, RewardInput, RolloutGroup, SampledCompletion, ScoredRollouts,
 };

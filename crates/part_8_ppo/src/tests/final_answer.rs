@@ -5,7 +5,7 @@ use sft::Example;
 use tensor_core::Rng;
 
 use crate::final_answer::{answer_after_marker, final_answer, final_answer_reward};
-use crate::scorer::{RewardInput, exact_match_reward_fn, final_answer_reward_fn};
+use crate::reward_fn::{RewardInput, exact_match_reward_fn, final_answer_reward_fn};
 
 #[test]
 fn a_marked_answer_is_found_and_else_the_last_number() {

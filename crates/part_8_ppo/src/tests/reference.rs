@@ -10,7 +10,7 @@ use tensor_core::{Parameters, Rng};
 use super::CPU;
 use super::small_run::{model_config, speech};
 use crate::reference::open_reference;
-use crate::scorer::{RewardInput, reward_model_fn};
+use crate::reward_fn::{RewardInput, reward_model_fn};
 
 /// A tokenizer of the same size with other tokens.
 fn other_tokens(like: &ChatTokenizer) -> Result<Tokenizer> {

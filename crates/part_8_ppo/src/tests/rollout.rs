@@ -7,8 +7,8 @@ use tensor_core::testing::{assert_close, assert_gradients_flow};
 use tensor_core::{Rng, backward};
 
 use super::{CPU, END, at, config, policy, twin};
+use crate::log_probs::log_probs;
 use crate::prompts::step_rng;
-use crate::scoring::log_probs;
 use crate::{PromptExample, PromptLoader, RolloutGroup, SampledCompletion, TokenBatch, rollout};
 
 const PROMPTS: [&[u32]; 3] = [&[1, 2, 3, 4, 5], &[7, END, 8], &[9]];

@@ -35,7 +35,7 @@ fn a_run_in_pieces_arrives_where_a_run_in_one_does_bit_for_bit() -> Result<()> {
         let mut whole = learner(&speech, trunk, &config)?;
         run(
             &mut whole,
-            &mut *crate::scorer::random_reward_fn(),
+            &mut *crate::reward_fn::random_reward_fn(),
             &config,
             &RunOutputs::default(),
             true,
@@ -58,7 +58,7 @@ fn a_run_in_pieces_arrives_where_a_run_in_one_does_bit_for_bit() -> Result<()> {
             let place = RunDestination::new(folder.path(), &keeper, "these");
             let (interrupt, stop_after) = (Interrupt::default(), Some(stop_after));
             let outputs = RunOutputs { destination: Some(place), interrupt, stop_after };
-            run(&mut piece, &mut *crate::scorer::random_reward_fn(), &config, &outputs, true)?;
+            run(&mut piece, &mut *crate::reward_fn::random_reward_fn(), &config, &outputs, true)?;
             last = Some(piece);
         }
         let last = last.expect("the last piece");

@@ -55,7 +55,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
     )?;
     drop(log);
 
-    let mut scorer = ppo::scorer::exact_match_reward_fn();
+    let mut scorer = ppo::reward_fn::exact_match_reward_fn();
     let how = rewarding(speech.stop_token_ids().to_vec(), steps, seed);
     let (asked, _) = tokenize_prompts(examples(&known), &speech, config.context_len, BUDGET)?;
     let (held_out, _) = tokenize_prompts(examples(&unknown), &speech, config.context_len, BUDGET)?;

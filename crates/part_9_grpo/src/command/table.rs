@@ -73,7 +73,7 @@ impl<'a> Contest<'a> {
         let (learned, looked_at) = (of(problems.train)?, of(problems.validation)?);
         let held_out = of(Task::Arithmetic.all(None)?)?;
         let twin = GptModern::new(&config, checkpoint.parameters.for_inference().root())?;
-        let (exam, mut scorer) = (exam(&speech), ppo::scorer::exact_match_reward_fn());
+        let (exam, mut scorer) = (exam(&speech), ppo::reward_fn::exact_match_reward_fn());
         let mut of = |questions: &[PromptExample]| exam.greedy(&twin, questions, &mut *scorer);
         let start = [of(&looked_at)?.0, of(&held_out)?.0];
         Ok(Self { args, device, speech, scorer, learned, looked_at, held_out, start })

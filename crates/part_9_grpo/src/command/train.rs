@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 use candle_core::{DType, Device};
 use modern::{Checkpoint, LoadMode};
-use ppo::scorer::NamedRewardFn;
+use ppo::reward_fn::NamedRewardFn;
 use ppo::{CompletionEvalConfig, PromptExample, RunInputs};
 use scaling::{Schedule, fingerprint};
 use serde_json::{Value, json};

@@ -8,7 +8,7 @@ use modern::sampler::{Sampler, SamplingStrategy};
 use modern::{GptModern, ModelConfig};
 use ppo::prompts::tokenize_prompts;
 use ppo::{
-    Clip, CompletionEvalConfig, PromptExample, RewardFn, RewardInput, RolloutConfig, scorer,
+    Clip, CompletionEvalConfig, PromptExample, RewardFn, RewardInput, RolloutConfig, reward_fn,
 };
 use scaling::Schedule;
 use scaling::schedule::Decay;
@@ -159,7 +159,7 @@ fn the_best_of_all_looks_is_the_model_that_is_saved() -> Result<()> {
         let (interrupt, stop_after) = (Interrupt::default(), None);
         let outputs = RunOutputs { destination: Some(place), interrupt, stop_after };
         let mut looked = scripted(looks);
-        let mut chance = scorer::random_reward_fn();
+        let mut chance = reward_fn::random_reward_fn();
         let mut calls = 0;
         let mut both: Box<RewardFn> = Box::new(move |replies, rng| {
             calls += 1;

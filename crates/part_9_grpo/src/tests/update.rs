@@ -193,7 +193,7 @@ fn a_step_makes_better_completions_likelier_than_worse_ones() -> Result<()> {
     let raised = |tuning: &TrainState| -> Result<f32> {
         let twin = twin(tuning)?;
         let batch = ppo::TokenBatch::from_groups(&drawn.groups, twin.config(), twin.device())?;
-        let said = ppo::scoring::log_probs(&twin, &batch, 0.9)?.sum(1)?.to_vec1::<f32>()?;
+        let said = ppo::log_probs::log_probs(&twin, &batch, 0.9)?.sum(1)?.to_vec1::<f32>()?;
         let each = said.iter().zip(&drawn.weights).zip(&drawn.advantages);
         Ok(each.map(|((said, weight), advantage)| said * weight * advantage).sum())
     };

@@ -12,7 +12,7 @@ use tiny_gpt::json_file;
 use crate::alarms::PpoAlarms;
 use crate::critic::{Critic, CriticBackbone, new_critic};
 use crate::kl::KlController;
-use crate::origins::RunInputs;
+use crate::run_inputs::RunInputs;
 
 const PROGRESS_FILE: &str = "loop.json";
 

@@ -8,7 +8,7 @@ use sft::ChatTokenizer;
 use tiny_gpt::command::as_usage_error;
 
 use super::rewards::unit_interval;
-use crate::scorer::{self, NamedRewardFn};
+use crate::reward_fn::{self, NamedRewardFn};
 
 /// Who judges, and how.
 #[derive(Debug, Clone, Serialize, Args)]
@@ -49,14 +49,15 @@ impl RewardFnFlags {
         let named =
             |scorer, name: &str| Ok(NamedRewardFn { reward_fn: scorer, name: name.to_string() });
         match (self.reward.as_str(), data) {
-            ("rule", "arithmetic") => named(scorer::exact_match_reward_fn(), "exact"),
+            ("rule", "arithmetic") => named(reward_fn::exact_match_reward_fn(), "exact"),
             ("rule", _) => named(
-                scorer::final_answer_reward_fn(self.form_credit),
+                reward_fn::final_answer_reward_fn(self.form_credit),
                 &format!("final answer, {} for the form", self.form_credit),
             ),
-            ("chance", _) => named(scorer::random_reward_fn(), "chance"),
+            ("chance", _) => named(reward_fn::random_reward_fn(), "chance"),
             (source, _) => {
-                let (judge, other) = scorer::open_reward_model(source, speech, batch_size, device)?;
+                let (judge, other) =
+                    reward_fn::open_reward_model(source, speech, batch_size, device)?;
                 if other {
                     println!(
                         "the reward model has another tokenizer than the policy: it gets responses as text, in tokens of its own"

@@ -7,12 +7,12 @@ use serde_json::json;
 use sft::{RunOutputs, TrainState};
 use tensor_core::Rng;
 
-use crate::answers::{
+use crate::completion_eval::{
     CompletionEvalConfig, PpoEvalMetrics, compute_metrics, non_finite_reward_message,
 };
+use crate::ppo_log::PpoLog;
 use crate::prompts::PromptExample;
-use crate::run_log::PpoLog;
-use crate::scorer::RewardFn;
+use crate::reward_fn::RewardFn;
 
 /// What questions are asked, and when.
 #[derive(Debug)]

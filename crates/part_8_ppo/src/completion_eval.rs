@@ -9,7 +9,7 @@ use tensor_core::Rng;
 
 use crate::experience::non_finite_message;
 use crate::prompts::PromptExample;
-use crate::scorer::{RewardFn, RewardInput, call_reward_fn};
+use crate::reward_fn::{RewardFn, RewardInput, call_reward_fn};
 
 /// How questions are put.
 #[derive(Debug, Clone, Copy)]
