@@ -10,7 +10,7 @@ use anyhow::Result;
 use candle_core::{DType, Device};
 use modern::sampler::{Sampler, SamplingStrategy};
 use modern::{GptModern, ModelConfig};
-use ppo::scoring::log_probs;
+use ppo::log_probs::log_probs;
 use ppo::{RolloutConfig, RolloutGroup, TokenBatch, rollout};
 use tensor_core::allocator::keep_freed_memory;
 use tensor_core::{Parameters, Rng, backward};

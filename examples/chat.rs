@@ -43,10 +43,10 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    command::parse_and_run(converse)
+    command::parse_and_run(run)
 }
 
-fn converse(args: Args) -> Result<()> {
+fn run(args: Args) -> Result<()> {
     let device = args.compute.open_device()?;
     let checkpoint = args.model.open_for_inference(&device)?;
     let model = &checkpoint.model;
@@ -75,7 +75,7 @@ fn converse(args: Args) -> Result<()> {
             "/bye" => break,
             "/help" => writeln!(stderr(), "{HELP}")?,
             "/new" => chat = begin(&checkpoint)?,
-            question => answer(&mut chat, question, terminal)?,
+            question => print_reply(&mut chat, question, terminal)?,
         }
         ask()?;
     }
@@ -83,7 +83,7 @@ fn converse(args: Args) -> Result<()> {
 }
 
 /// Prints the reply as it comes; on a terminal, an error does not end the conversation.
-fn answer(chat: &mut Chat, question: &str, terminal: bool) -> Result<()> {
+fn print_reply(chat: &mut Chat, question: &str, terminal: bool) -> Result<()> {
     let (start, mut out) = (Instant::now(), stdout().lock());
     let reply = chat.send_message(question, |text| {
         write!(out, "{text}")?;

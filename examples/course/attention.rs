@@ -10,21 +10,21 @@ use modern::GptModern;
 use serde::{Deserialize, Serialize};
 use tiny_gpt::json_file;
 
-use crate::course::Course;
-use crate::stage::Note;
+use crate::course::CourseRun;
+use crate::stage::StageRecord;
 
-const MAPS: &str = "maps.json";
+const FILE: &str = "maps.json";
 
 /// What a head attends to.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Map {
+pub(crate) struct AttentionMap {
     pub(crate) title: String,
     pub(crate) tokens: Vec<String>,
     /// Row t: how much token t takes from each token.
     pub(crate) weights: Vec<Vec<f32>>,
 }
 
-pub(crate) fn work(_: &Course, folder: &Path) -> Result<Note> {
+pub(crate) fn run(_: &CourseRun, folder: &Path) -> Result<StageRecord> {
     let trace = SelfAttention::example().forward(&example_tokens());
     println!("Three tokens, one head. Row t: how much token t takes from each token before it.\n");
     for (token, row) in trace.weights.rows().into_iter().enumerate() {
@@ -33,17 +33,17 @@ pub(crate) fn work(_: &Course, folder: &Path) -> Result<Note> {
     }
     let words: Vec<&str> = "the cat sat on the mat and the dog sat on the rug".split(' ').collect();
     let maps = attention_maps(&words)?; // (H, T, T)
-    let maps = maps_of(&maps, &ReadableHead::ALL.map(|head| head.title().to_string()), &words)?;
+    let maps = maps_from_weights(&maps, &ReadableHead::ALL.map(|head| head.title().to_string()), &words)?;
     save(folder, &maps)?;
-    Ok(Note {
+    Ok(StageRecord {
         command: Some("cargo run -p part_1 -- --visualize".into()),
-        found: vec!["four heads looked at a sentence".into()],
-        ..Note::default()
+        results: vec!["four heads looked at a sentence".into()],
+        ..StageRecord::default()
     })
 }
 
 /// The maps of the heads of the last layer of `model`, which reads `tokens`, whose ids are `ids`.
-pub(crate) fn of_model(model: &GptModern, ids: &[u32], tokens: &[String]) -> Result<Vec<Map>> {
+pub(crate) fn last_layer_maps(model: &GptModern, ids: &[u32], tokens: &[String]) -> Result<Vec<AttentionMap>> {
     let ids = Tensor::new(ids, model.device())?.unsqueeze(0)?; // (1, T)
     let layers = model.queries_keys_values(&ids)?;
     let Some([q, k, _]) = layers.last() else { return Ok(Vec::new()) };
@@ -52,13 +52,13 @@ pub(crate) fn of_model(model: &GptModern, ids: &[u32], tokens: &[String]) -> Res
     let titles: Vec<String> =
         (1..=weights.dim(0)?).map(|head| format!("layer {}, head {head}", layers.len())).collect();
     let words: Vec<&str> = tokens.iter().map(String::as_str).collect();
-    maps_of(&weights, &titles, &words)
+    maps_from_weights(&weights, &titles, &words)
 }
 
 /// Of `weights: (H, T, T)`.
-fn maps_of(weights: &Tensor, titles: &[String], words: &[&str]) -> Result<Vec<Map>> {
+fn maps_from_weights(weights: &Tensor, titles: &[String], words: &[&str]) -> Result<Vec<AttentionMap>> {
     let tokens: Vec<String> = words.iter().map(ToString::to_string).collect();
-    let map = |(title, weights): (&String, Vec<Vec<f32>>)| Map {
+    let map = |(title, weights): (&String, Vec<Vec<f32>>)| AttentionMap {
         title: title.clone(),
         tokens: tokens.clone(),
         weights,
@@ -67,12 +67,12 @@ fn maps_of(weights: &Tensor, titles: &[String], words: &[&str]) -> Result<Vec<Ma
 }
 
 /// Keeps maps in the folder of a stage.
-pub(crate) fn save(folder: &Path, maps: &[Map]) -> Result<()> {
-    json_file::write(&folder.join(MAPS), &maps)
+pub(crate) fn save(folder: &Path, maps: &[AttentionMap]) -> Result<()> {
+    json_file::write(&folder.join(FILE), &maps)
 }
 
 /// Those that it keeps; none where it keeps none.
-pub(crate) fn open(folder: &Path) -> Result<Vec<Map>> {
-    let maps = json_file::read_or_null(&folder.join(MAPS))?;
+pub(crate) fn open(folder: &Path) -> Result<Vec<AttentionMap>> {
+    let maps = json_file::read_or_null(&folder.join(FILE))?;
     Ok(if maps.is_null() { Vec::new() } else { serde_json::from_value(maps)? })
 }

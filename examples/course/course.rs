@@ -10,17 +10,17 @@ use tiny_gpt::command::shell_quote;
 use tiny_gpt::{Interrupt, json_file, run_folder};
 
 use crate::scoreboard::MODELS;
-use crate::settings::Settings;
-use crate::stage::Note;
-use crate::stages::{STAGES, Stage};
+use crate::settings::CourseSettings;
+use crate::stage::StageRecord;
+use crate::stages::{STAGES, CourseStage};
 
 const SETTINGS: &str = "course.json";
 
 /// A run of the course.
-pub(crate) struct Course {
+pub(crate) struct CourseRun {
     /// Where everything goes.
     pub(crate) out: PathBuf,
-    pub(crate) settings: Settings,
+    pub(crate) settings: CourseSettings,
     /// Where models are asked.
     pub(crate) device: Device,
     /// Whether the run was asked to end.
@@ -29,9 +29,9 @@ pub(crate) struct Course {
     _lock: File,
 }
 
-impl Course {
+impl CourseRun {
     /// Whether there is a run in `out`.
-    pub(crate) fn is_in(out: &Path) -> bool {
+    pub(crate) fn exists_in(out: &Path) -> bool {
         out.join(SETTINGS).exists()
     }
 
@@ -39,10 +39,10 @@ impl Course {
     ///
     /// # Errors
     /// When there is something already.
-    pub(crate) fn begin(out: PathBuf, settings: Settings, device: Device) -> Result<Self> {
+    pub(crate) fn create(out: PathBuf, settings: CourseSettings, device: Device) -> Result<Self> {
         let place = out.display();
         ensure!(
-            !Self::is_in(&out),
+            !Self::exists_in(&out),
             "{place} holds a run of the course: go on with it by --resume, or name another place by --out"
         );
         let empty = out.read_dir().is_ok_and(|mut files| files.next().is_none());
@@ -57,20 +57,20 @@ impl Course {
     ///
     /// # Errors
     /// When there is no run, or `asked` says something else.
-    pub(crate) fn settings_in(out: &Path, asked: &Settings) -> Result<Settings> {
+    pub(crate) fn load_settings(out: &Path, asked: &CourseSettings) -> Result<CourseSettings> {
         let place = out.display().to_string();
         let begun = json_file::read_or_null(&out.join(SETTINGS))?;
         ensure!(!begun.is_null(), "there is no run of the course in {place} to go on with");
-        let begun: Settings = serde_json::from_value(begun)
+        let begun: CourseSettings = serde_json::from_value(begun)
             .with_context(|| format!("{place}/{SETTINGS} holds no settings of the course"))?;
-        begun.resumed(asked, &place)
+        begun.check_resumable(asked, &place)
     }
 
     /// The run in `out`, which was begun with these settings.
     ///
     /// # Errors
     /// When another process is at it.
-    pub(crate) fn resume(out: PathBuf, settings: Settings, device: Device) -> Result<Self> {
+    pub(crate) fn resume(out: PathBuf, settings: CourseSettings, device: Device) -> Result<Self> {
         let (interrupt, _lock) = (Interrupt::listen()?, run_folder::lock_run(&out)?);
         Ok(Self { out, settings, device, interrupt, _lock })
     }
@@ -78,9 +78,9 @@ impl Course {
     /// Does what is not done; whether it came to the end.
     pub(crate) fn run(&self) -> Result<bool> {
         for stage in &STAGES {
-            match Note::read(&self.folder(stage.name))? {
+            match StageRecord::read(&self.stage_folder(stage.name))? {
                 Some(_) => println!("{}: done before", stage.heading()),
-                None if !self.stage(stage)? => return Ok(false),
+                None if !self.run_stage(stage)? => return Ok(false),
                 None => {}
             }
         }
@@ -89,14 +89,14 @@ impl Course {
 
     /// Does the stage `name` anew; whether it came to the end. It and what follows from it, which is then to be done again, are moved
     /// aside first.
-    pub(crate) fn redo(&self, name: &str) -> Result<bool> {
+    pub(crate) fn redo_stage(&self, name: &str) -> Result<bool> {
         let stage = STAGES.iter().find(|stage| stage.name == name);
         let stage = stage.context("there is no such stage")?;
-        self.check_needs(stage)?;
+        self.ensure_prerequisites(stage)?;
         let mut stale = vec![name];
         let mut moved = Vec::new();
         for stage in &STAGES {
-            if stage.name == name || stage.needs.iter().any(|needed| stale.contains(needed)) {
+            if stage.name == name || stage.prerequisites.iter().any(|needed| stale.contains(needed)) {
                 stale.push(stage.name);
                 moved.extend(self.move_aside(stage.name)?);
             }
@@ -104,14 +104,14 @@ impl Course {
         if !moved.is_empty() {
             println!("moved aside: {}", moved.join(", "));
         }
-        self.stage(stage)
+        self.run_stage(stage)
     }
 
     /// Renames the folder of the stage `name`, if it is done, to `NAME.previous`, or, where checkpoints are in the way, to
     /// `NAME.previous-2` and so on; what it is called then.
     fn move_aside(&self, name: &str) -> Result<Option<String>> {
-        let folder = self.folder(name);
-        if Note::read(&folder)?.is_none() {
+        let folder = self.stage_folder(name);
+        if StageRecord::read(&folder)?.is_none() {
             return Ok(None);
         }
         let aside = run_folder::backup_path(&folder)?;
@@ -125,20 +125,20 @@ impl Course {
     }
 
     /// The stages that are still to be done.
-    pub(crate) fn missing(&self) -> Result<Vec<&'static str>> {
+    pub(crate) fn unfinished_stages(&self) -> Result<Vec<&'static str>> {
         let mut missing = Vec::new();
         for stage in &STAGES {
-            if Note::read(&self.folder(stage.name))?.is_none() {
+            if StageRecord::read(&self.stage_folder(stage.name))?.is_none() {
                 missing.push(stage.name);
             }
         }
         Ok(missing)
     }
 
-    fn check_needs(&self, stage: &Stage) -> Result<()> {
-        for needed in stage.needs {
+    fn ensure_prerequisites(&self, stage: &CourseStage) -> Result<()> {
+        for needed in stage.prerequisites {
             ensure!(
-                Note::read(&self.folder(needed))?.is_some(),
+                StageRecord::read(&self.stage_folder(needed))?.is_some(),
                 "the stage {} begins with what the stage {needed} leaves: do that first, by --only {needed}",
                 stage.name
             );
@@ -147,30 +147,30 @@ impl Course {
     }
 
     /// Does a stage; false where it was asked to end before.
-    fn stage(&self, stage: &Stage) -> Result<bool> {
-        self.check_needs(stage)?;
-        let (folder, start) = (self.folder(stage.name), Instant::now());
+    fn run_stage(&self, stage: &CourseStage) -> Result<bool> {
+        self.ensure_prerequisites(stage)?;
+        let (folder, start) = (self.stage_folder(stage.name), Instant::now());
         if folder.exists() {
             std::fs::remove_dir_all(&folder)
                 .with_context(|| format!("removing what was begun in {}", folder.display()))?;
         }
         std::fs::create_dir(&folder).with_context(|| format!("creating {}", folder.display()))?;
         println!("\n{}\n", stage.heading());
-        let done = (stage.work)(self, &folder);
+        let done = (stage.run)(self, &folder);
         if self.interrupt.is_requested() {
             return Ok(false); // what a command that was interrupted left may be anything
         }
         let note = done.with_context(|| format!("in the stage {}", stage.name))?;
         let seconds = start.elapsed().as_secs_f64();
-        println!("\n{} in {seconds:.0} s", note.found.join("; "));
-        Note { seconds, ..note }.write(&folder)?;
+        println!("\n{} in {seconds:.0} s", note.results.join("; "));
+        StageRecord { seconds, ..note }.write(&folder)?;
         Ok(true)
     }
 
     /// The last stage that made a model which answers, if one is done.
-    pub(crate) fn answering(&self) -> Result<Option<&'static str>> {
+    pub(crate) fn last_chat_stage(&self) -> Result<Option<&'static str>> {
         for (stage, _) in MODELS.into_iter().rev() {
-            if Note::read(&self.folder(stage))?.is_some() {
+            if StageRecord::read(&self.stage_folder(stage))?.is_some() {
                 return Ok(Some(stage));
             }
         }
@@ -178,12 +178,12 @@ impl Course {
     }
 
     /// Where the stage `name` keeps what it leaves.
-    pub(crate) fn folder(&self, name: &str) -> PathBuf {
+    pub(crate) fn stage_folder(&self, name: &str) -> PathBuf {
         self.out.join(name)
     }
 
     /// Runs a command line of a part, `out` its run folder; as one would type it.
-    pub(crate) fn command(
+    pub(crate) fn run_command(
         &self,
         run: fn(Vec<String>) -> Result<()>,
         line: &[&str],
@@ -191,19 +191,19 @@ impl Course {
     ) -> Result<String> {
         let mut line: Vec<String> = line.iter().map(ToString::to_string).collect();
         line.push(format!("--out={}", out.display()));
-        line.extend(self.settings.flags());
+        line.extend(self.settings.to_flags());
         run(line.clone())?;
         let shown: Vec<String> = line[1..].iter().map(shell_quote).collect();
         Ok(format!("cargo run --release -p {} -- {}", line[0], shown.join(" ")))
     }
 
     /// What a whole run gets, or a quick one.
-    pub(crate) fn choose<'a>(&self, whole: &'a str, quick: &'a str) -> &'a str {
+    pub(crate) fn full_or_quick<'a>(&self, whole: &'a str, quick: &'a str) -> &'a str {
         if self.settings.quick { quick } else { whole }
     }
 
     /// Whether the run was asked to end.
-    pub(crate) fn interrupted(&self) -> bool {
+    pub(crate) fn is_interrupted(&self) -> bool {
         self.interrupt.is_requested()
     }
 }

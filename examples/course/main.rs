@@ -25,8 +25,8 @@ use clap::Parser;
 use tiny_gpt::command::{self, shell_quote};
 use tiny_gpt::flags::ComputeFlags;
 
-use course::Course;
-use settings::Settings;
+use course::CourseRun;
+use settings::CourseSettings;
 use stages::STAGES;
 
 #[global_allocator]
@@ -40,7 +40,7 @@ struct Args {
     #[arg(long, value_name = "DIR", default_value = "runs/course")]
     out: PathBuf,
     #[command(flatten)]
-    which: Which,
+    stages: StageSelection,
     /// A look in a minute: few steps at every stage, too few to learn much
     #[arg(long)]
     quick: bool,
@@ -50,7 +50,7 @@ struct Args {
 
 /// Which stages; all, in a new run, without a word.
 #[derive(clap::Args)]
-struct Which {
+struct StageSelection {
     /// Go on with the run in --out, at the first stage that is not done
     #[arg(long)]
     resume: bool,
@@ -64,9 +64,9 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> Result<()> {
-    let course = opened(&args)?;
-    let ended = match &args.which.only {
-        Some(name) => course.redo(name)?,
+    let course = create_or_resume(&args)?;
+    let ended = match &args.stages.only {
+        Some(name) => course.redo_stage(name)?,
         None => course.run()?,
     };
     let go_on = shell_quote(&course.out);
@@ -76,7 +76,7 @@ fn run(args: Args) -> Result<()> {
         return Ok(());
     }
     report::write(&course)?;
-    let (missing, story) = (course.missing()?, course.out.join("report.html"));
+    let (missing, story) = (course.unfinished_stages()?, course.out.join("report.html"));
     let story = story.display();
     match missing.is_empty() {
         true => println!("\nThe whole story, with curves: {story}"),
@@ -85,38 +85,38 @@ fn run(args: Args) -> Result<()> {
             println!("Still to be done: {}, with {go_on}", missing.join(", "));
         }
     }
-    if let Some(name) = course.answering()? {
+    if let Some(name) = course.last_chat_stage()? {
         println!(
             "Talk to one of the models:    cargo run --release --example chat -- --model {}",
-            shell_quote(course.folder(name))
+            shell_quote(course.stage_folder(name))
         );
     }
     Ok(())
 }
 
 /// The run in `--out`, a new one or the one that is there. Before anything is written, all that can be wrong is known to be right.
-fn opened(args: &Args) -> Result<Course> {
-    let (asked, out) = (Settings::of(args), args.out.clone());
-    let resumes = match &args.which.only {
-        Some(_) => Course::is_in(&out),
-        None => args.which.resume,
+fn create_or_resume(args: &Args) -> Result<CourseRun> {
+    let (asked, out) = (CourseSettings::from_args(args), args.out.clone());
+    let resumes = match &args.stages.only {
+        Some(_) => CourseRun::exists_in(&out),
+        None => args.stages.resume,
     };
     if resumes {
-        let settings = Course::settings_in(&out, &asked)?;
-        let device = settings.open()?;
-        return Course::resume(out, settings, device);
+        let settings = CourseRun::load_settings(&out, &asked)?;
+        let device = settings.open_device()?;
+        return CourseRun::resume(out, settings, device);
     }
-    if let Some(name) = &args.which.only {
-        check_begins(&out, name)?;
+    if let Some(name) = &args.stages.only {
+        ensure_no_prerequisites(&out, name)?;
     }
-    let device = asked.open()?;
-    Course::begin(out, asked, device)
+    let device = asked.open_device()?;
+    CourseRun::create(out, asked, device)
 }
 
 /// # Errors
 /// When a new run would begin with a stage that begins with what another leaves.
-fn check_begins(out: &Path, name: &str) -> Result<()> {
-    let needs = STAGES.iter().find(|stage| stage.name == name).map_or(&[][..], |one| one.needs);
+fn ensure_no_prerequisites(out: &Path, name: &str) -> Result<()> {
+    let needs = STAGES.iter().find(|stage| stage.name == name).map_or(&[][..], |one| one.prerequisites);
     ensure!(
         needs.is_empty(),
         "the stage {name} begins with what others leave ({}), and there is no run in {}",

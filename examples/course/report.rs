@@ -11,11 +11,11 @@ use minijinja::{AutoEscape, Environment};
 use serde_json::{Value, json};
 use tensor_core::atomic_file;
 
-use crate::course::Course;
-use crate::exam::{Marks, Share, Try};
+use crate::course::CourseRun;
+use crate::exam::{ModelResults, Proportion, GroupSample};
 use crate::scoreboard::{self, MODELS, Scoreboard, one_line};
-use crate::stage::Note;
-use crate::stages::{STAGES, Stage};
+use crate::stage::StageRecord;
+use crate::stages::{STAGES, CourseStage};
 use crate::{attention, sample};
 
 const PAGE: &str = include_str!("report/page.html");
@@ -25,28 +25,28 @@ const STYLE: &str = include_str!("report/style.css");
 ///
 /// # Errors
 /// When a file cannot be read or written.
-pub(crate) fn write(course: &Course) -> Result<()> {
-    let stages = STAGES.iter().filter_map(|stage| described(course, stage).transpose());
+pub(crate) fn write(course: &CourseRun) -> Result<()> {
+    let stages = STAGES.iter().filter_map(|stage| stage_json(course, stage).transpose());
     let stages: Vec<Value> = stages.collect::<Result<_>>()?;
     let seconds: f64 = stages.iter().filter_map(|stage| stage["seconds"].as_f64()).sum();
-    let folder = course.folder("scoreboard");
-    let done = Note::read(&folder)?.is_some();
+    let folder = course.stage_folder("scoreboard");
+    let done = StageRecord::read(&folder)?.is_some();
     let board = if done { scoreboard::open(&folder)? } else { None };
     let page = json!({
         "style": STYLE,
-        "time": time(seconds),
+        "time": format_duration(seconds),
         "machine": origin::machine(),
         "commit": origin::commit(),
         "seed": course.settings.seed,
         "quick": course.settings.quick,
-        "board": board.map(|board| shown(course, &board)).transpose()?,
+        "board": board.map(|board| scoreboard_json(course, &board)).transpose()?,
         "stages": stages,
     });
     let path = course.out.join("report.html");
-    atomic_file::write(&path, rendered(&page)?.as_bytes())
+    atomic_file::write(&path, render(&page)?.as_bytes())
 }
 
-fn rendered(page: &Value) -> Result<String> {
+fn render(page: &Value) -> Result<String> {
     let mut templates = Environment::new();
     templates.set_auto_escape_callback(|_| AutoEscape::Html);
     templates.add_template("page", PAGE)?;
@@ -55,9 +55,9 @@ fn rendered(page: &Value) -> Result<String> {
 }
 
 /// A stage, if it is done.
-fn described(course: &Course, stage: &Stage) -> Result<Option<Value>> {
-    let folder = course.folder(stage.name);
-    let Some(note) = Note::read(&folder)? else { return Ok(None) };
+fn stage_json(course: &CourseRun, stage: &CourseStage) -> Result<Option<Value>> {
+    let folder = course.stage_folder(stage.name);
+    let Some(note) = StageRecord::read(&folder)? else { return Ok(None) };
     let maps = attention::open(&folder)?;
     let maps = maps.iter().map(heat_map::svg);
     Ok(Some(json!({
@@ -66,51 +66,51 @@ fn described(course: &Course, stage: &Stage) -> Result<Option<Value>> {
         "idea": stage.idea,
         "command": note.command,
         "seconds": note.seconds,
-        "time": time(note.seconds),
-        "tokens": count(note.tokens),
-        "found": note.found,
-        "charts": curves::of(stage.name, &folder)?,
+        "time": format_duration(note.seconds),
+        "tokens": format_count(note.tokens),
+        "found": note.results,
+        "charts": curves::charts(stage.name, &folder)?,
         "maps": maps.collect::<Vec<_>>(),
         "samples": sample::open(&folder)?,
     })))
 }
 
 /// The scoreboard as the page shows it.
-fn shown(course: &Course, board: &Scoreboard) -> Result<Value> {
-    let row = |(marks, (stage, _)): (&Marks, (&str, &str))| -> Result<Value> {
-        let note = Note::read(&course.folder(stage))?.unwrap_or_default();
+fn scoreboard_json(course: &CourseRun, board: &Scoreboard) -> Result<Value> {
+    let row = |(marks, (stage, _)): (&ModelResults, (&str, &str))| -> Result<Value> {
+        let note = StageRecord::read(&course.stage_folder(stage))?.unwrap_or_default();
         let right = |(answer, [_, wanted]): (&String, &[String; 2])| json!({ "text": one_line(answer, 60), "right": answer.trim() == wanted });
         Ok(json!({
             "name": marks.stage,
-            "exact": percents(marks.exact),
-            "forgiven": percent(marks.forgiven),
-            "ended": percent(marks.ended),
-            "tokens": count(note.tokens),
-            "time": time(note.seconds),
-            "answers": marks.answers.iter().zip(&board.shown).map(right).collect::<Vec<_>>(),
+            "exact": percent_interval(marks.exact_match),
+            "forgiven": percent(marks.relaxed_match),
+            "ended": percent(marks.eos_rate),
+            "tokens": format_count(note.tokens),
+            "time": format_duration(note.seconds),
+            "answers": marks.completions.iter().zip(&board.displayed).map(right).collect::<Vec<_>>(),
         }))
     };
-    let rows = board.marks.iter().zip(MODELS).map(row).collect::<Result<Vec<_>>>()?;
-    let tried = |tries: &Vec<Try>| -> Vec<Value> {
-        let one = |tried: &Try| {
+    let rows = board.models.iter().zip(MODELS).map(row).collect::<Result<Vec<_>>>()?;
+    let tried = |tries: &Vec<GroupSample>| -> Vec<Value> {
+        let one = |tried: &GroupSample| {
             let strength = (tried.advantage.abs() * 30.).min(60.).round();
             json!({ "text": one_line(&tried.text, 60), "advantage": tried.advantage, "strength": strength })
         };
         tries.iter().map(one).collect()
     };
-    let groups = board.shown.iter().zip(&board.tries);
+    let groups = board.displayed.iter().zip(&board.groups);
     let groups =
         groups.map(|([question, _], tries)| json!({ "question": question, "tries": tried(tries) }));
     Ok(json!({
-        "n": board.n,
+        "n": board.n_examples,
         "rows": rows,
-        "judge": percents(board.judge),
-        "shown": board.shown,
+        "judge": percent_interval(board.reward_accuracy),
+        "shown": board.displayed,
         "groups": groups.collect::<Vec<_>>(),
     }))
 }
 
-fn percents(Share { share, low, high }: Share) -> Value {
+fn percent_interval(Proportion { value: share, low, high }: Proportion) -> Value {
     json!({ "share": percent(share), "low": percent(low), "high": percent(high) })
 }
 
@@ -120,7 +120,7 @@ fn percent(share: f64) -> f64 {
 }
 
 /// 1,234,567 as `1.2 M`.
-fn count(n: u64) -> String {
+fn format_count(n: u64) -> String {
     match n {
         0 => String::new(),
         1..1000 => n.to_string(),
@@ -130,7 +130,7 @@ fn count(n: u64) -> String {
 }
 
 /// 75 as `1 min 15 s`.
-fn time(seconds: f64) -> String {
+fn format_duration(seconds: f64) -> String {
     let seconds = seconds.round() as u64;
     match seconds {
         0 => "under a second".into(),
@@ -153,7 +153,7 @@ mod tests {
         let page = json!({
             "style": "", "time": "1 s", "stages": [{ "title": "<b>", "samples": [{ "text": "<script>", "tokens": [] }] }],
         });
-        let page = rendered(&page)?;
+        let page = render(&page)?;
         assert!(!page.contains("<script>") && page.contains("&lt;script&gt;"), "{page}");
         Ok(())
     }

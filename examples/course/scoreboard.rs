@@ -6,9 +6,9 @@ use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 use tiny_gpt::json_file;
 
-use crate::course::Course;
-use crate::exam::{self, Marks, Share, Try};
-use crate::stage::Note;
+use crate::course::CourseRun;
+use crate::exam::{self, ModelResults, Proportion, GroupSample};
+use crate::stage::StageRecord;
 
 const FILE: &str = "scoreboard.json";
 /// The stages that made a model which answers, and what it is called.
@@ -19,35 +19,35 @@ pub(crate) const MODELS: [(&str, &str); 4] =
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Scoreboard {
     /// Questions.
-    pub(crate) n: usize,
-    pub(crate) marks: Vec<Marks>,
+    pub(crate) n_examples: usize,
+    pub(crate) models: Vec<ModelResults>,
     /// How often the reward model is right.
-    pub(crate) judge: Share,
+    pub(crate) reward_accuracy: Proportion,
     /// The questions that are shown, and the answers that are wanted.
-    pub(crate) shown: Vec<[String; 2]>,
+    pub(crate) displayed: Vec<[String; 2]>,
     /// What the fine-tuned model tries, of each of these.
-    pub(crate) tries: Vec<Vec<Try>>,
+    pub(crate) groups: Vec<Vec<GroupSample>>,
 }
 
-pub(crate) fn work(course: &Course, folder: &Path) -> Result<Note> {
+pub(crate) fn run(course: &CourseRun, folder: &Path) -> Result<StageRecord> {
     let mut marks = Vec::new();
     for (stage, name) in MODELS {
-        marks.push(exam::take(course, name, &course.folder(stage))?);
-        if course.interrupted() {
+        marks.push(exam::evaluate_model(course, name, &course.stage_folder(stage))?);
+        if course.is_interrupted() {
             bail!("interrupted");
         }
     }
     let question = |example: sft::Example| [example.prompt[0].content.clone(), example.completion];
     let board = Scoreboard {
-        n: exam::asked().len(),
-        marks,
-        judge: exam::judge(course, &course.folder("reward"))?,
-        shown: exam::shown().into_iter().map(question).collect(),
-        tries: exam::tries(course, &course.folder("sft"))?,
+        n_examples: exam::test_set().len(),
+        models: marks,
+        reward_accuracy: exam::evaluate_reward_model(course, &course.stage_folder("reward"))?,
+        displayed: exam::displayed_examples().into_iter().map(question).collect(),
+        groups: exam::sample_groups(course, &course.stage_folder("sft"))?,
     };
     json_file::write(&folder.join(FILE), &board)?;
-    tell(&board);
-    Ok(Note { found: vec![format!("{} questions asked", board.n)], ..Note::default() })
+    print(&board);
+    Ok(StageRecord { results: vec![format!("{} questions asked", board.n_examples)], ..StageRecord::default() })
 }
 
 /// The one that the stage in `folder` keeps, if it is done.
@@ -57,28 +57,28 @@ pub(crate) fn open(folder: &Path) -> Result<Option<Scoreboard>> {
 }
 
 /// The board, and what each model answers.
-fn tell(board: &Scoreboard) {
-    table(board).iter().for_each(|line| println!("{line}"));
-    for (i, [question, wanted]) in board.shown.iter().enumerate() {
+fn print(board: &Scoreboard) {
+    table_lines(board).iter().for_each(|line| println!("{line}"));
+    for (i, [question, wanted]) in board.displayed.iter().enumerate() {
         println!("\n{question}  ({wanted})");
-        for Marks { stage, answers, .. } in &board.marks {
+        for ModelResults { stage, completions: answers, .. } in &board.models {
             println!("  {stage:11}{}", one_line(&answers[i], 26));
         }
     }
 }
 
 /// Lines of at most 40 columns.
-pub(crate) fn table(board: &Scoreboard) -> Vec<String> {
+pub(crate) fn table_lines(board: &Scoreboard) -> Vec<String> {
     let percent = |share: f64| format!("{:.1}", 100. * share);
-    let row = |name: &str, Share { share, low, high }: Share, last: &str| {
+    let row = |name: &str, Proportion { value: share, low, high }: Proportion, last: &str| {
         let interval = format!("{} to {}", percent(low), percent(high));
         format!("{name:11}{:>6} {interval:>13}{last:>9}", percent(share))
     };
     let mut lines = vec![format!("{:11}{:>6} {:>13}{:>9}", "", "exact", "95 %", "forgiven")];
     lines.extend(
-        board.marks.iter().map(|marks| row(&marks.stage, marks.exact, &percent(marks.forgiven))),
+        board.models.iter().map(|marks| row(&marks.stage, marks.exact_match, &percent(marks.relaxed_match))),
     );
-    lines.push(row("the judge", board.judge, "of pairs"));
+    lines.push(row("the judge", board.reward_accuracy, "of pairs"));
     lines
 }
 

@@ -12,7 +12,7 @@ use crate::Args;
 
 /// What decides where a run arrives.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Settings {
+pub(crate) struct CourseSettings {
     /// Whether its stages are too short to learn much.
     pub(crate) quick: bool,
     pub(crate) seed: u64,
@@ -20,8 +20,8 @@ pub(crate) struct Settings {
     pub(crate) threads: Option<NonZeroUsize>,
 }
 
-impl Settings {
-    pub(crate) fn of(args: &Args) -> Self {
+impl CourseSettings {
+    pub(crate) fn from_args(args: &Args) -> Self {
         let ComputeFlags { device, threads, seed } = &args.compute;
         Self { quick: args.quick, seed: *seed, device: device.to_string(), threads: *threads }
     }
@@ -30,13 +30,13 @@ impl Settings {
     ///
     /// # Errors
     /// When there is no such device, or there are to be too many threads.
-    pub(crate) fn open(&self) -> Result<Device> {
+    pub(crate) fn open_device(&self) -> Result<Device> {
         let device = self.device.parse().map_err(Error::msg)?;
         ComputeFlags { device, threads: self.threads, seed: self.seed }.open_device()
     }
 
     /// The flags that every command gets.
-    pub(crate) fn flags(&self) -> Vec<String> {
+    pub(crate) fn to_flags(&self) -> Vec<String> {
         let mut flags = vec![format!("--seed={}", self.seed), format!("--device={}", self.device)];
         flags.extend(self.threads.map(|n| format!("--threads={n}")));
         flags
@@ -46,8 +46,8 @@ impl Settings {
     ///
     /// # Errors
     /// When the user asked for something else; what is usual is not asked for.
-    pub(crate) fn resumed(self, asked: &Self, place: &str) -> Result<Self> {
-        let usual = Self::of(&Args::try_parse_from(["course"])?);
+    pub(crate) fn check_resumable(self, asked: &Self, place: &str) -> Result<Self> {
+        let usual = Self::from_args(&Args::try_parse_from(["course"])?);
         let [now, begun, usual] = [asked, &self, &usual].map(serde_json::to_value);
         let (now, begun, usual) = (now?, begun?, usual?);
         for (key, value) in now.as_object().context("settings have names")? {

@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tiny_gpt::json_file;
 
-const NOTE: &str = "stage.json";
+const RECORD_FILE: &str = "stage.json";
 
 /// What a stage left behind, beside its files.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(crate) struct Note {
+pub(crate) struct StageRecord {
     /// The same as a command, if it is one.
     pub(crate) command: Option<String>,
     /// How long it took.
@@ -21,16 +21,16 @@ pub(crate) struct Note {
     /// Tokens that were read, or written, to learn from.
     pub(crate) tokens: u64,
     /// What came of it, in words.
-    pub(crate) found: Vec<String>,
+    pub(crate) results: Vec<String>,
 }
 
-impl Note {
+impl StageRecord {
     /// Says that the stage in `folder` is done.
     ///
     /// # Errors
     /// When the file cannot be written.
     pub(crate) fn write(&self, folder: &Path) -> Result<()> {
-        json_file::write(&folder.join(NOTE), self)
+        json_file::write(&folder.join(RECORD_FILE), self)
     }
 
     /// That of the stage in `folder`, if it is done.
@@ -38,7 +38,7 @@ impl Note {
     /// # Errors
     /// When there is one that cannot be read.
     pub(crate) fn read(folder: &Path) -> Result<Option<Self>> {
-        let path = folder.join(NOTE);
+        let path = folder.join(RECORD_FILE);
         match json_file::read_or_null(&path)? {
             Value::Null => Ok(None),
             note => serde_json::from_value(note)
@@ -49,12 +49,12 @@ impl Note {
 
 /// The figures that a run left in `folder`.
 #[derive(Debug, Clone)]
-pub(crate) struct Figures {
+pub(crate) struct MetricsLog {
     path: PathBuf,
     rows: Vec<Value>,
 }
 
-impl Figures {
+impl MetricsLog {
     /// # Errors
     /// When they cannot be read.
     pub(crate) fn read(folder: &Path) -> Result<Self> {

@@ -6,86 +6,86 @@ use anyhow::Result;
 use sft::arithmetic_questions::{DemonstrationStyle, demonstrations};
 use sft::tokenize;
 
-use crate::course::Course;
-use crate::sample::{self, Sample};
-use crate::stage::{Figures, Note};
+use crate::course::CourseRun;
+use crate::sample::{self, TextSample};
+use crate::stage::{MetricsLog, StageRecord};
 use crate::{attention, base, exam, scoreboard};
 
 /// A stage: its folder, what it is called, the idea of it, and what it begins with.
-pub(crate) struct Stage {
+pub(crate) struct CourseStage {
     pub(crate) name: &'static str,
     pub(crate) title: &'static str,
     pub(crate) idea: &'static str,
-    pub(crate) needs: &'static [&'static str],
-    pub(crate) work: fn(&Course, &Path) -> Result<Note>,
+    pub(crate) prerequisites: &'static [&'static str],
+    pub(crate) run: fn(&CourseRun, &Path) -> Result<StageRecord>,
 }
 
 /// All stages.
-pub(crate) const STAGES: [Stage; 8] = [
-    Stage {
+pub(crate) const STAGES: [CourseStage; 8] = [
+    CourseStage {
         name: "attention",
         title: "Attention",
         idea: "How does one token look at another? Heads whose weights were set by hand, so that what they do can be read.",
-        needs: &[],
-        work: attention::work,
+        prerequisites: &[],
+        run: attention::run,
     },
-    Stage {
+    CourseStage {
         name: "tokens",
         title: "Text becomes tokens",
         idea: "Byte-pair encoding joins what often stands together, until words are tokens. Digits stay apart, since a model that is \
                to add must see them.",
-        needs: &[],
-        work: base::tokens,
+        prerequisites: &[],
+        run: base::train_tokenizer,
     },
-    Stage {
+    CourseStage {
         name: "base",
         title: "A language model is born",
         idea: "A modern transformer of half a million random numbers reads little stories, and numbers that count up and down, and \
                learns to predict the next token. It has seen no sum.",
-        needs: &["tokens"],
-        work: base::work,
+        prerequisites: &["tokens"],
+        run: base::pretrain,
     },
-    Stage {
+    CourseStage {
         name: "sft",
         title: "It learns to answer",
         idea: "Supervised fine-tuning: questions with their answers, of which only the answers are learned. The demonstrators have a \
                habit: to five of twelve ways of asking, most answers end with a full stop, though the bare integer is wanted.",
-        needs: &["base"],
-        work: sft,
+        prerequisites: &["base"],
+        run: sft,
     },
-    Stage {
+    CourseStage {
         name: "reward",
         title: "It is judged",
         idea: "A reward model: the fine-tuned model with a score in place of the next token. It learns from pairs of a right answer and \
                a near miss, and the score of the right one is to be higher.",
-        needs: &["sft"],
-        work: reward,
+        prerequisites: &["sft"],
+        run: reward,
     },
-    Stage {
+    CourseStage {
         name: "ppo",
         title: "It gets better by trying: PPO",
         idea: "The fine-tuned model answers questions by itself. Answers that are right, to the letter, become likelier, compared with \
                what a critic expected of the question; a penalty keeps it near to what it was.",
-        needs: &["sft"],
-        work: ppo,
+        prerequisites: &["sft"],
+        run: ppo,
     },
-    Stage {
+    CourseStage {
         name: "grpo",
         title: "It gets better by trying: GRPO",
         idea: "The same beginning, task and number of answers, and no critic: the answers to a question are compared with each other.",
-        needs: &["sft"],
-        work: grpo,
+        prerequisites: &["sft"],
+        run: grpo,
     },
-    Stage {
+    CourseStage {
         name: "scoreboard",
         title: "What it was worth",
         idea: "Every model answers the same sums and differences, which none of them has seen.",
-        needs: &["base", "sft", "reward", "ppo", "grpo"],
-        work: scoreboard::work,
+        prerequisites: &["base", "sft", "reward", "ppo", "grpo"],
+        run: scoreboard::run,
     },
 ];
 
-impl Stage {
+impl CourseStage {
     /// Its number and title.
     pub(crate) fn heading(&self) -> String {
         let number = STAGES.iter().position(|stage| stage.name == self.name).map_or(0, |i| i + 1);
@@ -94,21 +94,21 @@ impl Stage {
 }
 
 /// Demonstrations that are shown.
-const SHOWN: usize = 3;
+const N_SAMPLES: usize = 3;
 /// Answers of a step of PPO, and of GRPO: 300 and 75 steps, or 8 and 2, are the same number of answers.
-const ANSWERS: [[&str; 2]; 2] = [["32", "8"], ["64", "16"]];
+const BATCH_AND_GROUP_SIZE: [[&str; 2]; 2] = [["32", "8"], ["64", "16"]];
 
-fn sft(course: &Course, folder: &Path) -> Result<Note> {
-    let (model, steps) = (path(course, "base/model"), course.choose("4500", "100"));
+fn sft(course: &CourseRun, folder: &Path) -> Result<StageRecord> {
+    let (model, steps) = (stage_path(course, "base/model"), course.full_or_quick("4500", "100"));
     let mut line = vec!["part_6", "train", "--model", &model, "--demos", "noisy"];
     line.extend(["--steps", steps, "--eval-interval", "500"]);
-    let command = course.command(sft::command::parse_and_run, &line, folder)?;
-    let speech = exam::open(course, folder)?.chat_tokenizer;
-    let examples = demonstrations(SHOWN, DemonstrationStyle::Noisy, course.settings.seed);
+    let command = course.run_command(sft::command::parse_and_run, &line, folder)?;
+    let speech = exam::open_model(course, folder)?.chat_tokenizer;
+    let examples = demonstrations(N_SAMPLES, DemonstrationStyle::Noisy, course.settings.seed);
     let examples = tokenize(&examples, &speech, usize::MAX)?.examples;
-    let examples = examples.iter().map(|example| Sample::learned(example, &speech.tokenizer));
+    let examples = examples.iter().map(|example| TextSample::from_example(example, &speech.tokenizer));
     sample::save(folder, &examples.collect::<Result<Vec<_>>>()?)?;
-    note(
+    record_from_metrics(
         folder,
         command,
         ("exact_match", "of validation questions answered exactly at the end"),
@@ -116,11 +116,11 @@ fn sft(course: &Course, folder: &Path) -> Result<Note> {
     )
 }
 
-fn reward(course: &Course, folder: &Path) -> Result<Note> {
-    let (model, steps) = (path(course, "sft"), course.choose("1500", "40"));
+fn reward(course: &CourseRun, folder: &Path) -> Result<StageRecord> {
+    let (model, steps) = (stage_path(course, "sft"), course.full_or_quick("1500", "40"));
     let line = ["part_7", "train", "--model", &model, "--steps", steps, "--eval-interval", "300"];
-    let command = course.command(reward::command::parse_and_run, &line, folder)?;
-    note(
+    let command = course.run_command(reward::command::parse_and_run, &line, folder)?;
+    record_from_metrics(
         folder,
         command,
         ("val_accuracy", "of validation pairs judged rightly at the end"),
@@ -128,15 +128,15 @@ fn reward(course: &Course, folder: &Path) -> Result<Note> {
     )
 }
 
-fn ppo(course: &Course, folder: &Path) -> Result<Note> {
-    let (model, steps) = (path(course, "sft"), course.choose("300", "8"));
-    let [prompts, samples] = ANSWERS[0];
+fn ppo(course: &CourseRun, folder: &Path) -> Result<StageRecord> {
+    let (model, steps) = (stage_path(course, "sft"), course.full_or_quick("300", "8"));
+    let [prompts, samples] = BATCH_AND_GROUP_SIZE[0];
     let mut line = vec!["part_8", "train", "--model", &model, "--steps", steps];
     line.extend(["--batch-size", prompts, "--samples", samples, "--eval-interval", "50"]);
-    let command = course.command(ppo::command::run, &line, folder)?;
+    let command = course.run_command(ppo::command::parse_and_run, &line, folder)?;
     let answers: f64 = prompts.parse::<f64>()? * samples.parse::<f64>()?;
-    let drawn = |run: &Figures| Ok(run.sum("length_mean") * answers);
-    note(
+    let drawn = |run: &MetricsLog| Ok(run.sum("length_mean") * answers);
+    record_from_metrics(
         folder,
         command,
         ("val_exact_match", "of validation questions answered exactly at the end"),
@@ -144,13 +144,13 @@ fn ppo(course: &Course, folder: &Path) -> Result<Note> {
     )
 }
 
-fn grpo(course: &Course, folder: &Path) -> Result<Note> {
-    let (model, steps) = (path(course, "sft"), course.choose("75", "2"));
-    let [prompts, samples] = ANSWERS[1];
+fn grpo(course: &CourseRun, folder: &Path) -> Result<StageRecord> {
+    let (model, steps) = (stage_path(course, "sft"), course.full_or_quick("75", "2"));
+    let [prompts, samples] = BATCH_AND_GROUP_SIZE[1];
     let mut line = vec!["part_9", "train", "--model", &model, "--steps", steps];
     line.extend(["--batch-size", prompts, "--group-size", samples, "--eval-interval", "15"]);
-    let command = course.command(grpo::command::run, &line, folder)?;
-    note(
+    let command = course.run_command(grpo::command::run, &line, folder)?;
+    record_from_metrics(
         folder,
         command,
         ("val_exact_match", "of validation questions answered exactly at the end"),
@@ -159,18 +159,18 @@ fn grpo(course: &Course, folder: &Path) -> Result<Note> {
 }
 
 /// What the run in `folder` was worth: the last value of a figure, a share that is called so; and its tokens.
-fn note(
+fn record_from_metrics(
     folder: &Path,
     command: String,
     (figure, called): (&str, &str),
-    tokens: impl Fn(&Figures) -> Result<f64>,
-) -> Result<Note> {
-    let run = Figures::read(folder)?;
+    tokens: impl Fn(&MetricsLog) -> Result<f64>,
+) -> Result<StageRecord> {
+    let run = MetricsLog::read(folder)?;
     let found = vec![format!("{:.1} % {called}", 100. * run.last(figure)?)];
-    Ok(Note { command: Some(command), tokens: tokens(&run)? as u64, found, ..Note::default() })
+    Ok(StageRecord { command: Some(command), tokens: tokens(&run)? as u64, results: found, ..StageRecord::default() })
 }
 
 /// What a stage left, as an argument.
-fn path(course: &Course, name: &str) -> String {
-    course.folder(name).display().to_string()
+fn stage_path(course: &CourseRun, name: &str) -> String {
+    course.stage_folder(name).display().to_string()
 }

@@ -22,8 +22,8 @@ use tiny_gpt::flags::{ComputeFlags, ModelSizeFlags, TrainFlags};
 use tiny_gpt::loss_curve::{self, Curve};
 use tiny_gpt::{ByteCorpus, command};
 
-use table::{Row, table};
-use training::Training;
+use table::{VariantResults, markdown_table};
+use training::TrainingSetup;
 use variant::variants;
 
 #[global_allocator]
@@ -66,11 +66,11 @@ fn compare(args: Args) -> Result<()> {
     };
     corpus.ensure_fits_context(tiny.context_len)?;
     let training =
-        Training { corpus: &corpus, config: &config, flags: &args.train, device: &device };
+        TrainingSetup { corpus: &corpus, config: &config, flags: &args.train, device: &device };
     let (mut rows, mut curves) = (Vec::new(), Vec::new());
     for (i, (name, variant)) in variants.iter().enumerate() {
-        let cache_bytes = variant.cache_bytes();
-        let mut row = Row { name, parameters: 0, losses: vec![], tokens_per_s: 0., cache_bytes };
+        let cache_bytes = variant.cache_bytes_per_token();
+        let mut row = VariantResults { name, parameters: 0, losses: vec![], tokens_per_s: 0., cache_bytes };
         for seed in (args.compute.seed..).take(args.seeds.get()) {
             println!("== {name}, seed {seed}");
             let folder = args.out.join(format!("{}-seed-{seed}", i + 1));
@@ -80,16 +80,16 @@ fn compare(args: Args) -> Result<()> {
             }
         }
         rows.push(row);
-        keep(&args.out, &rows, &curves)?;
+        write_results(&args.out, &rows, &curves)?;
     }
-    print!("\n{}", table(&rows));
+    print!("\n{}", markdown_table(&rows));
     println!("\nIn {}: table.md, results.json, loss.svg, and a folder per run", args.out.display());
     Ok(())
 }
 
 /// Writes what is known so far.
-fn keep(folder: &Path, rows: &[Row], curves: &[Curve]) -> Result<()> {
-    atomic_file::write(&folder.join("table.md"), table(rows).as_bytes())?;
+fn write_results(folder: &Path, rows: &[VariantResults], curves: &[Curve]) -> Result<()> {
+    atomic_file::write(&folder.join("table.md"), markdown_table(rows).as_bytes())?;
     atomic_file::write(&folder.join("results.json"), format!("{:#}\n", json!(rows)).as_bytes())?;
     loss_curve::write_svg(&folder.join("loss.svg"), &curves.iter().collect::<Vec<_>>())
 }

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 /// What became of a model.
 #[derive(Serialize)]
-pub(crate) struct Row {
+pub(crate) struct VariantResults {
     pub(crate) name: &'static str,
     pub(crate) parameters: usize,
     /// Best validation loss of each seed, nats per byte.
@@ -16,12 +16,12 @@ pub(crate) struct Row {
 }
 
 /// The rows as a table in Markdown.
-pub(crate) fn table(rows: &[Row]) -> String {
+pub(crate) fn markdown_table(rows: &[VariantResults]) -> String {
     let mut text = String::from(
         "| model | parameters | validation loss, nats per byte | tokens/s in training | cache, bytes per token |\n\
          | --- | --- | --- | --- | --- |\n",
     );
-    for Row { name, parameters, losses, tokens_per_s, cache_bytes } in rows {
+    for VariantResults { name, parameters, losses, tokens_per_s, cache_bytes } in rows {
         let mean = losses.iter().sum::<f64>() / losses.len() as f64;
         let far = losses.iter().map(|loss| (loss - mean).abs()).fold(0., f64::max);
         let spread = if losses.len() > 1 { format!(" ± {far:.4}") } else { String::new() };

@@ -11,25 +11,25 @@ use tiny_gpt::flags::TrainFlags;
 use tiny_gpt::loss_curve::Curve;
 use tiny_gpt::{ByteCorpus, Gpt, LanguageModel, TrainConfig, train};
 
-use crate::table::Row;
+use crate::table::VariantResults;
 use crate::variant::Variant;
 
 /// What all models have in common.
-pub(crate) struct Training<'a> {
+pub(crate) struct TrainingSetup<'a> {
     pub(crate) corpus: &'a ByteCorpus,
     pub(crate) config: &'a TrainConfig,
     pub(crate) flags: &'a TrainFlags,
     pub(crate) device: &'a Device,
 }
 
-impl Training<'_> {
+impl TrainingSetup<'_> {
     /// Trains a model from a seed, notes what came of it, and gives its validation losses.
     pub(crate) fn run(
         &self,
         variant: &Variant,
         seed: u64,
         folder: &Path,
-        row: &mut Row,
+        row: &mut VariantResults,
     ) -> Result<Curve> {
         let mut parameters = Parameters::seeded(seed, DType::F32, self.device);
         match variant {
@@ -50,7 +50,7 @@ impl Training<'_> {
         parameters: &Parameters,
         seed: u64,
         folder: &Path,
-        row: &mut Row,
+        row: &mut VariantResults,
     ) -> Result<Curve> {
         let settings = json!({ "model": row.name, "seed": seed, "train": self.config });
         let mut log = self.flags.train_log()?.with_run_folder(folder, &settings)?;

@@ -15,7 +15,7 @@ pub(crate) enum Variant {
 
 impl Variant {
     /// Bytes of keys and values that a token leaves in a cache of f32.
-    pub(crate) fn cache_bytes(&self) -> usize {
+    pub(crate) fn cache_bytes_per_token(&self) -> usize {
         let (n_layer, width) = match self {
             Self::Tiny(config) => (config.block.n_layer, config.block.n_embd),
             Self::Modern(config) => {

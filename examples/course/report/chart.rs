@@ -26,7 +26,7 @@ pub(crate) struct Chart<'a> {
     /// At most four, as there are four colours.
     pub(crate) lines: Vec<Line>,
     /// What y is at least shown for: from 0 to 1, for shares.
-    pub(crate) shown: Option<[f64; 2]>,
+    pub(crate) y_range: Option<[f64; 2]>,
 }
 
 /// Where numbers are in the picture.
@@ -36,7 +36,7 @@ struct Axes {
 }
 
 impl Axes {
-    fn place(&self, x: f64, y: f64) -> (f64, f64) {
+    fn to_svg(&self, x: f64, y: f64) -> (f64, f64) {
         let (width, height) = (SIZE.0 - MARGIN.0 - MARGIN.2, SIZE.1 - MARGIN.1 - MARGIN.3);
         let (left, right) = self.x;
         let across = if right > left { (x - left) / (right - left) } else { 0.5 };
@@ -51,7 +51,7 @@ impl Chart<'_> {
         let points = self.lines.iter().flat_map(|line| &line.points);
         let (x, y): (Vec<f64>, Vec<f64>) = points.copied().filter(finite).unzip();
         let Some((left, right)) = span(x) else { return String::new() };
-        let Some((low, high)) = span(y.into_iter().chain(self.shown.into_iter().flatten())) else {
+        let Some((low, high)) = span(y.into_iter().chain(self.y_range.into_iter().flatten())) else {
             return String::new();
         };
         let ys = ticks(low, high);
@@ -68,7 +68,7 @@ impl Chart<'_> {
         let mut legend = String::new();
         for (i, Line { name, points }) in self.lines.iter().enumerate() {
             let at = |(x, y)| {
-                let (x, y) = axes.place(x, y);
+                let (x, y) = axes.to_svg(x, y);
                 format!("{x:.1},{y:.1}")
             };
             let points: Vec<String> = points.iter().copied().filter(finite).map(at).collect();
@@ -84,7 +84,7 @@ impl Chart<'_> {
 fn grid(svg: &mut String, axes: &Axes, ys: &[f64]) {
     let (begin, end) = (MARGIN.0, SIZE.0 - MARGIN.2);
     for &y in ys {
-        let (_, at) = axes.place(axes.x.0, y);
+        let (_, at) = axes.to_svg(axes.x.0, y);
         let (left, below, y) = (begin - 6., at + 4., number(y));
         let _ = write!(
             svg,
@@ -93,7 +93,7 @@ fn grid(svg: &mut String, axes: &Axes, ys: &[f64]) {
     }
     let (left, right) = axes.x;
     for x in ticks(left, right).into_iter().filter(|x| (left..=right).contains(x)) {
-        let ((at, _), below, x) = (axes.place(x, axes.y.0), SIZE.1 - MARGIN.3 + 16., number(x));
+        let ((at, _), below, x) = (axes.to_svg(x, axes.y.0), SIZE.1 - MARGIN.3 + 16., number(x));
         let _ = write!(svg, r#"<text x="{at:.1}" y="{below}" text-anchor="middle">{x}</text>"#);
     }
 }
@@ -150,7 +150,7 @@ mod tests {
     fn a_chart_leaves_out_what_is_no_number_and_needs_a_point() {
         let chart = |points| {
             let lines = vec![Line { name: "a <b>".into(), points }];
-            Chart { y: "loss", x: "step", lines, shown: None }.svg()
+            Chart { y: "loss", x: "step", lines, y_range: None }.svg()
         };
         assert_eq!(chart(vec![(1., f64::NAN)]), "");
         let svg = chart(vec![(1., 2.), (2., f64::INFINITY), (3., 1.)]);

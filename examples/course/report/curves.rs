@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 
 use super::chart::{Chart, Line};
-use crate::stage::Figures;
+use crate::stage::MetricsLog;
 
 /// A chart: what y is, whether it is a share, and the names and keys of its lines.
 type Curves = (&'static str, bool, &'static [(&'static str, &'static str)]);
@@ -66,19 +66,19 @@ fn curves(name: &str) -> &'static [Curves] {
 ///
 /// # Errors
 /// When its figures cannot be read.
-pub(crate) fn of(name: &str, folder: &Path) -> Result<Vec<String>> {
+pub(crate) fn charts(name: &str, folder: &Path) -> Result<Vec<String>> {
     let curves = curves(name);
     if curves.is_empty() {
         return Ok(Vec::new());
     }
-    let figures = Figures::read(folder)?;
+    let figures = MetricsLog::read(folder)?;
     let chart = |(y, share, lines): &Curves| {
         let line = |(name, key): &(&str, &str)| Line {
             name: name.to_string(),
             points: figures.curve(key),
         };
         let lines = lines.iter().map(line).collect();
-        Chart { y, x: "step", lines, shown: share.then_some([0., 1.]) }.svg()
+        Chart { y, x: "step", lines, y_range: share.then_some([0., 1.]) }.svg()
     };
     Ok(curves.iter().map(chart).collect())
 }

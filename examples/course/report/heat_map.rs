@@ -3,14 +3,14 @@
 use std::fmt::Write;
 
 use super::escape;
-use crate::attention::Map;
+use crate::attention::AttentionMap;
 
 /// Side of a cell, and room for the tokens beside it.
 const CELL: f64 = 14.;
 const ROOM: f64 = 56.;
 
 /// The map of one head.
-pub(crate) fn svg(map: &Map) -> String {
+pub(crate) fn svg(map: &AttentionMap) -> String {
     let side = ROOM + CELL * map.tokens.len() as f64;
     let title = escape(&map.title);
     let mut svg = format!(r#"<svg viewBox="0 0 {side} {side}" role="img" aria-label="{title}">"#);
