@@ -33,7 +33,8 @@ pub(crate) fn run(_: &CourseRun, folder: &Path) -> Result<StageRecord> {
     }
     let words: Vec<&str> = "the cat sat on the mat and the dog sat on the rug".split(' ').collect();
     let maps = attention_maps(&words)?; // (H, T, T)
-    let maps = maps_from_weights(&maps, &ReadableHead::ALL.map(|head| head.title().to_string()), &words)?;
+    let maps =
+        maps_from_weights(&maps, &ReadableHead::ALL.map(|head| head.title().to_string()), &words)?;
     save(folder, &maps)?;
     Ok(StageRecord {
         command: Some("cargo run -p part_1 -- --visualize".into()),
@@ -43,7 +44,11 @@ pub(crate) fn run(_: &CourseRun, folder: &Path) -> Result<StageRecord> {
 }
 
 /// The maps of the heads of the last layer of `model`, which reads `tokens`, whose ids are `ids`.
-pub(crate) fn last_layer_maps(model: &GptModern, ids: &[u32], tokens: &[String]) -> Result<Vec<AttentionMap>> {
+pub(crate) fn last_layer_maps(
+    model: &GptModern,
+    ids: &[u32],
+    tokens: &[String],
+) -> Result<Vec<AttentionMap>> {
     let ids = Tensor::new(ids, model.device())?.unsqueeze(0)?; // (1, T)
     let layers = model.queries_keys_values(&ids)?;
     let Some([q, k, _]) = layers.last() else { return Ok(Vec::new()) };
@@ -56,7 +61,11 @@ pub(crate) fn last_layer_maps(model: &GptModern, ids: &[u32], tokens: &[String])
 }
 
 /// Of `weights: (H, T, T)`.
-fn maps_from_weights(weights: &Tensor, titles: &[String], words: &[&str]) -> Result<Vec<AttentionMap>> {
+fn maps_from_weights(
+    weights: &Tensor,
+    titles: &[String],
+    words: &[&str],
+) -> Result<Vec<AttentionMap>> {
     let tokens: Vec<String> = words.iter().map(ToString::to_string).collect();
     let map = |(title, weights): (&String, Vec<Vec<f32>>)| AttentionMap {
         title: title.clone(),

@@ -49,14 +49,24 @@ pub(crate) fn pretrain(course: &CourseRun, folder: &Path) -> Result<StageRecord>
     let context = CONTEXT_LEN.to_string();
     let mut line = vec!["part_4", "train", "--data", &data, "--tokenizer", &tokenizer];
     line.extend(["--n-layer", "2", "--n-embd", "128", "--block-size", &context]);
-    line.extend(["--steps", course.full_or_quick("200", "60"), "--lr", "1e-3", "--eval-interval", "50"]);
+    line.extend([
+        "--steps",
+        course.full_or_quick("200", "60"),
+        "--lr",
+        "1e-3",
+        "--eval-interval",
+        "50",
+    ]);
     line.extend(["--sample-interval", "0", "--sample-tokens", "1"]); // one that is sharper follows here
     let command = course.run_command(scaling::command::run, &line, folder)?;
 
     let model = folder.join("model").display().to_string();
     let model = Checkpoint::open(&model, LoadMode::Inference, &course.device)?;
     let (ids, sentence) = TextSample::tokenize(SENTENCE, &model.tokenizer)?;
-    attention::save(folder, &attention::last_layer_maps(&model.model, &ids, &sentence.token_texts())?)?;
+    attention::save(
+        folder,
+        &attention::last_layer_maps(&model.model, &ids, &sentence.token_texts())?,
+    )?;
     let text = generate_story(&model, course.settings.seed)?;
     println!("\nIt writes: {text}");
     sample::save(folder, &[TextSample::from_text(text)])?;

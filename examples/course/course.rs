@@ -12,7 +12,7 @@ use tiny_gpt::{Interrupt, json_file, run_folder};
 use crate::scoreboard::MODELS;
 use crate::settings::CourseSettings;
 use crate::stage::StageRecord;
-use crate::stages::{STAGES, CourseStage};
+use crate::stages::{CourseStage, STAGES};
 
 const SETTINGS: &str = "course.json";
 
@@ -96,7 +96,8 @@ impl CourseRun {
         let mut stale = vec![name];
         let mut moved = Vec::new();
         for stage in &STAGES {
-            if stage.name == name || stage.prerequisites.iter().any(|needed| stale.contains(needed)) {
+            if stage.name == name || stage.prerequisites.iter().any(|needed| stale.contains(needed))
+            {
                 stale.push(stage.name);
                 moved.extend(self.move_aside(stage.name)?);
             }

@@ -74,7 +74,11 @@ pub(crate) fn displayed_examples() -> Vec<Example> {
 }
 
 /// How the model of `stage`, in `folder`, does.
-pub(crate) fn evaluate_model(course: &CourseRun, stage: &str, folder: &Path) -> Result<ModelResults> {
+pub(crate) fn evaluate_model(
+    course: &CourseRun,
+    stage: &str,
+    folder: &Path,
+) -> Result<ModelResults> {
     let FinetunedModel { model, chat_tokenizer: speech, .. } = open_model(course, folder)?;
     let extent = GenerationEvalConfig { batch_size: 100, max_new_tokens: MAX_NEW_TOKENS };
     let (found, _) = evaluate(&model, &test_set(), &speech, extent)?;
@@ -103,8 +107,12 @@ pub(crate) fn evaluate_reward_model(course: &CourseRun, folder: &Path) -> Result
 /// What the model in `folder` tries where it is asked each question that is shown several times; and how its tries compare.
 pub(crate) fn sample_groups(course: &CourseRun, folder: &Path) -> Result<Vec<Vec<GroupSample>>> {
     let FinetunedModel { model, chat_tokenizer: speech, .. } = open_model(course, folder)?;
-    let (questions, _): (Vec<PromptExample>, _) =
-        tokenize_prompts(displayed_examples(), &speech, model.config().context_len, MAX_NEW_TOKENS)?;
+    let (questions, _): (Vec<PromptExample>, _) = tokenize_prompts(
+        displayed_examples(),
+        &speech,
+        model.config().context_len,
+        MAX_NEW_TOKENS,
+    )?;
     let config = RolloutConfig {
         group_size: GROUP_SIZE,
         sampler: Sampler::new(SamplingStrategy::new(1., None, None, None)),
@@ -117,7 +125,8 @@ pub(crate) fn sample_groups(course: &CourseRun, folder: &Path) -> Result<Vec<Vec
     let Experience { texts, advantages, .. } =
         Experience::of(judged, &config, &Judgement::usual())?;
     let tries = texts.into_iter().zip(advantages);
-    let tries: Vec<GroupSample> = tries.map(|(text, advantage)| GroupSample { text, advantage }).collect();
+    let tries: Vec<GroupSample> =
+        tries.map(|(text, advantage)| GroupSample { text, advantage }).collect();
     Ok(tries.chunks(GROUP_SIZE).map(<[GroupSample]>::to_vec).collect())
 }
 

@@ -116,7 +116,8 @@ fn create_or_resume(args: &Args) -> Result<CourseRun> {
 /// # Errors
 /// When a new run would begin with a stage that begins with what another leaves.
 fn ensure_no_prerequisites(out: &Path, name: &str) -> Result<()> {
-    let needs = STAGES.iter().find(|stage| stage.name == name).map_or(&[][..], |one| one.prerequisites);
+    let needs =
+        STAGES.iter().find(|stage| stage.name == name).map_or(&[][..], |one| one.prerequisites);
     ensure!(
         needs.is_empty(),
         "the stage {name} begins with what others leave ({}), and there is no run in {}",

@@ -12,10 +12,10 @@ use serde_json::{Value, json};
 use tensor_core::atomic_file;
 
 use crate::course::CourseRun;
-use crate::exam::{ModelResults, Proportion, GroupSample};
+use crate::exam::{GroupSample, ModelResults, Proportion};
 use crate::scoreboard::{self, MODELS, Scoreboard, one_line};
 use crate::stage::StageRecord;
-use crate::stages::{STAGES, CourseStage};
+use crate::stages::{CourseStage, STAGES};
 use crate::{attention, sample};
 
 const PAGE: &str = include_str!("report/page.html");

@@ -54,7 +54,10 @@ impl TextSample {
 /// The tokens `ids`, of which those from `given` on are learned.
 fn decode_tokens(ids: &[u32], given: usize, tokenizer: &Tokenizer) -> Result<Vec<SampleToken>> {
     let piece = |(at, &id): (usize, &u32)| {
-        Ok(SampleToken { text: tokenizer.decode(&[id], SkipSpecialTokens::No)?, in_loss: at >= given })
+        Ok(SampleToken {
+            text: tokenizer.decode(&[id], SkipSpecialTokens::No)?,
+            in_loss: at >= given,
+        })
     };
     ids.iter().enumerate().map(piece).collect()
 }

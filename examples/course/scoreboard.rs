@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use tiny_gpt::json_file;
 
 use crate::course::CourseRun;
-use crate::exam::{self, ModelResults, Proportion, GroupSample};
+use crate::exam::{self, GroupSample, ModelResults, Proportion};
 use crate::stage::StageRecord;
 
 const FILE: &str = "scoreboard.json";
@@ -47,7 +47,10 @@ pub(crate) fn run(course: &CourseRun, folder: &Path) -> Result<StageRecord> {
     };
     json_file::write(&folder.join(FILE), &board)?;
     print(&board);
-    Ok(StageRecord { results: vec![format!("{} questions asked", board.n_examples)], ..StageRecord::default() })
+    Ok(StageRecord {
+        results: vec![format!("{} questions asked", board.n_examples)],
+        ..StageRecord::default()
+    })
 }
 
 /// The one that the stage in `folder` keeps, if it is done.
@@ -76,7 +79,10 @@ pub(crate) fn table_lines(board: &Scoreboard) -> Vec<String> {
     };
     let mut lines = vec![format!("{:11}{:>6} {:>13}{:>9}", "", "exact", "95 %", "forgiven")];
     lines.extend(
-        board.models.iter().map(|marks| row(&marks.stage, marks.exact_match, &percent(marks.relaxed_match))),
+        board
+            .models
+            .iter()
+            .map(|marks| row(&marks.stage, marks.exact_match, &percent(marks.relaxed_match))),
     );
     lines.push(row("the judge", board.reward_accuracy, "of pairs"));
     lines

@@ -106,7 +106,8 @@ fn sft(course: &CourseRun, folder: &Path) -> Result<StageRecord> {
     let speech = exam::open_model(course, folder)?.chat_tokenizer;
     let examples = demonstrations(N_SAMPLES, DemonstrationStyle::Noisy, course.settings.seed);
     let examples = tokenize(&examples, &speech, usize::MAX)?.examples;
-    let examples = examples.iter().map(|example| TextSample::from_example(example, &speech.tokenizer));
+    let examples =
+        examples.iter().map(|example| TextSample::from_example(example, &speech.tokenizer));
     sample::save(folder, &examples.collect::<Result<Vec<_>>>()?)?;
     record_from_metrics(
         folder,
@@ -167,7 +168,12 @@ fn record_from_metrics(
 ) -> Result<StageRecord> {
     let run = MetricsLog::read(folder)?;
     let found = vec![format!("{:.1} % {called}", 100. * run.last(figure)?)];
-    Ok(StageRecord { command: Some(command), tokens: tokens(&run)? as u64, results: found, ..StageRecord::default() })
+    Ok(StageRecord {
+        command: Some(command),
+        tokens: tokens(&run)? as u64,
+        results: found,
+        ..StageRecord::default()
+    })
 }
 
 /// What a stage left, as an argument.

@@ -70,7 +70,9 @@ fn a_stage_waits_for_what_it_begins_with_and_what_follows_from_it_is_done_again(
         StageRecord::default().write(&course.stage_folder(stage.name))?;
     }
     assert!(course.redo_stage("tokens")?);
-    let done = |name: &&str| StageRecord::read(&course.stage_folder(name)).is_ok_and(|note| note.is_some());
+    let done = |name: &&str| {
+        StageRecord::read(&course.stage_folder(name)).is_ok_and(|note| note.is_some())
+    };
     let names = || STAGES.iter().map(|stage| stage.name);
     assert_eq!(names().filter(done).collect::<Vec<_>>(), ["attention", "tokens"]);
     for stage in names().filter(|&name| name != "attention") {

@@ -70,7 +70,8 @@ fn compare(args: Args) -> Result<()> {
     let (mut rows, mut curves) = (Vec::new(), Vec::new());
     for (i, (name, variant)) in variants.iter().enumerate() {
         let cache_bytes = variant.cache_bytes_per_token();
-        let mut row = VariantResults { name, parameters: 0, losses: vec![], tokens_per_s: 0., cache_bytes };
+        let mut row =
+            VariantResults { name, parameters: 0, losses: vec![], tokens_per_s: 0., cache_bytes };
         for seed in (args.compute.seed..).take(args.seeds.get()) {
             println!("== {name}, seed {seed}");
             let folder = args.out.join(format!("{}-seed-{seed}", i + 1));

@@ -12,29 +12,35 @@ const EXPLOSION: f64 = 10.;
 /// Watches the figures of a run.
 #[derive(Debug, Default)]
 pub struct Alarms {
-    norms: VecDeque<f64>,
-    last_rate: Option<f64>,
-    warmup: usize,
+    grad_norms: VecDeque<f64>,
+    last_lr: Option<f64>,
+    warmup_steps: usize,
 }
 
 impl Alarms {
     /// Watches a run whose rate rises for `warmup` steps.
     pub fn new(warmup: usize) -> Self {
-        Self { warmup, ..Self::default() }
+        Self { warmup_steps: warmup, ..Self::default() }
     }
 
     /// What is wrong with step `step`, counted from 1, if anything is. `norm` is that of the gradients before clipping.
     pub fn check(&mut self, step: usize, loss: f64, rate: f64, norm: f64) -> Option<String> {
         let usual = self.median();
-        self.norms.push_back(norm);
-        if self.norms.len() > MEMORY {
-            self.norms.pop_front();
+        self.grad_norms.push_back(norm);
+        if self.grad_norms.len() > MEMORY {
+            self.grad_norms.pop_front();
         }
-        let before = self.last_rate.replace(rate);
+        let before = self.last_lr.replace(rate);
         if !loss.is_finite() || !norm.is_finite() {
             let cause = match usual {
                 Some(usual)
-                    if self.norms.iter().rev().skip(1).take(5).any(|&n| n > EXPLOSION * usual) =>
+                    if self
+                        .grad_norms
+                        .iter()
+                        .rev()
+                        .skip(1)
+                        .take(5)
+                        .any(|&n| n > EXPLOSION * usual) =>
                 {
                     "the gradients grew before it: try a smaller --lr or --grad-clip"
                 }
@@ -55,7 +61,7 @@ impl Alarms {
                 norm / usual
             ));
         }
-        let rising = before.is_some_and(|before| rate > before) && step > self.warmup.max(1);
+        let rising = before.is_some_and(|before| rate > before) && step > self.warmup_steps.max(1);
         rising.then(|| {
             format!("step {step}: the learning rate rises after the warm-up; the schedule was changed within the run")
         })
@@ -63,7 +69,7 @@ impl Alarms {
 
     /// The median norm, once there are enough.
     fn median(&self) -> Option<f64> {
-        let mut norms: Vec<f64> = self.norms.iter().copied().collect();
+        let mut norms: Vec<f64> = self.grad_norms.iter().copied().collect();
         norms.sort_unstable_by(f64::total_cmp);
         (norms.len() >= ENOUGH).then(|| norms[norms.len() / 2])
     }

@@ -34,7 +34,7 @@ pub struct Bpe {
     /// The token of every byte.
     byte_ids: [u32; 256],
     /// The tokens that only [`Bpe::encode_with_special`] makes, by name.
-    special: HashMap<String, u32>,
+    special_tokens: HashMap<String, u32>,
 }
 
 impl Bpe {
@@ -44,7 +44,7 @@ impl Bpe {
             tokens: Vec::new(),
             merges: HashMap::new(),
             byte_ids: [0; 256],
-            special: HashMap::new(),
+            special_tokens: HashMap::new(),
         };
         for name in special {
             bpe.add_special(name);
@@ -103,16 +103,17 @@ impl Bpe {
 
     /// The ids of `text`, in which names of special tokens are those tokens: for text that is wholly our own.
     pub fn encode_with_special(&self, text: &str) -> Vec<u32> {
-        if self.special.is_empty() {
+        if self.special_tokens.is_empty() {
             return self.encode(text);
         }
-        let mut names: Vec<String> = self.special.keys().map(|name| regex::escape(name)).collect();
+        let mut names: Vec<String> =
+            self.special_tokens.keys().map(|name| regex::escape(name)).collect();
         names.sort_unstable_by_key(|name| Reverse(name.len())); // the longest that fits
         let names = Regex::new(&names.join("|")).expect("escaped names are a pattern");
         let (mut ids, mut done) = (Vec::new(), 0);
         for name in names.find_iter(text) {
             ids.extend(self.encode(&text[done..name.start()]));
-            ids.push(self.special[name.as_str()]);
+            ids.push(self.special_tokens[name.as_str()]);
             done = name.end();
         }
         ids.extend(self.encode(&text[done..]));
@@ -157,7 +158,7 @@ impl Bpe {
     /// Adds the special token `name`.
     pub(crate) fn add_special(&mut self, name: &str) {
         let id = self.push(name.as_bytes().to_vec());
-        self.special.insert(name.to_string(), id);
+        self.special_tokens.insert(name.to_string(), id);
     }
 
     fn push(&mut self, token: Vec<u8>) -> u32 {

@@ -26,13 +26,13 @@ const SUMS: &str = "sums.json";
 #[derive(Debug, Clone)]
 pub struct Checkpoints {
     folder: PathBuf,
-    keep: NonZeroUsize,
+    keep_checkpoints: NonZeroUsize,
 }
 
 impl Checkpoints {
     /// Those in `folder`, of which the newest `keep` are kept.
     pub fn new(folder: PathBuf, keep: NonZeroUsize) -> Self {
-        Self { folder, keep }
+        Self { folder, keep_checkpoints: keep }
     }
 
     /// Saves what `write` puts into the folder that it is given, as the state after `step` steps.
@@ -127,7 +127,7 @@ impl Checkpoints {
 
     /// Removes all but the newest, and what killed runs left. A name goes first, so that nothing half removed has one.
     fn remove_old(&self) -> Result<()> {
-        for step in self.steps()?.into_iter().skip(self.keep.get()) {
+        for step in self.steps()?.into_iter().skip(self.keep_checkpoints.get()) {
             let (path, partial) =
                 (self.path(step), self.folder.join(format!("{PREFIX}{step}{PARTIAL}")));
             remove(&partial)?;

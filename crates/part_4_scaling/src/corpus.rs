@@ -16,9 +16,9 @@ const SAMPLE: usize = 1 << 20;
 pub struct Corpus {
     files: Vec<PathBuf>,
     /// How many documents they hold.
-    pub documents: usize,
+    pub n_documents: usize,
     /// Bytes of text in these.
-    pub bytes: usize,
+    pub n_bytes: usize,
 }
 
 impl Corpus {
@@ -27,15 +27,15 @@ impl Corpus {
     /// # Errors
     /// When a file cannot be read or is not UTF-8, or there is no text at all.
     pub fn open(path: &Path) -> Result<Self> {
-        let mut corpus = Self { files: text_files::find(path)?, documents: 0, bytes: 0 };
+        let mut corpus = Self { files: text_files::find(path)?, n_documents: 0, n_bytes: 0 };
         let (mut documents, mut bytes) = (0, 0);
         for piece in corpus.pieces() {
             let piece = piece?;
-            documents += usize::from(piece.first);
+            documents += usize::from(piece.is_document_start);
             bytes += piece.text.len();
         }
         ensure!(bytes > 0, "{} is empty", path.display());
-        (corpus.documents, corpus.bytes) = (documents, bytes);
+        (corpus.n_documents, corpus.n_bytes) = (documents, bytes);
         Ok(corpus)
     }
 

@@ -32,7 +32,7 @@ pub struct Dataset {
 #[derive(Debug, Clone, Copy)]
 pub struct Split {
     /// Their share, at least one document.
-    pub validation: f64,
+    pub fraction: f64,
     /// Decides which.
     pub seed: u64,
 }
@@ -72,7 +72,7 @@ pub fn tokenize(
     mut done: impl FnMut(usize),
 ) -> Result<()> {
     let eos = end_of_text(tokenizer)?;
-    let held_out = split.held_out(corpus.documents)?;
+    let held_out = split.held_out(corpus.n_documents)?;
     tokenizer.save(folder, usize::MAX, None)?;
     let fingerprint = fingerprint::of_file(&folder.join("tokenizer.json"))?;
     let writer = |name: &str| TokenWriter::new(&folder.join(name), tokenizer.vocab_size());
@@ -126,7 +126,7 @@ fn write(
             return end(document, writers);
         }
         for (piece, tokens) in batch.iter().zip(encode(&batch, tokenizer)?) {
-            if piece.first {
+            if piece.is_document_start {
                 end(document, writers)?;
                 document = Some(document.map_or(0, |before| before + 1));
             }
@@ -151,7 +151,7 @@ impl Split {
     /// For each of `documents`, whether it is for validation.
     fn held_out(&self, documents: usize) -> Result<Vec<bool>> {
         self.check(documents)?;
-        let n = ((documents as f64 * self.validation).round() as usize).clamp(1, documents - 1);
+        let n = ((documents as f64 * self.fraction).round() as usize).clamp(1, documents - 1);
         let mut held_out = vec![false; documents];
         held_out[..n].fill(true);
         Rng::new(self.seed).shuffle(&mut held_out);

@@ -24,7 +24,7 @@ pub struct Piece {
     /// Its text, which is never empty.
     pub text: String,
     /// Whether the document begins here.
-    pub first: bool,
+    pub is_document_start: bool,
 }
 
 /// The documents of one file.
@@ -33,10 +33,10 @@ pub struct Documents<R> {
     reader: Option<R>,
     name: String,
     /// What has been read; from `start` on it has not been given out.
-    text: String,
-    start: usize,
+    buffer: String,
+    buffer_pos: usize,
     /// The beginning of a character whose end has not been read.
-    tail: Vec<u8>,
+    incomplete_utf8: Vec<u8>,
     bytes_read: usize,
     within_document: bool,
 }
@@ -57,7 +57,15 @@ impl<R: Read> Documents<R> {
     pub fn new(reader: R, name: String) -> Self {
         let (text, tail, bytes_read) = (String::new(), Vec::new(), 0);
         let reader = Some(reader);
-        Self { reader, name, text, start: 0, tail, bytes_read, within_document: false }
+        Self {
+            reader,
+            name,
+            buffer: text,
+            buffer_pos: 0,
+            incomplete_utf8: tail,
+            bytes_read,
+            within_document: false,
+        }
     }
 
     /// The next piece; `None` at the end.
@@ -67,7 +75,7 @@ impl<R: Read> Documents<R> {
     pub fn next_piece(&mut self) -> Result<Option<Piece>> {
         loop {
             self.fill(PIECE + SEPARATOR.len())?;
-            let rest = &self.text[self.start..];
+            let rest = &self.buffer[self.buffer_pos..];
             let view = &rest[..rest.floor_char_boundary(PIECE + SEPARATOR.len())];
             // A separator may begin in the last bytes of the view, so no cut lies there.
             let safe = view.floor_char_boundary(view.len().saturating_sub(SEPARATOR.len()));
@@ -86,9 +94,10 @@ impl<R: Read> Documents<R> {
             text = if end.is_some() { text.trim_end() } else { text };
             text = if self.within_document { text } else { text.trim_start() };
             let first = !self.within_document;
-            let piece = (!text.is_empty()).then(|| Piece { text: text.to_string(), first });
+            let piece = (!text.is_empty())
+                .then(|| Piece { text: text.to_string(), is_document_start: first });
             let at_end = rest.is_empty();
-            self.start += end.unwrap_or(len);
+            self.buffer_pos += end.unwrap_or(len);
             self.within_document = (self.within_document || piece.is_some()) && end.is_none();
             if piece.is_some() || at_end {
                 return Ok(piece);
@@ -98,32 +107,37 @@ impl<R: Read> Documents<R> {
 
     /// Reads on until `wanted` bytes of text have not been given out, or the file ends.
     fn fill(&mut self, wanted: usize) -> Result<()> {
-        while let (true, Some(reader)) = (self.text.len() - self.start < wanted, &mut self.reader) {
-            self.text.drain(..self.start);
-            self.start = 0;
-            let read = reader.by_ref().take(BLOCK as u64).read_to_end(&mut self.tail);
+        while let (true, Some(reader)) =
+            (self.buffer.len() - self.buffer_pos < wanted, &mut self.reader)
+        {
+            self.buffer.drain(..self.buffer_pos);
+            self.buffer_pos = 0;
+            let read = reader.by_ref().take(BLOCK as u64).read_to_end(&mut self.incomplete_utf8);
             let read = read.with_context(|| format!("reading {}", self.name))?;
             self.bytes_read += read;
             if read == 0 {
                 self.reader = None;
             }
-            let (text, cut) = match std::str::from_utf8(&self.tail) {
+            let (text, cut) = match std::str::from_utf8(&self.incomplete_utf8) {
                 Ok(text) => (text, None),
                 Err(error) => {
                     let valid = error.valid_up_to();
-                    (std::str::from_utf8(&self.tail[..valid])?, Some((valid, error.error_len())))
+                    (
+                        std::str::from_utf8(&self.incomplete_utf8[..valid])?,
+                        Some((valid, error.error_len())),
+                    )
                 }
             };
-            self.text.push_str(text);
+            self.buffer.push_str(text);
             let Some((valid, wrong)) = cut else {
-                self.tail.clear();
+                self.incomplete_utf8.clear();
                 continue;
             };
             if wrong.is_some() || self.reader.is_none() {
-                let at = self.bytes_read - self.tail.len() + valid;
+                let at = self.bytes_read - self.incomplete_utf8.len() + valid;
                 bail!("{} is not UTF-8: byte {at} begins no character", self.name);
             }
-            self.tail.drain(..valid);
+            self.incomplete_utf8.drain(..valid);
         }
         Ok(())
     }

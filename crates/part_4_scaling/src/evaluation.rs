@@ -15,7 +15,7 @@ pub struct Extent {
     /// Windows at a time.
     pub batch_size: usize,
     /// Windows in all, from the first on; `None`: every one.
-    pub windows: Option<usize>,
+    pub max_windows: Option<usize>,
 }
 
 /// Measures `model` (an inference twin: no graph is built) on `tokens`. Bytes are counted in the text, not in decoded
@@ -28,7 +28,7 @@ pub fn evaluate(model: &GptModern, tokens: &TokenFile, extent: Extent) -> Result
     ensure!(n > 1, "{n} tokens are too few to predict any");
     let t = model.config().context_len;
     let end =
-        extent.windows.map_or(n, |windows| n.min(windows.saturating_mul(t).saturating_add(1)));
+        extent.max_windows.map_or(n, |windows| n.min(windows.saturating_mul(t).saturating_add(1)));
     let (mut nats, mut predicted) = (0., 0);
     while predicted + 1 < end {
         let last = end.min(predicted + extent.batch_size * t + 1);

@@ -12,9 +12,9 @@ pub struct Figures {
     /// In nats per token.
     pub loss: f64,
     /// The learning rate.
-    pub rate: f64,
+    pub lr: f64,
     /// Of the gradients, before clipping.
-    pub norm: f64,
+    pub grad_norm: f64,
 }
 
 /// What of a run is shown how.
@@ -23,15 +23,15 @@ pub struct LogConfig {
     /// Steps between two rows of figures.
     pub interval: usize,
     /// Steps in all.
-    pub steps: usize,
+    pub total_steps: usize,
     /// Of these, those in which the rate rises.
-    pub warmup: usize,
+    pub warmup_steps: usize,
     /// Tokens of a step.
     pub tokens_per_step: usize,
     /// The share of the machine's peak that one token per second is.
-    pub peak_share: f64,
+    pub mfu_per_token_per_s: f64,
     /// How samples are drawn.
     pub sampling: Sampling,
     /// Their length in tokens.
-    pub sample_tokens: usize,
+    pub sample_len: usize,
 }

@@ -55,8 +55,8 @@ pub struct ScheduleFlags {
     #[arg(long, value_name = "N")]
     pub warmup_steps: Option<usize>,
     /// What then becomes of it
-    #[arg(long, value_enum, default_value_t = Decay::Cosine)]
-    pub lr_decay: Decay,
+    #[arg(long, alias = "lr-decay", value_enum, default_value_t = Decay::Cosine)]
+    pub lr_scheduler: Decay,
 }
 
 impl ScheduleFlags {
@@ -74,7 +74,13 @@ impl ScheduleFlags {
             ensure!(warmup <= total, "--warmup-steps {warmup} are more than --steps {total}");
             Ok(())
         })())?;
-        Ok(Schedule { peak, floor, warmup, total, decay: self.lr_decay })
+        Ok(Schedule {
+            peak_lr: peak,
+            min_lr: floor,
+            warmup_steps: warmup,
+            total_steps: total,
+            decay: self.lr_scheduler,
+        })
     }
 }
 
@@ -85,14 +91,14 @@ pub struct StepFlags {
     #[arg(long, value_name = "N", default_value = "16")]
     pub batch_size: NonZeroUsize,
     /// Such batches per step
-    #[arg(long, value_name = "N", default_value = "1")]
-    pub accumulate: NonZeroUsize,
+    #[arg(long, alias = "accumulate", value_name = "N", default_value = "1")]
+    pub grad_accum_steps: NonZeroUsize,
     /// What the model computes in; weights and optimizer are f32
     #[arg(long, value_enum, default_value_t = Precision::F32)]
     pub dtype: Precision,
     /// Keep only each block's input for the gradient and compute the rest again: less memory, a third more time
-    #[arg(long)]
-    pub recompute: bool,
+    #[arg(long, alias = "recompute")]
+    pub gradient_checkpointing: bool,
     /// How gradients become steps.
     #[command(flatten)]
     #[serde(flatten)]
@@ -107,7 +113,10 @@ impl StepFlags {
     pub fn check_plain(&self) -> Result<()> {
         as_usage_error((|| {
             ensure!(self.dtype == Precision::F32, "--dtype: this part trains in f32");
-            ensure!(!self.recompute, "--recompute: this part keeps what the gradient needs");
+            ensure!(
+                !self.gradient_checkpointing,
+                "--recompute: this part keeps what the gradient needs"
+            );
             Ok(())
         })())
     }
@@ -120,8 +129,8 @@ pub struct SaveFlags {
     #[arg(long, value_name = "N", default_value_t = 200)]
     pub save_interval: usize,
     /// Checkpoints kept
-    #[arg(long, value_name = "N", default_value = "2")]
-    pub keep: NonZeroUsize,
+    #[arg(long, alias = "keep", value_name = "N", default_value = "2")]
+    pub keep_checkpoints: NonZeroUsize,
     /// Save and stop after this many steps in all; --resume goes on
     #[arg(long, value_name = "N")]
     pub stop_after: Option<NonZeroUsize>,
@@ -134,8 +143,8 @@ pub struct FigureFlags {
     #[arg(long, value_name = "N", default_value = "10")]
     pub log_interval: NonZeroUsize,
     /// Whose files the figures go to, beside metrics.jsonl
-    #[arg(long, value_enum, default_value_t = Kind::Tensorboard)]
-    pub log: Kind,
+    #[arg(long, alias = "log", value_enum, default_value_t = Kind::Tensorboard)]
+    pub tracker: Kind,
 }
 
 /// What is seen of a run.
@@ -144,7 +153,7 @@ pub struct LogFlags {
     /// Its figures.
     #[command(flatten)]
     #[serde(flatten)]
-    pub figures: FigureFlags,
+    pub metrics: FigureFlags,
     /// Steps between two looks at the held-out documents; 0 for one at the end
     #[arg(long, value_name = "N", default_value_t = 200)]
     pub eval_interval: usize,
@@ -155,8 +164,8 @@ pub struct LogFlags {
     #[arg(long, value_name = "N", default_value_t = 200)]
     pub sample_interval: usize,
     /// Length of a sample in tokens
-    #[arg(long, value_name = "N", default_value_t = 128)]
-    pub sample_tokens: usize,
+    #[arg(long, alias = "sample-tokens", value_name = "N", default_value_t = 128)]
+    pub sample_len: usize,
     /// How the samples are drawn.
     #[command(flatten)]
     #[serde(flatten)]

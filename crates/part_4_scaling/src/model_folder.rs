@@ -14,7 +14,7 @@ use crate::Run;
 /// # Errors
 /// When a file cannot be written.
 pub fn save(folder: &Path, run: &Run, tokenizer: &Tokenizer) -> Result<()> {
-    tokenizer.save(folder, run.model.context_len, None)?;
+    tokenizer.save(folder, run.config.context_len, None)?;
     let ends = SpecialTokenIds { bos: tokenizer.eos(), eos: tokenizer.eos().into_iter().collect() };
-    modern::model_folder::save(folder, &run.model, &run.parameters, &ends, None)
+    modern::model_folder::save(folder, &run.config, &run.parameters, &ends, None)
 }

@@ -20,15 +20,15 @@ pub(crate) struct Word {
 /// How often each pair occurs, and in which words.
 #[derive(Default)]
 pub(crate) struct PairCounts {
-    seen: HashMap<Pair, Seen>,
+    stats: HashMap<Pair, Seen>,
     /// Each pair once, the most frequent first, of equals that with the lower ids. The counts may have fallen since.
-    queue: BinaryHeap<(u64, Reverse<Pair>)>,
+    heap: BinaryHeap<(u64, Reverse<Pair>)>,
 }
 
 #[derive(Default)]
 struct Seen {
     count: u64,
-    words: Vec<usize>,
+    pretoken_indices: Vec<usize>,
 }
 
 impl PairCounts {
@@ -40,29 +40,29 @@ impl PairCounts {
                 pairs.add(pair, at, word.count);
             }
         }
-        pairs.queue = pairs.seen.iter().map(|(&pair, seen)| (seen.count, Reverse(pair))).collect();
+        pairs.heap = pairs.stats.iter().map(|(&pair, seen)| (seen.count, Reverse(pair))).collect();
         pairs
     }
 
     /// Whether `pair` had not been seen before.
     fn add(&mut self, pair: Pair, word: usize, count: u64) -> bool {
-        let seen = self.seen.entry(pair).or_default();
-        let new = seen.words.is_empty();
+        let seen = self.stats.entry(pair).or_default();
+        let new = seen.pretoken_indices.is_empty();
         seen.count += count;
-        if seen.words.last() != Some(&word) {
-            seen.words.push(word);
+        if seen.pretoken_indices.last() != Some(&word) {
+            seen.pretoken_indices.push(word);
         }
         new
     }
 
     /// The pair that is merged next, if any occurs [`MIN_COUNT`] times.
     pub(crate) fn most_frequent(&mut self) -> Option<Pair> {
-        while let Some((count, Reverse(pair))) = self.queue.pop() {
-            let now = self.seen.get(&pair)?.count;
+        while let Some((count, Reverse(pair))) = self.heap.pop() {
+            let now = self.stats.get(&pair)?.count;
             if now == count {
                 return (count >= MIN_COUNT).then_some(pair);
             }
-            self.queue.push((now, Reverse(pair))); // its turn comes later
+            self.heap.push((now, Reverse(pair))); // its turn comes later
         }
         None
     }
@@ -70,20 +70,20 @@ impl PairCounts {
     /// Writes `token` for its `parts` in all words: only pairs beside it change, and only pairs with `token` are new.
     pub(crate) fn merge(&mut self, parts: Pair, token: u32, words: &mut [Word]) {
         let mut new = Vec::new();
-        for at in self.seen.remove(&parts).unwrap_or_default().words {
+        for at in self.stats.remove(&parts).unwrap_or_default().pretoken_indices {
             let Word { tokens, count } = &mut words[at];
             for pair in neighbours(tokens) {
-                self.seen.entry(pair).and_modify(|seen| seen.count -= *count);
+                self.stats.entry(pair).and_modify(|seen| seen.count -= *count);
             }
             merge(tokens, parts, token);
             for pair in neighbours(tokens) {
                 if pair.0 != token && pair.1 != token {
-                    self.seen.entry(pair).and_modify(|seen| seen.count += *count);
+                    self.stats.entry(pair).and_modify(|seen| seen.count += *count);
                 } else if self.add(pair, at, *count) {
                     new.push(pair);
                 }
             }
         }
-        self.queue.extend(new.iter().map(|pair| (self.seen[pair].count, Reverse(*pair))));
+        self.heap.extend(new.iter().map(|pair| (self.stats[pair].count, Reverse(*pair))));
     }
 }

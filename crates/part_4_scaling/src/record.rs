@@ -9,7 +9,7 @@ use crate::tracker::Tracker;
 
 /// Where figures go: nowhere, until there is a folder for them.
 pub struct Record {
-    place: Option<(RunFolder, Tracker)>,
+    outputs: Option<(RunFolder, Tracker)>,
     /// Each with the key of its figure.
     curves: [(&'static str, Curve); 2],
 }
@@ -17,7 +17,7 @@ pub struct Record {
 impl Record {
     /// Of a run that is shown and not kept; of each curve the key of its figure, and its name.
     pub fn new(curves: [(&'static str, &str); 2]) -> Self {
-        Self { place: None, curves: curves.map(|(key, name)| (key, Curve::new(name))) }
+        Self { outputs: None, curves: curves.map(|(key, name)| (key, Curve::new(name))) }
     }
 
     /// The same in `folder`, which has these rows, and in `tracker`'s files.
@@ -27,7 +27,7 @@ impl Record {
                 self.plot(step as usize, row);
             }
         }
-        self.place = Some((folder, tracker));
+        self.outputs = Some((folder, tracker));
         self
     }
 
@@ -37,7 +37,7 @@ impl Record {
     /// When it cannot be written.
     pub fn row(&mut self, step: usize, figures: Value) -> Result<()> {
         self.plot(step, &figures);
-        let (Some((folder, tracker)), Value::Object(figures)) = (&mut self.place, figures) else {
+        let (Some((folder, tracker)), Value::Object(figures)) = (&mut self.outputs, figures) else {
             return Ok(());
         };
         tracker.row(step, &figures)?;
@@ -56,7 +56,7 @@ impl Record {
 
     /// The tracker, for what is no figure.
     pub fn tracker(&mut self) -> Option<&mut Tracker> {
-        self.place.as_mut().map(|(_, tracker)| tracker)
+        self.outputs.as_mut().map(|(_, tracker)| tracker)
     }
 
     /// Draws the curves of a `measure` as the picture `name`.
@@ -64,7 +64,7 @@ impl Record {
     /// # Errors
     /// When it cannot be written.
     pub fn draw(&self, name: &str, measure: &str) -> Result<()> {
-        let (Some((folder, _)), [(_, a), (_, b)]) = (&self.place, &self.curves) else {
+        let (Some((folder, _)), [(_, a), (_, b)]) = (&self.outputs, &self.curves) else {
             return Ok(());
         };
         loss_curve::write_svg_with_axes(&folder.path().join(name), &[a, b], ["step", measure])
@@ -75,7 +75,7 @@ impl Record {
     /// # Errors
     /// When they cannot be written.
     pub fn finish(self) -> Result<()> {
-        self.place.map_or(Ok(()), |(_, tracker)| tracker.finish())
+        self.outputs.map_or(Ok(()), |(_, tracker)| tracker.finish())
     }
 }
 

@@ -21,13 +21,13 @@ const STATE: &str = "state.json";
 /// A model in training.
 pub struct Run {
     /// What the model is.
-    pub model: ModelConfig,
+    pub config: ModelConfig,
     /// Its weights in f32, whatever it computes in.
     pub parameters: Parameters,
     /// Their moments.
     pub optimizer: AdamW,
     /// What is neither.
-    pub state: State,
+    pub progress: State,
 }
 
 /// What a run knows beside its tensors.
@@ -36,11 +36,14 @@ pub struct State {
     /// Optimizer steps taken; the schedule's place too.
     pub step: usize,
     /// How far the data was read.
-    pub cursor: Cursor,
+    #[serde(alias = "cursor")]
+    pub loader_state: Cursor,
     /// The scale of the loss, in f16.
-    pub scaler: Option<LossScaler>,
+    #[serde(alias = "scaler")]
+    pub grad_scaler: Option<LossScaler>,
     /// The best validation loss so far.
-    pub best: Option<f64>,
+    #[serde(alias = "best")]
+    pub best_loss: Option<f64>,
 }
 
 impl Run {
@@ -59,8 +62,13 @@ impl Run {
         GptModern::new(&model, parameters.root())?;
         let optimizer = AdamW::new(&parameters, optimizer)?;
         let scaler = (dtype == DType::F16).then(LossScaler::default);
-        let state = State { step: 0, cursor: Cursor::default(), scaler, best: None };
-        Ok(Self { model, parameters, optimizer, state })
+        let state = State {
+            step: 0,
+            loader_state: Cursor::default(),
+            grad_scaler: scaler,
+            best_loss: None,
+        };
+        Ok(Self { config: model, parameters, optimizer, progress: state })
     }
 
     /// The model that learns the next step: the weights as they are now, rounded to what it computes in.
@@ -70,13 +78,13 @@ impl Run {
     pub fn rounded(&self, config: &TrainConfig) -> Result<GptModern> {
         let mut rounded = self.parameters.with_compute_dtype(config.dtype);
         let dropout = rounded.root().dropout(config.dropout);
-        let model = GptModern::new(&self.model, rounded.root())?;
-        Ok(model.for_training(dropout, config.activations))
+        let model = GptModern::new(&self.config, rounded.root())?;
+        Ok(model.for_training(dropout, config.gradient_checkpointing))
     }
 
     /// What the loss is multiplied by.
     pub fn scale(&self) -> f64 {
-        self.state.scaler.as_ref().map_or(1., LossScaler::scale)
+        self.progress.grad_scaler.as_ref().map_or(1., LossScaler::scale)
     }
 
     /// Divides by it what came of that.
@@ -84,7 +92,7 @@ impl Run {
     /// # Errors
     /// When memory is short.
     pub fn unscale(&self, grads: &mut GradStore) -> Result<()> {
-        let scaler = self.state.scaler.as_ref();
+        let scaler = self.progress.grad_scaler.as_ref();
         scaler.map_or(Ok(()), |scaler| scaler.unscale(grads, &self.parameters))
     }
 
@@ -93,7 +101,7 @@ impl Run {
     /// # Errors
     /// As [`LossScaler::accepts`].
     pub fn accepts(&mut self, norm: f64) -> Result<bool> {
-        self.state.scaler.as_mut().map_or(Ok(true), |scaler| scaler.accepts(norm))
+        self.progress.grad_scaler.as_mut().map_or(Ok(true), |scaler| scaler.accepts(norm))
     }
 
     /// Writes the checkpoint `folder` of a run on `data`: a model folder with the rest of the run beside it.
@@ -104,7 +112,7 @@ impl Run {
         model_folder::save(folder, self, &data.tokenizer)?;
         weights::save(&folder.join(OPTIMIZER), &self.optimizer.state_dict()?)?;
         let rng = self.parameters.dropout_rng();
-        let state = json!({ "state": self.state, "dropout_rng": rng, "data": data.sha256() });
+        let state = json!({ "state": self.progress, "dropout_rng": rng, "data": data.sha256() });
         json_file::write(&folder.join(STATE), &state)
     }
 
@@ -144,6 +152,6 @@ impl Run {
         optimizer
             .load_state_dict(weights::load(&path)?)
             .with_context(|| format!("{} does not fit the model", path.display()))?;
-        Ok(Self { model, parameters, optimizer, state })
+        Ok(Self { config: model, parameters, optimizer, progress: state })
     }
 }

@@ -20,10 +20,10 @@ use crate::tracker::Tracker;
 pub struct RunLog {
     config: LogConfig,
     progress: ProgressLine,
-    record: Record,
+    metrics_writer: Record,
     alarms: Alarms,
-    recent: Vec<f64>,
-    skipped: usize,
+    recent_losses: Vec<f64>,
+    n_skipped_steps: usize,
 }
 
 impl RunLog {
@@ -40,11 +40,11 @@ impl RunLog {
         let record = Record::new([("loss", "training"), ("val_loss", "validation")]);
         Ok(Self {
             config,
-            progress: ProgressLine::resume_from(config.steps, step)?,
-            record: record.within(folder, tracker, rows),
-            alarms: Alarms::new(config.warmup),
-            recent: Vec::new(),
-            skipped: 0,
+            progress: ProgressLine::resume_from(config.total_steps, step)?,
+            metrics_writer: record.within(folder, tracker, rows),
+            alarms: Alarms::new(config.warmup_steps),
+            recent_losses: Vec::new(),
+            n_skipped_steps: 0,
         })
     }
 
@@ -67,7 +67,7 @@ impl RunLog {
         let Some(alarm) = self.alarms.check(step, loss, rate, norm) else {
             return Ok(None);
         };
-        self.record.row(step, json!({ "alarm": alarm }))?;
+        self.metrics_writer.row(step, json!({ "alarm": alarm }))?;
         if !loss.is_finite() || !norm.is_finite() {
             return Ok(Some(alarm));
         }
@@ -80,9 +80,10 @@ impl RunLog {
     /// # Errors
     /// When it cannot be recorded.
     pub fn skipped(&mut self, run: &Run) -> Result<()> {
-        self.skipped += 1;
-        let (skipped, scale) = (self.skipped, run.scale());
-        self.record.row(run.state.step + 1, json!({ "skipped": skipped, "loss_scale": scale }))
+        self.n_skipped_steps += 1;
+        let (skipped, scale) = (self.n_skipped_steps, run.scale());
+        self.metrics_writer
+            .row(run.progress.step + 1, json!({ "skipped": skipped, "loss_scale": scale }))
     }
 
     /// A step that was taken. Every so often the figures become a row: the mean loss since the last one, and those of the
@@ -91,26 +92,26 @@ impl RunLog {
     /// # Errors
     /// When it cannot be recorded.
     pub fn step(&mut self, figures: &Figures, run: &Run) -> Result<()> {
-        let Figures { step, epoch, loss, rate, norm } = *figures;
+        let Figures { step, epoch, loss, lr: rate, grad_norm: norm } = *figures;
         self.progress.update(step - 1, loss as f32, self.config.tokens_per_step);
-        self.recent.push(loss);
+        self.recent_losses.push(loss);
         if !step.is_multiple_of(self.config.interval) {
             return Ok(());
         }
-        let mean = self.recent.iter().sum::<f64>() / self.recent.len() as f64;
-        self.recent.clear();
+        let mean = self.recent_losses.iter().sum::<f64>() / self.recent_losses.len() as f64;
+        self.recent_losses.clear();
         let tokens_per_second = self.progress.tokens_per_second();
         let mut row = json!({
             "loss": mean, "lr": rate, "grad_norm": norm, "epoch": epoch,
             "tokens": step * self.config.tokens_per_step,
             "tokens_per_s": tokens_per_second,
-            "gemm_share": tokens_per_second * self.config.peak_share,
+            "gemm_share": tokens_per_second * self.config.mfu_per_token_per_s,
             "memory_mb": resident_bytes().map(|bytes| bytes / 1_000_000),
         });
-        if run.state.scaler.is_some() {
+        if run.progress.grad_scaler.is_some() {
             row["loss_scale"] = json!(run.scale());
         }
-        self.record.row(step, row)
+        self.metrics_writer.row(step, row)
     }
 
     /// The validation loss after `step` steps.
@@ -122,8 +123,9 @@ impl RunLog {
         self.progress.suspend(|| {
             println!("step {step}: validation loss {loss:.4} nats per token, {bits_per_byte:.4} bits per byte");
         });
-        self.record.row(step, json!({ "val_loss": loss, "bits_per_byte": bits_per_byte }))?;
-        self.record.draw("loss.svg", "loss, nats per token")
+        self.metrics_writer
+            .row(step, json!({ "val_loss": loss, "bits_per_byte": bits_per_byte }))?;
+        self.metrics_writer.draw("loss.svg", "loss, nats per token")
     }
 
     /// What `model`, an inference twin, writes after `step` steps. Always from the same seed.
@@ -133,7 +135,7 @@ impl RunLog {
     pub fn sample(&mut self, step: usize, model: &GptModern, tokenizer: &Tokenizer) -> Result<()> {
         let Some(eos) = tokenizer.eos() else { return Ok(()) };
         let sampler = Sampler::new(SamplingStrategy::from(self.config.sampling));
-        let config = GenerateConfig::new(model, sampler, self.config.sample_tokens, vec![eos]);
+        let config = GenerateConfig::new(model, sampler, self.config.sample_len, vec![eos]);
         let text = self.progress.suspend(|| {
             let written =
                 generate(model, &[vec![eos]], &config, &mut Rng::new(0), |_, _| Ok(()))?.remove(0);
@@ -141,7 +143,7 @@ impl RunLog {
             println!("--- sample after {step} steps\n{}\n---", text.trim());
             anyhow::Ok(text)
         })?;
-        self.record.tracker().map_or(Ok(()), |tracker| tracker.text(step, "sample", &text))
+        self.metrics_writer.tracker().map_or(Ok(()), |tracker| tracker.text(step, "sample", &text))
     }
 
     /// How the queries, keys and values of each layer are spread over a text, `ids: (1, T)`, that `model`, an inference
@@ -157,13 +159,13 @@ impl RunLog {
                 let values: Vec<f32> = tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
                 let squares: f64 = values.iter().map(|&x| f64::from(x).powi(2)).sum();
                 let name = format!("layer_{layer}/{name}");
-                if let Some(tracker) = self.record.tracker() {
+                if let Some(tracker) = self.metrics_writer.tracker() {
                     tracker.histogram(step, &name, &values)?;
                 }
                 sizes.insert(format!("{name}_rms"), (squares / values.len() as f64).sqrt().into());
             }
         }
-        self.record.row(step, Value::Object(sizes))
+        self.metrics_writer.row(step, Value::Object(sizes))
     }
 
     /// Training tokens per second so far, evaluation and samples left out.
@@ -176,6 +178,6 @@ impl RunLog {
     /// # Errors
     /// When they cannot be written.
     pub fn finish(self) -> Result<()> {
-        self.record.finish()
+        self.metrics_writer.finish()
     }
 }

@@ -22,6 +22,8 @@ pub enum Decay {
     /// Half a cosine, from the end of the warm-up to the last step.
     Cosine,
     /// Not at all until the last fifth of the steps, then on a line.
+    #[value(alias = "stable")]
+    #[serde(alias = "stable")]
     Stable,
     /// Not at all.
     Constant,
@@ -31,13 +33,17 @@ pub enum Decay {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Schedule {
     /// The highest rate.
-    pub peak: f64,
+    #[serde(alias = "peak")]
+    pub peak_lr: f64,
     /// The rate of the last step, and of all after it.
-    pub floor: f64,
+    #[serde(alias = "floor")]
+    pub min_lr: f64,
     /// Steps until the peak.
-    pub warmup: usize,
+    #[serde(alias = "warmup")]
+    pub warmup_steps: usize,
     /// Steps in all.
-    pub total: usize,
+    #[serde(alias = "total")]
+    pub total_steps: usize,
     /// The way down.
     pub decay: Decay,
 }
@@ -45,25 +51,31 @@ pub struct Schedule {
 impl Schedule {
     /// The usual one: up to `peak` in a twentieth of the steps, and half a cosine down to a tenth of it.
     pub fn cosine(peak: f64, total: usize) -> Self {
-        Self { peak, floor: peak / 10., warmup: total / 20, total, decay: Decay::Cosine }
+        Self {
+            peak_lr: peak,
+            min_lr: peak / 10.,
+            warmup_steps: total / 20,
+            total_steps: total,
+            decay: Decay::Cosine,
+        }
     }
 
     /// The rate of optimizer step `n`, counted from 1.
     pub fn at(&self, n: usize) -> f64 {
-        let warmup = self.warmup.max(1);
+        let warmup = self.warmup_steps.max(1);
         if n <= warmup {
-            return self.peak * n as f64 / warmup as f64;
+            return self.peak_lr * n as f64 / warmup as f64;
         }
         // How far n has come from `start` to the last step.
         let share = |start: usize| {
-            let steps = self.total.saturating_sub(start).max(1);
+            let steps = self.total_steps.saturating_sub(start).max(1);
             (n.saturating_sub(start) as f64 / steps as f64).min(1.)
         };
         let left = match self.decay {
             Decay::Cosine => 0.5 * (1. + (PI * share(warmup)).cos()),
-            Decay::Stable => 1. - share(self.total - self.total / 5),
+            Decay::Stable => 1. - share(self.total_steps - self.total_steps / 5),
             Decay::Constant => 1.,
         };
-        self.floor + (self.peak - self.floor) * left
+        self.min_lr + (self.peak_lr - self.min_lr) * left
     }
 }

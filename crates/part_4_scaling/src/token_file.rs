@@ -20,17 +20,17 @@ use crate::fingerprint::hex;
 pub struct TokenFile {
     file: MappedFile,
     tokens: Range<usize>,
-    ends: Range<usize>,
+    document_ends: Range<usize>,
     /// Bytes per token.
-    width: usize,
-    about: About,
+    item_size: usize,
+    metadata: About,
 }
 
 /// What the header says.
 #[derive(Debug, Clone)]
 struct About {
     vocab_size: usize,
-    text_bytes: usize,
+    n_text_bytes: usize,
     sha256: String,
 }
 
@@ -66,7 +66,7 @@ impl TokenFile {
         let number = |name: &str| Ok::<usize, anyhow::Error>(word(name)?.parse()?);
         let about = About {
             vocab_size: number("vocab_size")?,
-            text_bytes: number("text_bytes")?,
+            n_text_bytes: number("text_bytes")?,
             sha256: word("sha256")?.clone(),
         };
         ensure!(
@@ -76,12 +76,12 @@ impl TokenFile {
         let hash = Sha256::new().chain_update(&bytes[tokens.clone()]);
         let found = hex(hash.chain_update(&bytes[ends.clone()]).finalize());
         ensure!(found == about.sha256, "it is damaged: its checksum does not fit. Make it anew");
-        Ok(Self { file, tokens, ends, width, about })
+        Ok(Self { file, tokens, document_ends: ends, item_size: width, metadata: about })
     }
 
     /// How many tokens there are.
     pub fn len(&self) -> usize {
-        self.tokens.len() / self.width
+        self.tokens.len() / self.item_size
     }
 
     /// Whether there are none.
@@ -91,7 +91,7 @@ impl TokenFile {
 
     /// How many documents there are; each ends with the tokenizer's end of text.
     pub fn documents(&self) -> usize {
-        self.ends.len() / 8
+        self.document_ends.len() / 8
     }
 
     /// Where document `i` lies.
@@ -99,7 +99,7 @@ impl TokenFile {
     /// # Errors
     /// When there is no such document.
     pub fn document(&self, i: usize) -> Result<Range<usize>> {
-        let ends = &self.file.bytes()[self.ends.clone()];
+        let ends = &self.file.bytes()[self.document_ends.clone()];
         let (ends, _) = ends.as_chunks::<8>();
         let end = |i: usize| ends.get(i).map(|bytes| u64::from_le_bytes(*bytes) as usize);
         let start = if i == 0 { Some(0) } else { end(i - 1) };
@@ -111,12 +111,12 @@ impl TokenFile {
 
     /// Bytes of text that the tokens stand for, ends of text not counted.
     pub fn text_bytes(&self) -> usize {
-        self.about.text_bytes
+        self.metadata.n_text_bytes
     }
 
     /// A name that no other tokens have.
     pub fn sha256(&self) -> &str {
-        &self.about.sha256
+        &self.metadata.sha256
     }
 
     /// The tokens in `range`.
@@ -125,13 +125,13 @@ impl TokenFile {
     /// When it passes the end, or a token lies outside the vocabulary.
     pub fn read(&self, range: Range<usize>) -> Result<Vec<u32>> {
         ensure!(range.end <= self.len(), "tokens {range:?} of {}", self.len());
-        let at = |i: usize| self.tokens.start + i * self.width;
+        let at = |i: usize| self.tokens.start + i * self.item_size;
         let bytes = &self.file.bytes()[at(range.start)..at(range.end)];
-        let tokens: Vec<u32> = match self.width {
+        let tokens: Vec<u32> = match self.item_size {
             2 => bytes.as_chunks().0.iter().map(|two| u16::from_le_bytes(*two).into()).collect(),
             _ => bytes.as_chunks().0.iter().map(|four| u32::from_le_bytes(*four)).collect(),
         };
-        let outside = tokens.iter().find(|&&token| token as usize >= self.about.vocab_size);
+        let outside = tokens.iter().find(|&&token| token as usize >= self.metadata.vocab_size);
         ensure!(outside.is_none(), "token {outside:?} lies outside the vocabulary");
         Ok(tokens)
     }

@@ -18,12 +18,12 @@ const HEADER: usize = 1024;
 pub struct TokenWriter {
     path: PathBuf,
     file: BufWriter<NamedTempFile>,
-    hash: Sha256,
-    width: usize,
+    hasher: Sha256,
+    item_size: usize,
     vocab_size: usize,
-    tokens: usize,
-    text_bytes: usize,
-    ends: Vec<u64>,
+    n_tokens: usize,
+    n_text_bytes: usize,
+    document_ends: Vec<u64>,
 }
 
 impl TokenWriter {
@@ -37,7 +37,16 @@ impl TokenWriter {
             .with_context(|| format!("writing {}", path.display()))?;
         let width = if vocab_size <= 1 << 16 { 2 } else { 4 };
         let (path, hash, ends) = (path.to_path_buf(), Sha256::new(), Vec::new());
-        Ok(Self { path, file, hash, width, vocab_size, tokens: 0, text_bytes: 0, ends })
+        Ok(Self {
+            path,
+            file,
+            hasher: hash,
+            item_size: width,
+            vocab_size,
+            n_tokens: 0,
+            n_text_bytes: 0,
+            document_ends: ends,
+        })
     }
 
     /// Appends `tokens`, which stand for `text_bytes` bytes of text.
@@ -47,12 +56,12 @@ impl TokenWriter {
     pub fn push(&mut self, tokens: &[u32], text_bytes: usize) -> Result<()> {
         let bytes: Vec<u8> = tokens
             .iter()
-            .flat_map(|token| token.to_le_bytes().into_iter().take(self.width))
+            .flat_map(|token| token.to_le_bytes().into_iter().take(self.item_size))
             .collect();
-        self.hash.update(&bytes);
+        self.hasher.update(&bytes);
         self.file.write_all(&bytes).with_context(|| format!("writing {}", self.path.display()))?;
-        self.tokens += tokens.len();
-        self.text_bytes += text_bytes;
+        self.n_tokens += tokens.len();
+        self.n_text_bytes += text_bytes;
         Ok(())
     }
 
@@ -62,7 +71,7 @@ impl TokenWriter {
     /// When the disk is full.
     pub fn end_document(&mut self, eos: u32) -> Result<()> {
         self.push(&[eos], 0)?;
-        self.ends.push(self.tokens as u64);
+        self.document_ends.push(self.n_tokens as u64);
         Ok(())
     }
 
@@ -72,22 +81,23 @@ impl TokenWriter {
     /// When the disk is full.
     pub fn finish(mut self, tokenizer: &str) -> Result<()> {
         let writing = format!("writing {}", self.path.display());
-        let document_ends: Vec<u8> = self.ends.iter().flat_map(|end| end.to_le_bytes()).collect();
-        self.hash.update(&document_ends);
-        let tokens = self.tokens * self.width;
+        let document_ends: Vec<u8> =
+            self.document_ends.iter().flat_map(|end| end.to_le_bytes()).collect();
+        self.hasher.update(&document_ends);
+        let tokens = self.n_tokens * self.item_size;
         let padding = tokens.next_multiple_of(8) - tokens; // so that the ends lie where numbers of 8 bytes may
         let ends = tokens + padding;
         let header = json!({
             "__metadata__": {
                 "vocab_size": self.vocab_size.to_string(),
-                "text_bytes": self.text_bytes.to_string(),
+                "text_bytes": self.n_text_bytes.to_string(),
                 "tokenizer": tokenizer,
-                "sha256": hex(self.hash.finalize()),
+                "sha256": hex(self.hasher.finalize()),
             },
-            "tokens": { "dtype": format!("U{}", 8 * self.width), "shape": [self.tokens], "data_offsets": [0, tokens] },
+            "tokens": { "dtype": format!("U{}", 8 * self.item_size), "shape": [self.n_tokens], "data_offsets": [0, tokens] },
             "padding": { "dtype": "U8", "shape": [padding], "data_offsets": [tokens, ends] },
             "document_ends": {
-                "dtype": "U64", "shape": [self.ends.len()], "data_offsets": [ends, ends + document_ends.len()],
+                "dtype": "U64", "shape": [self.document_ends.len()], "data_offsets": [ends, ends + document_ends.len()],
             },
         });
         let header = format!("{:HEADER$}", header.to_string());

@@ -32,7 +32,7 @@ pub enum Tracker {
         /// Its file.
         run: Wandb,
         /// All that is known of the latest step: a step is one row.
-        row: (usize, Map<String, Value>),
+        pending_row: (usize, Map<String, Value>),
     },
 }
 
@@ -55,7 +55,7 @@ impl Tracker {
             Kind::Wandb => {
                 let name = folder.file_name().unwrap_or_default().to_string_lossy();
                 let run = Wandb::create(folder, "llm-from-scratch", &name, settings)?;
-                Self::Wandb { run, row: (step, Map::new()) }
+                Self::Wandb { run, pending_row: (step, Map::new()) }
             }
         })
     }
@@ -75,7 +75,7 @@ impl Tracker {
                     }
                 }
             }
-            Self::Wandb { run, row: (at, row) } => {
+            Self::Wandb { run, pending_row: (at, row) } => {
                 if *at != step && !row.is_empty() {
                     run.row(*at, row)?;
                     row.clear();
@@ -114,7 +114,7 @@ impl Tracker {
         match self {
             Self::Nowhere => Ok(()),
             Self::TensorBoard(mut events) => events.flush(),
-            Self::Wandb { mut run, row: (step, row) } => {
+            Self::Wandb { mut run, pending_row: (step, row) } => {
                 if !row.is_empty() {
                     run.row(step, &row)?;
                 }

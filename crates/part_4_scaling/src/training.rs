@@ -20,19 +20,19 @@ pub struct TrainConfig {
     /// Windows whose gradient is computed at a time.
     pub batch_size: usize,
     /// Such batches per step.
-    pub accumulate: usize,
+    pub grad_accum_steps: usize,
     /// The rate of each step, and how many there are.
     pub schedule: Schedule,
     /// β₁, β₂, ε and weight decay.
     pub optimizer: AdamWConfig,
     /// Largest gradient norm.
-    pub grad_clip: f64,
+    pub max_grad_norm: f64,
     /// Probability of dropout.
     pub dropout: f64,
     /// What the model computes in.
     pub dtype: DType,
     /// What it keeps for the gradient.
-    pub activations: GradientCheckpointing,
+    pub gradient_checkpointing: GradientCheckpointing,
 }
 
 /// What is done how often, in steps; 0 means never.
@@ -56,7 +56,7 @@ pub struct Outputs<'a> {
     /// How often.
     pub intervals: Intervals,
     /// How much is evaluated.
-    pub extent: Extent,
+    pub eval_config: Extent,
     /// Ends the run, saved.
     pub interrupt: Interrupt,
     /// Ends it too, after this many steps in all.
@@ -76,39 +76,42 @@ pub fn train(
     log: &mut RunLog,
 ) -> Result<()> {
     let device = run.parameters.device().clone();
-    let mut windows = Windows::new(&data.train, run.model.context_len, seed)?;
-    let inference = GptModern::new(&run.model, run.parameters.for_inference().root())?;
+    let mut windows = Windows::new(&data.train, run.config.context_len, seed)?;
+    let inference = GptModern::new(&run.config, run.parameters.for_inference().root())?;
     let due = |step: usize, interval: usize| interval > 0 && step.is_multiple_of(interval);
-    while run.state.step < config.schedule.total {
-        let mut cursor = run.state.cursor;
-        let batches = (0..config.accumulate)
+    while run.progress.step < config.schedule.total_steps {
+        let mut cursor = run.progress.loader_state;
+        let batches = (0..config.grad_accum_steps)
             .map(|_| windows.next(&mut cursor, config.batch_size, &device))
             .collect::<Result<Vec<_>>>()?;
         let model = run.rounded(config)?; // the weights as they are now, in config.dtype
         let (loss, mut grads) = gradients(&model, &run.parameters, &batches, run.scale())?;
         run.unscale(&mut grads)?; // before anything measures them
-        let norm = clip_grad_norm(&mut grads, &run.parameters, config.grad_clip)?;
+        let norm = clip_grad_norm(&mut grads, &run.parameters, config.max_grad_norm)?;
         if !run.accepts(norm)? {
             log.skipped(run)?; // f16 overflowed: nothing has moved but the scale
             if outputs.interrupt.is_requested() {
-                return outputs.checkpoints.save(run.state.step, |folder| run.save(folder, data));
+                return outputs
+                    .checkpoints
+                    .save(run.progress.step, |folder| run.save(folder, data));
             }
             continue;
         }
-        let step = run.state.step + 1;
+        let step = run.progress.step + 1;
         let rate = config.schedule.at(step);
         if let Some(alarm) = log.alarm(step, loss, rate, norm)? {
             bail!(alarm);
         }
         run.optimizer.step(&grads, rate)?;
-        (run.state.step, run.state.cursor) = (step, cursor);
+        (run.progress.step, run.progress.loader_state) = (step, cursor);
 
         let stop =
             outputs.interrupt.is_requested() || outputs.stop_after.is_some_and(|n| step >= n);
-        let last = step == config.schedule.total;
-        log.step(&Figures { step, epoch: cursor.epoch, loss, rate, norm }, run)?;
+        let last = step == config.schedule.total_steps;
+        log.step(&Figures { step, epoch: cursor.epoch, loss, lr: rate, grad_norm: norm }, run)?;
         if last || due(step, outputs.intervals.eval) {
-            let found = log.pause(|| evaluate(&inference, &data.validation, outputs.extent))?;
+            let found =
+                log.pause(|| evaluate(&inference, &data.validation, outputs.eval_config))?;
             ensure!(
                 found.loss.is_finite(),
                 "the validation loss after step {step} is {}",
@@ -118,10 +121,10 @@ pub fn train(
             log.attention(
                 step,
                 &inference,
-                &data.validation.first_window(run.model.context_len, &device)?,
+                &data.validation.first_window(run.config.context_len, &device)?,
             )?;
-            if run.state.best.is_none_or(|best| found.loss < best) {
-                run.state.best = Some(found.loss);
+            if run.progress.best_loss.is_none_or(|best| found.loss < best) {
+                run.progress.best_loss = Some(found.loss);
                 model_folder::save(&outputs.folder.join("model"), run, &data.tokenizer)?;
             }
         }

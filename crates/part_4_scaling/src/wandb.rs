@@ -25,8 +25,8 @@ pub struct Wandb {
     path: PathBuf,
     /// Bytes and records written so far.
     offset: usize,
-    records: u64,
-    started: Instant,
+    n_records: u64,
+    start_time: Instant,
 }
 
 impl Wandb {
@@ -43,7 +43,7 @@ impl Wandb {
         let path = folder.join(format!("run-{id}.wandb"));
         let file =
             File::create_new(&path).with_context(|| format!("creating {}", path.display()))?;
-        let mut run = Self { file, path, offset: 0, records: 0, started: Instant::now() };
+        let mut run = Self { file, path, offset: 0, n_records: 0, start_time: Instant::now() };
         run.write(log_file::HEADER)?;
         run.record(17, &run_record(&id, project, name, settings, now))?;
         Ok(run)
@@ -57,7 +57,7 @@ impl Wandb {
     pub fn row(&mut self, step: usize, values: &Map<String, Value>) -> Result<()> {
         let own = [
             ("_step", json!(step)),
-            ("_runtime", json!(self.started.elapsed().as_secs_f64())),
+            ("_runtime", json!(self.start_time.elapsed().as_secs_f64())),
             ("_timestamp", json!(unix_time().as_secs_f64())),
         ];
         let values = values.iter().map(|(name, value)| (name.as_str(), value));
@@ -75,7 +75,7 @@ impl Wandb {
     /// # Errors
     /// When the file cannot be written.
     pub fn finish(mut self) -> Result<()> {
-        let seconds = self.started.elapsed().as_secs();
+        let seconds = self.start_time.elapsed().as_secs();
         self.record(18, &Message::new().varint(1, 0).varint(2, seconds))?; // exit: exit_code, runtime
         self.file.sync_all().with_context(|| format!("writing {}", self.path.display()))
     }
@@ -86,8 +86,8 @@ impl Wandb {
     }
 
     fn record(&mut self, field: u32, content: &Message) -> Result<()> {
-        self.records += 1;
-        let record = Message::new().varint(1, self.records).bytes(field, content); // num, and one of many
+        self.n_records += 1;
+        let record = Message::new().varint(1, self.n_records).bytes(field, content); // num, and one of many
         self.write(&log_file::framed(self.offset, record.as_ref()))
     }
 

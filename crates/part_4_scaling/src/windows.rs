@@ -27,10 +27,10 @@ pub struct Cursor {
 pub struct Windows<'a> {
     tokens: &'a TokenFile,
     /// T
-    block_size: usize,
+    context_len: usize,
     seed: u64,
     /// The order of one epoch.
-    order: (u64, Vec<u32>),
+    epoch_order: (u64, Vec<u32>),
 }
 
 impl<'a> Windows<'a> {
@@ -40,14 +40,15 @@ impl<'a> Windows<'a> {
     /// When there are not two tokens: nothing to predict.
     pub fn new(tokens: &'a TokenFile, block_size: usize, seed: u64) -> Result<Self> {
         ensure!(tokens.len() > 1, "{} tokens are too few to predict any", tokens.len());
-        let mut windows = Self { tokens, block_size, seed, order: (0, Vec::new()) };
-        windows.order = (0, windows.permutation(0));
+        let mut windows =
+            Self { tokens, context_len: block_size, seed, epoch_order: (0, Vec::new()) };
+        windows.epoch_order = (0, windows.permutation(0));
         Ok(windows)
     }
 
     /// How many windows an epoch has.
     pub fn count(&self) -> usize {
-        (self.tokens.len() - 1).div_ceil(self.block_size)
+        (self.tokens.len() - 1).div_ceil(self.context_len)
     }
 
     /// The next `b` windows, and the cursor moves on. A window at the end of the tokens may be short; what it lacks are no
@@ -56,7 +57,7 @@ impl<'a> Windows<'a> {
     /// # Errors
     /// When the tokens are damaged.
     pub fn next(&mut self, cursor: &mut Cursor, b: usize, device: &Device) -> Result<Batch> {
-        let t = self.block_size;
+        let t = self.context_len;
         let (mut inputs, mut targets) = (Vec::with_capacity(b * t), Vec::with_capacity(b * t));
         for _ in 0..b {
             let start = self.advance(cursor) * t;
@@ -78,11 +79,11 @@ impl<'a> Windows<'a> {
         if cursor.window >= self.count() {
             *cursor = Cursor { epoch: cursor.epoch + 1, window: 0 };
         }
-        if self.order.0 != cursor.epoch {
-            self.order = (cursor.epoch, self.permutation(cursor.epoch));
+        if self.epoch_order.0 != cursor.epoch {
+            self.epoch_order = (cursor.epoch, self.permutation(cursor.epoch));
         }
         cursor.window += 1;
-        self.order.1[cursor.window - 1] as usize
+        self.epoch_order.1[cursor.window - 1] as usize
     }
 
     fn permutation(&self, epoch: u64) -> Vec<u32> {

@@ -70,7 +70,7 @@ pub fn pretrain(config: BaseModelConfig, seed: u64, device: &Device) -> Result<C
     let optimizer = AdamWConfig { beta2: 0.99, ..AdamWConfig::default() };
     let config = TrainConfig { optimizer, ..TrainConfig::with_defaults(16, steps, 1e-3, seed) };
     let mut tuning = TrainState::new(model, parameters, config.optimizer)?;
-    let mut log = SftLog::new(steps, config.schedule.warmup, 0, steps.max(1))?;
+    let mut log = SftLog::new(steps, config.schedule.warmup_steps, 0, steps.max(1))?;
     if steps > 0 {
         let windows = windows(&text, &tokenizer)?;
         train(&mut tuning, &windows, &config, None, &RunOutputs::default(), &mut log)?;

@@ -55,7 +55,7 @@ impl<'a> RunSetup<'a> {
     }
 
     fn checkpoints(&self) -> Checkpoints {
-        Checkpoints::new(self.out.join("checkpoints"), self.flags.save.keep)
+        Checkpoints::new(self.out.join("checkpoints"), self.flags.save.keep_checkpoints)
     }
 
     /// Makes the folder of a new run: not before all that can be wrong is known to be right.

@@ -75,7 +75,7 @@ pub fn train(
     let twin = GptModern::new(&tuning.config, tuning.parameters.for_inference().root())?;
     let lengths = examples.iter().map(|example| example.ids.len()).collect();
     let mut order = BatchSampler::new(lengths, config.curriculum, config.batch_size, config.seed);
-    let total = config.schedule.total;
+    let total = config.schedule.total_steps;
     if let Some(exam) = exam.filter(|_| tuning.progress.step == 0) {
         exam.run(&twin, tuning, outputs, log)?; // what there is to improve on
     }

@@ -146,7 +146,7 @@ pub fn train_base_model(
         ..usual
     };
     let mut tuning = TrainState::new(config, checkpoint.parameters, train.optimizer)?;
-    let mut log = SftLog::new(steps, train.schedule.warmup, 0, steps)?;
+    let mut log = SftLog::new(steps, train.schedule.warmup_steps, 0, steps)?;
     sft::train(&mut tuning, &examples, &train, None, &RunOutputs::default(), &mut log)?;
     let parameters = tuning.parameters;
     let model = GptModern::new(&config, parameters.for_inference().root())?;

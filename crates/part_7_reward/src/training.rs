@@ -52,7 +52,7 @@ pub fn train(
     let lengths = pairs.iter().map(|pair| pair.chosen.len().max(pair.rejected.len())).collect();
     let mut order =
         BatchSampler::new(lengths, Curriculum::Shuffled, config.batch_size, config.seed);
-    let total = config.schedule.total;
+    let total = config.schedule.total_steps;
     if tuning.progress.step == 0 {
         exam.run(&twin, tuning, outputs, log)?; // what there is to improve on
         if tuning.progress.passed {

@@ -50,7 +50,7 @@ pub fn train(
     if learner.policy.progress.step == 0 {
         exam.run(&models.rollout_policy, &mut learner.policy, around.reward_fn, outputs, log)?; // what there is to improve on
     }
-    let total = config.schedule.total;
+    let total = config.schedule.total_steps;
     while learner.policy.progress.step < total && !learner.policy.progress.passed {
         let step = learner.policy.progress.step + 1;
         let mut rng = step_rng(config.seed, step);

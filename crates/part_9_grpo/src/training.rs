@@ -69,7 +69,7 @@ pub fn train(
     if tuning.progress.step == 0 {
         look(&twin, tuning, around, outputs, log)?; // what there is to improve on
     }
-    while tuning.progress.step < schedule.total {
+    while tuning.progress.step < schedule.total_steps {
         let step = tuning.progress.step + 1;
         let questions = prompts.batch(step, config.prompts);
         let mut rng = step_rng(config.seed, step);
@@ -81,7 +81,8 @@ pub fn train(
         }
         tuning.progress.step = step;
         around.reference.as_mut().map_or(Ok(()), |reference| reference.renew(tuning))?;
-        let last = step == schedule.total || most_tokens.is_some_and(|n| log.so_far.tokens >= n);
+        let last =
+            step == schedule.total_steps || most_tokens.is_some_and(|n| log.so_far.tokens >= n);
         if last || around.looks.due(step) {
             look(&twin, tuning, around, outputs, log)?;
         }

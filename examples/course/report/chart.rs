@@ -51,7 +51,8 @@ impl Chart<'_> {
         let points = self.lines.iter().flat_map(|line| &line.points);
         let (x, y): (Vec<f64>, Vec<f64>) = points.copied().filter(finite).unzip();
         let Some((left, right)) = span(x) else { return String::new() };
-        let Some((low, high)) = span(y.into_iter().chain(self.y_range.into_iter().flatten())) else {
+        let Some((low, high)) = span(y.into_iter().chain(self.y_range.into_iter().flatten()))
+        else {
             return String::new();
         };
         let ys = ticks(low, high);

@@ -85,13 +85,13 @@ fn prepare(args: &TrainArgs, folder: &Path) -> Result<()> {
         as_usage_error(check(args.vocab_size))?;
     }
     let corpus = Corpus::open(&args.data)?;
-    let split = Split { validation: args.validation, seed: args.run.compute.seed };
-    split.check(corpus.documents)?;
+    let split = Split { fraction: args.validation, seed: args.run.compute.seed };
+    split.check(corpus.n_documents)?;
     let tokenizer = match &args.tokenizer {
         Some(path) => Tokenizer::open(path)?,
         None => work::tokenizer(&corpus, args.vocab_size)?,
     };
-    let bar = work::bytes(corpus.bytes, "tokenizing")?;
+    let bar = work::bytes(corpus.n_bytes, "tokenizing")?;
     tokenize(&corpus, &tokenizer, split, folder, |bytes| bar.inc(bytes as u64))?;
     bar.finish_and_clear();
     Ok(())

@@ -14,7 +14,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
     let folder = model_folder(&args.model);
     let checkpoint = Checkpoint::open(&folder.to_string_lossy(), LoadMode::Inference, &device)?;
     let Checkpoint { model, tokenizer, .. } = &checkpoint;
-    let extent = Extent { batch_size: args.batch_size.get(), windows: None };
+    let extent = Extent { batch_size: args.batch_size.get(), max_windows: None };
     let found = match Dataset::is_at(&args.data) {
         true => evaluate(model, &Dataset::open(&args.data)?.validation, extent)?,
         false => {

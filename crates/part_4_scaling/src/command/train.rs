@@ -31,23 +31,25 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     // the vocabulary comes on top
     training_memory::ensure_fits_in_memory(model.parameter_count(), &device)?;
     let settings = serde_json::to_value(args)?;
-    let checkpoints = Checkpoints::new(args.out.join("checkpoints"), args.run.save.keep);
+    let checkpoints =
+        Checkpoints::new(args.out.join("checkpoints"), args.run.save.keep_checkpoints);
     let (mut run, data, folder, rows) = match args.run.settings.resume {
         true => resumed(args, &settings, &mut model, &config, &checkpoints, &device)?,
         false => begun(args, &settings, &mut model, &config, &device)?,
     };
-    let tracker = Tracker::create(args.log.figures.log, &args.out, &settings, run.state.step)?;
+    let tracker =
+        Tracker::create(args.log.metrics.tracker, &args.out, &settings, run.progress.step)?;
     let log = log_config(args, &run, &config, &device)?;
     tell(&run, &data, &log);
-    let mut log = RunLog::new(log, folder, tracker, (run.state.step, &rows))?;
+    let mut log = RunLog::new(log, folder, tracker, (run.progress.step, &rows))?;
     let interrupt = Interrupt::listen()?;
     let outputs = Outputs {
         folder: &args.out,
         checkpoints,
         intervals: args.log.intervals(&args.run.save),
-        extent: Extent {
+        eval_config: Extent {
             batch_size: args.step.batch_size.get(),
-            windows: Some(args.log.eval_windows.get()),
+            max_windows: Some(args.log.eval_windows.get()),
         },
         interrupt,
         stop_after: args.run.save.stop_after.map(NonZeroUsize::get),
@@ -72,7 +74,7 @@ fn model_config(args: &TrainArgs) -> Result<ModelConfig> {
 fn train_config(args: &TrainArgs) -> Result<TrainConfig> {
     let step = &args.step;
     let (tokens, batches) =
-        (step.batch_size.get().saturating_mul(args.size.block_size), step.accumulate.get());
+        (step.batch_size.get().saturating_mul(args.size.block_size), step.grad_accum_steps.get());
     as_usage_error((|| {
         ensure!(
             tokens <= MOST_TOKENS,
@@ -83,13 +85,13 @@ fn train_config(args: &TrainArgs) -> Result<TrainConfig> {
     })())?;
     Ok(TrainConfig {
         batch_size: step.batch_size.get(),
-        accumulate: step.accumulate.get(),
+        grad_accum_steps: step.grad_accum_steps.get(),
         schedule: args.schedule.schedule()?,
         optimizer: step.optimizer.adamw_config(),
-        grad_clip: step.optimizer.max_grad_norm().unwrap_or(f64::MAX),
+        max_grad_norm: step.optimizer.max_grad_norm().unwrap_or(f64::MAX),
         dropout: args.size.dropout,
         dtype: step.dtype.dtype(),
-        activations: if step.recompute {
+        gradient_checkpointing: if step.gradient_checkpointing {
             GradientCheckpointing::On
         } else {
             GradientCheckpointing::Off
@@ -103,15 +105,15 @@ fn log_config(
     config: &TrainConfig,
     device: &Device,
 ) -> Result<LogConfig> {
-    let flops = flops_per_token(&run.model, run.parameters.n_parameters());
+    let flops = flops_per_token(&run.config, run.parameters.n_parameters());
     Ok(LogConfig {
-        interval: args.log.figures.log_interval.get(),
-        steps: config.schedule.total,
-        warmup: config.schedule.warmup,
-        tokens_per_step: config.batch_size * config.accumulate * run.model.context_len,
-        peak_share: flops / gemm_peak(config.dtype, device)?,
+        interval: args.log.metrics.log_interval.get(),
+        total_steps: config.schedule.total_steps,
+        warmup_steps: config.schedule.warmup_steps,
+        tokens_per_step: config.batch_size * config.grad_accum_steps * run.config.context_len,
+        mfu_per_token_per_s: flops / gemm_peak(config.dtype, device)?,
         sampling: args.log.sampling.sampling(),
-        sample_tokens: args.log.sample_tokens,
+        sample_len: args.log.sample_len,
     })
 }
 
@@ -130,22 +132,22 @@ fn tell(run: &Run, data: &Dataset, log: &LogConfig) {
         validation.len(),
         validation.documents()
     );
-    let all = log.steps * log.tokens_per_step;
+    let all = log.total_steps * log.tokens_per_step;
     println!(
         "{} steps of {} tokens: {:.1} times through the text",
-        log.steps,
+        log.total_steps,
         log.tokens_per_step,
         all as f64 / train.len() as f64
     );
 }
 
 fn report(args: &TrainArgs, run: &Run, config: &TrainConfig, tokens_per_second: f64) -> Result<()> {
-    let (step, total, out) = (run.state.step, config.schedule.total, &args.out);
+    let (step, total, out) = (run.progress.step, config.schedule.total_steps, &args.out);
     let rate = match tokens_per_second > 0. {
         true => format!(", {tokens_per_second:.0} tokens/s"),
         false => String::new(), // the run was resumed at its end
     };
-    match run.state.best {
+    match run.progress.best_loss {
         Some(best) => println!("best validation loss {best:.4}{rate}"),
         None => println!("no validation yet{rate}"),
     }
@@ -155,7 +157,7 @@ fn report(args: &TrainArgs, run: &Run, config: &TrainConfig, tokens_per_second: 
     }
     if args.run.json {
         let report = json!({
-            "step": step, "loss": run.state.best, "tokens_per_s": tokens_per_second,
+            "step": step, "loss": run.progress.best_loss, "tokens_per_s": tokens_per_second,
             "parameters": run.parameters.n_parameters(), "model": out.join("model"),
         });
         println!("{report}");

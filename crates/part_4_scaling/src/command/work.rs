@@ -20,10 +20,10 @@ pub(super) fn bytes(bytes: usize, what: &'static str) -> Result<ProgressBar> {
 
 /// Trains a tokenizer on all of `corpus`.
 pub(super) fn tokenizer(corpus: &Corpus, vocab_size: usize) -> Result<Tokenizer> {
-    let bar = bytes(corpus.bytes, "learning tokens from")?;
+    let bar = bytes(corpus.n_bytes, "learning tokens from")?;
     let tokenizer = corpus.train_tokenizer(vocab_size, |bytes| {
         bar.inc(bytes as u64);
-        if bar.position() == corpus.bytes as u64 {
+        if bar.position() == corpus.n_bytes as u64 {
             bar.set_message("merging");
         }
     })?;

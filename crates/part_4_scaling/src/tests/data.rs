@@ -12,7 +12,7 @@ use tiny_gpt::builtin_text::BuiltinText;
 use crate::dataset::{Split, tokenize};
 use crate::{Corpus, Cursor, Dataset, TokenFile, TokenWriter, Windows};
 
-const SPLIT: Split = Split { validation: 0.25, seed: 3 };
+const SPLIT: Split = Split { fraction: 0.25, seed: 3 };
 
 fn dataset(folder: &Path, text: &str) -> Result<Dataset> {
     let file = folder.join("text.txt");
@@ -22,7 +22,7 @@ fn dataset(folder: &Path, text: &str) -> Result<Dataset> {
     let (out, mut seen) = (folder.join("tokens"), 0);
     std::fs::create_dir_all(&out)?;
     tokenize(&corpus, &tokenizer, SPLIT, &out, |bytes| seen += bytes)?;
-    assert_eq!(seen, corpus.bytes);
+    assert_eq!(seen, corpus.n_bytes);
     Dataset::open(&out)
 }
 

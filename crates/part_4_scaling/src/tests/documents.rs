@@ -12,7 +12,7 @@ fn documents(bytes: impl Read) -> Result<(Vec<String>, usize)> {
     let (mut texts, mut pieces): (Vec<String>, _) = (Vec::new(), 0);
     while let Some(piece) = reader.next_piece()? {
         assert!(!piece.text.is_empty());
-        if piece.first {
+        if piece.is_document_start {
             texts.push(String::new());
         }
         texts.last_mut().expect("the first piece begins a document").push_str(&piece.text);
@@ -64,7 +64,9 @@ fn pieces_are_cut_where_no_token_reaches_across() -> Result<()> {
     let mut last = String::new();
     while let Some(piece) = reader.next_piece()? {
         let begins_with_space = piece.text.starts_with(char::is_whitespace);
-        assert!(piece.first || (begins_with_space && !last.ends_with(char::is_whitespace)));
+        assert!(
+            piece.is_document_start || (begins_with_space && !last.ends_with(char::is_whitespace))
+        );
         last = piece.text;
     }
     Ok(())

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use crate::schedule::{Decay, Schedule};
 
 fn schedule(decay: Decay) -> Schedule {
-    Schedule { peak: 1e-3, floor: 0., warmup: 10, total: 110, decay }
+    Schedule { peak_lr: 1e-3, min_lr: 0., warmup_steps: 10, total_steps: 110, decay }
 }
 
 fn assert_rate(schedule: &Schedule, n: usize, expected: f64) {
@@ -40,7 +40,7 @@ fn the_stable_rate_falls_over_the_last_fifth() {
 #[test]
 fn after_the_end_the_rate_stays_at_the_floor() {
     for decay in [Decay::Cosine, Decay::Stable] {
-        let schedule = Schedule { floor: 1e-5, ..schedule(decay) };
+        let schedule = Schedule { min_lr: 1e-5, ..schedule(decay) };
         for n in [110, 111, 140, 210, 100_000] {
             assert_rate(&schedule, n, 1e-5);
         }
@@ -54,7 +54,7 @@ proptest! {
     ) {
         let decay = if cosine { Decay::Cosine } else { Decay::Stable };
         let (peak, total) = (3e-4, warmup + steps);
-        let schedule = Schedule { peak, floor: share * peak, warmup, total, decay };
+        let schedule = Schedule { peak_lr: peak, min_lr: share * peak, warmup_steps: warmup, total_steps: total, decay };
         let rates: Vec<f64> = (1..=total + 10).map(|n| schedule.at(n)).collect();
         let top = rates.iter().copied().fold(0., f64::max);
         prop_assert!(rates.iter().all(|&rate| rate > 0. || share == 0.));
@@ -62,6 +62,6 @@ proptest! {
         let (up, down) = rates.split_at(warmup.max(1));
         prop_assert!(up.windows(2).all(|pair| pair[0] < pair[1]));
         prop_assert!(down.windows(2).all(|pair| pair[0] >= pair[1]));
-        prop_assert!((rates[total + 9] - schedule.floor).abs() < 1e-15);
+        prop_assert!((rates[total + 9] - schedule.min_lr).abs() < 1e-15);
     }
 }

@@ -21,13 +21,19 @@ use crate::{Checkpoints, Corpus, Cursor, Dataset, Run, RunLog, Schedule, TrainCo
 const STEPS: usize = 3;
 const CONFIG: TrainConfig = TrainConfig {
     batch_size: 2,
-    accumulate: 2,
-    schedule: Schedule { peak: 1e-3, floor: 0., warmup: 2, total: STEPS, decay: Decay::Cosine },
+    grad_accum_steps: 2,
+    schedule: Schedule {
+        peak_lr: 1e-3,
+        min_lr: 0.,
+        warmup_steps: 2,
+        total_steps: STEPS,
+        decay: Decay::Cosine,
+    },
     optimizer: AdamWConfig { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.1 },
-    grad_clip: 1.,
+    max_grad_norm: 1.,
     dropout: 0.,
     dtype: DType::F16,
-    activations: GradientCheckpointing::Off,
+    gradient_checkpointing: GradientCheckpointing::Off,
 };
 
 fn dataset(folder: &Path) -> Result<Dataset> {
@@ -35,7 +41,7 @@ fn dataset(folder: &Path) -> Result<Dataset> {
     std::fs::write(&file, "the cat sat on the mat and slept<|endoftext|>".repeat(30))?;
     let corpus = Corpus::open(&file)?;
     let tokenizer = corpus.train_tokenizer(270, |_| {})?;
-    tokenize(&corpus, &tokenizer, Split { validation: 0.1, seed: 0 }, folder, |_| {})?;
+    tokenize(&corpus, &tokenizer, Split { fraction: 0.1, seed: 0 }, folder, |_| {})?;
     Dataset::open(folder)
 }
 
@@ -49,12 +55,12 @@ fn fresh(data: &Dataset) -> Result<Run> {
 fn trained(run: &mut Run, data: &Dataset, folder: &Path) -> Result<Vec<Value>> {
     let log = LogConfig {
         interval: 1,
-        steps: STEPS,
-        warmup: CONFIG.schedule.warmup,
+        total_steps: STEPS,
+        warmup_steps: CONFIG.schedule.warmup_steps,
         tokens_per_step: 32,
-        peak_share: 0.,
+        mfu_per_token_per_s: 0.,
         sampling: Sampling::Greedy,
-        sample_tokens: 1,
+        sample_len: 1,
     };
     let record = RunFolder::create(folder, &json!({}))?;
     let mut log = RunLog::new(log, record, Tracker::Nowhere, (0, &[]))?;
@@ -62,7 +68,7 @@ fn trained(run: &mut Run, data: &Dataset, folder: &Path) -> Result<Vec<Value>> {
         folder,
         checkpoints: Checkpoints::new(folder.join("checkpoints"), NonZeroUsize::MIN),
         intervals: Intervals { eval: 0, save: 0, sample: 0 },
-        extent: Extent { batch_size: 1, windows: Some(1) },
+        eval_config: Extent { batch_size: 1, max_windows: Some(1) },
         interrupt: Interrupt::default(),
         stop_after: None,
     };
@@ -77,7 +83,7 @@ fn a_skipped_step_advances_nothing() -> Result<()> {
     let data = dataset(folder.path())?;
     let mut run = fresh(&data)?;
     // 2⁴⁰ overflows f16 for certain, and is halved until it does not.
-    run.state.scaler =
+    run.progress.grad_scaler =
         Some(serde_json::from_value(json!({ "scale": 2f64.powi(40), "good_steps": 0 }))?);
     let rows = trained(&mut run, &data, &folder.path().join("run"))?;
     let skipped = rows.iter().filter(|row| row["skipped"].is_u64()).count();
@@ -86,9 +92,9 @@ fn a_skipped_step_advances_nothing() -> Result<()> {
         "{skipped} skipped, scale {}",
         run.scale()
     );
-    assert_eq!(run.state.step, STEPS);
+    assert_eq!(run.progress.step, STEPS);
     // Each step read 4 windows, of which an epoch has more.
-    assert_eq!(run.state.cursor, Cursor { epoch: 0, window: 4 * STEPS });
+    assert_eq!(run.progress.loader_state, Cursor { epoch: 0, window: 4 * STEPS });
     let rates = rows.iter().filter_map(|row| row["lr"].as_f64());
     assert!(rates.eq((1..=STEPS).map(|n| CONFIG.schedule.at(n))));
     let mut norms = rows.iter().filter_map(|row| row["grad_norm"].as_f64());
@@ -107,7 +113,7 @@ fn a_loss_that_is_no_number_ends_the_run_with_its_cause_and_the_weights_as_they_
     let folder = tempfile::tempdir()?;
     let data = dataset(folder.path())?;
     let mut run = fresh(&data)?;
-    run.state.scaler = None;
+    run.progress.grad_scaler = None;
     let norm = run.parameters.iter().find(|p| p.name == "model.norm.weight").expect("a norm");
     norm.var.set(&norm.var.ones_like()?.affine(f64::INFINITY, 0.)?)?;
     let table = run.parameters.iter().next().expect("a table").var.copy()?;

@@ -40,7 +40,7 @@ pub(super) fn print_run_report(
     tokens_per_second: f64,
 ) -> Result<()> {
     let state = &tuning.progress;
-    let (step, total, out) = (state.step, config.schedule.total, &args.out);
+    let (step, total, out) = (state.step, config.schedule.total_steps, &args.out);
     println!("{tokens_per_second:.0} tokens/s{}", peak_memory());
     let saved = if args.lora.lora_rank.is_some() { "adapter" } else { "model" };
     let place = out.join(saved);

@@ -56,10 +56,11 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
         lora: lora.as_ref().map(|lora| (lora, base.as_str())),
     };
     let restore = |path: &Path| tuning.restore(path, &name);
-    let (folder, tracker, rows) = start.open_run(args.exam.figures.log, restore)?;
+    let (folder, tracker, rows) = start.open_run(args.exam.figures.tracker, restore)?;
     let schedule = config.schedule;
     let interval = args.exam.figures.log_interval.get();
-    let log = SftLog::new(schedule.total, schedule.warmup, tuning.progress.step, interval)?;
+    let log =
+        SftLog::new(schedule.total_steps, schedule.warmup_steps, tuning.progress.step, interval)?;
     let mut log = log.record_to(folder, tracker, &rows);
     let outputs = start.outputs(&keeper, &name)?;
     let exam = exam(args, &examples, &speech);
@@ -67,7 +68,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     train(&mut tuning, &data.examples, &config, Some(&exam), &outputs, &mut log)?;
     let tokens_per_second = log.tokens_per_second();
     log.finish()?; // the progress line ends before we speak
-    if args.lora.merge && tuning.is_finished(schedule.total) {
+    if args.lora.merge && tuning.is_finished(schedule.total_steps) {
         keeper.save_merged(&args.out, &device)?;
     }
     print_run_report(args, &tuning, &config, tokens_per_second)
@@ -79,7 +80,7 @@ fn train_config(args: &TrainArgs) -> Result<TrainConfig> {
     args.lora.check()?;
     Ok(TrainConfig {
         batch_size: step.batch_size.get(),
-        grad_accum_steps: step.accumulate.get(),
+        grad_accum_steps: step.grad_accum_steps.get(),
         curriculum: args.curriculum,
         batch_layout: args
             .pack

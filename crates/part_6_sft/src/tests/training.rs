@@ -31,10 +31,10 @@ fn train_config(steps: usize) -> TrainConfig {
         curriculum: Curriculum::Shuffled,
         batch_layout: BatchLayout::Padded,
         schedule: Schedule {
-            peak: 5e-3,
-            floor: 5e-3,
-            warmup: 2,
-            total: steps,
+            peak_lr: 5e-3,
+            min_lr: 5e-3,
+            warmup_steps: 2,
+            total_steps: steps,
             decay: Decay::Constant,
         },
         optimizer: AdamWConfig::default(),
@@ -192,7 +192,7 @@ fn four_examples_one_by_one_train_the_model_that_four_at_a_time_do() -> Result<(
     let of = |batch_size, accumulate| {
         let mut tuning = tuned_by(optimizer, false)?;
         let config = train_config(2);
-        let schedule = Schedule { peak: 0.1, floor: 0.1, ..config.schedule };
+        let schedule = Schedule { peak_lr: 0.1, min_lr: 0.1, ..config.schedule };
         let curriculum = Curriculum::ByLength;
         let config = TrainConfig {
             batch_size,
@@ -225,7 +225,7 @@ fn the_gradient_is_clipped_and_the_rate_is_the_schedules() -> Result<()> {
     for (a, b) in before.iter().flatten().zip(still.iter().flatten()) {
         assert!((a - b).abs() < 1e-6, "far below Adam's epsilon, nothing moves: {a} {b}");
     }
-    let falling = Schedule { warmup: 0, floor: 0., decay: Decay::Cosine, ..steady };
+    let falling = Schedule { warmup_steps: 0, min_lr: 0., decay: Decay::Cosine, ..steady };
     assert_eq!(falling.at(2), 0.);
     assert_ne!(after(1., falling, 1)?, before);
     assert_eq!(after(1., falling, 2)?, after(1., falling, 1)?, "the second step has rate 0");

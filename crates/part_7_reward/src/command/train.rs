@@ -48,9 +48,10 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     };
     let figures = args.exam.figures;
     let restore = |path: &Path| learner.restore(path, &name);
-    let (folder, tracker, rows) = start.open_run(figures.log, restore)?;
+    let (folder, tracker, rows) = start.open_run(figures.tracker, restore)?;
     let (step, schedule) = (learner.progress.step, config.schedule);
-    let log = SftLog::new(schedule.total, schedule.warmup, step, figures.log_interval.get())?;
+    let log =
+        SftLog::new(schedule.total_steps, schedule.warmup_steps, step, figures.log_interval.get())?;
     let mut log = log.record_to(folder, tracker, &rows);
     let outputs = start.outputs(&keeper, &name)?;
     let exam = RewardValidator {
@@ -76,7 +77,7 @@ fn train_config(args: &TrainArgs) -> Result<TrainConfig> {
     })?;
     Ok(TrainConfig {
         batch_size: step.batch_size.get(),
-        grad_accum_steps: step.accumulate.get(),
+        grad_accum_steps: step.grad_accum_steps.get(),
         loss: args.loss.config()?,
         schedule: args.schedule.schedule()?,
         optimizer: step.optimizer.adamw_config(),

@@ -59,7 +59,13 @@ fn steps_clip_gradients_and_follow_the_rate() -> Result<()> {
     assert!(moved > 5e-3, "{moved}");
     let clipped = after_two_steps(&TrainConfig { max_grad_norm: 1e-13, ..config })?;
     assert!(apart(&clipped, &begun) < 1e-3 * moved, "gradients far below Adam's ε move nothing");
-    let schedule = Schedule { peak: 1e-2, floor: 0., warmup: 1, total: 2, decay: Decay::Cosine };
+    let schedule = Schedule {
+        peak_lr: 1e-2,
+        min_lr: 0.,
+        warmup_steps: 1,
+        total_steps: 2,
+        decay: Decay::Cosine,
+    };
     let falling = apart(&after_two_steps(&TrainConfig { schedule, ..config })?, &begun);
     let schedule = Schedule { decay: Decay::Constant, ..schedule };
     let constant = apart(&after_two_steps(&TrainConfig { schedule, ..config })?, &begun);

@@ -19,11 +19,11 @@ pub(super) fn check(args: &TrainArgs) -> Result<()> {
     as_usage_error((|| {
         let (prompts, mini) = (args.step.batch_size.get(), args.objective.mini_batches.get());
         ensure!(prompts >= mini, "{prompts} prompts are too few for {mini} mini-batches");
-        let parts = mini * args.step.accumulate.get();
+        let parts = mini * args.step.grad_accum_steps.get();
         ensure!(
             prompts >= parts,
             "{prompts} prompts are too few for {mini} mini-batches in {} parts each",
-            args.step.accumulate
+            args.step.grad_accum_steps
         );
         ensure!(
             args.lora.lora_dropout == 0.,
@@ -47,7 +47,7 @@ pub(super) fn config(args: &TrainArgs, speech: &ChatTokenizer) -> Result<PpoConf
         update: PpoUpdateConfig {
             ppo_epochs: objective.epochs.get(),
             n_minibatches: objective.mini_batches.get(),
-            grad_accum_steps: args.step.accumulate.get(),
+            grad_accum_steps: args.step.grad_accum_steps.get(),
             clip_range: objective.clip_range(),
             value_clip_range: objective.value_clip_range(),
             loss_weights: objective.loss_weights(),

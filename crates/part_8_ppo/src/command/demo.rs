@@ -83,7 +83,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
         ptx_loss: None,
     };
     let mut prompts = PromptLoader::new(questions, seed)?;
-    let mut log = PpoLog::new(config.schedule.total, 0, 1)?;
+    let mut log = PpoLog::new(config.schedule.total_steps, 0, 1)?;
     train(
         &mut learner,
         &mut around,
@@ -195,10 +195,10 @@ fn ppo_config(steps: usize, speech: &ChatTokenizer, seed: u64) -> PpoConfig {
             max_grad_norm: 1.,
         },
         schedule: Schedule {
-            peak: 3e-4,
-            floor: 3e-5,
-            warmup: 2,
-            total: steps,
+            peak_lr: 3e-4,
+            min_lr: 3e-5,
+            warmup_steps: 2,
+            total_steps: steps,
             decay: Decay::Cosine,
         },
         critic_lr_multiplier: 1.,

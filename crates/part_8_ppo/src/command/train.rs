@@ -73,8 +73,8 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     };
     let figures = args.exam.figures;
     let restore = |path: &Path| learner.restore(path, &name);
-    let (folder, tracker, rows) = start.open_run(figures.log, restore)?;
-    let (total, step) = (config.schedule.total, learner.policy.progress.step);
+    let (folder, tracker, rows) = start.open_run(figures.tracker, restore)?;
+    let (total, step) = (config.schedule.total_steps, learner.policy.progress.step);
     let log = PpoLog::new(total, step, figures.log_interval.get())?;
     let mut log = log.record_to(folder, tracker, &rows);
     let outputs = start.outputs(&keeper, &name)?;
@@ -90,10 +90,10 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     };
     train(&mut learner, &mut around, &mut prompts, (&config, &exam), &outputs, &mut log)?;
     log.finish()?; // the progress line ends before we speak
-    if learner.policy.is_finished(config.schedule.total) {
+    if learner.policy.is_finished(config.schedule.total_steps) {
         finish_run(args, &learner, &keeper, &device)?;
     }
-    print_run_report(args, &learner, config.schedule.total)
+    print_run_report(args, &learner, config.schedule.total_steps)
 }
 
 /// The end of a run: there has to be a model to show for it.

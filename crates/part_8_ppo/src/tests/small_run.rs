@@ -66,10 +66,10 @@ pub(super) fn config(steps: usize, stop: u32) -> PpoConfig {
             max_grad_norm: 1.,
         },
         schedule: Schedule {
-            peak: 5e-3,
-            floor: 5e-3,
-            warmup: 1,
-            total: steps,
+            peak_lr: 5e-3,
+            min_lr: 5e-3,
+            warmup_steps: 1,
+            total_steps: steps,
             decay: Decay::Constant,
         },
         critic_lr_multiplier: 2.,
@@ -139,7 +139,7 @@ pub(super) fn run(
         ptx_loss: mix,
     };
     let mut prompts = PromptLoader::new(questions.clone(), config.seed)?;
-    let mut log = PpoLog::new(config.schedule.total, learner.policy.progress.step, 1)?;
+    let mut log = PpoLog::new(config.schedule.total_steps, learner.policy.progress.step, 1)?;
     train(learner, &mut around, &mut prompts, (config, &exam), outputs, &mut log)?;
     Ok(learner.policy.progress.best.map(|best| -best))
 }

@@ -93,7 +93,7 @@ fn a_score_that_is_no_number_is_named_and_its_step_skipped() -> Result<()> {
         run(
             &mut learner,
             &mut *short,
-            &PpoConfig { schedule: Schedule { total: 4, ..config.schedule }, ..config },
+            &PpoConfig { schedule: Schedule { total_steps: 4, ..config.schedule }, ..config },
             &RunOutputs::default(),
             false
         )

@@ -85,7 +85,7 @@ pub(super) fn demonstrated(
     let data = &data[..data.len().min(steps * 64)];
     let optimizer = optimizer(How::Demonstrations);
     let how = TrainConfig { optimizer, ..TrainConfig::with_defaults(64, steps, args.lr, seed) };
-    let mut log = sft::SftLog::new(steps, how.schedule.warmup, 0, steps)?;
+    let mut log = sft::SftLog::new(steps, how.schedule.warmup_steps, 0, steps)?;
     sft::train(tuning, data, &how, None, &RunOutputs::default(), &mut log)?;
     Ok(data.iter().map(sft::TokenizedExample::n_targets).sum())
 }

@@ -66,9 +66,9 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     };
     start.create_folder()?;
     let figures = args.looks.figures;
-    let (folder, tracker, rows) = start.open_run(figures.log, restore)?;
+    let (folder, tracker, rows) = start.open_run(figures.tracker, restore)?;
     tell_start(args, &tuning, [learned.len(), validation.len(), left_out]);
-    let (total, step) = (schedule.total, tuning.progress.step);
+    let (total, step) = (schedule.total_steps, tuning.progress.step);
     let log = RunLog::new(total, step, so_far, figures.log_interval.get())?;
     let mut log = log.record(folder, tracker, &rows);
     let outputs = start.outputs(&keeper, &name)?;
@@ -92,7 +92,7 @@ fn finish(
     mut log: RunLog,
     (keeper, device): (&ModelSaver<'_>, &Device),
 ) -> Result<()> {
-    let (total, ended) = (schedule.total, tuning.is_finished(schedule.total));
+    let (total, ended) = (schedule.total_steps, tuning.is_finished(schedule.total_steps));
     if ended {
         log.row(total, schedule.at(total))?;
     }

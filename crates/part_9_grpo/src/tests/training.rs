@@ -59,8 +59,13 @@ fn config(steps: usize, speech: &ChatTokenizer) -> GrpoConfig {
     let stop = others.chain([speech.eos_token_id()]).collect();
     let rollout =
         RolloutConfig { group_size: 6, sampler, max_new_tokens: BUDGET, stop_token_ids: stop };
-    let schedule =
-        Schedule { peak: 1e-2, floor: 1e-2, warmup: 1, total: steps, decay: Decay::Constant };
+    let schedule = Schedule {
+        peak_lr: 1e-2,
+        min_lr: 1e-2,
+        warmup_steps: 1,
+        total_steps: steps,
+        decay: Decay::Constant,
+    };
     GrpoConfig::usual(6, rollout, schedule, 3)
 }
 
@@ -85,7 +90,7 @@ fn run(
     let reference = config.reference.map(|kind| Reference::new(&tuning, kind)).transpose()?;
     let looks = Looks { exam, questions: &questions, interval };
     let mut around = Surroundings { reference, scorer, looks };
-    let mut log = RunLog::new(config.steps.schedule.total, 0, SoFar::default(), 1000)?;
+    let mut log = RunLog::new(config.steps.schedule.total_steps, 0, SoFar::default(), 1000)?;
     train(&mut tuning, questions.clone(), config, &mut around, outputs, &mut log)?;
     Ok((tuning, log.so_far))
 }
@@ -244,7 +249,8 @@ fn the_gradient_is_clipped_and_the_rate_is_the_schedules() -> Result<()> {
     let after = |grad_clip, floor, stop_after| {
         let mut config = config(2, &speech);
         config.steps.grad_clip = grad_clip;
-        config.steps.schedule = Schedule { floor, warmup: 0, ..Schedule::cosine(1e-2, 2) };
+        config.steps.schedule =
+            Schedule { min_lr: floor, warmup_steps: 0, ..Schedule::cosine(1e-2, 2) };
         let outputs = RunOutputs { stop_after: Some(stop_after), ..RunOutputs::default() };
         bits(&run(&config, &mut *rule(letters), &outputs, 0)?.0)
     };

@@ -52,7 +52,10 @@ fn every_flag_arrives_where_it_is_used() -> Result<()> {
     assert_eq!(found.reference, Some(Kind::Renewed(6)));
     let steps = found.steps;
     assert_eq!((steps.updates, steps.groups_each, steps.most_tokens), (4, 2, None));
-    assert_eq!((steps.schedule.total, steps.schedule.peak, steps.grad_clip), (11, 0.5, 0.2));
+    assert_eq!(
+        (steps.schedule.total_steps, steps.schedule.peak_lr, steps.grad_clip),
+        (11, 0.5, 0.2)
+    );
     assert_eq!((steps.optimizer.beta2, steps.optimizer.weight_decay), (0.8, 0.3));
 
     let usual = config("")?;

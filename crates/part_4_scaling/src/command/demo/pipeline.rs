@@ -20,13 +20,19 @@ const SEED: u64 = 1337;
 const STEPS: usize = 60;
 const CONFIG: TrainConfig = TrainConfig {
     batch_size: 4,
-    accumulate: 2,
-    schedule: Schedule { peak: 3e-3, floor: 3e-4, warmup: 6, total: STEPS, decay: Decay::Cosine },
+    grad_accum_steps: 2,
+    schedule: Schedule {
+        peak_lr: 3e-3,
+        min_lr: 3e-4,
+        warmup_steps: 6,
+        total_steps: STEPS,
+        decay: Decay::Cosine,
+    },
     optimizer: AdamWConfig { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.1 },
-    grad_clip: 1.,
+    max_grad_norm: 1.,
     dropout: 0.1,
     dtype: DType::F32,
-    activations: GradientCheckpointing::Off,
+    gradient_checkpointing: GradientCheckpointing::Off,
 };
 
 pub(super) fn show() -> Result<()> {
@@ -48,7 +54,7 @@ fn dataset(folder: &Path) -> Result<Dataset> {
     std::fs::write(&file, BuiltinText::English.text().replace("\n\n", "\n<|endoftext|>\n"))?;
     let corpus = Corpus::open(&file)?;
     let tokenizer = corpus.train_tokenizer(512, |_| {})?;
-    tokenize(&corpus, &tokenizer, Split { validation: 0.1, seed: SEED }, folder, |_| {})?;
+    tokenize(&corpus, &tokenizer, Split { fraction: 0.1, seed: SEED }, folder, |_| {})?;
     Dataset::open(folder)
 }
 
@@ -85,8 +91,8 @@ fn accumulation(run: &Run, data: &Dataset) -> Result<()> {
 
 /// Eight texts in one batch and in eight; of text i, the first 8 (i + 1) targets count.
 fn ragged(run: &Run, data: &Dataset) -> Result<(Batch, Vec<Batch>)> {
-    let (t, device) = (run.model.context_len, &Device::Cpu);
-    let mut cursor = run.state.cursor;
+    let (t, device) = (run.config.context_len, &Device::Cpu);
+    let mut cursor = run.progress.loader_state;
     let Batch { inputs, targets } =
         Windows::new(&data.train, t, SEED)?.next(&mut cursor, 8, device)?;
     let mut targets: Vec<i64> = targets.flatten_all()?.to_vec1()?;
@@ -118,7 +124,7 @@ fn rates() {
     println!("\nThe learning rate of {STEPS} steps:");
     for (name, decay) in [("cosine", Decay::Cosine), ("stable", Decay::Stable)] {
         let schedule = Schedule { decay, ..CONFIG.schedule };
-        let bar = |step| bars[(schedule.at(step) / schedule.peak * 7.).round() as usize];
+        let bar = |step| bars[(schedule.at(step) / schedule.peak_lr * 7.).round() as usize];
         println!("  {name}  {}", (1..=STEPS).map(bar).collect::<String>());
     }
 }
@@ -137,7 +143,7 @@ fn resuming(fresh: impl Fn() -> Result<Run>, data: &Dataset, folder: &Path) -> R
     let mut parts = fresh()?;
     steps(&mut parts, data, STOP)?;
     let place = save(&parts, "stopped")?;
-    let mut parts = Run::open(&place, parts.model, CONFIG.optimizer, data, &Device::Cpu)?;
+    let mut parts = Run::open(&place, parts.config, CONFIG.optimizer, data, &Device::Cpu)?;
     steps(&mut parts, data, STEPS)?;
     let names = ["model.safetensors", "optimizer.safetensors", "state.json"];
     let [a, b] = [save(&whole, "whole")?, save(&parts, "parts")?]
@@ -154,17 +160,17 @@ fn resuming(fresh: impl Fn() -> Result<Run>, data: &Dataset, folder: &Path) -> R
 
 /// Trains up to step `end`; the last loss.
 fn steps(run: &mut Run, data: &Dataset, end: usize) -> Result<f64> {
-    let mut windows = Windows::new(&data.train, run.model.context_len, SEED)?;
+    let mut windows = Windows::new(&data.train, run.config.context_len, SEED)?;
     let mut last = 0.;
-    while run.state.step < end {
-        let batches = (0..CONFIG.accumulate)
-            .map(|_| windows.next(&mut run.state.cursor, CONFIG.batch_size, &Device::Cpu))
+    while run.progress.step < end {
+        let batches = (0..CONFIG.grad_accum_steps)
+            .map(|_| windows.next(&mut run.progress.loader_state, CONFIG.batch_size, &Device::Cpu))
             .collect::<Result<Vec<_>>>()?;
         let model = run.rounded(&CONFIG)?;
         let (loss, mut grads) = gradients(&model, &run.parameters, &batches, 1.)?;
-        clip_grad_norm(&mut grads, &run.parameters, CONFIG.grad_clip)?;
-        run.state.step += 1;
-        run.optimizer.step(&grads, CONFIG.schedule.at(run.state.step))?;
+        clip_grad_norm(&mut grads, &run.parameters, CONFIG.max_grad_norm)?;
+        run.progress.step += 1;
+        run.optimizer.step(&grads, CONFIG.schedule.at(run.progress.step))?;
         last = loss;
     }
     Ok(last)

@@ -39,7 +39,7 @@ fn a_step_whose_scores_are_no_numbers_is_skipped() -> Result<()> {
     assert_eq!((&start, rows, step), (&bits(&tuning(&speech)?)?, 0, 2));
     let (one, rows, step) = after(&config, &[3])?;
     assert_eq!((rows, step), (1, 2));
-    config.steps.schedule.total = 1;
+    config.steps.schedule.total_steps = 1;
     assert!(one != start && one == after(&config, &[])?.0, "the first step is what it is alone");
     Ok(())
 }
@@ -57,7 +57,7 @@ fn completions_that_are_all_cut_and_masked_move_nothing() -> Result<()> {
     let mut after = |config: &GrpoConfig, questions: &[PromptExample]| -> Result<_> {
         let looks = Looks { exam, questions, interval: 0 };
         let mut around = Surroundings { reference: None, scorer: &mut *scorer, looks };
-        let mut log = RunLog::new(config.steps.schedule.total, 0, SoFar::default(), 1000)?;
+        let mut log = RunLog::new(config.steps.schedule.total_steps, 0, SoFar::default(), 1000)?;
         let outputs = RunOutputs::default();
         train(&mut tuning, questions.to_vec(), config, &mut around, &outputs, &mut log)?;
         Ok((bits(&tuning)?, log.so_far))
@@ -65,7 +65,7 @@ fn completions_that_are_all_cut_and_masked_move_nothing() -> Result<()> {
     config.objective.kl = None;
     let (moved, so_far) = after(&config, &questions)?; // the optimizer has momentum now
     assert_eq!(so_far.silent, 0);
-    config.steps.schedule.total = 3;
+    config.steps.schedule.total_steps = 3;
     config.rollout.stop_token_ids = vec![u32::MAX]; // which nobody writes
     questions.truncate(2);
     let (unmoved, so_far) = after(&config, &questions)?;
