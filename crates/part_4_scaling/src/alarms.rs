@@ -25,7 +25,7 @@ impl Alarms {
 
     /// What is wrong with step `step`, counted from 1, if anything is. `norm` is that of the gradients before clipping.
     pub fn check(&mut self, step: usize, loss: f64, rate: f64, norm: f64) -> Option<String> {
-        let usual = self.median();
+        let usual = self.median_grad_norm();
         self.grad_norms.push_back(norm);
         if self.grad_norms.len() > MEMORY {
             self.grad_norms.pop_front();
@@ -68,7 +68,7 @@ impl Alarms {
     }
 
     /// The median norm, once there are enough.
-    fn median(&self) -> Option<f64> {
+    fn median_grad_norm(&self) -> Option<f64> {
         let mut norms: Vec<f64> = self.grad_norms.iter().copied().collect();
         norms.sort_unstable_by(f64::total_cmp);
         (norms.len() >= ENOUGH).then(|| norms[norms.len() / 2])

@@ -39,7 +39,7 @@ pub struct Bpe {
 
 impl Bpe {
     /// The special tokens, then the bytes, in the order of the letters that stand for them in files.
-    pub fn bytes(special: &[&str]) -> Self {
+    pub fn byte_level(special: &[&str]) -> Self {
         let mut bpe = Self {
             tokens: Vec::new(),
             merges: HashMap::new(),
@@ -59,8 +59,8 @@ impl Bpe {
 
     /// Learns the merges of `text` until there are `vocab_size` tokens, or no pair occurs twice.
     pub fn train(text: &str, vocab_size: usize) -> Self {
-        let mut bpe = Self::bytes(&SPECIAL);
-        let mut words = bpe.words(text);
+        let mut bpe = Self::byte_level(&SPECIAL);
+        let mut words = bpe.pretoken_counts(text);
         let mut pairs = PairCounts::new(&words);
         while bpe.vocab_size() < vocab_size
             && let Some(pair) = pairs.most_frequent()
@@ -72,7 +72,7 @@ impl Bpe {
     }
 
     /// Every distinct piece of `text` as bytes, and how often it occurs: a text has far fewer words than places.
-    fn words(&self, text: &str) -> Vec<Word> {
+    fn pretoken_counts(&self, text: &str) -> Vec<Word> {
         let mut counts: HashMap<&str, u64> = HashMap::new();
         for piece in pieces(text) {
             *counts.entry(piece).or_default() += 1;
@@ -86,13 +86,15 @@ impl Bpe {
         let mut known: HashMap<&str, Vec<u32>> = HashMap::new();
         let mut ids = Vec::new();
         for piece in pieces(text) {
-            ids.extend_from_slice(known.entry(piece).or_insert_with(|| self.encode_piece(piece)));
+            ids.extend_from_slice(
+                known.entry(piece).or_insert_with(|| self.encode_pretoken(piece)),
+            );
         }
         ids
     }
 
     /// A new token has a higher id than its parts, so the lowest id is what training did first: each pass does all of it.
-    fn encode_piece(&self, piece: &str) -> Vec<u32> {
+    fn encode_pretoken(&self, piece: &str) -> Vec<u32> {
         let mut tokens = self.byte_tokens(piece);
         let merge_of = |pair| self.merges.get(&pair).map(|&token| (token, pair));
         while let Some((token, pair)) = neighbours(&tokens).filter_map(merge_of).min() {
@@ -122,7 +124,7 @@ impl Bpe {
 
     /// The bytes of `ids`: of an encoded text, exactly its own. Ids that are no token give nothing.
     pub fn decode_bytes(&self, ids: &[u32]) -> Vec<u8> {
-        ids.iter().filter_map(|&id| self.token(id)).flatten().copied().collect()
+        ids.iter().filter_map(|&id| self.id_to_bytes(id)).flatten().copied().collect()
     }
 
     /// The text of `ids`, with `�` where their bytes are no UTF-8, as when a character is cut in two.
@@ -136,7 +138,7 @@ impl Bpe {
     }
 
     /// The bytes of token `id`.
-    pub fn token(&self, id: u32) -> Option<&[u8]> {
+    pub fn id_to_bytes(&self, id: u32) -> Option<&[u8]> {
         self.tokens.get(id as usize).map(Vec::as_slice)
     }
 

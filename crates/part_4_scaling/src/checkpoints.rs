@@ -41,10 +41,11 @@ impl Checkpoints {
     /// When something cannot be written; every checkpoint that was there before still is.
     pub fn save(&self, step: usize, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
         let partial = self.folder.join(format!("{PREFIX}{step}{PARTIAL}"));
-        let saved = self.fill(&partial, write).and_then(|()| self.put_in_place(&partial, step));
+        let saved =
+            self.write_partial(&partial, write).and_then(|()| self.publish_partial(&partial, step));
         if let Err(error) = saved {
             let _ = fs::remove_dir_all(&partial); // makes room; what matters is the error
-            let before = match self.steps().unwrap_or_default().first() {
+            let before = match self.saved_steps().unwrap_or_default().first() {
                 Some(step) => format!("the one of step {step} is whole: --resume continues there"),
                 None => "there is none before".to_string(),
             };
@@ -60,8 +61,8 @@ impl Checkpoints {
     ///
     /// # Errors
     /// When there are checkpoints, and all are damaged.
-    pub fn newest(&self) -> Result<Option<(usize, PathBuf)>> {
-        let steps = self.steps()?;
+    pub fn latest(&self) -> Result<Option<(usize, PathBuf)>> {
+        let steps = self.saved_steps()?;
         for &step in &steps {
             let path = self.path(step);
             match check(&path) {
@@ -82,7 +83,7 @@ impl Checkpoints {
     }
 
     /// The steps that have a checkpoint, newest first.
-    fn steps(&self) -> Result<Vec<usize>> {
+    fn saved_steps(&self) -> Result<Vec<usize>> {
         let reading = || format!("reading {}", self.folder.display());
         let entries = match fs::read_dir(&self.folder) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
@@ -99,7 +100,7 @@ impl Checkpoints {
         Ok(steps)
     }
 
-    fn fill(&self, partial: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    fn write_partial(&self, partial: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
         let creating = || format!("creating {}", partial.display());
         fs::create_dir_all(&self.folder).with_context(creating)?;
         remove(partial)?; // of a run that was killed
@@ -118,7 +119,7 @@ impl Checkpoints {
         sync(partial)
     }
 
-    fn put_in_place(&self, partial: &Path, step: usize) -> Result<()> {
+    fn publish_partial(&self, partial: &Path, step: usize) -> Result<()> {
         let place = self.path(step);
         remove(&place)?; // passed over as damaged, or this run would not be at this step again
         fs::rename(partial, &place).with_context(|| format!("renaming {}", partial.display()))?;
@@ -127,7 +128,7 @@ impl Checkpoints {
 
     /// Removes all but the newest, and what killed runs left. A name goes first, so that nothing half removed has one.
     fn remove_old(&self) -> Result<()> {
-        for step in self.steps()?.into_iter().skip(self.keep_checkpoints.get()) {
+        for step in self.saved_steps()?.into_iter().skip(self.keep_checkpoints.get()) {
             let (path, partial) =
                 (self.path(step), self.folder.join(format!("{PREFIX}{step}{PARTIAL}")));
             remove(&partial)?;

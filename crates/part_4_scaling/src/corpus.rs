@@ -29,7 +29,7 @@ impl Corpus {
     pub fn open(path: &Path) -> Result<Self> {
         let mut corpus = Self { files: text_files::find(path)?, n_documents: 0, n_bytes: 0 };
         let (mut documents, mut bytes) = (0, 0);
-        for piece in corpus.pieces() {
+        for piece in corpus.chunks() {
             let piece = piece?;
             documents += usize::from(piece.is_document_start);
             bytes += piece.text.len();
@@ -40,7 +40,7 @@ impl Corpus {
     }
 
     /// The documents in pieces, file after file. Nothing follows an error.
-    pub fn pieces(&self) -> impl Iterator<Item = Result<Piece>> {
+    pub fn chunks(&self) -> impl Iterator<Item = Result<Piece>> {
         let mut files = self.files.iter();
         let mut open = None;
         std::iter::from_fn(move || {
@@ -51,7 +51,7 @@ impl Corpus {
                         Err(error) => return Some(Err(error)),
                     }
                 }
-                match open.as_mut()?.next_piece().transpose() {
+                match open.as_mut()?.next_chunk().transpose() {
                     Some(piece) => return Some(piece),
                     None => open = None,
                 }
@@ -70,7 +70,7 @@ impl Corpus {
     ) -> Result<Tokenizer> {
         let mut failure = None;
         let texts = self
-            .pieces()
+            .chunks()
             .map_while(|piece| piece.map_err(|error| failure = Some(error)).ok())
             .map(|piece| piece.text)
             .inspect(|text| read(text.len()));
@@ -87,7 +87,7 @@ impl Corpus {
     /// When the tokenizer fails, or a file has changed since.
     pub fn bytes_per_token(&self, tokenizer: &Tokenizer) -> Result<f64> {
         let (mut bytes, mut tokens) = (0, 0);
-        for piece in self.pieces() {
+        for piece in self.chunks() {
             let text = piece?.text;
             bytes += text.len();
             tokens += tokenizer.encode(&text, AddSpecialTokens::No, ParseSpecial::No)?.len();

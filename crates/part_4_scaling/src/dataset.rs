@@ -39,7 +39,7 @@ pub struct Split {
 
 impl Dataset {
     /// Whether `path` is a folder that [`tokenize`] wrote.
-    pub fn is_at(path: &Path) -> bool {
+    pub fn exists_at(path: &Path) -> bool {
         path.join(TRAIN).exists()
     }
 
@@ -72,7 +72,7 @@ pub fn tokenize(
     mut done: impl FnMut(usize),
 ) -> Result<()> {
     let eos = end_of_text(tokenizer)?;
-    let held_out = split.held_out(corpus.n_documents)?;
+    let held_out = split.validation_mask(corpus.n_documents)?;
     tokenizer.save(folder, usize::MAX, None)?;
     let fingerprint = fingerprint::of_file(&folder.join("tokenizer.json"))?;
     let writer = |name: &str| TokenWriter::new(&folder.join(name), tokenizer.vocab_size());
@@ -119,7 +119,7 @@ fn write(
         Some(document) => writers[part(document)].end_document(eos),
         None => Ok(()),
     };
-    let mut pieces = corpus.pieces();
+    let mut pieces = corpus.chunks();
     loop {
         let batch: Vec<Piece> = pieces.by_ref().take(threads * PIECES).collect::<Result<_>>()?;
         if batch.is_empty() {
@@ -139,7 +139,7 @@ fn write(
 impl Split {
     /// # Errors
     /// When so few documents cannot be split.
-    pub fn check(&self, documents: usize) -> Result<()> {
+    pub fn ensure_splittable(&self, documents: usize) -> Result<()> {
         ensure!(
             documents > 1,
             "the text is a single document, and one must be held out: give a folder of several files, or put \
@@ -149,8 +149,8 @@ impl Split {
     }
 
     /// For each of `documents`, whether it is for validation.
-    fn held_out(&self, documents: usize) -> Result<Vec<bool>> {
-        self.check(documents)?;
+    fn validation_mask(&self, documents: usize) -> Result<Vec<bool>> {
+        self.ensure_splittable(documents)?;
         let n = ((documents as f64 * self.fraction).round() as usize).clamp(1, documents - 1);
         let mut held_out = vec![false; documents];
         held_out[..n].fill(true);

@@ -72,9 +72,9 @@ impl<R: Read> Documents<R> {
     ///
     /// # Errors
     /// When the file cannot be read, or is not UTF-8.
-    pub fn next_piece(&mut self) -> Result<Option<Piece>> {
+    pub fn next_chunk(&mut self) -> Result<Option<Piece>> {
         loop {
-            self.fill(PIECE + SEPARATOR.len())?;
+            self.fill_buffer(PIECE + SEPARATOR.len())?;
             let rest = &self.buffer[self.buffer_pos..];
             let view = &rest[..rest.floor_char_boundary(PIECE + SEPARATOR.len())];
             // A separator may begin in the last bytes of the view, so no cut lies there.
@@ -106,7 +106,7 @@ impl<R: Read> Documents<R> {
     }
 
     /// Reads on until `wanted` bytes of text have not been given out, or the file ends.
-    fn fill(&mut self, wanted: usize) -> Result<()> {
+    fn fill_buffer(&mut self, wanted: usize) -> Result<()> {
         while let (true, Some(reader)) =
             (self.buffer.len() - self.buffer_pos < wanted, &mut self.reader)
         {

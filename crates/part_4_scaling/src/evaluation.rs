@@ -42,7 +42,7 @@ pub fn evaluate(model: &GptModern, tokens: &TokenFile, extent: Extent) -> Result
         predicted += stretch.len() - 1;
     }
     let loss = nats / predicted as f64;
-    let bytes = tokens.text_bytes() as f64 * (predicted + 1) as f64 / n as f64;
+    let bytes = tokens.n_text_bytes() as f64 * (predicted + 1) as f64 / n as f64;
     let bits_per_byte = bits_per_byte(loss, predicted, bytes.round() as usize);
     Ok(LmEvalMetrics { loss, bits_per_byte, tokens: predicted })
 }

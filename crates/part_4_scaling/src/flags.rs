@@ -110,7 +110,7 @@ impl StepFlags {
     ///
     /// # Errors
     /// A [`UsageError`](tiny_gpt::command::UsageError) when something else is wanted.
-    pub fn check_plain(&self) -> Result<()> {
+    pub fn ensure_f32_without_checkpointing(&self) -> Result<()> {
         as_usage_error((|| {
             ensure!(self.dtype == Precision::F32, "--dtype: this part trains in f32");
             ensure!(

@@ -54,7 +54,7 @@ impl LossScaler {
     ///
     /// # Errors
     /// When gradients overflow even unscaled: no S can help.
-    pub fn accepts(&mut self, norm: f64) -> Result<bool> {
+    pub fn update(&mut self, norm: f64) -> Result<bool> {
         if norm.is_finite() {
             self.good_steps += 1;
             if self.good_steps == GROWTH_INTERVAL {

@@ -14,9 +14,9 @@ impl Bpe {
     /// # Errors
     /// When a line is no pair of tokens.
     pub fn from_merges(file: &str, special: &[&str]) -> Result<Self> {
-        let mut bpe = Self::bytes(&[]);
+        let mut bpe = Self::byte_level(&[]);
         let mut ids: HashMap<String, u32> =
-            (0..256).map(|id| (bpe.letters(id).unwrap_or_default(), id)).collect();
+            (0..256).map(|id| (bpe.id_to_token(id).unwrap_or_default(), id)).collect();
         for (at, line) in file.lines().enumerate() {
             if line.is_empty() || at == 0 && line.starts_with("#version") {
                 continue;
@@ -35,13 +35,13 @@ impl Bpe {
     }
 
     /// Token `id` in letters, one for each byte.
-    pub fn letters(&self, id: u32) -> Option<String> {
-        Some(self.token(id)?.iter().map(|&byte| byte_to_unicode(byte)).collect())
+    pub fn id_to_token(&self, id: u32) -> Option<String> {
+        Some(self.id_to_bytes(id)?.iter().map(|&byte| byte_to_unicode(byte)).collect())
     }
 
     /// The merges as the file has them.
     pub fn to_merges(&self) -> String {
-        let letters = |id| self.letters(id).unwrap_or_default();
+        let letters = |id| self.id_to_token(id).unwrap_or_default();
         let line = |(a, b)| format!("{} {}\n", letters(a), letters(b));
         self.merges().into_iter().map(line).collect()
     }

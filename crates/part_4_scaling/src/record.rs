@@ -21,10 +21,10 @@ impl Record {
     }
 
     /// The same in `folder`, which has these rows, and in `tracker`'s files.
-    pub fn within(mut self, folder: RunFolder, tracker: Tracker, rows: &[Value]) -> Self {
+    pub fn with_run_folder(mut self, folder: RunFolder, tracker: Tracker, rows: &[Value]) -> Self {
         for row in rows {
             if let Some(step) = row["step"].as_u64() {
-                self.plot(step as usize, row);
+                self.push_curve_points(step as usize, row);
             }
         }
         self.outputs = Some((folder, tracker));
@@ -35,18 +35,18 @@ impl Record {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn row(&mut self, step: usize, figures: Value) -> Result<()> {
-        self.plot(step, &figures);
+    pub fn write_row(&mut self, step: usize, figures: Value) -> Result<()> {
+        self.push_curve_points(step, &figures);
         let (Some((folder, tracker)), Value::Object(figures)) = (&mut self.outputs, figures) else {
             return Ok(());
         };
-        tracker.row(step, &figures)?;
+        tracker.log_metrics(step, &figures)?;
         let mut row = Map::from_iter([("step".to_string(), json!(step))]);
         row.extend(figures);
         folder.append_metrics(&Value::Object(row))
     }
 
-    fn plot(&mut self, step: usize, figures: &Value) {
+    fn push_curve_points(&mut self, step: usize, figures: &Value) {
         for (key, curve) in &mut self.curves {
             if let Some(value) = figures[*key].as_f64() {
                 curve.push(step, value);
@@ -63,7 +63,7 @@ impl Record {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn draw(&self, name: &str, measure: &str) -> Result<()> {
+    pub fn write_curves_svg(&self, name: &str, measure: &str) -> Result<()> {
         let (Some((folder, _)), [(_, a), (_, b)]) = (&self.outputs, &self.curves) else {
             return Ok(());
         };

@@ -14,7 +14,7 @@ use crate::Checkpoints;
 /// # Errors
 /// When there is none.
 pub fn newest(out: &Path, checkpoints: &Checkpoints) -> Result<(usize, PathBuf)> {
-    checkpoints.newest()?.with_context(|| {
+    checkpoints.latest()?.with_context(|| {
         format!("{} has no checkpoint yet: leave --resume out to begin anew", out.display())
     })
 }

@@ -75,7 +75,7 @@ impl Run {
     ///
     /// # Errors
     /// When memory is short.
-    pub fn rounded(&self, config: &TrainConfig) -> Result<GptModern> {
+    pub fn model_in_compute_dtype(&self, config: &TrainConfig) -> Result<GptModern> {
         let mut rounded = self.parameters.with_compute_dtype(config.dtype);
         let dropout = rounded.root().dropout(config.dropout);
         let model = GptModern::new(&self.config, rounded.root())?;
@@ -83,7 +83,7 @@ impl Run {
     }
 
     /// What the loss is multiplied by.
-    pub fn scale(&self) -> f64 {
+    pub fn loss_scale(&self) -> f64 {
         self.progress.grad_scaler.as_ref().map_or(1., LossScaler::scale)
     }
 
@@ -100,8 +100,8 @@ impl Run {
     ///
     /// # Errors
     /// As [`LossScaler::accepts`].
-    pub fn accepts(&mut self, norm: f64) -> Result<bool> {
-        self.progress.grad_scaler.as_mut().map_or(Ok(true), |scaler| scaler.accepts(norm))
+    pub fn update_grad_scaler(&mut self, norm: f64) -> Result<bool> {
+        self.progress.grad_scaler.as_mut().map_or(Ok(true), |scaler| scaler.update(norm))
     }
 
     /// Writes the checkpoint `folder` of a run on `data`: a model folder with the rest of the run beside it.

@@ -41,7 +41,7 @@ impl RunLog {
         Ok(Self {
             config,
             progress: ProgressLine::resume_from(config.total_steps, step)?,
-            metrics_writer: record.within(folder, tracker, rows),
+            metrics_writer: record.with_run_folder(folder, tracker, rows),
             alarms: Alarms::new(config.warmup_steps),
             recent_losses: Vec::new(),
             n_skipped_steps: 0,
@@ -49,7 +49,7 @@ impl RunLog {
     }
 
     /// Runs `work` that is no step; its time does not count.
-    pub fn pause<R>(&mut self, work: impl FnOnce() -> R) -> R {
+    pub fn suspend<R>(&mut self, work: impl FnOnce() -> R) -> R {
         self.progress.suspend(work)
     }
 
@@ -57,7 +57,7 @@ impl RunLog {
     ///
     /// # Errors
     /// When it cannot be recorded.
-    pub fn alarm(
+    pub fn check_alarms(
         &mut self,
         step: usize,
         loss: f64,
@@ -67,7 +67,7 @@ impl RunLog {
         let Some(alarm) = self.alarms.check(step, loss, rate, norm) else {
             return Ok(None);
         };
-        self.metrics_writer.row(step, json!({ "alarm": alarm }))?;
+        self.metrics_writer.write_row(step, json!({ "alarm": alarm }))?;
         if !loss.is_finite() || !norm.is_finite() {
             return Ok(Some(alarm));
         }
@@ -79,11 +79,11 @@ impl RunLog {
     ///
     /// # Errors
     /// When it cannot be recorded.
-    pub fn skipped(&mut self, run: &Run) -> Result<()> {
+    pub fn log_skipped_step(&mut self, run: &Run) -> Result<()> {
         self.n_skipped_steps += 1;
-        let (skipped, scale) = (self.n_skipped_steps, run.scale());
+        let (skipped, scale) = (self.n_skipped_steps, run.loss_scale());
         self.metrics_writer
-            .row(run.progress.step + 1, json!({ "skipped": skipped, "loss_scale": scale }))
+            .write_row(run.progress.step + 1, json!({ "skipped": skipped, "loss_scale": scale }))
     }
 
     /// A step that was taken. Every so often the figures become a row: the mean loss since the last one, and those of the
@@ -91,7 +91,7 @@ impl RunLog {
     ///
     /// # Errors
     /// When it cannot be recorded.
-    pub fn step(&mut self, figures: &Figures, run: &Run) -> Result<()> {
+    pub fn log_step(&mut self, figures: &Figures, run: &Run) -> Result<()> {
         let Figures { step, epoch, loss, lr: rate, grad_norm: norm } = *figures;
         self.progress.update(step - 1, loss as f32, self.config.tokens_per_step);
         self.recent_losses.push(loss);
@@ -109,30 +109,35 @@ impl RunLog {
             "memory_mb": resident_bytes().map(|bytes| bytes / 1_000_000),
         });
         if run.progress.grad_scaler.is_some() {
-            row["loss_scale"] = json!(run.scale());
+            row["loss_scale"] = json!(run.loss_scale());
         }
-        self.metrics_writer.row(step, row)
+        self.metrics_writer.write_row(step, row)
     }
 
     /// The validation loss after `step` steps.
     ///
     /// # Errors
     /// When it cannot be recorded.
-    pub fn validation(&mut self, step: usize, found: &LmEvalMetrics) -> Result<()> {
+    pub fn log_validation(&mut self, step: usize, found: &LmEvalMetrics) -> Result<()> {
         let LmEvalMetrics { loss, bits_per_byte, .. } = *found;
         self.progress.suspend(|| {
             println!("step {step}: validation loss {loss:.4} nats per token, {bits_per_byte:.4} bits per byte");
         });
         self.metrics_writer
-            .row(step, json!({ "val_loss": loss, "bits_per_byte": bits_per_byte }))?;
-        self.metrics_writer.draw("loss.svg", "loss, nats per token")
+            .write_row(step, json!({ "val_loss": loss, "bits_per_byte": bits_per_byte }))?;
+        self.metrics_writer.write_curves_svg("loss.svg", "loss, nats per token")
     }
 
     /// What `model`, an inference twin, writes after `step` steps. Always from the same seed.
     ///
     /// # Errors
     /// When the model's weights are damaged.
-    pub fn sample(&mut self, step: usize, model: &GptModern, tokenizer: &Tokenizer) -> Result<()> {
+    pub fn log_sample(
+        &mut self,
+        step: usize,
+        model: &GptModern,
+        tokenizer: &Tokenizer,
+    ) -> Result<()> {
         let Some(eos) = tokenizer.eos() else { return Ok(()) };
         let sampler = Sampler::new(SamplingStrategy::from(self.config.sampling));
         let config = GenerateConfig::new(model, sampler, self.config.sample_len, vec![eos]);
@@ -143,7 +148,9 @@ impl RunLog {
             println!("--- sample after {step} steps\n{}\n---", text.trim());
             anyhow::Ok(text)
         })?;
-        self.metrics_writer.tracker().map_or(Ok(()), |tracker| tracker.text(step, "sample", &text))
+        self.metrics_writer
+            .tracker()
+            .map_or(Ok(()), |tracker| tracker.log_text(step, "sample", &text))
     }
 
     /// How the queries, keys and values of each layer are spread over a text, `ids: (1, T)`, that `model`, an inference
@@ -151,7 +158,12 @@ impl RunLog {
     ///
     /// # Errors
     /// When the model's weights are damaged.
-    pub fn attention(&mut self, step: usize, model: &GptModern, ids: &Tensor) -> Result<()> {
+    pub fn log_qkv_statistics(
+        &mut self,
+        step: usize,
+        model: &GptModern,
+        ids: &Tensor,
+    ) -> Result<()> {
         let mut sizes = Map::new();
         let layers = self.progress.suspend(|| model.queries_keys_values(ids))?;
         for (layer, seen) in layers.iter().enumerate() {
@@ -160,12 +172,12 @@ impl RunLog {
                 let squares: f64 = values.iter().map(|&x| f64::from(x).powi(2)).sum();
                 let name = format!("layer_{layer}/{name}");
                 if let Some(tracker) = self.metrics_writer.tracker() {
-                    tracker.histogram(step, &name, &values)?;
+                    tracker.log_histogram(step, &name, &values)?;
                 }
                 sizes.insert(format!("{name}_rms"), (squares / values.len() as f64).sqrt().into());
             }
         }
-        self.metrics_writer.row(step, Value::Object(sizes))
+        self.metrics_writer.write_row(step, Value::Object(sizes))
     }
 
     /// Training tokens per second so far, evaluation and samples left out.

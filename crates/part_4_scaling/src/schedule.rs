@@ -24,7 +24,7 @@ pub enum Decay {
     /// Not at all until the last fifth of the steps, then on a line.
     #[value(alias = "stable")]
     #[serde(alias = "stable")]
-    Stable,
+    WarmupStableDecay,
     /// Not at all.
     Constant,
 }
@@ -61,7 +61,7 @@ impl Schedule {
     }
 
     /// The rate of optimizer step `n`, counted from 1.
-    pub fn at(&self, n: usize) -> f64 {
+    pub fn lr_at(&self, n: usize) -> f64 {
         let warmup = self.warmup_steps.max(1);
         if n <= warmup {
             return self.peak_lr * n as f64 / warmup as f64;
@@ -73,7 +73,7 @@ impl Schedule {
         };
         let left = match self.decay {
             Decay::Cosine => 0.5 * (1. + (PI * share(warmup)).cos()),
-            Decay::Stable => 1. - share(self.total_steps - self.total_steps / 5),
+            Decay::WarmupStableDecay => 1. - share(self.total_steps - self.total_steps / 5),
             Decay::Constant => 1.,
         };
         self.min_lr + (self.peak_lr - self.min_lr) * left

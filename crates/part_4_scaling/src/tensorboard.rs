@@ -45,7 +45,7 @@ impl TensorBoard {
         let file =
             File::create_new(&path).with_context(|| format!("creating {}", path.display()))?;
         let mut events = Self { file, path };
-        events.write(&event::file_version(now))?;
+        events.write_event(&event::file_version(now))?;
         Ok(events)
     }
 
@@ -54,7 +54,7 @@ impl TensorBoard {
     /// # Errors
     /// When the file cannot be written.
     pub fn scalar(&mut self, step: usize, tag: &str, value: f64) -> Result<()> {
-        self.summary(step, &summary::scalar(tag, value))
+        self.write_summary(step, &summary::scalar(tag, value))
     }
 
     /// How many of `values` lie where. Values that are not finite are left out.
@@ -62,7 +62,7 @@ impl TensorBoard {
     /// # Errors
     /// When the file cannot be written.
     pub fn histogram(&mut self, step: usize, tag: &str, values: &[f32]) -> Result<()> {
-        self.summary(step, &histogram::histogram(tag, values))
+        self.write_summary(step, &histogram::histogram(tag, values))
     }
 
     /// A text, which TensorBoard reads as Markdown.
@@ -70,7 +70,7 @@ impl TensorBoard {
     /// # Errors
     /// When the file cannot be written.
     pub fn text(&mut self, step: usize, tag: &str, text: &str) -> Result<()> {
-        self.summary(step, &summary::text(tag, text))
+        self.write_summary(step, &summary::text(tag, text))
     }
 
     /// A picture: the bytes of a PNG file, and its size in pixels.
@@ -85,7 +85,7 @@ impl TensorBoard {
         width: u32,
         height: u32,
     ) -> Result<()> {
-        self.summary(step, &summary::image(tag, png, width, height))
+        self.write_summary(step, &summary::image(tag, png, width, height))
     }
 
     /// The settings of the run: a table among the texts, and a row of the tab HPARAMS, where runs are compared by them.
@@ -93,18 +93,18 @@ impl TensorBoard {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn settings(&mut self, settings: &Value) -> Result<()> {
+    pub fn hparams(&mut self, settings: &Value) -> Result<()> {
         let settings = summary::flat(settings);
-        self.summary(0, &summary::text("settings", &summary::table(&settings)))?;
-        self.summary(0, &summary::hyperparameters(&settings, unix_seconds()))
+        self.write_summary(0, &summary::text("settings", &summary::table(&settings)))?;
+        self.write_summary(0, &summary::hyperparameters(&settings, unix_seconds()))
     }
 
     /// Says that the run goes on from `step`: what earlier files of the folder have of it and later steps is void.
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn resumed(&mut self, step: usize) -> Result<()> {
-        self.write(&event::restart(unix_seconds(), step))
+    pub fn resume_from(&mut self, step: usize) -> Result<()> {
+        self.write_event(&event::restart(unix_seconds(), step))
     }
 
     /// Waits until the disk has all.
@@ -120,11 +120,11 @@ impl TensorBoard {
         &self.path
     }
 
-    fn summary(&mut self, step: usize, value: &Message) -> Result<()> {
-        self.write(&event::event(unix_seconds(), step, value))
+    fn write_summary(&mut self, step: usize, value: &Message) -> Result<()> {
+        self.write_event(&event::event(unix_seconds(), step, value))
     }
 
-    fn write(&mut self, event: &Message) -> Result<()> {
+    fn write_event(&mut self, event: &Message) -> Result<()> {
         let writing = || format!("writing {}", self.path.display());
         self.file.write_all(&event::record(event.as_ref())).with_context(writing)
     }

@@ -90,7 +90,7 @@ impl TokenFile {
     }
 
     /// How many documents there are; each ends with the tokenizer's end of text.
-    pub fn documents(&self) -> usize {
+    pub fn n_documents(&self) -> usize {
         self.document_ends.len() / 8
     }
 
@@ -98,7 +98,7 @@ impl TokenFile {
     ///
     /// # Errors
     /// When there is no such document.
-    pub fn document(&self, i: usize) -> Result<Range<usize>> {
+    pub fn document_range(&self, i: usize) -> Result<Range<usize>> {
         let ends = &self.file.bytes()[self.document_ends.clone()];
         let (ends, _) = ends.as_chunks::<8>();
         let end = |i: usize| ends.get(i).map(|bytes| u64::from_le_bytes(*bytes) as usize);
@@ -110,7 +110,7 @@ impl TokenFile {
     }
 
     /// Bytes of text that the tokens stand for, ends of text not counted.
-    pub fn text_bytes(&self) -> usize {
+    pub fn n_text_bytes(&self) -> usize {
         self.metadata.n_text_bytes
     }
 

@@ -24,7 +24,7 @@ pub enum Kind {
 /// A tracker's files in the making.
 pub enum Tracker {
     /// None.
-    Nowhere,
+    Disabled,
     /// One event file.
     TensorBoard(TensorBoard),
     /// One offline run.
@@ -43,12 +43,12 @@ impl Tracker {
     /// When they cannot be written.
     pub fn create(kind: Kind, folder: &Path, settings: &Value, step: usize) -> Result<Self> {
         Ok(match kind {
-            Kind::None => Self::Nowhere,
+            Kind::None => Self::Disabled,
             Kind::Tensorboard => {
                 let mut events = TensorBoard::create(folder)?;
                 match step {
-                    0 => events.settings(settings)?,
-                    _ => events.resumed(step + 1)?,
+                    0 => events.hparams(settings)?,
+                    _ => events.resume_from(step + 1)?,
                 }
                 Self::TensorBoard(events)
             }
@@ -64,9 +64,9 @@ impl Tracker {
     ///
     /// # Errors
     /// When the files cannot be written.
-    pub fn row(&mut self, step: usize, figures: &Map<String, Value>) -> Result<()> {
+    pub fn log_metrics(&mut self, step: usize, figures: &Map<String, Value>) -> Result<()> {
         match self {
-            Self::Nowhere => {}
+            Self::Disabled => {}
             Self::TensorBoard(events) => {
                 for (name, value) in figures {
                     match value {
@@ -77,7 +77,7 @@ impl Tracker {
             }
             Self::Wandb { run, pending_row: (at, row) } => {
                 if *at != step && !row.is_empty() {
-                    run.row(*at, row)?;
+                    run.log(*at, row)?;
                     row.clear();
                 }
                 *at = step;
@@ -91,18 +91,18 @@ impl Tracker {
     ///
     /// # Errors
     /// When the files cannot be written.
-    pub fn text(&mut self, step: usize, name: &str, text: &str) -> Result<()> {
-        self.row(step, &Map::from_iter([(name.to_string(), Value::from(text))]))
+    pub fn log_text(&mut self, step: usize, name: &str, text: &str) -> Result<()> {
+        self.log_metrics(step, &Map::from_iter([(name.to_string(), Value::from(text))]))
     }
 
     /// How the numbers in `values` are spread; trackers without histograms get nothing.
     ///
     /// # Errors
     /// When the files cannot be written.
-    pub fn histogram(&mut self, step: usize, name: &str, values: &[f32]) -> Result<()> {
+    pub fn log_histogram(&mut self, step: usize, name: &str, values: &[f32]) -> Result<()> {
         match self {
             Self::TensorBoard(events) => events.histogram(step, name, values),
-            Self::Nowhere | Self::Wandb { .. } => Ok(()),
+            Self::Disabled | Self::Wandb { .. } => Ok(()),
         }
     }
 
@@ -112,11 +112,11 @@ impl Tracker {
     /// When the files cannot be written.
     pub fn finish(self) -> Result<()> {
         match self {
-            Self::Nowhere => Ok(()),
+            Self::Disabled => Ok(()),
             Self::TensorBoard(mut events) => events.flush(),
             Self::Wandb { mut run, pending_row: (step, row) } => {
                 if !row.is_empty() {
-                    run.row(step, &row)?;
+                    run.log(step, &row)?;
                 }
                 run.finish()
             }

@@ -82,14 +82,14 @@ pub fn train(
     while run.progress.step < config.schedule.total_steps {
         let mut cursor = run.progress.loader_state;
         let batches = (0..config.grad_accum_steps)
-            .map(|_| windows.next(&mut cursor, config.batch_size, &device))
+            .map(|_| windows.next_batch(&mut cursor, config.batch_size, &device))
             .collect::<Result<Vec<_>>>()?;
-        let model = run.rounded(config)?; // the weights as they are now, in config.dtype
-        let (loss, mut grads) = gradients(&model, &run.parameters, &batches, run.scale())?;
+        let model = run.model_in_compute_dtype(config)?; // the weights as they are now, in config.dtype
+        let (loss, mut grads) = gradients(&model, &run.parameters, &batches, run.loss_scale())?;
         run.unscale(&mut grads)?; // before anything measures them
         let norm = clip_grad_norm(&mut grads, &run.parameters, config.max_grad_norm)?;
-        if !run.accepts(norm)? {
-            log.skipped(run)?; // f16 overflowed: nothing has moved but the scale
+        if !run.update_grad_scaler(norm)? {
+            log.log_skipped_step(run)?; // f16 overflowed: nothing has moved but the scale
             if outputs.interrupt.is_requested() {
                 return outputs
                     .checkpoints
@@ -98,8 +98,8 @@ pub fn train(
             continue;
         }
         let step = run.progress.step + 1;
-        let rate = config.schedule.at(step);
-        if let Some(alarm) = log.alarm(step, loss, rate, norm)? {
+        let rate = config.schedule.lr_at(step);
+        if let Some(alarm) = log.check_alarms(step, loss, rate, norm)? {
             bail!(alarm);
         }
         run.optimizer.step(&grads, rate)?;
@@ -108,17 +108,17 @@ pub fn train(
         let stop =
             outputs.interrupt.is_requested() || outputs.stop_after.is_some_and(|n| step >= n);
         let last = step == config.schedule.total_steps;
-        log.step(&Figures { step, epoch: cursor.epoch, loss, lr: rate, grad_norm: norm }, run)?;
+        log.log_step(&Figures { step, epoch: cursor.epoch, loss, lr: rate, grad_norm: norm }, run)?;
         if last || due(step, outputs.intervals.eval) {
             let found =
-                log.pause(|| evaluate(&inference, &data.validation, outputs.eval_config))?;
+                log.suspend(|| evaluate(&inference, &data.validation, outputs.eval_config))?;
             ensure!(
                 found.loss.is_finite(),
                 "the validation loss after step {step} is {}",
                 found.loss
             );
-            log.validation(step, &found)?;
-            log.attention(
+            log.log_validation(step, &found)?;
+            log.log_qkv_statistics(
                 step,
                 &inference,
                 &data.validation.first_window(run.config.context_len, &device)?,
@@ -129,10 +129,10 @@ pub fn train(
             }
         }
         if last || due(step, outputs.intervals.sample) {
-            log.sample(step, &inference, &data.tokenizer)?;
+            log.log_sample(step, &inference, &data.tokenizer)?;
         }
         if last || stop || due(step, outputs.intervals.save) {
-            log.pause(|| outputs.checkpoints.save(step, |folder| run.save(folder, data)))?;
+            log.suspend(|| outputs.checkpoints.save(step, |folder| run.save(folder, data)))?;
         }
         if stop {
             break;

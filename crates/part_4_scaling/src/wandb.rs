@@ -45,7 +45,7 @@ impl Wandb {
             File::create_new(&path).with_context(|| format!("creating {}", path.display()))?;
         let mut run = Self { file, path, offset: 0, n_records: 0, start_time: Instant::now() };
         run.write(log_file::HEADER)?;
-        run.record(17, &run_record(&id, project, name, settings, now))?;
+        run.write_record(17, &run_record(&id, project, name, settings, now))?;
         Ok(run)
     }
 
@@ -54,7 +54,7 @@ impl Wandb {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn row(&mut self, step: usize, values: &Map<String, Value>) -> Result<()> {
+    pub fn log(&mut self, step: usize, values: &Map<String, Value>) -> Result<()> {
         let own = [
             ("_step", json!(step)),
             ("_runtime", json!(self.start_time.elapsed().as_secs_f64())),
@@ -66,8 +66,8 @@ impl Wandb {
             let value = if value.is_null() { "NaN".to_string() } else { value.to_string() };
             items.bytes(1, Message::new().bytes(2, name).bytes(16, value)) // item: nested_key, value_json
         });
-        self.record(3, &items)?; // summary: update
-        self.record(2, &items.bytes(2, Message::new().varint(1, step as u64))) // history: step
+        self.write_record(3, &items)?; // summary: update
+        self.write_record(2, &items.bytes(2, Message::new().varint(1, step as u64))) // history: step
     }
 
     /// Says that the run went well, and waits until the disk has all.
@@ -76,7 +76,7 @@ impl Wandb {
     /// When the file cannot be written.
     pub fn finish(mut self) -> Result<()> {
         let seconds = self.start_time.elapsed().as_secs();
-        self.record(18, &Message::new().varint(1, 0).varint(2, seconds))?; // exit: exit_code, runtime
+        self.write_record(18, &Message::new().varint(1, 0).varint(2, seconds))?; // exit: exit_code, runtime
         self.file.sync_all().with_context(|| format!("writing {}", self.path.display()))
     }
 
@@ -85,7 +85,7 @@ impl Wandb {
         &self.path
     }
 
-    fn record(&mut self, field: u32, content: &Message) -> Result<()> {
+    fn write_record(&mut self, field: u32, content: &Message) -> Result<()> {
         self.n_records += 1;
         let record = Message::new().varint(1, self.n_records).bytes(field, content); // num, and one of many
         self.write(&log_file::framed(self.offset, record.as_ref()))

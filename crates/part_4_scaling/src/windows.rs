@@ -47,7 +47,7 @@ impl<'a> Windows<'a> {
     }
 
     /// How many windows an epoch has.
-    pub fn count(&self) -> usize {
+    pub fn n_windows(&self) -> usize {
         (self.tokens.len() - 1).div_ceil(self.context_len)
     }
 
@@ -56,11 +56,11 @@ impl<'a> Windows<'a> {
     ///
     /// # Errors
     /// When the tokens are damaged.
-    pub fn next(&mut self, cursor: &mut Cursor, b: usize, device: &Device) -> Result<Batch> {
+    pub fn next_batch(&mut self, cursor: &mut Cursor, b: usize, device: &Device) -> Result<Batch> {
         let t = self.context_len;
         let (mut inputs, mut targets) = (Vec::with_capacity(b * t), Vec::with_capacity(b * t));
         for _ in 0..b {
-            let start = self.advance(cursor) * t;
+            let start = self.next_window_index(cursor) * t;
             let window = self.tokens.read(start..self.tokens.len().min(start + t + 1))?;
             let real = window.len() - 1;
             inputs.extend_from_slice(&window[..real]);
@@ -75,8 +75,8 @@ impl<'a> Windows<'a> {
     }
 
     /// The number of the next window.
-    fn advance(&mut self, cursor: &mut Cursor) -> usize {
-        if cursor.window >= self.count() {
+    fn next_window_index(&mut self, cursor: &mut Cursor) -> usize {
+        if cursor.window >= self.n_windows() {
             *cursor = Cursor { epoch: cursor.epoch + 1, window: 0 };
         }
         if self.epoch_order.0 != cursor.epoch {
@@ -87,7 +87,7 @@ impl<'a> Windows<'a> {
     }
 
     fn permutation(&self, epoch: u64) -> Vec<u32> {
-        let mut order: Vec<u32> = (0..self.count() as u32).collect();
+        let mut order: Vec<u32> = (0..self.n_windows() as u32).collect();
         Rng::new(self.seed.wrapping_add(epoch.wrapping_mul(0x9e37_79b9_7f4a_7c15)))
             .shuffle(&mut order);
         order

@@ -30,14 +30,14 @@ fn settings() -> Value {
 /// Two files, as a killed and resumed run leaves them: the first torn, its steps from 2 on void.
 fn log_events(folder: &Path) -> Result<()> {
     let mut killed = TensorBoard::create(folder)?;
-    killed.settings(&settings())?;
+    killed.hparams(&settings())?;
     for step in 0..4 {
         killed.scalar(step, "loss", 9. - step as f64)?;
     }
     let file = std::fs::read(killed.path())?;
     std::fs::write(killed.path(), &file[..file.len() - 3])?;
     let mut events = TensorBoard::create(folder)?;
-    events.resumed(2)?;
+    events.resume_from(2)?;
     for (step, value) in (2..).zip([6.5, f64::NAN, f64::INFINITY, -1e300, 1e30, -0.]) {
         events.scalar(step, "loss", value)?;
     }
@@ -88,12 +88,12 @@ fn wandb_reads_what_we_log() -> Result<()> {
     };
     let mut run = Wandb::create(folder.path(), "stories", "first run", &config)?;
     let path = run.path().to_path_buf();
-    run.row(0, json!({ "loss": 9.25, "lr": 1e-3 }).as_object().expect("an object"))?;
+    run.log(0, json!({ "loss": 9.25, "lr": 1e-3 }).as_object().expect("an object"))?;
     let row = json!({ "loss": f64::NAN, "sample": long });
-    run.row(300, row.as_object().expect("an object"))?;
+    run.log(300, row.as_object().expect("an object"))?;
     assert_reads("wandb", &path, &check(false, 2))?;
     for step in 301..601 {
-        run.row(step, json!({ "loss": -1e300 }).as_object().expect("an object"))?;
+        run.log(step, json!({ "loss": -1e300 }).as_object().expect("an object"))?;
     }
     run.finish()?;
     assert_reads("wandb", &path, &check(true, 302))

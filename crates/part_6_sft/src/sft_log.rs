@@ -57,7 +57,7 @@ impl SftLog {
     pub fn record_to(mut self, folder: RunFolder, tracker: Tracker, rows: &[Value]) -> Self {
         self.n_tokens =
             rows.iter().filter_map(|row| row["tokens"].as_u64()).max().unwrap_or(0) as usize;
-        self.metrics_writer = self.metrics_writer.within(folder, tracker, rows);
+        self.metrics_writer = self.metrics_writer.with_run_folder(folder, tracker, rows);
         self
     }
 
@@ -73,7 +73,7 @@ impl SftLog {
         norm: f64,
     ) -> Result<Option<String>> {
         let Some(alarm) = self.alarms.check(step, loss, rate, norm) else { return Ok(None) };
-        self.metrics_writer.row(step, json!({ "alarm": alarm }))?;
+        self.metrics_writer.write_row(step, json!({ "alarm": alarm }))?;
         if !loss.is_finite() || !norm.is_finite() {
             return Ok(Some(alarm));
         }
@@ -101,7 +101,7 @@ impl SftLog {
             "memory_mb": resident_bytes().map(|bytes| bytes / 1_000_000),
         });
         join(&mut row, more);
-        self.metrics_writer.row(step, row)
+        self.metrics_writer.write_row(step, row)
     }
 
     /// What was found on validation examples after `step` steps: their loss, and `more` of it, which `said` tells.
@@ -121,8 +121,8 @@ impl SftLog {
         });
         let mut row = json!({ "val_loss": loss });
         join(&mut row, more);
-        self.metrics_writer.row(step, row)?;
-        self.metrics_writer.draw("loss.svg", "loss, nats per token")
+        self.metrics_writer.write_row(step, row)?;
+        self.metrics_writer.write_curves_svg("loss.svg", "loss, nats per token")
     }
 
     /// Runs `work` that is no step: its time does not count.

@@ -87,7 +87,7 @@ pub fn train(
         let loss_of = |batch: &SftBatch| Ok(batch.loss(&model)?);
         let (loss, mut grads) = gradients_of(parameters, &batches, &counts, 1., loss_of)?;
         let norm = clip_grad_norm(&mut grads, parameters, config.max_grad_norm)?;
-        let rate = config.schedule.at(step);
+        let rate = config.schedule.lr_at(step);
         if let Some(alarm) = log.check_alarms(step, loss, rate, norm)? {
             bail!(alarm);
         }

@@ -141,7 +141,7 @@ pub fn train_base_model(
     let examples = tokenize(&examples, &speech, config.context_len)?.examples;
     let usual = sft::TrainConfig::with_defaults(64, steps, 1e-3, seed);
     let train = sft::TrainConfig {
-        schedule: Schedule { decay: Decay::Stable, ..usual.schedule },
+        schedule: Schedule { decay: Decay::WarmupStableDecay, ..usual.schedule },
         optimizer: AdamWConfig { beta2: 0.999, ..usual.optimizer },
         ..usual
     };

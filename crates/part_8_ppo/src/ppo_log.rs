@@ -29,7 +29,7 @@ impl PpoLog {
 
     /// Records into `folder`, which has these rows, and `tracker`.
     pub fn record_to(mut self, folder: RunFolder, tracker: Tracker, rows: &[Value]) -> Self {
-        self.metrics_writer = self.metrics_writer.within(folder, tracker, rows);
+        self.metrics_writer = self.metrics_writer.with_run_folder(folder, tracker, rows);
         self
     }
 
@@ -57,7 +57,7 @@ impl PpoLog {
         let memory = resident_bytes().map(|bytes| bytes / 1_000_000);
         let mut row = json!({ "reward_mean": reward, "memory_mb": memory });
         figures.into_iter().for_each(|figures| join(&mut row, figures));
-        self.metrics_writer.row(step, row)
+        self.metrics_writer.write_row(step, row)
     }
 
     /// How the scores of a step are spread, and some of its responses, as a Markdown table.
@@ -67,8 +67,8 @@ impl PpoLog {
     pub fn log_completions(&mut self, step: usize, scores: &[f64], table: &str) -> Result<()> {
         let Some(tracker) = self.metrics_writer.tracker() else { return Ok(()) };
         let scores: Vec<f32> = scores.iter().map(|&score| score as f32).collect();
-        tracker.histogram(step, "reward", &scores)?;
-        tracker.text(step, "samples", table)
+        tracker.log_histogram(step, "reward", &scores)?;
+        tracker.log_text(step, "samples", table)
     }
 
     /// Says aloud what is wrong.
@@ -77,7 +77,7 @@ impl PpoLog {
     /// When it cannot be recorded.
     pub fn log_alarm(&mut self, step: usize, alarm: &str) -> Result<()> {
         self.progress.suspend(|| println!("ALARM: {alarm}"));
-        self.metrics_writer.row(step, json!({ "alarm": alarm }))
+        self.metrics_writer.write_row(step, json!({ "alarm": alarm }))
     }
 
     /// What was found on validation questions after `step` steps: the mean score, and `figures` of it, which `said` tells.
@@ -94,8 +94,8 @@ impl PpoLog {
         self.progress.suspend(|| println!("step {step}: validation reward {reward:.3}, {said}"));
         let mut row = json!({ "val_reward": reward });
         join(&mut row, figures);
-        self.metrics_writer.row(step, row)?;
-        self.metrics_writer.draw("reward.svg", "mean score")
+        self.metrics_writer.write_row(step, row)?;
+        self.metrics_writer.write_curves_svg("reward.svg", "mean score")
     }
 
     /// Runs `work` that is no step: its time does not count.

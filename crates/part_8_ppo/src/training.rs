@@ -77,7 +77,7 @@ pub fn train(
                 prompts: &questions,
                 experience: &experience,
                 update_metrics: &updated,
-                lr: config.schedule.at(step),
+                lr: config.schedule.lr_at(step),
                 kl_coef: learner.progress.kl_price,
                 seconds: [rollout_s, judging_s, lap()],
             };
@@ -123,7 +123,7 @@ fn update_step(
     if let Some(mix) = &mut around.ptx_loss {
         mix.seek_batch((step - 1) * epochs * mini_batches * accumulate);
     }
-    let rate = config.schedule.at(step);
+    let rate = config.schedule.lr_at(step);
     let pass = UpdateInputs {
         config: &config.update,
         temperature: config.rollout.temperature(),

@@ -49,7 +49,7 @@ impl RunLog {
 
     /// Records into `folder`, which has these rows, and `tracker`.
     pub fn record(mut self, folder: RunFolder, tracker: Tracker, rows: &[Value]) -> Self {
-        self.record = self.record.within(folder, tracker, rows);
+        self.record = self.record.with_run_folder(folder, tracker, rows);
         self
     }
 
@@ -91,7 +91,7 @@ impl RunLog {
         }
         self.row(step, rate)?;
         if let Some(tracker) = self.record.tracker() {
-            tracker.histogram(step, "rewards", &drawn.rewards)?;
+            tracker.log_histogram(step, "rewards", &drawn.rewards)?;
         }
         Ok(())
     }
@@ -108,7 +108,7 @@ impl RunLog {
         let (mut row, tokens) = (figures(&recent, &self.times), self.so_far.tokens);
         let speed = self.progress.tokens_per_second();
         join(&mut row, json!({ "lr": rate, "tokens": tokens, "tokens_per_s": speed }));
-        self.record.row(step, row)
+        self.record.write_row(step, row)
     }
 
     /// Says aloud, once, what a person who reads the figures would notice.
@@ -158,7 +158,7 @@ impl RunLog {
     /// When it cannot be recorded.
     pub fn tell(&mut self, step: usize, alarm: &str) -> Result<()> {
         self.progress.suspend(|| println!("ALARM: {alarm}"));
-        self.record.row(step, json!({ "alarm": alarm }))
+        self.record.write_row(step, json!({ "alarm": alarm }))
     }
 
     /// What was found on validation problems after `step` steps.
@@ -175,14 +175,14 @@ impl RunLog {
              {reward_mean:.3}, ended {eos_rate:.3}"
         );
         self.progress.suspend(|| println!("{said}"));
-        self.record.row(
+        self.record.write_row(
             step,
             json!({
                 "val_exact_match": exact_match, "val_form_forgiven": form_forgiven, "val_reward": reward_mean,
                 "val_eos_rate": eos_rate, "val_length": length_mean, "seconds": seconds,
             }),
         )?;
-        self.record.draw("reward.svg", "reward")
+        self.record.write_curves_svg("reward.svg", "reward")
     }
 
     /// Runs `work` that is no step: its time does not count.

@@ -117,7 +117,7 @@ fn learn(
         each.collect::<Result<Vec<Update>>>()
     };
     let done = log.time(|times| &mut times.training, learn)?;
-    log.step(step, &drawn, &done, schedule.at(step))
+    log.step(step, &drawn, &done, schedule.lr_at(step))
 }
 
 /// A step of the optimizer on `parts`, in step `step` of the run.
@@ -133,7 +133,7 @@ fn update(
     if !loss.is_finite() || !norm.is_finite() {
         bail!("step {step}: the loss is {loss}, the gradient norm {norm}; try a smaller --lr");
     }
-    tuning.optimizer.step(&grads, steps.schedule.at(step))?;
+    tuning.optimizer.step(&grads, steps.schedule.lr_at(step))?;
     Ok(Update { loss, norm, seen })
 }
 

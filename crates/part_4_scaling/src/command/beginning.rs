@@ -50,7 +50,7 @@ pub(super) fn begun(
         training_memory::ensure_fits_in_memory(model.parameter_count(), device)?;
         Run::new(*model, config.optimizer, config.dtype, args.run.compute.seed, device)
     };
-    if Dataset::is_at(&args.data) {
+    if Dataset::exists_at(&args.data) {
         let data = Dataset::open(&args.data)?;
         let run = fresh(&data, model)?;
         return Ok((run, data, RunFolder::create(&args.out, settings)?, Vec::new()));
@@ -86,7 +86,7 @@ fn prepare(args: &TrainArgs, folder: &Path) -> Result<()> {
     }
     let corpus = Corpus::open(&args.data)?;
     let split = Split { fraction: args.validation, seed: args.run.compute.seed };
-    split.check(corpus.n_documents)?;
+    split.ensure_splittable(corpus.n_documents)?;
     let tokenizer = match &args.tokenizer {
         Some(path) => Tokenizer::open(path)?,
         None => work::tokenizer(&corpus, args.vocab_size)?,
@@ -109,7 +109,7 @@ pub(super) fn resumed(
     check_resumable(&args.out, settings, &FREE)?;
     let (step, path) = newest(&args.out, checkpoints)?;
     let place = args.out.join("data");
-    let data = Dataset::open(if Dataset::is_at(&args.data) { &args.data } else { &place })?;
+    let data = Dataset::open(if Dataset::exists_at(&args.data) { &args.data } else { &place })?;
     model.vocab_size = data.tokenizer.vocab_size();
     let run = Run::open(&path, *model, config.optimizer, &data, device)?;
     let (folder, rows) = reopened(&args.out, settings, step)?;

@@ -15,7 +15,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
     let checkpoint = Checkpoint::open(&folder.to_string_lossy(), LoadMode::Inference, &device)?;
     let Checkpoint { model, tokenizer, .. } = &checkpoint;
     let extent = Extent { batch_size: args.batch_size.get(), max_windows: None };
-    let found = match Dataset::is_at(&args.data) {
+    let found = match Dataset::exists_at(&args.data) {
         true => evaluate(model, &Dataset::open(&args.data)?.validation, extent)?,
         false => {
             let aside = tempfile::tempdir().context("making a folder for the tokens")?;

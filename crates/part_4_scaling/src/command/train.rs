@@ -128,9 +128,9 @@ fn tell(run: &Run, data: &Dataset, log: &LogConfig) {
     println!(
         "{} tokens in {} documents to learn from, {} in {} to measure on",
         train.len(),
-        train.documents(),
+        train.n_documents(),
         validation.len(),
-        validation.documents()
+        validation.n_documents()
     );
     let all = log.total_steps * log.tokens_per_step;
     println!(

@@ -17,7 +17,7 @@ fn agrees(text: &str, other: &str, vocab_size: usize) -> Result<()> {
     let theirs = trained([text].into_iter(), vocab_size)?;
     assert_eq!(ours.vocab_size(), theirs.get_vocab_size(true), "{text:?}");
     for id in 5..ours.vocab_size() as u32 {
-        assert_eq!(ours.letters(id), theirs.id_to_token(id), "token {id} of {text:?}");
+        assert_eq!(ours.id_to_token(id), theirs.id_to_token(id), "token {id} of {text:?}");
     }
     let json = serde_json::to_value(&theirs)?;
     let merge =
@@ -57,7 +57,7 @@ proptest! {
     #[test]
     fn ids_of_any_kind_give_their_bytes(ids in proptest::collection::vec(0u32..400, 0..50)) {
         let bpe = Bpe::train("the cat sat on the mat, the cat sat", 300);
-        let tokens = ids.iter().filter_map(|&id| bpe.token(id));
+        let tokens = ids.iter().filter_map(|&id| bpe.id_to_bytes(id));
         prop_assert_eq!(bpe.decode_bytes(&ids), tokens.collect::<Vec<_>>().concat());
     }
 }
@@ -81,7 +81,7 @@ fn the_most_frequent_pair_is_merged_first() {
     let bpe = Bpe::train("abcab abd", 1000);
     assert_eq!(bpe.to_merges(), "a b\n");
     assert_eq!(bpe.vocab_size(), 262);
-    assert_eq!(bpe.token(261), Some(&b"ab"[..]));
+    assert_eq!(bpe.id_to_bytes(261), Some(&b"ab"[..]));
     let c = bpe.encode("c")[0];
     assert_eq!(bpe.encode("abcab"), [261, c, 261]);
 }
@@ -99,10 +99,10 @@ fn the_vocabulary_stops_where_nothing_is_left_to_merge() {
 fn special_tokens_come_first_then_the_bytes_as_files_order_them() {
     let bpe = Bpe::train("", 261);
     for (id, name) in SPECIAL.iter().enumerate() {
-        assert_eq!(bpe.token(id as u32), Some(name.as_bytes()));
+        assert_eq!(bpe.id_to_bytes(id as u32), Some(name.as_bytes()));
     }
     assert_eq!(bpe.decode(&[5, 6, 5 + 93, 5 + 94]), "!\"~\u{fffd}"); // letters that print, then from ¡ on
-    assert_eq!(bpe.token(260), Some(&[0xAD][..])); // the soft hyphen, which does not print, is the last
+    assert_eq!(bpe.id_to_bytes(260), Some(&[0xAD][..])); // the soft hyphen, which does not print, is the last
 }
 
 #[test]

@@ -33,14 +33,14 @@ fn names(folder: &Path) -> Result<Vec<String>> {
 }
 
 fn newest(checkpoints: &Checkpoints) -> Result<(usize, PathBuf)> {
-    Ok(checkpoints.newest()?.expect("a checkpoint"))
+    Ok(checkpoints.latest()?.expect("a checkpoint"))
 }
 
 #[test]
 fn the_newest_are_kept_and_the_newest_is_found() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let checkpoints = checkpoints(folder.path());
-    assert!(checkpoints.newest()?.is_none());
+    assert!(checkpoints.latest()?.is_none());
     save(&checkpoints, &[8, 9, 10, 11])?;
     assert_eq!(names(folder.path())?, ["step-10", "step-11"], "numbers are compared, not names");
     let (step, path) = newest(&checkpoints)?;
@@ -69,7 +69,7 @@ fn any_damage_is_noticed_and_the_one_before_is_taken() -> Result<()> {
         damage(&newest(&checkpoints)?.1)?;
         assert_eq!(newest(&checkpoints)?.0, 1, "damage {i}");
         damage(&newest(&checkpoints)?.1)?;
-        let error = checkpoints.newest().expect_err("both are damaged").to_string();
+        let error = checkpoints.latest().expect_err("both are damaged").to_string();
         assert!(error.contains("every checkpoint"), "{error}");
         save(&checkpoints, &[2])?;
         assert_eq!(newest(&checkpoints)?.0, 2, "a damaged one gives way");

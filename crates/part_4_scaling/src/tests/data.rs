@@ -49,14 +49,14 @@ fn tokens(values: &[u32], vocab_size: usize) -> Result<(tempfile::TempDir, Token
 fn every_document_is_in_one_part_and_comes_back_as_it_was() -> Result<()> {
     let (folder, stories) = (tempfile::tempdir()?, stories());
     let data = dataset(folder.path(), &stories.join("\n<|endoftext|>\n"))?;
-    let held_out = data.validation.documents();
+    let held_out = data.validation.n_documents();
     assert_eq!(held_out, (0.25 * stories.len() as f64).round() as usize);
     let mut left: BTreeMap<&str, usize> = BTreeMap::new();
     stories.iter().for_each(|story| *left.entry(story).or_default() += 1);
     for part in [&data.train, &data.validation] {
         let mut end = 0;
-        for i in 0..part.documents() {
-            let range = part.document(i)?;
+        for i in 0..part.n_documents() {
+            let range = part.document_range(i)?;
             assert_eq!(range.start, end);
             end = range.end;
             let ids = part.read(range)?;
@@ -66,11 +66,11 @@ fn every_document_is_in_one_part_and_comes_back_as_it_was() -> Result<()> {
             *left.get_mut(text.as_str()).expect("a document of the corpus") -= 1;
         }
         assert_eq!(end, part.len());
-        assert!(part.document(part.documents()).is_err());
+        assert!(part.document_range(part.n_documents()).is_err());
     }
     assert!(left.values().all(|&n| n == 0), "some documents are missing: {left:?}");
     let bytes: usize = stories.iter().map(String::len).sum();
-    assert_eq!(data.train.text_bytes() + data.validation.text_bytes(), bytes);
+    assert_eq!(data.train.n_text_bytes() + data.validation.n_text_bytes(), bytes);
     Ok(())
 }
 
@@ -79,9 +79,9 @@ fn a_single_document_cannot_be_split() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let error = dataset(folder.path(), "one document").expect_err("refused").to_string();
     assert!(error.contains("single document") && error.contains("<|endoftext|>"), "{error}");
-    assert!(!Dataset::is_at(&folder.path().join("tokens")));
+    assert!(!Dataset::exists_at(&folder.path().join("tokens")));
     let two = dataset(folder.path(), "one<|endoftext|>two")?;
-    assert_eq!((two.train.documents(), two.validation.documents()), (1, 1));
+    assert_eq!((two.train.n_documents(), two.validation.n_documents()), (1, 1));
     Ok(())
 }
 
@@ -89,8 +89,8 @@ fn a_single_document_cannot_be_split() -> Result<()> {
 fn small_vocabularies_take_two_bytes_and_large_ones_four() -> Result<()> {
     for (vocab_size, values) in [(1 << 16, [0, 258, 65_535]), ((1 << 16) + 1, [1, 65_536, 9])] {
         let (folder, file) = tokens(&values, vocab_size)?;
-        assert_eq!((file.read(0..3)?, file.len(), file.text_bytes()), (values.to_vec(), 3, 7));
-        assert_eq!(file.document(0)?, 0..3);
+        assert_eq!((file.read(0..3)?, file.len(), file.n_text_bytes()), (values.to_vec(), 3, 7));
+        assert_eq!(file.document_range(0)?, 0..3);
         assert!(file.read(2..4).is_err());
         // A reader that knows nothing of ours finds the same.
         let bytes = std::fs::read(folder.path().join("tokens.safetensors"))?;
@@ -138,7 +138,7 @@ fn read(
 ) -> Result<Vec<(u32, i64)>> {
     let mut pairs = Vec::new();
     for _ in 0..windows / b {
-        let batch = data.next(cursor, b, &Device::Cpu)?;
+        let batch = data.next_batch(cursor, b, &Device::Cpu)?;
         let inputs: Vec<u32> = batch.inputs.flatten_all()?.to_vec1()?;
         let targets: Vec<i64> = batch.targets.flatten_all()?.to_vec1()?;
         pairs.extend(inputs.into_iter().zip(targets).filter(|(_, t)| *t != IGNORE_INDEX));
@@ -151,7 +151,7 @@ fn an_epoch_predicts_every_token_once_in_an_order_of_its_own() -> Result<()> {
     let all: Vec<u32> = (0..1003).collect();
     let (_folder, file) = tokens(&all, 2000)?;
     let mut data = Windows::new(&file, 10, 1)?;
-    assert_eq!(data.count(), 101, "the last window has two targets");
+    assert_eq!(data.n_windows(), 101, "the last window has two targets");
     let mut cursor = Cursor::default();
     let epochs = [read(&mut data, &mut cursor, 101, 1)?, read(&mut data, &mut cursor, 101, 1)?];
     assert_eq!(cursor, Cursor { epoch: 1, window: 101 });

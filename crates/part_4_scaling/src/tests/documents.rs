@@ -10,7 +10,7 @@ use crate::documents::{Documents, SEPARATOR};
 fn documents(bytes: impl Read) -> Result<(Vec<String>, usize)> {
     let mut reader = Documents::new(bytes, "the file".into());
     let (mut texts, mut pieces): (Vec<String>, _) = (Vec::new(), 0);
-    while let Some(piece) = reader.next_piece()? {
+    while let Some(piece) = reader.next_chunk()? {
         assert!(!piece.text.is_empty());
         if piece.is_document_start {
             texts.push(String::new());
@@ -62,7 +62,7 @@ fn pieces_are_cut_where_no_token_reaches_across() -> Result<()> {
     let long: String = (0..400_000).map(|i| format!("word{}  \n", i % 977)).collect();
     let mut reader = Documents::new(long.as_bytes(), "the file".into());
     let mut last = String::new();
-    while let Some(piece) = reader.next_piece()? {
+    while let Some(piece) = reader.next_chunk()? {
         let begins_with_space = piece.text.starts_with(char::is_whitespace);
         assert!(
             piece.is_document_start || (begins_with_space && !last.ends_with(char::is_whitespace))
@@ -77,7 +77,7 @@ fn words_and_gaps_without_end_are_cut_since_merging_them_would_take_for_ever() -
     let text = format!("a {} b{}c", "x".repeat(5000), " ".repeat(3000));
     let mut reader = Documents::new(text.as_bytes(), "the file".into());
     let mut whole = String::new();
-    while let Some(piece) = reader.next_piece()? {
+    while let Some(piece) = reader.next_chunk()? {
         let runs = piece.text.split_inclusive(char::is_whitespace).map(str::len);
         assert!(runs.max() <= Some(1025));
         let gap = piece.text.split(|c: char| !c.is_whitespace()).map(str::len);

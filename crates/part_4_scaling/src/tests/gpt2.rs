@@ -21,7 +21,7 @@ fn gpt_2_s_merges_give_gpt_2_s_vocabulary() -> Result<()> {
     assert_eq!(bpe.vocab_size(), 50257);
     assert_eq!(vocabulary.as_object().unwrap().len(), 50257);
     for id in 0..50257 {
-        let letters = bpe.letters(id).unwrap();
+        let letters = bpe.id_to_token(id).unwrap();
         assert_eq!(vocabulary[&letters], id, "{letters}");
     }
     Ok(())

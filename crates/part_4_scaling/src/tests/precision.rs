@@ -108,19 +108,19 @@ fn a_scaled_loss_has_after_unscaling_the_same_gradients() -> Result<()> {
 #[test]
 fn the_scale_halves_at_an_overflow_and_doubles_after_many_good_steps() -> Result<()> {
     let mut scaler = LossScaler::default();
-    assert!(!scaler.accepts(f64::INFINITY)? && !scaler.accepts(f64::NAN)?);
+    assert!(!scaler.update(f64::INFINITY)? && !scaler.update(f64::NAN)?);
     assert_eq!(scaler.scale(), 16_384.);
     for _ in 0..1999 {
-        assert!(scaler.accepts(3.)?);
+        assert!(scaler.update(3.)?);
     }
     let saved = serde_json::to_string(&scaler)?;
     let mut scaler: LossScaler = serde_json::from_str(&saved)?;
     assert_eq!(scaler.scale(), 16_384.);
-    assert!(scaler.accepts(3.)?);
+    assert!(scaler.update(3.)?);
     assert_eq!(scaler.scale(), 32_768.);
     let mut halvings = 0;
     let error = loop {
-        match scaler.accepts(f64::NAN) {
+        match scaler.update(f64::NAN) {
             Ok(_) => halvings += 1,
             Err(error) => break error.to_string(),
         }
@@ -137,6 +137,6 @@ fn an_overflow_in_f16_shows_in_the_norm_and_is_not_taken_for_a_step() -> Result<
     scaler.unscale(&mut grads, &setup.parameters)?;
     let norm = clip_grad_norm(&mut grads, &setup.parameters, 1.)?;
     assert!(!norm.is_finite(), "{norm}");
-    assert!(!scaler.accepts(norm)?);
+    assert!(!scaler.update(norm)?);
     Ok(())
 }

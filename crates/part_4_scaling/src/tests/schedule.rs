@@ -9,7 +9,7 @@ fn schedule(decay: Decay) -> Schedule {
 }
 
 fn assert_rate(schedule: &Schedule, n: usize, expected: f64) {
-    let rate = schedule.at(n);
+    let rate = schedule.lr_at(n);
     assert!((rate - expected).abs() < 5e-9, "step {n}: {rate}, expected {expected}");
 }
 
@@ -33,13 +33,13 @@ fn warm_up_and_cosine_as_worked_out_by_hand() {
 #[test]
 fn the_stable_rate_falls_over_the_last_fifth() {
     for (n, expected) in [(10, 1e-3), (11, 1e-3), (88, 1e-3), (99, 5e-4), (110, 0.)] {
-        assert_rate(&schedule(Decay::Stable), n, expected);
+        assert_rate(&schedule(Decay::WarmupStableDecay), n, expected);
     }
 }
 
 #[test]
 fn after_the_end_the_rate_stays_at_the_floor() {
-    for decay in [Decay::Cosine, Decay::Stable] {
+    for decay in [Decay::Cosine, Decay::WarmupStableDecay] {
         let schedule = Schedule { min_lr: 1e-5, ..schedule(decay) };
         for n in [110, 111, 140, 210, 100_000] {
             assert_rate(&schedule, n, 1e-5);
@@ -52,10 +52,10 @@ proptest! {
     fn the_rate_rises_to_the_peak_and_never_rises_again(
         warmup in 0usize..50, steps in 1usize..200, share in 0f64..1., cosine: bool,
     ) {
-        let decay = if cosine { Decay::Cosine } else { Decay::Stable };
+        let decay = if cosine { Decay::Cosine } else { Decay::WarmupStableDecay };
         let (peak, total) = (3e-4, warmup + steps);
         let schedule = Schedule { peak_lr: peak, min_lr: share * peak, warmup_steps: warmup, total_steps: total, decay };
-        let rates: Vec<f64> = (1..=total + 10).map(|n| schedule.at(n)).collect();
+        let rates: Vec<f64> = (1..=total + 10).map(|n| schedule.lr_at(n)).collect();
         let top = rates.iter().copied().fold(0., f64::max);
         prop_assert!(rates.iter().all(|&rate| rate > 0. || share == 0.));
         prop_assert!((top - peak).abs() < 1e-12 || warmup == 0);

@@ -63,7 +63,7 @@ fn trained(run: &mut Run, data: &Dataset, folder: &Path) -> Result<Vec<Value>> {
         sample_len: 1,
     };
     let record = RunFolder::create(folder, &json!({}))?;
-    let mut log = RunLog::new(log, record, Tracker::Nowhere, (0, &[]))?;
+    let mut log = RunLog::new(log, record, Tracker::Disabled, (0, &[]))?;
     let outputs = Outputs {
         folder,
         checkpoints: Checkpoints::new(folder.join("checkpoints"), NonZeroUsize::MIN),
@@ -88,15 +88,15 @@ fn a_skipped_step_advances_nothing() -> Result<()> {
     let rows = trained(&mut run, &data, &folder.path().join("run"))?;
     let skipped = rows.iter().filter(|row| row["skipped"].is_u64()).count();
     assert!(
-        skipped > 10 && run.scale() < 2f64.powi(30),
+        skipped > 10 && run.loss_scale() < 2f64.powi(30),
         "{skipped} skipped, scale {}",
-        run.scale()
+        run.loss_scale()
     );
     assert_eq!(run.progress.step, STEPS);
     // Each step read 4 windows, of which an epoch has more.
     assert_eq!(run.progress.loader_state, Cursor { epoch: 0, window: 4 * STEPS });
     let rates = rows.iter().filter_map(|row| row["lr"].as_f64());
-    assert!(rates.eq((1..=STEPS).map(|n| CONFIG.schedule.at(n))));
+    assert!(rates.eq((1..=STEPS).map(|n| CONFIG.schedule.lr_at(n))));
     let mut norms = rows.iter().filter_map(|row| row["grad_norm"].as_f64());
     assert!(norms.all(|norm| norm < 100.), "norms are measured, and clipped, after unscaling");
     let updates = run.optimizer.state_dict()?;

@@ -91,7 +91,7 @@ fn each_row_is_on_disk_before_the_next_and_the_end_only_after_finish() -> Result
     assert_eq!(records()?.len(), 1);
     let long = json!({ "loss": 2.5, "text": "long ".repeat(20_000) });
     for step in 1..=3 {
-        run.row(step, long.as_object().unwrap())?;
+        run.log(step, long.as_object().unwrap())?;
         assert_eq!(records()?.len(), 1 + 2 * step);
     }
     run.finish()?;

@@ -76,7 +76,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
 
 fn train_config(args: &TrainArgs) -> Result<TrainConfig> {
     let step = &args.step;
-    step.check_plain()?;
+    step.ensure_f32_without_checkpointing()?;
     args.lora.check()?;
     Ok(TrainConfig {
         batch_size: step.batch_size.get(),

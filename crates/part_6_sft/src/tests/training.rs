@@ -115,7 +115,7 @@ fn a_run_in_pieces_arrives_where_a_run_in_one_does_bit_for_bit() -> Result<()> {
             ModelSaver { chat_tokenizer: &speech, special_ids: &ends, sampler: None, lora: None };
         for stop_after in [2, 3, 6, 7] {
             let mut piece = tuning(lora)?;
-            if let Some((_, path)) = checkpoints.newest()? {
+            if let Some((_, path)) = checkpoints.latest()? {
                 assert!(piece.restore(&path, "other data").is_err());
                 piece.restore(&path, "these")?;
             }
@@ -127,7 +127,7 @@ fn a_run_in_pieces_arrives_where_a_run_in_one_does_bit_for_bit() -> Result<()> {
                 assert_eq!(bits(&piece)?, bits(&whole)?, "lora {lora}");
             }
         }
-        let (_, path) = checkpoints.newest()?.expect("one");
+        let (_, path) = checkpoints.latest()?.expect("one");
         assert!(tuning(!lora)?.restore(&path, "these").is_err(), "another kind of run");
     }
     Ok(())
@@ -226,7 +226,7 @@ fn the_gradient_is_clipped_and_the_rate_is_the_schedules() -> Result<()> {
         assert!((a - b).abs() < 1e-6, "far below Adam's epsilon, nothing moves: {a} {b}");
     }
     let falling = Schedule { warmup_steps: 0, min_lr: 0., decay: Decay::Cosine, ..steady };
-    assert_eq!(falling.at(2), 0.);
+    assert_eq!(falling.lr_at(2), 0.);
     assert_ne!(after(1., falling, 1)?, before);
     assert_eq!(after(1., falling, 2)?, after(1., falling, 1)?, "the second step has rate 0");
     Ok(())

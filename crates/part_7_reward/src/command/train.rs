@@ -69,7 +69,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
 
 fn train_config(args: &TrainArgs) -> Result<TrainConfig> {
     let step = &args.step;
-    step.check_plain()?;
+    step.ensure_f32_without_checkpointing()?;
     args.lora.check()?;
     as_usage_error(match args.lora.merge {
         true => Err("--merge: here adapters are merged into what is saved in any case"),

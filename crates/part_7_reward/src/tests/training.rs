@@ -95,7 +95,7 @@ fn a_run_in_pieces_arrives_where_a_run_in_one_does_bit_for_bit() -> Result<()> {
             ModelSaver { chat_tokenizer: &speech, special_ids: &ends, sampler: None, lora: None };
         for stop_after in [2, 3, 6, 7] {
             let mut piece = tuning(RewardArchitecture::Causal, lora)?;
-            if let Some((_, path)) = checkpoints.newest()? {
+            if let Some((_, path)) = checkpoints.latest()? {
                 assert!(piece.restore(&path, "other data").is_err());
                 piece.restore(&path, "these")?;
             }

@@ -14,7 +14,7 @@ pub(super) fn check(args: &TrainArgs) -> Result<()> {
     args.scorer.check(&args.data.data)?;
     args.rewards.check()?;
     args.schedule.schedule()?;
-    args.step.check_plain()?;
+    args.step.ensure_f32_without_checkpointing()?;
     args.lora.check()?;
     as_usage_error((|| {
         let (prompts, mini) = (args.step.batch_size.get(), args.objective.mini_batches.get());

@@ -45,7 +45,7 @@ fn a_run_in_pieces_arrives_where_a_run_in_one_does_bit_for_bit() -> Result<()> {
         let (ends, mut last) = (SpecialTokenIds::default(), None);
         for stop_after in [1, 3, 5] {
             let mut piece = learner(&speech, trunk, &config)?;
-            if let Some((_, path)) = checkpoints.newest()? {
+            if let Some((_, path)) = checkpoints.latest()? {
                 assert!(piece.restore(&path, "other questions").is_err());
                 piece.restore(&path, "these")?;
             }

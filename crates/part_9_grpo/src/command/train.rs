@@ -94,7 +94,7 @@ fn finish(
 ) -> Result<()> {
     let (total, ended) = (schedule.total_steps, tuning.is_finished(schedule.total_steps));
     if ended {
-        log.row(total, schedule.at(total))?;
+        log.row(total, schedule.lr_at(total))?;
     }
     let (so_far, times) = (log.so_far.clone(), log.times);
     log.finish()?;

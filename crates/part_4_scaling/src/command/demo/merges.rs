@@ -14,7 +14,7 @@ use crate::{Bpe, Corpus};
 pub(super) fn show(args: &DemoArgs) -> Result<()> {
     let pieces: Vec<String> = match &args.data {
         Some(path) => {
-            Corpus::open(path)?.pieces().map(|piece| Ok(piece?.text)).collect::<Result<_>>()?
+            Corpus::open(path)?.chunks().map(|piece| Ok(piece?.text)).collect::<Result<_>>()?
         }
         None => BuiltinText::English.text().lines().map(|line| format!("{line}\n")).collect(),
     };

@@ -61,7 +61,7 @@ fn dataset(folder: &Path) -> Result<Dataset> {
 /// The gradient of eight texts of different length, all at once, one after the other, and as trainers once had it.
 fn accumulation(run: &Run, data: &Dataset) -> Result<()> {
     let (whole, rows) = ragged(run, data)?;
-    let model = run.rounded(&TrainConfig { dropout: 0., ..CONFIG })?;
+    let model = run.model_in_compute_dtype(&TrainConfig { dropout: 0., ..CONFIG })?;
     let of = |batches: &[Batch]| anyhow::Ok(gradients(&model, &run.parameters, batches, 1.)?.1);
     let at_once = of(&[whole])?;
     let mut means =
@@ -94,7 +94,7 @@ fn ragged(run: &Run, data: &Dataset) -> Result<(Batch, Vec<Batch>)> {
     let (t, device) = (run.config.context_len, &Device::Cpu);
     let mut cursor = run.progress.loader_state;
     let Batch { inputs, targets } =
-        Windows::new(&data.train, t, SEED)?.next(&mut cursor, 8, device)?;
+        Windows::new(&data.train, t, SEED)?.next_batch(&mut cursor, 8, device)?;
     let mut targets: Vec<i64> = targets.flatten_all()?.to_vec1()?;
     for (i, row) in targets.chunks_mut(t).enumerate() {
         row[8 * (i + 1)..].fill(IGNORE_INDEX);
@@ -122,9 +122,9 @@ fn apart(run: &Run, a: &GradStore, b: &GradStore) -> Result<f64> {
 fn rates() {
     let bars: Vec<char> = "▁▂▃▄▅▆▇█".chars().collect();
     println!("\nThe learning rate of {STEPS} steps:");
-    for (name, decay) in [("cosine", Decay::Cosine), ("stable", Decay::Stable)] {
+    for (name, decay) in [("cosine", Decay::Cosine), ("stable", Decay::WarmupStableDecay)] {
         let schedule = Schedule { decay, ..CONFIG.schedule };
-        let bar = |step| bars[(schedule.at(step) / schedule.peak_lr * 7.).round() as usize];
+        let bar = |step| bars[(schedule.lr_at(step) / schedule.peak_lr * 7.).round() as usize];
         println!("  {name}  {}", (1..=STEPS).map(bar).collect::<String>());
     }
 }
@@ -164,13 +164,15 @@ fn steps(run: &mut Run, data: &Dataset, end: usize) -> Result<f64> {
     let mut last = 0.;
     while run.progress.step < end {
         let batches = (0..CONFIG.grad_accum_steps)
-            .map(|_| windows.next(&mut run.progress.loader_state, CONFIG.batch_size, &Device::Cpu))
+            .map(|_| {
+                windows.next_batch(&mut run.progress.loader_state, CONFIG.batch_size, &Device::Cpu)
+            })
             .collect::<Result<Vec<_>>>()?;
-        let model = run.rounded(&CONFIG)?;
+        let model = run.model_in_compute_dtype(&CONFIG)?;
         let (loss, mut grads) = gradients(&model, &run.parameters, &batches, 1.)?;
         clip_grad_norm(&mut grads, &run.parameters, CONFIG.max_grad_norm)?;
         run.progress.step += 1;
-        run.optimizer.step(&grads, CONFIG.schedule.at(run.progress.step))?;
+        run.optimizer.step(&grads, CONFIG.schedule.lr_at(run.progress.step))?;
         last = loss;
     }
     Ok(last)
