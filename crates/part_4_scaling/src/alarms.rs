@@ -11,13 +11,13 @@ const EXPLOSION: f64 = 10.;
 
 /// Watches the figures of a run.
 #[derive(Debug, Default)]
-pub struct Alarms {
+pub struct TrainingAlarms {
     grad_norms: VecDeque<f64>,
     last_lr: Option<f64>,
     warmup_steps: usize,
 }
 
-impl Alarms {
+impl TrainingAlarms {
     /// Watches a run whose rate rises for `warmup` steps.
     pub fn new(warmup: usize) -> Self {
         Self { warmup_steps: warmup, ..Self::default() }

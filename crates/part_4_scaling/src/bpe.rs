@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use regex::Regex;
 use tiny_gpt::tokenizer::byte_to_unicode;
 
-use crate::pair_counts::{PairCounts, Word};
+use crate::pair_counts::{PairCounts, Pretoken};
 use crate::pieces::pieces;
 
 /// The tokens that no text becomes by itself: ids 0 to 4. Each has a letter beside a sign, so no piece contains one.
@@ -22,7 +22,7 @@ pub const SPECIAL: [&str; 5] = ["<s>", "</s>", "<pad>", "<unk>", "<mask>"];
 pub const MIN_COUNT: u64 = 2;
 
 /// Two neighbours.
-pub type Pair = (u32, u32);
+pub type TokenPair = (u32, u32);
 
 /// A byte-level BPE tokenizer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub struct Bpe {
     /// The bytes of every token.
     tokens: Vec<Vec<u8>>,
     /// Which token a pair became. What was learned first has the lowest id.
-    merges: HashMap<Pair, u32>,
+    merges: HashMap<TokenPair, u32>,
     /// The token of every byte.
     byte_ids: [u32; 256],
     /// The tokens that only [`Bpe::encode_with_special`] makes, by name.
@@ -72,13 +72,13 @@ impl Bpe {
     }
 
     /// Every distinct piece of `text` as bytes, and how often it occurs: a text has far fewer words than places.
-    fn pretoken_counts(&self, text: &str) -> Vec<Word> {
+    fn pretoken_counts(&self, text: &str) -> Vec<Pretoken> {
         let mut counts: HashMap<&str, u64> = HashMap::new();
         for piece in pieces(text) {
             *counts.entry(piece).or_default() += 1;
         }
         let words = counts.into_iter();
-        words.map(|(piece, count)| Word { tokens: self.byte_tokens(piece), count }).collect()
+        words.map(|(piece, count)| Pretoken { tokens: self.byte_tokens(piece), count }).collect()
     }
 
     /// The ids of `text`, in which names of special tokens are text like any other.
@@ -143,15 +143,15 @@ impl Bpe {
     }
 
     /// The pairs that became tokens, in the order in which they were learned.
-    pub fn merges(&self) -> Vec<Pair> {
-        let mut merges: Vec<(u32, Pair)> =
+    pub fn merges(&self) -> Vec<TokenPair> {
+        let mut merges: Vec<(u32, TokenPair)> =
             self.merges.iter().map(|(&pair, &id)| (id, pair)).collect();
         merges.sort_unstable();
         merges.into_iter().map(|(_, pair)| pair).collect()
     }
 
     /// Makes one token of `pair`.
-    pub(crate) fn add_merge(&mut self, pair: Pair) -> u32 {
+    pub(crate) fn add_merge(&mut self, pair: TokenPair) -> u32 {
         let token = self.push(self.decode_bytes(&[pair.0, pair.1]));
         self.merges.insert(pair, token);
         token
@@ -174,12 +174,12 @@ impl Bpe {
 }
 
 /// The pairs of `tokens`, from left to right.
-pub(crate) fn neighbours(tokens: &[u32]) -> impl Iterator<Item = Pair> {
+pub(crate) fn neighbours(tokens: &[u32]) -> impl Iterator<Item = TokenPair> {
     tokens.windows(2).map(|pair| (pair[0], pair[1]))
 }
 
 /// Writes `token` for every `pair` in `tokens`, from left to right.
-pub(crate) fn merge(tokens: &mut Vec<u32>, pair: Pair, token: u32) {
+pub(crate) fn merge(tokens: &mut Vec<u32>, pair: TokenPair, token: u32) {
     let (mut read, mut written) = (0, 0);
     while read < tokens.len() {
         let found = tokens[read] == pair.0 && tokens.get(read + 1) == Some(&pair.1);

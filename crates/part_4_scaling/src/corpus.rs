@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, ensure};
 use modern::{AddSpecialTokens, ParseSpecial, Tokenizer};
 
-use crate::documents::{Documents, Piece};
+use crate::documents::{DocumentChunk, DocumentReader};
 use crate::{text_files, tokenizer_training};
 
 /// A tokenizer is measured on the first bytes of the corpus.
@@ -40,13 +40,13 @@ impl Corpus {
     }
 
     /// The documents in pieces, file after file. Nothing follows an error.
-    pub fn chunks(&self) -> impl Iterator<Item = Result<Piece>> {
+    pub fn chunks(&self) -> impl Iterator<Item = Result<DocumentChunk>> {
         let mut files = self.files.iter();
         let mut open = None;
         std::iter::from_fn(move || {
             loop {
                 if open.is_none() {
-                    match Documents::open(files.next()?) {
+                    match DocumentReader::open(files.next()?) {
                         Ok(documents) => open = Some(documents),
                         Err(error) => return Some(Err(error)),
                     }

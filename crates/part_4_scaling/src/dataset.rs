@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use modern::{AddSpecialTokens, ParseSpecial, Tokenizer};
 use tensor_core::Rng;
 
-use crate::documents::{Piece, SEPARATOR};
+use crate::documents::{DocumentChunk, SEPARATOR};
 use crate::{Corpus, TokenFile, TokenWriter, fingerprint};
 
 const TRAIN: &str = "train.safetensors";
@@ -30,7 +30,7 @@ pub struct Dataset {
 
 /// Which documents are held out.
 #[derive(Debug, Clone, Copy)]
-pub struct Split {
+pub struct ValidationSplit {
     /// Their share, at least one document.
     pub fraction: f64,
     /// Decides which.
@@ -67,7 +67,7 @@ impl Dataset {
 pub fn tokenize(
     corpus: &Corpus,
     tokenizer: &Tokenizer,
-    split: Split,
+    split: ValidationSplit,
     folder: &Path,
     mut done: impl FnMut(usize),
 ) -> Result<()> {
@@ -121,7 +121,8 @@ fn write(
     };
     let mut pieces = corpus.chunks();
     loop {
-        let batch: Vec<Piece> = pieces.by_ref().take(threads * PIECES).collect::<Result<_>>()?;
+        let batch: Vec<DocumentChunk> =
+            pieces.by_ref().take(threads * PIECES).collect::<Result<_>>()?;
         if batch.is_empty() {
             return end(document, writers);
         }
@@ -136,7 +137,7 @@ fn write(
     }
 }
 
-impl Split {
+impl ValidationSplit {
     /// # Errors
     /// When so few documents cannot be split.
     pub fn ensure_splittable(&self, documents: usize) -> Result<()> {
@@ -160,9 +161,10 @@ impl Split {
 }
 
 /// The tokens of each piece, by all threads.
-fn encode(pieces: &[Piece], tokenizer: &Tokenizer) -> Result<Vec<Vec<u32>>> {
-    let encode =
-        |piece: &Piece| tokenizer.encode(&piece.text, AddSpecialTokens::No, ParseSpecial::No);
+fn encode(pieces: &[DocumentChunk], tokenizer: &Tokenizer) -> Result<Vec<Vec<u32>>> {
+    let encode = |piece: &DocumentChunk| {
+        tokenizer.encode(&piece.text, AddSpecialTokens::No, ParseSpecial::No)
+    };
     std::thread::scope(|scope| {
         let parts: Vec<_> = pieces
             .chunks(PIECES)

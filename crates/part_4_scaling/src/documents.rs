@@ -20,7 +20,7 @@ const LONGEST_WORD: usize = 1 << 10;
 
 /// A stretch of a document, cut where no token reaches across: before a space after a word.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Piece {
+pub struct DocumentChunk {
     /// Its text, which is never empty.
     pub text: String,
     /// Whether the document begins here.
@@ -28,7 +28,7 @@ pub struct Piece {
 }
 
 /// The documents of one file.
-pub struct Documents<R> {
+pub struct DocumentReader<R> {
     /// `None` at the end of the file.
     reader: Option<R>,
     name: String,
@@ -41,7 +41,7 @@ pub struct Documents<R> {
     within_document: bool,
 }
 
-impl Documents<File> {
+impl DocumentReader<File> {
     /// Those of the file at `path`.
     ///
     /// # Errors
@@ -52,7 +52,7 @@ impl Documents<File> {
     }
 }
 
-impl<R: Read> Documents<R> {
+impl<R: Read> DocumentReader<R> {
     /// Those that `reader` gives, which errors call `name`.
     pub fn new(reader: R, name: String) -> Self {
         let (text, tail, bytes_read) = (String::new(), Vec::new(), 0);
@@ -72,7 +72,7 @@ impl<R: Read> Documents<R> {
     ///
     /// # Errors
     /// When the file cannot be read, or is not UTF-8.
-    pub fn next_chunk(&mut self) -> Result<Option<Piece>> {
+    pub fn next_chunk(&mut self) -> Result<Option<DocumentChunk>> {
         loop {
             self.fill_buffer(PIECE + SEPARATOR.len())?;
             let rest = &self.buffer[self.buffer_pos..];
@@ -95,7 +95,7 @@ impl<R: Read> Documents<R> {
             text = if self.within_document { text } else { text.trim_start() };
             let first = !self.within_document;
             let piece = (!text.is_empty())
-                .then(|| Piece { text: text.to_string(), is_document_start: first });
+                .then(|| DocumentChunk { text: text.to_string(), is_document_start: first });
             let at_end = rest.is_empty();
             self.buffer_pos += end.unwrap_or(len);
             self.within_document = (self.within_document || piece.is_some()) && end.is_none();

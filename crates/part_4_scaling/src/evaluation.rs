@@ -11,7 +11,7 @@ use crate::TokenFile;
 
 /// How much to measure, and how many windows at a time.
 #[derive(Debug, Clone, Copy)]
-pub struct Extent {
+pub struct LmEvalConfig {
     /// Windows at a time.
     pub batch_size: usize,
     /// Windows in all, from the first on; `None`: every one.
@@ -23,7 +23,11 @@ pub struct Extent {
 ///
 /// # Errors
 /// When there are not two tokens, or they are damaged.
-pub fn evaluate(model: &GptModern, tokens: &TokenFile, extent: Extent) -> Result<LmEvalMetrics> {
+pub fn evaluate(
+    model: &GptModern,
+    tokens: &TokenFile,
+    extent: LmEvalConfig,
+) -> Result<LmEvalMetrics> {
     let n = tokens.len();
     ensure!(n > 1, "{n} tokens are too few to predict any");
     let t = model.config().context_len;

@@ -4,7 +4,7 @@ use tiny_gpt::Sampling;
 
 /// The figures of a step.
 #[derive(Debug, Clone, Copy)]
-pub struct Figures {
+pub struct PretrainStepMetrics {
     /// Counted from 1.
     pub step: usize,
     /// Times that the data has been read.

@@ -10,10 +10,10 @@ use serde::Serialize;
 use tiny_gpt::command::as_usage_error;
 use tiny_gpt::flags::{ComputeFlags, OptimizerFlags, SamplingFlags, non_negative, positive};
 
-use crate::Schedule;
-use crate::schedule::Decay;
+use crate::LrSchedule;
+use crate::schedule::DecayShape;
 use crate::settings::SettingsFlags;
-use crate::tracker::Kind;
+use crate::tracker::TrackerKind;
 use crate::training::Intervals;
 
 /// What a model computes in.
@@ -55,8 +55,8 @@ pub struct ScheduleFlags {
     #[arg(long, value_name = "N")]
     pub warmup_steps: Option<usize>,
     /// What then becomes of it
-    #[arg(long, alias = "lr-decay", value_enum, default_value_t = Decay::Cosine)]
-    pub lr_scheduler: Decay,
+    #[arg(long, alias = "lr-decay", value_enum, default_value_t = DecayShape::Cosine)]
+    pub lr_scheduler: DecayShape,
 }
 
 impl ScheduleFlags {
@@ -65,7 +65,7 @@ impl ScheduleFlags {
     /// # Errors
     /// A [`UsageError`](tiny_gpt::command::UsageError) when the floor lies above the peak, or the warm-up is longer than the
     /// run.
-    pub fn schedule(&self) -> Result<Schedule> {
+    pub fn schedule(&self) -> Result<LrSchedule> {
         let (peak, total) = (self.lr, self.steps.get());
         let floor = self.min_lr.unwrap_or(peak / 10.);
         let warmup = self.warmup_steps.unwrap_or(total / 20);
@@ -74,7 +74,7 @@ impl ScheduleFlags {
             ensure!(warmup <= total, "--warmup-steps {warmup} are more than --steps {total}");
             Ok(())
         })())?;
-        Ok(Schedule {
+        Ok(LrSchedule {
             peak_lr: peak,
             min_lr: floor,
             warmup_steps: warmup,
@@ -138,13 +138,13 @@ pub struct SaveFlags {
 
 /// Where figures go, and how often.
 #[derive(Debug, Clone, Copy, Serialize, Args)]
-pub struct FigureFlags {
+pub struct MetricsFlags {
     /// Steps between two rows of figures
     #[arg(long, value_name = "N", default_value = "10")]
     pub log_interval: NonZeroUsize,
     /// Whose files the figures go to, beside metrics.jsonl
-    #[arg(long, alias = "log", value_enum, default_value_t = Kind::Tensorboard)]
-    pub tracker: Kind,
+    #[arg(long, alias = "log", value_enum, default_value_t = TrackerKind::Tensorboard)]
+    pub tracker: TrackerKind,
 }
 
 /// What is seen of a run.
@@ -153,7 +153,7 @@ pub struct LogFlags {
     /// Its figures.
     #[command(flatten)]
     #[serde(flatten)]
-    pub metrics: FigureFlags,
+    pub metrics: MetricsFlags,
     /// Steps between two looks at the held-out documents; 0 for one at the end
     #[arg(long, value_name = "N", default_value_t = 200)]
     pub eval_interval: usize,

@@ -39,13 +39,13 @@ pub use bpe::Bpe;
 pub use checkpoints::Checkpoints;
 pub use corpus::Corpus;
 pub use dataset::Dataset;
-pub use run::Run;
-pub use run_log::RunLog;
-pub use schedule::Schedule;
+pub use run::PretrainState;
+pub use run_log::PretrainLog;
+pub use schedule::LrSchedule;
 pub use token_file::TokenFile;
 pub use token_writer::TokenWriter;
 pub use training::{TrainConfig, train};
-pub use windows::{Cursor, Windows};
+pub use windows::{DataLoader, LoaderState};
 
 #[cfg(test)]
 mod tests;

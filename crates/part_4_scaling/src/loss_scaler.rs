@@ -19,18 +19,18 @@ const MOST: f64 = 16_777_216.;
 
 /// The scale S of the loss.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct LossScaler {
+pub struct GradScaler {
     scale: f64,
     good_steps: usize,
 }
 
-impl Default for LossScaler {
+impl Default for GradScaler {
     fn default() -> Self {
         Self { scale: FIRST_SCALE, good_steps: 0 }
     }
 }
 
-impl LossScaler {
+impl GradScaler {
     /// S
     pub fn scale(&self) -> f64 {
         self.scale

@@ -7,13 +7,13 @@ use anyhow::Result;
 use modern::Tokenizer;
 use modern::model_folder::SpecialTokenIds;
 
-use crate::Run;
+use crate::PretrainState;
 
 /// Writes the model of `run`, with its tokenizer, into `folder`.
 ///
 /// # Errors
 /// When a file cannot be written.
-pub fn save(folder: &Path, run: &Run, tokenizer: &Tokenizer) -> Result<()> {
+pub fn save(folder: &Path, run: &PretrainState, tokenizer: &Tokenizer) -> Result<()> {
     tokenizer.save(folder, run.config.context_len, None)?;
     let ends = SpecialTokenIds { bos: tokenizer.eos(), eos: tokenizer.eos().into_iter().collect() };
     modern::model_folder::save(folder, &run.config, &run.parameters, &ends, None)

@@ -8,10 +8,10 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 
-use crate::bpe::{MIN_COUNT, Pair, merge, neighbours};
+use crate::bpe::{MIN_COUNT, TokenPair, merge, neighbours};
 
 /// A distinct piece of the text.
-pub(crate) struct Word {
+pub(crate) struct Pretoken {
     pub(crate) tokens: Vec<u32>,
     /// How often it occurs.
     pub(crate) count: u64,
@@ -20,20 +20,20 @@ pub(crate) struct Word {
 /// How often each pair occurs, and in which words.
 #[derive(Default)]
 pub(crate) struct PairCounts {
-    stats: HashMap<Pair, Seen>,
+    stats: HashMap<TokenPair, PairStats>,
     /// Each pair once, the most frequent first, of equals that with the lower ids. The counts may have fallen since.
-    heap: BinaryHeap<(u64, Reverse<Pair>)>,
+    heap: BinaryHeap<(u64, Reverse<TokenPair>)>,
 }
 
 #[derive(Default)]
-struct Seen {
+struct PairStats {
     count: u64,
     pretoken_indices: Vec<usize>,
 }
 
 impl PairCounts {
     /// Counts those of `words`.
-    pub(crate) fn new(words: &[Word]) -> Self {
+    pub(crate) fn new(words: &[Pretoken]) -> Self {
         let mut pairs = Self::default();
         for (at, word) in words.iter().enumerate() {
             for pair in neighbours(&word.tokens) {
@@ -45,7 +45,7 @@ impl PairCounts {
     }
 
     /// Whether `pair` had not been seen before.
-    fn add(&mut self, pair: Pair, word: usize, count: u64) -> bool {
+    fn add(&mut self, pair: TokenPair, word: usize, count: u64) -> bool {
         let seen = self.stats.entry(pair).or_default();
         let new = seen.pretoken_indices.is_empty();
         seen.count += count;
@@ -56,7 +56,7 @@ impl PairCounts {
     }
 
     /// The pair that is merged next, if any occurs [`MIN_COUNT`] times.
-    pub(crate) fn most_frequent(&mut self) -> Option<Pair> {
+    pub(crate) fn most_frequent(&mut self) -> Option<TokenPair> {
         while let Some((count, Reverse(pair))) = self.heap.pop() {
             let now = self.stats.get(&pair)?.count;
             if now == count {
@@ -68,10 +68,10 @@ impl PairCounts {
     }
 
     /// Writes `token` for its `parts` in all words: only pairs beside it change, and only pairs with `token` are new.
-    pub(crate) fn merge(&mut self, parts: Pair, token: u32, words: &mut [Word]) {
+    pub(crate) fn merge(&mut self, parts: TokenPair, token: u32, words: &mut [Pretoken]) {
         let mut new = Vec::new();
         for at in self.stats.remove(&parts).unwrap_or_default().pretoken_indices {
-            let Word { tokens, count } = &mut words[at];
+            let Pretoken { tokens, count } = &mut words[at];
             for pair in neighbours(tokens) {
                 self.stats.entry(pair).and_modify(|seen| seen.count -= *count);
             }

@@ -8,13 +8,13 @@ use tiny_gpt::loss_curve::{self, Curve};
 use crate::tracker::Tracker;
 
 /// Where figures go: nowhere, until there is a folder for them.
-pub struct Record {
+pub struct MetricsWriter {
     outputs: Option<(RunFolder, Tracker)>,
     /// Each with the key of its figure.
     curves: [(&'static str, Curve); 2],
 }
 
-impl Record {
+impl MetricsWriter {
     /// Of a run that is shown and not kept; of each curve the key of its figure, and its name.
     pub fn new(curves: [(&'static str, &str); 2]) -> Self {
         Self { outputs: None, curves: curves.map(|(key, name)| (key, Curve::new(name))) }

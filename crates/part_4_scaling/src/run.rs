@@ -11,15 +11,15 @@ use serde_json::json;
 use tensor_core::{AdamW, AdamWConfig, Parameters, Rng, weights};
 use tiny_gpt::json_file;
 
-use crate::loss_scaler::LossScaler;
-use crate::{Cursor, Dataset, TrainConfig, model_folder};
+use crate::loss_scaler::GradScaler;
+use crate::{Dataset, LoaderState, TrainConfig, model_folder};
 
 const MODEL: &str = "model.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
 const STATE: &str = "state.json";
 
 /// A model in training.
-pub struct Run {
+pub struct PretrainState {
     /// What the model is.
     pub config: ModelConfig,
     /// Its weights in f32, whatever it computes in.
@@ -27,26 +27,26 @@ pub struct Run {
     /// Their moments.
     pub optimizer: AdamW,
     /// What is neither.
-    pub progress: State,
+    pub progress: PretrainProgress,
 }
 
 /// What a run knows beside its tensors.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct State {
+pub struct PretrainProgress {
     /// Optimizer steps taken; the schedule's place too.
     pub step: usize,
     /// How far the data was read.
     #[serde(alias = "cursor")]
-    pub loader_state: Cursor,
+    pub loader_state: LoaderState,
     /// The scale of the loss, in f16.
     #[serde(alias = "scaler")]
-    pub grad_scaler: Option<LossScaler>,
+    pub grad_scaler: Option<GradScaler>,
     /// The best validation loss so far.
     #[serde(alias = "best")]
     pub best_loss: Option<f64>,
 }
 
-impl Run {
+impl PretrainState {
     /// A fresh model that is to compute in `dtype`, drawn from `seed`.
     ///
     /// # Errors
@@ -61,10 +61,10 @@ impl Run {
         let mut parameters = Parameters::seeded(seed, DType::F32, device);
         GptModern::new(&model, parameters.root())?;
         let optimizer = AdamW::new(&parameters, optimizer)?;
-        let scaler = (dtype == DType::F16).then(LossScaler::default);
-        let state = State {
+        let scaler = (dtype == DType::F16).then(GradScaler::default);
+        let state = PretrainProgress {
             step: 0,
-            loader_state: Cursor::default(),
+            loader_state: LoaderState::default(),
             grad_scaler: scaler,
             best_loss: None,
         };
@@ -84,7 +84,7 @@ impl Run {
 
     /// What the loss is multiplied by.
     pub fn loss_scale(&self) -> f64 {
-        self.progress.grad_scaler.as_ref().map_or(1., LossScaler::scale)
+        self.progress.grad_scaler.as_ref().map_or(1., GradScaler::scale)
     }
 
     /// Divides by it what came of that.
@@ -135,7 +135,7 @@ impl Run {
             folder.display()
         );
         let rng: Option<Rng> = serde_json::from_value(state["dropout_rng"].take())?;
-        let state: State = serde_json::from_value(state["state"].take())
+        let state: PretrainProgress = serde_json::from_value(state["state"].take())
             .with_context(|| format!("{} is no state of a run", path.display()))?;
 
         let path = folder.join(MODEL);

@@ -9,24 +9,24 @@ use tensor_core::Rng;
 use tiny_gpt::progress::ProgressLine;
 use tiny_gpt::{LmEvalMetrics, RunFolder};
 
-use crate::Run;
-use crate::alarms::Alarms;
-use crate::figures::{Figures, LogConfig};
+use crate::PretrainState;
+use crate::alarms::TrainingAlarms;
+use crate::figures::{LogConfig, PretrainStepMetrics};
 use crate::machine::resident_bytes;
-use crate::record::Record;
+use crate::record::MetricsWriter;
 use crate::tracker::Tracker;
 
 /// Shows a run and records it.
-pub struct RunLog {
+pub struct PretrainLog {
     config: LogConfig,
     progress: ProgressLine,
-    metrics_writer: Record,
-    alarms: Alarms,
+    metrics_writer: MetricsWriter,
+    alarms: TrainingAlarms,
     recent_losses: Vec<f64>,
     n_skipped_steps: usize,
 }
 
-impl RunLog {
+impl PretrainLog {
     /// Records into `folder` and `tracker` a run that has been at `step` and has these rows of figures.
     ///
     /// # Errors
@@ -37,12 +37,12 @@ impl RunLog {
         tracker: Tracker,
         (step, rows): (usize, &[Value]),
     ) -> Result<Self> {
-        let record = Record::new([("loss", "training"), ("val_loss", "validation")]);
+        let record = MetricsWriter::new([("loss", "training"), ("val_loss", "validation")]);
         Ok(Self {
             config,
             progress: ProgressLine::resume_from(config.total_steps, step)?,
             metrics_writer: record.with_run_folder(folder, tracker, rows),
-            alarms: Alarms::new(config.warmup_steps),
+            alarms: TrainingAlarms::new(config.warmup_steps),
             recent_losses: Vec::new(),
             n_skipped_steps: 0,
         })
@@ -79,7 +79,7 @@ impl RunLog {
     ///
     /// # Errors
     /// When it cannot be recorded.
-    pub fn log_skipped_step(&mut self, run: &Run) -> Result<()> {
+    pub fn log_skipped_step(&mut self, run: &PretrainState) -> Result<()> {
         self.n_skipped_steps += 1;
         let (skipped, scale) = (self.n_skipped_steps, run.loss_scale());
         self.metrics_writer
@@ -91,8 +91,8 @@ impl RunLog {
     ///
     /// # Errors
     /// When it cannot be recorded.
-    pub fn log_step(&mut self, figures: &Figures, run: &Run) -> Result<()> {
-        let Figures { step, epoch, loss, lr: rate, grad_norm: norm } = *figures;
+    pub fn log_step(&mut self, figures: &PretrainStepMetrics, run: &PretrainState) -> Result<()> {
+        let PretrainStepMetrics { step, epoch, loss, lr: rate, grad_norm: norm } = *figures;
         self.progress.update(step - 1, loss as f32, self.config.tokens_per_step);
         self.recent_losses.push(loss);
         if !step.is_multiple_of(self.config.interval) {

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 #[clap(rename_all = "snake_case")]
-pub enum Decay {
+pub enum DecayShape {
     /// Half a cosine, from the end of the warm-up to the last step.
     Cosine,
     /// Not at all until the last fifth of the steps, then on a line.
@@ -31,7 +31,7 @@ pub enum Decay {
 
 /// The learning rate of every step; a pure function, so that saving its settings and the step saves it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Schedule {
+pub struct LrSchedule {
     /// The highest rate.
     #[serde(alias = "peak")]
     pub peak_lr: f64,
@@ -45,10 +45,10 @@ pub struct Schedule {
     #[serde(alias = "total")]
     pub total_steps: usize,
     /// The way down.
-    pub decay: Decay,
+    pub decay: DecayShape,
 }
 
-impl Schedule {
+impl LrSchedule {
     /// The usual one: up to `peak` in a twentieth of the steps, and half a cosine down to a tenth of it.
     pub fn cosine(peak: f64, total: usize) -> Self {
         Self {
@@ -56,7 +56,7 @@ impl Schedule {
             min_lr: peak / 10.,
             warmup_steps: total / 20,
             total_steps: total,
-            decay: Decay::Cosine,
+            decay: DecayShape::Cosine,
         }
     }
 
@@ -72,9 +72,9 @@ impl Schedule {
             (n.saturating_sub(start) as f64 / steps as f64).min(1.)
         };
         let left = match self.decay {
-            Decay::Cosine => 0.5 * (1. + (PI * share(warmup)).cos()),
-            Decay::WarmupStableDecay => 1. - share(self.total_steps - self.total_steps / 5),
-            Decay::Constant => 1.,
+            DecayShape::Cosine => 0.5 * (1. + (PI * share(warmup)).cos()),
+            DecayShape::WarmupStableDecay => 1. - share(self.total_steps - self.total_steps / 5),
+            DecayShape::Constant => 1.,
         };
         self.min_lr + (self.peak_lr - self.min_lr) * left
     }

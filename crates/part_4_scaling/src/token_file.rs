@@ -23,12 +23,12 @@ pub struct TokenFile {
     document_ends: Range<usize>,
     /// Bytes per token.
     item_size: usize,
-    metadata: About,
+    metadata: TokenFileMetadata,
 }
 
 /// What the header says.
 #[derive(Debug, Clone)]
-struct About {
+struct TokenFileMetadata {
     vocab_size: usize,
     n_text_bytes: usize,
     sha256: String,
@@ -64,7 +64,7 @@ impl TokenFile {
         let words = metadata.metadata().as_ref().context("it does not say what it is")?;
         let word = |name: &str| words.get(name).with_context(|| format!("it lacks its {name}"));
         let number = |name: &str| Ok::<usize, anyhow::Error>(word(name)?.parse()?);
-        let about = About {
+        let about = TokenFileMetadata {
             vocab_size: number("vocab_size")?,
             n_text_bytes: number("text_bytes")?,
             sha256: word("sha256")?.clone(),

@@ -12,7 +12,7 @@ use crate::wandb::Wandb;
 /// Which tracker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub enum TrackerKind {
     /// Event files: `tensorboard --logdir runs`
     Tensorboard,
     /// An offline run of Weights & Biases: `wandb sync`
@@ -41,10 +41,10 @@ impl Tracker {
     ///
     /// # Errors
     /// When they cannot be written.
-    pub fn create(kind: Kind, folder: &Path, settings: &Value, step: usize) -> Result<Self> {
+    pub fn create(kind: TrackerKind, folder: &Path, settings: &Value, step: usize) -> Result<Self> {
         Ok(match kind {
-            Kind::None => Self::Disabled,
-            Kind::Tensorboard => {
+            TrackerKind::None => Self::Disabled,
+            TrackerKind::Tensorboard => {
                 let mut events = TensorBoard::create(folder)?;
                 match step {
                     0 => events.hparams(settings)?,
@@ -52,7 +52,7 @@ impl Tracker {
                 }
                 Self::TensorBoard(events)
             }
-            Kind::Wandb => {
+            TrackerKind::Wandb => {
                 let name = folder.file_name().unwrap_or_default().to_string_lossy();
                 let run = Wandb::create(folder, "llm-from-scratch", &name, settings)?;
                 Self::Wandb { run, pending_row: (step, Map::new()) }

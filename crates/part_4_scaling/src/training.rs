@@ -10,9 +10,11 @@ use tensor_core::{AdamWConfig, clip_grad_norm};
 use tiny_gpt::Interrupt;
 
 use crate::accumulation::gradients;
-use crate::evaluation::{Extent, evaluate};
-use crate::figures::Figures;
-use crate::{Checkpoints, Dataset, Run, RunLog, Schedule, Windows, model_folder};
+use crate::evaluation::{LmEvalConfig, evaluate};
+use crate::figures::PretrainStepMetrics;
+use crate::{
+    Checkpoints, DataLoader, Dataset, LrSchedule, PretrainLog, PretrainState, model_folder,
+};
 
 /// What decides where a run arrives.
 #[derive(Debug, Clone, Copy)]
@@ -22,7 +24,7 @@ pub struct TrainConfig {
     /// Such batches per step.
     pub grad_accum_steps: usize,
     /// The rate of each step, and how many there are.
-    pub schedule: Schedule,
+    pub schedule: LrSchedule,
     /// β₁, β₂, ε and weight decay.
     pub optimizer: AdamWConfig,
     /// Largest gradient norm.
@@ -48,7 +50,7 @@ pub struct Intervals {
 
 /// Where a run's results go.
 #[derive(Debug)]
-pub struct Outputs<'a> {
+pub struct PretrainOutputs<'a> {
     /// The run folder.
     pub folder: &'a Path,
     /// The run's checkpoints.
@@ -56,7 +58,7 @@ pub struct Outputs<'a> {
     /// How often.
     pub intervals: Intervals,
     /// How much is evaluated.
-    pub eval_config: Extent,
+    pub eval_config: LmEvalConfig,
     /// Ends the run, saved.
     pub interrupt: Interrupt,
     /// Ends it too, after this many steps in all.
@@ -68,15 +70,15 @@ pub struct Outputs<'a> {
 /// # Errors
 /// When the loss stops being a number, or a file cannot be written.
 pub fn train(
-    run: &mut Run,
+    run: &mut PretrainState,
     data: &Dataset,
     config: &TrainConfig,
     seed: u64,
-    outputs: &Outputs<'_>,
-    log: &mut RunLog,
+    outputs: &PretrainOutputs<'_>,
+    log: &mut PretrainLog,
 ) -> Result<()> {
     let device = run.parameters.device().clone();
-    let mut windows = Windows::new(&data.train, run.config.context_len, seed)?;
+    let mut windows = DataLoader::new(&data.train, run.config.context_len, seed)?;
     let inference = GptModern::new(&run.config, run.parameters.for_inference().root())?;
     let due = |step: usize, interval: usize| interval > 0 && step.is_multiple_of(interval);
     while run.progress.step < config.schedule.total_steps {
@@ -108,7 +110,10 @@ pub fn train(
         let stop =
             outputs.interrupt.is_requested() || outputs.stop_after.is_some_and(|n| step >= n);
         let last = step == config.schedule.total_steps;
-        log.log_step(&Figures { step, epoch: cursor.epoch, loss, lr: rate, grad_norm: norm }, run)?;
+        log.log_step(
+            &PretrainStepMetrics { step, epoch: cursor.epoch, loss, lr: rate, grad_norm: norm },
+            run,
+        )?;
         if last || due(step, outputs.intervals.eval) {
             let found =
                 log.suspend(|| evaluate(&inference, &data.validation, outputs.eval_config))?;

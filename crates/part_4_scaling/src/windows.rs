@@ -15,7 +15,7 @@ use crate::TokenFile;
 
 /// How far the data has been read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Cursor {
+pub struct LoaderState {
     /// Times that all of it has been read.
     pub epoch: u64,
     /// Windows read since.
@@ -24,7 +24,7 @@ pub struct Cursor {
 
 /// The windows of a file of tokens in the order of training.
 #[derive(Debug)]
-pub struct Windows<'a> {
+pub struct DataLoader<'a> {
     tokens: &'a TokenFile,
     /// T
     context_len: usize,
@@ -33,7 +33,7 @@ pub struct Windows<'a> {
     epoch_order: (u64, Vec<u32>),
 }
 
-impl<'a> Windows<'a> {
+impl<'a> DataLoader<'a> {
     /// Windows of `block_size` tokens.
     ///
     /// # Errors
@@ -56,7 +56,12 @@ impl<'a> Windows<'a> {
     ///
     /// # Errors
     /// When the tokens are damaged.
-    pub fn next_batch(&mut self, cursor: &mut Cursor, b: usize, device: &Device) -> Result<Batch> {
+    pub fn next_batch(
+        &mut self,
+        cursor: &mut LoaderState,
+        b: usize,
+        device: &Device,
+    ) -> Result<Batch> {
         let t = self.context_len;
         let (mut inputs, mut targets) = (Vec::with_capacity(b * t), Vec::with_capacity(b * t));
         for _ in 0..b {
@@ -75,9 +80,9 @@ impl<'a> Windows<'a> {
     }
 
     /// The number of the next window.
-    fn next_window_index(&mut self, cursor: &mut Cursor) -> usize {
+    fn next_window_index(&mut self, cursor: &mut LoaderState) -> usize {
         if cursor.window >= self.n_windows() {
-            *cursor = Cursor { epoch: cursor.epoch + 1, window: 0 };
+            *cursor = LoaderState { epoch: cursor.epoch + 1, window: 0 };
         }
         if self.epoch_order.0 != cursor.epoch {
             self.epoch_order = (cursor.epoch, self.permutation(cursor.epoch));

@@ -8,7 +8,7 @@ use scaling::Checkpoints;
 use scaling::flags::RunFlags;
 use scaling::resume::{newest, reopened};
 use scaling::settings::check_resumable;
-use scaling::tracker::{Kind, Tracker};
+use scaling::tracker::{Tracker, TrackerKind};
 use serde::Serialize;
 use serde_json::Value;
 use tiny_gpt::{Interrupt, RunFolder};
@@ -76,7 +76,7 @@ impl<'a> RunSetup<'a> {
     /// When the checkpoint is of another model or other data, or a file cannot be read or written.
     pub fn open_run(
         &self,
-        tracker: Kind,
+        tracker: TrackerKind,
         restore: impl FnOnce(&Path) -> Result<()>,
     ) -> Result<(RunFolder, Tracker, Vec<Value>)> {
         let (step, (folder, rows)) = match self.is_resumed {

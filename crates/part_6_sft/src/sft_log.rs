@@ -1,9 +1,9 @@
 //! What a run shows and records: the progress line, `metrics.jsonl`, the loss curve, and a tracker's files.
 
 use anyhow::Result;
-use scaling::alarms::Alarms;
+use scaling::alarms::TrainingAlarms;
 use scaling::machine::resident_bytes;
-use scaling::record::{Record, join};
+use scaling::record::{MetricsWriter, join};
 use scaling::tracker::Tracker;
 use serde_json::{Value, json};
 use tiny_gpt::RunFolder;
@@ -27,10 +27,10 @@ pub struct SftStepMetrics {
 /// Shows a run and records it.
 pub struct SftLog {
     progress: ProgressLine,
-    metrics_writer: Record,
+    metrics_writer: MetricsWriter,
     steps: usize,
     interval: usize,
-    alarms: Alarms,
+    alarms: TrainingAlarms,
     recent_losses: Vec<f64>,
     n_tokens: usize,
 }
@@ -44,10 +44,10 @@ impl SftLog {
     pub fn new(steps: usize, warmup: usize, step: usize, interval: usize) -> Result<Self> {
         Ok(Self {
             progress: ProgressLine::resume_from(steps, step)?,
-            metrics_writer: Record::new([("loss", "training"), ("val_loss", "validation")]),
+            metrics_writer: MetricsWriter::new([("loss", "training"), ("val_loss", "validation")]),
             steps,
             interval,
-            alarms: Alarms::new(warmup),
+            alarms: TrainingAlarms::new(warmup),
             recent_losses: Vec::new(),
             n_tokens: 0,
         })

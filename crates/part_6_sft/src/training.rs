@@ -3,7 +3,7 @@
 use anyhow::{Result, bail, ensure};
 use candle_core::Device;
 use modern::GptModern;
-use scaling::Schedule;
+use scaling::LrSchedule;
 use scaling::accumulation::gradients_of;
 use serde_json::json;
 use tensor_core::{AdamWConfig, clip_grad_norm};
@@ -24,7 +24,7 @@ pub struct TrainConfig {
     /// How they stand in a batch.
     pub batch_layout: BatchLayout,
     /// The rate of each step, and how many there are.
-    pub schedule: Schedule,
+    pub schedule: LrSchedule,
     /// β₁, β₂, ε and weight decay.
     pub optimizer: AdamWConfig,
     /// Largest gradient norm.
@@ -41,7 +41,7 @@ impl TrainConfig {
             grad_accum_steps: 1,
             curriculum: Curriculum::Shuffled,
             batch_layout: BatchLayout::Padded,
-            schedule: Schedule::cosine(peak, steps),
+            schedule: LrSchedule::cosine(peak, steps),
             optimizer: AdamWConfig { beta2: 0.99, weight_decay: 0.01, ..AdamWConfig::default() },
             max_grad_norm: 1.,
             seed,

@@ -9,8 +9,8 @@ use std::path::Path;
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 use modern::{Checkpoint, GptModern, ModelConfig};
-use scaling::Schedule;
-use scaling::schedule::Decay;
+use scaling::LrSchedule;
+use scaling::schedule::DecayShape;
 use sft::arithmetic_questions::{DemonstrationStyle, demonstrations};
 use sft::base_model::{self, BaseModelConfig};
 use sft::{ChatFormat, ChatTokenizer, LoraConfig, RunOutputs, SftLog, TrainState, lora, tokenize};
@@ -141,7 +141,7 @@ pub fn train_base_model(
     let examples = tokenize(&examples, &speech, config.context_len)?.examples;
     let usual = sft::TrainConfig::with_defaults(64, steps, 1e-3, seed);
     let train = sft::TrainConfig {
-        schedule: Schedule { decay: Decay::WarmupStableDecay, ..usual.schedule },
+        schedule: LrSchedule { decay: DecayShape::WarmupStableDecay, ..usual.schedule },
         optimizer: AdamWConfig { beta2: 0.999, ..usual.optimizer },
         ..usual
     };

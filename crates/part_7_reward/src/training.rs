@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail, ensure};
 use candle_core::{Device, Tensor};
-use scaling::Schedule;
+use scaling::LrSchedule;
 use scaling::accumulation::gradients_of;
 use serde_json::json;
 use sft::sft_log::SftStepMetrics;
@@ -23,7 +23,7 @@ pub struct TrainConfig {
     /// What is learned from a pair.
     pub loss: PreferenceLoss,
     /// The rate of each step, and how many there are.
-    pub schedule: Schedule,
+    pub schedule: LrSchedule,
     /// β₁, β₂, ε and weight decay.
     pub optimizer: AdamWConfig,
     /// Largest gradient norm.

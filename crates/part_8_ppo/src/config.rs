@@ -1,6 +1,6 @@
 //! 8.4 What decides where a run arrives.
 
-use scaling::Schedule;
+use scaling::LrSchedule;
 
 use crate::kl::KlController;
 use crate::rewards::RewardShapingConfig;
@@ -21,7 +21,7 @@ pub struct PpoConfig {
     /// How is learned from it.
     pub update: PpoUpdateConfig,
     /// The policy's rate of each step, and how many there are.
-    pub schedule: Schedule,
+    pub schedule: LrSchedule,
     /// The critic's rate, in rates of the policy.
     pub critic_lr_multiplier: f64,
     /// Of prompts, responses and the order of mini-batches.

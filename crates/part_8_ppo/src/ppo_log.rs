@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use scaling::machine::resident_bytes;
-use scaling::record::{Record, join};
+use scaling::record::{MetricsWriter, join};
 use scaling::tracker::Tracker;
 use serde_json::{Value, json};
 use tiny_gpt::RunFolder;
@@ -11,7 +11,7 @@ use tiny_gpt::progress::ProgressLine;
 /// Shows a run and records it.
 pub struct PpoLog {
     progress: ProgressLine,
-    metrics_writer: Record,
+    metrics_writer: MetricsWriter,
     steps: usize,
     interval: usize,
 }
@@ -24,7 +24,7 @@ impl PpoLog {
     pub fn new(steps: usize, step: usize, interval: usize) -> Result<Self> {
         let progress = ProgressLine::resume_from(steps, step)?;
         let curves = [("reward_mean", "rollouts"), ("val_reward", "validation, likeliest answers")];
-        Ok(Self { progress, metrics_writer: Record::new(curves), steps, interval })
+        Ok(Self { progress, metrics_writer: MetricsWriter::new(curves), steps, interval })
     }
 
     /// Records into `folder`, which has these rows, and `tracker`.

@@ -1,7 +1,7 @@
 //! What decides where a run arrives.
 
 use ppo::{Clip, RolloutConfig};
-use scaling::Schedule;
+use scaling::LrSchedule;
 use tensor_core::AdamWConfig;
 
 use crate::experience::Judgement;
@@ -35,7 +35,7 @@ pub struct StepConfig {
     /// Prompts whose gradient is computed at a time.
     pub groups_each: usize,
     /// The rate of each step, and how many there are.
-    pub schedule: Schedule,
+    pub schedule: LrSchedule,
     /// β₁, β₂, ε and weight decay.
     pub optimizer: AdamWConfig,
     /// Largest gradient norm.
@@ -46,7 +46,7 @@ pub struct StepConfig {
 
 impl GrpoConfig {
     /// The usual one: GRPO's advantages, every token the same, β = 0.003 to the policy as it began, one step on what was drawn.
-    pub fn usual(prompts: usize, rollout: RolloutConfig, schedule: Schedule, seed: u64) -> Self {
+    pub fn usual(prompts: usize, rollout: RolloutConfig, schedule: LrSchedule, seed: u64) -> Self {
         Self {
             prompts,
             rollout,

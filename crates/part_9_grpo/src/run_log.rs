@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use scaling::record::{Record, join};
+use scaling::record::{MetricsWriter, join};
 use scaling::tracker::Tracker;
 use serde_json::{Value, json};
 use tiny_gpt::RunFolder;
@@ -18,7 +18,7 @@ use crate::so_far::SoFar;
 /// Shows a run and records it.
 pub struct RunLog {
     progress: ProgressLine,
-    record: Record,
+    record: MetricsWriter,
     interval: usize,
     /// What a checkpoint keeps of it.
     pub so_far: SoFar,
@@ -36,7 +36,7 @@ impl RunLog {
     pub fn new(steps: usize, step: usize, so_far: SoFar, interval: usize) -> Result<Self> {
         Ok(Self {
             progress: ProgressLine::resume_from(steps, step)?,
-            record: Record::new([
+            record: MetricsWriter::new([
                 ("reward_mean", "reward of what was drawn"),
                 ("val_reward", "reward, validation, greedy"),
             ]),

@@ -11,11 +11,11 @@ use tiny_gpt::{RunFolder, training_memory};
 
 use super::arguments::TrainArgs;
 use super::work;
-use crate::dataset::{Split, tokenize};
+use crate::dataset::{ValidationSplit, tokenize};
 use crate::resume::{newest, reopened};
 use crate::settings::check_resumable;
 use crate::tokenizer_training::check;
-use crate::{Checkpoints, Corpus, Dataset, Run, TrainConfig};
+use crate::{Checkpoints, Corpus, Dataset, PretrainState, TrainConfig};
 
 /// What may change when a run is resumed beside where things are: what is shown of it.
 const FREE: [&str; 7] = [
@@ -29,7 +29,7 @@ const FREE: [&str; 7] = [
 ];
 
 /// A run, what it learns from, its folder and the figures in it.
-pub(super) type Begun = (Run, Dataset, RunFolder, Vec<Value>);
+pub(super) type StartedRun = (PretrainState, Dataset, RunFolder, Vec<Value>);
 
 /// A new run. Nothing is written before the data are known to be good.
 pub(super) fn begun(
@@ -38,7 +38,7 @@ pub(super) fn begun(
     model: &mut ModelConfig,
     config: &TrainConfig,
     device: &Device,
-) -> Result<Begun> {
+) -> Result<StartedRun> {
     check_out(args)?;
     let fresh = |data: &Dataset, model: &mut ModelConfig| {
         let (tokens, t) = (data.train.len(), model.context_len);
@@ -48,7 +48,7 @@ pub(super) fn begun(
         );
         model.vocab_size = data.tokenizer.vocab_size();
         training_memory::ensure_fits_in_memory(model.parameter_count(), device)?;
-        Run::new(*model, config.optimizer, config.dtype, args.run.compute.seed, device)
+        PretrainState::new(*model, config.optimizer, config.dtype, args.run.compute.seed, device)
     };
     if Dataset::exists_at(&args.data) {
         let data = Dataset::open(&args.data)?;
@@ -85,7 +85,7 @@ fn prepare(args: &TrainArgs, folder: &Path) -> Result<()> {
         as_usage_error(check(args.vocab_size))?;
     }
     let corpus = Corpus::open(&args.data)?;
-    let split = Split { fraction: args.validation, seed: args.run.compute.seed };
+    let split = ValidationSplit { fraction: args.validation, seed: args.run.compute.seed };
     split.ensure_splittable(corpus.n_documents)?;
     let tokenizer = match &args.tokenizer {
         Some(path) => Tokenizer::open(path)?,
@@ -105,13 +105,13 @@ pub(super) fn resumed(
     config: &TrainConfig,
     checkpoints: &Checkpoints,
     device: &Device,
-) -> Result<Begun> {
+) -> Result<StartedRun> {
     check_resumable(&args.out, settings, &FREE)?;
     let (step, path) = newest(&args.out, checkpoints)?;
     let place = args.out.join("data");
     let data = Dataset::open(if Dataset::exists_at(&args.data) { &args.data } else { &place })?;
     model.vocab_size = data.tokenizer.vocab_size();
-    let run = Run::open(&path, *model, config.optimizer, &data, device)?;
+    let run = PretrainState::open(&path, *model, config.optimizer, &data, device)?;
     let (folder, rows) = reopened(&args.out, settings, step)?;
     Ok((run, data, folder, rows))
 }

@@ -6,7 +6,7 @@ use modern::{Checkpoint, LoadMode};
 use super::arguments::EvalArgs;
 use super::sample::model_folder;
 use crate::dataset::tokenize_all;
-use crate::evaluation::{Extent, evaluate};
+use crate::evaluation::{LmEvalConfig, evaluate};
 use crate::{Corpus, Dataset};
 
 pub(super) fn run(args: &EvalArgs) -> Result<()> {
@@ -14,7 +14,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
     let folder = model_folder(&args.model);
     let checkpoint = Checkpoint::open(&folder.to_string_lossy(), LoadMode::Inference, &device)?;
     let Checkpoint { model, tokenizer, .. } = &checkpoint;
-    let extent = Extent { batch_size: args.batch_size.get(), max_windows: None };
+    let extent = LmEvalConfig { batch_size: args.batch_size.get(), max_windows: None };
     let found = match Dataset::exists_at(&args.data) {
         true => evaluate(model, &Dataset::open(&args.data)?.validation, extent)?,
         false => {

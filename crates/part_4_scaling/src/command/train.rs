@@ -11,13 +11,13 @@ use tiny_gpt::{Interrupt, training_memory};
 
 use super::arguments::TrainArgs;
 use super::beginning::{begun, resumed};
-use crate::evaluation::Extent;
+use crate::evaluation::LmEvalConfig;
 use crate::figures::LogConfig;
 use crate::machine::{flops_per_token, gemm_peak};
 use crate::resume::how_to_go_on;
 use crate::tracker::Tracker;
-use crate::training::Outputs;
-use crate::{Checkpoints, Dataset, Run, RunLog, TrainConfig, train};
+use crate::training::PretrainOutputs;
+use crate::{Checkpoints, Dataset, PretrainLog, PretrainState, TrainConfig, train};
 
 /// More tokens at a time would fill any memory.
 const MOST_TOKENS: usize = 1 << 22;
@@ -41,13 +41,13 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
         Tracker::create(args.log.metrics.tracker, &args.out, &settings, run.progress.step)?;
     let log = log_config(args, &run, &config, &device)?;
     tell(&run, &data, &log);
-    let mut log = RunLog::new(log, folder, tracker, (run.progress.step, &rows))?;
+    let mut log = PretrainLog::new(log, folder, tracker, (run.progress.step, &rows))?;
     let interrupt = Interrupt::listen()?;
-    let outputs = Outputs {
+    let outputs = PretrainOutputs {
         folder: &args.out,
         checkpoints,
         intervals: args.log.intervals(&args.run.save),
-        eval_config: Extent {
+        eval_config: LmEvalConfig {
             batch_size: args.step.batch_size.get(),
             max_windows: Some(args.log.eval_windows.get()),
         },
@@ -101,7 +101,7 @@ fn train_config(args: &TrainArgs) -> Result<TrainConfig> {
 
 fn log_config(
     args: &TrainArgs,
-    run: &Run,
+    run: &PretrainState,
     config: &TrainConfig,
     device: &Device,
 ) -> Result<LogConfig> {
@@ -118,7 +118,7 @@ fn log_config(
 }
 
 /// What is about to happen.
-fn tell(run: &Run, data: &Dataset, log: &LogConfig) {
+fn tell(run: &PretrainState, data: &Dataset, log: &LogConfig) {
     let (train, validation) = (&data.train, &data.validation);
     println!(
         "{} parameters, a vocabulary of {}",
@@ -141,7 +141,12 @@ fn tell(run: &Run, data: &Dataset, log: &LogConfig) {
     );
 }
 
-fn report(args: &TrainArgs, run: &Run, config: &TrainConfig, tokens_per_second: f64) -> Result<()> {
+fn report(
+    args: &TrainArgs,
+    run: &PretrainState,
+    config: &TrainConfig,
+    tokens_per_second: f64,
+) -> Result<()> {
     let (step, total, out) = (run.progress.step, config.schedule.total_steps, &args.out);
     let rate = match tokens_per_second > 0. {
         true => format!(", {tokens_per_second:.0} tokens/s"),

@@ -1,10 +1,10 @@
 //! 4.5: each alarm sounds at what it is for, once it can know, and at nothing else.
 
-use crate::alarms::Alarms;
+use crate::alarms::TrainingAlarms;
 
 /// Alarms that have seen 50 calm steps.
-fn calm() -> Alarms {
-    let mut alarms = Alarms::new(10);
+fn calm() -> TrainingAlarms {
+    let mut alarms = TrainingAlarms::new(10);
     for step in 1..=50 {
         let rate = if step < 10 { step as f64 } else { 10. };
         let norm = 1. + (step as f64).sin() / 2.;
@@ -19,7 +19,7 @@ fn a_gradient_far_above_the_usual_is_an_explosion() {
     assert_eq!(alarms.check(51, 3., 10., 5.), None);
     let alarm = alarms.check(52, 3., 10., 20.).expect("an alarm");
     assert!(alarm.starts_with("step 52: the gradient norm is 20.000, "), "{alarm}");
-    assert_eq!(Alarms::new(0).check(1, 3., 1., 1e6), None, "nothing is usual yet");
+    assert_eq!(TrainingAlarms::new(0).check(1, 3., 1., 1e6), None, "nothing is usual yet");
 }
 
 #[test]
@@ -32,9 +32,10 @@ fn a_rate_that_rises_after_the_warm_up_is_noticed() {
 
 #[test]
 fn no_number_is_told_with_its_likely_cause() {
-    let cause =
-        |alarms: &mut Alarms, loss, norm| alarms.check(60, loss, 10., norm).expect("an alarm");
-    assert!(cause(&mut Alarms::new(10), f64::NAN, 1.).contains("it is early"));
+    let cause = |alarms: &mut TrainingAlarms, loss, norm| {
+        alarms.check(60, loss, 10., norm).expect("an alarm")
+    };
+    assert!(cause(&mut TrainingAlarms::new(10), f64::NAN, 1.).contains("it is early"));
     assert!(cause(&mut calm(), 3., f64::NAN).contains("look at the data"));
     let mut grown = calm();
     assert!(grown.check(51, 3., 10., 30.).is_some());

@@ -9,10 +9,10 @@ use modern::SkipSpecialTokens;
 use tensor_core::ops::IGNORE_INDEX;
 use tiny_gpt::builtin_text::BuiltinText;
 
-use crate::dataset::{Split, tokenize};
-use crate::{Corpus, Cursor, Dataset, TokenFile, TokenWriter, Windows};
+use crate::dataset::{ValidationSplit, tokenize};
+use crate::{Corpus, DataLoader, Dataset, LoaderState, TokenFile, TokenWriter};
 
-const SPLIT: Split = Split { fraction: 0.25, seed: 3 };
+const SPLIT: ValidationSplit = ValidationSplit { fraction: 0.25, seed: 3 };
 
 fn dataset(folder: &Path, text: &str) -> Result<Dataset> {
     let file = folder.join("text.txt");
@@ -131,8 +131,8 @@ fn damaged_and_foreign_files_are_refused() -> Result<()> {
 
 /// The targets that count, and the inputs before them, of `b` windows at a time, over `windows` windows.
 fn read(
-    data: &mut Windows<'_>,
-    cursor: &mut Cursor,
+    data: &mut DataLoader<'_>,
+    cursor: &mut LoaderState,
     windows: usize,
     b: usize,
 ) -> Result<Vec<(u32, i64)>> {
@@ -150,11 +150,11 @@ fn read(
 fn an_epoch_predicts_every_token_once_in_an_order_of_its_own() -> Result<()> {
     let all: Vec<u32> = (0..1003).collect();
     let (_folder, file) = tokens(&all, 2000)?;
-    let mut data = Windows::new(&file, 10, 1)?;
+    let mut data = DataLoader::new(&file, 10, 1)?;
     assert_eq!(data.n_windows(), 101, "the last window has two targets");
-    let mut cursor = Cursor::default();
+    let mut cursor = LoaderState::default();
     let epochs = [read(&mut data, &mut cursor, 101, 1)?, read(&mut data, &mut cursor, 101, 1)?];
-    assert_eq!(cursor, Cursor { epoch: 1, window: 101 });
+    assert_eq!(cursor, LoaderState { epoch: 1, window: 101 });
     for epoch in &epochs {
         assert!(epoch.iter().all(|&(input, target)| i64::from(input) + 1 == target));
         let mut targets: Vec<i64> = epoch.iter().map(|pair| pair.1).collect();
@@ -163,7 +163,7 @@ fn an_epoch_predicts_every_token_once_in_an_order_of_its_own() -> Result<()> {
         assert!(targets.iter().copied().eq(1..1003));
     }
     assert_ne!(epochs[0], epochs[1]);
-    let other = read(&mut Windows::new(&file, 10, 2)?, &mut Cursor::default(), 101, 1)?;
+    let other = read(&mut DataLoader::new(&file, 10, 2)?, &mut LoaderState::default(), 101, 1)?;
     assert_ne!(epochs[0], other, "another seed, another order");
     Ok(())
 }
@@ -171,13 +171,13 @@ fn an_epoch_predicts_every_token_once_in_an_order_of_its_own() -> Result<()> {
 #[test]
 fn a_cursor_goes_on_where_it_stopped_across_epochs() -> Result<()> {
     let (_folder, file) = tokens(&(0..250).collect::<Vec<_>>(), 300)?;
-    let mut cursor = Cursor::default();
-    let whole = read(&mut Windows::new(&file, 8, 5)?, &mut cursor, 96, 4)?;
-    let mut again = Cursor::default();
-    let mut parts = read(&mut Windows::new(&file, 8, 5)?, &mut again, 40, 4)?;
+    let mut cursor = LoaderState::default();
+    let whole = read(&mut DataLoader::new(&file, 8, 5)?, &mut cursor, 96, 4)?;
+    let mut again = LoaderState::default();
+    let mut parts = read(&mut DataLoader::new(&file, 8, 5)?, &mut again, 40, 4)?;
     let saved = serde_json::to_string(&again)?;
-    let mut again: Cursor = serde_json::from_str(&saved)?;
-    parts.extend(read(&mut Windows::new(&file, 8, 5)?, &mut again, 56, 4)?);
+    let mut again: LoaderState = serde_json::from_str(&saved)?;
+    parts.extend(read(&mut DataLoader::new(&file, 8, 5)?, &mut again, 56, 4)?);
     assert_eq!((whole, cursor), (parts, again));
     Ok(())
 }
@@ -186,7 +186,7 @@ fn a_cursor_goes_on_where_it_stopped_across_epochs() -> Result<()> {
 fn there_must_be_something_to_predict() -> Result<()> {
     for (values, fits) in [(&[][..], false), (&[1], false), (&[1, 2], true)] {
         let (_folder, file) = tokens(values, 300)?;
-        assert_eq!(Windows::new(&file, 8, 0).is_ok(), fits);
+        assert_eq!(DataLoader::new(&file, 8, 0).is_ok(), fits);
     }
     Ok(())
 }

@@ -4,11 +4,11 @@ use std::io::Read;
 
 use anyhow::Result;
 
-use crate::documents::{Documents, SEPARATOR};
+use crate::documents::{DocumentReader, SEPARATOR};
 
 /// The documents as whole texts, and how many pieces they came in.
 fn documents(bytes: impl Read) -> Result<(Vec<String>, usize)> {
-    let mut reader = Documents::new(bytes, "the file".into());
+    let mut reader = DocumentReader::new(bytes, "the file".into());
     let (mut texts, mut pieces): (Vec<String>, _) = (Vec::new(), 0);
     while let Some(piece) = reader.next_chunk()? {
         assert!(!piece.text.is_empty());
@@ -60,7 +60,7 @@ fn long_documents_come_in_pieces_that_make_up_the_text() -> Result<()> {
 #[test]
 fn pieces_are_cut_where_no_token_reaches_across() -> Result<()> {
     let long: String = (0..400_000).map(|i| format!("word{}  \n", i % 977)).collect();
-    let mut reader = Documents::new(long.as_bytes(), "the file".into());
+    let mut reader = DocumentReader::new(long.as_bytes(), "the file".into());
     let mut last = String::new();
     while let Some(piece) = reader.next_chunk()? {
         let begins_with_space = piece.text.starts_with(char::is_whitespace);
@@ -75,7 +75,7 @@ fn pieces_are_cut_where_no_token_reaches_across() -> Result<()> {
 #[test]
 fn words_and_gaps_without_end_are_cut_since_merging_them_would_take_for_ever() -> Result<()> {
     let text = format!("a {} b{}c", "x".repeat(5000), " ".repeat(3000));
-    let mut reader = Documents::new(text.as_bytes(), "the file".into());
+    let mut reader = DocumentReader::new(text.as_bytes(), "the file".into());
     let mut whole = String::new();
     while let Some(piece) = reader.next_chunk()? {
         let runs = piece.text.split_inclusive(char::is_whitespace).map(str::len);

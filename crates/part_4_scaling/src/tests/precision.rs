@@ -10,7 +10,7 @@ use tensor_core::{Parameters, clip_grad_norm};
 use tiny_gpt::Batch;
 
 use crate::accumulation::gradients;
-use crate::loss_scaler::LossScaler;
+use crate::loss_scaler::GradScaler;
 
 const CPU: Device = Device::Cpu;
 
@@ -85,7 +85,7 @@ fn a_part_without_targets_changes_nothing_and_a_batch_without_any_is_refused() -
 }
 
 /// S = 1024
-fn scaler() -> Result<LossScaler> {
+fn scaler() -> Result<GradScaler> {
     Ok(serde_json::from_str(r#"{ "scale": 1024.0, "good_steps": 0 }"#)?)
 }
 
@@ -107,14 +107,14 @@ fn a_scaled_loss_has_after_unscaling_the_same_gradients() -> Result<()> {
 
 #[test]
 fn the_scale_halves_at_an_overflow_and_doubles_after_many_good_steps() -> Result<()> {
-    let mut scaler = LossScaler::default();
+    let mut scaler = GradScaler::default();
     assert!(!scaler.update(f64::INFINITY)? && !scaler.update(f64::NAN)?);
     assert_eq!(scaler.scale(), 16_384.);
     for _ in 0..1999 {
         assert!(scaler.update(3.)?);
     }
     let saved = serde_json::to_string(&scaler)?;
-    let mut scaler: LossScaler = serde_json::from_str(&saved)?;
+    let mut scaler: GradScaler = serde_json::from_str(&saved)?;
     assert_eq!(scaler.scale(), 16_384.);
     assert!(scaler.update(3.)?);
     assert_eq!(scaler.scale(), 32_768.);
@@ -133,7 +133,7 @@ fn the_scale_halves_at_an_overflow_and_doubles_after_many_good_steps() -> Result
 fn an_overflow_in_f16_shows_in_the_norm_and_is_not_taken_for_a_step() -> Result<()> {
     let setup = setup()?;
     let (_, mut grads) = setup.gradients(DType::F16, &batches(8)?, 1e12)?;
-    let mut scaler = LossScaler::default();
+    let mut scaler = GradScaler::default();
     scaler.unscale(&mut grads, &setup.parameters)?;
     let norm = clip_grad_norm(&mut grads, &setup.parameters, 1.)?;
     assert!(!norm.is_finite(), "{norm}");

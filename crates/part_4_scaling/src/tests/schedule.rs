@@ -2,13 +2,13 @@
 
 use proptest::prelude::*;
 
-use crate::schedule::{Decay, Schedule};
+use crate::schedule::{DecayShape, LrSchedule};
 
-fn schedule(decay: Decay) -> Schedule {
-    Schedule { peak_lr: 1e-3, min_lr: 0., warmup_steps: 10, total_steps: 110, decay }
+fn schedule(decay: DecayShape) -> LrSchedule {
+    LrSchedule { peak_lr: 1e-3, min_lr: 0., warmup_steps: 10, total_steps: 110, decay }
 }
 
-fn assert_rate(schedule: &Schedule, n: usize, expected: f64) {
+fn assert_rate(schedule: &LrSchedule, n: usize, expected: f64) {
     let rate = schedule.lr_at(n);
     assert!((rate - expected).abs() < 5e-9, "step {n}: {rate}, expected {expected}");
 }
@@ -26,21 +26,21 @@ fn warm_up_and_cosine_as_worked_out_by_hand() {
         (85, 1.46447e-4),
         (110, 0.),
     ] {
-        assert_rate(&schedule(Decay::Cosine), n, expected);
+        assert_rate(&schedule(DecayShape::Cosine), n, expected);
     }
 }
 
 #[test]
 fn the_stable_rate_falls_over_the_last_fifth() {
     for (n, expected) in [(10, 1e-3), (11, 1e-3), (88, 1e-3), (99, 5e-4), (110, 0.)] {
-        assert_rate(&schedule(Decay::WarmupStableDecay), n, expected);
+        assert_rate(&schedule(DecayShape::WarmupStableDecay), n, expected);
     }
 }
 
 #[test]
 fn after_the_end_the_rate_stays_at_the_floor() {
-    for decay in [Decay::Cosine, Decay::WarmupStableDecay] {
-        let schedule = Schedule { min_lr: 1e-5, ..schedule(decay) };
+    for decay in [DecayShape::Cosine, DecayShape::WarmupStableDecay] {
+        let schedule = LrSchedule { min_lr: 1e-5, ..schedule(decay) };
         for n in [110, 111, 140, 210, 100_000] {
             assert_rate(&schedule, n, 1e-5);
         }
@@ -52,9 +52,9 @@ proptest! {
     fn the_rate_rises_to_the_peak_and_never_rises_again(
         warmup in 0usize..50, steps in 1usize..200, share in 0f64..1., cosine: bool,
     ) {
-        let decay = if cosine { Decay::Cosine } else { Decay::WarmupStableDecay };
+        let decay = if cosine { DecayShape::Cosine } else { DecayShape::WarmupStableDecay };
         let (peak, total) = (3e-4, warmup + steps);
-        let schedule = Schedule { peak_lr: peak, min_lr: share * peak, warmup_steps: warmup, total_steps: total, decay };
+        let schedule = LrSchedule { peak_lr: peak, min_lr: share * peak, warmup_steps: warmup, total_steps: total, decay };
         let rates: Vec<f64> = (1..=total + 10).map(|n| schedule.lr_at(n)).collect();
         let top = rates.iter().copied().fold(0., f64::max);
         prop_assert!(rates.iter().all(|&rate| rate > 0. || share == 0.));

@@ -10,24 +10,27 @@ use serde_json::{Value, json};
 use tensor_core::AdamWConfig;
 use tiny_gpt::{Interrupt, RunFolder, Sampling};
 
-use crate::dataset::{Split, tokenize};
-use crate::evaluation::Extent;
+use crate::dataset::{ValidationSplit, tokenize};
+use crate::evaluation::LmEvalConfig;
 use crate::figures::LogConfig;
-use crate::schedule::Decay;
+use crate::schedule::DecayShape;
 use crate::tracker::Tracker;
-use crate::training::{Intervals, Outputs};
-use crate::{Checkpoints, Corpus, Cursor, Dataset, Run, RunLog, Schedule, TrainConfig, train};
+use crate::training::{Intervals, PretrainOutputs};
+use crate::{
+    Checkpoints, Corpus, Dataset, LoaderState, LrSchedule, PretrainLog, PretrainState, TrainConfig,
+    train,
+};
 
 const STEPS: usize = 3;
 const CONFIG: TrainConfig = TrainConfig {
     batch_size: 2,
     grad_accum_steps: 2,
-    schedule: Schedule {
+    schedule: LrSchedule {
         peak_lr: 1e-3,
         min_lr: 0.,
         warmup_steps: 2,
         total_steps: STEPS,
-        decay: Decay::Cosine,
+        decay: DecayShape::Cosine,
     },
     optimizer: AdamWConfig { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.1 },
     max_grad_norm: 1.,
@@ -41,18 +44,18 @@ fn dataset(folder: &Path) -> Result<Dataset> {
     std::fs::write(&file, "the cat sat on the mat and slept<|endoftext|>".repeat(30))?;
     let corpus = Corpus::open(&file)?;
     let tokenizer = corpus.train_tokenizer(270, |_| {})?;
-    tokenize(&corpus, &tokenizer, Split { fraction: 0.1, seed: 0 }, folder, |_| {})?;
+    tokenize(&corpus, &tokenizer, ValidationSplit { fraction: 0.1, seed: 0 }, folder, |_| {})?;
     Dataset::open(folder)
 }
 
-fn fresh(data: &Dataset) -> Result<Run> {
+fn fresh(data: &Dataset) -> Result<PretrainState> {
     let vocab_size = data.tokenizer.vocab_size();
     let model = ModelConfig { vocab_size, ..ModelConfig::byte_level(8, 1, 2, 8) };
-    Run::new(model, CONFIG.optimizer, CONFIG.dtype, 0, &Device::Cpu)
+    PretrainState::new(model, CONFIG.optimizer, CONFIG.dtype, 0, &Device::Cpu)
 }
 
 /// Trains `run`; its rows of figures.
-fn trained(run: &mut Run, data: &Dataset, folder: &Path) -> Result<Vec<Value>> {
+fn trained(run: &mut PretrainState, data: &Dataset, folder: &Path) -> Result<Vec<Value>> {
     let log = LogConfig {
         interval: 1,
         total_steps: STEPS,
@@ -63,12 +66,12 @@ fn trained(run: &mut Run, data: &Dataset, folder: &Path) -> Result<Vec<Value>> {
         sample_len: 1,
     };
     let record = RunFolder::create(folder, &json!({}))?;
-    let mut log = RunLog::new(log, record, Tracker::Disabled, (0, &[]))?;
-    let outputs = Outputs {
+    let mut log = PretrainLog::new(log, record, Tracker::Disabled, (0, &[]))?;
+    let outputs = PretrainOutputs {
         folder,
         checkpoints: Checkpoints::new(folder.join("checkpoints"), NonZeroUsize::MIN),
         intervals: Intervals { eval: 0, save: 0, sample: 0 },
-        eval_config: Extent { batch_size: 1, max_windows: Some(1) },
+        eval_config: LmEvalConfig { batch_size: 1, max_windows: Some(1) },
         interrupt: Interrupt::default(),
         stop_after: None,
     };
@@ -94,7 +97,7 @@ fn a_skipped_step_advances_nothing() -> Result<()> {
     );
     assert_eq!(run.progress.step, STEPS);
     // Each step read 4 windows, of which an epoch has more.
-    assert_eq!(run.progress.loader_state, Cursor { epoch: 0, window: 4 * STEPS });
+    assert_eq!(run.progress.loader_state, LoaderState { epoch: 0, window: 4 * STEPS });
     let rates = rows.iter().filter_map(|row| row["lr"].as_f64());
     assert!(rates.eq((1..=STEPS).map(|n| CONFIG.schedule.lr_at(n))));
     let mut norms = rows.iter().filter_map(|row| row["grad_norm"].as_f64());

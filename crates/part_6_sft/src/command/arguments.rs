@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::Args;
-use scaling::flags::{FigureFlags, RunFlags, ScheduleFlags, StepFlags};
+use scaling::flags::{MetricsFlags, RunFlags, ScheduleFlags, StepFlags};
 use serde::Serialize;
 use tiny_gpt::flags::{ComputeFlags, probability};
 
@@ -97,7 +97,7 @@ pub(crate) struct ValidationFlags {
     pub(crate) max_new_tokens: Option<usize>,
     #[command(flatten)]
     #[serde(flatten)]
-    pub(crate) figures: FigureFlags,
+    pub(crate) figures: MetricsFlags,
 }
 
 #[derive(Args)]

@@ -9,8 +9,8 @@ use anyhow::Result;
 use candle_core::DType;
 use modern::GptModern;
 use scaling::accumulation::gradients_of;
-use scaling::schedule::Decay;
-use scaling::{Checkpoints, Schedule};
+use scaling::schedule::DecayShape;
+use scaling::{Checkpoints, LrSchedule};
 use tensor_core::testing::assert_close;
 use tensor_core::{AdamWConfig, Parameters, Rng};
 use tiny_gpt::Interrupt;
@@ -30,12 +30,12 @@ fn train_config(steps: usize) -> TrainConfig {
         grad_accum_steps: 2,
         curriculum: Curriculum::Shuffled,
         batch_layout: BatchLayout::Padded,
-        schedule: Schedule {
+        schedule: LrSchedule {
             peak_lr: 5e-3,
             min_lr: 5e-3,
             warmup_steps: 2,
             total_steps: steps,
-            decay: Decay::Constant,
+            decay: DecayShape::Constant,
         },
         optimizer: AdamWConfig::default(),
         max_grad_norm: 1.,
@@ -192,7 +192,7 @@ fn four_examples_one_by_one_train_the_model_that_four_at_a_time_do() -> Result<(
     let of = |batch_size, accumulate| {
         let mut tuning = tuned_by(optimizer, false)?;
         let config = train_config(2);
-        let schedule = Schedule { peak_lr: 0.1, min_lr: 0.1, ..config.schedule };
+        let schedule = LrSchedule { peak_lr: 0.1, min_lr: 0.1, ..config.schedule };
         let curriculum = Curriculum::ByLength;
         let config = TrainConfig {
             batch_size,
@@ -225,7 +225,7 @@ fn the_gradient_is_clipped_and_the_rate_is_the_schedules() -> Result<()> {
     for (a, b) in before.iter().flatten().zip(still.iter().flatten()) {
         assert!((a - b).abs() < 1e-6, "far below Adam's epsilon, nothing moves: {a} {b}");
     }
-    let falling = Schedule { warmup_steps: 0, min_lr: 0., decay: Decay::Cosine, ..steady };
+    let falling = LrSchedule { warmup_steps: 0, min_lr: 0., decay: DecayShape::Cosine, ..steady };
     assert_eq!(falling.lr_at(2), 0.);
     assert_ne!(after(1., falling, 1)?, before);
     assert_eq!(after(1., falling, 2)?, after(1., falling, 1)?, "the second step has rate 0");

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, value_parser};
-use scaling::flags::{FigureFlags, RunFlags, ScheduleFlags, StepFlags};
+use scaling::flags::{MetricsFlags, RunFlags, ScheduleFlags, StepFlags};
 use serde::Serialize;
 use sft::ChatFormat;
 use sft::flags::{BaseModelFlags, DataFlags, LoraFlags};
@@ -101,7 +101,7 @@ pub(crate) struct ValidationFlags {
     pub(crate) eval_pairs: NonZeroUsize,
     #[command(flatten)]
     #[serde(flatten)]
-    pub(crate) figures: FigureFlags,
+    pub(crate) figures: MetricsFlags,
 }
 
 #[derive(Args)]

@@ -1,7 +1,7 @@
 //! The demo: a small model learns manners from pairs of answers, and scores answers about facts that it was not asked before.
 
 use anyhow::Result;
-use scaling::Schedule;
+use scaling::LrSchedule;
 use sft::arithmetic::Split;
 use sft::base_model::{self, BaseModelConfig};
 use sft::{RunOutputs, SftLog, TrainState};
@@ -42,7 +42,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
         batch_size: 32,
         grad_accum_steps: 1,
         loss: PreferenceLoss { kind: LossKind::BradleyTerry, center_rewards_coefficient: 0. },
-        schedule: Schedule::cosine(1e-3, steps),
+        schedule: LrSchedule::cosine(1e-3, steps),
         optimizer: AdamWConfig { beta2: 0.99, weight_decay: 0.01, ..AdamWConfig::default() },
         max_grad_norm: 1.,
         seed,

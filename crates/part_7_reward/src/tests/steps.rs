@@ -1,8 +1,8 @@
 //! The steps of a run: each pair in its turn, gradients clipped, the rate followed.
 
 use anyhow::Result;
-use scaling::Schedule;
-use scaling::schedule::Decay;
+use scaling::LrSchedule;
+use scaling::schedule::DecayShape;
 use sft::{BatchSampler, Curriculum, RunOutputs};
 use tensor_core::{AdamW, AdamWConfig};
 
@@ -59,15 +59,15 @@ fn steps_clip_gradients_and_follow_the_rate() -> Result<()> {
     assert!(moved > 5e-3, "{moved}");
     let clipped = after_two_steps(&TrainConfig { max_grad_norm: 1e-13, ..config })?;
     assert!(apart(&clipped, &begun) < 1e-3 * moved, "gradients far below Adam's ε move nothing");
-    let schedule = Schedule {
+    let schedule = LrSchedule {
         peak_lr: 1e-2,
         min_lr: 0.,
         warmup_steps: 1,
         total_steps: 2,
-        decay: Decay::Cosine,
+        decay: DecayShape::Cosine,
     };
     let falling = apart(&after_two_steps(&TrainConfig { schedule, ..config })?, &begun);
-    let schedule = Schedule { decay: Decay::Constant, ..schedule };
+    let schedule = LrSchedule { decay: DecayShape::Constant, ..schedule };
     let constant = apart(&after_two_steps(&TrainConfig { schedule, ..config })?, &begun);
     assert!(falling < 0.8 * constant, "{falling} {constant}");
     Ok(())

@@ -4,8 +4,8 @@ use std::num::NonZeroUsize;
 
 use anyhow::Result;
 use scaling::accumulation::gradients_of;
-use scaling::schedule::Decay;
-use scaling::{Checkpoints, Schedule};
+use scaling::schedule::DecayShape;
+use scaling::{Checkpoints, LrSchedule};
 use sft::{LoraConfig, ModelSaver, RunDestination, RunOutputs, SftLog, TargetModules, TrainState};
 use tensor_core::AdamWConfig;
 use tensor_core::testing::assert_close;
@@ -26,12 +26,12 @@ pub(super) fn train_config(steps: usize) -> TrainConfig {
         batch_size: 4,
         grad_accum_steps: 2,
         loss: LOSS,
-        schedule: Schedule {
+        schedule: LrSchedule {
             peak_lr: 5e-3,
             min_lr: 5e-3,
             warmup_steps: 2,
             total_steps: steps,
-            decay: Decay::Constant,
+            decay: DecayShape::Constant,
         },
         optimizer: AdamWConfig::default(),
         max_grad_norm: 1.,

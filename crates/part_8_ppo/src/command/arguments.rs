@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::Args;
-use scaling::flags::{FigureFlags, RunFlags, ScheduleFlags, StepFlags};
+use scaling::flags::{MetricsFlags, RunFlags, ScheduleFlags, StepFlags};
 use serde::Serialize;
 use sft::ChatFormat;
 use sft::flags::{BaseModelFlags, DataFlags, ExampleFlags, FinetunedFlags, LoraFlags};
@@ -102,7 +102,7 @@ pub(crate) struct ValidationFlags {
     pub(crate) eval_examples: NonZeroUsize,
     #[command(flatten)]
     #[serde(flatten)]
-    pub(crate) figures: FigureFlags,
+    pub(crate) figures: MetricsFlags,
 }
 
 #[derive(Args)]

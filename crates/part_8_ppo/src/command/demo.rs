@@ -3,8 +3,8 @@
 
 use anyhow::Result;
 use modern::Checkpoint;
-use scaling::Schedule;
-use scaling::schedule::Decay;
+use scaling::LrSchedule;
+use scaling::schedule::DecayShape;
 use sft::arithmetic::ProblemSet;
 use sft::arithmetic_questions::{DemonstrationStyle, demonstrations};
 use sft::base_model::{BaseModelConfig, pretrain};
@@ -194,12 +194,12 @@ fn ppo_config(steps: usize, speech: &ChatTokenizer, seed: u64) -> PpoConfig {
             early_stop_kl: None,
             max_grad_norm: 1.,
         },
-        schedule: Schedule {
+        schedule: LrSchedule {
             peak_lr: 3e-4,
             min_lr: 3e-5,
             warmup_steps: 2,
             total_steps: steps,
-            decay: Decay::Cosine,
+            decay: DecayShape::Cosine,
         },
         critic_lr_multiplier: 1.,
         seed,

@@ -1,7 +1,7 @@
 //! 8.4: alarms name the cause, and steps ring them.
 
 use anyhow::Result;
-use scaling::tracker::{Kind, Tracker};
+use scaling::tracker::{Tracker, TrackerKind};
 use serde_json::json;
 use tiny_gpt::RunFolder;
 
@@ -47,7 +47,7 @@ fn a_step_rings_what_is_wrong_with_it() -> Result<()> {
     let mut experience = experience_of(&mut learner, &speech, &config)?;
     let folder = tempfile::tempdir()?;
     let out = folder.path().join("run");
-    let tracker = Tracker::create(Kind::None, &out, &json!({}), 0)?;
+    let tracker = Tracker::create(TrackerKind::None, &out, &json!({}), 0)?;
     let mut log =
         PpoLog::new(9, 0, 1)?.record_to(RunFolder::create(&out, &json!({}))?, tracker, &[]);
     let mut alarms = PpoAlarms::default();

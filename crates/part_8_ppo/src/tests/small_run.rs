@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 use modern::{GptModern, ModelConfig};
-use scaling::Schedule;
-use scaling::schedule::Decay;
+use scaling::LrSchedule;
+use scaling::schedule::DecayShape;
 use sft::{ChatFormat, ChatTokenizer, Example, RunOutputs, TrainState, word_tokenizer};
 use tensor_core::{AdamWConfig, Parameters, Rng};
 
@@ -65,12 +65,12 @@ pub(super) fn config(steps: usize, stop: u32) -> PpoConfig {
             early_stop_kl: None,
             max_grad_norm: 1.,
         },
-        schedule: Schedule {
+        schedule: LrSchedule {
             peak_lr: 5e-3,
             min_lr: 5e-3,
             warmup_steps: 1,
             total_steps: steps,
-            decay: Decay::Constant,
+            decay: DecayShape::Constant,
         },
         critic_lr_multiplier: 2.,
         seed: 3,

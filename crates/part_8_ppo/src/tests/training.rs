@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use anyhow::Result;
 use modern::Checkpoint;
 use modern::model_folder::SpecialTokenIds;
-use scaling::{Checkpoints, Schedule};
+use scaling::{Checkpoints, LrSchedule};
 use sft::{ModelSaver, RunDestination, RunOutputs};
 use tiny_gpt::Interrupt;
 
@@ -93,7 +93,7 @@ fn a_score_that_is_no_number_is_named_and_its_step_skipped() -> Result<()> {
         run(
             &mut learner,
             &mut *short,
-            &PpoConfig { schedule: Schedule { total_steps: 4, ..config.schedule }, ..config },
+            &PpoConfig { schedule: LrSchedule { total_steps: 4, ..config.schedule }, ..config },
             &RunOutputs::default(),
             false
         )

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::Args;
-use scaling::flags::{FigureFlags, RunFlags, ScheduleFlags};
+use scaling::flags::{MetricsFlags, RunFlags, ScheduleFlags};
 use serde::Serialize;
 use sft::ChatFormat;
 use sft::flags::{FinetunedFlags, LoraFlags};
@@ -126,7 +126,7 @@ pub(crate) struct LookFlags {
     pub(crate) eval_file: Option<String>,
     #[command(flatten)]
     #[serde(flatten)]
-    pub(crate) figures: FigureFlags,
+    pub(crate) figures: MetricsFlags,
 }
 
 #[derive(Args)]

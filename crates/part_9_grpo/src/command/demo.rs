@@ -6,7 +6,7 @@ use modern::GptModern;
 use modern::sampler::{Sampler, SamplingStrategy};
 use ppo::prompts::tokenize_prompts;
 use ppo::{CompletionEvalConfig, RolloutConfig, ScoredCompletion};
-use scaling::Schedule;
+use scaling::LrSchedule;
 use sft::arithmetic::{ArithmeticProblem, Operation};
 use sft::arithmetic_questions::ArithmeticQuestion;
 use sft::base_model::{BaseModelConfig, pretrain};
@@ -89,7 +89,7 @@ fn rewarding(stop: Vec<u32>, steps: usize, seed: u64) -> GrpoConfig {
     let sampler = Sampler::new(SamplingStrategy::new(1., None, None, None));
     let rollout =
         RolloutConfig { group_size: 8, sampler, max_new_tokens: BUDGET, stop_token_ids: stop };
-    let usual = GrpoConfig::usual(16, rollout, Schedule::cosine(4e-4, steps), seed);
+    let usual = GrpoConfig::usual(16, rollout, LrSchedule::cosine(4e-4, steps), seed);
     let kl = Some((Kl::K3Weighted, 0.01));
     GrpoConfig { objective: Objective { kl, ..usual.objective }, ..usual }
 }

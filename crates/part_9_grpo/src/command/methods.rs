@@ -3,7 +3,7 @@
 use anyhow::Result;
 use modern::sampler::{Sampler, SamplingStrategy};
 use ppo::RolloutConfig;
-use scaling::Schedule;
+use scaling::LrSchedule;
 use sft::arithmetic_questions::{DemonstrationStyle, demonstrations};
 use sft::{ChatTokenizer, RunOutputs, TrainConfig, TrainState, tokenize};
 use tensor_core::AdamWConfig;
@@ -65,7 +65,7 @@ pub(crate) fn rewarding(
         max_new_tokens: BUDGET,
         stop_token_ids: stop,
     };
-    let mut config = GrpoConfig::usual(PROMPTS, rollout, Schedule::cosine(args.lr, steps), seed);
+    let mut config = GrpoConfig::usual(PROMPTS, rollout, LrSchedule::cosine(args.lr, steps), seed);
     config.judgement = Judgement { baseline, aggregation, ..config.judgement };
     config.steps.most_tokens = Some(args.tokens.get());
     config

@@ -7,7 +7,7 @@ use candle_core::{DType, Device};
 use modern::{Checkpoint, LoadMode};
 use ppo::reward_fn::NamedRewardFn;
 use ppo::{CompletionEvalConfig, PromptExample, RunInputs};
-use scaling::{Schedule, fingerprint};
+use scaling::{LrSchedule, fingerprint};
 use serde_json::{Value, json};
 use sft::finetuned::resolve_model_path;
 use sft::flags::LoraFlags;
@@ -88,7 +88,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
 fn finish(
     args: &TrainArgs,
     tuning: &TrainState,
-    schedule: Schedule,
+    schedule: LrSchedule,
     mut log: RunLog,
     (keeper, device): (&ModelSaver<'_>, &Device),
 ) -> Result<()> {
@@ -116,7 +116,7 @@ fn finish(
 
 /// # Errors
 /// When the arguments alone are wrong.
-fn check(args: &TrainArgs) -> Result<Schedule> {
+fn check(args: &TrainArgs) -> Result<LrSchedule> {
     let budget = args.task.budget();
     args.task.check()?;
     args.objective.check(budget)?;
@@ -154,7 +154,7 @@ fn asked(
 
 pub(crate) fn grpo_config(
     args: &TrainArgs,
-    schedule: Schedule,
+    schedule: LrSchedule,
     stop: Vec<u32>,
 ) -> Result<GrpoConfig> {
     Ok(GrpoConfig {

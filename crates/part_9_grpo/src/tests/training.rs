@@ -10,8 +10,8 @@ use ppo::prompts::tokenize_prompts;
 use ppo::{
     Clip, CompletionEvalConfig, PromptExample, RewardFn, RewardInput, RolloutConfig, reward_fn,
 };
-use scaling::Schedule;
-use scaling::schedule::Decay;
+use scaling::LrSchedule;
+use scaling::schedule::DecayShape;
 use sft::{
     ChatFormat, ChatTokenizer, Example, ModelSaver, RunDestination, RunOutputs, TrainState,
     word_tokenizer,
@@ -59,12 +59,12 @@ fn config(steps: usize, speech: &ChatTokenizer) -> GrpoConfig {
     let stop = others.chain([speech.eos_token_id()]).collect();
     let rollout =
         RolloutConfig { group_size: 6, sampler, max_new_tokens: BUDGET, stop_token_ids: stop };
-    let schedule = Schedule {
+    let schedule = LrSchedule {
         peak_lr: 1e-2,
         min_lr: 1e-2,
         warmup_steps: 1,
         total_steps: steps,
-        decay: Decay::Constant,
+        decay: DecayShape::Constant,
     };
     GrpoConfig::usual(6, rollout, schedule, 3)
 }
@@ -250,7 +250,7 @@ fn the_gradient_is_clipped_and_the_rate_is_the_schedules() -> Result<()> {
         let mut config = config(2, &speech);
         config.steps.grad_clip = grad_clip;
         config.steps.schedule =
-            Schedule { min_lr: floor, warmup_steps: 0, ..Schedule::cosine(1e-2, 2) };
+            LrSchedule { min_lr: floor, warmup_steps: 0, ..LrSchedule::cosine(1e-2, 2) };
         let outputs = RunOutputs { stop_after: Some(stop_after), ..RunOutputs::default() };
         bits(&run(&config, &mut *rule(letters), &outputs, 0)?.0)
     };

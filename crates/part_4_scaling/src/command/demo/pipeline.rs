@@ -12,21 +12,21 @@ use tiny_gpt::Batch;
 use tiny_gpt::builtin_text::BuiltinText;
 
 use crate::accumulation::gradients;
-use crate::dataset::{Split, tokenize};
-use crate::schedule::Decay;
-use crate::{Corpus, Dataset, Run, Schedule, TrainConfig, Windows, fingerprint};
+use crate::dataset::{ValidationSplit, tokenize};
+use crate::schedule::DecayShape;
+use crate::{Corpus, DataLoader, Dataset, LrSchedule, PretrainState, TrainConfig, fingerprint};
 
 const SEED: u64 = 1337;
 const STEPS: usize = 60;
 const CONFIG: TrainConfig = TrainConfig {
     batch_size: 4,
     grad_accum_steps: 2,
-    schedule: Schedule {
+    schedule: LrSchedule {
         peak_lr: 3e-3,
         min_lr: 3e-4,
         warmup_steps: 6,
         total_steps: STEPS,
-        decay: Decay::Cosine,
+        decay: DecayShape::Cosine,
     },
     optimizer: AdamWConfig { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.1 },
     max_grad_norm: 1.,
@@ -42,7 +42,7 @@ pub(super) fn show() -> Result<()> {
         vocab_size: data.tokenizer.vocab_size(),
         ..ModelConfig::byte_level(64, 2, 2, 32)
     };
-    let fresh = || Run::new(model, CONFIG.optimizer, CONFIG.dtype, SEED, &Device::Cpu);
+    let fresh = || PretrainState::new(model, CONFIG.optimizer, CONFIG.dtype, SEED, &Device::Cpu);
     accumulation(&fresh()?, &data)?;
     rates();
     resuming(fresh, &data, folder.path())
@@ -54,12 +54,12 @@ fn dataset(folder: &Path) -> Result<Dataset> {
     std::fs::write(&file, BuiltinText::English.text().replace("\n\n", "\n<|endoftext|>\n"))?;
     let corpus = Corpus::open(&file)?;
     let tokenizer = corpus.train_tokenizer(512, |_| {})?;
-    tokenize(&corpus, &tokenizer, Split { fraction: 0.1, seed: SEED }, folder, |_| {})?;
+    tokenize(&corpus, &tokenizer, ValidationSplit { fraction: 0.1, seed: SEED }, folder, |_| {})?;
     Dataset::open(folder)
 }
 
 /// The gradient of eight texts of different length, all at once, one after the other, and as trainers once had it.
-fn accumulation(run: &Run, data: &Dataset) -> Result<()> {
+fn accumulation(run: &PretrainState, data: &Dataset) -> Result<()> {
     let (whole, rows) = ragged(run, data)?;
     let model = run.model_in_compute_dtype(&TrainConfig { dropout: 0., ..CONFIG })?;
     let of = |batches: &[Batch]| anyhow::Ok(gradients(&model, &run.parameters, batches, 1.)?.1);
@@ -90,11 +90,11 @@ fn accumulation(run: &Run, data: &Dataset) -> Result<()> {
 }
 
 /// Eight texts in one batch and in eight; of text i, the first 8 (i + 1) targets count.
-fn ragged(run: &Run, data: &Dataset) -> Result<(Batch, Vec<Batch>)> {
+fn ragged(run: &PretrainState, data: &Dataset) -> Result<(Batch, Vec<Batch>)> {
     let (t, device) = (run.config.context_len, &Device::Cpu);
     let mut cursor = run.progress.loader_state;
     let Batch { inputs, targets } =
-        Windows::new(&data.train, t, SEED)?.next_batch(&mut cursor, 8, device)?;
+        DataLoader::new(&data.train, t, SEED)?.next_batch(&mut cursor, 8, device)?;
     let mut targets: Vec<i64> = targets.flatten_all()?.to_vec1()?;
     for (i, row) in targets.chunks_mut(t).enumerate() {
         row[8 * (i + 1)..].fill(IGNORE_INDEX);
@@ -106,7 +106,7 @@ fn ragged(run: &Run, data: &Dataset) -> Result<(Batch, Vec<Batch>)> {
 }
 
 /// How far `a` is from `b`, in lengths of `b`.
-fn apart(run: &Run, a: &GradStore, b: &GradStore) -> Result<f64> {
+fn apart(run: &PretrainState, a: &GradStore, b: &GradStore) -> Result<f64> {
     let (mut distance, mut length) = (0., 0.);
     for parameter in run.parameters.trainable() {
         let variable = parameter.var.as_tensor();
@@ -122,17 +122,22 @@ fn apart(run: &Run, a: &GradStore, b: &GradStore) -> Result<f64> {
 fn rates() {
     let bars: Vec<char> = "▁▂▃▄▅▆▇█".chars().collect();
     println!("\nThe learning rate of {STEPS} steps:");
-    for (name, decay) in [("cosine", Decay::Cosine), ("stable", Decay::WarmupStableDecay)] {
-        let schedule = Schedule { decay, ..CONFIG.schedule };
+    for (name, decay) in [("cosine", DecayShape::Cosine), ("stable", DecayShape::WarmupStableDecay)]
+    {
+        let schedule = LrSchedule { decay, ..CONFIG.schedule };
         let bar = |step| bars[(schedule.lr_at(step) / schedule.peak_lr * 7.).round() as usize];
         println!("  {name}  {}", (1..=STEPS).map(bar).collect::<String>());
     }
 }
 
 /// A run of all steps, and one that is saved, dropped and opened again on the way.
-fn resuming(fresh: impl Fn() -> Result<Run>, data: &Dataset, folder: &Path) -> Result<()> {
+fn resuming(
+    fresh: impl Fn() -> Result<PretrainState>,
+    data: &Dataset,
+    folder: &Path,
+) -> Result<()> {
     const STOP: usize = 25;
-    let save = |run: &Run, name: &str| {
+    let save = |run: &PretrainState, name: &str| {
         let place = folder.join(name);
         std::fs::create_dir_all(&place)?;
         run.save(&place, data)?;
@@ -143,7 +148,8 @@ fn resuming(fresh: impl Fn() -> Result<Run>, data: &Dataset, folder: &Path) -> R
     let mut parts = fresh()?;
     steps(&mut parts, data, STOP)?;
     let place = save(&parts, "stopped")?;
-    let mut parts = Run::open(&place, parts.config, CONFIG.optimizer, data, &Device::Cpu)?;
+    let mut parts =
+        PretrainState::open(&place, parts.config, CONFIG.optimizer, data, &Device::Cpu)?;
     steps(&mut parts, data, STEPS)?;
     let names = ["model.safetensors", "optimizer.safetensors", "state.json"];
     let [a, b] = [save(&whole, "whole")?, save(&parts, "parts")?]
@@ -159,8 +165,8 @@ fn resuming(fresh: impl Fn() -> Result<Run>, data: &Dataset, folder: &Path) -> R
 }
 
 /// Trains up to step `end`; the last loss.
-fn steps(run: &mut Run, data: &Dataset, end: usize) -> Result<f64> {
-    let mut windows = Windows::new(&data.train, run.config.context_len, SEED)?;
+fn steps(run: &mut PretrainState, data: &Dataset, end: usize) -> Result<f64> {
+    let mut windows = DataLoader::new(&data.train, run.config.context_len, SEED)?;
     let mut last = 0.;
     while run.progress.step < end {
         let batches = (0..CONFIG.grad_accum_steps)
