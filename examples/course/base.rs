@@ -58,7 +58,7 @@ pub(crate) fn pretrain(course: &CourseRun, folder: &Path) -> Result<StageRecord>
         "50",
     ]);
     line.extend(["--sample-interval", "0", "--sample-tokens", "1"]); // one that is sharper follows here
-    let command = course.run_command(scaling::command::run, &line, folder)?;
+    let command = course.run_command(scaling::command::parse_and_run, &line, folder)?;
 
     let model = folder.join("model").display().to_string();
     let model = Checkpoint::open(&model, LoadMode::Inference, &course.device)?;

@@ -23,7 +23,7 @@ pub fn gradients(
     batches: &[Batch],
     scale: f64,
 ) -> Result<(f64, GradStore)> {
-    gradients_of(parameters, batches, &counts(batches)?, scale, |batch| {
+    gradients_of_mean_loss(parameters, batches, &target_counts(batches)?, scale, |batch| {
         let logits = model.forward(&batch.inputs)?.to_dtype(DType::F32)?; // (B, T, V)
         Ok(cross_entropy(&logits, &batch.targets)?) // ()
     })
@@ -34,7 +34,7 @@ pub fn gradients(
 ///
 /// # Errors
 /// As [`gradients`], and those of `mean_loss`.
-pub fn gradients_of<B>(
+pub fn gradients_of_mean_loss<B>(
     parameters: &Parameters,
     batches: &[B],
     counts: &[usize],
@@ -60,14 +60,14 @@ pub fn sum_of_gradients<P>(
     scale: f64,
     loss: impl FnMut(&P) -> Result<Tensor>,
 ) -> Result<(f64, GradStore)> {
-    sum_of_all_gradients(&[parameters], parts, scale, loss)
+    sum_of_gradients_in_stores(&[parameters], parts, scale, loss)
 }
 
 /// The same where the loss depends on several stores of parameters: those of a policy and of its critic, say.
 ///
 /// # Errors
 /// As [`sum_of_gradients`].
-pub fn sum_of_all_gradients<P>(
+pub fn sum_of_gradients_in_stores<P>(
     stores: &[&Parameters],
     parts: &[P],
     scale: f64,
@@ -80,7 +80,7 @@ pub fn sum_of_all_gradients<P>(
         sum_of_losses += f64::from(loss.to_scalar::<f32>()?); // waits for the device
         total = Some(match total {
             None => grads,
-            Some(before) => sum(before, grads, stores)?,
+            Some(before) => add_grads(before, grads, stores)?,
         });
     }
     Ok((sum_of_losses, total.context("there is nothing to learn from")?))
@@ -90,21 +90,21 @@ pub fn sum_of_all_gradients<P>(
 ///
 /// # Errors
 /// As [`real_targets`].
-pub fn counts(batches: &[Batch]) -> Result<Vec<usize>> {
-    batches.iter().map(|batch| real_targets(&batch.targets)).collect()
+pub fn target_counts(batches: &[Batch]) -> Result<Vec<usize>> {
+    batches.iter().map(|batch| count_targets(&batch.targets)).collect()
 }
 
 /// How many of `targets: (B, T)` count.
 ///
 /// # Errors
 /// When they are no i64.
-pub fn real_targets(targets: &Tensor) -> Result<usize> {
+pub fn count_targets(targets: &Tensor) -> Result<usize> {
     let targets: Vec<i64> = targets.flatten_all()?.to_vec1()?;
     Ok(targets.iter().filter(|&&target| target != IGNORE_INDEX).count())
 }
 
 /// Adds up two gradients, parameter by parameter.
-fn sum(mut a: GradStore, mut b: GradStore, stores: &[&Parameters]) -> Result<GradStore> {
+fn add_grads(mut a: GradStore, mut b: GradStore, stores: &[&Parameters]) -> Result<GradStore> {
     for parameter in stores.iter().flat_map(|store| store.trainable()) {
         let variable = parameter.var.as_tensor();
         if let Some(grad) = b.remove(variable) {

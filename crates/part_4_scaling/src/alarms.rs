@@ -3,11 +3,11 @@
 use std::collections::VecDeque;
 
 /// Steps whose norms a new one is compared with.
-const MEMORY: usize = 100;
+const HISTORY_LEN: usize = 100;
 /// Fewer say nothing.
-const ENOUGH: usize = 20;
+const MIN_HISTORY_LEN: usize = 20;
 /// Times the median.
-const EXPLOSION: f64 = 10.;
+const EXPLOSION_FACTOR: f64 = 10.;
 
 /// Watches the figures of a run.
 #[derive(Debug, Default)]
@@ -27,7 +27,7 @@ impl TrainingAlarms {
     pub fn check(&mut self, step: usize, loss: f64, rate: f64, norm: f64) -> Option<String> {
         let usual = self.median_grad_norm();
         self.grad_norms.push_back(norm);
-        if self.grad_norms.len() > MEMORY {
+        if self.grad_norms.len() > HISTORY_LEN {
             self.grad_norms.pop_front();
         }
         let before = self.last_lr.replace(rate);
@@ -40,7 +40,7 @@ impl TrainingAlarms {
                         .rev()
                         .skip(1)
                         .take(5)
-                        .any(|&n| n > EXPLOSION * usual) =>
+                        .any(|&n| n > EXPLOSION_FACTOR * usual) =>
                 {
                     "the gradients grew before it: try a smaller --lr or --grad-clip"
                 }
@@ -53,7 +53,7 @@ impl TrainingAlarms {
                 "step {step}: the loss is {loss}, the gradient norm {norm}; {cause}"
             ));
         }
-        if usual.is_some_and(|usual| norm > EXPLOSION * usual) {
+        if usual.is_some_and(|usual| norm > EXPLOSION_FACTOR * usual) {
             let usual = usual.unwrap_or_default();
             return Some(format!(
                 "step {step}: the gradient norm is {norm:.3}, {:.0} times the usual {usual:.3}; if it stays, the rate is too \
@@ -71,6 +71,6 @@ impl TrainingAlarms {
     fn median_grad_norm(&self) -> Option<f64> {
         let mut norms: Vec<f64> = self.grad_norms.iter().copied().collect();
         norms.sort_unstable_by(f64::total_cmp);
-        (norms.len() >= ENOUGH).then(|| norms[norms.len() / 2])
+        (norms.len() >= MIN_HISTORY_LEN).then(|| norms[norms.len() / 2])
     }
 }

@@ -13,10 +13,10 @@ use regex::Regex;
 use tiny_gpt::tokenizer::byte_to_unicode;
 
 use crate::pair_counts::{PairCounts, Pretoken};
-use crate::pieces::pieces;
+use crate::pieces::pretokens;
 
 /// The tokens that no text becomes by itself: ids 0 to 4. Each has a letter beside a sign, so no piece contains one.
-pub const SPECIAL: [&str; 5] = ["<s>", "</s>", "<pad>", "<unk>", "<mask>"];
+pub const SPECIAL_TOKENS: [&str; 5] = ["<s>", "</s>", "<pad>", "<unk>", "<mask>"];
 
 /// A pair that stands together less often than this is not worth a token.
 pub const MIN_COUNT: u64 = 2;
@@ -59,7 +59,7 @@ impl Bpe {
 
     /// Learns the merges of `text` until there are `vocab_size` tokens, or no pair occurs twice.
     pub fn train(text: &str, vocab_size: usize) -> Self {
-        let mut bpe = Self::byte_level(&SPECIAL);
+        let mut bpe = Self::byte_level(&SPECIAL_TOKENS);
         let mut words = bpe.pretoken_counts(text);
         let mut pairs = PairCounts::new(&words);
         while bpe.vocab_size() < vocab_size
@@ -74,7 +74,7 @@ impl Bpe {
     /// Every distinct piece of `text` as bytes, and how often it occurs: a text has far fewer words than places.
     fn pretoken_counts(&self, text: &str) -> Vec<Pretoken> {
         let mut counts: HashMap<&str, u64> = HashMap::new();
-        for piece in pieces(text) {
+        for piece in pretokens(text) {
             *counts.entry(piece).or_default() += 1;
         }
         let words = counts.into_iter();
@@ -85,7 +85,7 @@ impl Bpe {
     pub fn encode(&self, text: &str) -> Vec<u32> {
         let mut known: HashMap<&str, Vec<u32>> = HashMap::new();
         let mut ids = Vec::new();
-        for piece in pieces(text) {
+        for piece in pretokens(text) {
             ids.extend_from_slice(
                 known.entry(piece).or_insert_with(|| self.encode_pretoken(piece)),
             );
@@ -97,7 +97,7 @@ impl Bpe {
     fn encode_pretoken(&self, piece: &str) -> Vec<u32> {
         let mut tokens = self.byte_tokens(piece);
         let merge_of = |pair| self.merges.get(&pair).map(|&token| (token, pair));
-        while let Some((token, pair)) = neighbours(&tokens).filter_map(merge_of).min() {
+        while let Some((token, pair)) = adjacent_pairs(&tokens).filter_map(merge_of).min() {
             merge(&mut tokens, pair, token);
         }
         tokens
@@ -174,7 +174,7 @@ impl Bpe {
 }
 
 /// The pairs of `tokens`, from left to right.
-pub(crate) fn neighbours(tokens: &[u32]) -> impl Iterator<Item = TokenPair> {
+pub(crate) fn adjacent_pairs(tokens: &[u32]) -> impl Iterator<Item = TokenPair> {
     tokens.windows(2).map(|pair| (pair[0], pair[1]))
 }
 

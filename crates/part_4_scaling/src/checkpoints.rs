@@ -18,9 +18,9 @@ use tiny_gpt::json_file;
 
 use crate::fingerprint;
 
-const PREFIX: &str = "step-";
-const PARTIAL: &str = ".partial";
-const SUMS: &str = "sums.json";
+const STEP_PREFIX: &str = "step-";
+const PARTIAL_SUFFIX: &str = ".partial";
+const CHECKSUMS_FILE: &str = "sums.json";
 
 /// The checkpoints of a run.
 #[derive(Debug, Clone)]
@@ -40,7 +40,7 @@ impl Checkpoints {
     /// # Errors
     /// When something cannot be written; every checkpoint that was there before still is.
     pub fn save(&self, step: usize, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-        let partial = self.folder.join(format!("{PREFIX}{step}{PARTIAL}"));
+        let partial = self.folder.join(format!("{STEP_PREFIX}{step}{PARTIAL_SUFFIX}"));
         let saved =
             self.write_partial(&partial, write).and_then(|()| self.publish_partial(&partial, step));
         if let Err(error) = saved {
@@ -65,12 +65,13 @@ impl Checkpoints {
         let steps = self.saved_steps()?;
         for &step in &steps {
             let path = self.path(step);
-            match check(&path) {
+            match verify_checksums(&path) {
                 Ok(()) => return Ok(Some((step, path))),
                 Err(error) => {
                     eprintln!("warning: {} is passed over: {error:#}", path.display());
                     let aside = path.with_extension("damaged");
-                    let _ = remove(&aside).and_then(|()| Ok(fs::rename(&path, &aside)?)); // or it is passed over again
+                    let _ = remove_folder_if_exists(&aside)
+                        .and_then(|()| Ok(fs::rename(&path, &aside)?)); // or it is passed over again
                 }
             }
         }
@@ -79,7 +80,7 @@ impl Checkpoints {
     }
 
     fn path(&self, step: usize) -> PathBuf {
-        self.folder.join(format!("{PREFIX}{step}"))
+        self.folder.join(format!("{STEP_PREFIX}{step}"))
     }
 
     /// The steps that have a checkpoint, newest first.
@@ -93,7 +94,7 @@ impl Checkpoints {
         for entry in entries {
             let name = entry.with_context(reading)?.file_name();
             let step: Option<usize> =
-                name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.parse().ok());
+                name.to_str().and_then(|name| name.strip_prefix(STEP_PREFIX)?.parse().ok());
             steps.extend(step);
         }
         steps.sort_unstable_by(|a, b| b.cmp(a));
@@ -103,40 +104,40 @@ impl Checkpoints {
     fn write_partial(&self, partial: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
         let creating = || format!("creating {}", partial.display());
         fs::create_dir_all(&self.folder).with_context(creating)?;
-        remove(partial)?; // of a run that was killed
+        remove_folder_if_exists(partial)?; // of a run that was killed
         fs::create_dir(partial).with_context(creating)?;
         write(partial)?;
-        let sums: BTreeMap<String, String> = files(partial)?
+        let sums: BTreeMap<String, String> = list_files_recursively(partial)?
             .into_iter()
-            .map(|name| Ok((name.clone(), fingerprint::of_file(&partial.join(name))?)))
+            .map(|name| Ok((name.clone(), fingerprint::hash_file(&partial.join(name))?)))
             .collect::<Result<_>>()?;
-        json_file::write(&partial.join(SUMS), &sums)?;
+        json_file::write(&partial.join(CHECKSUMS_FILE), &sums)?;
         for name in
-            names(partial)?.iter().map(|name| partial.join(name)).filter(|path| path.is_dir())
+            entry_names(partial)?.iter().map(|name| partial.join(name)).filter(|path| path.is_dir())
         {
-            sync(&name)?;
+            sync_folder(&name)?;
         }
-        sync(partial)
+        sync_folder(partial)
     }
 
     fn publish_partial(&self, partial: &Path, step: usize) -> Result<()> {
         let place = self.path(step);
-        remove(&place)?; // passed over as damaged, or this run would not be at this step again
+        remove_folder_if_exists(&place)?; // passed over as damaged, or this run would not be at this step again
         fs::rename(partial, &place).with_context(|| format!("renaming {}", partial.display()))?;
-        sync(&self.folder)
+        sync_folder(&self.folder)
     }
 
     /// Removes all but the newest, and what killed runs left. A name goes first, so that nothing half removed has one.
     fn remove_old(&self) -> Result<()> {
         for step in self.saved_steps()?.into_iter().skip(self.keep_checkpoints.get()) {
             let (path, partial) =
-                (self.path(step), self.folder.join(format!("{PREFIX}{step}{PARTIAL}")));
-            remove(&partial)?;
+                (self.path(step), self.folder.join(format!("{STEP_PREFIX}{step}{PARTIAL_SUFFIX}")));
+            remove_folder_if_exists(&partial)?;
             fs::rename(&path, &partial).with_context(|| format!("removing {}", path.display()))?;
         }
-        for name in names(&self.folder)? {
-            if name.starts_with(PREFIX) && name.ends_with(PARTIAL) {
-                remove(&self.folder.join(name))?;
+        for name in entry_names(&self.folder)? {
+            if name.starts_with(STEP_PREFIX) && name.ends_with(PARTIAL_SUFFIX) {
+                remove_folder_if_exists(&self.folder.join(name))?;
             }
         }
         Ok(())
@@ -145,18 +146,18 @@ impl Checkpoints {
 
 /// # Errors
 /// When a file is missing, added or changed.
-fn check(checkpoint: &Path) -> Result<()> {
+fn verify_checksums(checkpoint: &Path) -> Result<()> {
     let sums: BTreeMap<String, String> =
-        serde_json::from_value(json_file::read(&checkpoint.join(SUMS))?)
+        serde_json::from_value(json_file::read(&checkpoint.join(CHECKSUMS_FILE))?)
             .context("its sums are damaged")?;
     for (name, sum) in &sums {
         ensure!(
-            fingerprint::of_file(&checkpoint.join(name))? == *sum,
+            fingerprint::hash_file(&checkpoint.join(name))? == *sum,
             "{name} is not what was saved"
         );
     }
-    for name in files(checkpoint)? {
-        if name != SUMS && !sums.contains_key(&name) {
+    for name in list_files_recursively(checkpoint)? {
+        if name != CHECKSUMS_FILE && !sums.contains_key(&name) {
             bail!("{name} was not saved with it");
         }
     }
@@ -164,7 +165,7 @@ fn check(checkpoint: &Path) -> Result<()> {
 }
 
 /// The names in a folder.
-fn names(folder: &Path) -> Result<Vec<String>> {
+fn entry_names(folder: &Path) -> Result<Vec<String>> {
     let reading = || format!("reading {}", folder.display());
     let names = fs::read_dir(folder)
         .with_context(reading)?
@@ -173,12 +174,14 @@ fn names(folder: &Path) -> Result<Vec<String>> {
 }
 
 /// The files in a folder and in those below it, by their paths from it.
-fn files(folder: &Path) -> Result<Vec<String>> {
+fn list_files_recursively(folder: &Path) -> Result<Vec<String>> {
     let mut files = Vec::new();
-    for name in names(folder)? {
+    for name in entry_names(folder)? {
         let path = folder.join(&name);
         match path.is_dir() {
-            true => files.extend(self::files(&path)?.iter().map(|file| format!("{name}/{file}"))),
+            true => files.extend(
+                self::list_files_recursively(&path)?.iter().map(|file| format!("{name}/{file}")),
+            ),
             false => files.push(name),
         }
     }
@@ -186,7 +189,7 @@ fn files(folder: &Path) -> Result<Vec<String>> {
 }
 
 /// Removes a folder, if it is there.
-fn remove(folder: &Path) -> Result<()> {
+fn remove_folder_if_exists(folder: &Path) -> Result<()> {
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
             Err(error).with_context(|| format!("removing {}", folder.display()))
@@ -196,7 +199,7 @@ fn remove(folder: &Path) -> Result<()> {
 }
 
 /// Waits until the disk has the names in a folder.
-fn sync(folder: &Path) -> Result<()> {
+fn sync_folder(folder: &Path) -> Result<()> {
     let synced = File::open(folder).and_then(|folder| folder.sync_all());
     synced.with_context(|| format!("writing {}", folder.display()))
 }

@@ -9,7 +9,7 @@ use crate::documents::{DocumentChunk, DocumentReader};
 use crate::{text_files, tokenizer_training};
 
 /// A tokenizer is measured on the first bytes of the corpus.
-const SAMPLE: usize = 1 << 20;
+const SAMPLE_BYTES: usize = 1 << 20;
 
 /// Text files, known to be text.
 #[derive(Debug)]
@@ -27,7 +27,8 @@ impl Corpus {
     /// # Errors
     /// When a file cannot be read or is not UTF-8, or there is no text at all.
     pub fn open(path: &Path) -> Result<Self> {
-        let mut corpus = Self { files: text_files::find(path)?, n_documents: 0, n_bytes: 0 };
+        let mut corpus =
+            Self { files: text_files::find_text_files(path)?, n_documents: 0, n_bytes: 0 };
         let (mut documents, mut bytes) = (0, 0);
         for piece in corpus.chunks() {
             let piece = piece?;
@@ -74,7 +75,7 @@ impl Corpus {
             .map_while(|piece| piece.map_err(|error| failure = Some(error)).ok())
             .map(|piece| piece.text)
             .inspect(|text| read(text.len()));
-        let tokenizer = tokenizer_training::train(texts, vocab_size);
+        let tokenizer = tokenizer_training::train_tokenizer(texts, vocab_size);
         match failure {
             Some(error) => Err(error),
             None => tokenizer,
@@ -91,7 +92,7 @@ impl Corpus {
             let text = piece?.text;
             bytes += text.len();
             tokens += tokenizer.encode(&text, AddSpecialTokens::No, ParseSpecial::No)?.len();
-            if bytes >= SAMPLE {
+            if bytes >= SAMPLE_BYTES {
                 break;
             }
         }

@@ -12,10 +12,10 @@ use tensor_core::Rng;
 use crate::documents::{DocumentChunk, SEPARATOR};
 use crate::{Corpus, TokenFile, TokenWriter, fingerprint};
 
-const TRAIN: &str = "train.safetensors";
-const VALIDATION: &str = "validation.safetensors";
+const TRAIN_FILE: &str = "train.safetensors";
+const VALIDATION_FILE: &str = "validation.safetensors";
 /// Pieces that a thread takes at a time.
-const PIECES: usize = 16;
+const CHUNKS_PER_THREAD: usize = 16;
 
 /// Text as tokens, in two parts.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ pub struct ValidationSplit {
 impl Dataset {
     /// Whether `path` is a folder that [`tokenize`] wrote.
     pub fn exists_at(path: &Path) -> bool {
-        path.join(TRAIN).exists()
+        path.join(TRAIN_FILE).exists()
     }
 
     /// Opens the folder.
@@ -49,14 +49,14 @@ impl Dataset {
     /// When a file is missing or damaged, or was made with another tokenizer than the folder's.
     pub fn open(folder: &Path) -> Result<Self> {
         let tokenizer = Tokenizer::open(folder)?;
-        let fingerprint = fingerprint::of_file(&folder.join("tokenizer.json"))?;
+        let fingerprint = fingerprint::hash_file(&folder.join("tokenizer.json"))?;
         let open = |name: &str| TokenFile::open(&folder.join(name), &fingerprint);
-        Ok(Self { tokenizer, train: open(TRAIN)?, validation: open(VALIDATION)? })
+        Ok(Self { tokenizer, train: open(TRAIN_FILE)?, validation: open(VALIDATION_FILE)? })
     }
 
     /// Names these tokens and this tokenizer, and no others.
     pub fn sha256(&self) -> String {
-        fingerprint::of_bytes([self.train.sha256(), self.validation.sha256()].concat().as_bytes())
+        fingerprint::hash_bytes([self.train.sha256(), self.validation.sha256()].concat().as_bytes())
     }
 }
 
@@ -71,15 +71,15 @@ pub fn tokenize(
     folder: &Path,
     mut done: impl FnMut(usize),
 ) -> Result<()> {
-    let eos = end_of_text(tokenizer)?;
+    let eos = eos_token_id(tokenizer)?;
     let held_out = split.validation_mask(corpus.n_documents)?;
     tokenizer.save(folder, usize::MAX, None)?;
-    let fingerprint = fingerprint::of_file(&folder.join("tokenizer.json"))?;
+    let fingerprint = fingerprint::hash_file(&folder.join("tokenizer.json"))?;
     let writer = |name: &str| TokenWriter::new(&folder.join(name), tokenizer.vocab_size());
-    let mut writers = [writer(TRAIN)?, writer(VALIDATION)?];
+    let mut writers = [writer(TRAIN_FILE)?, writer(VALIDATION_FILE)?];
     // More documents than there were: a file has grown.
     let part = |document: usize| usize::from(held_out.get(document) == Some(&true));
-    write(corpus, tokenizer, eos, &mut writers, part, &mut done)?;
+    write_documents(corpus, tokenizer, eos, &mut writers, part, &mut done)?;
     // Training comes last, as a folder that has it is a whole one.
     let [train, validation] = writers;
     validation.finish(&fingerprint)?;
@@ -90,22 +90,26 @@ pub fn tokenize(
 ///
 /// # Errors
 /// As [`tokenize`].
-pub fn tokenize_all(corpus: &Corpus, tokenizer: &Tokenizer, folder: &Path) -> Result<TokenFile> {
-    let eos = end_of_text(tokenizer)?;
-    let path = folder.join(VALIDATION);
+pub fn tokenize_for_eval(
+    corpus: &Corpus,
+    tokenizer: &Tokenizer,
+    folder: &Path,
+) -> Result<TokenFile> {
+    let eos = eos_token_id(tokenizer)?;
+    let path = folder.join(VALIDATION_FILE);
     let mut writers = [TokenWriter::new(&path, tokenizer.vocab_size())?];
-    write(corpus, tokenizer, eos, &mut writers, |_| 0, &mut |_| {})?;
+    write_documents(corpus, tokenizer, eos, &mut writers, |_| 0, &mut |_| {})?;
     let [writer] = writers;
     writer.finish("")?;
     TokenFile::open(&path, "")
 }
 
-fn end_of_text(tokenizer: &Tokenizer) -> Result<u32> {
+fn eos_token_id(tokenizer: &Tokenizer) -> Result<u32> {
     tokenizer.eos().context("the tokenizer has no token that ends a text")
 }
 
 /// Writes each document to the writer of its `part`, with the token that ends it.
-fn write(
+fn write_documents(
     corpus: &Corpus,
     tokenizer: &Tokenizer,
     eos: u32,
@@ -122,11 +126,11 @@ fn write(
     let mut pieces = corpus.chunks();
     loop {
         let batch: Vec<DocumentChunk> =
-            pieces.by_ref().take(threads * PIECES).collect::<Result<_>>()?;
+            pieces.by_ref().take(threads * CHUNKS_PER_THREAD).collect::<Result<_>>()?;
         if batch.is_empty() {
             return end(document, writers);
         }
-        for (piece, tokens) in batch.iter().zip(encode(&batch, tokenizer)?) {
+        for (piece, tokens) in batch.iter().zip(encode_in_parallel(&batch, tokenizer)?) {
             if piece.is_document_start {
                 end(document, writers)?;
                 document = Some(document.map_or(0, |before| before + 1));
@@ -161,13 +165,13 @@ impl ValidationSplit {
 }
 
 /// The tokens of each piece, by all threads.
-fn encode(pieces: &[DocumentChunk], tokenizer: &Tokenizer) -> Result<Vec<Vec<u32>>> {
+fn encode_in_parallel(pieces: &[DocumentChunk], tokenizer: &Tokenizer) -> Result<Vec<Vec<u32>>> {
     let encode = |piece: &DocumentChunk| {
         tokenizer.encode(&piece.text, AddSpecialTokens::No, ParseSpecial::No)
     };
     std::thread::scope(|scope| {
         let parts: Vec<_> = pieces
-            .chunks(PIECES)
+            .chunks(CHUNKS_PER_THREAD)
             .map(|part| scope.spawn(move || part.iter().map(encode).collect::<Result<Vec<_>>>()))
             .collect();
         let mut all = Vec::with_capacity(pieces.len());

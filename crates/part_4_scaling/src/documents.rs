@@ -12,11 +12,11 @@ use anyhow::{Context, Result, bail};
 /// What stands between two documents of a file.
 pub const SEPARATOR: &str = "<|endoftext|>";
 /// A piece has about this many bytes.
-const PIECE: usize = 1 << 16;
+const CHUNK_BYTES: usize = 1 << 16;
 /// This many are read at a time.
-const BLOCK: usize = 1 << 20;
+const READ_BYTES: usize = 1 << 20;
 /// A word, or a gap, of more bytes than this is cut: merging takes time that grows with its square.
-const LONGEST_WORD: usize = 1 << 10;
+const MAX_WORD_BYTES: usize = 1 << 10;
 
 /// A stretch of a document, cut where no token reaches across: before a space after a word.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,9 +74,9 @@ impl<R: Read> DocumentReader<R> {
     /// When the file cannot be read, or is not UTF-8.
     pub fn next_chunk(&mut self) -> Result<Option<DocumentChunk>> {
         loop {
-            self.fill_buffer(PIECE + SEPARATOR.len())?;
+            self.fill_buffer(CHUNK_BYTES + SEPARATOR.len())?;
             let rest = &self.buffer[self.buffer_pos..];
-            let view = &rest[..rest.floor_char_boundary(PIECE + SEPARATOR.len())];
+            let view = &rest[..rest.floor_char_boundary(CHUNK_BYTES + SEPARATOR.len())];
             // A separator may begin in the last bytes of the view, so no cut lies there.
             let safe = view.floor_char_boundary(view.len().saturating_sub(SEPARATOR.len()));
             let (len, end) = match view.find(SEPARATOR) {
@@ -84,9 +84,9 @@ impl<R: Read> DocumentReader<R> {
                 None if self.reader.is_none() && view.len() == rest.len() => {
                     (rest.len(), Some(rest.len()))
                 }
-                None => (place_to_cut(&view[..safe]).unwrap_or(safe), None),
+                None => (last_word_boundary(&view[..safe]).unwrap_or(safe), None),
             };
-            let (len, end) = match long_word(&rest[..len]) {
+            let (len, end) = match long_word_cut(&rest[..len]) {
                 Some(cut) => (cut, None),
                 None => (len, end),
             };
@@ -112,7 +112,8 @@ impl<R: Read> DocumentReader<R> {
         {
             self.buffer.drain(..self.buffer_pos);
             self.buffer_pos = 0;
-            let read = reader.by_ref().take(BLOCK as u64).read_to_end(&mut self.incomplete_utf8);
+            let read =
+                reader.by_ref().take(READ_BYTES as u64).read_to_end(&mut self.incomplete_utf8);
             let read = read.with_context(|| format!("reading {}", self.name))?;
             self.bytes_read += read;
             if read == 0 {
@@ -144,12 +145,12 @@ impl<R: Read> DocumentReader<R> {
 }
 
 /// Where the first word or gap that is too long is cut.
-fn long_word(text: &str) -> Option<usize> {
+fn long_word_cut(text: &str) -> Option<usize> {
     let (mut start, mut gap) = (0, false);
     for (at, char) in text.char_indices() {
         if char.is_whitespace() != gap {
             (start, gap) = (at, !gap);
-        } else if at - start >= LONGEST_WORD {
+        } else if at - start >= MAX_WORD_BYTES {
             return Some(at);
         }
     }
@@ -157,7 +158,7 @@ fn long_word(text: &str) -> Option<usize> {
 }
 
 /// The last place before white space after a word that is followed by another.
-fn place_to_cut(text: &str) -> Option<usize> {
+fn last_word_boundary(text: &str) -> Option<usize> {
     let word = text.rfind(|c: char| !c.is_whitespace())?;
     let space = text[..word].rfind(char::is_whitespace)?;
     let word = text[..space].rfind(|c: char| !c.is_whitespace())?;

@@ -13,25 +13,25 @@ pub fn hex(digest: impl AsRef<[u8]>) -> String {
 }
 
 /// Of these bytes.
-pub fn of_bytes(bytes: &[u8]) -> String {
+pub fn hash_bytes(bytes: &[u8]) -> String {
     hex(Sha256::digest(bytes))
 }
 
 /// Of these numbers: what is learned from, so that a checkpoint is not continued with something else.
-pub fn of_numbers(numbers: impl Iterator<Item = u32>) -> String {
-    of_bytes(&numbers.flat_map(u32::to_le_bytes).collect::<Vec<u8>>())
+pub fn hash_u32s(numbers: impl Iterator<Item = u32>) -> String {
+    hash_bytes(&numbers.flat_map(u32::to_le_bytes).collect::<Vec<u8>>())
 }
 
 /// Of texts, each a list of ids.
-pub fn of_texts<'a>(texts: impl Iterator<Item = &'a Vec<u32>>) -> String {
-    of_numbers(texts.flat_map(|ids| [ids.len() as u32].into_iter().chain(ids.iter().copied())))
+pub fn hash_token_sequences<'a>(texts: impl Iterator<Item = &'a Vec<u32>>) -> String {
+    hash_u32s(texts.flat_map(|ids| [ids.len() as u32].into_iter().chain(ids.iter().copied())))
 }
 
 /// Of the file at `path`.
 ///
 /// # Errors
 /// When it cannot be read.
-pub fn of_file(path: &Path) -> Result<String> {
+pub fn hash_file(path: &Path) -> Result<String> {
     let reading = || format!("reading {}", path.display());
     let mut hash = Sha256::new();
     io::copy(&mut File::open(path).with_context(reading)?, &mut hash).with_context(reading)?;

@@ -13,9 +13,9 @@ use tensor_core::Parameters;
 /// Good steps before S doubles.
 const GROWTH_INTERVAL: usize = 2000;
 /// 2¹⁶, from where it usually comes down within the first steps.
-const FIRST_SCALE: f64 = 65_536.;
+const INIT_SCALE: f64 = 65_536.;
 /// f32 gradients take this, and f16 ones overflow long before.
-const MOST: f64 = 16_777_216.;
+const MAX_SCALE: f64 = 16_777_216.;
 
 /// The scale S of the loss.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,7 +26,7 @@ pub struct GradScaler {
 
 impl Default for GradScaler {
     fn default() -> Self {
-        Self { scale: FIRST_SCALE, good_steps: 0 }
+        Self { scale: INIT_SCALE, good_steps: 0 }
     }
 }
 
@@ -58,7 +58,7 @@ impl GradScaler {
         if norm.is_finite() {
             self.good_steps += 1;
             if self.good_steps == GROWTH_INTERVAL {
-                *self = Self { scale: (2. * self.scale).min(MOST), good_steps: 0 };
+                *self = Self { scale: (2. * self.scale).min(MAX_SCALE), good_steps: 0 };
             }
             return Ok(true);
         }

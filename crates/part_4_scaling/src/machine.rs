@@ -7,24 +7,24 @@ use candle_core::{DType, Device, Tensor};
 use modern::ModelConfig;
 
 /// Products of this size keep every core busy.
-const SIZE: usize = 768;
+const MATRIX_SIZE: usize = 768;
 /// How long to measure.
-const TIME: Duration = Duration::from_millis(150);
+const MEASURE_TIME: Duration = Duration::from_millis(150);
 
 /// Floating-point operations per second of a large matrix product: what no training step can exceed.
 ///
 /// # Errors
 /// When the device fails.
 pub fn gemm_peak(dtype: DType, device: &Device) -> Result<f64> {
-    let a = Tensor::ones((SIZE, SIZE), dtype, device)?;
+    let a = Tensor::ones((MATRIX_SIZE, MATRIX_SIZE), dtype, device)?;
     let (start, mut best) = (Instant::now(), f64::INFINITY);
-    while start.elapsed() < TIME {
+    while start.elapsed() < MEASURE_TIME {
         let start = Instant::now();
         a.matmul(&a)?;
         device.synchronize()?;
         best = best.min(start.elapsed().as_secs_f64());
     }
-    Ok(2. * (SIZE as f64).powi(3) / best)
+    Ok(2. * (MATRIX_SIZE as f64).powi(3) / best)
 }
 
 /// Floating-point operations that a token of training takes: 6 for each parameter that multiplies, and attention's products

@@ -8,7 +8,7 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 
-use crate::bpe::{MIN_COUNT, TokenPair, merge, neighbours};
+use crate::bpe::{MIN_COUNT, TokenPair, adjacent_pairs, merge};
 
 /// A distinct piece of the text.
 pub(crate) struct Pretoken {
@@ -36,7 +36,7 @@ impl PairCounts {
     pub(crate) fn new(words: &[Pretoken]) -> Self {
         let mut pairs = Self::default();
         for (at, word) in words.iter().enumerate() {
-            for pair in neighbours(&word.tokens) {
+            for pair in adjacent_pairs(&word.tokens) {
                 pairs.add(pair, at, word.count);
             }
         }
@@ -72,11 +72,11 @@ impl PairCounts {
         let mut new = Vec::new();
         for at in self.stats.remove(&parts).unwrap_or_default().pretoken_indices {
             let Pretoken { tokens, count } = &mut words[at];
-            for pair in neighbours(tokens) {
+            for pair in adjacent_pairs(tokens) {
                 self.stats.entry(pair).and_modify(|seen| seen.count -= *count);
             }
             merge(tokens, parts, token);
-            for pair in neighbours(tokens) {
+            for pair in adjacent_pairs(tokens) {
                 if pair.0 != token && pair.1 != token {
                     self.stats.entry(pair).and_modify(|seen| seen.count += *count);
                 } else if self.add(pair, at, *count) {

@@ -8,11 +8,12 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 /// English endings, words, numbers, signs, spaces: GPT-2's pattern, but for its `\s+(?!\S)`, which [`pieces`] does by hand.
-const PIECE: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+";
+const PRETOKEN_PATTERN: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+";
 
 /// `text` in GPT-2's pieces, which together are the text.
-pub fn pieces(text: &str) -> impl Iterator<Item = &str> {
-    static REGEX: LazyLock<Regex> = LazyLock::new(|| Regex::new(PIECE).expect("a valid pattern"));
+pub fn pretokens(text: &str) -> impl Iterator<Item = &str> {
+    static REGEX: LazyLock<Regex> =
+        LazyLock::new(|| Regex::new(PRETOKEN_PATTERN).expect("a valid pattern"));
     let mut rest = text;
     std::iter::from_fn(move || {
         let found = REGEX.find(rest)?.as_str(); // where `rest` begins, as every character is of some class

@@ -80,7 +80,7 @@ impl MetricsWriter {
 }
 
 /// Puts the entries of `more` behind those of `row`.
-pub fn join(row: &mut Value, more: Value) {
+pub fn extend_row(row: &mut Value, more: Value) {
     if let (Value::Object(row), Value::Object(more)) = (row, more) {
         row.extend(more);
     }

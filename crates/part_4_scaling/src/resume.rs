@@ -13,7 +13,7 @@ use crate::Checkpoints;
 ///
 /// # Errors
 /// When there is none.
-pub fn newest(out: &Path, checkpoints: &Checkpoints) -> Result<(usize, PathBuf)> {
+pub fn latest_checkpoint(out: &Path, checkpoints: &Checkpoints) -> Result<(usize, PathBuf)> {
     checkpoints.latest()?.with_context(|| {
         format!("{} has no checkpoint yet: leave --resume out to begin anew", out.display())
     })
@@ -23,7 +23,7 @@ pub fn newest(out: &Path, checkpoints: &Checkpoints) -> Result<(usize, PathBuf)>
 ///
 /// # Errors
 /// When it cannot be read or written.
-pub fn reopened(out: &Path, settings: &Value, step: usize) -> Result<(RunFolder, Vec<Value>)> {
+pub fn reopen_run(out: &Path, settings: &Value, step: usize) -> Result<(RunFolder, Vec<Value>)> {
     let reopened = RunFolder::resume(out, step)?;
     json_file::write(&out.join("config.json"), settings)?;
     println!("resuming after step {step}");
@@ -31,7 +31,7 @@ pub fn reopened(out: &Path, settings: &Value, step: usize) -> Result<(RunFolder,
 }
 
 /// What is said of a run of `part` that stopped early.
-pub fn how_to_go_on(part: &str, step: usize, total: usize, out: &Path) -> String {
+pub fn resume_hint(part: &str, step: usize, total: usize, out: &Path) -> String {
     format!(
         "stopped and saved after step {step} of {total}; continue with: cargo run --release -p {part} -- train --resume --out {}",
         shell_quote(out)

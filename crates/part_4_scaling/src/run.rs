@@ -14,9 +14,9 @@ use tiny_gpt::json_file;
 use crate::loss_scaler::GradScaler;
 use crate::{Dataset, LoaderState, TrainConfig, model_folder};
 
-const MODEL: &str = "model.safetensors";
-const OPTIMIZER: &str = "optimizer.safetensors";
-const STATE: &str = "state.json";
+const MODEL_FILE: &str = "model.safetensors";
+const OPTIMIZER_FILE: &str = "optimizer.safetensors";
+const PROGRESS_FILE: &str = "state.json";
 
 /// A model in training.
 pub struct PretrainState {
@@ -110,10 +110,10 @@ impl PretrainState {
     /// When a file cannot be written.
     pub fn save(&self, folder: &Path, data: &Dataset) -> Result<()> {
         model_folder::save(folder, self, &data.tokenizer)?;
-        weights::save(&folder.join(OPTIMIZER), &self.optimizer.state_dict()?)?;
+        weights::save(&folder.join(OPTIMIZER_FILE), &self.optimizer.state_dict()?)?;
         let rng = self.parameters.dropout_rng();
         let state = json!({ "state": self.progress, "dropout_rng": rng, "data": data.sha256() });
-        json_file::write(&folder.join(STATE), &state)
+        json_file::write(&folder.join(PROGRESS_FILE), &state)
     }
 
     /// Opens the checkpoint `folder` of such a model in training on `data`.
@@ -127,7 +127,7 @@ impl PretrainState {
         data: &Dataset,
         device: &Device,
     ) -> Result<Self> {
-        let path = folder.join(STATE);
+        let path = folder.join(PROGRESS_FILE);
         let mut state = json_file::read(&path)?;
         ensure!(
             state["data"] == data.sha256(),
@@ -138,7 +138,7 @@ impl PretrainState {
         let state: PretrainProgress = serde_json::from_value(state["state"].take())
             .with_context(|| format!("{} is no state of a run", path.display()))?;
 
-        let path = folder.join(MODEL);
+        let path = folder.join(MODEL_FILE);
         let tensors = weights::load(&path)?;
         let mut parameters =
             Parameters::from_tensors(tensors, path.display(), 0, DType::F32, device);
@@ -148,7 +148,7 @@ impl PretrainState {
             parameters.set_dropout_rng(rng);
         }
         let mut optimizer = AdamW::new(&parameters, optimizer)?;
-        let path = folder.join(OPTIMIZER);
+        let path = folder.join(OPTIMIZER_FILE);
         optimizer
             .load_state_dict(weights::load(&path)?)
             .with_context(|| format!("{} does not fit the model", path.display()))?;

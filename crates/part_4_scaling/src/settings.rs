@@ -31,18 +31,18 @@ pub struct SettingsFlags {
 ///
 /// # Errors
 /// When a file cannot be read or is not a list of flags, or there is no run to resume.
-pub fn expanded(
+pub fn expand_config(
     args: impl IntoIterator<Item = impl Into<OsString>>,
     default_out: &str,
 ) -> Result<Vec<OsString>> {
     let mut args: Vec<OsString> = args.into_iter().map(Into::into).collect();
     let flags = args.split_off(args.len().min(2)); // after the program and the subcommand
-    let last = |name: &str| values(&flags, name).pop();
+    let last = |name: &str| flag_values(&flags, name).pop();
     let mut settings = Settings::new();
     if let Some(path) = last("--config") {
-        settings = from_file(Path::new(&path))?;
+        settings = read_settings_file(Path::new(&path))?;
     }
-    for setting in values(&flags, "--set") {
+    for setting in flag_values(&flags, "--set") {
         let text = setting.to_string_lossy();
         let (key, value) = text
             .split_once('=')
@@ -50,7 +50,7 @@ pub fn expanded(
         let value = serde_json::from_str(value).unwrap_or_else(|_| value.into());
         settings.insert(key.to_string(), value);
     }
-    if let Some(key) = SOURCES.into_iter().find(|&key| settings.contains_key(key)) {
+    if let Some(key) = COMMAND_LINE_ONLY.into_iter().find(|&key| settings.contains_key(key)) {
         bail!("`{key}` is a flag of the command line alone");
     }
     if flags.iter().any(|flag| flag == "--resume") {
@@ -64,11 +64,11 @@ pub fn expanded(
             )
         })?;
         let mut old: Settings = serde_json::from_value(old)?;
-        old.retain(|key, _| !OF_ONE_START.contains(&key.as_str()));
+        old.retain(|key, _| !TRANSIENT.contains(&key.as_str()));
         old.extend(settings);
         settings = old;
     }
-    args.extend(flags_of(&settings)?);
+    args.extend(settings_to_flags(&settings)?);
     args.extend(flags);
     Ok(args)
 }
@@ -78,19 +78,19 @@ pub fn expanded(
 ///
 /// # Errors
 /// When the run's settings cannot be read.
-pub fn of_the_model(
+pub fn inherit_from_run(
     args: impl IntoIterator<Item = impl Into<OsString>>,
     keys: &[&str],
 ) -> Result<Vec<OsString>> {
     let mut args: Vec<OsString> = args.into_iter().map(Into::into).collect();
     let flags = args.split_off(args.len().min(2));
-    let model = values(&flags, "--model").pop();
+    let model = flag_values(&flags, "--model").pop();
     let run = model.map(|model| RunFolder::read_settings(Path::new(&model))).transpose()?.flatten();
     if let Some(Value::Object(run)) = run
         && keys.iter().all(|&key| run.contains_key(key))
     {
         let own = keys.iter().map(|&key| (key.to_string(), run[key].clone()));
-        args.extend(flags_of(&own.collect())?);
+        args.extend(settings_to_flags(&own.collect())?);
     }
     args.extend(flags);
     Ok(args)
@@ -99,22 +99,22 @@ pub fn of_the_model(
 type Settings = BTreeMap<String, Value>;
 
 /// Flags that say where settings come from.
-const SOURCES: [&str; 3] = ["config", "set", "resume"];
+const COMMAND_LINE_ONLY: [&str; 3] = ["config", "set", "resume"];
 /// Flags that mean one start of a run, and not the next.
-const OF_ONE_START: [&str; 2] = ["stop_after", "json"];
+const TRANSIENT: [&str; 2] = ["stop_after", "json"];
 
-fn from_file(path: &Path) -> Result<Settings> {
+fn read_settings_file(path: &Path) -> Result<Settings> {
     let reading = || format!("reading {}", path.display());
     let text = std::fs::read_to_string(path).with_context(reading)?;
     let settings: Settings = serde_saphyr::from_str(&text)
         .map_err(|error| first_line(&error))
         .with_context(|| format!("{} is no YAML of settings", path.display()))?;
-    flags_of(&settings).with_context(|| path.display().to_string())?;
+    settings_to_flags(&settings).with_context(|| path.display().to_string())?;
     Ok(settings)
 }
 
 /// What follows `name` in `flags`, each time.
-fn values(flags: &[OsString], name: &str) -> Vec<OsString> {
+fn flag_values(flags: &[OsString], name: &str) -> Vec<OsString> {
     let mut values = Vec::new();
     for (i, flag) in flags.iter().enumerate() {
         let text = flag.to_string_lossy();
@@ -129,7 +129,7 @@ fn values(flags: &[OsString], name: &str) -> Vec<OsString> {
 }
 
 /// Each setting as the flag that it is.
-fn flags_of(settings: &Settings) -> Result<Vec<OsString>> {
+fn settings_to_flags(settings: &Settings) -> Result<Vec<OsString>> {
     let mut flags = Vec::new();
     for (key, value) in settings {
         let flag = format!("--{}", key.replace('_', "-"));
@@ -150,7 +150,7 @@ fn first_line(error: &impl ToString) -> anyhow::Error {
 
 /// What may change when a run is resumed: where things are and what is shown, not what is computed. What the data hold is compared
 /// apart.
-const FREE: [&str; 13] = [
+const OVERRIDABLE_ON_RESUME: [&str; 13] = [
     "data",
     "device",
     "eval_interval",
@@ -174,7 +174,7 @@ const FREE: [&str; 13] = [
 pub fn check_resumable(out: &Path, settings: &Value, free: &[&str]) -> Result<()> {
     let old = RunFolder::read_settings(out)?;
     let old = old.with_context(|| format!("there is no run in {} to resume", out.display()))?;
-    check_unchanged(&old, settings, &[&FREE, free].concat())
+    check_unchanged(&old, settings, &[&OVERRIDABLE_ON_RESUME, free].concat())
 }
 
 /// How `new` settings differ from those a run was begun with, where that matters; `free` may differ.

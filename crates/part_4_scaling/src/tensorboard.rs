@@ -20,7 +20,7 @@ use serde_json::Value;
 use crate::protobuf::Message;
 
 /// How many files this process has begun, in any folder.
-static FILES: AtomicUsize = AtomicUsize::new(0);
+static N_FILES_CREATED: AtomicUsize = AtomicUsize::new(0);
 
 /// An event file that is being written. No method waits for the disk but [`flush`](Self::flush).
 ///
@@ -39,13 +39,13 @@ impl TensorBoard {
     pub fn create(folder: &Path) -> Result<Self> {
         fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
         let now = unix_seconds();
-        let number = FILES.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{:010}.{}.{}.{number}", now as u64, host(), std::process::id());
+        let number = N_FILES_CREATED.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{:010}.{}.{}.{number}", now as u64, hostname(), std::process::id());
         let path = folder.join(format!("events.out.tfevents.{name}"));
         let file =
             File::create_new(&path).with_context(|| format!("creating {}", path.display()))?;
         let mut events = Self { file, path };
-        events.write_event(&event::file_version(now))?;
+        events.write_event(&event::file_version_event(now))?;
         Ok(events)
     }
 
@@ -94,8 +94,8 @@ impl TensorBoard {
     /// # Errors
     /// When the file cannot be written.
     pub fn hparams(&mut self, settings: &Value) -> Result<()> {
-        let settings = summary::flat(settings);
-        self.write_summary(0, &summary::text("settings", &summary::table(&settings)))?;
+        let settings = summary::flatten_settings(settings);
+        self.write_summary(0, &summary::text("settings", &summary::markdown_table(&settings)))?;
         self.write_summary(0, &summary::hyperparameters(&settings, unix_seconds()))
     }
 
@@ -104,7 +104,7 @@ impl TensorBoard {
     /// # Errors
     /// When the file cannot be written.
     pub fn resume_from(&mut self, step: usize) -> Result<()> {
-        self.write_event(&event::restart(unix_seconds(), step))
+        self.write_event(&event::session_start_event(unix_seconds(), step))
     }
 
     /// Waits until the disk has all.
@@ -121,12 +121,12 @@ impl TensorBoard {
     }
 
     fn write_summary(&mut self, step: usize, value: &Message) -> Result<()> {
-        self.write_event(&event::event(unix_seconds(), step, value))
+        self.write_event(&event::summary_event(unix_seconds(), step, value))
     }
 
     fn write_event(&mut self, event: &Message) -> Result<()> {
         let writing = || format!("writing {}", self.path.display());
-        self.file.write_all(&event::record(event.as_ref())).with_context(writing)
+        self.file.write_all(&event::tfrecord(event.as_ref())).with_context(writing)
     }
 }
 
@@ -135,7 +135,7 @@ fn unix_seconds() -> f64 {
 }
 
 /// The name of this machine, where it is easily known.
-fn host() -> String {
+fn hostname() -> String {
     let name = fs::read_to_string("/proc/sys/kernel/hostname");
     let name = name.ok().or_else(|| std::env::var("HOSTNAME").ok()).unwrap_or_default();
     let name: String = name.trim().chars().filter(|&c| c.is_alphanumeric() || c == '-').collect();

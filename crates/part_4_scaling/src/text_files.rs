@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 ///
 /// # Errors
 /// When a folder cannot be read, or has none.
-pub fn find(path: &Path) -> Result<Vec<PathBuf>> {
+pub fn find_text_files(path: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     let regular = path.is_dir() || path.is_file() || !path.exists();
     ensure!(regular, "{} is neither a file nor a folder: it can be read only once", path.display());

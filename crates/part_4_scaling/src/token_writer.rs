@@ -12,7 +12,7 @@ use tensor_core::atomic_file;
 use crate::fingerprint::hex;
 
 /// Room for the header, which is known last; JSON may end in spaces.
-const HEADER: usize = 1024;
+const HEADER_BYTES: usize = 1024;
 
 /// Writes a [`TokenFile`](crate::TokenFile); before [`TokenWriter::finish`] there is no file.
 pub struct TokenWriter {
@@ -33,7 +33,7 @@ impl TokenWriter {
     /// When the folder cannot be written.
     pub fn new(path: &Path, vocab_size: usize) -> Result<Self> {
         let mut file = BufWriter::new(atomic_file::create_temp_file(path)?);
-        file.write_all(&[b' '; 8 + HEADER])
+        file.write_all(&[b' '; 8 + HEADER_BYTES])
             .with_context(|| format!("writing {}", path.display()))?;
         let width = if vocab_size <= 1 << 16 { 2 } else { 4 };
         let (path, hash, ends) = (path.to_path_buf(), Sha256::new(), Vec::new());
@@ -100,12 +100,12 @@ impl TokenWriter {
                 "dtype": "U64", "shape": [self.document_ends.len()], "data_offsets": [ends, ends + document_ends.len()],
             },
         });
-        let header = format!("{:HEADER$}", header.to_string());
-        ensure!(header.len() == HEADER, "{writing}: the header is too long");
+        let header = format!("{:HEADER_BYTES$}", header.to_string());
+        ensure!(header.len() == HEADER_BYTES, "{writing}: the header is too long");
         self.file.write_all(&[0; 8][..padding]).context(writing.clone())?;
         self.file.write_all(&document_ends).context(writing.clone())?;
         self.file.seek(SeekFrom::Start(0)).context(writing.clone())?;
-        self.file.write_all(&(HEADER as u64).to_le_bytes()).context(writing.clone())?;
+        self.file.write_all(&(HEADER_BYTES as u64).to_le_bytes()).context(writing.clone())?;
         self.file.write_all(header.as_bytes()).context(writing.clone())?;
         let file = self.file.into_inner().map_err(std::io::IntoInnerError::into_error);
         let file = file.context(writing)?;

@@ -8,20 +8,20 @@ use tokenizers::models::TrainerWrapper;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 
-use crate::bpe::{MIN_COUNT, SPECIAL};
+use crate::bpe::{MIN_COUNT, SPECIAL_TOKENS};
 
 /// The sizes that a vocabulary can have: the special tokens and the bytes at least, and at most four times as many tokens
 /// as any model we know of has.
-const SIZES: std::ops::RangeInclusive<usize> = SPECIAL.len() + 256..=1 << 20;
+const VOCAB_SIZES: std::ops::RangeInclusive<usize> = SPECIAL_TOKENS.len() + 256..=1 << 20;
 
 /// # Errors
 /// When there can be no vocabulary of this size.
-pub fn check(vocab_size: usize) -> Result<()> {
-    let (least, most) = (SIZES.start(), SIZES.end());
+pub fn ensure_valid_vocab_size(vocab_size: usize) -> Result<()> {
+    let (least, most) = (VOCAB_SIZES.start(), VOCAB_SIZES.end());
     ensure!(
-        SIZES.contains(&vocab_size),
+        VOCAB_SIZES.contains(&vocab_size),
         "--vocab-size is {vocab_size}; it must be at least {least} (256 bytes and {} special tokens), at most {most}",
-        SPECIAL.len()
+        SPECIAL_TOKENS.len()
     );
     Ok(())
 }
@@ -30,11 +30,11 @@ pub fn check(vocab_size: usize) -> Result<()> {
 ///
 /// # Errors
 /// When there can be no vocabulary of this size.
-pub fn train<S: AsRef<str> + Send>(
+pub fn train_tokenizer<S: AsRef<str> + Send>(
     texts: impl Iterator<Item = S> + Send,
     vocab_size: usize,
 ) -> Result<Tokenizer> {
-    let tokenizer = trained(texts, vocab_size)?;
+    let tokenizer = train_hf_tokenizer(texts, vocab_size)?;
     let id = |name| tokenizer.token_to_id(name);
     let special = TokenizerSpecialTokens {
         bos: id("<s>"),
@@ -46,15 +46,15 @@ pub fn train<S: AsRef<str> + Send>(
 }
 
 /// The same as the crate has it.
-pub(crate) fn trained<S: AsRef<str> + Send>(
+pub(crate) fn train_hf_tokenizer<S: AsRef<str> + Send>(
     texts: impl Iterator<Item = S> + Send,
     vocab_size: usize,
 ) -> Result<tokenizers::Tokenizer> {
-    check(vocab_size)?;
+    ensure_valid_vocab_size(vocab_size)?;
     let byte_level = ByteLevel::default().add_prefix_space(false);
     let mut tokenizer = tokenizers::Tokenizer::new(BPE::default());
     tokenizer.with_pre_tokenizer(Some(byte_level)).with_decoder(Some(byte_level));
-    let special = SPECIAL.map(|name| AddedToken::from(name, true).normalized(false));
+    let special = SPECIAL_TOKENS.map(|name| AddedToken::from(name, true).normalized(false));
     let trainer = BpeTrainer::builder()
         .vocab_size(vocab_size)
         .min_frequency(MIN_COUNT)

@@ -37,7 +37,7 @@ impl Wandb {
     pub fn create(folder: &Path, project: &str, name: &str, settings: &Value) -> Result<Self> {
         let settings = settings.as_object().context("the settings of a run are an object")?;
         let (now, id) = (unix_time(), run_id());
-        let run = format!("offline-run-{}-{id}", date_and_time(now.as_secs()));
+        let run = format!("offline-run-{}-{id}", format_utc(now.as_secs()));
         let folder = folder.join("wandb").join(run);
         fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
         let path = folder.join(format!("run-{id}.wandb"));
@@ -88,7 +88,7 @@ impl Wandb {
     fn write_record(&mut self, field: u32, content: &Message) -> Result<()> {
         self.n_records += 1;
         let record = Message::new().varint(1, self.n_records).bytes(field, content); // num, and one of many
-        self.write(&log_file::framed(self.offset, record.as_ref()))
+        self.write(&log_file::frame_record(self.offset, record.as_ref()))
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
@@ -126,7 +126,7 @@ fn run_id() -> String {
 }
 
 /// A moment in UTC as `YYYYMMDD_HHMMSS`.
-pub(crate) fn date_and_time(unix_seconds: u64) -> String {
+pub(crate) fn format_utc(unix_seconds: u64) -> String {
     let (days, second) = (unix_seconds / 86_400, unix_seconds % 86_400);
     // Years that begin in March have their leap day last: 153 days are five months there, 146097 days 400 years.
     let day_of_era = days + 719_468; // since March of the year 0

@@ -4,7 +4,7 @@
 
 use anyhow::Result;
 use modern::{AddSpecialTokens, ParseSpecial, SkipSpecialTokens};
-use scaling::tokenizer_training::train;
+use scaling::tokenizer_training::train_tokenizer;
 use serde_json::{Value, json};
 use tensor_core::testing::assert_python_agrees;
 use tiny_gpt::builtin_text::BuiltinText;
@@ -22,7 +22,7 @@ const TEXTS: [&str; 7] = [
 #[test]
 fn transformers_gives_the_same_ids_and_texts() -> Result<()> {
     let texts = [BuiltinText::English.text(), BuiltinText::Hindi.text()];
-    let tokenizer = train(texts.into_iter(), 1000)?;
+    let tokenizer = train_tokenizer(texts.into_iter(), 1000)?;
     let folder = tempfile::tempdir()?;
     tokenizer.save(folder.path(), 512, None)?;
     let cases = TEXTS.map(|text| -> Result<Value> {

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use scaling::Checkpoints;
 use scaling::flags::RunFlags;
-use scaling::resume::{newest, reopened};
+use scaling::resume::{latest_checkpoint, reopen_run};
 use scaling::settings::check_resumable;
 use scaling::tracker::{Tracker, TrackerKind};
 use serde::Serialize;
@@ -43,7 +43,7 @@ impl<'a> RunSetup<'a> {
         let start = Self { out, settings, is_resumed: resumes, flags };
         if resumes {
             check_resumable(out, &start.settings, free)?;
-            newest(out, &start.checkpoints())?;
+            latest_checkpoint(out, &start.checkpoints())?;
             return Ok(start);
         }
         for (flag, named) in begins_with {
@@ -91,7 +91,7 @@ impl<'a> RunSetup<'a> {
         restore: impl FnOnce(&Path) -> Result<()>,
     ) -> Result<(usize, (RunFolder, Vec<Value>))> {
         let out = self.out;
-        let (step, path) = newest(out, &self.checkpoints())?;
+        let (step, path) = latest_checkpoint(out, &self.checkpoints())?;
         let model = |told: &Value| told["model"].as_str().unwrap_or("its own base").to_string();
         let now = model(&self.settings);
         let began = RunFolder::read_settings(out)?.map_or_else(|| now.clone(), |old| model(&old));
@@ -99,7 +99,7 @@ impl<'a> RunSetup<'a> {
             true => format!("{} cannot go on", out.display()),
             false => format!("{} began with {began} and cannot go on with {now}", out.display()),
         })?;
-        Ok((step, reopened(out, &self.settings, step)?))
+        Ok((step, reopen_run(out, &self.settings, step)?))
     }
 
     /// Where the run's results go; `data` names what it learns from. From now on, Ctrl-C ends it saved.

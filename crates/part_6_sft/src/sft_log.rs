@@ -3,7 +3,7 @@
 use anyhow::Result;
 use scaling::alarms::TrainingAlarms;
 use scaling::machine::resident_bytes;
-use scaling::record::{MetricsWriter, join};
+use scaling::record::{MetricsWriter, extend_row};
 use scaling::tracker::Tracker;
 use serde_json::{Value, json};
 use tiny_gpt::RunFolder;
@@ -100,7 +100,7 @@ impl SftLog {
             "tokens_per_s": self.tokens_per_second(),
             "memory_mb": resident_bytes().map(|bytes| bytes / 1_000_000),
         });
-        join(&mut row, more);
+        extend_row(&mut row, more);
         self.metrics_writer.write_row(step, row)
     }
 
@@ -120,7 +120,7 @@ impl SftLog {
             println!("step {step}, {seen} tokens: validation loss {loss:.4}, {said}");
         });
         let mut row = json!({ "val_loss": loss });
-        join(&mut row, more);
+        extend_row(&mut row, more);
         self.metrics_writer.write_row(step, row)?;
         self.metrics_writer.write_curves_svg("loss.svg", "loss, nats per token")
     }

@@ -186,7 +186,7 @@ pub fn parameters_sha256<'a>(parameters: impl Iterator<Item = &'a Parameter>) ->
     for Parameter { name, var, .. } in parameters {
         let mut bytes = Vec::new();
         var.as_tensor().write_bytes(&mut bytes)?;
-        named.extend([name, " ", &fingerprint::of_bytes(&bytes), "\n"]);
+        named.extend([name, " ", &fingerprint::hash_bytes(&bytes), "\n"]);
     }
-    Ok(fingerprint::of_bytes(named.as_bytes()))
+    Ok(fingerprint::hash_bytes(named.as_bytes()))
 }

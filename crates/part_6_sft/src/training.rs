@@ -4,7 +4,7 @@ use anyhow::{Result, bail, ensure};
 use candle_core::Device;
 use modern::GptModern;
 use scaling::LrSchedule;
-use scaling::accumulation::gradients_of;
+use scaling::accumulation::gradients_of_mean_loss;
 use serde_json::json;
 use tensor_core::{AdamWConfig, clip_grad_norm};
 
@@ -85,7 +85,7 @@ pub fn train(
         let counts: Vec<usize> = batches.iter().map(SftBatch::n_targets).collect();
         let parameters = &tuning.parameters;
         let loss_of = |batch: &SftBatch| Ok(batch.loss(&model)?);
-        let (loss, mut grads) = gradients_of(parameters, &batches, &counts, 1., loss_of)?;
+        let (loss, mut grads) = gradients_of_mean_loss(parameters, &batches, &counts, 1., loss_of)?;
         let norm = clip_grad_norm(&mut grads, parameters, config.max_grad_norm)?;
         let rate = config.schedule.lr_at(step);
         if let Some(alarm) = log.check_alarms(step, loss, rate, norm)? {

@@ -3,7 +3,7 @@
 use anyhow::{Result, bail, ensure};
 use candle_core::{Device, Tensor};
 use scaling::LrSchedule;
-use scaling::accumulation::gradients_of;
+use scaling::accumulation::gradients_of_mean_loss;
 use serde_json::json;
 use sft::sft_log::SftStepMetrics;
 use sft::{BatchSampler, Curriculum, RunOutputs, SftLog, TrainState};
@@ -70,7 +70,7 @@ pub fn train(
             append_rewards(&mut scores, &chosen, &rejected)?;
             Ok(config.loss.compute(&chosen, &rejected)?)
         };
-        let (loss, mut grads) = gradients_of(parameters, &batches, &counts, 1., loss_of)?;
+        let (loss, mut grads) = gradients_of_mean_loss(parameters, &batches, &counts, 1., loss_of)?;
         let norm = clip_grad_norm(&mut grads, parameters, config.max_grad_norm)?;
         let rate = config.schedule.lr_at(step);
         if let Some(alarm) = log.check_alarms(step, loss, rate, norm)? {

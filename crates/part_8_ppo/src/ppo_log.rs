@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use scaling::machine::resident_bytes;
-use scaling::record::{MetricsWriter, join};
+use scaling::record::{MetricsWriter, extend_row};
 use scaling::tracker::Tracker;
 use serde_json::{Value, json};
 use tiny_gpt::RunFolder;
@@ -56,7 +56,7 @@ impl PpoLog {
         }
         let memory = resident_bytes().map(|bytes| bytes / 1_000_000);
         let mut row = json!({ "reward_mean": reward, "memory_mb": memory });
-        figures.into_iter().for_each(|figures| join(&mut row, figures));
+        figures.into_iter().for_each(|figures| extend_row(&mut row, figures));
         self.metrics_writer.write_row(step, row)
     }
 
@@ -93,7 +93,7 @@ impl PpoLog {
     ) -> Result<()> {
         self.progress.suspend(|| println!("step {step}: validation reward {reward:.3}, {said}"));
         let mut row = json!({ "val_reward": reward });
-        join(&mut row, figures);
+        extend_row(&mut row, figures);
         self.metrics_writer.write_row(step, row)?;
         self.metrics_writer.write_curves_svg("reward.svg", "mean score")
     }

@@ -9,7 +9,7 @@
 
 use anyhow::{Result, ensure};
 use candle_core::Tensor;
-use scaling::accumulation::sum_of_all_gradients;
+use scaling::accumulation::sum_of_gradients_in_stores;
 use tensor_core::{Rng, clip_grad_norm};
 
 use crate::actor_critic::{ActorCritic, PpoModels};
@@ -82,7 +82,7 @@ pub fn update(
                 (MinibatchMetrics::default(), experience.n_tokens(chosen) as f64);
             let parts: Vec<&[usize]> = split_evenly(chosen, config.grad_accum_steps).collect();
             let stores = [&learner.policy.parameters, &learner.critic.parameters];
-            let (loss, mut grads) = sum_of_all_gradients(&stores, &parts, 1., |groups| {
+            let (loss, mut grads) = sum_of_gradients_in_stores(&stores, &parts, 1., |groups| {
                 let share = experience.n_tokens(groups) as f64 / tokens;
                 let part = MicroBatch { experience, groups, token_fraction: share };
                 let mut loss = micro_batch_loss(models, &part, config, temperature, &mut seen)?;

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use scaling::settings::{expanded, of_the_model};
+use scaling::settings::{expand_config, inherit_from_run};
 
 use crate::task_files;
 
@@ -55,9 +55,9 @@ const OF_THE_RUN: [&str; 6] =
 /// # Errors
 /// Those of the command; of arguments that are none, and where help is asked for, clap's.
 pub fn run(args: impl IntoIterator<Item = impl Into<OsString>>) -> Result<()> {
-    let mut args = expanded(args, DEFAULT_OUT)?;
+    let mut args = expand_config(args, DEFAULT_OUT)?;
     if args.get(1).is_some_and(|command| command == "eval") {
-        args = of_the_model(args, &OF_THE_RUN)?;
+        args = inherit_from_run(args, &OF_THE_RUN)?;
     }
     let cli = Cli::try_parse_from(args)?;
     match cli.command {

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use scaling::record::{MetricsWriter, join};
+use scaling::record::{MetricsWriter, extend_row};
 use scaling::tracker::Tracker;
 use serde_json::{Value, json};
 use tiny_gpt::RunFolder;
@@ -107,7 +107,7 @@ impl RunLog {
         }
         let (mut row, tokens) = (figures(&recent, &self.times), self.so_far.tokens);
         let speed = self.progress.tokens_per_second();
-        join(&mut row, json!({ "lr": rate, "tokens": tokens, "tokens_per_s": speed }));
+        extend_row(&mut row, json!({ "lr": rate, "tokens": tokens, "tokens_per_s": speed }));
         self.record.write_row(step, row)
     }
 

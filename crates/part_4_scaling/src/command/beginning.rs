@@ -12,13 +12,13 @@ use tiny_gpt::{RunFolder, training_memory};
 use super::arguments::TrainArgs;
 use super::work;
 use crate::dataset::{ValidationSplit, tokenize};
-use crate::resume::{newest, reopened};
+use crate::resume::{latest_checkpoint, reopen_run};
 use crate::settings::check_resumable;
-use crate::tokenizer_training::check;
+use crate::tokenizer_training::ensure_valid_vocab_size;
 use crate::{Checkpoints, Corpus, Dataset, PretrainState, TrainConfig};
 
 /// What may change when a run is resumed beside where things are: what is shown of it.
-const FREE: [&str; 7] = [
+const OVERRIDABLE_ON_RESUME: [&str; 7] = [
     "eval_windows",
     "sample_interval",
     "sample_tokens",
@@ -32,14 +32,14 @@ const FREE: [&str; 7] = [
 pub(super) type StartedRun = (PretrainState, Dataset, RunFolder, Vec<Value>);
 
 /// A new run. Nothing is written before the data are known to be good.
-pub(super) fn begun(
+pub(super) fn start_run(
     args: &TrainArgs,
     settings: &Value,
     model: &mut ModelConfig,
     config: &TrainConfig,
     device: &Device,
 ) -> Result<StartedRun> {
-    check_out(args)?;
+    ensure_out_usable(args)?;
     let fresh = |data: &Dataset, model: &mut ModelConfig| {
         let (tokens, t) = (data.train.len(), model.context_len);
         ensure!(
@@ -60,7 +60,7 @@ pub(super) fn begun(
     std::fs::create_dir_all(parent).with_context(|| format!("creating {}", parent.display()))?;
     let aside = tempfile::Builder::new().prefix(".tokens-").tempdir_in(parent);
     let aside = aside.with_context(|| format!("writing {}", parent.display()))?;
-    prepare(args, aside.path())?;
+    prepare_dataset(args, aside.path())?;
     let run = fresh(&Dataset::open(aside.path())?, model)?;
     let folder = RunFolder::create(&args.out, settings)?;
     let place = args.out.join("data");
@@ -71,7 +71,7 @@ pub(super) fn begun(
 
 /// # Errors
 /// When no run can be in `--out`, or the data would be moved away with the run that is there.
-fn check_out(args: &TrainArgs) -> Result<()> {
+fn ensure_out_usable(args: &TrainArgs) -> Result<()> {
     let TrainArgs { out, data, .. } = args;
     let place = out.display();
     ensure!(out.file_name().is_some(), "--out {place} has no name of its own");
@@ -80,25 +80,25 @@ fn check_out(args: &TrainArgs) -> Result<()> {
 }
 
 /// Turns the text into tokens in `folder`.
-fn prepare(args: &TrainArgs, folder: &Path) -> Result<()> {
+fn prepare_dataset(args: &TrainArgs, folder: &Path) -> Result<()> {
     if args.tokenizer.is_none() {
-        as_usage_error(check(args.vocab_size))?;
+        as_usage_error(ensure_valid_vocab_size(args.vocab_size))?;
     }
     let corpus = Corpus::open(&args.data)?;
     let split = ValidationSplit { fraction: args.validation, seed: args.run.compute.seed };
     split.ensure_splittable(corpus.n_documents)?;
     let tokenizer = match &args.tokenizer {
         Some(path) => Tokenizer::open(path)?,
-        None => work::tokenizer(&corpus, args.vocab_size)?,
+        None => work::train_tokenizer(&corpus, args.vocab_size)?,
     };
-    let bar = work::bytes(corpus.n_bytes, "tokenizing")?;
+    let bar = work::byte_progress_bar(corpus.n_bytes, "tokenizing")?;
     tokenize(&corpus, &tokenizer, split, folder, |bytes| bar.inc(bytes as u64))?;
     bar.finish_and_clear();
     Ok(())
 }
 
 /// The run in the folder, where its newest checkpoint is.
-pub(super) fn resumed(
+pub(super) fn resume_run(
     args: &TrainArgs,
     settings: &Value,
     model: &mut ModelConfig,
@@ -106,12 +106,12 @@ pub(super) fn resumed(
     checkpoints: &Checkpoints,
     device: &Device,
 ) -> Result<StartedRun> {
-    check_resumable(&args.out, settings, &FREE)?;
-    let (step, path) = newest(&args.out, checkpoints)?;
+    check_resumable(&args.out, settings, &OVERRIDABLE_ON_RESUME)?;
+    let (step, path) = latest_checkpoint(&args.out, checkpoints)?;
     let place = args.out.join("data");
     let data = Dataset::open(if Dataset::exists_at(&args.data) { &args.data } else { &place })?;
     model.vocab_size = data.tokenizer.vocab_size();
     let run = PretrainState::open(&path, *model, config.optimizer, &data, device)?;
-    let (folder, rows) = reopened(&args.out, settings, step)?;
+    let (folder, rows) = reopen_run(&args.out, settings, step)?;
     Ok((run, data, folder, rows))
 }

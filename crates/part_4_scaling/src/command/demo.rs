@@ -7,11 +7,11 @@ use anyhow::Result;
 use tiny_gpt::command::as_usage_error;
 
 use super::arguments::DemoArgs;
-use crate::tokenizer_training::check;
+use crate::tokenizer_training::ensure_valid_vocab_size;
 
 pub(super) fn run(args: &DemoArgs) -> Result<()> {
-    as_usage_error(check(args.vocab_size))?;
+    as_usage_error(ensure_valid_vocab_size(args.vocab_size))?;
     args.compute.open_device()?;
-    merges::show(args)?;
-    pipeline::show()
+    merges::print_merges_demo(args)?;
+    pipeline::print_pipeline_demo()
 }

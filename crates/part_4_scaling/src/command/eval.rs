@@ -4,14 +4,14 @@ use anyhow::{Context, Result};
 use modern::{Checkpoint, LoadMode};
 
 use super::arguments::EvalArgs;
-use super::sample::model_folder;
-use crate::dataset::tokenize_all;
+use super::sample::resolve_model_folder;
+use crate::dataset::tokenize_for_eval;
 use crate::evaluation::{LmEvalConfig, evaluate};
 use crate::{Corpus, Dataset};
 
 pub(super) fn run(args: &EvalArgs) -> Result<()> {
     let device = args.compute.open_device()?;
-    let folder = model_folder(&args.model);
+    let folder = resolve_model_folder(&args.model);
     let checkpoint = Checkpoint::open(&folder.to_string_lossy(), LoadMode::Inference, &device)?;
     let Checkpoint { model, tokenizer, .. } = &checkpoint;
     let extent = LmEvalConfig { batch_size: args.batch_size.get(), max_windows: None };
@@ -19,7 +19,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
         true => evaluate(model, &Dataset::open(&args.data)?.validation, extent)?,
         false => {
             let aside = tempfile::tempdir().context("making a folder for the tokens")?;
-            let tokens = tokenize_all(&Corpus::open(&args.data)?, tokenizer, aside.path())?;
+            let tokens = tokenize_for_eval(&Corpus::open(&args.data)?, tokenizer, aside.path())?;
             evaluate(model, &tokens, extent)?
         }
     };

@@ -15,7 +15,7 @@ use super::arguments::SampleArgs;
 
 pub(super) fn run(args: &SampleArgs) -> Result<()> {
     let device = args.compute.open_device()?;
-    let folder = model_folder(&args.model);
+    let folder = resolve_model_folder(&args.model);
     let checkpoint = Checkpoint::open(&folder.to_string_lossy(), LoadMode::Inference, &device)?;
     let Checkpoint { model, tokenizer, special_ids: ends, .. } = &checkpoint;
     // Texts begin where another has ended.
@@ -36,7 +36,7 @@ pub(super) fn run(args: &SampleArgs) -> Result<()> {
 }
 
 /// The model folder that `path` is or, being a run, has.
-pub(super) fn model_folder(path: &Path) -> PathBuf {
+pub(super) fn resolve_model_folder(path: &Path) -> PathBuf {
     let model = path.join("model");
     if model.is_dir() { model } else { path.to_path_buf() }
 }

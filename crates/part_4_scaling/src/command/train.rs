@@ -10,19 +10,19 @@ use tiny_gpt::command::as_usage_error;
 use tiny_gpt::{Interrupt, training_memory};
 
 use super::arguments::TrainArgs;
-use super::beginning::{begun, resumed};
+use super::beginning::{resume_run, start_run};
 use crate::evaluation::LmEvalConfig;
 use crate::figures::LogConfig;
 use crate::machine::{flops_per_token, gemm_peak};
-use crate::resume::how_to_go_on;
+use crate::resume::resume_hint;
 use crate::tracker::Tracker;
 use crate::training::PretrainOutputs;
 use crate::{Checkpoints, Dataset, PretrainLog, PretrainState, TrainConfig, train};
 
 /// More tokens at a time would fill any memory.
-const MOST_TOKENS: usize = 1 << 22;
+const MAX_TOKENS_PER_MICRO_BATCH: usize = 1 << 22;
 /// The batches of a step are drawn before the first is computed.
-const MOST_BATCHES: usize = 1 << 12;
+const MAX_GRAD_ACCUM_STEPS: usize = 1 << 12;
 
 pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let mut model = model_config(args)?;
@@ -34,13 +34,13 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let checkpoints =
         Checkpoints::new(args.out.join("checkpoints"), args.run.save.keep_checkpoints);
     let (mut run, data, folder, rows) = match args.run.settings.resume {
-        true => resumed(args, &settings, &mut model, &config, &checkpoints, &device)?,
-        false => begun(args, &settings, &mut model, &config, &device)?,
+        true => resume_run(args, &settings, &mut model, &config, &checkpoints, &device)?,
+        false => start_run(args, &settings, &mut model, &config, &device)?,
     };
     let tracker =
         Tracker::create(args.log.metrics.tracker, &args.out, &settings, run.progress.step)?;
     let log = log_config(args, &run, &config, &device)?;
-    tell(&run, &data, &log);
+    print_run_summary(&run, &data, &log);
     let mut log = PretrainLog::new(log, folder, tracker, (run.progress.step, &rows))?;
     let interrupt = Interrupt::listen()?;
     let outputs = PretrainOutputs {
@@ -57,7 +57,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     train(&mut run, &data, &config, args.run.compute.seed, &outputs, &mut log)?;
     let tokens_per_second = log.tokens_per_second();
     log.finish()?; // the progress line ends before we speak
-    report(args, &run, &config, tokens_per_second)
+    print_run_report(args, &run, &config, tokens_per_second)
 }
 
 /// The model that the flags describe; its vocabulary is not known yet.
@@ -77,10 +77,13 @@ fn train_config(args: &TrainArgs) -> Result<TrainConfig> {
         (step.batch_size.get().saturating_mul(args.size.block_size), step.grad_accum_steps.get());
     as_usage_error((|| {
         ensure!(
-            tokens <= MOST_TOKENS,
-            "--batch-size times --block-size must be at most {MOST_TOKENS} tokens"
+            tokens <= MAX_TOKENS_PER_MICRO_BATCH,
+            "--batch-size times --block-size must be at most {MAX_TOKENS_PER_MICRO_BATCH} tokens"
         );
-        ensure!(batches <= MOST_BATCHES, "--accumulate must be at most {MOST_BATCHES}");
+        ensure!(
+            batches <= MAX_GRAD_ACCUM_STEPS,
+            "--accumulate must be at most {MAX_GRAD_ACCUM_STEPS}"
+        );
         Ok(())
     })())?;
     Ok(TrainConfig {
@@ -118,7 +121,7 @@ fn log_config(
 }
 
 /// What is about to happen.
-fn tell(run: &PretrainState, data: &Dataset, log: &LogConfig) {
+fn print_run_summary(run: &PretrainState, data: &Dataset, log: &LogConfig) {
     let (train, validation) = (&data.train, &data.validation);
     println!(
         "{} parameters, a vocabulary of {}",
@@ -141,7 +144,7 @@ fn tell(run: &PretrainState, data: &Dataset, log: &LogConfig) {
     );
 }
 
-fn report(
+fn print_run_report(
     args: &TrainArgs,
     run: &PretrainState,
     config: &TrainConfig,
@@ -158,7 +161,7 @@ fn report(
     }
     match step == total {
         true => println!("the model is in {}", out.join("model").display()),
-        false => println!("{}", how_to_go_on("part_4", step, total, out)),
+        false => println!("{}", resume_hint("part_4", step, total, out)),
     }
     if args.run.json {
         let report = json!({

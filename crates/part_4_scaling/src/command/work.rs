@@ -9,7 +9,7 @@ use modern::Tokenizer;
 use crate::Corpus;
 
 /// The progress of `what` over so many bytes.
-pub(super) fn bytes(bytes: usize, what: &'static str) -> Result<ProgressBar> {
+pub(super) fn byte_progress_bar(bytes: usize, what: &'static str) -> Result<ProgressBar> {
     if !stderr().is_terminal() {
         eprintln!("{what} {bytes} bytes");
         return Ok(ProgressBar::hidden());
@@ -19,8 +19,8 @@ pub(super) fn bytes(bytes: usize, what: &'static str) -> Result<ProgressBar> {
 }
 
 /// Trains a tokenizer on all of `corpus`.
-pub(super) fn tokenizer(corpus: &Corpus, vocab_size: usize) -> Result<Tokenizer> {
-    let bar = bytes(corpus.n_bytes, "learning tokens from")?;
+pub(super) fn train_tokenizer(corpus: &Corpus, vocab_size: usize) -> Result<Tokenizer> {
+    let bar = byte_progress_bar(corpus.n_bytes, "learning tokens from")?;
     let tokenizer = corpus.train_tokenizer(vocab_size, |bytes| {
         bar.inc(bytes as u64);
         if bar.position() == corpus.n_bytes as u64 {

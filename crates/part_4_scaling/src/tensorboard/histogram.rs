@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use crate::protobuf::Message;
 
 /// The upper limits of all buckets, the last without an end. A bucket begins where the one before it ends.
-static LIMITS: LazyLock<Vec<f64>> = LazyLock::new(|| {
+static BUCKET_LIMITS: LazyLock<Vec<f64>> = LazyLock::new(|| {
     let grow = |limit: &f64| Some(limit * 1.1);
     let mut above: Vec<f64> =
         std::iter::successors(Some(1e-12), grow).take_while(|&limit| limit < 1e20).collect();
@@ -18,11 +18,11 @@ static LIMITS: LazyLock<Vec<f64>> = LazyLock::new(|| {
 /// The `Summary.Value` of the finite ones of `values`.
 pub(crate) fn histogram(tag: &str, values: &[f32]) -> Message {
     let finite = || values.iter().map(|&value| f64::from(value)).filter(|value| value.is_finite());
-    let mut counts = vec![0.; LIMITS.len()];
+    let mut counts = vec![0.; BUCKET_LIMITS.len()];
     for value in finite() {
-        counts[LIMITS.partition_point(|&limit| limit <= value)] += 1.;
+        counts[BUCKET_LIMITS.partition_point(|&limit| limit <= value)] += 1.;
     }
-    let (limits, counts) = without_gaps(&counts);
+    let (limits, counts) = merge_empty_buckets(&counts);
     // Nothing has no smallest value; the field is left at zero.
     let (min, max) = (finite().reduce(f64::min), finite().reduce(f64::max));
     let histogram = Message::new()
@@ -38,11 +38,11 @@ pub(crate) fn histogram(tag: &str, values: &[f32]) -> Message {
 
 /// Limits and counts from the first bucket that is not empty to the last, and each run of empty ones between made one:
 /// readers take the smallest and largest value for the outer limits. At least one bucket is left.
-fn without_gaps(counts: &[f64]) -> (Vec<f64>, Vec<f64>) {
+fn merge_empty_buckets(counts: &[f64]) -> (Vec<f64>, Vec<f64>) {
     let first = counts.iter().position(|&count| count > 0.).unwrap_or(counts.len() - 1);
     let last = counts.iter().rposition(|&count| count > 0.).unwrap_or(counts.len() - 1);
     let mut kept: Vec<(f64, f64)> = Vec::new();
-    for (&limit, &count) in LIMITS[first..=last].iter().zip(&counts[first..=last]) {
+    for (&limit, &count) in BUCKET_LIMITS[first..=last].iter().zip(&counts[first..=last]) {
         match kept.last_mut() {
             Some(before) if count == 0. && before.1 == 0. => before.0 = limit,
             _ => kept.push((limit, count)),

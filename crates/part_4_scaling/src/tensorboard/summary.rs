@@ -21,7 +21,7 @@ pub(crate) fn image(tag: &str, png: &[u8], width: u32, height: u32) -> Message {
 
 pub(crate) fn text(tag: &str, text: &str) -> Message {
     let tensor = Message::new().varint(1, 7).bytes(2, "").bytes(8, text); // dtype = DT_STRING, tensor_shape, string_val
-    of_plugin(tag, tensor, Message::new().bytes(1, "text"))
+    plugin_summary(tag, tensor, Message::new().bytes(1, "text"))
 }
 
 /// The start of a session of the plugin `hparams`, which keeps its data beside an empty tensor.
@@ -31,27 +31,27 @@ pub(crate) fn hyperparameters(settings: &[Setting], start: f64) -> Message {
         let value = match value {
             Value::Bool(on) => Message::new().varint(4, u64::from(*on)), // bool_value
             Value::Number(number) => Message::new().double(2, number.as_f64().unwrap_or(f64::NAN)), // number_value
-            other => Message::new().bytes(3, shown(other)), // string_value
+            other => Message::new().bytes(3, value_to_text(other)), // string_value
         };
         session = session.bytes(1, Message::new().bytes(1, name).bytes(2, value)); // hparams: key, value
     }
     let content = Message::new().bytes(3, session.double(5, start)); // session_start_info: start_time_secs
     let empty = Message::new().varint(1, 1).bytes(2, Message::new().bytes(2, "")); // dtype = DT_FLOAT, shape (0,)
     let plugin = Message::new().bytes(1, "hparams").bytes(2, content);
-    of_plugin("_hparams_/session_start_info", empty, plugin)
+    plugin_summary("_hparams_/session_start_info", empty, plugin)
 }
 
 /// `plugin`: its name and its own data, `PluginData`.
-fn of_plugin(tag: &str, tensor: Message, plugin: Message) -> Message {
+fn plugin_summary(tag: &str, tensor: Message, plugin: Message) -> Message {
     let metadata = Message::new().bytes(1, plugin); // plugin_data
     Message::new().bytes(1, tag).bytes(8, tensor).bytes(9, metadata) // tag, tensor, metadata
 }
 
-pub(crate) fn flat(settings: &Value) -> Vec<Setting<'_>> {
+pub(crate) fn flatten_settings(settings: &Value) -> Vec<Setting<'_>> {
     match settings {
         Value::Object(inner) if !inner.is_empty() => {
             let rows = inner.iter().flat_map(|(outer, value)| {
-                flat(value).into_iter().map(move |(name, value)| match name.as_str() {
+                flatten_settings(value).into_iter().map(move |(name, value)| match name.as_str() {
                     "" => (outer.clone(), value),
                     name => (format!("{outer}.{name}"), value),
                 })
@@ -63,15 +63,15 @@ pub(crate) fn flat(settings: &Value) -> Vec<Setting<'_>> {
 }
 
 /// `settings` as a table in Markdown.
-pub(crate) fn table(settings: &[Setting]) -> String {
+pub(crate) fn markdown_table(settings: &[Setting]) -> String {
     let cell = |text: &str| text.replace('|', "\\|").replace(['\r', '\n'], " ");
     let rows = settings.iter().map(|(name, value)| {
-        let value = shown(value);
+        let value = value_to_text(value);
         format!("| {} | {} |\n", cell(name), cell(&value))
     });
     format!("| setting | value |\n|---|---|\n{}", rows.collect::<String>())
 }
 
-fn shown(value: &Value) -> String {
+fn value_to_text(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_string)
 }

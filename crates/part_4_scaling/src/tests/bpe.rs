@@ -7,14 +7,14 @@ use tensor_core::testing::course_data;
 use tiny_gpt::builtin_text::BuiltinText;
 
 use crate::Bpe;
-use crate::bpe::SPECIAL;
-use crate::pieces::pieces;
-use crate::tokenizer_training::trained;
+use crate::bpe::SPECIAL_TOKENS;
+use crate::pieces::pretokens;
+use crate::tokenizer_training::train_hf_tokenizer;
 
 /// Asserts that `tokenizers` learns the same tokens and merges from `text`, and makes the same ids of it and of `other`.
 fn agrees(text: &str, other: &str, vocab_size: usize) -> Result<()> {
     let ours = Bpe::train(text, vocab_size);
-    let theirs = trained([text].into_iter(), vocab_size)?;
+    let theirs = train_hf_tokenizer([text].into_iter(), vocab_size)?;
     assert_eq!(ours.vocab_size(), theirs.get_vocab_size(true), "{text:?}");
     for id in 5..ours.vocab_size() as u32 {
         assert_eq!(ours.id_to_token(id), theirs.id_to_token(id), "token {id} of {text:?}");
@@ -51,7 +51,7 @@ proptest! {
         let bpe = Bpe::train(&learned, 300);
         prop_assert_eq!(bpe.decode(&bpe.encode(&text)), &*text);
         prop_assert_eq!(bpe.decode(&bpe.encode_with_special(&text)), &*text);
-        prop_assert_eq!(pieces(&text).collect::<String>(), text);
+        prop_assert_eq!(pretokens(&text).collect::<String>(), text);
     }
 
     #[test]
@@ -98,7 +98,7 @@ fn the_vocabulary_stops_where_nothing_is_left_to_merge() {
 #[test]
 fn special_tokens_come_first_then_the_bytes_as_files_order_them() {
     let bpe = Bpe::train("", 261);
-    for (id, name) in SPECIAL.iter().enumerate() {
+    for (id, name) in SPECIAL_TOKENS.iter().enumerate() {
         assert_eq!(bpe.id_to_bytes(id as u32), Some(name.as_bytes()));
     }
     assert_eq!(bpe.decode(&[5, 6, 5 + 93, 5 + 94]), "!\"~\u{fffd}"); // letters that print, then from ¡ on
@@ -127,7 +127,7 @@ fn half_a_character_is_a_question_mark_and_its_bytes_are_kept() {
 
 #[test]
 fn words_take_the_space_before_them_along() {
-    let cut = |text| pieces(text).collect::<Vec<&str>>();
+    let cut = |text| pretokens(text).collect::<Vec<&str>>();
     assert_eq!(cut("It's 3 o'clock."), ["It", "'s", " 3", " o", "'", "clock", "."]);
     assert_eq!(cut("a   b"), ["a", "  ", " b"]);
     assert_eq!(cut("a\n\n\nb\n"), ["a", "\n\n", "\n", "b", "\n"]);

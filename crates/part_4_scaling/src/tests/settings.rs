@@ -7,11 +7,11 @@ use anyhow::Result;
 use serde_json::json;
 use tiny_gpt::RunFolder;
 
-use crate::resume::how_to_go_on;
-use crate::settings::{check_unchanged, expanded};
+use crate::resume::resume_hint;
+use crate::settings::{check_unchanged, expand_config};
 
 fn expand(args: &str) -> Result<String> {
-    let args = expanded(args.split(' ').map(OsString::from), "runs/none")?;
+    let args = expand_config(args.split(' ').map(OsString::from), "runs/none")?;
     Ok(args.join(&OsString::from(" ")).to_string_lossy().into_owned())
 }
 
@@ -79,7 +79,7 @@ fn changes_that_matter_are_named() {
 
 #[test]
 fn how_to_go_on_is_what_a_shell_takes() {
-    let said = |out: &str| how_to_go_on("part_4", 2, 4, Path::new(out));
+    let said = |out: &str| resume_hint("part_4", 2, 4, Path::new(out));
     assert!(said("runs/a").ends_with(" --out runs/a"));
     assert!(
         said("my runs/Leo's").ends_with(r" --out 'my runs/Leo'\''s'"),

@@ -6,9 +6,13 @@ use anyhow::Result;
 use serde_json::json;
 
 use crate::tensorboard::TensorBoard;
-use crate::tensorboard::event::{CRC32C, event, file_version, record, restart};
+use crate::tensorboard::event::{
+    CRC32C, file_version_event, session_start_event, summary_event, tfrecord,
+};
 use crate::tensorboard::histogram::histogram;
-use crate::tensorboard::summary::{flat, hyperparameters, image, scalar, table, text};
+use crate::tensorboard::summary::{
+    flatten_settings, hyperparameters, image, markdown_table, scalar, text,
+};
 
 /// The data of the whole records of a file.
 fn records(mut file: &[u8]) -> Vec<&[u8]> {
@@ -16,7 +20,7 @@ fn records(mut file: &[u8]) -> Vec<&[u8]> {
     while let Some((length, rest)) = file.split_first_chunk::<8>() {
         let length = u64::from_le_bytes(*length) as usize;
         let Some(data) = rest.get(4..4 + length) else { break };
-        if !file.starts_with(&record(data)) {
+        if !file.starts_with(&tfrecord(data)) {
             break;
         }
         found.push(data);
@@ -43,12 +47,16 @@ fn a_file_is_the_one_of_tensorboards_own_writer_byte_for_byte() {
         (3, text("sample", "Once | upon\na time, नमस्ते")),
         (4, image("picture", b"PNG", 3, 2)),
     ];
-    logged.extend(flat(&settings).into_iter().map(|setting| (5, hyperparameters(&[setting], 7.5))));
-    let mut events = vec![file_version(1.5e9)];
+    logged.extend(
+        flatten_settings(&settings)
+            .into_iter()
+            .map(|setting| (5, hyperparameters(&[setting], 7.5))),
+    );
+    let mut events = vec![file_version_event(1.5e9)];
     for (second, (step, value)) in (1..).zip(&logged) {
-        events.push(event(1.5e9 + f64::from(second), *step, value));
+        events.push(summary_event(1.5e9 + f64::from(second), *step, value));
     }
-    events.push(restart(1.5e9 + 11., 6));
+    events.push(session_start_event(1.5e9 + 11., 6));
     let file = include_bytes!("../../tests/golden/events.tfevents");
     let golden = records(file);
     assert_eq!(golden.len(), events.len());
@@ -57,7 +65,7 @@ fn a_file_is_the_one_of_tensorboards_own_writer_byte_for_byte() {
     }
     assert_eq!(
         file[..],
-        events.iter().flat_map(|event| record(event.as_ref())).collect::<Vec<u8>>()
+        events.iter().flat_map(|event| tfrecord(event.as_ref())).collect::<Vec<u8>>()
     );
 }
 
@@ -129,7 +137,7 @@ fn histograms_leave_out_what_is_not_finite() {
 fn settings_are_a_table_in_which_nothing_breaks_a_row() {
     let settings =
         json!({ "lr": 1e-3, "model": { "n_layer": 2, "none": {} }, "name": "a|b\nc", "seen": [1] });
-    let table = table(&flat(&settings));
+    let table = markdown_table(&flatten_settings(&settings));
     let rows =
         ["lr | 0.001", "model.n_layer | 2", "model.none | {}", "name | a\\|b c", "seen | [1]"];
     let rows = rows.map(|row| format!("| {row} |\n")).concat();

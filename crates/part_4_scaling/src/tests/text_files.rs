@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::text_files::find;
+use crate::text_files::find_text_files;
 
 #[test]
 fn a_folder_is_its_txt_files_at_any_depth_by_name() -> Result<()> {
@@ -12,6 +12,6 @@ fn a_folder_is_its_txt_files_at_any_depth_by_name() -> Result<()> {
     for name in ["c.txt", "b/deep/x.txt", "a.txt", "b/not.md"] {
         std::fs::write(path(name), name)?;
     }
-    assert_eq!(find(folder.path())?, ["a.txt", "b/deep/x.txt", "c.txt"].map(path));
+    assert_eq!(find_text_files(folder.path())?, ["a.txt", "b/deep/x.txt", "c.txt"].map(path));
     Ok(())
 }

@@ -6,7 +6,7 @@ use modern::{
 };
 use tiny_gpt::builtin_text::BuiltinText;
 
-use crate::tokenizer_training::train;
+use crate::tokenizer_training::train_tokenizer;
 use crate::{Bpe, Corpus};
 
 #[test]
@@ -27,7 +27,7 @@ fn a_file_teaches_what_its_text_teaches() -> Result<()> {
 
 #[test]
 fn special_tokens_are_tokens_only_where_asked_for() -> Result<()> {
-    let tokenizer = train(["<s>hello</s> <mask> ".repeat(9)].into_iter(), 300)?;
+    let tokenizer = train_tokenizer(["<s>hello</s> <mask> ".repeat(9)].into_iter(), 300)?;
     let special = TokenizerSpecialTokens { bos: Some(0), eos: Some(1), unk: Some(3), pad: Some(2) };
     assert_eq!(tokenizer.special_tokens(), special);
     let text = "<s>hello<mask></s>";
@@ -42,7 +42,7 @@ fn special_tokens_are_tokens_only_where_asked_for() -> Result<()> {
 #[test]
 fn what_was_saved_opens_as_it_was() -> Result<()> {
     let text = BuiltinText::Hindi.text();
-    let tokenizer = train([text].into_iter(), 500)?;
+    let tokenizer = train_tokenizer([text].into_iter(), 500)?;
     let folder = tempfile::tempdir()?;
     tokenizer.save(folder.path(), 256, None)?;
     let opened = Tokenizer::open(folder.path())?;

@@ -5,8 +5,8 @@ use std::fs;
 use anyhow::Result;
 use serde_json::json;
 
-use crate::wandb::log_file::{HEADER, framed};
-use crate::wandb::{Wandb, date_and_time};
+use crate::wandb::log_file::{HEADER, frame_record};
+use crate::wandb::{Wandb, format_utc};
 
 const BLOCK: usize = 32 * 1024;
 
@@ -38,8 +38,8 @@ fn unframed(offset: usize, file: &[u8]) -> (Vec<Vec<u8>>, Vec<u8>) {
 #[test]
 fn a_file_is_the_one_of_the_package_byte_for_byte() {
     let mut file = HEADER.to_vec();
-    file.extend(framed(file.len(), b"123456789"));
-    file.extend(framed(file.len(), b""));
+    file.extend(frame_record(file.len(), b"123456789"));
+    file.extend(frame_record(file.len(), b""));
     let hex: String = file.iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(hex, "3a572642e1be00c02eb5210900013132333435363738391bdf05a5000001");
 }
@@ -50,7 +50,7 @@ fn records_of_any_length_are_whole_wherever_a_block_ends() {
     for left in 0..20 {
         for length in [0, 1, 5, 13, BLOCK - 8, BLOCK - 7, BLOCK - 6, BLOCK, 3 * BLOCK] {
             let data = &data[..length];
-            let (records, kinds) = unframed(BLOCK - left, &framed(BLOCK - left, data));
+            let (records, kinds) = unframed(BLOCK - left, &frame_record(BLOCK - left, data));
             assert_eq!(records, [data], "{left} bytes left of the block");
             let (last, before) = kinds.split_last().unwrap();
             let expected = match before {
@@ -121,6 +121,6 @@ fn moments_are_those_of_date() {
         (4_107_542_400, "21000301_000000"),
     ];
     for (seconds, moment) in moments {
-        assert_eq!(date_and_time(seconds), moment);
+        assert_eq!(format_utc(seconds), moment);
     }
 }

@@ -16,20 +16,20 @@ const CRC32: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
 /// What a file begins with: a name, the magic number 0xBEE1, version 0.
 pub(crate) const HEADER: &[u8; 7] = b":W&B\xe1\xbe\x00";
 
-const BLOCK: usize = 32 * 1024;
-const FRAME: usize = 7;
+const BLOCK_BYTES: usize = 32 * 1024;
+const FRAME_HEADER_BYTES: usize = 7;
 
 /// `data` as it stands in a file that has `offset` bytes so far.
-pub(crate) fn framed(offset: usize, data: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(data.len() + FRAME);
+pub(crate) fn frame_record(offset: usize, data: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(data.len() + FRAME_HEADER_BYTES);
     let (mut rest, mut is_first) = (data, true);
     loop {
-        let mut left = BLOCK - (offset + bytes.len()) % BLOCK;
-        if left < FRAME {
+        let mut left = BLOCK_BYTES - (offset + bytes.len()) % BLOCK_BYTES;
+        if left < FRAME_HEADER_BYTES {
             bytes.resize(bytes.len() + left, 0);
-            left = BLOCK;
+            left = BLOCK_BYTES;
         }
-        let (piece, after) = rest.split_at(rest.len().min(left - FRAME));
+        let (piece, after) = rest.split_at(rest.len().min(left - FRAME_HEADER_BYTES));
         let kind = match (is_first, after.is_empty()) {
             (true, true) => 1,
             (true, false) => 2,

@@ -2,7 +2,7 @@ use candle_core::{DType, Result, Tensor};
 use modern::config::Mlp;
 use modern::sampler::{Sampler, SamplingStrategy};
 use modern::{Cache, GenerateConfig, GradientCheckpointing, ModelConfig, generate};
-use scaling::accumulation::{counts, gradients_of};
+use scaling::accumulation::{gradients_of_mean_loss, target_counts};
 use tensor_core::ops::cross_entropy;
 use tensor_core::testing::{assert_close, assert_gradients_flow};
 use tensor_core::{Dropout, Parameters, Rng, backward};
@@ -117,7 +117,7 @@ fn auxiliary_losses_are_the_mean_over_layers_and_scale_with_the_batchs_share() -
 
     // The same batch twice, accumulated, is the batch: no part of the loss counts double.
     let of = |batches: &[tiny_gpt::Batch]| {
-        gradients_of(&parameters, batches, &counts(batches)?, 1., |batch| {
+        gradients_of_mean_loss(&parameters, batches, &target_counts(batches)?, 1., |batch| {
             let (logits, routed) = model.forward(&batch.inputs)?;
             Ok(total_loss(&cross_entropy(&logits, &batch.targets)?, &routed, &BALANCING)?)
         })

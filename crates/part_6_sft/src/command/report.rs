@@ -1,7 +1,7 @@
 //! What `part_6 train` says before and after: what is learned, how much of the model learns it, and what came of it.
 
 use anyhow::{Context, Result};
-use scaling::resume::how_to_go_on;
+use scaling::resume::resume_hint;
 use serde_json::json;
 
 use super::arguments::TrainArgs;
@@ -46,7 +46,7 @@ pub(super) fn print_run_report(
     let place = out.join(saved);
     match tuning.is_finished(total) {
         true => println!("the {saved} is in {}", place.display()),
-        false => println!("{}", how_to_go_on("part_6", step, total, &args.out)),
+        false => println!("{}", resume_hint("part_6", step, total, &args.out)),
     }
     if args.run.json {
         let (trained, all) = tuning.parameter_counts();

@@ -114,5 +114,5 @@ fn data_name(data: &TokenizedDataset) -> String {
     let numbers = data.examples.iter().flat_map(|example| {
         [example.prompt_len as u32].into_iter().chain(example.ids.iter().copied())
     });
-    fingerprint::of_numbers(numbers)
+    fingerprint::hash_u32s(numbers)
 }

@@ -8,7 +8,7 @@ use std::num::NonZeroUsize;
 use anyhow::Result;
 use candle_core::DType;
 use modern::GptModern;
-use scaling::accumulation::gradients_of;
+use scaling::accumulation::gradients_of_mean_loss;
 use scaling::schedule::DecayShape;
 use scaling::{Checkpoints, LrSchedule};
 use tensor_core::testing::assert_close;
@@ -64,7 +64,7 @@ fn ragged_examples_one_by_one_give_the_gradient_of_the_batch() -> Result<()> {
     let loss_of = |batch: &SftBatch| Ok(batch.loss(&model)?);
     let of = |batches: &[SftBatch]| {
         let counts: Vec<usize> = batches.iter().map(SftBatch::n_targets).collect();
-        gradients_of(&parameters, batches, &counts, 1., loss_of)
+        gradients_of_mean_loss(&parameters, batches, &counts, 1., loss_of)
     };
     let examples = examples(7);
     let (loss, whole) = of(&[SftBatch::padded(&examples, &CPU)?])?;

@@ -1,7 +1,7 @@
 //! What `part_7` says: of the data, of how a run ended, and of how good a model is.
 
 use anyhow::{Context, Result};
-use scaling::resume::how_to_go_on;
+use scaling::resume::resume_hint;
 use serde_json::json;
 use sft::TrainState;
 
@@ -60,7 +60,7 @@ pub(super) fn print_run_report(
     let place = out.join("model");
     match tuning.is_finished(total) {
         true => println!("the reward model is in {}", place.display()),
-        false => println!("{}", how_to_go_on("part_7", step, total, &args.out)),
+        false => println!("{}", resume_hint("part_7", step, total, &args.out)),
     }
     if args.run.json {
         let (trained, all) = tuning.parameter_counts();

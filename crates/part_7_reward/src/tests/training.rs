@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 
 use anyhow::Result;
-use scaling::accumulation::gradients_of;
+use scaling::accumulation::gradients_of_mean_loss;
 use scaling::schedule::DecayShape;
 use scaling::{Checkpoints, LrSchedule};
 use sft::{LoraConfig, ModelSaver, RunDestination, RunOutputs, SftLog, TargetModules, TrainState};
@@ -122,7 +122,7 @@ fn pairs_one_by_one_give_the_gradient_of_the_batch() -> Result<()> {
         let (model, parameters) = model(architecture, 3)?;
         let of = |batches: &[PairBatch]| {
             let counts: Vec<usize> = batches.iter().map(PairBatch::n_pairs).collect();
-            gradients_of(&parameters, batches, &counts, 1., |batch| {
+            gradients_of_mean_loss(&parameters, batches, &counts, 1., |batch| {
                 let [chosen, rejected] = batch.rewards(&model)?;
                 Ok(LOSS.compute(&chosen, &rejected)?)
             })

@@ -1,7 +1,7 @@
 //! What `part_8` says before and after.
 
 use anyhow::Result;
-use scaling::resume::how_to_go_on;
+use scaling::resume::resume_hint;
 use serde_json::json;
 
 use super::arguments::TrainArgs;
@@ -42,7 +42,7 @@ pub(super) fn print_run_report(
     let place = out.join(saved);
     match state.step == total || state.passed {
         true => println!("the best {saved} is in {}", place.display()),
-        false => println!("{}", how_to_go_on("part_8", state.step, total, &args.out)),
+        false => println!("{}", resume_hint("part_8", state.step, total, &args.out)),
     }
     if args.run.json {
         let report = json!({

@@ -46,7 +46,7 @@ impl RunData {
     pub(super) fn sha256(&self) -> String {
         let wanted = |one: &PromptExample| one.example.completion.bytes().map(u32::from).collect();
         let each = self.train.iter().flat_map(|one| [one.prompt.clone(), wanted(one)]);
-        fingerprint::of_texts(each.collect::<Vec<Vec<u32>>>().iter())
+        fingerprint::hash_token_sequences(each.collect::<Vec<Vec<u32>>>().iter())
     }
 }
 

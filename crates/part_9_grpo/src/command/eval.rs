@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use modern::sampler::{Sampler, SamplingStrategy};
 use ppo::reference::reference_of_finetuned;
 use ppo::{CompletionEvalConfig, PolicyComparison, RolloutConfig, compare_to_reference};
-use scaling::record::join;
+use scaling::record::extend_row;
 use serde_json::{Value, json};
 use sft::{Example, FinetunedModel, one_line};
 use tensor_core::Rng;
@@ -77,7 +77,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
 /// The figures as an object.
 fn report(found: &Evaluation, tries: &Tries, beside: Option<&PolicyComparison>) -> Result<Value> {
     let mut report = serde_json::to_value(found)?;
-    join(&mut report, serde_json::to_value(tries)?);
+    extend_row(&mut report, serde_json::to_value(tries)?);
     if let Some(beside) = beside {
         let beside = serde_json::to_value(beside)?;
         for key in ["reward_ref_mean", "win_rate", "win_rate_low", "win_rate_high", "kl"] {

@@ -1,7 +1,7 @@
 //! What `part_9 train` says before and after.
 
 use anyhow::Result;
-use scaling::resume::how_to_go_on;
+use scaling::resume::resume_hint;
 use serde_json::json;
 use sft::TrainState;
 
@@ -48,7 +48,7 @@ pub(super) fn report(
     let saved = if args.lora.lora_rank.is_some() { "adapter" } else { "model" };
     match step == total {
         true => println!("the best {saved} is in {}", args.out.join(saved).display()),
-        false => println!("{}", how_to_go_on("part_9", step, total, &args.out)),
+        false => println!("{}", resume_hint("part_9", step, total, &args.out)),
     }
     if args.run.json {
         let best = tuning.progress.best.map(|badness| -badness);

@@ -182,5 +182,5 @@ fn fingerprint_of(problems: &Problems) -> String {
         json!([said, completion]).to_string()
     };
     let all: Vec<String> = problems.train.iter().chain(&problems.validation).map(text).collect();
-    fingerprint::of_bytes(all.join("\n").as_bytes())
+    fingerprint::hash_bytes(all.join("\n").as_bytes())
 }

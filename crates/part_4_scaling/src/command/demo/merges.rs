@@ -8,10 +8,10 @@ use modern::{AddSpecialTokens, ParseSpecial};
 use tiny_gpt::builtin_text::BuiltinText;
 
 use crate::command::arguments::DemoArgs;
-use crate::tokenizer_training::train;
+use crate::tokenizer_training::train_tokenizer;
 use crate::{Bpe, Corpus};
 
-pub(super) fn show(args: &DemoArgs) -> Result<()> {
+pub(super) fn print_merges_demo(args: &DemoArgs) -> Result<()> {
     let pieces: Vec<String> = match &args.data {
         Some(path) => {
             Corpus::open(path)?.chunks().map(|piece| Ok(piece?.text)).collect::<Result<_>>()?
@@ -36,7 +36,7 @@ pub(super) fn show(args: &DemoArgs) -> Result<()> {
     }
 
     let (ids, our_encode) = timed(|| Ok(bpe.encode(&text)))?;
-    let (theirs, their_train) = timed(|| train(pieces.iter(), args.vocab_size))?;
+    let (theirs, their_train) = timed(|| train_tokenizer(pieces.iter(), args.vocab_size))?;
     let (their_ids, their_encode) =
         timed(|| theirs.encode(&text, AddSpecialTokens::No, ParseSpecial::No))?;
     let same = if ids == their_ids { "the same ids" } else { "DIFFERENT ids" };

@@ -35,21 +35,21 @@ const CONFIG: TrainConfig = TrainConfig {
     gradient_checkpointing: GradientCheckpointing::Off,
 };
 
-pub(super) fn show() -> Result<()> {
+pub(super) fn print_pipeline_demo() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let data = dataset(folder.path())?;
+    let data = tokenize_builtin_stories(folder.path())?;
     let model = ModelConfig {
         vocab_size: data.tokenizer.vocab_size(),
         ..ModelConfig::byte_level(64, 2, 2, 32)
     };
     let fresh = || PretrainState::new(model, CONFIG.optimizer, CONFIG.dtype, SEED, &Device::Cpu);
-    accumulation(&fresh()?, &data)?;
-    rates();
-    resuming(fresh, &data, folder.path())
+    print_accumulation_errors(&fresh()?, &data)?;
+    print_lr_schedules();
+    print_resume_check(fresh, &data, folder.path())
 }
 
 /// The built-in stories, each paragraph a document.
-fn dataset(folder: &Path) -> Result<Dataset> {
+fn tokenize_builtin_stories(folder: &Path) -> Result<Dataset> {
     let file = folder.join("stories.txt");
     std::fs::write(&file, BuiltinText::English.text().replace("\n\n", "\n<|endoftext|>\n"))?;
     let corpus = Corpus::open(&file)?;
@@ -59,8 +59,8 @@ fn dataset(folder: &Path) -> Result<Dataset> {
 }
 
 /// The gradient of eight texts of different length, all at once, one after the other, and as trainers once had it.
-fn accumulation(run: &PretrainState, data: &Dataset) -> Result<()> {
-    let (whole, rows) = ragged(run, data)?;
+fn print_accumulation_errors(run: &PretrainState, data: &Dataset) -> Result<()> {
+    let (whole, rows) = ragged_batch(run, data)?;
     let model = run.model_in_compute_dtype(&TrainConfig { dropout: 0., ..CONFIG })?;
     let of = |batches: &[Batch]| anyhow::Ok(gradients(&model, &run.parameters, batches, 1.)?.1);
     let at_once = of(&[whole])?;
@@ -80,17 +80,17 @@ fn accumulation(run: &PretrainState, data: &Dataset) -> Result<()> {
     println!("\nThe gradient of 8 texts of 8 to 64 tokens, in 8 parts, against all at once:");
     println!(
         "  each part weighted by its tokens   {:9.1e} apart",
-        apart(run, &of(&rows)?, &at_once)?
+        relative_distance(run, &of(&rows)?, &at_once)?
     );
     println!(
         "  a mean of the parts' means         {:9.1e} apart",
-        apart(run, &mean_of_means, &at_once)?
+        relative_distance(run, &mean_of_means, &at_once)?
     );
     Ok(())
 }
 
 /// Eight texts in one batch and in eight; of text i, the first 8 (i + 1) targets count.
-fn ragged(run: &PretrainState, data: &Dataset) -> Result<(Batch, Vec<Batch>)> {
+fn ragged_batch(run: &PretrainState, data: &Dataset) -> Result<(Batch, Vec<Batch>)> {
     let (t, device) = (run.config.context_len, &Device::Cpu);
     let mut cursor = run.progress.loader_state;
     let Batch { inputs, targets } =
@@ -106,7 +106,7 @@ fn ragged(run: &PretrainState, data: &Dataset) -> Result<(Batch, Vec<Batch>)> {
 }
 
 /// How far `a` is from `b`, in lengths of `b`.
-fn apart(run: &PretrainState, a: &GradStore, b: &GradStore) -> Result<f64> {
+fn relative_distance(run: &PretrainState, a: &GradStore, b: &GradStore) -> Result<f64> {
     let (mut distance, mut length) = (0., 0.);
     for parameter in run.parameters.trainable() {
         let variable = parameter.var.as_tensor();
@@ -119,7 +119,7 @@ fn apart(run: &PretrainState, a: &GradStore, b: &GradStore) -> Result<f64> {
 }
 
 /// The schedule, one bar for each step.
-fn rates() {
+fn print_lr_schedules() {
     let bars: Vec<char> = "▁▂▃▄▅▆▇█".chars().collect();
     println!("\nThe learning rate of {STEPS} steps:");
     for (name, decay) in [("cosine", DecayShape::Cosine), ("stable", DecayShape::WarmupStableDecay)]
@@ -131,7 +131,7 @@ fn rates() {
 }
 
 /// A run of all steps, and one that is saved, dropped and opened again on the way.
-fn resuming(
+fn print_resume_check(
     fresh: impl Fn() -> Result<PretrainState>,
     data: &Dataset,
     folder: &Path,
@@ -144,16 +144,17 @@ fn resuming(
         anyhow::Ok(place)
     };
     let mut whole = fresh()?;
-    let (first, loss) = (steps(&mut whole, data, 1)?, steps(&mut whole, data, STEPS)?);
+    let (first, loss) =
+        (train_to_step(&mut whole, data, 1)?, train_to_step(&mut whole, data, STEPS)?);
     let mut parts = fresh()?;
-    steps(&mut parts, data, STOP)?;
+    train_to_step(&mut parts, data, STOP)?;
     let place = save(&parts, "stopped")?;
     let mut parts =
         PretrainState::open(&place, parts.config, CONFIG.optimizer, data, &Device::Cpu)?;
-    steps(&mut parts, data, STEPS)?;
+    train_to_step(&mut parts, data, STEPS)?;
     let names = ["model.safetensors", "optimizer.safetensors", "state.json"];
     let [a, b] = [save(&whole, "whole")?, save(&parts, "parts")?]
-        .map(|place| names.map(|name| fingerprint::of_file(&place.join(name))));
+        .map(|place| names.map(|name| fingerprint::hash_file(&place.join(name))));
     let same = a.into_iter().zip(b).map(|(a, b)| Ok(a? == b?)).collect::<Result<Vec<_>>>()?;
     let verdict = if same == [true; 3] { "the same bytes" } else { "DIFFERENT bytes" };
     println!("\n{STEPS} steps with dropout: loss {first:.3}, then {loss:.3}");
@@ -165,7 +166,7 @@ fn resuming(
 }
 
 /// Trains up to step `end`; the last loss.
-fn steps(run: &mut PretrainState, data: &Dataset, end: usize) -> Result<f64> {
+fn train_to_step(run: &mut PretrainState, data: &Dataset, end: usize) -> Result<f64> {
     let mut windows = DataLoader::new(&data.train, run.config.context_len, SEED)?;
     let mut last = 0.;
     while run.progress.step < end {
