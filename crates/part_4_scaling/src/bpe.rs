@@ -13,7 +13,7 @@ use regex::Regex;
 use tiny_gpt::tokenizer::byte_to_unicode;
 
 use crate::pair_counts::{PairCounts, Pretoken};
-use crate::pieces::pretokens;
+use crate::pretokenizer::pretokens;
 
 /// The tokens that no text becomes by itself: ids 0 to 4. Each has a letter beside a sign, so no piece contains one.
 pub const SPECIAL_TOKENS: [&str; 5] = ["<s>", "</s>", "<pad>", "<unk>", "<mask>"];

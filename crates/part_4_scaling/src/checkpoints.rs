@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use tiny_gpt::json_file;
 
-use crate::fingerprint;
+use crate::sha256;
 
 const STEP_PREFIX: &str = "step-";
 const PARTIAL_SUFFIX: &str = ".partial";
@@ -109,7 +109,7 @@ impl Checkpoints {
         write(partial)?;
         let sums: BTreeMap<String, String> = list_files_recursively(partial)?
             .into_iter()
-            .map(|name| Ok((name.clone(), fingerprint::hash_file(&partial.join(name))?)))
+            .map(|name| Ok((name.clone(), sha256::hash_file(&partial.join(name))?)))
             .collect::<Result<_>>()?;
         json_file::write(&partial.join(CHECKSUMS_FILE), &sums)?;
         for name in
@@ -151,10 +151,7 @@ fn verify_checksums(checkpoint: &Path) -> Result<()> {
         serde_json::from_value(json_file::read(&checkpoint.join(CHECKSUMS_FILE))?)
             .context("its sums are damaged")?;
     for (name, sum) in &sums {
-        ensure!(
-            fingerprint::hash_file(&checkpoint.join(name))? == *sum,
-            "{name} is not what was saved"
-        );
+        ensure!(sha256::hash_file(&checkpoint.join(name))? == *sum, "{name} is not what was saved");
     }
     for name in list_files_recursively(checkpoint)? {
         if name != CHECKSUMS_FILE && !sums.contains_key(&name) {

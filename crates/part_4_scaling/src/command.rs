@@ -1,13 +1,13 @@
 //! The tools of part 4: train a tokenizer, train a model, let it write, measure it. Without a subcommand: the demo.
 
 mod arguments;
-mod beginning;
+mod run_setup;
 mod demo;
 mod eval;
 mod sample;
 mod tokenizer;
 mod train;
-mod work;
+mod corpus_progress;
 
 use std::ffi::OsString;
 

@@ -10,7 +10,7 @@ use modern::{AddSpecialTokens, ParseSpecial, Tokenizer};
 use tensor_core::Rng;
 
 use crate::documents::{DocumentChunk, SEPARATOR};
-use crate::{Corpus, TokenFile, TokenWriter, fingerprint};
+use crate::{Corpus, TokenFile, TokenWriter, sha256};
 
 const TRAIN_FILE: &str = "train.safetensors";
 const VALIDATION_FILE: &str = "validation.safetensors";
@@ -49,14 +49,14 @@ impl Dataset {
     /// When a file is missing or damaged, or was made with another tokenizer than the folder's.
     pub fn open(folder: &Path) -> Result<Self> {
         let tokenizer = Tokenizer::open(folder)?;
-        let fingerprint = fingerprint::hash_file(&folder.join("tokenizer.json"))?;
+        let fingerprint = sha256::hash_file(&folder.join("tokenizer.json"))?;
         let open = |name: &str| TokenFile::open(&folder.join(name), &fingerprint);
         Ok(Self { tokenizer, train: open(TRAIN_FILE)?, validation: open(VALIDATION_FILE)? })
     }
 
     /// Names these tokens and this tokenizer, and no others.
     pub fn sha256(&self) -> String {
-        fingerprint::hash_bytes([self.train.sha256(), self.validation.sha256()].concat().as_bytes())
+        sha256::hash_bytes([self.train.sha256(), self.validation.sha256()].concat().as_bytes())
     }
 }
 
@@ -74,7 +74,7 @@ pub fn tokenize(
     let eos = eos_token_id(tokenizer)?;
     let held_out = split.validation_mask(corpus.n_documents)?;
     tokenizer.save(folder, usize::MAX, None)?;
-    let fingerprint = fingerprint::hash_file(&folder.join("tokenizer.json"))?;
+    let fingerprint = sha256::hash_file(&folder.join("tokenizer.json"))?;
     let writer = |name: &str| TokenWriter::new(&folder.join(name), tokenizer.vocab_size());
     let mut writers = [writer(TRAIN_FILE)?, writer(VALIDATION_FILE)?];
     // More documents than there were: a file has grown.

@@ -1,6 +1,6 @@
 #![doc = include_str!("../README.md")]
 
-pub mod pieces; // 4.1
+pub mod pretokenizer; // 4.1
 pub mod bpe;
 mod pair_counts;
 pub mod merges_file;
@@ -8,26 +8,26 @@ pub mod tokenizer_training;
 pub mod text_files; // data
 pub mod documents;
 pub mod corpus;
-pub mod fingerprint;
+pub mod sha256;
 pub mod token_file;
 pub mod token_writer;
 pub mod dataset;
-pub mod windows;
+pub mod data_loader;
 pub mod accumulation; // 4.2
-pub mod loss_scaler;
+pub mod grad_scaler;
 pub mod schedule; // 4.3
 pub mod checkpoints; // 4.4
-pub mod run;
+pub mod pretrain_state;
 pub mod resume;
 pub mod protobuf; // 4.5
 pub mod tensorboard;
 pub mod wandb;
 pub mod tracker;
-pub mod record;
+pub mod metrics_writer;
 pub mod machine;
 pub mod alarms;
-pub mod figures;
-pub mod run_log;
+pub mod step_metrics;
+pub mod pretrain_log;
 pub mod evaluation;
 pub mod training;
 pub mod model_folder;
@@ -38,14 +38,14 @@ pub mod command;
 pub use bpe::Bpe;
 pub use checkpoints::Checkpoints;
 pub use corpus::Corpus;
+pub use data_loader::{DataLoader, LoaderState};
 pub use dataset::Dataset;
-pub use run::PretrainState;
-pub use run_log::PretrainLog;
+pub use pretrain_log::PretrainLog;
+pub use pretrain_state::PretrainState;
 pub use schedule::LrSchedule;
 pub use token_file::TokenFile;
 pub use token_writer::TokenWriter;
 pub use training::{TrainConfig, train};
-pub use windows::{DataLoader, LoaderState};
 
 #[cfg(test)]
 mod tests;

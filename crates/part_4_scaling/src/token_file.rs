@@ -13,7 +13,7 @@ use safetensors::{Dtype, SafeTensors};
 use sha2::{Digest, Sha256};
 use tensor_core::MappedFile;
 
-use crate::fingerprint::hex;
+use crate::sha256::hex;
 
 /// Tokens that lie on disk.
 #[derive(Debug)]

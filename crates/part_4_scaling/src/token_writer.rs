@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 use tensor_core::atomic_file;
 
-use crate::fingerprint::hex;
+use crate::sha256::hex;
 
 /// Room for the header, which is known last; JSON may end in spaces.
 const HEADER_BYTES: usize = 1024;

@@ -11,7 +11,7 @@ use tiny_gpt::Interrupt;
 
 use crate::accumulation::gradients;
 use crate::evaluation::{LmEvalConfig, evaluate};
-use crate::figures::PretrainStepMetrics;
+use crate::step_metrics::PretrainStepMetrics;
 use crate::{
     Checkpoints, DataLoader, Dataset, LrSchedule, PretrainLog, PretrainState, model_folder,
 };

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::Tensor;
 use modern::ModelConfig;
-use scaling::fingerprint;
+use scaling::sha256;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tensor_core::{AdamW, AdamWConfig, Parameter, Parameters, Rng, weights};
@@ -186,7 +186,7 @@ pub fn parameters_sha256<'a>(parameters: impl Iterator<Item = &'a Parameter>) ->
     for Parameter { name, var, .. } in parameters {
         let mut bytes = Vec::new();
         var.as_tensor().write_bytes(&mut bytes)?;
-        named.extend([name, " ", &fingerprint::hash_bytes(&bytes), "\n"]);
+        named.extend([name, " ", &sha256::hash_bytes(&bytes), "\n"]);
     }
-    Ok(fingerprint::hash_bytes(named.as_bytes()))
+    Ok(sha256::hash_bytes(named.as_bytes()))
 }

@@ -63,9 +63,7 @@ pub fn tokenize_pairs(
 
 /// A name that follows from what these pairs are, so that a checkpoint is not continued with others.
 pub fn pairs_sha256<'a>(pairs: impl Iterator<Item = &'a TokenizedPair>) -> String {
-    scaling::fingerprint::hash_token_sequences(
-        pairs.flat_map(|pair| [&pair.chosen, &pair.rejected]),
-    )
+    scaling::sha256::hash_token_sequences(pairs.flat_map(|pair| [&pair.chosen, &pair.rejected]))
 }
 
 /// P pairs as the model reads them.

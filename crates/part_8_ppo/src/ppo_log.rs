@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use scaling::machine::resident_bytes;
-use scaling::record::{MetricsWriter, extend_row};
+use scaling::metrics_writer::{MetricsWriter, extend_row};
 use scaling::tracker::Tracker;
 use serde_json::{Value, json};
 use tiny_gpt::RunFolder;

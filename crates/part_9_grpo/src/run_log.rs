@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use scaling::record::{MetricsWriter, extend_row};
+use scaling::metrics_writer::{MetricsWriter, extend_row};
 use scaling::tracker::Tracker;
 use serde_json::{Value, json};
 use tiny_gpt::RunFolder;

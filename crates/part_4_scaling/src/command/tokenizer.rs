@@ -5,7 +5,7 @@ use serde_json::json;
 use tiny_gpt::command::as_usage_error;
 
 use super::arguments::TokenizerArgs;
-use super::work;
+use super::corpus_progress;
 use crate::Corpus;
 use crate::tokenizer_training::ensure_valid_vocab_size;
 
@@ -15,7 +15,7 @@ pub(super) fn run(args: &TokenizerArgs) -> Result<()> {
     let corpus = Corpus::open(data)?;
     // Before the work, so that it is not in vain.
     std::fs::create_dir_all(out).with_context(|| format!("creating {}", out.display()))?;
-    let tokenizer = work::train_tokenizer(&corpus, *vocab_size)?;
+    let tokenizer = corpus_progress::train_tokenizer(&corpus, *vocab_size)?;
     // A text has no longest; the model that is trained on it will say its own.
     tokenizer.save(out, usize::MAX, None)?;
     let (size, bytes_per_token) = (tokenizer.vocab_size(), corpus.bytes_per_token(&tokenizer)?);

@@ -10,11 +10,11 @@ use tiny_gpt::command::as_usage_error;
 use tiny_gpt::{Interrupt, training_memory};
 
 use super::arguments::TrainArgs;
-use super::beginning::{resume_run, start_run};
+use super::run_setup::{resume_run, start_run};
 use crate::evaluation::LmEvalConfig;
-use crate::figures::LogConfig;
 use crate::machine::{flops_per_token, gemm_peak};
 use crate::resume::resume_hint;
+use crate::step_metrics::LogConfig;
 use crate::tracker::Tracker;
 use crate::training::PretrainOutputs;
 use crate::{Checkpoints, Dataset, PretrainLog, PretrainState, TrainConfig, train};

@@ -8,7 +8,7 @@ use tiny_gpt::builtin_text::BuiltinText;
 
 use crate::Bpe;
 use crate::bpe::SPECIAL_TOKENS;
-use crate::pieces::pretokens;
+use crate::pretokenizer::pretokens;
 use crate::tokenizer_training::train_hf_tokenizer;
 
 /// Asserts that `tokenizers` learns the same tokens and merges from `text`, and makes the same ids of it and of `other`.

@@ -10,7 +10,7 @@ use tensor_core::{Parameters, clip_grad_norm};
 use tiny_gpt::Batch;
 
 use crate::accumulation::gradients;
-use crate::loss_scaler::GradScaler;
+use crate::grad_scaler::GradScaler;
 
 const CPU: Device = Device::Cpu;
 

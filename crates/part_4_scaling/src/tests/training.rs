@@ -12,8 +12,8 @@ use tiny_gpt::{Interrupt, RunFolder, Sampling};
 
 use crate::dataset::{ValidationSplit, tokenize};
 use crate::evaluation::LmEvalConfig;
-use crate::figures::LogConfig;
 use crate::schedule::DecayShape;
+use crate::step_metrics::LogConfig;
 use crate::tracker::Tracker;
 use crate::training::{Intervals, PretrainOutputs};
 use crate::{

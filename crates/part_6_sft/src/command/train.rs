@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use scaling::fingerprint;
+use scaling::sha256;
 
 use super::arguments::TrainArgs;
 use super::report::{print_dataset_summary, print_run_report};
@@ -114,5 +114,5 @@ fn data_name(data: &TokenizedDataset) -> String {
     let numbers = data.examples.iter().flat_map(|example| {
         [example.prompt_len as u32].into_iter().chain(example.ids.iter().copied())
     });
-    fingerprint::hash_u32s(numbers)
+    sha256::hash_u32s(numbers)
 }

@@ -1,7 +1,7 @@
 //! What a run asks, and what it looks at.
 
 use anyhow::{Result, ensure};
-use scaling::fingerprint;
+use scaling::sha256;
 use sft::arithmetic_questions::DemonstrationStyle;
 use sft::{ChatTokenizer, tokenize};
 
@@ -46,7 +46,7 @@ impl RunData {
     pub(super) fn sha256(&self) -> String {
         let wanted = |one: &PromptExample| one.example.completion.bytes().map(u32::from).collect();
         let each = self.train.iter().flat_map(|one| [one.prompt.clone(), wanted(one)]);
-        fingerprint::hash_token_sequences(each.collect::<Vec<Vec<u32>>>().iter())
+        sha256::hash_token_sequences(each.collect::<Vec<Vec<u32>>>().iter())
     }
 }
 

@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use modern::sampler::{Sampler, SamplingStrategy};
 use ppo::reference::reference_of_finetuned;
 use ppo::{CompletionEvalConfig, PolicyComparison, RolloutConfig, compare_to_reference};
-use scaling::record::extend_row;
+use scaling::metrics_writer::extend_row;
 use serde_json::{Value, json};
 use sft::{Example, FinetunedModel, one_line};
 use tensor_core::Rng;

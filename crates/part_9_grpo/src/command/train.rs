@@ -7,7 +7,7 @@ use candle_core::{DType, Device};
 use modern::{Checkpoint, LoadMode};
 use ppo::reward_fn::NamedRewardFn;
 use ppo::{CompletionEvalConfig, PromptExample, RunInputs};
-use scaling::{LrSchedule, fingerprint};
+use scaling::{LrSchedule, sha256};
 use serde_json::{Value, json};
 use sft::finetuned::resolve_model_path;
 use sft::flags::LoraFlags;
@@ -182,5 +182,5 @@ fn fingerprint_of(problems: &Problems) -> String {
         json!([said, completion]).to_string()
     };
     let all: Vec<String> = problems.train.iter().chain(&problems.validation).map(text).collect();
-    fingerprint::hash_bytes(all.join("\n").as_bytes())
+    sha256::hash_bytes(all.join("\n").as_bytes())
 }

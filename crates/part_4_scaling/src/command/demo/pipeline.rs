@@ -14,7 +14,7 @@ use tiny_gpt::builtin_text::BuiltinText;
 use crate::accumulation::gradients;
 use crate::dataset::{ValidationSplit, tokenize};
 use crate::schedule::DecayShape;
-use crate::{Corpus, DataLoader, Dataset, LrSchedule, PretrainState, TrainConfig, fingerprint};
+use crate::{Corpus, DataLoader, Dataset, LrSchedule, PretrainState, TrainConfig, sha256};
 
 const SEED: u64 = 1337;
 const STEPS: usize = 60;
@@ -154,7 +154,7 @@ fn print_resume_check(
     train_to_step(&mut parts, data, STEPS)?;
     let names = ["model.safetensors", "optimizer.safetensors", "state.json"];
     let [a, b] = [save(&whole, "whole")?, save(&parts, "parts")?]
-        .map(|place| names.map(|name| fingerprint::hash_file(&place.join(name))));
+        .map(|place| names.map(|name| sha256::hash_file(&place.join(name))));
     let same = a.into_iter().zip(b).map(|(a, b)| Ok(a? == b?)).collect::<Result<Vec<_>>>()?;
     let verdict = if same == [true; 3] { "the same bytes" } else { "DIFFERENT bytes" };
     println!("\n{STEPS} steps with dropout: loss {first:.3}, then {loss:.3}");

@@ -11,9 +11,9 @@ use tiny_gpt::{LmEvalMetrics, RunFolder};
 
 use crate::PretrainState;
 use crate::alarms::TrainingAlarms;
-use crate::figures::{LogConfig, PretrainStepMetrics};
 use crate::machine::resident_bytes;
-use crate::record::MetricsWriter;
+use crate::metrics_writer::MetricsWriter;
+use crate::step_metrics::{LogConfig, PretrainStepMetrics};
 use crate::tracker::Tracker;
 
 /// Shows a run and records it.

@@ -11,7 +11,7 @@ use serde_json::json;
 use tensor_core::{AdamW, AdamWConfig, Parameters, Rng, weights};
 use tiny_gpt::json_file;
 
-use crate::loss_scaler::GradScaler;
+use crate::grad_scaler::GradScaler;
 use crate::{Dataset, LoaderState, TrainConfig, model_folder};
 
 const MODEL_FILE: &str = "model.safetensors";

@@ -10,7 +10,7 @@ use tiny_gpt::command::as_usage_error;
 use tiny_gpt::{RunFolder, training_memory};
 
 use super::arguments::TrainArgs;
-use super::work;
+use super::corpus_progress;
 use crate::dataset::{ValidationSplit, tokenize};
 use crate::resume::{latest_checkpoint, reopen_run};
 use crate::settings::check_resumable;
@@ -89,9 +89,9 @@ fn prepare_dataset(args: &TrainArgs, folder: &Path) -> Result<()> {
     split.ensure_splittable(corpus.n_documents)?;
     let tokenizer = match &args.tokenizer {
         Some(path) => Tokenizer::open(path)?,
-        None => work::train_tokenizer(&corpus, args.vocab_size)?,
+        None => corpus_progress::train_tokenizer(&corpus, args.vocab_size)?,
     };
-    let bar = work::byte_progress_bar(corpus.n_bytes, "tokenizing")?;
+    let bar = corpus_progress::byte_progress_bar(corpus.n_bytes, "tokenizing")?;
     tokenize(&corpus, &tokenizer, split, folder, |bytes| bar.inc(bytes as u64))?;
     bar.finish_and_clear();
     Ok(())
