@@ -95,15 +95,15 @@ impl Updating {
         let experience = Experience {
             groups,
             temperature: 1.,
-            texts: Vec::new(),
+            completion_texts: Vec::new(),
             advantages: advantages(&rewards, samples, Baseline::GroupStd, 1e-4)?,
             rewards,
             weights: Aggregation::Token.weights(&vec![new; n], &vec![true; n], new),
         };
         let objective = Objective {
-            clip: Clip::symmetric(0.2),
+            clip_range: Clip::symmetric(0.2),
             kl: Some((Kl::K3, 0.03)),
-            importance_cap: None,
+            importance_sampling_cap: None,
         };
         let parts = parts(&experience, &objective, &twin, Some(&twin), prompts)?;
         let optimizer = AdamW::new(&parameters, AdamWConfig::default())?;

@@ -122,7 +122,7 @@ pub(crate) fn sample_groups(course: &CourseRun, folder: &Path) -> Result<Vec<Vec
     let mut scorer = ppo::reward_fn::exact_match_reward_fn();
     let by = (&speech, &mut *scorer);
     let judged = gather(&model, by, &questions, &config, &mut Rng::new(course.settings.seed))?;
-    let Experience { texts, advantages, .. } =
+    let Experience { completion_texts: texts, advantages, .. } =
         Experience::of(judged, &config, &Judgement::usual())?;
     let tries = texts.into_iter().zip(advantages);
     let tries: Vec<GroupSample> =

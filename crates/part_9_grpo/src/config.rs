@@ -12,17 +12,17 @@ use crate::{Kl, Objective};
 #[derive(Debug, Clone)]
 pub struct GrpoConfig {
     /// Prompts of a step.
-    pub prompts: usize,
+    pub prompts_per_step: usize,
     /// How they are answered, and how often each.
     pub rollout: RolloutConfig,
     /// What the answers are worth.
-    pub judgement: Judgement,
+    pub advantage: Judgement,
     /// What a step descends.
     pub objective: Objective,
     /// What the policy is kept near, if it is.
-    pub reference: Option<Kind>,
+    pub reference_update: Option<Kind>,
     /// How steps are made of it.
-    pub steps: StepConfig,
+    pub update: StepConfig,
     /// Of the order of prompts, and of what is drawn.
     pub seed: u64,
 }
@@ -31,39 +31,39 @@ pub struct GrpoConfig {
 #[derive(Debug, Clone, Copy)]
 pub struct StepConfig {
     /// μ: steps of the optimizer on what was drawn once.
-    pub updates: usize,
+    pub num_iterations: usize,
     /// Prompts whose gradient is computed at a time.
-    pub groups_each: usize,
+    pub micro_batch_size: usize,
     /// The rate of each step, and how many there are.
     pub schedule: LrSchedule,
     /// β₁, β₂, ε and weight decay.
     pub optimizer: AdamWConfig,
     /// Largest gradient norm.
-    pub grad_clip: f64,
+    pub max_grad_norm: f64,
     /// The run ends early once this many tokens have been drawn.
-    pub most_tokens: Option<usize>,
+    pub max_sampled_tokens: Option<usize>,
 }
 
 impl GrpoConfig {
     /// The usual one: GRPO's advantages, every token the same, β = 0.003 to the policy as it began, one step on what was drawn.
     pub fn usual(prompts: usize, rollout: RolloutConfig, schedule: LrSchedule, seed: u64) -> Self {
         Self {
-            prompts,
+            prompts_per_step: prompts,
             rollout,
-            judgement: Judgement::usual(),
+            advantage: Judgement::usual(),
             objective: Objective {
-                clip: Clip::symmetric(0.2),
+                clip_range: Clip::symmetric(0.2),
                 kl: Some((Kl::K3Weighted, 0.003)),
-                importance_cap: None,
+                importance_sampling_cap: None,
             },
-            reference: Some(Kind::Fixed),
-            steps: StepConfig {
-                updates: 1,
-                groups_each: prompts,
+            reference_update: Some(Kind::Fixed),
+            update: StepConfig {
+                num_iterations: 1,
+                micro_batch_size: prompts,
                 schedule,
                 optimizer: AdamWConfig { beta2: 0.95, weight_decay: 0., ..AdamWConfig::default() },
-                grad_clip: 1.,
-                most_tokens: None,
+                max_grad_norm: 1.,
+                max_sampled_tokens: None,
             },
             seed,
         }

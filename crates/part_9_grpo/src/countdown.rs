@@ -109,18 +109,18 @@ pub fn puzzles(n: usize, seed: u64) -> Vec<Example> {
 /// An exact value: no division of floating-point numbers decides what is right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Fraction {
-    over: i128,
-    under: i128,
+    numerator: i128,
+    denominator: i128,
 }
 
 impl Fraction {
     fn is(self, whole: i64) -> bool {
-        Some(self.over) == self.under.checked_mul(i128::from(whole))
+        Some(self.numerator) == self.denominator.checked_mul(i128::from(whole))
     }
 
     fn apply(self, operation: u8, other: Self) -> Option<Self> {
-        let Self { over: a, under: b } = self;
-        let Self { over: c, under: d } = other;
+        let Self { numerator: a, denominator: b } = self;
+        let Self { numerator: c, denominator: d } = other;
         let cross = |x: i128, y: i128| x.checked_mul(y);
         let (over, under) = match operation {
             b'+' => (cross(a, d)?.checked_add(cross(c, b)?)?, cross(b, d)?),
@@ -128,7 +128,7 @@ impl Fraction {
             b'*' => (cross(a, c)?, cross(b, d)?),
             _ => (cross(a, d)?, cross(b, c)?),
         };
-        (under != 0).then_some(Self { over, under })
+        (under != 0).then_some(Self { numerator: over, denominator: under })
     }
 }
 
@@ -136,32 +136,32 @@ impl Fraction {
 fn evaluate(expression: &str) -> Option<(Fraction, Vec<i64>)> {
     let text: Vec<u8> =
         expression.replace(['×', '·'], "*").replace('÷', "/").replace('−', "-").bytes().collect();
-    let mut parser = Parser { text, at: 0, used: Vec::new(), depth: 0 };
+    let mut parser = Parser { text, position: 0, numbers: Vec::new(), depth: 0 };
     let value = parser.sum()?;
     parser.skip();
-    (parser.at == parser.text.len()).then_some((value, parser.used))
+    (parser.position == parser.text.len()).then_some((value, parser.numbers))
 }
 
 /// sum = product ((+|−) product)*;  product = atom ((·|/) atom)*;  atom = number | ( sum )
 struct Parser {
     text: Vec<u8>,
-    at: usize,
-    used: Vec<i64>,
+    position: usize,
+    numbers: Vec<i64>,
     depth: usize,
 }
 
 impl Parser {
     fn skip(&mut self) {
-        while self.text.get(self.at).is_some_and(u8::is_ascii_whitespace) {
-            self.at += 1;
+        while self.text.get(self.position).is_some_and(u8::is_ascii_whitespace) {
+            self.position += 1;
         }
     }
 
     /// The next character, if it is one of `wanted`.
     fn take(&mut self, wanted: &[u8]) -> Option<u8> {
         self.skip();
-        let next = *self.text.get(self.at).filter(|c| wanted.contains(c))?;
-        self.at += 1;
+        let next = *self.text.get(self.position).filter(|c| wanted.contains(c))?;
+        self.position += 1;
         Some(next)
     }
 
@@ -189,11 +189,11 @@ impl Parser {
             return self.take(b")").map(|_| value);
         }
         self.skip();
-        let digits = self.text[self.at..].iter().take_while(|c| c.is_ascii_digit()).count();
-        let number = std::str::from_utf8(&self.text[self.at..self.at + digits]).ok()?;
+        let digits = self.text[self.position..].iter().take_while(|c| c.is_ascii_digit()).count();
+        let number = std::str::from_utf8(&self.text[self.position..self.position + digits]).ok()?;
         let number: i64 = number.parse().ok()?;
-        self.at += digits;
-        self.used.push(number);
-        Some(Fraction { over: i128::from(number), under: 1 })
+        self.position += digits;
+        self.numbers.push(number);
+        Some(Fraction { numerator: i128::from(number), denominator: 1 })
     }
 }

@@ -27,7 +27,7 @@ pub struct Evaluation {
     /// The upper end.
     pub exact_match_high: f64,
     /// The share that is right whatever its form: what the model knows, whether or not it can say it as it is wanted.
-    pub form_forgiven: f64,
+    pub relaxed_match: f64,
     /// Mean reward.
     pub reward_mean: f64,
     /// Mean length in tokens.
@@ -55,7 +55,7 @@ pub struct Exam<'a> {
     /// What is right.
     pub task: Task,
     /// How problems are put.
-    pub asking: CompletionEvalConfig<'a>,
+    pub eval_config: CompletionEvalConfig<'a>,
 }
 
 impl Evaluation {
@@ -84,7 +84,7 @@ impl Evaluation {
             exact_match,
             exact_match_low,
             exact_match_high,
-            form_forgiven,
+            relaxed_match: form_forgiven,
             reward_mean,
             length_mean,
             eos_rate,
@@ -114,7 +114,7 @@ impl Exam<'_> {
     ) -> Result<(Evaluation, Vec<ScoredCompletion>)> {
         ensure!(!questions.is_empty(), "there is no problem to evaluate");
         let rng = &mut Rng::new(0);
-        let answers = self.asking.generate_and_score(
+        let answers = self.eval_config.generate_and_score(
             model,
             questions,
             SamplingStrategy::Greedy,
@@ -140,10 +140,11 @@ impl Exam<'_> {
         ensure!(!questions.is_empty(), "there is no problem to evaluate");
         ensure!((1..=n).contains(&k), "pass@k needs at least k completions; there are {n}");
         let mut right = Vec::with_capacity(questions.len());
-        for questions in questions.chunks((self.asking.batch_size / n).max(1)) {
+        for questions in questions.chunks((self.eval_config.batch_size / n).max(1)) {
             let prompts: Vec<Vec<u32>> = questions.iter().map(|q| q.prompt.clone()).collect();
             let groups = rollout(model, &prompts, config, rng)?;
-            let mut texts = decode_completions(&groups, self.asking.chat_tokenizer)?.into_iter();
+            let mut texts =
+                decode_completions(&groups, self.eval_config.chat_tokenizer)?.into_iter();
             for (PromptExample { example, .. }, group) in questions.iter().zip(&groups) {
                 let said = group.completions.iter().zip(texts.by_ref());
                 let is_right = |(response, text): &(&ppo::SampledCompletion, String)| {

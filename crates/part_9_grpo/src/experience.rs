@@ -17,9 +17,9 @@ pub struct Judgement {
     /// What a reward is compared with.
     pub baseline: Baseline,
     /// ε beside the standard deviation.
-    pub epsilon: f64,
+    pub advantage_epsilon: f64,
     /// How much each token counts.
-    pub aggregation: Aggregation,
+    pub loss_aggregation: Aggregation,
 }
 
 impl Judgement {
@@ -28,8 +28,8 @@ impl Judgement {
         Self {
             overlong: Overlong::Scored,
             baseline: Baseline::GroupStd,
-            epsilon: 1e-4,
-            aggregation: Aggregation::Token,
+            advantage_epsilon: 1e-4,
+            loss_aggregation: Aggregation::Token,
         }
     }
 }
@@ -42,7 +42,7 @@ pub struct Experience {
     /// At which temperature; a loss is computed at the same.
     pub temperature: f64,
     /// The same as text.
-    pub texts: Vec<String>,
+    pub completion_texts: Vec<String>,
     /// What it earned.
     pub rewards: Vec<f32>,
     /// How that compares.
@@ -89,11 +89,15 @@ impl Experience {
         let lengths: Vec<usize> = responses.iter().map(|response| response.tokens.len()).collect();
         let masked = judgement.overlong == Overlong::Masked;
         let takes_part: Vec<bool> = responses.iter().map(|r| r.terminated() || !masked).collect();
-        let weights = judgement.aggregation.weights(&lengths, &takes_part, budget);
-        let advantages =
-            advantages(&rewards, config.group_size, judgement.baseline, judgement.epsilon)?;
+        let weights = judgement.loss_aggregation.weights(&lengths, &takes_part, budget);
+        let advantages = advantages(
+            &rewards,
+            config.group_size,
+            judgement.baseline,
+            judgement.advantage_epsilon,
+        )?;
         let temperature = config.temperature();
-        Ok(Self { groups, temperature, texts, rewards, advantages, weights })
+        Ok(Self { groups, temperature, completion_texts: texts, rewards, advantages, weights })
     }
 
     /// Whether the completions of group `group` that take part say which of them is better.

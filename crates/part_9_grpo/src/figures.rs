@@ -15,7 +15,7 @@ pub struct Times {
     /// Writing completions.
     pub generation: Duration,
     /// Judging them, and what the reference says of them.
-    pub scoring: Duration,
+    pub log_probs: Duration,
     /// Gradients and steps.
     pub training: Duration,
 }
@@ -26,23 +26,32 @@ pub struct Update {
     /// The loss.
     pub loss: f64,
     /// Of the gradients, before clipping.
-    pub norm: f64,
+    #[serde(alias = "norm")]
+    pub grad_norm: f64,
     /// What it saw.
-    pub seen: Seen,
+    #[serde(alias = "seen")]
+    pub update_metrics: Seen,
 }
 
 /// The figures of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Row {
-    pub(crate) reward: f64,
-    pub(crate) std: f64,
-    pub(crate) without_signal: f64,
+    #[serde(alias = "reward")]
+    pub(crate) reward_mean: f64,
+    #[serde(alias = "std")]
+    pub(crate) reward_std: f64,
+    #[serde(alias = "without_signal")]
+    pub(crate) frac_groups_zero_advantage: f64,
     /// Whether no completion that takes part was better than what it was compared with.
-    pub(crate) silent: bool,
-    pub(crate) length: f64,
-    pub(crate) ended: f64,
+    #[serde(alias = "silent")]
+    pub(crate) zero_advantage: bool,
+    #[serde(alias = "length")]
+    pub(crate) length_mean: f64,
+    #[serde(alias = "ended")]
+    pub(crate) eos_rate: f64,
     pub(crate) entropy: f64,
-    pub(crate) tokens: usize,
+    #[serde(alias = "tokens")]
+    pub(crate) n_tokens: usize,
     /// The last of the step, and the mismatch before the first.
     pub(crate) update: Option<(Update, f64)>,
 }
@@ -50,13 +59,13 @@ pub(crate) struct Row {
 impl Times {
     /// All of it.
     pub fn total(&self) -> Duration {
-        self.generation + self.scoring + self.training
+        self.generation + self.log_probs + self.training
     }
 
     /// The shares of generation, scoring and training.
     pub fn shares(&self) -> [f64; 3] {
         let all = self.total().as_secs_f64().max(1e-9);
-        [self.generation, self.scoring, self.training].map(|part| part.as_secs_f64() / all)
+        [self.generation, self.log_probs, self.training].map(|part| part.as_secs_f64() / all)
     }
 }
 
@@ -72,15 +81,17 @@ impl Row {
         let silent = (0..groups).filter(|&group| !drawn.has_signal(group)).count();
         let surprise: f64 = responses().flat_map(|r| &r.log_probs).map(|&x| -f64::from(x)).sum();
         Self {
-            reward,
-            std: variance.sqrt(),
-            without_signal: silent as f64 / groups as f64,
-            silent: silent == groups,
-            length: tokens as f64 / n,
-            ended: responses().filter(|response| response.terminated()).count() as f64 / n,
+            reward_mean: reward,
+            reward_std: variance.sqrt(),
+            frac_groups_zero_advantage: silent as f64 / groups as f64,
+            zero_advantage: silent == groups,
+            length_mean: tokens as f64 / n,
+            eos_rate: responses().filter(|response| response.terminated()).count() as f64 / n,
             entropy: surprise / tokens as f64, // its mean is the entropy, as the tokens are the policy's own
-            tokens,
-            update: updates.last().map(|last| (*last, updates[0].seen.mismatch)),
+            n_tokens: tokens,
+            update: updates
+                .last()
+                .map(|last| (*last, updates[0].update_metrics.sampler_log_prob_diff)),
         }
     }
 }
@@ -98,15 +109,15 @@ pub(crate) fn figures(rows: &[Row], times: &Times) -> Value {
     let mismatch = mismatches.iter().sum::<f64>() / mismatches.len() as f64; // none of none: no number, so null
     let [generation, scoring, training] = times.shares();
     let mut figures = json!({
-        "reward_mean": mean(&|row| row.reward), "reward_std": mean(&|row| row.std),
-        "frac_groups_without_signal": mean(&|row| row.without_signal),
-        "completion_length": mean(&|row| row.length), "eos_rate": mean(&|row| row.ended),
+        "reward_mean": mean(&|row| row.reward_mean), "reward_std": mean(&|row| row.reward_std),
+        "frac_groups_without_signal": mean(&|row| row.frac_groups_zero_advantage),
+        "completion_length": mean(&|row| row.length_mean), "eos_rate": mean(&|row| row.eos_rate),
         "entropy": mean(&|row| row.entropy),
         "loss": of_updates(&|update| Some(update.loss)),
-        "grad_norm": of_updates(&|update| Some(update.norm)),
-        "kl": of_updates(&|update| update.seen.kl),
-        "clip_fraction": of_updates(&|update| Some(update.seen.clip_fraction)),
-        "ratio_max": of_updates(&|update| Some(update.seen.ratio_max)),
+        "grad_norm": of_updates(&|update| Some(update.grad_norm)),
+        "kl": of_updates(&|update| update.update_metrics.kl_per_token),
+        "clip_fraction": of_updates(&|update| Some(update.update_metrics.clip_fraction)),
+        "ratio_max": of_updates(&|update| Some(update.update_metrics.ratio_max)),
         "sampler_mismatch": mismatch,
         "share_generation": generation, "share_scoring": scoring, "share_training": training,
         "memory_mb": resident_bytes().map(|bytes| bytes / 1_000_000),

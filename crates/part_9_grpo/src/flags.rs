@@ -94,38 +94,38 @@ pub struct ObjectiveFlags {
     )]
     pub advantage_epsilon: f64,
     /// How much a token counts
-    #[arg(long, value_enum, default_value_t = Aggregation::Token)]
-    pub aggregation: Aggregation,
+    #[arg(long, alias = "aggregation", value_enum, default_value_t = Aggregation::Token)]
+    pub loss_aggregation: Aggregation,
     /// How far below 1 a ratio may go
     #[arg(
         long, value_name = "X", default_value_t = 0.2, allow_negative_numbers = true,
         value_parser = probability, visible_aliases = ["clip-ratio", "epsilon-low"]
     )]
-    pub epsilon: f64,
+    pub clip_range: f64,
     /// How far above 1 [default: as far as below]
-    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = positive)]
-    pub epsilon_high: Option<f64>,
+    #[arg(long, alias = "epsilon-high", value_name = "X", allow_negative_numbers = true, value_parser = positive)]
+    pub clip_range_high: Option<f64>,
     /// How the distance to the reference is estimated in the loss
-    #[arg(long, value_enum, default_value_t = Kl::K3Weighted)]
-    pub kl: Kl,
+    #[arg(long, alias = "kl", value_enum, default_value_t = Kl::K3Weighted)]
+    pub kl_estimator: Kl,
     /// What that distance weighs; 0 for no reference at all
     #[arg(
         long, value_name = "X", default_value_t = 0.03, allow_negative_numbers = true,
         value_parser = non_negative, visible_aliases = ["kl-coeff", "kl-coef"]
     )]
-    pub beta: f64,
+    pub kl_coef: f64,
     /// Make the policy its own reference anew every N steps; not with adapters, whose reference is the model without them [default: never]
-    #[arg(long, value_name = "N", conflicts_with = "lora_rank")]
-    pub reference_every: Option<NonZeroUsize>,
+    #[arg(long, alias = "reference-every", value_name = "N", conflicts_with = "lora_rank")]
+    pub ref_model_sync_steps: Option<NonZeroUsize>,
     /// Correct what the sampler noted by what the loss computes, by at most this factor [default: take it as it is]
-    #[arg(long, value_name = "C", allow_negative_numbers = true, value_parser = positive)]
-    pub importance_cap: Option<f64>,
+    #[arg(long, alias = "importance-cap", value_name = "C", allow_negative_numbers = true, value_parser = positive)]
+    pub importance_sampling_cap: Option<f64>,
     /// Completions that reach the budget take no part
-    #[arg(long, conflicts_with = "overlong_margin")]
-    pub mask_truncated: bool,
+    #[arg(long, alias = "mask-truncated", conflicts_with = "overlong_margin")]
+    pub mask_truncated_completions: bool,
     /// The last N tokens of the budget cost up to 1
-    #[arg(long, value_name = "N")]
-    pub overlong_margin: Option<NonZeroUsize>,
+    #[arg(long, alias = "overlong-margin", value_name = "N")]
+    pub overlong_buffer: Option<NonZeroUsize>,
     /// What a reward is worth a token later: 1, as all tokens of a completion share its advantage
     #[arg(long, value_name = "1", default_value_t = 1., value_parser = undiscounted)]
     pub gamma: f64,
@@ -146,13 +146,13 @@ impl ObjectiveFlags {
     /// A [`UsageError`](tiny_gpt::command::UsageError) when they contradict each other, or the `budget` of a completion.
     pub fn check(&self, budget: usize) -> Result<()> {
         as_usage_error((|| {
-            let margin = self.overlong_margin.map_or(0, NonZeroUsize::get);
+            let margin = self.overlong_buffer.map_or(0, NonZeroUsize::get);
             ensure!(
                 margin <= budget,
                 "--overlong-margin {margin} is more than the {budget} tokens of a completion"
             );
             ensure!(
-                self.beta > 0. || self.reference_every.is_none(),
+                self.kl_coef > 0. || self.ref_model_sync_steps.is_none(),
                 "--reference-every renews a reference, and with --beta 0 there is none"
             );
             Ok(())
@@ -162,26 +162,31 @@ impl ObjectiveFlags {
     /// What a step descends.
     pub fn objective(&self) -> Objective {
         Objective {
-            clip: Clip { low: self.epsilon, high: self.epsilon_high.unwrap_or(self.epsilon) },
-            kl: (self.beta > 0.).then_some((self.kl, self.beta)),
-            importance_cap: self.importance_cap,
+            clip_range: Clip {
+                low: self.clip_range,
+                high: self.clip_range_high.unwrap_or(self.clip_range),
+            },
+            kl: (self.kl_coef > 0.).then_some((self.kl_estimator, self.kl_coef)),
+            importance_sampling_cap: self.importance_sampling_cap,
         }
     }
 
     /// What becomes of scores.
     pub fn judgement(&self) -> Judgement {
-        let overlong = match (self.mask_truncated, self.overlong_margin) {
+        let overlong = match (self.mask_truncated_completions, self.overlong_buffer) {
             (true, _) => Overlong::Masked,
-            (false, Some(margin)) => Overlong::Penalised { margin: margin.get() },
+            (false, Some(margin)) => Overlong::Penalised { buffer: margin.get() },
             (false, None) => Overlong::Scored,
         };
-        let Self { baseline, advantage_epsilon: epsilon, aggregation, .. } = *self;
-        Judgement { overlong, baseline, epsilon, aggregation }
+        let Self { baseline, advantage_epsilon: epsilon, loss_aggregation: aggregation, .. } =
+            *self;
+        Judgement { overlong, baseline, advantage_epsilon: epsilon, loss_aggregation: aggregation }
     }
 
     /// What the policy is kept near, if it is.
     pub fn reference(&self) -> Option<Kind> {
-        let kind = self.reference_every.map_or(Kind::Fixed, |every| Kind::Renewed(every.get()));
-        (self.beta > 0.).then_some(kind)
+        let kind =
+            self.ref_model_sync_steps.map_or(Kind::Fixed, |every| Kind::Renewed(every.get()));
+        (self.kl_coef > 0.).then_some(kind)
     }
 }

@@ -21,22 +21,22 @@ use crate::Kl;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Objective {
     /// How far the ratio may go before its gradient is cut.
-    pub clip: Clip,
+    pub clip_range: Clip,
     /// How the distance to the reference is estimated, and β.
     pub kl: Option<(Kl, f64)>,
     /// C: the sampler's probabilities are corrected by at most this much; without it, they are taken for the policy's.
-    pub importance_cap: Option<f64>,
+    pub importance_sampling_cap: Option<f64>,
 }
 
 /// What is known of what was drawn: by response (R, T), 0 where there is no token, or by token (N).
 #[derive(Debug, Clone)]
 pub struct Drawn {
     /// Log-probabilities as the sampler noted them.
-    pub behaviour: Tensor,
+    pub behavior_log_probs: Tensor,
     /// The same as the loss computes them, before the first step on them; needed where there is a cap.
-    pub old: Option<Tensor>,
+    pub old_log_probs: Option<Tensor>,
     /// Those under the reference; needed where there is a KL term.
-    pub reference: Option<Tensor>,
+    pub ref_log_probs: Option<Tensor>,
     /// The advantage of each token's completion.
     pub advantages: Tensor,
     /// Each token's weight in the loss; 0 where there is none.
@@ -49,17 +49,17 @@ impl Objective {
     /// # Errors
     /// When shapes differ, or something is missing that is needed.
     pub fn per_token(&self, log_probs: &Tensor, drawn: &Drawn) -> Result<Tensor> {
-        let behaviour = &drawn.behaviour;
-        let old = match self.importance_cap {
+        let behaviour = &drawn.behavior_log_probs;
+        let old = match self.importance_sampling_cap {
             None => behaviour,
-            Some(_) => drawn.old.as_ref().context("a cap needs the old policy")?,
+            Some(_) => drawn.old_log_probs.as_ref().context("a cap needs the old policy")?,
         };
-        let mut loss = clipped_surrogate(log_probs, old, &drawn.advantages, self.clip)?;
-        if let Some(cap) = self.importance_cap {
+        let mut loss = clipped_surrogate(log_probs, old, &drawn.advantages, self.clip_range)?;
+        if let Some(cap) = self.importance_sampling_cap {
             loss = (loss * (old - behaviour)?.exp()?.minimum(cap)?)?;
         }
         if let Some((kl, beta)) = self.kl {
-            let reference = drawn.reference.as_ref().context("a KL term needs a reference")?;
+            let reference = drawn.ref_log_probs.as_ref().context("a KL term needs a reference")?;
             loss = (loss + (kl.per_token(log_probs, reference, old)? * beta)?)?;
         }
         Ok(loss)

@@ -20,7 +20,7 @@ pub enum Overlong {
     /// The last `margin` tokens of the budget cost up to 1.
     Penalised {
         /// M
-        margin: usize,
+        buffer: usize,
     },
 }
 
@@ -29,7 +29,7 @@ impl Overlong {
     pub fn penalty(self, length: usize, budget: usize) -> f32 {
         match self {
             Self::Scored | Self::Masked => 0.,
-            Self::Penalised { margin } => {
+            Self::Penalised { buffer: margin } => {
                 let into = (length + margin).saturating_sub(budget);
                 (into as f32 / margin.max(1) as f32).min(1.)
             }

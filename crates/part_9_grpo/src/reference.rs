@@ -34,11 +34,11 @@ pub fn start_of(tuning: &TrainState) -> Result<String> {
 
 /// A model that is not trained.
 pub struct Reference {
-    kind: Kind,
+    reference_update: Kind,
     /// The inference twin.
     pub model: GptModern,
     /// The copy, where there is one.
-    copy: Option<Parameters>,
+    copied_parameters: Option<Parameters>,
 }
 
 impl Reference {
@@ -58,7 +58,7 @@ impl Reference {
             Some(copy) => GptModern::new(&tuning.config, copy.for_inference().root())?,
             None => without_adapters(tuning)?,
         };
-        Ok(Self { kind, model, copy })
+        Ok(Self { reference_update: kind, model, copied_parameters: copy })
     }
 
     /// After a step of `tuning`: takes over the policy, if it is time.
@@ -66,7 +66,10 @@ impl Reference {
     /// # Errors
     /// When memory is short.
     pub fn renew(&mut self, tuning: &TrainState) -> Result<()> {
-        let (Kind::Renewed(every), Some(copy)) = (self.kind, &self.copy) else { return Ok(()) };
+        let (Kind::Renewed(every), Some(copy)) = (self.reference_update, &self.copied_parameters)
+        else {
+            return Ok(());
+        };
         if tuning.progress.step.is_multiple_of(every) {
             for (old, new) in copy.iter().zip(tuning.parameters.iter()) {
                 old.var.set(&new.var.as_detached_tensor())?;
@@ -80,7 +83,10 @@ impl Reference {
     /// # Errors
     /// When the file cannot be written.
     pub fn save(&self, folder: &Path) -> Result<()> {
-        let (Kind::Renewed(_), Some(copy)) = (self.kind, &self.copy) else { return Ok(()) };
+        let (Kind::Renewed(_), Some(copy)) = (self.reference_update, &self.copied_parameters)
+        else {
+            return Ok(());
+        };
         let tensors = copy.iter().map(|p| (p.name.clone(), p.var.as_detached_tensor())).collect();
         weights::save(&folder.join(FILE), &tensors)
     }
@@ -90,7 +96,10 @@ impl Reference {
     /// # Errors
     /// When the file does not fit.
     pub fn restore(&mut self, folder: &Path) -> Result<()> {
-        let (Kind::Renewed(_), Some(copy)) = (self.kind, &self.copy) else { return Ok(()) };
+        let (Kind::Renewed(_), Some(copy)) = (self.reference_update, &self.copied_parameters)
+        else {
+            return Ok(());
+        };
         let path = folder.join(FILE);
         let mut tensors = weights::load(&path)?;
         for parameter in copy.iter() {

@@ -17,13 +17,13 @@ use crate::rewards::{REWARDS, Reward};
 /// Rewards and what each weighs.
 #[derive(Debug, Clone)]
 pub struct RewardMix {
-    parts: Vec<Part>,
+    terms: Vec<Part>,
 }
 
 #[derive(Debug, Clone)]
 struct Part {
     name: String,
-    payer: Payer,
+    source: Payer,
     weight: f64,
 }
 
@@ -63,14 +63,14 @@ impl RewardMix {
             ensure!(value.is_finite(), "`{weight}` is no weight for the reward {name}");
             let twice = parts.iter().any(|part: &Part| part.name == name);
             ensure!(!twice, "the reward {name} is named twice");
-            parts.push(Part { name: name.into(), payer, weight: value });
+            parts.push(Part { name: name.into(), source: payer, weight: value });
         }
-        Ok(Self { parts })
+        Ok(Self { terms: parts })
     }
 
     /// The reward models in it.
     pub fn models(&self) -> impl Iterator<Item = &str> {
-        let models = self.parts.iter().filter(|part| matches!(part.payer, Payer::Model));
+        let models = self.terms.iter().filter(|part| matches!(part.source, Payer::Model));
         models.map(|part| part.name.as_str())
     }
 
@@ -87,7 +87,7 @@ impl RewardMix {
     ) -> Result<(NamedRewardFn, Vec<String>)> {
         let (mut parts, mut strangers) = (Vec::new(), Vec::new());
         let mut judges = String::new();
-        for Part { name, payer, weight } in &self.parts {
+        for Part { name, source: payer, weight } in &self.terms {
             let named = |scorer| NamedRewardFn { reward_fn: scorer, name: name.clone() };
             let judge = match payer {
                 Payer::Rule(reward) => named(rule(*reward)),

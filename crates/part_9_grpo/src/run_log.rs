@@ -18,14 +18,14 @@ use crate::so_far::SoFar;
 /// Shows a run and records it.
 pub struct RunLog {
     progress: ProgressLine,
-    record: MetricsWriter,
-    interval: usize,
+    metrics_writer: MetricsWriter,
+    log_interval: usize,
     /// What a checkpoint keeps of it.
-    pub so_far: SoFar,
+    pub run_state: SoFar,
     /// The share that was right at each look, after so many tokens.
-    pub looks: Vec<(usize, f64)>,
+    pub validation_curve: Vec<(usize, f64)>,
     /// Where the time of this process went.
-    pub times: Times,
+    pub timings: Times,
 }
 
 impl RunLog {
@@ -36,20 +36,20 @@ impl RunLog {
     pub fn new(steps: usize, step: usize, so_far: SoFar, interval: usize) -> Result<Self> {
         Ok(Self {
             progress: ProgressLine::resume_from(steps, step)?,
-            record: MetricsWriter::new([
+            metrics_writer: MetricsWriter::new([
                 ("reward_mean", "reward of what was drawn"),
                 ("val_reward", "reward, validation, greedy"),
             ]),
-            interval,
-            so_far,
-            looks: Vec::new(),
-            times: Times::default(),
+            log_interval: interval,
+            run_state: so_far,
+            validation_curve: Vec::new(),
+            timings: Times::default(),
         })
     }
 
     /// Records into `folder`, which has these rows, and `tracker`.
     pub fn record(mut self, folder: RunFolder, tracker: Tracker, rows: &[Value]) -> Self {
-        self.record = self.record.with_run_folder(folder, tracker, rows);
+        self.metrics_writer = self.metrics_writer.with_run_folder(folder, tracker, rows);
         self
     }
 
@@ -61,7 +61,7 @@ impl RunLog {
     ) -> R {
         let begin = Instant::now();
         let result = work();
-        *part(&mut self.times) += begin.elapsed();
+        *part(&mut self.timings) += begin.elapsed();
         result
     }
 
@@ -77,20 +77,20 @@ impl RunLog {
         rate: f64,
     ) -> Result<()> {
         let row = Row::of(drawn, updates);
-        self.so_far.tokens += row.tokens;
-        self.so_far.silent += usize::from(row.silent);
+        self.run_state.n_tokens += row.n_tokens;
+        self.run_state.zero_advantage_steps += usize::from(row.zero_advantage);
         self.progress.update_with_message(
             step - 1,
-            &format!("reward {:.3}", row.reward),
-            row.tokens,
+            &format!("reward {:.3}", row.reward_mean),
+            row.n_tokens,
         );
         self.warn(step, &row)?;
-        self.so_far.recent.push(row);
-        if !step.is_multiple_of(self.interval) {
+        self.run_state.recent_rows.push(row);
+        if !step.is_multiple_of(self.log_interval) {
             return Ok(());
         }
         self.row(step, rate)?;
-        if let Some(tracker) = self.record.tracker() {
+        if let Some(tracker) = self.metrics_writer.tracker() {
             tracker.log_histogram(step, "rewards", &drawn.rewards)?;
         }
         Ok(())
@@ -101,19 +101,19 @@ impl RunLog {
     /// # Errors
     /// When it cannot be recorded.
     pub fn row(&mut self, step: usize, rate: f64) -> Result<()> {
-        let recent = std::mem::take(&mut self.so_far.recent);
+        let recent = std::mem::take(&mut self.run_state.recent_rows);
         if recent.is_empty() {
             return Ok(());
         }
-        let (mut row, tokens) = (figures(&recent, &self.times), self.so_far.tokens);
+        let (mut row, tokens) = (figures(&recent, &self.timings), self.run_state.n_tokens);
         let speed = self.progress.tokens_per_second();
         extend_row(&mut row, json!({ "lr": rate, "tokens": tokens, "tokens_per_s": speed }));
-        self.record.write_row(step, row)
+        self.metrics_writer.write_row(step, row)
     }
 
     /// Says aloud, once, what a person who reads the figures would notice.
     fn warn(&mut self, step: usize, row: &Row) -> Result<()> {
-        if row.silent {
+        if row.zero_advantage {
             let moved = match row.update {
                 Some(_) => "only the reference moves the policy",
                 None => "the policy is not moved",
@@ -123,11 +123,11 @@ impl RunLog {
                 "no completion is better than the others of its group, so nothing can be learned",
                 &format!(
                     "(the mean reward is {:.3}; {moved}): is it ever earned, or always? Does any completion end?",
-                    row.reward
+                    row.reward_mean
                 ),
             )?;
         }
-        if row.ended < 0.05 {
+        if row.eos_rate < 0.05 {
             let what = "hardly any completion ends before the budget:";
             self.alarm(step, what, "raise --max-new-tokens, or teach the model to end first")?;
         }
@@ -145,10 +145,10 @@ impl RunLog {
 
     /// `what` is said once in a run.
     fn alarm(&mut self, step: usize, what: &str, more: &str) -> Result<()> {
-        if self.so_far.alarms.iter().any(|said| said == what) {
+        if self.run_state.alarms.iter().any(|said| said == what) {
             return Ok(());
         }
-        self.so_far.alarms.push(what.to_string());
+        self.run_state.alarms.push(what.to_string());
         self.tell(step, &format!("step {step}: {what} {more}"))
     }
 
@@ -158,7 +158,7 @@ impl RunLog {
     /// When it cannot be recorded.
     pub fn tell(&mut self, step: usize, alarm: &str) -> Result<()> {
         self.progress.suspend(|| println!("ALARM: {alarm}"));
-        self.record.write_row(step, json!({ "alarm": alarm }))
+        self.metrics_writer.write_row(step, json!({ "alarm": alarm }))
     }
 
     /// What was found on validation problems after `step` steps.
@@ -166,23 +166,29 @@ impl RunLog {
     /// # Errors
     /// When it cannot be recorded.
     pub fn validation(&mut self, step: usize, found: &Evaluation) -> Result<()> {
-        let Evaluation { exact_match, form_forgiven, reward_mean, eos_rate, length_mean, .. } =
-            *found;
-        let (seconds, tokens) = (self.times.total().as_secs_f64(), self.so_far.tokens);
-        self.looks.push((tokens, exact_match));
+        let Evaluation {
+            exact_match,
+            relaxed_match: form_forgiven,
+            reward_mean,
+            eos_rate,
+            length_mean,
+            ..
+        } = *found;
+        let (seconds, tokens) = (self.timings.total().as_secs_f64(), self.run_state.n_tokens);
+        self.validation_curve.push((tokens, exact_match));
         let said = format!(
             "step {step}, {seconds:.0} s, {tokens} tokens drawn: right {exact_match:.3}, form forgiven {form_forgiven:.3}, reward \
              {reward_mean:.3}, ended {eos_rate:.3}"
         );
         self.progress.suspend(|| println!("{said}"));
-        self.record.write_row(
+        self.metrics_writer.write_row(
             step,
             json!({
                 "val_exact_match": exact_match, "val_form_forgiven": form_forgiven, "val_reward": reward_mean,
                 "val_eos_rate": eos_rate, "val_length": length_mean, "seconds": seconds,
             }),
         )?;
-        self.record.write_curves_svg("reward.svg", "reward")
+        self.metrics_writer.write_curves_svg("reward.svg", "reward")
     }
 
     /// Runs `work` that is no step: its time does not count.
@@ -195,6 +201,6 @@ impl RunLog {
     /// # Errors
     /// When they cannot be written.
     pub fn finish(self) -> Result<()> {
-        self.record.finish()
+        self.metrics_writer.finish()
     }
 }

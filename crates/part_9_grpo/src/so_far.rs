@@ -15,15 +15,19 @@ const FILE: &str = "log.json";
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct SoFar {
     /// The weights that the run began with, which may be its reference, and who judges: it goes on with no others.
-    pub origins: RunInputs,
+    #[serde(alias = "origins")]
+    pub run_inputs: RunInputs,
     /// Tokens that were written.
-    pub tokens: usize,
+    #[serde(alias = "tokens")]
+    pub n_tokens: usize,
     /// Steps in which no completion that takes part was better than what it was compared with.
-    pub silent: usize,
+    #[serde(alias = "silent")]
+    pub zero_advantage_steps: usize,
     /// What was said aloud.
     pub(crate) alarms: Vec<String>,
     /// Since the last row of figures.
-    pub(crate) recent: Vec<Row>,
+    #[serde(alias = "recent")]
+    pub(crate) recent_rows: Vec<Row>,
 }
 
 impl SoFar {

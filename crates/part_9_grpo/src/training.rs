@@ -20,9 +20,9 @@ use crate::update::{Part, gradients, parts};
 /// A regular look at validation problems.
 pub struct Looks<'a> {
     /// How.
-    pub exam: Exam<'a>,
+    pub evaluator: Exam<'a>,
     /// At what.
-    pub questions: &'a [PromptExample],
+    pub prompts: &'a [PromptExample],
     /// Steps between two; 0 for one at the end.
     pub interval: usize,
 }
@@ -38,15 +38,15 @@ pub struct Surroundings<'a> {
     /// What it is kept near, if it is.
     pub reference: Option<Reference>,
     /// Who judges completions.
-    pub scorer: &'a mut RewardFn,
+    pub reward_fn: &'a mut RewardFn,
     /// How it is looked at.
-    pub looks: Looks<'a>,
+    pub validation: Looks<'a>,
 }
 
 impl<'a> Surroundings<'a> {
     /// How completions are read, and who judges them.
     fn judge(&mut self) -> (&'a ChatTokenizer, &mut RewardFn) {
-        (self.looks.exam.asking.chat_tokenizer, &mut *self.scorer)
+        (self.validation.evaluator.eval_config.chat_tokenizer, &mut *self.reward_fn)
     }
 }
 
@@ -62,7 +62,7 @@ pub fn train(
     outputs: &RunOutputs<'_>,
     log: &mut RunLog,
 ) -> Result<()> {
-    let StepConfig { schedule, most_tokens, .. } = config.steps;
+    let StepConfig { schedule, max_sampled_tokens: most_tokens, .. } = config.update;
     let policy = GptModern::new(&tuning.config, tuning.parameters.root())?;
     let twin = GptModern::new(&tuning.config, tuning.parameters.for_inference().root())?;
     let mut prompts = PromptLoader::new(questions, config.seed)?;
@@ -71,7 +71,7 @@ pub fn train(
     }
     while tuning.progress.step < schedule.total_steps {
         let step = tuning.progress.step + 1;
-        let questions = prompts.batch(step, config.prompts);
+        let questions = prompts.batch(step, config.prompts_per_step);
         let mut rng = step_rng(config.seed, step);
         let draw = || gather(&twin, around.judge(), &questions, &config.rollout, &mut rng);
         let judged = log.time(|times| &mut times.generation, draw)?;
@@ -81,9 +81,9 @@ pub fn train(
         }
         tuning.progress.step = step;
         around.reference.as_mut().map_or(Ok(()), |reference| reference.renew(tuning))?;
-        let last =
-            step == schedule.total_steps || most_tokens.is_some_and(|n| log.so_far.tokens >= n);
-        if last || around.looks.due(step) {
+        let last = step == schedule.total_steps
+            || most_tokens.is_some_and(|n| log.run_state.n_tokens >= n);
+        if last || around.validation.due(step) {
             look(&twin, tuning, around, outputs, log)?;
         }
         let stop = outputs.should_stop(step) || last;
@@ -106,12 +106,13 @@ fn learn(
     around: &Surroundings<'_>,
     log: &mut RunLog,
 ) -> Result<()> {
-    let (step, StepConfig { groups_each, schedule, .. }) = (tuning.progress.step + 1, config.steps);
-    let drawn = Experience::of(judged, &config.rollout, &config.judgement)?;
+    let (step, StepConfig { micro_batch_size: groups_each, schedule, .. }) =
+        (tuning.progress.step + 1, config.update);
+    let drawn = Experience::of(judged, &config.rollout, &config.advantage)?;
     let reference = around.reference.as_ref().map(|reference| &reference.model);
     let score = || parts(&drawn, &config.objective, twin, reference, groups_each);
-    let parts = log.time(|times| &mut times.scoring, score)?;
-    let updates = if parts.is_empty() { 0 } else { config.steps.updates };
+    let parts = log.time(|times| &mut times.log_probs, score)?;
+    let updates = if parts.is_empty() { 0 } else { config.update.num_iterations };
     let learn = || {
         let each = (0..updates).map(|_| update(tuning, policy, &parts, config, step));
         each.collect::<Result<Vec<Update>>>()
@@ -125,16 +126,16 @@ fn update(
     tuning: &mut TrainState,
     policy: &GptModern,
     parts: &[Part],
-    GrpoConfig { objective, steps, .. }: &GrpoConfig,
+    GrpoConfig { objective, update: steps, .. }: &GrpoConfig,
     step: usize,
 ) -> Result<Update> {
     let (loss, mut grads, seen) = gradients(policy, &tuning.parameters, parts, objective)?;
-    let norm = clip_grad_norm(&mut grads, &tuning.parameters, steps.grad_clip)?;
+    let norm = clip_grad_norm(&mut grads, &tuning.parameters, steps.max_grad_norm)?;
     if !loss.is_finite() || !norm.is_finite() {
         bail!("step {step}: the loss is {loss}, the gradient norm {norm}; try a smaller --lr");
     }
     tuning.optimizer.step(&grads, steps.schedule.lr_at(step))?;
-    Ok(Update { loss, norm, seen })
+    Ok(Update { loss, grad_norm: norm, update_metrics: seen })
 }
 
 /// Looks at `twin`, an inference twin of `tuning`, which is saved if none before was better. A look at which a score is no number says so
@@ -146,8 +147,8 @@ fn look(
     outputs: &RunOutputs<'_>,
     log: &mut RunLog,
 ) -> Result<()> {
-    let (looks, scorer, step) = (&around.looks, &mut *around.scorer, tuning.progress.step);
-    let (found, answers) = log.pause(|| looks.exam.greedy(twin, looks.questions, scorer))?;
+    let (looks, scorer, step) = (&around.validation, &mut *around.reward_fn, tuning.progress.step);
+    let (found, answers) = log.pause(|| looks.evaluator.greedy(twin, looks.prompts, scorer))?;
     if let Some(bad) = non_finite_reward_message(&answers) {
         return log.tell(step, &format!("the look after step {step} does not count: {bad}"));
     }
@@ -169,7 +170,7 @@ fn save(
     let Some(place) = &outputs.destination else { return Ok(()) };
     place.checkpoints.save(tuning.progress.step, |folder| {
         tuning.save(folder, place.data_id)?;
-        log.so_far.save(folder)?;
+        log.run_state.save(folder)?;
         reference.map_or(Ok(()), |reference| reference.save(folder))
     })
 }

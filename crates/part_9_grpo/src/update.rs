@@ -19,7 +19,7 @@ use crate::{Drawn, Experience, Objective};
 /// Groups whose gradient is computed at a time.
 pub struct Part {
     batch: TokenBatch,
-    drawn: Drawn,
+    loss_inputs: Drawn,
     temperature: f64,
 }
 
@@ -31,9 +31,11 @@ pub struct Seen {
     /// The largest ratio.
     pub ratio_max: f64,
     /// The mean of |log π − log π_behaviour|: before the first step, how far the sampler and the loss disagree.
-    pub mismatch: f64,
+    #[serde(alias = "mismatch")]
+    pub sampler_log_prob_diff: f64,
     /// The mean of k3 to the reference, in nats per token, if there is one.
-    pub kl: Option<f64>,
+    #[serde(alias = "kl")]
+    pub kl_per_token: Option<f64>,
 }
 
 /// The parts of `experience`, `groups_each` groups at a time, and what `reference` says of them.
@@ -65,13 +67,13 @@ pub fn parts(
         let scored = |model| log_probs(model, &batch, temperature);
         let reference = reference.filter(|_| objective.kl.is_some());
         let drawn = Drawn {
-            behaviour: batch.behavior_log_probs(groups())?,
-            old: objective.importance_cap.map(|_| scored(twin)).transpose()?,
-            reference: reference.map(scored).transpose()?,
+            behavior_log_probs: batch.behavior_log_probs(groups())?,
+            old_log_probs: objective.importance_sampling_cap.map(|_| scored(twin)).transpose()?,
+            ref_log_probs: reference.map(scored).transpose()?,
             advantages: spread(&experience.advantages)?,
             weights: spread(&experience.weights)?,
         };
-        parts.push(Part { batch, drawn, temperature });
+        parts.push(Part { batch, loss_inputs: drawn, temperature });
     }
     Ok(parts)
 }
@@ -88,7 +90,7 @@ pub fn gradients(
 ) -> Result<(f64, GradStore, Seen)> {
     let (mut seen, mut n) = (Seen::default(), 0.);
     let (loss, grads) = sum_of_gradients(parameters, parts, 1., |part| {
-        let Part { batch, drawn, temperature } = part;
+        let Part { batch, loss_inputs: drawn, temperature } = part;
         let now = log_probs(policy, batch, *temperature)?; // (R, T)
         n += seen.add(&now, drawn, &batch.mask, objective)?;
         objective.loss(&now, drawn)
@@ -106,20 +108,21 @@ impl Seen {
         objective: &Objective,
     ) -> Result<f64> {
         let numbers = |x: &Tensor| x.detach().to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>();
-        let (now, behaviour, mask) = (numbers(now)?, numbers(&drawn.behaviour)?, numbers(mask)?);
-        let old = drawn.old.as_ref().map(numbers).transpose()?;
-        let reference = drawn.reference.as_ref().map(numbers).transpose()?;
-        let (low, high) = (1. - objective.clip.low, 1. + objective.clip.high);
+        let (now, behaviour, mask) =
+            (numbers(now)?, numbers(&drawn.behavior_log_probs)?, numbers(mask)?);
+        let old = drawn.old_log_probs.as_ref().map(numbers).transpose()?;
+        let reference = drawn.ref_log_probs.as_ref().map(numbers).transpose()?;
+        let (low, high) = (1. - objective.clip_range.low, 1. + objective.clip_range.high);
         let mut n = 0.;
         for at in (0..now.len()).filter(|&at| mask[at] > 0.) {
             let of = |x: &[f32]| f64::from(x[at]);
             let ratio = (of(&now) - of(old.as_deref().unwrap_or(&behaviour))).exp();
             self.clip_fraction += f64::from(u8::from(ratio < low || ratio > high));
             self.ratio_max = self.ratio_max.max(ratio);
-            self.mismatch += (of(&now) - of(&behaviour)).abs();
+            self.sampler_log_prob_diff += (of(&now) - of(&behaviour)).abs();
             if let Some(reference) = &reference {
                 let d = of(reference) - of(&now);
-                self.kl = Some(self.kl.unwrap_or(0.) + d.exp() - d - 1.);
+                self.kl_per_token = Some(self.kl_per_token.unwrap_or(0.) + d.exp() - d - 1.);
             }
             n += 1.;
         }
@@ -128,10 +131,16 @@ impl Seen {
 
     /// The means over `n` tokens.
     fn over(self, n: f64) -> Self {
-        let Self { clip_fraction, ratio_max, mismatch, kl } = self;
+        let Self { clip_fraction, ratio_max, sampler_log_prob_diff: mismatch, kl_per_token: kl } =
+            self;
         let n = n.max(1.);
         let (clip_fraction, mismatch) = (clip_fraction / n, mismatch / n);
-        Self { clip_fraction, ratio_max, mismatch, kl: kl.map(|kl| kl / n) }
+        Self {
+            clip_fraction,
+            ratio_max,
+            sampler_log_prob_diff: mismatch,
+            kl_per_token: kl.map(|kl| kl / n),
+        }
     }
 }
 

@@ -76,7 +76,7 @@ pub(crate) struct TrainArgs {
     pub(crate) lora: LoraFlags,
     #[command(flatten)]
     #[serde(flatten)]
-    pub(crate) draw: DrawFlags,
+    pub(crate) rollout: DrawFlags,
     #[command(flatten)]
     #[serde(flatten)]
     pub(crate) objective: ObjectiveFlags,
@@ -88,7 +88,7 @@ pub(crate) struct TrainArgs {
     pub(crate) step: StepFlags,
     #[command(flatten)]
     #[serde(flatten)]
-    pub(crate) looks: LookFlags,
+    pub(crate) eval: LookFlags,
     #[command(flatten)]
     #[serde(flatten)]
     pub(crate) run: RunFlags,
@@ -101,11 +101,17 @@ pub(crate) struct StepFlags {
     #[arg(long, value_name = "N", default_value = "64", visible_aliases = ["batch-prompts"])]
     pub(crate) batch_size: NonZeroUsize,
     /// Prompts whose gradient is computed at a time
-    #[arg(long, value_name = "N", default_value = "32")]
-    pub(crate) micro_batch: NonZeroUsize,
+    #[arg(long, alias = "micro-batch", value_name = "N", default_value = "32")]
+    pub(crate) micro_batch_size: NonZeroUsize,
     /// Steps of the optimizer on what was drawn once (num-iterations as TRL means it)
-    #[arg(long, value_name = "N", default_value = "1", visible_alias = "num-iterations")]
-    pub(crate) mu: NonZeroUsize,
+    #[arg(
+        long,
+        alias = "mu",
+        value_name = "N",
+        default_value = "1",
+        visible_alias = "num-iterations"
+    )]
+    pub(crate) num_iterations: NonZeroUsize,
     /// How gradients become steps.
     #[command(flatten)]
     #[serde(flatten)]
@@ -119,32 +125,32 @@ pub(crate) struct LookFlags {
     #[arg(long, value_name = "N", default_value_t = 20, visible_alias = "eval-every")]
     pub(crate) eval_interval: usize,
     /// Most validation problems that are looked at
-    #[arg(long, value_name = "N", default_value = "200")]
-    pub(crate) eval_problems: NonZeroUsize,
+    #[arg(long, alias = "eval-problems", value_name = "N", default_value = "200")]
+    pub(crate) eval_examples: NonZeroUsize,
     /// Where they are, a file as --data [default: the task's own, or a tenth of --data]
     #[arg(long, value_name = "DATA")]
     pub(crate) eval_file: Option<String>,
     #[command(flatten)]
     #[serde(flatten)]
-    pub(crate) figures: MetricsFlags,
+    pub(crate) metrics: MetricsFlags,
 }
 
 #[derive(Args)]
 #[command(args_override_self = true)]
 pub(crate) struct EvalArgs {
     #[command(flatten)]
-    pub(crate) tuned: FinetunedFlags,
+    pub(crate) finetuned: FinetunedFlags,
     /// What it is compared with [default: the model that it was before its run]
     #[arg(long, value_name = "MODEL")]
     pub(crate) reference: Option<String>,
     #[command(flatten)]
     pub(crate) task: TaskFlags,
     /// Most problems
-    #[arg(long, value_name = "N")]
-    pub(crate) n: Option<NonZeroUsize>,
+    #[arg(long, alias = "n", value_name = "N")]
+    pub(crate) eval_examples: Option<NonZeroUsize>,
     /// pass@k by this many completions of each problem
-    #[arg(long, value_name = "N", default_value = "8")]
-    pub(crate) samples: NonZeroUsize,
+    #[arg(long, alias = "samples", value_name = "N", default_value = "8")]
+    pub(crate) group_size: NonZeroUsize,
     /// k
     #[arg(long, value_name = "K", default_value = "8")]
     pub(crate) k: NonZeroUsize,

@@ -61,21 +61,21 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
     let (held_out, _) = tokenize_prompts(examples(&unknown), &speech, config.context_len, BUDGET)?;
     let asking =
         CompletionEvalConfig { chat_tokenizer: &speech, max_new_tokens: BUDGET, batch_size: 200 };
-    let exam = Exam { task: Task::Arithmetic, asking };
+    let exam = Exam { task: Task::Arithmetic, eval_config: asking };
     // moments of its own
-    let mut tuning = TrainState::new(config, tuning.parameters, how.steps.optimizer)?;
+    let mut tuning = TrainState::new(config, tuning.parameters, how.update.optimizer)?;
     let twin = GptModern::new(&config, tuning.parameters.for_inference().root())?;
     let before = exam.greedy(&twin, &held_out, &mut *scorer)?;
     println!(
         "\nThen it answers by itself, {} times each of {} questions a step, and only the bare number is rewarded:",
-        how.rollout.group_size, how.prompts
+        how.rollout.group_size, how.prompts_per_step
     );
     let reference = Some(Reference::new(&tuning, Kind::Fixed)?);
-    let looks = Looks { exam, questions: &held_out, interval: steps.div_ceil(3) };
+    let looks = Looks { evaluator: exam, prompts: &held_out, interval: steps.div_ceil(3) };
     let mut log = RunLog::new(steps, 0, SoFar::default(), steps)?;
-    let mut around = Surroundings { reference, scorer: &mut *scorer, looks };
+    let mut around = Surroundings { reference, reward_fn: &mut *scorer, validation: looks };
     train(&mut tuning, asked, &how, &mut around, &RunOutputs::default(), &mut log)?;
-    let tokens = log.so_far.tokens;
+    let tokens = log.run_state.n_tokens;
     drop(log);
     let after = exam.greedy(&twin, &held_out, &mut *scorer)?;
     tell(&unknown, &before, &after);
@@ -145,7 +145,7 @@ fn tell(
     println!();
     for (name, of) in [
         ("right", (|found: &Evaluation| found.exact_match) as fn(&Evaluation) -> f64),
-        ("right, the form forgiven", |found| found.form_forgiven),
+        ("right, the form forgiven", |found| found.relaxed_match),
     ] {
         println!("{name:42}  {:>7.3}  {:>7.3}", of(before), of(after));
     }

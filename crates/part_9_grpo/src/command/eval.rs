@@ -20,7 +20,7 @@ use crate::task_flags::TaskFlags;
 
 pub(super) fn run(args: &EvalArgs) -> Result<()> {
     args.task.check()?;
-    let (samples, k) = (args.samples.get(), args.k.get());
+    let (samples, k) = (args.group_size.get(), args.k.get());
     as_usage_error((|| {
         ensure!(k <= samples, "--k {k} needs at least as many --samples, not {samples}");
         Ok(())
@@ -28,13 +28,13 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
     check_size(args.batch_size.get().div_ceil(samples), samples, args.task.budget())?;
     let device = args.compute.open_device()?;
     let examples = examples(args)?;
-    let tuned = args.tuned.open(&device)?;
+    let tuned = args.finetuned.open(&device)?;
     let reference =
-        reference_of_finetuned(&args.tuned, args.reference.as_deref(), &tuned, &device)?;
+        reference_of_finetuned(&args.finetuned, args.reference.as_deref(), &tuned, &device)?;
     let FinetunedModel { model, chat_tokenizer: speech, .. } = tuned;
     let (context, budget) = (model.config().context_len, args.task.budget());
     let (mut asked, left_out) = args.task.questions(examples, &speech, context)?;
-    asked.truncate(args.n.map_or(asked.len(), std::num::NonZeroUsize::get));
+    asked.truncate(args.eval_examples.map_or(asked.len(), std::num::NonZeroUsize::get));
     if left_out > 0 {
         println!("{left_out} problems were left out, as they are too long");
     }
@@ -44,7 +44,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
         max_new_tokens: budget,
         batch_size: args.batch_size.get(),
     };
-    let exam = Exam { task: args.task.task, asking };
+    let exam = Exam { task: args.task.task, eval_config: asking };
     let (found, judged) = exam.greedy(&model, &asked, &mut *scorer)?;
     let choice = SamplingStrategy::new(args.temperature, None, None, None);
     let sampler = Sampler::new(choice);
@@ -89,8 +89,14 @@ fn report(found: &Evaluation, tries: &Tries, beside: Option<&PolicyComparison>) 
 
 /// The figures, in words.
 fn tell(found: &Evaluation, tries: &Tries, beside: Option<&PolicyComparison>) {
-    let Evaluation { n, exact_match, exact_match_low, exact_match_high, form_forgiven, .. } =
-        *found;
+    let Evaluation {
+        n,
+        exact_match,
+        exact_match_low,
+        exact_match_high,
+        relaxed_match: form_forgiven,
+        ..
+    } = *found;
     println!(
         "{n} problems, the likeliest completion of each: right {exact_match:.3} ({exact_match_low:.3} to {exact_match_high:.3}), with the \
          form forgiven {form_forgiven:.3}"
@@ -117,7 +123,7 @@ fn tell(found: &Evaluation, tries: &Tries, beside: Option<&PolicyComparison>) {
 /// What is asked: held-out problems, or those of a file; of the file that the run learned from, the problems that it decided by.
 fn examples(args: &EvalArgs) -> Result<Vec<Example>> {
     let TaskFlags { task, data, .. } = &args.task;
-    let run = RunFolder::read_settings(Path::new(&args.tuned.model))?;
+    let run = RunFolder::read_settings(Path::new(&args.finetuned.model))?;
     let same = run.filter(|run| {
         data.is_some() && run["data"] == json!(data) && run["task"] == json!(task) // which only part 9's runs have
     });

@@ -20,7 +20,7 @@ const PROMPTS: usize = 32;
 /// A way to learn.
 pub(crate) struct Method {
     pub(crate) name: &'static str,
-    pub(crate) how: How,
+    pub(crate) kind: How,
 }
 
 /// From what.
@@ -35,13 +35,13 @@ pub(crate) enum How {
 }
 
 pub(crate) const METHODS: [Method; 7] = [
-    Method { name: "SFT on right answers", how: How::Demonstrations },
-    Method { name: "best of n", how: How::Rewards(Baseline::BestOfGroup, Aggregation::Token) },
-    Method { name: "REINFORCE", how: How::Rewards(Baseline::BatchMean, Aggregation::Constant) },
-    Method { name: "RLOO", how: How::Rewards(Baseline::LeaveOneOut, Aggregation::Constant) },
-    Method { name: "GRPO", how: How::Rewards(Baseline::GroupStd, Aggregation::Sequence) },
-    Method { name: "Dr. GRPO", how: How::Rewards(Baseline::GroupMean, Aggregation::Constant) },
-    Method { name: "PPO", how: How::Critic },
+    Method { name: "SFT on right answers", kind: How::Demonstrations },
+    Method { name: "best of n", kind: How::Rewards(Baseline::BestOfGroup, Aggregation::Token) },
+    Method { name: "REINFORCE", kind: How::Rewards(Baseline::BatchMean, Aggregation::Constant) },
+    Method { name: "RLOO", kind: How::Rewards(Baseline::LeaveOneOut, Aggregation::Constant) },
+    Method { name: "GRPO", kind: How::Rewards(Baseline::GroupStd, Aggregation::Sequence) },
+    Method { name: "Dr. GRPO", kind: How::Rewards(Baseline::GroupMean, Aggregation::Constant) },
+    Method { name: "PPO", kind: How::Critic },
 ];
 
 /// As many steps as draw the tokens of the table, where a completion has `length` tokens.
@@ -66,8 +66,8 @@ pub(crate) fn rewarding(
         stop_token_ids: stop,
     };
     let mut config = GrpoConfig::usual(PROMPTS, rollout, LrSchedule::cosine(args.lr, steps), seed);
-    config.judgement = Judgement { baseline, aggregation, ..config.judgement };
-    config.steps.most_tokens = Some(args.tokens.get());
+    config.advantage = Judgement { baseline, loss_aggregation: aggregation, ..config.advantage };
+    config.update.max_sampled_tokens = Some(args.tokens.get());
     config
 }
 

@@ -39,10 +39,10 @@ pub(super) fn report(
         100. * scoring,
         100. * training
     );
-    if so_far.silent > 0 {
+    if so_far.zero_advantage_steps > 0 {
         println!(
             "in {} of {step} steps no completion was better than the others of its group, and nothing was learned from them",
-            so_far.silent
+            so_far.zero_advantage_steps
         );
     }
     let saved = if args.lora.lora_rank.is_some() { "adapter" } else { "model" };
@@ -55,7 +55,7 @@ pub(super) fn report(
         println!(
             "{}",
             json!({
-                "step": step, "reward": best, "tokens": so_far.tokens, "steps_without_signal": so_far.silent, "seconds": seconds,
+                "step": step, "reward": best, "tokens": so_far.n_tokens, "steps_without_signal": so_far.zero_advantage_steps, "seconds": seconds,
                 "saved": args.out.join(saved),
                 "share_generation": generation, "share_scoring": scoring, "share_training": training,
             })

@@ -13,7 +13,8 @@ use tiny_gpt::loss_curve::{self, Curve};
 pub(super) struct Settings {
     pub(super) model: String,
     /// The fingerprint of its weights.
-    pub(super) start: String,
+    #[serde(alias = "start")]
+    pub(super) base_sha256: String,
     pub(super) tokens: usize,
     pub(super) lr: f64,
 }
@@ -23,10 +24,14 @@ pub(super) struct Settings {
 pub(super) struct Row {
     pub(super) method: String,
     pub(super) seed: u64,
-    pub(super) start: f64,
-    pub(super) right: f64,
-    pub(super) form_forgiven: f64,
-    pub(super) tokens: usize,
+    #[serde(alias = "start")]
+    pub(super) exact_match_before: f64,
+    #[serde(alias = "right")]
+    pub(super) exact_match: f64,
+    #[serde(alias = "form_forgiven")]
+    pub(super) relaxed_match: f64,
+    #[serde(alias = "tokens")]
+    pub(super) n_tokens: usize,
     pub(super) minutes: f64,
     pub(super) curve: Vec<(usize, f64)>,
 }
@@ -57,7 +62,7 @@ impl Table {
                     "{} holds runs from {} ({}) with {} tokens at a rate of {}, which do not compare: choose another --out",
                     path.display(),
                     of.model,
-                    &of.start[..of.start.len().min(8)],
+                    &of.base_sha256[..of.base_sha256.len().min(8)],
                     of.tokens,
                     of.lr
                 );
@@ -89,10 +94,11 @@ impl Table {
             let rows: Vec<&Row> = self.rows.iter().filter(|row| row.method == *name).collect();
             let all =
                 |of: fn(&Row) -> f64| spread(&rows.iter().map(|row| of(row)).collect::<Vec<_>>());
-            let (start, (right, std)) = (all(|row| row.start).0, all(|row| row.right));
+            let (start, (right, std)) =
+                (all(|row| row.exact_match_before).0, all(|row| row.exact_match));
             let (forgiven, tokens, minutes) = (
-                all(|row| row.form_forgiven).0,
-                all(|row| row.tokens as f64).0,
+                all(|row| row.relaxed_match).0,
+                all(|row| row.n_tokens as f64).0,
                 all(|row| row.minutes).0,
             );
             println!(

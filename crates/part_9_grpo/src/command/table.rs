@@ -29,10 +29,11 @@ pub(super) fn run(args: &TableArgs) -> Result<()> {
     let checkpoint = opened(&args.model, LoadMode::Training(DType::F32), &device)?;
     let start = parameters_sha256(checkpoint.parameters.iter())?;
     let (model, tokens) = (args.model.clone(), args.tokens.get());
-    let mut table = Table::open(&args.out, Settings { model, start, tokens, lr: args.lr })?;
+    let mut table =
+        Table::open(&args.out, Settings { model, base_sha256: start, tokens, lr: args.lr })?;
     let mut contest = Contest::of(args, checkpoint, &device)?;
     for seed in 1..=args.seeds.get() as u64 {
-        for Method { name, how } in &METHODS {
+        for Method { name, kind: how } in &METHODS {
             if !table.has(name, seed) {
                 println!("{name}, seed {seed}");
                 table.add(contest.one(name, *how, seed)?)?;
@@ -52,14 +53,14 @@ fn opened(model: &str, purpose: LoadMode, device: &Device) -> Result<Checkpoint>
 struct Contest<'a> {
     args: &'a TableArgs,
     device: &'a Device,
-    speech: ChatTokenizer,
-    scorer: Box<RewardFn>,
+    chat_tokenizer: ChatTokenizer,
+    reward_fn: Box<RewardFn>,
     /// The problems to learn from, to look at on the way, and to report of.
-    learned: Vec<PromptExample>,
-    looked_at: Vec<PromptExample>,
-    held_out: Vec<PromptExample>,
+    train_prompts: Vec<PromptExample>,
+    validation_prompts: Vec<PromptExample>,
+    test_prompts: Vec<PromptExample>,
     /// How the start does at the last two.
-    start: [Evaluation; 2],
+    initial_metrics: [Evaluation; 2],
 }
 
 impl<'a> Contest<'a> {
@@ -76,17 +77,34 @@ impl<'a> Contest<'a> {
         let (exam, mut scorer) = (exam(&speech), ppo::reward_fn::exact_match_reward_fn());
         let mut of = |questions: &[PromptExample]| exam.greedy(&twin, questions, &mut *scorer);
         let start = [of(&looked_at)?.0, of(&held_out)?.0];
-        Ok(Self { args, device, speech, scorer, learned, looked_at, held_out, start })
+        Ok(Self {
+            args,
+            device,
+            chat_tokenizer: speech,
+            reward_fn: scorer,
+            train_prompts: learned,
+            validation_prompts: looked_at,
+            test_prompts: held_out,
+            initial_metrics: start,
+        })
     }
 
     /// One run: the held-out problems before and after, and on the way the validation problems.
     fn one(&mut self, name: &str, how: How, seed: u64) -> Result<Row> {
-        let Self { args, device, speech, scorer, looked_at, held_out, .. } = self;
+        let Self {
+            args,
+            device,
+            chat_tokenizer: speech,
+            reward_fn: scorer,
+            validation_prompts: looked_at,
+            test_prompts: held_out,
+            ..
+        } = self;
         let checkpoint = opened(&args.model, LoadMode::Training(DType::F32), device)?;
         let config = *checkpoint.model.config();
         let mut tuning = TrainState::new(config, checkpoint.parameters, optimizer(how))?;
         let mut twin = GptModern::new(&config, tuning.parameters.for_inference().root())?;
-        let (exam, [looked, start]) = (exam(speech), &self.start);
+        let (exam, [looked, start]) = (exam(speech), &self.initial_metrics);
         let steps = steps(args, start.length_mean);
         let mut curve = vec![(0, looked.exact_match)];
         let begin = Instant::now();
@@ -102,10 +120,12 @@ impl<'a> Contest<'a> {
                 let stop = speech.stop_token_ids().to_vec();
                 let config = rewarding((baseline, aggregation), stop, steps, args, seed);
                 let reference = Some(Reference::new(&tuning, Kind::Fixed)?);
-                let looks = Looks { exam, questions: looked_at, interval: steps.div_ceil(6) };
+                let looks =
+                    Looks { evaluator: exam, prompts: looked_at, interval: steps.div_ceil(6) };
                 let mut log = RunLog::new(steps, 0, SoFar::default(), steps)?;
-                let mut around = Surroundings { reference, scorer: &mut **scorer, looks };
-                let learned = self.learned.clone();
+                let mut around =
+                    Surroundings { reference, reward_fn: &mut **scorer, validation: looks };
+                let learned = self.train_prompts.clone();
                 train(
                     &mut tuning,
                     learned,
@@ -114,8 +134,8 @@ impl<'a> Contest<'a> {
                     &RunOutputs::default(),
                     &mut log,
                 )?;
-                let tokens = log.so_far.tokens;
-                curve.extend(log.looks[1..].iter().filter(|(at, _)| *at < tokens));
+                let tokens = log.run_state.n_tokens;
+                curve.extend(log.validation_curve[1..].iter().filter(|(at, _)| *at < tokens));
                 tokens
             }
         };
@@ -125,10 +145,10 @@ impl<'a> Contest<'a> {
         Ok(Row {
             method: name.into(),
             seed,
-            start: start.exact_match,
-            right: found.exact_match,
-            form_forgiven: found.form_forgiven,
-            tokens,
+            exact_match_before: start.exact_match,
+            exact_match: found.exact_match,
+            relaxed_match: found.relaxed_match,
+            n_tokens: tokens,
             minutes,
             curve,
         })
@@ -138,5 +158,5 @@ impl<'a> Contest<'a> {
 fn exam(speech: &ChatTokenizer) -> Exam<'_> {
     let asking =
         CompletionEvalConfig { chat_tokenizer: speech, max_new_tokens: BUDGET, batch_size: 100 };
-    Exam { task: Task::Arithmetic, asking }
+    Exam { task: Task::Arithmetic, eval_config: asking }
 }

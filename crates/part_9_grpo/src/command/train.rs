@@ -32,7 +32,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let rewards = mix.models().map(|model| ("--reward", Some(model)));
     let begins_with: Vec<_> = rewards.chain([("--model", Some(args.model.as_str()))]).collect();
     let start = RunSetup::new(args, (&args.out, &args.run), &FREE, &begins_with)?;
-    let aside = args.looks.eval_file.as_deref();
+    let aside = args.eval.eval_file.as_deref();
     let problems = args.task.task.problems(args.task.data.as_deref(), aside)?;
     let name = fingerprint_of(&problems);
     let base = resolve_model_path(&args.model);
@@ -45,12 +45,13 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let config = grpo_config(args, schedule, speech.stop_token_ids().to_vec())?;
     let lora = args.lora.config();
     let (model, parameters) = (*checkpoint.model.config(), checkpoint.parameters);
-    let optimizer = config.steps.optimizer;
+    let optimizer = config.update.optimizer;
     let mut tuning =
         TrainState::with_optional_lora(model, parameters, lora.as_ref(), optimizer, config.seed)?;
     let origins = RunInputs { reference: start_of(&tuning)?, scorer: scored_by };
-    let mut so_far = SoFar { origins, ..SoFar::default() };
-    let mut reference = config.reference.map(|kind| Reference::new(&tuning, kind)).transpose()?;
+    let mut so_far = SoFar { run_inputs: origins, ..SoFar::default() };
+    let mut reference =
+        config.reference_update.map(|kind| Reference::new(&tuning, kind)).transpose()?;
     let keeper = ModelSaver {
         chat_tokenizer: &speech,
         special_ids: &checkpoint.special_ids,
@@ -59,13 +60,13 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     };
     let restore = |path: &Path| {
         let saved = SoFar::of(path)?;
-        saved.origins.ensure_same_as(&so_far.origins)?;
+        saved.run_inputs.ensure_same_as(&so_far.run_inputs)?;
         so_far = saved;
         tuning.restore(path, &name)?;
         reference.as_mut().map_or(Ok(()), |reference| reference.restore(path))
     };
     start.create_folder()?;
-    let figures = args.looks.figures;
+    let figures = args.eval.metrics;
     let (folder, tracker, rows) = start.open_run(figures.tracker, restore)?;
     tell_start(args, &tuning, [learned.len(), validation.len(), left_out]);
     let (total, step) = (schedule.total_steps, tuning.progress.step);
@@ -77,9 +78,9 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
         max_new_tokens: args.task.budget(),
         batch_size: 64,
     };
-    let exam = Exam { task: args.task.task, asking };
-    let looks = Looks { exam, questions: &validation, interval: args.looks.eval_interval };
-    let mut around = Surroundings { reference, scorer: &mut *scorer, looks };
+    let exam = Exam { task: args.task.task, eval_config: asking };
+    let looks = Looks { evaluator: exam, prompts: &validation, interval: args.eval.eval_interval };
+    let mut around = Surroundings { reference, reward_fn: &mut *scorer, validation: looks };
     train(&mut tuning, learned, &config, &mut around, &outputs, &mut log)?;
     finish(args, &tuning, schedule, log, (&keeper, &device))
 }
@@ -96,11 +97,11 @@ fn finish(
     if ended {
         log.row(total, schedule.lr_at(total))?;
     }
-    let (so_far, times) = (log.so_far.clone(), log.times);
+    let (so_far, times) = (log.run_state.clone(), log.timings);
     log.finish()?;
     if ended {
         ensure!(
-            so_far.tokens > 0,
+            so_far.n_tokens > 0,
             "no step was learned from: among the scores of each was one that is no number"
         );
         ensure!(
@@ -122,7 +123,7 @@ fn check(args: &TrainArgs) -> Result<LrSchedule> {
     args.objective.check(budget)?;
     args.lora.check()?;
     check_dropout(&args.lora)?;
-    let samples = args.draw.rollout(budget, Vec::new())?.group_size;
+    let samples = args.rollout.rollout(budget, Vec::new())?.group_size;
     check_size(args.step.batch_size.get(), samples, budget)?;
     args.schedule.schedule()
 }
@@ -148,7 +149,7 @@ fn asked(
 ) -> Result<(Vec<PromptExample>, Vec<PromptExample>, usize)> {
     let (train, left_out) = args.task.questions(problems.train, speech, context)?;
     let (mut validation, _) = args.task.questions(problems.validation, speech, context)?;
-    validation.truncate(args.looks.eval_problems.get());
+    validation.truncate(args.eval.eval_examples.get());
     Ok((train, validation, left_out))
 }
 
@@ -158,18 +159,18 @@ pub(crate) fn grpo_config(
     stop: Vec<u32>,
 ) -> Result<GrpoConfig> {
     Ok(GrpoConfig {
-        prompts: args.step.batch_size.get(),
-        rollout: args.draw.rollout(args.task.budget(), stop)?,
-        judgement: args.objective.judgement(),
+        prompts_per_step: args.step.batch_size.get(),
+        rollout: args.rollout.rollout(args.task.budget(), stop)?,
+        advantage: args.objective.judgement(),
         objective: args.objective.objective(),
-        reference: args.objective.reference(),
-        steps: StepConfig {
-            updates: args.step.mu.get(),
-            groups_each: args.step.micro_batch.get(),
+        reference_update: args.objective.reference(),
+        update: StepConfig {
+            num_iterations: args.step.num_iterations.get(),
+            micro_batch_size: args.step.micro_batch_size.get(),
             schedule,
             optimizer: args.step.optimizer.adamw_config(),
-            grad_clip: args.step.optimizer.max_grad_norm().unwrap_or(f64::MAX),
-            most_tokens: None,
+            max_grad_norm: args.step.optimizer.max_grad_norm().unwrap_or(f64::MAX),
+            max_sampled_tokens: None,
         },
         seed: args.run.compute.seed,
     })

@@ -43,13 +43,13 @@ fn mean_gradient_of_pairs(baseline: Baseline) -> Result<Tensor> {
             let new =
                 log_probs(scores.as_tensor())?.index_select(&Tensor::new(&[a, b], &CPU)?, 0)?;
             let drawn = Drawn {
-                behaviour: new.detach(),
-                old: None,
-                reference: None,
+                behavior_log_probs: new.detach(),
+                old_log_probs: None,
+                ref_log_probs: None,
                 advantages: Tensor::new(values, &CPU)?,
                 weights: Tensor::new(&[0.5, 0.5], &CPU)?,
             };
-            let objective = Objective { clip: CLIP, kl: None, importance_cap: None };
+            let objective = Objective { clip_range: CLIP, kl: None, importance_sampling_cap: None };
             let p = (fixed[a as usize] + fixed[b as usize]).exp();
             total = (total + (gradient(&objective.loss(&new, &drawn)?, &scores)? * p)?)?;
         }
@@ -158,16 +158,17 @@ fn only_a_constant_weight_keeps_the_gradient_where_lengths_differ() -> Result<()
                 let weights = aggregation.weights(&[a.len(), b.len()], &[true; 2], 2);
                 let spread = |x: [f64; 2]| [vec![x[0]; a.len()], vec![x[1]; b.len()]].concat();
                 let drawn = Drawn {
-                    behaviour: log_probs.detach(),
-                    old: None,
-                    reference: None,
+                    behavior_log_probs: log_probs.detach(),
+                    old_log_probs: None,
+                    ref_log_probs: None,
                     advantages: Tensor::new(spread([rewards[i], rewards[j]]), &CPU)?,
                     weights: Tensor::new(
                         spread([f64::from(weights[0]), f64::from(weights[1])]),
                         &CPU,
                     )?,
                 };
-                let objective = Objective { clip: CLIP, kl: None, importance_cap: None };
+                let objective =
+                    Objective { clip_range: CLIP, kl: None, importance_sampling_cap: None };
                 let p = log_probs.sum_all()?.exp()?.to_scalar::<f64>()?;
                 let found = gradient(&objective.loss(&log_probs, &drawn)?, &scores)?;
                 total = (total + (found * p)?)?;

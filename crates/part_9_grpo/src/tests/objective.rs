@@ -43,16 +43,16 @@ fn losses_and_gradients_are_those_of_trl_s_formulas() -> Result<()> {
         let weights = aggregation.weights(&lengths, &takes_part, budget);
         let weights: Vec<f64> = weights.into_iter().map(|w| theirs * f64::from(w)).collect();
         let drawn = Drawn {
-            behaviour: tensor(&golden["behaviour"])?,
-            old: Some(tensor(&golden["old"])?),
-            reference: Some(tensor(&golden["reference"])?),
+            behavior_log_probs: tensor(&golden["behaviour"])?,
+            old_log_probs: Some(tensor(&golden["old"])?),
+            ref_log_probs: Some(tensor(&golden["reference"])?),
             advantages: spread(&of_groups, &lengths)?,
             weights: spread(&weights, &lengths)?,
         };
         let objective = Objective {
-            clip: Clip { low, high },
+            clip_range: Clip { low, high },
             kl: named::<Kl>(&case["kl"]).map(|kl| (kl, golden["beta"].as_f64().expect("β"))),
-            importance_cap: case["cap"].as_f64(),
+            importance_sampling_cap: case["cap"].as_f64(),
         };
         let log_probs = Var::from_tensor(&tensor(&golden["new"])?)?;
         let loss = objective.loss(log_probs.as_tensor(), &drawn)?;
@@ -95,14 +95,15 @@ fn a_loss_of_three_terms_is_the_original_s() -> Result<()> {
     assert_close(&policy, &Tensor::new(&[-1.1], &CPU)?, 1e-12)?;
     // k2 of d = 1 is the 0.5 that the original takes for granted.
     let drawn = Drawn {
-        behaviour: zero.clone(),
-        old: None,
-        reference: Some((&log_probs + 1.)?),
+        behavior_log_probs: zero.clone(),
+        old_log_probs: None,
+        ref_log_probs: Some((&log_probs + 1.)?),
         advantages: one.clone(),
         weights: one,
     };
     let clip = Clip { low: 0.1, high: 0.1 };
-    let objective = Objective { clip, kl: Some((Kl::K2, 0.1)), importance_cap: None };
+    let objective =
+        Objective { clip_range: clip, kl: Some((Kl::K2, 0.1)), importance_sampling_cap: None };
     assert_close(&objective.loss(&log_probs, &drawn)?, &Tensor::new(-1.05, &CPU)?, 1e-12)
         .map_err(Into::into)
 }
@@ -129,10 +130,16 @@ fn log_ratios_beyond_reason_stay_finite() -> Result<()> {
 fn what_a_term_needs_is_demanded() -> Result<()> {
     let zero = Tensor::zeros(2, DType::F32, &CPU)?;
     let [behaviour, advantages, weights] = [(); 3].map(|()| zero.clone());
-    let drawn = Drawn { behaviour, old: None, reference: None, advantages, weights };
+    let drawn = Drawn {
+        behavior_log_probs: behaviour,
+        old_log_probs: None,
+        ref_log_probs: None,
+        advantages,
+        weights,
+    };
     let clip = Clip { low: 0.2, high: 0.2 };
     let refused = |kl, importance_cap| {
-        let objective = Objective { clip, kl, importance_cap };
+        let objective = Objective { clip_range: clip, kl, importance_sampling_cap: importance_cap };
         objective.loss(&zero, &drawn).expect_err("refused").to_string()
     };
     assert!(refused(Some((Kl::K3, 0.1)), None).contains("needs a reference"));
@@ -161,9 +168,9 @@ fn the_first_rung_points_where_the_others_point() -> Result<()> {
 
 #[test]
 fn the_last_tokens_of_the_budget_cost_more_and_more() {
-    let penalised = Overlong::Penalised { margin: 4 };
+    let penalised = Overlong::Penalised { buffer: 4 };
     let paid: Vec<f32> = (5..=10).map(|length| penalised.penalty(length, 10)).collect();
     assert_eq!(paid, [0., 0., 0.25, 0.5, 0.75, 1.]);
     assert_eq!(Overlong::Masked.penalty(10, 10), 0.);
-    assert_eq!(Overlong::Penalised { margin: 0 }.penalty(10, 10), 0.);
+    assert_eq!(Overlong::Penalised { buffer: 0 }.penalty(10, 10), 0.);
 }

@@ -86,13 +86,14 @@ fn run(
     let (mut tuning, questions) = (tuning(&speech)?, asked(&speech)?);
     let asking =
         CompletionEvalConfig { chat_tokenizer: &speech, max_new_tokens: BUDGET, batch_size: 6 };
-    let exam = Exam { task: Task::Arithmetic, asking };
-    let reference = config.reference.map(|kind| Reference::new(&tuning, kind)).transpose()?;
-    let looks = Looks { exam, questions: &questions, interval };
-    let mut around = Surroundings { reference, scorer, looks };
-    let mut log = RunLog::new(config.steps.schedule.total_steps, 0, SoFar::default(), 1000)?;
+    let exam = Exam { task: Task::Arithmetic, eval_config: asking };
+    let reference =
+        config.reference_update.map(|kind| Reference::new(&tuning, kind)).transpose()?;
+    let looks = Looks { evaluator: exam, prompts: &questions, interval };
+    let mut around = Surroundings { reference, reward_fn: scorer, validation: looks };
+    let mut log = RunLog::new(config.update.schedule.total_steps, 0, SoFar::default(), 1000)?;
     train(&mut tuning, questions.clone(), config, &mut around, outputs, &mut log)?;
-    Ok((tuning, log.so_far))
+    Ok((tuning, log.run_state))
 }
 
 fn trained(config: &GrpoConfig, scorer: &mut RewardFn) -> Result<(TrainState, SoFar)> {
@@ -190,9 +191,12 @@ fn the_distance_is_that_to_the_reference_that_was_asked_for() -> Result<()> {
     let of = |reference: Option<Kind>| -> Result<Vec<Option<f64>>> {
         let mut config = config(4, &speech);
         config.objective.kl = config.objective.kl.filter(|_| reference.is_some());
-        config.reference = reference;
-        let rows = trained(&config, &mut *rule(letters))?.1.recent;
-        Ok(rows.iter().map(|row| row.update.and_then(|(update, _)| update.seen.kl)).collect())
+        config.reference_update = reference;
+        let rows = trained(&config, &mut *rule(letters))?.1.recent_rows;
+        Ok(rows
+            .iter()
+            .map(|row| row.update.and_then(|(update, _)| update.update_metrics.kl_per_token))
+            .collect())
     };
     let near = |kl: &Option<f64>| kl.is_some_and(|kl| kl.abs() < 1e-6);
     let far = |kl: &Option<f64>| kl.is_some_and(|kl| kl > 1e-4);
@@ -212,7 +216,7 @@ fn every_choice_is_heard() -> Result<()> {
     let after = |config: GrpoConfig| bits(&trained(&config, &mut *rule(letters))?.0);
     let twice = || {
         let mut config = usual();
-        config.steps.updates = 3;
+        config.update.num_iterations = 3;
         config
     };
     let mut all = vec![("usual", after(usual())?), ("mu", after(twice())?)];
@@ -222,12 +226,12 @@ fn every_choice_is_heard() -> Result<()> {
         all.push((name, after(config)?));
         Ok(())
     };
-    other("epsilon", twice(), &|c| c.objective.clip = Clip::symmetric(0.02))?;
-    other("epsilon high", twice(), &|c| c.objective.clip = Clip { low: 0.02, high: 0.2 })?;
-    other("baseline", usual(), &|c| c.judgement.baseline = Baseline::BatchMean)?;
-    other("aggregation", usual(), &|c| c.judgement.aggregation = Aggregation::Sequence)?;
-    other("masked", usual(), &|c| c.judgement.overlong = Overlong::Masked)?;
-    other("penalised", usual(), &|c| c.judgement.overlong = Overlong::Penalised { margin: 3 })?;
+    other("epsilon", twice(), &|c| c.objective.clip_range = Clip::symmetric(0.02))?;
+    other("epsilon high", twice(), &|c| c.objective.clip_range = Clip { low: 0.02, high: 0.2 })?;
+    other("baseline", usual(), &|c| c.advantage.baseline = Baseline::BatchMean)?;
+    other("aggregation", usual(), &|c| c.advantage.loss_aggregation = Aggregation::Sequence)?;
+    other("masked", usual(), &|c| c.advantage.overlong = Overlong::Masked)?;
+    other("penalised", usual(), &|c| c.advantage.overlong = Overlong::Penalised { buffer: 3 })?;
     other("no KL", usual(), &|c| c.objective = Objective { kl: None, ..c.objective })?;
     other("seed", usual(), &|c| c.seed = 4)?;
     for (i, (a, weights)) in all.iter().enumerate() {
@@ -235,10 +239,13 @@ fn every_choice_is_heard() -> Result<()> {
             assert!(weights != others, "{a} and {b} arrive at the same weights");
         }
     }
-    let rows = trained(&twice(), &mut *rule(letters))?.1.recent;
+    let rows = trained(&twice(), &mut *rule(letters))?.1.recent_rows;
     for (last, before_the_first) in rows.iter().filter_map(|row| row.update) {
-        assert!(last.seen.ratio_max > 1.001, "the third update is off what was drawn");
-        assert!(before_the_first < 1e-4 && last.seen.mismatch > 1e-4, "{last:?}");
+        assert!(last.update_metrics.ratio_max > 1.001, "the third update is off what was drawn");
+        assert!(
+            before_the_first < 1e-4 && last.update_metrics.sampler_log_prob_diff > 1e-4,
+            "{last:?}"
+        );
     }
     Ok(())
 }
@@ -248,8 +255,8 @@ fn the_gradient_is_clipped_and_the_rate_is_the_schedules() -> Result<()> {
     let speech = speech()?;
     let after = |grad_clip, floor, stop_after| {
         let mut config = config(2, &speech);
-        config.steps.grad_clip = grad_clip;
-        config.steps.schedule =
+        config.update.max_grad_norm = grad_clip;
+        config.update.schedule =
             LrSchedule { min_lr: floor, warmup_steps: 0, ..LrSchedule::cosine(1e-2, 2) };
         let outputs = RunOutputs { stop_after: Some(stop_after), ..RunOutputs::default() };
         bits(&run(&config, &mut *rule(letters), &outputs, 0)?.0)
@@ -267,13 +274,13 @@ fn steps_without_signal_and_tokens_are_counted_and_a_budget_ends_the_run() -> Re
     let speech = speech()?;
     let mut config = config(5, &speech);
     let so_far = trained(&config, &mut *rule(|_| 0.5))?.1;
-    let tokens: usize = so_far.recent.iter().map(|row| row.tokens).sum();
-    assert_eq!((so_far.silent, so_far.tokens), (5, tokens));
+    let tokens: usize = so_far.recent_rows.iter().map(|row| row.n_tokens).sum();
+    assert_eq!((so_far.zero_advantage_steps, so_far.n_tokens), (5, tokens));
     let folder = tempfile::tempdir()?;
     so_far.save(folder.path())?;
     assert_eq!(SoFar::of(folder.path())?, so_far);
-    config.steps.most_tokens = Some(so_far.recent[0].tokens + 1);
+    config.update.max_sampled_tokens = Some(so_far.recent_rows[0].n_tokens + 1);
     let (tuning, so_far) = trained(&config, &mut *rule(letters))?;
-    assert_eq!((tuning.progress.step, so_far.silent), (2, 0));
+    assert_eq!((tuning.progress.step, so_far.zero_advantage_steps), (2, 0));
     Ok(())
 }

@@ -48,7 +48,11 @@ fn judgement(overlong: Overlong) -> Judgement {
 }
 
 fn objective() -> Objective {
-    Objective { clip: Clip::symmetric(0.2), kl: Some((Kl::K3Weighted, 0.1)), importance_cap: None }
+    Objective {
+        clip_range: Clip::symmetric(0.2),
+        kl: Some((Kl::K3Weighted, 0.1)),
+        importance_sampling_cap: None,
+    }
 }
 
 fn questions() -> Vec<PromptExample> {
@@ -82,9 +86,9 @@ fn every_weight_gets_a_gradient_and_no_value_head_is_there() -> Result<()> {
     let (loss, grads, seen) = gradients(&policy, &tuning.parameters, &parts, how)?;
     assert_gradients_flow(&tuning.parameters, &grads)?;
     assert!(tuning.parameters.iter().all(|parameter| !parameter.name.contains("value_head")));
-    assert!(loss.is_finite() && seen.kl > Some(0.), "{loss} {seen:?}");
+    assert!(loss.is_finite() && seen.kl_per_token > Some(0.), "{loss} {seen:?}");
     // Before the first step the ratio is 1, whatever temperature and cache the sampler had.
-    assert!(seen.mismatch < 1e-4 && (seen.ratio_max - 1.).abs() < 1e-3, "{seen:?}");
+    assert!(seen.sampler_log_prob_diff < 1e-4 && (seen.ratio_max - 1.).abs() < 1e-3, "{seen:?}");
     assert_eq!(seen.clip_fraction, 0.);
     Ok(())
 }
@@ -166,7 +170,7 @@ fn what_was_cut_is_masked_or_pays() -> Result<()> {
     let of = |overlong| experience(&tuning, overlong);
     let scored = of(Overlong::Scored)?;
     let masked = of(Overlong::Masked)?;
-    let penalised = of(Overlong::Penalised { margin: 2 })?;
+    let penalised = of(Overlong::Penalised { buffer: 2 })?;
     let responses: Vec<&SampledCompletion> =
         scored.groups.iter().flat_map(|group| &group.completions).collect();
     let cut = responses.iter().filter(|response| !response.terminated()).count();
@@ -243,7 +247,7 @@ fn groups_of_which_no_completion_takes_part_are_left_out() -> Result<()> {
 #[test]
 fn the_better_of_two_completions_has_the_positive_advantage() -> Result<()> {
     let drawn = experience(&tuning(1)?, Overlong::Scored)?;
-    for (text, advantage) in drawn.texts.iter().zip(&drawn.advantages) {
+    for (text, advantage) in drawn.completion_texts.iter().zip(&drawn.advantages) {
         match &text[..] {
             "7" => assert!(*advantage >= 0.),
             _ => assert!(*advantage < 0., "{text}: {advantage}"),
@@ -262,7 +266,7 @@ fn the_reference_is_asked_at_the_temperature_of_what_was_drawn() -> Result<()> {
     let of = |reference: Option<&GptModern>| -> Result<Option<f64>> {
         let without = Objective { kl: objective.kl.filter(|_| reference.is_some()), ..objective };
         let parts = parts(&drawn, &without, &twin, reference, 8)?;
-        Ok(gradients(&policy, &tuning.parameters, &parts, &without)?.2.kl)
+        Ok(gradients(&policy, &tuning.parameters, &parts, &without)?.2.kl_per_token)
     };
     assert!(of(Some(&twin))?.is_some_and(|kl| kl.abs() < 1e-6), "it is the policy itself");
     assert_eq!(of(None)?, None, "not measured is not 0");
@@ -276,7 +280,7 @@ fn a_cap_corrects_nothing_where_sampler_and_loss_agree() -> Result<()> {
     let (twin, reference) = (twin(&tuning)?, twin(&self::tuning(2)?)?);
     let policy = GptModern::new(&tuning.config, tuning.parameters.root())?;
     let of = |importance_cap, drawn: &Experience| -> Result<_> {
-        let objective = Objective { importance_cap, ..objective() };
+        let objective = Objective { importance_sampling_cap: importance_cap, ..objective() };
         let parts = parts(drawn, &objective, &twin, Some(&reference), 8)?;
         let (loss, _, seen) = gradients(&policy, &tuning.parameters, &parts, &objective)?;
         Ok((loss, seen))
@@ -289,7 +293,7 @@ fn a_cap_corrects_nothing_where_sampler_and_loss_agree() -> Result<()> {
     responses.flat_map(|response| &mut response.log_probs).for_each(|x| *x -= 1.);
     let seen = of(None, &misread)?.1;
     assert!((seen.clip_fraction, (seen.ratio_max * 1e3).round()) == (1., 2718.), "{seen:?}");
-    assert!((seen.mismatch - 1.).abs() < 1e-4, "{seen:?}");
+    assert!((seen.sampler_log_prob_diff - 1.).abs() < 1e-4, "{seen:?}");
     let seen = of(Some(2.), &misread)?.1;
     assert!(seen.clip_fraction == 0. && (seen.ratio_max - 1.).abs() < 1e-4, "{seen:?}");
     Ok(())

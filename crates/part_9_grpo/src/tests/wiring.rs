@@ -42,28 +42,42 @@ fn every_flag_arrives_where_it_is_used() -> Result<()> {
     )?;
     let RolloutConfig { group_size: samples, max_new_tokens, stop_token_ids: ref stop, .. } =
         found.rollout;
-    assert_eq!((found.prompts, samples, max_new_tokens, &stop[..]), (5, 3, 9, &[7][..]));
+    assert_eq!((found.prompts_per_step, samples, max_new_tokens, &stop[..]), (5, 3, 9, &[7][..]));
     assert_eq!((found.rollout.temperature(), found.seed), (0.7, 13));
     let (baseline, aggregation) = (Baseline::LeaveOneOut, Aggregation::Constant);
-    let judgement = Judgement { overlong: Overlong::Masked, baseline, epsilon: 0.5, aggregation };
-    assert_eq!(found.judgement, judgement);
+    let judgement = Judgement {
+        overlong: Overlong::Masked,
+        baseline,
+        advantage_epsilon: 0.5,
+        loss_aggregation: aggregation,
+    };
+    assert_eq!(found.advantage, judgement);
     let (clip, kl) = (Clip { low: 0.1, high: 0.28 }, Some((Kl::K2, 0.4)));
-    assert_eq!(found.objective, Objective { clip, kl, importance_cap: Some(2.) });
-    assert_eq!(found.reference, Some(Kind::Renewed(6)));
-    let steps = found.steps;
-    assert_eq!((steps.updates, steps.groups_each, steps.most_tokens), (4, 2, None));
     assert_eq!(
-        (steps.schedule.total_steps, steps.schedule.peak_lr, steps.grad_clip),
+        found.objective,
+        Objective { clip_range: clip, kl, importance_sampling_cap: Some(2.) }
+    );
+    assert_eq!(found.reference_update, Some(Kind::Renewed(6)));
+    let steps = found.update;
+    assert_eq!(
+        (steps.num_iterations, steps.micro_batch_size, steps.max_sampled_tokens),
+        (4, 2, None)
+    );
+    assert_eq!(
+        (steps.schedule.total_steps, steps.schedule.peak_lr, steps.max_grad_norm),
         (11, 0.5, 0.2)
     );
     assert_eq!((steps.optimizer.beta2, steps.optimizer.weight_decay), (0.8, 0.3));
 
     let usual = config("")?;
-    assert_eq!(usual.objective.clip, Clip::symmetric(0.2));
-    assert_eq!((usual.judgement.overlong, usual.reference), (Overlong::Scored, Some(Kind::Fixed)));
+    assert_eq!(usual.objective.clip_range, Clip::symmetric(0.2));
+    assert_eq!(
+        (usual.advantage.overlong, usual.reference_update),
+        (Overlong::Scored, Some(Kind::Fixed))
+    );
     let free = config("--beta 0 --overlong-margin 2")?;
-    assert_eq!((free.objective.kl, free.reference), (None, None));
-    assert_eq!(free.judgement.overlong, Overlong::Penalised { margin: 2 });
+    assert_eq!((free.objective.kl, free.reference_update), (None, None));
+    assert_eq!(free.advantage.overlong, Overlong::Penalised { buffer: 2 });
     assert_eq!(config("--gamma 1.0")?.seed, 1337);
     assert!(
         config("--gamma 0.99")
@@ -87,7 +101,7 @@ fn an_evaluation_counts_what_it_says() {
         answer("12", 3, true, -1.),
     ];
     let found = Evaluation::of(Task::Arithmetic, &questions, &answers);
-    assert_eq!((found.n, found.exact_match, found.form_forgiven), (4, 0.25, 0.75));
+    assert_eq!((found.n, found.exact_match, found.relaxed_match), (4, 0.25, 0.75));
     assert_eq!((found.reward_mean, found.length_mean, found.eos_rate), (0.5, 4.5, 0.75));
     assert!(found.exact_match_low < 0.25 && found.exact_match_high > 0.25);
     let tries = Tries::of(&[0, 1, 4], 4, 2, 0.7);
@@ -114,16 +128,21 @@ fn the_figures_of_a_step_are_those_of_what_was_drawn() -> Result<()> {
     ];
     let rollout = config("--group-size 2 --batch-size 2")?.rollout;
     let texts = ["a", "b", "c", "d"].map(String::from).to_vec();
-    let judgement = config("--baseline group-mean")?.judgement;
+    let judgement = config("--baseline group-mean")?.advantage;
     let judged =
         ScoredRollouts { groups, completion_texts: texts, rewards: vec![1., 0., 0.5, 0.5] };
     let drawn = Experience::of(judged, &rollout, &judgement)?;
     let update = |loss, mismatch, kl| {
-        let seen = Seen { clip_fraction: 0.25, ratio_max: 1.5, mismatch, kl };
-        Update { loss, norm: 3., seen }
+        let seen = Seen {
+            clip_fraction: 0.25,
+            ratio_max: 1.5,
+            sampler_log_prob_diff: mismatch,
+            kl_per_token: kl,
+        };
+        Update { loss, grad_norm: 3., update_metrics: seen }
     };
     let row = Row::of(&drawn, &[update(0.1, 0.01, Some(0.5)), update(0.3, 0.02, Some(0.7))]);
-    assert!(!row.silent && row.tokens == 8);
+    assert!(!row.zero_advantage && row.n_tokens == 8);
     let silent = Row::of(&drawn, &[]);
     let found = figures(&[row, silent], &Times::default());
     for (key, wanted) in [
@@ -166,13 +185,13 @@ fn the_methods_of_the_table_are_what_they_are_called() {
         ("Dr. GRPO", Aggregation::Constant, [0.75, -0.25, 0.25, -0.75]),
     ] {
         let method = METHODS.iter().find(|method| method.name == name).expect(name);
-        let How::Rewards(baseline, weighed) = method.how else { panic!("{name} has rewards") };
+        let How::Rewards(baseline, weighed) = method.kind else { panic!("{name} has rewards") };
         let found = advantages(&rewards, 4, baseline, 0.).expect("advantages");
         let found = [found[0], found[1], found[4], found[7]];
         let close = found.iter().zip(wanted).all(|(a, b)| (a - b).abs() < 1e-6);
         assert!(close && weighed == aggregation, "{name}: {found:?} {wanted:?}");
     }
-    let how = |name| METHODS.iter().find(|method| method.name == name).map(|method| method.how);
+    let how = |name| METHODS.iter().find(|method| method.name == name).map(|method| method.kind);
     assert_eq!(how("SFT on right answers"), Some(How::Demonstrations));
     assert_eq!(how("PPO"), Some(How::Critic));
 }

@@ -32,14 +32,14 @@ fn a_step_whose_scores_are_no_numbers_is_skipped() -> Result<()> {
             Ok(replies.iter().map(of).collect())
         });
         let (tuning, so_far) = trained(config, &mut *scorer)?;
-        anyhow::Ok((bits(&tuning)?, so_far.recent.len(), tuning.progress.step))
+        anyhow::Ok((bits(&tuning)?, so_far.recent_rows.len(), tuning.progress.step))
     };
     // A look, step 1, step 2, a look.
     let (start, rows, step) = after(&config, &[2, 3])?;
     assert_eq!((&start, rows, step), (&bits(&tuning(&speech)?)?, 0, 2));
     let (one, rows, step) = after(&config, &[3])?;
     assert_eq!((rows, step), (1, 2));
-    config.steps.schedule.total_steps = 1;
+    config.update.schedule.total_steps = 1;
     assert!(one != start && one == after(&config, &[])?.0, "the first step is what it is alone");
     Ok(())
 }
@@ -48,29 +48,35 @@ fn a_step_whose_scores_are_no_numbers_is_skipped() -> Result<()> {
 fn completions_that_are_all_cut_and_masked_move_nothing() -> Result<()> {
     let speech = speech()?;
     let mut config = config(1, &speech);
-    config.judgement.overlong = Overlong::Masked;
+    config.advantage.overlong = Overlong::Masked;
     let mut questions = asked(&speech)?;
     let asking =
         CompletionEvalConfig { chat_tokenizer: &speech, max_new_tokens: BUDGET, batch_size: 6 };
-    let exam = Exam { task: Task::Arithmetic, asking };
+    let exam = Exam { task: Task::Arithmetic, eval_config: asking };
     let (mut tuning, mut scorer) = (tuning(&speech)?, rule(letters));
     let mut after = |config: &GrpoConfig, questions: &[PromptExample]| -> Result<_> {
-        let looks = Looks { exam, questions, interval: 0 };
-        let mut around = Surroundings { reference: None, scorer: &mut *scorer, looks };
-        let mut log = RunLog::new(config.steps.schedule.total_steps, 0, SoFar::default(), 1000)?;
+        let looks = Looks { evaluator: exam, prompts: questions, interval: 0 };
+        let mut around =
+            Surroundings { reference: None, reward_fn: &mut *scorer, validation: looks };
+        let mut log = RunLog::new(config.update.schedule.total_steps, 0, SoFar::default(), 1000)?;
         let outputs = RunOutputs::default();
         train(&mut tuning, questions.to_vec(), config, &mut around, &outputs, &mut log)?;
-        Ok((bits(&tuning)?, log.so_far))
+        Ok((bits(&tuning)?, log.run_state))
     };
     config.objective.kl = None;
     let (moved, so_far) = after(&config, &questions)?; // the optimizer has momentum now
-    assert_eq!(so_far.silent, 0);
-    config.steps.schedule.total_steps = 3;
+    assert_eq!(so_far.zero_advantage_steps, 0);
+    config.update.schedule.total_steps = 3;
     config.rollout.stop_token_ids = vec![u32::MAX]; // which nobody writes
     questions.truncate(2);
     let (unmoved, so_far) = after(&config, &questions)?;
-    assert_eq!(so_far.silent, 2);
-    assert!(so_far.recent.iter().all(|row| row.without_signal == 1. && row.std > 0.));
+    assert_eq!(so_far.zero_advantage_steps, 2);
+    assert!(
+        so_far
+            .recent_rows
+            .iter()
+            .all(|row| row.frac_groups_zero_advantage == 1. && row.reward_std > 0.)
+    );
     assert!(moved == unmoved, "rewards differ, and none counts");
     Ok(())
 }
