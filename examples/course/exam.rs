@@ -123,7 +123,7 @@ pub(crate) fn sample_groups(course: &CourseRun, folder: &Path) -> Result<Vec<Vec
     let by = (&speech, &mut *scorer);
     let judged = gather(&model, by, &questions, &config, &mut Rng::new(course.settings.seed))?;
     let Experience { completion_texts: texts, advantages, .. } =
-        Experience::of(judged, &config, &Judgement::usual())?;
+        Experience::from_rollouts(judged, &config, &Judgement::with_defaults())?;
     let tries = texts.into_iter().zip(advantages);
     let tries: Vec<GroupSample> =
         tries.map(|(text, advantage)| GroupSample { text, advantage }).collect();

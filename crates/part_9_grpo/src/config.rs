@@ -46,11 +46,16 @@ pub struct StepConfig {
 
 impl GrpoConfig {
     /// The usual one: GRPO's advantages, every token the same, β = 0.003 to the policy as it began, one step on what was drawn.
-    pub fn usual(prompts: usize, rollout: RolloutConfig, schedule: LrSchedule, seed: u64) -> Self {
+    pub fn with_defaults(
+        prompts: usize,
+        rollout: RolloutConfig,
+        schedule: LrSchedule,
+        seed: u64,
+    ) -> Self {
         Self {
             prompts_per_step: prompts,
             rollout,
-            advantage: Judgement::usual(),
+            advantage: Judgement::with_defaults(),
             objective: Objective {
                 clip_range: Clip::symmetric(0.2),
                 kl: Some((Kl::K3Weighted, 0.003)),

@@ -21,7 +21,7 @@ pub struct Puzzle {
 
 impl Puzzle {
     /// One of `n` numbers of 1 to 20 that can be solved: its target is what came of some operations.
-    pub fn draw(n: usize, rng: &mut Rng) -> Self {
+    pub fn sample(n: usize, rng: &mut Rng) -> Self {
         loop {
             let numbers: Vec<i64> = (0..n).map(|_| 1 + rng.below(20) as i64).collect();
             let mut target = numbers[0];
@@ -74,7 +74,7 @@ impl Puzzle {
         let mut given = self.numbers.clone();
         used.sort_unstable();
         given.sort_unstable();
-        used == given && value.is(self.target)
+        used == given && value.equals(self.target)
     }
 }
 
@@ -95,7 +95,7 @@ pub fn puzzles(n: usize, seed: u64) -> Vec<Example> {
     let mut known = HashSet::new();
     let mut all = Vec::new();
     while all.len() < n {
-        let puzzle = Puzzle::draw(3, &mut rng);
+        let puzzle = Puzzle::sample(3, &mut rng);
         let mut key = puzzle.numbers.clone();
         key.sort_unstable();
         key.push(puzzle.target);
@@ -114,7 +114,7 @@ struct Fraction {
 }
 
 impl Fraction {
-    fn is(self, whole: i64) -> bool {
+    fn equals(self, whole: i64) -> bool {
         Some(self.numerator) == self.denominator.checked_mul(i128::from(whole))
     }
 
@@ -138,7 +138,7 @@ fn evaluate(expression: &str) -> Option<(Fraction, Vec<i64>)> {
         expression.replace(['×', '·'], "*").replace('÷', "/").replace('−', "-").bytes().collect();
     let mut parser = Parser { text, position: 0, numbers: Vec::new(), depth: 0 };
     let value = parser.sum()?;
-    parser.skip();
+    parser.skip_whitespace();
     (parser.position == parser.text.len()).then_some((value, parser.numbers))
 }
 
@@ -151,15 +151,15 @@ struct Parser {
 }
 
 impl Parser {
-    fn skip(&mut self) {
+    fn skip_whitespace(&mut self) {
         while self.text.get(self.position).is_some_and(u8::is_ascii_whitespace) {
             self.position += 1;
         }
     }
 
     /// The next character, if it is one of `wanted`.
-    fn take(&mut self, wanted: &[u8]) -> Option<u8> {
-        self.skip();
+    fn next_if(&mut self, wanted: &[u8]) -> Option<u8> {
+        self.skip_whitespace();
         let next = *self.text.get(self.position).filter(|c| wanted.contains(c))?;
         self.position += 1;
         Some(next)
@@ -167,7 +167,7 @@ impl Parser {
 
     fn sum(&mut self) -> Option<Fraction> {
         let mut value = self.product()?;
-        while let Some(operation) = self.take(b"+-") {
+        while let Some(operation) = self.next_if(b"+-") {
             value = value.apply(operation, self.product()?)?;
         }
         Some(value)
@@ -175,20 +175,20 @@ impl Parser {
 
     fn product(&mut self) -> Option<Fraction> {
         let mut value = self.atom()?;
-        while let Some(operation) = self.take(b"*/") {
+        while let Some(operation) = self.next_if(b"*/") {
             value = value.apply(operation, self.atom()?)?;
         }
         Some(value)
     }
 
     fn atom(&mut self) -> Option<Fraction> {
-        if self.take(b"(").is_some() {
+        if self.next_if(b"(").is_some() {
             self.depth += 1;
             let value = if self.depth < 64 { self.sum()? } else { return None }; // no text may exhaust the stack
             self.depth -= 1;
-            return self.take(b")").map(|_| value);
+            return self.next_if(b")").map(|_| value);
         }
-        self.skip();
+        self.skip_whitespace();
         let digits = self.text[self.position..].iter().take_while(|c| c.is_ascii_digit()).count();
         let number = std::str::from_utf8(&self.text[self.position..self.position + digits]).ok()?;
         let number: i64 = number.parse().ok()?;

@@ -60,7 +60,11 @@ pub struct Exam<'a> {
 
 impl Evaluation {
     /// Of `answers` to `questions` of `task`, of which there is at least one.
-    pub fn of(task: Task, questions: &[PromptExample], answers: &[ScoredCompletion]) -> Self {
+    pub fn from_completions(
+        task: Task,
+        questions: &[PromptExample],
+        answers: &[ScoredCompletion],
+    ) -> Self {
         let share = |right: fn(Task, &RewardInput<'_>) -> bool| {
             let each =
                 questions.iter().zip(answers).filter(|(PromptExample { example, .. }, answer)| {
@@ -77,7 +81,7 @@ impl Evaluation {
         };
         let PpoEvalMetrics { n, reward_mean, length_mean, eos_rate, .. } =
             compute_metrics(questions, answers);
-        let (exact_match, form_forgiven) = (share(Task::is_right), share(Task::forgives));
+        let (exact_match, form_forgiven) = (share(Task::exact_match), share(Task::relaxed_match));
         let [exact_match_low, exact_match_high] = wilson_interval(exact_match, n);
         Self {
             n,
@@ -94,7 +98,7 @@ impl Evaluation {
 
 impl Tries {
     /// Of problems of whose `n` completions, drawn at `temperature`, so many were `right` each.
-    pub fn of(right: &[usize], n: usize, k: usize, temperature: f64) -> Self {
+    pub fn from_counts(right: &[usize], n: usize, k: usize, temperature: f64) -> Self {
         let mean =
             |k| right.iter().map(|&c| pass_at_k(n, c, k)).sum::<f64>() / right.len().max(1) as f64;
         Self { temperature, pass_at_1: mean(1), k, pass_at_k: mean(k) }
@@ -106,7 +110,7 @@ impl Exam<'_> {
     ///
     /// # Errors
     /// When there is no question.
-    pub fn greedy(
+    pub fn evaluate_greedy(
         &self,
         model: &GptModern,
         questions: &[PromptExample],
@@ -121,14 +125,14 @@ impl Exam<'_> {
             scorer,
             rng,
         )?;
-        Ok((Evaluation::of(self.task, questions, &answers), answers))
+        Ok((Evaluation::from_completions(self.task, questions, &answers), answers))
     }
 
     /// pass@k of `config.samples` completions that are drawn to each of `questions`.
     ///
     /// # Errors
     /// When k is larger than the number of completions, or there is no question.
-    pub fn sampled(
+    pub fn evaluate_sampled(
         &self,
         model: &GptModern,
         questions: &[PromptExample],
@@ -148,7 +152,7 @@ impl Exam<'_> {
             for (PromptExample { example, .. }, group) in questions.iter().zip(&groups) {
                 let said = group.completions.iter().zip(texts.by_ref());
                 let is_right = |(response, text): &(&ppo::SampledCompletion, String)| {
-                    self.task.is_right(&RewardInput {
+                    self.task.exact_match(&RewardInput {
                         example,
                         completion: text,
                         terminated: response.terminated(),
@@ -157,6 +161,6 @@ impl Exam<'_> {
                 right.push(said.filter(is_right).count());
             }
         }
-        Ok(Tries::of(&right, n, k, config.temperature()))
+        Ok(Tries::from_counts(&right, n, k, config.temperature()))
     }
 }

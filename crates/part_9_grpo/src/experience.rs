@@ -24,9 +24,9 @@ pub struct Judgement {
 
 impl Judgement {
     /// The usual one: GRPO's advantages, every token the same, what was cut scored as it stands.
-    pub fn usual() -> Self {
+    pub fn with_defaults() -> Self {
         Self {
-            overlong: Overlong::Scored,
+            overlong: Overlong::None,
             baseline: Baseline::GroupStd,
             advantage_epsilon: 1e-4,
             loss_aggregation: Aggregation::Token,
@@ -74,7 +74,7 @@ impl Experience {
     ///
     /// # Errors
     /// When a score is not a number, or a group has fewer than two completions.
-    pub fn of(
+    pub fn from_rollouts(
         judged: ScoredRollouts,
         config: &RolloutConfig,
         judgement: &Judgement,
@@ -101,24 +101,24 @@ impl Experience {
     }
 
     /// Whether the completions of group `group` that take part say which of them is better.
-    pub fn has_signal(&self, group: usize) -> bool {
-        self.of_group(group).any(|(advantage, weight)| advantage * weight != 0.)
+    pub fn has_nonzero_advantage(&self, group: usize) -> bool {
+        self.advantages_and_weights(group).any(|(advantage, weight)| advantage * weight != 0.)
     }
 
     /// Whether any completion of group `group` takes part.
-    pub fn takes_part(&self, group: usize) -> bool {
-        self.of_group(group).any(|(_, weight)| weight != 0.)
+    pub fn is_included(&self, group: usize) -> bool {
+        self.advantages_and_weights(group).any(|(_, weight)| weight != 0.)
     }
 
     /// Advantage and weight of each completion of group `group`.
-    fn of_group(&self, group: usize) -> impl Iterator<Item = (f32, f32)> {
+    fn advantages_and_weights(&self, group: usize) -> impl Iterator<Item = (f32, f32)> {
         let n = self.rewards.len() / self.groups.len().max(1);
         let all = self.advantages.iter().copied().zip(self.weights.iter().copied());
         all.skip(group * n).take(n)
     }
 
     /// Tokens that were written.
-    pub fn tokens(&self) -> usize {
+    pub fn n_tokens(&self) -> usize {
         self.groups.iter().flat_map(|group| &group.completions).map(|r| r.tokens.len()).sum()
     }
 }

@@ -63,22 +63,22 @@ impl Times {
     }
 
     /// The shares of generation, scoring and training.
-    pub fn shares(&self) -> [f64; 3] {
+    pub fn fractions(&self) -> [f64; 3] {
         let all = self.total().as_secs_f64().max(1e-9);
         [self.generation, self.log_probs, self.training].map(|part| part.as_secs_f64() / all)
     }
 }
 
 impl Row {
-    pub(crate) fn of(drawn: &Experience, updates: &[Update]) -> Self {
+    pub(crate) fn from_experience(drawn: &Experience, updates: &[Update]) -> Self {
         let responses = || drawn.groups.iter().flat_map(|group| &group.completions);
         let n = drawn.rewards.len() as f64;
         let reward = drawn.rewards.iter().map(|&r| f64::from(r)).sum::<f64>() / n;
         let variance =
             drawn.rewards.iter().map(|&r| (f64::from(r) - reward).powi(2)).sum::<f64>() / n;
-        let tokens = drawn.tokens();
+        let tokens = drawn.n_tokens();
         let groups = drawn.groups.len();
-        let silent = (0..groups).filter(|&group| !drawn.has_signal(group)).count();
+        let silent = (0..groups).filter(|&group| !drawn.has_nonzero_advantage(group)).count();
         let surprise: f64 = responses().flat_map(|r| &r.log_probs).map(|&x| -f64::from(x)).sum();
         Self {
             reward_mean: reward,
@@ -107,7 +107,7 @@ pub(crate) fn figures(rows: &[Row], times: &Times) -> Value {
     };
     let mismatches: Vec<f64> = rows.iter().filter_map(|row| Some(row.update?.1)).collect();
     let mismatch = mismatches.iter().sum::<f64>() / mismatches.len() as f64; // none of none: no number, so null
-    let [generation, scoring, training] = times.shares();
+    let [generation, scoring, training] = times.fractions();
     let mut figures = json!({
         "reward_mean": mean(&|row| row.reward_mean), "reward_std": mean(&|row| row.reward_std),
         "frac_groups_without_signal": mean(&|row| row.frac_groups_zero_advantage),

@@ -60,7 +60,7 @@ impl DrawFlags {
     ///
     /// # Errors
     /// A [`UsageError`](tiny_gpt::command::UsageError) when a group has one member.
-    pub fn rollout(&self, max_new_tokens: usize, stop: Vec<u32>) -> Result<RolloutConfig> {
+    pub fn rollout_config(&self, max_new_tokens: usize, stop: Vec<u32>) -> Result<RolloutConfig> {
         let samples = self.group_size.get();
         as_usage_error((|| {
             ensure!(
@@ -172,11 +172,11 @@ impl ObjectiveFlags {
     }
 
     /// What becomes of scores.
-    pub fn judgement(&self) -> Judgement {
+    pub fn advantage_config(&self) -> Judgement {
         let overlong = match (self.mask_truncated_completions, self.overlong_buffer) {
             (true, _) => Overlong::Masked,
-            (false, Some(margin)) => Overlong::Penalised { buffer: margin.get() },
-            (false, None) => Overlong::Scored,
+            (false, Some(margin)) => Overlong::Penalized { buffer: margin.get() },
+            (false, None) => Overlong::None,
         };
         let Self { baseline, advantage_epsilon: epsilon, loss_aggregation: aggregation, .. } =
             *self;
@@ -184,9 +184,9 @@ impl ObjectiveFlags {
     }
 
     /// What the policy is kept near, if it is.
-    pub fn reference(&self) -> Option<Kind> {
+    pub fn reference_update(&self) -> Option<Kind> {
         let kind =
-            self.ref_model_sync_steps.map_or(Kind::Fixed, |every| Kind::Renewed(every.get()));
+            self.ref_model_sync_steps.map_or(Kind::Fixed, |every| Kind::SyncEvery(every.get()));
         (self.kl_coef > 0.).then_some(kind)
     }
 }

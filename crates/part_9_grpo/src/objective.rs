@@ -48,7 +48,7 @@ impl Objective {
     ///
     /// # Errors
     /// When shapes differ, or something is missing that is needed.
-    pub fn per_token(&self, log_probs: &Tensor, drawn: &Drawn) -> Result<Tensor> {
+    pub fn per_token_loss(&self, log_probs: &Tensor, drawn: &Drawn) -> Result<Tensor> {
         let behaviour = &drawn.behavior_log_probs;
         let old = match self.importance_sampling_cap {
             None => behaviour,
@@ -70,6 +70,6 @@ impl Objective {
     /// # Errors
     /// As [`Objective::per_token`].
     pub fn loss(&self, log_probs: &Tensor, drawn: &Drawn) -> Result<Tensor> {
-        Ok((self.per_token(log_probs, drawn)? * &drawn.weights)?.sum_all()?)
+        Ok((self.per_token_loss(log_probs, drawn)? * &drawn.weights)?.sum_all()?)
     }
 }

@@ -14,11 +14,11 @@ use serde::Serialize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum Overlong {
     /// They are judged like all others.
-    Scored,
+    None,
     /// They take no part.
     Masked,
     /// The last `margin` tokens of the budget cost up to 1.
-    Penalised {
+    Penalized {
         /// M
         buffer: usize,
     },
@@ -28,8 +28,8 @@ impl Overlong {
     /// What a completion of `length` tokens pays for its length, of a budget of `budget`.
     pub fn penalty(self, length: usize, budget: usize) -> f32 {
         match self {
-            Self::Scored | Self::Masked => 0.,
-            Self::Penalised { buffer: margin } => {
+            Self::None | Self::Masked => 0.,
+            Self::Penalized { buffer: margin } => {
                 let into = (length + margin).saturating_sub(budget);
                 (into as f32 / margin.max(1) as f32).min(1.)
             }

@@ -20,7 +20,7 @@ pub enum Kind {
     /// The policy as it began.
     Fixed,
     /// The policy as it was at the last step that this number divides.
-    Renewed(usize),
+    SyncEvery(usize),
 }
 
 /// Names the weights that `tuning` begins with by what they are; adapters, which begin as nothing, left out.
@@ -65,8 +65,8 @@ impl Reference {
     ///
     /// # Errors
     /// When memory is short.
-    pub fn renew(&mut self, tuning: &TrainState) -> Result<()> {
-        let (Kind::Renewed(every), Some(copy)) = (self.reference_update, &self.copied_parameters)
+    pub fn sync_if_due(&mut self, tuning: &TrainState) -> Result<()> {
+        let (Kind::SyncEvery(every), Some(copy)) = (self.reference_update, &self.copied_parameters)
         else {
             return Ok(());
         };
@@ -83,7 +83,7 @@ impl Reference {
     /// # Errors
     /// When the file cannot be written.
     pub fn save(&self, folder: &Path) -> Result<()> {
-        let (Kind::Renewed(_), Some(copy)) = (self.reference_update, &self.copied_parameters)
+        let (Kind::SyncEvery(_), Some(copy)) = (self.reference_update, &self.copied_parameters)
         else {
             return Ok(());
         };
@@ -96,7 +96,7 @@ impl Reference {
     /// # Errors
     /// When the file does not fit.
     pub fn restore(&mut self, folder: &Path) -> Result<()> {
-        let (Kind::Renewed(_), Some(copy)) = (self.reference_update, &self.copied_parameters)
+        let (Kind::SyncEvery(_), Some(copy)) = (self.reference_update, &self.copied_parameters)
         else {
             return Ok(());
         };

@@ -31,7 +31,7 @@ struct Part {
 #[derive(Debug, Clone)]
 enum Payer {
     Rule(Reward),
-    Chance,
+    Random,
     /// The reward model that it is named after: a folder, a run's folder, or owner/name on the Hub.
     Model,
 }
@@ -49,7 +49,7 @@ impl RewardMix {
             let rule = REWARDS.iter().find(|(known, ..)| *known == name);
             let payer = match rule {
                 Some((_, reward, _)) => Payer::Rule(*reward),
-                None if name == "chance" => Payer::Chance,
+                None if name == "chance" => Payer::Random,
                 None if name.contains('/') || Path::new(name).exists() => Payer::Model,
                 None => {
                     let known: Vec<&str> = REWARDS.iter().map(|(name, ..)| *name).collect();
@@ -69,7 +69,7 @@ impl RewardMix {
     }
 
     /// The reward models in it.
-    pub fn models(&self) -> impl Iterator<Item = &str> {
+    pub fn reward_models(&self) -> impl Iterator<Item = &str> {
         let models = self.terms.iter().filter(|part| matches!(part.source, Payer::Model));
         models.map(|part| part.name.as_str())
     }
@@ -79,7 +79,7 @@ impl RewardMix {
     ///
     /// # Errors
     /// When there is no such reward model.
-    pub fn judge(
+    pub fn open_reward_fn(
         &self,
         speech: &ChatTokenizer,
         batch_size: usize,
@@ -91,7 +91,7 @@ impl RewardMix {
             let named = |scorer| NamedRewardFn { reward_fn: scorer, name: name.clone() };
             let judge = match payer {
                 Payer::Rule(reward) => named(rule(*reward)),
-                Payer::Chance => named(reward_fn::random_reward_fn()),
+                Payer::Random => named(reward_fn::random_reward_fn()),
                 Payer::Model => {
                     let (judge, other) =
                         reward_fn::open_reward_model(name, speech, batch_size, device)?;

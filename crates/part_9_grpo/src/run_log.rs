@@ -48,13 +48,13 @@ impl RunLog {
     }
 
     /// Records into `folder`, which has these rows, and `tracker`.
-    pub fn record(mut self, folder: RunFolder, tracker: Tracker, rows: &[Value]) -> Self {
+    pub fn with_run_folder(mut self, folder: RunFolder, tracker: Tracker, rows: &[Value]) -> Self {
         self.metrics_writer = self.metrics_writer.with_run_folder(folder, tracker, rows);
         self
     }
 
     /// Runs `work`, whose time is that of `part`.
-    pub fn time<R>(
+    pub fn time_phase<R>(
         &mut self,
         part: fn(&mut Times) -> &mut Duration,
         work: impl FnOnce() -> R,
@@ -69,14 +69,14 @@ impl RunLog {
     ///
     /// # Errors
     /// When it cannot be recorded.
-    pub fn step(
+    pub fn log_step(
         &mut self,
         step: usize,
         drawn: &Experience,
         updates: &[Update],
         rate: f64,
     ) -> Result<()> {
-        let row = Row::of(drawn, updates);
+        let row = Row::from_experience(drawn, updates);
         self.run_state.n_tokens += row.n_tokens;
         self.run_state.zero_advantage_steps += usize::from(row.zero_advantage);
         self.progress.update_with_message(
@@ -84,12 +84,12 @@ impl RunLog {
             &format!("reward {:.3}", row.reward_mean),
             row.n_tokens,
         );
-        self.warn(step, &row)?;
+        self.check_alarms(step, &row)?;
         self.run_state.recent_rows.push(row);
         if !step.is_multiple_of(self.log_interval) {
             return Ok(());
         }
-        self.row(step, rate)?;
+        self.log_row(step, rate)?;
         if let Some(tracker) = self.metrics_writer.tracker() {
             tracker.log_histogram(step, "rewards", &drawn.rewards)?;
         }
@@ -100,7 +100,7 @@ impl RunLog {
     ///
     /// # Errors
     /// When it cannot be recorded.
-    pub fn row(&mut self, step: usize, rate: f64) -> Result<()> {
+    pub fn log_row(&mut self, step: usize, rate: f64) -> Result<()> {
         let recent = std::mem::take(&mut self.run_state.recent_rows);
         if recent.is_empty() {
             return Ok(());
@@ -112,13 +112,13 @@ impl RunLog {
     }
 
     /// Says aloud, once, what a person who reads the figures would notice.
-    fn warn(&mut self, step: usize, row: &Row) -> Result<()> {
+    fn check_alarms(&mut self, step: usize, row: &Row) -> Result<()> {
         if row.zero_advantage {
             let moved = match row.update {
                 Some(_) => "only the reference moves the policy",
                 None => "the policy is not moved",
             };
-            self.alarm(
+            self.alarm_once(
                 step,
                 "no completion is better than the others of its group, so nothing can be learned",
                 &format!(
@@ -129,10 +129,10 @@ impl RunLog {
         }
         if row.eos_rate < 0.05 {
             let what = "hardly any completion ends before the budget:";
-            self.alarm(step, what, "raise --max-new-tokens, or teach the model to end first")?;
+            self.alarm_once(step, what, "raise --max-new-tokens, or teach the model to end first")?;
         }
         match row.update {
-            Some((_, mismatch)) if mismatch > 0.02 => self.alarm(
+            Some((_, mismatch)) if mismatch > 0.02 => self.alarm_once(
                 step,
                 "before a step was taken, the loss sees other probabilities than the sampler noted,",
                 &format!(
@@ -144,19 +144,19 @@ impl RunLog {
     }
 
     /// `what` is said once in a run.
-    fn alarm(&mut self, step: usize, what: &str, more: &str) -> Result<()> {
+    fn alarm_once(&mut self, step: usize, what: &str, more: &str) -> Result<()> {
         if self.run_state.alarms.iter().any(|said| said == what) {
             return Ok(());
         }
         self.run_state.alarms.push(what.to_string());
-        self.tell(step, &format!("step {step}: {what} {more}"))
+        self.log_alarm(step, &format!("step {step}: {what} {more}"))
     }
 
     /// Says aloud what is wrong, and records it.
     ///
     /// # Errors
     /// When it cannot be recorded.
-    pub fn tell(&mut self, step: usize, alarm: &str) -> Result<()> {
+    pub fn log_alarm(&mut self, step: usize, alarm: &str) -> Result<()> {
         self.progress.suspend(|| println!("ALARM: {alarm}"));
         self.metrics_writer.write_row(step, json!({ "alarm": alarm }))
     }
@@ -165,7 +165,7 @@ impl RunLog {
     ///
     /// # Errors
     /// When it cannot be recorded.
-    pub fn validation(&mut self, step: usize, found: &Evaluation) -> Result<()> {
+    pub fn log_validation(&mut self, step: usize, found: &Evaluation) -> Result<()> {
         let Evaluation {
             exact_match,
             relaxed_match: form_forgiven,
@@ -192,7 +192,7 @@ impl RunLog {
     }
 
     /// Runs `work` that is no step: its time does not count.
-    pub fn pause<R>(&mut self, work: impl FnOnce() -> R) -> R {
+    pub fn suspend<R>(&mut self, work: impl FnOnce() -> R) -> R {
         self.progress.suspend(work)
     }
 

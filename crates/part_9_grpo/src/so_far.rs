@@ -43,7 +43,7 @@ impl SoFar {
     ///
     /// # Errors
     /// When it does not say so.
-    pub fn of(folder: &Path) -> Result<Self> {
+    pub fn load(folder: &Path) -> Result<Self> {
         let path = folder.join(FILE);
         serde_json::from_value(json_file::read(&path)?)
             .with_context(|| format!("{} is no log of a run", path.display()))

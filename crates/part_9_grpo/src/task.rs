@@ -53,7 +53,7 @@ pub struct Problems {
 
 impl Task {
     /// The rewards that a run uses if it names none.
-    pub fn usual_rewards(self) -> &'static str {
+    pub fn default_rewards(self) -> &'static str {
         match self {
             Self::Arithmetic => "exact",
             Self::Gsm8k => "correctness,format",
@@ -62,7 +62,7 @@ impl Task {
     }
 
     /// The longest completion, in tokens, if a run names none.
-    pub fn usual_budget(self) -> usize {
+    pub fn default_max_new_tokens(self) -> usize {
         match self {
             Self::Arithmetic => 8,
             Self::Gsm8k => 256,
@@ -71,7 +71,7 @@ impl Task {
     }
 
     /// Whether `reply` is right, in the form that is wanted.
-    pub fn is_right(self, reply: &RewardInput<'_>) -> bool {
+    pub fn exact_match(self, reply: &RewardInput<'_>) -> bool {
         let reward = match self {
             Self::Arithmetic => rewards::exact,
             Self::Gsm8k => rewards::correctness,
@@ -81,8 +81,8 @@ impl Task {
     }
 
     /// Whether it is right, whatever its form.
-    pub fn forgives(self, reply: &RewardInput<'_>) -> bool {
-        self.is_right(reply)
+    pub fn relaxed_match(self, reply: &RewardInput<'_>) -> bool {
+        self.exact_match(reply)
             || match self {
                 Self::Arithmetic => rewards::integer(reply) > 0.,
                 Self::Gsm8k => rewards::gsm8k_flexible(reply) > 0.,
@@ -92,7 +92,7 @@ impl Task {
 
     /// # Errors
     /// When it has no problems of its own, and there are no `data`.
-    pub fn check(self, data: Option<&str>) -> Result<()> {
+    pub fn ensure_has_data(self, data: Option<&str>) -> Result<()> {
         let has = self != Self::Gsm8k || data.is_some();
         ensure!(has, "--task gsm8k needs --data: a file, or owner/name:file.jsonl on the Hub");
         Ok(())
@@ -104,7 +104,7 @@ impl Task {
     ///
     /// # Errors
     /// When a row has no answer that a program could check: the file and the line are named.
-    pub fn problems(self, data: Option<&str>, aside: Option<&str>) -> Result<Problems> {
+    pub fn load_dataset(self, data: Option<&str>, aside: Option<&str>) -> Result<Problems> {
         let mut all = match (self, data) {
             (Self::Arithmetic, None) => {
                 Problems { train: asked(Split::Train), validation: asked(Split::Validation) }
@@ -115,10 +115,12 @@ impl Task {
                 validation.truncate(COUNTDOWN[1]);
                 Problems { train, validation }
             }
-            (_, data) => Problems { train: self.all(data)?, validation: Vec::new() },
+            (_, data) => {
+                Problems { train: self.file_or_test_examples(data)?, validation: Vec::new() }
+            }
         };
         if aside.is_some() {
-            all.validation = self.all(aside)?;
+            all.validation = self.file_or_test_examples(aside)?;
         } else if all.validation.is_empty() {
             Rng::new(SPLIT_SEED).shuffle(&mut all.train);
             let n = ((all.train.len() as f64 * VALIDATION.1) as usize).clamp(1, VALIDATION.0);
@@ -139,25 +141,25 @@ impl Task {
     ///
     /// # Errors
     /// As [`Task::problems`].
-    pub fn all(self, data: Option<&str>) -> Result<Vec<Example>> {
+    pub fn file_or_test_examples(self, data: Option<&str>) -> Result<Vec<Example>> {
         let Some(data) = data else {
             return match self {
                 Self::Arithmetic => Ok(asked(Split::Test)),
                 Self::Countdown => Ok(puzzles(COUNTDOWN.iter().sum(), SPLIT_SEED)
                     .split_off(COUNTDOWN[0] + COUNTDOWN[1])),
-                Self::Gsm8k => self.check(None).map(|()| Vec::new()),
+                Self::Gsm8k => self.ensure_has_data(None).map(|()| Vec::new()),
             };
         };
         let path =
             if is_dataset_id(data) { fetch_dataset_file(data)? } else { PathBuf::from(data) };
-        json_rows::read_parsed(&path, |row| self.problem(row))
+        json_rows::read_parsed(&path, |row| self.parse_row(row))
     }
 
     /// A row of a file: `question` or `prompt`, and `answer`.
     ///
     /// # Errors
     /// When it has none, or the answer cannot be checked.
-    pub fn problem(self, row: &Value) -> Result<Example> {
+    pub fn parse_row(self, row: &Value) -> Result<Example> {
         let held = |names: &[&str]| {
             let value = names.iter().find_map(|name| row.get(name)).filter(|held| !held.is_null());
             value.with_context(|| format!("there is no column `{}`", names.join("` or `")))

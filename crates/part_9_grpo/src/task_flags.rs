@@ -49,8 +49,8 @@ impl TaskFlags {
     ///
     /// # Errors
     /// As [`TaskFlags::mix`], and when there is no such reward model.
-    pub fn judge(&self, speech: &ChatTokenizer, device: &Device) -> Result<NamedRewardFn> {
-        let (judge, strangers) = self.mix()?.judge(speech, 32, device)?;
+    pub fn open_reward_fn(&self, speech: &ChatTokenizer, device: &Device) -> Result<NamedRewardFn> {
+        let (judge, strangers) = self.weighted_rewards()?.open_reward_fn(speech, 32, device)?;
         for name in strangers {
             println!(
                 "{name} has another tokenizer than the policy: it gets completions as text, in tokens of its own"
@@ -60,36 +60,37 @@ impl TaskFlags {
     }
 
     /// What is paid for, by name.
-    pub fn named(&self) -> &str {
-        self.reward.as_deref().unwrap_or(self.task.usual_rewards())
+    pub fn reward_spec(&self) -> &str {
+        self.reward.as_deref().unwrap_or(self.task.default_rewards())
     }
 
     /// What is paid for.
     ///
     /// # Errors
     /// A [`UsageError`](tiny_gpt::command::UsageError) when it is no mix.
-    pub fn mix(&self) -> Result<RewardMix> {
-        as_usage_error(RewardMix::parse(self.named()))
+    pub fn weighted_rewards(&self) -> Result<RewardMix> {
+        as_usage_error(RewardMix::parse(self.reward_spec()))
     }
 
     /// # Errors
     /// A [`UsageError`](tiny_gpt::command::UsageError) when the rewards are no mix, or the task needs data.
     pub fn check(&self) -> Result<()> {
-        self.mix()?;
-        as_usage_error(self.task.check(self.data.as_deref()))
+        self.weighted_rewards()?;
+        as_usage_error(self.task.ensure_has_data(self.data.as_deref()))
     }
 
     /// `examples` as questions to a model with such a `context`, and how many were left out as too long.
     ///
     /// # Errors
     /// When none is left.
-    pub fn questions(
+    pub fn prompt_examples(
         &self,
         examples: Vec<Example>,
         speech: &ChatTokenizer,
         context: usize,
     ) -> Result<(Vec<PromptExample>, usize)> {
-        let (mut asked, mut left_out) = tokenize_prompts(examples, speech, context, self.budget())?;
+        let (mut asked, mut left_out) =
+            tokenize_prompts(examples, speech, context, self.max_new_tokens())?;
         if let Some(longest) = self.max_prompt_length {
             let n = asked.len();
             asked.retain(|question| question.prompt.len() <= longest.get());
@@ -100,7 +101,7 @@ impl TaskFlags {
     }
 
     /// The longest completion, in tokens.
-    pub fn budget(&self) -> usize {
-        self.max_new_tokens.map_or(self.task.usual_budget(), NonZeroUsize::get)
+    pub fn max_new_tokens(&self) -> usize {
+        self.max_new_tokens.map_or(self.task.default_max_new_tokens(), NonZeroUsize::get)
     }
 }

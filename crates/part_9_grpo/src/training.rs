@@ -28,7 +28,7 @@ pub struct Looks<'a> {
 }
 
 impl Looks<'_> {
-    fn due(&self, step: usize) -> bool {
+    fn is_due(&self, step: usize) -> bool {
         self.interval > 0 && step.is_multiple_of(self.interval)
     }
 }
@@ -45,7 +45,7 @@ pub struct Surroundings<'a> {
 
 impl<'a> Surroundings<'a> {
     /// How completions are read, and who judges them.
-    fn judge(&mut self) -> (&'a ChatTokenizer, &mut RewardFn) {
+    fn chat_tokenizer_and_reward_fn(&mut self) -> (&'a ChatTokenizer, &mut RewardFn) {
         (self.validation.evaluator.eval_config.chat_tokenizer, &mut *self.reward_fn)
     }
 }
@@ -73,17 +73,25 @@ pub fn train(
         let step = tuning.progress.step + 1;
         let questions = prompts.batch(step, config.prompts_per_step);
         let mut rng = step_rng(config.seed, step);
-        let draw = || gather(&twin, around.judge(), &questions, &config.rollout, &mut rng);
-        let judged = log.time(|times| &mut times.generation, draw)?;
+        let draw = || {
+            gather(
+                &twin,
+                around.chat_tokenizer_and_reward_fn(),
+                &questions,
+                &config.rollout,
+                &mut rng,
+            )
+        };
+        let judged = log.time_phase(|times| &mut times.generation, draw)?;
         match non_finite_message(&judged.rewards, &judged.completion_texts) {
-            Some(bad) => log.tell(step, &format!("step {step} is skipped: {bad}"))?,
+            Some(bad) => log.log_alarm(step, &format!("step {step} is skipped: {bad}"))?,
             None => learn(tuning, [&policy, &twin], judged, config, around, log)?,
         }
         tuning.progress.step = step;
-        around.reference.as_mut().map_or(Ok(()), |reference| reference.renew(tuning))?;
+        around.reference.as_mut().map_or(Ok(()), |reference| reference.sync_if_due(tuning))?;
         let last = step == schedule.total_steps
             || most_tokens.is_some_and(|n| log.run_state.n_tokens >= n);
-        if last || around.validation.due(step) {
+        if last || around.validation.is_due(step) {
             look(&twin, tuning, around, outputs, log)?;
         }
         let stop = outputs.should_stop(step) || last;
@@ -108,17 +116,17 @@ fn learn(
 ) -> Result<()> {
     let (step, StepConfig { micro_batch_size: groups_each, schedule, .. }) =
         (tuning.progress.step + 1, config.update);
-    let drawn = Experience::of(judged, &config.rollout, &config.advantage)?;
+    let drawn = Experience::from_rollouts(judged, &config.rollout, &config.advantage)?;
     let reference = around.reference.as_ref().map(|reference| &reference.model);
     let score = || parts(&drawn, &config.objective, twin, reference, groups_each);
-    let parts = log.time(|times| &mut times.log_probs, score)?;
+    let parts = log.time_phase(|times| &mut times.log_probs, score)?;
     let updates = if parts.is_empty() { 0 } else { config.update.num_iterations };
     let learn = || {
         let each = (0..updates).map(|_| update(tuning, policy, &parts, config, step));
         each.collect::<Result<Vec<Update>>>()
     };
-    let done = log.time(|times| &mut times.training, learn)?;
-    log.step(step, &drawn, &done, schedule.lr_at(step))
+    let done = log.time_phase(|times| &mut times.training, learn)?;
+    log.log_step(step, &drawn, &done, schedule.lr_at(step))
 }
 
 /// A step of the optimizer on `parts`, in step `step` of the run.
@@ -148,11 +156,12 @@ fn look(
     log: &mut RunLog,
 ) -> Result<()> {
     let (looks, scorer, step) = (&around.validation, &mut *around.reward_fn, tuning.progress.step);
-    let (found, answers) = log.pause(|| looks.evaluator.greedy(twin, looks.prompts, scorer))?;
+    let (found, answers) =
+        log.suspend(|| looks.evaluator.evaluate_greedy(twin, looks.prompts, scorer))?;
     if let Some(bad) = non_finite_reward_message(&answers) {
-        return log.tell(step, &format!("the look after step {step} does not count: {bad}"));
+        return log.log_alarm(step, &format!("the look after step {step} does not count: {bad}"));
     }
-    log.validation(step, &found)?;
+    log.log_validation(step, &found)?;
     let badness = -found.reward_mean; // `best` is the least of something
     if tuning.progress.best.is_none_or(|best| badness <= best) {
         tuning.progress.best = Some(badness);

@@ -51,8 +51,8 @@ pub fn parts(
 ) -> Result<Vec<Part>> {
     let samples = experience.rewards.len() / experience.groups.len().max(1);
     let mut chosen: Vec<usize> = (0..experience.groups.len())
-        .filter(|&group| experience.takes_part(group))
-        .filter(|&group| objective.kl.is_some() || experience.has_signal(group))
+        .filter(|&group| experience.is_included(group))
+        .filter(|&group| objective.kl.is_some() || experience.has_nonzero_advantage(group))
         .collect();
     chosen.sort_by_key(|&group| length(&experience.groups[group])); // padding is computed in vain
     let (mut parts, temperature) = (Vec::new(), experience.temperature);
@@ -92,15 +92,15 @@ pub fn gradients(
     let (loss, grads) = sum_of_gradients(parameters, parts, 1., |part| {
         let Part { batch, loss_inputs: drawn, temperature } = part;
         let now = log_probs(policy, batch, *temperature)?; // (R, T)
-        n += seen.add(&now, drawn, &batch.mask, objective)?;
+        n += seen.add_micro_batch(&now, drawn, &batch.mask, objective)?;
         objective.loss(&now, drawn)
     })?;
-    Ok((loss, grads, seen.over(n)))
+    Ok((loss, grads, seen.mean_over(n)))
 }
 
 impl Seen {
     /// Adds up what is seen at each token; gives their number.
-    fn add(
+    fn add_micro_batch(
         &mut self,
         now: &Tensor,
         drawn: &Drawn,
@@ -130,7 +130,7 @@ impl Seen {
     }
 
     /// The means over `n` tokens.
-    fn over(self, n: f64) -> Self {
+    fn mean_over(self, n: f64) -> Self {
         let Self { clip_fraction, ratio_max, sampler_log_prob_diff: mismatch, kl_per_token: kl } =
             self;
         let n = n.max(1.);

@@ -65,7 +65,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
     // moments of its own
     let mut tuning = TrainState::new(config, tuning.parameters, how.update.optimizer)?;
     let twin = GptModern::new(&config, tuning.parameters.for_inference().root())?;
-    let before = exam.greedy(&twin, &held_out, &mut *scorer)?;
+    let before = exam.evaluate_greedy(&twin, &held_out, &mut *scorer)?;
     println!(
         "\nThen it answers by itself, {} times each of {} questions a step, and only the bare number is rewarded:",
         how.rollout.group_size, how.prompts_per_step
@@ -77,7 +77,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
     train(&mut tuning, asked, &how, &mut around, &RunOutputs::default(), &mut log)?;
     let tokens = log.run_state.n_tokens;
     drop(log);
-    let after = exam.greedy(&twin, &held_out, &mut *scorer)?;
+    let after = exam.evaluate_greedy(&twin, &held_out, &mut *scorer)?;
     tell(&unknown, &before, &after);
     println!(
         "\n{tokens} tokens were drawn. What it learned is mostly form; to be right more often takes longer: part_9 train"
@@ -89,7 +89,7 @@ fn rewarding(stop: Vec<u32>, steps: usize, seed: u64) -> GrpoConfig {
     let sampler = Sampler::new(SamplingStrategy::new(1., None, None, None));
     let rollout =
         RolloutConfig { group_size: 8, sampler, max_new_tokens: BUDGET, stop_token_ids: stop };
-    let usual = GrpoConfig::usual(16, rollout, LrSchedule::cosine(4e-4, steps), seed);
+    let usual = GrpoConfig::with_defaults(16, rollout, LrSchedule::cosine(4e-4, steps), seed);
     let kl = Some((Kl::K3Weighted, 0.01));
     GrpoConfig { objective: Objective { kl, ..usual.objective }, ..usual }
 }

@@ -25,27 +25,27 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
         ensure!(k <= samples, "--k {k} needs at least as many --samples, not {samples}");
         Ok(())
     })())?;
-    check_size(args.batch_size.get().div_ceil(samples), samples, args.task.budget())?;
+    check_size(args.batch_size.get().div_ceil(samples), samples, args.task.max_new_tokens())?;
     let device = args.compute.open_device()?;
     let examples = examples(args)?;
     let tuned = args.finetuned.open(&device)?;
     let reference =
         reference_of_finetuned(&args.finetuned, args.reference.as_deref(), &tuned, &device)?;
     let FinetunedModel { model, chat_tokenizer: speech, .. } = tuned;
-    let (context, budget) = (model.config().context_len, args.task.budget());
-    let (mut asked, left_out) = args.task.questions(examples, &speech, context)?;
+    let (context, budget) = (model.config().context_len, args.task.max_new_tokens());
+    let (mut asked, left_out) = args.task.prompt_examples(examples, &speech, context)?;
     asked.truncate(args.eval_examples.map_or(asked.len(), std::num::NonZeroUsize::get));
     if left_out > 0 {
         println!("{left_out} problems were left out, as they are too long");
     }
-    let mut scorer = args.task.judge(&speech, &device)?.reward_fn;
+    let mut scorer = args.task.open_reward_fn(&speech, &device)?.reward_fn;
     let asking = CompletionEvalConfig {
         chat_tokenizer: &speech,
         max_new_tokens: budget,
         batch_size: args.batch_size.get(),
     };
     let exam = Exam { task: args.task.task, eval_config: asking };
-    let (found, judged) = exam.greedy(&model, &asked, &mut *scorer)?;
+    let (found, judged) = exam.evaluate_greedy(&model, &asked, &mut *scorer)?;
     let choice = SamplingStrategy::new(args.temperature, None, None, None);
     let sampler = Sampler::new(choice);
     let drawn = RolloutConfig {
@@ -55,7 +55,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
         stop_token_ids: speech.stop_token_ids().to_vec(),
     };
     let mut rng = Rng::new(args.compute.seed);
-    let tries = exam.sampled(&model, &asked, &drawn, k, &mut rng)?;
+    let tries = exam.evaluate_sampled(&model, &asked, &drawn, k, &mut rng)?;
     let beside = reference.map(|reference| {
         let both = [&model, &reference];
         compare_to_reference(both, &asked, asking, SamplingStrategy::Greedy, &mut *scorer, &mut rng)
@@ -127,7 +127,7 @@ fn examples(args: &EvalArgs) -> Result<Vec<Example>> {
     let same = run.filter(|run| {
         data.is_some() && run["data"] == json!(data) && run["task"] == json!(task) // which only part 9's runs have
     });
-    let Some(run) = same else { return task.all(data.as_deref()) };
+    let Some(run) = same else { return task.file_or_test_examples(data.as_deref()) };
     println!("asked is what the run decided by; the rest it has learned from");
-    Ok(task.problems(data.as_deref(), run["eval_file"].as_str())?.validation)
+    Ok(task.load_dataset(data.as_deref(), run["eval_file"].as_str())?.validation)
 }

@@ -27,21 +27,33 @@ pub(crate) struct Method {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum How {
     /// From right answers, as many tokens of them as the others draw.
-    Demonstrations,
+    Sft,
     /// From rewards.
-    Rewards(Baseline, Aggregation),
+    PolicyGradient(Baseline, Aggregation),
     /// From rewards, with the critic of part 8 and its usual settings.
-    Critic,
+    Ppo,
 }
 
 pub(crate) const METHODS: [Method; 7] = [
-    Method { name: "SFT on right answers", kind: How::Demonstrations },
-    Method { name: "best of n", kind: How::Rewards(Baseline::BestOfGroup, Aggregation::Token) },
-    Method { name: "REINFORCE", kind: How::Rewards(Baseline::BatchMean, Aggregation::Constant) },
-    Method { name: "RLOO", kind: How::Rewards(Baseline::LeaveOneOut, Aggregation::Constant) },
-    Method { name: "GRPO", kind: How::Rewards(Baseline::GroupStd, Aggregation::Sequence) },
-    Method { name: "Dr. GRPO", kind: How::Rewards(Baseline::GroupMean, Aggregation::Constant) },
-    Method { name: "PPO", kind: How::Critic },
+    Method { name: "SFT on right answers", kind: How::Sft },
+    Method {
+        name: "best of n",
+        kind: How::PolicyGradient(Baseline::BestOfGroup, Aggregation::Token),
+    },
+    Method {
+        name: "REINFORCE",
+        kind: How::PolicyGradient(Baseline::BatchMean, Aggregation::Constant),
+    },
+    Method {
+        name: "RLOO",
+        kind: How::PolicyGradient(Baseline::LeaveOneOut, Aggregation::Constant),
+    },
+    Method { name: "GRPO", kind: How::PolicyGradient(Baseline::GroupStd, Aggregation::Sequence) },
+    Method {
+        name: "Dr. GRPO",
+        kind: How::PolicyGradient(Baseline::GroupMean, Aggregation::Constant),
+    },
+    Method { name: "PPO", kind: How::Ppo },
 ];
 
 /// As many steps as draw the tokens of the table, where a completion has `length` tokens.
@@ -65,7 +77,8 @@ pub(crate) fn rewarding(
         max_new_tokens: BUDGET,
         stop_token_ids: stop,
     };
-    let mut config = GrpoConfig::usual(PROMPTS, rollout, LrSchedule::cosine(args.lr, steps), seed);
+    let mut config =
+        GrpoConfig::with_defaults(PROMPTS, rollout, LrSchedule::cosine(args.lr, steps), seed);
     config.advantage = Judgement { baseline, loss_aggregation: aggregation, ..config.advantage };
     config.update.max_sampled_tokens = Some(args.tokens.get());
     config
@@ -83,7 +96,7 @@ pub(super) fn demonstrated(
     let answers: usize = data.iter().map(sft::TokenizedExample::n_targets).sum();
     let steps = (data.len() * args.tokens.get().min(answers) / answers / 64).max(1);
     let data = &data[..data.len().min(steps * 64)];
-    let optimizer = optimizer(How::Demonstrations);
+    let optimizer = optimizer(How::Sft);
     let how = TrainConfig { optimizer, ..TrainConfig::with_defaults(64, steps, args.lr, seed) };
     let mut log = sft::SftLog::new(steps, how.schedule.warmup_steps, 0, steps)?;
     sft::train(tuning, data, &how, None, &RunOutputs::default(), &mut log)?;
@@ -118,6 +131,6 @@ pub(super) fn with_critic(
 
 /// The optimizer of a method whose loop is in this process.
 pub(super) fn optimizer(how: How) -> AdamWConfig {
-    let beta2 = if how == How::Demonstrations { 0.99 } else { 0.95 };
+    let beta2 = if how == How::Sft { 0.99 } else { 0.95 };
     AdamWConfig { beta2, weight_decay: 0., ..AdamWConfig::default() }
 }

@@ -18,7 +18,7 @@ pub(super) fn tell_start(
     println!("{}", tuning.parameter_summary());
     println!(
         "{learned} problems to learn from, {looked_at} to look at; {left_out} were left out, as they are too long; paid for: {}",
-        args.task.named()
+        args.task.reward_spec()
     );
 }
 
@@ -32,7 +32,7 @@ pub(super) fn report(
 ) -> Result<()> {
     let step = tuning.progress.step;
     let seconds = times.total().as_secs_f64();
-    let [generation, scoring, training] = times.shares();
+    let [generation, scoring, training] = times.fractions();
     println!(
         "{seconds:.0} s: {:.0} % of it writing, {:.0} % scoring, {:.0} % training",
         100. * generation,

@@ -74,12 +74,12 @@ impl Table {
     }
 
     /// Whether this run has ended.
-    pub(super) fn has(&self, method: &str, seed: u64) -> bool {
+    pub(super) fn contains_run(&self, method: &str, seed: u64) -> bool {
         self.rows.iter().any(|row| row.method == method && row.seed == seed)
     }
 
     /// Adds a run; it is on the disk when this returns.
-    pub(super) fn add(&mut self, row: Row) -> Result<()> {
+    pub(super) fn add_run(&mut self, row: Row) -> Result<()> {
         self.rows.push(row);
         json_file::write(&self.path, &(&self.settings, &self.rows))
     }
@@ -110,7 +110,7 @@ impl Table {
     }
 
     /// Draws how each method rises, in the mean over its seeds, against the tokens drawn.
-    pub(super) fn draw(&self, names: &[&str], path: &Path) -> Result<()> {
+    pub(super) fn write_curves(&self, names: &[&str], path: &Path) -> Result<()> {
         let mut curves = Vec::new();
         for name in names {
             let rows: Vec<&Row> = self.rows.iter().filter(|row| row.method == *name).collect();

@@ -31,18 +31,18 @@ pub(super) fn run(args: &TableArgs) -> Result<()> {
     let (model, tokens) = (args.model.clone(), args.tokens.get());
     let mut table =
         Table::open(&args.out, Settings { model, base_sha256: start, tokens, lr: args.lr })?;
-    let mut contest = Contest::of(args, checkpoint, &device)?;
+    let mut contest = Contest::new(args, checkpoint, &device)?;
     for seed in 1..=args.seeds.get() as u64 {
         for Method { name, kind: how } in &METHODS {
-            if !table.has(name, seed) {
+            if !table.contains_run(name, seed) {
                 println!("{name}, seed {seed}");
-                table.add(contest.one(name, *how, seed)?)?;
+                table.add_run(contest.run_algorithm(name, *how, seed)?)?;
             }
         }
     }
     let names = METHODS.map(|method| method.name);
     table.print(&names);
-    table.draw(&names, &args.out.join("table.svg"))
+    table.write_curves(&names, &args.out.join("table.svg"))
 }
 
 fn opened(model: &str, purpose: LoadMode, device: &Device) -> Result<Checkpoint> {
@@ -64,18 +64,19 @@ struct Contest<'a> {
 }
 
 impl<'a> Contest<'a> {
-    fn of(args: &'a TableArgs, mut checkpoint: Checkpoint, device: &'a Device) -> Result<Self> {
+    fn new(args: &'a TableArgs, mut checkpoint: Checkpoint, device: &'a Device) -> Result<Self> {
         let speech = ChatTokenizer::from_checkpoint(&mut checkpoint, None)?;
         let config = *checkpoint.model.config();
         let of = |examples| {
             Ok::<_, Error>(tokenize_prompts(examples, &speech, config.context_len, BUDGET)?.0)
         };
-        let problems = Task::Arithmetic.problems(None, None)?;
+        let problems = Task::Arithmetic.load_dataset(None, None)?;
         let (learned, looked_at) = (of(problems.train)?, of(problems.validation)?);
-        let held_out = of(Task::Arithmetic.all(None)?)?;
+        let held_out = of(Task::Arithmetic.file_or_test_examples(None)?)?;
         let twin = GptModern::new(&config, checkpoint.parameters.for_inference().root())?;
         let (exam, mut scorer) = (exam(&speech), ppo::reward_fn::exact_match_reward_fn());
-        let mut of = |questions: &[PromptExample]| exam.greedy(&twin, questions, &mut *scorer);
+        let mut of =
+            |questions: &[PromptExample]| exam.evaluate_greedy(&twin, questions, &mut *scorer);
         let start = [of(&looked_at)?.0, of(&held_out)?.0];
         Ok(Self {
             args,
@@ -90,7 +91,7 @@ impl<'a> Contest<'a> {
     }
 
     /// One run: the held-out problems before and after, and on the way the validation problems.
-    fn one(&mut self, name: &str, how: How, seed: u64) -> Result<Row> {
+    fn run_algorithm(&mut self, name: &str, how: How, seed: u64) -> Result<Row> {
         let Self {
             args,
             device,
@@ -109,14 +110,14 @@ impl<'a> Contest<'a> {
         let mut curve = vec![(0, looked.exact_match)];
         let begin = Instant::now();
         let tokens = match how {
-            How::Demonstrations => demonstrated(args, &mut tuning, speech, seed)?,
-            How::Critic => {
+            How::Sft => demonstrated(args, &mut tuning, speech, seed)?,
+            How::Ppo => {
                 let out = args.out.join(format!("ppo-{seed}"));
                 let tokens = with_critic(args, steps, seed, &out)?;
                 twin = opened(&out.to_string_lossy(), LoadMode::Inference, device)?.model;
                 tokens
             }
-            How::Rewards(baseline, aggregation) => {
+            How::PolicyGradient(baseline, aggregation) => {
                 let stop = speech.stop_token_ids().to_vec();
                 let config = rewarding((baseline, aggregation), stop, steps, args, seed);
                 let reference = Some(Reference::new(&tuning, Kind::Fixed)?);
@@ -140,8 +141,8 @@ impl<'a> Contest<'a> {
             }
         };
         let minutes = begin.elapsed().as_secs_f64() / 60.;
-        let found = exam.greedy(&twin, held_out, &mut **scorer)?.0;
-        curve.push((tokens, exam.greedy(&twin, looked_at, &mut **scorer)?.0.exact_match));
+        let found = exam.evaluate_greedy(&twin, held_out, &mut **scorer)?.0;
+        curve.push((tokens, exam.evaluate_greedy(&twin, looked_at, &mut **scorer)?.0.exact_match));
         Ok(Row {
             method: name.into(),
             seed,

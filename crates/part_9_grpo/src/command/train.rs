@@ -28,18 +28,18 @@ const FREE: [&str; 3] = ["eval_interval", "eval_problems", "eval_file"];
 pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let schedule = check(args)?;
     let device = args.run.compute.open_device()?;
-    let mix = args.task.mix()?;
-    let rewards = mix.models().map(|model| ("--reward", Some(model)));
+    let mix = args.task.weighted_rewards()?;
+    let rewards = mix.reward_models().map(|model| ("--reward", Some(model)));
     let begins_with: Vec<_> = rewards.chain([("--model", Some(args.model.as_str()))]).collect();
     let start = RunSetup::new(args, (&args.out, &args.run), &FREE, &begins_with)?;
     let aside = args.eval.eval_file.as_deref();
-    let problems = args.task.task.problems(args.task.data.as_deref(), aside)?;
+    let problems = args.task.task.load_dataset(args.task.data.as_deref(), aside)?;
     let name = fingerprint_of(&problems);
     let base = resolve_model_path(&args.model);
     let mut checkpoint = Checkpoint::open(&base, LoadMode::Training(DType::F32), &device)?;
     let speech = ChatTokenizer::from_checkpoint(&mut checkpoint, args.template)?;
     let NamedRewardFn { reward_fn: mut scorer, name: scored_by } =
-        args.task.judge(&speech, &device)?;
+        args.task.open_reward_fn(&speech, &device)?;
     let context = checkpoint.model.config().context_len;
     let (learned, validation, left_out) = asked(args, problems, &speech, context)?;
     let config = grpo_config(args, schedule, speech.stop_token_ids().to_vec())?;
@@ -59,7 +59,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
         lora: lora.as_ref().map(|lora| (lora, base.as_str())),
     };
     let restore = |path: &Path| {
-        let saved = SoFar::of(path)?;
+        let saved = SoFar::load(path)?;
         saved.run_inputs.ensure_same_as(&so_far.run_inputs)?;
         so_far = saved;
         tuning.restore(path, &name)?;
@@ -71,11 +71,11 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     tell_start(args, &tuning, [learned.len(), validation.len(), left_out]);
     let (total, step) = (schedule.total_steps, tuning.progress.step);
     let log = RunLog::new(total, step, so_far, figures.log_interval.get())?;
-    let mut log = log.record(folder, tracker, &rows);
+    let mut log = log.with_run_folder(folder, tracker, &rows);
     let outputs = start.outputs(&keeper, &name)?;
     let asking = CompletionEvalConfig {
         chat_tokenizer: &speech,
-        max_new_tokens: args.task.budget(),
+        max_new_tokens: args.task.max_new_tokens(),
         batch_size: 64,
     };
     let exam = Exam { task: args.task.task, eval_config: asking };
@@ -95,7 +95,7 @@ fn finish(
 ) -> Result<()> {
     let (total, ended) = (schedule.total_steps, tuning.is_finished(schedule.total_steps));
     if ended {
-        log.row(total, schedule.lr_at(total))?;
+        log.log_row(total, schedule.lr_at(total))?;
     }
     let (so_far, times) = (log.run_state.clone(), log.timings);
     log.finish()?;
@@ -118,12 +118,12 @@ fn finish(
 /// # Errors
 /// When the arguments alone are wrong.
 fn check(args: &TrainArgs) -> Result<LrSchedule> {
-    let budget = args.task.budget();
+    let budget = args.task.max_new_tokens();
     args.task.check()?;
     args.objective.check(budget)?;
     args.lora.check()?;
     check_dropout(&args.lora)?;
-    let samples = args.rollout.rollout(budget, Vec::new())?.group_size;
+    let samples = args.rollout.rollout_config(budget, Vec::new())?.group_size;
     check_size(args.step.batch_size.get(), samples, budget)?;
     args.schedule.schedule()
 }
@@ -147,8 +147,8 @@ fn asked(
     speech: &ChatTokenizer,
     context: usize,
 ) -> Result<(Vec<PromptExample>, Vec<PromptExample>, usize)> {
-    let (train, left_out) = args.task.questions(problems.train, speech, context)?;
-    let (mut validation, _) = args.task.questions(problems.validation, speech, context)?;
+    let (train, left_out) = args.task.prompt_examples(problems.train, speech, context)?;
+    let (mut validation, _) = args.task.prompt_examples(problems.validation, speech, context)?;
     validation.truncate(args.eval.eval_examples.get());
     Ok((train, validation, left_out))
 }
@@ -160,10 +160,10 @@ pub(crate) fn grpo_config(
 ) -> Result<GrpoConfig> {
     Ok(GrpoConfig {
         prompts_per_step: args.step.batch_size.get(),
-        rollout: args.rollout.rollout(args.task.budget(), stop)?,
-        advantage: args.objective.judgement(),
+        rollout: args.rollout.rollout_config(args.task.max_new_tokens(), stop)?,
+        advantage: args.objective.advantage_config(),
         objective: args.objective.objective(),
-        reference_update: args.objective.reference(),
+        reference_update: args.objective.reference_update(),
         update: StepConfig {
             num_iterations: args.step.num_iterations.get(),
             micro_batch_size: args.step.micro_batch_size.get(),

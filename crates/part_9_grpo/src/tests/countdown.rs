@@ -76,7 +76,7 @@ fn the_reward_reads_the_tag_or_the_last_line() {
 fn every_puzzle_that_is_drawn_can_be_solved() {
     let mut rng = Rng::new(1);
     for _ in 0..200 {
-        let puzzle = Puzzle::draw(3, &mut rng);
+        let puzzle = Puzzle::sample(3, &mut rng);
         assert!(solvable(&puzzle), "{puzzle:?}");
         assert!(puzzle.question().contains(&puzzle.target.to_string()));
     }

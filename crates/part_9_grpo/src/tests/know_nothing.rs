@@ -14,7 +14,7 @@ fn problems(task: Task, n: usize) -> Vec<(String, String)> {
         Task::Gsm8k => (0..n)
             .map(|i| Example::new(format!("{i} and {i} make what?"), format!("{}", 2 * i)))
             .collect(),
-        _ => task.all(None).expect("problems"),
+        _ => task.file_or_test_examples(None).expect("problems"),
     };
     let text = |example: Example| (example.prompt[0].content.clone(), example.completion);
     all.into_iter().take(n).map(text).collect()

@@ -168,9 +168,9 @@ fn the_first_rung_points_where_the_others_point() -> Result<()> {
 
 #[test]
 fn the_last_tokens_of_the_budget_cost_more_and_more() {
-    let penalised = Overlong::Penalised { buffer: 4 };
+    let penalised = Overlong::Penalized { buffer: 4 };
     let paid: Vec<f32> = (5..=10).map(|length| penalised.penalty(length, 10)).collect();
     assert_eq!(paid, [0., 0., 0.25, 0.5, 0.75, 1.]);
     assert_eq!(Overlong::Masked.penalty(10, 10), 0.);
-    assert_eq!(Overlong::Penalised { buffer: 0 }.penalty(10, 10), 0.);
+    assert_eq!(Overlong::Penalized { buffer: 0 }.penalty(10, 10), 0.);
 }

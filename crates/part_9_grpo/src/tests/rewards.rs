@@ -82,5 +82,5 @@ fn no_mix_is_refused_with_what_there_is() {
     assert!(refused("exact,exact").contains("twice"));
     assert!(refused("").contains("no reward is called ``"));
     let mix = RewardMix::parse("exact, runs/reward=0.5,chance=0").expect("a mix");
-    assert_eq!(mix.models().collect::<Vec<_>>(), ["runs/reward"]);
+    assert_eq!(mix.reward_models().collect::<Vec<_>>(), ["runs/reward"]);
 }

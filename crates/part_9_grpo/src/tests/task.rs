@@ -17,9 +17,12 @@ fn questions(examples: &[Example]) -> HashSet<String> {
 #[test]
 fn what_is_reported_of_was_never_learned_from() -> Result<()> {
     for task in [Task::Arithmetic, Task::Countdown] {
-        let Problems { train, validation } = task.problems(None, None)?;
-        let (train, validation, held_out) =
-            (questions(&train), questions(&validation), questions(&task.all(None)?));
+        let Problems { train, validation } = task.load_dataset(None, None)?;
+        let (train, validation, held_out) = (
+            questions(&train),
+            questions(&validation),
+            questions(&task.file_or_test_examples(None)?),
+        );
         assert!(validation.len() >= 200 && held_out.len() >= 300);
         assert!(train.is_disjoint(&held_out) && train.is_disjoint(&validation));
         assert!(validation.is_disjoint(&held_out));
@@ -32,7 +35,7 @@ fn what_is_right_and_what_is_forgiven() {
     let of = |task: Task, text: &str, answer: &str, ended| {
         let reply =
             RewardInput { example: &Example::new("", answer), completion: text, terminated: ended };
-        (task.is_right(&reply), task.forgives(&reply))
+        (task.exact_match(&reply), task.relaxed_match(&reply))
     };
     assert_eq!(of(Task::Arithmetic, "53", "53", true), (true, true));
     assert_eq!(of(Task::Arithmetic, "53", "53", false), (false, true), "cut: known, not ended");
@@ -47,7 +50,7 @@ fn what_is_right_and_what_is_forgiven() {
 
 #[test]
 fn a_right_answer_earns_what_there_is_to_earn() {
-    for example in Task::Arithmetic.all(None).expect("problems") {
+    for example in Task::Arithmetic.file_or_test_examples(None).expect("problems") {
         assert_eq!(paid_for(rewards::exact, &example.completion, &example.completion, true), 1.);
     }
     let completion = "<reasoning>\n2 * 9\n</reasoning>\n<answer>\n18\n</answer>\n";
@@ -67,27 +70,27 @@ fn rows_are_read_and_bad_ones_named() -> Result<()> {
     let good = r#"{"question": "Twice 9?", "answer": "9 * 2 = <<9*2=18>>18\n#### 18"}"#;
     let number = r#"{"prompt": "Half of 9?", "answer": 4.5}"#;
     let file = write("good.jsonl", &format!("{good}\n\n{number}\n{good}\n"))?;
-    let all = Task::Gsm8k.all(Some(&file))?;
+    let all = Task::Gsm8k.file_or_test_examples(Some(&file))?;
     assert_eq!(
         (all.len(), all[0].completion.as_str(), all[1].completion.as_str()),
         (3, "18", "4.5")
     );
     assert_eq!(all[0].prompt[0].content, SYSTEM_PROMPT);
     let one = write("one.jsonl", good)?;
-    let Problems { train, validation } = Task::Gsm8k.problems(Some(&file), Some(&one))?;
+    let Problems { train, validation } = Task::Gsm8k.load_dataset(Some(&file), Some(&one))?;
     assert_eq!((train.len(), train[0].completion.as_str(), validation.len()), (1, "4.5", 1));
-    let error = Task::Gsm8k.problems(Some(&one), None).expect_err("one row").to_string();
+    let error = Task::Gsm8k.load_dataset(Some(&one), None).expect_err("one row").to_string();
     assert!(error.contains("1 problems are too few"), "{error}");
     let apart: String =
         (0..40).map(|i| format!("{{\"prompt\": \"{i}?\", \"answer\": {i}}}\n")).collect();
     let apart = write("apart.jsonl", &apart)?;
-    let Problems { train, validation } = Task::Arithmetic.problems(Some(&apart), None)?;
+    let Problems { train, validation } = Task::Arithmetic.load_dataset(Some(&apart), None)?;
     assert_eq!((train.len(), validation.len()), (36, 4), "a tenth");
     assert!(questions(&train).is_disjoint(&questions(&validation)));
 
     let refused = |task: Task, text: &str| -> Result<String> {
         let file = write("bad.jsonl", text)?;
-        Ok(format!("{:#}", task.all(Some(&file)).expect_err("refused")))
+        Ok(format!("{:#}", task.file_or_test_examples(Some(&file)).expect_err("refused")))
     };
     let error =
         refused(Task::Gsm8k, &format!("{good}\n{{\"question\": \"a\", \"answer\": \"####\"}}\n"))?;
@@ -100,7 +103,7 @@ fn rows_are_read_and_bad_ones_named() -> Result<()> {
     assert!(error.contains("no `3 5 7 = 22`"), "{error}");
     let error = refused(Task::Arithmetic, "{\"prompt\": 7, \"answer\": \"4\"}\n")?;
     assert!(error.contains("holds 7, not a text"), "{error}");
-    let error = format!("{:#}", Task::Gsm8k.all(None).expect_err("no data"));
+    let error = format!("{:#}", Task::Gsm8k.file_or_test_examples(None).expect_err("no data"));
     assert!(error.contains("needs --data"), "{error}");
     Ok(())
 }
@@ -117,12 +120,14 @@ fn the_files_of_the_arithmetic_task_are_what_the_generator_writes() -> Result<()
         );
     }
     let path = |name: &str| data.join(name).to_string_lossy().into_owned();
-    let train = questions(&Task::Arithmetic.all(Some(&path("math_tasks_train.jsonl")))?);
-    let eval = questions(&Task::Arithmetic.all(Some(&path("math_tasks_eval.jsonl")))?);
+    let train =
+        questions(&Task::Arithmetic.file_or_test_examples(Some(&path("math_tasks_train.jsonl")))?);
+    let eval =
+        questions(&Task::Arithmetic.file_or_test_examples(Some(&path("math_tasks_eval.jsonl")))?);
     assert_eq!((train.len(), eval.len()), (800, 200));
     assert!(train.is_disjoint(&eval));
     assert!(
-        eval.is_subset(&questions(&Task::Arithmetic.all(None)?)),
+        eval.is_subset(&questions(&Task::Arithmetic.file_or_test_examples(None)?)),
         "they are held out everywhere"
     );
     Ok(())

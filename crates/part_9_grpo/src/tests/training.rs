@@ -66,7 +66,7 @@ fn config(steps: usize, speech: &ChatTokenizer) -> GrpoConfig {
         total_steps: steps,
         decay: DecayShape::Constant,
     };
-    GrpoConfig::usual(6, rollout, schedule, 3)
+    GrpoConfig::with_defaults(6, rollout, schedule, 3)
 }
 
 /// The share of a response's characters that are small letters.
@@ -131,7 +131,7 @@ fn rewards_are_summed_by_their_weights() -> Result<()> {
     let reply =
         RewardInput { example: &example, completion: "<answer>42</answer>", terminated: true };
     let paid = |mix: &str| -> Result<f64> {
-        let (mut judge, strangers) = RewardMix::parse(mix)?.judge(&speech, 8, &CPU)?;
+        let (mut judge, strangers) = RewardMix::parse(mix)?.open_reward_fn(&speech, 8, &CPU)?;
         assert!(strangers.is_empty());
         Ok((judge.reward_fn)(&[reply], &mut Rng::new(1))?[0])
     };
@@ -202,7 +202,7 @@ fn the_distance_is_that_to_the_reference_that_was_asked_for() -> Result<()> {
     let far = |kl: &Option<f64>| kl.is_some_and(|kl| kl > 1e-4);
     let fixed = of(Some(Kind::Fixed))?;
     assert!(near(&fixed[0]) && fixed[1..].iter().all(far), "{fixed:?}");
-    let renewed = of(Some(Kind::Renewed(2)))?;
+    let renewed = of(Some(Kind::SyncEvery(2)))?;
     assert!(near(&renewed[0]) && near(&renewed[2]), "{renewed:?}");
     assert!(far(&renewed[1]) && far(&renewed[3]), "{renewed:?}");
     assert_eq!(of(None)?, [None; 4]);
@@ -231,7 +231,7 @@ fn every_choice_is_heard() -> Result<()> {
     other("baseline", usual(), &|c| c.advantage.baseline = Baseline::BatchMean)?;
     other("aggregation", usual(), &|c| c.advantage.loss_aggregation = Aggregation::Sequence)?;
     other("masked", usual(), &|c| c.advantage.overlong = Overlong::Masked)?;
-    other("penalised", usual(), &|c| c.advantage.overlong = Overlong::Penalised { buffer: 3 })?;
+    other("penalised", usual(), &|c| c.advantage.overlong = Overlong::Penalized { buffer: 3 })?;
     other("no KL", usual(), &|c| c.objective = Objective { kl: None, ..c.objective })?;
     other("seed", usual(), &|c| c.seed = 4)?;
     for (i, (a, weights)) in all.iter().enumerate() {
@@ -278,7 +278,7 @@ fn steps_without_signal_and_tokens_are_counted_and_a_budget_ends_the_run() -> Re
     assert_eq!((so_far.zero_advantage_steps, so_far.n_tokens), (5, tokens));
     let folder = tempfile::tempdir()?;
     so_far.save(folder.path())?;
-    assert_eq!(SoFar::of(folder.path())?, so_far);
+    assert_eq!(SoFar::load(folder.path())?, so_far);
     config.update.max_sampled_tokens = Some(so_far.recent_rows[0].n_tokens + 1);
     let (tuning, so_far) = trained(&config, &mut *rule(letters))?;
     assert_eq!((tuning.progress.step, so_far.zero_advantage_steps), (2, 0));

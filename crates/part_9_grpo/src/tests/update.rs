@@ -44,7 +44,7 @@ fn config(samples: usize) -> RolloutConfig {
 }
 
 fn judgement(overlong: Overlong) -> Judgement {
-    Judgement { overlong, ..Judgement::usual() }
+    Judgement { overlong, ..Judgement::with_defaults() }
 }
 
 fn objective() -> Objective {
@@ -68,7 +68,7 @@ fn experience(tuning: &TrainState, overlong: Overlong) -> Result<Experience> {
     let texts: Vec<String> =
         ["7", "8", "9", "7", "7", "7", "x", "7", "7"].map(String::from).to_vec();
     let scores = texts.iter().map(|text| f64::from(u8::from(text == "7"))).collect();
-    Experience::of(
+    Experience::from_rollouts(
         ScoredRollouts { groups, completion_texts: texts, rewards: scores },
         &config(3),
         &judgement(overlong),
@@ -78,7 +78,7 @@ fn experience(tuning: &TrainState, overlong: Overlong) -> Result<Experience> {
 #[test]
 fn every_weight_gets_a_gradient_and_no_value_head_is_there() -> Result<()> {
     let mut tuning = tuning(1)?;
-    let drawn = experience(&tuning, Overlong::Scored)?;
+    let drawn = experience(&tuning, Overlong::None)?;
     let how = &objective();
     let reference = twin(&self::tuning(2)?)?;
     let parts = parts(&drawn, how, &twin(&tuning)?, Some(&reference), 8)?;
@@ -98,7 +98,7 @@ fn in_parts_the_gradient_is_that_of_the_whole() -> Result<()> {
     let mut tuning = tuning(1)?;
     let reference = twin(&self::tuning(2)?)?;
     for aggregation in [Aggregation::Sequence, Aggregation::Token, Aggregation::Constant] {
-        let mut drawn = experience(&tuning, Overlong::Scored)?;
+        let mut drawn = experience(&tuning, Overlong::None)?;
         let lengths: Vec<usize> =
             drawn.groups.iter().flat_map(|g| &g.completions).map(|r| r.tokens.len()).collect();
         assert!(lengths.iter().any(|n| *n != lengths[0]), "ragged: {lengths:?}");
@@ -124,7 +124,7 @@ fn in_parts_the_gradient_is_that_of_the_whole() -> Result<()> {
 #[test]
 fn twice_the_advantages_are_twice_the_gradient_and_a_loss_of_0_has_one() -> Result<()> {
     let mut tuning = tuning(1)?;
-    let mut drawn = experience(&tuning, Overlong::Scored)?;
+    let mut drawn = experience(&tuning, Overlong::None)?;
     let lengths = drawn.groups.iter().flat_map(|g| &g.completions).map(|r| r.tokens.len());
     drawn.weights = Aggregation::Sequence.weights(&lengths.collect::<Vec<_>>(), &[true; 9], BUDGET);
     let how = Objective { kl: None, ..objective() };
@@ -150,9 +150,9 @@ fn twice_the_advantages_are_twice_the_gradient_and_a_loss_of_0_has_one() -> Resu
 #[test]
 fn groups_without_signal_are_left_out_unless_the_reference_pulls() -> Result<()> {
     let tuning = tuning(1)?;
-    let drawn = experience(&tuning, Overlong::Scored)?;
+    let drawn = experience(&tuning, Overlong::None)?;
     assert_eq!(
-        (0..3).map(|group| drawn.has_signal(group)).collect::<Vec<_>>(),
+        (0..3).map(|group| drawn.has_nonzero_advantage(group)).collect::<Vec<_>>(),
         [true, false, true]
     );
     let (twin, with) = (twin(&tuning)?, objective());
@@ -168,9 +168,9 @@ fn groups_without_signal_are_left_out_unless_the_reference_pulls() -> Result<()>
 fn what_was_cut_is_masked_or_pays() -> Result<()> {
     let tuning = tuning(1)?;
     let of = |overlong| experience(&tuning, overlong);
-    let scored = of(Overlong::Scored)?;
+    let scored = of(Overlong::None)?;
     let masked = of(Overlong::Masked)?;
-    let penalised = of(Overlong::Penalised { buffer: 2 })?;
+    let penalised = of(Overlong::Penalized { buffer: 2 })?;
     let responses: Vec<&SampledCompletion> =
         scored.groups.iter().flat_map(|group| &group.completions).collect();
     let cut = responses.iter().filter(|response| !response.terminated()).count();
@@ -190,7 +190,7 @@ fn what_was_cut_is_masked_or_pays() -> Result<()> {
 #[test]
 fn a_step_makes_better_completions_likelier_than_worse_ones() -> Result<()> {
     let mut tuning = tuning(1)?;
-    let drawn = experience(&tuning, Overlong::Scored)?;
+    let drawn = experience(&tuning, Overlong::None)?;
     let objective = Objective { kl: None, ..objective() };
     let how = &objective;
     // Σ w A log π, which is what the step is to raise.
@@ -216,15 +216,15 @@ fn a_reference_stays_and_is_renewed_when_it_is_time() -> Result<()> {
     let mut tuning = tuning(1)?;
     let ids = Tensor::new(&[[1u32, 2, 3]], &CPU)?;
     let mut fixed = Reference::new(&tuning, Kind::Fixed)?;
-    let mut renewed = Reference::new(&tuning, Kind::Renewed(2))?;
+    let mut renewed = Reference::new(&tuning, Kind::SyncEvery(2))?;
     let before = fixed.model.forward(&ids)?;
     for step in 1..=2 {
         for parameter in tuning.parameters.iter() {
             parameter.var.set(&(parameter.var.as_detached_tensor() * 1.1)?)?;
         }
         tuning.progress.step = step;
-        fixed.renew(&tuning)?;
-        renewed.renew(&tuning)?;
+        fixed.sync_if_due(&tuning)?;
+        renewed.sync_if_due(&tuning)?;
         assert_close(&fixed.model.forward(&ids)?, &before, 0.)?;
         let wanted = if step == 1 { before.clone() } else { twin(&tuning)?.forward(&ids)? };
         assert_close(&renewed.model.forward(&ids)?, &wanted, 1e-6)?;
@@ -235,18 +235,21 @@ fn a_reference_stays_and_is_renewed_when_it_is_time() -> Result<()> {
 #[test]
 fn groups_of_which_no_completion_takes_part_are_left_out() -> Result<()> {
     let tuning = tuning(1)?;
-    let (twin, mut drawn) = (twin(&tuning)?, experience(&tuning, Overlong::Scored)?);
+    let (twin, mut drawn) = (twin(&tuning)?, experience(&tuning, Overlong::None)?);
     let n =
         |drawn: &Experience| anyhow::Ok(parts(drawn, &objective(), &twin, Some(&twin), 1)?.len());
     assert_eq!(n(&drawn)?, 3);
     drawn.weights[3..].fill(0.);
-    assert_eq!((n(&drawn)?, drawn.has_signal(0), drawn.has_signal(2)), (1, true, false));
+    assert_eq!(
+        (n(&drawn)?, drawn.has_nonzero_advantage(0), drawn.has_nonzero_advantage(2)),
+        (1, true, false)
+    );
     Ok(())
 }
 
 #[test]
 fn the_better_of_two_completions_has_the_positive_advantage() -> Result<()> {
-    let drawn = experience(&tuning(1)?, Overlong::Scored)?;
+    let drawn = experience(&tuning(1)?, Overlong::None)?;
     for (text, advantage) in drawn.completion_texts.iter().zip(&drawn.advantages) {
         match &text[..] {
             "7" => assert!(*advantage >= 0.),
@@ -260,7 +263,7 @@ fn the_better_of_two_completions_has_the_positive_advantage() -> Result<()> {
 #[test]
 fn the_reference_is_asked_at_the_temperature_of_what_was_drawn() -> Result<()> {
     let mut tuning = tuning(1)?;
-    let (drawn, objective) = (experience(&tuning, Overlong::Scored)?, objective());
+    let (drawn, objective) = (experience(&tuning, Overlong::None)?, objective());
     let twin = twin(&tuning)?;
     let policy = GptModern::new(&tuning.config, tuning.parameters.root())?;
     let of = |reference: Option<&GptModern>| -> Result<Option<f64>> {
@@ -276,7 +279,7 @@ fn the_reference_is_asked_at_the_temperature_of_what_was_drawn() -> Result<()> {
 #[test]
 fn a_cap_corrects_nothing_where_sampler_and_loss_agree() -> Result<()> {
     let mut tuning = tuning(1)?;
-    let drawn = experience(&tuning, Overlong::Scored)?;
+    let drawn = experience(&tuning, Overlong::None)?;
     let (twin, reference) = (twin(&tuning)?, twin(&self::tuning(2)?)?);
     let policy = GptModern::new(&tuning.config, tuning.parameters.root())?;
     let of = |importance_cap, drawn: &Experience| -> Result<_> {

@@ -57,7 +57,7 @@ fn every_flag_arrives_where_it_is_used() -> Result<()> {
         found.objective,
         Objective { clip_range: clip, kl, importance_sampling_cap: Some(2.) }
     );
-    assert_eq!(found.reference_update, Some(Kind::Renewed(6)));
+    assert_eq!(found.reference_update, Some(Kind::SyncEvery(6)));
     let steps = found.update;
     assert_eq!(
         (steps.num_iterations, steps.micro_batch_size, steps.max_sampled_tokens),
@@ -73,11 +73,11 @@ fn every_flag_arrives_where_it_is_used() -> Result<()> {
     assert_eq!(usual.objective.clip_range, Clip::symmetric(0.2));
     assert_eq!(
         (usual.advantage.overlong, usual.reference_update),
-        (Overlong::Scored, Some(Kind::Fixed))
+        (Overlong::None, Some(Kind::Fixed))
     );
     let free = config("--beta 0 --overlong-margin 2")?;
     assert_eq!((free.objective.kl, free.reference_update), (None, None));
-    assert_eq!(free.advantage.overlong, Overlong::Penalised { buffer: 2 });
+    assert_eq!(free.advantage.overlong, Overlong::Penalized { buffer: 2 });
     assert_eq!(config("--gamma 1.0")?.seed, 1337);
     assert!(
         config("--gamma 0.99")
@@ -100,11 +100,11 @@ fn an_evaluation_counts_what_it_says() {
         answer("53", 8, false, 0.),
         answer("12", 3, true, -1.),
     ];
-    let found = Evaluation::of(Task::Arithmetic, &questions, &answers);
+    let found = Evaluation::from_completions(Task::Arithmetic, &questions, &answers);
     assert_eq!((found.n, found.exact_match, found.relaxed_match), (4, 0.25, 0.75));
     assert_eq!((found.reward_mean, found.length_mean, found.eos_rate), (0.5, 4.5, 0.75));
     assert!(found.exact_match_low < 0.25 && found.exact_match_high > 0.25);
-    let tries = Tries::of(&[0, 1, 4], 4, 2, 0.7);
+    let tries = Tries::from_counts(&[0, 1, 4], 4, 2, 0.7);
     assert_eq!((tries.temperature, tries.k), (0.7, 2));
     assert!((tries.pass_at_1 - 5. / 12.).abs() < 1e-12);
     assert!((tries.pass_at_k - (0.5 + 1.) / 3.).abs() < 1e-12, "of 6 pairs 3 hold the right one");
@@ -131,7 +131,7 @@ fn the_figures_of_a_step_are_those_of_what_was_drawn() -> Result<()> {
     let judgement = config("--baseline group-mean")?.advantage;
     let judged =
         ScoredRollouts { groups, completion_texts: texts, rewards: vec![1., 0., 0.5, 0.5] };
-    let drawn = Experience::of(judged, &rollout, &judgement)?;
+    let drawn = Experience::from_rollouts(judged, &rollout, &judgement)?;
     let update = |loss, mismatch, kl| {
         let seen = Seen {
             clip_fraction: 0.25,
@@ -141,9 +141,10 @@ fn the_figures_of_a_step_are_those_of_what_was_drawn() -> Result<()> {
         };
         Update { loss, grad_norm: 3., update_metrics: seen }
     };
-    let row = Row::of(&drawn, &[update(0.1, 0.01, Some(0.5)), update(0.3, 0.02, Some(0.7))]);
+    let row =
+        Row::from_experience(&drawn, &[update(0.1, 0.01, Some(0.5)), update(0.3, 0.02, Some(0.7))]);
     assert!(!row.zero_advantage && row.n_tokens == 8);
-    let silent = Row::of(&drawn, &[]);
+    let silent = Row::from_experience(&drawn, &[]);
     let found = figures(&[row, silent], &Times::default());
     for (key, wanted) in [
         ("reward_mean", 0.5),
@@ -166,7 +167,8 @@ fn the_figures_of_a_step_are_those_of_what_was_drawn() -> Result<()> {
     let known = |key: &str| without.get(key).is_some();
     assert!(!known("loss") && !known("kl") && !known("sampler_mismatch") && known("entropy"));
     assert_eq!(
-        figures(&[Row::of(&drawn, &[update(0., 0., None)])], &Times::default()).get("kl"),
+        figures(&[Row::from_experience(&drawn, &[update(0., 0., None)])], &Times::default())
+            .get("kl"),
         None
     );
     assert_eq!(serde_json::from_value::<Row>(json!(row))?, row, "as a checkpoint keeps it");
@@ -185,13 +187,15 @@ fn the_methods_of_the_table_are_what_they_are_called() {
         ("Dr. GRPO", Aggregation::Constant, [0.75, -0.25, 0.25, -0.75]),
     ] {
         let method = METHODS.iter().find(|method| method.name == name).expect(name);
-        let How::Rewards(baseline, weighed) = method.kind else { panic!("{name} has rewards") };
+        let How::PolicyGradient(baseline, weighed) = method.kind else {
+            panic!("{name} has rewards")
+        };
         let found = advantages(&rewards, 4, baseline, 0.).expect("advantages");
         let found = [found[0], found[1], found[4], found[7]];
         let close = found.iter().zip(wanted).all(|(a, b)| (a - b).abs() < 1e-6);
         assert!(close && weighed == aggregation, "{name}: {found:?} {wanted:?}");
     }
     let how = |name| METHODS.iter().find(|method| method.name == name).map(|method| method.kind);
-    assert_eq!(how("SFT on right answers"), Some(How::Demonstrations));
-    assert_eq!(how("PPO"), Some(How::Critic));
+    assert_eq!(how("SFT on right answers"), Some(How::Sft));
+    assert_eq!(how("PPO"), Some(How::Ppo));
 }
