@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use candle_core::{DType, Device};
-use grpo::update::{Part, gradients, parts};
-use grpo::{Aggregation, Baseline, Experience, Kl, Objective, advantages};
+use grpo::update::{MicroBatch, gradients, parts};
+use grpo::{Aggregation, Baseline, GrpoExperience, Kl, Objective, advantages};
 use modern::GptModern;
 use modern::config::{Mlp, ModelConfig};
 use modern::sampler::{Sampler, SamplingStrategy};
@@ -64,7 +64,7 @@ pub struct Updating {
     parameters: Parameters,
     optimizer: AdamW,
     objective: Objective,
-    parts: Vec<Part>,
+    parts: Vec<MicroBatch>,
 }
 
 impl Updating {
@@ -92,7 +92,7 @@ impl Updating {
         let groups = rollout(&twin, &asked, &drawing, &mut rng)?;
         let n = prompts * samples;
         let rewards: Vec<f32> = (0..n).map(|i| (i % 2) as f32).collect();
-        let experience = Experience {
+        let experience = GrpoExperience {
             groups,
             temperature: 1.,
             completion_texts: Vec::new(),

@@ -4,8 +4,8 @@ use ppo::{Clip, RolloutConfig};
 use scaling::LrSchedule;
 use tensor_core::AdamWConfig;
 
-use crate::experience::Judgement;
-use crate::reference::Kind;
+use crate::experience::AdvantageConfig;
+use crate::reference::ReferenceUpdate;
 use crate::{Kl, Objective};
 
 /// A run of GRPO.
@@ -16,20 +16,20 @@ pub struct GrpoConfig {
     /// How they are answered, and how often each.
     pub rollout: RolloutConfig,
     /// What the answers are worth.
-    pub advantage: Judgement,
+    pub advantage: AdvantageConfig,
     /// What a step descends.
     pub objective: Objective,
     /// What the policy is kept near, if it is.
-    pub reference_update: Option<Kind>,
+    pub reference_update: Option<ReferenceUpdate>,
     /// How steps are made of it.
-    pub update: StepConfig,
+    pub update: GrpoUpdateConfig,
     /// Of the order of prompts, and of what is drawn.
     pub seed: u64,
 }
 
 /// How steps are made.
 #[derive(Debug, Clone, Copy)]
-pub struct StepConfig {
+pub struct GrpoUpdateConfig {
     /// μ: steps of the optimizer on what was drawn once.
     pub num_iterations: usize,
     /// Prompts whose gradient is computed at a time.
@@ -55,14 +55,14 @@ impl GrpoConfig {
         Self {
             prompts_per_step: prompts,
             rollout,
-            advantage: Judgement::with_defaults(),
+            advantage: AdvantageConfig::with_defaults(),
             objective: Objective {
                 clip_range: Clip::symmetric(0.2),
                 kl: Some((Kl::K3Weighted, 0.003)),
                 importance_sampling_cap: None,
             },
-            reference_update: Some(Kind::Fixed),
-            update: StepConfig {
+            reference_update: Some(ReferenceUpdate::Fixed),
+            update: GrpoUpdateConfig {
                 num_iterations: 1,
                 micro_batch_size: prompts,
                 schedule,

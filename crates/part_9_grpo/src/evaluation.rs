@@ -17,7 +17,7 @@ use crate::{Task, pass_at_k};
 
 /// What a model's likeliest completions are worth.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Evaluation {
+pub struct GrpoEvalMetrics {
     /// Problems.
     pub n: usize,
     /// The share that is right, in the form that the task wants.
@@ -38,7 +38,7 @@ pub struct Evaluation {
 
 /// How often drawn completions are right.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Tries {
+pub struct PassAtKMetrics {
     /// At which temperature they were drawn.
     pub temperature: f64,
     /// How likely one is right.
@@ -51,14 +51,14 @@ pub struct Tries {
 
 /// How a model is examined.
 #[derive(Debug, Clone, Copy)]
-pub struct Exam<'a> {
+pub struct GrpoEvaluator<'a> {
     /// What is right.
     pub task: Task,
     /// How problems are put.
     pub eval_config: CompletionEvalConfig<'a>,
 }
 
-impl Evaluation {
+impl GrpoEvalMetrics {
     /// Of `answers` to `questions` of `task`, of which there is at least one.
     pub fn from_completions(
         task: Task,
@@ -96,7 +96,7 @@ impl Evaluation {
     }
 }
 
-impl Tries {
+impl PassAtKMetrics {
     /// Of problems of whose `n` completions, drawn at `temperature`, so many were `right` each.
     pub fn from_counts(right: &[usize], n: usize, k: usize, temperature: f64) -> Self {
         let mean =
@@ -105,7 +105,7 @@ impl Tries {
     }
 }
 
-impl Exam<'_> {
+impl GrpoEvaluator<'_> {
     /// The likeliest completions of `model`, an inference twin, to `questions`, and what they are worth.
     ///
     /// # Errors
@@ -115,7 +115,7 @@ impl Exam<'_> {
         model: &GptModern,
         questions: &[PromptExample],
         scorer: &mut RewardFn,
-    ) -> Result<(Evaluation, Vec<ScoredCompletion>)> {
+    ) -> Result<(GrpoEvalMetrics, Vec<ScoredCompletion>)> {
         ensure!(!questions.is_empty(), "there is no problem to evaluate");
         let rng = &mut Rng::new(0);
         let answers = self.eval_config.generate_and_score(
@@ -125,7 +125,7 @@ impl Exam<'_> {
             scorer,
             rng,
         )?;
-        Ok((Evaluation::from_completions(self.task, questions, &answers), answers))
+        Ok((GrpoEvalMetrics::from_completions(self.task, questions, &answers), answers))
     }
 
     /// pass@k of `config.samples` completions that are drawn to each of `questions`.
@@ -139,7 +139,7 @@ impl Exam<'_> {
         config: &RolloutConfig,
         k: usize,
         rng: &mut Rng,
-    ) -> Result<Tries> {
+    ) -> Result<PassAtKMetrics> {
         let n = config.group_size;
         ensure!(!questions.is_empty(), "there is no problem to evaluate");
         ensure!((1..=n).contains(&k), "pass@k needs at least k completions; there are {n}");
@@ -161,6 +161,6 @@ impl Exam<'_> {
                 right.push(said.filter(is_right).count());
             }
         }
-        Ok(Tries::from_counts(&right, n, k, config.temperature()))
+        Ok(PassAtKMetrics::from_counts(&right, n, k, config.temperature()))
     }
 }

@@ -11,7 +11,7 @@ use crate::{Aggregation, Baseline, Overlong, advantages};
 
 /// How completions are judged and weighed.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Judgement {
+pub struct AdvantageConfig {
     /// What becomes of those that were cut.
     pub overlong: Overlong,
     /// What a reward is compared with.
@@ -22,7 +22,7 @@ pub struct Judgement {
     pub loss_aggregation: Aggregation,
 }
 
-impl Judgement {
+impl AdvantageConfig {
     /// The usual one: GRPO's advantages, every token the same, what was cut scored as it stands.
     pub fn with_defaults() -> Self {
         Self {
@@ -36,7 +36,7 @@ impl Judgement {
 
 /// What was drawn in a step, and what it was worth. All but `groups` is by completion, group by group.
 #[derive(Debug, Clone)]
-pub struct Experience {
+pub struct GrpoExperience {
     /// What was written.
     pub groups: Vec<RolloutGroup>,
     /// At which temperature; a loss is computed at the same.
@@ -69,7 +69,7 @@ pub fn gather(
     Ok(ScoredRollouts { groups, completion_texts: texts, rewards: scores })
 }
 
-impl Experience {
+impl GrpoExperience {
     /// What the completions that were `judged`, drawn by `config`, are worth.
     ///
     /// # Errors
@@ -77,7 +77,7 @@ impl Experience {
     pub fn from_rollouts(
         judged: ScoredRollouts,
         config: &RolloutConfig,
-        judgement: &Judgement,
+        judgement: &AdvantageConfig,
     ) -> Result<Self> {
         let ScoredRollouts { groups, completion_texts: texts, rewards: scores } = judged;
         let budget = config.max_new_tokens;

@@ -6,12 +6,12 @@ use scaling::machine::resident_bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::experience::Experience;
-use crate::update::Seen;
+use crate::experience::GrpoExperience;
+use crate::update::GrpoUpdateMetrics;
 
 /// Where a run's time goes.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Times {
+pub struct PhaseTimings {
     /// Writing completions.
     pub generation: Duration,
     /// Judging them, and what the reference says of them.
@@ -22,7 +22,7 @@ pub struct Times {
 
 /// What an update did.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Update {
+pub struct GrpoStepMetrics {
     /// The loss.
     pub loss: f64,
     /// Of the gradients, before clipping.
@@ -30,12 +30,12 @@ pub struct Update {
     pub grad_norm: f64,
     /// What it saw.
     #[serde(alias = "seen")]
-    pub update_metrics: Seen,
+    pub update_metrics: GrpoUpdateMetrics,
 }
 
 /// The figures of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Row {
+pub(crate) struct LogRow {
     #[serde(alias = "reward")]
     pub(crate) reward_mean: f64,
     #[serde(alias = "std")]
@@ -53,10 +53,10 @@ pub(crate) struct Row {
     #[serde(alias = "tokens")]
     pub(crate) n_tokens: usize,
     /// The last of the step, and the mismatch before the first.
-    pub(crate) update: Option<(Update, f64)>,
+    pub(crate) update: Option<(GrpoStepMetrics, f64)>,
 }
 
-impl Times {
+impl PhaseTimings {
     /// All of it.
     pub fn total(&self) -> Duration {
         self.generation + self.log_probs + self.training
@@ -69,8 +69,8 @@ impl Times {
     }
 }
 
-impl Row {
-    pub(crate) fn from_experience(drawn: &Experience, updates: &[Update]) -> Self {
+impl LogRow {
+    pub(crate) fn from_experience(drawn: &GrpoExperience, updates: &[GrpoStepMetrics]) -> Self {
         let responses = || drawn.groups.iter().flat_map(|group| &group.completions);
         let n = drawn.rewards.len() as f64;
         let reward = drawn.rewards.iter().map(|&r| f64::from(r)).sum::<f64>() / n;
@@ -98,9 +98,9 @@ impl Row {
 
 /// The means of `rows`, of which there is at least one, as figures of a run. What was not measured is left out: a step without an
 /// update has no loss, a run without a reference no KL.
-pub(crate) fn figures(rows: &[Row], times: &Times) -> Value {
-    let mean = |of: &dyn Fn(&Row) -> f64| rows.iter().map(of).sum::<f64>() / rows.len() as f64;
-    let of_updates = |of: &dyn Fn(&Update) -> Option<f64>| {
+pub(crate) fn figures(rows: &[LogRow], times: &PhaseTimings) -> Value {
+    let mean = |of: &dyn Fn(&LogRow) -> f64| rows.iter().map(of).sum::<f64>() / rows.len() as f64;
+    let of_updates = |of: &dyn Fn(&GrpoStepMetrics) -> Option<f64>| {
         let updates = rows.iter().filter_map(|row| row.update.as_ref());
         let all: Vec<f64> = updates.filter_map(|(update, _)| of(update)).collect();
         (!all.is_empty()).then(|| all.iter().sum::<f64>() / all.len() as f64)

@@ -11,13 +11,13 @@ use serde::Serialize;
 use tiny_gpt::command::as_usage_error;
 use tiny_gpt::flags::{non_negative, positive, probability};
 
-use crate::experience::Judgement;
-use crate::reference::Kind;
+use crate::experience::AdvantageConfig;
+use crate::reference::ReferenceUpdate;
 use crate::{Aggregation, Baseline, Kl, Objective, Overlong};
 
 /// How completions are drawn.
 #[derive(Debug, Clone, Copy, Serialize, Args)]
-pub struct DrawFlags {
+pub struct GrpoRolloutFlags {
     /// Completions of each prompt
     #[arg(
         long, value_name = "G", default_value = "16",
@@ -55,7 +55,7 @@ pub fn check_size(prompts: usize, samples: usize, budget: usize) -> Result<()> {
     })())
 }
 
-impl DrawFlags {
+impl GrpoRolloutFlags {
     /// The rollout they describe: completions of at most `max_new_tokens` tokens that end with one of `stop`.
     ///
     /// # Errors
@@ -83,7 +83,7 @@ impl DrawFlags {
 
 /// What is made of what was drawn.
 #[derive(Debug, Clone, Copy, Serialize, Args)]
-pub struct ObjectiveFlags {
+pub struct GrpoObjectiveFlags {
     /// What a reward is compared with
     #[arg(long, value_enum, default_value_t = Baseline::GroupStd)]
     pub baseline: Baseline,
@@ -141,7 +141,7 @@ fn undiscounted(text: &str) -> std::result::Result<f64, String> {
     }
 }
 
-impl ObjectiveFlags {
+impl GrpoObjectiveFlags {
     /// # Errors
     /// A [`UsageError`](tiny_gpt::command::UsageError) when they contradict each other, or the `budget` of a completion.
     pub fn check(&self, budget: usize) -> Result<()> {
@@ -172,7 +172,7 @@ impl ObjectiveFlags {
     }
 
     /// What becomes of scores.
-    pub fn advantage_config(&self) -> Judgement {
+    pub fn advantage_config(&self) -> AdvantageConfig {
         let overlong = match (self.mask_truncated_completions, self.overlong_buffer) {
             (true, _) => Overlong::Masked,
             (false, Some(margin)) => Overlong::Penalized { buffer: margin.get() },
@@ -180,13 +180,19 @@ impl ObjectiveFlags {
         };
         let Self { baseline, advantage_epsilon: epsilon, loss_aggregation: aggregation, .. } =
             *self;
-        Judgement { overlong, baseline, advantage_epsilon: epsilon, loss_aggregation: aggregation }
+        AdvantageConfig {
+            overlong,
+            baseline,
+            advantage_epsilon: epsilon,
+            loss_aggregation: aggregation,
+        }
     }
 
     /// What the policy is kept near, if it is.
-    pub fn reference_update(&self) -> Option<Kind> {
-        let kind =
-            self.ref_model_sync_steps.map_or(Kind::Fixed, |every| Kind::SyncEvery(every.get()));
+    pub fn reference_update(&self) -> Option<ReferenceUpdate> {
+        let kind = self
+            .ref_model_sync_steps
+            .map_or(ReferenceUpdate::Fixed, |every| ReferenceUpdate::SyncEvery(every.get()));
         (self.kl_coef > 0.).then_some(kind)
     }
 }

@@ -31,17 +31,17 @@ pub mod command;
 
 pub use advantage::{Baseline, advantages};
 pub use aggregation::Aggregation;
-pub use config::{GrpoConfig, StepConfig};
-pub use experience::Experience;
+pub use config::{GrpoConfig, GrpoUpdateConfig};
+pub use experience::GrpoExperience;
 pub use kl::Kl;
-pub use objective::{Drawn, Objective};
+pub use objective::{LossInputs, Objective};
 pub use overlong::Overlong;
 pub use pass_at_k::pass_at_k;
-pub use reward_mix::RewardMix;
-pub use run_log::RunLog;
-pub use so_far::SoFar;
-pub use task::{Problems, Task};
-pub use training::{Surroundings, train};
+pub use reward_mix::WeightedRewards;
+pub use run_log::GrpoLog;
+pub use so_far::RunState;
+pub use task::{Task, TaskDataset};
+pub use training::{GrpoContext, train};
 
 #[cfg(test)]
 mod tests;

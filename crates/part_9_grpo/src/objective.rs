@@ -30,7 +30,7 @@ pub struct Objective {
 
 /// What is known of what was drawn: by response (R, T), 0 where there is no token, or by token (N).
 #[derive(Debug, Clone)]
-pub struct Drawn {
+pub struct LossInputs {
     /// Log-probabilities as the sampler noted them.
     pub behavior_log_probs: Tensor,
     /// The same as the loss computes them, before the first step on them; needed where there is a cap.
@@ -48,7 +48,7 @@ impl Objective {
     ///
     /// # Errors
     /// When shapes differ, or something is missing that is needed.
-    pub fn per_token_loss(&self, log_probs: &Tensor, drawn: &Drawn) -> Result<Tensor> {
+    pub fn per_token_loss(&self, log_probs: &Tensor, drawn: &LossInputs) -> Result<Tensor> {
         let behaviour = &drawn.behavior_log_probs;
         let old = match self.importance_sampling_cap {
             None => behaviour,
@@ -69,7 +69,7 @@ impl Objective {
     ///
     /// # Errors
     /// As [`Objective::per_token`].
-    pub fn loss(&self, log_probs: &Tensor, drawn: &Drawn) -> Result<Tensor> {
+    pub fn loss(&self, log_probs: &Tensor, drawn: &LossInputs) -> Result<Tensor> {
         Ok((self.per_token_loss(log_probs, drawn)? * &drawn.weights)?.sum_all()?)
     }
 }

@@ -16,7 +16,7 @@ const FILE: &str = "reference.safetensors";
 
 /// Which model it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum ReferenceUpdate {
     /// The policy as it began.
     Fixed,
     /// The policy as it was at the last step that this number divides.
@@ -33,22 +33,22 @@ pub fn start_of(tuning: &TrainState) -> Result<String> {
 }
 
 /// A model that is not trained.
-pub struct Reference {
-    reference_update: Kind,
+pub struct ReferenceModel {
+    reference_update: ReferenceUpdate,
     /// The inference twin.
     pub model: GptModern,
     /// The copy, where there is one.
     copied_parameters: Option<Parameters>,
 }
 
-impl Reference {
+impl ReferenceModel {
     /// Of `tuning` as it is now: at the beginning of its run.
     ///
     /// # Errors
     /// When the adapters of a model would have to be copied.
-    pub fn new(tuning: &TrainState, kind: Kind) -> Result<Self> {
+    pub fn new(tuning: &TrainState, kind: ReferenceUpdate) -> Result<Self> {
         let adapted = !tuning.parameters.adapters().is_empty();
-        if adapted && kind != Kind::Fixed {
+        if adapted && kind != ReferenceUpdate::Fixed {
             bail!(
                 "the reference of a model with adapters is the model without them, and is not renewed"
             );
@@ -66,7 +66,8 @@ impl Reference {
     /// # Errors
     /// When memory is short.
     pub fn sync_if_due(&mut self, tuning: &TrainState) -> Result<()> {
-        let (Kind::SyncEvery(every), Some(copy)) = (self.reference_update, &self.copied_parameters)
+        let (ReferenceUpdate::SyncEvery(every), Some(copy)) =
+            (self.reference_update, &self.copied_parameters)
         else {
             return Ok(());
         };
@@ -83,7 +84,8 @@ impl Reference {
     /// # Errors
     /// When the file cannot be written.
     pub fn save(&self, folder: &Path) -> Result<()> {
-        let (Kind::SyncEvery(_), Some(copy)) = (self.reference_update, &self.copied_parameters)
+        let (ReferenceUpdate::SyncEvery(_), Some(copy)) =
+            (self.reference_update, &self.copied_parameters)
         else {
             return Ok(());
         };
@@ -96,7 +98,8 @@ impl Reference {
     /// # Errors
     /// When the file does not fit.
     pub fn restore(&mut self, folder: &Path) -> Result<()> {
-        let (Kind::SyncEvery(_), Some(copy)) = (self.reference_update, &self.copied_parameters)
+        let (ReferenceUpdate::SyncEvery(_), Some(copy)) =
+            (self.reference_update, &self.copied_parameters)
         else {
             return Ok(());
         };

@@ -12,31 +12,31 @@ use ppo::{RewardFn, RewardInput};
 use sft::ChatTokenizer;
 use tensor_core::Rng;
 
-use crate::rewards::{REWARDS, Reward};
+use crate::rewards::{REWARDS, RewardRule};
 
 /// Rewards and what each weighs.
 #[derive(Debug, Clone)]
-pub struct RewardMix {
-    terms: Vec<Part>,
+pub struct WeightedRewards {
+    terms: Vec<RewardTerm>,
 }
 
 #[derive(Debug, Clone)]
-struct Part {
+struct RewardTerm {
     name: String,
-    source: Payer,
+    source: RewardSource,
     weight: f64,
 }
 
 /// Who pays.
 #[derive(Debug, Clone)]
-enum Payer {
-    Rule(Reward),
+enum RewardSource {
+    Rule(RewardRule),
     Random,
     /// The reward model that it is named after: a folder, a run's folder, or owner/name on the Hub.
     Model,
 }
 
-impl RewardMix {
+impl WeightedRewards {
     /// Reads `name=weight,name=weight`; a name alone weighs 1. What is no rule and has a slash, or exists, is a reward model.
     ///
     /// # Errors
@@ -48,9 +48,9 @@ impl RewardMix {
             let (name, weight) = (name.trim(), weight.trim());
             let rule = REWARDS.iter().find(|(known, ..)| *known == name);
             let payer = match rule {
-                Some((_, reward, _)) => Payer::Rule(*reward),
-                None if name == "chance" => Payer::Random,
-                None if name.contains('/') || Path::new(name).exists() => Payer::Model,
+                Some((_, reward, _)) => RewardSource::Rule(*reward),
+                None if name == "chance" => RewardSource::Random,
+                None if name.contains('/') || Path::new(name).exists() => RewardSource::Model,
                 None => {
                     let known: Vec<&str> = REWARDS.iter().map(|(name, ..)| *name).collect();
                     bail!(
@@ -61,16 +61,16 @@ impl RewardMix {
             };
             let value: f64 = weight.parse().unwrap_or(f64::NAN);
             ensure!(value.is_finite(), "`{weight}` is no weight for the reward {name}");
-            let twice = parts.iter().any(|part: &Part| part.name == name);
+            let twice = parts.iter().any(|part: &RewardTerm| part.name == name);
             ensure!(!twice, "the reward {name} is named twice");
-            parts.push(Part { name: name.into(), source: payer, weight: value });
+            parts.push(RewardTerm { name: name.into(), source: payer, weight: value });
         }
         Ok(Self { terms: parts })
     }
 
     /// The reward models in it.
     pub fn reward_models(&self) -> impl Iterator<Item = &str> {
-        let models = self.terms.iter().filter(|part| matches!(part.source, Payer::Model));
+        let models = self.terms.iter().filter(|part| matches!(part.source, RewardSource::Model));
         models.map(|part| part.name.as_str())
     }
 
@@ -87,12 +87,12 @@ impl RewardMix {
     ) -> Result<(NamedRewardFn, Vec<String>)> {
         let (mut parts, mut strangers) = (Vec::new(), Vec::new());
         let mut judges = String::new();
-        for Part { name, source: payer, weight } in &self.terms {
+        for RewardTerm { name, source: payer, weight } in &self.terms {
             let named = |scorer| NamedRewardFn { reward_fn: scorer, name: name.clone() };
             let judge = match payer {
-                Payer::Rule(reward) => named(rule(*reward)),
-                Payer::Random => named(reward_fn::random_reward_fn()),
-                Payer::Model => {
+                RewardSource::Rule(reward) => named(rule(*reward)),
+                RewardSource::Random => named(reward_fn::random_reward_fn()),
+                RewardSource::Model => {
                     let (judge, other) =
                         reward_fn::open_reward_model(name, speech, batch_size, device)?;
                     strangers.extend(other.then(|| name.clone()));
@@ -115,6 +115,6 @@ impl RewardMix {
 }
 
 /// A rule as a scorer.
-pub fn rule(reward: Reward) -> Box<RewardFn> {
+pub fn rule(reward: RewardRule) -> Box<RewardFn> {
     Box::new(move |replies, _| Ok(replies.iter().map(|reply| f64::from(reward(reply))).collect()))
 }

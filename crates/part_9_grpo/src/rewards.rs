@@ -14,10 +14,10 @@ use crate::answers::tagged;
 use crate::countdown;
 
 /// What a completion earns as a reply to its example's prompt, whose right answer is the example's response.
-pub type Reward = fn(reply: &RewardInput<'_>) -> f32;
+pub type RewardRule = fn(reply: &RewardInput<'_>) -> f32;
 
 /// The rewards that a program knows by name, and what they are.
-pub const REWARDS: [(&str, Reward, &str); 8] = [
+pub const REWARDS: [(&str, RewardRule, &str); 8] = [
     ("exact", exact, "1 for the answer, nothing else, and the end"),
     ("integer", integer, "1 if the last number is the answer, a whole number"),
     ("gsm8k", gsm8k, "1 if the number after #### is the answer"),

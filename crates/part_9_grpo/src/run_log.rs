@@ -10,30 +10,30 @@ use serde_json::{Value, json};
 use tiny_gpt::RunFolder;
 use tiny_gpt::progress::ProgressLine;
 
-use crate::evaluation::Evaluation;
-use crate::experience::Experience;
-use crate::figures::{Row, Times, Update, figures};
-use crate::so_far::SoFar;
+use crate::evaluation::GrpoEvalMetrics;
+use crate::experience::GrpoExperience;
+use crate::figures::{GrpoStepMetrics, LogRow, PhaseTimings, figures};
+use crate::so_far::RunState;
 
 /// Shows a run and records it.
-pub struct RunLog {
+pub struct GrpoLog {
     progress: ProgressLine,
     metrics_writer: MetricsWriter,
     log_interval: usize,
     /// What a checkpoint keeps of it.
-    pub run_state: SoFar,
+    pub run_state: RunState,
     /// The share that was right at each look, after so many tokens.
     pub validation_curve: Vec<(usize, f64)>,
     /// Where the time of this process went.
-    pub timings: Times,
+    pub timings: PhaseTimings,
 }
 
-impl RunLog {
+impl GrpoLog {
     /// Of a run of `steps` steps that is at `step` and has come `so_far`; a row of figures every `interval`.
     ///
     /// # Errors
     /// Never in practice: the progress bar's template is fixed.
-    pub fn new(steps: usize, step: usize, so_far: SoFar, interval: usize) -> Result<Self> {
+    pub fn new(steps: usize, step: usize, so_far: RunState, interval: usize) -> Result<Self> {
         Ok(Self {
             progress: ProgressLine::resume_from(steps, step)?,
             metrics_writer: MetricsWriter::new([
@@ -43,7 +43,7 @@ impl RunLog {
             log_interval: interval,
             run_state: so_far,
             validation_curve: Vec::new(),
-            timings: Times::default(),
+            timings: PhaseTimings::default(),
         })
     }
 
@@ -56,7 +56,7 @@ impl RunLog {
     /// Runs `work`, whose time is that of `part`.
     pub fn time_phase<R>(
         &mut self,
-        part: fn(&mut Times) -> &mut Duration,
+        part: fn(&mut PhaseTimings) -> &mut Duration,
         work: impl FnOnce() -> R,
     ) -> R {
         let begin = Instant::now();
@@ -72,11 +72,11 @@ impl RunLog {
     pub fn log_step(
         &mut self,
         step: usize,
-        drawn: &Experience,
-        updates: &[Update],
+        drawn: &GrpoExperience,
+        updates: &[GrpoStepMetrics],
         rate: f64,
     ) -> Result<()> {
-        let row = Row::from_experience(drawn, updates);
+        let row = LogRow::from_experience(drawn, updates);
         self.run_state.n_tokens += row.n_tokens;
         self.run_state.zero_advantage_steps += usize::from(row.zero_advantage);
         self.progress.update_with_message(
@@ -112,7 +112,7 @@ impl RunLog {
     }
 
     /// Says aloud, once, what a person who reads the figures would notice.
-    fn check_alarms(&mut self, step: usize, row: &Row) -> Result<()> {
+    fn check_alarms(&mut self, step: usize, row: &LogRow) -> Result<()> {
         if row.zero_advantage {
             let moved = match row.update {
                 Some(_) => "only the reference moves the policy",
@@ -165,8 +165,8 @@ impl RunLog {
     ///
     /// # Errors
     /// When it cannot be recorded.
-    pub fn log_validation(&mut self, step: usize, found: &Evaluation) -> Result<()> {
-        let Evaluation {
+    pub fn log_validation(&mut self, step: usize, found: &GrpoEvalMetrics) -> Result<()> {
+        let GrpoEvalMetrics {
             exact_match,
             relaxed_match: form_forgiven,
             reward_mean,

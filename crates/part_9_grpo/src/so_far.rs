@@ -7,13 +7,13 @@ use ppo::RunInputs;
 use serde::{Deserialize, Serialize};
 use tiny_gpt::json_file;
 
-use crate::figures::Row;
+use crate::figures::LogRow;
 
 const FILE: &str = "log.json";
 
 /// What a run has come to.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct SoFar {
+pub struct RunState {
     /// The weights that the run began with, which may be its reference, and who judges: it goes on with no others.
     #[serde(alias = "origins")]
     pub run_inputs: RunInputs,
@@ -27,10 +27,10 @@ pub struct SoFar {
     pub(crate) alarms: Vec<String>,
     /// Since the last row of figures.
     #[serde(alias = "recent")]
-    pub(crate) recent_rows: Vec<Row>,
+    pub(crate) recent_rows: Vec<LogRow>,
 }
 
-impl SoFar {
+impl RunState {
     /// Writes it into the checkpoint `folder`.
     ///
     /// # Errors

@@ -44,7 +44,7 @@ pub enum Task {
 
 /// Problems: what is asked, and, as the response, what is right.
 #[derive(Debug, Clone)]
-pub struct Problems {
+pub struct TaskDataset {
     /// To learn from.
     pub train: Vec<Example>,
     /// To decide by, or, where no run is to decide anything, to report.
@@ -104,19 +104,19 @@ impl Task {
     ///
     /// # Errors
     /// When a row has no answer that a program could check: the file and the line are named.
-    pub fn load_dataset(self, data: Option<&str>, aside: Option<&str>) -> Result<Problems> {
+    pub fn load_dataset(self, data: Option<&str>, aside: Option<&str>) -> Result<TaskDataset> {
         let mut all = match (self, data) {
             (Self::Arithmetic, None) => {
-                Problems { train: asked(Split::Train), validation: asked(Split::Validation) }
+                TaskDataset { train: asked(Split::Train), validation: asked(Split::Validation) }
             }
             (Self::Countdown, None) => {
                 let mut train = puzzles(COUNTDOWN.iter().sum(), SPLIT_SEED);
                 let mut validation = train.split_off(COUNTDOWN[0]);
                 validation.truncate(COUNTDOWN[1]);
-                Problems { train, validation }
+                TaskDataset { train, validation }
             }
             (_, data) => {
-                Problems { train: self.file_or_test_examples(data)?, validation: Vec::new() }
+                TaskDataset { train: self.file_or_test_examples(data)?, validation: Vec::new() }
             }
         };
         if aside.is_some() {

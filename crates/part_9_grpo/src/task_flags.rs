@@ -13,7 +13,7 @@ use sft::{ChatTokenizer, Example};
 use tiny_gpt::command::as_usage_error;
 
 use crate::rewards::described;
-use crate::{RewardMix, Task};
+use crate::{Task, WeightedRewards};
 
 /// What is asked, and what is paid.
 #[derive(Debug, Clone, Serialize, Args)]
@@ -68,8 +68,8 @@ impl TaskFlags {
     ///
     /// # Errors
     /// A [`UsageError`](tiny_gpt::command::UsageError) when it is no mix.
-    pub fn weighted_rewards(&self) -> Result<RewardMix> {
-        as_usage_error(RewardMix::parse(self.reward_spec()))
+    pub fn weighted_rewards(&self) -> Result<WeightedRewards> {
+        as_usage_error(WeightedRewards::parse(self.reward_spec()))
     }
 
     /// # Errors

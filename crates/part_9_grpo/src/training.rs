@@ -9,41 +9,41 @@ use ppo::{PromptExample, PromptLoader, RewardFn};
 use sft::{ChatTokenizer, RunOutputs, TrainState};
 use tensor_core::clip_grad_norm;
 
-use crate::config::{GrpoConfig, StepConfig};
-use crate::evaluation::Exam;
-use crate::experience::{Experience, gather};
-use crate::figures::Update;
-use crate::reference::Reference;
-use crate::run_log::RunLog;
-use crate::update::{Part, gradients, parts};
+use crate::config::{GrpoConfig, GrpoUpdateConfig};
+use crate::evaluation::GrpoEvaluator;
+use crate::experience::{GrpoExperience, gather};
+use crate::figures::GrpoStepMetrics;
+use crate::reference::ReferenceModel;
+use crate::run_log::GrpoLog;
+use crate::update::{MicroBatch, gradients, parts};
 
 /// A regular look at validation problems.
-pub struct Looks<'a> {
+pub struct GrpoValidation<'a> {
     /// How.
-    pub evaluator: Exam<'a>,
+    pub evaluator: GrpoEvaluator<'a>,
     /// At what.
     pub prompts: &'a [PromptExample],
     /// Steps between two; 0 for one at the end.
     pub interval: usize,
 }
 
-impl Looks<'_> {
+impl GrpoValidation<'_> {
     fn is_due(&self, step: usize) -> bool {
         self.interval > 0 && step.is_multiple_of(self.interval)
     }
 }
 
 /// What surrounds a policy.
-pub struct Surroundings<'a> {
+pub struct GrpoContext<'a> {
     /// What it is kept near, if it is.
-    pub reference: Option<Reference>,
+    pub reference: Option<ReferenceModel>,
     /// Who judges completions.
     pub reward_fn: &'a mut RewardFn,
     /// How it is looked at.
-    pub validation: Looks<'a>,
+    pub validation: GrpoValidation<'a>,
 }
 
-impl<'a> Surroundings<'a> {
+impl<'a> GrpoContext<'a> {
     /// How completions are read, and who judges them.
     fn chat_tokenizer_and_reward_fn(&mut self) -> (&'a ChatTokenizer, &mut RewardFn) {
         (self.validation.evaluator.eval_config.chat_tokenizer, &mut *self.reward_fn)
@@ -58,11 +58,11 @@ pub fn train(
     tuning: &mut TrainState,
     questions: Vec<PromptExample>,
     config: &GrpoConfig,
-    around: &mut Surroundings<'_>,
+    around: &mut GrpoContext<'_>,
     outputs: &RunOutputs<'_>,
-    log: &mut RunLog,
+    log: &mut GrpoLog,
 ) -> Result<()> {
-    let StepConfig { schedule, max_sampled_tokens: most_tokens, .. } = config.update;
+    let GrpoUpdateConfig { schedule, max_sampled_tokens: most_tokens, .. } = config.update;
     let policy = GptModern::new(&tuning.config, tuning.parameters.root())?;
     let twin = GptModern::new(&tuning.config, tuning.parameters.for_inference().root())?;
     let mut prompts = PromptLoader::new(questions, config.seed)?;
@@ -111,19 +111,19 @@ fn learn(
     [policy, twin]: [&GptModern; 2],
     judged: ScoredRollouts,
     config: &GrpoConfig,
-    around: &Surroundings<'_>,
-    log: &mut RunLog,
+    around: &GrpoContext<'_>,
+    log: &mut GrpoLog,
 ) -> Result<()> {
-    let (step, StepConfig { micro_batch_size: groups_each, schedule, .. }) =
+    let (step, GrpoUpdateConfig { micro_batch_size: groups_each, schedule, .. }) =
         (tuning.progress.step + 1, config.update);
-    let drawn = Experience::from_rollouts(judged, &config.rollout, &config.advantage)?;
+    let drawn = GrpoExperience::from_rollouts(judged, &config.rollout, &config.advantage)?;
     let reference = around.reference.as_ref().map(|reference| &reference.model);
     let score = || parts(&drawn, &config.objective, twin, reference, groups_each);
     let parts = log.time_phase(|times| &mut times.log_probs, score)?;
     let updates = if parts.is_empty() { 0 } else { config.update.num_iterations };
     let learn = || {
         let each = (0..updates).map(|_| update(tuning, policy, &parts, config, step));
-        each.collect::<Result<Vec<Update>>>()
+        each.collect::<Result<Vec<GrpoStepMetrics>>>()
     };
     let done = log.time_phase(|times| &mut times.training, learn)?;
     log.log_step(step, &drawn, &done, schedule.lr_at(step))
@@ -133,17 +133,17 @@ fn learn(
 fn update(
     tuning: &mut TrainState,
     policy: &GptModern,
-    parts: &[Part],
+    parts: &[MicroBatch],
     GrpoConfig { objective, update: steps, .. }: &GrpoConfig,
     step: usize,
-) -> Result<Update> {
+) -> Result<GrpoStepMetrics> {
     let (loss, mut grads, seen) = gradients(policy, &tuning.parameters, parts, objective)?;
     let norm = clip_grad_norm(&mut grads, &tuning.parameters, steps.max_grad_norm)?;
     if !loss.is_finite() || !norm.is_finite() {
         bail!("step {step}: the loss is {loss}, the gradient norm {norm}; try a smaller --lr");
     }
     tuning.optimizer.step(&grads, steps.schedule.lr_at(step))?;
-    Ok(Update { loss, grad_norm: norm, update_metrics: seen })
+    Ok(GrpoStepMetrics { loss, grad_norm: norm, update_metrics: seen })
 }
 
 /// Looks at `twin`, an inference twin of `tuning`, which is saved if none before was better. A look at which a score is no number says so
@@ -151,9 +151,9 @@ fn update(
 fn look(
     twin: &GptModern,
     tuning: &mut TrainState,
-    around: &mut Surroundings<'_>,
+    around: &mut GrpoContext<'_>,
     outputs: &RunOutputs<'_>,
-    log: &mut RunLog,
+    log: &mut GrpoLog,
 ) -> Result<()> {
     let (looks, scorer, step) = (&around.validation, &mut *around.reward_fn, tuning.progress.step);
     let (found, answers) =
@@ -172,9 +172,9 @@ fn look(
 
 fn save(
     tuning: &TrainState,
-    reference: Option<&Reference>,
+    reference: Option<&ReferenceModel>,
     outputs: &RunOutputs<'_>,
-    log: &RunLog,
+    log: &GrpoLog,
 ) -> Result<()> {
     let Some(place) = &outputs.destination else { return Ok(()) };
     place.checkpoints.save(tuning.progress.step, |folder| {

@@ -14,18 +14,18 @@ use scaling::accumulation::sum_of_gradients;
 use serde::{Deserialize, Serialize};
 use tensor_core::Parameters;
 
-use crate::{Drawn, Experience, Objective};
+use crate::{GrpoExperience, LossInputs, Objective};
 
 /// Groups whose gradient is computed at a time.
-pub struct Part {
+pub struct MicroBatch {
     batch: TokenBatch,
-    loss_inputs: Drawn,
+    loss_inputs: LossInputs,
     temperature: f64,
 }
 
 /// What an update saw of the policy, over all tokens that were drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
-pub struct Seen {
+pub struct GrpoUpdateMetrics {
     /// The share of tokens whose ratio has left the clip, on either side, whatever the sign of the advantage.
     pub clip_fraction: f64,
     /// The largest ratio.
@@ -43,12 +43,12 @@ pub struct Seen {
 /// # Errors
 /// When memory is short.
 pub fn parts(
-    experience: &Experience,
+    experience: &GrpoExperience,
     objective: &Objective,
     twin: &GptModern,
     reference: Option<&GptModern>,
     groups_each: usize,
-) -> Result<Vec<Part>> {
+) -> Result<Vec<MicroBatch>> {
     let samples = experience.rewards.len() / experience.groups.len().max(1);
     let mut chosen: Vec<usize> = (0..experience.groups.len())
         .filter(|&group| experience.is_included(group))
@@ -66,14 +66,14 @@ pub fn parts(
         };
         let scored = |model| log_probs(model, &batch, temperature);
         let reference = reference.filter(|_| objective.kl.is_some());
-        let drawn = Drawn {
+        let drawn = LossInputs {
             behavior_log_probs: batch.behavior_log_probs(groups())?,
             old_log_probs: objective.importance_sampling_cap.map(|_| scored(twin)).transpose()?,
             ref_log_probs: reference.map(scored).transpose()?,
             advantages: spread(&experience.advantages)?,
             weights: spread(&experience.weights)?,
         };
-        parts.push(Part { batch, loss_inputs: drawn, temperature });
+        parts.push(MicroBatch { batch, loss_inputs: drawn, temperature });
     }
     Ok(parts)
 }
@@ -85,12 +85,12 @@ pub fn parts(
 pub fn gradients(
     policy: &GptModern,
     parameters: &Parameters,
-    parts: &[Part],
+    parts: &[MicroBatch],
     objective: &Objective,
-) -> Result<(f64, GradStore, Seen)> {
-    let (mut seen, mut n) = (Seen::default(), 0.);
+) -> Result<(f64, GradStore, GrpoUpdateMetrics)> {
+    let (mut seen, mut n) = (GrpoUpdateMetrics::default(), 0.);
     let (loss, grads) = sum_of_gradients(parameters, parts, 1., |part| {
-        let Part { batch, loss_inputs: drawn, temperature } = part;
+        let MicroBatch { batch, loss_inputs: drawn, temperature } = part;
         let now = log_probs(policy, batch, *temperature)?; // (R, T)
         n += seen.add_micro_batch(&now, drawn, &batch.mask, objective)?;
         objective.loss(&now, drawn)
@@ -98,12 +98,12 @@ pub fn gradients(
     Ok((loss, grads, seen.mean_over(n)))
 }
 
-impl Seen {
+impl GrpoUpdateMetrics {
     /// Adds up what is seen at each token; gives their number.
     fn add_micro_batch(
         &mut self,
         now: &Tensor,
-        drawn: &Drawn,
+        drawn: &LossInputs,
         mask: &Tensor,
         objective: &Objective,
     ) -> Result<f64> {

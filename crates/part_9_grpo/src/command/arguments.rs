@@ -10,7 +10,7 @@ use sft::ChatFormat;
 use sft::flags::{FinetunedFlags, LoraFlags};
 use tiny_gpt::flags::{ComputeFlags, OptimizerFlags};
 
-use crate::flags::{DrawFlags, ObjectiveFlags};
+use crate::flags::{GrpoObjectiveFlags, GrpoRolloutFlags};
 use crate::task_flags::TaskFlags;
 
 pub(crate) const DEFAULT_OUT: &str = "runs/grpo";
@@ -76,19 +76,19 @@ pub(crate) struct TrainArgs {
     pub(crate) lora: LoraFlags,
     #[command(flatten)]
     #[serde(flatten)]
-    pub(crate) rollout: DrawFlags,
+    pub(crate) rollout: GrpoRolloutFlags,
     #[command(flatten)]
     #[serde(flatten)]
-    pub(crate) objective: ObjectiveFlags,
+    pub(crate) objective: GrpoObjectiveFlags,
     #[command(flatten)]
     #[serde(flatten)]
     pub(crate) schedule: ScheduleFlags,
     #[command(flatten)]
     #[serde(flatten)]
-    pub(crate) step: StepFlags,
+    pub(crate) step: GrpoStepFlags,
     #[command(flatten)]
     #[serde(flatten)]
-    pub(crate) eval: LookFlags,
+    pub(crate) eval: ValidationFlags,
     #[command(flatten)]
     #[serde(flatten)]
     pub(crate) run: RunFlags,
@@ -96,7 +96,7 @@ pub(crate) struct TrainArgs {
 
 /// How steps are made.
 #[derive(Debug, Clone, Copy, Args, Serialize)]
-pub(crate) struct StepFlags {
+pub(crate) struct GrpoStepFlags {
     /// Prompts of a step
     #[arg(long, value_name = "N", default_value = "64", visible_aliases = ["batch-prompts"])]
     pub(crate) batch_size: NonZeroUsize,
@@ -120,7 +120,7 @@ pub(crate) struct StepFlags {
 
 /// What is looked at during a run.
 #[derive(Debug, Clone, Args, Serialize)]
-pub(crate) struct LookFlags {
+pub(crate) struct ValidationFlags {
     /// Steps between two looks at the validation problems; 0 for one at the end
     #[arg(long, value_name = "N", default_value_t = 20, visible_alias = "eval-every")]
     pub(crate) eval_interval: usize,

@@ -14,10 +14,10 @@ use sft::{ChatTokenizer, Example, RunOutputs, TrainConfig, TrainState, tokenize}
 use tensor_core::Rng;
 
 use super::arguments::DemoArgs;
-use crate::evaluation::{Evaluation, Exam};
-use crate::reference::{Kind, Reference};
-use crate::training::Looks;
-use crate::{GrpoConfig, Kl, Objective, RunLog, SoFar, Surroundings, Task, train};
+use crate::evaluation::{GrpoEvalMetrics, GrpoEvaluator};
+use crate::reference::{ReferenceModel, ReferenceUpdate};
+use crate::training::GrpoValidation;
+use crate::{GrpoConfig, GrpoContext, GrpoLog, Kl, Objective, RunState, Task, train};
 
 /// The ways to ask whose answers are mostly demonstrated with a full stop.
 const NOISY: [usize; 6] = [0, 2, 4, 6, 8, 10];
@@ -61,7 +61,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
     let (held_out, _) = tokenize_prompts(examples(&unknown), &speech, config.context_len, BUDGET)?;
     let asking =
         CompletionEvalConfig { chat_tokenizer: &speech, max_new_tokens: BUDGET, batch_size: 200 };
-    let exam = Exam { task: Task::Arithmetic, eval_config: asking };
+    let exam = GrpoEvaluator { task: Task::Arithmetic, eval_config: asking };
     // moments of its own
     let mut tuning = TrainState::new(config, tuning.parameters, how.update.optimizer)?;
     let twin = GptModern::new(&config, tuning.parameters.for_inference().root())?;
@@ -70,10 +70,10 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
         "\nThen it answers by itself, {} times each of {} questions a step, and only the bare number is rewarded:",
         how.rollout.group_size, how.prompts_per_step
     );
-    let reference = Some(Reference::new(&tuning, Kind::Fixed)?);
-    let looks = Looks { evaluator: exam, prompts: &held_out, interval: steps.div_ceil(3) };
-    let mut log = RunLog::new(steps, 0, SoFar::default(), steps)?;
-    let mut around = Surroundings { reference, reward_fn: &mut *scorer, validation: looks };
+    let reference = Some(ReferenceModel::new(&tuning, ReferenceUpdate::Fixed)?);
+    let looks = GrpoValidation { evaluator: exam, prompts: &held_out, interval: steps.div_ceil(3) };
+    let mut log = GrpoLog::new(steps, 0, RunState::default(), steps)?;
+    let mut around = GrpoContext { reference, reward_fn: &mut *scorer, validation: looks };
     train(&mut tuning, asked, &how, &mut around, &RunOutputs::default(), &mut log)?;
     let tokens = log.run_state.n_tokens;
     drop(log);
@@ -134,8 +134,8 @@ fn demonstrations(known: &[ArithmeticQuestion], n: usize, seed: u64) -> Vec<Exam
 
 fn tell(
     asked: &[ArithmeticQuestion],
-    (before, a): &(Evaluation, Vec<ScoredCompletion>),
-    (after, b): &(Evaluation, Vec<ScoredCompletion>),
+    (before, a): &(GrpoEvalMetrics, Vec<ScoredCompletion>),
+    (after, b): &(GrpoEvalMetrics, Vec<ScoredCompletion>),
 ) {
     println!("\n{:42}  {:>7}  {:>7}  {:>7}", "never seen asked so", "before", "after", "wanted");
     for i in 0..SHOWN.min(asked.len()) {
@@ -144,7 +144,7 @@ fn tell(
     }
     println!();
     for (name, of) in [
-        ("right", (|found: &Evaluation| found.exact_match) as fn(&Evaluation) -> f64),
+        ("right", (|found: &GrpoEvalMetrics| found.exact_match) as fn(&GrpoEvalMetrics) -> f64),
         ("right, the form forgiven", |found| found.relaxed_match),
     ] {
         println!("{name:42}  {:>7.3}  {:>7.3}", of(before), of(after));

@@ -14,7 +14,7 @@ use tiny_gpt::RunFolder;
 use tiny_gpt::command::as_usage_error;
 
 use super::arguments::EvalArgs;
-use crate::evaluation::{Evaluation, Exam, Tries};
+use crate::evaluation::{GrpoEvalMetrics, GrpoEvaluator, PassAtKMetrics};
 use crate::flags::check_size;
 use crate::task_flags::TaskFlags;
 
@@ -44,7 +44,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
         max_new_tokens: budget,
         batch_size: args.batch_size.get(),
     };
-    let exam = Exam { task: args.task.task, eval_config: asking };
+    let exam = GrpoEvaluator { task: args.task.task, eval_config: asking };
     let (found, judged) = exam.evaluate_greedy(&model, &asked, &mut *scorer)?;
     let choice = SamplingStrategy::new(args.temperature, None, None, None);
     let sampler = Sampler::new(choice);
@@ -75,7 +75,11 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
 }
 
 /// The figures as an object.
-fn report(found: &Evaluation, tries: &Tries, beside: Option<&PolicyComparison>) -> Result<Value> {
+fn report(
+    found: &GrpoEvalMetrics,
+    tries: &PassAtKMetrics,
+    beside: Option<&PolicyComparison>,
+) -> Result<Value> {
     let mut report = serde_json::to_value(found)?;
     extend_row(&mut report, serde_json::to_value(tries)?);
     if let Some(beside) = beside {
@@ -88,8 +92,8 @@ fn report(found: &Evaluation, tries: &Tries, beside: Option<&PolicyComparison>) 
 }
 
 /// The figures, in words.
-fn tell(found: &Evaluation, tries: &Tries, beside: Option<&PolicyComparison>) {
-    let Evaluation {
+fn tell(found: &GrpoEvalMetrics, tries: &PassAtKMetrics, beside: Option<&PolicyComparison>) {
+    let GrpoEvalMetrics {
         n,
         exact_match,
         exact_match_low,
@@ -101,9 +105,9 @@ fn tell(found: &Evaluation, tries: &Tries, beside: Option<&PolicyComparison>) {
         "{n} problems, the likeliest completion of each: right {exact_match:.3} ({exact_match_low:.3} to {exact_match_high:.3}), with the \
          form forgiven {form_forgiven:.3}"
     );
-    let Evaluation { reward_mean, length_mean, eos_rate, .. } = *found;
+    let GrpoEvalMetrics { reward_mean, length_mean, eos_rate, .. } = *found;
     println!("reward {reward_mean:.3}, {length_mean:.1} tokens, ended by itself {eos_rate:.3}");
-    let Tries { temperature, pass_at_1, k, pass_at_k } = *tries;
+    let PassAtKMetrics { temperature, pass_at_1, k, pass_at_k } = *tries;
     println!("drawn at temperature {temperature}: pass@1 {pass_at_1:.3}, pass@{k} {pass_at_k:.3}");
     if let Some(&PolicyComparison {
         reward_ref_mean,

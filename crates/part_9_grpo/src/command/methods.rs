@@ -9,7 +9,7 @@ use sft::{ChatTokenizer, RunOutputs, TrainConfig, TrainState, tokenize};
 use tensor_core::AdamWConfig;
 
 use super::arguments::TableArgs;
-use crate::experience::Judgement;
+use crate::experience::AdvantageConfig;
 use crate::{Aggregation, Baseline, GrpoConfig};
 
 /// Longest completion, in tokens.
@@ -18,14 +18,14 @@ const SAMPLES: usize = 16;
 const PROMPTS: usize = 32;
 
 /// A way to learn.
-pub(crate) struct Method {
+pub(crate) struct Algorithm {
     pub(crate) name: &'static str,
-    pub(crate) kind: How,
+    pub(crate) kind: AlgorithmKind,
 }
 
 /// From what.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum How {
+pub(crate) enum AlgorithmKind {
     /// From right answers, as many tokens of them as the others draw.
     Sft,
     /// From rewards.
@@ -34,26 +34,29 @@ pub(crate) enum How {
     Ppo,
 }
 
-pub(crate) const METHODS: [Method; 7] = [
-    Method { name: "SFT on right answers", kind: How::Sft },
-    Method {
+pub(crate) const METHODS: [Algorithm; 7] = [
+    Algorithm { name: "SFT on right answers", kind: AlgorithmKind::Sft },
+    Algorithm {
         name: "best of n",
-        kind: How::PolicyGradient(Baseline::BestOfGroup, Aggregation::Token),
+        kind: AlgorithmKind::PolicyGradient(Baseline::BestOfGroup, Aggregation::Token),
     },
-    Method {
+    Algorithm {
         name: "REINFORCE",
-        kind: How::PolicyGradient(Baseline::BatchMean, Aggregation::Constant),
+        kind: AlgorithmKind::PolicyGradient(Baseline::BatchMean, Aggregation::Constant),
     },
-    Method {
+    Algorithm {
         name: "RLOO",
-        kind: How::PolicyGradient(Baseline::LeaveOneOut, Aggregation::Constant),
+        kind: AlgorithmKind::PolicyGradient(Baseline::LeaveOneOut, Aggregation::Constant),
     },
-    Method { name: "GRPO", kind: How::PolicyGradient(Baseline::GroupStd, Aggregation::Sequence) },
-    Method {
+    Algorithm {
+        name: "GRPO",
+        kind: AlgorithmKind::PolicyGradient(Baseline::GroupStd, Aggregation::Sequence),
+    },
+    Algorithm {
         name: "Dr. GRPO",
-        kind: How::PolicyGradient(Baseline::GroupMean, Aggregation::Constant),
+        kind: AlgorithmKind::PolicyGradient(Baseline::GroupMean, Aggregation::Constant),
     },
-    Method { name: "PPO", kind: How::Ppo },
+    Algorithm { name: "PPO", kind: AlgorithmKind::Ppo },
 ];
 
 /// As many steps as draw the tokens of the table, where a completion has `length` tokens.
@@ -79,7 +82,8 @@ pub(crate) fn rewarding(
     };
     let mut config =
         GrpoConfig::with_defaults(PROMPTS, rollout, LrSchedule::cosine(args.lr, steps), seed);
-    config.advantage = Judgement { baseline, loss_aggregation: aggregation, ..config.advantage };
+    config.advantage =
+        AdvantageConfig { baseline, loss_aggregation: aggregation, ..config.advantage };
     config.update.max_sampled_tokens = Some(args.tokens.get());
     config
 }
@@ -96,7 +100,7 @@ pub(super) fn demonstrated(
     let answers: usize = data.iter().map(sft::TokenizedExample::n_targets).sum();
     let steps = (data.len() * args.tokens.get().min(answers) / answers / 64).max(1);
     let data = &data[..data.len().min(steps * 64)];
-    let optimizer = optimizer(How::Sft);
+    let optimizer = optimizer(AlgorithmKind::Sft);
     let how = TrainConfig { optimizer, ..TrainConfig::with_defaults(64, steps, args.lr, seed) };
     let mut log = sft::SftLog::new(steps, how.schedule.warmup_steps, 0, steps)?;
     sft::train(tuning, data, &how, None, &RunOutputs::default(), &mut log)?;
@@ -130,7 +134,7 @@ pub(super) fn with_critic(
 }
 
 /// The optimizer of a method whose loop is in this process.
-pub(super) fn optimizer(how: How) -> AdamWConfig {
-    let beta2 = if how == How::Sft { 0.99 } else { 0.95 };
+pub(super) fn optimizer(how: AlgorithmKind) -> AdamWConfig {
+    let beta2 = if how == AlgorithmKind::Sft { 0.99 } else { 0.95 };
     AdamWConfig { beta2, weight_decay: 0., ..AdamWConfig::default() }
 }

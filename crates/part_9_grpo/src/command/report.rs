@@ -6,8 +6,8 @@ use serde_json::json;
 use sft::TrainState;
 
 use super::arguments::TrainArgs;
-use crate::SoFar;
-use crate::figures::Times;
+use crate::RunState;
+use crate::figures::PhaseTimings;
 
 /// What learns, and from what: problems to learn from, to look at, and left out.
 pub(super) fn tell_start(
@@ -27,8 +27,8 @@ pub(super) fn report(
     args: &TrainArgs,
     tuning: &TrainState,
     total: usize,
-    so_far: &SoFar,
-    times: Times,
+    so_far: &RunState,
+    times: PhaseTimings,
 ) -> Result<()> {
     let step = tuning.progress.step;
     let seconds = times.total().as_secs_f64();

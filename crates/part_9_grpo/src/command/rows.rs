@@ -10,7 +10,7 @@ use tiny_gpt::loss_curve::{self, Curve};
 
 /// What all runs of a table have in common; runs of others do not compare.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Settings {
+pub(super) struct TableSettings {
     pub(super) model: String,
     /// The fingerprint of its weights.
     #[serde(alias = "start")]
@@ -21,7 +21,7 @@ pub(super) struct Settings {
 
 /// What came of a run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Row {
+pub(super) struct RunResult {
     pub(super) method: String,
     pub(super) seed: u64,
     #[serde(alias = "start")]
@@ -37,25 +37,25 @@ pub(super) struct Row {
 }
 
 /// The runs that have ended.
-pub(super) struct Table {
+pub(super) struct ResultsTable {
     path: PathBuf,
-    settings: Settings,
-    rows: Vec<Row>,
+    settings: TableSettings,
+    rows: Vec<RunResult>,
 }
 
-impl Table {
+impl ResultsTable {
     /// The table in `folder`, or a new one.
     ///
     /// # Errors
     /// When it cannot be read, or its runs had other settings.
-    pub(super) fn open(folder: &Path, settings: Settings) -> Result<Self> {
+    pub(super) fn open(folder: &Path, settings: TableSettings) -> Result<Self> {
         std::fs::create_dir_all(folder)
             .with_context(|| format!("creating {}", folder.display()))?;
         let path = folder.join("rows.json");
         let rows = match path.exists() {
             true => {
                 let named = || format!("{} is no table of this command", path.display());
-                let (of, rows): (Settings, Vec<Row>) =
+                let (of, rows): (TableSettings, Vec<RunResult>) =
                     serde_json::from_value(json_file::read(&path)?).with_context(named)?;
                 ensure!(
                     of == settings,
@@ -79,7 +79,7 @@ impl Table {
     }
 
     /// Adds a run; it is on the disk when this returns.
-    pub(super) fn add_run(&mut self, row: Row) -> Result<()> {
+    pub(super) fn add_run(&mut self, row: RunResult) -> Result<()> {
         self.rows.push(row);
         json_file::write(&self.path, &(&self.settings, &self.rows))
     }
@@ -91,9 +91,11 @@ impl Table {
         );
         println!("| --- | --- | --- | --- | --- | --- | --- |");
         for name in names {
-            let rows: Vec<&Row> = self.rows.iter().filter(|row| row.method == *name).collect();
-            let all =
-                |of: fn(&Row) -> f64| spread(&rows.iter().map(|row| of(row)).collect::<Vec<_>>());
+            let rows: Vec<&RunResult> =
+                self.rows.iter().filter(|row| row.method == *name).collect();
+            let all = |of: fn(&RunResult) -> f64| {
+                spread(&rows.iter().map(|row| of(row)).collect::<Vec<_>>())
+            };
             let (start, (right, std)) =
                 (all(|row| row.exact_match_before).0, all(|row| row.exact_match));
             let (forgiven, tokens, minutes) = (
@@ -113,7 +115,8 @@ impl Table {
     pub(super) fn write_curves(&self, names: &[&str], path: &Path) -> Result<()> {
         let mut curves = Vec::new();
         for name in names {
-            let rows: Vec<&Row> = self.rows.iter().filter(|row| row.method == *name).collect();
+            let rows: Vec<&RunResult> =
+                self.rows.iter().filter(|row| row.method == *name).collect();
             let mut points: BTreeMap<usize, Vec<(usize, f64)>> = BTreeMap::new();
             for row in &rows {
                 for (look, point) in row.curve.iter().enumerate() {

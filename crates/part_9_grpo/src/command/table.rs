@@ -16,24 +16,27 @@ use sft::{ChatTokenizer, RunOutputs, TrainState};
 
 use super::arguments::TableArgs;
 use super::methods::{
-    BUDGET, How, METHODS, Method, demonstrated, optimizer, rewarding, steps, with_critic,
+    Algorithm, AlgorithmKind, BUDGET, METHODS, demonstrated, optimizer, rewarding, steps,
+    with_critic,
 };
-use super::rows::{Row, Settings, Table};
-use crate::evaluation::{Evaluation, Exam};
-use crate::reference::{Kind, Reference};
-use crate::training::Looks;
-use crate::{RunLog, SoFar, Surroundings, Task, train};
+use super::rows::{ResultsTable, RunResult, TableSettings};
+use crate::evaluation::{GrpoEvalMetrics, GrpoEvaluator};
+use crate::reference::{ReferenceModel, ReferenceUpdate};
+use crate::training::GrpoValidation;
+use crate::{GrpoContext, GrpoLog, RunState, Task, train};
 
 pub(super) fn run(args: &TableArgs) -> Result<()> {
     let device = args.compute.open_device()?;
     let checkpoint = opened(&args.model, LoadMode::Training(DType::F32), &device)?;
     let start = parameters_sha256(checkpoint.parameters.iter())?;
     let (model, tokens) = (args.model.clone(), args.tokens.get());
-    let mut table =
-        Table::open(&args.out, Settings { model, base_sha256: start, tokens, lr: args.lr })?;
-    let mut contest = Contest::new(args, checkpoint, &device)?;
+    let mut table = ResultsTable::open(
+        &args.out,
+        TableSettings { model, base_sha256: start, tokens, lr: args.lr },
+    )?;
+    let mut contest = AlgorithmComparison::new(args, checkpoint, &device)?;
     for seed in 1..=args.seeds.get() as u64 {
-        for Method { name, kind: how } in &METHODS {
+        for Algorithm { name, kind: how } in &METHODS {
             if !table.contains_run(name, seed) {
                 println!("{name}, seed {seed}");
                 table.add_run(contest.run_algorithm(name, *how, seed)?)?;
@@ -50,7 +53,7 @@ fn opened(model: &str, purpose: LoadMode, device: &Device) -> Result<Checkpoint>
 }
 
 /// What all runs have in common.
-struct Contest<'a> {
+struct AlgorithmComparison<'a> {
     args: &'a TableArgs,
     device: &'a Device,
     chat_tokenizer: ChatTokenizer,
@@ -60,10 +63,10 @@ struct Contest<'a> {
     validation_prompts: Vec<PromptExample>,
     test_prompts: Vec<PromptExample>,
     /// How the start does at the last two.
-    initial_metrics: [Evaluation; 2],
+    initial_metrics: [GrpoEvalMetrics; 2],
 }
 
-impl<'a> Contest<'a> {
+impl<'a> AlgorithmComparison<'a> {
     fn new(args: &'a TableArgs, mut checkpoint: Checkpoint, device: &'a Device) -> Result<Self> {
         let speech = ChatTokenizer::from_checkpoint(&mut checkpoint, None)?;
         let config = *checkpoint.model.config();
@@ -91,7 +94,7 @@ impl<'a> Contest<'a> {
     }
 
     /// One run: the held-out problems before and after, and on the way the validation problems.
-    fn run_algorithm(&mut self, name: &str, how: How, seed: u64) -> Result<Row> {
+    fn run_algorithm(&mut self, name: &str, how: AlgorithmKind, seed: u64) -> Result<RunResult> {
         let Self {
             args,
             device,
@@ -110,22 +113,25 @@ impl<'a> Contest<'a> {
         let mut curve = vec![(0, looked.exact_match)];
         let begin = Instant::now();
         let tokens = match how {
-            How::Sft => demonstrated(args, &mut tuning, speech, seed)?,
-            How::Ppo => {
+            AlgorithmKind::Sft => demonstrated(args, &mut tuning, speech, seed)?,
+            AlgorithmKind::Ppo => {
                 let out = args.out.join(format!("ppo-{seed}"));
                 let tokens = with_critic(args, steps, seed, &out)?;
                 twin = opened(&out.to_string_lossy(), LoadMode::Inference, device)?.model;
                 tokens
             }
-            How::PolicyGradient(baseline, aggregation) => {
+            AlgorithmKind::PolicyGradient(baseline, aggregation) => {
                 let stop = speech.stop_token_ids().to_vec();
                 let config = rewarding((baseline, aggregation), stop, steps, args, seed);
-                let reference = Some(Reference::new(&tuning, Kind::Fixed)?);
-                let looks =
-                    Looks { evaluator: exam, prompts: looked_at, interval: steps.div_ceil(6) };
-                let mut log = RunLog::new(steps, 0, SoFar::default(), steps)?;
+                let reference = Some(ReferenceModel::new(&tuning, ReferenceUpdate::Fixed)?);
+                let looks = GrpoValidation {
+                    evaluator: exam,
+                    prompts: looked_at,
+                    interval: steps.div_ceil(6),
+                };
+                let mut log = GrpoLog::new(steps, 0, RunState::default(), steps)?;
                 let mut around =
-                    Surroundings { reference, reward_fn: &mut **scorer, validation: looks };
+                    GrpoContext { reference, reward_fn: &mut **scorer, validation: looks };
                 let learned = self.train_prompts.clone();
                 train(
                     &mut tuning,
@@ -143,7 +149,7 @@ impl<'a> Contest<'a> {
         let minutes = begin.elapsed().as_secs_f64() / 60.;
         let found = exam.evaluate_greedy(&twin, held_out, &mut **scorer)?.0;
         curve.push((tokens, exam.evaluate_greedy(&twin, looked_at, &mut **scorer)?.0.exact_match));
-        Ok(Row {
+        Ok(RunResult {
             method: name.into(),
             seed,
             exact_match_before: start.exact_match,
@@ -156,8 +162,8 @@ impl<'a> Contest<'a> {
     }
 }
 
-fn exam(speech: &ChatTokenizer) -> Exam<'_> {
+fn exam(speech: &ChatTokenizer) -> GrpoEvaluator<'_> {
     let asking =
         CompletionEvalConfig { chat_tokenizer: speech, max_new_tokens: BUDGET, batch_size: 100 };
-    Exam { task: Task::Arithmetic, eval_config: asking }
+    GrpoEvaluator { task: Task::Arithmetic, eval_config: asking }
 }

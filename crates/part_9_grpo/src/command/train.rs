@@ -16,11 +16,11 @@ use tiny_gpt::command::as_usage_error;
 
 use super::arguments::TrainArgs;
 use super::report::{report, tell_start};
-use crate::evaluation::Exam;
+use crate::evaluation::GrpoEvaluator;
 use crate::flags::check_size;
-use crate::reference::{Reference, start_of};
-use crate::training::Looks;
-use crate::{GrpoConfig, Problems, RunLog, SoFar, StepConfig, Surroundings, train};
+use crate::reference::{ReferenceModel, start_of};
+use crate::training::GrpoValidation;
+use crate::{GrpoConfig, GrpoContext, GrpoLog, GrpoUpdateConfig, RunState, TaskDataset, train};
 
 /// What may change when a run is resumed beside where things are: how much is looked at.
 const FREE: [&str; 3] = ["eval_interval", "eval_problems", "eval_file"];
@@ -49,9 +49,9 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let mut tuning =
         TrainState::with_optional_lora(model, parameters, lora.as_ref(), optimizer, config.seed)?;
     let origins = RunInputs { reference: start_of(&tuning)?, scorer: scored_by };
-    let mut so_far = SoFar { run_inputs: origins, ..SoFar::default() };
+    let mut so_far = RunState { run_inputs: origins, ..RunState::default() };
     let mut reference =
-        config.reference_update.map(|kind| Reference::new(&tuning, kind)).transpose()?;
+        config.reference_update.map(|kind| ReferenceModel::new(&tuning, kind)).transpose()?;
     let keeper = ModelSaver {
         chat_tokenizer: &speech,
         special_ids: &checkpoint.special_ids,
@@ -59,7 +59,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
         lora: lora.as_ref().map(|lora| (lora, base.as_str())),
     };
     let restore = |path: &Path| {
-        let saved = SoFar::load(path)?;
+        let saved = RunState::load(path)?;
         saved.run_inputs.ensure_same_as(&so_far.run_inputs)?;
         so_far = saved;
         tuning.restore(path, &name)?;
@@ -70,7 +70,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let (folder, tracker, rows) = start.open_run(figures.tracker, restore)?;
     tell_start(args, &tuning, [learned.len(), validation.len(), left_out]);
     let (total, step) = (schedule.total_steps, tuning.progress.step);
-    let log = RunLog::new(total, step, so_far, figures.log_interval.get())?;
+    let log = GrpoLog::new(total, step, so_far, figures.log_interval.get())?;
     let mut log = log.with_run_folder(folder, tracker, &rows);
     let outputs = start.outputs(&keeper, &name)?;
     let asking = CompletionEvalConfig {
@@ -78,9 +78,10 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
         max_new_tokens: args.task.max_new_tokens(),
         batch_size: 64,
     };
-    let exam = Exam { task: args.task.task, eval_config: asking };
-    let looks = Looks { evaluator: exam, prompts: &validation, interval: args.eval.eval_interval };
-    let mut around = Surroundings { reference, reward_fn: &mut *scorer, validation: looks };
+    let exam = GrpoEvaluator { task: args.task.task, eval_config: asking };
+    let looks =
+        GrpoValidation { evaluator: exam, prompts: &validation, interval: args.eval.eval_interval };
+    let mut around = GrpoContext { reference, reward_fn: &mut *scorer, validation: looks };
     train(&mut tuning, learned, &config, &mut around, &outputs, &mut log)?;
     finish(args, &tuning, schedule, log, (&keeper, &device))
 }
@@ -90,7 +91,7 @@ fn finish(
     args: &TrainArgs,
     tuning: &TrainState,
     schedule: LrSchedule,
-    mut log: RunLog,
+    mut log: GrpoLog,
     (keeper, device): (&ModelSaver<'_>, &Device),
 ) -> Result<()> {
     let (total, ended) = (schedule.total_steps, tuning.is_finished(schedule.total_steps));
@@ -143,7 +144,7 @@ fn check_dropout(lora: &LoraFlags) -> Result<()> {
 /// What is learned from, what is looked at, and how many problems were left out.
 fn asked(
     args: &TrainArgs,
-    problems: Problems,
+    problems: TaskDataset,
     speech: &ChatTokenizer,
     context: usize,
 ) -> Result<(Vec<PromptExample>, Vec<PromptExample>, usize)> {
@@ -164,7 +165,7 @@ pub(crate) fn grpo_config(
         advantage: args.objective.advantage_config(),
         objective: args.objective.objective(),
         reference_update: args.objective.reference_update(),
-        update: StepConfig {
+        update: GrpoUpdateConfig {
             num_iterations: args.step.num_iterations.get(),
             micro_batch_size: args.step.micro_batch_size.get(),
             schedule,
@@ -177,7 +178,7 @@ pub(crate) fn grpo_config(
 }
 
 /// A name that follows from what is learned, so that a checkpoint is not continued with something else.
-fn fingerprint_of(problems: &Problems) -> String {
+fn fingerprint_of(problems: &TaskDataset) -> String {
     let text = |Example { prompt, completion }: &Example| {
         let said: Vec<Value> = prompt.iter().map(|message| json!(message.content)).collect();
         json!([said, completion]).to_string()

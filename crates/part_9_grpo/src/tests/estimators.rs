@@ -7,7 +7,7 @@ use tensor_core::ops::log_softmax;
 use tensor_core::testing::assert_close;
 
 use super::CPU;
-use crate::{Aggregation, Baseline, Drawn, Kl, Objective, advantages};
+use crate::{Aggregation, Baseline, Kl, LossInputs, Objective, advantages};
 use ppo::Clip;
 
 const CLIP: Clip = Clip { low: 0.2, high: 0.28 };
@@ -42,7 +42,7 @@ fn mean_gradient_of_pairs(baseline: Baseline) -> Result<Tensor> {
             let values: Vec<f64> = values.into_iter().map(f64::from).collect();
             let new =
                 log_probs(scores.as_tensor())?.index_select(&Tensor::new(&[a, b], &CPU)?, 0)?;
-            let drawn = Drawn {
+            let drawn = LossInputs {
                 behavior_log_probs: new.detach(),
                 old_log_probs: None,
                 ref_log_probs: None,
@@ -157,7 +157,7 @@ fn only_a_constant_weight_keeps_the_gradient_where_lengths_differ() -> Result<()
                 let log_probs = of(&[&a[..], b].concat())?;
                 let weights = aggregation.weights(&[a.len(), b.len()], &[true; 2], 2);
                 let spread = |x: [f64; 2]| [vec![x[0]; a.len()], vec![x[1]; b.len()]].concat();
-                let drawn = Drawn {
+                let drawn = LossInputs {
                     behavior_log_probs: log_probs.detach(),
                     old_log_probs: None,
                     ref_log_probs: None,

@@ -5,7 +5,7 @@ use sft::Example;
 use tensor_core::Rng;
 
 use super::paid_for;
-use crate::rewards::{self, REWARDS, Reward};
+use crate::rewards::{self, REWARDS, RewardRule};
 use crate::{Task, task::SYSTEM_PROMPT};
 
 /// What is asked, and what is right.
@@ -30,7 +30,7 @@ fn tasks_of(name: &str) -> &'static [Task] {
 
 /// The mean reward of a policy.
 fn mean(
-    reward: Reward,
+    reward: RewardRule,
     problems: &[(String, String)],
     mut policy: impl FnMut(&str) -> String,
 ) -> f32 {

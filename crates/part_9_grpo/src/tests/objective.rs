@@ -9,7 +9,7 @@ use tensor_core::testing::assert_close;
 
 use super::{CPU, golden, tensor};
 use crate::first_rung::reinforce_with_squared_kl;
-use crate::{Aggregation, Drawn, Kl, Objective, Overlong};
+use crate::{Aggregation, Kl, LossInputs, Objective, Overlong};
 use ppo::{Clip, clipped_surrogate};
 
 fn named<T: ValueEnum>(name: &Value) -> Option<T> {
@@ -42,7 +42,7 @@ fn losses_and_gradients_are_those_of_trl_s_formulas() -> Result<()> {
         };
         let weights = aggregation.weights(&lengths, &takes_part, budget);
         let weights: Vec<f64> = weights.into_iter().map(|w| theirs * f64::from(w)).collect();
-        let drawn = Drawn {
+        let drawn = LossInputs {
             behavior_log_probs: tensor(&golden["behaviour"])?,
             old_log_probs: Some(tensor(&golden["old"])?),
             ref_log_probs: Some(tensor(&golden["reference"])?),
@@ -94,7 +94,7 @@ fn a_loss_of_three_terms_is_the_original_s() -> Result<()> {
     let policy = clipped_surrogate(&log_probs, &zero, &one, Clip { low: 0.1, high: 0.1 })?;
     assert_close(&policy, &Tensor::new(&[-1.1], &CPU)?, 1e-12)?;
     // k2 of d = 1 is the 0.5 that the original takes for granted.
-    let drawn = Drawn {
+    let drawn = LossInputs {
         behavior_log_probs: zero.clone(),
         old_log_probs: None,
         ref_log_probs: Some((&log_probs + 1.)?),
@@ -130,7 +130,7 @@ fn log_ratios_beyond_reason_stay_finite() -> Result<()> {
 fn what_a_term_needs_is_demanded() -> Result<()> {
     let zero = Tensor::zeros(2, DType::F32, &CPU)?;
     let [behaviour, advantages, weights] = [(); 3].map(|()| zero.clone());
-    let drawn = Drawn {
+    let drawn = LossInputs {
         behavior_log_probs: behaviour,
         old_log_probs: None,
         ref_log_probs: None,

@@ -1,10 +1,10 @@
 //! What each reward pays for.
 
 use super::paid_for;
-use crate::RewardMix;
+use crate::WeightedRewards;
 use crate::rewards::{correctness, exact, format, gsm8k, gsm8k_flexible, integer, length};
 
-fn paid(reward: crate::rewards::Reward, completion: &str, answer: &str) -> f32 {
+fn paid(reward: crate::rewards::RewardRule, completion: &str, answer: &str) -> f32 {
     paid_for(reward, completion, answer, true)
 }
 
@@ -74,13 +74,13 @@ fn words_cost() {
 
 #[test]
 fn no_mix_is_refused_with_what_there_is() {
-    let refused = |text: &str| RewardMix::parse(text).expect_err("refused").to_string();
+    let refused = |text: &str| WeightedRewards::parse(text).expect_err("refused").to_string();
     let error = refused("kindness");
     assert!(error.contains("no reward is called `kindness`") && error.contains("exact, integer"));
     assert!(refused("exact=much").contains("`much` is no weight"));
     assert!(refused("exact=NaN").contains("no weight"));
     assert!(refused("exact,exact").contains("twice"));
     assert!(refused("").contains("no reward is called ``"));
-    let mix = RewardMix::parse("exact, runs/reward=0.5,chance=0").expect("a mix");
+    let mix = WeightedRewards::parse("exact, runs/reward=0.5,chance=0").expect("a mix");
     assert_eq!(mix.reward_models().collect::<Vec<_>>(), ["runs/reward"]);
 }

@@ -8,7 +8,7 @@ use sft::Example;
 
 use super::paid_for;
 use crate::task::SYSTEM_PROMPT;
-use crate::{Problems, Task, rewards};
+use crate::{Task, TaskDataset, rewards};
 
 fn questions(examples: &[Example]) -> HashSet<String> {
     examples.iter().map(|example| example.prompt[0].content.clone()).collect()
@@ -17,7 +17,7 @@ fn questions(examples: &[Example]) -> HashSet<String> {
 #[test]
 fn what_is_reported_of_was_never_learned_from() -> Result<()> {
     for task in [Task::Arithmetic, Task::Countdown] {
-        let Problems { train, validation } = task.load_dataset(None, None)?;
+        let TaskDataset { train, validation } = task.load_dataset(None, None)?;
         let (train, validation, held_out) = (
             questions(&train),
             questions(&validation),
@@ -77,14 +77,14 @@ fn rows_are_read_and_bad_ones_named() -> Result<()> {
     );
     assert_eq!(all[0].prompt[0].content, SYSTEM_PROMPT);
     let one = write("one.jsonl", good)?;
-    let Problems { train, validation } = Task::Gsm8k.load_dataset(Some(&file), Some(&one))?;
+    let TaskDataset { train, validation } = Task::Gsm8k.load_dataset(Some(&file), Some(&one))?;
     assert_eq!((train.len(), train[0].completion.as_str(), validation.len()), (1, "4.5", 1));
     let error = Task::Gsm8k.load_dataset(Some(&one), None).expect_err("one row").to_string();
     assert!(error.contains("1 problems are too few"), "{error}");
     let apart: String =
         (0..40).map(|i| format!("{{\"prompt\": \"{i}?\", \"answer\": {i}}}\n")).collect();
     let apart = write("apart.jsonl", &apart)?;
-    let Problems { train, validation } = Task::Arithmetic.load_dataset(Some(&apart), None)?;
+    let TaskDataset { train, validation } = Task::Arithmetic.load_dataset(Some(&apart), None)?;
     assert_eq!((train.len(), validation.len()), (36, 4), "a tenth");
     assert!(questions(&train).is_disjoint(&questions(&validation)));
 

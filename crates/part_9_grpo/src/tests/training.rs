@@ -20,14 +20,14 @@ use tensor_core::{AdamWConfig, Parameters, Rng, weights};
 use tiny_gpt::Interrupt;
 
 use super::CPU;
-use crate::evaluation::Exam;
+use crate::evaluation::GrpoEvaluator;
 use crate::experience::gather;
-use crate::reference::{Kind, Reference};
+use crate::reference::{ReferenceModel, ReferenceUpdate};
 use crate::reward_mix::rule;
-use crate::training::Looks;
+use crate::training::GrpoValidation;
 use crate::{
-    Aggregation, Baseline, GrpoConfig, Objective, Overlong, RewardMix, RunLog, SoFar, Surroundings,
-    Task, train,
+    Aggregation, Baseline, GrpoConfig, GrpoContext, GrpoLog, Objective, Overlong, RunState, Task,
+    WeightedRewards, train,
 };
 
 const BUDGET: usize = 4;
@@ -81,22 +81,22 @@ fn run(
     scorer: &mut RewardFn,
     outputs: &RunOutputs<'_>,
     interval: usize,
-) -> Result<(TrainState, SoFar)> {
+) -> Result<(TrainState, RunState)> {
     let speech = speech()?;
     let (mut tuning, questions) = (tuning(&speech)?, asked(&speech)?);
     let asking =
         CompletionEvalConfig { chat_tokenizer: &speech, max_new_tokens: BUDGET, batch_size: 6 };
-    let exam = Exam { task: Task::Arithmetic, eval_config: asking };
+    let exam = GrpoEvaluator { task: Task::Arithmetic, eval_config: asking };
     let reference =
-        config.reference_update.map(|kind| Reference::new(&tuning, kind)).transpose()?;
-    let looks = Looks { evaluator: exam, prompts: &questions, interval };
-    let mut around = Surroundings { reference, reward_fn: scorer, validation: looks };
-    let mut log = RunLog::new(config.update.schedule.total_steps, 0, SoFar::default(), 1000)?;
+        config.reference_update.map(|kind| ReferenceModel::new(&tuning, kind)).transpose()?;
+    let looks = GrpoValidation { evaluator: exam, prompts: &questions, interval };
+    let mut around = GrpoContext { reference, reward_fn: scorer, validation: looks };
+    let mut log = GrpoLog::new(config.update.schedule.total_steps, 0, RunState::default(), 1000)?;
     train(&mut tuning, questions.clone(), config, &mut around, outputs, &mut log)?;
     Ok((tuning, log.run_state))
 }
 
-fn trained(config: &GrpoConfig, scorer: &mut RewardFn) -> Result<(TrainState, SoFar)> {
+fn trained(config: &GrpoConfig, scorer: &mut RewardFn) -> Result<(TrainState, RunState)> {
     run(config, scorer, &RunOutputs::default(), 0)
 }
 
@@ -131,7 +131,8 @@ fn rewards_are_summed_by_their_weights() -> Result<()> {
     let reply =
         RewardInput { example: &example, completion: "<answer>42</answer>", terminated: true };
     let paid = |mix: &str| -> Result<f64> {
-        let (mut judge, strangers) = RewardMix::parse(mix)?.open_reward_fn(&speech, 8, &CPU)?;
+        let (mut judge, strangers) =
+            WeightedRewards::parse(mix)?.open_reward_fn(&speech, 8, &CPU)?;
         assert!(strangers.is_empty());
         Ok((judge.reward_fn)(&[reply], &mut Rng::new(1))?[0])
     };
@@ -188,7 +189,7 @@ fn the_best_of_all_looks_is_the_model_that_is_saved() -> Result<()> {
 #[test]
 fn the_distance_is_that_to_the_reference_that_was_asked_for() -> Result<()> {
     let speech = speech()?;
-    let of = |reference: Option<Kind>| -> Result<Vec<Option<f64>>> {
+    let of = |reference: Option<ReferenceUpdate>| -> Result<Vec<Option<f64>>> {
         let mut config = config(4, &speech);
         config.objective.kl = config.objective.kl.filter(|_| reference.is_some());
         config.reference_update = reference;
@@ -200,9 +201,9 @@ fn the_distance_is_that_to_the_reference_that_was_asked_for() -> Result<()> {
     };
     let near = |kl: &Option<f64>| kl.is_some_and(|kl| kl.abs() < 1e-6);
     let far = |kl: &Option<f64>| kl.is_some_and(|kl| kl > 1e-4);
-    let fixed = of(Some(Kind::Fixed))?;
+    let fixed = of(Some(ReferenceUpdate::Fixed))?;
     assert!(near(&fixed[0]) && fixed[1..].iter().all(far), "{fixed:?}");
-    let renewed = of(Some(Kind::SyncEvery(2)))?;
+    let renewed = of(Some(ReferenceUpdate::SyncEvery(2)))?;
     assert!(near(&renewed[0]) && near(&renewed[2]), "{renewed:?}");
     assert!(far(&renewed[1]) && far(&renewed[3]), "{renewed:?}");
     assert_eq!(of(None)?, [None; 4]);
@@ -278,7 +279,7 @@ fn steps_without_signal_and_tokens_are_counted_and_a_budget_ends_the_run() -> Re
     assert_eq!((so_far.zero_advantage_steps, so_far.n_tokens), (5, tokens));
     let folder = tempfile::tempdir()?;
     so_far.save(folder.path())?;
-    assert_eq!(SoFar::load(folder.path())?, so_far);
+    assert_eq!(RunState::load(folder.path())?, so_far);
     config.update.max_sampled_tokens = Some(so_far.recent_rows[0].n_tokens + 1);
     let (tuning, so_far) = trained(&config, &mut *rule(letters))?;
     assert_eq!((tuning.progress.step, so_far.zero_advantage_steps), (2, 0));

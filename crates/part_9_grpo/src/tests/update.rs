@@ -11,10 +11,10 @@ use tensor_core::testing::{assert_close, assert_gradients_flow};
 use tensor_core::{AdamWConfig, Parameters, Rng, clip_grad_norm};
 
 use super::CPU;
-use crate::experience::Judgement;
-use crate::reference::{Kind, Reference};
+use crate::experience::AdvantageConfig;
+use crate::reference::{ReferenceModel, ReferenceUpdate};
 use crate::update::{gradients, parts};
-use crate::{Aggregation, Experience, Kl, Objective, Overlong};
+use crate::{Aggregation, GrpoExperience, Kl, Objective, Overlong};
 
 fn tuning(seed: u64) -> Result<TrainState> {
     let init_std = ModelConfig::GPT2_INIT_STD;
@@ -43,8 +43,8 @@ fn config(samples: usize) -> RolloutConfig {
     }
 }
 
-fn judgement(overlong: Overlong) -> Judgement {
-    Judgement { overlong, ..Judgement::with_defaults() }
+fn judgement(overlong: Overlong) -> AdvantageConfig {
+    AdvantageConfig { overlong, ..AdvantageConfig::with_defaults() }
 }
 
 fn objective() -> Objective {
@@ -62,13 +62,13 @@ fn questions() -> Vec<PromptExample> {
 }
 
 /// Three groups of three; in the second all completions are worth the same.
-fn experience(tuning: &TrainState, overlong: Overlong) -> Result<Experience> {
+fn experience(tuning: &TrainState, overlong: Overlong) -> Result<GrpoExperience> {
     let prompts: Vec<Vec<u32>> = questions().into_iter().map(|question| question.prompt).collect();
     let groups = ppo::rollout(&twin(tuning)?, &prompts, &config(3), &mut Rng::new(4))?;
     let texts: Vec<String> =
         ["7", "8", "9", "7", "7", "7", "x", "7", "7"].map(String::from).to_vec();
     let scores = texts.iter().map(|text| f64::from(u8::from(text == "7"))).collect();
-    Experience::from_rollouts(
+    GrpoExperience::from_rollouts(
         ScoredRollouts { groups, completion_texts: texts, rewards: scores },
         &config(3),
         &judgement(overlong),
@@ -129,7 +129,7 @@ fn twice_the_advantages_are_twice_the_gradient_and_a_loss_of_0_has_one() -> Resu
     drawn.weights = Aggregation::Sequence.weights(&lengths.collect::<Vec<_>>(), &[true; 9], BUDGET);
     let how = Objective { kl: None, ..objective() };
     let policy = GptModern::new(&tuning.config, tuning.parameters.root())?;
-    let of = |drawn: &Experience| -> Result<_> {
+    let of = |drawn: &GrpoExperience| -> Result<_> {
         let parts = parts(drawn, &how, &twin(&tuning)?, None, 8)?;
         let (loss, mut grads, _) = gradients(&policy, &tuning.parameters, &parts, &how)?;
         let norm = clip_grad_norm(&mut grads, &tuning.parameters, f64::MAX)?;
@@ -215,8 +215,8 @@ fn a_step_makes_better_completions_likelier_than_worse_ones() -> Result<()> {
 fn a_reference_stays_and_is_renewed_when_it_is_time() -> Result<()> {
     let mut tuning = tuning(1)?;
     let ids = Tensor::new(&[[1u32, 2, 3]], &CPU)?;
-    let mut fixed = Reference::new(&tuning, Kind::Fixed)?;
-    let mut renewed = Reference::new(&tuning, Kind::SyncEvery(2))?;
+    let mut fixed = ReferenceModel::new(&tuning, ReferenceUpdate::Fixed)?;
+    let mut renewed = ReferenceModel::new(&tuning, ReferenceUpdate::SyncEvery(2))?;
     let before = fixed.model.forward(&ids)?;
     for step in 1..=2 {
         for parameter in tuning.parameters.iter() {
@@ -236,8 +236,9 @@ fn a_reference_stays_and_is_renewed_when_it_is_time() -> Result<()> {
 fn groups_of_which_no_completion_takes_part_are_left_out() -> Result<()> {
     let tuning = tuning(1)?;
     let (twin, mut drawn) = (twin(&tuning)?, experience(&tuning, Overlong::None)?);
-    let n =
-        |drawn: &Experience| anyhow::Ok(parts(drawn, &objective(), &twin, Some(&twin), 1)?.len());
+    let n = |drawn: &GrpoExperience| {
+        anyhow::Ok(parts(drawn, &objective(), &twin, Some(&twin), 1)?.len())
+    };
     assert_eq!(n(&drawn)?, 3);
     drawn.weights[3..].fill(0.);
     assert_eq!(
@@ -282,7 +283,7 @@ fn a_cap_corrects_nothing_where_sampler_and_loss_agree() -> Result<()> {
     let drawn = experience(&tuning, Overlong::None)?;
     let (twin, reference) = (twin(&tuning)?, twin(&self::tuning(2)?)?);
     let policy = GptModern::new(&tuning.config, tuning.parameters.root())?;
-    let of = |importance_cap, drawn: &Experience| -> Result<_> {
+    let of = |importance_cap, drawn: &GrpoExperience| -> Result<_> {
         let objective = Objective { importance_sampling_cap: importance_cap, ..objective() };
         let parts = parts(drawn, &objective, &twin, Some(&reference), 8)?;
         let (loss, _, seen) = gradients(&policy, &tuning.parameters, &parts, &objective)?;

@@ -9,15 +9,15 @@ use serde_json::json;
 use sft::Example;
 
 use crate::command::arguments::TrainArgs;
-use crate::command::methods::{How, METHODS};
+use crate::command::methods::{AlgorithmKind, METHODS};
 use crate::command::train::grpo_config;
-use crate::evaluation::{Evaluation, Tries};
-use crate::experience::Judgement;
-use crate::figures::{Row, Times, Update, figures};
-use crate::reference::Kind;
-use crate::update::Seen;
+use crate::evaluation::{GrpoEvalMetrics, PassAtKMetrics};
+use crate::experience::AdvantageConfig;
+use crate::figures::{GrpoStepMetrics, LogRow, PhaseTimings, figures};
+use crate::reference::ReferenceUpdate;
+use crate::update::GrpoUpdateMetrics;
 use crate::{
-    Aggregation, Baseline, Experience, GrpoConfig, Kl, Objective, Overlong, Task, advantages,
+    Aggregation, Baseline, GrpoConfig, GrpoExperience, Kl, Objective, Overlong, Task, advantages,
 };
 
 #[derive(Parser)]
@@ -45,7 +45,7 @@ fn every_flag_arrives_where_it_is_used() -> Result<()> {
     assert_eq!((found.prompts_per_step, samples, max_new_tokens, &stop[..]), (5, 3, 9, &[7][..]));
     assert_eq!((found.rollout.temperature(), found.seed), (0.7, 13));
     let (baseline, aggregation) = (Baseline::LeaveOneOut, Aggregation::Constant);
-    let judgement = Judgement {
+    let judgement = AdvantageConfig {
         overlong: Overlong::Masked,
         baseline,
         advantage_epsilon: 0.5,
@@ -57,7 +57,7 @@ fn every_flag_arrives_where_it_is_used() -> Result<()> {
         found.objective,
         Objective { clip_range: clip, kl, importance_sampling_cap: Some(2.) }
     );
-    assert_eq!(found.reference_update, Some(Kind::SyncEvery(6)));
+    assert_eq!(found.reference_update, Some(ReferenceUpdate::SyncEvery(6)));
     let steps = found.update;
     assert_eq!(
         (steps.num_iterations, steps.micro_batch_size, steps.max_sampled_tokens),
@@ -73,7 +73,7 @@ fn every_flag_arrives_where_it_is_used() -> Result<()> {
     assert_eq!(usual.objective.clip_range, Clip::symmetric(0.2));
     assert_eq!(
         (usual.advantage.overlong, usual.reference_update),
-        (Overlong::None, Some(Kind::Fixed))
+        (Overlong::None, Some(ReferenceUpdate::Fixed))
     );
     let free = config("--beta 0 --overlong-margin 2")?;
     assert_eq!((free.objective.kl, free.reference_update), (None, None));
@@ -100,11 +100,11 @@ fn an_evaluation_counts_what_it_says() {
         answer("53", 8, false, 0.),
         answer("12", 3, true, -1.),
     ];
-    let found = Evaluation::from_completions(Task::Arithmetic, &questions, &answers);
+    let found = GrpoEvalMetrics::from_completions(Task::Arithmetic, &questions, &answers);
     assert_eq!((found.n, found.exact_match, found.relaxed_match), (4, 0.25, 0.75));
     assert_eq!((found.reward_mean, found.length_mean, found.eos_rate), (0.5, 4.5, 0.75));
     assert!(found.exact_match_low < 0.25 && found.exact_match_high > 0.25);
-    let tries = Tries::from_counts(&[0, 1, 4], 4, 2, 0.7);
+    let tries = PassAtKMetrics::from_counts(&[0, 1, 4], 4, 2, 0.7);
     assert_eq!((tries.temperature, tries.k), (0.7, 2));
     assert!((tries.pass_at_1 - 5. / 12.).abs() < 1e-12);
     assert!((tries.pass_at_k - (0.5 + 1.) / 3.).abs() < 1e-12, "of 6 pairs 3 hold the right one");
@@ -131,21 +131,23 @@ fn the_figures_of_a_step_are_those_of_what_was_drawn() -> Result<()> {
     let judgement = config("--baseline group-mean")?.advantage;
     let judged =
         ScoredRollouts { groups, completion_texts: texts, rewards: vec![1., 0., 0.5, 0.5] };
-    let drawn = Experience::from_rollouts(judged, &rollout, &judgement)?;
+    let drawn = GrpoExperience::from_rollouts(judged, &rollout, &judgement)?;
     let update = |loss, mismatch, kl| {
-        let seen = Seen {
+        let seen = GrpoUpdateMetrics {
             clip_fraction: 0.25,
             ratio_max: 1.5,
             sampler_log_prob_diff: mismatch,
             kl_per_token: kl,
         };
-        Update { loss, grad_norm: 3., update_metrics: seen }
+        GrpoStepMetrics { loss, grad_norm: 3., update_metrics: seen }
     };
-    let row =
-        Row::from_experience(&drawn, &[update(0.1, 0.01, Some(0.5)), update(0.3, 0.02, Some(0.7))]);
+    let row = LogRow::from_experience(
+        &drawn,
+        &[update(0.1, 0.01, Some(0.5)), update(0.3, 0.02, Some(0.7))],
+    );
     assert!(!row.zero_advantage && row.n_tokens == 8);
-    let silent = Row::from_experience(&drawn, &[]);
-    let found = figures(&[row, silent], &Times::default());
+    let silent = LogRow::from_experience(&drawn, &[]);
+    let found = figures(&[row, silent], &PhaseTimings::default());
     for (key, wanted) in [
         ("reward_mean", 0.5),
         ("reward_std", 0.125f64.sqrt()),
@@ -163,15 +165,18 @@ fn the_figures_of_a_step_are_those_of_what_was_drawn() -> Result<()> {
         let figure = found[key].as_f64().expect(key);
         assert!((figure - wanted).abs() < 1e-6, "{key}: {figure} {wanted}");
     }
-    let without = figures(&[silent], &Times::default());
+    let without = figures(&[silent], &PhaseTimings::default());
     let known = |key: &str| without.get(key).is_some();
     assert!(!known("loss") && !known("kl") && !known("sampler_mismatch") && known("entropy"));
     assert_eq!(
-        figures(&[Row::from_experience(&drawn, &[update(0., 0., None)])], &Times::default())
-            .get("kl"),
+        figures(
+            &[LogRow::from_experience(&drawn, &[update(0., 0., None)])],
+            &PhaseTimings::default()
+        )
+        .get("kl"),
         None
     );
-    assert_eq!(serde_json::from_value::<Row>(json!(row))?, row, "as a checkpoint keeps it");
+    assert_eq!(serde_json::from_value::<LogRow>(json!(row))?, row, "as a checkpoint keeps it");
     Ok(())
 }
 
@@ -187,7 +192,7 @@ fn the_methods_of_the_table_are_what_they_are_called() {
         ("Dr. GRPO", Aggregation::Constant, [0.75, -0.25, 0.25, -0.75]),
     ] {
         let method = METHODS.iter().find(|method| method.name == name).expect(name);
-        let How::PolicyGradient(baseline, weighed) = method.kind else {
+        let AlgorithmKind::PolicyGradient(baseline, weighed) = method.kind else {
             panic!("{name} has rewards")
         };
         let found = advantages(&rewards, 4, baseline, 0.).expect("advantages");
@@ -196,6 +201,6 @@ fn the_methods_of_the_table_are_what_they_are_called() {
         assert!(close && weighed == aggregation, "{name}: {found:?} {wanted:?}");
     }
     let how = |name| METHODS.iter().find(|method| method.name == name).map(|method| method.kind);
-    assert_eq!(how("SFT on right answers"), Some(How::Sft));
-    assert_eq!(how("PPO"), Some(How::Ppo));
+    assert_eq!(how("SFT on right answers"), Some(AlgorithmKind::Sft));
+    assert_eq!(how("PPO"), Some(AlgorithmKind::Ppo));
 }

@@ -5,10 +5,10 @@ use ppo::{CompletionEvalConfig, PromptExample, RewardFn};
 use sft::RunOutputs;
 
 use super::{BUDGET, asked, bits, config, letters, run, scripted, speech, trained, tuning};
-use crate::evaluation::Exam;
+use crate::evaluation::GrpoEvaluator;
 use crate::reward_mix::rule;
-use crate::training::Looks;
-use crate::{GrpoConfig, Overlong, RunLog, SoFar, Surroundings, Task, train};
+use crate::training::GrpoValidation;
+use crate::{GrpoConfig, GrpoContext, GrpoLog, Overlong, RunState, Task, train};
 
 #[test]
 fn a_look_at_what_is_no_number_decides_nothing() -> Result<()> {
@@ -52,13 +52,14 @@ fn completions_that_are_all_cut_and_masked_move_nothing() -> Result<()> {
     let mut questions = asked(&speech)?;
     let asking =
         CompletionEvalConfig { chat_tokenizer: &speech, max_new_tokens: BUDGET, batch_size: 6 };
-    let exam = Exam { task: Task::Arithmetic, eval_config: asking };
+    let exam = GrpoEvaluator { task: Task::Arithmetic, eval_config: asking };
     let (mut tuning, mut scorer) = (tuning(&speech)?, rule(letters));
     let mut after = |config: &GrpoConfig, questions: &[PromptExample]| -> Result<_> {
-        let looks = Looks { evaluator: exam, prompts: questions, interval: 0 };
+        let looks = GrpoValidation { evaluator: exam, prompts: questions, interval: 0 };
         let mut around =
-            Surroundings { reference: None, reward_fn: &mut *scorer, validation: looks };
-        let mut log = RunLog::new(config.update.schedule.total_steps, 0, SoFar::default(), 1000)?;
+            GrpoContext { reference: None, reward_fn: &mut *scorer, validation: looks };
+        let mut log =
+            GrpoLog::new(config.update.schedule.total_steps, 0, RunState::default(), 1000)?;
         let outputs = RunOutputs::default();
         train(&mut tuning, questions.to_vec(), config, &mut around, &outputs, &mut log)?;
         Ok((bits(&tuning)?, log.run_state))
