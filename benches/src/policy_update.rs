@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use candle_core::{DType, Device};
-use grpo::update::{MicroBatch, gradients, parts};
+use grpo::update::{MicroBatch, gradients, micro_batches};
 use grpo::{Aggregation, Baseline, GrpoExperience, Kl, Objective, advantages};
 use modern::GptModern;
 use modern::config::{Mlp, ModelConfig};
@@ -105,7 +105,7 @@ impl Updating {
             kl: Some((Kl::K3, 0.03)),
             importance_sampling_cap: None,
         };
-        let parts = parts(&experience, &objective, &twin, Some(&twin), prompts)?;
+        let parts = micro_batches(&experience, &objective, &twin, Some(&twin), prompts)?;
         let optimizer = AdamW::new(&parameters, AdamWConfig::default())?;
         Ok(Self { policy, parameters, optimizer, objective, parts })
     }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use grpo::experience::{AdvantageConfig, GrpoExperience, gather};
+use grpo::experience::{AdvantageConfig, GrpoExperience, collect_rollouts};
 use modern::LoadMode;
 use modern::sampler::{Sampler, SamplingStrategy};
 use ppo::prompts::tokenize_prompts;
@@ -121,7 +121,8 @@ pub(crate) fn sample_groups(course: &CourseRun, folder: &Path) -> Result<Vec<Vec
     };
     let mut scorer = ppo::reward_fn::exact_match_reward_fn();
     let by = (&speech, &mut *scorer);
-    let judged = gather(&model, by, &questions, &config, &mut Rng::new(course.settings.seed))?;
+    let judged =
+        collect_rollouts(&model, by, &questions, &config, &mut Rng::new(course.settings.seed))?;
     let GrpoExperience { completion_texts: texts, advantages, .. } =
         GrpoExperience::from_rollouts(judged, &config, &AdvantageConfig::with_defaults())?;
     let tries = texts.into_iter().zip(advantages);

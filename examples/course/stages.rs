@@ -150,7 +150,7 @@ fn grpo(course: &CourseRun, folder: &Path) -> Result<StageRecord> {
     let [prompts, samples] = BATCH_AND_GROUP_SIZE[1];
     let mut line = vec!["part_9", "train", "--model", &model, "--steps", steps];
     line.extend(["--batch-size", prompts, "--group-size", samples, "--eval-interval", "15"]);
-    let command = course.run_command(grpo::command::run, &line, folder)?;
+    let command = course.run_command(grpo::command::parse_and_run, &line, folder)?;
     record_from_metrics(
         folder,
         command,

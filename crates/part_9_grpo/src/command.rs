@@ -47,17 +47,17 @@ enum Command {
 }
 
 /// A policy is asked what its run asked, and judged by who judged it, unless something else is said.
-const OF_THE_RUN: [&str; 6] =
+const SETTINGS_FROM_RUN: [&str; 6] =
     ["data", "max_new_tokens", "max_prompt_length", "reward", "task", "template"];
 
 /// Runs the command line `args`, the program's name first, in this process.
 ///
 /// # Errors
 /// Those of the command; of arguments that are none, and where help is asked for, clap's.
-pub fn run(args: impl IntoIterator<Item = impl Into<OsString>>) -> Result<()> {
+pub fn parse_and_run(args: impl IntoIterator<Item = impl Into<OsString>>) -> Result<()> {
     let mut args = expand_config(args, DEFAULT_OUT)?;
     if args.get(1).is_some_and(|command| command == "eval") {
-        args = inherit_from_run(args, &OF_THE_RUN)?;
+        args = inherit_from_run(args, &SETTINGS_FROM_RUN)?;
     }
     let cli = Cli::try_parse_from(args)?;
     match cli.command {
@@ -66,7 +66,7 @@ pub fn run(args: impl IntoIterator<Item = impl Into<OsString>>) -> Result<()> {
         Some(Command::Eval(args)) => eval::run(&args),
         Some(Command::Table(args)) => table::run(&args),
         Some(Command::Tasks { out }) => {
-            task_files::write(&out)?;
+            task_files::write_math_tasks(&out)?;
             println!("math_tasks_train.jsonl and math_tasks_eval.jsonl are in {}", out.display());
             Ok(())
         }

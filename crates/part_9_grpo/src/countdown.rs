@@ -84,7 +84,7 @@ pub fn reward(reply: &RewardInput<'_>) -> f32 {
     let Some(puzzle) = Puzzle::parse(&reply.example.completion) else { return 0. };
     let last_line =
         || reply.completion.trim().lines().last().filter(|_| reply.terminated).unwrap_or_default();
-    let said = crate::answers::tagged(reply.completion).unwrap_or_else(last_line);
+    let said = crate::answers::extract_answer_tag(reply.completion).unwrap_or_else(last_line);
     let expression = said.split('=').next().unwrap_or_default();
     f32::from(u8::from(puzzle.is_solved_by(expression)))
 }

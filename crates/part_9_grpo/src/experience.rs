@@ -55,7 +55,7 @@ pub struct GrpoExperience {
 ///
 /// # Errors
 /// When a prompt leaves no room in the context, and those of `scorer`.
-pub fn gather(
+pub fn collect_rollouts(
     model: &GptModern,
     (speech, scorer): (&ChatTokenizer, &mut RewardFn),
     questions: &[PromptExample],

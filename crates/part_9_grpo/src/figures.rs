@@ -98,7 +98,7 @@ impl LogRow {
 
 /// The means of `rows`, of which there is at least one, as figures of a run. What was not measured is left out: a step without an
 /// update has no loss, a run without a reference no KL.
-pub(crate) fn figures(rows: &[LogRow], times: &PhaseTimings) -> Value {
+pub(crate) fn average_metrics(rows: &[LogRow], times: &PhaseTimings) -> Value {
     let mean = |of: &dyn Fn(&LogRow) -> f64| rows.iter().map(of).sum::<f64>() / rows.len() as f64;
     let of_updates = |of: &dyn Fn(&GrpoStepMetrics) -> Option<f64>| {
         let updates = rows.iter().filter_map(|row| row.update.as_ref());

@@ -39,16 +39,16 @@ pub struct GrpoRolloutFlags {
 }
 
 /// Most tokens that are drawn at a time. What is far beyond a machine is refused before it takes the memory.
-const MOST_TOKENS: usize = 1 << 24;
+const MAX_ROLLOUT_TOKENS: usize = 1 << 24;
 
 /// # Errors
 /// A [`UsageError`](tiny_gpt::command::UsageError) when so many completions of `budget` tokens at a time are beyond reason.
-pub fn check_size(prompts: usize, samples: usize, budget: usize) -> Result<()> {
+pub fn check_rollout_size(prompts: usize, samples: usize, budget: usize) -> Result<()> {
     let tokens = prompts.saturating_mul(samples).saturating_mul(budget);
     as_usage_error((|| {
         ensure!(
-            tokens <= MOST_TOKENS,
-            "{prompts} prompts with {samples} completions of up to {budget} tokens are more than the {MOST_TOKENS} tokens that are \
+            tokens <= MAX_ROLLOUT_TOKENS,
+            "{prompts} prompts with {samples} completions of up to {budget} tokens are more than the {MAX_ROLLOUT_TOKENS} tokens that are \
              drawn at a time at most"
         );
         Ok(())
@@ -127,11 +127,11 @@ pub struct GrpoObjectiveFlags {
     #[arg(long, alias = "overlong-margin", value_name = "N")]
     pub overlong_buffer: Option<NonZeroUsize>,
     /// What a reward is worth a token later: 1, as all tokens of a completion share its advantage
-    #[arg(long, value_name = "1", default_value_t = 1., value_parser = undiscounted)]
+    #[arg(long, value_name = "1", default_value_t = 1., value_parser = gamma_of_one)]
     pub gamma: f64,
 }
 
-fn undiscounted(text: &str) -> std::result::Result<f64, String> {
+fn gamma_of_one(text: &str) -> std::result::Result<f64, String> {
     match text.parse() {
         Ok(1.) => Ok(1.),
         _ => Err(

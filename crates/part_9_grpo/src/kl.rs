@@ -26,7 +26,7 @@ pub enum Kl {
 }
 
 /// Largest |d|: exp of more says nothing that a step could follow.
-const MOST: f64 = 20.;
+const MAX_LOG_RATIO: f64 = 20.;
 
 impl Kl {
     /// Of each token: `(N)`, from log-probabilities under the policy, the reference and the behaviour, `(N)` each.
@@ -39,12 +39,14 @@ impl Kl {
         reference: &Tensor,
         behaviour: &Tensor,
     ) -> Result<Tensor> {
-        let d = (reference - log_probs)?.clamp(-MOST, MOST)?; // (N)
+        let d = (reference - log_probs)?.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)?; // (N)
         let k3 = || (d.exp()? - &d)? - 1.;
         match self {
             Self::K2 => d.sqr()? / 2.,
             Self::K3 => k3(),
-            Self::K3Weighted => (log_probs - behaviour)?.clamp(-MOST, MOST)?.exp()? * k3()?,
+            Self::K3Weighted => {
+                (log_probs - behaviour)?.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)?.exp()? * k3()?
+            }
         }
     }
 }

@@ -12,7 +12,7 @@ use sft::TrainState;
 use sft::train_state::parameters_sha256;
 use tensor_core::{Parameters, weights};
 
-const FILE: &str = "reference.safetensors";
+const REFERENCE_FILE: &str = "reference.safetensors";
 
 /// Which model it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub enum ReferenceUpdate {
 ///
 /// # Errors
 /// When they cannot be read from their device.
-pub fn start_of(tuning: &TrainState) -> Result<String> {
+pub fn base_weights_sha256(tuning: &TrainState) -> Result<String> {
     let adapted = !tuning.parameters.adapters().is_empty();
     parameters_sha256(tuning.parameters.iter().filter(|p| !adapted || !p.trainable))
 }
@@ -90,7 +90,7 @@ impl ReferenceModel {
             return Ok(());
         };
         let tensors = copy.iter().map(|p| (p.name.clone(), p.var.as_detached_tensor())).collect();
-        weights::save(&folder.join(FILE), &tensors)
+        weights::save(&folder.join(REFERENCE_FILE), &tensors)
     }
 
     /// Takes it from a checkpoint again.
@@ -103,7 +103,7 @@ impl ReferenceModel {
         else {
             return Ok(());
         };
-        let path = folder.join(FILE);
+        let path = folder.join(REFERENCE_FILE);
         let mut tensors = weights::load(&path)?;
         for parameter in copy.iter() {
             let tensor = tensors.remove(&parameter.name);

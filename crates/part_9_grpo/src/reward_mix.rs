@@ -12,7 +12,7 @@ use ppo::{RewardFn, RewardInput};
 use sft::ChatTokenizer;
 use tensor_core::Rng;
 
-use crate::rewards::{REWARDS, RewardRule};
+use crate::rewards::{REWARD_RULES, RewardRule};
 
 /// Rewards and what each weighs.
 #[derive(Debug, Clone)]
@@ -46,13 +46,13 @@ impl WeightedRewards {
         for part in text.split(',') {
             let (name, weight) = part.split_once('=').unwrap_or((part, "1"));
             let (name, weight) = (name.trim(), weight.trim());
-            let rule = REWARDS.iter().find(|(known, ..)| *known == name);
+            let rule = REWARD_RULES.iter().find(|(known, ..)| *known == name);
             let payer = match rule {
                 Some((_, reward, _)) => RewardSource::Rule(*reward),
                 None if name == "chance" => RewardSource::Random,
                 None if name.contains('/') || Path::new(name).exists() => RewardSource::Model,
                 None => {
-                    let known: Vec<&str> = REWARDS.iter().map(|(name, ..)| *name).collect();
+                    let known: Vec<&str> = REWARD_RULES.iter().map(|(name, ..)| *name).collect();
                     bail!(
                         "no reward is called `{name}`, nor is it a folder; there are: {}, chance",
                         known.join(", ")
@@ -90,7 +90,7 @@ impl WeightedRewards {
         for RewardTerm { name, source: payer, weight } in &self.terms {
             let named = |scorer| NamedRewardFn { reward_fn: scorer, name: name.clone() };
             let judge = match payer {
-                RewardSource::Rule(reward) => named(rule(*reward)),
+                RewardSource::Rule(reward) => named(rule_reward_fn(*reward)),
                 RewardSource::Random => named(reward_fn::random_reward_fn()),
                 RewardSource::Model => {
                     let (judge, other) =
@@ -115,6 +115,6 @@ impl WeightedRewards {
 }
 
 /// A rule as a scorer.
-pub fn rule(reward: RewardRule) -> Box<RewardFn> {
+pub fn rule_reward_fn(reward: RewardRule) -> Box<RewardFn> {
     Box::new(move |replies, _| Ok(replies.iter().map(|reply| f64::from(reward(reply))).collect()))
 }

@@ -10,14 +10,14 @@ use ppo::final_answer::{answer_after_marker, final_answer};
 use ppo::numbers::{approx_equal, last_integer, single_number};
 use ppo::reward_fn::exact_match_reward;
 
-use crate::answers::tagged;
+use crate::answers::extract_answer_tag;
 use crate::countdown;
 
 /// What a completion earns as a reply to its example's prompt, whose right answer is the example's response.
 pub type RewardRule = fn(reply: &RewardInput<'_>) -> f32;
 
 /// The rewards that a program knows by name, and what they are.
-pub const REWARDS: [(&str, RewardRule, &str); 8] = [
+pub const REWARD_RULES: [(&str, RewardRule, &str); 8] = [
     ("exact", exact, "1 for the answer, nothing else, and the end"),
     ("integer", integer, "1 if the last number is the answer, a whole number"),
     ("gsm8k", gsm8k, "1 if the number after #### is the answer"),
@@ -29,8 +29,8 @@ pub const REWARDS: [(&str, RewardRule, &str); 8] = [
 ];
 
 /// All of them, for a person who is to choose.
-pub(crate) fn described() -> String {
-    let each = REWARDS.iter().map(|(name, _, what)| format!("{name} ({what})"));
+pub(crate) fn describe_reward_rules() -> String {
+    let each = REWARD_RULES.iter().map(|(name, _, what)| format!("{name} ({what})"));
     each.collect::<Vec<_>>().join(", ")
 }
 
@@ -47,22 +47,26 @@ pub fn integer(reply: &RewardInput<'_>) -> f32 {
 
 /// 1 if the number after `####` is the answer's.
 pub fn gsm8k(reply: &RewardInput<'_>) -> f32 {
-    one_if(agree(answer_after_marker(reply.completion), final_answer(&reply.example.completion)))
+    one_if(numbers_agree(
+        answer_after_marker(reply.completion),
+        final_answer(&reply.example.completion),
+    ))
 }
 
 /// The same where a completion without `####` answers with its last number.
 pub fn gsm8k_flexible(reply: &RewardInput<'_>) -> f32 {
-    one_if(agree(final_answer(reply.completion), final_answer(&reply.example.completion)))
+    one_if(numbers_agree(final_answer(reply.completion), final_answer(&reply.example.completion)))
 }
 
 /// 2 if `<answer>` holds the answer, 1.5 if it holds one number and that is the answer's.
 pub fn correctness(reply: &RewardInput<'_>) -> f32 {
-    let (Some(said), answer) = (tagged(reply.completion), &reply.example.completion) else {
+    let (Some(said), answer) = (extract_answer_tag(reply.completion), &reply.example.completion)
+    else {
         return 0.;
     };
     if !said.is_empty() && said == answer.trim() {
         2.
-    } else if agree(single_number(said), single_number(answer)) {
+    } else if numbers_agree(single_number(said), single_number(answer)) {
         1.5
     } else {
         0.
@@ -90,7 +94,7 @@ pub fn length(reply: &RewardInput<'_>) -> f32 {
     -0.01 * reply.completion.split_whitespace().count() as f32
 }
 
-fn agree(a: Option<f64>, b: Option<f64>) -> bool {
+fn numbers_agree(a: Option<f64>, b: Option<f64>) -> bool {
     matches!((a, b), (Some(a), Some(b)) if approx_equal(a, b))
 }
 

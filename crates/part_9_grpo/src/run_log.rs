@@ -12,7 +12,7 @@ use tiny_gpt::progress::ProgressLine;
 
 use crate::evaluation::GrpoEvalMetrics;
 use crate::experience::GrpoExperience;
-use crate::figures::{GrpoStepMetrics, LogRow, PhaseTimings, figures};
+use crate::figures::{GrpoStepMetrics, LogRow, PhaseTimings, average_metrics};
 use crate::so_far::RunState;
 
 /// Shows a run and records it.
@@ -105,7 +105,7 @@ impl GrpoLog {
         if recent.is_empty() {
             return Ok(());
         }
-        let (mut row, tokens) = (figures(&recent, &self.timings), self.run_state.n_tokens);
+        let (mut row, tokens) = (average_metrics(&recent, &self.timings), self.run_state.n_tokens);
         let speed = self.progress.tokens_per_second();
         extend_row(&mut row, json!({ "lr": rate, "tokens": tokens, "tokens_per_s": speed }));
         self.metrics_writer.write_row(step, row)

@@ -9,7 +9,7 @@ use tiny_gpt::json_file;
 
 use crate::figures::LogRow;
 
-const FILE: &str = "log.json";
+const STATE_FILE: &str = "log.json";
 
 /// What a run has come to.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -36,7 +36,7 @@ impl RunState {
     /// # Errors
     /// When that cannot be done.
     pub fn save(&self, folder: &Path) -> Result<()> {
-        json_file::write(&folder.join(FILE), self)
+        json_file::write(&folder.join(STATE_FILE), self)
     }
 
     /// What the checkpoint in `folder` has come to.
@@ -44,7 +44,7 @@ impl RunState {
     /// # Errors
     /// When it does not say so.
     pub fn load(folder: &Path) -> Result<Self> {
-        let path = folder.join(FILE);
+        let path = folder.join(STATE_FILE);
         serde_json::from_value(json_file::read(&path)?)
             .with_context(|| format!("{} is no log of a run", path.display()))
     }

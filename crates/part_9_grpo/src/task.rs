@@ -15,7 +15,7 @@ use sft::arithmetic_questions::{ArithmeticQuestion, questions};
 use sft::{Example, json_rows};
 use tensor_core::Rng;
 
-use crate::answers::of_solution;
+use crate::answers::extract_gsm8k_answer;
 use crate::countdown::{Puzzle, puzzles};
 use crate::{countdown, rewards};
 
@@ -26,9 +26,9 @@ pub const SYSTEM_PROMPT: &str =
 /// Decides which puzzles are held out. It is no run's seed, so that all runs hold out the same.
 const SPLIT_SEED: u64 = 90;
 /// Countdown puzzles: to learn from, to decide by, and held out.
-const COUNTDOWN: [usize; 3] = [10_000, 200, 300];
+const COUNTDOWN_SPLIT_SIZES: [usize; 3] = [10_000, 200, 300];
 /// Most rows of a file that are kept to decide by, and the share that is kept at most.
-const VALIDATION: (usize, f64) = (200, 0.1);
+const VALIDATION_LIMITS: (usize, f64) = (200, 0.1);
 
 /// A task by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
@@ -106,13 +106,14 @@ impl Task {
     /// When a row has no answer that a program could check: the file and the line are named.
     pub fn load_dataset(self, data: Option<&str>, aside: Option<&str>) -> Result<TaskDataset> {
         let mut all = match (self, data) {
-            (Self::Arithmetic, None) => {
-                TaskDataset { train: asked(Split::Train), validation: asked(Split::Validation) }
-            }
+            (Self::Arithmetic, None) => TaskDataset {
+                train: arithmetic_examples(Split::Train),
+                validation: arithmetic_examples(Split::Validation),
+            },
             (Self::Countdown, None) => {
-                let mut train = puzzles(COUNTDOWN.iter().sum(), SPLIT_SEED);
-                let mut validation = train.split_off(COUNTDOWN[0]);
-                validation.truncate(COUNTDOWN[1]);
+                let mut train = puzzles(COUNTDOWN_SPLIT_SIZES.iter().sum(), SPLIT_SEED);
+                let mut validation = train.split_off(COUNTDOWN_SPLIT_SIZES[0]);
+                validation.truncate(COUNTDOWN_SPLIT_SIZES[1]);
                 TaskDataset { train, validation }
             }
             (_, data) => {
@@ -123,7 +124,8 @@ impl Task {
             all.validation = self.file_or_test_examples(aside)?;
         } else if all.validation.is_empty() {
             Rng::new(SPLIT_SEED).shuffle(&mut all.train);
-            let n = ((all.train.len() as f64 * VALIDATION.1) as usize).clamp(1, VALIDATION.0);
+            let n = ((all.train.len() as f64 * VALIDATION_LIMITS.1) as usize)
+                .clamp(1, VALIDATION_LIMITS.0);
             all.validation = all.train.split_off(all.train.len().saturating_sub(n));
         }
         let question = |example: &Example| example.prompt.last().map(|said| said.content.clone());
@@ -144,9 +146,9 @@ impl Task {
     pub fn file_or_test_examples(self, data: Option<&str>) -> Result<Vec<Example>> {
         let Some(data) = data else {
             return match self {
-                Self::Arithmetic => Ok(asked(Split::Test)),
-                Self::Countdown => Ok(puzzles(COUNTDOWN.iter().sum(), SPLIT_SEED)
-                    .split_off(COUNTDOWN[0] + COUNTDOWN[1])),
+                Self::Arithmetic => Ok(arithmetic_examples(Split::Test)),
+                Self::Countdown => Ok(puzzles(COUNTDOWN_SPLIT_SIZES.iter().sum(), SPLIT_SEED)
+                    .split_off(COUNTDOWN_SPLIT_SIZES[0] + COUNTDOWN_SPLIT_SIZES[1])),
                 Self::Gsm8k => self.ensure_has_data(None).map(|()| Vec::new()),
             };
         };
@@ -183,7 +185,7 @@ impl Task {
                 Ok(Example::new(question, answer))
             }
             Self::Gsm8k => {
-                let wanted = of_solution(&answer).unwrap_or(&answer);
+                let wanted = extract_gsm8k_answer(&answer).unwrap_or(&answer);
                 holds(final_answer(wanted).is_some(), "holds no number after ####")?;
                 let prompt = vec![ChatMessage::system(SYSTEM_PROMPT), ChatMessage::user(question)];
                 Ok(Example { prompt, completion: wanted.to_string() })
@@ -196,6 +198,6 @@ impl Task {
     }
 }
 
-fn asked(split: Split) -> Vec<Example> {
+fn arithmetic_examples(split: Split) -> Vec<Example> {
     questions(ProblemSet::Sums, split).into_iter().map(ArithmeticQuestion::to_example).collect()
 }

@@ -10,10 +10,10 @@ use sft::arithmetic_questions::{ArithmeticQuestion, questions};
 use tensor_core::atomic_file;
 
 /// Rows of the two files.
-const ROWS: [usize; 2] = [800, 200];
+const ROWS_PER_FILE: [usize; 2] = [800, 200];
 
 /// The text of the file to learn from, and of the one to report of: `{"prompt", "answer"}`, no problem in both.
-pub fn math_tasks() -> [String; 2] {
+pub fn math_tasks_jsonl() -> [String; 2] {
     let of = |split, n| {
         let all = questions(ProblemSet::Sums, split)
             .into_iter()
@@ -24,16 +24,17 @@ pub fn math_tasks() -> [String; 2] {
         })
         .collect()
     };
-    [of(Split::Train, ROWS[0]), of(Split::Test, ROWS[1])]
+    [of(Split::Train, ROWS_PER_FILE[0]), of(Split::Test, ROWS_PER_FILE[1])]
 }
 
 /// Writes them into `folder`.
 ///
 /// # Errors
 /// When that cannot be done.
-pub fn write(folder: &Path) -> Result<()> {
+pub fn write_math_tasks(folder: &Path) -> Result<()> {
     std::fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
-    for (name, rows) in ["math_tasks_train.jsonl", "math_tasks_eval.jsonl"].iter().zip(math_tasks())
+    for (name, rows) in
+        ["math_tasks_train.jsonl", "math_tasks_eval.jsonl"].iter().zip(math_tasks_jsonl())
     {
         atomic_file::write(&folder.join(name), rows.as_bytes())?;
     }

@@ -12,7 +12,7 @@ use serde::Serialize;
 use sft::{ChatTokenizer, Example};
 use tiny_gpt::command::as_usage_error;
 
-use crate::rewards::described;
+use crate::rewards::describe_reward_rules;
 use crate::{Task, WeightedRewards};
 
 /// What is asked, and what is paid.
@@ -25,7 +25,7 @@ pub struct TaskFlags {
     #[arg(long, value_name = "DATA", visible_alias = "train-file")]
     pub data: Option<String>,
     /// What is paid for.
-    #[arg(long, value_name = "MIX", help = what_is_paid_for())]
+    #[arg(long, value_name = "MIX", help = reward_help())]
     pub reward: Option<String>,
     /// Longest completion, in tokens [default: as the task has it]
     #[arg(long, value_name = "N", visible_aliases = ["max-completion-length", "max-gen-length", "resp-len"])]
@@ -36,11 +36,11 @@ pub struct TaskFlags {
 }
 
 /// The help of --reward.
-fn what_is_paid_for() -> String {
+fn reward_help() -> String {
     format!(
         "What is paid for, as name=weight,name=weight, summed: {}, chance, or a reward model (a folder, or owner/name on the Hub) \
          [default: as the task has it]",
-        described()
+        describe_reward_rules()
     )
 }
 

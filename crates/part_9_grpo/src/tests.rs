@@ -20,7 +20,7 @@ use sft::Example;
 const CPU: Device = Device::Cpu;
 
 /// What `reward` pays for `text` where `answer` is right.
-fn paid_for(reward: crate::rewards::RewardRule, text: &str, answer: &str, ended: bool) -> f32 {
+fn reward_for(reward: crate::rewards::RewardRule, text: &str, answer: &str, ended: bool) -> f32 {
     reward(&RewardInput { example: &Example::new("", answer), completion: text, terminated: ended })
 }
 

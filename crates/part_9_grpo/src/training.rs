@@ -11,11 +11,11 @@ use tensor_core::clip_grad_norm;
 
 use crate::config::{GrpoConfig, GrpoUpdateConfig};
 use crate::evaluation::GrpoEvaluator;
-use crate::experience::{GrpoExperience, gather};
+use crate::experience::{GrpoExperience, collect_rollouts};
 use crate::figures::GrpoStepMetrics;
 use crate::reference::ReferenceModel;
 use crate::run_log::GrpoLog;
-use crate::update::{MicroBatch, gradients, parts};
+use crate::update::{MicroBatch, gradients, micro_batches};
 
 /// A regular look at validation problems.
 pub struct GrpoValidation<'a> {
@@ -67,14 +67,14 @@ pub fn train(
     let twin = GptModern::new(&tuning.config, tuning.parameters.for_inference().root())?;
     let mut prompts = PromptLoader::new(questions, config.seed)?;
     if tuning.progress.step == 0 {
-        look(&twin, tuning, around, outputs, log)?; // what there is to improve on
+        validate_and_save_best(&twin, tuning, around, outputs, log)?; // what there is to improve on
     }
     while tuning.progress.step < schedule.total_steps {
         let step = tuning.progress.step + 1;
         let questions = prompts.batch(step, config.prompts_per_step);
         let mut rng = step_rng(config.seed, step);
         let draw = || {
-            gather(
+            collect_rollouts(
                 &twin,
                 around.chat_tokenizer_and_reward_fn(),
                 &questions,
@@ -85,18 +85,18 @@ pub fn train(
         let judged = log.time_phase(|times| &mut times.generation, draw)?;
         match non_finite_message(&judged.rewards, &judged.completion_texts) {
             Some(bad) => log.log_alarm(step, &format!("step {step} is skipped: {bad}"))?,
-            None => learn(tuning, [&policy, &twin], judged, config, around, log)?,
+            None => update_step(tuning, [&policy, &twin], judged, config, around, log)?,
         }
         tuning.progress.step = step;
         around.reference.as_mut().map_or(Ok(()), |reference| reference.sync_if_due(tuning))?;
         let last = step == schedule.total_steps
             || most_tokens.is_some_and(|n| log.run_state.n_tokens >= n);
         if last || around.validation.is_due(step) {
-            look(&twin, tuning, around, outputs, log)?;
+            validate_and_save_best(&twin, tuning, around, outputs, log)?;
         }
         let stop = outputs.should_stop(step) || last;
         if stop || outputs.is_save_due(step) {
-            save(tuning, around.reference.as_ref(), outputs, log)?;
+            save_checkpoint(tuning, around.reference.as_ref(), outputs, log)?;
         }
         if stop {
             break;
@@ -106,7 +106,7 @@ pub fn train(
 }
 
 /// The step after those taken: what was `judged` is compared, and the policy learns from it; its twin writes.
-fn learn(
+fn update_step(
     tuning: &mut TrainState,
     [policy, twin]: [&GptModern; 2],
     judged: ScoredRollouts,
@@ -118,11 +118,11 @@ fn learn(
         (tuning.progress.step + 1, config.update);
     let drawn = GrpoExperience::from_rollouts(judged, &config.rollout, &config.advantage)?;
     let reference = around.reference.as_ref().map(|reference| &reference.model);
-    let score = || parts(&drawn, &config.objective, twin, reference, groups_each);
+    let score = || micro_batches(&drawn, &config.objective, twin, reference, groups_each);
     let parts = log.time_phase(|times| &mut times.log_probs, score)?;
     let updates = if parts.is_empty() { 0 } else { config.update.num_iterations };
     let learn = || {
-        let each = (0..updates).map(|_| update(tuning, policy, &parts, config, step));
+        let each = (0..updates).map(|_| optimizer_step(tuning, policy, &parts, config, step));
         each.collect::<Result<Vec<GrpoStepMetrics>>>()
     };
     let done = log.time_phase(|times| &mut times.training, learn)?;
@@ -130,7 +130,7 @@ fn learn(
 }
 
 /// A step of the optimizer on `parts`, in step `step` of the run.
-fn update(
+fn optimizer_step(
     tuning: &mut TrainState,
     policy: &GptModern,
     parts: &[MicroBatch],
@@ -148,7 +148,7 @@ fn update(
 
 /// Looks at `twin`, an inference twin of `tuning`, which is saved if none before was better. A look at which a score is no number says so
 /// and decides nothing.
-fn look(
+fn validate_and_save_best(
     twin: &GptModern,
     tuning: &mut TrainState,
     around: &mut GrpoContext<'_>,
@@ -170,7 +170,7 @@ fn look(
     Ok(())
 }
 
-fn save(
+fn save_checkpoint(
     tuning: &TrainState,
     reference: Option<&ReferenceModel>,
     outputs: &RunOutputs<'_>,

@@ -42,7 +42,7 @@ pub struct GrpoUpdateMetrics {
 ///
 /// # Errors
 /// When memory is short.
-pub fn parts(
+pub fn micro_batches(
     experience: &GrpoExperience,
     objective: &Objective,
     twin: &GptModern,
@@ -54,7 +54,7 @@ pub fn parts(
         .filter(|&group| experience.is_included(group))
         .filter(|&group| objective.kl.is_some() || experience.has_nonzero_advantage(group))
         .collect();
-    chosen.sort_by_key(|&group| length(&experience.groups[group])); // padding is computed in vain
+    chosen.sort_by_key(|&group| n_group_tokens(&experience.groups[group])); // padding is computed in vain
     let (mut parts, temperature) = (Vec::new(), experience.temperature);
     for chosen in chosen.chunks(groups_each.max(1)) {
         let groups = || chosen.iter().map(|&group| &experience.groups[group]);
@@ -145,7 +145,7 @@ impl GrpoUpdateMetrics {
 }
 
 /// Tokens of a group's row.
-fn length(group: &RolloutGroup) -> usize {
+fn n_group_tokens(group: &RolloutGroup) -> usize {
     group.prompt.len()
         + group.completions.iter().map(|response| response.tokens.len()).sum::<usize>()
 }

@@ -15,7 +15,7 @@ use tiny_gpt::command::as_usage_error;
 
 use super::arguments::EvalArgs;
 use crate::evaluation::{GrpoEvalMetrics, GrpoEvaluator, PassAtKMetrics};
-use crate::flags::check_size;
+use crate::flags::check_rollout_size;
 use crate::task_flags::TaskFlags;
 
 pub(super) fn run(args: &EvalArgs) -> Result<()> {
@@ -25,9 +25,13 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
         ensure!(k <= samples, "--k {k} needs at least as many --samples, not {samples}");
         Ok(())
     })())?;
-    check_size(args.batch_size.get().div_ceil(samples), samples, args.task.max_new_tokens())?;
+    check_rollout_size(
+        args.batch_size.get().div_ceil(samples),
+        samples,
+        args.task.max_new_tokens(),
+    )?;
     let device = args.compute.open_device()?;
-    let examples = examples(args)?;
+    let examples = load_eval_examples(args)?;
     let tuned = args.finetuned.open(&device)?;
     let reference =
         reference_of_finetuned(&args.finetuned, args.reference.as_deref(), &tuned, &device)?;
@@ -62,7 +66,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
     });
     let beside = beside.transpose()?.map(|(comparison, _)| comparison);
     if args.json {
-        println!("{}", report(&found, &tries, beside.as_ref())?);
+        println!("{}", metrics_json(&found, &tries, beside.as_ref())?);
         return Ok(());
     }
     for (question, judged) in asked.iter().zip(&judged).take(4) {
@@ -70,12 +74,12 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
         println!("question  {}", one_line(said));
         println!("  answer  {:.2}  {}", judged.reward, one_line(&judged.text));
     }
-    tell(&found, &tries, beside.as_ref());
+    print_metrics(&found, &tries, beside.as_ref());
     Ok(())
 }
 
 /// The figures as an object.
-fn report(
+fn metrics_json(
     found: &GrpoEvalMetrics,
     tries: &PassAtKMetrics,
     beside: Option<&PolicyComparison>,
@@ -92,7 +96,11 @@ fn report(
 }
 
 /// The figures, in words.
-fn tell(found: &GrpoEvalMetrics, tries: &PassAtKMetrics, beside: Option<&PolicyComparison>) {
+fn print_metrics(
+    found: &GrpoEvalMetrics,
+    tries: &PassAtKMetrics,
+    beside: Option<&PolicyComparison>,
+) {
     let GrpoEvalMetrics {
         n,
         exact_match,
@@ -125,7 +133,7 @@ fn tell(found: &GrpoEvalMetrics, tries: &PassAtKMetrics, beside: Option<&PolicyC
 }
 
 /// What is asked: held-out problems, or those of a file; of the file that the run learned from, the problems that it decided by.
-fn examples(args: &EvalArgs) -> Result<Vec<Example>> {
+fn load_eval_examples(args: &EvalArgs) -> Result<Vec<Example>> {
     let TaskFlags { task, data, .. } = &args.task;
     let run = RunFolder::read_settings(Path::new(&args.finetuned.model))?;
     let same = run.filter(|run| {

@@ -13,9 +13,9 @@ use crate::experience::AdvantageConfig;
 use crate::{Aggregation, Baseline, GrpoConfig};
 
 /// Longest completion, in tokens.
-pub(super) const BUDGET: usize = 8;
-const SAMPLES: usize = 16;
-const PROMPTS: usize = 32;
+pub(super) const MAX_NEW_TOKENS: usize = 8;
+const GROUP_SIZE: usize = 16;
+const PROMPTS_PER_STEP: usize = 32;
 
 /// A way to learn.
 pub(crate) struct Algorithm {
@@ -34,7 +34,7 @@ pub(crate) enum AlgorithmKind {
     Ppo,
 }
 
-pub(crate) const METHODS: [Algorithm; 7] = [
+pub(crate) const ALGORITHMS: [Algorithm; 7] = [
     Algorithm { name: "SFT on right answers", kind: AlgorithmKind::Sft },
     Algorithm {
         name: "best of n",
@@ -60,13 +60,13 @@ pub(crate) const METHODS: [Algorithm; 7] = [
 ];
 
 /// As many steps as draw the tokens of the table, where a completion has `length` tokens.
-pub(super) fn steps(args: &TableArgs, length: f64) -> usize {
-    let each = length.max(1.) * (PROMPTS * SAMPLES) as f64;
+pub(super) fn steps_for_tokens(args: &TableArgs, length: f64) -> usize {
+    let each = length.max(1.) * (PROMPTS_PER_STEP * GROUP_SIZE) as f64;
     (args.tokens.get() as f64 / each).ceil() as usize
 }
 
 /// A run from rewards, of `steps` steps, or fewer if it has drawn its tokens before.
-pub(crate) fn rewarding(
+pub(crate) fn policy_gradient_config(
     (baseline, aggregation): (Baseline, Aggregation),
     stop: Vec<u32>,
     steps: usize,
@@ -75,13 +75,17 @@ pub(crate) fn rewarding(
 ) -> GrpoConfig {
     let sampler = Sampler::new(SamplingStrategy::new(1., None, None, None));
     let rollout = RolloutConfig {
-        group_size: SAMPLES,
+        group_size: GROUP_SIZE,
         sampler,
-        max_new_tokens: BUDGET,
+        max_new_tokens: MAX_NEW_TOKENS,
         stop_token_ids: stop,
     };
-    let mut config =
-        GrpoConfig::with_defaults(PROMPTS, rollout, LrSchedule::cosine(args.lr, steps), seed);
+    let mut config = GrpoConfig::with_defaults(
+        PROMPTS_PER_STEP,
+        rollout,
+        LrSchedule::cosine(args.lr, steps),
+        seed,
+    );
     config.advantage =
         AdvantageConfig { baseline, loss_aggregation: aggregation, ..config.advantage };
     config.update.max_sampled_tokens = Some(args.tokens.get());
@@ -89,7 +93,7 @@ pub(crate) fn rewarding(
 }
 
 /// Has `tuning` learn from as many tokens of right answers as the other methods draw; gives their number.
-pub(super) fn demonstrated(
+pub(super) fn run_sft(
     args: &TableArgs,
     tuning: &mut TrainState,
     speech: &ChatTokenizer,
@@ -100,7 +104,7 @@ pub(super) fn demonstrated(
     let answers: usize = data.iter().map(sft::TokenizedExample::n_targets).sum();
     let steps = (data.len() * args.tokens.get().min(answers) / answers / 64).max(1);
     let data = &data[..data.len().min(steps * 64)];
-    let optimizer = optimizer(AlgorithmKind::Sft);
+    let optimizer = optimizer_config(AlgorithmKind::Sft);
     let how = TrainConfig { optimizer, ..TrainConfig::with_defaults(64, steps, args.lr, seed) };
     let mut log = sft::SftLog::new(steps, how.schedule.warmup_steps, 0, steps)?;
     sft::train(tuning, data, &how, None, &RunOutputs::default(), &mut log)?;
@@ -108,7 +112,7 @@ pub(super) fn demonstrated(
 }
 
 /// Has part 8 learn from rewards in `out`, its model in `out/model`; gives the number of tokens that it drew.
-pub(super) fn with_critic(
+pub(super) fn run_ppo(
     args: &TableArgs,
     steps: usize,
     seed: u64,
@@ -118,9 +122,9 @@ pub(super) fn with_critic(
         ("--model", args.model.clone()),
         ("--out", out.to_string_lossy().into_owned()),
         ("--steps", steps.to_string()),
-        ("--batch-size", PROMPTS.to_string()),
-        ("--samples", SAMPLES.to_string()),
-        ("--max-new-tokens", BUDGET.to_string()),
+        ("--batch-size", PROMPTS_PER_STEP.to_string()),
+        ("--samples", GROUP_SIZE.to_string()),
+        ("--max-new-tokens", MAX_NEW_TOKENS.to_string()),
         ("--eval-interval", "0".into()),
         ("--seed", seed.to_string()),
         ("--device", args.compute.device.to_string()),
@@ -130,11 +134,11 @@ pub(super) fn with_critic(
     let rows = std::fs::read_to_string(out.join("metrics.jsonl"))?;
     let rows = rows.lines().map(serde_json::from_str::<serde_json::Value>);
     let lengths = rows.filter_map(|row| row.ok()?["length_mean"].as_f64());
-    Ok((lengths.sum::<f64>() * (PROMPTS * SAMPLES) as f64).round() as usize)
+    Ok((lengths.sum::<f64>() * (PROMPTS_PER_STEP * GROUP_SIZE) as f64).round() as usize)
 }
 
 /// The optimizer of a method whose loop is in this process.
-pub(super) fn optimizer(how: AlgorithmKind) -> AdamWConfig {
+pub(super) fn optimizer_config(how: AlgorithmKind) -> AdamWConfig {
     let beta2 = if how == AlgorithmKind::Sft { 0.99 } else { 0.95 };
     AdamWConfig { beta2, weight_decay: 0., ..AdamWConfig::default() }
 }

@@ -10,7 +10,7 @@ use crate::RunState;
 use crate::figures::PhaseTimings;
 
 /// What learns, and from what: problems to learn from, to look at, and left out.
-pub(super) fn tell_start(
+pub(super) fn print_run_summary(
     args: &TrainArgs,
     tuning: &TrainState,
     [learned, looked_at, left_out]: [usize; 3],
@@ -23,7 +23,7 @@ pub(super) fn tell_start(
 }
 
 /// What came of it.
-pub(super) fn report(
+pub(super) fn print_run_report(
     args: &TrainArgs,
     tuning: &TrainState,
     total: usize,

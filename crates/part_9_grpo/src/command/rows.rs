@@ -94,7 +94,7 @@ impl ResultsTable {
             let rows: Vec<&RunResult> =
                 self.rows.iter().filter(|row| row.method == *name).collect();
             let all = |of: fn(&RunResult) -> f64| {
-                spread(&rows.iter().map(|row| of(row)).collect::<Vec<_>>())
+                mean_and_std(&rows.iter().map(|row| of(row)).collect::<Vec<_>>())
             };
             let (start, (right, std)) =
                 (all(|row| row.exact_match_before).0, all(|row| row.exact_match));
@@ -139,7 +139,7 @@ impl ResultsTable {
 }
 
 /// Mean and sample standard deviation.
-fn spread(values: &[f64]) -> (f64, f64) {
+fn mean_and_std(values: &[f64]) -> (f64, f64) {
     let n = values.len() as f64;
     let mean = values.iter().sum::<f64>() / n;
     let variance =

@@ -16,8 +16,8 @@ use sft::{ChatTokenizer, RunOutputs, TrainState};
 
 use super::arguments::TableArgs;
 use super::methods::{
-    Algorithm, AlgorithmKind, BUDGET, METHODS, demonstrated, optimizer, rewarding, steps,
-    with_critic,
+    ALGORITHMS, Algorithm, AlgorithmKind, MAX_NEW_TOKENS, optimizer_config, policy_gradient_config,
+    run_ppo, run_sft, steps_for_tokens,
 };
 use super::rows::{ResultsTable, RunResult, TableSettings};
 use crate::evaluation::{GrpoEvalMetrics, GrpoEvaluator};
@@ -27,7 +27,7 @@ use crate::{GrpoContext, GrpoLog, RunState, Task, train};
 
 pub(super) fn run(args: &TableArgs) -> Result<()> {
     let device = args.compute.open_device()?;
-    let checkpoint = opened(&args.model, LoadMode::Training(DType::F32), &device)?;
+    let checkpoint = open_checkpoint(&args.model, LoadMode::Training(DType::F32), &device)?;
     let start = parameters_sha256(checkpoint.parameters.iter())?;
     let (model, tokens) = (args.model.clone(), args.tokens.get());
     let mut table = ResultsTable::open(
@@ -36,19 +36,19 @@ pub(super) fn run(args: &TableArgs) -> Result<()> {
     )?;
     let mut contest = AlgorithmComparison::new(args, checkpoint, &device)?;
     for seed in 1..=args.seeds.get() as u64 {
-        for Algorithm { name, kind: how } in &METHODS {
+        for Algorithm { name, kind: how } in &ALGORITHMS {
             if !table.contains_run(name, seed) {
                 println!("{name}, seed {seed}");
                 table.add_run(contest.run_algorithm(name, *how, seed)?)?;
             }
         }
     }
-    let names = METHODS.map(|method| method.name);
+    let names = ALGORITHMS.map(|method| method.name);
     table.print(&names);
     table.write_curves(&names, &args.out.join("table.svg"))
 }
 
-fn opened(model: &str, purpose: LoadMode, device: &Device) -> Result<Checkpoint> {
+fn open_checkpoint(model: &str, purpose: LoadMode, device: &Device) -> Result<Checkpoint> {
     Checkpoint::open(&resolve_model_path(model), purpose, device)
 }
 
@@ -71,13 +71,15 @@ impl<'a> AlgorithmComparison<'a> {
         let speech = ChatTokenizer::from_checkpoint(&mut checkpoint, None)?;
         let config = *checkpoint.model.config();
         let of = |examples| {
-            Ok::<_, Error>(tokenize_prompts(examples, &speech, config.context_len, BUDGET)?.0)
+            Ok::<_, Error>(
+                tokenize_prompts(examples, &speech, config.context_len, MAX_NEW_TOKENS)?.0,
+            )
         };
         let problems = Task::Arithmetic.load_dataset(None, None)?;
         let (learned, looked_at) = (of(problems.train)?, of(problems.validation)?);
         let held_out = of(Task::Arithmetic.file_or_test_examples(None)?)?;
         let twin = GptModern::new(&config, checkpoint.parameters.for_inference().root())?;
-        let (exam, mut scorer) = (exam(&speech), ppo::reward_fn::exact_match_reward_fn());
+        let (exam, mut scorer) = (evaluator(&speech), ppo::reward_fn::exact_match_reward_fn());
         let mut of =
             |questions: &[PromptExample]| exam.evaluate_greedy(&twin, questions, &mut *scorer);
         let start = [of(&looked_at)?.0, of(&held_out)?.0];
@@ -104,25 +106,26 @@ impl<'a> AlgorithmComparison<'a> {
             test_prompts: held_out,
             ..
         } = self;
-        let checkpoint = opened(&args.model, LoadMode::Training(DType::F32), device)?;
+        let checkpoint = open_checkpoint(&args.model, LoadMode::Training(DType::F32), device)?;
         let config = *checkpoint.model.config();
-        let mut tuning = TrainState::new(config, checkpoint.parameters, optimizer(how))?;
+        let mut tuning = TrainState::new(config, checkpoint.parameters, optimizer_config(how))?;
         let mut twin = GptModern::new(&config, tuning.parameters.for_inference().root())?;
-        let (exam, [looked, start]) = (exam(speech), &self.initial_metrics);
-        let steps = steps(args, start.length_mean);
+        let (exam, [looked, start]) = (evaluator(speech), &self.initial_metrics);
+        let steps = steps_for_tokens(args, start.length_mean);
         let mut curve = vec![(0, looked.exact_match)];
         let begin = Instant::now();
         let tokens = match how {
-            AlgorithmKind::Sft => demonstrated(args, &mut tuning, speech, seed)?,
+            AlgorithmKind::Sft => run_sft(args, &mut tuning, speech, seed)?,
             AlgorithmKind::Ppo => {
                 let out = args.out.join(format!("ppo-{seed}"));
-                let tokens = with_critic(args, steps, seed, &out)?;
-                twin = opened(&out.to_string_lossy(), LoadMode::Inference, device)?.model;
+                let tokens = run_ppo(args, steps, seed, &out)?;
+                twin = open_checkpoint(&out.to_string_lossy(), LoadMode::Inference, device)?.model;
                 tokens
             }
             AlgorithmKind::PolicyGradient(baseline, aggregation) => {
                 let stop = speech.stop_token_ids().to_vec();
-                let config = rewarding((baseline, aggregation), stop, steps, args, seed);
+                let config =
+                    policy_gradient_config((baseline, aggregation), stop, steps, args, seed);
                 let reference = Some(ReferenceModel::new(&tuning, ReferenceUpdate::Fixed)?);
                 let looks = GrpoValidation {
                     evaluator: exam,
@@ -162,8 +165,11 @@ impl<'a> AlgorithmComparison<'a> {
     }
 }
 
-fn exam(speech: &ChatTokenizer) -> GrpoEvaluator<'_> {
-    let asking =
-        CompletionEvalConfig { chat_tokenizer: speech, max_new_tokens: BUDGET, batch_size: 100 };
+fn evaluator(speech: &ChatTokenizer) -> GrpoEvaluator<'_> {
+    let asking = CompletionEvalConfig {
+        chat_tokenizer: speech,
+        max_new_tokens: MAX_NEW_TOKENS,
+        batch_size: 100,
+    };
     GrpoEvaluator { task: Task::Arithmetic, eval_config: asking }
 }

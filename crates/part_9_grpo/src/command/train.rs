@@ -15,40 +15,41 @@ use sft::{ChatTokenizer, Example, ModelSaver, RunSetup, TrainState};
 use tiny_gpt::command::as_usage_error;
 
 use super::arguments::TrainArgs;
-use super::report::{report, tell_start};
+use super::report::{print_run_report, print_run_summary};
 use crate::evaluation::GrpoEvaluator;
-use crate::flags::check_size;
-use crate::reference::{ReferenceModel, start_of};
+use crate::flags::check_rollout_size;
+use crate::reference::{ReferenceModel, base_weights_sha256};
 use crate::training::GrpoValidation;
 use crate::{GrpoConfig, GrpoContext, GrpoLog, GrpoUpdateConfig, RunState, TaskDataset, train};
 
 /// What may change when a run is resumed beside where things are: how much is looked at.
-const FREE: [&str; 3] = ["eval_interval", "eval_problems", "eval_file"];
+const OVERRIDABLE_ON_RESUME: [&str; 3] = ["eval_interval", "eval_problems", "eval_file"];
 
 pub(super) fn run(args: &TrainArgs) -> Result<()> {
-    let schedule = check(args)?;
+    let schedule = check_args(args)?;
     let device = args.run.compute.open_device()?;
     let mix = args.task.weighted_rewards()?;
     let rewards = mix.reward_models().map(|model| ("--reward", Some(model)));
     let begins_with: Vec<_> = rewards.chain([("--model", Some(args.model.as_str()))]).collect();
-    let start = RunSetup::new(args, (&args.out, &args.run), &FREE, &begins_with)?;
+    let start = RunSetup::new(args, (&args.out, &args.run), &OVERRIDABLE_ON_RESUME, &begins_with)?;
     let aside = args.eval.eval_file.as_deref();
     let problems = args.task.task.load_dataset(args.task.data.as_deref(), aside)?;
-    let name = fingerprint_of(&problems);
+    let name = dataset_sha256(&problems);
     let base = resolve_model_path(&args.model);
     let mut checkpoint = Checkpoint::open(&base, LoadMode::Training(DType::F32), &device)?;
     let speech = ChatTokenizer::from_checkpoint(&mut checkpoint, args.template)?;
     let NamedRewardFn { reward_fn: mut scorer, name: scored_by } =
         args.task.open_reward_fn(&speech, &device)?;
     let context = checkpoint.model.config().context_len;
-    let (learned, validation, left_out) = asked(args, problems, &speech, context)?;
+    let (learned, validation, left_out) =
+        train_and_validation_prompts(args, problems, &speech, context)?;
     let config = grpo_config(args, schedule, speech.stop_token_ids().to_vec())?;
     let lora = args.lora.config();
     let (model, parameters) = (*checkpoint.model.config(), checkpoint.parameters);
     let optimizer = config.update.optimizer;
     let mut tuning =
         TrainState::with_optional_lora(model, parameters, lora.as_ref(), optimizer, config.seed)?;
-    let origins = RunInputs { reference: start_of(&tuning)?, scorer: scored_by };
+    let origins = RunInputs { reference: base_weights_sha256(&tuning)?, scorer: scored_by };
     let mut so_far = RunState { run_inputs: origins, ..RunState::default() };
     let mut reference =
         config.reference_update.map(|kind| ReferenceModel::new(&tuning, kind)).transpose()?;
@@ -68,7 +69,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     start.create_folder()?;
     let figures = args.eval.metrics;
     let (folder, tracker, rows) = start.open_run(figures.tracker, restore)?;
-    tell_start(args, &tuning, [learned.len(), validation.len(), left_out]);
+    print_run_summary(args, &tuning, [learned.len(), validation.len(), left_out]);
     let (total, step) = (schedule.total_steps, tuning.progress.step);
     let log = GrpoLog::new(total, step, so_far, figures.log_interval.get())?;
     let mut log = log.with_run_folder(folder, tracker, &rows);
@@ -83,11 +84,11 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
         GrpoValidation { evaluator: exam, prompts: &validation, interval: args.eval.eval_interval };
     let mut around = GrpoContext { reference, reward_fn: &mut *scorer, validation: looks };
     train(&mut tuning, learned, &config, &mut around, &outputs, &mut log)?;
-    finish(args, &tuning, schedule, log, (&keeper, &device))
+    finish_run(args, &tuning, schedule, log, (&keeper, &device))
 }
 
 /// The end of a run: where it was not told to stop before, there has to be a model to show for it.
-fn finish(
+fn finish_run(
     args: &TrainArgs,
     tuning: &TrainState,
     schedule: LrSchedule,
@@ -113,19 +114,19 @@ fn finish(
             keeper.save_merged(&args.out, device)?;
         }
     }
-    report(args, tuning, total, &so_far, times)
+    print_run_report(args, tuning, total, &so_far, times)
 }
 
 /// # Errors
 /// When the arguments alone are wrong.
-fn check(args: &TrainArgs) -> Result<LrSchedule> {
+fn check_args(args: &TrainArgs) -> Result<LrSchedule> {
     let budget = args.task.max_new_tokens();
     args.task.check()?;
     args.objective.check(budget)?;
     args.lora.check()?;
     check_dropout(&args.lora)?;
     let samples = args.rollout.rollout_config(budget, Vec::new())?.group_size;
-    check_size(args.step.batch_size.get(), samples, budget)?;
+    check_rollout_size(args.step.batch_size.get(), samples, budget)?;
     args.schedule.schedule()
 }
 
@@ -142,7 +143,7 @@ fn check_dropout(lora: &LoraFlags) -> Result<()> {
 }
 
 /// What is learned from, what is looked at, and how many problems were left out.
-fn asked(
+fn train_and_validation_prompts(
     args: &TrainArgs,
     problems: TaskDataset,
     speech: &ChatTokenizer,
@@ -178,7 +179,7 @@ pub(crate) fn grpo_config(
 }
 
 /// A name that follows from what is learned, so that a checkpoint is not continued with something else.
-fn fingerprint_of(problems: &TaskDataset) -> String {
+fn dataset_sha256(problems: &TaskDataset) -> String {
     let text = |Example { prompt, completion }: &Example| {
         let said: Vec<Value> = prompt.iter().map(|message| json!(message.content)).collect();
         json!([said, completion]).to_string()

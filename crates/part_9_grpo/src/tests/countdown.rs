@@ -2,11 +2,11 @@
 
 use tensor_core::Rng;
 
-use super::paid_for;
+use super::reward_for;
 use crate::countdown::{Puzzle, reward};
 
-fn paid(completion: &str, answer: &str) -> f32 {
-    paid_for(reward, completion, answer, true)
+fn reward_if_terminated(completion: &str, answer: &str) -> f32 {
+    reward_for(reward, completion, answer, true)
 }
 
 fn puzzle() -> Puzzle {
@@ -59,16 +59,16 @@ fn the_reward_reads_the_tag_or_the_last_line() {
     for right in
         ["3 * 5 + 7", "Let me see\n3 * 5 + 7 = 22\n", "<answer>7 + 3 * 5</answer> so there"]
     {
-        assert_eq!(paid(right, &answer), 1., "{right}");
+        assert_eq!(reward_if_terminated(right, &answer), 1., "{right}");
     }
-    let cut = |completion| paid_for(reward, completion, &answer, false);
+    let cut = |completion| reward_for(reward, completion, &answer, false);
     assert_eq!((cut("3 * 5 + 7"), cut("<answer>3 * 5 + 7</answer> so")), (0., 1.));
     for wrong in ["22", "3 * 5 + 7\nor so", "22 = 3 * 5 + 7", "<answer>22</answer> 3 * 5 + 7"] {
-        assert_eq!(paid(wrong, &answer), 0., "{wrong}");
+        assert_eq!(reward_if_terminated(wrong, &answer), 0., "{wrong}");
     }
     for none in ["", "22", "= 22", "3 5 = ", "a b = 3"] {
         assert_eq!(Puzzle::parse(none), None, "{none}");
-        assert_eq!(paid("3 + 5", none), 0.);
+        assert_eq!(reward_if_terminated("3 + 5", none), 0.);
     }
 }
 
@@ -77,13 +77,13 @@ fn every_puzzle_that_is_drawn_can_be_solved() {
     let mut rng = Rng::new(1);
     for _ in 0..200 {
         let puzzle = Puzzle::sample(3, &mut rng);
-        assert!(solvable(&puzzle), "{puzzle:?}");
+        assert!(is_solvable(&puzzle), "{puzzle:?}");
         assert!(puzzle.question().contains(&puzzle.target.to_string()));
     }
 }
 
 /// Whether one of all expressions a ∘ b ∘ c in any order, with the bracket around either pair, solves it.
-fn solvable(puzzle: &Puzzle) -> bool {
+fn is_solvable(puzzle: &Puzzle) -> bool {
     let n = &puzzle.numbers;
     let orders = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
     orders.iter().any(|[i, j, k]| {

@@ -12,9 +12,9 @@ use ppo::Clip;
 
 const CLIP: Clip = Clip { low: 0.2, high: 0.28 };
 /// Scores of five answers of one token each, and what they earn.
-const SCORES: [f64; 5] = [0.3, -1., 0.5, 0.1, -0.4];
+const LOGITS: [f64; 5] = [0.3, -1., 0.5, 0.1, -0.4];
 const REWARDS: [f64; 5] = [1., 0., 0., 2.5, 0.25];
-const REFERENCE: [f64; 5] = [-0.2, 0.4, 0., 0.9, -1.];
+const REF_LOGITS: [f64; 5] = [-0.2, 0.4, 0., 0.9, -1.];
 
 fn gradient(loss: &Tensor, of: &Var) -> Result<Tensor> {
     Ok(backward(loss)?.get(of.as_tensor()).expect("a gradient").clone())
@@ -32,7 +32,7 @@ fn cosine(a: &Tensor, b: &Tensor) -> Result<f64> {
 
 /// The mean gradient of a loss of pairs of answers, drawn from the policy: (5).
 fn mean_gradient_of_pairs(baseline: Baseline) -> Result<Tensor> {
-    let scores = Var::from_tensor(&Tensor::new(&SCORES, &CPU)?)?;
+    let scores = Var::from_tensor(&Tensor::new(&LOGITS, &CPU)?)?;
     let fixed = log_probs(&scores.as_detached_tensor())?.to_vec1::<f64>()?;
     let mut total = Tensor::new(&[0f64; 5], &CPU)?;
     for a in 0..5u32 {
@@ -59,7 +59,7 @@ fn mean_gradient_of_pairs(baseline: Baseline) -> Result<Tensor> {
 
 /// The gradient of −E r: (5).
 fn exact_policy_gradient() -> Result<Tensor> {
-    let scores = Var::from_tensor(&Tensor::new(&SCORES, &CPU)?)?;
+    let scores = Var::from_tensor(&Tensor::new(&LOGITS, &CPU)?)?;
     let p = log_probs(scores.as_tensor())?.exp()?;
     gradient(&(p * Tensor::new(&REWARDS, &CPU)?)?.sum_all()?.neg()?, &scores)
 }
@@ -88,8 +88,8 @@ fn the_standard_deviation_bends_the_gradient() -> Result<()> {
 
 /// The mean gradient of a KL term over answers drawn from the policy, and the gradient of KL(π ‖ π_ref).
 fn kl_gradients(kl: impl Fn(&Tensor, &Tensor, &Tensor) -> Result<Tensor>) -> Result<[Tensor; 2]> {
-    let scores = Var::from_tensor(&Tensor::new(&SCORES, &CPU)?)?;
-    let reference = log_probs(&Tensor::new(&REFERENCE, &CPU)?)?;
+    let scores = Var::from_tensor(&Tensor::new(&LOGITS, &CPU)?)?;
+    let reference = log_probs(&Tensor::new(&REF_LOGITS, &CPU)?)?;
     let new = log_probs(scores.as_tensor())?;
     let estimate = kl(&new, &reference, &new.detach())?;
     let mean = (new.detach().exp()? * estimate)?.sum_all()?; // the answers' chances are not differentiated
@@ -117,9 +117,9 @@ fn k3_as_a_loss_has_the_gradient_of_another_divergence() -> Result<()> {
         / exact.sqr()?.sum_all()?.to_scalar::<f64>()?.sqrt();
     assert!(off > 0.2, "{off}");
     // It is that of KL(π_ref ‖ π): Σ π (1 − π_ref/π) ∇ log π = −Σ π_ref ∇ log π.
-    let scores = Var::from_tensor(&Tensor::new(&SCORES, &CPU)?)?;
+    let scores = Var::from_tensor(&Tensor::new(&LOGITS, &CPU)?)?;
     let (new, reference) =
-        (log_probs(scores.as_tensor())?, log_probs(&Tensor::new(&REFERENCE, &CPU)?)?);
+        (log_probs(scores.as_tensor())?, log_probs(&Tensor::new(&REF_LOGITS, &CPU)?)?);
     let other = (reference.exp()? * (&reference - &new)?)?.sum_all()?;
     Ok(assert_close(&found, &gradient(&other, &scores)?, 1e-9)?)
 }

@@ -4,12 +4,12 @@
 use sft::Example;
 use tensor_core::Rng;
 
-use super::paid_for;
-use crate::rewards::{self, REWARDS, RewardRule};
+use super::reward_for;
+use crate::rewards::{self, REWARD_RULES, RewardRule};
 use crate::{Task, task::SYSTEM_PROMPT};
 
 /// What is asked, and what is right.
-fn problems(task: Task, n: usize) -> Vec<(String, String)> {
+fn prompts_and_answers(task: Task, n: usize) -> Vec<(String, String)> {
     let all = match task {
         Task::Gsm8k => (0..n)
             .map(|i| Example::new(format!("{i} and {i} make what?"), format!("{}", 2 * i)))
@@ -29,13 +29,13 @@ fn tasks_of(name: &str) -> &'static [Task] {
 }
 
 /// The mean reward of a policy.
-fn mean(
+fn mean_reward(
     reward: RewardRule,
     problems: &[(String, String)],
     mut policy: impl FnMut(&str) -> String,
 ) -> f32 {
     let earned =
-        problems.iter().map(|(prompt, answer)| paid_for(reward, &policy(prompt), answer, true));
+        problems.iter().map(|(prompt, answer)| reward_for(reward, &policy(prompt), answer, true));
     earned.sum::<f32>() / problems.len() as f32
 }
 
@@ -64,14 +64,14 @@ fn whoever_always_says_the_same_earns_next_to_nothing() {
         "1e999",
         "<answer>None</answer>",
     ];
-    for (name, reward, _) in REWARDS.iter().filter(|(name, _, _)| *name != "format") {
+    for (name, reward, _) in REWARD_RULES.iter().filter(|(name, _, _)| *name != "format") {
         for &task in tasks_of(name) {
-            let problems = problems(task, 200);
+            let problems = prompts_and_answers(task, 200);
             for constant in constants {
-                let earned = mean(*reward, &problems, |_| constant.to_string());
+                let earned = mean_reward(*reward, &problems, |_| constant.to_string());
                 assert!(earned <= 0.05, "{name} pays {earned} for {constant:?}");
             }
-            let echo = mean(*reward, &problems, str::to_string);
+            let echo = mean_reward(*reward, &problems, str::to_string);
             assert!(echo <= 0.05, "{name} pays {echo} for saying the question again");
         }
     }
@@ -83,10 +83,10 @@ fn whoever_draws_at_random_earns_next_to_nothing() {
     let pieces: Vec<&str> = "0 1 2 3 4 5 6 7 8 9 10 20 50 99 - + * / = ( ) . , $ % #### <answer> </answer> <reasoning> </reasoning> is the"
         .split(' ')
         .collect();
-    for (name, reward, _) in REWARDS.iter().filter(|(name, _, _)| *name != "format") {
+    for (name, reward, _) in REWARD_RULES.iter().filter(|(name, _, _)| *name != "format") {
         for &task in tasks_of(name) {
-            let problems = problems(task, 300);
-            let earned = mean(*reward, &problems, |_| {
+            let problems = prompts_and_answers(task, 300);
+            let earned = mean_reward(*reward, &problems, |_| {
                 let n = 1 + rng.below(12);
                 (0..n).map(|_| pieces[rng.below(pieces.len())]).collect::<Vec<_>>().join(" ")
             });
@@ -97,11 +97,11 @@ fn whoever_draws_at_random_earns_next_to_nothing() {
 
 #[test]
 fn whoever_only_picks_a_length_earns_next_to_nothing() {
-    for (name, reward, _) in REWARDS {
+    for (name, reward, _) in REWARD_RULES {
         for &task in tasks_of(name) {
-            let problems = problems(task, 100);
+            let problems = prompts_and_answers(task, 100);
             for n in [0, 1, 3, 10, 100, 1000] {
-                let earned = mean(reward, &problems, |_| "word ".repeat(n));
+                let earned = mean_reward(reward, &problems, |_| "word ".repeat(n));
                 assert!(earned <= 0., "{name} pays {earned} for {n} words");
             }
         }
@@ -112,8 +112,8 @@ fn whoever_only_picks_a_length_earns_next_to_nothing() {
 #[test]
 fn the_format_pays_whoever_has_it_and_less_than_an_answer() {
     let empty = "<reasoning>\n</reasoning>\n<answer>\n</answer>";
-    let format = paid_for(rewards::format, empty, "42", true);
+    let format = reward_for(rewards::format, empty, "42", true);
     assert!((format - 0.8).abs() < 1e-6);
-    assert!(format < paid_for(rewards::correctness, "<answer>42</answer>", "42", true));
-    assert_eq!(paid_for(rewards::correctness, empty, "42", true), 0.);
+    assert!(format < reward_for(rewards::correctness, "<answer>42</answer>", "42", true));
+    assert_eq!(reward_for(rewards::correctness, empty, "42", true), 0.);
 }

@@ -12,12 +12,12 @@ use crate::first_rung::reinforce_with_squared_kl;
 use crate::{Aggregation, Kl, LossInputs, Objective, Overlong};
 use ppo::{Clip, clipped_surrogate};
 
-fn named<T: ValueEnum>(name: &Value) -> Option<T> {
+fn parse_value_enum<T: ValueEnum>(name: &Value) -> Option<T> {
     name.as_str().map(|name| T::from_str(name, false).expect("a name"))
 }
 
 /// Of each completion, as often as it has tokens.
-fn spread(values: &[f64], lengths: &[usize]) -> Result<Tensor> {
+fn repeat_per_token(values: &[f64], lengths: &[usize]) -> Result<Tensor> {
     let each = values.iter().zip(lengths).flat_map(|(value, n)| vec![*value; *n]);
     Ok(Tensor::new(each.collect::<Vec<_>>(), &CPU)?)
 }
@@ -32,7 +32,7 @@ fn losses_and_gradients_are_those_of_trl_s_formulas() -> Result<()> {
     let cases = golden["cases"].as_array().expect("cases");
     assert_eq!(cases.len(), 3 * 4 * 2 * 2);
     for case in cases {
-        let aggregation: Aggregation = named(&case["aggregation"]).expect("one");
+        let aggregation: Aggregation = parse_value_enum(&case["aggregation"]).expect("one");
         let truncated: Vec<usize> = serde_json::from_value(case["truncated"].clone())?;
         let takes_part: Vec<bool> = (0..lengths.len()).map(|i| !truncated.contains(&i)).collect();
         // Its mean over sequences counts those that take no part; ours does not.
@@ -46,12 +46,13 @@ fn losses_and_gradients_are_those_of_trl_s_formulas() -> Result<()> {
             behavior_log_probs: tensor(&golden["behaviour"])?,
             old_log_probs: Some(tensor(&golden["old"])?),
             ref_log_probs: Some(tensor(&golden["reference"])?),
-            advantages: spread(&of_groups, &lengths)?,
-            weights: spread(&weights, &lengths)?,
+            advantages: repeat_per_token(&of_groups, &lengths)?,
+            weights: repeat_per_token(&weights, &lengths)?,
         };
         let objective = Objective {
             clip_range: Clip { low, high },
-            kl: named::<Kl>(&case["kl"]).map(|kl| (kl, golden["beta"].as_f64().expect("β"))),
+            kl: parse_value_enum::<Kl>(&case["kl"])
+                .map(|kl| (kl, golden["beta"].as_f64().expect("β"))),
             importance_sampling_cap: case["cap"].as_f64(),
         };
         let log_probs = Var::from_tensor(&tensor(&golden["new"])?)?;

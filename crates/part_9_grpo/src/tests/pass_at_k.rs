@@ -3,7 +3,7 @@
 use crate::pass_at_k;
 
 /// Of all choices of k among n tries, the first c of which are right, the share with a right one.
-fn counted(n: usize, c: usize, k: usize) -> f64 {
+fn pass_at_k_by_counting(n: usize, c: usize, k: usize) -> f64 {
     let choices = (0u32..1 << n).filter(|set| set.count_ones() as usize == k);
     let (mut all, mut right) = (0., 0.);
     for set in choices {
@@ -18,7 +18,7 @@ fn it_is_the_share_of_choices_with_a_right_one() {
     for n in 1..=8 {
         for c in 0..=n {
             for k in 1..=n {
-                let (ours, wanted) = (pass_at_k(n, c, k), counted(n, c, k));
+                let (ours, wanted) = (pass_at_k(n, c, k), pass_at_k_by_counting(n, c, k));
                 assert!((ours - wanted).abs() < 1e-12, "pass@{k} of {c}/{n}: {ours} {wanted}");
             }
         }

@@ -6,11 +6,11 @@ use anyhow::Result;
 use ppo::RewardInput;
 use sft::Example;
 
-use super::paid_for;
+use super::reward_for;
 use crate::task::SYSTEM_PROMPT;
 use crate::{Task, TaskDataset, rewards};
 
-fn questions(examples: &[Example]) -> HashSet<String> {
+fn prompt_texts(examples: &[Example]) -> HashSet<String> {
     examples.iter().map(|example| example.prompt[0].content.clone()).collect()
 }
 
@@ -19,9 +19,9 @@ fn what_is_reported_of_was_never_learned_from() -> Result<()> {
     for task in [Task::Arithmetic, Task::Countdown] {
         let TaskDataset { train, validation } = task.load_dataset(None, None)?;
         let (train, validation, held_out) = (
-            questions(&train),
-            questions(&validation),
-            questions(&task.file_or_test_examples(None)?),
+            prompt_texts(&train),
+            prompt_texts(&validation),
+            prompt_texts(&task.file_or_test_examples(None)?),
         );
         assert!(validation.len() >= 200 && held_out.len() >= 300);
         assert!(train.is_disjoint(&held_out) && train.is_disjoint(&validation));
@@ -51,11 +51,11 @@ fn what_is_right_and_what_is_forgiven() {
 #[test]
 fn a_right_answer_earns_what_there_is_to_earn() {
     for example in Task::Arithmetic.file_or_test_examples(None).expect("problems") {
-        assert_eq!(paid_for(rewards::exact, &example.completion, &example.completion, true), 1.);
+        assert_eq!(reward_for(rewards::exact, &example.completion, &example.completion, true), 1.);
     }
     let completion = "<reasoning>\n2 * 9\n</reasoning>\n<answer>\n18\n</answer>\n";
     let earned =
-        [rewards::correctness, rewards::format].map(|r| paid_for(r, completion, "18", true));
+        [rewards::correctness, rewards::format].map(|r| reward_for(r, completion, "18", true));
     assert!(earned[0] == 2. && (earned[1] - 0.8).abs() < 1e-6, "{earned:?}");
 }
 
@@ -86,7 +86,7 @@ fn rows_are_read_and_bad_ones_named() -> Result<()> {
     let apart = write("apart.jsonl", &apart)?;
     let TaskDataset { train, validation } = Task::Arithmetic.load_dataset(Some(&apart), None)?;
     assert_eq!((train.len(), validation.len()), (36, 4), "a tenth");
-    assert!(questions(&train).is_disjoint(&questions(&validation)));
+    assert!(prompt_texts(&train).is_disjoint(&prompt_texts(&validation)));
 
     let refused = |task: Task, text: &str| -> Result<String> {
         let file = write("bad.jsonl", text)?;
@@ -111,7 +111,7 @@ fn rows_are_read_and_bad_ones_named() -> Result<()> {
 #[test]
 fn the_files_of_the_arithmetic_task_are_what_the_generator_writes() -> Result<()> {
     let data = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data");
-    let [train, eval] = crate::task_files::math_tasks();
+    let [train, eval] = crate::task_files::math_tasks_jsonl();
     for (name, rows) in [("math_tasks_train.jsonl", &train), ("math_tasks_eval.jsonl", &eval)] {
         assert_eq!(
             &std::fs::read_to_string(data.join(name))?,
@@ -120,14 +120,16 @@ fn the_files_of_the_arithmetic_task_are_what_the_generator_writes() -> Result<()
         );
     }
     let path = |name: &str| data.join(name).to_string_lossy().into_owned();
-    let train =
-        questions(&Task::Arithmetic.file_or_test_examples(Some(&path("math_tasks_train.jsonl")))?);
-    let eval =
-        questions(&Task::Arithmetic.file_or_test_examples(Some(&path("math_tasks_eval.jsonl")))?);
+    let train = prompt_texts(
+        &Task::Arithmetic.file_or_test_examples(Some(&path("math_tasks_train.jsonl")))?,
+    );
+    let eval = prompt_texts(
+        &Task::Arithmetic.file_or_test_examples(Some(&path("math_tasks_eval.jsonl")))?,
+    );
     assert_eq!((train.len(), eval.len()), (800, 200));
     assert!(train.is_disjoint(&eval));
     assert!(
-        eval.is_subset(&questions(&Task::Arithmetic.file_or_test_examples(None)?)),
+        eval.is_subset(&prompt_texts(&Task::Arithmetic.file_or_test_examples(None)?)),
         "they are held out everywhere"
     );
     Ok(())

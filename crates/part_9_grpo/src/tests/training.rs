@@ -21,18 +21,18 @@ use tiny_gpt::Interrupt;
 
 use super::CPU;
 use crate::evaluation::GrpoEvaluator;
-use crate::experience::gather;
+use crate::experience::collect_rollouts;
 use crate::reference::{ReferenceModel, ReferenceUpdate};
-use crate::reward_mix::rule;
+use crate::reward_mix::rule_reward_fn;
 use crate::training::GrpoValidation;
 use crate::{
     Aggregation, Baseline, GrpoConfig, GrpoContext, GrpoLog, Objective, Overlong, RunState, Task,
     WeightedRewards, train,
 };
 
-const BUDGET: usize = 4;
+const MAX_NEW_TOKENS: usize = 4;
 
-fn speech() -> Result<ChatTokenizer> {
+fn chat_tokenizer() -> Result<ChatTokenizer> {
     let text = "### Instruction:\nWhat is 12 + 7?\n\n### Response:\n19 the answer of all\n";
     let tokenizer = word_tokenizer::train([text; 4].into_iter(), 320)?;
     let template = sft::template::chat_template(ChatFormat::Plain, &tokenizer, None)?;
@@ -40,12 +40,12 @@ fn speech() -> Result<ChatTokenizer> {
     ChatTokenizer::new(tokenizer, template, vec![end])
 }
 
-fn asked(speech: &ChatTokenizer) -> Result<Vec<PromptExample>> {
+fn prompt_examples(speech: &ChatTokenizer) -> Result<Vec<PromptExample>> {
     let examples = (0..6).map(|i| Example::new(format!("What is {i} + 7?"), format!("{}", i + 7)));
-    Ok(tokenize_prompts(examples.collect(), speech, 24, BUDGET)?.0)
+    Ok(tokenize_prompts(examples.collect(), speech, 24, MAX_NEW_TOKENS)?.0)
 }
 
-fn tuning(speech: &ChatTokenizer) -> Result<TrainState> {
+fn new_train_state(speech: &ChatTokenizer) -> Result<TrainState> {
     let vocab_size = speech.tokenizer.vocab_size();
     let config = ModelConfig { vocab_size, ..ModelConfig::byte_level(24, 1, 2, 16) };
     let mut parameters = Parameters::seeded(5, candle_core::DType::F32, &CPU);
@@ -53,12 +53,16 @@ fn tuning(speech: &ChatTokenizer) -> Result<TrainState> {
     TrainState::new(config, parameters, AdamWConfig { weight_decay: 0., ..AdamWConfig::default() })
 }
 
-fn config(steps: usize, speech: &ChatTokenizer) -> GrpoConfig {
+fn grpo_config(steps: usize, speech: &ChatTokenizer) -> GrpoConfig {
     let sampler = Sampler::new(SamplingStrategy::new(1., None, None, None));
     let others = (0..speech.tokenizer.vocab_size() as u32).filter(|id| id % 5 == 0); // so that some end early
     let stop = others.chain([speech.eos_token_id()]).collect();
-    let rollout =
-        RolloutConfig { group_size: 6, sampler, max_new_tokens: BUDGET, stop_token_ids: stop };
+    let rollout = RolloutConfig {
+        group_size: 6,
+        sampler,
+        max_new_tokens: MAX_NEW_TOKENS,
+        stop_token_ids: stop,
+    };
     let schedule = LrSchedule {
         peak_lr: 1e-2,
         min_lr: 1e-2,
@@ -70,22 +74,25 @@ fn config(steps: usize, speech: &ChatTokenizer) -> GrpoConfig {
 }
 
 /// The share of a response's characters that are small letters.
-fn letters(reply: &RewardInput<'_>) -> f32 {
+fn lowercase_fraction(reply: &RewardInput<'_>) -> f32 {
     let n = reply.completion.chars().count().max(1) as f32;
     reply.completion.chars().filter(char::is_ascii_lowercase).count() as f32 / n
 }
 
 /// Trains a model; it, and what its log knows of all its steps.
-fn run(
+fn train_with_outputs(
     config: &GrpoConfig,
     scorer: &mut RewardFn,
     outputs: &RunOutputs<'_>,
     interval: usize,
 ) -> Result<(TrainState, RunState)> {
-    let speech = speech()?;
-    let (mut tuning, questions) = (tuning(&speech)?, asked(&speech)?);
-    let asking =
-        CompletionEvalConfig { chat_tokenizer: &speech, max_new_tokens: BUDGET, batch_size: 6 };
+    let speech = chat_tokenizer()?;
+    let (mut tuning, questions) = (new_train_state(&speech)?, prompt_examples(&speech)?);
+    let asking = CompletionEvalConfig {
+        chat_tokenizer: &speech,
+        max_new_tokens: MAX_NEW_TOKENS,
+        batch_size: 6,
+    };
     let exam = GrpoEvaluator { task: Task::Arithmetic, eval_config: asking };
     let reference =
         config.reference_update.map(|kind| ReferenceModel::new(&tuning, kind)).transpose()?;
@@ -96,38 +103,46 @@ fn run(
     Ok((tuning, log.run_state))
 }
 
-fn trained(config: &GrpoConfig, scorer: &mut RewardFn) -> Result<(TrainState, RunState)> {
-    run(config, scorer, &RunOutputs::default(), 0)
+fn train_model(config: &GrpoConfig, scorer: &mut RewardFn) -> Result<(TrainState, RunState)> {
+    train_with_outputs(config, scorer, &RunOutputs::default(), 0)
 }
 
-fn bits(tuning: &TrainState) -> Result<Vec<f32>> {
+fn flat_parameters(tuning: &TrainState) -> Result<Vec<f32>> {
     let each = tuning.parameters.iter().map(|p| Ok(p.var.flatten_all()?.to_vec1::<f32>()?));
     Ok(each.collect::<Result<Vec<_>>>()?.concat())
 }
 
 /// The mean reward of what `tuning` draws.
-fn drawn(tuning: &TrainState) -> Result<f64> {
-    let speech = speech()?;
+fn mean_sampled_reward(tuning: &TrainState) -> Result<f64> {
+    let speech = chat_tokenizer()?;
     let twin = GptModern::new(&tuning.config, tuning.parameters.for_inference().root())?;
-    let (config, mut scorer) = (config(1, &speech), rule(letters));
-    let (by, asked) = ((&speech, &mut *scorer), asked(&speech)?);
-    let scores = gather(&twin, by, &asked, &config.rollout, &mut Rng::new(1))?.rewards;
+    let (config, mut scorer) = (grpo_config(1, &speech), rule_reward_fn(lowercase_fraction));
+    let (by, asked) = ((&speech, &mut *scorer), prompt_examples(&speech)?);
+    let scores = collect_rollouts(&twin, by, &asked, &config.rollout, &mut Rng::new(1))?.rewards;
     Ok(scores.iter().sum::<f64>() / scores.len() as f64)
 }
 
 #[test]
 fn what_is_rewarded_becomes_likelier_and_what_costs_less_likely() -> Result<()> {
-    let speech = speech()?;
-    let before = drawn(&tuning(&speech)?)?;
-    let after = drawn(&trained(&config(20, &speech), &mut *rule(letters))?.0)?;
-    let reverse = drawn(&trained(&config(20, &speech), &mut *rule(|reply| -letters(reply)))?.0)?;
+    let speech = chat_tokenizer()?;
+    let before = mean_sampled_reward(&new_train_state(&speech)?)?;
+    let after = mean_sampled_reward(
+        &train_model(&grpo_config(20, &speech), &mut *rule_reward_fn(lowercase_fraction))?.0,
+    )?;
+    let reverse = mean_sampled_reward(
+        &train_model(
+            &grpo_config(20, &speech),
+            &mut *rule_reward_fn(|reply| -lowercase_fraction(reply)),
+        )?
+        .0,
+    )?;
     assert!(after > before + 0.15 && reverse < 0.75 * before, "{before} {after} {reverse}");
     Ok(())
 }
 
 #[test]
 fn rewards_are_summed_by_their_weights() -> Result<()> {
-    let (speech, example) = (speech()?, Example::new("?", "42"));
+    let (speech, example) = (chat_tokenizer()?, Example::new("?", "42"));
     let reply =
         RewardInput { example: &example, completion: "<answer>42</answer>", terminated: true };
     let paid = |mix: &str| -> Result<f64> {
@@ -143,7 +158,7 @@ fn rewards_are_summed_by_their_weights() -> Result<()> {
 }
 
 /// What is drawn is worth nothing; what is said when it is looked at, what `looks` says, look by look.
-fn scripted(looks: [f64; 3]) -> Box<RewardFn> {
+fn scripted_reward_fn(looks: [f64; 3]) -> Box<RewardFn> {
     let mut calls = 0;
     Box::new(move |replies, _| {
         let worth = if calls % 2 == 0 { looks[calls / 2] } else { 0. };
@@ -154,8 +169,8 @@ fn scripted(looks: [f64; 3]) -> Box<RewardFn> {
 
 #[test]
 fn the_best_of_all_looks_is_the_model_that_is_saved() -> Result<()> {
-    let speech = speech()?;
-    let mut config = config(2, &speech);
+    let speech = chat_tokenizer()?;
+    let mut config = grpo_config(2, &speech);
     config.objective.kl = None;
     let mut kept = Vec::new();
     for looks in [[0.2, 0.9, 0.1], [0.2, 0.1, 0.9], [0.9, 0.2, 0.1]] {
@@ -165,7 +180,7 @@ fn the_best_of_all_looks_is_the_model_that_is_saved() -> Result<()> {
         let place = RunDestination::new(folder.path(), &keeper, "these");
         let (interrupt, stop_after) = (Interrupt::default(), None);
         let outputs = RunOutputs { destination: Some(place), interrupt, stop_after };
-        let mut looked = scripted(looks);
+        let mut looked = scripted_reward_fn(looks);
         let mut chance = reward_fn::random_reward_fn();
         let mut calls = 0;
         let mut both: Box<RewardFn> = Box::new(move |replies, rng| {
@@ -173,7 +188,7 @@ fn the_best_of_all_looks_is_the_model_that_is_saved() -> Result<()> {
             let said = looked(replies, rng)?;
             if calls % 2 == 1 { Ok(said) } else { chance(replies, rng) }
         });
-        let (tuning, _) = run(&config, &mut *both, &outputs, 1)?;
+        let (tuning, _) = train_with_outputs(&config, &mut *both, &outputs, 1)?;
         assert_eq!(tuning.progress.best, Some(-0.9));
         let saved = weights::load(&folder.path().join("model/model.safetensors"))?;
         let mut numbers = Vec::new();
@@ -188,12 +203,12 @@ fn the_best_of_all_looks_is_the_model_that_is_saved() -> Result<()> {
 
 #[test]
 fn the_distance_is_that_to_the_reference_that_was_asked_for() -> Result<()> {
-    let speech = speech()?;
+    let speech = chat_tokenizer()?;
     let of = |reference: Option<ReferenceUpdate>| -> Result<Vec<Option<f64>>> {
-        let mut config = config(4, &speech);
+        let mut config = grpo_config(4, &speech);
         config.objective.kl = config.objective.kl.filter(|_| reference.is_some());
         config.reference_update = reference;
-        let rows = trained(&config, &mut *rule(letters))?.1.recent_rows;
+        let rows = train_model(&config, &mut *rule_reward_fn(lowercase_fraction))?.1.recent_rows;
         Ok(rows
             .iter()
             .map(|row| row.update.and_then(|(update, _)| update.update_metrics.kl_per_token))
@@ -212,9 +227,11 @@ fn the_distance_is_that_to_the_reference_that_was_asked_for() -> Result<()> {
 
 #[test]
 fn every_choice_is_heard() -> Result<()> {
-    let speech = speech()?;
-    let usual = || config(3, &speech);
-    let after = |config: GrpoConfig| bits(&trained(&config, &mut *rule(letters))?.0);
+    let speech = chat_tokenizer()?;
+    let usual = || grpo_config(3, &speech);
+    let after = |config: GrpoConfig| {
+        flat_parameters(&train_model(&config, &mut *rule_reward_fn(lowercase_fraction))?.0)
+    };
     let twice = || {
         let mut config = usual();
         config.update.num_iterations = 3;
@@ -240,7 +257,7 @@ fn every_choice_is_heard() -> Result<()> {
             assert!(weights != others, "{a} and {b} arrive at the same weights");
         }
     }
-    let rows = trained(&twice(), &mut *rule(letters))?.1.recent_rows;
+    let rows = train_model(&twice(), &mut *rule_reward_fn(lowercase_fraction))?.1.recent_rows;
     for (last, before_the_first) in rows.iter().filter_map(|row| row.update) {
         assert!(last.update_metrics.ratio_max > 1.001, "the third update is off what was drawn");
         assert!(
@@ -253,16 +270,18 @@ fn every_choice_is_heard() -> Result<()> {
 
 #[test]
 fn the_gradient_is_clipped_and_the_rate_is_the_schedules() -> Result<()> {
-    let speech = speech()?;
+    let speech = chat_tokenizer()?;
     let after = |grad_clip, floor, stop_after| {
-        let mut config = config(2, &speech);
+        let mut config = grpo_config(2, &speech);
         config.update.max_grad_norm = grad_clip;
         config.update.schedule =
             LrSchedule { min_lr: floor, warmup_steps: 0, ..LrSchedule::cosine(1e-2, 2) };
         let outputs = RunOutputs { stop_after: Some(stop_after), ..RunOutputs::default() };
-        bits(&run(&config, &mut *rule(letters), &outputs, 0)?.0)
+        flat_parameters(
+            &train_with_outputs(&config, &mut *rule_reward_fn(lowercase_fraction), &outputs, 0)?.0,
+        )
     };
-    let (before, still) = (bits(&tuning(&speech)?)?, after(1e-14, 1e-2, 2)?);
+    let (before, still) = (flat_parameters(&new_train_state(&speech)?)?, after(1e-14, 1e-2, 2)?);
     let near = before.iter().zip(&still).all(|(a, b)| (a - b).abs() < 1e-6);
     assert!(near, "far below Adam's epsilon, nothing moves");
     assert_ne!(after(1., 0., 1)?, before);
@@ -272,16 +291,16 @@ fn the_gradient_is_clipped_and_the_rate_is_the_schedules() -> Result<()> {
 
 #[test]
 fn steps_without_signal_and_tokens_are_counted_and_a_budget_ends_the_run() -> Result<()> {
-    let speech = speech()?;
-    let mut config = config(5, &speech);
-    let so_far = trained(&config, &mut *rule(|_| 0.5))?.1;
+    let speech = chat_tokenizer()?;
+    let mut config = grpo_config(5, &speech);
+    let so_far = train_model(&config, &mut *rule_reward_fn(|_| 0.5))?.1;
     let tokens: usize = so_far.recent_rows.iter().map(|row| row.n_tokens).sum();
     assert_eq!((so_far.zero_advantage_steps, so_far.n_tokens), (5, tokens));
     let folder = tempfile::tempdir()?;
     so_far.save(folder.path())?;
     assert_eq!(RunState::load(folder.path())?, so_far);
     config.update.max_sampled_tokens = Some(so_far.recent_rows[0].n_tokens + 1);
-    let (tuning, so_far) = trained(&config, &mut *rule(letters))?;
+    let (tuning, so_far) = train_model(&config, &mut *rule_reward_fn(lowercase_fraction))?;
     assert_eq!((tuning.progress.step, so_far.zero_advantage_steps), (2, 0));
     Ok(())
 }

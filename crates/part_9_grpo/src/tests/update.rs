@@ -13,10 +13,10 @@ use tensor_core::{AdamWConfig, Parameters, Rng, clip_grad_norm};
 use super::CPU;
 use crate::experience::AdvantageConfig;
 use crate::reference::{ReferenceModel, ReferenceUpdate};
-use crate::update::{gradients, parts};
+use crate::update::{gradients, micro_batches};
 use crate::{Aggregation, GrpoExperience, Kl, Objective, Overlong};
 
-fn tuning(seed: u64) -> Result<TrainState> {
+fn new_train_state(seed: u64) -> Result<TrainState> {
     let init_std = ModelConfig::GPT2_INIT_STD;
     let config = ModelConfig { vocab_size: 20, init_std, ..ModelConfig::byte_level(32, 2, 2, 16) };
     let mut parameters = Parameters::seeded(seed, DType::F32, &CPU);
@@ -27,23 +27,23 @@ fn tuning(seed: u64) -> Result<TrainState> {
     TrainState::new(config, parameters, AdamWConfig::default())
 }
 
-fn twin(tuning: &TrainState) -> Result<GptModern> {
+fn inference_model(tuning: &TrainState) -> Result<GptModern> {
     Ok(GptModern::new(&tuning.config, tuning.parameters.for_inference().root())?)
 }
 
-const BUDGET: usize = 5;
+const MAX_NEW_TOKENS: usize = 5;
 
-fn config(samples: usize) -> RolloutConfig {
+fn rollout_config(samples: usize) -> RolloutConfig {
     let sampler = Sampler::new(SamplingStrategy::new(0.9, None, None, None));
     RolloutConfig {
         group_size: samples,
         sampler,
-        max_new_tokens: BUDGET,
+        max_new_tokens: MAX_NEW_TOKENS,
         stop_token_ids: (0..5).collect(),
     }
 }
 
-fn judgement(overlong: Overlong) -> AdvantageConfig {
+fn advantage_config(overlong: Overlong) -> AdvantageConfig {
     AdvantageConfig { overlong, ..AdvantageConfig::with_defaults() }
 }
 
@@ -55,7 +55,7 @@ fn objective() -> Objective {
     }
 }
 
-fn questions() -> Vec<PromptExample> {
+fn prompt_examples() -> Vec<PromptExample> {
     let of =
         |prompt: &[u32]| PromptExample { example: Example::new("?", "7"), prompt: prompt.to_vec() };
     vec![of(&[3, 4, 5]), of(&[6]), of(&[7, 8, 9, 10, 11])]
@@ -63,25 +63,27 @@ fn questions() -> Vec<PromptExample> {
 
 /// Three groups of three; in the second all completions are worth the same.
 fn experience(tuning: &TrainState, overlong: Overlong) -> Result<GrpoExperience> {
-    let prompts: Vec<Vec<u32>> = questions().into_iter().map(|question| question.prompt).collect();
-    let groups = ppo::rollout(&twin(tuning)?, &prompts, &config(3), &mut Rng::new(4))?;
+    let prompts: Vec<Vec<u32>> =
+        prompt_examples().into_iter().map(|question| question.prompt).collect();
+    let groups =
+        ppo::rollout(&inference_model(tuning)?, &prompts, &rollout_config(3), &mut Rng::new(4))?;
     let texts: Vec<String> =
         ["7", "8", "9", "7", "7", "7", "x", "7", "7"].map(String::from).to_vec();
     let scores = texts.iter().map(|text| f64::from(u8::from(text == "7"))).collect();
     GrpoExperience::from_rollouts(
         ScoredRollouts { groups, completion_texts: texts, rewards: scores },
-        &config(3),
-        &judgement(overlong),
+        &rollout_config(3),
+        &advantage_config(overlong),
     )
 }
 
 #[test]
 fn every_weight_gets_a_gradient_and_no_value_head_is_there() -> Result<()> {
-    let mut tuning = tuning(1)?;
+    let mut tuning = new_train_state(1)?;
     let drawn = experience(&tuning, Overlong::None)?;
     let how = &objective();
-    let reference = twin(&self::tuning(2)?)?;
-    let parts = parts(&drawn, how, &twin(&tuning)?, Some(&reference), 8)?;
+    let reference = inference_model(&self::new_train_state(2)?)?;
+    let parts = micro_batches(&drawn, how, &inference_model(&tuning)?, Some(&reference), 8)?;
     let policy = GptModern::new(&tuning.config, tuning.parameters.root())?;
     let (loss, grads, seen) = gradients(&policy, &tuning.parameters, &parts, how)?;
     assert_gradients_flow(&tuning.parameters, &grads)?;
@@ -95,18 +97,19 @@ fn every_weight_gets_a_gradient_and_no_value_head_is_there() -> Result<()> {
 
 #[test]
 fn in_parts_the_gradient_is_that_of_the_whole() -> Result<()> {
-    let mut tuning = tuning(1)?;
-    let reference = twin(&self::tuning(2)?)?;
+    let mut tuning = new_train_state(1)?;
+    let reference = inference_model(&self::new_train_state(2)?)?;
     for aggregation in [Aggregation::Sequence, Aggregation::Token, Aggregation::Constant] {
         let mut drawn = experience(&tuning, Overlong::None)?;
         let lengths: Vec<usize> =
             drawn.groups.iter().flat_map(|g| &g.completions).map(|r| r.tokens.len()).collect();
         assert!(lengths.iter().any(|n| *n != lengths[0]), "ragged: {lengths:?}");
-        drawn.weights = aggregation.weights(&lengths, &[true; 9], BUDGET);
+        drawn.weights = aggregation.weights(&lengths, &[true; 9], MAX_NEW_TOKENS);
         let how = &objective();
         let mut of = |each: usize| -> Result<_> {
             let policy = GptModern::new(&tuning.config, tuning.parameters.root())?;
-            let parts = parts(&drawn, how, &twin(&tuning)?, Some(&reference), each)?;
+            let parts =
+                micro_batches(&drawn, how, &inference_model(&tuning)?, Some(&reference), each)?;
             assert_eq!(parts.len(), 3usize.div_ceil(each));
             let (loss, grads, _) = gradients(&policy, &tuning.parameters, &parts, how)?;
             Ok((loss, grads))
@@ -123,14 +126,15 @@ fn in_parts_the_gradient_is_that_of_the_whole() -> Result<()> {
 
 #[test]
 fn twice_the_advantages_are_twice_the_gradient_and_a_loss_of_0_has_one() -> Result<()> {
-    let mut tuning = tuning(1)?;
+    let mut tuning = new_train_state(1)?;
     let mut drawn = experience(&tuning, Overlong::None)?;
     let lengths = drawn.groups.iter().flat_map(|g| &g.completions).map(|r| r.tokens.len());
-    drawn.weights = Aggregation::Sequence.weights(&lengths.collect::<Vec<_>>(), &[true; 9], BUDGET);
+    drawn.weights =
+        Aggregation::Sequence.weights(&lengths.collect::<Vec<_>>(), &[true; 9], MAX_NEW_TOKENS);
     let how = Objective { kl: None, ..objective() };
     let policy = GptModern::new(&tuning.config, tuning.parameters.root())?;
     let of = |drawn: &GrpoExperience| -> Result<_> {
-        let parts = parts(drawn, &how, &twin(&tuning)?, None, 8)?;
+        let parts = micro_batches(drawn, &how, &inference_model(&tuning)?, None, 8)?;
         let (loss, mut grads, _) = gradients(&policy, &tuning.parameters, &parts, &how)?;
         let norm = clip_grad_norm(&mut grads, &tuning.parameters, f64::MAX)?;
         Ok((loss, norm, grads))
@@ -149,16 +153,16 @@ fn twice_the_advantages_are_twice_the_gradient_and_a_loss_of_0_has_one() -> Resu
 
 #[test]
 fn groups_without_signal_are_left_out_unless_the_reference_pulls() -> Result<()> {
-    let tuning = tuning(1)?;
+    let tuning = new_train_state(1)?;
     let drawn = experience(&tuning, Overlong::None)?;
     assert_eq!(
         (0..3).map(|group| drawn.has_nonzero_advantage(group)).collect::<Vec<_>>(),
         [true, false, true]
     );
-    let (twin, with) = (twin(&tuning)?, objective());
+    let (twin, with) = (inference_model(&tuning)?, objective());
     let without = Objective { kl: None, ..with };
     let count = |objective: &Objective| -> Result<usize> {
-        Ok(parts(&drawn, objective, &twin, Some(&twin), 1)?.len())
+        Ok(micro_batches(&drawn, objective, &twin, Some(&twin), 1)?.len())
     };
     assert_eq!((count(&with)?, count(&without)?), (3, 2));
     Ok(())
@@ -166,7 +170,7 @@ fn groups_without_signal_are_left_out_unless_the_reference_pulls() -> Result<()>
 
 #[test]
 fn what_was_cut_is_masked_or_pays() -> Result<()> {
-    let tuning = tuning(1)?;
+    let tuning = new_train_state(1)?;
     let of = |overlong| experience(&tuning, overlong);
     let scored = of(Overlong::None)?;
     let masked = of(Overlong::Masked)?;
@@ -189,13 +193,13 @@ fn what_was_cut_is_masked_or_pays() -> Result<()> {
 
 #[test]
 fn a_step_makes_better_completions_likelier_than_worse_ones() -> Result<()> {
-    let mut tuning = tuning(1)?;
+    let mut tuning = new_train_state(1)?;
     let drawn = experience(&tuning, Overlong::None)?;
     let objective = Objective { kl: None, ..objective() };
     let how = &objective;
     // Σ w A log π, which is what the step is to raise.
     let raised = |tuning: &TrainState| -> Result<f32> {
-        let twin = twin(tuning)?;
+        let twin = inference_model(tuning)?;
         let batch = ppo::TokenBatch::from_groups(&drawn.groups, twin.config(), twin.device())?;
         let said = ppo::log_probs::log_probs(&twin, &batch, 0.9)?.sum(1)?.to_vec1::<f32>()?;
         let each = said.iter().zip(&drawn.weights).zip(&drawn.advantages);
@@ -203,7 +207,7 @@ fn a_step_makes_better_completions_likelier_than_worse_ones() -> Result<()> {
     };
     let before = raised(&tuning)?;
     let policy = GptModern::new(&tuning.config, tuning.parameters.root())?;
-    let parts = parts(&drawn, how, &twin(&tuning)?, None, 8)?;
+    let parts = micro_batches(&drawn, how, &inference_model(&tuning)?, None, 8)?;
     let (_, grads, _) = gradients(&policy, &tuning.parameters, &parts, how)?;
     tuning.optimizer.step(&grads, 1e-4)?;
     let after = raised(&tuning)?;
@@ -213,7 +217,7 @@ fn a_step_makes_better_completions_likelier_than_worse_ones() -> Result<()> {
 
 #[test]
 fn a_reference_stays_and_is_renewed_when_it_is_time() -> Result<()> {
-    let mut tuning = tuning(1)?;
+    let mut tuning = new_train_state(1)?;
     let ids = Tensor::new(&[[1u32, 2, 3]], &CPU)?;
     let mut fixed = ReferenceModel::new(&tuning, ReferenceUpdate::Fixed)?;
     let mut renewed = ReferenceModel::new(&tuning, ReferenceUpdate::SyncEvery(2))?;
@@ -226,7 +230,8 @@ fn a_reference_stays_and_is_renewed_when_it_is_time() -> Result<()> {
         fixed.sync_if_due(&tuning)?;
         renewed.sync_if_due(&tuning)?;
         assert_close(&fixed.model.forward(&ids)?, &before, 0.)?;
-        let wanted = if step == 1 { before.clone() } else { twin(&tuning)?.forward(&ids)? };
+        let wanted =
+            if step == 1 { before.clone() } else { inference_model(&tuning)?.forward(&ids)? };
         assert_close(&renewed.model.forward(&ids)?, &wanted, 1e-6)?;
     }
     Ok(())
@@ -234,10 +239,10 @@ fn a_reference_stays_and_is_renewed_when_it_is_time() -> Result<()> {
 
 #[test]
 fn groups_of_which_no_completion_takes_part_are_left_out() -> Result<()> {
-    let tuning = tuning(1)?;
-    let (twin, mut drawn) = (twin(&tuning)?, experience(&tuning, Overlong::None)?);
+    let tuning = new_train_state(1)?;
+    let (twin, mut drawn) = (inference_model(&tuning)?, experience(&tuning, Overlong::None)?);
     let n = |drawn: &GrpoExperience| {
-        anyhow::Ok(parts(drawn, &objective(), &twin, Some(&twin), 1)?.len())
+        anyhow::Ok(micro_batches(drawn, &objective(), &twin, Some(&twin), 1)?.len())
     };
     assert_eq!(n(&drawn)?, 3);
     drawn.weights[3..].fill(0.);
@@ -250,7 +255,7 @@ fn groups_of_which_no_completion_takes_part_are_left_out() -> Result<()> {
 
 #[test]
 fn the_better_of_two_completions_has_the_positive_advantage() -> Result<()> {
-    let drawn = experience(&tuning(1)?, Overlong::None)?;
+    let drawn = experience(&new_train_state(1)?, Overlong::None)?;
     for (text, advantage) in drawn.completion_texts.iter().zip(&drawn.advantages) {
         match &text[..] {
             "7" => assert!(*advantage >= 0.),
@@ -263,13 +268,13 @@ fn the_better_of_two_completions_has_the_positive_advantage() -> Result<()> {
 
 #[test]
 fn the_reference_is_asked_at_the_temperature_of_what_was_drawn() -> Result<()> {
-    let mut tuning = tuning(1)?;
+    let mut tuning = new_train_state(1)?;
     let (drawn, objective) = (experience(&tuning, Overlong::None)?, objective());
-    let twin = twin(&tuning)?;
+    let twin = inference_model(&tuning)?;
     let policy = GptModern::new(&tuning.config, tuning.parameters.root())?;
     let of = |reference: Option<&GptModern>| -> Result<Option<f64>> {
         let without = Objective { kl: objective.kl.filter(|_| reference.is_some()), ..objective };
-        let parts = parts(&drawn, &without, &twin, reference, 8)?;
+        let parts = micro_batches(&drawn, &without, &twin, reference, 8)?;
         Ok(gradients(&policy, &tuning.parameters, &parts, &without)?.2.kl_per_token)
     };
     assert!(of(Some(&twin))?.is_some_and(|kl| kl.abs() < 1e-6), "it is the policy itself");
@@ -279,13 +284,14 @@ fn the_reference_is_asked_at_the_temperature_of_what_was_drawn() -> Result<()> {
 
 #[test]
 fn a_cap_corrects_nothing_where_sampler_and_loss_agree() -> Result<()> {
-    let mut tuning = tuning(1)?;
+    let mut tuning = new_train_state(1)?;
     let drawn = experience(&tuning, Overlong::None)?;
-    let (twin, reference) = (twin(&tuning)?, twin(&self::tuning(2)?)?);
+    let (twin, reference) =
+        (inference_model(&tuning)?, inference_model(&self::new_train_state(2)?)?);
     let policy = GptModern::new(&tuning.config, tuning.parameters.root())?;
     let of = |importance_cap, drawn: &GrpoExperience| -> Result<_> {
         let objective = Objective { importance_sampling_cap: importance_cap, ..objective() };
-        let parts = parts(drawn, &objective, &twin, Some(&reference), 8)?;
+        let parts = micro_batches(drawn, &objective, &twin, Some(&reference), 8)?;
         let (loss, _, seen) = gradients(&policy, &tuning.parameters, &parts, &objective)?;
         Ok((loss, seen))
     };

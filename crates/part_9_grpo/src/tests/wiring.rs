@@ -9,11 +9,11 @@ use serde_json::json;
 use sft::Example;
 
 use crate::command::arguments::TrainArgs;
-use crate::command::methods::{AlgorithmKind, METHODS};
+use crate::command::methods::{ALGORITHMS, AlgorithmKind};
 use crate::command::train::grpo_config;
 use crate::evaluation::{GrpoEvalMetrics, PassAtKMetrics};
 use crate::experience::AdvantageConfig;
-use crate::figures::{GrpoStepMetrics, LogRow, PhaseTimings, figures};
+use crate::figures::{GrpoStepMetrics, LogRow, PhaseTimings, average_metrics};
 use crate::reference::ReferenceUpdate;
 use crate::update::GrpoUpdateMetrics;
 use crate::{
@@ -26,7 +26,7 @@ struct Cli {
     train: TrainArgs,
 }
 
-fn config(flags: &str) -> Result<GrpoConfig> {
+fn config_from_flags(flags: &str) -> Result<GrpoConfig> {
     let args = Cli::try_parse_from(
         ["part_9", "--model", "m"].into_iter().chain(flags.split_whitespace()),
     )?;
@@ -35,7 +35,7 @@ fn config(flags: &str) -> Result<GrpoConfig> {
 
 #[test]
 fn every_flag_arrives_where_it_is_used() -> Result<()> {
-    let found = config(
+    let found = config_from_flags(
         "--batch-size 5 --group-size 3 --temperature 0.7 --max-new-tokens 9 --baseline leave-one-out --advantage-epsilon 0.5 \
          --aggregation constant --epsilon 0.1 --epsilon-high 0.28 --kl k2 --beta 0.4 --reference-every 6 --importance-cap 2 \
          --mask-truncated --mu 4 --micro-batch 2 --steps 11 --lr 0.5 --beta2 0.8 --weight-decay 0.3 --grad-clip 0.2 --seed 13",
@@ -69,24 +69,24 @@ fn every_flag_arrives_where_it_is_used() -> Result<()> {
     );
     assert_eq!((steps.optimizer.beta2, steps.optimizer.weight_decay), (0.8, 0.3));
 
-    let usual = config("")?;
+    let usual = config_from_flags("")?;
     assert_eq!(usual.objective.clip_range, Clip::symmetric(0.2));
     assert_eq!(
         (usual.advantage.overlong, usual.reference_update),
         (Overlong::None, Some(ReferenceUpdate::Fixed))
     );
-    let free = config("--beta 0 --overlong-margin 2")?;
+    let free = config_from_flags("--beta 0 --overlong-margin 2")?;
     assert_eq!((free.objective.kl, free.reference_update), (None, None));
     assert_eq!(free.advantage.overlong, Overlong::Penalized { buffer: 2 });
-    assert_eq!(config("--gamma 1.0")?.seed, 1337);
+    assert_eq!(config_from_flags("--gamma 1.0")?.seed, 1337);
     assert!(
-        config("--gamma 0.99")
+        config_from_flags("--gamma 0.99")
             .is_err_and(|error| error.to_string().contains("nothing is discounted"))
     );
     Ok(())
 }
 
-fn answer(text: &str, length: usize, ended: bool, score: f64) -> ScoredCompletion {
+fn scored_completion(text: &str, length: usize, ended: bool, score: f64) -> ScoredCompletion {
     ScoredCompletion { text: text.into(), n_tokens: length, terminated: ended, reward: score }
 }
 
@@ -95,10 +95,10 @@ fn an_evaluation_counts_what_it_says() {
     let one = || PromptExample { example: Example::new("?", "53"), prompt: vec![1] };
     let questions = [one(), one(), one(), one()];
     let answers = [
-        answer("53", 3, true, 2.),
-        answer("53.", 4, true, 1.),
-        answer("53", 8, false, 0.),
-        answer("12", 3, true, -1.),
+        scored_completion("53", 3, true, 2.),
+        scored_completion("53.", 4, true, 1.),
+        scored_completion("53", 8, false, 0.),
+        scored_completion("12", 3, true, -1.),
     ];
     let found = GrpoEvalMetrics::from_completions(Task::Arithmetic, &questions, &answers);
     assert_eq!((found.n, found.exact_match, found.relaxed_match), (4, 0.25, 0.75));
@@ -126,9 +126,9 @@ fn the_figures_of_a_step_are_those_of_what_was_drawn() -> Result<()> {
             response(&[-0.5, -0.5], FinishReason::Stop),
         ),
     ];
-    let rollout = config("--group-size 2 --batch-size 2")?.rollout;
+    let rollout = config_from_flags("--group-size 2 --batch-size 2")?.rollout;
     let texts = ["a", "b", "c", "d"].map(String::from).to_vec();
-    let judgement = config("--baseline group-mean")?.advantage;
+    let judgement = config_from_flags("--baseline group-mean")?.advantage;
     let judged =
         ScoredRollouts { groups, completion_texts: texts, rewards: vec![1., 0., 0.5, 0.5] };
     let drawn = GrpoExperience::from_rollouts(judged, &rollout, &judgement)?;
@@ -147,7 +147,7 @@ fn the_figures_of_a_step_are_those_of_what_was_drawn() -> Result<()> {
     );
     assert!(!row.zero_advantage && row.n_tokens == 8);
     let silent = LogRow::from_experience(&drawn, &[]);
-    let found = figures(&[row, silent], &PhaseTimings::default());
+    let found = average_metrics(&[row, silent], &PhaseTimings::default());
     for (key, wanted) in [
         ("reward_mean", 0.5),
         ("reward_std", 0.125f64.sqrt()),
@@ -165,11 +165,11 @@ fn the_figures_of_a_step_are_those_of_what_was_drawn() -> Result<()> {
         let figure = found[key].as_f64().expect(key);
         assert!((figure - wanted).abs() < 1e-6, "{key}: {figure} {wanted}");
     }
-    let without = figures(&[silent], &PhaseTimings::default());
+    let without = average_metrics(&[silent], &PhaseTimings::default());
     let known = |key: &str| without.get(key).is_some();
     assert!(!known("loss") && !known("kl") && !known("sampler_mismatch") && known("entropy"));
     assert_eq!(
-        figures(
+        average_metrics(
             &[LogRow::from_experience(&drawn, &[update(0., 0., None)])],
             &PhaseTimings::default()
         )
@@ -191,7 +191,7 @@ fn the_methods_of_the_table_are_what_they_are_called() {
         ("GRPO", Aggregation::Sequence, [0.75 / std, -0.25 / std, 0.25 / std, -0.75 / std]),
         ("Dr. GRPO", Aggregation::Constant, [0.75, -0.25, 0.25, -0.75]),
     ] {
-        let method = METHODS.iter().find(|method| method.name == name).expect(name);
+        let method = ALGORITHMS.iter().find(|method| method.name == name).expect(name);
         let AlgorithmKind::PolicyGradient(baseline, weighed) = method.kind else {
             panic!("{name} has rewards")
         };
@@ -200,7 +200,7 @@ fn the_methods_of_the_table_are_what_they_are_called() {
         let close = found.iter().zip(wanted).all(|(a, b)| (a - b).abs() < 1e-6);
         assert!(close && weighed == aggregation, "{name}: {found:?} {wanted:?}");
     }
-    let how = |name| METHODS.iter().find(|method| method.name == name).map(|method| method.kind);
+    let how = |name| ALGORITHMS.iter().find(|method| method.name == name).map(|method| method.kind);
     assert_eq!(how("SFT on right answers"), Some(AlgorithmKind::Sft));
     assert_eq!(how("PPO"), Some(AlgorithmKind::Ppo));
 }
