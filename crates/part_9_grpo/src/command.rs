@@ -3,9 +3,9 @@
 pub(crate) mod arguments;
 mod demo;
 mod eval;
-pub(crate) mod methods;
+pub(crate) mod algorithms;
 mod report;
-mod rows;
+mod results_table;
 mod table;
 pub(crate) mod train;
 

@@ -12,9 +12,9 @@ use tensor_core::clip_grad_norm;
 use crate::config::{GrpoConfig, GrpoUpdateConfig};
 use crate::evaluation::GrpoEvaluator;
 use crate::experience::{GrpoExperience, collect_rollouts};
-use crate::figures::GrpoStepMetrics;
+use crate::grpo_log::GrpoLog;
 use crate::reference::ReferenceModel;
-use crate::run_log::GrpoLog;
+use crate::step_metrics::GrpoStepMetrics;
 use crate::update::{MicroBatch, gradients, micro_batches};
 
 /// A regular look at validation problems.

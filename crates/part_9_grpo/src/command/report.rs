@@ -7,7 +7,7 @@ use sft::TrainState;
 
 use super::arguments::TrainArgs;
 use crate::RunState;
-use crate::figures::PhaseTimings;
+use crate::step_metrics::PhaseTimings;
 
 /// What learns, and from what: problems to learn from, to look at, and left out.
 pub(super) fn print_run_summary(

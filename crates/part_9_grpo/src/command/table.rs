@@ -14,12 +14,12 @@ use sft::finetuned::resolve_model_path;
 use sft::train_state::parameters_sha256;
 use sft::{ChatTokenizer, RunOutputs, TrainState};
 
-use super::arguments::TableArgs;
-use super::methods::{
+use super::algorithms::{
     ALGORITHMS, Algorithm, AlgorithmKind, MAX_NEW_TOKENS, optimizer_config, policy_gradient_config,
     run_ppo, run_sft, steps_for_tokens,
 };
-use super::rows::{ResultsTable, RunResult, TableSettings};
+use super::arguments::TableArgs;
+use super::results_table::{ResultsTable, RunResult, TableSettings};
 use crate::evaluation::{GrpoEvalMetrics, GrpoEvaluator};
 use crate::reference::{ReferenceModel, ReferenceUpdate};
 use crate::training::GrpoValidation;

@@ -8,7 +8,7 @@ use tensor_core::backward;
 use tensor_core::testing::assert_close;
 
 use super::{CPU, golden, tensor};
-use crate::first_rung::reinforce_with_squared_kl;
+use crate::reinforce::reinforce_with_squared_kl;
 use crate::{Aggregation, Kl, LossInputs, Objective, Overlong};
 use ppo::{Clip, clipped_surrogate};
 

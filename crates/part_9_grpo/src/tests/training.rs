@@ -23,8 +23,8 @@ use super::CPU;
 use crate::evaluation::GrpoEvaluator;
 use crate::experience::collect_rollouts;
 use crate::reference::{ReferenceModel, ReferenceUpdate};
-use crate::reward_mix::rule_reward_fn;
 use crate::training::GrpoValidation;
+use crate::weighted_rewards::rule_reward_fn;
 use crate::{
     Aggregation, Baseline, GrpoConfig, GrpoContext, GrpoLog, Objective, Overlong, RunState, Task,
     WeightedRewards, train,

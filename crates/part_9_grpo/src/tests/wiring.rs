@@ -8,13 +8,13 @@ use ppo::{Clip, PromptExample, RolloutConfig, RolloutGroup, SampledCompletion, S
 use serde_json::json;
 use sft::Example;
 
+use crate::command::algorithms::{ALGORITHMS, AlgorithmKind};
 use crate::command::arguments::TrainArgs;
-use crate::command::methods::{ALGORITHMS, AlgorithmKind};
 use crate::command::train::grpo_config;
 use crate::evaluation::{GrpoEvalMetrics, PassAtKMetrics};
 use crate::experience::AdvantageConfig;
-use crate::figures::{GrpoStepMetrics, LogRow, PhaseTimings, average_metrics};
 use crate::reference::ReferenceUpdate;
+use crate::step_metrics::{GrpoStepMetrics, LogRow, PhaseTimings, average_metrics};
 use crate::update::GrpoUpdateMetrics;
 use crate::{
     Aggregation, Baseline, GrpoConfig, GrpoExperience, Kl, Objective, Overlong, Task, advantages,

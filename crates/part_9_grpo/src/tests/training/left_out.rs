@@ -9,8 +9,8 @@ use super::{
     new_train_state, prompt_examples, scripted_reward_fn, train_model, train_with_outputs,
 };
 use crate::evaluation::GrpoEvaluator;
-use crate::reward_mix::rule_reward_fn;
 use crate::training::GrpoValidation;
+use crate::weighted_rewards::rule_reward_fn;
 use crate::{GrpoConfig, GrpoContext, GrpoLog, Overlong, RunState, Task, train};
 
 #[test]

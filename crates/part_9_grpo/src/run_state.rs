@@ -7,7 +7,7 @@ use ppo::RunInputs;
 use serde::{Deserialize, Serialize};
 use tiny_gpt::json_file;
 
-use crate::figures::LogRow;
+use crate::step_metrics::LogRow;
 
 const STATE_FILE: &str = "log.json";
 

@@ -12,8 +12,8 @@ use tiny_gpt::progress::ProgressLine;
 
 use crate::evaluation::GrpoEvalMetrics;
 use crate::experience::GrpoExperience;
-use crate::figures::{GrpoStepMetrics, LogRow, PhaseTimings, average_metrics};
-use crate::so_far::RunState;
+use crate::run_state::RunState;
+use crate::step_metrics::{GrpoStepMetrics, LogRow, PhaseTimings, average_metrics};
 
 /// Shows a run and records it.
 pub struct GrpoLog {
