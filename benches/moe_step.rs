@@ -16,7 +16,8 @@ use tensor_core::{AdamW, AdamWConfig, Parameters, Rng, backward, clip_grad_norm}
 #[global_allocator]
 static ALLOCATOR: tensor_core::allocator::MiMalloc = tensor_core::allocator::MiMalloc;
 
-const BALANCING: LoadBalancing = LoadBalancing { balance: 0.01, z: 0.001, bias_speed: 0. };
+const BALANCING: LoadBalancing =
+    LoadBalancing { aux_loss_coef: 0.01, z_loss_coef: 0.001, bias_update_rate: 0. };
 
 /// Sizes as `benches/src/train_step.rs` has them: layers, width, T, B, and how many steps are timed.
 const SIZES: [[usize; 5]; 2] = [[2, 128, 128, 16, 60], [6, 384, 256, 8, 8]];

@@ -86,7 +86,7 @@ pub(crate) fn evaluate_model(
     Ok(ModelResults {
         stage: stage.into(),
         exact_match: Proportion::with_interval(found.exact_match, found.n),
-        relaxed_match: found.form_forgiven,
+        relaxed_match: found.relaxed_match,
         eos_rate: found.eos_rate,
         completions: answers.into_iter().map(|answer| answer.text).collect(),
     })

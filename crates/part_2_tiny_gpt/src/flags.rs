@@ -54,8 +54,8 @@ pub struct ModelSizeFlags {
     #[arg(long, value_name = "N", default_value_t = 256)]
     pub n_embd: usize,
     /// Longest text the model sees, in tokens
-    #[arg(long, value_name = "N", default_value_t = 256)]
-    pub block_size: usize,
+    #[arg(long, alias = "block-size", value_name = "N", default_value_t = 256)]
+    pub context_len: usize,
     /// Probability of dropout while training
     #[arg(
         long, value_name = "P", default_value_t = 0., allow_negative_numbers = true,
@@ -74,7 +74,7 @@ impl ModelSizeFlags {
     }
 
     fn checked(&self) -> Result<GptConfig> {
-        let Self { n_layer, n_head, n_embd, block_size, dropout } = *self;
+        let Self { n_layer, n_head, n_embd, context_len: block_size, dropout } = *self;
         ensure!(n_layer > 0 && block_size > 0, "--n-layer and --block-size must be at least 1");
         let mut config = GptConfig::byte_level(block_size, n_layer, n_head, n_embd);
         config.block.dropout = dropout;
@@ -124,10 +124,10 @@ pub struct OptimizerFlags {
     pub weight_decay: f64,
     /// Largest gradient norm; 0 for no clipping
     #[arg(
-        long, value_name = "X", default_value_t = 1., allow_negative_numbers = true,
+        long, alias = "grad-clip", value_name = "X", default_value_t = 1., allow_negative_numbers = true,
         value_parser = non_negative
     )]
-    pub grad_clip: f64,
+    pub max_grad_norm: f64,
 }
 
 impl OptimizerFlags {
@@ -139,7 +139,7 @@ impl OptimizerFlags {
 
     /// The largest gradient norm, if there is one.
     pub fn max_grad_norm(&self) -> Option<f64> {
-        (self.grad_clip > 0.).then_some(self.grad_clip)
+        (self.max_grad_norm > 0.).then_some(self.max_grad_norm)
     }
 }
 
@@ -159,8 +159,8 @@ pub struct TrainFlags {
     )]
     pub lr: f64,
     /// Learning-rate schedule after the warm-up
-    #[arg(long, value_enum, default_value_t = LrDecay::Linear)]
-    pub lr_decay: LrDecay,
+    #[arg(long, alias = "lr-decay", value_enum, default_value_t = LrDecay::Linear)]
+    pub lr_scheduler: LrDecay,
     /// Optimizer flags: AdamW's β₂ and weight decay, and gradient clipping.
     #[command(flatten)]
     pub optimizer: OptimizerFlags,
@@ -171,8 +171,8 @@ pub struct TrainFlags {
     #[arg(long, value_name = "N", default_value_t = 200)]
     pub sample_interval: usize,
     /// Length of each sample
-    #[arg(long, value_name = "N", default_value_t = 256)]
-    pub sample_tokens: usize,
+    #[arg(long, alias = "sample-tokens", value_name = "N", default_value_t = 256)]
+    pub sample_len: usize,
     /// Sampling of the samples that the run prints.
     #[command(flatten)]
     pub sampling: SamplingFlags,
@@ -194,9 +194,9 @@ impl TrainFlags {
             steps: self.steps.get(),
             batch_size: self.batch_size.get(),
             lr: self.lr,
-            lr_decay: self.lr_decay,
+            lr_scheduler: self.lr_scheduler,
             optimizer: self.optimizer.adamw_config(),
-            grad_clip: self.optimizer.max_grad_norm(),
+            max_grad_norm: self.optimizer.max_grad_norm(),
             eval_interval: self.eval_interval.get(),
             sample_interval: self.sample_interval,
         })
@@ -209,7 +209,7 @@ impl TrainFlags {
     pub fn train_log(&self) -> Result<TrainLog> {
         let sampling = self.sampling.sampling();
         TrainLog::new(self.steps.get())?
-            .with_sampling(sampling, self.sample_tokens)
+            .with_sampling(sampling, self.sample_len)
             .stop_on_interrupt()
     }
 }

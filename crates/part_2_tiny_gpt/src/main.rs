@@ -37,9 +37,9 @@ fn run_demo(args: &DemoArgs) -> Result<()> {
         steps,
         batch_size: 16,
         lr: 3e-3,
-        lr_decay: LrDecay::Linear,
+        lr_scheduler: LrDecay::Linear,
         optimizer: AdamWConfig { beta2: 0.99, ..AdamWConfig::default() },
-        grad_clip: Some(1.),
+        max_grad_norm: Some(1.),
         eval_interval: steps.div_ceil(4),
         sample_interval: steps,
     };

@@ -30,11 +30,11 @@ pub struct TrainConfig {
     /// Highest learning rate.
     pub lr: f64,
     /// Learning-rate schedule after the warm-up.
-    pub lr_decay: LrDecay,
+    pub lr_scheduler: LrDecay,
     /// β₁, β₂, ε and weight decay.
     pub optimizer: AdamWConfig,
     /// Largest gradient norm; `None` for no clipping.
-    pub grad_clip: Option<f64>,
+    pub max_grad_norm: Option<f64>,
     /// Steps between two looks at the validation part.
     pub eval_interval: usize,
     /// Steps between two samples; 0 for none.
@@ -46,7 +46,7 @@ impl TrainConfig {
     pub fn lr_at(&self, step: usize) -> f64 {
         let warmup = (self.steps / 20) as f64;
         let risen = ((step + 1) as f64 / (warmup + 1.)).min(1.);
-        let left = match self.lr_decay {
+        let left = match self.lr_scheduler {
             LrDecay::Constant => 1.,
             LrDecay::Linear => 1. - step as f64 / self.steps as f64,
         };
@@ -79,7 +79,8 @@ pub fn train(
         let logits = model.forward(&batch.inputs)?; // (B, T, V)
         let loss = cross_entropy(&logits, &batch.targets)?; // ()
         let mut grads = backward(&loss)?;
-        let norm = clip_grad_norm(&mut grads, parameters, config.grad_clip.unwrap_or(f64::MAX))?;
+        let norm =
+            clip_grad_norm(&mut grads, parameters, config.max_grad_norm.unwrap_or(f64::MAX))?;
         let lr = config.lr_at(step);
         optimizer.step(&grads, lr)?;
 

@@ -29,9 +29,9 @@ pub(crate) fn run(args: &DemoArgs) -> Result<()> {
         steps,
         batch_size: 4,
         lr: 3e-3,
-        lr_decay: LrDecay::Linear,
+        lr_scheduler: LrDecay::Linear,
         optimizer: AdamWConfig { beta2: 0.99, ..AdamWConfig::default() },
-        grad_clip: Some(1.),
+        max_grad_norm: Some(1.),
         eval_interval: steps,
         sample_interval: 0,
     };

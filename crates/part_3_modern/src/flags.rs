@@ -99,8 +99,8 @@ pub struct WindowFlags {
     #[arg(long, value_name = "W")]
     pub window: Option<NonZeroUsize>,
     /// And the first S
-    #[arg(long, value_name = "S", default_value_t = 0, requires = "window")]
-    pub sink: usize,
+    #[arg(long, alias = "sink", value_name = "S", default_value_t = 0, requires = "window")]
+    pub sinks: usize,
 }
 
 impl WindowFlags {
@@ -111,6 +111,6 @@ impl WindowFlags {
 
     /// The window they describe.
     pub fn sliding_window(&self) -> Option<SlidingWindow> {
-        self.window.map(|size| SlidingWindow { size: size.get(), sinks: self.sink })
+        self.window.map(|size| SlidingWindow { size: size.get(), sinks: self.sinks })
     }
 }

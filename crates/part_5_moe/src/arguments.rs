@@ -81,14 +81,14 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_name = "N", default_value = "1")]
     pub(crate) seeds: NonZeroUsize,
     /// Weight of the load-balancing loss; Switch's 0.01 is for runs of many more steps
-    #[arg(long, value_name = "X", default_value_t = 0.03, allow_negative_numbers = true, value_parser = non_negative)]
-    pub(crate) balance: f64,
+    #[arg(long, alias = "balance", value_name = "X", default_value_t = 0.03, allow_negative_numbers = true, value_parser = non_negative)]
+    pub(crate) aux_loss_coef: f64,
     /// Weight of the router z-loss
-    #[arg(long, value_name = "X", default_value_t = 0.001, allow_negative_numbers = true, value_parser = non_negative)]
-    pub(crate) z_loss: f64,
+    #[arg(long, alias = "z-loss", value_name = "X", default_value_t = 0.001, allow_negative_numbers = true, value_parser = non_negative)]
+    pub(crate) z_loss_coef: f64,
     /// The router's input is multiplied by random numbers from 1 − X to 1 + X
-    #[arg(long, value_name = "X", default_value_t = 0., allow_negative_numbers = true, value_parser = non_negative)]
-    pub(crate) jitter: f64,
+    #[arg(long, alias = "jitter", value_name = "X", default_value_t = 0., allow_negative_numbers = true, value_parser = non_negative)]
+    pub(crate) router_jitter: f64,
     /// An expert drops what is more than X times its fair share of a batch [default: it takes all]
     #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = positive)]
     pub(crate) capacity_factor: Option<f64>,

@@ -76,11 +76,11 @@ pub struct RouterTrainingConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct LoadBalancing {
     /// Weight of the load-balancing loss.
-    pub balance: f64,
+    pub aux_loss_coef: f64,
     /// Weight of the router z-loss.
-    pub z: f64,
+    pub z_loss_coef: f64,
     /// How far a step moves the bias of [`ExpertSelection::Biased`].
-    pub bias_speed: f64,
+    pub bias_update_rate: f64,
 }
 
 impl RouterConfig {

@@ -25,13 +25,13 @@ pub(crate) fn run(args: &DemoArgs) -> Result<()> {
         steps,
         batch_size: 16,
         lr: 3e-3,
-        lr_decay: LrDecay::Linear,
+        lr_scheduler: LrDecay::Linear,
         optimizer: AdamWConfig { beta2: 0.99, ..AdamWConfig::default() },
-        grad_clip: Some(1.),
+        max_grad_norm: Some(1.),
         eval_interval: steps,
         sample_interval: 0,
     };
-    let balancing = LoadBalancing { balance: 0.03, z: 0.001, bias_speed: 0. };
+    let balancing = LoadBalancing { aux_loss_coef: 0.03, z_loss_coef: 0.001, bias_update_rate: 0. };
     let corpus = ByteCorpus::from_bytes(BuiltinText::English.text().as_bytes());
     let mut parameters = Parameters::seeded(seed, DType::F32, &device);
     let model = GptMoe::new(&config, parameters.root())?;

@@ -28,7 +28,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
     let dense = dense_config(args)?;
     let configs = args.models.iter().map(|model| model.config(&dense, args));
     let configs: Vec<Option<MoeConfig>> = configs.collect::<Result<_>>()?;
-    as_usage_error(if args.jitter < 1. { Ok(()) } else { Err("--jitter must be below 1") })?;
+    as_usage_error(if args.router_jitter < 1. { Ok(()) } else { Err("--jitter must be below 1") })?;
     let twice = (1..args.models.len()).any(|i| args.models[..i].contains(&args.models[i]));
     as_usage_error(if twice { Err("--models names a model twice") } else { Ok(()) })?;
     let run = args.train.config(dense.context_len)?;
@@ -110,7 +110,7 @@ impl Comparison<'_> {
 
     /// Whether it was interrupted.
     fn train_moe(&self, config: &MoeConfig, seed: u64, row: &mut ComparisonRow) -> Result<bool> {
-        let TrainArgs { jitter, capacity_factor, .. } = *self.args;
+        let TrainArgs { router_jitter: jitter, capacity_factor, .. } = *self.args;
         let strain = RouterTrainingConfig { jitter, capacity_factor };
         let mut parameters = Parameters::seeded(seed, DType::F32, &self.device);
         let model = GptMoe::new_for_training(config, parameters.root(), strain)?;

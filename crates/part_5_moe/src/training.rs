@@ -46,13 +46,13 @@ pub fn total_loss(
     for routed in layers {
         let RouterOutput { logits, probabilities, selected_experts } = routed;
         let each = 1. / layers.len() as f64;
-        if balancing.balance != 0. {
+        if balancing.aux_loss_coef != 0. {
             let balance = load_balancing_loss(probabilities, selected_experts, None)?;
-            let weighted = (balance * (balancing.balance * each))?.to_dtype(total.dtype())?;
+            let weighted = (balance * (balancing.aux_loss_coef * each))?.to_dtype(total.dtype())?;
             total = add(&total, &weighted)?;
         }
-        if balancing.z != 0. {
-            let z = (router_z_loss(logits, None)? * (balancing.z * each))?;
+        if balancing.z_loss_coef != 0. {
+            let z = (router_z_loss(logits, None)? * (balancing.z_loss_coef * each))?;
             total = add(&total, &z.to_dtype(total.dtype())?)?;
         }
     }
@@ -84,11 +84,11 @@ pub fn train(
         let (logits, routed) = model.forward(&batch.inputs)?; // (B, T, V), a note per layer
         let loss = cross_entropy(&logits, &batch.targets)?; // ()
         let mut grads = backward(&total_loss(&loss, &routed, load_balancing)?)?;
-        let norm = clip_grad_norm(&mut grads, parameters, run.grad_clip.unwrap_or(f64::MAX))?;
+        let norm = clip_grad_norm(&mut grads, parameters, run.max_grad_norm.unwrap_or(f64::MAX))?;
         let lr = run.lr_at(step);
         optimizer.step(&grads, lr)?;
         let loads: Vec<ExpertLoad> = routed.iter().map(|routed| model.load(routed)).collect();
-        balancing_bias::update_biases(parameters, &loads, load_balancing.bias_speed)?;
+        balancing_bias::update_biases(parameters, &loads, load_balancing.bias_update_rate)?;
 
         let loss = loss.to_scalar::<f32>()?; // waits for the device
         ensure!(

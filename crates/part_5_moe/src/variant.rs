@@ -61,9 +61,9 @@ impl Variant {
     /// What keeps its load even.
     pub(crate) fn load_balancing(self, args: &TrainArgs) -> LoadBalancing {
         LoadBalancing {
-            balance: if self == Self::Balanced { args.balance } else { 0. },
-            z: args.z_loss,
-            bias_speed: if self == Self::Bias { BIAS_UPDATE_RATE } else { 0. },
+            aux_loss_coef: if self == Self::Balanced { args.aux_loss_coef } else { 0. },
+            z_loss_coef: args.z_loss_coef,
+            bias_update_rate: if self == Self::Bias { BIAS_UPDATE_RATE } else { 0. },
         }
     }
 }

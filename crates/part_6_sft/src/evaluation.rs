@@ -19,9 +19,9 @@ pub struct SftEvalMetrics {
     /// Examples.
     pub n: usize,
     /// Those that were left out, as their prompt fills the model's context.
-    pub skipped: usize,
+    pub n_skipped: usize,
     /// Of the n, those of whose wanted answer the loss sees only the beginning, as the context ends before it.
-    pub cut: usize,
+    pub n_truncated: usize,
     /// Mean cross-entropy of the wanted answers and their ends, in nats per token.
     pub loss: f64,
     /// exp(loss)
@@ -29,7 +29,7 @@ pub struct SftEvalMetrics {
     /// Share of answers that are the wanted one and ended themselves.
     pub exact_match: f64,
     /// The same with case, punctuation and what comes of running on forgiven.
-    pub form_forgiven: f64,
+    pub relaxed_match: f64,
     /// Mean token F1.
     pub token_f1: f64,
     /// Mean ROUGE-L.
@@ -86,12 +86,12 @@ pub fn evaluate(
         .filter(|(answer, wanted)| ended(answer) && exact_match(&answer.text, &wanted.completion));
     let found = SftEvalMetrics {
         n,
-        skipped: examples.len() - n,
-        cut,
+        n_skipped: examples.len() - n,
+        n_truncated: cut,
         loss,
         perplexity: loss.exp(),
         exact_match: exact.count() as f64 / n as f64,
-        form_forgiven: mean(&|a, w| f64::from(u8::from(relaxed_match(a, w)))),
+        relaxed_match: mean(&|a, w| f64::from(u8::from(relaxed_match(a, w)))),
         token_f1: mean(&token_f1),
         rouge_l: mean(&rouge_l),
         eos_rate: answers.iter().filter(ended).count() as f64 / n as f64,

@@ -94,8 +94,8 @@ pub struct LoraFlags {
     )]
     pub lora_dropout: f64,
     /// The layers that get one: all, or the ends of names, such as q_proj,v_proj
-    #[arg(long, value_name = "NAMES", default_value = "all")]
-    pub lora_layers: String,
+    #[arg(long, alias = "lora-layers", value_name = "NAMES", default_value = "all")]
+    pub lora_target_modules: String,
     /// At the end, also save a model with the adapters merged into it
     #[arg(long, requires = "lora_rank")]
     pub merge: bool,
@@ -105,7 +105,7 @@ impl LoraFlags {
     /// # Errors
     /// When there is no adapter for what they say.
     pub fn check(&self) -> Result<()> {
-        let plain = self.lora_dropout == 0. && self.lora_layers == "all";
+        let plain = self.lora_dropout == 0. && self.lora_target_modules == "all";
         as_usage_error(match self.lora_rank.is_some() || plain {
             true => Ok(()),
             false => Err("--lora-dropout and --lora-layers are for adapters: give a --lora-rank"),
@@ -115,7 +115,7 @@ impl LoraFlags {
     /// The adapters they describe.
     pub fn config(&self) -> Option<LoraConfig> {
         let rank = self.lora_rank?.get();
-        let layers = match self.lora_layers.as_str() {
+        let layers = match self.lora_target_modules.as_str() {
             "all" => TargetModules::All,
             names => {
                 TargetModules::Named(names.split(',').map(|name| name.trim().into()).collect())

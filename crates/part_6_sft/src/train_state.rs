@@ -39,20 +39,22 @@ pub struct TrainProgress {
     /// Optimizer steps taken.
     pub step: usize,
     /// The best validation loss so far.
-    pub best: Option<f64>,
+    #[serde(alias = "best")]
+    pub best_loss: Option<f64>,
     /// Whether the model is as good as was asked for.
-    pub passed: bool,
+    #[serde(alias = "passed")]
+    pub target_reached: bool,
 }
 
 impl TrainProgress {
     /// Whether a model that is so bad, by a loss or a reward's opposite, is to be kept: it is the best so far, which is noted, or it has
     /// passed. What is no number is never the best.
     pub fn update_best_loss(&mut self, badness: f64) -> bool {
-        let best = !badness.is_nan() && self.best.is_none_or(|best| badness < best);
-        if best || self.passed {
-            self.best = Some(badness);
+        let best = !badness.is_nan() && self.best_loss.is_none_or(|best| badness < best);
+        if best || self.target_reached {
+            self.best_loss = Some(badness);
         }
-        best || self.passed
+        best || self.target_reached
     }
 }
 
@@ -97,7 +99,7 @@ impl TrainState {
 
     /// Whether a run of `total` steps is over.
     pub fn is_finished(&self, total: usize) -> bool {
-        self.progress.step == total || self.progress.passed
+        self.progress.step == total || self.progress.target_reached
     }
 
     /// Numbers that are trained, and all.

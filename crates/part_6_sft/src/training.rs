@@ -79,7 +79,7 @@ pub fn train(
     if let Some(exam) = exam.filter(|_| tuning.progress.step == 0) {
         exam.run(&twin, tuning, outputs, log)?; // what there is to improve on
     }
-    while tuning.progress.step < total && !tuning.progress.passed {
+    while tuning.progress.step < total && !tuning.progress.target_reached {
         let step = tuning.progress.step + 1;
         let batches = micro_batches(&mut order, step, (examples, config), model.device())?;
         let counts: Vec<usize> = batches.iter().map(SftBatch::n_targets).collect();
@@ -104,7 +104,7 @@ pub fn train(
             exam.run(&twin, tuning, outputs, log)?;
         }
         let stop = outputs.should_stop(step);
-        if step == total || stop || tuning.progress.passed || outputs.is_save_due(step) {
+        if step == total || stop || tuning.progress.target_reached || outputs.is_save_due(step) {
             outputs.save_checkpoint(tuning)?;
         }
         if stop {

@@ -48,7 +48,7 @@ impl SftValidator<'_> {
             "exact_match": exact_match, "token_f1": token_f1, "rouge_l": rouge_l, "eos_rate": eos_rate,
         });
         log.log_validation(tuning.progress.step, loss, &said, figures)?;
-        tuning.progress.passed =
+        tuning.progress.target_reached =
             self.target_exact_match.is_some_and(|enough| exact_match >= enough);
         if tuning.progress.update_best_loss(loss) {
             outputs.save_model(tuning)?;

@@ -34,7 +34,8 @@ pub struct AnnotationFile {
 struct AnnotationRow {
     prompt: Vec<ChatMessage>,
     #[serde(flatten)]
-    said: Outcome,
+    #[serde(alias = "said")]
+    outcome: Outcome,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -82,7 +83,7 @@ impl AnnotationFile {
     /// another question.
     pub fn is_annotated(&self, prompt: &[ChatMessage]) -> bool {
         let asked = self.rows.iter().any(|row| row.prompt == prompt);
-        let open = |row: &AnnotationRow| match &row.said {
+        let open = |row: &AnnotationRow| match &row.outcome {
             Outcome::Skipped { skipped } => skipped.len() >= 2,
             Outcome::Decided { .. } => true,
         };
@@ -92,7 +93,7 @@ impl AnnotationFile {
     /// What was decided about two responses to `prompt`, if it was.
     pub fn label(&self, prompt: &[ChatMessage], pair: [&str; 2]) -> Option<Label> {
         let [a, b] = pair;
-        self.rows.iter().filter(|row| row.prompt == prompt).find_map(|row| match &row.said {
+        self.rows.iter().filter(|row| row.prompt == prompt).find_map(|row| match &row.outcome {
             Outcome::Decided { chosen, rejected } if [a, b] == [chosen, rejected] => {
                 Some(Label::Preferred(0))
             }
@@ -136,7 +137,7 @@ impl AnnotationFile {
     }
 
     fn write(&mut self, prompt: &[ChatMessage], said: Outcome) -> Result<()> {
-        let row = AnnotationRow { prompt: prompt.into(), said };
+        let row = AnnotationRow { prompt: prompt.into(), outcome: said };
         let line = format!("{}\n", serde_json::to_string(&row)?);
         let written = self.file.write_all(line.as_bytes()).and_then(|()| self.file.sync_data());
         written.with_context(|| format!("writing {}", self.path.display()))?;
@@ -146,6 +147,6 @@ impl AnnotationFile {
 
     /// How many preferences are in the file.
     pub fn n_preferences(&self) -> usize {
-        self.rows.iter().filter(|row| matches!(row.said, Outcome::Decided { .. })).count()
+        self.rows.iter().filter(|row| matches!(row.outcome, Outcome::Decided { .. })).count()
     }
 }

@@ -80,10 +80,10 @@ pub struct LossFlags {
     pub margin: Option<f64>,
     /// Weight of the term that centres a pair's scores on 0
     #[arg(
-        long, value_name = "X", default_value_t = 0., allow_negative_numbers = true,
+        long, alias = "centring", value_name = "X", default_value_t = 0., allow_negative_numbers = true,
         value_parser = non_negative
     )]
-    pub centring: f64,
+    pub center_rewards_coefficient: f64,
 }
 
 /// A loss by name.
@@ -110,7 +110,7 @@ impl LossFlags {
         };
         Ok(PreferenceLoss {
             kind: as_usage_error(kind)?,
-            center_rewards_coefficient: self.centring,
+            center_rewards_coefficient: self.center_rewards_coefficient,
         })
     }
 }

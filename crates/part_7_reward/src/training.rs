@@ -55,11 +55,11 @@ pub fn train(
     let total = config.schedule.total_steps;
     if tuning.progress.step == 0 {
         exam.run(&twin, tuning, outputs, log)?; // what there is to improve on
-        if tuning.progress.passed {
+        if tuning.progress.target_reached {
             outputs.save_checkpoint(tuning)?;
         }
     }
-    while tuning.progress.step < total && !tuning.progress.passed {
+    while tuning.progress.step < total && !tuning.progress.target_reached {
         let step = tuning.progress.step + 1;
         let batches = micro_batches(&mut order, step, (pairs, config), model.backbone().device())?;
         let counts: Vec<usize> = batches.iter().map(PairBatch::n_pairs).collect();
@@ -89,7 +89,7 @@ pub fn train(
             exam.run(&twin, tuning, outputs, log)?;
         }
         let stop = outputs.should_stop(step);
-        if step == total || stop || tuning.progress.passed || outputs.is_save_due(step) {
+        if step == total || stop || tuning.progress.target_reached || outputs.is_save_due(step) {
             outputs.save_checkpoint(tuning)?;
         }
         if stop {

@@ -49,7 +49,8 @@ impl RewardValidator<'_> {
             "val_accuracy": accuracy, "val_margin": margin, "length_correlation": length_correlation,
         });
         log.log_validation(tuning.progress.step, loss, &said, figures)?;
-        tuning.progress.passed = self.target_accuracy.is_some_and(|enough| accuracy >= enough);
+        tuning.progress.target_reached =
+            self.target_accuracy.is_some_and(|enough| accuracy >= enough);
         if tuning.progress.update_best_loss(loss) {
             log.run_untimed(|| save(twin, tuning, outputs, &scores))?;
         }

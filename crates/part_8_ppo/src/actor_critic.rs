@@ -34,7 +34,8 @@ pub struct ActorCritic {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PpoProgress {
     /// What a nat of KL costs now.
-    pub kl_price: f64,
+    #[serde(alias = "kl_price")]
+    pub kl_coef: f64,
     /// Steps of the optimizers.
     pub updates: usize,
     /// Which alarms ring.
@@ -66,11 +67,8 @@ impl ActorCritic {
         price: KlController,
     ) -> Result<Self> {
         let critic = new_critic(trunk, &policy.config, &policy.parameters, optimizer)?;
-        let state = PpoProgress {
-            kl_price: price.init_kl_coef(),
-            updates: 0,
-            alarms: PpoAlarms::default(),
-        };
+        let state =
+            PpoProgress { kl_coef: price.init_kl_coef(), updates: 0, alarms: PpoAlarms::default() };
         Ok(Self {
             policy,
             critic,

@@ -30,7 +30,8 @@ pub struct HealthInputs {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct PpoAlarms {
     first_entropy: Option<f64>,
-    ringing: [bool; 5],
+    #[serde(alias = "ringing")]
+    active: [bool; 5],
 }
 
 impl PpoAlarms {
@@ -67,7 +68,7 @@ impl PpoAlarms {
             }),
         ];
         let mut alarms = Vec::new();
-        for (ringing, alarm) in self.ringing.iter_mut().zip(found) {
+        for (ringing, alarm) in self.active.iter_mut().zip(found) {
             let before = std::mem::replace(ringing, alarm.is_some());
             alarms.extend(alarm.filter(|_| !before).map(|alarm| format!("step {step}: {alarm}")));
         }

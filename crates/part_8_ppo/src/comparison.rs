@@ -46,11 +46,11 @@ pub struct PolicyComparison {
     /// Share of them that are the wanted one.
     pub exact_match: Option<f64>,
     /// The same with the form forgiven.
-    pub form_forgiven: Option<f64>,
+    pub relaxed_match: Option<f64>,
     /// The reference's share.
     pub exact_match_ref: Option<f64>,
     /// The same with the form forgiven.
-    pub form_forgiven_ref: Option<f64>,
+    pub relaxed_match_ref: Option<f64>,
     /// Share of the policy's answers that ended themselves.
     pub eos_rate: f64,
 }
@@ -88,9 +88,9 @@ pub fn compare_to_reference(
         kl: exact_kl([policy, reference], questions, asking, rng)?,
         length_mean: a.length_mean,
         exact_match: a.exact_match,
-        form_forgiven: a.relaxed_match,
+        relaxed_match: a.relaxed_match,
         exact_match_ref: b.exact_match,
-        form_forgiven_ref: b.relaxed_match,
+        relaxed_match_ref: b.relaxed_match,
         eos_rate: a.eos_rate,
     };
     Ok((comparison, [ours, theirs]))

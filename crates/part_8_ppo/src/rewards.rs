@@ -38,8 +38,10 @@ pub struct RewardShapingConfig {
 pub enum TruncationHandling {
     /// What was expected there, as it would have gone on; it is not scored
     #[default]
+    #[value(alias = "bootstrapped")]
     Bootstrapped,
     /// Its score, and nothing comes after it
+    #[value(alias = "scored")]
     Scored,
 }
 
@@ -49,8 +51,10 @@ pub enum TruncationHandling {
 pub enum RewardScaling {
     /// Nothing
     #[default]
+    #[value(alias = "as-they-are")]
     AsTheyAre,
     /// Variance 1; their mean stays
+    #[value(alias = "whitened")]
     Whitened,
 }
 

@@ -9,7 +9,8 @@ pub struct RunInputs {
     /// The reference's weights.
     pub reference: String,
     /// Who scores: a rule by its name, a reward model by its weights.
-    pub scorer: String,
+    #[serde(alias = "scorer")]
+    pub reward_fn: String,
 }
 
 impl RunInputs {
@@ -23,7 +24,7 @@ impl RunInputs {
             "the run began with another reference, or from other weights, than it is given now"
         );
         ensure!(
-            self.scorer == these.scorer,
+            self.reward_fn == these.reward_fn,
             "the run's responses were scored by another than --reward names now"
         );
         Ok(())

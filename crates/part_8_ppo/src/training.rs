@@ -51,7 +51,7 @@ pub fn train(
         exam.run(&models.rollout_policy, &mut learner.policy, around.reward_fn, outputs, log)?; // what there is to improve on
     }
     let total = config.schedule.total_steps;
-    while learner.policy.progress.step < total && !learner.policy.progress.passed {
+    while learner.policy.progress.step < total && !learner.policy.progress.target_reached {
         let step = learner.policy.progress.step + 1;
         let mut rng = step_rng(config.seed, step);
         let mut lap = lap_timer();
@@ -66,7 +66,7 @@ pub fn train(
         } else {
             let (judged, price) = (
                 ScoredRollouts { groups, completion_texts: texts, rewards: scores },
-                learner.progress.kl_price,
+                learner.progress.kl_coef,
             );
             let experience =
                 PpoExperience::from_rollouts(judged, &models, around.reference, config, price)?;
@@ -78,7 +78,7 @@ pub fn train(
                 experience: &experience,
                 update_metrics: &updated,
                 lr: config.schedule.lr_at(step),
-                kl_coef: learner.progress.kl_price,
+                kl_coef: learner.progress.kl_coef,
                 seconds: [rollout_s, judging_s, lap()],
             };
             report.log(log, &mut learner.progress.alarms)?;
@@ -88,7 +88,11 @@ pub fn train(
             exam.run(&models.rollout_policy, &mut learner.policy, around.reward_fn, outputs, log)?;
         }
         let stop = outputs.should_stop(step);
-        if step == total || stop || learner.policy.progress.passed || outputs.is_save_due(step) {
+        if step == total
+            || stop
+            || learner.policy.progress.target_reached
+            || outputs.is_save_due(step)
+        {
             save_checkpoint(learner, outputs)?;
         }
         if stop {
@@ -131,8 +135,8 @@ fn update_step(
         ptx_loss: around.ptx_loss.as_mut(),
     };
     let updated = update(learner, models, experience, pass, rng)?;
-    let (price, n) = (learner.progress.kl_price, experience.rewards.len());
-    learner.progress.kl_price = config.kl_controller.next_kl_coef(price, experience.kl, n);
+    let (price, n) = (learner.progress.kl_coef, experience.rewards.len());
+    learner.progress.kl_coef = config.kl_controller.next_kl_coef(price, experience.kl, n);
     Ok(updated)
 }
 

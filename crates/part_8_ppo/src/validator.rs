@@ -80,7 +80,8 @@ impl PpoValidator<'_> {
             "val_eos_rate": eos_rate,
         });
         log.log_validation(step, reward_mean, &said, figures)?;
-        policy.progress.passed = self.target_reward.is_some_and(|enough| reward_mean >= enough);
+        policy.progress.target_reached =
+            self.target_reward.is_some_and(|enough| reward_mean >= enough);
         if policy.progress.update_best_loss(-reward_mean) {
             outputs.save_model(policy)?;
         }

@@ -163,8 +163,8 @@ fn validate_and_save_best(
     }
     log.log_validation(step, &found)?;
     let badness = -found.reward_mean; // `best` is the least of something
-    if tuning.progress.best.is_none_or(|best| badness <= best) {
-        tuning.progress.best = Some(badness);
+    if tuning.progress.best_loss.is_none_or(|best| badness <= best) {
+        tuning.progress.best_loss = Some(badness);
         outputs.save_model(tuning)?;
     }
     Ok(())

@@ -13,9 +13,9 @@ const CONFIG: TrainConfig = TrainConfig {
     steps: 30,
     batch_size: 4,
     lr: 1e-2,
-    lr_decay: LrDecay::Linear,
+    lr_scheduler: LrDecay::Linear,
     optimizer: AdamWConfig { beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1 },
-    grad_clip: Some(1.),
+    max_grad_norm: Some(1.),
     eval_interval: 10,
     sample_interval: 0,
 };
@@ -47,7 +47,7 @@ fn what_training_needs_is_compared_with_what_is_free() {
 #[test]
 fn the_learning_rate_rises_over_a_twentieth_and_then_stays_or_falls() {
     let rates = |lr_decay| -> Vec<f64> {
-        let config = TrainConfig { steps: 40, lr: 3., lr_decay, ..CONFIG };
+        let config = TrainConfig { steps: 40, lr: 3., lr_scheduler: lr_decay, ..CONFIG };
         [0, 1, 2, 20, 39].map(|step| config.lr_at(step)).to_vec()
     };
     assert_eq!(rates(LrDecay::Constant), [1., 2., 3., 3., 3.]);
@@ -164,7 +164,7 @@ fn a_run_is_not_written_over_a_model() -> Result<()> {
 #[test]
 fn a_rate_that_blows_the_model_up_is_an_error_that_says_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
-    let wild = TrainConfig { lr: 1e30, grad_clip: None, ..CONFIG };
+    let wild = TrainConfig { lr: 1e30, max_grad_norm: None, ..CONFIG };
     let error = run(folder.path(), &wild, 0.).unwrap_err().to_string();
     assert!(error.contains("try a smaller --lr"), "{error}");
     assert!(!folder.path().join("model").exists(), "no model that is not a number is kept");

@@ -74,7 +74,7 @@ fn model_config(args: &TrainArgs) -> Result<ModelConfig> {
 fn train_config(args: &TrainArgs) -> Result<TrainConfig> {
     let step = &args.step;
     let (tokens, batches) =
-        (step.batch_size.get().saturating_mul(args.size.block_size), step.grad_accum_steps.get());
+        (step.batch_size.get().saturating_mul(args.size.context_len), step.grad_accum_steps.get());
     as_usage_error((|| {
         ensure!(
             tokens <= MAX_TOKENS_PER_MICRO_BATCH,

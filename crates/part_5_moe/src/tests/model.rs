@@ -17,7 +17,8 @@ use crate::model::is_selection_bias;
 use crate::training::total_loss;
 use crate::{GptMoe, RouterOutput};
 
-const BALANCING: LoadBalancing = LoadBalancing { balance: 0.5, z: 0.1, bias_speed: 0. };
+const BALANCING: LoadBalancing =
+    LoadBalancing { aux_loss_coef: 0.5, z_loss_coef: 0.1, bias_update_rate: 0. };
 
 fn variants() -> Result<Vec<MoeConfig>> {
     let mut all = routers().into_iter().map(tiny).collect::<Result<Vec<_>>>()?;
@@ -72,7 +73,7 @@ fn blocks_that_are_run_twice_give_the_same_gradients_auxiliary_losses_too() -> R
         }
     }
     // That the comparison sees the auxiliary losses at all, below the routers too.
-    let none = LoadBalancing { balance: 0., z: 0., bias_speed: 0. };
+    let none = LoadBalancing { aux_loss_coef: 0., z_loss_coef: 0., bias_update_rate: 0. };
     let (with, without) = (
         gradients(GradientCheckpointing::Off, RouterTrainingConfig::default(), &BALANCING)?,
         gradients(GradientCheckpointing::Off, RouterTrainingConfig::default(), &none)?,

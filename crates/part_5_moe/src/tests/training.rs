@@ -31,9 +31,9 @@ fn run(
         steps: 300,
         batch_size: 8,
         lr: 4e-3,
-        lr_decay: LrDecay::Linear,
+        lr_scheduler: LrDecay::Linear,
         optimizer: AdamWConfig { beta2: 0.99, ..AdamWConfig::default() },
-        grad_clip: Some(1.),
+        max_grad_norm: Some(1.),
         eval_interval: 300,
         sample_interval: 0,
     };
@@ -52,12 +52,12 @@ fn run(
 
 #[test]
 fn a_loss_or_a_bias_keeps_the_load_even_and_nothing_does_without() -> Result<()> {
-    let none = LoadBalancing { balance: 0., z: 0., bias_speed: 0. };
+    let none = LoadBalancing { aux_loss_coef: 0., z_loss_coef: 0., bias_update_rate: 0. };
     let (free, uneven) = run(none, ExpertSelection::Probability, RouterTrainingConfig::default())?;
-    let loss = LoadBalancing { balance: 0.1, ..none };
+    let loss = LoadBalancing { aux_loss_coef: 0.1, ..none };
     let (balanced, even) =
         run(loss, ExpertSelection::Probability, RouterTrainingConfig::default())?;
-    let bias = LoadBalancing { bias_speed: 0.003, ..none };
+    let bias = LoadBalancing { bias_update_rate: 0.003, ..none };
     let (_, even_too) = run(bias, ExpertSelection::Biased, RouterTrainingConfig::default())?;
     println!(
         "{uneven} {even} {even_too}; losses {} {}",
@@ -70,7 +70,7 @@ fn a_loss_or_a_bias_keeps_the_load_even_and_nothing_does_without() -> Result<()>
 
 #[test]
 fn a_capacity_that_is_too_small_is_counted_and_the_run_goes_on() -> Result<()> {
-    let balancing = LoadBalancing { balance: 0.05, z: 0., bias_speed: 0. };
+    let balancing = LoadBalancing { aux_loss_coef: 0.05, z_loss_coef: 0., bias_update_rate: 0. };
     let strain = RouterTrainingConfig { jitter: 0.01, capacity_factor: Some(0.5) };
     let (trained, _) = run(balancing, ExpertSelection::Probability, strain)?;
     assert!(
@@ -84,7 +84,8 @@ fn a_capacity_that_is_too_small_is_counted_and_the_run_goes_on() -> Result<()> {
 
 #[test]
 fn the_same_seed_gives_the_same_bits() -> Result<()> {
-    let balancing = LoadBalancing { balance: 0.05, z: 0.001, bias_speed: 0.01 };
+    let balancing =
+        LoadBalancing { aux_loss_coef: 0.05, z_loss_coef: 0.001, bias_update_rate: 0.01 };
     let one = run(balancing, ExpertSelection::Biased, RouterTrainingConfig::default())?;
     let two = run(balancing, ExpertSelection::Biased, RouterTrainingConfig::default())?;
     assert_eq!((one.0.best_eval, one.1), (two.0.best_eval, two.1));
@@ -101,9 +102,9 @@ fn one_expert_trains_as_the_dense_model_does() -> Result<()> {
         steps: 15,
         batch_size: 4,
         lr: 0.01,
-        lr_decay: LrDecay::Constant,
+        lr_scheduler: LrDecay::Constant,
         optimizer: AdamWConfig::default(),
-        grad_clip: Some(0.05),
+        max_grad_norm: Some(0.05),
         eval_interval: 1,
         sample_interval: 0,
     };
@@ -119,7 +120,7 @@ fn one_expert_trains_as_the_dense_model_does() -> Result<()> {
         parameter.var.set(theirs.var.as_tensor())?;
     }
     let expected = tiny_gpt::train(&model, &a, &corpus, &run, 1, &mut TrainLog::new(run.steps)?)?;
-    let balancing = LoadBalancing { balance: 0., z: 0., bias_speed: 0. };
+    let balancing = LoadBalancing { aux_loss_coef: 0., z_loss_coef: 0., bias_update_rate: 0. };
     let of = |run, corpus| {
         let mut log = TrainLog::new(15)?;
         train(
@@ -140,7 +141,7 @@ fn one_expert_trains_as_the_dense_model_does() -> Result<()> {
     let last = tiny_gpt::evaluate(&mixed.for_inference(&b)?, &strange.validation, 4, &CPU)?;
     assert!(last.loss > first.loss + 0.1, "{} {}", last.loss, first.loss);
 
-    let wild = tiny_gpt::TrainConfig { lr: 1e30, grad_clip: None, ..run };
+    let wild = tiny_gpt::TrainConfig { lr: 1e30, max_grad_norm: None, ..run };
     let error = of(wild, &strange).expect_err("NaN").to_string();
     assert!(error.contains("try a smaller --lr"), "{error}");
     Ok(())

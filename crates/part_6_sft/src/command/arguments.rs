@@ -46,8 +46,8 @@ pub(crate) struct TrainArgs {
     #[serde(flatten)]
     pub(crate) examples: ExampleFlags,
     /// How answers to arithmetic are demonstrated
-    #[arg(long, value_enum, default_value_t = DemonstrationStyle::Clean)]
-    pub(crate) demos: DemonstrationStyle,
+    #[arg(long, alias = "demos", value_enum, default_value_t = DemonstrationStyle::Clean)]
+    pub(crate) demonstrations: DemonstrationStyle,
     /// The run folder: settings, figures, checkpoints and the best model
     #[arg(long, value_name = "DIR", default_value = DEFAULT_OUT)]
     pub(crate) out: PathBuf,
@@ -68,7 +68,7 @@ pub(crate) struct TrainArgs {
     pub(crate) stop_at: Option<f64>,
     #[command(flatten)]
     #[serde(flatten)]
-    pub(crate) exam: ValidationFlags,
+    pub(crate) eval: ValidationFlags,
     #[command(flatten)]
     #[serde(flatten)]
     pub(crate) base: BaseModelFlags,
@@ -97,13 +97,13 @@ pub(crate) struct ValidationFlags {
     pub(crate) max_new_tokens: Option<usize>,
     #[command(flatten)]
     #[serde(flatten)]
-    pub(crate) figures: MetricsFlags,
+    pub(crate) metrics: MetricsFlags,
 }
 
 #[derive(Args)]
 pub(crate) struct SampleArgs {
     #[command(flatten)]
-    pub(crate) tuned: FinetunedFlags,
+    pub(crate) finetuned: FinetunedFlags,
     /// The model before it was tuned [default: the model without its adapter, or the one that the run began with]
     #[arg(long, value_name = "MODEL")]
     pub(crate) base: Option<String>,
@@ -125,7 +125,7 @@ pub(crate) struct SampleArgs {
 #[derive(Args)]
 pub(crate) struct EvalArgs {
     #[command(flatten)]
-    pub(crate) tuned: FinetunedFlags,
+    pub(crate) finetuned: FinetunedFlags,
     #[command(flatten)]
     pub(crate) data: DataFlags,
     /// Examples at a time

@@ -13,7 +13,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
     let device = args.compute.open_device()?;
     let (source, columns) = args.data.open_source()?;
     let examples = source.load_all(columns.as_ref())?;
-    let FinetunedModel { model, chat_tokenizer: speech, .. } = args.tuned.open(&device)?;
+    let FinetunedModel { model, chat_tokenizer: speech, .. } = args.finetuned.open(&device)?;
     let arithmetic = source == SftSource::Arithmetic;
     let extent = GenerationEvalConfig {
         batch_size: args.batch_size.get(),
@@ -44,8 +44,11 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
 
 /// The figures, in words.
 fn print_metrics(found: &SftEvalMetrics) {
-    let SftEvalMetrics { n, loss, perplexity, exact_match, form_forgiven, .. } = *found;
-    let SftEvalMetrics { token_f1, rouge_l, eos_rate, skipped, cut, .. } = *found;
+    let SftEvalMetrics { n, loss, perplexity, exact_match, relaxed_match: form_forgiven, .. } =
+        *found;
+    let SftEvalMetrics {
+        token_f1, rouge_l, eos_rate, n_skipped: skipped, n_truncated: cut, ..
+    } = *found;
     if skipped + cut > 0 {
         println!(
             "{skipped} prompts fill the context and were left out; of {cut} answers the loss sees only the beginning"

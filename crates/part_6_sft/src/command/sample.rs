@@ -13,8 +13,8 @@ pub(super) fn run(args: &SampleArgs) -> Result<()> {
         true => source.load_all(columns.as_ref())?.into_iter().take(args.n).collect(),
         false => args.prompt.iter().map(|prompt| Example::new(prompt, "")).collect(),
     };
-    let tuned = args.tuned.open(&device)?;
-    let base = args.tuned.base_model(args.base.as_deref(), &tuned)?;
+    let tuned = args.finetuned.open(&device)?;
+    let base = args.finetuned.base_model(args.base.as_deref(), &tuned)?;
     let FinetunedModel { model, chat_tokenizer: speech, without_adapter: without, .. } = tuned;
     let opened = |base: &String| {
         let other = Checkpoint::open(base, LoadMode::Inference, &device)?;

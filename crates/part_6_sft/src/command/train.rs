@@ -24,7 +24,8 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let device = args.run.compute.open_device()?;
     let begins_with = [("--model", args.model.as_deref())];
     let start = RunSetup::new(args, (&args.out, &args.run), &OVERRIDABLE_ON_RESUME, &begins_with)?;
-    let examples = args.examples.load_dataset(&args.data, args.demos, args.run.compute.seed)?;
+    let examples =
+        args.examples.load_dataset(&args.data, args.demonstrations, args.run.compute.seed)?;
     let base = match &args.model {
         Some(model) => model.clone(),
         None => args.out.join("base").to_string_lossy().into_owned(),
@@ -56,9 +57,9 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
         lora: lora.as_ref().map(|lora| (lora, base.as_str())),
     };
     let restore = |path: &Path| tuning.restore(path, &name);
-    let (folder, tracker, rows) = start.open_run(args.exam.figures.tracker, restore)?;
+    let (folder, tracker, rows) = start.open_run(args.eval.metrics.tracker, restore)?;
     let schedule = config.schedule;
-    let interval = args.exam.figures.log_interval.get();
+    let interval = args.eval.metrics.log_interval.get();
     let log =
         SftLog::new(schedule.total_steps, schedule.warmup_steps, tuning.progress.step, interval)?;
     let mut log = log.record_to(folder, tracker, &rows);
@@ -97,14 +98,14 @@ fn exam<'a>(
     examples: &'a SftDataset,
     speech: &'a ChatTokenizer,
 ) -> SftValidator<'a> {
-    let max_new_tokens = args.exam.max_new_tokens.unwrap_or(args.data.default_max_new_tokens());
+    let max_new_tokens = args.eval.max_new_tokens.unwrap_or(args.data.default_max_new_tokens());
     let batch_size = args.step.batch_size.get();
-    let n = examples.validation.len().min(args.exam.eval_examples.get());
+    let n = examples.validation.len().min(args.eval.eval_examples.get());
     SftValidator {
         examples: &examples.validation[..n],
         chat_tokenizer: speech,
         eval_config: GenerationEvalConfig { batch_size, max_new_tokens },
-        interval: args.exam.eval_interval,
+        interval: args.eval.eval_interval,
         target_exact_match: args.stop_at,
     }
 }

@@ -76,7 +76,7 @@ fn questions_that_fill_the_context_are_left_out_and_not_counted() -> Result<()> 
     let extent = GenerationEvalConfig { batch_size: 2, max_new_tokens: 3 };
     examples.push(Example::new("What", "12 ".repeat(40)));
     let found = evaluate(&model, &examples, &speech, extent)?.0;
-    assert_eq!((found.n, found.skipped, found.cut), (4, 1, 1));
+    assert_eq!((found.n, found.n_skipped, found.n_truncated), (4, 1, 1));
     assert!(evaluate(&model, &examples[3..4], &speech, extent).is_err());
     Ok(())
 }

@@ -161,7 +161,7 @@ fn a_model_learns_to_answer_and_to_stop_and_the_run_ends_when_it_does() -> Resul
         &RunOutputs::default(),
         &mut SftLog::new(400, 2, 0, 10)?,
     )?;
-    assert!(tuning.progress.passed && tuning.progress.step < 400, "{:?}", tuning.progress);
+    assert!(tuning.progress.target_reached && tuning.progress.step < 400, "{:?}", tuning.progress);
     let twin = GptModern::new(&tuning.config, tuning.parameters.for_inference().root())?;
     let (found, answers) = evaluate(&twin, &examples, &speech, extent)?;
     assert_eq!((found.exact_match, found.eos_rate), (1., 1.), "{answers:?}");

@@ -59,8 +59,8 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_enum)]
     pub(crate) architecture: Option<RewardArchitecture>,
     /// Longest text that is read, in tokens; longer ones lose their beginning [default: the model's context]
-    #[arg(long, value_name = "T")]
-    pub(crate) block_size: Option<NonZeroUsize>,
+    #[arg(long, alias = "block-size", value_name = "T")]
+    pub(crate) context_len: Option<NonZeroUsize>,
     #[command(flatten)]
     #[serde(flatten)]
     pub(crate) loss: LossFlags,
@@ -72,7 +72,7 @@ pub(crate) struct TrainArgs {
     pub(crate) stop_at: Option<f64>,
     #[command(flatten)]
     #[serde(flatten)]
-    pub(crate) exam: ValidationFlags,
+    pub(crate) eval: ValidationFlags,
     #[command(flatten)]
     #[serde(flatten)]
     pub(crate) base: BaseModelFlags,
@@ -101,7 +101,7 @@ pub(crate) struct ValidationFlags {
     pub(crate) eval_pairs: NonZeroUsize,
     #[command(flatten)]
     #[serde(flatten)]
-    pub(crate) figures: MetricsFlags,
+    pub(crate) metrics: MetricsFlags,
 }
 
 #[derive(Args)]
@@ -140,11 +140,11 @@ pub(crate) struct CollectArgs {
     #[command(flatten)]
     pub(crate) data: DataFlags,
     /// Most questions that are asked
-    #[arg(long, value_name = "N", default_value = "100")]
-    pub(crate) questions: NonZeroUsize,
+    #[arg(long, alias = "questions", value_name = "N", default_value = "100")]
+    pub(crate) prompts: NonZeroUsize,
     /// Answers to each, up to 64; the better one of two meets the next
-    #[arg(long, value_name = "N", default_value = "2", value_parser = value_parser!(u8).range(2..=64))]
-    pub(crate) samples: u8,
+    #[arg(long, alias = "samples", value_name = "N", default_value = "2", value_parser = value_parser!(u8).range(2..=64))]
+    pub(crate) group_size: u8,
     /// Decide by a rule [default: ask on the terminal]
     #[arg(long, value_enum)]
     pub(crate) rule: Option<PreferenceRule>,

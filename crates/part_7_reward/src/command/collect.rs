@@ -38,7 +38,7 @@ pub(super) fn run(args: &CollectArgs) -> Result<()> {
         if collection.is_annotated(question) {
             continue;
         }
-        let prompts = vec![speech.encode_prompt(question)?; args.samples.into()];
+        let prompts = vec![speech.encode_prompt(question)?; args.group_size.into()];
         let mut rng = Rng::new(args.compute.seed.wrapping_add(number as u64)); // its own, so that it is asked alike again
         let n_tokens = args.max_new_tokens.get();
         let drawn = speech.generate(&model, &prompts, sampler, n_tokens, &mut rng)?;
@@ -99,7 +99,7 @@ fn label_by_rule(rule: PreferenceRule, pair: [&str; 2], wanted: &str) -> Label {
 /// The questions: of the arithmetic task those to learn from, else all.
 fn load_prompts(args: &CollectArgs) -> Result<Vec<Example>> {
     let (source, columns) = args.data.open_source()?;
-    let n = args.questions.get();
+    let n = args.prompts.get();
     let mut examples = match &source {
         SftSource::Arithmetic => demonstrations(n, DemonstrationStyle::Clean, args.compute.seed),
         SftSource::File(path) if columns.is_none() => {

@@ -61,7 +61,7 @@ fn reopen_reward_model(args: &TrainArgs, model: &str, device: &Device) -> Result
 
 /// The model's sizes, with the context that is asked for.
 pub(super) fn with_context_len(config: &ModelConfig, args: &TrainArgs) -> Result<ModelConfig> {
-    let Some(context) = args.block_size.map(|size| size.get()) else { return Ok(*config) };
+    let Some(context) = args.context_len.map(|size| size.get()) else { return Ok(*config) };
     let learned = config.attention.position == PositionEncoding::Learned;
     ensure!(
         context <= config.context_len && !learned,

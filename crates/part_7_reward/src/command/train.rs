@@ -28,7 +28,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let data = tokenize_pairs(&examples.train, &begin.chat_tokenizer, context)?;
     let mut validation =
         tokenize_pairs(&examples.validation, &begin.chat_tokenizer, context)?.pairs;
-    validation.truncate(args.exam.eval_pairs.get());
+    validation.truncate(args.eval.eval_pairs.get());
     ensure!(!validation.is_empty(), "no pair is left to validate on within {context} tokens");
     let mut learner = new_train_state(args, begin.parameters, shape, &config)?;
     print_dataset_summary(&data, &examples, context)?;
@@ -46,7 +46,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
         sampler: None,
         lora: None,
     };
-    let figures = args.exam.figures;
+    let figures = args.eval.metrics;
     let restore = |path: &Path| learner.restore(path, &name);
     let (folder, tracker, rows) = start.open_run(figures.tracker, restore)?;
     let (step, schedule) = (learner.progress.step, config.schedule);
@@ -57,7 +57,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let exam = RewardValidator {
         pairs: &validation,
         batch_size: 2 * config.batch_size,
-        interval: args.exam.eval_interval,
+        interval: args.eval.eval_interval,
         target_accuracy: args.stop_at,
     };
     println!("{}", learner.parameter_summary());

@@ -153,7 +153,11 @@ fn either_form_learns_what_is_preferred_and_the_run_ends_when_it_does() -> Resul
         let config = TrainConfig { loss, ..train_config(300) };
         let learner = (&mut tuning, architecture);
         train(learner, learned, &config, &exam(kept), &RunOutputs::default(), &mut log()?)?;
-        assert!(tuning.progress.passed && tuning.progress.step < 300, "{:?}", tuning.progress);
+        assert!(
+            tuning.progress.target_reached && tuning.progress.step < 300,
+            "{:?}",
+            tuning.progress
+        );
         let mut twin = tuning.parameters.for_inference();
         let model = RewardModel::new(&tuning.config, architecture, &mut twin)?;
         assert_eq!(evaluate(&model, kept, 8)?.0.accuracy, 1.);

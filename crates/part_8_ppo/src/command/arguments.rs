@@ -43,7 +43,7 @@ pub(crate) struct TrainArgs {
     pub(crate) reference: Option<String>,
     #[command(flatten)]
     #[serde(flatten)]
-    pub(crate) scorer: RewardFnFlags,
+    pub(crate) reward_fn: RewardFnFlags,
     #[command(flatten)]
     #[serde(flatten)]
     pub(crate) data: DataFlags,
@@ -69,11 +69,11 @@ pub(crate) struct TrainArgs {
     #[serde(flatten)]
     pub(crate) lora: LoraFlags,
     /// End when the validation answers score this on average
-    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = finite)]
-    pub(crate) stop_at: Option<f64>,
+    #[arg(long, alias = "stop-at", value_name = "X", allow_negative_numbers = true, value_parser = finite)]
+    pub(crate) target_reward: Option<f64>,
     #[command(flatten)]
     #[serde(flatten)]
-    pub(crate) exam: ValidationFlags,
+    pub(crate) eval: ValidationFlags,
     #[command(flatten)]
     #[serde(flatten)]
     pub(crate) base: BaseModelFlags,
@@ -102,19 +102,19 @@ pub(crate) struct ValidationFlags {
     pub(crate) eval_examples: NonZeroUsize,
     #[command(flatten)]
     #[serde(flatten)]
-    pub(crate) figures: MetricsFlags,
+    pub(crate) metrics: MetricsFlags,
 }
 
 #[derive(Args)]
 #[command(args_override_self = true)]
 pub(crate) struct EvalArgs {
     #[command(flatten)]
-    pub(crate) tuned: FinetunedFlags,
+    pub(crate) finetuned: FinetunedFlags,
     /// The model to compare with [default: the one the run began with, or the model without its adapter]
     #[arg(long, value_name = "MODEL")]
     pub(crate) reference: Option<String>,
     #[command(flatten)]
-    pub(crate) scorer: RewardFnFlags,
+    pub(crate) reward_fn: RewardFnFlags,
     #[command(flatten)]
     pub(crate) data: DataFlags,
     /// Most questions that are asked

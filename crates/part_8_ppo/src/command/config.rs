@@ -11,13 +11,13 @@ use crate::{PpoConfig, PpoUpdateConfig};
 /// When the arguments alone are wrong.
 pub(super) fn check(args: &TrainArgs) -> Result<()> {
     args.rollout.check()?;
-    args.scorer.check(&args.data.data)?;
+    args.reward_fn.check(&args.data.data)?;
     args.rewards.check()?;
     args.schedule.schedule()?;
     args.step.ensure_f32_without_checkpointing()?;
     args.lora.check()?;
     as_usage_error((|| {
-        let (prompts, mini) = (args.step.batch_size.get(), args.objective.mini_batches.get());
+        let (prompts, mini) = (args.step.batch_size.get(), args.objective.num_minibatches.get());
         ensure!(prompts >= mini, "{prompts} prompts are too few for {mini} mini-batches");
         let parts = mini * args.step.grad_accum_steps.get();
         ensure!(
@@ -45,17 +45,17 @@ pub(super) fn config(args: &TrainArgs, speech: &ChatTokenizer) -> Result<PpoConf
         reward_shaping: args.rewards.config(),
         kl_controller: args.rewards.kl_controller(),
         update: PpoUpdateConfig {
-            ppo_epochs: objective.epochs.get(),
-            n_minibatches: objective.mini_batches.get(),
+            ppo_epochs: objective.ppo_epochs.get(),
+            n_minibatches: objective.num_minibatches.get(),
             grad_accum_steps: args.step.grad_accum_steps.get(),
             clip_range: objective.clip_range(),
             value_clip_range: objective.value_clip_range(),
             loss_weights: objective.loss_weights(),
-            early_stop_kl: objective.max_kl,
+            early_stop_kl: objective.early_stop_kl,
             max_grad_norm: args.step.optimizer.max_grad_norm().unwrap_or(f64::MAX),
         },
         schedule: args.schedule.schedule()?,
-        critic_lr_multiplier: objective.critic_rate,
+        critic_lr_multiplier: objective.critic_lr_multiplier,
         seed: args.run.compute.seed,
     })
 }

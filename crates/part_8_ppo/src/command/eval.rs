@@ -15,12 +15,12 @@ use crate::reference::reference_of_finetuned;
 use crate::{CompletionEvalConfig, compare_to_reference, prompts};
 
 pub(super) fn run(args: &EvalArgs) -> Result<()> {
-    args.scorer.check(&args.data.data)?;
+    args.reward_fn.check(&args.data.data)?;
     let device = args.compute.open_device()?;
     let examples = load_eval_examples(args)?;
-    let tuned = args.tuned.open(&device)?;
+    let tuned = args.finetuned.open(&device)?;
     let reference =
-        reference_of_finetuned(&args.tuned, args.reference.as_deref(), &tuned, &device)?;
+        reference_of_finetuned(&args.finetuned, args.reference.as_deref(), &tuned, &device)?;
     let reference = reference.context("--reference: the model to compare with is not known")?;
     let FinetunedModel { model, chat_tokenizer: speech, .. } = tuned;
     let max_new_tokens =
@@ -35,7 +35,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
     }
     questions.truncate(args.eval_examples.get());
     let batch_size = args.batch_size.get();
-    let mut judge = args.scorer.open_reward_fn(&args.data.data, &speech, batch_size, &device)?;
+    let mut judge = args.reward_fn.open_reward_fn(&args.data.data, &speech, batch_size, &device)?;
     let asking = CompletionEvalConfig { chat_tokenizer: &speech, max_new_tokens, batch_size };
     let choice = SamplingStrategy::new(args.temperature, None, None, None);
     let mut rng = Rng::new(args.compute.seed);
@@ -60,7 +60,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
 /// What is asked: held-out sums, or a file's rows; of the data that the run learned from, the rows that it kept for validation.
 fn load_eval_examples(args: &EvalArgs) -> Result<Vec<Example>> {
     let (source, columns) = args.data.open_source()?;
-    let run = RunFolder::read_settings(Path::new(&args.tuned.model))?;
+    let run = RunFolder::read_settings(Path::new(&args.finetuned.model))?;
     let same = run.filter(|run| run["data"] == args.data.data && source != SftSource::Arithmetic);
     let Some(run) = same else { return source.load_all(columns.as_ref()) };
     let (Some(share), Some(seed)) = (run["validation"].as_f64(), run["seed"].as_u64()) else {

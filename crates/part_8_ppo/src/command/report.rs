@@ -40,14 +40,14 @@ pub(super) fn print_run_report(
     let (state, out) = (&learner.policy.progress, &args.out);
     let saved = if args.lora.lora_rank.is_some() { "adapter" } else { "model" };
     let place = out.join(saved);
-    match state.step == total || state.passed {
+    match state.step == total || state.target_reached {
         true => println!("the best {saved} is in {}", place.display()),
         false => println!("{}", resume_hint("part_8", state.step, total, &args.out)),
     }
     if args.run.json {
         let report = json!({
-            "step": state.step, "val_reward": state.best.map(|best| -best), "passed": state.passed,
-            "kl_price": learner.progress.kl_price, "updates": learner.progress.updates, saved: place,
+            "step": state.step, "val_reward": state.best_loss.map(|best| -best), "passed": state.target_reached,
+            "kl_price": learner.progress.kl_coef, "updates": learner.progress.updates, saved: place,
         });
         println!("{report}");
     }
@@ -65,9 +65,9 @@ pub(super) fn print_comparison(found: &PolicyComparison) {
     println!(
         "KL to the reference {kl:.3} nats a response; {length_mean:.1} tokens long, {eos_rate:.3} ended by themselves"
     );
-    if let (Some(exact), Some(forgiven)) = (found.exact_match, found.form_forgiven) {
+    if let (Some(exact), Some(forgiven)) = (found.exact_match, found.relaxed_match) {
         let before = found.exact_match_ref.unwrap_or_default();
-        let forgiven_before = found.form_forgiven_ref.unwrap_or_default();
+        let forgiven_before = found.relaxed_match_ref.unwrap_or_default();
         println!("exact match {exact:.3}, with the form forgiven {forgiven:.3}");
         println!("of the reference {before:.3}, with the form forgiven {forgiven_before:.3}");
     }

@@ -25,7 +25,7 @@ pub(super) fn load_run_data(
     let examples =
         args.examples.load_dataset(&args.data, DemonstrationStyle::Clean, args.run.compute.seed)?;
     let room = args.rollout.max_new_tokens_or(args.data.default_max_new_tokens());
-    let (coefficient, seed) = (args.objective.mix_coef, args.run.compute.seed);
+    let (coefficient, seed) = (args.objective.ptx_coef, args.run.compute.seed);
     let mix = match coefficient > 0. {
         true => {
             let mixed = tokenize(&examples.train, speech, context)?.examples;
@@ -37,7 +37,7 @@ pub(super) fn load_run_data(
     let (train, left_out) = prompts::tokenize_prompts(examples.train, speech, context, room)?;
     let (mut validation, more) =
         prompts::tokenize_prompts(examples.validation, speech, context, room)?;
-    validation.truncate(args.exam.eval_examples.get());
+    validation.truncate(args.eval.eval_examples.get());
     Ok(RunData { train, validation, ptx_loss: mix, n_dropped: left_out + more })
 }
 
@@ -63,7 +63,7 @@ pub(super) fn validator<'a>(
             max_new_tokens: args.rollout.max_new_tokens_or(args.data.default_max_new_tokens()),
             batch_size: 100,
         },
-        interval: args.exam.eval_interval,
-        target_reward: args.stop_at,
+        interval: args.eval.eval_interval,
+        target_reward: args.target_reward,
     }
 }

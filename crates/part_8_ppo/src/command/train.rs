@@ -26,7 +26,7 @@ const REWARD_BATCH_SIZE: usize = 32;
 pub(super) fn run(args: &TrainArgs) -> Result<()> {
     check(args)?;
     let device = args.run.compute.open_device()?;
-    let reward = Some(args.scorer.reward.as_str());
+    let reward = Some(args.reward_fn.reward.as_str());
     let (model, reference) = (args.model.as_deref(), args.reference.as_deref());
     let begins_with = [("--model", model), ("--reference", reference), ("--reward", reward)];
     let start = RunSetup::new(args, (&args.out, &args.run), &OVERRIDABLE_ON_RESUME, &begins_with)?;
@@ -37,7 +37,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let config = config(args, &speech)?;
     let asked = load_run_data(args, &speech, model.context_len)?;
     let NamedRewardFn { reward_fn: mut scorer, name: scored_by } =
-        args.scorer.open_reward_fn(&args.data.data, &speech, REWARD_BATCH_SIZE, &device)?;
+        args.reward_fn.open_reward_fn(&args.data.data, &speech, REWARD_BATCH_SIZE, &device)?;
     let lora = args.lora.config();
     lora.as_ref().map(|lora| lora.resolve_layers(&checkpoint.parameters)).transpose()?;
     let opened = |named| {
@@ -52,7 +52,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     }
 
     let of = other.as_ref().map_or(&checkpoint.parameters, |other| &other.parameters);
-    let origins = RunInputs { reference: parameters_sha256(of.iter())?, scorer: scored_by };
+    let origins = RunInputs { reference: parameters_sha256(of.iter())?, reward_fn: scored_by };
     let (parameters, seed) = (checkpoint.parameters, config.seed);
     let policy = TrainState::with_optional_lora(model, parameters, lora.as_ref(), optimizer, seed)?;
     let reference = other
@@ -71,7 +71,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
         sampler: checkpoint.sampler.as_ref(),
         lora: lora.as_ref().map(|lora| (lora, source.as_str())),
     };
-    let figures = args.exam.figures;
+    let figures = args.eval.metrics;
     let restore = |path: &Path| learner.restore(path, &name);
     let (folder, tracker, rows) = start.open_run(figures.tracker, restore)?;
     let (total, step) = (config.schedule.total_steps, learner.policy.progress.step);
@@ -103,7 +103,7 @@ fn finish_run(
     keeper: &ModelSaver<'_>,
     device: &Device,
 ) -> Result<()> {
-    let TrainProgress { best, passed, .. } = learner.policy.progress;
+    let TrainProgress { best_loss: best, target_reached: passed, .. } = learner.policy.progress;
     ensure!(
         passed || learner.progress.updates > 0,
         "no step was learned from: among the scores of each was one that is no number"

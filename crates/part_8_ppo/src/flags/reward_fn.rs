@@ -17,8 +17,8 @@ pub struct RewardFnFlags {
     #[arg(long, value_name = "SCORER", default_value = "rule")]
     pub reward: String,
     /// By rule, what a wrong number is worth for being one; not of arithmetic, where only the bare answer counts
-    #[arg(long, value_name = "X", default_value_t = 0., allow_negative_numbers = true, value_parser = unit_interval)]
-    pub form_credit: f64,
+    #[arg(long, alias = "form-credit", value_name = "X", default_value_t = 0., allow_negative_numbers = true, value_parser = unit_interval)]
+    pub format_reward: f64,
 }
 
 impl RewardFnFlags {
@@ -26,7 +26,7 @@ impl RewardFnFlags {
     /// A usage error when there is credit to give and nobody who gives it.
     pub fn check(&self, data: &str) -> Result<()> {
         let gives = self.reward == "rule" && data != "arithmetic";
-        as_usage_error(match self.form_credit > 0. && !gives {
+        as_usage_error(match self.format_reward > 0. && !gives {
             true => Err(anyhow!(
                 "--form-credit is given by --reward rule, and not for arithmetic, where only the bare answer counts"
             )),
@@ -51,8 +51,8 @@ impl RewardFnFlags {
         match (self.reward.as_str(), data) {
             ("rule", "arithmetic") => named(reward_fn::exact_match_reward_fn(), "exact"),
             ("rule", _) => named(
-                reward_fn::final_answer_reward_fn(self.form_credit),
-                &format!("final answer, {} for the form", self.form_credit),
+                reward_fn::final_answer_reward_fn(self.format_reward),
+                &format!("final answer, {} for the form", self.format_reward),
             ),
             ("chance", _) => named(reward_fn::random_reward_fn(), "chance"),
             (source, _) => {

@@ -23,29 +23,29 @@ pub struct RewardShapingFlags {
     #[arg(long, value_enum, default_value_t)]
     pub kl_estimator: KlEstimator,
     /// Change --kl-coef so that responses stay this many nats from the reference
-    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = positive)]
-    pub kl_target: Option<f64>,
+    #[arg(long, alias = "kl-target", value_name = "X", allow_negative_numbers = true, value_parser = positive)]
+    pub adaptive_kl_target: Option<f64>,
     /// Responses in which it changes [default: 10000]
     #[arg(
-        long, value_name = "N", allow_negative_numbers = true, value_parser = positive,
+        long, alias = "kl-horizon", value_name = "N", allow_negative_numbers = true, value_parser = positive,
         requires = "kl_target"
     )]
-    pub kl_horizon: Option<f64>,
+    pub adaptive_kl_horizon: Option<f64>,
     /// Keep scores between minus this and this
-    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = positive)]
-    pub score_clip: Option<f64>,
+    #[arg(long, alias = "score-clip", value_name = "X", allow_negative_numbers = true, value_parser = positive)]
+    pub reward_clip: Option<f64>,
     /// What a response is worth that was cut off before it ended
-    #[arg(long, value_enum, default_value_t)]
-    pub cut: TruncationHandling,
+    #[arg(long, alias = "cut", value_enum, default_value_t)]
+    pub truncation: TruncationHandling,
     /// What it loses besides
     #[arg(
-        long, value_name = "X", default_value_t = 1., allow_negative_numbers = true,
+        long, alias = "cut-penalty", value_name = "X", default_value_t = 1., allow_negative_numbers = true,
         value_parser = non_negative
     )]
-    pub cut_penalty: f64,
+    pub missing_eos_penalty: f64,
     /// What becomes of rewards before advantages are made of them
-    #[arg(long, value_enum, default_value_t)]
-    pub rewards: RewardScaling,
+    #[arg(long, alias = "rewards", value_enum, default_value_t)]
+    pub reward_scaling: RewardScaling,
     /// What a reward is worth a token later
     #[arg(
         long, value_name = "X", default_value_t = 1., allow_negative_numbers = true,
@@ -54,17 +54,17 @@ pub struct RewardShapingFlags {
     pub gamma: f64,
     /// How far rewards are trusted over values
     #[arg(
-        long, value_name = "X", default_value_t = 0.95, allow_negative_numbers = true,
+        long, alias = "lambda", value_name = "X", default_value_t = 0.95, allow_negative_numbers = true,
         value_parser = unit_interval
     )]
-    pub lambda: f64,
+    pub gae_lambda: f64,
 }
 
 impl RewardShapingFlags {
     /// # Errors
     /// A usage error when a price is to change that cannot.
     pub fn check(&self) -> Result<()> {
-        as_usage_error(match self.kl_target.is_some() && self.kl_coef == 0. {
+        as_usage_error(match self.adaptive_kl_target.is_some() && self.kl_coef == 0. {
             true => Err(anyhow!("--kl-target changes --kl-coef by factors: give one above 0")),
             false => Ok(()),
         })
@@ -73,20 +73,20 @@ impl RewardShapingFlags {
     /// How scores become advantages.
     pub fn config(&self) -> RewardShapingConfig {
         RewardShapingConfig {
-            gae: GaeConfig { gamma: self.gamma, lambda: self.lambda },
+            gae: GaeConfig { gamma: self.gamma, lambda: self.gae_lambda },
             kl_estimator: self.kl_estimator,
-            reward_clip: self.score_clip,
-            truncation: self.cut,
-            missing_eos_penalty: self.cut_penalty,
-            reward_scaling: self.rewards,
+            reward_clip: self.reward_clip,
+            truncation: self.truncation,
+            missing_eos_penalty: self.missing_eos_penalty,
+            reward_scaling: self.reward_scaling,
         }
     }
 
     /// How much a nat of KL costs.
     pub fn kl_controller(&self) -> KlController {
-        let (initial, horizon) = (self.kl_coef, self.kl_horizon.unwrap_or(10_000.));
+        let (initial, horizon) = (self.kl_coef, self.adaptive_kl_horizon.unwrap_or(10_000.));
         let adaptive = |target| KlController::Adaptive { init_kl_coef: initial, target, horizon };
-        self.kl_target.map_or(KlController::Fixed(initial), adaptive)
+        self.adaptive_kl_target.map_or(KlController::Fixed(initial), adaptive)
     }
 }
 

@@ -16,8 +16,8 @@ use crate::rollout::RolloutConfig;
 #[derive(Debug, Clone, Copy, Serialize, Args)]
 pub struct RolloutFlags {
     /// Responses to each prompt
-    #[arg(long, value_name = "N", default_value = "8")]
-    pub samples: NonZeroUsize,
+    #[arg(long, alias = "samples", value_name = "N", default_value = "8")]
+    pub group_size: NonZeroUsize,
     /// Longest response, in tokens [default: 8 for arithmetic, else 64]
     #[arg(long, value_name = "N")]
     pub max_new_tokens: Option<NonZeroUsize>,
@@ -47,7 +47,7 @@ impl RolloutFlags {
     fn with_stop_tokens(&self, stop: Vec<u32>, usual: usize) -> RolloutConfig {
         let top_k = Some(self.top_k).filter(|&k| k > 0);
         let choice = SamplingStrategy::new(self.temperature, top_k, self.top_p, None);
-        let (samples, sampler) = (self.samples.get(), Sampler::new(choice));
+        let (samples, sampler) = (self.group_size.get(), Sampler::new(choice));
         RolloutConfig {
             group_size: samples,
             sampler,

@@ -164,6 +164,6 @@ fn the_price_of_kl_follows_the_kl_of_whole_responses() -> Result<()> {
     let target = (far.kl * far.kl_per_token).sqrt();
     config.kl_controller = KlController::Adaptive { init_kl_coef: 0.01, target, horizon: 10. };
     run(&mut learner, &mut *letters(), &config, &Default::default(), false)?;
-    assert!(learner.progress.kl_price > 0.01, "{}", learner.progress.kl_price);
+    assert!(learner.progress.kl_coef > 0.01, "{}", learner.progress.kl_coef);
     Ok(())
 }

@@ -141,7 +141,7 @@ pub(super) fn run(
     let mut prompts = PromptLoader::new(questions.clone(), config.seed)?;
     let mut log = PpoLog::new(config.schedule.total_steps, learner.policy.progress.step, 1)?;
     train(learner, &mut around, &mut prompts, (config, &exam), outputs, &mut log)?;
-    Ok(learner.policy.progress.best.map(|best| -best))
+    Ok(learner.policy.progress.best_loss.map(|best| -best))
 }
 
 pub(super) fn bits(tuning: &TrainState) -> Result<Vec<Vec<f32>>> {

@@ -65,7 +65,7 @@ fn a_run_in_pieces_arrives_where_a_run_in_one_does_bit_for_bit() -> Result<()> {
         assert_eq!(bits(&whole.policy)?, bits(&last.policy)?, "{trunk:?}");
         assert_eq!(bits(&whole.critic)?, bits(&last.critic)?, "{trunk:?}");
         assert_eq!(whole.progress, last.progress);
-        assert_ne!(whole.progress.kl_price, 0.01, "the price adapted");
+        assert_ne!(whole.progress.kl_coef, 0.01, "the price adapted");
         let saved = Checkpoint::open(
             &folder.path().join("model").to_string_lossy(),
             modern::LoadMode::Inference,
@@ -152,14 +152,14 @@ fn a_run_goes_on_with_what_it_began_with_or_not_at_all() -> Result<()> {
     let config = config(1, speech.eos_token_id());
     let mut begun = learner(&speech, CriticBackbone::Shared, &config)?;
     let [a, b] = ["a", "b"].map(String::from);
-    begun.run_inputs = RunInputs { reference: a.clone(), scorer: b.clone() };
+    begun.run_inputs = RunInputs { reference: a.clone(), reward_fn: b.clone() };
     let folder = tempfile::tempdir()?;
     begun.save(folder.path(), "these")?;
     for (reference, scorer, says) in
         [(&a, &a, "--reward"), (&b, &b, "another reference"), (&a, &b, "")]
     {
         let mut other = learner(&speech, CriticBackbone::Shared, &config)?;
-        other.run_inputs = RunInputs { reference: reference.clone(), scorer: scorer.clone() };
+        other.run_inputs = RunInputs { reference: reference.clone(), reward_fn: scorer.clone() };
         match other.restore(folder.path(), "these") {
             Ok(()) => assert!(says.is_empty()),
             Err(error) => assert!(!says.is_empty() && error.to_string().contains(says), "{error}"),

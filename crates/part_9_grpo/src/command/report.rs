@@ -51,7 +51,7 @@ pub(super) fn print_run_report(
         false => println!("{}", resume_hint("part_9", step, total, &args.out)),
     }
     if args.run.json {
-        let best = tuning.progress.best.map(|badness| -badness);
+        let best = tuning.progress.best_loss.map(|badness| -badness);
         println!(
             "{}",
             json!({

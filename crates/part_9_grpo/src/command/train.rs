@@ -49,7 +49,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let optimizer = config.update.optimizer;
     let mut tuning =
         TrainState::with_optional_lora(model, parameters, lora.as_ref(), optimizer, config.seed)?;
-    let origins = RunInputs { reference: base_weights_sha256(&tuning)?, scorer: scored_by };
+    let origins = RunInputs { reference: base_weights_sha256(&tuning)?, reward_fn: scored_by };
     let mut so_far = RunState { run_inputs: origins, ..RunState::default() };
     let mut reference =
         config.reference_update.map(|kind| ReferenceModel::new(&tuning, kind)).transpose()?;
@@ -107,7 +107,7 @@ fn finish_run(
             "no step was learned from: among the scores of each was one that is no number"
         );
         ensure!(
-            tuning.progress.best.is_some(),
+            tuning.progress.best_loss.is_some(),
             "no model was kept: at each look at validation problems a score was no number"
         );
         if args.lora.merge {

@@ -189,7 +189,7 @@ fn the_best_of_all_looks_is_the_model_that_is_saved() -> Result<()> {
             if calls % 2 == 1 { Ok(said) } else { chance(replies, rng) }
         });
         let (tuning, _) = train_with_outputs(&config, &mut *both, &outputs, 1)?;
-        assert_eq!(tuning.progress.best, Some(-0.9));
+        assert_eq!(tuning.progress.best_loss, Some(-0.9));
         let saved = weights::load(&folder.path().join("model/model.safetensors"))?;
         let mut numbers = Vec::new();
         for tensor in saved.values() {

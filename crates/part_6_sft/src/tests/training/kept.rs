@@ -69,7 +69,7 @@ fn the_best_is_saved_and_the_best_is_merged() -> Result<()> {
     let mut wanted = None;
     for best in [None, Some(0.)] {
         push(&tuning)?;
-        tuning.progress.best = best; // once anything is better, and once nothing is
+        tuning.progress.best_loss = best; // once anything is better, and once nothing is
         let twin = GptModern::new(&model_config, tuning.parameters.for_inference().root())?;
         wanted.get_or_insert(twin.forward(&ids)?);
         exam.run(&twin, &mut tuning, &outputs, &mut log()?)?;
@@ -87,7 +87,7 @@ fn the_least_bad_is_kept_and_what_is_no_number_never_is() {
     let mut state = TrainProgress::default();
     let kept = [f64::NAN, 3., 4., f64::NAN, 2., 2.].map(|badness| state.update_best_loss(badness));
     assert_eq!(kept, [false, true, false, false, true, false]);
-    state.passed = true;
+    state.target_reached = true;
     assert!(state.update_best_loss(5.), "what is good enough ends the run, so it is kept");
-    assert_eq!(state, TrainProgress { step: 0, best: Some(5.), passed: true });
+    assert_eq!(state, TrainProgress { step: 0, best_loss: Some(5.), target_reached: true });
 }

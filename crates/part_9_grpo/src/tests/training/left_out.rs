@@ -23,7 +23,7 @@ fn a_look_at_what_is_no_number_decides_nothing() -> Result<()> {
         &RunOutputs::default(),
         1,
     )?;
-    assert_eq!((tuning.progress.step, tuning.progress.best), (2, Some(-0.9)));
+    assert_eq!((tuning.progress.step, tuning.progress.best_loss), (2, Some(-0.9)));
     Ok(())
 }
 
