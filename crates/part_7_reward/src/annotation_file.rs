@@ -41,7 +41,7 @@ struct AnnotationRow {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(untagged)]
 enum Outcome {
-    Decided { chosen: String, rejected: String },
+    Labeled { chosen: String, rejected: String },
     Skipped { skipped: Vec<String> },
 }
 
@@ -85,7 +85,7 @@ impl AnnotationFile {
         let asked = self.rows.iter().any(|row| row.prompt == prompt);
         let open = |row: &AnnotationRow| match &row.outcome {
             Outcome::Skipped { skipped } => skipped.len() >= 2,
-            Outcome::Decided { .. } => true,
+            Outcome::Labeled { .. } => true,
         };
         asked && !self.rows.last().is_some_and(|row| row.prompt == prompt && open(row))
     }
@@ -94,17 +94,17 @@ impl AnnotationFile {
     pub fn label(&self, prompt: &[ChatMessage], pair: [&str; 2]) -> Option<Label> {
         let [a, b] = pair;
         self.rows.iter().filter(|row| row.prompt == prompt).find_map(|row| match &row.outcome {
-            Outcome::Decided { chosen, rejected } if [a, b] == [chosen, rejected] => {
+            Outcome::Labeled { chosen, rejected } if [a, b] == [chosen, rejected] => {
                 Some(Label::Preferred(0))
             }
-            Outcome::Decided { chosen, rejected } if [b, a] == [chosen, rejected] => {
+            Outcome::Labeled { chosen, rejected } if [b, a] == [chosen, rejected] => {
                 Some(Label::Preferred(1))
             }
             Outcome::Skipped { skipped } => {
                 let both = pair.iter().all(|one| skipped.iter().any(|skipped| skipped == one));
                 both.then_some(Label::NoPreference)
             }
-            Outcome::Decided { .. } => None,
+            Outcome::Labeled { .. } => None,
         })
     }
 
@@ -122,7 +122,7 @@ impl AnnotationFile {
             Label::NoPreference => self.append_skipped(prompt, &pair),
             Label::Preferred(better) => {
                 let [chosen, rejected] = [pair[better], pair[1 - better]].map(String::from);
-                self.write(prompt, Outcome::Decided { chosen, rejected })
+                self.write(prompt, Outcome::Labeled { chosen, rejected })
             }
         }
     }
@@ -147,6 +147,6 @@ impl AnnotationFile {
 
     /// How many preferences are in the file.
     pub fn n_preferences(&self) -> usize {
-        self.rows.iter().filter(|row| matches!(row.outcome, Outcome::Decided { .. })).count()
+        self.rows.iter().filter(|row| matches!(row.outcome, Outcome::Labeled { .. })).count()
     }
 }

@@ -138,7 +138,7 @@ impl PpoExperience {
             gae: discount,
             ..
         } = config.reward_shaping;
-        if cut == TruncationHandling::Scored {
+        if cut == TruncationHandling::Terminal {
             bootstrap = bootstrap.zeros_like()?;
         }
         let paid = scores.iter().zip(groups.iter().flat_map(|group| &group.completions));
@@ -148,7 +148,7 @@ impl PpoExperience {
         let paid = Tensor::from_iter(paid, device)?; // (R)
         let kl = kl.estimate(&log_probs_drawn, &reference)?;
         let mut rewards = token_rewards(&paid, &kl, price, &mask)?;
-        if scale == RewardScaling::Whitened {
+        if scale == RewardScaling::Whiten {
             rewards = masked_whiten(&rewards, &mask, ShiftMean::No)?;
         }
         let found = gae(&rewards, &values, &bootstrap, &mask, discount)?;

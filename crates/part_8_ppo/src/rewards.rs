@@ -39,10 +39,10 @@ pub enum TruncationHandling {
     /// What was expected there, as it would have gone on; it is not scored
     #[default]
     #[value(alias = "bootstrapped")]
-    Bootstrapped,
+    Bootstrap,
     /// Its score, and nothing comes after it
     #[value(alias = "scored")]
-    Scored,
+    Terminal,
 }
 
 /// What becomes of rewards before advantages are made of them.
@@ -52,10 +52,10 @@ pub enum RewardScaling {
     /// Nothing
     #[default]
     #[value(alias = "as-they-are")]
-    AsTheyAre,
+    None,
     /// Variance 1; their mean stays
     #[value(alias = "whitened")]
-    Whitened,
+    Whiten,
 }
 
 impl RewardShapingConfig {
@@ -64,8 +64,8 @@ impl RewardShapingConfig {
         let score = clip_reward(score, self.reward_clip);
         match self.truncation {
             _ if response.terminated() => score,
-            TruncationHandling::Scored => score - self.missing_eos_penalty,
-            TruncationHandling::Bootstrapped => -self.missing_eos_penalty,
+            TruncationHandling::Terminal => score - self.missing_eos_penalty,
+            TruncationHandling::Bootstrap => -self.missing_eos_penalty,
         }
     }
 }

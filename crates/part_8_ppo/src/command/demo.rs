@@ -181,7 +181,7 @@ fn ppo_config(steps: usize, speech: &ChatTokenizer, seed: u64) -> PpoConfig {
             reward_clip: None,
             truncation: TruncationHandling::default(),
             missing_eos_penalty: 1.,
-            reward_scaling: RewardScaling::AsTheyAre,
+            reward_scaling: RewardScaling::None,
         },
         kl_controller: KlController::Fixed(0.02),
         update: PpoUpdateConfig {

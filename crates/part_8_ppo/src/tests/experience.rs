@@ -42,7 +42,7 @@ fn a_cut_response_is_paid_for_what_it_is_or_for_what_it_would_have_become() -> R
     let mut learner = learner(&speech, CriticBackbone::Shared, &config)?;
     let bias = learner.critic.parameters.get("value_head.bias").expect("a bias");
     bias.var.set(&Tensor::new(&[0.7f32], &CPU)?)?; // what is expected of everything
-    for cut in [TruncationHandling::Bootstrapped, TruncationHandling::Scored] {
+    for cut in [TruncationHandling::Bootstrap, TruncationHandling::Terminal] {
         config.reward_shaping.truncation = cut;
         let found = experience_of(&mut learner, &speech, &config)?;
         let responses: Vec<&SampledCompletion> =
@@ -51,8 +51,8 @@ fn a_cut_response_is_paid_for_what_it_is_or_for_what_it_would_have_become() -> R
             let clipped = score.min(0.5);
             let expected = match (response.terminated(), cut) {
                 (true, _) => clipped,
-                (false, TruncationHandling::Bootstrapped) => 0.7 - 2.,
-                (false, TruncationHandling::Scored) => clipped - 2.,
+                (false, TruncationHandling::Bootstrap) => 0.7 - 2.,
+                (false, TruncationHandling::Terminal) => clipped - 2.,
             };
             assert!((f64::from(paid) - expected).abs() < 1e-5, "{cut:?} {paid} {expected}");
         }
@@ -67,7 +67,7 @@ fn whitened_rewards_keep_their_mean() -> Result<()> {
     let speech = speech()?;
     let mut config = ending(1);
     config.reward_shaping.gae = GaeConfig { gamma: 1., lambda: 1. };
-    config.reward_shaping.reward_scaling = RewardScaling::Whitened;
+    config.reward_shaping.reward_scaling = RewardScaling::Whiten;
     let mut learner = learner(&speech, CriticBackbone::Shared, &config)?;
     let found = experience_of(&mut learner, &speech, &config)?;
     // The policy is its own reference, so all rewards are 0 but those of the last tokens.

@@ -50,9 +50,9 @@ pub(super) fn config(steps: usize, stop: u32) -> PpoConfig {
             gae: GaeConfig { gamma: 1., lambda: 0.95 },
             kl_estimator: KlEstimator::K1,
             reward_clip: None,
-            truncation: TruncationHandling::Scored,
+            truncation: TruncationHandling::Terminal,
             missing_eos_penalty: 0.,
-            reward_scaling: RewardScaling::AsTheyAre,
+            reward_scaling: RewardScaling::None,
         },
         kl_controller: KlController::Adaptive { init_kl_coef: 0.01, target: 0.5, horizon: 100. },
         update: PpoUpdateConfig {

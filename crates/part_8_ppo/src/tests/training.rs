@@ -126,8 +126,8 @@ fn a_look_at_what_is_no_number_decides_nothing() -> Result<()> {
 fn running_on_is_worth_no_more_than_the_best_score() -> Result<()> {
     let speech = speech()?;
     for (trunk, cut) in [
-        (CriticBackbone::Shared, TruncationHandling::Bootstrapped),
-        (CriticBackbone::Separate, TruncationHandling::Scored),
+        (CriticBackbone::Shared, TruncationHandling::Bootstrap),
+        (CriticBackbone::Separate, TruncationHandling::Terminal),
     ] {
         let mut config = ending(100);
         config.kl_controller = KlController::Fixed(0.);
