@@ -47,7 +47,7 @@ RUNS = {
     "part_8_lora": ["train", "--model", "OUT/part_6", "--reward", "OUT/part_7", "--lora-rank", "4",
                     "--lr", "1e-3", "--steps", "2", "--examples", "1000"],
     "part_9": ["train", "--model", "OUT/part_6", "--steps", "3", "--warmup-steps", "1",
-               "--eval-problems", "20"],
+               "--eval-examples", "20"],
 }
 EVALUATIONS = {
     "part_2": ["eval", "--model", "OUT/part_2/model", "--data", "data/tiny_hi.txt", "--json"],
@@ -57,7 +57,7 @@ EVALUATIONS = {
     "part_6": ["eval", "--model", "OUT/part_6", "--json"],
     "part_7": ["eval", "--model", "OUT/part_7", "--json"],
     "part_8": ["eval", "--model", "OUT/part_8", "--reference", "OUT/part_6", "--json"],
-    "part_9": ["eval", "--model", "OUT/part_9", "--n", "20", "--samples", "4", "--k", "2",
+    "part_9": ["eval", "--model", "OUT/part_9", "--eval-examples", "20", "--group-size", "4", "--k", "2",
                "--json"],
 }
 

@@ -29,10 +29,10 @@ def make_optimizer(model, lr, beta2):
     return torch.optim.AdamW(decay_groups(model, WEIGHT_DECAY), lr=lr, betas=(0.9, beta2), eps=1e-8)
 
 
-def random_batch(data, batch_size, block_size):
+def random_batch(data, batch_size, context_len):
     """Windows with every possible start equally likely."""
-    starts = torch.randint(len(data) - block_size, (batch_size, 1))
-    windows = data[starts + torch.arange(block_size + 1)]
+    starts = torch.randint(len(data) - context_len, (batch_size, 1))
+    windows = data[starts + torch.arange(context_len + 1)]
     return windows[:, :-1], windows[:, 1:]
 
 
@@ -42,18 +42,18 @@ def batch_loss(model, inputs, targets, reduction="mean"):
 
 
 @torch.no_grad()
-def whole_loss(model, data, block_size, rows=64):
+def whole_loss(model, data, context_len, rows=64):
     """Mean loss over `data` in non-overlapping windows, the last one partial.
 
     Every byte but the first is predicted exactly once.
     """
     inputs, targets = data[:-1], data[1:]
-    full = len(inputs) // block_size * block_size
+    full = len(inputs) // context_len * context_len
     total = 0.0
-    for start in range(0, full, rows * block_size):
-        stop = min(start + rows * block_size, full)
-        x = inputs[start:stop].view(-1, block_size)
-        y = targets[start:stop].view(-1, block_size)
+    for start in range(0, full, rows * context_len):
+        stop = min(start + rows * context_len, full)
+        x = inputs[start:stop].view(-1, context_len)
+        y = targets[start:stop].view(-1, context_len)
         total += batch_loss(model, x, y, "sum").item()
     if full < len(inputs):
         total += batch_loss(model, inputs[None, full:], targets[None, full:], "sum").item()
@@ -65,7 +65,7 @@ def parse_args():
     parser.add_argument("--data", required=True, help="text file; its bytes are the tokens")
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--batch-size", type=int, default=12)
-    parser.add_argument("--block-size", type=int, default=64)
+    parser.add_argument("--context-len", type=int, default=64)
     parser.add_argument("--n-layer", type=int, default=4)
     parser.add_argument("--n-head", type=int, default=4)
     parser.add_argument("--n-embd", type=int, default=128)
@@ -90,7 +90,7 @@ def main():
     n_train = len(data) * 9 // 10
     train, val = data[:n_train], data[n_train:]
 
-    model = Gpt2(VOCAB, args.block_size, args.n_layer, args.n_head, args.n_embd)
+    model = Gpt2(VOCAB, args.context_len, args.n_layer, args.n_head, args.n_embd)
     params = sum(p.numel() for p in model.parameters())
     optimizer = make_optimizer(model, args.lr, args.beta2)
     print(f"{params} parameters, {len(train)} training and {len(val)} validation bytes")
@@ -102,7 +102,7 @@ def main():
         if args.decay == "linear":  # from lr at the first step towards 0 after the last
             for group in optimizer.param_groups:
                 group["lr"] = args.lr * (1 - step / args.steps)
-        loss = batch_loss(model, *random_batch(train, args.batch_size, args.block_size))
+        loss = batch_loss(model, *random_batch(train, args.batch_size, args.context_len))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), GRAD_CLIP)
@@ -111,9 +111,9 @@ def main():
             print(f"step {step + 1}: training loss of the batch {loss.item():.4f}", flush=True)
     seconds = time.perf_counter() - started
 
-    timed_tokens = (args.steps - UNTIMED_STEPS) * args.batch_size * args.block_size
+    timed_tokens = (args.steps - UNTIMED_STEPS) * args.batch_size * args.context_len
     tokens_per_s = timed_tokens / seconds
-    val_loss = whole_loss(model, val, args.block_size)
+    val_loss = whole_loss(model, val, args.context_len)
     print(f"validation loss {val_loss:.4f}")
     print(f"training speed {tokens_per_s:.0f} tokens/s")
     result = {"val_loss": val_loss, "tokens_per_s": tokens_per_s, "params": params}

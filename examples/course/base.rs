@@ -48,7 +48,7 @@ pub(crate) fn pretrain(course: &CourseRun, folder: &Path) -> Result<StageRecord>
     let (data, tokenizer) = (text.display().to_string(), tokens.display().to_string());
     let context = CONTEXT_LEN.to_string();
     let mut line = vec!["part_4", "train", "--data", &data, "--tokenizer", &tokenizer];
-    line.extend(["--n-layer", "2", "--n-embd", "128", "--block-size", &context]);
+    line.extend(["--n-layer", "2", "--n-embd", "128", "--context-len", &context]);
     line.extend([
         "--steps",
         course.full_or_quick("200", "60"),
@@ -57,7 +57,7 @@ pub(crate) fn pretrain(course: &CourseRun, folder: &Path) -> Result<StageRecord>
         "--eval-interval",
         "50",
     ]);
-    line.extend(["--sample-interval", "0", "--sample-tokens", "1"]); // one that is sharper follows here
+    line.extend(["--sample-interval", "0", "--sample-len", "1"]); // one that is sharper follows here
     let command = course.run_command(scaling::command::parse_and_run, &line, folder)?;
 
     let model = folder.join("model").display().to_string();

@@ -100,7 +100,7 @@ const BATCH_AND_GROUP_SIZE: [[&str; 2]; 2] = [["32", "8"], ["64", "16"]];
 
 fn sft(course: &CourseRun, folder: &Path) -> Result<StageRecord> {
     let (model, steps) = (stage_path(course, "base/model"), course.full_or_quick("4500", "100"));
-    let mut line = vec!["part_6", "train", "--model", &model, "--demos", "noisy"];
+    let mut line = vec!["part_6", "train", "--model", &model, "--demonstrations", "noisy"];
     line.extend(["--steps", steps, "--eval-interval", "500"]);
     let command = course.run_command(sft::command::parse_and_run, &line, folder)?;
     let speech = exam::open_model(course, folder)?.chat_tokenizer;

@@ -47,7 +47,7 @@ impl ByteCorpus {
             ensure!(
                 n > block_size,
                 "the {name} part has {n} tokens, but a window needs block size + 1 = {}; \
-                 use a longer text or a smaller --block-size",
+                 use a longer text or a smaller --context-len",
                 block_size + 1
             );
         }

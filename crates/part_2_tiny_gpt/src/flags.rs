@@ -16,7 +16,7 @@ use crate::{GptConfig, LrDecay, Sampling, TrainConfig, TrainLog};
 /// A step on more tokens than this would fill any memory.
 const MAX_TOKENS_PER_STEP: usize = 1 << 22;
 const TOO_MANY_TOKENS_MESSAGE: &str =
-    "--batch-size times --block-size must be at most 4194304 tokens";
+    "--batch-size times --context-len must be at most 4194304 tokens";
 
 /// Where and how a command computes.
 #[derive(Debug, Clone, Serialize, Args)]
@@ -75,7 +75,7 @@ impl ModelSizeFlags {
 
     fn checked(&self) -> Result<GptConfig> {
         let Self { n_layer, n_head, n_embd, context_len: block_size, dropout } = *self;
-        ensure!(n_layer > 0 && block_size > 0, "--n-layer and --block-size must be at least 1");
+        ensure!(n_layer > 0 && block_size > 0, "--n-layer and --context-len must be at least 1");
         let mut config = GptConfig::byte_level(block_size, n_layer, n_head, n_embd);
         config.block.dropout = dropout;
         config.block.check()?;

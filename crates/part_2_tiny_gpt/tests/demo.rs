@@ -23,9 +23,9 @@ fn trained() -> (TempDir, Value) {
 
 fn train_args<'a>(data: &'a str, out: &'a str, steps: &'a str) -> Vec<&'a str> {
     let mut args = vec!["train", "--data", data, "--out", out, "--json"];
-    args.extend(["--steps", steps, "--eval-interval", steps, "--sample-tokens", "8"]);
+    args.extend(["--steps", steps, "--eval-interval", steps, "--sample-len", "8"]);
     args.extend(["--n-layer", "1", "--n-head", "2", "--n-embd", "16"]);
-    args.extend(["--block-size", "8", "--batch-size", "4"]);
+    args.extend(["--context-len", "8", "--batch-size", "4"]);
     args
 }
 
@@ -87,7 +87,7 @@ fn wrong_arguments_end_with_code_2_and_one_line() {
         2,
         "at most 4194304 tokens",
     );
-    PART_2.assert_fails(&["train", "--data", "x", "--block-size", "0"], 2, "--block-size");
+    PART_2.assert_fails(&["train", "--data", "x", "--context-len", "0"], 2, "--context-len");
     PART_2.assert_fails(&["train", "--data", "x", "--dropout", "1"], 2, "below 1");
     PART_2.assert_fails(&["train", "--data", "x", "--lr", "-1"], 2, "above 0");
 }

@@ -16,7 +16,7 @@ fn transformers_opens_what_train_wrote() -> Result<()> {
     let run = path_arg(folder.path(), "run");
     let data = path_arg(Path::new(env!("CARGO_MANIFEST_DIR")), "../../data/tiny_hi.txt");
     let mut args = vec!["train", "--steps", "5", "--n-layer", "2", "--n-head", "2"];
-    args.extend(["--n-embd", "16", "--block-size", "32", "--batch-size", "4"]);
+    args.extend(["--n-embd", "16", "--context-len", "32", "--batch-size", "4"]);
     args.extend(["--sample-interval", "0", "--data", &data, "--out", &run]);
     Program(env!("CARGO_BIN_EXE_part_2")).stdout(&args);
 

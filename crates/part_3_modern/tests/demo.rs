@@ -16,8 +16,8 @@ fn trained(flags: &[&str]) -> (TempDir, Value) {
     std::fs::write(&data, "the cat sat on the mat. ".repeat(40)).expect("a text");
     let run = path_arg(folder.path(), "run");
     let mut args = vec!["train", "--data", &data, "--out", &run, "--json", "--steps", "12"];
-    args.extend(["--n-layer", "1", "--n-head", "2", "--n-embd", "16", "--block-size", "16"]);
-    args.extend(["--batch-size", "4", "--sample-tokens", "8"]);
+    args.extend(["--n-layer", "1", "--n-head", "2", "--n-embd", "16", "--context-len", "16"]);
+    args.extend(["--batch-size", "4", "--sample-len", "8"]);
     args.extend(flags);
     let said = PART_3.stdout_json(&args);
     (folder, said)
@@ -36,7 +36,7 @@ fn every_choice_trains_writes_and_scores() {
         &["--norm", "layer", "--position", "learned", "--mlp", "gelu"],
         &["--n-kv-head", "1"],
         &["--window", "4"],
-        &["--window", "4", "--sink", "2"],
+        &["--window", "4", "--sinks", "2"],
     ];
     for flags in choices {
         let (folder, said) = trained(flags);
@@ -133,7 +133,7 @@ fn bad_input_is_told_in_one_line() {
     );
     PART_3.assert_fails(&[&generate[..], &["--ask", "why?"]].concat(), 1, "no chat template");
     PART_3.assert_fails(&[&generate[..], &["--ask", "why?", "--prompt", "x"]].concat(), 2, "--ask");
-    PART_3.assert_fails(&[&generate[..], &["--sink", "2"]].concat(), 2, "--window");
+    PART_3.assert_fails(&[&generate[..], &["--sinks", "2"]].concat(), 2, "--window");
     PART_3.assert_fails(
         &[&generate[..], &["--repetition-penalty", "0.5"]].concat(),
         2,

@@ -42,7 +42,7 @@ impl TrainingAlarms {
                         .take(5)
                         .any(|&n| n > EXPLOSION_FACTOR * usual) =>
                 {
-                    "the gradients grew before it: try a smaller --lr or --grad-clip"
+                    "the gradients grew before it: try a smaller --lr or --max-grad-norm"
                 }
                 Some(_) => {
                     "the gradients were as always before it: look at the data, or try --dtype f32"

@@ -115,7 +115,7 @@ impl StepFlags {
             ensure!(self.dtype == Precision::F32, "--dtype: this part trains in f32");
             ensure!(
                 !self.gradient_checkpointing,
-                "--recompute: this part keeps what the gradient needs"
+                "--gradient-checkpointing: this part keeps what the gradient needs"
             );
             Ok(())
         })())

@@ -155,8 +155,7 @@ const OVERRIDABLE_ON_RESUME: [&str; 13] = [
     "device",
     "eval_interval",
     "json",
-    "keep",
-    "log",
+    "keep_checkpoints",
     "log_interval",
     "merge",
     "model",
@@ -164,6 +163,7 @@ const OVERRIDABLE_ON_RESUME: [&str; 13] = [
     "save_interval",
     "stop_after",
     "threads",
+    "tracker",
 ];
 
 /// Whether the run in `out` can go on with these settings, which differ from its own in nothing that is computed. What a part does not

@@ -25,10 +25,10 @@ fn text(folder: &Path, documents: usize) -> String {
 }
 
 fn small<'a>(data: &'a str, out: &'a str) -> Vec<&'a str> {
-    let sizes = ["--n-layer", "1", "--n-head", "2", "--n-embd", "16", "--block-size", "16"];
+    let sizes = ["--n-layer", "1", "--n-head", "2", "--n-embd", "16", "--context-len", "16"];
     let run =
         ["--steps", "40", "--batch-size", "4", "--vocab-size", "300", "--eval-interval", "20"];
-    let shown = ["--log-interval", "5", "--sample-tokens", "8", "--json"];
+    let shown = ["--log-interval", "5", "--sample-len", "8", "--json"];
     [&["train", "--data", data, "--out", out][..], &sizes, &run, &shown].concat()
 }
 
@@ -109,7 +109,7 @@ fn the_data_of_a_run_serve_the_next_one() {
 #[test]
 fn every_tracker_gets_its_files_and_none_none() {
     for (kind, wanted) in [("wandb", "wandb"), ("none", "")] {
-        let (_folder, run, _) = trained(&["--log", kind]);
+        let (_folder, run, _) = trained(&["--tracker", kind]);
         let names = std::fs::read_dir(&run).expect("a folder");
         let mut names: Vec<String> = names
             .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into())
@@ -147,7 +147,7 @@ fn settings_come_from_a_file_and_the_effective_ones_are_saved() {
 
 #[test]
 fn bad_input_is_told_in_one_line_and_nothing_is_overwritten() {
-    let (folder, run, _) = trained(&["--log", "none"]);
+    let (folder, run, _) = trained(&["--tracker", "none"]);
     let before = std::fs::read(format!("{run}/metrics.jsonl")).expect("figures");
     let file = |name: &str, bytes: &str| {
         std::fs::write(folder.path().join(name), bytes).expect("a file");
@@ -169,7 +169,7 @@ fn bad_input_is_told_in_one_line_and_nothing_is_overwritten() {
     refuses(&good, &["--min-lr", "0.1"], 2, "--min-lr 0.1 is above --lr 0.003");
     refuses(&good, &["--warmup-steps", "2000"], 2, "more than --steps");
     refuses(&good, &["--batch-size", "18446744073709551615"], 2, "at most 4194304 tokens");
-    refuses(&good, &["--accumulate", "1000000000000"], 2, "--accumulate must be at most");
+    refuses(&good, &["--grad-accum-steps", "1000000000000"], 2, "--grad-accum-steps must be at most");
     refuses(&good, &["--stop-after", "0"], 2, "--stop-after");
     refuses(&good, &["--n-head", "3"], 2, "256");
     refuses(&good, &["--dtype", "int8"], 2, "--dtype");

@@ -62,7 +62,7 @@ pub(crate) struct DemoArgs {
 
 #[derive(Args)]
 pub(crate) struct TrainArgs {
-    /// The text, any file: its bytes are the tokens, the last tenth is held out and must fill a window of --block-size
+    /// The text, any file: its bytes are the tokens, the last tenth is held out and must fill a window of --context-len
     #[arg(long, value_name = "FILE")]
     pub(crate) data: PathBuf,
     /// The folder of the comparison: the table, the plots, and a run folder per model

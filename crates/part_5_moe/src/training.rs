@@ -93,7 +93,7 @@ pub fn train(
         let loss = loss.to_scalar::<f32>()?; // waits for the device
         ensure!(
             loss.is_finite(),
-            "the loss is {loss} at step {step}: try a smaller --lr or --balance"
+            "the loss is {loss} at step {step}: try a smaller --lr or --aux-loss-coef"
         );
         log.log_step(step, loss, lr, norm, batch.inputs.elem_count())?;
         watch.update(&loads);

@@ -16,7 +16,7 @@ fn text(steps: usize) -> (TempDir, Vec<String>) {
     let data = path_arg(folder.path(), "text.txt");
     std::fs::write(&data, "the cat sat on the mat. ".repeat(40)).expect("a text");
     let (out, flags) = (path_arg(folder.path(), "runs/moe"), "--n-layer 1 --n-head 2 --n-embd 16");
-    let flags = format!("{flags} --steps {steps} --block-size 16 --batch-size 4 --sample-tokens 8");
+    let flags = format!("{flags} --steps {steps} --context-len 16 --batch-size 4 --sample-len 8");
     let mut args = vec!["train".into(), "--data".into(), data, "--out".into(), out];
     args.extend(flags.split(' ').map(String::from));
     (folder, args)
@@ -104,8 +104,8 @@ fn train_compares_models_of_equal_work_and_keeps_them() {
 #[test]
 fn each_model_is_trained_as_its_name_and_the_flags_say() {
     let (folder, args) = text(12);
-    let models = ["--models", "balanced,unbalanced,bias", "--balance", "0.3", "--z-loss", "0.2"];
-    says(&args, &[&models[..], &["--jitter", "0.1", "--capacity-factor", "2", "--json"]].concat());
+    let models = ["--models", "balanced,unbalanced,bias", "--aux-loss-coef", "0.3", "--z-loss-coef", "0.2"];
+    says(&args, &[&models[..], &["--router-jitter", "0.1", "--capacity-factor", "2", "--json"]].concat());
     for (name, balance, bias_speed, selection) in [
         ("balanced", 0.3, 0., "probability"),
         ("unbalanced", 0., 0., "probability"),
@@ -187,8 +187,8 @@ fn bad_input_is_refused_in_one_line_and_nothing_is_written() {
     refuses(&["--experts", "0"], 2, "the number of experts is 0");
     refuses(&["--capacity-factor", "0"], 2, "must be above 0");
     refuses(&["--capacity-factor", "nan"], 2, "not a finite number");
-    refuses(&["--balance", "-1"], 2, "must be 0 or above");
-    refuses(&["--jitter", "1"], 2, "--jitter must be below 1");
+    refuses(&["--aux-loss-coef", "-1"], 2, "must be 0 or above");
+    refuses(&["--router-jitter", "1"], 2, "--router-jitter must be below 1");
     refuses(&["--models", "dense,bias,dense"], 2, "names a model twice");
     refuses(&["--models", "sparse"], 2, "invalid value 'sparse'");
     refuses(&["--dropout", "0.1"], 2, "these models have none");

@@ -108,7 +108,7 @@ impl LoraFlags {
         let plain = self.lora_dropout == 0. && self.lora_target_modules == "all";
         as_usage_error(match self.lora_rank.is_some() || plain {
             true => Ok(()),
-            false => Err("--lora-dropout and --lora-layers are for adapters: give a --lora-rank"),
+            false => Err("--lora-dropout and --lora-target-modules are for adapters: give a --lora-rank"),
         })
     }
 

@@ -34,7 +34,6 @@ pub struct AnnotationFile {
 struct AnnotationRow {
     prompt: Vec<ChatMessage>,
     #[serde(flatten)]
-    #[serde(alias = "said")]
     outcome: Outcome,
 }
 

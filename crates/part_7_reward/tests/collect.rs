@@ -11,7 +11,7 @@ const PART_7: Program = Program(env!("CARGO_BIN_EXE_part_7"));
 
 /// A step of training in `out`, with these flags besides.
 fn learn<'a>(out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
-    let small = "train --n-layer 1 --n-head 2 --n-embd 16 --steps 1 --batch-size 4 --pairs 8 --eval-pairs 2 --log none";
+    let small = "train --n-layer 1 --n-head 2 --n-embd 16 --steps 1 --batch-size 4 --pairs 8 --eval-pairs 2 --tracker none";
     small.split(' ').chain(["--out", out]).chain(more.iter().copied()).collect()
 }
 
@@ -49,7 +49,7 @@ fn a_rule_prefers_and_the_better_answer_meets_the_next() {
         let args = ["collect", "--model", &base, "--rule", "shorter"];
         PART_7.stdout(&[&args[..], more].concat())
     };
-    let twelve = ["--questions", "12", "--samples", "4", "--out", &mine];
+    let twelve = ["--prompts", "12", "--group-size", "4", "--out", &mine];
     let text = collect(&twelve);
     let found = rows(&mine);
     let decided: Vec<&Value> = found.iter().filter(|row| row["chosen"].is_string()).collect();
@@ -75,7 +75,7 @@ fn a_rule_prefers_and_the_better_answer_meets_the_next() {
     collect(&["--data", &others, "--out", &mine]);
     assert!(rows(&mine).len() > found.len(), "other questions were not asked");
     let alike = path_arg(folder.path(), "alike.jsonl");
-    let text = collect(&["--temperature", "1e-5", "--questions", "2", "--out", &alike]);
+    let text = collect(&["--temperature", "1e-5", "--prompts", "2", "--out", &alike]);
     assert!(text.contains("0 preferences"), "likeliest answers are alike: {text}");
     let exact = ["collect", "--model", &base, "--data", &others, "--rule", "exact"];
     PART_7.assert_fails(&exact, 2, "which these data lack");
@@ -83,7 +83,7 @@ fn a_rule_prefers_and_the_better_answer_meets_the_next() {
         .stdout(&learn(&path_arg(folder.path(), "learned"), &["--model", &base, "--data", &mine]));
     end_by(&base, &[0]);
     let cut = path_arg(folder.path(), "cut.jsonl");
-    let text = collect(&["--max-new-tokens", "3", "--questions", "4", "--out", &cut]);
+    let text = collect(&["--max-new-tokens", "3", "--prompts", "4", "--out", &cut]);
     assert!(text.contains("8 answers did not end") && text.contains("0 preferences"), "{text}");
 }
 
@@ -92,7 +92,7 @@ fn a_person_chooses_skips_and_leaves_and_is_not_asked_twice() {
     let folder = tempfile::tempdir().expect("a folder");
     let (base, mine) = (talker(folder.path()), path_arg(folder.path(), "mine.jsonl"));
     let asked = |typed: &str, more: &[&str]| {
-        let args = ["collect", "--model", &base, "--out", &mine, "--questions", "60"];
+        let args = ["collect", "--model", &base, "--out", &mine, "--prompts", "60"];
         let asked = PART_7
             .command(&[&args[..], more].concat())
             .stdin(Stdio::piped())

@@ -10,7 +10,7 @@ const PART_7: Program = Program(env!("CARGO_BIN_EXE_part_7"));
 /// A run of a few steps in `out`, with these flags besides.
 fn train<'a>(out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     let small = "train --base-steps 2 --sft-steps 2 --n-layer 1 --n-head 2 --n-embd 16 --steps 4 --batch-size 4 --pairs 40 \
-                 --eval-pairs 6 --log-interval 1 --log none";
+                 --eval-pairs 6 --log-interval 1 --tracker none";
     small.split_whitespace().chain(["--out", out]).chain(more.iter().copied()).collect()
 }
 
@@ -35,7 +35,7 @@ fn rows(file: impl AsRef<Path>) -> Vec<Value> {
 fn a_run_is_trained_resumed_and_measured() {
     let folder = tempfile::tempdir().expect("a folder");
     let (whole, parts) = (path_arg(folder.path(), "whole"), path_arg(folder.path(), "parts"));
-    let schedule = ["--warmup-steps", "2", "--lr-decay", "cosine"];
+    let schedule = ["--warmup-steps", "2", "--lr-scheduler", "cosine"];
     PART_7.stdout(&train(&whole, &schedule));
     let text = PART_7.stdout(&train(&parts, &[&schedule[..], &["--stop-after", "2"]].concat()));
     assert!(text.contains("-p part_7 -- train --resume"), "{text}");
@@ -104,8 +104,8 @@ fn what_is_asked_for_reaches_the_run() {
     assert!(said("first/model/tokenizer_config.json").contains("User: "));
 
     let base = path_arg(folder.path(), "first/base");
-    let lora = ["--model", &base, "--lora-rank", "2", "--data", &data, "--block-size", "6"];
-    let split = ["--test", "0.2", "--centring", "1e6"];
+    let lora = ["--model", &base, "--lora-rank", "2", "--data", &data, "--context-len", "6"];
+    let split = ["--test", "0.2", "--center-rewards-coefficient", "1e6"];
     let text = PART_7.stdout(&train(&second, &[&lora[..], &split].concat()));
     for part in ["are trained", "lost their beginning", "2 to choose the model by, 4 apart"] {
         assert!(text.contains(part), "{part} in {text}");
@@ -146,14 +146,14 @@ fn bad_input_is_refused_in_one_line() {
     refused(&["--validation", "1"], 2, "must be below 1");
     refused(&["--lora-dropout", "0.1"], 2, "give a --lora-rank");
     refused(&["--lora-rank", "2", "--merge"], 2, "--merge");
-    refused(&["--block-size", "9999"], 1, "the model reads up to 128 tokens");
+    refused(&["--context-len", "9999"], 1, "the model reads up to 128 tokens");
     refused(&["--lora-rank", "500"], 1, "say no more than those of rank");
     refused(&["--template", "chatml"], 1, "<|im_start|> is no token of this model");
     refused(&["--model", "nowhere/at/all"], 1, "nowhere/at/all");
     PART_7.assert_fails(&["eval", "--model", "nowhere"], 1, "there is no folder nowhere");
     let picture = format!("{file}/in/a/file.png");
     PART_7.assert_fails(&["eval", "--model", "nowhere", "--histogram", &picture], 1, "creating");
-    for wrong in [["--samples", "1"], ["--max-new-tokens", "0"]] {
+    for wrong in [["--group-size", "1"], ["--max-new-tokens", "0"]] {
         PART_7.assert_fails(
             &[&["collect", "--model", "nowhere"], &wrong[..]].concat(),
             2,

@@ -56,11 +56,11 @@ impl PpoAlarms {
             )),
             (kl_per_token > MAX_KL_PER_TOKEN).then(|| format!(
                 "the policy is {kl_per_token:.2} nats per token from its reference: it may please the scorer with what is no \
-                 language any more; raise --kl-coef, or give a --kl-target"
+                 language any more; raise --kl-coef, or give a --adaptive-kl-target"
             )),
             (eos_rate < MIN_EOS_RATE).then(|| format!(
                 "{:.1} % of the responses end themselves: --max-new-tokens may be too small, or the policy never learned to stop \
-                 (--cut-penalty makes it; only with --cut scored are the others scored)",
+                 (--missing-eos-penalty makes it; only with --truncation scored are the others scored)",
                 100. * eos_rate
             )),
             scores_alike.then(|| {

@@ -37,7 +37,7 @@ enum Command {
 
 /// A policy is asked what its run asked, and judged by who judged it, unless something else is said.
 const SETTINGS_FROM_RUN: [&str; 7] =
-    ["columns", "data", "form_credit", "max_new_tokens", "reference", "reward", "template"];
+    ["columns", "data", "format_reward", "max_new_tokens", "reference", "reward", "template"];
 
 /// Runs the command line `args`, the program's name first, in this process.
 ///

@@ -13,7 +13,7 @@ const PART_8: Program = Program(env!("CARGO_BIN_EXE_part_8"));
 
 /// A run of a few steps in `out`, with these flags besides.
 fn train<'a>(out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
-    let small = "train --base-steps 2 --sft-steps 2 --n-layer 1 --n-head 2 --n-embd 16 --steps 4 --batch-size 4 --samples 2 \
+    let small = "train --base-steps 2 --sft-steps 2 --n-layer 1 --n-head 2 --n-embd 16 --steps 4 --batch-size 4 --group-size 2 \
                  --examples 40 --eval-examples 6 --threads 1";
     let small = small.split_whitespace().chain(["--out", out]);
     small.chain(more.iter().copied()).collect()
@@ -95,25 +95,25 @@ fn bad_input_is_refused_in_one_line() {
         |more: &[&str], code, says: &str| PART_8.assert_fails(&train(&out, more), code, says);
     refused(&["--max-new-tokens", "0"], 2, "--max-new-tokens");
     refused(&["--temperature", "0"], 2, "temperature above 0");
-    refused(&["--samples", "0"], 2, "--samples");
+    refused(&["--group-size", "0"], 2, "--group-size");
     refused(&["--batch-size", "1"], 2, "1 prompts are too few for 2 mini-batches");
-    refused(&["--lambda", "1.5"], 2, "--lambda");
+    refused(&["--gae-lambda", "1.5"], 2, "--gae-lambda");
     refused(&["--gamma", "0"], 2, "--gamma");
-    refused(&["--clip", "0"], 2, "--clip");
+    refused(&["--clip-range", "0"], 2, "--clip-range");
     refused(&["--dtype", "f16"], 2, "--dtype");
     refused(&["--kl-estimator", "k4"], 2, "invalid value 'k4'");
-    refused(&["--demos", "noisy"], 2, "unexpected argument '--demos'");
+    refused(&["--demonstrations", "noisy"], 2, "unexpected argument '--demonstrations'");
     refused(&["--gamma", "-1"], 2, "--gamma");
-    refused(&["--stop-at", "nan"], 2, "--stop-at");
-    refused(&["--kl-target", "1", "--kl-coef", "0"], 2, "--kl-target");
-    refused(&["--kl-horizon", "10"], 2, "--kl-target");
-    refused(&["--form-credit", "0.1"], 2, "--form-credit");
+    refused(&["--target-reward", "nan"], 2, "--target-reward");
+    refused(&["--adaptive-kl-target", "1", "--kl-coef", "0"], 2, "--adaptive-kl-target");
+    refused(&["--adaptive-kl-horizon", "10"], 2, "--adaptive-kl-target");
+    refused(&["--format-reward", "0.1"], 2, "--format-reward");
     refused(&["--lora-dropout", "0.1"], 2, "--lora-rank");
     refused(&["--lora-rank", "2", "--lora-dropout", "0.1"], 2, "--lora-dropout");
-    refused(&["--accumulate", "3"], 2, "4 prompts are too few for 2 mini-batches in 3 parts each");
+    refused(&["--grad-accum-steps", "3"], 2, "4 prompts are too few for 2 mini-batches in 3 parts each");
     refused(&["--reward", "nowhere/at/all"], 1, "nowhere/at/all");
     refused(&["--reference", "nowhere/at/all"], 1, "nowhere/at/all");
-    refused(&["--lora-rank", "2", "--lora-layers", "none"], 1, "none");
+    refused(&["--lora-rank", "2", "--lora-target-modules", "none"], 1, "none");
     refused(&["--data", "nowhere.jsonl"], 1, "nowhere.jsonl");
     refused(&["--model", "nowhere/at/all"], 1, "nowhere/at/all");
     assert!(!Path::new(&out).exists(), "nothing was written");

@@ -121,7 +121,7 @@ pub struct GrpoObjectiveFlags {
     #[arg(long, alias = "importance-cap", value_name = "C", allow_negative_numbers = true, value_parser = positive)]
     pub importance_sampling_cap: Option<f64>,
     /// Completions that reach the budget take no part
-    #[arg(long, alias = "mask-truncated", conflicts_with = "overlong_margin")]
+    #[arg(long, alias = "mask-truncated", conflicts_with = "overlong_buffer")]
     pub mask_truncated_completions: bool,
     /// The last N tokens of the budget cost up to 1
     #[arg(long, alias = "overlong-margin", value_name = "N")]
@@ -149,11 +149,11 @@ impl GrpoObjectiveFlags {
             let margin = self.overlong_buffer.map_or(0, NonZeroUsize::get);
             ensure!(
                 margin <= budget,
-                "--overlong-margin {margin} is more than the {budget} tokens of a completion"
+                "--overlong-buffer {margin} is more than the {budget} tokens of a completion"
             );
             ensure!(
                 self.kl_coef > 0. || self.ref_model_sync_steps.is_none(),
-                "--reference-every renews a reference, and with --beta 0 there is none"
+                "--ref-model-sync-steps renews a reference, and with --kl-coef 0 there is none"
             );
             Ok(())
         })())

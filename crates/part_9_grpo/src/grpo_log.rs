@@ -136,7 +136,7 @@ impl GrpoLog {
                 step,
                 "before a step was taken, the loss sees other probabilities than the sampler noted,",
                 &format!(
-                    "by {mismatch:.3} nats a token: --importance-cap corrects it"
+                    "by {mismatch:.3} nats a token: --importance-sampling-cap corrects it"
                 ),
             ),
             _ => Ok(()),

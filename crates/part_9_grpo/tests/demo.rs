@@ -38,9 +38,9 @@ fn train<'a>(model: &'a str, out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
         "3",
         "--group-size",
         "2",
-        "--micro-batch",
+        "--micro-batch-size",
         "2",
-        "--eval-problems",
+        "--eval-examples",
         "6",
         "--eval-interval",
         "2",
@@ -66,11 +66,11 @@ fn the_demo_shows_what_was_learned() {
 fn adapters_are_trained_and_are_their_own_reference() {
     let folder = tempfile::tempdir().expect("a folder");
     let (model, tuned) = (model(folder.path()), path_arg(folder.path(), "tuned"));
-    let lora = ["--lora-rank", "2", "--lr", "0.05", "--beta", "0.1", "--merge"];
+    let lora = ["--lora-rank", "2", "--lr", "0.05", "--kl-coef", "0.1", "--merge"];
     PART_9.stdout(&train(&model, &tuned, &lora));
     assert!(Path::new(&tuned).join("adapter/adapter_model.safetensors").exists());
     let of = |more: &[&str]| {
-        let args = [&["eval", "--n", "6", "--samples", "2", "--k", "1", "--json", "--model"], more]
+        let args = [&["eval", "--eval-examples", "6", "--group-size", "2", "--k", "1", "--json", "--model"], more]
             .concat();
         PART_9.stdout_json(&args)
     };
@@ -81,7 +81,7 @@ fn adapters_are_trained_and_are_their_own_reference() {
     let (alone, next) = (path_arg(folder.path(), "alone"), path_arg(folder.path(), "next"));
     PART_9.stdout(&train(&model, &alone, &lora[..2]));
     PART_9.assert_fails(&train(&alone, &next, &[]), 1, "with --merge it makes a model");
-    let args = train(&model, &tuned, &["--lora-rank", "2", "--reference-every", "2"]);
+    let args = train(&model, &tuned, &["--lora-rank", "2", "--ref-model-sync-steps", "2"]);
     PART_9.assert_fails(&args, 2, "--lora-rank");
 }
 
@@ -102,7 +102,7 @@ fn settings_files_speak_the_names_of_other_programs() {
         data("eval")
     );
     std::fs::write(&file, text).expect("a file");
-    let said = PART_9.stdout(&["train", "--config", &file, "--eval-problems", "2"]);
+    let said = PART_9.stdout(&["train", "--config", &file, "--eval-examples", "2"]);
     assert!(said.contains("2 to look at") && !said.contains("800 problems"), "{said}");
     assert!(!said.contains(" 0 were left out"), "the long ones are counted: {said}");
     let settings = std::fs::read_to_string(Path::new(&out).join("config.json")).expect("settings");

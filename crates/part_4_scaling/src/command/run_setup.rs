@@ -21,7 +21,7 @@ use crate::{Checkpoints, Corpus, Dataset, PretrainState, TrainConfig};
 const OVERRIDABLE_ON_RESUME: [&str; 7] = [
     "eval_windows",
     "sample_interval",
-    "sample_tokens",
+    "sample_len",
     "temperature",
     "tokenizer",
     "top_k",
@@ -44,7 +44,7 @@ pub(super) fn start_run(
         let (tokens, t) = (data.train.len(), model.context_len);
         ensure!(
             tokens > t && data.validation.len() > 1,
-            "{tokens} tokens to learn from are too few for windows of --block-size {t}"
+            "{tokens} tokens to learn from are too few for windows of --context-len {t}"
         );
         model.vocab_size = data.tokenizer.vocab_size();
         training_memory::ensure_fits_in_memory(model.parameter_count(), device)?;

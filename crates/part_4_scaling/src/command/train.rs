@@ -78,11 +78,11 @@ fn train_config(args: &TrainArgs) -> Result<TrainConfig> {
     as_usage_error((|| {
         ensure!(
             tokens <= MAX_TOKENS_PER_MICRO_BATCH,
-            "--batch-size times --block-size must be at most {MAX_TOKENS_PER_MICRO_BATCH} tokens"
+            "--batch-size times --context-len must be at most {MAX_TOKENS_PER_MICRO_BATCH} tokens"
         );
         ensure!(
             batches <= MAX_GRAD_ACCUM_STEPS,
-            "--accumulate must be at most {MAX_GRAD_ACCUM_STEPS}"
+            "--grad-accum-steps must be at most {MAX_GRAD_ACCUM_STEPS}"
         );
         Ok(())
     })())?;

@@ -34,13 +34,13 @@ fn a_file_is_a_command_line_and_later_sources_win() -> Result<()> {
         out.display()
     );
     let line = expand(&format!("part_4 train {flags}"))?;
-    let expected = format!("part_4 train --log=none --lr=2 --n-layer=6 --recompute {flags}");
+    let expected = format!("part_4 train --tracker=none --lr=2 --n-layer=6 --gradient-checkpointing {flags}");
     assert_eq!(line, expected);
     let off = expand(&format!(
         "part_4 train --config={} --set recompute=false --set lr=null",
         file.display()
     ))?;
-    assert!(!off.contains("--recompute") && !off.contains("--lr"), "{off}");
+    assert!(!off.contains("--gradient-checkpointing") && !off.contains("--lr"), "{off}");
     assert_eq!(expand("part_4 train --n-layer 8")?, "part_4 train --n-layer 8");
     assert_eq!(expand("part_4")?, "part_4");
     Ok(())

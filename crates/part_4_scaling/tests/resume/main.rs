@@ -13,8 +13,8 @@ use tensor_core::testing::{Program, path_arg};
 const PART_4: Program = Program(env!("CARGO_BIN_EXE_part_4"));
 
 /// A small model on a small text, quickly.
-const SMALL: &str = "--n-layer 2 --n-head 2 --n-embd 16 --block-size 16 --batch-size 4 --vocab-size 300 \
-    --eval-windows 4 --eval-interval 0 --sample-interval 0 --sample-tokens 4 --log none --log-interval 1 --threads 2";
+const SMALL: &str = "--n-layer 2 --n-head 2 --n-embd 16 --context-len 16 --batch-size 4 --vocab-size 300 \
+    --eval-windows 4 --eval-interval 0 --sample-interval 0 --sample-len 4 --tracker none --log-interval 1 --threads 2";
 
 struct Runs {
     folder: TempDir,
@@ -100,9 +100,9 @@ fn two_hundred_steps_equal_eighty_and_a_hundred_and_twenty_resumed() {
     let runs = Runs::new();
     for (i, flags) in [
         &[][..],
-        &["--accumulate", "3", "--dropout", "0.1"],
-        &["--recompute", "--dropout", "0.1", "--dtype", "bf16", "--eval-interval", "70"],
-        &["--dtype", "f16", "--lr-decay", "stable"],
+        &["--grad-accum-steps", "3", "--dropout", "0.1"],
+        &["--gradient-checkpointing", "--dropout", "0.1", "--dtype", "bf16", "--eval-interval", "70"],
+        &["--dtype", "f16", "--lr-scheduler", "stable"],
     ]
     .into_iter()
     .enumerate()

@@ -31,7 +31,7 @@ pub(crate) struct DemoArgs {
 #[command(mut_arg("lr", |arg| arg.default_value("1e-3")))]
 #[command(mut_arg("beta2", |arg| arg.default_value("0.999")))]
 #[command(mut_arg("weight_decay", |arg| arg.default_value("0.01")))]
-#[command(mut_arg("lr_decay", |arg| arg.default_value("stable")))]
+#[command(mut_arg("lr_scheduler", |arg| arg.default_value("warmup_stable_decay")))]
 #[command(mut_arg("steps", |arg| arg.default_value("3000")))]
 #[command(mut_arg("batch_size", |arg| arg.default_value("64").help("Examples whose gradient is computed at a time")))]
 pub(crate) struct TrainArgs {

@@ -34,7 +34,7 @@ pub(crate) struct DemoArgs {
 #[command(args_override_self = true)]
 #[command(mut_arg("lr", |arg| arg.default_value("5e-4")))]
 #[command(mut_arg("weight_decay", |arg| arg.default_value("0.01")))]
-#[command(mut_arg("lr_decay", |arg| arg.default_value("stable")))]
+#[command(mut_arg("lr_scheduler", |arg| arg.default_value("warmup_stable_decay")))]
 #[command(mut_arg("steps", |arg| arg.default_value("400")))]
 #[command(mut_arg("batch_size", |arg| arg.default_value("64").help("Pairs whose gradient is computed at a time")))]
 #[command(mut_arg("merge", |arg| arg.hide(true)))]

@@ -65,7 +65,7 @@ pub(super) fn with_context_len(config: &ModelConfig, args: &TrainArgs) -> Result
     let learned = config.attention.position == PositionEncoding::Learned;
     ensure!(
         context <= config.context_len && !learned,
-        "--block-size {context}: the model reads up to {} tokens{}",
+        "--context-len {context}: the model reads up to {} tokens{}",
         config.context_len,
         if learned {
             ", at positions that it has learned, so that this cannot be changed"

@@ -29,7 +29,7 @@ pub(crate) struct DemoArgs {
 #[command(mut_arg("lr", |arg| arg.default_value("1e-4")))]
 #[command(mut_arg("weight_decay", |arg| arg.default_value("0")))]
 #[command(mut_arg("batch_size", |arg| arg.default_value("32").help("Prompts of a rollout")))]
-#[command(mut_arg("accumulate", |arg| arg.help("Parts of a mini-batch that are computed one after the other")))]
+#[command(mut_arg("grad_accum_steps", |arg| arg.help("Parts of a mini-batch that are computed one after the other")))]
 #[command(mut_arg("examples", |arg| arg.help("Questions of arithmetic that are drawn")))]
 #[command(mut_arg("save_interval", |arg| arg.default_value("20")))]
 #[command(mut_arg("log_interval", |arg| arg.default_value("1")))]

@@ -28,7 +28,7 @@ impl RewardFnFlags {
         let gives = self.reward == "rule" && data != "arithmetic";
         as_usage_error(match self.format_reward > 0. && !gives {
             true => Err(anyhow!(
-                "--form-credit is given by --reward rule, and not for arithmetic, where only the bare answer counts"
+                "--format-reward is given by --reward rule, and not for arithmetic, where only the bare answer counts"
             )),
             false => Ok(()),
         })

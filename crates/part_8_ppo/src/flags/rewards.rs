@@ -28,7 +28,7 @@ pub struct RewardShapingFlags {
     /// Responses in which it changes [default: 10000]
     #[arg(
         long, alias = "kl-horizon", value_name = "N", allow_negative_numbers = true, value_parser = positive,
-        requires = "kl_target"
+        requires = "adaptive_kl_target"
     )]
     pub adaptive_kl_horizon: Option<f64>,
     /// Keep scores between minus this and this
@@ -65,7 +65,7 @@ impl RewardShapingFlags {
     /// A usage error when a price is to change that cannot.
     pub fn check(&self) -> Result<()> {
         as_usage_error(match self.adaptive_kl_target.is_some() && self.kl_coef == 0. {
-            true => Err(anyhow!("--kl-target changes --kl-coef by factors: give one above 0")),
+            true => Err(anyhow!("--adaptive-kl-target changes --kl-coef by factors: give one above 0")),
             false => Ok(()),
         })
     }

@@ -123,7 +123,7 @@ pub(super) fn run_ppo(
         ("--out", out.to_string_lossy().into_owned()),
         ("--steps", steps.to_string()),
         ("--batch-size", PROMPTS_PER_STEP.to_string()),
-        ("--samples", GROUP_SIZE.to_string()),
+        ("--group-size", GROUP_SIZE.to_string()),
         ("--max-new-tokens", MAX_NEW_TOKENS.to_string()),
         ("--eval-interval", "0".into()),
         ("--seed", seed.to_string()),

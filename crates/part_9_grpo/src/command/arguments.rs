@@ -55,7 +55,6 @@ pub(crate) struct TableArgs {
 #[command(mut_arg("warmup_steps", |arg| arg.help("Steps until the highest rate [default: a twentieth of --steps]")))]
 #[command(mut_arg("weight_decay", |arg| arg.default_value("0")))]
 #[command(mut_arg("beta2", |arg| arg.default_value("0.95")))]
-#[command(mut_arg("grad_clip", |arg| arg.visible_alias("max-grad-norm")))]
 #[command(mut_arg("save_interval", |arg| arg.visible_alias("save-every")))]
 #[command(mut_arg("log_interval", |arg| arg.default_value("5")))]
 pub(crate) struct TrainArgs {

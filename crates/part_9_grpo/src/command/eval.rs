@@ -22,7 +22,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
     args.task.check()?;
     let (samples, k) = (args.group_size.get(), args.k.get());
     as_usage_error((|| {
-        ensure!(k <= samples, "--k {k} needs at least as many --samples, not {samples}");
+        ensure!(k <= samples, "--k {k} needs at least as many --group-size, not {samples}");
         Ok(())
     })())?;
     check_rollout_size(

@@ -23,7 +23,7 @@ use crate::training::GrpoValidation;
 use crate::{GrpoConfig, GrpoContext, GrpoLog, GrpoUpdateConfig, RunState, TaskDataset, train};
 
 /// What may change when a run is resumed beside where things are: how much is looked at.
-const OVERRIDABLE_ON_RESUME: [&str; 3] = ["eval_interval", "eval_problems", "eval_file"];
+const OVERRIDABLE_ON_RESUME: [&str; 3] = ["eval_interval", "eval_examples", "eval_file"];
 
 pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let schedule = check_args(args)?;

@@ -37,8 +37,8 @@ fn config_from_flags(flags: &str) -> Result<GrpoConfig> {
 fn every_flag_arrives_where_it_is_used() -> Result<()> {
     let found = config_from_flags(
         "--batch-size 5 --group-size 3 --temperature 0.7 --max-new-tokens 9 --baseline leave-one-out --advantage-epsilon 0.5 \
-         --aggregation constant --epsilon 0.1 --epsilon-high 0.28 --kl k2 --beta 0.4 --reference-every 6 --importance-cap 2 \
-         --mask-truncated --mu 4 --micro-batch 2 --steps 11 --lr 0.5 --beta2 0.8 --weight-decay 0.3 --grad-clip 0.2 --seed 13",
+         --loss-aggregation constant --clip-range 0.1 --clip-range-high 0.28 --kl-estimator k2 --kl-coef 0.4 --ref-model-sync-steps 6 --importance-sampling-cap 2 \
+         --mask-truncated-completions --num-iterations 4 --micro-batch-size 2 --steps 11 --lr 0.5 --beta2 0.8 --weight-decay 0.3 --max-grad-norm 0.2 --seed 13",
     )?;
     let RolloutConfig { group_size: samples, max_new_tokens, stop_token_ids: ref stop, .. } =
         found.rollout;
@@ -75,7 +75,7 @@ fn every_flag_arrives_where_it_is_used() -> Result<()> {
         (usual.advantage.overlong, usual.reference_update),
         (Overlong::None, Some(ReferenceUpdate::Fixed))
     );
-    let free = config_from_flags("--beta 0 --overlong-margin 2")?;
+    let free = config_from_flags("--kl-coef 0 --overlong-buffer 2")?;
     assert_eq!((free.objective.kl, free.reference_update), (None, None));
     assert_eq!(free.advantage.overlong, Overlong::Penalized { buffer: 2 });
     assert_eq!(config_from_flags("--gamma 1.0")?.seed, 1337);

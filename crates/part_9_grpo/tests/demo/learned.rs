@@ -50,7 +50,7 @@ fn what_is_rewarded_is_said_more_often_and_what_costs_less_often() -> Result<()>
     let (start, [all, most, few]) = half_taught(folder.path())?;
     let measured = |model: &str| {
         let flags = ["--data", &all, "--reward", "exact", "--json", "--model", model];
-        PART_9.stdout_json(&[&["eval", "--samples", "16", "--k", "4"], &flags[..]].concat())
+        PART_9.stdout_json(&[&["eval", "--group-size", "16", "--k", "4"], &flags[..]].concat())
     };
     let figure = |found: &serde_json::Value, key: &str| found[key].as_f64().expect(key);
     let before = measured(&start);
@@ -78,7 +78,7 @@ fn what_is_rewarded_is_said_more_often_and_what_costs_less_often() -> Result<()>
     assert!(figure(&better, "kl") > 0.01 && before.get("kl").is_none());
     // Asked nothing else, it is asked what its run decided by, and paid as there.
     let run = path_arg(folder.path(), "exact=-1");
-    let own = PART_9.stdout_json(&["eval", "--samples", "8", "--json", "--model", &run]);
+    let own = PART_9.stdout_json(&["eval", "--group-size", "8", "--json", "--model", &run]);
     assert_eq!(own["n"], 3, "{own}");
     assert_eq!(figure(&own, "reward_mean"), -figure(&own, "exact_match"));
     // A run of another part has not set a tenth of the same file aside.
@@ -86,7 +86,7 @@ fn what_is_rewarded_is_said_more_often_and_what_costs_less_often() -> Result<()>
     let mut settings: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&config)?)?;
     settings.as_object_mut().expect("settings").remove("task");
     std::fs::write(&config, settings.to_string())?;
-    let eval = ["eval", "--samples", "8", "--json", "--model", &run, "--data", &most];
+    let eval = ["eval", "--group-size", "8", "--json", "--model", &run, "--data", &most];
     assert_eq!(PART_9.stdout_json(&eval)["n"], std::fs::read_to_string(&most)?.lines().count());
     Ok(())
 }

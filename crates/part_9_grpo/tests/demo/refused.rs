@@ -27,8 +27,8 @@ fn bad_input_is_refused_in_one_line() {
     refused(&["--batch-size", "100000000000"], 2, "tokens that are drawn at a time at most");
     refused(&["--group-size", "10000000000"], 2, "tokens that are drawn at a time at most");
     refused(&["--gamma", "0.9"], 2, "--gamma");
-    refused(&["--beta", "0", "--reference-every", "2"], 2, "with --beta 0 there is none");
-    refused(&["--overlong-margin", "9"], 2, "is more than the 8 tokens of a completion");
+    refused(&["--kl-coef", "0", "--ref-model-sync-steps", "2"], 2, "with --kl-coef 0 there is none");
+    refused(&["--overlong-buffer", "9"], 2, "is more than the 8 tokens of a completion");
     refused(&["--reward", "exact=1,nowhere/reward=0.2"], 1, "nowhere/reward");
     let another = of_seed(folder.path(), "another", 2);
     PART_9.assert_fails(&train(&model, &another, &[]), 1, "config.json is no run's");
@@ -37,17 +37,17 @@ fn bad_input_is_refused_in_one_line() {
     refused(&["--temperature", "0"], 2, "--temperature");
     refused(&["--lora-dropout", "0.1"], 2, "--lora-rank");
     refused(&["--lora-rank", "2", "--lora-dropout", "0.1"], 2, "ratios would not be 1");
-    refused(&["--mask-truncated", "--overlong-margin", "2"], 2, "--mask-truncated");
+    refused(&["--mask-truncated-completions", "--overlong-buffer", "2"], 2, "--mask-truncated-completions");
     refused(&["--model", "nowhere/at/all"], 1, "nowhere/at/all");
     assert!(!Path::new(&out).exists(), "nothing was written");
     PART_9.assert_fails(
-        &["eval", "--model", &model, "--k", "9", "--samples", "8"],
+        &["eval", "--model", &model, "--k", "9", "--group-size", "8"],
         2,
-        "--k 9 needs at least as many --samples",
+        "--k 9 needs at least as many --group-size",
     );
     // A model that is never right: said once, and counted, whether or not a reference pulls.
     for beta in ["0", "0.03"] {
-        let text = PART_9.stdout(&train(&model, &out, &["--reward", "exact", "--beta", beta]));
+        let text = PART_9.stdout(&train(&model, &out, &["--reward", "exact", "--kl-coef", beta]));
         assert_eq!(text.matches("ALARM: step 1: no completion is better").count(), 1, "{text}");
         assert!(text.contains("in 4 of 4 steps") && !text.contains("step 2: no"), "{text}");
     }

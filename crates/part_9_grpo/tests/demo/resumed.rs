@@ -50,13 +50,13 @@ fn a_run_is_trained_resumed_and_measured() {
     let (whole, parts) = (path_arg(folder.path(), "whole"), path_arg(folder.path(), "parts"));
     // Every feature that keeps something between steps: two updates per rollout, a reference that is renewed.
     let more = [
-        "--mu",
+        "--num-iterations",
         "2",
-        "--reference-every",
+        "--ref-model-sync-steps",
         "3",
-        "--beta",
+        "--kl-coef",
         "0.1",
-        "--importance-cap",
+        "--importance-sampling-cap",
         "2",
         "--log-interval",
         "2",
@@ -88,7 +88,7 @@ fn a_run_is_trained_resumed_and_measured() {
     for key in FIGURES {
         assert!(rows.contains(&format!("\"{key}\":")), "{key}: {rows}");
     }
-    let eval = ["eval", "--model", &whole, "--n", "12", "--samples", "3", "--k", "2", "--json"];
+    let eval = ["eval", "--model", &whole, "--eval-examples", "12", "--group-size", "3", "--k", "2", "--json"];
     let found = PART_9.stdout_json(&eval);
     for key in KEYS {
         assert!(found[key].is_number(), "{key} in {found}");
