@@ -27,7 +27,7 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 COMMON = ["--seed", "1337", "--threads", "1"]
 MEASURED = re.compile(
-    r"(_s|_ms|seconds|time|elapsed|timestamp|mfu|memory_mb|gemm_share)$|_per_s|share_")
+    r"(_s|_ms|seconds|time|elapsed|timestamp|mfu|memory_mb|gemm_share)$|_per_s|share_|_time_fraction")
 
 # Flags that every version of the commands understands. OUT is the folder of all runs.
 RUNS = {

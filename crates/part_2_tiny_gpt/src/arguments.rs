@@ -44,10 +44,10 @@ pub(crate) struct DemoArgs {
 #[derive(Args)]
 pub(crate) struct TrainArgs {
     /// The text, any file: its bytes are the tokens, the last tenth is held out and must fill a window of --context-len
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, visible_alias = "dataset", value_name = "FILE")]
     pub(crate) data: PathBuf,
     /// The run folder: settings, metrics, loss curve and the best model
-    #[arg(long, value_name = "DIR", default_value = "runs/tiny-gpt")]
+    #[arg(long, visible_alias = "output-dir", value_name = "DIR", default_value = "runs/tiny-gpt")]
     pub(crate) out: PathBuf,
     #[command(flatten)]
     pub(crate) train: TrainFlags,
@@ -63,7 +63,7 @@ pub(crate) struct TrainArgs {
 #[derive(Args)]
 pub(crate) struct SampleArgs {
     /// A model folder that `train` wrote
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, visible_alias = "model-name-or-path", value_name = "DIR")]
     pub(crate) model: PathBuf,
     /// The text to continue
     #[arg(long, default_value = "\n", hide_default_value = true)]
@@ -91,10 +91,10 @@ pub(crate) enum Split {
 #[derive(Args)]
 pub(crate) struct EvalArgs {
     /// A model folder that `train` wrote
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, visible_alias = "model-name-or-path", value_name = "DIR")]
     pub(crate) model: PathBuf,
     /// The text
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, visible_alias = "dataset", value_name = "FILE")]
     pub(crate) data: PathBuf,
     /// Which part of it
     #[arg(long, value_enum, default_value_t = Split::Validation)]

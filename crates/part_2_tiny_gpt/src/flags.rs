@@ -54,7 +54,7 @@ pub struct ModelSizeFlags {
     #[arg(long, value_name = "N", default_value_t = 256)]
     pub n_embd: usize,
     /// Longest text the model sees, in tokens
-    #[arg(long, alias = "block-size", value_name = "N", default_value_t = 256)]
+    #[arg(long, visible_alias = "block-size", value_name = "N", default_value_t = 256)]
     pub context_len: usize,
     /// Probability of dropout while training
     #[arg(
@@ -112,7 +112,7 @@ impl SamplingFlags {
 pub struct OptimizerFlags {
     /// Memory of the gradients' squares; small batches are noisy and want a long one
     #[arg(
-        long, value_name = "X", default_value_t = 0.99, allow_negative_numbers = true,
+        long, visible_alias = "adam-beta2", value_name = "X", default_value_t = 0.99, allow_negative_numbers = true,
         value_parser = beta
     )]
     pub beta2: f64,
@@ -124,7 +124,7 @@ pub struct OptimizerFlags {
     pub weight_decay: f64,
     /// Largest gradient norm; 0 for no clipping
     #[arg(
-        long, alias = "grad-clip", value_name = "X", default_value_t = 1., allow_negative_numbers = true,
+        long, visible_alias = "grad-clip", value_name = "X", default_value_t = 1., allow_negative_numbers = true,
         value_parser = non_negative
     )]
     pub max_grad_norm: f64,
@@ -147,25 +147,36 @@ impl OptimizerFlags {
 #[derive(Debug, Clone, Copy, Args)]
 pub struct TrainFlags {
     /// Optimiser steps
-    #[arg(long, value_name = "N", default_value = "2000")]
+    #[arg(long, visible_alias = "max-steps", value_name = "N", default_value = "2000")]
     pub steps: NonZeroUsize,
     /// Windows of text per step
-    #[arg(long, value_name = "N", default_value = "32")]
+    #[arg(
+        long,
+        visible_alias = "per-device-train-batch-size",
+        value_name = "N",
+        default_value = "32"
+    )]
     pub batch_size: NonZeroUsize,
     /// Highest learning rate; it rises over the first twentieth of the steps
     #[arg(
-        long, value_name = "X", default_value_t = 3e-3, allow_negative_numbers = true,
+        long, visible_alias = "learning-rate", value_name = "X", default_value_t = 3e-3, allow_negative_numbers = true,
         value_parser = positive
     )]
     pub lr: f64,
     /// Learning-rate schedule after the warm-up
-    #[arg(long, alias = "lr-decay", value_enum, default_value_t = LrDecay::Linear)]
+    #[arg(long, visible_alias = "lr-scheduler-type", alias = "lr-decay", value_enum, default_value_t = LrDecay::Linear)]
     pub lr_scheduler: LrDecay,
     /// Optimizer flags: AdamW's β₂ and weight decay, and gradient clipping.
     #[command(flatten)]
     pub optimizer: OptimizerFlags,
     /// Steps between two looks at the held-out text
-    #[arg(long, value_name = "N", default_value = "200")]
+    #[arg(
+        long,
+        visible_alias = "eval-steps",
+        alias = "eval-every",
+        value_name = "N",
+        default_value = "200"
+    )]
     pub eval_interval: NonZeroUsize,
     /// Steps between two samples; 0 for none
     #[arg(long, value_name = "N", default_value_t = 200)]

@@ -68,10 +68,10 @@ pub(crate) enum MlpChoice {
 #[derive(Args)]
 pub(crate) struct TrainArgs {
     /// The text, any file: its bytes are the tokens, the last tenth is held out and must fill a window of --context-len
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, visible_alias = "dataset", value_name = "FILE")]
     pub(crate) data: PathBuf,
     /// The run folder: settings, metrics, loss curve and the best model
-    #[arg(long, value_name = "DIR", default_value = "runs/modern")]
+    #[arg(long, visible_alias = "output-dir", value_name = "DIR", default_value = "runs/modern")]
     pub(crate) out: PathBuf,
     /// Norm
     #[arg(long, value_enum, default_value_t = NormChoice::Rms)]

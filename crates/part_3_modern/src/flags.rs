@@ -14,7 +14,7 @@ use crate::{CacheKind, Checkpoint, LoadMode, Sampler, SamplingStrategy, SlidingW
 pub struct ModelFlags {
     /// A model folder in Hugging Face's layout, a run's folder, a .gguf file, a llama2.c .bin with its tokenizer beside it, or
     /// owner/name or owner/name:file.gguf on the Hub
-    #[arg(long, value_name = "MODEL")]
+    #[arg(long, visible_alias = "model-name-or-path", value_name = "MODEL")]
     pub model: String,
     /// Turn quantized weights into full numbers: slower, exact
     #[arg(long)]

@@ -1,6 +1,6 @@
 //! The tools of part 4: train a tokenizer, train a model, let it write, measure it. Without a subcommand: the demo.
 
-mod arguments;
+pub(crate) mod arguments;
 mod run_setup;
 mod demo;
 mod eval;
@@ -24,7 +24,7 @@ use arguments::{DEFAULT_OUT, DemoArgs, EvalArgs, SampleArgs, TokenizerArgs, Trai
 /// interrupted without a trace.
 #[derive(Parser)]
 #[command(name = "part_4", version, args_conflicts_with_subcommands = true)]
-struct Cli {
+pub(crate) struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
@@ -48,7 +48,7 @@ enum Command {
 /// # Errors
 /// Those of the command; of arguments that are none, and where help is asked for, clap's.
 pub fn parse_and_run(args: impl IntoIterator<Item = impl Into<OsString>>) -> Result<()> {
-    let cli = Cli::try_parse_from(expand_config(args, DEFAULT_OUT)?)?;
+    let cli = Cli::try_parse_from(expand_config::<Cli>(args, DEFAULT_OUT)?)?;
     match cli.command {
         None => demo::run(&cli.demo),
         Some(Command::Tokenizer(args)) => tokenizer::run(&args),

@@ -43,10 +43,16 @@ impl Precision {
 #[derive(Debug, Clone, Copy, Serialize, Args)]
 pub struct ScheduleFlags {
     /// Optimizer steps
-    #[arg(long, value_name = "N", default_value = "1000")]
+    #[arg(
+        long,
+        visible_alias = "max-steps",
+        alias = "num-train-steps",
+        value_name = "N",
+        default_value = "1000"
+    )]
     pub steps: NonZeroUsize,
     /// Highest learning rate
-    #[arg(long, value_name = "X", default_value_t = 3e-3, allow_negative_numbers = true, value_parser = positive)]
+    #[arg(long, visible_alias = "learning-rate", value_name = "X", default_value_t = 3e-3, allow_negative_numbers = true, value_parser = positive)]
     pub lr: f64,
     /// Rate of the last step [default: a tenth of --lr]
     #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = non_negative)]
@@ -55,7 +61,7 @@ pub struct ScheduleFlags {
     #[arg(long, value_name = "N")]
     pub warmup_steps: Option<usize>,
     /// What then becomes of it
-    #[arg(long, alias = "lr-decay", value_enum, default_value_t = DecayShape::Cosine)]
+    #[arg(long, visible_alias = "lr-scheduler-type", alias = "lr-decay", value_enum, default_value_t = DecayShape::Cosine)]
     pub lr_scheduler: DecayShape,
 }
 
@@ -88,10 +94,21 @@ impl ScheduleFlags {
 #[derive(Debug, Clone, Copy, Serialize, Args)]
 pub struct StepFlags {
     /// Windows of text whose gradient is computed at a time
-    #[arg(long, value_name = "N", default_value = "16")]
+    #[arg(
+        long,
+        visible_alias = "per-device-train-batch-size",
+        value_name = "N",
+        default_value = "16"
+    )]
     pub batch_size: NonZeroUsize,
     /// Such batches per step
-    #[arg(long, alias = "accumulate", value_name = "N", default_value = "1")]
+    #[arg(
+        long,
+        visible_alias = "gradient-accumulation-steps",
+        alias = "accumulate",
+        value_name = "N",
+        default_value = "1"
+    )]
     pub grad_accum_steps: NonZeroUsize,
     /// What the model computes in; weights and optimizer are f32
     #[arg(long, value_enum, default_value_t = Precision::F32)]
@@ -126,10 +143,22 @@ impl StepFlags {
 #[derive(Debug, Clone, Copy, Serialize, Args)]
 pub struct SaveFlags {
     /// Steps between two checkpoints; 0 for one at the end
-    #[arg(long, value_name = "N", default_value_t = 200)]
+    #[arg(
+        long,
+        visible_alias = "save-steps",
+        alias = "save-every",
+        value_name = "N",
+        default_value_t = 200
+    )]
     pub save_interval: usize,
     /// Checkpoints kept
-    #[arg(long, alias = "keep", value_name = "N", default_value = "2")]
+    #[arg(
+        long,
+        visible_alias = "save-total-limit",
+        alias = "keep",
+        value_name = "N",
+        default_value = "2"
+    )]
     pub keep_checkpoints: NonZeroUsize,
     /// Save and stop after this many steps in all; --resume goes on
     #[arg(long, value_name = "N")]
@@ -140,10 +169,16 @@ pub struct SaveFlags {
 #[derive(Debug, Clone, Copy, Serialize, Args)]
 pub struct MetricsFlags {
     /// Steps between two rows of figures
-    #[arg(long, value_name = "N", default_value = "10")]
+    #[arg(
+        long,
+        visible_alias = "logging-steps",
+        alias = "log-every",
+        value_name = "N",
+        default_value = "10"
+    )]
     pub log_interval: NonZeroUsize,
     /// Whose files the figures go to, beside metrics.jsonl
-    #[arg(long, alias = "log", value_enum, default_value_t = TrackerKind::Tensorboard)]
+    #[arg(long, visible_alias = "report-to", alias = "log", value_enum, default_value_t = TrackerKind::Tensorboard)]
     pub tracker: TrackerKind,
 }
 
@@ -155,7 +190,13 @@ pub struct LogFlags {
     #[serde(flatten)]
     pub metrics: MetricsFlags,
     /// Steps between two looks at the held-out documents; 0 for one at the end
-    #[arg(long, value_name = "N", default_value_t = 200)]
+    #[arg(
+        long,
+        visible_alias = "eval-steps",
+        alias = "eval-every",
+        value_name = "N",
+        default_value_t = 200
+    )]
     pub eval_interval: usize,
     /// Most windows of these that are looked at
     #[arg(long, value_name = "N", default_value = "200")]

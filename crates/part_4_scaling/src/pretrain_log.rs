@@ -82,8 +82,10 @@ impl PretrainLog {
     pub fn log_skipped_step(&mut self, run: &PretrainState) -> Result<()> {
         self.n_skipped_steps += 1;
         let (skipped, scale) = (self.n_skipped_steps, run.loss_scale());
-        self.metrics_writer
-            .write_row(run.progress.step + 1, json!({ "skipped": skipped, "loss_scale": scale }))
+        self.metrics_writer.write_row(
+            run.progress.step + 1,
+            json!({ "n_skipped_steps": skipped, "loss_scale": scale }),
+        )
     }
 
     /// A step that was taken. Every so often the figures become a row: the mean loss since the last one, and those of the
@@ -105,7 +107,7 @@ impl PretrainLog {
             "loss": mean, "lr": rate, "grad_norm": norm, "epoch": epoch,
             "tokens": step * self.config.tokens_per_step,
             "tokens_per_s": tokens_per_second,
-            "gemm_share": tokens_per_second * self.config.mfu_per_token_per_s,
+            "mfu": tokens_per_second * self.config.mfu_per_token_per_s,
             "memory_mb": resident_bytes().map(|bytes| bytes / 1_000_000),
         });
         if run.progress.grad_scaler.is_some() {

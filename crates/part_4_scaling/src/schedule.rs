@@ -22,7 +22,7 @@ pub enum DecayShape {
     /// Half a cosine, from the end of the warm-up to the last step.
     Cosine,
     /// Not at all until the last fifth of the steps, then on a line.
-    #[value(alias = "stable")]
+    #[value(aliases = ["wsd", "stable"])]
     #[serde(alias = "stable")]
     WarmupStableDecay,
     /// Not at all.

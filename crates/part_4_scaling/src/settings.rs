@@ -1,61 +1,68 @@
-//! Settings from a file: the command line, written down.
+//! Settings files: YAML keys and `--set` pairs are command-line flags by another spelling.
 //!
-//! `--config run.yaml` with the line `n_layer: 6` means what `--n-layer 6` would mean, so a file is checked like any command
-//! line and every flag can stand in one. What comes later wins: the defaults, the settings of the run that `--resume`
-//! continues, the file, `--set n_layer=6`, the flags themselves.
+//! `--config run.yaml` with the line `n_layer: 6` means what `--n-layer 6` means, so a file is
+//! checked like any command line and every flag, under any of its names, can stand in one. Later
+//! sources win: the defaults, the settings of the run that `--resume` continues, the file,
+//! `--set n_layer=6`, the flags themselves.
+//!
+//! A flag that was renamed keeps its old name as an alias, so the aliases that clap knows also
+//! translate the keys of an old run's `config.json`.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+use clap::{Arg, Args, Command, CommandFactory};
 use serde_json::Value;
 use tiny_gpt::RunFolder;
 
-/// Where more settings come from.
+/// Flags that add settings from a file, from `KEY=VALUE` pairs or from the run being resumed.
 #[derive(Debug, Clone, clap::Args)]
 pub struct SettingsFlags {
-    /// A YAML file of flags: `n_layer: 6` is --n-layer 6
+    /// YAML file of flags: `n_layer: 6` means --n-layer 6
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// A single one of these, for example --set n_layer=6
+    /// One setting of such a file, for example --set n_layer=6; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
-    /// Continue the run in --out, bit for bit, with the settings that it has
+    /// Resume the run in --out from its latest checkpoint, with its settings, bit for bit
     #[arg(long)]
     pub resume: bool,
 }
 
-/// The command line `args` (program, subcommand, flags) with all that its settings say written out, so that later flags win.
-/// A run to be resumed is in `--out`, or else in `default_out`.
+/// Command line `args` (program, subcommand, flags) of `C` with its settings written out as flags,
+/// in an order in which later flags win. The run to resume is in `--out`, or else `default_out`.
 ///
 /// # Errors
 /// When a file cannot be read or is not a list of flags, or there is no run to resume.
-pub fn expand_config(
+pub fn expand_config<C: CommandFactory>(
     args: impl IntoIterator<Item = impl Into<OsString>>,
     default_out: &str,
 ) -> Result<Vec<OsString>> {
     let mut args: Vec<OsString> = args.into_iter().map(Into::into).collect();
     let flags = args.split_off(args.len().min(2)); // after the program and the subcommand
-    let last = |name: &str| flag_values(&flags, name).pop();
+    let command = subcommand::<C>(&args);
+    let last = |name: &str| flag_values(&flags, &spellings(&command, name)).pop();
     let mut settings = Settings::new();
-    if let Some(path) = last("--config") {
-        settings = read_settings_file(Path::new(&path))?;
+    if let Some(path) = last("config") {
+        settings = read_settings_file(Path::new(&path), &command)?;
     }
-    for setting in flag_values(&flags, "--set") {
+    for setting in flag_values(&flags, &spellings(&command, "set")) {
         let text = setting.to_string_lossy();
         let (key, value) = text
             .split_once('=')
             .with_context(|| format!("--set {text}: expected KEY=VALUE, for example n_layer=6"))?;
         let value = serde_json::from_str(value).unwrap_or_else(|_| value.into());
-        settings.insert(key.to_string(), value);
+        settings.extend(canonical([(key.to_string(), value)].into(), &command)?);
     }
     if let Some(key) = COMMAND_LINE_ONLY.into_iter().find(|&key| settings.contains_key(key)) {
         bail!("`{key}` is a flag of the command line alone");
     }
-    if flags.iter().any(|flag| flag == "--resume") {
+    let resumes = spellings(&command, "resume");
+    if flags.iter().any(|flag| resumes.iter().any(|name| flag == name.as_str())) {
         let set = settings.get("out").and_then(Value::as_str).map(OsString::from);
-        let out = last("--out").or(set).unwrap_or_else(|| default_out.into());
+        let out = last("out").or(set).unwrap_or_else(|| default_out.into());
         let old = RunFolder::read_settings(Path::new(&out))?;
         let old = old.with_context(|| {
             format!(
@@ -63,7 +70,7 @@ pub fn expand_config(
                 out.display()
             )
         })?;
-        let mut old: Settings = serde_json::from_value(old)?;
+        let mut old = canonical(serde_json::from_value(old)?, &command)?;
         old.retain(|key, _| !TRANSIENT.contains(&key.as_str()));
         old.extend(settings);
         settings = old;
@@ -73,24 +80,27 @@ pub fn expand_config(
     Ok(args)
 }
 
-/// The command line `args` (program, subcommand, flags) with those settings `keys` of the run that `--model` names written out, so that
-/// a model is asked about what it learned. A folder whose settings lack one of them is that of another program, and says nothing.
+/// Command line `args` (program, subcommand, flags) of `C` with the settings `keys` of the run that
+/// `--model` names written out as flags, so that a model is evaluated on what it was trained for. A
+/// folder whose settings lack one of the keys belongs to another program and adds nothing.
 ///
 /// # Errors
 /// When the run's settings cannot be read.
-pub fn inherit_from_run(
+pub fn inherit_from_run<C: CommandFactory>(
     args: impl IntoIterator<Item = impl Into<OsString>>,
     keys: &[&str],
 ) -> Result<Vec<OsString>> {
     let mut args: Vec<OsString> = args.into_iter().map(Into::into).collect();
     let flags = args.split_off(args.len().min(2));
-    let model = flag_values(&flags, "--model").pop();
+    let command = subcommand::<C>(&args);
+    let model = flag_values(&flags, &spellings(&command, "model")).pop();
     let run = model.map(|model| RunFolder::read_settings(Path::new(&model))).transpose()?.flatten();
-    if let Some(Value::Object(run)) = run
-        && keys.iter().all(|&key| run.contains_key(key))
-    {
-        let own = keys.iter().map(|&key| (key.to_string(), run[key].clone()));
-        args.extend(settings_to_flags(&own.collect())?);
+    if let Some(run @ Value::Object(_)) = run {
+        let run = canonical(serde_json::from_value(run)?, &command)?;
+        if keys.iter().all(|&key| run.contains_key(key)) {
+            let own = keys.iter().map(|&key| (key.to_string(), run[key].clone()));
+            args.extend(settings_to_flags(&own.collect())?);
+        }
     }
     args.extend(flags);
     Ok(args)
@@ -98,37 +108,90 @@ pub fn inherit_from_run(
 
 type Settings = BTreeMap<String, Value>;
 
-/// Flags that say where settings come from.
+/// Flags that name sources of settings and cannot stand in one.
 const COMMAND_LINE_ONLY: [&str; 3] = ["config", "set", "resume"];
-/// Flags that mean one start of a run, and not the next.
+/// Flags that hold for one start of a run and are not taken over by `--resume`.
 const TRANSIENT: [&str; 2] = ["stop_after", "json"];
 
-fn read_settings_file(path: &Path) -> Result<Settings> {
+/// Command that the second of `args` selects, or `C` itself.
+fn subcommand<C: CommandFactory>(args: &[OsString]) -> Command {
+    let command = C::command();
+    let name = args.get(1).map(|name| name.to_string_lossy().into_owned());
+    name.and_then(|name| command.find_subcommand(name).cloned()).unwrap_or(command)
+}
+
+/// Names of a flag without the dashes, the primary one first.
+fn names(arg: &Arg) -> impl Iterator<Item = &str> {
+    arg.get_long().into_iter().chain(arg.get_all_aliases().into_iter().flatten())
+}
+
+/// Flag of `command` that has `key` (`n_layer` for `--n-layer`) as one of its names.
+fn find_flag<'c>(command: &'c Command, key: &str) -> Option<&'c Arg> {
+    let name = key.replace('_', "-");
+    command.get_arguments().find(|arg| names(arg).any(|other| other == name))
+}
+
+/// All spellings of the flag `name`: `--out` and `--output-dir` for `out`.
+fn spellings(command: &Command, name: &str) -> Vec<String> {
+    let flag = find_flag(command, name);
+    let all = flag.map(|arg| names(arg).map(|name| format!("--{name}")).collect());
+    all.unwrap_or_else(|| vec![format!("--{name}")])
+}
+
+/// `settings` under the primary name of each flag of `command` and of each of its listed values,
+/// whichever alias a file uses. Unknown keys stay: clap names them in its error.
+///
+/// # Errors
+/// When two keys name the same flag.
+fn canonical(settings: Settings, command: &Command) -> Result<Settings> {
+    let mut renamed = Settings::new();
+    for (key, value) in settings {
+        let flag = find_flag(command, &key);
+        let name = flag.and_then(Arg::get_long).map_or(key.clone(), |long| long.replace('-', "_"));
+        let value = match (flag, value) {
+            (Some(flag), Value::String(text)) => {
+                let listed = flag.get_possible_values();
+                let value = listed.iter().find(|value| value.matches(&text, false));
+                value.map_or(text.clone(), |value| value.get_name().to_string()).into()
+            }
+            (_, value) => value,
+        };
+        let clash = renamed.insert(name.clone(), value).is_some();
+        ensure!(!clash, "`{key}` and another key both mean `{name}`: keep one");
+    }
+    Ok(renamed)
+}
+
+fn read_settings_file(path: &Path, command: &Command) -> Result<Settings> {
     let reading = || format!("reading {}", path.display());
     let text = std::fs::read_to_string(path).with_context(reading)?;
     let settings: Settings = serde_saphyr::from_str(&text)
         .map_err(|error| first_line(&error))
-        .with_context(|| format!("{} is no YAML of settings", path.display()))?;
+        .with_context(|| format!("{} is not a YAML file of settings", path.display()))?;
+    let settings = canonical(settings, command).with_context(|| path.display().to_string())?;
     settings_to_flags(&settings).with_context(|| path.display().to_string())?;
     Ok(settings)
 }
 
-/// What follows `name` in `flags`, each time.
-fn flag_values(flags: &[OsString], name: &str) -> Vec<OsString> {
+/// Values that follow a flag under any of its `spellings`, in order.
+fn flag_values(flags: &[OsString], spellings: &[String]) -> Vec<OsString> {
     let mut values = Vec::new();
     for (i, flag) in flags.iter().enumerate() {
         let text = flag.to_string_lossy();
-        if flag == name {
-            values.extend(flags.get(i + 1).cloned());
-        } else if let Some(value) = text.strip_prefix(name).and_then(|rest| rest.strip_prefix('='))
-        {
-            values.push(value.into());
+        for name in spellings {
+            if text == name.as_str() {
+                values.extend(flags.get(i + 1).cloned());
+            } else if let Some(value) =
+                text.strip_prefix(name).and_then(|rest| rest.strip_prefix('='))
+            {
+                values.push(value.into());
+            }
         }
     }
     values
 }
 
-/// Each setting as the flag that it is.
+/// Flags that say what `settings` say; `false` and `null` leave a flag out.
 fn settings_to_flags(settings: &Settings) -> Result<Vec<OsString>> {
     let mut flags = Vec::new();
     for (key, value) in settings {
@@ -148,8 +211,8 @@ fn first_line(error: &impl ToString) -> anyhow::Error {
     anyhow::anyhow!(error.to_string().lines().next().unwrap_or_default().to_string())
 }
 
-/// What may change when a run is resumed: where things are and what is shown, not what is computed. What the data hold is compared
-/// apart.
+/// Settings that may change on `--resume`: where files are and what is shown, not what is computed.
+/// Whether the data are the same is checked apart.
 const OVERRIDABLE_ON_RESUME: [&str; 13] = [
     "data",
     "device",
@@ -166,18 +229,19 @@ const OVERRIDABLE_ON_RESUME: [&str; 13] = [
     "tracker",
 ];
 
-/// Whether the run in `out` can go on with these settings, which differ from its own in nothing that is computed. What a part does not
-/// compute with is in `free`.
+/// Checks that the run in `out` can be resumed with the `settings` of the arguments `A`: they differ
+/// from its own in nothing that is computed. `free` lists what a part may change besides.
 ///
 /// # Errors
 /// Names each difference; and when there is no run.
-pub fn check_resumable(out: &Path, settings: &Value, free: &[&str]) -> Result<()> {
+pub fn check_resumable<A: Args>(out: &Path, settings: &Value, free: &[&str]) -> Result<()> {
     let old = RunFolder::read_settings(out)?;
     let old = old.with_context(|| format!("there is no run in {} to resume", out.display()))?;
-    check_unchanged(&old, settings, &[&OVERRIDABLE_ON_RESUME, free].concat())
+    let old = canonical(serde_json::from_value(old)?, &A::augment_args(Command::new("train")))?;
+    check_unchanged(&serde_json::to_value(old)?, settings, &[&OVERRIDABLE_ON_RESUME, free].concat())
 }
 
-/// How `new` settings differ from those a run was begun with, where that matters; `free` may differ.
+/// Checks that `new` settings equal those a run was begun with, apart from those in `free`.
 pub(crate) fn check_unchanged(old: &Value, new: &Value, free: &[&str]) -> Result<()> {
     let keys = |value: &Value| value.as_object().map(|map| map.keys().cloned().collect::<Vec<_>>());
     let mut keys = [keys(old), keys(new)].into_iter().flatten().flatten().collect::<Vec<_>>();
@@ -191,5 +255,5 @@ pub(crate) fn check_unchanged(old: &Value, new: &Value, free: &[&str]) -> Result
     if differences.is_empty() {
         return Ok(());
     }
-    bail!("the run cannot be continued with other settings: {}", differences.join(", "))
+    bail!("the run cannot be resumed with other settings: {}", differences.join(", "))
 }

@@ -47,7 +47,7 @@ fn a_run_learns_records_itself_and_its_model_writes_and_is_measured() {
     let rates: Vec<f64> = rows.iter().filter_map(|row| row["lr"].as_f64()).collect();
     assert!((rates[7] - 3e-4).abs() < 1e-12 && rates.is_sorted_by(|a, b| a > b), "{rates:?}");
     let step = &rows[0];
-    for key in ["grad_norm", "tokens_per_s", "gemm_share", "tokens", "epoch"] {
+    for key in ["grad_norm", "tokens_per_s", "mfu", "tokens", "epoch"] {
         assert!(step[key].is_number(), "{key}: {step}");
     }
     let found: Vec<&Value> = rows.iter().filter(|row| row["val_loss"].is_number()).collect();
@@ -169,7 +169,12 @@ fn bad_input_is_told_in_one_line_and_nothing_is_overwritten() {
     refuses(&good, &["--min-lr", "0.1"], 2, "--min-lr 0.1 is above --lr 0.003");
     refuses(&good, &["--warmup-steps", "2000"], 2, "more than --steps");
     refuses(&good, &["--batch-size", "18446744073709551615"], 2, "at most 4194304 tokens");
-    refuses(&good, &["--grad-accum-steps", "1000000000000"], 2, "--grad-accum-steps must be at most");
+    refuses(
+        &good,
+        &["--grad-accum-steps", "1000000000000"],
+        2,
+        "--grad-accum-steps must be at most",
+    );
     refuses(&good, &["--stop-after", "0"], 2, "--stop-after");
     refuses(&good, &["--n-head", "3"], 2, "256");
     refuses(&good, &["--dtype", "int8"], 2, "--dtype");

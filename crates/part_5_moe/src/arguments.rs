@@ -54,7 +54,12 @@ pub(crate) struct DemoArgs {
     #[arg(long, value_name = "N", default_value = "300")]
     pub(crate) steps: NonZeroUsize,
     /// Where the picture goes
-    #[arg(long, value_name = "FILE", default_value = "runs/routing.png")]
+    #[arg(
+        long,
+        visible_alias = "output-dir",
+        value_name = "FILE",
+        default_value = "runs/routing.png"
+    )]
     pub(crate) out: PathBuf,
     #[command(flatten)]
     pub(crate) compute: ComputeFlags,
@@ -63,10 +68,10 @@ pub(crate) struct DemoArgs {
 #[derive(Args)]
 pub(crate) struct TrainArgs {
     /// The text, any file: its bytes are the tokens, the last tenth is held out and must fill a window of --context-len
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, visible_alias = "dataset", value_name = "FILE")]
     pub(crate) data: PathBuf,
     /// The folder of the comparison: the table, the plots, and a run folder per model
-    #[arg(long, value_name = "DIR", default_value = "runs/moe")]
+    #[arg(long, visible_alias = "output-dir", value_name = "DIR", default_value = "runs/moe")]
     pub(crate) out: PathBuf,
     /// Experts of each layer
     #[arg(long, value_name = "E", default_value_t = 4)]
@@ -81,13 +86,13 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_name = "N", default_value = "1")]
     pub(crate) seeds: NonZeroUsize,
     /// Weight of the load-balancing loss; Switch's 0.01 is for runs of many more steps
-    #[arg(long, alias = "balance", value_name = "X", default_value_t = 0.03, allow_negative_numbers = true, value_parser = non_negative)]
+    #[arg(long, visible_alias = "router-aux-loss-coef", alias = "balance", value_name = "X", default_value_t = 0.03, allow_negative_numbers = true, value_parser = non_negative)]
     pub(crate) aux_loss_coef: f64,
     /// Weight of the router z-loss
-    #[arg(long, alias = "z-loss", value_name = "X", default_value_t = 0.001, allow_negative_numbers = true, value_parser = non_negative)]
+    #[arg(long, visible_alias = "router-z-loss-coef", alias = "z-loss", value_name = "X", default_value_t = 0.001, allow_negative_numbers = true, value_parser = non_negative)]
     pub(crate) z_loss_coef: f64,
     /// The router's input is multiplied by random numbers from 1 − X to 1 + X
-    #[arg(long, alias = "jitter", value_name = "X", default_value_t = 0., allow_negative_numbers = true, value_parser = non_negative)]
+    #[arg(long, visible_alias = "router-jitter-noise", alias = "jitter", value_name = "X", default_value_t = 0., allow_negative_numbers = true, value_parser = non_negative)]
     pub(crate) router_jitter: f64,
     /// An expert drops what is more than X times its fair share of a batch [default: it takes all]
     #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = positive)]
@@ -106,7 +111,7 @@ pub(crate) struct TrainArgs {
 #[derive(Args)]
 pub(crate) struct SampleArgs {
     /// A model folder with experts: Mixtral's, or one of `train`
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, visible_alias = "model-name-or-path", value_name = "DIR")]
     pub(crate) model: PathBuf,
     /// The text to continue
     #[arg(long, value_name = "TEXT", default_value = "\n", hide_default_value = true)]

@@ -28,7 +28,11 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
     let dense = dense_config(args)?;
     let configs = args.models.iter().map(|model| model.config(&dense, args));
     let configs: Vec<Option<MoeConfig>> = configs.collect::<Result<_>>()?;
-    as_usage_error(if args.router_jitter < 1. { Ok(()) } else { Err("--router-jitter must be below 1") })?;
+    as_usage_error(if args.router_jitter < 1. {
+        Ok(())
+    } else {
+        Err("--router-jitter must be below 1")
+    })?;
     let twice = (1..args.models.len()).any(|i| args.models[..i].contains(&args.models[i]));
     as_usage_error(if twice { Err("--models names a model twice") } else { Ok(()) })?;
     let run = args.train.config(dense.context_len)?;

@@ -104,8 +104,12 @@ fn train_compares_models_of_equal_work_and_keeps_them() {
 #[test]
 fn each_model_is_trained_as_its_name_and_the_flags_say() {
     let (folder, args) = text(12);
-    let models = ["--models", "balanced,unbalanced,bias", "--aux-loss-coef", "0.3", "--z-loss-coef", "0.2"];
-    says(&args, &[&models[..], &["--router-jitter", "0.1", "--capacity-factor", "2", "--json"]].concat());
+    let models =
+        ["--models", "balanced,unbalanced,bias", "--aux-loss-coef", "0.3", "--z-loss-coef", "0.2"];
+    says(
+        &args,
+        &[&models[..], &["--router-jitter", "0.1", "--capacity-factor", "2", "--json"]].concat(),
+    );
     for (name, balance, bias_speed, selection) in [
         ("balanced", 0.3, 0., "probability"),
         ("unbalanced", 0., 0., "probability"),
@@ -115,7 +119,8 @@ fn each_model_is_trained_as_its_name_and_the_flags_say() {
         let config = std::fs::read(config).expect("a run");
         let config: Value = serde_json::from_slice(&config).expect("JSON");
         let model = &config["model"];
-        let balancing = json!({ "balance": balance, "z": 0.2, "bias_speed": bias_speed });
+        let balancing =
+            json!({ "aux_loss_coef": balance, "z_loss_coef": 0.2, "bias_update_rate": bias_speed });
         assert_eq!(model["balancing"], balancing, "{name}");
         assert_eq!(model["strain"], json!({ "jitter": 0.1, "capacity_factor": 2. }), "{name}");
         assert_eq!(model["router_selection"], selection, "{name}");

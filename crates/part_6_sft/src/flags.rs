@@ -18,7 +18,7 @@ use crate::{ChatFormat, ExampleColumns, LoraConfig, SftSource, TargetModules};
 #[derive(Debug, Clone, Serialize, Args)]
 pub struct DataFlags {
     /// arithmetic, everyday, a .json or .jsonl file (perhaps .gz), or owner/name:file.jsonl on the Hub
-    #[arg(long, value_name = "DATA", default_value = "arithmetic")]
+    #[arg(long, visible_alias = "dataset", value_name = "DATA", default_value = "arithmetic")]
     pub data: String,
     /// Which columns hold what, as instruction=A,input=B,output=C or prompt=A,completion=B or messages=A [default: by those names]
     #[arg(long, value_name = "MAP")]
@@ -82,7 +82,7 @@ impl ExampleFlags {
 #[derive(Debug, Clone, Serialize, Args)]
 pub struct LoraFlags {
     /// Train adapters of this rank beside frozen weights [default: train all weights]
-    #[arg(long, value_name = "R")]
+    #[arg(long, visible_alias = "lora-r", value_name = "R")]
     pub lora_rank: Option<NonZeroUsize>,
     /// What they add is scaled by this over the rank [default: twice the rank]
     #[arg(long, value_name = "A", value_parser = positive, requires = "lora_rank")]
@@ -108,7 +108,9 @@ impl LoraFlags {
         let plain = self.lora_dropout == 0. && self.lora_target_modules == "all";
         as_usage_error(match self.lora_rank.is_some() || plain {
             true => Ok(()),
-            false => Err("--lora-dropout and --lora-target-modules are for adapters: give a --lora-rank"),
+            false => {
+                Err("--lora-dropout and --lora-target-modules are for adapters: give a --lora-rank")
+            }
         })
     }
 

@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use clap::Args;
 use scaling::Checkpoints;
 use scaling::flags::RunFlags;
 use scaling::resume::{latest_checkpoint, reopen_run};
@@ -33,8 +34,8 @@ impl<'a> RunSetup<'a> {
     ///
     /// # Errors
     /// When there is no such run to go on with, or a new one would lose what it begins with.
-    pub fn new(
-        args: &impl Serialize,
+    pub fn new<A: Serialize + Args>(
+        args: &A,
         (out, flags): (&'a Path, &'a RunFlags),
         free: &[&str],
         begins_with: &[(&str, Option<&str>)],
@@ -42,7 +43,7 @@ impl<'a> RunSetup<'a> {
         let (settings, resumes) = (serde_json::to_value(args)?, flags.settings.resume);
         let start = Self { out, settings, is_resumed: resumes, flags };
         if resumes {
-            check_resumable(out, &start.settings, free)?;
+            check_resumable::<A>(out, &start.settings, free)?;
             latest_checkpoint(out, &start.checkpoints())?;
             return Ok(start);
         }

@@ -147,8 +147,10 @@ fn an_adapter_is_trained_beside_a_model_and_merged_into_it() {
         1,
         "adapter_config.json",
     );
-    let args =
-        train(&tuned, &["--model", &model, "--lora-rank", "2", "--lora-target-modules", "q_proj,nothing"]);
+    let args = train(
+        &tuned,
+        &["--model", &model, "--lora-rank", "2", "--lora-target-modules", "q_proj,nothing"],
+    );
     PART_6.assert_fails(&args, 1, "no linear layer is called `nothing`");
 }
 
@@ -202,7 +204,11 @@ fn bad_input_is_refused_in_one_line() {
     refused(&["--lora-rank", "0"], 2, "--lora-rank");
     refused(&["--merge"], 2, "--lora-rank");
     refused(&["--n-head", "3"], 2, "heads");
-    refused(&["--lora-rank", "2", "--lora-target-modules", "nothing"], 1, "no linear layer is called");
+    refused(
+        &["--lora-rank", "2", "--lora-target-modules", "nothing"],
+        1,
+        "no linear layer is called",
+    );
     refused(&["--lora-rank", "100000000000000000"], 1, "say no more than those of rank");
     refused(&["--lora-dropout", "0.1"], 2, "give a --lora-rank");
     refused(&["--lora-alpha", "3"], 2, "--lora-rank");

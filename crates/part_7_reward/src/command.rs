@@ -42,7 +42,7 @@ enum Command {
 /// # Errors
 /// Those of the command; of arguments that are none, and where help is asked for, clap's.
 pub fn parse_and_run(args: impl IntoIterator<Item = impl Into<OsString>>) -> Result<()> {
-    let cli = Cli::try_parse_from(expand_config(args, DEFAULT_OUT)?)?;
+    let cli = Cli::try_parse_from(expand_config::<Cli>(args, DEFAULT_OUT)?)?;
     match cli.command {
         None => demo::run(&cli.demo),
         Some(Command::Train(args)) => train::run(&args),

@@ -16,7 +16,7 @@ use crate::{LossKind, PreferenceColumns, PreferenceLoss, PreferenceSource};
 #[derive(Debug, Clone, Serialize, Deserialize, Args)]
 pub struct PreferenceFlags {
     /// arithmetic, manners, a .json or .jsonl file (perhaps .gz), or owner/name:file.jsonl on the Hub
-    #[arg(long, value_name = "DATA", default_value = "arithmetic")]
+    #[arg(long, visible_alias = "dataset", value_name = "DATA", default_value = "arithmetic")]
     pub data: String,
     /// Which columns hold what, as prompt=A,chosen=B,rejected=C [default: by those names]
     #[arg(long, value_name = "MAP")]
@@ -80,7 +80,7 @@ pub struct LossFlags {
     pub margin: Option<f64>,
     /// Weight of the term that centres a pair's scores on 0
     #[arg(
-        long, alias = "centring", value_name = "X", default_value_t = 0., allow_negative_numbers = true,
+        long, aliases = ["centring", "centering"], value_name = "X", default_value_t = 0., allow_negative_numbers = true,
         value_parser = non_negative
     )]
     pub center_rewards_coefficient: f64,

@@ -117,7 +117,7 @@ fn what_is_asked_for_reaches_the_run() {
 
     let passes = ["--model", &first, "--data", "manners", "--stop-at", "0.01", "--json"];
     let found = PART_7.stdout_json(&train(&third, &passes));
-    assert_eq!((&found["passed"], &found["step"]), (&true.into(), &0.into()));
+    assert_eq!((&found["target_reached"], &found["step"]), (&true.into(), &0.into()));
     PART_7.stdout(&["train", "--resume", "--out", &third]);
 }
 

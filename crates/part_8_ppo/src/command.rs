@@ -44,9 +44,9 @@ const SETTINGS_FROM_RUN: [&str; 7] =
 /// # Errors
 /// Those of the command; of arguments that are none, and where help is asked for, clap's.
 pub fn parse_and_run(args: impl IntoIterator<Item = impl Into<OsString>>) -> Result<()> {
-    let mut args = expand_config(args, DEFAULT_OUT)?;
+    let mut args = expand_config::<Cli>(args, DEFAULT_OUT)?;
     if args.get(1).is_some_and(|command| command == "eval") {
-        args = inherit_from_run(args, &SETTINGS_FROM_RUN)?;
+        args = inherit_from_run::<Cli>(args, &SETTINGS_FROM_RUN)?;
     }
     let cli = Cli::try_parse_from(args)?;
     match cli.command {

@@ -51,9 +51,9 @@ impl StepReport<'_> {
         let [rollout, judging, update] = self.seconds;
         let figures = json!({
             "reward_std": deviation, "kl": experience.kl, "kl_per_token": experience.kl_per_token,
-            "kl_price": self.kl_coef, "eos_rate": eos_rate, "length_mean": tokens as f64 / n,
+            "kl_coef": self.kl_coef, "eos_rate": eos_rate, "length_mean": tokens as f64 / n,
             "explained_variance": experience.explained_variance()?, "lr": self.lr,
-            "rollout_tokens_per_s": tokens as f64 / rollout, "judging_s": judging,
+            "rollout_tokens_per_s": tokens as f64 / rollout, "experience_s": judging,
             "update_tokens_per_s": updated.tokens_read as f64 / update,
         });
         if log.is_due(step) {

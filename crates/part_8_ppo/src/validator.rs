@@ -76,7 +76,7 @@ impl PpoValidator<'_> {
             said = format!("exact match {exact:.3}, with the form forgiven {forgiven:.3}, {said}");
         }
         let figures = json!({
-            "val_exact_match": exact_match, "val_form_forgiven": form_forgiven, "val_length": length_mean,
+            "val_exact_match": exact_match, "val_relaxed_match": form_forgiven, "val_length": length_mean,
             "val_eos_rate": eos_rate,
         });
         log.log_validation(step, reward_mean, &said, figures)?;

@@ -110,7 +110,11 @@ fn bad_input_is_refused_in_one_line() {
     refused(&["--format-reward", "0.1"], 2, "--format-reward");
     refused(&["--lora-dropout", "0.1"], 2, "--lora-rank");
     refused(&["--lora-rank", "2", "--lora-dropout", "0.1"], 2, "--lora-dropout");
-    refused(&["--grad-accum-steps", "3"], 2, "4 prompts are too few for 2 mini-batches in 3 parts each");
+    refused(
+        &["--grad-accum-steps", "3"],
+        2,
+        "4 prompts are too few for 2 mini-batches in 3 parts each",
+    );
     refused(&["--reward", "nowhere/at/all"], 1, "nowhere/at/all");
     refused(&["--reference", "nowhere/at/all"], 1, "nowhere/at/all");
     refused(&["--lora-rank", "2", "--lora-target-modules", "none"], 1, "none");

@@ -20,8 +20,7 @@ use crate::{Aggregation, Baseline, Kl, Objective, Overlong};
 pub struct GrpoRolloutFlags {
     /// Completions of each prompt
     #[arg(
-        long, value_name = "G", default_value = "16",
-        visible_aliases = ["num-generations", "num-completions"]
+        long, visible_alias = "num-generations", aliases = ["num-completions", "samples", "num-samples"], value_name = "G", default_value = "16"
     )]
     pub group_size: NonZeroUsize,
     /// Below 1 likelier tokens, above 1 wilder ones
@@ -94,31 +93,31 @@ pub struct GrpoObjectiveFlags {
     )]
     pub advantage_epsilon: f64,
     /// How much a token counts
-    #[arg(long, alias = "aggregation", value_enum, default_value_t = Aggregation::Token)]
+    #[arg(long, visible_alias = "loss-type", alias = "aggregation", value_enum, default_value_t = Aggregation::Token)]
     pub loss_aggregation: Aggregation,
     /// How far below 1 a ratio may go
     #[arg(
-        long, value_name = "X", default_value_t = 0.2, allow_negative_numbers = true,
-        value_parser = probability, visible_aliases = ["clip-ratio", "epsilon-low"]
+        long, visible_alias = "epsilon", aliases = ["clip-ratio", "epsilon-low", "clip", "cliprange"], value_name = "X", default_value_t = 0.2, allow_negative_numbers = true,
+        value_parser = probability
     )]
     pub clip_range: f64,
     /// How far above 1 [default: as far as below]
-    #[arg(long, alias = "epsilon-high", value_name = "X", allow_negative_numbers = true, value_parser = positive)]
+    #[arg(long, visible_alias = "epsilon-high", value_name = "X", allow_negative_numbers = true, value_parser = positive)]
     pub clip_range_high: Option<f64>,
     /// How the distance to the reference is estimated in the loss
     #[arg(long, alias = "kl", value_enum, default_value_t = Kl::K3Weighted)]
     pub kl_estimator: Kl,
     /// What that distance weighs; 0 for no reference at all
     #[arg(
-        long, value_name = "X", default_value_t = 0.03, allow_negative_numbers = true,
-        value_parser = non_negative, visible_aliases = ["kl-coeff", "kl-coef"]
+        long, visible_alias = "beta", alias = "kl-coeff", value_name = "X", default_value_t = 0.03, allow_negative_numbers = true,
+        value_parser = non_negative
     )]
     pub kl_coef: f64,
     /// Make the policy its own reference anew every N steps; not with adapters, whose reference is the model without them [default: never]
     #[arg(long, alias = "reference-every", value_name = "N", conflicts_with = "lora_rank")]
     pub ref_model_sync_steps: Option<NonZeroUsize>,
     /// Correct what the sampler noted by what the loss computes, by at most this factor [default: take it as it is]
-    #[arg(long, alias = "importance-cap", value_name = "C", allow_negative_numbers = true, value_parser = positive)]
+    #[arg(long, visible_alias = "vllm-importance-sampling-cap", alias = "importance-cap", value_name = "C", allow_negative_numbers = true, value_parser = positive)]
     pub importance_sampling_cap: Option<f64>,
     /// Completions that reach the budget take no part
     #[arg(long, alias = "mask-truncated", conflicts_with = "overlong_buffer")]

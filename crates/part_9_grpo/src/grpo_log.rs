@@ -91,7 +91,7 @@ impl GrpoLog {
         }
         self.log_row(step, rate)?;
         if let Some(tracker) = self.metrics_writer.tracker() {
-            tracker.log_histogram(step, "rewards", &drawn.rewards)?;
+            tracker.log_histogram(step, "reward", &drawn.rewards)?;
         }
         Ok(())
     }
@@ -184,7 +184,7 @@ impl GrpoLog {
         self.metrics_writer.write_row(
             step,
             json!({
-                "val_exact_match": exact_match, "val_form_forgiven": form_forgiven, "val_reward": reward_mean,
+                "val_exact_match": exact_match, "val_relaxed_match": form_forgiven, "val_reward": reward_mean,
                 "val_eos_rate": eos_rate, "val_length": length_mean, "seconds": seconds,
             }),
         )?;

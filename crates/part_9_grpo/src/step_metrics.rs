@@ -110,16 +110,16 @@ pub(crate) fn average_metrics(rows: &[LogRow], times: &PhaseTimings) -> Value {
     let [generation, scoring, training] = times.fractions();
     let mut figures = json!({
         "reward_mean": mean(&|row| row.reward_mean), "reward_std": mean(&|row| row.reward_std),
-        "frac_groups_without_signal": mean(&|row| row.frac_groups_zero_advantage),
-        "completion_length": mean(&|row| row.length_mean), "eos_rate": mean(&|row| row.eos_rate),
+        "frac_groups_zero_advantage": mean(&|row| row.frac_groups_zero_advantage),
+        "length_mean": mean(&|row| row.length_mean), "eos_rate": mean(&|row| row.eos_rate),
         "entropy": mean(&|row| row.entropy),
         "loss": of_updates(&|update| Some(update.loss)),
         "grad_norm": of_updates(&|update| Some(update.grad_norm)),
         "kl": of_updates(&|update| update.update_metrics.kl_per_token),
         "clip_fraction": of_updates(&|update| Some(update.update_metrics.clip_fraction)),
         "ratio_max": of_updates(&|update| Some(update.update_metrics.ratio_max)),
-        "sampler_mismatch": mismatch,
-        "share_generation": generation, "share_scoring": scoring, "share_training": training,
+        "sampler_log_prob_diff": mismatch,
+        "generation_time_fraction": generation, "log_probs_time_fraction": scoring, "training_time_fraction": training,
         "memory_mb": resident_bytes().map(|bytes| bytes / 1_000_000),
     });
     if let Value::Object(figures) = &mut figures {

@@ -22,13 +22,13 @@ pub struct TaskFlags {
     #[arg(long, value_enum, default_value_t = Task::Arithmetic)]
     pub task: Task,
     /// Its problems from a .json or .jsonl file (perhaps .gz), or owner/name:file.jsonl on the Hub: question or prompt, and answer
-    #[arg(long, value_name = "DATA", visible_alias = "train-file")]
+    #[arg(long, visible_alias = "dataset", alias = "train-file", value_name = "DATA")]
     pub data: Option<String>,
     /// What is paid for.
     #[arg(long, value_name = "MIX", help = reward_help())]
     pub reward: Option<String>,
     /// Longest completion, in tokens [default: as the task has it]
-    #[arg(long, value_name = "N", visible_aliases = ["max-completion-length", "max-gen-length", "resp-len"])]
+    #[arg(long, visible_alias = "max-completion-length", aliases = ["max-gen-length", "resp-len"], value_name = "N")]
     pub max_new_tokens: Option<NonZeroUsize>,
     /// Leave out problems whose prompt is longer, in tokens [default: that leave no room for a completion in the context]
     #[arg(long, value_name = "N")]

@@ -70,8 +70,11 @@ fn adapters_are_trained_and_are_their_own_reference() {
     PART_9.stdout(&train(&model, &tuned, &lora));
     assert!(Path::new(&tuned).join("adapter/adapter_model.safetensors").exists());
     let of = |more: &[&str]| {
-        let args = [&["eval", "--eval-examples", "6", "--group-size", "2", "--k", "1", "--json", "--model"], more]
-            .concat();
+        let args = [
+            &["eval", "--eval-examples", "6", "--group-size", "2", "--k", "1", "--json", "--model"],
+            more,
+        ]
+        .concat();
         PART_9.stdout_json(&args)
     };
     let adapter = path_arg(folder.path(), "tuned/adapter");
@@ -108,7 +111,7 @@ fn settings_files_speak_the_names_of_other_programs() {
     let settings = std::fs::read_to_string(Path::new(&out).join("config.json")).expect("settings");
     let settings: serde_json::Value = serde_json::from_str(&settings).expect("JSON");
     assert_eq!((&settings["group_size"], &settings["max_new_tokens"]), (&3.into(), &4.into()));
-    assert_eq!((settings["lr"].as_f64(), settings["beta"].as_f64()), (Some(5e-6), Some(0.05)));
+    assert_eq!((settings["lr"].as_f64(), settings["kl_coef"].as_f64()), (Some(5e-6), Some(0.05)));
     for name in ["arithmetic", "grpo_learning", "gsm8k"] {
         let config =
             Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../configs/{name}.yaml"));

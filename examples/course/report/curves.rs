@@ -35,7 +35,7 @@ fn curves(name: &str) -> &'static [Curves] {
                 &[
                     ("while trying", "reward_mean"),
                     ("validation", "val_exact_match"),
-                    ("form forgiven", "val_form_forgiven"),
+                    ("form forgiven", "val_relaxed_match"),
                 ],
             ),
             ("KL to the fine-tuned model, nats per answer", false, &[("KL", "kl")]),
@@ -48,14 +48,14 @@ fn curves(name: &str) -> &'static [Curves] {
                 &[
                     ("while trying", "reward_mean"),
                     ("validation", "val_exact_match"),
-                    ("form forgiven", "val_form_forgiven"),
+                    ("form forgiven", "val_relaxed_match"),
                 ],
             ),
             ("KL to the fine-tuned model, nats per token", false, &[("KL", "kl")]),
             (
                 "groups whose answers are all worth the same",
                 true,
-                &[("share", "frac_groups_without_signal")],
+                &[("share", "frac_groups_zero_advantage")],
             ),
         ],
         _ => &[],

@@ -15,7 +15,7 @@ pub(crate) const DEFAULT_OUT: &str = "runs/scaling";
 #[derive(Args)]
 pub(crate) struct DemoArgs {
     /// Text to learn from [default: little English stories]
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, visible_alias = "dataset", value_name = "PATH")]
     pub(crate) data: Option<PathBuf>,
     /// Tokens wanted
     #[arg(long, value_name = "N", default_value_t = 2048)]
@@ -27,13 +27,18 @@ pub(crate) struct DemoArgs {
 #[derive(Args)]
 pub(crate) struct TokenizerArgs {
     /// A text file, or a folder with .txt files at any depth
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, visible_alias = "dataset", value_name = "PATH")]
     pub(crate) data: PathBuf,
     /// Most tokens: 5 special ones, 256 bytes, and merges while there are any
     #[arg(long, value_name = "N", default_value_t = 32_000)]
     pub(crate) vocab_size: usize,
     /// The folder that gets tokenizer.json and tokenizer_config.json
-    #[arg(long, value_name = "DIR", default_value = "runs/tokenizer")]
+    #[arg(
+        long,
+        visible_alias = "output-dir",
+        value_name = "DIR",
+        default_value = "runs/tokenizer"
+    )]
     pub(crate) out: PathBuf,
     /// Print the result as a JSON object on the last line
     #[arg(long)]
@@ -44,10 +49,10 @@ pub(crate) struct TokenizerArgs {
 #[command(args_override_self = true)]
 pub(crate) struct TrainArgs {
     /// A text file (documents end with <|endoftext|>), a folder of .txt files, or the data folder of an earlier run
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, visible_alias = "dataset", value_name = "PATH")]
     pub(crate) data: PathBuf,
     /// The run folder: settings, figures, tokens, checkpoints and the best model
-    #[arg(long, value_name = "DIR", default_value = DEFAULT_OUT)]
+    #[arg(long, visible_alias = "output-dir", value_name = "DIR", default_value = DEFAULT_OUT)]
     pub(crate) out: PathBuf,
     /// A folder with a tokenizer.json [default: one is trained on the text]
     #[arg(long, value_name = "DIR")]
@@ -84,7 +89,7 @@ pub(crate) struct TrainArgs {
 #[derive(Args)]
 pub(crate) struct SampleArgs {
     /// A run folder of `train`, or a model folder
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, visible_alias = "model-name-or-path", value_name = "DIR")]
     pub(crate) model: PathBuf,
     /// The text to continue [default: a new one]
     #[arg(long, default_value = "", hide_default_value = true)]
@@ -101,10 +106,10 @@ pub(crate) struct SampleArgs {
 #[derive(Args)]
 pub(crate) struct EvalArgs {
     /// A run folder of `train`, or a model folder
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, visible_alias = "model-name-or-path", value_name = "DIR")]
     pub(crate) model: PathBuf,
     /// A text file or folder, all of which is measured, or the data folder of a run: its held-out documents are
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, visible_alias = "dataset", value_name = "PATH")]
     pub(crate) data: PathBuf,
     /// Windows measured at a time
     #[arg(long, value_name = "N", default_value = "16")]

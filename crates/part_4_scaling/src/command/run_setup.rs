@@ -18,15 +18,8 @@ use crate::tokenizer_training::ensure_valid_vocab_size;
 use crate::{Checkpoints, Corpus, Dataset, PretrainState, TrainConfig};
 
 /// What may change when a run is resumed beside where things are: what is shown of it.
-const OVERRIDABLE_ON_RESUME: [&str; 7] = [
-    "eval_windows",
-    "sample_interval",
-    "sample_len",
-    "temperature",
-    "tokenizer",
-    "top_k",
-    "top_p",
-];
+const OVERRIDABLE_ON_RESUME: [&str; 7] =
+    ["eval_windows", "sample_interval", "sample_len", "temperature", "tokenizer", "top_k", "top_p"];
 
 /// A run, what it learns from, its folder and the figures in it.
 pub(super) type StartedRun = (PretrainState, Dataset, RunFolder, Vec<Value>);
@@ -106,7 +99,7 @@ pub(super) fn resume_run(
     checkpoints: &Checkpoints,
     device: &Device,
 ) -> Result<StartedRun> {
-    check_resumable(&args.out, settings, &OVERRIDABLE_ON_RESUME)?;
+    check_resumable::<TrainArgs>(&args.out, settings, &OVERRIDABLE_ON_RESUME)?;
     let (step, path) = latest_checkpoint(&args.out, checkpoints)?;
     let place = args.out.join("data");
     let data = Dataset::open(if Dataset::exists_at(&args.data) { &args.data } else { &place })?;

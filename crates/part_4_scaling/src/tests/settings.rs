@@ -7,11 +7,13 @@ use anyhow::Result;
 use serde_json::json;
 use tiny_gpt::RunFolder;
 
+use crate::command::Cli;
+use crate::command::arguments::TrainArgs;
 use crate::resume::resume_hint;
-use crate::settings::{check_unchanged, expand_config};
+use crate::settings::{check_resumable, check_unchanged, expand_config};
 
 fn expand(args: &str) -> Result<String> {
-    let args = expand_config(args.split(' ').map(OsString::from), "runs/none")?;
+    let args = expand_config::<Cli>(args.split(' ').map(OsString::from), "runs/none")?;
     Ok(args.join(&OsString::from(" ")).to_string_lossy().into_owned())
 }
 
@@ -34,7 +36,8 @@ fn a_file_is_a_command_line_and_later_sources_win() -> Result<()> {
         out.display()
     );
     let line = expand(&format!("part_4 train {flags}"))?;
-    let expected = format!("part_4 train --tracker=none --lr=2 --n-layer=6 --gradient-checkpointing {flags}");
+    let expected =
+        format!("part_4 train --tracker=none --lr=2 --n-layer=6 --gradient-checkpointing {flags}");
     assert_eq!(line, expected);
     let off = expand(&format!(
         "part_4 train --config={} --set recompute=false --set lr=null",
@@ -47,6 +50,41 @@ fn a_file_is_a_command_line_and_later_sources_win() -> Result<()> {
 }
 
 #[test]
+fn an_old_name_in_a_file_or_an_old_run_becomes_the_flag_of_today() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (file, out) = (folder.path().join("run.yaml"), folder.path().join("run"));
+    let line = |flags: &str| expand(&format!("part_4 train {flags}"));
+    std::fs::write(&file, "learning_rate: 0.1\nlr_decay: stable\n")?;
+    let from_file = line(&format!("--config={}", file.display()))?;
+    assert!(from_file.contains("--lr=0.1 --lr-scheduler=warmup_stable_decay"), "{from_file}");
+
+    let old = json!({ "recompute": true, "sample_tokens": 9, "lr_decay": "stable", "keep": 3 });
+    RunFolder::create(&out, &old)?;
+    let resumed = line(&format!("--resume --output-dir {} --set sample_len=7", out.display()))?;
+    let settings = "--gradient-checkpointing --keep-checkpoints=3 \
+         --lr-scheduler=warmup_stable_decay --sample-len=7";
+    assert!(resumed.contains(settings), "{resumed}");
+
+    std::fs::write(&file, "lr: 1\nlearning_rate: 2\n")?;
+    let error = line(&format!("--config {}", file.display())).expect_err("two rates");
+    assert!(format!("{error:#}").contains("both mean `lr`"), "{error:#}");
+    Ok(())
+}
+
+#[test]
+fn a_run_whose_keys_were_renamed_is_resumable() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let today = json!({ "gradient_checkpointing": true, "lr_scheduler": "cosine", "lr": 0.1 });
+    let old = json!({ "recompute": true, "lr_decay": "cosine", "lr": 0.1, "keep": 3 });
+    RunFolder::create(folder.path(), &old)?;
+    check_resumable::<TrainArgs>(folder.path(), &today, &[])?;
+    let other = json!({ "gradient_checkpointing": false, "lr_scheduler": "cosine", "lr": 0.1 });
+    let error = check_resumable::<TrainArgs>(folder.path(), &other, &[]).expect_err("refused");
+    assert!(error.to_string().ends_with("gradient_checkpointing was true and is false"), "{error}");
+    Ok(())
+}
+
+#[test]
 fn what_is_no_setting_is_refused_with_its_place() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("run.yaml");
@@ -54,9 +92,9 @@ fn what_is_no_setting_is_refused_with_its_place() -> Result<()> {
     for (text, said) in [
         ("n_layer: [1, 2]", "`n_layer` must be a single value"),
         ("resume: true", "`resume` is a flag of the command line alone"),
-        ("just words", "is no YAML of settings"),
-        ("a: b: c", "is no YAML of settings"),
-        ("a: 1\na: 2", "is no YAML of settings"),
+        ("just words", "is not a YAML file of settings"),
+        ("a: b: c", "is not a YAML file of settings"),
+        ("a: 1\na: 2", "is not a YAML file of settings"),
     ] {
         std::fs::write(&file, text)?;
         let error = error(&format!("part_4 train --config {}", file.display()));

@@ -89,7 +89,7 @@ fn a_skipped_step_advances_nothing() -> Result<()> {
     run.progress.grad_scaler =
         Some(serde_json::from_value(json!({ "scale": 2f64.powi(40), "good_steps": 0 }))?);
     let rows = trained(&mut run, &data, &folder.path().join("run"))?;
-    let skipped = rows.iter().filter(|row| row["skipped"].is_u64()).count();
+    let skipped = rows.iter().filter(|row| row["n_skipped_steps"].is_u64()).count();
     assert!(
         skipped > 10 && run.loss_scale() < 2f64.powi(30),
         "{skipped} skipped, scale {}",

@@ -87,7 +87,7 @@ fn without_times(rows: Vec<Value>) -> Vec<Value> {
     rows.into_iter()
         .map(|mut row| {
             let object = row.as_object_mut().expect("an object");
-            for key in ["tokens_per_s", "gemm_share", "memory_mb"] {
+            for key in ["tokens_per_s", "mfu", "memory_mb"] {
                 object.remove(key);
             }
             row
@@ -101,7 +101,15 @@ fn two_hundred_steps_equal_eighty_and_a_hundred_and_twenty_resumed() {
     for (i, flags) in [
         &[][..],
         &["--grad-accum-steps", "3", "--dropout", "0.1"],
-        &["--gradient-checkpointing", "--dropout", "0.1", "--dtype", "bf16", "--eval-interval", "70"],
+        &[
+            "--gradient-checkpointing",
+            "--dropout",
+            "0.1",
+            "--dtype",
+            "bf16",
+            "--eval-interval",
+            "70",
+        ],
         &["--dtype", "f16", "--lr-scheduler", "stable"],
     ]
     .into_iter()

@@ -37,7 +37,7 @@ pub(crate) struct DemoArgs {
 pub(crate) struct TrainArgs {
     /// A model folder in Hugging Face's layout, a .gguf file, a llama2.c .bin, or owner/name on the Hub [default: a small one is
     /// pretrained first]
-    #[arg(long, value_name = "MODEL")]
+    #[arg(long, visible_alias = "model-name-or-path", value_name = "MODEL")]
     pub(crate) model: Option<String>,
     #[command(flatten)]
     #[serde(flatten)]
@@ -49,7 +49,7 @@ pub(crate) struct TrainArgs {
     #[arg(long, alias = "demos", value_enum, default_value_t = DemonstrationStyle::Clean)]
     pub(crate) demonstrations: DemonstrationStyle,
     /// The run folder: settings, figures, checkpoints and the best model
-    #[arg(long, value_name = "DIR", default_value = DEFAULT_OUT)]
+    #[arg(long, visible_alias = "output-dir", value_name = "DIR", default_value = DEFAULT_OUT)]
     pub(crate) out: PathBuf,
     /// How conversations are written [default: the model's own way, else instruction]
     #[arg(long, value_enum)]
@@ -87,7 +87,13 @@ pub(crate) struct TrainArgs {
 #[derive(Debug, Clone, Copy, Args, Serialize)]
 pub(crate) struct ValidationFlags {
     /// Steps between two looks at the validation examples; 0 for one at the end
-    #[arg(long, value_name = "N", default_value_t = 200)]
+    #[arg(
+        long,
+        visible_alias = "eval-steps",
+        alias = "eval-every",
+        value_name = "N",
+        default_value_t = 200
+    )]
     pub(crate) eval_interval: usize,
     /// Most validation examples that are looked at
     #[arg(long, value_name = "N", default_value = "300")]

@@ -51,7 +51,7 @@ pub(super) fn print_run_report(
     if args.run.json {
         let (trained, all) = tuning.parameter_counts();
         let report = json!({
-            "step": step, "loss": state.best_loss, "passed": state.target_reached, "tokens_per_s": tokens_per_second,
+            "step": step, "loss": state.best_loss, "target_reached": state.target_reached, "tokens_per_s": tokens_per_second,
             "parameters": all, "trained_parameters": trained, saved: place,
         });
         println!("{report}");

@@ -24,7 +24,12 @@ pub(crate) struct DemoArgs {
     #[arg(long, value_name = "N", default_value = "60")]
     pub(crate) steps: NonZeroUsize,
     /// Where the picture of the rewards goes
-    #[arg(long, value_name = "FILE", default_value = "runs/rewards.png")]
+    #[arg(
+        long,
+        visible_alias = "output-dir",
+        value_name = "FILE",
+        default_value = "runs/rewards.png"
+    )]
     pub(crate) out: PathBuf,
     #[command(flatten)]
     pub(crate) compute: ComputeFlags,
@@ -41,7 +46,7 @@ pub(crate) struct DemoArgs {
 pub(crate) struct TrainArgs {
     /// A language model or a reward model: a folder, a run's folder, a .gguf file, or owner/name on the Hub [default: a small one
     /// is pretrained and taught sums first]
-    #[arg(long, value_name = "MODEL")]
+    #[arg(long, visible_alias = "model-name-or-path", value_name = "MODEL")]
     pub(crate) model: Option<String>,
     #[command(flatten)]
     #[serde(flatten)]
@@ -50,7 +55,7 @@ pub(crate) struct TrainArgs {
     #[serde(flatten)]
     pub(crate) split: SplitFlags,
     /// The run folder: settings, figures, checkpoints and the best model
-    #[arg(long, value_name = "DIR", default_value = DEFAULT_OUT)]
+    #[arg(long, visible_alias = "output-dir", value_name = "DIR", default_value = DEFAULT_OUT)]
     pub(crate) out: PathBuf,
     /// How conversations are written [default: the model's own way, else instruction]
     #[arg(long, value_enum)]
@@ -59,7 +64,7 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_enum)]
     pub(crate) architecture: Option<RewardArchitecture>,
     /// Longest text that is read, in tokens; longer ones lose their beginning [default: the model's context]
-    #[arg(long, alias = "block-size", value_name = "T")]
+    #[arg(long, visible_alias = "max-length", alias = "block-size", value_name = "T")]
     pub(crate) context_len: Option<NonZeroUsize>,
     #[command(flatten)]
     #[serde(flatten)]
@@ -94,7 +99,13 @@ pub(crate) struct TrainArgs {
 #[derive(Debug, Clone, Copy, Args, Serialize)]
 pub(crate) struct ValidationFlags {
     /// Steps between two looks at the validation pairs; 0 for one at the end
-    #[arg(long, value_name = "N", default_value_t = 100)]
+    #[arg(
+        long,
+        visible_alias = "eval-steps",
+        alias = "eval-every",
+        value_name = "N",
+        default_value_t = 100
+    )]
     pub(crate) eval_interval: usize,
     /// Most validation pairs that are looked at
     #[arg(long, value_name = "N", default_value = "500")]
@@ -107,7 +118,7 @@ pub(crate) struct ValidationFlags {
 #[derive(Args)]
 pub(crate) struct EvalArgs {
     /// A reward model: a folder, a run's folder, or owner/name on the Hub
-    #[arg(long, value_name = "MODEL")]
+    #[arg(long, visible_alias = "model-name-or-path", value_name = "MODEL")]
     pub(crate) model: String,
     /// As for `train` [default: what the run that made the model has not learned from; of other models, arithmetic]
     #[arg(long, value_name = "DATA")]
@@ -134,7 +145,7 @@ pub(crate) struct EvalArgs {
 #[derive(Args)]
 pub(crate) struct CollectArgs {
     /// The model that answers: a folder, a run's folder, a .gguf file, a llama2.c .bin, or owner/name on the Hub
-    #[arg(long, value_name = "MODEL")]
+    #[arg(long, visible_alias = "model-name-or-path", value_name = "MODEL")]
     pub(crate) model: String,
     /// Where the questions come from
     #[command(flatten)]
@@ -143,13 +154,18 @@ pub(crate) struct CollectArgs {
     #[arg(long, alias = "questions", value_name = "N", default_value = "100")]
     pub(crate) prompts: NonZeroUsize,
     /// Answers to each, up to 64; the better one of two meets the next
-    #[arg(long, alias = "samples", value_name = "N", default_value = "2", value_parser = value_parser!(u8).range(2..=64))]
+    #[arg(long, visible_alias = "num-generations", alias = "samples", value_name = "N", default_value = "2", value_parser = value_parser!(u8).range(2..=64))]
     pub(crate) group_size: u8,
     /// Decide by a rule [default: ask on the terminal]
     #[arg(long, value_enum)]
     pub(crate) rule: Option<PreferenceRule>,
     /// The file that grows by a row per decision; an existing one is continued
-    #[arg(long, value_name = "FILE", default_value = "runs/preferences.jsonl")]
+    #[arg(
+        long,
+        visible_alias = "output-dir",
+        value_name = "FILE",
+        default_value = "runs/preferences.jsonl"
+    )]
     pub(crate) out: PathBuf,
     /// How conversations are written [default: as the model's files say, else instruction]
     #[arg(long, value_enum)]

@@ -36,7 +36,7 @@ pub(crate) struct DemoArgs {
 pub(crate) struct TrainArgs {
     /// The policy: a run folder of part 6, a model folder, a .gguf file, a llama2.c .bin, or owner/name on the Hub [default: a small
     /// one is pretrained and taught sums first]
-    #[arg(long, value_name = "MODEL")]
+    #[arg(long, visible_alias = "model-name-or-path", value_name = "MODEL")]
     pub(crate) model: Option<String>,
     /// The model that the policy is not to stray from [default: the policy as it starts]
     #[arg(long, value_name = "MODEL")]
@@ -51,7 +51,7 @@ pub(crate) struct TrainArgs {
     #[serde(flatten)]
     pub(crate) examples: ExampleFlags,
     /// The run folder: settings, figures, checkpoints and the best model
-    #[arg(long, value_name = "DIR", default_value = DEFAULT_OUT)]
+    #[arg(long, visible_alias = "output-dir", value_name = "DIR", default_value = DEFAULT_OUT)]
     pub(crate) out: PathBuf,
     /// How conversations are written [default: the model's own way, else instruction]
     #[arg(long, value_enum)]
@@ -95,7 +95,13 @@ pub(crate) struct TrainArgs {
 #[derive(Debug, Clone, Copy, Args, Serialize)]
 pub(crate) struct ValidationFlags {
     /// Steps between two looks at the validation questions; 0 for one at the end
-    #[arg(long, value_name = "N", default_value_t = 20)]
+    #[arg(
+        long,
+        visible_alias = "eval-steps",
+        alias = "eval-every",
+        value_name = "N",
+        default_value_t = 20
+    )]
     pub(crate) eval_interval: usize,
     /// Most validation questions that are looked at
     #[arg(long, value_name = "N", default_value = "300")]

@@ -46,8 +46,8 @@ pub(super) fn print_run_report(
     }
     if args.run.json {
         let report = json!({
-            "step": state.step, "val_reward": state.best_loss.map(|best| -best), "passed": state.target_reached,
-            "kl_price": learner.progress.kl_coef, "updates": learner.progress.updates, saved: place,
+            "step": state.step, "val_reward": state.best_loss.map(|best| -best), "target_reached": state.target_reached,
+            "kl_coef": learner.progress.kl_coef, "updates": learner.progress.updates, saved: place,
         });
         println!("{report}");
     }

@@ -14,25 +14,37 @@ use crate::losses::{Clip, LossWeights};
 #[derive(Debug, Clone, Copy, Serialize, Args)]
 pub struct PpoObjectiveFlags {
     /// Passes over each rollout
-    #[arg(long, alias = "epochs", value_name = "N", default_value = "2")]
+    #[arg(
+        long,
+        visible_alias = "num-ppo-epochs",
+        alias = "epochs",
+        value_name = "N",
+        default_value = "2"
+    )]
     pub ppo_epochs: NonZeroUsize,
     /// Optimizer steps in each pass, on equal shares of the prompts
-    #[arg(long, alias = "mini-batches", value_name = "N", default_value = "2")]
+    #[arg(
+        long,
+        visible_alias = "num-mini-batches",
+        alias = "mini-batches",
+        value_name = "N",
+        default_value = "2"
+    )]
     pub num_minibatches: NonZeroUsize,
     /// How far the ratio may leave 1 and still have a gradient
-    #[arg(long, alias = "clip", value_name = "X", default_value_t = 0.2, allow_negative_numbers = true, value_parser = positive)]
+    #[arg(long, visible_aliases = ["cliprange", "epsilon"], alias = "clip", value_name = "X", default_value_t = 0.2, allow_negative_numbers = true, value_parser = positive)]
     pub clip_range: f64,
     /// How far values may leave those of the rollout; 0 for as far as they like
-    #[arg(long, alias = "value-clip", value_name = "X", default_value_t = 0.2, allow_negative_numbers = true, value_parser = non_negative)]
+    #[arg(long, visible_alias = "cliprange-value", alias = "value-clip", value_name = "X", default_value_t = 0.2, allow_negative_numbers = true, value_parser = non_negative)]
     pub value_clip_range: f64,
     /// Weight of the value loss
-    #[arg(long, value_name = "X", default_value_t = 0.5, allow_negative_numbers = true, value_parser = non_negative)]
+    #[arg(long, visible_alias = "vf-coef", value_name = "X", default_value_t = 0.5, allow_negative_numbers = true, value_parser = non_negative)]
     pub value_coef: f64,
     /// Bonus for a nat of entropy
     #[arg(long, value_name = "X", default_value_t = 0., allow_negative_numbers = true, value_parser = non_negative)]
     pub entropy_coef: f64,
     /// End the passes over a rollout once the policy is this many nats per token from the one that wrote it
-    #[arg(long, alias = "max-kl", value_name = "X", allow_negative_numbers = true, value_parser = positive)]
+    #[arg(long, visible_alias = "target-kl", alias = "max-kl", value_name = "X", allow_negative_numbers = true, value_parser = positive)]
     pub early_stop_kl: Option<f64>,
     /// On which network values are guessed [default: one of its own, with adapters the policy's]
     #[arg(long, value_enum)]

@@ -15,7 +15,7 @@ use crate::rewards::{RewardScaling, RewardShapingConfig, TruncationHandling};
 pub struct RewardShapingFlags {
     /// What a nat of KL to the reference costs
     #[arg(
-        long, value_name = "X", default_value_t = 0.02, allow_negative_numbers = true,
+        long, visible_alias = "beta", alias = "kl-coeff", value_name = "X", default_value_t = 0.02, allow_negative_numbers = true,
         value_parser = non_negative
     )]
     pub kl_coef: f64,
@@ -54,7 +54,7 @@ pub struct RewardShapingFlags {
     pub gamma: f64,
     /// How far rewards are trusted over values
     #[arg(
-        long, alias = "lambda", value_name = "X", default_value_t = 0.95, allow_negative_numbers = true,
+        long, visible_alias = "lam", alias = "lambda", value_name = "X", default_value_t = 0.95, allow_negative_numbers = true,
         value_parser = unit_interval
     )]
     pub gae_lambda: f64,
@@ -65,7 +65,9 @@ impl RewardShapingFlags {
     /// A usage error when a price is to change that cannot.
     pub fn check(&self) -> Result<()> {
         as_usage_error(match self.adaptive_kl_target.is_some() && self.kl_coef == 0. {
-            true => Err(anyhow!("--adaptive-kl-target changes --kl-coef by factors: give one above 0")),
+            true => {
+                Err(anyhow!("--adaptive-kl-target changes --kl-coef by factors: give one above 0"))
+            }
             false => Ok(()),
         })
     }

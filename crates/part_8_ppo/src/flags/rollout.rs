@@ -16,10 +16,10 @@ use crate::rollout::RolloutConfig;
 #[derive(Debug, Clone, Copy, Serialize, Args)]
 pub struct RolloutFlags {
     /// Responses to each prompt
-    #[arg(long, alias = "samples", value_name = "N", default_value = "8")]
+    #[arg(long, visible_alias = "num-generations", aliases = ["samples", "num-samples"], value_name = "N", default_value = "8")]
     pub group_size: NonZeroUsize,
     /// Longest response, in tokens [default: 8 for arithmetic, else 64]
-    #[arg(long, value_name = "N")]
+    #[arg(long, visible_aliases = ["max-completion-length", "response-length"], value_name = "N")]
     pub max_new_tokens: Option<NonZeroUsize>,
     /// Below 1 likelier tokens, above 1 wilder ones
     #[arg(long, value_name = "T", default_value_t = 1., allow_negative_numbers = true, value_parser = temperature)]

@@ -30,7 +30,7 @@ pub(crate) struct DemoArgs {
 #[derive(Args)]
 pub(crate) struct TableArgs {
     /// The start of all: a run folder of part 6, or a model folder
-    #[arg(long, value_name = "MODEL")]
+    #[arg(long, visible_alias = "model-name-or-path", alias = "model-name", value_name = "MODEL")]
     pub(crate) model: String,
     /// Runs of each method
     #[arg(long, value_name = "N", default_value = "3")]
@@ -42,7 +42,7 @@ pub(crate) struct TableArgs {
     #[arg(long, value_name = "X", default_value_t = 2e-4, allow_negative_numbers = true, value_parser = tiny_gpt::flags::positive)]
     pub(crate) lr: f64,
     /// Where the rows and the curves go; what is there is not run again
-    #[arg(long, value_name = "DIR", default_value = "runs/table")]
+    #[arg(long, visible_alias = "output-dir", value_name = "DIR", default_value = "runs/table")]
     pub(crate) out: PathBuf,
     #[command(flatten)]
     pub(crate) compute: ComputeFlags,
@@ -50,22 +50,21 @@ pub(crate) struct TableArgs {
 
 #[derive(Args, Serialize)]
 #[command(args_override_self = true)]
-#[command(mut_arg("steps", |arg| arg.default_value("100").visible_aliases(["num-train-steps", "steps-per-iteration"])))]
-#[command(mut_arg("lr", |arg| arg.default_value("2e-4").visible_alias("learning-rate")))]
+#[command(mut_arg("steps", |arg| arg.default_value("100").alias("steps-per-iteration")))]
+#[command(mut_arg("lr", |arg| arg.default_value("2e-4")))]
 #[command(mut_arg("warmup_steps", |arg| arg.help("Steps until the highest rate [default: a twentieth of --steps]")))]
 #[command(mut_arg("weight_decay", |arg| arg.default_value("0")))]
 #[command(mut_arg("beta2", |arg| arg.default_value("0.95")))]
-#[command(mut_arg("save_interval", |arg| arg.visible_alias("save-every")))]
 #[command(mut_arg("log_interval", |arg| arg.default_value("5")))]
 pub(crate) struct TrainArgs {
     /// The policy: a run folder of part 6, a model folder, a .gguf file, or owner/name on the Hub
-    #[arg(long, value_name = "MODEL", visible_alias = "model-name")]
+    #[arg(long, visible_alias = "model-name-or-path", alias = "model-name", value_name = "MODEL")]
     pub(crate) model: String,
     #[command(flatten)]
     #[serde(flatten)]
     pub(crate) task: TaskFlags,
     /// The run folder: settings, figures, checkpoints and the best model
-    #[arg(long, value_name = "DIR", default_value = DEFAULT_OUT, visible_alias = "output-dir")]
+    #[arg(long, visible_alias = "output-dir", value_name = "DIR", default_value = DEFAULT_OUT)]
     pub(crate) out: PathBuf,
     /// How conversations are written [default: the model's own way, else instruction]
     #[arg(long, value_enum)]
@@ -97,19 +96,13 @@ pub(crate) struct TrainArgs {
 #[derive(Debug, Clone, Copy, Args, Serialize)]
 pub(crate) struct GrpoStepFlags {
     /// Prompts of a step
-    #[arg(long, value_name = "N", default_value = "64", visible_aliases = ["batch-prompts"])]
+    #[arg(long, alias = "batch-prompts", value_name = "N", default_value = "64")]
     pub(crate) batch_size: NonZeroUsize,
     /// Prompts whose gradient is computed at a time
     #[arg(long, alias = "micro-batch", value_name = "N", default_value = "32")]
     pub(crate) micro_batch_size: NonZeroUsize,
     /// Steps of the optimizer on what was drawn once (num-iterations as TRL means it)
-    #[arg(
-        long,
-        alias = "mu",
-        value_name = "N",
-        default_value = "1",
-        visible_alias = "num-iterations"
-    )]
+    #[arg(long, visible_alias = "mu", value_name = "N", default_value = "1")]
     pub(crate) num_iterations: NonZeroUsize,
     /// How gradients become steps.
     #[command(flatten)]
@@ -121,10 +114,16 @@ pub(crate) struct GrpoStepFlags {
 #[derive(Debug, Clone, Args, Serialize)]
 pub(crate) struct ValidationFlags {
     /// Steps between two looks at the validation problems; 0 for one at the end
-    #[arg(long, value_name = "N", default_value_t = 20, visible_alias = "eval-every")]
+    #[arg(
+        long,
+        visible_alias = "eval-steps",
+        alias = "eval-every",
+        value_name = "N",
+        default_value_t = 20
+    )]
     pub(crate) eval_interval: usize,
     /// Most validation problems that are looked at
-    #[arg(long, alias = "eval-problems", value_name = "N", default_value = "200")]
+    #[arg(long, aliases = ["eval-problems", "n"], value_name = "N", default_value = "200")]
     pub(crate) eval_examples: NonZeroUsize,
     /// Where they are, a file as --data [default: the task's own, or a tenth of --data]
     #[arg(long, value_name = "DATA")]
@@ -145,10 +144,10 @@ pub(crate) struct EvalArgs {
     #[command(flatten)]
     pub(crate) task: TaskFlags,
     /// Most problems
-    #[arg(long, alias = "n", value_name = "N")]
+    #[arg(long, aliases = ["eval-problems", "n"], value_name = "N")]
     pub(crate) eval_examples: Option<NonZeroUsize>,
     /// pass@k by this many completions of each problem
-    #[arg(long, alias = "samples", value_name = "N", default_value = "8")]
+    #[arg(long, visible_alias = "num-generations", aliases = ["samples", "num-samples"], value_name = "N", default_value = "8")]
     pub(crate) group_size: NonZeroUsize,
     /// k
     #[arg(long, value_name = "K", default_value = "8")]
@@ -157,7 +156,7 @@ pub(crate) struct EvalArgs {
     #[arg(long, value_name = "T", default_value_t = 1., allow_negative_numbers = true, value_parser = tiny_gpt::flags::positive)]
     pub(crate) temperature: f64,
     /// Completions at a time
-    #[arg(long, value_name = "N", default_value = "64")]
+    #[arg(long, alias = "batch-prompts", value_name = "N", default_value = "64")]
     pub(crate) batch_size: NonZeroUsize,
     #[command(flatten)]
     pub(crate) compute: ComputeFlags,

@@ -55,9 +55,9 @@ pub(super) fn print_run_report(
         println!(
             "{}",
             json!({
-                "step": step, "reward": best, "tokens": so_far.n_tokens, "steps_without_signal": so_far.zero_advantage_steps, "seconds": seconds,
+                "step": step, "val_reward": best, "tokens": so_far.n_tokens, "zero_advantage_steps": so_far.zero_advantage_steps, "seconds": seconds,
                 "saved": args.out.join(saved),
-                "share_generation": generation, "share_scoring": scoring, "share_training": training,
+                "generation_time_fraction": generation, "log_probs_time_fraction": scoring, "training_time_fraction": training,
             })
         );
     }

@@ -151,8 +151,8 @@ fn the_figures_of_a_step_are_those_of_what_was_drawn() -> Result<()> {
     for (key, wanted) in [
         ("reward_mean", 0.5),
         ("reward_std", 0.125f64.sqrt()),
-        ("frac_groups_without_signal", 0.5),
-        ("completion_length", 2.),
+        ("frac_groups_zero_advantage", 0.5),
+        ("length_mean", 2.),
         ("eos_rate", 0.75),
         ("entropy", 10. / 8.),
         ("loss", 0.3),
@@ -160,14 +160,14 @@ fn the_figures_of_a_step_are_those_of_what_was_drawn() -> Result<()> {
         ("kl", 0.7),
         ("clip_fraction", 0.25),
         ("ratio_max", 1.5),
-        ("sampler_mismatch", 0.01),
+        ("sampler_log_prob_diff", 0.01),
     ] {
         let figure = found[key].as_f64().expect(key);
         assert!((figure - wanted).abs() < 1e-6, "{key}: {figure} {wanted}");
     }
     let without = average_metrics(&[silent], &PhaseTimings::default());
     let known = |key: &str| without.get(key).is_some();
-    assert!(!known("loss") && !known("kl") && !known("sampler_mismatch") && known("entropy"));
+    assert!(!known("loss") && !known("kl") && !known("sampler_log_prob_diff") && known("entropy"));
     assert_eq!(
         average_metrics(
             &[LogRow::from_experience(&drawn, &[update(0., 0., None)])],

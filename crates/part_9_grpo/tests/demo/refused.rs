@@ -27,7 +27,11 @@ fn bad_input_is_refused_in_one_line() {
     refused(&["--batch-size", "100000000000"], 2, "tokens that are drawn at a time at most");
     refused(&["--group-size", "10000000000"], 2, "tokens that are drawn at a time at most");
     refused(&["--gamma", "0.9"], 2, "--gamma");
-    refused(&["--kl-coef", "0", "--ref-model-sync-steps", "2"], 2, "with --kl-coef 0 there is none");
+    refused(
+        &["--kl-coef", "0", "--ref-model-sync-steps", "2"],
+        2,
+        "with --kl-coef 0 there is none",
+    );
     refused(&["--overlong-buffer", "9"], 2, "is more than the 8 tokens of a completion");
     refused(&["--reward", "exact=1,nowhere/reward=0.2"], 1, "nowhere/reward");
     let another = of_seed(folder.path(), "another", 2);
@@ -37,7 +41,11 @@ fn bad_input_is_refused_in_one_line() {
     refused(&["--temperature", "0"], 2, "--temperature");
     refused(&["--lora-dropout", "0.1"], 2, "--lora-rank");
     refused(&["--lora-rank", "2", "--lora-dropout", "0.1"], 2, "ratios would not be 1");
-    refused(&["--mask-truncated-completions", "--overlong-buffer", "2"], 2, "--mask-truncated-completions");
+    refused(
+        &["--mask-truncated-completions", "--overlong-buffer", "2"],
+        2,
+        "--mask-truncated-completions",
+    );
     refused(&["--model", "nowhere/at/all"], 1, "nowhere/at/all");
     assert!(!Path::new(&out).exists(), "nothing was written");
     PART_9.assert_fails(

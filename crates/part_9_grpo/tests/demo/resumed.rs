@@ -12,9 +12,9 @@ const FIGURES: [&str; 6] = [
     "reward_mean",
     "kl",
     "clip_fraction",
-    "sampler_mismatch",
-    "frac_groups_without_signal",
-    "share_generation",
+    "sampler_log_prob_diff",
+    "frac_groups_zero_advantage",
+    "generation_time_fraction",
 ];
 /// What `eval --json` says.
 const KEYS: [&str; 15] = [
@@ -88,7 +88,18 @@ fn a_run_is_trained_resumed_and_measured() {
     for key in FIGURES {
         assert!(rows.contains(&format!("\"{key}\":")), "{key}: {rows}");
     }
-    let eval = ["eval", "--model", &whole, "--eval-examples", "12", "--group-size", "3", "--k", "2", "--json"];
+    let eval = [
+        "eval",
+        "--model",
+        &whole,
+        "--eval-examples",
+        "12",
+        "--group-size",
+        "3",
+        "--k",
+        "2",
+        "--json",
+    ];
     let found = PART_9.stdout_json(&eval);
     for key in KEYS {
         assert!(found[key].is_number(), "{key} in {found}");
