@@ -39,8 +39,10 @@ pub struct PolicyComparison {
     pub win_rate_low: f64,
     /// Upper end.
     pub win_rate_high: f64,
-    /// Of a response, in nats.
+    /// KL(policy ‖ reference) in nats per completion: summed over its tokens, mean over completions.
     pub kl: f64,
+    /// The same in nats per token.
+    pub kl_per_token: f64,
     /// The policy's answers, in tokens.
     pub length_mean: f64,
     /// Share of them that are the wanted one.
@@ -78,6 +80,7 @@ pub fn compare_to_reference(
     let each = ours.iter().zip(&theirs);
     let wins: f64 = each.map(|(a, b)| win_score(a.reward, b.reward)).sum();
     let [win_rate_low, win_rate_high] = wilson_interval(wins / a.n as f64, a.n);
+    let (kl, kl_per_token) = exact_kl([policy, reference], questions, asking, rng)?;
     let comparison = PolicyComparison {
         n: a.n,
         reward_mean: a.reward_mean,
@@ -85,7 +88,8 @@ pub fn compare_to_reference(
         win_rate: wins / a.n as f64,
         win_rate_low,
         win_rate_high,
-        kl: exact_kl([policy, reference], questions, asking, rng)?,
+        kl,
+        kl_per_token,
         length_mean: a.length_mean,
         exact_match: a.exact_match,
         relaxed_match: a.relaxed_match,
@@ -106,20 +110,21 @@ fn win_score(a: f64, b: f64) -> f64 {
     }
 }
 
-/// The exact KL of every token, summed over a response, in the mean of responses drawn at temperature 1.
+/// KL(policy ‖ reference) of completions sampled at temperature 1, in nats per completion and in
+/// nats per token; exact at each token, because it sums over the vocabulary.
 fn exact_kl(
     [policy, reference]: [&GptModern; 2],
     questions: &[PromptExample],
     asking: CompletionEvalConfig<'_>,
     rng: &mut Rng,
-) -> Result<f64> {
+) -> Result<(f64, f64)> {
     let config = RolloutConfig {
         group_size: 1,
         sampler: Sampler::new(SamplingStrategy::new(1., None, None, None)),
         max_new_tokens: asking.max_new_tokens,
         stop_token_ids: asking.chat_tokenizer.stop_token_ids().to_vec(),
     };
-    let mut nats = 0.;
+    let (mut nats, mut n_tokens) = (0., 0);
     for questions in questions.chunks(asking.batch_size.max(1)) {
         let prompts: Vec<Vec<u32>> = questions.iter().map(|one| one.prompt.clone()).collect();
         let groups = rollout(policy, &prompts, &config, rng)?;
@@ -129,7 +134,8 @@ fn exact_kl(
         };
         let (p, q) = (log_probs(policy)?, log_probs(reference)?); // (N, V)
         let each = (p.exp()? * (p - q)?)?.sum(D::Minus1)?; // (N)
+        n_tokens += each.dim(0)?;
         nats += each.sum_all()?.to_dtype(DType::F64)?.to_scalar::<f64>()?;
     }
-    Ok(nats / questions.len() as f64)
+    Ok((nats / questions.len() as f64, nats / n_tokens.max(1) as f64))
 }

@@ -1,91 +1,94 @@
-//! 8.3 How far the policy π has moved from the reference π₀, estimated from the tokens that π drew
-//! (Schulman, <http://joschu.net/blog/kl-approx.html>).
+//! 8.3 KL estimators: the divergence of the policy π from the reference π_ref, estimated from
+//! tokens sampled from π (Schulman, <http://joschu.net/blog/kl-approx.html>).
 //!
 //! ```text
-//! d = log π(token) − log π₀(token)              KL(π ‖ π₀) = E d
-//! k1 = d        unbiased, often negative, so noisy
-//! |k1|          never negative, biased; a penalty, no estimate
-//! k2 = d² / 2   biased, little noise; as a loss, its gradient is exactly that of the KL (on-policy)
-//! k3 = e⁻ᵈ − 1 + d   unbiased, never negative
+//! log_ratio = log π_ref(token) − log π(token)          KL(π ‖ π_ref) = −E log_ratio
+//! k1   = −log_ratio                     unbiased, often negative, so noisy
+//! |k1|                                  never negative, biased; a penalty rather than an estimate
+//! k2   = log_ratio² / 2                 biased, little noise; as a loss, its gradient is that of the KL (on-policy)
+//! k3   = exp(log_ratio) − 1 − log_ratio unbiased, never negative
 //! ```
 //!
-//! Here they are part of the reward and have no gradient. As losses they behave otherwise: `examples/estimator_lab.rs` counts
-//! it out, and part 9 needs it.
+//! Part 9 uses the same sign of the log-ratio. Here the estimate is part of the reward and has no
+//! gradient; as losses the estimators behave otherwise, which `examples/estimator_lab.rs`
+//! enumerates and part 9 needs.
 
 use candle_core::{Result, Tensor};
 use serde::Serialize;
 
-/// e²⁰ is large enough for any ratio, and finite.
+/// Largest |log-ratio| that is exponentiated: e²⁰ exceeds any useful ratio and is finite.
 const MAX_LOG_RATIO: f64 = 20.;
 
-/// Which estimate.
+/// KL estimator, named as in Schulman's note.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum KlEstimator {
-    /// d
+    /// −log_ratio
     #[default]
     K1,
-    /// |d|
+    /// |log_ratio|
     AbsK1,
-    /// d² / 2
+    /// log_ratio² / 2
     K2,
-    /// e⁻ᵈ − 1 + d
+    /// exp(log_ratio) − 1 − log_ratio
     K3,
 }
 
 impl KlEstimator {
-    /// Of the KL divergence from the distribution that gave drawn tokens `log_probs` to the one that gives them `reference`, token
-    /// by token, in one shape.
+    /// KL(π ‖ π_ref) estimated token by token, from `log_probs` under the sampling policy π and
+    /// `ref_log_probs` under the reference, both of one shape, which is that of the result.
     ///
     /// # Errors
     /// When the shapes differ.
-    pub fn estimate(self, log_probs: &Tensor, reference: &Tensor) -> Result<Tensor> {
-        let d = (log_probs - reference)?;
+    pub fn estimate(self, log_probs: &Tensor, ref_log_probs: &Tensor) -> Result<Tensor> {
+        let log_ratio = (ref_log_probs - log_probs)?;
         match self {
-            Self::K1 => Ok(d),
-            Self::AbsK1 => d.abs(),
-            Self::K2 => d.sqr()? / 2.,
-            Self::K3 => (d.neg()?.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)?.exp()? - 1.)? + d,
+            Self::K1 => log_ratio.neg(),
+            Self::AbsK1 => log_ratio.abs(),
+            Self::K2 => log_ratio.sqr()? / 2.,
+            Self::K3 => (log_ratio.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)?.exp()? - 1.)? - log_ratio,
         }
     }
 }
 
-/// π(token) / π_old(token), of logarithms of one shape, bounded so that it stays finite.
+/// Probability ratio π(token) / π_old(token) from log-probabilities of one shape; the log-ratio is
+/// clamped, so the result is finite.
 pub fn ratio(log_probs: &Tensor, old: &Tensor) -> Result<Tensor> {
     (log_probs - old)?.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)?.exp()
 }
 
-/// How much a nat of KL costs.
+/// KL coefficient over a run: fixed, or adapted to a target.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum KlController {
-    /// Always this.
+    /// Fixed coefficient.
     Fixed(f64),
-    /// More while the KL of a response is above `target`, less below (Ziegler et al., <https://arxiv.org/abs/1909.08593>).
+    /// Coefficient that rises while the KL is above `target` and falls below it
+    /// (Ziegler et al., <https://arxiv.org/abs/1909.08593>).
     Adaptive {
-        /// The first price.
+        /// Coefficient of the first step.
         init_kl_coef: f64,
-        /// Wanted, in nats per response.
+        /// Target KL, in nats per completion.
         target: f64,
-        /// Responses in which the price adapts.
+        /// Number of completions over which the coefficient adapts.
         horizon: f64,
     },
 }
 
 impl KlController {
-    /// The price at first.
+    /// Coefficient of the first step.
     pub fn init_kl_coef(self) -> f64 {
         match self {
-            Self::Fixed(price) | Self::Adaptive { init_kl_coef: price, .. } => price,
+            Self::Fixed(kl_coef) | Self::Adaptive { init_kl_coef: kl_coef, .. } => kl_coef,
         }
     }
 
-    /// The price after `n` responses, of which each was `kl` nats away on average, that cost `price`.
-    pub fn next_kl_coef(self, price: f64, kl: f64, n: usize) -> f64 {
+    /// Coefficient after a step with `kl_coef` on `n` completions whose mean KL was `kl` nats.
+    pub fn next_kl_coef(self, kl_coef: f64, kl: f64, n: usize) -> f64 {
         match self {
-            Self::Fixed(_) => price,
+            Self::Fixed(_) => kl_coef,
             Self::Adaptive { target, horizon, .. } => {
                 let error = (kl / target - 1.).clamp(-0.2, 0.2);
-                price * (1. + error * (n as f64 / horizon).min(1.)) // never below 0: nobody is paid for KL
+                kl_coef * (1. + error * (n as f64 / horizon).min(1.)) // stays above 0: KL is never rewarded
             }
         }
     }

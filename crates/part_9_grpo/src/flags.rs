@@ -125,8 +125,8 @@ pub struct GrpoObjectiveFlags {
     /// The last N tokens of the budget cost up to 1
     #[arg(long, alias = "overlong-margin", value_name = "N")]
     pub overlong_buffer: Option<NonZeroUsize>,
-    /// What a reward is worth a token later: 1, as all tokens of a completion share its advantage
-    #[arg(long, value_name = "1", default_value_t = 1., value_parser = gamma_of_one)]
+    /// Discount factor γ: 1, because all tokens of a completion share its advantage
+    #[arg(long, hide = true, value_name = "1", default_value_t = 1., value_parser = gamma_of_one)]
     pub gamma: f64,
 }
 

@@ -33,9 +33,12 @@ pub struct GrpoUpdateMetrics {
     /// The mean of |log π − log π_behaviour|: before the first step, how far the sampler and the loss disagree.
     #[serde(alias = "mismatch")]
     pub sampler_log_prob_diff: f64,
-    /// The mean of k3 to the reference, in nats per token, if there is one.
+    /// Mean k3 estimate of the KL to the reference model, in nats per token; `None` without one.
     #[serde(alias = "kl")]
     pub kl_per_token: Option<f64>,
+    /// The same in nats per completion: summed over its tokens, mean over completions.
+    #[serde(default)]
+    pub kl_per_completion: Option<f64>,
 }
 
 /// The parts of `experience`, `groups_each` groups at a time, and what `reference` says of them.
@@ -88,14 +91,15 @@ pub fn gradients(
     parts: &[MicroBatch],
     objective: &Objective,
 ) -> Result<(f64, GradStore, GrpoUpdateMetrics)> {
-    let (mut seen, mut n) = (GrpoUpdateMetrics::default(), 0.);
+    let (mut seen, mut n_tokens, mut n_completions) = (GrpoUpdateMetrics::default(), 0., 0);
     let (loss, grads) = sum_of_gradients(parameters, parts, 1., |part| {
         let MicroBatch { batch, loss_inputs: drawn, temperature } = part;
         let now = log_probs(policy, batch, *temperature)?; // (R, T)
-        n += seen.add_micro_batch(&now, drawn, &batch.mask, objective)?;
+        n_completions += now.dim(0)?;
+        n_tokens += seen.add_micro_batch(&now, drawn, &batch.mask, objective)?;
         objective.loss(&now, drawn)
     })?;
-    Ok((loss, grads, seen.mean_over(n)))
+    Ok((loss, grads, seen.mean_over(n_tokens, n_completions)))
 }
 
 impl GrpoUpdateMetrics {
@@ -129,17 +133,15 @@ impl GrpoUpdateMetrics {
         Ok(n)
     }
 
-    /// The means over `n` tokens.
-    fn mean_over(self, n: f64) -> Self {
-        let Self { clip_fraction, ratio_max, sampler_log_prob_diff: mismatch, kl_per_token: kl } =
-            self;
-        let n = n.max(1.);
-        let (clip_fraction, mismatch) = (clip_fraction / n, mismatch / n);
+    /// Means of these sums over `n_tokens` tokens of `n_completions` completions.
+    fn mean_over(self, n_tokens: f64, n_completions: usize) -> Self {
+        let n = n_tokens.max(1.);
         Self {
-            clip_fraction,
-            ratio_max,
-            sampler_log_prob_diff: mismatch,
-            kl_per_token: kl.map(|kl| kl / n),
+            clip_fraction: self.clip_fraction / n,
+            ratio_max: self.ratio_max,
+            sampler_log_prob_diff: self.sampler_log_prob_diff / n,
+            kl_per_token: self.kl_per_token.map(|kl| kl / n),
+            kl_per_completion: self.kl_per_token.map(|kl| kl / n_completions.max(1) as f64),
         }
     }
 }

@@ -88,7 +88,9 @@ fn metrics_json(
     extend_row(&mut report, serde_json::to_value(tries)?);
     if let Some(beside) = beside {
         let beside = serde_json::to_value(beside)?;
-        for key in ["reward_ref_mean", "win_rate", "win_rate_low", "win_rate_high", "kl"] {
+        let shared =
+            ["reward_ref_mean", "win_rate", "win_rate_low", "win_rate_high", "kl", "kl_per_token"];
+        for key in shared {
             report[key] = beside[key].clone();
         }
     }

@@ -138,6 +138,7 @@ fn the_figures_of_a_step_are_those_of_what_was_drawn() -> Result<()> {
             ratio_max: 1.5,
             sampler_log_prob_diff: mismatch,
             kl_per_token: kl,
+            kl_per_completion: kl.map(|kl| 2. * kl),
         };
         GrpoStepMetrics { loss, grad_norm: 3., update_metrics: seen }
     };
@@ -157,7 +158,8 @@ fn the_figures_of_a_step_are_those_of_what_was_drawn() -> Result<()> {
         ("entropy", 10. / 8.),
         ("loss", 0.3),
         ("grad_norm", 3.),
-        ("kl", 0.7),
+        ("kl", 1.4),
+        ("kl_per_token", 0.7),
         ("clip_fraction", 0.25),
         ("ratio_max", 1.5),
         ("sampler_log_prob_diff", 0.01),

@@ -8,16 +8,17 @@ use tensor_core::testing::path_arg;
 use crate::{PART_9, model, of_seed, train};
 
 /// What a row of figures holds.
-const FIGURES: [&str; 6] = [
+const FIGURES: [&str; 7] = [
     "reward_mean",
     "kl",
+    "kl_per_token",
     "clip_fraction",
     "sampler_log_prob_diff",
     "frac_groups_zero_advantage",
     "generation_time_fraction",
 ];
 /// What `eval --json` says.
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 16] = [
     "n",
     "reward_mean",
     "reward_ref_mean",
@@ -25,6 +26,7 @@ const KEYS: [&str; 15] = [
     "win_rate_low",
     "win_rate_high",
     "kl",
+    "kl_per_token",
     "length_mean",
     "exact_match",
     "exact_match_low",
