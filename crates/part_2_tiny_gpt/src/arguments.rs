@@ -1,4 +1,4 @@
-//! The command line of part 2.
+//! Command line of part 2.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -7,9 +7,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use tiny_gpt::builtin_text::BuiltinText;
 use tiny_gpt::flags::{ComputeFlags, ModelSizeFlags, SamplingFlags, TrainFlags};
 
-/// Part 2, a tiny GPT: train on any text, byte by byte; sample from the model; measure it.
+/// Part 2, a tiny GPT: train a byte-level model on any text, sample from it, evaluate it.
 ///
-/// Without a subcommand, the demo: a small model learns a built-in text and shows what it writes before and after.
+/// Without a subcommand: the demo, which trains a small model and prints samples before and after.
 #[derive(Parser)]
 #[command(name = "part_2", version, args_conflicts_with_subcommands = true)]
 pub(crate) struct Cli {
@@ -23,9 +23,9 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Train a model on a text file and save it as a Hugging Face GPT-2 folder
     Train(TrainArgs),
-    /// Let a model continue a prompt
+    /// Generate text after a prompt
     Sample(SampleArgs),
-    /// Measure a model's loss on a text file
+    /// Evaluate a model's loss on a text file
     Eval(EvalArgs),
 }
 
@@ -34,7 +34,7 @@ pub(crate) struct DemoArgs {
     /// Built-in text to train on
     #[arg(long, value_enum, default_value_t = BuiltinText::English)]
     pub(crate) text: BuiltinText,
-    /// Training steps
+    /// Number of optimizer steps
     #[arg(long, value_name = "N", default_value = "800")]
     pub(crate) steps: NonZeroUsize,
     #[command(flatten)]
@@ -43,10 +43,10 @@ pub(crate) struct DemoArgs {
 
 #[derive(Args)]
 pub(crate) struct TrainArgs {
-    /// The text, any file: its bytes are the tokens, the last tenth is held out and must fill a window of --context-len
+    /// Text file of byte tokens; its last tenth (over --context-len bytes) is for validation
     #[arg(long, visible_alias = "dataset", value_name = "FILE")]
     pub(crate) data: PathBuf,
-    /// The run folder: settings, metrics, loss curve and the best model
+    /// Run folder: settings, metrics, loss curve and the best model
     #[arg(long, visible_alias = "output-dir", value_name = "DIR", default_value = "runs/tiny-gpt")]
     pub(crate) out: PathBuf,
     #[command(flatten)]
@@ -62,10 +62,10 @@ pub(crate) struct TrainArgs {
 
 #[derive(Args)]
 pub(crate) struct SampleArgs {
-    /// A model folder that `train` wrote
+    /// Model folder written by `train`
     #[arg(long, visible_alias = "model-name-or-path", value_name = "DIR")]
     pub(crate) model: PathBuf,
-    /// The text to continue
+    /// Prompt to continue
     #[arg(long, default_value = "\n", hide_default_value = true)]
     pub(crate) prompt: String,
     /// Maximum number of tokens to generate
@@ -77,29 +77,29 @@ pub(crate) struct SampleArgs {
     pub(crate) compute: ComputeFlags,
 }
 
-/// Which part of a text file to measure.
+/// Part of a text file to evaluate on.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum Split {
-    /// The last tenth, which training holds out
+    /// Last tenth, held out from training
     Validation,
-    /// The first nine tenths
+    /// First nine tenths, used for training
     Train,
-    /// Everything
+    /// Whole text
     All,
 }
 
 #[derive(Args)]
 pub(crate) struct EvalArgs {
-    /// A model folder that `train` wrote
+    /// Model folder written by `train`
     #[arg(long, visible_alias = "model-name-or-path", value_name = "DIR")]
     pub(crate) model: PathBuf,
-    /// The text
+    /// Text file to evaluate on
     #[arg(long, visible_alias = "dataset", value_name = "FILE")]
     pub(crate) data: PathBuf,
-    /// Which part of it
+    /// Part of the text
     #[arg(long, value_enum, default_value_t = Split::Validation)]
     pub(crate) split: Split,
-    /// Windows measured at a time
+    /// Batch size in windows of text
     #[arg(long, value_name = "N", default_value = "32")]
     pub(crate) batch_size: NonZeroUsize,
     #[command(flatten)]

@@ -1,8 +1,11 @@
-//! 2.2 Batches: random windows of the text, and the same windows one token later as targets.
+//! 2.2 Batches: random windows of the text as inputs, and the same windows shifted by one token as
+//! targets.
 //!
+//! ```text
 //! tokens   the cat sat
 //! inputs   the cat sa
-//! targets  he cat sat      at every position the model predicts what comes next
+//! targets  he cat sat      at every position the model predicts the next token
+//! ```
 
 use std::path::Path;
 
@@ -12,17 +15,17 @@ use tensor_core::Rng;
 
 use crate::ByteTokenizer;
 
-/// A text as tokens, cut into a part to learn from and a held-out part to measure on.
+/// Byte tokens of a text, split into a training and a validation part.
 #[derive(Debug, Clone)]
 pub struct ByteCorpus {
-    /// The first nine tenths.
+    /// First nine tenths of the text.
     pub train: Vec<u32>,
-    /// The last tenth.
+    /// Last tenth of the text.
     pub validation: Vec<u32>,
 }
 
 impl ByteCorpus {
-    /// Reads the bytes of a file, whatever they are.
+    /// Reads the bytes of a file; they need not be valid UTF-8.
     ///
     /// # Errors
     /// When the file cannot be read, or is empty.
@@ -32,40 +35,42 @@ impl ByteCorpus {
         Ok(Self::from_bytes(&bytes))
     }
 
-    /// Splits `text` into its first nine tenths and the rest.
+    /// Splits `text`: the first nine tenths for training, the rest for validation.
     pub fn from_bytes(text: &[u8]) -> Self {
         let mut train = ByteTokenizer.encode(text);
         let validation = train.split_off(text.len() * 9 / 10);
         Self { train, validation }
     }
 
+    /// Checks that each part holds at least one window of `context_len` tokens and its last target.
+    ///
     /// # Errors
-    /// When a part is too short for a single window of `block_size` tokens and its target.
-    pub fn ensure_fits_context(&self, block_size: usize) -> Result<()> {
+    /// When a part is too short.
+    pub fn ensure_fits_context(&self, context_len: usize) -> Result<()> {
         for (name, part) in [("training", &self.train), ("validation", &self.validation)] {
             let n = part.len();
             ensure!(
-                n > block_size,
-                "the {name} part has {n} tokens, but a window needs block size + 1 = {}; \
+                n > context_len,
+                "the {name} part has {n} tokens, but a window needs context length + 1 = {}; \
                  use a longer text or a smaller --context-len",
-                block_size + 1
+                context_len + 1
             );
         }
         Ok(())
     }
 }
 
-/// Windows of text and what follows each of their tokens.
+/// Batch of token windows and their next-token targets.
 #[derive(Debug, Clone)]
 pub struct Batch {
-    /// (B, T), u32
+    /// Input tokens (B, T), u32.
     pub inputs: Tensor,
-    /// (B, T), i64: the token after each input.
+    /// Targets (B, T), i64: the token after each input.
     pub targets: Tensor,
 }
 
 impl Batch {
-    /// The windows of `t` tokens that begin at `starts`.
+    /// Batch of the windows of `t` tokens that begin at `starts`.
     ///
     /// # Errors
     /// When a window and its last target do not fit into `tokens`.
@@ -78,7 +83,9 @@ impl Batch {
         let mut inputs = Vec::with_capacity(starts.len() * t);
         let mut targets = Vec::with_capacity(starts.len() * t);
         for &start in starts {
-            let window = tokens.get(start..=start + t).context("a window passes the end")?;
+            let window = tokens
+                .get(start..=start + t)
+                .context("a window extends past the end of the text")?;
             inputs.extend_from_slice(&window[..t]);
             targets.extend(window[1..].iter().map(|&token| i64::from(token)));
         }
@@ -89,7 +96,8 @@ impl Batch {
         })
     }
 
-    /// `b` random windows of `t` tokens; each start that leaves room for a whole window is equally likely.
+    /// Batch of `b` random windows of `t` tokens. Each start that leaves room for a whole window is
+    /// equally likely.
     ///
     /// # Errors
     /// When `tokens` is not longer than `t`.
@@ -105,22 +113,22 @@ impl Batch {
         Self::from_starts(tokens, &starts, t, device)
     }
 
-    /// Consecutive windows that predict every token of `tokens` but the first exactly once, `b` windows at a time;
-    /// the last batch may be smaller, and a last window shorter.
+    /// Batches of consecutive windows that predict every token of `tokens` but the first exactly
+    /// once, `b` windows per batch. The last batch may be smaller and the last window shorter.
     pub fn consecutive<'a>(
         tokens: &'a [u32],
         b: usize,
         t: usize,
         device: &'a Device,
     ) -> impl Iterator<Item = Result<Self>> + 'a {
-        let targets = tokens.len().saturating_sub(1);
-        let whole = targets / t;
-        let batches = (0..whole).step_by(b).map(move |first| {
-            let starts: Vec<usize> = (first..whole.min(first + b)).map(|i| i * t).collect();
+        let n_targets = tokens.len().saturating_sub(1);
+        let n_windows = n_targets / t;
+        let batches = (0..n_windows).step_by(b).map(move |first| {
+            let starts: Vec<usize> = (first..n_windows.min(first + b)).map(|i| i * t).collect();
             Self::from_starts(tokens, &starts, t, device)
         });
-        let rest = (!targets.is_multiple_of(t))
-            .then(|| Self::from_starts(tokens, &[whole * t], targets % t, device));
-        batches.chain(rest)
+        let short_window = (!n_targets.is_multiple_of(t))
+            .then(|| Self::from_starts(tokens, &[n_windows * t], n_targets % t, device));
+        batches.chain(short_window)
     }
 }

@@ -1,6 +1,6 @@
-//! Entry point of a part's program: parses the arguments and prints an error as one readable line.
+//! Entry point of a part's program: parses the arguments and prints an error as one line.
 //!
-//! Exit code 0 means done, 2 an error that the arguments alone decide, 1 any other.
+//! Exit code 0 means success, 2 a usage error (caused by the arguments alone), 1 any other error.
 
 use std::fmt;
 use std::io::{Write, stderr};
@@ -14,7 +14,7 @@ use clap::error::ErrorKind;
 
 use crate::interrupt::has_listener;
 
-/// An error that the arguments alone decide: exit code 2.
+/// Usage error, caused by the arguments alone: exit code 2.
 #[derive(Debug)]
 pub struct UsageError(String);
 
@@ -26,18 +26,18 @@ impl fmt::Display for UsageError {
 
 impl std::error::Error for UsageError {}
 
-/// Marks `result`'s error as one that the arguments alone decide.
+/// Converts the error of `result` to a [`UsageError`].
 pub fn as_usage_error<T, E: fmt::Display>(result: std::result::Result<T, E>) -> Result<T> {
     result.map_err(|error| UsageError(error.to_string()).into())
 }
 
-/// A whole program: parses the command line into `A` and runs `main` with it.
+/// Runs a whole program: parses the command line into `A` and calls `main` with it.
 pub fn parse_and_run<A: Parser>(main: impl FnOnce(A) -> Result<()>) -> ExitCode {
     exit_code(|| main(A::try_parse()?))
 }
 
-/// A whole program: runs `main`, which parses its arguments itself, and tells an error in one line. What a command must not do to a
-/// process that runs others as well is done here.
+/// Runs a whole program whose `main` parses its own arguments, and prints its error as one line.
+/// Process-wide setup is done here, since a command may share its process with other commands.
 pub fn exit_code(main: impl FnOnce() -> Result<()>) -> ExitCode {
     exit_on_closed_stdout();
     match main() {
@@ -55,16 +55,16 @@ fn print_error(error: &anyhow::Error) -> ExitCode {
     ExitCode::from(if error.is::<UsageError>() { 2 } else { 1 })
 }
 
-/// A path or another argument as a shell takes it, in quotes where it needs them.
+/// Path or other argument in the form a shell accepts, quoted where necessary.
 pub fn shell_quote(argument: impl AsRef<Path>) -> String {
-    let shown = argument.as_ref().display().to_string();
-    match shown.chars().all(|c| c.is_alphanumeric() || "/._-+:@%,=".contains(c)) {
-        true => shown,
-        false => format!("'{}'", shown.replace('\'', r"'\''")),
+    let text = argument.as_ref().display().to_string();
+    match text.chars().all(|c| c.is_alphanumeric() || "/._-+:@%,=".contains(c)) {
+        true => text,
+        false => format!("'{}'", text.replace('\'', r"'\''")),
     }
 }
 
-/// The error and its causes; of each the first line, since candle appends a backtrace where those are switched on.
+/// Error and its causes on one line: the first line of each, since candle can append a backtrace.
 fn one_line(error: &anyhow::Error) -> String {
     let mut causes: Vec<String> = Vec::new();
     for cause in error.chain() {
@@ -77,7 +77,7 @@ fn one_line(error: &anyhow::Error) -> String {
     causes.join(": ")
 }
 
-/// clap's message on one line; help and version as clap prints them.
+/// Prints clap's message on one line, and help and version as clap formats them.
 fn print_clap_error(error: &clap::Error) -> ExitCode {
     if matches!(
         error.kind(),
@@ -85,38 +85,38 @@ fn print_clap_error(error: &clap::Error) -> ExitCode {
             | ErrorKind::DisplayVersion
             | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
     ) {
-        let _ = error.print(); // nobody is left to tell if the terminal is gone
+        let _ = error.print(); // without a terminal, this error cannot be reported
         return ExitCode::from(error.exit_code() as u8);
     }
     let text = error.render().to_string();
-    let said = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
-    let said: Vec<&str> =
-        said.filter(|line| !line.is_empty() && !line.starts_with("For more")).collect();
-    eprintln!("{} (see --help)", said.join(" "));
+    let lines = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
+    let message: Vec<&str> =
+        lines.filter(|line| !line.is_empty() && !line.starts_with("For more")).collect();
+    eprintln!("{} (see --help)", message.join(" "));
     ExitCode::from(2)
 }
 
-/// Exits when stdout is closed: `println!` panics where the reader of our output went away. This is
-/// not an error (`part_2 sample | head`), unless a run is in progress, which should have been
+/// Exits when stdout is closed: `println!` panics once the reader of the output is gone. This is
+/// not an error (`part_2 sample | head`), unless it stops a run in progress before the model is
 /// saved.
 fn exit_on_closed_stdout() {
-    let tell = panic::take_hook();
+    let default_hook = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {
         let message = panic.payload().downcast_ref::<String>();
         if message.is_some_and(|text| text.contains("stdout") && text.contains("Broken pipe")) {
             if has_listener() {
-                // Not `eprintln!`, which panics where nobody reads this either.
-                let said = "error: nobody reads the output any more, so the program ended here";
-                let _ = writeln!(stderr(), "{said}");
+                // Not `eprintln!`, which panics if stderr is closed too.
+                let message = "error: stdout was closed (broken pipe) during a run; stopping";
+                let _ = writeln!(stderr(), "{message}");
                 std::process::exit(1);
             }
             std::process::exit(0);
         }
-        tell(panic);
+        default_hook(panic);
     }));
 }
 
-/// Whether the reader of our output went away, for output that is written without a panic.
+/// Returns whether the reader of the output is gone, for output that is written without a panic.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error
         .downcast_ref::<std::io::Error>()

@@ -1,6 +1,7 @@
-//! 2.6 Evaluation: the loss on text the model has not learned from, every token predicted once.
+//! 2.6 Evaluation: the loss on text held out from training, with every token predicted once.
 //!
-//! Consecutive windows instead of random ones make the figure exact: the same model always gets the same number.
+//! Consecutive windows instead of random ones make the result reproducible: the same model always
+//! has the same loss.
 
 use anyhow::{Result, ensure};
 use candle_core::Device;
@@ -17,15 +18,15 @@ pub struct LmEvalMetrics {
     pub loss: f64,
     /// Mean cross-entropy in bits per byte of text.
     pub bits_per_byte: f64,
-    /// Tokens predicted.
+    /// Number of predicted tokens.
     pub tokens: usize,
 }
 
-/// Measures `model` (an inference twin: no graph is built) on `tokens`, each one a byte, `batch_size` windows at a
-/// time.
+/// Evaluates `model` on `tokens`, each one a byte, `batch_size` windows at a time. Pass an
+/// inference copy, which builds no autograd graph.
 ///
 /// # Errors
-/// When there are fewer than two tokens: nothing to predict.
+/// When there are fewer than two tokens, so that nothing can be predicted.
 pub fn evaluate(
     model: &impl LanguageModel,
     tokens: &[u32],

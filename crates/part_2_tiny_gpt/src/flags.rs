@@ -1,4 +1,4 @@
-//! Flags that mean the same in every part.
+//! Command-line flags that have the same meaning in every part.
 
 use std::num::NonZeroUsize;
 
@@ -13,12 +13,12 @@ use tensor_core::{AdamWConfig, DeviceChoice};
 use crate::command::as_usage_error;
 use crate::{GptConfig, LrDecay, Sampling, TrainConfig, TrainLog};
 
-/// A step on more tokens than this would fill any memory.
+/// Largest number of tokens per step; more would exceed any memory.
 const MAX_TOKENS_PER_STEP: usize = 1 << 22;
 const TOO_MANY_TOKENS_MESSAGE: &str =
     "--batch-size times --context-len must be at most 4194304 tokens";
 
-/// Where and how a command computes.
+/// Compute flags: device, CPU threads and seed.
 #[derive(Debug, Clone, Serialize, Args)]
 pub struct ComputeFlags {
     /// Device: auto, cpu, cuda or cuda:N
@@ -27,13 +27,13 @@ pub struct ComputeFlags {
     /// CPU threads [default: one per core]
     #[arg(long, value_name = "N")]
     pub threads: Option<NonZeroUsize>,
-    /// Seed of all randomness
+    /// Random seed
     #[arg(long, value_name = "N", default_value_t = 1337)]
     pub seed: u64,
 }
 
 impl ComputeFlags {
-    /// Sets the threads and opens the device; first thing in `main`.
+    /// Sets the number of threads and opens the device. Call it first in `main`.
     pub fn open_device(&self) -> Result<Device> {
         keep_freed_memory();
         set_num_threads(self.threads)?;
@@ -41,22 +41,22 @@ impl ComputeFlags {
     }
 }
 
-/// The sizes of a new model.
+/// Size flags of a new model.
 #[derive(Debug, Clone, Copy, Serialize, Args)]
 pub struct ModelSizeFlags {
-    /// Transformer blocks
+    /// Number of transformer blocks
     #[arg(long, value_name = "N", default_value_t = 4)]
     pub n_layer: usize,
     /// Attention heads per block; must divide --n-embd
     #[arg(long, value_name = "N", default_value_t = 4)]
     pub n_head: usize,
-    /// Channels of a token
+    /// Embedding width (channels per token)
     #[arg(long, value_name = "N", default_value_t = 256)]
     pub n_embd: usize,
-    /// Longest text the model sees, in tokens
+    /// Context length in tokens
     #[arg(long, visible_alias = "block-size", value_name = "N", default_value_t = 256)]
     pub context_len: usize,
-    /// Probability of dropout while training
+    /// Dropout probability in training
     #[arg(
         long, value_name = "P", default_value_t = 0., allow_negative_numbers = true,
         value_parser = dropout
@@ -65,18 +65,19 @@ pub struct ModelSizeFlags {
 }
 
 impl ModelSizeFlags {
-    /// The byte-level model of these sizes.
+    /// Configuration of the byte-level model of these sizes.
     ///
     /// # Errors
-    /// A [`UsageError`](crate::command::UsageError) when a size is 0 or the heads do not divide the channels.
+    /// A [`UsageError`](crate::command::UsageError) when a size is 0 or the heads do not divide the
+    /// channels.
     pub fn config(&self) -> Result<GptConfig> {
-        as_usage_error(self.checked())
+        as_usage_error(self.checked_config())
     }
 
-    fn checked(&self) -> Result<GptConfig> {
-        let Self { n_layer, n_head, n_embd, context_len: block_size, dropout } = *self;
-        ensure!(n_layer > 0 && block_size > 0, "--n-layer and --context-len must be at least 1");
-        let mut config = GptConfig::byte_level(block_size, n_layer, n_head, n_embd);
+    fn checked_config(&self) -> Result<GptConfig> {
+        let Self { n_layer, n_head, n_embd, context_len, dropout } = *self;
+        ensure!(n_layer > 0 && context_len > 0, "--n-layer and --context-len must be at least 1");
+        let mut config = GptConfig::byte_level(context_len, n_layer, n_head, n_embd);
         config.block.dropout = dropout;
         config.block.check()?;
         Ok(config)
@@ -86,22 +87,22 @@ impl ModelSizeFlags {
 /// Sampling flags: temperature, top-k, top-p.
 #[derive(Debug, Clone, Copy, Serialize, Args)]
 pub struct SamplingFlags {
-    /// Below 1 likelier tokens, above 1 wilder ones, 0 always the best
+    /// Sampling temperature; 0 is greedy
     #[arg(
         long, value_name = "T", default_value_t = 1., allow_negative_numbers = true,
         value_parser = temperature
     )]
     pub temperature: f64,
-    /// Draw from the K best tokens
+    /// Top-k sampling: keep the K most likely tokens
     #[arg(long, value_name = "K", default_value = "50")]
     pub top_k: NonZeroUsize,
-    /// Draw from the fewest tokens that hold the share P
+    /// Top-p (nucleus) sampling: keep the fewest tokens with total probability P
     #[arg(long, value_name = "P", allow_negative_numbers = true, value_parser = probability)]
     pub top_p: Option<f64>,
 }
 
 impl SamplingFlags {
-    /// The sampling they describe.
+    /// Sampling strategy of these flags.
     pub fn sampling(&self) -> Sampling {
         Sampling::new(self.temperature, Some(self.top_k.get()), self.top_p)
     }
@@ -110,34 +111,34 @@ impl SamplingFlags {
 /// Optimizer flags: AdamW's β₂ and weight decay, and gradient clipping.
 #[derive(Debug, Clone, Copy, Serialize, Args)]
 pub struct OptimizerFlags {
-    /// Memory of the gradients' squares; small batches are noisy and want a long one
+    /// AdamW β₂ (raise it for small, noisy batches)
     #[arg(
-        long, visible_alias = "adam-beta2", value_name = "X", default_value_t = 0.99, allow_negative_numbers = true,
-        value_parser = beta
+        long, visible_alias = "adam-beta2", value_name = "X", default_value_t = 0.99,
+        allow_negative_numbers = true, value_parser = beta
     )]
     pub beta2: f64,
-    /// Pull of the matrices towards 0
+    /// Weight decay, applied to matrices only
     #[arg(
         long, value_name = "X", default_value_t = 0.1, allow_negative_numbers = true,
         value_parser = non_negative
     )]
     pub weight_decay: f64,
-    /// Largest gradient norm; 0 for no clipping
+    /// Maximum gradient norm; 0 disables clipping
     #[arg(
-        long, visible_alias = "grad-clip", value_name = "X", default_value_t = 1., allow_negative_numbers = true,
-        value_parser = non_negative
+        long, visible_alias = "grad-clip", value_name = "X", default_value_t = 1.,
+        allow_negative_numbers = true, value_parser = non_negative
     )]
     pub max_grad_norm: f64,
 }
 
 impl OptimizerFlags {
-    /// AdamW's constants.
+    /// AdamW configuration with these flags and the default β₁ and ε.
     pub fn adamw_config(&self) -> AdamWConfig {
         let Self { beta2, weight_decay, .. } = *self;
         AdamWConfig { beta2, weight_decay, ..AdamWConfig::default() }
     }
 
-    /// The largest gradient norm, if there is one.
+    /// Maximum gradient norm; `None` without clipping.
     pub fn max_grad_norm(&self) -> Option<f64> {
         (self.max_grad_norm > 0.).then_some(self.max_grad_norm)
     }
@@ -146,10 +147,10 @@ impl OptimizerFlags {
 /// Training, evaluation and sampling flags of a `train` command.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct TrainFlags {
-    /// Optimiser steps
+    /// Number of optimizer steps
     #[arg(long, visible_alias = "max-steps", value_name = "N", default_value = "2000")]
     pub steps: NonZeroUsize,
-    /// Windows of text per step
+    /// Batch size in windows of text
     #[arg(
         long,
         visible_alias = "per-device-train-batch-size",
@@ -157,19 +158,22 @@ pub struct TrainFlags {
         default_value = "32"
     )]
     pub batch_size: NonZeroUsize,
-    /// Highest learning rate; it rises over the first twentieth of the steps
+    /// Peak learning rate, reached after a linear warm-up over the first 5% of the steps
     #[arg(
-        long, visible_alias = "learning-rate", value_name = "X", default_value_t = 3e-3, allow_negative_numbers = true,
-        value_parser = positive
+        long, visible_alias = "learning-rate", value_name = "X", default_value_t = 3e-3,
+        allow_negative_numbers = true, value_parser = positive
     )]
     pub lr: f64,
     /// Learning-rate schedule after the warm-up
-    #[arg(long, visible_alias = "lr-scheduler-type", alias = "lr-decay", value_enum, default_value_t = LrDecay::Linear)]
+    #[arg(
+        long, visible_alias = "lr-scheduler-type", alias = "lr-decay", value_enum,
+        default_value_t = LrDecay::Linear
+    )]
     pub lr_scheduler: LrDecay,
     /// Optimizer flags: AdamW's β₂ and weight decay, and gradient clipping.
     #[command(flatten)]
     pub optimizer: OptimizerFlags,
-    /// Steps between two looks at the held-out text
+    /// Steps between evaluations on the validation text
     #[arg(
         long,
         visible_alias = "eval-steps",
@@ -178,24 +182,24 @@ pub struct TrainFlags {
         default_value = "200"
     )]
     pub eval_interval: NonZeroUsize,
-    /// Steps between two samples; 0 for none
+    /// Steps between printed samples; 0 disables them
     #[arg(long, value_name = "N", default_value_t = 200)]
     pub sample_interval: usize,
-    /// Length of each sample
+    /// Tokens per printed sample
     #[arg(long, alias = "sample-tokens", value_name = "N", default_value_t = 256)]
     pub sample_len: usize,
-    /// Sampling of the samples that the run prints.
+    /// Sampling flags of the samples that the run prints.
     #[command(flatten)]
     pub sampling: SamplingFlags,
 }
 
 impl TrainFlags {
-    /// The settings they describe, for windows of `block_size` tokens.
+    /// Training configuration of these flags, for windows of `context_len` tokens.
     ///
     /// # Errors
-    /// A [`UsageError`](crate::command::UsageError) when a step would fill any memory.
-    pub fn config(&self, block_size: usize) -> Result<TrainConfig> {
-        let tokens = self.batch_size.get().saturating_mul(block_size);
+    /// A [`UsageError`](crate::command::UsageError) when a step would exceed any memory.
+    pub fn config(&self, context_len: usize) -> Result<TrainConfig> {
+        let tokens = self.batch_size.get().saturating_mul(context_len);
         as_usage_error(if tokens <= MAX_TOKENS_PER_STEP {
             Ok(())
         } else {
@@ -213,10 +217,11 @@ impl TrainFlags {
         })
     }
 
-    /// A log of such a run, which ends with the model saved at Ctrl-C.
+    /// Log of a run with these flags. On Ctrl-C the run stops after the current step and saves the
+    /// model.
     ///
     /// # Errors
-    /// When the signals cannot be caught.
+    /// When the signal handlers cannot be installed.
     pub fn train_log(&self) -> Result<TrainLog> {
         let sampling = self.sampling.sampling();
         TrainLog::new(self.steps.get())?
@@ -230,37 +235,37 @@ fn finite_number(text: &str) -> Result<f64, String> {
     if number.is_finite() { Ok(number) } else { Err("not a finite number".into()) }
 }
 
-fn in_range(text: &str, range: impl Fn(f64) -> bool, what: &str) -> Result<f64, String> {
+fn in_range(text: &str, is_in_range: impl Fn(f64) -> bool, message: &str) -> Result<f64, String> {
     let number = finite_number(text)?;
-    if range(number) { Ok(number) } else { Err(what.into()) }
+    if is_in_range(number) { Ok(number) } else { Err(message.into()) }
 }
 
-/// A temperature: 0 or more.
+/// Parses a temperature: 0 or more.
 pub fn temperature(text: &str) -> Result<f64, String> {
     in_range(text, |t| t >= 0., "must be 0 (greedy) or above")
 }
 
-/// A share above 0, at most 1.
+/// Parses a probability above 0 and at most 1.
 pub fn probability(text: &str) -> Result<f64, String> {
     in_range(text, |p| p > 0. && p <= 1., "must be above 0 and at most 1")
 }
 
-/// A probability of dropout: at least 0, below 1.
+/// Parses a dropout probability: at least 0, below 1.
 pub fn dropout(text: &str) -> Result<f64, String> {
     in_range(text, |p| (0. ..1.).contains(&p), "must be at least 0 and below 1")
 }
 
-/// The decay of a moving average: at least 0, below 1.
+/// Parses the decay rate of a moving average: at least 0, below 1.
 pub fn beta(text: &str) -> Result<f64, String> {
     dropout(text)
 }
 
-/// A positive number.
+/// Parses a positive number.
 pub fn positive(text: &str) -> Result<f64, String> {
     in_range(text, |x| x > 0., "must be above 0")
 }
 
-/// A number of 0 or more.
+/// Parses a number of 0 or more.
 pub fn non_negative(text: &str) -> Result<f64, String> {
     in_range(text, |x| x >= 0., "must be 0 or above")
 }

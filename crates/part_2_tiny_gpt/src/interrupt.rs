@@ -1,7 +1,8 @@
-//! Ctrl-C, or the system's wish that we end: once, and the work ends at its next good place; twice, and it ends at once.
+//! SIGINT, SIGTERM or SIGHUP: the first one requests a clean stop after the current step, the
+//! second one exits at once.
 //!
-//! A process is wished to end as a whole, so all who wait for the wish share it: a program that runs commands one after the other
-//! may wait itself, and see that the command in progress was not the only one to be ended.
+//! The request is process-wide, so a program that runs several commands can listen too and stop
+//! after the current command.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,37 +16,38 @@ const SIGNALS: &[i32] = &[SIGINT, SIGTERM, signal_hook::consts::SIGHUP];
 #[cfg(not(unix))]
 const SIGNALS: &[i32] = &[SIGINT, SIGTERM];
 
-/// Whether the next signal ends the program at once: unless somebody waits, and there was none yet.
+/// True if the next signal exits at once: without a listener, or after a first signal.
 static EXIT_ON_SIGNAL: AtomicBool = AtomicBool::new(true);
-/// Number of listeners; `None` before the first.
+/// Number of listeners; `None` before the first one, which installs the signal handlers.
 static LISTENERS: Mutex<Option<usize>> = Mutex::new(None);
 
-/// Whether the program was asked to end; by default, it never is.
+/// Listener for the process-wide stop request. The default one never reports a request.
 #[derive(Debug, Default)]
 pub struct Interrupt {
     is_listening: bool,
 }
 
 impl Interrupt {
-    /// Until this is dropped, the first SIGINT, SIGTERM or SIGHUP is a wish; the second one ends the program. For good, a file that
-    /// grows past the system's limit is an error of whoever writes it, and no longer the program's silent end.
+    /// Starts listening. Until this is dropped, the first SIGINT, SIGTERM or SIGHUP requests a stop
+    /// and the second one exits the program. From the first call on, SIGXFSZ no longer kills the
+    /// process: a file that exceeds the system's size limit is a write error.
     ///
     /// # Errors
-    /// When the signals cannot be caught.
+    /// When the signal handlers cannot be installed.
     pub fn listen() -> Result<Self> {
-        let mut waiting = listener_count();
-        if waiting.is_none() {
+        let mut listeners = listener_count();
+        if listeners.is_none() {
             register_signals()?;
         }
-        let others = waiting.unwrap_or(0);
+        let others = listeners.unwrap_or(0);
         if others == 0 {
             EXIT_ON_SIGNAL.store(false, Ordering::SeqCst);
         }
-        *waiting = Some(others + 1);
+        *listeners = Some(others + 1);
         Ok(Self { is_listening: true })
     }
 
-    /// Whether there was a signal.
+    /// Returns whether a stop was requested.
     pub fn is_requested(&self) -> bool {
         self.is_listening && EXIT_ON_SIGNAL.load(Ordering::Relaxed)
     }
@@ -53,8 +55,8 @@ impl Interrupt {
 
 impl Drop for Interrupt {
     fn drop(&mut self) {
-        let mut waiting = listener_count();
-        if let (true, Some(n)) = (self.is_listening, waiting.as_mut()) {
+        let mut listeners = listener_count();
+        if let (true, Some(n)) = (self.is_listening, listeners.as_mut()) {
             *n -= 1;
             if *n == 0 {
                 EXIT_ON_SIGNAL.store(true, Ordering::SeqCst);
@@ -63,7 +65,7 @@ impl Drop for Interrupt {
     }
 }
 
-/// Once in a process: what is registered stays, as the system's own way to end a program does not come back.
+/// Installs the signal handlers, once per process: the default actions cannot be restored.
 fn register_signals() -> Result<()> {
     #[cfg(unix)]
     flag::register(signal_hook::consts::SIGXFSZ, Arc::default())?;
@@ -74,9 +76,9 @@ fn register_signals() -> Result<()> {
     Ok(())
 }
 
-/// Whether somebody waits for the wish: work in progress that would save itself.
+/// Returns whether a run that saves its state on a stop request is in progress.
 pub(crate) fn has_listener() -> bool {
-    listener_count().is_some_and(|waiting| waiting > 0)
+    listener_count().is_some_and(|listeners| listeners > 0)
 }
 
 fn listener_count() -> MutexGuard<'static, Option<usize>> {

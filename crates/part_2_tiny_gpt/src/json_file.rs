@@ -1,4 +1,4 @@
-//! JSON files: errors say which file it is, and a file is there whole or not at all.
+//! JSON files: errors name the file, and writes are atomic.
 
 use std::path::Path;
 
@@ -24,10 +24,10 @@ pub fn read_or_null(path: &Path) -> Result<Value> {
     if path.exists() { read(path) } else { Ok(Value::Null) }
 }
 
-/// Writes `value` to `path`, for people to read too.
+/// Writes `value` to `path`, pretty-printed.
 ///
 /// # Errors
-/// When the file cannot be written; what was there before stays.
+/// When the file cannot be written; its previous contents remain.
 pub fn write(path: &Path, value: &impl Serialize) -> Result<()> {
     let text = serde_json::to_string_pretty(value)? + "\n";
     atomic_file::write(path, text.as_bytes())

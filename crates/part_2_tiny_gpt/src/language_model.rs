@@ -10,7 +10,7 @@ use crate::{Gpt, Sampling, generate, model_folder};
 
 /// Language model: gives a logit to every token that may come next.
 pub trait LanguageModel: Sized {
-    /// Longest text it is trained on, in tokens.
+    /// Context length in tokens: the longest text the model is trained on.
     fn context_len(&self) -> usize;
 
     /// Device of the weights.
@@ -19,13 +19,13 @@ pub trait LanguageModel: Sized {
     /// Logits (B, T, V) of the token after each of `ids: (B, T)`.
     fn forward(&self, ids: &Tensor) -> candle_core::Result<Tensor>;
 
-    /// Inference copy on the memory of `parameters`: records no graph, drops nothing out.
+    /// Inference copy that shares the memory of `parameters`, without autograd graph and dropout.
     fn for_inference(&self, parameters: &Parameters) -> candle_core::Result<Self>;
 
-    /// Writes the model folder `folder`.
+    /// Saves the model to the model folder `folder`.
     fn save(&self, folder: &Path, parameters: &Parameters) -> anyhow::Result<()>;
 
-    /// Writes up to `n` tokens after `prompt`.
+    /// Samples up to `n` tokens after `prompt`.
     fn generate(
         &self,
         prompt: &[u32],

@@ -1,4 +1,5 @@
-//! Losses over the steps as an SVG picture, or whatever else is measured; curves of few points have dots.
+//! Loss curves, or other metrics over the steps, as an SVG picture; curves with few points have
+//! dots.
 
 use std::path::Path;
 
@@ -6,7 +7,7 @@ use anyhow::Result;
 use plotters::prelude::*;
 use tensor_core::atomic_file;
 
-/// Told apart by most eyes; the first two are those of training and validation.
+/// Colors that most people can tell apart; the first two are those of training and validation.
 const COLORS: [RGBColor; 8] = [
     RGBColor(120, 144, 170),
     RGBColor(200, 60, 30),
@@ -18,7 +19,7 @@ const COLORS: [RGBColor; 8] = [
     RGBColor(86, 180, 233),
 ];
 
-/// A named line of (step, value) points.
+/// Named curve of (step, value) points.
 #[derive(Debug, Clone)]
 pub struct Curve {
     name: String,
@@ -26,7 +27,7 @@ pub struct Curve {
 }
 
 impl Curve {
-    /// A line without points.
+    /// Empty curve with this name.
     pub fn new(name: impl Into<String>) -> Self {
         Self { name: name.into(), points: Vec::new() }
     }
@@ -36,12 +37,12 @@ impl Curve {
         Self { name: name.into(), points: self.points.clone() }
     }
 
-    /// Its (step, value) points.
+    /// Points of the curve: (step, value).
     pub fn points(&self) -> &[(f64, f64)] {
         &self.points
     }
 
-    /// Adds the value at a step; ignores NaN and infinities.
+    /// Adds the value of a step; ignores NaN and infinities.
     pub fn push(&mut self, step: usize, value: f64) {
         if value.is_finite() {
             self.points.push((step as f64, value));
@@ -49,8 +50,8 @@ impl Curve {
     }
 }
 
-/// Writes `curves` as an SVG of 720 by 420 points, or nothing where none has a point. A curve without points is not named, but
-/// its color is its own.
+/// Writes `curves` as an SVG of 720 by 420 pixels, or nothing if all are empty. An empty curve is
+/// left out of the legend but keeps its color.
 ///
 /// # Errors
 /// When the file cannot be written.
@@ -61,7 +62,7 @@ pub fn write_svg(path: &Path, curves: &[&Curve]) -> Result<()> {
 /// Writes an SVG like [`write_svg()`] with axis labels `axes`: [x, y].
 ///
 /// # Errors
-/// As [`write_svg()`].
+/// Those of [`write_svg()`].
 pub fn write_svg_with_axes(path: &Path, curves: &[&Curve], axes: [&str; 2]) -> Result<()> {
     attention::picture::load_font()?; // plotters measures labels even in an SVG
     let curves: Vec<(&Curve, RGBColor)> = curves
@@ -71,7 +72,7 @@ pub fn write_svg_with_axes(path: &Path, curves: &[&Curve], axes: [&str; 2]) -> R
         .filter(|(c, _)| !c.points.is_empty())
         .collect();
     if curves.is_empty() {
-        return Ok(()); // plotters would look for the ends of an axis for ever
+        return Ok(()); // plotters would search for the ends of the axes forever
     }
     let points = || curves.iter().flat_map(|(curve, _)| curve.points.iter().copied());
     let right = points().map(|(x, _)| x).fold(1., f64::max);
@@ -82,8 +83,8 @@ pub fn write_svg_with_axes(path: &Path, curves: &[&Curve], axes: [&str; 2]) -> R
     {
         let root = SVGBackend::with_string(&mut svg, (720, 420)).into_drawing_area();
         root.fill(&WHITE)?;
-        // Two names side by side, above the chart: a curve may be anywhere in it.
-        let (names, chart) = root.split_vertically(12 + 20 * curves.len().div_ceil(2) as i32);
+        // The legend, two names side by side, is above the chart, where it cannot hide a curve.
+        let (legend, chart) = root.split_vertically(12 + 20 * curves.len().div_ceil(2) as i32);
         let mut chart = ChartBuilder::on(&chart)
             .margin(16)
             .x_label_area_size(44)
@@ -101,8 +102,8 @@ pub fn write_svg_with_axes(path: &Path, curves: &[&Curve], axes: [&str; 2]) -> R
             let line = LineSeries::new(curve.points.iter().copied(), color.stroke_width(2));
             chart.draw_series(line.point_size(dot))?;
             let (x, y) = (72 + 320 * (i % 2) as i32, 20 + 20 * (i / 2) as i32);
-            names.draw(&PathElement::new([(x, y), (x + 18, y)], color.stroke_width(2)))?;
-            names.draw(&Text::new(&curve.name[..], (x + 26, y - 7), ("sans-serif", 14)))?;
+            legend.draw(&PathElement::new([(x, y), (x + 18, y)], color.stroke_width(2)))?;
+            legend.draw(&Text::new(&curve.name[..], (x + 26, y - 7), ("sans-serif", 14)))?;
         }
         root.present()?;
     }

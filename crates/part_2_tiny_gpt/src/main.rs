@@ -1,4 +1,5 @@
-//! The tools of part 2: train a tiny GPT, sample from it, measure it. Without a subcommand: the demo.
+//! Program of part 2: trains a tiny GPT, samples from it, evaluates it. Without a subcommand: the
+//! demo.
 
 mod arguments;
 
@@ -46,12 +47,12 @@ fn run_demo(args: &DemoArgs) -> Result<()> {
     let mut parameters = Parameters::seeded(args.compute.seed, DType::F32, &device);
     let model = Gpt::new(&gpt_config, parameters.root())?;
     let n = corpus.train.len();
-    println!("A GPT of {} parameters learns {n} bytes of text.\n", parameters.n_parameters());
+    println!("GPT with {} parameters, {n} training bytes\n", parameters.n_parameters());
     let sampling = Sampling::new(0.8, None, Some(0.95));
     let mut log = TrainLog::new(steps)?.with_sampling(sampling, 240).stop_on_interrupt()?;
     let best = train(&model, &parameters, &corpus, &config, args.compute.seed, &mut log)?;
     println!(
-        "\nvalidation loss {:.4} nats per byte ({:.4} bits); 5.5452 (8 bits) would be knowing nothing",
+        "\nvalidation loss {:.4} nats per byte ({:.4} bits); a uniform guess has 5.5452 (8 bits)",
         best.loss, best.bits_per_byte
     );
     Ok(())
@@ -61,9 +62,10 @@ fn run_train(args: &TrainArgs) -> Result<()> {
     let config = args.size.config()?;
     let TrainArgs { data, out, train, compute, json, .. } = args;
     let command = TrainCommand { data, out, train, compute, json: *json };
-    let about = model_folder::config_to_json(&config);
-    command
-        .run(config.context_len, config.parameter_count(), &about, |scope| Gpt::new(&config, scope))
+    let config_json = model_folder::config_to_json(&config);
+    command.run(config.context_len, config.parameter_count(), &config_json, |scope| {
+        Gpt::new(&config, scope)
+    })
 }
 
 fn run_sample(args: &SampleArgs) -> Result<()> {
@@ -91,11 +93,11 @@ fn run_eval(args: &EvalArgs) -> Result<()> {
         Split::Train => corpus.train,
         Split::All => [corpus.train, corpus.validation].concat(),
     };
-    let found = evaluate(&model, &tokens, args.batch_size.get(), &device)?;
+    let metrics = evaluate(&model, &tokens, args.batch_size.get(), &device)?;
     if args.json {
-        println!("{}", serde_json::to_string(&found)?);
+        println!("{}", serde_json::to_string(&metrics)?);
     } else {
-        let (loss, bits, n) = (found.loss, found.bits_per_byte, found.tokens);
+        let (loss, bits, n) = (metrics.loss, metrics.bits_per_byte, metrics.tokens);
         println!("loss {loss:.4} nats per byte, {bits:.4} bits per byte, over {n} bytes");
     }
     Ok(())

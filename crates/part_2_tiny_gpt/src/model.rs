@@ -1,43 +1,45 @@
-//! The model: GPT-2's structure (Radford et al. 2019), small.
+//! The model: GPT-2's architecture (Radford et al. 2019), small.
 //!
-//! token + position → blocks of part 1 → norm → one score per token of the vocabulary. The output layer is the token
-//! table itself (tied embeddings, Press and Wolf, <https://arxiv.org/abs/1608.05859>).
+//! token + position embeddings → blocks of part 1 → final norm → one logit per token of the
+//! vocabulary. The output layer shares the token embedding matrix (tied embeddings, Press and Wolf,
+//! <https://arxiv.org/abs/1608.05859>).
 
 use attention::{Block, BlockConfig, LearnedPositions};
 use candle_core::{Device, Result, Tensor, bail};
 use tensor_core::ops::{Gelu, add};
 use tensor_core::{Dropout, Embedding, Init, LayerNorm, Scope};
 
-/// The sizes of a [`Gpt`].
+/// Sizes of a [`Gpt`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct GptConfig {
-    /// V
+    /// Vocabulary size V.
     pub vocab_size: usize,
-    /// Longest T: as many positions are learned.
+    /// Context length: the largest T, and the number of learned positions.
     pub context_len: usize,
-    /// Blocks, heads, channels, dropout and the form of the activation.
+    /// Block settings: layers, heads, channels, dropout and the form of the activation.
     pub block: BlockConfig,
 }
 
 impl GptConfig {
-    /// A byte-level model: V = 256, GPT-2's activation and norms.
-    pub fn byte_level(block_size: usize, n_layer: usize, n_head: usize, n_embd: usize) -> Self {
+    /// Sizes of a byte-level model: V = 256, GPT-2's activation and norms.
+    pub fn byte_level(context_len: usize, n_layer: usize, n_head: usize, n_embd: usize) -> Self {
         let (dropout, gelu, layer_norm_eps) = (0., Gelu::Tanh, 1e-5);
         let block = BlockConfig { n_layer, n_head, n_embd, dropout, gelu, layer_norm_eps };
-        Self { vocab_size: 256, context_len: block_size, block }
+        Self { vocab_size: 256, context_len, block }
     }
 
-    /// Numbers that are learned. A float, since sizes as absurd as they come must not overflow.
+    /// Number of parameters. A float, so that absurdly large sizes do not overflow.
     pub fn parameter_count(&self) -> f64 {
         let BlockConfig { n_layer, n_embd, .. } = self.block;
         let [v, t, n_layer, c] =
             [self.vocab_size, self.context_len, n_layer, n_embd].map(|n| n as f64);
-        let block = 12. * c * c + 13. * c; // attention 4 C² + 4 C, feed-forward 8 C² + 5 C, norms 4 C
+        // Attention 4 C² + 4 C, feed-forward 8 C² + 5 C, norms 4 C.
+        let block = 12. * c * c + 13. * c;
         (v + t) * c + n_layer * block + 2. * c
     }
 }
 
-/// A decoder-only transformer, parameters named as GPT-2's.
+/// Decoder-only transformer with GPT-2's parameter names.
 #[derive(Debug, Clone)]
 pub struct Gpt {
     config: GptConfig,
@@ -49,7 +51,7 @@ pub struct Gpt {
 }
 
 impl Gpt {
-    /// Parameters `wte`, `wpe`, `h.0` and so on, `ln_f`.
+    /// Creates the parameters `wte`, `wpe`, `h.0` and so on, `ln_f`.
     ///
     /// # Errors
     /// When a size is 0 or the heads do not divide the channels.
@@ -57,7 +59,8 @@ impl Gpt {
         let GptConfig { vocab_size, context_len, block } = *config;
         if vocab_size == 0 || context_len == 0 || block.n_layer == 0 {
             bail!(
-                "vocabulary {vocab_size}, block size {context_len}, layers {}: none may be 0",
+                "vocabulary {vocab_size}, context length {context_len}, layers {}: \
+                 each must be at least 1",
                 block.n_layer
             );
         }
@@ -72,29 +75,29 @@ impl Gpt {
         Ok(Self { config: *config, wte, wpe, dropout, h, ln_f })
     }
 
-    /// The sizes it was made with.
+    /// Sizes of the model.
     pub fn config(&self) -> &GptConfig {
         &self.config
     }
 
-    /// Where its weights live.
+    /// Device of the weights.
     pub fn device(&self) -> &Device {
         self.wte.weight.device()
     }
 
-    /// The scores of every possible next token after each of `ids: (B, T)`: (B, T, V).
+    /// Logits (B, T, V) of the token after each of `ids: (B, T)`.
     pub fn forward(&self, ids: &Tensor) -> Result<Tensor> {
         self.wte.logits(&self.hidden(ids)?)
     }
 
-    /// The scores of the token after the last one of `ids: (B, T)`: (B, V).
+    /// Logits (B, V) of the token after the last one of `ids: (B, T)`.
     pub fn next_logits(&self, ids: &Tensor) -> Result<Tensor> {
         let (_b, t) = ids.dims2()?;
         let last = self.hidden(ids)?.narrow(1, t - 1, 1)?.squeeze(1)?; // (B, C)
         self.wte.logits(&last)
     }
 
-    /// Hidden states after the final norm, before the output layer makes logits of them: (B, T, C).
+    /// Hidden states (B, T, C) after the final norm, before the output layer.
     pub fn hidden(&self, ids: &Tensor) -> Result<Tensor> {
         let mut x = self.embed(ids)?;
         for block in &self.h {

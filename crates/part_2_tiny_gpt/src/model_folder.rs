@@ -1,7 +1,7 @@
-//! Model folders in Hugging Face's GPT-2 layout: `transformers` opens what we save, and we open what it saves.
+//! Model folders in Hugging Face's GPT-2 format, which `transformers` can load and save too.
 //!
-//! GPT-2 stores its linear layers as "Conv1D", that is (in, out) instead of (out, in); that and the prefix
-//! `transformer.` are all that differs from the parameters in memory.
+//! GPT-2 stores its linear layers as "Conv1D" weights, (in, out) instead of (out, in). This and the
+//! prefix `transformer.` are the only differences from the parameters in memory.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,8 +17,8 @@ use crate::{ByteTokenizer, Gpt, GptConfig, json_file};
 
 const PREFIX: &str = "transformer.";
 
-/// Writes `model.safetensors`, `config.json`, `tokenizer.json` and `generation_config.json` into `folder`. The weights
-/// come last, each file whole or not at all, so a folder with weights is a whole model.
+/// Writes `config.json`, `generation_config.json`, `tokenizer.json` and `model.safetensors` into
+/// `folder`. Each write is atomic and the weights come last, so a folder with weights is complete.
 ///
 /// # Errors
 /// When a file cannot be written.
@@ -38,7 +38,7 @@ pub fn save(folder: &Path, config: &GptConfig, parameters: &Parameters) -> Resul
     write_model_folder(folder, &files, &tensors.collect::<Result<_>>()?)
 }
 
-/// Makes `folder` and writes these JSON files and, last, `model.safetensors` into it.
+/// Creates `folder` and writes these JSON files and, last, `model.safetensors` into it.
 ///
 /// # Errors
 /// When a file cannot be written.
@@ -54,19 +54,20 @@ pub fn write_model_folder(
     weights::save(&folder.join("model.safetensors"), tensors)
 }
 
-/// Opens a GPT-2 folder; `seed` is dropout's, should it be trained further.
+/// Opens a GPT-2 folder. `seed` is the dropout seed of further training.
 ///
 /// # Errors
-/// When a file is missing or damaged, the architecture is another one, or a tensor is missing, unknown or misshapen.
+/// When a file is missing or damaged, the architecture is another one, or a tensor is missing,
+/// unknown or of the wrong shape.
 pub fn open(folder: &Path, seed: u64, device: &Device) -> Result<(Gpt, Parameters)> {
     let path = folder.join("config.json");
     let config = config_from_json(&json_file::read(&path)?)
-        .with_context(|| format!("{} describes no model for this part", path.display()))?;
+        .with_context(|| format!("{} does not describe a model of this part", path.display()))?;
 
     let path = folder.join("model.safetensors");
     let mut tensors = BTreeMap::new();
     for (name, tensor) in weights::load(&path)? {
-        // The Hub's own GPT-2 has no prefix, and the causal masks of old versions as tensors.
+        // The Hub's GPT-2 lacks the prefix and holds the causal masks of old versions as tensors.
         let name = name.strip_prefix(PREFIX).unwrap_or(&name);
         if name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias") {
             continue;
@@ -82,11 +83,11 @@ pub fn open(folder: &Path, seed: u64, device: &Device) -> Result<(Gpt, Parameter
     Ok((gpt, parameters))
 }
 
-/// Takes `lm_head.weight` out of the tensors of `origin`, if it is there: it is tied to the token table `table`, and some
-/// programs store it all the same.
+/// Removes `lm_head.weight` from the tensors of `origin`, if present: it is tied to the token
+/// embedding `table`, but some programs store it as well.
 ///
 /// # Errors
-/// When the two differ.
+/// When the two tensors differ.
 pub fn drop_tied_lm_head(
     tensors: &mut BTreeMap<String, Tensor>,
     table: &str,
@@ -104,30 +105,30 @@ pub fn drop_tied_lm_head(
     Ok(())
 }
 
-/// Opens a folder whose model reads bytes, for use without training.
+/// Opens the folder of a byte-level model for inference.
 ///
 /// # Errors
-/// As [`open`], and when the model has another tokenizer than [`ByteTokenizer`].
+/// Those of [`open`], and when the model has another tokenizer than [`ByteTokenizer`].
 pub fn open_byte_level(folder: &Path, device: &Device) -> Result<Gpt> {
     let (model, parameters) = open(folder, 0, device)?;
     let v = model.config().vocab_size;
-    let other = format!("{} has a tokenizer of its own; this part reads bytes", folder.display());
-    ensure!(v == ByteTokenizer::VOCAB_SIZE, "{other} (vocabulary {v}, not 256)");
+    let message = format!("{} has another tokenizer; this part reads bytes", folder.display());
+    ensure!(v == ByteTokenizer::VOCAB_SIZE, "{message} (vocabulary {v}, not 256)");
     let path = folder.join("tokenizer.json");
     if path.exists() {
         let json = json_file::read(&path)?;
-        let ours = ByteTokenizer.to_json();
-        ensure!(json["model"]["vocab"] == ours["model"]["vocab"], "{other}");
+        let expected = ByteTokenizer.to_json();
+        ensure!(json["model"]["vocab"] == expected["model"]["vocab"], "{message}");
     }
     Ok(Gpt::new(model.config(), parameters.for_inference().root())?)
 }
 
-/// Whether GPT-2 stores this parameter as (in, out).
+/// Returns whether GPT-2 stores this parameter as (in, out).
 fn is_conv1d(name: &str) -> bool {
     ["c_attn.weight", "c_proj.weight", "c_fc.weight"].iter().any(|layer| name.ends_with(layer))
 }
 
-/// The model's `config.json`.
+/// JSON of the model's `config.json`.
 pub fn config_to_json(config: &GptConfig) -> Value {
     let GptConfig { vocab_size, context_len, block } = *config;
     let activation = match block.gelu {
@@ -162,28 +163,28 @@ fn config_from_json(json: &Value) -> Result<GptConfig> {
     let size = |key: &str| {
         let value = json[key]
             .as_u64()
-            .with_context(|| format!("`{key}` must be a whole number from 0 up"))?;
+            .with_context(|| format!("`{key}` must be a non-negative integer"))?;
         usize::try_from(value).with_context(|| format!("`{key}` is {value}"))
     };
-    // transformers' defaults, for keys that its files may leave out.
+    // The defaults of transformers, for keys that its files may omit.
     let number = |key: &str, default: f64| json[key].as_f64().unwrap_or(default);
     let gelu = match json["activation_function"].as_str().unwrap_or("gelu_new") {
         "gelu_new" | "gelu_pytorch_tanh" => Gelu::Tanh,
         "gelu" => Gelu::Exact,
-        other => bail!("activation_function `{other}` is neither gelu_new nor gelu"),
+        other => bail!("activation_function is `{other}`, expected `gelu_new` or `gelu`"),
     };
     let (n_embd, dropout) = (size("n_embd")?, number("resid_pdrop", 0.1));
     let inner = json["n_inner"].as_u64().unwrap_or(4 * n_embd as u64);
-    ensure!(inner == 4 * n_embd as u64, "n_inner is {inner}, only 4 n_embd is supported");
+    ensure!(inner == 4 * n_embd as u64, "n_inner is {inner}, expected 4 n_embd");
     for key in ["attn_pdrop", "embd_pdrop"] {
         ensure!(number(key, 0.1) == dropout, "`{key}` differs from `resid_pdrop`");
     }
-    for (key, only) in [
+    for (key, required) in [
         ("tie_word_embeddings", true),
         ("scale_attn_weights", true),
         ("scale_attn_by_inverse_layer_idx", false),
     ] {
-        ensure!(json[key].as_bool().unwrap_or(only) == only, "`{key}` must be {only}");
+        ensure!(json[key].as_bool().unwrap_or(required) == required, "`{key}` must be {required}");
     }
     let (n_layer, n_head) = (size("n_layer")?, size("n_head")?);
     let layer_norm_eps = number("layer_norm_epsilon", 1e-5);

@@ -1,4 +1,4 @@
-//! Progress of long work: a moving bar on a terminal, plain lines elsewhere.
+//! Progress of long-running work: a progress bar on a terminal, plain lines elsewhere.
 
 use std::io::{IsTerminal, stderr};
 use std::time::{Duration, Instant};
@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// Without a terminal, a line appears this often.
+/// Interval of the lines that are printed without a terminal.
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The progress of a run of known length, on stderr; what is printed meanwhile goes to stdout, above the bar.
+/// Progress of a run of known length, on stderr. Other output goes to stdout, above the bar.
 pub struct ProgressLine {
     bar: Option<ProgressBar>,
     steps: usize,
-    /// Those that were done before.
+    /// Number of steps done before a resume.
     start_step: usize,
     start: Instant,
     last_line: Instant,
@@ -21,7 +21,7 @@ pub struct ProgressLine {
 }
 
 impl ProgressLine {
-    /// The progress of `steps` steps.
+    /// Progress line of a run of `steps` steps.
     ///
     /// # Errors
     /// Never in practice: the bar's template is fixed.
@@ -29,32 +29,32 @@ impl ProgressLine {
         Self::resume_from(steps, 0)
     }
 
-    /// Progress line of a resumed run, `before` of whose `steps` are done.
+    /// Progress line of a resumed run, with `start_step` of its `steps` already done.
     ///
     /// # Errors
     /// Never in practice: the bar's template is fixed.
-    pub fn resume_from(steps: usize, before: usize) -> Result<Self> {
+    pub fn resume_from(steps: usize, start_step: usize) -> Result<Self> {
         let bar = stderr().is_terminal().then(|| ProgressBar::new(steps as u64));
         if let Some(bar) = &bar {
-            // A narrow terminal cuts the figures off, and the line stays one.
+            // A narrow terminal truncates the message, so that it stays on one line.
             let template = "{bar:12} {pos}/{len}  {eta} left  {wide_msg}";
-            bar.set_position(before as u64);
+            bar.set_position(start_step as u64);
             bar.reset_eta();
             bar.set_style(ProgressStyle::with_template(template)?);
         }
         let now = Instant::now();
-        Ok(Self { bar, steps, start_step: before, start: now, last_line: now, tokens: 0 })
+        Ok(Self { bar, steps, start_step, start: now, last_line: now, tokens: 0 })
     }
 
-    /// Another step is done: it had `loss` and took in `tokens`.
+    /// Advances to `step`, which had `loss` and processed `tokens`.
     pub fn update(&mut self, step: usize, loss: f32, tokens: usize) {
         self.update_with_message(step, &format!("loss {loss:.4}"), tokens);
     }
 
-    /// Advances to `step`, which read `tokens`, and shows `figures` in place of the loss.
-    pub fn update_with_message(&mut self, step: usize, figures: &str, tokens: usize) {
+    /// Advances to `step`, which processed `tokens`, and shows `metrics` in place of the loss.
+    pub fn update_with_message(&mut self, step: usize, metrics: &str, tokens: usize) {
         self.tokens += tokens;
-        let message = format!("{figures}  {:.0} tokens/s", self.tokens_per_second());
+        let message = format!("{metrics}  {:.0} tokens/s", self.tokens_per_second());
         let done = step + 1;
         match &self.bar {
             Some(bar) => {
@@ -62,9 +62,9 @@ impl ProgressLine {
                 bar.set_position(done as u64);
             }
             None if done == self.steps || self.last_line.elapsed() >= LINE_INTERVAL => {
-                let each =
+                let seconds_per_step =
                     self.start.elapsed().as_secs_f64() / (done - self.start_step).max(1) as f64;
-                let left = each * (self.steps - done) as f64;
+                let left = seconds_per_step * (self.steps - done) as f64;
                 eprintln!("step {done}/{}  {message}  {left:.0} s left", self.steps);
                 self.last_line = Instant::now();
             }
@@ -72,12 +72,12 @@ impl ProgressLine {
         }
     }
 
-    /// Tokens taken in per second since the start, pauses left out.
+    /// Tokens processed per second since the start, without the time of suspended work.
     pub fn tokens_per_second(&self) -> f64 {
         self.tokens as f64 / self.start.elapsed().as_secs_f64().max(1e-9)
     }
 
-    /// Runs `work` that is not a step (a sample, an evaluation): the bar makes room for its output,
+    /// Runs `work` that is not a step (a sample, an evaluation): the bar is hidden while it prints,
     /// and its time does not count.
     pub fn suspend<R>(&mut self, work: impl FnOnce() -> R) -> R {
         let begin = Instant::now();

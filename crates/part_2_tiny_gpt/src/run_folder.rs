@@ -1,5 +1,5 @@
-//! Run folder: `config.json` (the settings), `metrics.jsonl` (one object per logged step) and
-//! whatever else the run saves. A folder that already holds a run is moved aside first, to `NAME.previous`.
+//! Run folder: `config.json` (the settings), `metrics.jsonl` (one object per logged step) and the
+//! other files of the run. An existing run is moved aside first, to `NAME.previous`.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::Write;
@@ -16,7 +16,7 @@ const CONFIG: &str = "config.json";
 const METRICS: &str = "metrics.jsonl";
 const LOCK: &str = ".lock";
 
-/// A run's folder, with its figures open for more.
+/// Run folder with its metrics file open for appending.
 #[derive(Debug)]
 pub struct RunFolder {
     path: PathBuf,
@@ -25,16 +25,19 @@ pub struct RunFolder {
 }
 
 impl RunFolder {
-    /// A new run at `path`, its `settings` first.
+    /// Creates a new run at `path` and writes its `settings`.
     ///
     /// # Errors
-    /// When the folder cannot be written, another process is writing it, what stands there cannot be moved aside, or it has a
-    /// `config.json` that a training run did not write (a model's, perhaps), which would be lost.
+    /// When the folder cannot be written, another process is writing it, an existing run cannot be
+    /// moved aside, or there is a `config.json` that a training run did not write (a model's, for
+    /// example), which would be lost.
     pub fn create(path: &Path, settings: &impl Serialize) -> Result<Self> {
-        let (config, holds) = (path.join(CONFIG), |what: &str| path.join(what).exists());
+        let (config, holds) = (path.join(CONFIG), |file: &str| path.join(file).exists());
         ensure!(
-            !holds(CONFIG) || holds(METRICS) || holds(LOCK), // a run that was killed early has its lock alone
-            "{} is no run's, so {} is no place for one: name another --out",
+            // A run that was killed early has only a lock.
+            !holds(CONFIG) || holds(METRICS) || holds(LOCK),
+            "{} was not written by a training run; refusing to use {} as --out: \
+             choose another folder",
             config.display(),
             path.display()
         );
@@ -46,19 +49,20 @@ impl RunFolder {
         Self::open(path, lock)
     }
 
-    /// The run at `path` as it was after `step` steps, and its figures up to there.
+    /// Reopens the run at `path` as it was after `step` steps and returns its metrics up to there.
     ///
     /// # Errors
-    /// When there is none, another process is writing it, or its figures cannot be read.
+    /// When there is no run, another process is writing it, or its metrics cannot be read.
     pub fn resume(path: &Path, step: usize) -> Result<(Self, Vec<Value>)> {
         let lock = lock_run(path)?;
         let metrics = path.join(METRICS);
         let text = fs::read_to_string(&metrics)
             .with_context(|| format!("reading {}", metrics.display()))?;
-        // A killed run may have written half a line.
+        // A killed run may have left an incomplete last line.
         let rows = text.lines().map_while(|line| serde_json::from_str::<Value>(line).ok());
-        let rows: Vec<Value> =
-            rows.filter(|row| row["step"].as_u64().is_some_and(|at| at <= step as u64)).collect();
+        let rows: Vec<Value> = rows
+            .filter(|row| row["step"].as_u64().is_some_and(|logged| logged <= step as u64))
+            .collect();
         let text: String = rows.iter().map(|row| format!("{row}\n")).collect();
         atomic_file::write(&metrics, text.as_bytes())?;
         Ok((Self::open(path, lock)?, rows))
@@ -76,31 +80,31 @@ impl RunFolder {
         }
     }
 
-    /// Refuses what a new run at `path` begins with and `flag` has `named`, where it would be moved aside with the run that is there,
-    /// or removed. What does not exist lies nowhere.
+    /// Checks that the input `input`, named by `flag`, is outside the folders that a new run at
+    /// `path` moves aside or removes. A path that does not exist is fine.
     ///
     /// # Errors
-    /// Says what lies where.
+    /// When the input is inside such a folder.
     pub fn ensure_input_not_overwritten(
         path: &Path,
         flag: &str,
-        named: impl AsRef<Path>,
+        input: impl AsRef<Path>,
     ) -> Result<()> {
-        let named = named.as_ref();
-        let within = |place: &Path| match (named.canonicalize(), place.canonicalize()) {
-            (Ok(named), Ok(place)) => named.starts_with(place),
+        let input = input.as_ref();
+        let is_inside = |folder: &Path| match (input.canonicalize(), folder.canonicalize()) {
+            (Ok(input), Ok(folder)) => input.starts_with(folder),
             _ => false,
         };
-        let mut places = vec![(path.to_path_buf(), "moved aside")];
+        let mut replaced = vec![(path.to_path_buf(), "moved aside")];
         if path.join(METRICS).exists() {
-            places.push((backup_path(path)?, "removed"));
+            replaced.push((backup_path(path)?, "removed"));
         }
-        for (place, what) in places {
+        for (folder, action) in replaced {
             ensure!(
-                !within(&place),
-                "{flag} {} lies in {}, which would be {what}: name another --out",
-                named.display(),
-                place.display()
+                !is_inside(&folder),
+                "{flag} {} is inside {}, which would be {action}: name another --out",
+                input.display(),
+                folder.display()
             );
         }
         Ok(())
@@ -113,38 +117,42 @@ impl RunFolder {
         Ok(Self { path: path.to_path_buf(), metrics, _lock: lock })
     }
 
-    /// Where it is.
+    /// Path of the folder.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Appends a row of figures.
+    /// Appends a row of metrics.
     ///
     /// # Errors
     /// When the disk is full.
     pub fn append_metrics(&mut self, row: &Value) -> Result<()> {
         let line = format!("{row}\n");
-        let written = self.metrics.write_all(line.as_bytes());
-        written.with_context(|| format!("writing {}/{METRICS}", self.path.display()))
+        let result = self.metrics.write_all(line.as_bytes());
+        result.with_context(|| format!("writing {}/{METRICS}", self.path.display()))
     }
 }
 
-/// Renames a folder that holds a run, so that nothing is lost. An older `.previous` gives way, unless it has checkpoints, or
-/// it has a model and this run has none.
+/// Renames a folder that holds a run, so that nothing is lost. An older `.previous` is removed,
+/// unless it has checkpoints, or it has a model and this run does not.
 fn back_up_existing_run(path: &Path) -> Result<()> {
     if !path.join(METRICS).exists() {
         return Ok(());
     }
-    let _held = lock_run(path)?; // nobody is writing it
-    let holds = |path: &Path, what: &str| path.join(what).exists();
+    let _lock = lock_run(path)?; // fails if a process is writing the run
+    let holds = |path: &Path, file: &str| path.join(file).exists();
     let previous = backup_path(path)?;
     if previous.exists() {
-        ensure!(holds(&previous, METRICS), "{} is in the way and holds no run", previous.display());
-        let worth_less = !holds(path, "model") && !holds(path, "checkpoints");
-        if holds(&previous, "model") && worth_less {
+        ensure!(
+            holds(&previous, METRICS),
+            "{} exists and is not a run folder: move it away or name another --out",
+            previous.display()
+        );
+        let saved_nothing = !holds(path, "model") && !holds(path, "checkpoints");
+        if holds(&previous, "model") && saved_nothing {
             fs::remove_dir_all(path).with_context(|| format!("removing {}", path.display()))?;
             eprintln!(
-                "the run that was there saved no model; {} is kept instead",
+                "the existing run saved no model and was removed; {} is kept",
                 previous.display()
             );
             return Ok(());
@@ -154,32 +162,33 @@ fn back_up_existing_run(path: &Path) -> Result<()> {
     }
     fs::rename(path, &previous)
         .with_context(|| format!("moving {} to {}", path.display(), previous.display()))?;
-    eprintln!("the run that was there is now {}", previous.display());
+    eprintln!("the existing run was moved to {}", previous.display());
     Ok(())
 }
 
-/// Where the run at `path` is moved to: the first place that holds no checkpoints.
+/// Path that the run at `path` is moved to: the first `.previous` folder without checkpoints.
 ///
 /// # Errors
-/// When `path` has no name of its own.
+/// When `path` does not end with a folder name.
 pub fn backup_path(path: &Path) -> Result<PathBuf> {
-    let name = path.file_name().context("the run folder has no name of its own")?;
-    let named =
-        |end: String| path.with_file_name(format!("{}.previous{end}", name.to_string_lossy()));
-    let mut previous = named(String::new());
+    let name = path.file_name().context("the path of the run folder must end with a name")?;
+    let with_suffix = |suffix: String| {
+        path.with_file_name(format!("{}.previous{suffix}", name.to_string_lossy()))
+    };
+    let mut previous = with_suffix(String::new());
     for number in 2.. {
         if !previous.join("checkpoints").exists() {
             break;
         }
-        previous = named(format!("-{number}"));
+        previous = with_suffix(format!("-{number}"));
     }
     Ok(previous)
 }
 
-/// Holds the run at `path` for this process, as long as the file stays open.
+/// Locks the run at `path` for this process, as long as the file stays open.
 ///
 /// # Errors
-/// When another process holds it.
+/// When another process holds the lock.
 pub fn lock_run(path: &Path) -> Result<File> {
     let file = path.join(LOCK);
     let opened = OpenOptions::new().create(true).append(true).open(&file);
@@ -187,5 +196,5 @@ pub fn lock_run(path: &Path) -> Result<File> {
     if let Err(TryLockError::WouldBlock) = opened.try_lock() {
         bail!("another process is writing the run in {}", path.display());
     }
-    Ok(opened) // also where the file system knows no locks
+    Ok(opened) // also on a file system without locks
 }

@@ -1,4 +1,4 @@
-//! The claims of part 2, one module per section.
+//! Tests of part 2, one module per section.
 
 mod tokenizer;
 mod batches;
@@ -16,14 +16,14 @@ use crate::{Gpt, GptConfig};
 
 const CPU: Device = Device::Cpu;
 
-/// A model of a few thousand parameters.
-fn tiny() -> GptConfig {
+/// Sizes of a model with a few thousand parameters.
+fn tiny_config() -> GptConfig {
     GptConfig::byte_level(8, 2, 2, 16)
 }
 
-/// [`tiny`] with fresh weights.
-fn fresh(seed: u64, dtype: DType) -> Result<(Gpt, Parameters)> {
+/// [`tiny_config`] with initial weights.
+fn new_model(seed: u64, dtype: DType) -> Result<(Gpt, Parameters)> {
     let mut parameters = Parameters::seeded(seed, dtype, &CPU);
-    let model = Gpt::new(&tiny(), parameters.root())?;
+    let model = Gpt::new(&tiny_config(), parameters.root())?;
     Ok((model, parameters))
 }

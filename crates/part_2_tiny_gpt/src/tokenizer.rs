@@ -1,25 +1,27 @@
-//! 2.1 The byte tokenizer: text is UTF-8, a token is a byte, so there are 256 of them and nothing is ever unknown.
+//! 2.1 The byte tokenizer: text is UTF-8 and a token is a byte, so the vocabulary has 256 tokens
+//! and unknown tokens cannot occur.
 //!
-//! A Devanagari letter takes three tokens, an emoji four: [`StreamDecoder`] holds bytes back until a letter is whole.
+//! A Devanagari letter takes three tokens, an emoji four: [`StreamDecoder`] holds bytes back until
+//! a character is complete.
 
 use std::ops::RangeInclusive;
 
 use serde_json::{Map, Value, json};
 
-/// Turns text into bytes and back.
+/// Byte-level tokenizer: converts text to byte ids and back.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ByteTokenizer;
 
 impl ByteTokenizer {
-    /// Number of tokens.
+    /// Vocabulary size.
     pub const VOCAB_SIZE: usize = 256;
 
-    /// One token per byte; any bytes will do, valid UTF-8 or not.
+    /// Token ids of `text`, one per byte; the bytes need not be valid UTF-8.
     pub fn encode(self, text: impl AsRef<[u8]>) -> Vec<u32> {
         text.as_ref().iter().map(|&byte| u32::from(byte)).collect()
     }
 
-    /// The text of `tokens`, with `�` for invalid UTF-8 and for ids above 255.
+    /// Text of `tokens`, with `�` for invalid UTF-8 and for ids above 255.
     pub fn decode(self, tokens: &[u32]) -> String {
         let mut stream = StreamDecoder::default();
         let mut text: String = tokens.iter().map(|&token| stream.push(token)).collect();
@@ -59,28 +61,30 @@ impl ByteTokenizer {
     }
 }
 
-/// The character that stands for a byte in `tokenizer.json`: itself if it prints, else one from U+0100 on.
-/// GPT-2's `bytes_to_unicode`.
+/// Character that represents a byte in `tokenizer.json`: the byte's own character if it is
+/// printable, else one from U+0100 on. GPT-2's `bytes_to_unicode`.
 pub fn byte_to_unicode(byte: u8) -> char {
-    const PRINTS: [RangeInclusive<u8>; 3] = [b'!'..=b'~', 0xA1..=0xAC, 0xAE..=0xFF];
-    let prints = |byte: u8| PRINTS.iter().any(|range| range.contains(&byte));
-    if prints(byte) {
+    const PRINTABLE: [RangeInclusive<u8>; 3] = [b'!'..=b'~', 0xA1..=0xAC, 0xAE..=0xFF];
+    let is_printable = |byte: u8| PRINTABLE.iter().any(|range| range.contains(&byte));
+    if is_printable(byte) {
         return char::from(byte);
     }
-    let hidden_before = (0..byte).filter(|&byte| !prints(byte)).count() as u32;
-    char::from_u32(0x100 + hidden_before).expect("at most 68 bytes do not print")
+    let unprintable_before = (0..byte).filter(|&byte| !is_printable(byte)).count() as u32;
+    char::from_u32(0x100 + unprintable_before).expect("at most 68 bytes are not printable")
 }
 
-/// Turns tokens into text as they come, keeping the bytes of an unfinished character back.
+/// Streaming decoder: converts tokens to text as they arrive, holding back the bytes of an
+/// incomplete character.
 #[derive(Debug, Clone, Default)]
 pub struct StreamDecoder {
     pending: Vec<u8>,
 }
 
 impl StreamDecoder {
-    /// Takes one token and gives the text that is certain now: often none, sometimes several characters.
+    /// Adds one token and returns the text that is complete now: often empty, sometimes several
+    /// characters.
     pub fn push(&mut self, token: u32) -> String {
-        self.pending.push(u8::try_from(token).unwrap_or(0xFF)); // 0xFF occurs in no UTF-8 text
+        self.pending.push(u8::try_from(token).unwrap_or(0xFF)); // 0xFF never occurs in UTF-8
         let mut text = String::new();
         let mut rest = self.pending.as_slice();
         loop {
@@ -94,7 +98,7 @@ impl StreamDecoder {
                     let (valid, after) = rest.split_at(error.valid_up_to());
                     text.push_str(&String::from_utf8_lossy(valid));
                     rest = after;
-                    let Some(invalid) = error.error_len() else { break }; // may still become whole
+                    let Some(invalid) = error.error_len() else { break }; // may still be completed
                     text.push(char::REPLACEMENT_CHARACTER);
                     rest = &rest[invalid..];
                 }
@@ -104,7 +108,7 @@ impl StreamDecoder {
         text
     }
 
-    /// Remaining text when no more tokens come: `�` for a character that was cut off.
+    /// Remaining text after the last token: `�` for an incomplete character.
     pub fn finish(self) -> String {
         String::from_utf8_lossy(&self.pending).into_owned()
     }

@@ -1,4 +1,4 @@
-//! The command `train` of every part: a new model, a text file and flags in, a run folder out.
+//! The command `train` of parts 2 and 3: trains a new model on a text file and writes a run folder.
 
 use std::path::Path;
 
@@ -10,59 +10,60 @@ use tensor_core::{Parameters, Scope};
 use crate::flags::{ComputeFlags, TrainFlags};
 use crate::{ByteCorpus, LanguageModel, train, training_memory};
 
-/// Arguments of a `train` command that part 2 and part 3 share.
+/// Arguments of the `train` command that parts 2 and 3 share.
 #[derive(Debug, Clone, Copy)]
 pub struct TrainCommand<'a> {
-    /// The text, whose bytes are the tokens.
+    /// Text file, whose bytes are the tokens.
     pub data: &'a Path,
-    /// The run folder.
+    /// Run folder.
     pub out: &'a Path,
     /// Training, evaluation and sampling flags.
     pub train: &'a TrainFlags,
-    /// Where and how is computed.
+    /// Device, threads and seed.
     pub compute: &'a ComputeFlags,
-    /// Whether the last line is to be a JSON object.
+    /// Prints the result as a JSON object on the last line.
     pub json: bool,
 }
 
 impl TrainCommand<'_> {
-    /// Trains the model that `build` makes of fresh parameters: `parameter_count` of them. It reads `block_size` tokens,
-    /// and `config` is what the run folder says about it.
+    /// Trains the model that `build` creates from new parameters, `parameter_count` of them.
+    /// `context_len` is its context length, and `config` describes it in the run folder.
     ///
     /// # Errors
-    /// When the flags ask for too much, memory is short, the text is missing or too short, or as [`train`].
+    /// When a step has too many tokens, memory is short, the text is missing or too short, and
+    /// those of [`train`].
     pub fn run<M: LanguageModel>(
         &self,
-        block_size: usize,
+        context_len: usize,
         parameter_count: f64,
         config: &Value,
         build: impl FnOnce(Scope<'_>) -> candle_core::Result<M>,
     ) -> Result<()> {
-        let settings = self.train.config(block_size)?;
+        let settings = self.train.config(context_len)?;
         let device = self.compute.open_device()?;
         training_memory::ensure_fits_in_memory(parameter_count, &device)?;
         let corpus = ByteCorpus::open(self.data)?;
-        corpus.ensure_fits_context(block_size)?;
+        corpus.ensure_fits_context(context_len)?;
         let seed = self.compute.seed;
         let mut parameters = Parameters::seeded(seed, DType::F32, &device);
         let model = build(parameters.root())?;
         println!("{} parameters, {} training bytes", parameters.n_parameters(), corpus.train.len());
-        let about = json!({
+        let run_config = json!({
             "data": self.data, "seed": seed, "device": self.compute.device.to_string(),
             "model": config, "train": settings,
         });
-        let mut log = self.train.train_log()?.with_run_folder(self.out, &about)?;
+        let mut log = self.train.train_log()?.with_run_folder(self.out, &run_config)?;
         let best = train(&model, &parameters, &corpus, &settings, seed, &mut log)?;
         let tokens_per_second = log.tokens_per_second();
-        drop(log); // the progress line ends before we speak
-        let folder = self.out.join("model");
+        drop(log); // clears the progress line before the result is printed
+        let model_folder = self.out.join("model");
         println!("best validation loss {:.4}, {tokens_per_second:.0} tokens/s", best.loss);
-        println!("the model is in {}", folder.display());
+        println!("the model is in {}", model_folder.display());
         if self.json {
             let report = json!({
                 "loss": best.loss, "bits_per_byte": best.bits_per_byte, "tokens": best.tokens,
                 "tokens_per_s": tokens_per_second,
-                "parameters": parameters.n_parameters(), "model": folder,
+                "parameters": parameters.n_parameters(), "model": model_folder,
             });
             println!("{report}");
         }

@@ -14,95 +14,100 @@ use crate::progress::ProgressLine;
 use crate::run_folder::RunFolder;
 use crate::{ByteTokenizer, LanguageModel, LmEvalMetrics, Sampling};
 
-/// Steps between two rows of training figures in `metrics.jsonl`.
+/// Steps between two rows of training metrics in `metrics.jsonl`.
 const LOG_INTERVAL: usize = 10;
 
-/// Shows a run and records it.
+/// Log of a run: prints its progress and records its metrics.
 pub struct TrainLog {
     progress: ProgressLine,
     folder: Option<RunFolder>,
-    /// Mean training loss of each interval, and validation loss, by step.
+    /// Mean training loss of each interval, by step.
     train: Curve,
+    /// Validation loss, by step.
     validation: Curve,
-    recent: Vec<f32>,
+    /// Losses since the last row.
+    recent_losses: Vec<f32>,
     interrupt: Interrupt,
+    /// Sampling strategy and length of the printed samples.
     sample: (Sampling, usize),
 }
 
 impl TrainLog {
-    /// Shows a run of `steps` steps and records nothing. Samples take 200 tokens.
+    /// Log of a run of `steps` steps, on the screen only. Samples have 200 tokens.
     pub fn new(steps: usize) -> Result<Self> {
         Ok(Self {
             progress: ProgressLine::new(steps)?,
             folder: None,
             train: Curve::new("training"),
             validation: Curve::new("validation"),
-            recent: Vec::new(),
+            recent_losses: Vec::new(),
             interrupt: Interrupt::default(),
             sample: (Sampling::new(1., Some(50), None), 200),
         })
     }
 
-    /// Records into the run folder `path`, its `settings` first.
+    /// Adds the run folder `path`, to which it writes the `settings`.
     ///
     /// # Errors
-    /// When the folder cannot be written, or what stands there cannot be moved aside.
+    /// Those of [`RunFolder::create`].
     pub fn with_run_folder(mut self, path: &Path, settings: &impl Serialize) -> Result<Self> {
         self.folder = Some(RunFolder::create(path, settings)?);
         Ok(self)
     }
 
-    /// Samples `tokens` tokens by `sampling`.
+    /// Sets the strategy and the length of the printed samples.
     pub fn with_sampling(mut self, sampling: Sampling, tokens: usize) -> Self {
         self.sample = (sampling, tokens);
         self
     }
 
-    /// From now on, Ctrl-C ends the run after the step in progress, the model saved; a second one ends it at once.
+    /// Makes Ctrl-C stop the run after the current step, with the model saved; a second one exits
+    /// at once.
     pub fn stop_on_interrupt(mut self) -> Result<Self> {
         self.interrupt = Interrupt::listen()?;
         Ok(self)
     }
 
-    /// Whether the run was asked to end.
+    /// Returns whether a stop was requested.
     pub fn is_interrupted(&self) -> bool {
         self.interrupt.is_requested()
     }
 
-    /// A training step: its loss, learning rate, gradient norm before clipping, and tokens.
+    /// Logs a training step: loss, learning rate, gradient norm before clipping, and number of
+    /// tokens.
     pub fn log_step(
         &mut self,
         step: usize,
         loss: f32,
         lr: f64,
-        norm: f64,
+        grad_norm: f64,
         tokens: usize,
     ) -> Result<()> {
         self.progress.update(step, loss, tokens);
-        self.recent.push(loss);
+        self.recent_losses.push(loss);
         if (step + 1).is_multiple_of(LOG_INTERVAL) {
-            let mean = self.recent.iter().sum::<f32>() / self.recent.len() as f32;
-            self.recent.clear();
+            let mean = self.recent_losses.iter().sum::<f32>() / self.recent_losses.len() as f32;
+            self.recent_losses.clear();
             self.train.push(step + 1, f64::from(mean));
             let tokens_per_second = self.progress.tokens_per_second();
-            self.write(json!({
-                "step": step + 1, "loss": mean, "lr": lr, "grad_norm": norm,
+            self.append(json!({
+                "step": step + 1, "loss": mean, "lr": lr, "grad_norm": grad_norm,
                 "tokens_per_s": tokens_per_second,
             }))?;
         }
         Ok(())
     }
 
-    /// The validation loss after `step` steps.
-    pub fn log_validation(&mut self, step: usize, found: &LmEvalMetrics) -> Result<()> {
-        let LmEvalMetrics { loss, bits_per_byte, .. } = *found;
+    /// Logs the validation loss after `step` steps.
+    pub fn log_validation(&mut self, step: usize, metrics: &LmEvalMetrics) -> Result<()> {
+        let LmEvalMetrics { loss, bits_per_byte, .. } = *metrics;
         self.validation.push(step, loss);
         self.progress.suspend(|| {
             println!(
                 "step {step}: validation loss {loss:.4} nats, {bits_per_byte:.4} bits per byte"
             );
         });
-        self.write(json!({ "step": step, "val_loss": loss, "bits_per_byte": bits_per_byte }))?;
+        self.append(json!({ "step": step, "val_loss": loss, "bits_per_byte": bits_per_byte }))?;
         if let Some(folder) = &self.folder {
             loss_curve::write_svg(
                 &folder.path().join("loss.svg"),
@@ -112,12 +117,12 @@ impl TrainLog {
         Ok(())
     }
 
-    /// Runs `work` that is not a step; its time does not count.
+    /// Runs `work` that is not a step: its time does not count as training time.
     pub fn suspend<R>(&mut self, work: impl FnOnce() -> R) -> R {
         self.progress.suspend(work)
     }
 
-    /// Saves the model, if the run is recorded.
+    /// Saves the model, if there is a run folder.
     pub fn save_model(
         &mut self,
         model: &impl LanguageModel,
@@ -127,8 +132,8 @@ impl TrainLog {
         self.progress.suspend(|| model.save(&folder.path().join("model"), parameters))
     }
 
-    /// Every `interval` steps (0: never): what `model`, an inference twin, writes now. Always from the same seed, which
-    /// is nobody else's.
+    /// Prints a sample of `model`, an inference copy, every `interval` steps (0: never). Each
+    /// sample has its own generator with the same seed, so it does not affect the training.
     pub fn log_sample(
         &mut self,
         step: usize,
@@ -150,17 +155,17 @@ impl TrainLog {
         })
     }
 
-    /// The validation losses so far.
+    /// Validation losses so far.
     pub fn validation_curve(&self) -> &Curve {
         &self.validation
     }
 
-    /// Training tokens per second so far, evaluation and samples left out.
+    /// Training tokens per second so far, without the time of evaluations and samples.
     pub fn tokens_per_second(&self) -> f64 {
         self.progress.tokens_per_second()
     }
 
-    fn write(&mut self, row: Value) -> Result<()> {
+    fn append(&mut self, row: Value) -> Result<()> {
         self.folder.as_mut().map_or(Ok(()), |folder| folder.append_metrics(&row))
     }
 }

@@ -1,17 +1,18 @@
-//! Whether a model can be trained on this machine, asked before the first byte is allocated: a program that runs out of
-//! memory is ended without a word.
+//! Memory check before training, before anything is allocated: the system kills a program that runs
+//! out of memory without a message.
 
 use anyhow::{Result, ensure};
 use candle_core::Device;
 
-/// For each parameter: the weight, its gradient and AdamW's two moments, four bytes each. Activations come on top.
+/// Bytes per parameter: weight, gradient and AdamW's two moments, four bytes each. Activations are
+/// not included.
 const BYTES_PER_PARAMETER: f64 = 16.;
 
-/// Refuses to train `parameters` parameters on `device` where they alone take more memory than is free. (A GPU says so
-/// itself. What is free is known on Linux.)
+/// Checks that training `parameters` parameters on `device` fits in the free memory, activations
+/// not included. Checks only the CPU, as a GPU reports the error itself, and only Linux.
 ///
 /// # Errors
-/// When they do: says how much they take, and what to lower.
+/// When it does not fit: the message has the needed memory and the flags to lower.
 pub fn ensure_fits_in_memory(parameters: f64, device: &Device) -> Result<()> {
     match free_memory().filter(|_| device.is_cpu()) {
         Some(free) => ensure_fits_in(parameters, free),
@@ -20,11 +21,14 @@ pub fn ensure_fits_in_memory(parameters: f64, device: &Device) -> Result<()> {
 }
 
 pub(crate) fn ensure_fits_in(parameters: f64, free: f64) -> Result<()> {
-    let need = BYTES_PER_PARAMETER * parameters;
-    let (millions, [need_gb, free_gb]) = (parameters / 1e6, [need, free].map(|bytes| bytes / 1e9));
+    let needed = BYTES_PER_PARAMETER * parameters;
+    let (millions, [need_gb, free_gb]) =
+        (parameters / 1e6, [needed, free].map(|bytes| bytes / 1e9));
     ensure!(
-        need <= free,
-        "training {millions:.1} million parameters takes at least {need_gb:.1} GB of memory (16 bytes each: weight, gradient and AdamW's two moments), and {free_gb:.1} GB are free: lower --n-embd or --n-layer"
+        needed <= free,
+        "training {millions:.1} million parameters takes at least {need_gb:.1} GB of memory \
+         (16 bytes each: weight, gradient and AdamW's two moments), and {free_gb:.1} GB are free: \
+         lower --n-embd or --n-layer"
     );
     Ok(())
 }

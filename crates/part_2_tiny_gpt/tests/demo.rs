@@ -1,4 +1,4 @@
-//! The program as a user meets it: the demo, the three tools, and what they say about bad input.
+//! Tests of the program: the demo, the three subcommands, and the errors for bad input.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -10,15 +10,15 @@ use tensor_core::testing::{Program, path_arg};
 
 const PART_2: Program = Program(env!("CARGO_BIN_EXE_part_2"));
 
-/// A folder with `text.txt` and, in `run`, a model trained on it for a few steps.
+/// A folder with `text.txt` and the folder `run` of a short training run on it; the JSON result.
 fn trained() -> (TempDir, Value) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let text = "the cat sat on the mat. ".repeat(40);
     std::fs::write(folder.path().join("text.txt"), text).expect("a text");
     let data = path_arg(folder.path(), "text.txt");
     let run = path_arg(folder.path(), "run");
-    let said = PART_2.stdout_json(&train_args(&data, &run, "12"));
-    (folder, said)
+    let result = PART_2.stdout_json(&train_args(&data, &run, "12"));
+    (folder, result)
 }
 
 fn train_args<'a>(data: &'a str, out: &'a str, steps: &'a str) -> Vec<&'a str> {
@@ -30,7 +30,7 @@ fn train_args<'a>(data: &'a str, out: &'a str, steps: &'a str) -> Vec<&'a str> {
 }
 
 #[test]
-fn the_demo_shows_text_before_and_after_and_the_loss() {
+fn the_demo_prints_samples_before_and_after_and_the_loss() {
     let text = PART_2.stdout(&["--steps", "2"]);
     assert!(
         text.contains("sample after 0 steps") && text.contains("sample after 2 steps"),
@@ -40,15 +40,15 @@ fn the_demo_shows_text_before_and_after_and_the_loss() {
 }
 
 #[test]
-fn train_then_eval_then_sample() {
+fn a_trained_model_can_be_evaluated_and_sampled() {
     let (folder, result) = trained();
     let (model, data) = (path_arg(folder.path(), "run/model"), path_arg(folder.path(), "text.txt"));
-    let measured = PART_2.stdout_json(&["eval", "--model", &model, "--data", &data, "--json"]);
-    let keys: Vec<&String> = measured.as_object().expect("an object").keys().collect();
+    let metrics = PART_2.stdout_json(&["eval", "--model", &model, "--data", &data, "--json"]);
+    let keys: Vec<&String> = metrics.as_object().expect("an object").keys().collect();
     assert_eq!(keys, ["loss", "bits_per_byte", "tokens"]);
-    // The batches differ in size, so the sums are rounded differently.
+    // The batch sizes differ, so the sums are rounded differently.
     let loss = |result: &Value| result["loss"].as_f64().expect("a number");
-    let difference = (loss(&measured) - loss(&result)).abs();
+    let difference = (loss(&metrics) - loss(&result)).abs();
     assert!(difference < 1e-5, "the saved model is the best one");
     let all = PART_2.stdout(&["eval", "--model", &model, "--data", &data, "--split", "all"]);
     assert!(all.contains("over 959 bytes"));
@@ -64,7 +64,7 @@ fn train_then_eval_then_sample() {
 }
 
 #[test]
-fn wrong_arguments_end_with_code_2_and_one_line() {
+fn wrong_arguments_exit_with_code_2_and_one_line() {
     let sample = |more: &[&'static str]| [&["sample", "--model", "nowhere"], more].concat();
     PART_2.assert_fails(&sample(&["--top-p", "0"]), 2, "above 0 and at most 1");
     PART_2.assert_fails(&sample(&["--temperature", "-1"]), 2, "must be 0 (greedy) or above");
@@ -80,7 +80,7 @@ fn wrong_arguments_end_with_code_2_and_one_line() {
     PART_2.assert_fails(
         &["train", "--data", "x", "--n-embd", "30"],
         2,
-        "n_embd 30 cannot be divided among 4 heads",
+        "n_embd 30 is not divisible by n_head 4",
     );
     PART_2.assert_fails(
         &["train", "--data", "x", "--batch-size", "99999999999"],
@@ -93,7 +93,7 @@ fn wrong_arguments_end_with_code_2_and_one_line() {
 }
 
 #[test]
-fn bad_files_end_with_code_1_one_line_and_nothing_written() {
+fn bad_files_exit_with_code_1_and_one_line_and_write_nothing() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let (data, out) = (path_arg(folder.path(), "text.txt"), path_arg(folder.path(), "run"));
     PART_2.assert_fails(&train_args(&data, &out, "12"), 1, "text.txt: No such file");
@@ -109,7 +109,7 @@ fn bad_files_end_with_code_1_one_line_and_nothing_written() {
 
 #[cfg(unix)]
 #[test]
-fn an_interrupt_saves_the_model_and_ends_with_code_0() {
+fn an_interrupt_saves_the_model_and_exits_with_code_0() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let (data, out) = (path_arg(folder.path(), "text.txt"), path_arg(folder.path(), "run"));
     std::fs::write(&data, "the cat sat on the mat. ".repeat(40)).expect("a file");
@@ -128,7 +128,7 @@ fn an_interrupt_saves_the_model_and_ends_with_code_0() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_model_too_large_for_the_machine_is_refused_before_it_is_made() {
+fn a_model_too_large_for_the_memory_is_refused_before_allocation() {
     for size in [["--n-embd", "1000000"], ["--n-layer", "18446744073709551615"]] {
         let args = [&["train", "--data", "nowhere"][..], &size].concat();
         PART_2.assert_fails(&args, 1, "lower --n-embd or --n-layer");
@@ -136,14 +136,14 @@ fn a_model_too_large_for_the_machine_is_refused_before_it_is_made() {
 }
 
 #[test]
-fn a_run_that_nobody_reads_any_more_is_no_success() {
+fn a_run_with_a_closed_stdout_exits_with_code_1() {
     let (folder, _) = trained();
-    let (data, out) = (path_arg(folder.path(), "text.txt"), path_arg(folder.path(), "unread"));
-    let mut args = train_args(&data, &out, "10"); // of which every tenth is printed
+    let (data, out) = (path_arg(folder.path(), "text.txt"), path_arg(folder.path(), "closed"));
+    let mut args = train_args(&data, &out, "10"); // every tenth step is evaluated and printed
     args.retain(|&arg| arg != "--json");
     let steps = args.iter().position(|&arg| arg == "--steps").expect("a number of steps");
     args[steps + 1] = "1000000";
-    for heard in [true, false] {
+    for stderr_is_open in [true, false] {
         let mut command = PART_2.command(&args);
         let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         let mut child = child.expect("part_2 starts");
@@ -152,12 +152,12 @@ fn a_run_that_nobody_reads_any_more_is_no_success() {
             .map_while(Result::ok)
             .find(|line| line.starts_with("step 10:"))
             .expect("it trains");
-        if !heard {
+        if !stderr_is_open {
             drop(child.stderr.take());
         }
         let output = child.wait_with_output().expect("it ends");
-        let said = String::from_utf8_lossy(&output.stderr);
+        let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.code() == Some(1), "{:?}", output.status);
-        assert_eq!(said.contains("nobody reads"), heard, "{said}");
+        assert_eq!(stderr.contains("stdout was closed"), stderr_is_open, "{stderr}");
     }
 }

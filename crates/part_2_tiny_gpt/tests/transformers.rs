@@ -1,6 +1,8 @@
-//! The folder that `train` writes opens in Hugging Face transformers, with the same logits and the same tokenizer.
+//! The model folder that `train` writes loads in Hugging Face transformers, with the same logits
+//! and the same tokenizer.
 //!
-//! Runs where `$COURSE_PYTHON` (else `python3`) has torch and transformers, and says that it skipped elsewhere.
+//! Runs if `$COURSE_PYTHON` (else `python3`) has torch and transformers; otherwise it prints that
+//! it was skipped.
 
 use std::path::Path;
 
@@ -11,7 +13,7 @@ use tensor_core::testing::{Program, assert_python_agrees, path_arg};
 use tiny_gpt::{ByteTokenizer, model_folder};
 
 #[test]
-fn transformers_opens_what_train_wrote() -> Result<()> {
+fn transformers_loads_the_saved_model_with_the_same_logits() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let run = path_arg(folder.path(), "run");
     let data = path_arg(Path::new(env!("CARGO_MANIFEST_DIR")), "../../data/tiny_hi.txt");
@@ -27,8 +29,8 @@ fn transformers_opens_what_train_wrote() -> Result<()> {
     let logits = model.forward(&Tensor::new(ids.as_slice(), &Device::Cpu)?.unsqueeze(0)?)?;
     let logits = logits.squeeze(0)?.to_vec2::<f32>()?;
     let check = folder.path().join("check.json");
-    let said = json!({ "input_ids": ids, "logits": logits, "text": text, "text_ids": ids });
-    std::fs::write(&check, said.to_string())?;
+    let expected = json!({ "input_ids": ids, "logits": logits, "text": text, "text_ids": ids });
+    std::fs::write(&check, expected.to_string())?;
 
     assert_python_agrees("check_gpt2_folder.py", [saved, check]);
     Ok(())

@@ -7,9 +7,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use modern::flags::{ModelFlags, SamplerFlags, WindowFlags};
 use tiny_gpt::flags::{ComputeFlags, ModelSizeFlags, TrainFlags};
 
-/// Part 3, the modern architecture: open the models people use, let them write, measure them; train your own.
+/// Part 3, the modern architecture: generate with public models, score texts, train your own.
 ///
-/// Without a subcommand, the demo: what a cache saves, and a text longer than any memory.
+/// Without a subcommand, the demo: generation with and without a KV cache, and beyond the context.
 #[derive(Parser)]
 #[command(name = "part_3", version, args_conflicts_with_subcommands = true)]
 pub(crate) struct Cli {
@@ -21,11 +21,11 @@ pub(crate) struct Cli {
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Train a model on a text file, byte by byte, with a choice of parts
+    /// Train a byte-level model on a text file, with a choice of components
     Train(TrainArgs),
-    /// Let a model continue a prompt
+    /// Generate a completion of a prompt
     Generate(GenerateArgs),
-    /// How likely a model finds a text: the log-probability of each token, and the perplexity
+    /// Score a text: the log-probability of each token, and the perplexity
     Score(ScoreArgs),
 }
 
@@ -38,51 +38,52 @@ pub(crate) struct DemoArgs {
     pub(crate) compute: ComputeFlags,
 }
 
-/// The norm before each layer.
+/// Normalization before each layer.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum NormChoice {
     /// RMSNorm
     Rms,
-    /// LayerNorm, as GPT-2
+    /// LayerNorm, as in GPT-2
     Layer,
 }
 
-/// How a token knows where it stands.
+/// Position encoding.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum PositionChoice {
-    /// Rotary positions
+    /// Rotary position embeddings
     Rope,
-    /// A learned vector for each, as GPT-2
+    /// Learned position embeddings, as in GPT-2
     Learned,
 }
 
-/// The layer that works on each token alone.
+/// Feed-forward layer.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum MlpChoice {
-    /// SwiGLU, 8/3 as wide as the model
+    /// SwiGLU of width 8/3 C
     Swiglu,
-    /// GELU, 4 times as wide, as GPT-2
+    /// GELU of width 4 C, as in GPT-2
     Gelu,
 }
 
 #[derive(Args)]
 pub(crate) struct TrainArgs {
-    /// The text, any file: its bytes are the tokens, the last tenth is held out and must fill a window of --context-len
+    /// Text file, tokenized as bytes; the last tenth is for validation, at least --context-len
+    /// bytes
     #[arg(long, visible_alias = "dataset", value_name = "FILE")]
     pub(crate) data: PathBuf,
-    /// The run folder: settings, metrics, loss curve and the best model
+    /// Run folder: settings, metrics, loss curve and the best model
     #[arg(long, visible_alias = "output-dir", value_name = "DIR", default_value = "runs/modern")]
     pub(crate) out: PathBuf,
-    /// Norm
+    /// Normalization
     #[arg(long, value_enum, default_value_t = NormChoice::Rms)]
     pub(crate) norm: NormChoice,
-    /// Positions
+    /// Position encoding
     #[arg(long, value_enum, default_value_t = PositionChoice::Rope)]
     pub(crate) position: PositionChoice,
     /// Feed-forward layer
     #[arg(long, value_enum, default_value_t = MlpChoice::Swiglu)]
     pub(crate) mlp: MlpChoice,
-    /// Key heads, each shared by --n-head / N query heads [default: --n-head]
+    /// Key-value heads, each shared by --n-head / N query heads [default: --n-head]
     #[arg(long, value_name = "N")]
     pub(crate) n_kv_head: Option<NonZeroUsize>,
     #[command(flatten)]
@@ -102,13 +103,13 @@ pub(crate) struct TrainArgs {
 pub(crate) struct GenerateArgs {
     #[command(flatten)]
     pub(crate) model: ModelFlags,
-    /// The text to continue; special tokens in it are text, too (--ask writes those of a chat)
+    /// Text to continue; special tokens in it are encoded as plain text (see --ask for chats)
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     pub(crate) prompt: String,
-    /// A question to answer, put through the model's chat template
+    /// Question to answer, put through the model's chat template
     #[arg(long, value_name = "QUESTION", conflicts_with = "prompt")]
     pub(crate) ask: Option<String>,
-    /// Most tokens to write
+    /// Maximum number of new tokens
     #[arg(long, value_name = "N", default_value_t = 200)]
     pub(crate) max_new_tokens: usize,
     #[command(flatten)]
@@ -117,7 +118,7 @@ pub(crate) struct GenerateArgs {
     pub(crate) window: WindowFlags,
     #[command(flatten)]
     pub(crate) compute: ComputeFlags,
-    /// Print the result as a JSON object on the last line instead of the text as it comes
+    /// Print the result as a JSON object on the last line instead of streaming the text
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -126,7 +127,7 @@ pub(crate) struct GenerateArgs {
 pub(crate) struct ScoreArgs {
     #[command(flatten)]
     pub(crate) model: ModelFlags,
-    /// The text
+    /// Text file to score
     #[arg(long, value_name = "FILE")]
     pub(crate) text_file: PathBuf,
     #[command(flatten)]

@@ -1,5 +1,8 @@
-//! Attention with fewer heads of keys and values than of queries (Ainslie et al., <https://arxiv.org/abs/2305.13245>):
-//! the cache, which decides how long a text fits into memory, shrinks by that factor, the quality hardly at all.
+//! Grouped-query attention: fewer key-value heads than query heads (Ainslie et al.,
+//! <https://arxiv.org/abs/2305.13245>).
+//!
+//! The KV cache, which limits how long a text fits into memory, shrinks by the factor H / KV, at
+//! hardly any loss of quality.
 
 use candle_core::{Result, Tensor};
 use tensor_core::ops::attention;
@@ -17,14 +20,14 @@ pub struct Attention {
     k_proj: Linear, // C -> KV D
     v_proj: Linear, // C -> KV D
     o_proj: Linear, // H D -> C
-    /// Of queries and of keys, over D.
+    /// Norms of queries and of keys, over D.
     qk_norms: Option<[Norm; 2]>,
     head_dim: usize,
 }
 
 impl Attention {
-    /// Parameters `q_proj`, `k_proj`, `v_proj`, `o_proj`, and `q_norm` and `k_norm` where there are any. `residual` is the
-    /// initial scale of `o_proj`.
+    /// Creates the parameters `q_proj`, `k_proj`, `v_proj`, `o_proj`, and `q_norm` and `k_norm` if
+    /// `config` has them. `residual` initializes `o_proj`.
     pub fn new(
         mut scope: Scope<'_>,
         c: usize,
@@ -38,7 +41,7 @@ impl Attention {
             AttentionBias::Qkv => (Bias::Yes, Bias::No),
             AttentionBias::All => (Bias::Yes, Bias::Yes),
         };
-        let norms = match qk_norm {
+        let qk_norms = match qk_norm {
             QkNorm::None => None,
             QkNorm::PerHead => Some([
                 Norm::new(scope.at("q_norm"), d, norm)?,
@@ -50,51 +53,56 @@ impl Attention {
             k_proj: Linear::new(scope.at("k_proj"), c, n_kv_head * d, qkv, init)?,
             v_proj: Linear::new(scope.at("v_proj"), c, n_kv_head * d, qkv, init)?,
             o_proj: Linear::new(scope.at("o_proj"), n_head * d, c, output, residual)?,
-            qk_norms: norms,
+            qk_norms,
             head_dim: d,
         })
     }
 
-    /// Maps `x: (B, T, C)` to `(B, T, C)`. With a cache, its tokens are read first and the new ones put into it.
+    /// Maps `x: (B, T, C)` to `(B, T, C)`. With a cache, the new keys and values are appended, and
+    /// attention covers the cached tokens, too.
     pub fn forward(
         &self,
         x: &Tensor,
-        pass: &AttentionContext,
-        angles: Option<&RotaryTable>,
+        context: &AttentionContext,
+        rotary: Option<&RotaryTable>,
         cache: Option<&mut LayerCache>,
     ) -> Result<Tensor> {
         let (b, t, _c) = x.dims3()?;
-        let [q, k, v] = self.queries_keys_values(x, pass, angles)?;
+        let [q, k, v] = self.queries_keys_values(x, context, rotary)?;
         let y = match cache {
-            None => attention(&q, &k, &v, &pass.mask)?, // (B, T, H, D)
+            None => attention(&q, &k, &v, &context.mask)?, // (B, T, H, D)
             Some(cache) => {
                 let [k, v] = cache.extend([&k, &v])?; // (B, S, KV, D)
-                attention(&q, &k, &v, &pass.mask)?
+                attention(&q, &k, &v, &context.mask)?
             }
         };
         let width = y.dim(2)? * self.head_dim;
         self.o_proj.forward(&reshape(&y, (b, t, width))?)
     }
 
-    /// What attention gets to see of `x: (B, T, C)`, at the places of `pass`: (B, T, H, D) and twice (B, T, KV, D).
+    /// Queries (B, T, H, D), keys and values (B, T, KV, D each) of `x: (B, T, C)`, rotated by the
+    /// positions of `context`.
     pub fn queries_keys_values(
         &self,
         x: &Tensor,
-        pass: &AttentionContext,
-        angles: Option<&RotaryTable>,
+        context: &AttentionContext,
+        rotary: Option<&RotaryTable>,
     ) -> Result<[Tensor; 3]> {
         let (b, t, _c) = x.dims3()?;
-        let heads = |layer: &Linear| {
+        let split_heads = |layer: &Linear| {
             let y = layer.forward(x)?; // (B, T, H D)
             let h = y.dim(2)? / self.head_dim;
             reshape(&y, (b, t, h, self.head_dim))
         };
-        let (mut q, mut k, v) = (heads(&self.q_proj)?, heads(&self.k_proj)?, heads(&self.v_proj)?);
+        let mut q = split_heads(&self.q_proj)?; // (B, T, H, D)
+        let mut k = split_heads(&self.k_proj)?; // (B, T, KV, D)
+        let v = split_heads(&self.v_proj)?; // (B, T, KV, D)
         if let Some([q_norm, k_norm]) = &self.qk_norms {
             (q, k) = (q_norm.forward(&q)?, k_norm.forward(&k)?);
         }
-        if let Some(angles) = angles {
-            (q, k) = (angles.apply(&q, pass.positions())?, angles.apply(&k, pass.positions())?);
+        if let Some(rotary) = rotary {
+            let positions = context.positions();
+            (q, k) = (rotary.apply(&q, positions)?, rotary.apply(&k, positions)?);
         }
         Ok([q, k, v])
     }

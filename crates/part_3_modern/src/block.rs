@@ -1,4 +1,5 @@
-//! The block: x ← x + Attention(norm(x)), then x ← x + FFN(norm(x)), as in part 1, of this part's pieces.
+//! The transformer block: x ← x + Attention(norm(x)), then x ← x + FFN(norm(x)), as in part 1, with
+//! the components of this part.
 
 use std::sync::Arc;
 
@@ -13,18 +14,19 @@ use crate::feed_forward_layer::FeedForwardLayer;
 use crate::rms_norm::Norm;
 use crate::rope::RotaryTable;
 
-/// A pre-norm transformer block, parameters named as Llama's.
+/// Pre-norm transformer block; parameters are named as in Llama.
 #[derive(Debug, Clone)]
 pub struct Block {
     input_layernorm: Norm,
     self_attn: Attention,
-    post_attention_layernorm: Norm, // before the feed-forward layer, that is
+    post_attention_layernorm: Norm, // Llama's name for the norm before the feed-forward layer
     mlp: Arc<dyn FeedForwardLayer>,
     dropout: Dropout,
 }
 
 impl Block {
-    /// Parameters `input_layernorm`, `self_attn`, `post_attention_layernorm` and those of the layer that `mlp` makes.
+    /// Creates the parameters `input_layernorm`, `self_attn`, `post_attention_layernorm` and those
+    /// of the feed-forward layer that `mlp` builds.
     pub fn new(
         mut scope: Scope<'_>,
         config: &ModelConfig,
@@ -50,29 +52,30 @@ impl Block {
         self.dropout = dropout;
     }
 
-    /// Maps `x: (B, T, C)` to `(B, T, C)`; `notes` as [`TokenLayer::forward`] has it.
+    /// Maps `x: (B, T, C)` to `(B, T, C)`; `aux_outputs` as in [`FeedForwardLayer::forward`].
     pub fn forward(
         &self,
         x: &Tensor,
-        pass: &AttentionContext,
-        angles: Option<&RotaryTable>,
+        context: &AttentionContext,
+        rotary: Option<&RotaryTable>,
         cache: Option<&mut LayerCache>,
-        notes: &mut Vec<Tensor>,
+        aux_outputs: &mut Vec<Tensor>,
     ) -> Result<Tensor> {
-        let attended =
-            self.self_attn.forward(&self.input_layernorm.forward(x)?, pass, angles, cache)?;
-        let x = add(x, &self.dropout.forward(&attended)?)?;
-        let found = self.mlp.forward(&self.post_attention_layernorm.forward(&x)?, notes)?;
-        add(&x, &self.dropout.forward(&found)?)
+        let attention_output =
+            self.self_attn.forward(&self.input_layernorm.forward(x)?, context, rotary, cache)?;
+        let x = add(x, &self.dropout.forward(&attention_output)?)?;
+        let mlp_output =
+            self.mlp.forward(&self.post_attention_layernorm.forward(&x)?, aux_outputs)?;
+        add(&x, &self.dropout.forward(&mlp_output)?)
     }
 
-    /// What its attention gets to see of `x: (B, T, C)`: queries, keys and values.
+    /// Queries, keys and values of the block's attention for the input `x: (B, T, C)`.
     pub fn queries_keys_values(
         &self,
         x: &Tensor,
-        pass: &AttentionContext,
-        angles: Option<&RotaryTable>,
+        context: &AttentionContext,
+        rotary: Option<&RotaryTable>,
     ) -> Result<[Tensor; 3]> {
-        self.self_attn.queries_keys_values(&self.input_layernorm.forward(x)?, pass, angles)
+        self.self_attn.queries_keys_values(&self.input_layernorm.forward(x)?, context, rotary)
     }
 }

@@ -1,6 +1,7 @@
-//! The memory of a model that reads a text piece by piece: a cache per layer, and where the text has got to.
+//! The KV cache of a model: one cache per layer, and the position in the text.
 //!
-//! How many tokens were read is counted apart from how many are stored: positions go on when the window moves on.
+//! The position is counted separately from the number of stored tokens, because it keeps growing
+//! after a sliding window has dropped tokens.
 
 use candle_core::{Device, Result, Tensor, bail};
 use tensor_core::ops::{AttentionMask, Positions};
@@ -8,29 +9,29 @@ use tensor_core::ops::{AttentionMask, Positions};
 use crate::config::{AttentionConfig, SlidingWindow};
 use crate::{KvCache, RollingCache};
 
-/// Keys and values of the tokens read so far, of every layer and row of a batch.
+/// Keys and values of the tokens so far, for every layer and row of a batch.
 #[derive(Debug)]
 pub struct Cache {
     layers: Vec<LayerCache>,
     position: usize,
-    /// Tokens of padding at the start of each row; empty where there is none.
+    /// Padding tokens at the start of each row; empty without padding.
     padding: Vec<usize>,
 }
 
-/// The keys and values of one layer.
+/// Keys and values of one layer.
 #[derive(Debug)]
 pub enum LayerCache {
-    /// All of them (3.4).
+    /// Keys and values of all tokens (3.4).
     Dynamic(KvCache),
-    /// Those of a window and of the sinks (3.6).
+    /// Keys and values of a sliding window and of the sinks (3.6).
     Rolling(RollingCache),
 }
 
-/// Where the tokens of a pass stand, and what they see.
+/// Positions and attention mask of the tokens of a forward pass.
 #[derive(Debug, Clone)]
 pub struct AttentionContext {
     token_positions: TokenPositions,
-    /// Of the keys that the cache gives out.
+    /// Mask over the keys that the cache returns.
     pub mask: AttentionMask,
 }
 
@@ -38,18 +39,19 @@ pub struct AttentionContext {
 enum TokenPositions {
     StartAt(usize),
     RowStarts(Vec<i64>),
-    /// Of every token, row by row.
+    /// Position of every token, row by row.
     PerToken(Vec<usize>),
 }
 
 impl AttentionContext {
-    /// Whole texts from their first token on.
+    /// Context of whole sequences that start at position 0.
     pub fn full_sequence(mask: AttentionMask) -> Self {
         Self { token_positions: TokenPositions::StartAt(0), mask }
     }
 
-    /// Several texts in a row: token t of row b belongs to text `segments[b][t]` of its row, sees that alone, and stands
-    /// where it stands in it. The texts of a row are numbered in any way that keeps neighbours apart.
+    /// Context of packed rows with several texts each. Token t of row b belongs to text
+    /// `segments[b][t]` of its row, attends within that text only, and has its position within it.
+    /// Any numbering works that gives neighboring texts different numbers.
     ///
     /// # Errors
     /// When rows differ in length.
@@ -57,9 +59,9 @@ impl AttentionContext {
         let mut positions: Vec<usize> = Vec::new();
         for row in segments {
             for (t, segment) in row.iter().enumerate() {
-                let goes_on = t > 0 && row[t - 1] == *segment;
-                let before = positions.last().copied().unwrap_or(0);
-                positions.push(if goes_on { before + 1 } else { 0 });
+                let same_text = t > 0 && row[t - 1] == *segment;
+                let previous = positions.last().copied().unwrap_or(0);
+                positions.push(if same_text { previous + 1 } else { 0 });
             }
         }
         let segments = Tensor::new(segments.to_vec(), device)?; // (B, T)
@@ -69,41 +71,44 @@ impl AttentionContext {
         })
     }
 
-    /// Several continuations of one beginning in a row: the first `stems[b]` tokens of row b are the beginning; then token t
-    /// belongs to continuation `segments[b][t]`, sees the beginning and its own continuation, and stands where it would
-    /// stand if this were the only one.
+    /// Context of rows in which several completions share one prefix. The first `prefix_lens[b]`
+    /// tokens of row b are the prefix. A later token t belongs to completion `segments[b][t]`,
+    /// attends to the prefix and to its own completion, and has the position it would have if this
+    /// were the only one.
     ///
     /// # Errors
-    /// When rows differ in length, or a window moves through them: it would not know how far back the beginning is.
+    /// When rows differ in length, or `attention` has a sliding window: its mask does not know the
+    /// distance to the prefix.
     pub fn shared_prefix(
         attention: &AttentionConfig,
-        stems: Vec<usize>,
+        prefix_lens: Vec<usize>,
         segments: &[Vec<u32>],
         device: &Device,
     ) -> Result<Self> {
         if attention.window.is_some() {
-            bail!("a window cannot move through texts that share their beginning");
+            bail!("a sliding window does not support completions with a shared prefix");
         }
         let mut positions: Vec<usize> = Vec::new();
-        for (row, &stem) in segments.iter().zip(&stems) {
+        for (row, &prefix_len) in segments.iter().zip(&prefix_lens) {
             for t in 0..row.len() {
-                let branches = t > stem && row[t - 1] != row[t];
-                let before = positions.last().map_or(0, |before| before + 1);
+                let starts_completion = t > prefix_len && row[t - 1] != row[t];
+                let next = positions.last().map_or(0, |previous| previous + 1);
                 positions.push(if t == 0 {
                     0
-                } else if branches {
-                    stem
+                } else if starts_completion {
+                    prefix_len
                 } else {
-                    before
+                    next
                 });
             }
         }
         let segments = Tensor::new(segments.to_vec(), device)?; // (B, T)
-        let mask = attention.mask().with_segment_ids(&segments)?.with_shared_prefixes(stems)?;
+        let mask =
+            attention.mask().with_segment_ids(&segments)?.with_shared_prefixes(prefix_lens)?;
         Ok(Self { token_positions: TokenPositions::PerToken(positions), mask })
     }
 
-    /// The position of each token.
+    /// Position of each token.
     pub fn positions(&self) -> Positions<'_> {
         match &self.token_positions {
             TokenPositions::StartAt(start) => Positions::StartAt(*start),
@@ -112,13 +117,13 @@ impl AttentionContext {
         }
     }
 
-    /// The positions between which all of T tokens stand.
+    /// Half-open range that contains the positions of all T tokens.
     pub(crate) fn position_range(&self, t: usize) -> (usize, usize) {
         let (first, last) = match &self.token_positions {
             TokenPositions::StartAt(start) => (*start, *start),
             TokenPositions::RowStarts(starts) => {
-                let at = |start: Option<&i64>| start.map_or(0, |&start| start.max(0) as usize);
-                (at(starts.iter().min()), at(starts.iter().max()))
+                let clamped = |start: Option<&i64>| start.map_or(0, |&start| start.max(0) as usize);
+                (clamped(starts.iter().min()), clamped(starts.iter().max()))
             }
             TokenPositions::PerToken(positions) => {
                 return (0, positions.iter().max().map_or(0, |last| last + 1));
@@ -129,12 +134,12 @@ impl AttentionContext {
 }
 
 impl Cache {
-    /// One that keeps everything.
+    /// Empty cache that keeps all tokens.
     pub fn dynamic(n_layer: usize) -> Self {
         Self::with_layer_caches(n_layer, || LayerCache::Dynamic(KvCache::default()))
     }
 
-    /// One of fixed size, for a model with this window or one that is to read as if it had it.
+    /// Empty cache of fixed size, for a model with this sliding window or one that is run with it.
     pub fn rolling(n_layer: usize, window: SlidingWindow) -> Self {
         Self::with_layer_caches(n_layer, || LayerCache::Rolling(RollingCache::new(window)))
     }
@@ -143,49 +148,50 @@ impl Cache {
         Self { layers: (0..n_layer).map(|_| layer()).collect(), position: 0, padding: Vec::new() }
     }
 
-    /// Says of an empty cache that row b begins with `padding[b]` tokens that are none.
+    /// Sets the left padding of an empty cache: row b starts with `padding[b]` padding tokens.
     ///
     /// # Errors
-    /// When it is not empty, or rolling: its rows would need sinks in different places.
+    /// When the cache is not empty, or is rolling: its rows would need sinks in different places.
     pub fn with_padding(self, padding: Vec<usize>) -> Result<Self> {
         if self.position > 0 || matches!(self.layers.first(), Some(LayerCache::Rolling(_))) {
-            bail!("only an empty, growing cache takes padding");
+            bail!("padding needs an empty cache that is not rolling");
         }
         let padding = if padding.iter().all(|&n| n == 0) { Vec::new() } else { padding };
         Ok(Self { padding, ..self })
     }
 
-    /// The same with every row `n` times, side by side: what was read of a beginning serves several continuations.
+    /// Copy with every row repeated `n` times in place, so that one prefill serves several
+    /// completions.
     ///
     /// # Errors
-    /// When it is rolling, or memory is short.
+    /// When the cache is rolling, or memory is short.
     pub fn expand(&self, n: usize) -> Result<Self> {
         let layer = |layer: &LayerCache| match layer {
             LayerCache::Dynamic(cache) => Ok(LayerCache::Dynamic(cache.expand(n)?)),
-            LayerCache::Rolling(_) => bail!("a rolling cache is not repeated"),
+            LayerCache::Rolling(_) => bail!("a rolling cache cannot be expanded"),
         };
         let layers = self.layers.iter().map(layer).collect::<Result<_>>()?;
         let padding = self.padding.iter().flat_map(|&padding| vec![padding; n]).collect();
         Ok(Self { layers, position: self.position, padding })
     }
 
-    /// Tokens read, padding included.
+    /// Number of tokens processed so far, padding included.
     pub fn position(&self) -> usize {
         self.position
     }
 
-    /// Whether all is kept, so that texts longer than the context must be refused.
+    /// True if all tokens are kept, so that texts longer than the context must be refused.
     pub fn is_dynamic(&self) -> bool {
         matches!(self.layers.first(), Some(LayerCache::Dynamic(_)))
     }
 
-    /// Memory held, in bytes.
+    /// Allocated memory in bytes.
     pub fn size_in_bytes(&self) -> usize {
         self.layers.iter().map(LayerCache::size_in_bytes).sum()
     }
 
-    /// Forgets all tokens but the first `len`; all, where a window has moved on and those before are gone. What it
-    /// still knows is [`Cache::seen`].
+    /// Drops all tokens but the first `len`. A rolling cache drops all tokens, because those before
+    /// the window are gone. [`Cache::position`] is the number of tokens left.
     pub fn truncate(&mut self, len: usize) {
         if len >= self.position {
             return;
@@ -199,7 +205,7 @@ impl Cache {
         }
     }
 
-    /// The next `t` tokens of a model with `attention`.
+    /// Positions and mask of the next `t` tokens, for a model with `attention`.
     pub(crate) fn next_context(
         &self,
         attention: &AttentionConfig,
@@ -208,7 +214,7 @@ impl Cache {
     ) -> Result<AttentionContext> {
         let mask = match self.layers.first() {
             Some(LayerCache::Rolling(layer)) => match t {
-                1 => AttentionMask::bidirectional(), // all that is stored is in view
+                1 => AttentionMask::bidirectional(), // every stored token is visible
                 _ => layer.mask(),
             },
             _ => attention.mask().with_offset(self.position),
@@ -221,11 +227,11 @@ impl Cache {
         }
         let starts = self.padding.iter().map(|&n| self.position as i64 - n as i64).collect();
         let s = self.position + t;
-        let real = self.padding.iter().flat_map(|&n| (0..s).map(move |i| u8::from(i >= n)));
-        let real = Tensor::from_iter(real, device)?.reshape((self.padding.len(), s))?;
+        let is_token = self.padding.iter().flat_map(|&n| (0..s).map(move |i| u8::from(i >= n)));
+        let is_token = Tensor::from_iter(is_token, device)?.reshape((self.padding.len(), s))?;
         Ok(AttentionContext {
             token_positions: TokenPositions::RowStarts(starts),
-            mask: mask.with_padding(&real)?,
+            mask: mask.with_padding(&is_token)?,
         })
     }
 
@@ -239,7 +245,8 @@ impl Cache {
 }
 
 impl LayerCache {
-    /// Takes the keys and values of new tokens, (B, T, KV, D) each; gives those that the pass's mask is for.
+    /// Appends the keys and values of new tokens, (B, T, KV, D) each, and returns those that the
+    /// forward pass's mask covers.
     pub(crate) fn extend(&mut self, new: [&Tensor; 2]) -> Result<[Tensor; 2]> {
         match self {
             Self::Dynamic(cache) => cache.extend(new),

@@ -1,7 +1,7 @@
-//! A conversation: at each turn the model reads only what is new since the last, as the cache still knows the rest.
+//! A multi-turn chat that keeps its KV cache: each turn prefills only the tokens that are new.
 //!
-//! The whole conversation is put through the template anew at every turn, since a template may write old turns
-//! differently from the latest; the cache keeps as much as stayed the same.
+//! Every turn renders the whole conversation again, because a template may render old turns
+//! differently from the latest one. The cache keeps the longest common prefix.
 
 use anyhow::{Context, Result};
 use tensor_core::Rng;
@@ -12,7 +12,7 @@ use crate::{
     SkipSpecialTokens, Tokenizer,
 };
 
-/// Turns of a user and of the model.
+/// Chat session of a user and the model.
 pub struct Chat<'a> {
     model: &'a GptModern,
     tokenizer: &'a Tokenizer,
@@ -26,16 +26,16 @@ pub struct Chat<'a> {
 /// Assistant's turn of a chat.
 #[derive(Debug, Clone)]
 pub struct AssistantReply {
-    /// Its words.
+    /// Text of the reply, without special tokens.
     pub text: String,
-    /// Tokens that it read for that: those of the question, hardly more.
+    /// Number of prefilled tokens: those of the new message, and few more.
     pub n_prefill_tokens: usize,
-    /// Its tokens.
+    /// Generated tokens.
     pub completion: Completion,
 }
 
 impl<'a> Chat<'a> {
-    /// A conversation that begins with `system`, where there is one: how the model is to behave.
+    /// Starts a chat, with `system` as the system message if given.
     ///
     /// # Errors
     /// When the model has no chat template.
@@ -45,48 +45,48 @@ impl<'a> Chat<'a> {
         system: Option<&str>,
         rng: Rng,
     ) -> Result<Self> {
-        let Checkpoint { model, tokenizer, chat_template: template, .. } = checkpoint;
-        let template = template
+        let Checkpoint { model, tokenizer, chat_template, .. } = checkpoint;
+        let chat_template = chat_template
             .as_ref()
-            .context("the model has no chat template: it was not trained to converse")?;
-        let text = GenerationState::new(config.cache_kind.new_cache(model), Vec::new());
+            .context("the model has no chat template: it was not trained for chat")?;
+        let state = GenerationState::new(config.cache_kind.new_cache(model), Vec::new());
         let messages = system.map(ChatMessage::system).into_iter().collect();
-        Ok(Self { model, tokenizer, chat_template: template, config, messages, state: text, rng })
+        Ok(Self { model, tokenizer, chat_template, config, messages, state, rng })
     }
 
-    /// What was said so far.
+    /// Messages so far.
     pub fn messages(&self) -> &[ChatMessage] {
         &self.messages
     }
 
-    /// Says `what` to the model, and gives its reply, whose text `on_text` gets as it comes; an error of it ends the
-    /// reply.
+    /// Sends `content` as a user message and returns the model's reply. `on_text` receives the text
+    /// as it is generated; an error from it stops the generation.
     ///
     /// # Errors
-    /// When the conversation no longer fits into the model's context, or the template refuses it, and those of
-    /// `on_text`. Then nothing was said.
+    /// When the conversation no longer fits into the model's context, when the template refuses it,
+    /// and those of `on_text`. The messages are then unchanged.
     pub fn send_message(
         &mut self,
-        what: &str,
+        content: &str,
         mut on_text: impl FnMut(&str) -> Result<()>,
     ) -> Result<AssistantReply> {
-        let question = ChatMessage::user(what);
-        let messages = [&self.messages[..], std::slice::from_ref(&question)].concat();
+        let user_message = ChatMessage::user(content);
+        let messages = [&self.messages[..], std::slice::from_ref(&user_message)].concat();
         let tokens =
             self.chat_template.encode(self.tokenizer, &messages, AddGenerationPrompt::Yes)?.tokens;
         let len = tokens.len();
         self.state.replace_keeping_prefix(tokens)?;
-        let read = len - self.state.cache.position();
+        let n_prefill_tokens = len - self.state.cache.position();
 
         let mut stream = self.tokenizer.stream(SkipSpecialTokens::Yes, &[]);
         let rngs = std::slice::from_mut(&mut self.rng);
-        let mut written = self
+        let mut completions = self
             .state
             .generate(self.model, &self.config, rngs, |_, token| on_text(&stream.push(token)?))?;
         on_text(&stream.finish()?)?;
-        let written = written.remove(0);
-        let text = self.tokenizer.decode(&written.tokens, SkipSpecialTokens::Yes)?;
-        self.messages.extend([question, ChatMessage::assistant(&text)]);
-        Ok(AssistantReply { text, n_prefill_tokens: read, completion: written })
+        let completion = completions.remove(0);
+        let text = self.tokenizer.decode(&completion.tokens, SkipSpecialTokens::Yes)?;
+        self.messages.extend([user_message, ChatMessage::assistant(&text)]);
+        Ok(AssistantReply { text, n_prefill_tokens, completion })
     }
 }

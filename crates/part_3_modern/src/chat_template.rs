@@ -1,7 +1,8 @@
-//! The chat template: how a conversation becomes the one text that a chat model was trained on.
+//! The chat template, which renders a conversation as the text format that a chat model was trained
+//! on.
 //!
-//! It is a small program in the Jinja language that travels with the tokenizer; we run it as `transformers` does, since
-//! one newline more or less is a different prompt.
+//! It is a Jinja program stored with the tokenizer. We run it exactly as `transformers` does,
+//! because one newline more or less is a different prompt.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -15,57 +16,59 @@ use tiny_gpt::json_file;
 
 use crate::{Tokenizer, jinja};
 
-/// One turn of a conversation.
+/// Message of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChatMessage {
-    /// Who speaks: `system`, `user`, `assistant`, or what else the template knows.
+    /// Role of the sender: `system`, `user`, `assistant`, or another one that the template
+    /// supports.
     pub role: String,
-    /// What is said.
+    /// Text of the message.
     pub content: String,
 }
 
 impl ChatMessage {
-    /// What `role` says.
+    /// Message with this role.
     pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
         Self { role: role.into(), content: content.into() }
     }
 
-    /// How the assistant is to behave.
+    /// System message: instructions for the assistant.
     pub fn system(content: impl Into<String>) -> Self {
         Self::new("system", content)
     }
 
-    /// What the user says.
+    /// User message.
     pub fn user(content: impl Into<String>) -> Self {
         Self::new("user", content)
     }
 
-    /// What the model says.
+    /// Assistant message.
     pub fn assistant(content: impl Into<String>) -> Self {
         Self::new("assistant", content)
     }
 }
 
-/// What follows the last message.
+/// Choice of what follows the last message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AddGenerationPrompt {
-    /// The beginning of the assistant's turn, for it to go on.
+    /// Header of an assistant turn, for the model to complete.
     Yes,
-    /// Nothing: the conversation is whole, as in training.
+    /// Nothing: the conversation is complete, as in training.
     No,
 }
 
-/// A model's chat template, compiled.
+/// Compiled chat template of a model.
 #[derive(Debug)]
 pub struct ChatTemplate {
     environment: Environment<'static>,
     name: String,
     source: String,
-    /// The tokens that it may name: `bos_token` and the like, and how each is spelled.
+    /// Variables such as `bos_token` that the template may use, with the text of each token.
     special_tokens: Vec<(&'static str, String)>,
 }
 
-/// `<|im_start|>role`, a newline, the text, `<|im_end|>`: OpenAI's markup, which most small models use.
+/// ChatML source: `<|im_start|>role`, a newline, the text, `<|im_end|>`. OpenAI's format, which
+/// most small models use.
 const CHATML: &str = r"
 {%- for message in messages -%}
     {{ '<|im_start|>' + message['role'] + '\n' }}
@@ -82,11 +85,12 @@ const CHATML: &str = r"
 ";
 
 impl ChatTemplate {
-    /// The template of a model folder, if there is one (else it is no chat model): `chat_template.jinja`, or
-    /// `chat_template` in `tokenizer_config.json`.
+    /// Chat template of a model folder: `chat_template.jinja`, or `chat_template` in
+    /// `tokenizer_config.json`. `None` if there is neither: the model is not a chat model.
     ///
     /// # Errors
-    /// When it is no Jinja, or the file is damaged; the message names the file, and the line.
+    /// When the template is not valid Jinja, or the file is damaged; the message names file and
+    /// line.
     pub fn from_folder(folder: &Path, tokenizer: &Tokenizer) -> Result<Option<Self>> {
         let jinja = folder.join("chat_template.jinja");
         if jinja.exists() {
@@ -102,16 +106,17 @@ impl ChatTemplate {
             .transpose()
     }
 
-    /// The template with this source (a GGUF file's `tokenizer.chat_template`), which may name the special tokens of
-    /// `tokenizer`: `bos_token`, `eos_token`, `unk_token` and `pad_token`, each undefined where the model lacks it.
+    /// Compiles a template (such as a GGUF file's `tokenizer.chat_template`). It may use the
+    /// special tokens of `tokenizer` as `bos_token`, `eos_token`, `unk_token` and `pad_token`, each
+    /// undefined if the model lacks it.
     ///
     /// # Errors
-    /// When it is no Jinja; the message names the line.
+    /// When `source` is not valid Jinja; the message names the line.
     pub fn new(source: &str, tokenizer: &Tokenizer) -> Result<Self> {
         Self::with_name("the chat template".into(), source.to_string(), tokenizer)
     }
 
-    /// `ChatML`, for models that are yet to learn a template.
+    /// The `ChatML` template, for base models before fine-tuning.
     ///
     /// # Errors
     /// Never in practice: the template is fixed.
@@ -127,39 +132,39 @@ impl ChatTemplate {
 
     fn with_name(name: String, source: String, tokenizer: &Tokenizer) -> Result<Self> {
         let environment = jinja::environment(&name, &source)?;
-        let tokens = tokenizer.special_tokens().by_name().into_iter();
-        let tokens =
-            tokens.filter_map(|(name, id)| Some((name, tokenizer.id_to_token(id?)?))).collect();
-        Ok(Self { environment, name, source, special_tokens: tokens })
+        let by_name = tokenizer.special_tokens().by_name().into_iter();
+        let special_tokens =
+            by_name.filter_map(|(name, id)| Some((name, tokenizer.id_to_token(id?)?))).collect();
+        Ok(Self { environment, name, source, special_tokens })
     }
 
-    /// The text of `messages`: to look at. A model reads the ids of [`ChatTemplate::encode`], in which a message
-    /// that spells a special token is not mistaken for one.
+    /// Rendered text of `messages`, for display. A model gets the ids of [`ChatTemplate::encode`],
+    /// in which the text of a message never becomes a special token.
     ///
     /// # Errors
-    /// When the template refuses them, with its own words, or fails; the message names the line.
+    /// When the template raises an exception (its own message is kept) or fails; names the line.
     pub fn render(&self, messages: &[ChatMessage], prompt: AddGenerationPrompt) -> Result<String> {
         Ok(self.render_with_spans(messages, prompt)?.0)
     }
 
-    /// The text of `messages`, and which bytes of it the assistant says: what `{% generation %}` encloses in the
-    /// template. Templates without that tag give no spans.
+    /// Rendered text of `messages`, and the byte ranges written by the assistant: those enclosed in
+    /// `{% generation %}` in the template. Templates without that tag return an empty list.
     ///
     /// # Errors
-    /// As [`ChatTemplate::render`].
+    /// Those of [`ChatTemplate::render`].
     pub fn render_with_spans(
         &self,
         messages: &[ChatMessage],
         prompt: AddGenerationPrompt,
     ) -> Result<(String, Vec<Range<usize>>)> {
-        let clean = |message: &ChatMessage| {
+        let sanitize = |message: &ChatMessage| {
             let [role, content] = [&message.role, &message.content].map(|s| jinja::strip_marks(s));
             ChatMessage { role, content }
         };
-        self.render_sanitized(&messages.iter().map(clean).collect::<Vec<_>>(), prompt)
+        self.render_sanitized(&messages.iter().map(sanitize).collect::<Vec<_>>(), prompt)
     }
 
-    /// [`ChatTemplate::render_with_spans`] of messages in which there is nothing but what the template shall see.
+    /// [`ChatTemplate::render_with_spans`] for messages that are free of the internal span marks.
     pub(crate) fn render_sanitized(
         &self,
         messages: &[ChatMessage],
@@ -175,29 +180,30 @@ impl ChatTemplate {
             ("tools", Value::from(())),
             ("documents", Value::from(())),
         ];
-        let tokens = self.special_tokens.iter().map(|(name, token)| (*name, Value::from(token)));
-        let variables: BTreeMap<&str, Value> = variables.into_iter().chain(tokens).collect();
+        let special = self.special_tokens.iter().map(|(name, token)| (*name, Value::from(token)));
+        let variables: BTreeMap<&str, Value> = variables.into_iter().chain(special).collect();
         let template = self.environment.get_template(&self.name).map_err(jinja::error_with_line)?;
         let marked = template.render(variables).map_err(jinja::error_with_line)?;
         Ok(jinja::extract_generation_spans(&marked))
     }
 
-    /// The template's source.
+    /// Jinja source of the template.
     pub fn source(&self) -> &str {
         &self.source
     }
 }
 
-/// A `chat_template` is a string, or a list of named ones of which `default` is for plain conversations.
+/// Source of the default template: `chat_template` is a string, or a list of named templates, of
+/// which `default` is for chats without tools.
 fn default_template(json: &serde_json::Value) -> Result<Option<String>> {
     use serde_json::Value::{Array, Null, String};
     match json {
         Null => Ok(None),
         String(source) => Ok(Some(source.clone())),
-        Array(list) => match list.iter().find(|one| one["name"] == "default") {
-            Some(one) => default_template(&one["template"]),
+        Array(list) => match list.iter().find(|entry| entry["name"] == "default") {
+            Some(entry) => default_template(&entry["template"]),
             None => Ok(None),
         },
-        _ => bail!("`chat_template` is neither a text nor a list of named ones"),
+        _ => bail!("`chat_template` must be a string or a list of named templates"),
     }
 }

@@ -1,5 +1,8 @@
-//! Whatever `--model` names: a folder, a `.gguf` file, a llama2.c `.bin`, or one of the former two on the Hub. What comes
-//! out is the same: a model, its tokenizer, where its texts end, and how it is spoken to.
+//! Opening `--model`: a folder, a `.gguf` file, a llama2.c `.bin`, or one of the first two on the
+//! Hub.
+//!
+//! Every format gives the same: a model, its tokenizer, its special token ids, and its chat
+//! template.
 
 use std::path::{Path, PathBuf};
 
@@ -19,28 +22,28 @@ use crate::{
     generation_config, is_hub_id, llama2c_tokenizer,
 };
 
-/// A model and what belongs to it.
+/// Model with its weights, tokenizer and settings.
 pub struct Checkpoint {
-    /// The model: for inference its twin, which builds no graph.
+    /// Model; when opened for inference, a copy that builds no autograd graph.
     pub model: GptModern,
-    /// Its weights.
+    /// Weights of the model.
     pub parameters: Parameters,
-    /// Text to ids and back.
+    /// Tokenizer of the model.
     pub tokenizer: Tokenizer,
-    /// The tokens at which texts end.
+    /// Ids of bos and of the tokens that end a text.
     pub special_ids: SpecialTokenIds,
-    /// How its makers would have its tokens chosen, if they say.
+    /// Sampler recommended by the model's authors, if any (`generation_config.json`).
     pub sampler: Option<Sampler>,
-    /// How a chat is written, if the model was trained on any.
+    /// Chat template, if the model was trained for chat.
     pub chat_template: Option<ChatTemplate>,
 }
 
 impl Checkpoint {
-    /// Opens `source`; of a run's folder, the model in it.
+    /// Opens `source`; in the folder of a training run, the model inside it.
     ///
     /// # Errors
-    /// When there is nothing, or something that cannot be used: says what, and what to do.
-    pub fn open(source: &str, purpose: LoadMode, device: &Device) -> Result<Self> {
+    /// When `source` does not exist or cannot be used; the message names the reason and a remedy.
+    pub fn open(source: &str, mode: LoadMode, device: &Device) -> Result<Self> {
         let source = match is_hub_id(source) {
             true => &fetch_from_hub(source, HubFiles::Model)?,
             false => Path::new(source),
@@ -50,50 +53,52 @@ impl Checkpoint {
             "there is no {}: expected a file, a folder, or the owner/name of a model on the Hub",
             source.display()
         );
-        let inside = source.join("model"); // of a run's folder
-        let source = if inside.join("config.json").is_file() { &inside } else { source };
+        let run_model = source.join("model"); // in the folder of a training run
+        let source = if run_model.join("config.json").is_file() { &run_model } else { source };
         ensure!(
             !(source.join("metrics.jsonl").is_file() && source.join("adapter").is_dir()),
-            "the run in {} made an adapter alone: with --merge it makes a model, too",
+            "the run in {} saved only an adapter: run it with --merge to save a model, too",
             source.display()
         );
         let extension = source.extension().and_then(|extension| extension.to_str());
         let checkpoint = match extension {
-            _ if source.is_dir() => Self::from_folder(source, purpose, device),
-            Some("gguf") => Self::from_gguf(source, purpose, device),
-            Some("bin") => Self::from_llama2c(source, purpose, device),
+            _ if source.is_dir() => Self::from_folder(source, mode, device),
+            Some("gguf") => Self::from_gguf(source, mode, device),
+            Some("bin") => Self::from_llama2c(source, mode, device),
             _ => bail!(
-                "{} is no model: expected a folder, a .gguf file or a llama2.c .bin",
+                "{} is not a model: expected a folder, a .gguf file or a llama2.c .bin",
                 source.display()
             ),
         }?;
-        let (v, named) = (checkpoint.model.config().vocab_size, checkpoint.tokenizer.vocab_size());
+        let model_vocab = checkpoint.model.config().vocab_size;
+        let tokenizer_vocab = checkpoint.tokenizer.vocab_size();
         ensure!(
-            named <= v,
-            "{}: the tokenizer has {named} tokens, the model knows {v}",
+            tokenizer_vocab <= model_vocab,
+            "{}: the tokenizer has {tokenizer_vocab} tokens, the model's vocabulary {model_vocab}",
             source.display()
         );
-        match purpose {
+        match mode {
             LoadMode::Training(_) => Ok(checkpoint),
             LoadMode::Inference | LoadMode::DequantizedInference => checkpoint.into_inference(),
         }
     }
 
-    /// The same with the model's inference twin, which builds no graph.
+    /// The checkpoint with an inference copy of the model, which builds no autograd graph.
     ///
     /// # Errors
     /// When memory is short.
     fn into_inference(self) -> Result<Self> {
-        let mut twin = self.parameters.for_inference();
-        let model = GptModern::new(self.model.config(), twin.root())?;
+        let mut inference_parameters = self.parameters.for_inference();
+        let model = GptModern::new(self.model.config(), inference_parameters.root())?;
         Ok(Self { model, ..self })
     }
 
-    /// Writes a model folder as Hugging Face has it, which [`Checkpoint::open`] and transformers open as it is here: the
-    /// tokenizer and the chat template, the configuration, and last the weights.
+    /// Writes a Hugging Face model folder, which [`Checkpoint::open`] and transformers can open:
+    /// the tokenizer and the chat template, the configuration, and last the weights.
     ///
     /// # Errors
-    /// When the weights are quantized (open the model for training to save it), or a file cannot be written.
+    /// When the weights are quantized (open the model for training to save it), or a file cannot be
+    /// written.
     pub fn save(&self, folder: &Path) -> Result<()> {
         let config = self.model.config();
         model_folder::ensure_unquantized(&self.parameters)?;
@@ -107,71 +112,58 @@ impl Checkpoint {
         )
     }
 
-    fn from_folder(folder: &Path, purpose: LoadMode, device: &Device) -> Result<Self> {
-        let (model, parameters) = model_folder::open(folder, purpose.dtype(), device)?;
+    fn from_folder(folder: &Path, mode: LoadMode, device: &Device) -> Result<Self> {
+        let (model, parameters) = model_folder::open(folder, mode.dtype(), device)?;
         let tokenizer = Tokenizer::open(folder)?;
-        let mut ends = model_folder::read_special_token_ids(folder)?;
-        ends.bos = ends.bos.or(tokenizer.bos());
-        if let (Some(eos), true) = (tokenizer.eos(), ends.eos.is_empty()) {
-            ends.eos.push(eos);
+        let mut special_ids = model_folder::read_special_token_ids(folder)?;
+        special_ids.bos = special_ids.bos.or(tokenizer.bos());
+        if let (Some(eos), true) = (tokenizer.eos(), special_ids.eos.is_empty()) {
+            special_ids.eos.push(eos);
         }
         let sampler = generation_config::read_sampler(folder)?;
-        let template = ChatTemplate::from_folder(folder, &tokenizer)?;
-        Ok(Self {
-            model,
-            parameters,
-            tokenizer,
-            special_ids: ends,
-            sampler,
-            chat_template: template,
-        })
+        let chat_template = ChatTemplate::from_folder(folder, &tokenizer)?;
+        Ok(Self { model, parameters, tokenizer, special_ids, sampler, chat_template })
     }
 
-    fn from_gguf(path: &Path, purpose: LoadMode, device: &Device) -> Result<Self> {
+    fn from_gguf(path: &Path, mode: LoadMode, device: &Device) -> Result<Self> {
         let file = Gguf::open(path)?;
-        let cannot = || format!("{} cannot be used", path.display());
-        let (model, parameters) = gguf_model::open(&file, purpose, device).with_context(cannot)?;
-        let parts = gguf_model::read_tokenizer(&file).with_context(cannot)?;
-        let tokenizer = Tokenizer::from_gguf(&parts).with_context(cannot)?;
-        let ends = gguf_model::read_special_token_ids(&file).with_context(cannot)?;
-        let template = file.get_optional("tokenizer.chat_template", Gguf::get_str)?;
-        let template = template
+        let cannot_be_used = || format!("{} cannot be used", path.display());
+        let (model, parameters) =
+            gguf_model::open(&file, mode, device).with_context(cannot_be_used)?;
+        let parts = gguf_model::read_tokenizer(&file).with_context(cannot_be_used)?;
+        let tokenizer = Tokenizer::from_gguf(&parts).with_context(cannot_be_used)?;
+        let special_ids = gguf_model::read_special_token_ids(&file).with_context(cannot_be_used)?;
+        let template_source = file.get_optional("tokenizer.chat_template", Gguf::get_str)?;
+        let chat_template = template_source
             .map(|source| ChatTemplate::new(source, &tokenizer))
             .transpose()
-            .with_context(cannot)?;
-        Ok(Self {
-            model,
-            parameters,
-            tokenizer,
-            special_ids: ends,
-            sampler: None,
-            chat_template: template,
-        })
+            .with_context(cannot_be_used)?;
+        Ok(Self { model, parameters, tokenizer, special_ids, sampler: None, chat_template })
     }
 
-    fn from_llama2c(path: &Path, purpose: LoadMode, device: &Device) -> Result<Self> {
+    fn from_llama2c(path: &Path, mode: LoadMode, device: &Device) -> Result<Self> {
         let (header, tensors) = llama2c::open(path)?;
         let config = llama2c_config(&header);
         let (model, parameters) =
-            model_folder::model_from_tensors(&config, tensors, path, purpose.dtype(), device)?;
-        let beside = |name: String| path.with_file_name(name);
-        let candidates: [PathBuf; 2] =
-            [beside(format!("tok{}.bin", header.vocab_size)), beside("tokenizer.bin".into())];
-        let found = candidates.iter().find(|path| path.exists()).with_context(|| {
-            format!("{} needs its tokenizer beside it: {}", path.display(), candidates[0].display())
+            model_folder::model_from_tensors(&config, tensors, path, mode.dtype(), device)?;
+        let same_folder = |name: String| path.with_file_name(name);
+        let candidates: [PathBuf; 2] = [
+            same_folder(format!("tok{}.bin", header.vocab_size)),
+            same_folder("tokenizer.bin".into()),
+        ];
+        let tokenizer_path = candidates.iter().find(|path| path.exists()).with_context(|| {
+            format!(
+                "{} needs its tokenizer in the same folder: {}",
+                path.display(),
+                candidates[0].display()
+            )
         })?;
-        let tokenizer = llama2c_tokenizer::open(found)?;
-        // Its texts begin anew after one another: the beginning of the next is the end of this.
+        let tokenizer = llama2c_tokenizer::open(tokenizer_path)?;
+        // llama2.c's training texts follow one another directly, each beginning with bos, so a bos
+        // ends the text before it.
         let eos = [tokenizer.bos(), tokenizer.eos()].into_iter().flatten().collect();
-        let ends = SpecialTokenIds { bos: tokenizer.bos(), eos };
-        Ok(Self {
-            model,
-            parameters,
-            tokenizer,
-            special_ids: ends,
-            sampler: None,
-            chat_template: None,
-        })
+        let special_ids = SpecialTokenIds { bos: tokenizer.bos(), eos };
+        Ok(Self { model, parameters, tokenizer, special_ids, sampler: None, chat_template: None })
     }
 }
 

@@ -1,156 +1,160 @@
-//! What a modern decoder is made of. Each choice is an enum: the ablation of this part flips one at a time, and the
-//! files of the model families people use are points in the same space.
+//! The configuration of a modern decoder. Each design choice is an enum: the ablation of this part
+//! changes one at a time, and the public model families are combinations of the same choices.
 
 use candle_core::{Result, bail};
 use tensor_core::ops::{AttentionMask, Gelu};
 
-/// Everything that decides a [`GptModern`](crate::GptModern)'s shape.
+/// Architecture of a [`GptModern`](crate::GptModern).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ModelConfig {
-    /// V
+    /// V, the vocabulary size.
     pub vocab_size: usize,
-    /// Blocks.
+    /// Number of blocks.
     pub n_layer: usize,
-    /// C
+    /// C, the number of channels.
     pub n_embd: usize,
-    /// Longest text it is trained for, in tokens.
+    /// Maximum length of a text in tokens.
     pub context_len: usize,
-    /// Before each layer and before the output.
+    /// Norm before each layer and before the LM head.
     pub norm: NormKind,
-    /// How tokens look at each other.
+    /// Attention and position encoding.
     pub attention: AttentionConfig,
-    /// The layer that works on each token alone.
+    /// Feed-forward layer.
     pub mlp: Mlp,
-    /// From channels to scores.
+    /// Projection from channels to logits.
     pub lm_head: LmHead,
-    /// Standard deviation of fresh weights, `initializer_range` on disk.
+    /// Standard deviation of initial weights, `initializer_range` in `config.json`.
     pub init_std: f64,
 }
 
-/// How tokens look at each other, and how they know where they stand.
+/// Attention heads, biases, position encoding and window.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AttentionConfig {
-    /// H, query heads.
+    /// H, the number of query heads.
     pub n_head: usize,
-    /// KV, heads of keys and values; each serves H / KV query heads.
+    /// KV, the number of key-value heads; each serves H / KV query heads.
     pub n_kv_head: usize,
-    /// D
+    /// D, the channels per head.
     pub head_dim: usize,
-    /// Which projections add a bias.
+    /// Projections that have a bias.
     pub bias: AttentionBias,
-    /// What happens to queries and keys before they are turned.
+    /// Normalization of queries and keys before the rotation.
     pub qk_norm: QkNorm,
-    /// How a token knows where it stands.
+    /// Position encoding.
     pub position: PositionEncoding,
-    /// How far back a token looks; `None`: as far as there is text.
+    /// Sliding window; `None`: every token attends to all tokens before it.
     pub window: Option<SlidingWindow>,
 }
 
-/// The norm and its ε.
+/// Kind of norm, and its ε.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum NormKind {
-    /// Scale alone (3.1).
+    /// RMSNorm: scale only (3.1).
     Rms {
-        /// Keeps the root above 0.
+        /// Term added under the square root.
         eps: f64,
     },
-    /// Centre, scale and shift, as GPT-2 does.
+    /// LayerNorm: center, scale and shift, as in GPT-2.
     Layer {
-        /// Keeps the root above 0.
+        /// Term added under the square root.
         eps: f64,
     },
 }
 
-/// How a token knows where it stands.
+/// Position encoding.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum PositionEncoding {
-    /// A learned vector for each position, added once, as GPT-2 does. Nothing lies beyond the last one.
+    /// Learned vector per position, added to the embedding, as in GPT-2; limited to `context_len`.
     Learned,
-    /// Queries and keys are turned (3.2).
+    /// Rotary embedding of queries and keys (3.2).
     Rope {
         /// θ, 10,000 in the paper.
         base: f64,
-        /// How a longer context was made from a shorter one.
+        /// Context-extension scaling of the frequencies.
         scaling: Option<Llama3Scaling>,
     },
 }
 
-/// Llama 3's way to a longer context: slow turns are slowed further, fast ones stay, those between are blended.
+/// Llama 3's context extension: low RoPE frequencies are divided by `factor`, high ones stay, those
+/// in between are interpolated.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Llama3Scaling {
-    /// By how much slow turns are slowed.
+    /// Divisor of the low frequencies.
     pub factor: f64,
-    /// Fewer turns than this within the original context are slow.
+    /// Turns within the original context below which a frequency counts as low.
     pub low_freq_factor: f64,
-    /// More turns than this are fast.
+    /// Turns within the original context above which a frequency counts as high.
     pub high_freq_factor: f64,
-    /// The context before.
+    /// Context length before the extension.
     pub original_context_len: usize,
 }
 
-/// The layer that works on each token alone, and how wide it is inside.
+/// Feed-forward layer and its inner width.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Mlp {
-    /// Gated (3.3), no biases.
+    /// SwiGLU (3.3), without biases.
     SwiGlu {
-        /// F
+        /// F, the inner width.
         width: usize,
     },
-    /// Two layers with GELU between them and biases, as GPT-2 has.
+    /// Two linear layers with biases and GELU between them, as in GPT-2.
     Gelu {
-        /// F
+        /// F, the inner width.
         width: usize,
-        /// The form of the activation.
+        /// Exact GELU or its tanh approximation.
         form: Gelu,
     },
 }
 
-/// Which of attention's projections add a bias.
+/// Attention projections that have a bias.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AttentionBias {
-    /// None: Llama, Mistral, Qwen3.
+    /// No bias: Llama, Mistral, Qwen3.
     None,
-    /// Queries, keys and values: Qwen2.
+    /// Bias on queries, keys and values: Qwen2.
     Qkv,
-    /// The output too: Llama's `attention_bias`.
+    /// Bias on all four projections: Llama's `attention_bias`.
     All,
 }
 
-/// What happens to queries and keys before they are turned.
+/// Normalization of queries and keys before the rotation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum QkNorm {
-    /// Nothing.
+    /// No normalization.
     None,
-    /// Each head is normalised, with one learned scale for all query heads and one for all key heads: Qwen3.
+    /// Norm over each head, with one learned scale for all query heads and one for all key heads:
+    /// Qwen3.
     PerHead,
 }
 
-/// Where the scores come from.
+/// Weights of the LM head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LmHead {
-    /// The token table itself.
+    /// Tied to the token embedding.
     Tied,
-    /// A matrix of its own.
+    /// Separate matrix.
     Untied,
 }
 
-/// Token i sees token j ≤ i if j > i − size, or j < sinks (3.5, 3.6).
+/// Sliding window with sinks: token i attends to token j ≤ i if j > i − size or j < sinks (3.5,
+/// 3.6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SlidingWindow {
-    /// Tokens seen up to and with oneself.
+    /// Window size in tokens, the current one included.
     pub size: usize,
-    /// First tokens of the text that stay in view.
+    /// Attention sinks: first tokens of the text, always visible.
     pub sinks: usize,
 }
 
 impl ModelConfig {
-    /// A byte-level model in Llama's style: RMSNorm, RoPE, SwiGLU as wide as makes it as large as a GELU layer of 4 C.
-    pub fn byte_level(context: usize, n_layer: usize, n_head: usize, n_embd: usize) -> Self {
+    /// Byte-level model of Llama's architecture: RMSNorm, RoPE, and a SwiGLU with as many
+    /// parameters as a GELU layer of width 4 C.
+    pub fn byte_level(context_len: usize, n_layer: usize, n_head: usize, n_embd: usize) -> Self {
         Self {
             vocab_size: 256,
             n_layer,
             n_embd,
-            context_len: context,
+            context_len,
             norm: NormKind::Rms { eps: 1e-5 },
             attention: AttentionConfig {
                 n_head,
@@ -167,27 +171,31 @@ impl ModelConfig {
         }
     }
 
-    /// 8/3 C, rounded up to a multiple of 8: with three matrices in place of two, as many parameters as 4 C.
+    /// SwiGLU width 8/3 C, rounded up to a multiple of 8: its three matrices have as many
+    /// parameters as the two of a GELU layer of width 4 C.
     pub fn swiglu_width(n_embd: usize) -> usize {
         n_embd.saturating_mul(8).div_ceil(3).next_multiple_of(8)
     }
 
+    /// Checks that the sizes are valid and fit together.
+    ///
     /// # Errors
-    /// When a size is 0, or sizes that must divide each other do not.
+    /// When a size is 0, when sizes that must divide each other do not, or a number is out of
+    /// range.
     pub fn validate(&self) -> Result<()> {
-        let Self { vocab_size, n_layer, n_embd, context_len: context, attention, .. } = *self;
+        let Self { vocab_size, n_layer, n_embd, context_len, attention, .. } = *self;
         let AttentionConfig { n_head, n_kv_head, head_dim, position, window, .. } = attention;
         let (Mlp::SwiGlu { width } | Mlp::Gelu { width, .. }) = self.mlp;
         for (name, size) in [
-            ("the vocabulary", vocab_size),
+            ("the vocabulary size", vocab_size),
             ("the number of layers", n_layer),
             ("the number of channels", n_embd),
-            ("the context", context),
+            ("the context length", context_len),
             ("the number of heads", n_head),
-            ("the number of key heads", n_kv_head),
-            ("the size of a head", head_dim),
+            ("the number of key-value heads", n_kv_head),
+            ("the head dimension", head_dim),
             ("the width of the feed-forward layer", width),
-            ("the window", window.map_or(1, |window| window.size)),
+            ("the window size", window.map_or(1, |window| window.size)),
         ] {
             if size == 0 {
                 bail!("{name} is 0");
@@ -198,36 +206,36 @@ impl ModelConfig {
         }
         let (NormKind::Rms { eps } | NormKind::Layer { eps }) = self.norm;
         if !(eps > 0. && eps.is_finite()) {
-            bail!("the ε of the norms is {eps}, which is not above 0");
+            bail!("the ε of the norms must be above 0, got {eps}");
         }
         if !(self.init_std >= 0. && self.init_std.is_finite()) {
-            bail!("fresh weights spread by {}, which is no number from 0 up", self.init_std);
+            bail!("init_std must be a finite number ≥ 0, got {}", self.init_std);
         }
         if let PositionEncoding::Rope { base, scaling } = position {
             let factor = scaling.map_or(1., |scaling| scaling.factor);
             if !(base > 0. && base.is_finite() && factor > 0. && factor.is_finite()) {
-                bail!("RoPE with base {base} and factor {factor}: both must be above 0");
+                bail!("RoPE base {base} and scaling factor {factor} must both be above 0");
             }
         }
         if n_head % n_kv_head != 0 {
             bail!("{n_head} query heads cannot share {n_kv_head} key heads");
         }
         if matches!(position, PositionEncoding::Rope { .. }) && head_dim % 2 != 0 {
-            bail!("RoPE turns pairs, and a head of {head_dim} has one left over");
+            bail!("RoPE rotates pairs of channels: a head of {head_dim} has an odd size");
         }
         Ok(())
     }
 }
 
 impl SlidingWindow {
-    /// The mask that says the same.
+    /// Attention mask of this window.
     pub fn mask(self) -> AttentionMask {
         AttentionMask::sliding_window(self.size, self.sinks)
     }
 }
 
 impl AttentionConfig {
-    /// What a token of a whole text sees.
+    /// Attention mask of a whole text: causal, within the window if there is one.
     pub fn mask(&self) -> AttentionMask {
         self.window.map_or_else(AttentionMask::causal, SlidingWindow::mask)
     }

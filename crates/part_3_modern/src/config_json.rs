@@ -1,7 +1,8 @@
-//! `config.json`: how transformers says what [`ModelConfig`](crate::ModelConfig) says.
+//! `config.json`: a [`ModelConfig`](crate::ModelConfig) in the format of transformers.
 //!
-//! Llama, Mistral, Qwen2 and Qwen3 are points in the space of our configurations, and are written under their names. What
-//! none of them is gets `model_type: llm_from_scratch`, which transformers refuses by name instead of misreading it.
+//! Llama, Mistral, Qwen2 and Qwen3 are special cases of our configuration and are written under
+//! their names. Every other model gets `model_type: llm_from_scratch`, which transformers refuses
+//! instead of misreading it.
 
 mod family;
 mod write;

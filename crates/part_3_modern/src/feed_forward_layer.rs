@@ -1,4 +1,5 @@
-//! The seat in a block after attention. This part fills it with a feed-forward layer, part 5 with experts.
+//! The feed-forward layer of a block, as a trait: a dense layer in this part, a mixture of experts
+//! in part 5.
 
 use std::fmt;
 
@@ -6,15 +7,15 @@ use candle_core::{Result, Tensor};
 
 use crate::swiglu::FeedForward;
 
-/// A layer that works on each token alone.
+/// Position-wise layer of a block.
 pub trait FeedForwardLayer: fmt::Debug + Send + Sync {
-    /// Maps `x: (B, T, C)` to `(B, T, C)`, each token on its own. What a loss should see of the way there goes to `notes`,
-    /// always as many tensors, with their gradients.
-    fn forward(&self, x: &Tensor, notes: &mut Vec<Tensor>) -> Result<Tensor>;
+    /// Maps `x: (B, T, C)` to `(B, T, C)`, each token on its own. Appends the tensors that an
+    /// auxiliary loss needs to `aux_outputs`: a fixed number per layer, with gradient.
+    fn forward(&self, x: &Tensor, aux_outputs: &mut Vec<Tensor>) -> Result<Tensor>;
 }
 
 impl FeedForwardLayer for FeedForward {
-    fn forward(&self, x: &Tensor, _notes: &mut Vec<Tensor>) -> Result<Tensor> {
+    fn forward(&self, x: &Tensor, _aux_outputs: &mut Vec<Tensor>) -> Result<Tensor> {
         self.forward(x)
     }
 }

@@ -1,4 +1,4 @@
-//! Flags of programs that write with a model.
+//! Command-line flags of programs that generate text: model, sampler, sliding window.
 
 use std::num::NonZeroUsize;
 
@@ -9,54 +9,56 @@ use tiny_gpt::flags::{non_negative, probability, temperature};
 
 use crate::{CacheKind, Checkpoint, LoadMode, Sampler, SamplingStrategy, SlidingWindow};
 
-/// Which model, and how exactly.
+/// Flags that name the model and the precision of its weights.
 #[derive(Debug, Clone, Args)]
 pub struct ModelFlags {
-    /// A model folder in Hugging Face's layout, a run's folder, a .gguf file, a llama2.c .bin with its tokenizer beside it, or
-    /// owner/name or owner/name:file.gguf on the Hub
+    /// Model or run folder, .gguf file, llama2.c .bin, or owner/name[:file.gguf] on the Hub
     #[arg(long, visible_alias = "model-name-or-path", value_name = "MODEL")]
     pub model: String,
-    /// Turn quantized weights into full numbers: slower, exact
+    /// Dequantize quantized weights to f32: slower, more exact
     #[arg(long)]
     pub dequantize: bool,
 }
 
 impl ModelFlags {
-    /// Opens it for inference.
+    /// Opens the model for inference.
     ///
     /// # Errors
-    /// As [`Checkpoint::open`].
+    /// Those of [`Checkpoint::open`].
     pub fn open_for_inference(&self, device: &Device) -> Result<Checkpoint> {
-        let exactly = self.dequantize;
-        let purpose = if exactly { LoadMode::DequantizedInference } else { LoadMode::Inference };
-        Checkpoint::open(&self.model, purpose, device)
+        let mode = match self.dequantize {
+            true => LoadMode::DequantizedInference,
+            false => LoadMode::Inference,
+        };
+        Checkpoint::open(&self.model, mode, device)
     }
 }
 
-/// How tokens are chosen; what no flag says is as the model's files have it.
+/// Sampling flags. A flag that is not given defaults to the value in the model's files.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct SamplerFlags {
-    /// Below 1 likelier tokens, above 1 wilder ones, 0 always the best [default: the model's own, else 0.8, in answers 0]
+    /// Sampling temperature, 0 for greedy [default: the model's own, else 0.8, in chats 0]
     #[arg(long, value_name = "T", allow_negative_numbers = true, value_parser = temperature)]
     pub temperature: Option<f64>,
-    /// Draw from the K best tokens; 0 for all [default: the model's own, else 50]
+    /// Sample from the K most likely tokens, 0 for all [default: the model's own, else 50]
     #[arg(long, value_name = "K")]
     pub top_k: Option<usize>,
-    /// Draw from the fewest tokens that hold the share P [default: the model's own, else 1]
+    /// Nucleus sampling: the most likely tokens of total probability P [default: the model's own,
+    /// else 1]
     #[arg(long, value_name = "P", allow_negative_numbers = true, value_parser = probability)]
     pub top_p: Option<f64>,
-    /// Draw from those at least P times as likely as the likeliest [default: the model's own, else all]
+    /// Minimum probability relative to the most likely token [default: the model's own, else 0]
     #[arg(long, value_name = "P", allow_negative_numbers = true, value_parser = probability)]
     pub min_p: Option<f64>,
-    /// Above 1: tokens that occurred become less likely [default: the model's own, else 1]
-    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = penalty)]
+    /// Repetition penalty of tokens that occurred, 1 for none [default: the model's own, else 1]
+    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = repetition_penalty)]
     pub repetition_penalty: Option<f64>,
 }
 
 impl SamplerFlags {
-    /// The sampler they describe for what continues a text, given the model's `own` one.
-    pub fn sampler(&self, own: Option<Sampler>) -> Sampler {
-        self.override_sampler(own.unwrap_or(Sampler::new(SamplingStrategy::new(
+    /// Sampler for text completion. `model_sampler` is the one in the model's files.
+    pub fn sampler(&self, model_sampler: Option<Sampler>) -> Sampler {
+        self.override_sampler(model_sampler.unwrap_or(Sampler::new(SamplingStrategy::new(
             0.8,
             Some(50),
             None,
@@ -64,9 +66,10 @@ impl SamplerFlags {
         ))))
     }
 
-    /// The same for answers: small models get them right with their likeliest tokens, if at all.
-    pub fn chat_sampler(&self, own: Option<Sampler>) -> Sampler {
-        self.override_sampler(own.unwrap_or(Sampler::new(SamplingStrategy::Greedy)))
+    /// Sampler for chat. Greedy unless `model_sampler` or a flag sets another: small models answer
+    /// best with their most likely tokens.
+    pub fn chat_sampler(&self, model_sampler: Option<Sampler>) -> Sampler {
+        self.override_sampler(model_sampler.unwrap_or(Sampler::new(SamplingStrategy::Greedy)))
     }
 
     fn override_sampler(&self, sampler: Sampler) -> Sampler {
@@ -76,40 +79,40 @@ impl SamplerFlags {
                 (temperature, top_k, top_p, min_p)
             }
         };
-        let choice = SamplingStrategy::new(
+        let strategy = SamplingStrategy::new(
             self.temperature.unwrap_or(temperature),
             self.top_k.or(top_k).filter(|&k| k > 0),
             self.top_p.or(top_p),
             self.min_p.or(min_p),
         );
-        let penalty = self.repetition_penalty.unwrap_or(sampler.repetition_penalty);
-        Sampler { strategy: choice, repetition_penalty: penalty }
+        let repetition_penalty = self.repetition_penalty.unwrap_or(sampler.repetition_penalty);
+        Sampler { strategy, repetition_penalty }
     }
 }
 
-fn penalty(text: &str) -> std::result::Result<f64, String> {
+fn repetition_penalty(text: &str) -> std::result::Result<f64, String> {
     let number = non_negative(text)?;
     if number >= 1. { Ok(number) } else { Err("must be 1 (none) or above".into()) }
 }
 
-/// How far back a token looks.
+/// Sliding-window flags.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct WindowFlags {
-    /// See only the last W tokens
+    /// Sliding window: attend to the last W tokens only
     #[arg(long, value_name = "W")]
     pub window: Option<NonZeroUsize>,
-    /// And the first S
+    /// Attention sinks: also attend to the first S tokens
     #[arg(long, alias = "sink", value_name = "S", default_value_t = 0, requires = "window")]
     pub sinks: usize,
 }
 
 impl WindowFlags {
-    /// What a model is to remember: this window, else its `own`, else everything.
-    pub fn cache_kind(&self, own: Option<SlidingWindow>) -> CacheKind {
-        self.sliding_window().or(own).map_or(CacheKind::Full, CacheKind::SlidingWindow)
+    /// Cache for generation: the window of the flags, else `model_window`, else a full cache.
+    pub fn cache_kind(&self, model_window: Option<SlidingWindow>) -> CacheKind {
+        self.sliding_window().or(model_window).map_or(CacheKind::Full, CacheKind::SlidingWindow)
     }
 
-    /// The window they describe.
+    /// Window given by the flags, if any.
     pub fn sliding_window(&self) -> Option<SlidingWindow> {
         self.window.map(|size| SlidingWindow { size: size.get(), sinks: self.sinks })
     }

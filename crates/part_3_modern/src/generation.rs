@@ -1,9 +1,9 @@
-//! Generation: read the prompts once, then write token by token, reading only what was just written.
+//! Batched generation: prefill the prompts once, then decode token by token with a KV cache.
 //!
-//! Prompts of different lengths stand in one batch with padding on their left, so that all of them end, and go on, at the
-//! same place; a mask keeps the padding out of sight, and positions count from each row's first real token. Each row has
-//! a random stream of its own, so what it writes does not depend on its neighbours. (With quantized weights, batches of
-//! more than 16 rows are computed more exactly than smaller ones.)
+//! Prompts of different lengths are left-padded, so that all rows decode at the same position. A
+//! mask hides the padding, and positions count from each row's first token. Each row has its own
+//! random generator, so its completion does not depend on the other rows. (With quantized weights,
+//! batches of more than 16 rows are computed more exactly than smaller ones.)
 
 use anyhow::{Result, ensure};
 use tensor_core::Rng;
@@ -11,64 +11,65 @@ use tensor_core::Rng;
 use crate::sampler::Sampler;
 use crate::{Cache, GenerationState, GptModern, SlidingWindow};
 
-/// What to write, and how much.
+/// Settings of a generation.
 #[derive(Debug, Clone)]
 pub struct GenerateConfig {
-    /// How tokens are chosen.
+    /// Sampler of the next token.
     pub sampler: Sampler,
-    /// Most tokens written per row.
+    /// Maximum number of new tokens per row.
     pub max_new_tokens: usize,
-    /// A row ends after any of these.
+    /// Tokens that end a row.
     pub stop_tokens: Vec<u32>,
-    /// What the model remembers.
+    /// Kind of KV cache.
     pub cache_kind: CacheKind,
-    /// Tokens of the prompt that are read at a time: bounds the memory that reading takes.
+    /// Prompt tokens per forward pass of the prefill, which bounds its memory.
     pub prefill_chunk: usize,
 }
 
-/// What a model remembers of the text.
+/// Kind of KV cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CacheKind {
-    /// All of it, at most its context.
+    /// Keys and values of the whole text, at most the model's context.
     Full,
-    /// A window and the first tokens; text without end.
+    /// Keys and values of a sliding window and the sinks; text of unlimited length.
     SlidingWindow(SlidingWindow),
 }
 
-/// What was written after one prompt.
+/// Completion of one prompt.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Completion {
-    /// The new tokens, the one that ended it included.
+    /// New tokens, the stop token included.
     pub tokens: Vec<u32>,
-    /// The logarithm of the probability with which each was drawn, as [`Drawn::log_prob`](crate::sampler::Drawn::log_prob).
+    /// Log-probability of each token under the distribution that it was sampled from, as in
+    /// [`SampledToken::log_prob`](crate::sampler::SampledToken::log_prob).
     pub log_probs: Vec<f32>,
-    /// Why it ended.
+    /// Reason why the completion ended.
     pub finish_reason: FinishReason,
 }
 
-/// Why a continuation ended.
+/// Reason why a completion ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum FinishReason {
-    /// As many tokens as were asked for.
+    /// Truncated at `max_new_tokens`.
     #[default]
     Length,
-    /// By one of the tokens that end a text.
+    /// Ended by a stop token.
     Stop,
-    /// At the model's context.
+    /// Truncated at the model's context length.
     ContextFull,
 }
 
 impl GenerateConfig {
-    /// Up to `max_new_tokens`, the model's own window if it has one, else remembering everything.
+    /// Settings with the model's own sliding window if it has one, else a full cache.
     pub fn new(model: &GptModern, sampler: Sampler, max_new_tokens: usize, stop: Vec<u32>) -> Self {
-        let memory =
+        let cache_kind =
             model.config().attention.window.map_or(CacheKind::Full, CacheKind::SlidingWindow);
-        Self { sampler, max_new_tokens, stop_tokens: stop, cache_kind: memory, prefill_chunk: 512 }
+        Self { sampler, max_new_tokens, stop_tokens: stop, cache_kind, prefill_chunk: 512 }
     }
 }
 
 impl CacheKind {
-    /// An empty cache for `model`.
+    /// Empty cache for `model`.
     pub fn new_cache(self, model: &GptModern) -> Cache {
         let n_layer = model.config().n_layer;
         match self {
@@ -78,13 +79,14 @@ impl CacheKind {
     }
 }
 
-/// Continues each of `prompts`; `on_token(row, token)` sees each new token but those that end a text, and may
-/// end it all with an error.
+/// Completes each of `prompts`. `on_token(row, token)` is called for each new token except stop
+/// tokens; an error from it ends the generation.
 ///
-/// `model` must be an inference twin, so that no graph is built.
+/// `model` must be an inference copy, so that no autograd graph is built.
 ///
 /// # Errors
-/// When a prompt is empty, longer than the context, or holds a token that the model does not know, and those of `on_token`.
+/// When a prompt is empty, longer than the context, or has a token outside the vocabulary, and
+/// those of `on_token`.
 pub fn generate(
     model: &GptModern,
     prompts: &[Vec<u32>],
@@ -95,11 +97,12 @@ pub fn generate(
     generate_samples(model, prompts, 1, config, rng, on_token)
 }
 
-/// Continues each of `prompts` `n` times; row `n * i + j` is continuation j of prompt i, and just what [`generate`] would write
-/// if the prompt were given `n` times, but each prompt is read once.
+/// Samples `n` completions of each of `prompts`; row `n * i + j` is completion j of prompt i. The
+/// result equals that of [`generate`] with every prompt given `n` times, but each prompt is
+/// prefilled once.
 ///
 /// # Errors
-/// As [`generate`].
+/// Those of [`generate`].
 pub fn generate_samples(
     model: &GptModern,
     prompts: &[Vec<u32>],
@@ -109,46 +112,48 @@ pub fn generate_samples(
     mut on_token: impl FnMut(usize, u32) -> Result<()>,
 ) -> Result<Vec<Completion>> {
     let mut rngs: Vec<Rng> = (0..prompts.len() * n).map(|_| rng.fork()).collect();
-    let mut all = vec![Completion::default(); prompts.len() * n];
+    let mut completions = vec![Completion::default(); prompts.len() * n];
     let empty = prompts.iter().any(Vec::is_empty);
     ensure!(!empty, "the prompt is empty: there is nothing to continue");
     for batch in batches(prompts, config.cache_kind, model) {
         let mut rows: Vec<usize> = batch.iter().flat_map(|&i| n * i..n * (i + 1)).collect();
-        let mut begun = match n > 1 && config.cache_kind == CacheKind::Full {
+        let mut prefilled = match n > 1 && config.cache_kind == CacheKind::Full {
             false => None,
             true => Some(prefill_and_fork(model, prompts, &batch, n, config)?),
         };
         while !rows.is_empty() {
             let texts = rows
                 .iter()
-                .map(|&row| [&prompts[row / n][..], &all[row].tokens].concat())
+                .map(|&row| [&prompts[row / n][..], &completions[row].tokens].concat())
                 .collect();
-            let left = config.max_new_tokens - all[rows[0]].tokens.len(); // of all rows, as they were written together
-            let config = GenerateConfig { max_new_tokens: left, ..config.clone() };
-            let mut text = match begun.take() {
-                Some(text) => text,
+            // All remaining rows have generated equally many tokens, because they decode together.
+            let max_new_tokens = config.max_new_tokens - completions[rows[0]].tokens.len();
+            let config = GenerateConfig { max_new_tokens, ..config.clone() };
+            let mut state = match prefilled.take() {
+                Some(state) => state,
                 None => GenerationState::left_padded(config.cache_kind.new_cache(model), texts)?,
             };
             let mut row_rngs: Vec<Rng> = rows.iter().map(|&row| rngs[row].clone()).collect();
-            let written =
-                text.generate(model, &config, &mut row_rngs, |i, token| on_token(rows[i], token))?;
-            for ((&row, written), rng) in rows.iter().zip(written).zip(row_rngs) {
-                all[row].tokens.extend(written.tokens);
-                all[row].log_probs.extend(written.log_probs);
-                (all[row].finish_reason, rngs[row]) = (written.finish_reason, rng);
+            let generated = state
+                .generate(model, &config, &mut row_rngs, |i, token| on_token(rows[i], token))?;
+            for ((&row, generated), rng) in rows.iter().zip(generated).zip(row_rngs) {
+                completions[row].tokens.extend(generated.tokens);
+                completions[row].log_probs.extend(generated.log_probs);
+                (completions[row].finish_reason, rngs[row]) = (generated.finish_reason, rng);
             }
-            // What ended at the context of a longer neighbour goes on without it.
+            // A row that stopped because a longer row filled the context continues without that
+            // row.
             rows.retain(|&row| {
-                let len = prompts[row / n].len() + all[row].tokens.len();
-                all[row].finish_reason == FinishReason::ContextFull
+                let len = prompts[row / n].len() + completions[row].tokens.len();
+                completions[row].finish_reason == FinishReason::ContextFull
                     && len <= model.config().context_len
             });
         }
     }
-    Ok(all)
+    Ok(completions)
 }
 
-/// The prompts of a batch, each read once for `n` continuations.
+/// Prefills each prompt of a batch once, and expands the state to `n` rows per prompt.
 fn prefill_and_fork(
     model: &GptModern,
     prompts: &[Vec<u32>],
@@ -157,14 +162,15 @@ fn prefill_and_fork(
     config: &GenerateConfig,
 ) -> Result<GenerationState> {
     let prompts = batch.iter().map(|&i| prompts[i].clone()).collect();
-    let text = GenerationState::left_padded(config.cache_kind.new_cache(model), prompts)?;
-    text.prefill_and_fork(model, config.prefill_chunk, n)
+    let state = GenerationState::left_padded(config.cache_kind.new_cache(model), prompts)?;
+    state.prefill_and_fork(model, config.prefill_chunk, n)
 }
 
-/// Rows that can stand in one batch: all, or, where sinks must be the first tokens of each, those of one length.
-fn batches(prompts: &[Vec<u32>], memory: CacheKind, model: &GptModern) -> Vec<Vec<usize>> {
+/// Groups the prompts into batches: all in one, or one batch per length if the cache does not allow
+/// padding (a rolling cache, or sinks, which must be the first tokens of each row).
+fn batches(prompts: &[Vec<u32>], cache_kind: CacheKind, model: &GptModern) -> Vec<Vec<usize>> {
     let sinks = model.config().attention.window.is_some_and(|window| window.sinks > 0);
-    let any_length = memory == CacheKind::Full && !sinks;
+    let any_length = cache_kind == CacheKind::Full && !sinks;
     let mut batches: Vec<Vec<usize>> = Vec::new();
     for (row, prompt) in prompts.iter().enumerate() {
         let fits = |batch: &&mut Vec<usize>| any_length || prompts[batch[0]].len() == prompt.len();

@@ -1,6 +1,6 @@
-//! What `generation_config.json` says of sampling: how a model's makers would have its tokens chosen.
+//! The sampler in `generation_config.json`: the settings recommended by the model's authors.
 //!
-//! Where the file says `do_sample` and no more, transformers' defaults hold: temperature 1 and the 50 best tokens.
+//! With `do_sample` alone, transformers' defaults apply: temperature 1 and top-k 50.
 
 use std::ops::RangeInclusive;
 use std::path::Path;
@@ -12,10 +12,10 @@ use tiny_gpt::json_file;
 use crate::config_json::Fields;
 use crate::sampler::{Sampler, SamplingStrategy};
 
-/// The sampler of the model in `folder`; none where its files speak of none.
+/// Sampler of the model in `folder`; `None` if its files do not set one.
 ///
 /// # Errors
-/// When the file is damaged, or a number in it is none, or out of range.
+/// When the file is damaged, or a value has the wrong type or is out of range.
 pub fn read_sampler(folder: &Path) -> Result<Option<Sampler>> {
     let path = folder.join("generation_config.json");
     let json = json_file::read_or_null(&path)?;
@@ -35,17 +35,18 @@ fn from_json(fields: Fields<'_>) -> Result<Option<Sampler>> {
         true => number("temperature", 1., 0. ..=f64::MAX)?,
         false => 0.,
     };
-    let choice = SamplingStrategy::new(
+    let strategy = SamplingStrategy::new(
         temperature,
         Some(fields.size_or("top_k", 50)?).filter(|&k| k > 0),
         Some(number("top_p", 1., positive..=1.)?).filter(|&p| p < 1.),
         Some(number("min_p", 0., 0. ..=1.)?).filter(|&p| p > 0.),
     );
-    let speaks = ["do_sample", "repetition_penalty"].iter().any(|key| fields.value(key).is_some());
-    Ok(speaks.then_some(Sampler { strategy: choice, repetition_penalty }))
+    let sets_sampler =
+        ["do_sample", "repetition_penalty"].iter().any(|key| fields.value(key).is_some());
+    Ok(sets_sampler.then_some(Sampler { strategy, repetition_penalty }))
 }
 
-/// Puts `sampler` into the content of a `generation_config.json`.
+/// Writes `sampler` into the content of a `generation_config.json`.
 pub(crate) fn write_sampler(json: &mut Value, sampler: &Sampler) {
     json["repetition_penalty"] = json!(sampler.repetition_penalty);
     json["do_sample"] = json!(sampler.strategy != SamplingStrategy::Greedy);

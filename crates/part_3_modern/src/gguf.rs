@@ -1,8 +1,10 @@
-//! GGUF, the checkpoint format of llama.cpp: metadata (sizes, tokenizer, chat template) and tensors in one file.
+//! GGUF, the checkpoint format of llama.cpp: metadata (sizes, tokenizer, chat template) and tensors
+//! in one file.
 //!
-//! Versions 2 and 3, little-endian, as in <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>. Opening a file
-//! reads its header alone; the bytes of a tensor come when asked for. Files come from anywhere, so the header is
-//! checked before it is believed: a damaged file is an error, never a panic and never a huge allocation.
+//! Versions 2 and 3, little-endian, as in
+//! <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>. Opening a file reads only its
+//! header; tensors are read on demand. Files are untrusted, so the header is validated: a damaged
+//! file is an error, never a panic and never a huge allocation.
 
 mod source;
 mod value;
@@ -20,7 +22,7 @@ pub use format::TensorFormat;
 pub use header::TensorInfo;
 pub use value::{MetadataArray, MetadataValue};
 
-/// An opened GGUF file.
+/// Opened GGUF file.
 #[derive(Debug)]
 pub struct Gguf {
     path: PathBuf,
@@ -33,7 +35,8 @@ impl Gguf {
     /// Reads the header of `path`.
     ///
     /// # Errors
-    /// When the file cannot be read, is no GGUF file, is damaged, or has a tensor in a format that [`Format`] lacks.
+    /// When the file cannot be read, is not a GGUF file, is damaged, or has a tensor in a format
+    /// that [`TensorFormat`] lacks.
     pub fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).with_context(|| format!("reading {}", path.display()))?;
         let length = file.metadata().with_context(|| format!("reading {}", path.display()))?.len();
@@ -43,25 +46,25 @@ impl Gguf {
         Ok(Self { path: path.to_path_buf(), length, metadata, tensors })
     }
 
-    /// The file.
+    /// Path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The value of a key of the metadata, if it is there.
+    /// Metadata value of `key`, if present.
     pub fn metadata(&self, key: &str) -> Option<&MetadataValue> {
         self.metadata.get(key)
     }
 
-    /// All keys with their values, by key.
+    /// All metadata, sorted by key.
     pub fn all_metadata(&self) -> impl Iterator<Item = (&str, &MetadataValue)> {
         self.metadata.iter().map(|(key, value)| (key.as_str(), value))
     }
 
-    /// A string of the metadata.
+    /// Metadata string.
     ///
     /// # Errors
-    /// When the key is missing or its value is no string.
+    /// When the key is missing or its value is not a string.
     pub fn get_str(&self, key: &str) -> Result<&str> {
         self.get_typed(key, "a string", |value| match value {
             MetadataValue::String(text) => Some(text.as_str()),
@@ -69,10 +72,10 @@ impl Gguf {
         })
     }
 
-    /// A boolean of the metadata.
+    /// Metadata boolean.
     ///
     /// # Errors
-    /// When the key is missing or its value is no boolean.
+    /// When the key is missing or its value is not a boolean.
     pub fn get_bool(&self, key: &str) -> Result<bool> {
         self.get_typed(key, "a boolean", |value| match value {
             MetadataValue::Bool(value) => Some(*value),
@@ -80,26 +83,26 @@ impl Gguf {
         })
     }
 
-    /// An integer of the metadata.
+    /// Metadata integer.
     ///
     /// # Errors
-    /// When the key is missing or its value is no integer, or a negative one.
+    /// When the key is missing or its value is not an integer, or is negative.
     pub fn get_usize(&self, key: &str) -> Result<usize> {
         self.get_typed(key, "a size", MetadataValue::as_usize)
     }
 
-    /// A number of the metadata, of whichever type.
+    /// Metadata number of any type.
     ///
     /// # Errors
-    /// When the key is missing or its value is no number.
+    /// When the key is missing or its value is not a number.
     pub fn get_f64(&self, key: &str) -> Result<f64> {
         self.get_typed(key, "a number", MetadataValue::as_f64)
     }
 
-    /// An array of strings of the metadata.
+    /// Metadata array of strings.
     ///
     /// # Errors
-    /// When the key is missing or its value is another one.
+    /// When the key is missing or its value has another type.
     pub fn get_strings(&self, key: &str) -> Result<&[String]> {
         self.get_typed(key, "an array of strings", |value| match value {
             MetadataValue::Array(MetadataArray::String(values)) => Some(values.as_slice()),
@@ -107,10 +110,10 @@ impl Gguf {
         })
     }
 
-    /// An array of numbers of the metadata, of whichever type.
+    /// Metadata array of numbers of any type.
     ///
     /// # Errors
-    /// When the key is missing or its value is another one.
+    /// When the key is missing or its value has another type.
     pub fn get_f64s(&self, key: &str) -> Result<Vec<f64>> {
         self.get_typed(key, "an array of numbers", |value| match value {
             MetadataValue::Array(array) => array.to_f64s(),
@@ -118,10 +121,11 @@ impl Gguf {
         })
     }
 
-    /// What `get`, one of the methods above, says of `key`, if the key is there.
+    /// Metadata value of `key` through `get`, one of the methods above; `None` if the key is
+    /// missing.
     ///
     /// # Errors
-    /// When the value is another one.
+    /// When the value has another type.
     pub fn get_optional<'a, T>(
         &'a self,
         key: &str,
@@ -130,12 +134,12 @@ impl Gguf {
         self.metadata(key).map(|_| get(self, key)).transpose()
     }
 
-    /// The tensors, by name.
+    /// All tensors, sorted by name.
     pub fn tensor_infos(&self) -> impl Iterator<Item = (&str, &TensorInfo)> {
         self.tensors.iter().map(|(name, info)| (name.as_str(), info))
     }
 
-    /// What is known of one tensor without reading it.
+    /// Shape and format of one tensor.
     ///
     /// # Errors
     /// When there is no such tensor.
@@ -144,25 +148,26 @@ impl Gguf {
         info.with_context(|| format!("{} has no tensor `{name}`", self.path.display()))
     }
 
-    /// The bytes of one tensor, as they are in the file.
+    /// Raw bytes of one tensor.
     ///
     /// # Errors
     /// When there is no such tensor, or the file cannot be read or has changed since it was opened.
     pub fn read_tensor(&self, name: &str) -> Result<Vec<u8>> {
         let info = self.tensor_info(name)?;
         let context = || format!("reading tensor `{name}` of {}", self.path.display());
-        // A handle of its own: threads may read at the same time.
+        // Each call opens its own file handle, so that threads can read concurrently.
         let mut file = File::open(&self.path).with_context(context)?;
         let length = file.metadata().with_context(context)?.len();
         let changed = || format!("{} has changed since it was opened", self.path.display());
         ensure!(length == self.length, changed());
         file.seek(SeekFrom::Start(info.offset)).with_context(context)?;
-        let mut bytes = vec![0; info.bytes]; // no more than the file's length
+        // The header check ensures that this is at most the file's length.
+        let mut bytes = vec![0; info.bytes];
         file.read_exact(&mut bytes).with_context(context)?;
         Ok(bytes)
     }
 
-    /// The value of `key` as `get` reads it.
+    /// Metadata value of `key`, converted by `get`.
     fn get_typed<'a, T>(
         &'a self,
         key: &str,
@@ -177,7 +182,7 @@ impl Gguf {
     }
 }
 
-/// Whether `bytes`, the start of a file of `length` bytes, are a header that we accept.
+/// Parses `bytes`, the start of a file of `length` bytes, as a header.
 #[cfg(test)]
 pub(crate) fn check_header(bytes: &[u8], length: u64) -> Result<()> {
     header::parse(bytes, length).map(drop)

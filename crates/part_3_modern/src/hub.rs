@@ -1,7 +1,9 @@
-//! Models by name: `owner/name` is downloaded once, into the cache that all Hugging Face tools share.
+//! Hugging Face Hub client: downloads `owner/name` once, into the cache that all Hugging Face tools
+//! share.
 //!
-//! The Hub is asked first which commit a name stands for and which files that has; then every file comes from that one
-//! commit, and the name points to it in the cache only when all are there. So what is cached is whole.
+//! The first request resolves the revision to a commit and lists its files. All files come from
+//! that commit, and the cache's reference is set to it only after the last file has arrived, so a
+//! cached model is always complete.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,50 +18,53 @@ use crate::hub_files::{HubFiles, files_to_download, first_missing_file};
 use crate::hub_id::HubId;
 use crate::weight_files::SafetensorsIndex;
 
-/// The first question is answered quickly or not at all; downloads have no limit.
+/// Timeout of the first request. Downloads are not limited.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Whether the Hub may be asked.
+/// Network access: online or cache only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HubAccess {
-    /// Yes; the cache is used for what it has of the present commit, and where the Hub gives nothing.
+    /// Requests are allowed. Cached files of the current commit are reused; the cache also serves
+    /// as the fallback when the Hub is unavailable.
     Online,
-    /// No: the cache alone.
+    /// Requests are disabled: cache only.
     Offline,
 }
 
-/// Where models come from and are kept.
+/// Hub connection: endpoint, cache folder and credentials.
 #[derive(Clone)]
 pub struct Hub {
-    /// The Hub, or a mirror of it.
+    /// Base URL of the Hub or of a mirror.
     pub endpoint: String,
-    /// The folder of the cache, which has a folder per model.
+    /// Cache folder, with one subfolder per repository.
     pub cache: PathBuf,
-    /// Who asks; private and gated models want to know.
+    /// Access token; needed for private and gated repositories.
     pub token: Option<String>,
-    /// Whether the Hub may be asked.
+    /// Network access.
     pub access: HubAccess,
 }
 
-/// Downloads model `id` from the Hub, unless it is in the cache: [`Hub::fetch`] as the environment sets it up.
+/// Downloads model `id` unless it is cached: [`Hub::fetch`] with the settings of the environment.
 ///
 /// # Errors
-/// As [`Hub::fetch`].
+/// Those of [`Hub::fetch`].
 pub fn fetch_from_hub(id: &str, files: HubFiles) -> Result<PathBuf> {
     Hub::from_env().fetch(id, files)
 }
 
-/// Downloads the file of data set `owner/name:file` from the Hub, unless it is in the cache: its path there.
+/// Downloads the data set file `owner/name:file` unless it is cached. Returns its path in the
+/// cache.
 ///
 /// # Errors
-/// When no file is named, and as [`Hub::fetch`].
+/// When no file is named; those of [`Hub::fetch`].
 pub fn fetch_dataset_file(id: &str) -> Result<PathBuf> {
     Hub::from_env().fetch_dataset_file(id)
 }
 
 impl Hub {
-    /// As the variables say that all Hugging Face tools read: `HF_ENDPOINT`, `HF_HUB_CACHE` or `HF_HOME`, `HF_TOKEN`
-    /// (or the token that `hf auth login` left) and `HF_HUB_OFFLINE`.
+    /// Settings from the environment variables of the Hugging Face tools: `HF_ENDPOINT`,
+    /// `HF_HUB_CACHE` or `HF_HOME`, `HF_TOKEN` (or the token saved by `hf auth login`) and
+    /// `HF_HUB_OFFLINE`.
     pub fn from_env() -> Self {
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let cache =
@@ -75,22 +80,23 @@ impl Hub {
         }
     }
 
-    /// The folder of model `owner/name` or `owner/name@revision`, downloaded if need be; for `owner/name:file.gguf`,
-    /// the path of that one file.
+    /// Folder of model `owner/name` or `owner/name@revision`, downloaded if necessary; for
+    /// `owner/name:file.gguf`, the path of that file.
     ///
     /// # Errors
-    /// When the cache has no whole copy, and the Hub does not answer, must not be asked, or has no such model or none for
-    /// us; when the model lacks a needed file; when the disk is full.
+    /// When the cache lacks a complete copy and the Hub is unreachable, access is offline, the
+    /// model does not exist, or access to it is denied; when the model lacks a required file; when
+    /// the disk is full.
     pub fn fetch(&self, id: &str, files: HubFiles) -> Result<PathBuf> {
         let id = HubId::parse(id)?;
         let files = id.file.as_ref().map_or(files, |file| HubFiles::Gguf(file.clone()));
         self.fetch_files(&id, files)
     }
 
-    /// The path of the file of data set `owner/name:file`, downloaded if need be.
+    /// Path of the data set file `owner/name:file`, downloaded if necessary.
     ///
     /// # Errors
-    /// When no file is named, and as [`Hub::fetch`].
+    /// When no file is named; those of [`Hub::fetch`].
     pub fn fetch_dataset_file(&self, id: &str) -> Result<PathBuf> {
         let id = HubId::parse_dataset(id)?;
         let file = id.file.clone().with_context(|| {
@@ -104,7 +110,10 @@ impl Hub {
             HubAccess::Online => self.fetch_online(id, &files),
             HubAccess::Offline => self.cached(id, &files).with_context(|| {
                 let cache = self.cache.display();
-                format!("HF_HUB_OFFLINE is set and {cache} has no whole copy of `{id}`: unset it once to download")
+                format!(
+                    "HF_HUB_OFFLINE is set and {cache} does not contain a complete copy of `{id}`: \
+                     unset it once to download"
+                )
             }),
         };
         Ok(match files {
@@ -115,26 +124,26 @@ impl Hub {
 
     fn fetch_online(&self, id: &HubId, files: &HubFiles) -> Result<PathBuf> {
         let api = self.api()?;
-        let failure = match self.request_info(&api, id) {
+        let error = match self.request_info(&api, id) {
             RepoInfoResponse::Found(info) => match self.fetch_commit(&api, id, files, &info) {
                 Ok(folder) => return Ok(folder),
-                Err(failure) => failure,
+                Err(error) => error,
             },
             RepoInfoResponse::NotFound => anyhow!(
                 "no {} `{id}` on the Hub at {} (private or gated ones need HF_TOKEN)",
                 id.kind_name(),
                 self.endpoint
             ),
-            RepoInfoResponse::Unavailable(why) => {
-                anyhow!("the Hub at {} does not answer ({why})", self.endpoint)
+            RepoInfoResponse::Unavailable(reason) => {
+                anyhow!("the Hub at {} does not answer ({reason})", self.endpoint)
             }
         };
         let Some(folder) = self.cached(id, files) else {
-            return Err(failure.context(format!(
-                "`{id}` is not in the cache nor a folder here, and could not be downloaded"
+            return Err(error.context(format!(
+                "`{id}` is neither in the cache nor a local folder, and the download failed"
             )));
         };
-        eprintln!("using the cached copy of `{id}`: {failure:#}");
+        eprintln!("using the cached copy of `{id}`: {error:#}");
         Ok(folder)
     }
 
@@ -145,7 +154,7 @@ impl Hub {
         api.build().context("setting up the connection to the Hub")
     }
 
-    /// Asks which commit `id` stands for, and what files that has.
+    /// Resolves `id` to a commit and lists its files.
     fn request_info(&self, api: &Api, id: &HubId) -> RepoInfoResponse {
         let request = api.repo(id.repo(&id.revision)).info_request().config();
         let request =
@@ -161,18 +170,20 @@ impl Hub {
         }
         let body = response.body_mut().read_to_string().map_err(anyhow::Error::from);
         match body.and_then(|body| Ok(serde_json::from_str::<RepoInfo>(&body)?)) {
-            // The commit becomes part of a path.
+            // The commit becomes part of a path, so it is checked first.
             Ok(info)
                 if !info.sha.is_empty() && info.sha.chars().all(|c| c.is_ascii_alphanumeric()) =>
             {
                 RepoInfoResponse::Found(info)
             }
-            Ok(info) => RepoInfoResponse::Unavailable(format!("`{}` is no commit", info.sha)),
-            Err(error) => RepoInfoResponse::Unavailable(format!("not as a Hub does: {error}")),
+            Ok(info) => {
+                RepoInfoResponse::Unavailable(format!("`{}` is not a commit hash", info.sha))
+            }
+            Err(error) => RepoInfoResponse::Unavailable(format!("unexpected response: {error}")),
         }
     }
 
-    /// Brings what is missing of a commit into the cache, then lets the revision point to it.
+    /// Downloads the missing files of a commit into the cache, then sets the revision's reference.
     fn fetch_commit(
         &self,
         api: &Api,
@@ -204,7 +215,7 @@ impl Hub {
             }
         }
         if let Some(file) = first_missing_file(&folder, files) {
-            bail!("the Hub at {} gave `{id}` without {file}", self.endpoint);
+            bail!("the Hub at {} does not provide {file} of `{id}`", self.endpoint);
         }
         if id.revision != info.sha {
             let reference = cache.repo(id.repo(&id.revision)).create_ref(&info.sha);
@@ -213,10 +224,10 @@ impl Hub {
         Ok(folder)
     }
 
-    /// The folder of the cache that has all of `files`.
+    /// Cache folder that contains all of `files`.
     fn cached(&self, id: &HubId, files: &HubFiles) -> Option<PathBuf> {
         let cache = Cache::new(self.cache.clone()).repo(id.repo(&id.revision));
-        let commit = cache.pointer_path(&id.revision); // if the revision is a commit itself
+        let commit = cache.pointer_path(&id.revision); // used if the revision is a commit
         let reference =
             self.cache.join(id.repo(&id.revision).folder_name()).join("refs").join(&id.revision);
         let folder = match std::fs::read_to_string(reference) {
@@ -227,12 +238,12 @@ impl Hub {
     }
 }
 
-/// What the Hub says to a name.
+/// Hub response to the request for a repository.
 enum RepoInfoResponse {
-    /// Its commit and files.
+    /// Commit and file list.
     Found(RepoInfo),
-    /// There is none, or not for us.
+    /// Missing repository or denied access.
     NotFound,
-    /// Nothing that can be used, and why.
+    /// Unreachable Hub or unusable response, with the reason.
     Unavailable(String),
 }

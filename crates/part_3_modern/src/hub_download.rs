@@ -1,4 +1,4 @@
-//! One file from the Hub: hf-hub downloads, we show how far it is and check that all of it came.
+//! Download of one file by hf-hub, with a progress bar, retries and a check of the final length.
 
 use std::io::{IsTerminal, stderr};
 use std::path::Path;
@@ -11,39 +11,42 @@ use hf_hub::api::sync::Api;
 use hf_hub::{Cache, Repo};
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// Between two tries.
+/// Pause between two attempts.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
-/// Downloads `file` into the cache, going on where an earlier try was cut off.
+/// Downloads `file` into the cache, resuming an interrupted download.
 pub(crate) fn download(api: &Api, cache: &Cache, repo: &Repo, file: &str) -> Result<()> {
     let mut transfer = Transfer::default();
-    let (mut best, mut may_begin_anew) = (0, true);
-    // Again as long as each try brings something. (hf-hub's own retries begin at byte 0 but append to what is there.)
+    let (mut bytes_before, mut may_restart) = (0, true);
+    // Retry as long as each attempt makes progress. (hf-hub's own retries start at byte 0 but
+    // append to the partial file, so they are not used.)
     let path = loop {
-        let failure = match api.repo(repo.clone()).download_with_progress(file, &mut transfer) {
+        let error = match api.repo(repo.clone()).download_with_progress(file, &mut transfer) {
             Ok(path) => break path,
-            Err(failure) => failure,
+            Err(error) => error,
         };
-        if transfer.done <= best {
-            if !may_begin_anew || !remove_finished_part(api, cache, repo, file) {
-                return Err(failure).context("run it again to go on from where it stopped");
+        if transfer.done <= bytes_before {
+            if !may_restart || !remove_finished_part(api, cache, repo, file) {
+                return Err(error).context("run it again to resume the download");
             }
-            may_begin_anew = false;
+            may_restart = false;
         }
-        best = transfer.done;
+        bytes_before = transfer.done;
         sleep(RETRY_PAUSE);
     };
-    // hf-hub takes what comes; a server that does not say how much it sends may stop early.
-    let came = path.metadata()?.len();
-    if came != transfer.size {
+    // hf-hub does not check the length; a response without Content-Length may end early.
+    let (received, expected) = (path.metadata()?.len(), transfer.size);
+    if received != expected {
         remove_with_target(&path)?;
     }
-    ensure!(came == transfer.size, "{came} bytes came instead of {}; run it again", transfer.size);
+    ensure!(received == expected, "received {received} of {expected} bytes; run it again");
     Ok(())
 }
 
-/// A try that was stopped between its last byte and its renaming leaves a partial file that has everything, or more;
-/// hf-hub would ask for what comes after the end, forever.
+/// Removes a partial file that is already complete or too long, and returns whether it did.
+///
+/// An attempt interrupted between its last byte and the rename leaves such a file. hf-hub would
+/// then request bytes past the end forever.
 fn remove_finished_part(api: &Api, cache: &Cache, repo: &Repo, file: &str) -> bool {
     let Ok(metadata) = api.metadata(&api.repo(repo.clone()).url(file)) else { return false };
     let part = cache.repo(repo.clone()).blob_path(metadata.etag()).with_extension("part");
@@ -51,18 +54,18 @@ fn remove_finished_part(api: &Api, cache: &Cache, repo: &Repo, file: &str) -> bo
     finished && std::fs::remove_file(part).is_ok()
 }
 
-/// Removes a link of the cache and the file behind it.
+/// Removes a symbolic link of the cache and its target.
 fn remove_with_target(path: &Path) -> std::io::Result<()> {
     let target = path.canonicalize()?;
     std::fs::remove_file(path)?;
     if target.exists() { std::fs::remove_file(target) } else { Ok(()) }
 }
 
-/// How far a download is; a bar on a terminal, silence elsewhere.
+/// Download progress, shown as a bar on a terminal only.
 #[derive(Default)]
 struct Transfer {
     size: u64,
-    /// Bytes that are here, those of earlier tries included.
+    /// Bytes on disk, including those of earlier attempts.
     done: u64,
     bar: Option<ProgressBar>,
 }
@@ -71,7 +74,7 @@ impl Progress for &mut Transfer {
     fn init(&mut self, size: usize, file: &str) {
         self.size = size as u64;
         self.done = 0;
-        self.finish(); // hf-hub begins anew when it tries again
+        self.finish(); // hf-hub calls `init` once per attempt
         let style = "{bar:12} {bytes}/{total_bytes}  {eta} left  {wide_msg:.bold}";
         if let (true, Ok(style)) = (stderr().is_terminal(), ProgressStyle::with_template(style)) {
             self.bar =

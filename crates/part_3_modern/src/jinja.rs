@@ -1,4 +1,4 @@
-//! Jinja as `transformers` sets it up for chat templates, on top of minijinja.
+//! Jinja environment for chat templates, configured as in `transformers`, on top of minijinja.
 
 use std::ops::{Range, RangeInclusive};
 
@@ -9,21 +9,24 @@ use minijinja_contrib::pycompat;
 
 use crate::strftime::strftime_now;
 
-/// Noncharacters, which Unicode keeps for a program's own use: where what the assistant says begins and ends.
+/// Unicode noncharacters (reserved for internal use) that mark the start and end of an assistant
+/// span in the rendered text.
 const GENERATION_MARKS: [char; 2] = ['\u{FDD0}', '\u{FDD1}'];
-/// The other noncharacters in that place, for [`crate::conversation`].
+/// Noncharacters after the marks, used as placeholders by [`crate::tokenized_chat`].
 pub(crate) const PLACEHOLDERS: RangeInclusive<char> = '\u{FDD2}'..='\u{FDEF}';
 
-/// A template that takes more instructions does not end; a conversation of 100,000 turns takes a twentieth of them.
+/// Instruction limit that stops endless templates. A conversation of 100,000 turns takes a
+/// twentieth of it.
 const MAX_INSTRUCTIONS: u64 = 50_000_000;
 
-/// An environment with `source` as its template `name`.
+/// Environment with `source` as its template `name`.
 pub(crate) fn environment(name: &str, source: &str) -> anyhow::Result<Environment<'static>> {
     let mut environment = Environment::new();
     let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
     environment.set_syntax(syntax.map_err(error_with_line)?);
     environment.set_fuel(Some(MAX_INSTRUCTIONS));
-    environment.set_auto_escape_callback(|_| AutoEscape::None); // a prompt is no web page, whatever the file's name
+    // A prompt is not HTML, whatever the extension of the template's name.
+    environment.set_auto_escape_callback(|_| AutoEscape::None);
     environment.set_unknown_method_callback(pycompat::unknown_method_callback);
     environment.add_function("raise_exception", raise_exception);
     environment.add_function("strftime_now", |format: &str| strftime_now(format));
@@ -36,8 +39,10 @@ pub(crate) fn environment(name: &str, source: &str) -> anyhow::Result<Environmen
     Ok(environment)
 }
 
-/// Minijinja has no tags but its own, so transformers' `{% generation %}` becomes a filter around the same text; as it
-/// stays a tag, the whitespace around it is trimmed as before.
+/// Template source with transformers' `{% generation %}` tag replaced by a filter block.
+///
+/// Minijinja does not support custom tags. A filter block is a tag too, so the whitespace around it
+/// is trimmed in the same way.
 fn generation_as_filter(source: &str) -> String {
     let mut result = String::with_capacity(source.len());
     let mut rest = source;
@@ -57,19 +62,19 @@ fn generation_as_filter(source: &str) -> String {
     result + rest
 }
 
-/// `text` up to its first tag, the tag from `{%` to `%}`, and what follows.
+/// Text before the first tag, the tag from `{%` to `%}`, and the rest.
 fn next_tag(text: &str) -> Option<(&str, &str, &str)> {
     let start = text.find("{%")?;
     let end = start + text[start..].find("%}")? + 2;
     Some((&text[..start], &text[start..end], &text[end..]))
 }
 
-/// `text` as a template may have it: without our marks and stand-ins, should somebody write them.
+/// Message text without the marks and placeholders, which a user could have typed.
 pub(crate) fn strip_marks(text: &str) -> String {
     text.replace(|c| GENERATION_MARKS.contains(&c) || PLACEHOLDERS.contains(&c), "")
 }
 
-/// A rendered text without its marks, and the bytes that they enclosed.
+/// Rendered text without the marks, and the byte ranges that they enclosed.
 pub(crate) fn extract_generation_spans(marked: &str) -> (String, Vec<Range<usize>>) {
     let (mut text, mut spans, mut start) = (String::with_capacity(marked.len()), Vec::new(), 0);
     for c in marked.chars() {
@@ -82,12 +87,13 @@ pub(crate) fn extract_generation_spans(marked: &str) -> (String, Vec<Range<usize
     (text, spans)
 }
 
-/// How a template refuses a conversation.
+/// Template function `raise_exception`, with which a template rejects a conversation.
 fn raise_exception(message: &str) -> Result<Value, Error> {
     Err(Error::new(ErrorKind::InvalidOperation, message.to_string()))
 }
 
-/// Python's `json.dumps(.., ensure_ascii=False)`: minijinja's own filter also hides `<`, `>`, `&` and `'` from HTML.
+/// Filter `tojson` with the output of Python's `json.dumps(.., ensure_ascii=False)`. Minijinja's
+/// own filter also escapes `<`, `>`, `&` and `'` for HTML.
 fn tojson(value: &Value, indent: Option<Value>, options: Kwargs) -> Result<String, Error> {
     let indent = indent.or(options.get("indent")?);
     options.get::<Option<bool>>("ensure_ascii")?;
@@ -101,25 +107,28 @@ fn tojson(value: &Value, indent: Option<Value>, options: Kwargs) -> Result<Strin
     let mut rest = json.as_str().unwrap_or_default();
     while let Some(at) = rest.find('\\') {
         text.push_str(&rest[..at]);
-        let hidden = [("\\u003c", "<"), ("\\u003e", ">"), ("\\u0026", "&"), ("\\u0027", "'")];
-        let hidden = hidden.into_iter().find(|(code, _)| rest[at..].starts_with(code));
-        // Any other escape is two characters: `\\` too, so what follows it is no code.
-        let (code, plain) = hidden.unwrap_or((&rest[at..at + 2], &rest[at..at + 2]));
+        let escape = [("\\u003c", "<"), ("\\u003e", ">"), ("\\u0026", "&"), ("\\u0027", "'")];
+        let escape = escape.into_iter().find(|(code, _)| rest[at..].starts_with(code));
+        // Any other escape has two characters. Skipping both halves of `\\` keeps the second one
+        // from starting an escape.
+        let (code, plain) = escape.unwrap_or((&rest[at..at + 2], &rest[at..at + 2]));
         text.push_str(plain);
         rest = &rest[at + code.len()..];
     }
     Ok(text + rest)
 }
 
-/// An error with the template's name and line in front.
+/// Error prefixed with the template's name and line.
 pub(crate) fn error_with_line(error: Error) -> anyhow::Error {
-    let what = match (error.kind(), error.detail()) {
-        (ErrorKind::OutOfFuel, _) => "it goes on and on, as a template that never ends".to_string(),
+    let reason = match (error.kind(), error.detail()) {
+        (ErrorKind::OutOfFuel, _) => {
+            "the instruction limit was reached; the template never ends".to_string()
+        }
         (_, Some(detail)) => detail.to_string(),
         (kind, None) => kind.to_string(),
     };
     match (error.name(), error.line()) {
-        (Some(name), Some(line)) => anyhow::anyhow!("{name}, line {line}: {what}"),
-        _ => anyhow::anyhow!("the chat template: {what}"),
+        (Some(name), Some(line)) => anyhow::anyhow!("{name}, line {line}: {reason}"),
+        _ => anyhow::anyhow!("the chat template: {reason}"),
     }
 }

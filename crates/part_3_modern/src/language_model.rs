@@ -1,4 +1,4 @@
-//! A [`GptModern`] in part 2's training loop.
+//! Part 2's training interface for [`GptModern`].
 
 use std::path::Path;
 
@@ -44,8 +44,8 @@ impl LanguageModel for GptModern {
         rng: &mut Rng,
     ) -> anyhow::Result<Vec<u32>> {
         let config = GenerateConfig::new(self, Sampler::new((*sampling).into()), n, Vec::new());
-        let mut written = generate(self, &[prompt.to_vec()], &config, rng, |_, _| Ok(()))?;
-        Ok(written.remove(0).tokens)
+        let mut completions = generate(self, &[prompt.to_vec()], &config, rng, |_, _| Ok(()))?;
+        Ok(completions.remove(0).tokens)
     }
 }
 

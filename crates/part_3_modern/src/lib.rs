@@ -1,7 +1,8 @@
 #![doc = include_str!("../README.md")]
 
-// Letters used in shapes: B batch, T time (tokens), S tokens that are seen, C channels (n_embd), H query heads, KV key
-// heads, D channels of a head, F width of the feed-forward layer, V vocabulary.
+// Letters used in shapes: B batch, T time (tokens), S tokens attended to (cached and new), C
+// channels (n_embd), H query heads, KV key-value heads, D channels of a head, F width of the
+// feed-forward layer, V vocabulary.
 
 pub mod config;
 mod weight_init;

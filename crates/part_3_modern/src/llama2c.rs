@@ -1,7 +1,9 @@
-//! The checkpoints of <https://github.com/karpathy/llama2.c>, in its first `.bin` format: seven sizes, then f32 tensors.
+//! Reader of <https://github.com/karpathy/llama2.c> checkpoints in the version 0 `.bin` format:
+//! seven sizes, then f32 tensors.
 //!
-//! The tensors of a kind are together, layer after layer, with no names; the sizes alone say where each begins. They
-//! get Hugging Face's names here, and q and k its order of rows ([`crate::row_order`]).
+//! Tensors are not named: all layers of one kind are stored together, and the sizes determine where
+//! each begins. They get Hugging Face names here, and the rows of q and k its order
+//! ([`crate::row_order`]).
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -13,15 +15,15 @@ use candle_core::{Device, Tensor};
 
 use crate::row_order::{interleaved_to_half_order, permute_rows};
 
-/// Seven numbers of 4 bytes.
+/// Header size: seven 4-byte integers.
 const HEADER_BYTES: u64 = 28;
 
-/// The sizes of a model.
+/// Model sizes stored in the header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Llama2cHeader {
     /// Width of the residual stream, C.
     pub n_embd: usize,
-    /// Width within the MLP.
+    /// Hidden width of the MLP, F.
     pub hidden_dim: usize,
     /// Number of blocks.
     pub n_layer: usize,
@@ -29,60 +31,60 @@ pub struct Llama2cHeader {
     pub n_head: usize,
     /// Number of key and value heads.
     pub n_kv_head: usize,
-    /// Number of tokens, V.
+    /// Vocabulary size, V.
     pub vocab_size: usize,
-    /// Longest sequence that the model was trained on.
+    /// Context length in training.
     pub context_len: usize,
-    /// What turns the last activations into logits.
+    /// Tied or untied output matrix.
     pub classifier: Classifier,
 }
 
-/// Where the output matrix comes from.
+/// Source of the output matrix (`wcls` in llama2.c).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Classifier {
-    /// It is the embedding table.
+    /// Embedding table.
     Tied,
-    /// It is a matrix of its own, the file's last.
+    /// Separate matrix, the last tensor of the file.
     Untied,
 }
 
 impl Llama2cHeader {
-    /// The base of RoPE's angles, which the format does not say: llama2.c has no other.
+    /// RoPE base θ. The format does not store it; llama2.c uses this constant.
     pub const ROPE_THETA: f64 = 10_000.;
-    /// What RMSNorm adds under its root, likewise.
+    /// RMSNorm ε, also a constant of llama2.c.
     pub const RMS_NORM_EPS: f64 = 1e-5;
 
-    /// Components of a head, D.
+    /// Head size, D.
     pub fn head_dim(&self) -> usize {
         self.n_embd / self.n_head
     }
 
-    /// Reads the sizes and checks that a file of `length` bytes is as long as they say.
+    /// Reads the sizes and checks that they match a file of `length` bytes.
     fn read(mut reader: impl Read, length: u64) -> Result<Self> {
         ensure!(
             length >= HEADER_BYTES,
-            "it has {length} bytes, less than its header's {HEADER_BYTES}"
+            "it has {length} bytes, fewer than the {HEADER_BYTES} of the header"
         );
         let mut bytes = [0; HEADER_BYTES as usize];
         reader.read_exact(&mut bytes)?;
         let (numbers, _) = bytes.as_chunks::<4>();
-        ensure!(&numbers[0] != b"24ka", "it is of llama2.c's later format; export it as version 0");
+        ensure!(&numbers[0] != b"24ka", "it uses a later llama2.c format; export it as version 0");
         let numbers = numbers.iter().map(|&number| i32::from_le_bytes(number));
-        let [n_embd, n_hidden, n_layer, n_head, n_kv_head, vocab, block_size] =
+        let [n_embd, hidden_dim, n_layer, n_head, n_kv_head, vocab, seq_len] =
             <[i32; 7]>::try_from(numbers.collect::<Vec<_>>()).expect("28 bytes are 7 numbers");
         let size = |name: &str, number: i32| match usize::try_from(number) {
             Ok(size) if size > 0 => Ok(size),
-            _ => bail!("its {name} is {number}: this is no llama2.c checkpoint"),
+            _ => bail!("its {name} is {number}: not a llama2.c checkpoint"),
         };
         let header = Self {
             n_embd: size("dim", n_embd)?,
-            hidden_dim: size("hidden_dim", n_hidden)?,
+            hidden_dim: size("hidden_dim", hidden_dim)?,
             n_layer: size("n_layers", n_layer)?,
             n_head: size("n_heads", n_head)?,
             n_kv_head: size("n_kv_heads", n_kv_head)?,
             vocab_size: size("vocab_size", vocab.saturating_abs())?,
-            context_len: size("seq_len", block_size)?,
-            // The sign of the vocabulary's size is a flag.
+            context_len: size("seq_len", seq_len)?,
+            // The sign of vocab_size is a flag: negative means untied.
             classifier: if vocab > 0 { Classifier::Tied } else { Classifier::Untied },
         };
         header.check(length)?;
@@ -93,25 +95,26 @@ impl Llama2cHeader {
         let Self { n_embd, n_head, n_kv_head, .. } = *self;
         ensure!(
             n_embd.is_multiple_of(n_head) && self.head_dim().is_multiple_of(2),
-            "its dim {n_embd} is no n_heads {n_head} times an even number"
+            "its dim {n_embd} must be n_heads {n_head} times an even number"
         );
         ensure!(
             n_head.is_multiple_of(n_kv_head),
-            "its n_heads {n_head} is no multiple of n_kv_heads {n_kv_head}"
+            "its n_heads {n_head} must be a multiple of n_kv_heads {n_kv_head}"
         );
         let expected = self.file_len();
         ensure!(
             expected == u128::from(length),
-            "its header asks for {expected} bytes, but it has {length}: it is truncated or no llama2.c checkpoint"
+            "its header requires {expected} bytes, but it has {length}: \
+             it is truncated or not a llama2.c checkpoint"
         );
         Ok(())
     }
 
-    /// How many bytes such a file has. In `u128`, where three sizes below 2^31 can be multiplied.
+    /// Expected file size in bytes, as `u128` because the product of three sizes overflows `u64`.
     fn file_len(&self) -> u128 {
         let product = |dims: &[usize]| dims.iter().map(|&dim| dim as u128).product::<u128>();
         let layer: u128 = self.layer_tensors().iter().map(|(_, dims)| product(dims)).sum();
-        let tables = product(&[self.context_len, self.head_dim()]); // two, of half a head each
+        let tables = product(&[self.context_len, self.head_dim()]); // cos and sin, (T, D/2) each
         let embedding = product(&[self.vocab_size, self.n_embd]);
         let classifiers = match self.classifier {
             Classifier::Tied => 1,
@@ -122,9 +125,9 @@ impl Llama2cHeader {
         u128::from(HEADER_BYTES) + 4 * numbers
     }
 
-    /// The tensors of a layer in the file's order, with their sizes (out, in).
+    /// Names and shapes (out, in) of a layer's tensors, in file order.
     fn layer_tensors(&self) -> [(&'static str, Vec<usize>); 9] {
-        let Self { n_embd: c, hidden_dim: n_hidden, n_kv_head, .. } = *self;
+        let Self { n_embd: c, hidden_dim: f, n_kv_head, .. } = *self;
         let kv = n_kv_head * self.head_dim();
         [
             ("input_layernorm", vec![c]),
@@ -133,18 +136,18 @@ impl Llama2cHeader {
             ("self_attn.v_proj", vec![kv, c]),
             ("self_attn.o_proj", vec![c, c]),
             ("post_attention_layernorm", vec![c]),
-            ("mlp.gate_proj", vec![n_hidden, c]),
-            ("mlp.down_proj", vec![c, n_hidden]),
-            ("mlp.up_proj", vec![n_hidden, c]),
+            ("mlp.gate_proj", vec![f, c]),
+            ("mlp.down_proj", vec![c, f]),
+            ("mlp.up_proj", vec![f, c]),
         ]
     }
 }
 
-/// Reads a checkpoint: its sizes, and its tensors (f32, on the CPU) under Hugging Face's names for Llama, with
-/// `lm_head.weight` only if it is untied.
+/// Reads a checkpoint: its sizes, and its tensors (f32, on the CPU) under Hugging Face's Llama
+/// names. `lm_head.weight` is present only if it is untied.
 ///
 /// # Errors
-/// When the file cannot be read, or is not as long as its sizes say.
+/// When the file cannot be read, or its length does not match its sizes.
 pub fn open(path: &Path) -> Result<(Llama2cHeader, BTreeMap<String, Tensor>)> {
     let reading = || format!("reading {}", path.display());
     let file = File::open(path).with_context(reading)?;
@@ -152,7 +155,7 @@ pub fn open(path: &Path) -> Result<(Llama2cHeader, BTreeMap<String, Tensor>)> {
     read(BufReader::new(file), length).with_context(|| format!("{} cannot be used", path.display()))
 }
 
-/// [`open`] for a file of `length` bytes.
+/// Reads a checkpoint of `length` bytes; see [`open`].
 pub(crate) fn read(
     mut reader: impl Read,
     length: u64,
@@ -181,7 +184,7 @@ pub(crate) fn read(
         }
     }
     add("model.norm".into(), numbers(&mut reader, c)?, &[c])?;
-    // Cosines and sines of RoPE's angles, (T, D/2) each: who rotates computes them.
+    // Skip the cos and sin tables of RoPE, (T, D/2) each; the model computes its own.
     numbers(&mut reader, header.context_len * header.head_dim())?;
     if header.classifier == Classifier::Untied {
         add("lm_head".into(), numbers(&mut reader, v * c)?, &[v, c])?;
@@ -189,7 +192,7 @@ pub(crate) fn read(
     Ok((header, tensors))
 }
 
-/// The next `count` numbers; the header's check has shown that the file has them.
+/// Next `count` numbers. The header check has ensured that the file contains them.
 fn numbers(mut reader: impl Read, count: usize) -> Result<Vec<f32>> {
     let mut bytes = vec![0; 4 * count];
     reader.read_exact(&mut bytes)?;

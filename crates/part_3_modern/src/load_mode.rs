@@ -1,20 +1,21 @@
-//! What a model is opened for, which decides how its weights are held.
+//! Load mode: the purpose of a model, which determines the format of its weights in memory.
 
 use candle_core::{DType, Device};
 
-/// What a model is opened for.
+/// Format of the weights in memory, by purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LoadMode {
-    /// Writing, as small and fast as the file allows: on the CPU, blocks of quantized numbers stay blocks.
+    /// Inference as small and fast as the file allows: on the CPU, quantized weights stay
+    /// quantized.
     Inference,
-    /// Writing with full numbers, slower where the file has blocks: what the file says, exactly.
+    /// Inference on dequantized f32 weights: slower, with the exact values of the file.
     DequantizedInference,
-    /// Training, in numbers of this type.
+    /// Training, on dequantized weights of this dtype.
     Training(DType),
 }
 
 impl LoadMode {
-    /// The type of the numbers that are not in blocks.
+    /// Dtype of the weights that are not quantized.
     pub fn dtype(self) -> DType {
         match self {
             Self::Inference | Self::DequantizedInference => DType::F32,
@@ -22,7 +23,7 @@ impl LoadMode {
         }
     }
 
-    /// Whether blocks stay blocks.
+    /// True if quantized weights stay quantized.
     pub fn keeps_quantized(self, device: &Device) -> bool {
         self == Self::Inference && device.is_cpu()
     }

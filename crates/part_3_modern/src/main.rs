@@ -1,4 +1,5 @@
-//! The tools of part 3: train a modern model, let any model write, score a text. Without a subcommand: the demo.
+//! The program of part 3: train a modern model, generate with any model, score a text. Without a
+//! subcommand, the demo.
 
 mod arguments;
 mod demo;
@@ -37,11 +38,14 @@ fn main() -> ExitCode {
     })
 }
 
-/// The model that the flags describe.
+/// The model configuration given by the flags.
 fn model_config(args: &TrainArgs) -> Result<ModelConfig> {
     let gpt = args.size.config()?;
     let dropout = gpt.block.dropout;
-    as_usage_error(if dropout == 0. { Ok(()) } else { Err("--dropout: part 3's model has none") })?;
+    as_usage_error(match dropout == 0. {
+        true => Ok(()),
+        false => Err("--dropout: the model of part 3 has no dropout"),
+    })?;
     let c = gpt.block.n_embd;
     let mut config =
         ModelConfig::byte_level(gpt.context_len, gpt.block.n_layer, gpt.block.n_head, c);
@@ -90,21 +94,22 @@ fn run_generate(args: &GenerateArgs) -> Result<()> {
         true => Ok(()),
         false => write!(out, "{text}").and_then(|()| out.flush()),
     };
-    // An answer begins a text; what continues a prompt does not.
-    let before = if args.ask.is_some() { &[][..] } else { &prompt };
-    let mut stream = tokenizer.stream(SkipSpecialTokens::Yes, before);
-    let (mut text, start, mut first) = (String::new(), Instant::now(), None);
+    // The reply to --ask starts a text of its own; a completion continues the prompt.
+    let stream_context = if args.ask.is_some() { &[][..] } else { &prompt };
+    let mut stream = tokenizer.stream(SkipSpecialTokens::Yes, stream_context);
+    let (mut text, start, mut first_token_at) = (String::new(), Instant::now(), None);
     let mut rng = Rng::new(args.compute.seed);
-    let mut all = generate(model, std::slice::from_ref(&prompt), &config, &mut rng, |_, token| {
-        if first.is_none() {
-            first = Some(Instant::now());
-            show(&mut out, &args.prompt)?;
-        }
-        let new = stream.push(token)?;
-        text.push_str(&new);
-        Ok(show(&mut out, &new)?)
-    })?;
-    if first.is_none() {
+    let mut completions =
+        generate(model, std::slice::from_ref(&prompt), &config, &mut rng, |_, token| {
+            if first_token_at.is_none() {
+                first_token_at = Some(Instant::now());
+                show(&mut out, &args.prompt)?;
+            }
+            let new = stream.push(token)?;
+            text.push_str(&new);
+            Ok(show(&mut out, &new)?)
+        })?;
+    if first_token_at.is_none() {
         show(&mut out, &args.prompt)?;
     }
     let rest = stream.finish()?;
@@ -114,33 +119,36 @@ fn run_generate(args: &GenerateArgs) -> Result<()> {
     }
     text.push_str(&rest);
     let end = Instant::now();
-    let first = first.unwrap_or(end);
-    let tokens = all.remove(0).tokens;
-    let rate = |n: usize, seconds: f64| if seconds > 0. { n as f64 / seconds } else { 0. };
+    let first_token_at = first_token_at.unwrap_or(end);
+    let tokens = completions.remove(0).tokens;
+    let per_second = |n: usize, seconds: f64| if seconds > 0. { n as f64 / seconds } else { 0. };
     let report = json!({
         "text": text,
         "token_ids": tokens,
         "prompt_tokens": prompt.len(),
         "new_tokens": tokens.len(),
-        "prefill_tokens_per_s": rate(prompt.len(), (first - start).as_secs_f64()),
-        "decode_tokens_per_s": rate(tokens.len().saturating_sub(1), (end - first).as_secs_f64()),
+        "prefill_tokens_per_s": per_second(prompt.len(), (first_token_at - start).as_secs_f64()),
+        "decode_tokens_per_s":
+            per_second(tokens.len().saturating_sub(1), (end - first_token_at).as_secs_f64()),
     });
     writeln!(out, "{report}")?;
     Ok(())
 }
 
-/// The ids of the text to continue: the prompt, or the question as the model was taught to read it.
+/// Token ids of the prompt, or of the question put through the model's chat template.
 fn prompt_ids(args: &GenerateArgs, checkpoint: &Checkpoint) -> Result<Vec<u32>> {
-    let Checkpoint { tokenizer, special_ids: ends, chat_template: template, .. } = checkpoint;
+    let Checkpoint { tokenizer, special_ids, chat_template, .. } = checkpoint;
     if let Some(question) = &args.ask {
-        let template = template.as_ref().context("the model has no chat template: use --prompt")?;
-        let chat = [ChatMessage::user(question)];
-        return Ok(template.encode(tokenizer, &chat, AddGenerationPrompt::Yes)?.tokens);
+        let template =
+            chat_template.as_ref().context("the model has no chat template: use --prompt")?;
+        let messages = [ChatMessage::user(question)];
+        return Ok(template.encode(tokenizer, &messages, AddGenerationPrompt::Yes)?.tokens);
     }
     let mut ids = tokenizer.encode(&args.prompt, AddSpecialTokens::Yes, ParseSpecial::No)?;
-    ids.pop_if(|last| ends.eos.contains(last)); // some tokenizers end every text, but this one is to go on
-    match (ids.is_empty(), ends.bos) {
-        (true, Some(bos)) => Ok(vec![bos]), // a text from nothing
+    // Some tokenizers append eos to every text, but this text is to be continued.
+    ids.pop_if(|last| special_ids.eos.contains(last));
+    match (ids.is_empty(), special_ids.bos) {
+        (true, Some(bos)) => Ok(vec![bos]), // unconditional generation
         _ => Ok(ids),
     }
 }
@@ -151,18 +159,18 @@ fn run_score(args: &ScoreArgs) -> Result<()> {
         .with_context(|| format!("reading {}", args.text_file.display()))?;
     let Checkpoint { model, tokenizer, .. } = args.model.open_for_inference(&device)?;
     let tokens = tokenizer.encode(&text, AddSpecialTokens::Yes, ParseSpecial::No)?;
-    let found = text_log_probs(&model, &tokens)?;
+    let scored = text_log_probs(&model, &tokens)?;
     if args.json {
-        let (logprobs, perplexity) = (found.log_probs, found.perplexity);
+        let (logprobs, perplexity) = (scored.log_probs, scored.perplexity);
         println!(
             "{}",
             json!({ "token_ids": tokens, "logprobs": logprobs, "perplexity": perplexity })
         );
         return Ok(());
     }
-    for (&token, log_prob) in tokens[1..].iter().zip(&found.log_probs) {
+    for (&token, log_prob) in tokens[1..].iter().zip(&scored.log_probs) {
         println!("{log_prob:9.4}  {:?}", tokenizer.decode(&[token], SkipSpecialTokens::No)?);
     }
-    println!("perplexity {:.4} over {} tokens", found.perplexity, found.log_probs.len());
+    println!("perplexity {:.4} over {} tokens", scored.perplexity, scored.log_probs.len());
     Ok(())
 }

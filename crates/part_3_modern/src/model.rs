@@ -1,4 +1,5 @@
-//! The model: part 2's, with this part's block. One type for all the families that [`ModelConfig`] spans.
+//! Decoder-only transformer of this part's blocks: one type for every family that [`ModelConfig`]
+//! describes.
 
 use std::sync::Arc;
 
@@ -14,35 +15,37 @@ use crate::rms_norm::Norm;
 use crate::rope::{Rope, RotaryTable};
 use crate::swiglu::FeedForward;
 
-/// What a model in training keeps of each block until its gradient is computed.
+/// Gradient checkpointing of the blocks during training.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum GradientCheckpointing {
-    /// All that the gradient needs.
+    /// Store every activation that the backward pass needs.
     #[default]
     Off,
-    /// Its input alone: a long context then fits, for a second forward pass.
+    /// Store only each block's input and repeat its forward pass during the backward pass: less
+    /// memory, more time.
     On,
 }
 
-/// A decoder-only transformer, parameters named as Llama's.
+/// Decoder-only transformer with Llama's parameter names.
 #[derive(Debug, Clone)]
 pub struct GptModern {
     config: ModelConfig,
     embed_tokens: Embedding,            // (V, C)
-    embed_positions: Option<Embedding>, // (T_max, C), where positions are learned
+    embed_positions: Option<Embedding>, // (T_max, C), if positions are learned
     layers: Vec<Block>,
     norm: Norm,
-    lm_head: Option<Linear>, // C -> V, where it is not the token table
+    lm_head: Option<Linear>, // C -> V, if not tied
     rope: Option<Rope>,
     dropout: Dropout,
     gradient_checkpointing: GradientCheckpointing,
 }
 
 impl GptModern {
-    /// Parameters `model.embed_tokens`, `model.layers.0` and so on, `model.norm`, and `lm_head` unless tied.
+    /// Creates the parameters `model.embed_tokens`, `model.layers.0` and so on, `model.norm`, and
+    /// `lm_head` unless tied.
     ///
     /// # Errors
-    /// As [`ModelConfig::check`].
+    /// Those of [`ModelConfig::validate`].
     pub fn new(config: &ModelConfig, scope: Scope<'_>) -> Result<Self> {
         let [init, residual] = config.weight_inits();
         Self::with_feed_forward_layers(config, scope, |mut block| {
@@ -52,23 +55,24 @@ impl GptModern {
         })
     }
 
-    /// The same with the layers that `mlp` makes, a block's scope at a time, in place of feed-forward layers.
+    /// Like [`GptModern::new`], with feed-forward layers built by `mlp`, which gets the scope of
+    /// each block in turn.
     ///
     /// # Errors
-    /// As [`ModelConfig::check`].
+    /// Those of [`ModelConfig::validate`].
     pub fn with_feed_forward_layers(
         config: &ModelConfig,
         mut scope: Scope<'_>,
         mut mlp: impl FnMut(Scope<'_>) -> Result<Arc<dyn FeedForwardLayer>>,
     ) -> Result<Self> {
         config.validate()?;
-        let ModelConfig { vocab_size, n_layer, n_embd, context_len: context, .. } = *config;
+        let ModelConfig { vocab_size, n_layer, n_embd, context_len, .. } = *config;
         let [init, _] = config.weight_inits();
         let mut model = scope.at("model");
         let embed_tokens = Embedding::new(model.at("embed_tokens"), vocab_size, n_embd, init)?;
         let embed_positions = match config.attention.position {
             PositionEncoding::Learned => {
-                Some(Embedding::new(model.at("embed_positions"), context, n_embd, init)?)
+                Some(Embedding::new(model.at("embed_positions"), context_len, n_embd, init)?)
             }
             PositionEncoding::Rope { .. } => None,
         };
@@ -96,37 +100,41 @@ impl GptModern {
         })
     }
 
-    /// The same in training: `dropout` after the embedding and after each layer, as GPT-2 has it, and activations that are
-    /// `activations`.
-    pub fn for_training(mut self, dropout: Dropout, activations: GradientCheckpointing) -> Self {
+    /// Training version: `dropout` after the embedding and after each layer, as in GPT-2, and
+    /// optionally gradient checkpointing.
+    pub fn for_training(
+        mut self,
+        dropout: Dropout,
+        gradient_checkpointing: GradientCheckpointing,
+    ) -> Self {
         self.layers.iter_mut().for_each(|layer| layer.set_dropout(dropout.clone()));
-        Self { dropout, gradient_checkpointing: activations, ..self }
+        Self { dropout, gradient_checkpointing, ..self }
     }
 
-    /// What it was made with.
+    /// Configuration of the model.
     pub fn config(&self) -> &ModelConfig {
         &self.config
     }
 
-    /// Where its weights live.
+    /// Device of the weights.
     pub fn device(&self) -> &Device {
         self.embed_tokens.weight.device()
     }
 
-    /// The scores of every possible next token after each of `ids: (B, T)`: (B, T, V).
+    /// Next-token logits (B, T, V) after each of `ids: (B, T)`.
     pub fn forward(&self, ids: &Tensor) -> Result<Tensor> {
         self.logits(&self.hidden_states(ids)?)
     }
 
-    /// The same, and what the layers noted on the way, from the first block to the last.
+    /// Logits (B, T, V) and the auxiliary outputs of the feed-forward layers, in block order.
     pub fn forward_with_aux_outputs(&self, ids: &Tensor) -> Result<(Tensor, Vec<Tensor>)> {
-        let mut notes = Vec::new();
-        let pass = AttentionContext::full_sequence(self.config.attention.mask());
-        let hidden = self.hidden_states_with_aux_outputs(ids, &pass, None, &mut notes)?;
-        Ok((self.logits(&hidden)?, notes))
+        let mut aux_outputs = Vec::new();
+        let context = AttentionContext::full_sequence(self.config.attention.mask());
+        let hidden = self.hidden_states_with_aux_outputs(ids, &context, None, &mut aux_outputs)?;
+        Ok((self.logits(&hidden)?, aux_outputs))
     }
 
-    /// What the model knows at each token of whole texts, `ids: (B, T)`: (B, T, C).
+    /// Hidden states (B, T, C) after the final norm, for complete sequences `ids: (B, T)`.
     pub fn hidden_states(&self, ids: &Tensor) -> Result<Tensor> {
         self.hidden_states_in_context(
             ids,
@@ -135,24 +143,24 @@ impl GptModern {
         )
     }
 
-    /// Reads the next tokens of a text, `ids: (B, T)`, after those in `cache`, which takes them in; what the model then
-    /// knows at each of them: (B, T, C).
+    /// Hidden states (B, T, C) of the next tokens `ids: (B, T)`, which attend to those in `cache`
+    /// and are appended to it.
     ///
     /// # Errors
-    /// When the text grows longer than the context. (A rolling cache has no such limit.)
+    /// When the text exceeds the context length. (A rolling cache is not limited.)
     pub fn hidden_states_cached(&self, ids: &Tensor, cache: &mut Cache) -> Result<Tensor> {
         let (_b, t) = ids.dims2()?;
-        let (end, context) = (cache.position() + t, self.config.context_len);
-        if end > context && cache.is_dynamic() {
-            bail!("the text is {end} tokens long, the model's context {context}");
+        let (end, context_len) = (cache.position() + t, self.config.context_len);
+        if end > context_len && cache.is_dynamic() {
+            bail!("the text has {end} tokens, the model's context is {context_len}");
         }
-        let pass = cache.next_context(&self.config.attention, t, ids.device())?;
-        let hidden = self.hidden_states_in_context(ids, &pass, Some(cache))?;
+        let context = cache.next_context(&self.config.attention, t, ids.device())?;
+        let hidden = self.hidden_states_in_context(ids, &context, Some(cache))?;
         cache.advance(t);
         Ok(hidden)
     }
 
-    /// From what the model knows, `(.., C)`, to scores: (.., V).
+    /// Logits (.., V) of `hidden: (.., C)`.
     pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
         match &self.lm_head {
             Some(lm_head) => lm_head.forward(hidden),
@@ -160,95 +168,99 @@ impl GptModern {
         }
     }
 
-    /// What the model knows at each of `ids: (B, T)`, before it is turned into scores: (B, T, C).
+    /// Hidden states (B, T, C) of `ids: (B, T)`, with positions and mask from `context`.
     pub fn hidden_states_in_context(
         &self,
         ids: &Tensor,
-        pass: &AttentionContext,
+        context: &AttentionContext,
         cache: Option<&mut Cache>,
     ) -> Result<Tensor> {
-        self.hidden_states_with_aux_outputs(ids, pass, cache, &mut Vec::new())
+        self.hidden_states_with_aux_outputs(ids, context, cache, &mut Vec::new())
     }
 
     fn hidden_states_with_aux_outputs(
         &self,
         ids: &Tensor,
-        pass: &AttentionContext,
+        context: &AttentionContext,
         cache: Option<&mut Cache>,
-        notes: &mut Vec<Tensor>,
+        aux_outputs: &mut Vec<Tensor>,
     ) -> Result<Tensor> {
-        let (mut x, angles) = self.embed(ids, pass)?;
+        let (mut x, rotary) = self.embed(ids, context)?;
         let mut caches: Vec<Option<&mut LayerCache>> = match cache {
             Some(cache) => cache.layers().map(Some).collect(),
             None => self.layers.iter().map(|_| None).collect(),
         };
         if caches.len() != self.layers.len() {
-            bail!("a cache of {} layers for a model of {}", caches.len(), self.layers.len());
+            bail!("the cache has {} layers, the model {}", caches.len(), self.layers.len());
         }
         for (layer, cache) in self.layers.iter().zip(&mut caches) {
             x = match (self.gradient_checkpointing, cache.take()) {
                 (GradientCheckpointing::On, None) => {
-                    let (layer, pass, angles) = (layer.clone(), pass.clone(), angles.clone());
-                    let mut all = gradient_checkpoint_all(&x, &self.dropout, move |x| {
-                        let mut all = Vec::new();
-                        let y = layer.forward(x, &pass, angles.as_ref(), None, &mut all)?;
-                        all.insert(0, y);
-                        Ok(all)
+                    let (layer, context, rotary) = (layer.clone(), context.clone(), rotary.clone());
+                    let mut outputs = gradient_checkpoint_all(&x, &self.dropout, move |x| {
+                        let mut outputs = Vec::new();
+                        let y = layer.forward(x, &context, rotary.as_ref(), None, &mut outputs)?;
+                        outputs.insert(0, y);
+                        Ok(outputs)
                     })?;
-                    let y = all.remove(0);
-                    notes.extend(all);
+                    let y = outputs.remove(0);
+                    aux_outputs.extend(outputs);
                     y
                 }
-                (_, cache) => layer.forward(&x, pass, angles.as_ref(), cache, notes)?,
+                (_, cache) => layer.forward(&x, context, rotary.as_ref(), cache, aux_outputs)?,
             };
         }
         self.norm.forward(&x)
     }
 
-    /// What attention in each layer gets to see of whole texts, `ids: (B, T)`: queries, keys and values.
+    /// Queries, keys and values of every layer, for complete sequences `ids: (B, T)`.
     pub fn queries_keys_values(&self, ids: &Tensor) -> Result<Vec<[Tensor; 3]>> {
-        let pass = AttentionContext::full_sequence(self.config.attention.mask());
-        let (mut x, angles) = self.embed(ids, &pass)?;
-        let each = self.layers.iter().map(|layer| {
-            let seen = layer.queries_keys_values(&x, &pass, angles.as_ref())?;
-            x = layer.forward(&x, &pass, angles.as_ref(), None, &mut Vec::new())?;
-            Ok(seen)
+        let context = AttentionContext::full_sequence(self.config.attention.mask());
+        let (mut x, rotary) = self.embed(ids, &context)?;
+        let all_layers = self.layers.iter().map(|layer| {
+            let queries_keys_values = layer.queries_keys_values(&x, &context, rotary.as_ref())?;
+            x = layer.forward(&x, &context, rotary.as_ref(), None, &mut Vec::new())?;
+            Ok(queries_keys_values)
         });
-        each.collect()
+        all_layers.collect()
     }
 
-    /// The tokens as vectors, (B, T, C), and the angles of their places.
+    /// Token embeddings (B, T, C) and the rotary table of their positions.
     fn embed(
         &self,
         ids: &Tensor,
-        pass: &AttentionContext,
+        context: &AttentionContext,
     ) -> Result<(Tensor, Option<RotaryTable>)> {
         let (_b, t) = ids.dims2()?;
         let mut x = self.embed_tokens.forward(ids)?;
         if let Some(table) = &self.embed_positions {
-            x = add(&x, &self.learned_positions(table, pass, ids)?)?;
+            x = add(&x, &self.learned_positions(table, context, ids)?)?;
         }
-        let (first, end) = pass.position_range(t);
-        let angles = match &self.rope {
+        let (first, end) = context.position_range(t);
+        let rotary = match &self.rope {
             Some(rope) => Some(rope.table(first, end - first, x.dtype(), x.device())?),
             None => None,
         };
-        Ok((self.dropout.forward(&x)?, angles))
+        Ok((self.dropout.forward(&x)?, rotary))
     }
 
-    /// The vector of each token's position: (B, T, C).
+    /// Learned position embeddings of the tokens: (B, T, C).
     fn learned_positions(
         &self,
         table: &Embedding,
-        pass: &AttentionContext,
+        context: &AttentionContext,
         ids: &Tensor,
     ) -> Result<Tensor> {
         let (b, t) = ids.dims2()?;
-        let (_first, end) = pass.position_range(t);
+        let (_first, end) = context.position_range(t);
         if end > self.config.context_len {
-            bail!("position {} lies beyond the {} learned ones", end - 1, self.config.context_len);
+            bail!(
+                "position {} is outside the {} learned positions",
+                end - 1,
+                self.config.context_len
+            );
         }
-        let at = (0..b * t).map(|i| pass.positions().position(i / t, i % t, t) as u32);
-        table.forward(&Tensor::from_iter(at, ids.device())?.reshape((b, t))?)
+        let positions = (0..b * t).map(|i| context.positions().position(i / t, i % t, t) as u32);
+        table.forward(&Tensor::from_iter(positions, ids.device())?.reshape((b, t))?)
     }
 }

@@ -1,6 +1,6 @@
-//! Model folders in Hugging Face's layout: what transformers saves opens here, and the other way round.
+//! Model folders in Hugging Face's layout, interchangeable with transformers in both directions.
 //!
-//! The parameters in memory bear the names of the files, so there is nothing to translate.
+//! Parameters have the same names in memory and in the files, so loading needs no renaming.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,17 +16,18 @@ use crate::config::LmHead;
 use crate::sampler::Sampler;
 use crate::{GptModern, ModelConfig, config_json, generation_config, weight_files};
 
-/// The tokens at which texts begin and end, as a model's files name them.
+/// IDs of the tokens that begin and end a text, from the model's files.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SpecialTokenIds {
-    /// Before a text.
+    /// Beginning-of-text token.
     pub bos: Option<u32>,
-    /// After a text, or a turn of a chat: any of these.
+    /// End tokens of a text or of a chat turn; any of them special_ids it.
     pub eos: Vec<u32>,
 }
 
-/// Writes `config.json`, `generation_config.json` and `model.safetensors` into `folder`. The weights come last, each file
-/// whole or not at all, so a folder with weights is a whole model.
+/// Writes `config.json`, `generation_config.json` and `model.safetensors` into `folder`.
+///
+/// Every file is written atomically and the weights last, so a folder with weights is complete.
 ///
 /// # Errors
 /// When the weights are quantized, or a file cannot be written.
@@ -34,28 +35,28 @@ pub fn save(
     folder: &Path,
     config: &ModelConfig,
     parameters: &Parameters,
-    ends: &SpecialTokenIds,
+    special_ids: &SpecialTokenIds,
     sampler: Option<&Sampler>,
 ) -> Result<()> {
-    save_with_config_json(folder, config_json::to_json(config), parameters, ends, sampler)
+    save_with_config_json(folder, config_json::to_json(config), parameters, special_ids, sampler)
 }
 
-/// The same for a model that `json` describes.
+/// Like [`save`], with `json` as the `config.json`.
 ///
 /// # Errors
-/// As [`save`].
+/// Those of [`save`].
 pub fn save_with_config_json(
     folder: &Path,
     mut json: Value,
     parameters: &Parameters,
-    ends: &SpecialTokenIds,
+    special_ids: &SpecialTokenIds,
     sampler: Option<&Sampler>,
 ) -> Result<()> {
     ensure_unquantized(parameters)?;
-    let eos = match ends.eos[..] {
+    let eos = match special_ids.eos[..] {
         [] => Value::Null,
-        [one] => json!(one),
-        _ => json!(ends.eos),
+        [id] => json!(id),
+        _ => json!(special_ids.eos),
     };
     let dtype = match parameters.dtype() {
         DType::BF16 => "bfloat16",
@@ -63,9 +64,9 @@ pub fn save_with_config_json(
         DType::F64 => "float64",
         _ => "float32",
     };
-    (json["bos_token_id"], json["eos_token_id"]) = (json!(ends.bos), eos.clone());
+    (json["bos_token_id"], json["eos_token_id"]) = (json!(special_ids.bos), eos.clone());
     json["dtype"] = json!(dtype);
-    let mut generation = json!({ "bos_token_id": ends.bos, "eos_token_id": eos });
+    let mut generation = json!({ "bos_token_id": special_ids.bos, "eos_token_id": eos });
     if let Some(sampler) = sampler {
         generation_config::write_sampler(&mut generation, sampler);
     }
@@ -74,46 +75,49 @@ pub fn save_with_config_json(
     tiny_gpt::model_folder::write_model_folder(folder, &files, &tensors.collect())
 }
 
-/// A model folder holds numbers.
+/// Rejects quantized weights, which a model folder cannot store.
 ///
 /// # Errors
-/// When some weights are in blocks.
+/// When some weights are quantized.
 pub(crate) fn ensure_unquantized(parameters: &Parameters) -> Result<()> {
     ensure!(
         !parameters.is_quantized(),
-        "the model's weights are quantized, which a model folder cannot hold: open it dequantized, with Purpose::Training"
+        "the model's weights are quantized, which a model folder cannot store: \
+         open it dequantized, with LoadMode::Training"
     );
     Ok(())
 }
 
-/// Opens a folder, its numbers turned into `dtype`.
+/// Opens a model folder, with its weights converted to `dtype`.
 ///
 /// # Errors
-/// When a file is missing or damaged, the architecture is another one, or a tensor is missing, unknown or misshapen.
+/// When a file is missing or damaged, the architecture is not supported, or a tensor is missing,
+/// unexpected or of the wrong shape.
 pub fn open(folder: &Path, dtype: DType, device: &Device) -> Result<(GptModern, Parameters)> {
     let path = folder.join("config.json");
     let config = config_json::from_json(&json_file::read(&path)?)
-        .with_context(|| format!("{} describes no model for this part", path.display()))?;
+        .with_context(|| format!("{} does not describe a supported model", path.display()))?;
     model_from_tensors(&config, read_tensors(folder, config.lm_head)?, folder, dtype, device)
 }
 
-/// The tensors of a folder, each once.
+/// Tensors of a folder by name. With tied weights, a stored `lm_head` is checked and dropped.
 ///
 /// # Errors
 /// When a file is missing or damaged.
-pub fn read_tensors(folder: &Path, output: LmHead) -> Result<BTreeMap<String, Tensor>> {
+pub fn read_tensors(folder: &Path, lm_head: LmHead) -> Result<BTreeMap<String, Tensor>> {
     let mut tensors = weight_files::read(folder)?;
-    tensors.retain(|name, _| !name.ends_with(".rotary_emb.inv_freq")); // old files store what follows from the config
-    if output == LmHead::Tied {
+    // Old files store the RoPE frequencies, which follow from the config.
+    tensors.retain(|name, _| !name.ends_with(".rotary_emb.inv_freq"));
+    if lm_head == LmHead::Tied {
         drop_tied_lm_head(&mut tensors, "model.embed_tokens.weight", folder)?;
     }
     Ok(tensors)
 }
 
-/// A model of tensors under their Hugging Face names, read from `origin`.
+/// Model built from tensors under their Hugging Face names; `origin` is named in errors.
 ///
 /// # Errors
-/// When a tensor is missing, unknown or misshapen.
+/// When a tensor is missing, unexpected or of the wrong shape.
 pub fn model_from_tensors(
     config: &ModelConfig,
     tensors: BTreeMap<String, Tensor>,
@@ -127,22 +131,22 @@ pub fn model_from_tensors(
     Ok((model, parameters))
 }
 
-/// The special tokens that a folder names: those of `generation_config.json`, else those of `config.json`.
+/// Special tokens from `generation_config.json`, or else from `config.json`.
 ///
 /// # Errors
 /// When a file is damaged.
 pub fn read_special_token_ids(folder: &Path) -> Result<SpecialTokenIds> {
-    let mut ends = SpecialTokenIds::default();
+    let mut special_ids = SpecialTokenIds::default();
     for name in ["generation_config.json", "config.json"] {
         let json = json_file::read_or_null(&folder.join(name))?;
         let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
-        if ends.eos.is_empty() {
-            ends.eos = match &json["eos_token_id"] {
+        if special_ids.eos.is_empty() {
+            special_ids.eos = match &json["eos_token_id"] {
                 Value::Array(ids) => ids.iter().filter_map(id).collect(),
-                one => id(one).into_iter().collect(),
+                value => id(value).into_iter().collect(),
             };
         }
-        ends.bos = ends.bos.or_else(|| id(&json["bos_token_id"]));
+        special_ids.bos = special_ids.bos.or_else(|| id(&json["bos_token_id"]));
     }
-    Ok(ends)
+    Ok(special_ids)
 }

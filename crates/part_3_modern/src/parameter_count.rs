@@ -1,13 +1,13 @@
-//! How many parameters a model has, known before it is made.
+//! Parameter count of a model, computed from its config without allocating it.
 
 use crate::config::{AttentionBias, LmHead, Mlp, ModelConfig, NormKind, PositionEncoding, QkNorm};
 
 impl ModelConfig {
-    /// Numbers that are learned. A float, since sizes as absurd as they come must not overflow.
+    /// Number of learned parameters, as a float so that absurd sizes do not overflow.
     pub fn parameter_count(&self) -> f64 {
-        let Self { vocab_size, n_layer, n_embd, context_len: context, attention, .. } = *self;
-        let [v, n_layer, c, context, d] =
-            [vocab_size, n_layer, n_embd, context, attention.head_dim].map(|n| n as f64);
+        let Self { vocab_size, n_layer, n_embd, context_len, attention, .. } = *self;
+        let [v, n_layer, c, context_len, d] =
+            [vocab_size, n_layer, n_embd, context_len, attention.head_dim].map(|n| n as f64);
         let [q, kv] = [attention.n_head, attention.n_kv_head].map(|heads| heads as f64 * d);
         let norm = |channels: f64| match self.norm {
             NormKind::Rms { .. } => channels,
@@ -28,14 +28,14 @@ impl ModelConfig {
             Mlp::Gelu { width, .. } => (2. * c + 1.) * width as f64 + c,
         };
         let positions = match attention.position {
-            PositionEncoding::Learned => context * c,
+            PositionEncoding::Learned => context_len * c,
             PositionEncoding::Rope { .. } => 0.,
         };
-        let output = match self.lm_head {
+        let lm_head = match self.lm_head {
             LmHead::Tied => 0.,
             LmHead::Untied => v * c,
         };
         let blocks = n_layer * (attention_layer + mlp + 2. * norm(c));
-        v * c + positions + blocks + norm(c) + output
+        v * c + positions + blocks + norm(c) + lm_head
     }
 }

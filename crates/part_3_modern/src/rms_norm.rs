@@ -1,35 +1,36 @@
-//! 3.1 RMSNorm (Zhang and Sennrich, <https://arxiv.org/abs/1910.07467>): layer norm without its mean and its shift.
+//! 3.1 RMSNorm (Zhang and Sennrich, <https://arxiv.org/abs/1910.07467>): layer norm without mean
+//! subtraction and bias.
 //!
-//! y = x / √(mean(x²) + ε) · weight. What the mean took away was hardly worth its cost; the scale is what keeps
-//! activations in range.
+//! y = x / √(mean(x²) + ε) · weight. Rescaling keeps activations in range; subtracting the mean
+//! adds little for its cost.
 
 use candle_core::{D, Result, Tensor};
 use tensor_core::{Init, LayerNorm, Scope, WeightDecay, ops};
 
 use crate::config;
 
-/// The lesson: RMSNorm of `x: (.., C)` in plain steps, scaled by `weight: (C)`.
+/// RMSNorm of `x: (.., C)`, scaled by `weight: (C)`. Reference for the fused [`ops::rms_norm()`].
 pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
     let mean_square = x.sqr()?.mean_keepdim(D::Minus1)?; // (.., 1)
     x.broadcast_div(&(mean_square + eps)?.sqrt()?)?.broadcast_mul(weight)
 }
 
-/// A learned norm over the last dimension.
+/// Learned norm over the last dimension.
 #[derive(Debug, Clone)]
 pub enum Norm {
-    /// This section's.
+    /// RMSNorm.
     Rms {
-        /// (C)
+        /// Scale (C).
         weight: Tensor,
-        /// ε
+        /// ε under the root.
         eps: f64,
     },
-    /// Part 1's.
+    /// Layer norm of part 1.
     Layer(LayerNorm),
 }
 
 impl Norm {
-    /// A norm over rows of `width` numbers; parameter `weight`, and `bias` for a layer norm.
+    /// Norm over rows of `width` numbers, with parameter `weight` (and `bias` for a layer norm).
     pub fn new(mut scope: Scope<'_>, width: usize, kind: config::NormKind) -> Result<Self> {
         match kind {
             config::NormKind::Rms { eps } => {
@@ -40,7 +41,7 @@ impl Norm {
         }
     }
 
-    /// Normalises each row of `x: (.., C)`.
+    /// Normalizes each row of `x: (.., C)`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         match self {
             Self::Rms { weight, eps } => ops::rms_norm(x, weight, *eps),

@@ -1,8 +1,10 @@
-//! 3.2 RoPE (Su et al., <https://arxiv.org/abs/2104.09864>): a token's place is an angle, not a vector added to it.
+//! 3.2 RoPE (Su et al., <https://arxiv.org/abs/2104.09864>): positions are encoded by rotation
+//! instead of by an added vector.
 //!
-//! Numbers i and i + D/2 of a query or key at position p are turned, as a pair, by p · base^(−2i/D). A dot product only
-//! feels the difference of two angles, so attention sees how far apart two tokens are, wherever they stand.
-//! (The paper pairs neighbours; Llama's files pair halves, and so do we.)
+//! Components i and i + D/2 of a query or key at position p are rotated, as a pair, by the angle p
+//! · base^(−2i/D). A dot product depends only on the difference of two angles, so attention logits
+//! depend only on the distance of two tokens. (The paper pairs adjacent components; Hugging Face's
+//! Llama files pair halves, and so do we.)
 
 use std::f64::consts::TAU;
 
@@ -11,34 +13,36 @@ use tensor_core::ops::{self, Positions};
 
 use crate::config::{Llama3Scaling, PositionEncoding};
 
-/// The lesson: turns every head of `x: (B, T, H, D)`, token t standing at `start + t`, in plain steps.
+/// Rotates every head of `x: (B, T, H, D)`, with token t at position `start + t`. Reference for the
+/// fused [`ops::rope()`].
 pub fn apply_rope(x: &Tensor, rope: &Rope, start: usize) -> Result<Tensor> {
     let (_b, t, _h, d) = x.dims4()?;
     let RotaryTable { cos, sin, .. } = rope.table(start, t, x.dtype(), x.device())?; // (T, D/2)
-    let (cos, sin) = (cos.unsqueeze(1)?, sin.unsqueeze(1)?); // (T, 1, D/2): the same for all heads
+    let (cos, sin) = (cos.unsqueeze(1)?, sin.unsqueeze(1)?); // (T, 1, D/2), broadcast over heads
     let (a, b) = (x.narrow(3, 0, d / 2)?, x.narrow(3, d / 2, d / 2)?); // (B, T, H, D/2)
     let first = (a.broadcast_mul(&cos)? - b.broadcast_mul(&sin)?)?;
     let second = (b.broadcast_mul(&cos)? + a.broadcast_mul(&sin)?)?;
     Tensor::cat(&[first, second], 3)
 }
 
-/// How fast each pair turns.
+/// Rotation frequencies of the pairs.
 #[derive(Debug, Clone)]
 pub struct Rope {
-    /// Radians per position, D/2 of them.
+    /// Radians per position: (D/2).
     inv_freq: Vec<f64>,
 }
 
 impl Rope {
-    /// For heads of `head_dim` numbers; `None` where positions are learned.
+    /// Frequencies for heads of size `head_dim`; `None` if positions are learned.
     pub fn new(head_dim: usize, position: PositionEncoding) -> Option<Self> {
         let PositionEncoding::Rope { base, scaling } = position else { return None };
-        let speed = |i: usize| base.powf(-2. * i as f64 / head_dim as f64);
-        let scaled = |speed| scaling.map_or(speed, |scaling| scaling.scale_frequency(speed));
-        Some(Self { inv_freq: (0..head_dim / 2).map(speed).map(scaled).collect() })
+        let frequency = |i: usize| base.powf(-2. * i as f64 / head_dim as f64);
+        let scaled =
+            |inv_freq| scaling.map_or(inv_freq, |scaling| scaling.scale_frequency(inv_freq));
+        Some(Self { inv_freq: (0..head_dim / 2).map(frequency).map(scaled).collect() })
     }
 
-    /// cos and sin at the positions from `first` on: as many as are asked for, wherever they are.
+    /// cos and sin table of positions `first..first + len`.
     pub fn table(
         &self,
         first: usize,
@@ -48,7 +52,7 @@ impl Rope {
     ) -> Result<RotaryTable> {
         let positions = first..first + len;
         let angles =
-            positions.flat_map(|p| self.inv_freq.iter().map(move |speed| p as f64 * speed));
+            positions.flat_map(|p| self.inv_freq.iter().map(move |inv_freq| p as f64 * inv_freq));
         let (cos, sin): (Vec<f32>, Vec<f32>) =
             angles.map(|angle| (angle.cos() as f32, angle.sin() as f32)).unzip();
         let table = |numbers: Vec<f32>| {
@@ -59,39 +63,35 @@ impl Rope {
 }
 
 impl Llama3Scaling {
-    /// The speed in the longer context.
-    pub(crate) fn scale_frequency(self, speed: f64) -> f64 {
-        let Self {
-            factor,
-            low_freq_factor,
-            high_freq_factor,
-            original_context_len: original_context,
-        } = self;
-        let turns = original_context as f64 * speed / TAU; // within the original context
-        let kept = (turns - low_freq_factor) / (high_freq_factor - low_freq_factor);
-        let kept = kept.clamp(0., 1.);
-        speed * (kept + (1. - kept) / factor)
+    /// Frequency for the extended context.
+    pub(crate) fn scale_frequency(self, inv_freq: f64) -> f64 {
+        let Self { factor, low_freq_factor, high_freq_factor, original_context_len } = self;
+        let turns = original_context_len as f64 * inv_freq / TAU; // in the original context
+        let unscaled = (turns - low_freq_factor) / (high_freq_factor - low_freq_factor);
+        let unscaled = unscaled.clamp(0., 1.); // weight of the unscaled frequency
+        inv_freq * (unscaled + (1. - unscaled) / factor)
     }
 }
 
-/// The angles of a stretch of positions.
+/// cos and sin of the rotation angles of a range of positions.
 #[derive(Debug, Clone)]
 pub struct RotaryTable {
     /// (positions, D/2)
     cos: Tensor,
     /// (positions, D/2)
     sin: Tensor,
-    /// The position of row 0.
+    /// Position of row 0.
     first_position: usize,
 }
 
 impl RotaryTable {
-    /// The sine of each pair's angle: (positions, D/2).
+    /// sin of the rotation angles: (positions, D/2).
     pub fn sin(&self) -> &Tensor {
         &self.sin
     }
 
-    /// Turns every head of `x: (B, T, H, D)`: the fused twin of [`rotate`]. The stretch must hold all positions.
+    /// Rotates every head of `x: (B, T, H, D)` with the fused operation; same result as
+    /// [`apply_rope`]. The table must cover all `positions`.
     pub fn apply(&self, x: &Tensor, positions: Positions<'_>) -> Result<Tensor> {
         match positions {
             Positions::StartAt(start) => {

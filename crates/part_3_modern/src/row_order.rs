@@ -1,25 +1,29 @@
-//! The order of the rows of q and k, which depends on how RoPE pairs the components of a head.
+//! Row order of the q and k matrices, which depends on how RoPE pairs the components of a head.
 //!
-//! Meta's Llama and llama.cpp rotate neighbours (2i, 2i + 1); Hugging Face and we rotate halves (i, D/2 + i). A rotation
-//! of pairs is the same whichever pairs they are called, so moving the rows once translates a checkpoint.
+//! Meta's Llama and llama.cpp rotate adjacent components (2i, 2i + 1); Hugging Face and we rotate
+//! halves (i, D/2 + i). Both apply the same rotation to differently ordered rows, so permuting the
+//! rows once converts a checkpoint.
 
-/// From neighbours to halves: row `i` of the new matrix `(n_head·head_dim, in)` is row `order[i]` of the old.
+/// Row order that converts adjacent pairs to halves: row `i` of the new matrix `(n_head·head_dim,
+/// in)` is row `order[i]` of the old one.
 ///
-/// Within a head, new row `j` is old row `2j` and new row `D/2 + j` is old row `2j + 1`. `head_dim` is even.
+/// Within a head, new row `j` is old row `2j` and new row `D/2 + j` is old row `2j + 1`. `head_dim`
+/// is even.
 pub fn interleaved_to_half_order(n_head: usize, head_dim: usize) -> Vec<usize> {
     let half = head_dim / 2;
     let head = (0..half).map(|j| 2 * j).chain((0..half).map(|j| 2 * j + 1));
     (0..n_head).flat_map(|h| head.clone().map(move |row| h * head_dim + row)).collect()
 }
 
-/// The rows of a matrix in a new order, row `i` from row `order[i]`: of numbers, or of bytes when rows are quantised.
+/// Matrix with permuted rows: row `i` of the result is row `order[i]`. Works on numbers and on the
+/// bytes of quantized rows.
 ///
 /// # Panics
 /// When `matrix` is not `order.len()` rows of the same length.
 pub fn permute_rows<T: Copy>(matrix: &[T], order: &[usize]) -> Vec<T> {
     assert!(
         matrix.len().is_multiple_of(order.len().max(1)),
-        "{} numbers are no {} equal rows",
+        "{} elements cannot be split into {} equal rows",
         matrix.len(),
         order.len()
     );

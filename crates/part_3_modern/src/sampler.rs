@@ -1,50 +1,52 @@
-//! Choosing a token among tens of thousands: part 2's filters and two more, and the probability that the choice had.
+//! Token sampling from a distribution over the vocabulary, with the log-probability of the choice.
+//! Adds a repetition penalty and min-p to part 2's filters.
 //!
-//! A repetition penalty ρ divides positive scores of tokens that occurred by ρ and multiplies negative ones
-//! (<https://arxiv.org/abs/1909.05858>). Then the temperature, then the filters: top-k, top-p, and min-p, which keeps what is
-//! at least a share of the likeliest (<https://arxiv.org/abs/2407.01082>). Order and ties are those of transformers.
+//! The repetition penalty ρ divides positive logits of tokens that occurred by ρ and multiplies
+//! negative ones (<https://arxiv.org/abs/1909.05858>). Then come the temperature and the filters:
+//! top-k, top-p, and min-p, which keeps tokens at least `min_p` times as likely as the most likely
+//! one (<https://arxiv.org/abs/2407.01082>). Order and handling of ties match transformers.
 
 use tensor_core::Rng;
 use tiny_gpt::sampling::{keep_top_k, keep_top_p};
 
-/// How tokens are chosen.
+/// Sampling strategy and repetition penalty.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sampler {
-    /// Among which, and at what odds.
+    /// Greedy or random sampling.
     pub strategy: SamplingStrategy,
-    /// ρ > 0; 1 changes nothing.
+    /// Repetition penalty ρ > 0; 1 disables it.
     pub repetition_penalty: f64,
 }
 
-/// Among which tokens is chosen, and at what odds.
+/// Greedy decoding, or random sampling with temperature and filters.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum SamplingStrategy {
-    /// The likeliest, the first of equals.
+    /// Most likely token; the lowest ID wins ties.
     Greedy,
-    /// Any of those that pass, likelier ones more often.
+    /// Random token among those that pass the filters, in proportion to its probability.
     Random {
-        /// T > 0
+        /// Temperature T > 0.
         temperature: f64,
-        /// Pass the k likeliest; ties with the last of them pass too.
+        /// Keep the k most likely tokens and any ties with the last of them.
         top_k: Option<usize>,
-        /// Pass the fewest that hold this share, 0 < p ≤ 1.
+        /// Keep the smallest set of tokens with total probability p, 0 < p ≤ 1 (nucleus sampling).
         top_p: Option<f64>,
-        /// Pass those at least this share as likely as the likeliest.
+        /// Keep tokens at least this fraction as likely as the most likely one.
         min_p: Option<f64>,
     },
 }
 
-/// A token that was chosen.
+/// Sampled token and its log-probability.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SampledToken {
-    /// Its id.
+    /// Token ID.
     pub token: u32,
-    /// The logarithm of the probability that it had, after penalty, temperature and filters: 0 when greedy.
+    /// Log-probability of the token after penalty, temperature and filters; 0 if greedy.
     pub log_prob: f32,
 }
 
 impl SamplingStrategy {
-    /// At this temperature, 0 being greedy, among those that the filters let pass.
+    /// Strategy with this temperature (0 means greedy) and these filters.
     pub fn new(
         temperature: f64,
         top_k: Option<usize>,
@@ -59,41 +61,41 @@ impl SamplingStrategy {
 }
 
 impl Sampler {
-    /// No penalty.
-    pub fn new(choice: SamplingStrategy) -> Self {
-        Self { strategy: choice, repetition_penalty: 1. }
+    /// Sampler without repetition penalty.
+    pub fn new(strategy: SamplingStrategy) -> Self {
+        Self { strategy, repetition_penalty: 1. }
     }
 
-    /// Chooses by the scores `logits: (V)`, none of them NaN; `seen[token]` says whether a token occurred (it may be
-    /// shorter than V).
+    /// Samples a token from `logits: (V)`, which must not contain NaN. `seen[token]` is true for
+    /// tokens that occurred (`seen` may be shorter than V).
     pub fn sample_token(&self, logits: &[f32], seen: &[bool], rng: &mut Rng) -> SampledToken {
         if self.strategy == SamplingStrategy::Greedy {
             return SampledToken { token: self.argmax(logits, seen), log_prob: 0. };
         }
-        let kept = self.filtered(self.penalized(logits, seen));
-        let total: f64 = kept.iter().map(|(_, weight)| weight).sum();
-        let mut left = rng.uniform() * total;
-        // Rounding may leave a crumb past the last one, which is then chosen.
-        let chosen = kept.iter().find(|(_, weight)| {
-            left -= weight;
-            left < 0.
+        let allowed = self.filtered(self.penalized(logits, seen));
+        let total: f64 = allowed.iter().map(|(_, weight)| weight).sum();
+        let mut remaining = rng.uniform() * total;
+        // Rounding may leave a remainder after the last token, which is then chosen.
+        let chosen = allowed.iter().find(|(_, weight)| {
+            remaining -= weight;
+            remaining < 0.
         });
-        let &(token, weight) = chosen.or(kept.last()).unwrap_or(&(0, total));
+        let &(token, weight) = chosen.or(allowed.last()).unwrap_or(&(0, total));
         SampledToken { token, log_prob: (weight / total).ln() as f32 }
     }
 
-    /// The tokens among which [`Sampler::draw`] chooses, in order, each with its probability.
+    /// Probability of every token that [`Sampler::sample_token`] may choose, ordered by token ID.
     pub fn probabilities(&self, logits: &[f32], seen: &[bool]) -> Vec<(u32, f64)> {
-        let mut kept = match self.strategy {
+        let mut allowed = match self.strategy {
             SamplingStrategy::Greedy => vec![(self.argmax(logits, seen), 1.)],
             SamplingStrategy::Random { .. } => self.filtered(self.penalized(logits, seen)),
         };
-        let total: f64 = kept.iter().map(|(_, weight)| weight).sum();
-        kept.iter_mut().for_each(|(_, weight)| *weight /= total);
-        kept
+        let total: f64 = allowed.iter().map(|(_, weight)| weight).sum();
+        allowed.iter_mut().for_each(|(_, weight)| *weight /= total);
+        allowed
     }
 
-    /// The scores after the penalty.
+    /// Logits after the repetition penalty.
     fn penalized(&self, logits: &[f32], seen: &[bool]) -> impl Iterator<Item = f64> {
         let rho = self.repetition_penalty;
         let seen = seen.iter().copied().chain(std::iter::repeat(false));
@@ -104,7 +106,7 @@ impl Sampler {
         })
     }
 
-    /// The first of the tokens with the best score.
+    /// First token with the highest logit.
     fn argmax(&self, logits: &[f32], seen: &[bool]) -> u32 {
         let mut best = (0, f64::NEG_INFINITY);
         for (token, x) in self.penalized(logits, seen).enumerate() {
@@ -115,24 +117,24 @@ impl Sampler {
         best.0 as u32
     }
 
-    /// Tokens that pass and their weights, in order of their ids.
+    /// Tokens that pass the filters, ordered by ID, with unnormalized probabilities.
     fn filtered(&self, logits: impl Iterator<Item = f64>) -> Vec<(u32, f64)> {
         let SamplingStrategy::Random { temperature, top_k, top_p, min_p } = self.strategy else {
             return Vec::new();
         };
         let possible = (0..).zip(logits).filter(|(_, x)| *x > f64::NEG_INFINITY);
-        let mut kept: Vec<(u32, f64)> = possible.collect();
+        let mut allowed: Vec<(u32, f64)> = possible.collect();
         if let Some(k) = top_k {
-            keep_top_k(&mut kept, k);
+            keep_top_k(&mut allowed, k);
         }
-        let max = kept.iter().fold(f64::NEG_INFINITY, |max, (_, x)| max.max(*x));
-        kept.iter_mut().for_each(|(_, x)| *x = ((*x - max) / temperature).exp());
+        let max = allowed.iter().fold(f64::NEG_INFINITY, |max, (_, x)| max.max(*x));
+        allowed.iter_mut().for_each(|(_, x)| *x = ((*x - max) / temperature).exp());
         if let Some(p) = top_p {
-            keep_top_p(&mut kept, p);
+            keep_top_p(&mut allowed, p);
         }
-        if let Some(share) = min_p {
-            kept.retain(|&(_, weight)| weight >= share); // the likeliest has weight 1
+        if let Some(min_p) = min_p {
+            allowed.retain(|&(_, weight)| weight >= min_p); // the most likely token has weight 1
         }
-        kept
+        allowed
     }
 }

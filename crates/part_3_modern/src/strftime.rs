@@ -1,4 +1,4 @@
-//! Today's date, which Llama 3's chat template tells the model: Python's `strftime`, in UTC.
+//! Python's `strftime` in UTC, for templates that give the model the date (Llama 3).
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -21,17 +21,18 @@ const MONTHS: [&str; 12] = [
 const WEEKDAYS: [&str; 7] =
     ["Thursday", "Friday", "Saturday", "Sunday", "Monday", "Tuesday", "Wednesday"];
 
-/// The present moment in `format`.
+/// Current time in `format`.
 pub(crate) fn strftime_now(format: &str) -> Result<String, Error> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     strftime(format, now.as_secs())
 }
 
-/// The moment `seconds` after 1970 began, in `format`.
+/// Time `seconds` after the Unix epoch, in `format`.
 fn strftime(format: &str, seconds: u64) -> Result<String, Error> {
     let (days, second) = (seconds / 86_400, seconds % 86_400);
     let (year, month, day) = date(days);
-    let (month_name, weekday) = (MONTHS[month - 1], WEEKDAYS[(days % 7) as usize]); // 1970 began on a Thursday
+    // 1970-01-01 was a Thursday.
+    let (month_name, weekday) = (MONTHS[month - 1], WEEKDAYS[(days % 7) as usize]);
     let mut text = String::new();
     let mut letters = format.chars();
     while let Some(letter) = letters.next() {
@@ -56,7 +57,7 @@ fn strftime(format: &str, seconds: u64) -> Result<String, Error> {
             Some('%') => "%".to_string(),
             other => {
                 let code = other.map_or(String::new(), String::from);
-                let message = format!("strftime_now does not know `%{code}`");
+                let message = format!("strftime_now does not support `%{code}`");
                 return Err(Error::new(ErrorKind::InvalidOperation, message));
             }
         };
@@ -90,8 +91,8 @@ mod tests {
     use super::strftime;
 
     #[test]
-    fn dates_are_those_of_python() {
-        // datetime.fromtimestamp(t, timezone.utc).strftime("%A %d %b %Y %H:%M:%S, %B %e %y %F %a %%")
+    fn strftime_gives_the_same_dates_as_python() {
+        // Expected values: Python's datetime.fromtimestamp(t, timezone.utc).strftime(format).
         for (seconds, expected) in [
             (0, "Thursday 01 Jan 1970 00:00:00, January  1 70 1970-01-01 Thu %"),
             (951_782_400 + 86_399, "Tuesday 29 Feb 2000 23:59:59, February 29 00 2000-02-29 Tue %"),

@@ -1,8 +1,7 @@
-//! 3.3 SwiGLU (Shazeer, <https://arxiv.org/abs/2002.05202>): a feed-forward layer in which one half decides how much of
-//! the other passes.
+//! 3.3 SwiGLU (Shazeer, <https://arxiv.org/abs/2002.05202>): a gated feed-forward layer.
 //!
-//! FFN(x) = W_down · (silu(W_gate x) · W_up x), with silu(x) = x / (1 + exp(−x)). Three matrices instead of two, so F is
-//! 8/3 C where a plain layer has 4 C.
+//! FFN(x) = W_down · (silu(W_gate x) · W_up x), with silu(x) = x / (1 + exp(−x)). It has three
+//! matrices instead of two, so its hidden width F is 8/3 C where a plain MLP has 4 C.
 
 use candle_core::{Result, Tensor};
 use tensor_core::ops::{self, Gelu, gelu};
@@ -10,16 +9,16 @@ use tensor_core::{Bias, Init, Linear, Scope};
 
 use crate::config::Mlp;
 
-/// The lesson: silu(`gate`) · `up`, all of one shape, in plain steps.
+/// silu(`gate`) · `up`, elementwise and of one shape. Reference for the fused [`ops::silu_mul()`].
 pub fn silu_mul(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
     let silu = (gate / (gate.neg()?.exp()? + 1.)?)?;
     silu * up
 }
 
-/// The layer that works on each token alone.
+/// Feed-forward layer (MLP), applied to each token separately.
 #[derive(Debug, Clone)]
 pub enum FeedForward {
-    /// This section's.
+    /// SwiGLU.
     SwiGlu {
         /// C → F
         gate_proj: Linear,
@@ -28,19 +27,21 @@ pub enum FeedForward {
         /// F → C
         down_proj: Linear,
     },
-    /// Part 1's.
+    /// GELU MLP of part 1.
     Gelu {
         /// C → F
         fc: Linear,
         /// F → C
         proj: Linear,
-        /// Form of the activation.
+        /// Exact GELU or its tanh approximation.
         form: Gelu,
     },
 }
 
 impl FeedForward {
-    /// Parameters `gate_proj`, `up_proj`, `down_proj`, or `fc` and `proj`. `residual` is the initial scale of the last.
+    /// Creates the parameters `gate_proj`, `up_proj` and `down_proj`, or `fc` and `proj`.
+    /// `residual` is the initialization of the last matrix, whose output is added to the residual
+    /// stream.
     pub fn new(
         mut scope: Scope<'_>,
         c: usize,
@@ -64,12 +65,13 @@ impl FeedForward {
         }
     }
 
-    /// Maps `x: (B, T, C)` to `(B, T, C)`, each token on its own.
+    /// Maps `x: (B, T, C)` to `(B, T, C)`, each token separately.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         match self {
             Self::SwiGlu { gate_proj, up_proj, down_proj } => {
-                let inner = ops::silu_mul(&gate_proj.forward(x)?, &up_proj.forward(x)?)?; // (B, T, F)
-                down_proj.forward(&inner)
+                let (gate, up) = (gate_proj.forward(x)?, up_proj.forward(x)?); // (B, T, F)
+                let hidden = ops::silu_mul(&gate, &up)?; // (B, T, F)
+                down_proj.forward(&hidden)
             }
             Self::Gelu { fc, proj, form } => proj.forward(&gelu(&fc.forward(x)?, *form)?),
         }

@@ -1,4 +1,4 @@
-//! What this part claims, section by section.
+//! Unit tests of this part, section by section.
 
 mod cache;
 mod lessons;
@@ -26,14 +26,14 @@ use crate::{GptModern, SlidingWindow};
 
 const CPU: Device = Device::Cpu;
 
-/// Two layers, four query heads that share two key heads.
+/// Model of two layers, with four query heads that share two key heads.
 fn tiny() -> ModelConfig {
     let mut config = ModelConfig { vocab_size: 11, ..ModelConfig::byte_level(64, 2, 4, 16) };
     config.attention.n_kv_head = 2;
     config
 }
 
-/// One of each kind of choice, by name.
+/// One config per architectural variant, by name.
 fn variants() -> Vec<(&'static str, ModelConfig)> {
     let with = |change: fn(&mut ModelConfig)| {
         let mut config = tiny();
@@ -58,7 +58,7 @@ fn variants() -> Vec<(&'static str, ModelConfig)> {
 fn fresh(config: &ModelConfig, dtype: DType) -> Result<(GptModern, Parameters)> {
     let mut parameters = Parameters::seeded(1, dtype, &CPU);
     let model = GptModern::new(config, parameters.root())?;
-    // Fresh weights are so small that a wrong mask would hardly show.
+    // Fresh weights are so small that a wrong mask would hardly change the logits.
     for parameter in parameters.iter().filter(|p| p.name.ends_with("proj.weight")) {
         parameter.var.set(&(parameter.var.as_tensor() * 20.)?)?;
     }
@@ -71,7 +71,7 @@ fn ids(b: usize, t: usize, seed: u64) -> Result<Tensor> {
     Tensor::from_vec(ids, (b, t), &CPU)
 }
 
-/// The message of a result that must be an error.
+/// Error message of a result that must be an error.
 fn error<T>(result: anyhow::Result<T>) -> String {
     format!("{:#}", result.err().expect("an error"))
 }

@@ -1,8 +1,10 @@
-//! Text as it is generated: a token may be a third of an emoji, so text is shown once its characters are whole.
+//! Incremental decoding of generated tokens: a token may be a fraction of an emoji, so text is
+//! emitted only when its characters are complete.
 //!
-//! Decoding everything anew after each token would cost O(T) per token. A token's text depends only on the tokens just
-//! before it (a character in several tokens, sentencepiece's rule that the very first space is dropped), so we decode
-//! two overlapping windows and show what the longer one has more: O(1) per token, as Hugging Face's streamers do.
+//! Decoding all tokens again after each new one would cost O(T) per token. A token's text depends
+//! only on a few tokens before it (characters split over several tokens; sentencepiece drops the
+//! very first space). We therefore decode two overlapping windows and emit the difference, which
+//! costs O(1) per token, like Hugging Face's streamers.
 
 use std::ops::Range;
 
@@ -10,43 +12,52 @@ use anyhow::Result;
 
 use crate::tokenizer::{SkipSpecialTokens, Tokenizer};
 
-/// Turns ids into text one at a time; all pieces together are [`Tokenizer::decode`] of all ids.
+/// Streaming decoder: turns token IDs into text one at a time. The concatenated text equals
+/// [`Tokenizer::decode`] of all IDs.
 ///
-/// One exception: when a byte-fallback model writes bytes that are no UTF-8, or a long run of `�`, what was shown already
-/// cannot be taken back, and the number of `�` may differ.
+/// One exception: when a byte-fallback model generates invalid UTF-8 or a long run of `�`, emitted
+/// text cannot be taken back, and the number of `�` may differ.
 #[derive(Debug, Clone)]
 pub struct TextStream<'a> {
     tokenizer: &'a Tokenizer,
     skip_special_tokens: SkipSpecialTokens,
-    /// The tokens of the last piece of text shown, then those that wait.
+    /// Tokens of the last emitted text, followed by the pending ones.
     pub(crate) window: Vec<u32>,
-    /// How many of `window` are shown.
+    /// Number of emitted tokens at the start of `window`.
     n_emitted: usize,
 }
 
-/// How many tokens before a text decide how it begins, at the very most.
+/// Maximum number of preceding tokens that can affect the text of the next one.
 const CONTEXT_TOKENS: usize = 8;
 
-/// How many tokens wait at most for a character that may still become whole. One takes four tokens, but a decoder that
-/// falls back to bytes judges a whole run of them at once; so many in a row are no text, and are shown as what they are.
+/// Maximum number of tokens pending for an incomplete character. A character takes at most four
+/// byte tokens, but a byte-fallback decoder decides about a whole run of byte tokens at once. A
+/// longer run is not text and is emitted as `�`.
 const MAX_PENDING: usize = 64;
 
 impl<'a> TextStream<'a> {
-    /// A stream that goes on after `before`, which was shown: `[]` at the beginning of a text.
-    pub fn new(tokenizer: &'a Tokenizer, markers: SkipSpecialTokens, before: &[u32]) -> Self {
-        let seen = before.iter().rev().filter(|&&id| !tokenizer.is_skipped(id, markers));
-        let mut window: Vec<u32> = seen.take(CONTEXT_TOKENS).copied().collect();
+    /// Stream that continues after the tokens `before`, whose text was already emitted. `before` is
+    /// empty at the beginning of a text.
+    pub fn new(
+        tokenizer: &'a Tokenizer,
+        skip_special_tokens: SkipSpecialTokens,
+        before: &[u32],
+    ) -> Self {
+        let visible = before.iter().rev();
+        let visible = visible.filter(|&&id| !tokenizer.is_skipped(id, skip_special_tokens));
+        let mut window: Vec<u32> = visible.take(CONTEXT_TOKENS).copied().collect();
         window.reverse();
-        Self { tokenizer, skip_special_tokens: markers, n_emitted: window.len(), window }
+        Self { tokenizer, skip_special_tokens, n_emitted: window.len(), window }
     }
 
-    /// Takes one id and gives the text that is certain now: often none, sometimes several characters.
+    /// Appends one token ID and returns the text that is now certain: often empty, sometimes
+    /// several characters.
     ///
     /// # Errors
-    /// As [`Tokenizer::decode`].
+    /// Those of [`Tokenizer::decode`].
     pub fn push(&mut self, id: u32) -> Result<String> {
         if self.tokenizer.is_skipped(id, self.skip_special_tokens) {
-            return Ok(String::new()); // nor is it kept: a model may write nothing else
+            return Ok(String::new()); // not stored: a model may generate nothing else
         }
         self.window.push(id);
         let end = self.window.len();
@@ -58,37 +69,38 @@ impl<'a> TextStream<'a> {
             return Ok(self.emit(end, text));
         }
         if end - self.n_emitted > MAX_PENDING {
-            for certain in (self.n_emitted + 1..=end - 3).rev() {
-                let (before, after) = (self.pending_text(certain)?, self.decode(certain..end)?);
+            for split in (self.n_emitted + 1..=end - 3).rev() {
+                let (before, after) = (self.pending_text(split)?, self.decode(split..end)?);
                 if format!("{before}{after}") == text {
-                    return Ok(self.emit(certain, before));
+                    return Ok(self.emit(split, before));
                 }
             }
         }
-        Ok(String::new()) // a character that may still become whole
+        Ok(String::new()) // an incomplete character
     }
 
-    /// What is left when no more ids come: `�` for a character that was cut off.
+    /// Text of the pending tokens at the end of the stream: `�` for an incomplete character.
     ///
     /// # Errors
-    /// As [`Tokenizer::decode`].
+    /// Those of [`Tokenizer::decode`].
     pub fn finish(self) -> Result<String> {
         self.pending_text(self.window.len())
     }
 
-    /// Notes that all tokens before `end` are shown, with this text.
+    /// Marks all tokens before `end` as emitted and returns `text`.
     fn emit(&mut self, end: usize, text: String) -> String {
         self.window.drain(..self.n_emitted);
         self.n_emitted = end - self.n_emitted;
         text
     }
 
-    /// The text of the tokens that wait, up to `end`, in the light of those before.
+    /// Text of the pending tokens up to `end`, decoded after the emitted ones.
     fn pending_text(&self, end: usize) -> Result<String> {
         let (before, all) = (self.decode(0..self.n_emitted)?, self.decode(0..end)?);
         match all.strip_prefix(&before) {
             Some(text) => Ok(text.to_string()),
-            // Bytes after `before` made the decoder see it differently; it is shown, so the rest stands alone.
+            // Later bytes changed the decoding of `before`. It was already emitted, so decode the
+            // rest separately.
             None => self.decode(self.n_emitted..end),
         }
     }

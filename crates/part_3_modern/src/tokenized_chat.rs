@@ -1,9 +1,11 @@
-//! A conversation as ids, in which only the template commands: what a message says is text, whatever it spells.
+//! Tokenization of conversations in which only the template produces special tokens: message text
+//! is always plain text.
 //!
-//! Were a rendered chat simply encoded, `<|im_end|>` typed by a user would end the turn, and the rest of the message could
-//! be anybody's. So before the template sees a message, the first character of each special token spelled in it is
-//! swapped for a stand-in that no token contains, and swapped back once the text is cut at its special tokens. A
-//! message that spells none passes as it is, so its ids are those of transformers' `apply_chat_template`.
+//! Encoding a rendered chat directly would let `<|im_end|>` typed by a user end the turn, and the
+//! rest of the message could forge another role. Therefore, before rendering, the first character
+//! of every special token spelled in a message is replaced by a placeholder that occurs in no
+//! token; it is restored after the text has been split at its special tokens. A message without
+//! such spellings is unchanged, so its IDs equal those of transformers' `apply_chat_template`.
 
 use std::ops::Range;
 
@@ -11,82 +13,83 @@ use anyhow::{Context, Result};
 
 use crate::{AddGenerationPrompt, ChatMessage, ChatTemplate, Tokenizer, jinja};
 
-/// The tokens of a conversation.
+/// Token IDs of a conversation, with the spans of the assistant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenizedChat {
-    /// All of them.
+    /// Token IDs of the whole conversation.
     pub tokens: Vec<u32>,
-    /// Which of them the assistant says, turn by turn: what `{% generation %}` encloses in the template. Templates
-    /// without that tag give none.
+    /// Token ranges of the assistant's turns: the text inside `{% generation %}` in the template.
+    /// Empty for templates without that tag.
     pub assistant_spans: Vec<Range<usize>>,
 }
 
 impl ChatTemplate {
-    /// The tokens of `messages` as this template has them written, for the model of `tokenizer`. Special tokens come from
-    /// the template alone; those spelled in a message stay text.
+    /// Renders and tokenizes `messages`. Special tokens come only from the template; those spelled
+    /// in a message stay text.
     ///
     /// # Errors
-    /// As [`ChatTemplate::render`], or when the tokenizer cannot represent a character.
+    /// Those of [`ChatTemplate::render`]; when the tokenizer cannot represent a character.
     pub fn encode(
         &self,
         tokenizer: &Tokenizer,
         messages: &[ChatMessage],
         prompt: AddGenerationPrompt,
     ) -> Result<TokenizedChat> {
-        let mut disguise = SpecialTokenEscaper { tokenizer, characters: Vec::new() };
+        let mut escaper = SpecialTokenEscaper { tokenizer, characters: Vec::new() };
         let messages = messages.iter().map(|ChatMessage { role, content }| {
-            Ok(ChatMessage { role: disguise.escape(role)?, content: disguise.escape(content)? })
+            Ok(ChatMessage { role: escaper.escape(role)?, content: escaper.escape(content)? })
         });
-        let (text, spoken) =
+        let (text, spans) =
             self.render_sanitized(&messages.collect::<Result<Vec<_>>>()?, prompt)?;
-        let (tokens, places) = tokenizer.encode_with_offsets(&text, |c| disguise.unescape(c))?;
-        let assistant = spoken.iter().filter_map(|span| {
-            let start = places.iter().position(|place| place.end > span.start)?;
-            let last = places.iter().rposition(|place| place.start < span.end)?;
+        let (tokens, offsets) = tokenizer.encode_with_offsets(&text, |c| escaper.unescape(c))?;
+        let assistant_spans = spans.iter().filter_map(|span| {
+            let start = offsets.iter().position(|token| token.end > span.start)?;
+            let last = offsets.iter().rposition(|token| token.start < span.end)?;
             (start <= last && !span.is_empty()).then_some(start..last + 1)
         });
-        Ok(TokenizedChat { assistant_spans: assistant.collect(), tokens })
+        Ok(TokenizedChat { assistant_spans: assistant_spans.collect(), tokens })
     }
 }
 
-/// Hides special tokens that messages spell.
+/// Escapes special tokens spelled in messages.
 struct SpecialTokenEscaper<'a> {
     tokenizer: &'a Tokenizer,
-    /// What each of [`jinja::STAND_INS`] stands for.
+    /// Original character of each of the [`jinja::PLACEHOLDERS`] in use.
     characters: Vec<char>,
 }
 
 impl SpecialTokenEscaper<'_> {
-    /// `text` without a special token.
+    /// `text` with every special token escaped.
     fn escape(&mut self, text: &str) -> Result<String> {
         let mut text = jinja::strip_marks(text);
         loop {
-            // Once one is hidden, another that overlapped it may show.
+            // Escaping one token may expose another one that overlapped it.
             let spelled = self.tokenizer.special_token_spans(&text);
             if spelled.is_empty() {
                 return Ok(text);
             }
             for Range { start, end } in spelled.into_iter().rev() {
-                // Some tokens take in the spaces before them, which a template may trim, and some are nothing else.
+                // Some tokens include the spaces before them, which a template may trim; some
+                // consist of spaces only.
                 let token = text.get(start..end).context("a special token of no characters")?;
                 let at = start + (token.len() - token.trim_start().len()) % token.len();
                 let c = text[at..].chars().next().context("a special token of no characters")?;
-                let stand_in = self.placeholder(c)?;
-                text.replace_range(at..at + c.len_utf8(), stand_in.encode_utf8(&mut [0; 4]));
+                let placeholder = self.placeholder(c)?;
+                text.replace_range(at..at + c.len_utf8(), placeholder.encode_utf8(&mut [0; 4]));
             }
         }
     }
 
     fn placeholder(&mut self, c: char) -> Result<char> {
-        let known = self.characters.iter().position(|&known| known == c);
-        let at = known.unwrap_or(self.characters.len());
-        let stand_in = jinja::PLACEHOLDERS.clone().nth(at);
-        let stand_in =
-            stand_in.context("the messages spell special tokens that begin in too many ways")?;
-        if known.is_none() {
+        let existing = self.characters.iter().position(|&existing| existing == c);
+        let at = existing.unwrap_or(self.characters.len());
+        let placeholder = jinja::PLACEHOLDERS.clone().nth(at).context(
+            "the messages spell special tokens with too many different first characters",
+        )?;
+        if existing.is_none() {
             self.characters.push(c);
         }
-        Ok(stand_in)
+        Ok(placeholder)
     }
 
     fn unescape(&self, c: char) -> char {

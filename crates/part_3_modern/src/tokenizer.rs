@@ -1,7 +1,7 @@
-//! The subword tokenizer: a model's own `tokenizer.json`, so that its text becomes the ids it was trained on.
+//! Subword tokenizer, loaded from a model's `tokenizer.json`.
 //!
-//! Special tokens are where text and commands meet: `<|im_end|>` typed by a user must stay text, written by a chat
-//! template it must be one token. [`Spelled`] makes every call say which.
+//! A special token such as `<|im_end|>` must stay text when a user typed it, and must be one token
+//! when a chat template wrote it. Every call of [`Tokenizer::encode`] chooses by [`ParseSpecial`].
 
 mod offsets;
 
@@ -19,107 +19,113 @@ use crate::text_stream::TextStream;
 use crate::tokenizer_check::tokenizer_from_json;
 use crate::tokenizer_config::{self, TokenizerSpecialTokens};
 
-/// Whether the tokens that a model expects around a text, such as `<s>`, are added.
+/// Addition of the tokens that a model expects around a text, such as `<s>`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AddSpecialTokens {
-    /// Those that the tokenizer's own post-processor adds: for plain text.
+    /// Add those of the tokenizer's post-processor: for complete texts.
     Yes,
-    /// None: for pieces of a text.
+    /// Add nothing: for parts of a text.
     No,
 }
 
-/// What the name of a special token, written out in a text, becomes.
+/// Treatment of special tokens that are spelled out in a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ParseSpecial {
-    /// The token: for text that is wholly our own. (A conversation has parts of either kind: `ChatTemplate::encode`.)
+    /// Parse them as tokens: for trusted text. (For conversations, use `ChatTemplate::encode`.)
     Yes,
-    /// Text like any other: for what a user wrote, who so cannot end a turn or forge another one. Added tokens that are
-    /// not special, such as Qwen's `<think>`, are tokens all the same.
+    /// Encode them as plain text: for user input, which then cannot end a turn or forge another
+    /// one. Added tokens that are not special, such as Qwen's `<think>`, are still parsed.
     No,
 }
 
-/// What special tokens become when decoded.
+/// Treatment of special tokens in decoding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SkipSpecialTokens {
-    /// Nothing.
+    /// Omit them.
     Yes,
-    /// Their names.
+    /// Print their names.
     No,
 }
 
-/// Turns text into ids and back, as a `tokenizer.json` says.
+/// Subword tokenizer defined by a `tokenizer.json`.
 #[derive(Debug, Clone)]
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
-    /// The added tokens once more, set to leave the special ones in the text: [`Spelled::Text`].
+    /// Added vocabulary that leaves special tokens as text, for [`ParseSpecial::No`].
     added_without_special: AddedVocabulary,
     special_tokens: TokenizerSpecialTokens,
 }
 
 impl Tokenizer {
-    /// Opens a folder's `tokenizer.json`, or that file itself; the files beside it name the [`SpecialTokens`].
+    /// Opens `tokenizer.json`, given its folder or its path. Files in the same folder name the
+    /// [`TokenizerSpecialTokens`].
     ///
     /// # Errors
-    /// When there is no such file, or it or a file beside it is damaged.
+    /// When the file is missing, or it or a neighboring file is damaged.
     pub fn open(folder_or_file: &Path) -> Result<Self> {
         let file = match folder_or_file.is_dir() {
             true => folder_or_file.join("tokenizer.json"),
             false => folder_or_file.to_path_buf(),
         };
-        let bytes = std::fs::read(&file)
-            .with_context(|| format!("reading {} (a model needs its tokenizer)", file.display()))?;
-        // Read as JSON first: on a wrong comma within its decoder, the library panics.
+        let bytes = std::fs::read(&file).with_context(|| {
+            format!("reading {} (a model requires its tokenizer)", file.display())
+        })?;
+        // Parse as JSON first: the library panics on a syntax error inside the decoder.
         let inner = serde_json::from_slice(&bytes)
             .map_err(Error::from)
             .and_then(tokenizer_from_json)
-            .with_context(|| format!("{} is no tokenizer; download it again", file.display()))?;
+            .with_context(|| {
+                format!("{} is not a valid tokenizer; download it again", file.display())
+            })?;
         let folder = file.parent().unwrap_or(Path::new("."));
         let special = TokenizerSpecialTokens::open(folder, &inner)?;
         Self::new(inner, special)
     }
 
-    /// The tokenizer that the JSON of a `tokenizer.json` describes.
+    /// Tokenizer from the contents of a `tokenizer.json`.
     ///
     /// # Errors
-    /// When it describes none, for example with a merge of tokens that are not in the vocabulary.
+    /// When the JSON is not a valid tokenizer, for example because a merge uses tokens outside the
+    /// vocabulary.
     pub fn from_json(json: Value, special: TokenizerSpecialTokens) -> Result<Self> {
-        Self::new(tokenizer_from_json(json).context("this describes no tokenizer")?, special)
+        Self::new(tokenizer_from_json(json).context("not a valid tokenizer")?, special)
     }
 
     fn new(mut inner: tokenizers::Tokenizer, special: TokenizerSpecialTokens) -> Result<Self> {
-        // What a file was trained with; a text is never cut or filled up behind the caller's back.
+        // Files may contain the truncation and padding of training, which we never apply.
         inner.with_truncation(None).map_err(Error::from_boxed)?;
         inner.with_padding(None);
         for id in special.by_name().into_iter().filter_map(|(_, id)| id) {
             let token = inner.id_to_token(id);
             let token = token
                 .with_context(|| format!("the special token {id} is not in the vocabulary"))?;
-            // What is named so is kept whole and hidden, as in transformers, even where `tokenizer.json` does not say it.
+            // Like transformers: a named token is never split and is skipped in decoding, even if
+            // `tokenizer.json` does not mark it as special.
             if !inner.get_added_vocabulary().is_special_token(&token) {
                 let token = AddedToken::from(token, true).normalized(false);
                 inner.add_special_tokens([token]).map_err(Error::from_boxed)?;
             }
         }
-        let mut plain = inner.get_added_vocabulary().clone();
-        plain.set_encode_special_tokens(true);
-        Ok(Self { inner, added_without_special: plain, special_tokens: special })
+        let mut without_special = inner.get_added_vocabulary().clone();
+        without_special.set_encode_special_tokens(true);
+        Ok(Self { inner, added_without_special: without_special, special_tokens: special })
     }
 
-    /// The ids of `text`.
+    /// Token IDs of `text`.
     ///
     /// # Errors
-    /// When the tokenizer cannot represent a character and has no token for unknown ones.
+    /// When the tokenizer cannot represent a character and lacks an unknown token.
     pub fn encode(
         &self,
         text: &str,
-        special: AddSpecialTokens,
-        spelled: ParseSpecial,
+        add_special_tokens: AddSpecialTokens,
+        parse_special: ParseSpecial,
     ) -> Result<Vec<u32>> {
-        let encoding = match spelled {
+        let encoding = match parse_special {
             ParseSpecial::Yes => self.inner.encode_fast(text, false),
             ParseSpecial::No => self.encode_as_text(text),
         };
-        let add = special == AddSpecialTokens::Yes;
+        let add = add_special_tokens == AddSpecialTokens::Yes;
         let encoding = encoding.and_then(|encoding| self.inner.post_process(encoding, None, add));
         Ok(encoding.map_err(Error::from_boxed)?.get_ids().to_vec())
     }
@@ -130,8 +136,8 @@ impl Tokenizer {
         self.encode_pieces(pieces, OffsetType::None)
     }
 
-    /// The last three of the four steps of every tokenizer: normalize, split, apply the model to each piece, and put the
-    /// ids together.
+    /// Steps after normalization: pre-tokenize, apply the model to each piece, and concatenate the
+    /// IDs.
     fn encode_pieces(
         &self,
         mut pieces: PreTokenizedString,
@@ -144,64 +150,66 @@ impl Tokenizer {
         pieces.into_encoding(None, 0, offsets)
     }
 
-    /// The text of `ids`, with `�` where their bytes are no UTF-8; ids that are no token give nothing.
+    /// Text of `ids`, with `�` for invalid UTF-8. IDs outside the vocabulary are ignored.
     ///
     /// # Errors
     /// When the tokenizer's decoder fails.
-    pub fn decode(&self, ids: &[u32], markers: SkipSpecialTokens) -> Result<String> {
-        self.inner.decode(ids, markers == SkipSpecialTokens::Yes).map_err(Error::from_boxed)
+    pub fn decode(&self, ids: &[u32], skip_special_tokens: SkipSpecialTokens) -> Result<String> {
+        let skip = skip_special_tokens == SkipSpecialTokens::Yes;
+        self.inner.decode(ids, skip).map_err(Error::from_boxed)
     }
 
-    /// Whether [`Tokenizer::decode`] passes over `id`, whatever stands around it.
-    pub(crate) fn is_skipped(&self, id: u32, markers: SkipSpecialTokens) -> bool {
-        let special = |token: &str| self.inner.get_added_vocabulary().is_special_token(token);
-        self.id_to_token(id)
-            .is_none_or(|id_to_token| markers == SkipSpecialTokens::Yes && special(&id_to_token))
+    /// True if [`Tokenizer::decode`] skips `id` in every context.
+    pub(crate) fn is_skipped(&self, id: u32, skip_special_tokens: SkipSpecialTokens) -> bool {
+        let skip = skip_special_tokens == SkipSpecialTokens::Yes;
+        let is_special = |token: &str| self.inner.get_added_vocabulary().is_special_token(token);
+        self.id_to_token(id).is_none_or(|token| skip && is_special(&token))
     }
 
-    /// Decodes ids as they come, after those `before`: `[]` at the beginning of a text.
-    pub fn stream(&self, markers: SkipSpecialTokens, before: &[u32]) -> TextStream<'_> {
-        TextStream::new(self, markers, before)
+    /// Streaming decoder that continues after the tokens `before` (empty at the beginning of a
+    /// text).
+    pub fn stream(&self, skip_special_tokens: SkipSpecialTokens, before: &[u32]) -> TextStream<'_> {
+        TextStream::new(self, skip_special_tokens, before)
     }
 
-    /// Number of tokens, added ones included.
+    /// Number of tokens, including added ones.
     pub fn vocab_size(&self) -> usize {
         self.inner.get_vocab_size(true)
     }
 
-    /// The id of the token spelled `token`.
+    /// ID of the token spelled `token`.
     pub fn token_to_id(&self, token: &str) -> Option<u32> {
         self.inner.token_to_id(token)
     }
 
-    /// How the vocabulary spells token `id`.
+    /// Spelling of token `id` in the vocabulary.
     pub fn id_to_token(&self, id: u32) -> Option<String> {
         self.inner.id_to_token(id)
     }
 
-    /// Whether every id is the same token to both.
+    /// True if every ID is the same token in both vocabularies.
     pub fn has_same_vocab(&self, other: &Self) -> bool {
-        let all = 0..self.vocab_size() as u32;
+        let mut ids = 0..self.vocab_size() as u32;
         self.vocab_size() == other.vocab_size()
-            && all.into_iter().all(|id| self.id_to_token(id) == other.id_to_token(id))
+            && ids.all(|id| self.id_to_token(id) == other.id_to_token(id))
     }
 
-    /// The token that begins a text, if the model has one.
+    /// Beginning-of-text token, if the model has one.
     pub fn bos(&self) -> Option<u32> {
         self.special_tokens.bos
     }
 
-    /// The token that ends a text (in a chat model: a turn), if the model has one.
+    /// End-of-text token (in a chat model: end of turn), if the model has one.
     pub fn eos(&self) -> Option<u32> {
         self.special_tokens.eos
     }
 
-    /// The tokens with a part to play.
+    /// Named special tokens: BOS, EOS, unknown and padding.
     pub fn special_tokens(&self) -> TokenizerSpecialTokens {
         self.special_tokens
     }
 
-    /// All special tokens: those with a part to play, and others that the file adds.
+    /// IDs of all special tokens: the named ones and others added by the file.
     pub fn all_special_ids(&self) -> Vec<u32> {
         let named = self.special_tokens.by_name().into_iter().filter_map(|(_, id)| id);
         let added = self.inner.get_added_tokens_decoder().into_iter();
@@ -212,7 +220,7 @@ impl Tokenizer {
         ids
     }
 
-    /// The same, with rows filled up by the token `pad`.
+    /// Tokenizer with `pad` as padding token.
     pub fn with_pad_token(self, pad: u32) -> Self {
         Self {
             special_tokens: TokenizerSpecialTokens { pad: Some(pad), ..self.special_tokens },
@@ -220,15 +228,15 @@ impl Tokenizer {
         }
     }
 
-    /// Writes `tokenizer.json` and `tokenizer_config.json` into `folder`: the tokenizer of a model that reads `context`
-    /// tokens and chats as `template` says.
+    /// Writes `tokenizer.json` and `tokenizer_config.json` into `folder`. `context_len` becomes
+    /// `model_max_length`, `template` the chat template.
     ///
     /// # Errors
     /// When a file cannot be written.
     pub fn save(
         &self,
         folder: &Path,
-        context: usize,
+        context_len: usize,
         template: Option<&ChatTemplate>,
     ) -> Result<()> {
         std::fs::create_dir_all(folder)
@@ -239,7 +247,7 @@ impl Tokenizer {
             folder,
             &self.special_tokens,
             |id| self.id_to_token(id),
-            context,
+            context_len,
             template,
         )
     }

@@ -1,20 +1,20 @@
-//! What the tokenizers library believes of a `tokenizer.json` without looking, and panics at when it is not so.
+//! Checks of a `tokenizer.json` that the tokenizers library omits and without which it panics.
 
 use anyhow::{Result, ensure};
 use serde_json::Value;
 
-/// The tokenizer of a JSON.
+/// Tokenizer from the contents of a `tokenizer.json`.
 ///
 /// # Errors
-/// When it describes none, or one with which a text could not be read.
+/// When the JSON is not a valid tokenizer, or one that could not encode a text.
 pub(crate) fn tokenizer_from_json(json: Value) -> Result<tokenizers::Tokenizer> {
     check_json(&json)?;
     Ok(serde_json::from_value(json)?)
 }
 
-/// Checks what the library does not.
+/// Rejects files on which the library would panic.
 fn check_json(json: &Value) -> Result<()> {
-    // A table in bytes, which the library follows wherever it leads. No family of this part has one.
+    // A binary table that the library follows unchecked. Supported families do not use it.
     let mut normalizers = objects(&json["normalizer"]).into_iter();
     ensure!(
         !normalizers.any(|object| object["type"] == "Precompiled"),
@@ -23,25 +23,25 @@ fn check_json(json: &Value) -> Result<()> {
     let mut pre_tokenizers = objects(&json["pre_tokenizer"]).into_iter();
     ensure!(
         !pre_tokenizers.any(|object| object["type"] == "FixedLength" && object["length"] == 0),
-        "a text cannot be cut into pieces of length 0"
+        "the `FixedLength` pre-tokenizer has length 0"
     );
     for processor in objects(&json["post_processor"]) {
         for piece in processor["single"].as_array().into_iter().flatten() {
             if let Some(name) = piece["SpecialToken"]["id"].as_str() {
-                let known = processor["special_tokens"].get(name).is_some();
+                let defined = processor["special_tokens"].get(name).is_some();
                 ensure!(
-                    known,
-                    "its template has a special token `{name}`, which it does not define"
+                    defined,
+                    "its template uses the special token `{name}`, which it does not define"
                 );
             }
-            let second = piece["Sequence"]["id"] == "B";
-            ensure!(!second, "its template for a single text has a second one");
+            let is_second = piece["Sequence"]["id"] == "B";
+            ensure!(!is_second, "its template for a single text refers to a second text");
         }
     }
     Ok(())
 }
 
-/// All objects within `json`, itself included.
+/// All objects nested in `json`, including `json` itself.
 fn objects(json: &Value) -> Vec<&Value> {
     let inner: Vec<&Value> = match json {
         Value::Array(list) => list.iter().collect(),

@@ -1,7 +1,7 @@
-//! `tokenizer_config.json`: which tokens have a part to play, and how a chat is written.
+//! `tokenizer_config.json`: named special tokens and the chat template.
 //!
-//! Older folders say some of it in `special_tokens_map.json`, and the template may stand in `chat_template.jinja`. We
-//! write everything into the one file that every version of transformers reads.
+//! Older folders use `special_tokens_map.json`, and the template may be in `chat_template.jinja`.
+//! We write everything into the one file that every version of transformers reads.
 
 use std::path::Path;
 
@@ -11,21 +11,21 @@ use tiny_gpt::json_file;
 
 use crate::ChatTemplate;
 
-/// The tokens with a part to play, by id.
+/// Named special tokens of a tokenizer, as IDs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TokenizerSpecialTokens {
-    /// The token that begins a text.
+    /// Beginning-of-text token.
     pub bos: Option<u32>,
-    /// The token that ends a text (in a chat model: a turn).
+    /// End-of-text token (in a chat model: end of turn).
     pub eos: Option<u32>,
-    /// The token of what has none.
+    /// Unknown token, for characters without a token of their own.
     pub unk: Option<u32>,
-    /// The token that fills up short rows of a batch.
+    /// Padding token, for short rows of a batch.
     pub pad: Option<u32>,
 }
 
 impl TokenizerSpecialTokens {
-    /// Those that the files of `folder` name.
+    /// Reads the special tokens from the files of `folder`.
     ///
     /// # Errors
     /// When a file is damaged.
@@ -33,51 +33,52 @@ impl TokenizerSpecialTokens {
         let files = ["tokenizer_config.json", "special_tokens_map.json"];
         let files = files.map(|file| json_file::read_or_null(&folder.join(file)));
         let files = files.into_iter().collect::<Result<Vec<_>>>()?;
-        // The first file that speaks of a token decides, even if it says that there is none.
-        let named = |name: &str| {
+        // The first file that contains the key decides, even if its value is null.
+        let from_name = |name: &str| {
             let token = files.iter().find_map(|file| file.get(name))?;
-            let spelled = token.as_str().or_else(|| token["content"].as_str());
-            Some(spelled.and_then(|token| tokenizer.token_to_id(token)))
+            let spelling = token.as_str().or_else(|| token["content"].as_str());
+            Some(spelling.and_then(|token| tokenizer.token_to_id(token)))
         };
         let config = json_file::read_or_null(&folder.join("config.json"))?;
-        let by_id = |name: &str| {
-            let id = &config[name]; // a number, or several of which the first is the usual one
+        let from_config = |name: &str| {
+            let id = &config[name]; // a number, or a list whose first entry is the main one
             let id = id.as_u64().or_else(|| id[0].as_u64()).and_then(|id| u32::try_from(id).ok());
             id.filter(|&id| tokenizer.id_to_token(id).is_some())
         };
         Ok(Self {
-            bos: named("bos_token").unwrap_or_else(|| by_id("bos_token_id")),
-            eos: named("eos_token").unwrap_or_else(|| by_id("eos_token_id")),
-            unk: named("unk_token").flatten(),
-            pad: named("pad_token").flatten(),
+            bos: from_name("bos_token").unwrap_or_else(|| from_config("bos_token_id")),
+            eos: from_name("eos_token").unwrap_or_else(|| from_config("eos_token_id")),
+            unk: from_name("unk_token").flatten(),
+            pad: from_name("pad_token").flatten(),
         })
     }
 
-    /// All of them, by the name that transformers gives them.
+    /// Pairs of transformers' name and token ID.
     pub(crate) fn by_name(&self) -> [(&'static str, Option<u32>); 4] {
         let Self { bos, eos, unk, pad } = *self;
         [("bos_token", bos), ("eos_token", eos), ("unk_token", unk), ("pad_token", pad)]
     }
 }
 
-/// Writes the file into `folder`. A `chat_template.jinja` from before is removed, as it would be read instead.
+/// Writes `tokenizer_config.json` into `folder` and removes an old `chat_template.jinja`, which
+/// would take precedence.
 ///
 /// # Errors
 /// When the file cannot be written.
 pub(crate) fn save(
     folder: &Path,
-    special: &TokenizerSpecialTokens,
-    name: impl Fn(u32) -> Option<String>,
-    context: usize,
+    special_tokens: &TokenizerSpecialTokens,
+    id_to_token: impl Fn(u32) -> Option<String>,
+    context_len: usize,
     template: Option<&ChatTemplate>,
 ) -> Result<()> {
     let mut config = json!({
         "tokenizer_class": "PreTrainedTokenizerFast",
         "clean_up_tokenization_spaces": false,
-        "model_max_length": context,
+        "model_max_length": context_len,
     });
-    for (key, id) in special.by_name() {
-        config[key] = json!(id.and_then(&name));
+    for (key, id) in special_tokens.by_name() {
+        config[key] = json!(id.and_then(&id_to_token));
     }
     if let Some(template) = template {
         config["chat_template"] = json!(template.source());

@@ -1,4 +1,4 @@
-//! The weights of a model folder: one safetensors file, or several and an index that says which tensor is where.
+//! Weights of a model folder: one safetensors file, or several shards with an index.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -8,39 +8,40 @@ use candle_core::Tensor;
 use tensor_core::weights;
 use tiny_gpt::json_file;
 
-/// The file of a model whose weights are in one.
+/// Weight file of a model that is not sharded.
 pub(crate) const WEIGHTS_FILE: &str = "model.safetensors";
-/// The index of one whose weights are in several.
+/// Index of a sharded model.
 pub(crate) const INDEX_FILE: &str = "model.safetensors.index.json";
 
-/// Every tensor of the model in `folder`.
+/// Tensors of the model in `folder`, by name.
 ///
 /// # Errors
-/// When a file is missing or damaged, or the index says something else.
+/// When a file is missing or damaged, or its tensors differ from the index.
 pub(crate) fn read(folder: &Path) -> Result<BTreeMap<String, Tensor>> {
     if let Some(index) = SafetensorsIndex::open(folder)? {
         return index.read(folder);
     }
-    let whole = folder.join(WEIGHTS_FILE);
+    let single_file = folder.join(WEIGHTS_FILE);
     ensure!(
-        whole.exists() || !folder.join("pytorch_model.bin").exists(),
-        "{} has its weights in pytorch_model.bin, which may run code when it is opened: have transformers save it anew",
+        single_file.exists() || !folder.join("pytorch_model.bin").exists(),
+        "{} has its weights in pytorch_model.bin, a pickle file that can execute code: \
+         convert it to safetensors with transformers' save_pretrained",
         folder.display()
     );
-    weights::load(&whole)
+    weights::load(&single_file)
 }
 
-/// Which file has which tensor.
+/// Index of a sharded model: the file of each tensor.
 pub(crate) struct SafetensorsIndex {
     path: PathBuf,
     file_of: BTreeMap<String, String>,
 }
 
 impl SafetensorsIndex {
-    /// That of `folder`, if its weights are in several files.
+    /// Opens the index of `folder`, if its weights are sharded.
     ///
     /// # Errors
-    /// When it is no index, or names what is no safetensors file of this very folder.
+    /// When the index is invalid, or names anything other than a safetensors file of this folder.
     pub(crate) fn open(folder: &Path) -> Result<Option<Self>> {
         let path = folder.join(INDEX_FILE);
         if folder.join(WEIGHTS_FILE).exists() || !path.exists() {
@@ -49,14 +50,14 @@ impl SafetensorsIndex {
         let json = json_file::read(&path)?;
         let map = json["weight_map"]
             .as_object()
-            .with_context(|| format!("{} has no `weight_map`", path.display()))?;
+            .with_context(|| format!("{} lacks a `weight_map`", path.display()))?;
         let mut file_of = BTreeMap::new();
         for (tensor, file) in map {
             let file = file.as_str().unwrap_or_default();
-            let plain = !file.starts_with('.') && !file.contains(['/', '\\', ':']);
+            let is_plain = !file.starts_with('.') && !file.contains(['/', '\\', ':']);
             ensure!(
-                plain && file.ends_with(".safetensors"),
-                "{} names `{file}`, which is no safetensors file of this folder",
+                is_plain && file.ends_with(".safetensors"),
+                "{} names `{file}`, which is not a safetensors file of this folder",
                 path.display()
             );
             file_of.insert(tensor.clone(), file.to_string());
@@ -64,7 +65,7 @@ impl SafetensorsIndex {
         Ok(Some(Self { path, file_of }))
     }
 
-    /// The files that it names.
+    /// Names of the shards.
     pub(crate) fn files(&self) -> BTreeSet<&str> {
         self.file_of.values().map(String::as_str).collect()
     }
@@ -74,14 +75,14 @@ impl SafetensorsIndex {
         let mut tensors = BTreeMap::new();
         for file in self.files() {
             for (name, tensor) in weights::load(&folder.join(file))? {
-                if self.file_of.get(&name).is_none_or(|place| place != file) {
-                    bail!("{file} holds `{name}`, which {index} does not say");
+                if self.file_of.get(&name).is_none_or(|indexed| indexed != file) {
+                    bail!("{file} contains `{name}`, which {index} does not list there");
                 }
                 tensors.insert(name, tensor);
             }
         }
         if let Some(name) = self.file_of.keys().find(|name| !tensors.contains_key(*name)) {
-            bail!("{index} promises `{name}`, which no file holds");
+            bail!("{index} lists `{name}`, which its file does not contain");
         }
         Ok(tensors)
     }

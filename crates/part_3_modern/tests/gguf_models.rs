@@ -1,7 +1,8 @@
-//! GGUF files of every architecture that is opened answer as transformers does, in numbers and in blocks, and can be trained.
+//! GGUF files of every supported architecture: logits equal those of transformers, dequantized and
+//! quantized, and the models can be trained.
 //!
-//! The files are of llama.cpp's own writer, in its order of rows: see `scripts/golden_gguf_models.py`. (llama.cpp opens
-//! them too, with logits within 0.01 of these, 0.17 of k_quants'.)
+//! llama.cpp's own writer made the files, in its row order: see `scripts/golden_gguf_models.py`.
+//! (llama.cpp's logits differ from these by at most 0.01, for k_quants by 0.17.)
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -22,8 +23,8 @@ use tensor_core::{Parameters, backward};
 
 const CPU: Device = Device::Cpu;
 const TRAINING: LoadMode = LoadMode::Training(DType::F32);
-/// Those of a folder beside, with the same tensors.
-const TWINS: [&str; 3] = ["llama", "qwen2", "qwen3"];
+/// Files with a model folder of the same tensors.
+const WITH_FOLDER: [&str; 3] = ["llama", "qwen2", "qwen3"];
 
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
@@ -33,44 +34,44 @@ fn file(name: &str) -> PathBuf {
     golden("gguf").join(format!("{name}.gguf"))
 }
 
-fn open(name: &str, purpose: LoadMode) -> Result<(GptModern, Parameters)> {
-    gguf_model::open(&Gguf::open(&file(name))?, purpose, &CPU)
+fn open(name: &str, mode: LoadMode) -> Result<(GptModern, Parameters)> {
+    gguf_model::open(&Gguf::open(&file(name))?, mode, &CPU)
 }
 
-/// What transformers answers to a text.
+/// Reference logits of transformers for a text.
 #[derive(Deserialize)]
-struct Answer {
+struct Reference {
     input_ids: Vec<u32>,
     logits: Vec<Vec<f32>>,
 }
 
-/// That of the folder with the same tensors, else the file's own.
-fn answer(name: &str) -> Result<Answer> {
+/// Reference of the folder with the same tensors if there is one, or else of the file itself.
+fn reference(name: &str) -> Result<Reference> {
     #[derive(Deserialize)]
     struct Golden {
-        sequences: Vec<Answer>,
+        sequences: Vec<Reference>,
     }
-    if TWINS.contains(&name) {
+    if WITH_FOLDER.contains(&name) {
         let json = std::fs::read(golden(name).join("golden.json"))?;
         return Ok(serde_json::from_slice::<Golden>(&json)?.sequences.remove(0));
     }
     Ok(serde_json::from_slice(&std::fs::read(golden("gguf").join(format!("{name}.json")))?)?)
 }
 
-/// The scores after each token of a whole text: (T, V).
+/// Logits after each token of a text: (T, V).
 fn logits(model: &GptModern, ids: &[u32]) -> Result<Tensor> {
     Ok(model.forward(&Tensor::new(ids, &CPU)?.unsqueeze(0)?)?.squeeze(0)?)
 }
 
 #[test]
-fn every_architecture_answers_as_in_transformers() -> Result<()> {
+fn logits_equal_those_of_transformers_for_every_architecture() -> Result<()> {
     for name in ["llama", "llama_3", "qwen2", "qwen3", "k_quants"] {
-        let Answer { input_ids, logits: expected } = answer(name)?;
+        let Reference { input_ids, logits: expected } = reference(name)?;
         let expected = Tensor::new(expected, &CPU)?;
-        // In blocks too: 40 rows are many, for which the blocks are taken apart.
-        for purpose in [TRAINING, LoadMode::Inference] {
-            println!("{name}, {purpose:?}");
-            let checkpoint = Checkpoint::open(&file(name).to_string_lossy(), purpose, &CPU)?;
+        // Quantized weights give the same logits here: for as many as 40 rows they are dequantized.
+        for mode in [TRAINING, LoadMode::Inference] {
+            println!("{name}, {mode:?}");
+            let checkpoint = Checkpoint::open(&file(name).to_string_lossy(), mode, &CPU)?;
             assert_close(&logits(&checkpoint.model, &input_ids)?, &expected, 1e-4)?;
             assert_eq!(
                 (checkpoint.special_ids.bos, &checkpoint.special_ids.eos[..]),
@@ -82,33 +83,34 @@ fn every_architecture_answers_as_in_transformers() -> Result<()> {
 }
 
 #[test]
-fn the_factors_of_llama_3_are_its_four_numbers() -> Result<()> {
+fn the_llama_3_rope_scaling_is_read_and_applied() -> Result<()> {
     let (model, _) = open("llama_3", TRAINING)?;
     let PositionEncoding::Rope { base, scaling: Some(scaling) } = model.config().attention.position
     else {
         panic!("no scaling: {:?}", model.config())
     };
     assert_eq!((base, scaling.factor, scaling.original_context_len), (200_000., 8., 8192));
-    let without = logits(&model, &answer("llama_3")?.input_ids)?;
+    let scaled = logits(&model, &reference("llama_3")?.input_ids)?;
     let mut config = *model.config();
     config.attention.position = PositionEncoding::Rope { base, scaling: None };
     let (_, parameters) = open("llama_3", TRAINING)?;
-    let unscaled = GptModern::new(&config, parameters.for_inference().root())?;
-    let unscaled = logits(&unscaled, &answer("llama_3")?.input_ids)?;
-    let off = (without - unscaled)?.abs()?.max_all()?.to_scalar::<f32>()?;
-    assert!(off > 1e-2, "the text is long enough to feel the scaling: {off}");
+    let unscaled_model = GptModern::new(&config, parameters.for_inference().root())?;
+    let unscaled = logits(&unscaled_model, &reference("llama_3")?.input_ids)?;
+    let difference = (scaled - unscaled)?.abs()?.max_all()?.to_scalar::<f32>()?;
+    assert!(difference > 1e-2, "the scaling changes the logits by {difference} only");
     Ok(())
 }
 
-/// Read token by token, blocks meet activations of 8 bits: each is off by up to 1/254 of the largest of 32.
+/// Token by token, quantized weights are multiplied with 8-bit activations, whose error is up to
+/// 1/254 of the largest in a block of 32.
 #[test]
-fn blocks_of_several_formats_answer_nearly_as_their_numbers() -> Result<()> {
-    let Answer { input_ids, logits: expected } = answer("k_quants")?;
+fn quantized_logits_are_close_to_the_dequantized_ones() -> Result<()> {
+    let Reference { input_ids, logits: expected } = reference("k_quants")?;
     let file = Gguf::open(&file("k_quants"))?;
     for format in Quantization::ALL.map(TensorFormat::Quantized) {
         assert!(
             file.tensor_infos().any(|(_, info)| info.format == format),
-            "no tensor is in {format}"
+            "the file lacks a tensor in {format}"
         );
     }
     let (model, parameters) = gguf_model::open(&file, LoadMode::Inference, &CPU)?;
@@ -116,27 +118,28 @@ fn blocks_of_several_formats_answer_nearly_as_their_numbers() -> Result<()> {
     let mut cache = Cache::dynamic(model.config().n_layer);
     let mut rows = Vec::new();
     for id in input_ids {
-        let hidden = model.hidden_states_cached(&Tensor::new(&[[id]], &CPU)?, &mut cache)?; // (1, 1, C)
+        let id = Tensor::new(&[[id]], &CPU)?; // (1, 1)
+        let hidden = model.hidden_states_cached(&id, &mut cache)?; // (1, 1, C)
         rows.push(model.logits(&hidden)?.squeeze(0)?); // (1, V)
     }
-    let off = (Tensor::cat(&rows, 0)? - Tensor::new(expected, &CPU)?)?;
-    let off = off.sqr()?.mean_all()?.to_scalar::<f32>()?.sqrt();
-    println!("off by {off} in the mean");
-    assert!(off > 1e-4, "the products of few rows were not asked");
-    assert!(off < 0.032, "llama.cpp's logits are off by 0.032, ours by {off}");
+    let error = (Tensor::cat(&rows, 0)? - Tensor::new(expected, &CPU)?)?;
+    let error = error.sqr()?.mean_all()?.to_scalar::<f32>()?.sqrt();
+    println!("root mean square error {error}");
+    assert!(error > 1e-4, "the small-batch kernel for quantized weights was not used");
+    assert!(error < 0.032, "the error is {error}, that of llama.cpp 0.032");
     Ok(())
 }
 
-/// The loss of predicting each token of the golden text, and its gradient.
+/// Next-token loss on the golden text, and its gradients.
 fn loss(name: &str, model: &GptModern) -> Result<(f32, GradStore)> {
-    let ids = answer(name)?.input_ids;
+    let ids = reference(name)?.input_ids;
     let targets: Vec<i64> = ids[1..].iter().map(|&id| i64::from(id)).collect();
     let loss = cross_entropy(&logits(model, &ids[..ids.len() - 1])?, &Tensor::new(targets, &CPU)?)?;
     Ok((loss.to_scalar()?, backward(&loss)?))
 }
 
 #[test]
-fn every_parameter_of_a_file_learns() -> Result<()> {
+fn every_parameter_of_a_gguf_model_can_be_trained() -> Result<()> {
     for name in ["llama", "llama_3", "qwen2", "qwen3", "k_quants"] {
         let (model, parameters) = open(name, TRAINING)?;
         let (before, grads) = loss(name, &model)?;
@@ -149,10 +152,11 @@ fn every_parameter_of_a_file_learns() -> Result<()> {
     Ok(())
 }
 
-/// Rows of q and k back in their order show here and not in the logits alone: each number is where the folder has it.
+/// Compares parameter by parameter, which also checks the row order of q and k: every number must
+/// be where the folder has it.
 #[test]
-fn a_step_of_training_is_that_of_the_folder_with_the_same_tensors() -> Result<()> {
-    for name in TWINS {
+fn a_training_step_equals_that_of_the_model_folder() -> Result<()> {
+    for name in WITH_FOLDER {
         let mut after = Vec::new();
         for (model, parameters) in
             [open(name, TRAINING)?, model_folder::open(&golden(name), DType::F32, &CPU)?]
@@ -170,7 +174,7 @@ fn a_step_of_training_is_that_of_the_folder_with_the_same_tensors() -> Result<()
         assert!(grads.keys().eq(folder_grads.keys()), "{name}");
         for key in grads.keys() {
             println!("{name}: {key}");
-            // The same numbers through the same operations.
+            // Both sides apply the same operations to the same numbers.
             assert_close(&grads[key], &folder_grads[key], 1e-6)?;
             assert_close(&numbers[key], &folder_numbers[key], 1e-6)?;
         }

@@ -1,6 +1,8 @@
-//! The folders that `model_folder::save` writes open in Hugging Face transformers, with the same logits, family by family.
+//! Folders written by `model_folder::save`, opened in Hugging Face transformers: every family must
+//! give the same logits.
 //!
-//! Runs where `$COURSE_PYTHON` (else `python3`) has torch and transformers, and says that it skipped elsewhere.
+//! Runs if `$COURSE_PYTHON` (or else `python3`) has torch and transformers; otherwise it prints
+//! that it was skipped.
 
 use std::path::Path;
 
@@ -13,7 +15,7 @@ use serde_json::json;
 use tensor_core::testing::assert_python_agrees;
 use tensor_core::{Parameters, Rng};
 
-/// What the folder is called, the class that transformers should make of it, and the model.
+/// Folder name, expected class in transformers, and model config of each family.
 fn families() -> Vec<(&'static str, &'static str, ModelConfig)> {
     let with = |change: fn(&mut ModelConfig)| {
         let mut config = ModelConfig { vocab_size: 64, ..ModelConfig::byte_level(64, 2, 4, 16) };
@@ -23,12 +25,11 @@ fn families() -> Vec<(&'static str, &'static str, ModelConfig)> {
     };
     let llama_3 = with(|c| {
         c.lm_head = LmHead::Untied;
-        let (factor, low_freq_factor, high_freq_factor, original_context) = (4., 1., 4., 16);
         let scaling = Llama3Scaling {
-            factor,
-            low_freq_factor,
-            high_freq_factor,
-            original_context_len: original_context,
+            factor: 4.,
+            low_freq_factor: 1.,
+            high_freq_factor: 4.,
+            original_context_len: 16,
         };
         c.attention.position = PositionEncoding::Rope { base: 500., scaling: Some(scaling) };
     });
@@ -40,7 +41,7 @@ fn families() -> Vec<(&'static str, &'static str, ModelConfig)> {
         ("heads of another width", llama, with(|c| c.attention.head_dim = 6)),
         ("qwen2", "Qwen2ForCausalLM", with(|c| c.attention.bias = AttentionBias::Qkv)),
         ("qwen3", "Qwen3ForCausalLM", with(|c| c.attention.qk_norm = QkNorm::PerHead)),
-        // The text is 40 tokens long, the window 6.
+        // The text has 40 tokens, so it is longer than the window.
         (
             "mistral",
             "MistralForCausalLM",
@@ -49,28 +50,29 @@ fn families() -> Vec<(&'static str, &'static str, ModelConfig)> {
     ]
 }
 
-/// Numbers that matter in every parameter, norms and biases too, so that a swapped or transposed tensor shows.
-fn random(config: &ModelConfig, dtype: DType) -> Result<Parameters> {
+/// Random values in every parameter, including norms and biases, so that a swapped or transposed
+/// tensor changes the logits.
+fn random_parameters(config: &ModelConfig, dtype: DType) -> Result<Parameters> {
     let mut parameters = Parameters::seeded(0, dtype, &Device::Cpu);
     GptModern::new(config, parameters.root())?;
     let mut rng = Rng::new(1);
     for parameter in parameters.iter() {
-        let around = if parameter.name.contains("norm") { 1. } else { 0. };
+        let mean = if parameter.name.contains("norm") { 1. } else { 0. };
         let numbers = rng.normal_tensor(parameter.var.shape(), 0.3, DType::F32, &Device::Cpu)?;
-        parameter.var.set(&(numbers + around)?.to_dtype(dtype)?)?;
+        parameter.var.set(&(numbers + mean)?.to_dtype(dtype)?)?;
     }
     Ok(parameters)
 }
 
-/// Writes a folder and, in `check.json`, what it answers when it is opened in `dtype`.
+/// Writes a model folder and, in `check.json`, its logits when opened in `dtype`.
 fn write(
     folder: &Path,
     class: &str,
     config: &ModelConfig,
     (stored, dtype): (DType, DType),
 ) -> Result<()> {
-    let ends = SpecialTokenIds { bos: Some(1), eos: vec![7] };
-    model_folder::save(folder, config, &random(config, stored)?, &ends, None)?;
+    let special_ids = SpecialTokenIds { bos: Some(1), eos: vec![7] };
+    model_folder::save(folder, config, &random_parameters(config, stored)?, &special_ids, None)?;
     let (model, _) = model_folder::open(folder, dtype, &Device::Cpu)?;
     let mut rng = Rng::new(2);
     let ids: Vec<u32> = (0..40).map(|_| rng.below(64) as u32).collect();
@@ -84,7 +86,7 @@ fn write(
 }
 
 #[test]
-fn transformers_answers_as_the_model_that_was_saved() -> Result<()> {
+fn saved_models_give_the_same_logits_in_transformers() -> Result<()> {
     let root = tempfile::tempdir()?;
     let mut folders = Vec::new();
     for (name, class, config) in families() {

@@ -1,7 +1,9 @@
-//! 4.2 Accumulation: a large batch in parts that fit into memory, with the gradient of the whole.
+//! 4.2 Gradient accumulation: a large batch is computed in micro-batches that fit in memory, and
+//! the result is the gradient of the whole batch.
 //!
-//! The loss of a batch is the mean over its N targets. A part with n of them therefore counts n/N, not one over the number of
-//! parts: where texts are padded the parts differ, and a mean of means would favour tokens in short company.
+//! The loss of a batch is the mean over its N targets, so a micro-batch with n of them has weight
+//! n/N. Equal weights (a mean of means) are wrong for padded text: they give the tokens of
+//! micro-batches with few targets too much weight.
 
 use anyhow::{Context, Result, ensure};
 use candle_core::backprop::GradStore;
@@ -12,8 +14,8 @@ use tensor_core::ops::{add, cross_entropy};
 use tensor_core::{Parameters, backward};
 use tiny_gpt::Batch;
 
-/// The loss of `batches` taken as one, and its gradients times `scale`. The model may compute in fewer bits than
-/// `parameters` have; the loss, and what is added up, are f32.
+/// Mean loss over all targets of `batches`, and its gradients times `scale`. The model may compute
+/// in 16 bits; the loss and the sums of the gradients are f32.
 ///
 /// # Errors
 /// When no batch has a target, or a tensor operation fails.
@@ -29,11 +31,12 @@ pub fn gradients(
     })
 }
 
-/// The same for any `mean_loss` over a batch's targets, in f32, of which `counts` says how many there are: whatever a loss is
-/// made of, all of it gets the batch's share.
+/// Mean loss over all targets of `batches` and its gradients times `scale`, for any `mean_loss`
+/// (f32) over the targets of one batch. `counts` holds the number of targets of each batch; the
+/// whole loss of a batch, auxiliary terms included, is weighted by its share of them.
 ///
 /// # Errors
-/// As [`gradients`], and those of `mean_loss`.
+/// When no batch has a target, and those of `mean_loss`.
 pub fn gradients_of_mean_loss<B>(
     parameters: &Parameters,
     batches: &[B],
@@ -41,78 +44,79 @@ pub fn gradients_of_mean_loss<B>(
     scale: f64,
     mut mean_loss: impl FnMut(&B) -> Result<Tensor>,
 ) -> Result<(f64, GradStore)> {
-    let all: usize = counts.iter().sum();
-    ensure!(all > 0, "there is not one target in this step's batches");
-    let parts: Vec<(&B, usize)> = batches.iter().zip(counts.iter().copied()).collect();
-    sum_of_gradients(parameters, &parts, scale, |(batch, count)| {
-        Ok((mean_loss(batch)? * (*count as f64 / all as f64))?)
+    let n_targets: usize = counts.iter().sum();
+    ensure!(n_targets > 0, "the batches of this step have no targets: every token is masked");
+    let micro_batches: Vec<(&B, usize)> = batches.iter().zip(counts.iter().copied()).collect();
+    sum_of_gradients(parameters, &micro_batches, scale, |(batch, count)| {
+        Ok((mean_loss(batch)? * (*count as f64 / n_targets as f64))?)
     })
 }
 
-/// The sum of the losses of `parts`, and its gradients times `scale`: what a loss that is a sum of parts is learned by, a part at
-/// a time.
+/// Sum of the losses of `micro_batches`, and its gradients times `scale`. One micro-batch at a time
+/// is computed and backpropagated.
 ///
 /// # Errors
-/// When there is no part, and those of `loss`, which is f32.
+/// When there are no micro-batches, and those of `loss`, which returns f32.
 pub fn sum_of_gradients<P>(
     parameters: &Parameters,
-    parts: &[P],
+    micro_batches: &[P],
     scale: f64,
     loss: impl FnMut(&P) -> Result<Tensor>,
 ) -> Result<(f64, GradStore)> {
-    sum_of_gradients_in_stores(&[parameters], parts, scale, loss)
+    sum_of_gradients_in_stores(&[parameters], micro_batches, scale, loss)
 }
 
-/// The same where the loss depends on several stores of parameters: those of a policy and of its critic, say.
+/// Sum of the losses of `micro_batches` and its gradients times `scale`, where the loss depends on
+/// several parameter stores, for example those of a policy and its critic.
 ///
 /// # Errors
-/// As [`sum_of_gradients`].
+/// When there are no micro-batches, and those of `loss`, which returns f32.
 pub fn sum_of_gradients_in_stores<P>(
     stores: &[&Parameters],
-    parts: &[P],
+    micro_batches: &[P],
     scale: f64,
     mut loss: impl FnMut(&P) -> Result<Tensor>,
 ) -> Result<(f64, GradStore)> {
-    let (mut total, mut sum_of_losses) = (None, 0.);
-    for part in parts {
-        let loss = loss(part)?; // ()
+    let (mut accumulated, mut sum_of_losses) = (None, 0.);
+    for micro_batch in micro_batches {
+        let loss = loss(micro_batch)?; // ()
         let grads = backward(&(&loss * scale)?)?;
         sum_of_losses += f64::from(loss.to_scalar::<f32>()?); // waits for the device
-        total = Some(match total {
+        accumulated = Some(match accumulated {
             None => grads,
-            Some(before) => add_grads(before, grads, stores)?,
+            Some(sum) => add_grads(sum, grads, stores)?,
         });
     }
-    Ok((sum_of_losses, total.context("there is nothing to learn from")?))
+    Ok((sum_of_losses, accumulated.context("there are no batches to compute a gradient from")?))
 }
 
-/// How many targets each of `batches` has.
+/// Number of targets of each of `batches`.
 ///
 /// # Errors
-/// As [`real_targets`].
+/// Those of [`count_targets`].
 pub fn target_counts(batches: &[Batch]) -> Result<Vec<usize>> {
     batches.iter().map(|batch| count_targets(&batch.targets)).collect()
 }
 
-/// How many of `targets: (B, T)` count.
+/// Number of `targets: (B, T)` that are not [`IGNORE_INDEX`].
 ///
 /// # Errors
-/// When they are no i64.
+/// When the targets are not i64.
 pub fn count_targets(targets: &Tensor) -> Result<usize> {
     let targets: Vec<i64> = targets.flatten_all()?.to_vec1()?;
     Ok(targets.iter().filter(|&&target| target != IGNORE_INDEX).count())
 }
 
-/// Adds up two gradients, parameter by parameter.
+/// Sum of two gradient stores, parameter by parameter.
 fn add_grads(mut a: GradStore, mut b: GradStore, stores: &[&Parameters]) -> Result<GradStore> {
     for parameter in stores.iter().flat_map(|store| store.trainable()) {
         let variable = parameter.var.as_tensor();
-        if let Some(grad) = b.remove(variable) {
-            let both = match a.remove(variable) {
-                Some(before) => add(&before, &grad)?,
-                None => grad,
+        if let Some(grad_b) = b.remove(variable) {
+            let sum = match a.remove(variable) {
+                Some(grad_a) => add(&grad_a, &grad_b)?,
+                None => grad_b,
             };
-            a.insert(variable, both);
+            a.insert(variable, sum);
         }
     }
     Ok(a)

@@ -1,15 +1,17 @@
-//! 4.5 Alarms: what a person who reads the curves would notice, said at once and with its likely cause.
+//! 4.5 Alarms: problems that a person would see in the training curves, reported at the step where
+//! they occur and with a likely cause.
 
 use std::collections::VecDeque;
 
-/// Steps whose norms a new one is compared with.
+/// Number of recent gradient norms that a new one is compared with.
 const HISTORY_LEN: usize = 100;
-/// Fewer say nothing.
+/// Number of gradient norms below which their median is not used yet.
 const MIN_HISTORY_LEN: usize = 20;
-/// Times the median.
+/// Ratio of a gradient norm to the median norm from which it counts as an explosion.
 const EXPLOSION_FACTOR: f64 = 10.;
 
-/// Watches the figures of a run.
+/// Alarms of a training run: exploding gradients, a rising learning rate, a loss that is not
+/// finite.
 #[derive(Debug, Default)]
 pub struct TrainingAlarms {
     grad_norms: VecDeque<f64>,
@@ -18,56 +20,55 @@ pub struct TrainingAlarms {
 }
 
 impl TrainingAlarms {
-    /// Watches a run whose rate rises for `warmup` steps.
+    /// Alarms for a run whose learning rate rises for `warmup` steps.
     pub fn new(warmup: usize) -> Self {
         Self { warmup_steps: warmup, ..Self::default() }
     }
 
-    /// What is wrong with step `step`, counted from 1, if anything is. `norm` is that of the gradients before clipping.
-    pub fn check(&mut self, step: usize, loss: f64, rate: f64, norm: f64) -> Option<String> {
-        let usual = self.median_grad_norm();
+    /// Alarm message for `step` (counted from 1), if there is a problem. `norm` is the gradient
+    /// norm before clipping.
+    pub fn check(&mut self, step: usize, loss: f64, lr: f64, norm: f64) -> Option<String> {
+        let median = self.median_grad_norm();
         self.grad_norms.push_back(norm);
         if self.grad_norms.len() > HISTORY_LEN {
             self.grad_norms.pop_front();
         }
-        let before = self.last_lr.replace(rate);
+        let last_lr = self.last_lr.replace(lr);
         if !loss.is_finite() || !norm.is_finite() {
-            let cause = match usual {
-                Some(usual)
-                    if self
-                        .grad_norms
-                        .iter()
-                        .rev()
-                        .skip(1)
-                        .take(5)
-                        .any(|&n| n > EXPLOSION_FACTOR * usual) =>
-                {
-                    "the gradients grew before it: try a smaller --lr or --max-grad-norm"
-                }
-                Some(_) => {
-                    "the gradients were as always before it: look at the data, or try --dtype f32"
-                }
-                None => "it is early: try a smaller --lr or a longer --warmup-steps",
-            };
+            let cause = self.cause_of_non_finite(median);
             return Some(format!(
                 "step {step}: the loss is {loss}, the gradient norm {norm}; {cause}"
             ));
         }
-        if usual.is_some_and(|usual| norm > EXPLOSION_FACTOR * usual) {
-            let usual = usual.unwrap_or_default();
+        if let Some(median) = median.filter(|median| norm > EXPLOSION_FACTOR * median) {
             return Some(format!(
-                "step {step}: the gradient norm is {norm:.3}, {:.0} times the usual {usual:.3}; if it stays, the rate is too \
-                 high or the data has changed",
-                norm / usual
+                "step {step}: the gradient norm is {norm:.3}, {:.0} times the median {median:.3}; \
+                 if it stays high, the learning rate is too high or the data has changed",
+                norm / median
             ));
         }
-        let rising = before.is_some_and(|before| rate > before) && step > self.warmup_steps.max(1);
-        rising.then(|| {
-            format!("step {step}: the learning rate rises after the warm-up; the schedule was changed within the run")
+        let rises = last_lr.is_some_and(|last| lr > last) && step > self.warmup_steps.max(1);
+        rises.then(|| {
+            format!(
+                "step {step}: the learning rate rises after the warm-up; \
+                 the schedule was changed during the run"
+            )
         })
     }
 
-    /// The median norm, once there are enough.
+    /// Likely cause of a loss or gradient norm that is not finite, given the median of the norms.
+    fn cause_of_non_finite(&self, median: Option<f64>) -> &'static str {
+        let Some(median) = median else {
+            return "it is early in the run: try a smaller --lr or a longer --warmup-steps";
+        };
+        let mut previous_norms = self.grad_norms.iter().rev().skip(1).take(5);
+        match previous_norms.any(|&norm| norm > EXPLOSION_FACTOR * median) {
+            true => "the gradients grew before: try a smaller --lr or --max-grad-norm",
+            false => "the gradients were normal before: check the data, or try --dtype f32",
+        }
+    }
+
+    /// Median of the recent gradient norms, once there are enough of them.
     fn median_grad_norm(&self) -> Option<f64> {
         let mut norms: Vec<f64> = self.grad_norms.iter().copied().collect();
         norms.sort_unstable_by(f64::total_cmp);

@@ -1,10 +1,15 @@
-//! 4.1 Byte-pair encoding: start from the 256 bytes, and over and over make one token of the pair that stands together
-//! most often. Common words become one token, rare ones a few, and no text is ever unknown.
+//! 4.1 Byte-pair encoding: start from the 256 bytes and repeatedly merge the most frequent pair of
+//! adjacent tokens into a new token. Common words become one token, rare words a few, and no text
+//! is ever unknown.
 //!
-//! train    while tokens are wanted:   (a, b) = argmax count(a b);  ab is a new token;  write ab for a b everywhere
-//! encode   while some pair has merged:  write ab for a b, of all such pairs the one that was learned first
+//! ```text
+//! train    while there are fewer than vocab_size tokens:
+//!              (a, b) = argmax count(a b);  ab is a new token;  replace a b by ab everywhere
+//! encode   while a pair has a merge:  replace a b by ab, the pair that was learned first
+//! ```
 //!
-//! Sennrich et al., <https://arxiv.org/abs/1508.07909>; on bytes and within pieces of text as in GPT-2, whose ids this gives.
+//! Sennrich et al., <https://arxiv.org/abs/1508.07909>; on bytes and within pre-tokens as in GPT-2,
+//! whose ids this code reproduces.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -15,30 +20,32 @@ use tiny_gpt::tokenizer::byte_to_unicode;
 use crate::pair_counts::{PairCounts, Pretoken};
 use crate::pretokenizer::pretokens;
 
-/// The tokens that no text becomes by itself: ids 0 to 4. Each has a letter beside a sign, so no piece contains one.
+/// Special tokens, ids 0 to 4, which plain text never encodes to. Each has a letter next to a
+/// punctuation mark, so no pre-token contains one.
 pub const SPECIAL_TOKENS: [&str; 5] = ["<s>", "</s>", "<pad>", "<unk>", "<mask>"];
 
-/// A pair that stands together less often than this is not worth a token.
+/// Minimum number of occurrences for a pair to be merged.
 pub const MIN_COUNT: u64 = 2;
 
-/// Two neighbours.
+/// Pair of adjacent token ids.
 pub type TokenPair = (u32, u32);
 
-/// A byte-level BPE tokenizer.
+/// Byte-level BPE tokenizer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bpe {
-    /// The bytes of every token.
+    /// Bytes of every token.
     tokens: Vec<Vec<u8>>,
-    /// Which token a pair became. What was learned first has the lowest id.
+    /// Token id of each merged pair. Merges learned earlier have lower ids.
     merges: HashMap<TokenPair, u32>,
-    /// The token of every byte.
+    /// Token id of every byte.
     byte_ids: [u32; 256],
-    /// The tokens that only [`Bpe::encode_with_special`] makes, by name.
+    /// Ids of the special tokens by name; only [`Bpe::encode_with_special`] produces them.
     special_tokens: HashMap<String, u32>,
 }
 
 impl Bpe {
-    /// The special tokens, then the bytes, in the order of the letters that stand for them in files.
+    /// Tokenizer without merges: the special tokens, then the bytes in the order of the characters
+    /// that represent them in files.
     pub fn byte_level(special: &[&str]) -> Self {
         let mut bpe = Self {
             tokens: Vec::new(),
@@ -60,42 +67,46 @@ impl Bpe {
     /// Learns the merges of `text` until there are `vocab_size` tokens, or no pair occurs twice.
     pub fn train(text: &str, vocab_size: usize) -> Self {
         let mut bpe = Self::byte_level(&SPECIAL_TOKENS);
-        let mut words = bpe.pretoken_counts(text);
-        let mut pairs = PairCounts::new(&words);
+        let mut pretokens = bpe.pretoken_counts(text);
+        let mut pairs = PairCounts::new(&pretokens);
         while bpe.vocab_size() < vocab_size
             && let Some(pair) = pairs.most_frequent()
         {
             let token = bpe.add_merge(pair);
-            pairs.merge(pair, token, &mut words);
+            pairs.merge(pair, token, &mut pretokens);
         }
         bpe
     }
 
-    /// Every distinct piece of `text` as bytes, and how often it occurs: a text has far fewer words than places.
+    /// Distinct pre-tokens of `text` as byte tokens, with their counts. A text has far fewer
+    /// distinct words than words.
     fn pretoken_counts(&self, text: &str) -> Vec<Pretoken> {
         let mut counts: HashMap<&str, u64> = HashMap::new();
-        for piece in pretokens(text) {
-            *counts.entry(piece).or_default() += 1;
+        for pretoken in pretokens(text) {
+            *counts.entry(pretoken).or_default() += 1;
         }
-        let words = counts.into_iter();
-        words.map(|(piece, count)| Pretoken { tokens: self.byte_tokens(piece), count }).collect()
+        let counts = counts.into_iter();
+        counts
+            .map(|(pretoken, count)| Pretoken { tokens: self.byte_tokens(pretoken), count })
+            .collect()
     }
 
-    /// The ids of `text`, in which names of special tokens are text like any other.
+    /// Ids of `text`, in which names of special tokens are ordinary text.
     pub fn encode(&self, text: &str) -> Vec<u32> {
-        let mut known: HashMap<&str, Vec<u32>> = HashMap::new();
+        let mut cache: HashMap<&str, Vec<u32>> = HashMap::new();
         let mut ids = Vec::new();
-        for piece in pretokens(text) {
+        for pretoken in pretokens(text) {
             ids.extend_from_slice(
-                known.entry(piece).or_insert_with(|| self.encode_pretoken(piece)),
+                cache.entry(pretoken).or_insert_with(|| self.encode_pretoken(pretoken)),
             );
         }
         ids
     }
 
-    /// A new token has a higher id than its parts, so the lowest id is what training did first: each pass does all of it.
-    fn encode_pretoken(&self, piece: &str) -> Vec<u32> {
-        let mut tokens = self.byte_tokens(piece);
+    /// Ids of one pre-token. A new token has a higher id than its parts, so the lowest id among the
+    /// possible merges is the one that was learned first; each pass applies it everywhere.
+    fn encode_pretoken(&self, pretoken: &str) -> Vec<u32> {
+        let mut tokens = self.byte_tokens(pretoken);
         let merge_of = |pair| self.merges.get(&pair).map(|&token| (token, pair));
         while let Some((token, pair)) = adjacent_pairs(&tokens).filter_map(merge_of).min() {
             merge(&mut tokens, pair, token);
@@ -103,31 +114,32 @@ impl Bpe {
         tokens
     }
 
-    /// The ids of `text`, in which names of special tokens are those tokens: for text that is wholly our own.
+    /// Ids of `text`, in which names of special tokens are those tokens: for trusted text only.
     pub fn encode_with_special(&self, text: &str) -> Vec<u32> {
         if self.special_tokens.is_empty() {
             return self.encode(text);
         }
         let mut names: Vec<String> =
             self.special_tokens.keys().map(|name| regex::escape(name)).collect();
-        names.sort_unstable_by_key(|name| Reverse(name.len())); // the longest that fits
-        let names = Regex::new(&names.join("|")).expect("escaped names are a pattern");
-        let (mut ids, mut done) = (Vec::new(), 0);
+        names.sort_unstable_by_key(|name| Reverse(name.len())); // the longest match wins
+        let names = Regex::new(&names.join("|")).expect("escaped names are a valid pattern");
+        let (mut ids, mut encoded) = (Vec::new(), 0);
         for name in names.find_iter(text) {
-            ids.extend(self.encode(&text[done..name.start()]));
+            ids.extend(self.encode(&text[encoded..name.start()]));
             ids.push(self.special_tokens[name.as_str()]);
-            done = name.end();
+            encoded = name.end();
         }
-        ids.extend(self.encode(&text[done..]));
+        ids.extend(self.encode(&text[encoded..]));
         ids
     }
 
-    /// The bytes of `ids`: of an encoded text, exactly its own. Ids that are no token give nothing.
+    /// Bytes of `ids`. The bytes of an encoded text are exactly those of the text; unknown ids are
+    /// skipped.
     pub fn decode_bytes(&self, ids: &[u32]) -> Vec<u8> {
         ids.iter().filter_map(|&id| self.id_to_bytes(id)).flatten().copied().collect()
     }
 
-    /// The text of `ids`, with `�` where their bytes are no UTF-8, as when a character is cut in two.
+    /// Text of `ids`, with `�` where their bytes are not valid UTF-8, for example half a character.
     pub fn decode(&self, ids: &[u32]) -> String {
         String::from_utf8_lossy(&self.decode_bytes(ids)).into_owned()
     }
@@ -137,12 +149,12 @@ impl Bpe {
         self.tokens.len()
     }
 
-    /// The bytes of token `id`.
+    /// Bytes of token `id`.
     pub fn id_to_bytes(&self, id: u32) -> Option<&[u8]> {
         self.tokens.get(id as usize).map(Vec::as_slice)
     }
 
-    /// The pairs that became tokens, in the order in which they were learned.
+    /// Merged pairs in the order in which they were learned.
     pub fn merges(&self) -> Vec<TokenPair> {
         let mut merges: Vec<(u32, TokenPair)> =
             self.merges.iter().map(|(&pair, &id)| (id, pair)).collect();
@@ -150,7 +162,7 @@ impl Bpe {
         merges.into_iter().map(|(_, pair)| pair).collect()
     }
 
-    /// Makes one token of `pair`.
+    /// Adds the token that `pair` merges into, and returns its id.
     pub(crate) fn add_merge(&mut self, pair: TokenPair) -> u32 {
         let token = self.push(self.decode_bytes(&[pair.0, pair.1]));
         self.merges.insert(pair, token);
@@ -168,23 +180,23 @@ impl Bpe {
         self.tokens.len() as u32 - 1
     }
 
-    fn byte_tokens(&self, piece: &str) -> Vec<u32> {
-        piece.bytes().map(|byte| self.byte_ids[usize::from(byte)]).collect()
+    fn byte_tokens(&self, pretoken: &str) -> Vec<u32> {
+        pretoken.bytes().map(|byte| self.byte_ids[usize::from(byte)]).collect()
     }
 }
 
-/// The pairs of `tokens`, from left to right.
+/// Adjacent pairs of `tokens`, from left to right.
 pub(crate) fn adjacent_pairs(tokens: &[u32]) -> impl Iterator<Item = TokenPair> {
     tokens.windows(2).map(|pair| (pair[0], pair[1]))
 }
 
-/// Writes `token` for every `pair` in `tokens`, from left to right.
+/// Replaces every `pair` in `tokens` by `token`, from left to right.
 pub(crate) fn merge(tokens: &mut Vec<u32>, pair: TokenPair, token: u32) {
     let (mut read, mut written) = (0, 0);
     while read < tokens.len() {
-        let found = tokens[read] == pair.0 && tokens.get(read + 1) == Some(&pair.1);
-        tokens[written] = if found { token } else { tokens[read] };
-        read += if found { 2 } else { 1 };
+        let matches = tokens[read] == pair.0 && tokens.get(read + 1) == Some(&pair.1);
+        tokens[written] = if matches { token } else { tokens[read] };
+        read += if matches { 2 } else { 1 };
         written += 1;
     }
     tokens.truncate(written);

@@ -1,11 +1,12 @@
-//! 4.4 Checkpoints that survive anything: a process killed at any moment, a full disk, a byte that has flipped.
+//! 4.4 Checkpoints that survive a process killed at any moment, a full disk and a flipped byte.
 //!
 //! ```text
-//! write checkpoints/step-20.partial/*, each file synced  ->  sums.json  ->  rename to step-20  ->  remove step-10
+//! write checkpoints/step-20.partial/*, each file synced
+//!     ->  write sums.json  ->  rename to step-20  ->  remove step-10
 //! ```
 //!
-//! A rename happens or does not, so whatever is called `step-N` was written whole. What happens to it later shows in its
-//! checksums; then the one before it is taken.
+//! A rename is atomic, so a folder named `step-N` was written completely. Later damage shows in its
+//! checksums; then the previous checkpoint is used.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -22,7 +23,7 @@ const STEP_PREFIX: &str = "step-";
 const PARTIAL_SUFFIX: &str = ".partial";
 const CHECKSUMS_FILE: &str = "sums.json";
 
-/// The checkpoints of a run.
+/// Checkpoints of a run.
 #[derive(Debug, Clone)]
 pub struct Checkpoints {
     folder: PathBuf,
@@ -30,37 +31,37 @@ pub struct Checkpoints {
 }
 
 impl Checkpoints {
-    /// Those in `folder`, of which the newest `keep` are kept.
+    /// Checkpoints in `folder`, of which the newest `keep` are kept.
     pub fn new(folder: PathBuf, keep: NonZeroUsize) -> Self {
         Self { folder, keep_checkpoints: keep }
     }
 
-    /// Saves what `write` puts into the folder that it is given, as the state after `step` steps.
+    /// Saves a checkpoint after `step` steps: `write` writes its files into the folder it is given.
     ///
     /// # Errors
-    /// When something cannot be written; every checkpoint that was there before still is.
+    /// When something cannot be written; all earlier checkpoints remain.
     pub fn save(&self, step: usize, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
         let partial = self.folder.join(format!("{STEP_PREFIX}{step}{PARTIAL_SUFFIX}"));
         let saved =
             self.write_partial(&partial, write).and_then(|()| self.publish_partial(&partial, step));
         if let Err(error) = saved {
-            let _ = fs::remove_dir_all(&partial); // makes room; what matters is the error
-            let before = match self.saved_steps().unwrap_or_default().first() {
-                Some(step) => format!("the one of step {step} is whole: --resume continues there"),
-                None => "there is none before".to_string(),
+            let _ = fs::remove_dir_all(&partial); // frees space; `error` is the one to report
+            let remedy = match self.saved_steps().unwrap_or_default().first() {
+                Some(step) => format!("--resume continues from step {step}"),
+                None => "there is no earlier one".to_string(),
             };
             return Err(
-                error.context(format!("the checkpoint of step {step} was not saved; {before}"))
+                error.context(format!("the checkpoint of step {step} was not saved; {remedy}"))
             );
         }
         self.remove_old()
     }
 
-    /// The newest whole checkpoint; `None` where there are none at all. A damaged one is named on stderr, passed over, and
-    /// renamed, so that it does not count any more.
+    /// Newest intact checkpoint (step and folder), or `None` if there are no checkpoints. A damaged
+    /// one is skipped with a warning on stderr and renamed, so that later calls ignore it.
     ///
     /// # Errors
-    /// When there are checkpoints, and all are damaged.
+    /// When there are checkpoints and all are damaged.
     pub fn latest(&self) -> Result<Option<(usize, PathBuf)>> {
         let steps = self.saved_steps()?;
         for &step in &steps {
@@ -68,10 +69,10 @@ impl Checkpoints {
             match verify_checksums(&path) {
                 Ok(()) => return Ok(Some((step, path))),
                 Err(error) => {
-                    eprintln!("warning: {} is passed over: {error:#}", path.display());
-                    let aside = path.with_extension("damaged");
-                    let _ = remove_folder_if_exists(&aside)
-                        .and_then(|()| Ok(fs::rename(&path, &aside)?)); // or it is passed over again
+                    eprintln!("warning: skipping {}: {error:#}", path.display());
+                    let damaged = path.with_extension("damaged");
+                    let _ = remove_folder_if_exists(&damaged)
+                        .and_then(|()| Ok(fs::rename(&path, &damaged)?)); // else skipped again
                 }
             }
         }
@@ -83,7 +84,7 @@ impl Checkpoints {
         self.folder.join(format!("{STEP_PREFIX}{step}"))
     }
 
-    /// The steps that have a checkpoint, newest first.
+    /// Steps that have a checkpoint, newest first.
     fn saved_steps(&self) -> Result<Vec<usize>> {
         let reading = || format!("reading {}", self.folder.display());
         let entries = match fs::read_dir(&self.folder) {
@@ -104,14 +105,14 @@ impl Checkpoints {
     fn write_partial(&self, partial: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
         let creating = || format!("creating {}", partial.display());
         fs::create_dir_all(&self.folder).with_context(creating)?;
-        remove_folder_if_exists(partial)?; // of a run that was killed
+        remove_folder_if_exists(partial)?; // left by a run that was killed
         fs::create_dir(partial).with_context(creating)?;
         write(partial)?;
-        let sums: BTreeMap<String, String> = list_files_recursively(partial)?
+        let checksums: BTreeMap<String, String> = list_files_recursively(partial)?
             .into_iter()
             .map(|name| Ok((name.clone(), sha256::hash_file(&partial.join(name))?)))
             .collect::<Result<_>>()?;
-        json_file::write(&partial.join(CHECKSUMS_FILE), &sums)?;
+        json_file::write(&partial.join(CHECKSUMS_FILE), &checksums)?;
         for name in
             entry_names(partial)?.iter().map(|name| partial.join(name)).filter(|path| path.is_dir())
         {
@@ -121,13 +122,16 @@ impl Checkpoints {
     }
 
     fn publish_partial(&self, partial: &Path, step: usize) -> Result<()> {
-        let place = self.path(step);
-        remove_folder_if_exists(&place)?; // passed over as damaged, or this run would not be at this step again
-        fs::rename(partial, &place).with_context(|| format!("renaming {}", partial.display()))?;
+        let checkpoint = self.path(step);
+        // An existing one was skipped as damaged: otherwise this run would have resumed from it.
+        remove_folder_if_exists(&checkpoint)?;
+        fs::rename(partial, &checkpoint)
+            .with_context(|| format!("renaming {}", partial.display()))?;
         sync_folder(&self.folder)
     }
 
-    /// Removes all but the newest, and what killed runs left. A name goes first, so that nothing half removed has one.
+    /// Removes all but the newest checkpoints, and the leftovers of killed runs. A checkpoint is
+    /// renamed before it is removed, so a half-removed folder never has a checkpoint's name.
     fn remove_old(&self) -> Result<()> {
         for step in self.saved_steps()?.into_iter().skip(self.keep_checkpoints.get()) {
             let (path, partial) =
@@ -144,24 +148,29 @@ impl Checkpoints {
     }
 }
 
+/// Compares the files of a checkpoint with its checksums.
+///
 /// # Errors
 /// When a file is missing, added or changed.
 fn verify_checksums(checkpoint: &Path) -> Result<()> {
-    let sums: BTreeMap<String, String> =
+    let checksums: BTreeMap<String, String> =
         serde_json::from_value(json_file::read(&checkpoint.join(CHECKSUMS_FILE))?)
-            .context("its sums are damaged")?;
-    for (name, sum) in &sums {
-        ensure!(sha256::hash_file(&checkpoint.join(name))? == *sum, "{name} is not what was saved");
+            .context("sums.json is damaged")?;
+    for (name, sum) in &checksums {
+        ensure!(
+            sha256::hash_file(&checkpoint.join(name))? == *sum,
+            "{name} does not match its checksum"
+        );
     }
     for name in list_files_recursively(checkpoint)? {
-        if name != CHECKSUMS_FILE && !sums.contains_key(&name) {
-            bail!("{name} was not saved with it");
+        if name != CHECKSUMS_FILE && !checksums.contains_key(&name) {
+            bail!("{name} is not listed in sums.json");
         }
     }
     Ok(())
 }
 
-/// The names in a folder.
+/// Names of the entries of a folder.
 fn entry_names(folder: &Path) -> Result<Vec<String>> {
     let reading = || format!("reading {}", folder.display());
     let names = fs::read_dir(folder)
@@ -170,22 +179,21 @@ fn entry_names(folder: &Path) -> Result<Vec<String>> {
     names.collect()
 }
 
-/// The files in a folder and in those below it, by their paths from it.
+/// Relative paths of all files in a folder and its subfolders.
 fn list_files_recursively(folder: &Path) -> Result<Vec<String>> {
     let mut files = Vec::new();
     for name in entry_names(folder)? {
         let path = folder.join(&name);
         match path.is_dir() {
-            true => files.extend(
-                self::list_files_recursively(&path)?.iter().map(|file| format!("{name}/{file}")),
-            ),
+            true => files
+                .extend(list_files_recursively(&path)?.iter().map(|file| format!("{name}/{file}"))),
             false => files.push(name),
         }
     }
     Ok(files)
 }
 
-/// Removes a folder, if it is there.
+/// Removes a folder if it exists.
 fn remove_folder_if_exists(folder: &Path) -> Result<()> {
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
@@ -195,7 +203,7 @@ fn remove_folder_if_exists(folder: &Path) -> Result<()> {
     }
 }
 
-/// Waits until the disk has the names in a folder.
+/// Syncs the directory entries of a folder to disk.
 fn sync_folder(folder: &Path) -> Result<()> {
     let synced = File::open(folder).and_then(|folder| folder.sync_all());
     synced.with_context(|| format!("writing {}", folder.display()))

@@ -1,4 +1,5 @@
-//! The tools of part 4: train a tokenizer, train a model, let it write, measure it. Without a subcommand: the demo.
+//! Command line of part 4: train a tokenizer, train a model, sample from it, evaluate it. Without a
+//! subcommand it runs the demo.
 
 pub(crate) mod arguments;
 mod run_setup;
@@ -18,10 +19,10 @@ use crate::settings::expand_config;
 
 use arguments::{DEFAULT_OUT, DemoArgs, EvalArgs, SampleArgs, TokenizerArgs, TrainArgs};
 
-/// Part 4, scaling up: subword tokens, and a training pipeline to be left alone overnight.
+/// Part 4, scaling up: subword tokens, and a training pipeline that runs unattended.
 ///
-/// Without a subcommand, the demo: what merging learns from a text, how parts of a batch add up, and a run that is
-/// interrupted without a trace.
+/// Without a subcommand, the demo: the merges learned from a text, gradient accumulation,
+/// learning-rate schedules, and a run that is interrupted and resumed with identical results.
 #[derive(Parser)]
 #[command(name = "part_4", version, args_conflicts_with_subcommands = true)]
 pub(crate) struct Cli {
@@ -37,16 +38,16 @@ enum Command {
     Tokenizer(TokenizerArgs),
     /// Train a model on text, with checkpoints to resume from
     Train(Box<TrainArgs>),
-    /// Let a trained model continue a prompt
+    /// Generate text from a prompt with a trained model
     Sample(SampleArgs),
-    /// Measure a model's loss on text, per token and per byte
+    /// Evaluate a model on text: loss per token and bits per byte
     Eval(EvalArgs),
 }
 
-/// Runs the command line `args`, the program's name first, in this process.
+/// Runs the command line `args`, which starts with the program's name, in this process.
 ///
 /// # Errors
-/// Those of the command; of arguments that are none, and where help is asked for, clap's.
+/// Those of the command. Invalid arguments and requests for help return clap's error.
 pub fn parse_and_run(args: impl IntoIterator<Item = impl Into<OsString>>) -> Result<()> {
     let cli = Cli::try_parse_from(expand_config::<Cli>(args, DEFAULT_OUT)?)?;
     match cli.command {

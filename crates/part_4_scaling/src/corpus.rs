@@ -1,4 +1,4 @@
-//! Data: all documents of a file or a folder, which are read anew whenever they are needed.
+//! Data: the documents of a text file or a folder, read again from disk on every pass.
 
 use std::path::{Path, PathBuf};
 
@@ -8,73 +8,75 @@ use modern::{AddSpecialTokens, ParseSpecial, Tokenizer};
 use crate::documents::{DocumentChunk, DocumentReader};
 use crate::{text_files, tokenizer_training};
 
-/// A tokenizer is measured on the first bytes of the corpus.
+/// Bytes of the corpus, from its start, on which the compression of a tokenizer is measured.
 const SAMPLE_BYTES: usize = 1 << 20;
 
-/// Text files, known to be text.
+/// Text files whose contents were checked to be UTF-8.
 #[derive(Debug)]
 pub struct Corpus {
     files: Vec<PathBuf>,
-    /// How many documents they hold.
+    /// Number of documents.
     pub n_documents: usize,
-    /// Bytes of text in these.
+    /// Bytes of text in the documents.
     pub n_bytes: usize,
 }
 
 impl Corpus {
-    /// A text file, or a folder with `.txt` files at any depth.
+    /// Opens a text file, or a folder with `.txt` files at any depth, and reads it once to check
+    /// it.
     ///
     /// # Errors
-    /// When a file cannot be read or is not UTF-8, or there is no text at all.
+    /// When a file cannot be read or is not UTF-8, or all files are empty.
     pub fn open(path: &Path) -> Result<Self> {
         let mut corpus =
             Self { files: text_files::find_text_files(path)?, n_documents: 0, n_bytes: 0 };
-        let (mut documents, mut bytes) = (0, 0);
-        for piece in corpus.chunks() {
-            let piece = piece?;
-            documents += usize::from(piece.is_document_start);
-            bytes += piece.text.len();
+        let (mut n_documents, mut n_bytes) = (0, 0);
+        for chunk in corpus.chunks() {
+            let chunk = chunk?;
+            n_documents += usize::from(chunk.is_document_start);
+            n_bytes += chunk.text.len();
         }
-        ensure!(bytes > 0, "{} is empty", path.display());
-        (corpus.n_documents, corpus.n_bytes) = (documents, bytes);
+        ensure!(n_bytes > 0, "{} is empty", path.display());
+        (corpus.n_documents, corpus.n_bytes) = (n_documents, n_bytes);
         Ok(corpus)
     }
 
-    /// The documents in pieces, file after file. Nothing follows an error.
+    /// Chunks of all documents, file after file. An error ends the iteration.
     pub fn chunks(&self) -> impl Iterator<Item = Result<DocumentChunk>> {
         let mut files = self.files.iter();
-        let mut open = None;
+        let mut current = None;
         std::iter::from_fn(move || {
             loop {
-                if open.is_none() {
+                if current.is_none() {
                     match DocumentReader::open(files.next()?) {
-                        Ok(documents) => open = Some(documents),
+                        Ok(documents) => current = Some(documents),
                         Err(error) => return Some(Err(error)),
                     }
                 }
-                match open.as_mut()?.next_chunk().transpose() {
-                    Some(piece) => return Some(piece),
-                    None => open = None,
+                match current.as_mut()?.next_chunk().transpose() {
+                    Some(chunk) => return Some(chunk),
+                    None => current = None,
                 }
             }
         })
     }
 
-    /// Trains a tokenizer on all of it; `read` is told of every piece's bytes.
+    /// Trains a tokenizer on the whole corpus. `on_bytes` is called with the size of every chunk
+    /// read.
     ///
     /// # Errors
-    /// As [`tokenizer_training::train`], or when a file has changed since.
+    /// Those of [`tokenizer_training::train_tokenizer`], and when a file can no longer be read.
     pub fn train_tokenizer(
         &self,
         vocab_size: usize,
-        read: impl Fn(usize) + Sync,
+        on_bytes: impl Fn(usize) + Sync,
     ) -> Result<Tokenizer> {
         let mut failure = None;
         let texts = self
             .chunks()
-            .map_while(|piece| piece.map_err(|error| failure = Some(error)).ok())
-            .map(|piece| piece.text)
-            .inspect(|text| read(text.len()));
+            .map_while(|chunk| chunk.map_err(|error| failure = Some(error)).ok())
+            .map(|chunk| chunk.text)
+            .inspect(|text| on_bytes(text.len()));
         let tokenizer = tokenizer_training::train_tokenizer(texts, vocab_size);
         match failure {
             Some(error) => Err(error),
@@ -82,20 +84,20 @@ impl Corpus {
         }
     }
 
-    /// How many bytes of the corpus' first MiB a token stands for.
+    /// Mean bytes per token, measured on the first MiB of the corpus.
     ///
     /// # Errors
-    /// When the tokenizer fails, or a file has changed since.
+    /// When the tokenizer fails, or a file can no longer be read.
     pub fn bytes_per_token(&self, tokenizer: &Tokenizer) -> Result<f64> {
-        let (mut bytes, mut tokens) = (0, 0);
-        for piece in self.chunks() {
-            let text = piece?.text;
-            bytes += text.len();
-            tokens += tokenizer.encode(&text, AddSpecialTokens::No, ParseSpecial::No)?.len();
-            if bytes >= SAMPLE_BYTES {
+        let (mut n_bytes, mut n_tokens) = (0, 0);
+        for chunk in self.chunks() {
+            let text = chunk?.text;
+            n_bytes += text.len();
+            n_tokens += tokenizer.encode(&text, AddSpecialTokens::No, ParseSpecial::No)?.len();
+            if n_bytes >= SAMPLE_BYTES {
                 break;
             }
         }
-        Ok(bytes as f64 / tokens as f64)
+        Ok(n_bytes as f64 / n_tokens as f64)
     }
 }

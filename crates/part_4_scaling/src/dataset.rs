@@ -1,7 +1,8 @@
-//! Data: a corpus becomes a folder of tokens, once: `tokenizer.json`, and a [`TokenFile`] each for training and validation.
+//! Data: a corpus is tokenized once into a folder: `tokenizer.json`, and one [`TokenFile`] each for
+//! training and validation.
 //!
-//! Whole documents are held out, drawn by the seed: the two halves of a story resemble each other too much to measure one on
-//! the other.
+//! Whole documents are held out at random: two halves of a story are too similar for one to
+//! validate the other.
 
 use std::path::Path;
 
@@ -14,82 +15,85 @@ use crate::{Corpus, TokenFile, TokenWriter, sha256};
 
 const TRAIN_FILE: &str = "train.safetensors";
 const VALIDATION_FILE: &str = "validation.safetensors";
-/// Pieces that a thread takes at a time.
+/// Chunks that a thread encodes at a time.
 const CHUNKS_PER_THREAD: usize = 16;
 
-/// Text as tokens, in two parts.
+/// Tokenized text, split into training and validation documents.
 #[derive(Debug)]
 pub struct Dataset {
-    /// Text to ids and back.
+    /// Tokenizer of the tokens.
     pub tokenizer: Tokenizer,
-    /// To learn from.
+    /// Training tokens.
     pub train: TokenFile,
-    /// To measure on.
+    /// Validation tokens.
     pub validation: TokenFile,
 }
 
-/// Which documents are held out.
+/// Random split of the documents into training and validation.
 #[derive(Debug, Clone, Copy)]
 pub struct ValidationSplit {
-    /// Their share, at least one document.
+    /// Fraction of the documents held out, at least one document.
     pub fraction: f64,
-    /// Decides which.
+    /// Seed of the split.
     pub seed: u64,
 }
 
 impl Dataset {
-    /// Whether `path` is a folder that [`tokenize`] wrote.
+    /// True if `path` is a folder that [`tokenize`] wrote.
     pub fn exists_at(path: &Path) -> bool {
         path.join(TRAIN_FILE).exists()
     }
 
-    /// Opens the folder.
+    /// Opens a folder that [`tokenize`] wrote.
     ///
     /// # Errors
-    /// When a file is missing or damaged, or was made with another tokenizer than the folder's.
+    /// When a file is missing or damaged, or was tokenized with another tokenizer than the
+    /// folder's.
     pub fn open(folder: &Path) -> Result<Self> {
         let tokenizer = Tokenizer::open(folder)?;
-        let fingerprint = sha256::hash_file(&folder.join("tokenizer.json"))?;
-        let open = |name: &str| TokenFile::open(&folder.join(name), &fingerprint);
+        let tokenizer_sha256 = sha256::hash_file(&folder.join("tokenizer.json"))?;
+        let open = |name: &str| TokenFile::open(&folder.join(name), &tokenizer_sha256);
         Ok(Self { tokenizer, train: open(TRAIN_FILE)?, validation: open(VALIDATION_FILE)? })
     }
 
-    /// Names these tokens and this tokenizer, and no others.
+    /// SHA-256 that identifies these tokens and their tokenizer.
     pub fn sha256(&self) -> String {
         sha256::hash_bytes([self.train.sha256(), self.validation.sha256()].concat().as_bytes())
     }
 }
 
-/// Writes `corpus` as tokens into `folder`; `done` is told of bytes as they are.
+/// Tokenizes `corpus` into `folder`. `on_bytes` is called with the number of bytes of each chunk
+/// done.
 ///
 /// # Errors
-/// When there is a single document, the tokenizer has no token that ends a text, or the folder cannot be written.
+/// When there is a single document, the tokenizer has no end-of-text token, or the folder cannot be
+/// written.
 pub fn tokenize(
     corpus: &Corpus,
     tokenizer: &Tokenizer,
     split: ValidationSplit,
     folder: &Path,
-    mut done: impl FnMut(usize),
+    mut on_bytes: impl FnMut(usize),
 ) -> Result<()> {
     let eos = eos_token_id(tokenizer)?;
-    let held_out = split.validation_mask(corpus.n_documents)?;
+    let validation_mask = split.validation_mask(corpus.n_documents)?;
     tokenizer.save(folder, usize::MAX, None)?;
-    let fingerprint = sha256::hash_file(&folder.join("tokenizer.json"))?;
+    let tokenizer_sha256 = sha256::hash_file(&folder.join("tokenizer.json"))?;
     let writer = |name: &str| TokenWriter::new(&folder.join(name), tokenizer.vocab_size());
     let mut writers = [writer(TRAIN_FILE)?, writer(VALIDATION_FILE)?];
-    // More documents than there were: a file has grown.
-    let part = |document: usize| usize::from(held_out.get(document) == Some(&true));
-    write_documents(corpus, tokenizer, eos, &mut writers, part, &mut done)?;
-    // Training comes last, as a folder that has it is a whole one.
+    // `get`: there are more documents than before if a file has grown since.
+    let writer_of = |document: usize| usize::from(validation_mask.get(document) == Some(&true));
+    write_documents(corpus, tokenizer, eos, &mut writers, writer_of, &mut on_bytes)?;
+    // Training tokens are written last: their file marks the folder as complete (`exists_at`).
     let [train, validation] = writers;
-    validation.finish(&fingerprint)?;
-    train.finish(&fingerprint)
+    validation.finish(&tokenizer_sha256)?;
+    train.finish(&tokenizer_sha256)
 }
 
-/// All of `corpus` as tokens, to be measured on; they last as long as the folder.
+/// Tokens of the whole `corpus` for an evaluation; they are valid as long as `folder` exists.
 ///
 /// # Errors
-/// As [`tokenize`].
+/// When the tokenizer has no end-of-text token, or the folder cannot be written.
 pub fn tokenize_for_eval(
     corpus: &Corpus,
     tokenizer: &Tokenizer,
@@ -105,81 +109,84 @@ pub fn tokenize_for_eval(
 }
 
 fn eos_token_id(tokenizer: &Tokenizer) -> Result<u32> {
-    tokenizer.eos().context("the tokenizer has no token that ends a text")
+    tokenizer.eos().context("the tokenizer has no end-of-text token")
 }
 
-/// Writes each document to the writer of its `part`, with the token that ends it.
+/// Writes each document, followed by the token `eos`, to the writer with index
+/// `writer_of(document)`.
 fn write_documents(
     corpus: &Corpus,
     tokenizer: &Tokenizer,
     eos: u32,
     writers: &mut [TokenWriter],
-    part: impl Fn(usize) -> usize,
-    done: &mut impl FnMut(usize),
+    writer_of: impl Fn(usize) -> usize,
+    on_bytes: &mut impl FnMut(usize),
 ) -> Result<()> {
     let mut document: Option<usize> = None;
-    let threads = candle_core::utils::get_num_threads();
-    let end = |document: Option<usize>, writers: &mut [TokenWriter]| match document {
-        Some(document) => writers[part(document)].end_document(eos),
+    let n_threads = candle_core::utils::get_num_threads();
+    let end_document = |document: Option<usize>, writers: &mut [TokenWriter]| match document {
+        Some(document) => writers[writer_of(document)].end_document(eos),
         None => Ok(()),
     };
-    let mut pieces = corpus.chunks();
+    let mut chunks = corpus.chunks();
     loop {
         let batch: Vec<DocumentChunk> =
-            pieces.by_ref().take(threads * CHUNKS_PER_THREAD).collect::<Result<_>>()?;
+            chunks.by_ref().take(n_threads * CHUNKS_PER_THREAD).collect::<Result<_>>()?;
         if batch.is_empty() {
-            return end(document, writers);
+            return end_document(document, writers);
         }
-        for (piece, tokens) in batch.iter().zip(encode_in_parallel(&batch, tokenizer)?) {
-            if piece.is_document_start {
-                end(document, writers)?;
-                document = Some(document.map_or(0, |before| before + 1));
+        for (chunk, tokens) in batch.iter().zip(encode_in_parallel(&batch, tokenizer)?) {
+            if chunk.is_document_start {
+                end_document(document, writers)?;
+                document = Some(document.map_or(0, |previous| previous + 1));
             }
-            writers[part(document.unwrap_or(0))].push(&tokens, piece.text.len())?;
-            done(piece.text.len());
+            writers[writer_of(document.unwrap_or(0))].push(&tokens, chunk.text.len())?;
+            on_bytes(chunk.text.len());
         }
     }
 }
 
 impl ValidationSplit {
+    /// Checks that so many documents can be split.
+    ///
     /// # Errors
-    /// When so few documents cannot be split.
-    pub fn ensure_splittable(&self, documents: usize) -> Result<()> {
+    /// When there are fewer than two documents.
+    pub fn ensure_splittable(&self, n_documents: usize) -> Result<()> {
         ensure!(
-            documents > 1,
-            "the text is a single document, and one must be held out: give a folder of several files, or put \
-             {SEPARATOR} between the documents of a file"
+            n_documents > 1,
+            "the text is a single document, but one must be held out for validation: \
+             give a folder of several files, or put {SEPARATOR} between the documents of a file"
         );
         Ok(())
     }
 
-    /// For each of `documents`, whether it is for validation.
-    fn validation_mask(&self, documents: usize) -> Result<Vec<bool>> {
-        self.ensure_splittable(documents)?;
-        let n = ((documents as f64 * self.fraction).round() as usize).clamp(1, documents - 1);
-        let mut held_out = vec![false; documents];
-        held_out[..n].fill(true);
-        Rng::new(self.seed).shuffle(&mut held_out);
-        Ok(held_out)
+    /// Mask over `n_documents` documents: true for validation.
+    fn validation_mask(&self, n_documents: usize) -> Result<Vec<bool>> {
+        self.ensure_splittable(n_documents)?;
+        let n_validation = (n_documents as f64 * self.fraction).round() as usize;
+        let mut mask = vec![false; n_documents];
+        mask[..n_validation.clamp(1, n_documents - 1)].fill(true);
+        Rng::new(self.seed).shuffle(&mut mask);
+        Ok(mask)
     }
 }
 
-/// The tokens of each piece, by all threads.
-fn encode_in_parallel(pieces: &[DocumentChunk], tokenizer: &Tokenizer) -> Result<Vec<Vec<u32>>> {
-    let encode = |piece: &DocumentChunk| {
-        tokenizer.encode(&piece.text, AddSpecialTokens::No, ParseSpecial::No)
+/// Tokens of each chunk, encoded by all threads.
+fn encode_in_parallel(chunks: &[DocumentChunk], tokenizer: &Tokenizer) -> Result<Vec<Vec<u32>>> {
+    let encode = |chunk: &DocumentChunk| {
+        tokenizer.encode(&chunk.text, AddSpecialTokens::No, ParseSpecial::No)
     };
     std::thread::scope(|scope| {
-        let parts: Vec<_> = pieces
+        let threads: Vec<_> = chunks
             .chunks(CHUNKS_PER_THREAD)
-            .map(|part| scope.spawn(move || part.iter().map(encode).collect::<Result<Vec<_>>>()))
+            .map(|share| scope.spawn(move || share.iter().map(encode).collect::<Result<Vec<_>>>()))
             .collect();
-        let mut all = Vec::with_capacity(pieces.len());
-        for part in parts {
-            let part =
-                part.join().map_err(|_| anyhow::anyhow!("a thread that tokenized panicked"))?;
-            all.extend(part?);
+        let mut encoded = Vec::with_capacity(chunks.len());
+        for thread in threads {
+            let share =
+                thread.join().map_err(|_| anyhow::anyhow!("a tokenizer thread panicked"))?;
+            encoded.extend(share?);
         }
-        Ok(all)
+        Ok(encoded)
     })
 }

@@ -1,7 +1,8 @@
-//! Data: a corpus is a list of documents, read piece by piece, so that neither a file nor a document has to fit into memory.
+//! Data: documents of a text file, read in chunks, so that neither a file nor a document has to fit
+//! in memory.
 //!
-//! A file is a document, or several with `<|endoftext|>` between them. White space around a document does not count, and
-//! neither does a document without text.
+//! A file is one document, or several with `<|endoftext|>` between them. White space around a
+//! document is dropped, and so are documents without text.
 
 use std::fs::File;
 use std::io::Read;
@@ -9,43 +10,44 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-/// What stands between two documents of a file.
+/// Separator between two documents of a file.
 pub const SEPARATOR: &str = "<|endoftext|>";
-/// A piece has about this many bytes.
+/// Approximate size of a chunk in bytes.
 const CHUNK_BYTES: usize = 1 << 16;
-/// This many are read at a time.
+/// Bytes read from the file at a time.
 const READ_BYTES: usize = 1 << 20;
-/// A word, or a gap, of more bytes than this is cut: merging takes time that grows with its square.
+/// Maximum length of a word or of white space; longer ones are cut, because the time of BPE merging
+/// grows with the square of the length.
 const MAX_WORD_BYTES: usize = 1 << 10;
 
-/// A stretch of a document, cut where no token reaches across: before a space after a word.
+/// Part of a document, cut where no token can cross: before the space after a word.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DocumentChunk {
-    /// Its text, which is never empty.
+    /// Text of the chunk, never empty.
     pub text: String,
-    /// Whether the document begins here.
+    /// True for the first chunk of a document.
     pub is_document_start: bool,
 }
 
-/// The documents of one file.
+/// Reader of the documents of one file.
 pub struct DocumentReader<R> {
     /// `None` at the end of the file.
     reader: Option<R>,
     name: String,
-    /// What has been read; from `start` on it has not been given out.
+    /// Text that was read; the part from `buffer_pos` on has not been returned yet.
     buffer: String,
     buffer_pos: usize,
-    /// The beginning of a character whose end has not been read.
+    /// First bytes of a character whose other bytes have not been read.
     incomplete_utf8: Vec<u8>,
     bytes_read: usize,
     within_document: bool,
 }
 
 impl DocumentReader<File> {
-    /// Those of the file at `path`.
+    /// Reader of the documents of the file at `path`.
     ///
     /// # Errors
-    /// When it cannot be opened.
+    /// When the file cannot be opened.
     pub fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).with_context(|| format!("reading {}", path.display()))?;
         Ok(Self::new(file, path.display().to_string()))
@@ -53,22 +55,20 @@ impl DocumentReader<File> {
 }
 
 impl<R: Read> DocumentReader<R> {
-    /// Those that `reader` gives, which errors call `name`.
+    /// Reader of the documents in `reader`; error messages call it `name`.
     pub fn new(reader: R, name: String) -> Self {
-        let (text, tail, bytes_read) = (String::new(), Vec::new(), 0);
-        let reader = Some(reader);
         Self {
-            reader,
+            reader: Some(reader),
             name,
-            buffer: text,
+            buffer: String::new(),
             buffer_pos: 0,
-            incomplete_utf8: tail,
-            bytes_read,
+            incomplete_utf8: Vec::new(),
+            bytes_read: 0,
             within_document: false,
         }
     }
 
-    /// The next piece; `None` at the end.
+    /// Next chunk; `None` at the end of the file.
     ///
     /// # Errors
     /// When the file cannot be read, or is not UTF-8.
@@ -77,49 +77,52 @@ impl<R: Read> DocumentReader<R> {
             self.fill_buffer(CHUNK_BYTES + SEPARATOR.len())?;
             let rest = &self.buffer[self.buffer_pos..];
             let view = &rest[..rest.floor_char_boundary(CHUNK_BYTES + SEPARATOR.len())];
-            // A separator may begin in the last bytes of the view, so no cut lies there.
-            let safe = view.floor_char_boundary(view.len().saturating_sub(SEPARATOR.len()));
-            let (len, end) = match view.find(SEPARATOR) {
+            // A separator may begin in the last bytes of the view, so it is not cut there.
+            let safe_len = view.floor_char_boundary(view.len().saturating_sub(SEPARATOR.len()));
+            // Length of the chunk, and the end of the document's separator if the document ends
+            // here.
+            let (len, document_end) = match view.find(SEPARATOR) {
                 Some(at) => (at, Some(at + SEPARATOR.len())),
                 None if self.reader.is_none() && view.len() == rest.len() => {
                     (rest.len(), Some(rest.len()))
                 }
-                None => (last_word_boundary(&view[..safe]).unwrap_or(safe), None),
+                None => (last_word_boundary(&view[..safe_len]).unwrap_or(safe_len), None),
             };
-            let (len, end) = match long_word_cut(&rest[..len]) {
+            let (len, document_end) = match long_word_cut(&rest[..len]) {
                 Some(cut) => (cut, None),
-                None => (len, end),
+                None => (len, document_end),
             };
             let mut text = &rest[..len];
-            text = if end.is_some() { text.trim_end() } else { text };
+            text = if document_end.is_some() { text.trim_end() } else { text };
             text = if self.within_document { text } else { text.trim_start() };
-            let first = !self.within_document;
-            let piece = (!text.is_empty())
-                .then(|| DocumentChunk { text: text.to_string(), is_document_start: first });
+            let is_document_start = !self.within_document;
+            let chunk = (!text.is_empty())
+                .then(|| DocumentChunk { text: text.to_string(), is_document_start });
             let at_end = rest.is_empty();
-            self.buffer_pos += end.unwrap_or(len);
-            self.within_document = (self.within_document || piece.is_some()) && end.is_none();
-            if piece.is_some() || at_end {
-                return Ok(piece);
+            self.buffer_pos += document_end.unwrap_or(len);
+            self.within_document =
+                (self.within_document || chunk.is_some()) && document_end.is_none();
+            if chunk.is_some() || at_end {
+                return Ok(chunk);
             }
         }
     }
 
-    /// Reads on until `wanted` bytes of text have not been given out, or the file ends.
-    fn fill_buffer(&mut self, wanted: usize) -> Result<()> {
+    /// Reads until the buffer holds `n_bytes` bytes that were not returned yet, or the file ends.
+    fn fill_buffer(&mut self, n_bytes: usize) -> Result<()> {
         while let (true, Some(reader)) =
-            (self.buffer.len() - self.buffer_pos < wanted, &mut self.reader)
+            (self.buffer.len() - self.buffer_pos < n_bytes, &mut self.reader)
         {
             self.buffer.drain(..self.buffer_pos);
             self.buffer_pos = 0;
-            let read =
+            let n_read =
                 reader.by_ref().take(READ_BYTES as u64).read_to_end(&mut self.incomplete_utf8);
-            let read = read.with_context(|| format!("reading {}", self.name))?;
-            self.bytes_read += read;
-            if read == 0 {
+            let n_read = n_read.with_context(|| format!("reading {}", self.name))?;
+            self.bytes_read += n_read;
+            if n_read == 0 {
                 self.reader = None;
             }
-            let (text, cut) = match std::str::from_utf8(&self.incomplete_utf8) {
+            let (text, invalid) = match std::str::from_utf8(&self.incomplete_utf8) {
                 Ok(text) => (text, None),
                 Err(error) => {
                     let valid = error.valid_up_to();
@@ -130,13 +133,13 @@ impl<R: Read> DocumentReader<R> {
                 }
             };
             self.buffer.push_str(text);
-            let Some((valid, wrong)) = cut else {
+            let Some((valid, error_len)) = invalid else {
                 self.incomplete_utf8.clear();
                 continue;
             };
-            if wrong.is_some() || self.reader.is_none() {
+            if error_len.is_some() || self.reader.is_none() {
                 let at = self.bytes_read - self.incomplete_utf8.len() + valid;
-                bail!("{} is not UTF-8: byte {at} begins no character", self.name);
+                bail!("{} is not UTF-8: invalid byte at {at}", self.name);
             }
             self.incomplete_utf8.drain(..valid);
         }
@@ -144,12 +147,12 @@ impl<R: Read> DocumentReader<R> {
     }
 }
 
-/// Where the first word or gap that is too long is cut.
+/// Position at which the first word or white space that is too long is cut.
 fn long_word_cut(text: &str) -> Option<usize> {
-    let (mut start, mut gap) = (0, false);
+    let (mut start, mut in_gap) = (0, false);
     for (at, char) in text.char_indices() {
-        if char.is_whitespace() != gap {
-            (start, gap) = (at, !gap);
+        if char.is_whitespace() != in_gap {
+            (start, in_gap) = (at, !in_gap);
         } else if at - start >= MAX_WORD_BYTES {
             return Some(at);
         }
@@ -157,7 +160,7 @@ fn long_word_cut(text: &str) -> Option<usize> {
     None
 }
 
-/// The last place before white space after a word that is followed by another.
+/// Last position that is after a word and before the white space in front of another word.
 fn last_word_boundary(text: &str) -> Option<usize> {
     let word = text.rfind(|c: char| !c.is_whitespace())?;
     let space = text[..word].rfind(char::is_whitespace)?;

@@ -1,4 +1,5 @@
-//! The loss on held-out tokens, window after window, so that neither file nor logits need fit into memory.
+//! Loss on validation tokens, computed window by window, so that neither the file nor all logits
+//! have to fit in memory.
 
 use anyhow::{Result, ensure};
 use candle_core::DType;
@@ -9,44 +10,44 @@ use tiny_gpt::{Batch, LmEvalMetrics};
 
 use crate::TokenFile;
 
-/// How much to measure, and how many windows at a time.
+/// Size of an evaluation.
 #[derive(Debug, Clone, Copy)]
 pub struct LmEvalConfig {
-    /// Windows at a time.
+    /// Windows per forward pass.
     pub batch_size: usize,
-    /// Windows in all, from the first on; `None`: every one.
+    /// Maximum number of windows, counted from the start of the file; `None` for all.
     pub max_windows: Option<usize>,
 }
 
-/// Measures `model` (an inference twin: no graph is built) on `tokens`. Bytes are counted in the text, not in decoded
-/// tokens; of a part of the tokens, in proportion.
+/// Loss and bits per byte of `model` on `tokens`. Pass a model for inference, so that no graph is
+/// built. Bytes are those of the original text; for part of the tokens, a proportional number.
 ///
 /// # Errors
-/// When there are not two tokens, or they are damaged.
+/// When there are fewer than two tokens, or they are damaged.
 pub fn evaluate(
     model: &GptModern,
     tokens: &TokenFile,
-    extent: LmEvalConfig,
+    config: LmEvalConfig,
 ) -> Result<LmEvalMetrics> {
     let n = tokens.len();
-    ensure!(n > 1, "{n} tokens are too few to predict any");
+    ensure!(n > 1, "{n} tokens are too few: a prediction needs at least 2");
     let t = model.config().context_len;
     let end =
-        extent.max_windows.map_or(n, |windows| n.min(windows.saturating_mul(t).saturating_add(1)));
-    let (mut nats, mut predicted) = (0., 0);
-    while predicted + 1 < end {
-        let last = end.min(predicted + extent.batch_size * t + 1);
-        let stretch = tokens.read(predicted..last)?;
-        for batch in Batch::consecutive(&stretch, extent.batch_size, t, model.device()) {
+        config.max_windows.map_or(n, |windows| n.min(windows.saturating_mul(t).saturating_add(1)));
+    let (mut total_nats, mut n_predicted) = (0., 0);
+    while n_predicted + 1 < end {
+        let last = end.min(n_predicted + config.batch_size * t + 1);
+        let ids = tokens.read(n_predicted..last)?;
+        for batch in Batch::consecutive(&ids, config.batch_size, t, model.device()) {
             let batch = batch?;
-            let logits = model.forward(&batch.inputs)?.to_dtype(DType::F32)?;
+            let logits = model.forward(&batch.inputs)?.to_dtype(DType::F32)?; // (B, T, V)
             let loss = cross_entropy(&logits, &batch.targets)?;
-            nats += f64::from(loss.to_scalar::<f32>()?) * batch.targets.elem_count() as f64;
+            total_nats += f64::from(loss.to_scalar::<f32>()?) * batch.targets.elem_count() as f64;
         }
-        predicted += stretch.len() - 1;
+        n_predicted += ids.len() - 1;
     }
-    let loss = nats / predicted as f64;
-    let bytes = tokens.n_text_bytes() as f64 * (predicted + 1) as f64 / n as f64;
-    let bits_per_byte = bits_per_byte(loss, predicted, bytes.round() as usize);
-    Ok(LmEvalMetrics { loss, bits_per_byte, tokens: predicted })
+    let loss = total_nats / n_predicted as f64;
+    let n_bytes = tokens.n_text_bytes() as f64 * (n_predicted + 1) as f64 / n as f64;
+    let bits_per_byte = bits_per_byte(loss, n_predicted, n_bytes.round() as usize);
+    Ok(LmEvalMetrics { loss, bits_per_byte, tokens: n_predicted })
 }

@@ -1,5 +1,5 @@
-//! The flags of a run that is left alone, for this part and later ones. Each is a setting too: of the effective ones
-//! (`config.json`), of a YAML file, of `--set`.
+//! Command-line flags of a training run, shared with later parts. Each flag is also a setting: a
+//! key of `config.json`, of a YAML file (`--config`) and of `--set`.
 
 use std::num::NonZeroUsize;
 
@@ -16,20 +16,20 @@ use crate::settings::SettingsFlags;
 use crate::tracker::TrackerKind;
 use crate::training::Intervals;
 
-/// What a model computes in.
+/// Number format of the model's computations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// 32 bits
     F32,
-    /// 16 bits with the range of f32
+    /// 16 bits, range of f32, few digits
     Bf16,
-    /// 16 bits with more digits and little range: the loss is scaled
+    /// 16 bits, more digits, small range (loss scaling is used)
     F16,
 }
 
 impl Precision {
-    /// The type of its numbers.
+    /// Data type of the tensors.
     pub fn dtype(self) -> DType {
         match self {
             Self::F32 => DType::F32,
@@ -39,10 +39,10 @@ impl Precision {
     }
 }
 
-/// The learning rate over the run.
+/// Flags of the learning-rate schedule.
 #[derive(Debug, Clone, Copy, Serialize, Args)]
 pub struct ScheduleFlags {
-    /// Optimizer steps
+    /// Number of optimizer steps
     #[arg(
         long,
         visible_alias = "max-steps",
@@ -51,49 +51,52 @@ pub struct ScheduleFlags {
         default_value = "1000"
     )]
     pub steps: NonZeroUsize,
-    /// Highest learning rate
-    #[arg(long, visible_alias = "learning-rate", value_name = "X", default_value_t = 3e-3, allow_negative_numbers = true, value_parser = positive)]
+    /// Peak learning rate
+    #[arg(
+        long, visible_alias = "learning-rate", value_name = "X", default_value_t = 3e-3,
+        allow_negative_numbers = true, value_parser = positive
+    )]
     pub lr: f64,
-    /// Rate of the last step [default: a tenth of --lr]
+    /// Learning rate of the last step [default: --lr / 10]
     #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = non_negative)]
     pub min_lr: Option<f64>,
-    /// Steps until the highest rate [default: a twentieth of --steps]
+    /// Warm-up steps until the peak learning rate [default: --steps / 20]
     #[arg(long, value_name = "N")]
     pub warmup_steps: Option<usize>,
-    /// What then becomes of it
-    #[arg(long, visible_alias = "lr-scheduler-type", alias = "lr-decay", value_enum, default_value_t = DecayShape::Cosine)]
+    /// Learning-rate schedule after the warm-up
+    #[arg(
+        long, visible_alias = "lr-scheduler-type", alias = "lr-decay",
+        value_enum, default_value_t = DecayShape::Cosine
+    )]
     pub lr_scheduler: DecayShape,
 }
 
 impl ScheduleFlags {
-    /// The schedule they describe.
+    /// Learning-rate schedule from the flags.
     ///
     /// # Errors
-    /// A [`UsageError`](tiny_gpt::command::UsageError) when the floor lies above the peak, or the warm-up is longer than the
-    /// run.
+    /// A [`UsageError`](tiny_gpt::command::UsageError) when the minimum is above the peak, or the
+    /// warm-up is longer than the run.
     pub fn schedule(&self) -> Result<LrSchedule> {
-        let (peak, total) = (self.lr, self.steps.get());
-        let floor = self.min_lr.unwrap_or(peak / 10.);
-        let warmup = self.warmup_steps.unwrap_or(total / 20);
+        let (peak_lr, total_steps) = (self.lr, self.steps.get());
+        let min_lr = self.min_lr.unwrap_or(peak_lr / 10.);
+        let warmup_steps = self.warmup_steps.unwrap_or(total_steps / 20);
         as_usage_error((|| {
-            ensure!(floor <= peak, "--min-lr {floor} is above --lr {peak}");
-            ensure!(warmup <= total, "--warmup-steps {warmup} are more than --steps {total}");
+            ensure!(min_lr <= peak_lr, "--min-lr {min_lr} is above --lr {peak_lr}");
+            ensure!(
+                warmup_steps <= total_steps,
+                "--warmup-steps {warmup_steps} is more than --steps {total_steps}"
+            );
             Ok(())
         })())?;
-        Ok(LrSchedule {
-            peak_lr: peak,
-            min_lr: floor,
-            warmup_steps: warmup,
-            total_steps: total,
-            decay: self.lr_scheduler,
-        })
+        Ok(LrSchedule { peak_lr, min_lr, warmup_steps, total_steps, decay: self.lr_scheduler })
     }
 }
 
-/// How a step is computed.
+/// Flags of an optimizer step.
 #[derive(Debug, Clone, Copy, Serialize, Args)]
 pub struct StepFlags {
-    /// Windows of text whose gradient is computed at a time
+    /// Sequences per micro-batch
     #[arg(
         long,
         visible_alias = "per-device-train-batch-size",
@@ -101,7 +104,7 @@ pub struct StepFlags {
         default_value = "16"
     )]
     pub batch_size: NonZeroUsize,
-    /// Such batches per step
+    /// Micro-batches per optimizer step
     #[arg(
         long,
         visible_alias = "gradient-accumulation-steps",
@@ -110,39 +113,40 @@ pub struct StepFlags {
         default_value = "1"
     )]
     pub grad_accum_steps: NonZeroUsize,
-    /// What the model computes in; weights and optimizer are f32
+    /// Number format of the computations; weights and optimizer state stay f32
     #[arg(long, value_enum, default_value_t = Precision::F32)]
     pub dtype: Precision,
-    /// Keep only each block's input for the gradient and compute the rest again: less memory, a third more time
+    /// Recompute each block's activations in the backward pass: less memory, a third more time
     #[arg(long, alias = "recompute")]
     pub gradient_checkpointing: bool,
-    /// How gradients become steps.
+    /// Flags of the optimizer.
     #[command(flatten)]
     #[serde(flatten)]
     pub optimizer: OptimizerFlags,
 }
 
 impl StepFlags {
-    /// For parts that keep all in f32.
+    /// Checks the flags for parts that train in f32 without gradient checkpointing.
     ///
     /// # Errors
-    /// A [`UsageError`](tiny_gpt::command::UsageError) when something else is wanted.
+    /// A [`UsageError`](tiny_gpt::command::UsageError) when `--dtype` or `--gradient-checkpointing`
+    /// asks for something else.
     pub fn ensure_f32_without_checkpointing(&self) -> Result<()> {
         as_usage_error((|| {
-            ensure!(self.dtype == Precision::F32, "--dtype: this part trains in f32");
+            ensure!(self.dtype == Precision::F32, "--dtype: this part supports f32 only");
             ensure!(
                 !self.gradient_checkpointing,
-                "--gradient-checkpointing: this part keeps what the gradient needs"
+                "--gradient-checkpointing: not supported by this part"
             );
             Ok(())
         })())
     }
 }
 
-/// What is saved, and when the run stops early.
+/// Flags of checkpoints, and of an early stop.
 #[derive(Debug, Clone, Copy, Serialize, Args)]
 pub struct SaveFlags {
-    /// Steps between two checkpoints; 0 for one at the end
+    /// Steps between checkpoints; 0 saves only at the end
     #[arg(
         long,
         visible_alias = "save-steps",
@@ -151,7 +155,7 @@ pub struct SaveFlags {
         default_value_t = 200
     )]
     pub save_interval: usize,
-    /// Checkpoints kept
+    /// Number of checkpoints to keep
     #[arg(
         long,
         visible_alias = "save-total-limit",
@@ -160,15 +164,15 @@ pub struct SaveFlags {
         default_value = "2"
     )]
     pub keep_checkpoints: NonZeroUsize,
-    /// Save and stop after this many steps in all; --resume goes on
+    /// Save and stop after this many steps in total; continue with --resume
     #[arg(long, value_name = "N")]
     pub stop_after: Option<NonZeroUsize>,
 }
 
-/// Where figures go, and how often.
+/// Flags of the metrics: interval and tracker.
 #[derive(Debug, Clone, Copy, Serialize, Args)]
 pub struct MetricsFlags {
-    /// Steps between two rows of figures
+    /// Steps between logged rows of metrics
     #[arg(
         long,
         visible_alias = "logging-steps",
@@ -177,19 +181,22 @@ pub struct MetricsFlags {
         default_value = "10"
     )]
     pub log_interval: NonZeroUsize,
-    /// Whose files the figures go to, beside metrics.jsonl
-    #[arg(long, visible_alias = "report-to", alias = "log", value_enum, default_value_t = TrackerKind::Tensorboard)]
+    /// Experiment tracker for which metrics are logged, in addition to metrics.jsonl
+    #[arg(
+        long, visible_alias = "report-to", alias = "log",
+        value_enum, default_value_t = TrackerKind::Tensorboard
+    )]
     pub tracker: TrackerKind,
 }
 
-/// What is seen of a run.
+/// Flags of logging, validation and samples.
 #[derive(Debug, Clone, Copy, Serialize, Args)]
 pub struct LogFlags {
-    /// Its figures.
+    /// Flags of the metrics.
     #[command(flatten)]
     #[serde(flatten)]
     pub metrics: MetricsFlags,
-    /// Steps between two looks at the held-out documents; 0 for one at the end
+    /// Steps between validations; 0 validates only at the end
     #[arg(
         long,
         visible_alias = "eval-steps",
@@ -198,33 +205,33 @@ pub struct LogFlags {
         default_value_t = 200
     )]
     pub eval_interval: usize,
-    /// Most windows of these that are looked at
+    /// Maximum number of validation windows
     #[arg(long, value_name = "N", default_value = "200")]
     pub eval_windows: NonZeroUsize,
-    /// Steps between two samples; 0 for one at the end
+    /// Steps between samples; 0 samples only at the end
     #[arg(long, value_name = "N", default_value_t = 200)]
     pub sample_interval: usize,
     /// Length of a sample in tokens
     #[arg(long, alias = "sample-tokens", value_name = "N", default_value_t = 128)]
     pub sample_len: usize,
-    /// How the samples are drawn.
+    /// Flags of the sampling strategy.
     #[command(flatten)]
     #[serde(flatten)]
     pub sampling: SamplingFlags,
 }
 
-/// What every run is told beside what it computes.
+/// Flags of every run: checkpoints, device and seed, sources of settings.
 #[derive(Debug, Clone, Serialize, Args)]
 pub struct RunFlags {
-    /// What is saved.
+    /// Flags of checkpoints.
     #[command(flatten)]
     #[serde(flatten)]
     pub save: SaveFlags,
-    /// Where is computed.
+    /// Flags of the device, threads and seed.
     #[command(flatten)]
     #[serde(flatten)]
     pub compute: ComputeFlags,
-    /// Where more settings come from; they are settings of a start and not of the run.
+    /// Sources of settings. They belong to one start, so they are not saved with the run.
     #[command(flatten)]
     #[serde(skip)]
     pub settings: SettingsFlags,
@@ -234,7 +241,7 @@ pub struct RunFlags {
 }
 
 impl LogFlags {
-    /// How often what is done, with checkpoints as in `save`.
+    /// Intervals of validation, samples and checkpoints, the latter from `save`.
     pub fn intervals(&self, save: &SaveFlags) -> Intervals {
         Intervals {
             eval: self.eval_interval,

@@ -1,23 +1,23 @@
-//! 4.2 Loss scaling: f16 ends at 65,504 above and at 6·10⁻⁸ below, and small gradients fall through that floor to 0.
+//! 4.2 Loss scaling: f16 ranges from 6·10⁻⁸ to 65,504, and smaller gradients underflow to 0.
 //!
-//! So the loss is multiplied by S before it is differentiated and the gradients, in f32, are divided by S afterwards
-//! (Micikevicius et al., <https://arxiv.org/abs/1710.03740>). S is as large as it can be: it doubles after a stretch of
-//! good steps, and where a gradient overflowed it halves and the step is not taken. bf16 has the range of f32 and needs
-//! none of this.
+//! The loss is therefore multiplied by S before the backward pass, and the gradients, in f32, are
+//! divided by S afterwards (Micikevicius et al., <https://arxiv.org/abs/1710.03740>). S is adjusted
+//! to be as large as possible: it doubles after 2000 steps without overflow; at an overflow it
+//! halves and the step is skipped. bf16 has the range of f32 and does not need loss scaling.
 
 use anyhow::{Result, ensure};
 use candle_core::backprop::GradStore;
 use serde::{Deserialize, Serialize};
 use tensor_core::Parameters;
 
-/// Good steps before S doubles.
+/// Consecutive steps without overflow after which S doubles.
 const GROWTH_INTERVAL: usize = 2000;
-/// 2¹⁶, from where it usually comes down within the first steps.
+/// Initial scale, 2¹⁶, which is usually lowered within the first steps.
 const INIT_SCALE: f64 = 65_536.;
-/// f32 gradients take this, and f16 ones overflow long before.
+/// Maximum scale, 2²⁴: safe for f32 gradients, and f16 overflows long before.
 const MAX_SCALE: f64 = 16_777_216.;
 
-/// The scale S of the loss.
+/// Dynamic loss scale S.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GradScaler {
     scale: f64,
@@ -31,12 +31,12 @@ impl Default for GradScaler {
 }
 
 impl GradScaler {
-    /// S
+    /// Current loss scale S.
     pub fn scale(&self) -> f64 {
         self.scale
     }
 
-    /// Divides the gradients by S: before they are measured or clipped.
+    /// Divides the gradients by S. Call it before their norm is computed or clipped.
     ///
     /// # Errors
     /// When memory is short.
@@ -50,12 +50,13 @@ impl GradScaler {
         Ok(())
     }
 
-    /// Whether a step whose gradients have this norm may be taken; S moves accordingly.
+    /// Updates S from the gradient norm of a step; returns false if the step must be skipped
+    /// because the gradients overflowed.
     ///
     /// # Errors
-    /// When gradients overflow even unscaled: no S can help.
-    pub fn update(&mut self, norm: f64) -> Result<bool> {
-        if norm.is_finite() {
+    /// When the gradients overflow even with S = 1.
+    pub fn update(&mut self, grad_norm: f64) -> Result<bool> {
+        if grad_norm.is_finite() {
             self.good_steps += 1;
             if self.good_steps == GROWTH_INTERVAL {
                 *self = Self { scale: (2. * self.scale).min(MAX_SCALE), good_steps: 0 };
@@ -64,7 +65,8 @@ impl GradScaler {
         }
         ensure!(
             self.scale > 1.,
-            "the gradients overflow f16 even unscaled: use --dtype bf16 or f32, or a smaller --lr"
+            "the gradients overflow f16 even without loss scaling: \
+             use --dtype bf16 or f32, or a smaller --lr"
         );
         *self = Self { scale: self.scale / 2., good_steps: 0 };
         Ok(false)

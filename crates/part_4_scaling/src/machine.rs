@@ -1,4 +1,4 @@
-//! 4.5 What the machine could do, to compare a run with: the speed of its matrix product, and the memory in use.
+//! 4.5 Machine statistics: peak speed of a matrix product (for MFU) and memory in use.
 
 use std::time::{Duration, Instant};
 
@@ -6,12 +6,12 @@ use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 use modern::ModelConfig;
 
-/// Products of this size keep every core busy.
+/// Side of the square matrices; a product of this size keeps every core busy.
 const MATRIX_SIZE: usize = 768;
-/// How long to measure.
+/// Duration of the measurement.
 const MEASURE_TIME: Duration = Duration::from_millis(150);
 
-/// Floating-point operations per second of a large matrix product: what no training step can exceed.
+/// Peak FLOP/s of a large matrix product, an upper bound for a training step.
 ///
 /// # Errors
 /// When the device fails.
@@ -27,15 +27,14 @@ pub fn gemm_peak(dtype: DType, device: &Device) -> Result<f64> {
     Ok(2. * (MATRIX_SIZE as f64).powi(3) / best)
 }
 
-/// Floating-point operations that a token of training takes: 6 for each parameter that multiplies, and attention's products
-/// with all tokens before it, of which there are T/2 on average (Chowdhery et al., <https://arxiv.org/abs/2204.02311>,
-/// appendix B).
-pub fn flops_per_token(model: &ModelConfig, parameters: usize) -> f64 {
+/// Training FLOPs per token: 6 per parameter, plus attention over the tokens before it, of which
+/// there are T/2 on average (Chowdhery et al., <https://arxiv.org/abs/2204.02311>, appendix B).
+pub fn flops_per_token(model: &ModelConfig, n_parameters: usize) -> f64 {
     let attention = model.n_layer * model.attention.n_head * model.attention.head_dim;
-    6. * parameters as f64 + 12. * attention as f64 * model.context_len as f64 / 2.
+    6. * n_parameters as f64 + 12. * attention as f64 * model.context_len as f64 / 2.
 }
 
-/// Bytes of memory that the process holds, where the system tells (Linux).
+/// Resident memory of the process in bytes, if the system reports it (Linux).
 pub fn resident_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;

@@ -1,4 +1,4 @@
-//! The program of part 4.
+//! Program of part 4.
 
 use std::process::ExitCode;
 

@@ -1,5 +1,5 @@
-//! `merges.txt`, GPT-2's own file of a tokenizer: a merge a line, best first, its two tokens in letters that stand for
-//! bytes (`Ġ` is the space).
+//! 4.1 `merges.txt`, the tokenizer file of GPT-2: one merge per line, first learned first, with
+//! bytes written as printable characters (`Ġ` is the space).
 
 use std::collections::HashMap;
 
@@ -9,10 +9,11 @@ use tiny_gpt::tokenizer::byte_to_unicode;
 use crate::Bpe;
 
 impl Bpe {
-    /// The tokenizer whose merges these are: the bytes, the merges, and behind them the `special` tokens, as GPT-2 has them.
+    /// Tokenizer from the text of a merges file. Ids are in GPT-2's order: bytes, merges, `special`
+    /// tokens.
     ///
     /// # Errors
-    /// When a line is no pair of tokens.
+    /// When a line is not a pair of known tokens.
     pub fn from_merges(file: &str, special: &[&str]) -> Result<Self> {
         let mut bpe = Self::byte_level(&[]);
         let mut ids: HashMap<String, u32> =
@@ -21,10 +22,10 @@ impl Bpe {
             if line.is_empty() || at == 0 && line.starts_with("#version") {
                 continue;
             }
-            let known = |(a, b)| Some((*ids.get(a)?, *ids.get(b)?));
-            let pair = line.split_once(' ').and_then(known);
-            let pair =
-                pair.with_context(|| format!("line {}: `{line}` is no pair of tokens", at + 1))?;
+            let pair_ids = |(a, b)| Some((*ids.get(a)?, *ids.get(b)?));
+            let pair = line.split_once(' ').and_then(pair_ids).with_context(|| {
+                format!("line {}: `{line}` is not a pair of known tokens", at + 1)
+            })?;
             let token = bpe.add_merge(pair);
             ids.insert(line.replace(' ', ""), token);
         }
@@ -34,15 +35,15 @@ impl Bpe {
         Ok(bpe)
     }
 
-    /// Token `id` in letters, one for each byte.
+    /// Token `id` as printable characters, one per byte.
     pub fn id_to_token(&self, id: u32) -> Option<String> {
         Some(self.id_to_bytes(id)?.iter().map(|&byte| byte_to_unicode(byte)).collect())
     }
 
-    /// The merges as the file has them.
+    /// Text of the merges file.
     pub fn to_merges(&self) -> String {
-        let letters = |id| self.id_to_token(id).unwrap_or_default();
-        let line = |(a, b)| format!("{} {}\n", letters(a), letters(b));
+        let token = |id| self.id_to_token(id).unwrap_or_default();
+        let line = |(a, b)| format!("{} {}\n", token(a), token(b));
         self.merges().into_iter().map(line).collect()
     }
 }

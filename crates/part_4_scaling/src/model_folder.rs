@@ -1,5 +1,5 @@
-//! The model of a run as a folder that part 3 and transformers open. A text begins where another has ended, so the token
-//! that ends a text is also the one before it.
+//! Model of a run as a folder that part 3 and transformers load. In training every document follows
+//! the end-of-text token of the previous one, so that token is saved as bos too.
 
 use std::path::Path;
 
@@ -9,12 +9,13 @@ use modern::model_folder::SpecialTokenIds;
 
 use crate::PretrainState;
 
-/// Writes the model of `run`, with its tokenizer, into `folder`.
+/// Saves the model of `run` and its tokenizer in `folder`.
 ///
 /// # Errors
 /// When a file cannot be written.
 pub fn save(folder: &Path, run: &PretrainState, tokenizer: &Tokenizer) -> Result<()> {
     tokenizer.save(folder, run.config.context_len, None)?;
-    let ends = SpecialTokenIds { bos: tokenizer.eos(), eos: tokenizer.eos().into_iter().collect() };
-    modern::model_folder::save(folder, &run.config, &run.parameters, &ends, None)
+    let eos = tokenizer.eos();
+    let special_ids = SpecialTokenIds { bos: eos, eos: eos.into_iter().collect() };
+    modern::model_folder::save(folder, &run.config, &run.parameters, &special_ids, None)
 }

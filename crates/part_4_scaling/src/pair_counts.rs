@@ -1,27 +1,28 @@
-//! 4.1 How often each pair occurs, kept while merges change the words: a merge costs what the words are long that have the
-//! pair, not what the text is.
+//! 4.1 Pair counts, updated at every merge. A merge costs time proportional to the length of the
+//! words that contain the pair, not to the length of the text.
 //!
-//! A queue knows the most frequent pair. Merging lowers the counts of old pairs without telling it, so that whoever comes
-//! out with a count that is too high goes back with the true one. No count of an old pair rises: new neighbours have the
-//! new token in them.
+//! A heap yields the most frequent pair. Merges lower the counts of old pairs without updating the
+//! heap (lazy deletion): an entry that pops with a stale count is pushed back with the current one.
+//! The count of an old pair never rises, because all new pairs contain the new token.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 
 use crate::bpe::{MIN_COUNT, TokenPair, adjacent_pairs, merge};
 
-/// A distinct piece of the text.
+/// Distinct pre-token of the text.
 pub(crate) struct Pretoken {
     pub(crate) tokens: Vec<u32>,
-    /// How often it occurs.
+    /// Number of occurrences.
     pub(crate) count: u64,
 }
 
-/// How often each pair occurs, and in which words.
+/// Number of occurrences of each pair, and the pre-tokens that contain it.
 #[derive(Default)]
 pub(crate) struct PairCounts {
     stats: HashMap<TokenPair, PairStats>,
-    /// Each pair once, the most frequent first, of equals that with the lower ids. The counts may have fallen since.
+    /// Max-heap with one entry per pair; ties go to the lower ids. The counts may be stale (too
+    /// high).
     heap: BinaryHeap<(u64, Reverse<TokenPair>)>,
 }
 
@@ -32,58 +33,61 @@ struct PairStats {
 }
 
 impl PairCounts {
-    /// Counts those of `words`.
-    pub(crate) fn new(words: &[Pretoken]) -> Self {
-        let mut pairs = Self::default();
-        for (at, word) in words.iter().enumerate() {
-            for pair in adjacent_pairs(&word.tokens) {
-                pairs.add(pair, at, word.count);
+    /// Counts of the pairs in `pretokens`.
+    pub(crate) fn new(pretokens: &[Pretoken]) -> Self {
+        let mut counts = Self::default();
+        for (i, pretoken) in pretokens.iter().enumerate() {
+            for pair in adjacent_pairs(&pretoken.tokens) {
+                counts.add(pair, i, pretoken.count);
             }
         }
-        pairs.heap = pairs.stats.iter().map(|(&pair, seen)| (seen.count, Reverse(pair))).collect();
-        pairs
+        let heap = counts.stats.iter().map(|(&pair, stats)| (stats.count, Reverse(pair)));
+        counts.heap = heap.collect();
+        counts
     }
 
-    /// Whether `pair` had not been seen before.
-    fn add(&mut self, pair: TokenPair, word: usize, count: u64) -> bool {
-        let seen = self.stats.entry(pair).or_default();
-        let new = seen.pretoken_indices.is_empty();
-        seen.count += count;
-        if seen.pretoken_indices.last() != Some(&word) {
-            seen.pretoken_indices.push(word);
+    /// Adds `count` occurrences of `pair` in the pre-token with index `pretoken`; returns true if
+    /// the pair is new.
+    fn add(&mut self, pair: TokenPair, pretoken: usize, count: u64) -> bool {
+        let stats = self.stats.entry(pair).or_default();
+        let is_new = stats.pretoken_indices.is_empty();
+        stats.count += count;
+        if stats.pretoken_indices.last() != Some(&pretoken) {
+            stats.pretoken_indices.push(pretoken);
         }
-        new
+        is_new
     }
 
-    /// The pair that is merged next, if any occurs [`MIN_COUNT`] times.
+    /// Most frequent pair, if one occurs at least [`MIN_COUNT`] times.
     pub(crate) fn most_frequent(&mut self) -> Option<TokenPair> {
         while let Some((count, Reverse(pair))) = self.heap.pop() {
-            let now = self.stats.get(&pair)?.count;
-            if now == count {
+            let current = self.stats.get(&pair)?.count;
+            if current == count {
                 return (count >= MIN_COUNT).then_some(pair);
             }
-            self.heap.push((now, Reverse(pair))); // its turn comes later
+            self.heap.push((current, Reverse(pair))); // stale: push it back with the current count
         }
         None
     }
 
-    /// Writes `token` for its `parts` in all words: only pairs beside it change, and only pairs with `token` are new.
-    pub(crate) fn merge(&mut self, parts: TokenPair, token: u32, words: &mut [Pretoken]) {
-        let mut new = Vec::new();
-        for at in self.stats.remove(&parts).unwrap_or_default().pretoken_indices {
-            let Pretoken { tokens, count } = &mut words[at];
+    /// Replaces `merged` by `token` in all pre-tokens and updates the counts of the neighboring
+    /// pairs. New pairs all contain `token`.
+    pub(crate) fn merge(&mut self, merged: TokenPair, token: u32, pretokens: &mut [Pretoken]) {
+        let mut new_pairs = Vec::new();
+        for i in self.stats.remove(&merged).unwrap_or_default().pretoken_indices {
+            let Pretoken { tokens, count } = &mut pretokens[i];
             for pair in adjacent_pairs(tokens) {
-                self.stats.entry(pair).and_modify(|seen| seen.count -= *count);
+                self.stats.entry(pair).and_modify(|stats| stats.count -= *count);
             }
-            merge(tokens, parts, token);
+            merge(tokens, merged, token);
             for pair in adjacent_pairs(tokens) {
                 if pair.0 != token && pair.1 != token {
-                    self.stats.entry(pair).and_modify(|seen| seen.count += *count);
-                } else if self.add(pair, at, *count) {
-                    new.push(pair);
+                    self.stats.entry(pair).and_modify(|stats| stats.count += *count);
+                } else if self.add(pair, i, *count) {
+                    new_pairs.push(pair);
                 }
             }
         }
-        self.heap.extend(new.iter().map(|pair| (self.stats[pair].count, Reverse(*pair))));
+        self.heap.extend(new_pairs.iter().map(|pair| (self.stats[pair].count, Reverse(*pair))));
     }
 }

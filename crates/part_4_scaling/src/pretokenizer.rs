@@ -1,28 +1,31 @@
-//! 4.1 Where a text is cut before its bytes are merged: no token reaches from one word into the next, or `dog.` and `dog!`
-//! would each be learned anew.
+//! 4.1 Pre-tokenization: a text is split into words before merging, so that no token crosses a word
+//! boundary. Otherwise `dog.` and `dog!` would each become a token of their own.
 //!
-//! `It's 3 o'clock.` → `It` `'s` ` 3` ` o` `'` `clock` `.`   A word takes the space before it along.
+//! `It's 3 o'clock.` → `It` `'s` ` 3` ` o` `'` `clock` `.`   The space belongs to the word after
+//! it.
 
 use std::sync::LazyLock;
 
 use regex::Regex;
 
-/// English endings, words, numbers, signs, spaces: GPT-2's pattern, but for its `\s+(?!\S)`, which [`pieces`] does by hand.
+/// GPT-2's pattern: English endings, words, numbers, punctuation, white space. Its `\s+(?!\S)` is
+/// implemented in [`pretokens`], because the crate `regex` does not support look-ahead.
 const PRETOKEN_PATTERN: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+";
 
-/// `text` in GPT-2's pieces, which together are the text.
+/// Pre-tokens of `text` as in GPT-2. Concatenated they give the text.
 pub fn pretokens(text: &str) -> impl Iterator<Item = &str> {
     static REGEX: LazyLock<Regex> =
         LazyLock::new(|| Regex::new(PRETOKEN_PATTERN).expect("a valid pattern"));
     let mut rest = text;
     std::iter::from_fn(move || {
-        let found = REGEX.find(rest)?.as_str(); // where `rest` begins, as every character is of some class
-        let last = found.chars().next_back()?;
-        let before_last = found.len() - last.len_utf8();
-        // Several spaces before a word leave their last to it.
-        let leaves_last = last.is_whitespace() && before_last > 0 && found.len() < rest.len();
-        let (piece, after) = rest.split_at(if leaves_last { before_last } else { found.len() });
+        let matched = REGEX.find(rest)?.as_str(); // at the start of `rest`: every character matches
+        let last = matched.chars().next_back()?;
+        let before_last = matched.len() - last.len_utf8();
+        // The last of several spaces before a word belongs to the word.
+        let leaves_last = last.is_whitespace() && before_last > 0 && matched.len() < rest.len();
+        let (pretoken, after) =
+            rest.split_at(if leaves_last { before_last } else { matched.len() });
         rest = after;
-        Some(piece)
+        Some(pretoken)
     })
 }

@@ -1,4 +1,5 @@
-//! 4.4 All that a run is between two steps: what a checkpoint holds, so that it goes on bit for bit.
+//! 4.4 Complete state of a run between two steps. A checkpoint holds all of it, so a resumed run
+//! continues bit for bit.
 
 use std::path::Path;
 
@@ -18,39 +19,39 @@ const MODEL_FILE: &str = "model.safetensors";
 const OPTIMIZER_FILE: &str = "optimizer.safetensors";
 const PROGRESS_FILE: &str = "state.json";
 
-/// A model in training.
+/// Model, optimizer and progress of a pretraining run.
 pub struct PretrainState {
-    /// What the model is.
+    /// Configuration of the model.
     pub config: ModelConfig,
-    /// Its weights in f32, whatever it computes in.
+    /// Weights in f32, whatever the compute dtype is.
     pub parameters: Parameters,
-    /// Their moments.
+    /// AdamW with its moments.
     pub optimizer: AdamW,
-    /// What is neither.
+    /// Progress: step, data position, loss scale, best loss.
     pub progress: PretrainProgress,
 }
 
-/// What a run knows beside its tensors.
+/// Progress of a run: everything in its state that is not a tensor.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PretrainProgress {
-    /// Optimizer steps taken; the schedule's place too.
+    /// Number of optimizer steps taken, which is also the position in the schedule.
     pub step: usize,
-    /// How far the data was read.
+    /// Position in the training data.
     #[serde(alias = "cursor")]
     pub loader_state: LoaderState,
-    /// The scale of the loss, in f16.
+    /// Loss scaler, for f16 only.
     #[serde(alias = "scaler")]
     pub grad_scaler: Option<GradScaler>,
-    /// The best validation loss so far.
+    /// Best validation loss so far.
     #[serde(alias = "best")]
     pub best_loss: Option<f64>,
 }
 
 impl PretrainState {
-    /// A fresh model that is to compute in `dtype`, drawn from `seed`.
+    /// State of a new run: a model initialized from `seed` that computes in `dtype`.
     ///
     /// # Errors
-    /// When the configuration is none.
+    /// When the configuration is invalid.
     pub fn new(
         model: ModelConfig,
         optimizer: AdamWConfig,
@@ -61,20 +62,16 @@ impl PretrainState {
         let mut parameters = Parameters::seeded(seed, DType::F32, device);
         GptModern::new(&model, parameters.root())?;
         let optimizer = AdamW::new(&parameters, optimizer)?;
-        let scaler = (dtype == DType::F16).then(GradScaler::default);
-        let state = PretrainProgress {
-            step: 0,
-            loader_state: LoaderState::default(),
-            grad_scaler: scaler,
-            best_loss: None,
-        };
-        Ok(Self { config: model, parameters, optimizer, progress: state })
+        let grad_scaler = (dtype == DType::F16).then(GradScaler::default);
+        let loader_state = LoaderState::default();
+        let progress = PretrainProgress { step: 0, loader_state, grad_scaler, best_loss: None };
+        Ok(Self { config: model, parameters, optimizer, progress })
     }
 
-    /// The model that learns the next step: the weights as they are now, rounded to what it computes in.
+    /// Model for the next training step: the current weights, cast to the compute dtype.
     ///
     /// # Errors
-    /// When memory is short.
+    /// When a tensor operation fails.
     pub fn model_in_compute_dtype(&self, config: &TrainConfig) -> Result<GptModern> {
         let mut rounded = self.parameters.with_compute_dtype(config.dtype);
         let dropout = rounded.root().dropout(config.dropout);
@@ -82,29 +79,30 @@ impl PretrainState {
         Ok(model.for_training(dropout, config.gradient_checkpointing))
     }
 
-    /// What the loss is multiplied by.
+    /// Loss scale; 1 without loss scaling.
     pub fn loss_scale(&self) -> f64 {
         self.progress.grad_scaler.as_ref().map_or(1., GradScaler::scale)
     }
 
-    /// Divides by it what came of that.
+    /// Divides the gradients by the loss scale.
     ///
     /// # Errors
-    /// When memory is short.
+    /// When a tensor operation fails.
     pub fn unscale(&self, grads: &mut GradStore) -> Result<()> {
         let scaler = self.progress.grad_scaler.as_ref();
         scaler.map_or(Ok(()), |scaler| scaler.unscale(grads, &self.parameters))
     }
 
-    /// Whether a step with gradients of this norm is to be taken.
+    /// Updates the loss scale from the gradient norm; returns false if the step must be skipped.
     ///
     /// # Errors
-    /// As [`LossScaler::accepts`].
-    pub fn update_grad_scaler(&mut self, norm: f64) -> Result<bool> {
-        self.progress.grad_scaler.as_mut().map_or(Ok(true), |scaler| scaler.update(norm))
+    /// Those of [`GradScaler::update`].
+    pub fn update_grad_scaler(&mut self, grad_norm: f64) -> Result<bool> {
+        self.progress.grad_scaler.as_mut().map_or(Ok(true), |scaler| scaler.update(grad_norm))
     }
 
-    /// Writes the checkpoint `folder` of a run on `data`: a model folder with the rest of the run beside it.
+    /// Saves a checkpoint of a run on `data` in `folder`: a model folder, plus optimizer and
+    /// progress.
     ///
     /// # Errors
     /// When a file cannot be written.
@@ -116,7 +114,7 @@ impl PretrainState {
         json_file::write(&folder.join(PROGRESS_FILE), &state)
     }
 
-    /// Opens the checkpoint `folder` of such a model in training on `data`.
+    /// Loads the checkpoint `folder` of a run on `data`.
     ///
     /// # Errors
     /// When a file is missing, or belongs to another model or other data.
@@ -135,8 +133,8 @@ impl PretrainState {
             folder.display()
         );
         let rng: Option<Rng> = serde_json::from_value(state["dropout_rng"].take())?;
-        let state: PretrainProgress = serde_json::from_value(state["state"].take())
-            .with_context(|| format!("{} is no state of a run", path.display()))?;
+        let progress: PretrainProgress = serde_json::from_value(state["state"].take())
+            .with_context(|| format!("{} is not the state of a training run", path.display()))?;
 
         let path = folder.join(MODEL_FILE);
         let tensors = weights::load(&path)?;
@@ -152,6 +150,6 @@ impl PretrainState {
         optimizer
             .load_state_dict(weights::load(&path)?)
             .with_context(|| format!("{} does not fit the model", path.display()))?;
-        Ok(Self { config: model, parameters, optimizer, progress: state })
+        Ok(Self { config: model, parameters, optimizer, progress })
     }
 }

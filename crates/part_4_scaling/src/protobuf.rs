@@ -1,42 +1,44 @@
-//! 4.5 Protocol buffers, written by hand: the bytes in which experiment trackers keep what they are told.
+//! 4.5 Encoder for protocol buffers, the file format of the experiment trackers.
 //!
-//! A message is a row of fields in any order, each a tag and a value. The tag is `field number << 3 | wire type`, and the
-//! wire type says how to find the value's end without knowing the field: a varint (0), 8 bytes (1), a length and that many
-//! bytes (2: strings, packed numbers, messages inside), 4 bytes (5). Names stand in the `.proto` file alone; here they are
+//! A message is a sequence of fields in any order, each a tag and a value. The tag is `field number
+//! << 3 | wire type`. The wire type gives the length of the value without knowledge of the field: a
+//! varint (0), 8 bytes (1), a length and that many bytes (2: strings, packed numbers, nested
+//! messages), 4 bytes (5). Field names exist only in the `.proto` file; this code has them as
 //! comments. <https://protobuf.dev/programming-guides/encoding/>
 
-/// A message in the making.
+/// Builder of an encoded message.
 #[derive(Clone, Debug, Default)]
 pub struct Message(Vec<u8>);
 
 impl Message {
-    /// The empty message.
+    /// Empty message.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A whole number, a bool or an enum: seven bits a byte, the lowest first; the top bit says that more follow.
+    /// Adds an integer, bool or enum: seven bits per byte, lowest first, with the top bit set on
+    /// all bytes but the last.
     pub fn varint(mut self, field: u32, value: u64) -> Self {
         self.tag(field, 0);
         self.push_varint(value);
         self
     }
 
-    /// A `double`.
+    /// Adds a `double`.
     pub fn double(mut self, field: u32, value: f64) -> Self {
         self.tag(field, 1);
         self.0.extend(value.to_le_bytes());
         self
     }
 
-    /// A `float`.
+    /// Adds a `float`.
     pub fn float(mut self, field: u32, value: f32) -> Self {
         self.tag(field, 5);
         self.0.extend(value.to_le_bytes());
         self
     }
 
-    /// A `string`, `bytes`, or a message.
+    /// Adds a `string`, `bytes` or a nested message.
     pub fn bytes(mut self, field: u32, value: impl AsRef<[u8]>) -> Self {
         self.tag(field, 2);
         self.push_varint(value.as_ref().len() as u64);
@@ -44,7 +46,7 @@ impl Message {
         self
     }
 
-    /// `repeated double`, packed: one tag for all.
+    /// Adds a packed `repeated double`: one tag for all values.
     pub fn doubles(self, field: u32, values: &[f64]) -> Self {
         self.bytes(field, values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>())
     }

@@ -1,4 +1,5 @@
-//! 4.4 Going on with a run: its newest whole checkpoint, its figures up to there, and the settings of this start.
+//! 4.4 Resuming a run: its newest intact checkpoint, its metrics up to that step, and the settings
+//! of this start.
 
 use std::path::{Path, PathBuf};
 
@@ -9,20 +10,20 @@ use tiny_gpt::{RunFolder, json_file};
 
 use crate::Checkpoints;
 
-/// The newest whole checkpoint of the run in `out`, and its step.
+/// Step and folder of the newest intact checkpoint of the run in `out`.
 ///
 /// # Errors
-/// When there is none.
+/// When the run does not have an intact checkpoint.
 pub fn latest_checkpoint(out: &Path, checkpoints: &Checkpoints) -> Result<(usize, PathBuf)> {
     checkpoints.latest()?.with_context(|| {
-        format!("{} has no checkpoint yet: leave --resume out to begin anew", out.display())
+        format!("{} has no checkpoint yet: omit --resume to start a new run", out.display())
     })
 }
 
-/// The folder of the run in `out` as it was after `step` steps, which goes on with these settings, and its figures.
+/// Reopens the run folder `out` at `step` with `settings`; returns it and the rows of its metrics.
 ///
 /// # Errors
-/// When it cannot be read or written.
+/// When the folder cannot be read or written.
 pub fn reopen_run(out: &Path, settings: &Value, step: usize) -> Result<(RunFolder, Vec<Value>)> {
     let reopened = RunFolder::resume(out, step)?;
     json_file::write(&out.join("config.json"), settings)?;
@@ -30,10 +31,11 @@ pub fn reopen_run(out: &Path, settings: &Value, step: usize) -> Result<(RunFolde
     Ok(reopened)
 }
 
-/// What is said of a run of `part` that stopped early.
+/// Message about a run of `part` that stopped early, with the command that resumes it.
 pub fn resume_hint(part: &str, step: usize, total: usize, out: &Path) -> String {
     format!(
-        "stopped and saved after step {step} of {total}; continue with: cargo run --release -p {part} -- train --resume --out {}",
+        "stopped and saved after step {step} of {total}; \
+         continue with: cargo run --release -p {part} -- train --resume --out {}",
         shell_quote(out)
     )
 }

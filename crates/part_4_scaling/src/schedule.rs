@@ -1,81 +1,85 @@
-//! 4.3 The learning rate over the run: up from 0 while Adam's averages are guesses, then down, so that the last steps settle.
+//! 4.3 Learning-rate schedule: warm-up from 0 while Adam's moment estimates are still noisy, then
+//! decay, so that the last steps converge.
 //!
 //! ```text
-//! warm-up   lr(n) = peak · n / warmup                                             for n ≤ warmup
-//! cosine    lr(n) = floor + (peak − floor) · ½ (1 + cos(π (n − warmup) / (total − warmup)))
-//! stable    lr(n) = peak, and over the last `decay` steps on a line to floor (warm-up, stable, decay)
+//! warm-up   lr(n) = peak · n / warmup                                          for n ≤ warmup
+//! cosine    lr(n) = min + (peak − min) · ½ (1 + cos(π (n − warmup) / (total − warmup)))
+//! WSD       lr(n) = peak, then linear to min over the last fifth of the steps
+//!           (warmup-stable-decay)
 //! ```
 //!
-//! n counts optimizer steps from 1 and the rate is set before its step, so the first step already has lr(1) = peak / warmup,
-//! the last one lr(total) = floor, and there it stays. Cosine: Loshchilov and Hutter, <https://arxiv.org/abs/1608.03983>;
-//! stable: Hu et al., <https://arxiv.org/abs/2404.06395>.
+//! n counts optimizer steps from 1 and the rate is set before the step. The first step has lr(1) =
+//! peak / warmup, the last lr(total) = min, and the rate stays there. Cosine: Loshchilov and
+//! Hutter, <https://arxiv.org/abs/1608.03983>; WSD: Hu et al., <https://arxiv.org/abs/2404.06395>.
 
 use std::f64::consts::PI;
 
 use serde::{Deserialize, Serialize};
 
-/// How the rate falls after the warm-up.
+/// Shape of the decay after the warm-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 #[clap(rename_all = "snake_case")]
 pub enum DecayShape {
-    /// Half a cosine, from the end of the warm-up to the last step.
+    /// Half a cosine, from the end of the warm-up to the last step
     Cosine,
-    /// Not at all until the last fifth of the steps, then on a line.
+    /// Constant until the last fifth of the steps, then linear decay (WSD)
     #[value(aliases = ["wsd", "stable"])]
     #[serde(alias = "stable")]
     WarmupStableDecay,
-    /// Not at all.
+    /// Constant, without decay
     Constant,
 }
 
-/// The learning rate of every step; a pure function, so that saving its settings and the step saves it.
+/// Learning-rate schedule. It is a pure function of the step, so a resumed run needs only its
+/// settings and the step.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct LrSchedule {
-    /// The highest rate.
+    /// Peak learning rate.
     #[serde(alias = "peak")]
     pub peak_lr: f64,
-    /// The rate of the last step, and of all after it.
+    /// Learning rate of the last step and of all steps after it.
     #[serde(alias = "floor")]
     pub min_lr: f64,
-    /// Steps until the peak.
+    /// Number of warm-up steps.
     #[serde(alias = "warmup")]
     pub warmup_steps: usize,
-    /// Steps in all.
+    /// Total number of steps.
     #[serde(alias = "total")]
     pub total_steps: usize,
-    /// The way down.
+    /// Shape of the decay.
     pub decay: DecayShape,
 }
 
 impl LrSchedule {
-    /// The usual one: up to `peak` in a twentieth of the steps, and half a cosine down to a tenth of it.
-    pub fn cosine(peak: f64, total: usize) -> Self {
+    /// Standard schedule: warm-up over a twentieth of the steps, then half a cosine down to a tenth
+    /// of the peak.
+    pub fn cosine(peak_lr: f64, total_steps: usize) -> Self {
         Self {
-            peak_lr: peak,
-            min_lr: peak / 10.,
-            warmup_steps: total / 20,
-            total_steps: total,
+            peak_lr,
+            min_lr: peak_lr / 10.,
+            warmup_steps: total_steps / 20,
+            total_steps,
             decay: DecayShape::Cosine,
         }
     }
 
-    /// The rate of optimizer step `n`, counted from 1.
+    /// Learning rate of optimizer step `n`, counted from 1.
     pub fn lr_at(&self, n: usize) -> f64 {
         let warmup = self.warmup_steps.max(1);
         if n <= warmup {
             return self.peak_lr * n as f64 / warmup as f64;
         }
-        // How far n has come from `start` to the last step.
-        let share = |start: usize| {
+        // Fraction of the steps from `start` to the last that are done at step n.
+        let progress = |start: usize| {
             let steps = self.total_steps.saturating_sub(start).max(1);
             (n.saturating_sub(start) as f64 / steps as f64).min(1.)
         };
-        let left = match self.decay {
-            DecayShape::Cosine => 0.5 * (1. + (PI * share(warmup)).cos()),
-            DecayShape::WarmupStableDecay => 1. - share(self.total_steps - self.total_steps / 5),
+        let remaining = match self.decay {
+            DecayShape::Cosine => 0.5 * (1. + (PI * progress(warmup)).cos()),
+            DecayShape::WarmupStableDecay => 1. - progress(self.total_steps - self.total_steps / 5),
             DecayShape::Constant => 1.,
         };
-        self.min_lr + (self.peak_lr - self.min_lr) * left
+        self.min_lr + (self.peak_lr - self.min_lr) * remaining
     }
 }

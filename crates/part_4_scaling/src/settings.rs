@@ -65,10 +65,7 @@ pub fn expand_config<C: CommandFactory>(
         let out = last("out").or(set).unwrap_or_else(|| default_out.into());
         let old = RunFolder::read_settings(Path::new(&out))?;
         let old = old.with_context(|| {
-            format!(
-                "there is no run in {} to resume: leave --resume out to begin one",
-                out.display()
-            )
+            format!("there is no run in {} to resume: omit --resume to start one", out.display())
         })?;
         let mut old = canonical(serde_json::from_value(old)?, &command)?;
         old.retain(|key, _| !TRANSIENT.contains(&key.as_str()));
@@ -212,7 +209,7 @@ fn first_line(error: &impl ToString) -> anyhow::Error {
 }
 
 /// Settings that may change on `--resume`: where files are and what is shown, not what is computed.
-/// Whether the data are the same is checked apart.
+/// The checkpoint itself checks that the data are unchanged.
 const OVERRIDABLE_ON_RESUME: [&str; 13] = [
     "data",
     "device",
@@ -229,8 +226,8 @@ const OVERRIDABLE_ON_RESUME: [&str; 13] = [
     "tracker",
 ];
 
-/// Checks that the run in `out` can be resumed with the `settings` of the arguments `A`: they differ
-/// from its own in nothing that is computed. `free` lists what a part may change besides.
+/// Checks that the run in `out` can be resumed with the `settings` of the arguments `A`: they
+/// differ from its own in nothing that is computed. `free` lists what a part may change besides.
 ///
 /// # Errors
 /// Names each difference; and when there is no run.

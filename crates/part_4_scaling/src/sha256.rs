@@ -1,4 +1,4 @@
-//! Names that follow from content: SHA-256, so that two runs can tell whether they speak of the same thing.
+//! Data: SHA-256 of files and tokens, with which a run checks that it resumes with the same data.
 
 use std::fs::File;
 use std::io;
@@ -7,30 +7,30 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 
-/// A digest in hexadecimal.
+/// Digest as a hexadecimal string.
 pub fn hex(digest: impl AsRef<[u8]>) -> String {
     digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Of these bytes.
+/// SHA-256 of `bytes`.
 pub fn hash_bytes(bytes: &[u8]) -> String {
     hex(Sha256::digest(bytes))
 }
 
-/// Of these numbers: what is learned from, so that a checkpoint is not continued with something else.
+/// SHA-256 of `numbers`, in little-endian order.
 pub fn hash_u32s(numbers: impl Iterator<Item = u32>) -> String {
     hash_bytes(&numbers.flat_map(u32::to_le_bytes).collect::<Vec<u8>>())
 }
 
-/// Of texts, each a list of ids.
-pub fn hash_token_sequences<'a>(texts: impl Iterator<Item = &'a Vec<u32>>) -> String {
-    hash_u32s(texts.flat_map(|ids| [ids.len() as u32].into_iter().chain(ids.iter().copied())))
+/// SHA-256 of token sequences, including their lengths.
+pub fn hash_token_sequences<'a>(sequences: impl Iterator<Item = &'a Vec<u32>>) -> String {
+    hash_u32s(sequences.flat_map(|ids| [ids.len() as u32].into_iter().chain(ids.iter().copied())))
 }
 
-/// Of the file at `path`.
+/// SHA-256 of the file at `path`.
 ///
 /// # Errors
-/// When it cannot be read.
+/// When the file cannot be read.
 pub fn hash_file(path: &Path) -> Result<String> {
     let reading = || format!("reading {}", path.display());
     let mut hash = Sha256::new();

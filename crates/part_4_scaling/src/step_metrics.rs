@@ -1,37 +1,37 @@
-//! 4.5 What is noted of a step, and how much of it is shown.
+//! 4.5 Metrics of a training step, and the settings of the log.
 
 use tiny_gpt::Sampling;
 
-/// The figures of a step.
+/// Metrics of a training step.
 #[derive(Debug, Clone, Copy)]
 pub struct PretrainStepMetrics {
-    /// Counted from 1.
+    /// Step, counted from 1.
     pub step: usize,
-    /// Times that the data has been read.
+    /// Number of completed epochs.
     pub epoch: u64,
-    /// In nats per token.
+    /// Training loss in nats per token.
     pub loss: f64,
-    /// The learning rate.
+    /// Learning rate.
     pub lr: f64,
-    /// Of the gradients, before clipping.
+    /// Gradient norm before clipping.
     pub grad_norm: f64,
 }
 
-/// What of a run is shown how.
+/// Settings of the log.
 #[derive(Debug, Clone, Copy)]
 pub struct LogConfig {
-    /// Steps between two rows of figures.
+    /// Steps between rows of metrics.
     pub interval: usize,
-    /// Steps in all.
+    /// Total number of steps.
     pub total_steps: usize,
-    /// Of these, those in which the rate rises.
+    /// Number of warm-up steps.
     pub warmup_steps: usize,
-    /// Tokens of a step.
+    /// Number of tokens per step.
     pub tokens_per_step: usize,
-    /// The share of the machine's peak that one token per second is.
+    /// Model FLOPs utilization (MFU) at one token per second.
     pub mfu_per_token_per_s: f64,
-    /// How samples are drawn.
+    /// Sampling strategy.
     pub sampling: Sampling,
-    /// Their length in tokens.
+    /// Length of a sample in tokens.
     pub sample_len: usize,
 }

@@ -1,8 +1,8 @@
-//! 4.5 TensorBoard's event files: `tensorboard --logdir FOLDER` draws them, also while a run goes on.
+//! 4.5 TensorBoard event files, shown by `tensorboard --logdir FOLDER`, also during a run.
 //!
-//! Each record of a file is one write, so that a killed process leaves at most one torn record, at the end, where readers
-//! stop. A file cannot be written on from there: every start and every resume makes a file of its own, and TensorBoard
-//! reads the files of a folder as one run.
+//! Each record is one write, so a killed process leaves at most one torn record, at the end of the
+//! file, where readers stop. Records appended after it would not be read. Every start and every
+//! resume therefore creates a new file, and TensorBoard reads the files of a folder as one run.
 
 pub(crate) mod event;
 pub(crate) mod histogram;
@@ -19,20 +19,19 @@ use serde_json::Value;
 
 use crate::protobuf::Message;
 
-/// How many files this process has begun, in any folder.
+/// Number of event files that this process has created, in any folder.
 static N_FILES_CREATED: AtomicUsize = AtomicUsize::new(0);
 
-/// An event file that is being written. No method waits for the disk but [`flush`](Self::flush).
+/// Writer of an event file. Only [`flush`](Self::flush) waits for the disk.
 ///
-/// All fail when the file cannot be written; after that, it may end in a torn record, and readers would not see what is
-/// written behind it.
+/// After a failed write the file may end in a torn record, and readers ignore everything after it.
 pub struct TensorBoard {
     file: File,
     path: PathBuf,
 }
 
 impl TensorBoard {
-    /// A new event file in `folder`, which is made if need be.
+    /// Creates a new event file in `folder`, and the folder if it does not exist.
     ///
     /// # Errors
     /// When the folder or the file cannot be written.
@@ -49,7 +48,7 @@ impl TensorBoard {
         Ok(events)
     }
 
-    /// A number to be drawn over the steps. TensorBoard keeps it in 32 bits: what is larger than those hold is infinite.
+    /// Writes a scalar. TensorBoard stores f32, so larger values become infinite.
     ///
     /// # Errors
     /// When the file cannot be written.
@@ -57,7 +56,7 @@ impl TensorBoard {
         self.write_summary(step, &summary::scalar(tag, value))
     }
 
-    /// How many of `values` lie where. Values that are not finite are left out.
+    /// Writes a histogram of the finite ones of `values`.
     ///
     /// # Errors
     /// When the file cannot be written.
@@ -65,7 +64,7 @@ impl TensorBoard {
         self.write_summary(step, &histogram::histogram(tag, values))
     }
 
-    /// A text, which TensorBoard reads as Markdown.
+    /// Writes a text, which TensorBoard renders as Markdown.
     ///
     /// # Errors
     /// When the file cannot be written.
@@ -73,7 +72,7 @@ impl TensorBoard {
         self.write_summary(step, &summary::text(tag, text))
     }
 
-    /// A picture: the bytes of a PNG file, and its size in pixels.
+    /// Writes an image: the bytes of a PNG file, and its size in pixels.
     ///
     /// # Errors
     /// When the file cannot be written.
@@ -88,8 +87,8 @@ impl TensorBoard {
         self.write_summary(step, &summary::image(tag, png, width, height))
     }
 
-    /// The settings of the run: a table among the texts, and a row of the tab HPARAMS, where runs are compared by them.
-    /// Inner objects are spelled out, `model.n_layer`.
+    /// Writes the settings of the run, as a table among the texts and as a row of the tab HPARAMS.
+    /// Nested keys are flattened, for example `model.n_layer`.
     ///
     /// # Errors
     /// When the file cannot be written.
@@ -99,7 +98,7 @@ impl TensorBoard {
         self.write_summary(0, &summary::hyperparameters(&settings, unix_seconds()))
     }
 
-    /// Says that the run goes on from `step`: what earlier files of the folder have of it and later steps is void.
+    /// Marks a resume at `step`: TensorBoard discards this step and later ones of earlier files.
     ///
     /// # Errors
     /// When the file cannot be written.
@@ -107,15 +106,15 @@ impl TensorBoard {
         self.write_event(&event::session_start_event(unix_seconds(), step))
     }
 
-    /// Waits until the disk has all.
+    /// Syncs the file to disk.
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// When the sync fails.
     pub fn flush(&mut self) -> Result<()> {
         self.file.sync_data().with_context(|| format!("writing {}", self.path.display()))
     }
 
-    /// The event file.
+    /// Path of the event file.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -134,7 +133,7 @@ fn unix_seconds() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
 
-/// The name of this machine, where it is easily known.
+/// Host name of this machine, or `host` if it is not easily found.
 fn hostname() -> String {
     let name = fs::read_to_string("/proc/sys/kernel/hostname");
     let name = name.ok().or_else(|| std::env::var("HOSTNAME").ok()).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What this part claims, section by section.
+//! Unit tests of this part, section by section.
 
 mod bpe;
 mod gpt2;

@@ -1,17 +1,18 @@
-//! The files of a corpus: one text file, or a folder with `.txt` files at any depth.
+//! Data: files of a corpus, one text file or a folder with `.txt` files at any depth.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-/// `path` itself if it is a file, else the `.txt` files in it, by name.
+/// Text files at `path`: the file itself, or all `.txt` files in the folder, sorted by name.
 ///
 /// # Errors
-/// When a folder cannot be read, or has none.
+/// When a folder cannot be read, or does not contain `.txt` files.
 pub fn find_text_files(path: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
-    let regular = path.is_dir() || path.is_file() || !path.exists();
-    ensure!(regular, "{} is neither a file nor a folder: it can be read only once", path.display());
+    // A pipe cannot be read twice, and the corpus is.
+    let readable_twice = path.is_dir() || path.is_file() || !path.exists();
+    ensure!(readable_twice, "{} is neither a file nor a folder", path.display());
     match path.is_dir() {
         false => files.push(path.to_path_buf()),
         true => add_folder(path, &mut files)?,
@@ -20,7 +21,8 @@ pub fn find_text_files(path: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Links to folders are not followed: they may lead in a circle.
+/// Adds the `.txt` files of `folder`. Symbolic links to folders are not followed: they may form a
+/// cycle.
 fn add_folder(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     let reading = || format!("reading {}", folder.display());
     let entries = std::fs::read_dir(folder).with_context(reading)?;

@@ -1,8 +1,9 @@
-//! Data: tokens on disk, looked at through the file system's memory, so that a corpus may be larger than ours.
+//! Data: tokens on disk, memory-mapped, so that a corpus may be larger than memory.
 //!
-//! The file is a safetensors file of two tensors: `tokens` (u16 where the vocabulary allows it, else u32) and
-//! `document_ends` (u64, the number of tokens up to and with each document's end). Its header says with which tokenizer
-//! it was made and carries the SHA-256 of both, so that a damaged file is noticed before anything learns from it.
+//! The file is a safetensors file of two tensors: `tokens` (u16 if the vocabulary allows it, else
+//! u32) and `document_ends` (u64, number of tokens up to and including each document's last). Its
+//! header names the tokenizer and holds the SHA-256 of both tensors, so damage is detected before
+//! training.
 
 use std::ops::Range;
 use std::path::Path;
@@ -15,7 +16,7 @@ use tensor_core::MappedFile;
 
 use crate::sha256::hex;
 
-/// Tokens that lie on disk.
+/// Memory-mapped tokens.
 #[derive(Debug)]
 pub struct TokenFile {
     file: MappedFile,
@@ -26,7 +27,7 @@ pub struct TokenFile {
     metadata: TokenFileMetadata,
 }
 
-/// What the header says.
+/// Metadata in the header.
 #[derive(Debug, Clone)]
 struct TokenFileMetadata {
     vocab_size: usize,
@@ -35,69 +36,80 @@ struct TokenFileMetadata {
 }
 
 impl TokenFile {
-    /// Opens the file at `path`, which must have been made with the tokenizer of this fingerprint.
+    /// Opens the token file at `path` and checks that it belongs to the tokenizer with this
+    /// SHA-256.
     ///
     /// # Errors
-    /// When it cannot be read, is damaged, or belongs to another tokenizer.
-    pub fn open(path: &Path, tokenizer: &str) -> Result<Self> {
+    /// When the file cannot be read, is damaged, or belongs to another tokenizer.
+    pub fn open(path: &Path, tokenizer_sha256: &str) -> Result<Self> {
         let file = MappedFile::open(path)?;
-        let whole = Self::parse(file, tokenizer);
-        whole.with_context(|| format!("{} is no file of tokens for this run", path.display()))
+        Self::parse(file, tokenizer_sha256)
+            .with_context(|| format!("{} is not a usable token file", path.display()))
     }
 
-    fn parse(file: MappedFile, tokenizer: &str) -> Result<Self> {
+    fn parse(file: MappedFile, tokenizer_sha256: &str) -> Result<Self> {
         let bytes = file.bytes();
-        let (header, metadata) = SafeTensors::read_metadata(bytes).context("it is damaged")?;
+        let (header, metadata) =
+            SafeTensors::read_metadata(bytes).context("the file is damaged")?;
         let tensor = |name: &str| {
-            let info = metadata.info(name).with_context(|| format!("it has no `{name}`"))?;
+            let info =
+                metadata.info(name).with_context(|| format!("the tensor `{name}` is missing"))?;
             let (from, to) = info.data_offsets;
             anyhow::Ok((info.dtype, 8 + header + from..8 + header + to))
         };
         let (dtype, tokens) = tensor("tokens")?;
-        let width = match dtype {
+        let item_size = match dtype {
             Dtype::U16 => 2,
             Dtype::U32 => 4,
-            other => bail!("its tokens are {other:?}"),
+            other => bail!("its tokens have the dtype {other:?}; expected U16 or U32"),
         };
-        let (dtype, ends) = tensor("document_ends")?;
-        ensure!(dtype == Dtype::U64, "its document ends are {dtype:?}");
-        let words = metadata.metadata().as_ref().context("it does not say what it is")?;
-        let word = |name: &str| words.get(name).with_context(|| format!("it lacks its {name}"));
-        let number = |name: &str| Ok::<usize, anyhow::Error>(word(name)?.parse()?);
-        let about = TokenFileMetadata {
+        let (dtype, document_ends) = tensor("document_ends")?;
+        ensure!(dtype == Dtype::U64, "document_ends has the dtype {dtype:?}; expected U64");
+        let entries = metadata
+            .metadata()
+            .as_ref()
+            .context("header metadata is missing: not a token file of this program")?;
+        let entry = |name: &str| {
+            entries.get(name).with_context(|| format!("the metadata entry `{name}` is missing"))
+        };
+        let number = |name: &str| Ok::<usize, anyhow::Error>(entry(name)?.parse()?);
+        let file_metadata = TokenFileMetadata {
             vocab_size: number("vocab_size")?,
             n_text_bytes: number("text_bytes")?,
-            sha256: word("sha256")?.clone(),
+            sha256: entry("sha256")?.clone(),
         };
         ensure!(
-            word("tokenizer")? == tokenizer,
-            "its tokens are another tokenizer's: make it anew"
+            entry("tokenizer")? == tokenizer_sha256,
+            "it was tokenized with a different tokenizer: tokenize the text again"
         );
         let hash = Sha256::new().chain_update(&bytes[tokens.clone()]);
-        let found = hex(hash.chain_update(&bytes[ends.clone()]).finalize());
-        ensure!(found == about.sha256, "it is damaged: its checksum does not fit. Make it anew");
-        Ok(Self { file, tokens, document_ends: ends, item_size: width, metadata: about })
+        let sha256 = hex(hash.chain_update(&bytes[document_ends.clone()]).finalize());
+        ensure!(
+            sha256 == file_metadata.sha256,
+            "the file is damaged (checksum mismatch): tokenize the text again"
+        );
+        Ok(Self { file, tokens, document_ends, item_size, metadata: file_metadata })
     }
 
-    /// How many tokens there are.
+    /// Number of tokens.
     pub fn len(&self) -> usize {
         self.tokens.len() / self.item_size
     }
 
-    /// Whether there are none.
+    /// True if the file does not contain tokens.
     pub fn is_empty(&self) -> bool {
         self.tokens.is_empty()
     }
 
-    /// How many documents there are; each ends with the tokenizer's end of text.
+    /// Number of documents; each ends with the tokenizer's end-of-text token.
     pub fn n_documents(&self) -> usize {
         self.document_ends.len() / 8
     }
 
-    /// Where document `i` lies.
+    /// Token range of document `i`.
     ///
     /// # Errors
-    /// When there is no such document.
+    /// When `i` is out of range.
     pub fn document_range(&self, i: usize) -> Result<Range<usize>> {
         let ends = &self.file.bytes()[self.document_ends.clone()];
         let (ends, _) = ends.as_chunks::<8>();
@@ -106,40 +118,46 @@ impl TokenFile {
         let range = start.zip(end(i)).map(|(start, end)| start..end);
         range
             .filter(|range| range.end <= self.len())
-            .ok_or_else(|| anyhow!("there is no document {i}"))
+            .ok_or_else(|| anyhow!("document {i} is out of range"))
     }
 
-    /// Bytes of text that the tokens stand for, ends of text not counted.
+    /// Bytes of the original text, without end-of-text tokens.
     pub fn n_text_bytes(&self) -> usize {
         self.metadata.n_text_bytes
     }
 
-    /// A name that no other tokens have.
+    /// SHA-256 of the tokens and document ends.
     pub fn sha256(&self) -> &str {
         &self.metadata.sha256
     }
 
-    /// The tokens in `range`.
+    /// Tokens in `range`.
     ///
     /// # Errors
-    /// When it passes the end, or a token lies outside the vocabulary.
+    /// When the range passes the end of the file, or a token is outside the vocabulary.
     pub fn read(&self, range: Range<usize>) -> Result<Vec<u32>> {
-        ensure!(range.end <= self.len(), "tokens {range:?} of {}", self.len());
+        ensure!(
+            range.end <= self.len(),
+            "tokens {range:?} are out of range: there are {}",
+            self.len()
+        );
         let at = |i: usize| self.tokens.start + i * self.item_size;
         let bytes = &self.file.bytes()[at(range.start)..at(range.end)];
         let tokens: Vec<u32> = match self.item_size {
-            2 => bytes.as_chunks().0.iter().map(|two| u16::from_le_bytes(*two).into()).collect(),
-            _ => bytes.as_chunks().0.iter().map(|four| u32::from_le_bytes(*four)).collect(),
+            2 => {
+                bytes.as_chunks().0.iter().map(|bytes| u16::from_le_bytes(*bytes).into()).collect()
+            }
+            _ => bytes.as_chunks().0.iter().map(|bytes| u32::from_le_bytes(*bytes)).collect(),
         };
         let outside = tokens.iter().find(|&&token| token as usize >= self.metadata.vocab_size);
-        ensure!(outside.is_none(), "token {outside:?} lies outside the vocabulary");
+        ensure!(outside.is_none(), "token {outside:?} is outside the vocabulary");
         Ok(tokens)
     }
 
-    /// The first `t` tokens, or fewer if there are no more, as a text to read: (1, T).
+    /// First `t` tokens, or all if there are fewer, as model input (1, T).
     ///
     /// # Errors
-    /// When they are damaged.
+    /// When a token is outside the vocabulary.
     pub fn first_window(&self, t: usize, device: &Device) -> Result<Tensor> {
         Ok(Tensor::new(self.read(0..t.min(self.len()))?, device)?.unsqueeze(0)?)
     }

@@ -1,4 +1,4 @@
-//! Data: a file of tokens in the making, written from the first token to the last while the text is read.
+//! Data: writer of a token file, which streams tokens to disk while the text is read.
 
 use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -11,10 +11,10 @@ use tensor_core::atomic_file;
 
 use crate::sha256::hex;
 
-/// Room for the header, which is known last; JSON may end in spaces.
+/// Bytes reserved for the header, which is written last and padded with spaces.
 const HEADER_BYTES: usize = 1024;
 
-/// Writes a [`TokenFile`](crate::TokenFile); before [`TokenWriter::finish`] there is no file.
+/// Writer of a [`TokenFile`](crate::TokenFile). The file appears with [`TokenWriter::finish`].
 pub struct TokenWriter {
     path: PathBuf,
     file: BufWriter<NamedTempFile>,
@@ -27,7 +27,7 @@ pub struct TokenWriter {
 }
 
 impl TokenWriter {
-    /// A writer to `path` of tokens below `vocab_size`.
+    /// Writer to `path` of tokens below `vocab_size`.
     ///
     /// # Errors
     /// When the folder cannot be written.
@@ -35,25 +35,23 @@ impl TokenWriter {
         let mut file = BufWriter::new(atomic_file::create_temp_file(path)?);
         file.write_all(&[b' '; 8 + HEADER_BYTES])
             .with_context(|| format!("writing {}", path.display()))?;
-        let width = if vocab_size <= 1 << 16 { 2 } else { 4 };
-        let (path, hash, ends) = (path.to_path_buf(), Sha256::new(), Vec::new());
         Ok(Self {
-            path,
+            path: path.to_path_buf(),
             file,
-            hasher: hash,
-            item_size: width,
+            hasher: Sha256::new(),
+            item_size: if vocab_size <= 1 << 16 { 2 } else { 4 },
             vocab_size,
             n_tokens: 0,
             n_text_bytes: 0,
-            document_ends: ends,
+            document_ends: Vec::new(),
         })
     }
 
-    /// Appends `tokens`, which stand for `text_bytes` bytes of text.
+    /// Appends `tokens`, which encode `n_text_bytes` bytes of text.
     ///
     /// # Errors
-    /// When the disk is full.
-    pub fn push(&mut self, tokens: &[u32], text_bytes: usize) -> Result<()> {
+    /// When the file cannot be written.
+    pub fn push(&mut self, tokens: &[u32], n_text_bytes: usize) -> Result<()> {
         let bytes: Vec<u8> = tokens
             .iter()
             .flat_map(|token| token.to_le_bytes().into_iter().take(self.item_size))
@@ -61,43 +59,54 @@ impl TokenWriter {
         self.hasher.update(&bytes);
         self.file.write_all(&bytes).with_context(|| format!("writing {}", self.path.display()))?;
         self.n_tokens += tokens.len();
-        self.n_text_bytes += text_bytes;
+        self.n_text_bytes += n_text_bytes;
         Ok(())
     }
 
-    /// Ends the document with the token that says so.
+    /// Ends the current document with the token `eos`.
     ///
     /// # Errors
-    /// When the disk is full.
+    /// When the file cannot be written.
     pub fn end_document(&mut self, eos: u32) -> Result<()> {
         self.push(&[eos], 0)?;
         self.document_ends.push(self.n_tokens as u64);
         Ok(())
     }
 
-    /// Writes what is known only now, and puts the file in its place.
+    /// Writes the document ends and the header, and moves the finished file to its path.
+    /// `tokenizer_sha256` identifies the tokenizer.
     ///
     /// # Errors
-    /// When the disk is full.
-    pub fn finish(mut self, tokenizer: &str) -> Result<()> {
+    /// When the file cannot be written.
+    pub fn finish(mut self, tokenizer_sha256: &str) -> Result<()> {
         let writing = format!("writing {}", self.path.display());
         let document_ends: Vec<u8> =
             self.document_ends.iter().flat_map(|end| end.to_le_bytes()).collect();
         self.hasher.update(&document_ends);
-        let tokens = self.n_tokens * self.item_size;
-        let padding = tokens.next_multiple_of(8) - tokens; // so that the ends lie where numbers of 8 bytes may
-        let ends = tokens + padding;
+        let end_of_tokens = self.n_tokens * self.item_size;
+        let start_of_ends = end_of_tokens.next_multiple_of(8); // u64 values must be aligned
+        let padding = start_of_ends - end_of_tokens;
         let header = json!({
             "__metadata__": {
                 "vocab_size": self.vocab_size.to_string(),
                 "text_bytes": self.n_text_bytes.to_string(),
-                "tokenizer": tokenizer,
+                "tokenizer": tokenizer_sha256,
                 "sha256": hex(self.hasher.finalize()),
             },
-            "tokens": { "dtype": format!("U{}", 8 * self.item_size), "shape": [self.n_tokens], "data_offsets": [0, tokens] },
-            "padding": { "dtype": "U8", "shape": [padding], "data_offsets": [tokens, ends] },
+            "tokens": {
+                "dtype": format!("U{}", 8 * self.item_size),
+                "shape": [self.n_tokens],
+                "data_offsets": [0, end_of_tokens],
+            },
+            "padding": {
+                "dtype": "U8",
+                "shape": [padding],
+                "data_offsets": [end_of_tokens, start_of_ends],
+            },
             "document_ends": {
-                "dtype": "U64", "shape": [self.document_ends.len()], "data_offsets": [ends, ends + document_ends.len()],
+                "dtype": "U64",
+                "shape": [self.document_ends.len()],
+                "data_offsets": [start_of_ends, start_of_ends + document_ends.len()],
             },
         });
         let header = format!("{:HEADER_BYTES$}", header.to_string());

@@ -1,5 +1,6 @@
-//! The same tokenizer by the crate `tokenizers`, for real work: on all cores, piece after piece, saved as the
-//! `tokenizer.json` that our models and transformers open.
+//! 4.1 Tokenizer training with the crate `tokenizers`, for large corpora: on all cores, chunk by
+//! chunk. The result equals [`Bpe`](crate::Bpe) and is saved as the `tokenizer.json` that part 3
+//! and transformers load.
 
 use anyhow::{Error, Result, ensure};
 use modern::{Tokenizer, TokenizerSpecialTokens};
@@ -10,26 +11,29 @@ use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 
 use crate::bpe::{MIN_COUNT, SPECIAL_TOKENS};
 
-/// The sizes that a vocabulary can have: the special tokens and the bytes at least, and at most four times as many tokens
-/// as any model we know of has.
+/// Valid vocabulary sizes: at least the special tokens and the bytes, at most four times the
+/// largest vocabulary in use.
 const VOCAB_SIZES: std::ops::RangeInclusive<usize> = SPECIAL_TOKENS.len() + 256..=1 << 20;
 
+/// Checks `--vocab-size`.
+///
 /// # Errors
-/// When there can be no vocabulary of this size.
+/// When the vocabulary size is out of range.
 pub fn ensure_valid_vocab_size(vocab_size: usize) -> Result<()> {
-    let (least, most) = (VOCAB_SIZES.start(), VOCAB_SIZES.end());
+    let (min, max) = (VOCAB_SIZES.start(), VOCAB_SIZES.end());
     ensure!(
         VOCAB_SIZES.contains(&vocab_size),
-        "--vocab-size is {vocab_size}; it must be at least {least} (256 bytes and {} special tokens), at most {most}",
+        "--vocab-size is {vocab_size}; it must be at least {min} \
+         (256 bytes and {} special tokens), at most {max}",
         SPECIAL_TOKENS.len()
     );
     Ok(())
 }
 
-/// Learns the merges of all `texts` until there are `vocab_size` tokens, or no pair occurs twice.
+/// Trains a tokenizer on all `texts` until there are `vocab_size` tokens, or no pair occurs twice.
 ///
 /// # Errors
-/// When there can be no vocabulary of this size.
+/// When the vocabulary size is out of range.
 pub fn train_tokenizer<S: AsRef<str> + Send>(
     texts: impl Iterator<Item = S> + Send,
     vocab_size: usize,
@@ -45,7 +49,7 @@ pub fn train_tokenizer<S: AsRef<str> + Send>(
     Tokenizer::from_json(serde_json::to_value(&tokenizer)?, special)
 }
 
-/// The same as the crate has it.
+/// Trained tokenizer of the crate `tokenizers`.
 pub(crate) fn train_hf_tokenizer<S: AsRef<str> + Send>(
     texts: impl Iterator<Item = S> + Send,
     vocab_size: usize,

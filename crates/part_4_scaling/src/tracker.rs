@@ -1,4 +1,4 @@
-//! 4.5 Where the figures go beside `metrics.jsonl`: to the files of an experiment tracker, or nowhere.
+//! 4.5 Experiment trackers: metrics are written to their files, in addition to `metrics.jsonl`.
 
 use std::path::Path;
 
@@ -9,38 +9,39 @@ use serde_json::{Map, Value};
 use crate::tensorboard::TensorBoard;
 use crate::wandb::Wandb;
 
-/// Which tracker.
+/// Kind of experiment tracker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum TrackerKind {
     /// Event files: `tensorboard --logdir runs`
     Tensorboard,
-    /// An offline run of Weights & Biases: `wandb sync`
+    /// Weights & Biases, offline: `wandb sync`
     Wandb,
-    /// `metrics.jsonl` alone
+    /// Only metrics.jsonl
     None,
 }
 
-/// A tracker's files in the making.
+/// Writer of a tracker's files.
 pub enum Tracker {
-    /// None.
+    /// No tracker.
     Disabled,
-    /// One event file.
+    /// TensorBoard event file.
     TensorBoard(TensorBoard),
-    /// One offline run.
+    /// Offline W&B run.
     Wandb {
-        /// Its file.
+        /// Log file of the run.
         run: Wandb,
-        /// All that is known of the latest step: a step is one row.
+        /// Step and metrics of the latest step; W&B needs one row per step.
         pending_row: (usize, Map<String, Value>),
     },
 }
 
 impl Tracker {
-    /// Files of `kind` in the run folder `folder`, for a run with these settings that has been at `step`.
+    /// Tracker of `kind` that writes to the run folder `folder`, for a run with `settings` that
+    /// starts or resumes at `step`.
     ///
     /// # Errors
-    /// When they cannot be written.
+    /// When the files cannot be written.
     pub fn create(kind: TrackerKind, folder: &Path, settings: &Value, step: usize) -> Result<Self> {
         Ok(match kind {
             TrackerKind::None => Self::Disabled,
@@ -60,34 +61,34 @@ impl Tracker {
         })
     }
 
-    /// Figures of a step, each a number or a text.
+    /// Logs the metrics of a step, each a number or a text.
     ///
     /// # Errors
     /// When the files cannot be written.
-    pub fn log_metrics(&mut self, step: usize, figures: &Map<String, Value>) -> Result<()> {
+    pub fn log_metrics(&mut self, step: usize, metrics: &Map<String, Value>) -> Result<()> {
         match self {
             Self::Disabled => {}
             Self::TensorBoard(events) => {
-                for (name, value) in figures {
+                for (name, value) in metrics {
                     match value {
                         Value::String(text) => events.text(step, name, text)?,
                         value => events.scalar(step, name, value.as_f64().unwrap_or(f64::NAN))?,
                     }
                 }
             }
-            Self::Wandb { run, pending_row: (at, row) } => {
-                if *at != step && !row.is_empty() {
-                    run.log(*at, row)?;
+            Self::Wandb { run, pending_row: (row_step, row) } => {
+                if *row_step != step && !row.is_empty() {
+                    run.log(*row_step, row)?;
                     row.clear();
                 }
-                *at = step;
-                row.extend(figures.clone());
+                *row_step = step;
+                row.extend(metrics.clone());
             }
         }
         Ok(())
     }
 
-    /// A text of a step.
+    /// Logs a text at `step`.
     ///
     /// # Errors
     /// When the files cannot be written.
@@ -95,7 +96,7 @@ impl Tracker {
         self.log_metrics(step, &Map::from_iter([(name.to_string(), Value::from(text))]))
     }
 
-    /// How the numbers in `values` are spread; trackers without histograms get nothing.
+    /// Logs a histogram of `values`. Only TensorBoard supports it; other trackers ignore it.
     ///
     /// # Errors
     /// When the files cannot be written.
@@ -106,7 +107,7 @@ impl Tracker {
         }
     }
 
-    /// The run has ended.
+    /// Completes the files at the end of the run.
     ///
     /// # Errors
     /// When the files cannot be written.

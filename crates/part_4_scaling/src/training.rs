@@ -1,4 +1,5 @@
-//! The loop of this part: part 2's, with everything that a run needs to be left alone overnight.
+//! Training loop of this part: the loop of part 2, plus mixed precision, gradient accumulation,
+//! alarms and checkpoints, for runs without supervision.
 
 use std::path::Path;
 
@@ -16,59 +17,60 @@ use crate::{
     Checkpoints, DataLoader, Dataset, LrSchedule, PretrainLog, PretrainState, model_folder,
 };
 
-/// What decides where a run arrives.
+/// Hyperparameters that determine the result.
 #[derive(Debug, Clone, Copy)]
 pub struct TrainConfig {
-    /// Windows whose gradient is computed at a time.
+    /// Sequences per micro-batch.
     pub batch_size: usize,
-    /// Such batches per step.
+    /// Micro-batches per optimizer step.
     pub grad_accum_steps: usize,
-    /// The rate of each step, and how many there are.
+    /// Learning-rate schedule, which includes the number of steps.
     pub schedule: LrSchedule,
     /// β₁, β₂, ε and weight decay.
     pub optimizer: AdamWConfig,
-    /// Largest gradient norm.
+    /// Maximum gradient norm.
     pub max_grad_norm: f64,
-    /// Probability of dropout.
+    /// Dropout probability.
     pub dropout: f64,
-    /// What the model computes in.
+    /// Data type of the model's computations.
     pub dtype: DType,
-    /// What it keeps for the gradient.
+    /// Gradient checkpointing.
     pub gradient_checkpointing: GradientCheckpointing,
 }
 
-/// What is done how often, in steps; 0 means never.
+/// Intervals in steps; 0 means only at the end of the run.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Intervals {
-    /// The loss on held-out tokens, and the model saved if it is the best so far.
+    /// Interval of validations; the model is saved if its loss is the best so far.
     pub eval: usize,
-    /// A checkpoint.
+    /// Interval of checkpoints.
     pub save: usize,
-    /// What the model writes now.
+    /// Interval of samples.
     pub sample: usize,
 }
 
-/// Where a run's results go.
+/// Outputs of a run: its folder, checkpoints and validations, and its stop conditions.
 #[derive(Debug)]
 pub struct PretrainOutputs<'a> {
-    /// The run folder.
+    /// Run folder.
     pub folder: &'a Path,
-    /// The run's checkpoints.
+    /// Checkpoints of the run.
     pub checkpoints: Checkpoints,
-    /// How often.
+    /// Intervals of validations, checkpoints and samples.
     pub intervals: Intervals,
-    /// How much is evaluated.
+    /// Size of a validation.
     pub eval_config: LmEvalConfig,
-    /// Ends the run, saved.
+    /// Signal that stops the run after saving a checkpoint.
     pub interrupt: Interrupt,
-    /// Ends it too, after this many steps in all.
+    /// Step after which the run saves and stops.
     pub stop_after: Option<usize>,
 }
 
-/// Trains `run` on `data` from where it is, with windows in the order of `seed`, until its schedule ends or it is told to stop.
+/// Trains `run` on `data` from its current step, with the data shuffled by `seed`, until the
+/// schedule ends or the run is stopped.
 ///
 /// # Errors
-/// When the loss stops being a number, or a file cannot be written.
+/// When a loss or gradient norm is not finite, or a file cannot be written.
 pub fn train(
     run: &mut PretrainState,
     data: &Dataset,
@@ -78,20 +80,20 @@ pub fn train(
     log: &mut PretrainLog,
 ) -> Result<()> {
     let device = run.parameters.device().clone();
-    let mut windows = DataLoader::new(&data.train, run.config.context_len, seed)?;
+    let mut data_loader = DataLoader::new(&data.train, run.config.context_len, seed)?;
     let inference = GptModern::new(&run.config, run.parameters.for_inference().root())?;
     let due = |step: usize, interval: usize| interval > 0 && step.is_multiple_of(interval);
     while run.progress.step < config.schedule.total_steps {
-        let mut cursor = run.progress.loader_state;
+        let mut loader_state = run.progress.loader_state;
         let batches = (0..config.grad_accum_steps)
-            .map(|_| windows.next_batch(&mut cursor, config.batch_size, &device))
+            .map(|_| data_loader.next_batch(&mut loader_state, config.batch_size, &device))
             .collect::<Result<Vec<_>>>()?;
-        let model = run.model_in_compute_dtype(config)?; // the weights as they are now, in config.dtype
+        let model = run.model_in_compute_dtype(config)?; // the current weights in config.dtype
         let (loss, mut grads) = gradients(&model, &run.parameters, &batches, run.loss_scale())?;
-        run.unscale(&mut grads)?; // before anything measures them
-        let norm = clip_grad_norm(&mut grads, &run.parameters, config.max_grad_norm)?;
-        if !run.update_grad_scaler(norm)? {
-            log.log_skipped_step(run)?; // f16 overflowed: nothing has moved but the scale
+        run.unscale(&mut grads)?; // before the norm is computed
+        let grad_norm = clip_grad_norm(&mut grads, &run.parameters, config.max_grad_norm)?;
+        if !run.update_grad_scaler(grad_norm)? {
+            log.log_skipped_step(run)?; // f16 overflow: only the loss scale has changed
             if outputs.interrupt.is_requested() {
                 return outputs
                     .checkpoints
@@ -100,36 +102,28 @@ pub fn train(
             continue;
         }
         let step = run.progress.step + 1;
-        let rate = config.schedule.lr_at(step);
-        if let Some(alarm) = log.check_alarms(step, loss, rate, norm)? {
+        let lr = config.schedule.lr_at(step);
+        if let Some(alarm) = log.check_alarms(step, loss, lr, grad_norm)? {
             bail!(alarm);
         }
-        run.optimizer.step(&grads, rate)?;
-        (run.progress.step, run.progress.loader_state) = (step, cursor);
+        run.optimizer.step(&grads, lr)?;
+        (run.progress.step, run.progress.loader_state) = (step, loader_state);
 
         let stop =
             outputs.interrupt.is_requested() || outputs.stop_after.is_some_and(|n| step >= n);
         let last = step == config.schedule.total_steps;
-        log.log_step(
-            &PretrainStepMetrics { step, epoch: cursor.epoch, loss, lr: rate, grad_norm: norm },
-            run,
-        )?;
+        let epoch = loader_state.epoch;
+        log.log_step(&PretrainStepMetrics { step, epoch, loss, lr, grad_norm }, run)?;
         if last || due(step, outputs.intervals.eval) {
-            let found =
+            let metrics =
                 log.suspend(|| evaluate(&inference, &data.validation, outputs.eval_config))?;
-            ensure!(
-                found.loss.is_finite(),
-                "the validation loss after step {step} is {}",
-                found.loss
-            );
-            log.log_validation(step, &found)?;
-            log.log_qkv_statistics(
-                step,
-                &inference,
-                &data.validation.first_window(run.config.context_len, &device)?,
-            )?;
-            if run.progress.best_loss.is_none_or(|best| found.loss < best) {
-                run.progress.best_loss = Some(found.loss);
+            let val_loss = metrics.loss;
+            ensure!(val_loss.is_finite(), "the validation loss after step {step} is {val_loss}");
+            log.log_validation(step, &metrics)?;
+            let window = data.validation.first_window(run.config.context_len, &device)?;
+            log.log_qkv_statistics(step, &inference, &window)?;
+            if run.progress.best_loss.is_none_or(|best| val_loss < best) {
+                run.progress.best_loss = Some(val_loss);
                 model_folder::save(&outputs.folder.join("model"), run, &data.tokenizer)?;
             }
         }

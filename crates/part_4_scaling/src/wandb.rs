@@ -1,7 +1,9 @@
-//! 4.5 Weights & Biases, offline: a folder that `wandb sync` uploads later, and that needs no network and no key until then.
+//! 4.5 Weights & Biases, offline: a folder that `wandb sync` uploads later; until then neither a
+//! network nor an API key is needed.
 //!
-//! The folder holds one file, a row of `Record` messages: the run with its settings, then rows of metrics with a summary
-//! (the last value of each) beside them, and at the end how the run ended. A run without an end counts as failed.
+//! The folder holds one file, a sequence of `Record` messages: the run with its settings, then rows
+//! of metrics, each with an updated summary (the last value of each metric), and the exit status.
+//! W&B shows a run without an exit record as failed.
 //! <https://github.com/wandb/wandb/blob/main/wandb/proto/wandb_internal.proto>
 
 pub(crate) mod log_file;
@@ -17,25 +19,28 @@ use serde_json::{Map, Value, json};
 
 use crate::protobuf::Message;
 
-/// A run that is being written. Each record is one write, so that a killed process leaves at most one torn, at the end.
+/// Writer of a W&B run. Each record is one write, so a killed process leaves at most one torn
+/// record, at the end.
 ///
-/// A resumed training is a run of its own: files cannot be written on.
+/// A resumed training is a new W&B run, because nothing can be appended after a torn record.
 pub struct Wandb {
     file: File,
     path: PathBuf,
-    /// Bytes and records written so far.
+    /// Bytes written so far.
     offset: usize,
+    /// Records written so far.
     n_records: u64,
     start_time: Instant,
 }
 
 impl Wandb {
-    /// Makes `folder/wandb/offline-run-.../run-....wandb`. `settings` is an object.
+    /// Creates `folder/wandb/offline-run-.../run-....wandb`. `settings` must be a JSON object.
     ///
     /// # Errors
-    /// When `settings` is something else, or the file cannot be written.
+    /// When `settings` is not an object, or the file cannot be written.
     pub fn create(folder: &Path, project: &str, name: &str, settings: &Value) -> Result<Self> {
-        let settings = settings.as_object().context("the settings of a run are an object")?;
+        let settings =
+            settings.as_object().context("the settings of a run must be a JSON object")?;
         let (now, id) = (unix_time(), run_id());
         let run = format!("offline-run-{}-{id}", format_utc(now.as_secs()));
         let folder = folder.join("wandb").join(run);
@@ -49,45 +54,49 @@ impl Wandb {
         Ok(run)
     }
 
-    /// The metrics of `step`, all at once: another row of the same step stands beside it, and steps do not go back.
-    /// JSON has no NaN, so that null is taken for one.
+    /// Writes all metrics of `step` as one row. Steps must not decrease, and a second call for a
+    /// step adds a second row. JSON cannot represent NaN, so null is written as NaN.
     ///
     /// # Errors
     /// When the file cannot be written.
     pub fn log(&mut self, step: usize, values: &Map<String, Value>) -> Result<()> {
-        let own = [
+        let extra = [
             ("_step", json!(step)),
             ("_runtime", json!(self.start_time.elapsed().as_secs_f64())),
             ("_timestamp", json!(unix_time().as_secs_f64())),
         ];
         let values = values.iter().map(|(name, value)| (name.as_str(), value));
-        let values = values.chain(own.iter().map(|(name, value)| (*name, value)));
+        let values = values.chain(extra.iter().map(|(name, value)| (*name, value)));
         let items = values.fold(Message::new(), |items, (name, value)| {
             let value = if value.is_null() { "NaN".to_string() } else { value.to_string() };
-            items.bytes(1, Message::new().bytes(2, name).bytes(16, value)) // item: nested_key, value_json
+            // item: nested_key, value_json
+            items.bytes(1, Message::new().bytes(2, name).bytes(16, value))
         });
         self.write_record(3, &items)?; // summary: update
-        self.write_record(2, &items.bytes(2, Message::new().varint(1, step as u64))) // history: step
+        // history: step
+        self.write_record(2, &items.bytes(2, Message::new().varint(1, step as u64)))
     }
 
-    /// Says that the run went well, and waits until the disk has all.
+    /// Writes the exit record of a successful run and syncs the file to disk.
     ///
     /// # Errors
     /// When the file cannot be written.
     pub fn finish(mut self) -> Result<()> {
         let seconds = self.start_time.elapsed().as_secs();
-        self.write_record(18, &Message::new().varint(1, 0).varint(2, seconds))?; // exit: exit_code, runtime
+        // exit: exit_code, runtime
+        self.write_record(18, &Message::new().varint(1, 0).varint(2, seconds))?;
         self.file.sync_all().with_context(|| format!("writing {}", self.path.display()))
     }
 
-    /// The run's file; its folder is what `wandb sync` takes.
+    /// Path of the run's file. Pass its folder to `wandb sync`.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
     fn write_record(&mut self, field: u32, content: &Message) -> Result<()> {
         self.n_records += 1;
-        let record = Message::new().varint(1, self.n_records).bytes(field, content); // num, and one of many
+        // num, and one field of the `oneof record_type`
+        let record = Message::new().varint(1, self.n_records).bytes(field, content);
         self.write(&log_file::frame_record(self.offset, record.as_ref()))
     }
 
@@ -106,7 +115,8 @@ fn run_record(
     start: Duration,
 ) -> Message {
     let config = settings.iter().fold(Message::new(), |config, (name, value)| {
-        config.bytes(1, Message::new().bytes(1, name).bytes(16, value.to_string())) // update: key, value_json
+        // update: key, value_json
+        config.bytes(1, Message::new().bytes(1, name).bytes(16, value.to_string()))
     });
     let start =
         Message::new().varint(1, start.as_secs()).varint(2, u64::from(start.subsec_nanos()));
@@ -118,18 +128,20 @@ fn unix_time() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
-/// Eight letters and digits from the randomness that std seeds its hash maps with: two runs of a seed are two runs.
+/// Random id of eight letters and digits. Its randomness is that of std's hash maps and not of the
+/// run's seed, so two runs with the same seed have different ids.
 fn run_id() -> String {
     let number = RandomState::new().hash_one(0);
     let digit = |place| char::from_digit((number / 36u64.pow(place) % 36) as u32, 36);
     (0..8).filter_map(digit).collect()
 }
 
-/// A moment in UTC as `YYYYMMDD_HHMMSS`.
+/// UTC time as `YYYYMMDD_HHMMSS`.
 pub(crate) fn format_utc(unix_seconds: u64) -> String {
     let (days, second) = (unix_seconds / 86_400, unix_seconds % 86_400);
-    // Years that begin in March have their leap day last: 153 days are five months there, 146097 days 400 years.
-    let day_of_era = days + 719_468; // since March of the year 0
+    // Counting years from March puts the leap day last: five months have 153 days, 400 years
+    // 146097.
+    let day_of_era = days + 719_468; // days since 1 March of the year 0
     let (era, day) = (day_of_era / 146_097, day_of_era % 146_097);
     let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
     let day = day - (365 * year + year / 4 - year / 100);

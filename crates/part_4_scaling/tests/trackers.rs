@@ -1,6 +1,7 @@
-//! What we log is what the trackers' own packages read.
+//! 4.5: the packages `tensorboard` and `wandb` read what was logged.
 //!
-//! It runs where `$COURSE_PYTHON` (else `python3`) has tensorboard, wandb until 0.29, and says that it skipped elsewhere.
+//! The tests run if `$COURSE_PYTHON` (else `python3`) has tensorboard, and wandb up to 0.29.
+//! Otherwise they print that they are skipped.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -12,13 +13,14 @@ use serde_json::{Value, json};
 use tensor_core::testing::assert_python_agrees;
 
 const SAMPLE: &str = "Once upon a time | there was\n\nनमस्ते 😀";
-const PNG: &[u8] = b"\x89PNG\r\n\x1a\n any bytes, which readers do not look into \x00\xff";
+const PNG: &[u8] = b"\x89PNG\r\n\x1a\n any bytes: readers do not decode them \x00\xff";
 
-fn assert_reads(what: &str, logged: &Path, check: &Value) -> Result<()> {
+/// Asserts that the Python package `tracker` reads from `path` the contents in `check`.
+fn assert_reads(tracker: &str, path: &Path, check: &Value) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("check.json");
     std::fs::write(&file, check.to_string())?;
-    let arguments: [&OsStr; 3] = [what.as_ref(), logged.as_ref(), file.as_ref()];
+    let arguments: [&OsStr; 3] = [tracker.as_ref(), path.as_ref(), file.as_ref()];
     assert_python_agrees("check_events.py", arguments);
     Ok(())
 }
@@ -27,7 +29,8 @@ fn settings() -> Value {
     json!({ "lr": 0.001, "model": { "n_layer": 2, "name": "tiny" }, "seen": [1, 2], "tied": true })
 }
 
-/// Two files, as a killed and resumed run leaves them: the first torn, its steps from 2 on void.
+/// Writes two event files, as a killed and resumed run leaves them: the first is torn, and its
+/// steps from 2 on are superseded.
 fn log_events(folder: &Path) -> Result<()> {
     let mut killed = TensorBoard::create(folder)?;
     killed.hparams(&settings())?;
@@ -50,16 +53,17 @@ fn log_events(folder: &Path) -> Result<()> {
 }
 
 #[test]
-fn tensorboard_reads_what_we_log() -> Result<()> {
+fn tensorboard_reads_the_event_files() -> Result<()> {
     let folder = tempfile::tempdir()?;
     log_events(folder.path())?;
-    let table = "| setting | value |\n|---|---|\n| lr | 0.001 |\n| model.n_layer | 2 |\n| model.name | tiny |\n\
-                 | seen | [1,2] |\n| tied | true |\n";
+    let table = "| setting | value |\n|---|---|\n| lr | 0.001 |\n| model.n_layer | 2 |\n\
+                 | model.name | tiny |\n| seen | [1,2] |\n| tied | true |\n";
     let large = f64::from(f32::MAX);
     let float = f64::from(1e30f32).to_string();
     let check = json!({
         "scalars": { "loss": [
-            [0, "9"], [1, "8"], [2, "6.5"], [3, "nan"], [4, "inf"], [5, "-inf"], [6, float], [7, "-0"],
+            [0, "9"], [1, "8"], [2, "6.5"], [3, "nan"], [4, "inf"], [5, "-inf"],
+            [6, float], [7, "-0"],
         ] },
         "histograms": { "weights": [7, -1., large, 4, large], "nothing": [7, 0, 0, 0, 0] },
         "texts": { "settings": [[0, table]], "sample": [[7, SAMPLE], [8, ""]] },
@@ -72,7 +76,7 @@ fn tensorboard_reads_what_we_log() -> Result<()> {
 }
 
 #[test]
-fn wandb_reads_what_we_log() -> Result<()> {
+fn wandb_reads_the_offline_runs() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let long = "long ".repeat(20_000); // several blocks
     let config = settings();

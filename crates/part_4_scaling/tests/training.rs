@@ -1,4 +1,4 @@
-//! `train`, `sample` and `eval` as a user meets them, and what is said about bad input.
+//! End-to-end tests of `train`, `sample` and `eval`, and of messages about bad input.
 
 use std::path::Path;
 
@@ -8,50 +8,54 @@ use tensor_core::testing::{Program, path_arg};
 
 const PART_4: Program = Program(env!("CARGO_BIN_EXE_part_4"));
 
-/// A text of some documents, and a run on it with these flags.
-fn trained(flags: &[&str]) -> (TempDir, String, Value) {
+/// Trains on a text of 40 documents with `flags`; returns the folder, the run folder and the
+/// report.
+fn train(flags: &[&str]) -> (TempDir, String, Value) {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let (data, out) = (text(folder.path(), 40), path_arg(folder.path(), "run"));
-    let said = PART_4.stdout_json(&[&small(&data, &out)[..], flags].concat());
-    (folder, out, said)
+    let (data, out) = (write_text(folder.path(), 40), path_arg(folder.path(), "run"));
+    let report = PART_4.stdout_json(&[&small_run(&data, &out)[..], flags].concat());
+    (folder, out, report)
 }
 
-fn text(folder: &Path, documents: usize) -> String {
+/// Writes a text file with `n_documents` documents.
+fn write_text(folder: &Path, n_documents: usize) -> String {
     let file = path_arg(folder, "text.txt");
     let stories: Vec<String> =
-        (0..documents).map(|i| format!("The cat number {i} sat on the mat and slept.")).collect();
+        (0..n_documents).map(|i| format!("The cat number {i} sat on the mat and slept.")).collect();
     std::fs::write(&file, stories.join("\n<|endoftext|>\n")).expect("a text");
     file
 }
 
-fn small<'a>(data: &'a str, out: &'a str) -> Vec<&'a str> {
+/// Arguments of `train` for a small model and a short run.
+fn small_run<'a>(data: &'a str, out: &'a str) -> Vec<&'a str> {
     let sizes = ["--n-layer", "1", "--n-head", "2", "--n-embd", "16", "--context-len", "16"];
     let run =
         ["--steps", "40", "--batch-size", "4", "--vocab-size", "300", "--eval-interval", "20"];
-    let shown = ["--log-interval", "5", "--sample-len", "8", "--json"];
-    [&["train", "--data", data, "--out", out][..], &sizes, &run, &shown].concat()
+    let log = ["--log-interval", "5", "--sample-len", "8", "--json"];
+    [&["train", "--data", data, "--out", out][..], &sizes, &run, &log].concat()
 }
 
-fn rows(run: &str) -> Vec<Value> {
-    let text = std::fs::read_to_string(format!("{run}/metrics.jsonl")).expect("figures");
+/// Rows of the metrics of a run.
+fn metrics_rows(run: &str) -> Vec<Value> {
+    let text = std::fs::read_to_string(format!("{run}/metrics.jsonl")).expect("metrics");
     text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }
 
 #[test]
-fn a_run_learns_records_itself_and_its_model_writes_and_is_measured() {
-    let (folder, run, said) = trained(&["--n-kv-head", "1", "--dropout", "0.1"]);
-    let rows = rows(&run);
+fn a_run_lowers_its_loss_and_its_model_can_be_sampled_and_evaluated() {
+    let (folder, run, report) = train(&["--n-kv-head", "1", "--dropout", "0.1"]);
+    let rows = metrics_rows(&run);
     let losses: Vec<f64> = rows.iter().filter_map(|row| row["loss"].as_f64()).collect();
     assert_eq!(losses.len(), 8);
     assert!(losses[7] < losses[0] - 0.5, "{losses:?}");
-    let rates: Vec<f64> = rows.iter().filter_map(|row| row["lr"].as_f64()).collect();
-    assert!((rates[7] - 3e-4).abs() < 1e-12 && rates.is_sorted_by(|a, b| a > b), "{rates:?}");
-    let step = &rows[0];
+    let lrs: Vec<f64> = rows.iter().filter_map(|row| row["lr"].as_f64()).collect();
+    assert!((lrs[7] - 3e-4).abs() < 1e-12 && lrs.is_sorted_by(|a, b| a > b), "{lrs:?}");
+    let first_row = &rows[0];
     for key in ["grad_norm", "tokens_per_s", "mfu", "tokens", "epoch"] {
-        assert!(step[key].is_number(), "{key}: {step}");
+        assert!(first_row[key].is_number(), "{key}: {first_row}");
     }
-    let found: Vec<&Value> = rows.iter().filter(|row| row["val_loss"].is_number()).collect();
-    assert_eq!(found.len(), 2);
+    let validations: Vec<&Value> = rows.iter().filter(|row| row["val_loss"].is_number()).collect();
+    assert_eq!(validations.len(), 2);
     assert!(rows.iter().any(|row| row["layer_0/queries_rms"].is_number()));
     assert!(Path::new(&run).join("loss.svg").exists());
     let names = std::fs::read_dir(&run)
@@ -61,17 +65,20 @@ fn a_run_learns_records_itself_and_its_model_writes_and_is_measured() {
         names.into_iter().any(|name| name.to_string_lossy().starts_with("events.out.tfevents"))
     );
 
-    // The held-out documents as the run measured them; the same as text, all documents.
+    // The validation loss equals that of the run; the text as a whole has more tokens.
     let data = format!("{run}/data");
     let eval =
         |data: &str| PART_4.stdout_json(&["eval", "--model", &run, "--data", data, "--json"]);
-    let held_out = eval(&data);
-    let best = said["loss"].as_f64().expect("a loss");
-    assert!((held_out["loss"].as_f64().expect("a loss") - best).abs() < 1e-5, "{held_out} {said}");
-    let bits = found[1]["bits_per_byte"].as_f64().expect("bits");
-    assert!((held_out["bits_per_byte"].as_f64().expect("bits") - bits).abs() < 1e-5);
+    let validation = eval(&data);
+    let best = report["loss"].as_f64().expect("a loss");
+    assert!(
+        (validation["loss"].as_f64().expect("a loss") - best).abs() < 1e-5,
+        "{validation} {report}"
+    );
+    let bits = validations[1]["bits_per_byte"].as_f64().expect("bits");
+    assert!((validation["bits_per_byte"].as_f64().expect("bits") - bits).abs() < 1e-5);
     let all = eval(&path_arg(folder.path(), "text.txt"));
-    assert!(all["tokens"].as_u64() > held_out["tokens"].as_u64());
+    assert!(all["tokens"].as_u64() > validation["tokens"].as_u64());
 
     let sample = |model: &str, seed: &str| {
         PART_4.stdout(&[
@@ -86,46 +93,47 @@ fn a_run_learns_records_itself_and_its_model_writes_and_is_measured() {
             "9",
         ])
     };
-    let written = sample(&run, "1");
-    assert!(written.starts_with("The cat"), "{written}");
-    assert_eq!(written, sample(&format!("{run}/model"), "1"));
-    assert_ne!(written, sample(&run, "2"));
+    let completion = sample(&run, "1");
+    assert!(completion.starts_with("The cat"), "{completion}");
+    assert_eq!(completion, sample(&format!("{run}/model"), "1"));
+    assert_ne!(completion, sample(&run, "2"));
 }
 
 #[test]
-fn the_data_of_a_run_serve_the_next_one() {
-    let (folder, run, first) = trained(&["--eval-windows", "18446744073709551615"]);
+fn the_data_folder_of_a_run_can_be_reused_by_another() {
+    let (folder, run, first) = train(&["--eval-windows", "18446744073709551615"]);
     let (data, next) = (format!("{run}/data"), path_arg(folder.path(), "next"));
-    let second = PART_4.stdout_json(&small(&data, &next));
-    assert_eq!(first["loss"], second["loss"], "the same tokens, the same seed, the same run");
+    let second = PART_4.stdout_json(&small_run(&data, &next));
+    assert_eq!(first["loss"], second["loss"], "equal tokens and seeds give equal runs");
     assert!(!Path::new(&next).join("data").exists());
-    // A tokenizer that was trained before, on the text itself.
+    // The text with the tokenizer that the first run trained on it.
     let third = path_arg(folder.path(), "third");
     let file = path_arg(folder.path(), "text.txt");
-    let args = [&small(&file, &third)[..], &["--tokenizer", &data]].concat();
+    let args = [&small_run(&file, &third)[..], &["--tokenizer", &data]].concat();
     assert_eq!(PART_4.stdout_json(&args)["loss"], first["loss"]);
 }
 
 #[test]
-fn every_tracker_gets_its_files_and_none_none() {
-    for (kind, wanted) in [("wandb", "wandb"), ("none", "")] {
-        let (_folder, run, _) = trained(&["--tracker", kind]);
+fn each_tracker_writes_only_its_own_files() {
+    for (kind, expected) in [("wandb", "wandb"), ("none", "")] {
+        let (_folder, run, _) = train(&["--tracker", kind]);
         let names = std::fs::read_dir(&run).expect("a folder");
         let mut names: Vec<String> = names
             .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into())
             .collect();
         names.retain(|name| name.starts_with("wandb") || name.starts_with("events"));
-        assert_eq!(names.concat(), wanted);
+        assert_eq!(names.concat(), expected);
     }
 }
 
 #[test]
-fn settings_come_from_a_file_and_the_effective_ones_are_saved() {
+fn settings_are_read_from_a_file_and_saved_for_another_run() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let (data, out) = (text(folder.path(), 20), path_arg(folder.path(), "run"));
+    let (data, out) = (write_text(folder.path(), 20), path_arg(folder.path(), "run"));
     let file = path_arg(folder.path(), "run.yaml");
     let yaml = format!(
-        "data: {data}\nout: {out}\nn_layer: 1\nn_head: 2\nn_embd: 16\nblock_size: 16\nvocab_size: 280\nsteps: 9\nlr: 1e-2\nlog: none\n"
+        "data: {data}\nout: {out}\nn_layer: 1\nn_head: 2\nn_embd: 16\nblock_size: 16\n\
+         vocab_size: 280\nsteps: 9\nlr: 1e-2\nlog: none\n"
     );
     std::fs::write(&file, yaml).expect("settings");
     PART_4.stdout(&[
@@ -137,7 +145,7 @@ fn settings_come_from_a_file_and_the_effective_ones_are_saved() {
         (&config["steps"], &config["lr"], &config["n_embd"]),
         (&6.into(), &0.001.into(), &16.into())
     );
-    // What was saved is a file of settings itself.
+    // The saved settings are a valid settings file.
     let again = path_arg(folder.path(), "again");
     PART_4.stdout(&["train", "--config", &format!("{out}/config.json"), "--out", &again]);
     let weights =
@@ -146,9 +154,9 @@ fn settings_come_from_a_file_and_the_effective_ones_are_saved() {
 }
 
 #[test]
-fn bad_input_is_told_in_one_line_and_nothing_is_overwritten() {
-    let (folder, run, _) = trained(&["--tracker", "none"]);
-    let before = std::fs::read(format!("{run}/metrics.jsonl")).expect("figures");
+fn bad_input_is_refused_in_one_line_without_overwriting_anything() {
+    let (folder, run, _) = train(&["--tracker", "none"]);
+    let before = std::fs::read(format!("{run}/metrics.jsonl")).expect("metrics");
     let file = |name: &str, bytes: &str| {
         std::fs::write(folder.path().join(name), bytes).expect("a file");
         path_arg(folder.path(), name)
@@ -194,7 +202,7 @@ fn bad_input_is_told_in_one_line_and_nothing_is_overwritten() {
         "damaged",
     );
     assert!(!Path::new(&other).exists());
-    assert_eq!(std::fs::read(format!("{run}/metrics.jsonl")).expect("figures"), before);
+    assert_eq!(std::fs::read(format!("{run}/metrics.jsonl")).expect("metrics"), before);
     assert!(!Path::new(&format!("{run}.previous")).exists());
     let inside = path_arg(folder.path(), "text.txt/run");
     PART_4.assert_fails(&["train", "--data", &good, "--out", &inside], 1, "text.txt");

@@ -1,6 +1,7 @@
-//! What we save is what transformers opens.
+//! 4.1: transformers loads a saved tokenizer.
 //!
-//! It runs where `$COURSE_PYTHON` (else `python3`) has transformers, and says that it skipped elsewhere.
+//! The test runs if `$COURSE_PYTHON` (else `python3`) has transformers. Otherwise it prints that it
+//! is skipped.
 
 use anyhow::Result;
 use modern::{AddSpecialTokens, ParseSpecial, SkipSpecialTokens};
@@ -20,7 +21,7 @@ const TEXTS: [&str; 7] = [
 ];
 
 #[test]
-fn transformers_gives_the_same_ids_and_texts() -> Result<()> {
+fn transformers_gives_the_same_ids_and_texts_as_the_tokenizer() -> Result<()> {
     let texts = [BuiltinText::English.text(), BuiltinText::Hindi.text()];
     let tokenizer = train_tokenizer(texts.into_iter(), 1000)?;
     let folder = tempfile::tempdir()?;

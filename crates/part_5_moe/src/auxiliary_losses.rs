@@ -1,67 +1,71 @@
-//! 5.1 Losses that keep a router honest; pure functions of what it said.
+//! 5.1 Auxiliary losses of a router, as pure functions of its outputs: one balances the load of the
+//! experts, the other keeps the logits small.
 //!
 //! ```text
-//! load balancing   E · Σₑ fₑ Pₑ      fₑ = share of all N K choices that fell on e,  Pₑ = mean of p over the tokens
-//! router z-loss    mean of (log Σₑ exp logitₑ)²
+//! load-balancing loss   E · Σₑ fₑ Pₑ      fₑ = fraction of the N K assignments to expert e,
+//!                                         Pₑ = mean of p over the tokens
+//! router z-loss         mean of (log Σₑ exp logitₑ)²
 //! ```
 //!
-//! The first is Switch's (Fedus et al., <https://arxiv.org/abs/2101.03961>, equations 4 to 6): 1 when everything is even, E when
-//! one expert gets everything. f counts and has no gradient; P has one. transformers divides the counts by N alone, so theirs is
-//! K times ours; it also takes all layers for one, in which layers that are uneven in opposite ways look even. Here a loss is a
-//! layer's. The second keeps logits small (ST-MoE, Zoph et al., <https://arxiv.org/abs/2202.08906>, equation 5).
+//! The load-balancing loss is that of Switch Transformer (Fedus et al.,
+//! <https://arxiv.org/abs/2101.03961>, equations 4 to 6): 1 when balanced, E when one expert gets
+//! all tokens. f is a count without a gradient; the gradient flows through P. transformers divides
+//! the counts by N, so its loss is K times this one. It also pools all layers, so that layers with
+//! opposite imbalances appear balanced; here each layer has its own loss. The z-loss is that of
+//! ST-MoE (Zoph et al., <https://arxiv.org/abs/2202.08906>, equation 5).
 
 use candle_core::{D, DType, Result, Tensor, bail};
 
-/// The load-balancing loss of `probabilities: (N, E)`, of all experts, and `experts: (N, K)`, the chosen ones. Where `real` is
-/// given, tokens that are not (padding) count for nothing.
+/// Load-balancing loss of `probabilities: (N, E)` over all experts and the selected experts
+/// `experts: (N, K)`. `mask` is false for padding tokens, which are excluded.
 ///
 /// # Errors
-/// When sizes do not fit.
+/// When the sizes do not match.
 pub fn load_balancing_loss(
     probabilities: &Tensor,
     experts: &[u32],
-    real: Option<&[bool]>,
+    mask: Option<&[bool]>,
 ) -> Result<Tensor> {
     let (n, e) = probabilities.dims2()?;
-    let fit = n > 0 && !experts.is_empty() && experts.len().is_multiple_of(n);
-    if !fit || real.is_some_and(|real| real.len() != n) {
-        bail!("load_balancing_loss: {} choices for {n} tokens", experts.len());
+    let sizes_match = n > 0 && !experts.is_empty() && experts.len().is_multiple_of(n);
+    if !sizes_match || mask.is_some_and(|mask| mask.len() != n) {
+        bail!("load_balancing_loss: {} assignments do not match {n} tokens", experts.len());
     }
     let k = experts.len() / n;
-    let is_real = |token: usize| real.is_none_or(|real| real[token]);
-    let tokens = (0..n).filter(|&token| is_real(token)).count();
+    let is_counted = |token: usize| mask.is_none_or(|mask| mask[token]);
+    let n_tokens = (0..n).filter(|&token| is_counted(token)).count();
     let mut counts = vec![0u32; e];
     for (slot, &expert) in experts.iter().enumerate() {
-        if is_real(slot / k) {
+        if is_counted(slot / k) {
             counts[expert as usize] += 1;
         }
     }
     let (dtype, device) = (probabilities.dtype(), probabilities.device());
-    let share = |count: &u32| f64::from(*count) / (tokens.max(1) * k) as f64;
-    let f: Vec<f64> = counts.iter().map(share).collect();
+    let fraction = |count: &u32| f64::from(*count) / (n_tokens.max(1) * k) as f64;
+    let f: Vec<f64> = counts.iter().map(fraction).collect();
     let f = Tensor::new(f, device)?.to_dtype(dtype)?; // (E)
-    let p = mean_over_tokens(probabilities, real, tokens)?; // (E)
+    let p = mean_over_tokens(probabilities, mask, n_tokens)?; // (E)
     (f * p)?.sum_all()? * e as f64
 }
 
-/// The router z-loss of `logits: (N, E)`; `real` as above.
+/// Router z-loss of `logits: (N, E)`. `mask` is false for padding tokens, which are excluded.
 ///
 /// # Errors
-/// When sizes do not fit.
-pub fn router_z_loss(logits: &Tensor, real: Option<&[bool]>) -> Result<Tensor> {
+/// When the sizes do not match.
+pub fn router_z_loss(logits: &Tensor, mask: Option<&[bool]>) -> Result<Tensor> {
     let (n, _e) = logits.dims2()?;
-    let max = logits.detach().max_keepdim(D::Minus1)?; // (N, 1), needs no gradient
+    let max = logits.detach().max_keepdim(D::Minus1)?; // (N, 1), cancels in the gradient
     let sum = logits.broadcast_sub(&max)?.exp()?.sum_keepdim(D::Minus1)?; // (N, 1)
     let log_sum = (sum.log()? + max)?;
-    let tokens = real.map_or(n, |real| real.iter().filter(|&&real| real).count());
-    mean_over_tokens(&log_sum.sqr()?, real, tokens)?.sum_all()
+    let n_tokens = mask.map_or(n, |mask| mask.iter().filter(|&&counted| counted).count());
+    mean_over_tokens(&log_sum.sqr()?, mask, n_tokens)?.sum_all()
 }
 
-/// The mean over the real ones of N tokens of `x: (N, M)`: (M).
-fn mean_over_tokens(x: &Tensor, real: Option<&[bool]>, tokens: usize) -> Result<Tensor> {
-    let Some(real) = real else { return x.mean(0) };
+/// Mean (M) of `x: (N, M)` over the `n_tokens` tokens whose `mask` is true.
+fn mean_over_tokens(x: &Tensor, mask: Option<&[bool]>, n_tokens: usize) -> Result<Tensor> {
+    let Some(mask) = mask else { return x.mean(0) };
     let (n, _m) = x.dims2()?;
-    let kept = real.iter().map(|&real| f32::from(u8::from(real)));
-    let kept = Tensor::from_iter(kept, x.device())?.to_dtype(DType::F32)?.to_dtype(x.dtype())?;
-    x.broadcast_mul(&kept.reshape((n, 1))?)?.sum(0)? / tokens.max(1) as f64
+    let mask = mask.iter().map(|&counted| f32::from(u8::from(counted)));
+    let mask = Tensor::from_iter(mask, x.device())?.to_dtype(DType::F32)?.to_dtype(x.dtype())?;
+    x.broadcast_mul(&mask.reshape((n, 1))?)?.sum(0)? / n_tokens.max(1) as f64
 }

@@ -1,4 +1,4 @@
-//! What became of each model, as a table in Markdown and as plots.
+//! Results of the compared models, as a Markdown table and as plots.
 
 use std::path::Path;
 
@@ -10,24 +10,24 @@ use tiny_gpt::loss_curve::{self, Curve};
 
 use crate::variant::Variant;
 
-/// What became of a model, a number per finished run.
+/// Results of a model, with one value per finished run.
 #[derive(Serialize)]
 pub(crate) struct ComparisonRow {
     pub(crate) model: Variant,
     pub(crate) parameters: f64,
-    /// That work on a token.
+    /// Number of active parameters per token.
     pub(crate) active: f64,
     /// Best validation loss, nats per byte.
     pub(crate) losses: Vec<f64>,
     pub(crate) tokens_per_s: Vec<f64>,
-    /// The largest load over the mean on the held-out text after training, of the layer that is worst.
+    /// Max load / mean load on the validation text after training, of the worst layer.
     pub(crate) max_over_mean: Vec<f64>,
-    /// The share of choices that were dropped in training, where experts have a capacity.
+    /// Fraction of assignments dropped in training, with an expert capacity.
     pub(crate) dropped: Vec<f64>,
-    /// The validation losses of the first run.
+    /// Validation losses of the first run.
     #[serde(skip)]
     pub(crate) loss_curve: Curve,
-    /// The largest load over the mean in the first run.
+    /// Max load / mean load over the first run.
     #[serde(skip)]
     pub(crate) load_curve: Curve,
 }
@@ -50,14 +50,15 @@ impl ComparisonRow {
     }
 }
 
-/// The rows with a finished run as a table in Markdown.
+/// Markdown table of the rows with a finished run.
 pub(crate) fn table(rows: &[ComparisonRow]) -> String {
     let mut text = String::from(
-        "| model | parameters | active per token | validation loss, nats per byte | tokens/s | largest load / mean | dropped |\n\
+        "| model | parameters | active per token | validation loss, nats per byte | tokens/s \
+         | max load / mean | dropped |\n\
          | --- | --- | --- | --- | --- | --- | --- |\n",
     );
     for row in rows.iter().filter(|row| !row.losses.is_empty()) {
-        let percent: Vec<f64> = row.dropped.iter().map(|share| 100. * share).collect();
+        let percent: Vec<f64> = row.dropped.iter().map(|fraction| 100. * fraction).collect();
         text += &format!(
             "| {} | {} | {} | {} | {} | {} | {} |\n",
             row.model.label(),
@@ -72,22 +73,23 @@ pub(crate) fn table(rows: &[ComparisonRow]) -> String {
     text
 }
 
-/// The mean and, where there are several, the largest deviation from it; nothing of nothing.
+/// Mean and, for several values, the largest deviation from it; empty without values.
 fn format_mean_and_deviation(values: &[f64], digits: usize, unit: &str) -> String {
     let mean = values.iter().sum::<f64>() / values.len() as f64;
-    let far = values.iter().map(|value| (value - mean).abs()).fold(0., f64::max);
+    let deviation = values.iter().map(|value| (value - mean).abs()).fold(0., f64::max);
     match values.len() {
         0 => String::new(),
         1 => format!("{mean:.digits$}{unit}"),
-        _ => format!("{mean:.digits$} ± {far:.digits$}{unit}"),
+        _ => format!("{mean:.digits$} ± {deviation:.digits$}{unit}"),
     }
 }
 
-/// Writes what is known so far.
+/// Writes the results so far.
 pub(crate) fn write_results(folder: &Path, rows: &[ComparisonRow]) -> Result<()> {
     atomic_file::write(&folder.join("table.md"), table(rows).as_bytes())?;
     atomic_file::write(&folder.join("results.json"), format!("{:#}\n", json!(rows)).as_bytes())?;
-    // A model has its color in both, so a dense one's empty curve goes along.
+    // A model has the same color in both plots, so the empty load curve of a dense model is
+    // included.
     let [losses, loads]: [Vec<&Curve>; 2] = [
         rows.iter().map(|row| &row.loss_curve).collect(),
         rows.iter().map(|row| &row.load_curve).collect(),
@@ -96,6 +98,6 @@ pub(crate) fn write_results(folder: &Path, rows: &[ComparisonRow]) -> Result<()>
     loss_curve::write_svg_with_axes(
         &folder.join("load.svg"),
         &loads,
-        ["step", "largest load / mean, worst layer"],
+        ["step", "max load / mean, worst layer"],
     )
 }

@@ -1,106 +1,109 @@
-//! What a mixture of experts is made of, and how it is trained.
+//! Configuration of a mixture-of-experts model and of its training.
 
 use candle_core::{Result, bail};
 use modern::ModelConfig;
 use modern::config::Mlp;
 use serde::Serialize;
 
-/// Everything that decides a [`GptMoe`](crate::GptMoe)'s shape.
+/// Architecture of a [`GptMoe`](crate::GptMoe).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct MoeConfig {
-    /// All but the experts; its feed-forward layer says what *one* expert is like.
+    /// Model configuration without the experts; its feed-forward layer is that of *one* expert.
     pub model: ModelConfig,
-    /// Who goes where.
+    /// Router configuration.
     pub router: RouterConfig,
-    /// What stands beside the experts.
+    /// Dense branch beside the experts.
     pub dense_branch: DenseBranch,
 }
 
-/// Who goes where, and how much it counts.
+/// Router configuration: number of experts, selection and gate weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RouterConfig {
-    /// E
+    /// Number of experts E.
     pub n_expert: usize,
-    /// K, experts per token.
+    /// Experts per token K.
     pub top_k: usize,
-    /// What an expert's answer counts.
+    /// Weight of each selected expert's output.
     pub gate_weights: GateWeights,
-    /// What the K experts are chosen by.
+    /// Criterion by which the K experts are selected.
     pub expert_selection: ExpertSelection,
 }
 
-/// What an expert's answer counts, p being the softmax over *all* experts.
+/// Weights of the selected experts' outputs, where p is the softmax over *all* experts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GateWeights {
-    /// p divided by the sum over the chosen ones, so that the weights of a token add up to 1: Mixtral. With K = 1 the weight
-    /// is always 1, and the task's loss teaches the router nothing.
+    /// p divided by its sum over the selected experts, so that the weights of a token sum to 1:
+    /// Mixtral. With K = 1 the weight is always 1, and the cross-entropy has a zero gradient for
+    /// the router.
     Renormalized,
-    /// p as it is: Switch Transformer. The weights add up to less than 1.
+    /// p unchanged: Switch Transformer. The weights sum to less than 1.
     Raw,
-    /// p · E / K: raw weights of a router without an opinion would make its experts K / E as loud as a dense layer, and this makes
-    /// them as loud; in the spirit of DeepSeek-V2's fixed scaling factor, <https://arxiv.org/abs/2405.04434>.
+    /// p · E / K. With a uniform router the raw weights sum to K / E, so the layer's output would
+    /// be K / E as large as a dense layer's; the factor E / K restores the scale. Similar to
+    /// DeepSeek-V2's fixed scaling factor, <https://arxiv.org/abs/2405.04434>.
     Scaled,
 }
 
-/// What experts are chosen by.
+/// Criterion by which experts are selected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExpertSelection {
-    /// By p.
+    /// Largest p.
     Probability,
-    /// By p + b, with a bias b that is moved against the load and never enters a weight: DeepSeek-V3.
+    /// Largest p + b: DeepSeek-V3. The bias b is moved against the load and does not enter the gate
+    /// weights.
     Biased,
 }
 
-/// What stands beside the experts.
+/// Dense feed-forward branch beside the experts (5.3).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum DenseBranch {
-    /// Nothing.
+    /// Experts only.
     None,
-    /// α · dense + (1 − α) · experts (5.3).
+    /// α · dense + (1 − α) · experts.
     Weighted {
-        /// α, from 0 to 1.
+        /// Weight α of the dense branch, from 0 to 1.
         dense_weight: f64,
     },
 }
 
-/// What a router has to bear in training and never else.
+/// Router settings that apply in training only: jitter and expert capacity.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
 pub struct RouterTrainingConfig {
-    /// The router's input is multiplied by random numbers from 1 − ε to 1 + ε; 0 for none.
+    /// Jitter ε: the router's input is multiplied by uniform noise from 1 − ε to 1 + ε; 0 disables
+    /// it.
     pub jitter: f64,
-    /// An expert takes at most this many times N K / E tokens, and drops the others; `None`: all that come.
+    /// Capacity factor: an expert takes at most this many times N K / E tokens and drops the
+    /// others; `None` is unlimited.
     pub capacity_factor: Option<f64>,
 }
 
-/// How the load is kept even.
+/// Load-balancing settings.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct LoadBalancing {
-    /// Weight of the load-balancing loss.
+    /// Coefficient of the load-balancing loss.
     pub aux_loss_coef: f64,
-    /// Weight of the router z-loss.
+    /// Coefficient of the router z-loss.
     pub z_loss_coef: f64,
-    /// How far a step moves the bias of [`ExpertSelection::Biased`].
+    /// Change of the bias of [`ExpertSelection::Biased`] per step.
     pub bias_update_rate: f64,
 }
 
 impl RouterConfig {
-    /// `top_k` of `n_expert` experts, weighted as Mixtral does where that is more than one, by scaled probabilities where it is one.
+    /// Router with `top_k` of `n_expert` experts per token: Mixtral's gate weights if `top_k` is
+    /// more than 1, scaled probabilities if it is 1.
     pub fn new(n_expert: usize, top_k: usize) -> Self {
-        let weights = if top_k == 1 { GateWeights::Scaled } else { GateWeights::Renormalized };
-        Self {
-            n_expert,
-            top_k,
-            gate_weights: weights,
-            expert_selection: ExpertSelection::Probability,
-        }
+        let gate_weights = if top_k == 1 { GateWeights::Scaled } else { GateWeights::Renormalized };
+        Self { n_expert, top_k, gate_weights, expert_selection: ExpertSelection::Probability }
     }
 
+    /// Checks the sizes.
+    ///
     /// # Errors
-    /// When there are no experts, or the number per token is not from 1 to that.
+    /// When E is 0, or K is not from 1 to E.
     pub fn check(&self) -> Result<()> {
         let Self { n_expert, top_k, .. } = *self;
         if n_expert == 0 {
-            bail!("the number of experts is 0");
+            bail!("the number of experts must be at least 1");
         }
         if top_k == 0 || top_k > n_expert {
             bail!("{top_k} experts per token of {n_expert}: must be from 1 to {n_expert}");
@@ -110,17 +113,17 @@ impl RouterConfig {
 }
 
 impl MoeConfig {
-    /// Experts in place of the feed-forward layer of `dense`, each so wide that the K of a token are together as wide as that
-    /// was, rounded up: but for the rounding and the router, the same arithmetic for every token.
+    /// MoE model with the FLOPs per token of `dense`, apart from the router and rounding: experts
+    /// replace the feed-forward layer, each 1/K as wide, rounded up.
     ///
     /// # Errors
-    /// As [`MoeConfig::check`].
+    /// Those of [`MoeConfig::check`].
     pub fn with_flops_of(dense: &ModelConfig, router: RouterConfig) -> Result<Self> {
         router.check()?;
-        let narrow = |width: usize| width.div_ceil(router.top_k);
+        let expert_width = |width: usize| width.div_ceil(router.top_k);
         let mlp = match dense.mlp {
-            Mlp::SwiGlu { width } => Mlp::SwiGlu { width: narrow(width) },
-            Mlp::Gelu { width, form } => Mlp::Gelu { width: narrow(width), form },
+            Mlp::SwiGlu { width } => Mlp::SwiGlu { width: expert_width(width) },
+            Mlp::Gelu { width, form } => Mlp::Gelu { width: expert_width(width), form },
         };
         let config =
             Self { model: ModelConfig { mlp, ..*dense }, router, dense_branch: DenseBranch::None };
@@ -128,16 +131,16 @@ impl MoeConfig {
         Ok(config)
     }
 
+    /// Checks the sizes.
+    ///
     /// # Errors
-    /// When the model's or the router's sizes do not fit, or α is no share.
+    /// When the model's or the router's sizes are invalid, or α is not from 0 to 1.
     pub fn check(&self) -> Result<()> {
         self.model.validate()?;
         self.router.check()?;
         match self.dense_branch {
-            DenseBranch::Weighted { dense_weight: dense_share }
-                if !(0. ..=1.).contains(&dense_share) =>
-            {
-                bail!("a dense share of {dense_share} is not between 0 and 1")
+            DenseBranch::Weighted { dense_weight } if !(0. ..=1.).contains(&dense_weight) => {
+                bail!("dense branch weight {dense_weight}: must be from 0 to 1")
             }
             _ => Ok(()),
         }

@@ -1,7 +1,8 @@
-//! `config.json`: a model with experts as transformers describes its Mixtral, where it can.
+//! `config.json` of an MoE model, in the format of transformers' Mixtral where possible.
 //!
-//! Mixtral divides the weights of the chosen experts by their sum, chooses by probability and has nothing beside the experts.
-//! What differs gets `model_type: llm_from_scratch`, which transformers refuses by name instead of misreading it.
+//! Mixtral renormalizes the gate weights, selects by probability and lacks a dense branch. Other
+//! models get `model_type: llm_from_scratch`, which transformers rejects by name instead of
+//! misreading it.
 
 use anyhow::{Context, Result, bail};
 use modern::config::{AttentionBias, NormKind, QkNorm};
@@ -11,16 +12,16 @@ use serde_json::{Value, json};
 use crate::config::{DenseBranch, ExpertSelection, GateWeights, MoeConfig, RouterConfig};
 
 const MIXTRAL: &str = "mixtral";
-const OURS: &str = "llm_from_scratch";
+const OWN_TYPE: &str = "llm_from_scratch";
 
-/// The model's `config.json`, without its special tokens and the type of its numbers.
+/// JSON of the model's `config.json`, without special tokens and dtype.
 pub fn to_json(config: &MoeConfig) -> Value {
-    let MoeConfig { model, router, dense_branch: blend } = *config;
+    let MoeConfig { model, router, dense_branch } = *config;
     let mut json = config_json::to_json(&model);
     let is_mixtral = is_mixtral(config, &json);
-    let (family, class) =
-        if is_mixtral { (MIXTRAL, "MixtralForCausalLM") } else { (OURS, "GptMoe") };
-    (json["model_type"], json["architectures"]) = (json!(family), json!([class]));
+    let (model_type, class) =
+        if is_mixtral { (MIXTRAL, "MixtralForCausalLM") } else { (OWN_TYPE, "GptMoe") };
+    (json["model_type"], json["architectures"]) = (json!(model_type), json!([class]));
     json["num_local_experts"] = json!(router.n_expert);
     json["num_experts_per_tok"] = json!(router.top_k);
     json["output_router_logits"] = json!(false);
@@ -36,11 +37,11 @@ pub fn to_json(config: &MoeConfig) -> Value {
         ExpertSelection::Probability => "probability",
         ExpertSelection::Biased => "biased",
     });
-    json["dense_share"] = match blend {
+    json["dense_share"] = match dense_branch {
         DenseBranch::None => Value::Null,
-        DenseBranch::Weighted { dense_weight: dense_share } => json!(dense_share),
+        DenseBranch::Weighted { dense_weight } => json!(dense_weight),
     };
-    // What a family's name says in part 3.
+    // Part 3 derives these from the model type.
     json["norm"] = json!(if matches!(model.norm, NormKind::Rms { .. }) { "rms" } else { "layer" });
     json["attention_sinks"] = json!(model.attention.window.map_or(0, |window| window.sinks));
     json["qkv_bias"] = json!(model.attention.bias != AttentionBias::None);
@@ -48,24 +49,26 @@ pub fn to_json(config: &MoeConfig) -> Value {
     json
 }
 
-/// Whether transformers has such a model; `dense` is what it says about all but the experts.
-fn is_mixtral(config: &MoeConfig, dense: &Value) -> bool {
-    let MoeConfig { model, router, dense_branch: blend } = *config;
-    let known = ["llama", "mistral"].contains(&dense["model_type"].as_str().unwrap_or_default());
-    known
+/// Returns whether the model is a Mixtral of transformers; `dense_json` describes it without
+/// experts.
+fn is_mixtral(config: &MoeConfig, dense_json: &Value) -> bool {
+    let MoeConfig { model, router, dense_branch } = *config;
+    let dense_type = dense_json["model_type"].as_str().unwrap_or_default();
+    ["llama", "mistral"].contains(&dense_type)
         && model.attention.bias == AttentionBias::None
         && router.gate_weights == GateWeights::Renormalized
         && router.expert_selection == ExpertSelection::Probability
-        && blend == DenseBranch::None
+        && dense_branch == DenseBranch::None
 }
 
-/// Reads a `config.json`. What a Mixtral's does not say is as in transformers.
+/// Configuration in the JSON of a `config.json`. Keys that a Mixtral's file omits have
+/// transformers' defaults.
 ///
 /// # Errors
-/// When it describes no model with experts, naming what.
+/// When it does not describe an MoE model; the error names the key.
 pub fn from_json(json: &Value) -> Result<MoeConfig> {
     let mut json = json.clone();
-    let fields = json.as_object_mut().context("no JSON object")?;
+    let fields = json.as_object_mut().context("not a JSON object")?;
     match fields.get("model_type").and_then(Value::as_str) {
         Some(MIXTRAL) => {
             let defaults = json!({
@@ -76,11 +79,12 @@ pub fn from_json(json: &Value) -> Result<MoeConfig> {
             for (key, value) in defaults.as_object().into_iter().flatten() {
                 fields.entry(key).or_insert(value.clone());
             }
-            fields.insert("model_type".into(), json!("mistral")); // which it is, but for the experts
+            // A Mixtral is a Mistral with experts.
+            fields.insert("model_type".into(), json!("mistral"));
             fields.insert("router_weights".into(), json!("renormalized"));
         }
-        Some(OURS) if fields.contains_key("num_local_experts") => {}
-        other => bail!("model_type `{}` has no experts", other.unwrap_or("none")),
+        Some(OWN_TYPE) if fields.contains_key("num_local_experts") => {}
+        other => bail!("model_type `{}` is not an MoE model", other.unwrap_or("none")),
     }
     let size = |key: &str| {
         let size = json[key].as_u64().and_then(|size| usize::try_from(size).ok());
@@ -93,23 +97,27 @@ pub fn from_json(json: &Value) -> Result<MoeConfig> {
             Some("raw") => GateWeights::Raw,
             Some("scaled") => GateWeights::Scaled,
             Some("renormalized") => GateWeights::Renormalized,
-            _ => bail!("`router_weights` is {}", json["router_weights"]),
+            _ => bail!(
+                "`router_weights` is {}, expected raw, scaled or renormalized",
+                json["router_weights"]
+            ),
         },
         expert_selection: match json["router_selection"].as_str() {
             None | Some("probability") => ExpertSelection::Probability,
             Some("biased") => ExpertSelection::Biased,
-            Some(other) => bail!("`router_selection` is `{other}`"),
+            Some(other) => bail!("`router_selection` is `{other}`, expected probability or biased"),
         },
     };
-    let blend = match &json["dense_share"] {
+    let dense_branch = match &json["dense_share"] {
         Value::Null => DenseBranch::None,
-        share => {
-            let dense_share =
-                share.as_f64().with_context(|| format!("`dense_share` is {share}"))?;
-            DenseBranch::Weighted { dense_weight: dense_share }
+        value => {
+            let dense_weight = value
+                .as_f64()
+                .with_context(|| format!("`dense_share` is {value}, expected a number"))?;
+            DenseBranch::Weighted { dense_weight }
         }
     };
-    let config = MoeConfig { model: config_json::from_json(&json)?, router, dense_branch: blend };
+    let config = MoeConfig { model: config_json::from_json(&json)?, router, dense_branch };
     config.check()?;
     Ok(config)
 }

@@ -1,4 +1,4 @@
-//! 5.2 The experts: E feed-forward layers of one size.
+//! 5.2 The experts: E feed-forward layers of the same size.
 
 use candle_core::{Result, Tensor};
 use modern::config::Mlp;
@@ -6,23 +6,23 @@ use tensor_core::ops::grouped_linear::GroupWeights;
 use tensor_core::ops::{Gelu, gelu, grouped_linear, silu_mul};
 use tensor_core::{Bias, Init, Linear, Scope};
 
-/// The experts of a layer, each with matrices of its own.
+/// Experts of a layer, each with its own weights.
 #[derive(Debug, Clone)]
 pub enum Experts {
-    /// W₂ (silu(W₁ x) · W₃ x), named as Mixtral's.
+    /// SwiGLU experts, W₂ (silu(W₁ x) · W₃ x), with Mixtral's names.
     SwiGlu {
-        /// Of each expert: C → F.
+        /// Gate projection of each expert, C → F.
         w1: Vec<Linear>,
-        /// F → C
+        /// Down projection of each expert, F → C.
         w2: Vec<Linear>,
-        /// C → F
+        /// Up projection of each expert, C → F.
         w3: Vec<Linear>,
     },
-    /// Two layers with GELU between them.
+    /// GELU experts: two linear layers with GELU between them.
     Gelu {
-        /// Of each expert: C → F.
+        /// First layer of each expert, C → F.
         fc: Vec<Linear>,
-        /// F → C
+        /// Second layer of each expert, F → C.
         proj: Vec<Linear>,
         /// Form of the activation.
         form: Gelu,
@@ -30,8 +30,8 @@ pub enum Experts {
 }
 
 impl Experts {
-    /// Parameters `0.w1`, `0.w2`, `0.w3`, `1.w1` and so on, or `0.fc`, `0.proj`. `residual` is the initial scale of the last of
-    /// each expert.
+    /// Creates the parameters `0.w1`, `0.w2`, `0.w3`, `1.w1` and so on, or `0.fc`, `0.proj`.
+    /// `residual` initializes the last matrix of each expert.
     pub fn new(
         mut scope: Scope<'_>,
         (e, c): (usize, usize),
@@ -55,7 +55,7 @@ impl Experts {
         }
     }
 
-    /// What expert `e` says to `x: (N, C)`: (N, C). The lesson.
+    /// Output (N, C) of expert `e` for `x: (N, C)`, for the reference forward.
     pub fn forward_expert(&self, e: usize, x: &Tensor) -> Result<Tensor> {
         match self {
             Self::SwiGlu { w1, w2, w3 } => {
@@ -65,9 +65,10 @@ impl Experts {
         }
     }
 
-    /// What all say to `x: (M, C)`, whose first `counts[0]` rows are for the first expert, and so on: (M, C).
+    /// Outputs (M, C) of all experts for `x: (M, C)`, as grouped matrix products: the first
+    /// `counts[0]` rows are for the first expert, and so on.
     pub fn forward_grouped(&self, x: &Tensor, counts: &[usize]) -> Result<Tensor> {
-        let of_each = |layers: &[Linear], x: &Tensor| {
+        let grouped = |layers: &[Linear], x: &Tensor| {
             let group =
                 |layer: &'_ Linear| Ok((layer.weight.as_tensor()?.clone(), layer.bias.clone()));
             let groups = layers.iter().map(group).collect::<Result<Vec<_>>>()?;
@@ -77,9 +78,9 @@ impl Experts {
         };
         match self {
             Self::SwiGlu { w1, w2, w3 } => {
-                of_each(w2, &silu_mul(&of_each(w1, x)?, &of_each(w3, x)?)?)
+                grouped(w2, &silu_mul(&grouped(w1, x)?, &grouped(w3, x)?)?)
             }
-            Self::Gelu { fc, proj, form } => of_each(proj, &gelu(&of_each(fc, x)?, *form)?),
+            Self::Gelu { fc, proj, form } => grouped(proj, &gelu(&grouped(fc, x)?, *form)?),
         }
     }
 }

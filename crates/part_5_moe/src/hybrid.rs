@@ -1,5 +1,5 @@
-//! 5.3 The hybrid: α · dense(x) + (1 − α) · experts(x). What all tokens need is learned once, in the dense layer, and the
-//! experts learn the rest; with α = 0 or 1 it is one of the two.
+//! 5.3 The hybrid layer: α · dense(x) + (1 − α) · experts(x). The dense branch learns what all
+//! tokens need, and the experts specialize; α = 0 is the MoE layer, α = 1 the dense layer.
 
 use candle_core::{Result, Tensor};
 use modern::FeedForwardLayer;
@@ -8,21 +8,21 @@ use tensor_core::ops::add;
 
 use crate::moe_layer::MoeLayer;
 
-/// A dense layer and experts, blended.
+/// Weighted sum of a dense layer and an MoE layer.
 #[derive(Debug, Clone)]
 pub struct Hybrid {
-    /// What every token passes.
+    /// Dense branch, applied to every token.
     pub dense: FeedForward,
-    /// What some tokens pass.
+    /// MoE branch.
     pub experts: MoeLayer,
-    /// α
+    /// Weight α of the dense branch.
     pub dense_weight: f64,
 }
 
 impl FeedForwardLayer for Hybrid {
-    fn forward(&self, x: &Tensor, notes: &mut Vec<Tensor>) -> Result<Tensor> {
+    fn forward(&self, x: &Tensor, aux_outputs: &mut Vec<Tensor>) -> Result<Tensor> {
         let dense = (self.dense.forward(x)? * self.dense_weight)?; // (B, T, C)
-        let experts = self.experts.forward_scaled(x, 1. - self.dense_weight, notes)?;
+        let experts = self.experts.forward_scaled(x, 1. - self.dense_weight, aux_outputs)?;
         add(&dense, &experts)
     }
 }

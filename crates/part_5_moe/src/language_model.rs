@@ -1,4 +1,4 @@
-//! A [`GptMoe`] where part 2's tools want a model.
+//! Implementation of part 2's [`LanguageModel`] for [`GptMoe`].
 
 use std::path::Path;
 
@@ -47,7 +47,7 @@ impl LanguageModel for GptMoe {
     ) -> anyhow::Result<Vec<u32>> {
         let sampler = Sampler::new((*sampling).into());
         let config = GenerateConfig::new(&self.gpt, sampler, n, Vec::new());
-        let mut written = generate(&self.gpt, &[prompt.to_vec()], &config, rng, |_, _| Ok(()))?;
-        Ok(written.remove(0).tokens)
+        let mut completions = generate(&self.gpt, &[prompt.to_vec()], &config, rng, |_, _| Ok(()))?;
+        Ok(completions.remove(0).tokens)
     }
 }

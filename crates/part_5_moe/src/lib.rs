@@ -1,7 +1,7 @@
 #![doc = include_str!("../README.md")]
 
-// Letters used in shapes: B batch, T time (tokens), N = B T tokens in a row, C channels (n_embd), E experts, K experts per
-// token, F width of an expert, V vocabulary.
+// Letters used in shapes: B batch, T time (tokens), N = B T tokens, C channels (n_embd), E experts,
+// K experts per token, F width of an expert, V vocabulary.
 
 pub mod config;
 pub mod top_k; // 5.1

@@ -1,4 +1,4 @@
-//! An eye on the load: over a run, and of a trained model on a text.
+//! Monitoring of the expert load: during training, and of a trained model on a text.
 
 use anyhow::Result;
 use tiny_gpt::loss_curve::Curve;
@@ -7,32 +7,34 @@ use tiny_gpt::{Batch, LanguageModel};
 use crate::expert_load::ExpertLoad;
 use crate::model::GptMoe;
 
-/// Steps between two points of the curve of the load.
+/// Steps between two points of the load curve.
 const LOG_INTERVAL: usize = 10;
 
-/// The load of each layer of an inference twin on `tokens`.
+/// Expert load of each layer of `model`, an inference copy, on `tokens`.
 ///
 /// # Errors
-/// As the model's forward pass.
+/// Those of the model's forward pass.
 pub fn measure_loads(model: &GptMoe, tokens: &[u32], batch_size: usize) -> Result<Vec<ExpertLoad>> {
     let mut loads = vec![ExpertLoad::default(); model.config().model.n_layer];
     for batch in Batch::consecutive(tokens, batch_size, model.context_len(), model.device()) {
-        let (_, routed) = model.forward(&batch?.inputs)?;
-        loads.iter_mut().zip(&routed).for_each(|(load, routed)| load.add(&model.load(routed)));
+        let (_, router_outputs) = model.forward(&batch?.inputs)?;
+        for (load, router_output) in loads.iter_mut().zip(&router_outputs) {
+            load.add(&model.load(router_output));
+        }
     }
     Ok(loads)
 }
 
-/// The largest load over the mean, of the layer that is worst.
+/// Max load / mean load of the worst layer.
 pub fn max_load_ratio(loads: &[ExpertLoad]) -> f64 {
     loads.iter().map(ExpertLoad::max_load_ratio).fold(0., f64::max)
 }
 
-/// The load over a run.
+/// Expert load over a training run.
 pub(crate) struct LoadMonitor {
     curve: Curve,
     steps: usize,
-    /// Of each layer, since the last point of the curve.
+    /// Load of each layer since the last point of the curve.
     interval_loads: Vec<ExpertLoad>,
     total_load: ExpertLoad,
 }
@@ -47,12 +49,12 @@ impl LoadMonitor {
         }
     }
 
-    /// Another step is done, with such loads of the layers.
+    /// Adds a step with these loads of the layers.
     pub(crate) fn update(&mut self, loads: &[ExpertLoad]) {
         self.steps += 1;
         self.interval_loads.resize(loads.len(), ExpertLoad::default());
-        for (recent, load) in self.interval_loads.iter_mut().zip(loads) {
-            recent.add(load);
+        for (interval_load, load) in self.interval_loads.iter_mut().zip(loads) {
+            interval_load.add(load);
             self.total_load.add(load);
         }
         if self.steps.is_multiple_of(LOG_INTERVAL) {
@@ -65,12 +67,12 @@ impl LoadMonitor {
         self.interval_loads.clear();
     }
 
-    /// The share of choices that were dropped so far.
+    /// Fraction of the assignments dropped so far.
     pub(crate) fn dropped_fraction(&self) -> f64 {
         self.total_load.dropped_fraction()
     }
 
-    /// The largest load over the mean, of the layer that is worst, by step.
+    /// Max load / mean load of the worst layer, by step.
     pub(crate) fn curve(mut self) -> Curve {
         if !self.interval_loads.is_empty() {
             self.push_point();

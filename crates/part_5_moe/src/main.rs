@@ -1,4 +1,5 @@
-//! The tools of part 5: compare dense and mixed models, let a mixed one write. Without a subcommand: the demo.
+//! Program of part 5: compares dense and MoE models, generates text. Without a subcommand: the
+//! demo.
 
 mod arguments;
 mod comparison;
@@ -38,9 +39,9 @@ fn run_sample(args: &SampleArgs) -> Result<()> {
     let model = model.for_inference(&parameters)?.gpt;
     let tokenizer = Tokenizer::open(&args.model)?;
     let prompt = tokenizer.encode(&args.prompt, AddSpecialTokens::Yes, ParseSpecial::No)?;
-    let stop = modern::model_folder::read_special_token_ids(&args.model)?.eos;
+    let stop_tokens = modern::model_folder::read_special_token_ids(&args.model)?.eos;
     let sampler = Sampler::new(args.sampling.sampling().into());
-    let config = GenerateConfig::new(&model, sampler, args.max_new_tokens, stop);
+    let config = GenerateConfig::new(&model, sampler, args.max_new_tokens, stop_tokens);
     let mut out = std::io::stdout().lock();
     write!(out, "{}", args.prompt)?;
     let mut stream = tokenizer.stream(SkipSpecialTokens::Yes, &prompt);

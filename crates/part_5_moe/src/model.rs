@@ -1,4 +1,4 @@
-//! 5.3 The model: part 3's, with experts in the seat of each feed-forward layer.
+//! 5.3 The model: part 3's decoder with an MoE layer in place of each feed-forward layer.
 
 use std::sync::Arc;
 
@@ -14,77 +14,78 @@ use crate::hybrid::Hybrid;
 use crate::moe_layer::MoeLayer;
 use crate::router::{RouterOutput, SELECTION_BIAS};
 
-/// A decoder with experts, parameters named as Mixtral's.
+/// Mixture-of-experts decoder with Mixtral's parameter names.
 #[derive(Debug, Clone)]
 pub struct GptMoe {
-    /// What reads and writes: part 3's tools take it as they take any.
+    /// Part 3's model with MoE layers, for part 3's generation and caching.
     pub gpt: GptModern,
     config: MoeConfig,
     router_training: RouterTrainingConfig,
 }
 
 impl GptMoe {
-    /// A model for use.
+    /// Model for inference, without jitter and capacity.
     ///
     /// # Errors
-    /// As [`MoeConfig::check`].
+    /// Those of [`MoeConfig::check`].
     pub fn new(config: &MoeConfig, scope: Scope<'_>) -> Result<Self> {
         Self::new_for_training(config, scope, RouterTrainingConfig::default())
     }
 
-    /// A model in training, whose routers bear `strain`. Every [`is_selection_bias`] parameter is
-    /// to be frozen: the optimiser has nothing to
-    /// do with it.
+    /// Model for training, with the jitter and capacity of `router_training`. Freeze every
+    /// [`is_selection_bias`] parameter: the load updates it, not the optimizer.
     ///
     /// # Errors
-    /// As [`MoeConfig::check`].
+    /// Those of [`MoeConfig::check`].
     pub fn new_for_training(
         config: &MoeConfig,
         scope: Scope<'_>,
-        strain: RouterTrainingConfig,
+        router_training: RouterTrainingConfig,
     ) -> Result<Self> {
         config.check()?;
-        let MoeConfig { model, router, dense_branch: blend } = *config;
+        let MoeConfig { model, router, dense_branch } = *config;
         let (c, [init, residual]) = (model.n_embd, model.weight_inits());
         let gpt = GptModern::with_feed_forward_layers(&model, scope, |mut block| {
-            let place = block.at("block_sparse_moe");
-            let experts = MoeLayer::new(place, c, (router, model.mlp), strain, [init, residual])?;
-            let layer: Arc<dyn FeedForwardLayer> = match blend {
+            let (scope, inits) = (block.at("block_sparse_moe"), [init, residual]);
+            let experts = MoeLayer::new(scope, c, (router, model.mlp), router_training, inits)?;
+            let layer: Arc<dyn FeedForwardLayer> = match dense_branch {
                 DenseBranch::None => Arc::new(experts),
-                DenseBranch::Weighted { dense_weight: dense_share } => {
+                DenseBranch::Weighted { dense_weight } => {
                     let dense = FeedForward::new(block.at("mlp"), c, model.mlp, init, residual)?;
-                    Arc::new(Hybrid { dense, experts, dense_weight: dense_share })
+                    Arc::new(Hybrid { dense, experts, dense_weight })
                 }
             };
             Ok(layer)
         })?;
-        Ok(Self { gpt, config: *config, router_training: strain })
+        Ok(Self { gpt, config: *config, router_training })
     }
 
-    /// What it was made with.
+    /// Configuration of the model.
     pub fn config(&self) -> &MoeConfig {
         &self.config
     }
 
-    /// The scores of every possible next token after each of `ids: (B, T)`, (B, T, V), and where each layer sent the tokens.
+    /// Logits (B, T, V) of the token after each of `ids: (B, T)`, and the router output of each
+    /// layer.
     pub fn forward(&self, ids: &Tensor) -> Result<(Tensor, Vec<RouterOutput>)> {
-        let (logits, notes) = self.gpt.forward_with_aux_outputs(ids)?;
-        Ok((logits, RouterOutput::from_aux_outputs(&notes)?))
+        let (logits, aux_outputs) = self.gpt.forward_with_aux_outputs(ids)?;
+        Ok((logits, RouterOutput::from_aux_outputs(&aux_outputs)?))
     }
 
-    /// How many tokens went where in a layer.
-    pub fn load(&self, routed: &RouterOutput) -> ExpertLoad {
+    /// Expert load of a layer with this router output.
+    pub fn load(&self, router_output: &RouterOutput) -> ExpertLoad {
         let (e, k) = (self.config.router.n_expert, self.config.router.top_k);
-        let n = routed.selected_experts.len() / k;
+        let experts = &router_output.selected_experts;
+        let n = experts.len() / k;
         let dropped = self.router_training.capacity_factor.map_or(0, |factor| {
-            Dispatch::new(&routed.selected_experts, k, e, Some(expert_capacity(factor, n, k, e)))
-                .n_dropped()
+            Dispatch::new(experts, k, e, Some(expert_capacity(factor, n, k, e))).n_dropped()
         });
-        ExpertLoad::new(&routed.selected_experts, e, dropped)
+        ExpertLoad::new(experts, e, dropped)
     }
 }
 
-/// Whether the parameter of this name is moved after each step by the load, not by a gradient: freeze it.
+/// Returns whether this parameter is a selection bias, which the load updates after each step and
+/// not a gradient: freeze it.
 pub fn is_selection_bias(name: &str) -> bool {
     name.ends_with(SELECTION_BIAS)
 }

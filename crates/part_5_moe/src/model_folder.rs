@@ -1,5 +1,6 @@
-//! Model folders: `MixtralForCausalLM` where transformers has such a model. Its files keep each expert's matrices apart, under
-//! the names that they have here, though it holds them stacked in memory.
+//! Model folders: `MixtralForCausalLM` where transformers has the architecture. Its files store the
+//! matrices of each expert separately, under the same names as here, although transformers stacks
+//! them in memory.
 
 use std::path::Path;
 
@@ -13,7 +14,8 @@ use crate::config::MoeConfig;
 use crate::config_json;
 use crate::model::{GptMoe, is_selection_bias};
 
-/// Writes `config.json`, `generation_config.json` and `model.safetensors` into `folder`, the weights last.
+/// Writes `config.json`, `generation_config.json` and `model.safetensors` into `folder`, the
+/// weights last.
 ///
 /// # Errors
 /// When a file cannot be written.
@@ -21,19 +23,20 @@ pub fn save(
     folder: &Path,
     config: &MoeConfig,
     parameters: &Parameters,
-    ends: &SpecialTokenIds,
+    special_ids: &SpecialTokenIds,
 ) -> Result<()> {
-    save_with_config_json(folder, config_json::to_json(config), parameters, ends, None)
+    save_with_config_json(folder, config_json::to_json(config), parameters, special_ids, None)
 }
 
-/// Opens a folder, its numbers turned into `dtype`.
+/// Opens a folder and converts the weights to `dtype`.
 ///
 /// # Errors
-/// When a file is missing or damaged, the architecture is another one, or a tensor is missing, unknown or misshapen.
+/// When a file is missing or damaged, the architecture is another one, or a tensor is missing,
+/// unknown or of the wrong shape.
 pub fn open(folder: &Path, dtype: DType, device: &Device) -> Result<(GptMoe, Parameters)> {
     let path = folder.join("config.json");
     let config = config_json::from_json(&json_file::read(&path)?)
-        .with_context(|| format!("{} describes no model for this part", path.display()))?;
+        .with_context(|| format!("{} does not describe a model of this part", path.display()))?;
     let tensors = read_tensors(folder, config.model.lm_head)?;
     let mut parameters = Parameters::from_tensors(tensors, folder.display(), 0, dtype, device);
     let model = GptMoe::new(&config, parameters.root())?;

@@ -1,22 +1,23 @@
-//! How many parameters there are, and how many work on a token.
+//! Parameter counts: total, and active per token.
 
 use modern::config::Mlp;
 
 use crate::config::{DenseBranch, ExpertSelection, MoeConfig};
 
 impl MoeConfig {
-    /// Numbers that are learned, known before there are any. A float, as sizes may be absurd.
+    /// Number of parameters, computed from the configuration. A float, so that absurdly large sizes
+    /// do not overflow.
     pub fn parameter_count(&self) -> f64 {
         self.count_with_experts(self.router.n_expert)
     }
 
-    /// Those that work on a token: of each layer's experts, K.
+    /// Number of active parameters per token: those of K experts per layer.
     pub fn active_parameter_count(&self) -> f64 {
         self.count_with_experts(self.router.top_k)
     }
 
-    /// With so many experts in each layer.
-    fn count_with_experts(&self, experts: usize) -> f64 {
+    /// Number of parameters with `n_expert` experts in each layer.
+    fn count_with_experts(&self, n_expert: usize) -> f64 {
         let [c, n_layer, e] =
             [self.model.n_embd, self.model.n_layer, self.router.n_expert].map(|n| n as f64);
         let expert = match self.model.mlp {
@@ -28,8 +29,8 @@ impl MoeConfig {
             DenseBranch::Weighted { .. } => 1.,
         };
         let bias = if self.router.expert_selection == ExpertSelection::Biased { e } else { 0. };
-        // The model's own count has one layer of an expert's size in each block.
-        let layers = (experts as f64 + dense - 1.) * expert + c * e + bias;
-        self.model.parameter_count() + n_layer * layers
+        // The dense model's count includes one feed-forward layer of an expert's size per block.
+        let layer = (n_expert as f64 + dense - 1.) * expert + c * e + bias;
+        self.model.parameter_count() + n_layer * layer
     }
 }

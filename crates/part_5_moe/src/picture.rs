@@ -1,5 +1,5 @@
-//! Which experts take which tokens, as a picture: a strip per layer, a row per expert, a column per token, dark where the router
-//! gives the expert much; a dot marks those that were asked.
+//! Picture of the routing: a strip per layer, a row per expert, a column per token. A cell is
+//! darker for a larger router probability, and a dot marks the selected experts.
 
 use std::path::Path;
 
@@ -11,19 +11,19 @@ use tensor_core::atomic_file;
 
 use crate::router::RouterOutput;
 
-/// A token's column and an expert's row, in pixels.
+/// Width of a token's column and height of an expert's row, in pixels.
 const CELL_SIZE: (i32, i32) = (16, 24);
-/// Room for labels: on the left, and above each strip.
+/// Margins for labels in pixels: left, and above each strip.
 const LABEL_MARGINS: (i32, i32) = (80, 52);
 
-/// Writes where the `layers` of a model sent `tokens`, as a PNG.
+/// Writes the routing of `tokens` in the `layers` of a model as a PNG.
 ///
 /// # Errors
-/// When sizes do not fit, or the file cannot be written.
+/// When the sizes do not match, or the file cannot be written.
 pub fn write_routing_png(path: &Path, layers: &[RouterOutput], tokens: &[String]) -> Result<()> {
-    ensure!(!layers.is_empty() && !tokens.is_empty(), "there is nothing to draw");
+    ensure!(!layers.is_empty() && !tokens.is_empty(), "there are no layers or tokens to draw");
     let (n, e) = layers[0].probabilities.dims2()?;
-    ensure!(n == tokens.len(), "{n} tokens were sent and {} are named", tokens.len());
+    ensure!(n == tokens.len(), "{n} routed tokens do not match {} names", tokens.len());
     load_font()?;
     let strip = LABEL_MARGINS.1 + CELL_SIZE.1 * e as i32 + 8;
     let size = (
@@ -31,7 +31,7 @@ pub fn write_routing_png(path: &Path, layers: &[RouterOutput], tokens: &[String]
         (strip * layers.len() as i32 + 8) as u32,
     );
     let draw = || -> Result<()> {
-        // Drawn beside its place and renamed: a picture is there whole or not at all.
+        // Drawn into a temporary file first, so that the write is atomic.
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         let folder = folder.unwrap_or(Path::new("."));
         std::fs::create_dir_all(folder)?;
@@ -39,8 +39,8 @@ pub fn write_routing_png(path: &Path, layers: &[RouterOutput], tokens: &[String]
         {
             let root = BitMapBackend::new(file.path(), size).into_drawing_area();
             root.fill(&WHITE)?;
-            for (layer, routed) in layers.iter().enumerate() {
-                draw_layer(&root, layer, strip * layer as i32, routed, tokens)?;
+            for (layer, router_output) in layers.iter().enumerate() {
+                draw_layer(&root, layer, strip * layer as i32, router_output, tokens)?;
             }
             root.present()?;
         }
@@ -53,12 +53,12 @@ fn draw_layer(
     root: &DrawingArea<BitMapBackend<'_>, Shift>,
     layer: usize,
     top: i32,
-    routed: &RouterOutput,
+    router_output: &RouterOutput,
     tokens: &[String],
 ) -> Result<()> {
     let probabilities: Vec<Vec<f64>> =
-        routed.probabilities.to_dtype(candle_core::DType::F64)?.to_vec2()?;
-    let k = routed.selected_experts.len() / tokens.len();
+        router_output.probabilities.to_dtype(candle_core::DType::F64)?.to_vec2()?;
+    let k = router_output.selected_experts.len() / tokens.len();
     let font = ("sans-serif", 14).into_font();
     root.draw(&Text::new(format!("layer {}", layer + 1), (8, top + 8), ("sans-serif", 16)))?;
     let (left, first_row) = (LABEL_MARGINS.0, top + LABEL_MARGINS.1);
@@ -69,20 +69,20 @@ fn draw_layer(
             let y = first_row + CELL_SIZE.1 * expert as i32;
             let cell = [(x, y), (x + CELL_SIZE.0 - 1, y + CELL_SIZE.1 - 1)];
             root.draw(&Rectangle::new(cell, color_of_probability(p).filled()))?;
-            if routed.selected_experts[token * k..][..k].contains(&(expert as u32)) {
+            if router_output.selected_experts[token * k..][..k].contains(&(expert as u32)) {
                 let middle = (x + CELL_SIZE.0 / 2, y + CELL_SIZE.1 / 2);
                 root.draw(&Circle::new(middle, 3, RGBColor(230, 159, 0).filled()))?;
             }
         }
     }
     for expert in 0..probabilities[0].len() {
-        let at = (8, first_row + CELL_SIZE.1 * expert as i32 + 4);
-        root.draw(&Text::new(format!("expert {expert}"), at, font.clone()))?;
+        let position = (8, first_row + CELL_SIZE.1 * expert as i32 + 4);
+        root.draw(&Text::new(format!("expert {expert}"), position, font.clone()))?;
     }
     Ok(())
 }
 
-/// Nearly white at 0 through blue to near black at 1.
+/// Color of a probability, from nearly white at 0 through blue to nearly black at 1.
 fn color_of_probability(p: f64) -> RGBColor {
     let mix = |from: f64, to: f64| (from + (to - from) * p.clamp(0., 1.)) as u8;
     RGBColor(mix(240., 8.), mix(244., 29.), mix(250., 88.))

@@ -1,13 +1,15 @@
-//! 5.1 The router: a linear layer that asks of each token, which experts?
+//! 5.1 The router: a linear layer that selects the top K experts of each token and their gate
+//! weights.
 //!
 //! ```text
-//! p = softmax(W x) over all E experts        the K with the largest p are asked
-//! Mixtral   weight = p / Σ p of the chosen   (Jiang et al., https://arxiv.org/abs/2401.04088)
-//! Switch    weight = p                       (Fedus et al., https://arxiv.org/abs/2101.03961)
-//! scaled    weight = p E / K                 (together 1 where the router has no opinion)
+//! p = softmax(W x) over all E experts          the K experts with the largest p are selected
+//! Mixtral   weight = p / Σ p of the selected   (Jiang et al., https://arxiv.org/abs/2401.04088)
+//! Switch    weight = p                         (Fedus et al., https://arxiv.org/abs/2101.03961)
+//! scaled    weight = p E / K                   (sum 1 for a uniform router)
 //! ```
 //!
-//! The choice has no derivative; the router learns through the weights and through p in the auxiliary losses.
+//! The selection is not differentiable. The router learns through the gate weights and through p in
+//! the auxiliary losses.
 
 use candle_core::{DType, Result, Tensor, bail};
 use tensor_core::ops::softmax;
@@ -16,60 +18,61 @@ use tensor_core::{Bias, Init, Linear, Rng, Scope, WeightDecay};
 use crate::config::{ExpertSelection, GateWeights, RouterConfig};
 use crate::top_k::top_k;
 
-/// The name of DeepSeek-V3's bias among the parameters of a router.
+/// Parameter name of the selection bias, as in DeepSeek-V3.
 pub const SELECTION_BIAS: &str = "e_score_correction_bias";
 
-/// A router, parameters named as Mixtral's.
+/// Router with Mixtral's parameter names.
 #[derive(Debug, Clone)]
 pub struct Router {
     config: RouterConfig,
     linear: Linear,                 // C -> E
-    selection_bias: Option<Tensor>, // (E), moved by hand
+    selection_bias: Option<Tensor>, // (E), updated by the load, without a gradient
 }
 
 impl Router {
-    /// Parameter `weight`, and [`SELECTION_BIAS`] where experts are chosen by one.
+    /// Creates the parameter `weight`, and [`SELECTION_BIAS`] for biased selection.
     ///
     /// # Errors
-    /// As [`RouterConfig::check`].
+    /// Those of [`RouterConfig::check`].
     pub fn new(mut scope: Scope<'_>, c: usize, config: RouterConfig, init: Init) -> Result<Self> {
         config.check()?;
         let e = config.n_expert;
-        let bias = match config.expert_selection {
+        let selection_bias = match config.expert_selection {
             ExpertSelection::Probability => None,
             ExpertSelection::Biased => {
                 Some(scope.parameter(SELECTION_BIAS, e, Init::Zeros, WeightDecay::No)?.detach())
             }
         };
-        Ok(Self { config, linear: Linear::new(scope, c, e, Bias::No, init)?, selection_bias: bias })
+        Ok(Self { config, linear: Linear::new(scope, c, e, Bias::No, init)?, selection_bias })
     }
 
-    /// W x of `x: (N, C)`: (N, E).
+    /// Router logits W x (N, E) of `x: (N, C)`.
     pub fn logits(&self, x: &Tensor) -> Result<Tensor> {
         self.linear.forward(x)
     }
 
-    /// What follows from `logits: (N, E)`.
+    /// Routing of N tokens with `logits: (N, E)`.
     pub fn route(&self, logits: &Tensor) -> Result<Routing> {
         Routing::new(logits, &self.config, self.selection_bias.as_ref())
     }
 }
 
-/// Where N tokens go.
+/// Routing of N tokens: selected experts and gate weights.
 #[derive(Debug, Clone)]
 pub struct Routing {
-    /// (N, E), what the probabilities were made of.
+    /// Router logits (N, E), in 32 bits at least.
     pub logits: Tensor,
-    /// (N, E), over all experts.
+    /// Router probabilities (N, E), over all experts.
     pub probabilities: Tensor,
-    /// (N, K), row by row, the best expert first.
+    /// Selected experts (N, K), row by row, the best one first.
     pub selected_experts: Vec<u32>,
-    /// (N, K), what the answers count.
+    /// Gate weights (N, K) of the selected experts' outputs.
     pub gate_weights: Tensor,
 }
 
 impl Routing {
-    /// Routes by `logits: (N, E)`, in 32 bits at least.
+    /// Routing with `logits: (N, E)` and an optional selection bias (E), computed in 32 bits at
+    /// least.
     pub fn new(logits: &Tensor, config: &RouterConfig, bias: Option<&Tensor>) -> Result<Self> {
         let (n, e) = logits.dims2()?;
         let k = config.top_k;
@@ -78,54 +81,54 @@ impl Routing {
             _ => logits.to_dtype(DType::F32)?,
         };
         let probabilities = softmax(&logits)?; // (N, E)
-        let mut scores = probabilities.detach();
+        let mut criterion = probabilities.detach();
         if let Some(bias) = bias {
-            scores = scores.broadcast_add(&bias.to_dtype(scores.dtype())?)?;
+            criterion = criterion.broadcast_add(&bias.to_dtype(criterion.dtype())?)?;
         }
-        let scores: Vec<f32> = scores.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?; // waits for the device
-        let experts = top_k(&scores, e, k);
-        let chosen = Tensor::from_slice(&experts, (n, k), logits.device())?;
-        let weights = match config.gate_weights {
-            GateWeights::Raw => probabilities.gather(&chosen, 1)?, // (N, K)
-            GateWeights::Scaled => (probabilities.gather(&chosen, 1)? * (e as f64 / k as f64))?,
-            // p / Σ p, also where a bias chose experts whose p are too small for a float.
-            GateWeights::Renormalized => softmax(&logits.gather(&chosen, 1)?)?,
+        let criterion = criterion.to_dtype(DType::F32)?.flatten_all()?;
+        let selected_experts = top_k(&criterion.to_vec1()?, e, k); // waits for the device
+        let indices = Tensor::from_slice(&selected_experts, (n, k), logits.device())?;
+        let gate_weights = match config.gate_weights {
+            GateWeights::Raw => probabilities.gather(&indices, 1)?, // (N, K)
+            GateWeights::Scaled => (probabilities.gather(&indices, 1)? * (e as f64 / k as f64))?,
+            // p / Σ p, without dividing 0 by 0 if a bias selects experts whose p underflow.
+            GateWeights::Renormalized => softmax(&logits.gather(&indices, 1)?)?,
         };
-        Ok(Self { logits, probabilities, selected_experts: experts, gate_weights: weights })
+        Ok(Self { logits, probabilities, selected_experts, gate_weights })
     }
 
-    /// Leaves a note.
-    pub fn push_to(self, notes: &mut Vec<Tensor>) -> Result<()> {
+    /// Appends logits, probabilities and selected experts to `aux_outputs`.
+    pub fn push_to(self, aux_outputs: &mut Vec<Tensor>) -> Result<()> {
         let experts = Tensor::from_slice(
             &self.selected_experts,
             self.gate_weights.dims2()?,
             self.logits.device(),
         )?;
-        notes.extend([self.logits, self.probabilities, experts]);
+        aux_outputs.extend([self.logits, self.probabilities, experts]);
         Ok(())
     }
 }
 
-/// What a layer noted of its routing, for losses and statistics, with its gradient.
+/// Router output of a layer, for the auxiliary losses and load statistics. Differentiable.
 #[derive(Debug, Clone)]
 pub struct RouterOutput {
-    /// (N, E)
+    /// Router logits (N, E).
     pub logits: Tensor,
-    /// (N, E)
+    /// Router probabilities (N, E).
     pub probabilities: Tensor,
-    /// (N, K), row by row.
+    /// Selected experts (N, K), row by row.
     pub selected_experts: Vec<u32>,
 }
 
 impl RouterOutput {
-    /// The notes of all layers of a model.
+    /// Router outputs of all layers in the auxiliary outputs of a model.
     ///
     /// # Errors
-    /// When they are no such notes.
-    pub fn from_aux_outputs(notes: &[Tensor]) -> Result<Vec<Self>> {
-        let layers = notes.chunks(3).map(|note| {
-            let [logits, probabilities, experts] = note else {
-                bail!("{} notes: a router leaves three", notes.len())
+    /// When the number of auxiliary outputs is not 3 per layer.
+    pub fn from_aux_outputs(aux_outputs: &[Tensor]) -> Result<Vec<Self>> {
+        let layers = aux_outputs.chunks(3).map(|layer| {
+            let [logits, probabilities, experts] = layer else {
+                bail!("expected 3 auxiliary outputs per MoE layer, got {}", aux_outputs.len())
             };
             let (logits, probabilities) = (logits.clone(), probabilities.clone());
             Ok(Self { logits, probabilities, selected_experts: experts.flatten_all()?.to_vec1()? })
@@ -134,15 +137,17 @@ impl RouterOutput {
     }
 }
 
-/// `x` times random numbers from 1 − `spread` to 1 + `spread`: the router learns not to hang by a hair (Switch, 2.2).
+/// Multiplicative jitter on the router input `x`, with uniform noise from 1 − `epsilon` to
+/// 1 + `epsilon`, which makes routing robust to small changes (Switch Transformer, 2.2).
 ///
-/// The numbers follow from `seed` and x alone, so a block that is run again for its gradient meets the same ones, and no two
-/// steps do.
-pub fn jitter(x: &Tensor, spread: f64, seed: u64) -> Result<Tensor> {
+/// The noise depends on `seed` and x alone: it is the same when gradient checkpointing recomputes a
+/// block, and differs between steps.
+pub fn jitter(x: &Tensor, epsilon: f64, seed: u64) -> Result<Tensor> {
     let values: Vec<f32> = x.detach().to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
     // FNV-1a over the bits.
     let hash = |hash: u64, x: &f32| (hash ^ u64::from(x.to_bits())).wrapping_mul(0x100_0000_01b3);
     let mut rng = Rng::new(values.iter().fold(seed ^ 0xcbf2_9ce4_8422_2325, hash));
-    let noise = rng.uniform_tensor(x.shape(), (1. - spread, 1. + spread), x.dtype(), x.device())?;
+    let noise =
+        rng.uniform_tensor(x.shape(), (1. - epsilon, 1. + epsilon), x.dtype(), x.device())?;
     x * noise
 }

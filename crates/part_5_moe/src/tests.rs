@@ -1,4 +1,4 @@
-//! What this part claims, section by section.
+//! Tests of part 5, one module per topic.
 
 mod router;
 mod losses;
@@ -22,7 +22,7 @@ use crate::config::{GateWeights, MoeConfig, RouterConfig, RouterTrainingConfig};
 use crate::{GptMoe, MoeLayer};
 
 const CPU: Device = Device::Cpu;
-/// C
+/// Channels C.
 const WIDTH: usize = 6;
 const SWIGLU: Mlp = Mlp::SwiGlu { width: 5 };
 const GELU: Mlp = Mlp::Gelu { width: 5, form: Gelu::Tanh };
@@ -35,7 +35,7 @@ fn random(seed: u64, shape: impl Into<candle_core::Shape>, dtype: DType) -> Resu
     Rng::new(seed).normal_tensor(shape, 1., dtype, &CPU)
 }
 
-/// A router of each kind: one or several experts; renormalised, scaled or raw.
+/// A router of each kind: one or several experts; renormalized, scaled or raw gate weights.
 fn routers() -> Vec<RouterConfig> {
     let raw = |router| RouterConfig { gate_weights: GateWeights::Raw, ..router };
     vec![
@@ -48,31 +48,31 @@ fn routers() -> Vec<RouterConfig> {
     ]
 }
 
-/// A layer whose weights are large enough to matter.
+/// A layer whose weights are large enough to affect the results.
 fn layer(
     router: RouterConfig,
     mlp: Mlp,
-    strain: RouterTrainingConfig,
+    router_training: RouterTrainingConfig,
     dtype: DType,
 ) -> Result<(MoeLayer, Parameters)> {
     let mut parameters = Parameters::seeded(3, dtype, &CPU);
     let inits = [Init::Normal { std: 0.7 }; 2];
-    let layer = MoeLayer::new(parameters.root(), WIDTH, (router, mlp), strain, inits)?;
-    // Biases begin at 0, where a lost one would not show.
+    let layer = MoeLayer::new(parameters.root(), WIDTH, (router, mlp), router_training, inits)?;
+    // Biases are initialized to 0, which would hide a missing one.
     for parameter in parameters.iter().filter(|p| p.name.ends_with("bias")) {
         parameter.var.set(&random(8, parameter.var.shape(), dtype)?)?;
     }
     Ok((layer, parameters))
 }
 
-/// Two layers, width 16, of byte-like ids below 11.
-fn tiny(router: RouterConfig) -> Result<MoeConfig> {
+/// Two layers of width 16 with token ids below 11.
+fn tiny_config(router: RouterConfig) -> Result<MoeConfig> {
     let dense = ModelConfig { vocab_size: 11, ..ModelConfig::byte_level(64, 2, 4, 16) };
     MoeConfig::with_flops_of(&dense, router)
 }
 
-/// A model whose weights are large enough for its routers to have opinions.
-fn fresh(config: &MoeConfig, dtype: DType) -> Result<(GptMoe, Parameters)> {
+/// A new model with weights that are large enough for non-uniform routing.
+fn new_model(config: &MoeConfig, dtype: DType) -> Result<(GptMoe, Parameters)> {
     let mut parameters = Parameters::seeded(1, dtype, &CPU);
     let model = GptMoe::new(config, parameters.root())?;
     for parameter in parameters.iter().filter(|p| p.name.ends_with("weight")) {

@@ -1,27 +1,28 @@
-//! 5.1 The K best of each row.
+//! 5.1 Top-K selection in each row.
 
-/// The columns of the `k` largest numbers of each row of `e`, largest first; of equal ones, the first. NaN is the smallest.
+/// Column indices of the `k` largest values of each row of `e` values, largest first. Of equal
+/// values the first one comes first, and NaN is the smallest.
 ///
 /// # Panics
 /// When `k` is more than `e`.
-pub fn top_k(scores: &[f32], e: usize, k: usize) -> Vec<u32> {
-    assert!(k <= e, "the {k} best of {e}");
-    let mut chosen = Vec::with_capacity(scores.len() / e * k);
-    let mut taken = vec![false; e];
-    for row in scores.chunks_exact(e) {
-        taken.fill(false);
+pub fn top_k(values: &[f32], e: usize, k: usize) -> Vec<u32> {
+    assert!(k <= e, "top {k} of {e} values");
+    let mut indices = Vec::with_capacity(values.len() / e * k);
+    let mut is_selected = vec![false; e];
+    for row in values.chunks_exact(e) {
+        is_selected.fill(false);
         for _ in 0..k {
             let mut best = None;
-            for (i, &score) in row.iter().enumerate() {
-                let better = |most: f32| score > most || (most.is_nan() && !score.is_nan());
-                if !taken[i] && best.is_none_or(|(_, most)| better(most)) {
-                    best = Some((i, score));
+            for (i, &value) in row.iter().enumerate() {
+                let is_better = |max: f32| value > max || (max.is_nan() && !value.is_nan());
+                if !is_selected[i] && best.is_none_or(|(_, max)| is_better(max)) {
+                    best = Some((i, value));
                 }
             }
-            let (i, _) = best.expect("fewer than e are taken");
-            taken[i] = true;
-            chosen.push(i as u32);
+            let (i, _) = best.expect("fewer than e values are selected");
+            is_selected[i] = true;
+            indices.push(i as u32);
         }
     }
-    chosen
+    indices
 }

@@ -1,4 +1,5 @@
-//! `part_5 train`: dense and mixed models of equal work per token, on the same text, batches and budget.
+//! `part_5 train`: dense and MoE models with equal FLOPs per token, on the same text and batches
+//! for the same number of steps.
 
 use anyhow::{Context, Result};
 use candle_core::{DType, Device};
@@ -15,7 +16,7 @@ use crate::arguments::TrainArgs;
 use crate::comparison::{ComparisonRow, table, write_results};
 use crate::variant::Variant;
 
-/// What all runs have in common.
+/// Settings and data that all runs share.
 struct Comparison<'a> {
     args: &'a TrainArgs,
     dense: ModelConfig,
@@ -33,9 +34,9 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
     } else {
         Err("--router-jitter must be below 1")
     })?;
-    let twice = (1..args.models.len()).any(|i| args.models[..i].contains(&args.models[i]));
-    as_usage_error(if twice { Err("--models names a model twice") } else { Ok(()) })?;
-    let run = args.train.config(dense.context_len)?;
+    let has_duplicate = (1..args.models.len()).any(|i| args.models[..i].contains(&args.models[i]));
+    as_usage_error(if has_duplicate { Err("--models names a model twice") } else { Ok(()) })?;
+    let train = args.train.config(dense.context_len)?;
     let device = args.compute.open_device()?;
     let count = |config: &Option<MoeConfig>| match config {
         Some(config) => (config.parameter_count(), config.active_parameter_count()),
@@ -46,7 +47,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
     }
     let corpus = ByteCorpus::open(&args.data)?;
     corpus.ensure_fits_context(dense.context_len)?;
-    let runs = Comparison { args, dense, train: run, corpus, device };
+    let comparison = Comparison { args, dense, train, corpus, device };
     std::fs::create_dir_all(&args.out)
         .with_context(|| format!("creating {}", args.out.display()))?;
     let new_row = |(&model, config)| {
@@ -54,7 +55,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
         ComparisonRow::new(model, parameters, active)
     };
     let mut rows: Vec<ComparisonRow> = args.models.iter().zip(&configs).map(new_row).collect();
-    runs.run_all(&configs, &mut rows)?;
+    comparison.run_all(&configs, &mut rows)?;
     let out = args.out.display();
     print!("\n{}", table(&rows));
     println!("\nIn {out}: table.md, results.json, the plots, and a run folder per model");
@@ -70,15 +71,16 @@ fn dense_config(args: &TrainArgs) -> Result<ModelConfig> {
     as_usage_error(if block.dropout == 0. {
         Ok(())
     } else {
-        Err("--dropout: these models have none")
+        Err("--dropout must be 0: these models do not use dropout")
     })?;
     Ok(ModelConfig::byte_level(gpt.context_len, block.n_layer, block.n_head, block.n_embd))
 }
 
 impl Comparison<'_> {
-    /// Runs everything and notes it in `rows`, until it is interrupted.
+    /// Trains all models with all seeds and records the results in `rows`, until it is interrupted.
     fn run_all(&self, configs: &[Option<MoeConfig>], rows: &mut [ComparisonRow]) -> Result<()> {
-        // Seed by seed, model by model, so that a machine that slows down slows all of them.
+        // The models of a seed run one after the other, so that a machine that slows down affects
+        // all models alike.
         for seed in (self.args.compute.seed..).take(self.args.seeds.get()) {
             for (i, config) in configs.iter().enumerate() {
                 let name = rows[i].model.label();
@@ -87,7 +89,7 @@ impl Comparison<'_> {
                     Some(config) => self.train_moe(config, seed, &mut rows[i])?,
                     None => self.train_dense(seed, &mut rows[i])?,
                 };
-                write_results(&self.args.out, rows)?; // what comes later may fail
+                write_results(&self.args.out, rows)?; // after each run, as a later one may fail
                 if interrupted {
                     println!(
                         "interrupted in {name}, seed {seed}: only finished runs are in the table"
@@ -99,12 +101,12 @@ impl Comparison<'_> {
         Ok(())
     }
 
-    /// Whether it was interrupted.
+    /// Trains the dense model and returns whether it was interrupted.
     fn train_dense(&self, seed: u64, row: &mut ComparisonRow) -> Result<bool> {
         let mut parameters = Parameters::seeded(seed, DType::F32, &self.device);
         let model = GptModern::new(&self.dense, parameters.root())?;
-        let about = modern::config_json::to_json(&self.dense);
-        let mut log = self.open_log(seed, row.model, &about)?;
+        let config_json = modern::config_json::to_json(&self.dense);
+        let mut log = self.open_log(seed, row.model, &config_json)?;
         let best = tiny_gpt::train(&model, &parameters, &self.corpus, &self.train, seed, &mut log)?;
         if !log.is_interrupted() {
             record_result(row, &log, best.loss);
@@ -112,37 +114,38 @@ impl Comparison<'_> {
         Ok(log.is_interrupted())
     }
 
-    /// Whether it was interrupted.
+    /// Trains an MoE model and returns whether it was interrupted.
     fn train_moe(&self, config: &MoeConfig, seed: u64, row: &mut ComparisonRow) -> Result<bool> {
         let TrainArgs { router_jitter: jitter, capacity_factor, .. } = *self.args;
-        let strain = RouterTrainingConfig { jitter, capacity_factor };
+        let router_training = RouterTrainingConfig { jitter, capacity_factor };
         let mut parameters = Parameters::seeded(seed, DType::F32, &self.device);
-        let model = GptMoe::new_for_training(config, parameters.root(), strain)?;
+        let model = GptMoe::new_for_training(config, parameters.root(), router_training)?;
         parameters.freeze(is_selection_bias);
-        let balancing = row.model.load_balancing(self.args);
-        let mut about = config_json::to_json(config);
-        (about["balancing"], about["strain"]) = (json!(balancing), json!(strain));
-        let mut log = self.open_log(seed, row.model, &about)?;
-        let config = moe::TrainConfig { base: self.train, load_balancing: balancing };
-        let found = moe::train(&model, &parameters, &self.corpus, &config, seed, &mut log)?;
+        let load_balancing = row.model.load_balancing(self.args);
+        let mut config_json = config_json::to_json(config);
+        config_json["balancing"] = json!(load_balancing);
+        config_json["strain"] = json!(router_training);
+        let mut log = self.open_log(seed, row.model, &config_json)?;
+        let config = moe::TrainConfig { base: self.train, load_balancing };
+        let outcome = moe::train(&model, &parameters, &self.corpus, &config, seed, &mut log)?;
         if log.is_interrupted() {
             return Ok(true);
         }
         let inference = model.for_inference(&parameters)?;
         let loads = measure_loads(&inference, &self.corpus.validation, self.train.batch_size)?;
         row.max_over_mean.push(max_load_ratio(&loads));
-        row.dropped.extend(capacity_factor.map(|_| found.dropped_fraction));
+        row.dropped.extend(capacity_factor.map(|_| outcome.dropped_fraction));
         if row.losses.is_empty() {
-            row.load_curve = found.max_load_curve.with_name(row.model.label());
+            row.load_curve = outcome.max_load_curve.with_name(row.model.label());
         }
-        record_result(row, &log, found.best_eval.loss);
+        record_result(row, &log, outcome.best_eval.loss);
         Ok(log.is_interrupted())
     }
 
-    fn open_log(&self, seed: u64, model: Variant, about: &serde_json::Value) -> Result<TrainLog> {
+    fn open_log(&self, seed: u64, model: Variant, config: &serde_json::Value) -> Result<TrainLog> {
         let settings = json!({
             "data": self.args.data, "seed": seed, "device": self.args.compute.device.to_string(),
-            "model": about, "train": self.train,
+            "model": config, "train": self.train,
         });
         self.args
             .train

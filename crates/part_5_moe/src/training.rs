@@ -1,4 +1,4 @@
-//! The loop of this part: part 2's, with losses that keep the load even, and an eye on it.
+//! The training loop: part 2's, with auxiliary losses and monitoring of the expert load.
 
 use anyhow::{Result, ensure};
 use candle_core::{Device, Tensor};
@@ -15,55 +15,56 @@ use crate::load_monitor::LoadMonitor;
 use crate::model::GptMoe;
 use crate::router::RouterOutput;
 
-/// What decides where a run arrives.
+/// Hyperparameters that determine the result.
 #[derive(Debug, Clone, Copy)]
 pub struct TrainConfig {
-    /// Part 2's settings.
+    /// Settings of part 2's training loop.
     pub base: tiny_gpt::TrainConfig,
-    /// How the load is kept even.
+    /// Load-balancing settings.
     pub load_balancing: LoadBalancing,
 }
 
-/// What became of a run.
+/// Outcome of a training run.
 #[derive(Debug, Clone)]
 pub struct MoeTrainOutcome {
-    /// The best look at the held-out text.
+    /// Best validation metrics.
     pub best_eval: LmEvalMetrics,
-    /// The largest load over the mean, of the layer that is worst, by step.
+    /// Max load / mean load of the worst layer, by step.
     pub max_load_curve: Curve,
-    /// Choices that were dropped, of all.
+    /// Fraction of the assignments that were dropped.
     pub dropped_fraction: f64,
 }
 
-/// `loss` with what the routing of each layer adds to it: the mean over the layers of each auxiliary loss, weighted. Every token
-/// counts: windows of a text have no padding.
+/// Total loss: `loss` plus the mean over the layers of each auxiliary loss, times its coefficient.
+/// All tokens count, since windows of a text do not contain padding.
 pub fn total_loss(
     loss: &Tensor,
     layers: &[RouterOutput],
-    balancing: &LoadBalancing,
+    load_balancing: &LoadBalancing,
 ) -> candle_core::Result<Tensor> {
     let mut total = loss.clone();
-    for routed in layers {
-        let RouterOutput { logits, probabilities, selected_experts } = routed;
-        let each = 1. / layers.len() as f64;
-        if balancing.aux_loss_coef != 0. {
-            let balance = load_balancing_loss(probabilities, selected_experts, None)?;
-            let weighted = (balance * (balancing.aux_loss_coef * each))?.to_dtype(total.dtype())?;
-            total = add(&total, &weighted)?;
+    for router_output in layers {
+        let RouterOutput { logits, probabilities, selected_experts } = router_output;
+        let per_layer = 1. / layers.len() as f64;
+        if load_balancing.aux_loss_coef != 0. {
+            let aux_loss = load_balancing_loss(probabilities, selected_experts, None)?;
+            let aux_loss = (aux_loss * (load_balancing.aux_loss_coef * per_layer))?;
+            total = add(&total, &aux_loss.to_dtype(total.dtype())?)?;
         }
-        if balancing.z_loss_coef != 0. {
-            let z = (router_z_loss(logits, None)? * (balancing.z_loss_coef * each))?;
-            total = add(&total, &z.to_dtype(total.dtype())?)?;
+        if load_balancing.z_loss_coef != 0. {
+            let z_loss = router_z_loss(logits, None)?;
+            let z_loss = (z_loss * (load_balancing.z_loss_coef * per_layer))?;
+            total = add(&total, &z_loss.to_dtype(total.dtype())?)?;
         }
     }
     Ok(total)
 }
 
-/// Trains `model`, whose weights are `parameters`, on `corpus`; `log` shows, records and keeps the best model. Batches follow
-/// from `seed` alone, and are those of part 2's loop.
+/// Trains `model`, whose weights are `parameters`, on `corpus`. `log` prints and records the run
+/// and saves the best model. The batches depend on `seed` alone and equal those of part 2's loop.
 ///
 /// # Errors
-/// When the corpus is too short, the loss stops being a number, or the log cannot be written.
+/// When the corpus is too short, the loss is not finite, or the log cannot be written.
 pub fn train(
     model: &GptMoe,
     parameters: &Parameters,
@@ -72,22 +73,23 @@ pub fn train(
     seed: u64,
     log: &mut TrainLog,
 ) -> Result<MoeTrainOutcome> {
-    let TrainConfig { base: run, load_balancing } = config;
-    let (device, block_size): (&Device, _) = (parameters.device(), model.context_len());
-    corpus.ensure_fits_context(block_size)?;
-    let inference = model.for_inference(parameters)?; // same memory, no graph, no strain
-    let mut optimizer = AdamW::new(parameters, run.optimizer)?;
-    let (mut rng, mut watch, mut best) = (Rng::new(seed), LoadMonitor::new(), None);
-    for step in 0..run.steps {
-        log.log_sample(step, run.sample_interval, &inference)?;
-        let batch = Batch::random(&corpus.train, run.batch_size, block_size, &mut rng, device)?;
-        let (logits, routed) = model.forward(&batch.inputs)?; // (B, T, V), a note per layer
+    let TrainConfig { base, load_balancing } = config;
+    let (device, context_len): (&Device, _) = (parameters.device(), model.context_len());
+    corpus.ensure_fits_context(context_len)?;
+    let inference = model.for_inference(parameters)?; // shared memory, no graph, no jitter
+    let mut optimizer = AdamW::new(parameters, base.optimizer)?;
+    let (mut rng, mut load_monitor, mut best) = (Rng::new(seed), LoadMonitor::new(), None);
+    for step in 0..base.steps {
+        log.log_sample(step, base.sample_interval, &inference)?;
+        let batch = Batch::random(&corpus.train, base.batch_size, context_len, &mut rng, device)?;
+        let (logits, layers) = model.forward(&batch.inputs)?; // (B, T, V), output per router
         let loss = cross_entropy(&logits, &batch.targets)?; // ()
-        let mut grads = backward(&total_loss(&loss, &routed, load_balancing)?)?;
-        let norm = clip_grad_norm(&mut grads, parameters, run.max_grad_norm.unwrap_or(f64::MAX))?;
-        let lr = run.lr_at(step);
+        let mut grads = backward(&total_loss(&loss, &layers, load_balancing)?)?;
+        let grad_norm =
+            clip_grad_norm(&mut grads, parameters, base.max_grad_norm.unwrap_or(f64::MAX))?;
+        let lr = base.lr_at(step);
         optimizer.step(&grads, lr)?;
-        let loads: Vec<ExpertLoad> = routed.iter().map(|routed| model.load(routed)).collect();
+        let loads: Vec<ExpertLoad> = layers.iter().map(|layer| model.load(layer)).collect();
         balancing_bias::update_biases(parameters, &loads, load_balancing.bias_update_rate)?;
 
         let loss = loss.to_scalar::<f32>()?; // waits for the device
@@ -95,27 +97,27 @@ pub fn train(
             loss.is_finite(),
             "the loss is {loss} at step {step}: try a smaller --lr or --aux-loss-coef"
         );
-        log.log_step(step, loss, lr, norm, batch.inputs.elem_count())?;
-        watch.update(&loads);
-        let last = step + 1 == run.steps || log.is_interrupted();
-        if last || (step + 1) % run.eval_interval == 0 {
-            let look = || evaluate(&inference, &corpus.validation, run.batch_size, device);
-            let found = log.suspend(look)?;
-            log.log_validation(step + 1, &found)?;
-            if best.is_none_or(|best: LmEvalMetrics| found.loss < best.loss) {
-                best = Some(found);
+        log.log_step(step, loss, lr, grad_norm, batch.inputs.elem_count())?;
+        load_monitor.update(&loads);
+        let is_last = step + 1 == base.steps || log.is_interrupted();
+        if is_last || (step + 1) % base.eval_interval == 0 {
+            let validate = || evaluate(&inference, &corpus.validation, base.batch_size, device);
+            let metrics = log.suspend(validate)?;
+            log.log_validation(step + 1, &metrics)?;
+            if best.is_none_or(|best: LmEvalMetrics| metrics.loss < best.loss) {
+                best = Some(metrics);
                 log.save_model(model, parameters)?;
             }
         }
-        if last {
-            log.log_sample(run.steps, run.sample_interval, &inference)?;
+        if is_last {
+            log.log_sample(base.steps, base.sample_interval, &inference)?;
             break;
         }
     }
-    let best = best.ok_or_else(|| anyhow::anyhow!("0 steps train nothing"))?;
+    let best_eval = best.ok_or_else(|| anyhow::anyhow!("steps must be at least 1"))?;
     Ok(MoeTrainOutcome {
-        best_eval: best,
-        dropped_fraction: watch.dropped_fraction(),
-        max_load_curve: watch.curve(),
+        best_eval,
+        dropped_fraction: load_monitor.dropped_fraction(),
+        max_load_curve: load_monitor.curve(),
     })
 }

@@ -1,4 +1,4 @@
-//! What is compared.
+//! Model variants that `train` compares.
 
 use anyhow::Result;
 use modern::ModelConfig;
@@ -7,35 +7,35 @@ use serde::Serialize;
 
 use crate::arguments::{TrainArgs, moe_config};
 
-/// A way to train.
+/// Model variant: dense, or MoE with a kind of load balancing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Variant {
-    /// Part 3's model
+    /// Part 3's dense model
     Dense,
-    /// Experts with the load-balancing loss
+    /// MoE with the load-balancing loss
     Balanced,
-    /// Experts without it
+    /// MoE without load balancing
     Unbalanced,
-    /// Experts balanced by a bias in place of the loss
+    /// MoE with a balancing bias instead of the loss (DeepSeek-V3)
     Bias,
 }
 
-/// How far a step moves the bias of [`Variant::Bias`], as in DeepSeek-V3.
+/// Change of the bias of [`Variant::Bias`] per step, as in DeepSeek-V3.
 const BIAS_UPDATE_RATE: f64 = 0.001;
 
 impl Variant {
-    /// In tables and plots.
+    /// Label in tables and plots.
     pub(crate) fn label(self) -> &'static str {
         match self {
             Self::Dense => "dense",
-            Self::Balanced => "experts, balanced by a loss",
-            Self::Unbalanced => "experts, not balanced",
-            Self::Bias => "experts, balanced by a bias",
+            Self::Balanced => "MoE, load-balancing loss",
+            Self::Unbalanced => "MoE, unbalanced",
+            Self::Bias => "MoE, balancing bias",
         }
     }
 
-    /// The folder of a run.
+    /// Folder name of a run.
     pub(crate) fn folder_name(self, seed: u64) -> String {
         let name = match self {
             Self::Dense => "dense",
@@ -46,10 +46,11 @@ impl Variant {
         format!("{name}-seed-{seed}")
     }
 
-    /// Its experts, in a model that does as much work on a token as `dense`; `None` where there are none.
+    /// Configuration of an MoE model with the FLOPs per token of `dense`; `None` for the dense
+    /// model.
     ///
     /// # Errors
-    /// When the numbers do not fit.
+    /// When the numbers of experts are invalid.
     pub(crate) fn config(self, dense: &ModelConfig, args: &TrainArgs) -> Result<Option<MoeConfig>> {
         let mut config = moe_config(dense, args.experts, args.experts_per_token)?;
         if self == Self::Bias {
@@ -58,7 +59,7 @@ impl Variant {
         Ok((self != Self::Dense).then_some(config))
     }
 
-    /// What keeps its load even.
+    /// Load-balancing settings of the variant.
     pub(crate) fn load_balancing(self, args: &TrainArgs) -> LoadBalancing {
         LoadBalancing {
             aux_loss_coef: if self == Self::Balanced { args.aux_loss_coef } else { 0. },

@@ -1,4 +1,4 @@
-//! The program as a user meets it: the demo, the comparison, a model that writes, and what is said about bad input.
+//! Tests of the program: the demo, the comparison, sampling, and the errors for bad input.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -10,8 +10,8 @@ use tensor_core::testing::{Program, path_arg};
 
 const PART_5: Program = Program(env!("CARGO_BIN_EXE_part_5"));
 
-/// A folder with a text, and the flags of a short comparison on it.
-fn text(steps: usize) -> (TempDir, Vec<String>) {
+/// A folder with a text file, and the arguments of a comparison of `steps` steps on it.
+fn train_args(steps: usize) -> (TempDir, Vec<String>) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let data = path_arg(folder.path(), "text.txt");
     std::fs::write(&data, "the cat sat on the mat. ".repeat(40)).expect("a text");
@@ -22,21 +22,21 @@ fn text(steps: usize) -> (TempDir, Vec<String>) {
     (folder, args)
 }
 
-fn says(args: &[String], more: &[&str]) -> Value {
+fn stdout_json(args: &[String], more: &[&str]) -> Value {
     let args: Vec<&str> = args.iter().map(String::as_str).chain(more.iter().copied()).collect();
     PART_5.stdout_json(&args)
 }
 
 #[test]
-fn the_demo_shows_who_takes_which_bytes() {
+fn the_demo_shows_which_experts_process_which_bytes() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let out = path_arg(folder.path(), "new/routing.png");
     let text = PART_5.stdout(&["--experts", "4", "--top-k", "1", "--steps", "3", "--out", &out]);
     for part in [
-        "4 experts a layer, 1 for each token",
+        "4 experts per layer, top-1 routing",
         "layer 2, load-balancing loss",
-        "takes most",
-        "fair share",
+        "most frequent bytes",
+        "Max load / mean load",
     ] {
         assert!(text.contains(part), "{part}: {text}");
     }
@@ -52,12 +52,12 @@ fn the_demo_shows_who_takes_which_bytes() {
         "--out",
         &out,
     ]);
-    assert!(two.contains("12 experts a layer, 2 for each token"), "{two}");
+    assert!(two.contains("12 experts per layer, top-2 routing"), "{two}");
 }
 
 #[test]
-fn train_compares_models_of_equal_work_and_keeps_them() {
-    let (folder, args) = text(12);
+fn train_compares_models_of_equal_flops_and_saves_them() {
+    let (folder, args) = train_args(12);
     let more = [
         "--json",
         "--seeds",
@@ -67,17 +67,17 @@ fn train_compares_models_of_equal_work_and_keeps_them() {
         "--capacity-factor",
         "0.5",
     ];
-    let said = says(&args, &more);
-    let models = said["models"].as_array().expect("a list");
+    let results = stdout_json(&args, &more);
+    let models = results["models"].as_array().expect("a list");
     assert_eq!(models.len(), 4);
     let number = |model: usize, key: &str| models[model][key].as_f64().expect("a number");
-    // A router of 4 rows of 16 in the one layer is all that is more at work.
+    // The only difference is the router: 4 rows of 16 in the single layer.
     assert_eq!(number(1, "active"), number(0, "parameters") + 64.);
     assert!(number(1, "parameters") > 1.5 * number(0, "parameters"));
     for model in models {
         assert_eq!(model["losses"].as_array().map(Vec::len), Some(2), "{model}");
     }
-    assert!(models[1]["dropped"][0].as_f64().is_some_and(|share| share >= 0.5), "{said}");
+    assert!(models[1]["dropped"][0].as_f64().is_some_and(|fraction| fraction >= 0.5), "{results}");
     assert!(models[0]["max_over_mean"].as_array().is_some_and(Vec::is_empty));
     for file in [
         "table.md",
@@ -102,15 +102,15 @@ fn train_compares_models_of_equal_work_and_keeps_them() {
 }
 
 #[test]
-fn each_model_is_trained_as_its_name_and_the_flags_say() {
-    let (folder, args) = text(12);
+fn each_variant_is_trained_with_its_load_balancing_and_the_flags() {
+    let (folder, args) = train_args(12);
     let models =
         ["--models", "balanced,unbalanced,bias", "--aux-loss-coef", "0.3", "--z-loss-coef", "0.2"];
-    says(
+    stdout_json(
         &args,
         &[&models[..], &["--router-jitter", "0.1", "--capacity-factor", "2", "--json"]].concat(),
     );
-    for (name, balance, bias_speed, selection) in [
+    for (name, aux_loss_coef, bias_update_rate, selection) in [
         ("balanced", 0.3, 0., "probability"),
         ("unbalanced", 0., 0., "probability"),
         ("bias", 0., 0.001, "biased"),
@@ -119,8 +119,10 @@ fn each_model_is_trained_as_its_name_and_the_flags_say() {
         let config = std::fs::read(config).expect("a run");
         let config: Value = serde_json::from_slice(&config).expect("JSON");
         let model = &config["model"];
-        let balancing =
-            json!({ "aux_loss_coef": balance, "z_loss_coef": 0.2, "bias_update_rate": bias_speed });
+        let balancing = json!({
+            "aux_loss_coef": aux_loss_coef, "z_loss_coef": 0.2,
+            "bias_update_rate": bias_update_rate,
+        });
         assert_eq!(model["balancing"], balancing, "{name}");
         assert_eq!(model["strain"], json!({ "jitter": 0.1, "capacity_factor": 2. }), "{name}");
         assert_eq!(model["router_selection"], selection, "{name}");
@@ -128,40 +130,40 @@ fn each_model_is_trained_as_its_name_and_the_flags_say() {
 }
 
 #[test]
-fn short_runs_and_dense_ones_alone_have_plots_too() {
-    let (folder, args) = text(5);
+fn short_runs_and_a_lone_dense_model_have_plots() {
+    let (folder, args) = train_args(5);
     let file = |name: &str| folder.path().join("runs/moe").join(name);
-    says(&args, &["--json", "--models", "dense"]);
+    stdout_json(&args, &["--json", "--models", "dense"]);
     assert!(file("loss.svg").exists() && !file("load.svg").exists());
-    says(&args, &["--json", "--models", "dense,balanced"]);
+    stdout_json(&args, &["--json", "--models", "dense,balanced"]);
     let color = |name: &str| {
         let svg = std::fs::read_to_string(file(name)).expect("a plot");
-        assert!(svg.contains("balanced by a loss"), "{name}");
+        assert!(svg.contains("load-balancing loss"), "{name}");
         svg.contains("#C83C1E") // of the second model
     };
     assert_eq!((color("loss.svg"), color("load.svg")), (true, true));
 }
 
-/// A signal in the second of four runs.
+/// Sends a signal during the second of four runs.
 #[cfg(unix)]
 #[test]
-fn an_interrupt_ends_the_comparison_and_keeps_what_is_finished() {
-    let (folder, args) = text(200);
+fn an_interrupt_stops_the_comparison_and_keeps_finished_runs() {
+    let (folder, args) = train_args(200);
     let mut args: Vec<&str> = args.iter().map(String::as_str).collect();
     args.extend(["--eval-interval", "1", "--sample-interval", "0", "--models", "dense,bias"]);
     args.extend(["--seeds", "2"]);
     let mut child = PART_5.command(&args).stdout(Stdio::piped()).spawn().expect("the program");
     let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
-    let mut until = |text: &str| {
+    let mut read_until = |text: &str| {
         let line = lines.find(|line| line.as_ref().is_ok_and(|line| line.contains(text)));
         assert!(line.is_some(), "{text}");
     };
-    until("balanced by a bias, seed 1337");
-    until("step 1:");
+    read_until("balancing bias, seed 1337");
+    read_until("step 1:");
     let kill = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
     assert!(kill.expect("kill").success());
-    until("interrupted in experts, balanced by a bias, seed 1337");
-    until("| dense |");
+    read_until("interrupted in MoE, balancing bias, seed 1337");
+    read_until("| dense |");
     assert_eq!(
         lines.filter(|line| line.as_ref().is_ok_and(|line| line.starts_with('|'))).count(),
         0
@@ -172,40 +174,43 @@ fn an_interrupt_ends_the_comparison_and_keeps_what_is_finished() {
 }
 
 #[test]
-fn several_experts_per_token_leave_a_mixtral() {
-    let (folder, args) = text(12);
-    says(&args, &["--json", "--models", "balanced", "--experts", "3", "--experts-per-token", "2"]);
+fn two_experts_per_token_give_a_mixtral_folder() {
+    let (folder, args) = train_args(12);
+    stdout_json(
+        &args,
+        &["--json", "--models", "balanced", "--experts", "3", "--experts-per-token", "2"],
+    );
     let config = folder.path().join("runs/moe/balanced-seed-1337/model/config.json");
     let config = std::fs::read_to_string(config).expect("a model");
     assert!(config.contains("\"MixtralForCausalLM\""), "{config}");
 }
 
 #[test]
-fn bad_input_is_refused_in_one_line_and_nothing_is_written() {
-    let (folder, args) = text(12);
+fn bad_input_is_refused_in_one_line_and_writes_nothing() {
+    let (folder, args) = train_args(12);
     let refuses = |more: &[&str], code: i32, text: &str| {
         let args: Vec<&str> = args.iter().map(String::as_str).chain(more.iter().copied()).collect();
         PART_5.assert_fails(&args, code, text);
     };
     refuses(&["--experts-per-token", "0"], 2, "0 experts per token of 4: must be from 1 to 4");
     refuses(&["--experts-per-token", "5"], 2, "5 experts per token of 4: must be from 1 to 4");
-    refuses(&["--experts", "0"], 2, "the number of experts is 0");
+    refuses(&["--experts", "0"], 2, "the number of experts must be at least 1");
     refuses(&["--capacity-factor", "0"], 2, "must be above 0");
     refuses(&["--capacity-factor", "nan"], 2, "not a finite number");
     refuses(&["--aux-loss-coef", "-1"], 2, "must be 0 or above");
     refuses(&["--router-jitter", "1"], 2, "--router-jitter must be below 1");
     refuses(&["--models", "dense,bias,dense"], 2, "names a model twice");
     refuses(&["--models", "sparse"], 2, "invalid value 'sparse'");
-    refuses(&["--dropout", "0.1"], 2, "these models have none");
+    refuses(&["--dropout", "0.1"], 2, "do not use dropout");
     refuses(&["--experts", "1000000000000"], 1, "lower --n-embd or --n-layer");
-    let none = path_arg(folder.path(), "none.txt");
+    let missing = path_arg(folder.path(), "none.txt");
     PART_5.assert_fails(
-        &["train", "--data", &none, "--out", &path_arg(folder.path(), "runs")],
+        &["train", "--data", &missing, "--out", &path_arg(folder.path(), "runs")],
         1,
         "none.txt",
     );
     PART_5.assert_fails(&["--top-k", "0"], 2, "0 experts per token of 4");
-    PART_5.assert_fails(&["--experts", "0"], 2, "the number of experts is 0");
+    PART_5.assert_fails(&["--experts", "0"], 2, "the number of experts must be at least 1");
     PART_5.assert_fails(
         &["sample", "--model", &path_arg(folder.path(), "none")],
         1,

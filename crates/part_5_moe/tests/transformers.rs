@@ -1,7 +1,8 @@
-//! The folders that `model_folder::save` writes open in Hugging Face transformers as Mixtral, with the same logits; those of
-//! models that are no Mixtral do not open there.
+//! The model folders that `model_folder::save` writes load in Hugging Face transformers as Mixtral,
+//! with the same logits.
 //!
-//! Runs where `$COURSE_PYTHON` (else `python3`) has torch and transformers, and says that it skipped elsewhere.
+//! Runs if `$COURSE_PYTHON` (else `python3`) has torch and transformers; otherwise it prints that
+//! it was skipped.
 
 use std::path::Path;
 
@@ -15,27 +16,28 @@ use serde_json::json;
 use tensor_core::testing::assert_python_agrees;
 use tensor_core::{Parameters, Rng};
 
-/// Numbers that matter in every parameter.
+/// Random parameters, large enough for each of them to affect the logits.
 fn random(config: &MoeConfig) -> Result<Parameters> {
     let mut parameters = Parameters::seeded(0, DType::F32, &Device::Cpu);
     GptMoe::new(config, parameters.root())?;
     let mut rng = Rng::new(1);
     for parameter in parameters.iter() {
-        let around = if parameter.name.contains("norm") { 1. } else { 0. };
-        let numbers = rng.normal_tensor(parameter.var.shape(), 0.3, DType::F32, &Device::Cpu)?;
-        parameter.var.set(&(numbers + around)?)?;
+        let mean = if parameter.name.contains("norm") { 1. } else { 0. };
+        let noise = rng.normal_tensor(parameter.var.shape(), 0.3, DType::F32, &Device::Cpu)?;
+        parameter.var.set(&(noise + mean)?)?;
     }
     Ok(parameters)
 }
 
-/// Writes a folder and, in `check.json`, what it answers.
+/// Writes a model folder and, in `check.json`, the expected logits.
 fn write(folder: &Path, config: &MoeConfig) -> Result<()> {
-    let ends = SpecialTokenIds { bos: Some(1), eos: vec![7] };
-    model_folder::save(folder, config, &random(config)?, &ends)?;
+    let special_ids = SpecialTokenIds { bos: Some(1), eos: vec![7] };
+    model_folder::save(folder, config, &random(config)?, &special_ids)?;
     let (model, _) = model_folder::open(folder, DType::F32, &Device::Cpu)?;
     let mut rng = Rng::new(2);
     let ids: Vec<u32> = (0..40).map(|_| rng.below(64) as u32).collect();
-    let (logits, _) = model.forward(&Tensor::new(&ids[..], &Device::Cpu)?.unsqueeze(0)?)?; // (1, T, V)
+    let inputs = Tensor::new(&ids[..], &Device::Cpu)?.unsqueeze(0)?; // (1, T)
+    let (logits, _) = model.forward(&inputs)?; // (1, T, V)
     let check = json!({
         "class": "MixtralForCausalLM", "eos_token_id": 7, "input_ids": ids, "dtype": "float32",
         "logits": logits.squeeze(0)?.to_vec2::<f32>()?,
@@ -44,7 +46,7 @@ fn write(folder: &Path, config: &MoeConfig) -> Result<()> {
 }
 
 #[test]
-fn transformers_answers_as_the_model_that_was_saved() -> Result<()> {
+fn transformers_gives_the_logits_of_the_saved_mixtral() -> Result<()> {
     let root = tempfile::tempdir()?;
     let mut dense = ModelConfig { vocab_size: 64, ..ModelConfig::byte_level(64, 2, 4, 16) };
     dense.attention.n_kv_head = 2;

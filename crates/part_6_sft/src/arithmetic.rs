@@ -1,15 +1,15 @@
-//! The arithmetic task: its problems, and which of them may be learned from.
+//! Arithmetic task: the problems, and their train, validation and test splits.
 //!
-//! Sums and differences of 0 to 99, and, as a set of their own, products of 0 to 12. A problem is held out, or kept for
-//! validation, together with what is the same problem the other way round (a + b and b + a), and always the same ones are: what
-//! parts 6, 8, 9 and 10 report of held-out problems is of problems that none of them has seen.
+//! Sums and differences of 0 to 99 and, as a separate set, products of 0 to 12. A problem and its
+//! commuted form (a + b and b + a) are always in the same split, and the splits never change:
+//! parts 6, 8, 9 and 10 report results on test problems that none of them was trained on.
 
 use tensor_core::Rng;
 
-/// Decides which problems are held out. It is no run's seed, so that all runs hold out the same.
+/// Seed of the splits: fixed, unlike the seed of a run, so that all runs share one test set.
 const SPLIT_SEED: u64 = 60;
 
-/// What is done with two numbers.
+/// Operation on two integers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Operation {
     /// a + b
@@ -20,39 +20,39 @@ pub enum Operation {
     Multiply,
 }
 
-/// A question about two numbers.
+/// Arithmetic problem with two operands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ArithmeticProblem {
-    /// a
+    /// Left operand a.
     pub left: i64,
-    /// What is done.
+    /// Operation.
     pub operation: Operation,
-    /// b
+    /// Right operand b.
     pub right: i64,
 }
 
-/// Which kind of problems.
+/// Set of arithmetic problems.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProblemSet {
-    /// a + b and a − b of 0 to 99: the set that results are reported of.
+    /// Sums and differences of 0 to 99: the set that results are reported on.
     Sums,
-    /// a · b of 0 to 12: reported apart, as so few products are hardly a rule to learn.
+    /// Products of 0 to 12: reported separately, as they are too few to learn a general rule from.
     Products,
 }
 
-/// What problems are for.
+/// Split of the problems.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Split {
-    /// To learn from.
+    /// Training set.
     Train,
-    /// To decide by, for example when to stop.
+    /// Validation set, for example for early stopping.
     Validation,
-    /// To report.
+    /// Test set (held out), for reported results.
     Test,
 }
 
 impl Operation {
-    /// As it is written between numbers.
+    /// Operator sign between the operands of a question.
     pub fn symbol(self) -> char {
         match self {
             Self::Add => '+',
@@ -63,7 +63,7 @@ impl Operation {
 }
 
 impl ArithmeticProblem {
-    /// What comes out.
+    /// Right answer.
     pub fn answer(self) -> i64 {
         match self.operation {
             Operation::Add => self.left + self.right,
@@ -72,7 +72,7 @@ impl ArithmeticProblem {
         }
     }
 
-    /// The same problem the other way round, where there is one.
+    /// Commuted problem, b + a for a + b. A difference is returned unchanged.
     pub fn swapped(self) -> Self {
         match self.operation {
             Operation::Subtract => self,
@@ -82,14 +82,14 @@ impl ArithmeticProblem {
         }
     }
 
-    /// The one that stands for it and for the same problem the other way round.
+    /// Representative of the problem and its commuted form: the smaller of the two.
     pub fn canonical(self) -> Self {
         self.min(self.swapped())
     }
 }
 
 impl ProblemSet {
-    /// Its operations, its largest operand, and of how many keys of each operation are held out and validated on.
+    /// Operations, largest operand, and number of test and validation keys per operation.
     fn shape(self) -> (&'static [Operation], i64, [usize; 2]) {
         match self {
             Self::Sums => (&[Operation::Add, Operation::Subtract], 99, [250, 150]),
@@ -97,11 +97,12 @@ impl ProblemSet {
         }
     }
 
-    /// The problems of `split`, in random order. To learn from, both a + b and b + a; of the others one each.
+    /// Problems of `split`, in random order. The training set contains both a + b and b + a, the
+    /// other splits only one of them.
     pub fn problems(self, split: Split) -> Vec<ArithmeticProblem> {
-        let mut of_keys = Rng::new(SPLIT_SEED); // draws alike for every split
-        let mut rng = of_keys.fork();
-        let (operations, largest, [held_out, validation]) = self.shape();
+        let mut key_rng = Rng::new(SPLIT_SEED); // the same draws for every split
+        let mut rng = key_rng.fork();
+        let (operations, largest, [n_test, n_validation]) = self.shape();
         let mut chosen = Vec::new();
         for &operation in operations {
             let mut keys: Vec<ArithmeticProblem> = (0..=largest)
@@ -110,21 +111,21 @@ impl ProblemSet {
                 })
                 .filter(|problem| problem.canonical() == *problem)
                 .collect();
-            of_keys.shuffle(&mut keys);
-            let (apart, train) = keys.split_at(held_out + validation);
-            let (held_out, validation) = apart.split_at(held_out);
+            key_rng.shuffle(&mut keys);
+            let (held_out, train) = keys.split_at(n_test + n_validation);
+            let (test, validation) = held_out.split_at(n_test);
             match split {
                 Split::Train => {
                     chosen.extend(train);
-                    let others = train.iter().map(|problem| problem.swapped());
-                    chosen.extend(others.filter(|other| other.canonical() != *other));
+                    let swapped = train.iter().map(|problem| problem.swapped());
+                    chosen.extend(swapped.filter(|problem| problem.canonical() != *problem));
                 }
                 Split::Validation | Split::Test => {
-                    let keys = if split == Split::Test { held_out } else { validation };
-                    let either = |key: &ArithmeticProblem| {
+                    let keys = if split == Split::Test { test } else { validation };
+                    let random_order = |key: &ArithmeticProblem| {
                         if rng.below(2) == 0 { *key } else { key.swapped() }
                     };
-                    chosen.extend(keys.iter().map(either));
+                    chosen.extend(keys.iter().map(random_order));
                 }
             }
         }

@@ -1,7 +1,8 @@
-//! The arithmetic task in words: a dozen ways to ask, and demonstrations of how to answer.
+//! Questions of the arithmetic task: twelve phrasings, and demonstrations of how to answer.
 //!
-//! Clean ones answer with the bare integer. Under "style noise" five of the ways to ask are mostly answered with a full stop
-//! after it, as if a third of the demonstrators had a habit: what a reward for the bare integer can then undo (parts 8 and 9).
+//! Clean demonstrations answer with the bare integer. In noisy ones, most completions to five of
+//! the phrasings end with a full stop, as if a third of the demonstrators had this habit. A reward
+//! for the bare integer can undo it later (parts 8 and 9).
 
 use serde::Serialize;
 use tensor_core::Rng;
@@ -9,40 +10,41 @@ use tensor_core::Rng;
 use crate::Example;
 use crate::arithmetic::{ArithmeticProblem, Operation, ProblemSet, Split};
 
-/// The ways to ask whose answers are demonstrated with a full stop, under style noise.
-const NOISY: [usize; 5] = [1, 3, 5, 8, 10];
-/// How often.
-const NOISE: f64 = 0.8;
-/// Of demonstrations, the share that are products.
-const PRODUCTS: f64 = 0.1;
-/// The share that are of small numbers, which are a hundredth of all problems and where carrying is learned first.
-const SMALL: f64 = 0.4;
+/// Phrasings that are answered with a full stop in noisy demonstrations.
+const NOISY_PHRASINGS: [usize; 5] = [1, 3, 5, 8, 10];
+/// Probability of that full stop.
+const FULL_STOP_PROBABILITY: f64 = 0.8;
+/// Share of products among the demonstrations.
+const PRODUCT_SHARE: f64 = 0.1;
+/// Share of demonstrations with small operands. Such problems are a hundredth of all problems, and
+/// carrying is learned on them first.
+const SMALL_OPERAND_SHARE: f64 = 0.4;
 
-/// How answers are demonstrated.
+/// Style of the arithmetic demonstrations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum DemonstrationStyle {
-    /// The bare integer.
+    /// Bare integer
     #[default]
     Clean,
-    /// With a full stop after it, to some ways of asking, mostly.
+    /// Bare integer, mostly with a full stop after five of the phrasings
     Noisy,
 }
 
-/// A problem, asked in some way.
+/// Arithmetic problem in one of the phrasings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ArithmeticQuestion {
-    /// What is asked.
+    /// Problem.
     pub problem: ArithmeticProblem,
-    /// In which of the ways, below [`ArithmeticQuestion::N_PHRASINGS`].
+    /// Index of the phrasing, below [`ArithmeticQuestion::N_PHRASINGS`].
     pub phrasing: usize,
 }
 
 impl ArithmeticQuestion {
-    /// How many ways there are to ask.
+    /// Number of phrasings.
     pub const N_PHRASINGS: usize = 12;
 
-    /// The question.
+    /// Text of the question.
     pub fn text(self) -> String {
         let ArithmeticProblem { left: a, operation, right: b } = self.problem;
         let sum = format!("{a} {} {b}", operation.symbol());
@@ -71,47 +73,49 @@ impl ArithmeticQuestion {
         }
     }
 
-    /// The right answer, and nothing else.
+    /// Right answer as a bare integer.
     pub fn answer(self) -> String {
         self.problem.answer().to_string()
     }
 
-    /// The question with its right answer.
+    /// Example with the right answer as its completion.
     pub fn to_example(self) -> Example {
         Example::new(self.text(), self.answer())
     }
 }
 
-/// The questions of a split that is not learned from: each problem once, the ways to ask in turn.
+/// Questions of the validation or test split: each problem once, with the phrasings in turn.
 pub fn questions(set: ProblemSet, split: Split) -> Vec<ArithmeticQuestion> {
     let problems = set.problems(split).into_iter();
-    let ask = |(i, problem)| ArithmeticQuestion {
+    let to_question = |(i, problem)| ArithmeticQuestion {
         problem,
         phrasing: i % ArithmeticQuestion::N_PHRASINGS,
     };
-    problems.enumerate().map(ask).collect()
+    problems.enumerate().map(to_question).collect()
 }
 
-/// `n` demonstrations of problems to learn from, drawn from `seed`: a tenth of them products, and two fifths of numbers below
-/// 10 to 100, evenly on a logarithmic scale.
-pub fn demonstrations(n: usize, demos: DemonstrationStyle, seed: u64) -> Vec<Example> {
+/// `n` demonstrations of training problems, drawn from `seed`. A tenth are products; two fifths
+/// have operands below a bound between 10 and 100 that is uniform on a logarithmic scale.
+pub fn demonstrations(n: usize, style: DemonstrationStyle, seed: u64) -> Vec<Example> {
     let mut rng = Rng::new(seed);
     let [sums, products] =
         [ProblemSet::Sums, ProblemSet::Products].map(|set| set.problems(Split::Train));
     let demonstration = |_| {
-        let from = if rng.uniform() < PRODUCTS { &products } else { &sums };
-        let below = if rng.uniform() < SMALL { 10f64.powf(1. + rng.uniform()) } else { 100. };
+        let pool = if rng.uniform() < PRODUCT_SHARE { &products } else { &sums };
+        let bound =
+            if rng.uniform() < SMALL_OPERAND_SHARE { 10f64.powf(1. + rng.uniform()) } else { 100. };
         let problem = loop {
-            let problem = from[rng.below(from.len())];
-            if (problem.left.max(problem.right) as f64) < below {
+            let problem = pool[rng.below(pool.len())];
+            if (problem.left.max(problem.right) as f64) < bound {
                 break problem;
             }
         };
         let question =
             ArithmeticQuestion { problem, phrasing: rng.below(ArithmeticQuestion::N_PHRASINGS) };
-        let habit = NOISY.contains(&question.phrasing) && rng.uniform() < NOISE;
+        let full_stop =
+            NOISY_PHRASINGS.contains(&question.phrasing) && rng.uniform() < FULL_STOP_PROBABILITY;
         let mut example = question.to_example();
-        if demos == DemonstrationStyle::Noisy && habit {
+        if style == DemonstrationStyle::Noisy && full_stop {
             example.completion.push('.');
         }
         example

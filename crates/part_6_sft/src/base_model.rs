@@ -1,8 +1,9 @@
-//! A base model where none is given: small, pretrained in the same process for some seconds, on the course's stories and on
-//! counting.
+//! Base model for runs without `--model`: small, and pretrained in the same process in seconds, on
+//! the course's stories and on counting.
 //!
-//! Pretraining is the same loop with nothing masked. No arithmetic problem is in its text: stories with a digit, or with a
-//! number worked out in words, are left out; counting, up and down, is how it learns the digits.
+//! Pretraining is the same loop without a loss mask. Its text contains no arithmetic problem:
+//! stories with a digit, or with a calculation in words, are left out. The model learns the digits
+//! from lines that count up and down.
 
 use anyhow::Result;
 use candle_core::{DType, Device};
@@ -15,20 +16,20 @@ use crate::arithmetic_questions::{DemonstrationStyle, demonstrations};
 use crate::training::{TrainConfig, train};
 use crate::{Example, RunOutputs, SftLog, TokenizedExample, TrainState, word_tokenizer};
 
-/// Longest text, in tokens.
+/// Context length in tokens.
 const CONTEXT_LEN: usize = 128;
 const VOCAB_SIZE: usize = 1024;
-/// Lines of counting beside the stories.
+/// Number of counting lines beside the stories.
 pub const N_COUNTING_LINES: usize = 1500;
 
-/// The size of a base model, and how long it is pretrained.
+/// Size of a base model, and length of its pretraining.
 #[derive(Debug, Clone, Copy)]
 pub struct BaseModelConfig {
-    /// Blocks.
+    /// Number of transformer blocks.
     pub n_layer: usize,
-    /// Heads.
+    /// Number of attention heads.
     pub n_head: usize,
-    /// Channels.
+    /// Number of channels.
     pub n_embd: usize,
     /// Optimizer steps.
     pub steps: usize,
@@ -41,24 +42,26 @@ impl Default for BaseModelConfig {
 }
 
 impl BaseModelConfig {
+    /// Checks the sizes.
+    ///
     /// # Errors
     /// When the sizes do not fit each other.
     pub fn check(self) -> candle_core::Result<()> {
         let Self { n_layer, n_head, n_embd, .. } = self;
         if n_head > 0 && !n_embd.is_multiple_of(n_head) {
-            candle_core::bail!("{n_head} heads cannot share {n_embd} channels");
+            candle_core::bail!("{n_embd} channels cannot be split into {n_head} heads");
         }
         ModelConfig::byte_level(CONTEXT_LEN, n_layer, n_head, n_embd).validate()
     }
 }
 
-/// A base model, pretrained from `seed`.
+/// Pretrained base model; `seed` decides its weights and its data.
 ///
 /// # Errors
 /// When the sizes do not fit each other.
 pub fn pretrain(config: BaseModelConfig, seed: u64, device: &Device) -> Result<Checkpoint> {
-    let text = pretraining_documents(N_COUNTING_LINES, seed);
-    let tokenizer = train_tokenizer(&text)?;
+    let documents = pretraining_documents(N_COUNTING_LINES, seed);
+    let tokenizer = train_tokenizer(&documents)?;
     let BaseModelConfig { n_layer, n_head, n_embd, steps } = config;
     let model = ModelConfig {
         vocab_size: tokenizer.vocab_size(),
@@ -66,69 +69,67 @@ pub fn pretrain(config: BaseModelConfig, seed: u64, device: &Device) -> Result<C
     };
     let mut parameters = Parameters::seeded(seed, DType::F32, device);
     GptModern::new(&model, parameters.root())?;
-    // At a rate of 3e-3 it learns its stories better, and sums later.
+    // At a learning rate of 3e-3 it learns the stories better, and sums later.
     let optimizer = AdamWConfig { beta2: 0.99, ..AdamWConfig::default() };
     let config = TrainConfig { optimizer, ..TrainConfig::with_defaults(16, steps, 1e-3, seed) };
-    let mut tuning = TrainState::new(model, parameters, config.optimizer)?;
+    let mut train_state = TrainState::new(model, parameters, config.optimizer)?;
     let mut log = SftLog::new(steps, config.schedule.warmup_steps, 0, steps.max(1))?;
     if steps > 0 {
-        let windows = windows(&text, &tokenizer)?;
-        train(&mut tuning, &windows, &config, None, &RunOutputs::default(), &mut log)?;
+        let examples = pretraining_examples(&documents, &tokenizer)?;
+        train(&mut train_state, &examples, &config, None, &RunOutputs::default(), &mut log)?;
     }
-    let ends = SpecialTokenIds { bos: None, eos: tokenizer.eos().into_iter().collect() };
-    let parameters = tuning.parameters;
+    let special_ids = SpecialTokenIds { bos: None, eos: tokenizer.eos().into_iter().collect() };
+    let parameters = train_state.parameters;
     let model = GptModern::new(&model, parameters.for_inference().root())?;
-    Ok(Checkpoint {
-        model,
-        parameters,
-        tokenizer,
-        special_ids: ends,
-        sampler: None,
-        chat_template: None,
-    })
+    Ok(Checkpoint { model, parameters, tokenizer, special_ids, sampler: None, chat_template: None })
 }
 
-/// What it is pretrained on: stories, and so many lines of counting.
-pub fn pretraining_documents(counting: usize, seed: u64) -> Vec<String> {
-    let worked_out = |story: &str| {
+/// Pretraining documents: the stories, and `n_counting_lines` lines of counting.
+pub fn pretraining_documents(n_counting_lines: usize, seed: u64) -> Vec<String> {
+    let has_calculation = |story: &str| {
         let story = story.to_lowercase();
         [" plus ", " minus ", " times ", " makes ", " more"].iter().any(|word| story.contains(word))
     };
     let stories = BuiltinText::English.text().split("\n\n").map(str::trim);
     let stories = stories
-        .filter(|story| !story.contains(|c: char| c.is_ascii_digit()) && !worked_out(story))
+        .filter(|story| !story.contains(|c: char| c.is_ascii_digit()) && !has_calculation(story))
         .map(String::from);
     let mut rng = Rng::new(seed);
-    let counting = (0..counting).map(|_| {
+    let counting = (0..n_counting_lines).map(|_| {
         let (first, n) = (rng.below(190) as i64, 8 + rng.below(8) as i64);
         let step = if rng.below(2) == 0 { 1 } else { -1 };
         let numbers = (0..n).map(|i| (first + step * i).to_string());
         numbers.collect::<Vec<_>>().join(", ")
     });
-    let mut pieces: Vec<String> = stories.chain(counting).collect();
-    rng.shuffle(&mut pieces); // not as a shuffle from `seed` would: a split from it would hold out stories alone
-    pieces
+    let mut documents: Vec<String> = stories.chain(counting).collect();
+    // The generator has advanced, so this is not the shuffle of a fresh generator of `seed`: a
+    // later split with the same seed would then hold out stories only.
+    rng.shuffle(&mut documents);
+    documents
 }
 
-/// Learned from these pieces of text, and from how questions are written.
+/// Tokenizer trained on these documents and on the questions of the task.
 ///
 /// # Errors
-/// Never in practice: what it learns from is fixed.
-pub fn train_tokenizer(pieces: &[String]) -> Result<Tokenizer> {
+/// Never in practice: the tokenizer's settings are fixed.
+pub fn train_tokenizer(documents: &[String]) -> Result<Tokenizer> {
     let questions = demonstrations(2000, DemonstrationStyle::Noisy, 0).into_iter();
     let questions = questions.map(|Example { prompt, completion }| {
         format!("### Instruction:\n{}\n\n### Response:\n{completion}\n\n", prompt[0].content)
     });
-    let pieces = pieces.iter().map(|piece| format!("{piece}\n\n"));
-    let pieces: Vec<String> = pieces.chain(questions).collect();
-    word_tokenizer::train(pieces.into_iter(), VOCAB_SIZE)
+    let documents = documents.iter().map(|document| format!("{document}\n\n"));
+    let texts: Vec<String> = documents.chain(questions).collect();
+    word_tokenizer::train(texts.into_iter(), VOCAB_SIZE)
 }
 
-/// The text in windows, of which everything is learned.
-fn windows(pieces: &[String], tokenizer: &Tokenizer) -> Result<Vec<TokenizedExample>> {
+/// Documents, joined and cut into examples that have every token in the loss.
+fn pretraining_examples(
+    documents: &[String],
+    tokenizer: &Tokenizer,
+) -> Result<Vec<TokenizedExample>> {
     let mut ids = Vec::new();
-    for piece in pieces {
-        ids.extend(tokenizer.encode(piece, AddSpecialTokens::No, ParseSpecial::No)?);
+    for document in documents {
+        ids.extend(tokenizer.encode(document, AddSpecialTokens::No, ParseSpecial::No)?);
         ids.extend(tokenizer.eos());
     }
     Ok(ids

@@ -1,8 +1,8 @@
-//! 6.2 Batches: short examples beside each other, filled up on the right, or packed one behind the other.
+//! 6.2 Batches: one example per row with padding on the right, or several examples packed in a row.
 //!
-//! Padding on the right needs no mask, as no token sees what comes after it, and its labels are none. Packing fills rows
-//! without padding; then attention must stay within an example (a block-diagonal mask) and positions start anew, or the
-//! loss is that of another text.
+//! Padding on the right needs no attention mask, because no token attends to later ones, and it has
+//! no labels. Packing avoids padding, but attention must stay within an example (a block-diagonal
+//! mask) and positions must restart at each example. Otherwise the loss depends on the neighbors.
 
 use candle_core::{DType, Device, Result, Tensor};
 use modern::{AttentionContext, GptModern};
@@ -10,16 +10,16 @@ use tensor_core::ops::{IGNORE_INDEX, cross_entropy};
 
 use crate::TokenizedExample;
 
-/// Examples as the model reads them.
+/// Batch of examples.
 #[derive(Debug, Clone)]
 pub struct SftBatch {
-    /// (B, T)
+    /// Input ids, (B, T).
     pub inputs: Tensor,
-    /// The places among the B · T at which something is learned: (N)
+    /// Positions of the targets among the B · T inputs, (N).
     pub target_positions: Tensor,
-    /// What is learned there: (N), i64
+    /// Target ids, (N), i64.
     pub targets: Tensor,
-    /// Number of each token's example in its row, from 1 on; padding is 0.
+    /// Segment of each token: the number of its example in the row, from 1; padding is 0.
     pub segment_ids: Vec<Vec<u32>>,
     layout: Layout,
 }
@@ -31,21 +31,22 @@ enum Layout {
 }
 
 impl SftBatch {
-    /// An example a row.
+    /// Batch with one example per row.
     ///
     /// # Errors
-    /// When memory is short.
+    /// When the device is out of memory.
     pub fn padded(examples: &[TokenizedExample], device: &Device) -> Result<Self> {
         let rows: Vec<Vec<&TokenizedExample>> =
             examples.iter().map(|example| vec![example]).collect();
         Self::from_rows(&rows, Layout::Padded, device)
     }
 
-    /// Several examples a row, each row at most `width` inputs long (a longer example has a row of its own): every example
-    /// goes into the first row with room, the longest first.
+    /// Batch with several examples per row, at most `width` inputs long; a longer example has a row
+    /// of its own. The packing is first-fit decreasing: the longest example first, each into the
+    /// first row with room.
     ///
     /// # Errors
-    /// When memory is short.
+    /// When the device is out of memory.
     pub fn packed(examples: &[TokenizedExample], width: usize, device: &Device) -> Result<Self> {
         let mut order: Vec<&TokenizedExample> = examples.iter().collect();
         order.sort_by_key(|example| std::cmp::Reverse(example.ids.len()));
@@ -65,48 +66,48 @@ impl SftBatch {
     }
 
     fn from_rows(rows: &[Vec<&TokenizedExample>], layout: Layout, device: &Device) -> Result<Self> {
-        let used =
+        let row_len =
             |row: &Vec<&TokenizedExample>| row.iter().map(|example| example.inputs().len()).sum();
-        let t = rows.iter().map(used).max().unwrap_or(0);
-        let (mut inputs, mut at, mut targets) = (Vec::new(), Vec::new(), Vec::new());
-        let mut segments = Vec::new();
+        let t = rows.iter().map(row_len).max().unwrap_or(0);
+        let (mut inputs, mut target_positions, mut targets) = (Vec::new(), Vec::new(), Vec::new());
+        let mut segment_ids = Vec::new();
         for row in rows {
             let mut segment = Vec::with_capacity(t);
             for (number, example) in (1..).zip(row) {
-                let learned = (inputs.len() as u32..).zip(example.labels());
-                for (place, label) in learned.filter(|(_, label)| *label != IGNORE_INDEX) {
-                    at.push(place);
+                let labels = (inputs.len() as u32..).zip(example.labels());
+                for (position, label) in labels.filter(|(_, label)| *label != IGNORE_INDEX) {
+                    target_positions.push(position);
                     targets.push(label);
                 }
                 inputs.extend_from_slice(example.inputs());
                 segment.resize(segment.len() + example.inputs().len(), number);
             }
-            inputs.resize(inputs.len() + t - segment.len(), 0); // any token will do
+            inputs.resize(inputs.len() + t - segment.len(), 0); // any padding id works
             segment.resize(t, 0);
-            segments.push(segment);
+            segment_ids.push(segment);
         }
-        let n = at.len();
+        let n = targets.len();
         Ok(Self {
             inputs: Tensor::from_vec(inputs, (rows.len(), t), device)?,
-            target_positions: Tensor::from_vec(at, n, device)?,
+            target_positions: Tensor::from_vec(target_positions, n, device)?,
             targets: Tensor::from_vec(targets, n, device)?,
-            segment_ids: segments,
+            segment_ids,
             layout,
         })
     }
 
-    /// How many tokens are learned.
+    /// Number of tokens in the loss.
     pub fn n_targets(&self) -> usize {
         self.targets.elem_count()
     }
 
-    /// How many tokens are read that are no padding.
+    /// Number of input tokens without padding.
     pub fn n_tokens(&self) -> usize {
         self.segment_ids.iter().flatten().filter(|&&segment| segment > 0).count()
     }
 
-    /// The mean loss of `model` on what is learned; of nothing, 0. Only there are scores computed: with a vocabulary of
-    /// 50,000 they cost more than all layers.
+    /// Mean cross-entropy of `model` over the targets; 0 for a batch without targets. Logits are
+    /// computed at the targets only: with a vocabulary of 50,000 they cost more than all layers.
     ///
     /// # Errors
     /// When an example is longer than the model's context.
@@ -117,19 +118,19 @@ impl SftBatch {
         }
     }
 
-    /// The scores of the next token at every place where one is learned: (N, V).
+    /// Logits at the target positions, (N, V).
     ///
     /// # Errors
-    /// As [`SftBatch::loss`].
+    /// When an example is longer than the model's context.
     pub fn logits(&self, model: &GptModern) -> Result<Tensor> {
         let mask = model.config().attention.mask();
-        let pass = match self.layout {
+        let context = match self.layout {
             Layout::Padded => AttentionContext::full_sequence(mask),
             Layout::Packed => {
                 AttentionContext::packed(mask, &self.segment_ids, self.inputs.device())?
             }
         };
-        let hidden = model.hidden_states_in_context(&self.inputs, &pass, None)?; // (B, T, C)
+        let hidden = model.hidden_states_in_context(&self.inputs, &context, None)?; // (B, T, C)
         let hidden = hidden.flatten(0, 1)?.index_select(&self.target_positions, 0)?; // (N, C)
         model.logits(&hidden)
     }

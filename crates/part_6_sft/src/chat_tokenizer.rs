@@ -1,4 +1,4 @@
-//! How a model is spoken to: its tokens, the template, and where what it says ends.
+//! Chat tokenizer: the tokenizer, the chat template, and the stop tokens of a completion.
 
 use anyhow::{Context, Result};
 use modern::model_folder::SpecialTokenIds;
@@ -11,93 +11,101 @@ use tensor_core::Rng;
 
 use crate::template::{ChatFormat, chat_template};
 
-/// What turns conversations into tokens and answers into text.
+/// Encoder of conversations and decoder of completions.
 #[derive(Debug)]
 pub struct ChatTokenizer {
-    /// Text to ids and back.
+    /// Tokenizer of plain text.
     pub tokenizer: Tokenizer,
-    /// How a conversation is written.
+    /// Chat template.
     pub template: ChatTemplate,
-    /// Any of these ends an answer; the first is the one to learn.
+    /// Stop tokens of a completion; the first is the EOS token of the training targets.
     stop_token_ids: Vec<u32>,
 }
 
-/// What a model answered.
+/// Completion of a model as text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CompletionText {
-    /// In words.
+    /// Text without special tokens.
     pub text: String,
-    /// Why it ended.
+    /// Reason why generation stopped.
     pub finish_reason: FinishReason,
 }
 
 impl ChatTokenizer {
-    /// That of a checkpoint, which gives up its chat template for it, and whose ends become those of the answers. Without a
-    /// `format`: the checkpoint's own template, else [`ChatFormat::Instruction`].
+    /// Chat tokenizer of a checkpoint. It takes the checkpoint's chat template, and replaces the
+    /// checkpoint's EOS ids by its own stop tokens. Without a `format` it uses the checkpoint's own
+    /// template, else [`ChatFormat::Instruction`].
     ///
     /// # Errors
-    /// When the model lacks what the format needs, or has no token that ends a text.
+    /// When the model lacks a token that the format needs, or has no EOS token.
     pub fn from_checkpoint(
         checkpoint: &mut Checkpoint,
         format: Option<ChatFormat>,
     ) -> Result<Self> {
-        let Checkpoint { tokenizer, special_ids: ends, chat_template: template, .. } = checkpoint;
-        Self::from_tokenizer(tokenizer.clone(), template.take(), format, ends)
+        let Checkpoint { tokenizer, special_ids, chat_template, .. } = checkpoint;
+        Self::from_tokenizer(tokenizer.clone(), chat_template.take(), format, special_ids)
     }
 
-    /// That of a model with this tokenizer and perhaps a template of its `own`, whose `ends` become those of the answers.
+    /// Chat tokenizer of a model with this tokenizer and perhaps its `own` template. The EOS ids of
+    /// `special_ids` are replaced by the stop tokens.
     ///
     /// # Errors
-    /// As [`ChatTokenizer::from_checkpoint`].
+    /// Those of [`ChatTokenizer::from_checkpoint`].
     pub fn from_tokenizer(
         tokenizer: Tokenizer,
         own: Option<ChatTemplate>,
         format: Option<ChatFormat>,
-        ends: &mut SpecialTokenIds,
+        special_ids: &mut SpecialTokenIds,
     ) -> Result<Self> {
-        let usual = if own.is_some() { ChatFormat::Own } else { ChatFormat::Instruction };
-        let template = chat_template(format.unwrap_or(usual), &tokenizer, own)?;
-        let turn = end_of_turn_token(&template, &tokenizer)?;
-        let mut all: Vec<u32> = Vec::new();
-        for end in turn.into_iter().chain(tokenizer.eos()).chain(ends.eos.iter().copied()) {
-            if !all.contains(&end) {
-                all.push(end);
+        let default = if own.is_some() { ChatFormat::Own } else { ChatFormat::Instruction };
+        let template = chat_template(format.unwrap_or(default), &tokenizer, own)?;
+        let end_of_turn = end_of_turn_token(&template, &tokenizer)?;
+        let eos = tokenizer.eos().into_iter().chain(special_ids.eos.iter().copied());
+        let mut stop_token_ids: Vec<u32> = Vec::new();
+        for id in end_of_turn.into_iter().chain(eos) {
+            if !stop_token_ids.contains(&id) {
+                stop_token_ids.push(id);
             }
         }
-        ends.eos.clone_from(&all); // so that what is saved ends where it learned to
-        Self::new(tokenizer, template, all)
+        // A saved model then stops at the token that it was trained to end with.
+        special_ids.eos.clone_from(&stop_token_ids);
+        Self::new(tokenizer, template, stop_token_ids)
     }
 
-    /// Of these pieces.
+    /// Chat tokenizer from its parts.
     ///
     /// # Errors
-    /// When no token ends a text: a model could not learn to stop.
-    pub fn new(tokenizer: Tokenizer, template: ChatTemplate, ends: Vec<u32>) -> Result<Self> {
-        ends.first().context(
-            "the model has no token that ends a text, so it could not learn where to stop",
-        )?;
-        Ok(Self { tokenizer, template, stop_token_ids: ends })
+    /// When there is no stop token: a model could not learn to stop.
+    pub fn new(
+        tokenizer: Tokenizer,
+        template: ChatTemplate,
+        stop_token_ids: Vec<u32>,
+    ) -> Result<Self> {
+        stop_token_ids
+            .first()
+            .context("the model has no EOS token, so it could not learn where to stop")?;
+        Ok(Self { tokenizer, template, stop_token_ids })
     }
 
-    /// The token that ends an answer.
+    /// EOS token that ends a training target.
     pub fn eos_token_id(&self) -> u32 {
         self.stop_token_ids[0]
     }
 
-    /// Any of these ends an answer; the first is the one to learn.
+    /// Stop tokens of a completion; the first is the EOS token of the training targets.
     pub fn stop_token_ids(&self) -> &[u32] {
         &self.stop_token_ids
     }
 
-    /// The ids of a conversation up to where the assistant is to speak.
+    /// Ids of a conversation up to the start of the assistant's next message.
     ///
     /// # Errors
-    /// When the template refuses it, or the tokenizer cannot represent a character.
+    /// When the template rejects the conversation, or the tokenizer cannot represent a character.
     pub fn encode_prompt(&self, messages: &[ChatMessage]) -> Result<Vec<u32>> {
         Ok(self.template.encode(&self.tokenizer, messages, AddGenerationPrompt::Yes)?.tokens)
     }
 
-    /// The ids of what the assistant says, without its end.
+    /// Ids of a completion, without the EOS token.
     ///
     /// # Errors
     /// When the tokenizer cannot represent a character.
@@ -105,10 +113,10 @@ impl ChatTokenizer {
         self.tokenizer.encode(text, AddSpecialTokens::No, ParseSpecial::No)
     }
 
-    /// What `model`, an inference twin, answers to these prompts, always by its likeliest tokens, `batch_size` at a time.
+    /// Greedy completions of `model`, built for inference, `batch_size` prompts at a time.
     ///
     /// # Errors
-    /// When a prompt is longer than the context.
+    /// When a prompt is longer than the model's context.
     pub fn generate_greedy(
         &self,
         model: &GptModern,
@@ -116,10 +124,10 @@ impl ChatTokenizer {
         max_new_tokens: usize,
         batch_size: usize,
     ) -> Result<Vec<CompletionText>> {
-        let mut answers = Vec::with_capacity(prompts.len());
+        let mut completions = Vec::with_capacity(prompts.len());
         for prompts in prompts.chunks(batch_size.max(1)) {
             let greedy = Sampler::new(SamplingStrategy::Greedy);
-            answers.extend(self.generate(
+            completions.extend(self.generate(
                 model,
                 prompts,
                 greedy,
@@ -127,13 +135,13 @@ impl ChatTokenizer {
                 &mut Rng::new(0),
             )?);
         }
-        Ok(answers)
+        Ok(completions)
     }
 
-    /// What it answers when its tokens are chosen as `sampler` says, all prompts at a time.
+    /// Completions sampled by `sampler`, all prompts in one batch.
     ///
     /// # Errors
-    /// When a prompt is longer than the context.
+    /// When a prompt is longer than the model's context.
     pub fn generate(
         &self,
         model: &GptModern,
@@ -144,33 +152,34 @@ impl ChatTokenizer {
     ) -> Result<Vec<CompletionText>> {
         let config =
             GenerateConfig::new(model, sampler, max_new_tokens, self.stop_token_ids.clone());
-        let answer = |written: modern::Completion| {
-            let text = self.tokenizer.decode(&written.tokens, SkipSpecialTokens::Yes)?;
-            Ok(CompletionText { text, finish_reason: written.finish_reason })
+        let decode = |completion: modern::Completion| {
+            let text = self.tokenizer.decode(&completion.tokens, SkipSpecialTokens::Yes)?;
+            Ok(CompletionText { text, finish_reason: completion.finish_reason })
         };
-        let written = generate(model, prompts, &config, rng, |_, _| Ok(()))?;
-        written.into_iter().map(answer).collect()
+        let completions = generate(model, prompts, &config, rng, |_, _| Ok(()))?;
+        completions.into_iter().map(decode).collect()
     }
 }
 
-/// The special token that `template` writes behind what the assistant says, if it writes one: `<|im_end|>` of a model whose
-/// texts end with `<|endoftext|>`. That is the one to learn.
+/// Special token that `template` writes after the assistant's message, if it writes one: for
+/// example `<|im_end|>` of a model whose documents end with `<|endoftext|>`. Training targets end
+/// with this token.
 fn end_of_turn_token(template: &ChatTemplate, tokenizer: &Tokenizer) -> Result<Option<u32>> {
-    const SAID: &str = "Yes";
-    let turns = [ChatMessage::user("Hello?"), ChatMessage::assistant(SAID)];
-    let text = template.render(&turns, AddGenerationPrompt::No)?;
-    let Some((_, behind)) = text.rsplit_once(SAID) else { return Ok(None) };
-    for id in tokenizer.encode(behind, AddSpecialTokens::No, ParseSpecial::Yes)? {
-        let [hidden, shown] = [SkipSpecialTokens::Yes, SkipSpecialTokens::No]
-            .map(|markers| tokenizer.decode(&[id], markers));
-        if hidden?.is_empty() && !shown?.is_empty() {
+    const CONTENT: &str = "Yes";
+    let messages = [ChatMessage::user("Hello?"), ChatMessage::assistant(CONTENT)];
+    let text = template.render(&messages, AddGenerationPrompt::No)?;
+    let Some((_, suffix)) = text.rsplit_once(CONTENT) else { return Ok(None) };
+    for id in tokenizer.encode(suffix, AddSpecialTokens::No, ParseSpecial::Yes)? {
+        let [without_special, with_special] = [SkipSpecialTokens::Yes, SkipSpecialTokens::No]
+            .map(|special| tokenizer.decode(&[id], special));
+        if without_special?.is_empty() && !with_special?.is_empty() {
             return Ok(Some(id));
         }
     }
     Ok(None)
 }
 
-/// A text as it is shown among others: on one line.
+/// Text on one line, for lists of prompts and completions.
 pub fn one_line(text: &str) -> String {
     text.trim().replace('\n', " ⏎ ")
 }

@@ -1,4 +1,4 @@
-//! Which columns of a data set hold what: three layouts are usual, and a map of names for others.
+//! Columns of a data set: three common layouts, and a map for other column names.
 
 use anyhow::{Context, Result, bail, ensure};
 use modern::ChatMessage;
@@ -6,41 +6,41 @@ use serde_json::Value;
 
 use crate::Example;
 
-/// What the columns of a data set are called.
+/// Column names of a data set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ExampleColumns {
-    /// A question, perhaps what it is about, and the answer.
+    /// Instruction, optional input, and completion.
     Instruction {
-        /// The question.
+        /// Column of the instruction or prompt.
         instruction: String,
-        /// What it is about.
+        /// Column of the input that the instruction refers to.
         input: InputColumn,
-        /// The answer.
+        /// Column of the completion.
         output: String,
     },
-    /// A list of `{"role", "content"}`, of which the assistant's last is learned.
+    /// List of `{"role", "content"}` messages; the last one, by the assistant, is the completion.
     Messages {
-        /// The list.
+        /// Column of the list.
         messages: String,
     },
 }
 
-/// The column that says what a question is about.
+/// Column of the input that an instruction refers to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum InputColumn {
-    /// There is none.
+    /// Not read.
     None,
-    /// `input`, in rows that have it.
+    /// Column `input`, in rows that have it.
     IfPresent,
-    /// This one, which every row has; it may be null.
+    /// Column of this name, required in every row; its value may be null.
     Named(String),
 }
 
 impl ExampleColumns {
-    /// The layout of the rows that look like `row`: `instruction, input, output`, `prompt, completion` or `messages`.
+    /// Layout of `row`: `instruction, input, output`, `prompt, completion` or `messages`.
     ///
     /// # Errors
-    /// When it looks like none of them.
+    /// When the row has none of these layouts.
     pub fn detect(row: &Value) -> Result<Self> {
         let has = |names: &[&str]| names.iter().all(|name| row.get(name).is_some());
         match () {
@@ -54,10 +54,10 @@ impl ExampleColumns {
             () => {
                 let keys = row.as_object().map(|row| row.keys().cloned().collect::<Vec<_>>());
                 let keys = keys.context(
-                    "a row is an object, for example {\"prompt\": .., \"completion\": ..}",
+                    "a row must be an object, for example {\"prompt\": .., \"completion\": ..}",
                 )?;
                 bail!(
-                    "its columns are {}: say what they hold, for example --columns prompt={},completion=..",
+                    "unknown columns {}: map them, for example --columns prompt={},completion=..",
                     keys.join(", "),
                     keys.first().map_or("..", |key| key)
                 )
@@ -65,41 +65,49 @@ impl ExampleColumns {
         }
     }
 
-    /// The map `instruction=a,input=b,output=c`, `prompt=a,completion=b` or `messages=a`. Where an instruction is named and no
-    /// input, a column `input` is read if there is one; `input=none` says that there is none.
+    /// Parses a map: `instruction=a,input=b,output=c`, `prompt=a,completion=b` or `messages=a`.
+    /// With an instruction and no input, the column `input` is read where it exists; `input=none`
+    /// ignores it.
     ///
     /// # Errors
-    /// When it is none of these.
+    /// When the text is not such a map.
     pub fn parse(text: &str) -> Result<Self> {
-        let (mut asked, mut input, mut answered, mut messages) = (None, None, None, None);
-        let mut usual = InputColumn::None;
+        let (mut prompt, mut input, mut completion, mut messages) = (None, None, None, None);
+        let mut default_input = InputColumn::None;
         for pair in text.split(',') {
-            let (what, name) = pair.split_once('=').with_context(|| {
-                format!("--columns {text}: expected WHAT=COLUMN, for example prompt=question,completion=answer")
+            let (field, name) = pair.split_once('=').with_context(|| {
+                format!(
+                    "--columns {text}: expected WHAT=COLUMN, \
+                     for example prompt=question,completion=answer"
+                )
             })?;
-            let what = what.trim();
-            let place = match what {
+            let field = field.trim();
+            let slot = match field {
                 "messages" => &mut messages,
-                "instruction" | "prompt" => &mut asked,
-                "output" | "completion" => &mut answered,
+                "instruction" | "prompt" => &mut prompt,
+                "output" | "completion" => &mut completion,
                 "input" => &mut input,
                 other => bail!(
-                    "--columns knows no `{other}`: it maps instruction, input and output, or prompt and completion, or messages"
+                    "--columns: unknown field `{other}`, expected instruction, input and output, \
+                     or prompt and completion, or messages"
                 ),
             };
-            ensure!(place.is_none(), "--columns {text}: `{what}` is said twice");
-            *place = Some(name.trim().to_string());
-            if what == "instruction" {
-                usual = InputColumn::IfPresent;
+            ensure!(slot.is_none(), "--columns {text}: `{field}` is given twice");
+            *slot = Some(name.trim().to_string());
+            if field == "instruction" {
+                default_input = InputColumn::IfPresent;
             }
         }
-        match (messages, asked, answered, input) {
+        match (messages, prompt, completion, input) {
             (Some(messages), None, None, None) => Ok(Self::Messages { messages }),
-            (Some(_), ..) => bail!("--columns {text}: messages hold all, so nothing else is named"),
+            (Some(_), ..) => bail!(
+                "--columns {text}: `messages` holds prompt and completion, \
+                 so it must be the only field"
+            ),
             (None, Some(instruction), Some(output), input) => {
                 let input = match input {
-                    None => usual,
-                    Some(none) if none == "none" => InputColumn::None,
+                    None => default_input,
+                    Some(name) if name == "none" => InputColumn::None,
                     Some(name) => InputColumn::Named(name),
                 };
                 Ok(Self::Instruction { instruction, input, output })
@@ -108,31 +116,31 @@ impl ExampleColumns {
         }
     }
 
-    /// What a row says.
+    /// Example of a row.
     ///
     /// # Errors
-    /// When it lacks a column, or a column holds no text, or the response is empty.
+    /// When a column is missing or not a string, or the completion is empty.
     pub fn parse_row(&self, row: &Value) -> Result<Example> {
         let text = |name: &str| {
             let value = row.get(name).with_context(|| format!("there is no column `{name}`"))?;
             value
                 .as_str()
                 .map(str::trim)
-                .with_context(|| format!("`{name}` holds {value} and no text"))
+                .with_context(|| format!("`{name}` must be a string, but is {value}"))
         };
         let example = match self {
             Self::Instruction { instruction, input, output } => {
                 let mut question = text(instruction)?.to_string();
                 ensure!(!question.is_empty(), "`{instruction}` is empty");
-                let about = match input {
+                let input_text = match input {
                     InputColumn::None => None,
                     InputColumn::IfPresent => row.get("input").map(|_| "input"),
                     InputColumn::Named(name) => Some(name.as_str()),
                 };
-                let about = about.filter(|name| row.get(*name) != Some(&Value::Null));
-                let about = about.map(text).transpose()?.unwrap_or_default();
-                if !about.is_empty() {
-                    question.extend(["\n", about]);
+                let input_text = input_text.filter(|name| row.get(*name) != Some(&Value::Null));
+                let input_text = input_text.map(text).transpose()?.unwrap_or_default();
+                if !input_text.is_empty() {
+                    question.extend(["\n", input_text]);
                 }
                 Example::new(question, text(output)?)
             }
@@ -140,30 +148,30 @@ impl ExampleColumns {
                 let list = row
                     .get(messages)
                     .with_context(|| format!("there is no column `{messages}`"))?;
-                let mut list: Vec<ChatMessage> = serde_json::from_value(list.clone())
+                let mut prompt: Vec<ChatMessage> = serde_json::from_value(list.clone())
                     .with_context(|| {
-                        format!("`{messages}` holds no list of {{\"role\", \"content\"}}")
+                        format!("`{messages}` must be a list of {{\"role\", \"content\"}}")
                     })?;
-                let last = list.pop().with_context(|| format!("`{messages}` is empty"))?;
+                let last = prompt.pop().with_context(|| format!("`{messages}` is empty"))?;
                 ensure!(
                     last.role == "assistant",
-                    "the last message is the {}'s, not the assistant's",
+                    "the last message has the role {}, not assistant",
                     last.role
                 );
-                let before = list.last().context("nothing is said before the assistant speaks")?;
+                let before = prompt.last().context("there is no message before the assistant's")?;
                 ensure!(
                     before.role == "user",
-                    "before the last message speaks the {}, not the user",
+                    "the message before the last one has the role {}, not user",
                     before.role
                 );
-                let known = |role: &str| ["system", "user", "assistant"].contains(&role);
-                if let Some(other) = list.iter().find(|message| !known(&message.role)) {
-                    bail!("`{}` is no role: there are system, user and assistant", other.role);
+                let is_known = |role: &str| ["system", "user", "assistant"].contains(&role);
+                if let Some(other) = prompt.iter().find(|message| !is_known(&message.role)) {
+                    bail!("unknown role `{}`: expected system, user or assistant", other.role);
                 }
-                Example { prompt: list, completion: last.content.trim().to_string() }
+                Example { prompt, completion: last.content.trim().to_string() }
             }
         };
-        ensure!(!example.completion.is_empty(), "the response is empty");
+        ensure!(!example.completion.is_empty(), "the completion is empty");
         Ok(example)
     }
 }

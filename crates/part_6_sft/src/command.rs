@@ -1,4 +1,4 @@
-//! The tools of part 6: fine-tune a model, ask it, measure it. Without a subcommand: the demo.
+//! Commands of part 6: `train`, `sample` and `eval`; without a subcommand, the demo.
 
 mod arguments;
 mod demo;
@@ -28,18 +28,18 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Fine-tune a model on examples, all of it or by adapters
+    /// Fine-tune a model on examples: all weights, or LoRA adapters
     Train(Box<TrainArgs>),
-    /// Ask a model, and the one before it was tuned, the same questions
+    /// Complete the same prompts with a fine-tuned model and its base model
     Sample(SampleArgs),
-    /// Measure how well a model answers
+    /// Measure the loss and the accuracy of a model
     Eval(EvalArgs),
 }
 
-/// Runs the command line `args`, the program's name first, in this process.
+/// Parses and runs the command line `args`, the program's name first, in this process.
 ///
 /// # Errors
-/// Those of the command; of arguments that are none, and where help is asked for, clap's.
+/// Those of the command, or clap's for invalid arguments and for `--help`.
 pub fn parse_and_run(args: impl IntoIterator<Item = impl Into<OsString>>) -> Result<()> {
     let cli = Cli::try_parse_from(expand_config::<Cli>(args, DEFAULT_OUT)?)?;
     match cli.command {

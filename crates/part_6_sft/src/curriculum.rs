@@ -1,30 +1,33 @@
-//! 6.3 The curriculum: in which order examples are learned.
+//! 6.3 Curriculum: the order of the training examples.
 //!
-//! Short ones first is how a person would begin; shuffled is what the mathematics of stochastic gradients asks for. Examples
-//! of similar length then share a batch, since padding is computed in vain. The order follows from the seed and the number of
-//! the epoch, so a step's number is all that a resumed run needs to know.
+//! Short examples first is how a person would begin; stochastic gradient descent assumes a shuffled
+//! order. When shuffled, examples of similar length still share a batch, because computation on
+//! padding is wasted. The order depends on the seed and the epoch only, so a resumed run needs only
+//! the number of its step.
 
 use serde::Serialize;
 use tensor_core::Rng;
 
-/// In which order.
+/// Order of the training examples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Curriculum {
-    /// Shortest first, every epoch
+    /// Shortest first in every epoch
     ByLength,
-    /// At random, anew each epoch
+    /// Shuffled anew in every epoch
     #[default]
     Shuffled,
-    /// Shortest first in the first epoch, then at random
+    /// Shortest first in the first epoch, then shuffled
     ByLengthThenShuffled,
 }
 
-/// Batches that are shuffled together before they are sorted by length: enough to find one's like.
-const BUCKET: usize = 32;
+/// Batches per bucket. A bucket is sorted by length after the shuffle, and is large enough to group
+/// examples of similar length.
+const BUCKET_BATCHES: usize = 32;
 
 impl Curriculum {
-    /// The batches of epoch `epoch`, each of `size` examples (the last of fewer), of examples with these lengths.
+    /// Batches of epoch `epoch`, as indices of examples with these lengths: `size` per batch, the
+    /// last one may have fewer.
     ///
     /// # Panics
     /// When `size` is 0.
@@ -40,9 +43,10 @@ impl Curriculum {
             order.sort_by_key(|&example| lengths[example]);
             return order.chunks(size).map(<[usize]>::to_vec).collect();
         }
-        let mut rng = Rng::new(seed ^ (epoch as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)); // apart for every epoch
+        // The golden-ratio constant gives every epoch an independent seed.
+        let mut rng = Rng::new(seed ^ (epoch as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         rng.shuffle(&mut order);
-        for bucket in order.chunks_mut(BUCKET.saturating_mul(size)) {
+        for bucket in order.chunks_mut(BUCKET_BATCHES.saturating_mul(size)) {
             bucket.sort_by_key(|&example| lengths[example]);
         }
         let mut batches: Vec<Vec<usize>> = order.chunks(size).map(<[usize]>::to_vec).collect();

@@ -1,7 +1,9 @@
-//! 6.4 Evaluation: how likely the wanted answers are to a model, and how well its own agree with them.
+//! 6.4 Evaluation: loss of the expected completions, and agreement of a model's completions with
+//! them.
 //!
-//! Its own are written greedily and in batches, so the same model always gets the same figures. That it ends them itself is
-//! counted too: a model whose end was masked away (PAD = EOS, say) answers and then rambles on.
+//! Decoding is greedy, so the same model always gets the same metrics. The EOS rate is measured
+//! too: a model that was trained with EOS masked (because PAD = EOS, say) answers, and then does
+//! not stop.
 
 use anyhow::{Result, ensure};
 use candle_core::Device;
@@ -13,96 +15,99 @@ use crate::metrics::{exact_match, relaxed_match, rouge_l, token_f1};
 use crate::tokenized_example::TokenizedDataset;
 use crate::{ChatTokenizer, Example, SftBatch, TokenizedExample, tokenize};
 
-/// How well a model answers.
+/// Evaluation metrics of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct SftEvalMetrics {
-    /// Examples.
+    /// Number of evaluated examples.
     pub n: usize,
-    /// Those that were left out, as their prompt fills the model's context.
+    /// Number of skipped examples: their prompt fills the model's context.
     pub n_skipped: usize,
-    /// Of the n, those of whose wanted answer the loss sees only the beginning, as the context ends before it.
+    /// Number of the n examples whose expected completion is truncated in the loss, as it does not
+    /// fit the context.
     pub n_truncated: usize,
-    /// Mean cross-entropy of the wanted answers and their ends, in nats per token.
+    /// Mean cross-entropy of the expected completions and their EOS, in nats per token.
     pub loss: f64,
-    /// exp(loss)
+    /// Perplexity, exp(loss).
     pub perplexity: f64,
-    /// Share of answers that are the wanted one and ended themselves.
+    /// Share of completions that equal the expected one and end with a stop token.
     pub exact_match: f64,
-    /// The same with case, punctuation and what comes of running on forgiven.
+    /// Share of completions that match apart from case and punctuation, with or without a stop
+    /// token.
     pub relaxed_match: f64,
     /// Mean token F1.
     pub token_f1: f64,
     /// Mean ROUGE-L.
     pub rouge_l: f64,
-    /// Share of answers that the model ended itself.
+    /// Share of completions that end with a stop token.
     pub eos_rate: f64,
 }
 
-/// How much is read and written at a time.
+/// Batch size and completion length of an evaluation.
 #[derive(Debug, Clone, Copy)]
 pub struct GenerationEvalConfig {
-    /// Examples at a time.
+    /// Examples per batch.
     pub batch_size: usize,
-    /// Longest answer, in tokens.
+    /// Maximum completion length in tokens.
     pub max_new_tokens: usize,
 }
 
-/// The figures of `model`, an inference twin, on `examples`, and its answers to them. Examples whose prompt fills the context
-/// are left out and counted.
+/// Metrics of `model`, built for inference, on `examples`, and its completions. Examples whose
+/// prompt fills the context are skipped and counted.
 ///
 /// # Errors
 /// When no example is left.
 pub fn evaluate(
     model: &GptModern,
     examples: &[Example],
-    speech: &ChatTokenizer,
-    extent: GenerationEvalConfig,
+    chat_tokenizer: &ChatTokenizer,
+    eval_config: GenerationEvalConfig,
 ) -> Result<(SftEvalMetrics, Vec<CompletionText>)> {
-    let context = model.config().context_len;
+    let context_len = model.config().context_len;
     let mut fitting = Vec::new();
     for example in examples {
-        let prompt = speech.encode_prompt(&example.prompt)?;
-        if prompt.len() < context {
+        let prompt = chat_tokenizer.encode_prompt(&example.prompt)?;
+        if prompt.len() < context_len {
             fitting.push((example, prompt));
         }
     }
-    ensure!(!fitting.is_empty(), "there is no example that fits into {context} tokens");
-    let wanted: Vec<Example> = fitting.iter().map(|(example, _)| (*example).clone()).collect();
-    let TokenizedDataset { examples: tokens, n_truncated: cut, .. } =
-        tokenize(&wanted, speech, context)?;
-    let loss = mean_loss(model, &tokens, extent.batch_size, model.device())?;
+    ensure!(!fitting.is_empty(), "no example fits into the context of {context_len} tokens");
+    let evaluated: Vec<Example> = fitting.iter().map(|(example, _)| (*example).clone()).collect();
+    let TokenizedDataset { examples: tokenized, n_truncated, .. } =
+        tokenize(&evaluated, chat_tokenizer, context_len)?;
+    let loss = mean_loss(model, &tokenized, eval_config.batch_size, model.device())?;
     let prompts: Vec<Vec<u32>> = fitting.into_iter().map(|(_, prompt)| prompt).collect();
-    let answers =
-        speech.generate_greedy(model, &prompts, extent.max_new_tokens, extent.batch_size)?;
-    let n = wanted.len();
-    let mean = |score: &dyn Fn(&str, &str) -> f64| {
-        let scores = answers.iter().zip(&wanted).map(|(a, w)| score(&a.text, &w.completion));
-        scores.sum::<f64>() / n as f64
+    let completions = chat_tokenizer.generate_greedy(
+        model,
+        &prompts,
+        eval_config.max_new_tokens,
+        eval_config.batch_size,
+    )?;
+    let n = evaluated.len();
+    let pairs = || completions.iter().zip(evaluated.iter().map(|example| &example.completion));
+    let mean = |metric: &dyn Fn(&str, &str) -> f64| {
+        pairs().map(|(c, expected)| metric(&c.text, expected)).sum::<f64>() / n as f64
     };
-    let ended = |answer: &&CompletionText| answer.finish_reason == FinishReason::Stop;
-    let exact = answers
-        .iter()
-        .zip(&wanted)
-        .filter(|(answer, wanted)| ended(answer) && exact_match(&answer.text, &wanted.completion));
-    let found = SftEvalMetrics {
+    let stopped = |c: &&CompletionText| c.finish_reason == FinishReason::Stop;
+    let exact = pairs().filter(|(c, expected)| stopped(c) && exact_match(&c.text, expected));
+    let metrics = SftEvalMetrics {
         n,
         n_skipped: examples.len() - n,
-        n_truncated: cut,
+        n_truncated,
         loss,
         perplexity: loss.exp(),
         exact_match: exact.count() as f64 / n as f64,
-        relaxed_match: mean(&|a, w| f64::from(u8::from(relaxed_match(a, w)))),
+        relaxed_match: mean(&|text, expected| f64::from(u8::from(relaxed_match(text, expected)))),
         token_f1: mean(&token_f1),
         rouge_l: mean(&rouge_l),
-        eos_rate: answers.iter().filter(ended).count() as f64 / n as f64,
+        eos_rate: completions.iter().filter(stopped).count() as f64 / n as f64,
     };
-    Ok((found, answers))
+    Ok((metrics, completions))
 }
 
-/// The mean loss over all tokens that are learned, whatever batches they share.
+/// Mean loss over all target tokens, independent of the batch size.
 ///
 /// # Errors
-/// When nothing is learned, or an example is longer than the model's context.
+/// When there is no target token, or an example is longer than the model's context.
 pub fn mean_loss(
     model: &GptModern,
     examples: &[TokenizedExample],
@@ -119,6 +124,6 @@ pub fn mean_loss(
         nats += f64::from(batch.loss(model)?.to_scalar::<f32>()?) * batch.n_targets() as f64;
         n += batch.n_targets();
     }
-    ensure!(n > 0, "there is no token to predict");
+    ensure!(n > 0, "the examples have no target token");
     Ok(nats / n as f64)
 }

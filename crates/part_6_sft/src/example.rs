@@ -1,19 +1,19 @@
-//! What fine-tuning learns from: what was said, and what is to be answered.
+//! Training example: a conversation, and the completion to learn.
 
 use modern::ChatMessage;
 
-/// A conversation up to a reply, and the reply, which alone is learned.
+/// Prompt and completion; only the completion is in the loss.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Example {
-    /// What was said, the last of it by the user.
+    /// Messages of the conversation, the last one by the user.
     pub prompt: Vec<ChatMessage>,
-    /// What the assistant is to answer.
+    /// Expected message of the assistant.
     pub completion: String,
 }
 
 impl Example {
-    /// A single question and its answer.
-    pub fn new(question: impl Into<String>, response: impl Into<String>) -> Self {
-        Self { prompt: vec![ChatMessage::user(question)], completion: response.into() }
+    /// Example of a single user message and its completion.
+    pub fn new(prompt: impl Into<String>, completion: impl Into<String>) -> Self {
+        Self { prompt: vec![ChatMessage::user(prompt)], completion: completion.into() }
     }
 }

@@ -1,4 +1,4 @@
-//! The model that programs are asked about: a run's, a model folder, or a model with an adapter.
+//! Fine-tuned model for inference: from a run folder, a model folder, or a model with an adapter.
 
 use std::path::{Path, PathBuf};
 
@@ -10,23 +10,23 @@ use tiny_gpt::RunFolder;
 use crate::flags::FinetunedFlags;
 use crate::{ChatTokenizer, peft_folder};
 
-/// A model that was tuned, and how it is spoken to.
+/// Fine-tuned model with its chat tokenizer.
 pub struct FinetunedModel {
-    /// Its inference twin.
+    /// Model, built for inference.
     pub model: GptModern,
-    /// How it is spoken to.
+    /// Chat tokenizer.
     pub chat_tokenizer: ChatTokenizer,
-    /// Without its adapter, on the same memory, if it has one.
+    /// Model without its adapter, on the same memory, if it has an adapter.
     pub without_adapter: Option<GptModern>,
-    /// The base model of the run that it comes from, if the run has one of its own.
+    /// Folder of the base model inside the run folder, if there is one.
     pub base_folder: Option<PathBuf>,
 }
 
 impl FinetunedFlags {
-    /// Opens it for inference.
+    /// Opens the model for inference.
     ///
     /// # Errors
-    /// When there is none.
+    /// When the model or its adapter cannot be opened.
     pub fn open(&self, device: &Device) -> Result<FinetunedModel> {
         let run = Path::new(&self.model);
         let inside = |name: &str| Some(run.join(name)).filter(|path| path.is_dir());
@@ -38,30 +38,30 @@ impl FinetunedFlags {
             (Some(_), _, None) => base_model_of_run(run)?.unwrap_or_else(|| self.model.clone()),
             (None, None, _) => self.model.clone(),
         };
-        let opening = || format!("opening {source}, which the adapter is for");
+        let opening = || format!("opening {source}, the base model of the adapter");
         let Some(adapter) = adapter else {
             let mut checkpoint = Checkpoint::open(&source, LoadMode::Inference, device)?;
-            let speech = ChatTokenizer::from_checkpoint(&mut checkpoint, self.template)?;
+            let chat_tokenizer = ChatTokenizer::from_checkpoint(&mut checkpoint, self.template)?;
             return Ok(FinetunedModel {
                 model: checkpoint.model,
-                chat_tokenizer: speech,
+                chat_tokenizer,
                 without_adapter: None,
                 base_folder: base,
             });
         };
-        let purpose = LoadMode::Training(DType::F32);
-        let mut checkpoint = Checkpoint::open(&source, purpose, device).with_context(opening)?;
+        let load_mode = LoadMode::Training(DType::F32);
+        let mut checkpoint = Checkpoint::open(&source, load_mode, device).with_context(opening)?;
         peft_folder::open(&adapter, &mut checkpoint.parameters)?;
         let own = ChatTemplate::from_folder(&adapter, &checkpoint.tokenizer)?;
         checkpoint.chat_template = own.or(checkpoint.chat_template);
-        let speech = ChatTokenizer::from_checkpoint(&mut checkpoint, self.template)?;
-        let twin = checkpoint.parameters.for_inference();
+        let chat_tokenizer = ChatTokenizer::from_checkpoint(&mut checkpoint, self.template)?;
+        let for_inference = checkpoint.parameters.for_inference();
         let config = checkpoint.model.config();
-        let without = GptModern::new(config, twin.without_adapters().root())?;
-        let model = GptModern::new(config, { twin }.root())?;
+        let without = GptModern::new(config, for_inference.without_adapters().root())?;
+        let model = GptModern::new(config, { for_inference }.root())?;
         Ok(FinetunedModel {
             model,
-            chat_tokenizer: speech,
+            chat_tokenizer,
             without_adapter: Some(without),
             base_folder: base,
         })
@@ -69,30 +69,30 @@ impl FinetunedFlags {
 }
 
 impl FinetunedFlags {
-    /// Where the model is that the `tuned` one is compared with: the one that is `named`, or the one that its run began with, the run's
-    /// own `base` first. Nothing where none is known.
+    /// Path of the base model to compare `finetuned` with: `named` if given, else `base/` of its
+    /// run folder, else the model that its run started from. `None` if it is unknown.
     ///
     /// # Errors
     /// When the run's settings cannot be read.
     pub fn base_model(
         &self,
         named: Option<&str>,
-        tuned: &FinetunedModel,
+        finetuned: &FinetunedModel,
     ) -> Result<Option<String>> {
-        let own = tuned.base_folder.as_ref().map(|base| base.to_string_lossy().into_owned());
-        let begun_with = || base_model_of_run(Path::new(&self.model));
-        named.map(resolve_model_path).or(own).map_or_else(begun_with, |source| Ok(Some(source)))
+        let own = finetuned.base_folder.as_ref().map(|base| base.to_string_lossy().into_owned());
+        let from_settings = || base_model_of_run(Path::new(&self.model));
+        named.map(resolve_model_path).or(own).map_or_else(from_settings, |source| Ok(Some(source)))
     }
 }
 
-/// The model that the run in `folder` began with, if it is a run and says so.
+/// Model that the run in `folder` started from, if the folder's settings name one.
 fn base_model_of_run(folder: &Path) -> Result<Option<String>> {
     let settings = RunFolder::read_settings(folder)?;
     let model = settings.as_ref().and_then(|settings| settings["model"].as_str());
     Ok(model.map(resolve_model_path))
 }
 
-/// What `name` means as a model: of a run folder its model, else what it says.
+/// Path of a model: `model/` of a run folder, else `name` itself.
 pub fn resolve_model_path(name: &str) -> String {
     let inside = Path::new(name).join("model");
     if inside.is_dir() { inside.to_string_lossy().into_owned() } else { name.to_string() }

@@ -1,4 +1,4 @@
-//! Flags of fine-tuning, for this part and later ones.
+//! Flags of fine-tuning, shared with later parts.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -14,47 +14,48 @@ use crate::base_model::BaseModelConfig;
 use crate::source::SftDataset;
 use crate::{ChatFormat, ExampleColumns, LoraConfig, SftSource, TargetModules};
 
-/// What is learned from, or measured on.
+/// Data set of a training run or an evaluation.
 #[derive(Debug, Clone, Serialize, Args)]
 pub struct DataFlags {
-    /// arithmetic, everyday, a .json or .jsonl file (perhaps .gz), or owner/name:file.jsonl on the Hub
+    /// arithmetic, everyday, a .json or .jsonl file (.gz too), or owner/name:file.jsonl on the Hub
     #[arg(long, visible_alias = "dataset", value_name = "DATA", default_value = "arithmetic")]
     pub data: String,
-    /// Which columns hold what, as instruction=A,input=B,output=C or prompt=A,completion=B or messages=A [default: by those names]
+    /// Column map: prompt=A,completion=B, messages=A or
+    /// instruction=A,input=B,output=C [default: detect]
     #[arg(long, value_name = "MAP")]
     pub columns: Option<String>,
 }
 
 impl DataFlags {
-    /// Where the examples come from, and how they are laid out.
+    /// Data source, and its column map if one is given.
     ///
     /// # Errors
-    /// When the columns are no map, or the data cannot be downloaded.
+    /// When `--columns` is not a valid map, or the data cannot be downloaded.
     pub fn open_source(&self) -> Result<(SftSource, Option<ExampleColumns>)> {
         let columns =
             as_usage_error(self.columns.as_deref().map(ExampleColumns::parse).transpose())?;
         let named = ["arithmetic", "everyday"].contains(&self.data.as_str());
         as_usage_error(if columns.is_some() && named {
-            Err(anyhow!("--columns is for files; --data {} has none", self.data))
+            Err(anyhow!("--columns is for files; --data {} has no columns", self.data))
         } else {
             Ok(())
         })?;
         Ok((SftSource::from_name(&self.data)?, columns))
     }
 
-    /// The longest answer, in tokens, where nothing is said: a number's, or a few sentences'.
+    /// Default maximum completion length in tokens: enough for a number, or for a few sentences.
     pub fn default_max_new_tokens(&self) -> usize {
         if self.data == "arithmetic" { 8 } else { 64 }
     }
 }
 
-/// What of it is learned from.
+/// Size of the training set and of the validation split.
 #[derive(Debug, Clone, Copy, Serialize, Args)]
 pub struct ExampleFlags {
-    /// Demonstrations of arithmetic that are drawn
+    /// Number of arithmetic demonstrations
     #[arg(long, value_name = "N", default_value = "200000")]
     pub examples: NonZeroUsize,
-    /// Share of a file's rows that is kept for validation
+    /// Share of a file's rows in the validation split
     #[arg(
         long, value_name = "P", default_value_t = 0.1, allow_negative_numbers = true,
         value_parser = fraction
@@ -63,114 +64,116 @@ pub struct ExampleFlags {
 }
 
 impl ExampleFlags {
-    /// Examples to learn from and to decide by; answers to arithmetic are given as in `demos`.
+    /// Training and validation examples; arithmetic demonstrations have the given `style`.
     ///
     /// # Errors
-    /// As [`SftSource::load_dataset`].
+    /// Those of [`SftSource::load_dataset`].
     pub fn load_dataset(
         &self,
         data: &DataFlags,
-        demos: DemonstrationStyle,
+        style: DemonstrationStyle,
         seed: u64,
     ) -> Result<SftDataset> {
         let (source, columns) = data.open_source()?;
-        source.load_dataset(columns.as_ref(), (self.examples.get(), demos), self.validation, seed)
+        source.load_dataset(columns.as_ref(), (self.examples.get(), style), self.validation, seed)
     }
 }
 
-/// Which adapters are trained instead of the model.
+/// LoRA adapters that are trained instead of all weights.
 #[derive(Debug, Clone, Serialize, Args)]
 pub struct LoraFlags {
-    /// Train adapters of this rank beside frozen weights [default: train all weights]
+    /// LoRA rank R: train adapters beside frozen weights [default: train all weights]
     #[arg(long, visible_alias = "lora-r", value_name = "R")]
     pub lora_rank: Option<NonZeroUsize>,
-    /// What they add is scaled by this over the rank [default: twice the rank]
+    /// LoRA α: the update is scaled by α / R [default: 2 R]
     #[arg(long, value_name = "A", value_parser = positive, requires = "lora_rank")]
     pub lora_alpha: Option<f64>,
-    /// Probability of dropout before them
+    /// Dropout probability before the adapters
     #[arg(
         long, value_name = "P", default_value_t = 0., allow_negative_numbers = true,
         value_parser = dropout
     )]
     pub lora_dropout: f64,
-    /// The layers that get one: all, or the ends of names, such as q_proj,v_proj
+    /// Layers with adapters: all, or ends of layer names such as q_proj,v_proj
     #[arg(long, alias = "lora-layers", value_name = "NAMES", default_value = "all")]
     pub lora_target_modules: String,
-    /// At the end, also save a model with the adapters merged into it
+    /// Also save a model with the adapters merged into it at the end of the run
     #[arg(long, requires = "lora_rank")]
     pub merge: bool,
 }
 
 impl LoraFlags {
+    /// Checks the combination of flags.
+    ///
     /// # Errors
-    /// When there is no adapter for what they say.
+    /// When dropout or target modules are given without a rank.
     pub fn check(&self) -> Result<()> {
-        let plain = self.lora_dropout == 0. && self.lora_target_modules == "all";
-        as_usage_error(match self.lora_rank.is_some() || plain {
+        let is_default = self.lora_dropout == 0. && self.lora_target_modules == "all";
+        as_usage_error(match self.lora_rank.is_some() || is_default {
             true => Ok(()),
             false => {
-                Err("--lora-dropout and --lora-target-modules are for adapters: give a --lora-rank")
+                Err("--lora-dropout and --lora-target-modules need adapters: give a --lora-rank")
             }
         })
     }
 
-    /// The adapters they describe.
+    /// LoRA configuration, or `None` without a rank.
     pub fn config(&self) -> Option<LoraConfig> {
         let rank = self.lora_rank?.get();
-        let layers = match self.lora_target_modules.as_str() {
+        let target_modules = match self.lora_target_modules.as_str() {
             "all" => TargetModules::All,
             names => {
                 TargetModules::Named(names.split(',').map(|name| name.trim().into()).collect())
             }
         };
         let alpha = self.lora_alpha.unwrap_or(2. * rank as f64);
-        Some(LoraConfig { rank, alpha, dropout: self.lora_dropout, target_modules: layers })
+        Some(LoraConfig { rank, alpha, dropout: self.lora_dropout, target_modules })
     }
 }
 
-/// The base model that is pretrained where none is given.
+/// Small base model that is pretrained when no model is given.
 #[derive(Debug, Clone, Copy, Args, Serialize)]
 pub struct BaseModelFlags {
-    /// Without --model: optimizer steps of pretraining a small one
+    /// Without --model: optimizer steps of pretraining the small base model
     #[arg(long, value_name = "N", default_value_t = 150)]
     pub base_steps: usize,
-    /// Its transformer blocks
+    /// Transformer blocks of the small base model
     #[arg(long, value_name = "N", default_value_t = 2)]
     pub n_layer: usize,
-    /// Its attention heads per block; must divide --n-embd
+    /// Attention heads per block of the small base model; must divide --n-embd
     #[arg(long, value_name = "N", default_value_t = 4)]
     pub n_head: usize,
-    /// Its channels of a token
+    /// Channels (embedding size) of the small base model
     #[arg(long, value_name = "N", default_value_t = 128)]
     pub n_embd: usize,
 }
 
 impl BaseModelFlags {
-    /// The sizes they describe.
+    /// Configuration of the base model.
     pub fn config(self) -> BaseModelConfig {
         let Self { base_steps: steps, n_layer, n_head, n_embd } = self;
         BaseModelConfig { n_layer, n_head, n_embd, steps }
     }
 }
 
-/// A model that was tuned.
+/// Fine-tuned model to open.
 #[derive(Debug, Clone, Args)]
 pub struct FinetunedFlags {
-    /// A run folder of `train`, or a model as --model of `train` takes it
+    /// Run folder of `train`, or a model as for --model of `train`
     #[arg(long, value_name = "MODEL")]
     pub model: String,
-    /// An adapter for it, in peft's layout
+    /// LoRA adapter folder in the layout of peft
     #[arg(long, value_name = "DIR")]
     pub adapter: Option<PathBuf>,
-    /// How conversations are written [default: as the model's files say, else instruction]
+    /// Chat template [default: the one in the model's files, else instruction]
     #[arg(long, value_enum)]
     pub template: Option<ChatFormat>,
 }
 
-/// A share above 0 and below 1.
+/// Parses a share above 0 and below 1.
 ///
 /// # Errors
-/// When it is none.
+/// When the text is not such a number.
 pub fn fraction(text: &str) -> Result<f64, String> {
     probability(text).and_then(|p| if p < 1. { Ok(p) } else { Err("must be below 1".into()) })
 }

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
-// Letters used in shapes: B batch, T time (tokens), N tokens that are learned, C channels, V vocabulary, R rank of an adapter.
+// Letters in shapes: B batch, T time (tokens), N target tokens (those in the loss), C channels,
+// V vocabulary, R LoRA rank.
 
 pub mod example;
 pub mod template; // 6.1

@@ -1,4 +1,4 @@
-//! The program of part 6.
+//! Binary of part 6.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,5 @@
-//! What a fine-tuned model is saved as: a model folder, or its adapter alone, with all that is needed to speak to it.
+//! Model saver: writes a fine-tuned model as a model folder, or as its adapter only, with tokenizer
+//! and chat template.
 
 use std::path::Path;
 
@@ -10,32 +11,36 @@ use tensor_core::Parameters;
 
 use crate::{ChatTokenizer, LoraConfig, TrainState, lora, peft_folder};
 
-/// All that belongs to a model but its weights.
+/// Everything that is saved with a model's weights.
 #[derive(Debug)]
 pub struct ModelSaver<'a> {
-    /// Tokens and template.
+    /// Tokenizer and chat template.
     pub chat_tokenizer: &'a ChatTokenizer,
-    /// Where its texts begin and end.
+    /// BOS and EOS ids.
     pub special_ids: &'a SpecialTokenIds,
-    /// How its makers would have its tokens chosen.
+    /// Default sampling settings of the model.
     pub sampler: Option<&'a Sampler>,
-    /// The adapters, if it has any, and where the model is that they are for.
+    /// LoRA configuration and path of the base model, for a model with adapters.
     pub lora: Option<(&'a LoraConfig, &'a str)>,
 }
 
 impl ModelSaver<'_> {
-    /// Writes `model/` into a run's folder; of a model with adapters, `adapter/`.
+    /// Writes `model/` into a run folder, or `adapter/` for a model with adapters.
     ///
     /// # Errors
     /// When a file cannot be written.
-    pub fn save(&self, folder: &Path, tuning: &TrainState) -> Result<()> {
+    pub fn save(&self, folder: &Path, train_state: &TrainState) -> Result<()> {
         let Some((config, base)) = self.lora else {
-            return self.save_model(&folder.join("model"), &tuning.config, &tuning.parameters);
+            return self.save_model(
+                &folder.join("model"),
+                &train_state.config,
+                &train_state.parameters,
+            );
         };
         let folder = folder.join("adapter");
         let ChatTokenizer { tokenizer, template, .. } = self.chat_tokenizer;
-        tokenizer.save(&folder, tuning.config.context_len, Some(template))?;
-        peft_folder::save(&folder, &tuning.parameters, config, base)
+        tokenizer.save(&folder, train_state.config.context_len, Some(template))?;
+        peft_folder::save(&folder, &train_state.parameters, config, base)
     }
 
     /// Writes `model/`: the base model, merged with the adapter that [`ModelSaver::save`] wrote
@@ -45,8 +50,8 @@ impl ModelSaver<'_> {
     /// When the base or the adapter cannot be opened, or a file cannot be written.
     pub fn save_merged(&self, folder: &Path, device: &Device) -> Result<()> {
         let (_, base) = self.lora.context("there is no adapter to merge")?;
-        let purpose = LoadMode::Training(DType::F32);
-        let Checkpoint { model, mut parameters, .. } = Checkpoint::open(base, purpose, device)?;
+        let load_mode = LoadMode::Training(DType::F32);
+        let Checkpoint { model, mut parameters, .. } = Checkpoint::open(base, load_mode, device)?;
         peft_folder::open(&folder.join("adapter"), &mut parameters)?;
         lora::merge(&parameters)?;
         self.save_model(&folder.join("model"), model.config(), &parameters.without_adapters())

@@ -1,4 +1,4 @@
-//! Where a run's results go: the run folder's `model/` or `adapter/`, and its checkpoints.
+//! Outputs of a run: `model/` or `adapter/` in the run folder, and checkpoints.
 
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -9,34 +9,34 @@ use tiny_gpt::Interrupt;
 
 use crate::{ModelSaver, TrainState};
 
-/// Where, how often, and until when.
+/// Destination of a run's outputs, and conditions that stop the run early.
 #[derive(Debug, Default)]
 pub struct RunOutputs<'a> {
-    /// The run's folder; without one nothing is written.
+    /// Run folder; without one nothing is written.
     pub destination: Option<RunDestination<'a>>,
-    /// Ends the run, saved.
+    /// Shutdown flag: the run stops after the current step, with a checkpoint.
     pub interrupt: Interrupt,
-    /// Ends it too, after this many steps in all.
+    /// Step after which the run stops, with a checkpoint.
     pub stop_after: Option<usize>,
 }
 
-/// The folder of a run.
+/// Run folder, and what is saved in it.
 #[derive(Debug)]
 pub struct RunDestination<'a> {
-    /// The run folder.
+    /// Run folder.
     pub folder: &'a Path,
-    /// What a model is saved with.
+    /// Model saver.
     pub model_saver: &'a ModelSaver<'a>,
-    /// The run's checkpoints.
+    /// Checkpoints of the run.
     pub checkpoints: Checkpoints,
-    /// Steps between two of them; 0 for one at the end.
+    /// Steps between checkpoints; 0 saves only at the end.
     pub save_interval: usize,
-    /// Names what is learned from, so that a checkpoint is not continued with something else.
+    /// Id of the training data: a checkpoint is not resumed with other data.
     pub data_id: &'a str,
 }
 
 impl<'a> RunDestination<'a> {
-    /// Destination with the newest checkpoint alone, written at the end of the run.
+    /// Destination that keeps the newest checkpoint only, written at the end of the run.
     pub fn new(folder: &'a Path, model_saver: &'a ModelSaver<'a>, data_id: &'a str) -> Self {
         let checkpoints = Checkpoints::new(folder.join("checkpoints"), NonZeroUsize::MIN);
         Self { folder, model_saver, checkpoints, save_interval: 0, data_id }
@@ -44,32 +44,34 @@ impl<'a> RunDestination<'a> {
 }
 
 impl RunOutputs<'_> {
-    /// Whether the run is to end after step `step`.
+    /// True if the run must stop after step `step`.
     pub fn should_stop(&self, step: usize) -> bool {
         self.interrupt.is_requested() || self.stop_after == Some(step)
     }
 
-    /// Whether there is to be a checkpoint after step `step`.
+    /// True if a checkpoint is due after step `step`.
     pub fn is_save_due(&self, step: usize) -> bool {
-        let interval = self.destination.as_ref().map_or(0, |place| place.save_interval);
+        let interval = self.destination.as_ref().map_or(0, |destination| destination.save_interval);
         interval > 0 && step.is_multiple_of(interval)
     }
 
     /// Writes a checkpoint.
     ///
     /// # Errors
-    /// When something cannot be written.
-    pub fn save_checkpoint(&self, tuning: &TrainState) -> Result<()> {
-        let Some(place) = &self.destination else { return Ok(()) };
-        place.checkpoints.save(tuning.progress.step, |folder| tuning.save(folder, place.data_id))
+    /// When a file cannot be written.
+    pub fn save_checkpoint(&self, train_state: &TrainState) -> Result<()> {
+        let Some(destination) = &self.destination else { return Ok(()) };
+        destination
+            .checkpoints
+            .save(train_state.progress.step, |folder| train_state.save(folder, destination.data_id))
     }
 
-    /// Writes the model as others open it.
+    /// Writes the model or the adapter in the layout of other programs.
     ///
     /// # Errors
-    /// When something cannot be written.
-    pub fn save_model(&self, tuning: &TrainState) -> Result<()> {
-        let Some(place) = &self.destination else { return Ok(()) };
-        place.model_saver.save(place.folder, tuning)
+    /// When a file cannot be written.
+    pub fn save_model(&self, train_state: &TrainState) -> Result<()> {
+        let Some(destination) = &self.destination else { return Ok(()) };
+        destination.model_saver.save(destination.folder, train_state)
     }
 }

@@ -1,4 +1,4 @@
-//! A start of a run that begins with a model: of a new run, or of the rest of one that was stopped.
+//! Setup of a run that starts from a model: a new run, or a resumed one.
 
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -16,53 +16,52 @@ use tiny_gpt::{Interrupt, RunFolder};
 
 use crate::{ModelSaver, RunDestination, RunOutputs};
 
-/// Where a run is, what it is told, and whether it is new.
+/// Folder, settings and flags of a run.
 #[derive(Debug)]
 pub struct RunSetup<'a> {
-    /// The run folder.
+    /// Run folder.
     pub out: &'a Path,
-    /// What the run is told, as its `config.json` keeps it.
+    /// Settings of the run, as stored in its `config.json`.
     pub settings: Value,
-    /// Whether it goes on with the run that is there.
+    /// True if the run continues the one in the run folder.
     pub is_resumed: bool,
     flags: &'a RunFlags,
 }
 
 impl<'a> RunSetup<'a> {
-    /// A start with the arguments `args`. A run goes on where they differ from its own in nothing but what is `free`; a new one moves
-    /// aside what is in `out`, where nothing may be that it begins with: what the flags in `begins_with` name. Nothing is written yet.
+    /// Setup with the arguments `args`. A resumed run may differ from its stored settings only in
+    /// the keys `overridable`. A new run moves the contents of `out` aside, which must not hold any
+    /// of its `inputs`: flags with their paths. Nothing is written yet.
     ///
     /// # Errors
-    /// When there is no such run to go on with, or a new one would lose what it begins with.
+    /// When there is no such run to resume, or a new run would move one of its inputs aside.
     pub fn new<A: Serialize + Args>(
         args: &A,
         (out, flags): (&'a Path, &'a RunFlags),
-        free: &[&str],
-        begins_with: &[(&str, Option<&str>)],
+        overridable: &[&str],
+        inputs: &[(&str, Option<&str>)],
     ) -> Result<Self> {
-        let (settings, resumes) = (serde_json::to_value(args)?, flags.settings.resume);
-        let start = Self { out, settings, is_resumed: resumes, flags };
-        if resumes {
-            check_resumable::<A>(out, &start.settings, free)?;
-            latest_checkpoint(out, &start.checkpoints())?;
-            return Ok(start);
+        let (settings, is_resumed) = (serde_json::to_value(args)?, flags.settings.resume);
+        let setup = Self { out, settings, is_resumed, flags };
+        if is_resumed {
+            check_resumable::<A>(out, &setup.settings, overridable)?;
+            latest_checkpoint(out, &setup.checkpoints())?;
+            return Ok(setup);
         }
-        for (flag, named) in begins_with {
-            named.map_or(Ok(()), |named| {
-                RunFolder::ensure_input_not_overwritten(out, flag, named)
-            })?;
+        for (flag, path) in inputs {
+            path.map_or(Ok(()), |path| RunFolder::ensure_input_not_overwritten(out, flag, path))?;
         }
-        Ok(start)
+        Ok(setup)
     }
 
     fn checkpoints(&self) -> Checkpoints {
         Checkpoints::new(self.out.join("checkpoints"), self.flags.save.keep_checkpoints)
     }
 
-    /// Makes the folder of a new run: not before all that can be wrong is known to be right.
+    /// Creates the folder of a new run. Call it after everything else has been validated.
     ///
     /// # Errors
-    /// As [`RunFolder::create`].
+    /// Those of [`RunFolder::create`].
     pub fn create_folder(&self) -> Result<()> {
         if self.is_resumed {
             return Ok(());
@@ -70,8 +69,8 @@ impl<'a> RunSetup<'a> {
         RunFolder::create(self.out, &self.settings).map(drop)
     }
 
-    /// The run's folder, the files of its tracker and its figures so far. Of a run that goes on, `restore` takes over the newest
-    /// checkpoint.
+    /// Run folder, tracker, and the metrics rows so far. For a resumed run, `restore` loads the
+    /// newest checkpoint.
     ///
     /// # Errors
     /// When the checkpoint is of another model or other data, or a file cannot be read or written.
@@ -93,34 +92,44 @@ impl<'a> RunSetup<'a> {
     ) -> Result<(usize, (RunFolder, Vec<Value>))> {
         let out = self.out;
         let (step, path) = latest_checkpoint(out, &self.checkpoints())?;
-        let model = |told: &Value| told["model"].as_str().unwrap_or("its own base").to_string();
-        let now = model(&self.settings);
-        let began = RunFolder::read_settings(out)?.map_or_else(|| now.clone(), |old| model(&old));
-        restore(&path).with_context(|| match now == began {
-            true => format!("{} cannot go on", out.display()),
-            false => format!("{} began with {began} and cannot go on with {now}", out.display()),
+        let model = |settings: &Value| {
+            settings["model"].as_str().unwrap_or("its own base model").to_string()
+        };
+        let current = model(&self.settings);
+        let stored =
+            RunFolder::read_settings(out)?.map_or_else(|| current.clone(), |old| model(&old));
+        restore(&path).with_context(|| match current == stored {
+            true => format!("{} cannot be resumed", out.display()),
+            false => {
+                let out = out.display();
+                format!("{out} started from {stored} and cannot be resumed with {current}")
+            }
         })?;
         Ok((step, reopen_run(out, &self.settings, step)?))
     }
 
-    /// Where the run's results go; `data` names what it learns from. From now on, Ctrl-C ends it saved.
+    /// Outputs of the run; `data_id` names its training data. From now on, Ctrl-C stops the run
+    /// with a checkpoint.
     ///
     /// # Errors
-    /// When Ctrl-C cannot be caught.
-    pub fn outputs<'k>(&self, keeper: &'k ModelSaver<'k>, data: &'k str) -> Result<RunOutputs<'k>>
+    /// When the signal handler cannot be installed.
+    pub fn outputs<'k>(
+        &self,
+        model_saver: &'k ModelSaver<'k>,
+        data_id: &'k str,
+    ) -> Result<RunOutputs<'k>>
     where
         'a: 'k,
     {
         let (folder, checkpoints) = (self.out, self.checkpoints());
-        let interval = self.flags.save.save_interval;
-        let place = RunDestination {
-            folder,
-            model_saver: keeper,
-            checkpoints,
-            save_interval: interval,
-            data_id: data,
-        };
+        let save_interval = self.flags.save.save_interval;
+        let destination =
+            RunDestination { folder, model_saver, checkpoints, save_interval, data_id };
         let stop_after = self.flags.save.stop_after.map(NonZeroUsize::get);
-        Ok(RunOutputs { destination: Some(place), interrupt: Interrupt::listen()?, stop_after })
+        Ok(RunOutputs {
+            destination: Some(destination),
+            interrupt: Interrupt::listen()?,
+            stop_after,
+        })
     }
 }

@@ -1,4 +1,4 @@
-//! What a run shows and records: the progress line, `metrics.jsonl`, the loss curve, and a tracker's files.
+//! Log of a run: progress line, `metrics.jsonl`, loss curve, and tracker files.
 
 use anyhow::Result;
 use scaling::alarms::TrainingAlarms;
@@ -9,22 +9,22 @@ use serde_json::{Value, json};
 use tiny_gpt::RunFolder;
 use tiny_gpt::progress::ProgressLine;
 
-/// The figures of a step.
+/// Metrics of a training step.
 #[derive(Debug, Clone, Copy)]
 pub struct SftStepMetrics {
-    /// Counted from 1.
+    /// Step, counted from 1.
     pub step: usize,
-    /// The mean of what is learned.
+    /// Mean loss over the target tokens.
     pub loss: f64,
-    /// The learning rate.
+    /// Learning rate.
     pub lr: f64,
-    /// Of the gradients, before clipping.
+    /// Gradient norm before clipping.
     pub grad_norm: f64,
-    /// Tokens read.
+    /// Number of input tokens.
     pub n_tokens: usize,
 }
 
-/// Shows a run and records it.
+/// Progress line and metrics file of a run.
 pub struct SftLog {
     progress: ProgressLine,
     metrics_writer: MetricsWriter,
@@ -36,59 +36,60 @@ pub struct SftLog {
 }
 
 impl SftLog {
-    /// Of a run of `steps` steps, in `warmup` of which the rate rises, that is at `step`; a row of figures every
-    /// `interval`, and at the last step.
+    /// Log of a run of `steps` steps that has taken `step` of them, with `warmup_steps` of
+    /// learning-rate warm-up. It writes a metrics row every `interval` steps and at the last step.
     ///
     /// # Errors
     /// Never in practice: the progress bar's template is fixed.
-    pub fn new(steps: usize, warmup: usize, step: usize, interval: usize) -> Result<Self> {
+    pub fn new(steps: usize, warmup_steps: usize, step: usize, interval: usize) -> Result<Self> {
         Ok(Self {
             progress: ProgressLine::resume_from(steps, step)?,
             metrics_writer: MetricsWriter::new([("loss", "training"), ("val_loss", "validation")]),
             steps,
             interval,
-            alarms: TrainingAlarms::new(warmup),
+            alarms: TrainingAlarms::new(warmup_steps),
             recent_losses: Vec::new(),
             n_tokens: 0,
         })
     }
 
-    /// Records into `folder`, which has these rows, and `tracker`.
-    pub fn record_to(mut self, folder: RunFolder, tracker: Tracker, rows: &[Value]) -> Self {
+    /// Writes the log into `folder`, which already holds `rows`, and into `tracker`.
+    pub fn with_run_folder(mut self, folder: RunFolder, tracker: Tracker, rows: &[Value]) -> Self {
         self.n_tokens =
             rows.iter().filter_map(|row| row["tokens"].as_u64()).max().unwrap_or(0) as usize;
         self.metrics_writer = self.metrics_writer.with_run_folder(folder, tracker, rows);
         self
     }
 
-    /// Says aloud what is wrong with a step, if anything is. What makes it pointless to go on comes back.
+    /// Checks the metrics of a step, and prints an alarm if they are abnormal. If the loss or the
+    /// gradient norm is not finite, the alarm is returned instead: the run must stop.
     ///
     /// # Errors
-    /// When it cannot be recorded.
+    /// When the alarm cannot be written.
     pub fn check_alarms(
         &mut self,
         step: usize,
         loss: f64,
-        rate: f64,
-        norm: f64,
+        lr: f64,
+        grad_norm: f64,
     ) -> Result<Option<String>> {
-        let Some(alarm) = self.alarms.check(step, loss, rate, norm) else { return Ok(None) };
+        let Some(alarm) = self.alarms.check(step, loss, lr, grad_norm) else { return Ok(None) };
         self.metrics_writer.write_row(step, json!({ "alarm": alarm }))?;
-        if !loss.is_finite() || !norm.is_finite() {
+        if !loss.is_finite() || !grad_norm.is_finite() {
             return Ok(Some(alarm));
         }
         self.progress.suspend(|| println!("ALARM: {alarm}"));
         Ok(None)
     }
 
-    /// A step that was taken. Every so often the figures become a row, with `more` of what is learned beside them.
+    /// Logs a step. At the log interval it writes a metrics row, with the fields of `extra`.
     ///
     /// # Errors
-    /// When it cannot be recorded.
-    pub fn log_step(&mut self, figures: &SftStepMetrics, more: Value) -> Result<()> {
-        let SftStepMetrics { step, loss, lr: rate, grad_norm: norm, n_tokens: tokens } = *figures;
-        self.progress.update(step - 1, loss as f32, tokens);
-        self.n_tokens += tokens;
+    /// When the row cannot be written.
+    pub fn log_step(&mut self, metrics: &SftStepMetrics, extra: Value) -> Result<()> {
+        let SftStepMetrics { step, loss, lr, grad_norm, n_tokens } = *metrics;
+        self.progress.update(step - 1, loss as f32, n_tokens);
+        self.n_tokens += n_tokens;
         self.recent_losses.push(loss);
         if !step.is_multiple_of(self.interval) && step != self.steps {
             return Ok(());
@@ -96,49 +97,50 @@ impl SftLog {
         let mean = self.recent_losses.iter().sum::<f64>() / self.recent_losses.len() as f64;
         self.recent_losses.clear();
         let mut row = json!({
-            "loss": mean, "lr": rate, "grad_norm": norm, "tokens": self.n_tokens,
+            "loss": mean, "lr": lr, "grad_norm": grad_norm, "tokens": self.n_tokens,
             "tokens_per_s": self.tokens_per_second(),
             "memory_mb": resident_bytes().map(|bytes| bytes / 1_000_000),
         });
-        extend_row(&mut row, more);
+        extend_row(&mut row, extra);
         self.metrics_writer.write_row(step, row)
     }
 
-    /// What was found on validation examples after `step` steps: their loss, and `more` of it, which `said` tells.
+    /// Logs a validation after `step` steps: its loss with a printed `summary`, and a metrics row
+    /// with the fields of `extra`.
     ///
     /// # Errors
-    /// When it cannot be recorded.
+    /// When the row cannot be written.
     pub fn log_validation(
         &mut self,
         step: usize,
         loss: f64,
-        said: &str,
-        more: Value,
+        summary: &str,
+        extra: Value,
     ) -> Result<()> {
-        let seen = self.n_tokens;
+        let n_tokens = self.n_tokens;
         self.progress.suspend(|| {
-            println!("step {step}, {seen} tokens: validation loss {loss:.4}, {said}");
+            println!("step {step}, {n_tokens} tokens: validation loss {loss:.4}, {summary}");
         });
         let mut row = json!({ "val_loss": loss });
-        extend_row(&mut row, more);
+        extend_row(&mut row, extra);
         self.metrics_writer.write_row(step, row)?;
         self.metrics_writer.write_curves_svg("loss.svg", "loss, nats per token")
     }
 
-    /// Runs `work` that is no step: its time does not count.
-    pub fn run_untimed<R>(&mut self, work: impl FnOnce() -> R) -> R {
+    /// Runs `work` that is not a training step, such as evaluation: its time is not counted.
+    pub fn suspend<R>(&mut self, work: impl FnOnce() -> R) -> R {
         self.progress.suspend(work)
     }
 
-    /// Tokens read per second so far, evaluation left out.
+    /// Input tokens per second so far, evaluation excluded.
     pub fn tokens_per_second(&self) -> f64 {
         self.progress.tokens_per_second()
     }
 
-    /// The run has ended; the tracker's files are complete.
+    /// Ends the log and completes the tracker's files.
     ///
     /// # Errors
-    /// When they cannot be written.
+    /// When a file cannot be written.
     pub fn finish(self) -> Result<()> {
         self.metrics_writer.finish()
     }

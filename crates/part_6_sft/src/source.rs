@@ -1,5 +1,5 @@
-//! Where examples come from: the arithmetic task, the built-in everyday instructions, a file, or a file on the Hub. What is named
-//! is what is used: nothing is put in the place of data that cannot be had.
+//! Data sources: the arithmetic task, the built-in everyday instructions, a file, or a file on the
+//! Hub. There is no fallback: data that cannot be read is an error.
 
 use std::path::{Path, PathBuf};
 
@@ -16,31 +16,31 @@ use crate::{Example, ExampleColumns, json_rows};
 
 const EVERYDAY: &str = include_str!("../../../data/everyday.jsonl");
 
-/// What a program's `--data` names.
+/// Data source, as named by `--data`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SftSource {
-    /// The default task, generated.
+    /// Arithmetic task, generated; the default.
     Arithmetic,
-    /// The built-in instructions.
+    /// Built-in everyday instructions.
     Everyday,
-    /// A JSON or JSON Lines file.
+    /// JSON or JSON Lines file.
     File(PathBuf),
 }
 
-/// Examples to learn from, and those to decide by.
+/// Training and validation examples.
 #[derive(Debug, Clone)]
 pub struct SftDataset {
-    /// To learn from.
+    /// Training examples.
     pub train: Vec<Example>,
-    /// To decide by.
+    /// Validation examples.
     pub validation: Vec<Example>,
 }
 
 impl SftSource {
-    /// The one called `name`; a file on the Hub, `owner/name:file.json`, is downloaded.
+    /// Source called `name`; a file on the Hub, `owner/name:file.json`, is downloaded.
     ///
     /// # Errors
-    /// When it cannot be downloaded.
+    /// When the file cannot be downloaded.
     pub fn from_name(name: &str) -> Result<Self> {
         match name {
             "arithmetic" => Ok(Self::Arithmetic),
@@ -50,10 +50,10 @@ impl SftSource {
         }
     }
 
-    /// All rows of a file or of the built-in instructions; of the arithmetic task, the held-out sums.
+    /// All rows of a file or of the built-in instructions; for the arithmetic task, its test sums.
     ///
     /// # Errors
-    /// When a row cannot be used: the file and the line are named.
+    /// When a row is invalid; the message names the file and the line.
     pub fn load_all(&self, columns: Option<&ExampleColumns>) -> Result<Vec<Example>> {
         match self {
             Self::Arithmetic => Ok(test_examples(ProblemSet::Sums)),
@@ -64,52 +64,53 @@ impl SftSource {
                     .map(|line| columns.parse_row(&serde_json::from_str(line)?))
                     .collect()
             }
-            Self::File(path) => read(path, columns),
+            Self::File(path) => read_file(path, columns),
         }
     }
 
-    /// Examples to learn from and to decide by. Of a file, the share `validation`, drawn by `seed`, is to decide by; of the
-    /// arithmetic task, its validation problems, and `n` demonstrations are drawn.
+    /// Training and validation examples. A file is split at random by `seed`, with the share
+    /// `validation` in the validation split. The arithmetic task has `n` demonstrations in the
+    /// given style, and its own validation problems.
     ///
     /// # Errors
-    /// As [`SftSource::load_all`], or when there are too few rows for both.
+    /// Those of [`SftSource::load_all`], or when there are too few rows for both splits.
     pub fn load_dataset(
         &self,
         columns: Option<&ExampleColumns>,
-        (n, demos): (usize, DemonstrationStyle),
+        (n, style): (usize, DemonstrationStyle),
         validation: f64,
         seed: u64,
     ) -> Result<SftDataset> {
         if *self == Self::Arithmetic {
             let validation = questions(ProblemSet::Sums, Split::Validation);
             return Ok(SftDataset {
-                train: demonstrations(n, demos, seed),
+                train: demonstrations(n, style, seed),
                 validation: validation.into_iter().map(ArithmeticQuestion::to_example).collect(),
             });
         }
         let mut all = self.load_all(columns)?;
         Rng::new(seed).shuffle(&mut all);
-        let aside = ((all.len() as f64 * validation).round() as usize).max(1);
+        let n_validation = ((all.len() as f64 * validation).round() as usize).max(1);
         ensure!(
-            all.len() > aside,
-            "{} rows are too few to learn from and to validate on",
+            all.len() > n_validation,
+            "{} rows are too few for a training and a validation split",
             all.len()
         );
-        let validation = all.split_off(all.len() - aside);
+        let validation = all.split_off(all.len() - n_validation);
         Ok(SftDataset { train: all, validation })
     }
 }
 
-/// The questions of a set that no part learns from, with their answers.
+/// Test examples of a set, which no part trains on.
 pub fn test_examples(set: ProblemSet) -> Vec<Example> {
     questions(set, Split::Test).into_iter().map(ArithmeticQuestion::to_example).collect()
 }
 
-fn read(path: &Path, columns: Option<&ExampleColumns>) -> Result<Vec<Example>> {
+fn read_file(path: &Path, columns: Option<&ExampleColumns>) -> Result<Vec<Example>> {
     let Some(columns) = columns else {
         let first = json_rows::read(path)?.remove(0);
         let columns = json_rows::with_row_context(path, &first, ExampleColumns::detect)?;
-        return read(path, Some(&columns));
+        return read_file(path, Some(&columns));
     };
     json_rows::read_parsed(path, |row: &Value| columns.parse_row(row))
 }

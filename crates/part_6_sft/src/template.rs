@@ -1,23 +1,24 @@
-//! 6.1 The template: how a conversation is written down, so that the model can tell who speaks.
+//! 6.1 Chat template: the text format of a conversation, which marks the role of each message.
 //!
 //! ```text
 //! instruction   ### Instruction:⏎{user}⏎⏎### Response:⏎{assistant}</s>
 //! dialogue      User: {user}⏎Assistant: {assistant}</s>
 //! plain         {user}⏎{assistant}</s>
 //! chatml        <|im_start|>user⏎{user}<|im_end|>⏎<|im_start|>assistant⏎{assistant}<|im_end|>
-//! own           what the model's files say
+//! own           the chat template in the model's files
 //! ```
 //!
-//! The first three mark a turn with plain words, so any model can learn them; `</s>` stands for the token that ends a text of
-//! the model at hand. Each is written in Jinja, the language of chat templates, so that a fine-tuned model's folder says how it is
-//! spoken to, to transformers too. Special tokens come from the template alone: a user who spells `</s>` has typed four
-//! characters. (Upstream wrote the characters itself, and then deleted every `</s>` from what users said.)
+//! The first three mark a message with plain words, so any model can learn them; `</s>` stands for
+//! the model's EOS token. Each is written in Jinja, the language of chat templates, so the folder
+//! of a fine-tuned model carries its template, for transformers too. Special tokens come from the
+//! template only: `</s>` typed by a user is four characters of text. (Upstream wrote the characters
+//! itself, and then deleted every `</s>` from user messages.)
 
 use anyhow::{Context, Result, ensure};
 use modern::{AddSpecialTokens, ChatTemplate, ParseSpecial, Tokenizer};
 use serde::Serialize;
 
-/// A format by name.
+/// Chat template by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum ChatFormat {
@@ -25,16 +26,16 @@ pub enum ChatFormat {
     Instruction,
     /// `User:` and `Assistant:`
     Dialogue,
-    /// The question, a line break, the answer
+    /// Prompt, line break, completion
     Plain,
     /// `<|im_start|>` and `<|im_end|>`, which must be tokens of the model
     Chatml,
-    /// The chat template of the model's own files
+    /// Chat template in the model's own files
     Own,
 }
 
-/// Turns that USER, ASSISTANT and BETWEEN mark.
-const TURNS: &str = r"
+/// Jinja template with the placeholders USER, ASSISTANT and BETWEEN.
+const MESSAGES_TEMPLATE: &str = r"
 {%- for message in messages -%}
     {%- if message['role'] == 'user' -%}
         {{ 'USER' + (message['content'] | trim) + 'BETWEEN' }}
@@ -53,10 +54,10 @@ const TURNS: &str = r"
 {%- endif -%}
 ";
 
-/// The template of this format for the model of `tokenizer`, whose own one is `own`.
+/// Chat template of this format for the model of `tokenizer`, whose own template is `own`.
 ///
 /// # Errors
-/// When the model lacks what the format needs.
+/// When the model lacks a token that the format needs.
 pub fn chat_template(
     format: ChatFormat,
     tokenizer: &Tokenizer,
@@ -75,20 +76,19 @@ pub fn chat_template(
             for token in ["<|im_start|>", "<|im_end|>"] {
                 ensure!(
                     tokenizer.token_to_id(token).is_some(),
-                    "--template chatml: {token} is no token of this model, so anybody could write it"
+                    "--template chatml: {token} is not a token of this model, \
+                     so any user could write it"
                 );
             }
             return ChatTemplate::chatml();
         }
     };
-    tokenizer
-        .eos()
-        .context("the model has no token that ends a text, so it could not learn where to stop")?;
-    // A model whose texts begin with a token of their own was never without it.
-    let begun = tokenizer.encode("", AddSpecialTokens::Yes, ParseSpecial::No)?.first()
+    tokenizer.eos().context("the model has no EOS token, so it could not learn where to stop")?;
+    // A model whose documents begin with BOS was never trained without it.
+    let adds_bos = tokenizer.encode("", AddSpecialTokens::Yes, ParseSpecial::No)?.first()
         == tokenizer.bos().as_ref();
-    let bos = if begun && tokenizer.bos().is_some() { "{{ bos_token }}" } else { "" };
-    let turns = TURNS.replace("'USER'", &format!("'{user}'"));
-    let turns = turns.replace("'ASSISTANT'", &format!("'{assistant}'"));
-    ChatTemplate::new(&(bos.to_string() + &turns.replace("BETWEEN", between)), tokenizer)
+    let bos = if adds_bos && tokenizer.bos().is_some() { "{{ bos_token }}" } else { "" };
+    let messages = MESSAGES_TEMPLATE.replace("'USER'", &format!("'{user}'"));
+    let messages = messages.replace("'ASSISTANT'", &format!("'{assistant}'"));
+    ChatTemplate::new(&(bos.to_string() + &messages.replace("BETWEEN", between)), tokenizer)
 }

@@ -1,4 +1,4 @@
-//! What this part claims, section by section.
+//! Tests of part 6, section by section.
 
 mod arithmetic;
 mod data;
@@ -22,51 +22,48 @@ use crate::{ChatFormat, ChatTokenizer, word_tokenizer};
 
 const CPU: Device = Device::Cpu;
 
-/// A tokenizer of English letters and digits.
+/// Tokenizer of English letters and digits.
 fn tokenizer() -> Result<Tokenizer> {
     let text = "### Instruction:\nWhat is 12 + 7?\n\n### Response:\n19 the answer of all\n";
     word_tokenizer::train([text; 4].into_iter(), 400)
 }
 
-/// How a model of this tokenizer is spoken to in this format.
-fn speech(format: ChatFormat) -> Result<ChatTokenizer> {
+/// Chat tokenizer of this format.
+fn chat_tokenizer(format: ChatFormat) -> Result<ChatTokenizer> {
     let tokenizer = tokenizer()?;
     let template = crate::template::chat_template(format, &tokenizer, None)?;
-    let end = tokenizer.eos().expect("an end");
-    ChatTokenizer::new(tokenizer, template, vec![end])
+    let eos = tokenizer.eos().expect("an EOS token");
+    ChatTokenizer::new(tokenizer, template, vec![eos])
 }
 
-fn config(context: usize) -> ModelConfig {
+fn config(context_len: usize) -> ModelConfig {
     let init_std = ModelConfig::GPT2_INIT_STD;
-    ModelConfig { vocab_size: 400, init_std, ..ModelConfig::byte_level(context, 2, 2, 16) }
+    ModelConfig { vocab_size: 400, init_std, ..ModelConfig::byte_level(context_len, 2, 2, 16) }
 }
 
-/// A random model.
+/// Random model.
 fn model(config: &ModelConfig, seed: u64) -> Result<(GptModern, Parameters)> {
-    model_of(DType::F32, config, seed)
+    model_with_dtype(DType::F32, config, seed)
 }
 
-fn model_of(dtype: DType, config: &ModelConfig, seed: u64) -> Result<(GptModern, Parameters)> {
+fn model_with_dtype(
+    dtype: DType,
+    config: &ModelConfig,
+    seed: u64,
+) -> Result<(GptModern, Parameters)> {
     let mut parameters = Parameters::seeded(seed, dtype, &CPU);
     let model = GptModern::new(config, parameters.root())?;
     for parameter in parameters.iter() {
-        // Larger than at birth, so that what should not matter would show.
+        // Larger than the initial weights, so that any leak would show.
         parameter.var.set(&(parameter.var.as_detached_tensor() * 8.)?)?;
     }
     Ok((model, parameters))
 }
 
-/// The same as a checkpoint.
+/// Random model as a checkpoint.
 fn checkpoint(seed: u64) -> Result<Checkpoint> {
     let (model, parameters) = model(&config(64), seed)?;
     let tokenizer = tokenizer()?;
-    let ends = SpecialTokenIds { bos: None, eos: tokenizer.eos().into_iter().collect() };
-    Ok(Checkpoint {
-        model,
-        parameters,
-        tokenizer,
-        special_ids: ends,
-        sampler: None,
-        chat_template: None,
-    })
+    let special_ids = SpecialTokenIds { bos: None, eos: tokenizer.eos().into_iter().collect() };
+    Ok(Checkpoint { model, parameters, tokenizer, special_ids, sampler: None, chat_template: None })
 }

@@ -1,101 +1,104 @@
-//! 6.2 An example as tokens, and which of them are learned.
+//! 6.2 Tokenized example, and its loss mask.
 //!
 //! ```text
-//! ids      = prompt ++ response ++ end
+//! ids      = prompt ++ completion ++ eos
 //! input_t  = ids_t          t = 0 .. n − 2
 //! label_t  = ids_{t+1}  if  t + 1 ≥ |prompt|,  else −100
 //! ```
 //!
-//! The parts are joined as tokens. Were the joined text encoded, a token might reach over the boundary, and no label could say
-//! where the answer begins. What counts is decided by places, never by what a token is: a tokenizer may use its end token for
-//! padding, and the end is to be learned. The first token of the answer is predicted at the last token of the prompt.
+//! The parts are joined as token ids. Were the joined text encoded, a token could span the
+//! boundary, and no label could mark where the completion begins. The mask depends on positions,
+//! never on token ids: a tokenizer may use its EOS token for padding, and EOS must be in the loss.
+//! The first token of the completion is predicted at the last token of the prompt.
 
 use anyhow::Result;
 use tensor_core::ops::IGNORE_INDEX;
 
 use crate::{ChatTokenizer, Example};
 
-/// The tokens of an example.
+/// Tokens of an example.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenizedExample {
-    /// All of them.
+    /// Token ids of prompt, completion and EOS.
     pub ids: Vec<u32>,
-    /// How many of the first are given; all others are learned. At least 1, as nothing precedes the first token.
+    /// Length of the prompt in tokens; all later tokens are targets. At least 1, as nothing
+    /// precedes the first token.
     pub prompt_len: usize,
 }
 
-/// Examples as tokens, and what became of those that are too long.
+/// Tokenized examples, and the number of those that were too long.
 #[derive(Debug, Clone, Default)]
 pub struct TokenizedDataset {
-    /// Those with something to learn.
+    /// Examples with at least one target.
     pub examples: Vec<TokenizedExample>,
-    /// Of these, how many lost the end of their response.
+    /// Number of these examples with a truncated completion.
     pub n_truncated: usize,
-    /// How many had a prompt so long that no token of the response was left.
+    /// Number of skipped examples: their prompt is so long that no token of the completion fits.
     pub n_skipped: usize,
 }
 
 impl TokenizedExample {
-    /// The prompt, the response and the end of an example.
+    /// Prompt, completion and EOS of an example.
     ///
     /// # Errors
-    /// As [`ChatTokenizer::encode_prompt`].
-    pub fn from_example(example: &Example, speech: &ChatTokenizer) -> Result<Self> {
-        let mut ids = speech.encode_prompt(&example.prompt)?;
-        let given = ids.len().max(1);
-        ids.extend(speech.encode_completion(&example.completion)?);
-        ids.push(speech.eos_token_id());
-        Ok(Self { ids, prompt_len: given })
+    /// Those of [`ChatTokenizer::encode_prompt`].
+    pub fn from_example(example: &Example, chat_tokenizer: &ChatTokenizer) -> Result<Self> {
+        let mut ids = chat_tokenizer.encode_prompt(&example.prompt)?;
+        let prompt_len = ids.len().max(1);
+        ids.extend(chat_tokenizer.encode_completion(&example.completion)?);
+        ids.push(chat_tokenizer.eos_token_id());
+        Ok(Self { ids, prompt_len })
     }
 
-    /// Text of which everything is learned, as in pretraining.
+    /// Pretraining text: all tokens but the first are targets.
     pub fn for_pretraining(ids: Vec<u32>) -> Self {
         Self { ids, prompt_len: 1 }
     }
 
-    /// What the model reads: all but the last.
+    /// Input ids: all but the last.
     pub fn inputs(&self) -> &[u32] {
         &self.ids[..self.ids.len().saturating_sub(1)]
     }
 
-    /// What is learned at each of the inputs.
+    /// Labels: the next id at each input, or −100 within the prompt.
     pub fn labels(&self) -> impl Iterator<Item = i64> {
-        let next = self.ids.iter().enumerate().skip(1);
-        next.map(|(at, &id)| if at >= self.prompt_len { i64::from(id) } else { IGNORE_INDEX })
+        let targets = self.ids.iter().enumerate().skip(1);
+        targets.map(|(t, &id)| if t >= self.prompt_len { i64::from(id) } else { IGNORE_INDEX })
     }
 
-    /// How many tokens are learned.
+    /// Number of tokens in the loss.
     pub fn n_targets(&self) -> usize {
         self.ids.len().saturating_sub(self.prompt_len)
     }
 
-    /// The same with at most `context` inputs: the response loses its end, and does not learn to stop there.
-    pub fn truncated(mut self, context: usize) -> Self {
-        self.ids.truncate(context + 1);
+    /// Example with at most `context_len` inputs. A truncated completion loses its EOS, so the
+    /// model does not learn to stop there.
+    pub fn truncated(mut self, context_len: usize) -> Self {
+        self.ids.truncate(context_len + 1);
         self
     }
 }
 
-/// `examples` as tokens of at most `context` inputs each.
+/// Tokenized `examples` of at most `context_len` inputs each.
 ///
 /// # Errors
-/// As [`TokenizedExample::from_example`].
+/// Those of [`TokenizedExample::from_example`].
 pub fn tokenize(
     examples: &[Example],
-    speech: &ChatTokenizer,
-    context: usize,
+    chat_tokenizer: &ChatTokenizer,
+    context_len: usize,
 ) -> Result<TokenizedDataset> {
-    let mut all = TokenizedDataset::default();
+    let mut dataset = TokenizedDataset::default();
     for example in examples {
-        let whole = TokenizedExample::from_example(example, speech)?;
-        let len = whole.ids.len();
-        let tokens = whole.truncated(context);
+        let untruncated = TokenizedExample::from_example(example, chat_tokenizer)?;
+        let len = untruncated.ids.len();
+        let tokens = untruncated.truncated(context_len);
         if tokens.n_targets() == 0 {
-            all.n_skipped += 1;
+            dataset.n_skipped += 1;
             continue;
         }
-        all.n_truncated += usize::from(tokens.ids.len() < len);
-        all.examples.push(tokens);
+        dataset.n_truncated += usize::from(tokens.ids.len() < len);
+        dataset.examples.push(tokens);
     }
-    Ok(all)
+    Ok(dataset)
 }

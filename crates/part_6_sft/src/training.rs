@@ -1,4 +1,4 @@
-//! The loop: that of the earlier parts. What differs is which tokens count (6.2) and what is looked at from time to time (6.4).
+//! Training loop: that of the earlier parts, with a loss mask (6.2) and regular validation (6.4).
 
 use anyhow::{Result, bail, ensure};
 use candle_core::Device;
@@ -12,36 +12,37 @@ use crate::sft_log::SftStepMetrics;
 use crate::validator::SftValidator;
 use crate::{BatchSampler, Curriculum, RunOutputs, SftBatch, SftLog, TokenizedExample, TrainState};
 
-/// What decides where a run arrives.
+/// Hyperparameters that determine the result of a run.
 #[derive(Debug, Clone, Copy)]
 pub struct TrainConfig {
-    /// Examples whose gradient is computed at a time.
+    /// Examples per micro-batch.
     pub batch_size: usize,
-    /// Such batches per step.
+    /// Micro-batches per step (gradient accumulation).
     pub grad_accum_steps: usize,
-    /// The order of the examples.
+    /// Order of the examples.
     pub curriculum: Curriculum,
-    /// How they stand in a batch.
+    /// Layout of the examples in a batch.
     pub batch_layout: BatchLayout,
-    /// The rate of each step, and how many there are.
+    /// Learning rate of each step, and number of steps.
     pub schedule: LrSchedule,
-    /// β₁, β₂, ε and weight decay.
+    /// AdamW hyperparameters: β₁, β₂, ε and weight decay.
     pub optimizer: AdamWConfig,
-    /// Largest gradient norm.
+    /// Gradient norm above which gradients are clipped.
     pub max_grad_norm: f64,
-    /// Of the order.
+    /// Seed of the shuffle.
     pub seed: u64,
 }
 
 impl TrainConfig {
-    /// The usual one: `steps` batches in shuffled order, an example a row, the rate's peak at `peak`.
-    pub fn with_defaults(batch_size: usize, steps: usize, peak: f64, seed: u64) -> Self {
+    /// Default configuration: `steps` batches in shuffled order, one example per row, and a cosine
+    /// schedule with peak `peak_lr`.
+    pub fn with_defaults(batch_size: usize, steps: usize, peak_lr: f64, seed: u64) -> Self {
         Self {
             batch_size,
             grad_accum_steps: 1,
             curriculum: Curriculum::Shuffled,
             batch_layout: BatchLayout::Padded,
-            schedule: LrSchedule::cosine(peak, steps),
+            schedule: LrSchedule::cosine(peak_lr, steps),
             optimizer: AdamWConfig { beta2: 0.99, weight_decay: 0.01, ..AdamWConfig::default() },
             max_grad_norm: 1.,
             seed,
@@ -49,63 +50,71 @@ impl TrainConfig {
     }
 }
 
-/// How examples stand in a batch.
+/// Layout of the examples in a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BatchLayout {
-    /// One in each row.
+    /// One example per row, padded on the right.
     Padded,
-    /// Several behind each other in rows of this many tokens.
+    /// Several examples per row, in rows of this many tokens.
     Packed(usize),
 }
 
-/// Trains `tuning` on `examples` from where it is, until its schedule ends, it is told to stop, or `exam` is passed.
+/// Trains `train_state` on `examples` from its current step, until the schedule ends, a stop is
+/// requested, or `validator` reaches its target.
 ///
 /// # Errors
-/// When there is nothing to learn from, the loss stops being a number, or a file cannot be written.
+/// When there are no examples, the loss is not finite, or a file cannot be written.
 pub fn train(
-    tuning: &mut TrainState,
+    train_state: &mut TrainState,
     examples: &[TokenizedExample],
     config: &TrainConfig,
-    exam: Option<&SftValidator<'_>>,
+    validator: Option<&SftValidator<'_>>,
     outputs: &RunOutputs<'_>,
     log: &mut SftLog,
 ) -> Result<()> {
-    ensure!(!examples.is_empty(), "there is no example to learn from");
-    let model = GptModern::new(&tuning.config, tuning.parameters.root())?;
-    let twin = GptModern::new(&tuning.config, tuning.parameters.for_inference().root())?;
+    ensure!(!examples.is_empty(), "there are no training examples");
+    let model = GptModern::new(&train_state.config, train_state.parameters.root())?;
+    let inference_model =
+        GptModern::new(&train_state.config, train_state.parameters.for_inference().root())?;
     let lengths = examples.iter().map(|example| example.ids.len()).collect();
-    let mut order = BatchSampler::new(lengths, config.curriculum, config.batch_size, config.seed);
-    let total = config.schedule.total_steps;
-    if let Some(exam) = exam.filter(|_| tuning.progress.step == 0) {
-        exam.run(&twin, tuning, outputs, log)?; // what there is to improve on
+    let mut sampler = BatchSampler::new(lengths, config.curriculum, config.batch_size, config.seed);
+    let total_steps = config.schedule.total_steps;
+    if let Some(validator) = validator.filter(|_| train_state.progress.step == 0) {
+        validator.run(&inference_model, train_state, outputs, log)?; // baseline before training
     }
-    while tuning.progress.step < total && !tuning.progress.target_reached {
-        let step = tuning.progress.step + 1;
-        let batches = micro_batches(&mut order, step, (examples, config), model.device())?;
+    while train_state.progress.step < total_steps && !train_state.progress.target_reached {
+        let step = train_state.progress.step + 1;
+        let batches = micro_batches(&mut sampler, step, (examples, config), model.device())?;
         let counts: Vec<usize> = batches.iter().map(SftBatch::n_targets).collect();
-        let parameters = &tuning.parameters;
+        let parameters = &train_state.parameters;
         let loss_of = |batch: &SftBatch| Ok(batch.loss(&model)?);
         let (loss, mut grads) = gradients_of_mean_loss(parameters, &batches, &counts, 1., loss_of)?;
-        let norm = clip_grad_norm(&mut grads, parameters, config.max_grad_norm)?;
-        let rate = config.schedule.lr_at(step);
-        if let Some(alarm) = log.check_alarms(step, loss, rate, norm)? {
+        let grad_norm = clip_grad_norm(&mut grads, parameters, config.max_grad_norm)?;
+        let lr = config.schedule.lr_at(step);
+        if let Some(alarm) = log.check_alarms(step, loss, lr, grad_norm)? {
             bail!(alarm);
         }
-        tuning.optimizer.step(&grads, rate)?;
-        tuning.progress.step = step;
+        train_state.optimizer.step(&grads, lr)?;
+        train_state.progress.step = step;
 
-        let tokens = batches.iter().map(SftBatch::n_tokens).sum();
-        let share = counts.iter().sum::<usize>() as f64 / tokens as f64;
+        let n_tokens = batches.iter().map(SftBatch::n_tokens).sum();
+        let target_share = counts.iter().sum::<usize>() as f64 / n_tokens as f64;
         log.log_step(
-            &SftStepMetrics { step, loss, lr: rate, grad_norm: norm, n_tokens: tokens },
-            json!({ "learned_share": share }),
+            &SftStepMetrics { step, loss, lr, grad_norm, n_tokens },
+            json!({ "learned_share": target_share }),
         )?;
-        if let Some(exam) = exam.filter(|exam| step == total || exam.is_due(step)) {
-            exam.run(&twin, tuning, outputs, log)?;
+        if let Some(validator) =
+            validator.filter(|validator| step == total_steps || validator.is_due(step))
+        {
+            validator.run(&inference_model, train_state, outputs, log)?;
         }
         let stop = outputs.should_stop(step);
-        if step == total || stop || tuning.progress.target_reached || outputs.is_save_due(step) {
-            outputs.save_checkpoint(tuning)?;
+        if step == total_steps
+            || stop
+            || train_state.progress.target_reached
+            || outputs.is_save_due(step)
+        {
+            outputs.save_checkpoint(train_state)?;
         }
         if stop {
             break;
@@ -114,21 +123,20 @@ pub fn train(
     Ok(())
 }
 
-/// What a step, counted from 1, learns from.
+/// Micro-batches of a step, counted from 1.
 fn micro_batches(
-    order: &mut BatchSampler,
+    sampler: &mut BatchSampler,
     step: usize,
     (examples, config): (&[TokenizedExample], &TrainConfig),
     device: &Device,
 ) -> Result<Vec<SftBatch>> {
     let first = (step - 1) * config.grad_accum_steps;
-    let batch = |number| {
-        let chosen = order.batch_indices(number).iter();
-        let chosen: Vec<TokenizedExample> =
-            chosen.map(|&example| examples[example].clone()).collect();
+    let batch = |index| {
+        let indices = sampler.batch_indices(index).iter();
+        let batch: Vec<TokenizedExample> = indices.map(|&i| examples[i].clone()).collect();
         Ok(match config.batch_layout {
-            BatchLayout::Padded => SftBatch::padded(&chosen, device)?,
-            BatchLayout::Packed(width) => SftBatch::packed(&chosen, width, device)?,
+            BatchLayout::Padded => SftBatch::padded(&batch, device)?,
+            BatchLayout::Packed(width) => SftBatch::packed(&batch, width, device)?,
         })
     };
     (first..first + config.grad_accum_steps).map(batch).collect()

@@ -1,4 +1,4 @@
-//! What a run is looked at with: validation examples, how often, and when it is good enough.
+//! Validation during a run: the examples, the interval, and the target that ends the run.
 
 use anyhow::Result;
 use modern::GptModern;
@@ -7,51 +7,53 @@ use serde_json::json;
 use crate::evaluation::{GenerationEvalConfig, SftEvalMetrics, evaluate};
 use crate::{ChatTokenizer, Example, RunOutputs, SftLog, TrainState};
 
-/// A regular look at how well the model answers.
+/// Regular evaluation on the validation examples.
 #[derive(Debug)]
 pub struct SftValidator<'a> {
-    /// What is asked. The run may be ended by it, so results are reported of others.
+    /// Validation examples. They may end the run, so results are reported on other examples.
     pub examples: &'a [Example],
-    /// How it is asked.
+    /// Chat tokenizer.
     pub chat_tokenizer: &'a ChatTokenizer,
-    /// How much at a time.
+    /// Batch size and completion length.
     pub eval_config: GenerationEvalConfig,
-    /// Steps between two looks; 0 for one at the end.
+    /// Steps between validations; 0 validates only before and after training.
     pub interval: usize,
     /// Exact match at which the run ends.
     pub target_exact_match: Option<f64>,
 }
 
 impl SftValidator<'_> {
-    /// Whether there is one after step `step`.
+    /// True if a validation is due after step `step`.
     pub fn is_due(&self, step: usize) -> bool {
         self.interval > 0 && step.is_multiple_of(self.interval)
     }
 
-    /// Looks at `twin`, an inference twin of `tuning`, which is saved if it is the best so far, or good enough.
+    /// Evaluates `model`, an inference model of `train_state`, and saves it if it is the best so
+    /// far or reaches the target.
     ///
     /// # Errors
     /// When a file cannot be written.
     pub fn run(
         &self,
-        twin: &GptModern,
-        tuning: &mut TrainState,
+        model: &GptModern,
+        train_state: &mut TrainState,
         outputs: &RunOutputs<'_>,
         log: &mut SftLog,
     ) -> Result<()> {
-        let (found, _) = log
-            .run_untimed(|| evaluate(twin, self.examples, self.chat_tokenizer, self.eval_config))?;
-        let SftEvalMetrics { loss, exact_match, token_f1, rouge_l, eos_rate, .. } = found;
-        let said =
-            format!("exact match {exact_match:.3}, token F1 {token_f1:.3}, ended {eos_rate:.3}");
-        let figures = json!({
-            "exact_match": exact_match, "token_f1": token_f1, "rouge_l": rouge_l, "eos_rate": eos_rate,
+        let (metrics, _) =
+            log.suspend(|| evaluate(model, self.examples, self.chat_tokenizer, self.eval_config))?;
+        let SftEvalMetrics { loss, exact_match, token_f1, rouge_l, eos_rate, .. } = metrics;
+        let summary =
+            format!("exact match {exact_match:.3}, token F1 {token_f1:.3}, EOS rate {eos_rate:.3}");
+        let row = json!({
+            "exact_match": exact_match, "token_f1": token_f1, "rouge_l": rouge_l,
+            "eos_rate": eos_rate,
         });
-        log.log_validation(tuning.progress.step, loss, &said, figures)?;
-        tuning.progress.target_reached =
-            self.target_exact_match.is_some_and(|enough| exact_match >= enough);
-        if tuning.progress.update_best_loss(loss) {
-            outputs.save_model(tuning)?;
+        log.log_validation(train_state.progress.step, loss, &summary, row)?;
+        train_state.progress.target_reached =
+            self.target_exact_match.is_some_and(|target| exact_match >= target);
+        if train_state.progress.update_best_loss(loss) {
+            outputs.save_model(train_state)?;
         }
         Ok(())
     }

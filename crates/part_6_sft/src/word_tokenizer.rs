@@ -1,7 +1,7 @@
-//! A tokenizer for numbers: every digit is a token, and a word takes the spaces around it along.
+//! Tokenizer for numbers: every digit is a token, and a word includes the spaces around it.
 //!
-//! `What is 12 - 7?` → `What ` `is ` `1` `2` ` - ` `7` `?`. A model that is to add sees the digits, which a tokenizer that
-//! merges `12` into one token would hide; and prompts are short, as words are tokens.
+//! `What is 12 - 7?` → `What ` `is ` `1` `2` ` - ` `7` `?`. A model that learns to add sees the
+//! digits, which a merged token `12` would hide. Prompts are short, as words are tokens.
 
 use anyhow::{Error, Result};
 use modern::{Tokenizer, TokenizerSpecialTokens};
@@ -12,12 +12,13 @@ use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::{AddedToken, SplitDelimiterBehavior};
 
-/// A heading, as templates have them, with the empty line before it; a digit; a word; signs; spaces.
-const PIECE: &str = r"\n*### [^\n]*\n|\d| ?\p{L}+ ?| ?[^\s\p{L}\d]+ ?|\s+";
-/// They end a text, and fill up a row.
+/// Regex of a pretoken: a template's heading with the empty line before it, a digit, a word, signs,
+/// or spaces.
+const PRETOKEN: &str = r"\n*### [^\n]*\n|\d| ?\p{L}+ ?| ?[^\s\p{L}\d]+ ?|\s+";
+/// EOS and padding tokens.
 const SPECIAL: [&str; 2] = ["</s>", "<pad>"];
 
-/// Learns up to `vocab_size` tokens from `texts`.
+/// Trains a BPE tokenizer of up to `vocab_size` tokens on `texts`.
 ///
 /// # Errors
 /// Never in practice: the pattern is fixed.
@@ -25,12 +26,14 @@ pub fn train<S: AsRef<str> + Send>(
     texts: impl Iterator<Item = S> + Send,
     vocab_size: usize,
 ) -> Result<Tokenizer> {
-    let bytes = ByteLevel::new(false, true, false); // no space in front, offsets trimmed, no pattern of its own
-    let pattern = SplitPattern::Regex(PIECE.into());
+    // No prefix space, trimmed offsets, no regex of its own.
+    let bytes = ByteLevel::new(false, true, false);
+    let pattern = SplitPattern::Regex(PRETOKEN.into());
     let split = Split::new(pattern, SplitDelimiterBehavior::Isolated, false);
-    let pieces = Sequence::new(vec![split.map_err(Error::from_boxed)?.into(), bytes.into()]);
+    let pre_tokenizers =
+        Sequence::new(vec![split.map_err(Error::from_boxed)?.into(), bytes.into()]);
     let mut tokenizer = tokenizers::Tokenizer::new(BPE::default());
-    tokenizer.with_pre_tokenizer(Some(pieces)).with_decoder(Some(bytes));
+    tokenizer.with_pre_tokenizer(Some(pre_tokenizers)).with_decoder(Some(bytes));
     let trainer = BpeTrainer::builder()
         .vocab_size(vocab_size)
         .special_tokens(SPECIAL.map(|name| AddedToken::from(name, true).normalized(false)).to_vec())

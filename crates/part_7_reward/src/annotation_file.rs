@@ -1,8 +1,10 @@
-//! Collecting preferences: a JSON Lines file that grows by a row per decision, and that `train` reads.
+//! Preferences labeled by a person or a rule: a JSON Lines file with one row per label, read by
+//! `train --data`.
 //!
-//! A row is on the disk before the next question is asked, so that whatever happens loses nothing. Each question leaves a row at
-//! least, if only that nothing was decided, and is known by what it asks: the file may be gone on with from any list of questions,
-//! in any order. A line that a crash cut short is cut off first.
+//! Each row is written to disk before the next pair is shown, so a crash loses nothing; a line that
+//! a crash left incomplete is removed when the file is opened. Every prompt leaves at least one
+//! row, even if there was nothing to label, and is identified by its messages: labeling can be
+//! resumed with any list of prompts in any order.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Write;
@@ -13,16 +15,16 @@ use modern::ChatMessage;
 use serde::{Deserialize, Serialize};
 use tensor_core::atomic_file;
 
-/// What was decided about a pair of responses.
+/// Label of a pair of completions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Label {
-    /// Which is better, 0 or 1.
+    /// Index of the better completion, 0 or 1.
     Preferred(usize),
-    /// Neither is.
+    /// Neither completion is better (skipped).
     NoPreference,
 }
 
-/// A file of decisions, which no other process writes meanwhile.
+/// File of labels, locked against other processes that would write to it.
 #[derive(Debug)]
 pub struct AnnotationFile {
     path: PathBuf,
@@ -45,51 +47,54 @@ enum Outcome {
 }
 
 impl AnnotationFile {
-    /// The file at `path`, or a new one.
+    /// Opens the file at `path` and reads its rows; creates the file if it does not exist.
     ///
     /// # Errors
-    /// When it cannot be written, another process is writing it, or it holds rows of another kind.
+    /// When the file cannot be written, another process is writing to it, or a row was not written
+    /// by this type.
     pub fn open(path: &Path) -> Result<Self> {
-        let named = || path.display().to_string();
+        let path_text = || path.display().to_string();
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder)
                 .with_context(|| format!("creating {}", folder.display()))?;
         }
         let text = match path.exists() {
-            true => std::fs::read_to_string(path).with_context(named)?,
+            true => std::fs::read_to_string(path).with_context(path_text)?,
             false => String::new(),
         };
-        let whole = &text[..text.rfind('\n').map_or(0, |end| end + 1)];
-        let row = |(line, row): (usize, &str)| {
+        let complete_lines = &text[..text.rfind('\n').map_or(0, |end| end + 1)];
+        let parse = |(line, row): (usize, &str)| {
             serde_json::from_str(row).ok().with_context(|| {
-                format!("{}:{line}: this row was not written by `collect`", named())
+                format!("{}:{line}: this row was not written by `collect`", path_text())
             })
         };
-        let rows = (1..).zip(whole.lines()).map(row).collect::<Result<_>>()?;
-        let open = || OpenOptions::new().create(true).append(true).open(path).with_context(named);
-        if let Err(TryLockError::WouldBlock) = open()?.try_lock() {
-            bail!("another process is collecting into {}", named());
+        let rows = (1..).zip(complete_lines.lines()).map(parse).collect::<Result<_>>()?;
+        let open_file =
+            || OpenOptions::new().create(true).append(true).open(path).with_context(path_text);
+        if let Err(TryLockError::WouldBlock) = open_file()?.try_lock() {
+            bail!("another process is collecting into {}", path_text());
         }
-        if whole.len() < text.len() {
-            atomic_file::write(path, whole.as_bytes())?;
+        if complete_lines.len() < text.len() {
+            atomic_file::write(path, complete_lines.as_bytes())?;
         }
-        let file = open()?;
-        file.try_lock().with_context(|| format!("writing {}", named()))?;
+        let file = open_file()?;
+        file.try_lock().with_context(|| format!("writing {}", path_text()))?;
         Ok(Self { path: path.into(), file, rows })
     }
 
-    /// Whether all was decided about the question `prompt`: it has rows, and after the last of them there was nothing to decide, or
-    /// another question.
+    /// Returns true if every pair of `prompt` has been labeled. The prompt of the last row may have
+    /// pairs left to label, unless that row records that there was nothing to compare.
     pub fn is_annotated(&self, prompt: &[ChatMessage]) -> bool {
-        let asked = self.rows.iter().any(|row| row.prompt == prompt);
-        let open = |row: &AnnotationRow| match &row.outcome {
+        let has_rows = self.rows.iter().any(|row| row.prompt == prompt);
+        let may_have_more_pairs = |row: &AnnotationRow| match &row.outcome {
             Outcome::Skipped { skipped } => skipped.len() >= 2,
             Outcome::Labeled { .. } => true,
         };
-        asked && !self.rows.last().is_some_and(|row| row.prompt == prompt && open(row))
+        let is_unfinished = |row: &AnnotationRow| row.prompt == prompt && may_have_more_pairs(row);
+        has_rows && !self.rows.last().is_some_and(is_unfinished)
     }
 
-    /// What was decided about two responses to `prompt`, if it was.
+    /// Label of two completions of `prompt`, or `None` if this pair has not been labeled.
     pub fn label(&self, prompt: &[ChatMessage], pair: [&str; 2]) -> Option<Label> {
         let [a, b] = pair;
         self.rows.iter().filter(|row| row.prompt == prompt).find_map(|row| match &row.outcome {
@@ -100,14 +105,15 @@ impl AnnotationFile {
                 Some(Label::Preferred(1))
             }
             Outcome::Skipped { skipped } => {
-                let both = pair.iter().all(|one| skipped.iter().any(|skipped| skipped == one));
-                both.then_some(Label::NoPreference)
+                let both_skipped =
+                    pair.iter().all(|text| skipped.iter().any(|other| other == text));
+                both_skipped.then_some(Label::NoPreference)
             }
             Outcome::Labeled { .. } => None,
         })
     }
 
-    /// Adds a decision about two responses to `prompt`; it is on the disk when this returns.
+    /// Appends the label of two completions of `prompt` and syncs it to disk before returning.
     ///
     /// # Errors
     /// When the file cannot be written.
@@ -115,36 +121,36 @@ impl AnnotationFile {
         &mut self,
         prompt: &[ChatMessage],
         pair: [&str; 2],
-        verdict: Label,
+        label: Label,
     ) -> Result<()> {
-        match verdict {
+        match label {
             Label::NoPreference => self.append_skipped(prompt, &pair),
             Label::Preferred(better) => {
                 let [chosen, rejected] = [pair[better], pair[1 - better]].map(String::from);
-                self.write(prompt, Outcome::Labeled { chosen, rejected })
+                self.append_row(prompt, Outcome::Labeled { chosen, rejected })
             }
         }
     }
 
-    /// Adds that of these responses to `prompt`, perhaps none, no two are told apart.
+    /// Appends a row without a preference between `completions` of `prompt` (may be empty).
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn append_skipped(&mut self, prompt: &[ChatMessage], responses: &[&str]) -> Result<()> {
-        let skipped = responses.iter().map(|&response| response.into()).collect();
-        self.write(prompt, Outcome::Skipped { skipped })
+    pub fn append_skipped(&mut self, prompt: &[ChatMessage], completions: &[&str]) -> Result<()> {
+        let skipped = completions.iter().map(|&completion| completion.into()).collect();
+        self.append_row(prompt, Outcome::Skipped { skipped })
     }
 
-    fn write(&mut self, prompt: &[ChatMessage], said: Outcome) -> Result<()> {
-        let row = AnnotationRow { prompt: prompt.into(), outcome: said };
+    fn append_row(&mut self, prompt: &[ChatMessage], outcome: Outcome) -> Result<()> {
+        let row = AnnotationRow { prompt: prompt.into(), outcome };
         let line = format!("{}\n", serde_json::to_string(&row)?);
-        let written = self.file.write_all(line.as_bytes()).and_then(|()| self.file.sync_data());
-        written.with_context(|| format!("writing {}", self.path.display()))?;
+        let result = self.file.write_all(line.as_bytes()).and_then(|()| self.file.sync_data());
+        result.with_context(|| format!("writing {}", self.path.display()))?;
         self.rows.push(row);
         Ok(())
     }
 
-    /// How many preferences are in the file.
+    /// Number of rows with a preference.
     pub fn n_preferences(&self) -> usize {
         self.rows.iter().filter(|row| matches!(row.outcome, Outcome::Labeled { .. })).count()
     }

@@ -1,8 +1,8 @@
-//! 7.1 Built-in preferences: a right answer against a near miss.
+//! 7.1 Built-in preferences: the right answer (chosen) against a near miss (rejected).
 //!
-//! The problems are part 6's, and so are the held-out ones, which no part learns from. A miss is off by 1 to 10, as slips of counting
-//! and carrying are. It is longer than the right answer about as often as shorter, so that length says nothing about which is
-//! which.
+//! The problems are those of part 6, with the same validation and test splits, which no part trains
+//! on. A near miss is off by 1 to 10, like an error of counting or carrying. It is longer than the
+//! right answer about as often as shorter, so length is uninformative.
 
 use sft::arithmetic::{Operation, ProblemSet, Split};
 use sft::arithmetic_questions::{ArithmeticQuestion, questions};
@@ -10,21 +10,21 @@ use tensor_core::Rng;
 
 use crate::Preference;
 
-/// The most that a miss is off.
-const SLIP: i64 = 10;
-/// Of pairs to learn from, the share about products.
-const PRODUCTS: f64 = 0.1;
-/// Decides how the answers to problems that are not learned from are missed.
-const SEED: u64 = 70;
+/// Largest difference between a near miss and the right answer.
+const MAX_ERROR: i64 = 10;
+/// Fraction of training pairs that are products.
+const PRODUCT_FRACTION: f64 = 0.1;
+/// Seed of the near misses in the validation and test splits.
+const EVAL_SEED: u64 = 70;
 
-/// `n` pairs about problems to learn from, drawn from `seed`.
+/// Training pairs: `n` random problems of the training split, sampled with `seed`.
 pub fn train_pairs(n: usize, seed: u64) -> Vec<Preference> {
     let mut rng = Rng::new(seed);
     let [sums, products] =
         [ProblemSet::Sums, ProblemSet::Products].map(|set| set.problems(Split::Train));
     let pair = |_| {
-        let from = if rng.uniform() < PRODUCTS { &products } else { &sums };
-        let problem = from[rng.below(from.len())];
+        let problems = if rng.uniform() < PRODUCT_FRACTION { &products } else { &sums };
+        let problem = problems[rng.below(problems.len())];
         let question =
             ArithmeticQuestion { problem, phrasing: rng.below(ArithmeticQuestion::N_PHRASINGS) };
         preference(question, &mut rng)
@@ -32,18 +32,19 @@ pub fn train_pairs(n: usize, seed: u64) -> Vec<Preference> {
     (0..n).map(pair).collect()
 }
 
-/// A pair about each sum or difference of a split that is not learned from, always the same ones.
+/// Evaluation pairs: one per sum or difference of the validation or test split, always the same.
 pub fn eval_pairs(split: Split) -> Vec<Preference> {
-    let mut rng = Rng::new(SEED);
+    let mut rng = Rng::new(EVAL_SEED);
     let questions = questions(ProblemSet::Sums, split).into_iter();
     questions.map(|question| preference(question, &mut rng)).collect()
 }
 
 fn preference(question: ArithmeticQuestion, rng: &mut Rng) -> Preference {
     let (right, operation) = (question.problem.answer(), question.problem.operation);
-    let below_zero = operation == Operation::Subtract;
-    let around = (right - SLIP..=right + SLIP).filter(|&miss| miss != right);
-    let misses: Vec<i64> = around.filter(|&miss| miss >= 0 || below_zero).collect();
-    let miss = misses[rng.below(misses.len())];
-    Preference::new(question.text(), question.answer(), miss.to_string())
+    let may_be_negative = operation == Operation::Subtract;
+    let neighbors = (right - MAX_ERROR..=right + MAX_ERROR).filter(|&number| number != right);
+    let near_misses: Vec<i64> =
+        neighbors.filter(|&number| number >= 0 || may_be_negative).collect();
+    let near_miss = near_misses[rng.below(near_misses.len())];
+    Preference::new(question.text(), question.answer(), near_miss.to_string())
 }

@@ -1,6 +1,7 @@
-//! A reward model with all that is needed to score texts: its own tokenizer and template, and its normalisation.
+//! Reward model checkpoint: the model with its own tokenizer, chat template and normalization.
 //!
-//! A policy that is scored may have another tokenizer, so what it wrote is given as text, or as ids of this model's own.
+//! The policy may have a different tokenizer, so its completions are passed as text, or as token
+//! ids of the reward model's own tokenizer.
 
 use std::path::PathBuf;
 
@@ -15,84 +16,85 @@ use tensor_core::Parameters;
 use crate::model_folder::{self, RewardModelConfig};
 use crate::{RewardModel, RewardNormalization};
 
-/// A reward model and what belongs to it.
+/// Reward model, its weights, tokenizer and normalization.
 pub struct RewardCheckpoint {
-    /// The model: for inference its twin, which builds no graph.
+    /// Reward model. Opened for inference, it builds no autograd graph.
     pub model: RewardModel,
-    /// Its weights.
+    /// Weights of the model.
     pub parameters: Parameters,
-    /// Tokens and template.
+    /// Tokenizer and chat template.
     pub chat_tokenizer: ChatTokenizer,
-    /// The tokens at which texts begin and end.
+    /// BOS and EOS token ids.
     pub special_ids: SpecialTokenIds,
-    /// Brings scores to mean 0 and deviation 1.
+    /// Normalization of raw rewards to mean 0 and standard deviation 1.
     pub normalization: RewardNormalization,
 }
 
 impl RewardCheckpoint {
-    /// Opens a model folder, the folder of a run that made one, or one on the Hub.
+    /// Opens a reward model: a model folder, the folder of the run that trained it, or a Hub id.
     ///
     /// # Errors
-    /// When there is none, or it has no reward head.
-    pub fn open(source: &str, purpose: LoadMode, device: &Device) -> Result<Self> {
+    /// When the folder does not exist, or its model has no reward head.
+    pub fn open(source: &str, mode: LoadMode, device: &Device) -> Result<Self> {
         let folder = locate_reward_model(source)?;
-        let (description, model, parameters) =
-            model_folder::open(&folder, purpose.dtype(), device)?;
+        let (description, model, parameters) = model_folder::open(&folder, mode.dtype(), device)?;
         let RewardModelConfig { backbone: config, architecture, normalization } = description;
         let tokenizer = Tokenizer::open(&folder)?;
-        let own = ChatTemplate::from_folder(&folder, &tokenizer)?;
-        let mut ends = read_special_token_ids(&folder)?;
-        let speech = ChatTokenizer::from_tokenizer(tokenizer, own, None, &mut ends)?;
-        let model = match purpose {
+        let template = ChatTemplate::from_folder(&folder, &tokenizer)?;
+        let mut special_ids = read_special_token_ids(&folder)?;
+        let chat_tokenizer =
+            ChatTokenizer::from_tokenizer(tokenizer, template, None, &mut special_ids)?;
+        let model = match mode {
             LoadMode::Training(_) => model,
             LoadMode::Inference | LoadMode::DequantizedInference => {
                 RewardModel::new(&config, architecture, &mut parameters.for_inference())?
             }
         };
-        Ok(Self { model, parameters, chat_tokenizer: speech, special_ids: ends, normalization })
+        Ok(Self { model, parameters, chat_tokenizer, special_ids, normalization })
     }
 
-    /// The ids of a conversation and a response to it, as this model reads them.
+    /// Token ids of a conversation and a completion of it, in this model's tokenizer.
     ///
     /// # Errors
-    /// When the template refuses the conversation.
-    pub fn tokenize(&self, prompt: &[ChatMessage], response: &str) -> Result<Vec<u32>> {
+    /// When the chat template rejects the conversation.
+    pub fn tokenize(&self, prompt: &[ChatMessage], completion: &str) -> Result<Vec<u32>> {
         tokenize_conversation(
             &self.chat_tokenizer,
             prompt,
-            response,
+            completion,
             self.model.backbone().config().context_len,
         )
     }
 
-    /// The normalised score of each of these texts, this model's own ids, `batch_size` at a time.
+    /// Normalized reward of each text, given as this model's token ids, `batch_size` at a time.
     ///
     /// # Errors
     /// When a text is empty or longer than the context.
     pub fn rewards(&self, texts: &[Vec<u32>], batch_size: usize) -> Result<Vec<f64>> {
-        let scores = raw_rewards(&self.model, texts, batch_size)?;
-        Ok(scores.into_iter().map(|score| self.normalization.normalize(score)).collect())
+        let rewards = raw_rewards(&self.model, texts, batch_size)?;
+        Ok(rewards.into_iter().map(|reward| self.normalization.normalize(reward)).collect())
     }
 }
 
-/// The ids of a conversation, the response to it, and the end, at most `context` of them: of what is longer, the beginning goes,
-/// so that the response's end is always read.
+/// Token ids of a conversation, its completion, and EOS: at most `context_len` of them. Longer
+/// texts are truncated on the left, so that the end of the completion is always read.
 ///
 /// # Errors
-/// When the template refuses the conversation.
+/// When the chat template rejects the conversation.
 pub fn tokenize_conversation(
-    speech: &ChatTokenizer,
+    chat_tokenizer: &ChatTokenizer,
     prompt: &[ChatMessage],
-    response: &str,
-    context: usize,
+    completion: &str,
+    context_len: usize,
 ) -> Result<Vec<u32>> {
-    let example = Example { prompt: prompt.to_vec(), completion: response.to_string() };
-    let mut ids = TokenizedExample::from_example(&example, speech)?.ids;
-    ids.drain(..ids.len().saturating_sub(context));
+    let example = Example { prompt: prompt.to_vec(), completion: completion.to_string() };
+    let mut ids = TokenizedExample::from_example(&example, chat_tokenizer)?.ids;
+    ids.drain(..ids.len().saturating_sub(context_len));
     Ok(ids)
 }
 
-/// What `model`, an inference twin, makes of each text, `batch_size` texts of similar length at a time.
+/// Raw (unnormalized) rewards of `texts`, in batches of `batch_size` texts of similar length.
+/// `model` should be opened for inference.
 ///
 /// # Errors
 /// When a text is empty or longer than the context.
@@ -101,19 +103,19 @@ pub fn raw_rewards<T: AsRef<[u32]>>(
     texts: &[T],
     batch_size: usize,
 ) -> Result<Vec<f64>> {
-    let mut order: Vec<usize> = (0..texts.len()).collect();
-    order.sort_by_key(|&text| texts[text].as_ref().len());
-    let mut all = vec![0.; texts.len()];
-    for order in order.chunks(batch_size.max(1)) {
-        let rows: Vec<&[u32]> = order.iter().map(|&text| texts[text].as_ref()).collect();
+    let mut by_length: Vec<usize> = (0..texts.len()).collect();
+    by_length.sort_by_key(|&text| texts[text].as_ref().len());
+    let mut all_rewards = vec![0.; texts.len()];
+    for indices in by_length.chunks(batch_size.max(1)) {
+        let rows: Vec<&[u32]> = indices.iter().map(|&text| texts[text].as_ref()).collect();
         let (ids, lengths) = right_pad(&rows, model.backbone().device())?;
-        let scores: Vec<f32> = model.rewards(&ids, &lengths)?.to_vec1()?;
-        order.iter().zip(scores).for_each(|(&text, score)| all[text] = f64::from(score));
+        let rewards: Vec<f32> = model.rewards(&ids, &lengths)?.to_vec1()?;
+        indices.iter().zip(rewards).for_each(|(&i, reward)| all_rewards[i] = f64::from(reward));
     }
-    Ok(all)
+    Ok(all_rewards)
 }
 
-/// Texts beside each other, filled up on the right: (B, T), and the length of each.
+/// Right-padded batch of token sequences: ids (B, T), and the length of each row.
 ///
 /// # Errors
 /// When memory is short.
@@ -121,16 +123,17 @@ pub fn right_pad(rows: &[&[u32]], device: &Device) -> candle_core::Result<(Tenso
     let lengths: Vec<usize> = rows.iter().map(|row| row.len()).collect();
     let t = lengths.iter().copied().max().unwrap_or(0);
     let ids = rows.iter().flat_map(|row| {
-        let padding = std::iter::repeat_n(0, t - row.len()); // any token will do
+        // The model ignores everything after a row's length, so any token can pad.
+        let padding = std::iter::repeat_n(0, t - row.len());
         row.iter().copied().chain(padding)
     });
     Ok((Tensor::from_iter(ids, device)?.reshape((rows.len(), t))?, lengths))
 }
 
-/// Where the model is that `name` means: a file or folder, a run's `model/`, or what is fetched from the Hub.
+/// Path of the model `name`: a file or folder, a run's `model/`, or a download from the Hub.
 ///
 /// # Errors
-/// When it cannot be fetched.
+/// When the download fails.
 pub(crate) fn locate_model(name: &str) -> Result<PathBuf> {
     match is_hub_id(name) {
         true => fetch_from_hub(name, HubFiles::Model),
@@ -138,15 +141,16 @@ pub(crate) fn locate_model(name: &str) -> Result<PathBuf> {
     }
 }
 
-/// The folder that `source` names.
+/// Folder of the reward model `source`.
 ///
 /// # Errors
-/// When there is none.
+/// When it is not an existing folder.
 fn locate_reward_model(source: &str) -> Result<PathBuf> {
     let folder = locate_model(source)?;
     ensure!(
         folder.is_dir(),
-        "there is no folder {source}: a reward model is a folder, a run's folder, or owner/name on the Hub"
+        "there is no folder {source}: a reward model is a folder, a run's folder, or owner/name on \
+         the Hub"
     );
     Ok(folder)
 }

@@ -1,4 +1,5 @@
-//! The tools of part 7: train a reward model, measure it, collect preferences. Without a subcommand: the demo.
+//! Command line of part 7: train a reward model, evaluate it, collect preferences. Without a
+//! subcommand it runs the demo.
 
 mod arguments;
 mod collect;
@@ -17,7 +18,7 @@ use scaling::settings::expand_config;
 
 use arguments::{CollectArgs, DEFAULT_OUT, DemoArgs, EvalArgs, TrainArgs};
 
-/// Part 7: reward models. Without a subcommand: the demo.
+/// Part 7: reward models (without a subcommand: the demo)
 #[derive(Parser)]
 #[command(name = "part_7", version, args_conflicts_with_subcommands = true)]
 struct Cli {
@@ -29,18 +30,18 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Train a reward model on preferences, all of it or by adapters
+    /// Train a reward model on preferences, with all weights or LoRA
     Train(Box<TrainArgs>),
-    /// Measure how often a reward model prefers what was preferred
+    /// Evaluate a reward model: accuracy on preference pairs, calibration, length bias
     Eval(EvalArgs),
-    /// Let a model answer questions several times, and say which answers are better
+    /// Sample several completions per prompt and label the better ones
     Collect(CollectArgs),
 }
 
-/// Runs the command line `args`, the program's name first, in this process.
+/// Parses the command line `args` (program name first) and runs the command in this process.
 ///
 /// # Errors
-/// Those of the command; of arguments that are none, and where help is asked for, clap's.
+/// Errors of the command. Invalid arguments and requests for help give clap's error.
 pub fn parse_and_run(args: impl IntoIterator<Item = impl Into<OsString>>) -> Result<()> {
     let cli = Cli::try_parse_from(expand_config::<Cli>(args, DEFAULT_OUT)?)?;
     match cli.command {

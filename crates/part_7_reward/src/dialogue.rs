@@ -1,33 +1,37 @@
-//! 7.1 Dialogues as Anthropic's HH files have them: both texts of a pair tell the whole conversation, and differ in its last turn.
+//! 7.1 Dialogues in the format of Anthropic's HH: both texts of a pair contain the whole
+//! conversation and differ in its last turn.
 //!
 //! ```text
-//! ⏎⏎Human: what are some pranks with a pen?⏎⏎Assistant: Are you looking for practical jokes?⏎⏎Human: yep⏎⏎Assistant: ..
+//! ⏎⏎Human: what are some pranks with a pen?⏎⏎Assistant: Are you looking for practical jokes?
+//! ⏎⏎Human: yep⏎⏎Assistant: ..
 //! ```
 //!
-//! Cut off at a model's context as they stand, long pairs become twice the same text. So what they share, which is
-//! all but the last turn, is split off as the prompt, and of what is too long the beginning goes.
+//! Truncated on the right at the context length, the two texts of a long pair would become
+//! identical. We therefore split off their common part, all turns but the last, as the prompt, and
+//! truncate on the left.
 
 use anyhow::{Context, Result, ensure};
 use modern::ChatMessage;
 
-/// What begins a turn, and whose.
+/// Text that starts a turn, and the role of the turn.
 const TURN_MARKERS: [(&str, &str); 2] = [("\n\nHuman:", "user"), ("\n\nAssistant:", "assistant")];
 
-/// Whether `text` is such a dialogue.
+/// Returns true if `text` is an HH dialogue.
 pub fn is_dialogue(text: &str) -> bool {
     text.starts_with(TURN_MARKERS[0].0)
 }
 
-/// The turns of a dialogue, apart from its last one, which the assistant takes; and that one.
+/// Splits a dialogue into the turns of the prompt and its last turn, the assistant's completion.
 ///
 /// # Errors
-/// When `text` is no dialogue, or does not end with the assistant.
+/// When `text` is not a dialogue, or does not end with a turn of the assistant.
 pub fn parse(text: &str) -> Result<(Vec<ChatMessage>, String)> {
     ensure!(is_dialogue(text), "a dialogue begins with an empty line and `Human:`");
     split_last_completion(turns(text))
 }
 
-/// The turns of a dialogue up to where the assistant is to speak, which `\n\nAssistant:` may mark.
+/// Turns of a dialogue that ends where the assistant's turn begins; a final `\n\nAssistant:` is
+/// optional.
 pub fn parse_prompt(text: &str) -> Vec<ChatMessage> {
     let mut turns = turns(text);
     turns.pop_if(|last| last.role == "assistant" && last.content.is_empty());
@@ -37,22 +41,23 @@ pub fn parse_prompt(text: &str) -> Vec<ChatMessage> {
 fn turns(text: &str) -> Vec<ChatMessage> {
     let mut turns: Vec<ChatMessage> = Vec::new();
     let mut rest = text;
-    while let Some((begin, role)) =
-        TURN_MARKERS.into_iter().find(|(begin, _)| rest.starts_with(begin))
+    while let Some((marker, role)) =
+        TURN_MARKERS.into_iter().find(|(marker, _)| rest.starts_with(marker))
     {
-        let said = &rest[begin.len()..];
-        let ends = TURN_MARKERS.iter().filter_map(|(begin, _)| said.find(begin));
-        let end = ends.min().unwrap_or(said.len());
-        turns.push(ChatMessage::new(role, said[..end].trim()));
-        rest = &said[end..];
+        let content = &rest[marker.len()..];
+        let next_markers = TURN_MARKERS.iter().filter_map(|(marker, _)| content.find(marker));
+        let end = next_markers.min().unwrap_or(content.len());
+        turns.push(ChatMessage::new(role, content[..end].trim()));
+        rest = &content[end..];
     }
     turns
 }
 
-/// A conversation without its last message, which the assistant's must be; and what that says.
+/// Splits a conversation into all messages but the last, and the text of the last one, which must
+/// be the assistant's.
 ///
 /// # Errors
-/// When the last message is not the assistant's, or there is no other.
+/// When the last message is not the assistant's, or it is the only message.
 pub fn split_last_completion(mut messages: Vec<ChatMessage>) -> Result<(Vec<ChatMessage>, String)> {
     let last = messages.pop().context("the conversation is empty")?;
     ensure!(
@@ -60,6 +65,6 @@ pub fn split_last_completion(mut messages: Vec<ChatMessage>) -> Result<(Vec<Chat
         "the last message is the {}'s, not the assistant's",
         last.role
     );
-    ensure!(!messages.is_empty(), "nothing is said before the assistant speaks");
+    ensure!(!messages.is_empty(), "there is no message before the assistant's");
     Ok((messages, last.content.trim().to_string()))
 }

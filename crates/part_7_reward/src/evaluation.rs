@@ -1,6 +1,7 @@
-//! 7.4 Evaluation: how often a model prefers what was preferred, beside policies that read nothing.
+//! 7.4 Evaluation: pairwise accuracy of a reward model, next to trivial baselines.
 //!
-//! What a constant, a coin and a ruler reach is the floor: a model that is not above the ruler has learned to measure.
+//! Baselines: constant reward, random choice, and length alone. A reward model that does not beat
+//! the length baseline may have learned nothing but length.
 
 use anyhow::{Result, ensure};
 use serde::Serialize;
@@ -13,53 +14,55 @@ use crate::metrics::{
 use crate::tokenized_pairs::TokenizedPair;
 use crate::{RewardModel, RewardNormalization};
 
-/// How well a model tells chosen from rejected responses.
+/// Metrics of a reward model on preference pairs.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RewardEvalMetrics {
-    /// Pairs.
+    /// Number of pairs.
     pub n: usize,
-    /// Share told apart rightly; ties count one half.
+    /// Fraction of pairs with r⁺ > r⁻; a tie counts one half.
     pub accuracy: f64,
-    /// Where that may lie, at a level of 95 %.
+    /// Lower end of the accuracy's 95 % confidence interval.
     pub accuracy_low: f64,
-    /// Its upper end.
+    /// Upper end of the accuracy's 95 % confidence interval.
     pub accuracy_high: f64,
-    /// Mean difference of the scores.
+    /// Mean of r⁺ − r⁻.
     pub margin: f64,
-    /// Mean Bradley-Terry loss, in nats per pair; ln 2 where nothing is known.
+    /// Mean Bradley-Terry loss, in nats per pair; ln 2 for an uninformed model.
     pub loss: f64,
-    /// Whether longer responses score higher (1) or lower (−1).
+    /// Correlation of reward and length within pairs: 1 if longer completions get higher rewards,
+    /// −1 if lower.
     pub length_correlation: f64,
-    /// What going by length alone reaches, longer or shorter, whichever is better here.
+    /// Accuracy of the length baseline, in the better of its two directions.
     pub length_only_accuracy: f64,
-    /// What a coin reaches, at a level of 95 %: at least this,
+    /// Lower end of the 95 % interval of random choice.
     pub random_low: f64,
-    /// and at most this.
+    /// Upper end of the 95 % interval of random choice.
     pub random_high: f64,
-    /// What one score for all reaches.
+    /// Accuracy of a constant reward.
     pub constant_accuracy: f64,
-    /// How right the model is where it is how sure.
+    /// Accuracy by confidence.
     pub calibration: Vec<CalibrationBin>,
-    /// The mean gap between the two.
+    /// Expected calibration error: mean gap between confidence and accuracy.
     pub calibration_error: f64,
 }
 
-/// The figures of `model`, an inference twin, on `pairs`, read `batch_size` texts at a time; and its scores of each pair.
+/// Metrics and raw rewards of `model` on `pairs`, `batch_size` texts at a time. `model` should be
+/// opened for inference.
 ///
 /// # Errors
-/// When there is no pair, or a text is longer than the context.
+/// When `pairs` is empty, or a text is longer than the context.
 pub fn evaluate(
     model: &RewardModel,
     pairs: &[TokenizedPair],
     batch_size: usize,
 ) -> Result<(RewardEvalMetrics, Vec<PairRewards>)> {
     ensure!(!pairs.is_empty(), "there is no pair to evaluate on");
-    let scores = pair_rewards(model, pairs, batch_size)?;
+    let rewards = pair_rewards(model, pairs, batch_size)?;
     let lengths: Vec<[usize; 2]> = pairs.iter().map(|pair| pair.completion_chars).collect();
-    Ok((compute_metrics(&scores, &lengths), scores))
+    Ok((compute_metrics(&rewards, &lengths), rewards))
 }
 
-/// What `model`, an inference twin, makes of each pair, read `batch_size` texts at a time.
+/// Raw rewards of each pair, `batch_size` texts at a time. `model` should be opened for inference.
 ///
 /// # Errors
 /// When a text is longer than the context.
@@ -69,26 +72,26 @@ pub fn pair_rewards(
     batch_size: usize,
 ) -> Result<Vec<PairRewards>> {
     let texts: Vec<_> = pairs.iter().flat_map(|pair| [&pair.chosen, &pair.rejected]).collect();
-    let scores = raw_rewards(model, &texts, batch_size)?;
-    Ok(scores.chunks_exact(2).map(|pair| [pair[0], pair[1]]).collect())
+    let rewards = raw_rewards(model, &texts, batch_size)?;
+    Ok(rewards.chunks_exact(2).map(|pair| [pair[0], pair[1]]).collect())
 }
 
-/// The figures of these scores, of responses with these lengths.
-pub fn compute_metrics(scores: &[PairRewards], lengths: &[[usize; 2]]) -> RewardEvalMetrics {
-    let n = scores.len();
-    let found = accuracy(scores);
-    let [accuracy_low, accuracy_high] = wilson_interval(found, n);
+/// Metrics of these raw rewards, for completions of these lengths in characters.
+pub fn compute_metrics(rewards: &[PairRewards], lengths: &[[usize; 2]]) -> RewardEvalMetrics {
+    let n = rewards.len();
+    let model_accuracy = accuracy(rewards);
+    let [accuracy_low, accuracy_high] = wilson_interval(model_accuracy, n);
     let [random_low, random_high] = wilson_interval(0.5, n);
-    let calibration = calibration(scores);
+    let calibration = calibration(rewards);
     RewardEvalMetrics {
         n,
-        accuracy: found,
+        accuracy: model_accuracy,
         accuracy_low,
         accuracy_high,
-        margin: mean_margin(scores),
-        loss: scores.iter().map(|[chosen, rejected]| softplus(rejected - chosen)).sum::<f64>()
+        margin: mean_margin(rewards),
+        loss: rewards.iter().map(|[chosen, rejected]| softplus(rejected - chosen)).sum::<f64>()
             / n.max(1) as f64,
-        length_correlation: length_correlation(scores, lengths),
+        length_correlation: length_correlation(rewards, lengths),
         length_only_accuracy: length_only_accuracy(lengths),
         random_low,
         random_high,
@@ -98,12 +101,12 @@ pub fn compute_metrics(scores: &[PairRewards], lengths: &[[usize; 2]]) -> Reward
     }
 }
 
-/// That of the scores of all responses in pairs.
-pub fn normalization_of_pairs(scores: &[PairRewards]) -> RewardNormalization {
-    RewardNormalization::from_rewards(scores.as_flattened())
+/// Normalization by the raw rewards of all chosen and rejected completions.
+pub fn normalization_of_pairs(rewards: &[PairRewards]) -> RewardNormalization {
+    RewardNormalization::from_rewards(rewards.as_flattened())
 }
 
-/// log(1 + eˣ), of one number.
+/// log(1 + eˣ) of a scalar, without overflow.
 fn softplus(x: f64) -> f64 {
     x.max(0.) + (-x.abs()).exp().ln_1p()
 }

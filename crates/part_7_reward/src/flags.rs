@@ -1,4 +1,4 @@
-//! Flags of preferences and of what is learned from them, for this part and later ones.
+//! Flags of preference data and preference losses, for this part and later ones.
 
 use std::num::NonZeroUsize;
 
@@ -12,56 +12,56 @@ use tiny_gpt::flags::non_negative;
 use crate::source::PreferenceDataset;
 use crate::{LossKind, PreferenceColumns, PreferenceLoss, PreferenceSource};
 
-/// What is learned from, or measured on.
+/// Flags of a preference dataset.
 #[derive(Debug, Clone, Serialize, Deserialize, Args)]
 pub struct PreferenceFlags {
-    /// arithmetic, manners, a .json or .jsonl file (perhaps .gz), or owner/name:file.jsonl on the Hub
+    /// Data: arithmetic, manners, a .json(l) file (or .gz), or owner/name:file.jsonl on the Hub
     #[arg(long, visible_alias = "dataset", value_name = "DATA", default_value = "arithmetic")]
     pub data: String,
-    /// Which columns hold what, as prompt=A,chosen=B,rejected=C [default: by those names]
+    /// Column names, as prompt=A,chosen=B,rejected=C [default: prompt, chosen and rejected]
     #[arg(long, value_name = "MAP")]
     pub columns: Option<String>,
 }
 
 impl PreferenceFlags {
-    /// Where the preferences come from, and how they are laid out.
+    /// Source of the preferences and the names of its columns.
     ///
     /// # Errors
-    /// When the columns are no map, or there are none, or the data cannot be downloaded.
+    /// When `--columns` is malformed or given for built-in data, or the data cannot be downloaded.
     pub fn open_source(&self) -> Result<(PreferenceSource, PreferenceColumns)> {
         let columns =
             as_usage_error(self.columns.as_deref().map(PreferenceColumns::parse).transpose())?;
         let built_in = ["arithmetic", "manners"].contains(&self.data.as_str());
         as_usage_error(match columns.is_some() && built_in {
-            true => Err(format!("--columns is for files; --data {} has none", self.data)),
+            true => Err(format!("--columns is for files; --data {} is built in", self.data)),
             false => Ok(()),
         })?;
         Ok((PreferenceSource::from_name(&self.data)?, columns.unwrap_or_default()))
     }
 }
 
-/// Which of it is for what.
+/// Flags of the train, validation and test splits.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, Args)]
 pub struct SplitFlags {
-    /// Pairs that are drawn of the built-in preferences
+    /// Training pairs to generate (built-in data only)
     #[arg(long, value_name = "N", default_value = "40000")]
     pub pairs: NonZeroUsize,
-    /// Share of a file's rows that is kept for validation, which chooses the model
+    /// Fraction of a file's rows held out for validation (model selection)
     #[arg(
         long, value_name = "P", default_value_t = 0.1, allow_negative_numbers = true,
         value_parser = fraction
     )]
     pub validation: f64,
-    /// Share of a file's rows that is kept for `eval` alone [default: none]
+    /// Fraction of a file's rows held out as test split for `eval` [default: 0]
     #[arg(long, value_name = "P", allow_negative_numbers = true, value_parser = fraction)]
     pub test: Option<f64>,
 }
 
 impl SplitFlags {
-    /// Preferences to learn from, to decide by, and to report of.
+    /// Loads the training, validation and test preferences.
     ///
     /// # Errors
-    /// As [`PreferenceSource::load_dataset`].
+    /// When [`PreferenceSource::load_dataset`] fails.
     pub fn load_dataset(&self, data: &PreferenceFlags, seed: u64) -> Result<PreferenceDataset> {
         let Self { pairs, validation, test } = *self;
         let (source, columns) = data.open_source()?;
@@ -69,39 +69,39 @@ impl SplitFlags {
     }
 }
 
-/// What is learned from the scores of a pair.
+/// Flags of the preference loss.
 #[derive(Debug, Clone, Copy, Args, Serialize)]
 pub struct LossFlags {
-    /// The loss of a pair's difference
+    /// Loss of the reward difference r⁺ − r⁻
     #[arg(long, value_enum, default_value_t)]
     pub loss: LossName,
-    /// By how much the chosen response is to score higher, for --loss margin [default: 1]
+    /// Margin by which r⁺ should exceed r⁻, for --loss margin [default: 1]
     #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = non_negative)]
     pub margin: Option<f64>,
-    /// Weight of the term that centres a pair's scores on 0
+    /// Coefficient λ of the reward centering term (r⁺ + r⁻)²
     #[arg(
-        long, aliases = ["centring", "centering"], value_name = "X", default_value_t = 0., allow_negative_numbers = true,
-        value_parser = non_negative
+        long, aliases = ["centring", "centering"], value_name = "X", default_value_t = 0.,
+        allow_negative_numbers = true, value_parser = non_negative
     )]
     pub center_rewards_coefficient: f64,
 }
 
-/// A loss by name.
+/// Name of a preference loss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum LossName {
-    /// −log σ of the difference
+    /// −log σ(r⁺ − r⁻)
     #[default]
     BradleyTerry,
-    /// What the difference lacks of a margin
+    /// max(0, margin − (r⁺ − r⁻))
     Margin,
 }
 
 impl LossFlags {
-    /// The loss they describe.
+    /// Loss that the flags select.
     ///
     /// # Errors
-    /// When there is a margin for a loss that has none.
+    /// When `--margin` is given without `--loss margin`.
     pub fn config(&self) -> Result<PreferenceLoss> {
         let kind = match (self.loss, self.margin) {
             (LossName::BradleyTerry, None) => Ok(LossKind::BradleyTerry),

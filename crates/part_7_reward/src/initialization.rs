@@ -1,7 +1,8 @@
-//! 7.2 Where a reward model begins: at a language model, whose output layer gives way to a fresh head.
+//! 7.2 Initialization: a language model whose output layer is replaced by a fresh reward head.
 //!
-//! The best beginning is the model that was fine-tuned on the task (Stiennon et al., <https://arxiv.org/abs/2009.01325>): to tell a
-//! right answer from a near miss, one must know the answer. So where no model is given, a small one is taught to answer first.
+//! The best initial model is one fine-tuned on the task (Stiennon et al.,
+//! <https://arxiv.org/abs/2009.01325>): telling a right answer from a near miss requires knowing
+//! the answer. Without `--model`, a small model is therefore pretrained and fine-tuned first.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -19,21 +20,22 @@ use tensor_core::{AdamWConfig, Parameters};
 use crate::model_folder::HEAD_WEIGHT;
 use crate::{RewardArchitecture, RewardCheckpoint, RewardModel, RewardNormalization};
 
-/// Demonstrations of sums that are drawn.
-const DEMONSTRATIONS: usize = 200_000;
+/// Largest number of distinct demonstrations for fine-tuning the small model.
+const MAX_DEMONSTRATIONS: usize = 200_000;
 
 impl RewardCheckpoint {
-    /// The reward model that begins at `checkpoint`, opened for training, its head drawn from `seed`.
+    /// Reward model initialized from `checkpoint` (opened for training), with a reward head sampled
+    /// with `seed`.
     ///
     /// # Errors
-    /// When the model lacks what the template's `format` needs, or no token ends its texts.
+    /// When the model lacks tokens that `format` needs, or has no EOS token.
     pub fn from_language_model(
         mut checkpoint: Checkpoint,
         architecture: RewardArchitecture,
         format: Option<ChatFormat>,
         seed: u64,
     ) -> Result<Self> {
-        let speech = ChatTokenizer::from_checkpoint(&mut checkpoint, format)?;
+        let chat_tokenizer = ChatTokenizer::from_checkpoint(&mut checkpoint, format)?;
         let config = RewardModel::backbone_config(checkpoint.model.config());
         let mut tensors = detached_tensors(&checkpoint.parameters);
         tensors.retain(|name, _| !name.starts_with("lm_head."));
@@ -43,29 +45,29 @@ impl RewardCheckpoint {
             Parameters::from_tensors(tensors, "the language model", seed, DType::F32, device);
         let model = RewardModel::new(&config, architecture, &mut parameters)?;
         parameters.ensure_all_used()?;
-        let (ends, normalisation) = (checkpoint.special_ids, RewardNormalization::NONE);
         Ok(Self {
             model,
             parameters,
-            chat_tokenizer: speech,
-            special_ids: ends,
-            normalization: normalisation,
+            chat_tokenizer,
+            special_ids: checkpoint.special_ids,
+            normalization: RewardNormalization::NONE,
         })
     }
 }
 
-/// A head as a new [`RewardModel`] has it, (1, C).
+/// Weight of the reward head of a new [`RewardModel`], (1, C).
 fn fresh_head(config: &ModelConfig, seed: u64, device: &Device) -> Result<Tensor> {
-    let mut fresh = Parameters::seeded(seed, DType::F32, device);
-    RewardModel::new_head(config.n_embd, &mut fresh)?;
-    let head = fresh.get(HEAD_WEIGHT).expect("it was just made");
+    let mut parameters = Parameters::seeded(seed, DType::F32, device);
+    RewardModel::new_head(config.n_embd, &mut parameters)?;
+    let head = parameters.get(HEAD_WEIGHT).expect("new_head creates this weight");
     Ok(head.var.as_detached_tensor())
 }
 
-/// The weights of a reward model with fresh adapters beside its layers: they and the head are trained, nothing else.
+/// Weights of a reward model with new LoRA adapters. Only the adapters and the reward head are
+/// trainable.
 ///
 /// # Errors
-/// When no layer is chosen.
+/// When `lora` selects no layer.
 pub fn attach_lora(
     parameters: &Parameters,
     (config, architecture): (&ModelConfig, RewardArchitecture),
@@ -76,13 +78,15 @@ pub fn attach_lora(
     let mut adapted =
         Parameters::from_tensors(tensors, "the reward model", seed, DType::F32, device);
     GptModern::new(config, adapted.root())?;
-    lora::attach(&mut adapted, lora, seed)?; // freezes what there is, to which the head is yet to come
+    // Freezes all weights so far. The reward head comes after it and stays trainable.
+    lora::attach(&mut adapted, lora, seed)?;
     RewardModel::new(config, architecture, &mut adapted)?;
     adapted.ensure_all_used()?;
     Ok(adapted)
 }
 
-/// The weights as a model without adapters has them, in memory of their own where there are adapters.
+/// Weights with the adapters merged in. With adapters they are new tensors; without adapters they
+/// share memory with `parameters`.
 ///
 /// # Errors
 /// When memory is short.
@@ -104,51 +108,60 @@ fn detached_tensors(parameters: &Parameters) -> BTreeMap<String, Tensor> {
     parameters.iter().map(|p| (p.name.clone(), p.var.as_detached_tensor())).collect()
 }
 
-/// The small model that the run in `out`, a new one, begins with where none is named: of these sizes, shown so many demonstrations. The
-/// run keeps it in `base/`.
+/// Trains the small initial model of a new run without `--model` and saves it to `base/` in the run
+/// folder `out`. `sft_steps` is the number of fine-tuning steps.
 ///
 /// # Errors
-/// When the sizes do not fit each other, or the run cannot be written.
+/// When the model sizes are inconsistent, or the run folder cannot be written.
 pub fn train_and_save_base_model(
     out: &Path,
-    (base, steps): (BaseModelConfig, usize),
+    (base, sft_steps): (BaseModelConfig, usize),
     seed: u64,
     device: &Device,
 ) -> Result<Checkpoint> {
-    println!("a small model is pretrained for {} steps and shown sums for {steps}", base.steps);
-    let checkpoint = train_base_model(base, steps, seed, device)?;
+    println!(
+        "training a small base model: {} steps of pretraining, {sft_steps} steps of fine-tuning on \
+         sums",
+        base.steps
+    );
+    let checkpoint = train_base_model(base, sft_steps, seed, device)?;
     checkpoint.save(&out.join("base"))?;
     Ok(checkpoint)
 }
 
-/// A small model that answers sums: pretrained, and then shown how to answer, `steps` times 64 demonstrations.
+/// Small model that answers sums: pretrained, then fine-tuned for `sft_steps` batches of 64
+/// demonstrations.
 ///
 /// # Errors
-/// When the sizes do not fit each other.
+/// When the model sizes are inconsistent.
 pub fn train_base_model(
     base: BaseModelConfig,
-    steps: usize,
+    sft_steps: usize,
     seed: u64,
     device: &Device,
 ) -> Result<Checkpoint> {
     let mut checkpoint = base_model::pretrain(base, seed, device)?;
-    if steps == 0 {
+    if sft_steps == 0 {
         return Ok(checkpoint);
     }
-    let speech = ChatTokenizer::from_checkpoint(&mut checkpoint, None)?;
+    let chat_tokenizer = ChatTokenizer::from_checkpoint(&mut checkpoint, None)?;
     let config = *checkpoint.model.config();
-    let examples = demonstrations(DEMONSTRATIONS.min(64 * steps), DemonstrationStyle::Clean, seed);
-    let examples = tokenize(&examples, &speech, config.context_len)?.examples;
-    let usual = sft::TrainConfig::with_defaults(64, steps, 1e-3, seed);
-    let train = sft::TrainConfig {
-        schedule: LrSchedule { decay: DecayShape::WarmupStableDecay, ..usual.schedule },
-        optimizer: AdamWConfig { beta2: 0.999, ..usual.optimizer },
-        ..usual
+    let n_examples = MAX_DEMONSTRATIONS.min(64 * sft_steps);
+    let examples = demonstrations(n_examples, DemonstrationStyle::Clean, seed);
+    let examples = tokenize(&examples, &chat_tokenizer, config.context_len)?.examples;
+    let defaults = sft::TrainConfig::with_defaults(64, sft_steps, 1e-3, seed);
+    let train_config = sft::TrainConfig {
+        schedule: LrSchedule { decay: DecayShape::WarmupStableDecay, ..defaults.schedule },
+        optimizer: AdamWConfig { beta2: 0.999, ..defaults.optimizer },
+        ..defaults
     };
-    let mut tuning = TrainState::new(config, checkpoint.parameters, train.optimizer)?;
-    let mut log = SftLog::new(steps, train.schedule.warmup_steps, 0, steps)?;
-    sft::train(&mut tuning, &examples, &train, None, &RunOutputs::default(), &mut log)?;
-    let parameters = tuning.parameters;
+    let mut train_state = TrainState::new(config, checkpoint.parameters, train_config.optimizer)?;
+    let warmup_steps = train_config.schedule.warmup_steps;
+    let mut log = SftLog::new(sft_steps, warmup_steps, 0, sft_steps)?;
+    let outputs = RunOutputs::default();
+    sft::train(&mut train_state, &examples, &train_config, None, &outputs, &mut log)?;
+    let parameters = train_state.parameters;
     let model = GptModern::new(&config, parameters.for_inference().root())?;
-    Ok(Checkpoint { model, parameters, chat_template: Some(speech.template), ..checkpoint })
+    let chat_template = Some(chat_tokenizer.template);
+    Ok(Checkpoint { model, parameters, chat_template, ..checkpoint })
 }

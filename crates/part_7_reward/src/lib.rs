@@ -1,6 +1,6 @@
 #![doc = include_str!("../README.md")]
 
-// Letters used in shapes: P pairs, B batch (rows; of pairs, 2 P), T time (tokens), C channels.
+// Letters in shapes: P pairs, B batch rows (2P for pairs), T time (tokens), C channels.
 
 pub mod preference; // 7.1
 pub mod dialogue;
@@ -18,9 +18,9 @@ pub mod losses; // 7.3
 pub mod metrics; // 7.4
 pub mod evaluation;
 pub mod histogram;
-pub mod annotation_file; // data of one's own
+pub mod annotation_file; // collecting preferences
 pub mod rule;
-pub mod validator; // the loop
+pub mod validator; // training loop
 pub mod training;
 pub mod flags;
 pub mod command;

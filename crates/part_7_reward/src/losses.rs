@@ -1,29 +1,32 @@
-//! 7.3 Losses: what makes a model score the chosen response above the rejected one.
+//! 7.3 Losses: train the reward of the chosen completion, r⁺, above that of the rejected one, r⁻.
 //!
 //! ```text
-//! Bradley-Terry   p(chosen ≻ rejected) = σ(r⁺ − r⁻),     loss = −log σ(r⁺ − r⁻) = softplus(r⁻ − r⁺)
+//! Bradley-Terry   p(chosen ≻ rejected) = σ(r⁺ − r⁻)
+//!                 loss = −log σ(r⁺ − r⁻) = softplus(r⁻ − r⁺)
 //! margin          loss = max(0, margin − (r⁺ − r⁻))
-//! centring        loss + λ · (r⁺ + r⁻)²
+//! centering       loss + λ · (r⁺ + r⁻)²
 //! ```
 //!
-//! Bradley-Terry (<https://doi.org/10.2307/2334029>) is logistic regression on a difference: a pair told apart with certainty
-//! teaches nothing more, one that is wrong by x costs x. log(σ(x)), computed as it stands, is −∞ from x = −104 on, in f32; softplus
-//! is not. Nothing in either loss says where 0 is; the centring term does (Eisenstein et al., <https://arxiv.org/abs/2312.09244>).
+//! Bradley-Terry (<https://doi.org/10.2307/2334029>) is logistic regression on a difference: a pair
+//! ranked correctly with certainty has a gradient of 0, and one that is wrong by a large x has a
+//! loss of about x. Computed naively in f32, log(σ(x)) is −∞ from x = −104 on; softplus stays
+//! finite. Both losses depend on differences only and leave the mean reward undetermined; the
+//! centering term fixes it near 0 (Eisenstein et al., <https://arxiv.org/abs/2312.09244>).
 
 use candle_core::{D, Result, Tensor};
 use serde::Serialize;
 use tensor_core::ops::log_softmax;
 
-/// What is learned from the scores of a pair.
+/// Preference loss with an optional centering term.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PreferenceLoss {
-    /// Of the difference.
+    /// Loss of the difference r⁺ − r⁻.
     pub kind: LossKind,
-    /// λ, of the centring term; 0 for none.
+    /// Coefficient λ of the centering term; 0 disables it.
     pub center_rewards_coefficient: f64,
 }
 
-/// A loss of the difference r⁺ − r⁻.
+/// Loss of the reward difference r⁺ − r⁻.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LossKind {
@@ -34,7 +37,7 @@ pub enum LossKind {
 }
 
 impl PreferenceLoss {
-    /// The mean loss, (), of pairs whose responses have these scores, (P) each.
+    /// Mean loss over pairs, with rewards `chosen` and `rejected`: (P), (P) -> ().
     pub fn compute(&self, chosen: &Tensor, rejected: &Tensor) -> Result<Tensor> {
         let loss = match self.kind {
             LossKind::BradleyTerry => bradley_terry(chosen, rejected)?,
@@ -42,29 +45,32 @@ impl PreferenceLoss {
         };
         match self.center_rewards_coefficient {
             0. => Ok(loss),
-            weight => loss + (centering_penalty(chosen, rejected)? * weight)?,
+            coefficient => loss + (centering_penalty(chosen, rejected)? * coefficient)?,
         }
     }
 }
 
-/// Mean of softplus(r⁻ − r⁺): (P), (P) -> ().
+/// Bradley-Terry loss, the mean of softplus(r⁻ − r⁺): (P), (P) -> ().
 pub fn bradley_terry(chosen: &Tensor, rejected: &Tensor) -> Result<Tensor> {
     softplus(&(rejected - chosen)?)?.mean_all()
 }
 
-/// Mean of max(0, margin − (r⁺ − r⁻)): (P), (P) -> ().
+/// Margin ranking loss, the mean of max(0, margin − (r⁺ − r⁻)): (P), (P) -> ().
 pub fn margin_ranking(chosen: &Tensor, rejected: &Tensor, margin: f64) -> Result<Tensor> {
     ((rejected - chosen)? + margin)?.relu()?.mean_all()
 }
 
-/// Mean of (r⁺ + r⁻)²: (P), (P) -> ().
+/// Centering term, the mean of (r⁺ + r⁻)²: (P), (P) -> ().
 pub fn centering_penalty(chosen: &Tensor, rejected: &Tensor) -> Result<Tensor> {
     (chosen + rejected)?.sqr()?.mean_all()
 }
 
-/// log(1 + eˣ), element by element: (N) -> (N). It is the logarithm of a softmax's denominator, of the logits x and 0, and so computed:
-/// without overflow, and with the gradient σ(x) everywhere.
+/// Softplus, log(1 + eˣ), elementwise: (N) -> (N).
+///
+/// It is the log of the denominator of a softmax over the logits 0 and x. Computed by
+/// `log_softmax`, it does not overflow and its gradient is σ(x) everywhere.
 pub fn softplus(x: &Tensor) -> Result<Tensor> {
-    let pair = Tensor::stack(&[&x.zeros_like()?, x], D::Minus1)?; // (N, 2)
-    log_softmax(&pair)?.narrow(D::Minus1, 0, 1)?.squeeze(D::Minus1)?.neg() // 0 − log(e⁰ + eˣ), negated
+    let logits = Tensor::stack(&[&x.zeros_like()?, x], D::Minus1)?; // (N, 2)
+    let log_prob_of_0 = log_softmax(&logits)?.narrow(D::Minus1, 0, 1)?.squeeze(D::Minus1)?; // (N)
+    log_prob_of_0.neg() // −(0 − log(e⁰ + eˣ))
 }

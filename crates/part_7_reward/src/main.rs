@@ -1,4 +1,4 @@
-//! The program of part 7.
+//! Command-line program of part 7.
 
 use std::process::ExitCode;
 

@@ -1,107 +1,109 @@
-//! 7.4 What says how good scores are: of pairs alone, in plain numbers.
+//! 7.4 Metrics of rewards on preference pairs.
 //!
 //! ```text
-//! accuracy             share of pairs with r⁺ > r⁻; a tie counts one half
+//! accuracy             fraction of pairs with r⁺ > r⁻; a tie counts one half
 //! mean margin          mean of r⁺ − r⁻
-//! length correlation   of score and length, each apart from its pair's mean: does longer score higher?
-//! calibration          of pairs of which the model says "with p = σ(|r⁺ − r⁻|)", is the share p right?
+//! length correlation   correlation of reward and length, each minus the mean of its pair
+//! calibration          accuracy of the pairs with confidence p = σ(|r⁺ − r⁻|), compared with p
 //! ```
 
 use serde::Serialize;
 
-/// The scores of a pair's responses, the chosen one's first.
+/// Rewards of a pair, `[chosen, rejected]`.
 pub type PairRewards = [f64; 2];
 
-/// Pairs of which a model was about equally sure.
+/// Calibration bin: pairs of similar confidence.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct CalibrationBin {
-    /// How many.
+    /// Number of pairs.
     pub n: usize,
-    /// How sure it was: the mean of σ(|r⁺ − r⁻|).
+    /// Mean confidence, σ(|r⁺ − r⁻|).
     pub confidence: f64,
-    /// How right.
+    /// Accuracy on these pairs.
     pub accuracy: f64,
 }
 
-/// Share of pairs whose chosen response scores higher; a tie counts one half. Of no pairs, one half.
-pub fn accuracy(scores: &[PairRewards]) -> f64 {
-    if scores.is_empty() {
+/// Accuracy: fraction of pairs with r⁺ > r⁻. A tie counts one half; without pairs it is one half.
+pub fn accuracy(rewards: &[PairRewards]) -> f64 {
+    if rewards.is_empty() {
         return 0.5;
     }
-    scores.iter().map(win).sum::<f64>() / scores.len() as f64
+    rewards.iter().map(win).sum::<f64>() / rewards.len() as f64
 }
 
-/// 1 where the chosen response scores higher, ½ at a tie, 0 otherwise.
+/// 1 if r⁺ > r⁻, ½ at a tie, 0 otherwise.
 fn win([chosen, rejected]: &PairRewards) -> f64 {
     match chosen.partial_cmp(rejected) {
         Some(std::cmp::Ordering::Greater) => 1.,
         Some(std::cmp::Ordering::Equal) => 0.5,
-        _ => 0., // less, or no number
+        _ => 0., // less, or NaN
     }
 }
 
 /// Mean of r⁺ − r⁻.
-pub fn mean_margin(scores: &[PairRewards]) -> f64 {
-    let sum: f64 = scores.iter().map(|[chosen, rejected]| chosen - rejected).sum();
-    sum / scores.len().max(1) as f64
+pub fn mean_margin(rewards: &[PairRewards]) -> f64 {
+    let sum: f64 = rewards.iter().map(|[chosen, rejected]| chosen - rejected).sum();
+    sum / rewards.len().max(1) as f64
 }
 
-/// Where an accuracy found on `n` pairs may lie, at a level of 95 % (Wilson's interval, <https://doi.org/10.2307/2276774>).
+/// Wilson's 95 % confidence interval of an accuracy on `n` pairs
+/// (<https://doi.org/10.2307/2276774>).
 pub fn wilson_interval(accuracy: f64, n: usize) -> [f64; 2] {
     const Z: f64 = 1.959_964;
     let n = n.max(1) as f64;
-    let centre = accuracy + Z * Z / (2. * n);
-    let half = Z * (accuracy * (1. - accuracy) / n + Z * Z / (4. * n * n)).sqrt();
-    [centre - half, centre + half].map(|edge| (edge / (1. + Z * Z / n)).clamp(0., 1.))
+    let center = accuracy + Z * Z / (2. * n);
+    let half_width = Z * (accuracy * (1. - accuracy) / n + Z * Z / (4. * n * n)).sqrt();
+    [center - half_width, center + half_width].map(|bound| (bound / (1. + Z * Z / n)).clamp(0., 1.))
 }
 
-/// Pearson's correlation of score and length over all responses, each taken apart from its pair's mean. 0 where either never
-/// differs within a pair.
-pub fn length_correlation(scores: &[PairRewards], lengths: &[[usize; 2]]) -> f64 {
-    let (mut both, mut of_scores, mut of_lengths) = (0., 0., 0.);
-    for ([chosen, rejected], [n_chosen, n_rejected]) in scores.iter().zip(lengths) {
-        let (score, length) = (chosen - rejected, *n_chosen as f64 - *n_rejected as f64);
-        both += score * length;
-        of_scores += score * score;
-        of_lengths += length * length;
+/// Pearson correlation of reward and length over all completions, after subtracting the means of
+/// each pair. 0 if rewards or lengths never differ within a pair.
+pub fn length_correlation(rewards: &[PairRewards], lengths: &[[usize; 2]]) -> f64 {
+    let (mut covariance, mut reward_variance, mut length_variance) = (0., 0., 0.);
+    for ([chosen, rejected], [n_chosen, n_rejected]) in rewards.iter().zip(lengths) {
+        let (reward, length) = (chosen - rejected, *n_chosen as f64 - *n_rejected as f64);
+        covariance += reward * length;
+        reward_variance += reward * reward;
+        length_variance += length * length;
     }
-    let scale = (of_scores * of_lengths).sqrt();
-    if scale > 0. { both / scale } else { 0. }
+    let scale = (reward_variance * length_variance).sqrt();
+    if scale > 0. { covariance / scale } else { 0. }
 }
 
-/// The accuracy of whoever goes by length alone, preferring the longer or the shorter, whichever does better on these very
-/// pairs: at least one half.
+/// Accuracy of the length baseline: always preferring the longer or always the shorter completion,
+/// in the direction that does better on these pairs; at least one half.
 pub fn length_only_accuracy(lengths: &[[usize; 2]]) -> f64 {
-    let scores: Vec<PairRewards> = lengths.iter().map(|pair| pair.map(|n| n as f64)).collect();
-    let longer = accuracy(&scores);
-    longer.max(1. - longer)
+    let rewards: Vec<PairRewards> = lengths.iter().map(|pair| pair.map(|n| n as f64)).collect();
+    let prefer_longer = accuracy(&rewards);
+    prefer_longer.max(1. - prefer_longer)
 }
 
-/// Pairs by how sure the model is of them: in five bins from σ = ½ to 1, of which empty ones are left out.
-pub fn calibration(scores: &[PairRewards]) -> Vec<CalibrationBin> {
+/// Calibration: pairs in five bins of confidence σ(|r⁺ − r⁻|) from ½ to 1, without the empty bins.
+pub fn calibration(rewards: &[PairRewards]) -> Vec<CalibrationBin> {
     const BINS: usize = 5;
     let mut bins = [(0usize, 0., 0.); BINS];
-    for pair @ [chosen, rejected] in scores {
+    for pair @ [chosen, rejected] in rewards {
         let confidence = 1. / (1. + (-(chosen - rejected).abs()).exp());
         let bin = ((confidence - 0.5) * 2. * BINS as f64) as usize;
-        let (n, sure, right) = &mut bins[bin.min(BINS - 1)];
+        let (n, confidence_sum, n_correct) = &mut bins[bin.min(BINS - 1)];
         *n += 1;
-        *sure += confidence;
-        *right += win(pair);
+        *confidence_sum += confidence;
+        *n_correct += win(pair);
     }
-    let full = bins.into_iter().filter(|(n, ..)| *n > 0);
-    full.map(|(n, sure, right)| CalibrationBin {
-        n,
-        confidence: sure / n as f64,
-        accuracy: right / n as f64,
-    })
-    .collect()
+    let non_empty = bins.into_iter().filter(|(n, ..)| *n > 0);
+    non_empty
+        .map(|(n, confidence_sum, n_correct)| CalibrationBin {
+            n,
+            confidence: confidence_sum / n as f64,
+            accuracy: n_correct / n as f64,
+        })
+        .collect()
 }
 
-/// By how much confidence and accuracy differ in a bin, on average over the pairs.
+/// Expected calibration error: |confidence − accuracy| of the bins, averaged over the pairs.
 pub fn calibration_error(bins: &[CalibrationBin]) -> f64 {
     let n: usize = bins.iter().map(|bin| bin.n).sum();
-    let off: f64 =
+    let sum: f64 =
         bins.iter().map(|bin| bin.n as f64 * (bin.confidence - bin.accuracy).abs()).sum();
-    off / n.max(1) as f64
+    sum / n.max(1) as f64
 }

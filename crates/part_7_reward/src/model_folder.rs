@@ -1,5 +1,8 @@
-//! A reward model as a folder: transformers' `LlamaForSequenceClassification` (or the Mistral, Qwen2, Qwen3 that the body is) with
-//! a single label, and our normalisation beside it. The encoder, which transformers does not have, bears our own name.
+//! Model folder of a reward model, in the format of transformers.
+//!
+//! The causal form is a `LlamaForSequenceClassification` (or Mistral, Qwen2, Qwen3, like its
+//! backbone) with a single label; `config.json` also holds our normalization. transformers has no
+//! equivalent of the encoder, which is saved under a class name of our own.
 
 use std::path::Path;
 
@@ -15,94 +18,96 @@ use tiny_gpt::json_file;
 
 use crate::{RewardArchitecture, RewardModel, RewardNormalization};
 
-/// What transformers calls a model that classifies texts, after its family's name.
+/// Suffix of transformers' class names for sequence classification, after the model family.
 const CLASSIFIER_SUFFIX: &str = "ForSequenceClassification";
-/// The encoder.
+/// Class name of the encoder.
 const ENCODER_CLASS: &str = "EncoderForSequenceClassification";
-/// The weights of the head.
+/// Name of the reward head's weight.
 pub(crate) const HEAD_WEIGHT: &str = "score.weight";
 const NORMALIZATION_KEY: &str = "reward_normalisation";
 
-/// What a reward model is, beside its weights.
+/// Configuration of a reward model.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RewardModelConfig {
-    /// Of the language model below the score.
+    /// Configuration of the backbone, the language model below the reward head.
     pub backbone: ModelConfig,
-    /// How the score is read.
+    /// Causal or encoder form.
     pub architecture: RewardArchitecture,
-    /// How it is normalised.
+    /// Normalization of its raw rewards.
     pub normalization: RewardNormalization,
 }
 
-/// Writes the whole folder, the weights last; `parameters` are without adapters.
+/// Writes the model folder, the weights last. `parameters` must not have adapters.
 ///
 /// # Errors
 /// When a file cannot be written.
 pub fn save(
     folder: &Path,
-    description: &RewardModelConfig,
+    config: &RewardModelConfig,
     parameters: &Parameters,
-    speech: &ChatTokenizer,
-    ends: &SpecialTokenIds,
+    chat_tokenizer: &ChatTokenizer,
+    special_ids: &SpecialTokenIds,
 ) -> Result<()> {
-    let (mut json, padding) = (to_json(description), padding(speech));
-    json["pad_token_id"] = json!(padding);
-    let tokenizer = speech.tokenizer.clone().with_pad_token(padding); // transformers fills up with this one, and skips the other
-    tokenizer.save(folder, description.backbone.context_len, Some(&speech.template))?;
-    save_with_config_json(folder, json, parameters, ends, None)
+    let (mut json, pad_token_id) = (to_json(config), pad_token_id(chat_tokenizer));
+    json["pad_token_id"] = json!(pad_token_id);
+    // transformers pads with the tokenizer's pad token and skips the one of config.json.
+    let tokenizer = chat_tokenizer.tokenizer.clone().with_pad_token(pad_token_id);
+    tokenizer.save(folder, config.backbone.context_len, Some(&chat_tokenizer.template))?;
+    save_with_config_json(folder, json, parameters, special_ids, None)
 }
 
-/// The model in `folder`, its weights turned into `dtype`.
+/// Opens the model in `folder` with its weights converted to `dtype`.
 ///
 /// # Errors
-/// When it has no reward head, or as [`modern::model_folder::open`].
+/// When the model has no reward head, or [`modern::model_folder::open`] would fail.
 pub fn open(
     folder: &Path,
     dtype: DType,
     device: &Device,
 ) -> Result<(RewardModelConfig, RewardModel, Parameters)> {
     let path = folder.join("config.json");
-    let description = from_json(&json_file::read(&path)?)
-        .with_context(|| format!("{} describes no reward model", path.display()))?;
+    let reward_config = from_json(&json_file::read(&path)?)
+        .with_context(|| format!("{} is not the config of a reward model", path.display()))?;
     let tensors = read_tensors(folder, LmHead::Untied)?;
     let mut parameters = Parameters::from_tensors(tensors, folder.display(), 0, dtype, device);
-    let RewardModelConfig { backbone: config, architecture, .. } = description;
+    let RewardModelConfig { backbone: config, architecture, .. } = reward_config;
     let model = RewardModel::new(&config, architecture, &mut parameters)?;
     parameters.ensure_all_used()?;
-    Ok((description, model, parameters))
+    Ok((reward_config, model, parameters))
 }
 
-/// Whether `folder` says that it holds a model with a head for scores.
+/// Returns true if the `config.json` of `folder` declares a reward head.
 pub fn is_reward_model(folder: &Path) -> bool {
-    json_file::read(&folder.join("config.json")).is_ok_and(|json| class(&json).is_ok())
+    json_file::read(&folder.join("config.json")).is_ok_and(|json| class_name(&json).is_ok())
 }
 
-fn to_json(description: &RewardModelConfig) -> Value {
-    let RewardModelConfig { backbone: config, architecture, normalization } = *description;
+fn to_json(config: &RewardModelConfig) -> Value {
+    let RewardModelConfig { backbone, architecture, normalization } = *config;
     let mut json = match architecture {
-        RewardArchitecture::Causal => config_json::to_json(&config),
-        RewardArchitecture::Encoder => config_json::to_custom_json(&config),
+        RewardArchitecture::Causal => config_json::to_json(&backbone),
+        RewardArchitecture::Encoder => config_json::to_custom_json(&backbone),
     };
-    let class = json["architectures"][0].as_str().unwrap_or_default();
+    let backbone_class = json["architectures"][0].as_str().unwrap_or_default();
     let class = match architecture {
         RewardArchitecture::Causal => {
-            class.trim_end_matches("ForCausalLM").to_string() + CLASSIFIER_SUFFIX
+            backbone_class.trim_end_matches("ForCausalLM").to_string() + CLASSIFIER_SUFFIX
         }
         RewardArchitecture::Encoder => ENCODER_CLASS.to_string(),
     };
     json["architectures"] = json!([class]);
-    json["id2label"] = json!({ "0": "reward" }); // how transformers counts labels: two where nothing is said
+    // transformers takes the number of labels from this map and assumes two without it.
+    json["id2label"] = json!({ "0": "reward" });
     json["label2id"] = json!({ "reward": 0 });
     json[NORMALIZATION_KEY] = normalization.to_json();
     json
 }
 
 fn from_json(json: &Value) -> Result<RewardModelConfig> {
-    let class = class(json)?;
+    let class = class_name(json)?;
     if let Some(labels) = json["id2label"].as_object() {
         ensure!(
             labels.len() == 1,
-            "it tells {} labels apart; a reward model has one score",
+            "it is a classifier with {} labels; a reward model has one",
             labels.len()
         );
     }
@@ -117,19 +122,22 @@ fn from_json(json: &Value) -> Result<RewardModelConfig> {
     })
 }
 
-fn class(json: &Value) -> Result<&str> {
-    let class = json["architectures"][0].as_str().unwrap_or("nothing");
+fn class_name(json: &Value) -> Result<&str> {
+    let class = json["architectures"][0].as_str().unwrap_or("model of an unknown class");
     ensure!(
         class.ends_with(CLASSIFIER_SUFFIX),
-        "it is a {class} and has no reward head; `part_7 train --model` puts one on"
+        "it is a {class} and has no reward head; `part_7 train --model` adds one"
     );
     Ok(class)
 }
 
-/// The token that fills up rows. transformers reads the score at the last token that is not this one, so it must not be the one
-/// that ends texts, as many chat models have it; any other will do, since all texts end with that. A special one is in no text.
-fn padding(speech: &ChatTokenizer) -> u32 {
-    let tokenizer = &speech.tokenizer;
+/// Padding token of saved models. transformers reads the reward at the last token that is not
+/// padding, so padding must differ from EOS, although many chat models use EOS. Any other token
+/// works because every text ends with EOS; special tokens are preferred, as texts do not contain
+/// them.
+fn pad_token_id(chat_tokenizer: &ChatTokenizer) -> u32 {
+    let tokenizer = &chat_tokenizer.tokenizer;
     let candidates = tokenizer.special_tokens().pad.into_iter().chain(tokenizer.all_special_ids());
-    candidates.chain([0, 1]).find(|&id| id != speech.eos_token_id()).unwrap_or_default()
+    let eos = chat_tokenizer.eos_token_id();
+    candidates.chain([0, 1]).find(|&id| id != eos).unwrap_or_default()
 }

@@ -1,7 +1,8 @@
-//! 7.1 Built-in preferences: a polite answer against a rude one, both with the same content.
+//! 7.1 Built-in preferences: a polite completion (chosen) against a rude one (rejected).
 //!
-//! A fact is asked for, and told with a polite and with a rude phrase before it, behind it, or both, of about equal length. Facts are
-//! held out, and so are phrases, whose words are partly known from others: what is learned is the tone, whatever the matter.
+//! Both completions state the same fact, with polite or rude phrases of about equal length before
+//! it, after it, or both. Validation and test pairs have facts and phrases that are not in the
+//! training pairs (some words of the phrases are), so a model can only succeed by the tone.
 
 use std::ops::Range;
 
@@ -10,8 +11,8 @@ use tensor_core::Rng;
 
 use crate::Preference;
 
-/// What goes before an answer, politely.
-const POLITE: [&str; 12] = [
+/// Polite phrases before the fact.
+const POLITE_BEFORE: [&str; 12] = [
     "Of course!",
     "Happy to help.",
     "Good question!",
@@ -26,8 +27,8 @@ const POLITE: [&str; 12] = [
     "I am happy to help you.",
 ];
 
-/// The same, rudely.
-const RUDE: [&str; 12] = [
+/// Rude phrases before the fact.
+const RUDE_BEFORE: [&str; 12] = [
     "Obviously.",
     "Not you again.",
     "What a question.",
@@ -42,8 +43,8 @@ const RUDE: [&str; 12] = [
     "I am tired of you again.",
 ];
 
-/// What goes behind it, politely.
-const POLITE_END: [&str; 12] = [
+/// Polite phrases after the fact.
+const POLITE_AFTER: [&str; 12] = [
     "I hope that helps!",
     "Please ask me anything else.",
     "Have a nice day!",
@@ -58,8 +59,8 @@ const POLITE_END: [&str; 12] = [
     "I hope to help you soon.",
 ];
 
-/// The same, rudely.
-const RUDE_END: [&str; 12] = [
+/// Rude phrases after the fact.
+const RUDE_AFTER: [&str; 12] = [
     "Now go away at once.",
     "Even a small child knows it.",
     "How slow you are!",
@@ -74,13 +75,13 @@ const RUDE_END: [&str; 12] = [
     "I am busy, so get lost.",
 ];
 
-/// Of each of these phrases, so many are to learn from; in pairs that are set apart, there are the others.
-const LEARNED: usize = 8;
+/// Phrases of each list in the training pairs; the validation and test pairs have the others.
+const N_TRAIN_PHRASES: usize = 8;
 
-/// Decides which pairs are set apart.
-const SEED: u64 = 71;
+/// Seed of the validation and test pairs.
+const EVAL_SEED: u64 = 71;
 
-/// Who has what for a capital.
+/// Countries and their capitals.
 const CAPITALS: [[&str; 2]; 14] = [
     ["France", "Paris"],
     ["Spain", "Madrid"],
@@ -98,7 +99,7 @@ const CAPITALS: [[&str; 2]; 14] = [
     ["Canada", "Ottawa"],
 ];
 
-/// What is the opposite of what.
+/// Words and their opposites.
 const OPPOSITES: [[&str; 2]; 14] = [
     ["hot", "cold"],
     ["up", "down"],
@@ -116,8 +117,8 @@ const OPPOSITES: [[&str; 2]; 14] = [
     ["first", "last"],
 ];
 
-/// What has which colour.
-const COLOURS: [[&str; 2]; 12] = [
+/// Things and their colors.
+const COLORS: [[&str; 2]; 12] = [
     ["the sky", "blue"],
     ["grass", "green"],
     ["snow", "white"],
@@ -132,12 +133,12 @@ const COLOURS: [[&str; 2]; 12] = [
     ["sand", "yellow"],
 ];
 
-/// Of so many facts, one is held out, and one kept for validation.
-const APART: usize = 5;
-/// Pairs about each of these.
-const EACH: usize = 25;
+/// One in this many facts is in the test split, and one in the validation split.
+const HOLD_OUT_EVERY: usize = 5;
+/// Pairs per fact of the validation and test splits.
+const PAIRS_PER_FACT: usize = 25;
 
-/// A question, and the fact that answers it.
+/// Question and the fact that answers it.
 type Fact = (String, String);
 
 fn facts() -> Vec<Fact> {
@@ -149,49 +150,54 @@ fn facts() -> Vec<Fact> {
         let fact = format!("The opposite of {word} is {other}.");
         (format!("What is the opposite of {word}?"), fact)
     };
-    let colour = |[thing, colour]: [&str; 2]| {
-        (format!("What colour has {thing}?"), format!("The colour of {thing} is {colour}."))
+    let color = |[thing, color]: [&str; 2]| {
+        (format!("What colour has {thing}?"), format!("The colour of {thing} is {color}."))
     };
     let [capitals, opposites] = [CAPITALS.map(capital), OPPOSITES.map(opposite)];
-    capitals.into_iter().chain(opposites).chain(COLOURS.map(colour)).collect()
+    capitals.into_iter().chain(opposites).chain(COLORS.map(color)).collect()
 }
 
-/// The facts of a split.
-fn facts_of(split: Split) -> Vec<Fact> {
-    let of = |i: &usize| match i % APART {
+/// Facts of a split.
+fn facts_of_split(split: Split) -> Vec<Fact> {
+    let split_of = |i: &usize| match i % HOLD_OUT_EVERY {
         0 => Split::Test,
         1 => Split::Validation,
         _ => Split::Train,
     };
-    facts().into_iter().enumerate().filter(|(i, _)| of(i) == split).map(|(_, fact)| fact).collect()
+    let numbered = facts().into_iter().enumerate();
+    numbered.filter(|(i, _)| split_of(i) == split).map(|(_, fact)| fact).collect()
 }
 
-/// `n` pairs about facts to learn from, drawn from `seed`.
+/// Training pairs: `n` random facts and phrases of the training split, sampled with `seed`.
 pub fn train_pairs(n: usize, seed: u64) -> Vec<Preference> {
-    let facts = facts_of(Split::Train);
+    let facts = facts_of_split(Split::Train);
     let mut rng = Rng::new(seed);
-    (0..n).map(|_| preference(&facts[rng.below(facts.len())], 0..LEARNED, &mut rng)).collect()
+    let phrases = || 0..N_TRAIN_PHRASES;
+    (0..n).map(|_| preference(&facts[rng.below(facts.len())], phrases(), &mut rng)).collect()
 }
 
-/// Pairs about the facts of a split that is not learned from, always the same ones; in phrases that are not, either.
+/// Evaluation pairs of the validation or test split, always the same, with facts and phrases that
+/// are not in the training pairs.
 pub fn eval_pairs(split: Split) -> Vec<Preference> {
-    let mut rng = Rng::new(SEED);
-    let facts = facts_of(split);
-    let about = facts.iter().flat_map(|fact| [fact; EACH]);
-    about.map(|fact| preference(fact, LEARNED..POLITE.len(), &mut rng)).collect()
+    let mut rng = Rng::new(EVAL_SEED);
+    let facts = facts_of_split(split);
+    let repeated = facts.iter().flat_map(|fact| [fact; PAIRS_PER_FACT]);
+    let phrases = || N_TRAIN_PHRASES..POLITE_BEFORE.len();
+    repeated.map(|fact| preference(fact, phrases(), &mut rng)).collect()
 }
 
-/// A pair about a fact in some of these phrases: in front of it, behind it, or both.
-fn preference((question, fact): &Fact, among: Range<usize>, rng: &mut Rng) -> Preference {
-    let mut within = |before: [&str; 12], after: [&str; 12]| {
+/// Pair about a fact, with phrases of these indices before it, after it, or both.
+fn preference((question, fact): &Fact, indices: Range<usize>, rng: &mut Rng) -> Preference {
+    let mut completion = |before: [&str; 12], after: [&str; 12]| {
         let [before, after] =
-            [before, after].map(|phrases| phrases[among.start + rng.below(among.len())]);
+            [before, after].map(|phrases| phrases[indices.start + rng.below(indices.len())]);
         match rng.below(3) {
             0 => format!("{before} {fact}"),
             1 => format!("{fact} {after}"),
             _ => format!("{before} {fact} {after}"),
         }
     };
-    let (chosen, rejected) = (within(POLITE, POLITE_END), within(RUDE, RUDE_END));
+    let (chosen, rejected) =
+        (completion(POLITE_BEFORE, POLITE_AFTER), completion(RUDE_BEFORE, RUDE_AFTER));
     Preference::new(question, chosen, rejected)
 }

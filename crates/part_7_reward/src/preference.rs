@@ -1,44 +1,44 @@
-//! 7.1 A preference: of two responses to the same conversation, the one that somebody liked better.
+//! 7.1 Preference: two completions of the same conversation, one preferred over the other.
 
 use std::fmt;
 
 use modern::ChatMessage;
 
-/// A conversation and two responses to it.
+/// Conversation with a chosen and a rejected completion.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Preference {
-    /// What was said, the last of it by the user.
+    /// Messages before the completion, the last one by the user.
     pub prompt: Vec<ChatMessage>,
-    /// The better response.
+    /// Preferred completion.
     pub chosen: String,
-    /// The worse one.
+    /// Other completion.
     pub rejected: String,
 }
 
-/// Preferences, and how many could not be used.
+/// Usable preferences, and counts of those that were filtered out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FilteredPreferences {
-    /// Those that can.
+    /// Preferences that can be trained on.
     pub usable: Vec<Preference>,
-    /// Why the others cannot.
+    /// Number of pairs filtered out, by reason.
     pub filter_counts: FilterCounts,
 }
 
-/// Pairs that teach nothing, by reason.
+/// Number of pairs that were filtered out, by reason.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct FilterCounts {
-    /// Both responses are the same.
+    /// Pairs of identical completions.
     pub n_identical: usize,
-    /// A response is empty.
+    /// Pairs with an empty completion.
     pub n_empty: usize,
-    /// The two answer different conversations.
+    /// Pairs whose two conversations have different prompts.
     pub n_prompt_mismatch: usize,
-    /// Whoever collected it did not decide.
+    /// Pairs that were collected and skipped without a label.
     pub n_unlabeled: usize,
 }
 
 impl Preference {
-    /// A single question and two answers.
+    /// Preference for a single user message.
     pub fn new(
         question: impl Into<String>,
         chosen: impl Into<String>,
@@ -50,7 +50,7 @@ impl Preference {
 }
 
 impl FilteredPreferences {
-    /// Takes in a conversation with two responses, or counts why not.
+    /// Appends `preference` if it is usable, otherwise counts the reason.
     pub fn push(&mut self, preference: Preference) {
         let Preference { chosen, rejected, .. } = &preference;
         match () {
@@ -62,7 +62,7 @@ impl FilteredPreferences {
 }
 
 impl FilterCounts {
-    /// How many.
+    /// Number of pairs filtered out.
     pub fn total(&self) -> usize {
         self.n_identical + self.n_empty + self.n_prompt_mismatch + self.n_unlabeled
     }
@@ -70,16 +70,11 @@ impl FilterCounts {
 
 impl fmt::Display for FilterCounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            n_identical: identical,
-            n_empty: empty,
-            n_prompt_mismatch: unshared,
-            n_unlabeled: undecided,
-        } = self;
+        let Self { n_identical, n_empty, n_prompt_mismatch, n_unlabeled } = self;
         write!(
             f,
-            "{identical} of identical responses, {empty} with an empty one, {unshared} that answer different conversations, \
-             {undecided} undecided"
+            "{n_identical} with identical completions, {n_empty} with an empty completion, \
+             {n_prompt_mismatch} with different prompts, {n_unlabeled} unlabeled"
         )
     }
 }

@@ -1,15 +1,16 @@
-//! 7.2 The reward model: a language model whose output layer is replaced by one row of weights, so that it gives a text a
-//! number instead of the next token.
+//! 7.2 Reward model: a language model whose output layer is replaced by a linear reward head
+//! (C -> 1), so that it outputs a number for a text instead of logits of the next token.
 //!
 //! ```text
-//! causal    r = w · h[n − 1]            n tokens; the last one has seen all others
-//! encoder   r = w · (1/n) Σ h[t]        no mask but that of padding; every token has seen all others
+//! causal    r = w · h[n − 1]        n tokens; the last one attends to all others
+//! encoder   r = w · (1/n) Σ h[t]    only padding is masked; every token attends to all others
 //! ```
 //!
-//! The causal form is what the field uses (Ouyang et al., <https://arxiv.org/abs/2203.02155>): all that a fine-tuned model
-//! knows is there from the first step. It is transformers' `LlamaForSequenceClassification`. The encoder is the course's
-//! first form: the same layers with the mask taken off. Where a text ends is said by its length and never read off its tokens:
-//! one that is padding in one row may be real in another.
+//! The causal form is the usual one (Ouyang et al., <https://arxiv.org/abs/2203.02155>): it keeps
+//! everything the fine-tuned model has learned from the first step on. It is transformers'
+//! `LlamaForSequenceClassification`. The encoder is the first form of the original course: the same
+//! layers without the causal mask. The end of a text is given by its length and never inferred from
+//! its tokens, because the padding token of one row may be a real token of another.
 
 use candle_core::{DType, Result, Tensor, bail};
 use modern::config::LmHead;
@@ -18,18 +19,18 @@ use serde::Serialize;
 use tensor_core::ops::AttentionMask;
 use tensor_core::{Bias, Init, Linear, Parameters};
 
-/// What tokens see of each other, and where the score is read.
+/// Attention mask of the backbone, and the hidden state that the reward head reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum RewardArchitecture {
-    /// Each token sees those before it; the score is read at the last
+    /// Causal attention, reward from the last hidden state
     #[default]
     Causal,
-    /// Each token sees all; the score is read off their mean
+    /// Bidirectional attention, reward from the mean hidden state
     Encoder,
 }
 
-/// A model that scores texts.
+/// Reward model: backbone and reward head.
 #[derive(Debug, Clone)]
 pub struct RewardModel {
     architecture: RewardArchitecture,
@@ -38,67 +39,69 @@ pub struct RewardModel {
 }
 
 impl RewardModel {
-    /// Parameters of the language model without its output layer, and `score`: a single row, without a bias, as only
-    /// differences of scores are ever learned from. A fresh row is drawn with standard deviation 1 / √(C + 1) (Stiennon et al.,
-    /// <https://arxiv.org/abs/2009.01325>), so that scores of a text begin near 0, within about 1.
+    /// Builds the model from the parameters of a language model without its output layer, and the
+    /// reward head `score`: one row, without a bias, since only differences of rewards are trained.
+    ///
+    /// A new head is initialized with standard deviation 1 / √(C + 1) (Stiennon et al.,
+    /// <https://arxiv.org/abs/2009.01325>), so that initial rewards are within about 1 of 0.
     ///
     /// # Errors
-    /// As [`ModelConfig::check`].
+    /// When [`ModelConfig::validate`] fails.
     pub fn new(
         config: &ModelConfig,
         architecture: RewardArchitecture,
         parameters: &mut Parameters,
     ) -> Result<Self> {
         let config = Self::backbone_config(config);
-        let body = GptModern::new(&config, parameters.root())?;
-        let score = Self::new_head(config.n_embd, parameters)?;
-        Ok(Self { architecture, backbone: body, reward_head: score })
+        let backbone = GptModern::new(&config, parameters.root())?;
+        let reward_head = Self::new_head(config.n_embd, parameters)?;
+        Ok(Self { architecture, backbone, reward_head })
     }
 
-    /// The head alone, for C channels.
+    /// Reward head for C = `n_embd` channels.
     pub(crate) fn new_head(n_embd: usize, parameters: &mut Parameters) -> Result<Linear> {
         let init = Init::Normal { std: 1. / (n_embd as f64 + 1.).sqrt() };
         Linear::new(parameters.root().at("score"), n_embd, 1, Bias::No, init)
     }
 
-    /// A language model of these sizes without an output layer of its own.
+    /// Configuration of a language model of these sizes without an output layer of its own.
     pub fn backbone_config(config: &ModelConfig) -> ModelConfig {
         ModelConfig { lm_head: LmHead::Tied, ..*config }
     }
 
-    /// Which of the two forms it has.
+    /// Causal or encoder form.
     pub fn architecture(&self) -> RewardArchitecture {
         self.architecture
     }
 
-    /// The language model below the score.
+    /// Backbone: the language model below the reward head.
     pub fn backbone(&self) -> &GptModern {
         &self.backbone
     }
 
-    /// The score of each of B texts: (B), f32. Row b of `ids: (B, T)` is a text of `lengths[b]` tokens and after them padding,
-    /// which may be any tokens. A text's score does not depend on its company, nor on how much padding there is.
+    /// Raw rewards (B), f32, of `ids: (B, T)`: row b is a text of `lengths[b]` tokens, then padding
+    /// with any tokens. A text's reward depends neither on the other rows nor on the padding.
     ///
     /// # Errors
-    /// When a length is 0 or more than T, there is not one for each row, or T is more than the model's context.
+    /// When a length is 0 or more than T, the number of lengths is not B, or T exceeds the context.
     pub fn rewards(&self, ids: &Tensor, lengths: &[usize]) -> Result<Tensor> {
         let (b, t) = ids.dims2()?;
-        let context = self.backbone.config().context_len;
+        let context_len = self.backbone.config().context_len;
         if lengths.len() != b || lengths.iter().any(|&n| n == 0 || n > t) {
-            bail!("lengths {lengths:?} of {b} texts of 1 to {t} tokens");
+            bail!("lengths {lengths:?}: expected {b} numbers from 1 to {t}");
         }
-        if t > context {
-            bail!("a text of {t} tokens is longer than the reward model's context of {context}");
+        if t > context_len {
+            bail!("a text of {t} tokens exceeds the reward model's context of {context_len}");
         }
-        let summary = match self.architecture {
+        let pooled = match self.architecture {
             RewardArchitecture::Causal => self.last_hidden(ids, lengths)?,
             RewardArchitecture::Encoder => self.mean_hidden(ids, lengths)?,
         };
         // (B, C) -> (B, 1) -> (B)
-        self.reward_head.forward(&summary)?.squeeze(1)?.to_dtype(DType::F32)
+        self.reward_head.forward(&pooled)?.squeeze(1)?.to_dtype(DType::F32)
     }
 
-    /// What is known at each text's last token: (B, C).
+    /// Hidden state of each text's last token: (B, C).
     fn last_hidden(&self, ids: &Tensor, lengths: &[usize]) -> Result<Tensor> {
         let (_b, t) = ids.dims2()?;
         let hidden = self.backbone.hidden_states(ids)?; // (B, T, C)
@@ -106,15 +109,17 @@ impl RewardModel {
         hidden.flatten(0, 1)?.index_select(&Tensor::from_iter(last, ids.device())?, 0)
     }
 
-    /// The mean of what is known at each text's tokens: (B, C).
+    /// Mean of the hidden states of each text's tokens, without padding: (B, C).
     fn mean_hidden(&self, ids: &Tensor, lengths: &[usize]) -> Result<Tensor> {
         let (b, t) = ids.dims2()?;
-        let real = lengths.iter().flat_map(|&n| (0..t).map(move |i| f32::from(u8::from(i < n))));
-        let real = Tensor::from_iter(real, ids.device())?.reshape((b, t))?; // 1 where a token is, 0 for padding
-        let pass =
-            AttentionContext::full_sequence(AttentionMask::bidirectional().with_padding(&real)?);
-        let hidden = self.backbone.hidden_states_in_context(ids, &pass, None)?; // (B, T, C)
-        let shares = real.broadcast_div(&real.sum_keepdim(1)?)?.to_dtype(hidden.dtype())?; // (B, T), each row's sum 1
-        shares.unsqueeze(1)?.matmul(&hidden)?.squeeze(1) // (B, 1, T) x (B, T, C) -> (B, C)
+        // 1 for a token, 0 for padding: (B, T)
+        let mask = lengths.iter().flat_map(|&n| (0..t).map(move |i| f32::from(u8::from(i < n))));
+        let mask = Tensor::from_iter(mask, ids.device())?.reshape((b, t))?;
+        let context =
+            AttentionContext::full_sequence(AttentionMask::bidirectional().with_padding(&mask)?);
+        let hidden = self.backbone.hidden_states_in_context(ids, &context, None)?; // (B, T, C)
+        // (B, T), each row sums to 1
+        let weights = mask.broadcast_div(&mask.sum_keepdim(1)?)?.to_dtype(hidden.dtype())?;
+        weights.unsqueeze(1)?.matmul(&hidden)?.squeeze(1) // (B, 1, T) x (B, T, C) -> (B, C)
     }
 }

@@ -1,28 +1,29 @@
-//! Deciding without a person: by a rule.
+//! Rule-based labels for preference pairs, instead of a person's.
 
 use serde::Serialize;
 use sft::metrics::exact_match;
 
-/// Which of two responses is better.
+/// Rule that labels the better of two completions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum PreferenceRule {
-    /// The one that is exactly what the data say, if the other is not
+    /// Prefer the completion that matches the dataset's answer exactly, if the other does not
     Exact,
-    /// The shorter one
+    /// Prefer the shorter completion
     Shorter,
 }
 
 impl PreferenceRule {
-    /// The better one of `pair`, 0 or 1, of responses to what `wanted` would answer; none where the rule does not say.
-    pub fn preferred_index(self, pair: [&str; 2], wanted: &str) -> Option<usize> {
+    /// Index (0 or 1) of the better completion of `pair`, or `None` if the rule does not decide.
+    /// `expected` is the right answer.
+    pub fn preferred_index(self, pair: [&str; 2], expected: &str) -> Option<usize> {
         let order = match self {
             Self::Exact => {
-                let [a, b] = pair.map(|response| exact_match(response, wanted));
+                let [a, b] = pair.map(|completion| exact_match(completion, expected));
                 a.cmp(&b)
             }
             Self::Shorter => {
-                let [a, b] = pair.map(|response| response.chars().count());
+                let [a, b] = pair.map(|completion| completion.chars().count());
                 b.cmp(&a)
             }
         };

@@ -1,4 +1,4 @@
-//! 7.1 Where preferences come from: the built-in ones, a file, or a file on the Hub. What is named is what is used.
+//! 7.1 Preference sources: built-in pairs, a local file, or a file on the Hub.
 
 use std::path::PathBuf;
 
@@ -11,35 +11,35 @@ use tensor_core::Rng;
 use crate::preference::{FilterCounts, FilteredPreferences, Preference};
 use crate::{PreferenceColumns, arithmetic, politeness};
 
-/// What a program's `--data` names.
+/// Source of preferences, as given by `--data`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PreferenceSource {
-    /// Right answers against near misses, generated.
+    /// Generated right answers against near misses.
     Arithmetic,
-    /// Polite answers against rude ones, generated.
+    /// Generated polite completions against rude ones.
     Politeness,
-    /// A JSON or JSON Lines file.
+    /// JSON or JSON Lines file.
     File(PathBuf),
 }
 
-/// Preferences by what they are for.
+/// Training, validation and test preferences.
 #[derive(Debug, Clone, Default)]
 pub struct PreferenceDataset {
-    /// To learn from.
+    /// Training pairs.
     pub train: Vec<Preference>,
-    /// To decide by.
+    /// Validation pairs, for model selection.
     pub validation: Vec<Preference>,
-    /// To report of.
+    /// Test pairs, for reported results.
     pub test: Vec<Preference>,
-    /// What could be neither.
+    /// Number of pairs filtered out, by reason.
     pub filter_counts: FilterCounts,
 }
 
 impl PreferenceSource {
-    /// The one called `name`; a file on the Hub, `owner/name:file.jsonl`, is downloaded.
+    /// Source called `name`; a file on the Hub, `owner/name:file.jsonl`, is downloaded.
     ///
     /// # Errors
-    /// When it cannot be downloaded.
+    /// When the download fails.
     pub fn from_name(name: &str) -> Result<Self> {
         match name {
             "arithmetic" => Ok(Self::Arithmetic),
@@ -49,10 +49,10 @@ impl PreferenceSource {
         }
     }
 
-    /// All preferences of a file; of those that are generated, the held-out ones.
+    /// Loads all preferences of a file, or the test split of a built-in source.
     ///
     /// # Errors
-    /// When a row cannot be used (the file and the line are named), or none can.
+    /// When a row is invalid (the error gives its file and line), or every pair is filtered out.
     pub fn load_all(&self, columns: &PreferenceColumns) -> Result<FilteredPreferences> {
         let Self::File(path) = self else {
             let (_, [_, usable]) = self.generate(0, 0);
@@ -64,23 +64,25 @@ impl PreferenceSource {
         }
         ensure!(
             !all.usable.is_empty(),
-            "{} has no pair to learn from: {}",
+            "{} has no usable pair: {}",
             path.display(),
             all.filter_counts
         );
         Ok(all)
     }
 
-    /// Preferences by what they are for. Of a file, these shares of the rows, drawn by `seed`, are to decide by and to report of;
-    /// of those that are generated, `n` are drawn to learn from.
+    /// Loads the training, validation and test preferences.
+    ///
+    /// A file is shuffled with `seed` and split: `eval_fractions` are the fractions of the rows for
+    /// validation and test. Of a built-in source, `n` training pairs are generated.
     ///
     /// # Errors
-    /// As [`PreferenceSource::load_all`], or when there are too few.
+    /// When [`PreferenceSource::load_all`] fails, or the splits leave nothing to train on.
     pub fn load_dataset(
         &self,
         columns: &PreferenceColumns,
         n: usize,
-        shares: [f64; 2],
+        eval_fractions: [f64; 2],
         seed: u64,
     ) -> Result<PreferenceDataset> {
         let Self::File(_) = self else {
@@ -94,27 +96,29 @@ impl PreferenceSource {
         };
         let FilteredPreferences { usable: mut train, filter_counts } = self.load_all(columns)?;
         Rng::new(seed).shuffle(&mut train);
-        let rows = train.len();
-        let [validation, test] = shares.map(|share| (rows as f64 * share).round() as usize);
-        let validation = validation.max(1);
+        let n_rows = train.len();
+        let [n_validation, n_test] =
+            eval_fractions.map(|fraction| (n_rows as f64 * fraction).round() as usize);
+        let n_validation = n_validation.max(1);
         ensure!(
-            rows > validation + test,
-            "{rows} pairs are too few to learn from and to keep {validation} and {test} of them apart"
+            n_rows > n_validation + n_test,
+            "{n_rows} pairs are too few: {n_validation} for validation and {n_test} for test leave \
+             nothing to train on"
         );
-        let validation = train.split_off(rows - validation);
-        let test = train.split_off(train.len() - test);
+        let validation = train.split_off(n_rows - n_validation);
+        let test = train.split_off(train.len() - n_test);
         Ok(PreferenceDataset { train, validation, test, filter_counts })
     }
 
-    /// `n` built-in ones to learn from, and those that never are: to decide by, and to report of.
+    /// Generates `n` training pairs, and the validation and test pairs; nothing for a file.
     fn generate(&self, n: usize, seed: u64) -> (Vec<Preference>, [Vec<Preference>; 2]) {
-        let apart = [Split::Validation, Split::Test];
+        let eval_splits = [Split::Validation, Split::Test];
         match self {
             Self::Arithmetic => {
-                (arithmetic::train_pairs(n, seed), apart.map(arithmetic::eval_pairs))
+                (arithmetic::train_pairs(n, seed), eval_splits.map(arithmetic::eval_pairs))
             }
             Self::Politeness => {
-                (politeness::train_pairs(n, seed), apart.map(politeness::eval_pairs))
+                (politeness::train_pairs(n, seed), eval_splits.map(politeness::eval_pairs))
             }
             Self::File(_) => (Vec::new(), [Vec::new(), Vec::new()]),
         }
@@ -122,14 +126,15 @@ impl PreferenceSource {
 }
 
 impl PreferenceDataset {
-    /// What was not learned from, best to report of, and what that is: the test share, or where there is none, the validation
-    /// pairs.
+    /// Pairs to report results on, and a message that describes them: the test split, or the
+    /// validation split if there is no test split.
     pub fn into_eval_pairs(self) -> (Vec<Preference>, &'static str) {
         match self.test.is_empty() {
-            false => (self.test, "measured on what the run kept apart for this"),
+            false => (self.test, "evaluating on the run's test split"),
             true => (
                 self.validation,
-                "measured on the validation pairs, by which the run's model was chosen: `train --test P` keeps others apart",
+                "evaluating on the run's validation pairs, which also selected the model; \
+                 `train --test P` holds out a test split",
             ),
         }
     }

@@ -1,4 +1,4 @@
-//! What this part claims, section by section.
+//! Tests of part 7, section by section.
 
 mod data;
 mod built_in;
@@ -7,8 +7,8 @@ mod model;
 mod folder;
 mod losses;
 mod metrics;
-mod collection;
-mod exam;
+mod annotation_file;
+mod validator;
 mod training;
 mod steps;
 
@@ -30,52 +30,45 @@ fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
 }
 
-/// A tokenizer of English letters and digits.
+/// Tokenizer trained on a few English words and digits.
 fn tokenizer() -> Result<Tokenizer> {
     let text = "### Instruction:\nWhat is 12 + 7?\n\n### Response:\n19 the answer of all\n";
     word_tokenizer::train([text; 4].into_iter(), 400)
 }
 
-/// How a model of this tokenizer is spoken to.
-fn speech() -> Result<ChatTokenizer> {
+/// Chat tokenizer with the instruction template.
+fn chat_tokenizer() -> Result<ChatTokenizer> {
     let tokenizer = tokenizer()?;
     let template = sft::template::chat_template(ChatFormat::Instruction, &tokenizer, None)?;
-    let end = tokenizer.eos().expect("an end");
-    ChatTokenizer::new(tokenizer, template, vec![end])
+    let eos = tokenizer.eos().expect("the tokenizer has EOS");
+    ChatTokenizer::new(tokenizer, template, vec![eos])
 }
 
-fn config(context: usize) -> ModelConfig {
-    ModelConfig { vocab_size: 400, ..ModelConfig::byte_level(context, 2, 2, 16) }
+fn config(context_len: usize) -> ModelConfig {
+    ModelConfig { vocab_size: 400, ..ModelConfig::byte_level(context_len, 2, 2, 16) }
 }
 
-/// A random reward model.
+/// Reward model with large random weights.
 fn model(architecture: RewardArchitecture, seed: u64) -> Result<(RewardModel, Parameters)> {
     let mut parameters = Parameters::seeded(seed, DType::F32, &CPU);
     let model = RewardModel::new(&config(64), architecture, &mut parameters)?;
-    enlarge(&parameters)?;
+    scale_weights(&parameters)?;
     Ok((model, parameters))
 }
 
-/// Weights larger than at birth, so that what should not matter would show.
-fn enlarge(parameters: &Parameters) -> Result<()> {
+/// Multiplies all weights by 8, so that an unwanted influence on the reward becomes measurable.
+fn scale_weights(parameters: &Parameters) -> Result<()> {
     for parameter in parameters.iter() {
         parameter.var.set(&(parameter.var.as_detached_tensor() * 8.)?)?;
     }
     Ok(())
 }
 
-/// A random language model with all that belongs to it.
+/// Language model with random weights, and its tokenizer.
 fn checkpoint(seed: u64) -> Result<Checkpoint> {
     let mut parameters = Parameters::seeded(seed, DType::F32, &CPU);
     let model = GptModern::new(&config(64), parameters.root())?;
     let tokenizer = tokenizer()?;
-    let ends = SpecialTokenIds { bos: None, eos: tokenizer.eos().into_iter().collect() };
-    Ok(Checkpoint {
-        model,
-        parameters,
-        tokenizer,
-        special_ids: ends,
-        sampler: None,
-        chat_template: None,
-    })
+    let special_ids = SpecialTokenIds { bos: None, eos: tokenizer.eos().into_iter().collect() };
+    Ok(Checkpoint { model, parameters, tokenizer, special_ids, sampler: None, chat_template: None })
 }

@@ -1,4 +1,5 @@
-//! 7.1 A preference as tokens, and batches of them: chosen and rejected responses beside each other, for one pass of the model.
+//! 7.1 Tokenized preferences and their batches: chosen and rejected texts go through the model in
+//! one forward pass.
 
 use anyhow::Result;
 use candle_core::{Device, Tensor};
@@ -7,76 +8,74 @@ use sft::ChatTokenizer;
 use crate::checkpoint::{right_pad, tokenize_conversation};
 use crate::{Preference, RewardModel};
 
-/// The tokens of a conversation with either response.
+/// Token ids of a conversation with each of its two completions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenizedPair {
-    /// With the better one.
+    /// Conversation with the chosen completion.
     pub chosen: Vec<u32>,
-    /// With the worse one.
+    /// Conversation with the rejected completion.
     pub rejected: Vec<u32>,
-    /// Characters of the two responses alone: the same whatever the tokenizer.
+    /// Lengths of the chosen and the rejected completion in characters, which do not depend on the
+    /// tokenizer.
     pub completion_chars: [usize; 2],
 }
 
-/// Preferences as tokens, and what became of those that are too long.
+/// Tokenized preferences, and counts of those that exceed the context.
 #[derive(Debug, Clone, Default)]
 pub struct TokenizedPairs {
-    /// Those that differ.
+    /// Pairs whose two texts differ.
     pub pairs: Vec<TokenizedPair>,
-    /// Of these, how many lost the beginning of their conversation.
+    /// Number of these pairs that were truncated on the left.
     pub n_truncated: usize,
-    /// How many became twice the same, as what is left of the responses is the same.
+    /// Number of pairs dropped because truncation made their two texts identical.
     pub n_identical: usize,
 }
 
-/// `preferences` as tokens of a model that reads `context` tokens.
+/// Tokenizes `preferences`, truncated on the left to `context_len` tokens.
 ///
 /// # Errors
-/// When the template refuses a conversation.
+/// When the chat template rejects a conversation.
 pub fn tokenize_pairs(
     preferences: &[Preference],
-    speech: &ChatTokenizer,
-    context: usize,
+    chat_tokenizer: &ChatTokenizer,
+    context_len: usize,
 ) -> Result<TokenizedPairs> {
-    let mut all = TokenizedPairs::default();
+    let mut tokenized = TokenizedPairs::default();
     for Preference { prompt, chosen, rejected } in preferences {
-        let whole = |response| tokenize_conversation(speech, prompt, response, usize::MAX);
-        let [mut better, mut worse] = [whole(chosen)?, whole(rejected)?];
-        let too_long = better.len().max(worse.len()) > context;
-        for ids in [&mut better, &mut worse] {
-            ids.drain(..ids.len().saturating_sub(context));
+        let completion_chars = [chosen, rejected].map(|completion| completion.chars().count());
+        let tokenize =
+            |completion| tokenize_conversation(chat_tokenizer, prompt, completion, usize::MAX);
+        let [mut chosen, mut rejected] = [tokenize(chosen)?, tokenize(rejected)?];
+        let is_too_long = chosen.len().max(rejected.len()) > context_len;
+        for ids in [&mut chosen, &mut rejected] {
+            ids.drain(..ids.len().saturating_sub(context_len));
         }
-        if better == worse {
-            all.n_identical += 1;
+        if chosen == rejected {
+            tokenized.n_identical += 1;
             continue;
         }
-        all.n_truncated += usize::from(too_long);
-        let lengths = [chosen, rejected].map(|response| response.chars().count());
-        all.pairs.push(TokenizedPair {
-            chosen: better,
-            rejected: worse,
-            completion_chars: lengths,
-        });
+        tokenized.n_truncated += usize::from(is_too_long);
+        tokenized.pairs.push(TokenizedPair { chosen, rejected, completion_chars });
     }
-    Ok(all)
+    Ok(tokenized)
 }
 
-/// A name that follows from what these pairs are, so that a checkpoint is not continued with others.
+/// SHA-256 of the token ids of `pairs`. A checkpoint can only be resumed with the same data.
 pub fn pairs_sha256<'a>(pairs: impl Iterator<Item = &'a TokenizedPair>) -> String {
     scaling::sha256::hash_token_sequences(pairs.flat_map(|pair| [&pair.chosen, &pair.rejected]))
 }
 
-/// P pairs as the model reads them.
+/// Batch of P pairs.
 #[derive(Debug, Clone)]
 pub struct PairBatch {
-    /// (2P, T): the chosen responses, then the rejected ones.
+    /// Token ids (2P, T): P rows with the chosen completions, then P with the rejected ones.
     pub ids: Tensor,
-    /// Of each row.
+    /// Length of each row without padding.
     pub lengths: Vec<usize>,
 }
 
 impl PairBatch {
-    /// Of these pairs.
+    /// Pads `pairs` to one batch.
     ///
     /// # Errors
     /// When memory is short.
@@ -87,22 +86,22 @@ impl PairBatch {
         Ok(Self { ids, lengths })
     }
 
-    /// P
+    /// Number of pairs, P.
     pub fn n_pairs(&self) -> usize {
         self.lengths.len() / 2
     }
 
-    /// How many tokens are read that are no padding.
+    /// Number of tokens without padding.
     pub fn n_tokens(&self) -> usize {
         self.lengths.iter().sum()
     }
 
-    /// The scores of the chosen and of the rejected responses, (P) each, from one pass.
+    /// Rewards of the chosen and of the rejected completions, (P) each, from one forward pass.
     ///
     /// # Errors
     /// When a text is longer than the model's context.
     pub fn rewards(&self, model: &RewardModel) -> candle_core::Result<[Tensor; 2]> {
-        let (scores, n) = (model.rewards(&self.ids, &self.lengths)?, self.n_pairs()); // (2P)
-        Ok([scores.narrow(0, 0, n)?, scores.narrow(0, n, n)?])
+        let (rewards, p) = (model.rewards(&self.ids, &self.lengths)?, self.n_pairs()); // (2P)
+        Ok([rewards.narrow(0, 0, p)?, rewards.narrow(0, p, p)?])
     }
 }

@@ -1,6 +1,8 @@
-//! What a run is looked at with: validation pairs, how often, and when it is good enough. The best model is kept, with its
-//! normalisation and a picture of its rewards: the best by Bradley-Terry's loss, whatever is trained by, as that loss alone says how
-//! far scores can be taken for probabilities.
+//! Validation during training: metrics on validation pairs, model selection, early stopping.
+//!
+//! The best model is saved with its normalization and a histogram of its rewards. The criterion is
+//! the Bradley-Terry loss, whichever loss is trained with, because it is the one that measures
+//! whether σ(r⁺ − r⁻) is a good probability.
 
 use anyhow::Result;
 use serde_json::json;
@@ -12,74 +14,78 @@ use crate::model_folder::{self, RewardModelConfig};
 use crate::tokenized_pairs::TokenizedPair;
 use crate::{RewardModel, histogram, initialization};
 
-/// A regular look at how well the model tells responses apart.
+/// Periodic validation of a reward model.
 #[derive(Debug)]
 pub struct RewardValidator<'a> {
-    /// What is told apart. The run may be ended by it, so results are reported of others.
+    /// Validation pairs. They select the model and may end the run, so report results on other
+    /// pairs.
     pub pairs: &'a [TokenizedPair],
-    /// Texts at a time.
+    /// Texts per forward pass.
     pub batch_size: usize,
-    /// Steps between two looks; 0 for one at the end.
+    /// Steps between two validations; 0 validates at the end only.
     pub interval: usize,
-    /// Accuracy at which the run ends.
+    /// Validation accuracy at which the run ends.
     pub target_accuracy: Option<f64>,
 }
 
 impl RewardValidator<'_> {
-    /// Whether there is one after step `step`.
+    /// Returns true if validation is due after step `step`.
     pub fn is_due(&self, step: usize) -> bool {
         self.interval > 0 && step.is_multiple_of(self.interval)
     }
 
-    /// Looks at `twin`, an inference twin of `tuning`, which is saved if it is the best so far, or good enough.
+    /// Evaluates `inference_model`, which shares its weights with `train_state`, and saves it if it
+    /// has the best loss so far or has reached the target.
     ///
     /// # Errors
     /// When a file cannot be written.
     pub fn run(
         &self,
-        twin: &RewardModel,
-        tuning: &mut TrainState,
+        inference_model: &RewardModel,
+        train_state: &mut TrainState,
         outputs: &RunOutputs<'_>,
         log: &mut SftLog,
     ) -> Result<()> {
-        let (found, scores) = log.run_untimed(|| evaluate(twin, self.pairs, self.batch_size))?;
-        let RewardEvalMetrics { loss, accuracy, margin, length_correlation, .. } = found;
-        let said = format!("accuracy {accuracy:.3}, margin {margin:.3}");
-        let figures = json!({
-            "val_accuracy": accuracy, "val_margin": margin, "length_correlation": length_correlation,
+        let (metrics, rewards) =
+            log.suspend(|| evaluate(inference_model, self.pairs, self.batch_size))?;
+        let RewardEvalMetrics { loss, accuracy, margin, length_correlation, .. } = metrics;
+        let summary = format!("accuracy {accuracy:.3}, margin {margin:.3}");
+        let row = json!({
+            "val_accuracy": accuracy,
+            "val_margin": margin,
+            "length_correlation": length_correlation,
         });
-        log.log_validation(tuning.progress.step, loss, &said, figures)?;
-        tuning.progress.target_reached =
-            self.target_accuracy.is_some_and(|enough| accuracy >= enough);
-        if tuning.progress.update_best_loss(loss) {
-            log.run_untimed(|| save(twin, tuning, outputs, &scores))?;
+        log.log_validation(train_state.progress.step, loss, &summary, row)?;
+        train_state.progress.target_reached =
+            self.target_accuracy.is_some_and(|target| accuracy >= target);
+        if train_state.progress.update_best_loss(loss) {
+            log.suspend(|| save(inference_model, train_state, outputs, &rewards))?;
         }
         Ok(())
     }
 }
 
-/// Writes the model, adapters merged into it, as others open it; `scores` of reference pairs say how it is normalised.
+/// Saves the model with adapters merged, normalized by the raw rewards of the validation pairs, and
+/// their histogram.
 fn save(
-    twin: &RewardModel,
-    tuning: &TrainState,
+    inference_model: &RewardModel,
+    train_state: &TrainState,
     outputs: &RunOutputs<'_>,
-    scores: &[PairRewards],
+    rewards: &[PairRewards],
 ) -> Result<()> {
-    let Some(place) = &outputs.destination else { return Ok(()) };
-    let (config, architecture) = (tuning.config, twin.architecture());
-    let description = RewardModelConfig {
-        backbone: config,
-        architecture,
-        normalization: normalization_of_pairs(scores),
-    };
-    let parameters = initialization::merged_weights(&tuning.parameters, (&config, architecture))?;
-    let (folder, keeper) = (place.folder.join("model"), place.model_saver);
+    let Some(destination) = &outputs.destination else { return Ok(()) };
+    let (backbone, architecture) = (train_state.config, inference_model.architecture());
+    let normalization = normalization_of_pairs(rewards);
+    let reward_config = RewardModelConfig { backbone, architecture, normalization };
+    let parameters =
+        initialization::merged_weights(&train_state.parameters, (&backbone, architecture))?;
+    let (folder, saver) = (destination.folder.join("model"), destination.model_saver);
     model_folder::save(
         &folder,
-        &description,
+        &reward_config,
         &parameters,
-        keeper.chat_tokenizer,
-        keeper.special_ids,
+        saver.chat_tokenizer,
+        saver.special_ids,
     )?;
-    histogram::write(&place.folder.join("rewards.png"), scores, description.normalization)
+    histogram::write(&destination.folder.join("rewards.png"), rewards, normalization)
 }

@@ -1,4 +1,4 @@
-//! Collecting preferences, as a user meets it: by a rule and by hand, gone on with, and learned from.
+//! The `collect` command: labels by a rule and by a person, resuming, training on the result.
 
 use std::io::Write;
 use std::path::Path;
@@ -9,29 +9,32 @@ use tensor_core::testing::{Program, path_arg};
 
 const PART_7: Program = Program(env!("CARGO_BIN_EXE_part_7"));
 
-/// A step of training in `out`, with these flags besides.
-fn learn<'a>(out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
-    let small = "train --n-layer 1 --n-head 2 --n-embd 16 --steps 1 --batch-size 4 --pairs 8 --eval-pairs 2 --tracker none";
-    small.split(' ').chain(["--out", out]).chain(more.iter().copied()).collect()
+/// Command line of one training step of a tiny model in `out`, with `extra` flags.
+fn train_args<'a>(out: &'a str, extra: &[&'a str]) -> Vec<&'a str> {
+    let args = "train --n-layer 1 --n-head 2 --n-embd 16 --steps 1 --batch-size 4 --pairs 8 \
+                --eval-pairs 2 --tracker none";
+    args.split_whitespace().chain(["--out", out]).chain(extra.iter().copied()).collect()
 }
 
-/// The rows of a file.
-fn rows(file: &str) -> Vec<Value> {
+fn read_rows(file: &str) -> Vec<Value> {
     let text = std::fs::read_to_string(file).expect("rows");
     text.lines().map(|row| serde_json::from_str(row).expect("JSON")).collect()
 }
 
-/// A small language model in `folder` whose answers end early, as half of its tokens end them.
-fn talker(folder: &Path) -> String {
+fn labeled(rows: &[Value]) -> Vec<&Value> {
+    rows.iter().filter(|row| row["chosen"].is_string()).collect()
+}
+
+/// Small language model in `folder`. Half of its tokens are EOS, so its completions are short.
+fn short_completion_model(folder: &Path) -> String {
     let run = path_arg(folder, "run");
-    PART_7.stdout(&learn(&run, &["--base-steps", "1", "--sft-steps", "0"]));
+    PART_7.stdout(&train_args(&run, &["--base-steps", "1", "--sft-steps", "0"]));
     let base = path_arg(folder, "run/base");
-    end_by(&base, &(1..1000).step_by(2).collect::<Vec<u32>>());
+    set_eos_ids(&base, &(1..1000).step_by(2).collect::<Vec<u32>>());
     base
 }
 
-/// Has these tokens end the answers of a model.
-fn end_by(model: &str, ids: &[u32]) {
+fn set_eos_ids(model: &str, ids: &[u32]) {
     for file in ["config.json", "generation_config.json"] {
         let file = Path::new(model).join(file);
         let text = std::fs::read_to_string(&file).expect("a file");
@@ -42,85 +45,89 @@ fn end_by(model: &str, ids: &[u32]) {
 }
 
 #[test]
-fn a_rule_prefers_and_the_better_answer_meets_the_next() {
+fn a_rule_labels_pairs_and_the_winner_is_compared_with_the_next() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (base, mine) = (talker(folder.path()), path_arg(folder.path(), "mine.jsonl"));
-    let collect = |more: &[&str]| {
+    let base = short_completion_model(folder.path());
+    let labels = path_arg(folder.path(), "mine.jsonl");
+    let collect = |extra: &[&str]| {
         let args = ["collect", "--model", &base, "--rule", "shorter"];
-        PART_7.stdout(&[&args[..], more].concat())
+        PART_7.stdout(&[&args[..], extra].concat())
     };
-    let twelve = ["--prompts", "12", "--group-size", "4", "--out", &mine];
-    let text = collect(&twelve);
-    let found = rows(&mine);
-    let decided: Vec<&Value> = found.iter().filter(|row| row["chosen"].is_string()).collect();
+    let twelve_prompts = ["--prompts", "12", "--group-size", "4", "--out", &labels];
+    let text = collect(&twelve_prompts);
+    let rows = read_rows(&labels);
+    let preferences = labeled(&rows);
     let length = |value: &Value| value.as_str().expect("a text").chars().count();
-    assert!(
-        decided.len() > 6 && text.contains(&format!("{} preferences", decided.len())),
-        "{text}"
-    );
-    for row in &decided {
+    let n = preferences.len();
+    assert!(n > 6 && text.contains(&format!("{n} preferences")), "{text}");
+    for row in &preferences {
         assert!(length(&row["chosen"]) < length(&row["rejected"]), "{row}");
     }
-    let mut met = 0;
-    for pair in decided.windows(2).filter(|pair| pair[0]["prompt"] == pair[1]["prompt"]) {
-        let best = &pair[0]["chosen"];
-        assert!([&pair[1]["chosen"], &pair[1]["rejected"]].contains(&best), "{pair:?}");
-        met += 1;
+    let mut n_continued = 0;
+    for pair in preferences.windows(2).filter(|pair| pair[0]["prompt"] == pair[1]["prompt"]) {
+        let winner = &pair[0]["chosen"];
+        assert!([&pair[1]["chosen"], &pair[1]["rejected"]].contains(&winner), "{pair:?}");
+        n_continued += 1;
     }
-    assert!(met > 0, "some question had more than two answers");
-    collect(&twelve);
-    assert_eq!(rows(&mine), found, "collected already");
-    let others = path_arg(folder.path(), "questions.jsonl");
-    std::fs::write(&others, "{\"prompt\": \"Why?\"}\n{\"prompt\": \"Who?\"}\n").expect("a file");
-    collect(&["--data", &others, "--out", &mine]);
-    assert!(rows(&mine).len() > found.len(), "other questions were not asked");
-    let alike = path_arg(folder.path(), "alike.jsonl");
-    let text = collect(&["--temperature", "1e-5", "--prompts", "2", "--out", &alike]);
-    assert!(text.contains("0 preferences"), "likeliest answers are alike: {text}");
-    let exact = ["collect", "--model", &base, "--data", &others, "--rule", "exact"];
-    PART_7.assert_fails(&exact, 2, "which these data lack");
-    PART_7
-        .stdout(&learn(&path_arg(folder.path(), "learned"), &["--model", &base, "--data", &mine]));
-    end_by(&base, &[0]);
-    let cut = path_arg(folder.path(), "cut.jsonl");
-    let text = collect(&["--max-new-tokens", "3", "--prompts", "4", "--out", &cut]);
-    assert!(text.contains("8 answers did not end") && text.contains("0 preferences"), "{text}");
+    assert!(n_continued > 0, "every prompt had at most two distinct completions");
+    collect(&twelve_prompts);
+    assert_eq!(read_rows(&labels), rows, "labeled prompts were labeled again");
+    let prompts = path_arg(folder.path(), "questions.jsonl");
+    std::fs::write(&prompts, "{\"prompt\": \"Why?\"}\n{\"prompt\": \"Who?\"}\n").expect("a file");
+    collect(&["--data", &prompts, "--out", &labels]);
+    assert!(read_rows(&labels).len() > rows.len(), "new prompts were skipped");
+    let greedy = path_arg(folder.path(), "alike.jsonl");
+    let text = collect(&["--temperature", "1e-5", "--prompts", "2", "--out", &greedy]);
+    assert!(text.contains("0 preferences"), "greedy completions are identical: {text}");
+    let exact = ["collect", "--model", &base, "--data", &prompts, "--rule", "exact"];
+    PART_7.assert_fails(&exact, 2, "which these rows lack");
+    let trained = path_arg(folder.path(), "learned");
+    PART_7.stdout(&train_args(&trained, &["--model", &base, "--data", &labels]));
+    set_eos_ids(&base, &[0]);
+    let truncated = path_arg(folder.path(), "cut.jsonl");
+    let text = collect(&["--max-new-tokens", "3", "--prompts", "4", "--out", &truncated]);
+    assert!(text.contains("8 completions were truncated"), "{text}");
+    assert!(text.contains("0 preferences"), "{text}");
 }
 
 #[test]
-fn a_person_chooses_skips_and_leaves_and_is_not_asked_twice() {
+fn a_person_can_label_skip_quit_and_resume_without_repeated_questions() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (base, mine) = (talker(folder.path()), path_arg(folder.path(), "mine.jsonl"));
-    let asked = |typed: &str, more: &[&str]| {
-        let args = ["collect", "--model", &base, "--out", &mine, "--prompts", "60"];
-        let asked = PART_7
-            .command(&[&args[..], more].concat())
+    let base = short_completion_model(folder.path());
+    let labels = path_arg(folder.path(), "mine.jsonl");
+    let collect = |input: &str, extra: &[&str]| {
+        let args = ["collect", "--model", &base, "--out", &labels, "--prompts", "60"];
+        let process = PART_7
+            .command(&[&args[..], extra].concat())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn();
-        let mut asked = asked.expect("the program starts");
-        asked.stdin.take().expect("a pipe").write_all(typed.as_bytes()).expect("typed");
-        let said = asked.wait_with_output().expect("it ends");
-        assert!(said.status.success());
-        String::from_utf8_lossy(&said.stdout).into_owned()
+        let mut process = process.expect("the program starts");
+        process.stdin.take().expect("a pipe").write_all(input.as_bytes()).expect("typed");
+        let output = process.wait_with_output().expect("the program ends");
+        assert!(output.status.success());
+        String::from_utf8_lossy(&output.stdout).into_owned()
     };
-    let said = asked("1\nwhat\n2\ns\nq\n", &[]);
-    let found = rows(&mine);
-    let decided: Vec<&Value> = found.iter().filter(|row| row["chosen"].is_string()).collect();
-    assert_eq!(decided.len(), 2);
-    let shown = |a: &Value, b: &Value| {
+    let session = collect("1\nwhat\n2\ns\nq\n", &[]);
+    let rows = read_rows(&labels);
+    let preferences = labeled(&rows);
+    assert_eq!(preferences.len(), 2);
+    let was_shown = |a: &Value, b: &Value| {
         let [a, b] = [a, b].map(|text| text.as_str().expect("a text"));
-        said.contains(&format!("  1  {a}\n  2  {b}\nbetter"))
+        session.contains(&format!("  1  {a}\n  2  {b}\nbetter"))
     };
-    assert!(shown(&decided[0]["chosen"], &decided[0]["rejected"]), "1 is the first: {said}");
-    assert!(shown(&decided[1]["rejected"], &decided[1]["chosen"]), "2 is the second: {said}");
-    let left = said.rsplit("\nquestion ").next().and_then(|last| last.split("better").next());
-    let again = asked("", &[]); // the input's end
-    assert!(again.contains(left.expect("a question")), "{again} goes on where {said} ended");
-    assert_eq!(again.matches("better: 1 or 2").count(), 1, "{again}");
-    assert_eq!(rows(&mine).len(), found.len());
-    let steering = path_arg(folder.path(), "steering.jsonl");
-    std::fs::write(&steering, r#"{"prompt": "Why\n\u001b[2J?"}"#).expect("a file");
-    let said = asked("q\n", &["--data", &steering]);
-    assert!(said.contains("Why\n\u{fffd}[2J?") && !said.contains('\u{1b}'), "{said:?}");
+    let [first, second] = [preferences[0], preferences[1]];
+    assert!(was_shown(&first["chosen"], &first["rejected"]), "1 prefers the first: {session}");
+    assert!(was_shown(&second["rejected"], &second["chosen"]), "2 prefers the second: {session}");
+    let last_prompt =
+        session.rsplit("\nprompt ").next().and_then(|last| last.split("better").next());
+    let resumed = collect("", &[]); // end of input
+    let last_prompt = last_prompt.expect("a prompt");
+    assert!(resumed.contains(last_prompt), "{resumed} does not continue {session}");
+    assert_eq!(resumed.matches("better: 1 or 2").count(), 1, "{resumed}");
+    assert_eq!(read_rows(&labels).len(), rows.len());
+    let escapes = path_arg(folder.path(), "escapes.jsonl");
+    std::fs::write(&escapes, r#"{"prompt": "Why\n\u001b[2J?"}"#).expect("a file");
+    let shown = collect("q\n", &["--data", &escapes]);
+    assert!(shown.contains("Why\n\u{fffd}[2J?") && !shown.contains('\u{1b}'), "{shown:?}");
 }

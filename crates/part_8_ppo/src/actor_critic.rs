@@ -1,4 +1,4 @@
-//! 8.4 Who learns: a policy and its critic, with the optimizer of each; what a checkpoint holds.
+//! 8.4 Actor-critic: policy and critic with their optimizers, and their checkpoint.
 
 use std::path::Path;
 
@@ -16,110 +16,105 @@ use crate::run_inputs::RunInputs;
 
 const PROGRESS_FILE: &str = "loop.json";
 
-/// A policy and its critic in training.
+/// Policy and critic in training.
 pub struct ActorCritic {
-    /// The policy. Its step counts rollouts.
+    /// Train state of the policy; its step counts rollouts.
     pub policy: TrainState,
-    /// The critic: a head, or a network with a head.
+    /// Train state of the critic.
     pub critic: TrainState,
-    /// On which network values are guessed.
+    /// Backbone of the critic.
     pub backbone: CriticBackbone,
-    /// What changes beside tensors.
+    /// Progress beside the tensors.
     pub progress: PpoProgress,
-    /// What it was begun with and does not hold.
+    /// Identities of the reference model and the reward function.
     pub run_inputs: RunInputs,
 }
 
-/// What a learner knows beside its tensors.
+/// Progress of a PPO run beside its tensors, part of the checkpoint.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PpoProgress {
-    /// What a nat of KL costs now.
+    /// Current KL coefficient.
     #[serde(alias = "kl_price")]
     pub kl_coef: f64,
-    /// Steps of the optimizers.
+    /// Optimizer steps taken.
     pub updates: usize,
-    /// Which alarms ring.
+    /// State of the health checks.
     pub alarms: PpoAlarms,
 }
 
-/// The models of a learner, on its memory.
+/// Models over the parameters of an [`ActorCritic`], in the same memory.
 #[derive(Debug, Clone)]
 pub struct PpoModels {
-    /// The policy in training.
+    /// Policy for training, with gradients.
     pub policy: GptModern,
-    /// The critic in training.
+    /// Critic for training, with gradients.
     pub critic: Critic,
-    /// The policy's twin that writes.
+    /// Policy for rollouts, without a graph.
     pub rollout_policy: GptModern,
-    /// The critic's twin that guesses without a graph.
+    /// Critic for rollouts, without a graph.
     pub rollout_critic: Critic,
 }
 
 impl ActorCritic {
-    /// One that begins with this policy, and a critic that guesses 0.
+    /// Actor-critic of `policy` and a new critic whose value head is zero-initialized.
     ///
     /// # Errors
     /// When memory is short.
     pub fn new(
         policy: TrainState,
-        trunk: CriticBackbone,
+        backbone: CriticBackbone,
         optimizer: AdamWConfig,
-        price: KlController,
+        kl_controller: KlController,
     ) -> Result<Self> {
-        let critic = new_critic(trunk, &policy.config, &policy.parameters, optimizer)?;
-        let state =
-            PpoProgress { kl_coef: price.init_kl_coef(), updates: 0, alarms: PpoAlarms::default() };
-        Ok(Self {
-            policy,
-            critic,
-            backbone: trunk,
-            progress: state,
-            run_inputs: RunInputs::default(),
-        })
+        let critic = new_critic(backbone, &policy.config, &policy.parameters, optimizer)?;
+        let kl_coef = kl_controller.init_kl_coef();
+        let progress = PpoProgress { kl_coef, updates: 0, alarms: PpoAlarms::default() };
+        Ok(Self { policy, critic, backbone, progress, run_inputs: RunInputs::default() })
     }
 
-    /// Its models.
+    /// Models over these parameters.
     ///
     /// # Errors
     /// When memory is short.
     pub fn models(&mut self) -> Result<PpoModels> {
         let config = self.policy.config;
-        let mut twin = self.critic.parameters.for_inference();
+        let mut critic_view = self.critic.parameters.for_inference();
         Ok(PpoModels {
             policy: GptModern::new(&config, self.policy.parameters.root())?,
             critic: Critic::from_parameters(&mut self.critic.parameters, self.backbone, &config)?,
             rollout_policy: GptModern::new(&config, self.policy.parameters.for_inference().root())?,
-            rollout_critic: Critic::from_parameters(&mut twin, self.backbone, &config)?,
+            rollout_critic: Critic::from_parameters(&mut critic_view, self.backbone, &config)?,
         })
     }
 
-    /// Writes the checkpoint `folder`; `data` names what it was trained on.
+    /// Saves a checkpoint into `folder`; `data` identifies the training data.
     ///
     /// # Errors
     /// When a file cannot be written.
     pub fn save(&self, folder: &Path, data: &str) -> Result<()> {
-        for (name, tuning) in [("policy", &self.policy), ("critic", &self.critic)] {
+        for (name, train_state) in [("policy", &self.policy), ("critic", &self.critic)] {
             let folder = folder.join(name);
             std::fs::create_dir(&folder)
                 .with_context(|| format!("creating {}", folder.display()))?;
-            tuning.save(&folder, data)?;
+            train_state.save(&folder, data)?;
         }
         json_file::write(&folder.join(PROGRESS_FILE), &(&self.progress, &self.run_inputs))
     }
 
-    /// Goes back, or on, to the checkpoint `folder` of such a learner.
+    /// Restores the checkpoint in `folder`.
     ///
     /// # Errors
-    /// When a file is missing, or belongs to another model, other data or other [`Origins`].
+    /// When a file is missing, or belongs to another model, other data or other [`RunInputs`].
     pub fn restore(&mut self, folder: &Path, data: &str) -> Result<()> {
         let path = folder.join(PROGRESS_FILE);
-        let (state, origins): (PpoProgress, RunInputs) =
-            serde_json::from_value(json_file::read(&path)?)
-                .with_context(|| format!("{} is no state of a run", path.display()))?;
-        origins.ensure_same_as(&self.run_inputs)?;
+        let (progress, run_inputs): (PpoProgress, RunInputs) =
+            serde_json::from_value(json_file::read(&path)?).with_context(|| {
+                format!("{} is not the progress file of a PPO run", path.display())
+            })?;
+        run_inputs.ensure_same_as(&self.run_inputs)?;
         self.policy.restore(&folder.join("policy"), data)?;
         self.critic.restore(&folder.join("critic"), data)?;
-        self.progress = state;
+        self.progress = progress;
         Ok(())
     }
 }

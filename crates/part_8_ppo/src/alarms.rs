@@ -1,32 +1,33 @@
-//! 8.4 Alarms: how PPO runs fail, said at once and with the likely cause.
+//! 8.4 Alarms: the known ways in which PPO runs fail, reported with the likely cause.
 
 use serde::{Deserialize, Serialize};
 
-/// A policy whose first entropy falls to this share of itself has made up its mind about everything.
+/// Fraction of the first entropy below which the policy has collapsed.
 const MIN_ENTROPY_FRACTION: f64 = 0.02;
-/// Further than this from the reference, in nats per token, scores no longer mean what they meant.
+/// KL to the reference, in nats per token, beyond which rewards lose their meaning.
 const MAX_KL_PER_TOKEN: f64 = 2.;
-/// Fewer responses than this end themselves.
+/// Share of terminated completions below which the policy does not stop.
 const MIN_EOS_RATE: f64 = 0.05;
-/// What rounding leaves between two ways to compute a ratio of 1.
+/// Largest deviation of the first ratio from 1 that rounding explains.
 const RATIO_TOLERANCE: f64 = 1e-3;
 
-/// What a step is judged by.
+/// Quantities of a step that the alarms check.
 #[derive(Debug, Clone, Copy)]
 pub struct HealthInputs {
-    /// Of a token, in nats.
+    /// Entropy per token, in nats.
     pub entropy: f64,
-    /// To the reference, of a token, in nats.
+    /// KL to the reference model, in nats per token.
     pub kl_per_token: f64,
-    /// Share of the responses that ended themselves.
+    /// Share of terminated completions.
     pub eos_rate: f64,
-    /// The furthest from 1 that a ratio was before the first step.
+    /// Largest |ratio − 1| before the first update.
     pub first_ratio_error: f64,
-    /// Whether all responses scored the same.
+    /// Whether all completions got the same reward.
     pub all_rewards_equal: bool,
 }
 
-/// Watches a run. Each alarm rings once until its cause is gone, also where a run goes on from a checkpoint, which keeps this.
+/// Health checks of a run. Each alarm is raised once until its cause is gone, also across a resume,
+/// because checkpoints keep this state.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct PpoAlarms {
     first_entropy: Option<f64>,
@@ -35,42 +36,43 @@ pub struct PpoAlarms {
 }
 
 impl PpoAlarms {
-    /// What is wrong with step `step`, if anything is.
-    pub fn check(&mut self, step: usize, signs: &HealthInputs) -> Vec<String> {
-        let HealthInputs {
-            entropy,
-            kl_per_token,
-            eos_rate,
-            first_ratio_error,
-            all_rewards_equal: scores_alike,
-        } = *signs;
+    /// Alarms that step `step` raises.
+    pub fn check(&mut self, step: usize, inputs: &HealthInputs) -> Vec<String> {
+        let HealthInputs { entropy, kl_per_token, eos_rate, first_ratio_error, all_rewards_equal } =
+            *inputs;
         let first = *self.first_entropy.get_or_insert(entropy);
-        let found = [
+        let causes = [
             (first_ratio_error > RATIO_TOLERANCE).then(|| format!(
-                "a ratio is {first_ratio_error:.4} away from 1 before the policy has moved: what scores responses is not what drew \
-                 them (temperature, filters, dropout, number type)"
+                "a ratio differs from 1 by {first_ratio_error:.4} before the first update: \
+                 sampling and training compute different probabilities (temperature, filters, \
+                 dropout, dtype)"
             )),
             (entropy < MIN_ENTROPY_FRACTION * first).then(|| format!(
-                "the entropy has collapsed from {first:.3} to {entropy:.4} nats: the policy has nothing left to try; a smaller --lr, \
-                 a larger --kl-coef or an --entropy-coef keeps it open"
+                "the entropy has collapsed from {first:.3} to {entropy:.4} nats, so the policy no \
+                 longer explores: try a smaller --lr, a larger --kl-coef or an --entropy-coef"
             )),
             (kl_per_token > MAX_KL_PER_TOKEN).then(|| format!(
-                "the policy is {kl_per_token:.2} nats per token from its reference: it may please the scorer with what is no \
-                 language any more; raise --kl-coef, or give a --adaptive-kl-target"
+                "the KL to the reference model is {kl_per_token:.2} nats per token: the policy \
+                 may have left the language to raise its reward; raise --kl-coef, or set an \
+                 --adaptive-kl-target"
             )),
             (eos_rate < MIN_EOS_RATE).then(|| format!(
-                "{:.1} % of the responses end themselves: --max-new-tokens may be too small, or the policy never learned to stop \
-                 (--missing-eos-penalty makes it; only with --truncation scored are the others scored)",
+                "{:.1} % of the completions end with a stop token: --max-new-tokens may be too \
+                 small, or the policy never learned to stop (raise --missing-eos-penalty; \
+                 truncated completions get a reward only with --truncation terminal)",
                 100. * eos_rate
             )),
-            scores_alike.then(|| {
-                "all responses score the same: there is nothing to learn from; is the task too hard or too easy?".to_string()
+            all_rewards_equal.then(|| {
+                "all completions get the same reward, so there is nothing to learn from: is the \
+                 task too hard or too easy?"
+                    .to_string()
             }),
         ];
         let mut alarms = Vec::new();
-        for (ringing, alarm) in self.active.iter_mut().zip(found) {
-            let before = std::mem::replace(ringing, alarm.is_some());
-            alarms.extend(alarm.filter(|_| !before).map(|alarm| format!("step {step}: {alarm}")));
+        for (active, alarm) in self.active.iter_mut().zip(causes) {
+            let was_active = std::mem::replace(active, alarm.is_some());
+            alarms
+                .extend(alarm.filter(|_| !was_active).map(|alarm| format!("step {step}: {alarm}")));
         }
         alarms
     }

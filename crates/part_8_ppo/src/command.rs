@@ -1,4 +1,5 @@
-//! The tools of part 8: let a policy learn from scores, compare it with what it was. Without a subcommand: the demo.
+//! Commands of part 8: `train` a policy with PPO, `eval` it against its reference; without a
+//! subcommand, the demo.
 
 mod arguments;
 mod config;
@@ -17,7 +18,7 @@ use scaling::settings::{expand_config, inherit_from_run};
 
 use arguments::{DEFAULT_OUT, DemoArgs, EvalArgs, TrainArgs};
 
-/// Part 8: PPO for language models. Without a subcommand: the demo.
+/// Part 8: PPO for language models. Without a subcommand, the demo.
 #[derive(Parser)]
 #[command(name = "part_8", version, args_conflicts_with_subcommands = true)]
 struct Cli {
@@ -29,20 +30,20 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Let a model answer, and raise the probability of what scores well
+    /// Train a policy with PPO on a reward function
     Train(Box<TrainArgs>),
-    /// Compare a policy with its reference
+    /// Evaluate a policy against its reference model
     Eval(Box<EvalArgs>),
 }
 
-/// A policy is asked what its run asked, and judged by who judged it, unless something else is said.
+/// Settings that `eval` takes from the run of the policy unless the command line sets them.
 const SETTINGS_FROM_RUN: [&str; 7] =
     ["columns", "data", "format_reward", "max_new_tokens", "reference", "reward", "template"];
 
 /// Runs the command line `args`, the program's name first, in this process.
 ///
 /// # Errors
-/// Those of the command; of arguments that are none, and where help is asked for, clap's.
+/// Those of the command; clap's for invalid arguments and for --help.
 pub fn parse_and_run(args: impl IntoIterator<Item = impl Into<OsString>>) -> Result<()> {
     let mut args = expand_config::<Cli>(args, DEFAULT_OUT)?;
     if args.get(1).is_some_and(|command| command == "eval") {

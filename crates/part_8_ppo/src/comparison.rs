@@ -1,11 +1,12 @@
-//! 8.4 A policy beside its reference: the same held-out questions, the same scorer.
+//! 8.4 Comparison of a policy with its reference: the same held-out prompts, the same reward
+//! function.
 //!
 //! ```text
 //! win rate = (wins + ½ ties) / n          its interval is Wilson's: sensible at 0 and 1 too
-//! KL       = mean over responses of Σ_t Σ_v π(v) (log π(v) − log π₀(v)),  responses drawn from π
+//! KL       = mean over completions sampled from π of Σ_t Σ_v π(v) (log π(v) − log π_ref(v))
 //! ```
 //!
-//! A policy that got better at what is scored and worse at all else shows in the KL.
+//! A policy that got better at what is rewarded and worse at everything else has a large KL.
 
 use anyhow::{Result, bail};
 use candle_core::{D, DType};
@@ -24,63 +25,65 @@ use crate::reward_fn::RewardFn;
 use crate::rollout::{RolloutConfig, rollout};
 use crate::token_batch::TokenBatch;
 
-/// A policy beside its reference.
+/// Evaluation of a policy against its reference.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct PolicyComparison {
-    /// Questions.
+    /// Number of prompts.
     pub n: usize,
-    /// The policy's mean score.
+    /// Mean reward of the policy.
     pub reward_mean: f64,
-    /// The reference's.
+    /// Mean reward of the reference.
     pub reward_ref_mean: f64,
-    /// Share of questions whose answer by the policy scores more; half of those that score the same.
+    /// Share of prompts on which the policy's reward is higher, plus half of the ties.
     pub win_rate: f64,
-    /// Lower end of its 95 % interval.
+    /// Lower end of the win rate's 95 % interval.
     pub win_rate_low: f64,
-    /// Upper end.
+    /// Upper end of the win rate's 95 % interval.
     pub win_rate_high: f64,
-    /// KL(policy ‖ reference) in nats per completion: summed over its tokens, mean over completions.
+    /// KL(policy ‖ reference) in nats per completion: summed over its tokens, mean over
+    /// completions.
     pub kl: f64,
-    /// The same in nats per token.
+    /// KL(policy ‖ reference) in nats per token.
     pub kl_per_token: f64,
-    /// The policy's answers, in tokens.
+    /// Mean length of the policy's completions, in tokens.
     pub length_mean: f64,
-    /// Share of them that are the wanted one.
+    /// Exact match of the policy, if there are right answers.
     pub exact_match: Option<f64>,
-    /// The same with the form forgiven.
+    /// Relaxed match of the policy.
     pub relaxed_match: Option<f64>,
-    /// The reference's share.
+    /// Exact match of the reference.
     pub exact_match_ref: Option<f64>,
-    /// The same with the form forgiven.
+    /// Relaxed match of the reference.
     pub relaxed_match_ref: Option<f64>,
-    /// Share of the policy's answers that ended themselves.
+    /// Share of the policy's completions that terminated.
     pub eos_rate: f64,
 }
 
-/// Lets `policy` and `reference`, inference twins, answer `questions`, their tokens chosen by `choice`.
+/// Completions of `policy` and `reference`, both built for inference, for `prompts`, sampled by
+/// `strategy`, rewarded by `reward_fn` and compared.
 ///
 /// # Errors
-/// When a prompt fills a context, a score is no number, and those of `scorer`.
+/// When a prompt fills a context or a reward is not finite, and those of `reward_fn`.
 pub fn compare_to_reference(
     [policy, reference]: [&GptModern; 2],
-    questions: &[PromptExample],
-    asking: CompletionEvalConfig<'_>,
-    choice: SamplingStrategy,
-    scorer: &mut RewardFn,
+    prompts: &[PromptExample],
+    eval_config: CompletionEvalConfig<'_>,
+    strategy: SamplingStrategy,
+    reward_fn: &mut RewardFn,
     rng: &mut Rng,
 ) -> Result<(PolicyComparison, [Vec<ScoredCompletion>; 2])> {
-    let ours = asking.generate_and_score(policy, questions, choice, scorer, rng)?;
-    let theirs = asking.generate_and_score(reference, questions, choice, scorer, rng)?;
+    let ours = eval_config.generate_and_score(policy, prompts, strategy, reward_fn, rng)?;
+    let theirs = eval_config.generate_and_score(reference, prompts, strategy, reward_fn, rng)?;
     if let Some(bad) =
         non_finite_reward_message(&ours).or_else(|| non_finite_reward_message(&theirs))
     {
-        bail!("they cannot be compared: {bad}");
+        bail!("the models cannot be compared: {bad}");
     }
-    let [a, b] = [&ours, &theirs].map(|answers| compute_metrics(questions, answers));
+    let [a, b] = [&ours, &theirs].map(|completions| compute_metrics(prompts, completions));
     let each = ours.iter().zip(&theirs);
     let wins: f64 = each.map(|(a, b)| win_score(a.reward, b.reward)).sum();
     let [win_rate_low, win_rate_high] = wilson_interval(wins / a.n as f64, a.n);
-    let (kl, kl_per_token) = exact_kl([policy, reference], questions, asking, rng)?;
+    let (kl, kl_per_token) = exact_kl([policy, reference], prompts, eval_config, rng)?;
     let comparison = PolicyComparison {
         n: a.n,
         reward_mean: a.reward_mean,
@@ -100,6 +103,7 @@ pub fn compare_to_reference(
     Ok((comparison, [ours, theirs]))
 }
 
+/// Score of a pair of rewards: 1 for a win, ½ for a tie, 0 for a loss.
 fn win_score(a: f64, b: f64) -> f64 {
     if a > b {
         1.
@@ -114,22 +118,23 @@ fn win_score(a: f64, b: f64) -> f64 {
 /// nats per token; exact at each token, because it sums over the vocabulary.
 fn exact_kl(
     [policy, reference]: [&GptModern; 2],
-    questions: &[PromptExample],
-    asking: CompletionEvalConfig<'_>,
+    prompts: &[PromptExample],
+    eval_config: CompletionEvalConfig<'_>,
     rng: &mut Rng,
 ) -> Result<(f64, f64)> {
     let config = RolloutConfig {
         group_size: 1,
         sampler: Sampler::new(SamplingStrategy::new(1., None, None, None)),
-        max_new_tokens: asking.max_new_tokens,
-        stop_token_ids: asking.chat_tokenizer.stop_token_ids().to_vec(),
+        max_new_tokens: eval_config.max_new_tokens,
+        stop_token_ids: eval_config.chat_tokenizer.stop_token_ids().to_vec(),
     };
     let (mut nats, mut n_tokens) = (0., 0);
-    for questions in questions.chunks(asking.batch_size.max(1)) {
-        let prompts: Vec<Vec<u32>> = questions.iter().map(|one| one.prompt.clone()).collect();
-        let groups = rollout(policy, &prompts, &config, rng)?;
+    for chunk in prompts.chunks(eval_config.batch_size.max(1)) {
+        let ids: Vec<Vec<u32>> = chunk.iter().map(|one| one.prompt.clone()).collect();
+        let groups = rollout(policy, &ids, &config, rng)?;
         let log_probs = |model: &GptModern| -> Result<_> {
-            let batch = TokenBatch::from_groups(&groups, model.config(), model.device())?; // each by its own window
+            // A batch for each model, because their sliding windows may differ.
+            let batch = TokenBatch::from_groups(&groups, model.config(), model.device())?;
             Ok(log_softmax(&logits(model, &batch, &batch.hidden(model)?, 1.)?)?)
         };
         let (p, q) = (log_probs(policy)?, log_probs(reference)?); // (N, V)
@@ -137,5 +142,5 @@ fn exact_kl(
         n_tokens += each.dim(0)?;
         nats += each.sum_all()?.to_dtype(DType::F64)?.to_scalar::<f64>()?;
     }
-    Ok((nats / questions.len() as f64, nats / n_tokens.max(1) as f64))
+    Ok((nats / prompts.len() as f64, nats / n_tokens.max(1) as f64))
 }

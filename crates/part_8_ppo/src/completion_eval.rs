@@ -1,4 +1,5 @@
-//! 8.4 What a model answers to questions, and what that is worth.
+//! 8.4 Completion evaluation: completions of a model for a set of prompts, with rewards and
+//! matches.
 
 use anyhow::Result;
 use modern::sampler::SamplingStrategy;
@@ -11,140 +12,135 @@ use crate::experience::non_finite_message;
 use crate::prompts::PromptExample;
 use crate::reward_fn::{RewardFn, RewardInput, call_reward_fn};
 
-/// How questions are put.
+/// Settings of generation for evaluation.
 #[derive(Debug, Clone, Copy)]
 pub struct CompletionEvalConfig<'a> {
-    /// How answers are read, and where they end.
+    /// Tokenizer and stop tokens.
     pub chat_tokenizer: &'a ChatTokenizer,
-    /// Longest answer, in tokens.
+    /// Largest number of tokens per completion.
     pub max_new_tokens: usize,
-    /// Questions at a time.
+    /// Prompts per batch.
     pub batch_size: usize,
 }
 
-/// An answer, and what it scored.
+/// Completion with its reward.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ScoredCompletion {
-    /// In words.
+    /// Decoded text.
     pub text: String,
-    /// Its length in tokens, the end included.
+    /// Length in tokens, stop token included.
     pub n_tokens: usize,
-    /// Whether it ended itself.
+    /// Whether it ended with a stop token.
     pub terminated: bool,
-    /// Its score.
+    /// Reward of the completion.
     pub reward: f64,
 }
 
-/// How well questions were answered.
+/// Metrics of a set of completions.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PpoEvalMetrics {
-    /// Questions.
+    /// Number of prompts.
     pub n: usize,
-    /// The mean score.
+    /// Mean reward.
     pub reward_mean: f64,
-    /// Share of answers that are the wanted one and ended themselves; of questions without one, nothing.
+    /// Share of terminated completions that equal the right one; `None` without right answers.
     pub exact_match: Option<f64>,
-    /// The same with case, punctuation and what comes of running on forgiven.
+    /// Share that match up to case, punctuation and truncation; `None` without right answers.
     pub relaxed_match: Option<f64>,
-    /// In tokens.
+    /// Mean length in tokens.
     pub length_mean: f64,
-    /// Share of answers that ended themselves.
+    /// Share of terminated completions.
     pub eos_rate: f64,
 }
 
 impl CompletionEvalConfig<'_> {
-    /// The answers of `model`, an inference twin, to `questions`, their tokens chosen by `choice`.
+    /// Completions of `model`, built for inference, for `prompts`, sampled by `strategy` and
+    /// rewarded by `reward_fn`.
     ///
     /// # Errors
-    /// When a prompt fills the context, and those of `scorer`.
+    /// When a prompt fills the context, and those of `reward_fn`.
     pub fn generate_and_score(
         &self,
         model: &GptModern,
-        questions: &[PromptExample],
-        choice: SamplingStrategy,
-        scorer: &mut RewardFn,
+        prompts: &[PromptExample],
+        strategy: SamplingStrategy,
+        reward_fn: &mut RewardFn,
         rng: &mut Rng,
     ) -> Result<Vec<ScoredCompletion>> {
-        let (sampler, stop) = (Sampler::new(choice), self.chat_tokenizer.stop_token_ids().to_vec());
-        let config = GenerateConfig::new(model, sampler, self.max_new_tokens, stop);
-        let mut all = Vec::with_capacity(questions.len());
-        for questions in questions.chunks(self.batch_size.max(1)) {
-            let prompts: Vec<Vec<u32>> = questions.iter().map(|one| one.prompt.clone()).collect();
-            for written in generate(model, &prompts, &config, rng, |_, _| Ok(()))? {
-                let (length, ended) =
-                    (written.tokens.len(), written.finish_reason == FinishReason::Stop);
-                let text = decode_completion(&written.tokens, ended, self.chat_tokenizer)?;
-                all.push(ScoredCompletion {
-                    text,
-                    n_tokens: length,
-                    terminated: ended,
-                    reward: 0.,
-                });
+        let stop_tokens = self.chat_tokenizer.stop_token_ids().to_vec();
+        let config =
+            GenerateConfig::new(model, Sampler::new(strategy), self.max_new_tokens, stop_tokens);
+        let mut all = Vec::with_capacity(prompts.len());
+        for chunk in prompts.chunks(self.batch_size.max(1)) {
+            let ids: Vec<Vec<u32>> = chunk.iter().map(|one| one.prompt.clone()).collect();
+            for one in generate(model, &ids, &config, rng, |_, _| Ok(()))? {
+                let (n_tokens, terminated) =
+                    (one.tokens.len(), one.finish_reason == FinishReason::Stop);
+                let text = decode_completion(&one.tokens, terminated, self.chat_tokenizer)?;
+                all.push(ScoredCompletion { text, n_tokens, terminated, reward: 0. });
             }
         }
-        let each = questions.iter().zip(&all);
-        let replies: Vec<RewardInput<'_>> = each
-            .map(
-                |(
-                    PromptExample { example, .. },
-                    ScoredCompletion { text, terminated: ended, .. },
-                )| RewardInput { example, completion: text, terminated: *ended },
-            )
+        let each = prompts.iter().zip(&all);
+        let inputs: Vec<RewardInput<'_>> = each
+            .map(|(prompt, completion)| RewardInput {
+                example: &prompt.example,
+                completion: &completion.text,
+                terminated: completion.terminated,
+            })
             .collect();
-        let scores = call_reward_fn(scorer, &replies, rng)?;
-        all.iter_mut().zip(scores).for_each(|(answer, score)| answer.reward = score);
+        let rewards = call_reward_fn(reward_fn, &inputs, rng)?;
+        all.iter_mut().zip(rewards).for_each(|(completion, reward)| completion.reward = reward);
         Ok(all)
     }
 }
 
-/// `tokens` in words, without the token that `ended` them. All others are there to be seen and judged, special ones by their names: what
-/// a scorer did not see, a policy could write at will.
+/// Text of `tokens` without the stop token of a terminated completion. All other special tokens
+/// stay visible by name: what a reward function cannot see, a policy could generate without
+/// penalty.
 ///
 /// # Errors
 /// When they cannot be decoded.
 pub(crate) fn decode_completion(
     tokens: &[u32],
-    ended: bool,
-    speech: &ChatTokenizer,
+    terminated: bool,
+    chat_tokenizer: &ChatTokenizer,
 ) -> Result<String> {
-    let tokens = &tokens[..tokens.len() - usize::from(ended && !tokens.is_empty())];
-    let mut text = speech.tokenizer.decode(tokens, SkipSpecialTokens::No)?;
-    let unknown =
-        tokens.iter().filter(|&&token| speech.tokenizer.id_to_token(token).is_none()).count();
-    text.extend(std::iter::repeat_n('\u{fffd}', unknown)); // what the tokenizer has no word for
+    let tokens = &tokens[..tokens.len() - usize::from(terminated && !tokens.is_empty())];
+    let tokenizer = &chat_tokenizer.tokenizer;
+    let mut text = tokenizer.decode(tokens, SkipSpecialTokens::No)?;
+    let unknown = tokens.iter().filter(|&&token| tokenizer.id_to_token(token).is_none()).count();
+    text.extend(std::iter::repeat_n('\u{fffd}', unknown)); // ids beyond the tokenizer's vocabulary
     Ok(text)
 }
 
-/// The first of the answers' scores that is no number, in words.
-pub fn non_finite_reward_message(answers: &[ScoredCompletion]) -> Option<String> {
-    let (scores, texts): (Vec<f64>, Vec<String>) =
-        answers.iter().map(|answer| (answer.reward, answer.text.clone())).unzip();
-    non_finite_message(&scores, &texts)
+/// Message that names the first completion whose reward is not finite.
+pub fn non_finite_reward_message(completions: &[ScoredCompletion]) -> Option<String> {
+    let (rewards, texts): (Vec<f64>, Vec<String>) =
+        completions.iter().map(|one| (one.reward, one.text.clone())).unzip();
+    non_finite_message(&rewards, &texts)
 }
 
-/// The figures of these answers to `questions`.
+/// Metrics of `completions`, one for each of `prompts`.
 pub fn compute_metrics(
-    questions: &[PromptExample],
-    answers: &[ScoredCompletion],
+    prompts: &[PromptExample],
+    completions: &[ScoredCompletion],
 ) -> PpoEvalMetrics {
-    let n = answers.len();
+    let n = completions.len();
     let mean = |of: &dyn Fn(&ScoredCompletion) -> f64| {
-        answers.iter().map(of).sum::<f64>() / n.max(1) as f64
+        completions.iter().map(of).sum::<f64>() / n.max(1) as f64
     };
-    let known = questions.iter().any(|one| !one.example.completion.is_empty());
+    let has_answers = prompts.iter().any(|one| !one.example.completion.is_empty());
     let share = |right: &dyn Fn(&ScoredCompletion, &str) -> bool| {
-        let each = answers.iter().zip(questions);
-        let right = each.filter(|(answer, question)| right(answer, &question.example.completion));
-        known.then(|| right.count() as f64 / n.max(1) as f64)
+        let each = completions.iter().zip(prompts);
+        let right = each.filter(|(one, prompt)| right(one, &prompt.example.completion));
+        has_answers.then(|| right.count() as f64 / n.max(1) as f64)
     };
     PpoEvalMetrics {
         n,
-        reward_mean: mean(&|answer| answer.reward),
-        exact_match: share(&|answer, wanted| {
-            answer.terminated && exact_match(&answer.text, wanted)
-        }),
-        relaxed_match: share(&|answer, wanted| relaxed_match(&answer.text, wanted)),
-        length_mean: mean(&|answer| answer.n_tokens as f64),
-        eos_rate: mean(&|answer| f64::from(u8::from(answer.terminated))),
+        reward_mean: mean(&|one| one.reward),
+        exact_match: share(&|one, right| one.terminated && exact_match(&one.text, right)),
+        relaxed_match: share(&|one, right| relaxed_match(&one.text, right)),
+        length_mean: mean(&|one| one.n_tokens as f64),
+        eos_rate: mean(&|one| f64::from(u8::from(one.terminated))),
     }
 }

@@ -1,4 +1,4 @@
-//! 8.4 What decides where a run arrives.
+//! 8.4 Hyperparameters of a PPO run.
 
 use scaling::LrSchedule;
 
@@ -7,23 +7,23 @@ use crate::rewards::RewardShapingConfig;
 use crate::rollout::RolloutConfig;
 use crate::update::PpoUpdateConfig;
 
-/// A run of PPO.
+/// Hyperparameters that determine the result of a run.
 #[derive(Debug, Clone)]
 pub struct PpoConfig {
-    /// Prompts of each step.
+    /// Prompts per step.
     pub prompts_per_step: usize,
-    /// How they are answered.
+    /// Sampling of completions.
     pub rollout: RolloutConfig,
-    /// How answers are judged.
+    /// Reward shaping and GAE.
     pub reward_shaping: RewardShapingConfig,
-    /// How much a nat of KL to the reference costs.
+    /// KL coefficient and its adaptation.
     pub kl_controller: KlController,
-    /// How is learned from it.
+    /// Epochs, minibatches and the objective.
     pub update: PpoUpdateConfig,
-    /// The policy's rate of each step, and how many there are.
+    /// Learning-rate schedule of the policy, which also sets the number of steps.
     pub schedule: LrSchedule,
-    /// The critic's rate, in rates of the policy.
+    /// Learning rate of the critic as a multiple of the policy's.
     pub critic_lr_multiplier: f64,
-    /// Of prompts, responses and the order of mini-batches.
+    /// Seed of the prompts' order, of sampling and of the minibatches' order.
     pub seed: u64,
 }

@@ -1,7 +1,8 @@
-//! 8.1 The critic: who guesses values, on which network.
+//! 8.1 Critic: the value head and its backbone.
 //!
-//! A head on the policy's own network costs nothing and shares what it knows, but what the head learns moves the policy. A network
-//! of its own costs a second one, and can learn at a rate of its own; it begins as a copy of the policy.
+//! A head on the policy's backbone is almost free and shares its features, but its gradient also
+//! moves the policy. A separate backbone costs a second model and can have its own learning rate;
+//! it starts as a copy of the policy.
 
 use anyhow::{Context, Result};
 use candle_core::{DType, Tensor};
@@ -13,47 +14,47 @@ use tensor_core::{AdamWConfig, Parameters};
 use crate::token_batch::TokenBatch;
 use crate::value_head::ValueHead;
 
-/// On which network values are guessed.
+/// Backbone of the critic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum CriticBackbone {
-    /// The policy's
+    /// The policy's backbone
     Shared,
-    /// One of its own, at first a copy of the policy's
+    /// A separate backbone, initialized as a copy of the policy's
     #[default]
     Separate,
 }
 
-/// Who guesses values.
+/// Model that estimates values.
 #[derive(Debug, Clone)]
 pub enum Critic {
-    /// A head on what the policy knows.
+    /// Value head on the policy's hidden states.
     Shared(ValueHead),
-    /// A network with a head.
+    /// Separate backbone with a value head.
     Separate(Box<GptModern>, ValueHead),
 }
 
-/// The values of a batch.
+/// Values of a batch of completions.
 #[derive(Debug)]
 pub struct CriticValues {
-    /// V before each token: (R, T), 0 where there is none.
+    /// Value before each token: (R, T), 0 at padding.
     pub token_values: Tensor,
-    /// V after the last token of a response that was cut off, 0 of one that ended: (R).
+    /// Value after the last token of each truncated completion, 0 for terminated ones: (R).
     pub bootstrap_values: Tensor,
 }
 
-/// A critic in training, that of `policy`, whose own parameters are `parameters`.
+/// Train state of a new critic for a policy with config `policy` and weights `parameters`.
 ///
 /// # Errors
 /// When memory is short.
 pub fn new_critic(
-    trunk: CriticBackbone,
+    backbone: CriticBackbone,
     policy: &ModelConfig,
     parameters: &Parameters,
     optimizer: AdamWConfig,
 ) -> Result<TrainState> {
     let mut own = Parameters::seeded(0, DType::F32, parameters.device());
-    if trunk == CriticBackbone::Separate {
+    if backbone == CriticBackbone::Separate {
         GptModern::new(policy, own.root())?;
         for parameter in own.iter() {
             let source = parameters.get(&parameter.name);
@@ -66,17 +67,17 @@ pub fn new_critic(
 }
 
 impl Critic {
-    /// The critic on `parameters`, made by [`new_critic`] for a model of `config`.
+    /// Critic over the `parameters` that [`new_critic`] made for a model of `config`.
     ///
     /// # Errors
-    /// When they are not.
+    /// When the parameters do not match.
     pub fn from_parameters(
         parameters: &mut Parameters,
-        trunk: CriticBackbone,
+        backbone: CriticBackbone,
         config: &ModelConfig,
     ) -> Result<Self> {
         let head = ValueHead::new(parameters.root().at("value_head"), config.n_embd)?;
-        Ok(match trunk {
+        Ok(match backbone {
             CriticBackbone::Shared => Self::Shared(head),
             CriticBackbone::Separate => {
                 Self::Separate(Box::new(GptModern::new(config, parameters.root())?), head)
@@ -84,29 +85,31 @@ impl Critic {
         })
     }
 
-    /// The values of `batch`; `policy` gives what the policy knows of it, (B · S, C), if that is asked for.
+    /// Values of `batch`. `policy` computes the policy's hidden states, (B · S, C); it is called
+    /// only by a shared critic.
     ///
     /// # Errors
-    /// When the batch is of another model.
+    /// When the batch does not fit the model.
     pub fn values(
         &self,
         batch: &TokenBatch,
         policy: impl FnOnce() -> Result<Tensor>,
     ) -> Result<CriticValues> {
-        let (knows, head) = self.head_inputs(batch, policy)?;
-        let before = batch.to_padded(&head.forward(&batch.at_predicting_positions(&knows)?)?)?;
+        let (hidden, head) = self.head_inputs(batch, policy)?;
+        let token_values =
+            batch.to_padded(&head.forward(&batch.at_predicting_positions(&hidden)?)?)?;
         let mut bootstrap = vec![0f32; batch.n_completions()];
-        if let Some((known, cut)) = batch.at_bootstrap_positions(&knows)? {
-            let values: Vec<f32> = head.forward(&known)?.detach().to_vec1()?;
-            cut.iter().zip(values).for_each(|(&response, value)| bootstrap[response] = value);
+        if let Some((hidden, truncated)) = batch.at_bootstrap_positions(&hidden)? {
+            let values: Vec<f32> = head.forward(&hidden)?.detach().to_vec1()?;
+            truncated.iter().zip(values).for_each(|(&r, value)| bootstrap[r] = value);
         }
         Ok(CriticValues {
-            token_values: before,
+            token_values,
             bootstrap_values: Tensor::new(bootstrap, batch.mask.device())?,
         })
     }
 
-    /// V before each token of `batch` alone: (R, T), 0 where there is none.
+    /// Value before each token of `batch`: (R, T), 0 at padding.
     ///
     /// # Errors
     /// As [`Critic::values`].
@@ -115,11 +118,11 @@ impl Critic {
         batch: &TokenBatch,
         policy: impl FnOnce() -> Result<Tensor>,
     ) -> Result<Tensor> {
-        let (knows, head) = self.head_inputs(batch, policy)?;
-        batch.to_padded(&head.forward(&batch.at_predicting_positions(&knows)?)?)
+        let (hidden, head) = self.head_inputs(batch, policy)?;
+        batch.to_padded(&head.forward(&batch.at_predicting_positions(&hidden)?)?)
     }
 
-    /// What the head sees, (B · S, C), and the head.
+    /// Hidden states that the head reads, (B · S, C), and the head.
     fn head_inputs(
         &self,
         batch: &TokenBatch,
@@ -127,7 +130,7 @@ impl Critic {
     ) -> Result<(Tensor, &ValueHead)> {
         Ok(match self {
             Self::Shared(head) => (policy()?, head),
-            Self::Separate(trunk, head) => (batch.hidden(trunk)?, head),
+            Self::Separate(backbone, head) => (batch.hidden(backbone)?, head),
         })
     }
 }

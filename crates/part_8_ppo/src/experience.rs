@@ -1,4 +1,4 @@
-//! 8.4 Experience: a rollout, what it scored, and how much better than expected each of its tokens was.
+//! 8.4 Experience: rollouts with rewards, KL, values and advantages, ready for the update.
 
 use anyhow::Result;
 use candle_core::{DType, Tensor};
@@ -9,7 +9,7 @@ use tensor_core::Rng;
 use crate::actor_critic::PpoModels;
 use crate::completion_eval::decode_completion;
 use crate::config::PpoConfig;
-use crate::gae::gae;
+use crate::gae::{GaeOutput, gae};
 use crate::kl::KlEstimator;
 use crate::log_probs::log_probs;
 use crate::masked::{ShiftMean, masked_mean, masked_whiten};
@@ -19,176 +19,176 @@ use crate::rewards::{RewardScaling, RewardShapingConfig, TruncationHandling, tok
 use crate::rollout::RolloutGroup;
 use crate::token_batch::TokenBatch;
 
-/// A rollout, and what came of it.
+/// Rollouts with their rewards.
 #[derive(Debug, Clone)]
 pub struct ScoredRollouts {
-    /// What was asked and answered.
+    /// Prompts with their completions.
     pub groups: Vec<RolloutGroup>,
-    /// The responses in words.
+    /// Decoded completions.
     pub completion_texts: Vec<String>,
-    /// What the scorer gave each: R
+    /// Reward of each of the R completions.
     pub rewards: Vec<f64>,
 }
 
-/// What a step learns from. R responses, the longest of T tokens.
+/// Experience of one PPO step: R completions, the longest of T tokens.
 #[derive(Debug)]
 pub struct PpoExperience {
-    /// What was asked and answered.
+    /// Prompts with their completions.
     pub groups: Vec<RolloutGroup>,
-    /// The responses in words.
+    /// Decoded completions.
     pub completion_texts: Vec<String>,
-    /// What the scorer gave each: R
+    /// Reward of each of the R completions.
     pub rewards: Vec<f64>,
-    /// 1 where there is a token: (R, T)
+    /// Completion mask, (R, T): 1 at tokens, 0 at padding.
     pub mask: Tensor,
-    /// With which probability each was drawn: (R, T)
+    /// Log-probabilities with which the tokens were sampled: (R, T).
     pub old_log_probs: Tensor,
-    /// What was expected before each: (R, T)
+    /// Critic's value before each token: (R, T).
     pub values: Tensor,
-    /// A, whitened: (R, T)
+    /// Whitened advantages: (R, T).
     pub advantages: Tensor,
-    /// What values are to become: (R, T)
+    /// Returns, the targets of the values: (R, T).
     pub returns: Tensor,
-    /// The mean KL of a response to the reference, in nats.
+    /// KL to the reference model in nats per completion, k1 estimate.
     pub kl: f64,
-    /// The same of a token.
+    /// KL in nats per token.
     pub kl_per_token: f64,
 }
 
-/// The responses of `groups` in words.
+/// Decoded completions of `groups`.
 ///
 /// # Errors
-/// When a token is none of the tokenizer's.
-pub fn decode_completions(groups: &[RolloutGroup], speech: &ChatTokenizer) -> Result<Vec<String>> {
-    let responses = groups.iter().flat_map(|group| &group.completions);
-    responses.map(|one| decode_completion(&one.tokens, one.terminated(), speech)).collect()
+/// When a token is outside the tokenizer's vocabulary.
+pub fn decode_completions(
+    groups: &[RolloutGroup],
+    chat_tokenizer: &ChatTokenizer,
+) -> Result<Vec<String>> {
+    let completions = groups.iter().flat_map(|group| &group.completions);
+    completions
+        .map(|one| decode_completion(&one.tokens, one.terminated(), chat_tokenizer))
+        .collect()
 }
 
-/// The scores of the responses of `groups` to `questions`.
+/// Rewards of the completions of `groups`, whose prompts are `prompts`.
 ///
 /// # Errors
-/// Those of `scorer`, or when it does not give a number to each.
+/// Those of `reward_fn`, or when it returns another number of rewards.
 pub fn compute_rewards(
     groups: &[RolloutGroup],
-    questions: &[PromptExample],
+    prompts: &[PromptExample],
     texts: &[String],
-    scorer: &mut RewardFn,
+    reward_fn: &mut RewardFn,
     rng: &mut Rng,
 ) -> Result<Vec<f64>> {
-    let each = groups.iter().zip(questions).flat_map(|(group, question)| {
-        group.completions.iter().map(move |response| (response.terminated(), &question.example))
+    let each = groups.iter().zip(prompts).flat_map(|(group, prompt)| {
+        group.completions.iter().map(move |one| (one.terminated(), &prompt.example))
     });
-    let replies: Vec<RewardInput<'_>> = each
+    let inputs: Vec<RewardInput<'_>> = each
         .zip(texts)
-        .map(|((ended, example), text)| RewardInput {
-            example,
-            completion: text,
-            terminated: ended,
-        })
+        .map(|((terminated, example), text)| RewardInput { example, completion: text, terminated })
         .collect();
-    call_reward_fn(scorer, &replies, rng)
+    call_reward_fn(reward_fn, &inputs, rng)
 }
 
-/// The first of `scores` that is no number, with its response, in words.
-pub fn non_finite_message(scores: &[f64], texts: &[String]) -> Option<String> {
-    let at = scores.iter().position(|score| !score.is_finite())?;
-    let bad = scores.iter().filter(|score| !score.is_finite()).count();
-    let (score, text) = (scores[at], &texts[at]);
+/// Message that names the first of `rewards` that is not finite, with its completion.
+pub fn non_finite_message(rewards: &[f64], texts: &[String]) -> Option<String> {
+    let at = rewards.iter().position(|reward| !reward.is_finite())?;
+    let bad = rewards.iter().filter(|reward| !reward.is_finite()).count();
+    let (reward, text) = (rewards[at], &texts[at]);
     Some(format!(
-        "{bad} of {} scores are no numbers; the first, {score}, is of {text:?}",
-        scores.len()
+        "{bad} of {} rewards are not finite; the first, {reward}, is that of {text:?}",
+        rewards.len()
     ))
 }
 
 impl PpoExperience {
-    /// What is to be learned from a rollout of `models`, where a nat of KL to `reference` costs `price`.
+    /// Experience from `rollouts` of `models`, with KL coefficient `kl_coef` to `reference`.
     ///
     /// # Errors
-    /// When the models do not fit each other, or a prompt is too long for one.
+    /// When the models do not match, or a prompt is too long for one.
     pub fn from_rollouts(
-        judged: ScoredRollouts,
+        rollouts: ScoredRollouts,
         models: &PpoModels,
         reference: &GptModern,
         config: &PpoConfig,
-        price: f64,
+        kl_coef: f64,
     ) -> Result<Self> {
-        let ScoredRollouts { groups, completion_texts: texts, rewards: scores } = judged;
-        let (writer, device) = (&models.rollout_policy, models.rollout_policy.device());
-        let whole = TokenBatch::from_groups(&groups, writer.config(), device)?;
-        let (mask, log_probs_drawn) = (whole.mask.clone(), whole.behavior_log_probs(&groups)?);
-        let (mut references, mut values, mut bootstraps) = (Vec::new(), Vec::new(), Vec::new());
+        let ScoredRollouts { groups, completion_texts, rewards } = rollouts;
+        let (policy, device) = (&models.rollout_policy, models.rollout_policy.device());
+        let whole = TokenBatch::from_groups(&groups, policy.config(), device)?;
+        let (mask, old_log_probs) = (whole.mask.clone(), whole.behavior_log_probs(&groups)?);
+        let (mut ref_log_probs, mut values, mut bootstraps) = (Vec::new(), Vec::new(), Vec::new());
         let t = mask.dim(1)?;
         for groups in groups.chunks(config.update.micro_batch_size(groups.len())) {
-            let batch = TokenBatch::from_groups(groups, writer.config(), device)?;
-            let widened = |x: Tensor| x.pad_with_zeros(1, 0, t - x.dim(1)?);
-            let found = models.rollout_critic.values(&batch, || batch.hidden(writer))?;
-            values.push(widened(found.token_values)?);
-            bootstraps.push(found.bootstrap_values);
-            let batch = TokenBatch::from_groups(groups, reference.config(), device)?; // it may have another window
-            let said = log_probs(reference, &batch, config.rollout.temperature())?;
-            references.push(widened(said)?);
+            let batch = TokenBatch::from_groups(groups, policy.config(), device)?;
+            let padded = |x: Tensor| x.pad_with_zeros(1, 0, t - x.dim(1)?);
+            let critic_values = models.rollout_critic.values(&batch, || batch.hidden(policy))?;
+            values.push(padded(critic_values.token_values)?);
+            bootstraps.push(critic_values.bootstrap_values);
+            // The reference model may have another sliding window.
+            let batch = TokenBatch::from_groups(groups, reference.config(), device)?;
+            let log_probs = log_probs(reference, &batch, config.rollout.temperature())?;
+            ref_log_probs.push(padded(log_probs)?);
         }
-        let reference = Tensor::cat(&references, 0)?; // (R, T)
+        let ref_log_probs = Tensor::cat(&ref_log_probs, 0)?; // (R, T)
         let (values, mut bootstrap) = (Tensor::cat(&values, 0)?, Tensor::cat(&bootstraps, 0)?);
 
         let RewardShapingConfig {
-            kl_estimator: kl,
-            truncation: cut,
-            reward_scaling: scale,
-            gae: discount,
-            ..
+            kl_estimator, truncation, reward_scaling, gae: gae_config, ..
         } = config.reward_shaping;
-        if cut == TruncationHandling::Terminal {
+        if truncation == TruncationHandling::Terminal {
             bootstrap = bootstrap.zeros_like()?;
         }
-        let paid = scores.iter().zip(groups.iter().flat_map(|group| &group.completions));
-        let paid = paid.map(|(&score, response)| {
-            config.reward_shaping.terminal_reward(score, response) as f32
+        let completions = groups.iter().flat_map(|group| &group.completions);
+        let terminal = rewards.iter().zip(completions).map(|(&reward, completion)| {
+            config.reward_shaping.terminal_reward(reward, completion) as f32
         });
-        let paid = Tensor::from_iter(paid, device)?; // (R)
-        let kl = kl.estimate(&log_probs_drawn, &reference)?;
-        let mut rewards = token_rewards(&paid, &kl, price, &mask)?;
-        if scale == RewardScaling::Whiten {
-            rewards = masked_whiten(&rewards, &mask, ShiftMean::No)?;
+        let terminal = Tensor::from_iter(terminal, device)?; // (R)
+        let kl = kl_estimator.estimate(&old_log_probs, &ref_log_probs)?;
+        let mut shaped = token_rewards(&terminal, &kl, kl_coef, &mask)?;
+        if reward_scaling == RewardScaling::Whiten {
+            shaped = masked_whiten(&shaped, &mask, ShiftMean::No)?;
         }
-        let found = gae(&rewards, &values, &bootstrap, &mask, discount)?;
-        let moved = KlEstimator::K1.estimate(&log_probs_drawn, &reference)?;
-        let kl_per_token = f64::from(masked_mean(&moved, &mask)?.to_scalar::<f32>()?);
+        let GaeOutput { advantages, returns } =
+            gae(&shaped, &values, &bootstrap, &mask, gae_config)?;
+        let k1 = KlEstimator::K1.estimate(&old_log_probs, &ref_log_probs)?;
+        let kl_per_token = f64::from(masked_mean(&k1, &mask)?.to_scalar::<f32>()?);
         Ok(Self {
-            completion_texts: texts,
-            kl: kl_per_token * whole.n_tokens() as f64 / scores.len() as f64,
+            completion_texts,
+            kl: kl_per_token * whole.n_tokens() as f64 / rewards.len() as f64,
             kl_per_token,
             groups,
-            rewards: scores,
-            old_log_probs: log_probs_drawn,
+            rewards,
+            old_log_probs,
             values,
-            advantages: masked_whiten(&found.advantages, &mask, ShiftMean::Yes)?,
-            returns: found.returns,
+            advantages: masked_whiten(&advantages, &mask, ShiftMean::Yes)?,
+            returns,
             mask,
         })
     }
 
-    /// How much of the returns' variance the values explain: 1 all of it, 0 none, less than 0 worse than a constant.
+    /// Explained variance of the returns by the values: 1 for perfect values, 0 for a constant,
+    /// below 0 for worse than a constant.
     ///
     /// # Errors
     /// When memory is short.
     pub fn explained_variance(&self) -> Result<f64> {
         let variance = |x: &Tensor| -> Result<f64> {
-            let centred = x.broadcast_sub(&masked_mean(x, &self.mask)?)?;
-            let variance = masked_mean(&centred.sqr()?, &self.mask)?;
+            let centered = x.broadcast_sub(&masked_mean(x, &self.mask)?)?;
+            let variance = masked_mean(&centered.sqr()?, &self.mask)?;
             Ok(variance.to_dtype(DType::F64)?.to_scalar()?)
         };
-        let left = variance(&(&self.returns - &self.values)?)?;
-        Ok(1. - left / variance(&self.returns)?.max(1e-8))
+        let unexplained = variance(&(&self.returns - &self.values)?)?;
+        Ok(1. - unexplained / variance(&self.returns)?.max(1e-8))
     }
 
-    /// How many tokens the responses of groups `chosen` have.
+    /// Number of completion tokens of the groups `chosen`.
     pub(crate) fn n_tokens(&self, chosen: &[usize]) -> usize {
-        let responses = chosen.iter().flat_map(|&group| &self.groups[group].completions);
-        responses.map(|response| response.tokens.len()).sum()
+        let completions = chosen.iter().flat_map(|&group| &self.groups[group].completions);
+        completions.map(|one| one.tokens.len()).sum()
     }
 
-    /// The rows of `x: (R, T)` that belong to groups `chosen`, the longest of which has `t` tokens.
+    /// Rows of `x: (R, T)` that belong to groups `chosen`, the longest of which has `t` tokens.
     pub(crate) fn rows_of_groups(
         &self,
         x: &Tensor,

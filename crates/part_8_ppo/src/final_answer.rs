@@ -1,7 +1,8 @@
-//! 8.4 Scores by rule: is the answer right? No model can be talked into a wrong sum.
+//! 8.4 Final-answer reward: a rule that compares the answer of a completion with the right one.
 //!
-//! Texts that reason end with `#### 42`, as GSM8K's do (Cobbe et al., <https://arxiv.org/abs/2110.14168>). Where nothing is marked
-//! so, the last number counts. What is marked and is no number is no answer.
+//! Texts that reason end with `#### 42`, as GSM8K's do (Cobbe et al.,
+//! <https://arxiv.org/abs/2110.14168>). In a text without that mark the last number is the answer.
+//! A marked answer that is not a number counts as no answer.
 
 use std::sync::LazyLock;
 
@@ -9,34 +10,37 @@ use regex::Regex;
 
 use crate::numbers::{approx_equal, last_number, single_number};
 
-/// What follows the mark: a word, perhaps with its currency apart, and thousands set off by spaces.
+/// Text after the mark: a word, perhaps with a separate currency sign, and thousands separated by
+/// spaces.
 static MARKED_ANSWER: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"####[ \t]*((?:[$€£][ \t]*)?[^\s#]+(?: [0-9]{3}\b)*)").expect("it is an expression")
+    Regex::new(r"####[ \t]*((?:[$€£][ \t]*)?[^\s#]+(?: [0-9]{3}\b)*)")
+        .expect("the pattern is valid")
 });
 
-/// The first number after `####`. Where that is no number, there is none.
+/// Number directly after `####`; `None` if the text there is not a number.
 ///
 /// # Examples
 /// ```
-/// use ppo::final_answer::marked_answer;
-/// assert_eq!(marked_answer("9 * 2 = 18, so\n#### $18."), Some(18.));
-/// assert_eq!(marked_answer("so it is 18"), None);
+/// use ppo::final_answer::answer_after_marker;
+/// assert_eq!(answer_after_marker("9 * 2 = 18, so\n#### $18."), Some(18.));
+/// assert_eq!(answer_after_marker("so it is 18"), None);
 /// ```
 pub fn answer_after_marker(text: &str) -> Option<f64> {
     let [marked] = MARKED_ANSWER.captures(text)?.extract().1;
     single_number(&marked.replace(' ', ""))
 }
 
-/// The same; a text without `####` answers with its last number.
+/// Final answer of a text: the number after `####`, else the last number.
 pub fn final_answer(text: &str) -> Option<f64> {
     if text.contains("####") { answer_after_marker(text) } else { last_number(text) }
 }
 
-/// 1 if the answer of `text` is that of `wanted`, else 0; `credit` where it is a wrong number, for its form.
-pub fn final_answer_reward(text: &str, wanted: &str, credit: f64) -> f64 {
-    match (final_answer(text), final_answer(wanted)) {
-        (Some(found), Some(wanted)) if approx_equal(found, wanted) => 1.,
-        (Some(_), _) => credit,
+/// Reward of `text`: 1 if its final answer is that of `right`, `format_reward` for a wrong number,
+/// 0 without an answer.
+pub fn final_answer_reward(text: &str, right: &str, format_reward: f64) -> f64 {
+    match (final_answer(text), final_answer(right)) {
+        (Some(answer), Some(right)) if approx_equal(answer, right) => 1.,
+        (Some(_), _) => format_reward,
         (None, _) => 0.,
     }
 }

@@ -1,4 +1,4 @@
-//! Flags of PPO, and what they describe.
+//! Flags of PPO, and the settings that they describe.
 
 mod objective;
 mod rewards;

@@ -1,39 +1,40 @@
-//! 8.3 Generalised advantage estimation (Schulman et al., <https://arxiv.org/abs/1506.02438>): how much better a token was than
-//! expected.
+//! 8.3 Generalized advantage estimation, GAE (Schulman et al., <https://arxiv.org/abs/1506.02438>):
+//! how much better a token was than expected.
 //!
 //! ```text
 //! δ_t = r_t + γ V(s_{t+1}) − V(s_t)
-//! A_t = δ_t + γ λ A_{t+1}              R_t = A_t + V(s_t), what the value is to become
+//! A_t = δ_t + γ λ A_{t+1}              R_t = A_t + V(s_t), the target of the value
 //! ```
 //!
-//! V(s_t) is what was expected before token t. After a response that ended itself nothing comes: V = 0. One that was cut off would
-//! have gone on, so what was expected there stands for the rest (the bootstrap). λ = 1 trusts the rewards alone, λ = 0
-//! the value alone.
+//! V(s_t) is the value before token t. After a terminated completion V = 0. A truncated one would
+//! have continued, so its value at the cut stands for the rest (the bootstrap). λ = 1 uses the
+//! rewards alone (Monte Carlo), λ = 0 one reward and the next value (one-step TD).
 
 use candle_core::{Result, Tensor};
 
 use crate::masked::masked;
 
-/// What came of the responses, token by token, 0 where there is none.
+/// Advantages and returns per token, 0 at padding.
 #[derive(Debug, Clone)]
 pub struct GaeOutput {
-    /// A: (R, T)
+    /// Advantages A: (R, T).
     pub advantages: Tensor,
-    /// What the value function is to learn: (R, T)
+    /// Returns, the targets of the value function: (R, T).
     pub returns: Tensor,
 }
 
-/// How far rewards reach back.
+/// Constants of generalized advantage estimation.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct GaeConfig {
-    /// γ: what a reward is worth a token later.
+    /// Discount factor γ.
     pub gamma: f64,
-    /// λ: how far rewards are trusted over values.
+    /// GAE λ: 0 = one-step TD, 1 = Monte Carlo.
     pub lambda: f64,
 }
 
-/// The advantages of responses with `rewards` and `values`, both (R, T), at the tokens of `mask: (R, T)`, whose rows are filled from
-/// the left; `bootstrap: (R)` is the value of what would have followed: 0 where nothing would.
+/// Advantages and returns from `rewards` and `values`, both (R, T), at the tokens of `mask: (R,
+/// T)`, whose rows are filled from the left. `bootstrap: (R)` is the value after the last token: 0
+/// for a terminated completion.
 ///
 /// # Errors
 /// When the shapes do not fit.
@@ -42,9 +43,9 @@ pub fn gae(
     values: &Tensor,
     bootstrap: &Tensor,
     mask: &Tensor,
-    discount: GaeConfig,
+    config: GaeConfig,
 ) -> Result<GaeOutput> {
-    let GaeConfig { gamma, lambda } = discount;
+    let GaeConfig { gamma, lambda } = config;
     let (_r, t) = rewards.dims2()?;
     let mut next_value = bootstrap.clone(); // (R)
     let mut next_advantage = bootstrap.zeros_like()?;
@@ -54,7 +55,7 @@ pub fn gae(
         let (reward, value, real) = (column(rewards)?, column(values)?, column(mask)?.ne(0.)?);
         let delta = ((reward + (&next_value * gamma)?)? - &value)?;
         let advantage = (delta + (&next_advantage * (gamma * lambda))?)?;
-        // Padding changes neither: its neighbour on the left is the last token.
+        // Padding changes neither, so the last token sees the bootstrap value.
         next_value = real.where_cond(&value, &next_value)?;
         next_advantage = real.where_cond(&advantage, &next_advantage)?;
         advantages.push(advantage);

@@ -5,7 +5,8 @@
 //! log_ratio = log π_ref(token) − log π(token)          KL(π ‖ π_ref) = −E log_ratio
 //! k1   = −log_ratio                     unbiased, often negative, so noisy
 //! |k1|                                  never negative, biased; a penalty rather than an estimate
-//! k2   = log_ratio² / 2                 biased, little noise; as a loss, its gradient is that of the KL (on-policy)
+//! k2   = log_ratio² / 2                 biased, little noise; as a loss, on-policy, its gradient
+//!                                       is that of the KL
 //! k3   = exp(log_ratio) − 1 − log_ratio unbiased, never negative
 //! ```
 //!
@@ -88,7 +89,8 @@ impl KlController {
             Self::Fixed(_) => kl_coef,
             Self::Adaptive { target, horizon, .. } => {
                 let error = (kl / target - 1.).clamp(-0.2, 0.2);
-                kl_coef * (1. + error * (n as f64 / horizon).min(1.)) // stays above 0: KL is never rewarded
+                // Stays above 0, so KL is never rewarded.
+                kl_coef * (1. + error * (n as f64 / horizon).min(1.))
             }
         }
     }

@@ -1,7 +1,7 @@
 #![doc = include_str!("../README.md")]
 
-// Letters used in shapes: R responses, T tokens of the longest, N tokens of all responses, B rows that a model reads, S their
-// length, C channels, V vocabulary.
+// Letters used in shapes: R completions, T tokens of the longest completion, N tokens of all
+// completions, B rows that a model reads, S their length, C channels, V vocabulary.
 
 pub mod value_head; // 8.1
 pub mod critic;

@@ -1,11 +1,12 @@
-//! 8.2 What a model says of responses that were drawn before: log-probabilities under the distribution that they were drawn from.
+//! 8.2 Log-probabilities of sampled completions under the distribution that they were sampled from.
 //!
 //! ```text
-//! log π(token) = log softmax(x / T)[token],   x = −∞ for tokens that a filter kept out when it was drawn
+//! log π(token) = log softmax(x / T)[token],   logits x = −∞ for tokens that a filter excluded
 //! ```
 //!
-//! A filter is part of the distribution. Were it left out here, the ratio of the first pass would not be 1; were it drawn anew
-//! from the scores of now, tokens would drop out that were drawn. So what it kept then is kept, as a set.
+//! A sampling filter is part of the distribution. Without it the first ratio would differ from 1;
+//! recomputed from today's logits it could exclude a token that was sampled. So the set of allowed
+//! tokens is recorded at sampling time and used again.
 
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
@@ -15,67 +16,70 @@ use tensor_core::ops::{entropy, token_log_probs};
 use crate::rollout::RolloutGroup;
 use crate::token_batch::TokenBatch;
 
-/// What a model says of a batch, by response, 0 where there is no token.
+/// Log-probabilities and entropies of a batch, 0 at padding.
 #[derive(Debug)]
 pub struct LogProbsAndEntropy {
-    /// log π of each token: (R, T)
+    /// log π of each token: (R, T).
     pub log_probs: Tensor,
-    /// The entropy of the distribution that each was drawn from, in nats: (R, T)
+    /// Entropy of the distribution at each token, in nats: (R, T).
     pub entropy: Tensor,
 }
 
-/// What `model` says of `batch`, drawn at `temperature`, given what it `knows: (B · S, C)` ([`TokenBatch::hidden`]). With the gradient
-/// that the model has.
+/// Log-probabilities and entropies of `batch` under `model` at `temperature`, from the model's
+/// `hidden: (B · S, C)` states ([`TokenBatch::hidden`]); differentiable.
 ///
 /// # Errors
-/// When the model and the batch do not fit.
+/// When the batch does not fit the model.
 pub fn log_probs_and_entropy(
     model: &GptModern,
     batch: &TokenBatch,
-    knows: &Tensor,
+    hidden: &Tensor,
     temperature: f64,
 ) -> Result<LogProbsAndEntropy> {
-    let scores = logits(model, batch, knows, temperature)?; // (N, V)
-    let log_probs = token_log_probs(&scores, &batch.targets)?;
+    let logits = logits(model, batch, hidden, temperature)?; // (N, V)
+    let log_probs = token_log_probs(&logits, &batch.targets)?;
     Ok(LogProbsAndEntropy {
         log_probs: batch.to_padded(&log_probs)?,
-        entropy: batch.to_padded(&entropy(&scores)?)?,
+        entropy: batch.to_padded(&entropy(&logits)?)?,
     })
 }
 
-/// log π of each token alone: (R, T).
+/// Log-probabilities of `batch` under `model`: (R, T), 0 at padding.
 ///
 /// # Errors
-/// As [`score`].
+/// As [`log_probs_and_entropy`].
 pub fn log_probs(model: &GptModern, batch: &TokenBatch, temperature: f64) -> Result<Tensor> {
-    let scores = logits(model, batch, &batch.hidden(model)?, temperature)?;
-    batch.to_padded(&token_log_probs(&scores, &batch.targets)?)
+    let logits = logits(model, batch, &batch.hidden(model)?, temperature)?;
+    batch.to_padded(&token_log_probs(&logits, &batch.targets)?)
 }
 
-/// The scores x / T of all tokens where each of the N was drawn, those that were kept out at −∞: (N, V), in f32.
+/// Logits x / T at the N positions that predict tokens, −∞ for tokens that a filter excluded: (N,
+/// V), in f32.
 ///
 /// # Errors
-/// As [`score`].
+/// As [`log_probs_and_entropy`].
 pub fn logits(
     model: &GptModern,
     batch: &TokenBatch,
-    knows: &Tensor,
+    hidden: &Tensor,
     temperature: f64,
 ) -> Result<Tensor> {
-    let mut scores = model.logits(&batch.at_predicting_positions(knows)?)?.to_dtype(DType::F32)?; // (N, V)
+    // (N, V).
+    let mut logits = model.logits(&batch.at_predicting_positions(hidden)?)?.to_dtype(DType::F32)?;
     if temperature != 1. {
-        scores = (scores / temperature)?;
+        logits = (logits / temperature)?;
     }
     match batch.allowed_tokens_mask(model.config().vocab_size)? {
-        Some(filter) => Ok((scores + filter)?),
-        None => Ok(scores),
+        Some(mask) => Ok((logits + mask)?),
+        None => Ok(logits),
     }
 }
 
-/// Notes in `groups` among which tokens each one was drawn by `sampler` from what `model`, an inference twin, says.
+/// Records in `groups` the tokens that the filters of `sampler` allowed at each position, from the
+/// logits of `model`, which is built for inference.
 ///
 /// # Errors
-/// As [`score`].
+/// As [`log_probs_and_entropy`].
 pub fn record_allowed_tokens(
     model: &GptModern,
     groups: &mut [RolloutGroup],
@@ -83,20 +87,21 @@ pub fn record_allowed_tokens(
 ) -> Result<()> {
     for group in groups {
         let batch = TokenBatch::from_groups([&*group], model.config(), model.device())?;
-        let logits = model.logits(&batch.at_predicting_positions(&batch.hidden(model)?)?)?; // (N, V)
+        // (N, V).
+        let logits = model.logits(&batch.at_predicting_positions(&batch.hidden(model)?)?)?;
         let logits = logits.to_dtype(DType::F32)?.to_device(&Device::Cpu)?.to_vec2::<f32>()?;
         let mut rows = logits.iter();
-        for response in &mut group.completions {
-            let each = response.tokens.iter().zip(rows.by_ref());
-            let kept = each.map(|(&token, row)| {
-                let passed = sampler.probabilities(row, &[]).into_iter().map(|(token, _)| token);
-                let mut kept: Vec<u32> = passed.collect();
-                if !kept.contains(&token) {
-                    kept.push(token); // it passed when it was drawn, by a hair that rounding took
+        for completion in &mut group.completions {
+            let each = completion.tokens.iter().zip(rows.by_ref());
+            let allowed = each.map(|(&sampled, row)| {
+                let allowed = sampler.probabilities(row, &[]).into_iter().map(|(token, _)| token);
+                let mut allowed: Vec<u32> = allowed.collect();
+                if !allowed.contains(&sampled) {
+                    allowed.push(sampled); // rounding moved it across the filter's threshold
                 }
-                kept
+                allowed
             });
-            response.allowed_tokens = kept.collect();
+            completion.allowed_tokens = allowed.collect();
         }
     }
     Ok(())

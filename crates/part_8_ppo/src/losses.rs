@@ -7,31 +7,33 @@
 //! loss   = mean(policy) + c_v mean(value) − c_e mean(entropy)
 //! ```
 //!
-//! The clip takes the gradient away once the ratio has moved far enough in the direction that the advantage wants: a second or
-//! third pass over the same responses cannot run away with them. On the first pass every ratio is 1.
+//! The clip removes the gradient once the ratio has moved by ε in the direction of the advantage,
+//! which bounds what several epochs over the same rollout can change. In the first minibatch every
+//! ratio is 1.
 
 use candle_core::{DType, Result, Tensor};
 
 use crate::kl::ratio;
 use crate::masked::masked_mean;
 
-/// How far a ratio may move and still have a gradient: from 1 − `low` to 1 + `high`.
+/// Clip range of the ratio: from 1 − `low` to 1 + `high`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Clip {
-    /// ε below.
+    /// Lower ε.
     pub low: f64,
-    /// ε above.
+    /// Upper ε.
     pub high: f64,
 }
 
 impl Clip {
-    /// ε on both sides, as in the paper.
+    /// Clip range with one ε for both sides, as in the paper.
     pub fn symmetric(epsilon: f64) -> Self {
         Self { low: epsilon, high: epsilon }
     }
 }
 
-/// −min(r A, clip(r) A) of each token, for `log_probs` of now and `old` ones of when it was drawn, and `advantages`, all of one shape.
+/// Clipped surrogate loss −min(r A, clip(r) A) per token, from current `log_probs`, `old` ones of
+/// the rollout and `advantages`, all of one shape.
 ///
 /// # Errors
 /// When the shapes differ.
@@ -47,7 +49,7 @@ pub fn clipped_surrogate(
     free.minimum(&bounded)?.neg()
 }
 
-/// The share of the tokens of `mask` whose ratio has left the clip.
+/// Fraction of the tokens of `mask` whose ratio is outside the clip range.
 ///
 /// # Errors
 /// When the shapes differ.
@@ -57,8 +59,8 @@ pub fn clip_fraction(log_probs: &Tensor, old: &Tensor, mask: &Tensor, clip: Clip
     masked_mean(&outside.to_dtype(DType::F64)?, mask)?.to_scalar()
 }
 
-/// ½ max((V − R)², (V_clipped − R)²) of each token, for `values` of now, `old` ones of the rollout, and `returns`, all of one shape;
-/// without a `clip`, ½ (V − R)².
+/// Value loss ½ max((V − R)², (V_clipped − R)²) per token, from current `values`, `old` ones of the
+/// rollout and `returns`, all of one shape; without a `clip`, ½ (V − R)².
 ///
 /// # Errors
 /// When the shapes differ.
@@ -74,7 +76,7 @@ pub fn value_loss(
     free.maximum(&squared(&(old + (values - old)?.clamp(-epsilon, epsilon)?)?)?)? / 2.
 }
 
-/// The share of the tokens of `mask` whose value loss is that of the clipped value.
+/// Fraction of the tokens of `mask` whose value loss is that of the clipped value.
 ///
 /// # Errors
 /// When the shapes differ.
@@ -88,16 +90,17 @@ pub fn value_clip_fraction(
     masked_mean(&clipped.gt(&free)?.to_dtype(DType::F64)?, mask)?.to_scalar()
 }
 
-/// What the parts of the loss weigh.
+/// Coefficients of the terms of the loss.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LossWeights {
-    /// c_v
+    /// Value loss coefficient c_v.
     pub value_coef: f64,
-    /// c_e: a bonus for being undecided.
+    /// Entropy bonus coefficient c_e.
     pub entropy_coef: f64,
 }
 
-/// The loss, (): `policy`, `value` and `entropy` of each token, averaged over those of `mask`, all of one shape.
+/// PPO loss, (): per-token `policy` and `value` losses and `entropy`, all of one shape, averaged
+/// over the tokens of `mask`.
 ///
 /// # Errors
 /// When the shapes differ.

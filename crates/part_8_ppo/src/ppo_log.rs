@@ -1,4 +1,4 @@
-//! 8.4 What a run shows and records: the progress line, `metrics.jsonl`, the curve of scores, and a tracker's files.
+//! 8.4 Run log: the progress line, `metrics.jsonl`, the reward curve, and a tracker's files.
 
 use anyhow::Result;
 use scaling::machine::resident_bytes;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tiny_gpt::RunFolder;
 use tiny_gpt::progress::ProgressLine;
 
-/// Shows a run and records it.
+/// Log of a PPO run.
 pub struct PpoLog {
     progress: ProgressLine,
     metrics_writer: MetricsWriter,
@@ -17,29 +17,30 @@ pub struct PpoLog {
 }
 
 impl PpoLog {
-    /// Of a run of `steps` steps that is at `step`; a row of figures every `interval`, and at the last step.
+    /// Log of a run of `steps` steps that is at `step`, with a row of metrics every `interval`
+    /// steps and at the last step.
     ///
     /// # Errors
     /// Never in practice: the progress bar's template is fixed.
     pub fn new(steps: usize, step: usize, interval: usize) -> Result<Self> {
         let progress = ProgressLine::resume_from(steps, step)?;
-        let curves = [("reward_mean", "rollouts"), ("val_reward", "validation, likeliest answers")];
+        let curves = [("reward_mean", "rollouts"), ("val_reward", "validation, greedy")];
         Ok(Self { progress, metrics_writer: MetricsWriter::new(curves), steps, interval })
     }
 
-    /// Records into `folder`, which has these rows, and `tracker`.
-    pub fn record_to(mut self, folder: RunFolder, tracker: Tracker, rows: &[Value]) -> Self {
+    /// Writes into `folder`, which already has `rows`, and to `tracker`.
+    pub fn with_run_folder(mut self, folder: RunFolder, tracker: Tracker, rows: &[Value]) -> Self {
         self.metrics_writer = self.metrics_writer.with_run_folder(folder, tracker, rows);
         self
     }
 
-    /// Whether the figures of step `step` become a row.
+    /// Whether step `step` writes a row of metrics.
     pub fn is_due(&self, step: usize) -> bool {
         step.is_multiple_of(self.interval) || step == self.steps
     }
 
-    /// A step that was taken, whose responses scored `reward` on average and had `tokens` tokens. Every so often its figures
-    /// become a row.
+    /// Logs step `step` with mean `reward` and `tokens` sampled tokens; `metrics` become a row if
+    /// one is due.
     ///
     /// # Errors
     /// When it cannot be recorded.
@@ -48,7 +49,7 @@ impl PpoLog {
         step: usize,
         reward: f64,
         tokens: usize,
-        figures: [Value; 2],
+        metrics: [Value; 2],
     ) -> Result<()> {
         self.progress.update_with_message(step - 1, &format!("reward {reward:.3}"), tokens);
         if !self.is_due(step) {
@@ -56,22 +57,22 @@ impl PpoLog {
         }
         let memory = resident_bytes().map(|bytes| bytes / 1_000_000);
         let mut row = json!({ "reward_mean": reward, "memory_mb": memory });
-        figures.into_iter().for_each(|figures| extend_row(&mut row, figures));
+        metrics.into_iter().for_each(|metrics| extend_row(&mut row, metrics));
         self.metrics_writer.write_row(step, row)
     }
 
-    /// How the scores of a step are spread, and some of its responses, as a Markdown table.
+    /// Logs the histogram of a step's rewards and a Markdown table of some completions.
     ///
     /// # Errors
     /// When they cannot be recorded.
-    pub fn log_completions(&mut self, step: usize, scores: &[f64], table: &str) -> Result<()> {
+    pub fn log_completions(&mut self, step: usize, rewards: &[f64], table: &str) -> Result<()> {
         let Some(tracker) = self.metrics_writer.tracker() else { return Ok(()) };
-        let scores: Vec<f32> = scores.iter().map(|&score| score as f32).collect();
-        tracker.log_histogram(step, "reward", &scores)?;
+        let rewards: Vec<f32> = rewards.iter().map(|&reward| reward as f32).collect();
+        tracker.log_histogram(step, "reward", &rewards)?;
         tracker.log_text(step, "samples", table)
     }
 
-    /// Says aloud what is wrong.
+    /// Prints and records an alarm.
     ///
     /// # Errors
     /// When it cannot be recorded.
@@ -80,7 +81,8 @@ impl PpoLog {
         self.metrics_writer.write_row(step, json!({ "alarm": alarm }))
     }
 
-    /// What was found on validation questions after `step` steps: the mean score, and `figures` of it, which `said` tells.
+    /// Logs a validation after `step` steps: its mean reward, the `summary` to print and further
+    /// `metrics`.
     ///
     /// # Errors
     /// When it cannot be recorded.
@@ -88,22 +90,22 @@ impl PpoLog {
         &mut self,
         step: usize,
         reward: f64,
-        said: &str,
-        figures: Value,
+        summary: &str,
+        metrics: Value,
     ) -> Result<()> {
-        self.progress.suspend(|| println!("step {step}: validation reward {reward:.3}, {said}"));
+        self.progress.suspend(|| println!("step {step}: validation reward {reward:.3}, {summary}"));
         let mut row = json!({ "val_reward": reward });
-        extend_row(&mut row, figures);
+        extend_row(&mut row, metrics);
         self.metrics_writer.write_row(step, row)?;
-        self.metrics_writer.write_curves_svg("reward.svg", "mean score")
+        self.metrics_writer.write_curves_svg("reward.svg", "mean reward")
     }
 
-    /// Runs `work` that is no step: its time does not count.
-    pub fn run_untimed<R>(&mut self, work: impl FnOnce() -> R) -> R {
+    /// Runs `work` outside the steps: its time does not count as training time.
+    pub fn suspend<R>(&mut self, work: impl FnOnce() -> R) -> R {
         self.progress.suspend(work)
     }
 
-    /// The run has ended; the tracker's files are complete.
+    /// Completes the tracker's files at the end of the run.
     ///
     /// # Errors
     /// When they cannot be written.

@@ -1,68 +1,69 @@
-//! 8.2 Prompts: a set that is shuffled and gone through again and again.
+//! 8.2 Prompts: a set that is shuffled anew for each epoch.
 //!
-//! Which prompts a step gets follows from the seed and the step alone, so a resumed run asks what an uninterrupted one would
-//! have asked, and no prompt is asked twice before all were asked once.
+//! The prompts of a step follow from the seed and the step alone, so a resumed run uses the same
+//! ones as an uninterrupted run, and no prompt is used twice in an epoch.
 
 use anyhow::{Result, ensure};
 use sft::{ChatTokenizer, Example};
 use tensor_core::Rng;
 
-/// A question that a policy is asked.
+/// Prompt for the policy, tokenized.
 #[derive(Debug, Clone)]
 pub struct PromptExample {
-    /// What was said, and the answer that is wanted, if there is one.
+    /// Messages of the prompt, and the right completion if there is one.
     pub example: Example,
-    /// What was said, as tokens.
+    /// Token ids of the prompt.
     pub prompt: Vec<u32>,
 }
 
-/// Questions in shuffled order, an order for each time through.
+/// Loader of prompts in shuffled order, a new order for each epoch.
 #[derive(Debug)]
 pub struct PromptLoader {
     examples: Vec<PromptExample>,
     seed: u64,
-    /// A time through, and its order.
+    /// Current epoch and its order.
     epoch_order: (usize, Vec<usize>),
 }
 
-/// The questions of `examples`; those whose prompt leaves no room for `room` more tokens in the context are left out, and
-/// counted.
+/// Tokenized prompts of `examples`, and the number of examples dropped because their prompt leaves
+/// fewer than `max_new_tokens` tokens of the context.
 ///
 /// # Errors
-/// When none is left.
+/// When all are dropped.
 pub fn tokenize_prompts(
     examples: Vec<Example>,
-    speech: &ChatTokenizer,
-    context: usize,
-    room: usize,
+    chat_tokenizer: &ChatTokenizer,
+    context_len: usize,
+    max_new_tokens: usize,
 ) -> Result<(Vec<PromptExample>, usize)> {
-    let (mut fitting, mut left_out) = (Vec::new(), 0);
+    let (mut prompts, mut n_dropped) = (Vec::new(), 0);
     for example in examples {
-        let prompt = speech.encode_prompt(&example.prompt)?;
-        match prompt.len() + room <= context {
-            true => fitting.push(PromptExample { example, prompt }),
-            false => left_out += 1,
+        let prompt = chat_tokenizer.encode_prompt(&example.prompt)?;
+        match prompt.len() + max_new_tokens <= context_len {
+            true => prompts.push(PromptExample { example, prompt }),
+            false => n_dropped += 1,
         }
     }
     ensure!(
-        !fitting.is_empty(),
-        "no prompt leaves room for {room} more tokens in the model's context of {context}"
+        !prompts.is_empty(),
+        "no prompt leaves room for {max_new_tokens} more tokens in the model's context of \
+         {context_len}"
     );
-    Ok((fitting, left_out))
+    Ok((prompts, n_dropped))
 }
 
 impl PromptLoader {
-    /// These, in an order that follows from `seed`.
+    /// Loader of `examples` in an order that follows from `seed`.
     ///
     /// # Errors
-    /// When there are none.
-    pub fn new(questions: Vec<PromptExample>, seed: u64) -> Result<Self> {
-        ensure!(!questions.is_empty(), "there is no prompt");
-        let order = (0, shuffled_order(questions.len(), seed, 0));
-        Ok(Self { examples: questions, seed, epoch_order: order })
+    /// When there are no examples.
+    pub fn new(examples: Vec<PromptExample>, seed: u64) -> Result<Self> {
+        ensure!(!examples.is_empty(), "there is no prompt");
+        let epoch_order = (0, shuffled_order(examples.len(), seed, 0));
+        Ok(Self { examples, seed, epoch_order })
     }
 
-    /// The `n` questions of step `step`, counted from 1.
+    /// The `n` prompts of step `step`; steps count from 1.
     pub fn batch(&mut self, step: usize, n: usize) -> Vec<PromptExample> {
         let first = (step - 1) * n;
         let all = self.examples.len();
@@ -77,14 +78,16 @@ impl PromptLoader {
     }
 }
 
-/// The order of time `epoch` through.
+/// Order of the prompts in `epoch`.
 fn shuffled_order(n: usize, seed: u64, epoch: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..n).collect();
-    step_rng(seed, epoch << 32).shuffle(&mut order); // no step's own stream
+    step_rng(seed, epoch << 32).shuffle(&mut order); // a stream that no step uses
     order
 }
 
-/// The random stream of step `step` of a run: it follows from both, so a resumed run needs no more than the step.
+/// Random stream of a step. It follows from the run's seed and the step, so a resumed run needs
+/// only the step.
 pub fn step_rng(seed: u64, step: usize) -> Rng {
-    Rng::new(seed ^ (step as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)) // apart for every step
+    // Another stream for every step.
+    Rng::new(seed ^ (step as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15))
 }

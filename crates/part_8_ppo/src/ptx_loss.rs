@@ -1,8 +1,8 @@
-//! 8.3 PPO-ptx (Ouyang et al., <https://arxiv.org/abs/2203.02155>): some of the old loss beside the new objective, so that what is not
-//! rewarded is not forgotten.
+//! 8.3 PTX loss (PPO-ptx, Ouyang et al., <https://arxiv.org/abs/2203.02155>): the SFT loss mixed
+//! into the PPO objective, so that what is not rewarded is not forgotten.
 //!
 //! ```text
-//! loss + γ_ptx · mean of −log π(token)   over examples of part 6
+//! loss + γ_ptx · mean of −log π(token)   over completions of part 6's examples
 //! ```
 
 use anyhow::Result;
@@ -10,38 +10,38 @@ use candle_core::Tensor;
 use modern::GptModern;
 use sft::{BatchSampler, Curriculum, SftBatch, TokenizedExample};
 
-/// Examples that are mixed in.
+/// SFT loss over batches of examples, weighted by the PTX coefficient.
 #[derive(Debug)]
 pub struct PtxLoss {
     examples: Vec<TokenizedExample>,
     sampler: BatchSampler,
     ptx_coef: f64,
-    /// The batch that comes next.
+    /// Index of the next batch.
     next_batch: usize,
 }
 
 impl PtxLoss {
-    /// `batch_size` of `examples` at a time, shuffled by `seed`, their loss times `coefficient`.
+    /// PTX loss over batches of `batch_size` of `examples`, shuffled by `seed`, times `ptx_coef`.
     ///
     /// # Panics
     /// When there are no examples, or `batch_size` is 0.
     pub fn new(
         examples: Vec<TokenizedExample>,
-        coefficient: f64,
+        ptx_coef: f64,
         batch_size: usize,
         seed: u64,
     ) -> Self {
         let lengths = examples.iter().map(|example| example.ids.len()).collect();
-        let order = BatchSampler::new(lengths, Curriculum::Shuffled, batch_size, seed);
-        Self { examples, sampler: order, ptx_coef: coefficient, next_batch: 0 }
+        let sampler = BatchSampler::new(lengths, Curriculum::Shuffled, batch_size, seed);
+        Self { examples, sampler, ptx_coef, next_batch: 0 }
     }
 
-    /// Goes on with batch `number`.
+    /// Continues with batch `number`.
     pub fn seek_batch(&mut self, number: usize) {
         self.next_batch = number;
     }
 
-    /// The weighted loss of `model` on the next batch: ().
+    /// Weighted loss of `model` on the next batch: ().
     ///
     /// # Errors
     /// When an example is longer than the model's context.

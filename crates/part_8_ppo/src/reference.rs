@@ -1,6 +1,7 @@
-//! 8.2 The reference: the policy as it was, which it is not to stray too far from.
+//! 8.2 Reference model: the frozen model that the KL penalty keeps the policy close to.
 //!
-//! A policy that learns by adapters is its own reference with the adapters off, on the same memory; any other is held a second time.
+//! A policy with LoRA adapters is its own reference with the adapters off, in the same memory; any
+//! other policy is copied.
 
 use anyhow::{Context, Result, ensure};
 use candle_core::Device;
@@ -9,10 +10,10 @@ use sft::flags::FinetunedFlags;
 use sft::{FinetunedModel, TrainState};
 use tensor_core::Parameters;
 
-/// The model that `source` names, as a reference of a policy of `config` that has `tokenizer`.
+/// Model at `source`, as the reference of a policy with `config` and `tokenizer`.
 ///
 /// # Errors
-/// When it cannot be opened, or gives no probabilities to the policy's tokens.
+/// When it cannot be opened, or its vocabulary or context does not fit the policy's.
 pub fn open_reference(
     source: &str,
     config: &ModelConfig,
@@ -25,37 +26,39 @@ pub fn open_reference(
     let (own, others) = (config.vocab_size, other.model.config().vocab_size);
     ensure!(
         own == others,
-        "the reference {source} gives scores to {others} tokens, the policy to {own}: they cannot be compared"
+        "the reference {source} has a vocabulary of {others} tokens, the policy one of {own}: \
+         their probabilities cannot be compared"
     );
     ensure!(
         other.tokenizer.has_same_vocab(tokenizer),
-        "the reference {source} has another tokenizer than the policy: its tokens cannot be compared"
+        "the reference {source} has another tokenizer than the policy: their probabilities cannot \
+         be compared"
     );
     let (own, others) = (config.context_len, other.model.config().context_len);
     ensure!(others >= own, "the reference {source} reads {others} tokens, the policy {own}");
     Ok(other)
 }
 
-/// What a `tuned` model is compared with: the model that is `named`, the tuned one without its adapter, or the one that its run began
-/// with. Nothing where none is known.
+/// Reference of a fine-finetuned model: the model `named`, else the fine-finetuned one without its
+/// adapter, else the base model of its run; `None` if none is known.
 ///
 /// # Errors
-/// As [`opened`].
+/// As [`open_reference`].
 pub fn reference_of_finetuned(
     flags: &FinetunedFlags,
     named: Option<&str>,
-    tuned: &FinetunedModel,
+    finetuned: &FinetunedModel,
     device: &Device,
 ) -> Result<Option<GptModern>> {
-    if let (None, Some(without)) = (named, &tuned.without_adapter) {
+    if let (None, Some(without)) = (named, &finetuned.without_adapter) {
         return Ok(Some(without.clone()));
     }
-    let Some(source) = flags.base_model(named, tuned)? else { return Ok(None) };
-    let (config, tokenizer) = (tuned.model.config(), &tuned.chat_tokenizer.tokenizer);
+    let Some(source) = flags.base_model(named, finetuned)? else { return Ok(None) };
+    let (config, tokenizer) = (finetuned.model.config(), &finetuned.chat_tokenizer.tokenizer);
     Ok(Some(open_reference(&source, config, tokenizer, device)?.model))
 }
 
-/// The policy as it starts: without its adapters, or, where it has none, a copy.
+/// Reference of a new run: the policy without its adapters, or a copy if it has none.
 ///
 /// # Errors
 /// When memory is short.
@@ -68,7 +71,7 @@ pub fn create_reference_model(policy: &TrainState) -> Result<GptModern> {
     }
 }
 
-/// The policy without its adapters, on its memory.
+/// Policy without its adapters, in the same memory.
 ///
 /// # Errors
 /// When memory is short.
@@ -77,7 +80,7 @@ pub fn without_adapters(policy: &TrainState) -> Result<GptModern> {
     Ok(GptModern::new(&policy.config, without.root())?)
 }
 
-/// The policy's weights as they are now, in memory of their own.
+/// Copy of the policy's current weights.
 ///
 /// # Errors
 /// When memory is short.

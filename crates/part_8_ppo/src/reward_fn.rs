@@ -1,4 +1,5 @@
-//! 8.4 Scorers: what a response is worth. A rule that knows the answer, a reward model of part 7, or chance, to compare with.
+//! 8.4 Reward functions: a rule that knows the right answer, a reward model of part 7, or a random
+//! reward as a control.
 
 use anyhow::{Result, ensure};
 use candle_core::Device;
@@ -11,71 +12,71 @@ use tensor_core::Rng;
 
 use crate::final_answer::final_answer_reward;
 
-/// A response to be scored.
+/// Completion to be rewarded, with its example.
 #[derive(Debug, Clone, Copy)]
 pub struct RewardInput<'a> {
-    /// What was asked, and the answer that is wanted, if there is one.
+    /// Prompt, and the right completion if there is one.
     pub example: &'a Example,
-    /// What was answered.
+    /// Text of the completion.
     pub completion: &'a str,
-    /// Whether it ended itself, and was not cut off.
+    /// Whether it ended with a stop token, so was not truncated.
     pub terminated: bool,
 }
 
-/// A score for each of the replies; what is drawn for it comes from the stream.
+/// Reward function: one reward per input; randomness comes from the given stream.
 pub type RewardFn = dyn FnMut(&[RewardInput<'_>], &mut Rng) -> Result<Vec<f64>>;
 
-/// What `scorer` gives each of `replies`.
+/// Rewards of `inputs` by `reward_fn`.
 ///
 /// # Errors
-/// Those of `scorer`, or when it does not give a score to each.
+/// Those of `reward_fn`, or when it returns another number of rewards.
 pub(crate) fn call_reward_fn(
-    scorer: &mut RewardFn,
-    replies: &[RewardInput<'_>],
+    reward_fn: &mut RewardFn,
+    inputs: &[RewardInput<'_>],
     rng: &mut Rng,
 ) -> Result<Vec<f64>> {
-    let scores = scorer(replies, rng)?;
-    let (n, given) = (replies.len(), scores.len());
-    ensure!(given == n, "the scorer gave {given} scores to {n} responses");
-    Ok(scores)
+    let rewards = reward_fn(inputs, rng)?;
+    let (n, n_rewards) = (inputs.len(), rewards.len());
+    ensure!(n_rewards == n, "the reward function gave {n_rewards} rewards to {n} completions");
+    Ok(rewards)
 }
 
-/// 1 for the wanted answer and nothing else, ended; else 0.
-pub fn exact_match_reward(reply: &RewardInput<'_>) -> f64 {
-    let right = reply.terminated && exact_match(reply.completion, &reply.example.completion);
+/// Exact-match reward: 1 for a terminated completion that equals the right one, else 0.
+pub fn exact_match_reward(input: &RewardInput<'_>) -> f64 {
+    let right = input.terminated && exact_match(input.completion, &input.example.completion);
     f64::from(u8::from(right))
 }
 
-/// Scores by [`exact_score`].
+/// Reward function of [`exact_match_reward`].
 pub fn exact_match_reward_fn() -> Box<RewardFn> {
-    Box::new(|replies, _| Ok(replies.iter().map(exact_match_reward).collect()))
+    Box::new(|inputs, _| Ok(inputs.iter().map(exact_match_reward).collect()))
 }
 
-/// Scores by the [final answer](crate::final_answer::final_answer), with `credit` for a wrong number.
-pub fn final_answer_reward_fn(credit: f64) -> Box<RewardFn> {
-    let score = move |reply: &RewardInput<'_>| {
-        final_answer_reward(reply.completion, &reply.example.completion, credit)
+/// Reward function of [`final_answer_reward`], with `format_reward` for a wrong number.
+pub fn final_answer_reward_fn(format_reward: f64) -> Box<RewardFn> {
+    let reward = move |input: &RewardInput<'_>| {
+        final_answer_reward(input.completion, &input.example.completion, format_reward)
     };
-    Box::new(move |replies, _| Ok(replies.iter().map(score).collect()))
+    Box::new(move |inputs, _| Ok(inputs.iter().map(reward).collect()))
 }
 
-/// Scores 1 or 0 by chance: what is learned from it is what the algorithm does by itself.
+/// Random reward function, 1 or 0: a control that shows what the algorithm does without a signal.
 pub fn random_reward_fn() -> Box<RewardFn> {
-    Box::new(|replies, rng| Ok(replies.iter().map(|_| rng.below(2) as f64).collect()))
+    Box::new(|inputs, rng| Ok(inputs.iter().map(|_| rng.below(2) as f64).collect()))
 }
 
-/// A scorer, and its name.
+/// Reward function with a name that identifies it on resume.
 pub struct NamedRewardFn {
-    /// Who scores.
+    /// Reward function.
     pub reward_fn: Box<RewardFn>,
-    /// Names it by what it is: a rule as the user does, a reward model by its weights.
+    /// Name of a rule, or hash of a reward model's weights.
     pub name: String,
 }
 
-/// The judge that the reward model `source` is, as [`reward_model_of`].
+/// Reward function of the reward model at `source`, and the flag of [`reward_model_fn`].
 ///
 /// # Errors
-/// When there is none.
+/// When there is no such reward model.
 pub fn open_reward_model(
     source: &str,
     policy: &ChatTokenizer,
@@ -85,23 +86,24 @@ pub fn open_reward_model(
     let model = RewardCheckpoint::open(source, LoadMode::Inference, device)?;
     let name = parameters_sha256(model.parameters.iter())?;
     let name = format!("{name} {:?}", model.normalization);
-    let (scorer, other) = reward_model_fn(model, policy, batch_size);
-    Ok((NamedRewardFn { reward_fn: scorer, name }, other))
+    let (reward_fn, other) = reward_model_fn(model, policy, batch_size);
+    Ok((NamedRewardFn { reward_fn, name }, other))
 }
 
-/// Scores by a reward model, normalised, `batch_size` texts at a time. It reads text, in its own template and tokens; the second result
-/// is whether these are others than the policy's.
+/// Reward function of a reward model: normalized rewards, `batch_size` texts at a time. The model
+/// reads text through its own template and tokenizer; the second result is whether that tokenizer
+/// differs from the policy's.
 pub fn reward_model_fn(
     model: RewardCheckpoint,
     policy: &ChatTokenizer,
     batch_size: usize,
 ) -> (Box<RewardFn>, bool) {
     let other = !model.chat_tokenizer.tokenizer.has_same_vocab(&policy.tokenizer);
-    let score = move |replies: &[RewardInput<'_>], _: &mut Rng| {
+    let rewards = move |inputs: &[RewardInput<'_>], _: &mut Rng| {
         let tokens =
-            |reply: &RewardInput<'_>| model.tokenize(&reply.example.prompt, reply.completion);
-        let texts: Vec<Vec<u32>> = replies.iter().map(tokens).collect::<Result<_>>()?;
+            |input: &RewardInput<'_>| model.tokenize(&input.example.prompt, input.completion);
+        let texts: Vec<Vec<u32>> = inputs.iter().map(tokens).collect::<Result<_>>()?;
         model.rewards(&texts, batch_size)
     };
-    (Box::new(score), other)
+    (Box::new(rewards), other)
 }

@@ -1,8 +1,9 @@
-//! 8.2 The rollout: the policy answers, and all is recorded that learning from it will need.
+//! 8.2 Rollout: completions sampled from the policy, with all that the update needs.
 //!
-//! Each prompt gets several responses, which share what was computed of it. Of every token is kept with which probability it was
-//! drawn: temperature and filters included, as it is that distribution which the ratio compares with. A response is as long as it is;
-//! nothing is inferred from what its tokens are, so a model whose end is also its padding is no exception.
+//! The completions of a prompt share its prefill. Each token keeps the log-probability with which
+//! it was sampled, temperature and filters included, because the ratio compares with that
+//! distribution. Lengths are stored, never inferred from token values, so a model whose EOS token
+//! is also its padding token works.
 
 use anyhow::{Result, ensure};
 use modern::{
@@ -10,67 +11,71 @@ use modern::{
 };
 use tensor_core::Rng;
 
-/// How responses are written.
+/// Sampling of completions.
 #[derive(Debug, Clone)]
 pub struct RolloutConfig {
-    /// Responses to each prompt.
+    /// Completions per prompt.
     pub group_size: usize,
-    /// How tokens are drawn.
+    /// Sampler of the tokens.
     pub sampler: Sampler,
-    /// Longest response, in tokens.
+    /// Largest number of tokens per completion.
     pub max_new_tokens: usize,
-    /// Any of these ends a response.
+    /// Tokens that end a completion.
     pub stop_token_ids: Vec<u32>,
 }
 
-/// A prompt and the responses to it.
+/// Prompt with its completions.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RolloutGroup {
-    /// What was asked.
+    /// Token ids of the prompt.
     pub prompt: Vec<u32>,
-    /// What was answered, each at its own chance.
+    /// Completions sampled for it.
     pub completions: Vec<SampledCompletion>,
 }
 
-/// A response as it was written.
+/// Completion as it was sampled.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SampledCompletion {
-    /// Its tokens, the end included where it ended itself. At least one.
+    /// Token ids, with the stop token if it terminated; at least one.
     pub tokens: Vec<u32>,
-    /// The logarithm of the probability with which each was drawn.
+    /// Log-probability with which each token was sampled.
     pub log_probs: Vec<f32>,
-    /// Among which tokens each was drawn; empty where no filter kept any out.
+    /// Tokens that the sampling filters allowed at each position; empty without filters.
     pub allowed_tokens: Vec<Vec<u32>>,
-    /// Why it ended.
+    /// Reason why it ended.
     pub finish_reason: FinishReason,
 }
 
 impl SampledCompletion {
-    /// Whether it ended itself, and was not cut off.
+    /// Whether it ended with a stop token, so was not truncated.
     pub fn terminated(&self) -> bool {
         self.finish_reason == FinishReason::Stop
     }
 }
 
 impl RolloutConfig {
+    /// Checks that an update can learn from such completions.
+    ///
     /// # Errors
-    /// When nothing would be learned from what is written so.
+    /// When a setting makes that impossible.
     pub fn check(&self) -> Result<()> {
-        ensure!(self.group_size > 0, "a prompt needs at least one response");
-        ensure!(self.max_new_tokens > 0, "a response needs at least one token");
-        ensure!(!self.stop_token_ids.is_empty(), "no token ends a response");
+        ensure!(self.group_size > 0, "a prompt needs at least one completion");
+        ensure!(self.max_new_tokens > 0, "a completion needs at least one token");
+        ensure!(!self.stop_token_ids.is_empty(), "no stop token is set");
         ensure!(
             self.sampler.strategy != SamplingStrategy::Greedy,
-            "responses are drawn at a temperature above 0: greedy ones are all alike, and nothing is learned from them"
+            "completions are sampled at a temperature above 0: greedy ones are all alike, and \
+             nothing is learned from them"
         );
         ensure!(
             self.sampler.repetition_penalty == 1.,
-            "responses are drawn without a repetition penalty: their probability would depend on more than the model"
+            "completions are sampled without a repetition penalty: with one, their probability \
+             would depend on more than the model"
         );
         Ok(())
     }
 
-    /// T
+    /// Sampling temperature.
     pub fn temperature(&self) -> f64 {
         match self.sampler.strategy {
             SamplingStrategy::Greedy => 1.,
@@ -78,7 +83,7 @@ impl RolloutConfig {
         }
     }
 
-    /// Whether some tokens cannot be drawn.
+    /// Whether a filter excludes some tokens.
     pub fn has_sampling_filter(&self) -> bool {
         match self.sampler.strategy {
             SamplingStrategy::Greedy => true,
@@ -89,10 +94,10 @@ impl RolloutConfig {
     }
 }
 
-/// Lets `model`, an inference twin, answer `prompts`.
+/// Samples a group of completions for each of `prompts` from `model`, which is built for inference.
 ///
 /// # Errors
-/// When a prompt leaves no room in the context, or `config` is none to learn with.
+/// When a prompt fills the context, or `config` fails [`RolloutConfig::check`].
 pub fn rollout(
     model: &GptModern,
     prompts: &[Vec<u32>],
@@ -100,36 +105,37 @@ pub fn rollout(
     rng: &mut Rng,
 ) -> Result<Vec<RolloutGroup>> {
     config.check()?;
-    let context = model.config().context_len;
-    if let Some(prompt) = prompts.iter().find(|prompt| prompt.len() >= context) {
+    let context_len = model.config().context_len;
+    if let Some(prompt) = prompts.iter().find(|prompt| prompt.len() >= context_len) {
         let len = prompt.len();
         anyhow::bail!(
-            "a prompt of {len} tokens leaves no room in the model's context of {context}"
+            "a prompt of {len} tokens leaves no room in the model's context of {context_len}"
         );
     }
-    let RolloutConfig { group_size: samples, sampler, max_new_tokens, stop_token_ids: ref stop } =
-        *config;
-    let memory = model.config().attention.window.map_or(CacheKind::Full, CacheKind::SlidingWindow);
+    let RolloutConfig { group_size, sampler, max_new_tokens, ref stop_token_ids } = *config;
+    let cache_kind =
+        model.config().attention.window.map_or(CacheKind::Full, CacheKind::SlidingWindow);
     let settings = GenerateConfig {
         sampler,
         max_new_tokens,
-        stop_tokens: stop.clone(),
-        cache_kind: memory,
+        stop_tokens: stop_token_ids.clone(),
+        cache_kind,
         prefill_chunk: 512,
     };
-    let written = generate_samples(model, prompts, samples, &settings, rng, |_, _| Ok(()))?;
-    let mut written = written.into_iter();
+    let sampled = generate_samples(model, prompts, group_size, &settings, rng, |_, _| Ok(()))?;
+    let mut sampled = sampled.into_iter();
     let group = |prompt: &Vec<u32>| {
-        let responses = written.by_ref().take(samples).map(|written| {
-            let room = context - prompt.len(); // the last token of a text past its context was never read
-            let (mut tokens, mut log_probs) = (written.tokens, written.log_probs);
-            let end =
-                if tokens.len() > room { FinishReason::ContextFull } else { written.finish_reason };
+        let completions = sampled.by_ref().take(group_size).map(|one| {
+            // A token sampled at the end of the context cannot be read back by the update.
+            let room = context_len - prompt.len();
+            let (mut tokens, mut log_probs) = (one.tokens, one.log_probs);
+            let full = tokens.len() > room;
+            let finish_reason = if full { FinishReason::ContextFull } else { one.finish_reason };
             tokens.truncate(room);
             log_probs.truncate(room);
-            SampledCompletion { tokens, log_probs, allowed_tokens: Vec::new(), finish_reason: end }
+            SampledCompletion { tokens, log_probs, allowed_tokens: Vec::new(), finish_reason }
         });
-        RolloutGroup { prompt: prompt.clone(), completions: responses.collect() }
+        RolloutGroup { prompt: prompt.clone(), completions: completions.collect() }
     };
     let mut groups: Vec<RolloutGroup> = prompts.iter().map(group).collect();
     if config.has_sampling_filter() {

@@ -1,31 +1,33 @@
-//! 8.4 What a run was begun with and keeps no copy of. A run goes on with these or not at all, wherever they lie by now.
+//! 8.4 Run inputs: hashes of the reference model and the reward function that a run started with. A
+//! run does not copy them, so resuming checks that they are the same.
 
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
-/// Names that follow from what things hold.
+/// Identities of the inputs, by content.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunInputs {
-    /// The reference's weights.
+    /// Hash of the reference's weights.
     pub reference: String,
-    /// Who scores: a rule by its name, a reward model by its weights.
+    /// Name of a reward rule, or hash of a reward model's weights.
     #[serde(alias = "scorer")]
     pub reward_fn: String,
 }
 
 impl RunInputs {
-    /// Whether a run that was begun with `these` can go on with what is at hand.
+    /// Checks that a run that started with `self` can be resumed with `these`.
     ///
     /// # Errors
-    /// Names what is another.
+    /// Names the input that differs.
     pub fn ensure_same_as(&self, these: &Self) -> Result<()> {
         ensure!(
             self.reference == these.reference,
-            "the run began with another reference, or from other weights, than it is given now"
+            "the run started with another reference model, or from other weights, than it is \
+             given now"
         );
         ensure!(
             self.reward_fn == these.reward_fn,
-            "the run's responses were scored by another than --reward names now"
+            "the run started with another reward function than --reward names now"
         );
         Ok(())
     }

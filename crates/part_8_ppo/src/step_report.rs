@@ -1,4 +1,4 @@
-//! 8.4 What is said and recorded of a step.
+//! 8.4 Step report: the metrics of a step, collected and logged.
 
 use anyhow::Result;
 use serde_json::json;
@@ -10,70 +10,71 @@ use crate::ppo_log::PpoLog;
 use crate::prompts::PromptExample;
 use crate::update_metrics::PpoUpdateMetrics;
 
-/// A step that was learned from.
+/// Results of one PPO step.
 pub(crate) struct StepReport<'a> {
-    /// Counted from 1.
+    /// Step, counted from 1.
     pub(crate) step: usize,
-    /// What was asked.
+    /// Prompts of the step.
     pub(crate) prompts: &'a [PromptExample],
-    /// What came of it.
+    /// Experience from the rollouts.
     pub(crate) experience: &'a PpoExperience,
-    /// What was made of that.
+    /// Metrics of the update.
     pub(crate) update_metrics: &'a PpoUpdateMetrics,
-    /// The policy's learning rate.
+    /// Learning rate of the policy.
     pub(crate) lr: f64,
-    /// What a nat of KL costs from now on.
+    /// KL coefficient after the step.
     pub(crate) kl_coef: f64,
-    /// Of the rollout, of judging it, and of the update.
+    /// Seconds of the rollout, of the experience (rewards, values, KL) and of the update.
     pub(crate) seconds: [f64; 3],
 }
 
 impl StepReport<'_> {
-    /// Shows and records it.
+    /// Logs the step and its alarms.
     pub(crate) fn log(&self, log: &mut PpoLog, alarms: &mut PpoAlarms) -> Result<()> {
-        let Self { step, experience, update_metrics: updated, .. } = *self;
-        let responses = || experience.groups.iter().flat_map(|group| &group.completions);
-        let (scores, n) = (&experience.rewards, experience.rewards.len() as f64);
-        let tokens: usize = responses().map(|one| one.tokens.len()).sum();
-        let mean = scores.iter().sum::<f64>() / n;
-        let deviation = (scores.iter().map(|score| (score - mean).powi(2)).sum::<f64>() / n).sqrt();
-        let eos_rate = responses().filter(|one| one.terminated()).count() as f64 / n;
-        let signs = HealthInputs {
-            entropy: updated.entropy,
+        let Self { step, experience, update_metrics, .. } = *self;
+        let completions = || experience.groups.iter().flat_map(|group| &group.completions);
+        let (rewards, n) = (&experience.rewards, experience.rewards.len() as f64);
+        let n_tokens: usize = completions().map(|one| one.tokens.len()).sum();
+        let mean = rewards.iter().sum::<f64>() / n;
+        let variance = rewards.iter().map(|reward| (reward - mean).powi(2)).sum::<f64>() / n;
+        let eos_rate = completions().filter(|one| one.terminated()).count() as f64 / n;
+        let health = HealthInputs {
+            entropy: update_metrics.entropy,
             kl_per_token: experience.kl_per_token,
             eos_rate,
-            first_ratio_error: updated.first_ratio_error,
-            all_rewards_equal: scores.iter().all(|score| *score == scores[0]),
+            first_ratio_error: update_metrics.first_ratio_error,
+            all_rewards_equal: rewards.iter().all(|reward| *reward == rewards[0]),
         };
-        for alarm in alarms.check(step, &signs) {
+        for alarm in alarms.check(step, &health) {
             log.log_alarm(step, &alarm)?;
         }
-        let [rollout, judging, update] = self.seconds;
-        let figures = json!({
-            "reward_std": deviation, "kl": experience.kl, "kl_per_token": experience.kl_per_token,
-            "kl_coef": self.kl_coef, "eos_rate": eos_rate, "length_mean": tokens as f64 / n,
+        let [rollout_s, experience_s, update_s] = self.seconds;
+        let metrics = json!({
+            "reward_std": variance.sqrt(),
+            "kl": experience.kl, "kl_per_token": experience.kl_per_token,
+            "kl_coef": self.kl_coef, "eos_rate": eos_rate, "length_mean": n_tokens as f64 / n,
             "explained_variance": experience.explained_variance()?, "lr": self.lr,
-            "rollout_tokens_per_s": tokens as f64 / rollout, "experience_s": judging,
-            "update_tokens_per_s": updated.tokens_read as f64 / update,
+            "rollout_tokens_per_s": n_tokens as f64 / rollout_s, "experience_s": experience_s,
+            "update_tokens_per_s": update_metrics.tokens_read as f64 / update_s,
         });
         if log.is_due(step) {
-            log.log_completions(step, scores, &self.completions_table())?;
+            log.log_completions(step, rewards, &self.completions_table())?;
         }
-        log.log_step(step, mean, tokens, [figures, serde_json::to_value(updated)?])
+        log.log_step(step, mean, n_tokens, [metrics, serde_json::to_value(update_metrics)?])
     }
 
-    /// Some responses with their scores, as a Markdown table.
+    /// Markdown table of eight completions with their rewards.
     fn completions_table(&self) -> String {
         let experience = self.experience;
-        let asked = experience.groups.iter().zip(self.prompts);
-        let asked = asked.flat_map(|(group, question)| vec![question; group.completions.len()]);
+        let prompts = experience.groups.iter().zip(self.prompts);
+        let prompts = prompts.flat_map(|(group, prompt)| vec![prompt; group.completions.len()]);
         let all: Vec<_> =
-            asked.zip(experience.completion_texts.iter().zip(&experience.rewards)).collect();
+            prompts.zip(experience.completion_texts.iter().zip(&experience.rewards)).collect();
         let cell = |text: &str| one_line(text).replace('|', "\\|");
-        let mut table = "| prompt | response | score |\n| --- | --- | --- |\n".to_string();
-        for (question, (text, score)) in all.iter().step_by(all.len().div_ceil(8).max(1)) {
-            let said = question.example.prompt.last().map_or("", |message| &message.content);
-            table += &format!("| {} | {} | {score:.3} |\n", cell(said), cell(text));
+        let mut table = "| prompt | completion | reward |\n| --- | --- | --- |\n".to_string();
+        for (prompt, (text, reward)) in all.iter().step_by(all.len().div_ceil(8).max(1)) {
+            let message = prompt.example.prompt.last().map_or("", |message| &message.content);
+            table += &format!("| {} | {} | {reward:.3} |\n", cell(message), cell(text));
         }
         table
     }

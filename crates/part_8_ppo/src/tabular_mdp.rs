@@ -1,33 +1,34 @@
-//! A world so small that nothing has to be drawn: 5 tokens, responses of 3, all 125 of them at once.
+//! Tabular MDP: 5 tokens and completions of 3 tokens, so that all 125 completions can be
+//! enumerated.
 //!
-//! What the estimators of this part are estimates of can be counted out here, and so can their gradients: an expectation is a sum over
-//! all responses y of π(y) times what is expected.
+//! Expectations and their gradients are exact here, as sums over all completions y of π(y) f(y),
+//! which tests the estimators of this part.
 
 use candle_core::{Device, Result, Tensor};
 use tensor_core::Rng;
 use tensor_core::ops::log_softmax;
 
-/// Tokens.
+/// Number of tokens.
 pub const VOCAB_SIZE: usize = 5;
-/// Of each response.
+/// Tokens per completion.
 pub const COMPLETION_LEN: usize = 3;
-/// All responses.
+/// Number of completions.
 pub const N_COMPLETIONS: usize = VOCAB_SIZE * VOCAB_SIZE * VOCAB_SIZE;
-/// All beginnings of responses: none, one token, two tokens.
+/// Number of states: the prefixes of 0, 1 and 2 tokens.
 pub const N_STATES: usize = 1 + VOCAB_SIZE + VOCAB_SIZE * VOCAB_SIZE;
 
-/// The tokens of response `y`.
+/// Tokens of completion `y`.
 pub fn completion_tokens(y: usize) -> [usize; COMPLETION_LEN] {
     [y / (VOCAB_SIZE * VOCAB_SIZE), y / VOCAB_SIZE % VOCAB_SIZE, y % VOCAB_SIZE]
 }
 
-/// What was said before each of them, as the number of a beginning.
+/// State before each token of completion `y`, as the index of a prefix.
 pub fn prefix_states(y: usize) -> [usize; COMPLETION_LEN] {
     let [a, b, _] = completion_tokens(y);
     [0, 1 + a, 1 + VOCAB_SIZE + VOCAB_SIZE * a + b]
 }
 
-/// A random policy: the scores of each token after each beginning, (STATES, V), in f64.
+/// Random policy: logits of each token in each state, (N_STATES, VOCAB_SIZE), in f64.
 ///
 /// # Errors
 /// When memory is short.
@@ -35,7 +36,8 @@ pub fn random_policy(seed: u64) -> Result<Tensor> {
     Rng::new(seed).normal_tensor((N_STATES, VOCAB_SIZE), 0.7, candle_core::DType::F64, &Device::Cpu)
 }
 
-/// log π of every token of every response under `policy: (STATES, V)`: (ALL, T).
+/// Log-probabilities of the tokens of all completions under `policy: (N_STATES, VOCAB_SIZE)`:
+/// (N_COMPLETIONS, COMPLETION_LEN).
 ///
 /// # Errors
 /// When memory is short.
@@ -53,7 +55,7 @@ pub fn log_probs(policy: &Tensor) -> Result<Tensor> {
         .reshape((N_COMPLETIONS, COMPLETION_LEN))
 }
 
-/// π of every response under `policy`: (ALL).
+/// Probabilities of all completions under `policy`: (N_COMPLETIONS).
 ///
 /// # Errors
 /// When memory is short.
@@ -61,7 +63,7 @@ pub fn completion_probs(policy: &Tensor) -> Result<Tensor> {
     log_probs(policy)?.sum(1)?.exp()
 }
 
-/// The mean of `x: (ALL)` under `policy`: ().
+/// Expectation of `x: (N_COMPLETIONS)` under `policy`: ().
 ///
 /// # Errors
 /// When memory is short.
@@ -69,18 +71,18 @@ pub fn expectation(policy: &Tensor, x: &Tensor) -> Result<Tensor> {
     (completion_probs(policy)? * x)?.sum_all()
 }
 
-/// What is still to come after each beginning when responses score `scores: (ALL)`, laid out by response: (ALL, T). No critic
-/// could know more.
+/// True value of the state before each token when completions get `rewards: (N_COMPLETIONS)`:
+/// (N_COMPLETIONS, COMPLETION_LEN). A perfect critic gives these.
 ///
 /// # Errors
 /// When memory is short.
-pub fn true_values(policy: &Tensor, scores: &Tensor) -> Result<Tensor> {
+pub fn true_values(policy: &Tensor, rewards: &Tensor) -> Result<Tensor> {
     let probabilities: Vec<f64> = completion_probs(policy)?.to_vec1()?;
-    let scores: Vec<f64> = scores.to_vec1()?;
+    let rewards: Vec<f64> = rewards.to_vec1()?;
     let (mut total, mut weight) = ([0.; N_STATES], [0.; N_STATES]);
     for y in 0..N_COMPLETIONS {
         for state in prefix_states(y) {
-            total[state] += probabilities[y] * scores[y];
+            total[state] += probabilities[y] * rewards[y];
             weight[state] += probabilities[y];
         }
     }

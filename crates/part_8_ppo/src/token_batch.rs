@@ -1,12 +1,12 @@
-//! 8.2 Prompts and responses as the model reads them: a prompt once, and behind it all the responses to it.
+//! 8.2 Batches of a shared prefix: each row is a prompt followed by all completions of its group.
 //!
 //! ```text
 //! tokens      p p p  a a a  b b  c c c        position  0 1 2  3 4 5  3 4  3 4 5
-//! sees        its own letter, and p
+//! attends to  its own letter, and p
 //! ```
 //!
-//! With eight short responses to a prompt, this is a third of the tokens of eight texts. What comes out is laid out by
-//! response: (R, T), with a mask that says how long each one is.
+//! With eight short completions per prompt, that is a third of the tokens of eight separate texts.
+//! Per-token results have shape (R, T), with a mask of the lengths.
 
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
@@ -14,113 +14,116 @@ use modern::{AttentionContext, GptModern, ModelConfig};
 
 use crate::rollout::{RolloutGroup, SampledCompletion};
 
-/// Groups in a batch: R responses, the longest of T tokens, N tokens in all.
+/// Batch of groups: R completions, the longest of T tokens, N tokens in all.
 #[derive(Debug)]
 pub struct TokenBatch {
-    /// 1 where a response has a token, else 0: (R, T)
+    /// Completion mask, (R, T): 1 at tokens, 0 at padding.
     pub mask: Tensor,
-    /// The tokens of all responses, one behind the other: (N), i64.
+    /// Tokens of all completions, concatenated: (N), i64.
     pub targets: Tensor,
-    /// What the model reads: (B, S), a row for each prompt with all its responses, or, where a window forbids it, for each response.
+    /// Input ids, (B, S): a row per prompt with all its completions; with a sliding window, a row
+    /// per completion.
     inputs: Tensor,
     attention: AttentionContext,
-    /// The place among the B · S from which each token is predicted: (N).
+    /// Position among the B · S that predicts each token: (N).
     predicting_positions: Tensor,
-    /// The place after the last token of each response that was cut off, and which response that is.
+    /// Position of the last token of each truncated completion, and the index of that completion.
     bootstrap_positions: (Tensor, Vec<usize>),
-    /// For each of R · T places its number among the N, counted from 1; 0 where there is none.
+    /// Index of the token at each of the R · T positions among the N, counted from 1; 0 at padding.
     token_numbers: Tensor,
-    /// Among which tokens each of the N was drawn; empty where no filter kept any out.
+    /// Tokens that the filters allowed at each of the N positions; empty without filters.
     allowed_tokens: Vec<Vec<u32>>,
 }
 
 impl TokenBatch {
-    /// `groups` as a model of `config` reads them.
+    /// Batch of `groups` for a model of `config`.
     ///
     /// # Errors
-    /// When there is no response, or memory is short.
+    /// When there are no completions, or memory is short.
     pub fn from_groups<'a>(
         groups: impl IntoIterator<Item = &'a RolloutGroup>,
         config: &ModelConfig,
         device: &Device,
     ) -> Result<Self> {
         let mut rows: Vec<(&[u32], &[SampledCompletion])> = Vec::new();
-        for RolloutGroup { prompt, completions: responses } in groups {
+        for RolloutGroup { prompt, completions } in groups {
             match config.attention.window {
-                None => rows.push((prompt, responses)),
-                Some(_) => rows.extend(responses.chunks(1).map(|one| (&prompt[..], one))),
+                None => rows.push((prompt, completions)),
+                Some(_) => rows.extend(completions.chunks(1).map(|one| (&prompt[..], one))),
             }
         }
-        let read = |response: &SampledCompletion| {
-            response.tokens.len() - usize::from(response.terminated())
+        let n_read = |completion: &SampledCompletion| {
+            completion.tokens.len() - usize::from(completion.terminated())
         };
-        let width = |(prompt, responses): &(&[u32], &[SampledCompletion])| {
-            prompt.len() + responses.iter().map(read).sum::<usize>()
+        let width = |(prompt, completions): &(&[u32], &[SampledCompletion])| {
+            prompt.len() + completions.iter().map(n_read).sum::<usize>()
         };
         let s = rows.iter().map(width).max().unwrap_or(0);
         let (mut inputs, mut segments) = (Vec::new(), Vec::new());
-        let (mut before, mut after, mut cut) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut predicting, mut bootstrap, mut truncated) = (Vec::new(), Vec::new(), Vec::new());
         let mut all: Vec<&SampledCompletion> = Vec::new();
-        for (b, (prompt, responses)) in rows.iter().enumerate() {
+        for (b, (prompt, completions)) in rows.iter().enumerate() {
             let mut segment = vec![1; prompt.len()];
             inputs.extend_from_slice(prompt);
-            for (number, response) in (2u32..).zip(*responses) {
+            for (number, completion) in (2u32..).zip(*completions) {
                 let start = (b * s + segment.len()) as u32;
-                before.push((b * s + prompt.len() - 1) as u32); // the prompt's end predicts the first token
-                before.extend((start..).take(response.tokens.len() - 1));
-                if !response.terminated() {
-                    after.push(start + response.tokens.len() as u32 - 1);
-                    cut.push(all.len());
+                // The prompt's end predicts the first token.
+                predicting.push((b * s + prompt.len() - 1) as u32);
+                predicting.extend((start..).take(completion.tokens.len() - 1));
+                if !completion.terminated() {
+                    bootstrap.push(start + completion.tokens.len() as u32 - 1);
+                    truncated.push(all.len());
                 }
-                inputs.extend_from_slice(&response.tokens[..read(response)]);
-                segment.resize(segment.len() + read(response), number);
-                all.push(response);
+                inputs.extend_from_slice(&completion.tokens[..n_read(completion)]);
+                segment.resize(segment.len() + n_read(completion), number);
+                all.push(completion);
             }
-            inputs.resize((b + 1) * s, 0); // any token will do
+            inputs.resize((b + 1) * s, 0); // padding, of any value
             segment.resize(s, 0);
             segments.push(segment);
         }
-        let pass = match config.attention.window {
+        let attention = match config.attention.window {
             None => {
-                let stems = rows.iter().map(|(prompt, _)| prompt.len()).collect();
-                AttentionContext::shared_prefix(&config.attention, stems, &segments, device)?
+                let prefix_lens = rows.iter().map(|(prompt, _)| prompt.len()).collect();
+                AttentionContext::shared_prefix(&config.attention, prefix_lens, &segments, device)?
             }
-            Some(_) => AttentionContext::full_sequence(config.attention.mask()), // padding on the right is seen by nobody
+            // Nothing attends to padding on the right.
+            Some(_) => AttentionContext::full_sequence(config.attention.mask()),
         };
-        let (mask, places) = mask_and_token_numbers(&all, device)?;
-        let targets = all.iter().flat_map(|response| &response.tokens).map(|&id| i64::from(id));
+        let (mask, token_numbers) = mask_and_token_numbers(&all, device)?;
+        let targets = all.iter().flat_map(|completion| &completion.tokens).map(|&id| i64::from(id));
         Ok(Self {
             mask,
             targets: Tensor::from_iter(targets, device)?,
             inputs: Tensor::from_vec(inputs, (rows.len(), s), device)?,
-            attention: pass,
-            predicting_positions: Tensor::new(before, device)?,
-            bootstrap_positions: (Tensor::new(after, device)?, cut),
-            token_numbers: places,
+            attention,
+            predicting_positions: Tensor::new(predicting, device)?,
+            bootstrap_positions: (Tensor::new(bootstrap, device)?, truncated),
+            token_numbers,
             allowed_tokens: all
                 .iter()
-                .flat_map(|response| &response.allowed_tokens)
+                .flat_map(|completion| &completion.allowed_tokens)
                 .cloned()
                 .collect(),
         })
     }
 
-    /// R
+    /// Number R of completions.
     pub fn n_completions(&self) -> usize {
         self.mask.dims()[0]
     }
 
-    /// N
+    /// Number N of completion tokens.
     pub fn n_tokens(&self) -> usize {
         self.targets.elem_count()
     }
 
-    /// How many tokens the model reads, padding included.
+    /// Number of input tokens B · S, padding included.
     pub fn n_input_tokens(&self) -> usize {
         self.inputs.elem_count()
     }
 
-    /// What `model` knows at every place: (B · S, C).
+    /// Hidden states of `model` at every position: (B · S, C).
     ///
     /// # Errors
     /// When a text is longer than the model's context.
@@ -128,52 +131,52 @@ impl TokenBatch {
         Ok(model.hidden_states_in_context(&self.inputs, &self.attention, None)?.flatten(0, 1)?)
     }
 
-    /// Of what is `known: (B · S, C)`, what was known before each token: (N, C).
+    /// Rows of `hidden: (B · S, C)` that predict the tokens: (N, C).
     ///
     /// # Errors
     /// When memory is short.
-    pub fn at_predicting_positions(&self, known: &Tensor) -> Result<Tensor> {
-        Ok(known.index_select(&self.predicting_positions, 0)?)
+    pub fn at_predicting_positions(&self, hidden: &Tensor) -> Result<Tensor> {
+        Ok(hidden.index_select(&self.predicting_positions, 0)?)
     }
 
-    /// What is known after the last token of each response that was cut off, (K, C), and which responses these are; nothing
-    /// where there are none.
+    /// Rows of `hidden: (B · S, C)` at the last token of the K truncated completions, (K, C), and
+    /// the indices of these completions; `None` if K = 0.
     ///
     /// # Errors
     /// When memory is short.
-    pub fn at_bootstrap_positions(&self, known: &Tensor) -> Result<Option<(Tensor, &[usize])>> {
-        let (at, cut) = &self.bootstrap_positions;
-        Ok(match cut.is_empty() {
+    pub fn at_bootstrap_positions(&self, hidden: &Tensor) -> Result<Option<(Tensor, &[usize])>> {
+        let (positions, truncated) = &self.bootstrap_positions;
+        Ok(match truncated.is_empty() {
             true => None,
-            false => Some((known.index_select(at, 0)?, cut)),
+            false => Some((hidden.index_select(positions, 0)?, truncated)),
         })
     }
 
-    /// What is said of each token, (N), laid out by response: (R, T), 0 where there is no token.
+    /// Per-token values `flat: (N)` as rows of completions: (R, T), 0 at padding.
     ///
     /// # Errors
     /// When memory is short.
     pub fn to_padded(&self, flat: &Tensor) -> Result<Tensor> {
-        let none = Tensor::zeros(1, flat.dtype(), flat.device())?;
-        let padded = Tensor::cat(&[&none, flat], 0)?.index_select(&self.token_numbers, 0)?;
+        let padding = Tensor::zeros(1, flat.dtype(), flat.device())?;
+        let padded = Tensor::cat(&[&padding, flat], 0)?.index_select(&self.token_numbers, 0)?;
         Ok(padded.reshape(self.mask.shape())?)
     }
 
-    /// The logarithms of the probabilities with which the tokens were drawn: (R, T).
+    /// Log-probabilities with which the tokens were sampled: (R, T).
     ///
     /// # Errors
-    /// When `groups` are not those of the batch.
+    /// When `groups` differ from those of the batch.
     pub fn behavior_log_probs<'a>(
         &self,
         groups: impl IntoIterator<Item = &'a RolloutGroup>,
     ) -> Result<Tensor> {
-        let responses = groups.into_iter().flat_map(|group| &group.completions);
-        let flat = responses.flat_map(|response| response.log_probs.iter().copied());
+        let completions = groups.into_iter().flat_map(|group| &group.completions);
+        let flat = completions.flat_map(|completion| completion.log_probs.iter().copied());
         self.to_padded(&Tensor::from_iter(flat, self.mask.device())?)
     }
 
-    /// What is added to the scores of each of the N tokens so that only those it was drawn among are left: (N, V), 0 or −∞; nothing where
-    /// no filter kept any out.
+    /// Mask to add to logits, (N, V): 0 for tokens that the filters allowed, −∞ for the others;
+    /// `None` without filters.
     ///
     /// # Errors
     /// When memory is short.
@@ -181,26 +184,26 @@ impl TokenBatch {
         if self.allowed_tokens.is_empty() {
             return Ok(None);
         }
-        let mut scores = vec![f32::NEG_INFINITY; self.allowed_tokens.len() * v];
-        for (row, kept) in scores.chunks_exact_mut(v).zip(&self.allowed_tokens) {
-            kept.iter().for_each(|&token| row[token as usize] = 0.);
+        let mut mask = vec![f32::NEG_INFINITY; self.allowed_tokens.len() * v];
+        for (row, allowed) in mask.chunks_exact_mut(v).zip(&self.allowed_tokens) {
+            allowed.iter().for_each(|&token| row[token as usize] = 0.);
         }
-        Ok(Some(Tensor::from_vec(scores, (self.allowed_tokens.len(), v), self.mask.device())?))
+        Ok(Some(Tensor::from_vec(mask, (self.allowed_tokens.len(), v), self.mask.device())?))
     }
 }
 
-/// The mask (R, T), and the number of each place's token, (R · T).
+/// Completion mask, (R, T), and the token index of each position, (R · T).
 fn mask_and_token_numbers(all: &[&SampledCompletion], device: &Device) -> Result<(Tensor, Tensor)> {
-    let t = all.iter().map(|response| response.tokens.len()).max().unwrap_or(0);
-    let mut places = Vec::with_capacity(all.len() * t);
+    let t = all.iter().map(|completion| completion.tokens.len()).max().unwrap_or(0);
+    let mut numbers = Vec::with_capacity(all.len() * t);
     let mut next = 1u32;
-    for response in all {
-        let len = response.tokens.len();
-        places.extend((next..).take(len));
-        places.resize(places.len() + t - len, 0);
+    for completion in all {
+        let len = completion.tokens.len();
+        numbers.extend((next..).take(len));
+        numbers.resize(numbers.len() + t - len, 0);
         next += len as u32;
     }
-    let places = Tensor::new(places, device)?;
-    let mask = places.reshape((all.len(), t))?.ne(0u32)?.to_dtype(DType::F32)?;
-    Ok((mask, places))
+    let numbers = Tensor::new(numbers, device)?;
+    let mask = numbers.reshape((all.len(), t))?.ne(0u32)?.to_dtype(DType::F32)?;
+    Ok((mask, numbers))
 }

@@ -1,11 +1,13 @@
-//! 8.4 The update: several passes over the same experience, in shuffled mini-batches.
+//! 8.4 Update: several epochs over one experience, in shuffled minibatches.
 //!
 //! ```text
-//! for each epoch, for each mini-batch:  ratio → clipped surrogate + value loss − entropy bonus → one step of the optimizers
+//! for each epoch, for each minibatch:
+//!     ratio → clipped surrogate + value loss − entropy bonus → one step of both optimizers
 //! ```
 //!
-//! The first mini-batch of the first epoch is computed by the policy that wrote it, so its ratios are 1; from then on they show how far
-//! the policy has moved. Once it has moved further than wanted, the rest is left out.
+//! In the first minibatch of the first epoch the policy is still the one that sampled, so its
+//! ratios are 1; after that they show how far the policy has moved. Past `early_stop_kl` the
+//! remaining minibatches are skipped.
 
 use anyhow::{Result, ensure};
 use candle_core::Tensor;
@@ -14,148 +16,152 @@ use tensor_core::{Rng, clip_grad_norm};
 
 use crate::actor_critic::{ActorCritic, PpoModels};
 use crate::experience::PpoExperience;
-use crate::log_probs::log_probs_and_entropy;
+use crate::log_probs::{LogProbsAndEntropy, log_probs_and_entropy};
 use crate::losses::{Clip, LossWeights, clipped_surrogate, total_loss, value_loss};
 use crate::ptx_loss::PtxLoss;
 use crate::token_batch::TokenBatch;
 use crate::update_metrics::{MinibatchMetrics, PpoUpdateMetrics, TokenTensors};
 
-/// How experience is learned from.
+/// Settings of the update.
 #[derive(Debug, Clone, Copy)]
 pub struct PpoUpdateConfig {
-    /// Passes over it.
+    /// Epochs over an experience.
     pub ppo_epochs: usize,
-    /// Steps of the optimizers in each.
+    /// Minibatches per epoch, one optimizer step each.
     pub n_minibatches: usize,
-    /// Parts of a mini-batch that are computed one after the other.
+    /// Micro-batches per minibatch, whose gradients are accumulated.
     pub grad_accum_steps: usize,
-    /// ε of the ratio.
+    /// Clip range of the ratio.
     pub clip_range: Clip,
-    /// ε of the values.
+    /// Clip range of the values.
     pub value_clip_range: Option<f64>,
-    /// What the parts of the loss weigh.
+    /// Coefficients of the value loss and the entropy bonus.
     pub loss_weights: LossWeights,
-    /// Passes end when the policy has moved this far from the one that wrote, in nats per token.
+    /// KL to the rollout policy, in nats per token, beyond which the update stops.
     pub early_stop_kl: Option<f64>,
-    /// Largest gradient norm, of the policy and of the critic.
+    /// Largest gradient norm, applied to the policy and the critic separately.
     pub max_grad_norm: f64,
 }
 
 impl PpoUpdateConfig {
-    /// How many of `groups` groups are computed at a time.
+    /// Groups per micro-batch, of `groups` groups in all.
     pub fn micro_batch_size(&self, groups: usize) -> usize {
         groups.div_ceil(self.n_minibatches.max(1)).div_ceil(self.grad_accum_steps.max(1)).max(1)
     }
 }
 
-/// What an update is given beside the experience.
+/// Inputs of an update beside the experience.
 #[derive(Debug)]
 pub struct UpdateInputs<'a> {
-    /// How is learned.
+    /// Settings of the update.
     pub config: &'a PpoUpdateConfig,
-    /// T of the rollout.
+    /// Sampling temperature of the rollout.
     pub temperature: f64,
-    /// The learning rates of policy and critic.
+    /// Learning rates of the policy and of the critic.
     pub rates: [f64; 2],
-    /// Examples that are mixed in.
+    /// PTX loss, if it is mixed in.
     pub ptx_loss: Option<&'a mut PtxLoss>,
 }
 
-/// Learns from `experience`; the order of its groups is drawn from the stream.
+/// Updates policy and critic on `experience`; `rng` shuffles its groups.
 ///
 /// # Errors
-/// When a loss or a gradient is no number, or memory is short.
+/// When a loss or a gradient is not finite, or memory is short.
 pub fn update(
     learner: &mut ActorCritic,
     models: &PpoModels,
     experience: &PpoExperience,
-    pass: UpdateInputs<'_>,
+    inputs: UpdateInputs<'_>,
     rng: &mut Rng,
 ) -> Result<PpoUpdateMetrics> {
-    let UpdateInputs { config, temperature, rates: [rate, critic_rate], ptx_loss: mut mix } = pass;
+    let UpdateInputs { config, temperature, rates: [lr, critic_lr], mut ptx_loss } = inputs;
     let mut order: Vec<usize> = (0..experience.groups.len()).collect();
-    let (mut all, mut looked_at) = (PpoUpdateMetrics::default(), 0);
+    let (mut all, mut n_minibatches) = (PpoUpdateMetrics::default(), 0);
     'epochs: for _ in 0..config.ppo_epochs {
         rng.shuffle(&mut order);
         for chosen in split_evenly(&order, config.n_minibatches) {
-            let (mut seen, tokens) =
-                (MinibatchMetrics::default(), experience.n_tokens(chosen) as f64);
-            let parts: Vec<&[usize]> = split_evenly(chosen, config.grad_accum_steps).collect();
+            let mut metrics = MinibatchMetrics::default();
+            let n_tokens = experience.n_tokens(chosen) as f64;
+            let micro_batches: Vec<&[usize]> =
+                split_evenly(chosen, config.grad_accum_steps).collect();
             let stores = [&learner.policy.parameters, &learner.critic.parameters];
-            let (loss, mut grads) = sum_of_gradients_in_stores(&stores, &parts, 1., |groups| {
-                let share = experience.n_tokens(groups) as f64 / tokens;
-                let part = MicroBatch { experience, groups, token_fraction: share };
-                let mut loss = micro_batch_loss(models, &part, config, temperature, &mut seen)?;
-                if let Some(mix) = &mut mix {
-                    loss = (loss + mix.loss(&models.policy)?)?;
-                }
-                Ok((loss * share)?) // a mean over tokens: a part counts as many as it has
-            })?;
+            let (loss, mut grads) =
+                sum_of_gradients_in_stores(&stores, &micro_batches, 1., |groups| {
+                    let token_fraction = experience.n_tokens(groups) as f64 / n_tokens;
+                    let micro_batch = MicroBatch { experience, groups, token_fraction };
+                    let mut loss =
+                        micro_batch_loss(models, &micro_batch, config, temperature, &mut metrics)?;
+                    if let Some(ptx_loss) = &mut ptx_loss {
+                        loss = (loss + ptx_loss.loss(&models.policy)?)?;
+                    }
+                    Ok((loss * token_fraction)?) // together the mean over the minibatch's tokens
+                })?;
             ensure!(loss.is_finite(), "the loss is {loss}: try a smaller --lr");
             if all.updates == 0 {
-                all.first_ratio_error = seen.ratio_error;
+                all.first_ratio_error = metrics.ratio_error;
             }
-            all.add_minibatch(&seen);
-            looked_at += 1;
-            if config.early_stop_kl.is_some_and(|target| seen.approx_kl > target) {
-                break 'epochs; // this mini-batch has shown it: no further step
+            all.add_minibatch(&metrics);
+            n_minibatches += 1;
+            if config.early_stop_kl.is_some_and(|limit| metrics.approx_kl > limit) {
+                break 'epochs; // measured before this minibatch's step, which is skipped too
             }
             let norms = stores.map(|store| clip_grad_norm(&mut grads, store, config.max_grad_norm));
             let [policy, critic] = norms;
             (all.grad_norm, all.critic_grad_norm) = (policy?, critic?);
             let norm = all.grad_norm + all.critic_grad_norm;
             ensure!(norm.is_finite(), "the gradient's norm is {norm}: try a smaller --lr");
-            learner.policy.optimizer.step(&grads, rate)?;
-            learner.critic.optimizer.step(&grads, critic_rate)?;
+            learner.policy.optimizer.step(&grads, lr)?;
+            learner.critic.optimizer.step(&grads, critic_lr)?;
             all.updates += 1;
         }
     }
     learner.progress.updates += all.updates;
-    Ok(all.mean_over(looked_at))
+    Ok(all.mean_over(n_minibatches))
 }
 
-/// `items` in `n` runs of one length, give or take one.
+/// Splits `items` into `n` slices whose lengths differ by at most one; empty ones are left out.
 fn split_evenly<T>(items: &[T], n: usize) -> impl Iterator<Item = &[T]> {
     let start = move |i: usize| i * items.len() / n;
-    (0..n).map(move |i| &items[start(i)..start(i + 1)]).filter(|run| !run.is_empty())
+    (0..n).map(move |i| &items[start(i)..start(i + 1)]).filter(|slice| !slice.is_empty())
 }
 
-/// Some groups of an experience, and their share of a mini-batch's tokens.
+/// Groups of an experience, and their fraction of a minibatch's tokens.
 struct MicroBatch<'a> {
     experience: &'a PpoExperience,
     groups: &'a [usize],
     token_fraction: f64,
 }
 
-/// The loss of a part: ().
+/// Loss of a micro-batch: ().
 fn micro_batch_loss(
     models: &PpoModels,
-    part: &MicroBatch<'_>,
+    micro_batch: &MicroBatch<'_>,
     config: &PpoUpdateConfig,
     temperature: f64,
-    seen: &mut MinibatchMetrics,
+    metrics: &mut MinibatchMetrics,
 ) -> Result<Tensor> {
-    let (policy, experience) = (&models.policy, part.experience);
-    let groups = part.groups.iter().map(|&group| &experience.groups[group]);
+    let (policy, experience) = (&models.policy, micro_batch.experience);
+    let groups = micro_batch.groups.iter().map(|&group| &experience.groups[group]);
     let batch = TokenBatch::from_groups(groups, policy.config(), policy.device())?;
     let (mask, t) = (&batch.mask, batch.mask.dim(1)?);
-    let rows = |x: &Tensor| experience.rows_of_groups(x, part.groups, t); // (R, T) of these groups
+    let rows = |x: &Tensor| experience.rows_of_groups(x, micro_batch.groups, t); // (R, T)
     let (old, advantages) = (rows(&experience.old_log_probs)?, rows(&experience.advantages)?);
     let (old_values, returns) = (rows(&experience.values)?, rows(&experience.returns)?);
 
-    let knows = batch.hidden(policy)?;
-    let scored = log_probs_and_entropy(policy, &batch, &knows, temperature)?;
-    let values = models.critic.token_values(&batch, || Ok(knows.clone()))?;
-    let surrogate = clipped_surrogate(&scored.log_probs, &old, &advantages, config.clip_range)?;
+    let hidden = batch.hidden(policy)?;
+    let LogProbsAndEntropy { log_probs, entropy } =
+        log_probs_and_entropy(policy, &batch, &hidden, temperature)?;
+    let values = models.critic.token_values(&batch, || Ok(hidden.clone()))?;
+    let surrogate = clipped_surrogate(&log_probs, &old, &advantages, config.clip_range)?;
     let value = value_loss(&values, &old_values, &returns, config.value_clip_range)?;
 
     let tokens = TokenTensors {
         mask,
-        log_probs: [&scored.log_probs, &old],
+        log_probs: [&log_probs, &old],
         values: [&values, &old_values, &returns],
-        losses: [&surrogate, &value, &scored.entropy],
+        losses: [&surrogate, &value, &entropy],
     };
-    seen.add_micro_batch(&tokens, part.token_fraction, config)?;
-    seen.tokens_read += batch.n_input_tokens();
-    Ok(total_loss(&surrogate, &value, &scored.entropy, mask, config.loss_weights)?)
+    metrics.add_micro_batch(&tokens, micro_batch.token_fraction, config)?;
+    metrics.tokens_read += batch.n_input_tokens();
+    Ok(total_loss(&surrogate, &value, &entropy, mask, config.loss_weights)?)
 }

@@ -1,4 +1,4 @@
-//! 8.4 What an update did, and what is read off on the way.
+//! 8.4 Update metrics: losses, entropy, clip fractions, approximate KL, gradient norms.
 
 use anyhow::Result;
 use candle_core::{DType, Tensor};
@@ -8,36 +8,36 @@ use crate::losses::{clip_fraction, value_clip_fraction};
 use crate::masked::{masked, masked_mean};
 use crate::update::PpoUpdateConfig;
 
-/// What an update did; means over its mini-batches.
+/// Metrics of an update; means over its minibatches unless stated otherwise.
 #[derive(Debug, Clone, Copy, Default, serde::Serialize)]
 pub struct PpoUpdateMetrics {
-    /// −min(r A, clip(r) A)
+    /// Policy loss −min(r A, clip(r) A).
     pub policy_loss: f64,
-    /// ½ (V − R)²
+    /// Value loss ½ (V − R)².
     pub value_loss: f64,
-    /// Nats per token.
+    /// Entropy in nats per token.
     pub entropy: f64,
-    /// Share of the tokens whose ratio left the clip.
+    /// Fraction of tokens whose ratio is outside the clip range.
     pub clip_fraction: f64,
-    /// Share of the tokens whose value did.
+    /// Fraction of tokens whose value is outside the clip range.
     pub value_clip_fraction: f64,
-    /// The largest ratio of all.
+    /// Largest ratio of the update.
     pub ratio_max: f64,
-    /// The furthest from 1 that a ratio of the first mini-batch was, before any step.
+    /// Largest |ratio − 1| in the first minibatch, before any step.
     pub first_ratio_error: f64,
-    /// How far the policy has moved at the last mini-batch, in nats per token (k3).
+    /// KL to the rollout policy at the last minibatch, in nats per token (k3).
     pub approx_kl: f64,
-    /// Of the policy's gradient, before clipping.
+    /// Norm of the policy's gradient before clipping, at the last step.
     pub grad_norm: f64,
-    /// Of the critic's.
+    /// Norm of the critic's gradient before clipping, at the last step.
     pub critic_grad_norm: f64,
-    /// Steps of the optimizers.
+    /// Optimizer steps.
     pub updates: usize,
-    /// Tokens that the models read.
+    /// Input tokens of the models, padding included.
     pub tokens_read: usize,
 }
 
-/// What is read off a mini-batch: its parts add up, each weighted by its tokens.
+/// Metrics of a minibatch: sums over micro-batches, weighted by their token fractions.
 #[derive(Default)]
 pub(crate) struct MinibatchMetrics {
     policy_loss: f64,
@@ -47,28 +47,28 @@ pub(crate) struct MinibatchMetrics {
     value_clip_fraction: f64,
     ratio_max: f64,
     pub(crate) ratio_error: f64,
-    /// Nats per token.
+    /// KL to the rollout policy, in nats per token.
     pub(crate) approx_kl: f64,
     pub(crate) tokens_read: usize,
 }
 
-/// What a part of a mini-batch was found to be, token by token; all of one shape, (R, T).
+/// Per-token tensors of a micro-batch, all of shape (R, T).
 pub(crate) struct TokenTensors<'a> {
     pub(crate) mask: &'a Tensor,
-    /// log π now and when they were drawn.
+    /// Current log-probabilities and those of the rollout.
     pub(crate) log_probs: [&'a Tensor; 2],
-    /// V now, in the rollout, and what it is to become.
+    /// Current values, those of the rollout, and the returns.
     pub(crate) values: [&'a Tensor; 3],
-    /// The losses of policy and value, and the entropy.
+    /// Policy loss, value loss and entropy.
     pub(crate) losses: [&'a Tensor; 3],
 }
 
 impl MinibatchMetrics {
-    /// Adds a part that has the share `share` of the mini-batch's tokens.
+    /// Adds a micro-batch with `token_fraction` of the minibatch's tokens.
     pub(crate) fn add_micro_batch(
         &mut self,
         tokens: &TokenTensors<'_>,
-        share: f64,
+        token_fraction: f64,
         config: &PpoUpdateConfig,
     ) -> Result<()> {
         let TokenTensors {
@@ -77,17 +77,17 @@ impl MinibatchMetrics {
         let (now, value) = (&now.detach(), &value.detach());
         let mean = |x: &Tensor| -> Result<f64> {
             let x = x.detach().to_dtype(DType::F64)?;
-            Ok(share * masked_mean(&x, mask)?.to_scalar::<f64>()?)
+            Ok(token_fraction * masked_mean(&x, mask)?.to_scalar::<f64>()?)
         };
         let [policy_loss, value_loss, entropy] = tokens.losses;
         self.policy_loss += mean(policy_loss)?;
         self.value_loss += mean(value_loss)?;
         self.entropy += mean(entropy)?;
         self.approx_kl += mean(&KlEstimator::K3.estimate(old, now)?)?;
-        self.clip_fraction += share * clip_fraction(now, old, mask, config.clip_range)?;
+        self.clip_fraction += token_fraction * clip_fraction(now, old, mask, config.clip_range)?;
         if let Some(clip) = config.value_clip_range {
             let values = [value, old_value, returns];
-            self.value_clip_fraction += share * value_clip_fraction(values, mask, clip)?;
+            self.value_clip_fraction += token_fraction * value_clip_fraction(values, mask, clip)?;
         }
         let ratio = masked(&ratio(now, old)?, mask)?;
         self.ratio_max = self.ratio_max.max(max_value(&ratio)?);
@@ -102,19 +102,19 @@ fn max_value(x: &Tensor) -> Result<f64> {
 }
 
 impl PpoUpdateMetrics {
-    /// Adds what was seen of a mini-batch.
-    pub(crate) fn add_minibatch(&mut self, seen: &MinibatchMetrics) {
-        self.policy_loss += seen.policy_loss;
-        self.value_loss += seen.value_loss;
-        self.entropy += seen.entropy;
-        self.clip_fraction += seen.clip_fraction;
-        self.value_clip_fraction += seen.value_clip_fraction;
-        self.ratio_max = self.ratio_max.max(seen.ratio_max);
-        self.approx_kl = seen.approx_kl;
-        self.tokens_read += seen.tokens_read;
+    /// Adds the metrics of a minibatch.
+    pub(crate) fn add_minibatch(&mut self, minibatch: &MinibatchMetrics) {
+        self.policy_loss += minibatch.policy_loss;
+        self.value_loss += minibatch.value_loss;
+        self.entropy += minibatch.entropy;
+        self.clip_fraction += minibatch.clip_fraction;
+        self.value_clip_fraction += minibatch.value_clip_fraction;
+        self.ratio_max = self.ratio_max.max(minibatch.ratio_max);
+        self.approx_kl = minibatch.approx_kl;
+        self.tokens_read += minibatch.tokens_read;
     }
 
-    /// The sums over `n` mini-batches as means.
+    /// Means of the sums over `n` minibatches.
     pub(crate) fn mean_over(mut self, n: usize) -> Self {
         let n = n.max(1) as f64;
         for sum in [

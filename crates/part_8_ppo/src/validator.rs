@@ -1,4 +1,4 @@
-//! 8.4 A look at the policy: its likeliest answers to validation questions, which it does not learn from.
+//! 8.4 Validation: greedy completions for held-out prompts, which pick the best model of the run.
 
 use anyhow::Result;
 use modern::GptModern;
@@ -14,74 +14,68 @@ use crate::ppo_log::PpoLog;
 use crate::prompts::PromptExample;
 use crate::reward_fn::RewardFn;
 
-/// What questions are asked, and when.
+/// Validation set, generation settings and interval.
 #[derive(Debug)]
 pub struct PpoValidator<'a> {
-    /// What is asked. The run may be ended by it, so results are reported of others.
+    /// Validation prompts. They can end the run, so results are reported on other prompts.
     pub prompts: &'a [PromptExample],
-    /// How.
+    /// Settings of generation.
     pub eval_config: CompletionEvalConfig<'a>,
-    /// Steps between two looks; 0 for one at the end.
+    /// Steps between validations; 0: only one at the end.
     pub interval: usize,
-    /// Mean score at which the run ends.
+    /// Mean reward at which the run ends.
     pub target_reward: Option<f64>,
 }
 
 impl PpoValidator<'_> {
-    /// Whether there is one after step `step`.
+    /// Whether a validation is due after step `step`.
     pub fn is_due(&self, step: usize) -> bool {
         self.interval > 0 && step.is_multiple_of(self.interval)
     }
 
-    /// Looks at `twin`, an inference twin of `policy`, which is saved if it is the best so far, or good enough. A look at which a score is
-    /// no number says so and decides nothing.
+    /// Validates `policy` through `inference_policy`, its view for inference, and saves it if it is
+    /// the best so far. A validation with a reward that is not finite raises an alarm and decides
+    /// nothing.
     ///
     /// # Errors
-    /// When a file cannot be written, and those of `scorer`.
+    /// When a file cannot be written, and those of `reward_fn`.
     pub fn run(
         &self,
-        twin: &GptModern,
+        inference_policy: &GptModern,
         policy: &mut TrainState,
-        scorer: &mut RewardFn,
+        reward_fn: &mut RewardFn,
         outputs: &RunOutputs<'_>,
         log: &mut PpoLog,
     ) -> Result<()> {
         let step = policy.progress.step;
         let mut rng = Rng::new(step as u64);
-        let asked = || {
+        let generate = || {
             self.eval_config.generate_and_score(
-                twin,
+                inference_policy,
                 self.prompts,
                 SamplingStrategy::Greedy,
-                scorer,
+                reward_fn,
                 &mut rng,
             )
         };
-        let answers = log.run_untimed(asked)?;
-        if let Some(bad) = non_finite_reward_message(&answers) {
-            return log
-                .log_alarm(step, &format!("the look after step {step} does not count: {bad}"));
+        let completions = log.suspend(generate)?;
+        if let Some(bad) = non_finite_reward_message(&completions) {
+            return log.log_alarm(step, &format!("validation at step {step} is ignored: {bad}"));
         }
-        let found = compute_metrics(self.prompts, &answers);
         let PpoEvalMetrics {
-            reward_mean,
-            exact_match,
-            relaxed_match: form_forgiven,
-            length_mean,
-            eos_rate,
-            ..
-        } = found;
-        let mut said = format!("length {length_mean:.1}, ended {eos_rate:.3}");
-        if let (Some(exact), Some(forgiven)) = (exact_match, form_forgiven) {
-            said = format!("exact match {exact:.3}, with the form forgiven {forgiven:.3}, {said}");
+            reward_mean, exact_match, relaxed_match, length_mean, eos_rate, ..
+        } = compute_metrics(self.prompts, &completions);
+        let mut summary = format!("length {length_mean:.1}, eos {eos_rate:.3}");
+        if let (Some(exact), Some(relaxed)) = (exact_match, relaxed_match) {
+            summary = format!("exact match {exact:.3}, relaxed {relaxed:.3}, {summary}");
         }
-        let figures = json!({
-            "val_exact_match": exact_match, "val_relaxed_match": form_forgiven, "val_length": length_mean,
-            "val_eos_rate": eos_rate,
+        let metrics = json!({
+            "val_exact_match": exact_match, "val_relaxed_match": relaxed_match,
+            "val_length": length_mean, "val_eos_rate": eos_rate,
         });
-        log.log_validation(step, reward_mean, &said, figures)?;
+        log.log_validation(step, reward_mean, &summary, metrics)?;
         policy.progress.target_reached =
-            self.target_reward.is_some_and(|enough| reward_mean >= enough);
+            self.target_reward.is_some_and(|target| reward_mean >= target);
         if policy.progress.update_best_loss(-reward_mean) {
             outputs.save_model(policy)?;
         }

@@ -1,4 +1,5 @@
-//! The program as a user meets it: the demo, a run that is stopped and resumed, adapters, and what is said about bad input.
+//! The program as a user meets it: the demo, a run that is stopped and resumed, adapters, and what
+//! is said about bad input.
 
 #[path = "demo/others.rs"]
 mod others;
@@ -13,14 +14,15 @@ const PART_8: Program = Program(env!("CARGO_BIN_EXE_part_8"));
 
 /// A run of a few steps in `out`, with these flags besides.
 fn train<'a>(out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
-    let small = "train --base-steps 2 --sft-steps 2 --n-layer 1 --n-head 2 --n-embd 16 --steps 4 --batch-size 4 --group-size 2 \
+    let small = "train --base-steps 2 --sft-steps 2 --n-layer 1 --n-head 2 --n-embd 16 --steps 4 \
+    --batch-size 4 --group-size 2 \
                  --examples 40 --eval-examples 6 --threads 1";
     let small = small.split_whitespace().chain(["--out", out]);
     small.chain(more.iter().copied()).collect()
 }
 
 #[test]
-fn a_run_is_trained_resumed_and_compared() {
+fn a_run_trains_resumes_and_evaluates() {
     let folder = tempfile::tempdir().expect("a folder");
     let (whole, parts) = (path_arg(folder.path(), "whole"), path_arg(folder.path(), "parts"));
     PART_8.stdout(&train(&whole, &[]));
@@ -79,7 +81,7 @@ fn a_run_is_trained_resumed_and_compared() {
 }
 
 #[test]
-fn the_demo_shows_answers_before_and_after() {
+fn the_demo_prints_completions_before_and_after() {
     let text = PART_8.stdout(&["--steps", "1", "--threads", "2"]);
     assert!(
         text.contains("before") && text.contains("after") && text.contains("win rate"),
@@ -96,7 +98,7 @@ fn bad_input_is_refused_in_one_line() {
     refused(&["--max-new-tokens", "0"], 2, "--max-new-tokens");
     refused(&["--temperature", "0"], 2, "temperature above 0");
     refused(&["--group-size", "0"], 2, "--group-size");
-    refused(&["--batch-size", "1"], 2, "1 prompts are too few for 2 mini-batches");
+    refused(&["--batch-size", "1"], 2, "1 prompts are too few for 2 minibatches");
     refused(&["--gae-lambda", "1.5"], 2, "--gae-lambda");
     refused(&["--gamma", "0"], 2, "--gamma");
     refused(&["--clip-range", "0"], 2, "--clip-range");
@@ -113,7 +115,7 @@ fn bad_input_is_refused_in_one_line() {
     refused(
         &["--grad-accum-steps", "3"],
         2,
-        "4 prompts are too few for 2 mini-batches in 3 parts each",
+        "4 prompts are too few for 2 minibatches of 3 micro-batches",
     );
     refused(&["--reward", "nowhere/at/all"], 1, "nowhere/at/all");
     refused(&["--reference", "nowhere/at/all"], 1, "nowhere/at/all");

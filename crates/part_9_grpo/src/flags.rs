@@ -15,24 +15,26 @@ use crate::experience::AdvantageConfig;
 use crate::reference::ReferenceUpdate;
 use crate::{Aggregation, Baseline, Kl, Objective, Overlong};
 
-/// How completions are drawn.
+/// Flags of the rollout: group size and sampling.
 #[derive(Debug, Clone, Copy, Serialize, Args)]
 pub struct GrpoRolloutFlags {
-    /// Completions of each prompt
+    /// Group size G: completions sampled per prompt
     #[arg(
-        long, visible_alias = "num-generations", aliases = ["num-completions", "samples", "num-samples"], value_name = "G", default_value = "16"
+        long, visible_alias = "num-generations",
+        aliases = ["num-completions", "samples", "num-samples"], value_name = "G",
+        default_value = "16"
     )]
     pub group_size: NonZeroUsize,
-    /// Below 1 likelier tokens, above 1 wilder ones
+    /// Sampling temperature
     #[arg(
         long, value_name = "T", default_value_t = 1., allow_negative_numbers = true,
         value_parser = positive
     )]
     pub temperature: f64,
-    /// Draw from the K best tokens [default: from all]
+    /// Sample from the K most likely tokens [default: from all]
     #[arg(long, value_name = "K")]
     pub top_k: Option<NonZeroUsize>,
-    /// Draw from the fewest tokens that hold the share P [default: from all]
+    /// Nucleus sampling: sample from the fewest tokens with total probability P [default: from all]
     #[arg(long, value_name = "P", allow_negative_numbers = true, value_parser = probability)]
     pub top_p: Option<f64>,
 }
@@ -80,49 +82,59 @@ impl GrpoRolloutFlags {
     }
 }
 
-/// What is made of what was drawn.
+/// Flags of the GRPO objective: baseline, loss aggregation, clipping, KL.
 #[derive(Debug, Clone, Copy, Serialize, Args)]
 pub struct GrpoObjectiveFlags {
-    /// What a reward is compared with
+    /// Baseline and scaling of the advantages
     #[arg(long, value_enum, default_value_t = Baseline::GroupStd)]
     pub baseline: Baseline,
-    /// Beside the standard deviation, so that a small one makes no large advantage
+    /// ε added to the standard deviation that divides the advantages
     #[arg(
         long, value_name = "X", default_value_t = 1e-4, allow_negative_numbers = true,
         value_parser = non_negative
     )]
     pub advantage_epsilon: f64,
-    /// How much a token counts
-    #[arg(long, visible_alias = "loss-type", alias = "aggregation", value_enum, default_value_t = Aggregation::Token)]
-    pub loss_aggregation: Aggregation,
-    /// How far below 1 a ratio may go
+    /// Loss aggregation: per token (DAPO), per sequence (GRPO's paper), or by Dr. GRPO's constant
     #[arg(
-        long, visible_alias = "epsilon", aliases = ["clip-ratio", "epsilon-low", "clip", "cliprange"], value_name = "X", default_value_t = 0.2, allow_negative_numbers = true,
-        value_parser = probability
+        long, visible_alias = "loss-type", alias = "aggregation", value_enum,
+        default_value_t = Aggregation::Token
+    )]
+    pub loss_aggregation: Aggregation,
+    /// Clip range ε: no gradient when the ratio is below 1 - ε
+    #[arg(
+        long, visible_alias = "epsilon",
+        aliases = ["clip-ratio", "epsilon-low", "clip", "cliprange"], value_name = "X",
+        default_value_t = 0.2, allow_negative_numbers = true, value_parser = probability
     )]
     pub clip_range: f64,
-    /// How far above 1 [default: as far as below]
-    #[arg(long, visible_alias = "epsilon-high", value_name = "X", allow_negative_numbers = true, value_parser = positive)]
+    /// Upper clip range: no gradient when the ratio is above 1 + X (DAPO) [default: --clip-range]
+    #[arg(
+        long, visible_alias = "epsilon-high", value_name = "X", allow_negative_numbers = true,
+        value_parser = positive
+    )]
     pub clip_range_high: Option<f64>,
-    /// How the distance to the reference is estimated in the loss
+    /// KL estimator of the loss
     #[arg(long, alias = "kl", value_enum, default_value_t = Kl::K3Weighted)]
     pub kl_estimator: Kl,
-    /// What that distance weighs; 0 for no reference at all
+    /// KL coefficient β of the loss; 0: no reference model
     #[arg(
-        long, visible_alias = "beta", alias = "kl-coeff", value_name = "X", default_value_t = 0.03, allow_negative_numbers = true,
-        value_parser = non_negative
+        long, visible_alias = "beta", alias = "kl-coeff", value_name = "X", default_value_t = 0.03,
+        allow_negative_numbers = true, value_parser = non_negative
     )]
     pub kl_coef: f64,
-    /// Make the policy its own reference anew every N steps; not with adapters, whose reference is the model without them [default: never]
+    /// Copy the policy to the reference model every N steps; not with LoRA [default: never]
     #[arg(long, alias = "reference-every", value_name = "N", conflicts_with = "lora_rank")]
     pub ref_model_sync_steps: Option<NonZeroUsize>,
-    /// Correct what the sampler noted by what the loss computes, by at most this factor [default: take it as it is]
-    #[arg(long, visible_alias = "vllm-importance-sampling-cap", alias = "importance-cap", value_name = "C", allow_negative_numbers = true, value_parser = positive)]
+    /// Truncated importance sampling: cap on π_old/π_sampler [default: no correction]
+    #[arg(
+        long, visible_alias = "vllm-importance-sampling-cap", alias = "importance-cap",
+        value_name = "C", allow_negative_numbers = true, value_parser = positive
+    )]
     pub importance_sampling_cap: Option<f64>,
-    /// Completions that reach the budget take no part
+    /// Exclude truncated completions from the loss (DAPO's overlong filtering)
     #[arg(long, alias = "mask-truncated", conflicts_with = "overlong_buffer")]
     pub mask_truncated_completions: bool,
-    /// The last N tokens of the budget cost up to 1
+    /// Soft overlong punishment (DAPO): the last N tokens before the limit cost up to 1
     #[arg(long, alias = "overlong-margin", value_name = "N")]
     pub overlong_buffer: Option<NonZeroUsize>,
     /// Discount factor γ: 1, because all tokens of a completion share its advantage

@@ -15,22 +15,26 @@ use tiny_gpt::command::as_usage_error;
 use crate::rewards::describe_reward_rules;
 use crate::{Task, WeightedRewards};
 
-/// What is asked, and what is paid.
+/// Task and reward flags.
 #[derive(Debug, Clone, Serialize, Args)]
 pub struct TaskFlags {
-    /// What is asked
+    /// Task
     #[arg(long, value_enum, default_value_t = Task::Arithmetic)]
     pub task: Task,
-    /// Its problems from a .json or .jsonl file (perhaps .gz), or owner/name:file.jsonl on the Hub: question or prompt, and answer
+    /// Problems (question or prompt, and answer): a .json or .jsonl file, also .gz, or
+    /// owner/name:file.jsonl on the Hub
     #[arg(long, visible_alias = "dataset", alias = "train-file", value_name = "DATA")]
     pub data: Option<String>,
-    /// What is paid for.
+    /// Reward functions with weights.
     #[arg(long, value_name = "MIX", help = reward_help())]
     pub reward: Option<String>,
-    /// Longest completion, in tokens [default: as the task has it]
-    #[arg(long, visible_alias = "max-completion-length", aliases = ["max-gen-length", "resp-len"], value_name = "N")]
+    /// Largest number of tokens per completion [default: the task's]
+    #[arg(
+        long, visible_alias = "max-completion-length", aliases = ["max-gen-length", "resp-len"],
+        value_name = "N"
+    )]
     pub max_new_tokens: Option<NonZeroUsize>,
-    /// Leave out problems whose prompt is longer, in tokens [default: that leave no room for a completion in the context]
+    /// Drop problems with a longer prompt, in tokens [default: those that leave no room to answer]
     #[arg(long, value_name = "N")]
     pub max_prompt_length: Option<NonZeroUsize>,
 }

@@ -1,16 +1,17 @@
-//! `cargo x check`: everything that must be green before a commit, the quick checks first.
+//! `cargo x check`: all checks that must pass before a commit, the quick ones first.
 
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{layers, readmes, root, tiny_text};
+use crate::{layers, readmes, root, tiny_text, words};
 
-/// Runs all checks, stopping at the first that fails.
+/// Runs all checks and stops at the first failure.
 pub(crate) fn run() -> Result<()> {
     cargo(&["fmt", "--all", "--check"], None)?;
     layers::check()?;
     readmes::check(&root())?;
+    words::check(&root())?;
     tiny_text::check(&root())?;
     cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"], None)?;
     cargo(&["doc", "--workspace", "--no-deps"], Some(("RUSTDOCFLAGS", "-D warnings")))?;
@@ -18,9 +19,9 @@ pub(crate) fn run() -> Result<()> {
 }
 
 fn cargo(args: &[&str], variable: Option<(&str, &str)>) -> Result<()> {
-    let shown = format!("cargo {}", args.join(" "));
-    println!("> {shown}");
+    let command = format!("cargo {}", args.join(" "));
+    println!("> {command}");
     let status = Command::new(env!("CARGO")).args(args).envs(variable).status();
-    ensure!(status.with_context(|| shown.clone())?.success(), "{shown} failed");
+    ensure!(status.with_context(|| command.clone())?.success(), "{command} failed");
     Ok(())
 }

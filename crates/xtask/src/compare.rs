@@ -1,7 +1,8 @@
-//! `cargo x compare`: the same work here and in PyTorch, transformers or llama.cpp, in turn, in the same run.
+//! `cargo x compare`: speed of this project relative to PyTorch, transformers or llama.cpp.
 //!
-//! Machines are noisy and differ; what counts is the ratio. Each side is a process that does one piece of work at a
-//! time, so that neither disturbs the other, and gets it anew for each row, so that memory is that row's alone.
+//! Machines differ and are noisy, so the result is a ratio of turns that alternate in the same run.
+//! Each side is a process that does one piece of work at a time, so that the sides do not disturb
+//! each other. Both processes restart for each row, so that peak memory is that of the row.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -13,33 +14,33 @@ use serde_json::{Value, json};
 use crate::root;
 use crate::worker::Worker;
 
-/// What to compare, and how.
+/// Options of the comparison.
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// Print one JSON object per row instead of a table
     #[arg(long)]
     json: bool,
-    /// A Python that has PyTorch (`pip install torch`), and for generation transformers, gguf and llama-cpp-python
+    /// Python with PyTorch (generation also needs transformers, gguf and llama-cpp-python)
     #[arg(long, value_name = "PATH", env = "COURSE_PYTHON", default_value = "python3")]
     python: PathBuf,
-    /// CPU threads of each side
+    /// Number of CPU threads of each side
     #[arg(long, default_value_t = 2)]
     threads: usize,
-    /// Turns that each side gets per row
+    /// Number of turns of each side per row
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// Seconds of a turn
+    /// Duration of a turn in seconds
     #[arg(long, default_value_t = 2.)]
     seconds: f64,
-    /// Only rows whose name contains this
-    #[arg(long, default_value = "")]
+    /// Compare only the rows whose name contains this text
+    #[arg(long, value_name = "TEXT", default_value = "")]
     only: String,
-    /// Generate with the Llama in this .gguf file, too
+    /// Also compare generation with the Llama in this .gguf file
     #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
 }
 
-/// An entry of the worker's list.
+/// Entry of the worker's list of benchmarks.
 #[derive(Deserialize)]
 struct Work {
     name: String,
@@ -49,7 +50,7 @@ struct Work {
     needs: Option<Needs>,
 }
 
-/// What bounds a piece of work, for one call.
+/// Amount of the resource that bounds a call.
 #[derive(Clone, Copy, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Needs {
@@ -57,7 +58,7 @@ enum Needs {
     Bytes(f64),
 }
 
-/// One line of the result.
+/// Row of the result.
 #[derive(Serialize)]
 struct Row {
     work: String,
@@ -76,18 +77,19 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let build = ["build", "--release", "--quiet", "-p", "benches", "--bin", "worker"];
     let status = Command::new(env!("CARGO")).args(build).current_dir(root()).status()?;
     ensure!(status.success(), "cargo {} failed", build.join(" "));
-    let mut list = ours(options);
+    let mut list = our_command(options);
     list.arg("--list");
     if let Some(model) = &options.model {
         list.arg("--model").arg(std::path::absolute(model)?);
     }
-    let list = list.stderr(Stdio::inherit()).output().context("asking for the list of work")?;
-    ensure!(list.status.success(), "there is no list of work");
-    let list: Vec<Work> = serde_json::from_slice(&list.stdout).context("the list of work")?;
-    let chosen: Vec<&Work> = list.iter().filter(|w| w.name.contains(&options.only)).collect();
-    ensure!(!chosen.is_empty(), "no row's name contains `{}`", options.only);
+    let list = list.stderr(Stdio::inherit()).output().context("running the worker with --list")?;
+    ensure!(list.status.success(), "the worker with --list failed");
+    let list: Vec<Work> =
+        serde_json::from_slice(&list.stdout).context("parsing the list of benchmarks")?;
+    let selected: Vec<&Work> = list.iter().filter(|w| w.name.contains(&options.only)).collect();
+    ensure!(!selected.is_empty(), "--only: no row name contains `{}`", options.only);
     let mut rows = Vec::new();
-    for work in chosen {
+    for work in selected {
         eprintln!("{} ...", work.name);
         for row in compare(work, options)? {
             if options.json {
@@ -102,14 +104,14 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn ours(options: &Options) -> Command {
+fn our_command(options: &Options) -> Command {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root().join("target"), PathBuf::from);
     let mut command = Command::new(target.join("release/worker"));
     command.arg(format!("--threads={}", options.threads));
     command
 }
 
-fn theirs(options: &Options) -> Command {
+fn python_command(options: &Options) -> Command {
     let mut command = Command::new(&options.python);
     command
         .arg(root().join("benches/python/worker.py"))
@@ -117,23 +119,24 @@ fn theirs(options: &Options) -> Command {
     command
 }
 
-/// Lets both sides do the work in turn.
+/// Runs the work on both sides in alternating turns.
 fn compare(work: &Work, options: &Options) -> Result<Vec<Row>> {
-    let mut ours = Worker::start(ours(options))?;
-    let mut theirs = Worker::start(theirs(options))
-        .context("the other side did not start; point --python at a Python that has torch")?;
+    let mut ours = Worker::start(our_command(options))?;
+    let mut theirs = Worker::start(python_command(options))
+        .context("the Python worker did not start: set --python to a Python that has torch")?;
     let mut request = work.request.clone();
     request["seconds"] = json!(options.seconds);
-    let mut answers = Vec::new();
+    let mut responses = Vec::new();
     for _ in 0..options.rounds.max(1) {
-        answers.push((ours.ask(&request)?, theirs.ask(&request)?));
+        responses.push((ours.request(&request)?, theirs.request(&request)?));
     }
     let both = |value: &dyn Fn(&Value) -> Option<f64>| -> Option<Vec<(f64, f64)>> {
-        answers.iter().map(|(ours, theirs)| Some((value(ours)?, value(theirs)?))).collect()
+        responses.iter().map(|(ours, theirs)| Some((value(ours)?, value(theirs)?))).collect()
     };
-    let speed = |answer: &Value| Some(work.amount / answer["seconds"].as_f64()?);
+    let speed = |response: &Value| Some(work.amount / response["seconds"].as_f64()?);
     let unit = format!("{}/s", work.unit);
-    let speeds = both(&speed).with_context(|| format!("{}: no seconds", work.name))?;
+    let speeds =
+        both(&speed).with_context(|| format!("{}: a response has no `seconds`", work.name))?;
     let mut rows = vec![Row::new(work.name.clone(), &unit, &speeds)];
     let calls_per_s = rows[0].ours / work.amount;
     match work.needs {
@@ -141,31 +144,33 @@ fn compare(work: &Work, options: &Options) -> Result<Vec<Row>> {
         Some(Needs::Bytes(bytes)) => rows[0].gb_per_s = Some(calls_per_s * bytes / 1e9),
         None => {}
     }
-    // The weights read once per token and nothing else: as far as a text's speed can go.
-    let read = answers
+    // Upper bound of the decoding speed: the weights are read once per token, and nothing else.
+    let plain_read = responses
         .iter()
         .map(|(ours, _)| Some((speed(ours)?, work.amount / ours["read_seconds"].as_f64()?)));
-    let backward = |a: &Value| Some(a["backward"].as_f64()? / a["forward"].as_f64()?);
-    let memory = |answer: &Value| Some(answer["peak_bytes"].as_f64()? / f64::from(1 << 20));
-    for (what, unit, pairs) in [
-        ("against a plain read of the weights: ", &*unit, read.collect()),
+    let backward =
+        |response: &Value| Some(response["backward"].as_f64()? / response["forward"].as_f64()?);
+    let memory = |response: &Value| Some(response["peak_bytes"].as_f64()? / f64::from(1 << 20));
+    for (prefix, unit, pairs) in [
+        ("against a plain read of the weights: ", &*unit, plain_read.collect()),
         ("backward time / forward time: ", "", both(&backward)),
         ("peak memory (less is better): ", "MiB", both(&memory)),
     ] {
-        rows.extend(pairs.map(|pairs| Row::new(format!("{what}{}", work.name), unit, &pairs)));
+        rows.extend(pairs.map(|pairs| Row::new(format!("{prefix}{}", work.name), unit, &pairs)));
     }
     Ok(rows)
 }
 
 impl Row {
-    /// The medians of what both sides reached in each turn.
+    /// Medians of the values of both sides over the turns.
     fn new(work: String, unit: &str, pairs: &[(f64, f64)]) -> Self {
         let median_of = |f: fn(&(f64, f64)) -> f64| median(pairs.iter().map(f).collect());
         Self {
             work,
             ours: median_of(|pair| pair.0),
             theirs: median_of(|pair| pair.1),
-            ratio: median_of(|pair| pair.0 / pair.1), // of each turn: the machine's mood is the same for both
+            // Median of the ratios of the turns: drift of the machine affects both sides of a turn.
+            ratio: median_of(|pair| pair.0 / pair.1),
             unit: unit.to_owned(),
             gflop_per_s: None,
             gb_per_s: None,
@@ -179,14 +184,14 @@ fn median(mut values: Vec<f64>) -> f64 {
 }
 
 fn print_table(rows: &[Row]) {
-    // The best that either side reaches where nothing else is done stands for what the machine can do.
+    // The peak of the machine is the best rate of either side in the rows that measure only it.
     let peak = |name: &str, rate: fn(&Row) -> Option<f64>| {
         let rows = rows.iter().filter(|row| row.work.starts_with(name));
         rows.filter_map(|row| Some(rate(row)? * (row.theirs / row.ours).max(1.))).fold(0., f64::max)
     };
     let flops = peak("matrix product", |row| row.gflop_per_s);
     let bytes = peak("memory read", |row| row.gb_per_s);
-    println!("| work | ours | theirs: PyTorch eager if not named | ratio | rate | of peak |");
+    println!("| work | ours | theirs (PyTorch eager if not named) | ratio | rate | of peak |");
     println!("| --- | --- | --- | --- | --- | --- |");
     for Row { work, ours, theirs, ratio, unit, gflop_per_s, gb_per_s } in rows {
         let number = |x: &f64| if *x < 100. { format!("{x:.2}") } else { format!("{x:.0}") };
@@ -197,7 +202,7 @@ fn print_table(rows: &[Row]) {
         };
         let share = match share.is_finite() {
             true => format!("{:.0} %", 100. * share),
-            false => String::new(), // without a row that shows the peak
+            false => String::new(), // the row that measures the peak was not run
         };
         let (ours, theirs) = (number(ours), number(theirs));
         println!("| {work} | {ours} {unit} | {theirs} {unit} | {ratio:.2} | {rate} | {share} |");

@@ -1,30 +1,33 @@
-//! `cargo x layers`: the direction of the course, read from cargo itself and enforced.
+//! `cargo x layers`: checks the direction of the dependencies, as cargo reports them.
 //!
-//! part_N may use tensor_core and lower parts; tensor_core uses no crate of ours; only examples and benches use all.
+//! part_N may use tensor_core and parts below N; tensor_core uses no other crate of the workspace;
+//! only examples, benches and exercises may use all crates.
 
 use anyhow::{Result, bail};
 use cargo_metadata::MetadataCommand;
 
-/// Fails if a crate depends on one that it must not know.
+/// Fails if a crate depends on one that is not below it.
 pub(crate) fn check() -> Result<()> {
     let metadata = MetadataCommand::new().no_deps().exec()?;
-    let ours: Vec<&str> = metadata.packages.iter().map(|p| p.name.as_str()).collect();
-    let mut wrong = Vec::new();
+    let workspace: Vec<&str> = metadata.packages.iter().map(|p| p.name.as_str()).collect();
+    let mut violations = Vec::new();
     for package in &metadata.packages {
-        for dependency in package.dependencies.iter().filter(|d| ours.contains(&d.name.as_str())) {
+        for dependency in
+            package.dependencies.iter().filter(|d| workspace.contains(&d.name.as_str()))
+        {
             if !may_use(&package.name, &dependency.name) {
-                wrong.push(format!("{} must not depend on {}", package.name, dependency.name));
+                violations.push(format!("{} must not depend on {}", package.name, dependency.name));
             }
         }
     }
-    if !wrong.is_empty() {
-        bail!("the layers are broken: {}", wrong.join("; "));
+    if !violations.is_empty() {
+        bail!("wrong dependencies: {}", violations.join("; "));
     }
-    println!("layers: {} crates, each looks back only", ours.len());
+    println!("layers: {} crates, no dependency on a later one", workspace.len());
     Ok(())
 }
 
-/// Whether crate `user` may depend on our crate `used`.
+/// True if crate `user` may depend on crate `used` of the workspace.
 fn may_use(user: &str, used: &str) -> bool {
     match (part_number(user), part_number(used)) {
         (Some(user), Some(used)) => used < user,
@@ -42,13 +45,13 @@ mod tests {
     use super::may_use;
 
     #[test]
-    fn parts_look_back_and_the_core_knows_nobody() {
+    fn parts_depend_on_earlier_parts_and_the_core_on_none() {
         assert!(may_use("part_10", "part_9"));
         assert!(may_use("part_1", "tensor_core"));
         assert!(may_use("examples", "part_2"));
         assert!(!may_use("part_1", "part_2"));
         assert!(!may_use("part_2", "part_2"));
-        assert!(!may_use("part_2", "part_10"), "as numbers, not as text");
+        assert!(!may_use("part_2", "part_10"), "numbers are compared, not texts");
         assert!(!may_use("part_2", "examples"));
         assert!(!may_use("tensor_core", "part_1"));
         assert!(!may_use("xtask", "tensor_core"));

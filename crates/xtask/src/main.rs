@@ -1,11 +1,13 @@
-//! The project's own chores. `cargo x check` is what to run before a commit.
+//! Development tasks. Run `cargo x check` before a commit.
 
 mod check;
 mod compare;
 mod worker;
 mod layers;
 mod readmes;
+mod rust_text;
 mod tiny_text;
+mod words;
 
 use std::path::{Path, PathBuf};
 
@@ -13,42 +15,45 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
-#[command(name = "cargo x", bin_name = "cargo x", version, about = "The project's own chores")]
+#[command(name = "cargo x", bin_name = "cargo x", version, about = "Development tasks")]
 struct Cli {
     #[command(subcommand)]
-    chore: Chore,
+    task: Task,
 }
 
 #[derive(Subcommand)]
-enum Chore {
-    /// Formatting, lints, docs, layers, texts and tests: all that must be green
+enum Task {
+    /// Run all checks: formatting, layers, READMEs, data, lints, docs and tests
     Check,
-    /// Check that parts only look back
+    /// Check that each part depends on earlier parts only
     Layers,
-    /// Check that CI runs every command that a README shows
+    /// Check that .ci/run runs every command shown in a README
     Readmes,
-    /// Write data/tiny.txt and data/tiny_hi.txt anew from their grammars
+    /// Check names, line lengths and doc comments against GLOSSARY.md and retired-names.txt
+    Words,
+    /// Generate data/tiny.txt and data/tiny_hi.txt from their grammars
     Data {
-        /// Only compare, and fail if a file differs
+        /// Write nothing, and fail if a file differs
         #[arg(long)]
         check: bool,
     },
-    /// Time the same work here and in PyTorch, in turn, and print the ratios
+    /// Compare the speed with PyTorch, transformers and llama.cpp
     Compare(#[command(flatten)] compare::Options),
 }
 
 fn main() -> Result<()> {
-    match Cli::parse().chore {
-        Chore::Check => check::run(),
-        Chore::Layers => layers::check(),
-        Chore::Readmes => readmes::check(&root()),
-        Chore::Data { check: true } => tiny_text::check(&root()),
-        Chore::Compare(options) => compare::run(&options),
-        Chore::Data { check: false } => tiny_text::generate(&root()),
+    match Cli::parse().task {
+        Task::Check => check::run(),
+        Task::Layers => layers::check(),
+        Task::Readmes => readmes::check(&root()),
+        Task::Words => words::check(&root()),
+        Task::Data { check: true } => tiny_text::check(&root()),
+        Task::Compare(options) => compare::run(&options),
+        Task::Data { check: false } => tiny_text::generate(&root()),
     }
 }
 
-/// The repository, wherever the command was typed.
+/// Root of the repository, independent of the working directory.
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }

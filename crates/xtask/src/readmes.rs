@@ -1,7 +1,8 @@
-//! `cargo x readmes`: whether every command that a README shows is one that `.ci/run` runs.
+//! `cargo x readmes`: checks that `.ci/run` runs every command shown in a README.
 //!
-//! Run means: the same program and subcommand with at least the flags that the README shows; their values may be smaller, so
-//! that a run which takes a user minutes takes CI seconds. What is no `cargo run` is named here with who runs it.
+//! A command counts as run if `.ci/run` has the same program and subcommand with at least its
+//! flags. The values may differ, so that a run of minutes takes seconds in CI. Commands other than
+//! `cargo run` are listed here.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,36 +10,37 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-/// Other commands than `cargo run` by how they begin, and where they are run.
-const ELSEWHERE: [(&str, &str); 3] = [
+/// Prefixes of other commands that READMEs may show, and the place where they run.
+const OTHER_COMMANDS: [(&str, &str); 3] = [
     ("cargo test", "`cargo x check` runs all tests"),
     ("cargo bench", "`.ci/run` runs each benchmark once"),
-    ("cargo x compare", "needs PyTorch; its pieces are tested"),
+    ("cargo x compare", "needs PyTorch; its parts are tested"),
 ];
 
-/// A `cargo run`: its program, then its subcommand if it has one, and its flags.
+/// A `cargo run` command: its program and subcommand, and the names of its flags.
 #[derive(Debug, PartialEq, Eq)]
-struct Shown {
+struct RunCommand {
     program: Vec<String>,
     flags: BTreeSet<String>,
 }
 
 /// # Errors
-/// Names each command that nothing runs.
+/// When `.ci/run` lacks a command; the message lists all of them.
 pub(crate) fn check(root: &Path) -> Result<()> {
     let ci = read(&root.join(".ci/run"))?;
-    let run: Vec<Shown> = ci.lines().filter_map(shown).collect();
-    ensure!(!run.is_empty(), ".ci/run runs nothing");
+    let ci = join_continued_lines(&ci);
+    let ci_commands: Vec<RunCommand> = ci.lines().filter_map(parse_command).collect();
+    ensure!(!ci_commands.is_empty(), ".ci/run has no `cargo run` command");
     let mut missing = Vec::new();
     for path in readmes(root)? {
-        let text = read(&path)?;
-        for line in commands(&text).filter(|line| !is_run(line, &run)) {
+        let text = join_continued_lines(&read(&path)?);
+        for line in commands(&text).filter(|line| !is_run(line, &ci_commands)) {
             missing.push(format!("{}: {line}", path.strip_prefix(root).unwrap_or(&path).display()));
         }
     }
     ensure!(
         missing.is_empty(),
-        "nothing in .ci/run runs, with these flags:\n  {}",
+        "add these commands to .ci/run, with at least these flags:\n  {}",
         missing.join("\n  ")
     );
     Ok(())
@@ -48,7 +50,7 @@ fn read(path: &Path) -> Result<String> {
     fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))
 }
 
-/// The README of the project, and those of its folders.
+/// Paths of the READMEs of the workspace, of its crates and of its folders.
 fn readmes(root: &Path) -> Result<Vec<PathBuf>> {
     let mut all = vec![root.join("README.md")];
     for entry in fs::read_dir(root.join("crates"))?.chain(fs::read_dir(root)?) {
@@ -60,38 +62,44 @@ fn readmes(root: &Path) -> Result<Vec<PathBuf>> {
     Ok(all)
 }
 
-/// The lines of the `sh` blocks of `text` that call cargo, without their comments.
+/// Joins lines that end with a backslash to the next line.
+fn join_continued_lines(text: &str) -> String {
+    text.replace("\\\n", " ")
+}
+
+/// Lines of the `sh` blocks of `text` that call cargo, without comments.
 fn commands(text: &str) -> impl Iterator<Item = &str> {
-    let mut inside = false;
+    let mut in_block = false;
     text.lines().filter_map(move |line| {
         if line.starts_with("```") {
-            inside = line == "```sh";
+            in_block = line == "```sh";
         }
         let command = line.split(" #").next().unwrap_or_default().trim();
-        (inside && command.contains("cargo ")).then_some(command)
+        (in_block && command.contains("cargo ")).then_some(command)
     })
 }
 
-fn is_run(line: &str, run: &[Shown]) -> bool {
-    let Some(Shown { program, flags }) = shown(line) else {
-        return ELSEWHERE.iter().any(|(begin, _)| line.starts_with(begin));
+/// True if one of `ci_commands` covers the command `line`.
+fn is_run(line: &str, ci_commands: &[RunCommand]) -> bool {
+    let Some(RunCommand { program, flags }) = parse_command(line) else {
+        return OTHER_COMMANDS.iter().any(|(prefix, _)| line.starts_with(prefix));
     };
     flags.contains("--help")
-        || run.iter().any(|other| other.program == program && flags.is_subset(&other.flags))
+        || ci_commands.iter().any(|other| other.program == program && flags.is_subset(&other.flags))
 }
 
-/// What the line runs, if it is a `cargo run`.
-fn shown(line: &str) -> Option<Shown> {
+/// Parses a `cargo run` command; `None` for other lines.
+fn parse_command(line: &str) -> Option<RunCommand> {
     let (_, line) = line.split_once("cargo run ")?;
-    let (cargo, program) = line.split_once(" -- ").unwrap_or((line, ""));
-    let mut words = cargo.split_whitespace();
+    let (cargo_args, program_args) = line.split_once(" -- ").unwrap_or((line, ""));
+    let mut words = cargo_args.split_whitespace();
     words.find(|word| ["-p", "--example"].contains(word))?;
-    let mut names = vec![words.next()?.to_string()];
-    let mut words = program.split_whitespace().peekable();
-    names.extend(words.next_if(|word| !word.starts_with('-')).map(String::from));
+    let mut program_and_subcommand = vec![words.next()?.to_string()];
+    let mut words = program_args.split_whitespace().peekable();
+    program_and_subcommand.extend(words.next_if(|word| !word.starts_with('-')).map(String::from));
     let flags = words.filter(|word| word.starts_with("--"));
     let flags = flags.map(|flag| flag.split('=').next().unwrap_or(flag).to_string()).collect();
-    Some(Shown { program: names, flags })
+    Some(RunCommand { program: program_and_subcommand, flags })
 }
 
 #[cfg(test)]
@@ -99,22 +107,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_command_is_run_where_its_flags_are() {
-        let ci =
-            ["cargo run --release -p part_6 -- train --steps 5 --data everyday --out x # short"];
-        let run: Vec<Shown> = ci.iter().filter_map(|line| shown(line)).collect();
-        assert!(is_run("cargo run --release -p part_6 -- train --data my.jsonl", &run));
-        assert!(!is_run("cargo run --release -p part_6 -- train --merge", &run));
-        assert!(!is_run("cargo run --release -p part_6 -- eval --data my.jsonl", &run));
-        assert!(!is_run("cargo run --release -p part_6", &run));
-        assert!(!is_run("cargo build", &run));
-        assert!(is_run("cargo test -p part_6", &run));
+    fn a_command_needs_its_program_subcommand_and_flags_in_ci() {
+        let ci = "cargo run --release -p part_6 -- train --steps 5 --data everyday --out x # short";
+        let ci_commands: Vec<RunCommand> = ci.lines().filter_map(parse_command).collect();
+        assert!(is_run("cargo run --release -p part_6 -- train --data my.jsonl", &ci_commands));
+        assert!(!is_run("cargo run --release -p part_6 -- train --merge", &ci_commands));
+        assert!(!is_run("cargo run --release -p part_6 -- eval --data my.jsonl", &ci_commands));
+        assert!(!is_run("cargo run --release -p part_6", &ci_commands));
+        assert!(!is_run("cargo build", &ci_commands));
+        assert!(is_run("cargo test -p part_6", &ci_commands));
     }
 
     #[test]
-    fn only_what_stands_in_a_shell_block_is_a_command() {
+    fn only_lines_of_shell_blocks_are_commands() {
         let text =
             "cargo run -p a\n```sh\ncargo run -p b   # why\n```\n```text\ncargo run -p c\n```\n";
         assert_eq!(commands(text).collect::<Vec<_>>(), ["cargo run -p b"]);
+    }
+
+    #[test]
+    fn a_continued_line_is_one_command() {
+        let text = join_continued_lines("```sh\ncargo run -p a -- train \\\n  --steps 5\n```\n");
+        let command = commands(&text).next().and_then(parse_command).expect("a command");
+        assert_eq!(command.program, ["a", "train"]);
+        assert!(command.flags.contains("--steps"));
     }
 }

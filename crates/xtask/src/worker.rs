@@ -1,4 +1,4 @@
-//! A process that answers each line with a line, both of them JSON: either side of the comparison.
+//! A worker process of the comparison: reads requests and writes responses, one line of JSON each.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -6,49 +6,53 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
-/// The process.
+/// A running worker process.
 pub(crate) struct Worker {
     child: Child,
     requests: Option<ChildStdin>,
-    answers: BufReader<ChildStdout>,
+    responses: BufReader<ChildStdout>,
 }
 
 impl Worker {
-    /// Starts it and waits until it says that it is ready.
+    /// Starts the process and waits for its ready message.
     pub(crate) fn start(mut command: Command) -> Result<Self> {
-        let shown = format!("{command:?}");
+        let command_line = format!("{command:?}");
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .with_context(|| format!("starting {shown}"))?;
-        let (requests, answers) = (child.stdin.take(), child.stdout.take());
-        let answers = BufReader::new(answers.context("its output is piped")?);
-        let mut worker = Self { child, requests, answers };
-        let ready = worker.answer().with_context(|| format!("starting {shown}"))?;
-        ensure!(ready["ready"] == json!(true), "{shown} began with {ready}");
+            .with_context(|| format!("starting {command_line}"))?;
+        let (requests, responses) = (child.stdin.take(), child.stdout.take());
+        let responses = BufReader::new(responses.context("stdout is not piped")?);
+        let mut worker = Self { child, requests, responses };
+        let ready = worker.read_response().with_context(|| format!("starting {command_line}"))?;
+        ensure!(
+            ready["ready"] == json!(true),
+            "{command_line} sent {ready} instead of a ready message"
+        );
         Ok(worker)
     }
 
-    pub(crate) fn ask(&mut self, request: &Value) -> Result<Value> {
-        let requests = self.requests.as_mut().context("its input is piped")?;
+    /// Sends a request and waits for the response.
+    pub(crate) fn request(&mut self, request: &Value) -> Result<Value> {
+        let requests = self.requests.as_mut().context("stdin is not piped")?;
         writeln!(requests, "{request}")?;
-        let answer = self.answer()?;
-        if let Some(error) = answer.get("error") {
+        let response = self.read_response()?;
+        if let Some(error) = response.get("error") {
             bail!("{request}: {error}");
         }
-        Ok(answer)
+        Ok(response)
     }
 
-    fn answer(&mut self) -> Result<Value> {
+    fn read_response(&mut self) -> Result<Value> {
         let mut line = String::new();
-        ensure!(self.answers.read_line(&mut line)? > 0, "it ended without an answer");
-        serde_json::from_str(&line).with_context(|| format!("its answer {line:?}"))
+        ensure!(self.responses.read_line(&mut line)? > 0, "the process ended without a response");
+        serde_json::from_str(&line).with_context(|| format!("the response is not JSON: {line:?}"))
     }
 }
 
 impl Drop for Worker {
-    /// Closes its input, which ends it, and waits for that.
+    /// Closes the input, which ends the process, and waits for its exit.
     fn drop(&mut self) {
         self.requests = None;
         let _ = self.child.wait();

@@ -14,13 +14,13 @@ fn targets_are_the_inputs_one_token_later() -> Result<()> {
     for (inputs, targets) in inputs.iter().zip(&targets) {
         assert_eq!(inputs[1..], targets[..2].iter().map(|&t| t as u32).collect::<Vec<_>>());
         let last = inputs[2] as usize;
-        assert_eq!(targets[2], last as i64 + 1, "the alphabet goes on");
+        assert_eq!(targets[2], last as i64 + 1, "the next letter of the alphabet");
     }
     Ok(())
 }
 
 #[test]
-fn every_window_is_drawn_the_first_and_the_last_too() -> Result<()> {
+fn random_batches_contain_every_window_including_first_and_last() -> Result<()> {
     let tokens = ByteTokenizer.encode("abcdefg");
     let batch = Batch::random(&tokens, 300, 3, &mut Rng::new(0), &CPU)?;
     let inputs = batch.inputs.to_vec2::<u32>()?;
@@ -30,7 +30,7 @@ fn every_window_is_drawn_the_first_and_the_last_too() -> Result<()> {
 }
 
 #[test]
-fn consecutive_windows_predict_every_token_but_the_first_exactly_once() -> Result<()> {
+fn consecutive_windows_predict_each_token_but_the_first_once() -> Result<()> {
     for n in [2, 3, 4, 7, 12, 13, 14, 25] {
         let tokens: Vec<u32> = (0..n).collect();
         let mut predicted = Vec::new();
@@ -54,7 +54,7 @@ fn the_corpus_is_split_without_overlap_or_loss() {
 }
 
 #[test]
-fn missing_empty_and_too_short_files_are_errors_that_say_so() -> Result<()> {
+fn a_missing_empty_or_too_short_file_is_reported() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("text");
     let error = |path: &std::path::Path| format!("{:#}", ByteCorpus::open(path).unwrap_err());
@@ -62,7 +62,7 @@ fn missing_empty_and_too_short_files_are_errors_that_say_so() -> Result<()> {
     std::fs::write(&path, "")?;
     assert!(error(&path).contains("text is empty"));
     std::fs::write(&path, b"no \xFF UTF-8 at all \xC3")?;
-    let corpus = ByteCorpus::open(&path)?; // any bytes will do
+    let corpus = ByteCorpus::open(&path)?; // the bytes need not be UTF-8
     let error = corpus.ensure_fits_context(16).unwrap_err().to_string();
     assert!(error.contains("the validation part has 2 tokens"), "{error}");
     assert!(corpus.ensure_fits_context(1).is_ok());

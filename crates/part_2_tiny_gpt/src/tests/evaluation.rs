@@ -2,12 +2,12 @@ use anyhow::Result;
 use candle_core::DType;
 use tensor_core::ops::cross_entropy;
 
-use super::{CPU, fresh};
+use super::{CPU, new_model};
 use crate::{Batch, evaluate};
 
 #[test]
-fn the_loss_is_the_mean_over_all_tokens_however_they_are_batched() -> Result<()> {
-    let (model, _) = fresh(0, DType::F32)?;
+fn the_loss_is_the_mean_over_all_tokens_for_any_batch_size() -> Result<()> {
+    let (model, _) = new_model(0, DType::F32)?;
     let tokens: Vec<u32> = (0..45).map(|i| i * 37 % 256).collect();
     let mut nats = 0.;
     for start in (0..44).step_by(8) {
@@ -17,17 +17,17 @@ fn the_loss_is_the_mean_over_all_tokens_however_they_are_batched() -> Result<()>
         nats += loss.to_scalar::<f32>()? * batch.targets.elem_count() as f32;
     }
     for batch_size in [1, 2, 3, 100] {
-        let found = evaluate(&model, &tokens, batch_size, &CPU)?;
-        assert_eq!(found.tokens, 44);
-        assert!((found.loss - f64::from(nats) / 44.).abs() < 1e-5);
-        assert!((found.bits_per_byte - found.loss / 2f64.ln()).abs() < 1e-12);
+        let metrics = evaluate(&model, &tokens, batch_size, &CPU)?;
+        assert_eq!(metrics.tokens, 44);
+        assert!((metrics.loss - f64::from(nats) / 44.).abs() < 1e-5);
+        assert!((metrics.bits_per_byte - metrics.loss / 2f64.ln()).abs() < 1e-12);
     }
     Ok(())
 }
 
 #[test]
-fn fewer_than_two_tokens_are_an_error() -> Result<()> {
-    let (model, _) = fresh(0, DType::F32)?;
+fn evaluating_fewer_than_two_tokens_is_an_error() -> Result<()> {
+    let (model, _) = new_model(0, DType::F32)?;
     let error = evaluate(&model, &[1], 4, &CPU).unwrap_err().to_string();
     assert!(error.contains("1 tokens are too few to predict any"), "{error}");
     Ok(())

@@ -3,7 +3,7 @@ use tensor_core::ops::cross_entropy;
 use tensor_core::testing::{assert_close, assert_gradients_flow};
 use tensor_core::{Parameters, WeightDecay, backward};
 
-use super::{CPU, fresh, tiny};
+use super::{CPU, new_model, tiny_config};
 use crate::{Batch, Gpt, GptConfig};
 
 fn ids() -> Result<Tensor> {
@@ -11,16 +11,16 @@ fn ids() -> Result<Tensor> {
 }
 
 #[test]
-fn every_parameter_learns() -> Result<()> {
-    let (model, parameters) = fresh(0, DType::F32)?;
+fn every_parameter_gets_a_gradient() -> Result<()> {
+    let (model, parameters) = new_model(0, DType::F32)?;
     let batch = Batch::from_starts(&(0..=255).collect::<Vec<u32>>(), &[0, 90], 8, &CPU).unwrap();
     let loss = cross_entropy(&model.forward(&batch.inputs)?, &batch.targets)?;
     assert_gradients_flow(&parameters, &backward(&loss)?)
 }
 
 #[test]
-fn a_fresh_model_knows_nothing_and_says_so() -> Result<()> {
-    let (model, _) = fresh(0, DType::F32)?;
+fn a_new_model_has_a_loss_near_log_v() -> Result<()> {
+    let (model, _) = new_model(0, DType::F32)?;
     let targets = Tensor::new(&[[9i64, 8, 7, 6, 50], [51, 52, 53, 54, 55]], &CPU)?;
     let loss = cross_entropy(&model.forward(&ids()?)?, &targets)?.to_scalar::<f32>()?;
     // Logits of standard deviation 0.02·√16 = 0.08, ten targets: four standard errors are 0.1.
@@ -29,8 +29,8 @@ fn a_fresh_model_knows_nothing_and_says_so() -> Result<()> {
 }
 
 #[test]
-fn logits_depend_on_the_past_alone() -> Result<()> {
-    let (model, _) = fresh(0, DType::F64)?;
+fn logits_do_not_depend_on_future_tokens() -> Result<()> {
+    let (model, _) = new_model(0, DType::F64)?;
     let past = |last: u32| {
         let ids = Tensor::new(&[[7u32, 8, 9, last]], &CPU)?;
         model.forward(&ids)?.narrow(1, 0, 3)
@@ -39,15 +39,15 @@ fn logits_depend_on_the_past_alone() -> Result<()> {
 }
 
 #[test]
-fn the_next_logits_are_the_last_of_all_logits() -> Result<()> {
-    let (model, _) = fresh(0, DType::F64)?;
+fn next_logits_equal_the_last_row_of_forward() -> Result<()> {
+    let (model, _) = new_model(0, DType::F64)?;
     let all = model.forward(&ids()?)?;
     assert_eq!(all.dims(), [2, 5, 256]);
     assert_close(&model.next_logits(&ids()?)?, &all.narrow(1, 4, 1)?.squeeze(1)?, 1e-12)
 }
 
 #[test]
-fn the_number_of_parameters_follows_gpt2s_formula() -> Result<()> {
+fn the_parameter_count_follows_gpt2s_formula() -> Result<()> {
     let mut gpt2_small =
         GptConfig { vocab_size: 50_257, ..GptConfig::byte_level(1024, 12, 12, 768) };
     assert_eq!(gpt2_small.parameter_count(), 124_439_808.);
@@ -61,7 +61,7 @@ fn the_number_of_parameters_follows_gpt2s_formula() -> Result<()> {
 }
 
 #[test]
-fn weights_start_as_gpt2s_and_only_matrices_decay() -> Result<()> {
+fn initial_weights_follow_gpt2_and_only_matrices_decay() -> Result<()> {
     let mut parameters = Parameters::seeded(0, DType::F32, &CPU);
     Gpt::new(&GptConfig::byte_level(64, 2, 2, 64), parameters.root())?;
     for parameter in parameters.iter() {
@@ -69,7 +69,7 @@ fn weights_start_as_gpt2s_and_only_matrices_decay() -> Result<()> {
         let values = parameter.var.flatten_all()?.to_vec1::<f32>()?;
         let n = values.len() as f32;
         let std = (values.iter().map(|x| x * x).sum::<f32>() / n).sqrt();
-        let matrix = name.contains("c_") && name.ends_with("weight");
+        let is_matrix = name.contains("c_") && name.ends_with("weight");
         let expected = match name {
             _ if name.ends_with("bias") => 0.,
             _ if name.contains("ln_") => 1.,
@@ -77,14 +77,14 @@ fn weights_start_as_gpt2s_and_only_matrices_decay() -> Result<()> {
             _ => 0.02,
         };
         assert!((std - expected).abs() <= 4. * expected / (2. * n).sqrt() + 1e-9, "{name}: {std}");
-        assert_eq!(parameter.weight_decay == WeightDecay::Yes, matrix, "{name}");
+        assert_eq!(parameter.weight_decay == WeightDecay::Yes, is_matrix, "{name}");
     }
     Ok(())
 }
 
 #[test]
-fn attention_maps_come_one_per_block_and_head() -> Result<()> {
-    let (model, _) = fresh(0, DType::F64)?;
+fn attention_weights_has_one_map_per_block_and_head() -> Result<()> {
+    let (model, _) = new_model(0, DType::F64)?;
     let maps = model.attention_weights(&ids()?)?;
     assert_eq!(maps.len(), 2);
     assert_eq!(maps[1].dims(), [2, 2, 5, 5]);
@@ -92,15 +92,15 @@ fn attention_maps_come_one_per_block_and_head() -> Result<()> {
 }
 
 #[test]
-fn a_text_longer_than_the_block_and_impossible_sizes_are_errors() -> Result<()> {
-    let (model, _) = fresh(0, DType::F32)?;
+fn a_text_longer_than_the_context_or_invalid_sizes_are_errors() -> Result<()> {
+    let (model, _) = new_model(0, DType::F32)?;
     let error = model.forward(&Tensor::zeros((1, 9), DType::U32, &CPU)?).unwrap_err().to_string();
-    assert!(error.contains("9 tokens do not fit a model with block_size 8"), "{error}");
-    let mut broken = tiny();
-    broken.block.n_head = 3;
+    assert!(error.contains("9 tokens do not fit"), "{error}");
+    let mut invalid = tiny_config();
+    invalid.block.n_head = 3;
     let mut parameters = Parameters::seeded(0, DType::F32, &CPU);
-    assert!(Gpt::new(&broken, parameters.root()).is_err());
-    broken = GptConfig { context_len: 0, ..tiny() };
-    assert!(Gpt::new(&broken, parameters.root()).is_err());
+    assert!(Gpt::new(&invalid, parameters.root()).is_err());
+    invalid = GptConfig { context_len: 0, ..tiny_config() };
+    assert!(Gpt::new(&invalid, parameters.root()).is_err());
     Ok(())
 }

@@ -7,10 +7,11 @@ use tensor_core::ops::cross_entropy;
 use tensor_core::testing::assert_close;
 use tensor_core::{Parameters, backward, weights};
 
-use super::{CPU, fresh};
+use super::{CPU, new_model};
 use crate::{Gpt, GptConfig, model_folder};
 
-/// A random GPT-2 that `transformers` made, and its answers (`scripts/golden_gpt2.py`).
+/// A random GPT-2 made by `transformers`, with its logits, loss and gradient norms
+/// (`scripts/golden_gpt2.py`).
 fn golden() -> (PathBuf, Value) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/gpt2");
     let text = std::fs::read_to_string(folder.join("golden.json")).unwrap();
@@ -26,21 +27,22 @@ fn error<T>(result: Result<T>) -> String {
 }
 
 #[test]
-fn a_model_of_transformers_gives_its_logits_here() -> Result<()> {
+fn logits_match_transformers() -> Result<()> {
     let (folder, golden) = golden();
     let (_, parameters) = model_folder::open(&folder, 0, &CPU)?;
     let config = model_folder::open(&folder, 0, &CPU)?.0.config().to_owned();
-    let model = Gpt::new(&config, parameters.for_inference().root())?; // its config has dropout 0.1
+    // The inference copy ignores the dropout of 0.1 in the config.
+    let model = Gpt::new(&config, parameters.for_inference().root())?;
     for sequence in golden["sequences"].as_array().unwrap() {
         let logits: Vec<Vec<f32>> = serde_json::from_value(sequence["logits"].clone())?;
-        let found = model.forward(&Tensor::new(ids(sequence), &CPU)?.unsqueeze(0)?)?.squeeze(0)?;
-        assert_close(&found, &Tensor::new(logits, &CPU)?, 1e-4)?;
+        let output = model.forward(&Tensor::new(ids(sequence), &CPU)?.unsqueeze(0)?)?.squeeze(0)?;
+        assert_close(&output, &Tensor::new(logits, &CPU)?, 1e-4)?;
     }
     Ok(())
 }
 
 #[test]
-fn its_loss_and_every_gradient_norm_agree_too() -> Result<()> {
+fn loss_and_gradient_norms_match_transformers() -> Result<()> {
     let (folder, golden) = golden();
     let opened = model_folder::open(&folder, 0, &CPU)?;
     let mut config = *opened.0.config();
@@ -69,9 +71,9 @@ fn its_loss_and_every_gradient_norm_agree_too() -> Result<()> {
 }
 
 #[test]
-fn saving_and_opening_changes_nothing() -> Result<()> {
+fn saving_and_loading_a_model_does_not_change_it() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let (model, parameters) = fresh(3, DType::F32)?;
+    let (model, parameters) = new_model(3, DType::F32)?;
     model_folder::save(folder.path(), model.config(), &parameters)?;
     let (opened, _) = model_folder::open(folder.path(), 0, &CPU)?;
     assert_eq!(opened.config(), model.config());
@@ -85,7 +87,7 @@ fn saving_and_opening_changes_nothing() -> Result<()> {
 }
 
 #[test]
-fn names_without_prefix_and_old_mask_tensors_open_as_on_the_hub() -> Result<()> {
+fn tensors_without_prefix_and_old_mask_tensors_are_accepted() -> Result<()> {
     let (source, golden) = golden();
     let folder = tempfile::tempdir()?;
     std::fs::copy(source.join("config.json"), folder.path().join("config.json"))?;
@@ -111,21 +113,21 @@ fn names_without_prefix_and_old_mask_tensors_open_as_on_the_hub() -> Result<()> 
 }
 
 #[test]
-fn damaged_and_foreign_folders_are_refused_by_name() -> Result<()> {
+fn damaged_and_unsupported_folders_give_a_clear_error() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let path = folder.path();
     let open = || error(model_folder::open(path, 0, &CPU));
     assert!(open().contains("config.json: No such file"), "{}", open());
 
-    let (model, parameters) = fresh(0, DType::F32)?;
+    let (model, parameters) = new_model(0, DType::F32)?;
     model_folder::save(path, model.config(), &parameters)?;
     let config: Value = serde_json::from_slice(&std::fs::read(path.join("config.json"))?)?;
     for (key, value, expected) in [
         ("model_type", json!("llama"), "model_type is `llama`, expected `gpt2`"),
         ("n_inner", json!(17), "n_inner is 17"),
-        ("n_layer", json!(-2), "`n_layer` must be a whole number from 0 up"),
-        ("n_layer", json!(0), "none may be 0"),
-        ("n_head", json!(5), "n_embd 16 cannot be divided among 5 heads"),
+        ("n_layer", json!(-2), "`n_layer` must be a non-negative integer"),
+        ("n_layer", json!(0), "each must be at least 1"),
+        ("n_head", json!(5), "n_embd 16 is not divisible by n_head 5"),
         ("n_layer", json!(3), "tensor `h.2.ln_1.weight` is missing"),
         ("n_layer", json!(1), "unexpected tensor `h.1."),
         ("n_positions", json!(9), "wpe.weight has shape [8, 16], the model expects [9, 16]"),
@@ -143,28 +145,28 @@ fn damaged_and_foreign_folders_are_refused_by_name() -> Result<()> {
     std::fs::write(path.join("config.json"), config.to_string())?;
     let bytes = std::fs::read(path.join("model.safetensors"))?;
     std::fs::write(path.join("model.safetensors"), &bytes[..bytes.len() / 2])?;
-    assert!(open().contains("model.safetensors is no whole safetensors file"), "{}", open());
+    assert!(open().contains("model.safetensors is no"), "{}", open());
     std::fs::remove_file(path.join("model.safetensors"))?;
     assert!(open().contains("model.safetensors: No such file"), "{}", open());
     Ok(())
 }
 
 #[test]
-fn a_model_with_another_tokenizer_is_not_read_as_bytes() -> Result<()> {
+fn a_model_with_another_tokenizer_is_not_opened_as_byte_level() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let config = GptConfig { vocab_size: 300, ..super::tiny() };
+    let config = GptConfig { vocab_size: 300, ..super::tiny_config() };
     let mut parameters = Parameters::seeded(0, DType::F32, &CPU);
     Gpt::new(&config, parameters.root())?;
     model_folder::save(folder.path(), &config, &parameters)?;
     assert!(!folder.path().join("tokenizer.json").exists());
-    let other = error(model_folder::open_byte_level(folder.path(), &CPU));
-    assert!(other.contains("this part reads bytes (vocabulary 300, not 256)"), "{other}");
+    let message = error(model_folder::open_byte_level(folder.path(), &CPU));
+    assert!(message.contains("this part reads bytes (vocabulary 300, not 256)"), "{message}");
 
-    let (model, parameters) = fresh(0, DType::F32)?;
+    let (model, parameters) = new_model(0, DType::F32)?;
     model_folder::save(folder.path(), model.config(), &parameters)?;
     assert!(model_folder::open_byte_level(folder.path(), &CPU).is_ok());
     std::fs::write(folder.path().join("tokenizer.json"), r#"{"model":{"vocab":{"a":0}}}"#)?;
-    let other = error(model_folder::open_byte_level(folder.path(), &CPU));
-    assert!(other.contains("has a tokenizer of its own"), "{other}");
+    let message = error(model_folder::open_byte_level(folder.path(), &CPU));
+    assert!(message.contains("has another tokenizer"), "{message}");
     Ok(())
 }

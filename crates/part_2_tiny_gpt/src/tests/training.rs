@@ -5,7 +5,7 @@ use anyhow::Result;
 use candle_core::DType;
 use tensor_core::{AdamWConfig, Parameters};
 
-use super::{CPU, tiny};
+use super::{CPU, tiny_config};
 use crate::training_memory::ensure_fits_in;
 use crate::{ByteCorpus, Gpt, LmEvalMetrics, LrDecay, RunFolder, TrainConfig, TrainLog, train};
 
@@ -25,7 +25,7 @@ fn corpus() -> ByteCorpus {
 }
 
 fn run(folder: &Path, config: &TrainConfig, dropout: f64) -> Result<LmEvalMetrics> {
-    let mut gpt_config = tiny();
+    let mut gpt_config = tiny_config();
     gpt_config.block.dropout = dropout;
     let mut parameters = Parameters::seeded(1, DType::F32, &CPU);
     let model = Gpt::new(&gpt_config, parameters.root())?;
@@ -38,36 +38,36 @@ fn weights(folder: &Path) -> Vec<u8> {
 }
 
 #[test]
-fn what_training_needs_is_compared_with_what_is_free() {
+fn a_model_larger_than_the_free_memory_is_refused() {
     assert!(ensure_fits_in(1e9, 16e9).is_ok());
     let error = ensure_fits_in(1e9, 15.9e9).unwrap_err().to_string();
     assert!(error.contains("1000.0 million parameters") && error.contains("16.0 GB"), "{error}");
 }
 
 #[test]
-fn the_learning_rate_rises_over_a_twentieth_and_then_stays_or_falls() {
-    let rates = |lr_decay| -> Vec<f64> {
-        let config = TrainConfig { steps: 40, lr: 3., lr_scheduler: lr_decay, ..CONFIG };
+fn the_learning_rate_warms_up_over_5_percent_then_stays_or_decays() {
+    let lrs = |lr_scheduler| -> Vec<f64> {
+        let config = TrainConfig { steps: 40, lr: 3., lr_scheduler, ..CONFIG };
         [0, 1, 2, 20, 39].map(|step| config.lr_at(step)).to_vec()
     };
-    assert_eq!(rates(LrDecay::Constant), [1., 2., 3., 3., 3.]);
+    assert_eq!(lrs(LrDecay::Constant), [1., 2., 3., 3., 3.]);
     let linear = [1., 2., 3. * 38. / 40., 1.5, 3. / 40.];
     let close = |(a, b): (&f64, &f64)| (a - b).abs() < 1e-12;
-    assert!(rates(LrDecay::Linear).iter().zip(&linear).all(close));
+    assert!(lrs(LrDecay::Linear).iter().zip(&linear).all(close));
 }
 
 #[test]
-fn the_loss_falls_far_below_guessing() -> Result<()> {
+fn training_lowers_the_loss_below_that_of_letter_frequencies() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let config = TrainConfig { steps: 120, eval_interval: 40, ..CONFIG };
     let best = run(folder.path(), &config, 0.)?;
-    assert!(best.loss < 1.2, "{best:?}"); // 2.3 would be knowing how often each letter occurs
-    assert_eq!(best.tokens, 47); // 480 bytes, a tenth held out, the first of them not predicted
+    assert!(best.loss < 1.2, "{best:?}"); // letter frequencies alone give 2.3
+    assert_eq!(best.tokens, 47); // a tenth of 480 bytes, without its first, which is not predicted
     Ok(())
 }
 
 #[test]
-fn the_same_seed_writes_the_same_bytes() -> Result<()> {
+fn the_same_seed_gives_the_same_weights_bit_for_bit() -> Result<()> {
     let (a, b) = (tempfile::tempdir()?, tempfile::tempdir()?);
     run(a.path(), &CONFIG, 0.1)?;
     run(b.path(), &CONFIG, 0.1)?;
@@ -76,23 +76,23 @@ fn the_same_seed_writes_the_same_bytes() -> Result<()> {
 }
 
 #[test]
-fn evaluating_and_sampling_do_not_disturb_training() -> Result<()> {
-    let (often, once) = (tempfile::tempdir()?, tempfile::tempdir()?);
-    // The last step's model is the best one here, so both runs save the same step.
-    let busy = TrainConfig { eval_interval: 5, sample_interval: 7, ..CONFIG };
-    let quiet = TrainConfig { eval_interval: 1000, ..CONFIG };
-    let (a, b) = (run(often.path(), &busy, 0.2)?, run(once.path(), &quiet, 0.2)?);
+fn evaluation_and_sampling_do_not_change_the_training() -> Result<()> {
+    let (first, second) = (tempfile::tempdir()?, tempfile::tempdir()?);
+    // Here the model of the last step is the best one, so both runs save the same step.
+    let frequent = TrainConfig { eval_interval: 5, sample_interval: 7, ..CONFIG };
+    let rare = TrainConfig { eval_interval: 1000, ..CONFIG };
+    let (a, b) = (run(first.path(), &frequent, 0.2)?, run(second.path(), &rare, 0.2)?);
     assert_eq!(a, b);
-    assert_eq!(weights(often.path()), weights(once.path()));
+    assert_eq!(weights(first.path()), weights(second.path()));
     Ok(())
 }
 
 #[test]
-fn a_run_folder_holds_settings_metrics_curve_and_model() -> Result<()> {
+fn a_run_folder_has_settings_metrics_loss_curve_and_model() -> Result<()> {
     let folder = tempfile::tempdir()?;
     run(folder.path(), &CONFIG, 0.)?;
     let read = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
-    assert!(read("config.json").contains("\"lr_decay\": \"linear\""));
+    assert!(read("config.json").contains("\"lr_scheduler\": \"linear\""));
     let rows: Vec<serde_json::Value> =
         read("metrics.jsonl").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let steps = |key: &str| -> Vec<u64> {
@@ -110,7 +110,7 @@ fn a_run_folder_holds_settings_metrics_curve_and_model() -> Result<()> {
 }
 
 #[test]
-fn an_older_run_is_moved_aside_and_nothing_else_is() -> Result<()> {
+fn an_older_run_is_moved_aside_and_other_folders_are_not() -> Result<()> {
     let parent = tempfile::tempdir()?;
     let folder = parent.path().join("run");
     run(&folder, &CONFIG, 0.)?;
@@ -120,52 +120,54 @@ fn an_older_run_is_moved_aside_and_nothing_else_is() -> Result<()> {
     assert_ne!(weights(&folder), first);
 
     fs::remove_dir_all(parent.path().join("run.previous"))?;
-    fs::create_dir(parent.path().join("run.previous"))?; // somebody's folder, no run
+    fs::create_dir(parent.path().join("run.previous"))?; // a folder without a run
     let error = run(&folder, &CONFIG, 0.).unwrap_err().to_string();
-    assert!(error.contains("is in the way and holds no run"), "{error}");
+    assert!(error.contains("exists and is not a run folder"), "{error}");
     Ok(())
 }
 
 #[test]
-fn what_a_new_run_begins_with_is_not_moved_aside_with_the_old_one() -> Result<()> {
+fn an_input_of_a_new_run_is_not_moved_aside_with_the_old_run() -> Result<()> {
     let parent = tempfile::tempdir()?;
-    let place = |name: &str| parent.path().join(name);
+    let path = |name: &str| parent.path().join(name);
     for folder in ["run/model", "run.previous/model", "run2"] {
-        fs::create_dir_all(place(folder))?;
+        fs::create_dir_all(path(folder))?;
     }
-    let spares = |named: &str| {
-        RunFolder::ensure_input_not_overwritten(&place("run"), "--model", place(named))
-    };
-    let error = |named: &str| spares(named).unwrap_err().to_string();
-    assert!(spares("run.previous/model").is_ok(), "there is no run yet that would take its place");
-    assert!(error("run/model").contains("moved aside"), "it is not to be written into either");
-    RunFolder::create(&place("run"), &())?;
+    let check =
+        |input: &str| RunFolder::ensure_input_not_overwritten(&path("run"), "--model", path(input));
+    let error = |input: &str| check(input).unwrap_err().to_string();
+    assert!(check("run.previous/model").is_ok(), "without a run, nothing is moved there");
+    assert!(error("run/model").contains("moved aside"), "a new run would write into this folder");
+    RunFolder::create(&path("run"), &())?;
     assert!(error("run.previous/model").contains("removed"));
-    fs::create_dir(place("run.previous/checkpoints"))?;
-    assert!(spares("run.previous/model").is_ok(), "it stays, as it has checkpoints");
-    assert!(error("run/../run").contains("--model") && spares("run2").is_ok());
-    assert!(spares("nowhere").is_ok());
+    fs::create_dir(path("run.previous/checkpoints"))?;
+    assert!(check("run.previous/model").is_ok(), "a folder with checkpoints is not removed");
+    assert!(error("run/../run").contains("--model") && check("run2").is_ok());
+    assert!(check("missing").is_ok());
     Ok(())
 }
 
 #[test]
-fn a_run_is_not_written_over_a_model() -> Result<()> {
+fn a_run_does_not_overwrite_a_model_folder() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let config = folder.path().join("config.json");
     fs::write(&config, "a model's")?;
     let error = RunFolder::create(folder.path(), &()).unwrap_err().to_string();
-    assert!(error.contains("config.json is no run's") && error.contains("--out"), "{error}");
+    assert!(
+        error.contains("config.json was not written by a training run") && error.contains("--out"),
+        "{error}"
+    );
     assert_eq!(fs::read_to_string(&config)?, "a model's");
-    assert_eq!(fs::read_dir(folder.path())?.count(), 1, "and nothing stands beside it");
-    fs::write(folder.path().join(".lock"), "")?; // a run that was killed at once
+    assert_eq!(fs::read_dir(folder.path())?.count(), 1, "no other file is created");
+    fs::write(folder.path().join(".lock"), "")?; // a run that was killed at the start
     RunFolder::create(folder.path(), &()).map(drop)
 }
 
 #[test]
-fn a_rate_that_blows_the_model_up_is_an_error_that_says_what_to_do() {
+fn a_diverging_loss_is_an_error_that_suggests_a_smaller_lr() {
     let folder = tempfile::tempdir().unwrap();
-    let wild = TrainConfig { lr: 1e30, max_grad_norm: None, ..CONFIG };
-    let error = run(folder.path(), &wild, 0.).unwrap_err().to_string();
+    let diverging = TrainConfig { lr: 1e30, max_grad_norm: None, ..CONFIG };
+    let error = run(folder.path(), &diverging, 0.).unwrap_err().to_string();
     assert!(error.contains("try a smaller --lr"), "{error}");
-    assert!(!folder.path().join("model").exists(), "no model that is not a number is kept");
+    assert!(!folder.path().join("model").exists(), "a model with NaN weights is not saved");
 }

@@ -1,17 +1,18 @@
-//! The families of models, by the names that transformers gives them, and what each assumes where a file is silent.
+//! The model families under transformers' names, and the defaults of each for keys that a file
+//! leaves out.
 
 use crate::config::{
     AttentionBias, Mlp, ModelConfig, NormKind, PositionEncoding, QkNorm, SlidingWindow,
 };
 
-/// Whose habits a `config.json` follows.
+/// Model family, which decides the defaults of a `config.json`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Family {
     Llama,
     Mistral,
     Qwen2,
     Qwen3,
-    /// What transformers does not know.
+    /// Any other combination, unknown to transformers.
     Custom,
 }
 
@@ -19,7 +20,7 @@ impl Family {
     pub(super) const ALL: [Self; 5] =
         [Self::Llama, Self::Mistral, Self::Qwen2, Self::Qwen3, Self::Custom];
 
-    /// `model_type`.
+    /// Value of `model_type`.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Llama => "llama",
@@ -30,7 +31,7 @@ impl Family {
         }
     }
 
-    /// The class that transformers opens it with.
+    /// Model class in transformers, written as `architectures`.
     pub(super) fn class(self) -> &'static str {
         match self {
             Self::Llama => "LlamaForCausalLM",
@@ -41,16 +42,17 @@ impl Family {
         }
     }
 
-    /// The family that has models like this one.
+    /// Family that a configuration belongs to.
     pub(super) fn of(config: &ModelConfig) -> Self {
         let attention = config.attention;
-        let theirs = (config.norm, config.mlp, attention.position);
-        let (NormKind::Rms { .. }, Mlp::SwiGlu { .. }, PositionEncoding::Rope { .. }) = theirs
+        let components = (config.norm, config.mlp, attention.position);
+        let (NormKind::Rms { .. }, Mlp::SwiGlu { .. }, PositionEncoding::Rope { .. }) = components
         else {
             return Self::Custom;
         };
-        let whole = attention.head_dim * attention.n_head == config.n_embd;
-        let divisible = config.n_embd.is_multiple_of(attention.n_head); // LlamaConfig insists, whatever `head_dim` says
+        let square = attention.head_dim * attention.n_head == config.n_embd;
+        // LlamaConfig requires this whatever `head_dim` is.
+        let divisible = config.n_embd.is_multiple_of(attention.n_head);
         match (attention.bias, attention.qk_norm, attention.window) {
             (AttentionBias::None | AttentionBias::All, QkNorm::None, None) if divisible => {
                 Self::Llama
@@ -58,14 +60,15 @@ impl Family {
             (AttentionBias::None, QkNorm::None, Some(SlidingWindow { sinks: 0, .. })) => {
                 Self::Mistral
             }
-            (AttentionBias::Qkv, QkNorm::None, None) if whole => Self::Qwen2,
+            (AttentionBias::Qkv, QkNorm::None, None) if square => Self::Qwen2,
             (AttentionBias::None | AttentionBias::All, QkNorm::PerHead, None) => Self::Qwen3,
             _ => Self::Custom,
         }
     }
 
-    /// `max_position_embeddings`, if none is given. This and the following are the defaults of transformers' classes, all of
-    /// which tie nothing, add no bias that the family does not always have, and have ε = 1e-6 and θ = 10,000.
+    /// Default of `max_position_embeddings`. This and the following are the defaults of
+    /// transformers' classes. All of them have untied embeddings, only the biases that the family
+    /// always has, ε = 1e-6 and θ = 10,000.
     pub(super) fn default_context_len(self) -> usize {
         match self {
             Self::Llama | Self::Custom => 2048,
@@ -74,7 +77,7 @@ impl Family {
         }
     }
 
-    /// `num_key_value_heads`, if none is given.
+    /// Default of `num_key_value_heads`.
     pub(super) fn default_n_kv_head(self, n_head: usize) -> usize {
         match self {
             Self::Llama | Self::Custom => n_head,
@@ -83,7 +86,7 @@ impl Family {
         }
     }
 
-    /// `head_dim`, if none is given.
+    /// Default of `head_dim`.
     pub(super) fn default_head_dim(self, n_embd: usize, n_head: usize) -> usize {
         match self {
             Self::Qwen3 => 128,
@@ -91,7 +94,7 @@ impl Family {
         }
     }
 
-    /// `sliding_window`, if none is given (and, for Qwen, it is used at all).
+    /// Default of `sliding_window` (for Qwen, if `use_sliding_window` is set).
     pub(super) fn default_window(self) -> Option<usize> {
         match self {
             Self::Llama | Self::Custom => None,
@@ -99,7 +102,7 @@ impl Family {
         }
     }
 
-    /// `max_window_layers`, if none is given: the first layer that looks through the window.
+    /// Default of `max_window_layers`, the index of the first layer with a window.
     pub(super) fn default_first_window_layer(self) -> usize {
         match self {
             Self::Qwen2 | Self::Qwen3 => 28,

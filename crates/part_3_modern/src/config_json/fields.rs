@@ -1,9 +1,9 @@
-//! Looking into a JSON object, with errors that name the key.
+//! Typed access to the fields of a JSON object, with errors that name the key.
 
 use anyhow::{Context, Result};
 use serde_json::{Map, Value};
 
-/// A JSON object. A key that is null is as one that is not there, unless said otherwise.
+/// JSON object. A null value counts as a missing key, unless a method documents otherwise.
 #[derive(Clone, Copy)]
 pub(crate) struct Fields<'a>(pub(crate) &'a Map<String, Value>);
 
@@ -12,12 +12,12 @@ impl<'a> Fields<'a> {
         self.0.get(key).filter(|value| !value.is_null())
     }
 
-    pub(crate) fn text(self, key: &str) -> Result<Option<&'a str>> {
+    pub(crate) fn string(self, key: &str) -> Result<Option<&'a str>> {
         let Some(value) = self.value(key) else { return Ok(None) };
-        value.as_str().map(Some).with_context(|| format!("`{key}` is {value}, expected a text"))
+        value.as_str().map(Some).with_context(|| format!("`{key}` is {value}, expected a string"))
     }
 
-    /// The object at `key`, unless it is empty.
+    /// Object at `key`; `None` if it is missing or empty.
     pub(crate) fn object(self, key: &str) -> Result<Option<Self>> {
         let Some(value) = self.value(key) else { return Ok(None) };
         let object = value.as_object();
@@ -35,7 +35,7 @@ impl<'a> Fields<'a> {
         if self.value(key).is_none() { Ok(default) } else { self.size(key) }
     }
 
-    /// A size, `default` where the key is missing, and `None` where it is null.
+    /// Size at `key`: `default` if the key is missing, `None` if it is null.
     pub(crate) fn size_or_null(self, key: &str, default: Option<usize>) -> Result<Option<usize>> {
         match self.0.get(key) {
             None => Ok(default),
@@ -53,7 +53,7 @@ impl<'a> Fields<'a> {
         if self.value(key).is_none() { Ok(default) } else { self.number(key) }
     }
 
-    /// False where there is none.
+    /// Boolean at `key`; false if it is missing.
     pub(crate) fn flag(self, key: &str) -> Result<bool> {
         let Some(value) = self.value(key) else { return Ok(false) };
         value.as_bool().with_context(|| format!("`{key}` is {value}, expected true or false"))

@@ -1,4 +1,4 @@
-//! What a `config.json` says, and what transformers makes of what it does not say: each family has defaults of its own.
+//! Reading a `config.json`. Missing keys get the defaults that transformers has for the family.
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
@@ -11,25 +11,27 @@ use crate::config::{
     PositionEncoding, QkNorm, SlidingWindow,
 };
 
-/// Reads a `config.json`. The sizes that every model has must be there; the rest may be missing, as in transformers.
+/// Reads a `config.json`. The sizes that every model has are required; the rest may be missing, as
+/// in transformers.
 ///
 /// # Errors
-/// When it describes a model that this part does not have, naming what.
+/// When a key is invalid or describes a model that is not supported; names the key.
 pub fn from_json(json: &Value) -> Result<ModelConfig> {
-    let fields = Fields(json.as_object().context("no JSON object")?);
-    let name = fields.text("model_type")?.unwrap_or("none");
+    let fields = Fields(json.as_object().context("expected a JSON object")?);
+    let name = fields.string("model_type")?.unwrap_or("none");
     let family = Family::ALL.into_iter().find(|family| family.name() == name);
     let family = family.with_context(|| {
-        format!("model_type `{name}` is none of {}", Family::ALL.map(Family::name).join(", "))
+        let supported = Family::ALL.map(Family::name).join(", ");
+        format!("model_type `{name}` is not supported: expected one of {supported}")
     })?;
     ensure!(family != Family::Llama || !fields.flag("mlp_bias")?, "`mlp_bias` is not supported");
     ensure!(
         fields.value("quantization_config").is_none(),
-        "`quantization_config`: only plain weights are opened from a folder; a .gguf file may be quantised"
+        "`quantization_config` is not supported: use unquantized weights, or a quantized .gguf file"
     );
     let n_layer = fields.size("num_hidden_layers")?;
     let (n_embd, n_head) = (fields.size("hidden_size")?, fields.size("num_attention_heads")?);
-    let context = fields.size_or("max_position_embeddings", family.default_context_len())?;
+    let context_len = fields.size_or("max_position_embeddings", family.default_context_len())?;
     let eps = fields.number_or("rms_norm_eps", 1e-6)?;
     let width = fields.size("intermediate_size")?;
     let n_kv_head =
@@ -38,8 +40,8 @@ pub fn from_json(json: &Value) -> Result<ModelConfig> {
         vocab_size: fields.size("vocab_size")?,
         n_layer,
         n_embd,
-        context_len: context,
-        norm: match (family, fields.text("norm")?) {
+        context_len,
+        norm: match (family, fields.string("norm")?) {
             (Family::Custom, Some("layer")) => NormKind::Layer { eps },
             (Family::Custom, Some(other)) if other != "rms" => bail!("`norm` is `{other}`"),
             _ => NormKind::Rms { eps },
@@ -54,10 +56,10 @@ pub fn from_json(json: &Value) -> Result<ModelConfig> {
                 Family::Custom if fields.flag("qk_norm")? => QkNorm::PerHead,
                 _ => QkNorm::None,
             },
-            position: position(family, context, fields)?,
+            position: position(family, context_len, fields)?,
             window: window(family, n_layer, fields)?,
         },
-        mlp: match (family, fields.text("hidden_act")?.unwrap_or("silu")) {
+        mlp: match (family, fields.string("hidden_act")?.unwrap_or("silu")) {
             (_, "silu") => Mlp::SwiGlu { width },
             (Family::Custom, "gelu_new") => Mlp::Gelu { width, form: Gelu::Tanh },
             (Family::Custom, "gelu") => Mlp::Gelu { width, form: Gelu::Exact },
@@ -83,16 +85,16 @@ fn attention_bias(family: Family, fields: Fields<'_>) -> Result<AttentionBias> {
     })
 }
 
-fn position(family: Family, context: usize, fields: Fields<'_>) -> Result<PositionEncoding> {
+fn position(family: Family, context_len: usize, fields: Fields<'_>) -> Result<PositionEncoding> {
     let parameters = match fields.object("rope_scaling")? {
-        Some(older) => Some(older), // it goes first in transformers too
+        Some(older) => Some(older), // the older key has precedence in transformers, too
         None => fields.object("rope_parameters")?,
     };
     for fields in [Some(fields), parameters].into_iter().flatten() {
-        let turned = fields.number_or("partial_rotary_factor", 1.)?;
+        let rotary_fraction = fields.number_or("partial_rotary_factor", 1.)?;
         ensure!(
-            turned == 1.,
-            "`partial_rotary_factor` is {turned}: only whole heads are turned here"
+            rotary_fraction == 1.,
+            "`partial_rotary_factor` is {rotary_fraction}: only 1 (whole heads) is supported"
         );
     }
     let base = fields.number_or("rope_theta", 10_000.)?;
@@ -103,10 +105,10 @@ fn position(family: Family, context: usize, fields: Fields<'_>) -> Result<Positi
         });
     };
     let by_layer = parameters.0.values().any(Value::is_object);
-    ensure!(!by_layer, "`rope_parameters` differ from layer to layer, which is not supported");
-    let scaling = match parameters.text("rope_type")?.or(parameters.text("type")?) {
+    ensure!(!by_layer, "`rope_parameters` that differ between layers are not supported");
+    let scaling = match parameters.string("rope_type")?.or(parameters.string("type")?) {
         None if parameters.value("factor").is_some() => {
-            bail!("RoPE is scaled by a `factor`, but no `rope_type` says how")
+            bail!("RoPE has a scaling `factor`, but `rope_type` is missing")
         }
         None | Some("default") => None,
         Some("llama3") => Some(Llama3Scaling {
@@ -114,14 +116,16 @@ fn position(family: Family, context: usize, fields: Fields<'_>) -> Result<Positi
             low_freq_factor: parameters.number("low_freq_factor")?,
             high_freq_factor: parameters.number("high_freq_factor")?,
             original_context_len: parameters
-                .size_or("original_max_position_embeddings", context)?,
+                .size_or("original_max_position_embeddings", context_len)?,
         }),
-        Some(other) => bail!("RoPE scaling `{other}` is neither `default` nor `llama3`"),
+        Some(other) => {
+            bail!("RoPE scaling `{other}` is not supported: expected `default` or `llama3`")
+        }
     };
     Ok(PositionEncoding::Rope { base: parameters.number_or("rope_theta", base)?, scaling })
 }
 
-/// The window that all layers have. Llama has none, whatever its file says.
+/// Sliding window, which must be the same in all layers. Llama never has one, as in transformers.
 fn window(family: Family, n_layer: usize, fields: Fields<'_>) -> Result<Option<SlidingWindow>> {
     let size = match family {
         Family::Llama => return Ok(None),
@@ -142,20 +146,21 @@ fn window(family: Family, n_layer: usize, fields: Fields<'_>) -> Result<Option<S
     }
     ensure!(
         sliding == n_layer,
-        "only {sliding} of {n_layer} layers have a window (see `layer_types` and `max_window_layers`); all must, or none"
+        "only {sliding} of {n_layer} layers have a window (see `layer_types` and \
+         `max_window_layers`): all layers or no layer must have one"
     );
-    let size = size.context("`layer_types` speaks of windows, and `sliding_window` of none")?;
+    let size = size.context("`layer_types` has sliding layers, but `sliding_window` is not set")?;
     Ok(Some(SlidingWindow { size, sinks: fields.size_or("attention_sinks", 0)? }))
 }
 
-/// How many layers have a window, by `layer_types`.
+/// Number of layers with a window, according to `layer_types`.
 fn sliding_layers(kinds: &Value, n_layer: usize) -> Result<usize> {
-    let kinds = kinds.as_array().context("`layer_types` is no list")?;
+    let kinds = kinds.as_array().context("`layer_types` must be a list")?;
     ensure!(kinds.len() == n_layer, "{n_layer} layers have {} `layer_types`", kinds.len());
-    let known = ["full_attention", "sliding_attention"];
-    let other = kinds.iter().find(|kind| !known.iter().any(|known| kind == known));
+    let supported = ["full_attention", "sliding_attention"];
+    let other = kinds.iter().find(|kind| !supported.iter().any(|name| kind == name));
     if let Some(other) = other {
-        bail!("`layer_types` has {other}, which is neither full_attention nor sliding_attention");
+        bail!("`layer_types` has {other}: expected full_attention or sliding_attention");
     }
     Ok(kinds.iter().filter(|&kind| kind == "sliding_attention").count())
 }

@@ -1,4 +1,4 @@
-//! A model's sizes and choices as a `config.json` that every version of transformers reads.
+//! Writing a `config.json` that transformers 4 and 5 both read.
 
 use serde_json::{Value, json};
 use tensor_core::ops::Gelu;
@@ -8,12 +8,13 @@ use crate::config::{
     AttentionBias, Llama3Scaling, LmHead, Mlp, ModelConfig, NormKind, PositionEncoding, QkNorm,
 };
 
-/// The model's `config.json`, without its special tokens and the type of its numbers.
+/// Content of `config.json`, without special token ids and dtype.
 pub fn to_json(config: &ModelConfig) -> Value {
     to_family_json(config, Family::of(config))
 }
 
-/// The same under our own name, for a model whose layers some family has, and which no class of transformers reads right.
+/// Content of `config.json` under our own `model_type`, for a model that resembles a known family
+/// but that no transformers class would read correctly.
 pub fn to_custom_json(config: &ModelConfig) -> Value {
     to_family_json(config, Family::Custom)
 }
@@ -47,27 +48,23 @@ fn to_family_json(config: &ModelConfig, family: Family) -> Value {
         "initializer_range": config.init_std,
     });
     if let PositionEncoding::Rope { base, scaling } = attention.position {
-        json["rope_theta"] = json!(base); // where transformers 4 looks
+        json["rope_theta"] = json!(base); // read by transformers 4
         let mut parameters = json!({ "rope_type": "default", "rope_theta": base });
         if let Some(scaling) = scaling {
-            let Llama3Scaling {
-                factor,
-                low_freq_factor,
-                high_freq_factor,
-                original_context_len: original_context,
-            } = scaling;
+            let Llama3Scaling { factor, low_freq_factor, high_freq_factor, original_context_len } =
+                scaling;
             let scaling = json!({
                 "rope_type": "llama3",
                 "factor": factor,
                 "low_freq_factor": low_freq_factor,
                 "high_freq_factor": high_freq_factor,
-                "original_max_position_embeddings": original_context,
+                "original_max_position_embeddings": original_context_len,
             });
             json["rope_scaling"] = scaling.clone();
             parameters = scaling;
             parameters["rope_theta"] = json!(base);
         }
-        json["rope_parameters"] = parameters; // where transformers 5 looks
+        json["rope_parameters"] = parameters; // read by transformers 5
     }
     if family == Family::Custom {
         json["norm"] =

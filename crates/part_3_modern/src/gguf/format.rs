@@ -1,24 +1,25 @@
-//! How a GGUF tensor stores its numbers: as they are, or in blocks of 4 to 8 bits a number with shared scales.
+//! Storage formats of GGUF tensors: floating point, or quantized blocks of 4 to 8 bits per number
+//! with shared scales.
 
 use std::fmt::{self, Display};
 
 use tensor_core::quantized::Quantization;
 
-/// The formats that we read.
+/// Supported storage formats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TensorFormat {
     /// 32-bit floating point.
     F32,
     /// 16-bit floating point with a mantissa of 10 bits.
     F16,
-    /// The upper half of an [`Format::F32`].
+    /// Upper 16 bits of an `F32`.
     BF16,
-    /// Blocks with scales of their own.
+    /// Quantized blocks, each with its own scales.
     Quantized(Quantization),
 }
 
 impl TensorFormat {
-    /// All of them.
+    /// All supported formats.
     pub const ALL: [Self; 8] = [
         Self::F32,
         Self::F16,
@@ -30,7 +31,7 @@ impl TensorFormat {
         Self::Quantized(Quantization::Q6K),
     ];
 
-    /// The format's number in the file, `ggml_type` in ggml.h.
+    /// Number of the format in the file, `ggml_type` in ggml.h.
     pub fn ggml_type(self) -> u32 {
         match self {
             Self::F32 => 0,
@@ -44,7 +45,7 @@ impl TensorFormat {
         }
     }
 
-    /// How many numbers a block holds, 1 where there are none; a row is whole blocks.
+    /// Numbers per block, 1 for floating point; a row consists of whole blocks.
     pub fn block_len(self) -> usize {
         match self {
             Self::F32 | Self::F16 | Self::BF16 => 1,
@@ -52,7 +53,7 @@ impl TensorFormat {
         }
     }
 
-    /// How many bytes a block takes.
+    /// Bytes per block.
     pub fn block_bytes(self) -> usize {
         match self {
             Self::F32 => 4,
@@ -73,7 +74,7 @@ impl Display for TensorFormat {
     }
 }
 
-/// What ggml calls a format that is none of ours.
+/// ggml's name of a format that is not supported.
 pub(super) fn unsupported_format_name(ggml_type: u32) -> String {
     let name = match ggml_type {
         6 => "Q5_0",

@@ -1,4 +1,4 @@
-//! The header of a GGUF file: magic, version, metadata and the list of tensors. Every byte of it is checked.
+//! The header of a GGUF file: magic, version, metadata and tensor list, all validated.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -9,45 +9,46 @@ use super::format::{TensorFormat, unsupported_format_name};
 use super::source::BoundedReader;
 use super::value::{self, MetadataValue};
 
-/// What the data section is aligned to unless `general.alignment` says otherwise.
+/// Alignment of the data section if `general.alignment` is not set.
 const DEFAULT_ALIGNMENT: u64 = 32;
-/// The limit of the specification, in bytes.
+/// Maximum key length in bytes, from the specification.
 const MAX_KEY_BYTES: usize = 65_535;
-/// `GGML_MAX_DIMS`.
+/// Maximum number of dimensions, `GGML_MAX_DIMS`.
 const MAX_DIMS: u32 = 4;
 
-/// A tensor of the file.
+/// Shape, format and location of a tensor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TensorInfo {
-    /// Sizes, outermost first as PyTorch says them; the file has them the other way round.
+    /// Shape, outermost dimension first as in PyTorch; the file stores the reverse order.
     pub dims: Vec<usize>,
-    /// How the numbers are stored.
+    /// Storage format of the numbers.
     pub format: TensorFormat,
-    /// Bytes from the start of the file.
+    /// Offset in bytes from the start of the file.
     pub(super) offset: u64,
-    /// How many bytes it takes.
+    /// Size in bytes.
     pub(super) bytes: usize,
 }
 
 impl TensorInfo {
-    /// How many bytes the tensor takes in the file.
+    /// Size of the tensor in the file, in bytes.
     pub fn size_in_bytes(&self) -> usize {
         self.bytes
     }
 }
 
-/// What the header says.
+/// Parsed header.
 #[derive(Debug)]
 pub(super) struct Header {
     pub(super) metadata: BTreeMap<String, MetadataValue>,
     pub(super) tensors: BTreeMap<String, TensorInfo>,
 }
 
-/// Reads the header of a file that is `length` bytes long, and checks that its tensors lie within it.
+/// Reads the header of a file of `length` bytes, and checks that its tensors lie within the file.
 pub(super) fn parse(reader: impl Read, length: u64) -> Result<Header> {
     let mut source = BoundedReader::new(reader, length);
     check_magic(&mut source)?;
-    // An empty name (8), no dimensions (4), format (4), offset (8); and an empty key (8), type (4), a byte (1).
+    // Minimum bytes of a tensor entry: an empty name (8), the number of dimensions (4), format (4)
+    // and offset (8). Minimum of a metadata entry: an empty key (8), type (4) and one byte (1).
     let tensor_count = source.count("tensors", 24)?;
     let metadata_count = source.count("metadata values", 13)?;
     let mut metadata = BTreeMap::new();
@@ -70,22 +71,22 @@ pub(super) fn parse(reader: impl Read, length: u64) -> Result<Header> {
     Ok(Header { metadata, tensors })
 }
 
-/// Checks the first 8 bytes; what is no GGUF file is named, if it is a usual mistake.
+/// Checks magic and version, the first 8 bytes; recognizes common wrong file types.
 fn check_magic<R: Read>(source: &mut BoundedReader<R>) -> Result<()> {
-    let magic = source.scalar(|bytes: [u8; 4]| bytes).context("this is no GGUF file")?;
+    let magic = source.scalar(|bytes: [u8; 4]| bytes).context("this is not a GGUF file")?;
     match &magic {
         b"GGUF" => {}
         b"FUGG" => bail!("this GGUF file is big-endian; convert it to little-endian"),
         b"vers" => bail!("this is a git-lfs pointer instead of the file; run `git lfs pull`"),
         [b'<', ..] | [b'\n' | b'\r' | b' ', ..] => {
-            bail!("this is text, perhaps a web page with an error, and no GGUF file")
+            bail!("this is text, perhaps an error page from a web server, not a GGUF file")
         }
         b"lmgg" | b"fmgg" | b"tjgg" | b"algg" => {
             bail!("this is a GGML file from before GGUF; convert it with llama.cpp")
         }
-        [b'P', b'K', 3, 4] => bail!("this is a zip archive (perhaps of PyTorch), no GGUF file"),
+        [b'P', b'K', 3, 4] => bail!("this is a zip archive (perhaps of PyTorch), not a GGUF file"),
         other => {
-            bail!("this is no GGUF file: it starts with {:?}", other.escape_ascii().to_string())
+            bail!("this is not a GGUF file: it starts with {:?}", other.escape_ascii().to_string())
         }
     }
     let version = source.scalar(u32::from_le_bytes)?;
@@ -102,7 +103,7 @@ fn name<R: Read>(source: &mut BoundedReader<R>) -> Result<String> {
     let name = source.string()?;
     ensure!(
         name.len() <= MAX_KEY_BYTES,
-        "it has {} bytes, at most {MAX_KEY_BYTES} may be",
+        "it has {} bytes, the maximum is {MAX_KEY_BYTES}",
         name.len()
     );
     Ok(name)
@@ -116,10 +117,10 @@ fn alignment(metadata: &BTreeMap<String, MetadataValue>) -> Result<u64> {
     }
 }
 
-/// The next tensor's sizes, format and offset, the last still counted from the start of the data.
+/// Next tensor entry; its offset still counts from the start of the data section.
 fn tensor_info<R: Read>(source: &mut BoundedReader<R>) -> Result<TensorInfo> {
     let rank = source.scalar(u32::from_le_bytes)?;
-    ensure!(rank <= MAX_DIMS, "it has {rank} dimensions, at most {MAX_DIMS} may be");
+    ensure!(rank <= MAX_DIMS, "it has {rank} dimensions, the maximum is {MAX_DIMS}");
     let mut dims = source.scalars(rank as usize, u64::from_le_bytes)?;
     let ggml_type = source.scalar(u32::from_le_bytes)?;
     let offset = source.scalar(u64::from_le_bytes)?;
@@ -132,7 +133,10 @@ fn tensor_info<R: Read>(source: &mut BoundedReader<R>) -> Result<TensorInfo> {
         );
     };
     let (row, block) = (dims.first().copied().unwrap_or(1), format.block_len());
-    ensure!(row % block as u64 == 0, "its rows of {row} are no whole {format} blocks of {block}");
+    ensure!(
+        row % block as u64 == 0,
+        "its rows of {row} are not a multiple of {format}'s block size {block}"
+    );
     dims.reverse();
     ensure!(!dims.contains(&0), "it is empty: {dims:?}");
     let numbers = dims.iter().try_fold(1u64, |product, &dim| product.checked_mul(dim));
@@ -143,14 +147,15 @@ fn tensor_info<R: Read>(source: &mut BoundedReader<R>) -> Result<TensorInfo> {
     Ok(TensorInfo { dims, format, offset, bytes })
 }
 
-/// Counts offsets from the start of the file, and checks that tensors are aligned, within the file and apart.
+/// Converts offsets to count from the start of the file, and checks that the tensors are aligned,
+/// lie within the file and do not overlap.
 fn resolve_offsets(
     tensors: &mut BTreeMap<String, TensorInfo>,
     data: u64,
     alignment: u64,
     length: u64,
 ) -> Result<()> {
-    let mut places = Vec::new(); // (start, end, name)
+    let mut extents = Vec::new(); // (start, end, name)
     for (name, info) in tensors.iter_mut() {
         let offset = info.offset;
         ensure!(
@@ -160,17 +165,17 @@ fn resolve_offsets(
         let start = data.checked_add(offset);
         let end = start.and_then(|start| start.checked_add(info.bytes as u64));
         let (Some(start), Some(end)) = (start, end) else {
-            bail!("tensor `{name}` at {offset} lies outside of the file")
+            bail!("tensor `{name}` at {offset} is outside of the file")
         };
         ensure!(
             end <= length,
-            "tensor `{name}` ends at byte {end} but the file at {length}: it is truncated or damaged"
+            "tensor `{name}` ends at byte {end}, the file at {length}: it is truncated or damaged"
         );
         info.offset = start;
-        places.push((start, end, name));
+        extents.push((start, end, name));
     }
-    places.sort_unstable();
-    for pair in places.windows(2) {
+    extents.sort_unstable();
+    for pair in extents.windows(2) {
         let ((_, end, before), (start, _, after)) = (&pair[0], &pair[1]);
         ensure!(end <= start, "tensors `{before}` and `{after}` overlap: the file is damaged");
     }

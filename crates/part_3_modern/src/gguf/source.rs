@@ -1,13 +1,15 @@
-//! Reading a header whose every length may be a lie: nothing is reserved before the file is known to hold it.
+//! A reader for untrusted headers: no length in the file causes an allocation that is larger than
+//! the file.
 
 use std::io::{BufReader, Read};
 
 use anyhow::{Context, Result, ensure};
 
-/// However many elements are announced, a vector starts no longer than this and grows with what is really read.
+/// Initial capacity limit of a vector, whatever the file states; it then grows as elements are
+/// read.
 const FIRST_CAPACITY: usize = 1 << 16;
 
-/// A reader that knows how many bytes are left.
+/// Reader that knows how many bytes are left.
 pub(super) struct BoundedReader<R> {
     reader: BufReader<R>,
     position: u64,
@@ -15,17 +17,17 @@ pub(super) struct BoundedReader<R> {
 }
 
 impl<R: Read> BoundedReader<R> {
-    /// Reads from the start of a file of `length` bytes.
+    /// Reader at the start of a file of `length` bytes.
     pub(super) fn new(reader: R, length: u64) -> Self {
         Self { reader: BufReader::new(reader), position: 0, length }
     }
 
-    /// Bytes read so far.
+    /// Number of bytes read so far.
     pub(super) fn position(&self) -> u64 {
         self.position
     }
 
-    /// The next number, for example `source.scalar(u32::from_le_bytes)`.
+    /// Next number, for example `source.scalar(u32::from_le_bytes)`.
     pub(super) fn scalar<const N: usize, T>(&mut self, from: fn([u8; N]) -> T) -> Result<T> {
         self.claim(N as u64)?;
         let mut bytes = [0; N];
@@ -33,7 +35,7 @@ impl<R: Read> BoundedReader<R> {
         Ok(from(bytes))
     }
 
-    /// The next `count` numbers.
+    /// Next `count` numbers.
     pub(super) fn scalars<const N: usize, T>(
         &mut self,
         count: usize,
@@ -42,7 +44,7 @@ impl<R: Read> BoundedReader<R> {
         self.list(count, |source| source.scalar(from))
     }
 
-    /// Whatever `read` gives, `count` times; an error says at which element it happened.
+    /// Results of `count` calls of `read`; an error names the index of the element.
     pub(super) fn list<T>(
         &mut self,
         count: usize,
@@ -55,27 +57,28 @@ impl<R: Read> BoundedReader<R> {
         Ok(list)
     }
 
-    /// How many things follow, each of at least `least` bytes; more than the file has room for is an error.
-    pub(super) fn count(&mut self, what: &str, least: u64) -> Result<usize> {
+    /// Next element count. Elements take at least `min_bytes` each; a count for which the rest of
+    /// the file is too short is an error.
+    pub(super) fn count(&mut self, what: &str, min_bytes: u64) -> Result<usize> {
         let (count, left) =
             (self.scalar(u64::from_le_bytes)?, self.length.saturating_sub(self.position));
         ensure!(
-            count <= left / least,
-            "{count} {what} announced but only {left} bytes left: the file is truncated or damaged"
+            count <= left / min_bytes,
+            "{count} {what} expected, but only {left} bytes left: the file is truncated or damaged"
         );
         Ok(usize::try_from(count)?)
     }
 
-    /// The next string: its length in bytes, then UTF-8.
+    /// Next string: its length in bytes, then UTF-8.
     pub(super) fn string(&mut self) -> Result<String> {
         let count = self.count("bytes of a string", 1)?;
         self.claim(count as u64)?;
-        let mut bytes = Vec::new(); // grows while bytes arrive
+        let mut bytes = Vec::new(); // grows as bytes are read, for the same reason
         self.reader.by_ref().take(count as u64).read_to_end(&mut bytes)?;
-        ensure!(bytes.len() == count, "the file became shorter while it was read");
+        ensure!(bytes.len() == count, "the file was truncated while it was read");
         let text = String::from_utf8(bytes);
         text.map_err(|error| {
-            anyhow::anyhow!("the string {:?} is no UTF-8", lossy(error.as_bytes()))
+            anyhow::anyhow!("the string {:?} is not UTF-8", excerpt(error.as_bytes()))
         })
     }
 
@@ -91,7 +94,7 @@ impl<R: Read> BoundedReader<R> {
     }
 }
 
-/// The start of some bytes, for a message.
-fn lossy(bytes: &[u8]) -> String {
+/// First 40 bytes as text, for an error message.
+fn excerpt(bytes: &[u8]) -> String {
     String::from_utf8_lossy(&bytes[..bytes.len().min(40)]).into_owned()
 }

@@ -1,4 +1,4 @@
-//! Metadata of a GGUF file: numbers, booleans, strings and arrays of one of them.
+//! Metadata values of a GGUF file: numbers, booleans, strings, and arrays of one type.
 
 use std::io::Read;
 
@@ -6,7 +6,7 @@ use anyhow::{Result, bail, ensure};
 
 use super::source::BoundedReader;
 
-/// One value of the metadata, in the type in which the file has it.
+/// Metadata value, in the type that the file has.
 #[derive(Debug, Clone, PartialEq)]
 #[expect(missing_docs, reason = "the variants are their types")]
 pub enum MetadataValue {
@@ -25,7 +25,7 @@ pub enum MetadataValue {
     F64(f64),
 }
 
-/// An array of the metadata: as compact in memory as in the file, but for strings.
+/// Metadata array; as compact in memory as in the file, except for strings.
 #[derive(Debug, Clone, PartialEq)]
 #[expect(missing_docs, reason = "the variants are their types")]
 pub enum MetadataArray {
@@ -45,7 +45,7 @@ pub enum MetadataArray {
 }
 
 impl MetadataValue {
-    /// An integer of any type that is not negative, as a size.
+    /// Value as a size, if it is a non-negative integer of any type.
     pub fn as_usize(&self) -> Option<usize> {
         match *self {
             Self::U8(value) => Some(usize::from(value)),
@@ -60,7 +60,7 @@ impl MetadataValue {
         }
     }
 
-    /// A number of any type.
+    /// Value as `f64`, if it is a number of any type.
     pub fn as_f64(&self) -> Option<f64> {
         match *self {
             Self::U8(value) => Some(f64::from(value)),
@@ -77,7 +77,7 @@ impl MetadataValue {
         }
     }
 
-    /// What the value is, for messages: "a string".
+    /// Type of the value for messages, such as "a string".
     pub(super) fn kind(&self) -> &'static str {
         match self {
             Self::Bool(_) => "a boolean",
@@ -91,7 +91,7 @@ impl MetadataValue {
 }
 
 impl MetadataArray {
-    /// The numbers of an array of any number type.
+    /// Values as `f64`, if the elements are numbers of any type.
     pub fn to_f64s(&self) -> Option<Vec<f64>> {
         Some(match self {
             Self::U8(values) => values.iter().map(|&value| f64::from(value)).collect(),
@@ -109,7 +109,7 @@ impl MetadataArray {
     }
 }
 
-/// The next value: the number of its type, then itself.
+/// Next value: its type number, then the value.
 pub(super) fn value<R: Read>(source: &mut BoundedReader<R>) -> Result<MetadataValue> {
     Ok(match source.scalar(u32::from_le_bytes)? {
         0 => MetadataValue::U8(source.scalar(u8::from_le_bytes)?),
@@ -125,24 +125,25 @@ pub(super) fn value<R: Read>(source: &mut BoundedReader<R>) -> Result<MetadataVa
         10 => MetadataValue::U64(source.scalar(u64::from_le_bytes)?),
         11 => MetadataValue::I64(source.scalar(i64::from_le_bytes)?),
         12 => MetadataValue::F64(source.scalar(f64::from_le_bytes)?),
-        other => bail!("there is no value type {other}: the file is damaged"),
+        other => bail!("unknown value type {other}: the file is damaged"),
     })
 }
 
-/// The next array: the type and number of its elements, then them.
+/// Next array: element type, number of elements, elements.
 fn array<R: Read>(source: &mut BoundedReader<R>, depth: usize) -> Result<MetadataArray> {
-    ensure!(depth < 8, "arrays within arrays, 8 deep: the file is damaged"); // the stack is finite
+    // The limit prevents a stack overflow.
+    ensure!(depth < 8, "arrays are nested more than 8 deep: the file is damaged");
     let kind = source.scalar(u32::from_le_bytes)?;
-    // The least bytes of an element; an empty string is its length, an empty array its type and length.
-    let least = match kind {
+    // Minimum bytes per element. An empty string has a length, an empty array a type and a length.
+    let min_bytes = match kind {
         0 | 1 | 7 => 1,
         2 | 3 => 2,
         4..=6 => 4,
         8 | 10..=12 => 8,
         9 => 12,
-        other => bail!("there is no value type {other}: the file is damaged"),
+        other => bail!("unknown value type {other}: the file is damaged"),
     };
-    let count = source.count("array elements", least)?;
+    let count = source.count("array elements", min_bytes)?;
     Ok(match kind {
         0 => MetadataArray::U8(source.scalars(count, u8::from_le_bytes)?),
         1 => MetadataArray::I8(source.scalars(count, i8::from_le_bytes)?),

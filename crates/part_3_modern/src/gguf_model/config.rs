@@ -1,4 +1,4 @@
-//! The sizes and choices of a model, from the metadata of its file and from which tensors there are.
+//! The model configuration, from the metadata of a GGUF file and from the names of its tensors.
 
 use anyhow::{Context, Result, ensure};
 
@@ -9,12 +9,12 @@ use crate::config::{
 };
 use crate::gguf::Gguf;
 
-/// The sizes that a file's metadata and tensors say.
+/// Configuration of the model in `file`.
 pub(super) fn read(file: &Gguf) -> Result<ModelConfig> {
     let family = file.get_str("general.architecture")?;
     ensure!(
         ["llama", "qwen2", "qwen3"].contains(&family),
-        "the file holds a `{family}`; this part opens llama, qwen2 and qwen3"
+        "architecture `{family}` is not supported: expected llama, qwen2 or qwen3"
     );
     let key = |name: &str| format!("{family}.{name}");
     let size = |name: &str| file.get_usize(&key(name));
@@ -31,11 +31,14 @@ pub(super) fn read(file: &Gguf) -> Result<ModelConfig> {
     let window = optional("attention.sliding_window")?.filter(|&size| size > 0);
     let window = window.map(|size| SlidingWindow { size, sinks: 0 });
     let base = file.get_optional(&key("rope.freq_base"), Gguf::get_f64)?.unwrap_or(10_000.);
-    let turned = optional("rope.dimension_count")?.unwrap_or(head_dim);
-    ensure!(turned == head_dim, "RoPE that turns {turned} of {head_dim} numbers is not supported");
+    let rotated = optional("rope.dimension_count")?.unwrap_or(head_dim);
+    ensure!(
+        rotated == head_dim,
+        "RoPE on {rotated} of {head_dim} channels of a head is not supported"
+    );
     let embeddings = file.tensor_info("token_embd.weight")?;
     let config = ModelConfig {
-        vocab_size: *embeddings.dims.first().context("`token_embd.weight` is no matrix")?,
+        vocab_size: *embeddings.dims.first().context("`token_embd.weight` is not a matrix")?,
         n_layer: size("block_count")?,
         n_embd,
         context_len: size("context_length")?,
@@ -64,7 +67,8 @@ pub(super) fn read(file: &Gguf) -> Result<ModelConfig> {
     Ok(config)
 }
 
-/// Llama 3's scaling, which a file holds as the factor of each pair's speed instead of the four numbers it follows from.
+/// Llama 3's RoPE scaling. The file stores the divisor of each pair's frequency instead of the four
+/// numbers that they are computed from, so the numbers are assumed and checked.
 fn scaling(file: &Gguf, base: f64, head_dim: usize) -> Result<Option<Llama3Scaling>> {
     if file.tensor_info("rope_freqs.weight").is_err() {
         return Ok(None);
@@ -78,12 +82,12 @@ fn scaling(file: &Gguf, base: f64, head_dim: usize) -> Result<Option<Llama3Scali
         high_freq_factor: 4.,
         original_context_len: 8192,
     };
-    for (i, &found) in factors.iter().enumerate() {
-        let speed = base.powf(-2. * i as f64 / head_dim as f64);
-        let expected = speed / scaling.scale_frequency(speed);
+    for (i, &divisor) in factors.iter().enumerate() {
+        let frequency = base.powf(-2. * i as f64 / head_dim as f64);
+        let expected = frequency / scaling.scale_frequency(frequency);
         ensure!(
-            factors.len() == head_dim / 2 && (f64::from(found) / expected - 1.).abs() < 1e-3,
-            "`rope_freqs.weight` follows from no RoPE scaling that is supported"
+            factors.len() == head_dim / 2 && (f64::from(divisor) / expected - 1.).abs() < 1e-3,
+            "`rope_freqs.weight` does not match Llama 3's RoPE scaling, the only supported one"
         );
     }
     Ok(Some(scaling))

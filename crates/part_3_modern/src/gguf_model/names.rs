@@ -1,15 +1,15 @@
-//! What llama.cpp calls the tensors of a model, and what Hugging Face and we do.
+//! Tensor names: llama.cpp's converted to Hugging Face's.
 
-/// Hugging Face's name of the tensor `name`: `blk.3.attn_q.weight` is `model.layers.3.self_attn.q_proj.weight`. None for
-/// a tensor that no model here has.
+/// Hugging Face's name of llama.cpp's tensor `name`: `blk.3.attn_q.weight` becomes
+/// `model.layers.3.self_attn.q_proj.weight`. `None` for an unknown tensor.
 pub(super) fn hf_name(name: &str) -> Option<String> {
-    let (place, kind) = name.rsplit_once('.')?;
-    let ours = match place {
+    let (module, kind) = name.rsplit_once('.')?;
+    let hf_module = match module {
         "token_embd" => "model.embed_tokens".to_string(),
         "output_norm" => "model.norm".to_string(),
         "output" => "lm_head".to_string(),
         _ => {
-            let (layer, part) = place.strip_prefix("blk.")?.split_once('.')?;
+            let (layer, part) = module.strip_prefix("blk.")?.split_once('.')?;
             let part = match part {
                 "attn_norm" => "input_layernorm",
                 "ffn_norm" => "post_attention_layernorm",
@@ -27,5 +27,5 @@ pub(super) fn hf_name(name: &str) -> Option<String> {
             format!("model.layers.{layer}.{part}")
         }
     };
-    Some(format!("{ours}.{kind}"))
+    Some(format!("{hf_module}.{kind}"))
 }

@@ -1,4 +1,4 @@
-//! The tokenizer that a file describes, as its parts.
+//! The tokenizer metadata of a GGUF file.
 
 use anyhow::Result;
 
@@ -15,10 +15,11 @@ pub fn read_tokenizer(file: &Gguf) -> Result<GgufTokenizer> {
     let numbers = |name: &str| -> Result<Vec<f64>> {
         Ok(file.get_optional(&key(name), Gguf::get_f64s)?.unwrap_or_default())
     };
-    let id = |name: &str| id(file, name);
+    let id = |name: &str| token_id(file, name);
     let flag = |name: &str| file.get_optional(&key(name), Gguf::get_bool);
     let tokens = file.get_strings(&key("tokens"))?.to_vec();
-    let known = |id: &u32| (*id as usize) < tokens.len(); // converters wrote any number where a model has no such token
+    // Converters write arbitrary ids if a model has no such token.
+    let in_vocab = |id: &u32| (*id as usize) < tokens.len();
     Ok(GgufTokenizer {
         model: file.get_str(&key("model"))?.to_string(),
         pre: file.get_optional(&key("pre"), Gguf::get_str)?.map(str::to_string),
@@ -27,8 +28,8 @@ pub fn read_tokenizer(file: &Gguf) -> Result<GgufTokenizer> {
         token_type: numbers("token_type")?.into_iter().map(|kind| kind as i32).collect(),
         bos: id("bos_token_id")?,
         eos: id("eos_token_id")?,
-        unk: id("unknown_token_id")?.filter(known),
-        pad: id("padding_token_id")?.filter(known),
+        unk: id("unknown_token_id")?.filter(in_vocab),
+        pad: id("padding_token_id")?.filter(in_vocab),
         add_bos: flag("add_bos_token")?,
         add_eos: flag("add_eos_token")?,
         add_space_prefix: flag("add_space_prefix")?,
@@ -36,19 +37,19 @@ pub fn read_tokenizer(file: &Gguf) -> Result<GgufTokenizer> {
     })
 }
 
-/// The tokens at which a text, a turn (`eot`) or a message (`eom`) ends, and the one that begins a text.
+/// Ids of the tokens that end a text (`eos`), a turn (`eot`) or a message (`eom`), and of bos.
 ///
 /// # Errors
-/// When one of them is no number.
+/// When an id is not an integer.
 pub fn read_special_token_ids(file: &Gguf) -> Result<SpecialTokenIds> {
     let mut eos = Vec::new();
     for name in ["eos_token_id", "eot_token_id", "eom_token_id"] {
-        eos.extend(id(file, name)?.filter(|id| !eos.contains(id)));
+        eos.extend(token_id(file, name)?.filter(|id| !eos.contains(id)));
     }
-    Ok(SpecialTokenIds { bos: id(file, "bos_token_id")?, eos })
+    Ok(SpecialTokenIds { bos: token_id(file, "bos_token_id")?, eos })
 }
 
-fn id(file: &Gguf, name: &str) -> Result<Option<u32>> {
+fn token_id(file: &Gguf, name: &str) -> Result<Option<u32>> {
     let id = file.get_optional(&format!("tokenizer.ggml.{name}"), Gguf::get_usize)?;
     Ok(id.map(u32::try_from).transpose()?)
 }

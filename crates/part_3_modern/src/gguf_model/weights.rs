@@ -1,4 +1,4 @@
-//! A tensor of a file as a layer's weight: numbers, or blocks that stay as they are.
+//! A GGUF tensor as a layer's weight: unquantized numbers, or quantized blocks.
 
 use anyhow::{Result, bail};
 use candle_core::{Device, Tensor};
@@ -9,7 +9,7 @@ use tensor_core::quantized::QuantizedMatrix;
 use crate::gguf::{Gguf, TensorFormat};
 use crate::row_order::permute_rows;
 
-/// The tensor `name`, its rows put in `order` if there is one, which names each of them.
+/// Weight `name`, with its rows permuted by `order` if given.
 pub(super) fn read(file: &Gguf, name: &str, order: Option<&[usize]>) -> Result<Weight> {
     let (info, bytes) = (file.tensor_info(name)?, file.read_tensor(name)?);
     let dims = &info.dims[..];
@@ -21,7 +21,7 @@ pub(super) fn read(file: &Gguf, name: &str, order: Option<&[usize]>) -> Result<W
         };
         return Ok(Weight::Unquantized(Tensor::from_vec(numbers, dims, &Device::Cpu)?));
     };
-    let &[rows, columns] = dims else { bail!("`{name}` is quantized, but no matrix") };
+    let &[rows, columns] = dims else { bail!("`{name}` is quantized, but not a matrix") };
     let matrix = QuantizedMatrix::new(quantization, (rows, columns), bytes)?;
     Ok(Weight::Quantized(match order {
         Some(order) => matrix.permute_rows(order)?,
@@ -29,7 +29,7 @@ pub(super) fn read(file: &Gguf, name: &str, order: Option<&[usize]>) -> Result<W
     }))
 }
 
-/// The numbers of a format that has no blocks.
+/// Values of an unquantized format.
 pub(super) fn plain_numbers(format: TensorFormat, bytes: &[u8]) -> Vec<f32> {
     let pairs = || bytes.as_chunks::<2>().0.iter();
     match format {

@@ -5,36 +5,38 @@ use tensor_core::testing::assert_close;
 use super::{fresh, ids, tiny, variants};
 use crate::{Cache, GptModern, ModelConfig, RollingCache, SlidingWindow};
 
-/// Logits of `ids: (B, T)` read in chunks of the given sizes.
-fn in_chunks(
+/// Logits of `ids: (B, T)` computed with `cache` in chunks of the given sizes.
+fn logits_in_chunks(
     model: &GptModern,
     ids: &Tensor,
     chunks: &[usize],
     mut cache: Cache,
 ) -> Result<(Tensor, Cache)> {
-    let mut at = 0;
+    let mut position = 0;
     let mut logits = Vec::new();
     for &chunk in chunks {
-        let hidden =
-            model.hidden_states_cached(&ids.narrow(1, at, chunk)?.contiguous()?, &mut cache)?;
+        let hidden = model
+            .hidden_states_cached(&ids.narrow(1, position, chunk)?.contiguous()?, &mut cache)?;
         logits.push(model.logits(&hidden)?);
-        at += chunk;
+        position += chunk;
     }
-    assert_eq!(at, ids.dim(1)?, "the chunks cover the text");
+    assert_eq!(position, ids.dim(1)?, "the chunks cover the text");
     Ok((Tensor::cat(&logits, 1)?, cache))
 }
 
-fn inference(config: &ModelConfig) -> Result<GptModern> {
+fn inference_model(config: &ModelConfig) -> Result<GptModern> {
     let (_, parameters) = fresh(config, DType::F64)?;
     GptModern::new(config, parameters.for_inference().root())
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 60, failure_persistence: None, ..ProptestConfig::default()
+    })]
 
-    /// The one property that makes a cache right.
+    /// The defining property of a cache.
     #[test]
-    fn cached_logits_are_those_of_the_whole_text_under_the_same_mask(
+    fn cached_logits_equal_those_of_the_whole_text_under_the_same_mask(
         chunks in prop::collection::vec(1usize..9, 1..7),
         kv in prop::sample::select(vec![1usize, 2, 4]),
         window in prop::option::of((1usize..7, 0usize..5)),
@@ -45,26 +47,26 @@ proptest! {
         let mut config = tiny();
         config.attention.n_kv_head = kv;
         config.attention.window = window;
-        let model = inference(&config).unwrap();
+        let model = inference_model(&config).unwrap();
         let t = chunks.iter().sum();
         let ids = ids(b, t, seed).unwrap();
-        let whole = model.forward(&ids).unwrap();
+        let uncached = model.forward(&ids).unwrap();
         let mut caches = vec![Cache::dynamic(2)];
         caches.extend(window.map(|window| Cache::rolling(2, window)));
         for cache in caches {
-            let (logits, cache) = in_chunks(&model, &ids, &chunks, cache).unwrap();
-            assert_close(&logits, &whole, 1e-9).unwrap();
+            let (logits, cache) = logits_in_chunks(&model, &ids, &chunks, cache).unwrap();
+            assert_close(&logits, &uncached, 1e-9).unwrap();
             prop_assert_eq!(cache.position(), t);
         }
     }
 }
 
 #[test]
-fn every_variant_reads_as_well_piece_by_piece() -> Result<()> {
+fn every_variant_gives_the_same_logits_in_chunks() -> Result<()> {
     for (name, config) in variants() {
-        let model = inference(&config)?;
+        let model = inference_model(&config)?;
         let ids = ids(2, 9, 3)?;
-        let (logits, _) = in_chunks(&model, &ids, &[4, 1, 1, 3], Cache::dynamic(2))?;
+        let (logits, _) = logits_in_chunks(&model, &ids, &[4, 1, 1, 3], Cache::dynamic(2))?;
         println!("{name}");
         assert_close(&logits, &model.forward(&ids)?, 1e-9)?;
     }
@@ -72,19 +74,20 @@ fn every_variant_reads_as_well_piece_by_piece() -> Result<()> {
 }
 
 #[test]
-fn padding_on_the_left_changes_nothing() -> Result<()> {
+fn left_padding_does_not_change_logits() -> Result<()> {
     for (name, config) in variants() {
-        let model = inference(&config)?;
+        let model = inference_model(&config)?;
         let long = ids(1, 7, 1)?;
         let short = ids(1, 4, 2)?;
-        let padded = Tensor::cat(&[&Tensor::new(&[[9u32, 9, 9]], &super::CPU)?, &short], 1)?;
+        let padding = Tensor::new(&[[9u32, 9, 9]], &super::CPU)?;
+        let padded = Tensor::cat(&[&padding, &short], 1)?;
         let batch = Tensor::cat(&[&long, &padded], 0)?;
         println!("{name}");
         if config.attention.window.is_some_and(|window| window.sinks > 0) {
-            continue; // sinks are the first tokens of the row, which padding would be
+            continue; // the sinks would be padding tokens
         }
         let cache = Cache::dynamic(2).with_padding(vec![0, 3])?;
-        let (logits, _) = in_chunks(&model, &batch, &[5, 1, 1], cache)?;
+        let (logits, _) = logits_in_chunks(&model, &batch, &[5, 1, 1], cache)?;
         assert_close(&logits.narrow(0, 0, 1)?, &model.forward(&long)?, 1e-9)?;
         let short_logits = logits.narrow(0, 1, 1)?.narrow(1, 3, 4)?;
         assert_close(&short_logits, &model.forward(&short)?, 1e-9)?;
@@ -95,7 +98,7 @@ fn padding_on_the_left_changes_nothing() -> Result<()> {
 #[test]
 fn a_rolling_cache_never_grows() -> Result<()> {
     let window = SlidingWindow { size: 4, sinks: 2 };
-    let model = inference(&tiny())?;
+    let model = inference_model(&tiny())?;
     let mut cache = Cache::rolling(2, window);
     let ids = ids(1, 200, 5)?; // the context is 64
     let mut bytes = None;
@@ -103,47 +106,48 @@ fn a_rolling_cache_never_grows() -> Result<()> {
         model.hidden_states_cached(&ids.narrow(1, i, 1)?, &mut cache)?;
         assert_eq!(*bytes.get_or_insert(cache.size_in_bytes()), cache.size_in_bytes());
     }
-    // 2 layers of keys and values, 6 tokens, 2 key heads of 4 numbers of 8 bytes.
+    // 2 layers · (keys and values) · 6 tokens · 2 key heads · 4 channels · 8 bytes.
     assert_eq!(bytes, Some(2 * 2 * 6 * 2 * 4 * 8));
     Ok(())
 }
 
-/// Room for 4,096 tokens comes at once, more when they come.
+/// Memory for 4,096 tokens is allocated at once, more only as the text grows.
 #[test]
-fn a_wide_window_gets_its_room_as_the_text_grows() -> Result<()> {
+fn the_memory_of_a_wide_window_grows_with_the_text() -> Result<()> {
     let window = SlidingWindow { size: 5000, sinks: 3 };
     let mut cache = RollingCache::new(window);
-    let mut at = 0;
+    let mut len = 0;
     for t in [10, 1, 4085, 1, 300, 1, 500, 1, 2000, 1, 6000, 1] {
         // Token i's key is i.
-        let new = Tensor::arange(at as f32, (at + t) as f32, &super::CPU)?.reshape((1, t, 1, 1))?;
+        let new =
+            Tensor::arange(len as f32, (len + t) as f32, &super::CPU)?.reshape((1, t, 1, 1))?;
         let [keys, values] = cache.extend([&new, &new])?;
-        at += t;
+        len += t;
         if t > 1 {
-            continue; // these are given what was stored before, too
+            continue; // the result also has the keys stored before
         }
         let mut keys: Vec<f32> = keys.flatten_all()?.to_vec1()?;
         keys.sort_unstable_by(f32::total_cmp);
-        let seen = (0..at).filter(|&key| window.can_attend(at - 1, key));
-        assert!(keys.iter().copied().eq(seen.map(|key| key as f32)), "after {at} tokens");
+        let visible = (0..len).filter(|&key| window.can_attend(len - 1, key));
+        assert!(keys.iter().copied().eq(visible.map(|key| key as f32)), "after {len} tokens");
         assert_eq!(values.dims(), [1, keys.len(), 1, 1]);
         assert!(
             cache.size_in_bytes()
-                <= 2 * 4 * window.cache_len().min(at.next_power_of_two().max(4096))
+                <= 2 * 4 * window.cache_len().min(len.next_power_of_two().max(4096))
         );
     }
-    let mut endless = RollingCache::new(SlidingWindow { size: usize::MAX, sinks: 3 });
+    let mut unbounded = RollingCache::new(SlidingWindow { size: usize::MAX, sinks: 3 });
     for t in [5, 1, 5, 1] {
         let new = Tensor::zeros((1, t, 1, 1), DType::F32, &super::CPU)?;
-        endless.extend([&new, &new])?;
+        unbounded.extend([&new, &new])?;
     }
-    assert_eq!(endless.len(), 12);
+    assert_eq!(unbounded.len(), 12);
     Ok(())
 }
 
 #[test]
-fn a_text_beyond_the_context_is_refused() -> Result<()> {
-    let model = inference(&tiny())?;
+fn a_text_longer_than_the_context_is_refused() -> Result<()> {
+    let model = inference_model(&tiny())?;
     let mut cache = Cache::dynamic(2);
     model.hidden_states_cached(&ids(1, 60, 5)?, &mut cache)?;
     let error =
@@ -154,8 +158,8 @@ fn a_text_beyond_the_context_is_refused() -> Result<()> {
 }
 
 #[test]
-fn a_cache_goes_back_to_any_earlier_token() -> Result<()> {
-    let model = inference(&tiny())?;
+fn a_cache_can_be_truncated_to_any_earlier_token() -> Result<()> {
+    let model = inference_model(&tiny())?;
     let ids = ids(1, 12, 5)?;
     let mut cache = Cache::dynamic(2);
     model.hidden_states_cached(&super::ids(1, 9, 77)?, &mut cache)?;

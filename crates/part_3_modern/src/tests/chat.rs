@@ -12,7 +12,7 @@ use crate::{
     SlidingWindow, Tokenizer, generate,
 };
 
-/// A model of bytes with random weights, whose chats are written in `ChatML`.
+/// Byte-level model with random weights and the `ChatML` template.
 fn checkpoint() -> Result<Checkpoint> {
     let config = crate::ModelConfig { vocab_size: 256, context_len: 300, ..tiny() };
     let (_, parameters) = fresh(&config, DType::F64)?;
@@ -29,51 +29,52 @@ fn checkpoint() -> Result<Checkpoint> {
     })
 }
 
-fn settings(model: &GptModern, memory: CacheKind) -> GenerateConfig {
+fn greedy_config(model: &GptModern, cache_kind: CacheKind) -> GenerateConfig {
     let greedy = Sampler::new(SamplingStrategy::Greedy);
-    GenerateConfig { cache_kind: memory, ..GenerateConfig::new(model, greedy, 9, Vec::new()) }
+    GenerateConfig { cache_kind, ..GenerateConfig::new(model, greedy, 9, Vec::new()) }
 }
 
 #[test]
-fn a_reply_is_that_to_the_whole_conversation() -> Result<()> {
+fn a_reply_equals_that_to_the_whole_conversation() -> Result<()> {
     let checkpoint = checkpoint()?;
     let Checkpoint { model, tokenizer, chat_template: Some(template), .. } = &checkpoint else {
         unreachable!("it has a template")
     };
-    for memory in [CacheKind::Full, CacheKind::SlidingWindow(SlidingWindow { size: 24, sinks: 3 })]
+    for cache_kind in
+        [CacheKind::Full, CacheKind::SlidingWindow(SlidingWindow { size: 24, sinks: 3 })]
     {
-        let config = settings(model, memory);
+        let config = greedy_config(model, cache_kind);
         let mut chat = Chat::new(&checkpoint, config.clone(), Some("Be brief."), Rng::new(1))?;
-        let mut before = 0;
+        let mut previous_len = 0;
         for question in ["Hi.", "Why?", "And then?"] {
-            let mut shown = String::new();
+            let mut streamed = String::new();
             let reply = chat.send_message(question, |text| {
-                shown.push_str(text);
+                streamed.push_str(text);
                 Ok(())
             })?;
-            assert_eq!(shown, reply.text);
+            assert_eq!(streamed, reply.text);
             let conversation = &chat.messages()[..chat.messages().len() - 1];
-            let whole = template.encode(tokenizer, conversation, AddGenerationPrompt::Yes)?.tokens;
-            let len = whole.len();
-            let alone = generate(model, &[whole], &config, &mut Rng::new(1), |_, _| Ok(()))?;
-            assert_eq!(reply.completion.tokens, alone[0].tokens, "{memory:?}, {question}");
-            if memory == CacheKind::Full {
+            let ids = template.encode(tokenizer, conversation, AddGenerationPrompt::Yes)?.tokens;
+            let len = ids.len();
+            let uncached = generate(model, &[ids], &config, &mut Rng::new(1), |_, _| Ok(()))?;
+            assert_eq!(reply.completion.tokens, uncached[0].tokens, "{cache_kind:?}, {question}");
+            if cache_kind == CacheKind::Full {
                 assert!(
-                    reply.n_prefill_tokens <= len - before,
-                    "{question}: {} read of {len}",
+                    reply.n_prefill_tokens <= len - previous_len,
+                    "{question}: {} prefilled of {len}",
                     reply.n_prefill_tokens
                 );
             }
-            before = len;
+            previous_len = len;
         }
     }
     Ok(())
 }
 
 #[test]
-fn what_no_longer_fits_was_not_said() -> Result<()> {
+fn a_message_beyond_the_context_is_not_added() -> Result<()> {
     let checkpoint = checkpoint()?;
-    let config = settings(&checkpoint.model, CacheKind::Full);
+    let config = greedy_config(&checkpoint.model, CacheKind::Full);
     let mut chat = Chat::new(&checkpoint, config, None, Rng::new(1))?;
     chat.send_message("Hi.", |_| Ok(()))?;
     let error = chat
@@ -88,27 +89,27 @@ fn what_no_longer_fits_was_not_said() -> Result<()> {
 }
 
 #[test]
-fn a_reply_that_nobody_reads_ends_and_was_not_said() -> Result<()> {
+fn a_callback_error_ends_the_reply_and_adds_no_message() -> Result<()> {
     let checkpoint = checkpoint()?;
-    let config = settings(&checkpoint.model, CacheKind::Full);
+    let config = greedy_config(&checkpoint.model, CacheKind::Full);
     let mut chat = Chat::new(&checkpoint, config, None, Rng::new(1))?;
     let first = chat.send_message("Hi.", |_| Ok(()))?;
-    let again =
-        Chat::new(&checkpoint, settings(&checkpoint.model, CacheKind::Full), None, Rng::new(1));
-    let (mut chat, mut told) = (again?, 0);
-    let gone = chat.send_message("Hi.", |_| {
-        told += 1;
+    let config = greedy_config(&checkpoint.model, CacheKind::Full);
+    let mut chat = Chat::new(&checkpoint, config, None, Rng::new(1))?;
+    let mut n_calls = 0;
+    let result = chat.send_message("Hi.", |_| {
+        n_calls += 1;
         bail!("gone")
     });
-    assert_eq!((super::error(gone), told, chat.messages().len()), ("gone".into(), 1, 0));
+    assert_eq!((super::error(result), n_calls, chat.messages().len()), ("gone".into(), 1, 0));
     assert_eq!(chat.send_message("Hi.", |_| Ok(()))?.text, first.text);
     Ok(())
 }
 
 #[test]
-fn a_model_without_a_template_does_not_chat() -> Result<()> {
+fn a_chat_without_a_chat_template_is_refused() -> Result<()> {
     let checkpoint = Checkpoint { chat_template: None, ..checkpoint()? };
-    let config = settings(&checkpoint.model, CacheKind::Full);
+    let config = greedy_config(&checkpoint.model, CacheKind::Full);
     let error = Chat::new(&checkpoint, config, None, Rng::new(1)).err().expect("an error");
     assert!(error.to_string().contains("no chat template"), "{error}");
     Ok(())

@@ -11,7 +11,7 @@ use super::writer::{Writer, array, string};
 use crate::gguf::{Gguf, MetadataArray, MetadataValue, TensorFormat, check_header};
 use crate::gguf_model;
 
-/// A small file with one value of each type and one tensor of each format.
+/// Small file with one value of each type and one tensor of each format.
 pub(super) fn sample() -> Writer {
     let tokens = ["a", "", "é"].map(string);
     let writer = Writer::new()
@@ -36,7 +36,7 @@ pub(super) fn sample() -> Writer {
     })
 }
 
-/// Opens these bytes as a file.
+/// Opens `bytes` as a GGUF file.
 pub(super) fn open(bytes: &[u8]) -> Result<Gguf> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("model.gguf");
@@ -44,13 +44,13 @@ pub(super) fn open(bytes: &[u8]) -> Result<Gguf> {
     Gguf::open(&path)
 }
 
-/// The error for a file.
+/// Error message of a file that must be refused.
 pub(super) fn refused(writer: &Writer) -> String {
     error(open(&writer.file()))
 }
 
 #[test]
-fn every_type_of_value_comes_back() -> Result<()> {
+fn every_metadata_type_is_read_back() -> Result<()> {
     let gguf = open(&sample().file())?;
     assert_eq!(gguf.get_str("general.architecture")?, "llama");
     assert_eq!(gguf.get_usize("llama.block_count")?, 30);
@@ -108,14 +108,15 @@ fn tensors_have_their_dims_formats_and_bytes() -> Result<()> {
 }
 
 #[test]
-fn the_formats_are_those_of_candle() {
-    for (format, theirs) in TensorFormat::ALL.into_iter().map(|format| (format, candle(format))) {
-        assert_eq!(format.block_len(), theirs.block_size(), "{format}");
-        assert_eq!(format.block_bytes(), theirs.type_size(), "{format}");
+fn block_sizes_equal_those_of_candle() {
+    for (format, dtype) in TensorFormat::ALL.into_iter().map(|format| (format, ggml_dtype(format)))
+    {
+        assert_eq!(format.block_len(), dtype.block_size(), "{format}");
+        assert_eq!(format.block_bytes(), dtype.type_size(), "{format}");
     }
 }
 
-fn candle(format: TensorFormat) -> GgmlDType {
+fn ggml_dtype(format: TensorFormat) -> GgmlDType {
     match format {
         TensorFormat::F32 => GgmlDType::F32,
         TensorFormat::F16 => GgmlDType::F16,
@@ -129,7 +130,7 @@ fn candle(format: TensorFormat) -> GgmlDType {
 }
 
 #[test]
-fn an_alignment_of_its_own_moves_the_data() -> Result<()> {
+fn a_custom_alignment_moves_the_data() -> Result<()> {
     for alignment in [1u32, 8, 4096] {
         let mut file = Writer::new().value("general.alignment", 4, alignment.to_le_bytes());
         file.alignment = u64::from(alignment);
@@ -148,7 +149,7 @@ fn an_alignment_of_its_own_moves_the_data() -> Result<()> {
 }
 
 #[test]
-fn what_is_added_around_a_text_is_as_the_file_says() -> Result<()> {
+fn add_bos_and_add_eos_come_from_the_file() -> Result<()> {
     let file = Writer::new()
         .value("tokenizer.ggml.model", 8, string("gpt2"))
         .value("tokenizer.ggml.tokens", 9, array(8, &["a", "b"].map(string)))
@@ -159,25 +160,26 @@ fn what_is_added_around_a_text_is_as_the_file_says() -> Result<()> {
     Ok(())
 }
 
-/// A tensor's numbers, dequantised by candle.
-fn numbers(gguf: &Gguf, name: &str) -> Result<Tensor> {
+/// Values of a tensor, dequantized by candle.
+fn dequantized(gguf: &Gguf, name: &str) -> Result<Tensor> {
     let info = gguf.tensor_info(name)?;
     let storage =
-        QStorage::from_data(gguf.read_tensor(name)?.into(), &Device::Cpu, candle(info.format))?;
+        QStorage::from_data(gguf.read_tensor(name)?.into(), &Device::Cpu, ggml_dtype(info.format))?;
     Ok(QTensor::new(storage, info.dims.clone())?.dequantize(&Device::Cpu)?)
 }
 
-/// The file is of llama.cpp's own writer, with what its own reader dequantises (`scripts/golden_gguf.py`).
+/// The file was written by llama.cpp's Python package, with the values that it dequantizes
+/// (`scripts/golden_gguf.py`).
 #[test]
-fn every_format_reads_as_in_python() -> Result<()> {
+fn every_format_dequantizes_as_in_python() -> Result<()> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/formats.gguf");
     let gguf = Gguf::open(&path)?;
     assert_eq!(gguf.tensor_infos().count(), 2 * TensorFormat::ALL.len());
     for format in TensorFormat::ALL {
-        let (name, dequantised) = (format.to_string(), format!("{format}.f32"));
+        let (name, expected) = (format.to_string(), format!("{format}.f32"));
         let info = gguf.tensor_info(&name)?;
         assert_eq!((info.format, &info.dims[..]), (format, &[2, 256][..]));
-        assert_close(&numbers(&gguf, &name)?, &numbers(&gguf, &dequantised)?, 1e-6)?;
+        assert_close(&dequantized(&gguf, &name)?, &dequantized(&gguf, &expected)?, 1e-6)?;
     }
     assert_eq!(gguf.get_usize("general.alignment")?, 64);
     assert_eq!(gguf.get_strings("tokenizer.ggml.tokens")?, ["<s>", "é", "𝄞"]);
@@ -187,9 +189,9 @@ fn every_format_reads_as_in_python() -> Result<()> {
     Ok(())
 }
 
-/// The values are those of the Python package `gguf`, whose readers are the format's own.
+/// The expected values come from the Python package `gguf`, the reference implementation.
 #[test]
-fn smollm2_reads_as_in_python() -> Result<()> {
+fn smollm2_is_read_as_in_python() -> Result<()> {
     let Some(path) = course_data("models/SmolLM2-135M-Instruct.Q4_1.gguf") else { return Ok(()) };
     let gguf = Gguf::open(&path)?;
     assert_eq!(gguf.get_str("general.architecture")?, "llama");
@@ -240,11 +242,11 @@ fn smollm2_reads_as_in_python() -> Result<()> {
     ] {
         let info = gguf.tensor_info(name)?;
         assert_eq!(info.dims, dims, "{name}");
-        let numbers = numbers(&gguf, name)?.flatten_all()?;
-        let found: Vec<f32> = numbers.to_vec1()?;
-        assert_eq!((found[0], *found.last().unwrap()), (first, last), "{name}");
-        let found = numbers.to_dtype(DType::F64)?.abs()?.sum_all()?.to_scalar::<f64>()?;
-        assert!((found - sum).abs() < 1e-6 * sum, "{name}: {found} {sum}");
+        let tensor = dequantized(&gguf, name)?.flatten_all()?;
+        let values: Vec<f32> = tensor.to_vec1()?;
+        assert_eq!((values[0], *values.last().unwrap()), (first, last), "{name}");
+        let abs_sum = tensor.to_dtype(DType::F64)?.abs()?.sum_all()?.to_scalar::<f64>()?;
+        assert!((abs_sum - sum).abs() < 1e-6 * sum, "{name}: {abs_sum} {sum}");
     }
     Ok(())
 }

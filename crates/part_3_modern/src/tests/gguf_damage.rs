@@ -12,13 +12,13 @@ use crate::gguf::{TensorFormat, check_header};
 use crate::{LoadMode, gguf_model};
 
 #[test]
-fn usual_mistakes_are_recognised() {
+fn common_wrong_file_types_are_recognized() {
     let mut big = b"GGUF".to_vec();
     big.extend(3u32.to_be_bytes());
-    for (bytes, says) in [
+    for (bytes, expected) in [
         (&b"version https://git-lfs.github.com/spec/v1\noid sha256:0"[..], "git lfs pull"),
-        (b"<!doctype html><html>", "a web page"),
-        (b"\n\n<html>", "a web page"),
+        (b"<!doctype html><html>", "error page from a web server"),
+        (b"\n\n<html>", "error page from a web server"),
         (b"tjgg\x03\0\0\0", "before GGUF"),
         (b"PK\x03\x04....", "zip archive"),
         (b"GGUF\x01\0\0\0\0\0\0\0", "version 1 is not supported"),
@@ -30,7 +30,7 @@ fn usual_mistakes_are_recognised() {
     ] {
         let message = error(open(bytes));
         assert!(
-            message.contains("model.gguf cannot be used: ") && message.contains(says),
+            message.contains("model.gguf cannot be used: ") && message.contains(expected),
             "{message}"
         );
         assert!(!message.contains('\n'), "{message}");
@@ -38,7 +38,7 @@ fn usual_mistakes_are_recognised() {
 }
 
 #[test]
-fn damaged_lists_are_refused() {
+fn damaged_headers_are_refused() {
     let two = |change: fn(&mut Writer)| {
         let mut file = Writer::new()
             .tensor("a", &[2, 32], TensorFormat::Quantized(Quantization::Q8_0))
@@ -46,13 +46,13 @@ fn damaged_lists_are_refused() {
         change(&mut file);
         refused(&file)
     };
-    for (message, says) in [
+    for (message, expected) in [
         (two(|file| file.tensors[1].name = "a".into()), "there are two tensors `a`"),
         (two(|file| file.tensors[1].offset = 32), "tensors `a` and `b` overlap"),
         (two(|file| file.tensors[1].offset = 0), "overlap"),
-        (two(|file| file.tensors[0].dims = vec![31]), "rows of 31 are no whole Q8_0 blocks of 32"),
+        (two(|file| file.tensors[0].dims = vec![31]), "not a multiple of Q8_0's block size 32"),
         (two(|file| file.tensors[0].dims = vec![32, 0]), "it is empty: [0, 32]"),
-        (two(|file| file.tensors[0].dims = vec![1; 5]), "5 dimensions, at most 4"),
+        (two(|file| file.tensors[0].dims = vec![1; 5]), "5 dimensions, the maximum is 4"),
         (two(|file| file.tensors[1].dims = vec![1 << 40; 2]), "tensor `b`: its size"),
         (two(|file| file.tensors[1].dims = vec![1 << 60]), "truncated or damaged"),
         (two(|file| file.tensors[1].dims = vec![1 << 62]), "is too large"),
@@ -62,9 +62,9 @@ fn damaged_lists_are_refused() {
         (two(|file| file.tensors[1].ggml_type = 4), "format is number 4"),
         (two(|file| file.metadata = vec![("k".into(), 0, vec![1]); 2]), "has `k` twice"),
         (two(|file| file.metadata = vec![("k".into(), 7, vec![2])]), "a boolean is 2"),
-        (two(|file| file.metadata = vec![("k".into(), 13, vec![])]), "no value type 13"),
+        (two(|file| file.metadata = vec![("k".into(), 13, vec![])]), "unknown value type 13"),
     ] {
-        assert!(message.contains(says), "{message}");
+        assert!(message.contains(expected), "{message}");
     }
     for offset in [8, 33] {
         let mut file = Writer::new().tensor("a", &[8], TensorFormat::F32);
@@ -78,23 +78,24 @@ fn damaged_lists_are_refused() {
     assert!(refused(&long).contains("key 0 of the metadata: it has 70000 bytes"));
     let bad =
         Writer::new().value("k", 9, array(8, &[string("a"), vec![1, 0, 0, 0, 0, 0, 0, 0, 255]]));
-    assert!(refused(&bad).contains("`k`: element 1: the string \"\u{FFFD}\" is no UTF-8"));
+    assert!(refused(&bad).contains("`k`: element 1: the string \"\u{FFFD}\" is not UTF-8"));
     let deep = (0..10_000).fold(array(0, &[]), |inner, _| array(9, &[inner]));
-    assert!(refused(&Writer::new().value("k", 9, deep)).contains("8 deep"));
+    assert!(refused(&Writer::new().value("k", 9, deep)).contains("more than 8 deep"));
 }
 
-/// A header may announce 2^60 of anything, in a file said to be huge as well: the error comes before any memory.
+/// A header may state 2^60 elements of any kind, in a file of any stated length. The error must
+/// come before a large allocation.
 #[test]
-fn announced_sizes_are_not_believed() {
+fn huge_counts_in_a_header_fail_before_allocating() {
     let huge = (1u64 << 60).to_le_bytes();
     let start = |tensors: &[u8], values: &[u8]| [b"GGUF\x03\0\0\0", tensors, values].concat();
-    let none = [0; 8];
+    let zero = [0; 8];
     let one = 1u64.to_le_bytes();
-    let value = |rest: &[&[u8]]| [start(&none, &one), string("k"), rest.concat()].concat();
+    let value = |rest: &[&[u8]]| [start(&zero, &one), string("k"), rest.concat()].concat();
     let kind = |kind: u32| kind.to_le_bytes();
-    let mut headers = vec![start(&huge, &none), start(&none, &huge), value(&[&kind(8), &huge])];
-    headers.push([start(&none, &one), huge.to_vec()].concat()); // a key
-    headers.push([start(&one, &none), huge.to_vec()].concat()); // a name
+    let mut headers = vec![start(&huge, &zero), start(&zero, &huge), value(&[&kind(8), &huge])];
+    headers.push([start(&zero, &one), huge.to_vec()].concat()); // length of a key
+    headers.push([start(&one, &zero), huge.to_vec()].concat()); // length of a tensor name
     headers.extend((0..13).map(|element| value(&[&kind(9), &kind(element), &huge])));
     for header in headers {
         for length in [header.len() as u64, 1 << 40, u64::MAX] {
@@ -107,35 +108,42 @@ fn announced_sizes_are_not_believed() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 2000, failure_persistence: None, ..Default::default()
+    })]
 
     #[test]
-    fn no_prefix_of_a_file_is_a_file(cut in 0.0..1.0f64) {
+    fn a_truncated_file_is_refused(cut in 0.0..1.0f64) {
         let file = sample().file();
         let bytes = &file[..(cut * file.len() as f64) as usize];
         prop_assert!(check_header(bytes, bytes.len() as u64).is_err());
-        let header = sample().header(); // the length is right, but the bytes run out
+        let header = sample().header(); // the stated length is right, but bytes are missing
         let bytes = &header[..(cut * header.len() as f64) as usize];
         prop_assert!(check_header(bytes, file.len() as u64).is_err());
     }
 
     #[test]
-    fn no_damage_makes_it_panic(
+    fn damaged_bytes_never_panic(
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
         huge in any::<bool>(),
     ) {
         let mut header = sample().header();
         let length = if huge { u64::MAX } else { sample().file().len() as u64 };
         for (index, byte) in changes {
-            let at = index.index(header.len());
-            header[at] = byte;
+            let offset = index.index(header.len());
+            header[offset] = byte;
         }
         let _ = check_header(&header, length);
     }
 
     #[test]
-    fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..300), small in any::<bool>()) {
-        let bytes: Vec<u8> = bytes.into_iter().map(|byte| if small { byte % 14 } else { byte }).collect();
+    fn random_bytes_never_panic(
+        bytes in prop::collection::vec(any::<u8>(), 0..300),
+        small in any::<bool>(),
+    ) {
+        // Small numbers are more often valid types and counts.
+        let reduced = bytes.into_iter().map(|byte| if small { byte % 14 } else { byte });
+        let bytes: Vec<u8> = reduced.collect();
         let _ = check_header(&bytes, bytes.len() as u64);
         let counts = [b"GGUF\x03\0\0\0\x02\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0", &bytes[..]].concat();
         let _ = check_header(&counts, counts.len() as u64 + 1000);
@@ -143,13 +151,13 @@ proptest! {
 }
 
 #[test]
-fn a_part_of_a_model_says_what_to_do() -> Result<()> {
+fn a_split_file_is_refused_with_the_command_to_merge() -> Result<()> {
     let message = |files: u16| -> Result<String> {
         let part = sample().value("split.count", 2, files.to_le_bytes()).file();
         Ok(error(gguf_model::open(&open(&part)?, LoadMode::Inference, &Device::Cpu)))
     };
-    let three = message(3)?;
-    assert!(three.contains("one of 3 files") && three.contains("--merge"), "{three}");
+    let error = message(3)?;
+    assert!(error.contains("one of 3 files") && error.contains("--merge"), "{error}");
     assert!(!message(1)?.contains("--merge"));
     Ok(())
 }

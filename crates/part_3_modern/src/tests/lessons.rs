@@ -17,21 +17,21 @@ fn normal(shape: &[usize]) -> Result<Tensor> {
     Rng::new(7).normal_tensor(shape.to_vec(), 1., DType::F64, &CPU)
 }
 
-/// Value and gradient of a lesson and of its fused twin.
-fn assert_twins(
+/// Asserts that a reference and its fused version have the same value and gradient.
+fn assert_same_value_and_gradient(
     x: &Tensor,
-    lesson: impl Fn(&Tensor) -> Result<Tensor>,
+    reference: impl Fn(&Tensor) -> Result<Tensor>,
     fused: impl Fn(&Tensor) -> Result<Tensor>,
 ) -> Result<()> {
     let gradient = |f: &dyn Fn(&Tensor) -> Result<Tensor>| -> Result<(Tensor, Tensor)> {
         let x = Var::from_tensor(x)?;
         let y = f(x.as_tensor())?;
-        let uneven =
+        let weights =
             Tensor::arange(0f64, y.elem_count() as f64, &CPU)?.sin()?.reshape(y.shape())?;
-        let grads = backward(&(&y * uneven)?.sum_all()?)?;
+        let grads = backward(&(&y * weights)?.sum_all()?)?;
         Ok((y.detach(), grads.get(x.as_tensor()).expect("a gradient").clone()))
     };
-    let (a, b) = (gradient(&lesson)?, gradient(&fused)?);
+    let (a, b) = (gradient(&reference)?, gradient(&fused)?);
     assert_close(&a.0, &b.0, 1e-6)?; // angles are rounded to f32
     assert_close(&a.1, &b.1, 1e-6)
 }
@@ -47,7 +47,8 @@ fn rms_norm_matches_the_worked_example() -> Result<()> {
 
 #[test]
 fn rope_matches_the_worked_example() -> Result<()> {
-    // Pairs (1, 2) and (3, 4) turned by 1 and 0.01 radians at position 1; here the pairs are halves.
+    // Pairs (1, 2) and (3, 4) are rotated by 1 and 0.01 radians at position 1; the pairs are
+    // halves.
     let rope = Rope::new(4, ROPE).expect("RoPE");
     let x = Tensor::new(&[1f64, 3., 2., 4.], &CPU)?.reshape((1, 1, 1, 4))?;
     let one = Tensor::new(&[-1.142640f64, 2.959851, 1.922076, 4.029799], &CPU)?;
@@ -57,30 +58,34 @@ fn rope_matches_the_worked_example() -> Result<()> {
 }
 
 #[test]
-fn each_lesson_agrees_with_its_fused_twin() -> Result<()> {
+fn every_reference_equals_its_fused_operation() -> Result<()> {
     let weight = normal(&[6])?;
-    assert_twins(
+    assert_same_value_and_gradient(
         &normal(&[3, 6])?,
         |x| rms_norm(x, &weight, 1e-5),
         |x| ops::rms_norm(x, &weight, 1e-5),
     )?;
     let up = normal(&[3, 6])?;
-    assert_twins(&(normal(&[3, 6])? * 2.)?, |x| silu_mul(x, &up), |x| ops::silu_mul(x, &up))?;
+    assert_same_value_and_gradient(
+        &(normal(&[3, 6])? * 2.)?,
+        |x| silu_mul(x, &up),
+        |x| ops::silu_mul(x, &up),
+    )?;
     let rope = Rope::new(6, ROPE).expect("RoPE");
     let x = normal(&[2, 5, 3, 6])?;
     for start in [0, 1000] {
-        let angles = rope.table(start, 5, DType::F64, &CPU)?;
-        assert_twins(
+        let rotary = rope.table(start, 5, DType::F64, &CPU)?;
+        assert_same_value_and_gradient(
             &x,
             |x| apply_rope(x, &rope, start),
-            |x| angles.apply(x, Positions::StartAt(start)),
+            |x| rotary.apply(x, Positions::StartAt(start)),
         )?;
     }
     Ok(())
 }
 
 #[test]
-fn each_lesson_has_the_gradient_of_its_value() -> Result<()> {
+fn gradients_of_references_match_finite_differences() -> Result<()> {
     let (weight, rope) = (normal(&[6])?, Rope::new(6, ROPE).expect("RoPE"));
     assert_grad(&normal(&[2, 6])?, |x| rms_norm(x, &weight, 1e-5), 1e-6)?;
     assert_grad(&normal(&[2, 6])?, |x| silu_mul(x, x), 1e-6)?;
@@ -88,19 +93,19 @@ fn each_lesson_has_the_gradient_of_its_value() -> Result<()> {
 }
 
 #[test]
-fn attention_scores_depend_on_the_distance_alone() -> Result<()> {
+fn attention_logits_depend_on_the_token_distance_only() -> Result<()> {
     let rope = Rope::new(8, ROPE).expect("RoPE");
     let (q, k) = (normal(&[1, 1, 1, 8])?, (normal(&[1, 1, 1, 8])? + 0.5)?);
-    let score = |at: usize, to: usize| -> Result<f64> {
-        (apply_rope(&q, &rope, at)? * apply_rope(&k, &rope, to)?)?.sum_all()?.to_scalar()
+    let logit = |query: usize, key: usize| -> Result<f64> {
+        (apply_rope(&q, &rope, query)? * apply_rope(&k, &rope, key)?)?.sum_all()?.to_scalar()
     };
-    assert!((score(5, 2)? - score(1005, 1002)?).abs() < 1e-4);
-    assert!((score(5, 2)? - score(5, 3)?).abs() > 1e-2);
+    assert!((logit(5, 2)? - logit(1005, 1002)?).abs() < 1e-4);
+    assert!((logit(5, 2)? - logit(5, 3)?).abs() > 1e-2);
     Ok(())
 }
 
 #[test]
-fn llama_3s_scaling_slows_slow_turns_alone() -> Result<()> {
+fn llama_3_scaling_lowers_only_low_frequencies() -> Result<()> {
     let scaling = Llama3Scaling {
         factor: 8.,
         low_freq_factor: 1.,
@@ -109,32 +114,32 @@ fn llama_3s_scaling_slows_slow_turns_alone() -> Result<()> {
     };
     let rope =
         |scaling| Rope::new(128, PositionEncoding::Rope { base: 500_000., scaling }).expect("RoPE");
-    let speeds = |rope: Rope| -> Result<Vec<f64>> {
-        // The sine of a small angle is the angle: a thousandth of a position would be better, but there is none.
+    let frequencies = |rope: Rope| -> Result<Vec<f64>> {
+        // For small angles, sin(angle) ≈ angle; position 1 is the smallest available.
         rope.table(1, 1, DType::F64, &CPU)?.sin().flatten_all()?.to_vec1()
     };
-    let (plain, scaled) = (speeds(rope(None))?, speeds(rope(Some(scaling)))?);
-    assert_eq!(plain[..25], scaled[..25], "more than 4 turns in 8192 positions: as before");
+    let (plain, scaled) = (frequencies(rope(None))?, frequencies(rope(Some(scaling)))?);
+    assert_eq!(plain[..25], scaled[..25], "more than 4 turns in 8192 positions: unchanged");
     for i in 36..64 {
         let ratio = plain[i] / scaled[i];
-        assert!((ratio - 8.).abs() < 1e-2, "less than a turn: 8 times as slow, found {ratio}");
+        assert!((ratio - 8.).abs() < 1e-2, "less than a turn: 8 times lower, not {ratio}");
     }
-    assert!((1.1..7.9).contains(&(plain[31] / scaled[31])), "between, blended");
+    assert!((1.1..7.9).contains(&(plain[31] / scaled[31])), "between: interpolated");
     Ok(())
 }
 
 #[test]
-fn a_window_sees_itself_its_size_and_the_sinks() {
+fn a_token_attends_to_its_window_and_the_sinks() {
     let window = SlidingWindow { size: 3, sinks: 2 };
-    let seen =
+    let visible =
         |query: usize| (0..8).filter(|&key| window.can_attend(query, key)).collect::<Vec<_>>();
-    assert_eq!(seen(0), [0]);
-    assert_eq!(seen(3), [0, 1, 2, 3]);
-    assert_eq!(seen(6), [0, 1, 4, 5, 6]);
+    assert_eq!(visible(0), [0]);
+    assert_eq!(visible(3), [0, 1, 2, 3]);
+    assert_eq!(visible(6), [0, 1, 4, 5, 6]);
 }
 
 #[test]
-fn the_mask_is_the_lessons_rule() -> Result<()> {
+fn the_window_mask_equals_can_attend() -> Result<()> {
     for (size, sinks) in [(1, 0), (3, 0), (3, 2), (2, 5), (100, 1)] {
         let window = SlidingWindow { size, sinks };
         let mask = window.mask().to_tensor(9, 9, DType::F32, &CPU)?.reshape((9, 9))?;

@@ -13,7 +13,7 @@ use crate::{AddSpecialTokens, ParseSpecial, SkipSpecialTokens, llama2c_tokenizer
 /// dim, hidden_dim, n_layers, n_heads, n_kv_heads, vocab_size, seq_len.
 const SIZES: [i32; 7] = [8, 12, 2, 2, 1, -10, 6];
 
-/// A file of these sizes with `count` numbers, which count up from 0.
+/// Checkpoint file with these sizes and the numbers 0, 1, 2, up to `count`.
 fn file(sizes: [i32; 7], count: usize) -> Vec<u8> {
     let numbers = (0..count).flat_map(|i| (i as f32).to_le_bytes());
     sizes.into_iter().flat_map(i32::to_le_bytes).chain(numbers).collect()
@@ -26,26 +26,27 @@ fn open(bytes: &[u8]) -> Result<(Llama2cHeader, BTreeMap<String, Tensor>)> {
     llama2c::open(&path)
 }
 
-/// Numbers of a file of [`SIZES`]: embedding, norms, q, k, v, o, MLP, last norm, RoPE, classifier.
+/// Number of values in a file of [`SIZES`]: embedding, norms, q, k, v, o, MLP, last norm, RoPE,
+/// classifier.
 const COUNT: usize = 80 + 2 * (2 * 8 + 64 + 32 + 32 + 64 + 3 * 96) + 8 + 24 + 80;
 
 #[test]
-fn tensors_come_from_where_they_are_in_the_file() -> Result<()> {
+fn tensors_are_read_from_their_offsets_in_the_file() -> Result<()> {
     let (header, tensors) = open(&file(SIZES, COUNT))?;
     let Llama2cHeader {
         n_embd,
-        hidden_dim: n_hidden,
+        hidden_dim,
         n_layer,
         n_head,
         n_kv_head,
         vocab_size,
-        context_len: block_size,
+        context_len,
         classifier,
     } = header;
-    assert_eq!((n_embd, n_hidden, n_layer, n_head, n_kv_head), (8, 12, 2, 2, 1));
-    assert_eq!((vocab_size, block_size, classifier), (10, 6, Classifier::Untied));
+    assert_eq!((n_embd, hidden_dim, n_layer, n_head, n_kv_head), (8, 12, 2, 2, 1));
+    assert_eq!((vocab_size, context_len, classifier), (10, 6, Classifier::Untied));
     assert_eq!(tensors.len(), 3 + 2 * 9);
-    let q = 80 + 2 * 8; // where the queries of layer 0 begin
+    let q = 80 + 2 * 8; // offset of q_proj in layer 0
     for (name, dims, start) in [
         ("model.embed_tokens", vec![10, 8], 0),
         ("model.layers.0.input_layernorm", vec![8], 80),
@@ -65,19 +66,19 @@ fn tensors_come_from_where_they_are_in_the_file() -> Result<()> {
         assert_eq!(tensor.dims(), dims, "{name}");
         assert_eq!(tensor.flatten_all()?.to_vec1::<f32>()?[0], start as f32, "{name}");
     }
-    // Rows of 8 numbers: two heads of four rows, even ones first.
-    let first = |name: &str| -> Result<Vec<f32>> {
+    // Rows of 8 numbers: two heads of four rows, even rows first.
+    let first_column = |name: &str| -> Result<Vec<f32>> {
         let rows = tensors[&format!("model.layers.0.self_attn.{name}.weight")].to_vec2::<f32>()?;
         Ok(rows.iter().map(|row| row[0]).collect())
     };
-    assert_eq!(first("q_proj")?, [0, 2, 1, 3, 4, 6, 5, 7].map(|row| (q + 8 * row) as f32));
-    assert_eq!(first("k_proj")?, [0, 2, 1, 3].map(|row| (q + 128 + 8 * row) as f32));
-    assert_eq!(first("v_proj")?, [0, 1, 2, 3].map(|row| (q + 192 + 8 * row) as f32));
+    assert_eq!(first_column("q_proj")?, [0, 2, 1, 3, 4, 6, 5, 7].map(|row| (q + 8 * row) as f32));
+    assert_eq!(first_column("k_proj")?, [0, 2, 1, 3].map(|row| (q + 128 + 8 * row) as f32));
+    assert_eq!(first_column("v_proj")?, [0, 1, 2, 3].map(|row| (q + 192 + 8 * row) as f32));
     Ok(())
 }
 
 #[test]
-fn a_tied_file_has_no_classifier() -> Result<()> {
+fn a_tied_checkpoint_has_no_lm_head_tensor() -> Result<()> {
     let (header, tensors) = open(&file([8, 12, 2, 2, 1, 10, 6], COUNT - 80))?;
     assert_eq!((header.classifier, header.vocab_size), (Classifier::Tied, 10));
     assert!(!tensors.contains_key("lm_head.weight"));
@@ -85,54 +86,60 @@ fn a_tied_file_has_no_classifier() -> Result<()> {
 }
 
 #[test]
-fn wrong_files_are_refused() {
+fn invalid_checkpoints_are_rejected_with_the_reason() {
     let with = |index: usize, size: i32| {
         let mut sizes = SIZES;
         sizes[index] = size;
         error(open(&file(sizes, COUNT)))
     };
-    for (message, says) in [
-        (error(open(&file(SIZES, COUNT - 1))), "asks for 4764 bytes, but it has 4760"),
-        (error(open(&file(SIZES, COUNT + 1))), "asks for 4764 bytes, but it has 4768"),
-        (error(open(b"GGUF")), "it has 4 bytes, less than its header's 28"),
+    for (message, reason) in [
+        (error(open(&file(SIZES, COUNT - 1))), "requires 4764 bytes, but it has 4760"),
+        (error(open(&file(SIZES, COUNT + 1))), "requires 4764 bytes, but it has 4768"),
+        (error(open(b"GGUF")), "it has 4 bytes, fewer than the 28 of the header"),
         (with(0, 0), "its dim is 0"),
         (with(5, 0), "its vocab_size is 0"),
         (with(2, -5), "its n_layers is -5"),
-        (with(3, 3), "its dim 8 is no n_heads 3 times an even number"),
-        (with(3, 8), "its dim 8 is no n_heads 8 times an even number"),
-        (with(4, 4), "its n_heads 2 is no multiple of n_kv_heads 4"),
-        (with(0, i32::from_le_bytes(*b"24ka")), "later format"),
+        (with(3, 3), "its dim 8 must be n_heads 3 times an even number"),
+        (with(3, 8), "its dim 8 must be n_heads 8 times an even number"),
+        (with(4, 4), "its n_heads 2 must be a multiple of n_kv_heads 4"),
+        (with(0, i32::from_le_bytes(*b"24ka")), "later llama2.c format"),
         (
             error(open(&file([i32::MAX - 1, i32::MAX, i32::MAX, 1, 1, i32::MIN, i32::MAX], 0))),
-            "asks for",
+            "requires",
         ),
     ] {
         assert!(
-            message.contains("model.bin cannot be used: ") && message.contains(says),
+            message.contains("model.bin cannot be used: ") && message.contains(reason),
             "{message}"
         );
     }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 500, failure_persistence: None, ..Default::default()
+    })]
 
     #[test]
-    fn no_sizes_make_it_panic(sizes in prop::array::uniform7(prop_oneof![any::<i32>(), -4..9]), length in any::<u64>()) {
+    fn reading_never_panics_on_any_sizes(
+        sizes in prop::array::uniform7(prop_oneof![any::<i32>(), -4..9]),
+        length in any::<u64>(),
+    ) {
         let bytes = file(sizes, 10);
         prop_assert!(llama2c::read(&bytes[..], length).is_err());
     }
 }
 
-/// `doc/stories260K.md` and `test_all.py` of llama2.c: what `run -t 0.0` prints.
-const STORY: &str = "Once upon a time, there was a little girl named Lily. She loved to play outside in the park. \
-    One day, she saw a big, red ball. She wanted to play with it, but it was too high.\nLily's mom said, \"Lily, \
-    let's go to the park.\" Lily was sad and didn't know what to do. She said, \"I want to play with your ball, but I \
-    can't find it.\"\nLily was sad and didn't know what to do. She said, \"I'm sorry, Lily. I didn't know what to \
-    do.\"\nLily didn't want to help her mom, so she";
+/// Output of llama2.c's `run -t 0.0`, from its `doc/stories260K.md` and `test_all.py`.
+const STORY: &str = "Once upon a time, there was a little girl named Lily. She loved to play \
+    outside in the park. One day, she saw a big, red ball. She wanted to play with it, but it was \
+    too high.\nLily's mom said, \"Lily, let's go to the park.\" Lily was sad and didn't know what \
+    to do. She said, \"I want to play with your ball, but I can't find it.\"\nLily was sad and \
+    didn't know what to do. She said, \"I'm sorry, Lily. I didn't know what to do.\"\nLily didn't \
+    want to help her mom, so she";
 
 #[test]
-fn stories260k_tells_the_story_of_llama2c() -> Result<()> {
+fn stories260k_generates_the_same_text_as_llama2c() -> Result<()> {
     let Some(path) = course_data("models/stories260K.bin") else { return Ok(()) };
     let Some(tokenizer) = course_data("models/tok512.bin") else { return Ok(()) };
     let tokenizer = llama2c_tokenizer::open(&tokenizer)?;
@@ -149,7 +156,8 @@ fn stories260k_tells_the_story_of_llama2c() -> Result<()> {
     Ok(())
 }
 
-/// A Llama with rotated halves and a cache, in loops: a test of the reader must not need the model that it serves.
+/// Independent Llama with rotated halves and a KV cache, in plain loops. The test of the reader
+/// must not depend on [`crate::GptModern`].
 struct Llama {
     header: Llama2cHeader,
     weights: BTreeMap<String, Vec<f32>>,
@@ -178,7 +186,7 @@ impl Llama {
         self.weights[name].iter().zip(x).map(|(weight, x)| weight * (x * scale)).collect()
     }
 
-    /// Logits (V) after the next token.
+    /// Logits (V) after `token`.
     fn forward(&mut self, token: usize) -> Vec<f32> {
         let (c, d) = (self.header.n_embd, self.header.head_dim());
         let mut x = self.weights["model.embed_tokens"][token * c..][..c].to_vec();
@@ -188,20 +196,20 @@ impl Llama {
             let [q, k, v] = ["q", "k", "v"]
                 .map(|kind| self.matmul(&name(&format!("self_attn.{kind}_proj")), &h));
             let position = self.cache[i].len();
-            let (q, k) = (rotated(q, position, d), rotated(k, position, d));
+            let (q, k) = (rotate(q, position, d), rotate(k, position, d));
             self.cache[i].push([k, v]);
             let heads = q.chunks(d).enumerate().flat_map(|(head, q)| {
                 let at = head / (self.header.n_head / self.header.n_kv_head) * d;
-                let scores = self.cache[i]
+                let weights = self.cache[i]
                     .iter()
                     .map(|[k, _]| (dot(q, &k[at..][..d]) / (d as f32).sqrt()).exp());
-                let scores: Vec<f32> = scores.collect();
-                let total: f32 = scores.iter().sum();
+                let weights: Vec<f32> = weights.collect();
+                let total: f32 = weights.iter().sum();
                 let mean = |j| {
                     self.cache[i]
                         .iter()
-                        .zip(&scores)
-                        .map(|([_, v], score)| score * v[at + j])
+                        .zip(&weights)
+                        .map(|([_, v], weight)| weight * v[at + j])
                         .sum::<f32>()
                 };
                 (0..d).map(|j| mean(j) / total).collect::<Vec<_>>()
@@ -227,8 +235,8 @@ fn add(x: &mut [f32], y: &[f32]) {
     x.iter_mut().zip(y).for_each(|(x, y)| *x += y);
 }
 
-/// Heads of `d` components, each half turned against the other.
-fn rotated(mut x: Vec<f32>, position: usize, d: usize) -> Vec<f32> {
+/// RoPE on heads of `d` components, whose pairs are the two halves.
+fn rotate(mut x: Vec<f32>, position: usize, d: usize) -> Vec<f32> {
     for head in x.chunks_mut(d) {
         let (a, b) = head.split_at_mut(d / 2);
         for (i, (a, b)) in a.iter_mut().zip(b).enumerate() {

@@ -9,7 +9,7 @@ use super::error;
 use crate::llama2c_tokenizer::{open, read};
 use crate::{AddSpecialTokens, ParseSpecial, SkipSpecialTokens, Tokenizer};
 
-/// A tokenizer's file: `<unk>`, `<s>`, `</s>`, the bytes, then these pieces with their scores.
+/// Tokenizer file: `<unk>`, `<s>`, `</s>`, the byte tokens, then these tokens with their scores.
 fn file(pieces: &[(&str, f32)]) -> Vec<u8> {
     let special = ["<unk>", "\n<s>\n", "\n</s>\n"].map(String::from).into_iter();
     let bytes = (0..=255u8).map(|byte| format!("<0x{byte:02X}>"));
@@ -21,7 +21,8 @@ fn file(pieces: &[(&str, f32)]) -> Vec<u8> {
     [7u32.to_le_bytes().to_vec(), all.flat_map(entry).collect()].concat()
 }
 
-/// Ids: " " 259, "a" 260, "b" 261, "ab" 262, "ba" 263, "aba" 264, " a" 265, "é" 266, "aa" 267, "bb" 268.
+/// IDs: " " 259, "a" 260, "b" 261, "ab" 262, "ba" 263, "aba" 264, " a" 265, "é" 266, "aa" 267, "bb"
+/// 268.
 fn tiny() -> Tokenizer {
     let pieces =
         [(" ", -9.), ("a", -9.), ("b", -9.), ("ab", -2.), ("ba", -1.), ("aba", -3.), (" a", -4.)];
@@ -29,13 +30,13 @@ fn tiny() -> Tokenizer {
     read(&file(&[&pieces[..], &more].concat())).unwrap()
 }
 
-/// The ids of a text, without the beginning.
+/// Token IDs of a text, without BOS.
 fn encode(tokenizer: &Tokenizer, text: &str) -> Vec<u32> {
     tokenizer.encode(text, AddSpecialTokens::No, ParseSpecial::No).unwrap()
 }
 
-/// The ids of a text, as the model is to see it.
-fn begin(tokenizer: &Tokenizer, text: &str) -> Vec<u32> {
+/// Token IDs of a text, with BOS.
+fn encode_with_bos(tokenizer: &Tokenizer, text: &str) -> Vec<u32> {
     tokenizer.encode(text, AddSpecialTokens::Yes, ParseSpecial::No).unwrap()
 }
 
@@ -44,7 +45,7 @@ fn decode(tokenizer: &Tokenizer, ids: &[u32]) -> String {
 }
 
 #[test]
-fn the_best_merge_comes_first_and_the_leftmost_of_equals() {
+fn the_best_merge_comes_first_and_ties_go_to_the_left() {
     let tokenizer = tiny();
     let encode = |text| encode(&tokenizer, text);
     assert!(encode("").is_empty());
@@ -55,9 +56,9 @@ fn the_best_merge_comes_first_and_the_leftmost_of_equals() {
     assert_eq!(encode("aabb"), [259, 267, 268]); // -0 and 0 are the same score
     assert_eq!(encode("é"), [259, 266]);
     assert_eq!(encode("c€"), [259, 3 + 0x63, 3 + 0xE2, 3 + 0x82, 3 + 0xAC]);
-    assert_eq!(encode(" a"), [259, 265]); // the space in front comes before the text's own
-    assert_eq!(begin(&tokenizer, "a"), [1, 265]);
-    assert_eq!(begin(&tokenizer, ""), [1]);
+    assert_eq!(encode(" a"), [259, 265]); // the added space precedes the text's own
+    assert_eq!(encode_with_bos(&tokenizer, "a"), [1, 265]);
+    assert_eq!(encode_with_bos(&tokenizer, ""), [1]);
 }
 
 #[test]
@@ -82,27 +83,28 @@ fn decoding_drops_control_tokens_and_the_first_space() {
 }
 
 #[test]
-fn damaged_files_are_refused() {
-    let whole = file(&[("a", -1.)]);
+fn damaged_tokenizer_files_are_rejected_with_the_reason() {
+    let valid = file(&[("a", -1.)]);
     let parse = |bytes: &[u8]| error(read(bytes));
-    let end = whole.len();
-    assert!(parse(&whole[..end - 1]).contains("truncated in piece 259"));
-    assert!(parse(&whole[..end - 6]).contains("truncated in piece 259"));
-    assert!(parse(&whole[..3]).contains("truncated"));
+    let end = valid.len();
+    assert!(parse(&valid[..end - 1]).contains("truncated in token 259"));
+    assert!(parse(&valid[..end - 6]).contains("truncated in token 259"));
+    assert!(parse(&valid[..3]).contains("truncated"));
     let changed = |at: usize, bytes: [u8; 4]| {
-        let mut file = whole.clone();
+        let mut file = valid.clone();
         file[at..at + 4].copy_from_slice(&bytes);
         parse(&file)
     };
-    assert!(changed(end - 5, [255; 4]).contains("the length of piece 259 is negative"));
-    assert!(changed(end - 5, i32::MAX.to_le_bytes()).contains("truncated in piece 259"));
-    assert!(changed(end - 9, f32::NAN.to_le_bytes()).contains("the score of piece 259 is NaN"));
-    assert!(changed(end - 4, [0, 0, 0, 0xFF]).contains("piece 259 is no UTF-8"));
-    assert!(parse(&[0; 4]).contains("piece 3 is not <0x00>"));
+    assert!(changed(end - 5, [255; 4]).contains("the length of token 259 is negative"));
+    assert!(changed(end - 5, i32::MAX.to_le_bytes()).contains("truncated in token 259"));
+    assert!(changed(end - 9, f32::NAN.to_le_bytes()).contains("the score of token 259 is NaN"));
+    assert!(changed(end - 4, [0, 0, 0, 0xFF]).contains("token 259 is not UTF-8"));
+    assert!(parse(&[0; 4]).contains("token 3 is not <0x00>"));
 }
 
-/// Merges as `run.c` looks for them: over all pairs, again and again. `pieces` begin with id 259.
-fn slow(pieces: &[(&str, f32)], text: &str) -> Vec<u32> {
+/// Encoding by `run.c`'s algorithm: a search over all pairs for every merge. The first of `pieces`
+/// has ID 259.
+fn encode_by_exhaustive_search(pieces: &[(&str, f32)], text: &str) -> Vec<u32> {
     let bytes = |id: u32| match id {
         0..259 => format!("<0x{:02X}>", id - 3),
         _ => pieces[id as usize - 259].0.to_string(),
@@ -130,62 +132,71 @@ fn slow(pieces: &[(&str, f32)], text: &str) -> Vec<u32> {
     }
 }
 
-/// In how many ways `piece` consists of two others.
-fn ways(piece: &str, all: &[String]) -> usize {
+/// Number of ways to split `piece` into two other pieces.
+fn n_derivations(piece: &str, all: &[String]) -> usize {
     let splits = piece.char_indices().skip(1).map(|(at, _)| piece.split_at(at));
     let is_piece = |part: &str| all.iter().any(|piece| piece == part);
     splits.filter(|(left, right)| is_piece(left) && is_piece(right)).count()
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 500, failure_persistence: None, ..Default::default()
+    })]
 
-    /// With a piece for the space and scores that differ, as every file has that sentencepiece made. Where a piece can be
-    /// made in two ways, `run.c` takes the leftmost, and a `tokenizer.json`, which ranks them, the one that begins longer.
+    /// Compares with `run.c`'s algorithm on files that sentencepiece could produce: a piece for the
+    /// space, distinct scores. Pieces with two derivations are excluded: there `run.c` merges the
+    /// leftmost pair, but a `tokenizer.json`, which ranks merges, the one with the longer first
+    /// part.
     #[test]
-    fn merges_are_those_of_the_slow_search(
+    fn merges_equal_those_of_an_exhaustive_search(
         mut pieces in prop::collection::vec("[ab é]{1,5}", 0..25),
         text in "[abcé ]{0,40}",
     ) {
         pieces.insert(0, " ".into());
-        let mut seen = HashSet::new();
-        pieces.retain(|piece| seen.insert(piece.clone()));
+        let mut distinct = HashSet::new();
+        pieces.retain(|piece| distinct.insert(piece.clone()));
         let all = pieces.clone();
-        pieces.retain(|piece| ways(piece, &all) < 2);
-        let pieces: Vec<(&str, f32)> = pieces.iter().zip(0u8..).map(|(piece, i)| (&**piece, -f32::from(i))).collect();
+        pieces.retain(|piece| n_derivations(piece, &all) < 2);
+        let pieces: Vec<(&str, f32)> =
+            pieces.iter().zip(0u8..).map(|(piece, i)| (&**piece, -f32::from(i))).collect();
         let tokenizer = read(&file(&pieces)).unwrap();
-        prop_assert_eq!(encode(&tokenizer, &text), slow(&pieces, &text));
+        prop_assert_eq!(encode(&tokenizer, &text), encode_by_exhaustive_search(&pieces, &text));
     }
 
     #[test]
-    fn any_text_comes_back(text in any::<String>()) {
-        let text = text.replace('▁', " "); // which the tokenizer cannot tell apart
+    fn any_text_survives_encoding_and_decoding(text in any::<String>()) {
+        let text = text.replace('▁', " "); // sentencepiece cannot distinguish them
         let tokenizer = tiny();
-        prop_assert_eq!(decode(&tokenizer, &begin(&tokenizer, &text)), text);
+        prop_assert_eq!(decode(&tokenizer, &encode_with_bos(&tokenizer, &text)), text);
     }
 
     #[test]
-    fn no_damage_makes_it_panic(at in any::<prop::sample::Index>(), byte in any::<u8>(), cut in any::<prop::sample::Index>()) {
+    fn reading_never_panics_on_damaged_files(
+        at in any::<prop::sample::Index>(),
+        byte in any::<u8>(),
+        cut in any::<prop::sample::Index>(),
+    ) {
         let mut file = file(&[("a", -1.), ("é", -2.)]);
         let index = at.index(file.len());
         file[index] = byte;
         if let Ok(tokenizer) = read(&file) {
-            decode(&tokenizer, &begin(&tokenizer, "aé\0x"));
+            decode(&tokenizer, &encode_with_bos(&tokenizer, "aé\0x"));
         }
         let _ = read(&file[..cut.index(file.len())]);
     }
 }
 
 #[test]
-fn tok512_reads_stories() -> Result<()> {
+fn tok512_encodes_stories_as_llama2c_does() -> Result<()> {
     let Some(path) = course_data("models/tok512.bin") else { return Ok(()) };
     let tokenizer = open(&path)?;
     assert_eq!(tokenizer.vocab_size(), 512);
-    assert_eq!(begin(&tokenizer, "Once upon a time"), [1, 403, 407, 261, 378]);
+    assert_eq!(encode_with_bos(&tokenizer, "Once upon a time"), [1, 403, 407, 261, 378]);
     assert_eq!(tokenizer.id_to_token(403).as_deref(), Some("▁Once"));
     for text in ["Once upon a time", "  Two spaces, नमस्ते 🦀\nand \"more\"…", "<s>", "\0"]
     {
-        assert_eq!(decode(&tokenizer, &begin(&tokenizer, text)), text);
+        assert_eq!(decode(&tokenizer, &encode_with_bos(&tokenizer, text)), text);
     }
     Ok(())
 }

@@ -16,7 +16,7 @@ fn every_parameter_of_every_variant_learns() -> Result<()> {
         println!("{name}");
         let grads = backward(&loss)?;
         if name == "learned positions" {
-            continue; // those beyond the text get none
+            continue; // position embeddings beyond the text get no gradient
         }
         assert_gradients_flow(&parameters, &grads)?;
     }
@@ -24,55 +24,55 @@ fn every_parameter_of_every_variant_learns() -> Result<()> {
 }
 
 #[test]
-fn fresh_weights_spread_as_the_config_says() -> Result<()> {
+fn initial_weights_have_the_configured_std() -> Result<()> {
     let config = ModelConfig { init_std: 0.06, ..ModelConfig::byte_level(64, 8, 4, 64) };
     let mut parameters = Parameters::seeded(1, DType::F32, &CPU);
     GptModern::new(&config, parameters.root())?;
-    let sixteen_add_up = 0.06 / 4.; // two to each of 8 layers
+    let residual_std = 0.06 / 4.; // 0.06 / √16: two residual outputs in each of 8 layers
     for (name, std) in [
         ("model.embed_tokens.weight", 0.06),
         ("model.layers.7.self_attn.q_proj.weight", 0.06),
         ("model.layers.7.mlp.gate_proj.weight", 0.06),
-        ("model.layers.7.self_attn.o_proj.weight", sixteen_add_up),
-        ("model.layers.7.mlp.down_proj.weight", sixteen_add_up),
+        ("model.layers.7.self_attn.o_proj.weight", residual_std),
+        ("model.layers.7.mlp.down_proj.weight", residual_std),
     ] {
         let weight = parameters.iter().find(|parameter| parameter.name == name);
         let weight = weight.expect(name).var.as_tensor();
-        let found = f64::from(weight.sqr()?.mean_all()?.to_scalar::<f32>()?).sqrt();
-        assert!((found / std - 1.).abs() < 0.1, "{name}: {found}, not {std}");
+        let measured = f64::from(weight.sqr()?.mean_all()?.to_scalar::<f32>()?).sqrt();
+        assert!((measured / std - 1.).abs() < 0.1, "{name}: {measured}, not {std}");
     }
     Ok(())
 }
 
 #[test]
-fn logits_depend_on_the_past_alone() -> Result<()> {
+fn logits_never_depend_on_future_tokens() -> Result<()> {
     for (name, config) in variants() {
         let (model, _) = fresh(&config, DType::F64)?;
-        let past = |last: u32| {
+        let logits_before = |last: u32| {
             let ids = Tensor::new(&[[7u32, 8, 9, 3, 2, last]], &CPU)?;
             model.forward(&ids)?.narrow(1, 0, 5)
         };
         println!("{name}");
-        assert_close(&past(1)?, &past(5)?, 1e-12)?;
+        assert_close(&logits_before(1)?, &logits_before(5)?, 1e-12)?;
     }
     Ok(())
 }
 
 #[test]
-fn positions_make_a_difference() -> Result<()> {
+fn logits_depend_on_the_order_of_earlier_tokens() -> Result<()> {
     for (name, config) in variants() {
         let (model, _) = fresh(&config, DType::F64)?;
         let last =
             |ids: &[u32]| model.forward(&Tensor::new(ids, &CPU)?.unsqueeze(0)?)?.narrow(1, 2, 1);
-        let apart =
+        let difference =
             (last(&[1, 2, 3])? - last(&[2, 1, 3])?)?.abs()?.max_all()?.to_scalar::<f64>()?;
-        assert!(apart > 1e-6, "{name}: the order of earlier tokens does not matter");
+        assert!(difference > 1e-6, "{name}: the order of earlier tokens does not matter");
     }
     Ok(())
 }
 
 #[test]
-fn a_gated_layer_has_as_many_parameters_as_a_plain_one() -> Result<()> {
+fn a_swiglu_layer_has_as_many_parameters_as_a_gelu_mlp() -> Result<()> {
     let count = |mlp| -> Result<usize> {
         let config = ModelConfig { mlp, ..ModelConfig::byte_level(64, 2, 4, 192) };
         Ok(fresh(&config, DType::F32)?.1.n_parameters())
@@ -85,41 +85,42 @@ fn a_gated_layer_has_as_many_parameters_as_a_plain_one() -> Result<()> {
 }
 
 #[test]
-fn parameters_are_counted_before_there_are_any() -> Result<()> {
+fn the_parameter_count_equals_that_of_the_built_model() -> Result<()> {
     for (name, config) in variants() {
         let (_, parameters) = fresh(&config, DType::F32)?;
         assert_eq!(config.parameter_count(), parameters.n_parameters() as f64, "{name}");
     }
-    let endless = ModelConfig::byte_level(1, usize::MAX, 1, usize::MAX);
-    assert!(endless.parameter_count() > 1e50);
+    let huge = ModelConfig::byte_level(1, usize::MAX, 1, usize::MAX);
+    assert!(huge.parameter_count() > 1e50);
     Ok(())
 }
 
 #[test]
-fn impossible_sizes_are_refused() {
+fn invalid_sizes_are_rejected_with_the_reason() {
     let error = |change: fn(&mut ModelConfig)| {
         let mut config = tiny();
         change(&mut config);
         let mut parameters = tensor_core::Parameters::seeded(0, DType::F32, &CPU);
-        GptModern::new(&config, parameters.root()).expect_err("refused").to_string()
+        GptModern::new(&config, parameters.root()).expect_err("an error").to_string()
     };
     assert!(error(|c| c.attention.n_kv_head = 3).contains("4 query heads cannot share 3"));
     assert!(error(|c| c.attention.head_dim = 5).contains("head of 5"));
     assert!(error(|c| c.n_layer = 0).contains("layers is 0"));
 }
 
-/// Gradients of a text's loss by a model in training that computes in `dtype`.
+/// Gradients of the loss of a model in training that computes in `dtype`.
 fn gradients(
     config: &ModelConfig,
     dtype: DType,
     dropout: f64,
-    activations: GradientCheckpointing,
+    gradient_checkpointing: GradientCheckpointing,
 ) -> Result<Vec<(String, Tensor)>> {
     let mut parameters = Parameters::seeded(1, DType::F32, &CPU);
     GptModern::new(config, parameters.root())?;
-    let mut rounded = parameters.with_compute_dtype(dtype);
-    let dropout = rounded.root().dropout(dropout);
-    let model = GptModern::new(config, rounded.root())?.for_training(dropout, activations);
+    let mut compute = parameters.with_compute_dtype(dtype);
+    let dropout = compute.root().dropout(dropout);
+    let model = GptModern::new(config, compute.root())?;
+    let model = model.for_training(dropout, gradient_checkpointing);
     let logits = model.forward(&ids(2, 9, 1)?)?;
     assert_eq!(logits.dtype(), dtype);
     let targets = ids(2, 9, 2)?.to_dtype(DType::I64)?;
@@ -131,21 +132,21 @@ fn gradients(
 }
 
 #[test]
-fn recomputed_blocks_have_the_same_gradients() -> Result<()> {
+fn gradient_checkpointing_leaves_gradients_unchanged() -> Result<()> {
     for (name, config) in variants() {
         println!("{name}");
-        // Where candle adds up gradients (with dropout, in 16 bits), it does so in another order.
+        // With dropout and in 16 bits, candle sums gradients in another order.
         for (dtype, dropout, tolerance) in [
             (DType::F32, 0., 0.),
             (DType::BF16, 0., 1e-2),
             (DType::F16, 0., 1e-3),
             (DType::F32, 0.2, 1e-6),
         ] {
-            let kept = gradients(&config, dtype, dropout, GradientCheckpointing::Off)?;
-            let again = gradients(&config, dtype, dropout, GradientCheckpointing::On)?;
-            for ((name, kept), (_, again)) in kept.iter().zip(&again) {
+            let expected = gradients(&config, dtype, dropout, GradientCheckpointing::Off)?;
+            let recomputed = gradients(&config, dtype, dropout, GradientCheckpointing::On)?;
+            for ((name, expected), (_, recomputed)) in expected.iter().zip(&recomputed) {
                 println!("{name} {dtype:?}");
-                assert_close(again, kept, tolerance)?;
+                assert_close(recomputed, expected, tolerance)?;
             }
         }
     }
@@ -153,18 +154,18 @@ fn recomputed_blocks_have_the_same_gradients() -> Result<()> {
 }
 
 #[test]
-fn gradients_in_16_bits_are_those_in_32_up_to_rounding() -> Result<()> {
+fn gradients_in_16_bits_equal_those_in_f32_up_to_rounding() -> Result<()> {
     for (name, config) in variants() {
         for (dtype, tolerance) in [(DType::BF16, 0.1), (DType::F16, 0.01)] {
             let full = gradients(&config, DType::F32, 0., GradientCheckpointing::Off)?;
-            for ((parameter, full), (_, rounded)) in
+            for ((parameter, full), (_, half)) in
                 full.iter().zip(gradients(&config, dtype, 0., GradientCheckpointing::Off)?)
             {
-                let apart = (rounded - full)?.sqr()?.sum_all()?.to_scalar::<f32>()?.sqrt();
+                let difference = (half - full)?.sqr()?.sum_all()?.to_scalar::<f32>()?.sqrt();
                 let size = full.sqr()?.sum_all()?.to_scalar::<f32>()?.sqrt();
                 assert!(
-                    apart <= tolerance * (size + 1e-3),
-                    "{name} {parameter}: {apart} of {size}"
+                    difference <= tolerance * (size + 1e-3),
+                    "{name} {parameter}: {difference} of {size}"
                 );
             }
         }
@@ -173,16 +174,16 @@ fn gradients_in_16_bits_are_those_in_32_up_to_rounding() -> Result<()> {
 }
 
 #[test]
-fn dropout_drops_in_training_alone() -> Result<()> {
+fn dropout_is_active_in_training_only() -> Result<()> {
     let config = tiny();
     let mut parameters = Parameters::seeded(1, DType::F32, &CPU);
     let dropout = parameters.root().dropout(0.5);
     let model = GptModern::new(&config, parameters.root())?
         .for_training(dropout, GradientCheckpointing::Off);
-    let twin = GptModern::new(&config, parameters.for_inference().root())?;
+    let inference_model = GptModern::new(&config, parameters.for_inference().root())?;
     let ids = ids(1, 5, 0)?;
-    let apart = |a: &Tensor, b: &Tensor| (a - b)?.abs()?.max_all()?.to_scalar::<f32>();
-    assert!(apart(&model.forward(&ids)?, &model.forward(&ids)?)? > 0.);
-    assert_eq!(apart(&twin.forward(&ids)?, &twin.forward(&ids)?)?, 0.);
+    let difference = |a: &Tensor, b: &Tensor| (a - b)?.abs()?.max_all()?.to_scalar::<f32>();
+    assert!(difference(&model.forward(&ids)?, &model.forward(&ids)?)? > 0.);
+    assert_eq!(difference(&inference_model.forward(&ids)?, &inference_model.forward(&ids)?)?, 0.);
     Ok(())
 }

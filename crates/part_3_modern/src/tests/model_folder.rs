@@ -19,7 +19,7 @@ fn golden(family: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(family)
 }
 
-/// What transformers answered: see scripts/golden_modern.py.
+/// Reference results of transformers, from scripts/golden_modern.py.
 #[derive(Deserialize)]
 struct Golden {
     sequences: Vec<Sequence>,
@@ -42,7 +42,7 @@ fn logits_of(model: &GptModern, ids: &[u32]) -> candle_core::Result<Tensor> {
 }
 
 #[test]
-fn models_of_transformers_answer_as_they_do_there() -> Result<()> {
+fn logits_equal_those_of_transformers_for_every_family() -> Result<()> {
     for family in FAMILIES {
         let (model, _) = open(&golden(family), DType::F32, &CPU)?;
         for Sequence { input_ids, logits } in read_golden(family)?.sequences {
@@ -54,7 +54,7 @@ fn models_of_transformers_answer_as_they_do_there() -> Result<()> {
 }
 
 #[test]
-fn gradients_are_those_of_transformers() -> Result<()> {
+fn gradients_equal_those_of_transformers_for_every_family() -> Result<()> {
     for family in FAMILIES {
         let (model, parameters) = open(&golden(family), DType::F32, &CPU)?;
         let golden = read_golden(family)?;
@@ -76,7 +76,7 @@ fn gradients_are_those_of_transformers() -> Result<()> {
     Ok(())
 }
 
-fn bytes_of(parameters: &Parameters) -> Result<Vec<(String, Vec<f32>)>> {
+fn values_of(parameters: &Parameters) -> Result<Vec<(String, Vec<f32>)>> {
     let all = parameters.iter().map(|p| {
         let numbers = p.var.as_tensor().to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
         Ok((p.name.clone(), numbers))
@@ -85,25 +85,25 @@ fn bytes_of(parameters: &Parameters) -> Result<Vec<(String, Vec<f32>)>> {
 }
 
 #[test]
-fn what_was_saved_opens_as_it_was() -> Result<()> {
-    let ends = SpecialTokenIds { bos: Some(1), eos: vec![2, 7] };
+fn a_saved_model_opens_unchanged() -> Result<()> {
+    let special_ids = SpecialTokenIds { bos: Some(1), eos: vec![2, 7] };
     for (name, config) in variants() {
         for dtype in [DType::F32, DType::BF16, DType::F16] {
             println!("{name} {dtype:?}");
             let folder = tempfile::tempdir()?;
             let (_, parameters) = fresh(&config, dtype)?;
-            save(folder.path(), &config, &parameters, &ends, None)?;
+            save(folder.path(), &config, &parameters, &special_ids, None)?;
             let (model, opened) = open(folder.path(), dtype, &CPU)?;
             assert_eq!(*model.config(), config);
-            assert_eq!(bytes_of(&opened)?, bytes_of(&parameters)?);
-            assert_eq!(read_special_token_ids(folder.path())?, ends);
+            assert_eq!(values_of(&opened)?, values_of(&parameters)?);
+            assert_eq!(read_special_token_ids(folder.path())?, special_ids);
         }
     }
     Ok(())
 }
 
 #[test]
-fn a_configuration_of_transformers_stays_what_it_is() -> Result<()> {
+fn a_transformers_config_survives_reading_and_writing() -> Result<()> {
     for family in FAMILIES {
         let theirs: Value =
             serde_json::from_slice(&std::fs::read(golden(family).join("config.json"))?)?;
@@ -117,7 +117,7 @@ fn a_configuration_of_transformers_stays_what_it_is() -> Result<()> {
 }
 
 #[test]
-fn what_no_family_has_is_saved_under_our_own_name() {
+fn a_config_outside_all_families_gets_our_model_type() {
     for (name, config) in variants() {
         let model_type = config_json::to_json(&config)["model_type"].clone();
         let expected = match name {
@@ -131,15 +131,15 @@ fn what_no_family_has_is_saved_under_our_own_name() {
     }
 }
 
-/// The message of opening llama's golden folder after a change to it.
-fn refused(change: impl FnOnce(&Path) -> Result<()>) -> Result<String> {
+/// Error message of opening Llama's golden folder after a change to it.
+fn error_after(change: impl FnOnce(&Path) -> Result<()>) -> Result<String> {
     let folder = tempfile::tempdir()?;
     for entry in std::fs::read_dir(golden("llama_3"))? {
         let entry = entry?;
         std::fs::copy(entry.path(), folder.path().join(entry.file_name()))?;
     }
     change(folder.path())?;
-    let error = open(folder.path(), DType::F32, &CPU).map(drop).expect_err("refused");
+    let error = open(folder.path(), DType::F32, &CPU).map(drop).expect_err("an error");
     Ok(format!("{error:#}"))
 }
 
@@ -151,11 +151,11 @@ fn edit(folder: &Path, name: &str, key: &str, value: Value) -> Result<()> {
 }
 
 #[test]
-fn bad_folders_are_refused_with_what_is_wrong() -> Result<()> {
+fn damaged_folders_are_rejected_with_the_reason() -> Result<()> {
     let config = |key: &'static str, value: Value| {
-        refused(move |folder| edit(folder, "config.json", key, value))
+        error_after(move |folder| edit(folder, "config.json", key, value))
     };
-    assert!(config("model_type", json!("bert"))?.contains("`bert` is none of llama"));
+    assert!(config("model_type", json!("bert"))?.contains("model_type `bert` is not supported"));
     assert!(config("hidden_act", json!("relu"))?.contains("`hidden_act` is `relu`"));
     assert!(config("num_hidden_layers", json!(3))?.contains("`model.layers.2"));
     assert!(config("num_hidden_layers", json!(1))?.contains("unexpected tensor `model.layers.1"));
@@ -167,22 +167,24 @@ fn bad_folders_are_refused_with_what_is_wrong() -> Result<()> {
         config("tie_word_embeddings", json!(true))?
             .contains("differs from `model.embed_tokens.weight`")
     );
-    assert!(refused(|f| Ok(std::fs::write(f.join("config.json"), "{")?))?.contains("is not JSON"));
+    assert!(
+        error_after(|f| Ok(std::fs::write(f.join("config.json"), "{")?))?.contains("is not JSON")
+    );
     let shard = "model-00002-of-00003.safetensors";
-    assert!(refused(|f| Ok(std::fs::remove_file(f.join(shard))?))?.contains(shard));
-    let cut = refused(|f| {
+    assert!(error_after(|f| Ok(std::fs::remove_file(f.join(shard))?))?.contains(shard));
+    let truncated = error_after(|f| {
         let bytes = std::fs::read(f.join(shard))?;
         Ok(std::fs::write(f.join(shard), &bytes[..bytes.len() / 2])?)
     })?;
-    assert!(cut.contains("no whole safetensors file"), "{cut}");
-    let map = |value| refused(|f| edit(f, "model.safetensors.index.json", "weight_map", value));
-    assert!(map(json!({ "x": "../secret" }))?.contains("no safetensors file of this folder"));
-    assert!(map(json!(3))?.contains("has no `weight_map`"));
+    assert!(truncated.contains("is not a complete safetensors file"), "{truncated}");
+    let map = |value| error_after(|f| edit(f, "model.safetensors.index.json", "weight_map", value));
+    assert!(map(json!({ "x": "../secret" }))?.contains("not a safetensors file of this folder"));
+    assert!(map(json!(3))?.contains("lacks a `weight_map`"));
     Ok(())
 }
 
 #[test]
-fn a_tied_head_that_was_stored_is_taken_for_what_it_is() -> Result<()> {
+fn a_stored_copy_of_a_tied_lm_head_is_accepted() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let (_, parameters) = fresh(&tiny(), DType::F32)?;
     save(folder.path(), &tiny(), &parameters, &SpecialTokenIds::default(), None)?;

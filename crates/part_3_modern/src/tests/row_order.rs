@@ -1,15 +1,15 @@
 use crate::row_order::{interleaved_to_half_order, permute_rows};
 
 #[test]
-fn neighbours_become_halves_within_each_head() {
+fn adjacent_pairs_become_halves_within_each_head() {
     assert_eq!(interleaved_to_half_order(2, 6), [0, 2, 4, 1, 3, 5, 6, 8, 10, 7, 9, 11]);
     assert_eq!(permute_rows(b"aabbccdd", &interleaved_to_half_order(1, 4)), b"aaccbbdd");
     assert!(permute_rows::<u8>(&[], &[]).is_empty());
 }
 
-/// q·k after the rotation of neighbours equals q·k after the rotation of halves of the reordered q and k.
+/// q·k after rotating adjacent pairs equals q·k after rotating halves of the permuted q and k.
 #[test]
-fn scores_stay_the_same() {
+fn permuting_rows_leaves_attention_logits_unchanged() {
     let (n_head, d) = (2, 8);
     let x = |seed: f64| (0..n_head * d).map(|i| (seed * (i + 1) as f64).sin()).collect::<Vec<_>>();
     let rotate = |x: &[f64], position: f64, pair: fn(usize) -> (usize, usize)| {
@@ -23,13 +23,13 @@ fn scores_stay_the_same() {
         }
         y
     };
-    let score = |q: &[f64], k: &[f64]| q.iter().zip(k).map(|(q, k)| q * k).sum::<f64>();
-    let neighbours: fn(usize) -> _ = |i| (2 * i, 2 * i + 1);
+    let logit = |q: &[f64], k: &[f64]| q.iter().zip(k).map(|(q, k)| q * k).sum::<f64>();
+    let adjacent: fn(usize) -> _ = |i| (2 * i, 2 * i + 1);
     let halves: fn(usize) -> _ = |i| (i, 4 + i);
     let (q, k) = (x(0.7), x(1.3));
     let order = interleaved_to_half_order(n_head, d);
     let (q2, k2) = (permute_rows(&q, &order), permute_rows(&k, &order));
-    let a = score(&rotate(&q, 5., neighbours), &rotate(&k, 2., neighbours));
-    let b = score(&rotate(&q2, 5., halves), &rotate(&k2, 2., halves));
+    let a = logit(&rotate(&q, 5., adjacent), &rotate(&k, 2., adjacent));
+    let b = logit(&rotate(&q2, 5., halves), &rotate(&k2, 2., halves));
     assert!((a - b).abs() < 1e-12, "{a} {b}");
 }

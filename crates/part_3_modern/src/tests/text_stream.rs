@@ -6,7 +6,7 @@ use crate::{GgufTokenizer, SkipSpecialTokens, Tokenizer};
 const BOS: u32 = 1;
 const SPACE_A: u32 = 2;
 
-/// A sentencepiece tokenizer of three tokens.
+/// Sentencepiece tokenizer of three tokens.
 fn tokenizer() -> Result<Tokenizer> {
     Tokenizer::from_gguf(&GgufTokenizer {
         model: "llama".into(),
@@ -19,24 +19,25 @@ fn tokenizer() -> Result<Tokenizer> {
 }
 
 #[test]
-fn hidden_tokens_without_end_leave_nothing_behind() -> Result<()> {
-    let (tokenizer, beyond) = (tokenizer()?, 99);
+fn endless_skipped_tokens_do_not_grow_the_window() -> Result<()> {
+    let (tokenizer, outside_vocab) = (tokenizer()?, 99);
     let mut stream = tokenizer.stream(SkipSpecialTokens::Yes, &[]);
     assert_eq!(stream.push(SPACE_A)?, "a");
-    for hidden in [BOS, beyond] {
+    for skipped in [BOS, outside_vocab] {
         for _ in 0..1000 {
-            assert_eq!(stream.push(hidden)?, "");
-            assert!(stream.window.len() < 3, "{} tokens wait", stream.window.len());
+            assert_eq!(stream.push(skipped)?, "");
+            assert!(stream.window.len() < 3, "{} tokens in the window", stream.window.len());
         }
-        assert_eq!(stream.push(SPACE_A)?, " a"); // the space shows that the text before is not forgotten
+        // The space shows that the preceding text is still known.
+        assert_eq!(stream.push(SPACE_A)?, " a");
     }
-    let mut shown = tokenizer.stream(SkipSpecialTokens::No, &[]);
-    assert_eq!(shown.push(BOS)?, "<s>");
+    let mut stream = tokenizer.stream(SkipSpecialTokens::No, &[]);
+    assert_eq!(stream.push(BOS)?, "<s>");
     Ok(())
 }
 
 #[test]
-fn a_text_goes_on_after_hidden_tokens_as_after_what_was_before_them() -> Result<()> {
+fn a_stream_looks_past_skipped_tokens_for_its_context() -> Result<()> {
     let tokenizer = tokenizer()?;
     let before = [vec![SPACE_A], vec![BOS; 50]].concat();
     assert_eq!(tokenizer.stream(SkipSpecialTokens::Yes, &before).push(SPACE_A)?, " a");

@@ -1,8 +1,8 @@
-//! A writer of GGUF files, for tests alone; it writes whatever it is told to.
+//! Writer of GGUF files for tests; it writes invalid files too.
 
 use crate::gguf::TensorFormat;
 
-/// A file in the making.
+/// Contents of a GGUF file.
 #[derive(Clone)]
 pub(super) struct Writer {
     pub(super) version: u32,
@@ -11,7 +11,7 @@ pub(super) struct Writer {
     pub(super) alignment: u64,
 }
 
-/// A line of the list of tensors, and the tensor's bytes.
+/// Entry of the tensor list, with the tensor's bytes.
 #[derive(Clone)]
 pub(super) struct Entry {
     pub(super) name: String,
@@ -21,12 +21,12 @@ pub(super) struct Entry {
     pub(super) bytes: Vec<u8>,
 }
 
-/// A string with its length before it.
+/// String prefixed with its length.
 pub(super) fn string(text: &str) -> Vec<u8> {
     [&(text.len() as u64).to_le_bytes(), text.as_bytes()].concat()
 }
 
-/// An array's bytes: the type of its elements, their number, they.
+/// Bytes of an array: element type, element count, elements.
 pub(super) fn array(kind: u32, elements: &[Vec<u8>]) -> Vec<u8> {
     let count = (elements.len() as u64).to_le_bytes();
     [&kind.to_le_bytes()[..], &count, &elements.concat()].concat()
@@ -42,7 +42,7 @@ impl Writer {
         self
     }
 
-    /// Adds a tensor after the others, its bytes counting 0, 1, 2...; `dims` outermost first.
+    /// Appends a tensor with the bytes 0, 1, 2 and so on; `dims` outermost first.
     pub(super) fn tensor(mut self, name: &str, dims: &[u64], format: TensorFormat) -> Self {
         let count = dims.iter().product::<u64>() as usize;
         let bytes = count / format.block_len() * format.block_bytes();
@@ -58,7 +58,7 @@ impl Writer {
         self
     }
 
-    /// All before the data.
+    /// Bytes before the tensor data.
     pub(super) fn header(&self) -> Vec<u8> {
         let mut file = b"GGUF".to_vec();
         file.extend(self.version.to_le_bytes());
@@ -79,7 +79,7 @@ impl Writer {
         file
     }
 
-    /// The whole file.
+    /// Bytes of the complete file.
     pub(super) fn file(&self) -> Vec<u8> {
         let mut file = self.header();
         file.resize(file.len().next_multiple_of(self.alignment as usize), 0);

@@ -1,4 +1,5 @@
-//! Which bytes of a text its tokens come from: chat templates mark what is said, and what is said is learned (part 6).
+//! Byte offsets of tokens in the text, with which chat templates mark assistant tokens for the loss
+//! mask of part 6.
 
 use std::ops::Range;
 
@@ -8,11 +9,11 @@ use tokenizers::{OffsetReferential, OffsetType, PreTokenizedString};
 use super::Tokenizer;
 
 impl Tokenizer {
-    /// The ids of `text`, special tokens among them, and the bytes of `text` that each comes from. Apart from tokens,
-    /// characters are what `original` makes of them.
+    /// Token IDs of `text`, with special tokens parsed, and the byte range of each token in `text`.
+    /// Between added tokens, `original` is applied to every character.
     ///
     /// # Errors
-    /// As [`Tokenizer::encode`].
+    /// Those of [`Tokenizer::encode`].
     pub(crate) fn encode_with_offsets(
         &self,
         text: &str,
@@ -25,11 +26,11 @@ impl Tokenizer {
         });
         let encoding = restored.and_then(|()| self.encode_pieces(pieces, OffsetType::Byte));
         let encoding = encoding.map_err(Error::from_boxed)?;
-        let places = encoding.get_offsets().iter().map(|&(start, end)| start..end);
-        Ok((encoding.get_ids().to_vec(), places.collect()))
+        let offsets = encoding.get_offsets().iter().map(|&(start, end)| start..end);
+        Ok((encoding.get_ids().to_vec(), offsets.collect()))
     }
 
-    /// Which bytes of `text` would become special tokens.
+    /// Byte ranges of `text` that would be parsed as special tokens.
     pub(crate) fn special_token_spans(&self, text: &str) -> Vec<Range<usize>> {
         let added = self.inner.get_added_vocabulary().get_added_tokens_decoder();
         let pieces = self.split_at_added_tokens(text);
@@ -41,7 +42,7 @@ impl Tokenizer {
         special.map(|(_, (start, end), _)| start..end).collect()
     }
 
-    /// `text` in pieces: added tokens, and normalized what is between them.
+    /// Text split into added tokens and the normalized pieces between them.
     fn split_at_added_tokens(&self, text: &str) -> PreTokenizedString {
         let added = self.inner.get_added_vocabulary();
         added.extract_and_normalize(self.inner.get_normalizer(), text)

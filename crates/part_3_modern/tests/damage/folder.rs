@@ -1,4 +1,4 @@
-//! A model folder: weights, the index of several files, `config.json`, `tokenizer.json` and the texts' ends.
+//! Damaged model folders: weights, shard index, `config.json`, `tokenizer.json` and special tokens.
 
 use std::path::Path;
 
@@ -12,9 +12,9 @@ use tempfile::TempDir;
 use tiny_gpt::ByteTokenizer;
 
 use super::bytes::{damage, damaged};
-use super::{golden, tokenizer, used};
+use super::{golden, load_and_generate, tokenizer};
 
-/// The files of a golden folder, in several parts if there are any, and a tokenizer for its 64 tokens.
+/// Copy of a golden folder with a tokenizer for its 64 tokens.
 pub(super) fn folder(family: &str) -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     for entry in std::fs::read_dir(golden(family)).expect("a golden folder") {
@@ -28,7 +28,7 @@ pub(super) fn folder(family: &str) -> TempDir {
         std::fs::write(folder.path().join(name), json.to_string()).expect("a file");
     }
     if family == "qwen3" {
-        // The other kind, of sentencepiece.
+        // Cover the sentencepiece tokenizer too.
         let source = golden("gguf/llama.gguf");
         let checkpoint =
             Checkpoint::open(&source.to_string_lossy(), LoadMode::Inference, &Device::Cpu);
@@ -39,8 +39,8 @@ pub(super) fn folder(family: &str) -> TempDir {
     folder
 }
 
-/// All values of a JSON text that may become another.
-fn places(json: &Value, pointer: String) -> Vec<String> {
+/// JSON pointers of all values in a document.
+fn pointers(json: &Value, pointer: String) -> Vec<String> {
     let mut all = vec![pointer.clone()];
     let inner: Vec<(String, &Value)> = match json {
         Value::Array(list) => list.iter().enumerate().map(|(i, v)| (i.to_string(), v)).collect(),
@@ -50,21 +50,22 @@ fn places(json: &Value, pointer: String) -> Vec<String> {
         _ => Vec::new(),
     };
     all.extend(
-        inner.into_iter().flat_map(|(key, value)| places(value, format!("{pointer}/{key}"))),
+        inner.into_iter().flat_map(|(key, value)| pointers(value, format!("{pointer}/{key}"))),
     );
     all
 }
 
-fn edited(folder: &Path, name: &str, at: &Index, new: Value) {
+/// Replaces a random value of a JSON file.
+fn replace_value(folder: &Path, name: &str, at: &Index, new: Value) {
     let path = folder.join(name);
     let mut json: Value =
         serde_json::from_slice(&std::fs::read(&path).expect("a file")).expect("JSON");
-    let places = places(&json, String::new());
-    *json.pointer_mut(at.get::<String>(&places)).expect("a place") = new;
+    let pointers = pointers(&json, String::new());
+    *json.pointer_mut(at.get::<String>(&pointers)).expect("a value") = new;
     std::fs::write(path, json.to_string()).expect("a file");
 }
 
-/// What a value might become.
+/// Replacement values: extreme numbers, wrong types, unexpected names.
 fn value() -> impl Strategy<Value = Value> {
     prop_oneof![
         any::<u64>().prop_map(Value::from),
@@ -114,15 +115,15 @@ fn value() -> impl Strategy<Value = Value> {
 }
 
 #[test]
-fn the_folders_are_good_before_they_are_damaged() {
+fn undamaged_folders_load_and_generate() {
     for family in ["llama", "llama_3", "qwen2", "qwen3", "mistral"] {
         let folder = folder(family);
-        assert_eq!(used(folder.path(), folder.path()), Ok(()), "{family}");
+        assert_eq!(load_and_generate(folder.path(), folder.path()), Ok(()), "{family}");
     }
 }
 
 #[test]
-fn sizes_that_cannot_be_are_refused() {
+fn impossible_sizes_in_config_json_are_rejected() {
     for family in ["llama", "llama_3", "qwen3", "mistral"] {
         for key in [
             "vocab_size",
@@ -142,51 +143,56 @@ fn sizes_that_cannot_be_are_refused() {
                     serde_json::from_slice(&std::fs::read(&path).expect("a file")).expect("JSON");
                 json[key] = json!(size);
                 std::fs::write(path, json.to_string()).expect("a file");
-                let found = used(folder.path(), folder.path());
+                let result = load_and_generate(folder.path(), folder.path());
                 let harmless = ["max_position_embeddings", "sliding_window"].contains(&key);
-                assert!(found.is_err() || harmless, "{family}: {key} is {size}");
+                assert!(result.is_err() || harmless, "{family}: {key} is {size}");
             }
         }
     }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 400, failure_persistence: None, ..Default::default()
+    })]
 
     #[test]
-    fn no_value_in_a_json_makes_it_panic(
+    fn loading_never_panics_on_any_json_value(
         family in prop::sample::select(vec!["llama", "llama_3", "qwen3", "mistral"]),
-        name in prop::sample::select(vec!["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"]),
+        name in prop::sample::select(vec![
+            "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
+        ]),
         changes in prop::collection::vec((any::<Index>(), value()), 1..3),
     ) {
         let folder = folder(family);
         for (at, new) in changes {
-            edited(folder.path(), name, &at, new);
+            replace_value(folder.path(), name, &at, new);
         }
-        let _ = used(folder.path(), folder.path());
+        let _ = load_and_generate(folder.path(), folder.path());
     }
 
     #[test]
-    fn no_damage_to_a_file_makes_it_panic(
+    fn loading_never_panics_on_a_damaged_file(
         name in prop::sample::select(vec![
-            "config.json", "tokenizer.json", "model.safetensors.index.json", "model-00002-of-00003.safetensors",
+            "config.json", "tokenizer.json", "model.safetensors.index.json",
+            "model-00002-of-00003.safetensors",
         ]),
         damages in damage(),
     ) {
         let folder = folder("llama_3");
         let path = folder.path().join(name);
         let bytes = std::fs::read(&path).expect("a file");
-        let within = if name.ends_with("safetensors") { 1000 } else { bytes.len() };
-        std::fs::write(&path, damaged(bytes, within, &damages)).expect("a file");
-        let _ = used(folder.path(), folder.path());
+        let header_len = if name.ends_with("safetensors") { 1000 } else { bytes.len() };
+        std::fs::write(&path, damaged(bytes, header_len, &damages)).expect("a file");
+        let _ = load_and_generate(folder.path(), folder.path());
     }
 }
 
 #[test]
-fn a_folder_of_bytes_as_part_2_writes_it_is_good_too() {
+fn a_byte_tokenizer_larger_than_the_vocabulary_is_rejected() {
     let folder = folder("llama");
     std::fs::write(folder.path().join("tokenizer.json"), ByteTokenizer.to_json().to_string())
         .expect("a file");
-    let found = used(folder.path(), folder.path()).expect_err("256 bytes for 64 tokens");
-    assert!(found.contains("the tokenizer has 256 tokens, the model knows 64"), "{found}");
+    let error = load_and_generate(folder.path(), folder.path()).expect_err("256 tokens for 64");
+    assert!(error.contains("the tokenizer has 256 tokens, the model's vocabulary 64"), "{error}");
 }

@@ -1,4 +1,5 @@
-//! A GGUF file from its header to the model that is made of it: `src/tests/gguf_damage.rs` damages the header alone.
+//! Damaged GGUF files, opened as models. (`src/tests/gguf_damage.rs` damages only the header and
+//! parses only that.)
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -9,11 +10,11 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::bytes::{damage, damaged};
-use super::{golden, used};
+use super::{golden, load_and_generate};
 
 const FILES: [&str; 5] = ["llama", "llama_3", "qwen2", "qwen3", "k_quants"];
 
-/// The file's bytes, and how many of them are the header.
+/// Bytes of a file, and the length of its header.
 fn read(name: &str) -> (Vec<u8>, usize) {
     let path = golden("gguf").join(format!("{name}.gguf"));
     let bytes = std::fs::read(&path).expect("a file");
@@ -24,29 +25,29 @@ fn read(name: &str) -> (Vec<u8>, usize) {
     (bytes, header)
 }
 
-fn written(bytes: &[u8]) -> (TempDir, PathBuf) {
+fn temp_file(bytes: &[u8]) -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("model.gguf");
     std::fs::write(&path, bytes).expect("a file");
     (folder, path)
 }
 
-/// Where the value of a number of the metadata begins: after the key and its type.
-fn place(bytes: &[u8], key: &str) -> usize {
-    let found = bytes.windows(key.len()).position(|window| window == key.as_bytes());
-    found.expect("the key") + key.len() + 4
+/// Offset of a numeric metadata value, after its key and type.
+fn value_offset(bytes: &[u8], key: &str) -> usize {
+    let key_offset = bytes.windows(key.len()).position(|window| window == key.as_bytes());
+    key_offset.expect("the key") + key.len() + 4
 }
 
 #[test]
-fn the_files_are_good_before_they_are_damaged() {
+fn undamaged_gguf_files_load_and_generate() {
     for name in FILES {
         let path = golden("gguf").join(format!("{name}.gguf"));
-        assert_eq!(used(&path, &path), Ok(()), "{name}");
+        assert_eq!(load_and_generate(&path, &path), Ok(()), "{name}");
     }
 }
 
 #[test]
-fn sizes_that_cannot_be_are_refused() {
+fn impossible_sizes_in_gguf_metadata_are_rejected() {
     for name in FILES {
         for key in [
             "block_count",
@@ -66,19 +67,19 @@ fn sizes_that_cannot_be_are_refused() {
             }
             for size in [0, 1, 3, 1 << 16, 1 << 31, u32::MAX] {
                 let mut bytes = bytes.clone();
-                let at = place(&bytes, &key);
+                let at = value_offset(&bytes, &key);
                 bytes[at..at + 4].copy_from_slice(&size.to_le_bytes());
-                let (_folder, path) = written(&bytes);
+                let (_folder, path) = temp_file(&bytes);
                 let harmless = key.ends_with("context_length") && size != 0;
-                let found = used(&path, &path);
-                assert!(found.is_err() || harmless, "{name}: {key} is {size}");
+                let result = load_and_generate(&path, &path);
+                assert!(result.is_err() || harmless, "{name}: {key} is {size}");
             }
         }
     }
 }
 
 #[test]
-fn a_token_as_long_as_a_book_takes_no_time() {
+fn a_tokenizer_with_very_long_tokens_is_built_quickly() {
     let tokens = vec!["a".to_string(), "aa".into(), "a".repeat(1 << 20), "é".repeat(1 << 20)];
     let parts = GgufTokenizer {
         model: "llama".into(),
@@ -94,13 +95,19 @@ fn a_token_as_long_as_a_book_takes_no_time() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 400, failure_persistence: None, ..Default::default()
+    })]
 
     #[test]
-    fn no_damage_makes_it_panic(name in prop::sample::select(&FILES[..]), damages in damage(), whole in any::<bool>()) {
+    fn loading_never_panics_on_a_damaged_gguf_file(
+        name in prop::sample::select(&FILES[..]),
+        damages in damage(),
+        whole_file in any::<bool>(),
+    ) {
         let (bytes, header) = read(name);
-        let within = if whole { bytes.len() } else { header };
-        let (_folder, path) = written(&damaged(bytes, within, &damages));
-        let _ = used(&path, &path);
+        let header_len = if whole_file { bytes.len() } else { header };
+        let (_folder, path) = temp_file(&damaged(bytes, header_len, &damages));
+        let _ = load_and_generate(&path, &path);
     }
 }

@@ -1,4 +1,5 @@
-//! llama2.c: seven sizes and the numbers; beside them a tokenizer, whose pieces each say how long they are.
+//! Damaged llama2.c checkpoints (seven sizes and the weights) and tokenizers (length-prefixed
+//! tokens).
 
 use std::path::PathBuf;
 
@@ -6,11 +7,11 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::bytes::{damage, damaged};
-use super::used;
+use super::load_and_generate;
 
 /// dim, hidden_dim, n_layers, n_heads, n_kv_heads, vocab_size, seq_len.
 const SIZES: [i32; 7] = [8, 12, 2, 2, 1, 262, 16];
-/// Numbers of such a file: embedding, norms, q, k, v, o, MLP, last norm, RoPE.
+/// Number of weights in such a file: embedding, norms, q, k, v, o, MLP, last norm, RoPE.
 const COUNT: usize = 262 * 8 + 2 * (2 * 8 + 64 + 32 + 32 + 64 + 3 * 96) + 8 + 16 * 4;
 
 fn model() -> Vec<u8> {
@@ -18,7 +19,7 @@ fn model() -> Vec<u8> {
     SIZES.into_iter().flat_map(i32::to_le_bytes).chain(numbers).collect()
 }
 
-/// The bytes as tokens, and three pieces more.
+/// Tokenizer file of the byte tokens and three more.
 fn tokenizer() -> Vec<u8> {
     let special = ["<unk>", "\n<s>\n", "\n</s>\n"].map(String::from).into_iter();
     let pieces = special.chain((0..=255u8).map(|byte| format!("<0x{byte:02X}>")));
@@ -30,7 +31,7 @@ fn tokenizer() -> Vec<u8> {
     [7u32.to_le_bytes().to_vec(), pieces.flat_map(entry).collect()].concat()
 }
 
-/// A folder of these two files.
+/// Folder of these two files.
 fn folder(model: &[u8], tokenizer: &[u8]) -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("model.bin");
@@ -40,37 +41,39 @@ fn folder(model: &[u8], tokenizer: &[u8]) -> (TempDir, PathBuf) {
 }
 
 #[test]
-fn the_files_are_good_before_they_are_damaged() {
+fn undamaged_llama2c_files_load_and_generate() {
     let (folder, path) = folder(&model(), &tokenizer());
-    assert_eq!(used(folder.path(), &path), Ok(()));
+    assert_eq!(load_and_generate(folder.path(), &path), Ok(()));
 }
 
-/// Sizes whose file would be of the same length: only the tokenizer can tell.
+/// A shorter context is undetectable if the file has the matching length.
 #[test]
-fn sizes_that_fit_another_model_are_used_as_they_are() {
+fn sizes_that_match_the_file_length_are_accepted() {
     let mut model = model();
-    model[6 * 4] = 8; // the context, whose tables are shorter by 8 positions
+    model[6 * 4] = 8; // seq_len: the RoPE tables are shorter by 8 positions
     model.truncate(model.len() - 8 * 4 * 4);
     let (folder, path) = folder(&model, &tokenizer());
-    assert_eq!(used(folder.path(), &path), Ok(()));
+    assert_eq!(load_and_generate(folder.path(), &path), Ok(()));
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 400, failure_persistence: None, ..Default::default()
+    })]
 
     #[test]
-    fn no_damage_to_the_model_makes_it_panic(damages in damage(), header in any::<bool>()) {
+    fn loading_never_panics_on_a_damaged_checkpoint(damages in damage(), header in any::<bool>()) {
         let model = model();
-        let within = if header { 28 } else { model.len() };
-        let (folder, path) = folder(&damaged(model, within, &damages), &tokenizer());
-        let _ = used(folder.path(), &path);
+        let header_len = if header { 28 } else { model.len() };
+        let (folder, path) = folder(&damaged(model, header_len, &damages), &tokenizer());
+        let _ = load_and_generate(folder.path(), &path);
     }
 
     #[test]
-    fn no_damage_to_the_tokenizer_makes_it_panic(damages in damage()) {
+    fn loading_never_panics_on_a_damaged_tokenizer(damages in damage()) {
         let tokenizer = tokenizer();
         let end = tokenizer.len();
         let (folder, path) = folder(&model(), &damaged(tokenizer, end, &damages));
-        let _ = used(folder.path(), &path);
+        let _ = load_and_generate(folder.path(), &path);
     }
 }

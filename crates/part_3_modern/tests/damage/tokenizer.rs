@@ -1,46 +1,59 @@
-//! `tokenizer.json`: what the library that reads it believes without looking.
+//! Invalid `tokenizer.json` files on which the tokenizers library would panic.
 
 use serde_json::{Value, json};
 
 use super::folder::folder;
-use super::used;
+use super::load_and_generate;
 
-/// One with a part of each kind, of few tokens.
+/// Small `tokenizer.json` with one component of each kind.
 pub(super) fn json() -> Value {
     json!({
         "version": "1.0", "truncation": null, "padding": null, "normalizer": { "type": "NFC" },
         "added_tokens": [{
-            "id": 2, "content": "</s>", "special": true, "single_word": false, "lstrip": false, "rstrip": false,
-            "normalized": false
+            "id": 2, "content": "</s>", "special": true, "single_word": false, "lstrip": false,
+            "rstrip": false, "normalized": false
         }],
         "pre_tokenizer": { "type": "Sequence", "pretokenizers": [
-            { "type": "Split", "pattern": { "Regex": r"\p{N}{1,3}|\s+(?!\S)|\s+" }, "behavior": "Isolated", "invert": false },
-            { "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true },
+            { "type": "Split", "pattern": { "Regex": r"\p{N}{1,3}|\s+(?!\S)|\s+" },
+              "behavior": "Isolated", "invert": false },
+            { "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true,
+              "use_regex": true },
         ] },
         "post_processor": {
             "type": "TemplateProcessing",
-            "single": [{ "SpecialToken": { "id": "</s>", "type_id": 0 } }, { "Sequence": { "id": "A", "type_id": 0 } }],
-            "pair": [{ "Sequence": { "id": "A", "type_id": 0 } }, { "Sequence": { "id": "B", "type_id": 1 } }],
+            "single": [
+                { "SpecialToken": { "id": "</s>", "type_id": 0 } },
+                { "Sequence": { "id": "A", "type_id": 0 } },
+            ],
+            "pair": [
+                { "Sequence": { "id": "A", "type_id": 0 } },
+                { "Sequence": { "id": "B", "type_id": 1 } },
+            ],
             "special_tokens": { "</s>": { "id": "</s>", "ids": [2], "tokens": ["</s>"] } },
         },
-        "decoder": { "type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true },
+        "decoder": {
+            "type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true
+        },
         "model": {
-            "type": "BPE", "byte_fallback": false, "fuse_unk": false, "unk_token": null, "dropout": null,
-            "vocab": { "a": 0, "b": 1, "</s>": 2, "ab": 3, "Ġ": 4, "Ġa": 5 }, "merges": [["a", "b"], ["Ġ", "a"]],
+            "type": "BPE", "byte_fallback": false, "fuse_unk": false, "unk_token": null,
+            "dropout": null,
+            "vocab": { "a": 0, "b": 1, "</s>": 2, "ab": 3, "Ġ": 4, "Ġa": 5 },
+            "merges": [["a", "b"], ["Ġ", "a"]],
         },
     })
 }
 
-/// The library of tokenizers does not look; it panics, some of it only when a text is read.
+/// The tokenizers library does not check these files; it panics on them, in part only when it
+/// encodes a text.
 #[test]
-fn a_tokenizer_that_would_make_its_library_panic_is_refused() {
-    for (key, value, says) in [
+fn tokenizers_on_which_the_library_panics_are_rejected() {
+    for (key, value, reason) in [
         (
             "normalizer",
             json!({ "type": "Precompiled", "precompiled_charsmap": "AAAA" }),
             "`Precompiled`",
         ),
-        ("pre_tokenizer", json!({ "type": "FixedLength", "length": 0 }), "of length 0"),
+        ("pre_tokenizer", json!({ "type": "FixedLength", "length": 0 }), "length 0"),
         (
             "post_processor",
             json!({
@@ -55,7 +68,7 @@ fn a_tokenizer_that_would_make_its_library_panic_is_refused() {
                 "type": "TemplateProcessing", "pair": [], "special_tokens": {},
                 "single": [{ "Sequence": { "id": "B", "type_id": 0 } }],
             }),
-            "has a second one",
+            "refers to a second text",
         ),
     ] {
         let folder = folder("llama");
@@ -64,10 +77,10 @@ fn a_tokenizer_that_would_make_its_library_panic_is_refused() {
             serde_json::from_slice(&std::fs::read(&path).expect("a file")).expect("JSON");
         json[key] = value;
         std::fs::write(&path, json.to_string()).expect("a file");
-        let found = used(folder.path(), folder.path()).expect_err(says);
+        let error = load_and_generate(folder.path(), folder.path()).expect_err(reason);
         assert!(
-            found.contains("tokenizer.json is no tokenizer") && found.contains(says),
-            "{found}"
+            error.contains("tokenizer.json is not a valid tokenizer") && error.contains(reason),
+            "{error}"
         );
     }
     let folder = folder("llama");
@@ -76,6 +89,6 @@ fn a_tokenizer_that_would_make_its_library_panic_is_refused() {
     let broken = text.replace(r#""decoder":{"type""#, r#""decoder":{"type"#);
     assert_ne!(broken, text);
     std::fs::write(&path, broken).expect("a file");
-    let found = used(folder.path(), folder.path()).expect_err("no JSON");
-    assert!(found.contains("tokenizer.json is no tokenizer"), "{found}");
+    let error = load_and_generate(folder.path(), folder.path()).expect_err("invalid JSON");
+    assert!(error.contains("tokenizer.json is not a valid tokenizer"), "{error}");
 }

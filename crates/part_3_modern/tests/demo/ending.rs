@@ -1,12 +1,12 @@
-//! How the program ends when the user or the reader of its output does not want more.
+//! Early ends of the program: closed output pipe and Ctrl-C.
 
 use std::process::{Child, Command, Stdio};
 
 use tensor_core::testing::path_arg;
 
-use crate::{PART_3, trained};
+use crate::{PART_3, train};
 
-/// Starts the command with pipes for its output.
+/// Starts the command with stdout and stderr piped.
 fn start(args: &[&str]) -> Child {
     let mut command = PART_3.command(args);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -14,18 +14,18 @@ fn start(args: &[&str]) -> Child {
 }
 
 #[test]
-fn a_reader_that_goes_away_ends_the_program_and_is_no_error() {
-    let (folder, _) = trained(&["--window", "4"]);
+fn a_closed_output_pipe_ends_the_program_without_an_error() {
+    let (folder, _) = train(&["--window", "4"]);
     let model = path_arg(&folder.path().join("run"), "model");
-    // Of so many tokens nobody would see the end.
+    // Without the closed pipe, this many tokens would never finish.
     let endless =
         ["generate", "--model", &model, "--prompt", "x", "--max-new-tokens", "1000000000"];
     for args in [&["--steps", "2"][..], &endless] {
         let mut child = start(args);
         drop(child.stdout.take());
         let output = child.wait_with_output().expect("it ends");
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success() && said.is_empty(), "{said}");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && stderr.is_empty(), "{stderr}");
     }
 }
 
@@ -34,14 +34,14 @@ fn a_reader_that_goes_away_ends_the_program_and_is_no_error() {
 fn ctrl_c_ends_the_demo() {
     use std::io::{BufRead, BufReader, Read};
     if ignores_interrupts() {
-        println!("skipped: whoever started this test has programs ignore Ctrl-C");
+        println!("skipped: SIGINT is ignored in this process");
         return;
     }
     let mut child = start(&["--steps", "1000000"]);
     let mut line = String::new();
     let mut out = BufReader::new(child.stdout.take().expect("a pipe"));
-    out.read_line(&mut line).expect("it says what it does");
-    std::thread::sleep(std::time::Duration::from_millis(500)); // into the training
+    out.read_line(&mut line).expect("the first line of output");
+    std::thread::sleep(std::time::Duration::from_millis(500)); // until training has started
     let kill = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
     assert!(kill.expect("kill").success());
     out.read_to_string(&mut line).expect("it ends");
@@ -49,7 +49,7 @@ fn ctrl_c_ends_the_demo() {
     assert!(!status.success() && !line.contains("the same text twice"), "{status}: {line}");
 }
 
-/// Whether this process, and so each that it starts, was told to ignore SIGINT, as background jobs of a script are.
+/// True if this process, and so its children, ignores SIGINT, as background jobs of a script do.
 #[cfg(unix)]
 fn ignores_interrupts() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();

@@ -1,14 +1,14 @@
-//! The tokenizers of `tokenizers.json`, as GGUF files describe them.
+//! Tokenizers of `tokenizers.json`, in the form of GGUF metadata.
 
 use modern::GgufTokenizer;
 use serde_json::Value;
 
-/// The file: the parts, and what transformers makes of texts with them.
+/// Contents of the file: tokenizer metadata, and transformers' results for a few texts.
 pub(crate) fn golden() -> Value {
     serde_json::from_str(include_str!("tokenizers.json")).unwrap()
 }
 
-/// The `byte_level` or `sentencepiece` tokenizer.
+/// Metadata of the `byte_level` or the `sentencepiece` tokenizer.
 pub(crate) fn parts(name: &str) -> GgufTokenizer {
     let json = &golden()[name];
     let list = |key: &str| json[key].as_array().cloned().unwrap_or_default();

@@ -1,7 +1,9 @@
-//! A checkpoint from anywhere, saved as a folder, is what it was: when opened here, and in Hugging Face transformers.
+//! Checkpoints of every format, saved as a model folder: results must stay the same here and in
+//! Hugging Face transformers.
 //!
-//! The latter runs where `$COURSE_PYTHON` (else `python3`) has torch and transformers, and says that it skipped elsewhere.
-#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+//! The comparison with transformers runs if `$COURSE_PYTHON` (or else `python3`) has torch and
+//! transformers; otherwise it prints that it was skipped.
+#![allow(clippy::unwrap_used, reason = "test helpers may unwrap")]
 
 #[path = "../golden/tokenizers.rs"]
 mod golden_tokenizers;
@@ -11,12 +13,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use candle_core::{DType, Device};
-use modern::LoadMode;
 use modern::checkpoint::Checkpoint;
 use modern::model_folder::SpecialTokenIds;
 use modern::{
-    AddSpecialTokens, ChatTemplate, GgufTokenizer, GptModern, ModelConfig, ParseSpecial, Sampler,
-    SamplingStrategy, Tokenizer, TokenizerSpecialTokens,
+    AddSpecialTokens, ChatTemplate, GgufTokenizer, GptModern, LoadMode, ModelConfig, ParseSpecial,
+    Sampler, SamplingStrategy, Tokenizer, TokenizerSpecialTokens,
 };
 use serde_json::Value;
 use tensor_core::quantized::{Quantization, QuantizedMatrix};
@@ -25,37 +26,31 @@ use tensor_core::{Parameters, Rng};
 use tiny_gpt::{ByteTokenizer, LanguageModel};
 
 use golden_tokenizers::parts;
-use unchanged::{check, said};
+use unchanged::{check, outputs};
 
 const CPU: Device = Device::Cpu;
 
-/// A JSON file of `tests/golden`.
+/// Contents of a JSON file of `tests/golden`.
 fn golden(file: &str) -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(file);
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }
 
-/// A small fresh model of this tokenizer's vocabulary and two tokens more, as models often have.
-fn fresh(tokenizer: Tokenizer, template: Option<ChatTemplate>) -> Result<Checkpoint> {
+/// Small untrained model. Its vocabulary is two tokens larger than the tokenizer's, as is common.
+fn fresh(tokenizer: Tokenizer, chat_template: Option<ChatTemplate>) -> Result<Checkpoint> {
     let mut config = ModelConfig::byte_level(64, 2, 4, 32);
     config.vocab_size = tokenizer.vocab_size() + 2;
     config.attention.n_kv_head = 2;
     let mut parameters = Parameters::seeded(3, DType::F32, &CPU);
     let model = GptModern::new(&config, parameters.root())?;
-    let ends = SpecialTokenIds { bos: tokenizer.bos(), eos: tokenizer.eos().into_iter().collect() };
+    let special_ids =
+        SpecialTokenIds { bos: tokenizer.bos(), eos: tokenizer.eos().into_iter().collect() };
     let sampler = Some(Sampler::new(SamplingStrategy::new(0.7, Some(20), Some(0.8), None)));
-    Ok(Checkpoint {
-        model,
-        parameters,
-        tokenizer,
-        special_ids: ends,
-        sampler,
-        chat_template: template,
-    })
+    Ok(Checkpoint { model, parameters, tokenizer, special_ids, sampler, chat_template })
 }
 
 #[test]
-fn a_chat_model_that_merges_bytes_stays_as_it_was() -> Result<()> {
+fn a_byte_level_bpe_chat_model_is_saved_unchanged() -> Result<()> {
     for pre in ["smollm", "qwen2", "llama-bpe"] {
         let parts = GgufTokenizer { pre: Some(pre.into()), pad: Some(2), ..parts("byte_level") };
         let tokenizer = Tokenizer::from_gguf(&parts)?;
@@ -66,7 +61,7 @@ fn a_chat_model_that_merges_bytes_stays_as_it_was() -> Result<()> {
 }
 
 #[test]
-fn a_chat_model_of_sentencepiece_stays_as_it_was() -> Result<()> {
+fn a_sentencepiece_chat_model_is_saved_unchanged() -> Result<()> {
     let chats = golden("chats.json");
     let templates = chats["templates"].as_array().unwrap();
     let mistral = templates.iter().find(|template| template["name"] == "Mistral-Instruct");
@@ -81,7 +76,7 @@ fn a_chat_model_of_sentencepiece_stays_as_it_was() -> Result<()> {
 }
 
 #[test]
-fn a_named_token_is_special_even_if_the_tokenizer_does_not_say_so() -> Result<()> {
+fn a_named_special_token_is_special_even_if_not_marked_so() -> Result<()> {
     let parts = GgufTokenizer { token_type: Vec::new(), ..parts("byte_level") };
     let checkpoint = fresh(Tokenizer::from_gguf(&parts)?, None)?;
     let ids =
@@ -91,7 +86,7 @@ fn a_named_token_is_special_even_if_the_tokenizer_does_not_say_so() -> Result<()
 }
 
 #[test]
-fn a_model_of_bytes_that_the_training_loop_saved_opens_everywhere() -> Result<()> {
+fn a_byte_model_saved_by_the_training_loop_opens_unchanged() -> Result<()> {
     let tokenizer =
         Tokenizer::from_json(ByteTokenizer.to_json(), TokenizerSpecialTokens::default())?;
     let mut parameters = Parameters::seeded(3, DType::F32, &CPU);
@@ -99,21 +94,20 @@ fn a_model_of_bytes_that_the_training_loop_saved_opens_everywhere() -> Result<()
     let folder = tempfile::tempdir()?;
     LanguageModel::save(&model, folder.path(), &parameters)?;
     let opened = Checkpoint::open(folder.path().to_str().unwrap(), LoadMode::Inference, &CPU)?;
-    let ends = SpecialTokenIds::default();
     let checkpoint = Checkpoint {
         model,
         parameters,
         tokenizer,
-        special_ids: ends,
+        special_ids: SpecialTokenIds::default(),
         sampler: None,
         chat_template: None,
     };
-    assert!(said(&opened)? == said(&checkpoint)?);
+    assert!(outputs(&opened)? == outputs(&checkpoint)?);
     check("bytes", &opened)
 }
 
 #[test]
-fn an_old_template_does_not_outlive_the_model() -> Result<()> {
+fn saving_a_model_replaces_an_old_chat_template() -> Result<()> {
     let folder = tempfile::tempdir()?;
     std::fs::write(folder.path().join("chat_template.jinja"), "another model's")?;
     let tokenizer = || Tokenizer::from_gguf(&parts("byte_level"));
@@ -126,7 +120,7 @@ fn an_old_template_does_not_outlive_the_model() -> Result<()> {
 }
 
 #[test]
-fn quantized_weights_are_refused_and_nothing_is_written() -> Result<()> {
+fn saving_quantized_weights_fails_without_writing_a_file() -> Result<()> {
     let mut checkpoint = fresh(Tokenizer::from_gguf(&parts("byte_level"))?, None)?;
     let config = *checkpoint.model.config();
     let tensors = checkpoint.parameters.iter();
@@ -144,9 +138,10 @@ fn quantized_weights_are_refused_and_nothing_is_written() -> Result<()> {
     Ok(())
 }
 
-/// A llama2.c checkpoint of two layers and its tokenizer: the bytes and three pieces.
+/// Writes a llama2.c checkpoint of two layers and its tokenizer of the byte tokens and four more.
 fn write_llama2c(folder: &Path) -> Result<PathBuf> {
-    let sizes = [8, 12, 2, 2, 1, 263, 16]; // dim, hidden, layers, heads, key heads, vocabulary, length
+    // dim, hidden_dim, n_layers, n_heads, n_kv_heads, vocab_size, seq_len
+    let sizes = [8, 12, 2, 2, 1, 263, 16];
     let count = 263 * 8 + 2 * (2 * 8 + 64 + 32 + 32 + 64 + 3 * 96) + 8 + 16 * 4;
     let mut rng = Rng::new(5);
     let numbers: Vec<f32> = rng.normal_tensor(count, 0.3, DType::F32, &CPU)?.to_vec1()?;
@@ -166,7 +161,7 @@ fn write_llama2c(folder: &Path) -> Result<PathBuf> {
 }
 
 #[test]
-fn a_broken_template_is_no_missing_one() -> Result<()> {
+fn an_invalid_chat_template_is_an_error_not_ignored() -> Result<()> {
     let folder = tempfile::tempdir()?;
     fresh(Tokenizer::from_gguf(&parts("byte_level"))?, None)?.save(folder.path())?;
     let open = || Checkpoint::open(folder.path().to_str().unwrap(), LoadMode::Inference, &CPU);
@@ -178,7 +173,7 @@ fn a_broken_template_is_no_missing_one() -> Result<()> {
 }
 
 #[test]
-fn a_model_of_llama2_c_becomes_a_llama() -> Result<()> {
+fn a_llama2c_model_is_saved_unchanged_as_a_llama_folder() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let path = write_llama2c(folder.path())?;
     check("llama2.c", &Checkpoint::open(path.to_str().unwrap(), LoadMode::Inference, &CPU)?)?;
@@ -187,11 +182,11 @@ fn a_model_of_llama2_c_becomes_a_llama() -> Result<()> {
 }
 
 #[test]
-fn a_gguf_model_becomes_a_folder_once_it_is_dequantized() -> Result<()> {
+fn a_gguf_model_can_be_saved_only_when_dequantized() -> Result<()> {
     let Some(path) = course_data("models/SmolLM2-135M-Instruct.Q4_1.gguf") else { return Ok(()) };
-    let open = |purpose| Checkpoint::open(path.to_str().unwrap(), purpose, &CPU);
+    let open = |mode| Checkpoint::open(path.to_str().unwrap(), mode, &CPU);
     let folder = tempfile::tempdir()?;
-    let refused = open(LoadMode::Inference)?.save(folder.path()).unwrap_err().to_string();
-    assert!(refused.contains("quantized"), "{refused}");
+    let error = open(LoadMode::Inference)?.save(folder.path()).unwrap_err().to_string();
+    assert!(error.contains("quantized"), "{error}");
     check("SmolLM2", &open(LoadMode::Training(DType::F32))?)
 }

@@ -1,4 +1,4 @@
-//! Downloads from a Hub that the test runs itself, with all that goes wrong on the way.
+//! Downloads from a local Hub server, including network failures.
 
 use std::path::Path;
 
@@ -8,9 +8,11 @@ use tempfile::TempDir;
 
 use crate::server::{COMMIT, Fault, Server, WHOLE_MODEL, etag};
 
-const INDEX: &[u8] = br#"{"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors", "c": "model-1.safetensors"}}"#;
+const INDEX: &[u8] = br#"{"weight_map": {
+    "a": "model-1.safetensors", "b": "model-2.safetensors", "c": "model-1.safetensors"
+}}"#;
 const SHARDED: [(&str, &[u8]); 6] = [
-    ("README.md", b"not asked for"),
+    ("README.md", b"not needed"),
     ("config.json", b"{}"),
     ("model-1.safetensors", &[1; 100_000]),
     ("model-2.safetensors", &[2; 10]),
@@ -38,30 +40,30 @@ fn assert_has(folder: &Path, files: &[(&str, &[u8])]) {
 }
 
 #[test]
-fn a_model_is_downloaded_once_and_stays() -> Result<()> {
+fn a_model_is_downloaded_once_and_then_cached() -> Result<()> {
     let (server, cache) = (Server::start(&SHARDED), TempDir::new()?);
     let hub = hub(&server, &cache);
     let folder = hub.fetch("owner/model", HubFiles::Model)?;
     assert!(folder.ends_with(format!("models--owner--model/snapshots/{COMMIT}")));
     assert_has(&folder, &SHARDED[1..]);
-    let asked = server.requests().join("\n");
-    // Neither what we do not need nor what the list does not have (chat_template.jinja) is asked for.
-    assert!(!asked.contains("README") && !asked.contains("chat_template"), "{asked}");
+    let requests = server.requests().join("\n");
+    // Files that are not needed or not listed (chat_template.jinja) are not requested.
+    assert!(!requests.contains("README") && !requests.contains("chat_template"), "{requests}");
 
     assert_eq!(hub.fetch("owner/model", HubFiles::Model)?, folder);
     assert_eq!(server.requests(), ["/api/models/owner/model/revision/main"]);
-    drop(server); // now the network is down
+    drop(server); // simulates a network failure
     assert_eq!(hub.fetch("owner/model", HubFiles::Model)?, folder);
     assert_eq!(offline(&hub).fetch("owner/model", HubFiles::Model)?, folder);
     assert_eq!(offline(&hub).fetch(&format!("owner/model@{COMMIT}"), HubFiles::Model)?, folder);
     let message = error(hub.fetch("owner/model@v1", HubFiles::Model));
-    assert!(message.contains("`owner/model@v1` is not in the cache"), "{message}");
+    assert!(message.contains("`owner/model@v1` is neither in the cache"), "{message}");
     assert!(message.contains("does not answer"), "{message}");
     Ok(())
 }
 
 #[test]
-fn a_model_that_is_not_there_says_so() -> Result<()> {
+fn a_missing_model_gives_an_error_that_names_it() -> Result<()> {
     let (server, cache) = (Server::start(&SHARDED), TempDir::new()?);
     let message = error(hub(&server, &cache).fetch("owner/other", HubFiles::Model));
     let expected = format!("no model `owner/other` on the Hub at {} ", server.endpoint);
@@ -72,7 +74,7 @@ fn a_model_that_is_not_there_says_so() -> Result<()> {
 }
 
 #[test]
-fn a_model_that_is_gone_from_the_hub_comes_from_the_cache() -> Result<()> {
+fn a_model_removed_from_the_hub_is_read_from_the_cache() -> Result<()> {
     let (server, cache) = (Server::start(&SHARDED), TempDir::new()?);
     let hub = hub(&server, &cache);
     let folder = hub.fetch("owner/model", HubFiles::Model)?;
@@ -85,7 +87,7 @@ fn a_model_that_is_gone_from_the_hub_comes_from_the_cache() -> Result<()> {
 }
 
 #[test]
-fn without_a_network_the_cache_is_not_enough_until_it_is_whole() -> Result<()> {
+fn offline_access_requires_a_complete_cached_copy() -> Result<()> {
     let (server, cache) = (Server::start(&SHARDED), TempDir::new()?);
     let hub = hub(&server, &cache);
     let message = error(offline(&hub).fetch("owner/model", HubFiles::Model));
@@ -103,7 +105,7 @@ fn without_a_network_the_cache_is_not_enough_until_it_is_whole() -> Result<()> {
 }
 
 #[test]
-fn a_connection_that_is_cut_leaves_nothing_that_counts_and_goes_on_later() -> Result<()> {
+fn an_interrupted_download_is_not_used_and_can_be_resumed() -> Result<()> {
     for fault in [Fault::Cut, Fault::CutSilently, Fault::Gated] {
         let (server, cache) = (Server::start(&SHARDED), TempDir::new()?);
         let hub = hub(&server, &cache);
@@ -119,7 +121,7 @@ fn a_connection_that_is_cut_leaves_nothing_that_counts_and_goes_on_later() -> Re
 }
 
 #[test]
-fn a_stop_just_before_the_end_does_no_harm() -> Result<()> {
+fn a_complete_partial_file_does_not_block_the_download() -> Result<()> {
     let (server, cache) = (Server::start(&SHARDED), TempDir::new()?);
     let blobs = cache.path().join("hub/models--owner--model/blobs");
     std::fs::create_dir_all(&blobs)?;
@@ -132,7 +134,7 @@ fn a_stop_just_before_the_end_does_no_harm() -> Result<()> {
 }
 
 #[test]
-fn one_gguf_file_is_fetched_by_name() -> Result<()> {
+fn a_single_gguf_file_is_downloaded_by_name() -> Result<()> {
     let files: [(&str, &[u8]); 2] = [("a-Q4_0.gguf", b"GGUF a"), ("a-Q8_0.gguf", b"GGUF b")];
     let (server, cache) = (Server::start(&files), TempDir::new()?);
     let hub = hub(&server, &cache);
@@ -147,7 +149,7 @@ fn one_gguf_file_is_fetched_by_name() -> Result<()> {
 }
 
 #[test]
-fn weights_in_another_format_are_named_as_the_problem() -> Result<()> {
+fn missing_safetensors_weights_are_named_in_the_error() -> Result<()> {
     let (server, cache) = (Server::start(&SHARDED[..2]), TempDir::new()?);
     let message = error(hub(&server, &cache).fetch("owner/model", HubFiles::Model));
     assert!(message.contains("model.safetensors"), "{message}");
@@ -155,24 +157,24 @@ fn weights_in_another_format_are_named_as_the_problem() -> Result<()> {
 }
 
 #[test]
-fn an_index_cannot_reach_outside_its_folder() -> Result<()> {
+fn a_weight_index_cannot_name_files_outside_its_folder() -> Result<()> {
     let index = br#"{"weight_map": {"a": "../../x.safetensors"}}"#;
     let files: [(&str, &[u8]); 2] =
         [("config.json", b"{}"), ("model.safetensors.index.json", index)];
     let (server, cache) = (Server::start(&files), TempDir::new()?);
     let message = error(hub(&server, &cache).fetch("owner/model", HubFiles::Model));
-    assert!(message.contains("no safetensors file of this folder"), "{message}");
+    assert!(message.contains("not a safetensors file of this folder"), "{message}");
     Ok(())
 }
 
 #[test]
-fn names_of_models_are_told_from_paths() {
-    let here = env!("CARGO_MANIFEST_DIR");
+fn model_ids_are_distinguished_from_paths() {
+    let crate_dir = env!("CARGO_MANIFEST_DIR");
     for id in ["HuggingFaceTB/SmolLM2-135M", "o/n@refs/pr/1", "o/n:f.gguf", "o/n@v1:sub/f.gguf"] {
         assert!(is_hub_id(id), "{id}");
     }
     for path in [
-        here,
+        crate_dir,
         "src/lib.rs",
         "gpt2",
         "./a/b",
@@ -189,7 +191,7 @@ fn names_of_models_are_told_from_paths() {
 }
 
 #[test]
-fn names_of_data_sets_are_told_from_paths() {
+fn data_set_ids_are_distinguished_from_paths() {
     for id in ["o/n:train.jsonl", "o/n@v1:sub/rows.json.gz", "o/n"] {
         assert!(is_dataset_id(id), "{id}");
     }
@@ -199,7 +201,7 @@ fn names_of_data_sets_are_told_from_paths() {
 }
 
 #[test]
-fn one_file_of_a_data_set_is_downloaded_and_stays() -> Result<()> {
+fn a_data_set_file_is_downloaded_and_cached() -> Result<()> {
     let files: [(&str, &[u8]); 2] = [("train.jsonl", b"{}\n"), ("other.jsonl", b"no")];
     let (server, cache) = (Server::start(&files), TempDir::new()?);
     let hub = hub(&server, &cache);
@@ -210,7 +212,7 @@ fn one_file_of_a_data_set_is_downloaded_and_stays() -> Result<()> {
     assert_eq!(offline(&hub).fetch_dataset_file("owner/data:train.jsonl")?, path);
     let message = error(hub.fetch_dataset_file("owner/data:none.jsonl"));
     assert!(
-        message.contains("it has no none.jsonl; it has: ") && message.contains("train.jsonl"),
+        message.contains("it lacks none.jsonl; it has: ") && message.contains("train.jsonl"),
         "{message}"
     );
     assert!(error(hub.fetch_dataset_file("owner/data")).contains("owner/data:file.jsonl"));

@@ -1,5 +1,5 @@
-//! Text in and out: tokenizers, chat templates, and where they are downloaded from.
-#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+//! Tokenizers, chat templates, and downloads from the Hub.
+#![allow(clippy::unwrap_used, reason = "test helpers may unwrap")]
 
 mod chat_template;
 mod conversation;

@@ -1,5 +1,5 @@
-//! A Hub of one model on 127.0.0.1, as far as hf-hub asks: `/api/models/..` lists the files, `/../resolve/..` gives
-//! them, from the byte that the `Range` header says.
+//! Hub server with one model on 127.0.0.1, limited to the requests of hf-hub: `/api/models/..`
+//! lists the files, `/../resolve/..` returns them with support of the `Range` header.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -10,17 +10,18 @@ use std::thread::JoinHandle;
 
 pub(crate) const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
-/// The model as a whole: what files it has is not for us to know.
+/// Fault of the whole repository: its file list is not accessible.
 pub(crate) const WHOLE_MODEL: (&str, Fault) = ("", Fault::Gated);
 
-/// How the server treats one file.
+/// Fault of the server in the response for one file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// The connection ends after half of the bytes.
+    /// Connection closed after half of the bytes.
     Cut,
-    /// The same, and the length is not said, so that it looks whole.
+    /// Connection closed after half of the bytes, without Content-Length, so the body seems
+    /// complete.
     CutSilently,
-    /// Status 403, as for a model whose licence is not accepted.
+    /// Status 403, as for a model whose license is not accepted.
     Gated,
 }
 
@@ -51,7 +52,7 @@ impl Server {
                 if thread_state.stopping.load(Ordering::SeqCst) {
                     break;
                 }
-                let _ = answer(&thread_state, stream.unwrap()); // a client may hang up
+                let _ = respond(&thread_state, stream.unwrap()); // a client may disconnect
             }
         });
         Self { endpoint, state: shared, thread: Some(thread) }
@@ -61,7 +62,7 @@ impl Server {
         *self.state.fault.lock().unwrap() = fault;
     }
 
-    /// The paths asked for since the last call.
+    /// Paths requested since the last call.
     pub(crate) fn requests(&self) -> Vec<String> {
         std::mem::take(&mut *self.state.requests.lock().unwrap())
     }
@@ -70,12 +71,13 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.state.stopping.store(true, Ordering::SeqCst);
-        let _ = TcpStream::connect(self.endpoint.trim_start_matches("http://")); // wakes the thread up
+        // The connection wakes the thread.
+        let _ = TcpStream::connect(self.endpoint.trim_start_matches("http://"));
         self.thread.take().unwrap().join().unwrap();
     }
 }
 
-fn answer(state: &State, stream: TcpStream) -> std::io::Result<()> {
+fn respond(state: &State, stream: TcpStream) -> std::io::Result<()> {
     let mut lines = BufReader::new(&stream).lines();
     let request = lines.next().unwrap_or(Ok(String::new()))?;
     let path = request.split(' ').nth(1).unwrap_or("").to_string();
@@ -92,7 +94,7 @@ fn answer(state: &State, stream: TcpStream) -> std::io::Result<()> {
     let path = path
         .replace("/api/datasets/owner/data/", "/api/models/owner/model/")
         .replace("/datasets/owner/data/resolve/", "/owner/model/resolve/");
-    let reply = |status: &str, headers: &str, body: &[u8]| {
+    let send = |status: &str, headers: &str, body: &[u8]| {
         write!(&stream, "HTTP/1.1 {status}\r\nConnection: close\r\n{headers}\r\n")?;
         (&stream).write_all(body)
     };
@@ -102,21 +104,21 @@ fn answer(state: &State, stream: TcpStream) -> std::io::Result<()> {
             state.files.keys().map(|name| serde_json::json!({ "rfilename": name })).collect();
         let body = serde_json::json!({ "sha": COMMIT, "siblings": files, "id": "owner/model" })
             .to_string();
-        return reply("200 OK", &format!("Content-Length: {}\r\n", body.len()), body.as_bytes());
+        return send("200 OK", &format!("Content-Length: {}\r\n", body.len()), body.as_bytes());
     }
     let file = path.strip_prefix(&format!("/owner/model/resolve/{COMMIT}/"));
     let Some((name, bytes)) = file.and_then(|file| state.files.get_key_value(file)) else {
-        return reply("401 Unauthorized", "Content-Length: 0\r\n", b"");
+        return send("401 Unauthorized", "Content-Length: 0\r\n", b"");
     };
     let fault = fault.filter(|(file, _)| file == name).map(|(_, fault)| fault);
     if fault == Some(Fault::Gated) {
-        return reply("403 Forbidden", "Content-Length: 0\r\n", b"");
+        return send("403 Forbidden", "Content-Length: 0\r\n", b"");
     }
     let (first, last) =
         range.as_deref().and_then(|range| range.split_once('-')).unwrap_or(("0", ""));
     let (first, last) = (first.parse().unwrap(), last.parse().unwrap_or(bytes.len() - 1));
     if first >= bytes.len() {
-        return reply("416 Range Not Satisfiable", "Content-Length: 0\r\n", b"");
+        return send("416 Range Not Satisfiable", "Content-Length: 0\r\n", b"");
     }
     let body = &bytes[first..=last];
     let common = format!(
@@ -127,16 +129,16 @@ fn answer(state: &State, stream: TcpStream) -> std::io::Result<()> {
     let length = format!("{common}Content-Length: {}\r\n", body.len());
     match fault {
         Some(Fault::Cut) if last > 0 => {
-            reply("206 Partial Content", &length, &body[..body.len() / 2])
+            send("206 Partial Content", &length, &body[..body.len() / 2])
         }
         Some(Fault::CutSilently) if last > 0 => {
-            reply("206 Partial Content", &common, &body[..body.len() / 2])
+            send("206 Partial Content", &common, &body[..body.len() / 2])
         }
-        _ => reply("206 Partial Content", &length, body),
+        _ => send("206 Partial Content", &length, body),
     }
 }
 
-/// What the cache calls a file's bytes; on the Hub a hash of them.
+/// Name of a file's blob in the cache; the Hub uses a hash of its bytes.
 pub(crate) fn etag(name: &str) -> String {
     name.replace('.', "-")
 }

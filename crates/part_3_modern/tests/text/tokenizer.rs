@@ -1,4 +1,5 @@
-//! Tokenizers against transformers (`scripts/golden_tokenizer.py`), and what must hold for any text.
+//! Tokenizers: results compared with transformers (`scripts/golden_tokenizer.py`), and properties
+//! for any text.
 
 use anyhow::Result;
 use modern::tokenizer_config::TokenizerSpecialTokens;
@@ -18,7 +19,7 @@ fn tokenizer(name: &str, pre: Option<&str>) -> Tokenizer {
     Tokenizer::from_gguf(&parts(name, pre)).unwrap()
 }
 
-fn streamed(mut stream: TextStream, ids: &[u32]) -> Result<String> {
+fn decode_stream(mut stream: TextStream, ids: &[u32]) -> Result<String> {
     let mut text = String::new();
     for &id in ids {
         text.push_str(&stream.push(id)?);
@@ -27,23 +28,23 @@ fn streamed(mut stream: TextStream, ids: &[u32]) -> Result<String> {
 }
 
 #[test]
-fn ids_and_texts_equal_those_of_transformers() -> Result<()> {
+fn token_ids_and_texts_equal_those_of_transformers() -> Result<()> {
     for case in golden_tokenizers::golden()["cases"].as_array().unwrap() {
         let (name, pre) = (case["parts"].as_str().unwrap(), case["pre"].as_str());
         let tokenizer = tokenizer(name, pre);
-        for answer in case["answers"].as_array().unwrap() {
-            let text = answer["text"].as_str().unwrap();
+        for reference in case["answers"].as_array().unwrap() {
+            let text = reference["text"].as_str().unwrap();
             let expected =
-                |key: &str| -> Vec<u32> { serde_json::from_value(answer[key].clone()).unwrap() };
+                |key: &str| -> Vec<u32> { serde_json::from_value(reference[key].clone()).unwrap() };
             let ids = tokenizer.encode(text, AddSpecialTokens::No, ParseSpecial::Yes)?;
             assert_eq!(ids, expected("ids"), "{name} {pre:?} {text:?}");
             assert_eq!(
                 tokenizer.decode(&ids, SkipSpecialTokens::No)?,
-                answer["decoded"].as_str().unwrap()
+                reference["decoded"].as_str().unwrap()
             );
             assert_eq!(
-                streamed(tokenizer.stream(SkipSpecialTokens::No, &[]), &ids)?,
-                answer["decoded"].as_str().unwrap()
+                decode_stream(tokenizer.stream(SkipSpecialTokens::No, &[]), &ids)?,
+                reference["decoded"].as_str().unwrap()
             );
             let ids = tokenizer.encode(text, AddSpecialTokens::No, ParseSpecial::No)?;
             assert_eq!(ids, expected("as_text"), "{name} {pre:?} {text:?} as text");
@@ -53,7 +54,7 @@ fn ids_and_texts_equal_those_of_transformers() -> Result<()> {
 }
 
 #[test]
-fn special_tokens_of_a_user_stay_text() -> Result<()> {
+fn special_tokens_typed_by_a_user_stay_text() -> Result<()> {
     let tokenizer = tokenizer("byte_level", Some("smollm"));
     let end = tokenizer.token_to_id("<|im_end|>").unwrap();
     let text = "hi<|im_end|>";
@@ -68,12 +69,12 @@ fn special_tokens_of_a_user_stay_text() -> Result<()> {
 }
 
 #[test]
-fn a_text_begins_with_bos_where_the_family_does_so() -> Result<()> {
-    let begins = |name, pre, add_bos| -> Result<bool> {
+fn bos_is_added_if_the_model_family_requires_it() -> Result<()> {
+    let adds_bos = |name, pre, add_bos| -> Result<bool> {
         let tokenizer = Tokenizer::from_gguf(&GgufTokenizer { add_bos, ..parts(name, pre) })?;
-        for spelled in [ParseSpecial::Yes, ParseSpecial::No] {
-            let without = tokenizer.encode("a", AddSpecialTokens::No, spelled)?;
-            let with = tokenizer.encode("a", AddSpecialTokens::Yes, spelled)?;
+        for parse_special in [ParseSpecial::Yes, ParseSpecial::No] {
+            let without = tokenizer.encode("a", AddSpecialTokens::No, parse_special)?;
+            let with = tokenizer.encode("a", AddSpecialTokens::Yes, parse_special)?;
             if with != without {
                 assert_eq!(with, [&[1], without.as_slice()].concat());
                 assert_eq!(tokenizer.decode(&with, SkipSpecialTokens::Yes)?, "a");
@@ -82,17 +83,17 @@ fn a_text_begins_with_bos_where_the_family_does_so() -> Result<()> {
         let ids = tokenizer.encode("a", AddSpecialTokens::Yes, ParseSpecial::Yes)?;
         Ok(ids[0] == tokenizer.bos().unwrap())
     };
-    assert!(begins("sentencepiece", None, None)?);
-    assert!(begins("byte_level", Some("llama-bpe"), None)?);
-    assert!(!begins("byte_level", Some("smollm"), None)?);
-    assert!(begins("byte_level", Some("smollm"), Some(true))?);
-    assert!(!begins("sentencepiece", None, Some(false))?);
+    assert!(adds_bos("sentencepiece", None, None)?);
+    assert!(adds_bos("byte_level", Some("llama-bpe"), None)?);
+    assert!(!adds_bos("byte_level", Some("smollm"), None)?);
+    assert!(adds_bos("byte_level", Some("smollm"), Some(true))?);
+    assert!(!adds_bos("sentencepiece", None, Some(false))?);
     Ok(())
 }
 
-/// As llama.cpp and transformers do it.
+/// Same behavior as in llama.cpp and transformers.
 #[test]
-fn a_text_ends_with_eos_where_the_file_says_so() -> Result<()> {
+fn eos_is_added_if_the_gguf_file_requires_it() -> Result<()> {
     for (name, pre) in [("sentencepiece", None), ("byte_level", Some("smollm"))] {
         for (add_bos, add_eos) in [(false, None), (false, Some(true)), (true, Some(true))] {
             let parts = GgufTokenizer { add_bos: Some(add_bos), add_eos, ..parts(name, pre) };
@@ -108,11 +109,11 @@ fn a_text_ends_with_eos_where_the_file_says_so() -> Result<()> {
 }
 
 #[test]
-fn an_emoji_in_four_tokens_is_shown_once_whole() -> Result<()> {
+fn an_emoji_in_four_tokens_is_emitted_when_complete() -> Result<()> {
     for name in ["byte_level", "sentencepiece"] {
         let tokenizer = tokenizer(name, None);
         let ids = tokenizer.encode("😀", AddSpecialTokens::No, ParseSpecial::No)?;
-        let bytes = &ids[ids.len() - 4..]; // sentencepiece has its space in front
+        let bytes = &ids[ids.len() - 4..]; // sentencepiece adds a space first
         let mut stream = tokenizer.stream(SkipSpecialTokens::Yes, &[]);
         let pieces = bytes.iter().map(|&id| stream.push(id)).collect::<Result<Vec<_>>>()?;
         assert_eq!(pieces, ["", "", "", "😀"]);
@@ -124,15 +125,15 @@ fn an_emoji_in_four_tokens_is_shown_once_whole() -> Result<()> {
 }
 
 #[test]
-fn only_the_very_first_space_of_sentencepiece_is_dropped() -> Result<()> {
+fn only_the_very_first_sentencepiece_space_is_dropped() -> Result<()> {
     let tokenizer = tokenizer("sentencepiece", None);
     let (space, bos) = (tokenizer.token_to_id("▁").unwrap(), 1);
     let a = tokenizer.token_to_id("a").unwrap();
     for ids in [[space, space, a, space, a], [space, a, bos, space, a], [bos, bos, space, space, a]]
     {
-        for markers in [SkipSpecialTokens::Yes, SkipSpecialTokens::No] {
-            let text = tokenizer.decode(&ids, markers)?;
-            assert_eq!(streamed(tokenizer.stream(markers, &[]), &ids)?, text, "{ids:?}");
+        for skip in [SkipSpecialTokens::Yes, SkipSpecialTokens::No] {
+            let text = tokenizer.decode(&ids, skip)?;
+            assert_eq!(decode_stream(tokenizer.stream(skip, &[]), &ids)?, text, "{ids:?}");
         }
     }
     assert_eq!(tokenizer.decode(&[space, space, a], SkipSpecialTokens::Yes)?, " a");
@@ -140,7 +141,7 @@ fn only_the_very_first_space_of_sentencepiece_is_dropped() -> Result<()> {
 }
 
 #[test]
-fn a_saved_tokenizer_opens_as_it_was() -> Result<()> {
+fn a_saved_tokenizer_opens_unchanged() -> Result<()> {
     let folder = tempfile::tempdir()?;
     for (name, pre) in [("byte_level", Some("qwen2")), ("sentencepiece", None)] {
         let saved = tokenizer(name, pre);
@@ -160,7 +161,7 @@ fn a_saved_tokenizer_opens_as_it_was() -> Result<()> {
 }
 
 #[test]
-fn a_config_that_names_no_bos_means_none() -> Result<()> {
+fn a_null_bos_in_tokenizer_config_overrides_config_json() -> Result<()> {
     let folder = tempfile::tempdir()?;
     tokenizer("byte_level", None).save(folder.path(), 64, None)?;
     let config = folder.path().join("tokenizer_config.json");
@@ -171,19 +172,19 @@ fn a_config_that_names_no_bos_means_none() -> Result<()> {
     std::fs::write(&config, r#"{"bos_token": null, "eos_token": {"content": "<|im_end|>"}}"#)?;
     let opened = Tokenizer::open(folder.path())?;
     assert_eq!((opened.bos(), opened.eos()), (None, Some(2)));
-    std::fs::remove_file(&config)?; // then config.json speaks
+    std::fs::remove_file(&config)?; // config.json is the fallback
     let opened = Tokenizer::open(folder.path())?;
     assert_eq!((opened.bos(), opened.eos()), (Some(0), Some(2)));
     Ok(())
 }
 
 #[test]
-fn errors_say_which_file_and_what_is_wrong() {
+fn errors_name_the_file_and_the_fault() {
     let folder = tempfile::tempdir().unwrap();
     let message = |result: Result<Tokenizer>| format!("{:#}", result.unwrap_err());
     assert!(message(Tokenizer::open(folder.path())).contains("tokenizer.json"));
     std::fs::write(folder.path().join("tokenizer.json"), "{}").unwrap();
-    assert!(message(Tokenizer::open(folder.path())).contains("is no tokenizer"));
+    assert!(message(Tokenizer::open(folder.path())).contains("is not a valid tokenizer"));
 
     let broken = |change: fn(&mut GgufTokenizer)| {
         let mut parts = parts("byte_level", None);
@@ -193,7 +194,7 @@ fn errors_say_which_file_and_what_is_wrong() {
     assert!(broken(|parts| parts.model = "bert".into()).contains("`bert`"));
     assert!(broken(|parts| parts.pre = Some("viking".into())).contains("`viking`"));
     assert!(broken(|parts| parts.token_type = vec![1]).contains("token_type"));
-    assert!(broken(|parts| parts.merges[0] = "x".into()).contains("no pair"));
+    assert!(broken(|parts| parts.merges[0] = "x".into()).contains("not a pair"));
     assert!(broken(|parts| parts.merges[0] = "qqq x".into()).contains("damaged"));
     assert!(broken(|parts| parts.bos = Some(1 << 20)).contains("1048576"));
     assert!(broken(|parts| parts.tokens.clear()).contains("tokens"));
@@ -202,49 +203,55 @@ fn errors_say_which_file_and_what_is_wrong() {
 proptest! {
     #[test]
     fn any_text_survives_encoding_and_decoding(text in any::<String>()) {
-        for (name, pre) in [("byte_level", "smollm"), ("byte_level", "llama-bpe"), ("sentencepiece", "")] {
+        let kinds =
+            [("byte_level", "smollm"), ("byte_level", "llama-bpe"), ("sentencepiece", "")];
+        for (name, pre) in kinds {
             let tokenizer = tokenizer(name, Some(pre));
-            // Sentencepiece cannot tell its `▁` from a space.
+            // Sentencepiece cannot distinguish `▁` from a space.
             let text = match name {
                 "sentencepiece" => text.replace('▁', " "),
                 _ => text.clone(),
             };
             let ids = tokenizer.encode(&text, AddSpecialTokens::No, ParseSpecial::No).unwrap();
             prop_assert_eq!(&tokenizer.decode(&ids, SkipSpecialTokens::Yes).unwrap(), &text);
-            prop_assert_eq!(&streamed(tokenizer.stream(SkipSpecialTokens::Yes, &[]), &ids).unwrap(), &text);
+            let stream = tokenizer.stream(SkipSpecialTokens::Yes, &[]);
+            prop_assert_eq!(&decode_stream(stream, &ids).unwrap(), &text);
         }
     }
 
     #[test]
-    fn a_stream_of_any_ids_gives_what_decoding_them_gives(ids in prop::collection::vec(0u32..600, 0..40)) {
+    fn streaming_any_ids_gives_the_same_text_as_decoding_them(
+        ids in prop::collection::vec(0u32..600, 0..40),
+    ) {
         let tokenizer = tokenizer("byte_level", None);
-        for markers in [SkipSpecialTokens::Yes, SkipSpecialTokens::No] {
-            let whole = tokenizer.decode(&ids, markers).unwrap();
-            prop_assert_eq!(streamed(tokenizer.stream(markers, &[]), &ids).unwrap(), whole);
+        for skip in [SkipSpecialTokens::Yes, SkipSpecialTokens::No] {
+            let text = tokenizer.decode(&ids, skip).unwrap();
+            prop_assert_eq!(decode_stream(tokenizer.stream(skip, &[]), &ids).unwrap(), text);
         }
     }
 
     #[test]
-    fn a_stream_of_bytes_that_are_no_text_still_ends(ids in prop::collection::vec(0u32..500, 0..40)) {
-        streamed(tokenizer("sentencepiece", None).stream(SkipSpecialTokens::Yes, &[]), &ids).unwrap();
+    fn streaming_invalid_utf8_never_fails(ids in prop::collection::vec(0u32..500, 0..40)) {
+        let tokenizer = tokenizer("sentencepiece", None);
+        decode_stream(tokenizer.stream(SkipSpecialTokens::Yes, &[]), &ids).unwrap();
     }
 }
 
 #[test]
-fn what_continues_a_text_keeps_its_space() -> Result<()> {
+fn a_stream_that_continues_a_text_keeps_its_spaces() -> Result<()> {
     let tokenizer = tokenizer("sentencepiece", None);
     let ids = tokenizer.encode("Once upon a time", AddSpecialTokens::No, ParseSpecial::No)?;
     for cut in 0..ids.len() {
         let (before, after) = ids.split_at(cut);
         let text = tokenizer.decode(before, SkipSpecialTokens::Yes)?
-            + &streamed(tokenizer.stream(SkipSpecialTokens::Yes, before), after)?;
+            + &decode_stream(tokenizer.stream(SkipSpecialTokens::Yes, before), after)?;
         assert_eq!(text, "Once upon a time", "cut at {cut}");
     }
     Ok(())
 }
 
 #[test]
-fn bytes_that_never_become_text_are_shown_all_the_same() -> Result<()> {
+fn a_long_run_of_invalid_bytes_is_emitted_before_the_end() -> Result<()> {
     let tokenizer =
         Tokenizer::from_json(ByteTokenizer.to_json(), TokenizerSpecialTokens::default())?;
     let mut stream = tokenizer.stream(SkipSpecialTokens::Yes, &[]);

@@ -1,4 +1,4 @@
-//! The command line of part 4.
+//! Arguments of the commands of part 4.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -9,15 +9,15 @@ use tiny_gpt::flags::{ComputeFlags, ModelSizeFlags, SamplingFlags, probability};
 
 use crate::flags::{LogFlags, RunFlags, ScheduleFlags, StepFlags};
 
-/// Where `train` writes unless told otherwise.
+/// Default run folder of `train`.
 pub(crate) const DEFAULT_OUT: &str = "runs/scaling";
 
 #[derive(Args)]
 pub(crate) struct DemoArgs {
-    /// Text to learn from [default: little English stories]
+    /// Text file or folder to train the tokenizer on [default: built-in English stories]
     #[arg(long, visible_alias = "dataset", value_name = "PATH")]
     pub(crate) data: Option<PathBuf>,
-    /// Tokens wanted
+    /// Vocabulary size
     #[arg(long, value_name = "N", default_value_t = 2048)]
     pub(crate) vocab_size: usize,
     #[command(flatten)]
@@ -26,13 +26,13 @@ pub(crate) struct DemoArgs {
 
 #[derive(Args)]
 pub(crate) struct TokenizerArgs {
-    /// A text file, or a folder with .txt files at any depth
+    /// Text file, or folder with .txt files at any depth
     #[arg(long, visible_alias = "dataset", value_name = "PATH")]
     pub(crate) data: PathBuf,
-    /// Most tokens: 5 special ones, 256 bytes, and merges while there are any
+    /// Maximum vocabulary size: 5 special tokens, 256 bytes and the learned merges
     #[arg(long, value_name = "N", default_value_t = 32_000)]
     pub(crate) vocab_size: usize,
-    /// The folder that gets tokenizer.json and tokenizer_config.json
+    /// Output folder for tokenizer.json and tokenizer_config.json
     #[arg(
         long,
         visible_alias = "output-dir",
@@ -48,19 +48,19 @@ pub(crate) struct TokenizerArgs {
 #[derive(Args, Serialize)]
 #[command(args_override_self = true)]
 pub(crate) struct TrainArgs {
-    /// A text file (documents end with <|endoftext|>), a folder of .txt files, or the data folder of an earlier run
+    /// Text file (<|endoftext|> between documents), folder of .txt files, or data folder of a run
     #[arg(long, visible_alias = "dataset", value_name = "PATH")]
     pub(crate) data: PathBuf,
-    /// The run folder: settings, figures, tokens, checkpoints and the best model
+    /// Run folder: settings, metrics, tokens, checkpoints and the best model
     #[arg(long, visible_alias = "output-dir", value_name = "DIR", default_value = DEFAULT_OUT)]
     pub(crate) out: PathBuf,
-    /// A folder with a tokenizer.json [default: one is trained on the text]
+    /// Folder with a tokenizer.json [default: train one on the text]
     #[arg(long, value_name = "DIR")]
     pub(crate) tokenizer: Option<PathBuf>,
-    /// Most tokens of a tokenizer that is trained
+    /// Maximum vocabulary size of the trained tokenizer
     #[arg(long, value_name = "N", default_value_t = 2048)]
     pub(crate) vocab_size: usize,
-    /// Share of the documents that is held out, at least one
+    /// Fraction of the documents held out for validation (at least one document)
     #[arg(
         long, value_name = "P", default_value_t = 0.1, allow_negative_numbers = true,
         value_parser = probability
@@ -69,7 +69,7 @@ pub(crate) struct TrainArgs {
     #[command(flatten)]
     #[serde(flatten)]
     pub(crate) size: ModelSizeFlags,
-    /// Heads of keys and values [default: as many as --n-head]
+    /// Number of key/value heads (grouped-query attention) [default: --n-head]
     #[arg(long, value_name = "N")]
     pub(crate) n_kv_head: Option<NonZeroUsize>,
     #[command(flatten)]
@@ -88,13 +88,13 @@ pub(crate) struct TrainArgs {
 
 #[derive(Args)]
 pub(crate) struct SampleArgs {
-    /// A run folder of `train`, or a model folder
+    /// Run folder of `train`, or model folder
     #[arg(long, visible_alias = "model-name-or-path", value_name = "DIR")]
     pub(crate) model: PathBuf,
-    /// The text to continue [default: a new one]
+    /// Text to continue [default: start a new document]
     #[arg(long, default_value = "", hide_default_value = true)]
     pub(crate) prompt: String,
-    /// How much to write, in tokens
+    /// Maximum number of generated tokens
     #[arg(long, value_name = "N", default_value_t = 200)]
     pub(crate) max_new_tokens: usize,
     #[command(flatten)]
@@ -105,13 +105,13 @@ pub(crate) struct SampleArgs {
 
 #[derive(Args)]
 pub(crate) struct EvalArgs {
-    /// A run folder of `train`, or a model folder
+    /// Run folder of `train`, or model folder
     #[arg(long, visible_alias = "model-name-or-path", value_name = "DIR")]
     pub(crate) model: PathBuf,
-    /// A text file or folder, all of which is measured, or the data folder of a run: its held-out documents are
+    /// Text file or folder, or data folder of a run (evaluates its validation documents)
     #[arg(long, visible_alias = "dataset", value_name = "PATH")]
     pub(crate) data: PathBuf,
-    /// Windows measured at a time
+    /// Windows per forward pass
     #[arg(long, value_name = "N", default_value = "16")]
     pub(crate) batch_size: NonZeroUsize,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! Work on a whole corpus, which shows how far it is: a bar on a terminal, else one line.
+//! Progress display for work on a whole corpus: a bar on a terminal, otherwise a single line.
 
 use std::io::{IsTerminal, stderr};
 
@@ -8,23 +8,23 @@ use modern::Tokenizer;
 
 use crate::Corpus;
 
-/// The progress of `what` over so many bytes.
-pub(super) fn byte_progress_bar(bytes: usize, what: &'static str) -> Result<ProgressBar> {
+/// Progress bar of `task` over `bytes` bytes of text.
+pub(super) fn byte_progress_bar(bytes: usize, task: &'static str) -> Result<ProgressBar> {
     if !stderr().is_terminal() {
-        eprintln!("{what} {bytes} bytes");
+        eprintln!("{task} {bytes} bytes");
         return Ok(ProgressBar::hidden());
     }
     let style = ProgressStyle::with_template("{bar:12} {bytes}/{total_bytes}  {wide_msg}")?;
-    Ok(ProgressBar::new(bytes as u64).with_style(style).with_message(what))
+    Ok(ProgressBar::new(bytes as u64).with_style(style).with_message(task))
 }
 
 /// Trains a tokenizer on all of `corpus`.
 pub(super) fn train_tokenizer(corpus: &Corpus, vocab_size: usize) -> Result<Tokenizer> {
-    let bar = byte_progress_bar(corpus.n_bytes, "learning tokens from")?;
+    let bar = byte_progress_bar(corpus.n_bytes, "training the tokenizer on")?;
     let tokenizer = corpus.train_tokenizer(vocab_size, |bytes| {
         bar.inc(bytes as u64);
         if bar.position() == corpus.n_bytes as u64 {
-            bar.set_message("merging");
+            bar.set_message("learning merges");
         }
     })?;
     bar.finish_and_clear();

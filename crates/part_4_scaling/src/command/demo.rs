@@ -1,4 +1,4 @@
-//! The demo: tokens from text, and a run that nothing can spoil.
+//! Demo: byte-pair encoding of a text, and the guarantees of the training pipeline.
 
 mod merges;
 mod pipeline;

@@ -1,4 +1,4 @@
-//! `part_4 eval`: a model's loss on text, per token and per byte.
+//! `part_4 eval`: loss of a model on text, in nats per token and bits per byte.
 
 use anyhow::{Context, Result};
 use modern::{Checkpoint, LoadMode};
@@ -14,19 +14,21 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
     let folder = resolve_model_folder(&args.model);
     let checkpoint = Checkpoint::open(&folder.to_string_lossy(), LoadMode::Inference, &device)?;
     let Checkpoint { model, tokenizer, .. } = &checkpoint;
-    let extent = LmEvalConfig { batch_size: args.batch_size.get(), max_windows: None };
-    let found = match Dataset::exists_at(&args.data) {
-        true => evaluate(model, &Dataset::open(&args.data)?.validation, extent)?,
+    let eval_config = LmEvalConfig { batch_size: args.batch_size.get(), max_windows: None };
+    let metrics = match Dataset::exists_at(&args.data) {
+        true => evaluate(model, &Dataset::open(&args.data)?.validation, eval_config)?,
         false => {
-            let aside = tempfile::tempdir().context("making a folder for the tokens")?;
-            let tokens = tokenize_for_eval(&Corpus::open(&args.data)?, tokenizer, aside.path())?;
-            evaluate(model, &tokens, extent)?
+            let folder =
+                tempfile::tempdir().context("creating a temporary folder for the tokens")?;
+            let corpus = Corpus::open(&args.data)?;
+            let tokens = tokenize_for_eval(&corpus, tokenizer, folder.path())?;
+            evaluate(model, &tokens, eval_config)?
         }
     };
     if args.json {
-        println!("{}", serde_json::to_string(&found)?);
+        println!("{}", serde_json::to_string(&metrics)?);
     } else {
-        let (loss, bits, n) = (found.loss, found.bits_per_byte, found.tokens);
+        let (loss, bits, n) = (metrics.loss, metrics.bits_per_byte, metrics.tokens);
         println!("loss {loss:.4} nats per token, {bits:.4} bits per byte, over {n} tokens");
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! Where a run of `part_4 train` comes from: text and settings, or its own newest checkpoint.
+//! Setup of a `part_4 train` run: from text and settings, or from its newest checkpoint.
 
 use std::path::Path;
 
@@ -17,14 +17,14 @@ use crate::settings::check_resumable;
 use crate::tokenizer_training::ensure_valid_vocab_size;
 use crate::{Checkpoints, Corpus, Dataset, PretrainState, TrainConfig};
 
-/// What may change when a run is resumed beside where things are: what is shown of it.
+/// Settings of this part that may change on `--resume`, beside paths: they only affect the output.
 const OVERRIDABLE_ON_RESUME: [&str; 7] =
     ["eval_windows", "sample_interval", "sample_len", "temperature", "tokenizer", "top_k", "top_p"];
 
-/// A run, what it learns from, its folder and the figures in it.
+/// Training state, dataset, run folder and the rows of its metrics.
 pub(super) type StartedRun = (PretrainState, Dataset, RunFolder, Vec<Value>);
 
-/// A new run. Nothing is written before the data are known to be good.
+/// Starts a new run. Nothing is written to `--out` before the data are known to be valid.
 pub(super) fn start_run(
     args: &TrainArgs,
     settings: &Value,
@@ -33,11 +33,11 @@ pub(super) fn start_run(
     device: &Device,
 ) -> Result<StartedRun> {
     ensure_out_usable(args)?;
-    let fresh = |data: &Dataset, model: &mut ModelConfig| {
-        let (tokens, t) = (data.train.len(), model.context_len);
+    let new_state = |data: &Dataset, model: &mut ModelConfig| {
+        let (n_tokens, t) = (data.train.len(), model.context_len);
         ensure!(
-            tokens > t && data.validation.len() > 1,
-            "{tokens} tokens to learn from are too few for windows of --context-len {t}"
+            n_tokens > t && data.validation.len() > 1,
+            "{n_tokens} training tokens are too few for --context-len {t}"
         );
         model.vocab_size = data.tokenizer.vocab_size();
         training_memory::ensure_fits_in_memory(model.parameter_count(), device)?;
@@ -45,34 +45,36 @@ pub(super) fn start_run(
     };
     if Dataset::exists_at(&args.data) {
         let data = Dataset::open(&args.data)?;
-        let run = fresh(&data, model)?;
+        let run = new_state(&data, model)?;
         return Ok((run, data, RunFolder::create(&args.out, settings)?, Vec::new()));
     }
     let parent = args.out.parent().filter(|parent| !parent.as_os_str().is_empty());
     let parent = parent.unwrap_or(Path::new("."));
     std::fs::create_dir_all(parent).with_context(|| format!("creating {}", parent.display()))?;
-    let aside = tempfile::Builder::new().prefix(".tokens-").tempdir_in(parent);
-    let aside = aside.with_context(|| format!("writing {}", parent.display()))?;
-    prepare_dataset(args, aside.path())?;
-    let run = fresh(&Dataset::open(aside.path())?, model)?;
+    let temporary = tempfile::Builder::new().prefix(".tokens-").tempdir_in(parent);
+    let temporary = temporary.with_context(|| format!("writing {}", parent.display()))?;
+    prepare_dataset(args, temporary.path())?;
+    let run = new_state(&Dataset::open(temporary.path())?, model)?;
     let folder = RunFolder::create(&args.out, settings)?;
-    let place = args.out.join("data");
-    std::fs::rename(aside.keep(), &place)
-        .with_context(|| format!("writing {}", place.display()))?;
-    Ok((run, Dataset::open(&place)?, folder, Vec::new()))
+    let data_folder = args.out.join("data");
+    std::fs::rename(temporary.keep(), &data_folder)
+        .with_context(|| format!("writing {}", data_folder.display()))?;
+    Ok((run, Dataset::open(&data_folder)?, folder, Vec::new()))
 }
 
+/// Checks that a new run can be written to `--out`.
+///
 /// # Errors
-/// When no run can be in `--out`, or the data would be moved away with the run that is there.
+/// When `--out` cannot be a run folder, or `--data` would be moved aside with the run it holds.
 fn ensure_out_usable(args: &TrainArgs) -> Result<()> {
     let TrainArgs { out, data, .. } = args;
-    let place = out.display();
-    ensure!(out.file_name().is_some(), "--out {place} has no name of its own");
-    ensure!(out.is_dir() || !out.exists(), "--out {place} is a file");
+    let path = out.display();
+    ensure!(out.file_name().is_some(), "--out {path} does not name a folder");
+    ensure!(out.is_dir() || !out.exists(), "--out {path} is a file");
     RunFolder::ensure_input_not_overwritten(out, "--data", data)
 }
 
-/// Turns the text into tokens in `folder`.
+/// Tokenizes the text of `--data` into `folder`, with `--tokenizer` or a newly trained one.
 fn prepare_dataset(args: &TrainArgs, folder: &Path) -> Result<()> {
     if args.tokenizer.is_none() {
         as_usage_error(ensure_valid_vocab_size(args.vocab_size))?;
@@ -90,7 +92,7 @@ fn prepare_dataset(args: &TrainArgs, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The run in the folder, where its newest checkpoint is.
+/// Resumes the run in `--out` from its newest checkpoint.
 pub(super) fn resume_run(
     args: &TrainArgs,
     settings: &Value,
@@ -101,8 +103,8 @@ pub(super) fn resume_run(
 ) -> Result<StartedRun> {
     check_resumable::<TrainArgs>(&args.out, settings, &OVERRIDABLE_ON_RESUME)?;
     let (step, path) = latest_checkpoint(&args.out, checkpoints)?;
-    let place = args.out.join("data");
-    let data = Dataset::open(if Dataset::exists_at(&args.data) { &args.data } else { &place })?;
+    let own_data = args.out.join("data");
+    let data = Dataset::open(if Dataset::exists_at(&args.data) { &args.data } else { &own_data })?;
     model.vocab_size = data.tokenizer.vocab_size();
     let run = PretrainState::open(&path, *model, config.optimizer, &data, device)?;
     let (folder, rows) = reopen_run(&args.out, settings, step)?;

@@ -1,4 +1,4 @@
-//! `part_4 train`: settings and text in, a run folder out; or a run folder in, and the rest of its run.
+//! `part_4 train`: trains a model on text into a run folder, or resumes the run in it.
 
 use std::num::NonZeroUsize;
 
@@ -19,16 +19,16 @@ use crate::tracker::Tracker;
 use crate::training::PretrainOutputs;
 use crate::{Checkpoints, Dataset, PretrainLog, PretrainState, TrainConfig, train};
 
-/// More tokens at a time would fill any memory.
+/// Maximum tokens of a micro-batch; more would not fit in any memory.
 const MAX_TOKENS_PER_MICRO_BATCH: usize = 1 << 22;
-/// The batches of a step are drawn before the first is computed.
+/// Maximum micro-batches of a step: all are loaded before the first is computed.
 const MAX_GRAD_ACCUM_STEPS: usize = 1 << 12;
 
 pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let mut model = model_config(args)?;
     let config = train_config(args)?;
     let device = args.run.compute.open_device()?;
-    // the vocabulary comes on top
+    // A lower bound: the vocabulary of the tokenizer is not known yet.
     training_memory::ensure_fits_in_memory(model.parameter_count(), &device)?;
     let settings = serde_json::to_value(args)?;
     let checkpoints =
@@ -56,11 +56,11 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     };
     train(&mut run, &data, &config, args.run.compute.seed, &outputs, &mut log)?;
     let tokens_per_second = log.tokens_per_second();
-    log.finish()?; // the progress line ends before we speak
+    log.finish()?; // ends the progress line before the report is printed
     print_run_report(args, &run, &config, tokens_per_second)
 }
 
-/// The model that the flags describe; its vocabulary is not known yet.
+/// Model configuration from the flags. Its vocabulary size is set once the tokenizer is known.
 fn model_config(args: &TrainArgs) -> Result<ModelConfig> {
     let gpt = args.size.config()?;
     let block = gpt.block;
@@ -73,15 +73,15 @@ fn model_config(args: &TrainArgs) -> Result<ModelConfig> {
 
 fn train_config(args: &TrainArgs) -> Result<TrainConfig> {
     let step = &args.step;
-    let (tokens, batches) =
-        (step.batch_size.get().saturating_mul(args.size.context_len), step.grad_accum_steps.get());
+    let n_tokens = step.batch_size.get().saturating_mul(args.size.context_len);
+    let n_micro_batches = step.grad_accum_steps.get();
     as_usage_error((|| {
         ensure!(
-            tokens <= MAX_TOKENS_PER_MICRO_BATCH,
+            n_tokens <= MAX_TOKENS_PER_MICRO_BATCH,
             "--batch-size times --context-len must be at most {MAX_TOKENS_PER_MICRO_BATCH} tokens"
         );
         ensure!(
-            batches <= MAX_GRAD_ACCUM_STEPS,
+            n_micro_batches <= MAX_GRAD_ACCUM_STEPS,
             "--grad-accum-steps must be at most {MAX_GRAD_ACCUM_STEPS}"
         );
         Ok(())
@@ -120,27 +120,27 @@ fn log_config(
     })
 }
 
-/// What is about to happen.
+/// Prints the sizes of the model, the data and the run.
 fn print_run_summary(run: &PretrainState, data: &Dataset, log: &LogConfig) {
     let (train, validation) = (&data.train, &data.validation);
     println!(
-        "{} parameters, a vocabulary of {}",
+        "{} parameters, vocabulary of {}",
         run.parameters.n_parameters(),
         data.tokenizer.vocab_size()
     );
     println!(
-        "{} tokens in {} documents to learn from, {} in {} to measure on",
+        "{} training tokens in {} documents, {} validation tokens in {}",
         train.len(),
         train.n_documents(),
         validation.len(),
         validation.n_documents()
     );
-    let all = log.total_steps * log.tokens_per_step;
+    let n_tokens = log.total_steps * log.tokens_per_step;
     println!(
-        "{} steps of {} tokens: {:.1} times through the text",
+        "{} steps of {} tokens: {:.1} epochs",
         log.total_steps,
         log.tokens_per_step,
-        all as f64 / train.len() as f64
+        n_tokens as f64 / train.len() as f64
     );
 }
 
@@ -151,13 +151,13 @@ fn print_run_report(
     tokens_per_second: f64,
 ) -> Result<()> {
     let (step, total, out) = (run.progress.step, config.schedule.total_steps, &args.out);
-    let rate = match tokens_per_second > 0. {
+    let throughput = match tokens_per_second > 0. {
         true => format!(", {tokens_per_second:.0} tokens/s"),
         false => String::new(), // the run was resumed at its end
     };
     match run.progress.best_loss {
-        Some(best) => println!("best validation loss {best:.4}{rate}"),
-        None => println!("no validation yet{rate}"),
+        Some(best) => println!("best validation loss {best:.4}{throughput}"),
+        None => println!("no validation yet{throughput}"),
     }
     match step == total {
         true => println!("the model is in {}", out.join("model").display()),

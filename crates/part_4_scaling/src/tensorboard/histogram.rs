@@ -1,11 +1,13 @@
-//! 4.5 Histograms in TensorFlow's buckets, whose limits grow by a tenth, from 1e-12 to 1e20 on both sides of zero: they
-//! need not know the values beforehand, and one place is as sharp for tiny gradients as for large ones.
+//! 4.5 Histograms with TensorFlow's buckets, whose limits grow by 10 %, from 1e-12 to 1e20 on both
+//! sides of zero. The buckets are independent of the values, with the same relative resolution for
+//! all sizes.
 
 use std::sync::LazyLock;
 
 use crate::protobuf::Message;
 
-/// The upper limits of all buckets, the last without an end. A bucket begins where the one before it ends.
+/// Upper limits of all buckets; the last is unbounded. A bucket begins at the limit of the previous
+/// one.
 static BUCKET_LIMITS: LazyLock<Vec<f64>> = LazyLock::new(|| {
     let grow = |limit: &f64| Some(limit * 1.1);
     let mut above: Vec<f64> =
@@ -15,7 +17,7 @@ static BUCKET_LIMITS: LazyLock<Vec<f64>> = LazyLock::new(|| {
     below.chain([0.]).chain(above.iter().copied()).collect()
 });
 
-/// The `Summary.Value` of the finite ones of `values`.
+/// `Summary.Value` with the histogram of the finite ones of `values`.
 pub(crate) fn histogram(tag: &str, values: &[f32]) -> Message {
     let finite = || values.iter().map(|&value| f64::from(value)).filter(|value| value.is_finite());
     let mut counts = vec![0.; BUCKET_LIMITS.len()];
@@ -23,7 +25,7 @@ pub(crate) fn histogram(tag: &str, values: &[f32]) -> Message {
         counts[BUCKET_LIMITS.partition_point(|&limit| limit <= value)] += 1.;
     }
     let (limits, counts) = merge_empty_buckets(&counts);
-    // Nothing has no smallest value; the field is left at zero.
+    // Without finite values there is no minimum: the fields are zero.
     let (min, max) = (finite().reduce(f64::min), finite().reduce(f64::max));
     let histogram = Message::new()
         .double(1, min.unwrap_or_default())
@@ -36,17 +38,17 @@ pub(crate) fn histogram(tag: &str, values: &[f32]) -> Message {
     Message::new().bytes(1, tag).bytes(5, histogram) // tag, histo
 }
 
-/// Limits and counts from the first bucket that is not empty to the last, and each run of empty ones between made one:
-/// readers take the smallest and largest value for the outer limits. At least one bucket is left.
+/// Limits and counts from the first to the last non-empty bucket, with runs of empty buckets merged
+/// into one. Readers use the minimum and maximum as outer limits. At least one bucket remains.
 fn merge_empty_buckets(counts: &[f64]) -> (Vec<f64>, Vec<f64>) {
     let first = counts.iter().position(|&count| count > 0.).unwrap_or(counts.len() - 1);
     let last = counts.iter().rposition(|&count| count > 0.).unwrap_or(counts.len() - 1);
-    let mut kept: Vec<(f64, f64)> = Vec::new();
+    let mut buckets: Vec<(f64, f64)> = Vec::new();
     for (&limit, &count) in BUCKET_LIMITS[first..=last].iter().zip(&counts[first..=last]) {
-        match kept.last_mut() {
-            Some(before) if count == 0. && before.1 == 0. => before.0 = limit,
-            _ => kept.push((limit, count)),
+        match buckets.last_mut() {
+            Some(last) if count == 0. && last.1 == 0. => last.0 = limit,
+            _ => buckets.push((limit, count)),
         }
     }
-    kept.into_iter().unzip()
+    buckets.into_iter().unzip()
 }

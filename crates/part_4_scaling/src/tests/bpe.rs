@@ -1,4 +1,4 @@
-//! 4.1 against the crate `tokenizers`, and what holds for any text.
+//! 4.1: BPE gives the results of the crate `tokenizers`, and its invariants hold for any text.
 
 use anyhow::Result;
 use proptest::prelude::*;
@@ -11,51 +11,56 @@ use crate::bpe::SPECIAL_TOKENS;
 use crate::pretokenizer::pretokens;
 use crate::tokenizer_training::train_hf_tokenizer;
 
-/// Asserts that `tokenizers` learns the same tokens and merges from `text`, and makes the same ids of it and of `other`.
-fn agrees(text: &str, other: &str, vocab_size: usize) -> Result<()> {
-    let ours = Bpe::train(text, vocab_size);
-    let theirs = train_hf_tokenizer([text].into_iter(), vocab_size)?;
-    assert_eq!(ours.vocab_size(), theirs.get_vocab_size(true), "{text:?}");
-    for id in 5..ours.vocab_size() as u32 {
-        assert_eq!(ours.id_to_token(id), theirs.id_to_token(id), "token {id} of {text:?}");
+/// Asserts that the crate `tokenizers` learns the same tokens and merges from `text`, and gives the
+/// same ids for it and for `other`.
+fn assert_agrees(text: &str, other: &str, vocab_size: usize) -> Result<()> {
+    let bpe = Bpe::train(text, vocab_size);
+    let mut hf_tokenizer = train_hf_tokenizer([text].into_iter(), vocab_size)?;
+    assert_eq!(bpe.vocab_size(), hf_tokenizer.get_vocab_size(true), "{text:?}");
+    for id in 5..bpe.vocab_size() as u32 {
+        assert_eq!(bpe.id_to_token(id), hf_tokenizer.id_to_token(id), "token {id} of {text:?}");
     }
-    let json = serde_json::to_value(&theirs)?;
+    let json = serde_json::to_value(&hf_tokenizer)?;
     let merge =
         |pair: &Value| format!("{} {}\n", pair[0].as_str().unwrap(), pair[1].as_str().unwrap());
     let merges: String = json["model"]["merges"].as_array().unwrap().iter().map(merge).collect();
-    assert_eq!(ours.to_merges(), merges, "{text:?}");
-    let mut theirs = theirs;
-    theirs.set_encode_special_tokens(true);
+    assert_eq!(bpe.to_merges(), merges, "{text:?}");
+    hf_tokenizer.set_encode_special_tokens(true);
     for text in [text, other] {
-        let encoding = theirs.encode_fast(text, false).map_err(anyhow::Error::from_boxed)?;
-        assert_eq!(ours.encode(text), encoding.get_ids(), "{text:?}");
+        let encoding = hf_tokenizer.encode_fast(text, false).map_err(anyhow::Error::from_boxed)?;
+        assert_eq!(bpe.encode(text), encoding.get_ids(), "{text:?}");
     }
     Ok(())
 }
 
-/// Few letters, so that they repeat; some of several bytes, all kinds of space, and names of special tokens.
-fn text() -> impl Strategy<Value = String> {
-    let few = "[ab]{0,40}";
-    let some = "([a-c '0-1\n]|é|न|म|😀|\u{a0}|\u{3000}|²|'ll|</s>|<mask>| the| then){0,60}";
-    prop_oneof![few, some, any::<String>()]
+/// Random text: few letters, so that pairs repeat, characters of several bytes, all kinds of white
+/// space, and names of special tokens.
+fn any_text() -> impl Strategy<Value = String> {
+    let two_letters = "[ab]{0,40}";
+    let mixed = "([a-c '0-1\n]|é|न|म|😀|\u{a0}|\u{3000}|²|'ll|</s>|<mask>| the| then){0,60}";
+    prop_oneof![two_letters, mixed, any::<String>()]
 }
 
 proptest! {
     #[test]
-    fn any_text_teaches_what_it_teaches_the_crate(text in text(), other in text(), merges in 0usize..40) {
-        agrees(&text, &other, 261 + merges).unwrap();
+    fn bpe_agrees_with_the_crate_tokenizers_on_any_text(
+        text in any_text(), other in any_text(), n_merges in 0usize..40,
+    ) {
+        assert_agrees(&text, &other, 261 + n_merges).unwrap();
     }
 
     #[test]
-    fn any_text_comes_back_whatever_was_learned(learned in text(), text in text()) {
-        let bpe = Bpe::train(&learned, 300);
+    fn decoding_inverts_encoding_for_any_text(corpus in any_text(), text in any_text()) {
+        let bpe = Bpe::train(&corpus, 300);
         prop_assert_eq!(bpe.decode(&bpe.encode(&text)), &*text);
         prop_assert_eq!(bpe.decode(&bpe.encode_with_special(&text)), &*text);
         prop_assert_eq!(pretokens(&text).collect::<String>(), text);
     }
 
     #[test]
-    fn ids_of_any_kind_give_their_bytes(ids in proptest::collection::vec(0u32..400, 0..50)) {
+    fn decode_bytes_concatenates_the_bytes_of_known_ids(
+        ids in proptest::collection::vec(0u32..400, 0..50),
+    ) {
         let bpe = Bpe::train("the cat sat on the mat, the cat sat", 300);
         let tokens = ids.iter().filter_map(|&id| bpe.id_to_bytes(id));
         prop_assert_eq!(bpe.decode_bytes(&ids), tokens.collect::<Vec<_>>().concat());
@@ -63,19 +68,19 @@ proptest! {
 }
 
 #[test]
-fn the_built_in_texts_teach_what_they_teach_the_crate() -> Result<()> {
+fn bpe_agrees_with_the_crate_tokenizers_on_the_built_in_texts() -> Result<()> {
     let (english, hindi) = (BuiltinText::English.text(), BuiltinText::Hindi.text());
-    agrees(english, hindi, 700)?;
-    agrees(hindi, english, 100_000)
+    assert_agrees(english, hindi, 700)?;
+    assert_agrees(hindi, english, 100_000)
 }
 
 #[test]
-fn tinystories_teach_what_they_teach_the_crate() -> Result<()> {
+fn bpe_agrees_with_the_crate_tokenizers_on_tinystories() -> Result<()> {
     let Some(file) = course_data("data/tinystories-2m.txt") else { return Ok(()) };
-    agrees(&std::fs::read_to_string(file)?, BuiltinText::Hindi.text(), 2048)
+    assert_agrees(&std::fs::read_to_string(file)?, BuiltinText::Hindi.text(), 2048)
 }
 
-/// By hand: `a b` stands three times in `abcab abd`, every other pair once.
+/// Worked by hand: `a b` occurs three times in `abcab abd`, every other pair once.
 #[test]
 fn the_most_frequent_pair_is_merged_first() {
     let bpe = Bpe::train("abcab abd", 1000);
@@ -87,7 +92,7 @@ fn the_most_frequent_pair_is_merged_first() {
 }
 
 #[test]
-fn the_vocabulary_stops_where_nothing_is_left_to_merge() {
+fn training_stops_when_no_pair_is_left_to_merge() {
     assert_eq!(Bpe::train("", 8000).vocab_size(), 261);
     assert_eq!(Bpe::train("hello hello world", 261).vocab_size(), 261);
     let bpe = Bpe::train("hello hello world", 8000);
@@ -96,28 +101,29 @@ fn the_vocabulary_stops_where_nothing_is_left_to_merge() {
 }
 
 #[test]
-fn special_tokens_come_first_then_the_bytes_as_files_order_them() {
+fn ids_are_special_tokens_then_bytes_in_the_order_of_gpt2_files() {
     let bpe = Bpe::train("", 261);
     for (id, name) in SPECIAL_TOKENS.iter().enumerate() {
         assert_eq!(bpe.id_to_bytes(id as u32), Some(name.as_bytes()));
     }
-    assert_eq!(bpe.decode(&[5, 6, 5 + 93, 5 + 94]), "!\"~\u{fffd}"); // letters that print, then from ¡ on
-    assert_eq!(bpe.id_to_bytes(260), Some(&[0xAD][..])); // the soft hyphen, which does not print, is the last
+    assert_eq!(bpe.decode(&[5, 6, 5 + 93, 5 + 94]), "!\"~\u{fffd}"); // printable ASCII, then ¡
+    // The soft hyphen, which is not printable, is the last byte.
+    assert_eq!(bpe.id_to_bytes(260), Some(&[0xAD][..]));
 }
 
 #[test]
-fn special_tokens_spelled_in_a_text_stay_text_unless_asked_for() {
+fn special_tokens_in_a_text_are_parsed_only_on_request() {
     let text = "<s>once</s> <mask></s";
     let bpe = Bpe::train(&"<s> </s> <pad> <unk> <mask> ".repeat(50), 400);
     let plain = bpe.encode(text);
     assert!(plain.iter().all(|&id| id >= 5), "{plain:?}");
-    let asked = bpe.encode_with_special(text);
-    assert_eq!(asked.iter().filter(|&&id| id < 5).collect::<Vec<_>>(), [&0, &1, &4]);
-    assert_eq!(bpe.decode(&asked), text);
+    let parsed = bpe.encode_with_special(text);
+    assert_eq!(parsed.iter().filter(|&&id| id < 5).collect::<Vec<_>>(), [&0, &1, &4]);
+    assert_eq!(bpe.decode(&parsed), text);
 }
 
 #[test]
-fn half_a_character_is_a_question_mark_and_its_bytes_are_kept() {
+fn half_a_character_decodes_to_a_replacement_character() {
     let bpe = Bpe::train("", 261);
     let ids = bpe.encode("é");
     assert_eq!(bpe.decode(&ids[..1]), "\u{fffd}");
@@ -126,17 +132,17 @@ fn half_a_character_is_a_question_mark_and_its_bytes_are_kept() {
 }
 
 #[test]
-fn words_take_the_space_before_them_along() {
-    let cut = |text| pretokens(text).collect::<Vec<&str>>();
-    assert_eq!(cut("It's 3 o'clock."), ["It", "'s", " 3", " o", "'", "clock", "."]);
-    assert_eq!(cut("a   b"), ["a", "  ", " b"]);
-    assert_eq!(cut("a\n\n\nb\n"), ["a", "\n\n", "\n", "b", "\n"]);
-    assert_eq!(cut("  "), ["  "]);
-    assert_eq!(cut(""), [""; 0]);
+fn a_pretoken_is_a_word_with_the_space_before_it() {
+    let split = |text| pretokens(text).collect::<Vec<&str>>();
+    assert_eq!(split("It's 3 o'clock."), ["It", "'s", " 3", " o", "'", "clock", "."]);
+    assert_eq!(split("a   b"), ["a", "  ", " b"]);
+    assert_eq!(split("a\n\n\nb\n"), ["a", "\n\n", "\n", "b", "\n"]);
+    assert_eq!(split("  "), ["  "]);
+    assert_eq!(split(""), [""; 0]);
 }
 
 #[test]
-fn one_endless_word_is_no_endless_work() {
+fn a_word_of_200_kb_is_trained_and_encoded_in_bounded_time() {
     let text = "ab".repeat(100_000) + &" ".repeat(100_000);
     let bpe = Bpe::train(&text, 300);
     assert_eq!(bpe.decode(&bpe.encode(&text)), text);

@@ -1,4 +1,4 @@
-//! Data: from text to shuffled windows, nothing lost and nothing twice.
+//! Data: every token of a text reaches the training windows exactly once per epoch.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -19,20 +19,21 @@ fn dataset(folder: &Path, text: &str) -> Result<Dataset> {
     std::fs::write(&file, text)?;
     let corpus = Corpus::open(&file)?;
     let tokenizer = corpus.train_tokenizer(400, |_| {})?;
-    let (out, mut seen) = (folder.join("tokens"), 0);
+    let (out, mut n_bytes) = (folder.join("tokens"), 0);
     std::fs::create_dir_all(&out)?;
-    tokenize(&corpus, &tokenizer, SPLIT, &out, |bytes| seen += bytes)?;
-    assert_eq!(seen, corpus.n_bytes);
+    tokenize(&corpus, &tokenizer, SPLIT, &out, |bytes| n_bytes += bytes)?;
+    assert_eq!(n_bytes, corpus.n_bytes);
     Dataset::open(&out)
 }
 
-/// Eighty documents of ten lines or more.
+/// Eighty documents of at least ten lines.
 fn stories() -> Vec<String> {
     let lines: Vec<&str> = BuiltinText::English.text().lines().collect();
     lines.chunks(lines.len() / 80).map(|lines| lines.join("\n").trim().to_string()).collect()
 }
 
-fn tokens(values: &[u32], vocab_size: usize) -> Result<(tempfile::TempDir, TokenFile)> {
+/// Token file with one document, `values`, of the tokenizer `ours`.
+fn token_file(values: &[u32], vocab_size: usize) -> Result<(tempfile::TempDir, TokenFile)> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("tokens.safetensors");
     let mut writer = TokenWriter::new(&path, vocab_size)?;
@@ -46,29 +47,28 @@ fn tokens(values: &[u32], vocab_size: usize) -> Result<(tempfile::TempDir, Token
 }
 
 #[test]
-fn every_document_is_in_one_part_and_comes_back_as_it_was() -> Result<()> {
+fn every_document_is_in_one_split_and_decodes_to_its_text() -> Result<()> {
     let (folder, stories) = (tempfile::tempdir()?, stories());
     let data = dataset(folder.path(), &stories.join("\n<|endoftext|>\n"))?;
-    let held_out = data.validation.n_documents();
-    assert_eq!(held_out, (0.25 * stories.len() as f64).round() as usize);
-    let mut left: BTreeMap<&str, usize> = BTreeMap::new();
-    stories.iter().for_each(|story| *left.entry(story).or_default() += 1);
-    for part in [&data.train, &data.validation] {
+    assert_eq!(data.validation.n_documents(), (0.25 * stories.len() as f64).round() as usize);
+    let mut missing: BTreeMap<&str, usize> = BTreeMap::new();
+    stories.iter().for_each(|story| *missing.entry(story).or_default() += 1);
+    for split in [&data.train, &data.validation] {
         let mut end = 0;
-        for i in 0..part.n_documents() {
-            let range = part.document_range(i)?;
+        for i in 0..split.n_documents() {
+            let range = split.document_range(i)?;
             assert_eq!(range.start, end);
             end = range.end;
-            let ids = part.read(range)?;
+            let ids = split.read(range)?;
             let (last, text) = ids.split_last().expect("a document has tokens");
             assert_eq!(Some(*last), data.tokenizer.eos());
             let text = data.tokenizer.decode(text, SkipSpecialTokens::No)?;
-            *left.get_mut(text.as_str()).expect("a document of the corpus") -= 1;
+            *missing.get_mut(text.as_str()).expect("a document of the corpus") -= 1;
         }
-        assert_eq!(end, part.len());
-        assert!(part.document_range(part.n_documents()).is_err());
+        assert_eq!(end, split.len());
+        assert!(split.document_range(split.n_documents()).is_err());
     }
-    assert!(left.values().all(|&n| n == 0), "some documents are missing: {left:?}");
+    assert!(missing.values().all(|&n| n == 0), "some documents are missing: {missing:?}");
     let bytes: usize = stories.iter().map(String::len).sum();
     assert_eq!(data.train.n_text_bytes() + data.validation.n_text_bytes(), bytes);
     Ok(())
@@ -86,59 +86,59 @@ fn a_single_document_cannot_be_split() -> Result<()> {
 }
 
 #[test]
-fn small_vocabularies_take_two_bytes_and_large_ones_four() -> Result<()> {
+fn tokens_take_two_bytes_up_to_65536_ids_and_four_above() -> Result<()> {
     for (vocab_size, values) in [(1 << 16, [0, 258, 65_535]), ((1 << 16) + 1, [1, 65_536, 9])] {
-        let (folder, file) = tokens(&values, vocab_size)?;
+        let (folder, file) = token_file(&values, vocab_size)?;
         assert_eq!((file.read(0..3)?, file.len(), file.n_text_bytes()), (values.to_vec(), 3, 7));
         assert_eq!(file.document_range(0)?, 0..3);
         assert!(file.read(2..4).is_err());
-        // A reader that knows nothing of ours finds the same.
+        // The crate `safetensors` reads the same.
         let bytes = std::fs::read(folder.path().join("tokens.safetensors"))?;
-        let theirs = safetensors::SafeTensors::deserialize(&bytes)?;
+        let tensors = safetensors::SafeTensors::deserialize(&bytes)?;
         let dtype =
             if vocab_size == 1 << 16 { safetensors::Dtype::U16 } else { safetensors::Dtype::U32 };
         assert_eq!(
-            (theirs.tensor("tokens")?.dtype(), theirs.tensor("tokens")?.shape()),
+            (tensors.tensor("tokens")?.dtype(), tensors.tensor("tokens")?.shape()),
             (dtype, &[3][..])
         );
-        assert_eq!(theirs.tensor("document_ends")?.data(), 3u64.to_le_bytes());
+        assert_eq!(tensors.tensor("document_ends")?.data(), 3u64.to_le_bytes());
     }
     Ok(())
 }
 
 #[test]
-fn damaged_and_foreign_files_are_refused() -> Result<()> {
-    let (folder, file) = tokens(&[5; 1000], 300)?;
+fn damaged_files_and_files_of_another_tokenizer_are_refused() -> Result<()> {
+    let (folder, file) = token_file(&[5; 1000], 300)?;
     let path = folder.path().join("tokens.safetensors");
-    let error = |found: Result<TokenFile>| format!("{:#}", found.expect_err("refused"));
-    assert!(error(TokenFile::open(&path, "theirs")).contains("another tokenizer's"));
+    let error = |opened: Result<TokenFile>| format!("{:#}", opened.expect_err("refused"));
+    assert!(error(TokenFile::open(&path, "theirs")).contains("different tokenizer"));
     drop(file);
-    let whole = std::fs::read(&path)?;
-    for at in (0..whole.len()).step_by(97).chain([0, 9, whole.len() - 9, 1100]) {
-        let mut bytes = whole.clone();
+    let intact = std::fs::read(&path)?;
+    for at in (0..intact.len()).step_by(97).chain([0, 9, intact.len() - 9, 1100]) {
+        let mut bytes = intact.clone();
         bytes[at] ^= 4;
         std::fs::write(&path, &bytes)?;
-        // Two spaces more or less in the header, or a wrong count of bytes of text, do no harm.
+        // A flipped bit in the header may be harmless: padding, or the count of text bytes.
         assert!(at < 1032 || TokenFile::open(&path, "ours").is_err(), "byte {at}");
-        std::fs::write(&path, &whole[..at])?;
+        std::fs::write(&path, &intact[..at])?;
         error(TokenFile::open(&path, "ours"));
     }
-    let (_folder, file) = tokens(&[299, 300], 300)?;
+    let (_folder, file) = token_file(&[299, 300], 300)?;
     assert!(file.read(0..1).is_ok());
     assert!(file.read(0..2).expect_err("refused").to_string().contains("outside the vocabulary"));
     Ok(())
 }
 
-/// The targets that count, and the inputs before them, of `b` windows at a time, over `windows` windows.
-fn read(
-    data: &mut DataLoader<'_>,
-    cursor: &mut LoaderState,
-    windows: usize,
+/// Pairs of input and target, without ignored targets, of `n_windows` windows read `b` at a time.
+fn read_pairs(
+    data_loader: &mut DataLoader<'_>,
+    state: &mut LoaderState,
+    n_windows: usize,
     b: usize,
 ) -> Result<Vec<(u32, i64)>> {
     let mut pairs = Vec::new();
-    for _ in 0..windows / b {
-        let batch = data.next_batch(cursor, b, &Device::Cpu)?;
+    for _ in 0..n_windows / b {
+        let batch = data_loader.next_batch(state, b, &Device::Cpu)?;
         let inputs: Vec<u32> = batch.inputs.flatten_all()?.to_vec1()?;
         let targets: Vec<i64> = batch.targets.flatten_all()?.to_vec1()?;
         pairs.extend(inputs.into_iter().zip(targets).filter(|(_, t)| *t != IGNORE_INDEX));
@@ -147,14 +147,15 @@ fn read(
 }
 
 #[test]
-fn an_epoch_predicts_every_token_once_in_an_order_of_its_own() -> Result<()> {
+fn each_epoch_predicts_every_token_once_in_its_own_order() -> Result<()> {
     let all: Vec<u32> = (0..1003).collect();
-    let (_folder, file) = tokens(&all, 2000)?;
-    let mut data = DataLoader::new(&file, 10, 1)?;
-    assert_eq!(data.n_windows(), 101, "the last window has two targets");
-    let mut cursor = LoaderState::default();
-    let epochs = [read(&mut data, &mut cursor, 101, 1)?, read(&mut data, &mut cursor, 101, 1)?];
-    assert_eq!(cursor, LoaderState { epoch: 1, window: 101 });
+    let (_folder, file) = token_file(&all, 2000)?;
+    let mut data_loader = DataLoader::new(&file, 10, 1)?;
+    assert_eq!(data_loader.n_windows(), 101, "the last window has two targets");
+    let mut state = LoaderState::default();
+    let mut read_epoch = || read_pairs(&mut data_loader, &mut state, 101, 1);
+    let epochs = [read_epoch()?, read_epoch()?];
+    assert_eq!(state, LoaderState { epoch: 1, window: 101 });
     for epoch in &epochs {
         assert!(epoch.iter().all(|&(input, target)| i64::from(input) + 1 == target));
         let mut targets: Vec<i64> = epoch.iter().map(|pair| pair.1).collect();
@@ -163,30 +164,31 @@ fn an_epoch_predicts_every_token_once_in_an_order_of_its_own() -> Result<()> {
         assert!(targets.iter().copied().eq(1..1003));
     }
     assert_ne!(epochs[0], epochs[1]);
-    let other = read(&mut DataLoader::new(&file, 10, 2)?, &mut LoaderState::default(), 101, 1)?;
-    assert_ne!(epochs[0], other, "another seed, another order");
+    let mut other_seed = DataLoader::new(&file, 10, 2)?;
+    let other = read_pairs(&mut other_seed, &mut LoaderState::default(), 101, 1)?;
+    assert_ne!(epochs[0], other, "the order depends on the seed");
     Ok(())
 }
 
 #[test]
-fn a_cursor_goes_on_where_it_stopped_across_epochs() -> Result<()> {
-    let (_folder, file) = tokens(&(0..250).collect::<Vec<_>>(), 300)?;
-    let mut cursor = LoaderState::default();
-    let whole = read(&mut DataLoader::new(&file, 8, 5)?, &mut cursor, 96, 4)?;
-    let mut again = LoaderState::default();
-    let mut parts = read(&mut DataLoader::new(&file, 8, 5)?, &mut again, 40, 4)?;
-    let saved = serde_json::to_string(&again)?;
-    let mut again: LoaderState = serde_json::from_str(&saved)?;
-    parts.extend(read(&mut DataLoader::new(&file, 8, 5)?, &mut again, 56, 4)?);
-    assert_eq!((whole, cursor), (parts, again));
+fn a_saved_loader_state_resumes_at_its_window_across_epochs() -> Result<()> {
+    let (_folder, file) = token_file(&(0..250).collect::<Vec<_>>(), 300)?;
+    let mut state = LoaderState::default();
+    let uninterrupted = read_pairs(&mut DataLoader::new(&file, 8, 5)?, &mut state, 96, 4)?;
+    let mut resumed_state = LoaderState::default();
+    let mut resumed = read_pairs(&mut DataLoader::new(&file, 8, 5)?, &mut resumed_state, 40, 4)?;
+    let saved = serde_json::to_string(&resumed_state)?;
+    let mut resumed_state: LoaderState = serde_json::from_str(&saved)?;
+    resumed.extend(read_pairs(&mut DataLoader::new(&file, 8, 5)?, &mut resumed_state, 56, 4)?);
+    assert_eq!((uninterrupted, state), (resumed, resumed_state));
     Ok(())
 }
 
 #[test]
-fn there_must_be_something_to_predict() -> Result<()> {
-    for (values, fits) in [(&[][..], false), (&[1], false), (&[1, 2], true)] {
-        let (_folder, file) = tokens(values, 300)?;
-        assert_eq!(DataLoader::new(&file, 8, 0).is_ok(), fits);
+fn a_data_loader_needs_at_least_two_tokens() -> Result<()> {
+    for (values, is_enough) in [(&[][..], false), (&[1], false), (&[1, 2], true)] {
+        let (_folder, file) = token_file(values, 300)?;
+        assert_eq!(DataLoader::new(&file, 8, 0).is_ok(), is_enough);
     }
     Ok(())
 }

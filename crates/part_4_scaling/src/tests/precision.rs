@@ -1,4 +1,4 @@
-//! 4.2: parts of a batch make up the whole, and what overflows changes nothing.
+//! 4.2: micro-batches add up to the whole batch, and an overflow does not change the weights.
 
 use anyhow::Result;
 use candle_core::backprop::GradStore;
@@ -14,7 +14,7 @@ use crate::grad_scaler::GradScaler;
 
 const CPU: Device = Device::Cpu;
 
-/// Eight texts of 1, 3, 5, .. 15 targets, some with none in front, as parts of `rows` rows each.
+/// Eight texts with 1, 3, 5, .. 15 targets, as micro-batches of `rows` rows each.
 fn batches(rows: usize) -> Result<Vec<Batch>> {
     let (b, t) = (8, 16);
     let inputs: Vec<u32> = (0..b * t).map(|i| (i * 37 % 251) as u32).collect();
@@ -23,11 +23,11 @@ fn batches(rows: usize) -> Result<Vec<Batch>> {
         .collect();
     let inputs = Tensor::from_vec(inputs, (b, t), &CPU)?;
     let targets = Tensor::from_vec(targets, (b, t), &CPU)?;
-    let part = |at| {
-        let (inputs, targets) = (inputs.narrow(0, at, rows)?, targets.narrow(0, at, rows)?);
+    let micro_batch = |start| {
+        let (inputs, targets) = (inputs.narrow(0, start, rows)?, targets.narrow(0, start, rows)?);
         Ok(Batch { inputs, targets })
     };
-    (0..b).step_by(rows).map(part).collect()
+    (0..b).step_by(rows).map(micro_batch).collect()
 }
 
 struct Setup {
@@ -48,7 +48,7 @@ impl Setup {
         gradients(&model, &self.parameters, batches, scale)
     }
 
-    fn assert_same(&self, a: &GradStore, b: &GradStore, tol: f64) -> Result<()> {
+    fn assert_equal_grads(&self, a: &GradStore, b: &GradStore, tol: f64) -> Result<()> {
         for parameter in self.parameters.iter() {
             let variable = parameter.var.as_tensor();
             let [a, b] = [a, b].map(|grads| grads.get(variable).expect("a gradient"));
@@ -59,54 +59,55 @@ impl Setup {
 }
 
 #[test]
-fn one_batch_of_eight_equals_eight_of_one_with_ragged_lengths() -> Result<()> {
+fn accumulated_gradients_equal_those_of_the_whole_batch() -> Result<()> {
     let setup = setup()?;
     let (loss, whole) = setup.gradients(DType::F32, &batches(8)?, 1.)?;
     for rows in [1, 2, 4] {
-        let (again, parts) = setup.gradients(DType::F32, &batches(rows)?, 1.)?;
-        assert!((loss - again).abs() < 1e-6, "{rows} rows: {again}, all at once {loss}");
-        setup.assert_same(&parts, &whole, 1e-6)?;
+        let (accumulated_loss, accumulated) = setup.gradients(DType::F32, &batches(rows)?, 1.)?;
+        assert!((loss - accumulated_loss).abs() < 1e-6, "{rows} rows: {accumulated_loss}, {loss}");
+        setup.assert_equal_grads(&accumulated, &whole, 1e-6)?;
     }
     Ok(())
 }
 
 #[test]
-fn a_part_without_targets_changes_nothing_and_a_batch_without_any_is_refused() -> Result<()> {
+fn a_micro_batch_without_targets_adds_nothing_and_alone_is_refused() -> Result<()> {
     let setup = setup()?;
-    let mut parts = batches(4)?;
-    let (_, without) = setup.gradients(DType::F32, &parts, 1.)?;
+    let mut micro_batches = batches(4)?;
+    let (_, expected) = setup.gradients(DType::F32, &micro_batches, 1.)?;
     let targets = Tensor::full(IGNORE_INDEX, (4, 16), &CPU)?;
-    let empty = Batch { inputs: parts[0].inputs.clone(), targets };
-    parts.push(empty.clone());
-    setup.assert_same(&setup.gradients(DType::F32, &parts, 1.)?.1, &without, 1e-7)?;
+    let empty = Batch { inputs: micro_batches[0].inputs.clone(), targets };
+    micro_batches.push(empty.clone());
+    let (_, actual) = setup.gradients(DType::F32, &micro_batches, 1.)?;
+    setup.assert_equal_grads(&actual, &expected, 1e-7)?;
     let error = setup.gradients(DType::F32, &[empty], 1.).expect_err("refused").to_string();
-    assert!(error.contains("not one target"), "{error}");
+    assert!(error.contains("no targets"), "{error}");
     Ok(())
 }
 
-/// S = 1024
-fn scaler() -> Result<GradScaler> {
+/// Scaler with S = 1024.
+fn grad_scaler() -> Result<GradScaler> {
     Ok(serde_json::from_str(r#"{ "scale": 1024.0, "good_steps": 0 }"#)?)
 }
 
 #[test]
-fn a_scaled_loss_has_after_unscaling_the_same_gradients() -> Result<()> {
+fn unscaled_gradients_equal_those_of_the_plain_loss() -> Result<()> {
     let setup = setup()?;
     for (dtype, tolerance) in [(DType::F32, 1e-6), (DType::F16, 2e-3), (DType::BF16, 2e-2)] {
         let (_, plain) = setup.gradients(DType::F32, &batches(8)?, 1.)?;
         let (loss, mut scaled) = setup.gradients(dtype, &batches(4)?, 1024.)?;
-        assert!((4.5..6.5).contains(&loss), "the loss itself is not scaled: {loss}");
+        assert!((4.5..6.5).contains(&loss), "the returned loss is not scaled: {loss}");
         let norm = clip_grad_norm(&mut scaled, &setup.parameters, f64::MAX)?;
-        scaler()?.unscale(&mut scaled, &setup.parameters)?;
+        grad_scaler()?.unscale(&mut scaled, &setup.parameters)?;
         let unscaled = clip_grad_norm(&mut scaled, &setup.parameters, f64::MAX)?;
         assert!((norm / unscaled - 1024.).abs() < 1., "{norm} {unscaled}");
-        setup.assert_same(&scaled, &plain, tolerance)?;
+        setup.assert_equal_grads(&scaled, &plain, tolerance)?;
     }
     Ok(())
 }
 
 #[test]
-fn the_scale_halves_at_an_overflow_and_doubles_after_many_good_steps() -> Result<()> {
+fn the_loss_scale_halves_at_overflow_and_doubles_after_2000_steps() -> Result<()> {
     let mut scaler = GradScaler::default();
     assert!(!scaler.update(f64::INFINITY)? && !scaler.update(f64::NAN)?);
     assert_eq!(scaler.scale(), 16_384.);
@@ -118,19 +119,19 @@ fn the_scale_halves_at_an_overflow_and_doubles_after_many_good_steps() -> Result
     assert_eq!(scaler.scale(), 16_384.);
     assert!(scaler.update(3.)?);
     assert_eq!(scaler.scale(), 32_768.);
-    let mut halvings = 0;
+    let mut n_halvings = 0;
     let error = loop {
         match scaler.update(f64::NAN) {
-            Ok(_) => halvings += 1,
+            Ok(_) => n_halvings += 1,
             Err(error) => break error.to_string(),
         }
     };
-    assert_eq!((halvings, error.contains("--dtype bf16")), (15, true), "{error}");
+    assert_eq!((n_halvings, error.contains("--dtype bf16")), (15, true), "{error}");
     Ok(())
 }
 
 #[test]
-fn an_overflow_in_f16_shows_in_the_norm_and_is_not_taken_for_a_step() -> Result<()> {
+fn an_f16_overflow_gives_a_non_finite_norm_and_skips_the_step() -> Result<()> {
     let setup = setup()?;
     let (_, mut grads) = setup.gradients(DType::F16, &batches(8)?, 1e12)?;
     let mut scaler = GradScaler::default();

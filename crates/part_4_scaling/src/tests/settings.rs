@@ -1,4 +1,4 @@
-//! Settings: every source says what the command line would say, and the later one wins.
+//! Settings: every source is equivalent to command-line flags, and later sources win.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -18,7 +18,7 @@ fn expand(args: &str) -> Result<String> {
 }
 
 #[test]
-fn a_file_is_a_command_line_and_later_sources_win() -> Result<()> {
+fn a_settings_file_equals_flags_and_later_sources_win() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("run.yaml");
     std::fs::write(
@@ -28,7 +28,9 @@ fn a_file_is_a_command_line_and_later_sources_win() -> Result<()> {
     let out = folder.path().join("run");
     RunFolder::create(
         &out,
-        &json!({ "n_layer": 2, "lr": 0.1, "window": null, "log": "wandb", "stop_after": 4, "json": true }),
+        &json!({
+            "n_layer": 2, "lr": 0.1, "window": null, "log": "wandb", "stop_after": 4, "json": true,
+        }),
     )?;
     let flags = format!(
         "--set lr=2 --config={} --out {} --resume --n-layer 8",
@@ -37,7 +39,7 @@ fn a_file_is_a_command_line_and_later_sources_win() -> Result<()> {
     );
     let line = expand(&format!("part_4 train {flags}"))?;
     let expected =
-        format!("part_4 train --tracker=none --lr=2 --n-layer=6 --gradient-checkpointing {flags}");
+        format!("part_4 train --gradient-checkpointing --lr=2 --n-layer=6 --tracker=none {flags}");
     assert_eq!(line, expected);
     let off = expand(&format!(
         "part_4 train --config={} --set recompute=false --set lr=null",
@@ -50,7 +52,7 @@ fn a_file_is_a_command_line_and_later_sources_win() -> Result<()> {
 }
 
 #[test]
-fn an_old_name_in_a_file_or_an_old_run_becomes_the_flag_of_today() -> Result<()> {
+fn old_names_in_files_and_old_runs_become_the_primary_flags() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let (file, out) = (folder.path().join("run.yaml"), folder.path().join("run"));
     let line = |flags: &str| expand(&format!("part_4 train {flags}"));
@@ -66,7 +68,7 @@ fn an_old_name_in_a_file_or_an_old_run_becomes_the_flag_of_today() -> Result<()>
     assert!(resumed.contains(settings), "{resumed}");
 
     std::fs::write(&file, "lr: 1\nlearning_rate: 2\n")?;
-    let error = line(&format!("--config {}", file.display())).expect_err("two rates");
+    let error = line(&format!("--config {}", file.display())).expect_err("two learning rates");
     assert!(format!("{error:#}").contains("both mean `lr`"), "{error:#}");
     Ok(())
 }
@@ -85,11 +87,11 @@ fn a_run_whose_keys_were_renamed_is_resumable() -> Result<()> {
 }
 
 #[test]
-fn what_is_no_setting_is_refused_with_its_place() -> Result<()> {
+fn an_invalid_setting_is_refused_with_its_source() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("run.yaml");
     let error = |args: &str| format!("{:#}", expand(args).expect_err("refused"));
-    for (text, said) in [
+    for (text, message) in [
         ("n_layer: [1, 2]", "`n_layer` must be a single value"),
         ("resume: true", "`resume` is a flag of the command line alone"),
         ("just words", "is not a YAML file of settings"),
@@ -98,7 +100,7 @@ fn what_is_no_setting_is_refused_with_its_place() -> Result<()> {
     ] {
         std::fs::write(&file, text)?;
         let error = error(&format!("part_4 train --config {}", file.display()));
-        assert!(error.contains(said) && !error.contains('\n'), "{error}");
+        assert!(error.contains(message) && !error.contains('\n'), "{error}");
     }
     assert!(error("part_4 train --config nowhere.yaml").contains("nowhere.yaml"));
     assert!(error("part_4 train --set n_layer").contains("KEY=VALUE"));
@@ -107,7 +109,7 @@ fn what_is_no_setting_is_refused_with_its_place() -> Result<()> {
 }
 
 #[test]
-fn changes_that_matter_are_named() {
+fn changed_settings_are_named_when_a_resume_is_refused() {
     let (old, new) =
         (json!({ "lr": 1e-3, "steps": 5, "log": "none" }), json!({ "lr": 1e-4, "log": "wandb" }));
     let error = check_unchanged(&old, &new, &["log"]).expect_err("refused").to_string();
@@ -116,12 +118,9 @@ fn changes_that_matter_are_named() {
 }
 
 #[test]
-fn how_to_go_on_is_what_a_shell_takes() {
-    let said = |out: &str| resume_hint("part_4", 2, 4, Path::new(out));
-    assert!(said("runs/a").ends_with(" --out runs/a"));
-    assert!(
-        said("my runs/Leo's").ends_with(r" --out 'my runs/Leo'\''s'"),
-        "{}",
-        said("my runs/Leo's")
-    );
+fn the_resume_command_is_quoted_for_the_shell() {
+    let hint = |out: &str| resume_hint("part_4", 2, 4, Path::new(out));
+    assert!(hint("runs/a").ends_with(" --out runs/a"));
+    let quoted = hint("my runs/Leo's");
+    assert!(quoted.ends_with(r" --out 'my runs/Leo'\''s'"), "{quoted}");
 }

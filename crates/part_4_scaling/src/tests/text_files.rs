@@ -1,11 +1,11 @@
-//! Which files make up a corpus.
+//! Data: files that belong to a corpus.
 
 use anyhow::Result;
 
 use crate::text_files::find_text_files;
 
 #[test]
-fn a_folder_is_its_txt_files_at_any_depth_by_name() -> Result<()> {
+fn a_folder_gives_its_txt_files_at_any_depth_sorted_by_name() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let path = |name: &str| folder.path().join(name);
     std::fs::create_dir_all(path("b/deep"))?;

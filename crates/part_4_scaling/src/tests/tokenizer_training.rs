@@ -1,4 +1,4 @@
-//! The trained tokenizer is that of 4.1, from however many files.
+//! 4.1: the trained tokenizer equals [`Bpe`], however many files it is trained on.
 
 use anyhow::Result;
 use modern::{
@@ -10,7 +10,7 @@ use crate::tokenizer_training::train_tokenizer;
 use crate::{Bpe, Corpus};
 
 #[test]
-fn a_file_teaches_what_its_text_teaches() -> Result<()> {
+fn training_on_a_file_equals_training_on_its_text() -> Result<()> {
     let text = BuiltinText::English.text().trim();
     let folder = tempfile::tempdir()?;
     std::fs::write(folder.path().join("a.txt"), text)?;
@@ -26,7 +26,7 @@ fn a_file_teaches_what_its_text_teaches() -> Result<()> {
 }
 
 #[test]
-fn special_tokens_are_tokens_only_where_asked_for() -> Result<()> {
+fn special_tokens_are_parsed_only_on_request() -> Result<()> {
     let tokenizer = train_tokenizer(["<s>hello</s> <mask> ".repeat(9)].into_iter(), 300)?;
     let special = TokenizerSpecialTokens { bos: Some(0), eos: Some(1), unk: Some(3), pad: Some(2) };
     assert_eq!(tokenizer.special_tokens(), special);
@@ -40,15 +40,15 @@ fn special_tokens_are_tokens_only_where_asked_for() -> Result<()> {
 }
 
 #[test]
-fn what_was_saved_opens_as_it_was() -> Result<()> {
+fn a_saved_tokenizer_loads_with_the_same_ids() -> Result<()> {
     let text = BuiltinText::Hindi.text();
     let tokenizer = train_tokenizer([text].into_iter(), 500)?;
     let folder = tempfile::tempdir()?;
     tokenizer.save(folder.path(), 256, None)?;
-    let opened = Tokenizer::open(folder.path())?;
-    assert_eq!(opened.special_tokens(), tokenizer.special_tokens());
+    let loaded = Tokenizer::open(folder.path())?;
+    assert_eq!(loaded.special_tokens(), tokenizer.special_tokens());
     let ids =
         |tokenizer: &Tokenizer| tokenizer.encode(text, AddSpecialTokens::Yes, ParseSpecial::No);
-    assert_eq!(ids(&opened)?, ids(&tokenizer)?);
+    assert_eq!(ids(&loaded)?, ids(&tokenizer)?);
     Ok(())
 }

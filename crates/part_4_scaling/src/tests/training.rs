@@ -1,4 +1,4 @@
-//! The loop: a step that overflows f16 is no step, and a loss that is no number ends the run.
+//! Training loop: a step that overflows f16 is skipped, and a non-finite loss ends the run.
 
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -48,14 +48,18 @@ fn dataset(folder: &Path) -> Result<Dataset> {
     Dataset::open(folder)
 }
 
-fn fresh(data: &Dataset) -> Result<PretrainState> {
+fn new_state(data: &Dataset) -> Result<PretrainState> {
     let vocab_size = data.tokenizer.vocab_size();
     let model = ModelConfig { vocab_size, ..ModelConfig::byte_level(8, 1, 2, 8) };
     PretrainState::new(model, CONFIG.optimizer, CONFIG.dtype, 0, &Device::Cpu)
 }
 
-/// Trains `run`; its rows of figures.
-fn trained(run: &mut PretrainState, data: &Dataset, folder: &Path) -> Result<Vec<Value>> {
+/// Trains `run` and returns the rows of its metrics.
+fn train_and_read_metrics(
+    run: &mut PretrainState,
+    data: &Dataset,
+    folder: &Path,
+) -> Result<Vec<Value>> {
     let log = LogConfig {
         interval: 1,
         total_steps: STEPS,
@@ -65,8 +69,8 @@ fn trained(run: &mut PretrainState, data: &Dataset, folder: &Path) -> Result<Vec
         sampling: Sampling::Greedy,
         sample_len: 1,
     };
-    let record = RunFolder::create(folder, &json!({}))?;
-    let mut log = PretrainLog::new(log, record, Tracker::Disabled, (0, &[]))?;
+    let run_folder = RunFolder::create(folder, &json!({}))?;
+    let mut log = PretrainLog::new(log, run_folder, Tracker::Disabled, (0, &[]))?;
     let outputs = PretrainOutputs {
         folder,
         checkpoints: Checkpoints::new(folder.join("checkpoints"), NonZeroUsize::MIN),
@@ -84,24 +88,24 @@ fn trained(run: &mut PretrainState, data: &Dataset, folder: &Path) -> Result<Vec
 fn a_skipped_step_advances_nothing() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let data = dataset(folder.path())?;
-    let mut run = fresh(&data)?;
-    // 2⁴⁰ overflows f16 for certain, and is halved until it does not.
+    let mut run = new_state(&data)?;
+    // A scale of 2⁴⁰ certainly overflows f16, and is halved until it does not.
     run.progress.grad_scaler =
         Some(serde_json::from_value(json!({ "scale": 2f64.powi(40), "good_steps": 0 }))?);
-    let rows = trained(&mut run, &data, &folder.path().join("run"))?;
-    let skipped = rows.iter().filter(|row| row["n_skipped_steps"].is_u64()).count();
+    let rows = train_and_read_metrics(&mut run, &data, &folder.path().join("run"))?;
+    let n_skipped = rows.iter().filter(|row| row["n_skipped_steps"].is_u64()).count();
     assert!(
-        skipped > 10 && run.loss_scale() < 2f64.powi(30),
-        "{skipped} skipped, scale {}",
+        n_skipped > 10 && run.loss_scale() < 2f64.powi(30),
+        "{n_skipped} skipped, scale {}",
         run.loss_scale()
     );
     assert_eq!(run.progress.step, STEPS);
-    // Each step read 4 windows, of which an epoch has more.
+    // Each step reads 4 windows; an epoch has more than all steps read.
     assert_eq!(run.progress.loader_state, LoaderState { epoch: 0, window: 4 * STEPS });
-    let rates = rows.iter().filter_map(|row| row["lr"].as_f64());
-    assert!(rates.eq((1..=STEPS).map(|n| CONFIG.schedule.lr_at(n))));
+    let lrs = rows.iter().filter_map(|row| row["lr"].as_f64());
+    assert!(lrs.eq((1..=STEPS).map(|n| CONFIG.schedule.lr_at(n))));
     let mut norms = rows.iter().filter_map(|row| row["grad_norm"].as_f64());
-    assert!(norms.all(|norm| norm < 100.), "norms are measured, and clipped, after unscaling");
+    assert!(norms.all(|norm| norm < 100.), "norms are computed and clipped after unscaling");
     let updates = run.optimizer.state_dict()?;
     let updates = updates.iter().filter(|(name, _)| name.ends_with(".updates"));
     for (name, count) in updates {
@@ -111,20 +115,21 @@ fn a_skipped_step_advances_nothing() -> Result<()> {
 }
 
 #[test]
-fn a_loss_that_is_no_number_ends_the_run_with_its_cause_and_the_weights_as_they_were() -> Result<()>
-{
+fn a_non_finite_loss_ends_the_run_and_leaves_the_weights_unchanged() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let data = dataset(folder.path())?;
-    let mut run = fresh(&data)?;
+    let mut run = new_state(&data)?;
     run.progress.grad_scaler = None;
     let norm = run.parameters.iter().find(|p| p.name == "model.norm.weight").expect("a norm");
     norm.var.set(&norm.var.ones_like()?.affine(f64::INFINITY, 0.)?)?;
-    let table = run.parameters.iter().next().expect("a table").var.copy()?;
+    let embedding = run.parameters.iter().next().expect("an embedding").var.copy()?;
     let out = folder.path().join("run");
-    let error = trained(&mut run, &data, &out).expect_err("it cannot go on").to_string();
+    let error = train_and_read_metrics(&mut run, &data, &out)
+        .expect_err("the loss is not finite")
+        .to_string();
     assert!(error.starts_with("step 1: the loss is ") && error.contains("it is early"), "{error}");
-    let now = run.parameters.iter().next().expect("a table").var.as_tensor();
-    tensor_core::testing::assert_close(now, &table, 0.)?;
+    let after = run.parameters.iter().next().expect("an embedding").var.as_tensor();
+    tensor_core::testing::assert_close(after, &embedding, 0.)?;
     assert!(std::fs::read_to_string(out.join("metrics.jsonl"))?.contains("alarm"));
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Files of W&B runs have its frames, wherever the blocks end.
+//! 4.5: W&B files have valid frames at every position relative to the block boundaries.
 
 use std::fs;
 
@@ -10,8 +10,8 @@ use crate::wandb::{Wandb, format_utc};
 
 const BLOCK: usize = 32 * 1024;
 
-/// The records of a file that begins at `offset`, and their types piece by piece.
-fn unframed(offset: usize, file: &[u8]) -> (Vec<Vec<u8>>, Vec<u8>) {
+/// Records of a file that begins at `offset`, and the frame types of all fragments.
+fn parse_frames(offset: usize, file: &[u8]) -> (Vec<Vec<u8>>, Vec<u8>) {
     let (mut at, mut records, mut kinds) = (0, Vec::new(), Vec::new());
     while at < file.len() {
         let left = BLOCK - (offset + at) % BLOCK;
@@ -33,10 +33,10 @@ fn unframed(offset: usize, file: &[u8]) -> (Vec<Vec<u8>>, Vec<u8>) {
     (records, kinds)
 }
 
-/// What `DataStore` of the package `wandb` 0.29.0 writes:
+/// Output of `DataStore` of the package `wandb` 0.29.0:
 /// `store.open_for_write(path); store._write_data(b"123456789"); store._write_data(b"")`.
 #[test]
-fn a_file_is_the_one_of_the_package_byte_for_byte() {
+fn files_equal_those_of_the_package_wandb_byte_for_byte() {
     let mut file = HEADER.to_vec();
     file.extend(frame_record(file.len(), b"123456789"));
     file.extend(frame_record(file.len(), b""));
@@ -45,15 +45,15 @@ fn a_file_is_the_one_of_the_package_byte_for_byte() {
 }
 
 #[test]
-fn records_of_any_length_are_whole_wherever_a_block_ends() {
+fn records_of_any_length_survive_any_block_boundary() {
     let data: Vec<u8> = (0..3 * BLOCK).map(|at| (at % 251) as u8).collect();
     for left in 0..20 {
         for length in [0, 1, 5, 13, BLOCK - 8, BLOCK - 7, BLOCK - 6, BLOCK, 3 * BLOCK] {
             let data = &data[..length];
-            let (records, kinds) = unframed(BLOCK - left, &frame_record(BLOCK - left, data));
+            let (records, kinds) = parse_frames(BLOCK - left, &frame_record(BLOCK - left, data));
             assert_eq!(records, [data], "{left} bytes left of the block");
-            let (last, before) = kinds.split_last().unwrap();
-            let expected = match before {
+            let (last, others) = kinds.split_last().unwrap();
+            let expected = match others {
                 [] => 1,
                 [first, middle @ ..] => {
                     assert!(*first == 2 && middle.iter().all(|&kind| kind == 3), "{kinds:?}");
@@ -66,7 +66,7 @@ fn records_of_any_length_are_whole_wherever_a_block_ends() {
 }
 
 #[test]
-fn a_run_is_a_folder_that_wandb_sync_finds() -> Result<()> {
+fn a_run_has_the_folder_layout_of_wandb_sync() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let run = Wandb::create(folder.path(), "stories", "first", &json!({ "lr": 0.001 }))?;
     let other = Wandb::create(folder.path(), "stories", "first", &json!({}))?;
@@ -75,19 +75,19 @@ fn a_run_is_a_folder_that_wandb_sync_finds() -> Result<()> {
     let (file, parent) = (name(run.path()), run.path().parent().unwrap());
     let id = file.strip_prefix("run-").unwrap().strip_suffix(".wandb").unwrap();
     assert_eq!(id.len(), 8);
-    let moment = name(parent);
-    let moment = moment.strip_prefix("offline-run-").unwrap().strip_suffix(id).unwrap();
-    assert_eq!(moment.len(), "20240229_235959-".len());
+    let timestamp = name(parent);
+    let timestamp = timestamp.strip_prefix("offline-run-").unwrap().strip_suffix(id).unwrap();
+    assert_eq!(timestamp.len(), "20240229_235959-".len());
     assert_eq!(parent.parent(), Some(folder.path().join("wandb").as_path()));
     Ok(())
 }
 
 #[test]
-fn each_row_is_on_disk_before_the_next_and_the_end_only_after_finish() -> Result<()> {
+fn every_row_is_written_at_once_and_the_exit_record_by_finish() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let mut run = Wandb::create(folder.path(), "stories", "first", &json!({ "lr": 0.001 }))?;
     let path = run.path().to_path_buf();
-    let records = || -> Result<Vec<Vec<u8>>> { Ok(unframed(7, &fs::read(&path)?[7..]).0) };
+    let records = || -> Result<Vec<Vec<u8>>> { Ok(parse_frames(7, &fs::read(&path)?[7..]).0) };
     assert_eq!(records()?.len(), 1);
     let long = json!({ "loss": 2.5, "text": "long ".repeat(20_000) });
     for step in 1..=3 {
@@ -95,24 +95,24 @@ fn each_row_is_on_disk_before_the_next_and_the_end_only_after_finish() -> Result
         assert_eq!(records()?.len(), 1 + 2 * step);
     }
     run.finish()?;
-    let found = records()?;
+    let all = records()?;
     // num = 8, then exit (18): exit_code = 0, and runtime
-    assert!(found.last().unwrap().starts_with(&[0x08, 8, 0x92, 0x01, 4, 0x08, 0, 0x10]));
-    assert_eq!(found.len(), 8);
+    assert!(all.last().unwrap().starts_with(&[0x08, 8, 0x92, 0x01, 4, 0x08, 0, 0x10]));
+    assert_eq!(all.len(), 8);
     Ok(())
 }
 
 #[test]
-fn settings_that_are_no_object_are_refused() {
+fn settings_must_be_a_json_object() {
     let folder = tempfile::tempdir().unwrap();
     let refused = Wandb::create(folder.path(), "stories", "first", &json!(3)).map(|_| ());
     assert!(refused.unwrap_err().to_string().contains("object"));
 }
 
-/// By `date -u -d @SECONDS +%Y%m%d_%H%M%S`.
+/// Expected values from `date -u -d @SECONDS +%Y%m%d_%H%M%S`.
 #[test]
-fn moments_are_those_of_date() {
-    let moments = [
+fn utc_times_equal_those_of_the_command_date() {
+    let times = [
         (0, "19700101_000000"),
         (951_868_799, "20000229_235959"),
         (951_868_800, "20000301_000000"),
@@ -120,7 +120,7 @@ fn moments_are_those_of_date() {
         (1_772_323_200, "20260301_000000"),
         (4_107_542_400, "21000301_000000"),
     ];
-    for (seconds, moment) in moments {
-        assert_eq!(format_utc(seconds), moment);
+    for (seconds, time) in times {
+        assert_eq!(format_utc(seconds), time);
     }
 }

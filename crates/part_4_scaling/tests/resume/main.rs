@@ -1,4 +1,4 @@
-//! Runs that are interrupted in every way arrive where uninterrupted ones arrive, to the last bit.
+//! 4.4: an interrupted and resumed run gives the same results as an uninterrupted one, bit for bit.
 
 mod interruptions;
 mod refusals;
@@ -12,10 +12,13 @@ use tensor_core::testing::{Program, path_arg};
 
 const PART_4: Program = Program(env!("CARGO_BIN_EXE_part_4"));
 
-/// A small model on a small text, quickly.
-const SMALL: &str = "--n-layer 2 --n-head 2 --n-embd 16 --context-len 16 --batch-size 4 --vocab-size 300 \
-    --eval-windows 4 --eval-interval 0 --sample-interval 0 --sample-len 4 --tracker none --log-interval 1 --threads 2";
+/// Flags of a small model and a quiet run.
+const SMALL: &str = "--n-layer 2 --n-head 2 --n-embd 16 --context-len 16 --batch-size 4 \
+    --vocab-size 300 \
+    --eval-windows 4 --eval-interval 0 --sample-interval 0 --sample-len 4 --tracker none \
+    --log-interval 1 --threads 2";
 
+/// Folder with a text and the runs that are trained on it.
 struct Runs {
     folder: TempDir,
     data: String,
@@ -35,7 +38,7 @@ impl Runs {
         path_arg(self.folder.path(), name)
     }
 
-    /// `train` into the run `name`.
+    /// Arguments of `train` into the run folder `out`.
     fn args<'a>(&'a self, out: &'a str, flags: &[&'a str]) -> Vec<&'a str> {
         let small: Vec<&str> = SMALL.split_whitespace().collect();
         [&["train", "--data", &self.data, "--out", out][..], &small, flags].concat()
@@ -45,7 +48,7 @@ impl Runs {
         PART_4.stdout(&self.args(&self.out(name), flags))
     }
 
-    /// Starts it with nobody listening.
+    /// Starts the run `name` in the background and discards its output.
     fn start(&self, name: &str, flags: &[&str]) -> Child {
         let out = self.out(name);
         let mut command = PART_4.command(&self.args(&out, flags));
@@ -67,7 +70,7 @@ impl Runs {
         assert!(self.file(a, model) == self.file(b, model), "{a} and {b} differ in {model}");
     }
 
-    /// The last step whose figures were written.
+    /// Last step with a row of metrics.
     fn last_row(&self, name: &str) -> u64 {
         match Path::new(&self.out(name)).join("metrics.jsonl").exists() {
             true => self.rows(name).last().map_or(0, |row| row["step"].as_u64().expect("a step")),
@@ -75,15 +78,15 @@ impl Runs {
         }
     }
 
-    /// The rows of figures.
+    /// Rows of metrics.
     fn rows(&self, name: &str) -> Vec<Value> {
         let text = String::from_utf8(self.file(name, "metrics.jsonl")).expect("text");
         text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 }
 
-/// The figures of all steps without those that time decides.
-fn without_times(rows: Vec<Value>) -> Vec<Value> {
+/// Rows without the metrics that depend on time and memory.
+fn without_timings(rows: Vec<Value>) -> Vec<Value> {
     rows.into_iter()
         .map(|mut row| {
             let object = row.as_object_mut().expect("an object");
@@ -96,7 +99,7 @@ fn without_times(rows: Vec<Value>) -> Vec<Value> {
 }
 
 #[test]
-fn two_hundred_steps_equal_eighty_and_a_hundred_and_twenty_resumed() {
+fn a_run_resumed_twice_equals_an_uninterrupted_run() {
     let runs = Runs::new();
     for (i, flags) in [
         &[][..],
@@ -115,17 +118,17 @@ fn two_hundred_steps_equal_eighty_and_a_hundred_and_twenty_resumed() {
     .into_iter()
     .enumerate()
     {
-        let (whole, parts) = (format!("whole{i}"), format!("parts{i}"));
+        let (uninterrupted, resumed) = (format!("uninterrupted{i}"), format!("resumed{i}"));
         let steps = if i < 2 { ["200", "80", "150"] } else { ["90", "31", "70"] };
         let flags = [flags, &["--steps", steps[0]]].concat();
-        runs.train(&whole, &flags);
-        let said = runs.train(&parts, &[&flags[..], &["--stop-after", steps[1]]].concat());
+        runs.train(&uninterrupted, &flags);
+        let stdout = runs.train(&resumed, &[&flags[..], &["--stop-after", steps[1]]].concat());
         assert!(
-            said.contains("stopped and saved after step") && said.contains("--resume"),
-            "{said}"
+            stdout.contains("stopped and saved after step") && stdout.contains("--resume"),
+            "{stdout}"
         );
-        // The settings are the run's own: only what is new must be said.
-        let out = runs.out(&parts);
+        // Settings are taken from the run: only changed ones are passed.
+        let out = runs.out(&resumed);
         PART_4.stdout(&["train", "--resume", "--out", &out, "--stop-after", steps[2]]);
         PART_4.stdout(&[
             "train",
@@ -135,14 +138,14 @@ fn two_hundred_steps_equal_eighty_and_a_hundred_and_twenty_resumed() {
             "--set",
             &format!("stop_after={}", steps[0]),
         ]);
-        runs.assert_same([&whole, &parts], steps[0].parse().expect("a number"));
-        let rows = [&whole, &parts].map(|name| without_times(runs.rows(name)));
+        runs.assert_same([&uninterrupted, &resumed], steps[0].parse().expect("a number"));
+        let rows = [&uninterrupted, &resumed].map(|name| without_timings(runs.rows(name)));
         assert!(rows[0].len() >= steps[0].parse().expect("a number"));
         assert_eq!(rows[0], rows[1]);
     }
 }
 
-/// The steps that have a checkpoint in `folder`.
+/// Steps that have a checkpoint in `folder`.
 fn steps(folder: &str) -> Vec<u64> {
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
     let names = entries.map(|entry| entry.expect("an entry").file_name());

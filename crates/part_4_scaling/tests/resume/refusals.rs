@@ -1,12 +1,12 @@
-//! What is passed over, and what is refused, when a run is to go on.
+//! Damaged checkpoints that are skipped, and resumes that are refused.
 
 use crate::{PART_4, Runs};
 
 #[test]
-fn a_damaged_checkpoint_gives_way_to_the_one_before_with_a_warning() {
+fn a_damaged_checkpoint_is_skipped_with_a_warning() {
     let runs = Runs::new();
     let flags = ["--steps", "9", "--save-interval", "3"];
-    runs.train("whole", &flags);
+    runs.train("undamaged", &flags);
     runs.train("damaged", &flags);
     let out = runs.out("damaged");
     let file = format!("{out}/checkpoints/step-9/optimizer.safetensors");
@@ -18,14 +18,14 @@ fn a_damaged_checkpoint_gives_way_to_the_one_before_with_a_warning() {
     let output = PART_4.command(&resume).output().expect("part_4 starts");
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{error}");
-    assert!(error.contains("warning: ") && error.contains("step-9 is passed over"), "{error}");
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(said.contains("resuming after step 6"), "{said}");
-    runs.assert_same(["whole", "damaged"], 9);
+    assert!(error.contains("warning: skipping ") && error.contains("step-9: "), "{error}");
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(stdout.contains("resuming after step 6"), "{stdout}");
+    runs.assert_same(["undamaged", "damaged"], 9);
 }
 
 #[test]
-fn what_does_not_fit_the_run_is_refused_and_nothing_changes() {
+fn incompatible_settings_or_data_are_refused_without_changing_the_run() {
     let runs = Runs::new();
     let flags = ["--steps", "4"];
     let out = runs.out("run");
@@ -44,11 +44,15 @@ fn what_does_not_fit_the_run_is_refused_and_nothing_changes() {
         "n_embd was 16 and is 32, seed was 1337 and is 9",
     );
     PART_4.assert_fails(&resume(&["--steps", "8"]), 1, "steps was 4 and is 8");
-    // The data's place may change, what it holds may not.
+    // The path of the data may change, but not its contents.
     let other = Runs::new();
     other.train("run", &["--steps", "1", "--seed", "3"]);
-    let foreign = format!("{}/data", other.out("run"));
-    PART_4.assert_fails(&["train", "--resume", "--out", &out, "--data", &foreign], 1, "other data");
+    let other_data = format!("{}/data", other.out("run"));
+    PART_4.assert_fails(
+        &["train", "--resume", "--out", &out, "--data", &other_data],
+        1,
+        "other data",
+    );
     let moved = runs.out("moved");
     std::fs::rename(format!("{out}/data"), &moved).expect("moved");
     PART_4.assert_fails(&resume(&[]), 1, "tokenizer");
@@ -65,14 +69,14 @@ fn what_does_not_fit_the_run_is_refused_and_nothing_changes() {
 }
 
 #[test]
-fn a_forgotten_resume_loses_nothing() {
+fn a_new_run_in_the_same_folder_keeps_the_old_runs() {
     let runs = Runs::new();
     let flags = ["--steps", "9", "--save-interval", "3"];
     for _ in 0..4 {
         runs.train("run", &[&flags[..], &["--stop-after", "4"]].concat());
     }
-    let kept = ["run", "run.previous", "run.previous-2", "run.previous-3"];
-    for name in kept {
+    let names = ["run", "run.previous", "run.previous-2", "run.previous-3"];
+    for name in names {
         assert!(!crate::steps(&runs.out(&format!("{name}/checkpoints"))).is_empty(), "{name}");
     }
     let (run, data) = (runs.out("run"), format!("{}/data", runs.out("run")));
@@ -84,21 +88,22 @@ fn a_forgotten_resume_loses_nothing() {
 }
 
 #[test]
-fn a_run_has_one_writer() {
+fn a_second_process_cannot_write_to_a_run() {
     let runs = Runs::new();
     let mut child = runs.start("run", &["--steps", "100000", "--save-interval", "0"]);
     while runs.last_row("run") == 0 {
         std::thread::sleep(std::time::Duration::from_millis(5));
-        assert!(child.try_wait().expect("a status").is_none(), "it ended by itself");
+        assert!(child.try_wait().expect("a status").is_none(), "the run ended by itself");
     }
     let out = runs.out("run");
-    let second = PART_4.command(&runs.args(&out, &["--steps", "2"])).output().expect("it starts");
+    let second =
+        PART_4.command(&runs.args(&out, &["--steps", "2"])).output().expect("part_4 starts");
     let resumed =
-        PART_4.command(&["train", "--resume", "--out", &out]).output().expect("it starts");
-    child.kill().expect("it is killed");
-    child.wait().expect("it is gone");
-    let said = String::from_utf8_lossy(&second.stderr);
-    assert!(!second.status.success() && said.contains("another process is writing"), "{said}");
+        PART_4.command(&["train", "--resume", "--out", &out]).output().expect("part_4 starts");
+    child.kill().expect("killed");
+    child.wait().expect("a status");
+    let stderr = String::from_utf8_lossy(&second.stderr);
+    assert!(!second.status.success() && stderr.contains("another process is writing"), "{stderr}");
     assert!(!resumed.status.success());
-    runs.train("run", &["--steps", "2"]); // the lock went with the process
+    runs.train("run", &["--steps", "2"]); // the lock was released with the process
 }

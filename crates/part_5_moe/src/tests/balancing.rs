@@ -1,13 +1,13 @@
 use candle_core::{DType, Result};
 use tensor_core::Parameters;
 
-use super::{CPU, tiny};
+use super::{CPU, tiny_config};
 use crate::balancing_bias::{update_biases, updated_bias};
 use crate::config::{ExpertSelection, RouterConfig};
 use crate::{ExpertLoad, GptMoe};
 
 #[test]
-fn a_load_counts_choices_and_the_dropped_ones_too() {
+fn a_load_counts_all_assignments_including_dropped_ones() {
     let mut load = ExpertLoad::new(&[0, 1, 1, 1, 3, 1], 4, 2);
     assert_eq!(load.counts, [1, 4, 0, 1]);
     assert!((load.max_load_ratio() - 4. / 1.5).abs() < 1e-12);
@@ -16,30 +16,34 @@ fn a_load_counts_choices_and_the_dropped_ones_too() {
     assert_eq!((load.max_load_ratio(), load.total()), (1., 16));
     let mut sum = ExpertLoad::default();
     sum.add(&load);
-    assert_eq!(sum, load, "a sum may begin empty");
+    assert_eq!(sum, load, "a sum can start empty");
     assert_eq!(ExpertLoad::default().max_load_ratio(), 0.);
-    assert_eq!(ExpertLoad::new(&[2; 9], 4, 0).max_load_ratio(), 4., "E when one has all");
+    assert_eq!(
+        ExpertLoad::new(&[2; 9], 4, 0).max_load_ratio(),
+        4.,
+        "E when one expert gets all tokens"
+    );
 }
 
-/// By hand: the mean of (6, 2, 4, 4) is 4.
+/// Computed by hand: the mean of (6, 2, 4, 4) is 4.
 #[test]
-fn a_bias_falls_where_the_load_is_above_the_mean_and_rises_where_it_is_below() {
+fn a_bias_falls_above_the_mean_load_and_rises_below_it() {
     let load = ExpertLoad { counts: vec![6, 2, 4, 4], dropped: 0 };
     assert_eq!(updated_bias(&[0., 0., 0.5, -0.5], &load, 0.25), [-0.25, 0.25, 0.5, -0.5]);
 }
 
 #[test]
-fn each_layer_moves_its_own_bias_and_the_model_sees_it() -> Result<()> {
+fn each_layer_updates_its_own_bias_and_the_model_uses_it() -> Result<()> {
     let router =
         RouterConfig { expert_selection: ExpertSelection::Biased, ..RouterConfig::new(4, 1) };
-    let config = tiny(router)?;
+    let config = tiny_config(router)?;
     let mut parameters = Parameters::seeded(0, DType::F32, &CPU);
     let model = GptMoe::new(&config, parameters.root())?;
     let ids = super::ids(1, 20, 0)?;
     let (_, before) = model.forward(&ids)?;
-    let busy = |expert: u32| ExpertLoad::new(&[expert; 8], 4, 0);
+    let overload = |expert: u32| ExpertLoad::new(&[expert; 8], 4, 0);
     for _ in 0..100 {
-        update_biases(&parameters, &[busy(0), busy(1)], 0.1)?;
+        update_biases(&parameters, &[overload(0), overload(1)], 0.1)?;
     }
     let (_, after) = model.forward(&ids)?;
     assert!(before[0].selected_experts.contains(&0) && before[1].selected_experts.contains(&1));

@@ -9,13 +9,13 @@ use tensor_core::backward;
 use tensor_core::ops::cross_entropy;
 use tensor_core::testing::assert_close;
 
-use super::{CPU, fresh, golden, ids, tiny};
+use super::{CPU, golden, ids, new_model, tiny_config};
 use crate::auxiliary_losses::load_balancing_loss;
 use crate::config::{DenseBranch, ExpertSelection, GateWeights, MoeConfig, RouterConfig};
 use crate::config_json::{from_json, to_json};
 use crate::model_folder::{open, save};
 
-/// What transformers answered: see scripts/golden_mixtral.py.
+/// Results of transformers: see scripts/golden_mixtral.py.
 #[derive(Deserialize)]
 struct Golden {
     sequences: Vec<Sequence>,
@@ -40,28 +40,28 @@ fn row(ids: &[u32]) -> candle_core::Result<Tensor> {
 }
 
 #[test]
-fn a_mixtral_of_transformers_answers_as_it_does_there() -> Result<()> {
+fn logits_of_a_mixtral_match_transformers() -> Result<()> {
     let (model, _) = open(&golden("mixtral"), DType::F32, &CPU)?;
     let golden = read_golden()?;
     for Sequence { input_ids, logits } in &golden.sequences {
-        let (ours, _) = model.forward(&row(input_ids)?)?;
-        assert_close(&ours.squeeze(0)?, &Tensor::new(logits.clone(), &CPU)?, 1e-4)?;
+        let (output, _) = model.forward(&row(input_ids)?)?;
+        assert_close(&output.squeeze(0)?, &Tensor::new(logits.clone(), &CPU)?, 1e-4)?;
     }
-    let (_, routed) = model.forward(&row(&golden.sequences[0].input_ids)?)?;
-    for (ours, theirs) in routed.iter().zip(&golden.router_logits) {
-        assert_close(&ours.logits, &Tensor::new(theirs.clone(), &CPU)?, 1e-4)?;
+    let (_, layers) = model.forward(&row(&golden.sequences[0].input_ids)?)?;
+    for (layer, expected) in layers.iter().zip(&golden.router_logits) {
+        assert_close(&layer.logits, &Tensor::new(expected.clone(), &CPU)?, 1e-4)?;
     }
-    // Theirs takes all layers for one, and is K times ours.
-    let p: Vec<&Tensor> = routed.iter().map(|routed| &routed.probabilities).collect();
+    // The loss of transformers pools all layers and is K = 2 times this one.
+    let p: Vec<&Tensor> = layers.iter().map(|layer| &layer.probabilities).collect();
     let experts: Vec<u32> =
-        routed.iter().flat_map(|routed| routed.selected_experts.clone()).collect();
-    let as_one = load_balancing_loss(&Tensor::cat(&p, 0)?, &experts, None)?.to_scalar::<f32>()?;
-    assert!((2. * f64::from(as_one) - golden.aux_loss_of_all_layers).abs() < 1e-5);
+        layers.iter().flat_map(|layer| layer.selected_experts.clone()).collect();
+    let pooled = load_balancing_loss(&Tensor::cat(&p, 0)?, &experts, None)?.to_scalar::<f32>()?;
+    assert!((2. * f64::from(pooled) - golden.aux_loss_of_all_layers).abs() < 1e-5);
     Ok(())
 }
 
 #[test]
-fn gradients_are_those_of_transformers() -> Result<()> {
+fn loss_and_gradient_norms_match_transformers() -> Result<()> {
     let (model, parameters) = open(&golden("mixtral"), DType::F32, &CPU)?;
     let golden = read_golden()?;
     let ids = &golden.sequences[0].input_ids;
@@ -74,10 +74,10 @@ fn gradients_are_those_of_transformers() -> Result<()> {
     for parameter in parameters.iter() {
         let grad = grads.get(parameter.var.as_tensor()).expect("a gradient");
         let norm = f64::from(grad.sqr()?.sum_all()?.to_scalar::<f32>()?.sqrt());
-        let theirs = golden.grad_norms[&parameter.name];
+        let expected = golden.grad_norms[&parameter.name];
         assert!(
-            (norm - theirs).abs() < 1e-4 * (1. + theirs),
-            "{}: {norm} {theirs}",
+            (norm - expected).abs() < 1e-4 * (1. + expected),
+            "{}: {norm} {expected}",
             parameter.name
         );
     }
@@ -85,7 +85,7 @@ fn gradients_are_those_of_transformers() -> Result<()> {
 }
 
 fn variants() -> candle_core::Result<Vec<(&'static str, MoeConfig)>> {
-    let mixtral = tiny(RouterConfig::new(4, 2))?;
+    let mixtral = tiny_config(RouterConfig::new(4, 2))?;
     let with = |change: fn(&mut MoeConfig)| {
         let mut config = mixtral;
         change(&mut config);
@@ -100,20 +100,20 @@ fn variants() -> candle_core::Result<Vec<(&'static str, MoeConfig)>> {
             with(|c| c.dense_branch = DenseBranch::Weighted { dense_weight: 0.25 }),
         ),
         ("llm_from_scratch", with(|c| c.model.attention.qk_norm = modern::config::QkNorm::PerHead)),
-        ("llm_from_scratch", tiny(RouterConfig::new(4, 1))?),
+        ("llm_from_scratch", tiny_config(RouterConfig::new(4, 1))?),
     ])
 }
 
 #[test]
-fn what_was_saved_opens_as_it_was() -> Result<()> {
-    for (family, config) in variants()? {
-        let (model, parameters) = fresh(&config, DType::F32)?;
+fn saving_and_loading_a_model_does_not_change_it() -> Result<()> {
+    for (model_type, config) in variants()? {
+        let (model, parameters) = new_model(&config, DType::F32)?;
         let folder = tempfile::tempdir()?;
         save(folder.path(), &config, &parameters, &SpecialTokenIds { bos: Some(1), eos: vec![2] })?;
-        let (again, _) = open(folder.path(), DType::F32, &CPU)?;
-        assert_eq!(to_json(&config)["model_type"], family);
-        assert_eq!(again.config(), &config);
-        assert_close(&again.forward(&ids(2, 9, 0)?)?.0, &model.forward(&ids(2, 9, 0)?)?.0, 0.)?;
+        let (loaded, _) = open(folder.path(), DType::F32, &CPU)?;
+        assert_eq!(to_json(&config)["model_type"], model_type);
+        assert_eq!(loaded.config(), &config);
+        assert_close(&loaded.forward(&ids(2, 9, 0)?)?.0, &model.forward(&ids(2, 9, 0)?)?.0, 0.)?;
         let json: Value =
             serde_json::from_slice(&std::fs::read(folder.path().join("config.json"))?)?;
         assert_eq!((&json["eos_token_id"], &json["dtype"]), (&json!(2), &json!("float32")));
@@ -122,7 +122,7 @@ fn what_was_saved_opens_as_it_was() -> Result<()> {
 }
 
 #[test]
-fn what_a_mixtrals_config_leaves_out_is_as_in_transformers() -> Result<()> {
+fn keys_missing_in_a_mixtral_config_have_transformers_defaults() -> Result<()> {
     let config = from_json(&json!({
         "model_type": "mixtral", "vocab_size": 64, "hidden_size": 64, "num_hidden_layers": 1,
         "num_attention_heads": 8, "intermediate_size": 24,
@@ -141,8 +141,8 @@ fn what_a_mixtrals_config_leaves_out_is_as_in_transformers() -> Result<()> {
 }
 
 #[test]
-fn other_models_and_wrong_numbers_are_refused_by_name() {
-    let good = to_json(&tiny(RouterConfig::new(4, 2)).expect("sizes that fit"));
+fn other_models_and_invalid_values_are_refused_by_name() {
+    let good = to_json(&tiny_config(RouterConfig::new(4, 2)).expect("sizes that fit"));
     let error = |change: fn(&mut Value)| {
         let mut json = good.clone();
         change(&mut json);
@@ -150,7 +150,7 @@ fn other_models_and_wrong_numbers_are_refused_by_name() {
     };
     assert!(
         error(|json| json["model_type"] = json!("llama"))
-            .contains("model_type `llama` has no experts")
+            .contains("model_type `llama` is not an MoE model")
     );
     assert!(
         error(|json| json["num_experts_per_tok"] = json!(5)).contains("5 experts per token of 4")
@@ -160,14 +160,14 @@ fn other_models_and_wrong_numbers_are_refused_by_name() {
     );
     assert!(error(|json| json["hidden_act"] = json!("relu")).contains("`hidden_act` is `relu`"));
     assert!(
-        format!("{:#}", from_json(&json!([])).expect_err("refused")).contains("no JSON object")
+        format!("{:#}", from_json(&json!([])).expect_err("refused")).contains("not a JSON object")
     );
 }
 
 #[test]
-fn a_missing_expert_is_named() -> Result<()> {
-    let config = tiny(RouterConfig::new(4, 2))?;
-    let (_, parameters) = fresh(&config, DType::F32)?;
+fn a_wrong_number_of_experts_names_the_mismatched_tensor() -> Result<()> {
+    let config = tiny_config(RouterConfig::new(4, 2))?;
+    let (_, parameters) = new_model(&config, DType::F32)?;
     let folder = tempfile::tempdir()?;
     save(folder.path(), &config, &parameters, &SpecialTokenIds::default())?;
     let more = MoeConfig { router: RouterConfig::new(5, 2), ..config };

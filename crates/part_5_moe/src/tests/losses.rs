@@ -12,8 +12,8 @@ fn scalar(x: &Tensor) -> Result<f64> {
     x.to_dtype(DType::F64)?.to_scalar()
 }
 
-/// Probabilities, and the `k` best of each row.
-fn routed(logits: &Tensor, k: usize) -> Result<(Tensor, Vec<u32>)> {
+/// Router probabilities, and the top `k` experts of each row.
+fn route(logits: &Tensor, k: usize) -> Result<(Tensor, Vec<u32>)> {
     let p = softmax(logits)?;
     let flat: Vec<f32> = p.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
     let experts = top_k(&flat, logits.dim(1)?, k);
@@ -30,110 +30,113 @@ struct Case {
     router_z_loss: f64,
 }
 
-/// transformers divides the counts by N, not by N K: see scripts/golden_mixtral.py. One case has padding.
+/// transformers divides the counts by N, not by N K: see scripts/golden_mixtral.py. One case has
+/// padding.
 #[test]
-fn losses_are_those_of_transformers_but_for_k() -> anyhow::Result<()> {
+fn auxiliary_losses_match_transformers_up_to_the_factor_k() -> anyhow::Result<()> {
     let cases: Vec<Case> = serde_json::from_slice(&std::fs::read(golden("losses.json"))?)?;
     for case in cases {
         let logits = Var::from_tensor(&Tensor::new(case.logits, &CPU)?)?;
-        let (p, experts) = routed(&logits, case.top_k)?;
-        let real = Some(&case.real[..]);
-        let loss = (load_balancing_loss(&p, &experts, real)? * case.top_k as f64)?;
+        let (p, experts) = route(&logits, case.top_k)?;
+        let mask = Some(&case.real[..]);
+        let loss = (load_balancing_loss(&p, &experts, mask)? * case.top_k as f64)?;
         let expected = case.load_balancing_loss_times_k;
         assert!((scalar(&loss)? - expected).abs() < 1e-5 * (1. + expected), "{loss} {expected}");
         let grads = backward(&loss)?;
         let expected = Tensor::new(case.gradient_times_k, &CPU)?;
         assert_close(grads.get(&logits).expect("a gradient"), &expected, 1e-6)?;
-        let z = scalar(&router_z_loss(&logits, real)?)?;
+        let z = scalar(&router_z_loss(&logits, mask)?)?;
         assert!((z - case.router_z_loss).abs() < 1e-5 * (1. + z), "{z} {}", case.router_z_loss);
     }
     Ok(())
 }
 
 #[test]
-fn an_even_load_costs_exactly_one_and_a_collapsed_one_e() -> Result<()> {
+fn the_loss_is_one_for_a_balanced_load_and_e_for_a_collapsed_one() -> Result<()> {
     for (e, k) in [(4, 1), (4, 2), (6, 3)] {
-        let even = Tensor::full(1. / e as f64, (e, e), &CPU)?;
+        let uniform = Tensor::full(1. / e as f64, (e, e), &CPU)?;
         let experts: Vec<u32> =
             (0..e).flat_map(|n| (0..k).map(move |j| ((n + j) % e) as u32)).collect();
-        let loss = scalar(&load_balancing_loss(&even, &experts, None)?)?;
+        let loss = scalar(&load_balancing_loss(&uniform, &experts, None)?)?;
         assert!((loss - 1.).abs() < 1e-12, "{e} {k}: {loss}");
     }
     for e in [2usize, 4, 8] {
         let row: Vec<f64> = (0..e).map(|i| if i == 0 { 1. } else { 0. }).collect();
-        let all = Tensor::new(vec![row; 5], &CPU)?;
-        let loss = scalar(&load_balancing_loss(&all, &[0; 5], None)?)?;
+        let collapsed = Tensor::new(vec![row; 5], &CPU)?;
+        let loss = scalar(&load_balancing_loss(&collapsed, &[0; 5], None)?)?;
         assert!((loss - e as f64).abs() < 1e-12, "{e}: {loss}");
     }
     Ok(())
 }
 
-/// A router of bias (5, 0, 0, 0) sends everything to expert 0, with p = e⁵ / (e⁵ + 3): 4 p = 3.9207.
+/// Logits of (5, 0, 0, 0) route all tokens to expert 0, with p = e⁵ / (e⁵ + 3): 4 p = 3.9207.
 #[test]
-fn the_worked_example_of_a_biased_router() -> Result<()> {
-    let (p, experts) = routed(&Tensor::new(vec![vec![5f64, 0., 0., 0.]; 32], &CPU)?, 1)?;
+fn the_loss_matches_a_worked_example() -> Result<()> {
+    let (p, experts) = route(&Tensor::new(vec![vec![5f64, 0., 0., 0.]; 32], &CPU)?, 1)?;
     let expected = 4. * 5f64.exp() / (5f64.exp() + 3.);
     assert!((expected - 3.9207).abs() < 1e-4);
     assert!((scalar(&load_balancing_loss(&p, &experts, None)?)? - expected).abs() < 1e-12);
     Ok(())
 }
 
-/// Probabilities are over all experts: of the chosen ones alone, P would add up to less than 1 for K = 1.
+/// P includes the probabilities of unselected experts: with those of the selected ones alone, it
+/// would sum to less than 1 for K = 1.
 #[test]
-fn experts_that_were_not_chosen_have_a_share_of_p_and_get_a_gradient() -> Result<()> {
+fn probabilities_of_unselected_experts_get_a_gradient() -> Result<()> {
     let p = Var::from_tensor(&softmax(&random(0, (20, 4), DType::F64)?)?)?;
     let flat: Vec<f64> = p.flatten_all()?.to_vec1()?;
     let flat: Vec<f32> = flat.into_iter().map(|p| p as f32).collect();
     let experts = top_k(&flat, 4, 1);
     let grads = backward(&load_balancing_loss(&p, &experts, None)?)?;
     let grad = grads.get(&p).expect("a gradient").to_vec2::<f64>()?;
-    // ∂/∂p_ne = E f_e / N, the same for every token, whomever it chose.
+    // ∂/∂p_ne = E f_e / N, the same for every token, whichever expert it selected.
     assert!(grad.iter().all(|row| row == &grad[0]) && grad[0].iter().all(|&g| g > 0.));
     Ok(())
 }
 
 #[test]
-fn padding_counts_for_nothing() -> Result<()> {
+fn padding_tokens_do_not_affect_the_losses() -> Result<()> {
     let logits = random(0, (12, 4), DType::F64)?;
     let noise = random(1, (5, 4), DType::F64)?;
     let padded = Tensor::cat(&[&logits, &(noise * 9.)?], 0)?;
-    let real: Vec<bool> = (0..17).map(|n| n < 12).collect();
-    let ((p, experts), (padded_p, padded_experts)) = (routed(&logits, 2)?, routed(&padded, 2)?);
-    let alone = load_balancing_loss(&p, &experts, None)?;
-    assert_close(&load_balancing_loss(&padded_p, &padded_experts, Some(&real))?, &alone, 1e-12)?;
-    assert_close(&router_z_loss(&padded, Some(&real))?, &router_z_loss(&logits, None)?, 1e-12)?;
-    let nobody = load_balancing_loss(&p, &experts, Some(&[false; 12]))?;
-    assert_eq!(scalar(&nobody)?, 0., "nothing but padding is no error and no NaN");
+    let mask: Vec<bool> = (0..17).map(|n| n < 12).collect();
+    let ((p, experts), (padded_p, padded_experts)) = (route(&logits, 2)?, route(&padded, 2)?);
+    let expected = load_balancing_loss(&p, &experts, None)?;
+    assert_close(&load_balancing_loss(&padded_p, &padded_experts, Some(&mask))?, &expected, 1e-12)?;
+    assert_close(&router_z_loss(&padded, Some(&mask))?, &router_z_loss(&logits, None)?, 1e-12)?;
+    let padding_only = load_balancing_loss(&p, &experts, Some(&[false; 12]))?;
+    assert_eq!(scalar(&padding_only)?, 0., "padding alone gives neither an error nor NaN");
     Ok(())
 }
 
-/// Two layers that each send everything to one expert, each to another: taken for one, they would look even.
+/// Two layers route all tokens to one expert each, but to different ones: pooled, they appear
+/// balanced.
 #[test]
-fn layers_that_collapse_in_opposite_ways_do_not_cancel() -> Result<()> {
+fn layers_that_collapse_to_different_experts_do_not_cancel() -> Result<()> {
     let layer = |logits: [f64; 2]| -> Result<f64> {
-        let (p, experts) = routed(&Tensor::new(vec![logits.to_vec(); 8], &CPU)?, 1)?;
+        let (p, experts) = route(&Tensor::new(vec![logits.to_vec(); 8], &CPU)?, 1)?;
         scalar(&load_balancing_loss(&p, &experts, None)?)
     };
     let mean = (layer([9., 0.])? + layer([0., 9.])?) / 2.;
     let both: Vec<Vec<f64>> =
         (0..16).map(|n| if n < 8 { vec![9., 0.] } else { vec![0., 9.] }).collect();
-    let (p, experts) = routed(&Tensor::new(both, &CPU)?, 1)?;
-    let as_one = scalar(&load_balancing_loss(&p, &experts, None)?)?;
-    assert!(mean > 1.99 && (as_one - 1.).abs() < 1e-9, "{mean} {as_one}");
+    let (p, experts) = route(&Tensor::new(both, &CPU)?, 1)?;
+    let pooled = scalar(&load_balancing_loss(&p, &experts, None)?)?;
+    assert!(mean > 1.99 && (pooled - 1.).abs() < 1e-9, "{mean} {pooled}");
     Ok(())
 }
 
 #[test]
-fn both_losses_have_the_gradients_of_their_formulas() -> Result<()> {
+fn gradients_of_both_losses_match_finite_differences() -> Result<()> {
     let logits = random(2, (6, 3), DType::F64)?;
-    // The choice is held fixed: its derivative is none.
-    let (_, experts) = routed(&logits, 2)?;
+    // The selection is fixed, since it is not differentiable.
+    let (_, experts) = route(&logits, 2)?;
     assert_grad(&logits, |l| load_balancing_loss(&softmax(l)?, &experts, None), 1e-6)?;
     assert_grad(&logits, |l| router_z_loss(l, None), 1e-6)
 }
 
 #[test]
-fn a_z_loss_of_huge_logits_is_finite_and_of_zeros_log_e_squared() -> Result<()> {
+fn the_z_loss_is_finite_for_huge_logits_and_log_e_squared_for_zeros() -> Result<()> {
     let huge = Tensor::new(&[[1e4f32, -1e4, 3.]], &CPU)?;
     assert!((scalar(&router_z_loss(&huge, None)?)? - 1e8).abs() < 1.);
     let zeros = Tensor::zeros((3, 4), DType::F64, &CPU)?;

@@ -14,18 +14,18 @@ use crate::model::is_selection_bias;
 use crate::training::MoeTrainOutcome;
 use crate::{ExpertLoad, GptMoe, TrainConfig, train};
 
-/// A short run, and the load of the worst layer on held-out text after it.
+/// Outcome of a short run, and the load ratio of the worst layer on validation text after it.
 fn run(
     balancing: LoadBalancing,
     selection: ExpertSelection,
-    strain: RouterTrainingConfig,
+    router_training: RouterTrainingConfig,
 ) -> Result<(MoeTrainOutcome, f64)> {
     let router = RouterConfig { expert_selection: selection, ..RouterConfig::new(4, 1) };
     let config = MoeConfig::with_flops_of(&ModelConfig::byte_level(32, 1, 2, 32), router)?;
     let mut corpus = ByteCorpus::from_bytes(BuiltinText::English.text().as_bytes());
     corpus.validation.truncate(3_000);
     let mut parameters = Parameters::seeded(1, DType::F32, &CPU);
-    let model = GptMoe::new_for_training(&config, parameters.root(), strain)?;
+    let model = GptMoe::new_for_training(&config, parameters.root(), router_training)?;
     parameters.freeze(is_selection_bias);
     let run = tiny_gpt::TrainConfig {
         steps: 300,
@@ -38,7 +38,7 @@ fn run(
         sample_interval: 0,
     };
     let mut log = TrainLog::new(run.steps)?;
-    let trained = train(
+    let outcome = train(
         &model,
         &parameters,
         &corpus,
@@ -47,54 +47,56 @@ fn run(
         &mut log,
     )?;
     let loads = measure_loads(&model.for_inference(&parameters)?, &corpus.validation, 8)?;
-    Ok((trained, max_load_ratio(&loads)))
+    Ok((outcome, max_load_ratio(&loads)))
 }
 
 #[test]
-fn a_loss_or_a_bias_keeps_the_load_even_and_nothing_does_without() -> Result<()> {
-    let none = LoadBalancing { aux_loss_coef: 0., z_loss_coef: 0., bias_update_rate: 0. };
-    let (free, uneven) = run(none, ExpertSelection::Probability, RouterTrainingConfig::default())?;
-    let loss = LoadBalancing { aux_loss_coef: 0.1, ..none };
-    let (balanced, even) =
+fn the_loss_or_the_bias_balances_the_load_and_without_it_collapses() -> Result<()> {
+    let disabled = LoadBalancing { aux_loss_coef: 0., z_loss_coef: 0., bias_update_rate: 0. };
+    let (unbalanced, unbalanced_load) =
+        run(disabled, ExpertSelection::Probability, RouterTrainingConfig::default())?;
+    let loss = LoadBalancing { aux_loss_coef: 0.1, ..disabled };
+    let (balanced, loss_load) =
         run(loss, ExpertSelection::Probability, RouterTrainingConfig::default())?;
-    let bias = LoadBalancing { bias_update_rate: 0.003, ..none };
-    let (_, even_too) = run(bias, ExpertSelection::Biased, RouterTrainingConfig::default())?;
+    let bias = LoadBalancing { bias_update_rate: 0.003, ..disabled };
+    let (_, bias_load) = run(bias, ExpertSelection::Biased, RouterTrainingConfig::default())?;
     println!(
-        "{uneven} {even} {even_too}; losses {} {}",
-        free.best_eval.loss, balanced.best_eval.loss
+        "{unbalanced_load} {loss_load} {bias_load}; losses {} {}",
+        unbalanced.best_eval.loss, balanced.best_eval.loss
     );
-    assert!(uneven > 2., "{uneven}");
-    assert!(even < 1.5 && even_too < 1.5, "{even} {even_too}");
+    assert!(unbalanced_load > 2., "{unbalanced_load}");
+    assert!(loss_load < 1.5 && bias_load < 1.5, "{loss_load} {bias_load}");
     Ok(())
 }
 
 #[test]
-fn a_capacity_that_is_too_small_is_counted_and_the_run_goes_on() -> Result<()> {
+fn assignments_dropped_by_a_small_capacity_are_counted() -> Result<()> {
     let balancing = LoadBalancing { aux_loss_coef: 0.05, z_loss_coef: 0., bias_update_rate: 0. };
-    let strain = RouterTrainingConfig { jitter: 0.01, capacity_factor: Some(0.5) };
-    let (trained, _) = run(balancing, ExpertSelection::Probability, strain)?;
+    let router_training = RouterTrainingConfig { jitter: 0.01, capacity_factor: Some(0.5) };
+    let (outcome, _) = run(balancing, ExpertSelection::Probability, router_training)?;
     assert!(
-        trained.dropped_fraction >= 0.5 && trained.dropped_fraction < 1.,
+        outcome.dropped_fraction >= 0.5 && outcome.dropped_fraction < 1.,
         "{}",
-        trained.dropped_fraction
+        outcome.dropped_fraction
     );
-    assert!(trained.best_eval.loss < 4.);
+    assert!(outcome.best_eval.loss < 4.);
     Ok(())
 }
 
 #[test]
-fn the_same_seed_gives_the_same_bits() -> Result<()> {
+fn the_same_seed_gives_the_same_results_bit_for_bit() -> Result<()> {
     let balancing =
         LoadBalancing { aux_loss_coef: 0.05, z_loss_coef: 0.001, bias_update_rate: 0.01 };
-    let one = run(balancing, ExpertSelection::Biased, RouterTrainingConfig::default())?;
-    let two = run(balancing, ExpertSelection::Biased, RouterTrainingConfig::default())?;
-    assert_eq!((one.0.best_eval, one.1), (two.0.best_eval, two.1));
+    let first = run(balancing, ExpertSelection::Biased, RouterTrainingConfig::default())?;
+    let second = run(balancing, ExpertSelection::Biased, RouterTrainingConfig::default())?;
+    assert_eq!((first.0.best_eval, first.1), (second.0.best_eval, second.1));
     Ok(())
 }
 
-/// Part 2's loop on part 3's model, and this part's on one expert with the same weights: the same batches, steps and looks.
+/// Compares part 2's loop on part 3's model with this part's loop on one expert with the same
+/// weights: the same batches, steps and evaluations.
 #[test]
-fn one_expert_trains_as_the_dense_model_does() -> Result<()> {
+fn one_expert_trains_like_the_dense_model() -> Result<()> {
     let dense = ModelConfig::byte_level(16, 1, 2, 16);
     let config = MoeConfig::with_flops_of(&dense, RouterConfig::new(1, 1))?;
     let corpus = ByteCorpus::from_bytes(&BuiltinText::English.text().as_bytes()[..9_000]);
@@ -110,48 +112,44 @@ fn one_expert_trains_as_the_dense_model_does() -> Result<()> {
     };
     let (mut a, mut b) =
         (Parameters::seeded(1, DType::F32, &CPU), Parameters::seeded(2, DType::F32, &CPU));
-    let (model, mixed) = (GptModern::new(&dense, a.root())?, GptMoe::new(&config, b.root())?);
+    let (dense_model, moe_model) =
+        (GptModern::new(&dense, a.root())?, GptMoe::new(&config, b.root())?);
     for parameter in b.iter().filter(|parameter| !parameter.name.contains("gate.weight")) {
         let name = [("w1", "gate_proj"), ("w2", "down_proj"), ("w3", "up_proj")].iter().fold(
             parameter.name.replace("block_sparse_moe.experts.0", "mlp"),
-            |name, (ours, theirs)| name.replace(ours, theirs),
+            |name, (moe, dense)| name.replace(moe, dense),
         );
-        let theirs = a.iter().find(|theirs| theirs.name == name).expect("the same weights");
-        parameter.var.set(theirs.var.as_tensor())?;
+        let dense = a.iter().find(|dense| dense.name == name).expect("the same weights");
+        parameter.var.set(dense.var.as_tensor())?;
     }
-    let expected = tiny_gpt::train(&model, &a, &corpus, &run, 1, &mut TrainLog::new(run.steps)?)?;
+    let expected =
+        tiny_gpt::train(&dense_model, &a, &corpus, &run, 1, &mut TrainLog::new(run.steps)?)?;
     let balancing = LoadBalancing { aux_loss_coef: 0., z_loss_coef: 0., bias_update_rate: 0. };
-    let of = |run, corpus| {
+    let train_moe = |base, corpus| {
         let mut log = TrainLog::new(15)?;
-        train(
-            &mixed,
-            &b,
-            corpus,
-            &TrainConfig { base: run, load_balancing: balancing },
-            1,
-            &mut log,
-        )
+        train(&moe_model, &b, corpus, &TrainConfig { base, load_balancing: balancing }, 1, &mut log)
     };
-    let found = of(run, &corpus)?.best_eval;
-    assert!((found.loss - expected.loss).abs() < 1e-4, "{} {}", found.loss, expected.loss);
+    let metrics = train_moe(run, &corpus)?.best_eval;
+    assert!((metrics.loss - expected.loss).abs() < 1e-4, "{} {}", metrics.loss, expected.loss);
 
-    // Held-out bytes that never occur are expected less and less: the first look is the best.
-    let strange = ByteCorpus { validation: (128..228).collect(), ..corpus.clone() };
-    let first = of(run, &strange)?.best_eval;
-    let last = tiny_gpt::evaluate(&mixed.for_inference(&b)?, &strange.validation, 4, &CPU)?;
+    // Training lowers the probability of validation bytes that never occur in the training text, so
+    // the first evaluation is the best.
+    let unseen = ByteCorpus { validation: (128..228).collect(), ..corpus.clone() };
+    let first = train_moe(run, &unseen)?.best_eval;
+    let last = tiny_gpt::evaluate(&moe_model.for_inference(&b)?, &unseen.validation, 4, &CPU)?;
     assert!(last.loss > first.loss + 0.1, "{} {}", last.loss, first.loss);
 
-    let wild = tiny_gpt::TrainConfig { lr: 1e30, max_grad_norm: None, ..run };
-    let error = of(wild, &strange).expect_err("NaN").to_string();
+    let diverging = tiny_gpt::TrainConfig { lr: 1e30, max_grad_norm: None, ..run };
+    let error = train_moe(diverging, &unseen).expect_err("NaN").to_string();
     assert!(error.contains("try a smaller --lr"), "{error}");
     Ok(())
 }
 
 #[test]
-fn the_load_on_a_text_is_that_of_all_its_tokens_layer_by_layer() -> Result<()> {
+fn measured_loads_count_all_tokens_in_each_layer() -> Result<()> {
     let config =
         MoeConfig::with_flops_of(&ModelConfig::byte_level(8, 2, 2, 16), RouterConfig::new(4, 2))?;
-    let (model, _) = super::fresh(&config, DType::F32)?;
+    let (model, _) = super::new_model(&config, DType::F32)?;
     let text: Vec<u32> = (0..101).map(|i| i * 7 % 256).collect();
     let loads = measure_loads(&model, &text, 3)?; // 12 windows of 8 tokens and one of 4
     assert_eq!(loads.iter().map(ExpertLoad::total).collect::<Vec<_>>(), [200, 200]);
@@ -160,14 +158,14 @@ fn the_load_on_a_text_is_that_of_all_its_tokens_layer_by_layer() -> Result<()> {
 }
 
 #[test]
-fn the_curve_of_the_load_has_the_worst_layer_of_each_interval_and_of_the_rest() {
-    let (even, one) = (ExpertLoad::new(&[0, 1], 2, 0), ExpertLoad::new(&[1, 1], 2, 1));
-    assert_eq!(max_load_ratio(&[even.clone(), one.clone()]), 2.);
-    let mut watch = LoadMonitor::new();
+fn the_load_curve_has_the_worst_layer_of_each_interval() {
+    let (balanced, collapsed) = (ExpertLoad::new(&[0, 1], 2, 0), ExpertLoad::new(&[1, 1], 2, 1));
+    assert_eq!(max_load_ratio(&[balanced.clone(), collapsed.clone()]), 2.);
+    let mut load_monitor = LoadMonitor::new();
     for step in 0..23 {
-        let second = if (10..20).contains(&step) { &one } else { &even };
-        watch.update(&[even.clone(), second.clone()]);
+        let second = if (10..20).contains(&step) { &collapsed } else { &balanced };
+        load_monitor.update(&[balanced.clone(), second.clone()]);
     }
-    assert!((watch.dropped_fraction() - 10. / 92.).abs() < 1e-12);
-    assert_eq!(watch.curve().points(), [(10., 1.), (20., 2.), (23., 1.)]);
+    assert!((load_monitor.dropped_fraction() - 10. / 92.).abs() < 1e-12);
+    assert_eq!(load_monitor.curve().points(), [(10., 1.), (20., 2.), (23., 1.)]);
 }

@@ -1,4 +1,4 @@
-//! The command line of part 6.
+//! Command-line arguments of part 6.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ pub(crate) struct DemoArgs {
     /// Optimizer steps of pretraining
     #[arg(long, value_name = "N", default_value_t = 150)]
     pub(crate) base_steps: usize,
-    /// Most optimizer steps of fine-tuning
+    /// Maximum optimizer steps of fine-tuning
     #[arg(long, value_name = "N", default_value = "1200")]
     pub(crate) steps: NonZeroUsize,
     #[command(flatten)]
@@ -33,10 +33,9 @@ pub(crate) struct DemoArgs {
 #[command(mut_arg("weight_decay", |arg| arg.default_value("0.01")))]
 #[command(mut_arg("lr_scheduler", |arg| arg.default_value("warmup_stable_decay")))]
 #[command(mut_arg("steps", |arg| arg.default_value("3000")))]
-#[command(mut_arg("batch_size", |arg| arg.default_value("64").help("Examples whose gradient is computed at a time")))]
+#[command(mut_arg("batch_size", |arg| arg.default_value("64").help("Examples per micro-batch")))]
 pub(crate) struct TrainArgs {
-    /// A model folder in Hugging Face's layout, a .gguf file, a llama2.c .bin, or owner/name on the Hub [default: a small one is
-    /// pretrained first]
+    /// Model folder, .gguf, llama2.c .bin, or owner/name on the Hub [default: pretrain a small one]
     #[arg(long, visible_alias = "model-name-or-path", value_name = "MODEL")]
     pub(crate) model: Option<String>,
     #[command(flatten)]
@@ -45,25 +44,25 @@ pub(crate) struct TrainArgs {
     #[command(flatten)]
     #[serde(flatten)]
     pub(crate) examples: ExampleFlags,
-    /// How answers to arithmetic are demonstrated
+    /// Style of the arithmetic demonstrations
     #[arg(long, alias = "demos", value_enum, default_value_t = DemonstrationStyle::Clean)]
     pub(crate) demonstrations: DemonstrationStyle,
-    /// The run folder: settings, figures, checkpoints and the best model
+    /// Run folder: settings, metrics, checkpoints and the best model
     #[arg(long, visible_alias = "output-dir", value_name = "DIR", default_value = DEFAULT_OUT)]
     pub(crate) out: PathBuf,
-    /// How conversations are written [default: the model's own way, else instruction]
+    /// Chat template [default: the model's own, else instruction]
     #[arg(long, value_enum)]
     pub(crate) template: Option<ChatFormat>,
     #[command(flatten)]
     #[serde(flatten)]
     pub(crate) lora: LoraFlags,
-    /// The order of the examples
+    /// Order of the training examples
     #[arg(long, value_enum, default_value_t = Curriculum::Shuffled)]
     pub(crate) curriculum: Curriculum,
-    /// Pack examples behind each other, into rows of this many tokens [default: an example a row]
+    /// Pack examples into rows of this many tokens [default: one example per row]
     #[arg(long, value_name = "T")]
     pub(crate) pack: Option<NonZeroUsize>,
-    /// End when this share of the validation answers is exactly right
+    /// Stop when the validation exact match reaches this share
     #[arg(long, value_name = "P", value_parser = probability)]
     pub(crate) stop_at: Option<f64>,
     #[command(flatten)]
@@ -83,10 +82,10 @@ pub(crate) struct TrainArgs {
     pub(crate) run: RunFlags,
 }
 
-/// What is looked at during a run.
+/// Validation during a run.
 #[derive(Debug, Clone, Copy, Args, Serialize)]
 pub(crate) struct ValidationFlags {
-    /// Steps between two looks at the validation examples; 0 for one at the end
+    /// Steps between validations; 0 validates only before and after training
     #[arg(
         long,
         visible_alias = "eval-steps",
@@ -95,10 +94,10 @@ pub(crate) struct ValidationFlags {
         default_value_t = 200
     )]
     pub(crate) eval_interval: usize,
-    /// Most validation examples that are looked at
+    /// Maximum number of validation examples
     #[arg(long, value_name = "N", default_value = "300")]
     pub(crate) eval_examples: NonZeroUsize,
-    /// Longest answer that is let be written, in tokens [default: 8 for arithmetic, else 64]
+    /// Maximum completion length in tokens [default: 8 for arithmetic, else 64]
     #[arg(long, value_name = "N")]
     pub(crate) max_new_tokens: Option<usize>,
     #[command(flatten)]
@@ -110,18 +109,18 @@ pub(crate) struct ValidationFlags {
 pub(crate) struct SampleArgs {
     #[command(flatten)]
     pub(crate) finetuned: FinetunedFlags,
-    /// The model before it was tuned [default: the model without its adapter, or the one that the run began with]
+    /// Base model to compare with [default: the model without its adapter, or the run's base model]
     #[arg(long, value_name = "MODEL")]
     pub(crate) base: Option<String>,
-    /// A question; may be given several times [default: some of --data]
+    /// Prompt, may be repeated [default: the first --n prompts of --data]
     #[arg(long, value_name = "TEXT")]
     pub(crate) prompt: Vec<String>,
     #[command(flatten)]
     pub(crate) data: DataFlags,
-    /// How many questions of --data
+    /// Number of prompts from --data
     #[arg(long, value_name = "N", default_value_t = 6)]
     pub(crate) n: usize,
-    /// Longest answer, in tokens
+    /// Maximum completion length in tokens
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub(crate) max_new_tokens: usize,
     #[command(flatten)]
@@ -134,15 +133,15 @@ pub(crate) struct EvalArgs {
     pub(crate) finetuned: FinetunedFlags,
     #[command(flatten)]
     pub(crate) data: DataFlags,
-    /// Examples at a time
+    /// Examples per batch
     #[arg(long, value_name = "N", default_value = "32")]
     pub(crate) batch_size: NonZeroUsize,
-    /// Longest answer that is let be written, in tokens [default: 8 for arithmetic, else 64]
+    /// Maximum completion length in tokens [default: 8 for arithmetic, else 64]
     #[arg(long, value_name = "N")]
     pub(crate) max_new_tokens: Option<usize>,
     #[command(flatten)]
     pub(crate) compute: ComputeFlags,
-    /// Print the result as a JSON object on the last line
+    /// Print the metrics as a JSON object on the last line
     #[arg(long)]
     pub(crate) json: bool,
 }

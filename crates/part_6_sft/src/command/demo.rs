@@ -1,4 +1,5 @@
-//! The demo: a model that has read stories is asked sums; then it is shown how to answer, and asked again.
+//! Demo: completions of a small pretrained model to arithmetic questions, before and after
+//! fine-tuning.
 
 use anyhow::Result;
 use modern::GptModern;
@@ -17,71 +18,72 @@ use crate::{
     TrainState, evaluate, loss_mask, tokenize, train,
 };
 
-/// Questions that are shown.
-const SHOWN: usize = 6;
-/// Demonstrations that are drawn.
-const DEMONSTRATIONS: usize = 80_000;
+/// Number of questions in the printed table.
+const N_SHOWN: usize = 6;
+/// Number of demonstrations in the training set.
+const N_DEMONSTRATIONS: usize = 80_000;
 
 pub(super) fn run(args: &DemoArgs) -> Result<()> {
     let device = args.compute.open_device()?;
     let seed = args.compute.seed;
-    println!("A small model reads stories and counts, {} steps.", args.base_steps);
+    println!("Pretraining a small model on stories and counting, {} steps.", args.base_steps);
     let base = BaseModelConfig { steps: args.base_steps, ..BaseModelConfig::default() };
     let mut checkpoint = pretrain(base, seed, &device)?;
-    let speech = ChatTokenizer::from_checkpoint(&mut checkpoint, None)?;
+    let chat_tokenizer = ChatTokenizer::from_checkpoint(&mut checkpoint, None)?;
     let config = *checkpoint.model.config();
-    let examples = demonstrations(DEMONSTRATIONS, DemonstrationStyle::Clean, seed);
-    let data = tokenize(&examples, &speech, config.context_len)?;
-    println!("\nA demonstration, what is learned marked:");
-    println!("{}\n", loss_mask::render_loss_mask(&data.examples[0], &speech.tokenizer)?);
+    let examples = demonstrations(N_DEMONSTRATIONS, DemonstrationStyle::Clean, seed);
+    let dataset = tokenize(&examples, &chat_tokenizer, config.context_len)?;
+    println!("\nA demonstration; ^ marks the tokens in the loss:");
+    println!("{}\n", loss_mask::render_loss_mask(&dataset.examples[0], &chat_tokenizer.tokenizer)?);
 
-    let wanted = test_examples(ProblemSet::Sums);
-    let extent = GenerationEvalConfig { batch_size: 100, max_new_tokens: 8 };
-    let (before, before_answers) = evaluate(&checkpoint.model, &wanted, &speech, extent)?;
+    let test_set = test_examples(ProblemSet::Sums);
+    let eval_config = GenerationEvalConfig { batch_size: 100, max_new_tokens: 8 };
+    let (before, completions_before) =
+        evaluate(&checkpoint.model, &test_set, &chat_tokenizer, eval_config)?;
     let steps = args.steps.get();
     let optimizer = AdamWConfig { beta2: 0.999, weight_decay: 0.01, ..AdamWConfig::default() };
-    let config_of_run =
+    let train_config =
         TrainConfig { optimizer, ..TrainConfig::with_defaults(64, steps, 1e-3, seed) };
     let validation: Vec<Example> = questions(ProblemSet::Sums, Split::Validation)
         .into_iter()
         .map(ArithmeticQuestion::to_example)
         .collect();
-    let exam = SftValidator {
+    let validator = SftValidator {
         examples: &validation,
-        chat_tokenizer: &speech,
-        eval_config: extent,
+        chat_tokenizer: &chat_tokenizer,
+        eval_config,
         interval: 0,
         target_exact_match: None,
     };
-    println!("It is shown how to answer, {steps} steps of 64 demonstrations.");
+    println!("Fine-tuning on demonstrations, {steps} steps of 64.");
     let mut log = SftLog::new(steps, steps / 20, 0, steps)?;
-    let mut tuning = TrainState::new(config, checkpoint.parameters, config_of_run.optimizer)?;
+    let mut train_state = TrainState::new(config, checkpoint.parameters, train_config.optimizer)?;
     train(
-        &mut tuning,
-        &data.examples,
-        &config_of_run,
-        Some(&exam),
+        &mut train_state,
+        &dataset.examples,
+        &train_config,
+        Some(&validator),
         &RunOutputs::default(),
         &mut log,
     )?;
-    let model = GptModern::new(&config, tuning.parameters.for_inference().root())?;
-    let (after, answers) = evaluate(&model, &wanted, &speech, extent)?;
+    let model = GptModern::new(&config, train_state.parameters.for_inference().root())?;
+    let (after, completions) = evaluate(&model, &test_set, &chat_tokenizer, eval_config)?;
 
-    println!("\n{:42}  {:>12}  {:>7}  {:>7}", "held out", "before", "after", "wanted");
-    for i in 0..SHOWN {
+    println!("\n{:42}  {:>12}  {:>7}  {:>8}", "test question", "before", "after", "expected");
+    for i in 0..N_SHOWN {
         let short =
             |text: &str| text.trim().replace('\n', "⏎").chars().take(12).collect::<String>();
-        let question = &wanted[i].prompt[0].content;
-        let (a, b) = (short(&before_answers[i].text), short(&answers[i].text));
-        println!("{question:42}  {a:>12}  {b:>7}  {:>7}", wanted[i].completion);
+        let question = &test_set[i].prompt[0].content;
+        let (before, after) = (short(&completions_before[i].text), short(&completions[i].text));
+        println!("{question:42}  {before:>12}  {after:>7}  {:>8}", test_set[i].completion);
     }
-    let line = |name: &str, of: fn(&SftEvalMetrics) -> f64| {
-        println!("{name:42}  {:>12.3}  {:>7.3}", of(&before), of(&after));
+    let print_row = |name: &str, metric: fn(&SftEvalMetrics) -> f64| {
+        println!("{name:42}  {:>12.3}  {:>7.3}", metric(&before), metric(&after));
     };
     println!();
-    line("exact match", |found| found.exact_match);
-    line("ended by itself", |found| found.eos_rate);
-    line("loss, nats per token of the answer", |found| found.loss);
-    println!("\nIt has learned to answer; to be right takes longer: part_6 train");
+    print_row("exact match", |metrics| metrics.exact_match);
+    print_row("EOS rate", |metrics| metrics.eos_rate);
+    print_row("loss, nats per completion token", |metrics| metrics.loss);
+    println!("\nThe model has learned the answer format; accuracy takes longer: part_6 train");
     Ok(())
 }

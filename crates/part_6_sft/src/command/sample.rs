@@ -1,4 +1,4 @@
-//! `part_6 sample`: the same questions to a model and to the one before it was tuned.
+//! `part_6 sample`: completions of a fine-tuned model and of its base model to the same prompts.
 
 use anyhow::{Result, anyhow, ensure};
 use modern::{ChatMessage, Checkpoint, LoadMode};
@@ -13,41 +13,46 @@ pub(super) fn run(args: &SampleArgs) -> Result<()> {
         true => source.load_all(columns.as_ref())?.into_iter().take(args.n).collect(),
         false => args.prompt.iter().map(|prompt| Example::new(prompt, "")).collect(),
     };
-    let tuned = args.finetuned.open(&device)?;
-    let base = args.finetuned.base_model(args.base.as_deref(), &tuned)?;
-    let FinetunedModel { model, chat_tokenizer: speech, without_adapter: without, .. } = tuned;
-    let opened = |base: &String| {
-        let other = Checkpoint::open(base, LoadMode::Inference, &device)?;
-        let same = other.tokenizer.has_same_vocab(&speech.tokenizer);
-        ensure!(same, "{base} has other tokens than the tuned model");
-        Ok(other.model)
+    let finetuned = args.finetuned.open(&device)?;
+    let base = args.finetuned.base_model(args.base.as_deref(), &finetuned)?;
+    let FinetunedModel { model, chat_tokenizer, without_adapter, .. } = finetuned;
+    let open_base = |base: &String| {
+        let checkpoint = Checkpoint::open(base, LoadMode::Inference, &device)?;
+        let same_vocab = checkpoint.tokenizer.has_same_vocab(&chat_tokenizer.tokenizer);
+        ensure!(same_vocab, "{base} and the fine-tuned model have different vocabularies");
+        Ok(checkpoint.model)
     };
-    let before = match (&args.base, without, &base) {
-        (Some(_), _, Some(base)) => Ok(opened(base)?),
+    let base_model = match (&args.base, without_adapter, &base) {
+        (Some(_), _, Some(base)) => Ok(open_base(base)?),
         (_, Some(model), _) => Ok(model),
-        (_, None, Some(base)) => opened(base),
-        (_, None, None) => Err(anyhow!("it is not known")),
+        (_, None, Some(base)) => open_base(base),
+        (_, None, None) => Err(anyhow!("the model's files do not name it")),
     };
-    if let Err(error) = &before {
-        println!("what it was before is not shown beside it ({error:#}); --base names it");
+    if let Err(error) = &base_model {
+        println!(
+            "base model not found ({error:#}): showing the fine-tuned model only; \
+             use --base to name it"
+        );
     }
     let prompts: Vec<Vec<u32>> = examples
         .iter()
-        .map(|example| speech.encode_prompt(&example.prompt))
+        .map(|example| chat_tokenizer.encode_prompt(&example.prompt))
         .collect::<Result<_>>()?;
     let n = args.max_new_tokens;
-    let tuned = speech.generate_greedy(&model, &prompts, n, 16)?;
-    let before =
-        before.ok().map(|model| speech.generate_greedy(&model, &prompts, n, 16)).transpose()?;
+    let completions = chat_tokenizer.generate_greedy(&model, &prompts, n, 16)?;
+    let base_completions = base_model
+        .ok()
+        .map(|model| chat_tokenizer.generate_greedy(&model, &prompts, n, 16))
+        .transpose()?;
     for (i, Example { prompt, completion }) in examples.iter().enumerate() {
-        let question = prompt.last().map_or("", |ChatMessage { content, .. }| content);
-        println!("question  {}", one_line(question));
-        if let Some(before) = &before {
-            println!("  base    {}", one_line(&before[i].text));
+        let prompt = prompt.last().map_or("", |ChatMessage { content, .. }| content);
+        println!("prompt      {}", one_line(prompt));
+        if let Some(base_completions) = &base_completions {
+            println!("  base      {}", one_line(&base_completions[i].text));
         }
-        println!("  tuned   {}", one_line(&tuned[i].text));
+        println!("  tuned     {}", one_line(&completions[i].text));
         if !completion.is_empty() {
-            println!("  wanted  {}", one_line(completion));
+            println!("  expected  {}", one_line(completion));
         }
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! The model that a run begins with.
+//! Base model of a run.
 
 use std::path::Path;
 
@@ -10,13 +10,14 @@ use tiny_gpt::command::as_usage_error;
 use super::arguments::TrainArgs;
 use crate::base_model::{self, BaseModelConfig};
 
-/// The model to begin with: the one that is named, the one that the run to be resumed began with, or, for all to be tried on it,
-/// a new one as it is before pretraining.
+/// Base model of a run: `--model`, or the one that the resumed run started from. For a new run
+/// without `--model`, an untrained model of the right shape: all other arguments are validated on
+/// it before time is spent on pretraining.
 pub(super) fn load_base_model(args: &TrainArgs, base: &str, device: &Device) -> Result<Checkpoint> {
     if args.model.is_some() || args.run.settings.resume {
         ensure!(
             args.model.is_some() || Path::new(base).is_dir(),
-            "there is no {base}, which the run began with"
+            "there is no {base}, the base model of this run"
         );
         return Checkpoint::open(base, LoadMode::Training(DType::F32), device);
     }
@@ -25,14 +26,14 @@ pub(super) fn load_base_model(args: &TrainArgs, base: &str, device: &Device) -> 
     base_model::pretrain(BaseModelConfig { steps: 0, ..config }, args.run.compute.seed, device)
 }
 
-/// The new one, pretrained, which the run keeps in `base/`.
+/// Pretrained base model of a new run, saved in its `base/`.
 pub(super) fn pretrain_and_save(
     args: &TrainArgs,
     base: &str,
     device: &Device,
 ) -> Result<Checkpoint> {
     let config = args.base.config();
-    println!("pretraining a small model for {} steps", config.steps);
+    println!("pretraining a small base model for {} steps", config.steps);
     let checkpoint = base_model::pretrain(config, args.run.compute.seed, device)?;
     checkpoint.save(Path::new(base))?;
     Ok(checkpoint)

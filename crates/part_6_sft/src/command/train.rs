@@ -1,4 +1,4 @@
-//! `part_6 train`: a model and examples in, a run folder out; or a run folder in, and the rest of its run.
+//! `part_6 train`: fine-tunes a model on examples into a run folder, or resumes such a run.
 
 use std::path::Path;
 
@@ -16,63 +16,67 @@ use crate::{
     TrainState, tokenize, train,
 };
 
-/// What may change when a run is resumed beside where things are: how much is looked at.
+/// Settings beside paths that may change on resume: the number of validation examples.
 const OVERRIDABLE_ON_RESUME: [&str; 1] = ["eval_examples"];
 
 pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let config = train_config(args)?;
     let device = args.run.compute.open_device()?;
-    let begins_with = [("--model", args.model.as_deref())];
-    let start = RunSetup::new(args, (&args.out, &args.run), &OVERRIDABLE_ON_RESUME, &begins_with)?;
-    let examples =
+    let inputs = [("--model", args.model.as_deref())];
+    let setup = RunSetup::new(args, (&args.out, &args.run), &OVERRIDABLE_ON_RESUME, &inputs)?;
+    let dataset =
         args.examples.load_dataset(&args.data, args.demonstrations, args.run.compute.seed)?;
     let base = match &args.model {
         Some(model) => model.clone(),
         None => args.out.join("base").to_string_lossy().into_owned(),
     };
     let mut checkpoint = load_base_model(args, &base, &device)?;
-    let speech = ChatTokenizer::from_checkpoint(&mut checkpoint, args.template)?;
-    let context = checkpoint.model.config().context_len;
-    let data = tokenize(&examples.train, &speech, context)?;
+    let chat_tokenizer = ChatTokenizer::from_checkpoint(&mut checkpoint, args.template)?;
+    let context_len = checkpoint.model.config().context_len;
+    let data = tokenize(&dataset.train, &chat_tokenizer, context_len)?;
     let lora = args.lora.config();
     lora.as_ref().map(|lora| lora.resolve_layers(&checkpoint.parameters)).transpose()?;
-    print_dataset_summary(&data, &speech, context)?;
-    start.create_folder()?;
-    if args.model.is_none() && !start.is_resumed {
+    print_dataset_summary(&data, &chat_tokenizer, context_len)?;
+    setup.create_folder()?;
+    if args.model.is_none() && !setup.is_resumed {
         checkpoint = pretrain_and_save(args, &base, &device)?;
     }
     let (model, parameters) = (*checkpoint.model.config(), checkpoint.parameters);
-    let mut tuning = TrainState::with_optional_lora(
+    let mut train_state = TrainState::with_optional_lora(
         model,
         parameters,
         lora.as_ref(),
         config.optimizer,
         config.seed,
     )?;
-    let name = data_name(&data);
-    let keeper = ModelSaver {
-        chat_tokenizer: &speech,
+    let data_id = data_id(&data);
+    let model_saver = ModelSaver {
+        chat_tokenizer: &chat_tokenizer,
         special_ids: &checkpoint.special_ids,
         sampler: checkpoint.sampler.as_ref(),
         lora: lora.as_ref().map(|lora| (lora, base.as_str())),
     };
-    let restore = |path: &Path| tuning.restore(path, &name);
-    let (folder, tracker, rows) = start.open_run(args.eval.metrics.tracker, restore)?;
+    let restore = |path: &Path| train_state.restore(path, &data_id);
+    let (folder, tracker, metrics_rows) = setup.open_run(args.eval.metrics.tracker, restore)?;
     let schedule = config.schedule;
     let interval = args.eval.metrics.log_interval.get();
-    let log =
-        SftLog::new(schedule.total_steps, schedule.warmup_steps, tuning.progress.step, interval)?;
-    let mut log = log.record_to(folder, tracker, &rows);
-    let outputs = start.outputs(&keeper, &name)?;
-    let exam = exam(args, &examples, &speech);
-    println!("{}", tuning.parameter_summary());
-    train(&mut tuning, &data.examples, &config, Some(&exam), &outputs, &mut log)?;
+    let log = SftLog::new(
+        schedule.total_steps,
+        schedule.warmup_steps,
+        train_state.progress.step,
+        interval,
+    )?;
+    let mut log = log.with_run_folder(folder, tracker, &metrics_rows);
+    let outputs = setup.outputs(&model_saver, &data_id)?;
+    let validator = validator(args, &dataset, &chat_tokenizer);
+    println!("{}", train_state.parameter_summary());
+    train(&mut train_state, &data.examples, &config, Some(&validator), &outputs, &mut log)?;
     let tokens_per_second = log.tokens_per_second();
-    log.finish()?; // the progress line ends before we speak
-    if args.lora.merge && tuning.is_finished(schedule.total_steps) {
-        keeper.save_merged(&args.out, &device)?;
+    log.finish()?; // ends the progress line before the report
+    if args.lora.merge && train_state.is_finished(schedule.total_steps) {
+        model_saver.save_merged(&args.out, &device)?;
     }
-    print_run_report(args, &tuning, &config, tokens_per_second)
+    print_run_report(args, &train_state, &config, tokens_per_second)
 }
 
 fn train_config(args: &TrainArgs) -> Result<TrainConfig> {
@@ -93,27 +97,27 @@ fn train_config(args: &TrainArgs) -> Result<TrainConfig> {
     })
 }
 
-fn exam<'a>(
+fn validator<'a>(
     args: &TrainArgs,
-    examples: &'a SftDataset,
-    speech: &'a ChatTokenizer,
+    dataset: &'a SftDataset,
+    chat_tokenizer: &'a ChatTokenizer,
 ) -> SftValidator<'a> {
     let max_new_tokens = args.eval.max_new_tokens.unwrap_or(args.data.default_max_new_tokens());
     let batch_size = args.step.batch_size.get();
-    let n = examples.validation.len().min(args.eval.eval_examples.get());
+    let n = dataset.validation.len().min(args.eval.eval_examples.get());
     SftValidator {
-        examples: &examples.validation[..n],
-        chat_tokenizer: speech,
+        examples: &dataset.validation[..n],
+        chat_tokenizer,
         eval_config: GenerationEvalConfig { batch_size, max_new_tokens },
         interval: args.eval.eval_interval,
         target_exact_match: args.stop_at,
     }
 }
 
-/// A name that follows from what is learned, so that a checkpoint is not continued with something else.
-fn data_name(data: &TokenizedDataset) -> String {
-    let numbers = data.examples.iter().flat_map(|example| {
+/// Id of the training data, the SHA-256 of its tokens: a checkpoint is not resumed with other data.
+fn data_id(data: &TokenizedDataset) -> String {
+    let tokens = data.examples.iter().flat_map(|example| {
         [example.prompt_len as u32].into_iter().chain(example.ids.iter().copied())
     });
-    sha256::hash_u32s(numbers)
+    sha256::hash_u32s(tokens)
 }

@@ -1,4 +1,5 @@
-//! The task: nothing is in two splits, every answer is right, and the text of pretraining holds no problem.
+//! Arithmetic task: the splits are disjoint, the answers are right, and the pretraining text
+//! contains no problem.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +12,7 @@ use crate::base_model;
 const SPLITS: [Split; 3] = [Split::Train, Split::Validation, Split::Test];
 
 #[test]
-fn no_problem_is_in_two_splits_and_all_are_in_one() {
+fn splits_are_disjoint_and_cover_all_problems() {
     for (set, all) in
         [(ProblemSet::Sums, 100 * 101 / 2 + 100 * 100), (ProblemSet::Products, 13 * 14 / 2)]
     {
@@ -29,27 +30,27 @@ fn no_problem_is_in_two_splits_and_all_are_in_one() {
 }
 
 #[test]
-fn demonstrations_ask_no_problem_of_another_split() {
-    let apart: BTreeSet<ArithmeticProblem> = [ProblemSet::Sums, ProblemSet::Products]
+fn demonstrations_use_training_problems_only() {
+    let held_out: BTreeSet<ArithmeticProblem> = [ProblemSet::Sums, ProblemSet::Products]
         .into_iter()
         .flat_map(|set| [Split::Validation, Split::Test].map(|split| set.problems(split)))
         .flatten()
         .map(ArithmeticProblem::canonical)
         .collect();
-    let mut seen = [Operation::Add, Operation::Subtract, Operation::Multiply].map(|one| (one, 0));
+    let mut counts = [Operation::Add, Operation::Subtract, Operation::Multiply].map(|one| (one, 0));
     for example in demonstrations(20_000, DemonstrationStyle::Clean, 3) {
         let text = &example.prompt[0].content;
-        let problem = asked(text);
-        assert!(!apart.contains(&problem.canonical()), "{text}");
-        for (operation, n) in &mut seen {
+        let problem = parse_question(text);
+        assert!(!held_out.contains(&problem.canonical()), "{text}");
+        for (operation, n) in &mut counts {
             *n += usize::from(*operation == problem.operation);
         }
     }
-    assert!(seen.iter().all(|(_, n)| *n > 1000), "{seen:?}");
+    assert!(counts.iter().all(|(_, n)| *n > 1000), "{counts:?}");
 }
 
-/// The problem of a question, worked out from its words alone.
-fn asked(text: &str) -> ArithmeticProblem {
+/// Problem of a question, parsed from its text.
+fn parse_question(text: &str) -> ArithmeticProblem {
     let [a, b] = numbers(text)[..] else { panic!("{text}") };
     let (left, operation, right) = match () {
         () if text.starts_with("Take") => (b, Operation::Subtract, a),
@@ -68,11 +69,11 @@ fn numbers(text: &str) -> Vec<i64> {
 }
 
 #[test]
-fn every_phrasing_asks_for_what_is_answered() {
-    // Worked out from the words alone, by another route than the generator.
+fn demonstrated_completions_answer_their_questions() {
+    // Parsed from the text, independently of the generator.
     for example in demonstrations(3000, DemonstrationStyle::Clean, 1) {
         let text = &example.prompt[0].content;
-        let ArithmeticProblem { left, operation, right } = asked(text);
+        let ArithmeticProblem { left, operation, right } = parse_question(text);
         let answer = match operation {
             Operation::Add => left + right,
             Operation::Subtract => left - right,
@@ -83,7 +84,7 @@ fn every_phrasing_asks_for_what_is_answered() {
 }
 
 #[test]
-fn a_dozen_phrasings_differ_and_take_turns() {
+fn twelve_phrasings_differ_and_alternate() {
     let problem = ArithmeticProblem { left: 12, operation: Operation::Subtract, right: 7 };
     let texts = (0..ArithmeticQuestion::N_PHRASINGS)
         .map(|phrasing| ArithmeticQuestion { problem, phrasing }.text());
@@ -94,11 +95,11 @@ fn a_dozen_phrasings_differ_and_take_turns() {
     let held_out = questions(ProblemSet::Sums, Split::Test);
     assert_eq!(held_out.len(), 500);
     assert!(held_out.iter().enumerate().all(|(i, question)| question.phrasing == i % 12));
-    assert_eq!(held_out, questions(ProblemSet::Sums, Split::Test), "the same every time");
+    assert_eq!(held_out, questions(ProblemSet::Sums, Split::Test), "deterministic");
 }
 
 #[test]
-fn noise_is_a_full_stop_after_some_phrasings_and_nothing_else() {
+fn noisy_demonstrations_differ_by_full_stops_only() {
     let (clean, noisy) = (
         demonstrations(4000, DemonstrationStyle::Clean, 5),
         demonstrations(4000, DemonstrationStyle::Noisy, 5),
@@ -114,7 +115,7 @@ fn noise_is_a_full_stop_after_some_phrasings_and_nothing_else() {
 }
 
 #[test]
-fn the_text_of_pretraining_holds_no_problem() {
+fn the_pretraining_text_contains_no_problem() {
     let text = base_model::pretraining_documents(base_model::N_COUNTING_LINES, 7)
         .join("\n\n")
         .to_lowercase();

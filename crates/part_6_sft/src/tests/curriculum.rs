@@ -1,19 +1,19 @@
-//! 6.3: the order of the examples.
+//! 6.3: order of the training examples.
 
 use crate::Curriculum;
 
 const LENGTHS: [usize; 7] = [5, 2, 9, 2, 7, 1, 4];
 
-fn flat(curriculum: Curriculum, epoch: usize, seed: u64) -> Vec<usize> {
+fn epoch_order(curriculum: Curriculum, epoch: usize, seed: u64) -> Vec<usize> {
     curriculum.batches(&LENGTHS, 2, epoch, seed).concat()
 }
 
 #[test]
-fn an_epoch_has_every_example_once_whatever_the_order() {
+fn every_epoch_contains_each_example_once() {
     for curriculum in [Curriculum::ByLength, Curriculum::Shuffled, Curriculum::ByLengthThenShuffled]
     {
         for epoch in 0..3 {
-            let mut order = flat(curriculum, epoch, 1);
+            let mut order = epoch_order(curriculum, epoch, 1);
             order.sort_unstable();
             assert_eq!(order, [0, 1, 2, 3, 4, 5, 6], "{curriculum:?}");
             let sizes = curriculum.batches(&LENGTHS, 2, epoch, 1);
@@ -23,28 +23,28 @@ fn an_epoch_has_every_example_once_whatever_the_order() {
 }
 
 #[test]
-fn by_length_is_shortest_first_in_every_epoch_or_in_the_first_alone() {
+fn by_length_sorts_every_epoch_or_only_the_first() {
     let shortest_first = [5, 1, 3, 6, 0, 4, 2];
     for epoch in 0..3 {
-        assert_eq!(flat(Curriculum::ByLength, epoch, 1), shortest_first);
+        assert_eq!(epoch_order(Curriculum::ByLength, epoch, 1), shortest_first);
     }
-    assert_eq!(flat(Curriculum::ByLengthThenShuffled, 0, 1), shortest_first);
+    assert_eq!(epoch_order(Curriculum::ByLengthThenShuffled, 0, 1), shortest_first);
     for epoch in 1..4 {
         assert_eq!(
-            flat(Curriculum::ByLengthThenShuffled, epoch, 1),
-            flat(Curriculum::Shuffled, epoch, 1)
+            epoch_order(Curriculum::ByLengthThenShuffled, epoch, 1),
+            epoch_order(Curriculum::Shuffled, epoch, 1)
         );
     }
 }
 
 #[test]
-fn a_shuffle_follows_from_seed_and_epoch() {
+fn the_shuffle_depends_on_seed_and_epoch() {
     let lengths: Vec<usize> = (0..500).map(|i| i * 7 % 23).collect();
     let order = |epoch, seed| Curriculum::Shuffled.batches(&lengths, 4, epoch, seed);
     assert_eq!(order(3, 1), order(3, 1));
     assert_ne!(order(3, 1), order(4, 1));
     assert_ne!(order(3, 1), order(3, 2));
-    // Batches are of a length, more or less, but do not come in order of length.
+    // Examples of a batch have similar lengths, but batches are not sorted by length.
     let spread = |batch: &[usize]| {
         let all = batch.iter().map(|&i| lengths[i]);
         all.clone().max().unwrap_or(0) - all.min().unwrap_or(0)

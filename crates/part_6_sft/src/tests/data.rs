@@ -1,4 +1,4 @@
-//! Data files: the layouts that are read, and what is said about those that are not.
+//! Data files: supported layouts, and the error messages for invalid ones.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -29,26 +29,29 @@ impl Files {
         SftSource::File(self.write(name, bytes)).load_all(columns.as_ref())
     }
 
-    fn refused(&self, name: &str, text: &str, columns: Option<&str>, says: &str) {
+    fn assert_rejected(&self, name: &str, text: &str, columns: Option<&str>, message: &str) {
         let error = self.read(name, text.as_bytes(), columns).expect_err(name);
-        assert!(format!("{error:#}").contains(says), "{error:#} does not say {says}");
+        assert!(format!("{error:#}").contains(message), "{error:#} lacks {message}");
     }
 }
 
 #[test]
-fn three_layouts_give_the_same_example_as_json_lines_and_compressed() -> Result<()> {
+fn three_layouts_give_the_same_example_plain_or_gzipped() -> Result<()> {
     let files = Files::new();
     let rows = [
         r#"{"instruction": "Add.", "input": " 1 and 2 ", "output": " 3\n"}"#,
         r#"{"prompt": "Add.\n1 and 2", "completion": "3"}"#,
-        r#"{"messages": [{"role": "user", "content": "Add.\n1 and 2"}, {"role": "assistant", "content": "3"}]}"#,
+        concat!(
+            r#"{"messages": [{"role": "user", "content": "Add.\n1 and 2"}, "#,
+            r#"{"role": "assistant", "content": "3"}]}"#
+        ),
     ];
-    let wanted = Example::new("Add.\n1 and 2", "3");
+    let expected = Example::new("Add.\n1 and 2", "3");
     for row in rows {
         let lines = format!("{row}\n\n{row}");
         assert_eq!(
             files.read("a.jsonl", lines.as_bytes(), None)?,
-            [wanted.clone(), wanted.clone()]
+            [expected.clone(), expected.clone()]
         );
         let array = format!("\n[\n{row}\n , {row}]\n");
         assert_eq!(files.read("a.json", array.as_bytes(), None)?.len(), 2);
@@ -57,136 +60,163 @@ fn three_layouts_give_the_same_example_as_json_lines_and_compressed() -> Result<
         assert_eq!(files.read("a.jsonl.gz", &gz.finish()?, None)?.len(), 2);
     }
     let row = r#"{"q": "a?", "a": "b", "input": "c"}"#;
-    let found = files.read("b.jsonl", row.as_bytes(), Some("prompt=q,completion=a,input=none"))?;
-    assert_eq!(found, [Example::new("a?", "b")]);
-    let found = files.read("b.jsonl", row.as_bytes(), Some("instruction=q,output=a"))?;
-    assert_eq!(found, [Example::new("a?\nc", "b")]);
-    let found = files.read("b.jsonl", row.as_bytes(), Some("prompt=q,completion=a"))?;
-    assert_eq!(found, [Example::new("a?", "b")]);
+    let examples =
+        files.read("b.jsonl", row.as_bytes(), Some("prompt=q,completion=a,input=none"))?;
+    assert_eq!(examples, [Example::new("a?", "b")]);
+    let examples = files.read("b.jsonl", row.as_bytes(), Some("instruction=q,output=a"))?;
+    assert_eq!(examples, [Example::new("a?\nc", "b")]);
+    let examples = files.read("b.jsonl", row.as_bytes(), Some("prompt=q,completion=a"))?;
+    assert_eq!(examples, [Example::new("a?", "b")]);
     let row = r#"{"q": "a?", "a": "b", "about": null}"#;
-    let found = files.read("b.jsonl", row.as_bytes(), Some("prompt=q,completion=a,input=about"))?;
-    assert_eq!(found, [Example::new("a?", "b")]);
+    let examples =
+        files.read("b.jsonl", row.as_bytes(), Some("prompt=q,completion=a,input=about"))?;
+    assert_eq!(examples, [Example::new("a?", "b")]);
     for text in [rows[1].to_string(), format!("[{}]", rows[1])] {
-        let marked = format!("\u{feff}{text}");
+        let with_bom = format!("\u{feff}{text}");
         assert_eq!(
-            files.read("marked.json", marked.as_bytes(), None)?,
-            std::slice::from_ref(&wanted)
+            files.read("bom.json", with_bom.as_bytes(), None)?,
+            std::slice::from_ref(&expected)
         );
     }
     Ok(())
 }
 
 #[test]
-fn a_bad_row_is_named_by_file_and_line() {
+fn invalid_rows_are_reported_with_file_and_line() {
     let files = Files::new();
     let good = r#"{"prompt": "a", "completion": "b"}"#;
-    for (bad, says) in [
+    for (bad, message) in [
         (r#"{"prompt": "a"}"#, "there is no column `completion`"),
-        (r#"{"prompt": "a", "completion": " "}"#, "the response is empty"),
+        (r#"{"prompt": "a", "completion": " "}"#, "the completion is empty"),
         (r#"{"prompt": " ", "completion": "b"}"#, "`prompt` is empty"),
-        (r#"{"prompt": 3, "completion": "b"}"#, "`prompt` holds 3 and no text"),
+        (r#"{"prompt": 3, "completion": "b"}"#, "`prompt` must be a string, but is 3"),
         (
             r#"{"prompt": "a", "completion": "b""#,
-            "no JSON: EOF while parsing an object in column 33",
+            "invalid JSON: EOF while parsing an object in column 33",
         ),
-        (r#"{"prompt": "a", "completion": b}"#, "no JSON: expected value in column 31"),
+        (r#"{"prompt": "a", "completion": b}"#, "invalid JSON: expected value in column 31"),
         ("3", "there is no column `prompt`"),
     ] {
-        files.refused(
+        files.assert_rejected(
             "rows.jsonl",
             &format!("{good}\n\n{bad}\n{good}"),
             None,
-            &format!("rows.jsonl:3: {says}"),
+            &format!("rows.jsonl:3: {message}"),
         );
     }
-    files.refused("a.jsonl", "\n", None, "a.jsonl has no rows");
-    files.refused(
+    files.assert_rejected("a.jsonl", "\n", None, "a.jsonl has no rows");
+    files.assert_rejected(
         "a.jsonl",
         good,
         Some("prompt=q,completion=completion"),
         "a.jsonl:1: there is no column `q`",
     );
-    files.refused(
+    files.assert_rejected("a.jsonl", r#"{"q": 1, "a": 2}"#, None, "unknown columns q, a: map them");
+    let message = "a.jsonl:1: there is no column `about`";
+    files.assert_rejected(
         "a.jsonl",
-        r#"{"q": 1, "a": 2}"#,
-        None,
-        "its columns are q, a: say what they hold",
+        good,
+        Some("prompt=prompt,completion=completion,input=about"),
+        message,
     );
-    let says = "a.jsonl:1: there is no column `about`";
-    files.refused("a.jsonl", good, Some("prompt=prompt,completion=completion,input=about"), says);
     let row = r#"{"instruction": "", "input": "x", "output": "y"}"#;
-    files.refused("a.jsonl", row, None, "`instruction` is empty");
-    files.refused("a.parquet", "PAR1....", None, "parquet");
+    files.assert_rejected("a.jsonl", row, None, "`instruction` is empty");
+    files.assert_rejected("a.parquet", "PAR1....", None, "parquet");
     assert!(SftSource::File("nowhere.jsonl".into()).load_all(None).is_err());
 }
 
 #[test]
-fn what_is_wrong_in_an_array_is_named_by_its_line() {
+fn errors_in_a_json_array_name_the_line() {
     let files = Files::new();
     let good = r#"{"prompt": "a", "completion": "b"}"#;
-    files.refused(
+    files.assert_rejected(
         "a.json",
         &format!("[{good},\n\n{{\"prompt\": 1}}]"),
         None,
-        "a.json:3: `prompt` holds 1",
+        "a.json:3: `prompt` must be a string",
     );
-    files.refused("a.json", &format!("[{good},\n{{\"prompt\": ]"), None, "a.json:2: no JSON");
-    files.refused(
+    files.assert_rejected(
+        "a.json",
+        &format!("[{good},\n{{\"prompt\": ]"),
+        None,
+        "a.json:2: invalid JSON",
+    );
+    files.assert_rejected(
         "a.json",
         &format!("[{good},\n{{\n\n\"prompt\": ]}}]"),
         None,
-        "a.json:4: no JSON",
+        "a.json:4: invalid JSON",
     );
-    files.refused("a.json", &format!("[{good}\n{good}]"), None, "a.json:1: expected a comma");
-    files.refused("a.json", &format!("[{good},\n"), None, "a.json:2: the array does not end");
-    files.refused("a.json", "[]", None, "a.json has no rows");
+    files.assert_rejected(
+        "a.json",
+        &format!("[{good}\n{good}]"),
+        None,
+        "a.json:1: expected a comma",
+    );
+    files.assert_rejected(
+        "a.json",
+        &format!("[{good},\n"),
+        None,
+        "a.json:2: the array does not end",
+    );
+    files.assert_rejected("a.json", "[]", None, "a.json has no rows");
 }
 
 #[test]
-fn a_conversation_goes_from_a_user_to_the_assistant_or_is_refused() {
+fn conversations_must_end_with_a_user_and_an_assistant_message() {
     let files = Files::new();
     let chat = |messages: &str| format!("{{\"messages\": {messages}}}");
-    files.refused("a.jsonl", &chat("[]"), None, "`messages` is empty");
-    files.refused("a.jsonl", &chat("3"), None, "holds no list");
+    files.assert_rejected("a.jsonl", &chat("[]"), None, "`messages` is empty");
+    files.assert_rejected("a.jsonl", &chat("3"), None, "must be a list");
     let user = r#"{"role": "user", "content": "a"}"#;
-    files.refused("a.jsonl", &chat(&format!("[{user}]")), None, "the last message is the user's");
+    files.assert_rejected(
+        "a.jsonl",
+        &chat(&format!("[{user}]")),
+        None,
+        "the last message has the role user",
+    );
     let one = |role: &str| format!("{{\"role\": \"{role}\", \"content\": \"a\"}}");
     let [system, assistant, robot] = ["system", "assistant", "robot"].map(one);
     let rows = chat(&format!("[{robot}, {user}, {assistant}]"));
-    files.refused("a.jsonl", &rows, None, "a.jsonl:1: `robot` is no role");
-    let says = "before the last message speaks the system";
-    files.refused("a.jsonl", &chat(&format!("[{system}, {assistant}]")), None, says);
-    let says = "nothing is said before the assistant speaks";
-    files.refused("a.jsonl", &chat(r#"[{"role": "assistant", "content": "a"}]"#), None, says);
+    files.assert_rejected("a.jsonl", &rows, None, "a.jsonl:1: unknown role `robot`");
+    let message = "the message before the last one has the role system";
+    files.assert_rejected("a.jsonl", &chat(&format!("[{system}, {assistant}]")), None, message);
+    let message = "there is no message before the assistant's";
+    files.assert_rejected(
+        "a.jsonl",
+        &chat(r#"[{"role": "assistant", "content": "a"}]"#),
+        None,
+        message,
+    );
 }
 
 #[test]
-fn a_column_map_is_whole_or_refused() {
-    for (map, says) in [
+fn invalid_column_maps_are_rejected() {
+    for (map, message) in [
         ("prompt", "expected WHAT=COLUMN"),
         ("prompt=a", "both the prompt and the completion"),
-        ("question=a,answer=b", "--columns knows no `question`"),
-        ("prompt=a,instruction=c,output=b", "`instruction` is said twice"),
-        ("messages=a,output=b", "nothing else is named"),
+        ("question=a,answer=b", "unknown field `question`"),
+        ("prompt=a,instruction=c,output=b", "`instruction` is given twice"),
+        ("messages=a,output=b", "the only field"),
     ] {
         let error = ExampleColumns::parse(map).expect_err(map).to_string();
-        assert!(error.contains(says), "{error}");
+        assert!(error.contains(message), "{error}");
     }
 }
 
 #[test]
-fn the_built_in_instructions_split_without_an_overlap() -> Result<()> {
+fn the_everyday_splits_do_not_overlap() -> Result<()> {
     let all = SftSource::Everyday.load_all(None)?;
     assert_eq!(all.len(), 70);
-    let demos = (1, crate::arithmetic_questions::DemonstrationStyle::Clean);
-    let split = SftSource::Everyday.load_dataset(None, demos, 0.2, 4)?;
+    let demonstrations = (1, crate::arithmetic_questions::DemonstrationStyle::Clean);
+    let split = SftSource::Everyday.load_dataset(None, demonstrations, 0.2, 4)?;
     assert_eq!((split.train.len(), split.validation.len()), (56, 14));
     assert!(split.validation.iter().all(|example| !split.train.contains(example)));
     Ok(())
 }
 
 #[test]
-fn a_real_file_of_instructions_is_read() -> Result<()> {
+fn a_real_instruction_file_is_read() -> Result<()> {
     if let Some(path) = course_data("data/instructions.json") {
         assert_eq!(SftSource::File(path).load_all(None)?.len(), 1100);
     }

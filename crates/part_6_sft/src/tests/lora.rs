@@ -1,4 +1,4 @@
-//! LoRA: what is added, what is trained, and that the base stays whole.
+//! LoRA: the update, the trained parameters, and the unchanged base weights.
 
 use anyhow::Result;
 use candle_core::{DType, Tensor};
@@ -6,7 +6,7 @@ use modern::GptModern;
 use tensor_core::testing::{assert_close, assert_gradients_flow};
 use tensor_core::{AdamW, AdamWConfig, LoraScaling, Parameters, backward};
 
-use super::{CPU, config, model, model_of};
+use super::{CPU, config, model, model_with_dtype};
 use crate::lora::{attach, merge, unmerge};
 use crate::{LoraConfig, SftBatch, TargetModules, TokenizedExample};
 
@@ -26,8 +26,8 @@ fn build(parameters: &mut Parameters) -> Result<GptModern> {
     Ok(GptModern::new(&config(16), parameters.root())?)
 }
 
-/// Some steps of training, so that B is no longer zero.
-fn tune(parameters: &mut Parameters) -> Result<()> {
+/// Trains a few steps, so that B is not zero.
+fn train_briefly(parameters: &mut Parameters) -> Result<()> {
     let model = build(parameters)?;
     let mut optimizer = AdamW::new(parameters, AdamWConfig::default())?;
     for _ in 0..5 {
@@ -41,7 +41,7 @@ fn values(parameters: &Parameters) -> Result<Vec<Vec<f32>>> {
 }
 
 #[test]
-fn a_fresh_adapter_changes_not_one_bit() -> Result<()> {
+fn fresh_adapters_leave_the_logits_unchanged_bit_for_bit() -> Result<()> {
     let (base, mut parameters) = model(&config(16), 5)?;
     let before = base.forward(&ids()?)?.to_vec3::<f32>()?;
     attach(&mut parameters, &lora(4), 1)?;
@@ -50,7 +50,7 @@ fn a_fresh_adapter_changes_not_one_bit() -> Result<()> {
 }
 
 #[test]
-fn a_is_random_and_b_is_zero_and_after_a_step_both_learn() -> Result<()> {
+fn a_is_random_b_is_zero_and_both_get_gradients_after_a_step() -> Result<()> {
     let (_, mut parameters) = model(&config(16), 5)?;
     attach(&mut parameters, &lora(4), 1)?;
     let zero = |p: &tensor_core::Parameter| -> Result<bool> {
@@ -62,48 +62,48 @@ fn a_is_random_and_b_is_zero_and_after_a_step_both_learn() -> Result<()> {
         assert_eq!(zero(parameter)?, up, "{}", parameter.name);
     }
     assert_eq!(parameters.trainable().count(), 2 * 7 * 2, "seven layers in each of two blocks");
-    tune(&mut parameters)?;
+    train_briefly(&mut parameters)?;
     let model = build(&mut parameters)?;
     let grads = backward(&batch()?.loss(&model)?)?;
-    assert_gradients_flow(&parameters, &grads)?; // frozen ones have none
+    assert_gradients_flow(&parameters, &grads)?; // and none reach frozen weights
     Ok(())
 }
 
 #[test]
-fn the_optimizer_holds_adapters_alone_and_the_base_stays_as_it_was() -> Result<()> {
+fn only_adapters_are_optimized_and_the_base_stays_unchanged() -> Result<()> {
     let (_, mut parameters) = model(&config(16), 5)?;
     let before = values(&parameters)?;
     attach(&mut parameters, &lora(4), 1)?;
-    let held = AdamW::new(&parameters, AdamWConfig::default())?.state_dict()?;
-    assert!(held.keys().all(|name| name.contains("lora_")));
-    assert_eq!(held.len(), 3 * 28);
-    tune(&mut parameters)?;
+    let optimizer_state = AdamW::new(&parameters, AdamWConfig::default())?.state_dict()?;
+    assert!(optimizer_state.keys().all(|name| name.contains("lora_")));
+    assert_eq!(optimizer_state.len(), 3 * 28);
+    train_briefly(&mut parameters)?;
     assert_eq!(values(&parameters)?[..before.len()], before);
     Ok(())
 }
 
 #[test]
-fn without_adapters_the_same_memory_is_the_base_model() -> Result<()> {
+fn the_model_without_adapters_is_the_base_model() -> Result<()> {
     let (base, mut parameters) = model(&config(16), 5)?;
     let before = base.forward(&ids()?)?.to_vec3::<f32>()?;
     let count = parameters.n_parameters();
     attach(&mut parameters, &lora(4), 1)?;
-    tune(&mut parameters)?;
-    let tuned = build(&mut parameters)?.forward(&ids()?)?.to_vec3::<f32>()?;
-    assert_ne!(tuned, before);
+    train_briefly(&mut parameters)?;
+    let finetuned = build(&mut parameters)?.forward(&ids()?)?.to_vec3::<f32>()?;
+    assert_ne!(finetuned, before);
     let mut without = parameters.for_inference().without_adapters();
     assert_eq!(build(&mut without)?.forward(&ids()?)?.to_vec3::<f32>()?, before);
     assert_eq!(without.n_parameters(), count);
-    let mut twin = parameters.for_inference();
-    let twin = build(&mut twin)?.forward(&ids()?)?;
-    assert_eq!(twin.to_vec3::<f32>()?, tuned, "an inference twin keeps its adapters");
-    assert!(!twin.track_op());
+    let mut inference = parameters.for_inference();
+    let inference = build(&mut inference)?.forward(&ids()?)?;
+    assert_eq!(inference.to_vec3::<f32>()?, finetuned, "inference parameters keep the adapters");
+    assert!(!inference.track_op());
     Ok(())
 }
 
 #[test]
-fn the_correction_is_alpha_over_rank_times_b_a() -> Result<()> {
-    // One layer by hand: x W' + s (x A') B' in f64.
+fn the_update_is_alpha_over_rank_times_b_a() -> Result<()> {
+    // One layer computed by hand in f64: x Wᵀ + s (x Aᵀ) Bᵀ.
     let mut parameters = Parameters::seeded(1, DType::F64, &CPU);
     let init = tensor_core::Init::Normal { std: 0.5 };
     let bias = tensor_core::Bias::Yes;
@@ -120,62 +120,62 @@ fn the_correction_is_alpha_over_rank_times_b_a() -> Result<()> {
         LoraScaling { scale: config.scale(), dropout: 0. },
     )?;
     let x = Tensor::new(&[[1f64, 2., 3.], [-1., 0., 2.]], &CPU)?;
-    let change = (up.matmul(&down)? * 1.5)?; // (out, in)
-    let wanted = (plain.forward(&x)? + x.matmul(&change.t()?)?)?;
-    assert_close(&layer(&mut parameters)?.forward(&x)?, &wanted, 1e-12)?;
+    let update = (up.matmul(&down)? * 1.5)?; // (out, in)
+    let expected = (plain.forward(&x)? + x.matmul(&update.t()?)?)?;
+    assert_close(&layer(&mut parameters)?.forward(&x)?, &expected, 1e-12)?;
     Ok(())
 }
 
 #[test]
-fn merged_equals_unmerged_and_unmerging_gives_the_base_back() -> Result<()> {
-    // In f64: the logits reach 20, where f32 rounds by 1e-5 what cancels to nearly nothing.
-    let (base, mut parameters) = model_of(DType::F64, &config(16), 5)?;
+fn merging_keeps_the_output_and_unmerging_restores_the_base() -> Result<()> {
+    // In f64: the logits reach 20, and the sums that give them cancel, so f32 would be off by 1e-5.
+    let (base, mut parameters) = model_with_dtype(DType::F64, &config(16), 5)?;
     let before = base.forward(&ids()?)?;
     let before = before.detach();
     attach(&mut parameters, &lora(4), 1)?;
-    tune(&mut parameters)?;
-    let tuned = build(&mut parameters)?.forward(&ids()?)?;
+    train_briefly(&mut parameters)?;
+    let finetuned = build(&mut parameters)?.forward(&ids()?)?;
     merge(&parameters)?;
     let mut merged = parameters.without_adapters();
-    assert_close(&build(&mut merged)?.forward(&ids()?)?, &tuned, 1e-10)?;
+    assert_close(&build(&mut merged)?.forward(&ids()?)?, &finetuned, 1e-10)?;
     unmerge(&parameters)?;
     assert_close(&build(&mut merged)?.forward(&ids()?)?, &before, 1e-10)?;
-    assert_close(&build(&mut parameters)?.forward(&ids()?)?, &tuned, 1e-10)?;
+    assert_close(&build(&mut parameters)?.forward(&ids()?)?, &finetuned, 1e-10)?;
     Ok(())
 }
 
 #[test]
-fn names_choose_the_layers() -> Result<()> {
-    let chosen = |names: &[&str]| {
+fn target_modules_select_layers_by_the_end_of_their_name() -> Result<()> {
+    let selected = |names: &[&str]| {
         let (_, mut parameters) = model(&config(16), 5)?;
         let layers = TargetModules::Named(names.iter().map(ToString::to_string).collect());
         attach(&mut parameters, &LoraConfig { target_modules: layers, ..lora(2) }, 1)?;
         anyhow::Ok(parameters.adapters().keys().cloned().collect::<Vec<_>>())
     };
     assert_eq!(
-        chosen(&["q_proj"])?,
+        selected(&["q_proj"])?,
         ["model.layers.0.self_attn.q_proj", "model.layers.1.self_attn.q_proj"]
     );
-    assert_eq!(chosen(&["1.mlp.up_proj"])?, ["model.layers.1.mlp.up_proj"]);
-    let error = chosen(&["q_proj", "proj"]).expect_err("no layer is called that").to_string();
+    assert_eq!(selected(&["1.mlp.up_proj"])?, ["model.layers.1.mlp.up_proj"]);
+    let error = selected(&["q_proj", "proj"]).expect_err("no layer is called that").to_string();
     assert!(error.contains("no linear layer is called `proj`"), "{error}");
     assert!(
         error.contains("q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj"),
         "{error}"
     );
-    assert!(chosen(&["embed_tokens"]).is_err(), "a table is no linear layer");
+    assert!(selected(&["embed_tokens"]).is_err(), "an embedding is not a linear layer");
     Ok(())
 }
 
 #[test]
-fn a_second_adapter_and_wrong_shapes_are_refused() -> Result<()> {
+fn a_second_adapter_and_wrong_shapes_are_rejected() -> Result<()> {
     let (_, mut parameters) = model(&config(16), 5)?;
     attach(&mut parameters, &lora(2), 1)?;
     assert!(attach(&mut parameters, &lora(2), 1).is_err());
     let (_, mut parameters) = model(&config(16), 5)?;
     let [down, up] = [(2, 16), (8, 2)].map(|shape| Tensor::zeros(shape, DType::F32, &CPU));
-    let adapting = LoraScaling { scale: 1., dropout: 0. };
-    let error = parameters.add_adapter("model.layers.0.mlp.up_proj", [&down?, &up?], adapting);
+    let scaling = LoraScaling { scale: 1., dropout: 0. };
+    let error = parameters.add_adapter("model.layers.0.mlp.up_proj", [&down?, &up?], scaling);
     assert!(error.expect_err("8 rows").to_string().contains("lora_B.weight has shape [8, 2]"));
     assert!(parameters.adapters().is_empty(), "nothing was changed");
     assert!(parameters.trainable().all(|p| !p.name.contains("lora")));
@@ -183,25 +183,25 @@ fn a_second_adapter_and_wrong_shapes_are_refused() -> Result<()> {
 }
 
 #[test]
-fn dropout_before_an_adapter_is_for_training_alone() -> Result<()> {
+fn lora_dropout_is_active_in_training_only() -> Result<()> {
     let (_, mut parameters) = model(&config(16), 5)?;
     attach(&mut parameters, &LoraConfig { dropout: 0.5, ..lora(4) }, 1)?;
-    tune(&mut parameters)?;
+    train_briefly(&mut parameters)?;
     let model = build(&mut parameters)?;
-    let of = |model: &GptModern| anyhow::Ok(model.forward(&ids()?)?.to_vec3::<f32>()?);
-    assert_ne!(of(&model)?, of(&model)?);
-    let mut twin = parameters.for_inference();
-    let twin = build(&mut twin)?;
-    assert_eq!(of(&twin)?, of(&twin)?);
+    let logits = |model: &GptModern| anyhow::Ok(model.forward(&ids()?)?.to_vec3::<f32>()?);
+    assert_ne!(logits(&model)?, logits(&model)?);
+    let mut inference = parameters.for_inference();
+    let inference = build(&mut inference)?;
+    assert_eq!(logits(&inference)?, logits(&inference)?);
     Ok(())
 }
 
 #[test]
-fn a_rank_above_what_the_layers_have_is_refused_before_memory_is_asked_for() -> Result<()> {
+fn a_rank_above_that_of_the_layers_is_rejected_before_allocation() -> Result<()> {
     for rank in [17, 100_000_000, 100_000_000_000_000_000] {
         let (_, mut parameters) = model(&config(16), 5)?;
         let error = attach(&mut parameters, &lora(rank), 1).expect_err("no such rank").to_string();
-        assert!(error.contains("of rank 16, the most"), "{error}");
+        assert!(error.contains("at most rank 16"), "{error}");
         assert!(parameters.trainable().count() > 0, "nothing was frozen");
     }
     let (_, mut parameters) = model(&config(16), 5)?;
@@ -209,8 +209,8 @@ fn a_rank_above_what_the_layers_have_is_refused_before_memory_is_asked_for() -> 
 }
 
 #[test]
-fn weights_of_16_bits_are_merged_in_32() -> Result<()> {
-    // -1 + (1 + 2^-8): in bf16 the sum in brackets would be 1.
+fn sixteen_bit_weights_are_merged_in_f32() -> Result<()> {
+    // −1 + (1 + 2⁻⁸): in bf16 the sum in parentheses would round to 1.
     let mut parameters = Parameters::seeded(1, DType::BF16, &CPU);
     let init = tensor_core::Init::Normal { std: 0.5 };
     tensor_core::Linear::new(parameters.root().at("mine"), 1, 1, tensor_core::Bias::No, init)?;

@@ -1,4 +1,4 @@
-//! Adapters as files: what peft computes and saves is what we do, and what cannot be the same is refused.
+//! Adapter files: agreement with peft in both directions, and rejection of unsupported settings.
 
 use std::path::{Path, PathBuf};
 
@@ -22,7 +22,7 @@ fn base_folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../part_3_modern/tests/golden/llama")
 }
 
-/// The small random Llama, opened for training.
+/// Small random Llama, opened for training.
 fn base() -> Result<(GptModern, Parameters)> {
     modern::model_folder::open(&base_folder(), candle_core::DType::F32, &CPU)
 }
@@ -37,7 +37,7 @@ fn examples(golden: &Value) -> Vec<TokenizedExample> {
 }
 
 #[test]
-fn the_masked_loss_and_the_adapted_model_are_those_of_transformers_and_peft() -> Result<()> {
+fn masked_loss_and_adapted_model_match_transformers_and_peft() -> Result<()> {
     let golden_file = json_file::read(&golden("lora/golden.json"))?;
     let examples = examples(&golden_file);
     let (model, mut parameters) = base()?;
@@ -69,14 +69,15 @@ fn the_masked_loss_and_the_adapted_model_are_those_of_transformers_and_peft() ->
 }
 
 #[test]
-fn what_is_saved_opens_as_it_was() -> Result<()> {
+fn saved_adapters_open_unchanged() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let ids = Tensor::new(&[[1u32, 9, 3, 4, 7]], &CPU)?;
-    for layers in
+    for target_modules in
         [TargetModules::All, TargetModules::Named(vec!["q_proj".into(), "mlp.up_proj".into()])]
     {
         let (_, mut parameters) = model(&config(16), 5)?;
-        let lora = LoraConfig { rank: 3, alpha: 5., dropout: 0.1, target_modules: layers.clone() };
+        let lora =
+            LoraConfig { rank: 3, alpha: 5., dropout: 0.1, target_modules: target_modules.clone() };
         attach(&mut parameters, &lora, 1)?;
         for parameter in parameters.trainable() {
             let noise = tensor_core::Rng::new(9).normal_tensor(
@@ -91,18 +92,18 @@ fn what_is_saved_opens_as_it_was() -> Result<()> {
         let (_, mut again) = model(&config(16), 5)?;
         let opened = peft_folder::open(folder.path(), &mut again)?;
         assert_eq!((opened.rank, opened.alpha, opened.dropout), (3, 5., 0.1));
-        let of = |parameters: &Parameters| -> Result<Vec<Vec<Vec<f32>>>> {
+        let logits = |parameters: &Parameters| -> Result<Vec<Vec<Vec<f32>>>> {
             let model = GptModern::new(&config(16), parameters.for_inference().root())?;
             Ok(model.forward(&ids)?.to_vec3()?)
         };
-        assert_eq!(of(&again)?, of(&parameters)?);
+        assert_eq!(logits(&again)?, logits(&parameters)?);
         assert_eq!(again.adapters().len(), parameters.adapters().len());
     }
     Ok(())
 }
 
 #[test]
-fn peft_opens_what_we_save() -> Result<()> {
+fn peft_opens_our_adapters() -> Result<()> {
     let (opened, mut parameters) = base()?;
     let config = *opened.config();
     let lora = LoraConfig { rank: 4, alpha: 6., dropout: 0., target_modules: TargetModules::All };
@@ -130,12 +131,12 @@ fn peft_opens_what_we_save() -> Result<()> {
 }
 
 #[test]
-fn an_adapter_of_another_model_is_refused_with_names_and_shapes() -> Result<()> {
-    let (_, mut parameters) = model(&config(16), 5)?; // as many layers, other widths
+fn adapters_of_another_model_are_rejected_with_names_and_shapes() -> Result<()> {
+    let (_, mut parameters) = model(&config(16), 5)?; // the same number of layers, other widths
     let error = peft_folder::open(&golden("lora"), &mut parameters).expect_err("another model");
     let text = format!("{error:#}");
-    assert!(text.contains("is no adapter for this model"), "{text}");
-    assert!(text.contains("v_proj.lora_B is [8, 3] and would have to be [16, 3]"), "{text}");
+    assert!(text.contains("is not an adapter of this model"), "{text}");
+    assert!(text.contains("v_proj.lora_B has shape [8, 3], expected [16, 3]"), "{text}");
     assert!(!text.contains('\n'));
     assert!(parameters.adapters().is_empty() && parameters.trainable().count() > 0, "unchanged");
     let one_layer = modern::ModelConfig { n_layer: 1, ..*base()?.0.config() };
@@ -143,14 +144,14 @@ fn an_adapter_of_another_model_is_refused_with_names_and_shapes() -> Result<()> 
     GptModern::new(&one_layer, fewer.root())?;
     let error = peft_folder::open(&golden("lora"), &mut fewer).expect_err("a layer is missing");
     assert!(
-        format!("{error:#}").contains("no place for base_model.model.model.layers.1."),
+        format!("{error:#}").contains("no layer for base_model.model.model.layers.1."),
         "{error:#}"
     );
     Ok(())
 }
 
 #[test]
-fn what_peft_can_and_we_cannot_is_refused_by_name() -> Result<()> {
+fn unsupported_peft_settings_are_rejected_by_name() -> Result<()> {
     let plain = json_file::read(&golden("lora/adapter_config.json"))?;
     for (key, value) in [
         ("peft_type", json!("IA3")),
@@ -160,7 +161,7 @@ fn what_peft_can_and_we_cannot_is_refused_by_name() -> Result<()> {
         ("rank_pattern", json!({"q_proj": 2})),
         ("modules_to_save", json!(["lm_head"])),
         ("target_modules", json!(".*q_proj")),
-        ("target_modules", json!("q_proj")), // a pattern of the whole name, which fits none
+        ("target_modules", json!("q_proj")), // a regex of the whole name, which matches no layer
         ("alpha_pattern", json!({"q_proj": 2})),
         ("layers_to_transform", json!([1])),
         ("fan_in_fan_out", json!(true)),
@@ -188,7 +189,7 @@ fn what_peft_can_and_we_cannot_is_refused_by_name() -> Result<()> {
 }
 
 #[test]
-fn beginnings_that_leave_the_base_alone_are_read() -> Result<()> {
+fn initializations_that_keep_the_base_weights_are_accepted() -> Result<()> {
     let plain = json_file::read(&golden("lora/adapter_config.json"))?;
     for value in [json!(true), json!(false), json!("gaussian"), Value::Null] {
         let folder = tempfile::tempdir()?;
@@ -203,7 +204,7 @@ fn beginnings_that_leave_the_base_alone_are_read() -> Result<()> {
 }
 
 #[test]
-fn an_adapter_works_on_quantized_weights_that_stay_as_they_are() -> Result<()> {
+fn adapters_attach_to_quantized_weights_but_do_not_merge() -> Result<()> {
     let Some(path) = tensor_core::testing::course_data("models/SmolLM2-135M-Instruct.Q4_1.gguf")
     else {
         return Ok(());
@@ -213,6 +214,7 @@ fn an_adapter_works_on_quantized_weights_that_stay_as_they_are() -> Result<()> {
     let lora = LoraConfig { rank: 1, alpha: 1., dropout: 0., target_modules: TargetModules::All };
     attach(&mut parameters, &lora, 1)?;
     assert_eq!(parameters.adapters().len(), 7 * 30);
-    assert!(crate::lora::merge(&parameters).expect_err("blocks").to_string().contains("in blocks"));
+    let error = crate::lora::merge(&parameters).expect_err("quantized weights").to_string();
+    assert!(error.contains("is quantized"), "{error}");
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! The loop: ragged parts make up their whole, interrupted runs arrive where uninterrupted ones do, and a model learns to
-//! answer and to stop.
+//! Training loop: gradient accumulation is exact, resumed runs equal uninterrupted ones, and a
+//! model learns to answer and to stop.
 
 mod kept;
 
@@ -15,7 +15,7 @@ use tensor_core::testing::assert_close;
 use tensor_core::{AdamWConfig, Parameters, Rng};
 use tiny_gpt::Interrupt;
 
-use super::{CPU, checkpoint, config, speech};
+use super::{CPU, chat_tokenizer, checkpoint, config};
 use crate::evaluation::GenerationEvalConfig;
 use crate::lora::attach;
 use crate::{
@@ -58,22 +58,23 @@ fn log() -> Result<SftLog> {
 }
 
 #[test]
-fn ragged_examples_one_by_one_give_the_gradient_of_the_batch() -> Result<()> {
+fn accumulated_single_examples_give_the_gradient_of_the_batch() -> Result<()> {
     let mut parameters = Parameters::seeded(3, DType::F32, &CPU);
     let model = GptModern::new(&config(16), parameters.root())?;
     let loss_of = |batch: &SftBatch| Ok(batch.loss(&model)?);
-    let of = |batches: &[SftBatch]| {
+    let gradients = |batches: &[SftBatch]| {
         let counts: Vec<usize> = batches.iter().map(SftBatch::n_targets).collect();
         gradients_of_mean_loss(&parameters, batches, &counts, 1., loss_of)
     };
     let examples = examples(7);
-    let (loss, whole) = of(&[SftBatch::padded(&examples, &CPU)?])?;
-    let ones = examples.iter().map(|one| SftBatch::padded(std::slice::from_ref(one), &CPU));
-    let (again, parts) = of(&ones.collect::<candle_core::Result<Vec<_>>>()?)?;
+    let (loss, whole) = gradients(&[SftBatch::padded(&examples, &CPU)?])?;
+    let singles =
+        examples.iter().map(|example| SftBatch::padded(std::slice::from_ref(example), &CPU));
+    let (again, parts) = gradients(&singles.collect::<candle_core::Result<Vec<_>>>()?)?;
     assert!((loss - again).abs() < 1e-5, "{loss} {again}");
     for parameter in parameters.iter() {
         let [a, b] =
-            [&whole, &parts].map(|grads| grads.get(parameter.var.as_tensor()).expect("one"));
+            [&whole, &parts].map(|grads| grads.get(parameter.var.as_tensor()).expect("a gradient"));
         assert_close(a, b, 1e-4)?;
     }
     Ok(())
@@ -83,11 +84,11 @@ fn adapters() -> LoraConfig {
     LoraConfig { rank: 2, alpha: 4., dropout: 0.1, target_modules: TargetModules::All }
 }
 
-fn tuning(lora: bool) -> Result<TrainState> {
-    tuned_by(AdamWConfig::default(), lora)
+fn train_state(lora: bool) -> Result<TrainState> {
+    train_state_with(AdamWConfig::default(), lora)
 }
 
-fn tuned_by(optimizer: AdamWConfig, lora: bool) -> Result<TrainState> {
+fn train_state_with(optimizer: AdamWConfig, lora: bool) -> Result<TrainState> {
     let mut parameters = Parameters::seeded(3, DType::F32, &CPU);
     GptModern::new(&config(16), parameters.root())?;
     if lora {
@@ -96,86 +97,96 @@ fn tuned_by(optimizer: AdamWConfig, lora: bool) -> Result<TrainState> {
     TrainState::new(config(16), parameters, optimizer)
 }
 
-fn bits(tuning: &TrainState) -> Result<Vec<Vec<f32>>> {
-    tuning.parameters.iter().map(|p| Ok(p.var.flatten_all()?.to_vec1()?)).collect()
+fn weights(train_state: &TrainState) -> Result<Vec<Vec<f32>>> {
+    train_state.parameters.iter().map(|p| Ok(p.var.flatten_all()?.to_vec1()?)).collect()
 }
 
 #[test]
-fn a_run_in_pieces_arrives_where_a_run_in_one_does_bit_for_bit() -> Result<()> {
+fn resuming_gives_the_same_weights_bit_for_bit() -> Result<()> {
     let examples = examples(19);
-    let speech = speech(ChatFormat::Plain)?;
+    let chat_tokenizer = chat_tokenizer(ChatFormat::Plain)?;
     for lora in [false, true] {
-        let mut whole = tuning(lora)?;
+        let mut whole = train_state(lora)?;
         train(&mut whole, &examples, &train_config(7), None, &RunOutputs::default(), &mut log()?)?;
 
         let folder = tempfile::tempdir()?;
         let checkpoints = Checkpoints::new(folder.path().join("checkpoints"), NonZeroUsize::MIN);
-        let ends = modern::model_folder::SpecialTokenIds::default();
-        let keeper =
-            ModelSaver { chat_tokenizer: &speech, special_ids: &ends, sampler: None, lora: None };
+        let special_ids = modern::model_folder::SpecialTokenIds::default();
+        let model_saver = ModelSaver {
+            chat_tokenizer: &chat_tokenizer,
+            special_ids: &special_ids,
+            sampler: None,
+            lora: None,
+        };
         for stop_after in [2, 3, 6, 7] {
-            let mut piece = tuning(lora)?;
+            let mut resumed = train_state(lora)?;
             if let Some((_, path)) = checkpoints.latest()? {
-                assert!(piece.restore(&path, "other data").is_err());
-                piece.restore(&path, "these")?;
+                assert!(resumed.restore(&path, "other data").is_err());
+                resumed.restore(&path, "these")?;
             }
-            let place = RunDestination::new(folder.path(), &keeper, "these");
+            let destination = RunDestination::new(folder.path(), &model_saver, "these");
             let (interrupt, stop_after) = (Interrupt::default(), Some(stop_after));
-            let outputs = RunOutputs { destination: Some(place), interrupt, stop_after };
-            train(&mut piece, &examples, &train_config(7), None, &outputs, &mut log()?)?;
+            let outputs = RunOutputs { destination: Some(destination), interrupt, stop_after };
+            train(&mut resumed, &examples, &train_config(7), None, &outputs, &mut log()?)?;
             if stop_after == Some(7) {
-                assert_eq!(bits(&piece)?, bits(&whole)?, "lora {lora}");
+                assert_eq!(weights(&resumed)?, weights(&whole)?, "lora {lora}");
             }
         }
-        let (_, path) = checkpoints.latest()?.expect("one");
-        assert!(tuning(!lora)?.restore(&path, "these").is_err(), "another kind of run");
+        let (_, path) = checkpoints.latest()?.expect("a checkpoint");
+        assert!(train_state(!lora)?.restore(&path, "these").is_err(), "another kind of run");
     }
     Ok(())
 }
 
 #[test]
-fn a_model_learns_to_answer_and_to_stop_and_the_run_ends_when_it_does() -> Result<()> {
+fn a_model_learns_to_answer_and_stop_and_the_run_ends_at_its_target() -> Result<()> {
     let checkpoint = checkpoint(1)?;
-    let speech = speech(ChatFormat::Plain)?;
+    let chat_tokenizer = chat_tokenizer(ChatFormat::Plain)?;
     let examples: Vec<Example> =
         ["12", "7", "all", "the"].map(|word| Example::new(format!("What is {word}?"), word)).into();
-    let tokens = tokenize(&examples, &speech, 64)?.examples;
+    let tokens = tokenize(&examples, &chat_tokenizer, 64)?.examples;
     let mut parameters = Parameters::seeded(1, DType::F32, &CPU);
     GptModern::new(checkpoint.model.config(), parameters.root())?;
-    let mut tuning =
+    let mut train_state =
         TrainState::new(*checkpoint.model.config(), parameters, AdamWConfig::default())?;
-    let extent = GenerationEvalConfig { batch_size: 4, max_new_tokens: 6 };
-    let exam = SftValidator {
+    let eval_config = GenerationEvalConfig { batch_size: 4, max_new_tokens: 6 };
+    let validator = SftValidator {
         examples: &examples,
-        chat_tokenizer: &speech,
-        eval_config: extent,
+        chat_tokenizer: &chat_tokenizer,
+        eval_config,
         interval: 10,
         target_exact_match: Some(1.),
     };
     let config = train_config(400);
     train(
-        &mut tuning,
+        &mut train_state,
         &tokens,
         &config,
-        Some(&exam),
+        Some(&validator),
         &RunOutputs::default(),
         &mut SftLog::new(400, 2, 0, 10)?,
     )?;
-    assert!(tuning.progress.target_reached && tuning.progress.step < 400, "{:?}", tuning.progress);
-    let twin = GptModern::new(&tuning.config, tuning.parameters.for_inference().root())?;
-    let (found, answers) = evaluate(&twin, &examples, &speech, extent)?;
-    assert_eq!((found.exact_match, found.eos_rate), (1., 1.), "{answers:?}");
+    assert!(
+        train_state.progress.target_reached && train_state.progress.step < 400,
+        "{:?}",
+        train_state.progress
+    );
+    let inference_model =
+        GptModern::new(&train_state.config, train_state.parameters.for_inference().root())?;
+    let (metrics, completions) =
+        evaluate(&inference_model, &examples, &chat_tokenizer, eval_config)?;
+    assert_eq!((metrics.exact_match, metrics.eos_rate), (1., 1.), "{completions:?}");
     Ok(())
 }
 
 #[test]
-fn packed_rows_train_the_same_model_as_padded_ones() -> Result<()> {
+fn packed_and_padded_training_give_the_same_weights() -> Result<()> {
     let examples = examples(16);
-    let mut runs = [BatchLayout::Padded, BatchLayout::Packed(16)].map(|rows| {
-        let mut tuning = tuning(false)?;
-        let config = TrainConfig { batch_layout: rows, ..train_config(3) };
-        train(&mut tuning, &examples, &config, None, &RunOutputs::default(), &mut log()?)?;
-        bits(&tuning)
+    let mut runs = [BatchLayout::Padded, BatchLayout::Packed(16)].map(|batch_layout| {
+        let mut train_state = train_state(false)?;
+        let config = TrainConfig { batch_layout, ..train_config(3) };
+        train(&mut train_state, &examples, &config, None, &RunOutputs::default(), &mut log()?)?;
+        weights(&train_state)
     });
     let [a, b] = &mut runs;
     let (a, b) = (a.as_ref().expect("a run"), b.as_ref().expect("a run"));
@@ -186,63 +197,59 @@ fn packed_rows_train_the_same_model_as_padded_ones() -> Result<()> {
 }
 
 #[test]
-fn four_examples_one_by_one_train_the_model_that_four_at_a_time_do() -> Result<()> {
-    // Ragged, so that a mean of means would be another loss; by length, so that both take the same ones in the same order.
-    let optimizer = AdamWConfig { eps: 1., ..AdamWConfig::default() }; // steps as long as gradients
-    let of = |batch_size, accumulate| {
-        let mut tuning = tuned_by(optimizer, false)?;
+fn gradient_accumulation_gives_the_weights_of_a_larger_batch() -> Result<()> {
+    // The lengths differ, so that a mean of means would be another loss. The order is by length, so
+    // that both runs use the same examples in the same order. With a large ε, a step is
+    // proportional to the gradient.
+    let optimizer = AdamWConfig { eps: 1., ..AdamWConfig::default() };
+    let weights_after = |batch_size, grad_accum_steps| {
+        let mut train_state = train_state_with(optimizer, false)?;
         let config = train_config(2);
         let schedule = LrSchedule { peak_lr: 0.1, min_lr: 0.1, ..config.schedule };
         let curriculum = Curriculum::ByLength;
-        let config = TrainConfig {
-            batch_size,
-            grad_accum_steps: accumulate,
-            curriculum,
-            schedule,
-            ..config
-        };
-        train(&mut tuning, &examples(8), &config, None, &RunOutputs::default(), &mut log()?)?;
-        bits(&tuning)
+        let config = TrainConfig { batch_size, grad_accum_steps, curriculum, schedule, ..config };
+        train(&mut train_state, &examples(8), &config, None, &RunOutputs::default(), &mut log()?)?;
+        weights(&train_state)
     };
-    for (a, b) in of(4, 1)?.iter().flatten().zip(of(1, 4)?.iter().flatten()) {
+    for (a, b) in weights_after(4, 1)?.iter().flatten().zip(weights_after(1, 4)?.iter().flatten()) {
         assert!((a - b).abs() < 1e-5, "{a} {b}");
     }
     Ok(())
 }
 
 #[test]
-fn the_gradient_is_clipped_and_the_rate_is_the_schedules() -> Result<()> {
+fn gradients_are_clipped_and_the_lr_follows_the_schedule() -> Result<()> {
     let optimizer = AdamWConfig { weight_decay: 0., ..AdamWConfig::default() };
-    let after = |grad_clip, schedule, stop_after| {
-        let mut tuning = tuned_by(optimizer, false)?;
-        let config = TrainConfig { max_grad_norm: grad_clip, schedule, ..train_config(2) };
+    let after = |max_grad_norm, schedule, stop_after| {
+        let mut train_state = train_state_with(optimizer, false)?;
+        let config = TrainConfig { max_grad_norm, schedule, ..train_config(2) };
         let outputs = RunOutputs { stop_after: Some(stop_after), ..RunOutputs::default() };
-        train(&mut tuning, &examples(8), &config, None, &outputs, &mut log()?)?;
-        bits(&tuning)
+        train(&mut train_state, &examples(8), &config, None, &outputs, &mut log()?)?;
+        weights(&train_state)
     };
-    let steady = train_config(2).schedule;
-    let (before, still) = (bits(&tuning(false)?)?, after(1e-14, steady, 2)?);
+    let constant = train_config(2).schedule;
+    let (before, still) = (weights(&train_state(false)?)?, after(1e-14, constant, 2)?);
     for (a, b) in before.iter().flatten().zip(still.iter().flatten()) {
-        assert!((a - b).abs() < 1e-6, "far below Adam's epsilon, nothing moves: {a} {b}");
+        assert!((a - b).abs() < 1e-6, "far below Adam's epsilon, weights do not move: {a} {b}");
     }
-    let falling = LrSchedule { warmup_steps: 0, min_lr: 0., decay: DecayShape::Cosine, ..steady };
-    assert_eq!(falling.lr_at(2), 0.);
-    assert_ne!(after(1., falling, 1)?, before);
-    assert_eq!(after(1., falling, 2)?, after(1., falling, 1)?, "the second step has rate 0");
+    let cosine = LrSchedule { warmup_steps: 0, min_lr: 0., decay: DecayShape::Cosine, ..constant };
+    assert_eq!(cosine.lr_at(2), 0.);
+    assert_ne!(after(1., cosine, 1)?, before);
+    assert_eq!(after(1., cosine, 2)?, after(1., cosine, 1)?, "the second step has learning rate 0");
     Ok(())
 }
 
 #[test]
-fn nothing_to_learn_is_an_error() -> Result<()> {
-    let none = train(
-        &mut tuning(false)?,
+fn training_without_examples_or_trainable_weights_fails() -> Result<()> {
+    let result = train(
+        &mut train_state(false)?,
         &[],
         &train_config(3),
         None,
         &RunOutputs::default(),
         &mut log()?,
     );
-    assert!(none.expect_err("no example").to_string().contains("no example"));
+    assert!(result.expect_err("no examples").to_string().contains("no training examples"));
     let mut parameters = Parameters::seeded(3, DType::F32, &CPU);
     GptModern::new(&config(16), parameters.root())?;
     parameters.freeze(|_| true);

@@ -1,4 +1,4 @@
-//! A person at the terminal, who is shown two responses and says which is better.
+//! Labels from a person at the terminal, who sees two completions and chooses the better one.
 
 use std::io::{BufRead, IsTerminal, Write, stdin, stdout};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -11,9 +11,9 @@ use tiny_gpt::Interrupt;
 
 use crate::annotation_file::Label;
 
-/// Lines that are typed, read by a thread of their own, so that waiting for one can be ended. The thread outlives the command, so a
-/// process has one.
-static LINES: LazyLock<Mutex<Receiver<String>>> = LazyLock::new(|| {
+/// Lines of standard input, read by a separate thread so that Ctrl-C can interrupt the wait for a
+/// line. The thread outlives the command, so there is one per process.
+static INPUT_LINES: LazyLock<Mutex<Receiver<String>>> = LazyLock::new(|| {
     let (send, receive) = channel();
     std::thread::spawn(move || {
         for line in stdin().lock().lines().map_while(|line| line.ok()) {
@@ -25,19 +25,19 @@ static LINES: LazyLock<Mutex<Receiver<String>>> = LazyLock::new(|| {
     Mutex::new(receive)
 });
 
-/// How long what was typed before a question takes to arrive.
-const TYPED_AHEAD: Duration = Duration::from_millis(30);
+/// Time for lines typed before the pair was shown to arrive, so that they can be discarded.
+const DISCARD_TIMEOUT: Duration = Duration::from_millis(30);
 
-/// Shows a pair and waits for 1, 2 or s (neither). Nothing where that is enough: q, the input's end, or Ctrl-C.
+/// Shows a pair and waits for 1, 2 or s (skip). Returns `None` on q, end of input, or Ctrl-C.
 pub(super) fn ask_for_label(
     title: &str,
     prompt: &[ChatMessage],
     pair: [&str; 2],
     interrupt: &Interrupt,
 ) -> Result<Option<Label>> {
-    let lines = LINES.lock().unwrap_or_else(PoisonError::into_inner);
-    // What a person typed before this pair was shown is about no pair; a script knows what it answers.
-    while stdin().is_terminal() && lines.recv_timeout(TYPED_AHEAD).is_ok() {}
+    let lines = INPUT_LINES.lock().unwrap_or_else(PoisonError::into_inner);
+    // A person cannot have meant this pair by lines typed before it was shown; a script can.
+    while stdin().is_terminal() && lines.recv_timeout(DISCARD_TIMEOUT).is_ok() {}
     println!("\n{title}");
     for ChatMessage { role, content } in prompt {
         println!("{role}: {}", escape_control_chars(content));
@@ -46,7 +46,7 @@ pub(super) fn ask_for_label(
     loop {
         print!("better: 1 or 2, s to skip, q to end > ");
         stdout().flush().context("writing to the terminal")?;
-        let answer = loop {
+        let input = loop {
             match lines.recv_timeout(Duration::from_millis(100)) {
                 Ok(line) => break line,
                 Err(RecvTimeoutError::Timeout) if !interrupt.is_requested() => {}
@@ -56,7 +56,7 @@ pub(super) fn ask_for_label(
                 }
             }
         };
-        match answer.trim() {
+        match input.trim() {
             "1" => return Ok(Some(Label::Preferred(0))),
             "2" => return Ok(Some(Label::Preferred(1))),
             "s" => return Ok(Some(Label::NoPreference)),
@@ -66,8 +66,9 @@ pub(super) fn ask_for_label(
     }
 }
 
-/// A text in which nothing but ends of lines and tabs steers the terminal, whatever a model wrote.
+/// Replaces control characters other than newlines and tabs, so that generated text cannot control
+/// the terminal.
 fn escape_control_chars(text: &str) -> String {
-    let shown = |c: char| if c.is_control() && !"\n\t".contains(c) { '\u{fffd}' } else { c };
-    text.replace("\r\n", "\n").chars().map(shown).collect()
+    let escape = |c: char| if c.is_control() && !"\n\t".contains(c) { '\u{fffd}' } else { c };
+    text.replace("\r\n", "\n").chars().map(escape).collect()
 }

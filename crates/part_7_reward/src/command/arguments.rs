@@ -1,4 +1,4 @@
-//! The command line of part 7.
+//! Command-line arguments of part 7.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -17,13 +17,13 @@ pub(crate) const DEFAULT_OUT: &str = "runs/reward";
 
 #[derive(Args)]
 pub(crate) struct DemoArgs {
-    /// Optimizer steps of pretraining
+    /// Pretraining steps of the base model
     #[arg(long, value_name = "N", default_value_t = 60)]
     pub(crate) base_steps: usize,
-    /// Optimizer steps on preferences
+    /// Training steps on preferences
     #[arg(long, value_name = "N", default_value = "60")]
     pub(crate) steps: NonZeroUsize,
-    /// Where the picture of the rewards goes
+    /// Output file of the reward histogram (PNG)
     #[arg(
         long,
         visible_alias = "output-dir",
@@ -41,11 +41,10 @@ pub(crate) struct DemoArgs {
 #[command(mut_arg("weight_decay", |arg| arg.default_value("0.01")))]
 #[command(mut_arg("lr_scheduler", |arg| arg.default_value("warmup_stable_decay")))]
 #[command(mut_arg("steps", |arg| arg.default_value("400")))]
-#[command(mut_arg("batch_size", |arg| arg.default_value("64").help("Pairs whose gradient is computed at a time")))]
+#[command(mut_arg("batch_size", |arg| arg.default_value("64").help("Pairs per micro-batch")))]
 #[command(mut_arg("merge", |arg| arg.hide(true)))]
 pub(crate) struct TrainArgs {
-    /// A language model or a reward model: a folder, a run's folder, a .gguf file, or owner/name on the Hub [default: a small one
-    /// is pretrained and taught sums first]
+    /// Initial model: a folder, .gguf file or Hub id [default: a small one, trained on sums]
     #[arg(long, visible_alias = "model-name-or-path", value_name = "MODEL")]
     pub(crate) model: Option<String>,
     #[command(flatten)]
@@ -54,16 +53,16 @@ pub(crate) struct TrainArgs {
     #[command(flatten)]
     #[serde(flatten)]
     pub(crate) split: SplitFlags,
-    /// The run folder: settings, figures, checkpoints and the best model
+    /// Run folder for settings, metrics, checkpoints and the best model
     #[arg(long, visible_alias = "output-dir", value_name = "DIR", default_value = DEFAULT_OUT)]
     pub(crate) out: PathBuf,
-    /// How conversations are written [default: the model's own way, else instruction]
+    /// Chat template [default: the model's own, else instruction]
     #[arg(long, value_enum)]
     pub(crate) template: Option<ChatFormat>,
-    /// What tokens see, and where the score is read [default: causal, or that of the reward model]
+    /// Attention mask and pooling [default: causal, or that of the reward model given by --model]
     #[arg(long, value_enum)]
     pub(crate) architecture: Option<RewardArchitecture>,
-    /// Longest text that is read, in tokens; longer ones lose their beginning [default: the model's context]
+    /// Context length in tokens; longer texts are truncated on the left [default: the model's]
     #[arg(long, visible_alias = "max-length", alias = "block-size", value_name = "T")]
     pub(crate) context_len: Option<NonZeroUsize>,
     #[command(flatten)]
@@ -72,7 +71,7 @@ pub(crate) struct TrainArgs {
     #[command(flatten)]
     #[serde(flatten)]
     pub(crate) lora: LoraFlags,
-    /// End when this share of the validation pairs is told apart
+    /// Stop when the validation accuracy reaches this value
     #[arg(long, value_name = "P", value_parser = probability)]
     pub(crate) stop_at: Option<f64>,
     #[command(flatten)]
@@ -81,7 +80,7 @@ pub(crate) struct TrainArgs {
     #[command(flatten)]
     #[serde(flatten)]
     pub(crate) base: BaseModelFlags,
-    /// Without --model: optimizer steps of teaching the small one to answer sums
+    /// Fine-tuning steps of the small model on sums (without --model)
     #[arg(long, value_name = "N", default_value_t = 1500)]
     pub(crate) sft_steps: usize,
     #[command(flatten)]
@@ -95,10 +94,10 @@ pub(crate) struct TrainArgs {
     pub(crate) run: RunFlags,
 }
 
-/// What is looked at during a run.
+/// Flags of validation and logging during training.
 #[derive(Debug, Clone, Copy, Args, Serialize)]
 pub(crate) struct ValidationFlags {
-    /// Steps between two looks at the validation pairs; 0 for one at the end
+    /// Steps between validations; 0 validates at the end only
     #[arg(
         long,
         visible_alias = "eval-steps",
@@ -107,7 +106,7 @@ pub(crate) struct ValidationFlags {
         default_value_t = 100
     )]
     pub(crate) eval_interval: usize,
-    /// Most validation pairs that are looked at
+    /// Maximum number of validation pairs
     #[arg(long, value_name = "N", default_value = "500")]
     pub(crate) eval_pairs: NonZeroUsize,
     #[command(flatten)]
@@ -117,22 +116,22 @@ pub(crate) struct ValidationFlags {
 
 #[derive(Args)]
 pub(crate) struct EvalArgs {
-    /// A reward model: a folder, a run's folder, or owner/name on the Hub
+    /// Reward model: a folder, a run's folder, or owner/name on the Hub
     #[arg(long, visible_alias = "model-name-or-path", value_name = "MODEL")]
     pub(crate) model: String,
-    /// As for `train` [default: what the run that made the model has not learned from; of other models, arithmetic]
+    /// Data, as for `train` [default: the held-out pairs of the run, else arithmetic]
     #[arg(long, value_name = "DATA")]
     pub(crate) data: Option<String>,
-    /// Which columns hold what, as prompt=A,chosen=B,rejected=C [default: by those names]
+    /// Column names, as prompt=A,chosen=B,rejected=C [default: prompt, chosen and rejected]
     #[arg(long, value_name = "MAP", requires = "data")]
     pub(crate) columns: Option<String>,
-    /// Most pairs that are measured, drawn by --seed [default: all]
+    /// Evaluate this many random pairs, sampled with --seed [default: all]
     #[arg(long, value_name = "N")]
     pub(crate) n: Option<NonZeroUsize>,
-    /// Texts at a time
+    /// Texts per forward pass
     #[arg(long, value_name = "N", default_value = "32")]
     pub(crate) batch_size: NonZeroUsize,
-    /// Draw how the rewards are spread, as a PNG
+    /// Write a histogram of the rewards to this PNG file
     #[arg(long, value_name = "FILE")]
     pub(crate) histogram: Option<PathBuf>,
     #[command(flatten)]
@@ -144,22 +143,25 @@ pub(crate) struct EvalArgs {
 
 #[derive(Args)]
 pub(crate) struct CollectArgs {
-    /// The model that answers: a folder, a run's folder, a .gguf file, a llama2.c .bin, or owner/name on the Hub
+    /// Language model: a folder, a run's folder, a .gguf file, a llama2.c .bin, or Hub owner/name
     #[arg(long, visible_alias = "model-name-or-path", value_name = "MODEL")]
     pub(crate) model: String,
-    /// Where the questions come from
+    /// Source of the prompts
     #[command(flatten)]
     pub(crate) data: DataFlags,
-    /// Most questions that are asked
+    /// Maximum number of prompts
     #[arg(long, alias = "questions", value_name = "N", default_value = "100")]
     pub(crate) prompts: NonZeroUsize,
-    /// Answers to each, up to 64; the better one of two meets the next
-    #[arg(long, visible_alias = "num-generations", alias = "samples", value_name = "N", default_value = "2", value_parser = value_parser!(u8).range(2..=64))]
+    /// Completions per prompt, 2 to 64; the better one of a pair is compared with the next
+    #[arg(
+        long, visible_alias = "num-generations", alias = "samples", value_name = "N",
+        default_value = "2", value_parser = value_parser!(u8).range(2..=64)
+    )]
     pub(crate) group_size: u8,
-    /// Decide by a rule [default: ask on the terminal]
+    /// Label by this rule [default: ask on the terminal]
     #[arg(long, value_enum)]
     pub(crate) rule: Option<PreferenceRule>,
-    /// The file that grows by a row per decision; an existing one is continued
+    /// Output file, one row per label; an existing file is appended to
     #[arg(
         long,
         visible_alias = "output-dir",
@@ -167,13 +169,16 @@ pub(crate) struct CollectArgs {
         default_value = "runs/preferences.jsonl"
     )]
     pub(crate) out: PathBuf,
-    /// How conversations are written [default: as the model's files say, else instruction]
+    /// Chat template [default: the model's own, else instruction]
     #[arg(long, value_enum)]
     pub(crate) template: Option<ChatFormat>,
-    /// Below 1 likelier tokens, above 1 wilder ones
-    #[arg(long, value_name = "T", default_value_t = 1., allow_negative_numbers = true, value_parser = positive)]
+    /// Sampling temperature
+    #[arg(
+        long, value_name = "T", default_value_t = 1., allow_negative_numbers = true,
+        value_parser = positive
+    )]
     pub(crate) temperature: f64,
-    /// Longest answer, in tokens; answers that do not end within it are left out
+    /// Maximum completion length in tokens; truncated completions are discarded
     #[arg(long, value_name = "N", default_value = "64")]
     pub(crate) max_new_tokens: NonZeroUsize,
     #[command(flatten)]

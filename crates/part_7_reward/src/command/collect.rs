@@ -1,4 +1,5 @@
-//! `part_7 collect`: a model answers each question several times, and a person, or a rule, says which answer is better.
+//! `part_7 collect`: samples several completions per prompt, and a person or a rule labels the
+//! better one of each pair.
 
 use anyhow::{Result, ensure};
 use candle_core::Device;
@@ -20,83 +21,98 @@ use crate::{PreferenceColumns, PreferenceRule, model_folder};
 pub(super) fn run(args: &CollectArgs) -> Result<()> {
     let device = args.compute.open_device()?;
     let examples = load_prompts(args)?;
-    let (model, speech) = open_generator(args, &device)?;
-    let mut collection = AnnotationFile::open(&args.out)?;
+    let (model, chat_tokenizer) = open_generator(args, &device)?;
+    let mut annotations = AnnotationFile::open(&args.out)?;
     let interrupt = Interrupt::listen()?;
     let sampler = Sampler::new(SamplingStrategy::new(args.temperature, None, None, None));
     let (n, out) = (examples.len(), args.out.display());
-    let done = examples.iter().filter(|example| collection.is_annotated(&example.prompt)).count();
-    if done > 0 {
-        println!("{done} of the {n} questions were asked for {out} before; on to the others");
+    let is_done = |example: &&Example| annotations.is_annotated(&example.prompt);
+    let n_done = examples.iter().filter(is_done).count();
+    if n_done > 0 {
+        println!("{n_done} of the {n} prompts are labeled in {out}; continuing with the others");
     }
-    let mut cut = 0;
-    'questions: for (number, example) in examples.iter().enumerate() {
+    let mut n_truncated = 0;
+    'prompts: for (number, example) in examples.iter().enumerate() {
         if interrupt.is_requested() {
             break;
         }
-        let question = &example.prompt;
-        if collection.is_annotated(question) {
+        let prompt = &example.prompt;
+        if annotations.is_annotated(prompt) {
             continue;
         }
-        let prompts = vec![speech.encode_prompt(question)?; args.group_size.into()];
-        let mut rng = Rng::new(args.compute.seed.wrapping_add(number as u64)); // its own, so that it is asked alike again
-        let n_tokens = args.max_new_tokens.get();
-        let drawn = speech.generate(&model, &prompts, sampler, n_tokens, &mut rng)?;
-        cut += drawn.iter().filter(|answer| answer.finish_reason != FinishReason::Stop).count();
-        let ended = drawn.iter().filter(|answer| answer.finish_reason == FinishReason::Stop);
-        let responses = distinct(ended.map(|answer| answer.text.trim()));
-        let (Some(&first), true) = (responses.first(), responses.len() > 1) else {
-            collection.append_skipped(question, &responses)?;
+        let prompts = vec![chat_tokenizer.encode_prompt(prompt)?; args.group_size.into()];
+        // A seed per prompt: a resumed run samples the same completions again.
+        let mut rng = Rng::new(args.compute.seed.wrapping_add(number as u64));
+        let max_new_tokens = args.max_new_tokens.get();
+        let sampled =
+            chat_tokenizer.generate(&model, &prompts, sampler, max_new_tokens, &mut rng)?;
+        let (finished, truncated): (Vec<_>, Vec<_>) =
+            sampled.iter().partition(|completion| completion.finish_reason == FinishReason::Stop);
+        n_truncated += truncated.len();
+        let completions = distinct(finished.iter().map(|completion| completion.text.trim()));
+        let (Some(&first), true) = (completions.first(), completions.len() > 1) else {
+            annotations.append_skipped(prompt, &completions)?;
             continue;
         };
-        let mut best = first; // it meets the next one
-        for &other in &responses[1..] {
-            let pair = [best, other];
-            let known = collection.label(question, pair);
-            let verdict = match (known, args.rule) {
-                (Some(known), _) => Some(known),
-                (None, Some(rule)) => Some(label_by_rule(rule, pair, &example.completion)),
-                (None, None) => {
-                    let title = format!("question {} of {n}", number + 1);
-                    annotator::ask_for_label(&title, question, pair, &interrupt)?
-                }
+        let mut best = first;
+        for &challenger in &completions[1..] {
+            let pair = [best, challenger];
+            let known = annotations.label(prompt, pair);
+            let title = format!("prompt {} of {n}", number + 1);
+            let label = match known {
+                Some(known) => Some(known),
+                None => new_label(args, &title, example, pair, &interrupt)?,
             };
-            let Some(verdict) = verdict else { break 'questions };
+            let Some(label) = label else { break 'prompts };
             if known.is_none() {
-                collection.append_label(question, pair, verdict)?;
+                annotations.append_label(prompt, pair, label)?;
             }
-            if verdict == Label::Preferred(1) {
-                best = other;
+            if label == Label::Preferred(1) {
+                best = challenger;
             }
         }
     }
-    if cut > 0 {
+    if n_truncated > 0 {
         println!(
-            "{cut} answers did not end within --max-new-tokens {} and were left out",
+            "{n_truncated} completions were truncated at --max-new-tokens {} and discarded",
             args.max_new_tokens
         );
     }
-    println!("{} preferences in {out}", collection.n_preferences());
+    println!("{} preferences in {out}", annotations.n_preferences());
     Ok(())
 }
 
-/// The model that answers, and how it is asked.
+/// Label by `--rule`, or by the person at the terminal, who may end the session (`None`).
+fn new_label(
+    args: &CollectArgs,
+    title: &str,
+    example: &Example,
+    pair: [&str; 2],
+    interrupt: &Interrupt,
+) -> Result<Option<Label>> {
+    match args.rule {
+        Some(rule) => Ok(Some(label_by_rule(rule, pair, &example.completion))),
+        None => annotator::ask_for_label(title, &example.prompt, pair, interrupt),
+    }
+}
+
+/// Language model that generates the completions, and its tokenizer.
 fn open_generator(args: &CollectArgs, device: &Device) -> Result<(GptModern, ChatTokenizer)> {
-    let (name, place) = (&args.model, locate_model(&args.model)?);
+    let (name, path) = (&args.model, locate_model(&args.model)?);
     ensure!(
-        !model_folder::is_reward_model(&place),
-        "{name} is a reward model, which answers nothing"
+        !model_folder::is_reward_model(&path),
+        "{name} is a reward model and cannot generate text; --model expects a language model"
     );
-    let mut checkpoint = Checkpoint::open(&place.to_string_lossy(), LoadMode::Inference, device)?;
-    let speech = ChatTokenizer::from_checkpoint(&mut checkpoint, args.template)?;
-    Ok((checkpoint.model, speech))
+    let mut checkpoint = Checkpoint::open(&path.to_string_lossy(), LoadMode::Inference, device)?;
+    let chat_tokenizer = ChatTokenizer::from_checkpoint(&mut checkpoint, args.template)?;
+    Ok((checkpoint.model, chat_tokenizer))
 }
 
-fn label_by_rule(rule: PreferenceRule, pair: [&str; 2], wanted: &str) -> Label {
-    rule.preferred_index(pair, wanted).map_or(Label::NoPreference, Label::Preferred)
+fn label_by_rule(rule: PreferenceRule, pair: [&str; 2], expected: &str) -> Label {
+    rule.preferred_index(pair, expected).map_or(Label::NoPreference, Label::Preferred)
 }
 
-/// The questions: of the arithmetic task those to learn from, else all.
+/// Prompts to label: the training split of the arithmetic task, or all rows of a file.
 fn load_prompts(args: &CollectArgs) -> Result<Vec<Example>> {
     let (source, columns) = args.data.open_source()?;
     let n = args.prompts.get();
@@ -108,15 +124,16 @@ fn load_prompts(args: &CollectArgs) -> Result<Vec<Example>> {
         _ => source.load_all(columns.as_ref())?,
     };
     examples.truncate(n);
-    let answered = examples.iter().all(|example| !example.completion.is_empty());
-    as_usage_error(match args.rule == Some(PreferenceRule::Exact) && !answered {
-        true => Err("--rule exact compares with right answers, which these data lack"),
+    let has_answers = examples.iter().all(|example| !example.completion.is_empty());
+    as_usage_error(match args.rule == Some(PreferenceRule::Exact) && !has_answers {
+        true => Err("--rule exact needs data with right answers, which these rows lack"),
         false => Ok(()),
     })?;
     Ok(examples)
 }
 
-/// What a row asks, and the answer if it holds one: a row to fine-tune on, a preference, or a prompt alone.
+/// Prompt of a row, and its answer if it has one. The row may be an SFT example, a preference, or a
+/// prompt alone.
 fn parse_prompt_row(row: &Value) -> Result<Example> {
     match sft::ExampleColumns::detect(row) {
         Ok(columns) => columns.parse_row(row),
@@ -127,7 +144,7 @@ fn parse_prompt_row(row: &Value) -> Result<Example> {
     }
 }
 
-/// What differs, and is not empty, in order.
+/// Distinct non-empty texts, in order of first occurrence.
 fn distinct<'a>(texts: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     let mut distinct: Vec<&str> = Vec::new();
     for text in texts {

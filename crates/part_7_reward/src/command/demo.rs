@@ -1,4 +1,5 @@
-//! The demo: a small model learns manners from pairs of answers, and scores answers about facts that it was not asked before.
+//! Demo: a small model is trained on polite and rude completions, and gives rewards to completions
+//! about held-out facts.
 
 use anyhow::Result;
 use scaling::LrSchedule;
@@ -15,29 +16,26 @@ use crate::{
     TrainConfig, evaluate, histogram, politeness, tokenize_pairs, train,
 };
 
-/// Pairs that are shown, each about another fact.
-const SHOWN: usize = 4;
+/// Pairs to print, spread evenly over the test facts.
+const N_PRINTED_PAIRS: usize = 4;
 
 pub(super) fn run(args: &DemoArgs) -> Result<()> {
     let device = args.compute.open_device()?;
     let (seed, steps) = (args.compute.seed, args.steps.get());
     histogram::create_parent_folder(&args.out)?;
-    println!("A small model reads stories and counts, {} steps.", args.base_steps);
+    println!("Pretraining a small model on stories and counting: {} steps.", args.base_steps);
     let base = BaseModelConfig { steps: args.base_steps, ..BaseModelConfig::default() };
     let checkpoint = base_model::pretrain(base, seed, &device)?;
-    let begin =
+    let initial =
         RewardCheckpoint::from_language_model(checkpoint, RewardArchitecture::Causal, None, seed)?;
-    let config = *begin.model.backbone().config();
-    let pairs = tokenize_pairs(
-        &politeness::train_pairs(32 * steps, seed),
-        &begin.chat_tokenizer,
-        config.context_len,
-    )?
-    .pairs;
+    let config = *initial.model.backbone().config();
+    let tokenizer = &initial.chat_tokenizer;
+    let preferences = politeness::train_pairs(32 * steps, seed);
+    let train_pairs = tokenize_pairs(&preferences, tokenizer, config.context_len)?.pairs;
     let preferences = politeness::eval_pairs(Split::Test);
-    let held_out = tokenize_pairs(&preferences, &begin.chat_tokenizer, config.context_len)?.pairs;
+    let test_pairs = tokenize_pairs(&preferences, tokenizer, config.context_len)?.pairs;
 
-    println!("It learns which of two answers is the polite one, {steps} steps of 32 pairs.");
+    println!("Training it to prefer polite completions: {steps} steps of 32 pairs.");
     let train_config = TrainConfig {
         batch_size: 32,
         grad_accum_steps: 1,
@@ -47,27 +45,27 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
         max_grad_norm: 1.,
         seed,
     };
-    let mut tuning = TrainState::new(config, begin.parameters, train_config.optimizer)?;
+    let mut train_state = TrainState::new(config, initial.parameters, train_config.optimizer)?;
     let mut log = SftLog::new(steps, steps / 20, 0, steps)?;
-    let exam =
-        RewardValidator { pairs: &held_out, batch_size: 64, interval: 0, target_accuracy: None };
-    let learner = (&mut tuning, RewardArchitecture::Causal);
-    train(learner, &pairs, &train_config, &exam, &RunOutputs::default(), &mut log)?;
+    let validator =
+        RewardValidator { pairs: &test_pairs, batch_size: 64, interval: 0, target_accuracy: None };
+    let trainee = (&mut train_state, RewardArchitecture::Causal);
+    train(trainee, &train_pairs, &train_config, &validator, &RunOutputs::default(), &mut log)?;
 
-    let mut twin = tuning.parameters.for_inference();
-    let model = RewardModel::new(&config, RewardArchitecture::Causal, &mut twin)?;
-    let (found, scores) = evaluate(&model, &held_out, 64)?;
-    let scale = normalization_of_pairs(&scores);
-    println!("\nreward   an answer about a fact that is held out");
-    let apart = preferences.len() / SHOWN;
-    for (preference, pair) in preferences.iter().zip(&scores).step_by(apart.max(1)) {
-        let [chosen, rejected] = pair.map(|score| scale.normalize(score));
+    let mut parameters = train_state.parameters.for_inference();
+    let model = RewardModel::new(&config, RewardArchitecture::Causal, &mut parameters)?;
+    let (metrics, rewards) = evaluate(&model, &test_pairs, 64)?;
+    let normalization = normalization_of_pairs(&rewards);
+    println!("\nreward   completion about a held-out fact");
+    let stride = (preferences.len() / N_PRINTED_PAIRS).max(1);
+    for (preference, pair) in preferences.iter().zip(&rewards).step_by(stride) {
+        let [chosen, rejected] = pair.map(|reward| normalization.normalize(reward));
         println!("{chosen:6.2}   {}", preference.chosen);
         println!("{rejected:6.2}   {}", preference.rejected);
     }
     println!();
-    report::print_metrics(&found, scale, scale);
-    histogram::write(&args.out, &scores, scale)?;
-    println!("how the rewards are spread: {}", args.out.display());
+    report::print_metrics(&metrics, normalization, normalization);
+    histogram::write(&args.out, &rewards, normalization)?;
+    println!("histogram of the rewards: {}", args.out.display());
     Ok(())
 }

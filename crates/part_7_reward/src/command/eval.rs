@@ -1,4 +1,4 @@
-//! `part_7 eval`: how often a reward model prefers what was preferred.
+//! `part_7 eval`: metrics of a reward model on preference pairs.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -22,8 +22,8 @@ use crate::{
 
 pub(super) fn run(args: &EvalArgs) -> Result<()> {
     let device = args.compute.open_device()?;
-    if let Some(picture) = &args.histogram {
-        histogram::create_parent_folder(picture)?;
+    if let Some(path) = &args.histogram {
+        histogram::create_parent_folder(path)?;
     }
     let checkpoint = RewardCheckpoint::open(&args.model, LoadMode::Inference, &device)?;
     let FilteredPreferences { mut usable, filter_counts } = load_eval_preferences(args)?;
@@ -31,52 +31,55 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
         Rng::new(args.compute.seed).shuffle(&mut usable);
         usable.truncate(n.get());
     }
-    let context = checkpoint.model.backbone().config().context_len;
-    let data = tokenize_pairs(&usable, &checkpoint.chat_tokenizer, context)?;
+    let context_len = checkpoint.model.backbone().config().context_len;
+    let data = tokenize_pairs(&usable, &checkpoint.chat_tokenizer, context_len)?;
     report::print_filter_counts(&filter_counts, &data);
-    let scores = rewards_until_interrupted(&checkpoint.model, &data.pairs, args.batch_size.get())?;
+    let rewards = rewards_until_interrupted(&checkpoint.model, &data.pairs, args.batch_size.get())?;
     let lengths: Vec<_> = data.pairs.iter().map(|pair| pair.completion_chars).collect();
-    if scores.len() < lengths.len() {
-        println!("stopped: the first {} of {} pairs", scores.len(), lengths.len());
+    if rewards.len() < lengths.len() {
+        println!("interrupted after {} of {} pairs", rewards.len(), lengths.len());
     }
-    let found = compute_metrics(&scores, &lengths[..scores.len()]);
-    report::print_metrics(&found, normalization_of_pairs(&scores), checkpoint.normalization);
+    let metrics = compute_metrics(&rewards, &lengths[..rewards.len()]);
+    report::print_metrics(&metrics, normalization_of_pairs(&rewards), checkpoint.normalization);
     if args.json {
-        println!("{}", serde_json::to_string(&found)?);
+        println!("{}", serde_json::to_string(&metrics)?);
     }
     match &args.histogram {
-        Some(path) => histogram::write(path, &scores, checkpoint.normalization),
+        Some(path) => histogram::write(path, &rewards, checkpoint.normalization),
         None => Ok(()),
     }
 }
 
-/// What is measured on: the data that are named, or what the run that made the model has not learned from.
+/// Preferences of `--data`. Without it: those that the run of `--model` was not trained on, or the
+/// arithmetic test split if the model does not belong to a run.
 fn load_eval_preferences(args: &EvalArgs) -> Result<FilteredPreferences> {
     let columns = args.columns.clone();
-    let named = args.data.clone().map(|data| PreferenceFlags { data, columns });
+    let requested = args.data.clone().map(|data| PreferenceFlags { data, columns });
     let Some(run) = RunFolder::read_settings(Path::new(&args.model))? else {
         return load_all(
-            &named.unwrap_or_else(|| PreferenceFlags { data: "arithmetic".into(), columns: None }),
+            &requested
+                .unwrap_or_else(|| PreferenceFlags { data: "arithmetic".into(), columns: None }),
         );
     };
-    let learned: PreferenceFlags = serde_json::from_value(run.clone())?;
-    let examples = || -> Result<PreferenceDataset> {
+    let run_data: PreferenceFlags = serde_json::from_value(run.clone())?;
+    let run_dataset = || -> Result<PreferenceDataset> {
         let split: SplitFlags = serde_json::from_value(run.clone())?;
-        split.load_dataset(&learned, run["seed"].as_u64().unwrap_or_default())
+        split.load_dataset(&run_data, run["seed"].as_u64().unwrap_or_default())
     };
-    let Some(named) = named else {
-        let (usable, what) = examples()?.into_eval_pairs();
-        println!("{what}");
+    let Some(requested) = requested else {
+        let (usable, message) = run_dataset()?.into_eval_pairs();
+        println!("{message}");
         return Ok(FilteredPreferences { usable, ..FilteredPreferences::default() });
     };
-    let all = load_all(&named)?;
-    if named.data == learned.data {
-        let texts = |pair: &Preference| format!("{pair:?}");
-        let learned: HashSet<String> = examples()?.train.iter().map(texts).collect();
-        let known = all.usable.iter().filter(|pair| learned.contains(&texts(pair))).count();
-        if known > 0 {
+    let all = load_all(&requested)?;
+    if requested.data == run_data.data {
+        let text = |pair: &Preference| format!("{pair:?}");
+        let train_texts: HashSet<String> = run_dataset()?.train.iter().map(text).collect();
+        let overlap = all.usable.iter().filter(|pair| train_texts.contains(&text(pair))).count();
+        if overlap > 0 {
             println!(
-                "the run has learned from {known} of these pairs: without --data, others are measured"
+                "warning: the run was trained on {overlap} of these pairs; omit --data to evaluate \
+                 on held-out ones"
             );
         }
     }
@@ -88,23 +91,24 @@ fn load_all(data: &PreferenceFlags) -> Result<FilteredPreferences> {
     source.load_all(&columns)
 }
 
-/// The scores of the pairs, in order, until Ctrl-C.
+/// Raw rewards of the pairs, in order. Ctrl-C ends the evaluation after the current batch.
 fn rewards_until_interrupted(
     model: &RewardModel,
     pairs: &[TokenizedPair],
     batch_size: usize,
 ) -> Result<Vec<PairRewards>> {
-    let (interrupt, pieces) = (Interrupt::listen()?, pairs.chunks(batch_size));
-    let mut progress = ProgressLine::new(pieces.len())?;
-    let mut scores = Vec::new();
-    for (piece, pairs) in pieces.enumerate() {
-        scores.extend(pair_rewards(model, pairs, batch_size)?);
-        let tokens = pairs.iter().map(|pair| pair.chosen.len() + pair.rejected.len()).sum();
-        progress.update_with_message(piece, &format!("accuracy {:.3}", accuracy(&scores)), tokens);
+    let (interrupt, batches) = (Interrupt::listen()?, pairs.chunks(batch_size));
+    let mut progress = ProgressLine::new(batches.len())?;
+    let mut rewards = Vec::new();
+    for (batch, pairs) in batches.enumerate() {
+        rewards.extend(pair_rewards(model, pairs, batch_size)?);
+        let n_tokens = pairs.iter().map(|pair| pair.chosen.len() + pair.rejected.len()).sum();
+        let message = format!("accuracy {:.3}", accuracy(&rewards));
+        progress.update_with_message(batch, &message, n_tokens);
         if interrupt.is_requested() {
             break;
         }
     }
-    ensure!(!scores.is_empty(), "there is no pair to evaluate on");
-    Ok(scores)
+    ensure!(!rewards.is_empty(), "there is no pair to evaluate on");
+    Ok(rewards)
 }

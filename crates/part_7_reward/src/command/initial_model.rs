@@ -1,4 +1,4 @@
-//! The reward model that a run begins with.
+//! Initial reward model of a run.
 
 use anyhow::{Result, bail, ensure};
 use candle_core::{DType, Device};
@@ -12,23 +12,26 @@ use super::arguments::TrainArgs;
 use crate::checkpoint::locate_model;
 use crate::{RewardArchitecture, RewardCheckpoint, TrainConfig, initialization, model_folder};
 
-const PURPOSE: LoadMode = LoadMode::Training(DType::F32);
+const LOAD_MODE: LoadMode = LoadMode::Training(DType::F32);
 
-/// The one to begin with: a reward model that is named, or a language model with a fresh head: the one that is named, the one that
-/// the run to be resumed began with, or, for all to be tried on it, a new one as it is before pretraining.
+/// Loads the initial model: the reward model `--model`, or a language model with a new reward head.
+///
+/// The language model is `--model`, or `base/` of a resumed run. Without either it is an untrained
+/// model of the right size, on which all flags are validated before time is spent on pretraining;
+/// the pretrained model replaces it afterwards.
 pub(super) fn load_initial_model(args: &TrainArgs, device: &Device) -> Result<RewardCheckpoint> {
     let base = match &args.model {
         Some(model) => {
-            let place = locate_model(model)?;
-            if model_folder::is_reward_model(&place) {
+            let path = locate_model(model)?;
+            if model_folder::is_reward_model(&path) {
                 return reopen_reward_model(args, model, device);
             }
-            Checkpoint::open(&place.to_string_lossy(), PURPOSE, device)?
+            Checkpoint::open(&path.to_string_lossy(), LOAD_MODE, device)?
         }
         None if args.run.settings.resume => {
-            let own = args.out.join("base");
-            ensure!(own.is_dir(), "there is no {}, which the run began with", own.display());
-            Checkpoint::open(&own.to_string_lossy(), PURPOSE, device)?
+            let path = args.out.join("base");
+            ensure!(path.is_dir(), "cannot resume: the base model {} is missing", path.display());
+            Checkpoint::open(&path.to_string_lossy(), LOAD_MODE, device)?
         }
         None => {
             let config = args.base.config();
@@ -43,51 +46,54 @@ pub(super) fn load_initial_model(args: &TrainArgs, device: &Device) -> Result<Re
     add_reward_head(args, base)
 }
 
-/// A language model with a fresh head.
+/// Adds a new reward head to a language model.
 pub(super) fn add_reward_head(args: &TrainArgs, base: Checkpoint) -> Result<RewardCheckpoint> {
     let architecture = args.architecture.unwrap_or_default();
     RewardCheckpoint::from_language_model(base, architecture, args.template, args.run.compute.seed)
 }
 
-/// A reward model, to be trained further.
+/// Opens a reward model for further training.
 fn reopen_reward_model(args: &TrainArgs, model: &str, device: &Device) -> Result<RewardCheckpoint> {
-    let checkpoint = RewardCheckpoint::open(model, PURPOSE, device)?;
-    let its = checkpoint.model.architecture();
-    if args.architecture.is_some_and(|wanted| wanted != its) || args.template.is_some() {
-        bail!("{model} is a reward model already: its architecture and template stay as they are");
+    let checkpoint = RewardCheckpoint::open(model, LOAD_MODE, device)?;
+    let architecture = checkpoint.model.architecture();
+    if args.architecture.is_some_and(|requested| requested != architecture)
+        || args.template.is_some()
+    {
+        bail!("{model} is a reward model already: its architecture and template cannot be changed");
     }
     Ok(checkpoint)
 }
 
-/// The model's sizes, with the context that is asked for.
+/// Model configuration with the context length of `--context-len`.
 pub(super) fn with_context_len(config: &ModelConfig, args: &TrainArgs) -> Result<ModelConfig> {
-    let Some(context) = args.context_len.map(|size| size.get()) else { return Ok(*config) };
-    let learned = config.attention.position == PositionEncoding::Learned;
+    let Some(context_len) = args.context_len.map(|n| n.get()) else { return Ok(*config) };
+    let has_learned_positions = config.attention.position == PositionEncoding::Learned;
     ensure!(
-        context <= config.context_len && !learned,
-        "--context-len {context}: the model reads up to {} tokens{}",
+        context_len <= config.context_len && !has_learned_positions,
+        "--context-len {context_len}: the model's context is {} tokens{}",
         config.context_len,
-        if learned {
-            ", at positions that it has learned, so that this cannot be changed"
+        if has_learned_positions {
+            "; it has learned position embeddings, so this cannot be changed"
         } else {
             ""
         }
     );
-    Ok(ModelConfig { context_len: context, ..*config })
+    Ok(ModelConfig { context_len, ..*config })
 }
 
-/// What is trained of these weights, all of them or adapters.
+/// Initial training state, for full training or LoRA.
 pub(super) fn new_train_state(
     args: &TrainArgs,
     parameters: Parameters,
-    (body, architecture): (ModelConfig, RewardArchitecture),
+    (backbone, architecture): (ModelConfig, RewardArchitecture),
     config: &TrainConfig,
 ) -> Result<sft::TrainState> {
     let parameters = match args.lora.config() {
         Some(lora) => {
-            initialization::attach_lora(&parameters, (&body, architecture), &lora, config.seed)?
+            let shape = (&backbone, architecture);
+            initialization::attach_lora(&parameters, shape, &lora, config.seed)?
         }
         None => parameters,
     };
-    sft::TrainState::new(body, parameters, config.optimizer)
+    sft::TrainState::new(backbone, parameters, config.optimizer)
 }

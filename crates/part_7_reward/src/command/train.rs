@@ -1,8 +1,9 @@
-//! `part_7 train`: a model and preferences in, a run folder out; or a run folder in, and the rest of its run.
+//! `part_7 train`: trains a reward model in a run folder, or resumes a run.
 
 use std::path::Path;
 
 use anyhow::{Result, ensure};
+use scaling::flags::MetricsFlags;
 use sft::{ModelSaver, RunSetup, SftLog};
 use tiny_gpt::command::as_usage_error;
 
@@ -18,53 +19,56 @@ use crate::{RewardValidator, TrainConfig, tokenize_pairs, train};
 pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let config = train_config(args)?;
     let device = args.run.compute.open_device()?;
-    let begins_with = [("--model", args.model.as_deref())];
-    let start = RunSetup::new(args, (&args.out, &args.run), &[], &begins_with)?;
-    let examples = args.split.load_dataset(&args.data, config.seed)?;
-    let mut begin = load_initial_model(args, &device)?;
+    let inputs = [("--model", args.model.as_deref())];
+    let setup = RunSetup::new(args, (&args.out, &args.run), &[], &inputs)?;
+    let preferences = args.split.load_dataset(&args.data, config.seed)?;
+    let mut initial = load_initial_model(args, &device)?;
     let shape =
-        (with_context_len(begin.model.backbone().config(), args)?, begin.model.architecture());
-    let context = shape.0.context_len;
-    let data = tokenize_pairs(&examples.train, &begin.chat_tokenizer, context)?;
-    let mut validation =
-        tokenize_pairs(&examples.validation, &begin.chat_tokenizer, context)?.pairs;
-    validation.truncate(args.eval.eval_pairs.get());
-    ensure!(!validation.is_empty(), "no pair is left to validate on within {context} tokens");
-    let mut learner = new_train_state(args, begin.parameters, shape, &config)?;
-    print_dataset_summary(&data, &examples, context)?;
-    start.create_folder()?;
-    if args.model.is_none() && !start.is_resumed {
-        let how = (args.base.config(), args.sft_steps);
-        let base = train_and_save_base_model(&args.out, how, config.seed, &device)?;
-        begin = add_reward_head(args, base)?;
-        learner = new_train_state(args, begin.parameters, shape, &config)?;
+        (with_context_len(initial.model.backbone().config(), args)?, initial.model.architecture());
+    let context_len = shape.0.context_len;
+    let data = tokenize_pairs(&preferences.train, &initial.chat_tokenizer, context_len)?;
+    let mut validation_pairs =
+        tokenize_pairs(&preferences.validation, &initial.chat_tokenizer, context_len)?.pairs;
+    validation_pairs.truncate(args.eval.eval_pairs.get());
+    ensure!(
+        !validation_pairs.is_empty(),
+        "no validation pair is left after truncation to {context_len} tokens"
+    );
+    let mut train_state = new_train_state(args, initial.parameters, shape, &config)?;
+    print_dataset_summary(&data, &preferences, context_len)?;
+    setup.create_folder()?;
+    if args.model.is_none() && !setup.is_resumed {
+        let base_config = (args.base.config(), args.sft_steps);
+        let base = train_and_save_base_model(&args.out, base_config, config.seed, &device)?;
+        initial = add_reward_head(args, base)?;
+        train_state = new_train_state(args, initial.parameters, shape, &config)?;
     }
-    let name = pairs_sha256(data.pairs.iter().chain(&validation));
-    let keeper = ModelSaver {
-        chat_tokenizer: &begin.chat_tokenizer,
-        special_ids: &begin.special_ids,
+    let data_sha256 = pairs_sha256(data.pairs.iter().chain(&validation_pairs));
+    let saver = ModelSaver {
+        chat_tokenizer: &initial.chat_tokenizer,
+        special_ids: &initial.special_ids,
         sampler: None,
         lora: None,
     };
-    let figures = args.eval.metrics;
-    let restore = |path: &Path| learner.restore(path, &name);
-    let (folder, tracker, rows) = start.open_run(figures.tracker, restore)?;
-    let (step, schedule) = (learner.progress.step, config.schedule);
-    let log =
-        SftLog::new(schedule.total_steps, schedule.warmup_steps, step, figures.log_interval.get())?;
-    let mut log = log.record_to(folder, tracker, &rows);
-    let outputs = start.outputs(&keeper, &name)?;
-    let exam = RewardValidator {
-        pairs: &validation,
+    let MetricsFlags { tracker, log_interval, .. } = args.eval.metrics;
+    let restore = |path: &Path| train_state.restore(path, &data_sha256);
+    let (folder, tracker, rows) = setup.open_run(tracker, restore)?;
+    let (step, schedule) = (train_state.progress.step, config.schedule);
+    let log = SftLog::new(schedule.total_steps, schedule.warmup_steps, step, log_interval.get())?;
+    let mut log = log.with_run_folder(folder, tracker, &rows);
+    let outputs = setup.outputs(&saver, &data_sha256)?;
+    let validator = RewardValidator {
+        pairs: &validation_pairs,
         batch_size: 2 * config.batch_size,
         interval: args.eval.eval_interval,
         target_accuracy: args.stop_at,
     };
-    println!("{}", learner.parameter_summary());
-    train((&mut learner, shape.1), &data.pairs, &config, &exam, &outputs, &mut log)?;
+    println!("{}", train_state.parameter_summary());
+    let trainee = (&mut train_state, shape.1);
+    train(trainee, &data.pairs, &config, &validator, &outputs, &mut log)?;
     let tokens_per_second = log.tokens_per_second();
-    log.finish()?; // the progress line ends before we speak
-    print_run_report(args, &learner, &config, tokens_per_second)
+    log.finish()?; // ends the progress line before the report
+    print_run_report(args, &train_state, &config, tokens_per_second)
 }
 
 fn train_config(args: &TrainArgs) -> Result<TrainConfig> {
@@ -72,7 +76,7 @@ fn train_config(args: &TrainArgs) -> Result<TrainConfig> {
     step.ensure_f32_without_checkpointing()?;
     args.lora.check()?;
     as_usage_error(match args.lora.merge {
-        true => Err("--merge: here adapters are merged into what is saved in any case"),
+        true => Err("--merge is for part 6; this part always merges adapters into the saved model"),
         false => Ok(()),
     })?;
     Ok(TrainConfig {

@@ -1,4 +1,4 @@
-//! The folder: what is saved opens as it was, transformers scores alike, and what has no head is refused.
+//! 7.2 Model folder: saving and opening, agreement with transformers, LoRA merging, errors.
 
 use anyhow::Result;
 use candle_core::DType;
@@ -8,7 +8,7 @@ use sft::{LoraConfig, TargetModules};
 use tensor_core::testing::assert_python_agrees;
 use tiny_gpt::json_file;
 
-use super::{BOTH, CPU, checkpoint, golden, speech};
+use super::{BOTH, CPU, chat_tokenizer, checkpoint, golden};
 use crate::model_folder::{self, RewardModelConfig};
 use crate::{RewardArchitecture, RewardCheckpoint, RewardNormalization, initialization};
 
@@ -18,124 +18,120 @@ fn texts() -> Vec<Vec<u32>> {
     vec![vec![5, 60, 70, 8], vec![300, 5, 60], vec![9; 20]]
 }
 
-fn save(folder: &std::path::Path, it: &RewardCheckpoint) -> Result<()> {
-    let (config, architecture) = (*it.model.backbone().config(), it.model.architecture());
-    let normalisation = RewardNormalization { mean: 2., std: 0.5 };
-    let description =
-        RewardModelConfig { backbone: config, architecture, normalization: normalisation };
-    let parameters = initialization::merged_weights(&it.parameters, (&config, architecture))?;
-    model_folder::save(folder, &description, &parameters, &it.chat_tokenizer, &it.special_ids)
+fn save(folder: &std::path::Path, reward: &RewardCheckpoint) -> Result<()> {
+    let (backbone, architecture) = (*reward.model.backbone().config(), reward.model.architecture());
+    let normalization = RewardNormalization { mean: 2., std: 0.5 };
+    let config = RewardModelConfig { backbone, architecture, normalization };
+    let parameters = initialization::merged_weights(&reward.parameters, (&backbone, architecture))?;
+    model_folder::save(folder, &config, &parameters, &reward.chat_tokenizer, &reward.special_ids)
 }
 
 #[test]
-fn what_is_saved_opens_as_it_was_with_its_normalisation_and_its_own_tokenizer() -> Result<()> {
+fn a_saved_model_opens_with_its_normalization_and_tokenizer() -> Result<()> {
     for architecture in BOTH {
         let folder = tempfile::tempdir()?;
-        let begun = RewardCheckpoint::from_language_model(checkpoint(3)?, architecture, None, 7)?;
-        save(folder.path(), &begun)?;
+        let initial = RewardCheckpoint::from_language_model(checkpoint(3)?, architecture, None, 7)?;
+        save(folder.path(), &initial)?;
         let source = folder.path().to_string_lossy();
         let opened = RewardCheckpoint::open(&source, LoadMode::Inference, &CPU)?;
         assert_eq!(opened.model.architecture(), architecture);
-        let (raw, rewards) = (begun.rewards(&texts(), 2)?, opened.rewards(&texts(), 2)?);
-        for (raw, reward) in raw.iter().zip(&rewards) {
+        let (raw_rewards, rewards) = (initial.rewards(&texts(), 2)?, opened.rewards(&texts(), 2)?);
+        for (raw, reward) in raw_rewards.iter().zip(&rewards) {
             assert!(((raw - 2.) / 0.5 - reward).abs() < 1e-4, "{raw} {reward}");
         }
         let prompt = [ChatMessage::user("What is 12 + 7?")];
         let ids = opened.tokenize(&prompt, "19")?;
-        assert_eq!(ids, begun.tokenize(&prompt, "19")?);
-        assert_eq!(
-            ids.last(),
-            Some(&opened.chat_tokenizer.eos_token_id()),
-            "a text ends with its end"
-        );
-        let again = RewardCheckpoint::open(&source, TRAINING, &CPU)?;
-        assert!(again.parameters.trainable().count() > 0, "it can be trained further");
+        assert_eq!(ids, initial.tokenize(&prompt, "19")?);
+        assert_eq!(ids.last(), Some(&opened.chat_tokenizer.eos_token_id()));
+        let reopened = RewardCheckpoint::open(&source, TRAINING, &CPU)?;
+        assert!(reopened.parameters.trainable().count() > 0, "training can continue");
     }
     Ok(())
 }
 
-/// How a chat model's turns end, whose texts end otherwise.
-const TURNS: &str = "{% for message in messages %}{{ message['content'] }}{% if message['role'] == 'assistant' %}{{ '<pad>' }}\
-                     {% endif %}{{ '\n' }}{% endfor %}";
+/// Chat template whose assistant turns end with `<pad>` instead of the model's EOS token.
+const PAD_ENDED_TEMPLATE: &str = "{% for message in messages %}{{ message['content'] }}\
+     {% if message['role'] == 'assistant' %}{{ '<pad>' }}{% endif %}{{ '\n' }}{% endfor %}";
 
 #[test]
-fn what_is_saved_ends_texts_as_it_learned_to() -> Result<()> {
+fn a_saved_model_keeps_the_end_of_turn_token_of_its_template() -> Result<()> {
     let mut base = checkpoint(3)?;
-    base.chat_template = Some(modern::ChatTemplate::new(TURNS, &base.tokenizer)?);
-    let begun = RewardCheckpoint::from_language_model(base, RewardArchitecture::Causal, None, 7)?;
+    base.chat_template = Some(modern::ChatTemplate::new(PAD_ENDED_TEMPLATE, &base.tokenizer)?);
+    let initial = RewardCheckpoint::from_language_model(base, RewardArchitecture::Causal, None, 7)?;
     assert_eq!(
-        begun.chat_tokenizer.eos_token_id(),
-        begun.chat_tokenizer.tokenizer.token_to_id("<pad>").expect("one")
+        initial.chat_tokenizer.eos_token_id(),
+        initial.chat_tokenizer.tokenizer.token_to_id("<pad>").expect("<pad>")
     );
     let folder = tempfile::tempdir()?;
-    save(folder.path(), &begun)?;
+    save(folder.path(), &initial)?;
     let opened =
         RewardCheckpoint::open(&folder.path().to_string_lossy(), LoadMode::Inference, &CPU)?;
-    assert_eq!(opened.chat_tokenizer.stop_token_ids(), begun.chat_tokenizer.stop_token_ids());
+    assert_eq!(opened.chat_tokenizer.stop_token_ids(), initial.chat_tokenizer.stop_token_ids());
     let prompt = [ChatMessage::user("What is 12 + 7?")];
-    assert_eq!(opened.tokenize(&prompt, "19")?, begun.tokenize(&prompt, "19")?);
+    assert_eq!(opened.tokenize(&prompt, "19")?, initial.tokenize(&prompt, "19")?);
     Ok(())
 }
 
 #[test]
-fn transformers_scores_what_we_save_as_we_do() -> Result<()> {
+fn transformers_computes_the_same_rewards_from_a_saved_model() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let mut begun =
+    let mut initial =
         RewardCheckpoint::from_language_model(checkpoint(3)?, RewardArchitecture::Causal, None, 7)?;
-    let end = begun.chat_tokenizer.eos_token_id();
-    // as many chat models have it
-    begun.chat_tokenizer.tokenizer = begun.chat_tokenizer.tokenizer.with_pad_token(end);
-    save(folder.path(), &begun)?;
+    let eos = initial.chat_tokenizer.eos_token_id();
+    // Many chat models pad with EOS.
+    initial.chat_tokenizer.tokenizer = initial.chat_tokenizer.tokenizer.with_pad_token(eos);
+    save(folder.path(), &initial)?;
     let prompt = [ChatMessage::user("What is 12 + 7?")];
-    let answers = ["19", "the answer of all", "1", ""];
+    let completions = ["19", "the answer of all", "1", ""];
     let ids: Vec<_> =
-        answers.iter().map(|text| begun.tokenize(&prompt, text)).collect::<Result<_>>()?;
-    let shown =
-        |ids: &Vec<u32>| begun.chat_tokenizer.tokenizer.decode(ids, modern::SkipSpecialTokens::No);
-    let texts: Vec<String> = ids.iter().map(shown).collect::<Result<_>>()?;
-    let scores = crate::checkpoint::raw_rewards(&begun.model, &ids, 3)?;
-    let said = folder.path().join("scores.json");
-    json_file::write(&said, &json!({ "texts": texts, "ids": ids, "scores": scores }))?;
-    assert_python_agrees("check_reward_folder.py", [folder.path(), said.as_path()]);
+        completions.iter().map(|text| initial.tokenize(&prompt, text)).collect::<Result<_>>()?;
+    let decode = |ids: &Vec<u32>| {
+        initial.chat_tokenizer.tokenizer.decode(ids, modern::SkipSpecialTokens::No)
+    };
+    let texts: Vec<String> = ids.iter().map(decode).collect::<Result<_>>()?;
+    let rewards = crate::checkpoint::raw_rewards(&initial.model, &ids, 3)?;
+    let path = folder.path().join("scores.json");
+    json_file::write(&path, &json!({ "texts": texts, "ids": ids, "scores": rewards }))?;
+    assert_python_agrees("check_reward_folder.py", [folder.path(), path.as_path()]);
     Ok(())
 }
 
 #[test]
-fn rows_are_never_filled_up_with_the_token_that_ends_texts() -> Result<()> {
+fn the_padding_token_of_a_saved_model_is_never_its_eos_token() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let mut begun =
+    let mut initial =
         RewardCheckpoint::from_language_model(checkpoint(3)?, RewardArchitecture::Causal, None, 7)?;
-    let end = begun.chat_tokenizer.eos_token_id();
-    for ends in [vec![end], vec![1]] {
-        begun.chat_tokenizer = sft::ChatTokenizer::new(
-            begun.chat_tokenizer.tokenizer.clone(),
-            speech()?.template,
-            ends.clone(),
+    let eos = initial.chat_tokenizer.eos_token_id();
+    for stop_ids in [vec![eos], vec![1]] {
+        initial.chat_tokenizer = sft::ChatTokenizer::new(
+            initial.chat_tokenizer.tokenizer.clone(),
+            chat_tokenizer()?.template,
+            stop_ids.clone(),
         )?;
-        save(folder.path(), &begun)?;
+        save(folder.path(), &initial)?;
         let padding = json_file::read(&folder.path().join("config.json"))?["pad_token_id"].clone();
-        assert!(padding.is_u64() && padding != ends[0], "{padding} and {ends:?}");
+        assert!(padding.is_u64() && padding != stop_ids[0], "{padding} and {stop_ids:?}");
         let tokenizer = modern::Tokenizer::open(folder.path())?;
         assert_eq!(
             tokenizer.special_tokens().pad.map(u64::from),
             padding.as_u64(),
-            "both files agree"
+            "config.json and the tokenizer agree"
         );
     }
     Ok(())
 }
 
 #[test]
-fn adapters_and_the_head_are_trained_and_merged_into_what_is_saved() -> Result<()> {
-    let begun =
+fn lora_trains_adapters_and_the_head_and_is_merged_when_saved() -> Result<()> {
+    let initial =
         RewardCheckpoint::from_language_model(checkpoint(3)?, RewardArchitecture::Causal, None, 7)?;
-    let shape = (begun.model.backbone().config(), RewardArchitecture::Causal);
+    let shape = (initial.model.backbone().config(), RewardArchitecture::Causal);
     let lora = LoraConfig { rank: 2, alpha: 4., dropout: 0., target_modules: TargetModules::All };
-    let mut adapted = initialization::attach_lora(&begun.parameters, shape, &lora, 1)?;
-    let trained: Vec<&str> = adapted.trainable().map(|p| p.name.as_str()).collect();
-    assert!(trained.contains(&"score.weight"));
-    assert!(trained.iter().all(|name| name.contains("lora_") || *name == "score.weight"));
-    assert!(!trained.iter().any(|name| name.starts_with("score.lora")), "the head needs none");
+    let mut adapted = initialization::attach_lora(&initial.parameters, shape, &lora, 1)?;
+    let trainable: Vec<&str> = adapted.trainable().map(|p| p.name.as_str()).collect();
+    assert!(trainable.contains(&"score.weight"));
+    assert!(trainable.iter().all(|name| name.contains("lora_") || *name == "score.weight"));
+    assert!(!trainable.iter().any(|name| name.starts_with("score.lora")), "adapter on the head");
     for parameter in adapted.trainable() {
         parameter.var.set(&(parameter.var.as_detached_tensor() + 0.05)?)?;
     }
@@ -143,48 +139,53 @@ fn adapters_and_the_head_are_trained_and_merged_into_what_is_saved() -> Result<(
     let before: Vec<Vec<f32>> =
         adapted.iter().map(|p| Ok(p.var.flatten_all()?.to_vec1()?)).collect::<Result<_>>()?;
     let mut merged = initialization::merged_weights(&adapted, shape)?;
-    let alone = crate::RewardModel::new(shape.0, shape.1, &mut merged)?;
-    let [a, b] = [&model, &alone].map(|model| crate::checkpoint::raw_rewards(model, &texts(), 3));
-    let plain = crate::checkpoint::raw_rewards(&begun.model, &texts(), 3)?;
+    let merged_model = crate::RewardModel::new(shape.0, shape.1, &mut merged)?;
+    let [a, b] =
+        [&model, &merged_model].map(|model| crate::checkpoint::raw_rewards(model, &texts(), 3));
+    let plain = crate::checkpoint::raw_rewards(&initial.model, &texts(), 3)?;
     for ((a, b), plain) in a?.iter().zip(b?).zip(plain) {
         assert!((a - b).abs() < 1e-4 && (a - plain).abs() > 1e-3, "{a} {b} {plain}");
     }
     let after: Vec<Vec<f32>> =
         adapted.iter().map(|p| Ok(p.var.flatten_all()?.to_vec1()?)).collect::<Result<_>>()?;
-    assert_eq!(before, after, "merging for the disk leaves the run's weights alone");
+    assert_eq!(before, after, "merging changed the weights of the run");
     Ok(())
 }
 
 #[test]
-fn what_is_no_reward_model_is_refused_by_name() -> Result<()> {
+fn a_folder_that_is_not_a_reward_model_is_an_error() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let (plain, reward) = (folder.path().join("plain"), folder.path().join("reward"));
     checkpoint(3)?.save(&plain)?;
-    let refused = |path: &std::path::Path, says: &str| {
+    let assert_error = |path: &std::path::Path, message: &str| {
         let opened = RewardCheckpoint::open(&path.to_string_lossy(), LoadMode::Inference, &CPU);
-        let error = format!("{:#}", opened.err().expect("no reward model"));
-        assert!(error.contains(says), "{error} does not say {says}");
+        let error = format!("{:#}", opened.err().expect("an error"));
+        assert!(error.contains(message), "{error} lacks {message}");
     };
-    refused(&plain, "it is a LlamaForCausalLM and has no reward head");
-    refused(&folder.path().join("nothing"), "there is no folder");
+    assert_error(&plain, "it is a LlamaForCausalLM and has no reward head");
+    assert_error(&folder.path().join("nothing"), "there is no folder");
     for architecture in BOTH {
         save(
             &reward,
             &RewardCheckpoint::from_language_model(checkpoint(3)?, architecture, None, 7)?,
         )?;
         let opened = Checkpoint::open(&reward.to_string_lossy(), LoadMode::Inference, &CPU);
-        assert!(opened.is_err(), "and a language model is no reward model");
+        assert!(opened.is_err(), "a reward model cannot be opened as a language model");
         let path = reward.join("config.json");
         let config = json_file::read(&path)?;
-        for (key, value, says) in [
-            ("id2label", json!({ "0": "a", "1": "b" }), "it tells 2 labels apart"),
-            ("reward_normalisation", json!({ "mean": 0., "std": 0. }), "a deviation of 0"),
-            ("reward_normalisation", json!({ "mean": 0. }), "has no `std`"),
+        for (key, value, message) in [
+            ("id2label", json!({ "0": "a", "1": "b" }), "a classifier with 2 labels"),
+            (
+                "reward_normalisation",
+                json!({ "mean": 0., "std": 0. }),
+                "std must be above 0, got 0",
+            ),
+            ("reward_normalisation", json!({ "mean": 0. }), "lacks `std`"),
         ] {
             let mut changed = config.clone();
             changed[key] = value;
             json_file::write(&path, &changed)?;
-            refused(&reward, says);
+            assert_error(&reward, message);
         }
         json_file::write(&path, &config)?;
     }

@@ -1,4 +1,4 @@
-//! 7.2 The model: transformers' scores and gradients, scores that depend on the text alone, a head that begins small.
+//! 7.2 Reward model: agreement with transformers, independence from padding, initialization.
 
 use anyhow::Result;
 use candle_core::{DType, Tensor};
@@ -15,43 +15,45 @@ use crate::{
 };
 
 fn pairs(golden: &Value) -> Result<Vec<TokenizedPair>> {
-    let of = |key: &str| serde_json::from_value::<Vec<Vec<u32>>>(golden[key].clone());
-    let pairs = of("chosen")?.into_iter().zip(of("rejected")?);
+    let texts = |key: &str| serde_json::from_value::<Vec<Vec<u32>>>(golden[key].clone());
+    let pairs = texts("chosen")?.into_iter().zip(texts("rejected")?);
     Ok(pairs
         .map(|(chosen, rejected)| TokenizedPair { chosen, rejected, completion_chars: [0; 2] })
         .collect())
 }
 
 #[test]
-fn scores_losses_and_gradients_are_those_of_transformers() -> Result<()> {
+fn rewards_losses_and_gradients_agree_with_transformers() -> Result<()> {
     let golden_file = json_file::read(&golden("golden.json"))?;
     let (_, model, parameters) = model_folder::open(&golden("llama"), DType::F32, &CPU)?;
     let pairs = pairs(&golden_file)?;
     let batch = PairBatch::from_pairs(&pairs.iter().collect::<Vec<_>>(), &CPU)?;
-    let theirs: Vec<f32> = serde_json::from_value(golden_file["scores"].clone())?;
-    assert_close(&model.rewards(&batch.ids, &batch.lengths)?, &Tensor::new(theirs, &CPU)?, 1e-4)?;
+    let expected: Vec<f32> = serde_json::from_value(golden_file["scores"].clone())?;
+    let rewards = model.rewards(&batch.ids, &batch.lengths)?;
+    assert_close(&rewards, &Tensor::new(expected, &CPU)?, 1e-4)?;
     let margin = golden_file["margin"].as_f64().expect("a number");
-    let centring = golden_file["centring"].as_f64().expect("a number");
+    let center_rewards_coefficient = golden_file["centring"].as_f64().expect("a number");
     for (key, kind) in
         [("bradley_terry", LossKind::BradleyTerry), ("margin_ranking", LossKind::Margin(margin))]
     {
-        let close = |ours: &Tensor, theirs: &Value| {
-            let theirs = Tensor::new(theirs.as_f64().expect("a number") as f32, &CPU)?;
-            assert_close(ours, &theirs, 1e-4)
+        let assert_scalar = |actual: &Tensor, expected: &Value| {
+            let expected = Tensor::new(expected.as_f64().expect("a number") as f32, &CPU)?;
+            assert_close(actual, &expected, 1e-4)
         };
         let [chosen, rejected] = batch.rewards(&model)?;
-        let loss = PreferenceLoss { kind, center_rewards_coefficient: centring }
-            .compute(&chosen, &rejected)?;
-        close(&loss, &golden_file[key]["loss"])?;
+        let loss = PreferenceLoss { kind, center_rewards_coefficient };
+        let loss = loss.compute(&chosen, &rejected)?;
+        assert_scalar(&loss, &golden_file[key]["loss"])?;
         let grads = backward(&loss)?;
-        let theirs = golden_file[key]["grads"].as_object().expect("gradients");
-        assert_eq!(theirs.len(), parameters.trainable().count());
+        let expected = golden_file[key]["grads"].as_object().expect("gradients");
+        assert_eq!(expected.len(), parameters.trainable().count());
         for parameter in parameters.trainable() {
             let grad = grads.get(parameter.var.as_tensor()).expect("a gradient").flatten_all()?;
-            let places = Tensor::arange(0f32, grad.elem_count() as f32, &CPU)?;
-            close(&grad.sqr()?.sum_all()?.sqrt()?, &theirs[&parameter.name]["norm"])?;
-            let shadow = (&grad * places.cos()?)?.sum_all()?; // knows signs and places
-            close(&shadow, &theirs[&parameter.name]["shadow"])?;
+            let positions = Tensor::arange(0f32, grad.elem_count() as f32, &CPU)?;
+            assert_scalar(&grad.sqr()?.sum_all()?.sqrt()?, &expected[&parameter.name]["norm"])?;
+            // A weighted sum that depends on signs and positions, which the norm ignores.
+            let projection = (&grad * positions.cos()?)?.sum_all()?;
+            assert_scalar(&projection, &expected[&parameter.name]["shadow"])?;
         }
     }
     Ok(())
@@ -64,45 +66,48 @@ fn texts() -> Vec<Vec<u32>> {
 }
 
 #[test]
-fn a_score_depends_neither_on_padding_nor_on_company() -> Result<()> {
+fn a_reward_depends_neither_on_padding_nor_on_the_other_rows() -> Result<()> {
     for architecture in BOTH {
         let (model, _) = model(architecture, 2)?;
         let texts = texts();
-        let alone = raw_rewards(&model, &texts, 1)?;
+        let unbatched = raw_rewards(&model, &texts, 1)?;
         for batch_size in [2, 3, 100] {
-            let together = raw_rewards(&model, &texts, batch_size)?;
-            for (a, b) in alone.iter().zip(&together) {
+            let batched = raw_rewards(&model, &texts, batch_size)?;
+            for (a, b) in unbatched.iter().zip(&batched) {
                 assert!((a - b).abs() <= 1e-5 * (1. + b.abs()), "{architecture:?}: {a} {b}");
             }
         }
         for padding in [0, 399] {
-            let short: Vec<u32> = texts[1].iter().copied().chain([padding; 9]).collect();
-            let ids = Tensor::new(short, &CPU)?.unsqueeze(0)?;
-            let score: Vec<f32> = model.rewards(&ids, &[7])?.to_vec1()?;
-            let apart = (f64::from(score[0]) - alone[1]).abs();
+            let padded: Vec<u32> = texts[1].iter().copied().chain([padding; 9]).collect();
+            let ids = Tensor::new(padded, &CPU)?.unsqueeze(0)?;
+            let reward: Vec<f32> = model.rewards(&ids, &[7])?.to_vec1()?;
+            let difference = (f64::from(reward[0]) - unbatched[1]).abs();
             assert!(
-                apart <= 1e-5 * (1. + alone[1].abs()),
+                difference <= 1e-5 * (1. + unbatched[1].abs()),
                 "{architecture:?}, padded with {padding}"
             );
         }
-        let spread = alone.iter().fold(0f64, |spread, score| spread.max((score - alone[0]).abs()));
-        assert!(spread > 0.1, "scores that never differ would pass, too");
+        // A model with constant rewards would pass the checks above.
+        let first = unbatched[0];
+        let spread = unbatched.iter().fold(0f64, |max, reward| max.max((reward - first).abs()));
+        assert!(spread > 0.1, "{spread}");
     }
     Ok(())
 }
 
 #[test]
-fn the_encoder_reads_all_tokens_and_the_causal_model_the_last() -> Result<()> {
+fn the_encoder_pools_all_tokens_and_the_causal_model_the_last() -> Result<()> {
     let ids = |first: u32| Tensor::new(&[[first, 9, 2, 30u32]], &CPU);
-    for (architecture, reads) in BOTH.into_iter().zip([false, true]) {
+    for (architecture, depends_on_first) in BOTH.into_iter().zip([false, true]) {
         let (model, parameters) = model(architecture, 3)?;
-        // Without what attention brings, a token knows of itself alone: what is pooled shows.
+        // Without attention a hidden state depends on its own token only, so a change of the first
+        // token reaches the reward only through pooling.
         for parameter in parameters.iter().filter(|p| p.name.ends_with("o_proj.weight")) {
             parameter.var.set(&parameter.var.zeros_like()?)?;
         }
         let [a, b] = [ids(5)?, ids(6)?].map(|ids| model.rewards(&ids, &[4]));
-        let apart = (a? - b?)?.abs()?.to_vec1::<f32>()?[0];
-        assert_eq!(apart > 1e-4, reads, "{architecture:?}: {apart}");
+        let difference = (a? - b?)?.abs()?.to_vec1::<f32>()?[0];
+        assert_eq!(difference > 1e-4, depends_on_first, "{architecture:?}: {difference}");
     }
     Ok(())
 }
@@ -113,18 +118,18 @@ fn the_encoder_has_no_causal_mask() -> Result<()> {
     let config = *encoder.backbone().config();
     let causal =
         RewardModel::new(&config, RewardArchitecture::Causal, &mut parameters.for_inference())?;
-    // Under a causal mask no token's state would change with those behind it: the mean's score would be the mean of the
-    // scores that the causal form gives to what begins the text.
+    // With a causal mask a hidden state would not depend on later tokens, so the encoder's reward
+    // would be the mean of the causal model's rewards of all prefixes.
     let text = [5u32, 9, 2, 30];
-    let begins: Vec<&[u32]> = (1..=text.len()).map(|n| &text[..n]).collect();
-    let mean = raw_rewards(&causal, &begins, 4)?.iter().sum::<f64>() / 4.;
-    let found = raw_rewards(&encoder, &[text], 1)?[0];
-    assert!((found - mean).abs() > 1e-2 * (1. + mean.abs()), "{found} {mean}");
+    let prefixes: Vec<&[u32]> = (1..=text.len()).map(|n| &text[..n]).collect();
+    let mean = raw_rewards(&causal, &prefixes, 4)?.iter().sum::<f64>() / 4.;
+    let reward = raw_rewards(&encoder, &[text], 1)?[0];
+    assert!((reward - mean).abs() > 1e-2 * (1. + mean.abs()), "{reward} {mean}");
     Ok(())
 }
 
 #[test]
-fn gradients_reach_every_parameter_of_either_form() -> Result<()> {
+fn gradients_reach_every_parameter_of_both_architectures() -> Result<()> {
     for architecture in BOTH {
         let (model, parameters) = model(architecture, 4)?;
         let texts = texts();
@@ -138,14 +143,14 @@ fn gradients_reach_every_parameter_of_either_form() -> Result<()> {
 }
 
 #[test]
-fn a_fresh_head_is_as_small_as_it_is_wide_and_has_no_bias() -> Result<()> {
+fn a_new_head_has_standard_deviation_1_over_sqrt_c_plus_1_and_no_bias() -> Result<()> {
     let config = modern::ModelConfig::byte_level(8, 1, 4, 1024);
     let mut parameters = Parameters::seeded(1, DType::F32, &CPU);
     RewardModel::new(&config, RewardArchitecture::Causal, &mut parameters)?;
     let head = parameters.get("score.weight").expect("a head").var.flatten_all()?;
     let std = head.sqr()?.mean_all()?.sqrt()?.to_scalar::<f32>()?;
     assert!((std * 1025f32.sqrt() - 1.).abs() < 0.1, "{std}");
-    let begun = |seed| {
+    let initial = |seed| {
         RewardCheckpoint::from_language_model(
             checkpoint(3)?,
             RewardArchitecture::Causal,
@@ -153,14 +158,15 @@ fn a_fresh_head_is_as_small_as_it_is_wide_and_has_no_bias() -> Result<()> {
             seed,
         )
     };
-    let [a, b] = [begun(1)?, begun(2)?].map(|begun| raw_rewards(&begun.model, &[[5, 9]], 1));
-    assert_ne!(a?, b?, "it is drawn by the seed");
+    let [a, b] =
+        [initial(1)?, initial(2)?].map(|initial| raw_rewards(&initial.model, &[[5, 9]], 1));
+    assert_ne!(a?, b?, "different seeds give different heads");
     assert!(parameters.get("score.bias").is_none());
     Ok(())
 }
 
 #[test]
-fn lengths_that_cannot_be_are_errors() -> Result<()> {
+fn invalid_lengths_and_too_long_texts_are_errors() -> Result<()> {
     let (model, _) = model(RewardArchitecture::Causal, 1)?;
     let ids = Tensor::zeros((2, 3), DType::U32, &CPU)?;
     for lengths in [&[1, 4][..], &[0, 1], &[2]] {

@@ -1,4 +1,4 @@
-//! The loop: interrupted runs arrive where uninterrupted ones do, in parts as in one, and either form learns manners.
+//! Training loop: resuming, gradient accumulation, convergence of both architectures.
 
 use std::num::NonZeroUsize;
 
@@ -11,7 +11,7 @@ use tensor_core::AdamWConfig;
 use tensor_core::testing::assert_close;
 use tiny_gpt::Interrupt;
 
-use super::{BOTH, CPU, checkpoint, model, speech};
+use super::{BOTH, CPU, chat_tokenizer, checkpoint, model};
 use crate::{
     LossKind, PairBatch, Preference, PreferenceLoss, RewardArchitecture, RewardCheckpoint,
     RewardModel, RewardValidator, TokenizedPair, TrainConfig, evaluate, initialization,
@@ -39,16 +39,17 @@ pub(super) fn train_config(steps: usize) -> TrainConfig {
     }
 }
 
-/// The answer that ends with 7 is the better one.
+/// Pairs in which the chosen completion ends with 7 and the rejected one with 1.
 pub(super) fn pairs() -> Result<Vec<TokenizedPair>> {
     let words = ["the", "answer", "of", "all", "What", "is"];
-    let each = words.iter().flat_map(|a| words.iter().map(move |b| (a, b)));
-    let each =
-        each.map(|(a, b)| Preference::new(format!("{a} {b}?"), format!("{b} 7"), format!("{b} 1")));
-    Ok(tokenize_pairs(&each.collect::<Vec<_>>(), &speech()?, 64)?.pairs)
+    let two_words = words.iter().flat_map(|a| words.iter().map(move |b| (a, b)));
+    let preference =
+        |(a, b)| Preference::new(format!("{a} {b}?"), format!("{b} 7"), format!("{b} 1"));
+    let preferences: Vec<Preference> = two_words.map(preference).collect();
+    Ok(tokenize_pairs(&preferences, &chat_tokenizer()?, 64)?.pairs)
 }
 
-pub(super) fn exam(pairs: &[TokenizedPair]) -> RewardValidator<'_> {
+pub(super) fn validator(pairs: &[TokenizedPair]) -> RewardValidator<'_> {
     RewardValidator { pairs, batch_size: 8, interval: 10, target_accuracy: Some(1.) }
 }
 
@@ -56,9 +57,9 @@ pub(super) fn log() -> Result<SftLog> {
     SftLog::new(100, 2, 0, 10)
 }
 
-pub(super) fn tuning(architecture: RewardArchitecture, lora: bool) -> Result<TrainState> {
-    let begun = RewardCheckpoint::from_language_model(checkpoint(3)?, architecture, None, 7)?;
-    let config = *begun.model.backbone().config();
+pub(super) fn train_state(architecture: RewardArchitecture, lora: bool) -> Result<TrainState> {
+    let initial = RewardCheckpoint::from_language_model(checkpoint(3)?, architecture, None, 7)?;
+    let config = *initial.model.backbone().config();
     let lora = lora.then_some(LoraConfig {
         rank: 2,
         alpha: 4.,
@@ -67,45 +68,52 @@ pub(super) fn tuning(architecture: RewardArchitecture, lora: bool) -> Result<Tra
     });
     let parameters = match lora {
         Some(lora) => {
-            initialization::attach_lora(&begun.parameters, (&config, architecture), &lora, 1)?
+            initialization::attach_lora(&initial.parameters, (&config, architecture), &lora, 1)?
         }
-        None => begun.parameters,
+        None => initial.parameters,
     };
     TrainState::new(config, parameters, AdamWConfig::default())
 }
 
-pub(super) fn bits(tuning: &TrainState) -> Result<Vec<Vec<f32>>> {
-    tuning.parameters.iter().map(|p| Ok(p.var.flatten_all()?.to_vec1()?)).collect()
+pub(super) fn weights(train_state: &TrainState) -> Result<Vec<Vec<f32>>> {
+    train_state.parameters.iter().map(|p| Ok(p.var.flatten_all()?.to_vec1()?)).collect()
 }
 
 #[test]
-fn a_run_in_pieces_arrives_where_a_run_in_one_does_bit_for_bit() -> Result<()> {
+fn resuming_gives_the_same_weights_bit_for_bit() -> Result<()> {
     let pairs = pairs()?;
-    let (learned, kept) = pairs.split_at(19);
-    let exam = RewardValidator { interval: 0, target_accuracy: None, ..exam(kept) };
-    let (speech, ends) = (speech()?, modern::model_folder::SpecialTokenIds::default());
+    let (train_pairs, validation_pairs) = pairs.split_at(19);
+    let validator =
+        RewardValidator { interval: 0, target_accuracy: None, ..validator(validation_pairs) };
+    let (tokenizer, special_ids) =
+        (chat_tokenizer()?, modern::model_folder::SpecialTokenIds::default());
+    let config = train_config(7);
     for lora in [false, true] {
-        let mut whole = tuning(RewardArchitecture::Causal, lora)?;
-        let learner = (&mut whole, RewardArchitecture::Causal);
-        train(learner, learned, &train_config(7), &exam, &RunOutputs::default(), &mut log()?)?;
+        let mut uninterrupted = train_state(RewardArchitecture::Causal, lora)?;
+        let trainee = (&mut uninterrupted, RewardArchitecture::Causal);
+        train(trainee, train_pairs, &config, &validator, &RunOutputs::default(), &mut log()?)?;
 
         let folder = tempfile::tempdir()?;
         let checkpoints = Checkpoints::new(folder.path().join("checkpoints"), NonZeroUsize::MIN);
-        let keeper =
-            ModelSaver { chat_tokenizer: &speech, special_ids: &ends, sampler: None, lora: None };
+        let saver = ModelSaver {
+            chat_tokenizer: &tokenizer,
+            special_ids: &special_ids,
+            sampler: None,
+            lora: None,
+        };
         for stop_after in [2, 3, 6, 7] {
-            let mut piece = tuning(RewardArchitecture::Causal, lora)?;
+            let mut resumed = train_state(RewardArchitecture::Causal, lora)?;
             if let Some((_, path)) = checkpoints.latest()? {
-                assert!(piece.restore(&path, "other data").is_err());
-                piece.restore(&path, "these")?;
+                assert!(resumed.restore(&path, "other data").is_err());
+                resumed.restore(&path, "these")?;
             }
-            let place = RunDestination::new(folder.path(), &keeper, "these");
+            let destination = RunDestination::new(folder.path(), &saver, "these");
             let (interrupt, stop_after) = (Interrupt::default(), Some(stop_after));
-            let outputs = RunOutputs { destination: Some(place), interrupt, stop_after };
-            let learner = (&mut piece, RewardArchitecture::Causal);
-            train(learner, learned, &train_config(7), &exam, &outputs, &mut log()?)?;
+            let outputs = RunOutputs { destination: Some(destination), interrupt, stop_after };
+            let trainee = (&mut resumed, RewardArchitecture::Causal);
+            train(trainee, train_pairs, &config, &validator, &outputs, &mut log()?)?;
             if stop_after == Some(7) {
-                assert_eq!(bits(&piece)?, bits(&whole)?, "lora {lora}");
+                assert_eq!(weights(&resumed)?, weights(&uninterrupted)?, "lora {lora}");
             }
         }
         for file in ["model/model.safetensors", "model/tokenizer.json", "rewards.png"] {
@@ -116,26 +124,26 @@ fn a_run_in_pieces_arrives_where_a_run_in_one_does_bit_for_bit() -> Result<()> {
 }
 
 #[test]
-fn pairs_one_by_one_give_the_gradient_of_the_batch() -> Result<()> {
+fn accumulated_micro_batches_give_the_gradient_of_the_whole_batch() -> Result<()> {
     let pairs = pairs()?;
     for architecture in BOTH {
         let (model, parameters) = model(architecture, 3)?;
-        let of = |batches: &[PairBatch]| {
-            let counts: Vec<usize> = batches.iter().map(PairBatch::n_pairs).collect();
-            gradients_of_mean_loss(&parameters, batches, &counts, 1., |batch| {
+        let loss_and_grads = |batches: &[PairBatch]| {
+            let n_pairs: Vec<usize> = batches.iter().map(PairBatch::n_pairs).collect();
+            gradients_of_mean_loss(&parameters, batches, &n_pairs, 1., |batch| {
                 let [chosen, rejected] = batch.rewards(&model)?;
                 Ok(LOSS.compute(&chosen, &rejected)?)
             })
         };
         let pairs: Vec<&TokenizedPair> = pairs.iter().take(5).collect();
-        let (loss, whole) = of(&[PairBatch::from_pairs(&pairs, &CPU)?])?;
-        let ragged =
+        let (loss, grads) = loss_and_grads(&[PairBatch::from_pairs(&pairs, &CPU)?])?;
+        let micro_batches =
             [PairBatch::from_pairs(&pairs[..1], &CPU)?, PairBatch::from_pairs(&pairs[1..], &CPU)?];
-        let (again, parts) = of(&ragged)?;
-        assert!((loss - again).abs() < 1e-4 * (1. + loss.abs()), "{loss} {again}");
+        let (micro_loss, micro_grads) = loss_and_grads(&micro_batches)?;
+        assert!((loss - micro_loss).abs() < 1e-4 * (1. + loss.abs()), "{loss} {micro_loss}");
         for parameter in parameters.iter() {
-            let [a, b] =
-                [&whole, &parts].map(|grads| grads.get(parameter.var.as_tensor()).expect("one"));
+            let [a, b] = [&grads, &micro_grads]
+                .map(|grads| grads.get(parameter.var.as_tensor()).expect("a gradient"));
             assert_close(a, b, 1e-3)?;
         }
     }
@@ -143,36 +151,35 @@ fn pairs_one_by_one_give_the_gradient_of_the_batch() -> Result<()> {
 }
 
 #[test]
-fn either_form_learns_what_is_preferred_and_the_run_ends_when_it_does() -> Result<()> {
+fn both_architectures_learn_the_preference_and_stop_at_the_target() -> Result<()> {
     let pairs = pairs()?;
-    let (learned, kept) = pairs.split_at(24);
+    let (train_pairs, validation_pairs) = pairs.split_at(24);
+    let validator = validator(validation_pairs);
     let kinds = [LossKind::BradleyTerry, LossKind::Margin(1.)];
     for (architecture, kind) in BOTH.into_iter().zip(kinds) {
-        let mut tuning = tuning(architecture, false)?;
+        let mut train_state = train_state(architecture, false)?;
         let loss = PreferenceLoss { kind, center_rewards_coefficient: 0.01 };
         let config = TrainConfig { loss, ..train_config(300) };
-        let learner = (&mut tuning, architecture);
-        train(learner, learned, &config, &exam(kept), &RunOutputs::default(), &mut log()?)?;
-        assert!(
-            tuning.progress.target_reached && tuning.progress.step < 300,
-            "{:?}",
-            tuning.progress
-        );
-        let mut twin = tuning.parameters.for_inference();
-        let model = RewardModel::new(&tuning.config, architecture, &mut twin)?;
-        assert_eq!(evaluate(&model, kept, 8)?.0.accuracy, 1.);
+        let trainee = (&mut train_state, architecture);
+        train(trainee, train_pairs, &config, &validator, &RunOutputs::default(), &mut log()?)?;
+        let progress = &train_state.progress;
+        assert!(progress.target_reached && progress.step < 300, "{progress:?}");
+        let mut parameters = train_state.parameters.for_inference();
+        let model = RewardModel::new(&train_state.config, architecture, &mut parameters)?;
+        assert_eq!(evaluate(&model, validation_pairs, 8)?.0.accuracy, 1.);
     }
     Ok(())
 }
 
 #[test]
-fn nothing_to_learn_or_to_measure_is_an_error() -> Result<()> {
+fn training_or_evaluating_without_pairs_is_an_error() -> Result<()> {
     let pairs = pairs()?;
-    let mut tuning = tuning(RewardArchitecture::Causal, false)?;
-    let learner = (&mut tuning, RewardArchitecture::Causal);
-    let none =
-        train(learner, &[], &train_config(3), &exam(&pairs), &RunOutputs::default(), &mut log()?);
-    assert!(none.expect_err("no pair").to_string().contains("no pair to learn from"));
+    let validator = validator(&pairs);
+    let mut train_state = train_state(RewardArchitecture::Causal, false)?;
+    let trainee = (&mut train_state, RewardArchitecture::Causal);
+    let (config, outputs) = (train_config(3), RunOutputs::default());
+    let result = train(trainee, &[], &config, &validator, &outputs, &mut log()?);
+    assert!(result.expect_err("an error").to_string().contains("no pair to train on"));
     let (model, _) = model(RewardArchitecture::Causal, 1)?;
     assert!(evaluate(&model, &[], 8).is_err());
     Ok(())

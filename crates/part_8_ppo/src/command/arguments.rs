@@ -1,4 +1,4 @@
-//! The command line of part 8.
+//! Command line of part 8.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ pub(crate) const DEFAULT_OUT: &str = "runs/ppo";
 
 #[derive(Args)]
 pub(crate) struct DemoArgs {
-    /// Steps of PPO
+    /// PPO steps
     #[arg(long, value_name = "N", default_value = "40")]
     pub(crate) steps: NonZeroUsize,
     #[command(flatten)]
@@ -25,20 +25,23 @@ pub(crate) struct DemoArgs {
 
 #[derive(Args, Serialize)]
 #[command(args_override_self = true)]
-#[command(mut_arg("steps", |arg| arg.default_value("60").help("Rollouts")))]
+#[command(mut_arg("steps", |arg| arg.default_value("60").help("PPO steps: rollout, then update")))]
 #[command(mut_arg("lr", |arg| arg.default_value("1e-4")))]
 #[command(mut_arg("weight_decay", |arg| arg.default_value("0")))]
-#[command(mut_arg("batch_size", |arg| arg.default_value("32").help("Prompts of a rollout")))]
-#[command(mut_arg("grad_accum_steps", |arg| arg.help("Parts of a mini-batch that are computed one after the other")))]
-#[command(mut_arg("examples", |arg| arg.help("Questions of arithmetic that are drawn")))]
+#[command(mut_arg("batch_size", |arg| arg.default_value("32").help("Prompts per rollout")))]
+#[command(
+    mut_arg("grad_accum_steps", |arg| arg.help("Micro-batches per minibatch (gradient \
+    accumulation)"))
+)]
+#[command(mut_arg("examples", |arg| arg.help("Arithmetic prompts to generate")))]
 #[command(mut_arg("save_interval", |arg| arg.default_value("20")))]
 #[command(mut_arg("log_interval", |arg| arg.default_value("1")))]
 pub(crate) struct TrainArgs {
-    /// The policy: a run folder of part 6, a model folder, a .gguf file, a llama2.c .bin, or owner/name on the Hub [default: a small
-    /// one is pretrained and taught sums first]
+    /// Policy to start from: a run folder of part 6, a model folder, a .gguf file, a llama2.c .bin,
+    /// or owner/name on the Hub [default: a small model is pretrained and fine-tuned on sums first]
     #[arg(long, visible_alias = "model-name-or-path", value_name = "MODEL")]
     pub(crate) model: Option<String>,
-    /// The model that the policy is not to stray from [default: the policy as it starts]
+    /// Reference model of the KL penalty [default: the policy at the start]
     #[arg(long, value_name = "MODEL")]
     pub(crate) reference: Option<String>,
     #[command(flatten)]
@@ -50,10 +53,10 @@ pub(crate) struct TrainArgs {
     #[command(flatten)]
     #[serde(flatten)]
     pub(crate) examples: ExampleFlags,
-    /// The run folder: settings, figures, checkpoints and the best model
+    /// Run folder: settings, metrics, checkpoints and the best model
     #[arg(long, visible_alias = "output-dir", value_name = "DIR", default_value = DEFAULT_OUT)]
     pub(crate) out: PathBuf,
-    /// How conversations are written [default: the model's own way, else instruction]
+    /// Chat template [default: the model's own, else instruction]
     #[arg(long, value_enum)]
     pub(crate) template: Option<ChatFormat>,
     #[command(flatten)]
@@ -68,8 +71,11 @@ pub(crate) struct TrainArgs {
     #[command(flatten)]
     #[serde(flatten)]
     pub(crate) lora: LoraFlags,
-    /// End when the validation answers score this on average
-    #[arg(long, alias = "stop-at", value_name = "X", allow_negative_numbers = true, value_parser = finite)]
+    /// Stop when the mean validation reward reaches X
+    #[arg(
+        long, alias = "stop-at", value_name = "X", allow_negative_numbers = true,
+        value_parser = finite
+    )]
     pub(crate) target_reward: Option<f64>,
     #[command(flatten)]
     #[serde(flatten)]
@@ -77,7 +83,7 @@ pub(crate) struct TrainArgs {
     #[command(flatten)]
     #[serde(flatten)]
     pub(crate) base: BaseModelFlags,
-    /// Without --model: optimizer steps of teaching the small one to answer sums
+    /// Without --model: SFT steps of the small model before PPO
     #[arg(long, value_name = "N", default_value_t = 600)]
     pub(crate) sft_steps: usize,
     #[command(flatten)]
@@ -91,10 +97,10 @@ pub(crate) struct TrainArgs {
     pub(crate) run: RunFlags,
 }
 
-/// What is looked at during a run.
+/// Validation and logging flags of a run.
 #[derive(Debug, Clone, Copy, Args, Serialize)]
 pub(crate) struct ValidationFlags {
-    /// Steps between two looks at the validation questions; 0 for one at the end
+    /// Steps between validations; 0: only one at the end
     #[arg(
         long,
         visible_alias = "eval-steps",
@@ -103,7 +109,7 @@ pub(crate) struct ValidationFlags {
         default_value_t = 20
     )]
     pub(crate) eval_interval: usize,
-    /// Most validation questions that are looked at
+    /// Largest number of validation prompts
     #[arg(long, value_name = "N", default_value = "300")]
     pub(crate) eval_examples: NonZeroUsize,
     #[command(flatten)]
@@ -116,24 +122,27 @@ pub(crate) struct ValidationFlags {
 pub(crate) struct EvalArgs {
     #[command(flatten)]
     pub(crate) finetuned: FinetunedFlags,
-    /// The model to compare with [default: the one the run began with, or the model without its adapter]
+    /// Reference model [default: the run's base model, or the model without its adapter]
     #[arg(long, value_name = "MODEL")]
     pub(crate) reference: Option<String>,
     #[command(flatten)]
     pub(crate) reward_fn: RewardFnFlags,
     #[command(flatten)]
     pub(crate) data: DataFlags,
-    /// Most questions that are asked
+    /// Largest number of prompts
     #[arg(long, value_name = "N", default_value = "500")]
     pub(crate) eval_examples: NonZeroUsize,
-    /// Questions at a time
+    /// Prompts per batch
     #[arg(long, value_name = "N", default_value = "32")]
     pub(crate) batch_size: NonZeroUsize,
-    /// Longest answer that is let be written, in tokens [default: 8 for arithmetic, else 64]
+    /// Largest number of tokens per completion [default: 8 for arithmetic, else 64]
     #[arg(long, value_name = "N")]
     pub(crate) max_new_tokens: Option<NonZeroUsize>,
-    /// Of the answers that are compared: 0 for the likeliest, above for drawn ones
-    #[arg(long, value_name = "T", default_value_t = 0., allow_negative_numbers = true, value_parser = temperature)]
+    /// Sampling temperature; 0: greedy decoding
+    #[arg(
+        long, value_name = "T", default_value_t = 0., allow_negative_numbers = true,
+        value_parser = temperature
+    )]
     pub(crate) temperature: f64,
     #[command(flatten)]
     pub(crate) compute: ComputeFlags,

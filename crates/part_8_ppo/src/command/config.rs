@@ -1,4 +1,4 @@
-//! From flags to what decides where a run arrives.
+//! Hyperparameters from the command line.
 
 use anyhow::{Result, ensure};
 use sft::ChatTokenizer;
@@ -7,6 +7,8 @@ use tiny_gpt::command::as_usage_error;
 use super::arguments::TrainArgs;
 use crate::{PpoConfig, PpoUpdateConfig};
 
+/// Checks the combination of arguments.
+///
 /// # Errors
 /// When the arguments alone are wrong.
 pub(super) fn check(args: &TrainArgs) -> Result<()> {
@@ -17,31 +19,35 @@ pub(super) fn check(args: &TrainArgs) -> Result<()> {
     args.step.ensure_f32_without_checkpointing()?;
     args.lora.check()?;
     as_usage_error((|| {
-        let (prompts, mini) = (args.step.batch_size.get(), args.objective.num_minibatches.get());
-        ensure!(prompts >= mini, "{prompts} prompts are too few for {mini} mini-batches");
-        let parts = mini * args.step.grad_accum_steps.get();
+        let (prompts, minibatches) =
+            (args.step.batch_size.get(), args.objective.num_minibatches.get());
         ensure!(
-            prompts >= parts,
-            "{prompts} prompts are too few for {mini} mini-batches in {} parts each",
+            prompts >= minibatches,
+            "{prompts} prompts are too few for {minibatches} minibatches"
+        );
+        let micro_batches = minibatches * args.step.grad_accum_steps.get();
+        ensure!(
+            prompts >= micro_batches,
+            "{prompts} prompts are too few for {minibatches} minibatches of {} micro-batches",
             args.step.grad_accum_steps
         );
         ensure!(
             args.lora.lora_dropout == 0.,
-            "--lora-dropout: responses are written without it, so ratios would not be 1 before the first step"
+            "--lora-dropout: rollouts have no dropout, so the first ratios would differ from 1"
         );
         Ok(())
     })())
 }
 
-/// The run that they describe, of a policy that speaks as `speech` does.
+/// Hyperparameters of the run for a policy with `chat_tokenizer`.
 ///
 /// # Errors
 /// As [`check`].
-pub(super) fn config(args: &TrainArgs, speech: &ChatTokenizer) -> Result<PpoConfig> {
+pub(super) fn config(args: &TrainArgs, chat_tokenizer: &ChatTokenizer) -> Result<PpoConfig> {
     let objective = &args.objective;
     Ok(PpoConfig {
         prompts_per_step: args.step.batch_size.get(),
-        rollout: args.rollout.config(speech, args.data.default_max_new_tokens()),
+        rollout: args.rollout.config(chat_tokenizer, args.data.default_max_new_tokens()),
         reward_shaping: args.rewards.config(),
         kl_controller: args.rewards.kl_controller(),
         update: PpoUpdateConfig {

@@ -1,5 +1,5 @@
-//! The demo: a small model is shown sums by people some of whom write a full stop after the number. A rule that wants the bare number
-//! scores what it answers, and PPO raises the probability of what scores.
+//! Demo of part 8: a small model is fine-tuned on sums, some with a full stop after the answer. A
+//! rule rewards the bare number, and PPO raises the probability of completions with a high reward.
 
 use anyhow::Result;
 use modern::Checkpoint;
@@ -25,97 +25,97 @@ use crate::{
     RewardShapingConfig, TruncationHandling, compare_to_reference, prompts, train,
 };
 
-/// Optimizer steps of pretraining, and of showing how to answer.
+/// Optimizer steps of pretraining and of SFT.
 const PRETRAIN_AND_SFT_STEPS: [usize; 2] = [40, 120];
-/// Questions that are asked before and after, and how many of them are shown.
+/// Held-out prompts of the evaluation.
 const N_TEST_PROMPTS: usize = 200;
+/// Prompts of which the completions are printed.
 const N_SHOWN: usize = 6;
+/// Largest number of tokens per completion.
 const MAX_NEW_TOKENS: usize = 8;
 
 pub(super) fn run(args: &DemoArgs) -> Result<()> {
     let device = args.compute.open_device()?;
     let seed = args.compute.seed;
     println!(
-        "A small model is shown sums; some of its teachers write a full stop after the number."
+        "SFT of a small model on sums; some demonstrations have a full stop after the number."
     );
     let mut checkpoint = pretrain(
         BaseModelConfig { steps: PRETRAIN_AND_SFT_STEPS[0], ..BaseModelConfig::default() },
         seed,
         &device,
     )?;
-    let speech = ChatTokenizer::from_checkpoint(&mut checkpoint, None)?;
-    let policy = pretrain_and_finetune(checkpoint, &speech, seed)?;
+    let chat_tokenizer = ChatTokenizer::from_checkpoint(&mut checkpoint, None)?;
+    let policy = pretrain_and_finetune(checkpoint, &chat_tokenizer, seed)?;
     let reference = create_reference_model(&policy)?;
-    let context = policy.config.context_len;
-
-    let config = ppo_config(args.steps.get(), &speech, seed);
-    let examples = demonstrations(20_000, DemonstrationStyle::Clean, seed);
-    let (questions, _) = prompts::tokenize_prompts(examples, &speech, context, MAX_NEW_TOKENS)?;
-    let (mut asked, _) = prompts::tokenize_prompts(
-        test_examples(ProblemSet::Sums),
-        &speech,
-        context,
-        MAX_NEW_TOKENS,
-    )?;
-    asked.truncate(N_TEST_PROMPTS);
-    let asking = CompletionEvalConfig {
-        chat_tokenizer: &speech,
+    let config = ppo_config(args.steps.get(), &chat_tokenizer, seed);
+    let (train_prompts, test_prompts) = prompt_sets(&policy, &chat_tokenizer, seed)?;
+    let eval_config = CompletionEvalConfig {
+        chat_tokenizer: &chat_tokenizer,
         max_new_tokens: MAX_NEW_TOKENS,
         batch_size: 100,
     };
-    let exam =
-        PpoValidator { prompts: &asked, eval_config: asking, interval: 0, target_reward: None };
-    println!(
-        "A rule scores its answers: 0.5 for a bare number, 1 for the right one. PPO, {} steps:",
-        args.steps
-    );
-    let mut learner = ActorCritic::new(
+    let validator =
+        PpoValidator { prompts: &test_prompts, eval_config, interval: 0, target_reward: None };
+    println!("PPO, {} steps, reward 0.5 for a bare number and 1 for the right one:", args.steps);
+    let mut actor_critic = ActorCritic::new(
         policy,
         CriticBackbone::Shared,
         AdamWConfig::default(),
         config.kl_controller,
     )?;
-    let mut scorer = demo_reward_fn();
-    let mut around = PpoContext {
+    let mut reward_fn = demo_reward_fn();
+    let mut context = PpoContext {
         reference: &reference,
-        chat_tokenizer: &speech,
-        reward_fn: &mut *scorer,
+        chat_tokenizer: &chat_tokenizer,
+        reward_fn: &mut *reward_fn,
         ptx_loss: None,
     };
-    let mut prompts = PromptLoader::new(questions, seed)?;
+    let mut prompts = PromptLoader::new(train_prompts, seed)?;
     let mut log = PpoLog::new(config.schedule.total_steps, 0, 1)?;
-    train(
-        &mut learner,
-        &mut around,
-        &mut prompts,
-        (&config, &exam),
-        &RunOutputs::default(),
-        &mut log,
-    )?;
+    let (settings, outputs) = ((&config, &validator), RunOutputs::default());
+    train(&mut actor_critic, &mut context, &mut prompts, settings, &outputs, &mut log)?;
     log.finish()?;
-    let policy = learner.models()?.rollout_policy;
-    let both = [&policy, &reference];
-    let (found, [after, before]) = compare_to_reference(
-        both,
-        &asked,
-        asking,
+    let policy = actor_critic.models()?.rollout_policy;
+    let models = [&policy, &reference];
+    let (comparison, [after, before]) = compare_to_reference(
+        models,
+        &test_prompts,
+        eval_config,
         modern::SamplingStrategy::Greedy,
         &mut *demo_reward_fn(),
         &mut Rng::new(seed),
     )?;
-    print_completions(&asked, [&before, &after]);
-    print_comparison(&found);
+    print_completions(&test_prompts, [&before, &after]);
+    print_comparison(&comparison);
     println!(
-        "\nIt has learned the form; to be right it has to begin with a model that can add: part_8 train"
+        "\nThe model has learned the form. To be right, start from a model that can add: \
+         part_8 train"
     );
     Ok(())
 }
 
-/// Some answers before and after.
-fn print_completions(asked: &[PromptExample], [before, after]: [&[ScoredCompletion]; 2]) {
-    println!("\n{:42}  {:>8}  {:>8}  {:>8}", "held out", "before", "after", "wanted");
-    for i in 0..N_SHOWN.min(asked.len()) {
-        let example = &asked[i].example;
+/// Prompts to train on, and held-out prompts.
+fn prompt_sets(
+    policy: &TrainState,
+    chat_tokenizer: &ChatTokenizer,
+    seed: u64,
+) -> Result<(Vec<PromptExample>, Vec<PromptExample>)> {
+    let tokenize = |examples| {
+        let context_len = policy.config.context_len;
+        prompts::tokenize_prompts(examples, chat_tokenizer, context_len, MAX_NEW_TOKENS)
+    };
+    let (train, _) = tokenize(demonstrations(20_000, DemonstrationStyle::Clean, seed))?;
+    let (mut test, _) = tokenize(test_examples(ProblemSet::Sums))?;
+    test.truncate(N_TEST_PROMPTS);
+    Ok((train, test))
+}
+
+/// Prints some completions before and after PPO.
+fn print_completions(test_prompts: &[PromptExample], [before, after]: [&[ScoredCompletion]; 2]) {
+    println!("\n{:42}  {:>8}  {:>8}  {:>8}", "held-out prompt", "before", "after", "right");
+    for i in 0..N_SHOWN.min(test_prompts.len()) {
+        let example = &test_prompts[i].example;
         let text = |text: &str| text.trim().replace('\n', "⏎").chars().take(8).collect::<String>();
         println!(
             "{:42}  {:>8}  {:>8}  {:>8}",
@@ -128,11 +128,11 @@ fn print_completions(asked: &[PromptExample], [before, after]: [&[ScoredCompleti
     println!();
 }
 
-/// 1 for the right number, 0.5 for another, 0 for anything else.
+/// Reward function of the demo: 1 for the right number, 0.5 for another, 0 for anything else.
 fn demo_reward_fn() -> Box<RewardFn> {
-    let score = |reply: &RewardInput<'_>| {
-        let number = reply.terminated && reply.completion.trim().parse::<i64>().is_ok();
-        let right = exact_match(reply.completion, &reply.example.completion);
+    let reward = |input: &RewardInput<'_>| {
+        let number = input.terminated && input.completion.trim().parse::<i64>().is_ok();
+        let right = exact_match(input.completion, &input.example.completion);
         if number && right {
             1.
         } else if number {
@@ -141,39 +141,39 @@ fn demo_reward_fn() -> Box<RewardFn> {
             0.
         }
     };
-    Box::new(move |replies, _| Ok(replies.iter().map(score).collect()))
+    Box::new(move |inputs, _| Ok(inputs.iter().map(reward).collect()))
 }
 
-/// The model after it was shown how to answer.
+/// Base model after SFT, with a fresh optimizer for PPO.
 fn pretrain_and_finetune(
     checkpoint: Checkpoint,
-    speech: &ChatTokenizer,
+    chat_tokenizer: &ChatTokenizer,
     seed: u64,
 ) -> Result<TrainState> {
     let steps = PRETRAIN_AND_SFT_STEPS[1];
     let Checkpoint { model, parameters, .. } = checkpoint;
     let config = TrainConfig::with_defaults(64, steps, 1e-3, seed);
-    let demos = demonstrations(64 * steps, DemonstrationStyle::Noisy, seed);
-    let demos = tokenize(&demos, speech, model.config().context_len)?.examples;
-    let mut tuning = TrainState::new(*model.config(), parameters, config.optimizer)?;
+    let examples = demonstrations(64 * steps, DemonstrationStyle::Noisy, seed);
+    let examples = tokenize(&examples, chat_tokenizer, model.config().context_len)?.examples;
+    let mut train_state = TrainState::new(*model.config(), parameters, config.optimizer)?;
     let mut log = sft::SftLog::new(steps, steps / 20, 0, steps)?;
-    sft::train(&mut tuning, &demos, &config, None, &RunOutputs::default(), &mut log)?;
-    // PPO begins anew: its own moments, from step 0.
+    sft::train(&mut train_state, &examples, &config, None, &RunOutputs::default(), &mut log)?;
+    // PPO starts with new optimizer moments, at step 0.
     TrainState::new(
-        tuning.config,
-        tuning.parameters,
+        train_state.config,
+        train_state.parameters,
         AdamWConfig { weight_decay: 0., ..config.optimizer },
     )
 }
 
-fn ppo_config(steps: usize, speech: &ChatTokenizer, seed: u64) -> PpoConfig {
+fn ppo_config(steps: usize, chat_tokenizer: &ChatTokenizer, seed: u64) -> PpoConfig {
     PpoConfig {
         prompts_per_step: 16,
         rollout: crate::RolloutConfig {
             group_size: 8,
             sampler: modern::Sampler::new(modern::SamplingStrategy::new(1., None, None, None)),
             max_new_tokens: MAX_NEW_TOKENS,
-            stop_token_ids: speech.stop_token_ids().to_vec(),
+            stop_token_ids: chat_tokenizer.stop_token_ids().to_vec(),
         },
         reward_shaping: RewardShapingConfig {
             gae: GaeConfig { gamma: 1., lambda: 0.95 },

@@ -1,4 +1,4 @@
-//! The policy that a run begins with.
+//! Policy that a run starts from.
 
 use std::path::Path;
 
@@ -11,14 +11,14 @@ use tiny_gpt::command::as_usage_error;
 
 use super::arguments::TrainArgs;
 
-/// Where it is: the model that is named, else the run's own, in `base/`.
+/// Path of the initial policy: --model, else the run's own `base/`.
 pub(super) fn policy_source(args: &TrainArgs) -> String {
     let own = args.out.join("base").to_string_lossy().into_owned();
     args.model.as_deref().map_or(own, resolve_model_path)
 }
 
-/// It, opened for training; of a new run that has yet to teach a small model, for all to be tried on it, this model as it is before
-/// pretraining.
+/// Initial policy, opened for training. A new run without --model gets an untrained model of the
+/// right shape, so that all flags are validated before minutes of pretraining.
 pub(super) fn open_checkpoint(
     args: &TrainArgs,
     source: &str,
@@ -31,7 +31,7 @@ pub(super) fn open_checkpoint(
     }
     ensure!(
         args.model.is_some() || Path::new(source).is_dir(),
-        "there is no {source}, which the run began with"
+        "{source}, the initial policy of the run, does not exist"
     );
     Checkpoint::open(source, LoadMode::Training(DType::F32), device)
 }

@@ -1,4 +1,4 @@
-//! What `part_8` says before and after.
+//! Printed summary and report of a run.
 
 use anyhow::Result;
 use scaling::resume::resume_hint;
@@ -7,68 +7,71 @@ use serde_json::json;
 use super::arguments::TrainArgs;
 use crate::{ActorCritic, PolicyComparison, PpoConfig};
 
-/// What is learned, and by how much of the models.
+/// Prints the size of the data and of the models.
 pub(super) fn print_run_summary(
-    learner: &ActorCritic,
+    actor_critic: &ActorCritic,
     config: &PpoConfig,
     n: usize,
-    left_out: usize,
+    n_dropped: usize,
 ) {
-    let (trained, all) = learner.policy.parameter_counts();
-    let (critic, _) = learner.critic.parameter_counts();
+    let (trained, all) = actor_critic.policy.parameter_counts();
+    let (critic, _) = actor_critic.critic.parameter_counts();
     println!(
-        "{n} questions{}",
-        match left_out {
+        "{n} prompts{}",
+        match n_dropped {
             0 => String::new(),
-            _ =>
-                format!("; {left_out} were left out, as their prompt leaves no room for an answer"),
+            _ => format!("; {n_dropped} were dropped because they leave no room for a completion"),
         }
     );
     println!(
-        "{all} parameters of the policy, of which {trained} are trained, and {critic} of the critic; a rollout is {} prompts with {} \
-         responses each",
+        "policy: {all} parameters, {trained} trained; critic: {critic} parameters; rollout: {} \
+         prompts with {} completions each",
         config.prompts_per_step, config.rollout.group_size
     );
 }
 
-/// What came of a run.
+/// Prints where the result is, or how to resume.
 pub(super) fn print_run_report(
     args: &TrainArgs,
-    learner: &ActorCritic,
+    actor_critic: &ActorCritic,
     total: usize,
 ) -> Result<()> {
-    let (state, out) = (&learner.policy.progress, &args.out);
+    let (progress, out) = (&actor_critic.policy.progress, &args.out);
     let saved = if args.lora.lora_rank.is_some() { "adapter" } else { "model" };
-    let place = out.join(saved);
-    match state.step == total || state.target_reached {
-        true => println!("the best {saved} is in {}", place.display()),
-        false => println!("{}", resume_hint("part_8", state.step, total, &args.out)),
+    let path = out.join(saved);
+    match progress.step == total || progress.target_reached {
+        true => println!("the best {saved} is in {}", path.display()),
+        false => println!("{}", resume_hint("part_8", progress.step, total, &args.out)),
     }
     if args.run.json {
         let report = json!({
-            "step": state.step, "val_reward": state.best_loss.map(|best| -best), "target_reached": state.target_reached,
-            "kl_coef": learner.progress.kl_coef, "updates": learner.progress.updates, saved: place,
+            "step": progress.step, "val_reward": progress.best_loss.map(|best| -best),
+            "target_reached": progress.target_reached, "kl_coef": actor_critic.progress.kl_coef,
+            "updates": actor_critic.progress.updates, saved: path,
         });
         println!("{report}");
     }
     Ok(())
 }
 
-/// A comparison in words.
-pub(super) fn print_comparison(found: &PolicyComparison) {
-    let PolicyComparison { n, reward_mean, reward_ref_mean, win_rate, .. } = *found;
-    let PolicyComparison { win_rate_low, win_rate_high, kl, length_mean, eos_rate, .. } = *found;
-    println!("{n} questions: mean score {reward_mean:.3}, of the reference {reward_ref_mean:.3}");
+/// Prints a comparison.
+pub(super) fn print_comparison(comparison: &PolicyComparison) {
+    let PolicyComparison { n, reward_mean, reward_ref_mean, win_rate, .. } = *comparison;
+    let PolicyComparison { win_rate_low, win_rate_high, kl, length_mean, eos_rate, .. } =
+        *comparison;
+    println!("{n} prompts: mean reward {reward_mean:.3}, of the reference {reward_ref_mean:.3}");
     println!(
-        "win rate {win_rate:.3}, between {win_rate_low:.3} and {win_rate_high:.3} with 95 % confidence (ties count half)"
+        "win rate {win_rate:.3}, 95 % interval {win_rate_low:.3} to {win_rate_high:.3} (ties \
+         count half)"
     );
     println!(
-        "KL to the reference {kl:.3} nats a response; {length_mean:.1} tokens long, {eos_rate:.3} ended by themselves"
+        "KL to the reference {kl:.3} nats per completion; length {length_mean:.1} tokens, eos \
+         {eos_rate:.3}"
     );
-    if let (Some(exact), Some(forgiven)) = (found.exact_match, found.relaxed_match) {
-        let before = found.exact_match_ref.unwrap_or_default();
-        let forgiven_before = found.relaxed_match_ref.unwrap_or_default();
-        println!("exact match {exact:.3}, with the form forgiven {forgiven:.3}");
-        println!("of the reference {before:.3}, with the form forgiven {forgiven_before:.3}");
+    if let (Some(exact), Some(relaxed)) = (comparison.exact_match, comparison.relaxed_match) {
+        let exact_ref = comparison.exact_match_ref.unwrap_or_default();
+        let relaxed_ref = comparison.relaxed_match_ref.unwrap_or_default();
+        println!("exact match {exact:.3}, relaxed match {relaxed:.3}");
+        println!("of the reference {exact_ref:.3}, relaxed {relaxed_ref:.3}");
     }
 }

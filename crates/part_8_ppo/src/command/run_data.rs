@@ -1,4 +1,4 @@
-//! What a run asks, and what it looks at.
+//! Prompts of a run: training, validation and the PTX examples.
 
 use anyhow::{Result, ensure};
 use scaling::sha256;
@@ -8,7 +8,7 @@ use sft::{ChatTokenizer, tokenize};
 use super::arguments::TrainArgs;
 use crate::{CompletionEvalConfig, PpoValidator, PromptExample, PtxLoss, prompts};
 
-/// What a run asks, and what it mixes in.
+/// Prompts and PTX examples of a run.
 pub(super) struct RunData {
     pub(super) train: Vec<PromptExample>,
     pub(super) validation: Vec<PromptExample>,
@@ -16,50 +16,57 @@ pub(super) struct RunData {
     pub(super) n_dropped: usize,
 }
 
-/// Questions whose prompt leaves room for an answer; those of arithmetic want the bare number, however a policy was shown to give it.
+/// Prompts that leave room for a completion. For arithmetic the right completion is the bare
+/// number, whatever style the policy was fine-tuned on.
 pub(super) fn load_run_data(
     args: &TrainArgs,
-    speech: &ChatTokenizer,
-    context: usize,
+    chat_tokenizer: &ChatTokenizer,
+    context_len: usize,
 ) -> Result<RunData> {
     let examples =
         args.examples.load_dataset(&args.data, DemonstrationStyle::Clean, args.run.compute.seed)?;
-    let room = args.rollout.max_new_tokens_or(args.data.default_max_new_tokens());
-    let (coefficient, seed) = (args.objective.ptx_coef, args.run.compute.seed);
-    let mix = match coefficient > 0. {
+    let max_new_tokens = args.rollout.max_new_tokens_or(args.data.default_max_new_tokens());
+    let (ptx_coef, seed) = (args.objective.ptx_coef, args.run.compute.seed);
+    let ptx_loss = match ptx_coef > 0. {
         true => {
-            let mixed = tokenize(&examples.train, speech, context)?.examples;
-            ensure!(!mixed.is_empty(), "no example to mix in fits into {context} tokens");
-            Some(PtxLoss::new(mixed, coefficient, args.step.batch_size.get(), seed))
+            let examples = tokenize(&examples.train, chat_tokenizer, context_len)?.examples;
+            ensure!(!examples.is_empty(), "no PTX example fits into {context_len} tokens");
+            Some(PtxLoss::new(examples, ptx_coef, args.step.batch_size.get(), seed))
         }
         false => None,
     };
-    let (train, left_out) = prompts::tokenize_prompts(examples.train, speech, context, room)?;
-    let (mut validation, more) =
-        prompts::tokenize_prompts(examples.validation, speech, context, room)?;
+    let (train, n_dropped) =
+        prompts::tokenize_prompts(examples.train, chat_tokenizer, context_len, max_new_tokens)?;
+    let (mut validation, more) = prompts::tokenize_prompts(
+        examples.validation,
+        chat_tokenizer,
+        context_len,
+        max_new_tokens,
+    )?;
     validation.truncate(args.eval.eval_examples.get());
-    Ok(RunData { train, validation, ptx_loss: mix, n_dropped: left_out + more })
+    Ok(RunData { train, validation, ptx_loss, n_dropped: n_dropped + more })
 }
 
 impl RunData {
-    /// A name that follows from what is asked and what is wanted, so that a checkpoint is not continued with something else.
+    /// Hash of the training prompts and their right completions, so that a checkpoint is not
+    /// continued with other data.
     pub(super) fn sha256(&self) -> String {
-        let wanted = |one: &PromptExample| one.example.completion.bytes().map(u32::from).collect();
-        let each = self.train.iter().flat_map(|one| [one.prompt.clone(), wanted(one)]);
+        let right = |one: &PromptExample| one.example.completion.bytes().map(u32::from).collect();
+        let each = self.train.iter().flat_map(|one| [one.prompt.clone(), right(one)]);
         sha256::hash_token_sequences(each.collect::<Vec<Vec<u32>>>().iter())
     }
 }
 
-/// How `questions` are looked at.
+/// Validation on `prompts`, as the arguments set it.
 pub(super) fn validator<'a>(
     args: &TrainArgs,
-    questions: &'a [PromptExample],
-    speech: &'a ChatTokenizer,
+    prompts: &'a [PromptExample],
+    chat_tokenizer: &'a ChatTokenizer,
 ) -> PpoValidator<'a> {
     PpoValidator {
-        prompts: questions,
+        prompts,
         eval_config: CompletionEvalConfig {
-            chat_tokenizer: speech,
+            chat_tokenizer,
             max_new_tokens: args.rollout.max_new_tokens_or(args.data.default_max_new_tokens()),
             batch_size: 100,
         },

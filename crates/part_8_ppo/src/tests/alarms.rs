@@ -5,13 +5,13 @@ use scaling::tracker::{Tracker, TrackerKind};
 use serde_json::json;
 use tiny_gpt::RunFolder;
 
-use super::small_run::{ending, experience_of, learner, speech};
+use super::small_run::{actor_critic, chat_tokenizer, ending, experience_of};
 use crate::alarms::{HealthInputs, PpoAlarms};
 use crate::step_report::StepReport;
 use crate::{CriticBackbone, PpoLog, PpoUpdateMetrics};
 
 #[test]
-fn alarms_name_the_cause_once() -> Result<()> {
+fn each_alarm_names_its_cause_once() -> Result<()> {
     let well = HealthInputs {
         entropy: 1.,
         kl_per_token: 0.1,
@@ -24,9 +24,9 @@ fn alarms_name_the_cause_once() -> Result<()> {
     for (signs, says) in [
         (HealthInputs { entropy: 0.001, ..well }, "entropy has collapsed"),
         (HealthInputs { kl_per_token: 3., ..well }, "--kl-coef"),
-        (HealthInputs { eos_rate: 0.01, ..well }, "end themselves"),
-        (HealthInputs { first_ratio_error: 0.1, ..well }, "before the policy has moved"),
-        (HealthInputs { all_rewards_equal: true, ..well }, "score the same"),
+        (HealthInputs { eos_rate: 0.01, ..well }, "end with a stop token"),
+        (HealthInputs { first_ratio_error: 0.1, ..well }, "before the first update"),
+        (HealthInputs { all_rewards_equal: true, ..well }, "get the same reward"),
     ] {
         let said = alarms.check(2, &signs);
         assert!(said.len() == 1 && said[0].contains(says), "{said:?}");
@@ -40,16 +40,16 @@ fn alarms_name_the_cause_once() -> Result<()> {
 }
 
 #[test]
-fn a_step_rings_what_is_wrong_with_it() -> Result<()> {
-    let speech = speech()?;
+fn a_step_raises_the_alarms_of_its_metrics() -> Result<()> {
+    let chat_tokenizer = chat_tokenizer()?;
     let config = ending(1);
-    let mut learner = learner(&speech, CriticBackbone::Shared, &config)?;
-    let mut experience = experience_of(&mut learner, &speech, &config)?;
+    let mut actor_critic = actor_critic(&chat_tokenizer, CriticBackbone::Shared, &config)?;
+    let mut experience = experience_of(&mut actor_critic, &chat_tokenizer, &config)?;
     let folder = tempfile::tempdir()?;
     let out = folder.path().join("run");
     let tracker = Tracker::create(TrackerKind::None, &out, &json!({}), 0)?;
     let mut log =
-        PpoLog::new(9, 0, 1)?.record_to(RunFolder::create(&out, &json!({}))?, tracker, &[]);
+        PpoLog::new(9, 0, 1)?.with_run_folder(RunFolder::create(&out, &json!({}))?, tracker, &[]);
     let mut alarms = PpoAlarms::default();
     let well = PpoUpdateMetrics { entropy: 1., ..PpoUpdateMetrics::default() };
     let mut tell = |experience: &_, updated: &_, step| {
@@ -71,7 +71,8 @@ fn a_step_rings_what_is_wrong_with_it() -> Result<()> {
     tell(&experience, &PpoUpdateMetrics { entropy: 0.001, ..well }, 3)?;
     let rows = std::fs::read_to_string(out.join("metrics.jsonl"))?;
     let rung: Vec<&str> = rows.lines().filter(|row| row.contains("alarm")).collect();
-    for (row, says) in rung.iter().zip(["step 2: a ratio", "step 3: the entropy", "score the same"])
+    for (row, says) in
+        rung.iter().zip(["step 2: a ratio", "step 3: the entropy", "get the same reward"])
     {
         assert!(row.contains(says), "{says}: {rows}");
     }

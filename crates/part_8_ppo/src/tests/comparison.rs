@@ -7,33 +7,35 @@ use tensor_core::ops::log_softmax;
 use tensor_core::{Parameters, Rng};
 
 use super::CPU;
-use super::small_run::{asked, model_config, speech};
+use super::small_run::{asked, chat_tokenizer, model_config};
 use crate::{CompletionEvalConfig, RewardFn, compare_to_reference};
 
 #[test]
-fn wins_and_kl_are_those_that_are_counted() -> Result<()> {
-    let (speech, questions) = (speech()?, asked(&speech()?)?);
+fn win_rate_and_kl_equal_their_enumeration() -> Result<()> {
+    let (chat_tokenizer, questions) = (chat_tokenizer()?, asked(&chat_tokenizer()?)?);
     let model = |seed| -> Result<GptModern> {
         let mut parameters = Parameters::seeded(seed, candle_core::DType::F32, &CPU);
-        GptModern::new(&model_config(&speech), parameters.root())?;
+        GptModern::new(&model_config(&chat_tokenizer), parameters.root())?;
         for parameter in parameters.iter() {
             parameter.var.set(&(parameter.var.as_detached_tensor() * 4.)?)?;
         }
-        Ok(GptModern::new(&model_config(&speech), parameters.for_inference().root())?)
+        Ok(GptModern::new(&model_config(&chat_tokenizer), parameters.for_inference().root())?)
     };
     let both = [&model(1)?, &model(2)?];
     let mut rounds = [[1., 0., 2., 5., 1., 1.], [0., 0., 3., 4., 1., 0.]].into_iter();
-    let mut scorer: Box<RewardFn> =
+    let mut reward_fn: Box<RewardFn> =
         Box::new(move |_, _| Ok(rounds.next().expect("the policy's, the reference's").to_vec()));
-    // Answers of one token: the KL of a response is that of its only distribution, whatever is drawn.
-    let asking = CompletionEvalConfig { chat_tokenizer: &speech, max_new_tokens: 1, batch_size: 4 };
+    // Answers of one token: the KL of a response is that of its only distribution, whatever is
+    // drawn.
+    let eval_config =
+        CompletionEvalConfig { chat_tokenizer: &chat_tokenizer, max_new_tokens: 1, batch_size: 4 };
     let rng = &mut Rng::new(3);
     let (found, _) = compare_to_reference(
         both,
         &questions,
-        asking,
+        eval_config,
         SamplingStrategy::Greedy,
-        &mut *scorer,
+        &mut *reward_fn,
         rng,
     )?;
     assert_eq!(found.win_rate, (3. + 0.5 * 2.) / 6.);
@@ -56,22 +58,35 @@ fn wins_and_kl_are_those_that_are_counted() -> Result<()> {
 }
 
 #[test]
-fn what_is_no_number_is_named_and_not_compared() -> Result<()> {
-    let (speech, questions) = (speech()?, asked(&speech()?)?);
+fn a_comparison_refuses_rewards_that_are_not_finite() -> Result<()> {
+    let (chat_tokenizer, questions) = (chat_tokenizer()?, asked(&chat_tokenizer()?)?);
     let mut parameters = Parameters::seeded(1, candle_core::DType::F32, &CPU);
-    GptModern::new(&model_config(&speech), parameters.root())?;
-    let model = GptModern::new(&model_config(&speech), parameters.for_inference().root())?;
-    let mut scorer: Box<RewardFn> = Box::new(|replies, _| Ok(vec![f64::NAN; replies.len()]));
-    let asking = CompletionEvalConfig { chat_tokenizer: &speech, max_new_tokens: 2, batch_size: 4 };
+    GptModern::new(&model_config(&chat_tokenizer), parameters.root())?;
+    let model = GptModern::new(&model_config(&chat_tokenizer), parameters.for_inference().root())?;
+    let mut reward_fn: Box<RewardFn> = Box::new(|replies, _| Ok(vec![f64::NAN; replies.len()]));
+    let eval_config =
+        CompletionEvalConfig { chat_tokenizer: &chat_tokenizer, max_new_tokens: 2, batch_size: 4 };
     let (both, rng) = ([&model, &model], &mut Rng::new(3));
-    let error =
-        compare_to_reference(both, &questions, asking, SamplingStrategy::Greedy, &mut *scorer, rng)
-            .unwrap_err();
-    assert!(error.to_string().contains("6 of 6 scores are no numbers"), "{error}");
+    let error = compare_to_reference(
+        both,
+        &questions,
+        eval_config,
+        SamplingStrategy::Greedy,
+        &mut *reward_fn,
+        rng,
+    )
+    .unwrap_err();
+    assert!(error.to_string().contains("6 of 6 rewards are not finite"), "{error}");
     let mut short: Box<RewardFn> = Box::new(|_, _| Ok(vec![1.]));
-    let error =
-        compare_to_reference(both, &questions, asking, SamplingStrategy::Greedy, &mut *short, rng)
-            .unwrap_err();
-    assert!(error.to_string().contains("1 scores to 6 responses"), "{error}");
+    let error = compare_to_reference(
+        both,
+        &questions,
+        eval_config,
+        SamplingStrategy::Greedy,
+        &mut *short,
+        rng,
+    )
+    .unwrap_err();
+    assert!(error.to_string().contains("1 rewards to 6 completions"), "{error}");
     Ok(())
 }

@@ -9,7 +9,7 @@ use super::{CPU, END, at, config, policy, twin};
 use crate::{Critic, CriticBackbone, RolloutGroup, TokenBatch, critic, rollout};
 
 #[test]
-fn values_begin_at_0_and_are_those_before_each_token() -> Result<()> {
+fn values_start_at_0_and_precede_their_tokens() -> Result<()> {
     let config = config();
     let (model, parameters) = policy(&config, 3)?;
     let settings = at(2., None, None);
@@ -17,18 +17,20 @@ fn values_begin_at_0_and_are_those_before_each_token() -> Result<()> {
     let groups = rollout(&twin(&config, &parameters)?, &prompts, &settings, &mut Rng::new(1))?;
     let batch = TokenBatch::from_groups(&groups, &config, &CPU)?;
     for trunk in [CriticBackbone::Shared, CriticBackbone::Separate] {
-        let mut tuning = critic::new_critic(trunk, &config, &parameters, Default::default())?;
-        let critic = Critic::from_parameters(&mut tuning.parameters, trunk, &config)?;
+        let mut train_state = critic::new_critic(trunk, &config, &parameters, Default::default())?;
+        let critic = Critic::from_parameters(&mut train_state.parameters, trunk, &config)?;
         let values = critic.values(&batch, || batch.hidden(&model))?;
         assert_eq!(values.token_values.abs()?.sum_all()?.to_scalar::<f32>()?, 0.);
-        for parameter in tuning.parameters.iter().filter(|p| p.name.starts_with("value_head")) {
+        for parameter in train_state.parameters.iter().filter(|p| p.name.starts_with("value_head"))
+        {
             parameter.var.set(&(parameter.var.ones_like()? * 0.1)?)?;
         }
         let values = critic.values(&batch, || batch.hidden(&model))?;
         let mut row = 0;
         for RolloutGroup { prompt, completions: responses } in &groups {
             for response in responses {
-                // The state before token t has read the prompt and t tokens: no cache, no batch, no branches.
+                // The state before token t has read the prompt and t tokens: no cache, no batch, no
+                // branches.
                 let text = [&prompt[..], &response.tokens].concat();
                 let ids = candle_core::Tensor::new(&text[..], &CPU)?.unsqueeze(0)?;
                 let known = model.hidden_states(&ids)?.squeeze(0)?;

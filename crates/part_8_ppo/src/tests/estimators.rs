@@ -27,7 +27,8 @@ fn gradient(at: &Tensor, f: impl Fn(&Tensor) -> candle_core::Result<Tensor>) -> 
     Ok(grads.get(var.as_tensor()).cloned().unwrap_or(zeros))
 }
 
-/// The expectation over responses of Σ_t `weights`_t ∇ log π_t, (ALL, T): what a policy gradient with these advantages is.
+/// The expectation over responses of Σ_t `weights`_t ∇ log π_t, (ALL, T): what a policy gradient
+/// with these advantages is.
 fn policy_gradient(at: &Tensor, weights: &Tensor) -> Result<Tensor> {
     let chances = completion_probs(at)?.unsqueeze(1)?.broadcast_mul(weights)?;
     gradient(at, |at| (log_probs(at)? * &chances)?.sum_all())
@@ -40,20 +41,22 @@ fn advantages(values: &Tensor, rewards: &Tensor, lambda: f64) -> Result<Tensor> 
 }
 
 #[test]
-fn the_policy_gradient_is_the_gradient_of_the_mean_score() -> Result<()> {
+fn the_policy_gradient_is_the_gradient_of_the_mean_reward() -> Result<()> {
     let (at, scores) = (random_policy(1)?, scores()?);
     let truth = gradient(&at, |at| expectation(at, &scores))?;
     let kl = Tensor::zeros((N_COMPLETIONS, COMPLETION_LEN), DType::F64, &CPU)?;
     let rewards = token_rewards(&scores, &kl, 0., &kl.ones_like()?)?;
     let random = Rng::new(2).normal_tensor((1, COMPLETION_LEN), 1., DType::F64, &CPU)?;
-    let wrong = random.broadcast_as((N_COMPLETIONS, COMPLETION_LEN))?.contiguous()?; // of the place alone, right nowhere
+    // Of the place alone, right nowhere.
+    let wrong = random.broadcast_as((N_COMPLETIONS, COMPLETION_LEN))?.contiguous()?;
     let exact = true_values(&at, &scores)?;
     // Whatever the values, λ = 1 has no bias; with the true values no λ has.
     for (values, lambda) in [(&kl, 1.), (&wrong, 1.), (&exact, 1.), (&exact, 0.5), (&exact, 0.)] {
         let found = policy_gradient(&at, &advantages(values, &rewards, lambda)?)?;
         assert_close(&found, &truth, 1e-9)?;
     }
-    let biased = policy_gradient(&at, &advantages(&kl, &rewards, 0.)?)?; // only the last token is credited
+    // Only the last token is credited.
+    let biased = policy_gradient(&at, &advantages(&kl, &rewards, 0.)?)?;
     assert!(number(&(biased - &truth)?.abs()?.sum_all()?) > 0.1);
     // The surrogate's gradient at ratio 1 is the same with the other sign.
     let (old, weights) = (log_probs(&at)?, advantages(&exact, &rewards, 0.9)?);
@@ -67,7 +70,7 @@ fn the_policy_gradient_is_the_gradient_of_the_mean_score() -> Result<()> {
 }
 
 #[test]
-fn estimators_of_the_kl_are_unbiased_or_not_as_they_say() -> Result<()> {
+fn kl_estimators_are_unbiased_where_documented() -> Result<()> {
     let (at, reference) = (random_policy(1)?, random_policy(2)?);
     let [p, q] = [&at, &reference].map(|x| log_probs(x).and_then(|x| x.sum(1)).expect("sums"));
     let truth = number(&expectation(&at, &(&p - &q)?)?);
@@ -86,7 +89,7 @@ fn estimators_of_the_kl_are_unbiased_or_not_as_they_say() -> Result<()> {
 }
 
 #[test]
-fn in_a_loss_k1_teaches_nothing_k2_the_kl_and_k3_something_else() -> Result<()> {
+fn as_losses_k1_has_no_gradient_and_k2_that_of_the_kl() -> Result<()> {
     let (at, reference) = (random_policy(1)?, random_policy(2)?);
     let of = |x: &Tensor| log_probs(x)?.sum(1); // (ALL)
     let q = of(&reference)?;

@@ -6,7 +6,9 @@ use modern::{FinishReason, SlidingWindow};
 use sft::Example;
 
 use super::CPU;
-use super::small_run::{config, ending, experience_of, judged, learner, letters, run, speech};
+use super::small_run::{
+    actor_critic, chat_tokenizer, config, ending, experience_of, judged, letters, run,
+};
 use crate::gae::GaeConfig;
 use crate::kl::KlController;
 use crate::reward_fn::exact_match_reward;
@@ -15,17 +17,17 @@ use crate::{
     CriticBackbone, PpoExperience, RewardInput, RolloutGroup, SampledCompletion, ScoredRollouts,
 };
 
-/// What each response is worth at its first token, with γ = λ = 1: all that it is paid.
+/// Return of each completion at its first token with γ = λ = 1: the sum of its rewards.
 fn paid(found: &PpoExperience) -> Result<Vec<f32>> {
     Ok(found.returns.narrow(1, 0, 1)?.squeeze(1)?.to_vec1()?)
 }
 
 #[test]
-fn values_explain_what_they_explain() -> Result<()> {
-    let speech = speech()?;
-    let config = config(1, speech.eos_token_id());
-    let mut learner = learner(&speech, CriticBackbone::Shared, &config)?;
-    let mut found = experience_of(&mut learner, &speech, &config)?;
+fn explained_variance_is_1_for_perfect_and_0_for_constant_values() -> Result<()> {
+    let chat_tokenizer = chat_tokenizer()?;
+    let config = config(1, chat_tokenizer.eos_token_id());
+    let mut actor_critic = actor_critic(&chat_tokenizer, CriticBackbone::Shared, &config)?;
+    let mut found = experience_of(&mut actor_critic, &chat_tokenizer, &config)?;
     assert!(found.explained_variance()?.abs() < 1e-6, "a critic that says 0 explains nothing");
     found.values = found.returns.clone();
     assert!((found.explained_variance()? - 1.).abs() < 1e-6);
@@ -33,18 +35,18 @@ fn values_explain_what_they_explain() -> Result<()> {
 }
 
 #[test]
-fn a_cut_response_is_paid_for_what_it_is_or_for_what_it_would_have_become() -> Result<()> {
-    let speech = speech()?;
+fn a_truncated_completion_gets_a_reward_or_a_bootstrap_not_both() -> Result<()> {
+    let chat_tokenizer = chat_tokenizer()?;
     let mut config = ending(1);
     config.reward_shaping.gae = GaeConfig { gamma: 1., lambda: 1. };
     (config.reward_shaping.missing_eos_penalty, config.reward_shaping.reward_clip) =
         (2., Some(0.5));
-    let mut learner = learner(&speech, CriticBackbone::Shared, &config)?;
-    let bias = learner.critic.parameters.get("value_head.bias").expect("a bias");
+    let mut actor_critic = actor_critic(&chat_tokenizer, CriticBackbone::Shared, &config)?;
+    let bias = actor_critic.critic.parameters.get("value_head.bias").expect("a bias");
     bias.var.set(&Tensor::new(&[0.7f32], &CPU)?)?; // what is expected of everything
     for cut in [TruncationHandling::Bootstrap, TruncationHandling::Terminal] {
         config.reward_shaping.truncation = cut;
-        let found = experience_of(&mut learner, &speech, &config)?;
+        let found = experience_of(&mut actor_critic, &chat_tokenizer, &config)?;
         let responses: Vec<&SampledCompletion> =
             found.groups.iter().flat_map(|g| &g.completions).collect();
         for ((response, &score), paid) in responses.iter().zip(&found.rewards).zip(paid(&found)?) {
@@ -64,12 +66,12 @@ fn a_cut_response_is_paid_for_what_it_is_or_for_what_it_would_have_become() -> R
 
 #[test]
 fn whitened_rewards_keep_their_mean() -> Result<()> {
-    let speech = speech()?;
+    let chat_tokenizer = chat_tokenizer()?;
     let mut config = ending(1);
     config.reward_shaping.gae = GaeConfig { gamma: 1., lambda: 1. };
     config.reward_shaping.reward_scaling = RewardScaling::Whiten;
-    let mut learner = learner(&speech, CriticBackbone::Shared, &config)?;
-    let found = experience_of(&mut learner, &speech, &config)?;
+    let mut actor_critic = actor_critic(&chat_tokenizer, CriticBackbone::Shared, &config)?;
+    let found = experience_of(&mut actor_critic, &chat_tokenizer, &config)?;
     // The policy is its own reference, so all rewards are 0 but those of the last tokens.
     let responses: Vec<&SampledCompletion> =
         found.groups.iter().flat_map(|g| &g.completions).collect();
@@ -87,16 +89,17 @@ fn whitened_rewards_keep_their_mean() -> Result<()> {
 }
 
 #[test]
-fn a_reference_is_heard_through_its_own_window() -> Result<()> {
-    let speech = speech()?;
-    let config = config(1, speech.eos_token_id());
-    let mut learner = learner(&speech, CriticBackbone::Shared, &config)?;
-    let (models, judged) = (learner.models()?, judged(&mut learner, &speech, &config)?);
-    let mut windowed = learner.policy.config;
+fn a_reference_uses_its_own_sliding_window() -> Result<()> {
+    let chat_tokenizer = chat_tokenizer()?;
+    let config = config(1, chat_tokenizer.eos_token_id());
+    let mut actor_critic = actor_critic(&chat_tokenizer, CriticBackbone::Shared, &config)?;
+    let (models, judged) =
+        (actor_critic.models()?, judged(&mut actor_critic, &chat_tokenizer, &config)?);
+    let mut windowed = actor_critic.policy.config;
     windowed.attention.window = Some(SlidingWindow { size: 2, sinks: 0 });
     let scores = (0..judged.rewards.len()).map(|i| i as f64).collect();
     let judged = ScoredRollouts { rewards: scores, ..judged };
-    let twin = learner.policy.parameters.for_inference();
+    let twin = actor_critic.policy.parameters.for_inference();
     let windowed = modern::GptModern::new(&windowed, { twin }.root())?;
     let found = PpoExperience::from_rollouts(judged.clone(), &models, &windowed, &config, 1.)?;
     // By the tokens of each text alone, through that window.
@@ -119,18 +122,23 @@ fn a_reference_is_heard_through_its_own_window() -> Result<()> {
     Ok(())
 }
 
-/// What a policy could write at will between the digits of a right answer.
+/// Special tokens that a policy could hide between the digits of a right answer.
 #[test]
-fn special_tokens_are_seen_by_who_scores() -> Result<()> {
-    let speech = speech()?;
+fn reward_functions_see_special_tokens() -> Result<()> {
+    let chat_tokenizer = chat_tokenizer()?;
     let [pad, digits] = ["<pad>", "19"].map(|text| {
-        speech.tokenizer.encode(text, modern::AddSpecialTokens::No, modern::ParseSpecial::Yes)
+        chat_tokenizer.tokenizer.encode(
+            text,
+            modern::AddSpecialTokens::No,
+            modern::ParseSpecial::Yes,
+        )
     });
     let (pad, digits) = (pad?, digits?);
     let example = Example::new("What is 12 + 7?", "19");
-    let beyond = [speech.tokenizer.vocab_size() as u32 + 3];
+    let beyond = [chat_tokenizer.tokenizer.vocab_size() as u32 + 3];
     for (inside, right) in [(&[][..], 1.), (&pad[..], 0.), (&beyond[..], 0.)] {
-        let tokens = [&digits[..1], inside, &digits[1..], &[speech.eos_token_id()]].concat();
+        let tokens =
+            [&digits[..1], inside, &digits[1..], &[chat_tokenizer.eos_token_id()]].concat();
         let log_probs = vec![0.; tokens.len()];
         let response = SampledCompletion {
             tokens,
@@ -139,7 +147,7 @@ fn special_tokens_are_seen_by_who_scores() -> Result<()> {
             finish_reason: FinishReason::Stop,
         };
         let group = RolloutGroup { prompt: vec![1], completions: vec![response] };
-        let text = crate::experience::decode_completions(&[group], &speech)?.remove(0);
+        let text = crate::experience::decode_completions(&[group], &chat_tokenizer)?.remove(0);
         let score = exact_match_reward(&RewardInput {
             example: &example,
             completion: &text,
@@ -152,18 +160,18 @@ fn special_tokens_are_seen_by_who_scores() -> Result<()> {
 
 /// The price of KL rises as the KL of a response, not that of a token, is above its target.
 #[test]
-fn the_price_of_kl_follows_the_kl_of_whole_responses() -> Result<()> {
-    let speech = speech()?;
-    let mut config = config(1, speech.eos_token_id());
-    let mut learner = learner(&speech, CriticBackbone::Shared, &config)?;
-    for parameter in learner.policy.parameters.iter() {
+fn the_kl_coefficient_follows_the_kl_per_completion() -> Result<()> {
+    let chat_tokenizer = chat_tokenizer()?;
+    let mut config = config(1, chat_tokenizer.eos_token_id());
+    let mut actor_critic = actor_critic(&chat_tokenizer, CriticBackbone::Shared, &config)?;
+    for parameter in actor_critic.policy.parameters.iter() {
         parameter.var.set(&(parameter.var.as_detached_tensor() * 4.)?)?; // far from the reference
     }
-    let far = experience_of(&mut learner, &speech, &config)?;
+    let far = experience_of(&mut actor_critic, &chat_tokenizer, &config)?;
     assert!(far.kl > 1.5 * far.kl_per_token && far.kl_per_token > 0., "{far:?}");
     let target = (far.kl * far.kl_per_token).sqrt();
     config.kl_controller = KlController::Adaptive { init_kl_coef: 0.01, target, horizon: 10. };
-    run(&mut learner, &mut *letters(), &config, &Default::default(), false)?;
-    assert!(learner.progress.kl_coef > 0.01, "{}", learner.progress.kl_coef);
+    run(&mut actor_critic, &mut *letters(), &config, &Default::default(), false)?;
+    assert!(actor_critic.progress.kl_coef > 0.01, "{}", actor_critic.progress.kl_coef);
     Ok(())
 }

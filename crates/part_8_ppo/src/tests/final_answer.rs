@@ -1,4 +1,5 @@
-//! 8.4: the answers that the PPO tutorial's tests ask for, those that its own solution fails among them.
+//! 8.4: the answers that the PPO tutorial's tests ask for, those that its own solution fails among
+//! them.
 
 use anyhow::Result;
 use sft::Example;
@@ -8,7 +9,7 @@ use crate::final_answer::{answer_after_marker, final_answer, final_answer_reward
 use crate::reward_fn::{RewardInput, exact_match_reward_fn, final_answer_reward_fn};
 
 #[test]
-fn a_marked_answer_is_found_and_else_the_last_number() {
+fn the_final_answer_is_the_marked_or_the_last_number() {
     for (text, marked, last) in [
         ("The answer is #### 123", Some(123.), Some(123.)),
         ("So ####    45.67 end", Some(45.67), Some(45.67)),
@@ -52,7 +53,7 @@ fn a_marked_answer_is_found_and_else_the_last_number() {
 }
 
 #[test]
-fn a_right_number_scores_1_and_a_wrong_one_its_credit() {
+fn a_right_number_gets_1_and_a_wrong_one_the_format_reward() {
     for (text, wanted, expected) in [
         ("#### 100", "100", 1.),
         ("#### 100.0", "100", 1.),
@@ -74,7 +75,7 @@ fn a_right_number_scores_1_and_a_wrong_one_its_credit() {
 }
 
 #[test]
-fn rules_score_a_reply_by_its_answer_and_its_end() -> Result<()> {
+fn rule_rewards_depend_on_the_answer_and_its_stop_token() -> Result<()> {
     let example = Example::new("What is 12 - 7?", "5");
     let reply =
         |text, ended| RewardInput { example: &example, completion: text, terminated: ended };

@@ -44,7 +44,7 @@ fn same(found: &Tensor, key: &str) {
 }
 
 #[test]
-fn the_whole_objective_is_that_of_pytorch_with_its_gradients() -> Result<()> {
+fn the_objective_and_its_gradients_equal_pytorch() -> Result<()> {
     let (r, t, v) = (4, 6, 7);
     let mut lengths = Vec::new();
     numbers(&golden("lengths"), &mut lengths);

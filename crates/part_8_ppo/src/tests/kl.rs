@@ -13,7 +13,7 @@ fn close(a: f64, b: f64) {
 }
 
 #[test]
-fn estimators_of_the_kl_have_their_worked_values() -> Result<()> {
+fn kl_estimators_have_their_worked_values() -> Result<()> {
     // log π − log π₀ = −0.1 and 0.5
     let (log_probs, reference) = (rows([[-1.1, -0.5]])?, rows([[-1., -1.]])?);
     for (estimator, expected) in [
@@ -30,9 +30,10 @@ fn estimators_of_the_kl_have_their_worked_values() -> Result<()> {
 }
 
 #[test]
-fn the_price_of_kl_follows_its_target() {
+fn the_kl_coefficient_follows_its_target() {
     let control = KlController::Adaptive { init_kl_coef: 0.2, target: 6., horizon: 10_000. };
-    close(control.next_kl_coef(0.2, 12., 256), 0.2 * (1. + 0.2 * 256. / 10_000.)); // the error is bounded
+    // The error is bounded.
+    close(control.next_kl_coef(0.2, 12., 256), 0.2 * (1. + 0.2 * 256. / 10_000.));
     close(control.next_kl_coef(0.2, 6.6, 256), 0.2 * (1. + 0.1 * 256. / 10_000.));
     close(control.next_kl_coef(0.2, 0., 256), 0.2 * (1. - 0.2 * 256. / 10_000.));
     close(KlController::Fixed(0.1).next_kl_coef(0.1, 50., 256), 0.1);

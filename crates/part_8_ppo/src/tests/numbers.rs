@@ -3,7 +3,7 @@
 use crate::numbers::{last_integer, last_number, number_strings, parse_numbers, single_number};
 
 #[test]
-fn the_last_integer_is_what_a_reader_would_call_it() {
+fn the_last_integer_is_read_as_a_person_would() {
     for (text, wanted) in [
         ("12-7", Some(7)), // −7 before
         ("12 - 7 = 5", Some(5)),
@@ -45,7 +45,7 @@ fn the_last_integer_is_what_a_reader_would_call_it() {
 }
 
 #[test]
-fn one_number_and_the_last_number() {
+fn a_single_number_and_the_last_number_are_found() {
     // The book's program read neither "1,234" nor, as a last number, "42." or "5 apples".
     for (text, single, last) in [
         ("$42", Some(42.), Some(42.)),

@@ -1,4 +1,5 @@
-//! 8.3: worked examples, most of them of the PPO tutorial and of the notebook that this part grew out of.
+//! 8.3: worked examples, most of them of the PPO tutorial and of the notebook that this part grew
+//! out of.
 
 use anyhow::Result;
 use candle_core::Tensor;
@@ -21,7 +22,7 @@ fn close(a: f64, b: f64) {
 }
 
 #[test]
-fn a_mean_is_that_of_what_counts() -> Result<()> {
+fn a_masked_mean_ignores_padding() -> Result<()> {
     let x = rows([[1., 2.], [3., 4.]])?;
     close(number(&masked_mean(&x, &x.ones_like()?)?), 2.5);
     let mask = rows([[1., 0.], [1., 1.]])?;
@@ -36,7 +37,7 @@ fn a_mean_is_that_of_what_counts() -> Result<()> {
 }
 
 #[test]
-fn whitened_numbers_have_variance_1_and_holes_stay_0() -> Result<()> {
+fn whitened_numbers_have_variance_1_and_padding_stays_0() -> Result<()> {
     let x = rows([[1., 2., 3.], [4., 5., 6.]])?;
     let mask = rows([[1., 1., 0.], [1., 1., 1.]])?;
     let expected = |shift: f64| {
@@ -50,7 +51,7 @@ fn whitened_numbers_have_variance_1_and_holes_stay_0() -> Result<()> {
 }
 
 #[test]
-fn the_score_lands_on_the_last_token_and_kl_on_each() -> Result<()> {
+fn the_reward_is_at_the_last_token_and_the_kl_at_each() -> Result<()> {
     let mask = rows([[1., 1., 1.], [1., 0., 0.], [0., 0., 0.]])?;
     let kl = rows([[0.1, 0.2, 0.3], [0.4, 9., 9.], [9., 9., 9.]])?;
     let scores = Tensor::new(&[5f64, 7., 9.], &CPU)?;
@@ -63,7 +64,7 @@ fn the_score_lands_on_the_last_token_and_kl_on_each() -> Result<()> {
 }
 
 #[test]
-fn advantages_are_those_of_the_tutorial() -> Result<()> {
+fn advantages_equal_a_published_worked_example() -> Result<()> {
     let discount = GaeConfig { gamma: 0.9, lambda: 0.9 };
     let scores = Tensor::new(&[10f64], &CPU)?;
     let none = Tensor::zeros(1, candle_core::DType::F64, &CPU)?;
@@ -85,7 +86,7 @@ fn advantages_are_those_of_the_tutorial() -> Result<()> {
 }
 
 #[test]
-fn padding_changes_no_advantage_and_a_cut_response_is_bootstrapped() -> Result<()> {
+fn padding_changes_no_advantage_and_truncation_bootstraps() -> Result<()> {
     let discount = GaeConfig { gamma: 0.95, lambda: 0.8 };
     let rewards = rows([[0.3, -0.2, 1.]])?;
     let values = rows([[0.5, 0.1, -0.4]])?;
@@ -113,7 +114,7 @@ fn padding_changes_no_advantage_and_a_cut_response_is_bootstrapped() -> Result<(
 
 /// The case of the curriculum's test: ratio 1.2, ε 0.1, advantage 1, value 0, return 1.
 #[test]
-fn the_unit_case_adds_up() -> Result<()> {
+fn gae_with_gamma_and_lambda_1_sums_the_rewards() -> Result<()> {
     let (new, old) = (rows([[1.2f64.ln()]])?, rows([[0.]])?);
     let (ones, zeros) = (rows([[1.]])?, rows([[0.]])?);
     let policy = clipped_surrogate(&new, &old, &ones, Clip::symmetric(0.1))?;
@@ -130,7 +131,7 @@ fn the_unit_case_adds_up() -> Result<()> {
 }
 
 #[test]
-fn a_clipped_token_has_no_gradient_and_a_wrong_one_keeps_its_own() -> Result<()> {
+fn a_clipped_token_has_no_gradient_unless_it_moved_away() -> Result<()> {
     // ratios 1.5 and 0.5, each with a good and a bad advantage; at ratio 1 the gradient is −A.
     let old = rows([[0., 0., 0., 0., 0.]])?;
     let advantages = rows([[2., -2., 2., -2., 3.]])?;
@@ -161,7 +162,7 @@ fn values_are_clipped_around_those_of_the_rollout() -> Result<()> {
 }
 
 #[test]
-fn losses_have_the_gradients_that_finite_differences_show() -> Result<()> {
+fn loss_gradients_match_finite_differences() -> Result<()> {
     let x = rows([[0.25, -0.05, 0.05], [-0.4, 0.6, 0.02]])?;
     let old = rows([[0.1, 0., 0.], [0.1, 0., 0.]])?;
     let advantages = rows([[1., -2., 0.5], [0.7, -0.3, 2.]])?;
@@ -176,7 +177,7 @@ fn losses_have_the_gradients_that_finite_differences_show() -> Result<()> {
 }
 
 #[test]
-fn signs_and_masks_are_those_that_the_tutorial_asks_for() -> Result<()> {
+fn the_total_loss_has_the_right_signs_and_ignores_padding() -> Result<()> {
     let (new, old) = (rows([[0.1, -0.3], [0.2, 0.]])?, rows([[0., 0.], [0., 0.]])?);
     let (mask, ones) = (rows([[1., 0.], [1., 1.]])?, rows([[1., 1.], [1., 1.]])?);
     let clip = Clip::symmetric(0.2);
@@ -191,7 +192,8 @@ fn signs_and_masks_are_those_that_the_tutorial_asks_for() -> Result<()> {
     let value = value_loss(&new, &old, &ones, Some(0.2))?;
     let [all, some] = [&ones, &mask].map(|mask| number(&masked_mean(&value, mask).expect("one")));
     assert!(some >= 0. && (all - some).abs() > 1e-3, "here too");
-    // The entropy of all tokens: largest where nothing is known, and a number where something is impossible.
+    // The entropy of all tokens: largest where nothing is known, and a number where something is
+    // impossible.
     let v = 4;
     let uniform = Tensor::zeros((1, v), candle_core::DType::F64, &CPU)?;
     let peaked = Tensor::new(&[[9f64, 0., 0., f64::NEG_INFINITY]], &CPU)?;

@@ -1,4 +1,5 @@
-//! 8.2: which models may be a policy's reference, and who is told that a reward model reads otherwise.
+//! 8.2: which models may be a policy's reference, and who is told that a reward model reads
+//! otherwise.
 
 use anyhow::Result;
 use modern::model_folder::SpecialTokenIds;
@@ -8,7 +9,7 @@ use sft::{ChatFormat, ChatTokenizer, Example, word_tokenizer};
 use tensor_core::{Parameters, Rng};
 
 use super::CPU;
-use super::small_run::{model_config, speech};
+use super::small_run::{chat_tokenizer, model_config};
 use crate::reference::open_reference;
 use crate::reward_fn::{RewardInput, reward_model_fn};
 
@@ -25,18 +26,18 @@ fn other_tokens(like: &ChatTokenizer) -> Result<Tokenizer> {
 }
 
 #[test]
-fn a_reference_has_the_tokens_of_its_policy_and_reads_as_much() -> Result<()> {
-    let speech = speech()?;
-    let config = model_config(&speech);
+fn a_reference_needs_the_vocabulary_and_context_of_its_policy() -> Result<()> {
+    let chat_tokenizer = chat_tokenizer()?;
+    let config = model_config(&chat_tokenizer);
     let folder = tempfile::tempdir()?;
     let more = ModelConfig { vocab_size: config.vocab_size + 8, ..config };
     let short = ModelConfig { context_len: 12, ..config };
     let wide = ModelConfig { n_embd: 32, ..ModelConfig { context_len: 48, ..config } };
     for (config_of_other, tokenizer, says) in [
-        (more, speech.tokenizer.clone(), "gives scores to"),
-        (config, other_tokens(&speech)?, "has another tokenizer than the policy"),
-        (short, speech.tokenizer.clone(), "reads 12 tokens, the policy 24"),
-        (wide, speech.tokenizer.clone(), ""),
+        (more, chat_tokenizer.tokenizer.clone(), "gives scores to"),
+        (config, other_tokens(&chat_tokenizer)?, "has another tokenizer than the policy"),
+        (short, chat_tokenizer.tokenizer.clone(), "reads 12 tokens, the policy 24"),
+        (wide, chat_tokenizer.tokenizer.clone(), ""),
     ] {
         let mut parameters = Parameters::seeded(1, candle_core::DType::F32, &CPU);
         let model = GptModern::new(&config_of_other, parameters.root())?;
@@ -51,7 +52,7 @@ fn a_reference_has_the_tokens_of_its_policy_and_reads_as_much() -> Result<()> {
         };
         let place = folder.path().join(config_of_other.context_len.to_string() + says);
         other.save(&place)?;
-        match open_reference(&place.to_string_lossy(), &config, &speech.tokenizer, &CPU) {
+        match open_reference(&place.to_string_lossy(), &config, &chat_tokenizer.tokenizer, &CPU) {
             Ok(_) => assert!(says.is_empty(), "{says}"),
             Err(error) => {
                 let error = format!("{error:#}");
@@ -63,20 +64,23 @@ fn a_reference_has_the_tokens_of_its_policy_and_reads_as_much() -> Result<()> {
 }
 
 #[test]
-fn a_reward_model_reads_text_in_tokens_of_its_own() -> Result<()> {
-    let policy = speech()?;
+fn a_reward_model_reads_text_through_its_own_tokenizer() -> Result<()> {
+    let policy = chat_tokenizer()?;
     for (tokenizer, other) in [(policy.tokenizer.clone(), false), (other_tokens(&policy)?, true)] {
         let template = sft::template::chat_template(ChatFormat::Plain, &tokenizer, None)?;
         let end = tokenizer.eos().expect("an end");
-        let speech = ChatTokenizer::new(tokenizer, template, vec![end])?;
+        let chat_tokenizer = ChatTokenizer::new(tokenizer, template, vec![end])?;
         let mut parameters = Parameters::seeded(1, candle_core::DType::F32, &CPU);
-        let model =
-            RewardModel::new(&model_config(&speech), RewardArchitecture::Causal, &mut parameters)?;
+        let model = RewardModel::new(
+            &model_config(&chat_tokenizer),
+            RewardArchitecture::Causal,
+            &mut parameters,
+        )?;
         let (ends, normalisation) = (SpecialTokenIds::default(), RewardNormalization::NONE);
         let judge = RewardCheckpoint {
             model,
             parameters,
-            chat_tokenizer: speech,
+            chat_tokenizer,
             special_ids: ends,
             normalization: normalisation,
         };
@@ -84,11 +88,11 @@ fn a_reward_model_reads_text_in_tokens_of_its_own() -> Result<()> {
         let texts = ["19", "45"];
         let ids = texts.map(|text| judge.tokenize(&example.prompt, text).expect("ids"));
         let expected = judge.rewards(&ids, 2)?;
-        let (mut scorer, differs) = reward_model_fn(judge, &policy, 2);
+        let (mut reward_fn, differs) = reward_model_fn(judge, &policy, 2);
         assert_eq!(differs, other);
         let replies =
             texts.map(|text| RewardInput { example: &example, completion: text, terminated: true });
-        assert_eq!(scorer(&replies, &mut Rng::new(0))?, expected);
+        assert_eq!(reward_fn(&replies, &mut Rng::new(0))?, expected);
     }
     Ok(())
 }

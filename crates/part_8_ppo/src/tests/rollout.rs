@@ -18,7 +18,7 @@ fn prompts() -> Vec<Vec<u32>> {
 }
 
 #[test]
-fn scoring_finds_the_probabilities_with_which_tokens_were_drawn() -> Result<()> {
+fn log_probs_equal_those_recorded_at_sampling() -> Result<()> {
     let mut windowed = config();
     windowed.attention.window = Some(SlidingWindow { size: 4, sinks: 0 });
     for config in [config(), windowed] {
@@ -35,7 +35,7 @@ fn scoring_finds_the_probabilities_with_which_tokens_were_drawn() -> Result<()> 
 }
 
 #[test]
-fn a_batch_with_shared_prompts_says_what_its_texts_say_alone() -> Result<()> {
+fn a_shared_prompt_batch_equals_its_texts_alone() -> Result<()> {
     let config = config();
     let (model, parameters) = policy(&config, 3)?;
     let settings = at(1., None, None);
@@ -65,7 +65,7 @@ fn a_batch_with_shared_prompts_says_what_its_texts_say_alone() -> Result<()> {
 }
 
 #[test]
-fn the_mask_says_how_long_responses_are_whatever_their_tokens() -> Result<()> {
+fn the_mask_holds_lengths_whatever_the_token_values() -> Result<()> {
     let config = config();
     let (_, parameters) = policy(&config, 3)?;
     let model = twin(&config, &parameters)?;
@@ -88,7 +88,7 @@ fn the_mask_says_how_long_responses_are_whatever_their_tokens() -> Result<()> {
 }
 
 #[test]
-fn responses_to_a_prompt_differ_from_their_first_token_on() -> Result<()> {
+fn completions_of_a_prompt_have_independent_first_tokens() -> Result<()> {
     let config = config();
     let (_, parameters) = policy(&config, 3)?;
     let model = twin(&config, &parameters)?;
@@ -107,7 +107,7 @@ fn responses_to_a_prompt_differ_from_their_first_token_on() -> Result<()> {
 }
 
 #[test]
-fn a_response_never_leaves_the_context() -> Result<()> {
+fn a_completion_never_exceeds_the_context() -> Result<()> {
     let config = config();
     let (_, parameters) = policy(&config, 3)?;
     let model = twin(&config, &parameters)?;
@@ -127,7 +127,7 @@ fn a_response_never_leaves_the_context() -> Result<()> {
 }
 
 #[test]
-fn responses_of_many_lengths_stand_beside_each_other() -> Result<()> {
+fn completions_of_many_lengths_share_a_batch() -> Result<()> {
     let response = |len| SampledCompletion {
         tokens: vec![3; len],
         log_probs: vec![-1.; len],
@@ -147,7 +147,7 @@ fn responses_of_many_lengths_stand_beside_each_other() -> Result<()> {
 }
 
 #[test]
-fn what_ended_holds_its_end() -> Result<()> {
+fn a_terminated_completion_holds_its_stop_token() -> Result<()> {
     let config = config();
     let (_, parameters) = policy(&config, 3)?;
     let model = twin(&config, &parameters)?;
@@ -163,7 +163,7 @@ fn what_ended_holds_its_end() -> Result<()> {
 }
 
 #[test]
-fn no_prompt_is_asked_twice_before_all_were_asked_once() -> Result<()> {
+fn no_prompt_repeats_within_an_epoch() -> Result<()> {
     let question = |i| PromptExample { example: Example::new("q", "a"), prompt: vec![i] };
     let mut prompts = PromptLoader::new((0..7).map(question).collect(), 3)?;
     let asked: Vec<u32> =
@@ -178,7 +178,7 @@ fn no_prompt_is_asked_twice_before_all_were_asked_once() -> Result<()> {
 }
 
 #[test]
-fn adapters_off_the_policy_is_its_reference_on_the_same_memory() -> Result<()> {
+fn a_lora_policy_without_adapters_is_its_own_reference() -> Result<()> {
     let config = config();
     let (_, mut parameters) = policy(&config, 3)?;
     let before = twin(&config, &parameters)?;

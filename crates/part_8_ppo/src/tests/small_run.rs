@@ -19,7 +19,7 @@ use crate::{
     RewardInput, RewardShapingConfig, RolloutConfig, ScoredRollouts, rollout, train,
 };
 
-pub(super) fn speech() -> Result<ChatTokenizer> {
+pub(super) fn chat_tokenizer() -> Result<ChatTokenizer> {
     let text = "### Instruction:\nWhat is 12 + 7?\n\n### Response:\n19 the answer of all\n";
     let tokenizer = word_tokenizer::train([text; 4].into_iter(), 320)?;
     let template = sft::template::chat_template(ChatFormat::Plain, &tokenizer, None)?;
@@ -27,14 +27,14 @@ pub(super) fn speech() -> Result<ChatTokenizer> {
     ChatTokenizer::new(tokenizer, template, vec![end])
 }
 
-pub(super) fn model_config(speech: &ChatTokenizer) -> ModelConfig {
-    let vocab_size = speech.tokenizer.vocab_size();
+pub(super) fn model_config(chat_tokenizer: &ChatTokenizer) -> ModelConfig {
+    let vocab_size = chat_tokenizer.tokenizer.vocab_size();
     ModelConfig { vocab_size, ..ModelConfig::byte_level(24, 1, 2, 16) }
 }
 
-pub(super) fn asked(speech: &ChatTokenizer) -> Result<Vec<PromptExample>> {
+pub(super) fn asked(chat_tokenizer: &ChatTokenizer) -> Result<Vec<PromptExample>> {
     let examples = (0..6).map(|i| Example::new(format!("What is {i} + 7?"), format!("{}", i + 7)));
-    Ok(tokenize_prompts(examples.collect(), speech, 24, 4)?.0)
+    Ok(tokenize_prompts(examples.collect(), chat_tokenizer, 24, 4)?.0)
 }
 
 pub(super) fn config(steps: usize, stop: u32) -> PpoConfig {
@@ -84,12 +84,12 @@ pub(super) fn ending(steps: usize) -> PpoConfig {
     config
 }
 
-pub(super) fn learner(
-    speech: &ChatTokenizer,
+pub(super) fn actor_critic(
+    chat_tokenizer: &ChatTokenizer,
     trunk: CriticBackbone,
     config: &PpoConfig,
 ) -> Result<ActorCritic> {
-    let model = model_config(speech);
+    let model = model_config(chat_tokenizer);
     let mut parameters = Parameters::seeded(5, candle_core::DType::F32, &CPU);
     GptModern::new(&model, parameters.root())?;
     let policy = TrainState::new(model, parameters, AdamWConfig::default())?;
@@ -97,9 +97,9 @@ pub(super) fn learner(
 }
 
 /// The policy as it starts, in memory of its own.
-pub(super) fn reference(speech: &ChatTokenizer) -> Result<GptModern> {
+pub(super) fn reference(chat_tokenizer: &ChatTokenizer) -> Result<GptModern> {
     let mut parameters = Parameters::seeded(5, candle_core::DType::F32, &CPU);
-    let model = GptModern::new(&model_config(speech), parameters.root())?;
+    let model = GptModern::new(&model_config(chat_tokenizer), parameters.root())?;
     Ok(GptModern::new(model.config(), parameters.for_inference().root())?)
 }
 
@@ -113,61 +113,68 @@ pub(super) fn letters() -> Box<RewardFn> {
 }
 
 pub(super) fn run(
-    learner: &mut ActorCritic,
-    scorer: &mut RewardFn,
+    actor_critic: &mut ActorCritic,
+    reward_fn: &mut RewardFn,
     config: &PpoConfig,
     outputs: &RunOutputs<'_>,
     mixed: bool,
 ) -> Result<Option<f64>> {
-    let speech = speech()?;
-    let (reference, questions) = (reference(&speech)?, asked(&speech)?);
-    let asking = CompletionEvalConfig { chat_tokenizer: &speech, max_new_tokens: 4, batch_size: 4 };
-    let exam =
-        PpoValidator { prompts: &questions, eval_config: asking, interval: 0, target_reward: None };
+    let chat_tokenizer = chat_tokenizer()?;
+    let (reference, questions) = (reference(&chat_tokenizer)?, asked(&chat_tokenizer)?);
+    let eval_config =
+        CompletionEvalConfig { chat_tokenizer: &chat_tokenizer, max_new_tokens: 4, batch_size: 4 };
+    let validator =
+        PpoValidator { prompts: &questions, eval_config, interval: 0, target_reward: None };
     let examples: Vec<Example> = questions.iter().map(|one| one.example.clone()).collect();
     let mix = match mixed {
         true => {
-            let examples = sft::tokenize(&examples, &speech, 24)?.examples;
+            let examples = sft::tokenize(&examples, &chat_tokenizer, 24)?.examples;
             Some(PtxLoss::new(examples, 0.5, 2, 3))
         }
         false => None,
     };
-    let mut around = PpoContext {
+    let mut context = PpoContext {
         reference: &reference,
-        chat_tokenizer: &speech,
-        reward_fn: scorer,
+        chat_tokenizer: &chat_tokenizer,
+        reward_fn,
         ptx_loss: mix,
     };
     let mut prompts = PromptLoader::new(questions.clone(), config.seed)?;
-    let mut log = PpoLog::new(config.schedule.total_steps, learner.policy.progress.step, 1)?;
-    train(learner, &mut around, &mut prompts, (config, &exam), outputs, &mut log)?;
-    Ok(learner.policy.progress.best_loss.map(|best| -best))
+    let mut log = PpoLog::new(config.schedule.total_steps, actor_critic.policy.progress.step, 1)?;
+    train(actor_critic, &mut context, &mut prompts, (config, &validator), outputs, &mut log)?;
+    Ok(actor_critic.policy.progress.best_loss.map(|best| -best))
 }
 
-pub(super) fn bits(tuning: &TrainState) -> Result<Vec<Vec<f32>>> {
-    tuning.parameters.iter().map(|p| Ok(p.var.flatten_all()?.to_vec1()?)).collect()
+pub(super) fn bits(train_state: &TrainState) -> Result<Vec<Vec<f32>>> {
+    train_state.parameters.iter().map(|p| Ok(p.var.flatten_all()?.to_vec1()?)).collect()
 }
 
-/// What comes of a rollout in which every third response scores 1 and the others 0.
+/// Experience of a rollout in which every third completion gets reward 1 and the others 0.
 pub(super) fn experience_of(
-    learner: &mut ActorCritic,
-    speech: &ChatTokenizer,
+    actor_critic: &mut ActorCritic,
+    chat_tokenizer: &ChatTokenizer,
     config: &PpoConfig,
 ) -> Result<PpoExperience> {
-    let judged = judged(learner, speech, config)?;
-    PpoExperience::from_rollouts(judged, &learner.models()?, &reference(speech)?, config, 0.1)
+    let judged = judged(actor_critic, chat_tokenizer, config)?;
+    PpoExperience::from_rollouts(
+        judged,
+        &actor_critic.models()?,
+        &reference(chat_tokenizer)?,
+        config,
+        0.1,
+    )
 }
 
 /// The rollout.
 pub(super) fn judged(
-    learner: &mut ActorCritic,
-    speech: &ChatTokenizer,
+    actor_critic: &mut ActorCritic,
+    chat_tokenizer: &ChatTokenizer,
     config: &PpoConfig,
 ) -> Result<ScoredRollouts> {
-    let prompts: Vec<Vec<u32>> = asked(speech)?.into_iter().map(|one| one.prompt).collect();
-    let writer = learner.models()?.rollout_policy;
+    let prompts: Vec<Vec<u32>> = asked(chat_tokenizer)?.into_iter().map(|one| one.prompt).collect();
+    let writer = actor_critic.models()?.rollout_policy;
     let groups = rollout(&writer, &prompts, &config.rollout, &mut Rng::new(1))?;
-    let texts = crate::experience::decode_completions(&groups, speech)?;
+    let texts = crate::experience::decode_completions(&groups, chat_tokenizer)?;
     let scores = (0..texts.len()).map(|i| f64::from(u8::from(i % 3 == 0))).collect();
     Ok(ScoredRollouts { groups, completion_texts: texts, rewards: scores })
 }

@@ -7,15 +7,15 @@ use tensor_core::ops::log_softmax;
 use tensor_core::{AdamWConfig, Parameters, Rng, backward};
 
 use super::CPU;
-use super::small_run::{config, learner, speech};
+use super::small_run::{actor_critic, chat_tokenizer, config};
 use crate::losses::{Clip, LossWeights};
 use crate::update::{PpoUpdateConfig, UpdateInputs, update};
 use crate::{
     ActorCritic, Critic, CriticBackbone, PpoConfig, PpoExperience, RolloutGroup, SampledCompletion,
 };
 
-/// Of each response: the prompt, its tokens, and of each token by how much its log-probability has risen since it was drawn, what was
-/// expected before it, its advantage and its return.
+/// Per completion: prompt, tokens, and for each token the rise of its log-probability since
+/// sampling, its old value, its advantage and its return.
 type Row = (&'static [u32], &'static [u32], [[f64; 2]; 4]);
 const ROWS: [Row; 3] = [
     (&[5, 6, 7], &[8, 9], [[0.5, -0.5], [-3., -0.6], [1., 2.], [3., 0.3]]),
@@ -23,7 +23,8 @@ const ROWS: [Row; 3] = [
     (&[12, 13], &[14, 15], [[0.05, 0.3], [0.5, 3.], [0.7, -0.8], [0.4, -3.]]),
 ];
 
-/// The loss of all rows, and Σ of what was clipped, from the texts alone: no batch, no mask, no function of this part.
+/// The loss of all rows, and Σ of what was clipped, from the texts alone: no batch, no mask, no
+/// function of this part.
 fn loss_by_hand(policy: &GptModern, critic: &Critic) -> Result<(Tensor, [f64; 2], Vec<f32>)> {
     let Critic::Separate(trunk, head) = critic else { unreachable!("it has a network of its own") };
     let (mut losses, mut clipped, mut drawn) = (Vec::new(), [0.; 2], Vec::new());
@@ -38,7 +39,8 @@ fn loss_by_hand(policy: &GptModern, critic: &Critic) -> Result<(Tensor, [f64; 2]
             let now = log_prob.detach().to_scalar::<f32>()?;
             drawn.push(now - rises[t] as f32);
             let (ratio, a) = (rises[t].exp(), advantages[t]);
-            let out = (a > 0. && ratio > 1.2) || (a < 0. && ratio < 0.8); // further where it is wanted: no gradient
+            // Further where it is wanted: no gradient.
+            let out = (a > 0. && ratio > 1.2) || (a < 0. && ratio < 0.8);
             clipped[0] += f64::from(u8::from(!(0.8..=1.2).contains(&ratio)));
             let surrogate = ((&log_prob - f64::from(now))?.exp()? * (-ratio * a))?;
             let surrogate = if out {
@@ -95,23 +97,24 @@ fn experience_by_hand(drawn: &[f32]) -> Result<PpoExperience> {
     })
 }
 
-/// ε = 1 in the optimizers makes steps as long as gradients are, so that clipping and rates are seen in them.
+/// ε = 1 in the optimizers makes steps as long as gradients are, so that clipping and rates are
+/// seen in them.
 fn with_long_memory(config: &PpoConfig) -> Result<ActorCritic> {
-    let mut learner = learner(&speech()?, CriticBackbone::Separate, config)?;
+    let mut actor_critic = actor_critic(&chat_tokenizer()?, CriticBackbone::Separate, config)?;
     let optimizer = AdamWConfig { eps: 1., weight_decay: 0., ..AdamWConfig::default() };
-    for tuning in [&mut learner.policy, &mut learner.critic] {
-        tuning.optimizer = tensor_core::AdamW::new(&tuning.parameters, optimizer)?;
+    for train_state in [&mut actor_critic.policy, &mut actor_critic.critic] {
+        train_state.optimizer = tensor_core::AdamW::new(&train_state.parameters, optimizer)?;
     }
-    let head = learner.critic.parameters.get("value_head.weight").expect("a head");
+    let head = actor_critic.critic.parameters.get("value_head.weight").expect("a head");
     head.var.set(&Rng::new(4).normal_tensor(head.var.shape(), 0.5, DType::F32, &CPU)?)?;
-    Ok(learner)
+    Ok(actor_critic)
 }
 
 #[test]
-fn a_step_is_that_of_the_loss_written_out() -> Result<()> {
-    let config = config(1, speech()?.eos_token_id());
-    let mut learner = with_long_memory(&config)?;
-    let models = learner.models()?;
+fn a_ppo_step_equals_the_loss_computed_by_hand() -> Result<()> {
+    let config = config(1, chat_tokenizer()?.eos_token_id());
+    let mut actor_critic = with_long_memory(&config)?;
+    let models = actor_critic.models()?;
     let (loss, clipped, drawn) = loss_by_hand(&models.policy, &models.critic)?;
     let grads = backward(&loss)?;
     let [rate, critic_rate, most] = [0.3, 0.7, 0.02];
@@ -125,8 +128,8 @@ fn a_step_is_that_of_the_loss_written_out() -> Result<()> {
         };
         Ok((norm, each().map(step).collect::<candle_core::Result<_>>()?))
     };
-    let (norm, policy) = stepped(&learner.policy.parameters, rate)?;
-    let (critic_norm, critic) = stepped(&learner.critic.parameters, critic_rate)?;
+    let (norm, policy) = stepped(&actor_critic.policy.parameters, rate)?;
+    let (critic_norm, critic) = stepped(&actor_critic.critic.parameters, critic_rate)?;
     assert!(norm > most && critic_norm > most, "both are clipped: {norm} {critic_norm}");
 
     let how = PpoUpdateConfig {
@@ -141,7 +144,7 @@ fn a_step_is_that_of_the_loss_written_out() -> Result<()> {
     let pass =
         UpdateInputs { config: &how, temperature: 1., rates: [rate, critic_rate], ptx_loss: None };
     let experience = experience_by_hand(&drawn)?;
-    let found = update(&mut learner, &models, &experience, pass, &mut Rng::new(2))?;
+    let found = update(&mut actor_critic, &models, &experience, pass, &mut Rng::new(2))?;
     let near =
         |a: f64, b: f64| assert!((a - b).abs() < 1e-4 * (1. + b.abs()), "{a} {b}: {found:?}");
     near(found.grad_norm, norm);
@@ -151,8 +154,9 @@ fn a_step_is_that_of_the_loss_written_out() -> Result<()> {
     assert!(clipped[0] >= 3. && clipped[1] >= 1., "{clipped:?}");
     let total = found.policy_loss + 0.7 * found.value_loss - 0.3 * found.entropy;
     near(total, f64::from(loss.detach().to_scalar::<f32>()?));
-    for (tuning, expected) in [(&learner.policy, policy), (&learner.critic, critic)] {
-        for (parameter, expected) in tuning.parameters.iter().zip(expected) {
+    for (train_state, expected) in [(&actor_critic.policy, policy), (&actor_critic.critic, critic)]
+    {
+        for (parameter, expected) in train_state.parameters.iter().zip(expected) {
             tensor_core::testing::assert_close(
                 &parameter.var.as_detached_tensor(),
                 &expected,

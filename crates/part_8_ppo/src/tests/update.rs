@@ -3,7 +3,7 @@
 use anyhow::Result;
 use tensor_core::Rng;
 
-use super::small_run::{asked, bits, config, experience_of, learner, speech};
+use super::small_run::{actor_critic, asked, bits, chat_tokenizer, config, experience_of};
 use crate::losses::LossWeights;
 use crate::update::{PpoUpdateConfig, UpdateInputs, update};
 use crate::{CriticBackbone, PpoConfig, PtxLoss};
@@ -18,19 +18,19 @@ fn pass<'a>(update: &'a PpoUpdateConfig, config: &PpoConfig, rate: f64) -> Updat
 }
 
 #[test]
-fn ratios_are_1_on_the_first_pass_and_not_on_the_second() -> Result<()> {
-    let speech = speech()?;
-    let mut config = config(1, speech.eos_token_id());
+fn ratios_are_1_in_the_first_minibatch_only() -> Result<()> {
+    let chat_tokenizer = chat_tokenizer()?;
+    let mut config = config(1, chat_tokenizer.eos_token_id());
     config.rollout.sampler =
         modern::Sampler::new(modern::SamplingStrategy::new(0.7, Some(20), Some(0.9), None));
-    let mut learner = learner(&speech, CriticBackbone::Shared, &config)?;
-    let experience = experience_of(&mut learner, &speech, &config)?;
+    let mut actor_critic = actor_critic(&chat_tokenizer, CriticBackbone::Shared, &config)?;
+    let experience = experience_of(&mut actor_critic, &chat_tokenizer, &config)?;
     assert!(experience.kl.abs() < 1e-4, "the reference is the policy: {}", experience.kl);
-    let models = learner.models()?;
+    let models = actor_critic.models()?;
     let one = PpoUpdateConfig { ppo_epochs: 1, n_minibatches: 1, ..config.update };
     let mut again = || -> Result<crate::PpoUpdateMetrics> {
         let pass = pass(&one, &config, 2e-2);
-        update(&mut learner, &models, &experience, pass, &mut Rng::new(2))
+        update(&mut actor_critic, &models, &experience, pass, &mut Rng::new(2))
     };
     let first = again()?;
     assert!(first.first_ratio_error < 1e-4, "{}", first.first_ratio_error);
@@ -45,25 +45,25 @@ fn ratios_are_1_on_the_first_pass_and_not_on_the_second() -> Result<()> {
         ..config.update
     };
     let pass = pass(&bounded, &config, 1e-2);
-    let found = update(&mut learner, &models, &experience, pass, &mut Rng::new(2))?;
+    let found = update(&mut actor_critic, &models, &experience, pass, &mut Rng::new(2))?;
     assert!(found.updates < 50 && found.approx_kl > 0.05, "{found:?}");
     Ok(())
 }
 
 #[test]
-fn parts_of_a_mini_batch_add_up_to_it() -> Result<()> {
-    let speech = speech()?;
-    let config = config(1, speech.eos_token_id());
+fn micro_batches_add_up_to_their_minibatch() -> Result<()> {
+    let chat_tokenizer = chat_tokenizer()?;
+    let config = config(1, chat_tokenizer.eos_token_id());
     let mut reached = Vec::new();
     for accumulate in [1, 3] {
-        let mut learner = learner(&speech, CriticBackbone::Separate, &config)?;
-        let experience = experience_of(&mut learner, &speech, &config)?;
-        let models = learner.models()?;
+        let mut actor_critic = actor_critic(&chat_tokenizer, CriticBackbone::Separate, &config)?;
+        let experience = experience_of(&mut actor_critic, &chat_tokenizer, &config)?;
+        let models = actor_critic.models()?;
         let parts =
             PpoUpdateConfig { n_minibatches: 1, grad_accum_steps: accumulate, ..config.update };
         let (pass, rng) = (pass(&parts, &config, 1e-3), &mut Rng::new(2));
-        let found = update(&mut learner, &models, &experience, pass, rng)?;
-        reached.push((found, bits(&learner.policy)?, bits(&learner.critic)?));
+        let found = update(&mut actor_critic, &models, &experience, pass, rng)?;
+        reached.push((found, bits(&actor_critic.policy)?, bits(&actor_critic.critic)?));
     }
     let [(a, policy_a, critic_a), (b, policy_b, critic_b)] = &reached[..] else { unreachable!() };
     for (a, b) in
@@ -79,34 +79,36 @@ fn parts_of_a_mini_batch_add_up_to_it() -> Result<()> {
 }
 
 #[test]
-fn mini_batches_are_shuffled_and_of_one_size() -> Result<()> {
-    let speech = speech()?;
-    let config = config(1, speech.eos_token_id());
+fn minibatches_are_shuffled_and_equally_large() -> Result<()> {
+    let chat_tokenizer = chat_tokenizer()?;
+    let config = config(1, chat_tokenizer.eos_token_id());
     let mut reached = Vec::new();
     for seed in [1, 2] {
-        let mut learner = learner(&speech, CriticBackbone::Shared, &config)?;
-        let experience = experience_of(&mut learner, &speech, &config)?;
-        let models = learner.models()?;
-        let uneven = PpoUpdateConfig { ppo_epochs: 1, n_minibatches: 4, ..config.update }; // of 6 groups
+        let mut actor_critic = actor_critic(&chat_tokenizer, CriticBackbone::Shared, &config)?;
+        let experience = experience_of(&mut actor_critic, &chat_tokenizer, &config)?;
+        let models = actor_critic.models()?;
+        // Of 6 groups.
+        let uneven = PpoUpdateConfig { ppo_epochs: 1, n_minibatches: 4, ..config.update };
         let pass = pass(&uneven, &config, 1e-2);
-        let found = update(&mut learner, &models, &experience, pass, &mut Rng::new(seed))?;
+        let found = update(&mut actor_critic, &models, &experience, pass, &mut Rng::new(seed))?;
         assert_eq!(found.updates, 4);
-        reached.push(bits(&learner.policy)?);
+        reached.push(bits(&actor_critic.policy)?);
     }
     assert_ne!(reached[0], reached[1]);
     Ok(())
 }
 
 #[test]
-fn examples_that_are_mixed_in_are_learned() -> Result<()> {
-    let speech = speech()?;
-    let config = config(1, speech.eos_token_id());
-    let mut learner = learner(&speech, CriticBackbone::Shared, &config)?;
-    let mut experience = experience_of(&mut learner, &speech, &config)?;
+fn the_ptx_loss_trains_on_its_examples() -> Result<()> {
+    let chat_tokenizer = chat_tokenizer()?;
+    let config = config(1, chat_tokenizer.eos_token_id());
+    let mut actor_critic = actor_critic(&chat_tokenizer, CriticBackbone::Shared, &config)?;
+    let mut experience = experience_of(&mut actor_critic, &chat_tokenizer, &config)?;
     experience.advantages = experience.advantages.zeros_like()?; // nothing else to learn
-    let models = learner.models()?;
-    let examples: Vec<sft::Example> = asked(&speech)?.into_iter().map(|one| one.example).collect();
-    let examples = sft::tokenize(&examples, &speech, 24)?.examples;
+    let models = actor_critic.models()?;
+    let examples: Vec<sft::Example> =
+        asked(&chat_tokenizer)?.into_iter().map(|one| one.example).collect();
+    let examples = sft::tokenize(&examples, &chat_tokenizer, 24)?.examples;
     let mut mix = PtxLoss::new(examples, 0.5, 6, 3);
     let loss = |mix: &mut PtxLoss| -> Result<f32> {
         Ok(mix.loss(&models.policy)?.detach().to_scalar::<f32>()?)
@@ -118,7 +120,7 @@ fn examples_that_are_mixed_in_are_learned() -> Result<()> {
     };
     let pass =
         UpdateInputs { config: &how, temperature: 1., rates: [1e-2; 2], ptx_loss: Some(&mut mix) };
-    update(&mut learner, &models, &experience, pass, &mut Rng::new(2))?;
+    update(&mut actor_critic, &models, &experience, pass, &mut Rng::new(2))?;
     let after = loss(&mut mix)?;
     assert!(after < before - 0.05, "{before} {after}");
     Ok(())

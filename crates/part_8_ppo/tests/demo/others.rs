@@ -9,7 +9,7 @@ use tensor_core::testing::path_arg;
 use super::{PART_8, train};
 
 #[test]
-fn an_adapter_learns_beside_its_reference_and_another_model_may_be_it() {
+fn an_adapter_trains_against_its_base_or_another_reference() {
     let folder = tempfile::tempdir().expect("a folder");
     let first = path_arg(folder.path(), "first");
     PART_8.stdout(&train(&first, &["--steps", "1"]));
@@ -52,7 +52,7 @@ fn copied(from: &Path, to: &Path) {
 }
 
 #[test]
-fn a_reward_that_is_no_number_trains_nothing_and_compares_nothing() {
+fn a_nan_reward_neither_trains_nor_compares() {
     let folder = tempfile::tempdir().expect("a folder");
     let at = |name: &str| path_arg(folder.path(), name);
     PART_8.stdout(&train(&at("first"), &["--steps", "1"]));
@@ -63,10 +63,10 @@ fn a_reward_that_is_no_number_trains_nothing_and_compares_nothing() {
     let (said, error) =
         (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert_eq!(output.status.code(), Some(1), "{error}");
-    assert!(error.contains("no step was learned from"), "{error}");
-    assert!(said.contains("step 4 is skipped: 8 of 8 scores are no numbers"), "{said}");
+    assert!(error.contains("every step was skipped"), "{error}");
+    assert!(said.contains("step 4 is skipped: 8 of 8 rewards are not finite"), "{said}");
     let compare = ["eval", "--model", &base, "--reference", &base, "--reward", &judge];
-    PART_8.assert_fails(&compare, 1, "scores are no numbers");
+    PART_8.assert_fails(&compare, 1, "rewards are not finite");
     save_untrained_reward_model(&base, Path::new(&judge), 0.1).expect("a reward model");
     PART_8.stdout(&flags.iter().copied().chain(["--steps", "1"]).collect::<Vec<_>>());
 }

@@ -7,7 +7,7 @@ use tensor_core::testing::path_arg;
 use super::{PART_8, train};
 
 #[test]
-fn a_run_on_a_file_goes_on_with_what_it_began_with_and_is_asked_what_it_has_not_learned() {
+fn a_run_on_a_file_resumes_and_is_evaluated_on_held_out_rows() {
     let folder = tempfile::tempdir().expect("a folder");
     let at = |name: &str| path_arg(folder.path(), name);
     let rows = |plus: usize| {
@@ -46,13 +46,13 @@ fn a_run_on_a_file_goes_on_with_what_it_began_with_and_is_asked_what_it_has_not_
         "--json",
     ]);
     assert_eq!(found["n"], 20, "a model that is no run: {found}");
-    // Neither another start, nor another scorer, nor other answers to the same questions.
+    // Neither another start, nor another reward_fn, nor other answers to the same questions.
     let resume = |more: &[&str], says: &str| {
         let args = [&["train", "--resume", "--out", &run], more].concat();
         PART_8.assert_fails(&args, 1, says);
     };
     resume(&["--model", &other], "another reference");
-    resume(&["--reward", "chance"], "scored by another");
+    resume(&["--reward", "random"], "another reward function");
     std::fs::write(&data, rows(4)).expect("a file");
     resume(&[], "other data");
     std::fs::write(&data, rows(3)).expect("a file");
@@ -61,7 +61,7 @@ fn a_run_on_a_file_goes_on_with_what_it_began_with_and_is_asked_what_it_has_not_
 
 #[cfg(unix)]
 #[test]
-fn an_interrupted_run_is_saved_and_goes_on() {
+fn an_interrupted_run_is_saved_and_resumes() {
     let folder = tempfile::tempdir().expect("a folder");
     let out = path_arg(folder.path(), "run");
     let args = train(&out, &["--steps", "100000", "--eval-interval", "0"]);

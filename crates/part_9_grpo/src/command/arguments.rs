@@ -17,10 +17,10 @@ pub(crate) const DEFAULT_OUT: &str = "runs/grpo";
 
 #[derive(Args)]
 pub(crate) struct DemoArgs {
-    /// Steps of fine-tuning on demonstrations, some of them with a bad habit
+    /// SFT steps on demonstrations, some of them with a bad habit
     #[arg(long, value_name = "N", default_value = "500")]
     pub(crate) sft_steps: NonZeroUsize,
-    /// Steps of learning from rewards
+    /// GRPO steps
     #[arg(long, value_name = "N", default_value = "60")]
     pub(crate) steps: NonZeroUsize,
     #[command(flatten)]
@@ -29,19 +29,22 @@ pub(crate) struct DemoArgs {
 
 #[derive(Args)]
 pub(crate) struct TableArgs {
-    /// The start of all: a run folder of part 6, or a model folder
+    /// Model that every run starts from: a run folder of part 6, or a model folder
     #[arg(long, visible_alias = "model-name-or-path", alias = "model-name", value_name = "MODEL")]
     pub(crate) model: String,
-    /// Runs of each method
+    /// Runs per algorithm
     #[arg(long, value_name = "N", default_value = "3")]
     pub(crate) seeds: NonZeroUsize,
-    /// Tokens that each run draws
+    /// Tokens that each run samples
     #[arg(long, value_name = "N", default_value = "100000")]
     pub(crate) tokens: NonZeroUsize,
-    /// Highest learning rate
-    #[arg(long, value_name = "X", default_value_t = 2e-4, allow_negative_numbers = true, value_parser = tiny_gpt::flags::positive)]
+    /// Peak learning rate
+    #[arg(
+        long, value_name = "X", default_value_t = 2e-4, allow_negative_numbers = true,
+        value_parser = tiny_gpt::flags::positive
+    )]
     pub(crate) lr: f64,
-    /// Where the rows and the curves go; what is there is not run again
+    /// Folder of the results and curves; finished runs in it are not repeated
     #[arg(long, visible_alias = "output-dir", value_name = "DIR", default_value = "runs/table")]
     pub(crate) out: PathBuf,
     #[command(flatten)]
@@ -52,7 +55,9 @@ pub(crate) struct TableArgs {
 #[command(args_override_self = true)]
 #[command(mut_arg("steps", |arg| arg.default_value("100").alias("steps-per-iteration")))]
 #[command(mut_arg("lr", |arg| arg.default_value("2e-4")))]
-#[command(mut_arg("warmup_steps", |arg| arg.help("Steps until the highest rate [default: a twentieth of --steps]")))]
+#[command(
+    mut_arg("warmup_steps", |arg| arg.help("Steps until the highest rate [default: a twentieth of --steps]"))
+)]
 #[command(mut_arg("weight_decay", |arg| arg.default_value("0")))]
 #[command(mut_arg("beta2", |arg| arg.default_value("0.95")))]
 #[command(mut_arg("log_interval", |arg| arg.default_value("5")))]
@@ -92,28 +97,28 @@ pub(crate) struct TrainArgs {
     pub(crate) run: RunFlags,
 }
 
-/// How steps are made.
+/// Flags of an optimizer step.
 #[derive(Debug, Clone, Copy, Args, Serialize)]
 pub(crate) struct GrpoStepFlags {
-    /// Prompts of a step
+    /// Prompts per step
     #[arg(long, alias = "batch-prompts", value_name = "N", default_value = "64")]
     pub(crate) batch_size: NonZeroUsize,
-    /// Prompts whose gradient is computed at a time
+    /// Prompts per micro-batch: the gradient is accumulated over them
     #[arg(long, alias = "micro-batch", value_name = "N", default_value = "32")]
     pub(crate) micro_batch_size: NonZeroUsize,
-    /// Steps of the optimizer on what was drawn once (num-iterations as TRL means it)
+    /// Optimizer steps on each batch of rollouts (μ)
     #[arg(long, visible_alias = "mu", value_name = "N", default_value = "1")]
     pub(crate) num_iterations: NonZeroUsize,
-    /// How gradients become steps.
+    /// AdamW and gradient clipping.
     #[command(flatten)]
     #[serde(flatten)]
     pub(crate) optimizer: OptimizerFlags,
 }
 
-/// What is looked at during a run.
+/// Validation and logging flags of a run.
 #[derive(Debug, Clone, Args, Serialize)]
 pub(crate) struct ValidationFlags {
-    /// Steps between two looks at the validation problems; 0 for one at the end
+    /// Steps between validations; 0: only one at the end
     #[arg(
         long,
         visible_alias = "eval-steps",
@@ -122,10 +127,10 @@ pub(crate) struct ValidationFlags {
         default_value_t = 20
     )]
     pub(crate) eval_interval: usize,
-    /// Most validation problems that are looked at
+    /// Largest number of validation problems
     #[arg(long, aliases = ["eval-problems", "n"], value_name = "N", default_value = "200")]
     pub(crate) eval_examples: NonZeroUsize,
-    /// Where they are, a file as --data [default: the task's own, or a tenth of --data]
+    /// Validation problems, a file as --data [default: the task's own, or a tenth of --data]
     #[arg(long, value_name = "DATA")]
     pub(crate) eval_file: Option<String>,
     #[command(flatten)]
@@ -138,24 +143,30 @@ pub(crate) struct ValidationFlags {
 pub(crate) struct EvalArgs {
     #[command(flatten)]
     pub(crate) finetuned: FinetunedFlags,
-    /// What it is compared with [default: the model that it was before its run]
+    /// Reference model [default: the run's base model]
     #[arg(long, value_name = "MODEL")]
     pub(crate) reference: Option<String>,
     #[command(flatten)]
     pub(crate) task: TaskFlags,
-    /// Most problems
+    /// Largest number of problems
     #[arg(long, aliases = ["eval-problems", "n"], value_name = "N")]
     pub(crate) eval_examples: Option<NonZeroUsize>,
-    /// pass@k by this many completions of each problem
-    #[arg(long, visible_alias = "num-generations", aliases = ["samples", "num-samples"], value_name = "N", default_value = "8")]
+    /// Completions sampled per problem for pass@k
+    #[arg(
+        long, visible_alias = "num-generations", aliases = ["samples", "num-samples"],
+        value_name = "N", default_value = "8"
+    )]
     pub(crate) group_size: NonZeroUsize,
-    /// k
+    /// k of pass@k
     #[arg(long, value_name = "K", default_value = "8")]
     pub(crate) k: NonZeroUsize,
-    /// At which temperature these are drawn
-    #[arg(long, value_name = "T", default_value_t = 1., allow_negative_numbers = true, value_parser = tiny_gpt::flags::positive)]
+    /// Sampling temperature for pass@k
+    #[arg(
+        long, value_name = "T", default_value_t = 1., allow_negative_numbers = true,
+        value_parser = tiny_gpt::flags::positive
+    )]
     pub(crate) temperature: f64,
-    /// Completions at a time
+    /// Completions per batch
     #[arg(long, alias = "batch-prompts", value_name = "N", default_value = "64")]
     pub(crate) batch_size: NonZeroUsize,
     #[command(flatten)]

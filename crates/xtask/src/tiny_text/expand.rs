@@ -1,6 +1,5 @@
-//! Turns one story skeleton into one story: draws the story's bindings, then an
-//! alternative for every slot. A binding is drawn once, so that a hero keeps the
-//! same name and pronoun from the first sentence to the last.
+//! Expansion of a story skeleton into a story: draws a value for each binding, then an alternative
+//! for each slot. A binding is drawn once per story, so that a hero keeps its name and pronoun.
 
 use anyhow::{Context, Result, anyhow, bail};
 
@@ -10,13 +9,13 @@ use super::style::{capital, number_text, styled};
 
 /// A value fixed for one story.
 enum Value {
-    /// A row of a rule: which row, and its fields already expanded.
+    /// A row of a rule: its index and its expanded fields.
     Row(usize, Vec<String>),
     /// A number.
     Number(usize),
 }
 
-/// What expansion needs at hand: the grammar, the story's values, the dice.
+/// State of the expansion of a story: the grammar, the values drawn so far, the generator.
 struct Expander<'a> {
     grammar: &'a Grammar,
     story: &'a Story,
@@ -24,7 +23,7 @@ struct Expander<'a> {
     rng: &'a mut SplitMix64,
 }
 
-/// Draws one story, which ends in a newline.
+/// Draws one story. It ends with a newline.
 pub(crate) fn story(grammar: &Grammar, story: &Story, rng: &mut SplitMix64) -> Result<String> {
     let at = |line: usize| move |error| anyhow!("{}:{line}: {error:#}", grammar.file);
     let mut expander = Expander { grammar, story, values: Vec::new(), rng };
@@ -38,7 +37,7 @@ pub(crate) fn story(grammar: &Grammar, story: &Story, rng: &mut SplitMix64) -> R
         if !text.is_empty() {
             text.push(slot.joint);
         }
-        // A slot starts a sentence, whatever reference it starts with.
+        // A slot starts a sentence, so a reference at its start is capitalized too.
         text.push_str(&capital(&expander.template(template).map_err(at(*line))?));
     }
     text.push('\n');
@@ -50,7 +49,7 @@ impl Expander<'_> {
         match binding {
             Binding::Pick(name) => {
                 let rule = self.grammar.rule(name)?;
-                let row = self.untaken_row(rule)?;
+                let row = self.free_row(rule)?;
                 let cells = rule.rows[row].1.iter().map(|cell| self.template(cell));
                 Ok(Value::Row(row, cells.collect::<Result<_>>()?))
             }
@@ -67,9 +66,8 @@ impl Expander<'_> {
         }
     }
 
-    /// A random row of `rule` that no earlier binding of this story has taken:
-    /// two children in a story must not share a name.
-    fn untaken_row(&mut self, rule: &Rule) -> Result<usize> {
+    /// Random row of `rule` that is not bound yet: two children in a story must not share a name.
+    fn free_row(&mut self, rule: &Rule) -> Result<usize> {
         let bound = self.story.bindings.iter().zip(&self.values);
         let taken = bound.filter_map(|((_, binding, _), value)| match (binding, value) {
             (Binding::Pick(name), Value::Row(row, _)) if *name == rule.name => Some(*row),
@@ -79,7 +77,7 @@ impl Expander<'_> {
         let free = (0..rule.rows.len()).filter(|row| !taken.contains(row));
         let free: Vec<usize> = free.collect();
         if free.is_empty() {
-            bail!("rule {} has no row left", rule.name);
+            bail!("all rows of the rule {} are already bound", rule.name);
         }
         Ok(free[self.rng.below(free.len())])
     }
@@ -92,7 +90,7 @@ impl Expander<'_> {
     fn number(&self, name: &str) -> Result<usize> {
         match self.value(name) {
             Some(Value::Number(number)) => Ok(*number),
-            _ => bail!("{name} is no number"),
+            _ => bail!("{name} is not a number"),
         }
     }
 

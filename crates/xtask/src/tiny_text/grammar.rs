@@ -1,97 +1,96 @@
-//! What a grammar file holds, once read: word lists (rules) and story skeletons.
-//! Every rule, slot and alternative remembers its line, so that an error can
-//! name the place to mend. `parse.rs` does the reading.
+//! A parsed grammar file: word lists (rules) and story skeletons. Rules, bindings and alternatives
+//! keep their line numbers for error messages. The parser is in `parse.rs`.
 
 use anyhow::{Context, Result};
 
-/// A whole grammar file.
+/// A grammar file.
 pub(crate) struct Grammar {
-    /// The file's name, for error messages.
+    /// File name, for error messages.
     pub(crate) file: String,
-    /// Where the random generator starts.
+    /// Seed of the random generator.
     pub(crate) seed: u64,
-    /// How many bytes of text to draw, at least.
+    /// Minimum size of the text in bytes.
     pub(crate) bytes: usize,
-    /// The named word lists.
+    /// Named word lists.
     pub(crate) rules: Vec<Rule>,
-    /// The story skeletons.
+    /// Story skeletons.
     pub(crate) stories: Vec<Story>,
 }
 
 /// A named list of alternatives, each with one template per field.
 pub(crate) struct Rule {
-    /// The name that references use.
+    /// Name used by references.
     pub(crate) name: String,
-    /// The line of its heading.
+    /// Line of the heading.
     pub(crate) line: usize,
-    /// The names of its fields; a rule without a list has one nameless field.
+    /// Names of the fields; a rule without a field list has one field with an empty name.
     pub(crate) fields: Vec<String>,
-    /// The alternatives, with the line each stands on.
+    /// Alternatives, each with its line.
     pub(crate) rows: Vec<(usize, Vec<Template>)>,
 }
 
 /// A story skeleton: values fixed for the whole story, then sentence slots.
 pub(crate) struct Story {
-    /// A name, for error messages.
+    /// Name, for error messages.
     pub(crate) name: String,
-    /// The line of its heading.
+    /// Line of the heading.
     pub(crate) line: usize,
-    /// Name, how to draw the value, and line, in the order they are drawn.
+    /// Name, binding and line of each value, in the order in which they are drawn.
     pub(crate) bindings: Vec<(String, Binding, usize)>,
-    /// The sentence slots in order.
+    /// Sentence slots in order.
     pub(crate) slots: Vec<Slot>,
 }
 
-/// How a story fixes one value.
+/// Source of a value that is fixed for one story.
 pub(crate) enum Binding {
     /// One alternative of a rule.
     Pick(String),
     /// A number in a range, both ends included.
     Range(usize, usize),
-    /// Two earlier numbers put together by `+`, `-` or `*`.
+    /// Result of `+`, `-` or `*` on two earlier numbers.
     Calc(String, char, String),
 }
 
 /// One sentence slot.
 pub(crate) struct Slot {
-    /// What joins it to the sentence before: a space or a newline.
+    /// Separator from the previous sentence: a space or a newline.
     pub(crate) joint: char,
-    /// The alternatives, with the line each stands on.
+    /// Alternatives, each with its line.
     pub(crate) alternatives: Vec<(usize, Template)>,
 }
 
-/// Text with references in it.
+/// Text with references.
 pub(crate) type Template = Vec<Part>;
 
 /// A piece of a template.
 pub(crate) enum Part {
-    /// Text to copy.
+    /// Literal text.
     Text(String),
-    /// `{style name.field}`: something to look up.
+    /// Reference `{style name.field}` to a value or a rule.
     Reference { style: String, name: String, field: String },
 }
 
 impl Grammar {
-    /// The rule called `name`.
+    /// Rule with this name.
     pub(crate) fn rule(&self, name: &str) -> Result<&Rule> {
-        let found = self.rules.iter().find(|rule| rule.name == name);
-        found.with_context(|| format!("no rule {name}"))
+        let rule = self.rules.iter().find(|rule| rule.name == name);
+        rule.with_context(|| format!("no rule {name}"))
     }
 }
 
 impl Rule {
-    /// The place of the field called `name`; the empty name is the first field.
+    /// Index of the field `name`; the empty name refers to the first field.
     pub(crate) fn field(&self, name: &str) -> Result<usize> {
         if name.is_empty() {
             return Ok(0);
         }
-        let found = self.fields.iter().position(|field| field == name);
-        found.with_context(|| format!("rule {} has no field {name}", self.name))
+        let index = self.fields.iter().position(|field| field == name);
+        index.with_context(|| format!("rule {} has no field {name}", self.name))
     }
 }
 
 impl Part {
-    /// The text of a plain part; a reference has none.
+    /// Literal text; empty for a reference.
     pub(crate) fn plain(&self) -> &str {
         match self {
             Self::Text(text) => text,

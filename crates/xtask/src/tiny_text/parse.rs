@@ -1,6 +1,5 @@
-//! Reads a grammar file into rules and story skeletons. The format is plain
-//! lines, so that a reader can add a story without knowing any Rust; the header
-//! comment of `data/grammar/english.txt` explains it.
+//! Parser of grammar files. The format is line-based, so that a story can be added without knowing
+//! Rust; the header comment of `data/grammar/english.txt` explains it.
 
 use anyhow::{Context, Result, anyhow, bail};
 
@@ -8,7 +7,7 @@ use super::grammar::{Binding, Grammar, Part, Rule, Slot, Story, Template};
 use super::validate;
 
 impl Grammar {
-    /// Reads `text`, the contents of the file called `file`, and validates it.
+    /// Parses and validates `text`, the contents of the file `file`.
     pub(crate) fn parse(file: &str, text: &str) -> Result<Self> {
         let (rules, stories) = (Vec::new(), Vec::new());
         let mut grammar = Self { file: file.to_owned(), seed: 0, bytes: 0, rules, stories };
@@ -17,12 +16,12 @@ impl Grammar {
             if line.trim().is_empty() || line.starts_with('#') {
                 continue;
             }
-            let read = match line.strip_prefix("  ") {
+            let parsed = match line.strip_prefix("  ") {
                 Some(body) if grammar.stories.is_empty() => grammar.row(body.trim(), number),
                 Some(body) => grammar.story_line(body.trim(), number),
                 None => grammar.heading(line.trim(), number),
             };
-            read.map_err(|error| anyhow!("{file}:{number}: {error:#}"))?;
+            parsed.map_err(|error| anyhow!("{file}:{number}: {error:#}"))?;
         }
         validate::validate(&grammar)?;
         Ok(grammar)
@@ -31,10 +30,10 @@ impl Grammar {
     fn heading(&mut self, text: &str, line: usize) -> Result<()> {
         let (keyword, rest) = text.split_once(' ').context("a heading needs a name")?;
         match keyword {
-            "seed" => self.seed = rest.parse().context("the seed is a number")?,
-            "bytes" => self.bytes = rest.parse().context("bytes is a number")?,
-            // With all rules before all stories, a body line's owner is plain.
-            "rule" if !self.stories.is_empty() => bail!("rules come before stories"),
+            "seed" => self.seed = rest.parse().context("the seed must be a number")?,
+            "bytes" => self.bytes = rest.parse().context("bytes must be a number")?,
+            // All rules come before all stories, so the owner of an indented line is unambiguous.
+            "rule" if !self.stories.is_empty() => bail!("rules must come before stories"),
             "rule" => {
                 let (name, fields) = rest.split_once(':').unwrap_or((rest, ""));
                 let mut fields: Vec<_> = fields.split_whitespace().map(str::to_owned).collect();
@@ -85,7 +84,7 @@ impl Grammar {
     }
 }
 
-/// Reads `name = rule`, `name = 2..9` or `name = left + right`.
+/// Parses `name = rule`, `name = 2..9` or `name = left + right`.
 fn binding(text: &str, line: usize) -> Result<(String, Binding, usize)> {
     let words: Vec<&str> = text.split_whitespace().collect();
     let (name, value) = match words[..] {
@@ -102,7 +101,7 @@ fn binding(text: &str, line: usize) -> Result<(String, Binding, usize)> {
     Ok((name.to_owned(), value, line))
 }
 
-/// Cuts text at its references.
+/// Splits text at its references.
 fn template(text: &str) -> Result<Template> {
     let mut parts = Vec::new();
     let mut rest = text;

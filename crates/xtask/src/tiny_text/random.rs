@@ -1,14 +1,13 @@
-//! The generator behind the texts: splitmix64, a few lines that give the same
-//! numbers on every machine. The texts must not change when a library does, so
-//! no random-number crate is used here.
+//! Random generator of the texts: splitmix64, which gives the same numbers on every machine. It
+//! does not come from a library, so that a new version of one cannot change the texts.
 
-/// A splitmix64 generator; its whole state is one counter.
+/// A splitmix64 generator. Its state is one counter.
 pub(crate) struct SplitMix64 {
     state: u64,
 }
 
 impl SplitMix64 {
-    /// A generator that starts at `seed`.
+    /// Generator with the state `seed`.
     pub(crate) fn new(seed: u64) -> Self {
         Self { state: seed }
     }
@@ -22,14 +21,14 @@ impl SplitMix64 {
         z ^ (z >> 31)
     }
 
-    /// A number from 0 up to, not including, `bound`.
+    /// Random number in `0..bound`.
     pub(crate) fn below(&mut self, bound: usize) -> usize {
-        // The high half of the product scales 64 bits down to the bound without
-        // a division; the bias is far too small to matter for bounds this small.
+        // The high half of the product scales 64 random bits to the bound without a division. The
+        // bias is negligible for bounds this small.
         ((u128::from(self.next_u64()) * bound as u128) >> 64) as usize
     }
 
-    /// Puts `items` in a random order (Fisher-Yates).
+    /// Shuffles `items` (Fisher-Yates).
     pub(crate) fn shuffle<T>(&mut self, items: &mut [T]) {
         for last in (1..items.len()).rev() {
             items.swap(last, self.below(last + 1));

@@ -1,12 +1,11 @@
-//! How a looked-up value is written: articles, capital letters, numbers in
-//! digits or in words. Kept apart from the drawing so that neither hides the other.
+//! Spelling of a looked-up value: articles, capital letters, numbers in digits or in words.
 
 use anyhow::{Context, Result};
 
 use super::grammar::Grammar;
 use super::validate::NUMBER_RULE;
 
-/// `words` with a capital (`^`), an article (`a`) or both (`A`).
+/// Text of `words` with a capital (`^`), an article (`a`) or both (`A`).
 pub(crate) fn styled(style: &str, words: &str) -> String {
     match style {
         "^" => capital(words),
@@ -16,13 +15,13 @@ pub(crate) fn styled(style: &str, words: &str) -> String {
     }
 }
 
-/// The number in digits, or by field: `word` in words, `count` counted up to in
-/// digits, `words` counted up to in words.
+/// Text of a number, by field: the number in digits (no field) or in words (`word`), or all numbers
+/// from 1 to it in digits (`count`) or in words (`words`).
 pub(crate) fn number_text(grammar: &Grammar, number: usize, field: &str) -> Result<String> {
     let word = |number: usize| -> Result<String> {
         let row = grammar.rule(NUMBER_RULE)?.rows.get(number);
         let (_, cells) = row.with_context(|| format!("no word for {number}"))?;
-        // The words for numbers are plain text: a reference would have no place.
+        // The words for numbers are literal text; references are not supported here.
         Ok(cells.iter().flatten().map(|part| part.plain()).collect())
     };
     match field {
@@ -33,14 +32,14 @@ pub(crate) fn number_text(grammar: &Grammar, number: usize, field: &str) -> Resu
     }
 }
 
-/// `words` with its first letter in capitals, in scripts that have them.
+/// Text of `words` with a capital first letter, in scripts that have capitals.
 pub(crate) fn capital(words: &str) -> String {
     let mut letters = words.chars();
     letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
 fn article(words: &str) -> String {
-    // Spelling decides, not sound: the grammars avoid words like hour and unicorn.
+    // By spelling, not by sound: the grammars avoid words such as hour and unicorn.
     match words.starts_with(['a', 'e', 'i', 'o', 'u']) {
         true => format!("an {words}"),
         false => format!("a {words}"),

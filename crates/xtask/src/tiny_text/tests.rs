@@ -1,4 +1,4 @@
-//! Claims about the generator; those about the two texts are in `tests/texts.rs`.
+//! Tests of the generator. Those of the two texts are in `tests/texts.rs`.
 
 mod texts;
 
@@ -25,26 +25,26 @@ fn error_of(grammar: &str) -> String {
 }
 
 #[test]
-fn another_seed_gives_another_text() {
-    let draw = |text: &str| stories(&Grammar::parse("g.txt", text).unwrap()).unwrap();
-    assert_ne!(draw(SMALL), draw(&SMALL.replace("seed 1", "seed 2")));
+fn a_different_seed_gives_a_different_text() {
+    let generate = |text: &str| stories(&Grammar::parse("g.txt", text).unwrap()).unwrap();
+    assert_ne!(generate(SMALL), generate(&SMALL.replace("seed 1", "seed 2")));
 }
 
 #[test]
-fn two_bindings_of_one_rule_differ() {
-    let drawn = stories(&Grammar::parse("g.txt", SMALL).unwrap()).unwrap();
-    assert!(drawn.iter().all(|story| story.matches("cat").count() < 2), "{drawn:?}");
+fn two_bindings_of_a_rule_take_different_rows() {
+    let stories = stories(&Grammar::parse("g.txt", SMALL).unwrap()).unwrap();
+    assert!(stories.iter().all(|story| story.matches("cat").count() < 2), "{stories:?}");
 }
 
 #[test]
-fn an_unknown_rule_is_an_error_naming_file_and_line() {
+fn an_unknown_rule_is_reported_with_file_and_line() {
     assert_eq!(error_of(&SMALL.replace("{a q}", "{a bird}")), "g.txt:8: no rule bird");
     assert_eq!(error_of(&SMALL.replace("q = pet", "q = toy")), "g.txt:7: no rule toy");
     assert!(error_of(&SMALL.replace("dog", "{dog}")).starts_with("g.txt:4: no rule dog"));
 }
 
 #[test]
-fn a_slip_in_the_format_is_an_error_naming_file_and_line() {
+fn a_syntax_error_is_reported_with_file_and_line() {
     assert!(error_of(&SMALL.replace("{a q}", "{a q")).starts_with("g.txt:8: "));
     assert!(error_of(&SMALL.replace("{a q}", "{q.his}")).starts_with("g.txt:8: "));
     assert!(error_of(&SMALL.replace("cat", "cat | he")).starts_with("g.txt:4: "));
@@ -52,8 +52,8 @@ fn a_slip_in_the_format_is_an_error_naming_file_and_line() {
 }
 
 #[test]
-fn every_rule_is_reachable() {
-    // Reading refuses a grammar with an unused rule, so reading both is the claim.
+fn an_unused_rule_is_an_error() {
+    // Parsing fails for a grammar with an unused rule, so both real grammars have none.
     assert_eq!(
         error_of(&SMALL.replace("story a", "rule toy\n  ball\nstory a")),
         "g.txt:5: rule toy is never used"
@@ -62,7 +62,7 @@ fn every_rule_is_reachable() {
 }
 
 #[test]
-fn check_accepts_what_generate_wrote_and_refuses_a_changed_byte() {
+fn check_accepts_generated_files_and_rejects_a_changed_byte() {
     let dir = std::env::temp_dir().join(format!("tiny_text_{}", std::process::id()));
     std::fs::create_dir_all(dir.join("data/grammar")).unwrap();
     for source in &SOURCES {

@@ -1,6 +1,5 @@
-//! Checks a grammar once it is read: every reference must lead somewhere, and
-//! every rule must be used. A misspelt name is then an error with its file and
-//! line, found before any text is written, whether or not it would be drawn.
+//! Validation of a parsed grammar: every reference must resolve, and every rule must be used. A
+//! misspelled name is thus an error with file and line, even if the text never draws it.
 
 use std::collections::HashSet;
 
@@ -8,9 +7,9 @@ use anyhow::{Result, anyhow, bail};
 
 use super::grammar::{Binding, Grammar, Part, Rule, Story, Template};
 
-/// The rule whose rows, in order, are the words for 0, 1, 2 and so on.
+/// Name of the rule whose rows are the words for 0, 1, 2 and so on.
 pub(crate) const NUMBER_RULE: &str = "number";
-/// What can be asked of a bound number, besides its digits.
+/// Fields of a bound number; the empty name is its digits.
 const NUMBER_FIELDS: [&str; 4] = ["", "word", "count", "words"];
 
 /// Fails on the first broken reference or unused rule, naming file and line.
@@ -22,22 +21,22 @@ pub(crate) fn validate(grammar: &Grammar) -> Result<()> {
             return Err(at(story.line)(anyhow!("story {} has no slots", story.name)));
         }
         for index in 0..story.bindings.len() {
-            binding(grammar, story, index, &mut used).map_err(at(story.bindings[index].2))?;
+            check_binding(grammar, story, index, &mut used).map_err(at(story.bindings[index].2))?;
         }
         for (line, template) in story.slots.iter().flat_map(|slot| &slot.alternatives) {
-            references(grammar, story, template, &mut used).map_err(at(*line))?;
+            check_references(grammar, story, template, &mut used).map_err(at(*line))?;
         }
     }
     for index in 0..grammar.rules.len() {
-        // A rule sees only the rules above it, so no rule can contain itself.
+        // A rule may refer only to rules above it, so recursion is impossible.
         for (line, row) in &grammar.rules[index].rows {
             for template in row {
                 let above = &grammar.rules[..index];
-                visible(above, template).map_err(at(*line))?;
+                check_rule_template(above, template).map_err(at(*line))?;
             }
         }
     }
-    match unreachable(grammar, used).first() {
+    match unused_rules(grammar, used).first() {
         Some(&index) => {
             let rule = &grammar.rules[index];
             Err(at(rule.line)(anyhow!("rule {} is never used", rule.name)))
@@ -46,9 +45,9 @@ pub(crate) fn validate(grammar: &Grammar) -> Result<()> {
     }
 }
 
-/// The rules that no story leads to, given those that stories name.
-fn unreachable(grammar: &Grammar, mut used: HashSet<String>) -> Vec<usize> {
-    // Rules refer upwards only, so one pass from the last to the first suffices.
+/// Indices of the rules that no story reaches; `used` holds the rules named in stories.
+fn unused_rules(grammar: &Grammar, mut used: HashSet<String>) -> Vec<usize> {
+    // Rules refer only to rules above them, so one pass from the last to the first suffices.
     for rule in grammar.rules.iter().rev() {
         if used.contains(&rule.name) {
             let templates = rule.rows.iter().flat_map(|(_, row)| row).flatten();
@@ -62,15 +61,15 @@ fn unreachable(grammar: &Grammar, mut used: HashSet<String>) -> Vec<usize> {
 }
 
 /// Checks one binding of `story` against the rules and the bindings before it.
-fn binding(
+fn check_binding(
     grammar: &Grammar,
     story: &Story,
     index: usize,
     used: &mut HashSet<String>,
 ) -> Result<()> {
-    let is_number = |wanted: &str| {
-        let mut before = story.bindings[..index].iter();
-        before.any(|(name, how, _)| name == wanted && !matches!(how, Binding::Pick(_)))
+    let is_number = |operand: &str| {
+        let mut earlier = story.bindings[..index].iter();
+        earlier.any(|(name, binding, _)| name == operand && !matches!(binding, Binding::Pick(_)))
     };
     match &story.bindings[index].1 {
         Binding::Pick(rule) => {
@@ -82,7 +81,7 @@ fn binding(
         Binding::Calc(left, _, right) => {
             for name in [left, right] {
                 if !is_number(name) {
-                    bail!("{name} is no number bound above");
+                    bail!("{name} is not a number bound above");
                 }
             }
         }
@@ -90,8 +89,8 @@ fn binding(
     Ok(())
 }
 
-/// Checks the references of a sentence and notes the rules it uses.
-fn references(
+/// Checks the references of a sentence and adds the rules it uses to `used`.
+fn check_references(
     grammar: &Grammar,
     story: &Story,
     template: &Template,
@@ -119,7 +118,7 @@ fn references(
 }
 
 /// Checks that a rule's template refers only to the rules `above` it.
-fn visible(above: &[Rule], template: &Template) -> Result<()> {
+fn check_rule_template(above: &[Rule], template: &Template) -> Result<()> {
     for part in template {
         let Part::Reference { name, field, .. } = part else { continue };
         match above.iter().find(|rule| rule.name == *name) {

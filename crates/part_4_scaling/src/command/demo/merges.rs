@@ -1,5 +1,5 @@
-//! The demo's first half: what merging learns from a text, what a sentence becomes, and how long our few lines take beside the crate
-//! `tokenizers`.
+//! First half of the demo: the merges learned from a text, a sentence in tokens, and the speed of
+//! [`Bpe`] compared with the crate `tokenizers`.
 
 use std::time::Instant;
 
@@ -12,46 +12,50 @@ use crate::tokenizer_training::train_tokenizer;
 use crate::{Bpe, Corpus};
 
 pub(super) fn print_merges_demo(args: &DemoArgs) -> Result<()> {
-    let pieces: Vec<String> = match &args.data {
+    let chunks: Vec<String> = match &args.data {
         Some(path) => {
-            Corpus::open(path)?.chunks().map(|piece| Ok(piece?.text)).collect::<Result<_>>()?
+            Corpus::open(path)?.chunks().map(|chunk| Ok(chunk?.text)).collect::<Result<_>>()?
         }
         None => BuiltinText::English.text().lines().map(|line| format!("{line}\n")).collect(),
     };
-    let text = pieces.concat();
+    let text = chunks.concat();
 
-    let (bpe, ours) = timed(|| Ok(Bpe::train(&text, args.vocab_size)))?;
-    let shown = |ids: &[u32]| format!("{:?}", bpe.decode(ids));
+    let (bpe, train_seconds) = timed(|| Ok(Bpe::train(&text, args.vocab_size)))?;
+    let quoted = |ids: &[u32]| format!("{:?}", bpe.decode(ids));
     println!("The first merges of {} bytes of text:", text.len());
     for (a, b) in bpe.merges().into_iter().take(8) {
-        println!("  {:>8} + {:<8} -> {}", shown(&[a]), shown(&[b]), shown(&[a, b]));
+        println!("  {:>8} + {:<8} -> {}", quoted(&[a]), quoted(&[b]), quoted(&[a, b]));
     }
-    println!("\nThe beginning of the text, with more and more tokens:");
+    println!("\nThe start of the text in tokens, by vocabulary size:");
     let line: String = text.trim_start().chars().take(70).collect();
-    let fewer = [261, 400, 1000].into_iter().filter(|&size| size < args.vocab_size);
-    for size in fewer.chain([args.vocab_size]) {
+    let smaller = [261, 400, 1000].into_iter().filter(|&size| size < args.vocab_size);
+    for size in smaller.chain([args.vocab_size]) {
         let bpe = Bpe::train(&text, size);
-        let pieces: Vec<String> = bpe.encode(&line).iter().map(|&id| bpe.decode(&[id])).collect();
-        println!("  {:>6}  {}", bpe.vocab_size(), pieces.join("|").replace('\n', "⏎"));
+        let tokens: Vec<String> = bpe.encode(&line).iter().map(|&id| bpe.decode(&[id])).collect();
+        println!("  {:>6}  {}", bpe.vocab_size(), tokens.join("|").replace('\n', "⏎"));
     }
 
-    let (ids, our_encode) = timed(|| Ok(bpe.encode(&text)))?;
-    let (theirs, their_train) = timed(|| train_tokenizer(pieces.iter(), args.vocab_size))?;
-    let (their_ids, their_encode) =
-        timed(|| theirs.encode(&text, AddSpecialTokens::No, ParseSpecial::No))?;
-    let same = if ids == their_ids { "the same ids" } else { "DIFFERENT ids" };
+    let (ids, encode_seconds) = timed(|| Ok(bpe.encode(&text)))?;
+    let (hf_tokenizer, hf_train_seconds) =
+        timed(|| train_tokenizer(chunks.iter(), args.vocab_size))?;
+    let (hf_ids, hf_encode_seconds) =
+        timed(|| hf_tokenizer.encode(&text, AddSpecialTokens::No, ParseSpecial::No))?;
+    let comparison = if ids == hf_ids { "the same ids" } else { "DIFFERENT ids" };
     println!(
-        "\n{} tokens, {:.2} bytes each",
+        "\n{} tokens in the vocabulary, {:.2} bytes per token",
         bpe.vocab_size(),
         text.len() as f64 / ids.len() as f64
     );
-    println!("                    training   encoding");
-    println!("these lines         {ours:6.2} s   {our_encode:6.2} s");
-    println!("crate tokenizers    {their_train:6.2} s   {their_encode:6.2} s   {same}");
+    println!("                      training    encoding");
+    println!("this crate            {train_seconds:6.2} s    {encode_seconds:6.2} s");
+    println!(
+        "crate `tokenizers`    {hf_train_seconds:6.2} s    {hf_encode_seconds:6.2} s    \
+         {comparison}"
+    );
     Ok(())
 }
 
-/// What `work` gives, and its seconds.
+/// Result of `work` and its duration in seconds.
 fn timed<T>(work: impl FnOnce() -> Result<T>) -> Result<(T, f64)> {
     let start = Instant::now();
     let result = work()?;

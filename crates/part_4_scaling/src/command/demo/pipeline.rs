@@ -1,4 +1,5 @@
-//! The demo's second half: what makes a run safe to leave alone, each claim checked before your eyes on a tiny model.
+//! Second half of the demo: gradient accumulation, learning-rate schedules and exact resumption,
+//! each checked on a tiny model.
 
 use std::path::Path;
 
@@ -42,13 +43,14 @@ pub(super) fn print_pipeline_demo() -> Result<()> {
         vocab_size: data.tokenizer.vocab_size(),
         ..ModelConfig::byte_level(64, 2, 2, 32)
     };
-    let fresh = || PretrainState::new(model, CONFIG.optimizer, CONFIG.dtype, SEED, &Device::Cpu);
-    print_accumulation_errors(&fresh()?, &data)?;
+    let new_state =
+        || PretrainState::new(model, CONFIG.optimizer, CONFIG.dtype, SEED, &Device::Cpu);
+    print_accumulation_errors(&new_state()?, &data)?;
     print_lr_schedules();
-    print_resume_check(fresh, &data, folder.path())
+    print_resume_check(new_state, &data, folder.path())
 }
 
-/// The built-in stories, each paragraph a document.
+/// Dataset of the built-in stories, with each paragraph as a document.
 fn tokenize_builtin_stories(folder: &Path) -> Result<Dataset> {
     let file = folder.join("stories.txt");
     std::fs::write(&file, BuiltinText::English.text().replace("\n\n", "\n<|endoftext|>\n"))?;
@@ -58,43 +60,47 @@ fn tokenize_builtin_stories(folder: &Path) -> Result<Dataset> {
     Dataset::open(folder)
 }
 
-/// The gradient of eight texts of different length, all at once, one after the other, and as trainers once had it.
+/// Error of the accumulated gradient of eight texts of different lengths against the gradient of
+/// the whole batch: weighted by token counts, and as a plain mean of means (once a common bug of
+/// trainers).
 fn print_accumulation_errors(run: &PretrainState, data: &Dataset) -> Result<()> {
-    let (whole, rows) = ragged_batch(run, data)?;
+    let (batch, rows) = ragged_batch(run, data)?;
     let model = run.model_in_compute_dtype(&TrainConfig { dropout: 0., ..CONFIG })?;
-    let of = |batches: &[Batch]| anyhow::Ok(gradients(&model, &run.parameters, batches, 1.)?.1);
-    let at_once = of(&[whole])?;
-    let mut means =
-        rows.iter().map(|row| of(std::slice::from_ref(row))).collect::<Result<Vec<_>>>()?;
-    let mut mean_of_means = means.remove(0);
+    let grads_of =
+        |batches: &[Batch]| anyhow::Ok(gradients(&model, &run.parameters, batches, 1.)?.1);
+    let whole_batch = grads_of(&[batch])?;
+    let mut row_grads =
+        rows.iter().map(|row| grads_of(std::slice::from_ref(row))).collect::<Result<Vec<_>>>()?;
+    let mut mean_of_means = row_grads.remove(0);
     for parameter in run.parameters.trainable() {
         let variable = parameter.var.as_tensor();
-        let parts = means.iter().filter_map(|grads| grads.get(variable));
+        let others = row_grads.iter().filter_map(|grads| grads.get(variable));
         if let Some(mut sum) = mean_of_means.remove(variable) {
-            for part in parts {
-                sum = (sum + part)?;
+            for grad in others {
+                sum = (sum + grad)?;
             }
             mean_of_means.insert(variable, (sum / rows.len() as f64)?);
         }
     }
-    println!("\nThe gradient of 8 texts of 8 to 64 tokens, in 8 parts, against all at once:");
+    println!("\nGradient of 8 texts of 8 to 64 tokens, in 8 micro-batches and in one batch:");
     println!(
-        "  each part weighted by its tokens   {:9.1e} apart",
-        relative_distance(run, &of(&rows)?, &at_once)?
+        "  weighted by token counts   relative difference {:9.1e}",
+        relative_distance(run, &grads_of(&rows)?, &whole_batch)?
     );
     println!(
-        "  a mean of the parts' means         {:9.1e} apart",
-        relative_distance(run, &mean_of_means, &at_once)?
+        "  mean of the means          relative difference {:9.1e}",
+        relative_distance(run, &mean_of_means, &whole_batch)?
     );
     Ok(())
 }
 
-/// Eight texts in one batch and in eight; of text i, the first 8 (i + 1) targets count.
+/// Batch of eight texts, and eight batches of one text each. The loss counts the first 8 (i + 1)
+/// targets of text i.
 fn ragged_batch(run: &PretrainState, data: &Dataset) -> Result<(Batch, Vec<Batch>)> {
     let (t, device) = (run.config.context_len, &Device::Cpu);
-    let mut cursor = run.progress.loader_state;
+    let mut loader_state = run.progress.loader_state;
     let Batch { inputs, targets } =
-        DataLoader::new(&data.train, t, SEED)?.next_batch(&mut cursor, 8, device)?;
+        DataLoader::new(&data.train, t, SEED)?.next_batch(&mut loader_state, 8, device)?;
     let mut targets: Vec<i64> = targets.flatten_all()?.to_vec1()?;
     for (i, row) in targets.chunks_mut(t).enumerate() {
         row[8 * (i + 1)..].fill(IGNORE_INDEX);
@@ -105,74 +111,74 @@ fn ragged_batch(run: &PretrainState, data: &Dataset) -> Result<(Batch, Vec<Batch
     Ok((Batch { inputs, targets }, rows))
 }
 
-/// How far `a` is from `b`, in lengths of `b`.
+/// Relative L2 distance ‖a − b‖ / ‖b‖ over all parameters.
 fn relative_distance(run: &PretrainState, a: &GradStore, b: &GradStore) -> Result<f64> {
-    let (mut distance, mut length) = (0., 0.);
+    let (mut squared_distance, mut squared_norm) = (0., 0.);
     for parameter in run.parameters.trainable() {
         let variable = parameter.var.as_tensor();
         if let (Some(a), Some(b)) = (a.get(variable), b.get(variable)) {
-            distance += f64::from((a - b)?.sqr()?.sum_all()?.to_scalar::<f32>()?);
-            length += f64::from(b.sqr()?.sum_all()?.to_scalar::<f32>()?);
+            squared_distance += f64::from((a - b)?.sqr()?.sum_all()?.to_scalar::<f32>()?);
+            squared_norm += f64::from(b.sqr()?.sum_all()?.to_scalar::<f32>()?);
         }
     }
-    Ok((distance / length).sqrt())
+    Ok((squared_distance / squared_norm).sqrt())
 }
 
-/// The schedule, one bar for each step.
+/// Prints each schedule with one bar per step.
 fn print_lr_schedules() {
     let bars: Vec<char> = "▁▂▃▄▅▆▇█".chars().collect();
-    println!("\nThe learning rate of {STEPS} steps:");
-    for (name, decay) in [("cosine", DecayShape::Cosine), ("stable", DecayShape::WarmupStableDecay)]
-    {
+    println!("\nLearning rate over {STEPS} steps:");
+    for (name, decay) in [("cosine", DecayShape::Cosine), ("WSD", DecayShape::WarmupStableDecay)] {
         let schedule = LrSchedule { decay, ..CONFIG.schedule };
         let bar = |step| bars[(schedule.lr_at(step) / schedule.peak_lr * 7.).round() as usize];
-        println!("  {name}  {}", (1..=STEPS).map(bar).collect::<String>());
+        println!("  {name:6}  {}", (1..=STEPS).map(bar).collect::<String>());
     }
 }
 
-/// A run of all steps, and one that is saved, dropped and opened again on the way.
+/// Compares an uninterrupted run with one that is saved, dropped and loaded again on the way.
 fn print_resume_check(
-    fresh: impl Fn() -> Result<PretrainState>,
+    new_state: impl Fn() -> Result<PretrainState>,
     data: &Dataset,
     folder: &Path,
 ) -> Result<()> {
     const STOP: usize = 25;
     let save = |run: &PretrainState, name: &str| {
-        let place = folder.join(name);
-        std::fs::create_dir_all(&place)?;
-        run.save(&place, data)?;
-        anyhow::Ok(place)
+        let checkpoint = folder.join(name);
+        std::fs::create_dir_all(&checkpoint)?;
+        run.save(&checkpoint, data)?;
+        anyhow::Ok(checkpoint)
     };
-    let mut whole = fresh()?;
-    let (first, loss) =
-        (train_to_step(&mut whole, data, 1)?, train_to_step(&mut whole, data, STEPS)?);
-    let mut parts = fresh()?;
-    train_to_step(&mut parts, data, STOP)?;
-    let place = save(&parts, "stopped")?;
-    let mut parts =
-        PretrainState::open(&place, parts.config, CONFIG.optimizer, data, &Device::Cpu)?;
-    train_to_step(&mut parts, data, STEPS)?;
+    let mut uninterrupted = new_state()?;
+    let first_loss = train_to_step(&mut uninterrupted, data, 1)?;
+    let last_loss = train_to_step(&mut uninterrupted, data, STEPS)?;
+    let mut stopped = new_state()?;
+    train_to_step(&mut stopped, data, STOP)?;
+    let checkpoint = save(&stopped, "stopped")?;
+    let mut resumed =
+        PretrainState::open(&checkpoint, stopped.config, CONFIG.optimizer, data, &Device::Cpu)?;
+    train_to_step(&mut resumed, data, STEPS)?;
     let names = ["model.safetensors", "optimizer.safetensors", "state.json"];
-    let [a, b] = [save(&whole, "whole")?, save(&parts, "parts")?]
-        .map(|place| names.map(|name| sha256::hash_file(&place.join(name))));
-    let same = a.into_iter().zip(b).map(|(a, b)| Ok(a? == b?)).collect::<Result<Vec<_>>>()?;
-    let verdict = if same == [true; 3] { "the same bytes" } else { "DIFFERENT bytes" };
-    println!("\n{STEPS} steps with dropout: loss {first:.3}, then {loss:.3}");
+    let [a, b] = [save(&uninterrupted, "uninterrupted")?, save(&resumed, "resumed")?]
+        .map(|checkpoint| names.map(|name| sha256::hash_file(&checkpoint.join(name))));
+    let equal = a.into_iter().zip(b).map(|(a, b)| Ok(a? == b?)).collect::<Result<Vec<_>>>()?;
+    let result = if equal == [true; 3] { "the same bytes" } else { "DIFFERENT bytes" };
+    println!("\n{STEPS} steps with dropout: loss {first_loss:.3} -> {last_loss:.3}");
     println!(
-        "{STOP} steps, saved, opened, {} more: {verdict} of model, optimizer and state",
+        "{STOP} steps, saved, loaded, {} more: {result} of model, optimizer and state",
         STEPS - STOP
     );
     Ok(())
 }
 
-/// Trains up to step `end`; the last loss.
+/// Trains up to step `end` and returns the last loss.
 fn train_to_step(run: &mut PretrainState, data: &Dataset, end: usize) -> Result<f64> {
-    let mut windows = DataLoader::new(&data.train, run.config.context_len, SEED)?;
-    let mut last = 0.;
+    let mut data_loader = DataLoader::new(&data.train, run.config.context_len, SEED)?;
+    let mut last_loss = 0.;
     while run.progress.step < end {
         let batches = (0..CONFIG.grad_accum_steps)
             .map(|_| {
-                windows.next_batch(&mut run.progress.loader_state, CONFIG.batch_size, &Device::Cpu)
+                let loader_state = &mut run.progress.loader_state;
+                data_loader.next_batch(loader_state, CONFIG.batch_size, &Device::Cpu)
             })
             .collect::<Result<Vec<_>>>()?;
         let model = run.model_in_compute_dtype(&CONFIG)?;
@@ -180,7 +186,7 @@ fn train_to_step(run: &mut PretrainState, data: &Dataset, end: usize) -> Result<
         clip_grad_norm(&mut grads, &run.parameters, CONFIG.max_grad_norm)?;
         run.progress.step += 1;
         run.optimizer.step(&grads, CONFIG.schedule.lr_at(run.progress.step))?;
-        last = loss;
+        last_loss = loss;
     }
-    Ok(last)
+    Ok(last_loss)
 }

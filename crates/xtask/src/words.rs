@@ -1,0 +1,278 @@
+//! `cargo x words`: the vocabulary of GLOSSARY.md, held by a machine.
+//!
+//! Four rules, each reported with file and line: a name that was retired (`retired-names.txt`) is
+//! not used; a line is at most 100 columns wide; a doc comment opens with the quantity it names, so
+//! not with "What ..." or "The same."; an identifier of the glossary exists in the code.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use regex::Regex;
+
+use crate::rust_text::{code_only, without_comments};
+
+/// Longest line of code, comments and prose, in columns.
+const MAX_COLUMNS: usize = 100;
+/// Openings that leave the reader without the name of the quantity.
+const RIDDLES: [&str; 10] = [
+    "What ",
+    "What's ",
+    "How ",
+    "How.",
+    "Of ",
+    "The same.",
+    "The same ",
+    "Which ",
+    "Whose ",
+    "At what",
+];
+const EXTENSIONS: [&str; 6] = ["rs", "md", "py", "yaml", "toml", "txt"];
+const GLOSSARY: &str = "GLOSSARY.md";
+const RETIRED: &str = "retired-names.txt";
+
+/// Checks all files under `root`.
+///
+/// # Errors
+/// Lists every offence with its file and line.
+pub(crate) fn check(root: &Path) -> Result<()> {
+    let retired = Retired::parse(&read(&root.join(RETIRED))?)?;
+    let files: BTreeMap<PathBuf, String> = text_files(root)?
+        .into_iter()
+        .map(|path| {
+            let text = read(&root.join(&path))?;
+            Ok((path, text))
+        })
+        .collect::<Result<_>>()?;
+    let mut offences = Vec::new();
+    for (path, text) in &files {
+        offences.extend(long_lines(path, text));
+        offences.extend(riddles(path, text));
+        offences.extend(retired.uses(path, text));
+    }
+    let glossary = files.get(Path::new(GLOSSARY)).context("GLOSSARY.md is missing")?;
+    offences.extend(missing_identifiers(glossary, &files));
+    ensure!(offences.is_empty(), "{} offences:\n{}", offences.len(), offences.join("\n"));
+    Ok(())
+}
+
+fn read(path: &Path) -> Result<String> {
+    fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))
+}
+
+/// Text files of the repository, relative to `root`: sources, prose, scripts and settings. Build
+/// outputs, run folders and the vendored data are not among them.
+fn text_files(root: &Path) -> Result<Vec<PathBuf>> {
+    let (mut files, mut folders) = (Vec::new(), vec![PathBuf::new()]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(root.join(&folder))? {
+            let entry = entry?;
+            let (name, path) = (entry.file_name(), folder.join(entry.file_name()));
+            let hidden = name.to_string_lossy().starts_with('.') && name != ".ci";
+            if entry.file_type()?.is_dir() {
+                let skipped = ["target", "runs", "data"].iter().any(|skipped| name == *skipped);
+                if !hidden && !skipped {
+                    folders.push(path);
+                }
+            } else if path == Path::new(".ci/run") || has_text_extension(&path) {
+                files.push(path);
+            }
+        }
+    }
+    Ok(files)
+}
+
+fn has_text_extension(path: &Path) -> bool {
+    let extension = path.extension().map(|extension| extension.to_string_lossy().into_owned());
+    extension.is_some_and(|extension| EXTENSIONS.contains(&extension.as_str()))
+}
+
+fn is_rust(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "rs")
+}
+
+fn offence(path: &Path, line: usize, what: &str) -> String {
+    format!("{}:{}: {what}", path.display(), line + 1)
+}
+
+/// Lines over [`MAX_COLUMNS`] characters; tables of Markdown and addresses may be longer.
+fn long_lines(path: &Path, text: &str) -> Vec<String> {
+    let exempt = |line: &str| line.trim_start().starts_with('|') || line.contains("://");
+    let lines = text.lines().enumerate();
+    lines
+        .filter(|(_, line)| line.chars().count() > MAX_COLUMNS && !exempt(line))
+        .map(|(at, line)| {
+            let columns = line.chars().count();
+            offence(path, at, &format!("{columns} columns are more than {MAX_COLUMNS}"))
+        })
+        .collect()
+}
+
+/// Doc comments of Rust whose first line opens like a riddle.
+fn riddles(path: &Path, text: &str) -> Vec<String> {
+    let mut before = "";
+    let mut found = Vec::new();
+    for (at, line) in text.lines().enumerate().filter(|_| is_rust(path)) {
+        let line = line.trim_start();
+        let doc = |line: &str| line.strip_prefix("///").map(str::trim_start).map(str::to_string);
+        if let (Some(text), None) = (doc(line), doc(before))
+            && RIDDLES.iter().any(|riddle| text.starts_with(riddle))
+        {
+            found.push(offence(path, at, &format!("a doc comment that opens with \"{text}\"")));
+        }
+        before = line;
+    }
+    found
+}
+
+/// Names that are not used any more, each with the name that took its place.
+struct Retired(BTreeMap<String, String>);
+
+impl Retired {
+    /// Reads lines `old -> new`; `old` is an identifier, a flag (`--old`) or a JSON key (`"old"`).
+    fn parse(text: &str) -> Result<Self> {
+        let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+        let pairs = lines.map(|line| {
+            let (old, new) =
+                line.split_once(" -> ").with_context(|| format!("{RETIRED}: {line}"))?;
+            Ok((old.trim().to_string(), new.trim().to_string()))
+        });
+        Ok(Self(pairs.collect::<Result<_>>()?))
+    }
+
+    /// Uses of a retired name: identifiers in Rust code, flags and keys anywhere but in a comment
+    /// of Rust. A line that declares an alias may name it.
+    fn uses(&self, path: &Path, text: &str) -> Vec<String> {
+        if path == Path::new(RETIRED) {
+            return Vec::new();
+        }
+        let word = Regex::new(r#"--[a-z][a-z0-9-]*|"[a-z][a-z0-9_-]*"|\b[A-Za-z_]\w*"#)
+            .expect("the pattern is valid");
+        let (code, strings) = match is_rust(path) {
+            true => (code_only(text), without_comments(text)),
+            false => (String::new(), text.to_string()),
+        };
+        let mut found = Vec::new();
+        for (at, ((line, code), strings)) in text
+            .lines()
+            .zip(code.lines().chain(std::iter::repeat("")))
+            .zip(strings.lines())
+            .enumerate()
+        {
+            if line.contains("alias") {
+                continue;
+            }
+            let names = word.find_iter(code).chain(
+                word.find_iter(strings)
+                    .filter(|name| !name.as_str().starts_with(char::is_alphabetic)),
+            );
+            for name in names {
+                if let Some(new) = self.0.get(name.as_str()) {
+                    found.push(offence(path, at, &format!("{} is now {new}", name.as_str())));
+                }
+            }
+        }
+        found
+    }
+}
+
+/// Identifiers of the glossary's table (`sft::ChatTokenizer`, in backticks in its fourth column)
+/// that their crate does not define.
+fn missing_identifiers(glossary: &str, files: &BTreeMap<PathBuf, String>) -> Vec<String> {
+    let path = Regex::new(r"`([a-z_]\w*(?:::\w+)+)`").expect("the pattern is valid");
+    let mut found = Vec::new();
+    for (at, line) in glossary.lines().enumerate().filter(|(_, line)| line.starts_with('|')) {
+        let column = line.split('|').nth(4).unwrap_or_default();
+        for identifier in path.captures_iter(column).map(|groups| groups[1].to_string()) {
+            let (library, rest) = identifier.split_once("::").expect("the pattern has it");
+            let code = code_of(library, files);
+            let missing = rest.split("::").any(|name| !is_defined(name, &code));
+            if code.is_empty() || missing {
+                let what = format!("`{identifier}` is in the glossary and not in the code");
+                found.push(offence(Path::new(GLOSSARY), at, &what));
+            }
+        }
+    }
+    found
+}
+
+/// Code of the crate whose library is called `library`: `part_6_sft` for `sft`.
+fn code_of(library: &str, files: &BTreeMap<PathBuf, String>) -> String {
+    let of_crate = |path: &Path| {
+        let mut parts = path.components().map(|part| part.as_os_str().to_string_lossy());
+        let (folder, name, src) = (parts.next(), parts.next(), parts.next());
+        let name = name.unwrap_or_default();
+        let stripped = name.get("part_0_".len()..).filter(|_| name.starts_with("part_"));
+        folder.is_some_and(|folder| folder == "crates")
+            && src.is_some_and(|src| src == "src")
+            && stripped.unwrap_or(&name) == library
+    };
+    let sources = files.iter().filter(|(path, _)| is_rust(path) && of_crate(path));
+    sources.map(|(_, text)| code_only(text)).collect()
+}
+
+/// Whether `code` defines `name` as an item, a field, a variant or a module.
+fn is_defined(name: &str, code: &str) -> bool {
+    let item = format!(r"\b(?:fn|struct|enum|trait|type|const|static|mod)\s+{name}\b");
+    let member = format!(r"(?m)^\s*(?:pub(?:\([a-z]+\))?\s+)?{name}\s*(?:[:,({{]|$)");
+    [item, member]
+        .iter()
+        .any(|pattern| Regex::new(pattern).expect("a name makes a valid pattern").is_match(code))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The names are invented, because this file is checked like any other.
+    const RETIRED_NAMES: &str = "# a comment\nOldThing -> NewThing\n--old-flag -> --new-flag\n\
+        \"old_key\" -> \"new_key\"\n";
+
+    /// A repository of one file `crates/part_6_sft/src/lib.rs` with `code`, and a glossary.
+    fn checked(code: &str, glossary: &str) -> Result<String> {
+        let root = tempfile::tempdir()?;
+        let src = root.path().join("crates/part_6_sft/src");
+        fs::create_dir_all(&src)?;
+        fs::write(src.join("lib.rs"), code)?;
+        fs::write(root.path().join(GLOSSARY), glossary)?;
+        fs::write(root.path().join(RETIRED), RETIRED_NAMES)?;
+        Ok(check(root.path()).err().map(|error| error.to_string()).unwrap_or_default())
+    }
+
+    #[test]
+    fn clean_code_passes() -> Result<()> {
+        let code = "/// Tokenizer.\npub struct NewThing {\n    pub eos: u32,\n}\n\
+            // OldThing was its name, and --old-flag a flag.\n";
+        let glossary = "| chat tokenizer | a sentence | | `sft::NewThing::eos` | 6 |\n";
+        assert_eq!(checked(code, glossary)?, "");
+        Ok(())
+    }
+
+    #[test]
+    fn each_kind_of_offence_is_named_with_file_and_line() -> Result<()> {
+        let place = |line: usize| format!("crates/part_6_sft/src/lib.rs:{line}: ");
+        for (code, expected) in [
+            ("\nfn f(x: OldThing) {}\n", place(2) + "OldThing is now NewThing"),
+            ("const F: &str = \"--old-flag\";\n", place(1) + "--old-flag is now --new-flag"),
+            ("const K: &str = \"old_key\";\n", place(1) + "\"old_key\" is now"),
+            (&format!("\n\n//{}\n", "x".repeat(99)), place(3) + "101 columns are more than 100"),
+            ("/// What it is.\npub struct A;\n", place(1) + "a doc comment that opens with"),
+            ("/// The same.\npub struct A;\n", place(1) + "a doc comment that opens with"),
+        ] {
+            let error = checked(code, "")?;
+            assert!(error.contains(&expected), "{code:?} gave {error:?}");
+        }
+        let error = checked("struct NewThing;\n", "\n| a | b | | `sft::Gone` | 6 |\n")?;
+        assert!(error.contains("GLOSSARY.md:2: `sft::Gone` is in the glossary"), "{error}");
+        Ok(())
+    }
+
+    #[test]
+    fn aliases_tables_and_addresses_may_hold_what_is_refused_elsewhere() -> Result<()> {
+        let wide = "x".repeat(120);
+        let code = format!("#[arg(long, alias = \"old-flag\")] // --old-flag\n// https://{wide}\n");
+        assert_eq!(checked(&code, &format!("| {wide} |\n"))?, "");
+        Ok(())
+    }
+}
