@@ -1,8 +1,10 @@
-//! Causal attention at the two shapes that the project measures itself by: `cargo bench -p benches --bench attention`.
+//! Causal attention at two shapes (B, H, T, D), fused against reference, in multiplications/s.
+//!
+//!     cargo bench -p benches --bench attention
 
 use std::hint::black_box;
 
-use benches::operation::{Operation, Twin};
+use benches::operation::{Implementation, Operation};
 use criterion::{Criterion, Throughput};
 
 #[global_allocator]
@@ -11,19 +13,22 @@ static ALLOCATOR: tensor_core::allocator::MiMalloc = tensor_core::allocator::MiM
 fn attention(criterion: &mut Criterion) {
     for shape in [[8, 6, 256, 64], [1, 12, 1024, 64]] {
         let [b, h, t, d] = shape;
-        let operation = Operation::attention(shape).expect("a shape that fits");
+        let operation = Operation::attention(shape).expect("a valid shape");
         let mut group = criterion.benchmark_group(format!("attention {shape:?}"));
         group.sample_size(20);
-        // Two products over the causal half forward, seven with the backward pass: the unit is multiplications.
+        // Multiplications of one product over the causal half. The forward pass has two such
+        // products, both passes together have seven.
         let half = (b * h * t * t * d / 2) as u64;
-        for (twin, name) in [(Twin::Fused, "fused"), (Twin::Reference, "reference")] {
+        for (implementation, name) in
+            [(Implementation::Fused, "fused"), (Implementation::Reference, "reference")]
+        {
             group.throughput(Throughput::Elements(2 * half));
             group.bench_function(format!("forward, {name}"), |bencher| {
-                bencher.iter(|| black_box(operation.forward(twin)));
+                bencher.iter(|| black_box(operation.forward(implementation)));
             });
             group.throughput(Throughput::Elements(7 * half));
             group.bench_function(format!("forward and backward, {name}"), |bencher| {
-                bencher.iter(|| black_box(operation.forward_backward(twin)));
+                bencher.iter(|| black_box(operation.forward_backward(implementation)));
             });
         }
         group.finish();

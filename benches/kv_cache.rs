@@ -1,9 +1,11 @@
-//! Reading a prompt and writing on: with a cache, without, through a window, and with quantized weights; the unit is
-//! tokens: `cargo bench -p benches --bench kv_cache`.
+//! Prefill and decoding with a KV cache, without one, with a sliding window, and with quantized
+//! weights, in tokens/s.
+//!
+//!     cargo bench -p benches --bench kv_cache
 
 use std::time::Duration;
 
-use benches::generation::write;
+use benches::generation::time_generation;
 use candle_core::{DType, Device, Tensor};
 use criterion::{BenchmarkGroup, Criterion, Throughput, measurement::WallTime};
 use modern::sampler::{Sampler, SamplingStrategy};
@@ -19,29 +21,29 @@ type Group<'a> = BenchmarkGroup<'a, WallTime>;
 
 const WINDOW: CacheKind = CacheKind::SlidingWindow(SlidingWindow { size: 64, sinks: 4 });
 
-/// Part 3's demo model, with a context of 2,048.
+/// Part 3's demo model with a context length of 2,048.
 fn demo_model() -> (GptModern, Parameters) {
     let mut config = ModelConfig::byte_level(2048, 2, 4, 128);
     config.attention.n_kv_head = 2;
-    of_random_weights(config)
+    with_random_weights(config)
 }
 
-/// The sizes of SmolLM2-135M.
+/// A model with the sizes of SmolLM2-135M.
 fn small_model() -> (GptModern, Parameters) {
     let mut config = ModelConfig::byte_level(2048, 30, 9, 576);
     (config.vocab_size, config.attention.n_kv_head) = (49_152, 3);
-    of_random_weights(config)
+    with_random_weights(config)
 }
 
-fn of_random_weights(config: ModelConfig) -> (GptModern, Parameters) {
+fn with_random_weights(config: ModelConfig) -> (GptModern, Parameters) {
     let mut parameters = Parameters::seeded(1, DType::F32, &Device::Cpu);
-    GptModern::new(&config, parameters.root()).expect("sizes that fit");
+    GptModern::new(&config, parameters.root()).expect("valid sizes");
     let model = GptModern::new(&config, parameters.for_inference().root()).expect("the same sizes");
     (model, parameters)
 }
 
-/// The same model with its matrices in blocks.
-fn quantized(format: Quantization, model: &GptModern, parameters: &Parameters) -> GptModern {
+/// Copy of the model with quantized matrices.
+fn quantize_model(format: Quantization, model: &GptModern, parameters: &Parameters) -> GptModern {
     let (mut matrices, mut others) = (Vec::new(), Vec::new());
     for parameter in parameters.iter() {
         let (name, x) = (parameter.name.clone(), parameter.var.as_detached_tensor());
@@ -59,35 +61,42 @@ fn quantized(format: Quantization, model: &GptModern, parameters: &Parameters) -
     GptModern::new(model.config(), parameters.for_inference().root()).expect("the same sizes")
 }
 
-/// Times writing `new` tokens after `prompt`.
+/// Times the decoding of `new` tokens after `prompt` tokens.
 fn decode(
     group: &mut Group<'_>,
     name: &str,
     model: &GptModern,
-    memory: CacheKind,
+    cache_kind: CacheKind,
     [prompt, new]: [usize; 2],
 ) {
     group.throughput(Throughput::Elements(new as u64 - 1));
     group.bench_function(name, |bencher| {
         bencher.iter_custom(|n| {
-            let times = (0..n).map(|_| write(model, memory, prompt, new).expect("a text").decode);
-            times.flatten().sum::<Duration>()
+            let runs = (0..n).map(|_| time_generation(model, cache_kind, prompt, new));
+            runs.flat_map(|times| times.expect("generation works").decode).sum::<Duration>()
         });
     });
 }
 
-/// Times reading `prompt` tokens up to the first new one.
-fn prefill(group: &mut Group<'_>, name: &str, model: &GptModern, memory: CacheKind, prompt: usize) {
+/// Times the prefill: `prompt` tokens, up to the first new one.
+fn prefill(
+    group: &mut Group<'_>,
+    name: &str,
+    model: &GptModern,
+    cache_kind: CacheKind,
+    prompt: usize,
+) {
     group.throughput(Throughput::Elements(prompt as u64));
     group.bench_function(name, |bencher| {
         bencher.iter_custom(|n| {
-            (0..n).map(|_| write(model, memory, prompt, 1).expect("a text").prefill).sum()
+            let runs = (0..n).map(|_| time_generation(model, cache_kind, prompt, 1));
+            runs.map(|times| times.expect("generation works").prefill).sum::<Duration>()
         });
     });
 }
 
-/// What a cache is worth: whole texts written with it and without.
-fn cache_or_not(criterion: &mut Criterion) {
+/// Whole generations with a full cache, with a sliding window and without a cache.
+fn bench_cache(criterion: &mut Criterion) {
     let (model, _) = demo_model();
     for len in [200, 1024] {
         let mut group = criterion.benchmark_group(format!("demo model, {len} tokens"));
@@ -97,39 +106,41 @@ fn cache_or_not(criterion: &mut Criterion) {
         group.throughput(Throughput::Elements(len as u64));
         group.bench_function("no cache", |bencher| {
             let (greedy, mut rng) = (Sampler::new(SamplingStrategy::Greedy), Rng::new(1));
-            bencher
-                .iter(|| generate_uncached(&model, &[0], len, &greedy, &mut rng).expect("a text"));
+            bencher.iter(|| {
+                generate_uncached(&model, &[0], len, &greedy, &mut rng).expect("generation works")
+            });
         });
         group.finish();
     }
 }
 
-/// Tokens 500 and 10,000 of a text that passes through a window cost the same.
-fn endless(criterion: &mut Criterion) {
+/// Cost of one token after 500 and after 10,000 tokens with a sliding window; both are the same.
+fn bench_long_generation(criterion: &mut Criterion) {
     let (model, _) = demo_model();
     let mut group = criterion.benchmark_group("demo model, window of 64 and 4 sinks");
-    for seen in [500, 10_000] {
+    for position in [500, 10_000] {
         let mut cache = WINDOW.new_cache(&model);
         let ids = |n: usize| Tensor::zeros((1, n), DType::U32, &Device::Cpu).expect("ids");
-        model.hidden_states_cached(&ids(seen), &mut cache).expect("a text through a window");
+        model.hidden_states_cached(&ids(position), &mut cache).expect("prefill works");
         let ids = ids(1);
-        let next = |cache: &mut Cache| {
-            model
-                .logits(&model.hidden_states_cached(&ids, cache).expect("a token"))
-                .expect("scores")
+        let next_logits = |cache: &mut Cache| {
+            let hidden = model.hidden_states_cached(&ids, cache).expect("decoding works");
+            model.logits(&hidden).expect("decoding works")
         };
         group.throughput(Throughput::Elements(1));
-        group.bench_function(format!("token {seen}"), |bencher| bencher.iter(|| next(&mut cache)));
+        group.bench_function(format!("token {position}"), |bencher| {
+            bencher.iter(|| next_logits(&mut cache));
+        });
     }
     group.finish();
 }
 
-/// A model as large as those people have.
-fn small(criterion: &mut Criterion) {
+/// Decoding and prefill of a model of 135M parameters in f32, Q8_0 and Q4_1.
+fn bench_135m(criterion: &mut Criterion) {
     let (model, parameters) = small_model();
     let mut models = vec![("f32", model)];
     for (name, format) in [("Q8_0", Quantization::Q8_0), ("Q4_1", Quantization::Q4_1)] {
-        models.push((name, quantized(format, &models[0].1, &parameters)));
+        models.push((name, quantize_model(format, &models[0].1, &parameters)));
     }
     let mut group = criterion.benchmark_group("135M parameters, decode 64 after 64");
     group.sample_size(10);
@@ -149,8 +160,8 @@ fn small(criterion: &mut Criterion) {
 fn main() {
     tensor_core::allocator::keep_freed_memory();
     let mut criterion = Criterion::default().configure_from_args();
-    cache_or_not(&mut criterion);
-    endless(&mut criterion);
-    small(&mut criterion);
+    bench_cache(&mut criterion);
+    bench_long_generation(&mut criterion);
+    bench_135m(&mut criterion);
     criterion.final_summary();
 }

@@ -1,8 +1,10 @@
-//! The operations forward and backward, fused against reference: `cargo bench -p benches --bench ops`.
+//! Forward and backward pass of the single operations, fused against reference.
+//!
+//!     cargo bench -p benches --bench ops
 
 use std::hint::black_box;
 
-use benches::operation::{Operation, Twin};
+use benches::operation::{Implementation, Operation};
 use criterion::{Criterion, Throughput};
 
 #[global_allocator]
@@ -10,13 +12,16 @@ static ALLOCATOR: tensor_core::allocator::MiMalloc = tensor_core::allocator::MiM
 
 fn ops(criterion: &mut Criterion) {
     for (name, shape) in Operation::ALL {
-        let operation = Operation::new(name, shape).expect("a shape that fits").expect("known");
+        let operation =
+            Operation::new(name, shape).expect("a valid shape").expect("a known operation");
         let mut group = criterion.benchmark_group(format!("{name} {shape:?}"));
         group.sample_size(20);
         group.throughput(Throughput::Elements(shape.iter().product::<usize>() as u64));
-        for (twin, name) in [(Twin::Fused, "fused"), (Twin::Reference, "reference")] {
+        for (implementation, name) in
+            [(Implementation::Fused, "fused"), (Implementation::Reference, "reference")]
+        {
             group.bench_function(name, |bencher| {
-                bencher.iter(|| black_box(operation.forward_backward(twin)));
+                bencher.iter(|| black_box(operation.forward_backward(implementation)));
             });
         }
         group.finish();

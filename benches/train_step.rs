@@ -1,6 +1,8 @@
-//! Whole training steps; the unit is tokens: `cargo bench -p benches --bench train_step`.
+//! Whole training steps, in tokens/s.
+//!
+//!     cargo bench -p benches --bench train_step
 
-use benches::train_step::{Step, Training};
+use benches::train_step::{TrainStep, Training};
 use criterion::{Criterion, Throughput};
 
 #[global_allocator]
@@ -9,8 +11,8 @@ static ALLOCATOR: tensor_core::allocator::MiMalloc = tensor_core::allocator::MiM
 fn train_step(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("train step");
     group.sample_size(10);
-    for (name, step) in Step::all() {
-        let mut training = Training::new(step).expect("sizes that fit");
+    for (name, step) in TrainStep::all() {
+        let mut training = Training::new(step).expect("valid sizes");
         group.throughput(Throughput::Elements((step.batch_size * step.block_size) as u64));
         group.bench_function(name, |bencher| bencher.iter(|| training.step().expect("a step")));
     }

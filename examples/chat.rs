@@ -1,8 +1,10 @@
-//! A conversation with a model, in the terminal; between the turns it keeps what it has read.
+//! Chat with a model in the terminal. The KV cache is kept between turns, so each turn reads only
+//! its new tokens.
 //!
 //!     cargo run --release --example chat -- --model HuggingFaceTB/SmolLM2-135M-Instruct
 //!
-//! `/new` begins a new conversation, `/bye` or the end of the input ends the program, `/help` says so.
+//! `/new` starts a new conversation, `/bye` or the end of the input ends the program, and `/help`
+//! prints these commands.
 
 use std::io::{self, BufRead, IsTerminal, Write, stderr, stdin, stdout};
 use std::process::ExitCode;
@@ -19,19 +21,19 @@ use tiny_gpt::flags::ComputeFlags;
 #[global_allocator]
 static ALLOCATOR: tensor_core::allocator::MiMalloc = tensor_core::allocator::MiMalloc;
 
-const HELP: &str =
-    "/new begins a new conversation, /bye ends; with --window a conversation need not end";
+const HELP: &str = "/new starts a new conversation, /bye ends the program; \
+                    --window lifts the limit on the length of a conversation";
 
-/// Converse with a chat model. Each line of the input is a turn; /new begins anew, /bye ends, /help says so.
+/// Chat with a model: each line of the input is a turn; /new, /bye and /help are commands
 #[derive(Parser)]
 #[command(name = "chat", version)]
 struct Args {
     #[command(flatten)]
     model: ModelFlags,
-    /// How the model is to behave [default: what its template says]
+    /// System prompt [default: that of the chat template]
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
-    /// Most tokens of a reply
+    /// Maximum number of tokens in a reply
     #[arg(long, value_name = "N", default_value_t = 512)]
     max_new_tokens: usize,
     #[command(flatten)]
@@ -60,47 +62,47 @@ fn run(args: Args) -> Result<()> {
         )
     };
     let mut rng = Rng::new(args.compute.seed);
-    let mut begin =
+    let mut new_chat =
         |checkpoint| Chat::new(checkpoint, config.clone(), args.system.as_deref(), rng.fork());
-    let mut chat = begin(&checkpoint)?;
-    let terminal = stdin().is_terminal();
-    let ask = || match terminal {
+    let mut chat = new_chat(&checkpoint)?;
+    let is_terminal = stdin().is_terminal();
+    let show_prompt = || match is_terminal {
         true => write!(stderr(), "> ").and_then(|()| stderr().flush()),
         false => Ok(()),
     };
-    ask()?;
+    show_prompt()?;
     for line in stdin().lock().lines() {
         match line?.trim() {
             "" => {}
             "/bye" => break,
             "/help" => writeln!(stderr(), "{HELP}")?,
-            "/new" => chat = begin(&checkpoint)?,
-            question => print_reply(&mut chat, question, terminal)?,
+            "/new" => chat = new_chat(&checkpoint)?,
+            message => print_reply(&mut chat, message, is_terminal)?,
         }
-        ask()?;
+        show_prompt()?;
     }
     Ok(())
 }
 
-/// Prints the reply as it comes; on a terminal, an error does not end the conversation.
-fn print_reply(chat: &mut Chat, question: &str, terminal: bool) -> Result<()> {
+/// Prints the reply while it is generated. On a terminal, an error does not end the conversation.
+fn print_reply(chat: &mut Chat, message: &str, is_terminal: bool) -> Result<()> {
     let (start, mut out) = (Instant::now(), stdout().lock());
-    let reply = chat.send_message(question, |text| {
+    let reply = chat.send_message(message, |text| {
         write!(out, "{text}")?;
         Ok(out.flush()?)
     });
     writeln!(out)?;
     match reply {
-        Err(error) if terminal => writeln!(stderr(), "{error:#}\n{HELP}")?,
+        Err(error) if is_terminal => writeln!(stderr(), "{error:#}\n{HELP}")?,
         Err(error) if !error.is::<io::Error>() => bail!("{error:#}; {HELP}"),
         Err(error) => return Err(error),
         Ok(reply) => {
             let seconds = start.elapsed().as_secs_f64();
-            let written = reply.completion.tokens.len();
-            if terminal {
+            let n_new_tokens = reply.completion.tokens.len();
+            if is_terminal {
                 writeln!(
                     stderr(),
-                    "({} tokens read, {written} written, {seconds:.1} s)\n",
+                    "({} tokens read, {n_new_tokens} generated, {seconds:.1} s)\n",
                     reply.n_prefill_tokens
                 )?;
             }

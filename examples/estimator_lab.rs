@@ -1,10 +1,11 @@
-//! What does an estimator estimate, and where does its gradient point? Counted out, on 5 tokens and responses of 3:
+//! Bias and variance of PPO's estimators, computed exactly on 5 tokens and completions of 3:
 //!
 //! ```sh
 //! cargo run --release --example estimator_lab
 //! ```
 //!
-//! Every expectation is a sum over all 125 responses, so what is printed has no noise but what it says it has.
+//! Every expectation is a sum over all 125 completions, so the results have no sampling noise; the
+//! variance columns are the exact variances of the estimators.
 
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor, Var};
@@ -16,51 +17,54 @@ use ppo::{GaeConfig, KlEstimator, gae};
 use tensor_core::{Rng, backward};
 
 fn main() -> Result<()> {
-    let (at, reference) = (random_policy(1)?, random_policy(2)?);
-    let scores = Rng::new(9).normal_tensor(N_COMPLETIONS, 1., DType::F64, &Device::Cpu)?;
-    println!("1. Policy gradients: E Σ A ∇log π beside the gradient of the mean score\n");
-    print_policy_gradients(&at, &scores)?;
-    println!("\n2. The KL from the policy to its reference, of a whole response\n");
-    print_kl_estimators(&at, &reference)
+    let (policy, reference) = (random_policy(1)?, random_policy(2)?);
+    let rewards = Rng::new(9).normal_tensor(N_COMPLETIONS, 1., DType::F64, &Device::Cpu)?;
+    println!("1. Policy gradient E[Σ A ∇log π], compared with the gradient of the mean reward\n");
+    print_policy_gradients(&policy, &rewards)?;
+    println!("\n2. Estimators of KL(policy || reference) over a whole completion\n");
+    print_kl_estimators(&policy, &reference)
 }
 
-/// Each way to make advantages, and how its gradient differs from the true one.
-fn print_policy_gradients(at: &Tensor, scores: &Tensor) -> Result<()> {
-    let truth = gradient(at, |at| expectation(at, scores))?;
+/// Bias of the policy gradient for each critic and λ, relative to the true gradient.
+fn print_policy_gradients(policy: &Tensor, rewards: &Tensor) -> Result<()> {
+    let true_gradient = gradient(policy, |policy| expectation(policy, rewards))?;
     let zero = Tensor::zeros((N_COMPLETIONS, COMPLETION_LEN), DType::F64, &Device::Cpu)?;
-    let last = Tensor::cat(&[&zero.narrow(1, 0, COMPLETION_LEN - 1)?, &scores.unsqueeze(1)?], 1)?; // the score, at the last token
-    let exact = true_values(at, scores)?;
+    let before_last = zero.narrow(1, 0, COMPLETION_LEN - 1)?;
+    let token_rewards = Tensor::cat(&[&before_last, &rewards.unsqueeze(1)?], 1)?; // 0, 0, reward
+    let exact = true_values(policy, rewards)?;
     let half = (&exact * 0.5)?;
-    println!("{:32} {:>4}  {:>18}  {:>18}", "values", "λ", "bias of gradient", "variance of A");
-    for (name, values) in [("none", &zero), ("half the truth", &half), ("the truth", &exact)] {
+    println!("{:32} {:>4}  {:>18}  {:>18}", "critic", "λ", "bias of gradient", "variance of A");
+    for (name, values) in [("0", &zero), ("half the true values", &half), ("true values", &exact)] {
         for lambda in [1., 0.95, 0.] {
-            let discount = GaeConfig { gamma: 1., lambda };
-            let none = Tensor::zeros(N_COMPLETIONS, DType::F64, &Device::Cpu)?;
-            let a = gae(&last, values, &none, &zero.ones_like()?, discount)?.advantages;
-            let chances = completion_probs(at)?.unsqueeze(1)?.broadcast_mul(&a)?;
-            let found = gradient(at, |at| (log_probs(at)? * &chances)?.sum_all())?;
-            let bias = norm(&(found - &truth)?)? / norm(&truth)?;
+            let config = GaeConfig { gamma: 1., lambda };
+            let bootstrap = Tensor::zeros(N_COMPLETIONS, DType::F64, &Device::Cpu)?;
+            let mask = zero.ones_like()?;
+            let a = gae(&token_rewards, values, &bootstrap, &mask, config)?.advantages;
+            let weights = completion_probs(policy)?.unsqueeze(1)?.broadcast_mul(&a)?;
+            let estimate = gradient(policy, |policy| (log_probs(policy)? * &weights)?.sum_all())?;
+            let bias = norm(&(estimate - &true_gradient)?)? / norm(&true_gradient)?;
             let first = a.narrow(1, 0, 1)?.squeeze(1)?;
             println!(
                 "{name:32} {lambda:>4}  {:>17.2}%  {:>18.4}",
                 100. * bias,
-                variance(at, &first)?
+                variance(policy, &first)?
             );
         }
     }
     println!(
-        "A wrong critic with λ < 1 points elsewhere; a right one costs nothing and calms the first token."
+        "λ < 1 lowers the variance of the first token's A. With a wrong critic it also biases the \
+         gradient; with the true values it does not."
     );
     Ok(())
 }
 
-/// Each estimator of the KL: its value, and its gradient in a reward and in a loss.
-fn print_kl_estimators(at: &Tensor, reference: &Tensor) -> Result<()> {
-    let of = |x: &Tensor| log_probs(x)?.sum(1); // (ALL)
-    let (p, q) = (of(at)?, of(reference)?);
-    let kl = scalar(&expectation(at, &(&p - &q)?)?)?;
-    let truth = gradient(at, |at| expectation(at, &(of(at)? - &q)?))?;
-    println!("the truth: {kl:.4} nats, a gradient of size {:.4}\n", norm(&truth)?);
+/// Mean, bias and standard deviation of each KL estimator, and its gradient as a reward and a loss.
+fn print_kl_estimators(policy: &Tensor, reference: &Tensor) -> Result<()> {
+    let sequence_log_probs = |logits: &Tensor| log_probs(logits)?.sum(1); // (ALL)
+    let (log_p, log_q) = (sequence_log_probs(policy)?, sequence_log_probs(reference)?);
+    let kl = scalar(&expectation(policy, &(&log_p - &log_q)?)?)?;
+    let true_gradient = gradient(policy, |p| expectation(p, &(sequence_log_probs(p)? - &log_q)?))?;
+    println!("exact KL: {kl:.4} nats, gradient norm {:.4}\n", norm(&true_gradient)?);
     println!(
         "{:8} {:>8} {:>8} {:>10}   {:>16} {:>14}",
         "", "mean", "bias", "deviation", "gradient, reward", "gradient, loss"
@@ -71,38 +75,44 @@ fn print_kl_estimators(at: &Tensor, reference: &Tensor) -> Result<()> {
         ("k2", KlEstimator::K2),
         ("k3", KlEstimator::K3),
     ] {
-        let each = estimator.estimate(&p, &q)?;
-        let mean = scalar(&expectation(at, &each)?)?;
-        let chances = completion_probs(at)?; // draws: no gradient goes through them
-        let in_reward = gradient(at, |at| ((of(at)? * &each)? * &chances)?.sum_all())?;
-        let in_loss = gradient(at, |at| (estimator.estimate(&of(at)?, &q)? * &chances)?.sum_all())?;
-        let off = |x: &Tensor| -> Result<String> {
-            let (size, off) = (norm(x)?, norm(&(x - &truth)?)? / norm(&truth)?);
-            Ok(if size < 1e-9 { "is 0".into() } else { format!("{:.0}% off", 100. * off) })
+        let estimates = estimator.estimate(&log_p, &log_q)?; // (ALL)
+        let mean = scalar(&expectation(policy, &estimates)?)?;
+        let probs = completion_probs(policy)?; // of the samples: not differentiated
+        let as_reward =
+            gradient(policy, |p| ((sequence_log_probs(p)? * &estimates)? * &probs)?.sum_all())?;
+        let as_loss = gradient(policy, |p| {
+            (estimator.estimate(&sequence_log_probs(p)?, &log_q)? * &probs)?.sum_all()
+        })?;
+        let error = |gradient: &Tensor| -> Result<String> {
+            let off = norm(&(gradient - &true_gradient)?)? / norm(&true_gradient)?;
+            let is_zero = norm(gradient)? < 1e-9;
+            Ok(if is_zero { "is 0".into() } else { format!("{:.0}% off", 100. * off) })
         };
         println!(
             "{name:8} {mean:>8.4} {:>8.4} {:>10.4}   {:>16} {:>14}",
             mean - kl,
-            variance(at, &each)?.sqrt(),
-            off(&in_reward)?,
-            off(&in_loss)?
+            variance(policy, &estimates)?.sqrt(),
+            error(&as_reward)?,
+            error(&as_loss)?
         );
     }
     println!(
-        "In a reward k1 is right; in a loss it teaches nothing, k2 is right, and k3 is the other KL."
+        "As a reward, k1 has the right gradient. As a loss, k1 has gradient 0, k2 the right one, \
+         and k3 that of KL(reference || policy)."
     );
     Ok(())
 }
 
-fn gradient(at: &Tensor, f: impl Fn(&Tensor) -> candle_core::Result<Tensor>) -> Result<Tensor> {
-    let var = Var::from_tensor(at)?;
+fn gradient(x: &Tensor, f: impl Fn(&Tensor) -> candle_core::Result<Tensor>) -> Result<Tensor> {
+    let var = Var::from_tensor(x)?;
     let grads = backward(&f(var.as_tensor())?)?;
-    Ok(grads.get(var.as_tensor()).cloned().unwrap_or(at.zeros_like()?))
+    Ok(grads.get(var.as_tensor()).cloned().unwrap_or(x.zeros_like()?))
 }
 
-fn variance(at: &Tensor, x: &Tensor) -> Result<f64> {
-    let mean = expectation(at, x)?;
-    scalar(&expectation(at, &x.broadcast_sub(&mean)?.sqr()?)?)
+/// Variance of `x: (ALL)` under `policy`.
+fn variance(policy: &Tensor, x: &Tensor) -> Result<f64> {
+    let mean = expectation(policy, x)?;
+    scalar(&expectation(policy, &x.broadcast_sub(&mean)?.sqr()?)?)
 }
 
 fn norm(x: &Tensor) -> Result<f64> {

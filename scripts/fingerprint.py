@@ -1,8 +1,8 @@
-"""Fingerprints of what the toolkit computes, to show that a change of the code changes no number.
+"""Fingerprints of all computed values, to verify that a change of the code changes none of them.
 
-Trains briefly with every part from 2 to 9 and runs `course --quick`, all with one seed and one
-thread, and prints a SHA-256 for each model file and for each series of numbers in the metrics,
-the evaluations and the scoreboard. Times, speeds and the memory in use are left out.
+Trains briefly with each part from 2 to 9 and runs `course --quick`, with one seed and one thread.
+Prints a SHA-256 for each model file and for each series of numbers in the metrics, the evaluations
+and the scoreboard. Times, speeds and memory use are left out.
 
     cargo build --release --workspace --examples
     python3 scripts/fingerprint.py > before.txt        # about ten minutes on one core
@@ -10,8 +10,8 @@ the evaluations and the scoreboard. Times, speeds and the memory in use are left
     python3 scripts/fingerprint.py --against before.txt
 
 The same machine, toolchain and thread count give the same list. `--against` compares the hashes
-of each file or run and ignores the names of keys, so that a renamed key counts as the same number.
-Exit code: 0 nothing changed (or nothing to compare with), 1 a fingerprint is gone.
+of each file or run and ignores the names of keys, so a renamed key does not count as a change.
+Exit code: 0 nothing changed (or nothing to compare with), 1 a fingerprint changed or is gone.
 Made with: Python 3.11.7, no packages.
 """
 
@@ -27,9 +27,11 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 COMMON = ["--seed", "1337", "--threads", "1"]
 MEASURED = re.compile(
-    r"(_s|_ms|seconds|time|elapsed|timestamp|mfu|memory_mb|gemm_share)$|_per_s|share_|_time_fraction")
+    r"(_s|_ms|seconds|time|elapsed|timestamp|mfu|memory_mb|gemm_share)$"
+    r"|_per_s|share_|_time_fraction"
+)
 
-# Flags that every version of the commands understands. OUT is the folder of all runs.
+# These flags work in every version of the commands. OUT is replaced by the folder of all runs.
 RUNS = {
     "part_2": ["train", "--data", "data/tiny_hi.txt", "--steps", "20", "--n-embd", "64",
                "--batch-size", "4"],
@@ -57,8 +59,8 @@ EVALUATIONS = {
     "part_6": ["eval", "--model", "OUT/part_6", "--json"],
     "part_7": ["eval", "--model", "OUT/part_7", "--json"],
     "part_8": ["eval", "--model", "OUT/part_8", "--reference", "OUT/part_6", "--json"],
-    "part_9": ["eval", "--model", "OUT/part_9", "--eval-examples", "20", "--group-size", "4", "--k", "2",
-               "--json"],
+    "part_9": ["eval", "--model", "OUT/part_9", "--eval-examples", "20", "--group-size", "4",
+               "--k", "2", "--json"],
 }
 
 
@@ -67,7 +69,7 @@ def sha256(data):
 
 
 def numbers(value, path=""):
-    """(key, number) pairs of a JSON value, in order, without what a clock or the system says."""
+    """Pairs (key, number) of a JSON value in order, without measured times and memory."""
     if isinstance(value, dict):
         for key, inner in value.items():
             if not MEASURED.search(key):
@@ -80,7 +82,7 @@ def numbers(value, path=""):
 
 
 def series(rows):
-    """One line per key: the hash of its numbers over all rows. Texts stay out."""
+    """Hash of the numbers of each key over all rows, without texts."""
     by_key = {}
     for row in rows:
         for key, number in numbers(row):
@@ -91,11 +93,11 @@ def series(rows):
 
 def run(program, arguments, out):
     command = [str(program)] + [a.replace("OUT", str(out)) for a in arguments]
-    done = subprocess.run(
+    result = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    if done.returncode != 0:
-        sys.exit(f"{' '.join(command)}\n{done.stderr[-2000:]}")
-    return done.stdout
+    if result.returncode != 0:
+        sys.exit(f"{' '.join(command)}\n{result.stderr[-2000:]}")
+    return result.stdout
 
 
 def fingerprints(programs, out, course):
@@ -103,42 +105,42 @@ def fingerprints(programs, out, course):
     (out / "stories.txt").write_text(re.sub(r"^$", "<|endoftext|>", text, flags=re.M))
     for name, arguments in RUNS.items():
         run(programs / name[:6], arguments + COMMON + ["--out", f"OUT/{name}"], out)
-        yield from of_folder(out, out / name)
+        yield from folder_fingerprints(out, out / name)
     for name, arguments in EVALUATIONS.items():
         last = run(programs / name, arguments + COMMON, out).strip().splitlines()[-1]
         for key, value in series([json.loads(last)]).items():
             yield value, f"{name} eval {key}"
     if course:
         run(programs / "examples/course", ["--quick", "--out", "OUT/course"] + COMMON, out)
-        yield from of_folder(out, out / "course")
+        yield from folder_fingerprints(out, out / "course")
 
 
-def of_folder(out, folder):
+def folder_fingerprints(out, folder):
     for file in sorted(folder.rglob("*")):
-        where = file.relative_to(out)
+        path = file.relative_to(out)
         if file.suffix == ".safetensors":
-            yield sha256(file.read_bytes()), str(where)
+            yield sha256(file.read_bytes()), str(path)
         elif file.name == "metrics.jsonl":
             rows = [json.loads(line) for line in file.read_text().splitlines()]
             for key, value in series(rows).items():
-                yield value, f"{where} {key}"
+                yield value, f"{path} {key}"
         elif file.name == "scoreboard.json":
             for key, value in series([json.loads(file.read_text())]).items():
-                yield value, f"{where} {key}"
+                yield value, f"{path} {key}"
 
 
 def compare(before, now):
-    """Fingerprints of `before` that are gone from the same file or run of `now`."""
+    """Fingerprints of `before` that are missing from the same file or run in `now`."""
     known = {(line.split()[1], line.split()[0]) for line in now}
     return [line for line in before if (line.split()[1], line.split()[0]) not in known]
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--against", type=pathlib.Path, help="a list made before the change")
+    parser.add_argument("--against", type=pathlib.Path, help="list made before the change")
     parser.add_argument("--programs", type=pathlib.Path, default=ROOT / "target/release",
                         help="folder of the built programs")
-    parser.add_argument("--no-course", action="store_true", help="leave out `course --quick`")
+    parser.add_argument("--no-course", action="store_true", help="skip `course --quick`")
     options = parser.parse_args()
     lines = []
     with tempfile.TemporaryDirectory() as out:
@@ -148,7 +150,7 @@ def main():
             print(lines[-1], flush=True)
     if options.against:
         gone = compare(options.against.read_text().splitlines(), lines)
-        lines = ["changed or gone:"] + gone if gone else ["nothing has changed"]
+        lines = ["changed or gone:"] + gone if gone else ["nothing changed"]
         print(*lines, sep="\n", file=sys.stderr)
         sys.exit(1 if gone else 0)
 

@@ -1,8 +1,8 @@
-"""Writes the golden values of part 1's three-token example: one causal attention head, forward and gradients.
+"""Writes the golden values of part 1's three-token example: a causal attention head with gradients.
 
     python scripts/golden_attention.py crates/part_1_attention/tests/golden/attention.json
 
-Everything is float64. The loss is the sum of the output times `grad_output`.
+All values are float64. The loss is the sum of the output times `grad_output`.
 """
 
 import json
@@ -33,9 +33,19 @@ output = weights @ v
 
 golden = {
     "torch": torch.__version__,
-    "q": q, "k": k, "v": v, "weights": weights, "output": output, "grad_output": grad_output,
-    "grad_x": x.grad, "grad_w_q": w_q.grad, "grad_w_k": w_k.grad, "grad_w_v": w_v.grad,
+    "q": q,
+    "k": k,
+    "v": v,
+    "weights": weights,
+    "output": output,
+    "grad_output": grad_output,
+    "grad_x": x.grad,
+    "grad_w_q": w_q.grad,
+    "grad_w_k": w_k.grad,
+    "grad_w_v": w_v.grad,
 }
-golden = {name: value.tolist() if torch.is_tensor(value) else value for name, value in golden.items()}
+golden = {
+    name: value.tolist() if torch.is_tensor(value) else value for name, value in golden.items()
+}
 with open(sys.argv[1], "w") as file:
     json.dump(golden, file, indent=1)

@@ -1,6 +1,6 @@
-"""Writes part 3's golden chats: templates as models have them (some shortened), and what transformers renders.
+"""Writes part 3's golden chats: real chat templates (some shortened) as rendered by transformers.
 
-    python scripts/golden_chat.py crates/part_3_modern/tests/golden/chats.json
+Usage:     python scripts/golden_chat.py crates/part_3_modern/tests/golden/chats.json
 """
 
 import json
@@ -11,11 +11,15 @@ import jinja2
 import transformers
 from transformers.utils.chat_template_utils import render_jinja_template
 
+# A backslash at the end of a line continues the line of the template.
 TEMPLATES = {
     "SmolLM2": (
-        "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\n"
-        "You are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n' }}{% endif %}"
-        "{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}"
+        "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
+        "{{ '<|im_start|>system\n"
+        "You are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n' }}"
+        "{% endif %}"
+        "{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}"
+        "{% endfor %}"
         "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
     ),
     "Qwen2.5": """{%- if tools %}
@@ -29,11 +33,13 @@ TEMPLATES = {
     {%- if messages[0]['role'] == 'system' %}
         {{- '<|im_start|>system\\n' + messages[0]['content'] + '<|im_end|>\\n' }}
     {%- else %}
-        {{- '<|im_start|>system\\nYou are Qwen, created by Alibaba Cloud. You are a helpful assistant.<|im_end|>\\n' }}
+        {{- '<|im_start|>system\\nYou are Qwen, created by Alibaba Cloud. You are a helpful\
+ assistant.<|im_end|>\\n' }}
     {%- endif %}
 {%- endif %}
 {%- for message in messages %}
-    {%- if (message.role == "user") or (message.role == "system" and not loop.first) or (message.role == "assistant" and not message.tool_calls) %}
+    {%- if (message.role == "user") or (message.role == "system" and not loop.first) or\
+ (message.role == "assistant" and not message.tool_calls) %}
         {{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>' + '\\n' }}
     {%- elif message.role == "tool" %}
         {%- if (loop.index0 == 0) or (messages[loop.index0 - 1].role != "tool") %}
@@ -52,9 +58,12 @@ TEMPLATES = {
 {%- endif %}
 """,
     "Llama-3": (
-        "{% set loop_messages = messages %}{% for message in loop_messages %}{% set content = '<|start_header_id|>' + "
-        "message['role'] + '<|end_header_id|>\n\n'+ message['content'] | trim + '<|eot_id|>' %}{% if loop.index0 == 0 %}"
-        "{% set content = bos_token + content %}{% endif %}{{ content }}{% endfor %}{% if add_generation_prompt %}"
+        "{% set loop_messages = messages %}{% for message in loop_messages %}"
+        "{% set content = '<|start_header_id|>' + "
+        "message['role'] + '<|end_header_id|>\n\n'+ message['content'] | trim + '<|eot_id|>' %}"
+        "{% if loop.index0 == 0 %}"
+        "{% set content = bos_token + content %}{% endif %}{{ content }}{% endfor %}"
+        "{% if add_generation_prompt %}"
         "{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}"
     ),
     "Mistral-Instruct": """{%- if messages[0]["role"] == "system" %}
@@ -67,7 +76,8 @@ TEMPLATES = {
 {%- set ns.index = 0 %}
 {%- for message in loop_messages %}
     {%- if (message["role"] == "user") != (ns.index % 2 == 0) %}
-        {{- raise_exception("After the optional system message, conversation roles must alternate user/assistant/user/assistant/...") }}
+        {{- raise_exception("After the optional system message, conversation roles must alternate\
+ user/assistant/user/assistant/...") }}
     {%- endif %}
     {%- set ns.index = ns.index + 1 %}
 {%- endfor %}
@@ -87,10 +97,13 @@ TEMPLATES = {
     {%- endif %}
 {%- endfor %}
 """,
-    "Qwen3": """{%- set ns = namespace(multi_step_tool=true, last_query_index=messages|length - 1) %}
+    "Qwen3": """{%- set ns = namespace(multi_step_tool=true, last_query_index=messages|length - 1)\
+ %}
 {%- for message in messages[::-1] %}
     {%- set index = (messages|length - 1) - loop.index0 %}
-    {%- if ns.multi_step_tool and message.role == "user" and message.content is string and not(message.content.startswith('<tool_response>') and message.content.endswith('</tool_response>')) %}
+    {%- if ns.multi_step_tool and message.role == "user" and message.content is string and\
+ not(message.content.startswith('<tool_response>') and\
+ message.content.endswith('</tool_response>')) %}
         {%- set ns.multi_step_tool = false %}
         {%- set ns.last_query_index = index %}
     {%- endif %}
@@ -107,12 +120,14 @@ TEMPLATES = {
             {%- set reasoning_content = message.reasoning_content %}
         {%- else %}
             {%- if '</think>' in content %}
-                {%- set reasoning_content = content.split('</think>')[0].rstrip('\\n').split('<think>')[-1].lstrip('\\n') %}
+                {%- set reasoning_content =\
+ content.split('</think>')[0].rstrip('\\n').split('<think>')[-1].lstrip('\\n') %}
                 {%- set content = content.split('</think>')[-1].lstrip('\\n') %}
             {%- endif %}
         {%- endif %}
         {%- if loop.index0 > ns.last_query_index and reasoning_content %}
-            {{- '<|im_start|>' + message.role + '\\n<think>\\n' + reasoning_content.strip('\\n') + '\\n</think>\\n\\n' + content.lstrip('\\n') }}
+            {{- '<|im_start|>' + message.role + '\\n<think>\\n' + reasoning_content.strip('\\n') +\
+ '\\n</think>\\n\\n' + content.lstrip('\\n') }}
         {%- else %}
             {{- '<|im_start|>' + message.role + '\\n' + content }}
         {%- endif %}
@@ -128,7 +143,7 @@ TEMPLATES = {
     {%- endif %}
 {%- endif %}
 """,
-    # SmolLM3's way to mark what is trained on; whitespace around the tags is the point here.
+    # SmolLM3's tags for the tokens to train on. This tests the whitespace around the tags.
     "generation tags": """{% for message in messages %}
     {% if message.role == 'assistant' %}
         {% generation %}
@@ -146,15 +161,22 @@ TEMPLATES = {
 {% for message in messages %}
   {% if message.role == 'system' %}{% continue %}{% endif %}
   {% if loop.index > 4 %}{% break %}{% endif %}
-{{ message.role.upper() }} {{ message.role.title() }}: {{ message.content.strip().replace("a", "A") }}
-{{ message | tojson }} {{ {'c': message.content.split(), 'n': 1, 'x': 1.5, 'e': [], 'none': none} | tojson(indent=2) }}
+{{ message.role.upper() }} {{ message.role.title() }}: {{ message.content.strip().replace("a",\
+ "A") }}
+{{ message | tojson }} {{ {'c': message.content.split(), 'n': 1, 'x': 1.5, 'e': [], 'none': none}\
+ | tojson(indent=2) }}
 {{ message.content | tojson(ensure_ascii=False) }}
-{{ message.get('name', 'nobody') }} {% for key, value in message.items() %}{{ key }}={{ value | length }};{% endfor %}
-{{ message['content'][:3] }}|{{ message['content'][-2:] }}|{{ 'x' if 'user' in message.role else 'y' }}|{{ "%s" | format(loop.index) }}
+{{ message.get('name', 'nobody') }} {% for key, value in message.items() %}{{ key }}={{ value |\
+ length }};{% endfor %}
+{{ message['content'][:3] }}|{{ message['content'][-2:] }}|{{ 'x' if 'user' in message.role else\
+ 'y' }}|{{ "%s" | format(loop.index) }}
 {% endfor %}
-{%- if not tools and tools is defined and documents is none %}{{ missing }}{{ bos_token is defined }}{{ (1, 2) | length }}{% endif %}
-{% set last = messages | selectattr('role', 'equalto', 'user') | map(attribute='content') | list | last %}
-{{- last | default('none', true) }} {{ 7 // 2 }} {{ 'a' ~ 1 }} {{ messages | map(attribute='role') | join(', ') }}
+{%- if not tools and tools is defined and documents is none %}{{ missing }}{{ bos_token is defined\
+ }}{{ (1, 2) | length }}{% endif %}
+{% set last = messages | selectattr('role', 'equalto', 'user') | map(attribute='content') | list |\
+ last %}
+{{- last | default('none', true) }} {{ 7 // 2 }} {{ 'a' ~ 1 }} {{ messages | map(attribute='role')\
+ | join(', ') }}
 """,
 }
 TOKENS = {"Llama-3": ("<|begin_of_text|>", "<|eot_id|>"), "Mistral-Instruct": ("<s>", "</s>")}
@@ -162,8 +184,18 @@ TOKENS = {"Llama-3": ("<|begin_of_text|>", "<|eot_id|>"), "Mistral-Instruct": ("
 chat = lambda *turns: [{"role": role, "content": content} for role, content in turns]
 CHATS = [
     chat(("user", "What is 2+2?")),
-    chat(("system", "Be brief."), ("user", " Hi \n"), ("assistant", "Hello!\n\n"), ("user", "नमस्ते 😀 <b>'a' & \"b\"</b> \\u003c")),
-    chat(("user", "a"), ("assistant", "<think>\nhm, a\n</think>\n\nA"), ("user", "b"), ("assistant", "<think>\nhm\n</think>\n\nB")),
+    chat(
+        ("system", "Be brief."),
+        ("user", " Hi \n"),
+        ("assistant", "Hello!\n\n"),
+        ("user", "नमस्ते 😀 <b>'a' & \"b\"</b> \\u003c"),
+    ),
+    chat(
+        ("user", "a"),
+        ("assistant", "<think>\nhm, a\n</think>\n\nA"),
+        ("user", "b"),
+        ("assistant", "<think>\nhm\n</think>\n\nB"),
+    ),
     chat(("user", "one"), ("user", "two")),
 ]
 
@@ -176,10 +208,16 @@ for name, source in TEMPLATES.items():
         for prompt in [False, True]:
             try:
                 texts, spans = render_jinja_template(
-                    [messages], chat_template=source, add_generation_prompt=prompt, return_assistant_tokens_mask=True, **tokens
+                    [messages],
+                    chat_template=source,
+                    add_generation_prompt=prompt,
+                    return_assistant_tokens_mask=True,
+                    **tokens,
                 )
                 rendered.append({"text": texts[0], "spans": spans[0]})
             except jinja2.exceptions.TemplateError as error:
                 rendered.append({"error": str(error)})
-    golden["templates"].append({"name": name, "source": source, "bos": bos, "eos": eos, "rendered": rendered})
+    golden["templates"].append(
+        {"name": name, "source": source, "bos": bos, "eos": eos, "rendered": rendered}
+    )
 Path(sys.argv[1]).write_text(json.dumps(golden, ensure_ascii=False, indent=1) + "\n")

@@ -21,13 +21,13 @@ def value(**fields):
 
 
 def limits():
-    """The buckets of tensorflow/core/lib/histogram/histogram.cc."""
-    above, limit = [], 1e-12
+    """Bucket limits of tensorflow/core/lib/histogram/histogram.cc."""
+    positive, limit = [], 1e-12
     while limit < 1e20:
-        above.append(limit)
+        positive.append(limit)
         limit *= 1.1
-    above.append(HUGE)
-    return [-limit for limit in reversed(above)] + [0.0] + above
+    positive.append(HUGE)
+    return [-limit for limit in reversed(positive)] + [0.0] + positive
 
 
 def histogram(values):
@@ -38,11 +38,16 @@ def histogram(values):
     first, *_, last = counts.nonzero()[0]
     for limit, count in zip(edges[first + 1 : last + 2], counts[first : last + 1]):
         if rows and count == 0 and rows[-1][1] == 0:
-            rows.pop()  # a run of empty buckets is one
+            rows.pop()  # consecutive empty buckets are merged
         rows.append((limit, count))
     return summary_pb2.HistogramProto(
-        min=values.min(), max=values.max(), num=len(values), sum=values.sum(), sum_squares=(values**2).sum(),
-        bucket_limit=[limit for limit, _ in rows], bucket=[count for _, count in rows],
+        min=values.min(),
+        max=values.max(),
+        num=len(values),
+        sum=values.sum(),
+        sum_squares=(values**2).sum(),
+        bucket_limit=[limit for limit, _ in rows],
+        bucket=[count for _, count in rows],
     )
 
 
@@ -57,7 +62,9 @@ def hparams(settings, start):
             session.hparams[name].number_value = setting
     content = plugin_data_pb2.HParamsPluginData(session_start_info=session)
     return value(
-        tag=metadata.SESSION_START_INFO_TAG, metadata=metadata.create_summary_metadata(content), tensor=metadata.NULL_TENSOR
+        tag=metadata.SESSION_START_INFO_TAG,
+        metadata=metadata.create_summary_metadata(content),
+        tensor=metadata.NULL_TENSOR,
     )
 
 
@@ -65,10 +72,21 @@ EVENTS = [
     {"file_version": "brain.Event:2"},
     {"step": 1, "summary": value(tag="loss", simple_value=0.25)},
     {"step": 300, "summary": value(tag="loss", simple_value=0)},
-    {"step": 2, "summary": value(tag="gradients", histo=histogram([-2.5, -1.5, 0, 2**-10, 2**-10, 3, 2**70]))},
+    {
+        "step": 2,
+        "summary": value(
+            tag="gradients", histo=histogram([-2.5, -1.5, 0, 2**-10, 2**-10, 3, 2**70])
+        ),
+    },
     {"step": 3, "summary": text_pb("sample", "Once | upon\na time, नमस्ते")},
-    {"step": 4, "summary": value(tag="picture", image=summary_pb2.Summary.Image(height=2, width=3, encoded_image_string=b"PNG"))},
-    # One at a time: they stand in a map, which has no order.
+    {
+        "step": 4,
+        "summary": value(
+            tag="picture",
+            image=summary_pb2.Summary.Image(height=2, width=3, encoded_image_string=b"PNG"),
+        ),
+    },
+    # One event each, because a protobuf map has no order.
     {"step": 5, "summary": hparams({"lr": 0.001}, 7.5)},
     {"step": 5, "summary": hparams({"model.n_layer": 2}, 7.5)},
     {"step": 5, "summary": hparams({"name": "tiny"}, 7.5)},

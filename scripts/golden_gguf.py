@@ -1,6 +1,7 @@
-"""Writes crates/part_3_modern/tests/golden/formats.gguf with the Python package `gguf` (llama.cpp's own).
+"""Writes crates/part_3_modern/tests/golden/formats.gguf with llama.cpp's Python package `gguf`.
 
-Tensor `Q4_K` holds random blocks of that format, tensor `Q4_K.f32` what the package dequantises them to; so for all.
+Tensor `Q4_K` holds random blocks of that format, and tensor `Q4_K.f32` the values to which the
+package dequantizes them; the same for the other formats.
 
     pip install gguf==0.19.0 && python scripts/golden_gguf.py
 """
@@ -14,7 +15,7 @@ from gguf.quants import dequantize
 
 FORMATS = ["F32", "F16", "BF16", "Q4_0", "Q4_1", "Q8_0", "Q4_K", "Q6_K"]
 SHAPE = (2, 256)
-# Where the 16-bit scales of a block are, so that they can be given sensible values.
+# Offsets of the f16 scales within a block, which are set to reasonable values.
 SCALES = {"Q4_0": [0], "Q4_1": [0, 2], "Q8_0": [0], "Q4_K": [0, 2], "Q6_K": [208]}
 
 rng = np.random.default_rng(0)
@@ -30,7 +31,7 @@ writer.add_add_bos_token(True)
 writer.add_custom_alignment(64)
 
 for name in FORMATS:
-    kind = GGMLQuantizationType[name]
+    dtype = GGMLQuantizationType[name]
     values = rng.standard_normal(SHAPE).astype(np.float32)
     if name == "F32":
         data = values
@@ -39,14 +40,14 @@ for name in FORMATS:
     elif name == "BF16":
         data = (values.view(np.uint32) >> 16).astype(np.uint16).view(np.uint8)
     else:
-        block, size = GGML_QUANT_SIZES[kind]
+        block, size = GGML_QUANT_SIZES[dtype]
         data = rng.integers(0, 256, (SHAPE[0] * SHAPE[1] // block, size), dtype=np.uint8)
-        for at in SCALES[name]:
+        for offset in SCALES[name]:
             scales = rng.uniform(-0.1, 0.1, (len(data), 1)).astype(np.float16)
-            data[:, at : at + 2] = scales.view(np.uint8)
+            data[:, offset : offset + 2] = scales.view(np.uint8)
         data = data.reshape(SHAPE[0], -1)
-    writer.add_tensor(name, data, raw_dtype=kind)
-    writer.add_tensor(f"{name}.f32", dequantize(data, kind).reshape(SHAPE).astype(np.float32))
+    writer.add_tensor(name, data, raw_dtype=dtype)
+    writer.add_tensor(f"{name}.f32", dequantize(data, dtype).reshape(SHAPE).astype(np.float32))
 
 writer.write_header_to_file()
 writer.write_kv_data_to_file()

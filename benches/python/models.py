@@ -1,8 +1,8 @@
-"""The two models of the comparison in plain PyTorch: Llama and GPT-2.
+"""Llama and GPT-2 in plain PyTorch, for the comparison.
 
-Eager and idiomatic, as a PyTorch user writes them, so that a comparison of speed is a fair one.
-The parameters of `Llama` have the names of transformers' Llama, those of `Gpt2` the names of its GPT-2.
-Letters: B rows of a batch, T tokens of a row, C width, H heads, D width of a head, V vocabulary.
+The code is eager and idiomatic, so that the comparison of speed is fair. Parameters have the names
+of transformers' Llama and GPT-2.
+Letters: B batch size, T context length, C width, H heads, D head width, V vocabulary size.
 """
 
 import math
@@ -17,7 +17,7 @@ ROPE_BASE = 10000.0
 
 
 def init_weights(model, n_layer, residual_projections):
-    """Normal weights, smaller where a layer adds to the residual stream; biases of zero."""
+    """Normal weights, scaled down where a layer adds to the residual stream; zero biases."""
     for name, module in model.named_modules():
         if isinstance(module, (nn.Linear, nn.Embedding)):
             residual = name.endswith(residual_projections)
@@ -28,15 +28,18 @@ def init_weights(model, n_layer, residual_projections):
 
 
 def decay_groups(model, weight_decay):
-    """Parameter groups for AdamW: only the weights of Linear decay, not the embeddings, norms and biases."""
+    """AdamW parameter groups: weight decay applies to the weights of Linear layers only."""
     linear = [m.weight for m in model.modules() if isinstance(m, nn.Linear)]
     linear_ids = {id(p) for p in linear}
     others = [p for p in model.parameters() if id(p) not in linear_ids]
-    return [{"params": linear, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return [
+        {"params": linear, "weight_decay": weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
 
 
 def rope_tables(t, d):
-    """The cosines and sines of the positions 0..T-1, each (T, D), in float64; the two halves of a row are equal."""
+    """Cosines and sines of positions 0..T-1, each (T, D), in float64; both halves are equal."""
     frequencies = ROPE_BASE ** (-torch.arange(0, d, 2).double() / d)  # (D / 2)
     angles = torch.outer(torch.arange(t).double(), frequencies)  # (T, D / 2)
     angles = torch.cat((angles, angles), dim=-1)  # (T, D)
@@ -49,7 +52,7 @@ def rotate_half(x):
 
 
 def apply_rope(x, cos, sin):
-    """Turns each pair (i, i + D/2) of a head by the angle of its position; the tables broadcast to `x`."""
+    """Rotates each pair (i, i + D/2) by the angle of its position."""
     return x * cos + rotate_half(x) * sin
 
 
@@ -98,15 +101,15 @@ class LlamaBlock(nn.Module):
 
 
 class LlamaBody(nn.Module):
-    """Everything but the output head: a module of its own only because the names begin with `model.`."""
+    """Llama without the output head. A separate module gives its parameters the prefix `model.`"""
 
     def __init__(self, vocab, n_layer, n_head, n_embd, n_ff):
         super().__init__()
         self.embed_tokens = nn.Embedding(vocab, n_embd)
         self.layers = nn.ModuleList(LlamaBlock(n_head, n_embd, n_ff) for _ in range(n_layer))
         self.norm = nn.RMSNorm(n_embd, eps=NORM_EPS)
-        self.head_width = n_embd // n_head
-        self.rope = rope_tables(0, self.head_width)
+        self.head_dim = n_embd // n_head
+        self.rope = rope_tables(0, self.head_dim)
 
     def forward(self, ids):
         x = self.embed_tokens(ids)  # (B, T, C)
@@ -116,10 +119,10 @@ class LlamaBody(nn.Module):
         return self.norm(x)
 
     def tables(self, x):
-        """The rope tables of the first T positions; made once, and again only for a longer row or another dtype."""
+        """RoPE tables of the first T positions, cached for inputs up to that length and dtype."""
         t = x.shape[1]
         if len(self.rope[0]) < t or self.rope[0].dtype != x.dtype:
-            self.rope = tuple(table.to(x) for table in rope_tables(t, self.head_width))
+            self.rope = tuple(table.to(x) for table in rope_tables(t, self.head_dim))
         return tuple(table[:t] for table in self.rope)
 
 
@@ -130,7 +133,7 @@ class Llama(nn.Module):
         init_weights(self, n_layer, ("o_proj", "down_proj"))
 
     def forward(self, ids):
-        """Logits (B, T, V) of token ids (B, T); the embedding is also the output head."""
+        """Logits (B, T, V) of token ids (B, T); the output head is tied to the embedding."""
         return F.linear(self.model(ids), self.model.embed_tokens.weight)
 
 
@@ -177,7 +180,7 @@ class Gpt2Block(nn.Module):
 class Gpt2(nn.Module):
     def __init__(self, vocab, block_size, n_layer, n_head, n_embd):
         super().__init__()
-        self.wte = nn.Embedding(vocab, n_embd)  # also the output head
+        self.wte = nn.Embedding(vocab, n_embd)  # tied to the output head
         self.wpe = nn.Embedding(block_size, n_embd)
         self.h = nn.ModuleList(Gpt2Block(n_embd, n_head) for _ in range(n_layer))
         self.ln_f = nn.LayerNorm(n_embd)

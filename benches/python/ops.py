@@ -1,6 +1,6 @@
-"""One operation, forward and backward, in eager PyTorch on float32.
+"""Single operations, forward and backward, in eager PyTorch on float32.
 
-Letters: N rows, C width, V vocabulary; B rows of a batch, T tokens of a row, H heads, D width of a head.
+Letters: N rows, C width, V vocabulary size, B batch size, T context length, H heads, D head width.
 """
 
 import torch
@@ -14,13 +14,14 @@ def leaf(*shape):
     return torch.randn(*shape, requires_grad=True)
 
 
-def rows(function):
-    """An operation on one input (N, C)."""
+def unary(function):
+    """Operation with one input (N, C)."""
     return lambda n, c: (function, [leaf(n, c)])
 
 
 def layer_norm(n, c):
-    return lambda x, weight, bias: F.layer_norm(x, (c,), weight, bias, 1e-5), [leaf(n, c), leaf(c), leaf(c)]
+    leaves = [leaf(n, c), leaf(c), leaf(c)]
+    return lambda x, weight, bias: F.layer_norm(x, (c,), weight, bias, 1e-5), leaves
 
 
 def rms_norm(n, c):
@@ -50,14 +51,14 @@ def cross_entropy(n, v):
     return lambda logits: F.cross_entropy(logits, targets), [leaf(n, v)]
 
 
-# Each entry makes, from the numbers of a shape, the function to time and its inputs.
+# Each entry maps the dimensions of a shape to the timed function and its inputs.
 OPS = {
-    "softmax": rows(lambda x: F.softmax(x, -1)),
-    "log_softmax": rows(lambda x: F.log_softmax(x, -1)),
+    "softmax": unary(lambda x: F.softmax(x, -1)),
+    "log_softmax": unary(lambda x: F.log_softmax(x, -1)),
     "layer_norm": layer_norm,
     "rms_norm": rms_norm,
-    "gelu_tanh": rows(lambda x: F.gelu(x, approximate="tanh")),
-    "gelu": rows(F.gelu),
+    "gelu_tanh": unary(lambda x: F.gelu(x, approximate="tanh")),
+    "gelu": unary(F.gelu),
     "silu_mul": silu_mul,
     "rope": rope,
     "linear": linear,
@@ -69,6 +70,6 @@ OPS = {
 def op(op, shape, seconds=0.5):
     """{"work":"op","op":"softmax","shape":[2048,256],"seconds":0.5}"""
     if op not in OPS:
-        raise ValueError(f"no operation {op!r}; there are {', '.join(OPS)}")
+        raise ValueError(f"unknown operation {op!r}; choose from {', '.join(OPS)}")
     function, leaves = OPS[op](*shape)
     return median_time_with_backward(function, leaves, seconds)

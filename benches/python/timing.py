@@ -1,4 +1,4 @@
-"""How the comparison times one call in PyTorch: the median of wall-clock seconds over many calls."""
+"""Timing of PyTorch calls: the median wall-clock time over many calls."""
 
 import statistics
 import time
@@ -10,7 +10,10 @@ MIN_CALLS = 3
 
 
 def median_time(call, seconds, between=None):
-    """Calls until `seconds` have passed; `between`, where given, runs before each call and is not timed."""
+    """Median seconds per call, over calls until `seconds` have passed.
+
+    `between`, if given, runs before each call and is not timed.
+    """
     for _ in range(UNTIMED_CALLS):
         if between:
             between()
@@ -26,7 +29,7 @@ def median_time(call, seconds, between=None):
 
 
 def median_time_with_backward(function, leaves, seconds):
-    """Times `function(*leaves)` and its backward pass from one fixed upstream gradient."""
+    """Median time of `function(*leaves)` and its backward pass from a fixed upstream gradient."""
     upstream = torch.randn_like(function(*leaves))
 
     def call():

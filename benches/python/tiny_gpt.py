@@ -1,9 +1,8 @@
-"""A byte-level GPT-2 trained in plain PyTorch (eager): speed and loss baseline.
+"""Baseline for speed and loss: a byte-level GPT-2 trained in eager PyTorch.
 
-Makes:     nothing on disk; prints the validation loss over the whole
-           validation part, the training tokens per second (evaluation and the
-           first 20 steps left out) and a last line with one JSON object
-           {"val_loss": .., "tokens_per_s": .., "params": ..}.
+Writes:    no files; prints the loss over the whole validation split, the training tokens per
+           second (without evaluation and the first 20 steps) and, as the last line, one JSON
+           object {"val_loss": .., "tokens_per_s": .., "params": ..}.
 Usage:     python tiny_gpt.py --data TEXT_FILE [--steps 2000] [--lr 1e-3] ...
 Made with: Python 3.11.7, torch 2.15.0
 """
@@ -20,17 +19,17 @@ from models import Gpt2, decay_groups
 
 VOCAB = 256
 WEIGHT_DECAY = 0.1
-GRAD_CLIP = 1.0
+MAX_GRAD_NORM = 1.0
 UNTIMED_STEPS = 20
 
 
 def make_optimizer(model, lr, beta2):
-    """AdamW; weight decay on the Linear weights only (the tied head has none)."""
+    """AdamW with weight decay on the Linear weights only; the tied output head has none."""
     return torch.optim.AdamW(decay_groups(model, WEIGHT_DECAY), lr=lr, betas=(0.9, beta2), eps=1e-8)
 
 
 def random_batch(data, batch_size, context_len):
-    """Windows with every possible start equally likely."""
+    """Random windows of the data; every start is equally likely."""
     starts = torch.randint(len(data) - context_len, (batch_size, 1))
     windows = data[starts + torch.arange(context_len + 1)]
     return windows[:, :-1], windows[:, 1:]
@@ -42,8 +41,8 @@ def batch_loss(model, inputs, targets, reduction="mean"):
 
 
 @torch.no_grad()
-def whole_loss(model, data, context_len, rows=64):
-    """Mean loss over `data` in non-overlapping windows, the last one partial.
+def full_loss(model, data, context_len, rows=64):
+    """Mean loss over `data` in non-overlapping windows; the last one may be shorter.
 
     Every byte but the first is predicted exactly once.
     """
@@ -76,7 +75,7 @@ def parse_args():
     parser.add_argument("--seed", type=int, default=1337)
     args = parser.parse_args()
     if args.steps <= UNTIMED_STEPS:
-        parser.error(f"--steps must be above {UNTIMED_STEPS}, the steps left out of the timing")
+        parser.error(f"--steps must be above {UNTIMED_STEPS}, the number of untimed steps")
     return args
 
 
@@ -99,13 +98,13 @@ def main():
     for step in range(args.steps):
         if step == UNTIMED_STEPS:
             started = time.perf_counter()
-        if args.decay == "linear":  # from lr at the first step towards 0 after the last
+        if args.decay == "linear":  # from lr at the first step to 0 after the last
             for group in optimizer.param_groups:
                 group["lr"] = args.lr * (1 - step / args.steps)
         loss = batch_loss(model, *random_batch(train, args.batch_size, args.context_len))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), GRAD_CLIP)
+        nn.utils.clip_grad_norm_(model.parameters(), MAX_GRAD_NORM)
         optimizer.step()
         if (step + 1) % 500 == 0:
             print(f"step {step + 1}: training loss of the batch {loss.item():.4f}", flush=True)
@@ -113,7 +112,7 @@ def main():
 
     timed_tokens = (args.steps - UNTIMED_STEPS) * args.batch_size * args.context_len
     tokens_per_s = timed_tokens / seconds
-    val_loss = whole_loss(model, val, args.context_len)
+    val_loss = full_loss(model, val, args.context_len)
     print(f"validation loss {val_loss:.4f}")
     print(f"training speed {tokens_per_s:.0f} tokens/s")
     result = {"val_loss": val_loss, "tokens_per_s": tokens_per_s, "params": params}

@@ -1,4 +1,4 @@
-"""The time and the memory of a full training step in eager PyTorch, on random tokens."""
+"""Time and memory of a training step in eager PyTorch, on random tokens."""
 
 import ctypes
 import gc
@@ -14,14 +14,18 @@ from models import Gpt2, Llama, decay_groups
 LEARNING_RATE = 1e-3
 BETAS = (0.9, 0.95)
 WEIGHT_DECAY = 0.1
-GRAD_CLIP = 1.0
-FUSED = True  # on 2 threads of a CPU several times faster than the default update, at ten million parameters
-UNTIMED_STEPS = 2  # the first steps allocate the gradients and the state of the optimizer
+MAX_GRAD_NORM = 1.0
+# At ten million parameters and 2 CPU threads several times faster than the default update.
+FUSED = True
+UNTIMED_STEPS = 2  # the first steps allocate the gradients and the optimizer state
 MIN_STEPS = 3
-TINY = {"model": "gpt2", "vocab": 2, "n_layer": 1, "n_head": 1, "n_embd": 2, "block_size": 2, "batch_size": 1}
+TINY = {
+    "model": "gpt2", "vocab": 2, "n_layer": 1, "n_head": 1, "n_embd": 2, "block_size": 2,
+    "batch_size": 1,
+}  # fmt: skip
 
-# Only the latest configuration, so that the peak of memory is that of one model.
-kept = {}
+# The latest configuration only, so that the peak memory is that of one model.
+training_cache = {}
 
 
 class Training:
@@ -39,7 +43,10 @@ class Training:
             self.step()
 
     def step(self):
-        """One step on a fresh batch; gives its loss and the seconds of the step, its forward and its backward pass."""
+        """One step on a new batch.
+
+        Returns the loss and the seconds of the step, its forward and its backward pass.
+        """
         b, t = self.shape
         tokens = torch.randint(self.vocab, (b, t + 1))
         inputs, targets = tokens[:, :-1], tokens[:, 1:].reshape(-1)  # (B, T), (B * T)
@@ -52,7 +59,7 @@ class Training:
         backward_started = time.perf_counter()
         loss.backward()
         backward = time.perf_counter()
-        nn.utils.clip_grad_norm_(self.model.parameters(), GRAD_CLIP)
+        nn.utils.clip_grad_norm_(self.model.parameters(), MAX_GRAD_NORM)
         self.optimizer.step()
         stopped = time.perf_counter()
         return loss.item(), (stopped - started, forward - started, backward - backward_started)
@@ -64,28 +71,30 @@ def make_model(config):
         return Llama(**sizes, n_ff=config["n_ff"])
     if config["model"] == "gpt2":
         return Gpt2(**sizes, block_size=config["block_size"])
-    raise ValueError(f"no model {config['model']!r}; there are llama and gpt2")
+    raise ValueError(f"unknown model {config['model']!r}; choose from llama, gpt2")
 
 
-def training_of(config):
-    """The model and optimizer of this configuration: those of the last request, or else new ones in their place."""
+def get_training(config):
+    """Model and optimizer of `config`, reused if the last request had the same config."""
     key = tuple(sorted(config.items()))
-    if key not in kept:
-        if not kept:
-            Training(TINY)  # loads the code that PyTorch loads on first use, over 100 MB that belong to no model
-        kept.clear()
-        kept[key] = Training(config)
-    return kept[key]
+    if key not in training_cache:
+        if not training_cache:
+            # Makes PyTorch load its code, over 100 MB that would count as memory of the model.
+            Training(TINY)
+        training_cache.clear()
+        training_cache[key] = Training(config)
+    return training_cache[key]
 
 
 def train_step(seconds=2.0, **config):
-    """{"work":"train_step","model":"llama","vocab":256,"n_layer":6,"n_head":6,"n_embd":384,"n_ff":1024,
-    "block_size":256,"batch_size":8,"seconds":2.0}
+    """{"work":"train_step","model":"llama","vocab":256,"n_layer":6,"n_head":6,"n_embd":384,
+    "n_ff":1024,"block_size":256,"batch_size":8,"seconds":2.0}
 
-    `n_ff` is for llama only. `peak_bytes` is the growth since before the model was built, null where the system
-    does not let the peak be reset; ask for a step first of all in a fresh process where it matters most.
+    `n_ff` is for llama only. `peak_bytes` is the growth of the memory since before the model was
+    built, or null if the system does not allow a reset of the peak. It is most accurate for the
+    first request of a process.
     """
-    training = training_of(config)
+    training = get_training(config)
     peak_is_fresh = reset_peak()
     steps, stop = [], time.perf_counter() + seconds
     while len(steps) < MIN_STEPS or time.perf_counter() < stop:
@@ -103,13 +112,13 @@ def train_step(seconds=2.0, **config):
 
 
 def release_memory():
-    """Gives what the last model freed back to the system: the C library would keep it, and count it as resident."""
+    """Returns freed memory to the system; the C library would keep it resident."""
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
 
 
 def memory(field):
-    """A size of this process in bytes: VmRSS is what is resident now, VmHWM the most since the last reset."""
+    """Memory of this process in bytes: VmRSS is the resident size, VmHWM its peak."""
     with open("/proc/self/status") as status:
         for line in status:
             if line.startswith(field + ":"):
@@ -118,7 +127,7 @@ def memory(field):
 
 
 def reset_peak():
-    """Makes VmHWM start again from the memory resident now; false where the system does not allow it."""
+    """Resets VmHWM to the current resident size; false if the system does not allow it."""
     try:
         with open("/proc/self/clear_refs", "w") as clear_refs:
             clear_refs.write("5")

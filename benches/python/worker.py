@@ -1,12 +1,13 @@
-"""PyTorch's side of the comparison: a process that answers one piece of work per line.
+"""PyTorch's side of `cargo x compare`: reads one request per line and writes one line of JSON each.
 
-The Rust program starts it, waits for the line {"ready": true, "torch": ..}, writes one JSON object per line
-and reads one JSON line for each: the times, or {"error": ..}. Both sides so run in turn on the same machine,
-and PyTorch starts only once. The fields of a piece of work are the arguments of the function that bears its
-name; the first line of that function's documentation is an example.
+The Rust program starts it, waits for the line {"ready": true, "torch": ..}, writes one JSON object
+per line and reads one JSON line for each: the times, or {"error": ..}. This way both sides
+alternate on the same machine, and PyTorch starts only once. The fields of a request are the
+arguments of the function named by "work"; the docstring of that function starts with an example.
 
 Usage:     python worker.py [--threads 2]
-Made with: Python 3.11.7, torch 2.15.0; for `generate` transformers 5.23.0, gguf, accelerate, llama-cpp-python 0.3.36
+Made with: Python 3.11.7, torch 2.15.0; for `generate` also transformers 5.23.0, gguf, accelerate,
+           llama-cpp-python 0.3.36
 """
 
 import argparse
@@ -26,13 +27,13 @@ from train_step import train_step
 def matmul(m, n, k, seconds=1.0):
     """{"work":"matmul","m":512,"n":512,"k":512,"seconds":1.0}"""
     a, b = torch.randn(m, k), torch.randn(n, k)
-    return median_time(lambda: a @ b.T, seconds)  # (M, K) x (K, N) -> (M, N), as a linear layer does
+    return median_time(lambda: a @ b.T, seconds)  # (M, K) x (K, N) -> (M, N), as in a linear layer
 
 
 def attention(shape, backward, seconds=1.0):
     """{"work":"attention","shape":[8,6,256,64],"backward":true,"seconds":1.0}
 
-    The shape is (B, H, T, D); the time is that of the forward pass, or of both passes.
+    The shape is (B, H, T, D). Times the forward pass, or both passes if `backward` is true.
     """
     q, k, v = leaf(*shape), leaf(*shape), leaf(*shape)
 
@@ -52,31 +53,32 @@ def read(bytes, seconds=1.0):
 
 
 WORKS = {
-    "matmul": matmul, "read": read, "attention": attention, "train_step": train_step, "op": op, "generate": generate,
-    "policy_update": policy_update,
+    "matmul": matmul, "read": read, "attention": attention, "train_step": train_step, "op": op,
+    "generate": generate, "policy_update": policy_update,
 }  # fmt: skip
 
 
-def answer(line):
-    """The answer to one line; whatever goes wrong is an answer too, so that the other side never waits in vain."""
+def respond(line):
+    """Response to a request. A failure is a response too, so that the other side never hangs."""
     try:
         request = json.loads(line)
         work = request.pop("work")
         if work not in WORKS:
-            raise ValueError(f"no work {work!r}; there are {', '.join(WORKS)}")
-        return json.dumps(WORKS[work](**request), allow_nan=False)  # JSON has no NaN: a lost loss is an error
+            raise ValueError(f"unknown work {work!r}; choose from {', '.join(WORKS)}")
+        # JSON cannot represent NaN, so a NaN loss becomes an error.
+        return json.dumps(WORKS[work](**request), allow_nan=False)
     except Exception as error:
         return json.dumps({"error": f"{type(error).__name__}: {error}"})
 
 
 def main():
-    parser = argparse.ArgumentParser(description="times pieces of work in PyTorch, one JSON object per line")
+    parser = argparse.ArgumentParser(description="run benchmarks in PyTorch, one request per line")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     print(json.dumps({"ready": True, "torch": torch.__version__.split("+")[0]}), flush=True)
     for line in sys.stdin:
-        print(answer(line), flush=True)
+        print(respond(line), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-//! A model that reads a prompt and writes on, with the times of both.
+//! Prefill and decoding of a model from a `.gguf` file, with the times of both.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -11,40 +11,42 @@ use modern::{CacheKind, Checkpoint, GenerateConfig, GenerationState, GptModern, 
 use serde::{Deserialize, Serialize};
 use tensor_core::Rng;
 
-/// How the weights of a `.gguf` file are held in memory.
+/// Format of the weights in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Weights {
-    /// As the file has them.
+    /// The quantized blocks of the file.
     Quantized,
-    /// As numbers of 32 bits.
+    /// Dequantized to f32.
     F32,
 }
 
-/// How long a text took.
+/// Times of one generation.
 #[derive(Debug, Clone)]
 pub struct Times {
-    /// From the prompt to the first new token.
+    /// Time to the first new token.
     pub prefill: Duration,
-    /// Of each new token but the first.
+    /// Time of each further token.
     pub decode: Vec<Duration>,
 }
 
-/// The model in the file, for inference, and the bytes of its weights.
+/// Opens the model in the file for inference. Returns the model and the size of its weights in
+/// bytes.
 ///
 /// # Errors
-/// As [`Checkpoint::open`].
+/// Those of [`Checkpoint::open`].
 pub fn open(path: &Path, weights: Weights) -> Result<(GptModern, usize)> {
-    let source = path.to_str().context("a path that is not UTF-8")?;
-    let purpose = match weights {
+    let source = path.to_str().context("the path is not UTF-8")?;
+    let load_mode = match weights {
         Weights::Quantized => LoadMode::Inference,
         Weights::F32 => LoadMode::DequantizedInference,
     };
-    Ok((Checkpoint::open(source, purpose, &Device::Cpu)?.model, bytes(&Gguf::open(path)?, weights)))
+    let model = Checkpoint::open(source, load_mode, &Device::Cpu)?.model;
+    Ok((model, weight_bytes(&Gguf::open(path)?, weights)))
 }
 
-/// What the weights in a file take in memory, and so what each token has to read.
-pub fn bytes(file: &Gguf, weights: Weights) -> usize {
+/// Size of the weights in memory, in bytes. Decoding reads this much for each token.
+pub fn weight_bytes(file: &Gguf, weights: Weights) -> usize {
     let tensors = file.tensor_infos().map(|(_, info)| match weights {
         Weights::Quantized => info.size_in_bytes(),
         Weights::F32 => info.dims.iter().product::<usize>() * size_of::<f32>(),
@@ -52,19 +54,24 @@ pub fn bytes(file: &Gguf, weights: Weights) -> usize {
     tensors.sum()
 }
 
-/// Reads `prompt` random tokens, then writes `new` ones, whatever they are.
+/// Prefills `prompt` random tokens, then generates `new` tokens greedily, without stop tokens.
 ///
 /// # Errors
-/// As [`generate`](fn@modern::generate).
-pub fn write(model: &GptModern, memory: CacheKind, prompt: usize, new: usize) -> Result<Times> {
+/// Those of [`generate`](fn@modern::generate).
+pub fn time_generation(
+    model: &GptModern,
+    cache_kind: CacheKind,
+    prompt: usize,
+    new: usize,
+) -> Result<Times> {
     let mut rng = Rng::new(0);
     let tokens = (0..prompt).map(|_| rng.below(model.config().vocab_size) as u32);
-    let mut text = GenerationState::new(memory.new_cache(model), tokens.collect());
+    let mut state = GenerationState::new(cache_kind.new_cache(model), tokens.collect());
     let config =
         GenerateConfig::new(model, Sampler::new(SamplingStrategy::Greedy), new, Vec::new());
     let mut times = Vec::with_capacity(new);
     let mut last = Instant::now();
-    text.generate(model, &GenerateConfig { cache_kind: memory, ..config }, &mut [rng], |_, _| {
+    state.generate(model, &GenerateConfig { cache_kind, ..config }, &mut [rng], |_, _| {
         times.push(last.elapsed());
         last = Instant::now();
         Ok(())

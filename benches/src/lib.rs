@@ -1,5 +1,6 @@
-//! What the benchmarks measure: `cargo bench -p benches` times our code alone, `cargo x compare` times it beside
-//! PyTorch, each side a process that does the same work on request.
+//! The work that the benchmarks time. `cargo bench -p benches` times our code alone;
+//! `cargo x compare` times it against PyTorch, with one process per side that does the same work on
+//! request.
 
 pub mod generation;
 pub mod memory;

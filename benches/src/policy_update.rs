@@ -1,6 +1,8 @@
-//! The update of part 9: the gradient of GRPO's loss over all completions of a step, and the optimizer's step.
+//! Part 9's update: the gradient of GRPO's loss over all completions of a step, and the optimizer
+//! step.
 //!
-//! PyTorch's side is what TRL does: a row for each completion, the prompt in each. Ours computes a prompt once for its group.
+//! PyTorch's side computes what TRL computes: one row per completion, each with its prompt. Our
+//! code computes the prompt of a group once.
 
 use std::time::{Duration, Instant};
 
@@ -15,31 +17,31 @@ use ppo::{Clip, RolloutConfig, rollout};
 use serde::{Deserialize, Serialize};
 use tensor_core::{AdamW, AdamWConfig, Parameters, Rng, clip_grad_norm};
 
-/// What was drawn, and the model: sizes as they stand in a request.
+/// Sizes of the model and of the rollouts, as in a request.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct PolicyUpdate {
-    /// V
+    /// Vocabulary size, V.
     pub vocab: usize,
-    /// Blocks.
+    /// Number of transformer blocks.
     pub n_layer: usize,
-    /// H
+    /// Number of heads, H.
     pub n_head: usize,
-    /// C
+    /// Width, C.
     pub n_embd: usize,
-    /// F
+    /// Width of the feed-forward layers, F.
     pub n_ff: usize,
-    /// Prompts of a step.
+    /// Prompts per step.
     pub prompts: usize,
-    /// G
+    /// Completions per prompt (group size), G.
     pub samples: usize,
-    /// Tokens of a prompt.
+    /// Tokens per prompt.
     pub prompt: usize,
-    /// Tokens of a completion.
+    /// Tokens per completion.
     pub new: usize,
 }
 
 impl PolicyUpdate {
-    /// The arithmetic task: questions of 14 tokens, answers of 4, in the model that part 6 makes.
+    /// Sizes of the arithmetic task: prompts of 14 tokens, completions of 4, part 6's model.
     pub const ARITHMETIC: Self = Self {
         vocab: 1024,
         n_layer: 2,
@@ -52,44 +54,45 @@ impl PolicyUpdate {
         new: 4,
     };
 
-    /// Tokens of all completions, each with its prompt.
+    /// Total number of tokens, each completion counted with its prompt.
     pub fn tokens(&self) -> usize {
         self.prompts * self.samples * (self.prompt + self.new)
     }
 }
 
-/// A policy that learns from what it drew once, again and again.
-pub struct Updating {
+/// A policy that is updated on the same rollouts in every step.
+pub struct PolicyUpdater {
     policy: GptModern,
     parameters: Parameters,
     optimizer: AdamW,
     objective: Objective,
-    parts: Vec<MicroBatch>,
+    micro_batches: Vec<MicroBatch>,
 }
 
-impl Updating {
-    /// Draws what is learned from, half of it good.
-    pub fn new(what: PolicyUpdate) -> Result<Self> {
-        let PolicyUpdate { vocab, n_layer, n_head, n_embd, n_ff, .. } = what;
-        let PolicyUpdate { prompts, samples, prompt, new, .. } = what;
-        let bytes = ModelConfig::byte_level(prompt + new, n_layer, n_head, n_embd);
+impl PolicyUpdater {
+    /// Samples the rollouts; every second completion gets a reward of 1, the others 0.
+    pub fn new(sizes: PolicyUpdate) -> Result<Self> {
+        let PolicyUpdate { vocab, n_layer, n_head, n_embd, n_ff, .. } = sizes;
+        let PolicyUpdate { prompts, samples, prompt, new, .. } = sizes;
+        let byte_level = ModelConfig::byte_level(prompt + new, n_layer, n_head, n_embd);
         let mlp = Mlp::SwiGlu { width: n_ff };
-        let config = ModelConfig { vocab_size: vocab, mlp, ..bytes };
+        let config = ModelConfig { vocab_size: vocab, mlp, ..byte_level };
         let mut parameters = Parameters::seeded(1, DType::F32, &Device::Cpu);
         let policy = GptModern::new(&config, parameters.root())?;
-        let twin = GptModern::new(&config, parameters.for_inference().root())?;
+        let inference_policy = GptModern::new(&config, parameters.for_inference().root())?;
         let mut rng = Rng::new(2);
-        let asked = (0..prompts).map(|_| (0..prompt).map(|_| rng.below(vocab) as u32).collect());
-        let asked: Vec<Vec<u32>> = asked.collect();
+        let prompt_ids =
+            (0..prompts).map(|_| (0..prompt).map(|_| rng.below(vocab) as u32).collect());
+        let prompt_ids: Vec<Vec<u32>> = prompt_ids.collect();
         let sampler = Sampler::new(SamplingStrategy::new(1., None, None, None));
-        let stop = vec![u32::MAX]; // which nobody writes, so that all are of one length
-        let drawing = RolloutConfig {
+        let rollout_config = RolloutConfig {
             group_size: samples,
             sampler,
             max_new_tokens: new,
-            stop_token_ids: stop,
+            // Outside the vocabulary, so that all completions have the same length.
+            stop_token_ids: vec![u32::MAX],
         };
-        let groups = rollout(&twin, &asked, &drawing, &mut rng)?;
+        let groups = rollout(&inference_policy, &prompt_ids, &rollout_config, &mut rng)?;
         let n = prompts * samples;
         let rewards: Vec<f32> = (0..n).map(|i| (i % 2) as f32).collect();
         let experience = GrpoExperience {
@@ -105,16 +108,22 @@ impl Updating {
             kl: Some((Kl::K3, 0.03)),
             importance_sampling_cap: None,
         };
-        let parts = micro_batches(&experience, &objective, &twin, Some(&twin), prompts)?;
+        let micro_batches = micro_batches(
+            &experience,
+            &objective,
+            &inference_policy,
+            Some(&inference_policy),
+            prompts,
+        )?;
         let optimizer = AdamW::new(&parameters, AdamWConfig::default())?;
-        Ok(Self { policy, parameters, optimizer, objective, parts })
+        Ok(Self { policy, parameters, optimizer, objective, micro_batches })
     }
 
-    /// One update; gives its time.
+    /// Runs one update and returns its duration.
     pub fn step(&mut self) -> Result<Duration> {
         let start = Instant::now();
         let (_, mut grads, _) =
-            gradients(&self.policy, &self.parameters, &self.parts, &self.objective)?;
+            gradients(&self.policy, &self.parameters, &self.micro_batches, &self.objective)?;
         clip_grad_norm(&mut grads, &self.parameters, 1.)?;
         self.optimizer.step(&grads, 1e-4)?;
         Ok(start.elapsed())

@@ -1,4 +1,4 @@
-//! One step of training, as every part's loop takes it, on random bytes.
+//! One training step, as in the training loop of every part, on random tokens.
 
 use std::time::{Duration, Instant};
 
@@ -10,28 +10,28 @@ use tensor_core::ops::cross_entropy;
 use tensor_core::{AdamW, AdamWConfig, Parameters, Rng, backward, clip_grad_norm};
 use tiny_gpt::{Gpt, GptConfig};
 
-/// A training step: a model's sizes and B, as they stand in a request.
+/// Sizes of the model and of the batch of a training step, as in a request.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Step {
-    /// Whose architecture.
+pub struct TrainStep {
+    /// Architecture of the model.
     pub model: Architecture,
-    /// V
+    /// Vocabulary size, V.
     pub vocab: usize,
-    /// T
+    /// Context length, T.
     pub block_size: usize,
-    /// Blocks.
+    /// Number of transformer blocks.
     pub n_layer: usize,
-    /// H
+    /// Number of heads, H.
     pub n_head: usize,
-    /// C
+    /// Width, C.
     pub n_embd: usize,
-    /// F
+    /// Width of the feed-forward layers, F.
     pub n_ff: usize,
-    /// B
+    /// Batch size, B.
     pub batch_size: usize,
 }
 
-/// The two architectures that are compared.
+/// Architecture of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Architecture {
@@ -41,8 +41,8 @@ pub enum Architecture {
     Gpt2,
 }
 
-impl Step {
-    /// The steps that the project measures itself by, each with a name.
+impl TrainStep {
+    /// Benchmarked training steps, each with a name.
     pub fn all() -> [(&'static str, Self); 4] {
         let step = |model, n_layer, n_embd, n_head, n_ff, block_size, batch_size| Self {
             model,
@@ -67,26 +67,27 @@ impl Step {
         ]
     }
 
-    /// Part 3's model of these sizes.
+    /// Config of part 3's model with these sizes.
     pub fn modern(&self) -> ModelConfig {
         let Self { vocab: vocab_size, block_size, n_layer, n_head, n_embd, n_ff, .. } = *self;
         let mlp = Mlp::SwiGlu { width: n_ff };
-        let bytes = ModelConfig::byte_level(block_size, n_layer, n_head, n_embd);
-        ModelConfig { vocab_size, mlp, ..bytes }
+        let byte_level = ModelConfig::byte_level(block_size, n_layer, n_head, n_embd);
+        ModelConfig { vocab_size, mlp, ..byte_level }
     }
 
-    /// Part 2's; its feed-forward layers are 4 C wide.
-    fn gpt(&self) -> GptConfig {
+    /// Config of part 2's model with these sizes; its feed-forward layers are always 4 C wide.
+    fn gpt2(&self) -> GptConfig {
         let Self { vocab: vocab_size, block_size, n_layer, n_head, n_embd, .. } = *self;
         GptConfig { vocab_size, ..GptConfig::byte_level(block_size, n_layer, n_head, n_embd) }
     }
 
-    /// Floating-point operations of its matrix products, attention's over the causal half alone.
+    /// FLOPs of the matrix products of a step; those of attention count the causal half only.
     pub fn flops(&self) -> usize {
         let Self { vocab, block_size: t, n_layer, n_embd: c, n_ff, batch_size: b, .. } = *self;
         let matrices = if self.model == Architecture::Llama { 3 } else { 2 };
         let rows = n_layer * (4 * c + matrices * n_ff) + vocab;
-        // A product forward is two backward; attention's two forward are five backward, as one is done again.
+        // Each product of the forward pass costs two in the backward pass. Attention has two in the
+        // forward pass and five in the backward pass, which recomputes one.
         6 * b * t * c * rows + 7 * n_layer * b * t * t * c
     }
 }
@@ -96,46 +97,41 @@ enum Model {
     Gpt2(Gpt),
 }
 
-/// A model in training.
+/// A model with its optimizer, and the generator of its batches.
 pub struct Training {
-    what: Step,
+    sizes: TrainStep,
     model: Model,
     parameters: Parameters,
     optimizer: AdamW,
     rng: Rng,
 }
 
-/// How long the parts of a step took.
+/// Durations of the phases of a step.
 #[derive(Debug, Clone, Copy)]
 pub struct Times {
     /// Forward pass and loss.
     pub forward: Duration,
     /// Backward pass.
     pub backward: Duration,
-    /// Everything, clipping and update included.
+    /// Whole step, with gradient clipping and the optimizer step.
     pub step: Duration,
 }
 
 impl Training {
-    /// Fresh weights from a fixed seed.
-    pub fn new(what: Step) -> Result<Self> {
+    /// Initializes the model from a fixed seed.
+    pub fn new(sizes: TrainStep) -> Result<Self> {
         let mut parameters = Parameters::seeded(1, DType::F32, &Device::Cpu);
-        let model = match what.model {
+        let model = match sizes.model {
             Architecture::Llama => {
-                Model::Llama(Box::new(GptModern::new(&what.modern(), parameters.root())?))
+                Model::Llama(Box::new(GptModern::new(&sizes.modern(), parameters.root())?))
             }
-            Architecture::Gpt2 => Model::Gpt2(Gpt::new(&what.gpt(), parameters.root())?),
+            Architecture::Gpt2 => Model::Gpt2(Gpt::new(&sizes.gpt2(), parameters.root())?),
         };
         let optimizer = AdamW::new(&parameters, AdamWConfig::default())?;
-        Ok(Self { what, model, parameters, optimizer, rng: Rng::new(2) })
+        Ok(Self { sizes, model, parameters, optimizer, rng: Rng::new(2) })
     }
 
-    /// What it does.
-    pub fn what(&self) -> &Step {
-        &self.what
-    }
-
-    /// One step on fresh random bytes; gives the loss and the times.
+    /// Runs one step on a new random batch and returns the loss and the durations.
     pub fn step(&mut self) -> Result<(f32, Times)> {
         let (inputs, targets) = (self.random_ids()?, self.random_ids()?.to_dtype(DType::I64)?);
         let start = Instant::now();
@@ -155,7 +151,7 @@ impl Training {
     }
 
     fn random_ids(&mut self) -> Result<Tensor> {
-        let Step { batch_size: b, block_size: t, vocab, .. } = self.what;
+        let TrainStep { batch_size: b, block_size: t, vocab, .. } = self.sizes;
         let ids = (0..b * t).map(|_| self.rng.below(vocab) as u32);
         Tensor::from_iter(ids, &Device::Cpu)?.reshape((b, t))
     }

@@ -1,4 +1,4 @@
-//! The list of work that `cargo x compare` has both sides do.
+//! The list of benchmarks of `cargo x compare`.
 
 use std::path::Path;
 
@@ -7,43 +7,43 @@ use modern::gguf::Gguf;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::generation::{Weights, bytes};
+use crate::generation::{Weights, weight_bytes};
 use crate::operation::Operation;
 use crate::policy_update::PolicyUpdate;
-use crate::train_step::Step;
+use crate::train_step::TrainStep;
 
 /// A row of the comparison.
 #[derive(Debug, Serialize)]
 pub struct Work {
-    /// What it is called.
+    /// Name of the row.
     pub name: String,
-    /// What both sides are asked to do, without the number of seconds.
+    /// Request to both sides, without its `seconds`.
     pub request: Value,
-    /// What one call gets done, in `unit`s.
+    /// Amount of work per call, in `unit`s.
     pub amount: f64,
-    /// In what speed is told: tokens, GFLOP, calls.
+    /// Unit of the amount: tokens, GFLOP, GB or calls.
     pub unit: &'static str,
-    /// What a call needs most of, if that is known.
+    /// Resource that bounds a call, if known, for the column "of peak".
     pub needs: Option<Needs>,
 }
 
-/// What bounds a piece of work.
+/// Amount of the resource that bounds a call.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Needs {
-    /// Floating-point operations, of matrix products alone.
+    /// FLOPs of the matrix products.
     Flops(f64),
-    /// Bytes that must come from memory.
+    /// Bytes read from memory.
     Bytes(f64),
 }
 
-/// Everything that is compared; generation with the model in a `.gguf` file, if there is one.
+/// All rows of the comparison. Generation is included if `model` names a `.gguf` file.
 ///
 /// # Errors
 /// When the file cannot be read.
 pub fn all(model: Option<&Path>) -> Result<Vec<Work>> {
     let mut all = vec![matmul(1024, 1024, 1024), matmul(2048, 1024, 384), read(512 << 20)];
-    all.extend(Step::all().iter().map(|(name, step)| train_step(name, step)));
+    all.extend(TrainStep::all().iter().map(|(name, step)| train_step(name, step)));
     all.push(policy_update(PolicyUpdate::ARITHMETIC));
     for shape in [[8, 6, 256, 64], [1, 12, 1024, 64]] {
         all.extend([attention(shape, false), attention(shape, true)]);
@@ -76,7 +76,7 @@ fn matmul(m: usize, n: usize, k: usize) -> Work {
     }
 }
 
-fn train_step(name: &str, step: &Step) -> Work {
+fn train_step(name: &str, step: &TrainStep) -> Work {
     let mut request = json!(step);
     request["work"] = json!("train_step");
     Work {
@@ -97,14 +97,15 @@ fn policy_update(update: PolicyUpdate) -> Work {
         request,
         amount: update.tokens() as f64,
         unit: "tokens",
-        needs: None, // both sides differ in what they compute
+        needs: None, // the two sides do not compute the same products
     }
 }
 
 fn attention(shape: [usize; 4], backward: bool) -> Work {
     let [b, h, t, d] = shape;
     let products = if backward { 7 } else { 2 };
-    let flops = (products * b * h * t * t * d) as f64; // 2 per multiplication, over the causal half
+    // 2 FLOPs per multiplication and addition, over the causal half.
+    let flops = (products * b * h * t * t * d) as f64;
     let pass = if backward { "forward and backward" } else { "forward" };
     Work {
         name: format!("causal attention {shape:?}, {pass}"),
@@ -125,21 +126,23 @@ fn operation(name: &str, shape: &[usize]) -> Work {
     }
 }
 
-/// Reading 512 tokens, and writing 128 after 64: with f32 weights against transformers, quantized against llama.cpp.
+/// Prefill of 512 tokens, and decoding of 127 tokens after 64: f32 weights against transformers,
+/// quantized weights against llama.cpp.
 fn generation(model: &Path) -> Result<Vec<Work>> {
     let file = Gguf::open(model)?;
     let name = model.file_stem().unwrap_or_default().to_string_lossy();
     let mut all = Vec::new();
-    for (weights, how) in
+    for (weights, format) in
         [(Weights::F32, "as f32 (transformers)"), (Weights::Quantized, "as it is (llama.cpp)")]
     {
-        let bytes = bytes(&file, weights);
-        for (what, prompt, new, tokens) in [("decode", 64, 128, 127), ("prefill", 512, 1, 512)] {
+        let bytes = weight_bytes(&file, weights);
+        for (phase, prompt, new, tokens) in [("decode", 64, 128, 127), ("prefill", 512, 1, 512)] {
             let request = json!({
-                "work": "generate", "model": model, "weights": weights, "prompt": prompt, "new": new, "time": what,
+                "work": "generate", "model": model, "weights": weights, "prompt": prompt,
+                "new": new, "time": phase,
             });
-            let needs = (what == "decode").then_some(Needs::Bytes((tokens * bytes) as f64));
-            let name = format!("{what} {tokens} tokens, {name} {how}");
+            let needs = (phase == "decode").then_some(Needs::Bytes((tokens * bytes) as f64));
+            let name = format!("{phase} {tokens} tokens, {name} {format}");
             all.push(Work { name, request, amount: tokens as f64, unit: "tokens", needs });
         }
     }

@@ -1,18 +1,18 @@
-//! The model that is timed computes what PyTorch's does: the same weights and batch give the same loss, gradients and
-//! updated weights. The numbers were written by `scripts/golden_train_step.py`.
+//! The benchmarked training step matches PyTorch: the same weights and batch give the same loss,
+//! gradients and updated weights. The golden values come from `scripts/golden_train_step.py`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use benches::train_step::{Architecture, Step};
+use benches::train_step::{Architecture, TrainStep};
 use candle_core::{DType, Device, Result, Tensor};
 use modern::GptModern;
 use tensor_core::ops::cross_entropy;
 use tensor_core::testing::assert_close;
 use tensor_core::{AdamW, AdamWConfig, Parameters, backward};
 
-/// The sizes that the script chose.
-const STEP: Step = Step {
+/// Sizes of the script's model.
+const STEP: TrainStep = TrainStep {
     model: Architecture::Llama,
     vocab: 17,
     block_size: 7,
@@ -24,7 +24,7 @@ const STEP: Step = Step {
 };
 
 #[test]
-fn a_training_step_is_pytorchs() -> Result<()> {
+fn a_training_step_matches_pytorch() -> Result<()> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/train_step.safetensors");
     let golden = candle_core::safetensors::load(path, &Device::Cpu)?;
     let weights: BTreeMap<String, Tensor> = golden
@@ -41,7 +41,7 @@ fn a_training_step_is_pytorchs() -> Result<()> {
     assert_close(&loss, &golden["loss"].reshape(())?, 1e-6)?;
     let grads = backward(&loss)?;
     for parameter in parameters.iter() {
-        let grad = grads.get(parameter.var.as_tensor()).expect("a gradient for every parameter");
+        let grad = grads.get(parameter.var.as_tensor()).expect("every parameter has a gradient");
         assert_close(grad, &golden[&format!("grad.{}", parameter.name)], 1e-5)?;
     }
     AdamW::new(&parameters, AdamWConfig::default())?.step(&grads, 1e-2)?;

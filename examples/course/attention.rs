@@ -1,4 +1,5 @@
-//! Attention, every number of it: three tokens look at each other, and four heads at a sentence.
+//! The attention stage: part 1's three-token example in numbers, and the attention maps of four
+//! hand-written heads.
 
 use std::path::Path;
 
@@ -15,18 +16,18 @@ use crate::stage::StageRecord;
 
 const FILE: &str = "maps.json";
 
-/// What a head attends to.
+/// Attention weights of one head.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct AttentionMap {
     pub(crate) title: String,
     pub(crate) tokens: Vec<String>,
-    /// Row t: how much token t takes from each token.
+    /// Weights (T, T): row t holds the weight of each key for query t.
     pub(crate) weights: Vec<Vec<f32>>,
 }
 
 pub(crate) fn run(_: &CourseRun, folder: &Path) -> Result<StageRecord> {
     let trace = SelfAttention::example().forward(&example_tokens());
-    println!("Three tokens, one head. Row t: how much token t takes from each token before it.\n");
+    println!("Three tokens, one head. Row t: attention weights of token t over tokens 1 to t.\n");
     for (token, row) in trace.weights.rows().into_iter().enumerate() {
         let cells: Vec<String> = row.iter().map(|weight| format!("{weight:.3}")).collect();
         println!("  token {}: {}", token + 1, cells.join(" "));
@@ -38,12 +39,12 @@ pub(crate) fn run(_: &CourseRun, folder: &Path) -> Result<StageRecord> {
     save(folder, &maps)?;
     Ok(StageRecord {
         command: Some("cargo run -p part_1 -- --visualize".into()),
-        results: vec!["four heads looked at a sentence".into()],
+        results: vec!["attention maps of four heads".into()],
         ..StageRecord::default()
     })
 }
 
-/// The maps of the heads of the last layer of `model`, which reads `tokens`, whose ids are `ids`.
+/// Attention maps of the last layer of `model` for the text with these `ids` and `tokens`.
 pub(crate) fn last_layer_maps(
     model: &GptModern,
     ids: &[u32],
@@ -52,7 +53,8 @@ pub(crate) fn last_layer_maps(
     let ids = Tensor::new(ids, model.device())?.unsqueeze(0)?; // (1, T)
     let layers = model.queries_keys_values(&ids)?;
     let Some([q, k, _]) = layers.last() else { return Ok(Vec::new()) };
-    let heads = |x: &Tensor| x.squeeze(0)?.transpose(0, 1)?.contiguous(); // (1, T, H, D) -> (H, T, D)
+    // (1, T, H, D) -> (H, T, D)
+    let heads = |x: &Tensor| x.squeeze(0)?.transpose(0, 1)?.contiguous();
     let weights = attention::attention_weights(&heads(q)?, &heads(k)?)?; // (H, T, T)
     let titles: Vec<String> =
         (1..=weights.dim(0)?).map(|head| format!("layer {}, head {head}", layers.len())).collect();
@@ -60,7 +62,7 @@ pub(crate) fn last_layer_maps(
     maps_from_weights(&weights, &titles, &words)
 }
 
-/// Of `weights: (H, T, T)`.
+/// One map per head of `weights: (H, T, T)`.
 fn maps_from_weights(
     weights: &Tensor,
     titles: &[String],
@@ -75,12 +77,12 @@ fn maps_from_weights(
     Ok(titles.iter().zip(weights.to_vec3()?).map(map).collect())
 }
 
-/// Keeps maps in the folder of a stage.
+/// Writes the maps of a stage to its folder.
 pub(crate) fn save(folder: &Path, maps: &[AttentionMap]) -> Result<()> {
     json_file::write(&folder.join(FILE), &maps)
 }
 
-/// Those that it keeps; none where it keeps none.
+/// Maps of the stage in `folder`; empty if it has none.
 pub(crate) fn open(folder: &Path) -> Result<Vec<AttentionMap>> {
     let maps = json_file::read_or_null(&folder.join(FILE))?;
     Ok(if maps.is_null() { Vec::new() } else { serde_json::from_value(maps)? })

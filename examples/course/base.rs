@@ -1,4 +1,5 @@
-//! The base model: little stories, and numbers that count up and down, as tokens; then part 4's run on them.
+//! The tokenizer and the base model: part 4's tokenizer and pretraining run, on little stories and
+//! on lines that count up and down.
 
 use std::path::Path;
 
@@ -14,24 +15,25 @@ use crate::course::CourseRun;
 use crate::sample::{self, TextSample};
 use crate::stage::{MetricsLog, StageRecord};
 
-/// The longest text that the models of the course see, in tokens.
+/// Context length of all models of the course, in tokens.
 const CONTEXT_LEN: usize = 128;
-/// What the heads of the base model are shown.
+/// Input of the attention maps.
 const SENTENCE: &str = "Mei looked at the moon and the moon looked at Mei.";
-/// What it goes on with.
+/// Prompt of the generated story.
 const PROMPT: &str = "A child named";
 
-/// Text becomes tokens.
+/// Trains the tokenizer and writes the pretraining text.
 pub(crate) fn train_tokenizer(course: &CourseRun, folder: &Path) -> Result<StageRecord> {
-    let pieces =
+    let documents =
         base_model::pretraining_documents(base_model::N_COUNTING_LINES, course.settings.seed);
-    let tokenizer = base_model::train_tokenizer(&pieces)?;
+    let tokenizer = base_model::train_tokenizer(&documents)?;
     tokenizer.save(folder, CONTEXT_LEN, None)?;
-    let text = pieces.join(SEPARATOR);
+    let text = documents.join(SEPARATOR);
     atomic_file::write(&folder.join("text.txt"), text.as_bytes())?;
-    let (_, cut) = TextSample::tokenize("What is 12 - 7? Answer with an integer.", &tokenizer)?;
-    println!("{}", cut.token_texts().join("|"));
-    sample::save(folder, &[cut])?;
+    let (_, question) =
+        TextSample::tokenize("What is 12 - 7? Answer with an integer.", &tokenizer)?;
+    println!("{}", question.token_texts().join("|"));
+    sample::save(folder, &[question])?;
     Ok(StageRecord {
         results: vec![
             format!("{} characters of text", text.chars().count()),
@@ -41,51 +43,45 @@ pub(crate) fn train_tokenizer(course: &CourseRun, folder: &Path) -> Result<Stage
     })
 }
 
-/// A model learns to go on with text.
+/// Pretrains the base model with part 4, then saves its attention maps and a generated story.
 pub(crate) fn pretrain(course: &CourseRun, folder: &Path) -> Result<StageRecord> {
     let tokens = course.stage_folder("tokens");
     let text = tokens.join("text.txt");
     let (data, tokenizer) = (text.display().to_string(), tokens.display().to_string());
-    let context = CONTEXT_LEN.to_string();
+    let context_len = CONTEXT_LEN.to_string();
+    let steps = course.full_or_quick("200", "60");
     let mut line = vec!["part_4", "train", "--data", &data, "--tokenizer", &tokenizer];
-    line.extend(["--n-layer", "2", "--n-embd", "128", "--context-len", &context]);
-    line.extend([
-        "--steps",
-        course.full_or_quick("200", "60"),
-        "--lr",
-        "1e-3",
-        "--eval-interval",
-        "50",
-    ]);
-    line.extend(["--sample-interval", "0", "--sample-len", "1"]); // one that is sharper follows here
+    line.extend(["--n-layer", "2", "--n-embd", "128", "--context-len", &context_len]);
+    line.extend(["--steps", steps, "--lr", "1e-3", "--eval-interval", "50"]);
+    // The sample below replaces those of the command: it uses a lower temperature.
+    line.extend(["--sample-interval", "0", "--sample-len", "1"]);
     let command = course.run_command(scaling::command::parse_and_run, &line, folder)?;
 
     let model = folder.join("model").display().to_string();
     let model = Checkpoint::open(&model, LoadMode::Inference, &course.device)?;
     let (ids, sentence) = TextSample::tokenize(SENTENCE, &model.tokenizer)?;
-    attention::save(
-        folder,
-        &attention::last_layer_maps(&model.model, &ids, &sentence.token_texts())?,
-    )?;
-    let text = generate_story(&model, course.settings.seed)?;
-    println!("\nIt writes: {text}");
-    sample::save(folder, &[TextSample::from_text(text)])?;
-    let figures = MetricsLog::read(folder)?;
-    let found = format!("loss {:.2} nats per token of text held out", figures.last("val_loss")?);
+    let maps = attention::last_layer_maps(&model.model, &ids, &sentence.token_texts())?;
+    attention::save(folder, &maps)?;
+    let story = generate_story(&model, course.settings.seed)?;
+    println!("\nSample: {story}");
+    sample::save(folder, &[TextSample::from_text(story)])?;
+    let metrics = MetricsLog::read(folder)?;
+    let val_loss = metrics.last("val_loss")?;
     Ok(StageRecord {
         command: Some(command),
-        tokens: figures.last("tokens")? as u64,
-        results: vec![found],
+        tokens: metrics.last("tokens")? as u64,
+        results: vec![format!("validation loss {val_loss:.2} nats per token")],
         ..StageRecord::default()
     })
 }
 
-/// What `model` makes of a beginning.
+/// A completion of [`PROMPT`], with the prompt.
 fn generate_story(model: &Checkpoint, seed: u64) -> Result<String> {
     let (ids, _) = TextSample::tokenize(PROMPT, &model.tokenizer)?;
-    let likely = Sampler::new(SamplingStrategy::new(0.8, None, Some(0.95), None));
-    let how = GenerateConfig::new(&model.model, likely, 80, model.special_ids.eos.clone());
-    let mut written = generate(&model.model, &[ids], &how, &mut Rng::new(seed), |_, _| Ok(()))?;
-    let written = written.pop().context("nothing was written")?;
-    Ok(PROMPT.to_string() + &model.tokenizer.decode(&written.tokens, SkipSpecialTokens::Yes)?)
+    let sampler = Sampler::new(SamplingStrategy::new(0.8, None, Some(0.95), None));
+    let config = GenerateConfig::new(&model.model, sampler, 80, model.special_ids.eos.clone());
+    let mut rng = Rng::new(seed);
+    let mut completions = generate(&model.model, &[ids], &config, &mut rng, |_, _| Ok(()))?;
+    let completion = completions.pop().context("there is no completion")?;
+    Ok(PROMPT.to_string() + &model.tokenizer.decode(&completion.tokens, SkipSpecialTokens::Yes)?)
 }

@@ -18,68 +18,72 @@ const SETTINGS: &str = "course.json";
 
 /// A run of the course.
 pub(crate) struct CourseRun {
-    /// Where everything goes.
+    /// Run folder.
     pub(crate) out: PathBuf,
     pub(crate) settings: CourseSettings,
-    /// Where models are asked.
+    /// Device of the evaluations; the training commands open their own.
     pub(crate) device: Device,
-    /// Whether the run was asked to end.
+    /// Shutdown flag, set by Ctrl-C.
     interrupt: Interrupt,
-    /// No other process writes the run, as long as this is open.
+    /// File lock that keeps other processes from writing to the run while this is open.
     _lock: File,
 }
 
 impl CourseRun {
-    /// Whether there is a run in `out`.
+    /// True if `out` holds a run of the course.
     pub(crate) fn exists_in(out: &Path) -> bool {
         out.join(SETTINGS).exists()
     }
 
-    /// A new run in `out`.
+    /// Creates a new run in `out`.
     ///
     /// # Errors
-    /// When there is something already.
+    /// When `out` is not empty.
     pub(crate) fn create(out: PathBuf, settings: CourseSettings, device: Device) -> Result<Self> {
-        let place = out.display();
+        let folder = out.display();
         ensure!(
             !Self::exists_in(&out),
-            "{place} holds a run of the course: go on with it by --resume, or name another place by --out"
+            "{folder} holds a run of the course: \
+             continue it with --resume, or use another folder with --out"
         );
         let empty = out.read_dir().is_ok_and(|mut files| files.next().is_none());
-        ensure!(empty || !out.exists(), "{place} holds other things: name another place by --out");
-        std::fs::create_dir_all(&out).with_context(|| format!("creating {place}"))?;
+        ensure!(
+            empty || !out.exists(),
+            "{folder} is not an empty folder: use another one with --out"
+        );
+        std::fs::create_dir_all(&out).with_context(|| format!("creating {folder}"))?;
         let (interrupt, _lock) = (Interrupt::listen()?, run_folder::lock_run(&out)?);
         json_file::write(&out.join(SETTINGS), &settings)?;
         Ok(Self { out, settings, device, interrupt, _lock })
     }
 
-    /// The settings that the run in `out` was begun with, where a user asks for `asked`.
+    /// Settings of the run in `out`, checked against those `requested` on the command line.
     ///
     /// # Errors
-    /// When there is no run, or `asked` says something else.
-    pub(crate) fn load_settings(out: &Path, asked: &CourseSettings) -> Result<CourseSettings> {
-        let place = out.display().to_string();
-        let begun = json_file::read_or_null(&out.join(SETTINGS))?;
-        ensure!(!begun.is_null(), "there is no run of the course in {place} to go on with");
-        let begun: CourseSettings = serde_json::from_value(begun)
-            .with_context(|| format!("{place}/{SETTINGS} holds no settings of the course"))?;
-        begun.check_resumable(asked, &place)
+    /// When there is no run in `out`, or a requested setting differs.
+    pub(crate) fn load_settings(out: &Path, requested: &CourseSettings) -> Result<CourseSettings> {
+        let folder = out.display().to_string();
+        let saved = json_file::read_or_null(&out.join(SETTINGS))?;
+        ensure!(!saved.is_null(), "there is no run of the course in {folder} to resume");
+        let saved: CourseSettings = serde_json::from_value(saved)
+            .with_context(|| format!("{folder}/{SETTINGS} does not hold settings of the course"))?;
+        saved.check_resumable(requested, &folder)
     }
 
-    /// The run in `out`, which was begun with these settings.
+    /// Opens the existing run in `out`, whose settings have been loaded.
     ///
     /// # Errors
-    /// When another process is at it.
+    /// When another process holds the lock of the run.
     pub(crate) fn resume(out: PathBuf, settings: CourseSettings, device: Device) -> Result<Self> {
         let (interrupt, _lock) = (Interrupt::listen()?, run_folder::lock_run(&out)?);
         Ok(Self { out, settings, device, interrupt, _lock })
     }
 
-    /// Does what is not done; whether it came to the end.
+    /// Runs all unfinished stages; false if it was interrupted.
     pub(crate) fn run(&self) -> Result<bool> {
         for stage in &STAGES {
             match StageRecord::read(&self.stage_folder(stage.name))? {
-                Some(_) => println!("{}: done before", stage.heading()),
+                Some(_) => println!("{}: already done", stage.heading()),
                 None if !self.run_stage(stage)? => return Ok(false),
                 None => {}
             }
@@ -87,8 +91,8 @@ impl CourseRun {
         Ok(true)
     }
 
-    /// Does the stage `name` anew; whether it came to the end. It and what follows from it, which is then to be done again, are moved
-    /// aside first.
+    /// Runs the stage `name` again; false if it was interrupted. The old outputs of the stage and
+    /// of all stages that depend on it are moved aside first, so `--resume` runs those again too.
     pub(crate) fn redo_stage(&self, name: &str) -> Result<bool> {
         let stage = STAGES.iter().find(|stage| stage.name == name);
         let stage = stage.context("there is no such stage")?;
@@ -108,67 +112,68 @@ impl CourseRun {
         self.run_stage(stage)
     }
 
-    /// Renames the folder of the stage `name`, if it is done, to `NAME.previous`, or, where checkpoints are in the way, to
-    /// `NAME.previous-2` and so on; what it is called then.
+    /// Renames the folder of the stage `name`, if it is done, to `NAME.previous`, or to
+    /// `NAME.previous-2` and so on where that holds checkpoints. Returns the new name.
     fn move_aside(&self, name: &str) -> Result<Option<String>> {
         let folder = self.stage_folder(name);
         if StageRecord::read(&folder)?.is_none() {
             return Ok(None);
         }
-        let aside = run_folder::backup_path(&folder)?;
-        if aside.exists() {
-            std::fs::remove_dir_all(&aside)
-                .with_context(|| format!("removing {}", aside.display()))?;
+        let backup = run_folder::backup_path(&folder)?;
+        if backup.exists() {
+            std::fs::remove_dir_all(&backup)
+                .with_context(|| format!("removing {}", backup.display()))?;
         }
-        std::fs::rename(&folder, &aside)
-            .with_context(|| format!("moving {} to {}", folder.display(), aside.display()))?;
-        Ok(aside.file_name().map(|name| name.to_string_lossy().into_owned()))
+        std::fs::rename(&folder, &backup)
+            .with_context(|| format!("moving {} to {}", folder.display(), backup.display()))?;
+        Ok(backup.file_name().map(|name| name.to_string_lossy().into_owned()))
     }
 
-    /// The stages that are still to be done.
+    /// Names of the stages that are not done.
     pub(crate) fn unfinished_stages(&self) -> Result<Vec<&'static str>> {
-        let mut missing = Vec::new();
+        let mut unfinished = Vec::new();
         for stage in &STAGES {
             if StageRecord::read(&self.stage_folder(stage.name))?.is_none() {
-                missing.push(stage.name);
+                unfinished.push(stage.name);
             }
         }
-        Ok(missing)
+        Ok(unfinished)
     }
 
     fn ensure_prerequisites(&self, stage: &CourseStage) -> Result<()> {
         for needed in stage.prerequisites {
             ensure!(
                 StageRecord::read(&self.stage_folder(needed))?.is_some(),
-                "the stage {} begins with what the stage {needed} leaves: do that first, by --only {needed}",
+                "the stage {} needs the output of the stage {needed}: \
+                 run that first with --only {needed}",
                 stage.name
             );
         }
         Ok(())
     }
 
-    /// Does a stage; false where it was asked to end before.
+    /// Runs one stage; false if it was interrupted.
     fn run_stage(&self, stage: &CourseStage) -> Result<bool> {
         self.ensure_prerequisites(stage)?;
         let (folder, start) = (self.stage_folder(stage.name), Instant::now());
         if folder.exists() {
             std::fs::remove_dir_all(&folder)
-                .with_context(|| format!("removing what was begun in {}", folder.display()))?;
+                .with_context(|| format!("removing the unfinished {}", folder.display()))?;
         }
         std::fs::create_dir(&folder).with_context(|| format!("creating {}", folder.display()))?;
         println!("\n{}\n", stage.heading());
-        let done = (stage.run)(self, &folder);
+        let record = (stage.run)(self, &folder);
         if self.interrupt.is_requested() {
-            return Ok(false); // what a command that was interrupted left may be anything
+            return Ok(false); // an interrupted command may fail or leave any state behind
         }
-        let note = done.with_context(|| format!("in the stage {}", stage.name))?;
+        let record = record.with_context(|| format!("in the stage {}", stage.name))?;
         let seconds = start.elapsed().as_secs_f64();
-        println!("\n{} in {seconds:.0} s", note.results.join("; "));
-        StageRecord { seconds, ..note }.write(&folder)?;
+        println!("\n{} in {seconds:.0} s", record.results.join("; "));
+        StageRecord { seconds, ..record }.write(&folder)?;
         Ok(true)
     }
 
-    /// The last stage that made a model which answers, if one is done.
+    /// The last finished stage whose model can answer questions.
     pub(crate) fn last_chat_stage(&self) -> Result<Option<&'static str>> {
         for (stage, _) in MODELS.into_iter().rev() {
             if StageRecord::read(&self.stage_folder(stage))?.is_some() {
@@ -178,12 +183,13 @@ impl CourseRun {
         Ok(None)
     }
 
-    /// Where the stage `name` keeps what it leaves.
+    /// Output folder of the stage `name`.
     pub(crate) fn stage_folder(&self, name: &str) -> PathBuf {
         self.out.join(name)
     }
 
-    /// Runs a command line of a part, `out` its run folder; as one would type it.
+    /// Runs the command line `line` of a part with the run folder `out`. Returns the command as a
+    /// user would type it.
     pub(crate) fn run_command(
         &self,
         run: fn(Vec<String>) -> Result<()>,
@@ -194,16 +200,16 @@ impl CourseRun {
         line.push(format!("--out={}", out.display()));
         line.extend(self.settings.to_flags());
         run(line.clone())?;
-        let shown: Vec<String> = line[1..].iter().map(shell_quote).collect();
-        Ok(format!("cargo run --release -p {} -- {}", line[0], shown.join(" ")))
+        let arguments: Vec<String> = line[1..].iter().map(shell_quote).collect();
+        Ok(format!("cargo run --release -p {} -- {}", line[0], arguments.join(" ")))
     }
 
-    /// What a whole run gets, or a quick one.
-    pub(crate) fn full_or_quick<'a>(&self, whole: &'a str, quick: &'a str) -> &'a str {
-        if self.settings.quick { quick } else { whole }
+    /// The value of a setting for a full run or for `--quick`.
+    pub(crate) fn full_or_quick<'a>(&self, full: &'a str, quick: &'a str) -> &'a str {
+        if self.settings.quick { quick } else { full }
     }
 
-    /// Whether the run was asked to end.
+    /// True after Ctrl-C.
     pub(crate) fn is_interrupted(&self) -> bool {
         self.interrupt.is_requested()
     }

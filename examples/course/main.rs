@@ -1,13 +1,14 @@
-//! The whole course in one command, on built-in data: each stage is a command of a part, and a page shows what came of it.
+//! The whole course in one command, on built-in data. Each stage runs a command of a part, and a
+//! page shows the results.
 //!
 //!     cargo run --release --example course
 //!
-//! Everything it makes is kept in `runs/course/`; `report.html` there is the page.
+//! All output is in `runs/course/`; `report.html` there is the page.
 
 mod attention;
 mod base;
 mod course;
-mod exam;
+mod evaluation;
 mod report;
 mod sample;
 mod scoreboard;
@@ -32,29 +33,29 @@ use stages::STAGES;
 #[global_allocator]
 static ALLOCATOR: tensor_core::allocator::MiMalloc = tensor_core::allocator::MiMalloc;
 
-/// The whole course in one command: a language model is born, learns to answer, is judged, and gets better by trying.
+/// Run the whole course: tokenizer, pretraining, fine-tuning, reward model, PPO, GRPO, evaluation
 #[derive(Parser)]
 #[command(name = "course", version)]
 struct Args {
-    /// Where everything goes
+    /// Run folder
     #[arg(long, value_name = "DIR", default_value = "runs/course")]
     out: PathBuf,
     #[command(flatten)]
     stages: StageSelection,
-    /// A look in a minute: few steps at every stage, too few to learn much
+    /// Finish in about a minute: few steps per stage, too few to learn much
     #[arg(long)]
     quick: bool,
     #[command(flatten)]
     compute: ComputeFlags,
 }
 
-/// Which stages; all, in a new run, without a word.
+/// Stages to run. Without these flags, all stages of a new run.
 #[derive(clap::Args)]
 struct StageSelection {
-    /// Go on with the run in --out, at the first stage that is not done
+    /// Continue the run in --out at its first unfinished stage
     #[arg(long)]
     resume: bool,
-    /// Do one stage, anew; what follows from it is then done again by --resume. What they were before is kept as NAME.previous
+    /// Run one stage again; it and the stages that depend on it are first kept as NAME.previous
     #[arg(long, value_name = "STAGE", value_parser = STAGES.map(|stage| stage.name))]
     only: Option<String>,
 }
@@ -65,63 +66,61 @@ fn main() -> ExitCode {
 
 fn run(args: Args) -> Result<()> {
     let course = create_or_resume(&args)?;
-    let ended = match &args.stages.only {
+    let completed = match &args.stages.only {
         Some(name) => course.redo_stage(name)?,
         None => course.run()?,
     };
-    let go_on = shell_quote(&course.out);
-    let go_on = format!("cargo run --release --example course -- --resume --out {go_on}");
-    if !ended {
-        println!("\nStopped; this begins the stage again, and goes on: {go_on}");
+    let out = shell_quote(&course.out);
+    let resume_command = format!("cargo run --release --example course -- --resume --out {out}");
+    if !completed {
+        println!("\nInterrupted; to run the stage again and continue: {resume_command}");
         return Ok(());
     }
     report::write(&course)?;
-    let (missing, story) = (course.unfinished_stages()?, course.out.join("report.html"));
-    let story = story.display();
-    match missing.is_empty() {
-        true => println!("\nThe whole story, with curves: {story}"),
-        false => {
-            println!("\nThe story so far, with curves: {story}");
-            println!("Still to be done: {}, with {go_on}", missing.join(", "));
-        }
+    let (unfinished, page) = (course.unfinished_stages()?, course.out.join("report.html"));
+    println!("\nReport with learning curves: {}", page.display());
+    if !unfinished.is_empty() {
+        println!("Stages left: {}; run them with {resume_command}", unfinished.join(", "));
     }
     if let Some(name) = course.last_chat_stage()? {
         println!(
-            "Talk to one of the models:    cargo run --release --example chat -- --model {}",
+            "Chat with the model of the stage {name}: \
+             cargo run --release --example chat -- --model {}",
             shell_quote(course.stage_folder(name))
         );
     }
     Ok(())
 }
 
-/// The run in `--out`, a new one or the one that is there. Before anything is written, all that can be wrong is known to be right.
+/// Creates the run in `--out` or opens the existing one. Settings, device and prerequisites are
+/// checked before anything is written.
 fn create_or_resume(args: &Args) -> Result<CourseRun> {
-    let (asked, out) = (CourseSettings::from_args(args), args.out.clone());
+    let (requested, out) = (CourseSettings::from_args(args), args.out.clone());
     let resumes = match &args.stages.only {
         Some(_) => CourseRun::exists_in(&out),
         None => args.stages.resume,
     };
     if resumes {
-        let settings = CourseRun::load_settings(&out, &asked)?;
+        let settings = CourseRun::load_settings(&out, &requested)?;
         let device = settings.open_device()?;
         return CourseRun::resume(out, settings, device);
     }
     if let Some(name) = &args.stages.only {
         ensure_no_prerequisites(&out, name)?;
     }
-    let device = asked.open_device()?;
-    CourseRun::create(out, asked, device)
+    let device = requested.open_device()?;
+    CourseRun::create(out, requested, device)
 }
 
 /// # Errors
-/// When a new run would begin with a stage that begins with what another leaves.
+/// When a new run would start with a stage that needs the output of another.
 fn ensure_no_prerequisites(out: &Path, name: &str) -> Result<()> {
-    let needs =
-        STAGES.iter().find(|stage| stage.name == name).map_or(&[][..], |one| one.prerequisites);
+    let stage = STAGES.iter().find(|stage| stage.name == name);
+    let prerequisites = stage.map_or(&[][..], |stage| stage.prerequisites);
     ensure!(
-        needs.is_empty(),
-        "the stage {name} begins with what others leave ({}), and there is no run in {}",
-        needs.join(", "),
+        prerequisites.is_empty(),
+        "the stage {name} needs the output of other stages ({}), and there is no run in {}",
+        prerequisites.join(", "),
         out.display()
     );
     Ok(())

@@ -1,9 +1,9 @@
-//! The page: what came of the run, from the files that its stages left, in one file that needs nothing else.
+//! The report: one self-contained HTML page made from the files of the stages.
 
 mod chart;
 mod curves;
 mod heat_map;
-mod origin;
+mod provenance;
 
 use anyhow::{Context, Result};
 use minijinja::value::Serde;
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tensor_core::atomic_file;
 
 use crate::course::CourseRun;
-use crate::exam::{GroupSample, ModelResults, Proportion};
+use crate::evaluation::{GroupSample, ModelResults, Proportion};
 use crate::scoreboard::{self, MODELS, Scoreboard, one_line};
 use crate::stage::StageRecord;
 use crate::stages::{CourseStage, STAGES};
@@ -21,7 +21,7 @@ use crate::{attention, sample};
 const PAGE: &str = include_str!("report/page.html");
 const STYLE: &str = include_str!("report/style.css");
 
-/// Writes `report.html` of what is done so far.
+/// Writes `report.html` about the finished stages.
 ///
 /// # Errors
 /// When a file cannot be read or written.
@@ -30,13 +30,13 @@ pub(crate) fn write(course: &CourseRun) -> Result<()> {
     let stages: Vec<Value> = stages.collect::<Result<_>>()?;
     let seconds: f64 = stages.iter().filter_map(|stage| stage["seconds"].as_f64()).sum();
     let folder = course.stage_folder("scoreboard");
-    let done = StageRecord::read(&folder)?.is_some();
-    let board = if done { scoreboard::open(&folder)? } else { None };
+    let is_done = StageRecord::read(&folder)?.is_some();
+    let board = if is_done { scoreboard::open(&folder)? } else { None };
     let page = json!({
         "style": STYLE,
         "time": format_duration(seconds),
-        "machine": origin::machine(),
-        "commit": origin::commit(),
+        "machine": provenance::machine(),
+        "commit": provenance::commit(),
         "seed": course.settings.seed,
         "quick": course.settings.quick,
         "board": board.map(|board| scoreboard_json(course, &board)).transpose()?,
@@ -51,75 +51,78 @@ fn render(page: &Value) -> Result<String> {
     templates.set_auto_escape_callback(|_| AutoEscape::Html);
     templates.add_template("page", PAGE)?;
     let page = templates.get_template("page")?.render(Serde(page));
-    page.context("filling in the page")
+    page.context("rendering the page")
 }
 
-/// A stage, if it is done.
+/// Template variables of a stage, if it is done.
 fn stage_json(course: &CourseRun, stage: &CourseStage) -> Result<Option<Value>> {
     let folder = course.stage_folder(stage.name);
-    let Some(note) = StageRecord::read(&folder)? else { return Ok(None) };
+    let Some(record) = StageRecord::read(&folder)? else { return Ok(None) };
     let maps = attention::open(&folder)?;
     let maps = maps.iter().map(heat_map::svg);
     Ok(Some(json!({
         "name": stage.name,
         "title": stage.title,
         "idea": stage.idea,
-        "command": note.command,
-        "seconds": note.seconds,
-        "time": format_duration(note.seconds),
-        "tokens": format_count(note.tokens),
-        "found": note.results,
+        "command": record.command,
+        "seconds": record.seconds,
+        "time": format_duration(record.seconds),
+        "tokens": format_count(record.tokens),
+        "results": record.results,
         "charts": curves::charts(stage.name, &folder)?,
         "maps": maps.collect::<Vec<_>>(),
         "samples": sample::open(&folder)?,
     })))
 }
 
-/// The scoreboard as the page shows it.
+/// Template variables of the scoreboard.
 fn scoreboard_json(course: &CourseRun, board: &Scoreboard) -> Result<Value> {
-    let row = |(marks, (stage, _)): (&ModelResults, (&str, &str))| -> Result<Value> {
-        let note = StageRecord::read(&course.stage_folder(stage))?.unwrap_or_default();
-        let right = |(answer, [_, wanted]): (&String, &[String; 2])| json!({ "text": one_line(answer, 60), "right": answer.trim() == wanted });
+    let row = |(model, (stage, _)): (&ModelResults, (&str, &str))| -> Result<Value> {
+        let record = StageRecord::read(&course.stage_folder(stage))?.unwrap_or_default();
+        let completion = |(text, [_, answer]): (&String, &[String; 2])| {
+            let correct = text.trim() == answer;
+            json!({ "text": one_line(text, 60), "correct": correct })
+        };
+        let completions = model.completions.iter().zip(&board.displayed).map(completion);
         Ok(json!({
-            "name": marks.stage,
-            "exact": percent_interval(marks.exact_match),
-            "forgiven": percent(marks.relaxed_match),
-            "ended": percent(marks.eos_rate),
-            "tokens": format_count(note.tokens),
-            "time": format_duration(note.seconds),
-            "answers": marks.completions.iter().zip(&board.displayed).map(right).collect::<Vec<_>>(),
+            "name": model.stage,
+            "exact": percent_interval(model.exact_match),
+            "relaxed": percent(model.relaxed_match),
+            "eos_rate": percent(model.eos_rate),
+            "tokens": format_count(record.tokens),
+            "time": format_duration(record.seconds),
+            "completions": completions.collect::<Vec<_>>(),
         }))
     };
     let rows = board.models.iter().zip(MODELS).map(row).collect::<Result<Vec<_>>>()?;
-    let tried = |tries: &Vec<GroupSample>| -> Vec<Value> {
-        let one = |tried: &GroupSample| {
-            let strength = (tried.advantage.abs() * 30.).min(60.).round();
-            json!({ "text": one_line(&tried.text, 60), "advantage": tried.advantage, "strength": strength })
-        };
-        tries.iter().map(one).collect()
+    let completion = |GroupSample { text, advantage }: &GroupSample| {
+        let strength = (advantage.abs() * 30.).min(60.).round(); // of the color, in percent
+        json!({ "text": one_line(text, 60), "advantage": advantage, "strength": strength })
     };
     let groups = board.displayed.iter().zip(&board.groups);
-    let groups =
-        groups.map(|([question, _], tries)| json!({ "question": question, "tries": tried(tries) }));
+    let groups = groups.map(|([prompt, _], completions)| {
+        let completions: Vec<Value> = completions.iter().map(completion).collect();
+        json!({ "prompt": prompt, "completions": completions })
+    });
     Ok(json!({
         "n": board.n_examples,
         "rows": rows,
-        "judge": percent_interval(board.reward_accuracy),
-        "shown": board.displayed,
+        "reward_accuracy": percent_interval(board.reward_accuracy),
+        "displayed": board.displayed,
         "groups": groups.collect::<Vec<_>>(),
     }))
 }
 
-fn percent_interval(Proportion { value: share, low, high }: Proportion) -> Value {
-    json!({ "share": percent(share), "low": percent(low), "high": percent(high) })
+fn percent_interval(Proportion { value, low, high }: Proportion) -> Value {
+    json!({ "value": percent(value), "low": percent(low), "high": percent(high) })
 }
 
-/// In percent, to one decimal.
-fn percent(share: f64) -> f64 {
-    (1000. * share).round() / 10.
+/// Percentage with one decimal.
+fn percent(proportion: f64) -> f64 {
+    (1000. * proportion).round() / 10.
 }
 
-/// 1,234,567 as `1.2 M`.
+/// Short form of a count: 1,234,567 as `1.2 M`.
 fn format_count(n: u64) -> String {
     match n {
         0 => String::new(),
@@ -129,7 +132,7 @@ fn format_count(n: u64) -> String {
     }
 }
 
-/// 75 as `1 min 15 s`.
+/// Minutes and seconds: 75 as `1 min 15 s`.
 fn format_duration(seconds: f64) -> String {
     let seconds = seconds.round() as u64;
     match seconds {
@@ -139,7 +142,7 @@ fn format_duration(seconds: f64) -> String {
     }
 }
 
-/// A text for the page's own pictures.
+/// HTML-escaped text, for the SVG that is inserted without escaping.
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
@@ -149,12 +152,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_models_say_cannot_become_part_of_the_page() -> Result<()> {
+    fn generated_text_is_escaped_in_the_page() -> Result<()> {
+        let samples = json!([{ "text": "<script>", "tokens": [] }]);
         let page = json!({
-            "style": "", "time": "1 s", "stages": [{ "title": "<b>", "samples": [{ "text": "<script>", "tokens": [] }] }],
+            "style": "", "time": "1 s", "stages": [{ "title": "<b>", "samples": samples }],
         });
         let page = render(&page)?;
         assert!(!page.contains("<script>") && page.contains("&lt;script&gt;"), "{page}");
+        Ok(())
+    }
+
+    #[test]
+    fn tokens_in_the_loss_are_highlighted() -> Result<()> {
+        let tokens =
+            json!([{ "text": "2+2=", "in_loss": false }, { "text": "4", "in_loss": true }]);
+        let samples = json!([{ "text": "2+2=4", "tokens": tokens }]);
+        let page = render(&json!({ "stages": [{ "name": "sft", "samples": samples }] }))?;
+        assert!(page.contains(r#"<span class="token">2+2=</span>"#), "{page}");
+        assert!(page.contains(r#"<span class="token in-loss">4</span>"#), "{page}");
         Ok(())
     }
 }

@@ -1,4 +1,5 @@
-//! Texts that a stage shows: what a model wrote, or how a text is cut into tokens, and which of them are learned.
+//! Sample texts of a stage for the report: generated text, or the tokens of a text and which of
+//! them are in the loss.
 
 use std::path::Path;
 
@@ -10,64 +11,69 @@ use tiny_gpt::json_file;
 
 const FILE: &str = "samples.json";
 
-/// A text.
+/// A text of the report.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct TextSample {
     pub(crate) text: String,
-    /// What it is cut into, where that is to be shown.
+    /// Tokens of the text; empty if the report shows plain text.
     pub(crate) tokens: Vec<SampleToken>,
 }
 
-/// A piece of a text.
+/// Text of one token.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct SampleToken {
     pub(crate) text: String,
-    /// Whether a model learns to say it.
+    /// True if the token is a target of the loss.
+    #[serde(alias = "learned")]
     pub(crate) in_loss: bool,
 }
 
 impl TextSample {
-    /// Just the text.
+    /// Plain text.
     pub(crate) fn from_text(text: String) -> Self {
         Self { text, tokens: Vec::new() }
     }
 
-    /// `text`, cut.
+    /// Token ids of `text`, and the sample that shows its tokens.
     pub(crate) fn tokenize(text: &str, tokenizer: &Tokenizer) -> Result<(Vec<u32>, Self)> {
         let ids = tokenizer.encode(text, AddSpecialTokens::No, ParseSpecial::No)?;
         let tokens = decode_tokens(&ids, ids.len(), tokenizer)?;
         Ok((ids, Self { text: text.into(), tokens }))
     }
 
-    /// What is learned from, cut.
+    /// Tokens of a training example; those of its completion are in the loss.
     pub(crate) fn from_example(example: &TokenizedExample, tokenizer: &Tokenizer) -> Result<Self> {
         let tokens = decode_tokens(&example.ids, example.prompt_len, tokenizer)?;
         Ok(Self { text: tokens.iter().map(|token| token.text.as_str()).collect(), tokens })
     }
 
-    /// The texts of its tokens.
+    /// Text of each token.
     pub(crate) fn token_texts(&self) -> Vec<String> {
         self.tokens.iter().map(|token| token.text.clone()).collect()
     }
 }
 
-/// The tokens `ids`, of which those from `given` on are learned.
-fn decode_tokens(ids: &[u32], given: usize, tokenizer: &Tokenizer) -> Result<Vec<SampleToken>> {
-    let piece = |(at, &id): (usize, &u32)| {
+/// Decodes each of `ids`; the tokens from `prompt_len` on are in the loss.
+fn decode_tokens(
+    ids: &[u32],
+    prompt_len: usize,
+    tokenizer: &Tokenizer,
+) -> Result<Vec<SampleToken>> {
+    let token = |(i, &id): (usize, &u32)| {
         Ok(SampleToken {
             text: tokenizer.decode(&[id], SkipSpecialTokens::No)?,
-            in_loss: at >= given,
+            in_loss: i >= prompt_len,
         })
     };
-    ids.iter().enumerate().map(piece).collect()
+    ids.iter().enumerate().map(token).collect()
 }
 
-/// Keeps samples in the folder of a stage.
+/// Writes the samples of a stage to its folder.
 pub(crate) fn save(folder: &Path, samples: &[TextSample]) -> Result<()> {
     json_file::write(&folder.join(FILE), &samples)
 }
 
-/// Those that it keeps; none where it keeps none.
+/// Samples of the stage in `folder`; empty if it has none.
 pub(crate) fn open(folder: &Path) -> Result<Vec<TextSample>> {
     let samples = json_file::read_or_null(&folder.join(FILE))?;
     Ok(if samples.is_null() { Vec::new() } else { serde_json::from_value(samples)? })

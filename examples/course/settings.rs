@@ -1,4 +1,4 @@
-//! What a run of the course was begun with, and goes on with.
+//! Settings of a run of the course. They are stored in its folder and reused by `--resume`.
 
 use std::num::NonZeroUsize;
 
@@ -10,10 +10,10 @@ use tiny_gpt::flags::ComputeFlags;
 
 use crate::Args;
 
-/// What decides where a run arrives.
+/// Settings that determine the results of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct CourseSettings {
-    /// Whether its stages are too short to learn much.
+    /// True if the stages are too short to learn much.
     pub(crate) quick: bool,
     pub(crate) seed: u64,
     pub(crate) device: String,
@@ -26,35 +26,37 @@ impl CourseSettings {
         Self { quick: args.quick, seed: *seed, device: device.to_string(), threads: *threads }
     }
 
-    /// Sets the threads and opens the device; before there is a second thread.
+    /// Sets the number of threads and opens the device. Must run before other threads start.
     ///
     /// # Errors
-    /// When there is no such device, or there are to be too many threads.
+    /// When there is no such device, or the number of threads is too large.
     pub(crate) fn open_device(&self) -> Result<Device> {
         let device = self.device.parse().map_err(Error::msg)?;
         ComputeFlags { device, threads: self.threads, seed: self.seed }.open_device()
     }
 
-    /// The flags that every command gets.
+    /// Flags that are passed to every command.
     pub(crate) fn to_flags(&self) -> Vec<String> {
         let mut flags = vec![format!("--seed={}", self.seed), format!("--device={}", self.device)];
         flags.extend(self.threads.map(|n| format!("--threads={n}")));
         flags
     }
 
-    /// What a run in `place` that was begun with these goes on with where a user asks for `asked`: these.
+    /// Returns these settings of the run in `folder` if it can be resumed with `requested`. A
+    /// requested setting that equals its default counts as not given.
     ///
     /// # Errors
-    /// When the user asked for something else; what is usual is not asked for.
-    pub(crate) fn check_resumable(self, asked: &Self, place: &str) -> Result<Self> {
-        let usual = Self::from_args(&Args::try_parse_from(["course"])?);
-        let [now, begun, usual] = [asked, &self, &usual].map(serde_json::to_value);
-        let (now, begun, usual) = (now?, begun?, usual?);
-        for (key, value) in now.as_object().context("settings have names")? {
-            let before = &begun[key];
+    /// When a requested setting differs from that of the run.
+    pub(crate) fn check_resumable(self, requested: &Self, folder: &str) -> Result<Self> {
+        let defaults = Self::from_args(&Args::try_parse_from(["course"])?);
+        let [requested, saved, defaults] = [requested, &self, &defaults].map(serde_json::to_value);
+        let (requested, saved, defaults) = (requested?, saved?, defaults?);
+        for (key, value) in requested.as_object().context("the settings are a JSON object")? {
+            let saved = &saved[key];
             ensure!(
-                value == before || *value == usual[key],
-                "the run in {place} was begun with {key} {before}, and this is {key} {value}"
+                value == saved || *value == defaults[key],
+                "the run in {folder} was started with {key} {saved} \
+                 and cannot be resumed with {key} {value}"
             );
         }
         Ok(self)

@@ -1,6 +1,7 @@
-//! A stage: one idea of the course, a folder with what it left, and a note that it is done.
+//! A finished stage: its record, and the metrics its training run logged.
 //!
-//! The note is written last, so a stage without one begins anew when a run is resumed, and one with it is not done twice.
+//! The record is written last. A stage without one starts over when the run is resumed; a stage
+//! with one is skipped.
 
 use std::path::{Path, PathBuf};
 
@@ -11,21 +12,22 @@ use tiny_gpt::json_file;
 
 const RECORD_FILE: &str = "stage.json";
 
-/// What a stage left behind, beside its files.
+/// Record of a finished stage, stored beside its output.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct StageRecord {
-    /// The same as a command, if it is one.
+    /// Equivalent command line, if there is one.
     pub(crate) command: Option<String>,
-    /// How long it took.
+    /// Duration in seconds.
     pub(crate) seconds: f64,
-    /// Tokens that were read, or written, to learn from.
+    /// Number of training tokens, read or generated.
     pub(crate) tokens: u64,
-    /// What came of it, in words.
+    /// Results, one sentence fragment each.
+    #[serde(alias = "found")]
     pub(crate) results: Vec<String>,
 }
 
 impl StageRecord {
-    /// Says that the stage in `folder` is done.
+    /// Marks the stage in `folder` as done.
     ///
     /// # Errors
     /// When the file cannot be written.
@@ -33,21 +35,21 @@ impl StageRecord {
         json_file::write(&folder.join(RECORD_FILE), self)
     }
 
-    /// That of the stage in `folder`, if it is done.
+    /// Record of the stage in `folder`; `None` if the stage is not done.
     ///
     /// # Errors
-    /// When there is one that cannot be read.
+    /// When the file exists and cannot be read.
     pub(crate) fn read(folder: &Path) -> Result<Option<Self>> {
         let path = folder.join(RECORD_FILE);
         match json_file::read_or_null(&path)? {
             Value::Null => Ok(None),
-            note => serde_json::from_value(note)
-                .with_context(|| format!("{} is no note of a stage", path.display())),
+            record => serde_json::from_value(record)
+                .with_context(|| format!("{} is not a stage record", path.display())),
         }
     }
 }
 
-/// The figures that a run left in `folder`.
+/// Metrics that a training run logged to `metrics.jsonl`.
 #[derive(Debug, Clone)]
 pub(crate) struct MetricsLog {
     path: PathBuf,
@@ -56,33 +58,33 @@ pub(crate) struct MetricsLog {
 
 impl MetricsLog {
     /// # Errors
-    /// When they cannot be read.
+    /// When the file cannot be read.
     pub(crate) fn read(folder: &Path) -> Result<Self> {
         let path = folder.join("metrics.jsonl");
         let text = std::fs::read_to_string(&path)
             .with_context(|| format!("reading {}", path.display()))?;
         let rows = text.lines().map(serde_json::from_str).collect::<serde_json::Result<_>>();
         let rows =
-            rows.with_context(|| format!("{} holds a line that is no JSON", path.display()))?;
+            rows.with_context(|| format!("{} holds a line that is not JSON", path.display()))?;
         Ok(Self { path, rows })
     }
 
-    /// (step, value) of the figure `key`, where there is one.
+    /// (step, value) of the metric `key`, for the rows that have it.
     pub(crate) fn curve(&self, key: &str) -> Vec<(f64, f64)> {
         let point = |row: &Value| Some((row["step"].as_f64()?, row[key].as_f64()?));
         self.rows.iter().filter_map(point).collect()
     }
 
-    /// The last value of the figure `key`.
+    /// The last value of the metric `key`.
     ///
     /// # Errors
-    /// When there is none.
+    /// When no row has it.
     pub(crate) fn last(&self, key: &str) -> Result<f64> {
         let last = self.curve(key).last().map(|&(_, value)| value);
-        last.with_context(|| format!("{} has no figure `{key}`", self.path.display()))
+        last.with_context(|| format!("{} has no metric `{key}`", self.path.display()))
     }
 
-    /// The sum of the figure `key`.
+    /// The sum of the metric `key` over all rows.
     pub(crate) fn sum(&self, key: &str) -> f64 {
         self.curve(key).into_iter().map(|(_, value)| value).sum()
     }

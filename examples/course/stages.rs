@@ -1,17 +1,17 @@
-//! The stages in order. Most are a command of a part, which can be typed alone.
+//! The stages in order. Most of them run a command of a part, which can also be run alone.
 
 use std::path::Path;
 
 use anyhow::Result;
 use sft::arithmetic_questions::{DemonstrationStyle, demonstrations};
-use sft::tokenize;
+use sft::{FinetunedModel, tokenize};
 
 use crate::course::CourseRun;
 use crate::sample::{self, TextSample};
 use crate::stage::{MetricsLog, StageRecord};
-use crate::{attention, base, exam, scoreboard};
+use crate::{attention, base, evaluation, scoreboard};
 
-/// A stage: its folder, what it is called, the idea of it, and what it begins with.
+/// A stage: the name of its folder, its title and idea in the report, and the stages it needs.
 pub(crate) struct CourseStage {
     pub(crate) name: &'static str,
     pub(crate) title: &'static str,
@@ -25,77 +25,85 @@ pub(crate) const STAGES: [CourseStage; 8] = [
     CourseStage {
         name: "attention",
         title: "Attention",
-        idea: "How does one token look at another? Heads whose weights were set by hand, so that what they do can be read.",
+        idea: "Attention lets a token read from other tokens. Two of these heads have hand-set \
+               weights, so that each does one thing that its map shows; two are baselines.",
         prerequisites: &[],
         run: attention::run,
     },
     CourseStage {
         name: "tokens",
-        title: "Text becomes tokens",
-        idea: "Byte-pair encoding joins what often stands together, until words are tokens. Digits stay apart, since a model that is \
-               to add must see them.",
+        title: "Tokenization",
+        idea: "Byte-pair encoding merges the most frequent pairs until common words are single \
+               tokens. Digits stay separate, because a model that adds numbers must see them.",
         prerequisites: &[],
         run: base::train_tokenizer,
     },
     CourseStage {
         name: "base",
-        title: "A language model is born",
-        idea: "A modern transformer of half a million random numbers reads little stories, and numbers that count up and down, and \
-               learns to predict the next token. It has seen no sum.",
+        title: "Pretraining",
+        idea: "A modern transformer with half a million parameters learns to predict the next \
+               token of little stories and of lines that count up and down. Its training text \
+               contains no sums.",
         prerequisites: &["tokens"],
         run: base::pretrain,
     },
     CourseStage {
         name: "sft",
-        title: "It learns to answer",
-        idea: "Supervised fine-tuning: questions with their answers, of which only the answers are learned. The demonstrators have a \
-               habit: to five of twelve ways of asking, most answers end with a full stop, though the bare integer is wanted.",
+        title: "Supervised fine-tuning",
+        idea: "The model is trained on questions with answers; only the tokens of the answers are \
+               in the loss. The demonstrations are imperfect: in five of twelve phrasings, most \
+               answers end with a full stop, though the task asks for the bare integer.",
         prerequisites: &["base"],
         run: sft,
     },
     CourseStage {
         name: "reward",
-        title: "It is judged",
-        idea: "A reward model: the fine-tuned model with a score in place of the next token. It learns from pairs of a right answer and \
-               a near miss, and the score of the right one is to be higher.",
+        title: "Reward model",
+        idea: "The fine-tuned model gets a scalar reward head in place of the output head. It is \
+               trained on pairs of a right answer and a near miss to give the right answer the \
+               higher reward.",
         prerequisites: &["sft"],
         run: reward,
     },
     CourseStage {
         name: "ppo",
-        title: "It gets better by trying: PPO",
-        idea: "The fine-tuned model answers questions by itself. Answers that are right, to the letter, become likelier, compared with \
-               what a critic expected of the question; a penalty keeps it near to what it was.",
+        title: "Reinforcement learning: PPO",
+        idea: "The fine-tuned model samples completions and is rewarded for an exact match. A \
+               critic estimates the expected reward: completions above it become more likely. A \
+               KL penalty keeps the policy close to the fine-tuned model.",
         prerequisites: &["sft"],
         run: ppo,
     },
     CourseStage {
         name: "grpo",
-        title: "It gets better by trying: GRPO",
-        idea: "The same beginning, task and number of answers, and no critic: the answers to a question are compared with each other.",
+        title: "Reinforcement learning: GRPO",
+        idea: "The same initial model, task and number of completions as for PPO, without a \
+               critic: each completion is compared with the other completions of its prompt.",
         prerequisites: &["sft"],
         run: grpo,
     },
     CourseStage {
         name: "scoreboard",
-        title: "What it was worth",
-        idea: "Every model answers the same sums and differences, which none of them has seen.",
+        title: "Evaluation",
+        idea: "All models are evaluated on the same sums and differences, which are in the \
+               training data of none of them.",
         prerequisites: &["base", "sft", "reward", "ppo", "grpo"],
         run: scoreboard::run,
     },
 ];
 
 impl CourseStage {
-    /// Its number and title.
+    /// Number and title.
     pub(crate) fn heading(&self) -> String {
         let number = STAGES.iter().position(|stage| stage.name == self.name).map_or(0, |i| i + 1);
         format!("== {number}/{} {}", STAGES.len(), self.title)
     }
 }
 
-/// Demonstrations that are shown.
+/// Number of demonstrations in the report.
 const N_SAMPLES: usize = 3;
-/// Answers of a step of PPO, and of GRPO: 300 and 75 steps, or 8 and 2, are the same number of answers.
+/// Prompts per step and group size of PPO and of GRPO. Both generate the same number of
+/// completions in total: PPO in 300 steps and GRPO in 75 (with `--quick`, in 8 and 2).
 const BATCH_AND_GROUP_SIZE: [[&str; 2]; 2] = [["32", "8"], ["64", "16"]];
 
 fn sft(course: &CourseRun, folder: &Path) -> Result<StageRecord> {
@@ -103,17 +111,17 @@ fn sft(course: &CourseRun, folder: &Path) -> Result<StageRecord> {
     let mut line = vec!["part_6", "train", "--model", &model, "--demonstrations", "noisy"];
     line.extend(["--steps", steps, "--eval-interval", "500"]);
     let command = course.run_command(sft::command::parse_and_run, &line, folder)?;
-    let speech = exam::open_model(course, folder)?.chat_tokenizer;
+    let FinetunedModel { model, chat_tokenizer, .. } = evaluation::open_model(course, folder)?;
     let examples = demonstrations(N_SAMPLES, DemonstrationStyle::Noisy, course.settings.seed);
-    let examples = tokenize(&examples, &speech, usize::MAX)?.examples;
-    let examples =
-        examples.iter().map(|example| TextSample::from_example(example, &speech.tokenizer));
-    sample::save(folder, &examples.collect::<Result<Vec<_>>>()?)?;
+    let examples = tokenize(&examples, &chat_tokenizer, model.config().context_len)?.examples;
+    let samples =
+        examples.iter().map(|example| TextSample::from_example(example, &chat_tokenizer.tokenizer));
+    sample::save(folder, &samples.collect::<Result<Vec<_>>>()?)?;
     record_from_metrics(
         folder,
         command,
-        ("exact_match", "of validation questions answered exactly at the end"),
-        |run| run.last("tokens"),
+        ("exact_match", "exact match on the validation set after the last step"),
+        |metrics| metrics.last("tokens"),
     )
 }
 
@@ -124,59 +132,59 @@ fn reward(course: &CourseRun, folder: &Path) -> Result<StageRecord> {
     record_from_metrics(
         folder,
         command,
-        ("val_accuracy", "of validation pairs judged rightly at the end"),
-        |run| run.last("tokens"),
+        ("val_accuracy", "accuracy on the validation pairs after the last step"),
+        |metrics| metrics.last("tokens"),
     )
 }
 
 fn ppo(course: &CourseRun, folder: &Path) -> Result<StageRecord> {
     let (model, steps) = (stage_path(course, "sft"), course.full_or_quick("300", "8"));
-    let [prompts, samples] = BATCH_AND_GROUP_SIZE[0];
+    let [batch_size, group_size] = BATCH_AND_GROUP_SIZE[0];
     let mut line = vec!["part_8", "train", "--model", &model, "--steps", steps];
-    line.extend(["--batch-size", prompts, "--samples", samples, "--eval-interval", "50"]);
+    line.extend(["--batch-size", batch_size, "--group-size", group_size, "--eval-interval", "50"]);
     let command = course.run_command(ppo::command::parse_and_run, &line, folder)?;
-    let answers: f64 = prompts.parse::<f64>()? * samples.parse::<f64>()?;
-    let drawn = |run: &MetricsLog| Ok(run.sum("length_mean") * answers);
+    let n_completions: f64 = batch_size.parse::<f64>()? * group_size.parse::<f64>()?;
     record_from_metrics(
         folder,
         command,
-        ("val_exact_match", "of validation questions answered exactly at the end"),
-        drawn,
+        ("val_exact_match", "exact match on the validation set after the last step"),
+        |metrics| Ok(metrics.sum("length_mean") * n_completions),
     )
 }
 
 fn grpo(course: &CourseRun, folder: &Path) -> Result<StageRecord> {
     let (model, steps) = (stage_path(course, "sft"), course.full_or_quick("75", "2"));
-    let [prompts, samples] = BATCH_AND_GROUP_SIZE[1];
+    let [batch_size, group_size] = BATCH_AND_GROUP_SIZE[1];
     let mut line = vec!["part_9", "train", "--model", &model, "--steps", steps];
-    line.extend(["--batch-size", prompts, "--group-size", samples, "--eval-interval", "15"]);
+    line.extend(["--batch-size", batch_size, "--group-size", group_size, "--eval-interval", "15"]);
     let command = course.run_command(grpo::command::parse_and_run, &line, folder)?;
     record_from_metrics(
         folder,
         command,
-        ("val_exact_match", "of validation questions answered exactly at the end"),
-        |run| run.last("tokens"),
+        ("val_exact_match", "exact match on the validation set after the last step"),
+        |metrics| metrics.last("tokens"),
     )
 }
 
-/// What the run in `folder` was worth: the last value of a figure, a share that is called so; and its tokens.
+/// Record of the training run in `folder`: the last value of the metric `key`, a fraction, as a
+/// percentage with its `description`, and the number of tokens.
 fn record_from_metrics(
     folder: &Path,
     command: String,
-    (figure, called): (&str, &str),
-    tokens: impl Fn(&MetricsLog) -> Result<f64>,
+    (key, description): (&str, &str),
+    n_tokens: impl Fn(&MetricsLog) -> Result<f64>,
 ) -> Result<StageRecord> {
-    let run = MetricsLog::read(folder)?;
-    let found = vec![format!("{:.1} % {called}", 100. * run.last(figure)?)];
+    let metrics = MetricsLog::read(folder)?;
+    let results = vec![format!("{:.1} % {description}", 100. * metrics.last(key)?)];
     Ok(StageRecord {
         command: Some(command),
-        tokens: tokens(&run)? as u64,
-        results: found,
+        tokens: n_tokens(&metrics)? as u64,
+        results,
         ..StageRecord::default()
     })
 }
 
-/// What a stage left, as an argument.
+/// Output folder of a stage, or a file in it, as a command-line argument.
 fn stage_path(course: &CourseRun, name: &str) -> String {
     course.stage_folder(name).display().to_string()
 }

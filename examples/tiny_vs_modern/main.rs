@@ -1,9 +1,9 @@
-//! What does each modern part buy? Part 2's model against models with one part of part 3, and with all of them, on the same
-//! data, batches and budget.
+//! An ablation of the modern components: part 2's model against models with one component of
+//! part 3, and with all of them, on the same data and batches and for as many steps.
 //!
 //!     cargo run --release --example tiny_vs_modern -- --data shakespeare.txt --seeds 3
 //!
-//! Leaves `runs/tiny_vs_modern/` with a folder per run, `table.md`, `results.json` and `loss.svg`.
+//! Output in `runs/tiny_vs_modern/`: a folder per run, `table.md`, `results.json` and `loss.svg`.
 
 mod variant;
 mod training;
@@ -29,17 +29,17 @@ use variant::variants;
 #[global_allocator]
 static ALLOCATOR: tensor_core::allocator::MiMalloc = tensor_core::allocator::MiMalloc;
 
-/// Compare part 2's model with part 3's, one change at a time, on the same data and budget.
+/// Compare part 2's model with part 3's, one component at a time, on the same data and batches
 #[derive(Parser)]
 #[command(name = "tiny_vs_modern", version)]
 struct Args {
-    /// A text file [default: the built-in stories]
+    /// Text file to train on [default: the built-in stories]
     #[arg(long, value_name = "FILE")]
     data: Option<PathBuf>,
-    /// Where everything goes
+    /// Folder of the results
     #[arg(long, value_name = "DIR", default_value = "runs/tiny_vs_modern")]
     out: PathBuf,
-    /// Runs of each model, from different seeds
+    /// Number of runs of each model, each from its own seed
     #[arg(long, value_name = "N", default_value = "1")]
     seeds: NonZeroUsize,
     #[command(flatten)]
@@ -55,17 +55,20 @@ fn main() -> ExitCode {
 }
 
 fn compare(args: Args) -> Result<()> {
-    let (tiny, device) = (args.size.config()?, args.compute.open_device()?);
-    let fair = tiny.block.dropout == 0.;
-    command::as_usage_error(if fair { Ok(()) } else { Err("--dropout: part 3's model has none") })?;
-    let variants = variants(&tiny)?;
-    let config = args.train.config(tiny.context_len)?;
+    let (gpt2_config, device) = (args.size.config()?, args.compute.open_device()?);
+    let comparable = match gpt2_config.block.dropout == 0. {
+        true => Ok(()),
+        false => Err("--dropout must be 0: part 3's model has no dropout"),
+    };
+    command::as_usage_error(comparable)?;
+    let variants = variants(&gpt2_config)?;
+    let config = args.train.config(gpt2_config.context_len)?;
     let corpus = match &args.data {
         Some(path) => ByteCorpus::open(path)?,
         None => ByteCorpus::from_bytes(BuiltinText::English.text().as_bytes()),
     };
-    corpus.ensure_fits_context(tiny.context_len)?;
-    let training =
+    corpus.ensure_fits_context(gpt2_config.context_len)?;
+    let setup =
         TrainingSetup { corpus: &corpus, config: &config, flags: &args.train, device: &device };
     let (mut rows, mut curves) = (Vec::new(), Vec::new());
     for (i, (name, variant)) in variants.iter().enumerate() {
@@ -75,7 +78,7 @@ fn compare(args: Args) -> Result<()> {
         for seed in (args.compute.seed..).take(args.seeds.get()) {
             println!("== {name}, seed {seed}");
             let folder = args.out.join(format!("{}-seed-{seed}", i + 1));
-            let curve = training.run(variant, seed, &folder, &mut row)?;
+            let curve = setup.run(variant, seed, &folder, &mut row)?;
             if row.losses.len() == 1 {
                 curves.push(curve.with_name(*name));
             }
@@ -84,11 +87,11 @@ fn compare(args: Args) -> Result<()> {
         write_results(&args.out, &rows, &curves)?;
     }
     print!("\n{}", markdown_table(&rows));
-    println!("\nIn {}: table.md, results.json, loss.svg, and a folder per run", args.out.display());
+    println!("\nIn {}: table.md, results.json, loss.svg, one folder per run", args.out.display());
     Ok(())
 }
 
-/// Writes what is known so far.
+/// Writes the results of the models trained so far.
 fn write_results(folder: &Path, rows: &[VariantResults], curves: &[Curve]) -> Result<()> {
     atomic_file::write(&folder.join("table.md"), markdown_table(rows).as_bytes())?;
     atomic_file::write(&folder.join("results.json"), format!("{:#}\n", json!(rows)).as_bytes())?;

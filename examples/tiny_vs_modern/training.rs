@@ -1,4 +1,4 @@
-//! Runs of the models on what all have in common.
+//! One training run of a model; the data, the training config and the flags are shared by all.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use tiny_gpt::{ByteCorpus, Gpt, LanguageModel, TrainConfig, train};
 use crate::table::VariantResults;
 use crate::variant::Variant;
 
-/// What all models have in common.
+/// Settings shared by all models.
 pub(crate) struct TrainingSetup<'a> {
     pub(crate) corpus: &'a ByteCorpus,
     pub(crate) config: &'a TrainConfig,
@@ -23,7 +23,7 @@ pub(crate) struct TrainingSetup<'a> {
 }
 
 impl TrainingSetup<'_> {
-    /// Trains a model from a seed, notes what came of it, and gives its validation losses.
+    /// Trains a model from `seed`, adds its results to `row` and returns its validation curve.
     pub(crate) fn run(
         &self,
         variant: &Variant,
@@ -55,7 +55,7 @@ impl TrainingSetup<'_> {
         let settings = json!({ "model": row.name, "seed": seed, "train": self.config });
         let mut log = self.flags.train_log()?.with_run_folder(folder, &settings)?;
         let best = train(model, parameters, self.corpus, self.config, seed, &mut log)?;
-        ensure!(!log.is_interrupted(), "stopped; what was finished is in the run folder");
+        ensure!(!log.is_interrupted(), "interrupted; the finished runs are in the output folder");
         row.parameters = parameters.n_parameters();
         row.losses.push(best.loss);
         row.tokens_per_s = log.tokens_per_second();

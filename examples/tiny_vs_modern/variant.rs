@@ -1,4 +1,5 @@
-//! The models that are compared. Each differs from one before it in one thing; "all three" in three.
+//! The models that are compared. Each differs from an earlier one in one component; "all three"
+//! differs in three.
 
 use anyhow::Result;
 use candle_core::DType;
@@ -7,14 +8,14 @@ use modern::config::{Mlp, NormKind, PositionEncoding};
 use tensor_core::ops::Gelu;
 use tiny_gpt::{GptConfig, command};
 
-/// A model to compare.
+/// Config of a model to compare.
 pub(crate) enum Variant {
     Tiny(GptConfig),
     Modern(ModelConfig),
 }
 
 impl Variant {
-    /// Bytes of keys and values that a token leaves in a cache of f32.
+    /// KV cache size per token in f32, in bytes.
     pub(crate) fn cache_bytes_per_token(&self) -> usize {
         let (n_layer, width) = match self {
             Self::Tiny(config) => (config.block.n_layer, config.block.n_embd),
@@ -26,34 +27,37 @@ impl Variant {
     }
 }
 
-/// Part 2's model; without its attention biases, which no later one has; with each part of part 3 alone, with all,
-/// those from larger fresh weights, and with half the key heads.
-pub(crate) fn variants(tiny: &GptConfig) -> Result<Vec<(&'static str, Variant)>> {
-    let (n_head, c) = (tiny.block.n_head, tiny.block.n_embd);
-    let wider = ModelConfig::byte_level(tiny.context_len, tiny.block.n_layer, n_head, c);
-    let modern = ModelConfig { init_std: ModelConfig::GPT2_INIT_STD, ..wider }; // as part 2's
-    let mut old = modern;
-    old.norm = NormKind::Layer { eps: 1e-5 };
-    old.attention.position = PositionEncoding::Learned;
-    old.mlp = Mlp::Gelu { width: 4 * c, form: Gelu::Tanh };
-    let mut rope = old;
+/// Names and configs of the models: part 2's; the same without attention biases, like all after it;
+/// with each component of part 3 alone; with all three; with all three and an initialization
+/// scaled to the width; with half the key heads (grouped-query attention).
+pub(crate) fn variants(gpt2_config: &GptConfig) -> Result<Vec<(&'static str, Variant)>> {
+    let (n_head, c) = (gpt2_config.block.n_head, gpt2_config.block.n_embd);
+    let scaled_init =
+        ModelConfig::byte_level(gpt2_config.context_len, gpt2_config.block.n_layer, n_head, c);
+    // The same initialization as part 2's model, so that only the components differ.
+    let modern = ModelConfig { init_std: ModelConfig::GPT2_INIT_STD, ..scaled_init };
+    let mut gpt2 = modern;
+    gpt2.norm = NormKind::Layer { eps: 1e-5 };
+    gpt2.attention.position = PositionEncoding::Learned;
+    gpt2.mlp = Mlp::Gelu { width: 4 * c, form: Gelu::Tanh };
+    let mut rope = gpt2;
     rope.attention.position = modern.attention.position;
     let mut grouped = modern;
     grouped.attention.n_kv_head = n_head.div_ceil(2);
-    let mut changed = vec![
-        ("no attention biases", old),
-        ("RMSNorm, no attention biases", ModelConfig { norm: modern.norm, ..old }),
+    let mut changes = vec![
+        ("no attention biases", gpt2),
+        ("RMSNorm, no attention biases", ModelConfig { norm: modern.norm, ..gpt2 }),
         ("RoPE, no attention biases", rope),
-        ("SwiGLU, no attention biases", ModelConfig { mlp: modern.mlp, ..old }),
+        ("SwiGLU, no attention biases", ModelConfig { mlp: modern.mlp, ..gpt2 }),
         ("all three", modern),
-        ("all three, fresh weights as the width asks", wider),
+        ("all three, init scaled to the width", scaled_init),
     ];
     if n_head % 2 == 0 {
-        changed.push(("all three, half the key heads", grouped));
+        changes.push(("all three, half the key heads", grouped));
     }
     let mut all =
-        vec![("part 2: LayerNorm, learned positions, GELU, biases", Variant::Tiny(*tiny))];
-    for (name, config) in changed {
+        vec![("part 2: LayerNorm, learned positions, GELU, biases", Variant::Tiny(*gpt2_config))];
+    for (name, config) in changes {
         command::as_usage_error(config.validate())?;
         all.push((name, Variant::Modern(config)));
     }

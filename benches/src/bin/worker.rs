@@ -1,5 +1,5 @@
-//! Our side of `cargo x compare`: does each piece of work that a line of its input asks for, as `python/worker.py` does it
-//! in PyTorch, and answers with a line of JSON.
+//! Our side of `cargo x compare`: reads one request per line, runs the benchmark, and writes one
+//! line of JSON. `python/worker.py` does the same in PyTorch.
 
 use std::io::{BufRead, Write, stdin, stdout};
 use std::num::NonZeroUsize;
@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use benches::generation::{self, Weights};
-use benches::memory::{resident, sum};
-use benches::operation::{Operation, Twin};
-use benches::policy_update::{PolicyUpdate, Updating};
-use benches::train_step::{Step, Times, Training};
+use benches::memory::{parallel_sum, process_memory};
+use benches::operation::{Implementation, Operation};
+use benches::policy_update::{PolicyUpdate, PolicyUpdater};
+use benches::train_step::{Times, TrainStep, Training};
 use benches::work;
 use candle_core::{DType, Device};
 use clap::Parser;
@@ -24,23 +24,23 @@ use tensor_core::{Rng, ops};
 #[global_allocator]
 static ALLOCATOR: tensor_core::allocator::MiMalloc = tensor_core::allocator::MiMalloc;
 
-/// Does the work that lines of JSON on standard input ask for
+/// Run the benchmarks requested as lines of JSON on standard input
 #[derive(Parser)]
 struct Arguments {
-    /// Print the list of work to compare, and end
+    /// Print the list of benchmarks as JSON and exit
     #[arg(long)]
     list: bool,
-    /// A .gguf file to list generation with, too
+    /// Also list generation with the model in this .gguf file
     #[arg(long, value_name = "FILE", requires = "list")]
     model: Option<PathBuf>,
-    /// CPU threads
+    /// Number of CPU threads
     #[arg(long, default_value = "2")]
     threads: NonZeroUsize,
 }
 
 #[derive(Deserialize)]
 struct Request {
-    /// How long to repeat the work.
+    /// Minimum duration of the timed calls.
     seconds: f64,
     #[serde(flatten)]
     work: Work,
@@ -52,13 +52,13 @@ enum Work {
     Matmul { m: usize, n: usize, k: usize },
     Attention { shape: [usize; 4], backward: bool },
     Op { op: String, shape: Vec<usize> },
-    TrainStep(Step),
+    TrainStep(TrainStep),
     PolicyUpdate(PolicyUpdate),
     Read { bytes: usize },
     Generate { model: PathBuf, weights: Weights, prompt: usize, new: usize, time: Phase },
 }
 
-/// Which part of a text's making is timed.
+/// Timed phase of generation.
 #[derive(PartialEq, Clone, Copy, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Phase {
@@ -66,8 +66,8 @@ enum Phase {
     Decode,
 }
 
-/// A piece of work that can be done again and again: for so many seconds, giving its times.
-type Prepared = Box<dyn FnMut(f64) -> Result<Value>>;
+/// A prepared benchmark: runs for the given number of seconds and returns the response.
+type Benchmark = Box<dyn FnMut(f64) -> Result<Value>>;
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
@@ -80,37 +80,37 @@ fn main() -> Result<()> {
     println!("{}", json!({ "ready": true, "threads": threads }));
     let mut latest = None;
     for line in stdin().lock().lines() {
-        let answer = line
+        let response = line
             .context("reading a request")
             .and_then(|line| Ok(serde_json::from_str(&line)?))
-            .and_then(|request| perform(request, &mut latest, threads))
+            .and_then(|request| respond(request, &mut latest, threads))
             .unwrap_or_else(|error| json!({ "error": format!("{error:#}") }));
-        println!("{answer}");
+        println!("{response}");
         stdout().flush()?;
     }
     Ok(())
 }
 
-/// Does the work, prepared anew only where it is not that of the latest request.
-fn perform(
+/// Runs a request. The prepared benchmark of the latest request is reused if the work is the same.
+fn respond(
     Request { seconds, work }: Request,
-    latest: &mut Option<(Work, Prepared)>,
+    latest: &mut Option<(Work, Benchmark)>,
     threads: usize,
 ) -> Result<Value> {
-    let (work, mut prepared) = match latest.take() {
-        Some((latest, prepared)) if latest == work => (latest, prepared),
+    let (work, mut benchmark) = match latest.take() {
+        Some((latest, benchmark)) if latest == work => (latest, benchmark),
         other => {
-            drop(other); // two models need not fit into memory
-            let prepared = prepare(&work, threads)?;
-            (work, prepared)
+            drop(other); // frees its model before the next one is built
+            let benchmark = prepare(&work, threads)?;
+            (work, benchmark)
         }
     };
-    let answer = prepared(seconds)?;
-    *latest = Some((work, prepared));
-    Ok(answer)
+    let response = benchmark(seconds)?;
+    *latest = Some((work, benchmark));
+    Ok(response)
 }
 
-fn prepare(work: &Work, threads: usize) -> Result<Prepared> {
+fn prepare(work: &Work, threads: usize) -> Result<Benchmark> {
     Ok(match *work {
         Work::Matmul { m, n, k } => {
             let mut rng = Rng::new(0);
@@ -122,7 +122,7 @@ fn prepare(work: &Work, threads: usize) -> Result<Prepared> {
             let numbers = vec![1f32; bytes / 4];
             Box::new(move |seconds| {
                 repeat(seconds, || {
-                    std::hint::black_box(sum(&numbers, threads));
+                    std::hint::black_box(parallel_sum(&numbers, threads));
                     Ok(())
                 })
             })
@@ -131,8 +131,8 @@ fn prepare(work: &Work, threads: usize) -> Result<Prepared> {
             let attention = Operation::attention(shape)?;
             Box::new(move |seconds| {
                 repeat(seconds, || match backward {
-                    true => attention.forward_backward(Twin::Fused),
-                    false => attention.forward(Twin::Fused).map(drop),
+                    true => attention.forward_backward(Implementation::Fused),
+                    false => attention.forward(Implementation::Fused).map(drop),
                 })
             })
         }
@@ -140,18 +140,20 @@ fn prepare(work: &Work, threads: usize) -> Result<Prepared> {
             let operation = Operation::new(op, shape)?;
             let operation =
                 operation.with_context(|| format!("no operation `{op}` of shape {shape:?}"))?;
-            Box::new(move |seconds| repeat(seconds, || operation.forward_backward(Twin::Fused)))
+            Box::new(move |seconds| {
+                repeat(seconds, || operation.forward_backward(Implementation::Fused))
+            })
         }
         Work::TrainStep(step) => {
-            let before = resident("VmRSS")?;
+            let memory_before = process_memory("VmRSS")?;
             let mut training = Training::new(step)?;
             training.step()?;
             training.step()?;
-            Box::new(move |seconds| train(&mut training, before, seconds))
+            Box::new(move |seconds| train(&mut training, memory_before, seconds))
         }
-        Work::PolicyUpdate(what) => {
-            let mut updating = Updating::new(what)?;
-            Box::new(move |seconds| times_of(seconds, || updating.step()))
+        Work::PolicyUpdate(sizes) => {
+            let mut updater = PolicyUpdater::new(sizes)?;
+            Box::new(move |seconds| median_time(seconds, || updater.step()))
         }
         Work::Generate { ref model, weights, prompt, new, time } => {
             generate(model, weights, [prompt, new], time, threads)?
@@ -159,47 +161,47 @@ fn prepare(work: &Work, threads: usize) -> Result<Prepared> {
     })
 }
 
-/// Text that a model makes again and again, of which one phase is timed.
+/// Benchmark of one phase of generation.
 fn generate(
     model: &Path,
     weights: Weights,
     [prompt, new]: [usize; 2],
     time: Phase,
     threads: usize,
-) -> Result<Prepared> {
+) -> Result<Benchmark> {
     let (model, bytes) = generation::open(model, weights)?;
     let numbers = vec![1f32; bytes / 4];
     Ok(Box::new(move |seconds| {
-        let mut reads = Vec::new();
-        let mut answer = times_of(seconds, || {
-            let times = generation::write(&model, CacheKind::Full, prompt, new)?;
+        let mut read_times = Vec::new();
+        let mut response = median_time(seconds, || {
+            let times = generation::time_generation(&model, CacheKind::Full, prompt, new)?;
             let start = Instant::now();
-            std::hint::black_box(sum(&numbers, threads));
-            reads.push(start.elapsed());
+            std::hint::black_box(parallel_sum(&numbers, threads));
+            read_times.push(start.elapsed());
             Ok(match time {
                 Phase::Prefill => times.prefill,
                 Phase::Decode => times.decode.iter().sum(),
             })
         })?;
         if time == Phase::Decode {
-            // What reading as many bytes as often takes, at the same time on the same machine.
-            answer["read_seconds"] = json!((new - 1) as f64 * median(reads));
+            // Lower bound: the time to read the weights once per token, measured in turn with it.
+            response["read_seconds"] = json!((new - 1) as f64 * median(read_times));
         }
-        Ok(answer)
+        Ok(response)
     }))
 }
 
-/// Median seconds of a call, after one that does not count.
+/// Median duration of a call in seconds, after one untimed call.
 fn repeat(seconds: f64, mut call: impl FnMut() -> candle_core::Result<()>) -> Result<Value> {
-    times_of(seconds, || {
+    median_time(seconds, || {
         let start = Instant::now();
         call()?;
         Ok(start.elapsed())
     })
 }
 
-/// The median of the times that calls tell, after one that does not count.
-fn times_of(seconds: f64, mut call: impl FnMut() -> Result<Duration>) -> Result<Value> {
+/// Median of the durations that `call` returns, after one untimed call.
+fn median_time(seconds: f64, mut call: impl FnMut() -> Result<Duration>) -> Result<Value> {
     call()?;
     let mut times = Vec::new();
     let start = Instant::now();
@@ -209,24 +211,24 @@ fn times_of(seconds: f64, mut call: impl FnMut() -> Result<Duration>) -> Result<
     Ok(json!({ "calls": times.len(), "seconds": median(times) }))
 }
 
-/// Steps of a model in training; `before` is the memory that was in use before it was built.
-fn train(training: &mut Training, before: u64, seconds: f64) -> Result<Value> {
-    let mut all: Vec<Times> = Vec::new();
+/// Times training steps. `memory_before` is the memory in use before the model was built.
+fn train(training: &mut Training, memory_before: u64, seconds: f64) -> Result<Value> {
+    let mut step_times: Vec<Times> = Vec::new();
     let start = Instant::now();
     let mut loss = f32::NAN;
-    while all.len() < 3 || start.elapsed().as_secs_f64() < seconds {
+    while step_times.len() < 3 || start.elapsed().as_secs_f64() < seconds {
         let (this_loss, times) = training.step()?;
         loss = this_loss;
-        all.push(times);
+        step_times.push(times);
     }
-    let median_of = |part: fn(&Times) -> Duration| median(all.iter().map(part).collect());
+    let median_of = |phase: fn(&Times) -> Duration| median(step_times.iter().map(phase).collect());
     Ok(json!({
-        "steps": all.len(),
+        "steps": step_times.len(),
         "seconds": median_of(|times| times.step),
         "forward": median_of(|times| times.forward),
         "backward": median_of(|times| times.backward),
         "loss": loss,
-        "peak_bytes": resident("VmHWM")?.saturating_sub(before),
+        "peak_bytes": process_memory("VmHWM")?.saturating_sub(memory_before),
     }))
 }
 

@@ -1,4 +1,4 @@
-//! Which curves belong to a stage.
+//! The charts of each stage.
 
 use std::path::Path;
 
@@ -7,78 +7,74 @@ use anyhow::Result;
 use super::chart::{Chart, Line};
 use crate::stage::MetricsLog;
 
-/// A chart: what y is, whether it is a share, and the names and keys of its lines.
-type Curves = (&'static str, bool, &'static [(&'static str, &'static str)]);
+/// Label of the y axis, whether y is a proportion, and (name, metric) of each curve.
+type ChartSpec = (&'static str, bool, &'static [(&'static str, &'static str)]);
 
-/// Those of the stage `name`.
-fn curves(name: &str) -> &'static [Curves] {
+/// Charts of the stage `name`.
+fn chart_specs(name: &str) -> &'static [ChartSpec] {
     match name {
         "base" => {
-            &[("loss, nats per token", false, &[("training", "loss"), ("held out", "val_loss")])]
+            &[("loss, nats per token", false, &[("training", "loss"), ("validation", "val_loss")])]
         }
         "sft" => &[
             ("loss, nats per token", false, &[("training", "loss"), ("validation", "val_loss")]),
-            ("answered exactly", true, &[("validation", "exact_match")]),
+            ("exact match", true, &[("validation", "exact_match")]),
         ],
         "reward" => &[
             ("loss, nats per pair", false, &[("training", "loss"), ("validation", "val_loss")]),
-            (
-                "pairs judged rightly",
-                true,
-                &[("training", "accuracy"), ("validation", "val_accuracy")],
-            ),
+            ("accuracy", true, &[("training", "accuracy"), ("validation", "val_accuracy")]),
         ],
         "ppo" => &[
             (
-                "answered exactly",
+                "exact match",
                 true,
                 &[
-                    ("while trying", "reward_mean"),
+                    ("training reward", "reward_mean"),
                     ("validation", "val_exact_match"),
-                    ("form forgiven", "val_relaxed_match"),
+                    ("validation, relaxed match", "val_relaxed_match"),
                 ],
             ),
-            ("KL to the fine-tuned model, nats per answer", false, &[("KL", "kl")]),
+            ("KL from the fine-tuned model, nats per completion", false, &[("KL", "kl")]),
             ("entropy, nats per token", false, &[("entropy", "entropy")]),
         ],
         "grpo" => &[
             (
-                "answered exactly",
+                "exact match",
                 true,
                 &[
-                    ("while trying", "reward_mean"),
+                    ("training reward", "reward_mean"),
                     ("validation", "val_exact_match"),
-                    ("form forgiven", "val_relaxed_match"),
+                    ("validation, relaxed match", "val_relaxed_match"),
                 ],
             ),
-            ("KL to the fine-tuned model, nats per token", false, &[("KL", "kl")]),
+            ("KL from the fine-tuned model, nats per completion", false, &[("KL", "kl")]),
             (
-                "groups whose answers are all worth the same",
+                "fraction of groups with zero advantage",
                 true,
-                &[("share", "frac_groups_zero_advantage")],
+                &[("fraction", "frac_groups_zero_advantage")],
             ),
         ],
         _ => &[],
     }
 }
 
-/// The charts of the stage `name` in `folder`.
+/// SVG charts of the stage `name`, from the metrics in `folder`.
 ///
 /// # Errors
-/// When its figures cannot be read.
+/// When the metrics cannot be read.
 pub(crate) fn charts(name: &str, folder: &Path) -> Result<Vec<String>> {
-    let curves = curves(name);
-    if curves.is_empty() {
+    let specs = chart_specs(name);
+    if specs.is_empty() {
         return Ok(Vec::new());
     }
-    let figures = MetricsLog::read(folder)?;
-    let chart = |(y, share, lines): &Curves| {
+    let metrics = MetricsLog::read(folder)?;
+    let chart = |(y, is_proportion, lines): &ChartSpec| {
         let line = |(name, key): &(&str, &str)| Line {
             name: name.to_string(),
-            points: figures.curve(key),
+            points: metrics.curve(key),
         };
         let lines = lines.iter().map(line).collect();
-        Chart { y, x: "step", lines, y_range: share.then_some([0., 1.]) }.svg()
+        Chart { y, x: "step", lines, y_range: is_proportion.then_some([0., 1.]) }.svg()
     };
-    Ok(curves.iter().map(chart).collect())
+    Ok(specs.iter().map(chart).collect())
 }

@@ -1,8 +1,8 @@
-//! Where a run was made: the machine, and the state of the code.
+//! Provenance of a run: the machine and the commit.
 
 use std::process::Command;
 
-/// The processor's name where the system tells (Linux), its cores, and the system.
+/// Processor name (from `/proc/cpuinfo`, else the architecture), number of cores and system.
 pub(crate) fn machine() -> String {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -11,7 +11,7 @@ pub(crate) fn machine() -> String {
     format!("{name}, {cores} cores, {}", std::env::consts::OS)
 }
 
-/// The commit that the code was at, with a `+` where it was changed since; nothing where there is no git.
+/// Short hash of the commit, with a `+` if tracked files have changed; `None` without git.
 pub(crate) fn commit() -> Option<String> {
     let git = |args: &[&str]| {
         let output =
