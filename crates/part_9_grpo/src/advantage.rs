@@ -1,45 +1,50 @@
-//! 9.1, 9.2 Advantages without a value function: a prompt's completions are each other's baseline.
+//! 9.1, 9.2 Advantages without a value function: the completions of a prompt are each other's
+//! baseline.
 //!
 //! ```text
-//! GRPO        A_i = (r_i − mean(r)) / (std(r) + ε)                 Shao et al., <https://arxiv.org/abs/2402.03300>
-//! Dr. GRPO    A_i =  r_i − mean(r)                                 Liu et al., <https://arxiv.org/abs/2503.20783>
-//! RLOO        A_i =  r_i − mean of the others' r                   Ahmadian et al., <https://arxiv.org/abs/2402.14740>
+//! GRPO        A_i = (r_i − mean(r)) / (std(r) + ε)     Shao et al., arxiv.org/abs/2402.03300
+//! Dr. GRPO    A_i =  r_i − mean(r)                     Liu et al., arxiv.org/abs/2503.20783
+//! RLOO        A_i =  r_i − mean of the others' r       Ahmadian et al., arxiv.org/abs/2402.14740
 //! REINFORCE   A_i =  r_i − mean over the whole batch
-//! best of n   A_i =  1 for the best of the group, 0 for the others: imitation, as if it had been demonstrated
+//! best of n   A_i =  1 for the best of the group, 0 for the others (rejection sampling)
 //! ```
 //!
-//! mean and std are those of the G completions of one prompt. A completion's reward is part of its group's mean, so what
-//! Dr. GRPO climbs is (G − 1)/G of the gradient, in the right direction; RLOO's is the gradient itself. Division by the
-//! standard deviation makes prompts that are nearly always or hardly ever solved count for more (a bias of its own).
+//! mean and std are those of the G completions of one prompt. A completion's own reward is part of
+//! its group's mean, so Dr. GRPO ascends (G − 1)/G of the gradient, in the right direction; RLOO
+//! ascends the gradient itself. Division by the standard deviation gives more weight to prompts
+//! that are nearly always or hardly ever solved, which is a bias of its own.
 //!
-//! A group belongs to a prompt by its place, never by the prompt's text: the same prompt twice in a batch is two groups.
+//! Groups are identified by position, not by the prompt's text: the same prompt twice in a batch
+//! makes two groups.
 
 use candle_core::{Result, bail};
 use serde::Serialize;
 
-/// What a completion's reward is compared with.
+/// Baseline that a completion's reward is compared with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Baseline {
-    /// The group's mean; divided by its standard deviation, that of a sample (G − 1), as TRL has it
+    /// Group mean, divided by the group's sample standard deviation (G − 1), as in TRL
     GroupStd,
-    /// The same with the standard deviation of all (G)
+    /// Group mean, divided by the group's population standard deviation (G)
     GroupStdPopulation,
-    /// The group's mean, not divided (Dr. GRPO)
+    /// Group mean, not divided (Dr. GRPO)
     GroupMean,
-    /// The mean of the others in the group (RLOO)
+    /// Mean of the other completions of the group (RLOO)
     LeaveOneOut,
-    /// The mean of the whole batch (REINFORCE)
+    /// Mean of the whole batch (REINFORCE)
     BatchMean,
-    /// None: the best of a group is imitated, the others are not looked at (best of n)
+    /// Best completion of the group gets 1, the others 0 (best of n)
     BestOfGroup,
 }
 
-/// The advantages that `rewards` are, where each `group_size` in a row belong to one prompt; `epsilon` keeps a small standard
-/// deviation from making them large.
+/// Advantages of `rewards`, in which every `group_size` consecutive completions belong to one
+/// prompt. `epsilon` is added to the standard deviation, so that a small one does not make
+/// advantages large.
 ///
 /// # Errors
-/// When groups have fewer than two members, `rewards` are no whole number of groups, or one is not a number.
+/// When groups have fewer than two completions, when `rewards` do not split into whole groups, or
+/// when one is not finite.
 pub fn advantages(
     rewards: &[f32],
     group_size: usize,
@@ -48,42 +53,45 @@ pub fn advantages(
 ) -> Result<Vec<f32>> {
     if group_size < 2 {
         bail!(
-            "a group of {group_size} has nothing to compare a completion with: every advantage would be 0"
+            "a group of {group_size} leaves nothing to compare a completion with: every advantage \
+             would be 0"
         );
     }
     if !rewards.len().is_multiple_of(group_size) {
-        bail!("{} rewards are no whole number of groups of {group_size}", rewards.len());
+        bail!("{} rewards cannot be split into groups of {group_size}", rewards.len());
     }
     if let Some(at) = rewards.iter().position(|reward| !reward.is_finite()) {
         bail!("the reward of completion {at} is {}", rewards[at]);
     }
-    let mut values = Vec::with_capacity(rewards.len());
-    let of_batch = mean(rewards);
+    let mut advantages = Vec::with_capacity(rewards.len());
+    let batch_mean = mean(rewards);
     for group in rewards.chunks_exact(group_size) {
-        let equal = group.iter().all(|reward| *reward == group[0]);
-        if equal && baseline != Baseline::BatchMean {
-            values.resize(values.len() + group_size, 0.); // exactly: a mean of equals may be off by a rounding
+        let all_equal = group.iter().all(|reward| *reward == group[0]);
+        if all_equal && baseline != Baseline::BatchMean {
+            // Exactly 0: rounding can make the mean of equal numbers differ from them.
+            advantages.resize(advantages.len() + group_size, 0.);
             continue;
         }
-        let (g, of_group) = (group_size as f64, mean(group));
+        let (g, group_mean) = (group_size as f64, mean(group));
         let variance =
-            |n: f64| group.iter().map(|&r| (f64::from(r) - of_group).powi(2)).sum::<f64>() / n;
+            |n: f64| group.iter().map(|&r| (f64::from(r) - group_mean).powi(2)).sum::<f64>() / n;
         let (center, scale) = match baseline {
-            Baseline::GroupStd => (of_group, 1. / (variance(g - 1.).sqrt() + epsilon)),
-            Baseline::GroupStdPopulation => (of_group, 1. / (variance(g).sqrt() + epsilon)),
-            Baseline::GroupMean => (of_group, 1.),
-            Baseline::LeaveOneOut => (of_group, g / (g - 1.)), // r − mean of the others = G/(G − 1) (r − mean)
-            Baseline::BatchMean => (of_batch, 1.),
+            Baseline::GroupStd => (group_mean, 1. / (variance(g - 1.).sqrt() + epsilon)),
+            Baseline::GroupStdPopulation => (group_mean, 1. / (variance(g).sqrt() + epsilon)),
+            Baseline::GroupMean => (group_mean, 1.),
+            // r − mean of the others = G/(G − 1) (r − mean)
+            Baseline::LeaveOneOut => (group_mean, g / (g - 1.)),
+            Baseline::BatchMean => (batch_mean, 1.),
             Baseline::BestOfGroup => {
                 let best = group.iter().copied().fold(f32::NEG_INFINITY, f32::max);
                 let first = group.iter().position(|reward| *reward == best);
-                values.extend((0..group_size).map(|i| f32::from(u8::from(Some(i) == first))));
+                advantages.extend((0..group_size).map(|i| f32::from(u8::from(Some(i) == first))));
                 continue;
             }
         };
-        values.extend(group.iter().map(|&r| ((f64::from(r) - center) * scale) as f32));
+        advantages.extend(group.iter().map(|&r| ((f64::from(r) - center) * scale) as f32));
     }
-    Ok(values)
+    Ok(advantages)
 }
 
 fn mean(values: &[f32]) -> f64 {

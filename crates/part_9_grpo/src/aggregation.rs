@@ -1,45 +1,49 @@
-//! 9.3 From a number per token to one loss: how much each token of a completion counts.
+//! 9.3 Loss aggregation: from one loss per token to one loss, by a weight per token.
 //!
 //! ```text
-//! per sequence   1/B Σ_i 1/|o_i| Σ_t l_it      GRPO. Long wrong answers are punished less per token.
-//! per token      Σ_i Σ_t l_it / Σ_i |o_i|      DAPO, <https://arxiv.org/abs/2503.14476>
-//! by a constant  Σ_i Σ_t l_it / (B L)          Dr. GRPO, with L the completion budget
+//! sequence   1/B Σ_i 1/|o_i| Σ_t l_it      GRPO; punishes long wrong completions less per token
+//! token      Σ_i Σ_t l_it / Σ_i |o_i|      DAPO, <https://arxiv.org/abs/2503.14476>
+//! constant   Σ_i Σ_t l_it / (B L)          Dr. GRPO, with L the largest length of a completion
 //! ```
 //!
-//! All three are Σ w_t l_t over the tokens that were drawn, so the choice is a weight per token. Where completions take no part, they
-//! are left out above the fraction and below it: B counts those that do, and |o_i| their tokens. A constant stays one: there B counts
-//! all. TRL divides so by tokens (`dapo`) and by the constant (`dr_grpo`), but its mean over sequences (`grpo`) is over all of them,
-//! so that what is left out makes the steps smaller; ours is larger by the number of all over the number that take part.
+//! All three are Σ w_t l_t over the sampled tokens, so the choice is a weight per token. Excluded
+//! completions are missing from numerator and denominator: B counts the included ones, and |o_i|
+//! their tokens. Only with the constant, B counts all completions. TRL divides in the same way by
+//! tokens (`dapo`) and by the constant (`dr_grpo`), but its mean over sequences (`grpo`) divides by
+//! all completions, so exclusions make its steps smaller; ours is larger by the factor
+//! all/included.
 //!
-//! The weights are those of the whole step, whatever pieces its gradient is computed in, so sums of pieces are the sum of the whole.
-//! A mean of the means of pieces (TRL's `bnpo` with more than one piece) is not offered.
+//! The weights are those of the whole step, however it is split into micro-batches, so the sum over
+//! micro-batches is the sum over the step. TRL's `bnpo`, a mean of micro-batch means if there is
+//! more than one micro-batch, is not offered.
 
 use serde::Serialize;
 
-/// How tokens are weighed.
+/// Loss aggregation over tokens and completions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Aggregation {
-    /// Every completion counts the same, whatever its length
+    /// Mean over completions of the mean over their tokens (GRPO's paper)
     Sequence,
-    /// Every token counts the same
+    /// Mean over all tokens of the batch (DAPO)
     Token,
-    /// Every token counts the same, whatever lengths its neighbours have
+    /// Sum over tokens divided by a constant, independent of the lengths (Dr. GRPO)
     Constant,
 }
 
 impl Aggregation {
-    /// The weight of the tokens of each completion, by `lengths`; of those that do not take part, 0. `budget` is L.
-    pub fn weights(self, lengths: &[usize], takes_part: &[bool], budget: usize) -> Vec<f32> {
-        let taking_part = || lengths.iter().zip(takes_part).filter(|(_, part)| **part);
-        let b = taking_part().count() as f64;
-        let tokens = taking_part().map(|(length, _)| *length).sum::<usize>() as f64;
-        let weight = |(&length, &part): (&usize, &bool)| match (part && length > 0, self) {
+    /// Weight per token of each completion, from the `lengths`; 0 for completions that are not
+    /// `included`. `max_new_tokens` is L.
+    pub fn weights(self, lengths: &[usize], included: &[bool], max_new_tokens: usize) -> Vec<f32> {
+        let included_lengths = || lengths.iter().zip(included).filter(|(_, included)| **included);
+        let b = included_lengths().count() as f64;
+        let n_tokens = included_lengths().map(|(length, _)| *length).sum::<usize>() as f64;
+        let weight = |(&length, &included): (&usize, &bool)| match (included && length > 0, self) {
             (false, _) => 0.,
             (true, Self::Sequence) => (1. / (b * length as f64)) as f32,
-            (true, Self::Token) => (1. / tokens) as f32,
-            (true, Self::Constant) => (1. / (lengths.len() * budget) as f64) as f32,
+            (true, Self::Token) => (1. / n_tokens) as f32,
+            (true, Self::Constant) => (1. / (lengths.len() * max_new_tokens) as f64) as f32,
         };
-        lengths.iter().zip(takes_part).map(weight).collect()
+        lengths.iter().zip(included).map(weight).collect()
     }
 }

@@ -1,4 +1,5 @@
-//! The tools of part 9: let a model learn from rewards, and measure it.
+//! Commands of part 9: `train` a policy with GRPO, `eval` it, compare algorithms in a `table`,
+//! write the files of the arithmetic `tasks`; without a subcommand, the demo.
 
 pub(crate) mod arguments;
 mod demo;
@@ -20,7 +21,7 @@ use crate::task_files;
 
 use arguments::{DEFAULT_OUT, DemoArgs, EvalArgs, TableArgs, TrainArgs};
 
-/// Part 9: group-relative policy optimization. Without a subcommand: the demo.
+/// Part 9: group-relative policy optimization (GRPO). Without a subcommand, the demo.
 #[derive(Parser)]
 #[command(name = "part_9", version, args_conflicts_with_subcommands = true)]
 struct Cli {
@@ -32,28 +33,28 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Let a model try, and learn from which of its tries were better
+    /// Train a policy with GRPO on verifiable rewards or a reward model
     Train(Box<TrainArgs>),
-    /// Measure how often a model is right, and how it compares with a reference
+    /// Evaluate a policy: exact match, pass@k, and a comparison with its reference model
     Eval(EvalArgs),
-    /// SFT, best of n, REINFORCE, RLOO, GRPO, Dr. GRPO and PPO beside each other on arithmetic
+    /// Compare SFT, best of n, REINFORCE, RLOO, GRPO, Dr. GRPO and PPO on arithmetic
     Table(TableArgs),
     /// Write data/math_tasks_train.jsonl and data/math_tasks_eval.jsonl
     Tasks {
-        /// The folder
+        /// Folder of the files
         #[arg(long, value_name = "DIR", default_value = "data")]
         out: PathBuf,
     },
 }
 
-/// A policy is asked what its run asked, and judged by who judged it, unless something else is said.
+/// Settings that `eval` takes from the run of the policy unless the command line sets them.
 const SETTINGS_FROM_RUN: [&str; 6] =
     ["data", "max_new_tokens", "max_prompt_length", "reward", "task", "template"];
 
 /// Runs the command line `args`, the program's name first, in this process.
 ///
 /// # Errors
-/// Those of the command; of arguments that are none, and where help is asked for, clap's.
+/// Those of the command; clap's for invalid arguments and for --help.
 pub fn parse_and_run(args: impl IntoIterator<Item = impl Into<OsString>>) -> Result<()> {
     let mut args = expand_config::<Cli>(args, DEFAULT_OUT)?;
     if args.get(1).is_some_and(|command| command == "eval") {

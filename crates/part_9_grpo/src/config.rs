@@ -1,4 +1,4 @@
-//! What decides where a run arrives.
+//! Configuration of a GRPO run: everything that determines its result.
 
 use ppo::{Clip, RolloutConfig};
 use scaling::LrSchedule;
@@ -8,52 +8,53 @@ use crate::experience::AdvantageConfig;
 use crate::reference::ReferenceUpdate;
 use crate::{Kl, Objective};
 
-/// A run of GRPO.
+/// Configuration of a GRPO run.
 #[derive(Debug, Clone)]
 pub struct GrpoConfig {
-    /// Prompts of a step.
+    /// Prompts per step.
     pub prompts_per_step: usize,
-    /// How they are answered, and how often each.
+    /// Group size, sampling and completion length.
     pub rollout: RolloutConfig,
-    /// What the answers are worth.
+    /// Advantages and token weights.
     pub advantage: AdvantageConfig,
-    /// What a step descends.
+    /// Loss per token.
     pub objective: Objective,
-    /// What the policy is kept near, if it is.
+    /// Reference model: fixed or synchronized; `None` without one.
     pub reference_update: Option<ReferenceUpdate>,
-    /// How steps are made of it.
+    /// Optimizer steps.
     pub update: GrpoUpdateConfig,
-    /// Of the order of prompts, and of what is drawn.
+    /// Seed of the prompt order and of sampling.
     pub seed: u64,
 }
 
-/// How steps are made.
+/// Settings of the optimizer steps.
 #[derive(Debug, Clone, Copy)]
 pub struct GrpoUpdateConfig {
-    /// μ: steps of the optimizer on what was drawn once.
+    /// μ: optimizer steps on each batch of rollouts.
     pub num_iterations: usize,
-    /// Prompts whose gradient is computed at a time.
+    /// Prompts per micro-batch.
     pub micro_batch_size: usize,
-    /// The rate of each step, and how many there are.
+    /// Learning rate schedule and number of steps.
     pub schedule: LrSchedule,
     /// β₁, β₂, ε and weight decay.
     pub optimizer: AdamWConfig,
     /// Largest gradient norm.
     pub max_grad_norm: f64,
-    /// The run ends early once this many tokens have been drawn.
+    /// Number of sampled tokens after which the run ends early.
     pub max_sampled_tokens: Option<usize>,
 }
 
 impl GrpoConfig {
-    /// The usual one: GRPO's advantages, every token the same, β = 0.003 to the policy as it began, one step on what was drawn.
+    /// Default configuration: GRPO's advantages, token aggregation, KL coefficient 0.003 to the
+    /// initial policy, one optimizer step per batch of rollouts.
     pub fn with_defaults(
-        prompts: usize,
+        prompts_per_step: usize,
         rollout: RolloutConfig,
         schedule: LrSchedule,
         seed: u64,
     ) -> Self {
         Self {
-            prompts_per_step: prompts,
+            prompts_per_step,
             rollout,
             advantage: AdvantageConfig::with_defaults(),
             objective: Objective {
@@ -64,7 +65,7 @@ impl GrpoConfig {
             reference_update: Some(ReferenceUpdate::Fixed),
             update: GrpoUpdateConfig {
                 num_iterations: 1,
-                micro_batch_size: prompts,
+                micro_batch_size: prompts_per_step,
                 schedule,
                 optimizer: AdamWConfig { beta2: 0.95, weight_decay: 0., ..AdamWConfig::default() },
                 max_grad_norm: 1.,

@@ -1,7 +1,10 @@
-//! Countdown: reach a target with some numbers, each used once, by + − · /. Easy to check and hard to do.
+//! Countdown: reach a target from some numbers, each used once, with + − · /. The task is easy to
+//! check and hard to solve.
 //!
 //! ```text
-//! prompt  Use 3, 5 and 7, each once, and + - * / to make 22.       answer  3 5 7 = 22       a completion  (5 * 3) + 7
+//! prompt        Use 3, 5 and 7, each once, and + - * / to make 22.
+//! answer        3 5 7 = 22
+//! completion    (5 * 3) + 7
 //! ```
 
 use std::collections::HashSet;
@@ -10,17 +13,18 @@ use ppo::RewardInput;
 use sft::Example;
 use tensor_core::Rng;
 
-/// Numbers and what is to be made of them.
+/// Countdown puzzle: numbers and a target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Puzzle {
-    /// To be used once each.
+    /// Numbers to use, once each.
     pub numbers: Vec<i64>,
-    /// To be reached.
+    /// Value that the expression must have.
     pub target: i64,
 }
 
 impl Puzzle {
-    /// One of `n` numbers of 1 to 20 that can be solved: its target is what came of some operations.
+    /// Random solvable puzzle of `n` numbers from 1 to 20: its target is the result of random
+    /// operations.
     pub fn sample(n: usize, rng: &mut Rng) -> Self {
         loop {
             let numbers: Vec<i64> = (0..n).map(|_| 1 + rng.below(20) as i64).collect();
@@ -35,14 +39,14 @@ impl Puzzle {
                 };
             }
             if (1..=100).contains(&target) && !numbers.contains(&target) {
-                let mut shown = numbers;
-                rng.shuffle(&mut shown);
-                return Self { numbers: shown, target };
+                let mut shuffled = numbers;
+                rng.shuffle(&mut shuffled);
+                return Self { numbers: shuffled, target };
             }
         }
     }
 
-    /// The question.
+    /// Prompt of the puzzle.
     pub fn question(&self) -> String {
         let all: Vec<String> = self.numbers.iter().map(i64::to_string).collect();
         let (last, first) =
@@ -53,13 +57,13 @@ impl Puzzle {
         )
     }
 
-    /// What a checker needs to know: `3 5 7 = 22`.
+    /// Answer column of the puzzle, which the checker parses: `3 5 7 = 22`.
     pub fn answer(&self) -> String {
         let all: Vec<String> = self.numbers.iter().map(i64::to_string).collect();
         format!("{} = {}", all.join(" "), self.target)
     }
 
-    /// Reads [`Puzzle::answer`].
+    /// Parses [`Puzzle::answer`].
     pub fn parse(answer: &str) -> Option<Self> {
         let (numbers, target) = answer.split_once('=')?;
         let numbers: Vec<i64> =
@@ -68,45 +72,46 @@ impl Puzzle {
             .filter(|p| !p.numbers.is_empty())
     }
 
-    /// Whether `expression` uses each number once, nothing else, and makes the target.
+    /// True if `expression` uses each number exactly once and equals the target.
     pub fn is_solved_by(&self, expression: &str) -> bool {
         let Some((value, mut used)) = evaluate(expression) else { return false };
-        let mut given = self.numbers.clone();
+        let mut numbers = self.numbers.clone();
         used.sort_unstable();
-        given.sort_unstable();
-        used == given && value.equals(self.target)
+        numbers.sort_unstable();
+        used == numbers && value.equals(self.target)
     }
 }
 
-/// 1 if the completion's expression solves the puzzle that the answer describes. The expression stands in `<answer>`, or else
-/// on the last line, where what follows an equals sign does not count. A last line that was cut might have gone on.
-pub fn reward(reply: &RewardInput<'_>) -> f32 {
-    let Some(puzzle) = Puzzle::parse(&reply.example.completion) else { return 0. };
+/// Reward 1 if the completion's expression solves the puzzle, else 0. The expression is the content
+/// of `<answer>`, else the last line of a completion that is not truncated; text after an equals
+/// sign is ignored.
+pub fn reward(input: &RewardInput<'_>) -> f32 {
+    let Some(puzzle) = Puzzle::parse(&input.example.completion) else { return 0. };
     let last_line =
-        || reply.completion.trim().lines().last().filter(|_| reply.terminated).unwrap_or_default();
-    let said = crate::answers::extract_answer_tag(reply.completion).unwrap_or_else(last_line);
-    let expression = said.split('=').next().unwrap_or_default();
+        || input.completion.trim().lines().last().filter(|_| input.terminated).unwrap_or_default();
+    let answer = crate::answers::extract_answer_tag(input.completion).unwrap_or_else(last_line);
+    let expression = answer.split('=').next().unwrap_or_default();
     f32::from(u8::from(puzzle.is_solved_by(expression)))
 }
 
-/// `n` puzzles of three numbers, no two alike.
+/// `n` different puzzles of three numbers.
 pub fn puzzles(n: usize, seed: u64) -> Vec<Example> {
     let mut rng = Rng::new(seed);
-    let mut known = HashSet::new();
+    let mut seen_keys = HashSet::new();
     let mut all = Vec::new();
     while all.len() < n {
         let puzzle = Puzzle::sample(3, &mut rng);
         let mut key = puzzle.numbers.clone();
         key.sort_unstable();
         key.push(puzzle.target);
-        if known.insert(key) {
+        if seen_keys.insert(key) {
             all.push(Example::new(puzzle.question(), puzzle.answer()));
         }
     }
     all
 }
 
-/// An exact value: no division of floating-point numbers decides what is right.
+/// Exact fraction, so that floating-point rounding cannot decide whether an expression is right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Fraction {
     numerator: i128,
@@ -122,17 +127,17 @@ impl Fraction {
         let Self { numerator: a, denominator: b } = self;
         let Self { numerator: c, denominator: d } = other;
         let cross = |x: i128, y: i128| x.checked_mul(y);
-        let (over, under) = match operation {
+        let (numerator, denominator) = match operation {
             b'+' => (cross(a, d)?.checked_add(cross(c, b)?)?, cross(b, d)?),
             b'-' => (cross(a, d)?.checked_sub(cross(c, b)?)?, cross(b, d)?),
             b'*' => (cross(a, c)?, cross(b, d)?),
             _ => (cross(a, d)?, cross(b, c)?),
         };
-        (under != 0).then_some(Self { numerator: over, denominator: under })
+        (denominator != 0).then_some(Self { numerator, denominator })
     }
 }
 
-/// The value of an expression and the numbers in it; `None` where it is none.
+/// Value of `expression` and the numbers in it; `None` if it cannot be parsed.
 fn evaluate(expression: &str) -> Option<(Fraction, Vec<i64>)> {
     let text: Vec<u8> =
         expression.replace(['×', '·'], "*").replace('÷', "/").replace('−', "-").bytes().collect();
@@ -142,7 +147,8 @@ fn evaluate(expression: &str) -> Option<(Fraction, Vec<i64>)> {
     (parser.position == parser.text.len()).then_some((value, parser.numbers))
 }
 
-/// sum = product ((+|−) product)*;  product = atom ((·|/) atom)*;  atom = number | ( sum )
+/// Recursive-descent parser of
+/// sum = product ((+|−) product)*;  product = atom ((·|/) atom)*;  atom = number | ( sum ).
 struct Parser {
     text: Vec<u8>,
     position: usize,
@@ -157,10 +163,10 @@ impl Parser {
         }
     }
 
-    /// The next character, if it is one of `wanted`.
-    fn next_if(&mut self, wanted: &[u8]) -> Option<u8> {
+    /// Consumes and returns the next character if it is one of `expected`.
+    fn next_if(&mut self, expected: &[u8]) -> Option<u8> {
         self.skip_whitespace();
-        let next = *self.text.get(self.position).filter(|c| wanted.contains(c))?;
+        let next = *self.text.get(self.position).filter(|c| expected.contains(c))?;
         self.position += 1;
         Some(next)
     }
@@ -184,7 +190,8 @@ impl Parser {
     fn atom(&mut self) -> Option<Fraction> {
         if self.next_if(b"(").is_some() {
             self.depth += 1;
-            let value = if self.depth < 64 { self.sum()? } else { return None }; // no text may exhaust the stack
+            // The limit keeps nested brackets from overflowing the stack.
+            let value = if self.depth < 64 { self.sum()? } else { return None };
             self.depth -= 1;
             return self.next_if(b")").map(|_| value);
         }

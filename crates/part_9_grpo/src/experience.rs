@@ -1,29 +1,30 @@
-//! What a step learns from: prompts, a group of completions to each, what they earned, and how that compares.
+//! Experience of a step: prompts, a group of completions per prompt, their rewards and advantages.
 
 use anyhow::Result;
 use modern::GptModern;
 use ppo::experience::{ScoredRollouts, compute_rewards, decode_completions};
-use ppo::{PromptExample, RewardFn, RolloutConfig, RolloutGroup, rollout};
+use ppo::{PromptExample, RewardFn, RolloutConfig, RolloutGroup, SampledCompletion, rollout};
 use sft::ChatTokenizer;
 use tensor_core::Rng;
 
 use crate::{Aggregation, Baseline, Overlong, advantages};
 
-/// How completions are judged and weighed.
+/// Settings of advantages and token weights.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AdvantageConfig {
-    /// What becomes of those that were cut.
+    /// Handling of truncated completions.
     pub overlong: Overlong,
-    /// What a reward is compared with.
+    /// Baseline of the advantages.
     pub baseline: Baseline,
-    /// ε beside the standard deviation.
+    /// ε that is added to the standard deviation.
     pub advantage_epsilon: f64,
-    /// How much each token counts.
+    /// Loss aggregation.
     pub loss_aggregation: Aggregation,
 }
 
 impl AdvantageConfig {
-    /// The usual one: GRPO's advantages, every token the same, what was cut scored as it stands.
+    /// Default settings: GRPO's advantages, token aggregation, truncated completions rewarded like
+    /// all others.
     pub fn with_defaults() -> Self {
         Self {
             overlong: Overlong::None,
@@ -34,91 +35,91 @@ impl AdvantageConfig {
     }
 }
 
-/// What was drawn in a step, and what it was worth. All but `groups` is by completion, group by group.
+/// Experience of one GRPO step. All vectors but `groups` have one entry per completion, group by
+/// group.
 #[derive(Debug, Clone)]
 pub struct GrpoExperience {
-    /// What was written.
+    /// Prompts with their completions.
     pub groups: Vec<RolloutGroup>,
-    /// At which temperature; a loss is computed at the same.
+    /// Sampling temperature, at which the loss computes log-probabilities too.
     pub temperature: f64,
-    /// The same as text.
+    /// Decoded completions.
     pub completion_texts: Vec<String>,
-    /// What it earned.
+    /// Reward of each completion, overlong penalty included.
     pub rewards: Vec<f32>,
-    /// How that compares.
+    /// Advantage of each completion.
     pub advantages: Vec<f32>,
-    /// The weight of each of its tokens.
+    /// Loss weight of each of a completion's tokens; 0 if it is excluded.
     pub weights: Vec<f32>,
 }
 
-/// Lets `model`, an inference twin, answer `questions`, and `scorer` judge what it says.
+/// Rollouts of `model`, built for inference, on `prompts`, with their rewards.
 ///
 /// # Errors
-/// When a prompt leaves no room in the context, and those of `scorer`.
+/// When a prompt leaves no room for a completion in the context, and those of `reward_fn`.
 pub fn collect_rollouts(
     model: &GptModern,
-    (speech, scorer): (&ChatTokenizer, &mut RewardFn),
-    questions: &[PromptExample],
+    (chat_tokenizer, reward_fn): (&ChatTokenizer, &mut RewardFn),
+    prompts: &[PromptExample],
     config: &RolloutConfig,
     rng: &mut Rng,
 ) -> Result<ScoredRollouts> {
-    let prompts: Vec<Vec<u32>> = questions.iter().map(|question| question.prompt.clone()).collect();
-    let groups = rollout(model, &prompts, config, rng)?;
-    let texts = decode_completions(&groups, speech)?;
-    let scores = compute_rewards(&groups, questions, &texts, scorer, rng)?;
-    Ok(ScoredRollouts { groups, completion_texts: texts, rewards: scores })
+    let ids: Vec<Vec<u32>> = prompts.iter().map(|one| one.prompt.clone()).collect();
+    let groups = rollout(model, &ids, config, rng)?;
+    let completion_texts = decode_completions(&groups, chat_tokenizer)?;
+    let rewards = compute_rewards(&groups, prompts, &completion_texts, reward_fn, rng)?;
+    Ok(ScoredRollouts { groups, completion_texts, rewards })
 }
 
 impl GrpoExperience {
-    /// What the completions that were `judged`, drawn by `config`, are worth.
+    /// Experience from `rollouts` that were sampled with `config`.
     ///
     /// # Errors
-    /// When a score is not a number, or a group has fewer than two completions.
+    /// When a reward is not finite, or a group has fewer than two completions.
     pub fn from_rollouts(
-        judged: ScoredRollouts,
+        rollouts: ScoredRollouts,
         config: &RolloutConfig,
-        judgement: &AdvantageConfig,
+        advantage_config: &AdvantageConfig,
     ) -> Result<Self> {
-        let ScoredRollouts { groups, completion_texts: texts, rewards: scores } = judged;
-        let budget = config.max_new_tokens;
-        let responses: Vec<_> = groups.iter().flat_map(|group| &group.completions).collect();
-        let paid = |(score, response): (f64, &&ppo::SampledCompletion)| {
-            score as f32 - judgement.overlong.penalty(response.tokens.len(), budget)
+        let ScoredRollouts { groups, completion_texts, rewards } = rollouts;
+        let AdvantageConfig { overlong, baseline, advantage_epsilon, loss_aggregation } =
+            *advantage_config;
+        let max_new_tokens = config.max_new_tokens;
+        let completions: Vec<&SampledCompletion> =
+            groups.iter().flat_map(|group| &group.completions).collect();
+        let lengths: Vec<usize> = completions.iter().map(|one| one.tokens.len()).collect();
+        let penalized = |(reward, &length): (f64, &usize)| {
+            reward as f32 - overlong.penalty(length, max_new_tokens)
         };
-        let rewards: Vec<f32> = scores.into_iter().zip(&responses).map(paid).collect();
-        let lengths: Vec<usize> = responses.iter().map(|response| response.tokens.len()).collect();
-        let masked = judgement.overlong == Overlong::Masked;
-        let takes_part: Vec<bool> = responses.iter().map(|r| r.terminated() || !masked).collect();
-        let weights = judgement.loss_aggregation.weights(&lengths, &takes_part, budget);
-        let advantages = advantages(
-            &rewards,
-            config.group_size,
-            judgement.baseline,
-            judgement.advantage_epsilon,
-        )?;
+        let rewards: Vec<f32> = rewards.into_iter().zip(&lengths).map(penalized).collect();
+        let masked = overlong == Overlong::Masked;
+        let included: Vec<bool> =
+            completions.iter().map(|one| one.terminated() || !masked).collect();
+        let weights = loss_aggregation.weights(&lengths, &included, max_new_tokens);
+        let advantages = advantages(&rewards, config.group_size, baseline, advantage_epsilon)?;
         let temperature = config.temperature();
-        Ok(Self { groups, temperature, completion_texts: texts, rewards, advantages, weights })
+        Ok(Self { groups, temperature, completion_texts, rewards, advantages, weights })
     }
 
-    /// Whether the completions of group `group` that take part say which of them is better.
+    /// True if an included completion of group `group` has an advantage other than 0.
     pub fn has_nonzero_advantage(&self, group: usize) -> bool {
         self.advantages_and_weights(group).any(|(advantage, weight)| advantage * weight != 0.)
     }
 
-    /// Whether any completion of group `group` takes part.
+    /// True if group `group` has an included completion.
     pub fn is_included(&self, group: usize) -> bool {
         self.advantages_and_weights(group).any(|(_, weight)| weight != 0.)
     }
 
     /// Advantage and weight of each completion of group `group`.
     fn advantages_and_weights(&self, group: usize) -> impl Iterator<Item = (f32, f32)> {
-        let n = self.rewards.len() / self.groups.len().max(1);
+        let group_size = self.rewards.len() / self.groups.len().max(1);
         let all = self.advantages.iter().copied().zip(self.weights.iter().copied());
-        all.skip(group * n).take(n)
+        all.skip(group * group_size).take(group_size)
     }
 
-    /// Tokens that were written.
+    /// Number of sampled tokens.
     pub fn n_tokens(&self) -> usize {
-        self.groups.iter().flat_map(|group| &group.completions).map(|r| r.tokens.len()).sum()
+        self.groups.iter().flat_map(|group| &group.completions).map(|one| one.tokens.len()).sum()
     }
 }

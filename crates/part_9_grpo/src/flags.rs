@@ -1,5 +1,6 @@
-//! The flags of what is drawn and learned, and the settings that they describe. Names of other programs for the same thing are understood, on the
-//! command line and in a settings file: `num_generations`, `kl_coeff`, `max_completion_length` and so on.
+//! Flags of rollout and objective, and the configurations that they describe. Names of other
+//! programs for the same setting are accepted on the command line and in a settings file:
+//! `num_generations`, `kl_coeff`, `max_completion_length` and so on.
 
 use std::num::NonZeroUsize;
 
@@ -39,46 +40,51 @@ pub struct GrpoRolloutFlags {
     pub top_p: Option<f64>,
 }
 
-/// Most tokens that are drawn at a time. What is far beyond a machine is refused before it takes the memory.
+/// Largest number of tokens in one rollout; larger ones are refused before they exhaust the memory.
 const MAX_ROLLOUT_TOKENS: usize = 1 << 24;
 
+/// Checks that a rollout of `prompts` prompts, `group_size` completions each, is of reasonable
+/// size.
+///
 /// # Errors
-/// A [`UsageError`](tiny_gpt::command::UsageError) when so many completions of `budget` tokens at a time are beyond reason.
-pub fn check_rollout_size(prompts: usize, samples: usize, budget: usize) -> Result<()> {
-    let tokens = prompts.saturating_mul(samples).saturating_mul(budget);
+/// A [`UsageError`](tiny_gpt::command::UsageError) when it may have more than 2²⁴ tokens.
+pub fn check_rollout_size(prompts: usize, group_size: usize, max_new_tokens: usize) -> Result<()> {
+    let tokens = prompts.saturating_mul(group_size).saturating_mul(max_new_tokens);
     as_usage_error((|| {
         ensure!(
             tokens <= MAX_ROLLOUT_TOKENS,
-            "{prompts} prompts with {samples} completions of up to {budget} tokens are more than the {MAX_ROLLOUT_TOKENS} tokens that are \
-             drawn at a time at most"
+            "{prompts} prompts with {group_size} completions of up to {max_new_tokens} tokens \
+             exceed the limit of {MAX_ROLLOUT_TOKENS} tokens per rollout"
         );
         Ok(())
     })())
 }
 
 impl GrpoRolloutFlags {
-    /// The rollout they describe: completions of at most `max_new_tokens` tokens that end with one of `stop`.
+    /// Rollout configuration: completions of at most `max_new_tokens` tokens that end with one of
+    /// `stop_token_ids`.
     ///
     /// # Errors
-    /// A [`UsageError`](tiny_gpt::command::UsageError) when a group has one member.
-    pub fn rollout_config(&self, max_new_tokens: usize, stop: Vec<u32>) -> Result<RolloutConfig> {
-        let samples = self.group_size.get();
+    /// A [`UsageError`](tiny_gpt::command::UsageError) when the group size is 1.
+    pub fn rollout_config(
+        &self,
+        max_new_tokens: usize,
+        stop_token_ids: Vec<u32>,
+    ) -> Result<RolloutConfig> {
+        let group_size = self.group_size.get();
         as_usage_error((|| {
             ensure!(
-                samples > 1,
-                "--group-size 1: a completion has nothing to be compared with, so every advantage would be 0"
+                group_size > 1,
+                "--group-size 1: a completion has nothing to be compared with, so every advantage \
+                 would be 0"
             );
             Ok(())
         })())?;
         let (top_k, top_p) = (self.top_k.map(NonZeroUsize::get), self.top_p);
-        let choice =
+        let strategy =
             SamplingStrategy::Random { temperature: self.temperature, top_k, top_p, min_p: None };
-        Ok(RolloutConfig {
-            group_size: samples,
-            sampler: Sampler::new(choice),
-            max_new_tokens,
-            stop_token_ids: stop,
-        })
+        let sampler = Sampler::new(strategy);
+        Ok(RolloutConfig { group_size, sampler, max_new_tokens, stop_token_ids })
     }
 }
 
@@ -153,24 +159,28 @@ fn gamma_of_one(text: &str) -> std::result::Result<f64, String> {
 }
 
 impl GrpoObjectiveFlags {
+    /// Checks the combination of flags.
+    ///
     /// # Errors
-    /// A [`UsageError`](tiny_gpt::command::UsageError) when they contradict each other, or the `budget` of a completion.
-    pub fn check(&self, budget: usize) -> Result<()> {
+    /// A [`UsageError`](tiny_gpt::command::UsageError) when flags contradict each other, or the
+    /// overlong buffer is longer than a completion of `max_new_tokens` tokens.
+    pub fn check(&self, max_new_tokens: usize) -> Result<()> {
         as_usage_error((|| {
-            let margin = self.overlong_buffer.map_or(0, NonZeroUsize::get);
+            let buffer = self.overlong_buffer.map_or(0, NonZeroUsize::get);
             ensure!(
-                margin <= budget,
-                "--overlong-buffer {margin} is more than the {budget} tokens of a completion"
+                buffer <= max_new_tokens,
+                "--overlong-buffer {buffer} is more than the {max_new_tokens} tokens of a \
+                 completion"
             );
             ensure!(
                 self.kl_coef > 0. || self.ref_model_sync_steps.is_none(),
-                "--ref-model-sync-steps renews a reference, and with --kl-coef 0 there is none"
+                "--ref-model-sync-steps needs a reference model, which --kl-coef 0 disables"
             );
             Ok(())
         })())
     }
 
-    /// What a step descends.
+    /// Loss per token.
     pub fn objective(&self) -> Objective {
         Objective {
             clip_range: Clip {
@@ -182,28 +192,23 @@ impl GrpoObjectiveFlags {
         }
     }
 
-    /// What becomes of scores.
+    /// Settings of advantages and token weights.
     pub fn advantage_config(&self) -> AdvantageConfig {
         let overlong = match (self.mask_truncated_completions, self.overlong_buffer) {
             (true, _) => Overlong::Masked,
-            (false, Some(margin)) => Overlong::Penalized { buffer: margin.get() },
+            (false, Some(buffer)) => Overlong::Penalized { buffer: buffer.get() },
             (false, None) => Overlong::None,
         };
-        let Self { baseline, advantage_epsilon: epsilon, loss_aggregation: aggregation, .. } =
-            *self;
-        AdvantageConfig {
-            overlong,
-            baseline,
-            advantage_epsilon: epsilon,
-            loss_aggregation: aggregation,
-        }
+        let Self { baseline, advantage_epsilon, loss_aggregation, .. } = *self;
+        AdvantageConfig { overlong, baseline, advantage_epsilon, loss_aggregation }
     }
 
-    /// What the policy is kept near, if it is.
+    /// Update rule of the reference model; `None` without one.
     pub fn reference_update(&self) -> Option<ReferenceUpdate> {
-        let kind = self
-            .ref_model_sync_steps
-            .map_or(ReferenceUpdate::Fixed, |every| ReferenceUpdate::SyncEvery(every.get()));
-        (self.kl_coef > 0.).then_some(kind)
+        let reference_update = match self.ref_model_sync_steps {
+            None => ReferenceUpdate::Fixed,
+            Some(interval) => ReferenceUpdate::SyncEvery(interval.get()),
+        };
+        (self.kl_coef > 0.).then_some(reference_update)
     }
 }

@@ -1,5 +1,5 @@
-//! What a run shows and records: the reward above all. The loss says little (its value is 0 where every ratio is 1, and the
-//! gradient is not), so it is recorded and not shown.
+//! Log of a run: progress line, rows of metrics, alarms. It shows the reward, not the loss, whose
+//! value is near 0 while every ratio is 1, although its gradient is not.
 
 use std::time::{Duration, Instant};
 
@@ -15,68 +15,80 @@ use crate::experience::GrpoExperience;
 use crate::run_state::RunState;
 use crate::step_metrics::{GrpoStepMetrics, LogRow, PhaseTimings, average_metrics};
 
-/// Shows a run and records it.
+/// Share of terminated completions below which the policy does not stop.
+const MIN_EOS_RATE: f64 = 0.05;
+/// Difference between sampler and loss, in nats per token, that rounding does not explain.
+const MAX_SAMPLER_DIFF: f64 = 0.02;
+
+/// Progress line, metrics writer and counters of a run.
 pub struct GrpoLog {
     progress: ProgressLine,
     metrics_writer: MetricsWriter,
     log_interval: usize,
-    /// What a checkpoint keeps of it.
+    /// Part of the log that checkpoints keep.
     pub run_state: RunState,
-    /// The share that was right at each look, after so many tokens.
+    /// Exact match at each validation, with the number of tokens sampled before it.
     pub validation_curve: Vec<(usize, f64)>,
-    /// Where the time of this process went.
+    /// Time of each phase in this process.
     pub timings: PhaseTimings,
 }
 
 impl GrpoLog {
-    /// Of a run of `steps` steps that is at `step` and has come `so_far`; a row of figures every `interval`.
+    /// Log of a run of `steps` steps that is at `step` with state `run_state`; it writes a row
+    /// every `log_interval` steps.
     ///
     /// # Errors
     /// Never in practice: the progress bar's template is fixed.
-    pub fn new(steps: usize, step: usize, so_far: RunState, interval: usize) -> Result<Self> {
+    pub fn new(
+        steps: usize,
+        step: usize,
+        run_state: RunState,
+        log_interval: usize,
+    ) -> Result<Self> {
         Ok(Self {
             progress: ProgressLine::resume_from(steps, step)?,
             metrics_writer: MetricsWriter::new([
-                ("reward_mean", "reward of what was drawn"),
-                ("val_reward", "reward, validation, greedy"),
+                ("reward_mean", "reward, training"),
+                ("val_reward", "reward, validation (greedy)"),
             ]),
-            log_interval: interval,
-            run_state: so_far,
+            log_interval,
+            run_state,
             validation_curve: Vec::new(),
             timings: PhaseTimings::default(),
         })
     }
 
-    /// Records into `folder`, which has these rows, and `tracker`.
+    /// Log that also writes to `folder`, which already contains `rows`, and to `tracker`.
     pub fn with_run_folder(mut self, folder: RunFolder, tracker: Tracker, rows: &[Value]) -> Self {
         self.metrics_writer = self.metrics_writer.with_run_folder(folder, tracker, rows);
         self
     }
 
-    /// Runs `work`, whose time is that of `part`.
+    /// Runs `work` and adds its time to `phase`.
     pub fn time_phase<R>(
         &mut self,
-        part: fn(&mut PhaseTimings) -> &mut Duration,
+        phase: fn(&mut PhaseTimings) -> &mut Duration,
         work: impl FnOnce() -> R,
     ) -> R {
-        let begin = Instant::now();
+        let start = Instant::now();
         let result = work();
-        *part(&mut self.timings) += begin.elapsed();
+        *phase(&mut self.timings) += start.elapsed();
         result
     }
 
-    /// A step: what was drawn, the updates that learned from it, and the learning rate. Every so often the figures become a row.
+    /// Logs a step: its experience, its optimizer steps and the learning rate. Every `log_interval`
+    /// steps, the means since the last row become a row.
     ///
     /// # Errors
-    /// When it cannot be recorded.
+    /// When a file cannot be written.
     pub fn log_step(
         &mut self,
         step: usize,
-        drawn: &GrpoExperience,
+        experience: &GrpoExperience,
         updates: &[GrpoStepMetrics],
-        rate: f64,
+        lr: f64,
     ) -> Result<()> {
-        let row = LogRow::from_experience(drawn, updates);
+        let row = LogRow::from_experience(experience, updates);
         self.run_state.n_tokens += row.n_tokens;
         self.run_state.zero_advantage_steps += usize::from(row.zero_advantage);
         self.progress.update_with_message(
@@ -89,114 +101,118 @@ impl GrpoLog {
         if !step.is_multiple_of(self.log_interval) {
             return Ok(());
         }
-        self.log_row(step, rate)?;
+        self.log_row(step, lr)?;
         if let Some(tracker) = self.metrics_writer.tracker() {
-            tracker.log_histogram(step, "reward", &drawn.rewards)?;
+            tracker.log_histogram(step, "reward", &experience.rewards)?;
         }
         Ok(())
     }
 
-    /// Makes a row of the figures since the last one, if there are any: at the end of a run.
+    /// Writes a row of the means since the last row, if there are steps since then.
     ///
     /// # Errors
-    /// When it cannot be recorded.
-    pub fn log_row(&mut self, step: usize, rate: f64) -> Result<()> {
+    /// When a file cannot be written.
+    pub fn log_row(&mut self, step: usize, lr: f64) -> Result<()> {
         let recent = std::mem::take(&mut self.run_state.recent_rows);
         if recent.is_empty() {
             return Ok(());
         }
-        let (mut row, tokens) = (average_metrics(&recent, &self.timings), self.run_state.n_tokens);
+        let mut row = average_metrics(&recent, &self.timings);
+        let n_tokens = self.run_state.n_tokens;
         let speed = self.progress.tokens_per_second();
-        extend_row(&mut row, json!({ "lr": rate, "tokens": tokens, "tokens_per_s": speed }));
+        extend_row(&mut row, json!({ "lr": lr, "tokens": n_tokens, "tokens_per_s": speed }));
         self.metrics_writer.write_row(step, row)
     }
 
-    /// Says aloud, once, what a person who reads the figures would notice.
+    /// Raises the alarms of a step, each once in a run.
     fn check_alarms(&mut self, step: usize, row: &LogRow) -> Result<()> {
         if row.zero_advantage {
-            let moved = match row.update {
-                Some(_) => "only the reference moves the policy",
-                None => "the policy is not moved",
+            let effect = match row.update {
+                Some(_) => "only the KL term moves the policy",
+                None => "the policy is not updated",
             };
             self.alarm_once(
                 step,
-                "no completion is better than the others of its group, so nothing can be learned",
+                "no completion is better than the others of its group, so there is nothing to \
+                 learn from",
                 &format!(
-                    "(the mean reward is {:.3}; {moved}): is it ever earned, or always? Does any completion end?",
+                    "(mean reward {:.3}; {effect}): is the reward ever earned, or always? Do \
+                     completions end with a stop token?",
                     row.reward_mean
                 ),
             )?;
         }
-        if row.eos_rate < 0.05 {
-            let what = "hardly any completion ends before the budget:";
-            self.alarm_once(step, what, "raise --max-new-tokens, or teach the model to end first")?;
+        if row.eos_rate < MIN_EOS_RATE {
+            self.alarm_once(
+                step,
+                "fewer than 5 % of the completions end with a stop token:",
+                "raise --max-new-tokens, or fine-tune the model to stop",
+            )?;
         }
         match row.update {
-            Some((_, mismatch)) if mismatch > 0.02 => self.alarm_once(
+            Some((_, diff)) if diff > MAX_SAMPLER_DIFF => self.alarm_once(
                 step,
-                "before a step was taken, the loss sees other probabilities than the sampler noted,",
+                "sampler/trainer mismatch before the first update:",
                 &format!(
-                    "by {mismatch:.3} nats a token: --importance-sampling-cap corrects it"
+                    "log-probabilities differ by {diff:.3} nats per token; \
+                     --importance-sampling-cap corrects for it"
                 ),
             ),
             _ => Ok(()),
         }
     }
 
-    /// `what` is said once in a run.
-    fn alarm_once(&mut self, step: usize, what: &str, more: &str) -> Result<()> {
-        if self.run_state.alarms.iter().any(|said| said == what) {
+    /// Raises the alarm `cause` with `details`, unless the run has raised `cause` before.
+    fn alarm_once(&mut self, step: usize, cause: &str, details: &str) -> Result<()> {
+        if self.run_state.alarms.iter().any(|raised| raised == cause) {
             return Ok(());
         }
-        self.run_state.alarms.push(what.to_string());
-        self.log_alarm(step, &format!("step {step}: {what} {more}"))
+        self.run_state.alarms.push(cause.to_string());
+        self.log_alarm(step, &format!("step {step}: {cause} {details}"))
     }
 
-    /// Says aloud what is wrong, and records it.
+    /// Prints and records an alarm.
     ///
     /// # Errors
-    /// When it cannot be recorded.
+    /// When a file cannot be written.
     pub fn log_alarm(&mut self, step: usize, alarm: &str) -> Result<()> {
         self.progress.suspend(|| println!("ALARM: {alarm}"));
         self.metrics_writer.write_row(step, json!({ "alarm": alarm }))
     }
 
-    /// What was found on validation problems after `step` steps.
+    /// Logs a validation after `step` steps.
     ///
     /// # Errors
-    /// When it cannot be recorded.
-    pub fn log_validation(&mut self, step: usize, found: &GrpoEvalMetrics) -> Result<()> {
+    /// When a file cannot be written.
+    pub fn log_validation(&mut self, step: usize, metrics: &GrpoEvalMetrics) -> Result<()> {
         let GrpoEvalMetrics {
-            exact_match,
-            relaxed_match: form_forgiven,
-            reward_mean,
-            eos_rate,
-            length_mean,
-            ..
-        } = *found;
-        let (seconds, tokens) = (self.timings.total().as_secs_f64(), self.run_state.n_tokens);
-        self.validation_curve.push((tokens, exact_match));
-        let said = format!(
-            "step {step}, {seconds:.0} s, {tokens} tokens drawn: right {exact_match:.3}, form forgiven {form_forgiven:.3}, reward \
-             {reward_mean:.3}, ended {eos_rate:.3}"
+            exact_match, relaxed_match, reward_mean, eos_rate, length_mean, ..
+        } = *metrics;
+        let (seconds, n_tokens) = (self.timings.total().as_secs_f64(), self.run_state.n_tokens);
+        self.validation_curve.push((n_tokens, exact_match));
+        let summary = format!(
+            "step {step}, {seconds:.0} s, {n_tokens} tokens sampled: validation reward \
+             {reward_mean:.3}, exact match {exact_match:.3}, relaxed {relaxed_match:.3}, eos \
+             {eos_rate:.3}"
         );
-        self.progress.suspend(|| println!("{said}"));
+        self.progress.suspend(|| println!("{summary}"));
         self.metrics_writer.write_row(
             step,
             json!({
-                "val_exact_match": exact_match, "val_relaxed_match": form_forgiven, "val_reward": reward_mean,
-                "val_eos_rate": eos_rate, "val_length": length_mean, "seconds": seconds,
+                "val_exact_match": exact_match, "val_relaxed_match": relaxed_match,
+                "val_reward": reward_mean, "val_eos_rate": eos_rate, "val_length": length_mean,
+                "seconds": seconds,
             }),
         )?;
         self.metrics_writer.write_curves_svg("reward.svg", "reward")
     }
 
-    /// Runs `work` that is no step: its time does not count.
+    /// Runs `work` outside the steps: its time does not count as training time.
     pub fn suspend<R>(&mut self, work: impl FnOnce() -> R) -> R {
         self.progress.suspend(work)
     }
 
-    /// The run has ended; the tracker's files are complete.
+    /// Completes the tracker's files at the end of the run.
     ///
     /// # Errors
     /// When they cannot be written.

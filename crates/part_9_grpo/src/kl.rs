@@ -1,51 +1,56 @@
-//! 9.4 How far the policy is from the reference, token by token, as a part of the loss.
+//! 9.4 KL terms of the loss: the divergence of the policy π from the reference π_ref, per token.
 //!
 //! ```text
-//! d   = log π_ref − log π,   r = π / π_behaviour
-//! k2  = d² / 2               its gradient is that of KL(π ‖ π_ref) on average, when r = 1
-//! k3  = exp(d) − d − 1       never negative, its mean is the KL; as a loss its gradient is that of another divergence
-//! r k3                       weighed by the ratio, whose gradient makes it right again (DeepSeek-V3.2, TRL)
+//! log_ratio = log π_ref − log π          r = π / π_behavior
+//! k2   = log_ratio² / 2                  its mean gradient is that of KL(π ‖ π_ref) while r = 1
+//! k3   = exp(log_ratio) − log_ratio − 1  never negative, its mean is the KL; as a loss, it has the
+//!                                        gradient of another divergence, KL(π_ref ‖ π)
+//! r k3                                   weighted by r, its mean gradient is that of KL(π ‖ π_ref)
+//!                                        (DeepSeek-V3.2, TRL)
 //! ```
 //!
-//! k1 = −d is not offered: the mean of its gradient is 0, so as a loss it does nothing but add noise (the mistake that the
-//! original of this part makes). Schulman, <http://joschu.net/blog/kl-approx.html>; the gradients are enumerated in the tests.
+//! The sign of the log-ratio is that of part 8's `kl.rs`. k1 = −log_ratio is not offered: its mean
+//! gradient is 0, so as a loss it only adds noise. Schulman,
+//! <http://joschu.net/blog/kl-approx.html>; the tests enumerate the gradients.
 
 use candle_core::{Result, Tensor};
 use serde::Serialize;
 
-/// Which estimator is in the loss.
+/// KL estimator in the loss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kl {
-    /// d² / 2
+    /// log_ratio² / 2
     K2,
-    /// exp(d) − d − 1, as GRPO's paper has it
+    /// exp(log_ratio) − log_ratio − 1, as in GRPO's paper
     K3,
-    /// k3 weighed by the ratio of policy and behaviour
+    /// k3 weighted by the ratio of the policy to the behavior policy
     K3Weighted,
 }
 
-/// Largest |d|: exp of more says nothing that a step could follow.
+/// Largest |log-ratio|: e²⁰ exceeds any useful ratio and is finite.
 const MAX_LOG_RATIO: f64 = 20.;
 
 impl Kl {
-    /// Of each token: `(N)`, from log-probabilities under the policy, the reference and the behaviour, `(N)` each.
+    /// KL term of each token, from log-probabilities under the policy, the reference and the
+    /// behavior policy, all of one shape, which is that of the result.
     ///
     /// # Errors
-    /// When shapes differ.
+    /// When the shapes differ.
     pub fn per_token(
         self,
         log_probs: &Tensor,
-        reference: &Tensor,
-        behaviour: &Tensor,
+        ref_log_probs: &Tensor,
+        behavior_log_probs: &Tensor,
     ) -> Result<Tensor> {
-        let d = (reference - log_probs)?.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)?; // (N)
-        let k3 = || (d.exp()? - &d)? - 1.;
+        let log_ratio = (ref_log_probs - log_probs)?.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)?;
+        let k3 = || (log_ratio.exp()? - &log_ratio)? - 1.;
         match self {
-            Self::K2 => d.sqr()? / 2.,
+            Self::K2 => log_ratio.sqr()? / 2.,
             Self::K3 => k3(),
             Self::K3Weighted => {
-                (log_probs - behaviour)?.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)?.exp()? * k3()?
+                let behavior_log_ratio = (log_probs - behavior_log_probs)?;
+                behavior_log_ratio.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)?.exp()? * k3()?
             }
         }
     }

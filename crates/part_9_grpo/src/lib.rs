@@ -1,7 +1,7 @@
 #![doc = include_str!("../README.md")]
 
-// Letters used in shapes: B batch (rows), T time (tokens), C channels, V vocabulary, G completions of a prompt, N tokens that
-// were drawn, U those of them that are computed apart.
+// Letters used in shapes: B batch (rows), T time (tokens), C channels, V vocabulary, G completions
+// of a prompt, R completions of a micro-batch, N sampled tokens.
 
 pub mod advantage; // 9.1, 9.2
 pub mod reinforce; // 9.3
@@ -16,7 +16,7 @@ pub mod countdown;
 pub mod pass_at_k;
 pub mod task; // tasks
 pub mod task_files;
-pub mod experience; // the loop
+pub mod experience; // training loop
 pub mod reference;
 pub mod update;
 pub mod evaluation;

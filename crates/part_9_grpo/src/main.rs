@@ -1,4 +1,4 @@
-//! The program of part 9.
+//! Program of part 9.
 
 use std::process::ExitCode;
 

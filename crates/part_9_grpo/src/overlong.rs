@@ -1,37 +1,37 @@
-//! Completions that were cut at the budget: nobody knows how they would have ended.
+//! Truncated completions: their right ending is unknown.
 //!
 //! ```text
-//! masked      they take no part in the loss (but stay in their group's mean)
-//! penalised   r − how far the length is into the last M tokens of the budget L:  min(1, max(0, (|o| − (L − M)) / M)),  M ≤ L
+//! masked      excluded from the loss, but still part of their group's mean
+//! penalized   r − min(1, max(0, (|o| − (L − M)) / M))      L: max_new_tokens, M ≤ L: the buffer
 //! ```
 //!
-//! The soft penalty is DAPO's (<https://arxiv.org/abs/2503.14476>): being nearly too long already costs a little, so there is a
-//! slope to come back by.
+//! The soft penalty is DAPO's (<https://arxiv.org/abs/2503.14476>): it starts before the limit, so
+//! there is a slope back to shorter completions.
 
 use serde::Serialize;
 
-/// What becomes of them.
+/// Handling of overlong completions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum Overlong {
-    /// They are judged like all others.
+    /// Rewarded like all others.
     None,
-    /// They take no part.
+    /// Excluded from the loss if truncated.
     Masked,
-    /// The last `margin` tokens of the budget cost up to 1.
+    /// Penalized by up to 1 over the last `buffer` tokens before the limit.
     Penalized {
-        /// M
+        /// Number of tokens M.
         buffer: usize,
     },
 }
 
 impl Overlong {
-    /// What a completion of `length` tokens pays for its length, of a budget of `budget`.
-    pub fn penalty(self, length: usize, budget: usize) -> f32 {
+    /// Penalty on a completion of `length` tokens, where `max_new_tokens` is the limit.
+    pub fn penalty(self, length: usize, max_new_tokens: usize) -> f32 {
         match self {
             Self::None | Self::Masked => 0.,
-            Self::Penalized { buffer: margin } => {
-                let into = (length + margin).saturating_sub(budget);
-                (into as f32 / margin.max(1) as f32).min(1.)
+            Self::Penalized { buffer } => {
+                let excess = (length + buffer).saturating_sub(max_new_tokens);
+                (excess as f32 / buffer.max(1) as f32).min(1.)
             }
         }
     }

@@ -1,13 +1,14 @@
-//! pass@k: how likely at least one of k tries is right (Chen et al., <https://arxiv.org/abs/2107.03374>).
+//! pass@k: the probability that at least one of k samples is right (Chen et al.,
+//! <https://arxiv.org/abs/2107.03374>).
 //!
 //! ```text
-//! pass@k = 1 − C(n − c, k) / C(n, k)       c of n ≥ k tries were right
+//! pass@k = 1 − C(n − c, k) / C(n, k)       c of n ≥ k samples are right
 //! ```
 //!
-//! It is the share of all choices of k among the n that hold a right one. To look at the first k alone is right on average too,
-//! and far noisier; 1 − (1 − c/n)^k is not right at all.
+//! The estimate is the share of all k-subsets of the n samples that contain a right one. Counting
+//! only the first k samples is unbiased too, but much noisier; 1 − (1 − c/n)^k is biased.
 
-/// pass@k of a problem of whose `n` tries `c` were right.
+/// pass@k of a problem with `c` right ones among `n` samples.
 ///
 /// # Panics
 /// When k is not in 1..=n, or c > n.

@@ -1,7 +1,8 @@
-//! The reference: what the KL term keeps the policy near.
+//! Reference model of the KL term.
 //!
-//! Of a model with adapters it is the same memory without them; of a model that is trained as a whole, a copy. Some programs
-//! renew it every so often (a bound on the speed, no longer on the distance), some do without.
+//! For a policy with adapters it is the policy without them, in the same memory; for a policy that
+//! is trained as a whole, a copy. Some programs copy the policy to it every few steps, which bounds
+//! the speed of the policy and not its distance from the start; some use no reference.
 
 use std::path::Path;
 
@@ -14,72 +15,73 @@ use tensor_core::{Parameters, weights};
 
 const REFERENCE_FILE: &str = "reference.safetensors";
 
-/// Which model it is.
+/// Update rule of the reference model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReferenceUpdate {
-    /// The policy as it began.
+    /// Fixed: the initial policy.
     Fixed,
-    /// The policy as it was at the last step that this number divides.
+    /// Synchronized with the policy after every step that this number divides.
     SyncEvery(usize),
 }
 
-/// Names the weights that `tuning` begins with by what they are; adapters, which begin as nothing, left out.
+/// Hash of the weights that `policy` starts from, without its adapters, which start at zero.
 ///
 /// # Errors
-/// When they cannot be read from their device.
-pub fn base_weights_sha256(tuning: &TrainState) -> Result<String> {
-    let adapted = !tuning.parameters.adapters().is_empty();
-    parameters_sha256(tuning.parameters.iter().filter(|p| !adapted || !p.trainable))
+/// When the weights cannot be read from their device.
+pub fn base_weights_sha256(policy: &TrainState) -> Result<String> {
+    let has_adapters = !policy.parameters.adapters().is_empty();
+    parameters_sha256(policy.parameters.iter().filter(|p| !has_adapters || !p.trainable))
 }
 
-/// A model that is not trained.
+/// Reference model, which is not trained.
 pub struct ReferenceModel {
     reference_update: ReferenceUpdate,
-    /// The inference twin.
+    /// Model for inference.
     pub model: GptModern,
-    /// The copy, where there is one.
+    /// Parameters of the copy; `None` for a policy with adapters.
     copied_parameters: Option<Parameters>,
 }
 
 impl ReferenceModel {
-    /// Of `tuning` as it is now: at the beginning of its run.
+    /// Reference model from the current weights of `policy`, at the start of a run.
     ///
     /// # Errors
-    /// When the adapters of a model would have to be copied.
-    pub fn new(tuning: &TrainState, kind: ReferenceUpdate) -> Result<Self> {
-        let adapted = !tuning.parameters.adapters().is_empty();
-        if adapted && kind != ReferenceUpdate::Fixed {
+    /// When a policy with adapters is to be synchronized.
+    pub fn new(policy: &TrainState, reference_update: ReferenceUpdate) -> Result<Self> {
+        let has_adapters = !policy.parameters.adapters().is_empty();
+        if has_adapters && reference_update != ReferenceUpdate::Fixed {
             bail!(
-                "the reference of a model with adapters is the model without them, and is not renewed"
+                "the reference of a policy with adapters is the policy without them and cannot be \
+                 synchronized"
             );
         }
-        let copy = (!adapted).then(|| copy_parameters(tuning)).transpose()?;
-        let model = match &copy {
-            Some(copy) => GptModern::new(&tuning.config, copy.for_inference().root())?,
-            None => without_adapters(tuning)?,
+        let copied_parameters = (!has_adapters).then(|| copy_parameters(policy)).transpose()?;
+        let model = match &copied_parameters {
+            Some(copy) => GptModern::new(&policy.config, copy.for_inference().root())?,
+            None => without_adapters(policy)?,
         };
-        Ok(Self { reference_update: kind, model, copied_parameters: copy })
+        Ok(Self { reference_update, model, copied_parameters })
     }
 
-    /// After a step of `tuning`: takes over the policy, if it is time.
+    /// Copies `policy` to the reference if its current step is a multiple of the sync interval.
     ///
     /// # Errors
     /// When memory is short.
-    pub fn sync_if_due(&mut self, tuning: &TrainState) -> Result<()> {
-        let (ReferenceUpdate::SyncEvery(every), Some(copy)) =
+    pub fn sync_if_due(&mut self, policy: &TrainState) -> Result<()> {
+        let (ReferenceUpdate::SyncEvery(interval), Some(copy)) =
             (self.reference_update, &self.copied_parameters)
         else {
             return Ok(());
         };
-        if tuning.progress.step.is_multiple_of(every) {
-            for (old, new) in copy.iter().zip(tuning.parameters.iter()) {
+        if policy.progress.step.is_multiple_of(interval) {
+            for (old, new) in copy.iter().zip(policy.parameters.iter()) {
                 old.var.set(&new.var.as_detached_tensor())?;
             }
         }
         Ok(())
     }
 
-    /// Writes it into a checkpoint, if it cannot be had from the model that the run began with.
+    /// Saves the reference to a checkpoint, unless the base model of the run can restore it.
     ///
     /// # Errors
     /// When the file cannot be written.
@@ -93,10 +95,10 @@ impl ReferenceModel {
         weights::save(&folder.join(REFERENCE_FILE), &tensors)
     }
 
-    /// Takes it from a checkpoint again.
+    /// Restores the reference from a checkpoint.
     ///
     /// # Errors
-    /// When the file does not fit.
+    /// When the file does not match the model.
     pub fn restore(&mut self, folder: &Path) -> Result<()> {
         let (ReferenceUpdate::SyncEvery(_), Some(copy)) =
             (self.reference_update, &self.copied_parameters)
@@ -108,8 +110,9 @@ impl ReferenceModel {
         for parameter in copy.iter() {
             let tensor = tensors.remove(&parameter.name);
             let tensor = tensor.filter(|tensor| tensor.shape() == parameter.var.shape());
-            let tensor = tensor
-                .with_context(|| format!("{} has no such `{}`", path.display(), parameter.name))?;
+            let tensor = tensor.with_context(|| {
+                format!("{} has no tensor `{}` of that shape", path.display(), parameter.name)
+            })?;
             parameter.var.set(&tensor.to_device(parameter.var.device())?)?;
         }
         Ok(())

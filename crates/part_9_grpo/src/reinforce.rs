@@ -1,27 +1,30 @@
-//! The simplest form, for reading: REINFORCE on whole completions, kept near the reference by a square.
+//! 9.3 REINFORCE on whole completions with a squared penalty towards the reference: the simplest
+//! form, for reading.
 //!
 //! ```text
-//! loss = −mean_i A_i log π(o_i) + β mean_i (log π(o_i) − log π_ref(o_i))²       log π(o_i) = Σ_t log π(o_it)
+//! loss = −mean_i A_i log π(o_i) + β mean_i (log π(o_i) − log π_ref(o_i))²
+//! log π(o_i) = Σ_t log π(o_it)
 //! ```
 //!
-//! No ratio, no clipping, one number per completion. It points the right way. What the other files add is what this lacks:
-//! tokens instead of sums (a sum's gradient, and still more the square of a sum, grows with the length), several steps
-//! on what was drawn once, and a KL term whose size means something.
+//! It has no ratio, no clipping, and one number per completion, yet its gradient points in the
+//! right direction. The other files add what it lacks: tokens instead of sums (the gradient of a
+//! sum, and still more that of its square, grows with the length), several optimizer steps on one
+//! batch of rollouts, and a KL term that estimates the KL.
 
 use candle_core::{Result, Tensor};
 
-/// The loss of completions with these summed log-probabilities under the policy and the reference, `(B)` each, and
-/// `advantages: (B)`.
+/// Loss of completions: (), from their summed log-probabilities under the policy and the reference,
+/// (B) each, and their `advantages: (B)`.
 ///
 /// # Errors
-/// When shapes differ.
+/// When the shapes differ.
 pub fn reinforce_with_squared_kl(
     log_probs: &Tensor,
-    reference: &Tensor,
+    ref_log_probs: &Tensor,
     advantages: &Tensor,
-    beta: f64,
+    kl_coef: f64,
 ) -> Result<Tensor> {
     let policy = (advantages * log_probs)?.mean_all()?.neg()?;
-    let kl = (log_probs - reference)?.sqr()?.mean_all()?;
-    policy + (kl * beta)?
+    let kl = (log_probs - ref_log_probs)?.sqr()?.mean_all()?;
+    policy + (kl * kl_coef)?
 }

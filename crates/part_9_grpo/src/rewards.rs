@@ -1,9 +1,10 @@
-//! Rewards that can be checked: plain functions of what was asked, what was said and whether it was said to its end, and what is
-//! right.
+//! Verifiable rewards: functions of a completion, of whether it is terminated, and of the right
+//! answer.
 //!
-//! A reward is all that the model learns from, so it learns whatever the reward lets pass. Three policies that know nothing
-//! (one that always says the same, one that draws at random, one that only picks a length) must earn next to nothing from
-//! each: the tests let them try. The one that they can earn from is `format`, which is why it is worth less than an answer.
+//! A policy learns whatever its reward function gives credit for. Three policies without any
+//! knowledge (a constant completion, random tokens, a chosen length) must therefore earn next to
+//! nothing from each rule, which the tests check. They can earn from `format` alone, so its reward
+//! is smaller than that of an answer.
 
 use ppo::RewardInput;
 use ppo::final_answer::{answer_after_marker, final_answer};
@@ -13,73 +14,74 @@ use ppo::reward_fn::exact_match_reward;
 use crate::answers::extract_answer_tag;
 use crate::countdown;
 
-/// What a completion earns as a reply to its example's prompt, whose right answer is the example's response.
-pub type RewardRule = fn(reply: &RewardInput<'_>) -> f32;
+/// Reward rule: the reward of a completion, with the right answer in its example's completion.
+pub type RewardRule = fn(input: &RewardInput<'_>) -> f32;
 
-/// The rewards that a program knows by name, and what they are.
+/// Reward rules by name, with their descriptions.
 pub const REWARD_RULES: [(&str, RewardRule, &str); 8] = [
-    ("exact", exact, "1 for the answer, nothing else, and the end"),
-    ("integer", integer, "1 if the last number is the answer, a whole number"),
+    ("exact", exact, "1 for the bare answer of a terminated completion"),
+    ("integer", integer, "1 if the last number is the answer, an integer"),
     ("gsm8k", gsm8k, "1 if the number after #### is the answer"),
-    ("gsm8k-flexible", gsm8k_flexible, "the same, or the last number where there is no ####"),
-    ("correctness", correctness, "what stands in <answer>: 2 for the answer, 1.5 for its value"),
-    ("format", format, "0.2 for each of the four tags that stands once and in its place"),
-    ("countdown", countdown::reward, "1 for an expression of the numbers that hits the target"),
-    ("length", length, "−0.01 for each word"),
+    ("gsm8k-flexible", gsm8k_flexible, "the same, or the last number without ####"),
+    ("correctness", correctness, "text in <answer>: 2 if it is the answer, 1.5 if its number is"),
+    ("format", format, "0.2 for each of the four tags that occurs once and in order"),
+    ("countdown", countdown::reward, "1 for an expression of the numbers that equals the target"),
+    ("length", length, "−0.01 per word"),
 ];
 
-/// All of them, for a person who is to choose.
+/// Names and descriptions of all rules, for the help text.
 pub(crate) fn describe_reward_rules() -> String {
-    let each = REWARD_RULES.iter().map(|(name, _, what)| format!("{name} ({what})"));
+    let each = REWARD_RULES.iter().map(|(name, _, description)| format!("{name} ({description})"));
     each.collect::<Vec<_>>().join(", ")
 }
 
-/// 1 for the answer, nothing else but spaces around it, and the end: what was cut might have gone on. It is part 8's.
-pub fn exact(reply: &RewardInput<'_>) -> f32 {
-    exact_match_reward(reply) as f32
+/// Exact-match reward of part 8: 1 for a terminated completion that is the answer, up to spaces
+/// around it.
+pub fn exact(input: &RewardInput<'_>) -> f32 {
+    exact_match_reward(input) as f32
 }
 
-/// 1 if the last number of the completion is that of the answer, a whole one.
-pub fn integer(reply: &RewardInput<'_>) -> f32 {
-    let both = (last_integer(reply.completion), last_integer(&reply.example.completion));
+/// Integer reward: 1 if the last number of the completion is that of the answer, an integer.
+pub fn integer(input: &RewardInput<'_>) -> f32 {
+    let both = (last_integer(input.completion), last_integer(&input.example.completion));
     one_if(matches!(both, (Some(a), Some(b)) if a == b))
 }
 
-/// 1 if the number after `####` is the answer's.
-pub fn gsm8k(reply: &RewardInput<'_>) -> f32 {
+/// GSM8K reward: 1 if the number after `####` is the answer's.
+pub fn gsm8k(input: &RewardInput<'_>) -> f32 {
     one_if(numbers_agree(
-        answer_after_marker(reply.completion),
-        final_answer(&reply.example.completion),
+        answer_after_marker(input.completion),
+        final_answer(&input.example.completion),
     ))
 }
 
-/// The same where a completion without `####` answers with its last number.
-pub fn gsm8k_flexible(reply: &RewardInput<'_>) -> f32 {
-    one_if(numbers_agree(final_answer(reply.completion), final_answer(&reply.example.completion)))
+/// Flexible GSM8K reward: as [`gsm8k`], with the last number if the completion has no `####`.
+pub fn gsm8k_flexible(input: &RewardInput<'_>) -> f32 {
+    one_if(numbers_agree(final_answer(input.completion), final_answer(&input.example.completion)))
 }
 
-/// 2 if `<answer>` holds the answer, 1.5 if it holds one number and that is the answer's.
-pub fn correctness(reply: &RewardInput<'_>) -> f32 {
-    let (Some(said), answer) = (extract_answer_tag(reply.completion), &reply.example.completion)
-    else {
-        return 0.;
-    };
-    if !said.is_empty() && said == answer.trim() {
+/// Correctness reward: 2 if `<answer>` contains the answer, 1.5 if it contains a single number and
+/// that is the answer's.
+pub fn correctness(input: &RewardInput<'_>) -> f32 {
+    let answer = &input.example.completion;
+    let Some(text) = extract_answer_tag(input.completion) else { return 0. };
+    if !text.is_empty() && text == answer.trim() {
         2.
-    } else if numbers_agree(single_number(said), single_number(answer)) {
+    } else if numbers_agree(single_number(text), single_number(answer)) {
         1.5
     } else {
         0.
     }
 }
 
-/// 0.2 for each of `<reasoning>`, `</reasoning>`, `<answer>` and `</answer>` that occurs once, and after those before it.
-pub fn format(reply: &RewardInput<'_>) -> f32 {
+/// Format reward: 0.2 for each of `<reasoning>`, `</reasoning>`, `<answer>` and `</answer>` that
+/// occurs once and after the tags before it.
+pub fn format(input: &RewardInput<'_>) -> f32 {
     let mut reward = 0.;
     let mut last = None;
     for tag in ["<reasoning>", "</reasoning>", "<answer>", "</answer>"] {
-        let mut places = reply.completion.match_indices(tag).map(|(at, _)| at);
-        if let (Some(at), None) = (places.next(), places.next())
+        let mut positions = input.completion.match_indices(tag).map(|(at, _)| at);
+        if let (Some(at), None) = (positions.next(), positions.next())
             && last.is_none_or(|last| at > last)
         {
             reward += 0.2;
@@ -89,9 +91,9 @@ pub fn format(reply: &RewardInput<'_>) -> f32 {
     reward
 }
 
-/// −0.01 for each word: to be weighed against being right.
-pub fn length(reply: &RewardInput<'_>) -> f32 {
-    -0.01 * reply.completion.split_whitespace().count() as f32
+/// Length reward: −0.01 per word, to be combined with a reward for right answers.
+pub fn length(input: &RewardInput<'_>) -> f32 {
+    -0.01 * input.completion.split_whitespace().count() as f32
 }
 
 fn numbers_agree(a: Option<f64>, b: Option<f64>) -> bool {

@@ -1,4 +1,5 @@
-//! What a run has come to: what its log knows beside the rows that it has written, so that a resumed run counts on.
+//! Run state in each checkpoint, so that a resumed run continues its counters and does not repeat
+//! alarms.
 
 use std::path::Path;
 
@@ -11,41 +12,41 @@ use crate::step_metrics::LogRow;
 
 const STATE_FILE: &str = "log.json";
 
-/// What a run has come to.
+/// Counters, alarms and pending log rows of a run.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct RunState {
-    /// The weights that the run began with, which may be its reference, and who judges: it goes on with no others.
+    /// Hashes of the initial weights and of the reward function, which must be the same on resume.
     #[serde(alias = "origins")]
     pub run_inputs: RunInputs,
-    /// Tokens that were written.
+    /// Number of sampled tokens.
     #[serde(alias = "tokens")]
     pub n_tokens: usize,
-    /// Steps in which no completion that takes part was better than what it was compared with.
+    /// Number of steps in which all advantages of included completions were 0.
     #[serde(alias = "silent")]
     pub zero_advantage_steps: usize,
-    /// What was said aloud.
+    /// Alarms that have been raised.
     pub(crate) alarms: Vec<String>,
-    /// Since the last row of figures.
+    /// Steps since the last row of the log.
     #[serde(alias = "recent")]
     pub(crate) recent_rows: Vec<LogRow>,
 }
 
 impl RunState {
-    /// Writes it into the checkpoint `folder`.
+    /// Saves the state to the checkpoint `folder`.
     ///
     /// # Errors
-    /// When that cannot be done.
+    /// When the file cannot be written.
     pub fn save(&self, folder: &Path) -> Result<()> {
         json_file::write(&folder.join(STATE_FILE), self)
     }
 
-    /// What the checkpoint in `folder` has come to.
+    /// Loads the state from the checkpoint `folder`.
     ///
     /// # Errors
-    /// When it does not say so.
+    /// When the file cannot be read.
     pub fn load(folder: &Path) -> Result<Self> {
         let path = folder.join(STATE_FILE);
         serde_json::from_value(json_file::read(&path)?)
-            .with_context(|| format!("{} is no log of a run", path.display()))
+            .with_context(|| format!("{} is not the state of a GRPO run", path.display()))
     }
 }

@@ -1,4 +1,5 @@
-//! Tasks: what is asked, what is right, and how a program checks it. A new one is a variant, its problems and its reward.
+//! Tasks: their problems, right answers and rewards. A new task is a variant of [`Task`], its
+//! problems and its reward.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -19,40 +20,41 @@ use crate::answers::extract_gsm8k_answer;
 use crate::countdown::{Puzzle, puzzles};
 use crate::{countdown, rewards};
 
-/// What a model is asked to write with GSM8K, so that a program finds its answer.
+/// System prompt of GSM8K: the format in which the reward rules find the answer.
 pub const SYSTEM_PROMPT: &str =
     "Respond in the following format:\n\n<reasoning>\n...\n</reasoning>\n<answer>\n...\n</answer>";
 
-/// Decides which puzzles are held out. It is no run's seed, so that all runs hold out the same.
+/// Seed of the split into training, validation and test. It is not a run's seed, so that all runs
+/// have the same split.
 const SPLIT_SEED: u64 = 90;
-/// Countdown puzzles: to learn from, to decide by, and held out.
+/// Numbers of Countdown puzzles for training, validation and test.
 const COUNTDOWN_SPLIT_SIZES: [usize; 3] = [10_000, 200, 300];
-/// Most rows of a file that are kept to decide by, and the share that is kept at most.
+/// Largest number and largest share of a file's rows that are set aside for validation.
 const VALIDATION_LIMITS: (usize, f64) = (200, 0.1);
 
-/// A task by name.
+/// Task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Task {
-    /// Sums and differences of 0 to 99, asked in a dozen ways; or the problems of a file
+    /// Sums and differences of 0 to 99 in a dozen phrasings, or the problems of a file
     Arithmetic,
-    /// Word problems of a file, with the answer after ####
+    /// Word problems from a file, with the answer after ####
     Gsm8k,
-    /// An expression that uses some numbers once and makes a target
+    /// Expressions that use each of some numbers once and equal a target
     Countdown,
 }
 
-/// Problems: what is asked, and, as the response, what is right.
+/// Problems of a task: prompts with the right answer as completion.
 #[derive(Debug, Clone)]
 pub struct TaskDataset {
-    /// To learn from.
+    /// Training problems.
     pub train: Vec<Example>,
-    /// To decide by, or, where no run is to decide anything, to report.
+    /// Validation problems.
     pub validation: Vec<Example>,
 }
 
 impl Task {
-    /// The rewards that a run uses if it names none.
+    /// Default rewards.
     pub fn default_rewards(self) -> &'static str {
         match self {
             Self::Arithmetic => "exact",
@@ -61,7 +63,7 @@ impl Task {
         }
     }
 
-    /// The longest completion, in tokens, if a run names none.
+    /// Default of the largest number of tokens per completion.
     pub fn default_max_new_tokens(self) -> usize {
         match self {
             Self::Arithmetic => 8,
@@ -70,41 +72,47 @@ impl Task {
         }
     }
 
-    /// Whether `reply` is right, in the form that is wanted.
-    pub fn exact_match(self, reply: &RewardInput<'_>) -> bool {
+    /// True if a completion is right and in the task's format.
+    pub fn exact_match(self, input: &RewardInput<'_>) -> bool {
         let reward = match self {
             Self::Arithmetic => rewards::exact,
             Self::Gsm8k => rewards::correctness,
             Self::Countdown => countdown::reward,
         };
-        reward(reply) > 0.
+        reward(input) > 0.
     }
 
-    /// Whether it is right, whatever its form.
-    pub fn relaxed_match(self, reply: &RewardInput<'_>) -> bool {
-        self.exact_match(reply)
+    /// True if a completion is right in any format.
+    pub fn relaxed_match(self, input: &RewardInput<'_>) -> bool {
+        self.exact_match(input)
             || match self {
-                Self::Arithmetic => rewards::integer(reply) > 0.,
-                Self::Gsm8k => rewards::gsm8k_flexible(reply) > 0.,
+                Self::Arithmetic => rewards::integer(input) > 0.,
+                Self::Gsm8k => rewards::gsm8k_flexible(input) > 0.,
                 Self::Countdown => false,
             }
     }
 
+    /// Checks that the task has built-in problems or `data` is given.
+    ///
     /// # Errors
-    /// When it has no problems of its own, and there are no `data`.
+    /// When it has neither.
     pub fn ensure_has_data(self, data: Option<&str>) -> Result<()> {
-        let has = self != Self::Gsm8k || data.is_some();
-        ensure!(has, "--task gsm8k needs --data: a file, or owner/name:file.jsonl on the Hub");
+        let has_data = self != Self::Gsm8k || data.is_some();
+        ensure!(has_data, "--task gsm8k needs --data: a file, or owner/name:file.jsonl on the Hub");
         Ok(())
     }
 
-    /// Its problems, those of `data` where that is named: a file, or `owner/name:file.jsonl` on the Hub; to decide by those of
-    /// `aside`, or, where that is not named, up to a tenth of the file's rows, always the same ones. What is decided by is not learned
-    /// from.
+    /// Training and validation problems, which are disjoint: those of `data` (a file, or
+    /// `owner/name:file.jsonl` on the Hub), else the built-in ones. Validation problems are those
+    /// of `validation_data`, else up to a tenth of the rows of `data`, always the same ones.
     ///
     /// # Errors
-    /// When a row has no answer that a program could check: the file and the line are named.
-    pub fn load_dataset(self, data: Option<&str>, aside: Option<&str>) -> Result<TaskDataset> {
+    /// When a row has no answer that can be checked; the message names the file and the line.
+    pub fn load_dataset(
+        self,
+        data: Option<&str>,
+        validation_data: Option<&str>,
+    ) -> Result<TaskDataset> {
         let mut all = match (self, data) {
             (Self::Arithmetic, None) => TaskDataset {
                 train: arithmetic_examples(Split::Train),
@@ -120,29 +128,30 @@ impl Task {
                 TaskDataset { train: self.file_or_test_examples(data)?, validation: Vec::new() }
             }
         };
-        if aside.is_some() {
-            all.validation = self.file_or_test_examples(aside)?;
+        if validation_data.is_some() {
+            all.validation = self.file_or_test_examples(validation_data)?;
         } else if all.validation.is_empty() {
             Rng::new(SPLIT_SEED).shuffle(&mut all.train);
             let n = ((all.train.len() as f64 * VALIDATION_LIMITS.1) as usize)
                 .clamp(1, VALIDATION_LIMITS.0);
             all.validation = all.train.split_off(all.train.len().saturating_sub(n));
         }
-        let question = |example: &Example| example.prompt.last().map(|said| said.content.clone());
-        let aside: HashSet<_> = all.validation.iter().map(question).collect();
+        let question =
+            |example: &Example| example.prompt.last().map(|message| message.content.clone());
+        let validation: HashSet<_> = all.validation.iter().map(question).collect();
         let n = all.train.len() + all.validation.len();
-        all.train.retain(|example| !aside.contains(&question(example)));
+        all.train.retain(|example| !validation.contains(&question(example)));
         ensure!(
             !all.train.is_empty(),
-            "{n} problems are too few: what is decided by is not learned from"
+            "{n} problems are too few to split into training and validation"
         );
         Ok(all)
     }
 
-    /// The problems to report of: those that are held out of the task, or all of a file.
+    /// Problems of `data`, else the built-in test problems.
     ///
     /// # Errors
-    /// As [`Task::problems`].
+    /// Those of [`Task::load_dataset`].
     pub fn file_or_test_examples(self, data: Option<&str>) -> Result<Vec<Example>> {
         let Some(data) = data else {
             return match self {
@@ -157,41 +166,44 @@ impl Task {
         json_rows::read_parsed(&path, |row| self.parse_row(row))
     }
 
-    /// A row of a file: `question` or `prompt`, and `answer`.
+    /// Example from a row of a file with columns `question` or `prompt`, and `answer`.
     ///
     /// # Errors
-    /// When it has none, or the answer cannot be checked.
+    /// When a column is missing, or the answer cannot be checked.
     pub fn parse_row(self, row: &Value) -> Result<Example> {
-        let held = |names: &[&str]| {
-            let value = names.iter().find_map(|name| row.get(name)).filter(|held| !held.is_null());
+        let column = |names: &[&'static str]| {
+            let first = names.iter().find_map(|&name| Some((name, row.get(name)?)));
+            let value = first.filter(|(_, value)| !value.is_null());
             value.with_context(|| format!("there is no column `{}`", names.join("` or `")))
         };
-        let text = |name: &str, held: &Value| {
-            let text = held.as_str().map(str::trim).filter(|text| !text.is_empty());
-            text.map(String::from).with_context(|| format!("`{name}` holds {held}, not a text"))
+        let text = |(name, value): (&str, &Value)| {
+            let text = value.as_str().map(str::trim).filter(|text| !text.is_empty());
+            text.map(String::from)
+                .with_context(|| format!("column `{name}` is {value}, not a non-empty string"))
         };
-        let question = text("question", held(&["question", "prompt"])?)?;
-        let answer = match held(&["answer"])? {
-            Value::Number(number) => number.to_string(),
-            answer => text("answer", answer)?,
+        let question = text(column(&["question", "prompt"])?)?;
+        let answer = match column(&["answer"])? {
+            (_, Value::Number(number)) => number.to_string(),
+            answer => text(answer)?,
         };
-        let holds = |found: bool, what: &str| -> Result<()> {
-            ensure!(found, "the answer `{}` {what}", answer.chars().take(40).collect::<String>());
+        let check = |is_valid: bool, problem: &str| -> Result<()> {
+            let start = || answer.chars().take(40).collect::<String>();
+            ensure!(is_valid, "the answer `{}` {problem}", start());
             Ok(())
         };
         match self {
             Self::Arithmetic => {
-                holds(last_integer(&answer).is_some(), "holds no whole number")?;
+                check(last_integer(&answer).is_some(), "does not contain an integer")?;
                 Ok(Example::new(question, answer))
             }
             Self::Gsm8k => {
-                let wanted = extract_gsm8k_answer(&answer).unwrap_or(&answer);
-                holds(final_answer(wanted).is_some(), "holds no number after ####")?;
+                let final_text = extract_gsm8k_answer(&answer).unwrap_or(&answer);
+                check(final_answer(final_text).is_some(), "does not contain a number after ####")?;
                 let prompt = vec![ChatMessage::system(SYSTEM_PROMPT), ChatMessage::user(question)];
-                Ok(Example { prompt, completion: wanted.to_string() })
+                Ok(Example { prompt, completion: final_text.to_string() })
             }
             Self::Countdown => {
-                holds(Puzzle::parse(&answer).is_some(), "is no `3 5 7 = 22`")?;
+                check(Puzzle::parse(&answer).is_some(), "does not have the form `3 5 7 = 22`")?;
                 Ok(Example::new(question, answer))
             }
         }

@@ -1,4 +1,4 @@
-//! The arithmetic task as files that other programs can read: `data/math_tasks_{train,eval}.jsonl`.
+//! Files of the arithmetic task for other programs: `data/math_tasks_{train,eval}.jsonl`.
 
 use std::path::Path;
 
@@ -9,28 +9,30 @@ use sft::arithmetic::{ProblemSet, Split};
 use sft::arithmetic_questions::{ArithmeticQuestion, questions};
 use tensor_core::atomic_file;
 
-/// Rows of the two files.
+/// Rows of the training file and of the test file.
 const ROWS_PER_FILE: [usize; 2] = [800, 200];
 
-/// The text of the file to learn from, and of the one to report of: `{"prompt", "answer"}`, no problem in both.
+/// Text of the training file and of the test file: `{"prompt", "answer"}` rows; no problem is in
+/// both.
 pub fn math_tasks_jsonl() -> [String; 2] {
-    let of = |split, n| {
-        let all = questions(ProblemSet::Sums, split)
+    let rows = |split, n| {
+        let examples = questions(ProblemSet::Sums, split)
             .into_iter()
             .take(n)
             .map(ArithmeticQuestion::to_example);
-        all.map(|Example { prompt, completion }| {
-            format!("{}\n", json!({ "prompt": prompt[0].content, "answer": completion }))
-        })
-        .collect()
+        examples
+            .map(|Example { prompt, completion }| {
+                format!("{}\n", json!({ "prompt": prompt[0].content, "answer": completion }))
+            })
+            .collect()
     };
-    [of(Split::Train, ROWS_PER_FILE[0]), of(Split::Test, ROWS_PER_FILE[1])]
+    [rows(Split::Train, ROWS_PER_FILE[0]), rows(Split::Test, ROWS_PER_FILE[1])]
 }
 
-/// Writes them into `folder`.
+/// Writes both files into `folder`.
 ///
 /// # Errors
-/// When that cannot be done.
+/// When they cannot be written.
 pub fn write_math_tasks(folder: &Path) -> Result<()> {
     std::fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
     for (name, rows) in

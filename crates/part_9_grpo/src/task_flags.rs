@@ -1,4 +1,4 @@
-//! The flags of what is asked and what is paid.
+//! Flags of the task and of the rewards.
 
 use std::num::NonZeroUsize;
 
@@ -39,72 +39,83 @@ pub struct TaskFlags {
     pub max_prompt_length: Option<NonZeroUsize>,
 }
 
-/// The help of --reward.
+/// Help text of --reward.
 fn reward_help() -> String {
     format!(
-        "What is paid for, as name=weight,name=weight, summed: {}, chance, or a reward model (a folder, or owner/name on the Hub) \
-         [default: as the task has it]",
+        "Weighted sum of rewards, as name=weight,name=weight: {}, random (a control), or a \
+         reward model (a folder, or owner/name on the Hub) [default: the task's]",
         describe_reward_rules()
     )
 }
 
 impl TaskFlags {
-    /// Who pays, to a policy that speaks as `speech` does. Says so where a reward model has other tokens than it.
+    /// Reward function for a policy with `chat_tokenizer`. Prints a note if a reward model has
+    /// another tokenizer.
     ///
     /// # Errors
-    /// As [`TaskFlags::mix`], and when there is no such reward model.
-    pub fn open_reward_fn(&self, speech: &ChatTokenizer, device: &Device) -> Result<NamedRewardFn> {
-        let (judge, strangers) = self.weighted_rewards()?.open_reward_fn(speech, 32, device)?;
-        for name in strangers {
+    /// Those of [`TaskFlags::weighted_rewards`], and when a reward model cannot be opened.
+    pub fn open_reward_fn(
+        &self,
+        chat_tokenizer: &ChatTokenizer,
+        device: &Device,
+    ) -> Result<NamedRewardFn> {
+        let (reward_fn, other_tokenizers) =
+            self.weighted_rewards()?.open_reward_fn(chat_tokenizer, 32, device)?;
+        for name in other_tokenizers {
             println!(
-                "{name} has another tokenizer than the policy: it gets completions as text, in tokens of its own"
+                "{name} has another tokenizer than the policy: completions are tokenized again for \
+                 it"
             );
         }
-        Ok(judge)
+        Ok(reward_fn)
     }
 
-    /// What is paid for, by name.
+    /// Rewards as text: those of --reward, else the task's.
     pub fn reward_spec(&self) -> &str {
         self.reward.as_deref().unwrap_or(self.task.default_rewards())
     }
 
-    /// What is paid for.
+    /// Weighted rewards.
     ///
     /// # Errors
-    /// A [`UsageError`](tiny_gpt::command::UsageError) when it is no mix.
+    /// A [`UsageError`](tiny_gpt::command::UsageError) when they cannot be parsed.
     pub fn weighted_rewards(&self) -> Result<WeightedRewards> {
         as_usage_error(WeightedRewards::parse(self.reward_spec()))
     }
 
+    /// Checks the flags.
+    ///
     /// # Errors
-    /// A [`UsageError`](tiny_gpt::command::UsageError) when the rewards are no mix, or the task needs data.
+    /// A [`UsageError`](tiny_gpt::command::UsageError) when the rewards cannot be parsed, or the
+    /// task needs data.
     pub fn check(&self) -> Result<()> {
         self.weighted_rewards()?;
         as_usage_error(self.task.ensure_has_data(self.data.as_deref()))
     }
 
-    /// `examples` as questions to a model with such a `context`, and how many were left out as too long.
+    /// Tokenized prompts of `examples` for a model with `context_len`, and the number of examples
+    /// that were dropped because their prompt is too long.
     ///
     /// # Errors
-    /// When none is left.
+    /// When all are dropped.
     pub fn prompt_examples(
         &self,
         examples: Vec<Example>,
-        speech: &ChatTokenizer,
-        context: usize,
+        chat_tokenizer: &ChatTokenizer,
+        context_len: usize,
     ) -> Result<(Vec<PromptExample>, usize)> {
-        let (mut asked, mut left_out) =
-            tokenize_prompts(examples, speech, context, self.max_new_tokens())?;
+        let (mut prompts, mut n_dropped) =
+            tokenize_prompts(examples, chat_tokenizer, context_len, self.max_new_tokens())?;
         if let Some(longest) = self.max_prompt_length {
-            let n = asked.len();
-            asked.retain(|question| question.prompt.len() <= longest.get());
-            left_out += n - asked.len();
-            ensure!(!asked.is_empty(), "no prompt has at most {longest} tokens");
+            let n = prompts.len();
+            prompts.retain(|one| one.prompt.len() <= longest.get());
+            n_dropped += n - prompts.len();
+            ensure!(!prompts.is_empty(), "all prompts are longer than {longest} tokens");
         }
-        Ok((asked, left_out))
+        Ok((prompts, n_dropped))
     }
 
-    /// The longest completion, in tokens.
+    /// Largest number of tokens per completion.
     pub fn max_new_tokens(&self) -> usize {
         self.max_new_tokens.map_or(self.task.default_max_new_tokens(), NonZeroUsize::get)
     }

@@ -1,4 +1,4 @@
-//! What this part claims, section by section.
+//! Tests of part 9, section by section.
 
 mod advantage;
 mod objective;
@@ -19,18 +19,23 @@ use sft::Example;
 
 const CPU: Device = Device::Cpu;
 
-/// What `reward` pays for `text` where `answer` is right.
-fn reward_for(reward: crate::rewards::RewardRule, text: &str, answer: &str, ended: bool) -> f32 {
-    reward(&RewardInput { example: &Example::new("", answer), completion: text, terminated: ended })
+/// Reward of `completion` by `rule`, where `answer` is right.
+fn reward_for(
+    rule: crate::rewards::RewardRule,
+    completion: &str,
+    answer: &str,
+    terminated: bool,
+) -> f32 {
+    rule(&RewardInput { example: &Example::new("", answer), completion, terminated })
 }
 
-/// Numbers from a golden file as a tensor: (N).
+/// Tensor (N) of numbers from a golden file.
 fn tensor(numbers: &serde_json::Value) -> Result<Tensor> {
-    let numbers: Vec<f64> = serde_json::from_value(numbers.clone()).expect("numbers");
+    let numbers: Vec<f64> = serde_json::from_value(numbers.clone()).expect("a list of numbers");
     Tensor::new(numbers, &CPU)
 }
 
-/// What `scripts/golden_grpo.py` found by TRL's formulas.
+/// Golden values of `scripts/golden_grpo.py`, computed with TRL's formulas.
 fn golden() -> serde_json::Value {
     serde_json::from_str(include_str!("../tests/golden/grpo.json")).expect("a golden file")
 }

@@ -1,4 +1,4 @@
-//! 9.4 The loop: draw, judge, compare, learn.
+//! 9.4 Training loop: rollouts → rewards → advantages → update.
 
 use anyhow::{Result, bail};
 use modern::GptModern;
@@ -17,13 +17,13 @@ use crate::reference::ReferenceModel;
 use crate::step_metrics::GrpoStepMetrics;
 use crate::update::{MicroBatch, gradients, micro_batches};
 
-/// A regular look at validation problems.
+/// Validation set, evaluator and interval.
 pub struct GrpoValidation<'a> {
-    /// How.
+    /// Evaluator of the policy.
     pub evaluator: GrpoEvaluator<'a>,
-    /// At what.
+    /// Validation prompts.
     pub prompts: &'a [PromptExample],
-    /// Steps between two; 0 for one at the end.
+    /// Steps between validations; 0: only one at the end.
     pub interval: usize,
 }
 
@@ -33,70 +33,76 @@ impl GrpoValidation<'_> {
     }
 }
 
-/// What surrounds a policy.
+/// Models and functions that training uses beside the policy.
 pub struct GrpoContext<'a> {
-    /// What it is kept near, if it is.
+    /// Reference model of the KL term; `None` without one.
     pub reference: Option<ReferenceModel>,
-    /// Who judges completions.
+    /// Reward function of completions.
     pub reward_fn: &'a mut RewardFn,
-    /// How it is looked at.
+    /// Validation of the policy.
     pub validation: GrpoValidation<'a>,
 }
 
 impl<'a> GrpoContext<'a> {
-    /// How completions are read, and who judges them.
+    /// Chat tokenizer and reward function, which a rollout needs.
     fn chat_tokenizer_and_reward_fn(&mut self) -> (&'a ChatTokenizer, &mut RewardFn) {
         (self.validation.evaluator.eval_config.chat_tokenizer, &mut *self.reward_fn)
     }
 }
 
-/// Trains `tuning` on `questions` from where it is, until its schedule ends or it is told to stop.
+/// Trains `train_state` on `prompts` from its current step until its schedule ends, the token limit
+/// is reached, or an interrupt.
 ///
 /// # Errors
-/// When the loss is not a number, a prompt does not fit, or a file cannot be written.
+/// When the loss is not finite, a prompt is too long, or a file cannot be written.
 pub fn train(
-    tuning: &mut TrainState,
-    questions: Vec<PromptExample>,
+    train_state: &mut TrainState,
+    prompts: Vec<PromptExample>,
     config: &GrpoConfig,
-    around: &mut GrpoContext<'_>,
+    context: &mut GrpoContext<'_>,
     outputs: &RunOutputs<'_>,
     log: &mut GrpoLog,
 ) -> Result<()> {
-    let GrpoUpdateConfig { schedule, max_sampled_tokens: most_tokens, .. } = config.update;
-    let policy = GptModern::new(&tuning.config, tuning.parameters.root())?;
-    let twin = GptModern::new(&tuning.config, tuning.parameters.for_inference().root())?;
-    let mut prompts = PromptLoader::new(questions, config.seed)?;
-    if tuning.progress.step == 0 {
-        validate_and_save_best(&twin, tuning, around, outputs, log)?; // what there is to improve on
+    let GrpoUpdateConfig { schedule, max_sampled_tokens, .. } = config.update;
+    let policy = GptModern::new(&train_state.config, train_state.parameters.root())?;
+    let inference_policy =
+        GptModern::new(&train_state.config, train_state.parameters.for_inference().root())?;
+    let mut prompts = PromptLoader::new(prompts, config.seed)?;
+    if train_state.progress.step == 0 {
+        // Baseline before training.
+        validate_and_save_best(&inference_policy, train_state, context, outputs, log)?;
     }
-    while tuning.progress.step < schedule.total_steps {
-        let step = tuning.progress.step + 1;
-        let questions = prompts.batch(step, config.prompts_per_step);
+    while train_state.progress.step < schedule.total_steps {
+        let step = train_state.progress.step + 1;
+        let batch = prompts.batch(step, config.prompts_per_step);
         let mut rng = step_rng(config.seed, step);
-        let draw = || {
+        let generate = || {
             collect_rollouts(
-                &twin,
-                around.chat_tokenizer_and_reward_fn(),
-                &questions,
+                &inference_policy,
+                context.chat_tokenizer_and_reward_fn(),
+                &batch,
                 &config.rollout,
                 &mut rng,
             )
         };
-        let judged = log.time_phase(|times| &mut times.generation, draw)?;
-        match non_finite_message(&judged.rewards, &judged.completion_texts) {
+        let rollouts = log.time_phase(|timings| &mut timings.generation, generate)?;
+        match non_finite_message(&rollouts.rewards, &rollouts.completion_texts) {
             Some(bad) => log.log_alarm(step, &format!("step {step} is skipped: {bad}"))?,
-            None => update_step(tuning, [&policy, &twin], judged, config, around, log)?,
+            None => {
+                let models = [&policy, &inference_policy];
+                update_step(train_state, models, rollouts, config, context, log)?;
+            }
         }
-        tuning.progress.step = step;
-        around.reference.as_mut().map_or(Ok(()), |reference| reference.sync_if_due(tuning))?;
-        let last = step == schedule.total_steps
-            || most_tokens.is_some_and(|n| log.run_state.n_tokens >= n);
-        if last || around.validation.is_due(step) {
-            validate_and_save_best(&twin, tuning, around, outputs, log)?;
+        train_state.progress.step = step;
+        context.reference.as_mut().map_or(Ok(()), |one| one.sync_if_due(train_state))?;
+        let is_last = step == schedule.total_steps
+            || max_sampled_tokens.is_some_and(|n| log.run_state.n_tokens >= n);
+        if is_last || context.validation.is_due(step) {
+            validate_and_save_best(&inference_policy, train_state, context, outputs, log)?;
         }
-        let stop = outputs.should_stop(step) || last;
+        let stop = outputs.should_stop(step) || is_last;
         if stop || outputs.is_save_due(step) {
-            save_checkpoint(tuning, around.reference.as_ref(), outputs, log)?;
+            save_checkpoint(train_state, context.reference.as_ref(), outputs, log)?;
         }
         if stop {
             break;
@@ -105,80 +111,88 @@ pub fn train(
     Ok(())
 }
 
-/// The step after those taken: what was `judged` is compared, and the policy learns from it; its twin writes.
+/// Update of the next step: advantages from `rollouts`, then `num_iterations` optimizer steps.
 fn update_step(
-    tuning: &mut TrainState,
-    [policy, twin]: [&GptModern; 2],
-    judged: ScoredRollouts,
+    train_state: &mut TrainState,
+    [policy, inference_policy]: [&GptModern; 2],
+    rollouts: ScoredRollouts,
     config: &GrpoConfig,
-    around: &GrpoContext<'_>,
+    context: &GrpoContext<'_>,
     log: &mut GrpoLog,
 ) -> Result<()> {
-    let (step, GrpoUpdateConfig { micro_batch_size: groups_each, schedule, .. }) =
-        (tuning.progress.step + 1, config.update);
-    let drawn = GrpoExperience::from_rollouts(judged, &config.rollout, &config.advantage)?;
-    let reference = around.reference.as_ref().map(|reference| &reference.model);
-    let score = || micro_batches(&drawn, &config.objective, twin, reference, groups_each);
-    let parts = log.time_phase(|times| &mut times.log_probs, score)?;
-    let updates = if parts.is_empty() { 0 } else { config.update.num_iterations };
-    let learn = || {
-        let each = (0..updates).map(|_| optimizer_step(tuning, policy, &parts, config, step));
-        each.collect::<Result<Vec<GrpoStepMetrics>>>()
+    let step = train_state.progress.step + 1;
+    let GrpoUpdateConfig { micro_batch_size, num_iterations, schedule, .. } = config.update;
+    let experience = GrpoExperience::from_rollouts(rollouts, &config.rollout, &config.advantage)?;
+    let reference = context.reference.as_ref().map(|reference| &reference.model);
+    let compute_log_probs = || {
+        let objective = &config.objective;
+        micro_batches(&experience, objective, inference_policy, reference, micro_batch_size)
     };
-    let done = log.time_phase(|times| &mut times.training, learn)?;
-    log.log_step(step, &drawn, &done, schedule.lr_at(step))
+    let batches = log.time_phase(|timings| &mut timings.log_probs, compute_log_probs)?;
+    let iterations = if batches.is_empty() { 0 } else { num_iterations };
+    let optimize = || {
+        let steps =
+            (0..iterations).map(|_| optimizer_step(train_state, policy, &batches, config, step));
+        steps.collect::<Result<Vec<GrpoStepMetrics>>>()
+    };
+    let step_metrics = log.time_phase(|timings| &mut timings.training, optimize)?;
+    log.log_step(step, &experience, &step_metrics, schedule.lr_at(step))
 }
 
-/// A step of the optimizer on `parts`, in step `step` of the run.
+/// One optimizer step on `micro_batches`, in step `step` of the run.
 fn optimizer_step(
-    tuning: &mut TrainState,
+    train_state: &mut TrainState,
     policy: &GptModern,
-    parts: &[MicroBatch],
-    GrpoConfig { objective, update: steps, .. }: &GrpoConfig,
+    micro_batches: &[MicroBatch],
+    GrpoConfig { objective, update, .. }: &GrpoConfig,
     step: usize,
 ) -> Result<GrpoStepMetrics> {
-    let (loss, mut grads, seen) = gradients(policy, &tuning.parameters, parts, objective)?;
-    let norm = clip_grad_norm(&mut grads, &tuning.parameters, steps.max_grad_norm)?;
-    if !loss.is_finite() || !norm.is_finite() {
-        bail!("step {step}: the loss is {loss}, the gradient norm {norm}; try a smaller --lr");
+    let (loss, mut grads, update_metrics) =
+        gradients(policy, &train_state.parameters, micro_batches, objective)?;
+    let grad_norm = clip_grad_norm(&mut grads, &train_state.parameters, update.max_grad_norm)?;
+    if !loss.is_finite() || !grad_norm.is_finite() {
+        bail!("step {step}: the loss is {loss}, the gradient norm {grad_norm}; try a smaller --lr");
     }
-    tuning.optimizer.step(&grads, steps.schedule.lr_at(step))?;
-    Ok(GrpoStepMetrics { loss, grad_norm: norm, update_metrics: seen })
+    train_state.optimizer.step(&grads, update.schedule.lr_at(step))?;
+    Ok(GrpoStepMetrics { loss, grad_norm, update_metrics })
 }
 
-/// Looks at `twin`, an inference twin of `tuning`, which is saved if none before was better. A look at which a score is no number says so
-/// and decides nothing.
+/// Validates the policy through `inference_policy`, its view for inference, and saves it if it is
+/// the best so far. A validation with a reward that is not finite raises an alarm and decides
+/// nothing.
 fn validate_and_save_best(
-    twin: &GptModern,
-    tuning: &mut TrainState,
-    around: &mut GrpoContext<'_>,
+    inference_policy: &GptModern,
+    train_state: &mut TrainState,
+    context: &mut GrpoContext<'_>,
     outputs: &RunOutputs<'_>,
     log: &mut GrpoLog,
 ) -> Result<()> {
-    let (looks, scorer, step) = (&around.validation, &mut *around.reward_fn, tuning.progress.step);
-    let (found, answers) =
-        log.suspend(|| looks.evaluator.evaluate_greedy(twin, looks.prompts, scorer))?;
-    if let Some(bad) = non_finite_reward_message(&answers) {
-        return log.log_alarm(step, &format!("the look after step {step} does not count: {bad}"));
+    let (validation, reward_fn) = (&context.validation, &mut *context.reward_fn);
+    let step = train_state.progress.step;
+    let evaluate =
+        || validation.evaluator.evaluate_greedy(inference_policy, validation.prompts, reward_fn);
+    let (metrics, completions) = log.suspend(evaluate)?;
+    if let Some(bad) = non_finite_reward_message(&completions) {
+        return log.log_alarm(step, &format!("validation at step {step} is ignored: {bad}"));
     }
-    log.log_validation(step, &found)?;
-    let badness = -found.reward_mean; // `best` is the least of something
-    if tuning.progress.best_loss.is_none_or(|best| badness <= best) {
-        tuning.progress.best_loss = Some(badness);
-        outputs.save_model(tuning)?;
+    log.log_validation(step, &metrics)?;
+    let loss = -metrics.reward_mean; // `best_loss` is a minimum
+    if train_state.progress.best_loss.is_none_or(|best| loss <= best) {
+        train_state.progress.best_loss = Some(loss);
+        outputs.save_model(train_state)?;
     }
     Ok(())
 }
 
 fn save_checkpoint(
-    tuning: &TrainState,
+    train_state: &TrainState,
     reference: Option<&ReferenceModel>,
     outputs: &RunOutputs<'_>,
     log: &GrpoLog,
 ) -> Result<()> {
-    let Some(place) = &outputs.destination else { return Ok(()) };
-    place.checkpoints.save(tuning.progress.step, |folder| {
-        tuning.save(folder, place.data_id)?;
+    let Some(destination) = &outputs.destination else { return Ok(()) };
+    destination.checkpoints.save(train_state.progress.step, |folder| {
+        train_state.save(folder, destination.data_id)?;
         log.run_state.save(folder)?;
         reference.map_or(Ok(()), |reference| reference.save(folder))
     })

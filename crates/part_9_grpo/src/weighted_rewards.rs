@@ -1,7 +1,8 @@
-//! Several rewards at once: their sum by weights, `correctness=1,format=0.5,runs/reward=0.2`.
+//! Weighted sum of rewards, written as `correctness=1,format=0.5,runs/reward=0.2`.
 //!
-//! They are summed before advantages are taken, so a group's baseline is that of the sum, and a weight means what it says. Who pays is
-//! a rule, a reward model of part 7, or, to see what the algorithm does by itself, chance; all are part 8's scorers.
+//! Rewards are summed before advantages are computed, so a group's baseline is that of the sum and
+//! the weights keep their meaning. A term is a rule, a reward model of part 7, or a random reward
+//! as a control.
 
 use std::path::Path;
 
@@ -14,7 +15,7 @@ use tensor_core::Rng;
 
 use crate::rewards::{REWARD_RULES, RewardRule};
 
-/// Rewards and what each weighs.
+/// Rewards and their weights.
 #[derive(Debug, Clone)]
 pub struct WeightedRewards {
     terms: Vec<RewardTerm>,
@@ -27,94 +28,106 @@ struct RewardTerm {
     weight: f64,
 }
 
-/// Who pays.
+/// Source of a reward.
 #[derive(Debug, Clone)]
 enum RewardSource {
+    /// Rule of [`REWARD_RULES`].
     Rule(RewardRule),
+    /// Random reward.
     Random,
-    /// The reward model that it is named after: a folder, a run's folder, or owner/name on the Hub.
+    /// Reward model at the path of the term's name: a folder, a run's folder, or owner/name on the
+    /// Hub.
     Model,
 }
 
+/// Name of the random reward in checkpoints, which have held it since before it was renamed.
+const RANDOM_NAME: &str = "chance";
+
 impl WeightedRewards {
-    /// Reads `name=weight,name=weight`; a name alone weighs 1. What is no rule and has a slash, or exists, is a reward model.
+    /// Parses `name=weight,name=weight`; the default weight is 1. A name that is not a rule is a
+    /// reward model if it contains a slash or exists as a path.
     ///
     /// # Errors
-    /// When a name or a weight is none, or a name stands twice.
+    /// When a name is unknown or listed twice, or a weight is not a finite number.
     pub fn parse(text: &str) -> Result<Self> {
-        let mut parts = Vec::new();
-        for part in text.split(',') {
-            let (name, weight) = part.split_once('=').unwrap_or((part, "1"));
-            let (name, weight) = (name.trim(), weight.trim());
+        let mut terms: Vec<RewardTerm> = Vec::new();
+        for term in text.split(',') {
+            let (name, weight_text) = term.split_once('=').unwrap_or((term, "1"));
+            let (name, weight_text) = (name.trim(), weight_text.trim());
+            let name = if name == "random" { RANDOM_NAME } else { name };
             let rule = REWARD_RULES.iter().find(|(known, ..)| *known == name);
-            let payer = match rule {
+            let source = match rule {
                 Some((_, reward, _)) => RewardSource::Rule(*reward),
-                None if name == "chance" => RewardSource::Random,
+                None if name == RANDOM_NAME => RewardSource::Random,
                 None if name.contains('/') || Path::new(name).exists() => RewardSource::Model,
                 None => {
                     let known: Vec<&str> = REWARD_RULES.iter().map(|(name, ..)| *name).collect();
                     bail!(
-                        "no reward is called `{name}`, nor is it a folder; there are: {}, chance",
+                        "unknown reward `{name}`: expected a folder, owner/name on the Hub, or one \
+                         of {}, random",
                         known.join(", ")
                     )
                 }
             };
-            let value: f64 = weight.parse().unwrap_or(f64::NAN);
-            ensure!(value.is_finite(), "`{weight}` is no weight for the reward {name}");
-            let twice = parts.iter().any(|part: &RewardTerm| part.name == name);
-            ensure!(!twice, "the reward {name} is named twice");
-            parts.push(RewardTerm { name: name.into(), source: payer, weight: value });
+            let weight: f64 = weight_text.parse().unwrap_or(f64::NAN);
+            ensure!(
+                weight.is_finite(),
+                "the weight of the reward {name} must be a finite number, got `{weight_text}`"
+            );
+            let repeated = terms.iter().any(|term| term.name == name);
+            ensure!(!repeated, "the reward {name} is listed twice");
+            terms.push(RewardTerm { name: name.into(), source, weight });
         }
-        Ok(Self { terms: parts })
+        Ok(Self { terms })
     }
 
-    /// The reward models in it.
+    /// Paths or names of the reward models among the terms.
     pub fn reward_models(&self) -> impl Iterator<Item = &str> {
-        let models = self.terms.iter().filter(|part| matches!(part.source, RewardSource::Model));
-        models.map(|part| part.name.as_str())
+        let models = self.terms.iter().filter(|term| matches!(term.source, RewardSource::Model));
+        models.map(|term| term.name.as_str())
     }
 
-    /// It as a judge; reward models read `batch_size` texts at a time. The second result names those that have other tokens than the
-    /// policy, which speaks as `speech` does.
+    /// Reward function of the sum; reward models process `batch_size` texts at a time. The second
+    /// result lists the reward models whose tokenizer differs from the policy's `chat_tokenizer`.
     ///
     /// # Errors
-    /// When there is no such reward model.
+    /// When a reward model cannot be opened.
     pub fn open_reward_fn(
         &self,
-        speech: &ChatTokenizer,
+        chat_tokenizer: &ChatTokenizer,
         batch_size: usize,
         device: &Device,
     ) -> Result<(NamedRewardFn, Vec<String>)> {
-        let (mut parts, mut strangers) = (Vec::new(), Vec::new());
-        let mut judges = String::new();
-        for RewardTerm { name, source: payer, weight } in &self.terms {
-            let named = |scorer| NamedRewardFn { reward_fn: scorer, name: name.clone() };
-            let judge = match payer {
+        let (mut weighted, mut other_tokenizers) = (Vec::new(), Vec::new());
+        let mut sum_name = String::new();
+        for RewardTerm { name, source, weight } in &self.terms {
+            let named = |reward_fn| NamedRewardFn { reward_fn, name: name.clone() };
+            let term = match source {
                 RewardSource::Rule(reward) => named(rule_reward_fn(*reward)),
                 RewardSource::Random => named(reward_fn::random_reward_fn()),
                 RewardSource::Model => {
-                    let (judge, other) =
-                        reward_fn::open_reward_model(name, speech, batch_size, device)?;
-                    strangers.extend(other.then(|| name.clone()));
-                    judge
+                    let (reward_model, other) =
+                        reward_fn::open_reward_model(name, chat_tokenizer, batch_size, device)?;
+                    other_tokenizers.extend(other.then(|| name.clone()));
+                    reward_model
                 }
             };
-            judges += &format!("{}={weight},", judge.name);
-            parts.push((judge.reward_fn, *weight));
+            sum_name += &format!("{}={weight},", term.name);
+            weighted.push((term.reward_fn, *weight));
         }
-        let sum = move |replies: &[RewardInput<'_>], rng: &mut Rng| {
-            let mut sums = vec![0.; replies.len()];
-            for (scorer, weight) in &mut parts {
-                let earned = scorer(replies, rng)?;
-                sums.iter_mut().zip(earned).for_each(|(sum, earned)| *sum += *weight * earned);
+        let sum = move |inputs: &[RewardInput<'_>], rng: &mut Rng| {
+            let mut sums = vec![0.; inputs.len()];
+            for (reward_fn, weight) in &mut weighted {
+                let rewards = reward_fn(inputs, rng)?;
+                sums.iter_mut().zip(rewards).for_each(|(sum, reward)| *sum += *weight * reward);
             }
             Ok(sums)
         };
-        Ok((NamedRewardFn { reward_fn: Box::new(sum), name: judges }, strangers))
+        Ok((NamedRewardFn { reward_fn: Box::new(sum), name: sum_name }, other_tokenizers))
     }
 }
 
-/// A rule as a scorer.
-pub fn rule_reward_fn(reward: RewardRule) -> Box<RewardFn> {
-    Box::new(move |replies, _| Ok(replies.iter().map(|reply| f64::from(reward(reply))).collect()))
+/// Reward function of a rule.
+pub fn rule_reward_fn(rule: RewardRule) -> Box<RewardFn> {
+    Box::new(move |inputs, _| Ok(inputs.iter().map(|input| f64::from(rule(input))).collect()))
 }

@@ -1,4 +1,4 @@
-//! The methods that `part_9 table` sets beside each other, each with as many drawn tokens as the others.
+//! Algorithms that `part_9 table` compares, each with the same number of sampled tokens.
 
 use anyhow::Result;
 use modern::sampler::{Sampler, SamplingStrategy};
@@ -12,25 +12,25 @@ use super::arguments::TableArgs;
 use crate::experience::AdvantageConfig;
 use crate::{Aggregation, Baseline, GrpoConfig};
 
-/// Longest completion, in tokens.
+/// Largest number of tokens per completion.
 pub(super) const MAX_NEW_TOKENS: usize = 8;
 const GROUP_SIZE: usize = 16;
 const PROMPTS_PER_STEP: usize = 32;
 
-/// A way to learn.
+/// Algorithm with its name in the table.
 pub(crate) struct Algorithm {
     pub(crate) name: &'static str,
     pub(crate) kind: AlgorithmKind,
 }
 
-/// From what.
+/// Kind of algorithm.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum AlgorithmKind {
-    /// From right answers, as many tokens of them as the others draw.
+    /// Supervised fine-tuning on as many tokens of right answers as the others sample.
     Sft,
-    /// From rewards.
+    /// Policy gradient with this baseline and aggregation.
     PolicyGradient(Baseline, Aggregation),
-    /// From rewards, with the critic of part 8 and its usual settings.
+    /// PPO of part 8 with its default settings and a critic.
     Ppo,
 }
 
@@ -59,16 +59,16 @@ pub(crate) const ALGORITHMS: [Algorithm; 7] = [
     Algorithm { name: "PPO", kind: AlgorithmKind::Ppo },
 ];
 
-/// As many steps as draw the tokens of the table, where a completion has `length` tokens.
+/// Number of steps that sample the tokens of the table if a completion has `length` tokens.
 pub(super) fn steps_for_tokens(args: &TableArgs, length: f64) -> usize {
-    let each = length.max(1.) * (PROMPTS_PER_STEP * GROUP_SIZE) as f64;
-    (args.tokens.get() as f64 / each).ceil() as usize
+    let tokens_per_step = length.max(1.) * (PROMPTS_PER_STEP * GROUP_SIZE) as f64;
+    (args.tokens.get() as f64 / tokens_per_step).ceil() as usize
 }
 
-/// A run from rewards, of `steps` steps, or fewer if it has drawn its tokens before.
+/// Configuration of a policy-gradient run of `steps` steps, or fewer if they sample enough tokens.
 pub(crate) fn policy_gradient_config(
     (baseline, aggregation): (Baseline, Aggregation),
-    stop: Vec<u32>,
+    stop_token_ids: Vec<u32>,
     steps: usize,
     args: &TableArgs,
     seed: u64,
@@ -78,7 +78,7 @@ pub(crate) fn policy_gradient_config(
         group_size: GROUP_SIZE,
         sampler,
         max_new_tokens: MAX_NEW_TOKENS,
-        stop_token_ids: stop,
+        stop_token_ids,
     };
     let mut config = GrpoConfig::with_defaults(
         PROMPTS_PER_STEP,
@@ -92,26 +92,28 @@ pub(crate) fn policy_gradient_config(
     config
 }
 
-/// Has `tuning` learn from as many tokens of right answers as the other methods draw; gives their number.
+/// Fine-tunes `train_state` on as many tokens of right answers as the other algorithms sample;
+/// returns their number.
 pub(super) fn run_sft(
     args: &TableArgs,
-    tuning: &mut TrainState,
-    speech: &ChatTokenizer,
+    train_state: &mut TrainState,
+    chat_tokenizer: &ChatTokenizer,
     seed: u64,
 ) -> Result<usize> {
-    let all = demonstrations(args.tokens.get() / 3, DemonstrationStyle::Clean, seed);
-    let data = tokenize(&all, speech, tuning.config.context_len)?.examples;
-    let answers: usize = data.iter().map(sft::TokenizedExample::n_targets).sum();
-    let steps = (data.len() * args.tokens.get().min(answers) / answers / 64).max(1);
+    let examples = demonstrations(args.tokens.get() / 3, DemonstrationStyle::Clean, seed);
+    let data = tokenize(&examples, chat_tokenizer, train_state.config.context_len)?.examples;
+    let n_targets: usize = data.iter().map(sft::TokenizedExample::n_targets).sum();
+    let steps = (data.len() * args.tokens.get().min(n_targets) / n_targets / 64).max(1);
     let data = &data[..data.len().min(steps * 64)];
     let optimizer = optimizer_config(AlgorithmKind::Sft);
-    let how = TrainConfig { optimizer, ..TrainConfig::with_defaults(64, steps, args.lr, seed) };
-    let mut log = sft::SftLog::new(steps, how.schedule.warmup_steps, 0, steps)?;
-    sft::train(tuning, data, &how, None, &RunOutputs::default(), &mut log)?;
+    let config = TrainConfig { optimizer, ..TrainConfig::with_defaults(64, steps, args.lr, seed) };
+    let mut log = sft::SftLog::new(steps, config.schedule.warmup_steps, 0, steps)?;
+    sft::train(train_state, data, &config, None, &RunOutputs::default(), &mut log)?;
     Ok(data.iter().map(sft::TokenizedExample::n_targets).sum())
 }
 
-/// Has part 8 learn from rewards in `out`, its model in `out/model`; gives the number of tokens that it drew.
+/// Runs part 8's PPO in the folder `out`, with the model in `out/model`; returns the number of
+/// sampled tokens.
 pub(super) fn run_ppo(
     args: &TableArgs,
     steps: usize,
@@ -137,8 +139,8 @@ pub(super) fn run_ppo(
     Ok((lengths.sum::<f64>() * (PROMPTS_PER_STEP * GROUP_SIZE) as f64).round() as usize)
 }
 
-/// The optimizer of a method whose loop is in this process.
-pub(super) fn optimizer_config(how: AlgorithmKind) -> AdamWConfig {
-    let beta2 = if how == AlgorithmKind::Sft { 0.99 } else { 0.95 };
+/// Optimizer settings of the algorithms other than PPO.
+pub(super) fn optimizer_config(kind: AlgorithmKind) -> AdamWConfig {
+    let beta2 = if kind == AlgorithmKind::Sft { 0.99 } else { 0.95 };
     AdamWConfig { beta2, weight_decay: 0., ..AdamWConfig::default() }
 }

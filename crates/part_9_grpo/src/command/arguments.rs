@@ -1,4 +1,4 @@
-//! The command line of part 9.
+//! Command line of part 9.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -55,23 +55,24 @@ pub(crate) struct TableArgs {
 #[command(args_override_self = true)]
 #[command(mut_arg("steps", |arg| arg.default_value("100").alias("steps-per-iteration")))]
 #[command(mut_arg("lr", |arg| arg.default_value("2e-4")))]
-#[command(
-    mut_arg("warmup_steps", |arg| arg.help("Steps until the highest rate [default: a twentieth of --steps]"))
-)]
+#[command(mut_arg("warmup_steps", |arg| {
+    arg.help("Warmup steps up to the peak learning rate [default: a twentieth of --steps]")
+}))]
 #[command(mut_arg("weight_decay", |arg| arg.default_value("0")))]
 #[command(mut_arg("beta2", |arg| arg.default_value("0.95")))]
 #[command(mut_arg("log_interval", |arg| arg.default_value("5")))]
 pub(crate) struct TrainArgs {
-    /// The policy: a run folder of part 6, a model folder, a .gguf file, or owner/name on the Hub
+    /// Initial policy: a run folder of part 6, a model folder, a .gguf file, or owner/name on the
+    /// Hub
     #[arg(long, visible_alias = "model-name-or-path", alias = "model-name", value_name = "MODEL")]
     pub(crate) model: String,
     #[command(flatten)]
     #[serde(flatten)]
     pub(crate) task: TaskFlags,
-    /// The run folder: settings, figures, checkpoints and the best model
+    /// Run folder: settings, metrics, checkpoints and the best model
     #[arg(long, visible_alias = "output-dir", value_name = "DIR", default_value = DEFAULT_OUT)]
     pub(crate) out: PathBuf,
-    /// How conversations are written [default: the model's own way, else instruction]
+    /// Chat format [default: the model's chat template, else instruction]
     #[arg(long, value_enum)]
     pub(crate) template: Option<ChatFormat>,
     #[command(flatten)]

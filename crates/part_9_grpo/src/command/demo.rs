@@ -1,7 +1,9 @@
-//! The demo: a small model learns one-digit sums from demonstrators half of whom put a full stop after the answer. A reward for the bare
-//! number then brings out what it knows, without a single demonstration more.
+//! Demo: a small model is fine-tuned on one-digit sums, and most demonstrations of half of the
+//! phrasings have a full stop after the answer. A reward for the bare number then removes the full
+//! stop, without further demonstrations.
 
 use anyhow::Result;
+use candle_core::Device;
 use modern::GptModern;
 use modern::sampler::{Sampler, SamplingStrategy};
 use ppo::prompts::tokenize_prompts;
@@ -19,94 +21,98 @@ use crate::reference::{ReferenceModel, ReferenceUpdate};
 use crate::training::GrpoValidation;
 use crate::{GrpoConfig, GrpoContext, GrpoLog, Kl, Objective, RunState, Task, train};
 
-/// The ways to ask whose answers are mostly demonstrated with a full stop.
+/// Phrasings whose demonstrations mostly end with a full stop.
 const NOISY_PHRASINGS: [usize; 6] = [0, 2, 4, 6, 8, 10];
 const NOISE_PROBABILITY: f64 = 0.8;
-/// Demonstrations of a step.
+/// Demonstrations per SFT step.
 const SFT_BATCH_SIZE: usize = 64;
-/// Longest completion, in tokens.
+/// Largest number of tokens per completion.
 const MAX_NEW_TOKENS: usize = 6;
-/// Questions that are shown.
+/// Number of prompts whose completions are printed.
 const N_SHOWN: usize = 6;
 
 pub(super) fn run(args: &DemoArgs) -> Result<()> {
     let device = args.compute.open_device()?;
-    let (seed, sft_steps, steps) = (args.compute.seed, args.sft_steps.get(), args.steps.get());
-    println!(
-        "A small model is shown one-digit sums, {sft_steps} steps of {SFT_BATCH_SIZE}; many answers end with a full stop."
-    );
-    let base = BaseModelConfig { n_embd: 64, steps: 0, ..BaseModelConfig::default() };
-    let mut checkpoint = pretrain(base, seed, &device)?;
-    let speech = ChatTokenizer::from_checkpoint(&mut checkpoint, None)?;
-    let config = *checkpoint.model.config();
-    let (known, unknown) = train_test_split();
-    let data = tokenize(
-        &demonstrations(&known, sft_steps * SFT_BATCH_SIZE, seed),
-        &speech,
-        config.context_len,
-    )?;
-    let demonstrating = TrainConfig::with_defaults(SFT_BATCH_SIZE, sft_steps, 3e-3, seed);
-    let mut tuning = TrainState::new(config, checkpoint.parameters, demonstrating.optimizer)?;
-    let mut log = sft::SftLog::new(sft_steps, sft_steps / 20, 0, sft_steps)?;
-    sft::train(
-        &mut tuning,
-        &data.examples,
-        &demonstrating,
-        None,
-        &RunOutputs::default(),
-        &mut log,
-    )?;
-    drop(log);
+    let (seed, steps) = (args.compute.seed, args.steps.get());
+    let (train_questions, test_questions) = train_test_split();
+    let (sft_state, chat_tokenizer) = fine_tune(args, &train_questions, &device)?;
+    let model_config = sft_state.config;
 
-    let mut scorer = ppo::reward_fn::exact_match_reward_fn();
-    let how = grpo_config(speech.stop_token_ids().to_vec(), steps, seed);
-    let (asked, _) =
-        tokenize_prompts(to_examples(&known), &speech, config.context_len, MAX_NEW_TOKENS)?;
-    let (held_out, _) =
-        tokenize_prompts(to_examples(&unknown), &speech, config.context_len, MAX_NEW_TOKENS)?;
-    let asking = CompletionEvalConfig {
-        chat_tokenizer: &speech,
+    let mut reward_fn = ppo::reward_fn::exact_match_reward_fn();
+    let config = grpo_config(chat_tokenizer.stop_token_ids().to_vec(), steps, seed);
+    let prompts = |questions: &[ArithmeticQuestion]| {
+        let context_len = model_config.context_len;
+        tokenize_prompts(to_examples(questions), &chat_tokenizer, context_len, MAX_NEW_TOKENS)
+    };
+    let (train_prompts, test_prompts) = (prompts(&train_questions)?.0, prompts(&test_questions)?.0);
+    let eval_config = CompletionEvalConfig {
+        chat_tokenizer: &chat_tokenizer,
         max_new_tokens: MAX_NEW_TOKENS,
         batch_size: 200,
     };
-    let exam = GrpoEvaluator { task: Task::Arithmetic, eval_config: asking };
-    // moments of its own
-    let mut tuning = TrainState::new(config, tuning.parameters, how.update.optimizer)?;
-    let twin = GptModern::new(&config, tuning.parameters.for_inference().root())?;
-    let before = exam.evaluate_greedy(&twin, &held_out, &mut *scorer)?;
+    let evaluator = GrpoEvaluator { task: Task::Arithmetic, eval_config };
+    // A new train state has new optimizer moments.
+    let mut policy = TrainState::new(model_config, sft_state.parameters, config.update.optimizer)?;
+    let inference_policy = GptModern::new(&model_config, policy.parameters.for_inference().root())?;
+    let before = evaluator.evaluate_greedy(&inference_policy, &test_prompts, &mut *reward_fn)?;
     println!(
-        "\nThen it answers by itself, {} times each of {} questions a step, and only the bare number is rewarded:",
-        how.rollout.group_size, how.prompts_per_step
+        "\nGRPO: {} completions for each of {} prompts per step; only the bare number is rewarded",
+        config.rollout.group_size, config.prompts_per_step
     );
-    let reference = Some(ReferenceModel::new(&tuning, ReferenceUpdate::Fixed)?);
-    let looks = GrpoValidation { evaluator: exam, prompts: &held_out, interval: steps.div_ceil(3) };
+    let reference = Some(ReferenceModel::new(&policy, ReferenceUpdate::Fixed)?);
+    let validation =
+        GrpoValidation { evaluator, prompts: &test_prompts, interval: steps.div_ceil(3) };
     let mut log = GrpoLog::new(steps, 0, RunState::default(), steps)?;
-    let mut around = GrpoContext { reference, reward_fn: &mut *scorer, validation: looks };
-    train(&mut tuning, asked, &how, &mut around, &RunOutputs::default(), &mut log)?;
-    let tokens = log.run_state.n_tokens;
+    let mut context = GrpoContext { reference, reward_fn: &mut *reward_fn, validation };
+    let outputs = RunOutputs::default();
+    train(&mut policy, train_prompts, &config, &mut context, &outputs, &mut log)?;
+    let n_tokens = log.run_state.n_tokens;
     drop(log);
-    let after = exam.evaluate_greedy(&twin, &held_out, &mut *scorer)?;
-    print_comparison(&unknown, &before, &after);
+    let after = evaluator.evaluate_greedy(&inference_policy, &test_prompts, &mut *reward_fn)?;
+    print_comparison(&test_questions, &before, &after);
     println!(
-        "\n{tokens} tokens were drawn. What it learned is mostly form; to be right more often takes longer: part_9 train"
+        "\n{n_tokens} tokens were sampled. The policy learned mostly the format; learning \
+         arithmetic takes longer: part_9 train"
     );
     Ok(())
 }
 
-fn grpo_config(stop: Vec<u32>, steps: usize, seed: u64) -> GrpoConfig {
-    let sampler = Sampler::new(SamplingStrategy::new(1., None, None, None));
-    let rollout = RolloutConfig {
-        group_size: 8,
-        sampler,
-        max_new_tokens: MAX_NEW_TOKENS,
-        stop_token_ids: stop,
-    };
-    let usual = GrpoConfig::with_defaults(16, rollout, LrSchedule::cosine(4e-4, steps), seed);
-    let kl = Some((Kl::K3Weighted, 0.01));
-    GrpoConfig { objective: Objective { kl, ..usual.objective }, ..usual }
+/// Fine-tunes a new model on demonstrations of `questions`.
+fn fine_tune(
+    args: &DemoArgs,
+    questions: &[ArithmeticQuestion],
+    device: &Device,
+) -> Result<(TrainState, ChatTokenizer)> {
+    let (seed, steps) = (args.compute.seed, args.sft_steps.get());
+    println!(
+        "SFT of a small model on one-digit sums: {steps} steps of {SFT_BATCH_SIZE} demonstrations, \
+         many of which end with a full stop"
+    );
+    let base = BaseModelConfig { n_embd: 64, steps: 0, ..BaseModelConfig::default() };
+    let mut checkpoint = pretrain(base, seed, device)?;
+    let chat_tokenizer = ChatTokenizer::from_checkpoint(&mut checkpoint, None)?;
+    let model_config = *checkpoint.model.config();
+    let examples = demonstrations(questions, steps * SFT_BATCH_SIZE, seed);
+    let data = tokenize(&examples, &chat_tokenizer, model_config.context_len)?;
+    let config = TrainConfig::with_defaults(SFT_BATCH_SIZE, steps, 3e-3, seed);
+    let mut train_state = TrainState::new(model_config, checkpoint.parameters, config.optimizer)?;
+    let mut log = sft::SftLog::new(steps, steps / 20, 0, steps)?;
+    let outputs = RunOutputs::default();
+    sft::train(&mut train_state, &data.examples, &config, None, &outputs, &mut log)?;
+    Ok((train_state, chat_tokenizer))
 }
 
-/// All one-digit sums and differences in all ways to ask: those to learn from, and those that are held out (of each problem one way).
+fn grpo_config(stop_token_ids: Vec<u32>, steps: usize, seed: u64) -> GrpoConfig {
+    let sampler = Sampler::new(SamplingStrategy::new(1., None, None, None));
+    let rollout =
+        RolloutConfig { group_size: 8, sampler, max_new_tokens: MAX_NEW_TOKENS, stop_token_ids };
+    let defaults = GrpoConfig::with_defaults(16, rollout, LrSchedule::cosine(4e-4, steps), seed);
+    let kl = Some((Kl::K3Weighted, 0.01));
+    GrpoConfig { objective: Objective { kl, ..defaults.objective }, ..defaults }
+}
+
+/// All one-digit sums and differences in all phrasings, split into training and test: one phrasing
+/// of each problem is held out.
 fn train_test_split() -> (Vec<ArithmeticQuestion>, Vec<ArithmeticQuestion>) {
     let problems = (0..200).map(|i| {
         let operation = if i % 2 == 0 { Operation::Add } else { Operation::Subtract };
@@ -116,28 +122,28 @@ fn train_test_split() -> (Vec<ArithmeticQuestion>, Vec<ArithmeticQuestion>) {
         (0..ArithmeticQuestion::N_PHRASINGS)
             .map(move |phrasing| (i, ArithmeticQuestion { problem, phrasing }))
     });
-    let (mut known, mut unknown) = (Vec::new(), Vec::new());
+    let (mut train, mut test) = (Vec::new(), Vec::new());
     for (i, question) in all {
         let held_out = (i / 2 + i / 20) % ArithmeticQuestion::N_PHRASINGS == question.phrasing;
-        if held_out { unknown.push(question) } else { known.push(question) }
+        if held_out { test.push(question) } else { train.push(question) }
     }
-    Rng::new(0).shuffle(&mut unknown);
-    (known, unknown)
+    Rng::new(0).shuffle(&mut test);
+    (train, test)
 }
 
 fn to_examples(questions: &[ArithmeticQuestion]) -> Vec<Example> {
     questions.iter().map(|question| question.to_example()).collect()
 }
 
-/// `n` answers as the demonstrators give them.
-fn demonstrations(known: &[ArithmeticQuestion], n: usize, seed: u64) -> Vec<Example> {
+/// `n` demonstrations of random `questions`, some with a full stop after the answer.
+fn demonstrations(questions: &[ArithmeticQuestion], n: usize, seed: u64) -> Vec<Example> {
     let mut rng = Rng::new(seed);
     let demonstration = |_| {
-        let question = known[rng.below(known.len())];
-        let habit =
+        let question = questions[rng.below(questions.len())];
+        let is_noisy =
             NOISY_PHRASINGS.contains(&question.phrasing) && rng.uniform() < NOISE_PROBABILITY;
         let mut example = question.to_example();
-        if habit {
+        if is_noisy {
             example.completion.push('.');
         }
         example
@@ -146,20 +152,21 @@ fn demonstrations(known: &[ArithmeticQuestion], n: usize, seed: u64) -> Vec<Exam
 }
 
 fn print_comparison(
-    asked: &[ArithmeticQuestion],
-    (before, a): &(GrpoEvalMetrics, Vec<ScoredCompletion>),
-    (after, b): &(GrpoEvalMetrics, Vec<ScoredCompletion>),
+    questions: &[ArithmeticQuestion],
+    (before, before_completions): &(GrpoEvalMetrics, Vec<ScoredCompletion>),
+    (after, after_completions): &(GrpoEvalMetrics, Vec<ScoredCompletion>),
 ) {
-    println!("\n{:42}  {:>7}  {:>7}  {:>7}", "never seen asked so", "before", "after", "wanted");
-    for i in 0..N_SHOWN.min(asked.len()) {
-        let (question, wanted) = (asked[i].text(), asked[i].answer());
-        println!("{question:42}  {:>7}  {:>7}  {wanted:>7}", a[i].text, b[i].text);
+    println!("\n{:42}  {:>7}  {:>7}  {:>7}", "test prompts", "before", "after", "answer");
+    let completions = before_completions.iter().zip(after_completions);
+    for (question, (before, after)) in questions.iter().zip(completions).take(N_SHOWN) {
+        let (text, answer) = (question.text(), question.answer());
+        println!("{text:42}  {:>7}  {:>7}  {answer:>7}", before.text, after.text);
     }
     println!();
-    for (name, of) in [
-        ("right", (|found: &GrpoEvalMetrics| found.exact_match) as fn(&GrpoEvalMetrics) -> f64),
-        ("right, the form forgiven", |found| found.relaxed_match),
+    for (name, before, after) in [
+        ("exact match", before.exact_match, after.exact_match),
+        ("relaxed match", before.relaxed_match, after.relaxed_match),
     ] {
-        println!("{name:42}  {:>7.3}  {:>7.3}", of(before), of(after));
+        println!("{name:42}  {before:>7.3}  {after:>7.3}");
     }
 }

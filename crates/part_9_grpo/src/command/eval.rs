@@ -1,5 +1,7 @@
-//! `part_9 eval`: how often a model is right, in one try and in several, and how it compares with what it was.
+//! `part_9 eval`: exact match of greedy completions, pass@k of sampled ones, and a comparison with
+//! the reference model.
 
+use std::num::NonZeroUsize;
 use std::path::Path;
 
 use anyhow::{Result, ensure};
@@ -20,128 +22,115 @@ use crate::task_flags::TaskFlags;
 
 pub(super) fn run(args: &EvalArgs) -> Result<()> {
     args.task.check()?;
-    let (samples, k) = (args.group_size.get(), args.k.get());
+    let (group_size, k) = (args.group_size.get(), args.k.get());
     as_usage_error((|| {
-        ensure!(k <= samples, "--k {k} needs at least as many --group-size, not {samples}");
+        ensure!(k <= group_size, "--k {k} needs a --group-size of at least {k}, not {group_size}");
         Ok(())
     })())?;
-    check_rollout_size(
-        args.batch_size.get().div_ceil(samples),
-        samples,
-        args.task.max_new_tokens(),
-    )?;
+    let max_new_tokens = args.task.max_new_tokens();
+    check_rollout_size(args.batch_size.get().div_ceil(group_size), group_size, max_new_tokens)?;
     let device = args.compute.open_device()?;
     let examples = load_eval_examples(args)?;
-    let tuned = args.finetuned.open(&device)?;
+    let finetuned = args.finetuned.open(&device)?;
     let reference =
-        reference_of_finetuned(&args.finetuned, args.reference.as_deref(), &tuned, &device)?;
-    let FinetunedModel { model, chat_tokenizer: speech, .. } = tuned;
-    let (context, budget) = (model.config().context_len, args.task.max_new_tokens());
-    let (mut asked, left_out) = args.task.prompt_examples(examples, &speech, context)?;
-    asked.truncate(args.eval_examples.map_or(asked.len(), std::num::NonZeroUsize::get));
-    if left_out > 0 {
-        println!("{left_out} problems were left out, as they are too long");
+        reference_of_finetuned(&args.finetuned, args.reference.as_deref(), &finetuned, &device)?;
+    let FinetunedModel { model, chat_tokenizer, .. } = finetuned;
+    let context_len = model.config().context_len;
+    let (mut prompts, n_dropped) =
+        args.task.prompt_examples(examples, &chat_tokenizer, context_len)?;
+    prompts.truncate(args.eval_examples.map_or(prompts.len(), NonZeroUsize::get));
+    if n_dropped > 0 {
+        println!("{n_dropped} problems were dropped because their prompt is too long");
     }
-    let mut scorer = args.task.open_reward_fn(&speech, &device)?.reward_fn;
-    let asking = CompletionEvalConfig {
-        chat_tokenizer: &speech,
-        max_new_tokens: budget,
+    let mut reward_fn = args.task.open_reward_fn(&chat_tokenizer, &device)?.reward_fn;
+    let eval_config = CompletionEvalConfig {
+        chat_tokenizer: &chat_tokenizer,
+        max_new_tokens,
         batch_size: args.batch_size.get(),
     };
-    let exam = GrpoEvaluator { task: args.task.task, eval_config: asking };
-    let (found, judged) = exam.evaluate_greedy(&model, &asked, &mut *scorer)?;
-    let choice = SamplingStrategy::new(args.temperature, None, None, None);
-    let sampler = Sampler::new(choice);
-    let drawn = RolloutConfig {
-        group_size: samples,
-        sampler,
-        max_new_tokens: budget,
-        stop_token_ids: speech.stop_token_ids().to_vec(),
+    let evaluator = GrpoEvaluator { task: args.task.task, eval_config };
+    let (metrics, completions) = evaluator.evaluate_greedy(&model, &prompts, &mut *reward_fn)?;
+    let rollout = RolloutConfig {
+        group_size,
+        sampler: Sampler::new(SamplingStrategy::new(args.temperature, None, None, None)),
+        max_new_tokens,
+        stop_token_ids: chat_tokenizer.stop_token_ids().to_vec(),
     };
     let mut rng = Rng::new(args.compute.seed);
-    let tries = exam.evaluate_sampled(&model, &asked, &drawn, k, &mut rng)?;
-    let beside = reference.map(|reference| {
-        let both = [&model, &reference];
-        compare_to_reference(both, &asked, asking, SamplingStrategy::Greedy, &mut *scorer, &mut rng)
+    let pass_at_k = evaluator.evaluate_sampled(&model, &prompts, &rollout, k, &mut rng)?;
+    let comparison = reference.map(|reference| {
+        let (models, greedy) = ([&model, &reference], SamplingStrategy::Greedy);
+        compare_to_reference(models, &prompts, eval_config, greedy, &mut *reward_fn, &mut rng)
     });
-    let beside = beside.transpose()?.map(|(comparison, _)| comparison);
+    let comparison = comparison.transpose()?.map(|(comparison, _)| comparison);
     if args.json {
-        println!("{}", metrics_json(&found, &tries, beside.as_ref())?);
+        println!("{}", metrics_json(&metrics, &pass_at_k, comparison.as_ref())?);
         return Ok(());
     }
-    for (question, judged) in asked.iter().zip(&judged).take(4) {
-        let said = question.example.prompt.last().map_or("", |message| &message.content);
-        println!("question  {}", one_line(said));
-        println!("  answer  {:.2}  {}", judged.reward, one_line(&judged.text));
+    for (prompt, completion) in prompts.iter().zip(&completions).take(4) {
+        let question = prompt.example.prompt.last().map_or("", |message| &message.content);
+        println!("    prompt  {}", one_line(question));
+        println!("completion  {}  (reward {:.2})", one_line(&completion.text), completion.reward);
     }
-    print_metrics(&found, &tries, beside.as_ref());
+    print_metrics(&metrics, &pass_at_k, comparison.as_ref());
     Ok(())
 }
 
-/// The figures as an object.
+/// Metrics as a JSON object.
 fn metrics_json(
-    found: &GrpoEvalMetrics,
-    tries: &PassAtKMetrics,
-    beside: Option<&PolicyComparison>,
+    metrics: &GrpoEvalMetrics,
+    pass_at_k: &PassAtKMetrics,
+    comparison: Option<&PolicyComparison>,
 ) -> Result<Value> {
-    let mut report = serde_json::to_value(found)?;
-    extend_row(&mut report, serde_json::to_value(tries)?);
-    if let Some(beside) = beside {
-        let beside = serde_json::to_value(beside)?;
-        let shared =
+    let mut report = serde_json::to_value(metrics)?;
+    extend_row(&mut report, serde_json::to_value(pass_at_k)?);
+    if let Some(comparison) = comparison {
+        let comparison = serde_json::to_value(comparison)?;
+        let keys =
             ["reward_ref_mean", "win_rate", "win_rate_low", "win_rate_high", "kl", "kl_per_token"];
-        for key in shared {
-            report[key] = beside[key].clone();
+        for key in keys {
+            report[key] = comparison[key].clone();
         }
     }
     Ok(report)
 }
 
-/// The figures, in words.
+/// Prints the metrics.
 fn print_metrics(
-    found: &GrpoEvalMetrics,
-    tries: &PassAtKMetrics,
-    beside: Option<&PolicyComparison>,
+    metrics: &GrpoEvalMetrics,
+    pass_at_k: &PassAtKMetrics,
+    comparison: Option<&PolicyComparison>,
 ) {
-    let GrpoEvalMetrics {
-        n,
-        exact_match,
-        exact_match_low,
-        exact_match_high,
-        relaxed_match: form_forgiven,
-        ..
-    } = *found;
+    let GrpoEvalMetrics { n, exact_match, exact_match_low, exact_match_high, .. } = *metrics;
+    let GrpoEvalMetrics { relaxed_match, reward_mean, length_mean, eos_rate, .. } = *metrics;
     println!(
-        "{n} problems, the likeliest completion of each: right {exact_match:.3} ({exact_match_low:.3} to {exact_match_high:.3}), with the \
-         form forgiven {form_forgiven:.3}"
+        "{n} problems, greedy: exact match {exact_match:.3}, 95 % interval {exact_match_low:.3} to \
+         {exact_match_high:.3}; relaxed match {relaxed_match:.3}"
     );
-    let GrpoEvalMetrics { reward_mean, length_mean, eos_rate, .. } = *found;
-    println!("reward {reward_mean:.3}, {length_mean:.1} tokens, ended by itself {eos_rate:.3}");
-    let PassAtKMetrics { temperature, pass_at_1, k, pass_at_k } = *tries;
-    println!("drawn at temperature {temperature}: pass@1 {pass_at_1:.3}, pass@{k} {pass_at_k:.3}");
-    if let Some(&PolicyComparison {
-        reward_ref_mean,
-        win_rate,
-        win_rate_low,
-        win_rate_high,
-        kl,
-        ..
-    }) = beside
-    {
-        println!(
-            "the reference earns {reward_ref_mean:.3}; win rate {win_rate:.3} ({win_rate_low:.3} to {win_rate_high:.3}), {kl:.3} nats away"
-        );
-    }
+    println!("reward {reward_mean:.3}, length {length_mean:.1} tokens, eos {eos_rate:.3}");
+    let PassAtKMetrics { temperature, pass_at_1, k, pass_at_k } = *pass_at_k;
+    println!("temperature {temperature}: pass@1 {pass_at_1:.3}, pass@{k} {pass_at_k:.3}");
+    let Some(comparison) = comparison else { return };
+    let PolicyComparison { reward_ref_mean, win_rate, win_rate_low, win_rate_high, kl, .. } =
+        *comparison;
+    println!(
+        "reward of the reference {reward_ref_mean:.3}; win rate {win_rate:.3}, 95 % interval \
+         {win_rate_low:.3} to {win_rate_high:.3}; KL to the reference {kl:.3} nats per completion"
+    );
 }
 
-/// What is asked: held-out problems, or those of a file; of the file that the run learned from, the problems that it decided by.
+/// Problems of the evaluation: the test problems, or those of --data. If the run of the model was
+/// trained on --data, only its validation problems.
 fn load_eval_examples(args: &EvalArgs) -> Result<Vec<Example>> {
     let TaskFlags { task, data, .. } = &args.task;
-    let run = RunFolder::read_settings(Path::new(&args.finetuned.model))?;
-    let same = run.filter(|run| {
-        data.is_some() && run["data"] == json!(data) && run["task"] == json!(task) // which only part 9's runs have
+    let settings = RunFolder::read_settings(Path::new(&args.finetuned.model))?;
+    // Only part 9's runs have a task.
+    let trained_on_data = settings.filter(|settings| {
+        data.is_some() && settings["data"] == json!(data) && settings["task"] == json!(task)
     });
-    let Some(run) = same else { return task.file_or_test_examples(data.as_deref()) };
-    println!("asked is what the run decided by; the rest it has learned from");
-    Ok(task.load_dataset(data.as_deref(), run["eval_file"].as_str())?.validation)
+    let Some(settings) = trained_on_data else {
+        return task.file_or_test_examples(data.as_deref());
+    };
+    println!("evaluating on the run's validation problems, as the others of --data trained it");
+    Ok(task.load_dataset(data.as_deref(), settings["eval_file"].as_str())?.validation)
 }

@@ -1,4 +1,4 @@
-//! What `part_9 train` says before and after.
+//! Printed summary and report of a run.
 
 use anyhow::Result;
 use scaling::resume::resume_hint;
@@ -9,40 +9,43 @@ use super::arguments::TrainArgs;
 use crate::RunState;
 use crate::step_metrics::PhaseTimings;
 
-/// What learns, and from what: problems to learn from, to look at, and left out.
+/// Prints the parameter counts, the numbers of training, validation and dropped problems, and the
+/// reward.
 pub(super) fn print_run_summary(
     args: &TrainArgs,
-    tuning: &TrainState,
-    [learned, looked_at, left_out]: [usize; 3],
+    train_state: &TrainState,
+    [n_train, n_validation, n_dropped]: [usize; 3],
 ) {
-    println!("{}", tuning.parameter_summary());
+    println!("{}", train_state.parameter_summary());
     println!(
-        "{learned} problems to learn from, {looked_at} to look at; {left_out} were left out, as they are too long; paid for: {}",
+        "{n_train} problems for training, {n_validation} for validation; {n_dropped} were dropped \
+         because their prompt is too long; reward: {}",
         args.task.reward_spec()
     );
 }
 
-/// What came of it.
+/// Prints timings, steps without a signal, and where the result is or how to resume.
 pub(super) fn print_run_report(
     args: &TrainArgs,
-    tuning: &TrainState,
+    train_state: &TrainState,
     total: usize,
-    so_far: &RunState,
-    times: PhaseTimings,
+    run_state: &RunState,
+    timings: PhaseTimings,
 ) -> Result<()> {
-    let step = tuning.progress.step;
-    let seconds = times.total().as_secs_f64();
-    let [generation, scoring, training] = times.fractions();
+    let step = train_state.progress.step;
+    let seconds = timings.total().as_secs_f64();
+    let [generation, log_probs, training] = timings.fractions();
     println!(
-        "{seconds:.0} s: {:.0} % of it writing, {:.0} % scoring, {:.0} % training",
+        "{seconds:.0} s: {:.0} % generation, {:.0} % log-probs, {:.0} % training",
         100. * generation,
-        100. * scoring,
+        100. * log_probs,
         100. * training
     );
-    if so_far.zero_advantage_steps > 0 {
+    if run_state.zero_advantage_steps > 0 {
         println!(
-            "in {} of {step} steps no completion was better than the others of its group, and nothing was learned from them",
-            so_far.zero_advantage_steps
+            "in {} of {step} steps no completion was better than the others of its group, so there \
+             was nothing to learn from",
+            run_state.zero_advantage_steps
         );
     }
     let saved = if args.lora.lora_rank.is_some() { "adapter" } else { "model" };
@@ -51,15 +54,14 @@ pub(super) fn print_run_report(
         false => println!("{}", resume_hint("part_9", step, total, &args.out)),
     }
     if args.run.json {
-        let best = tuning.progress.best_loss.map(|badness| -badness);
-        println!(
-            "{}",
-            json!({
-                "step": step, "val_reward": best, "tokens": so_far.n_tokens, "zero_advantage_steps": so_far.zero_advantage_steps, "seconds": seconds,
-                "saved": args.out.join(saved),
-                "generation_time_fraction": generation, "log_probs_time_fraction": scoring, "training_time_fraction": training,
-            })
-        );
+        let val_reward = train_state.progress.best_loss.map(|best| -best);
+        let report = json!({
+            "step": step, "val_reward": val_reward, "tokens": run_state.n_tokens,
+            "zero_advantage_steps": run_state.zero_advantage_steps, "seconds": seconds,
+            "saved": args.out.join(saved), "generation_time_fraction": generation,
+            "log_probs_time_fraction": log_probs, "training_time_fraction": training,
+        });
+        println!("{report}");
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The table of methods: the runs that have ended, on disk after each, and what is shown of them.
+//! Results table of `part_9 table`: finished runs, saved after each one, printed and plotted.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,18 +8,18 @@ use serde::{Deserialize, Serialize};
 use tiny_gpt::json_file;
 use tiny_gpt::loss_curve::{self, Curve};
 
-/// What all runs of a table have in common; runs of others do not compare.
+/// Settings that all runs of a table share; runs with other settings are not comparable.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct TableSettings {
     pub(super) model: String,
-    /// The fingerprint of its weights.
+    /// Hash of the model's weights.
     #[serde(alias = "start")]
     pub(super) base_sha256: String,
     pub(super) tokens: usize,
     pub(super) lr: f64,
 }
 
-/// What came of a run.
+/// Result of a run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct RunResult {
     pub(super) method: String,
@@ -36,7 +36,7 @@ pub(super) struct RunResult {
     pub(super) curve: Vec<(usize, f64)>,
 }
 
-/// The runs that have ended.
+/// Results of the finished runs.
 pub(super) struct ResultsTable {
     path: PathBuf,
     settings: TableSettings,
@@ -44,27 +44,28 @@ pub(super) struct ResultsTable {
 }
 
 impl ResultsTable {
-    /// The table in `folder`, or a new one.
+    /// Table in `folder`, or a new one.
     ///
     /// # Errors
-    /// When it cannot be read, or its runs had other settings.
+    /// When the file cannot be read, or its runs have other settings.
     pub(super) fn open(folder: &Path, settings: TableSettings) -> Result<Self> {
         std::fs::create_dir_all(folder)
             .with_context(|| format!("creating {}", folder.display()))?;
         let path = folder.join("rows.json");
         let rows = match path.exists() {
             true => {
-                let named = || format!("{} is no table of this command", path.display());
-                let (of, rows): (TableSettings, Vec<RunResult>) =
-                    serde_json::from_value(json_file::read(&path)?).with_context(named)?;
+                let problem = || format!("{} is not a table of this command", path.display());
+                let (stored, rows): (TableSettings, Vec<RunResult>) =
+                    serde_json::from_value(json_file::read(&path)?).with_context(problem)?;
                 ensure!(
-                    of == settings,
-                    "{} holds runs from {} ({}) with {} tokens at a rate of {}, which do not compare: choose another --out",
+                    stored == settings,
+                    "{} holds runs from {} ({}) with {} tokens and learning rate {}, which are not \
+                     comparable: choose another --out",
                     path.display(),
-                    of.model,
-                    &of.base_sha256[..of.base_sha256.len().min(8)],
-                    of.tokens,
-                    of.lr
+                    stored.model,
+                    &stored.base_sha256[..stored.base_sha256.len().min(8)],
+                    stored.tokens,
+                    stored.lr
                 );
                 rows
             }
@@ -73,45 +74,46 @@ impl ResultsTable {
         Ok(Self { path, settings, rows })
     }
 
-    /// Whether this run has ended.
+    /// True if the table has the run of `method` with `seed`.
     pub(super) fn contains_run(&self, method: &str, seed: u64) -> bool {
         self.rows.iter().any(|row| row.method == method && row.seed == seed)
     }
 
-    /// Adds a run; it is on the disk when this returns.
+    /// Adds a run and saves the table.
     pub(super) fn add_run(&mut self, row: RunResult) -> Result<()> {
         self.rows.push(row);
         json_file::write(&self.path, &(&self.settings, &self.rows))
     }
 
-    /// Prints it, the methods in the order of `names`.
+    /// Prints the table with the methods in the order of `names`.
     pub(super) fn print(&self, names: &[&str]) {
         println!(
-            "| method | seeds | held out, before | after | form forgiven, after | tokens drawn | minutes |"
+            "| method | seeds | exact match before | after | relaxed match after | tokens sampled \
+             | minutes |"
         );
         println!("| --- | --- | --- | --- | --- | --- | --- |");
         for name in names {
             let rows: Vec<&RunResult> =
                 self.rows.iter().filter(|row| row.method == *name).collect();
-            let all = |of: fn(&RunResult) -> f64| {
+            let over_seeds = |of: fn(&RunResult) -> f64| {
                 mean_and_std(&rows.iter().map(|row| of(row)).collect::<Vec<_>>())
             };
-            let (start, (right, std)) =
-                (all(|row| row.exact_match_before).0, all(|row| row.exact_match));
-            let (forgiven, tokens, minutes) = (
-                all(|row| row.relaxed_match).0,
-                all(|row| row.n_tokens as f64).0,
-                all(|row| row.minutes).0,
-            );
+            let before = over_seeds(|row| row.exact_match_before).0;
+            let (exact, std) = over_seeds(|row| row.exact_match);
+            let relaxed = over_seeds(|row| row.relaxed_match).0;
+            let tokens = over_seeds(|row| row.n_tokens as f64).0;
+            let minutes = over_seeds(|row| row.minutes).0;
+            // A single seed has no spread.
+            let std = if rows.len() > 1 { format!(" ± {std:.3}") } else { String::new() };
             println!(
-                "| {name} | {} | {start:.3} | {right:.3}{} | {forgiven:.3} | {tokens:.0} | {minutes:.1} |",
+                "| {name} | {} | {before:.3} | {exact:.3}{std} | {relaxed:.3} | {tokens:.0} | \
+                 {minutes:.1} |",
                 rows.len(),
-                if rows.len() > 1 { format!(" ± {std:.3}") } else { String::new() } // one says nothing of the others
             );
         }
     }
 
-    /// Draws how each method rises, in the mean over its seeds, against the tokens drawn.
+    /// Plots exact match against sampled tokens, a curve per method, the mean over its seeds.
     pub(super) fn write_curves(&self, names: &[&str], path: &Path) -> Result<()> {
         let mut curves = Vec::new();
         for name in names {
@@ -119,20 +121,23 @@ impl ResultsTable {
                 self.rows.iter().filter(|row| row.method == *name).collect();
             let mut points: BTreeMap<usize, Vec<(usize, f64)>> = BTreeMap::new();
             for row in &rows {
-                for (look, point) in row.curve.iter().enumerate() {
-                    points.entry(look).or_default().push(*point);
+                for (i, point) in row.curve.iter().enumerate() {
+                    points.entry(i).or_default().push(*point);
                 }
             }
             let mut curve = Curve::new(*name);
             for points in points.values() {
                 let n = points.len();
                 let tokens = points.iter().map(|(tokens, _)| tokens).sum::<usize>() / n;
-                curve.push(tokens, points.iter().map(|(_, right)| right).sum::<f64>() / n as f64);
+                curve.push(
+                    tokens,
+                    points.iter().map(|(_, exact_match)| exact_match).sum::<f64>() / n as f64,
+                );
             }
             curves.push(curve);
         }
         let curves: Vec<&Curve> = curves.iter().collect();
-        loss_curve::write_svg_with_axes(path, &curves, ["tokens drawn", "right"])?;
+        loss_curve::write_svg_with_axes(path, &curves, ["tokens sampled", "exact match"])?;
         println!("the curves are in {}", path.display());
         Ok(())
     }

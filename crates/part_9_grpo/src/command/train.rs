@@ -1,4 +1,4 @@
-//! `part_9 train`: a model and problems in, a run folder out; or a run folder in, and the rest of its run.
+//! `part_9 train`: trains a policy from a model and problems into a run folder, or resumes a run.
 
 use std::path::Path;
 
@@ -22,147 +22,163 @@ use crate::reference::{ReferenceModel, base_weights_sha256};
 use crate::training::GrpoValidation;
 use crate::{GrpoConfig, GrpoContext, GrpoLog, GrpoUpdateConfig, RunState, TaskDataset, train};
 
-/// What may change when a run is resumed beside where things are: how much is looked at.
+/// Settings that may change on resume, beside paths: those of validation.
 const OVERRIDABLE_ON_RESUME: [&str; 3] = ["eval_interval", "eval_examples", "eval_file"];
 
 pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let schedule = check_args(args)?;
     let device = args.run.compute.open_device()?;
-    let mix = args.task.weighted_rewards()?;
-    let rewards = mix.reward_models().map(|model| ("--reward", Some(model)));
-    let begins_with: Vec<_> = rewards.chain([("--model", Some(args.model.as_str()))]).collect();
-    let start = RunSetup::new(args, (&args.out, &args.run), &OVERRIDABLE_ON_RESUME, &begins_with)?;
-    let aside = args.eval.eval_file.as_deref();
-    let problems = args.task.task.load_dataset(args.task.data.as_deref(), aside)?;
-    let name = dataset_sha256(&problems);
-    let base = resolve_model_path(&args.model);
-    let mut checkpoint = Checkpoint::open(&base, LoadMode::Training(DType::F32), &device)?;
-    let speech = ChatTokenizer::from_checkpoint(&mut checkpoint, args.template)?;
-    let NamedRewardFn { reward_fn: mut scorer, name: scored_by } =
-        args.task.open_reward_fn(&speech, &device)?;
-    let context = checkpoint.model.config().context_len;
-    let (learned, validation, left_out) =
-        train_and_validation_prompts(args, problems, &speech, context)?;
-    let config = grpo_config(args, schedule, speech.stop_token_ids().to_vec())?;
+    let rewards = args.task.weighted_rewards()?;
+    let reward_models = rewards.reward_models().map(|model| ("--reward", Some(model)));
+    let inputs: Vec<_> = reward_models.chain([("--model", Some(args.model.as_str()))]).collect();
+    let setup = RunSetup::new(args, (&args.out, &args.run), &OVERRIDABLE_ON_RESUME, &inputs)?;
+    let eval_file = args.eval.eval_file.as_deref();
+    let dataset = args.task.task.load_dataset(args.task.data.as_deref(), eval_file)?;
+    let data_id = dataset_sha256(&dataset);
+    let base_model = resolve_model_path(&args.model);
+    let mut checkpoint = Checkpoint::open(&base_model, LoadMode::Training(DType::F32), &device)?;
+    let chat_tokenizer = ChatTokenizer::from_checkpoint(&mut checkpoint, args.template)?;
+    let NamedRewardFn { mut reward_fn, name: reward_name } =
+        args.task.open_reward_fn(&chat_tokenizer, &device)?;
+    let context_len = checkpoint.model.config().context_len;
+    let (train_prompts, validation_prompts, n_dropped) =
+        train_and_validation_prompts(args, dataset, &chat_tokenizer, context_len)?;
+    let config = grpo_config(args, schedule, chat_tokenizer.stop_token_ids().to_vec())?;
     let lora = args.lora.config();
-    let (model, parameters) = (*checkpoint.model.config(), checkpoint.parameters);
-    let optimizer = config.update.optimizer;
-    let mut tuning =
-        TrainState::with_optional_lora(model, parameters, lora.as_ref(), optimizer, config.seed)?;
-    let origins = RunInputs { reference: base_weights_sha256(&tuning)?, reward_fn: scored_by };
-    let mut so_far = RunState { run_inputs: origins, ..RunState::default() };
-    let mut reference =
-        config.reference_update.map(|kind| ReferenceModel::new(&tuning, kind)).transpose()?;
-    let keeper = ModelSaver {
-        chat_tokenizer: &speech,
+    let (model_config, parameters) = (*checkpoint.model.config(), checkpoint.parameters);
+    let (optimizer, seed) = (config.update.optimizer, config.seed);
+    let mut train_state =
+        TrainState::with_optional_lora(model_config, parameters, lora.as_ref(), optimizer, seed)?;
+    let run_inputs =
+        RunInputs { reference: base_weights_sha256(&train_state)?, reward_fn: reward_name };
+    let mut run_state = RunState { run_inputs, ..RunState::default() };
+    let mut reference = config
+        .reference_update
+        .map(|update| ReferenceModel::new(&train_state, update))
+        .transpose()?;
+    let model_saver = ModelSaver {
+        chat_tokenizer: &chat_tokenizer,
         special_ids: &checkpoint.special_ids,
         sampler: checkpoint.sampler.as_ref(),
-        lora: lora.as_ref().map(|lora| (lora, base.as_str())),
+        lora: lora.as_ref().map(|lora| (lora, base_model.as_str())),
     };
-    let restore = |path: &Path| {
-        let saved = RunState::load(path)?;
-        saved.run_inputs.ensure_same_as(&so_far.run_inputs)?;
-        so_far = saved;
-        tuning.restore(path, &name)?;
-        reference.as_mut().map_or(Ok(()), |reference| reference.restore(path))
+    let restore = |folder: &Path| {
+        let saved = RunState::load(folder)?;
+        saved.run_inputs.ensure_same_as(&run_state.run_inputs)?;
+        run_state = saved;
+        train_state.restore(folder, &data_id)?;
+        reference.as_mut().map_or(Ok(()), |reference| reference.restore(folder))
     };
-    start.create_folder()?;
-    let figures = args.eval.metrics;
-    let (folder, tracker, rows) = start.open_run(figures.tracker, restore)?;
-    print_run_summary(args, &tuning, [learned.len(), validation.len(), left_out]);
-    let (total, step) = (schedule.total_steps, tuning.progress.step);
-    let log = GrpoLog::new(total, step, so_far, figures.log_interval.get())?;
+    setup.create_folder()?;
+    let (folder, tracker, rows) = setup.open_run(args.eval.metrics.tracker, restore)?;
+    let counts = [train_prompts.len(), validation_prompts.len(), n_dropped];
+    print_run_summary(args, &train_state, counts);
+    let (total, step) = (schedule.total_steps, train_state.progress.step);
+    let log = GrpoLog::new(total, step, run_state, args.eval.metrics.log_interval.get())?;
     let mut log = log.with_run_folder(folder, tracker, &rows);
-    let outputs = start.outputs(&keeper, &name)?;
-    let asking = CompletionEvalConfig {
-        chat_tokenizer: &speech,
-        max_new_tokens: args.task.max_new_tokens(),
-        batch_size: 64,
-    };
-    let exam = GrpoEvaluator { task: args.task.task, eval_config: asking };
-    let looks =
-        GrpoValidation { evaluator: exam, prompts: &validation, interval: args.eval.eval_interval };
-    let mut around = GrpoContext { reference, reward_fn: &mut *scorer, validation: looks };
-    train(&mut tuning, learned, &config, &mut around, &outputs, &mut log)?;
-    finish_run(args, &tuning, schedule, log, (&keeper, &device))
+    let outputs = setup.outputs(&model_saver, &data_id)?;
+    let validation = grpo_validation(args, &chat_tokenizer, &validation_prompts);
+    let mut context = GrpoContext { reference, reward_fn: &mut *reward_fn, validation };
+    train(&mut train_state, train_prompts, &config, &mut context, &outputs, &mut log)?;
+    finish_run(args, &train_state, schedule, log, (&model_saver, &device))
 }
 
-/// The end of a run: where it was not told to stop before, there has to be a model to show for it.
+/// Validation with the settings of the command line.
+fn grpo_validation<'a>(
+    args: &TrainArgs,
+    chat_tokenizer: &'a ChatTokenizer,
+    prompts: &'a [PromptExample],
+) -> GrpoValidation<'a> {
+    let max_new_tokens = args.task.max_new_tokens();
+    let eval_config = CompletionEvalConfig { chat_tokenizer, max_new_tokens, batch_size: 64 };
+    let evaluator = GrpoEvaluator { task: args.task.task, eval_config };
+    GrpoValidation { evaluator, prompts, interval: args.eval.eval_interval }
+}
+
+/// End of a run: the last row of the log, the merged model and the report. A run that has reached
+/// its last step without a trained model is an error.
 fn finish_run(
     args: &TrainArgs,
-    tuning: &TrainState,
+    train_state: &TrainState,
     schedule: LrSchedule,
     mut log: GrpoLog,
-    (keeper, device): (&ModelSaver<'_>, &Device),
+    (model_saver, device): (&ModelSaver<'_>, &Device),
 ) -> Result<()> {
-    let (total, ended) = (schedule.total_steps, tuning.is_finished(schedule.total_steps));
-    if ended {
+    let (total, is_finished) =
+        (schedule.total_steps, train_state.is_finished(schedule.total_steps));
+    if is_finished {
         log.log_row(total, schedule.lr_at(total))?;
     }
-    let (so_far, times) = (log.run_state.clone(), log.timings);
+    let (run_state, timings) = (log.run_state.clone(), log.timings);
     log.finish()?;
-    if ended {
+    if is_finished {
         ensure!(
-            so_far.n_tokens > 0,
-            "no step was learned from: among the scores of each was one that is no number"
+            run_state.n_tokens > 0,
+            "every step was skipped: each batch had a reward that is not finite"
         );
         ensure!(
-            tuning.progress.best_loss.is_some(),
-            "no model was kept: at each look at validation problems a score was no number"
+            train_state.progress.best_loss.is_some(),
+            "no model was saved: every validation had a reward that is not finite"
         );
         if args.lora.merge {
-            keeper.save_merged(&args.out, device)?;
+            model_saver.save_merged(&args.out, device)?;
         }
     }
-    print_run_report(args, tuning, total, &so_far, times)
+    print_run_report(args, train_state, total, &run_state, timings)
 }
 
+/// Checks the flags before anything is opened; returns the learning rate schedule.
+///
 /// # Errors
-/// When the arguments alone are wrong.
+/// When flags are invalid or contradict each other.
 fn check_args(args: &TrainArgs) -> Result<LrSchedule> {
-    let budget = args.task.max_new_tokens();
+    let max_new_tokens = args.task.max_new_tokens();
     args.task.check()?;
-    args.objective.check(budget)?;
+    args.objective.check(max_new_tokens)?;
     args.lora.check()?;
     check_dropout(&args.lora)?;
-    let samples = args.rollout.rollout_config(budget, Vec::new())?.group_size;
-    check_rollout_size(args.step.batch_size.get(), samples, budget)?;
+    let group_size = args.rollout.rollout_config(max_new_tokens, Vec::new())?.group_size;
+    check_rollout_size(args.step.batch_size.get(), group_size, max_new_tokens)?;
     args.schedule.schedule()
 }
 
+/// Refuses dropout, with which the loss would use another network than the rollout.
+///
 /// # Errors
-/// When completions would be scored by another network than the one that wrote them.
+/// A usage error when --lora-dropout is not 0.
 fn check_dropout(lora: &LoraFlags) -> Result<()> {
     as_usage_error((|| {
         ensure!(
             lora.lora_dropout == 0.,
-            "--lora-dropout: completions are written without it, so ratios would not be 1 before the first step"
+            "--lora-dropout: rollouts are generated without dropout, so ratios would not be 1 \
+             before the first update"
         );
         Ok(())
     })())
 }
 
-/// What is learned from, what is looked at, and how many problems were left out.
+/// Training prompts, validation prompts, and the number of training problems that were dropped.
 fn train_and_validation_prompts(
     args: &TrainArgs,
-    problems: TaskDataset,
-    speech: &ChatTokenizer,
-    context: usize,
+    dataset: TaskDataset,
+    chat_tokenizer: &ChatTokenizer,
+    context_len: usize,
 ) -> Result<(Vec<PromptExample>, Vec<PromptExample>, usize)> {
-    let (train, left_out) = args.task.prompt_examples(problems.train, speech, context)?;
-    let (mut validation, _) = args.task.prompt_examples(problems.validation, speech, context)?;
+    let prompts = |examples| args.task.prompt_examples(examples, chat_tokenizer, context_len);
+    let (train, n_dropped) = prompts(dataset.train)?;
+    let (mut validation, _) = prompts(dataset.validation)?;
     validation.truncate(args.eval.eval_examples.get());
-    Ok((train, validation, left_out))
+    Ok((train, validation, n_dropped))
 }
 
 pub(crate) fn grpo_config(
     args: &TrainArgs,
     schedule: LrSchedule,
-    stop: Vec<u32>,
+    stop_token_ids: Vec<u32>,
 ) -> Result<GrpoConfig> {
     Ok(GrpoConfig {
         prompts_per_step: args.step.batch_size.get(),
-        rollout: args.rollout.rollout_config(args.task.max_new_tokens(), stop)?,
+        rollout: args.rollout.rollout_config(args.task.max_new_tokens(), stop_token_ids)?,
         advantage: args.objective.advantage_config(),
         objective: args.objective.objective(),
         reference_update: args.objective.reference_update(),
@@ -178,12 +194,12 @@ pub(crate) fn grpo_config(
     })
 }
 
-/// A name that follows from what is learned, so that a checkpoint is not continued with something else.
-fn dataset_sha256(problems: &TaskDataset) -> String {
+/// Hash of the problems, so that a checkpoint is not resumed with other data.
+fn dataset_sha256(dataset: &TaskDataset) -> String {
     let text = |Example { prompt, completion }: &Example| {
-        let said: Vec<Value> = prompt.iter().map(|message| json!(message.content)).collect();
-        json!([said, completion]).to_string()
+        let messages: Vec<Value> = prompt.iter().map(|message| json!(message.content)).collect();
+        json!([messages, completion]).to_string()
     };
-    let all: Vec<String> = problems.train.iter().chain(&problems.validation).map(text).collect();
+    let all: Vec<String> = dataset.train.iter().chain(&dataset.validation).map(text).collect();
     sha256::hash_bytes(all.join("\n").as_bytes())
 }

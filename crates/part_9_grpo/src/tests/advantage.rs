@@ -1,4 +1,4 @@
-//! 9.1, 9.2: what a completion is compared with.
+//! 9.1, 9.2: advantages by baseline.
 
 use clap::ValueEnum;
 
@@ -13,27 +13,27 @@ fn close(ours: &[f32], theirs: &[f64], tol: f64) {
 }
 
 #[test]
-fn every_baseline_gives_what_the_formula_gives() {
+fn every_baseline_matches_its_formula() {
     let golden = golden();
     let rewards: Vec<f32> = serde_json::from_value(golden["rewards"].clone()).expect("rewards");
     for baseline in Baseline::value_variants().iter().filter(|b| **b != Baseline::BestOfGroup) {
         let name = serde_json::to_value(baseline).expect("a name");
-        let wanted = &golden["advantages"][name.as_str().expect("a name")];
-        let wanted: Vec<f64> = serde_json::from_value(wanted.clone()).expect("advantages");
-        let found = advantages(&rewards, 3, *baseline, 1e-4).expect("advantages");
-        close(&found, &wanted, 1e-6);
+        let expected = &golden["advantages"][name.as_str().expect("a name")];
+        let expected: Vec<f64> = serde_json::from_value(expected.clone()).expect("advantages");
+        let advantages = advantages(&rewards, 3, *baseline, 1e-4).expect("advantages");
+        close(&advantages, &expected, 1e-6);
     }
 }
 
 #[test]
-fn the_book_s_group_has_the_book_s_advantages() {
-    let found = advantages(&[2.8, 0.8, 0.2, 0.], 4, Baseline::GroupStd, 1e-4).expect("advantages");
-    close(&found, &[1.445964, -0.117240, -0.586202, -0.742522], 1e-6);
+fn the_example_of_the_book_has_the_advantages_of_the_book() {
+    let ours = advantages(&[2.8, 0.8, 0.2, 0.], 4, Baseline::GroupStd, 1e-4).expect("advantages");
+    close(&ours, &[1.445964, -0.117240, -0.586202, -0.742522], 1e-6);
 }
 
 #[test]
-fn a_group_of_equals_says_nothing() {
-    // 0.1 three times has a mean that is not 0.1.
+fn equal_rewards_in_a_group_give_advantages_of_0() {
+    // In f32, the mean of three times 0.1 differs from 0.1.
     let rewards = [0.1, 0.1, 0.1, 0., 1., 0., 7., 7., 7.];
     for baseline in Baseline::value_variants() {
         let values = advantages(&rewards, 3, *baseline, 0.).expect("advantages");
@@ -45,38 +45,38 @@ fn a_group_of_equals_says_nothing() {
 }
 
 #[test]
-fn groups_are_told_apart_by_place() {
-    let both = [1., 0., 0., 1.]; // the same prompt twice, say
-    let found = advantages(&both, 2, Baseline::GroupMean, 0.).expect("advantages");
-    assert_eq!(found, [0.5, -0.5, -0.5, 0.5]);
+fn groups_are_identified_by_position_not_by_prompt() {
+    let rewards = [1., 0., 0., 1.]; // two groups, which may have the same prompt
+    let values = advantages(&rewards, 2, Baseline::GroupMean, 0.).expect("advantages");
+    assert_eq!(values, [0.5, -0.5, -0.5, 0.5]);
 }
 
 #[test]
-fn advantages_of_a_group_sum_to_nothing() {
+fn advantages_of_a_group_sum_to_0() {
     let rewards = [0.3, -2., 5., 1., 1., 0.5, 0.25, 8.];
     for baseline in Baseline::value_variants()
         .iter()
         .filter(|b| ![Baseline::BatchMean, Baseline::BestOfGroup].contains(b))
     {
-        let found = advantages(&rewards, 4, *baseline, 1e-4).expect("advantages");
-        for group in found.chunks(4) {
+        let values = advantages(&rewards, 4, *baseline, 1e-4).expect("advantages");
+        for group in values.chunks(4) {
             assert!(group.iter().sum::<f32>().abs() < 1e-5, "{baseline:?}: {group:?}");
         }
     }
 }
 
 #[test]
-fn the_best_of_a_group_is_imitated_and_nobody_else() {
-    let found = advantages(&[0., 2., 2., 1., 1., 1.], 3, Baseline::BestOfGroup, 0.).expect("some");
-    assert_eq!(found, [0., 1., 0., 0., 0., 0.]);
+fn best_of_n_gives_1_to_the_best_completion_and_0_to_the_others() {
+    let values = advantages(&[0., 2., 2., 1., 1., 1.], 3, Baseline::BestOfGroup, 0.).expect("some");
+    assert_eq!(values, [0., 1., 0., 0., 0., 0.]);
 }
 
 #[test]
-fn what_cannot_be_compared_is_refused() {
-    let refused = |rewards: &[f32], group| {
+fn invalid_groups_and_rewards_are_refused() {
+    let error = |rewards: &[f32], group| {
         advantages(rewards, group, Baseline::GroupMean, 0.).expect_err("refused").to_string()
     };
-    assert!(refused(&[1., 2.], 1).contains("a group of 1 has nothing to compare"));
-    assert!(refused(&[1., 2., 3.], 2).contains("no whole number of groups"));
-    assert!(refused(&[1., f32::NAN], 2).contains("completion 1 is NaN"));
+    assert!(error(&[1., 2.], 1).contains("a group of 1 leaves nothing to compare"));
+    assert!(error(&[1., 2., 3.], 2).contains("cannot be split into groups"));
+    assert!(error(&[1., f32::NAN], 2).contains("completion 1 is NaN"));
 }

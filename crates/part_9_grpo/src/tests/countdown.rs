@@ -1,4 +1,4 @@
-//! Countdown: what solves a puzzle and what does not.
+//! Countdown: right and wrong expressions.
 
 use tensor_core::Rng;
 
@@ -14,7 +14,7 @@ fn puzzle() -> Puzzle {
 }
 
 #[test]
-fn an_expression_that_uses_each_number_once_and_hits_the_target_solves_it() {
+fn a_puzzle_is_solved_by_an_expression_of_all_numbers_with_the_target() {
     for right in ["3 * 5 + 7", "(5*3)+7", "7 + 5 × 3", " ((7)) + (3 * 5) "] {
         assert!(puzzle().is_solved_by(right), "{right}");
     }
@@ -40,7 +40,7 @@ fn an_expression_that_uses_each_number_once_and_hits_the_target_solves_it() {
 }
 
 #[test]
-fn division_is_exact() {
+fn division_is_exact_and_overflow_is_not_a_solution() {
     let thirds = Puzzle { numbers: vec![1, 3, 3], target: 1 };
     assert!(thirds.is_solved_by("1 / 3 * 3"));
     let close = Puzzle { numbers: vec![10, 3], target: 3 };
@@ -48,11 +48,11 @@ fn division_is_exact() {
     assert!(!Puzzle { numbers: vec![1, 0], target: 0 }.is_solved_by("1 / 0"));
     let huge = Puzzle { numbers: vec![i64::MAX; 9], target: 1 };
     assert!(!huge.is_solved_by(&[i64::MAX.to_string().as_str(); 9].join(" * ")), "no overflow");
-    assert!(!puzzle().is_solved_by(&"(".repeat(100_000)), "no exhausted stack");
+    assert!(!puzzle().is_solved_by(&"(".repeat(100_000)), "no stack overflow");
 }
 
 #[test]
-fn the_reward_reads_the_tag_or_the_last_line() {
+fn the_reward_uses_the_answer_tag_or_else_the_last_line() {
     let answer = puzzle().answer();
     assert_eq!(answer, "3 5 7 = 22");
     assert_eq!(Puzzle::parse(&answer), Some(puzzle()));
@@ -61,19 +61,19 @@ fn the_reward_reads_the_tag_or_the_last_line() {
     {
         assert_eq!(reward_if_terminated(right, &answer), 1., "{right}");
     }
-    let cut = |completion| reward_for(reward, completion, &answer, false);
-    assert_eq!((cut("3 * 5 + 7"), cut("<answer>3 * 5 + 7</answer> so")), (0., 1.));
+    let truncated = |completion| reward_for(reward, completion, &answer, false);
+    assert_eq!((truncated("3 * 5 + 7"), truncated("<answer>3 * 5 + 7</answer> so")), (0., 1.));
     for wrong in ["22", "3 * 5 + 7\nor so", "22 = 3 * 5 + 7", "<answer>22</answer> 3 * 5 + 7"] {
         assert_eq!(reward_if_terminated(wrong, &answer), 0., "{wrong}");
     }
-    for none in ["", "22", "= 22", "3 5 = ", "a b = 3"] {
-        assert_eq!(Puzzle::parse(none), None, "{none}");
-        assert_eq!(reward_if_terminated("3 + 5", none), 0.);
+    for invalid in ["", "22", "= 22", "3 5 = ", "a b = 3"] {
+        assert_eq!(Puzzle::parse(invalid), None, "{invalid}");
+        assert_eq!(reward_if_terminated("3 + 5", invalid), 0.);
     }
 }
 
 #[test]
-fn every_puzzle_that_is_drawn_can_be_solved() {
+fn every_sampled_puzzle_is_solvable() {
     let mut rng = Rng::new(1);
     for _ in 0..200 {
         let puzzle = Puzzle::sample(3, &mut rng);
@@ -82,7 +82,8 @@ fn every_puzzle_that_is_drawn_can_be_solved() {
     }
 }
 
-/// Whether one of all expressions a ∘ b ∘ c in any order, with the bracket around either pair, solves it.
+/// True if an expression a ∘ b ∘ c, in any order and with brackets around either pair, solves
+/// `puzzle`.
 fn is_solvable(puzzle: &Puzzle) -> bool {
     let n = &puzzle.numbers;
     let orders = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];

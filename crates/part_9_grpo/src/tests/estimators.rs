@@ -1,4 +1,4 @@
-//! The estimators' mean gradients, by enumerating everything that could be drawn, beside the gradients that are meant.
+//! Mean gradients of the estimators, by enumeration of all samples, against exact gradients.
 
 use anyhow::Result;
 use candle_core::{Tensor, Var};
@@ -11,18 +11,18 @@ use crate::{Aggregation, Baseline, Kl, LossInputs, Objective, advantages};
 use ppo::Clip;
 
 const CLIP: Clip = Clip { low: 0.2, high: 0.28 };
-/// Scores of five answers of one token each, and what they earn.
+/// Logits of five completions of one token each, their rewards, and the reference's logits.
 const LOGITS: [f64; 5] = [0.3, -1., 0.5, 0.1, -0.4];
 const REWARDS: [f64; 5] = [1., 0., 0., 2.5, 0.25];
 const REF_LOGITS: [f64; 5] = [-0.2, 0.4, 0., 0.9, -1.];
 
-fn gradient(loss: &Tensor, of: &Var) -> Result<Tensor> {
-    Ok(backward(loss)?.get(of.as_tensor()).expect("a gradient").clone())
+fn gradient(loss: &Tensor, var: &Var) -> Result<Tensor> {
+    Ok(backward(loss)?.get(var.as_tensor()).expect("a gradient").clone())
 }
 
-/// log π of the five answers: (5).
-fn log_probs(scores: &Tensor) -> Result<Tensor> {
-    Ok(log_softmax(&scores.unsqueeze(0)?)?.squeeze(0)?)
+/// Log-probabilities of the five completions: (5).
+fn log_probs(logits: &Tensor) -> Result<Tensor> {
+    Ok(log_softmax(&logits.unsqueeze(0)?)?.squeeze(0)?)
 }
 
 fn cosine(a: &Tensor, b: &Tensor) -> Result<f64> {
@@ -30,19 +30,19 @@ fn cosine(a: &Tensor, b: &Tensor) -> Result<f64> {
     Ok(dot(a, b)? / (dot(a, a)? * dot(b, b)?).sqrt())
 }
 
-/// The mean gradient of a loss of pairs of answers, drawn from the policy: (5).
+/// Mean gradient of the loss over pairs of completions, sampled from the policy: (5).
 fn mean_gradient_of_pairs(baseline: Baseline) -> Result<Tensor> {
-    let scores = Var::from_tensor(&Tensor::new(&LOGITS, &CPU)?)?;
-    let fixed = log_probs(&scores.as_detached_tensor())?.to_vec1::<f64>()?;
+    let logits = Var::from_tensor(&Tensor::new(&LOGITS, &CPU)?)?;
+    let sampling_log_probs = log_probs(&logits.as_detached_tensor())?.to_vec1::<f64>()?;
     let mut total = Tensor::new(&[0f64; 5], &CPU)?;
     for a in 0..5u32 {
         for b in 0..5u32 {
-            let earned = [a, b].map(|i| REWARDS[i as usize] as f32);
-            let values = advantages(&earned, 2, baseline, 1e-4)?;
+            let rewards = [a, b].map(|i| REWARDS[i as usize] as f32);
+            let values = advantages(&rewards, 2, baseline, 1e-4)?;
             let values: Vec<f64> = values.into_iter().map(f64::from).collect();
             let new =
-                log_probs(scores.as_tensor())?.index_select(&Tensor::new(&[a, b], &CPU)?, 0)?;
-            let drawn = LossInputs {
+                log_probs(logits.as_tensor())?.index_select(&Tensor::new(&[a, b], &CPU)?, 0)?;
+            let inputs = LossInputs {
                 behavior_log_probs: new.detach(),
                 old_log_probs: None,
                 ref_log_probs: None,
@@ -50,133 +50,137 @@ fn mean_gradient_of_pairs(baseline: Baseline) -> Result<Tensor> {
                 weights: Tensor::new(&[0.5, 0.5], &CPU)?,
             };
             let objective = Objective { clip_range: CLIP, kl: None, importance_sampling_cap: None };
-            let p = (fixed[a as usize] + fixed[b as usize]).exp();
-            total = (total + (gradient(&objective.loss(&new, &drawn)?, &scores)? * p)?)?;
+            let p = (sampling_log_probs[a as usize] + sampling_log_probs[b as usize]).exp();
+            total = (total + (gradient(&objective.loss(&new, &inputs)?, &logits)? * p)?)?;
         }
     }
     Ok(total)
 }
 
-/// The gradient of −E r: (5).
+/// Gradient of −E r: (5).
 fn exact_policy_gradient() -> Result<Tensor> {
-    let scores = Var::from_tensor(&Tensor::new(&LOGITS, &CPU)?)?;
-    let p = log_probs(scores.as_tensor())?.exp()?;
-    gradient(&(p * Tensor::new(&REWARDS, &CPU)?)?.sum_all()?.neg()?, &scores)
+    let logits = Var::from_tensor(&Tensor::new(&LOGITS, &CPU)?)?;
+    let p = log_probs(logits.as_tensor())?.exp()?;
+    gradient(&(p * Tensor::new(&REWARDS, &CPU)?)?.sum_all()?.neg()?, &logits)
 }
 
 #[test]
-fn leaving_oneself_out_of_the_baseline_gives_the_gradient_itself() -> Result<()> {
-    let found = mean_gradient_of_pairs(Baseline::LeaveOneOut)?;
-    Ok(assert_close(&found, &exact_policy_gradient()?, 1e-6)?)
+fn leave_one_out_gives_the_exact_gradient() -> Result<()> {
+    let mean = mean_gradient_of_pairs(Baseline::LeaveOneOut)?;
+    Ok(assert_close(&mean, &exact_policy_gradient()?, 1e-6)?)
 }
 
 #[test]
-fn the_group_s_mean_shrinks_the_gradient_and_keeps_its_direction() -> Result<()> {
+fn the_group_mean_scales_the_gradient_and_keeps_its_direction() -> Result<()> {
     let half = (exact_policy_gradient()? * 0.5)?; // (G − 1) / G
     assert_close(&mean_gradient_of_pairs(Baseline::GroupMean)?, &half, 1e-6)?;
     Ok(assert_close(&mean_gradient_of_pairs(Baseline::BatchMean)?, &half, 1e-6)?)
 }
 
 #[test]
-fn the_standard_deviation_bends_the_gradient() -> Result<()> {
-    // In pairs only who is better is left: a reward of 2.5 counts like one of 0.25.
-    let (found, exact) = (mean_gradient_of_pairs(Baseline::GroupStd)?, exact_policy_gradient()?);
-    let cosine = cosine(&found, &exact)?;
+fn the_standard_deviation_changes_the_direction_of_the_gradient() -> Result<()> {
+    // In a pair only the order is left: a reward of 2.5 counts like one of 0.25.
+    let (mean, exact) = (mean_gradient_of_pairs(Baseline::GroupStd)?, exact_policy_gradient()?);
+    let cosine = cosine(&mean, &exact)?;
     assert!(cosine > 0.5 && cosine < 0.99, "{cosine}");
     Ok(())
 }
 
-/// The mean gradient of a KL term over answers drawn from the policy, and the gradient of KL(π ‖ π_ref).
+/// Mean gradient of a KL term over completions sampled from the policy, and the gradient of
+/// KL(π ‖ π_ref).
 fn kl_gradients(kl: impl Fn(&Tensor, &Tensor, &Tensor) -> Result<Tensor>) -> Result<[Tensor; 2]> {
-    let scores = Var::from_tensor(&Tensor::new(&LOGITS, &CPU)?)?;
+    let logits = Var::from_tensor(&Tensor::new(&LOGITS, &CPU)?)?;
     let reference = log_probs(&Tensor::new(&REF_LOGITS, &CPU)?)?;
-    let new = log_probs(scores.as_tensor())?;
+    let new = log_probs(logits.as_tensor())?;
     let estimate = kl(&new, &reference, &new.detach())?;
-    let mean = (new.detach().exp()? * estimate)?.sum_all()?; // the answers' chances are not differentiated
-    let mean = gradient(&mean, &scores)?;
-    let new = log_probs(scores.as_tensor())?;
+    // The sampling probabilities are not differentiated.
+    let mean = (new.detach().exp()? * estimate)?.sum_all()?;
+    let mean = gradient(&mean, &logits)?;
+    let new = log_probs(logits.as_tensor())?;
     let exact = (new.exp()? * (&new - &reference)?)?.sum_all()?;
-    Ok([mean, gradient(&exact, &scores)?])
+    Ok([mean, gradient(&exact, &logits)?])
 }
 
 #[test]
 fn k2_and_weighted_k3_have_the_gradient_of_the_kl() -> Result<()> {
     for kl in [Kl::K2, Kl::K3Weighted] {
-        let [found, exact] =
+        let [mean, exact] =
             kl_gradients(|new, reference, old| Ok(kl.per_token(new, reference, old)?))?;
-        assert_close(&found, &exact, 1e-9)?;
+        assert_close(&mean, &exact, 1e-9)?;
     }
     Ok(())
 }
 
 #[test]
 fn k3_as_a_loss_has_the_gradient_of_another_divergence() -> Result<()> {
-    let [found, exact] =
+    let [mean, exact] =
         kl_gradients(|new, reference, old| Ok(Kl::K3.per_token(new, reference, old)?))?;
-    let off = (&found - &exact)?.sqr()?.sum_all()?.to_scalar::<f64>()?.sqrt()
+    let relative_error = (&mean - &exact)?.sqr()?.sum_all()?.to_scalar::<f64>()?.sqrt()
         / exact.sqr()?.sum_all()?.to_scalar::<f64>()?.sqrt();
-    assert!(off > 0.2, "{off}");
-    // It is that of KL(π_ref ‖ π): Σ π (1 − π_ref/π) ∇ log π = −Σ π_ref ∇ log π.
-    let scores = Var::from_tensor(&Tensor::new(&LOGITS, &CPU)?)?;
+    assert!(relative_error > 0.2, "{relative_error}");
+    // It is the gradient of KL(π_ref ‖ π): Σ π (1 − π_ref/π) ∇ log π = −Σ π_ref ∇ log π.
+    let logits = Var::from_tensor(&Tensor::new(&LOGITS, &CPU)?)?;
     let (new, reference) =
-        (log_probs(scores.as_tensor())?, log_probs(&Tensor::new(&REF_LOGITS, &CPU)?)?);
+        (log_probs(logits.as_tensor())?, log_probs(&Tensor::new(&REF_LOGITS, &CPU)?)?);
     let other = (reference.exp()? * (&reference - &new)?)?.sum_all()?;
-    Ok(assert_close(&found, &gradient(&other, &scores)?, 1e-9)?)
+    Ok(assert_close(&mean, &gradient(&other, &logits)?, 1e-9)?)
 }
 
 #[test]
-fn k1_as_a_loss_does_nothing() -> Result<()> {
-    let [found, exact] = kl_gradients(|new, reference, _| Ok((new - reference)?))?;
-    assert_close(&found, &found.zeros_like()?, 1e-9)?;
+fn k1_as_a_loss_has_mean_gradient_0() -> Result<()> {
+    let [mean, exact] = kl_gradients(|new, reference, _| Ok((new - reference)?))?;
+    assert_close(&mean, &mean.zeros_like()?, 1e-9)?;
     assert!(exact.abs()?.max_all()?.to_scalar::<f64>()? > 0.1);
     Ok(())
 }
 
-/// Texts of one or two tokens: `e`, `ae`, `aa`, from the scores of (a, e) at each of the two places.
+/// Completions of one or two tokens: `e`, `ae`, `aa`, from logits of (a, e) at both positions.
 #[test]
-fn only_a_constant_weight_keeps_the_gradient_where_lengths_differ() -> Result<()> {
-    let scores = Var::from_tensor(&Tensor::new(&[[0.4f64, 0.], [-0.3, 0.2]], &CPU)?)?;
-    let token = |place: u32, token: u32| (place * 2 + token) as usize;
-    let texts = [vec![token(0, 1)], vec![token(0, 0), token(1, 1)], vec![token(0, 0), token(1, 0)]];
+fn only_constant_aggregation_is_unbiased_if_lengths_differ() -> Result<()> {
+    let logits = Var::from_tensor(&Tensor::new(&[[0.4f64, 0.], [-0.3, 0.2]], &CPU)?)?;
+    let token = |position: u32, token: u32| (position * 2 + token) as usize;
+    let completions =
+        [vec![token(0, 1)], vec![token(0, 0), token(1, 1)], vec![token(0, 0), token(1, 0)]];
     let rewards = [0.2f64, 1., -0.5];
-    let of = |text: &[usize]| -> Result<Tensor> {
-        let all = tensor_core::reshape(&log_softmax(scores.as_tensor())?, 4)?;
-        let at: Vec<u32> = text.iter().map(|&at| at as u32).collect();
+    let token_log_probs = |tokens: &[usize]| -> Result<Tensor> {
+        let all = tensor_core::reshape(&log_softmax(logits.as_tensor())?, 4)?;
+        let at: Vec<u32> = tokens.iter().map(|&at| at as u32).collect();
         Ok(all.index_select(&Tensor::new(at, &CPU)?, 0)?)
     };
     let mut exact = Tensor::new(0f64, &CPU)?;
-    for (text, reward) in texts.iter().zip(rewards) {
-        exact = (exact - (of(text)?.sum_all()?.exp()? * reward)?)?;
+    for (completion, reward) in completions.iter().zip(rewards) {
+        exact = (exact - (token_log_probs(completion)?.sum_all()?.exp()? * reward)?)?;
     }
-    let exact = gradient(&exact, &scores)?;
-    // Pairs of texts whose advantages are their rewards (no baseline), so that lengths alone make the difference.
+    let exact = gradient(&exact, &logits)?;
+    // Pairs of completions whose advantages are their rewards (no baseline), so that only the
+    // lengths can make a difference.
     let mean = |aggregation: Aggregation| -> Result<Tensor> {
         let mut total = exact.zeros_like()?;
-        for (i, a) in texts.iter().enumerate() {
-            for (j, b) in texts.iter().enumerate() {
-                let log_probs = of(&[&a[..], b].concat())?;
+        for (i, a) in completions.iter().enumerate() {
+            for (j, b) in completions.iter().enumerate() {
+                let log_probs = token_log_probs(&[&a[..], b].concat())?;
                 let weights = aggregation.weights(&[a.len(), b.len()], &[true; 2], 2);
-                let spread = |x: [f64; 2]| [vec![x[0]; a.len()], vec![x[1]; b.len()]].concat();
-                let drawn = LossInputs {
+                let per_token = |x: [f64; 2]| [vec![x[0]; a.len()], vec![x[1]; b.len()]].concat();
+                let inputs = LossInputs {
                     behavior_log_probs: log_probs.detach(),
                     old_log_probs: None,
                     ref_log_probs: None,
-                    advantages: Tensor::new(spread([rewards[i], rewards[j]]), &CPU)?,
+                    advantages: Tensor::new(per_token([rewards[i], rewards[j]]), &CPU)?,
                     weights: Tensor::new(
-                        spread([f64::from(weights[0]), f64::from(weights[1])]),
+                        per_token([f64::from(weights[0]), f64::from(weights[1])]),
                         &CPU,
                     )?,
                 };
                 let objective =
                     Objective { clip_range: CLIP, kl: None, importance_sampling_cap: None };
                 let p = log_probs.sum_all()?.exp()?.to_scalar::<f64>()?;
-                let found = gradient(&objective.loss(&log_probs, &drawn)?, &scores)?;
-                total = (total + (found * p)?)?;
+                let grad = gradient(&objective.loss(&log_probs, &inputs)?, &logits)?;
+                total = (total + (grad * p)?)?;
             }
         }
         Ok(total)
     };
-    assert_close(&(mean(Aggregation::Constant)? * 2.)?, &exact, 1e-6)?; // times the budget
+    assert_close(&(mean(Aggregation::Constant)? * 2.)?, &exact, 1e-6)?; // times L
     assert!(cosine(&mean(Aggregation::Sequence)?, &exact)? < 0.999);
     assert!(cosine(&mean(Aggregation::Token)?, &exact)? < 0.999);
     Ok(())

@@ -1,5 +1,5 @@
-//! Policies that know nothing must earn next to nothing: one that always says the same, one that draws at random, one that picks
-//! a length.
+//! Reward rules: policies without any knowledge must earn next to nothing. The policies write a
+//! constant, random tokens, or a chosen number of words.
 
 use sft::Example;
 use tensor_core::Rng;
@@ -8,7 +8,7 @@ use super::reward_for;
 use crate::rewards::{self, REWARD_RULES, RewardRule};
 use crate::{Task, task::SYSTEM_PROMPT};
 
-/// What is asked, and what is right.
+/// Prompts and right answers of `task`.
 fn prompts_and_answers(task: Task, n: usize) -> Vec<(String, String)> {
     let all = match task {
         Task::Gsm8k => (0..n)
@@ -28,19 +28,19 @@ fn tasks_of(name: &str) -> &'static [Task] {
     }
 }
 
-/// The mean reward of a policy.
+/// Mean reward of a policy.
 fn mean_reward(
     reward: RewardRule,
     problems: &[(String, String)],
     mut policy: impl FnMut(&str) -> String,
 ) -> f32 {
-    let earned =
+    let rewards =
         problems.iter().map(|(prompt, answer)| reward_for(reward, &policy(prompt), answer, true));
-    earned.sum::<f32>() / problems.len() as f32
+    rewards.sum::<f32>() / problems.len() as f32
 }
 
 #[test]
-fn whoever_always_says_the_same_earns_next_to_nothing() {
+fn a_constant_completion_earns_next_to_nothing() {
     let constants = [
         "",
         "0",
@@ -68,49 +68,49 @@ fn whoever_always_says_the_same_earns_next_to_nothing() {
         for &task in tasks_of(name) {
             let problems = prompts_and_answers(task, 200);
             for constant in constants {
-                let earned = mean_reward(*reward, &problems, |_| constant.to_string());
-                assert!(earned <= 0.05, "{name} pays {earned} for {constant:?}");
+                let mean = mean_reward(*reward, &problems, |_| constant.to_string());
+                assert!(mean <= 0.05, "{name} gives {mean} to {constant:?}");
             }
             let echo = mean_reward(*reward, &problems, str::to_string);
-            assert!(echo <= 0.05, "{name} pays {echo} for saying the question again");
+            assert!(echo <= 0.05, "{name} gives {echo} to a repetition of the prompt");
         }
     }
 }
 
 #[test]
-fn whoever_draws_at_random_earns_next_to_nothing() {
+fn random_tokens_earn_next_to_nothing() {
     let mut rng = Rng::new(9);
-    let pieces: Vec<&str> = "0 1 2 3 4 5 6 7 8 9 10 20 50 99 - + * / = ( ) . , $ % #### <answer> </answer> <reasoning> </reasoning> is the"
-        .split(' ')
-        .collect();
+    let text = "0 1 2 3 4 5 6 7 8 9 10 20 50 99 - + * / = ( ) . , $ % #### <answer> </answer> \
+                <reasoning> </reasoning> is the";
+    let pieces: Vec<&str> = text.split(' ').collect();
     for (name, reward, _) in REWARD_RULES.iter().filter(|(name, _, _)| *name != "format") {
         for &task in tasks_of(name) {
             let problems = prompts_and_answers(task, 300);
-            let earned = mean_reward(*reward, &problems, |_| {
+            let mean = mean_reward(*reward, &problems, |_| {
                 let n = 1 + rng.below(12);
                 (0..n).map(|_| pieces[rng.below(pieces.len())]).collect::<Vec<_>>().join(" ")
             });
-            assert!(earned <= 0.05, "{name} pays {earned} at random");
+            assert!(mean <= 0.05, "{name} gives {mean} to random tokens");
         }
     }
 }
 
 #[test]
-fn whoever_only_picks_a_length_earns_next_to_nothing() {
+fn a_chosen_number_of_words_earns_nothing() {
     for (name, reward, _) in REWARD_RULES {
         for &task in tasks_of(name) {
             let problems = prompts_and_answers(task, 100);
             for n in [0, 1, 3, 10, 100, 1000] {
-                let earned = mean_reward(reward, &problems, |_| "word ".repeat(n));
-                assert!(earned <= 0., "{name} pays {earned} for {n} words");
+                let mean = mean_reward(reward, &problems, |_| "word ".repeat(n));
+                assert!(mean <= 0., "{name} gives {mean} to {n} words");
             }
         }
     }
 }
 
-/// The format alone can be had without knowing anything, so it must be worth less than an answer.
+/// A policy without any knowledge can learn the format, so its reward must be below an answer's.
 #[test]
-fn the_format_pays_whoever_has_it_and_less_than_an_answer() {
+fn the_format_alone_earns_less_than_an_answer() {
     let empty = "<reasoning>\n</reasoning>\n<answer>\n</answer>";
     let format = reward_for(rewards::format, empty, "42", true);
     assert!((format - 0.8).abs() < 1e-6);

@@ -1,4 +1,4 @@
-//! 9.3, 9.4: every aggregation with every KL term, against TRL's formulas.
+//! 9.3, 9.4: all aggregations with all KL terms, against TRL's formulas.
 
 use anyhow::Result;
 use candle_core::{DType, Tensor, Var};
@@ -16,37 +16,38 @@ fn parse_value_enum<T: ValueEnum>(name: &Value) -> Option<T> {
     name.as_str().map(|name| T::from_str(name, false).expect("a name"))
 }
 
-/// Of each completion, as often as it has tokens.
+/// Value of each completion, repeated for each of its tokens: (N).
 fn repeat_per_token(values: &[f64], lengths: &[usize]) -> Result<Tensor> {
     let each = values.iter().zip(lengths).flat_map(|(value, n)| vec![*value; *n]);
     Ok(Tensor::new(each.collect::<Vec<_>>(), &CPU)?)
 }
 
 #[test]
-fn losses_and_gradients_are_those_of_trl_s_formulas() -> Result<()> {
+fn losses_and_gradients_match_the_formulas_of_trl() -> Result<()> {
     let golden = golden();
     let lengths: Vec<usize> = serde_json::from_value(golden["lengths"].clone())?;
-    let of_groups: Vec<f64> = serde_json::from_value(golden["advantages"]["group-std"].clone())?;
-    let budget = golden["budget"].as_u64().expect("a budget") as usize;
+    let group_advantages: Vec<f64> =
+        serde_json::from_value(golden["advantages"]["group-std"].clone())?;
+    let max_new_tokens = golden["budget"].as_u64().expect("a number") as usize;
     let [low, high] = [0, 1].map(|i| golden["clip"][i].as_f64().expect("a bound"));
     let cases = golden["cases"].as_array().expect("cases");
     assert_eq!(cases.len(), 3 * 4 * 2 * 2);
     for case in cases {
         let aggregation: Aggregation = parse_value_enum(&case["aggregation"]).expect("one");
         let truncated: Vec<usize> = serde_json::from_value(case["truncated"].clone())?;
-        let takes_part: Vec<bool> = (0..lengths.len()).map(|i| !truncated.contains(&i)).collect();
-        // Its mean over sequences counts those that take no part; ours does not.
-        let theirs = match aggregation {
+        let included: Vec<bool> = (0..lengths.len()).map(|i| !truncated.contains(&i)).collect();
+        // TRL's mean over sequences divides by the excluded ones too; ours does not.
+        let trl_factor = match aggregation {
             Aggregation::Sequence => 1. - truncated.len() as f64 / lengths.len() as f64,
             _ => 1.,
         };
-        let weights = aggregation.weights(&lengths, &takes_part, budget);
-        let weights: Vec<f64> = weights.into_iter().map(|w| theirs * f64::from(w)).collect();
-        let drawn = LossInputs {
+        let weights = aggregation.weights(&lengths, &included, max_new_tokens);
+        let weights: Vec<f64> = weights.into_iter().map(|w| trl_factor * f64::from(w)).collect();
+        let inputs = LossInputs {
             behavior_log_probs: tensor(&golden["behaviour"])?,
             old_log_probs: Some(tensor(&golden["old"])?),
             ref_log_probs: Some(tensor(&golden["reference"])?),
-            advantages: repeat_per_token(&of_groups, &lengths)?,
+            advantages: repeat_per_token(&group_advantages, &lengths)?,
             weights: repeat_per_token(&weights, &lengths)?,
         };
         let objective = Objective {
@@ -56,8 +57,8 @@ fn losses_and_gradients_are_those_of_trl_s_formulas() -> Result<()> {
             importance_sampling_cap: case["cap"].as_f64(),
         };
         let log_probs = Var::from_tensor(&tensor(&golden["new"])?)?;
-        let loss = objective.loss(log_probs.as_tensor(), &drawn)?;
-        // The weights are f32, so six digits are what there is.
+        let loss = objective.loss(log_probs.as_tensor(), &inputs)?;
+        // The weights are f32, so six digits agree.
         assert_close(&loss, &Tensor::new(case["loss"].as_f64().expect("a loss"), &CPU)?, 1e-6)?;
         let grads = backward(&loss)?;
         let gradient = grads.get(log_probs.as_tensor()).expect("a gradient");
@@ -67,35 +68,38 @@ fn losses_and_gradients_are_those_of_trl_s_formulas() -> Result<()> {
 }
 
 #[test]
-fn weights_of_each_way_sum_to_what_they_should() {
+fn aggregation_weights_sum_to_1_or_the_used_share_of_the_constant() {
     let (lengths, all) = ([3, 1, 0, 6], [true; 4]);
-    let sum = |way: Aggregation, part: &[bool]| -> f32 {
-        let weights = way.weights(&lengths, part, 10);
+    let sum = |aggregation: Aggregation, included: &[bool]| -> f32 {
+        let weights = aggregation.weights(&lengths, included, 10);
         weights.iter().zip(lengths).map(|(weight, n)| weight * n as f32).sum()
     };
-    assert!((sum(Aggregation::Sequence, &all) - 0.75).abs() < 1e-6, "one of four has no token");
+    assert!((sum(Aggregation::Sequence, &all) - 0.75).abs() < 1e-6, "one of the four is empty");
     assert!((sum(Aggregation::Token, &all) - 1.).abs() < 1e-6);
     assert!((sum(Aggregation::Constant, &all) - 10. / 40.).abs() < 1e-6);
-    // Left out above and below: what remains is weighed as if it were all, but for the constant.
-    let part = [true, false, false, true];
-    assert!((sum(Aggregation::Sequence, &part) - 1.).abs() < 1e-6);
-    assert!((sum(Aggregation::Token, &part) - 1.).abs() < 1e-6);
-    assert!((sum(Aggregation::Constant, &part) - 9. / 40.).abs() < 1e-6, "a constant stays one");
-    for way in Aggregation::value_variants() {
-        assert_eq!(way.weights(&lengths, &[false; 4], 10), [0.; 4], "nothing, not NaN");
+    // Excluded completions leave numerator and denominator, except for the constant.
+    let included = [true, false, false, true];
+    assert!((sum(Aggregation::Sequence, &included) - 1.).abs() < 1e-6);
+    assert!((sum(Aggregation::Token, &included) - 1.).abs() < 1e-6);
+    assert!(
+        (sum(Aggregation::Constant, &included) - 9. / 40.).abs() < 1e-6,
+        "the constant does not change"
+    );
+    for aggregation in Aggregation::value_variants() {
+        assert_eq!(aggregation.weights(&lengths, &[false; 4], 10), [0.; 4], "0, not NaN");
     }
 }
 
 #[test]
-fn a_loss_of_three_terms_is_the_original_s() -> Result<()> {
-    // The original's own example: a ratio of 1.2 cut at 1.1, advantage 1, a KL of 0.5 weighed by 0.1.
+fn the_loss_matches_an_example_computed_by_hand() -> Result<()> {
+    // Ratio 1.2 clipped to 1.1, advantage 1, KL 0.5 with coefficient 0.1.
     let log_probs = Tensor::new(&[1.2f64.ln()], &CPU)?;
     let zero = Tensor::zeros(1, DType::F64, &CPU)?;
     let one = zero.ones_like()?;
     let policy = clipped_surrogate(&log_probs, &zero, &one, Clip { low: 0.1, high: 0.1 })?;
     assert_close(&policy, &Tensor::new(&[-1.1], &CPU)?, 1e-12)?;
-    // k2 of d = 1 is the 0.5 that the original takes for granted.
-    let drawn = LossInputs {
+    // k2 of log-ratio 1 is 0.5.
+    let inputs = LossInputs {
         behavior_log_probs: zero.clone(),
         old_log_probs: None,
         ref_log_probs: Some((&log_probs + 1.)?),
@@ -105,61 +109,61 @@ fn a_loss_of_three_terms_is_the_original_s() -> Result<()> {
     let clip = Clip { low: 0.1, high: 0.1 };
     let objective =
         Objective { clip_range: clip, kl: Some((Kl::K2, 0.1)), importance_sampling_cap: None };
-    assert_close(&objective.loss(&log_probs, &drawn)?, &Tensor::new(-1.05, &CPU)?, 1e-12)
+    assert_close(&objective.loss(&log_probs, &inputs)?, &Tensor::new(-1.05, &CPU)?, 1e-12)
         .map_err(Into::into)
 }
 
 #[test]
-fn k3_of_a_distance_is_the_book_s_number() -> Result<()> {
-    let d = Tensor::new(&[0.1f64, -0.5], &CPU)?;
-    let k3 = Kl::K3.per_token(&d.zeros_like()?, &d, &d)?;
+fn k3_of_a_log_ratio_matches_the_book() -> Result<()> {
+    let log_ratio = Tensor::new(&[0.1f64, -0.5], &CPU)?;
+    let k3 = Kl::K3.per_token(&log_ratio.zeros_like()?, &log_ratio, &log_ratio)?;
     Ok(assert_close(&k3, &Tensor::new(&[0.005_171, 0.106_531], &CPU)?, 1e-6)?)
 }
 
 #[test]
-fn log_ratios_beyond_reason_stay_finite() -> Result<()> {
+fn huge_log_ratios_give_finite_kl_terms() -> Result<()> {
     let zero = Tensor::zeros(2, DType::F32, &CPU)?;
     let far = Tensor::new(&[-1e4f32, 1e4], &CPU)?;
     for kl in Kl::value_variants() {
-        let found = kl.per_token(&zero, &far, &(&far * -1.)?)?.to_vec1::<f32>()?;
-        assert!(found.iter().all(|x| x.is_finite()), "{kl:?} {found:?}");
+        let values = kl.per_token(&zero, &far, &(&far * -1.)?)?.to_vec1::<f32>()?;
+        assert!(values.iter().all(|x| x.is_finite()), "{kl:?} {values:?}");
     }
     Ok(())
 }
 
 #[test]
-fn what_a_term_needs_is_demanded() -> Result<()> {
+fn missing_inputs_of_a_term_are_reported() -> Result<()> {
     let zero = Tensor::zeros(2, DType::F32, &CPU)?;
-    let [behaviour, advantages, weights] = [(); 3].map(|()| zero.clone());
-    let drawn = LossInputs {
-        behavior_log_probs: behaviour,
+    let [behavior_log_probs, advantages, weights] = [(); 3].map(|()| zero.clone());
+    let inputs = LossInputs {
+        behavior_log_probs,
         old_log_probs: None,
         ref_log_probs: None,
         advantages,
         weights,
     };
     let clip = Clip { low: 0.2, high: 0.2 };
-    let refused = |kl, importance_cap| {
-        let objective = Objective { clip_range: clip, kl, importance_sampling_cap: importance_cap };
-        objective.loss(&zero, &drawn).expect_err("refused").to_string()
+    let error = |kl, importance_sampling_cap| {
+        let objective = Objective { clip_range: clip, kl, importance_sampling_cap };
+        objective.loss(&zero, &inputs).expect_err("refused").to_string()
     };
-    assert!(refused(Some((Kl::K3, 0.1)), None).contains("needs a reference"));
-    assert!(refused(None, Some(2.)).contains("needs the old policy"));
+    assert!(error(Some((Kl::K3, 0.1)), None).contains("needs ref_log_probs"));
+    assert!(error(None, Some(2.)).contains("needs old_log_probs"));
     Ok(())
 }
 
 #[test]
-fn the_first_rung_points_where_the_others_point() -> Result<()> {
-    // Two completions of one token each, policy and reference alike: the surrogate has the same gradient.
+fn reinforce_has_the_gradient_of_the_surrogate_at_ratio_1() -> Result<()> {
+    // Two completions of one token each, with policy and reference equal.
     let log_probs = Var::from_tensor(&Tensor::new(&[-0.5f64, -1.5], &CPU)?)?;
     let (x, fixed) = (log_probs.as_tensor(), log_probs.as_detached_tensor());
     let advantages = Tensor::new(&[1f64, -1.], &CPU)?;
     let simple = reinforce_with_squared_kl(x, &fixed, &advantages, 0.05)?;
     let clipped = clipped_surrogate(x, &fixed, &advantages, Clip { low: 0.2, high: 0.2 })?;
-    let of = |loss: &Tensor| -> Result<Tensor> {
+    let gradient = |loss: &Tensor| -> Result<Tensor> {
         Ok(backward(loss)?.get(x).expect("a gradient").clone())
     };
-    assert_close(&of(&simple)?, &of(&clipped.mean_all()?)?, 1e-12)?;
+    assert_close(&gradient(&simple)?, &gradient(&clipped.mean_all()?)?, 1e-12)?;
     // A squared sum of log-ratios: 0.05 · (1² + 0²) / 2.
     let moved = (&fixed + Tensor::new(&[1f64, 0.], &CPU)?)?;
     let zero = advantages.zeros_like()?;
@@ -168,10 +172,10 @@ fn the_first_rung_points_where_the_others_point() -> Result<()> {
 }
 
 #[test]
-fn the_last_tokens_of_the_budget_cost_more_and_more() {
-    let penalised = Overlong::Penalized { buffer: 4 };
-    let paid: Vec<f32> = (5..=10).map(|length| penalised.penalty(length, 10)).collect();
-    assert_eq!(paid, [0., 0., 0.25, 0.5, 0.75, 1.]);
+fn the_overlong_penalty_rises_over_the_buffer() {
+    let penalized = Overlong::Penalized { buffer: 4 };
+    let penalties: Vec<f32> = (5..=10).map(|length| penalized.penalty(length, 10)).collect();
+    assert_eq!(penalties, [0., 0., 0.25, 0.5, 0.75, 1.]);
     assert_eq!(Overlong::Masked.penalty(10, 10), 0.);
     assert_eq!(Overlong::Penalized { buffer: 0 }.penalty(10, 10), 0.);
 }

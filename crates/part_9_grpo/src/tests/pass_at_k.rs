@@ -1,12 +1,12 @@
-//! pass@k against counting.
+//! pass@k against enumeration.
 
 use crate::pass_at_k;
 
-/// Of all choices of k among n tries, the first c of which are right, the share with a right one.
-fn pass_at_k_by_counting(n: usize, c: usize, k: usize) -> f64 {
-    let choices = (0u32..1 << n).filter(|set| set.count_ones() as usize == k);
+/// Share of the k-subsets of n samples, the first c of which are right, with a right one.
+fn pass_at_k_by_enumeration(n: usize, c: usize, k: usize) -> f64 {
+    let subsets = (0u32..1 << n).filter(|set| set.count_ones() as usize == k);
     let (mut all, mut right) = (0., 0.);
-    for set in choices {
+    for set in subsets {
         all += 1.;
         right += f64::from(u8::from(set & ((1 << c) - 1) != 0));
     }
@@ -14,19 +14,19 @@ fn pass_at_k_by_counting(n: usize, c: usize, k: usize) -> f64 {
 }
 
 #[test]
-fn it_is_the_share_of_choices_with_a_right_one() {
+fn pass_at_k_is_the_share_of_subsets_with_a_right_sample() {
     for n in 1..=8 {
         for c in 0..=n {
             for k in 1..=n {
-                let (ours, wanted) = (pass_at_k(n, c, k), pass_at_k_by_counting(n, c, k));
-                assert!((ours - wanted).abs() < 1e-12, "pass@{k} of {c}/{n}: {ours} {wanted}");
+                let (ours, exact) = (pass_at_k(n, c, k), pass_at_k_by_enumeration(n, c, k));
+                assert!((ours - exact).abs() < 1e-12, "pass@{k} of {c}/{n}: {ours} {exact}");
             }
         }
     }
 }
 
 #[test]
-fn pass_at_1_is_the_share_of_right_tries() {
+fn pass_at_1_is_the_share_of_right_samples() {
     assert!((pass_at_k(200, 37, 1) - 37. / 200.).abs() < 1e-12);
     assert_eq!((pass_at_k(200, 0, 100), pass_at_k(200, 101, 100)), (0., 1.));
 }

@@ -1,4 +1,4 @@
-//! What each reward pays for.
+//! Reward rules and weighted sums.
 
 use super::reward_for;
 use crate::WeightedRewards;
@@ -9,16 +9,16 @@ fn reward_if_terminated(reward: crate::rewards::RewardRule, completion: &str, an
 }
 
 #[test]
-fn exactly_the_answer_and_nothing_else() {
+fn exact_rewards_only_the_bare_terminated_answer() {
     assert_eq!(reward_if_terminated(exact, " 53\n", "53"), 1.);
     for wrong in ["53.", "053", "5 3", "It is 53", "-53", ""] {
         assert_eq!(reward_if_terminated(exact, wrong, "53"), 0., "{wrong:?}");
     }
-    assert_eq!(reward_for(exact, "53", "53", false), 0., "it was cut, and might have gone on");
+    assert_eq!(reward_for(exact, "53", "53", false), 0., "truncated");
 }
 
 #[test]
-fn the_last_whole_number() {
+fn integer_rewards_the_last_integer() {
     for right in ["53", "53.", "12 + 41 = 53", "It is 53!", "$53"] {
         assert_eq!(reward_if_terminated(integer, right, "53"), 1., "{right:?}");
     }
@@ -28,7 +28,7 @@ fn the_last_whole_number() {
     assert_eq!(
         reward_if_terminated(integer, "none", "none"),
         0.,
-        "two that cannot be read do not agree"
+        "two texts without a number do not agree"
     );
     assert_eq!(
         (reward_if_terminated(integer, "12-7", "-7"), reward_if_terminated(integer, "12-7", "7")),
@@ -37,7 +37,7 @@ fn the_last_whole_number() {
 }
 
 #[test]
-fn gsm8k_s_answer() {
+fn gsm8k_rewards_the_number_after_the_hashes() {
     assert_eq!(reward_if_terminated(gsm8k, "2 * 9 = 18\n#### 18", "18"), 1.);
     assert_eq!(reward_if_terminated(gsm8k, "#### 1,200", "1200"), 1.);
     assert_eq!(reward_if_terminated(gsm8k, "#### 1000", "#### 1e3"), 1.);
@@ -54,13 +54,13 @@ fn gsm8k_s_answer() {
     assert_eq!(
         reward_if_terminated(gsm8k_flexible, "#### none, 18", "18"),
         0.,
-        "no second try after ####"
+        "the last number does not count after ####"
     );
     assert_eq!(reward_if_terminated(gsm8k, "none", "none"), 0.);
 }
 
 #[test]
-fn the_tiers_of_correctness() {
+fn correctness_gives_2_for_the_answer_and_1_5_for_its_number() {
     assert_eq!(reward_if_terminated(correctness, "<answer>42</answer>", "42"), 2.);
     assert_eq!(reward_if_terminated(correctness, "<answer>$42.</answer>", "42"), 1.5);
     assert_eq!(reward_if_terminated(correctness, "<answer>1,234</answer>", "1234"), 1.5);
@@ -71,38 +71,43 @@ fn the_tiers_of_correctness() {
     assert_eq!(
         reward_if_terminated(correctness, "", ""),
         0.,
-        "nothing is not the answer to nothing"
+        "an empty completion does not equal an empty answer"
     );
 }
 
 #[test]
-fn each_tag_once_and_in_its_place() {
-    let paid =
+fn format_rewards_each_tag_that_occurs_once_and_in_order() {
+    let reward =
         |completion: &str| (reward_if_terminated(format, completion, "") * 10.).round() / 10.;
-    assert_eq!(paid("<reasoning>\na\n</reasoning>\n<answer>\n1\n</answer>"), 0.8);
-    assert_eq!(paid("<answer>1</answer>"), 0.4);
-    assert_eq!(paid("<answer>1</answer><reasoning>a</reasoning>"), 0.4, "in the wrong order");
-    assert_eq!(paid("</answer><answer></reasoning><reasoning>"), 0.2);
-    assert_eq!(paid("<reasoning>a</reasoning><answer>1</answer><answer>2</answer>"), 0.4, "twice");
-    assert_eq!(paid(&"<reasoning></reasoning><answer></answer>".repeat(9)), 0.);
-    assert_eq!(paid("no tag"), 0.);
+    assert_eq!(reward("<reasoning>\na\n</reasoning>\n<answer>\n1\n</answer>"), 0.8);
+    assert_eq!(reward("<answer>1</answer>"), 0.4);
+    assert_eq!(reward("<answer>1</answer><reasoning>a</reasoning>"), 0.4, "in the wrong order");
+    assert_eq!(reward("</answer><answer></reasoning><reasoning>"), 0.2);
+    assert_eq!(
+        reward("<reasoning>a</reasoning><answer>1</answer><answer>2</answer>"),
+        0.4,
+        "twice"
+    );
+    assert_eq!(reward(&"<reasoning></reasoning><answer></answer>".repeat(9)), 0.);
+    assert_eq!(reward("no tag"), 0.);
 }
 
 #[test]
-fn words_cost() {
+fn length_costs_a_hundredth_per_word() {
     assert_eq!(reward_if_terminated(length, "", ""), 0.);
     assert!((reward_if_terminated(length, "three words here", "") + 0.03).abs() < 1e-7);
 }
 
 #[test]
-fn no_mix_is_refused_with_what_there_is() {
-    let refused = |text: &str| WeightedRewards::parse(text).expect_err("refused").to_string();
-    let error = refused("kindness");
-    assert!(error.contains("no reward is called `kindness`") && error.contains("exact, integer"));
-    assert!(refused("exact=much").contains("`much` is no weight"));
-    assert!(refused("exact=NaN").contains("no weight"));
-    assert!(refused("exact,exact").contains("twice"));
-    assert!(refused("").contains("no reward is called ``"));
-    let mix = WeightedRewards::parse("exact, runs/reward=0.5,chance=0").expect("a mix");
-    assert_eq!(mix.reward_models().collect::<Vec<_>>(), ["runs/reward"]);
+fn an_invalid_sum_of_rewards_is_refused_with_the_known_names() {
+    let error = |text: &str| WeightedRewards::parse(text).expect_err("refused").to_string();
+    let unknown = error("kindness");
+    assert!(unknown.contains("unknown reward `kindness`") && unknown.contains("exact, integer"));
+    assert!(error("exact=much").contains("must be a finite number, got `much`"));
+    assert!(error("exact=NaN").contains("must be a finite number"));
+    assert!(error("exact,exact").contains("twice"));
+    assert!(error("random,chance").contains("twice"), "two names of one reward");
+    assert!(error("").contains("unknown reward ``"));
+    let rewards = WeightedRewards::parse("exact, runs/reward=0.5,random=0").expect("valid");
+    assert_eq!(rewards.reward_models().collect::<Vec<_>>(), ["runs/reward"]);
 }

@@ -1,4 +1,4 @@
-//! Tasks: what is asked of whom, and what is said of bad rows.
+//! Tasks: splits, matches, and errors of invalid rows.
 
 use std::collections::HashSet;
 
@@ -15,52 +15,52 @@ fn prompt_texts(examples: &[Example]) -> HashSet<String> {
 }
 
 #[test]
-fn what_is_reported_of_was_never_learned_from() -> Result<()> {
+fn training_validation_and_test_problems_are_disjoint() -> Result<()> {
     for task in [Task::Arithmetic, Task::Countdown] {
         let TaskDataset { train, validation } = task.load_dataset(None, None)?;
-        let (train, validation, held_out) = (
+        let (train, validation, test) = (
             prompt_texts(&train),
             prompt_texts(&validation),
             prompt_texts(&task.file_or_test_examples(None)?),
         );
-        assert!(validation.len() >= 200 && held_out.len() >= 300);
-        assert!(train.is_disjoint(&held_out) && train.is_disjoint(&validation));
-        assert!(validation.is_disjoint(&held_out));
+        assert!(validation.len() >= 200 && test.len() >= 300);
+        assert!(train.is_disjoint(&test) && train.is_disjoint(&validation));
+        assert!(validation.is_disjoint(&test));
     }
     Ok(())
 }
 
 #[test]
-fn what_is_right_and_what_is_forgiven() {
-    let of = |task: Task, text: &str, answer: &str, ended| {
-        let reply =
-            RewardInput { example: &Example::new("", answer), completion: text, terminated: ended };
-        (task.exact_match(&reply), task.relaxed_match(&reply))
+fn relaxed_match_ignores_format_and_truncation() {
+    let matches = |task: Task, completion: &str, answer: &str, terminated| {
+        let example = &Example::new("", answer);
+        let input = RewardInput { example, completion, terminated };
+        (task.exact_match(&input), task.relaxed_match(&input))
     };
-    assert_eq!(of(Task::Arithmetic, "53", "53", true), (true, true));
-    assert_eq!(of(Task::Arithmetic, "53", "53", false), (false, true), "cut: known, not ended");
-    assert_eq!(of(Task::Arithmetic, "53.", "53", true), (false, true));
-    assert_eq!(of(Task::Arithmetic, "54", "53", true), (false, false));
-    assert_eq!(of(Task::Gsm8k, "<answer>18</answer>", "18", true), (true, true));
-    assert_eq!(of(Task::Gsm8k, "so it is 18", "18", true), (false, true));
-    assert_eq!(of(Task::Gsm8k, "so it is 17", "18", true), (false, false));
-    assert_eq!(of(Task::Countdown, "3 * 5 + 7", "3 5 7 = 22", true), (true, true));
-    assert_eq!(of(Task::Countdown, "22", "3 5 7 = 22", true), (false, false));
+    assert_eq!(matches(Task::Arithmetic, "53", "53", true), (true, true));
+    assert_eq!(matches(Task::Arithmetic, "53", "53", false), (false, true), "truncated");
+    assert_eq!(matches(Task::Arithmetic, "53.", "53", true), (false, true));
+    assert_eq!(matches(Task::Arithmetic, "54", "53", true), (false, false));
+    assert_eq!(matches(Task::Gsm8k, "<answer>18</answer>", "18", true), (true, true));
+    assert_eq!(matches(Task::Gsm8k, "so it is 18", "18", true), (false, true));
+    assert_eq!(matches(Task::Gsm8k, "so it is 17", "18", true), (false, false));
+    assert_eq!(matches(Task::Countdown, "3 * 5 + 7", "3 5 7 = 22", true), (true, true));
+    assert_eq!(matches(Task::Countdown, "22", "3 5 7 = 22", true), (false, false));
 }
 
 #[test]
-fn a_right_answer_earns_what_there_is_to_earn() {
+fn a_right_completion_earns_the_full_reward() {
     for example in Task::Arithmetic.file_or_test_examples(None).expect("problems") {
         assert_eq!(reward_for(rewards::exact, &example.completion, &example.completion, true), 1.);
     }
     let completion = "<reasoning>\n2 * 9\n</reasoning>\n<answer>\n18\n</answer>\n";
-    let earned =
+    let earned: [f32; 2] =
         [rewards::correctness, rewards::format].map(|r| reward_for(r, completion, "18", true));
     assert!(earned[0] == 2. && (earned[1] - 0.8).abs() < 1e-6, "{earned:?}");
 }
 
 #[test]
-fn rows_are_read_and_bad_ones_named() -> Result<()> {
+fn rows_are_parsed_and_errors_name_file_and_line() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let write = |name: &str, text: &str| -> Result<String> {
         let path = folder.path().join(name);
@@ -81,42 +81,45 @@ fn rows_are_read_and_bad_ones_named() -> Result<()> {
     assert_eq!((train.len(), train[0].completion.as_str(), validation.len()), (1, "4.5", 1));
     let error = Task::Gsm8k.load_dataset(Some(&one), None).expect_err("one row").to_string();
     assert!(error.contains("1 problems are too few"), "{error}");
-    let apart: String =
+    let rows: String =
         (0..40).map(|i| format!("{{\"prompt\": \"{i}?\", \"answer\": {i}}}\n")).collect();
-    let apart = write("apart.jsonl", &apart)?;
-    let TaskDataset { train, validation } = Task::Arithmetic.load_dataset(Some(&apart), None)?;
+    let forty = write("forty.jsonl", &rows)?;
+    let TaskDataset { train, validation } = Task::Arithmetic.load_dataset(Some(&forty), None)?;
     assert_eq!((train.len(), validation.len()), (36, 4), "a tenth");
     assert!(prompt_texts(&train).is_disjoint(&prompt_texts(&validation)));
 
-    let refused = |task: Task, text: &str| -> Result<String> {
+    let error_of = |task: Task, text: &str| -> Result<String> {
         let file = write("bad.jsonl", text)?;
         Ok(format!("{:#}", task.file_or_test_examples(Some(&file)).expect_err("refused")))
     };
     let error =
-        refused(Task::Gsm8k, &format!("{good}\n{{\"question\": \"a\", \"answer\": \"####\"}}\n"))?;
-    assert!(error.contains("bad.jsonl:2") && error.contains("no number after ####"), "{error}");
-    let error = refused(Task::Gsm8k, "{\"question\": \"a\"}\n")?;
+        error_of(Task::Gsm8k, &format!("{good}\n{{\"question\": \"a\", \"answer\": \"####\"}}\n"))?;
+    assert!(
+        error.contains("bad.jsonl:2") && error.contains("not contain a number after ####"),
+        "{error}"
+    );
+    let error = error_of(Task::Gsm8k, "{\"question\": \"a\"}\n")?;
     assert!(error.contains("bad.jsonl:1") && error.contains("no column `answer`"), "{error}");
-    let error = refused(Task::Arithmetic, "{\"prompt\": \"a\", \"answer\": \"4.5\"}\n")?;
-    assert!(error.contains("bad.jsonl:1") && error.contains("no whole number"), "{error}");
-    let error = refused(Task::Countdown, "{\"prompt\": \"a\", \"answer\": \"4\"}\n")?;
-    assert!(error.contains("no `3 5 7 = 22`"), "{error}");
-    let error = refused(Task::Arithmetic, "{\"prompt\": 7, \"answer\": \"4\"}\n")?;
-    assert!(error.contains("holds 7, not a text"), "{error}");
+    let error = error_of(Task::Arithmetic, "{\"prompt\": \"a\", \"answer\": \"4.5\"}\n")?;
+    assert!(error.contains("bad.jsonl:1") && error.contains("not contain an integer"), "{error}");
+    let error = error_of(Task::Countdown, "{\"prompt\": \"a\", \"answer\": \"4\"}\n")?;
+    assert!(error.contains("form `3 5 7 = 22`"), "{error}");
+    let error = error_of(Task::Arithmetic, "{\"prompt\": 7, \"answer\": \"4\"}\n")?;
+    assert!(error.contains("`prompt` is 7, not a non-empty string"), "{error}");
     let error = format!("{:#}", Task::Gsm8k.file_or_test_examples(None).expect_err("no data"));
     assert!(error.contains("needs --data"), "{error}");
     Ok(())
 }
 
 #[test]
-fn the_files_of_the_arithmetic_task_are_what_the_generator_writes() -> Result<()> {
+fn the_files_in_data_are_those_that_part_9_tasks_writes() -> Result<()> {
     let data = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data");
     let [train, eval] = crate::task_files::math_tasks_jsonl();
     for (name, rows) in [("math_tasks_train.jsonl", &train), ("math_tasks_eval.jsonl", &eval)] {
         assert_eq!(
             &std::fs::read_to_string(data.join(name))?,
             rows,
-            "{name}: part_9 tasks writes it"
+            "{name}: `part_9 tasks` writes it"
         );
     }
     let path = |name: &str| data.join(name).to_string_lossy().into_owned();
@@ -130,7 +133,7 @@ fn the_files_of_the_arithmetic_task_are_what_the_generator_writes() -> Result<()
     assert!(train.is_disjoint(&eval));
     assert!(
         eval.is_subset(&prompt_texts(&Task::Arithmetic.file_or_test_examples(None)?)),
-        "they are held out everywhere"
+        "all of them are test problems"
     );
     Ok(())
 }

@@ -1,43 +1,45 @@
-//! What is said about bad input, and what does not compare.
+//! Errors: invalid input, rewards that are not finite, incomparable tables.
 
 use std::path::Path;
 
 use reward::testing::save_untrained_reward_model;
 use tensor_core::testing::path_arg;
 
-use crate::{PART_9, model, of_seed, train};
+use crate::{PART_9, model, model_with_seed, train};
 
 #[test]
-fn bad_input_is_refused_in_one_line() {
+fn invalid_input_is_refused_in_one_line() {
     let folder = tempfile::tempdir().expect("a folder");
     let (model, out) = (model(folder.path()), path_arg(folder.path(), "out"));
     let rows = path_arg(folder.path(), "rows.jsonl");
-    std::fs::write(&rows, "{\"prompt\": \"1 + 1?\", \"answer\": \"2\"}\n{\"prompt\": \"1 + 2?\", \"answer\": \"x\"}\n").expect("rows");
-    let refused = |more: &[&str], code, says: &str| {
-        PART_9.assert_fails(&train(&model, &out, more), code, says)
+    let text = r#"{"prompt": "1 + 1?", "answer": "2"}
+{"prompt": "1 + 2?", "answer": "x"}"#;
+    std::fs::write(&rows, text).expect("rows");
+    let refused = |more: &[&str], code, message: &str| {
+        PART_9.assert_fails(&train(&model, &out, more), code, message)
     };
     refused(&["--group-size", "1"], 2, "a completion has nothing to be compared with");
-    refused(&["--data", &rows], 1, "rows.jsonl:2: the answer `x` holds no whole number");
+    refused(&["--data", &rows], 1, "rows.jsonl:2: the answer `x` does not contain an integer");
     refused(&["--task", "gsm8k"], 2, "--task gsm8k needs --data");
     refused(
         &["--max-new-tokens", "128"],
         1,
         "leaves room for 128 more tokens in the model's context",
     );
-    refused(&["--batch-size", "100000000000"], 2, "tokens that are drawn at a time at most");
-    refused(&["--group-size", "10000000000"], 2, "tokens that are drawn at a time at most");
+    refused(&["--batch-size", "100000000000"], 2, "exceed the limit of");
+    refused(&["--group-size", "10000000000"], 2, "exceed the limit of");
     refused(&["--gamma", "0.9"], 2, "--gamma");
-    refused(
-        &["--kl-coef", "0", "--ref-model-sync-steps", "2"],
-        2,
-        "with --kl-coef 0 there is none",
-    );
+    refused(&["--kl-coef", "0", "--ref-model-sync-steps", "2"], 2, "which --kl-coef 0 disables");
     refused(&["--overlong-buffer", "9"], 2, "is more than the 8 tokens of a completion");
     refused(&["--reward", "exact=1,nowhere/reward=0.2"], 1, "nowhere/reward");
-    let another = of_seed(folder.path(), "another", 2);
-    PART_9.assert_fails(&train(&model, &another, &[]), 1, "config.json is no run's");
+    let another = model_with_seed(folder.path(), "another", 2);
+    PART_9.assert_fails(
+        &train(&model, &another, &[]),
+        1,
+        "config.json was not written by a training run",
+    );
     refused(&["--max-new-tokens", "0"], 2, "--max-new-tokens");
-    refused(&["--reward", "kindness"], 2, "no reward is called `kindness`");
+    refused(&["--reward", "kindness"], 2, "unknown reward `kindness`");
     refused(&["--temperature", "0"], 2, "--temperature");
     refused(&["--lora-dropout", "0.1"], 2, "--lora-rank");
     refused(&["--lora-rank", "2", "--lora-dropout", "0.1"], 2, "ratios would not be 1");
@@ -47,61 +49,61 @@ fn bad_input_is_refused_in_one_line() {
         "--mask-truncated-completions",
     );
     refused(&["--model", "nowhere/at/all"], 1, "nowhere/at/all");
-    assert!(!Path::new(&out).exists(), "nothing was written");
+    assert!(!Path::new(&out).exists(), "the run folder must not be created");
     PART_9.assert_fails(
         &["eval", "--model", &model, "--k", "9", "--group-size", "8"],
         2,
-        "--k 9 needs at least as many --group-size",
+        "--k 9 needs a --group-size of at least 9",
     );
-    // A model that is never right: said once, and counted, whether or not a reference pulls.
-    for beta in ["0", "0.03"] {
-        let text = PART_9.stdout(&train(&model, &out, &["--reward", "exact", "--kl-coef", beta]));
+}
+
+#[test]
+fn a_model_that_is_never_right_raises_one_alarm_also_across_a_resume() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (model, out) = (model(folder.path()), path_arg(folder.path(), "out"));
+    // With and without a KL term, which moves the policy even if all advantages are 0.
+    for kl_coef in ["0", "0.03"] {
+        let flags = ["--reward", "exact", "--kl-coef", kl_coef];
+        let text = PART_9.stdout(&train(&model, &out, &flags));
         assert_eq!(text.matches("ALARM: step 1: no completion is better").count(), 1, "{text}");
         assert!(text.contains("in 4 of 4 steps") && !text.contains("step 2: no"), "{text}");
     }
     PART_9.stdout(&train(&model, &out, &["--reward", "exact", "--stop-after", "2"]));
-    let rest = ["--reward", "exact", "--stop-after", "4", "--resume"];
-    let rest = PART_9.stdout(&train(&model, &out, &rest));
-    assert!(rest.contains("in 4 of 4 steps") && !rest.contains("ALARM"), "said before: {rest}");
+    let resume = ["--reward", "exact", "--stop-after", "4", "--resume"];
+    let text = PART_9.stdout(&train(&model, &out, &resume));
+    assert!(text.contains("in 4 of 4 steps") && !text.contains("ALARM"), "{text}");
 }
 
 #[test]
-fn rewards_that_are_no_numbers_are_named_and_nothing_is_learned_from_them() {
+fn nan_rewards_are_reported_and_nothing_is_learned_from_them() {
     let folder = tempfile::tempdir().expect("a folder");
     let (model, out) = (model(folder.path()), path_arg(folder.path(), "out"));
-    let judge = path_arg(folder.path(), "judge");
-    save_untrained_reward_model(&model, Path::new(&judge), f64::NAN).expect("a reward model");
-    let output = PART_9.command(&train(&model, &out, &["--reward", &judge])).output();
+    let reward_model = path_arg(folder.path(), "reward");
+    save_untrained_reward_model(&model, Path::new(&reward_model), f64::NAN).expect("saved");
+    let output = PART_9.command(&train(&model, &out, &["--reward", &reward_model])).output();
     let output = output.expect("the program starts");
-    let [said, error] =
+    let [text, error] =
         [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text).into_owned());
     assert_eq!(output.status.code(), Some(1), "{error}");
-    assert!(error.contains("no step was learned from"), "{error}");
-    assert!(said.contains("step 4 is skipped: 6 of 6 scores are no numbers"), "{said}");
-    assert!(said.contains("the look after step 4 does not count"), "{said}");
+    assert!(error.contains("every step was skipped"), "{error}");
+    assert!(text.contains("step 4 is skipped: 6 of 6 rewards are not finite"), "{text}");
+    assert!(text.contains("validation at step 4 is ignored"), "{text}");
 }
 
 #[test]
-fn a_table_is_begun_goes_on_and_does_not_mix_runs_that_do_not_compare() {
+fn a_table_is_continued_and_refuses_runs_with_other_settings() {
     let folder = tempfile::tempdir().expect("a folder");
     let (model, out) = (model(folder.path()), path_arg(folder.path(), "table"));
     let table = ["table", "--model", &model, "--seeds", "1", "--out", &out, "--tokens"];
     let first = PART_9.stdout(&[&table[..], &["600"]].concat());
     assert!(first.contains("Dr. GRPO, seed 1") && first.contains("| RLOO | 1 |"), "{first}");
     let again = PART_9.stdout(&[&table[..], &["600"]].concat());
-    assert!(!again.contains("seed 1") && again.contains("| RLOO | 1 |"), "nothing is run twice");
+    assert!(!again.contains("seed 1") && again.contains("| RLOO | 1 |"), "a run was repeated");
     assert!(again.contains("| PPO | 1 |") && !again.contains("±"), "a single seed has no spread");
-    PART_9.assert_fails(
-        &[&table[..], &["900"]].concat(),
-        1,
-        "do not compare: choose another --out",
-    );
-    of_seed(folder.path(), "start", 2); // other weights under the same name
-    PART_9.assert_fails(
-        &[&table[..], &["600"]].concat(),
-        1,
-        "do not compare: choose another --out",
-    );
+    let message = "not comparable: choose another --out";
+    PART_9.assert_fails(&[&table[..], &["900"]].concat(), 1, message);
+    model_with_seed(folder.path(), "start", 2); // other weights under the same name
+    PART_9.assert_fails(&[&table[..], &["600"]].concat(), 1, message);
     let nowhere = path_arg(folder.path(), "nowhere");
     PART_9.assert_fails(&["table", "--model", &nowhere, "--out", &nowhere], 1, "nowhere");
     assert!(!Path::new(&nowhere).exists());

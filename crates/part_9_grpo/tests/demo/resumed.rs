@@ -1,14 +1,14 @@
-//! A run that is stopped goes on as if it had not been, and with nothing but what it began with.
+//! Resume: an interrupted run gives the same result, and only with its own inputs.
 
 use std::path::Path;
 
 use reward::testing::save_untrained_reward_model;
 use tensor_core::testing::path_arg;
 
-use crate::{PART_9, model, of_seed, train};
+use crate::{PART_9, model, model_with_seed, train};
 
-/// What a row of figures holds.
-const FIGURES: [&str; 7] = [
+/// Keys of `metrics.jsonl`.
+const METRIC_KEYS: [&str; 7] = [
     "reward_mean",
     "kl",
     "kl_per_token",
@@ -17,8 +17,8 @@ const FIGURES: [&str; 7] = [
     "frac_groups_zero_advantage",
     "generation_time_fraction",
 ];
-/// What `eval --json` says.
-const KEYS: [&str; 16] = [
+/// Keys of `eval --json`.
+const EVAL_KEYS: [&str; 16] = [
     "n",
     "reward_mean",
     "reward_ref_mean",
@@ -37,103 +37,96 @@ const KEYS: [&str; 16] = [
     "pass_at_k",
 ];
 
-/// The last figure of the run in `run` that is called `key`.
-fn last(run: &str, key: &str) -> f64 {
+/// Flags with state between steps: two iterations per rollout, a synchronized reference.
+const STATEFUL_FLAGS: [&str; 10] = [
+    "--num-iterations",
+    "2",
+    "--ref-model-sync-steps",
+    "3",
+    "--kl-coef",
+    "0.1",
+    "--importance-sampling-cap",
+    "2",
+    "--log-interval",
+    "2",
+];
+
+/// Last value of `key` in the metrics of the run in `run`.
+fn last_metric(run: &str, key: &str) -> f64 {
     let rows = std::fs::read_to_string(Path::new(run).join("metrics.jsonl")).expect("rows");
     let rows =
         rows.lines().map(|row| serde_json::from_str::<serde_json::Value>(row).expect("JSON"));
-    rows.filter_map(|row| row[key].as_f64()).next_back().expect("a figure")
+    rows.filter_map(|row| row[key].as_f64()).next_back().expect("a number")
 }
 
 #[test]
-fn a_run_is_trained_resumed_and_measured() {
+fn a_resumed_run_gives_the_same_weights_and_metrics_bit_for_bit() {
     let folder = tempfile::tempdir().expect("a folder");
     let model = model(folder.path());
     let (whole, parts) = (path_arg(folder.path(), "whole"), path_arg(folder.path(), "parts"));
-    // Every feature that keeps something between steps: two updates per rollout, a reference that is renewed.
-    let more = [
-        "--num-iterations",
-        "2",
-        "--ref-model-sync-steps",
-        "3",
-        "--kl-coef",
-        "0.1",
-        "--importance-sampling-cap",
-        "2",
-        "--log-interval",
-        "2",
-    ];
-    let text = PART_9.stdout(&train(&model, &whole, &more));
-    assert!(text.contains("paid for: chance") && text.contains("% of it writing"), "{text}");
-    let text = PART_9.stdout(&train(&model, &parts, &[&more[..], &["--stop-after", "3"]].concat()));
+    let text = PART_9.stdout(&train(&model, &whole, &STATEFUL_FLAGS));
+    assert!(text.contains("reward: random") && text.contains("% generation"), "{text}");
+    let flags = [&STATEFUL_FLAGS[..], &["--stop-after", "3"]].concat();
+    let text = PART_9.stdout(&train(&model, &parts, &flags));
     assert!(text.contains("-p part_9 -- train --resume"), "{text}");
-    let other = of_seed(folder.path(), "other", 2);
-    PART_9.assert_fails(
-        &["train", "--resume", "--model", &other, "--out", &parts],
-        1,
-        "cannot go on with",
-    );
+    let other = model_with_seed(folder.path(), "other", 2);
+    let with_other = ["train", "--resume", "--model", &other, "--out", &parts];
+    PART_9.assert_fails(&with_other, 1, "and cannot ");
     PART_9.stdout(&["train", "--resume", "--model", &model, "--out", &parts]);
     for key in ["tokens", "reward_mean", "entropy", "kl"] {
-        assert_eq!(last(&whole, key), last(&parts, key), "{key} counts on");
+        assert_eq!(last_metric(&whole, key), last_metric(&parts, key), "{key}");
     }
     for file in
         ["checkpoints/step-4/trained.safetensors", "checkpoints/step-4/reference.safetensors"]
     {
         let read = |run: &str| std::fs::read(Path::new(run).join(file)).expect(file);
-        assert_eq!(read(&whole), read(&parts), "{file}: in pieces as in one");
+        assert_eq!(read(&whole), read(&parts), "{file}");
     }
-    for file in ["metrics.jsonl", "reward.svg", "config.json", "model/model.safetensors"] {
-        assert!(Path::new(&whole).join(file).exists(), "{file}");
-    }
-    let rows = std::fs::read_to_string(Path::new(&whole).join("metrics.jsonl")).expect("rows");
-    for key in FIGURES {
-        assert!(rows.contains(&format!("\"{key}\":")), "{key}: {rows}");
-    }
-    let eval = [
-        "eval",
-        "--model",
-        &whole,
-        "--eval-examples",
-        "12",
-        "--group-size",
-        "3",
-        "--k",
-        "2",
-        "--json",
-    ];
-    let found = PART_9.stdout_json(&eval);
-    for key in KEYS {
-        assert!(found[key].is_number(), "{key} in {found}");
-    }
-    assert_eq!(found["n"], 12);
-    let learned = path_arg(folder.path(), "whole/model");
-    PART_9.assert_fails(&train(&learned, &whole, &[]), 1, "which would be moved aside");
-    PART_9.assert_fails(
-        &["train", "--resume", "--model", &model, "--out", &whole, "--lr", "0.5"],
-        1,
-        "lr was 0.0002 and is 0.5",
-    );
 }
 
 #[test]
-fn a_run_goes_on_from_no_other_weights_and_with_no_other_judge() {
+fn a_finished_run_has_all_files_metrics_and_evaluations() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (model, judge) = (model(folder.path()), path_arg(folder.path(), "judge"));
+    let (model, run) = (model(folder.path()), path_arg(folder.path(), "run"));
+    PART_9.stdout(&train(&model, &run, &STATEFUL_FLAGS));
+    for file in ["metrics.jsonl", "reward.svg", "config.json", "model/model.safetensors"] {
+        assert!(Path::new(&run).join(file).exists(), "{file}");
+    }
+    let rows = std::fs::read_to_string(Path::new(&run).join("metrics.jsonl")).expect("rows");
+    for key in METRIC_KEYS {
+        assert!(rows.contains(&format!("\"{key}\":")), "{key}: {rows}");
+    }
+    let eval = ["eval", "--model", &run, "--eval-examples", "12"];
+    let sampling = ["--group-size", "3", "--k", "2", "--json"];
+    let metrics = PART_9.stdout_json(&[&eval[..], &sampling].concat());
+    for key in EVAL_KEYS {
+        assert!(metrics[key].is_number(), "{key} in {metrics}");
+    }
+    assert_eq!(metrics["n"], 12);
+    let own_model = path_arg(folder.path(), "run/model");
+    PART_9.assert_fails(&train(&own_model, &run, &[]), 1, "moved aside");
+    let other_lr = ["train", "--resume", "--model", &model, "--out", &run, "--lr", "0.5"];
+    PART_9.assert_fails(&other_lr, 1, "lr was 0.0002 and is 0.5");
+}
+
+#[test]
+fn resuming_with_other_weights_or_another_reward_model_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (model, reward_model) = (model(folder.path()), path_arg(folder.path(), "reward"));
     let out = path_arg(folder.path(), "out");
-    let judged = |weight| {
-        save_untrained_reward_model(&model, Path::new(&judge), weight).expect("a reward model");
+    let save_reward_model = |weight| {
+        save_untrained_reward_model(&model, Path::new(&reward_model), weight).expect("saved");
     };
-    judged(0.1);
-    let mix = format!("chance=0.5,{judge}=2");
-    let flags = ["--reward", &mix, "--stop-after", "2", "--save-interval", "1"];
+    save_reward_model(0.1);
+    let rewards = format!("random=0.5,{reward_model}=2");
+    let flags = ["--reward", &rewards, "--stop-after", "2", "--save-interval", "1"];
     PART_9.stdout(&train(&model, &out, &flags));
-    judged(0.2);
+    save_reward_model(0.2);
     let resume = ["train", "--resume", "--model", &model, "--out", &out];
-    PART_9.assert_fails(&resume, 1, "scored by another");
-    judged(0.1);
-    of_seed(folder.path(), "start", 2);
+    PART_9.assert_fails(&resume, 1, "another reward function");
+    save_reward_model(0.1);
+    model_with_seed(folder.path(), "start", 2);
     PART_9.assert_fails(&resume, 1, "from other weights");
-    of_seed(folder.path(), "start", 1);
+    model_with_seed(folder.path(), "start", 1);
     PART_9.stdout(&resume);
 }

@@ -1,4 +1,4 @@
-//! What a run does not learn from: scores that are no numbers, and completions that do not count.
+//! Exclusions: rewards that are not finite, and masked completions.
 
 use anyhow::Result;
 use ppo::{CompletionEvalConfig, PromptExample, RewardFn};
@@ -14,82 +14,88 @@ use crate::weighted_rewards::rule_reward_fn;
 use crate::{GrpoConfig, GrpoContext, GrpoLog, Overlong, RunState, Task, train};
 
 #[test]
-fn a_look_at_what_is_no_number_decides_nothing() -> Result<()> {
+fn a_validation_with_a_nan_reward_does_not_choose_the_best_model() -> Result<()> {
     let mut config = grpo_config(2, &chat_tokenizer()?);
     config.objective.kl = None;
-    let (tuning, _) = train_with_outputs(
+    let (train_state, _) = train_with_outputs(
         &config,
         &mut *scripted_reward_fn([f64::NAN, 0.9, f64::NAN]),
         &RunOutputs::default(),
         1,
     )?;
-    assert_eq!((tuning.progress.step, tuning.progress.best_loss), (2, Some(-0.9)));
+    assert_eq!((train_state.progress.step, train_state.progress.best_loss), (2, Some(-0.9)));
     Ok(())
 }
 
 #[test]
-fn a_step_whose_scores_are_no_numbers_is_skipped() -> Result<()> {
-    let speech = chat_tokenizer()?;
-    let mut config = grpo_config(2, &speech);
-    let after = |config: &GrpoConfig, bad: &'static [usize]| {
+fn a_step_with_a_nan_reward_is_skipped() -> Result<()> {
+    let chat_tokenizer = chat_tokenizer()?;
+    let mut config = grpo_config(2, &chat_tokenizer);
+    let after = |config: &GrpoConfig, bad_calls: &'static [usize]| {
         let mut calls = 0;
-        let mut scorer: Box<RewardFn> = Box::new(move |replies, _| {
+        let mut reward_fn: Box<RewardFn> = Box::new(move |inputs, _| {
             calls += 1;
-            let of = |reply| {
-                if bad.contains(&calls) { f64::NAN } else { lowercase_fraction(reply).into() }
-            };
-            Ok(replies.iter().map(of).collect())
+            let is_bad = bad_calls.contains(&calls);
+            let reward = |input| if is_bad { f64::NAN } else { lowercase_fraction(input).into() };
+            Ok(inputs.iter().map(reward).collect())
         });
-        let (tuning, so_far) = train_model(config, &mut *scorer)?;
-        anyhow::Ok((flat_parameters(&tuning)?, so_far.recent_rows.len(), tuning.progress.step))
+        let (train_state, run_state) = train_model(config, &mut *reward_fn)?;
+        anyhow::Ok((
+            flat_parameters(&train_state)?,
+            run_state.recent_rows.len(),
+            train_state.progress.step,
+        ))
     };
-    // A look, step 1, step 2, a look.
+    // Calls: validation, step 1, step 2, validation.
     let (start, rows, step) = after(&config, &[2, 3])?;
-    assert_eq!((&start, rows, step), (&flat_parameters(&new_train_state(&speech)?)?, 0, 2));
+    assert_eq!((&start, rows, step), (&flat_parameters(&new_train_state(&chat_tokenizer)?)?, 0, 2));
     let (one, rows, step) = after(&config, &[3])?;
     assert_eq!((rows, step), (1, 2));
     config.update.schedule.total_steps = 1;
-    assert!(one != start && one == after(&config, &[])?.0, "the first step is what it is alone");
+    assert!(
+        one != start && one == after(&config, &[])?.0,
+        "the skipped step has no effect on the first"
+    );
     Ok(())
 }
 
 #[test]
-fn completions_that_are_all_cut_and_masked_move_nothing() -> Result<()> {
-    let speech = chat_tokenizer()?;
-    let mut config = grpo_config(1, &speech);
+fn a_step_with_only_masked_completions_does_not_move_the_policy() -> Result<()> {
+    let chat_tokenizer = chat_tokenizer()?;
+    let mut config = grpo_config(1, &chat_tokenizer);
     config.advantage.overlong = Overlong::Masked;
-    let mut questions = prompt_examples(&speech)?;
-    let asking = CompletionEvalConfig {
-        chat_tokenizer: &speech,
+    let mut prompts = prompt_examples(&chat_tokenizer)?;
+    let eval_config = CompletionEvalConfig {
+        chat_tokenizer: &chat_tokenizer,
         max_new_tokens: MAX_NEW_TOKENS,
         batch_size: 6,
     };
-    let exam = GrpoEvaluator { task: Task::Arithmetic, eval_config: asking };
-    let (mut tuning, mut scorer) = (new_train_state(&speech)?, rule_reward_fn(lowercase_fraction));
-    let mut after = |config: &GrpoConfig, questions: &[PromptExample]| -> Result<_> {
-        let looks = GrpoValidation { evaluator: exam, prompts: questions, interval: 0 };
-        let mut around =
-            GrpoContext { reference: None, reward_fn: &mut *scorer, validation: looks };
+    let evaluator = GrpoEvaluator { task: Task::Arithmetic, eval_config };
+    let (mut train_state, mut reward_fn) =
+        (new_train_state(&chat_tokenizer)?, rule_reward_fn(lowercase_fraction));
+    let mut after = |config: &GrpoConfig, prompts: &[PromptExample]| -> Result<_> {
+        let validation = GrpoValidation { evaluator, prompts, interval: 0 };
+        let mut context = GrpoContext { reference: None, reward_fn: &mut *reward_fn, validation };
         let mut log =
             GrpoLog::new(config.update.schedule.total_steps, 0, RunState::default(), 1000)?;
         let outputs = RunOutputs::default();
-        train(&mut tuning, questions.to_vec(), config, &mut around, &outputs, &mut log)?;
-        Ok((flat_parameters(&tuning)?, log.run_state))
+        train(&mut train_state, prompts.to_vec(), config, &mut context, &outputs, &mut log)?;
+        Ok((flat_parameters(&train_state)?, log.run_state))
     };
     config.objective.kl = None;
-    let (moved, so_far) = after(&config, &questions)?; // the optimizer has momentum now
-    assert_eq!(so_far.zero_advantage_steps, 0);
+    let (moved, run_state) = after(&config, &prompts)?; // the optimizer has momentum now
+    assert_eq!(run_state.zero_advantage_steps, 0);
     config.update.schedule.total_steps = 3;
-    config.rollout.stop_token_ids = vec![u32::MAX]; // which nobody writes
-    questions.truncate(2);
-    let (unmoved, so_far) = after(&config, &questions)?;
-    assert_eq!(so_far.zero_advantage_steps, 2);
+    config.rollout.stop_token_ids = vec![u32::MAX]; // never sampled
+    prompts.truncate(2);
+    let (unmoved, run_state) = after(&config, &prompts)?;
+    assert_eq!(run_state.zero_advantage_steps, 2);
     assert!(
-        so_far
+        run_state
             .recent_rows
             .iter()
             .all(|row| row.frac_groups_zero_advantage == 1. && row.reward_std > 0.)
     );
-    assert!(moved == unmoved, "rewards differ, and none counts");
+    assert!(moved == unmoved, "rewards differ, but all completions are masked");
     Ok(())
 }
