@@ -10,8 +10,8 @@
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor, Var};
 use ppo::tabular_mdp::{
-    COMPLETION_LEN, N_COMPLETIONS, completion_probs, expectation, log_probs, random_policy,
-    true_values,
+    COMPLETION_LEN, N_COMPLETIONS, completion_probs, exact_token_values,
+    expectation_over_completions, log_probs, random_policy,
 };
 use ppo::{GaeConfig, KlEstimator, gae};
 use tensor_core::{Rng, backward};
@@ -27,11 +27,11 @@ fn main() -> Result<()> {
 
 /// Bias of the policy gradient for each critic and λ, relative to the true gradient.
 fn print_policy_gradients(policy: &Tensor, rewards: &Tensor) -> Result<()> {
-    let true_gradient = gradient(policy, |policy| expectation(policy, rewards))?;
+    let true_gradient = gradient(policy, |policy| expectation_over_completions(policy, rewards))?;
     let zero = Tensor::zeros((N_COMPLETIONS, COMPLETION_LEN), DType::F64, &Device::Cpu)?;
     let before_last = zero.narrow(1, 0, COMPLETION_LEN - 1)?;
     let token_rewards = Tensor::cat(&[&before_last, &rewards.unsqueeze(1)?], 1)?; // 0, 0, reward
-    let exact = true_values(policy, rewards)?;
+    let exact = exact_token_values(policy, rewards)?;
     let half = (&exact * 0.5)?;
     println!("{:32} {:>4}  {:>18}  {:>18}", "critic", "λ", "bias of gradient", "variance of A");
     for (name, values) in [("0", &zero), ("half the true values", &half), ("true values", &exact)] {
@@ -62,8 +62,9 @@ fn print_policy_gradients(policy: &Tensor, rewards: &Tensor) -> Result<()> {
 fn print_kl_estimators(policy: &Tensor, reference: &Tensor) -> Result<()> {
     let sequence_log_probs = |logits: &Tensor| log_probs(logits)?.sum(1); // (ALL)
     let (log_p, log_q) = (sequence_log_probs(policy)?, sequence_log_probs(reference)?);
-    let kl = scalar(&expectation(policy, &(&log_p - &log_q)?)?)?;
-    let true_gradient = gradient(policy, |p| expectation(p, &(sequence_log_probs(p)? - &log_q)?))?;
+    let kl = scalar(&expectation_over_completions(policy, &(&log_p - &log_q)?)?)?;
+    let true_gradient =
+        gradient(policy, |p| expectation_over_completions(p, &(sequence_log_probs(p)? - &log_q)?))?;
     println!("exact KL: {kl:.4} nats, gradient norm {:.4}\n", norm(&true_gradient)?);
     println!(
         "{:8} {:>8} {:>8} {:>10}   {:>16} {:>14}",
@@ -76,7 +77,7 @@ fn print_kl_estimators(policy: &Tensor, reference: &Tensor) -> Result<()> {
         ("k3", KlEstimator::K3),
     ] {
         let estimates = estimator.estimate(&log_p, &log_q)?; // (ALL)
-        let mean = scalar(&expectation(policy, &estimates)?)?;
+        let mean = scalar(&expectation_over_completions(policy, &estimates)?)?;
         let probs = completion_probs(policy)?; // of the samples: not differentiated
         let as_reward =
             gradient(policy, |p| ((sequence_log_probs(p)? * &estimates)? * &probs)?.sum_all())?;
@@ -111,8 +112,8 @@ fn gradient(x: &Tensor, f: impl Fn(&Tensor) -> candle_core::Result<Tensor>) -> R
 
 /// Variance of `x: (ALL)` under `policy`.
 fn variance(policy: &Tensor, x: &Tensor) -> Result<f64> {
-    let mean = expectation(policy, x)?;
-    scalar(&expectation(policy, &x.broadcast_sub(&mean)?.sqr()?)?)
+    let mean = expectation_over_completions(policy, x)?;
+    scalar(&expectation_over_completions(policy, &x.broadcast_sub(&mean)?.sqr()?)?)
 }
 
 fn norm(x: &Tensor) -> Result<f64> {

@@ -1,22 +1,23 @@
-//! 1.2 Self-attention by hand: one head on three tokens, in f64 and plain `ndarray`, every number printable.
+//! 1.2 Self-attention by hand: one head on three tokens, in f64 and plain `ndarray`, every number
+//! printable.
 //!
-//! Q = X·W_q, K = X·W_k, V = X·W_v; S = Q·Kᵀ/√D, the future hidden; A = softmax(S) row by row; output = A·V.
-//! [`SelfAttention::backward`] runs the same steps in reverse: it is the chain rule, also by hand.
+//! Q = X·W_q, K = X·W_k, V = X·W_v; S = Q·Kᵀ/√D, with the future masked; A = softmax(S) row by row;
+//! output = A·V. [`SelfAttention::backward`] applies the chain rule to the same steps in reverse.
 
 use ndarray::{Array1, Array2, Axis, array};
 
-/// The three matrices of a head, each (C, D).
+/// Projection matrices of a head, each (C, D).
 #[derive(Debug, Clone)]
 pub struct SelfAttention {
-    /// Turns a token into what it looks for.
+    /// Query projection.
     pub w_q: Array2<f64>,
-    /// Turns a token into what it offers to be found by.
+    /// Key projection.
     pub w_k: Array2<f64>,
-    /// Turns a token into what it hands over when found.
+    /// Value projection.
     pub w_v: Array2<f64>,
 }
 
-/// Every intermediate result of a forward pass over T tokens.
+/// Intermediate results of a forward pass over T tokens.
 #[derive(Debug, Clone)]
 pub struct SelfAttentionTrace {
     /// Queries (T, D).
@@ -25,34 +26,35 @@ pub struct SelfAttentionTrace {
     pub k: Array2<f64>,
     /// Values (T, D).
     pub v: Array2<f64>,
-    /// Q·Kᵀ/√D with the future at −∞, (T, T).
+    /// Scores Q·Kᵀ/√D with the future at −∞, (T, T).
     pub scores: Array2<f64>,
-    /// Softmax of the scores, (T, T): row t says how much token t takes from each token before it.
+    /// Attention weights (T, T), the softmax of the scores: row t holds the weight of each token up
+    /// to t in the output of token t.
     pub weights: Array2<f64>,
-    /// The weighted averages of the values, (T, D).
+    /// Weighted averages of the values, (T, D).
     pub output: Array2<f64>,
 }
 
-/// The gradient of a loss in the input and in each matrix.
+/// Gradients of a loss with respect to the input and each matrix.
 #[derive(Debug, Clone)]
 pub struct Gradients {
-    /// (T, C)
+    /// Gradient of the input, (T, C).
     pub x: Array2<f64>,
-    /// (C, D)
+    /// Gradient of W_q, (C, D).
     pub w_q: Array2<f64>,
-    /// (C, D)
+    /// Gradient of W_k, (C, D).
     pub w_k: Array2<f64>,
-    /// (C, D)
+    /// Gradient of W_v, (C, D).
     pub w_v: Array2<f64>,
 }
 
-/// The example that the whole part follows: three tokens of four channels.
+/// Example input of part 1: three tokens of four channels.
 pub fn example_tokens() -> Array2<f64> {
     array![[0.1, 0.2, 0.3, 0.4], [0.5, 0.4, 0.3, 0.2], [0.0, 0.1, 0.0, 0.1]]
 }
 
 impl SelfAttention {
-    /// A head with two channels whose numbers are small enough to follow with pencil and paper.
+    /// Head with two channels, with numbers small enough to follow with pencil and paper.
     pub fn example() -> Self {
         Self {
             w_q: array![[0.2, -0.1], [0.0, 0.1], [0.1, 0.2], [-0.1, 0.0]],
@@ -61,13 +63,13 @@ impl SelfAttention {
         }
     }
 
-    /// Attends over the tokens `x: (T, C)`.
+    /// Self-attention over the tokens `x: (T, C)`.
     pub fn forward(&self, x: &Array2<f64>) -> SelfAttentionTrace {
         let (q, k, v) = (x.dot(&self.w_q), x.dot(&self.w_k), x.dot(&self.w_v)); // (T, D) each
         let mut scores = q.dot(&k.t()) / self.root_d(); // (T, T)
         for ((query, key), score) in scores.indexed_iter_mut() {
             if key > query {
-                *score = f64::NEG_INFINITY; // a token must not see what comes after it
+                *score = f64::NEG_INFINITY; // causal mask
             }
         }
         let weights = softmax_rows(&scores); // (T, T)
@@ -75,7 +77,7 @@ impl SelfAttention {
         SelfAttentionTrace { q, k, v, scores, weights, output }
     }
 
-    /// The gradients of a loss whose gradient in the output is `grad_output: (T, D)`.
+    /// Gradients of a loss whose gradient with respect to the output is `grad_output: (T, D)`.
     pub fn backward(
         &self,
         x: &Array2<f64>,
@@ -85,9 +87,10 @@ impl SelfAttention {
         let SelfAttentionTrace { q, k, v, weights, .. } = trace;
         let grad_v = weights.t().dot(grad_output); // (T, D)
         let grad_weights = grad_output.dot(&v.t()); // (T, T)
-        // Softmax: raising one score of a row lowers the others, so each row's average gain is taken off.
-        let average: Array1<f64> = (&grad_weights * weights).sum_axis(Axis(1));
-        let grad_scores = (&grad_weights - &average.insert_axis(Axis(1))) * weights; // (T, T)
+        // Softmax: raising one score of a row lowers the other weights, so the weighted mean of the
+        // gradients of each row is subtracted.
+        let mean: Array1<f64> = (&grad_weights * weights).sum_axis(Axis(1));
+        let grad_scores = (&grad_weights - &mean.insert_axis(Axis(1))) * weights; // (T, T)
         let grad_q = grad_scores.dot(k) / self.root_d(); // (T, D)
         let grad_k = grad_scores.t().dot(q) / self.root_d(); // (T, D)
         Gradients {
@@ -98,7 +101,7 @@ impl SelfAttention {
         }
     }
 
-    /// √D: without it, scores grow with the head's width and softmax saturates.
+    /// √D. Without it, scores grow with the head's width and softmax saturates.
     fn root_d(&self) -> f64 {
         (self.w_q.ncols() as f64).sqrt()
     }
@@ -108,7 +111,7 @@ fn softmax_rows(scores: &Array2<f64>) -> Array2<f64> {
     let mut weights = scores.clone();
     for mut row in weights.rows_mut() {
         let max = row.fold(f64::NEG_INFINITY, |a, &b| a.max(b));
-        row.mapv_inplace(|score| (score - max).exp()); // exp(−∞) = 0 hides the future
+        row.mapv_inplace(|score| (score - max).exp()); // exp(−∞) = 0 masks the future
         let sum = row.sum();
         row /= sum;
     }

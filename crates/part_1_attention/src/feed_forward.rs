@@ -1,6 +1,7 @@
-//! 1.5 The feed-forward layer: attention moves information between tokens, this layer works on each token alone.
+//! 1.5 Feed-forward layer: attention moves information between tokens, this layer works on each
+//! token alone.
 //!
-//! FFN(x) = W₂ · GELU(W₁ x + b₁) + b₂, four times as wide inside as outside.
+//! FFN(x) = W₂ · GELU(W₁ x + b₁) + b₂, with four times as many channels inside.
 
 use candle_core::{Result, Tensor};
 use tensor_core::ops::{Gelu, gelu};
@@ -8,7 +9,7 @@ use tensor_core::{Bias, Dropout, Init, Linear, Scope};
 
 use crate::BlockConfig;
 
-/// Two linear layers with GELU between them, parameters named as GPT-2's.
+/// Two linear layers with GELU between them; parameters are named as in GPT-2.
 #[derive(Debug, Clone)]
 pub struct FeedForward {
     c_fc: Linear,   // C -> 4C
@@ -18,7 +19,7 @@ pub struct FeedForward {
 }
 
 impl FeedForward {
-    /// Parameters `c_fc` (C to 4C) and `c_proj` (4C to C), both with bias.
+    /// Layer with the parameters `c_fc` (C to 4C) and `c_proj` (4C to C), both with bias.
     pub fn new(mut scope: Scope<'_>, config: &BlockConfig) -> Result<Self> {
         let c = config.n_embd;
         let normal = |std| Init::Normal { std };
@@ -42,9 +43,9 @@ impl FeedForward {
         })
     }
 
-    /// Maps `x: (B, T, C)` to `(B, T, C)`, each token on its own.
+    /// Maps `x: (B, T, C)` to `(B, T, C)`, each token independently.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let inner = gelu(&self.c_fc.forward(x)?, self.gelu)?; // (B, T, 4C)
-        self.dropout.forward(&self.c_proj.forward(&inner)?)
+        let hidden = gelu(&self.c_fc.forward(x)?, self.gelu)?; // (B, T, 4C)
+        self.dropout.forward(&self.c_proj.forward(&hidden)?)
     }
 }

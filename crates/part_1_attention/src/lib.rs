@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
-// Letters used in shapes: B batch, T time (tokens), C channels (n_embd), H heads, D = C / H channels of a head.
+// Letters in shapes: B batch, T time (tokens), C channels (n_embd), H heads, D = C / H channels per
+// head.
 
 pub mod positions; // 1.1
 pub mod by_hand; // 1.2

@@ -1,4 +1,4 @@
-//! The demo of part 1: attention step by step on three tokens, then the shapes of a multi-head pass.
+//! Demo of part 1: attention step by step on three tokens, then the shapes of multi-head attention.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -16,14 +16,14 @@ use tensor_core::{Parameters, Rng};
 #[global_allocator]
 static ALLOCATOR: tensor_core::allocator::MiMalloc = tensor_core::allocator::MiMalloc;
 
-/// Part 1, attention: every number of a tiny self-attention, every shape of a multi-head pass.
+/// Part 1, attention: all numbers of a tiny self-attention, the shapes of multi-head attention
 #[derive(Parser)]
 #[command(name = "part_1", version)]
 struct Args {
-    /// Also draw what four heads with readable weights attend to, as PNG
+    /// Also draw the attention maps of four hand-built heads as PNG
     #[arg(long)]
     visualize: bool,
-    /// Where the picture goes
+    /// PNG file of the attention maps
     #[arg(long, value_name = "FILE", default_value = "runs/attention.png")]
     out: PathBuf,
 }
@@ -53,13 +53,13 @@ fn print_attention_steps() {
     let trace = head.forward(&x);
     println!("Self-attention by hand: 3 tokens, 4 channels, one head of 2 channels\n");
     print_matrix("X, the tokens", &x);
-    print_matrix("Q = X W_q, what each token looks for", &trace.q);
-    print_matrix("K = X W_k, what each can be found by", &trace.k);
-    print_matrix("V = X W_v, what each hands over", &trace.v);
-    print_matrix("scores = Q K^T / sqrt(2), the future hidden", &trace.scores);
+    print_matrix("Q = X W_q, the queries", &trace.q);
+    print_matrix("K = X W_k, the keys", &trace.k);
+    print_matrix("V = X W_v, the values", &trace.v);
+    print_matrix("scores = Q K^T / sqrt(2), the future masked", &trace.scores);
     print_matrix("weights = softmax of each row", &trace.weights);
     print_matrix("output = weights V", &trace.output);
-    println!("Token 1 sees only itself, so its output is its own value.");
+    println!("Token 1 attends only to itself, so its output is its own value.");
 }
 
 fn print_matrix(title: &str, matrix: &Array2<f64>) {

@@ -1,7 +1,9 @@
-//! 1.4 Multi-head attention: H heads look at the same tokens, each through its own D = C/H channels, and a last
-//! linear map mixes what they found (Vaswani et al., <https://arxiv.org/abs/1706.03762>, 3.2.2).
+//! 1.4 Multi-head attention: H heads attend to the same tokens in parallel, each with its own D =
+//! C/H channels, and a final linear layer mixes their outputs (Vaswani et al.,
+//! <https://arxiv.org/abs/1706.03762>, 3.2.2).
 //!
-//! As in GPT-2, one linear layer `c_attn` makes all queries, keys and values, packed as Q|K|V and by head within each.
+//! One linear layer `c_attn` computes all queries, keys and values, packed as Q|K|V and by head
+//! within each, as in GPT-2.
 
 use candle_core::{IndexOp, Result, Tensor};
 use tensor_core::{Bias, Dropout, Init, Linear, Scope, ops, ops::AttentionMask};
@@ -9,7 +11,7 @@ use tensor_core::{Bias, Dropout, Init, Linear, Scope, ops, ops::AttentionMask};
 use crate::BlockConfig;
 use crate::head::causal_scores;
 
-/// Attention with several heads and biases, parameters named as GPT-2's.
+/// Causal multi-head attention with biases; parameters are named as in GPT-2.
 #[derive(Debug, Clone)]
 pub struct MultiHeadAttention {
     c_attn: Linear, // C -> 3C
@@ -19,33 +21,33 @@ pub struct MultiHeadAttention {
     output_dropout: Dropout,
 }
 
-/// Every intermediate tensor of a pass, in order.
+/// Intermediate tensors of a forward pass, in order.
 #[derive(Debug, Clone)]
 pub struct MultiHeadTrace {
-    /// (B, T, 3C)
+    /// Output of `c_attn`, (B, T, 3C).
     pub qkv: Tensor,
     /// `qkv` reshaped to (B, T, 3, H, D); shares its memory.
     pub qkv_by_head: Tensor,
-    /// (B, H, T, D), like `k` and `v`.
+    /// Queries, (B, H, T, D).
     pub q: Tensor,
-    /// (B, H, T, D)
+    /// Keys, (B, H, T, D).
     pub k: Tensor,
-    /// (B, H, T, D)
+    /// Values, (B, H, T, D).
     pub v: Tensor,
-    /// (B, H, T, T), the future at −∞.
+    /// Scores, (B, H, T, T), the future at −∞.
     pub scores: Tensor,
-    /// (B, H, T, T), rows sum to 1 (before dropout).
+    /// Attention weights before dropout, (B, H, T, T); rows sum to 1.
     pub weights: Tensor,
-    /// (B, H, T, D)
+    /// Weighted averages of the values, (B, H, T, D).
     pub context: Tensor,
-    /// The heads side by side again, (B, T, C).
+    /// Concatenated heads, (B, T, C).
     pub merged: Tensor,
-    /// (B, T, C)
+    /// Output of `c_proj`, (B, T, C).
     pub output: Tensor,
 }
 
 impl MultiHeadAttention {
-    /// Parameters `c_attn` (C to 3C) and `c_proj` (C to C), both with bias.
+    /// Layer with the parameters `c_attn` (C to 3C) and `c_proj` (C to C), both with bias.
     pub fn new(mut scope: Scope<'_>, config: &BlockConfig) -> Result<Self> {
         config.check()?;
         let c = config.n_embd;
@@ -65,27 +67,26 @@ impl MultiHeadAttention {
         })
     }
 
-    /// Attends over `x: (B, T, C)`, giving `(B, T, C)`: the fused twin of [`MultiHeadAttention::trace`], except where
-    /// attention weights are to be dropped out.
+    /// Attention over `x: (B, T, C)`, giving `(B, T, C)`. Fused equivalent of
+    /// [`MultiHeadAttention::trace`], except when attention weights have dropout.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         if self.weights_dropout.is_active() {
             return Ok(self.trace(x)?.output);
         }
-        let merged =
-            // (B, T, C)
-            ops::self_attention(&self.c_attn.forward(x)?, self.n_head, &AttentionMask::causal())?;
+        let qkv = self.c_attn.forward(x)?; // (B, T, 3C)
+        let merged = ops::self_attention(&qkv, self.n_head, &AttentionMask::causal())?; // (B, T, C)
         self.output_dropout.forward(&self.c_proj.forward(&merged)?)
     }
 
-    /// The lesson: the same in plain steps, keeping each one to look at.
+    /// Forward pass in plain steps that keeps every intermediate tensor.
     pub fn trace(&self, x: &Tensor) -> Result<MultiHeadTrace> {
         let (b, t, c) = x.dims3()?;
         let (h, d) = (self.n_head, c / self.n_head);
         let qkv = self.c_attn.forward(x)?; // (B, T, 3C)
         let qkv_by_head = qkv.reshape((b, t, 3, h, d))?; // (B, T, 3, H, D)
         let split = qkv_by_head.permute((2, 0, 3, 1, 4))?; // (3, B, H, T, D)
-        let take = |part: usize| split.i(part)?.contiguous(); // (B, H, T, D)
-        let (q, k, v) = (take(0)?, take(1)?, take(2)?);
+        let part = |i: usize| split.i(i)?.contiguous(); // (B, H, T, D)
+        let (q, k, v) = (part(0)?, part(1)?, part(2)?);
 
         let scores = causal_scores(&q, &k)?; // (B, H, T, T)
         let weights = ops::softmax(&scores)?;
@@ -101,13 +102,13 @@ impl MultiHeadTrace {
     /// Name and shape of each step, in order.
     pub fn shapes(&self) -> Vec<(&'static str, &[usize])> {
         vec![
-            ("c_attn: queries, keys and values in one product", self.qkv.dims()),
-            ("the same numbers seen as (B, T, 3, H, D)", self.qkv_by_head.dims()),
-            ("q, heads moved before time (k and v alike)", self.q.dims()),
-            ("scores q k^T / sqrt(D), the future at -inf", self.scores.dims()),
+            ("c_attn: Q, K and V in one matrix product", self.qkv.dims()),
+            ("reshaped to (B, T, 3, H, D)", self.qkv_by_head.dims()),
+            ("q: heads before time (also k and v)", self.q.dims()),
+            ("scores: q k^T / sqrt(D), the future at -inf", self.scores.dims()),
             ("weights: softmax of each row", self.weights.dims()),
             ("context: weights times v", self.context.dims()),
-            ("merged: heads side by side", self.merged.dims()),
+            ("merged: concatenated heads", self.merged.dims()),
             ("c_proj: the output", self.output.dims()),
         ]
     }

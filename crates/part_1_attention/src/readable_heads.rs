@@ -1,8 +1,9 @@
-//! Heads whose weights are set by hand, so that their attention maps can be read.
+//! Attention heads with weights set by hand, whose attention maps are easy to read.
 //!
-//! Trained heads do such things too, but hide them in numbers. Here a token is a vector of two halves: what the word
-//! is (one random vector per distinct word) and where it stands (1.1). Queries and keys that look at one half only
-//! find the word before, or the same word earlier.
+//! Trained heads learn such patterns too, but distributed over many weights. Here a token is a
+//! vector of two halves: its content (one random vector per distinct word) and its position (1.1).
+//! Queries and keys that use only one half attend to the previous token, or to earlier tokens of
+//! the same word.
 
 use candle_core::{DType, Device, Result, Tensor};
 use tensor_core::Rng;
@@ -16,41 +17,41 @@ const HALF_DIM: usize = 32;
 /// Attention pattern of a hand-built head, and the query and key that produce it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReadableHead {
-    /// The query is the position turned back by one step: it matches the key of the word before.
+    /// Attends to the previous token: the query is the position rotated back by one step.
     PreviousToken,
-    /// Query and key are the word itself: it matches every earlier mention.
+    /// Attends to tokens of the same word: query and key are the content.
     DuplicateToken,
-    /// Queries of zero match everything alike: the average of all that came before.
+    /// Attends to all tokens equally: the query is zero.
     Uniform,
     /// Random weights, as before training.
     RandomWeights,
 }
 
 impl ReadableHead {
-    /// All of them, in the order of the picture.
+    /// All heads, in the order of the picture.
     pub const ALL: [Self; 4] =
         [Self::PreviousToken, Self::DuplicateToken, Self::Uniform, Self::RandomWeights];
 
-    /// A title for its map.
+    /// Title of the attention map.
     pub fn title(self) -> &'static str {
         match self {
-            Self::PreviousToken => "the word before",
-            Self::DuplicateToken => "the same word, earlier",
-            Self::Uniform => "all words alike",
-            Self::RandomWeights => "before training",
+            Self::PreviousToken => "previous token",
+            Self::DuplicateToken => "duplicate token",
+            Self::Uniform => "uniform",
+            Self::RandomWeights => "random weights",
         }
     }
 
-    /// Query and key of every word, each (T, HALF).
+    /// Query and key of every word, each (T, HALF_DIM).
     fn query_and_key(self, content: &Tensor, position: &Tensor) -> Result<(Tensor, Tensor)> {
         match self {
             Self::PreviousToken => Ok((rotate_back_one_position(position)?, position.clone())),
             Self::DuplicateToken => Ok((content.clone(), content.clone())),
             Self::Uniform => Ok((content.zeros_like()?, content.clone())),
             Self::RandomWeights => {
-                let x = Tensor::cat(&[content, position], 1)?; // (T, 2 HALF)
+                let x = Tensor::cat(&[content, position], 1)?; // (T, 2 HALF_DIM)
                 let mut rng = Rng::new(1);
-                let mut map = || {
+                let mut projection = || {
                     let std = 1. / (2. * HALF_DIM as f64).sqrt();
                     x.matmul(&rng.normal_tensor(
                         (2 * HALF_DIM, HALF_DIM),
@@ -59,16 +60,16 @@ impl ReadableHead {
                         x.device(),
                     )?)
                 };
-                Ok((map()?, map()?))
+                Ok((projection()?, projection()?))
             }
         }
     }
 }
 
-/// The attention maps of [`ReadableHead::ALL`] on `words`: (4, T, T).
+/// Attention maps of [`ReadableHead::ALL`] on `words`: (4, T, T).
 pub fn attention_maps(words: &[&str]) -> Result<Tensor> {
-    let content = word_embeddings(words)?; // (T, HALF)
-    // Scaled up so that softmax decides clearly: neighbouring positions are much alike.
+    let content = word_embeddings(words)?; // (T, HALF_DIM)
+    // Scaled up to sharpen the softmax, as the vectors of neighboring positions are similar.
     let position = (sinusoidal_positions(words.len(), HALF_DIM, DType::F32, &Device::Cpu)? * 6.)?;
     let maps = ReadableHead::ALL.map(|head| {
         let (q, k) = head.query_and_key(&content, &position)?;
@@ -77,7 +78,7 @@ pub fn attention_maps(words: &[&str]) -> Result<Tensor> {
     Tensor::stack(&maps.into_iter().collect::<Result<Vec<_>>>()?, 0)
 }
 
-/// One random vector per distinct word: (T, HALF).
+/// Random vector of each distinct word: (T, HALF_DIM).
 fn word_embeddings(words: &[&str]) -> Result<Tensor> {
     let first_mention =
         |word: &&str| words.iter().position(|w| w == word).unwrap_or_default() as u32;
@@ -86,8 +87,8 @@ fn word_embeddings(words: &[&str]) -> Result<Tensor> {
     table.index_select(&Tensor::new(ids, &Device::Cpu)?, 0)
 }
 
-/// Turns each pair (sin tω, cos tω) of `position: (T, HALF_DIM)` into (sin (t−1)ω, cos (t−1)ω). A rotation is a linear
-/// map, so a head's W_q can hold it.
+/// Rotates each pair (sin tω, cos tω) of `position: (T, HALF_DIM)` to (sin (t−1)ω, cos (t−1)ω). A
+/// rotation is a linear map, so the W_q of a head can represent it.
 fn rotate_back_one_position(position: &Tensor) -> Result<Tensor> {
     let mut rotation = vec![0f32; HALF_DIM * HALF_DIM]; // (in, out)
     for pair in 0..HALF_DIM / 2 {

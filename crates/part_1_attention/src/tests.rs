@@ -1,4 +1,4 @@
-//! The claims of part 1.
+//! Tests of part 1.
 
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor, Var};
@@ -32,7 +32,7 @@ fn random(seed: u64, shape: impl Into<candle_core::Shape>) -> candle_core::Resul
     Rng::new(seed).normal_tensor(shape, 1., DType::F64, &CPU)
 }
 
-/// PyTorch's answers for the three-token example, made by `scripts/golden_attention.py`.
+/// Reference results of PyTorch for the three-token example, made by `scripts/golden_attention.py`.
 fn golden(name: &str) -> Result<Array2<f64>> {
     let all: Value = serde_json::from_str(include_str!("../tests/golden/attention.json"))?;
     let rows: Vec<Vec<f64>> = serde_json::from_value(all[name].clone())?;
@@ -59,18 +59,18 @@ fn sinusoidal_positions_follow_the_formula() -> Result<()> {
 }
 
 #[test]
-fn learned_positions_refuse_more_tokens_than_they_have_rows() -> Result<()> {
+fn learned_positions_reject_sequences_beyond_context_len() -> Result<()> {
     let mut parameters = Parameters::seeded(0, DType::F32, &CPU);
     let init = tensor_core::Init::Normal { std: 1. };
     let positions = LearnedPositions::new(parameters.root(), 4, 2, init)?;
     assert_eq!(positions.forward(4)?.dims(), [4, 2]);
     let error = positions.forward(5).unwrap_err().to_string();
-    assert!(error.contains("5 tokens do not fit a model with block_size 4"), "{error}");
+    assert!(error.contains("5 tokens do not fit a model with context_len 4"), "{error}");
     Ok(())
 }
 
 #[test]
-fn the_head_by_hand_agrees_with_pytorch_step_by_step() -> Result<()> {
+fn the_head_by_hand_agrees_with_pytorch_at_every_step() -> Result<()> {
     let trace = SelfAttention::example().forward(&example_tokens());
     assert_near(&trace.q, &golden("q")?, 1e-15);
     assert_near(&trace.k, &golden("k")?, 1e-15);
@@ -102,7 +102,7 @@ fn the_gradients_by_hand_agree_with_pytorch() -> Result<()> {
 }
 
 #[test]
-fn the_candle_head_agrees_with_the_head_by_hand_in_value_and_gradient() -> Result<()> {
+fn the_candle_head_agrees_with_the_head_by_hand_and_its_gradients() -> Result<()> {
     let (tokens, by_hand) = (example_tokens(), SelfAttention::example());
     let trace = by_hand.forward(&tokens);
     let grad_output = golden("grad_output")?;
@@ -111,7 +111,7 @@ fn the_candle_head_agrees_with_the_head_by_hand_in_value_and_gradient() -> Resul
     let mut parameters = Parameters::seeded(0, DType::F64, &CPU);
     let head = Head::new(parameters.root(), 4, 2)?;
     for (parameter, w) in parameters.iter().zip([&by_hand.w_q, &by_hand.w_k, &by_hand.w_v]) {
-        parameter.var.set(&to_tensor(w)?.t()?)?; // ours is (out, in)
+        parameter.var.set(&to_tensor(w)?.t()?)?; // a Linear weight is (out, in)
     }
     let x = Var::from_tensor(&to_tensor(&tokens)?.unsqueeze(0)?)?; // (1, 3, 4)
     let y = head.forward(&x)?; // (1, 3, 2)
@@ -121,25 +121,25 @@ fn the_candle_head_agrees_with_the_head_by_hand_in_value_and_gradient() -> Resul
     let grad_x = grads.get(&x).unwrap().squeeze(0)?;
     assert_close(&grad_x, &to_tensor(&expected.x)?, 1e-12)?;
     for (parameter, grad) in parameters.iter().zip([&expected.w_q, &expected.w_k, &expected.w_v]) {
-        let found = grads.get(parameter.var.as_tensor()).unwrap();
-        assert_close(found, &to_tensor(grad)?.t()?, 1e-12)?;
+        let actual = grads.get(parameter.var.as_tensor()).unwrap();
+        assert_close(actual, &to_tensor(grad)?.t()?, 1e-12)?;
     }
     assert_gradients_flow(&parameters, &grads)?;
     Ok(())
 }
 
 #[test]
-fn the_causal_mask_of_five_tokens_hides_ten_cells_above_the_diagonal() -> Result<()> {
+fn the_causal_mask_of_five_tokens_masks_ten_cells_above_the_diagonal() -> Result<()> {
     let mask = causal_mask(5, DType::F32, &CPU)?.to_vec2::<f32>()?;
-    let mut hidden = 0;
+    let mut n_masked = 0;
     for (query, row) in mask.iter().enumerate() {
         for (key, &cell) in row.iter().enumerate() {
             assert_eq!(cell == f32::NEG_INFINITY, key > query);
             assert!(cell == 0. || key > query);
-            hidden += usize::from(key > query);
+            n_masked += usize::from(key > query);
         }
     }
-    assert_eq!(hidden, 10);
+    assert_eq!(n_masked, 10);
     Ok(())
 }
 
@@ -152,7 +152,10 @@ fn the_future_never_leaks_into_the_past() -> Result<()> {
         let a = causal_attention(&x, &x, &x)?;
         let b = causal_attention(&edited, &edited, &edited)?;
         assert_close(&a.narrow(2, 0, 3)?, &b.narrow(2, 0, 3)?, 1e-12)?;
-        assert!((a - b)?.abs()?.sum_all()?.to_scalar::<f64>()? > 0.1, "the last row sees itself");
+        assert!(
+            (a - b)?.abs()?.sum_all()?.to_scalar::<f64>()? > 0.1,
+            "the last row attends to itself"
+        );
     }
     Ok(())
 }
@@ -177,7 +180,7 @@ fn backprop_through_attention_matches_finite_differences() -> Result<()> {
 }
 
 #[test]
-fn a_multi_head_pass_has_the_shapes_of_the_lesson() -> Result<()> {
+fn the_multi_head_trace_has_the_documented_shapes() -> Result<()> {
     let mut parameters = Parameters::seeded(0, DType::F64, &CPU);
     let layer = MultiHeadAttention::new(parameters.root(), &config())?;
     let trace = layer.trace(&random(0, (1, 5, 12))?)?;
@@ -198,32 +201,32 @@ fn a_multi_head_pass_has_the_shapes_of_the_lesson() -> Result<()> {
 }
 
 #[test]
-fn the_lesson_agrees_with_its_fused_twin_in_value_and_gradient() -> Result<()> {
+fn fused_multi_head_attention_agrees_with_the_traced_steps() -> Result<()> {
     let mut parameters = Parameters::seeded(0, DType::F64, &CPU);
     let layer = MultiHeadAttention::new(parameters.root(), &config())?;
     let x = Var::from_tensor(&random(0, (2, 5, 12))?)?;
-    let (lesson, fused) = (layer.trace(&x)?.output, layer.forward(&x)?);
-    assert_close(&fused, &lesson, 1e-12)?;
+    let (traced, fused) = (layer.trace(&x)?.output, layer.forward(&x)?);
+    assert_close(&fused, &traced, 1e-12)?;
     let grad = random(1, (2, 5, 12))?;
-    let lesson = backward(&(lesson * &grad)?.sum_all()?)?;
+    let traced = backward(&(traced * &grad)?.sum_all()?)?;
     let fused = backward(&(fused * &grad)?.sum_all()?)?;
     let tensors = parameters.iter().map(|p| p.var.as_tensor()).chain([x.as_tensor()]);
     for tensor in tensors {
-        assert_close(fused.get(tensor).unwrap(), lesson.get(tensor).unwrap(), 1e-11)?;
+        assert_close(fused.get(tensor).unwrap(), traced.get(tensor).unwrap(), 1e-11)?;
     }
     Ok(())
 }
 
 #[test]
-fn attention_weights_that_are_dropped_out_take_the_lessons_path() -> Result<()> {
+fn dropout_of_attention_weights_takes_the_unfused_path() -> Result<()> {
     let mut parameters = Parameters::seeded(0, DType::F64, &CPU);
     let config = BlockConfig { dropout: 0.5, ..config() };
     let layer = MultiHeadAttention::new(parameters.root(), &config)?;
     let x = random(0, (2, 5, 12))?;
     let change = (layer.forward(&x)? - layer.forward(&x)?)?.abs()?.sum_all()?;
     assert!(change.to_scalar::<f64>()? > 0., "two passes drop different weights");
-    let twin = MultiHeadAttention::new(parameters.for_inference().root(), &config)?;
-    assert_close(&twin.forward(&x)?, &twin.trace(&x)?.output, 1e-12)?;
+    let inference = MultiHeadAttention::new(parameters.for_inference().root(), &config)?;
+    assert_close(&inference.forward(&x)?, &inference.trace(&x)?.output, 1e-12)?;
     Ok(())
 }
 
@@ -233,7 +236,7 @@ fn each_head_is_a_single_head_on_its_own_channels() -> Result<()> {
     let layer = MultiHeadAttention::new(parameters.root(), &config())?;
     let trace = layer.trace(&random(0, (2, 5, 12))?)?;
     for head in 0..3 {
-        // Q|K|V packed, then by head: head h owns channels 4h..4h+4 of each third.
+        // Packed as Q|K|V, then by head: head h has channels 4h..4h+4 of each third.
         let part = |third: usize| trace.qkv.narrow(2, 12 * third + 4 * head, 4); // (B, T, D)
         let alone = causal_attention(
             &part(0)?.contiguous()?,
@@ -260,7 +263,7 @@ fn a_block_never_looks_ahead_and_trains_every_parameter() -> Result<()> {
 }
 
 #[test]
-fn attention_without_positions_cannot_tell_the_order_of_the_past() -> Result<()> {
+fn attention_without_positions_ignores_the_order_of_the_past() -> Result<()> {
     let mut parameters = Parameters::seeded(0, DType::F64, &CPU);
     let block = Block::new(parameters.root(), &config())?;
     let x = random(0, (1, 3, 12))?;
@@ -268,37 +271,39 @@ fn attention_without_positions_cannot_tell_the_order_of_the_past() -> Result<()>
     let last = |x: &Tensor| block.forward(x)?.narrow(1, 2, 1);
     assert_close(&last(&x)?, &last(&swapped)?, 1e-12)?;
     let positions = sinusoidal_positions(3, 12, DType::F64, &CPU)?;
-    let placed = |x: &Tensor| last(&x.broadcast_add(&positions)?);
-    let change = (placed(&x)? - placed(&swapped)?)?.abs()?.sum_all()?.to_scalar::<f64>()?;
-    assert!(change > 1e-4, "positions tell them apart, by {change}");
+    let with_positions = |x: &Tensor| last(&x.broadcast_add(&positions)?);
+    let change = (with_positions(&x)? - with_positions(&swapped)?)?;
+    let change = change.abs()?.sum_all()?.to_scalar::<f64>()?;
+    assert!(change > 1e-4, "positions must make a difference, got {change}");
     Ok(())
 }
 
 #[test]
-fn heads_that_do_not_divide_the_channels_are_refused() {
+fn n_head_must_divide_n_embd() {
     let mut parameters = Parameters::seeded(0, DType::F32, &CPU);
     for n_head in [0, 5] {
         let config = BlockConfig { n_head, ..config() };
         let error = Block::new(parameters.root(), &config).unwrap_err().to_string();
-        let expected = format!("n_embd 12 cannot be divided among {n_head} heads");
+        let expected = format!("n_embd 12 is not divisible by n_head {n_head}");
         assert!(error.contains(&expected), "{error}");
     }
 }
 
 #[test]
-fn the_readable_heads_attend_where_their_titles_say() -> Result<()> {
+fn readable_heads_attend_where_their_titles_say() -> Result<()> {
     let words: Vec<&str> = "the cat sat on the mat and the dog sat on the rug".split(' ').collect();
     let maps = attention_maps(&words)?.to_vec3::<f32>()?;
     assert_eq!(maps.len(), ReadableHead::ALL.len());
     for query in 1..words.len() {
-        let most = (0..=query).max_by(|&a, &b| maps[0][query][a].total_cmp(&maps[0][query][b]));
-        assert_eq!(most, Some(query - 1), "the word before `{}`", words[query]);
+        let strongest =
+            (0..=query).max_by(|&a, &b| maps[0][query][a].total_cmp(&maps[0][query][b]));
+        assert_eq!(strongest, Some(query - 1), "the token before `{}`", words[query]);
         let even = 1. / (query + 1) as f32;
-        let alike = maps[2][query][..=query].iter().all(|weight| (weight - even).abs() < 1e-6);
-        assert!(alike, "all words alike");
+        let is_uniform = maps[2][query][..=query].iter().all(|weight| (weight - even).abs() < 1e-6);
+        assert!(is_uniform, "uniform weights");
         let same: f32 =
             (0..=query).filter(|&k| words[k] == words[query]).map(|k| maps[1][query][k]).sum();
-        assert!(same > 0.5, "`{}` finds itself with {same}", words[query]);
+        assert!(same > 0.5, "weight {same} on earlier `{}`", words[query]);
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The demo runs as the README says and prints the numbers it quotes.
+//! Test of the demo: it runs as in the README and prints the numbers quoted there.
 
 use tensor_core::testing::Program;
 

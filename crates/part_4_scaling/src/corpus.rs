@@ -13,7 +13,7 @@ const SAMPLE_BYTES: usize = 1 << 20;
 
 /// Text files whose contents were checked to be UTF-8.
 #[derive(Debug)]
-pub struct Corpus {
+pub struct TextCorpus {
     files: Vec<PathBuf>,
     /// Number of documents.
     pub n_documents: usize,
@@ -21,7 +21,7 @@ pub struct Corpus {
     pub n_bytes: usize,
 }
 
-impl Corpus {
+impl TextCorpus {
     /// Opens a text file, or a folder with `.txt` files at any depth, and reads it once to check
     /// it.
     ///

@@ -11,7 +11,7 @@ use modern::{AddSpecialTokens, ParseSpecial, Tokenizer};
 use tensor_core::Rng;
 
 use crate::documents::{DocumentChunk, SEPARATOR};
-use crate::{Corpus, TokenFile, TokenWriter, sha256};
+use crate::{TextCorpus, TokenFile, TokenWriter, sha256};
 
 const TRAIN_FILE: &str = "train.safetensors";
 const VALIDATION_FILE: &str = "validation.safetensors";
@@ -69,7 +69,7 @@ impl Dataset {
 /// When there is a single document, the tokenizer has no end-of-text token, or the folder cannot be
 /// written.
 pub fn tokenize(
-    corpus: &Corpus,
+    corpus: &TextCorpus,
     tokenizer: &Tokenizer,
     split: ValidationSplit,
     folder: &Path,
@@ -95,7 +95,7 @@ pub fn tokenize(
 /// # Errors
 /// When the tokenizer has no end-of-text token, or the folder cannot be written.
 pub fn tokenize_for_eval(
-    corpus: &Corpus,
+    corpus: &TextCorpus,
     tokenizer: &Tokenizer,
     folder: &Path,
 ) -> Result<TokenFile> {
@@ -115,7 +115,7 @@ fn eos_token_id(tokenizer: &Tokenizer) -> Result<u32> {
 /// Writes each document, followed by the token `eos`, to the writer with index
 /// `writer_of(document)`.
 fn write_documents(
-    corpus: &Corpus,
+    corpus: &TextCorpus,
     tokenizer: &Tokenizer,
     eos: u32,
     writers: &mut [TokenWriter],

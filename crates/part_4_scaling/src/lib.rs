@@ -37,7 +37,7 @@ pub mod command;
 
 pub use bpe::Bpe;
 pub use checkpoints::Checkpoints;
-pub use corpus::Corpus;
+pub use corpus::TextCorpus;
 pub use data_loader::{DataLoader, LoaderState};
 pub use dataset::Dataset;
 pub use pretrain_log::PretrainLog;

@@ -59,7 +59,7 @@ impl PretrainLog {
     ///
     /// # Errors
     /// When the alarm cannot be written.
-    pub fn check_alarms(
+    pub fn log_alarms(
         &mut self,
         step: usize,
         loss: f64,

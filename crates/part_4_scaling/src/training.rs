@@ -103,7 +103,7 @@ pub fn train(
         }
         let step = run.progress.step + 1;
         let lr = config.schedule.lr_at(step);
-        if let Some(alarm) = log.check_alarms(step, loss, lr, grad_norm)? {
+        if let Some(alarm) = log.log_alarms(step, loss, lr, grad_norm)? {
             bail!(alarm);
         }
         run.optimizer.step(&grads, lr)?;

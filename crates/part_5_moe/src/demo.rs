@@ -4,9 +4,9 @@ use anyhow::Result;
 use candle_core::{DType, Tensor};
 use modern::ModelConfig;
 use moe::auxiliary_losses::load_balancing_loss;
+use moe::expert_usage::{display_byte, expert_usage_table};
 use moe::load_monitor::{max_load_ratio, measure_loads};
 use moe::picture::write_routing_png;
-use moe::routing_table::{display_byte, routing_table};
 use moe::{GptMoe, LoadBalancing, TrainConfig, train};
 use tensor_core::{AdamWConfig, Parameters};
 use tiny_gpt::builtin_text::BuiltinText;
@@ -75,7 +75,7 @@ fn print_routing(model: &GptMoe, args: &DemoArgs) -> Result<()> {
             layer + 1,
             loss.to_dtype(DType::F64)?.to_scalar::<f64>()?
         );
-        print!("{}", routing_table(SENTENCE.as_bytes(), experts, n_expert));
+        print!("{}", expert_usage_table(SENTENCE.as_bytes(), experts, n_expert));
         println!("  {SENTENCE}");
         // One line of the top-1 experts, one of the second experts, and so on.
         for rank in 0..k {

@@ -20,7 +20,7 @@ pub mod model_folder;
 mod language_model;
 pub mod load_monitor;
 pub mod training;
-pub mod routing_table;
+pub mod expert_usage;
 pub mod picture;
 
 pub use config::{

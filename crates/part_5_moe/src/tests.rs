@@ -8,7 +8,7 @@ mod layer;
 mod model;
 mod folder;
 mod training;
-mod routing_table;
+mod expert_usage;
 
 use std::path::{Path, PathBuf};
 

@@ -109,7 +109,7 @@ impl ChatTokenizer {
     ///
     /// # Errors
     /// When the tokenizer cannot represent a character.
-    pub fn encode_completion(&self, text: &str) -> Result<Vec<u32>> {
+    pub fn encode_completion_without_eos(&self, text: &str) -> Result<Vec<u32>> {
         self.tokenizer.encode(text, AddSpecialTokens::No, ParseSpecial::No)
     }
 

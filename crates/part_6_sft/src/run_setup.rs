@@ -35,7 +35,7 @@ impl<'a> RunSetup<'a> {
     ///
     /// # Errors
     /// When there is no such run to resume, or a new run would move one of its inputs aside.
-    pub fn new<A: Serialize + Args>(
+    pub fn validate<A: Serialize + Args>(
         args: &A,
         (out, flags): (&'a Path, &'a RunFlags),
         overridable: &[&str],

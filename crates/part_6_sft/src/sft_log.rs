@@ -66,7 +66,7 @@ impl SftLog {
     ///
     /// # Errors
     /// When the alarm cannot be written.
-    pub fn check_alarms(
+    pub fn log_alarms(
         &mut self,
         step: usize,
         loss: f64,

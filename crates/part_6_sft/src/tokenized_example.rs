@@ -45,7 +45,7 @@ impl TokenizedExample {
     pub fn from_example(example: &Example, chat_tokenizer: &ChatTokenizer) -> Result<Self> {
         let mut ids = chat_tokenizer.encode_prompt(&example.prompt)?;
         let prompt_len = ids.len().max(1);
-        ids.extend(chat_tokenizer.encode_completion(&example.completion)?);
+        ids.extend(chat_tokenizer.encode_completion_without_eos(&example.completion)?);
         ids.push(chat_tokenizer.eos_token_id());
         Ok(Self { ids, prompt_len })
     }

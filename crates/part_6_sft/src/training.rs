@@ -91,7 +91,7 @@ pub fn train(
         let (loss, mut grads) = gradients_of_mean_loss(parameters, &batches, &counts, 1., loss_of)?;
         let grad_norm = clip_grad_norm(&mut grads, parameters, config.max_grad_norm)?;
         let lr = config.schedule.lr_at(step);
-        if let Some(alarm) = log.check_alarms(step, loss, lr, grad_norm)? {
+        if let Some(alarm) = log.log_alarms(step, loss, lr, grad_norm)? {
             bail!(alarm);
         }
         train_state.optimizer.step(&grads, lr)?;

@@ -126,7 +126,7 @@ impl PreferenceColumns {
             return Ok(None);
         }
         let prompt = match column_value(row, &self.prompt)? {
-            ColumnValue::Text(dialogue) if dialogue::is_dialogue(&dialogue) => {
+            ColumnValue::Text(dialogue) if dialogue::is_hh_dialogue(&dialogue) => {
                 dialogue::parse_prompt(&dialogue)
             }
             ColumnValue::Text(prompt) => vec![ChatMessage::user(prompt)],
@@ -156,7 +156,7 @@ impl ColumnValue {
     /// Returns true for a whole conversation, false for a completion alone.
     fn is_conversation(&self) -> bool {
         match self {
-            Self::Text(text) => dialogue::is_dialogue(text),
+            Self::Text(text) => dialogue::is_hh_dialogue(text),
             Self::Messages(messages) => messages.len() > 1,
         }
     }
@@ -183,7 +183,7 @@ fn column_value(row: &Value, name: &str) -> Result<ColumnValue> {
             }
             Ok(ColumnValue::Messages(messages))
         }
-        Some(Value::String(text)) if dialogue::is_dialogue(text) => {
+        Some(Value::String(text)) if dialogue::is_hh_dialogue(text) => {
             Ok(ColumnValue::Text(text.clone()))
         }
         _ => Ok(ColumnValue::Text(text(row, name)?)),

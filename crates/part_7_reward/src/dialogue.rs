@@ -17,7 +17,7 @@ use modern::ChatMessage;
 const TURN_MARKERS: [(&str, &str); 2] = [("\n\nHuman:", "user"), ("\n\nAssistant:", "assistant")];
 
 /// Returns true if `text` is an HH dialogue.
-pub fn is_dialogue(text: &str) -> bool {
+pub fn is_hh_dialogue(text: &str) -> bool {
     text.starts_with(TURN_MARKERS[0].0)
 }
 
@@ -26,7 +26,7 @@ pub fn is_dialogue(text: &str) -> bool {
 /// # Errors
 /// When `text` is not a dialogue, or does not end with a turn of the assistant.
 pub fn parse(text: &str) -> Result<(Vec<ChatMessage>, String)> {
-    ensure!(is_dialogue(text), "a dialogue begins with an empty line and `Human:`");
+    ensure!(is_hh_dialogue(text), "a dialogue begins with an empty line and `Human:`");
     split_last_completion(turns(text))
 }
 

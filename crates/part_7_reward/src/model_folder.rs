@@ -84,15 +84,15 @@ pub fn is_reward_model(folder: &Path) -> bool {
 fn to_json(config: &RewardModelConfig) -> Value {
     let RewardModelConfig { backbone, architecture, normalization } = *config;
     let mut json = match architecture {
-        RewardArchitecture::Causal => config_json::to_json(&backbone),
-        RewardArchitecture::Encoder => config_json::to_custom_json(&backbone),
+        RewardArchitecture::CausalLastToken => config_json::to_json(&backbone),
+        RewardArchitecture::BidirectionalMean => config_json::to_custom_json(&backbone),
     };
     let backbone_class = json["architectures"][0].as_str().unwrap_or_default();
     let class = match architecture {
-        RewardArchitecture::Causal => {
+        RewardArchitecture::CausalLastToken => {
             backbone_class.trim_end_matches("ForCausalLM").to_string() + CLASSIFIER_SUFFIX
         }
-        RewardArchitecture::Encoder => ENCODER_CLASS.to_string(),
+        RewardArchitecture::BidirectionalMean => ENCODER_CLASS.to_string(),
     };
     json["architectures"] = json!([class]);
     // transformers takes the number of labels from this map and assumes two without it.
@@ -114,9 +114,9 @@ fn from_json(json: &Value) -> Result<RewardModelConfig> {
     Ok(RewardModelConfig {
         backbone: RewardModel::backbone_config(&config_json::from_json(json)?),
         architecture: if class == ENCODER_CLASS {
-            RewardArchitecture::Encoder
+            RewardArchitecture::BidirectionalMean
         } else {
-            RewardArchitecture::Causal
+            RewardArchitecture::CausalLastToken
         },
         normalization: RewardNormalization::from_json(&json[NORMALIZATION_KEY])?,
     })

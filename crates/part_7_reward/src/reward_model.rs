@@ -25,9 +25,13 @@ use tensor_core::{Bias, Init, Linear, Parameters};
 pub enum RewardArchitecture {
     /// Causal attention, reward from the last hidden state
     #[default]
-    Causal,
+    #[value(name = "causal")]
+    #[serde(rename = "causal")]
+    CausalLastToken,
     /// Bidirectional attention, reward from the mean hidden state
-    Encoder,
+    #[value(name = "encoder")]
+    #[serde(rename = "encoder")]
+    BidirectionalMean,
 }
 
 /// Reward model: backbone and reward head.
@@ -94,8 +98,8 @@ impl RewardModel {
             bail!("a text of {t} tokens exceeds the reward model's context of {context_len}");
         }
         let pooled = match self.architecture {
-            RewardArchitecture::Causal => self.last_hidden(ids, lengths)?,
-            RewardArchitecture::Encoder => self.mean_hidden(ids, lengths)?,
+            RewardArchitecture::CausalLastToken => self.last_hidden(ids, lengths)?,
+            RewardArchitecture::BidirectionalMean => self.mean_hidden(ids, lengths)?,
         };
         // (B, C) -> (B, 1) -> (B)
         self.reward_head.forward(&pooled)?.squeeze(1)?.to_dtype(DType::F32)

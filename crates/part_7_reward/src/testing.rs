@@ -21,7 +21,7 @@ pub fn save_untrained_reward_model(base: &str, folder: &Path, weight: f64) -> Re
     let chat_tokenizer = ChatTokenizer::from_checkpoint(&mut base, None)?;
     let reward_config = RewardModelConfig {
         backbone: RewardModel::backbone_config(base.model.config()),
-        architecture: RewardArchitecture::Causal,
+        architecture: RewardArchitecture::CausalLastToken,
         normalization: RewardNormalization::NONE,
     };
     let mut parameters = Parameters::seeded(1, DType::F32, &Device::Cpu);

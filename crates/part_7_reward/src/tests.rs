@@ -24,7 +24,8 @@ use tensor_core::Parameters;
 use crate::{RewardArchitecture, RewardModel};
 
 const CPU: Device = Device::Cpu;
-const BOTH: [RewardArchitecture; 2] = [RewardArchitecture::Causal, RewardArchitecture::Encoder];
+const BOTH: [RewardArchitecture; 2] =
+    [RewardArchitecture::CausalLastToken, RewardArchitecture::BidirectionalMean];
 
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)

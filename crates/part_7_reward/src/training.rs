@@ -79,7 +79,7 @@ pub fn train(
             gradients_of_mean_loss(parameters, &batches, &n_pairs, 1., loss_of)?;
         let grad_norm = clip_grad_norm(&mut grads, parameters, config.max_grad_norm)?;
         let lr = config.schedule.lr_at(step);
-        if let Some(alarm) = log.check_alarms(step, loss, lr, grad_norm)? {
+        if let Some(alarm) = log.log_alarms(step, loss, lr, grad_norm)? {
             bail!(alarm);
         }
         train_state.optimizer.step(&grads, lr)?;

@@ -67,7 +67,7 @@ pub fn completion_probs(policy: &Tensor) -> Result<Tensor> {
 ///
 /// # Errors
 /// When memory is short.
-pub fn expectation(policy: &Tensor, x: &Tensor) -> Result<Tensor> {
+pub fn expectation_over_completions(policy: &Tensor, x: &Tensor) -> Result<Tensor> {
     (completion_probs(policy)? * x)?.sum_all()
 }
 
@@ -76,7 +76,7 @@ pub fn expectation(policy: &Tensor, x: &Tensor) -> Result<Tensor> {
 ///
 /// # Errors
 /// When memory is short.
-pub fn true_values(policy: &Tensor, rewards: &Tensor) -> Result<Tensor> {
+pub fn exact_token_values(policy: &Tensor, rewards: &Tensor) -> Result<Tensor> {
     let probabilities: Vec<f64> = completion_probs(policy)?.to_vec1()?;
     let rewards: Vec<f64> = rewards.to_vec1()?;
     let (mut total, mut weight) = ([0.; N_STATES], [0.; N_STATES]);

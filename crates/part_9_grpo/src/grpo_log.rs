@@ -28,7 +28,7 @@ pub struct GrpoLog {
     /// Part of the log that checkpoints keep.
     pub run_state: RunState,
     /// Exact match at each validation, with the number of tokens sampled before it.
-    pub validation_curve: Vec<(usize, f64)>,
+    pub validation_by_tokens: Vec<(usize, f64)>,
     /// Time of each phase in this process.
     pub timings: PhaseTimings,
 }
@@ -53,7 +53,7 @@ impl GrpoLog {
             ]),
             log_interval,
             run_state,
-            validation_curve: Vec::new(),
+            validation_by_tokens: Vec::new(),
             timings: PhaseTimings::default(),
         })
     }
@@ -96,7 +96,7 @@ impl GrpoLog {
             &format!("reward {:.3}", row.reward_mean),
             row.n_tokens,
         );
-        self.check_alarms(step, &row)?;
+        self.log_alarms(step, &row)?;
         self.run_state.recent_rows.push(row);
         if !step.is_multiple_of(self.log_interval) {
             return Ok(());
@@ -125,7 +125,7 @@ impl GrpoLog {
     }
 
     /// Raises the alarms of a step, each once in a run.
-    fn check_alarms(&mut self, step: usize, row: &LogRow) -> Result<()> {
+    fn log_alarms(&mut self, step: usize, row: &LogRow) -> Result<()> {
         if row.zero_advantage {
             let effect = match row.update {
                 Some(_) => "only the KL term moves the policy",
@@ -189,7 +189,7 @@ impl GrpoLog {
             exact_match, relaxed_match, reward_mean, eos_rate, length_mean, ..
         } = *metrics;
         let (seconds, n_tokens) = (self.timings.total().as_secs_f64(), self.run_state.n_tokens);
-        self.validation_curve.push((n_tokens, exact_match));
+        self.validation_by_tokens.push((n_tokens, exact_match));
         let summary = format!(
             "step {step}, {seconds:.0} s, {n_tokens} tokens sampled: validation reward \
              {reward_mean:.3}, exact match {exact_match:.3}, relaxed {relaxed_match:.3}, eos \

@@ -5,7 +5,7 @@ mod objective;
 mod estimators;
 mod answers;
 mod rewards;
-mod know_nothing;
+mod uninformed_policies;
 mod countdown;
 mod pass_at_k;
 mod task;

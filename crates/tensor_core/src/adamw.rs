@@ -1,8 +1,10 @@
-//! AdamW: Adam with weight decay apart from the gradient (Loshchilov and Hutter, <https://arxiv.org/abs/1711.05101>).
+//! AdamW: Adam with decoupled weight decay (Loshchilov and Hutter,
+//! <https://arxiv.org/abs/1711.05101>).
 //!
-//! m ← β₁ m + (1−β₁) g,  v ← β₂ v + (1−β₂) g²,  p ← p − lr·λ·p − lr · m̂ / (√v̂ + ε), where m̂ = m / (1−β₁ᵗ) and
-//! v̂ = v / (1−β₂ᵗ). As in PyTorch, t counts the updates of each parameter on its own, so that one that had no
-//! gradient for a while starts right. The moments are kept in f32 or wider whatever the parameter's type.
+//! m ← β₁ m + (1−β₁) g,  v ← β₂ v + (1−β₂) g²,  p ← p − lr·λ·p − lr · m̂ / (√v̂ + ε), where m̂ = m
+//! / (1−β₁ᵗ) and v̂ = v / (1−β₂ᵗ). As in PyTorch, t counts the updates of each parameter
+//! separately, so that the bias correction is right for a parameter that had no gradient for a
+//! while. The moments are stored in f32, or in f64 for f64 parameters.
 
 use std::collections::BTreeMap;
 
@@ -11,20 +13,20 @@ use candle_core::{DType, Result, Tensor, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::ops::cpu::{GRAIN, by_type, for_each_part, has_fused_loops, vectorized};
-use crate::ops::float::Real;
+use crate::ops::float::Float;
 use crate::ops::storage::{values, write};
 use crate::{Parameter, Parameters, WeightDecay};
 
-/// The constants of [`AdamW`]; the learning rate comes with each step.
+/// Hyperparameters of [`AdamW`]; the learning rate is an argument of each step.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct AdamWConfig {
-    /// β₁, the memory of the gradient's mean.
+    /// Decay rate β₁ of the first moment.
     pub beta1: f64,
-    /// β₂, the memory of the gradient's square.
+    /// Decay rate β₂ of the second moment.
     pub beta2: f64,
-    /// ε, keeps the division finite.
+    /// Term ε that keeps the division finite.
     pub eps: f64,
-    /// λ, for parameters that decay.
+    /// Weight decay λ, for parameters with [`WeightDecay::Yes`].
     pub weight_decay: f64,
 }
 
@@ -34,7 +36,7 @@ impl Default for AdamWConfig {
     }
 }
 
-/// The optimiser's memory of one parameter.
+/// Optimizer state of one parameter.
 struct Moments {
     parameter: Parameter,
     updates: u32,   // t
@@ -42,25 +44,25 @@ struct Moments {
     second: Tensor, // v
 }
 
-/// The optimiser: holds the moments of every parameter that was trainable when it was made.
+/// AdamW optimizer. Stores the moments of every parameter that was trainable when it was created.
 pub struct AdamW {
     config: AdamWConfig,
     moments: Vec<Moments>,
 }
 
 impl AdamW {
-    /// An optimiser of all trainable `parameters`, its moments 0.
+    /// Optimizer of all trainable `parameters`, with moments 0.
     pub fn new(parameters: &Parameters, config: AdamWConfig) -> Result<Self> {
-        let start = |parameter: &Parameter| {
+        let init = |parameter: &Parameter| {
             let var = &parameter.var;
-            let zeros = || Tensor::zeros(var.shape(), wide(var.dtype()), var.device());
+            let zeros = || Tensor::zeros(var.shape(), moment_dtype(var.dtype()), var.device());
             let (first, second) = (zeros()?, zeros()?);
             Ok(Moments { parameter: parameter.clone(), updates: 0, first, second })
         };
-        Ok(Self { config, moments: parameters.trainable().map(start).collect::<Result<_>>()? })
+        Ok(Self { config, moments: parameters.trainable().map(init).collect::<Result<_>>()? })
     }
 
-    /// Moves every parameter that has a gradient in `grads` one step at learning rate `lr`.
+    /// Updates every parameter that has a gradient in `grads`, at learning rate `lr`.
     pub fn step(&mut self, grads: &GradStore, lr: f64) -> Result<()> {
         for moments in &mut self.moments {
             if let Some(grad) = grads.get(moments.parameter.var.as_tensor()) {
@@ -70,7 +72,7 @@ impl AdamW {
         Ok(())
     }
 
-    /// A copy of the moments and update counts by name, as they go into a file.
+    /// Copy of the moments and update counts by name, to be written to a file.
     pub fn state_dict(&self) -> Result<BTreeMap<String, Tensor>> {
         let mut state = BTreeMap::new();
         for Moments { parameter, updates, first, second } in &self.moments {
@@ -82,10 +84,10 @@ impl AdamW {
         Ok(state)
     }
 
-    /// Takes over the moments that [`AdamW::state_dict`] gave.
+    /// Restores the state returned by [`AdamW::state_dict`].
     ///
     /// # Errors
-    /// Names a tensor that is missing, left over or misshapen; the optimiser is then unchanged.
+    /// Names a tensor that is missing, unexpected or misshapen; the optimizer is then unchanged.
     pub fn load_state_dict(&mut self, mut state: BTreeMap<String, Tensor>) -> Result<()> {
         let mut restored = Vec::with_capacity(self.moments.len());
         for Moments { parameter, first, .. } in &self.moments {
@@ -95,8 +97,8 @@ impl AdamW {
                     Some(tensor) if tensor.shape() == like.shape() => {
                         tensor.to_device(like.device())?.to_dtype(like.dtype())?.copy()
                     }
-                    Some(tensor) => bail!("optimiser state `{name}` has shape {:?}", tensor.dims()),
-                    None => bail!("optimiser state `{name}` is missing"),
+                    Some(tensor) => bail!("optimizer state `{name}` has shape {:?}", tensor.dims()),
+                    None => bail!("optimizer state `{name}` is missing"),
                 }
             };
             let count = Tensor::new(0u32, first.device())?;
@@ -105,7 +107,7 @@ impl AdamW {
             restored.push(Moments { parameter: parameter.clone(), updates, first, second });
         }
         if let Some(name) = state.keys().next() {
-            bail!("optimiser state `{name}` belongs to no trainable parameter");
+            bail!("optimizer state `{name}` does not belong to a trainable parameter");
         }
         self.moments = restored;
         Ok(())
@@ -123,8 +125,8 @@ impl Moments {
         let step = Step {
             beta1: config.beta1,
             beta2: config.beta2,
-            unbias1: 1. / (1. - config.beta1.powi(t)),
-            unbias2: 1. / (1. - config.beta2.powi(t)),
+            bias_correction1: 1. / (1. - config.beta1.powi(t)),
+            bias_correction2: 1. / (1. - config.beta2.powi(t)),
             eps: config.eps,
             decay,
             lr,
@@ -142,60 +144,62 @@ impl Moments {
         let grad = grad.to_dtype(self.first.dtype())?;
         self.first = ((&self.first * step.beta1)? + (&grad * (1. - step.beta1))?)?;
         self.second = ((&self.second * step.beta2)? + (grad.sqr()? * (1. - step.beta2))?)?;
-        let unbiased_first = (&self.first * step.unbias1)?;
-        let unbiased_second = (&self.second * step.unbias2)?;
-        let update = (unbiased_first / (unbiased_second.sqrt()? + step.eps)?)?;
+        let corrected_first = (&self.first * step.bias_correction1)?;
+        let corrected_second = (&self.second * step.bias_correction2)?;
+        let update = (corrected_first / (corrected_second.sqrt()? + step.eps)?)?;
         let value = var.as_detached_tensor().to_dtype(update.dtype())?;
         var.set(&((value * step.decay)? - (update * step.lr)?)?.to_dtype(var.dtype())?)
     }
 }
 
-/// The numbers of the formula at one step.
+/// Constants of the update formula at one step.
 struct Step {
     beta1: f64,
     beta2: f64,
-    unbias1: f64,
-    unbias2: f64,
+    bias_correction1: f64,
+    bias_correction2: f64,
     eps: f64,
     decay: f64,
     lr: f64,
 }
 
-/// The whole formula in one walk over the memory.
-fn fused<T: Real>(moments: &Moments, grad: &Tensor, step: &Step) -> Result<()> {
+/// Update of one parameter in a single pass over memory.
+fn fused<T: Float>(moments: &Moments, grad: &Tensor, step: &Step) -> Result<()> {
     let grad = grad.contiguous()?;
     let grad = values::<T>(&grad)?;
-    let real = T::real;
-    let (beta1, beta2) = (real(step.beta1), real(step.beta2));
-    let (rest1, rest2) = (real(1. - step.beta1), real(1. - step.beta2));
-    let (unbias1, unbias2) = (real(step.unbias1), real(step.unbias2));
-    let (eps, decay, lr) = (real(step.eps), real(step.decay), real(step.lr));
+    let cast = T::cast;
+    let (beta1, beta2) = (cast(step.beta1), cast(step.beta2));
+    let (one_minus_beta1, one_minus_beta2) = (cast(1. - step.beta1), cast(1. - step.beta2));
+    let (bias_correction1, bias_correction2) =
+        (cast(step.bias_correction1), cast(step.bias_correction2));
+    let (eps, decay, lr) = (cast(step.eps), cast(step.decay), cast(step.lr));
     let run = |value: &mut [T], first: &mut [T], second: &mut [T]| {
         let parts = [(value, GRAIN), (first, GRAIN), (second, GRAIN)];
         for_each_part(parts, |part, [value, first, second]| {
             let each = value.iter_mut().zip(first).zip(second).zip(&grad[part * GRAIN..]);
             vectorized!({
                 each.for_each(|(((value, first), second), &g)| {
-                    *first = beta1 * *first + rest1 * g;
-                    *second = beta2 * *second + rest2 * g * g;
-                    let update = *first * unbias1 / ((*second * unbias2).sqrt() + eps);
+                    *first = beta1 * *first + one_minus_beta1 * g;
+                    *second = beta2 * *second + one_minus_beta2 * g * g;
+                    let update =
+                        *first * bias_correction1 / ((*second * bias_correction2).sqrt() + eps);
                     *value = *value * decay - lr * update;
                 });
             });
         });
     };
-    let mut done = Ok(());
+    let mut result = Ok(());
     write(moments.parameter.var.as_tensor(), |value| {
-        done = write(&moments.first, |first| {
+        result = write(&moments.first, |first| {
             // The last of the three locks; an error in it is the outer one's.
             let inner = write(&moments.second, |second| run(value, first, second));
             debug_assert!(inner.is_ok());
         });
     })?;
-    done
+    result
 }
 
-/// f32 for the half-precision types, the type itself otherwise.
-fn wide(dtype: DType) -> DType {
+/// Dtype of the moments: f32 for half-precision parameters, else the dtype of the parameter.
+fn moment_dtype(dtype: DType) -> DType {
     if dtype == DType::F64 { DType::F64 } else { DType::F32 }
 }

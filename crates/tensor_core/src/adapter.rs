@@ -1,36 +1,37 @@
-//! A low-rank correction of a linear layer (Hu et al., <https://arxiv.org/abs/2106.09685>): y = x Wᵀ + b + s · (x Aᵀ) Bᵀ.
+//! LoRA adapter: a low-rank correction of a linear layer (Hu et al.,
+//! <https://arxiv.org/abs/2106.09685>), y = x Wᵀ + b + s · (x Aᵀ) Bᵀ.
 //!
-//! A layer gets one where its store has one: see
+//! A layer uses an adapter if its parameters have one: see
 //! [`Parameters::add_adapter`](crate::Parameters::add_adapter).
 
 use candle_core::{Result, Tensor};
 
 use crate::{Dropout, ops};
 
-/// How an adapter is used.
+/// Scale and dropout of an adapter.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LoraScaling {
-    /// s
+    /// Scale s = α / R of the correction.
     pub scale: f64,
-    /// Probability with which a number of x is dropped before A, in training.
+    /// Dropout probability of the adapter's input in training.
     pub dropout: f64,
 }
 
-/// The correction of one layer.
+/// Low-rank correction of one layer.
 #[derive(Debug, Clone)]
 pub struct LoraAdapter {
-    /// A: (R, in)
+    /// Matrix A: (R, in).
     pub lora_a: Tensor,
-    /// B: (out, R)
+    /// Matrix B: (out, R).
     pub lora_b: Tensor,
-    /// s
+    /// Scale s.
     pub scale: f64,
-    /// Of x.
+    /// Dropout on the input of A.
     pub dropout: Dropout,
 }
 
 impl LoraAdapter {
-    /// What it adds for `x: (.., in)`: (.., out).
+    /// Correction s · (x Aᵀ) Bᵀ for `x: (.., in)`: (.., out).
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let inner = ops::linear(&self.dropout.forward(x)?, &self.lora_a, None)?; // (.., R)
         ops::linear(&inner, &self.lora_b, None)? * self.scale // (.., out)

@@ -1,4 +1,5 @@
-//! Files that are there whole or not at all, whenever the process or the machine stops.
+//! Atomic file writes: a file is complete or absent, even if the process or the machine stops at
+//! any moment.
 
 use std::io::Write;
 use std::path::Path;
@@ -6,17 +7,19 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use tempfile::NamedTempFile;
 
-/// Writes `bytes` beside `path`, waits until the disk has them, and renames the file into place.
+/// Writes `bytes` to a temporary file beside `path`, syncs it to disk, and renames it into place.
 ///
 /// # Errors
-/// When the folder cannot be written; what stood at `path` before stays, and no partial file is left.
+/// When the folder cannot be written. An existing file at `path` stays, and no partial file is
+/// left.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut file = create_temp_file(path)?;
     file.write_all(bytes).with_context(|| format!("writing {}", path.display()))?;
     persist(file, path)
 }
 
-/// An empty file in the folder of `path`, to be filled and given to [`persist`]; until then it goes away by itself.
+/// Empty temporary file in the folder of `path`, to be filled and given to [`persist`]. It is
+/// deleted if it is dropped before that.
 ///
 /// # Errors
 /// When the folder cannot be written.
@@ -26,10 +29,10 @@ pub fn create_temp_file(path: &Path) -> Result<NamedTempFile> {
     file.with_context(|| format!("writing {}", path.display()))
 }
 
-/// Waits until the disk has `file`, and renames it to `path`.
+/// Syncs `file` to disk and renames it to `path`.
 ///
 /// # Errors
-/// When the disk is full; what stood at `path` before stays.
+/// When the disk is full. An existing file at `path` stays.
 pub fn persist(file: NamedTempFile, path: &Path) -> Result<()> {
     let writing = || format!("writing {}", path.display());
     file.as_file().sync_all().with_context(writing)?;
@@ -38,7 +41,8 @@ pub fn persist(file: NamedTempFile, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A temporary file is readable by its owner alone; a model is not a secret.
+/// Makes the file readable by all users: temporary files are readable by their owner alone, and a
+/// model is not a secret.
 fn share_with_other_users(file: &NamedTempFile) -> std::io::Result<()> {
     #[cfg(unix)]
     {

@@ -1,18 +1,20 @@
-//! Gradient clipping by global norm (Pascanu, Mikolov and Bengio, <https://arxiv.org/abs/1211.5063>):
-//! g ← g · min(1, max_norm / ‖g‖), where ‖g‖ is taken over all parameters together.
+//! Gradient clipping by global norm (Pascanu, Mikolov and Bengio,
+//! <https://arxiv.org/abs/1211.5063>): g ← g · min(1, max_norm / ‖g‖), where ‖g‖ is the norm of all
+//! gradients together.
 
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Result, Tensor};
 
 use crate::Parameters;
 use crate::ops::cpu::{GRAIN, by_type, has_fused_loops, vectorized};
-use crate::ops::float::Real;
+use crate::ops::float::Float;
 use crate::ops::storage::{tensor_like, values};
 use crate::ops::sums::sum;
 use crate::ops::uninit::build;
 
-/// Scales the gradients of all trainable parameters so that their common norm is at most `max_norm`; gives the norm
-/// they had. Reading it waits for the device. A norm that is not finite leaves the gradients as they are.
+/// Scales the gradients of all trainable parameters so that their global norm is at most
+/// `max_norm`; returns the norm before clipping. Reading it synchronizes with the device. If the
+/// norm is not finite, the gradients are left unchanged.
 pub fn clip_grad_norm(
     grads: &mut GradStore,
     parameters: &Parameters,
@@ -42,9 +44,9 @@ pub fn clip_grad_norm(
     Ok(norm)
 }
 
-/// One walk over the gradient, in f64, as a square may be too large or too small for f32; parts of fixed size are added
-/// in order.
-fn fused_sum_of_squares<T: Real>(grad: &Tensor) -> Result<f64> {
+/// Sum of squares in f64, as a square may overflow or underflow f32. Chunks of fixed size are added
+/// in order, so the result does not depend on the number of threads.
+fn fused_sum_of_squares<T: Float>(grad: &Tensor) -> Result<f64> {
     let grad = values::<T>(grad)?;
     let [sums] = build([(grad.len().div_ceil(GRAIN), 1)], |i, [total]| {
         let part = &grad[i * GRAIN..grad.len().min((i + 1) * GRAIN)];
@@ -53,11 +55,11 @@ fn fused_sum_of_squares<T: Real>(grad: &Tensor) -> Result<f64> {
     Ok(sums.into_iter().sum())
 }
 
-fn fused_scale<T: Real>(grad: &Tensor, by: f64) -> Result<Tensor> {
+fn fused_scale<T: Float>(grad: &Tensor, factor: f64) -> Result<Tensor> {
     let grad = grad.contiguous()?;
     let from = values::<T>(&grad)?;
     let [scaled] = build([(from.len(), GRAIN)], |i, [part]| {
-        [vectorized!(part.fill([&from[i * GRAIN..]], |[g]| g * T::real(by)))]
+        [vectorized!(part.fill([&from[i * GRAIN..]], |[g]| g * T::cast(factor)))]
     });
     tensor_like(scaled, &grad)
 }

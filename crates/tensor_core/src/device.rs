@@ -1,4 +1,4 @@
-//! Where tensors live: the CPU, or a CUDA graphics card if the build has CUDA.
+//! The device that tensors live on: the CPU, or a CUDA GPU if the build has CUDA.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,15 +6,15 @@ use std::str::FromStr;
 use candle_core::{Device, Result};
 use serde::{Serialize, Serializer};
 
-/// What `--device` accepts: `auto`, `cpu`, `cuda` or `cuda:N`.
+/// Value of `--device`: `auto`, `cpu`, `cuda` or `cuda:N`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum DeviceChoice {
-    /// The first CUDA card if the build has CUDA and one answers, else the CPU.
+    /// First CUDA GPU if the build has CUDA and a GPU is available, else the CPU.
     #[default]
     Auto,
-    /// The CPU.
+    /// CPU.
     Cpu,
-    /// The CUDA card with this index.
+    /// CUDA GPU with this index.
     Cuda(usize),
 }
 
@@ -22,7 +22,7 @@ impl DeviceChoice {
     /// Opens the device.
     ///
     /// # Errors
-    /// When a CUDA card is asked for by name and does not answer.
+    /// When a CUDA GPU was requested explicitly and is not available.
     pub fn open(self) -> Result<Device> {
         match self {
             Self::Auto if cfg!(feature = "cuda") => Device::cuda_if_available(0),
@@ -46,7 +46,7 @@ impl FromStr for DeviceChoice {
             None if text == "cuda" => cuda(0),
             Some(("cuda", index)) => match index.parse() {
                 Ok(index) => cuda(index),
-                Err(_) => Err(format!("`{index}` is not the index of a card")),
+                Err(_) => Err(format!("`{index}` is not a valid GPU index: expected cuda:N")),
             },
             _ => Err("expected auto, cpu, cuda or cuda:N".into()),
         }

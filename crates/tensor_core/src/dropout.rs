@@ -1,4 +1,5 @@
-//! Dropout as a layer: seeds for [`ops::dropout`](fn@crate::ops::dropout) from the model's own stream.
+//! Dropout layer: gives [`ops::dropout`](fn@crate::ops::dropout) seeds from the model's dropout
+//! stream.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -6,7 +7,7 @@ use candle_core::{Result, Tensor};
 
 use crate::{Rng, ops};
 
-/// A seeded dropout layer. Made by [`crate::Scope::dropout`]; the twin for inference passes everything through.
+/// Seeded dropout layer, made by [`crate::Scope::dropout`]. The identity in inference copies.
 #[derive(Debug, Clone)]
 pub struct Dropout {
     probability: f64,
@@ -14,7 +15,7 @@ pub struct Dropout {
 }
 
 impl Dropout {
-    /// A layer that passes everything through.
+    /// Layer that never drops anything.
     pub fn disabled() -> Self {
         Self { probability: 0., rng: None }
     }
@@ -23,12 +24,12 @@ impl Dropout {
         Self { probability, rng }
     }
 
-    /// Whether this layer ever changes its input.
+    /// True if this layer changes its input.
     pub fn is_active(&self) -> bool {
         self.rng.is_some() && self.probability > 0.
     }
 
-    /// `x` of any shape with some of its numbers dropped.
+    /// Dropout of `x`, of any shape.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         match (&self.rng, self.is_active()) {
             (Some(rng), true) => ops::dropout(x, self.probability, lock(rng).next_u64()),
@@ -36,24 +37,25 @@ impl Dropout {
         }
     }
 
-    /// What it will draw next.
-    pub(crate) fn stream(&self) -> Option<Rng> {
+    /// State of the random stream, from which the next mask will be generated.
+    pub(crate) fn rng_state(&self) -> Option<Rng> {
         self.is_active().then(|| self.rng.as_deref().map(|rng| lock(rng).clone())).flatten()
     }
 
-    /// Runs `f` while numbers are drawn from `stream` on; then they go on where they were.
-    pub(crate) fn replay<R>(&self, stream: Option<Rng>, f: impl FnOnce() -> R) -> R {
-        let (Some(rng), Some(stream)) = (&self.rng, stream) else {
+    /// Runs `f` with the random stream set to `state`, then restores the stream.
+    pub(crate) fn with_rng_state<R>(&self, state: Option<Rng>, f: impl FnOnce() -> R) -> R {
+        let (Some(rng), Some(state)) = (&self.rng, state) else {
             return f();
         };
-        let later = std::mem::replace(&mut *lock(rng), stream);
+        let saved = std::mem::replace(&mut *lock(rng), state);
         let result = f();
-        *lock(rng) = later;
+        *lock(rng) = saved;
         result
     }
 }
 
-/// A poisoned lock only means that another thread panicked: four words of state cannot be half-written.
+/// Locks the stream. A poisoned lock only means that another thread panicked: four words of state
+/// cannot be half-written.
 pub(crate) fn lock(rng: &Mutex<Rng>) -> MutexGuard<'_, Rng> {
     rng.lock().unwrap_or_else(PoisonError::into_inner)
 }

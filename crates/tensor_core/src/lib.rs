@@ -1,7 +1,7 @@
 #![doc = include_str!("../README.md")]
 
-// Letters used in shapes: B batch, T time (tokens), S keys, C channels (n_embd), H query heads, KV key heads, D channels of
-// a head, P positions, V vocabulary, N rows.
+// Letters in shapes: B batch, T queries (tokens), S keys, C channels (n_embd), H query heads, KV
+// key/value heads, D channels per head, P positions, V vocabulary, N rows.
 
 pub mod device;
 pub mod threads;

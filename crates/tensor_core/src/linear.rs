@@ -1,32 +1,32 @@
-//! A linear layer: y = x Wᵀ + b.
+//! Linear layer: y = x Wᵀ + b.
 
 use candle_core::{Result, Tensor};
 
 use crate::ops;
 use crate::{Init, LoraAdapter, Scope, Weight, WeightDecay};
 
-/// Whether a linear layer adds a bias.
+/// Presence of a bias in a linear layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bias {
-    /// Adds a learned vector, 0 at first.
+    /// Learned bias, initialized to 0.
     Yes,
-    /// A plain matrix product.
+    /// No bias.
     No,
 }
 
-/// A learned map of the last dimension.
+/// Linear layer on the last dimension.
 #[derive(Debug, Clone)]
 pub struct Linear {
-    /// (out, in), as PyTorch stores it.
+    /// Weight (out, in), as PyTorch stores it.
     pub weight: Weight,
-    /// (out)
+    /// Bias (out).
     pub bias: Option<Tensor>,
-    /// What is added to the map where the store has an adapter for this layer.
+    /// LoRA adapter added to the output, if the parameters have one for this layer.
     pub adapter: Option<LoraAdapter>,
 }
 
 impl Linear {
-    /// A layer from `n_in` to `n_out` features; parameters `weight` and `bias`.
+    /// Layer from `n_in` to `n_out` features; parameters `weight` and `bias`.
     pub fn new(
         mut scope: Scope<'_>,
         n_in: usize,

@@ -1,5 +1,5 @@
-//! A file seen as memory: the system reads a page when it is looked at, and forgets it when memory is short, so that a file
-//! may be larger than memory.
+//! Memory-mapped files. The system reads a page on its first access and drops it when memory is
+//! short, so a file may be larger than memory.
 
 use std::fs::File;
 use std::path::Path;
@@ -7,26 +7,26 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use memmap2::Mmap;
 
-/// The bytes of a file that nobody changes.
+/// Bytes of a memory-mapped file that does not change while it is open.
 #[derive(Debug)]
 pub struct MappedFile(Mmap);
 
 impl MappedFile {
-    /// Looks at `path`.
+    /// Maps `path` into memory.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// When the file cannot be read.
     pub fn open(path: &Path) -> Result<Self> {
         let reading = || format!("reading {}", path.display());
         let file = File::open(path).with_context(reading)?;
-        // SAFETY: the bytes are only read, as bytes. Whoever truncates the file meanwhile ends the program by a signal, which
-        // every program that maps files shares.
+        // SAFETY: the bytes are only read, as bytes. If another process truncates the file
+        // meanwhile, a signal ends the program, as in every program that maps files.
         #[allow(unsafe_code)]
         let map = unsafe { Mmap::map(&file) }.with_context(reading)?;
         Ok(Self(map))
     }
 
-    /// All bytes.
+    /// All bytes of the file.
     pub fn bytes(&self) -> &[u8] {
         &self.0
     }

@@ -1,10 +1,10 @@
-//! The numbers that training changes, by name and in a fixed order.
+//! Named parameters of a model, in a fixed order.
 //!
-//! A model's constructor asks a [`Scope`] for each of its tensors: a fresh store draws it from the seed, a store
-//! opened from a file hands out what the file holds and checks the shape. The same constructor run on
-//! [`Parameters::for_inference`] gives a twin of the model on the same memory: it builds no graph
-//! and drops nothing
-//! out, and sees every update the optimiser makes.
+//! A model's constructor requests each of its tensors from a [`Scope`]. Fresh parameters are
+//! sampled from the seed; parameters loaded from a file are taken from it after a check of the
+//! shape. Running the same constructor on [`Parameters::for_inference`] gives an inference copy of
+//! the model on the same memory: it builds no graph, applies no dropout, and sees every update of
+//! the optimizer.
 
 mod adapters;
 mod parameter;
@@ -24,45 +24,47 @@ use crate::quantized::QuantizedMatrix;
 pub use parameter::{Init, Parameter, WeightDecay};
 pub use scope::Scope;
 
-/// Where a tensor comes from that is asked for the first time.
+/// Origin of a tensor that is requested for the first time.
 enum Source {
-    /// Drawn from the seed.
+    /// Sampled from the seed.
     Seed(Rng),
-    /// Taken from a file's tensors; what is left when the model stands is an error.
+    /// Taken from the tensors of a file. Tensors that are left over once the model is built are an
+    /// error.
     File { origin: String, tensors: BTreeMap<String, Tensor> },
-    /// Another store's parameters: nothing new can be made.
+    /// Parameters of another store: no new ones can be created.
     Shared,
 }
 
-/// An ordered store of named parameters on one device.
+/// Ordered collection of named parameters on one device.
 pub struct Parameters {
     entries: Vec<Parameter>,
     index: HashMap<String, usize>,
     source: Source,
     dtype: DType,
     device: Device,
-    /// Matrices of layers in blocks, which are no parameters: nothing trains them.
+    /// Quantized matrices of layers. They are not parameters, since they are never trained.
     quantized: BTreeMap<String, QuantizedMatrix>,
-    /// Which of these have no layer as yet.
+    /// Names of quantized matrices that no layer has requested yet.
     unclaimed: BTreeSet<String>,
-    /// Every linear layer that was built, (out, in).
+    /// Name and shape (out, in) of every linear layer built so far.
     linear_layers: Vec<(String, (usize, usize))>,
-    /// The linear layers that have an adapter.
+    /// Linear layers with an adapter.
     adapters: BTreeMap<String, LoraScaling>,
-    /// One stream for all dropout layers; `None` where nothing is dropped.
+    /// Stream shared by all dropout layers; `None` for inference.
     dropout_rng: Option<Arc<Mutex<Rng>>>,
 }
 
 impl Parameters {
-    /// An empty store whose parameters are drawn from `seed` in the order a model asks for them.
+    /// Empty collection whose parameters are initialized from `seed` in the order of the model's
+    /// requests.
     pub fn seeded(seed: u64, dtype: DType, device: &Device) -> Self {
         let mut rng = Rng::new(seed);
         let dropout_rng = rng.fork();
         Self::empty(Source::Seed(rng), dropout_rng, dtype, device)
     }
 
-    /// A store of the tensors read from `origin` (a path, for messages), dropout seeded by `seed`.
-    /// Call [`Parameters::ensure_all_used`] once the model stands.
+    /// Parameters from the tensors of a file; `origin` is its path, for messages, and `seed` seeds
+    /// dropout. Call [`Parameters::ensure_all_used`] once the model is built.
     pub fn from_tensors(
         tensors: BTreeMap<String, Tensor>,
         origin: impl Display,
@@ -94,21 +96,21 @@ impl Parameters {
         }
     }
 
-    /// The same, with some matrices in blocks.
+    /// These parameters, with `quantized` matrices in place of some of the weights.
     pub fn with_quantized(self, quantized: BTreeMap<String, QuantizedMatrix>) -> Self {
         let unclaimed = quantized.keys().cloned().collect();
         Self { quantized, unclaimed, ..self }
     }
 
-    /// Where a model's constructor starts.
+    /// Root scope, for a model's constructor.
     pub fn root(&mut self) -> Scope<'_> {
         Scope { parameters: self, path: String::new() }
     }
 
-    /// Checks that the model took every tensor of the file it was opened from.
+    /// Checks that the model used every tensor of the file that it was loaded from.
     ///
     /// # Errors
-    /// Names a tensor that the model has no place for.
+    /// Names a tensor that the model does not use.
     pub fn ensure_all_used(&self) -> Result<()> {
         if let Some(name) = self.unclaimed.first() {
             bail!("unexpected quantized tensor `{name}` ({} in all)", self.unclaimed.len());
@@ -121,54 +123,55 @@ impl Parameters {
         Ok(())
     }
 
-    /// Keeps the parameters whose name satisfies `frozen` as they are. A model built before does not notice: build
-    /// it again, which costs nothing.
-    pub fn freeze(&mut self, frozen: impl Fn(&str) -> bool) {
+    /// Freezes the parameters whose name satisfies `is_frozen`. Models built earlier are not
+    /// affected: build the model again, which copies nothing.
+    pub fn freeze(&mut self, is_frozen: impl Fn(&str) -> bool) {
         for parameter in &mut self.entries {
-            parameter.trainable &= !frozen(&parameter.name);
+            parameter.trainable &= !is_frozen(&parameter.name);
         }
     }
 
-    /// All parameters, in the order the model asked for them.
+    /// All parameters, in the order of the model's requests.
     pub fn iter(&self) -> impl Iterator<Item = &Parameter> {
         self.entries.iter()
     }
 
-    /// The parameters that training changes.
+    /// Trainable parameters, in order.
     pub fn trainable(&self) -> impl Iterator<Item = &Parameter> {
         self.iter().filter(|p| p.trainable)
     }
 
-    /// How many numbers the store holds.
+    /// Number of parameters (elements), quantized matrices included.
     pub fn n_parameters(&self) -> usize {
         let quantized = self.quantized.values().map(|matrix| matrix.dims().0 * matrix.dims().1);
         self.iter().map(|p| p.var.elem_count()).chain(quantized).sum()
     }
 
-    /// Whether some matrices are in blocks, and so not among the parameters.
+    /// True if some matrices are quantized, and therefore not among the parameters.
     pub fn is_quantized(&self) -> bool {
         !self.quantized.is_empty()
     }
 
-    /// The device the parameters live on.
+    /// Device of the parameters.
     pub fn device(&self) -> &Device {
         &self.device
     }
 
-    /// The type of the numbers that a model gets.
+    /// Dtype in which the model computes.
     pub fn dtype(&self) -> DType {
         self.dtype
     }
 
-    fn take(
+    /// Tensor of the parameter `name`, which is created on the first request.
+    fn get_or_create(
         &mut self,
         name: String,
         shape: Shape,
         init: Init,
         decay: WeightDecay,
     ) -> Result<Tensor> {
-        if let Some(&at) = self.index.get(&name) {
-            let parameter = &self.entries[at];
+        if let Some(&i) = self.index.get(&name) {
+            let parameter = &self.entries[i];
             check_shape(&name, parameter.var.shape(), &shape)?;
             return parameter.tensor(self.dtype);
         }
@@ -188,14 +191,14 @@ impl Parameters {
                 check_shape(&format!("{origin}: {name}"), tensor.shape(), &shape)?;
                 if !tensor.dtype().is_float() {
                     bail!(
-                        "{origin}: `{name}` holds {:?}, which is no type of weights",
+                        "{origin}: `{name}` has dtype {:?}, expected floating-point weights",
                         tensor.dtype()
                     );
                 }
                 tensor.to_device(&self.device)?.to_dtype(self.dtype)?
             }
             Source::Shared => {
-                bail!("no parameter `{name}`: the model differs from the one trained")
+                bail!("parameter `{name}` not found: the model differs from the trained one")
             }
         };
         let var = Var::from_tensor(&tensor)?;
@@ -207,9 +210,9 @@ impl Parameters {
     }
 }
 
-fn check_shape(name: &str, found: &Shape, expected: &Shape) -> Result<()> {
-    if found != expected {
-        bail!("{name} has shape {:?}, the model expects {:?}", found.dims(), expected.dims());
+fn check_shape(name: &str, actual: &Shape, expected: &Shape) -> Result<()> {
+    if actual != expected {
+        bail!("{name} has shape {:?}, the model expects {:?}", actual.dims(), expected.dims());
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
-//! Asking for memory before it is needed.
+//! Prefetching of memory.
 
-/// Has the processor fetch the cache line at `address`, which may be any: it is a hint, and does nothing on CPUs
-/// that it is not written for.
+/// Prefetches the cache line at `address`, which may be any address: it is a hint, and does nothing
+/// on CPUs other than x86-64.
 #[inline(always)]
 pub(crate) fn prefetch(address: *const u8) {
     #[cfg(target_arch = "x86_64")]

@@ -1,4 +1,5 @@
-//! What every crate's tests ask: are two tensors close, is a gradient right, does it reach every parameter?
+//! Assertions for the tests of every crate: closeness of tensors, correctness of gradients,
+//! gradient flow to every parameter.
 //!
 //! A tolerance `tol` means |a − b| ≤ tol · (1 + |b|), element by element.
 
@@ -15,7 +16,7 @@ pub use counting_allocator::CountingAllocator;
 pub use outside::{assert_python_agrees, course_data};
 pub use program::{Program, path_arg};
 
-/// The devices to test on: the CPU, and a CUDA card where the build and the machine have one.
+/// Devices to test on: the CPU, and a CUDA GPU if the build and the machine have one.
 pub fn devices() -> Result<Vec<Device>> {
     let mut devices = vec![Device::Cpu];
     if let cuda @ Device::Cuda(_) = Device::cuda_if_available(0)? {
@@ -28,7 +29,8 @@ fn values(x: &Tensor) -> Result<Vec<f64>> {
     x.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1()
 }
 
-/// Panics unless `a` and `b` have one shape and are close everywhere (NaN is close to nothing).
+/// Panics unless `a` and `b` have the same shape and are close everywhere (NaN is not close to
+/// anything).
 pub fn assert_close(a: &Tensor, b: &Tensor, tol: f64) -> Result<()> {
     assert_eq!(a.dims(), b.dims(), "shapes differ");
     for (i, (a, b)) in values(a)?.into_iter().zip(values(b)?).enumerate() {
@@ -38,10 +40,11 @@ pub fn assert_close(a: &Tensor, b: &Tensor, tol: f64) -> Result<()> {
     Ok(())
 }
 
-/// Panics unless back-propagation through `f` agrees with finite differences at `x`.
+/// Panics unless backpropagation through `f` agrees with finite differences at `x`.
 ///
-/// The sum of `f(x)` weighted by fixed, uneven weights is differentiated, so that errors cannot cancel. Use f64 and a
-/// tolerance like 1e-6: central differences with step 1e-5 are good to about 1e-9 there.
+/// The differentiated scalar is the sum of `f(x)` with fixed, uneven weights, so that errors cannot
+/// cancel. Use f64 and a tolerance like 1e-6: central differences with step 1e-5 are accurate to
+/// about 1e-9 there.
 pub fn assert_grad(x: &Tensor, f: impl Fn(&Tensor) -> Result<Tensor>, tol: f64) -> Result<()> {
     assert_eq!(x.dtype(), DType::F64, "finite differences need f64");
     let weighted = |x: &Tensor| {
@@ -66,7 +69,8 @@ pub fn assert_grad(x: &Tensor, f: impl Fn(&Tensor) -> Result<Tensor>, tol: f64) 
     assert_close(grad, &Tensor::from_vec(numeric, x.shape(), x.device())?, tol)
 }
 
-/// Panics unless every trainable parameter has a finite gradient that is not all 0, and every frozen one has none.
+/// Panics unless every trainable parameter has a finite gradient that is not all 0, and frozen
+/// parameters have no gradient.
 pub fn assert_gradients_flow(parameters: &Parameters, grads: &GradStore) -> Result<()> {
     assert!(parameters.iter().next().is_some(), "there are no parameters");
     for parameter in parameters.iter() {

@@ -1,4 +1,4 @@
-//! The claims that this crate makes, one module per topic.
+//! Tests of this crate, one module per topic.
 
 mod golden;
 mod pool;

@@ -1,12 +1,14 @@
-//! How many CPU threads tensor operations use, and a loop over them for what is no tensor operation.
+//! Number of CPU threads of all tensor operations, and a parallel loop for work that is not a
+//! tensor operation.
 //!
-//! candle and rayon read one environment variable, each at its own time: rayon when its pool starts, candle
-//! at every matrix product (and where the variable is unset, candle counts the machine's cores anew at every
-//! product, which costs more than a small product itself). So a program sets it first thing in `main`.
+//! candle and rayon read one environment variable, but at different times: rayon when its pool
+//! starts, candle at every matrix product. Where the variable is unset, candle counts the machine's
+//! cores anew at every product, which takes longer than a small product itself. A program therefore
+//! sets the number first thing in `main`.
 //!
-//! candle also has a second pool, for its element-wise operations, whose threads wait for each other by spinning: on a
-//! machine that has anything else to do they spin for whole time slices, and a training step takes five times as long.
-//! That pool is reduced to the calling thread.
+//! candle has a second pool for its element-wise operations, whose threads spin while they wait for
+//! each other. On a machine with other load they spin for whole time slices, and a training step
+//! takes five times as long. That pool is reduced to the calling thread.
 
 use std::num::NonZeroUsize;
 
@@ -15,52 +17,55 @@ use candle_core::{Result, bail};
 use crate::ops::cpu::for_each_part;
 use crate::pool;
 
-const VARIABLE: &str = "RAYON_NUM_THREADS";
-const SPINNING_POOL: &str = "CANDLE_NUM_THREADS";
+const RAYON_VARIABLE: &str = "RAYON_NUM_THREADS";
+const CANDLE_VARIABLE: &str = "CANDLE_NUM_THREADS";
 
-/// No machine has more cores, and many more threads cannot even be started.
-const MOST: usize = 1024;
+/// Upper limit: machines have fewer cores, and many more threads cannot even be started.
+const MAX_THREADS: usize = 1024;
 
-/// Fixes the number of threads for the whole process: `threads`, else `RAYON_NUM_THREADS`, else one per core. The same number may be
-/// fixed again.
+/// Sets the number of threads of the whole process: `threads`, else `RAYON_NUM_THREADS`, else one
+/// per core. Setting the same number again is allowed. Returns the number.
 ///
 /// # Errors
-/// When there are to be more than 1,024, or another number than now and the process has already started a second thread: the
-/// environment may only change before that.
+/// When the number is above 1,024, or differs from the current one after the process has started a
+/// second thread: the environment may only change before that.
 pub fn set_num_threads(threads: Option<NonZeroUsize>) -> Result<usize> {
-    let from_environment = || std::env::var(VARIABLE).ok().and_then(|text| text.parse().ok());
+    let from_environment = || std::env::var(RAYON_VARIABLE).ok().and_then(|text| text.parse().ok());
     let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let threads = threads.or_else(from_environment).unwrap_or_else(cores);
-    if threads.get() > MOST {
-        bail!("{threads} threads: at most {MOST} make sense");
+    if threads.get() > MAX_THREADS {
+        bail!("{threads} threads: at most {MAX_THREADS} are supported");
     }
     let number = threads.to_string();
-    let now = |name: &str, value: &str| std::env::var(name).is_ok_and(|now| now == value);
-    if now(VARIABLE, &number) && now(SPINNING_POOL, "1") {
+    let is_set = |name: &str, value: &str| std::env::var(name).is_ok_and(|set| set == value);
+    if is_set(RAYON_VARIABLE, &number) && is_set(CANDLE_VARIABLE, "1") {
         return Ok(threads.get());
     }
     if running_threads() > 1 {
         bail!(
-            "{threads} threads: a process keeps the number that it began with, which is set before it starts a second thread"
+            "{threads} threads: the number cannot change any more, set it before the process \
+             starts a second thread"
         );
     }
     // SAFETY: set_var races with readers in other threads only, and this is the only thread.
     #[allow(unsafe_code)]
     unsafe {
-        std::env::set_var(VARIABLE, number);
-        std::env::set_var(SPINNING_POOL, "1");
+        std::env::set_var(RAYON_VARIABLE, number);
+        std::env::set_var(CANDLE_VARIABLE, "1");
     }
     Ok(threads.get())
 }
 
-/// Does `work` to each of `items`, on all threads; what is done to one must take some microseconds to be worth it.
+/// Runs `work` on each of `items`, on all threads. One item should take at least some microseconds,
+/// or the loop is not worth sharing.
 pub fn parallel_for_each<T: Send>(items: &mut [T], work: impl Fn(&mut T) + Sync) {
-    // Some tasks per thread, so that one which is held up holds up little.
-    let part = items.len().div_ceil(4 * pool::threads()).max(1);
-    for_each_part([(items, part)], |_, [part]| part.iter_mut().for_each(&work));
+    // Several tasks per thread, so that a delayed task delays only a small part of the loop.
+    let part_len = items.len().div_ceil(4 * pool::threads()).max(1);
+    for_each_part([(items, part_len)], |_, [part]| part.iter_mut().for_each(&work));
 }
 
-/// Threads of this process, where the system tells (Linux); elsewhere the caller's word is taken for it.
+/// Number of threads of this process on Linux; elsewhere 1, so the caller must set the number in
+/// time.
 fn running_threads() -> usize {
     std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count)
 }

@@ -1,21 +1,22 @@
-//! The matrix of a layer: numbers, which can be trained, or blocks of small numbers, which are read a quarter as long.
+//! Weight matrix of a layer: a trainable tensor, or quantized blocks that take a quarter of the
+//! time to read.
 
 use candle_core::{Device, Result, Tensor, bail};
 
 use crate::ops;
 use crate::quantized::QuantizedMatrix;
 
-/// A matrix (rows, columns).
+/// Matrix (rows, columns).
 #[derive(Debug, Clone)]
 pub enum Weight {
-    /// Its numbers, as one tensor.
+    /// Tensor (rows, columns), trainable.
     Unquantized(Tensor),
-    /// In one of ggml's block formats, on the CPU, for inference alone.
+    /// Matrix in one of ggml's block formats: on the CPU, for inference only.
     Quantized(QuantizedMatrix),
 }
 
 impl Weight {
-    /// x Wᵀ + bias of `x: (.., columns)`, giving `(.., rows)`.
+    /// x Wᵀ + bias for `x: (.., columns)`, giving `(.., rows)`.
     pub fn linear(&self, x: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
         match (self, bias) {
             (Self::Unquantized(weight), bias) => ops::linear(x, weight, bias),
@@ -24,7 +25,7 @@ impl Weight {
         }
     }
 
-    /// The rows at `ids: (..)`, as `(.., columns)`.
+    /// Rows at `ids: (..)`, as `(.., columns)`.
     pub fn embedding(&self, ids: &Tensor) -> Result<Tensor> {
         match self {
             Self::Unquantized(weight) => ops::embedding(weight, ids),
@@ -36,7 +37,7 @@ impl Weight {
         }
     }
 
-    /// The numbers as one tensor.
+    /// Weight as one tensor (rows, columns).
     ///
     /// # Errors
     /// When it is quantized.
@@ -44,12 +45,15 @@ impl Weight {
         match self {
             Self::Unquantized(weight) => Ok(weight),
             Self::Quantized(weight) => {
-                bail!("a weight in {} can be read, not changed", weight.format().name())
+                bail!(
+                    "a {} weight is quantized: it has no trainable tensor",
+                    weight.format().name()
+                )
             }
         }
     }
 
-    /// (rows, columns)
+    /// Shape (rows, columns).
     pub fn dims(&self) -> Result<(usize, usize)> {
         match self {
             Self::Unquantized(weight) => weight.dims2(),
@@ -57,7 +61,7 @@ impl Weight {
         }
     }
 
-    /// Where it lives.
+    /// Device of the matrix.
     pub fn device(&self) -> &Device {
         match self {
             Self::Unquantized(weight) => weight.device(),

@@ -6,7 +6,7 @@ use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 use modern::Tokenizer;
 
-use crate::Corpus;
+use crate::TextCorpus;
 
 /// Progress bar of `task` over `bytes` bytes of text.
 pub(super) fn byte_progress_bar(bytes: usize, task: &'static str) -> Result<ProgressBar> {
@@ -19,7 +19,7 @@ pub(super) fn byte_progress_bar(bytes: usize, task: &'static str) -> Result<Prog
 }
 
 /// Trains a tokenizer on all of `corpus`.
-pub(super) fn train_tokenizer(corpus: &Corpus, vocab_size: usize) -> Result<Tokenizer> {
+pub(super) fn train_tokenizer(corpus: &TextCorpus, vocab_size: usize) -> Result<Tokenizer> {
     let bar = byte_progress_bar(corpus.n_bytes, "training the tokenizer on")?;
     let tokenizer = corpus.train_tokenizer(vocab_size, |bytes| {
         bar.inc(bytes as u64);

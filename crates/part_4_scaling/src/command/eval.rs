@@ -7,7 +7,7 @@ use super::arguments::EvalArgs;
 use super::sample::resolve_model_folder;
 use crate::dataset::tokenize_for_eval;
 use crate::evaluation::{LmEvalConfig, evaluate};
-use crate::{Corpus, Dataset};
+use crate::{Dataset, TextCorpus};
 
 pub(super) fn run(args: &EvalArgs) -> Result<()> {
     let device = args.compute.open_device()?;
@@ -20,7 +20,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
         false => {
             let folder =
                 tempfile::tempdir().context("creating a temporary folder for the tokens")?;
-            let corpus = Corpus::open(&args.data)?;
+            let corpus = TextCorpus::open(&args.data)?;
             let tokens = tokenize_for_eval(&corpus, tokenizer, folder.path())?;
             evaluate(model, &tokens, eval_config)?
         }

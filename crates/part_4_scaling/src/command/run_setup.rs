@@ -15,7 +15,7 @@ use crate::dataset::{ValidationSplit, tokenize};
 use crate::resume::{latest_checkpoint, reopen_run};
 use crate::settings::check_resumable;
 use crate::tokenizer_training::ensure_valid_vocab_size;
-use crate::{Checkpoints, Corpus, Dataset, PretrainState, TrainConfig};
+use crate::{Checkpoints, Dataset, PretrainState, TextCorpus, TrainConfig};
 
 /// Settings of this part that may change on `--resume`, beside paths: they only affect the output.
 const OVERRIDABLE_ON_RESUME: [&str; 7] =
@@ -79,7 +79,7 @@ fn prepare_dataset(args: &TrainArgs, folder: &Path) -> Result<()> {
     if args.tokenizer.is_none() {
         as_usage_error(ensure_valid_vocab_size(args.vocab_size))?;
     }
-    let corpus = Corpus::open(&args.data)?;
+    let corpus = TextCorpus::open(&args.data)?;
     let split = ValidationSplit { fraction: args.validation, seed: args.run.compute.seed };
     split.ensure_splittable(corpus.n_documents)?;
     let tokenizer = match &args.tokenizer {

@@ -6,13 +6,13 @@ use tiny_gpt::command::as_usage_error;
 
 use super::arguments::TokenizerArgs;
 use super::corpus_progress;
-use crate::Corpus;
+use crate::TextCorpus;
 use crate::tokenizer_training::ensure_valid_vocab_size;
 
 pub(super) fn run(args: &TokenizerArgs) -> Result<()> {
     let TokenizerArgs { data, vocab_size, out, json } = args;
     as_usage_error(ensure_valid_vocab_size(*vocab_size))?;
-    let corpus = Corpus::open(data)?;
+    let corpus = TextCorpus::open(data)?;
     // Created before the work, so that an unwritable --out fails at once.
     std::fs::create_dir_all(out).with_context(|| format!("creating {}", out.display()))?;
     let tokenizer = corpus_progress::train_tokenizer(&corpus, *vocab_size)?;

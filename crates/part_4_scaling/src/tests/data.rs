@@ -10,14 +10,14 @@ use tensor_core::ops::IGNORE_INDEX;
 use tiny_gpt::builtin_text::BuiltinText;
 
 use crate::dataset::{ValidationSplit, tokenize};
-use crate::{Corpus, DataLoader, Dataset, LoaderState, TokenFile, TokenWriter};
+use crate::{DataLoader, Dataset, LoaderState, TextCorpus, TokenFile, TokenWriter};
 
 const SPLIT: ValidationSplit = ValidationSplit { fraction: 0.25, seed: 3 };
 
 fn dataset(folder: &Path, text: &str) -> Result<Dataset> {
     let file = folder.join("text.txt");
     std::fs::write(&file, text)?;
-    let corpus = Corpus::open(&file)?;
+    let corpus = TextCorpus::open(&file)?;
     let tokenizer = corpus.train_tokenizer(400, |_| {})?;
     let (out, mut n_bytes) = (folder.join("tokens"), 0);
     std::fs::create_dir_all(&out)?;

@@ -7,14 +7,14 @@ use modern::{
 use tiny_gpt::builtin_text::BuiltinText;
 
 use crate::tokenizer_training::train_tokenizer;
-use crate::{Bpe, Corpus};
+use crate::{Bpe, TextCorpus};
 
 #[test]
 fn training_on_a_file_equals_training_on_its_text() -> Result<()> {
     let text = BuiltinText::English.text().trim();
     let folder = tempfile::tempdir()?;
     std::fs::write(folder.path().join("a.txt"), text)?;
-    let corpus = Corpus::open(folder.path())?;
+    let corpus = TextCorpus::open(folder.path())?;
     let tokenizer = corpus.train_tokenizer(600, |_| {})?;
     let bpe = Bpe::train(text, 600);
     let ids = tokenizer.encode(text, AddSpecialTokens::Yes, ParseSpecial::No)?;

@@ -17,8 +17,8 @@ use crate::step_metrics::LogConfig;
 use crate::tracker::Tracker;
 use crate::training::{Intervals, PretrainOutputs};
 use crate::{
-    Checkpoints, Corpus, Dataset, LoaderState, LrSchedule, PretrainLog, PretrainState, TrainConfig,
-    train,
+    Checkpoints, Dataset, LoaderState, LrSchedule, PretrainLog, PretrainState, TextCorpus,
+    TrainConfig, train,
 };
 
 const STEPS: usize = 3;
@@ -42,7 +42,7 @@ const CONFIG: TrainConfig = TrainConfig {
 fn dataset(folder: &Path) -> Result<Dataset> {
     let file = folder.join("text.txt");
     std::fs::write(&file, "the cat sat on the mat and slept<|endoftext|>".repeat(30))?;
-    let corpus = Corpus::open(&file)?;
+    let corpus = TextCorpus::open(&file)?;
     let tokenizer = corpus.train_tokenizer(270, |_| {})?;
     tokenize(&corpus, &tokenizer, ValidationSplit { fraction: 0.1, seed: 0 }, folder, |_| {})?;
     Dataset::open(folder)

@@ -23,7 +23,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let config = train_config(args)?;
     let device = args.run.compute.open_device()?;
     let inputs = [("--model", args.model.as_deref())];
-    let setup = RunSetup::new(args, (&args.out, &args.run), &OVERRIDABLE_ON_RESUME, &inputs)?;
+    let setup = RunSetup::validate(args, (&args.out, &args.run), &OVERRIDABLE_ON_RESUME, &inputs)?;
     let dataset =
         args.examples.load_dataset(&args.data, args.demonstrations, args.run.compute.seed)?;
     let base = match &args.model {

@@ -22,7 +22,7 @@ fn the_loss_covers_exactly_the_completion_and_eos() -> Result<()> {
         {
             let tokens =
                 TokenizedExample::from_example(&Example::new(prompt, completion), &chat_tokenizer)?;
-            let mut expected = chat_tokenizer.encode_completion(completion)?;
+            let mut expected = chat_tokenizer.encode_completion_without_eos(completion)?;
             expected.push(chat_tokenizer.eos_token_id());
             let expected: Vec<i64> = expected.into_iter().map(i64::from).collect();
             assert_eq!(target_ids(&tokens), expected, "{format:?}");

@@ -1,7 +1,7 @@
 //! Training loop: gradient accumulation is exact, resumed runs equal uninterrupted ones, and a
 //! model learns to answer and to stop.
 
-mod kept;
+mod model_saving;
 
 use std::num::NonZeroUsize;
 

@@ -26,8 +26,12 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
     println!("Pretraining a small model on stories and counting: {} steps.", args.base_steps);
     let base = BaseModelConfig { steps: args.base_steps, ..BaseModelConfig::default() };
     let checkpoint = base_model::pretrain(base, seed, &device)?;
-    let initial =
-        RewardCheckpoint::from_language_model(checkpoint, RewardArchitecture::Causal, None, seed)?;
+    let initial = RewardCheckpoint::from_language_model(
+        checkpoint,
+        RewardArchitecture::CausalLastToken,
+        None,
+        seed,
+    )?;
     let config = *initial.model.backbone().config();
     let tokenizer = &initial.chat_tokenizer;
     let preferences = politeness::train_pairs(32 * steps, seed);
@@ -49,11 +53,11 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
     let mut log = SftLog::new(steps, steps / 20, 0, steps)?;
     let validator =
         RewardValidator { pairs: &test_pairs, batch_size: 64, interval: 0, target_accuracy: None };
-    let trainee = (&mut train_state, RewardArchitecture::Causal);
+    let trainee = (&mut train_state, RewardArchitecture::CausalLastToken);
     train(trainee, &train_pairs, &train_config, &validator, &RunOutputs::default(), &mut log)?;
 
     let mut parameters = train_state.parameters.for_inference();
-    let model = RewardModel::new(&config, RewardArchitecture::Causal, &mut parameters)?;
+    let model = RewardModel::new(&config, RewardArchitecture::CausalLastToken, &mut parameters)?;
     let (metrics, rewards) = evaluate(&model, &test_pairs, 64)?;
     let normalization = normalization_of_pairs(&rewards);
     println!("\nreward   completion about a held-out fact");

@@ -20,7 +20,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let config = train_config(args)?;
     let device = args.run.compute.open_device()?;
     let inputs = [("--model", args.model.as_deref())];
-    let setup = RunSetup::new(args, (&args.out, &args.run), &[], &inputs)?;
+    let setup = RunSetup::validate(args, (&args.out, &args.run), &[], &inputs)?;
     let preferences = args.split.load_dataset(&args.data, config.seed)?;
     let mut initial = load_initial_model(args, &device)?;
     let shape =

@@ -57,7 +57,8 @@ const PAD_ENDED_TEMPLATE: &str = "{% for message in messages %}{{ message['conte
 fn a_saved_model_keeps_the_end_of_turn_token_of_its_template() -> Result<()> {
     let mut base = checkpoint(3)?;
     base.chat_template = Some(modern::ChatTemplate::new(PAD_ENDED_TEMPLATE, &base.tokenizer)?);
-    let initial = RewardCheckpoint::from_language_model(base, RewardArchitecture::Causal, None, 7)?;
+    let initial =
+        RewardCheckpoint::from_language_model(base, RewardArchitecture::CausalLastToken, None, 7)?;
     assert_eq!(
         initial.chat_tokenizer.eos_token_id(),
         initial.chat_tokenizer.tokenizer.token_to_id("<pad>").expect("<pad>")
@@ -75,8 +76,12 @@ fn a_saved_model_keeps_the_end_of_turn_token_of_its_template() -> Result<()> {
 #[test]
 fn transformers_computes_the_same_rewards_from_a_saved_model() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let mut initial =
-        RewardCheckpoint::from_language_model(checkpoint(3)?, RewardArchitecture::Causal, None, 7)?;
+    let mut initial = RewardCheckpoint::from_language_model(
+        checkpoint(3)?,
+        RewardArchitecture::CausalLastToken,
+        None,
+        7,
+    )?;
     let eos = initial.chat_tokenizer.eos_token_id();
     // Many chat models pad with EOS.
     initial.chat_tokenizer.tokenizer = initial.chat_tokenizer.tokenizer.with_pad_token(eos);
@@ -99,8 +104,12 @@ fn transformers_computes_the_same_rewards_from_a_saved_model() -> Result<()> {
 #[test]
 fn the_padding_token_of_a_saved_model_is_never_its_eos_token() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let mut initial =
-        RewardCheckpoint::from_language_model(checkpoint(3)?, RewardArchitecture::Causal, None, 7)?;
+    let mut initial = RewardCheckpoint::from_language_model(
+        checkpoint(3)?,
+        RewardArchitecture::CausalLastToken,
+        None,
+        7,
+    )?;
     let eos = initial.chat_tokenizer.eos_token_id();
     for stop_ids in [vec![eos], vec![1]] {
         initial.chat_tokenizer = sft::ChatTokenizer::new(
@@ -123,9 +132,13 @@ fn the_padding_token_of_a_saved_model_is_never_its_eos_token() -> Result<()> {
 
 #[test]
 fn lora_trains_adapters_and_the_head_and_is_merged_when_saved() -> Result<()> {
-    let initial =
-        RewardCheckpoint::from_language_model(checkpoint(3)?, RewardArchitecture::Causal, None, 7)?;
-    let shape = (initial.model.backbone().config(), RewardArchitecture::Causal);
+    let initial = RewardCheckpoint::from_language_model(
+        checkpoint(3)?,
+        RewardArchitecture::CausalLastToken,
+        None,
+        7,
+    )?;
+    let shape = (initial.model.backbone().config(), RewardArchitecture::CausalLastToken);
     let lora = LoraConfig { rank: 2, alpha: 4., dropout: 0., target_modules: TargetModules::All };
     let mut adapted = initialization::attach_lora(&initial.parameters, shape, &lora, 1)?;
     let trainable: Vec<&str> = adapted.trainable().map(|p| p.name.as_str()).collect();

@@ -114,10 +114,13 @@ fn the_encoder_pools_all_tokens_and_the_causal_model_the_last() -> Result<()> {
 
 #[test]
 fn the_encoder_has_no_causal_mask() -> Result<()> {
-    let (encoder, parameters) = model(RewardArchitecture::Encoder, 3)?;
+    let (encoder, parameters) = model(RewardArchitecture::BidirectionalMean, 3)?;
     let config = *encoder.backbone().config();
-    let causal =
-        RewardModel::new(&config, RewardArchitecture::Causal, &mut parameters.for_inference())?;
+    let causal = RewardModel::new(
+        &config,
+        RewardArchitecture::CausalLastToken,
+        &mut parameters.for_inference(),
+    )?;
     // With a causal mask a hidden state would not depend on later tokens, so the encoder's reward
     // would be the mean of the causal model's rewards of all prefixes.
     let text = [5u32, 9, 2, 30];
@@ -146,14 +149,14 @@ fn gradients_reach_every_parameter_of_both_architectures() -> Result<()> {
 fn a_new_head_has_standard_deviation_1_over_sqrt_c_plus_1_and_no_bias() -> Result<()> {
     let config = modern::ModelConfig::byte_level(8, 1, 4, 1024);
     let mut parameters = Parameters::seeded(1, DType::F32, &CPU);
-    RewardModel::new(&config, RewardArchitecture::Causal, &mut parameters)?;
+    RewardModel::new(&config, RewardArchitecture::CausalLastToken, &mut parameters)?;
     let head = parameters.get("score.weight").expect("a head").var.flatten_all()?;
     let std = head.sqr()?.mean_all()?.sqrt()?.to_scalar::<f32>()?;
     assert!((std * 1025f32.sqrt() - 1.).abs() < 0.1, "{std}");
     let initial = |seed| {
         RewardCheckpoint::from_language_model(
             checkpoint(3)?,
-            RewardArchitecture::Causal,
+            RewardArchitecture::CausalLastToken,
             None,
             seed,
         )
@@ -167,7 +170,7 @@ fn a_new_head_has_standard_deviation_1_over_sqrt_c_plus_1_and_no_bias() -> Resul
 
 #[test]
 fn invalid_lengths_and_too_long_texts_are_errors() -> Result<()> {
-    let (model, _) = model(RewardArchitecture::Causal, 1)?;
+    let (model, _) = model(RewardArchitecture::CausalLastToken, 1)?;
     let ids = Tensor::zeros((2, 3), DType::U32, &CPU)?;
     for lengths in [&[1, 4][..], &[0, 1], &[2]] {
         assert!(model.rewards(&ids, lengths).is_err(), "{lengths:?}");

@@ -35,11 +35,11 @@ fn an_epoch_uses_each_pair_once() -> Result<()> {
 
 /// Weights after two training steps from the same initial model.
 fn weights_after_two_steps(config: &TrainConfig) -> Result<Vec<Vec<f32>>> {
-    let mut train_state = train_state(RewardArchitecture::Causal, false)?;
+    let mut train_state = train_state(RewardArchitecture::CausalLastToken, false)?;
     train_state.optimizer = AdamW::new(&train_state.parameters, config.optimizer)?;
     let pairs = pairs()?;
     let validator = RewardValidator { interval: 0, target_accuracy: None, ..validator(&pairs) };
-    let trainee = (&mut train_state, RewardArchitecture::Causal);
+    let trainee = (&mut train_state, RewardArchitecture::CausalLastToken);
     train(trainee, &pairs, config, &validator, &RunOutputs::default(), &mut log()?)?;
     weights(&train_state)
 }
@@ -52,7 +52,7 @@ fn max_difference(a: &[Vec<f32>], b: &[Vec<f32>]) -> f32 {
 
 #[test]
 fn steps_clip_gradients_and_follow_the_learning_rate_schedule() -> Result<()> {
-    let initial = weights(&train_state(RewardArchitecture::Causal, false)?)?;
+    let initial = weights(&train_state(RewardArchitecture::CausalLastToken, false)?)?;
     let optimizer = AdamWConfig { weight_decay: 0., ..AdamWConfig::default() };
     let config = TrainConfig { optimizer, ..train_config(2) };
     let change = max_difference(&weights_after_two_steps(&config)?, &initial);

@@ -89,8 +89,8 @@ fn resuming_gives_the_same_weights_bit_for_bit() -> Result<()> {
         (chat_tokenizer()?, modern::model_folder::SpecialTokenIds::default());
     let config = train_config(7);
     for lora in [false, true] {
-        let mut uninterrupted = train_state(RewardArchitecture::Causal, lora)?;
-        let trainee = (&mut uninterrupted, RewardArchitecture::Causal);
+        let mut uninterrupted = train_state(RewardArchitecture::CausalLastToken, lora)?;
+        let trainee = (&mut uninterrupted, RewardArchitecture::CausalLastToken);
         train(trainee, train_pairs, &config, &validator, &RunOutputs::default(), &mut log()?)?;
 
         let folder = tempfile::tempdir()?;
@@ -102,7 +102,7 @@ fn resuming_gives_the_same_weights_bit_for_bit() -> Result<()> {
             lora: None,
         };
         for stop_after in [2, 3, 6, 7] {
-            let mut resumed = train_state(RewardArchitecture::Causal, lora)?;
+            let mut resumed = train_state(RewardArchitecture::CausalLastToken, lora)?;
             if let Some((_, path)) = checkpoints.latest()? {
                 assert!(resumed.restore(&path, "other data").is_err());
                 resumed.restore(&path, "these")?;
@@ -110,7 +110,7 @@ fn resuming_gives_the_same_weights_bit_for_bit() -> Result<()> {
             let destination = RunDestination::new(folder.path(), &saver, "these");
             let (interrupt, stop_after) = (Interrupt::default(), Some(stop_after));
             let outputs = RunOutputs { destination: Some(destination), interrupt, stop_after };
-            let trainee = (&mut resumed, RewardArchitecture::Causal);
+            let trainee = (&mut resumed, RewardArchitecture::CausalLastToken);
             train(trainee, train_pairs, &config, &validator, &outputs, &mut log()?)?;
             if stop_after == Some(7) {
                 assert_eq!(weights(&resumed)?, weights(&uninterrupted)?, "lora {lora}");
@@ -175,12 +175,12 @@ fn both_architectures_learn_the_preference_and_stop_at_the_target() -> Result<()
 fn training_or_evaluating_without_pairs_is_an_error() -> Result<()> {
     let pairs = pairs()?;
     let validator = validator(&pairs);
-    let mut train_state = train_state(RewardArchitecture::Causal, false)?;
-    let trainee = (&mut train_state, RewardArchitecture::Causal);
+    let mut train_state = train_state(RewardArchitecture::CausalLastToken, false)?;
+    let trainee = (&mut train_state, RewardArchitecture::CausalLastToken);
     let (config, outputs) = (train_config(3), RunOutputs::default());
     let result = train(trainee, &[], &config, &validator, &outputs, &mut log()?);
     assert!(result.expect_err("an error").to_string().contains("no pair to train on"));
-    let (model, _) = model(RewardArchitecture::Causal, 1)?;
+    let (model, _) = model(RewardArchitecture::CausalLastToken, 1)?;
     assert!(evaluate(&model, &[], 8).is_err());
     Ok(())
 }

@@ -18,15 +18,12 @@ fn the_best_model_or_the_one_that_reaches_the_target_is_saved() -> Result<()> {
         Preference::new(format!("{text}?"), format!("{text} 7"), format!("{text} 1 of the"))
     });
     let pairs = tokenize_pairs(&preferences, &chat_tokenizer()?, 64)?.pairs;
-    let initial =
-        RewardCheckpoint::from_language_model(checkpoint(3)?, RewardArchitecture::Causal, None, 7)?;
+    let architecture = RewardArchitecture::CausalLastToken;
+    let initial = RewardCheckpoint::from_language_model(checkpoint(3)?, architecture, None, 7)?;
     let config = *initial.model.backbone().config();
     let mut train_state = TrainState::new(config, initial.parameters, AdamWConfig::default())?;
-    let inference_model = RewardModel::new(
-        &config,
-        RewardArchitecture::Causal,
-        &mut train_state.parameters.for_inference(),
-    )?;
+    let mut view = train_state.parameters.for_inference();
+    let inference_model = RewardModel::new(&config, architecture, &mut view)?;
     let folder = tempfile::tempdir()?;
     let saver = ModelSaver {
         chat_tokenizer: &initial.chat_tokenizer,

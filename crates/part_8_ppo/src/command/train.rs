@@ -34,7 +34,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let reward = Some(args.reward_fn.reward.as_str());
     let (model, reference) = (args.model.as_deref(), args.reference.as_deref());
     let inputs = [("--model", model), ("--reference", reference), ("--reward", reward)];
-    let setup = RunSetup::new(args, (&args.out, &args.run), &OVERRIDABLE_ON_RESUME, &inputs)?;
+    let setup = RunSetup::validate(args, (&args.out, &args.run), &OVERRIDABLE_ON_RESUME, &inputs)?;
     let source = initial_policy::policy_source(args);
     let mut checkpoint = initial_policy::open_checkpoint(args, &source, &device)?;
     let chat_tokenizer = ChatTokenizer::from_checkpoint(&mut checkpoint, args.template)?;

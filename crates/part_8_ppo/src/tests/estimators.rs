@@ -11,8 +11,8 @@ use crate::kl::KlEstimator;
 use crate::losses::{Clip, clipped_surrogate};
 use crate::rewards::token_rewards;
 use crate::tabular_mdp::{
-    COMPLETION_LEN, N_COMPLETIONS, completion_probs, expectation, log_probs, random_policy,
-    true_values,
+    COMPLETION_LEN, N_COMPLETIONS, completion_probs, exact_token_values,
+    expectation_over_completions, log_probs, random_policy,
 };
 
 fn scores() -> Result<Tensor> {
@@ -43,13 +43,13 @@ fn advantages(values: &Tensor, rewards: &Tensor, lambda: f64) -> Result<Tensor> 
 #[test]
 fn the_policy_gradient_is_the_gradient_of_the_mean_reward() -> Result<()> {
     let (at, scores) = (random_policy(1)?, scores()?);
-    let truth = gradient(&at, |at| expectation(at, &scores))?;
+    let truth = gradient(&at, |at| expectation_over_completions(at, &scores))?;
     let kl = Tensor::zeros((N_COMPLETIONS, COMPLETION_LEN), DType::F64, &CPU)?;
     let rewards = token_rewards(&scores, &kl, 0., &kl.ones_like()?)?;
     let random = Rng::new(2).normal_tensor((1, COMPLETION_LEN), 1., DType::F64, &CPU)?;
     // Of the place alone, right nowhere.
     let wrong = random.broadcast_as((N_COMPLETIONS, COMPLETION_LEN))?.contiguous()?;
-    let exact = true_values(&at, &scores)?;
+    let exact = exact_token_values(&at, &scores)?;
     // Whatever the values, λ = 1 has no bias; with the true values no λ has.
     for (values, lambda) in [(&kl, 1.), (&wrong, 1.), (&exact, 1.), (&exact, 0.5), (&exact, 0.)] {
         let found = policy_gradient(&at, &advantages(values, &rewards, lambda)?)?;
@@ -73,9 +73,9 @@ fn the_policy_gradient_is_the_gradient_of_the_mean_reward() -> Result<()> {
 fn kl_estimators_are_unbiased_where_documented() -> Result<()> {
     let (at, reference) = (random_policy(1)?, random_policy(2)?);
     let [p, q] = [&at, &reference].map(|x| log_probs(x).and_then(|x| x.sum(1)).expect("sums"));
-    let truth = number(&expectation(&at, &(&p - &q)?)?);
+    let truth = number(&expectation_over_completions(&at, &(&p - &q)?)?);
     let mean = |estimator: KlEstimator| -> Result<f64> {
-        Ok(number(&expectation(&at, &estimator.estimate(&p, &q)?)?))
+        Ok(number(&expectation_over_completions(&at, &estimator.estimate(&p, &q)?)?))
     };
     assert!((mean(KlEstimator::K1)? - truth).abs() < 1e-12);
     assert!((mean(KlEstimator::K3)? - truth).abs() < 1e-12);
@@ -84,7 +84,7 @@ fn kl_estimators_are_unbiased_where_documented() -> Result<()> {
     // By token: the chain rule of the KL, as its sum over tokens is what rewards take.
     let (p, q) = (log_probs(&at)?, log_probs(&reference)?);
     let by_token = KlEstimator::K3.estimate(&p, &q)?.sum(1)?;
-    assert!((number(&expectation(&at, &by_token)?) - truth).abs() < 1e-12);
+    assert!((number(&expectation_over_completions(&at, &by_token)?) - truth).abs() < 1e-12);
     Ok(())
 }
 
@@ -93,7 +93,7 @@ fn as_losses_k1_has_no_gradient_and_k2_that_of_the_kl() -> Result<()> {
     let (at, reference) = (random_policy(1)?, random_policy(2)?);
     let of = |x: &Tensor| log_probs(x)?.sum(1); // (ALL)
     let q = of(&reference)?;
-    let truth = gradient(&at, |at| expectation(at, &(of(at)? - &q)?))?;
+    let truth = gradient(&at, |at| expectation_over_completions(at, &(of(at)? - &q)?))?;
     let chances = completion_probs(&at)?; // the draws: no gradient goes through them
     let in_the_loss = |estimator: KlEstimator| {
         gradient(&at, |at| (estimator.estimate(&of(at)?, &q)? * &chances)?.sum_all())
@@ -104,7 +104,7 @@ fn as_losses_k1_has_no_gradient_and_k2_that_of_the_kl() -> Result<()> {
     let k3 = in_the_loss(KlEstimator::K3)?;
     assert!(size(&(&k3 - &truth)?)? > 0.3 * size(&truth)?);
     // What k3 teaches is the other KL, that from the reference to the policy.
-    let other = gradient(&at, |at| expectation(&reference, &(&q - of(at)?)?))?;
+    let other = gradient(&at, |at| expectation_over_completions(&reference, &(&q - of(at)?)?))?;
     assert_close(&k3, &other, 1e-12)?;
     // In the reward, k1 is right: its mean, times ∇ log π.
     let d = (of(&at)? - &q)?

@@ -73,7 +73,7 @@ fn a_reward_model_reads_text_through_its_own_tokenizer() -> Result<()> {
         let mut parameters = Parameters::seeded(1, candle_core::DType::F32, &CPU);
         let model = RewardModel::new(
             &model_config(&chat_tokenizer),
-            RewardArchitecture::Causal,
+            RewardArchitecture::CausalLastToken,
             &mut parameters,
         )?;
         let (ends, normalisation) = (SpecialTokenIds::default(), RewardNormalization::NONE);

@@ -186,7 +186,7 @@ impl<'a> AlgorithmComparison<'a> {
         let (prompts, outputs) = (self.train_prompts.clone(), RunOutputs::default());
         train(&mut train_state, prompts, &config, &mut context, &outputs, &mut log)?;
         let n_tokens = log.run_state.n_tokens;
-        let curve = log.validation_curve[1..].iter().copied().filter(|(at, _)| *at < n_tokens);
+        let curve = log.validation_by_tokens[1..].iter().copied().filter(|(at, _)| *at < n_tokens);
         Ok(TrainedRun { model, n_tokens, curve: curve.collect() })
     }
 }

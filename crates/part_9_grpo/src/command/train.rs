@@ -31,7 +31,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let rewards = args.task.weighted_rewards()?;
     let reward_models = rewards.reward_models().map(|model| ("--reward", Some(model)));
     let inputs: Vec<_> = reward_models.chain([("--model", Some(args.model.as_str()))]).collect();
-    let setup = RunSetup::new(args, (&args.out, &args.run), &OVERRIDABLE_ON_RESUME, &inputs)?;
+    let setup = RunSetup::validate(args, (&args.out, &args.run), &OVERRIDABLE_ON_RESUME, &inputs)?;
     let eval_file = args.eval.eval_file.as_deref();
     let dataset = args.task.task.load_dataset(args.task.data.as_deref(), eval_file)?;
     let data_id = dataset_sha256(&dataset);

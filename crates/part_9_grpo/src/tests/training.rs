@@ -1,6 +1,6 @@
 //! Training loop: it increases the reward, and every setting has an effect.
 
-mod left_out;
+mod skipped_steps;
 
 use anyhow::Result;
 use modern::model_folder::SpecialTokenIds;

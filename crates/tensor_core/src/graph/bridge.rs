@@ -1,5 +1,5 @@
-//! Where our graph and candle's meet. To candle, every recorded result is a function of one tiny variable; when a gradient
-//! arrives there, it is noted for our side.
+//! Bridge between this graph and candle's. candle treats every recorded result as a function of one
+//! tiny variable; a gradient that arrives there is recorded for this graph.
 
 use std::cell::RefCell;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -7,39 +7,41 @@ use std::sync::{Arc, Mutex, OnceLock};
 use candle_core::backprop::GradStore;
 use candle_core::{CpuStorage, CustomOp1, DType, Device, Layout, Result, Shape, Tensor, Var, bail};
 
-use super::pass::Arrived;
+use super::pass::NodeGradients;
 use super::{Node, lock};
 
 thread_local! {
-    /// What reached our nodes while candle differentiates for us; `None` at all other times.
-    static ARRIVED: RefCell<Option<Arrived>> = const { RefCell::new(None) };
+    /// Gradients that reached nodes of this graph during a backward pass of candle; `None` at all
+    /// other times.
+    static NODE_GRADS: RefCell<Option<NodeGradients>> = const { RefCell::new(None) };
 }
 
-/// Differentiates by candle, up to our nodes.
-pub(super) fn through_candle(x: &Tensor) -> Result<(GradStore, Arrived)> {
-    /// Puts back what an outer pass had, even when candle panics: an operation of candle's may call [`backward`].
-    struct Outer(Option<Arrived>);
+/// candle's backward pass from `x` up to the nodes of this graph.
+pub(super) fn candle_backward(x: &Tensor) -> Result<(GradStore, NodeGradients)> {
+    /// Restores the state of an outer backward pass, even when candle panics: one of candle's
+    /// operations may itself call [`backward`].
+    struct Outer(Option<NodeGradients>);
     impl Drop for Outer {
         fn drop(&mut self) {
-            ARRIVED.set(self.0.take());
+            NODE_GRADS.set(self.0.take());
         }
     }
-    let _outer = Outer(ARRIVED.replace(Some(Vec::new())));
+    let _outer = Outer(NODE_GRADS.replace(Some(Vec::new())));
     let grads = x.backward()?;
-    Ok((grads, ARRIVED.take().unwrap_or_default()))
+    Ok((grads, NODE_GRADS.take().unwrap_or_default()))
 }
 
-/// What candle takes every recorded result for a function of.
-pub(super) fn stub() -> Result<&'static Tensor> {
-    static STUB: OnceLock<Var> = OnceLock::new();
-    if STUB.get().is_none() {
-        let stub = Var::zeros((), DType::F32, &Device::Cpu)?;
-        let _ = STUB.set(stub); // another thread's is as good
+/// Variable of which candle takes every recorded result to be a function.
+pub(super) fn placeholder() -> Result<&'static Tensor> {
+    static PLACEHOLDER: OnceLock<Var> = OnceLock::new();
+    if PLACEHOLDER.get().is_none() {
+        let placeholder = Var::zeros((), DType::F32, &Device::Cpu)?;
+        let _ = PLACEHOLDER.set(placeholder); // if another thread was faster, its variable is used
     }
-    Ok(STUB.get().expect("set above").as_tensor())
+    Ok(PLACEHOLDER.get().expect("set above").as_tensor())
 }
 
-/// A node as candle sees it.
+/// Node in the form of a custom operation of candle.
 pub(super) struct Recorded {
     pub(super) node: Arc<Node>,
     pub(super) result: Mutex<Option<(CpuStorage, Shape)>>,
@@ -53,14 +55,14 @@ impl CustomOp1 for Recorded {
     fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
         match lock(&self.result).take() {
             Some(result) => Ok(result),
-            None => bail!("{}: the result was taken before", self.node.name),
+            None => bail!("{}: the forward pass ran twice", self.node.name),
         }
     }
 
     fn bwd(&self, _: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        ARRIVED.with_borrow_mut(|arrived| match arrived {
-            Some(arrived) => {
-                arrived.push((self.node.clone(), grad.clone()));
+        NODE_GRADS.with_borrow_mut(|node_grads| match node_grads {
+            Some(node_grads) => {
+                node_grads.push((self.node.clone(), grad.clone()));
                 Ok(None)
             }
             None => bail!(
@@ -71,10 +73,10 @@ impl CustomOp1 for Recorded {
     }
 }
 
-/// A scalar whose gradient for its input is given.
-pub(super) struct Seed(pub(super) Tensor);
+/// Scalar function whose gradient with respect to its input is a fixed tensor.
+pub(super) struct FixedGradient(pub(super) Tensor);
 
-impl CustomOp1 for Seed {
+impl CustomOp1 for FixedGradient {
     fn name(&self) -> &'static str {
         "seed"
     }

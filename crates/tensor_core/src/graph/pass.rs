@@ -1,4 +1,4 @@
-//! The backward pass: what is on its way, and where it goes next.
+//! Backward pass: accumulation of gradients and their propagation to inputs.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,47 +6,52 @@ use std::sync::Arc;
 use candle_core::backprop::GradStore;
 use candle_core::{Result, Tensor};
 
-use super::bridge::{Seed, through_candle};
+use super::bridge::{FixedGradient, candle_backward};
 use super::{Node, Source};
-use crate::ops::add::sum_of;
+use crate::ops::add::add_untracked;
 
-/// Gradients of results that have not been taken further.
-pub(super) type Arrived = Vec<(Arc<Node>, Tensor)>;
+/// Gradients of nodes that have not been propagated yet.
+pub(super) type NodeGradients = Vec<(Arc<Node>, Tensor)>;
 
-/// The state of a backward pass.
-pub(super) struct Pass {
+/// State of a backward pass.
+pub(super) struct BackwardPass {
+    /// Gradients of the variables.
     pub(super) grads: GradStore,
-    /// Nodes whose result has a gradient, by age.
+    /// Nodes whose result has a gradient, by creation order.
     pub(super) pending: BTreeMap<u64, (Arc<Node>, Tensor)>,
 }
 
-impl Pass {
-    pub(super) fn deliver(&mut self, source: Source, grad: Tensor) -> Result<()> {
+impl BackwardPass {
+    /// Adds `grad` to the gradient of `source`.
+    pub(super) fn propagate(&mut self, source: Source, grad: Tensor) -> Result<()> {
         match source {
             Source::Variable(variable) => {
-                let before = self.grads.remove(&variable);
-                self.grads
-                    .insert(&variable, before.map_or(Ok(grad.clone()), |b| sum_of(&b, &grad))?);
+                let earlier = self.grads.remove(&variable);
+                self.grads.insert(
+                    &variable,
+                    earlier.map_or(Ok(grad.clone()), |b| add_untracked(&b, &grad))?,
+                );
                 Ok(())
             }
-            Source::Node(node) => self.take(vec![(node, grad)]),
+            Source::Node(node) => self.accumulate(vec![(node, grad)]),
             Source::Candle(x) => {
                 let sum = match x.device().is_cpu() {
-                    true => x.apply_op1(Seed(grad))?,
+                    true => x.apply_op1(FixedGradient(grad))?,
                     false => (&x * grad.to_device(x.device())?)?.sum_all()?,
                 };
-                let (grads, arrived) = through_candle(&sum)?;
+                let (grads, node_grads) = candle_backward(&sum)?;
                 self.grads.extend(grads)?;
-                self.take(arrived)
+                self.accumulate(node_grads)
             }
         }
     }
 
-    pub(super) fn take(&mut self, arrived: Arrived) -> Result<()> {
-        for (node, grad) in arrived {
+    /// Adds gradients to the pending nodes.
+    pub(super) fn accumulate(&mut self, node_grads: NodeGradients) -> Result<()> {
+        for (node, grad) in node_grads {
             let grad = grad.reshape(&node.shape)?;
             let grad = match self.pending.remove(&node.order) {
-                Some((_, before)) => sum_of(&before, &grad)?,
+                Some((_, earlier)) => add_untracked(&earlier, &grad)?,
                 None => grad,
             };
             self.pending.insert(node.order, (node, grad));

@@ -1,11 +1,12 @@
-//! Attention (Vaswani et al., <https://arxiv.org/abs/1706.03762>): softmax(q kᵀ / √D + mask) v.
+//! Scaled dot-product attention (Vaswani et al., <https://arxiv.org/abs/1706.03762>): softmax(q kᵀ
+//! / √D + mask) v.
 
 use candle_core::{D, Result, Tensor, bail};
 
 use super::check::check;
-use super::cpu::{Shared, by_type, has_fused_loops};
-use super::flash::{self, Outcome};
-use super::heads::{Heads, Side};
+use super::cpu::{SharedSlice, by_type, has_fused_loops};
+use super::flash::{self, BackwardInputs};
+use super::heads::{AttentionLayout, HeadLayout};
 use super::mask::AttentionMask;
 use super::small_batch::Dots;
 use super::softmax;
@@ -13,8 +14,9 @@ use super::storage::{strided_values, tensor_like, values};
 use super::uninit::zeros;
 use crate::graph::{is_tracked, record_with_result};
 
-/// Attention of `q: (B, T, H, D)` to `k, v: (B, S, KV, D)`, giving `(B, T, H, D)`. KV divides H: each key head serves
-/// H / KV query heads (Ainslie et al., <https://arxiv.org/abs/2305.13245>). A query that sees no key gives zeros.
+/// Attention of `q: (B, T, H, D)` to `k, v: (B, S, KV, D)`, giving `(B, T, H, D)`. KV divides H:
+/// each key head serves H / KV query heads (grouped-query attention; Ainslie et al.,
+/// <https://arxiv.org/abs/2305.13245>). A query whose keys are all masked gives zeros.
 ///
 /// # Errors
 /// When the shapes or the mask do not fit.
@@ -23,25 +25,26 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, mask: &AttentionMask) -> Re
     if has_fused_loops(q) { by_type!(q, fused(q, k, v, mask)) } else { reference(q, k, v, mask) }
 }
 
-/// The same from plain tensor operations.
+/// Reference implementation from plain tensor operations.
 pub fn reference(q: &Tensor, k: &Tensor, v: &Tensor, mask: &AttentionMask) -> Result<Tensor> {
     let (_b, _t, h, _d) = q.dims4()?;
     let v = heads_first(v, h)?; // (B, H, S, D)
     attention_weights(q, k, mask)?.matmul(&v)?.transpose(1, 2)?.contiguous() // (B, T, H, D)
 }
 
-/// What [`attention`] weighs the values with: (B, H, T, S), each row's sum 1, or 0 where a query sees no key. For
-/// looking at: its memory grows with T · S.
+/// Attention weights (B, H, T, S): the rows sum to 1, or to 0 if all keys of a query are masked.
+/// For inspection: the memory grows with T · S.
 pub fn attention_weights(q: &Tensor, k: &Tensor, mask: &AttentionMask) -> Result<Tensor> {
     check_shapes("attention_weights", q, k, None, mask)?;
     let (_b, t, h, d) = q.dims4()?;
     let (_b, s, _kv, _d) = k.dims4()?;
     let (q, k) = (heads_first(q, h)?, heads_first(k, h)?); // (B, H, T, D), (B, H, S, D)
-    let scores = (q.matmul(&k.transpose(D::Minus2, D::Minus1)?)? / (d as f64).sqrt())?; // (B, H, T, S)
+    // (B, H, T, S)
+    let scores = (q.matmul(&k.transpose(D::Minus2, D::Minus1)?)? / (d as f64).sqrt())?;
     softmax::reference(&scores.broadcast_add(&mask.to_tensor(t, s, q.dtype(), q.device())?)?)
 }
 
-/// From (B, S, KV, D) to (B, H, S, D), every key head repeated for each of its query heads.
+/// (B, S, KV, D) to (B, H, S, D), every key head repeated for each of its query heads.
 fn heads_first(x: &Tensor, h: usize) -> Result<Tensor> {
     let (b, s, kv, d) = x.dims4()?;
     let x = x.transpose(1, 2)?.unsqueeze(2)?; // (B, KV, 1, S, D)
@@ -66,13 +69,16 @@ fn check_shapes(
     mask.check(op, Some(b), t, s)
 }
 
-/// How the keys or values of a cache, `(B, S, KV, D)`, lie in its memory; `None` where a head is not in one piece.
-fn side(x: &Tensor) -> Option<Side> {
-    let ([_b, len, heads, d], [row, stride, head, 1]) = (x.dims(), x.stride()) else { return None };
-    (head == d || *heads == 1).then_some(Side {
+/// Memory layout of the keys or values of a cache, `(B, S, KV, D)`; `None` if a token's heads are
+/// not contiguous.
+fn cache_layout(x: &Tensor) -> Option<HeadLayout> {
+    let ([_b, len, heads, d], [row_stride, stride, head, 1]) = (x.dims(), x.stride()) else {
+        return None;
+    };
+    (head == d || *heads == 1).then_some(HeadLayout {
         len: *len,
         heads: *heads,
-        row: *row,
+        row_stride: *row_stride,
         stride: *stride,
         start: 0,
     })
@@ -81,31 +87,31 @@ fn side(x: &Tensor) -> Option<Side> {
 fn fused<T: Dots>(q: &Tensor, k: &Tensor, v: &Tensor, mask: &AttentionMask) -> Result<Tensor> {
     let q = q.contiguous()?;
     let (b, t, h, d) = q.dims4()?;
-    let queries = Side::packed(t, h, h * d, 0);
-    if let (Some(keys), Some(values_side), false) =
-        (side(k), side(v), [&q, k, v].into_iter().any(is_tracked))
+    let queries = HeadLayout::packed(t, h, h * d, 0);
+    if let (Some(keys), Some(values_layout), false) =
+        (cache_layout(k), cache_layout(v), [&q, k, v].into_iter().any(is_tracked))
     {
-        let heads = Heads { b, d, queries, keys, values: values_side };
+        let layout = AttentionLayout { b, d, queries, keys, values: values_layout };
         let (k, v) = (strided_values::<T>(k)?, strided_values::<T>(v)?);
-        let (output, _) = flash::forward([&values::<T>(&q)?, &k, &v], &heads, mask);
+        let (output, _) = flash::forward([&values::<T>(&q)?, &k, &v], &layout, mask);
         return tensor_like(output, &q);
     }
     let (k, v) = (k.contiguous()?, v.contiguous()?);
     let (_b, s, kv, _d) = k.dims4()?;
-    let keys = Side::packed(s, kv, kv * d, 0);
-    let heads = Heads { b, d, queries, keys, values: keys };
+    let keys = HeadLayout::packed(s, kv, kv * d, 0);
+    let layout = AttentionLayout { b, d, queries, keys, values: keys };
     let (output, log_sums) =
-        flash::forward::<T>([&values(&q)?, &values(&k)?, &values(&v)?], &heads, mask);
+        flash::forward::<T>([&values(&q)?, &values(&k)?, &values(&v)?], &layout, mask);
     let (shape, mask) = (q.dims().to_vec(), mask.clone());
-    let kept = [q.detach(), k.detach(), v.detach()];
+    let saved = [q.detach(), k.detach(), v.detach()];
     record_with_result("attention", [&q, &k, &v], output, shape, move |output, grad, _| {
-        let [q, k, v] = &kept;
+        let [q, k, v] = &saved;
         let mut grads = [q, k, v].map(|x| zeros(x.elem_count()));
         flash::backward::<T>(
             [&values(q)?, &values(k)?, &values(v)?],
-            &Outcome { output: &values(output)?, grad: &values(grad)?, log_sums: &log_sums },
-            grads.each_mut().map(|grad| Shared::new(grad)).each_ref(),
-            &heads,
+            &BackwardInputs { output: &values(output)?, grad: &values(grad)?, log_sums: &log_sums },
+            grads.each_mut().map(|grad| SharedSlice::new(grad)).each_ref(),
+            &layout,
             &mask,
         );
         let [grad_q, grad_k, grad_v] = grads;

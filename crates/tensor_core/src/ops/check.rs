@@ -1,16 +1,18 @@
-//! One form for the complaints of all operations: the operation, what is wrong, and every input.
+//! Input checks of all operations. The error message names the operation, the problem and every
+//! input.
 
 use candle_core::{Result, Tensor, bail};
 
-/// Demands that all `inputs` hold floating-point numbers of one type on one device, and that their shapes go together (`fit`).
+/// Checks that all `inputs` are floating-point tensors of one dtype on one device, not empty, and
+/// that their shapes match (`fit`).
 pub(crate) fn check(op: &str, inputs: &[(&str, &Tensor)], fit: bool) -> Result<()> {
     let (_, first) = inputs[0];
     let problem = if inputs.iter().any(|(_, x)| x.elem_count() == 0) {
         "an empty tensor"
     } else if inputs.iter().any(|(_, x)| !x.dtype().is_float()) {
-        "not floating-point numbers"
+        "expected floating-point tensors"
     } else if inputs.iter().any(|(_, x)| x.dtype() != first.dtype()) {
-        "types differ"
+        "dtypes differ"
     } else if inputs.iter().any(|(_, x)| !x.device().same_device(first.device())) {
         "devices differ"
     } else if !fit {

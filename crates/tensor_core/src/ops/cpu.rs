@@ -1,24 +1,28 @@
-//! What the fused CPU loops share: parts of memory for each thread, and wide vectors.
+//! Building blocks of the fused CPU loops: division of memory among threads, vectorization, scratch
+//! buffers.
 //!
-//! A fused operation reads its inputs once and writes its result once, where a chain of tensor operations allocates and
-//! walks memory for each link. The loops are plain Rust: [`vectorized!`] has the compiler build them for each generation
-//! of vector units and picks one at run time. How a loop is cut into tasks depends on shapes alone, never on the number
-//! of threads, so its results do not either. (A matrix product is cut by the number of threads, see `product.rs`; the same
-//! number gives the same bits.)
+//! A fused operation reads its inputs once and writes its result once, where a chain of tensor
+//! operations allocates and traverses memory for each step. The loops are plain Rust:
+//! [`vectorized!`] compiles them for each generation of vector units and selects one at run time.
+//! The division of a loop into tasks depends on shapes alone, never on the number of threads, so
+//! its results do not either. (A matrix product is divided by the number of threads, see
+//! `matmul.rs`; the same number gives the same bits.)
 
 use candle_core::{DType, Device, Tensor};
 
-use super::float::Real;
+use super::float::Float;
 use crate::pool;
 
-/// Whether `x` is on the CPU in a type that has fused loops, and not empty; all else takes the reference path.
+/// True if `x` is on the CPU in a dtype with fused loops, and not empty; otherwise the reference
+/// implementation runs.
 pub(crate) fn has_fused_loops(x: &Tensor) -> bool {
     x.elem_count() > 0
         && matches!(x.device(), Device::Cpu)
         && matches!(x.dtype(), DType::F32 | DType::F64)
 }
 
-/// Calls `$function::<T>(..)` with T the type of `$x`'s numbers, which [`has_fused_loops`] has vouched for.
+/// Calls `$function::<T>(..)` with T the element type of `$x`, which must satisfy
+/// [`has_fused_loops`].
 macro_rules! by_type {
     ($x:expr, $function:ident($($argument:expr),* $(,)?)) => {
         match $x.dtype() {
@@ -29,11 +33,11 @@ macro_rules! by_type {
 }
 pub(crate) use by_type;
 
-/// `vectorized!(body)` is `body`, loops compiled for the widest vectors this CPU has.
+/// `vectorized!(body)` is `body`, with its loops compiled for the widest vectors of this CPU.
 ///
-/// A macro, as the compiler takes a closure into the code for wider vectors for certain only where it is called once: so
-/// each kind of CPU gets closures of its own. With a function in its place, the longer loops fell back to the
-/// narrowest vectors without a word.
+/// A macro, because the compiler reliably inlines a closure into the code for wider vectors only if
+/// it is called once: each kind of CPU gets a closure of its own. With a function instead, the
+/// longer loops silently fell back to the narrowest vectors.
 macro_rules! vectorized {
     ($body:expr) => {
         match pulp::Arch::new() {
@@ -47,7 +51,7 @@ macro_rules! vectorized {
 }
 pub(crate) use vectorized;
 
-/// The body of [`vectorized!`].
+/// Body of [`vectorized!`].
 pub(crate) struct Loops<F>(pub(crate) F);
 
 impl<R, F: FnOnce() -> R> pulp::NullaryFnOnce for Loops<F> {
@@ -59,26 +63,27 @@ impl<R, F: FnOnce() -> R> pulp::NullaryFnOnce for Loops<F> {
     }
 }
 
-/// Numbers that a task works on: enough to be worth handing out, few enough to stay in a core's own cache.
+/// Elements per task: enough to be worth sharing, few enough to stay in a core's own cache.
 pub(crate) const GRAIN: usize = 8 * 1024;
 
-/// How many numbers make a task where rows of `width` stay together.
+/// Elements per task if rows of `width` elements must not be split.
 pub(crate) fn whole_rows(width: usize) -> usize {
     (GRAIN / width).max(1) * width
 }
 
-/// Cuts each slice into parts of its own length (the last may be shorter) and runs `work(i, parts i)` on all threads.
+/// Splits each slice into parts of its own length (the last may be shorter) and runs `work(i, parts
+/// i)` on all threads.
 ///
 /// # Panics
-/// When the slices do not fall into equally many parts.
+/// When the slices do not have equally many parts.
 pub(crate) fn for_each_part<T: Send, const N: usize>(
     slices: [(&mut [T], usize); N],
     work: impl Fn(usize, [&mut [T]; N]) + Sync,
 ) {
-    let slices = slices.map(|(slice, part)| (Shared::new(slice), part));
+    let slices = slices.map(|(slice, part)| (SharedSlice::new(slice), part));
     let tasks = slices[0].0.len.div_ceil(slices[0].1);
     for (slice, part) in &slices {
-        assert_eq!(slice.len.div_ceil(*part), tasks, "slices of unequally many parts");
+        assert_eq!(slice.len.div_ceil(*part), tasks, "slices with different numbers of parts");
     }
     pool::for_each(tasks, |task| {
         let parts = slices.each_ref().map(|(slice, part)| {
@@ -93,8 +98,9 @@ pub(crate) fn for_each_part<T: Send, const N: usize>(
     });
 }
 
-/// Lends `work` a buffer of `n` numbers, whatever they are, that this thread keeps for the next time.
-pub(crate) fn with_scratch<T: Real, R>(n: usize, work: impl FnOnce(&mut [T]) -> R) -> R {
+/// Calls `work` with a buffer of `n` elements of arbitrary value, which this thread keeps for the
+/// next call.
+pub(crate) fn with_scratch<T: Float, R>(n: usize, work: impl FnOnce(&mut [T]) -> R) -> R {
     let mut buffer = T::scratch().take();
     if buffer.len() < n {
         buffer.resize(n, T::ZERO);
@@ -104,34 +110,36 @@ pub(crate) fn with_scratch<T: Real, R>(n: usize, work: impl FnOnce(&mut [T]) -> 
     result
 }
 
-/// A slice that several tasks write to at once, each in places of its own.
-pub(crate) struct Shared<'a, T> {
+/// Slice that several tasks write to at the same time, each in its own ranges.
+pub(crate) struct SharedSlice<'a, T> {
     start: *mut T,
     pub(crate) len: usize,
     slice: std::marker::PhantomData<&'a mut [T]>,
 }
 
-// SAFETY: it gives access to the numbers only through `range`, whose caller promises that no two overlap.
+// SAFETY: it gives access to the elements only through `range`, whose caller guarantees that no two
+// ranges overlap.
 #[allow(unsafe_code)]
-unsafe impl<T: Send> Sync for Shared<'_, T> {}
+unsafe impl<T: Send> Sync for SharedSlice<'_, T> {}
 
-impl<'a, T> Shared<'a, T> {
+impl<'a, T> SharedSlice<'a, T> {
     pub(crate) fn new(slice: &'a mut [T]) -> Self {
         Self { start: slice.as_mut_ptr(), len: slice.len(), slice: std::marker::PhantomData }
     }
 
-    /// The numbers from `start` on.
+    /// `len` elements from `start` on.
     ///
     /// # Safety
-    /// Nobody else may read or write any of these numbers while the result lives.
+    /// Nothing else may read or write any of these elements while the result lives.
     #[allow(unsafe_code, clippy::mut_from_ref)]
     pub(crate) unsafe fn range(&self, start: usize, len: usize) -> &'a mut [T] {
         assert!(start + len <= self.len, "a range beyond the slice");
-        // SAFETY: the range lies in the slice that `self` borrows mutably; that it is alone is the caller's promise.
+        // SAFETY: the range is within the slice that `self` borrows mutably; the caller guarantees
+        // exclusive access.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(start), len) }
     }
 
-    /// Where the number at `start` is.
+    /// Pointer to the element at `start`.
     pub(crate) fn pointer(&self, start: usize) -> *mut T {
         assert!(start <= self.len, "a pointer beyond the slice");
         self.start.wrapping_add(start)

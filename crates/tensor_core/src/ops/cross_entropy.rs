@@ -1,26 +1,26 @@
-//! loss = mean over real targets t of −log softmax(x)ₜ = log Σⱼ exp(xⱼ) − xₜ.
+//! Cross-entropy: the mean over all targets t of −log softmax(x)ₜ = log Σⱼ exp(xⱼ) − xₜ.
 //!
-//! Its gradient in a row of logits is (softmax(x) − one at the target) / number of real targets. Probabilities exist
-//! only while a row of the gradient is written.
+//! The gradient of a row of logits is (softmax(x) − onehot(t)) / number of targets. Probabilities
+//! exist only while a row of the gradient is written.
 
 use candle_core::{D, DType, Result, Tensor, bail};
 
 use super::check::check;
 use super::cpu::{by_type, has_fused_loops, vectorized, whole_rows};
-use super::float::Real;
-use super::half::widened;
+use super::float::Float;
+use super::half::in_f32;
 use super::log_softmax::log_sum_exp;
 use super::storage::{tensor_like, values};
 use super::uninit::build;
 use crate::graph::record;
 
-/// A target with this value is no target: its row does not count. PyTorch's convention.
+/// Target of a row that is ignored. PyTorch's convention.
 pub const IGNORE_INDEX: i64 = -100;
 
-/// The mean cross-entropy in nats of `logits: (.., V)`, of rank 2 or more, against `targets: (..)` (i64,
-/// [`IGNORE_INDEX`] left out).
+/// Mean cross-entropy in nats of `logits: (.., V)`, of rank 2 or more, against `targets: (..)`
+/// (i64); rows with [`IGNORE_INDEX`] are left out.
 ///
-/// Without any real target the loss is 0 (and so is its gradient), not NaN.
+/// The loss and its gradient are 0, not NaN, if all rows are ignored.
 ///
 /// # Errors
 /// When the shapes do not fit, or a target lies outside the vocabulary.
@@ -33,29 +33,31 @@ pub fn cross_entropy(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
     }
 }
 
-/// The same from plain tensor operations.
+/// Reference implementation from plain tensor operations.
 pub fn reference(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
     if targets.device().is_cpu() {
-        columns("cross_entropy", targets, logits.dim(D::Minus1)?)?; // candle would take some wrong ones
+        // candle accepts some invalid targets.
+        columns("cross_entropy", targets, logits.dim(D::Minus1)?)?;
     }
-    widened(logits, |logits| plain(logits, targets))
+    in_f32(logits, |logits| plain(logits, targets))
 }
 
 fn plain(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
     let logits = logits.flatten_to(D::Minus2)?; // (N, V)
     let targets = targets.flatten_all()?; // (N)
-    let real = targets.ne(IGNORE_INDEX)?; // (N), 1 where there is a target
-    let targets = real.where_cond(&targets, &targets.zeros_like()?)?;
+    let has_target = targets.ne(IGNORE_INDEX)?; // (N), 1 where there is a target
+    let targets = has_target.where_cond(&targets, &targets.zeros_like()?)?;
     let max = logits.detach().max_keepdim(D::Minus1)?; // (N, 1)
     let shifted = logits.broadcast_sub(&max)?; // so that exp cannot overflow
     let log_sum = shifted.exp()?.sum(D::Minus1)?.log()?; // (N)
     let chosen = shifted.gather(&targets.unsqueeze(1)?, 1)?.squeeze(1)?; // (N)
-    let count = real.to_dtype(logits.dtype())?.sum_all()?.maximum(1.)?;
-    let losses = (log_sum - chosen)?; // ∞ where the logit that stands in for no target is −∞: so chosen, not multiplied
-    real.where_cond(&losses, &losses.zeros_like()?)?.sum_all()? / count
+    let count = has_target.to_dtype(logits.dtype())?.sum_all()?.maximum(1.)?;
+    // Select instead of multiplying: an ignored row uses target 0, whose loss may be ∞.
+    let losses = (log_sum - chosen)?;
+    has_target.where_cond(&losses, &losses.zeros_like()?)?.sum_all()? / count
 }
 
-/// Demands one i64 target for each row of logits.
+/// Checks that there is one i64 target for each row of logits.
 pub(super) fn check_targets(op: &str, logits: &Tensor, targets: &Tensor) -> Result<()> {
     check(op, &[("logits", logits)], logits.rank() > 1)?;
     let fit = logits.dims()[..logits.rank() - 1] == *targets.dims()
@@ -69,7 +71,7 @@ pub(super) fn check_targets(op: &str, logits: &Tensor, targets: &Tensor) -> Resu
     Ok(())
 }
 
-/// The column of each row's target; `None` where it is ignored.
+/// Column of each row's target; `None` if the row is ignored.
 pub(super) fn columns(op: &str, targets: &Tensor, v: usize) -> Result<Vec<Option<usize>>> {
     let column = |target: i64| match target {
         IGNORE_INDEX => Ok(None),
@@ -79,8 +81,8 @@ pub(super) fn columns(op: &str, targets: &Tensor, v: usize) -> Result<Vec<Option
     targets.flatten_all()?.to_vec1()?.into_iter().map(column).collect()
 }
 
-/// log Σ exp of each row of `v` numbers.
-pub(super) fn log_sums<T: Real>(x: &[T], v: usize) -> Vec<T> {
+/// Log-sum-exp of each row of `v` elements.
+pub(super) fn log_sums<T: Float>(x: &[T], v: usize) -> Vec<T> {
     let part = whole_rows(v);
     let [log_sums] = build([(x.len() / v, part / v)], |i, [log_sums]| {
         let x = &x[i * part..];
@@ -89,7 +91,7 @@ pub(super) fn log_sums<T: Real>(x: &[T], v: usize) -> Vec<T> {
     log_sums
 }
 
-fn fused<T: Real>(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
+fn fused<T: Float>(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
     let v = logits.dim(D::Minus1)?;
     let logits = logits.contiguous()?;
     let targets = columns("cross_entropy", targets, v)?;
@@ -100,10 +102,10 @@ fn fused<T: Real>(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
         let rows = targets.iter().zip(&log_sums).zip(x.chunks_exact(v));
         rows.filter_map(|((t, log_sum), x)| t.map(|t| (*log_sum - x[t]).to_f64())).sum()
     };
-    record("cross_entropy", [&logits], vec![T::real(total / count)], (), {
+    record("cross_entropy", [&logits], vec![T::cast(total / count)], (), {
         let logits = logits.detach();
         move |grad, _| {
-            let scale = T::real(values::<T>(grad)?[0].to_f64() / count);
+            let scale = T::cast(values::<T>(grad)?[0].to_f64() / count);
             let weights: Vec<T> = targets.iter().map(|_| scale).collect();
             let grad_x = backward(&values::<T>(&logits)?, &log_sums, &targets, &weights);
             Ok([Some(tensor_like(grad_x, &logits)?)])
@@ -111,8 +113,8 @@ fn fused<T: Real>(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
     })
 }
 
-/// The gradient of Σ weight · (log Σ exp x − xₜ), rows without a target left out.
-pub(super) fn backward<T: Real>(
+/// Gradient of Σ weight · (log Σ exp x − xₜ), with ignored rows left out.
+pub(super) fn backward<T: Float>(
     x: &[T],
     log_sums: &[T],
     targets: &[Option<usize>],

@@ -1,15 +1,16 @@
-//! Row lookup: row i of the result is row idᵢ of W. Its gradient adds each row's share back to the row it came from.
+//! Row lookup: row i of the result is row idᵢ of W. The backward pass adds the gradient of each row
+//! to the row that it came from.
 
 use candle_core::{DType, Result, Tensor, bail};
 
 use super::check::check;
 use super::cpu::{GRAIN, by_type, has_fused_loops, whole_rows};
-use super::float::Real;
+use super::float::Float;
 use super::storage::{tensor_like, values};
 use super::uninit::build;
 use crate::graph::record;
 
-/// The rows of `weight: (V, C)` at `ids: (..)`, integers, as `(.., C)`.
+/// Rows of `weight: (V, C)` at the integers `ids: (..)`, as `(.., C)`.
 ///
 /// # Errors
 /// When an id is V or more.
@@ -28,7 +29,7 @@ pub fn embedding(weight: &Tensor, ids: &Tensor) -> Result<Tensor> {
     }
 }
 
-/// The same from plain tensor operations.
+/// Reference implementation from plain tensor operations.
 pub fn reference(weight: &Tensor, ids: &Tensor) -> Result<Tensor> {
     let (v, c) = weight.dims2()?;
     let ids = match ids.device().is_cpu() {
@@ -38,7 +39,7 @@ pub fn reference(weight: &Tensor, ids: &Tensor) -> Result<Tensor> {
     weight.contiguous()?.index_select(&ids.flatten_all()?, 0)?.reshape([ids.dims(), &[c]].concat())
 }
 
-/// The ids, each of which has a row.
+/// Ids as integers, checked to be valid rows.
 fn checked(ids: &Tensor, v: usize) -> Result<Vec<i64>> {
     let ids: Vec<i64> = ids.flatten_all()?.to_dtype(DType::I64)?.to_vec1()?;
     match ids.iter().find(|id| !(0..v as i64).contains(id)) {
@@ -47,7 +48,7 @@ fn checked(ids: &Tensor, v: usize) -> Result<Vec<i64>> {
     }
 }
 
-fn fused<T: Real>(weight: &Tensor, ids: &Tensor) -> Result<Tensor> {
+fn fused<T: Float>(weight: &Tensor, ids: &Tensor) -> Result<Tensor> {
     let (v, c) = weight.dims2()?;
     let shape = [ids.dims(), &[c]].concat();
     let ids = checked(ids, v)?;
@@ -62,7 +63,7 @@ fn fused<T: Real>(weight: &Tensor, ids: &Tensor) -> Result<Tensor> {
     })
 }
 
-fn gather<T: Real>(weight: &[T], ids: &[i64], c: usize) -> Vec<T> {
+fn gather<T: Float>(weight: &[T], ids: &[i64], c: usize) -> Vec<T> {
     let part = whole_rows(c);
     let [y] = build([(ids.len() * c, part)], |i, [y]| {
         let ids = &ids[i * part / c..];
@@ -71,9 +72,10 @@ fn gather<T: Real>(weight: &[T], ids: &[i64], c: usize) -> Vec<T> {
     y
 }
 
-/// Each task owns a range of the table's rows and looks through all ids for them, so that each sum has a fixed order.
-fn scatter_add<T: Real>(grad: &[T], ids: &[i64], v: usize, c: usize) -> Vec<T> {
-    const TASKS: usize = 64; // at most: every one reads all ids
+/// Each task owns a range of the table's rows and scans all ids for them, so that each sum has a
+/// fixed order.
+fn scatter_add<T: Float>(grad: &[T], ids: &[i64], v: usize, c: usize) -> Vec<T> {
+    const TASKS: usize = 64; // upper limit, as every task reads all ids
     let rows = v.div_ceil(TASKS).max(GRAIN.div_ceil(c));
     let [sum] = build([(v * c, rows * c)], |i, [sum]| {
         let mut sum = sum.zeroed();

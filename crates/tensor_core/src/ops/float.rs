@@ -1,12 +1,12 @@
-//! The number types that have fused loops, with functions that compile to vector code.
+//! Number types with fused loops, and math functions on them that compile to vector code.
 
 use std::cell::Cell;
 use std::thread::LocalKey;
 
 use candle_core::{CpuStorage, WithDType};
 
-/// The number types that have fused loops: f32 for work, f64 for checking gradients.
-pub(crate) trait Real:
+/// Number type with fused loops: f32 for training, f64 for gradient checks.
+pub(crate) trait Float:
     WithDType
     + std::ops::Neg<Output = Self>
     + std::ops::AddAssign
@@ -15,35 +15,37 @@ pub(crate) trait Real:
 {
     const ZERO: Self;
     const ONE: Self;
-    fn real(x: f64) -> Self;
+    fn cast(x: f64) -> Self;
     fn exp(self) -> Self;
     fn erf(self) -> Self;
     fn sqrt(self) -> Self;
     fn ln(self) -> Self;
     fn larger(self, other: Self) -> Self;
-    /// The buffer that each thread keeps.
+    /// Scratch buffer of each thread.
     fn scratch() -> &'static LocalKey<Cell<Vec<Self>>>;
-    /// The numbers of a CPU storage, if it holds this type.
+    /// Elements of a CPU storage, if it has this type.
     fn slice_mut(storage: &mut CpuStorage) -> Option<&mut [Self]>;
 }
 
-impl Real for f32 {
+impl Float for f32 {
     const ZERO: Self = 0.;
     const ONE: Self = 1.;
 
-    fn real(x: f64) -> Self {
+    fn cast(x: f64) -> Self {
         x as f32
     }
 
-    /// exp to 2 units in the last place, without branches, so that loops over it become vector code (the system's
-    /// `expf` is a call per number). Cephes' method: x = n ln 2 + r, exp(x) = 2ⁿ · polynomial(r).
+    /// exp, accurate to 2 units in the last place, without branches, so that loops over it
+    /// vectorize (the system's `expf` is a call per element). Cephes' method: x = n ln 2 + r,
+    /// exp(x) = 2ⁿ · polynomial(r).
     #[inline(always)]
     fn exp(self) -> Self {
         const ROUND: f32 = 12_582_912.; // 1.5 · 2²³: adding it leaves an integer in the low bits
         let x = self.clamp(-87.3, 88.7);
         let shifted = x.mul_add(std::f32::consts::LOG2_E, ROUND);
         let n = shifted - ROUND;
-        let r = n.mul_add(2.121_944_4e-4, n.mul_add(-0.693_359_4, x)); // ln 2 in two parts, the first exact
+        // ln 2 in two parts, of which the first is exact.
+        let r = n.mul_add(2.121_944_4e-4, n.mul_add(-0.693_359_4, x));
         let p = 1.987_569_1e-4_f32;
         let p = p.mul_add(r, 1.398_199_9e-3);
         let p = p.mul_add(r, 8.333_452e-3);
@@ -56,10 +58,11 @@ impl Real for f32 {
         if self < -87.3 { 0. } else { y } // −∞ gives 0 exactly
     }
 
-    /// erf by a quotient of polynomials, good to a few units in the last place (Eigen's coefficients).
+    /// erf as a quotient of polynomials, accurate to a few units in the last place (Eigen's
+    /// coefficients).
     #[inline(always)]
     fn erf(self) -> Self {
-        const ONE_BEYOND: f32 = 3.832_507; // where 1 − erf(x) is less than f32 can tell
+        const ONE_BEYOND: f32 = 3.832_507; // from here on, erf(x) rounds to 1 in f32
         let x = self.clamp(-ONE_BEYOND, ONE_BEYOND);
         let s = x * x;
         let p = -2.726_142_3e-10_f32;
@@ -95,11 +98,11 @@ impl Real for f32 {
     }
 }
 
-impl Real for f64 {
+impl Float for f64 {
     const ZERO: Self = 0.;
     const ONE: Self = 1.;
 
-    fn real(x: f64) -> Self {
+    fn cast(x: f64) -> Self {
         x
     }
     fn exp(self) -> Self {

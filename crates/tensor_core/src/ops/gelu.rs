@@ -1,5 +1,5 @@
-//! GELU(x) = x · Φ(x): the input times the chance that a normal number lies below it
-//! (Hendrycks and Gimpel, <https://arxiv.org/abs/1606.08415>). Its slope is Φ(x) + x · Φ′(x).
+//! GELU(x) = x · Φ(x), with Φ the standard normal distribution function (Hendrycks and Gimpel,
+//! <https://arxiv.org/abs/1606.08415>). Its derivative is Φ(x) + x · Φ′(x).
 
 use std::f64::consts::{FRAC_1_SQRT_2, PI, SQRT_2};
 
@@ -7,18 +7,19 @@ use candle_core::{Result, Tensor};
 
 use super::check::check;
 use super::cpu::{GRAIN, by_type, has_fused_loops, vectorized};
-use super::float::Real;
+use super::float::Float;
 use super::storage::{tensor_like, values};
-use super::uninit::{Blank, build, product_of};
+use super::uninit::{Uninit, build, elementwise_product};
 use crate::graph::{is_tracked, record};
 
-/// Which formula stands for Φ.
+/// Formula used for Φ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Gelu {
     /// Φ(x) = (1 + erf(x/√2)) / 2.
     #[default]
     Exact,
-    /// Φ(x) ≈ (1 + tanh(√(2/π) (x + 0.044715 x³))) / 2, the approximation GPT-2 was trained with.
+    /// Φ(x) ≈ (1 + tanh(√(2/π) (x + 0.044715 x³))) / 2, the approximation that GPT-2 was trained
+    /// with.
     Tanh,
 }
 
@@ -30,7 +31,7 @@ pub fn gelu(x: &Tensor, form: Gelu) -> Result<Tensor> {
     if has_fused_loops(x) { by_type!(x, fused(x, form)) } else { reference(x, form) }
 }
 
-/// The same from plain tensor operations.
+/// Reference implementation from plain tensor operations.
 pub fn reference(x: &Tensor, form: Gelu) -> Result<Tensor> {
     let twice_phi = match form {
         Gelu::Exact => ((x / SQRT_2)?.erf()? + 1.)?,
@@ -42,18 +43,18 @@ pub fn reference(x: &Tensor, form: Gelu) -> Result<Tensor> {
     (x * twice_phi)? * 0.5
 }
 
-fn fused<T: Real>(x: &Tensor, form: Gelu) -> Result<Tensor> {
+fn fused<T: Float>(x: &Tensor, form: Gelu) -> Result<Tensor> {
     let x = x.contiguous()?;
     if !is_tracked(&x) {
         return tensor_like(forward::<T>(&values(&x)?, form), &x);
     }
     let [y, slope] = forward_with_slope::<T>(&values(&x)?, form);
     record("gelu", [&x], y, x.shape(), move |grad, _| {
-        Ok([Some(tensor_like(product_of(&slope, &values(grad)?), grad)?)])
+        Ok([Some(tensor_like(elementwise_product(&slope, &values(grad)?), grad)?)])
     })
 }
 
-fn forward<T: Real>(x: &[T], form: Gelu) -> Vec<T> {
+fn forward<T: Float>(x: &[T], form: Gelu) -> Vec<T> {
     let [y] = build([(x.len(), GRAIN)], |i, [y]| {
         let x = &x[i * GRAIN..];
         [vectorized!(match form {
@@ -64,17 +65,17 @@ fn forward<T: Real>(x: &[T], form: Gelu) -> Vec<T> {
     y
 }
 
-/// The result and its derivative, which costs little beside it and takes the place of `x` in memory.
-fn forward_with_slope<T: Real>(x: &[T], form: Gelu) -> [Vec<T>; 2] {
+/// Result and its derivative, which costs little more than the result and is saved in place of `x`.
+fn forward_with_slope<T: Float>(x: &[T], form: Gelu) -> [Vec<T>; 2] {
     let n = x.len();
-    build([(n, GRAIN), (n, GRAIN)], |i, blanks| {
+    build([(n, GRAIN), (n, GRAIN)], |i, outputs| {
         let x = &x[i * GRAIN..];
         vectorized!(match form {
-            Gelu::Exact => Blank::fill_all(blanks, [x], |[x]| {
+            Gelu::Exact => Uninit::fill_all(outputs, [x], |[x]| {
                 let (phi, slope) = exact(x);
                 with_slope(x, phi, slope)
             }),
-            Gelu::Tanh => Blank::fill_all(blanks, [x], |[x]| {
+            Gelu::Tanh => Uninit::fill_all(outputs, [x], |[x]| {
                 let (phi, slope) = tanh(x);
                 with_slope(x, phi, slope)
             }),
@@ -82,26 +83,26 @@ fn forward_with_slope<T: Real>(x: &[T], form: Gelu) -> [Vec<T>; 2] {
     })
 }
 
-/// x · Φ(x) and its slope, from those of Φ.
+/// x · Φ(x) and its derivative, from Φ and its derivative.
 #[inline(always)]
-fn with_slope<T: Real>(x: T, phi: T, slope: T) -> [T; 2] {
+fn with_slope<T: Float>(x: T, phi: T, slope: T) -> [T; 2] {
     [x * phi, phi + x * slope]
 }
 
-/// Φ(x) and its slope, the normal density.
+/// Φ(x) and its derivative, the normal density.
 #[inline(always)]
-fn exact<T: Real>(x: T) -> (T, T) {
-    let half = T::real(0.5);
-    let phi = half * (T::ONE + (x * T::real(FRAC_1_SQRT_2)).erf());
-    (phi, T::real(1. / (2. * PI).sqrt()) * (-half * x * x).exp())
+fn exact<T: Float>(x: T) -> (T, T) {
+    let half = T::cast(0.5);
+    let phi = half * (T::ONE + (x * T::cast(FRAC_1_SQRT_2)).erf());
+    (phi, T::cast(1. / (2. * PI).sqrt()) * (-half * x * x).exp())
 }
 
-/// The tanh form of Φ(x) and its slope. (1 + tanh u) / 2 = 1 / (1 + exp(−2u)).
+/// Tanh approximation of Φ(x) and its derivative. (1 + tanh u) / 2 = 1 / (1 + exp(−2u)).
 #[inline(always)]
-fn tanh<T: Real>(x: T) -> (T, T) {
-    let twice = T::real(2. * (2. / PI).sqrt());
+fn tanh<T: Float>(x: T) -> (T, T) {
+    let twice = T::cast(2. * (2. / PI).sqrt());
     let square = x * x;
-    let u2 = twice * (x + T::real(CUBIC) * square * x); // 2u
+    let u2 = twice * (x + T::cast(CUBIC) * square * x); // 2u
     let phi = T::ONE / (T::ONE + (-u2).exp());
-    (phi, phi * (T::ONE - phi) * twice * (T::ONE + T::real(3. * CUBIC) * square))
+    (phi, phi * (T::ONE - phi) * twice * (T::ONE + T::cast(3. * CUBIC) * square))
 }

@@ -1,24 +1,25 @@
-//! Linear layers side by side: rows come in groups, and each group has a weight of its own.
+//! Grouped linear layer: rows come in groups, and each group has a weight of its own.
 //!
-//! Rows that share a weight stand together, so each group is one matrix product over contiguous memory, forward and
-//! backward, whatever the sizes of the groups. This is what the experts of a mixture compute
-//! (MegaBlocks, Gale et al., <https://arxiv.org/abs/2211.15841>).
+//! Rows of one group are contiguous, so each group is one matrix product, forward and backward, for
+//! any group sizes. The experts of a mixture of experts are computed this way (MegaBlocks, Gale et
+//! al., <https://arxiv.org/abs/2211.15841>).
 
 use candle_core::{Result, Tensor, bail};
 
 use super::check::check;
 use super::cpu::{by_type, has_fused_loops};
 use super::linear::{self, sum_of_rows};
-use super::matmul::{Matrix, append_product, product};
+use super::matmul::{Matrix, append_matmul, matmul};
 use super::small_batch::{self, Dots};
 use super::storage::{tensor_like, values};
 use crate::graph::record_all;
 
-/// The weight of a group and, where there is one, its bias.
+/// Weight of a group, and its bias if there is one.
 pub type GroupWeights<'a> = (&'a Tensor, Option<&'a Tensor>);
 
-/// Maps `x: (N, in)` to `(N, out)`: the first `counts[0]` rows by the weight `(out, in)` and the bias `(out)` of the first
-/// group, the next `counts[1]` rows by those of the second, and so on. Groups may be empty.
+/// Maps `x: (N, in)` to `(N, out)`: the first `counts[0]` rows by the weight `(out, in)` and the
+/// bias `(out)` of the first group, the next `counts[1]` rows by those of the second, and so on.
+/// Groups may be empty.
 ///
 /// # Errors
 /// When shapes do not fit, only some groups have a bias, or the counts do not add up to N.
@@ -44,7 +45,7 @@ pub fn grouped_linear(x: &Tensor, groups: &[GroupWeights<'_>], counts: &[usize])
     }
 }
 
-/// The same from plain tensor operations.
+/// Reference implementation from plain tensor operations.
 pub fn reference(x: &Tensor, groups: &[GroupWeights<'_>], counts: &[usize]) -> Result<Tensor> {
     let mut start = 0;
     let mut parts = Vec::new();
@@ -75,25 +76,25 @@ fn fused<T: Dots>(x: &Tensor, groups: &[GroupWeights<'_>], counts: &[usize]) -> 
             let bias = biases.get(i).map(values::<T>).transpose()?;
             match count {
                 0 => {}
-                1..=small_batch::MOST => {
-                    y.extend(small_batch::product(rows, &weight, n_in, bias.as_deref()));
+                1..=small_batch::MAX_ROWS => {
+                    y.extend(small_batch::matmul(rows, &weight, n_in, bias.as_deref()));
                 }
                 _ => {
                     let weight = Matrix::new(&weight, n_out, n_in).transposed();
-                    append_product(&mut y, Matrix::new(rows, count, n_in), weight, bias.as_deref());
+                    append_matmul(&mut y, Matrix::new(rows, count, n_in), weight, bias.as_deref());
                 }
             }
         }
     }
     let inputs: Vec<&Tensor> = [&x].into_iter().chain(&weights).chain(&biases).collect();
-    let kept = (x.detach(), weights.iter().map(Tensor::detach).collect::<Vec<_>>());
+    let saved = (x.detach(), weights.iter().map(Tensor::detach).collect::<Vec<_>>());
     let counts = counts.to_vec();
     record_all("grouped_linear", &inputs, y, (n, n_out), move |grad, needed| {
-        backward::<T>(&kept.0, &kept.1, &counts, grad, needed)
+        backward::<T>(&saved.0, &saved.1, &counts, grad, needed)
     })
 }
 
-/// The gradients of x, of the weights, and of as many biases as `needed` goes on for.
+/// Gradients of x, of the weights, and of the biases (as many as `needed` has further entries).
 fn backward<T: Dots>(
     x: &Tensor,
     weights: &[Tensor],
@@ -104,8 +105,8 @@ fn backward<T: Dots>(
     let ((n, n_in), (_n, n_out)) = (x.dims2()?, grad.dims2()?);
     let (x_values, grad_values) = (values::<T>(x)?, values::<T>(grad)?);
     let mut grad_x = Vec::with_capacity(if needed[0] { n * n_in } else { 0 });
-    let (mut of_weights, mut of_biases) = (Vec::new(), Vec::new());
-    let (of_weight, of_bias) = needed[1..].split_at(weights.len());
+    let (mut grad_weights, mut grad_biases) = (Vec::new(), Vec::new());
+    let (needs_weight, needs_bias) = needed[1..].split_at(weights.len());
     let mut start = 0;
     for (i, (weight, &count)) in weights.iter().zip(counts).enumerate() {
         let rows = &x_values[start * n_in..][..count * n_in];
@@ -113,21 +114,21 @@ fn backward<T: Dots>(
         let grads = Matrix::new(grad, count, n_out);
         if needed[0] && count > 0 {
             let weight = values::<T>(weight)?;
-            append_product(&mut grad_x, grads, Matrix::new(&weight, n_out, n_in), None);
+            append_matmul(&mut grad_x, grads, Matrix::new(&weight, n_out, n_in), None);
         }
-        of_weights.push(match of_weight[i] {
+        grad_weights.push(match needs_weight[i] {
             true => Some(tensor_like(
-                product(grads.transposed(), Matrix::new(rows, count, n_in), None),
+                matmul(grads.transposed(), Matrix::new(rows, count, n_in), None),
                 weight,
             )?),
             false => None,
         });
-        if let Some(of_bias) = of_bias.get(i) {
+        if let Some(needs_bias) = needs_bias.get(i) {
             let sum = || Tensor::from_vec(sum_of_rows::<T>(grad, n_out), n_out, x.device());
-            of_biases.push(of_bias.then(sum).transpose()?);
+            grad_biases.push(needs_bias.then(sum).transpose()?);
         }
         start += count;
     }
     let grad_x = if needed[0] { Some(tensor_like(grad_x, x)?) } else { None };
-    Ok([grad_x].into_iter().chain(of_weights).chain(of_biases).collect())
+    Ok([grad_x].into_iter().chain(grad_weights).chain(grad_biases).collect())
 }

@@ -6,38 +6,39 @@ use candle_core::{D, Result, Tensor};
 
 use super::check::check;
 use super::cpu::{by_type, has_fused_loops, vectorized, whole_rows};
-use super::float::Real;
-use super::half::widened;
+use super::float::Float;
+use super::half::in_f32;
 use super::storage::{tensor_like, values};
-use super::sums::{largest, sum};
+use super::sums::{max, sum};
 use super::uninit::build;
 use crate::graph::record_with_result;
 
-/// Turns each row of `x: (.., N)` into logarithms of probabilities.
+/// Log-softmax of each row of `x: (.., N)`.
 pub fn log_softmax(x: &Tensor) -> Result<Tensor> {
     check("log_softmax", &[("x", x)], x.rank() > 0)?;
     if has_fused_loops(x) { by_type!(x, fused(x)) } else { reference(x) }
 }
 
-/// The same from plain tensor operations.
+/// Reference implementation from plain tensor operations.
 pub fn reference(x: &Tensor) -> Result<Tensor> {
-    widened(x, plain)
+    in_f32(x, plain)
 }
 
 fn plain(x: &Tensor) -> Result<Tensor> {
-    // Any constant may be subtracted from a row, so the largest value needs no gradient.
+    // Log-softmax does not change if a constant is subtracted from a row, so the maximum needs no
+    // gradient.
     let shifted = x.broadcast_sub(&x.detach().max_keepdim(D::Minus1)?)?;
     shifted.broadcast_sub(&shifted.exp()?.sum_keepdim(D::Minus1)?.log()?)
 }
 
-/// log Σ exp(x) of a row.
+/// Log-sum-exp of a row: log Σ exp(x).
 #[inline(always)]
-pub(crate) fn log_sum_exp<T: Real>(x: &[T]) -> T {
-    let max = largest(x);
+pub(crate) fn log_sum_exp<T: Float>(x: &[T]) -> T {
+    let max = max(x);
     max + sum([x], |[x]| (x - max).exp()).ln()
 }
 
-fn fused<T: Real>(x: &Tensor) -> Result<Tensor> {
+fn fused<T: Float>(x: &Tensor) -> Result<Tensor> {
     let n = x.dim(D::Minus1)?;
     let x = &x.contiguous()?;
     let y = forward::<T>(&values(x)?, n);
@@ -46,7 +47,7 @@ fn fused<T: Real>(x: &Tensor) -> Result<Tensor> {
     })
 }
 
-fn forward<T: Real>(x: &[T], n: usize) -> Vec<T> {
+fn forward<T: Float>(x: &[T], n: usize) -> Vec<T> {
     let part = whole_rows(n);
     let [y] = build([(x.len(), part)], |i, [y]| {
         let x = &x[i * part..];
@@ -61,7 +62,7 @@ fn forward<T: Real>(x: &[T], n: usize) -> Vec<T> {
     y
 }
 
-fn backward<T: Real>(y: &[T], grad: &[T], n: usize) -> Vec<T> {
+fn backward<T: Float>(y: &[T], grad: &[T], n: usize) -> Vec<T> {
     let part = whole_rows(n);
     let [grad_x] = build([(y.len(), part)], |i, [grad_x]| {
         let (y, grad) = (&y[i * part..], &grad[i * part..]);

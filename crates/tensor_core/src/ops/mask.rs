@@ -1,23 +1,23 @@
-//! Which keys a query may attend to.
+//! Attention masks: the keys that each query may attend to.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Result, Tensor, bail};
 
-/// Attention mask: the keys, of S, that each of T queries sees. Query t stands at position t, or
-/// further on: see [`AttentionMask::with_offset`].
+/// Attention mask of T queries over S keys. Query t is at position t, or further on: see
+/// [`AttentionMask::with_offset`].
 #[derive(Debug, Clone)]
 pub struct AttentionMask {
     pattern: Pattern,
-    /// Keys before the first query.
+    /// Number of keys before the first query.
     offset: usize,
-    /// Keys that are not 0 here are real.
-    real: Option<Rows<u8>>,
-    /// Keys of the query's own segment.
-    segments: Option<Rows<i64>>,
-    /// How many keys at the start of each row all of its segments see.
-    stems: Option<Arc<Vec<usize>>>,
+    /// Padding mask of the keys, as in transformers: 0 for padding, 1 for tokens.
+    attention_mask: Option<PerKey<u8>>,
+    /// Segment ids; a query attends to keys of its own segment only.
+    segments: Option<PerKey<i64>>,
+    /// Number of keys at the start of each row that all of its segments attend to.
+    prefix_lens: Option<Arc<Vec<usize>>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -27,15 +27,15 @@ enum Pattern {
     Window { window: usize, sinks: usize },
 }
 
-/// What is said of single keys, row by row of the batch: (B, S) on the host.
+/// Values per key, (B, S), on the host.
 #[derive(Debug, Clone)]
-struct Rows<T> {
+struct PerKey<T> {
     values: Arc<Vec<T>>,
     b: usize,
     s: usize,
 }
 
-impl<T: candle_core::WithDType> Rows<T> {
+impl<T: candle_core::WithDType> PerKey<T> {
     fn of(x: &Tensor) -> Result<Self> {
         let (b, s) = x.dims2()?;
         Ok(Self { values: Arc::new(x.flatten_all()?.to_dtype(T::DTYPE)?.to_vec1()?), b, s })
@@ -51,71 +51,74 @@ impl<T: candle_core::WithDType> Rows<T> {
 }
 
 impl AttentionMask {
-    /// Every query sees every key.
+    /// Every query attends to every key.
     pub fn bidirectional() -> Self {
         let pattern = Pattern::Bidirectional;
-        Self { pattern, offset: 0, real: None, segments: None, stems: None }
+        Self { pattern, offset: 0, attention_mask: None, segments: None, prefix_lens: None }
     }
 
-    /// Query i sees the keys j ≤ i: itself and its past.
+    /// Query i attends to the keys j ≤ i: itself and its past.
     pub fn causal() -> Self {
         Self { pattern: Pattern::Causal, ..Self::bidirectional() }
     }
 
-    /// Query i sees the last `window` keys up to itself and the first `sinks` of all: j ≤ i and (j < sinks or
-    /// j > i − window). Sinks are explained by Xiao et al., <https://arxiv.org/abs/2309.17453>.
+    /// Query i attends to the last `window` keys up to itself and to the first `sinks` keys: j ≤ i
+    /// and (j < sinks or j > i − window). Attention sinks: Xiao et al.,
+    /// <https://arxiv.org/abs/2309.17453>.
     pub fn sliding_window(window: usize, sinks: usize) -> Self {
         Self { pattern: Pattern::Window { window, sinks }, ..Self::bidirectional() }
     }
 
-    /// The same with the first query at position `offset`, as many keys being cached from before.
+    /// This mask with the first query at position `offset`, after as many cached keys.
     pub fn with_offset(self, offset: usize) -> Self {
         Self { offset, ..self }
     }
 
-    /// The same, keys that are 0 in `real: (B, S)` being padding that nobody sees.
-    pub fn with_padding(self, real: &Tensor) -> Result<Self> {
-        Ok(Self { real: Some(Rows::of(&real.ne(0.)?)?), ..self })
+    /// This mask without the padding: keys that are 0 in `attention_mask: (B, S)` are hidden from
+    /// all queries. (transformers' `attention_mask`.)
+    pub fn with_padding(self, attention_mask: &Tensor) -> Result<Self> {
+        Ok(Self { attention_mask: Some(PerKey::of(&attention_mask.ne(0.)?)?), ..self })
     }
 
-    /// The same, but only within a text, where several are packed into a row: `segments: (B, S)` numbers them.
+    /// This mask within each sequence of rows that pack several: `segments: (B, S)` holds the
+    /// number of each key's sequence.
     ///
     /// # Errors
-    /// When they are not whole numbers.
+    /// When the segment ids are not integers.
     pub fn with_segment_ids(self, segments: &Tensor) -> Result<Self> {
         if !segments.dtype().is_int() {
-            bail!("mask: segments are numbered by integers, not by {:?}", segments.dtype());
+            bail!("mask: segment ids must be integers, got {:?}", segments.dtype());
         }
-        Ok(Self { segments: Some(Rows::of(segments)?), ..self })
+        Ok(Self { segments: Some(PerKey::of(segments)?), ..self })
     }
 
-    /// The same, but the first `stems[b]` keys of row b are seen from all of its segments: one beginning with several
-    /// continuations, each of which is a segment.
+    /// This mask with a shared prefix: all segments of row b attend to its first `prefix_lens[b]`
+    /// keys. One prompt with several completions, each of which is a segment.
     ///
     /// # Errors
-    /// When there are no segments, or not as many rows.
-    pub fn with_shared_prefixes(self, stems: Vec<usize>) -> Result<Self> {
+    /// When there are no segments, or the number of rows differs.
+    pub fn with_shared_prefixes(self, prefix_lens: Vec<usize>) -> Result<Self> {
         let rows = self.segments.as_ref().map_or(0, |segments| segments.b);
-        if rows != stems.len() {
-            bail!("mask: {} beginnings for {rows} rows of segments", stems.len());
+        if rows != prefix_lens.len() {
+            bail!("mask: {} prefix lengths for {rows} rows of segments", prefix_lens.len());
         }
-        Ok(Self { stems: Some(Arc::new(stems)), ..self })
+        Ok(Self { prefix_lens: Some(Arc::new(prefix_lens)), ..self })
     }
 
-    /// How many keys at the start of row `b` all of its segments see.
+    /// Number of keys at the start of row `b` that all of its segments attend to.
     #[inline(always)]
-    fn stem(&self, b: usize) -> usize {
-        self.stems.as_ref().map_or(0, |stems| stems[b])
+    fn prefix_len(&self, b: usize) -> usize {
+        self.prefix_lens.as_ref().map_or(0, |prefix_lens| prefix_lens[b])
     }
 
-    /// As a tensor, (B or 1, 1, T, S): 0 where a query sees a key, −∞ elsewhere.
+    /// Mask as a tensor, (B or 1, 1, T, S): 0 where a query attends to a key, −∞ elsewhere.
     pub fn to_tensor(&self, t: usize, s: usize, dtype: DType, device: &Device) -> Result<Tensor> {
         self.check("mask", None, t, s)?;
         let offset = self.offset as i64;
         let query = Tensor::arange(offset, offset + t as i64, device)?.reshape((t, 1))?;
         let key = Tensor::arange(0i64, s as i64, device)?.reshape((1, s))?;
         let past = || key.broadcast_le(&query);
-        let seen = match self.pattern {
+        let visible = match self.pattern {
             Pattern::Bidirectional => Tensor::ones((t, s), DType::U8, device)?,
             Pattern::Causal => past()?,
             Pattern::Window { window, sinks } => {
@@ -125,32 +128,38 @@ impl AttentionMask {
                 (past()? * near.broadcast_maximum(&key.lt(sinks)?)?)?
             }
         };
-        let mut seen = seen.reshape((1, 1, t, s))?;
-        if let Some(real) = &self.real {
-            seen = seen.broadcast_mul(&real.tensor(device)?.reshape((real.b, 1, 1, s))?)?;
+        let mut visible = visible.reshape((1, 1, t, s))?;
+        if let Some(mask) = &self.attention_mask {
+            visible = visible.broadcast_mul(&mask.tensor(device)?.reshape((mask.b, 1, 1, s))?)?;
         }
         if let Some(segments) = &self.segments {
-            let of_keys = segments.tensor(device)?.reshape((segments.b, 1, 1, s))?;
-            let of_queries = of_keys.narrow(3, self.offset, t)?.reshape((segments.b, 1, t, 1))?;
-            let mut shared = of_queries.broadcast_eq(&of_keys)?; // (B, 1, T, S)
-            if let Some(stems) = &self.stems {
-                let stems = stems.iter().map(|&stem| stem as i64);
-                let stems = Tensor::from_iter(stems, device)?.reshape((segments.b, 1, 1, 1))?;
-                shared = shared.broadcast_maximum(&key.broadcast_lt(&stems)?)?;
+            let key_segments = segments.tensor(device)?.reshape((segments.b, 1, 1, s))?;
+            let query_segments =
+                key_segments.narrow(3, self.offset, t)?.reshape((segments.b, 1, t, 1))?;
+            let mut same_segment = query_segments.broadcast_eq(&key_segments)?; // (B, 1, T, S)
+            if let Some(prefix_lens) = &self.prefix_lens {
+                let prefix_lens = prefix_lens.iter().map(|&prefix_len| prefix_len as i64);
+                let prefix_lens =
+                    Tensor::from_iter(prefix_lens, device)?.reshape((segments.b, 1, 1, 1))?;
+                same_segment = same_segment.broadcast_maximum(&key.broadcast_lt(&prefix_lens)?)?;
             }
-            seen = seen.broadcast_mul(&shared)?;
+            visible = visible.broadcast_mul(&same_segment)?;
         }
-        let zero = Tensor::zeros(seen.shape(), dtype, device)?;
-        seen.where_cond(&zero, &(zero.ones_like()? * f64::NEG_INFINITY)?)
+        let zero = Tensor::zeros(visible.shape(), dtype, device)?;
+        visible.where_cond(&zero, &(zero.ones_like()? * f64::NEG_INFINITY)?)
     }
 
-    /// Demands that the mask fits T queries and S keys in each of `b` rows.
+    /// Checks that the mask fits T queries and S keys in each of `b` rows.
     pub(super) fn check(&self, op: &str, b: Option<usize>, t: usize, s: usize) -> Result<()> {
-        let real = self.real.as_ref().map(|rows| (rows.b, rows.s));
+        let padding = self.attention_mask.as_ref().map(|rows| (rows.b, rows.s));
         let segments = self.segments.as_ref().map(|rows| (rows.b, rows.s));
-        for (rows, width) in [real, segments].into_iter().flatten() {
+        for (rows, width) in [padding, segments].into_iter().flatten() {
             if width != s || b.is_some_and(|b| b != rows) {
-                bail!("{op}: the mask is for keys {:?}, there are {:?}", (rows, width), (b, s));
+                bail!(
+                    "{op}: the mask is for keys (B, S) = {:?}, the tensors have {:?}",
+                    (rows, width),
+                    (b, s)
+                );
             }
         }
         let ordered = !matches!(self.pattern, Pattern::Bidirectional) || self.segments.is_some();
@@ -160,8 +169,8 @@ impl AttentionMask {
         Ok(())
     }
 
-    /// The keys that `queries` of row `b` may see between them, as at most two ranges: sinks, then the others. (The
-    /// first is empty where the second begins at 0.)
+    /// Keys that the `queries` of row `b` attend to, as at most two ranges: the sinks, then the
+    /// others. (The first is empty if the second begins at 0.)
     pub(super) fn ranges(&self, b: usize, queries: Range<usize>, s: usize) -> [Range<usize>; 2] {
         let (first, last) = (queries.start + self.offset, queries.end - 1 + self.offset);
         let (sinks, mut near) = match self.pattern {
@@ -171,53 +180,54 @@ impl AttentionMask {
                 (sinks, (first + 1).saturating_sub(window)..last + 1)
             }
         };
-        let unseen = |key: usize| {
-            let padding = |real: &Rows<u8>| real.row(b)[key] == 0;
-            let foreign = |segments: &Rows<i64>| {
+        let is_hidden = |key: usize| {
+            let is_padding = |mask: &PerKey<u8>| mask.row(b)[key] == 0;
+            let other_segment = |segments: &PerKey<i64>| {
                 let row = segments.row(b);
-                key >= self.stem(b) && !row[first..=last].contains(&row[key])
+                key >= self.prefix_len(b) && !row[first..=last].contains(&row[key])
             };
-            self.real.as_ref().is_some_and(padding) || self.segments.as_ref().is_some_and(foreign)
+            self.attention_mask.as_ref().is_some_and(is_padding)
+                || self.segments.as_ref().is_some_and(other_segment)
         };
-        while !near.is_empty() && unseen(near.start) {
+        while !near.is_empty() && is_hidden(near.start) {
             near.start += 1;
         }
-        while !near.is_empty() && unseen(near.end - 1) {
+        while !near.is_empty() && is_hidden(near.end - 1) {
             near.end -= 1;
         }
         [0..sinks.min(near.start), near]
     }
 
-    /// Writes −∞ over the `scores` of those `keys` that `query` of row `b` does not see; leaves those from the result on,
-    /// all of which it does not see, as they are.
+    /// Writes −∞ to the `logits` of those `keys` that `query` of row `b` does not attend to.
+    /// Returns the index from which on all keys are hidden; their logits are left as they are.
     #[inline(always)]
-    pub(super) fn hide<T: super::float::Real>(
+    pub(super) fn apply<T: super::float::Float>(
         &self,
         (b, query): (usize, usize),
         keys: Range<usize>,
-        scores: &mut [T],
+        logits: &mut [T],
     ) -> usize {
-        let hidden = T::real(f64::NEG_INFINITY);
+        let hidden = T::cast(f64::NEG_INFINITY);
         let position = query + self.offset;
-        let at = |key: usize| key.clamp(keys.start, keys.end) - keys.start;
+        let column = |key: usize| key.clamp(keys.start, keys.end) - keys.start;
         let end = match self.pattern {
             Pattern::Bidirectional => keys.len(),
-            Pattern::Causal | Pattern::Window { .. } => at(position + 1),
+            Pattern::Causal | Pattern::Window { .. } => column(position + 1),
         };
         if let Pattern::Window { window, sinks } = self.pattern {
             let near = (position + 1).saturating_sub(window);
-            scores[at(sinks.min(near))..at(near)].fill(hidden);
+            logits[column(sinks.min(near))..column(near)].fill(hidden);
         }
-        if let Some(real) = &self.real {
-            let each = scores.iter_mut().zip(&real.row(b)[keys.clone()]);
-            each.for_each(|(x, &real)| *x = if real == 0 { hidden } else { *x });
+        if let Some(mask) = &self.attention_mask {
+            let entries = logits.iter_mut().zip(&mask.row(b)[keys.clone()]);
+            entries.for_each(|(x, &is_token)| *x = if is_token == 0 { hidden } else { *x });
         }
         if let Some(segments) = &self.segments {
             let row = segments.row(b);
-            let own = row[position];
-            let stem = at(self.stem(b)); // those before it are seen from everywhere
-            let each = scores.iter_mut().zip(&row[keys]).skip(stem);
-            each.for_each(|(x, &segment)| *x = if segment == own { *x } else { hidden });
+            let own_segment = row[position];
+            let prefix_len = column(self.prefix_len(b)); // visible from all segments
+            let entries = logits.iter_mut().zip(&row[keys]).skip(prefix_len);
+            entries.for_each(|(x, &segment)| *x = if segment == own_segment { *x } else { hidden });
         }
         end
     }

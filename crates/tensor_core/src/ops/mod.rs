@@ -1,9 +1,10 @@
-//! Differentiable operations that every part shares, each in a file of its own beside its formula.
+//! Differentiable operations, each in a file of its own that starts with its formula.
 //!
-//! Each has a fused form for f32 and f64 on the CPU, recorded in the [graph](crate::graph), and a `reference` from plain
-//! tensor operations, which is what other devices and types run (16-bit ones in f32, rounded back) and what the tests
-//! compare with. candle's own fused
-//! versions (`candle_nn`) cut the gradient without a word; nothing here uses them.
+//! Each has a fused implementation for f32 and f64 on the CPU, recorded in the
+//! [graph](crate::graph), and a `reference` of plain tensor operations, which other devices and
+//! dtypes use (16-bit dtypes compute in f32 and round back) and which the tests compare with.
+//! candle's own fused operations (`candle_nn`) drop the gradient silently, so nothing here uses
+//! them.
 
 pub(crate) mod float;
 pub(crate) mod cpu;

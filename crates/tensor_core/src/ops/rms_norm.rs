@@ -1,13 +1,15 @@
-//! y = x / √(mean(x²) + ε) · weight, over the last dimension (Zhang and Sennrich, <https://arxiv.org/abs/1910.07467>).
+//! y = x / √(mean(x²) + ε) · weight, over the last dimension (Zhang and Sennrich,
+//! <https://arxiv.org/abs/1910.07467>).
 //!
-//! With n = x / √(mean(x²) + ε) and g = grad · weight: grad x = (g − n · mean(g · n)) / √(mean(x²) + ε).
+//! With n = x / √(mean(x²) + ε) and g = grad · weight: grad x = (g − n · mean(g · n)) / √(mean(x²)
+//! + ε).
 
 use candle_core::{D, Result, Tensor};
 
 use super::check::check;
 use super::cpu::{by_type, has_fused_loops, vectorized, whole_rows};
-use super::float::Real;
-use super::half::widened;
+use super::float::Float;
+use super::half::in_f32;
 use super::linear::sum_of_rows;
 use super::storage::{tensor_like, values};
 use super::sums::sum;
@@ -22,16 +24,16 @@ pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
     if has_fused_loops(x) { by_type!(x, fused(x, weight, eps)) } else { reference(x, weight, eps) }
 }
 
-/// The same from plain tensor operations.
+/// Reference implementation from plain tensor operations.
 pub fn reference(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
-    let normal = widened(x, |x| {
+    let normalized = in_f32(x, |x| {
         let mean_square = x.sqr()?.mean_keepdim(D::Minus1)?; // (.., 1)
         x.broadcast_div(&(mean_square + eps)?.sqrt()?)
     })?;
-    normal.broadcast_mul(weight)
+    normalized.broadcast_mul(weight)
 }
 
-fn fused<T: Real>(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
+fn fused<T: Float>(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
     let (x, weight) = (x.contiguous()?, weight.contiguous()?);
     let (y, scales) = forward::<T>(&values(&x)?, &values(&weight)?, eps);
     record("rms_norm", [&x, &weight], y, x.shape(), {
@@ -44,8 +46,8 @@ fn fused<T: Real>(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
     })
 }
 
-/// The result, and 1/√(mean(x²) + ε) of each row.
-fn forward<T: Real>(x: &[T], weight: &[T], eps: f64) -> (Vec<T>, Vec<T>) {
+/// Result, and 1/√(mean(x²) + ε) of each row.
+fn forward<T: Float>(x: &[T], weight: &[T], eps: f64) -> (Vec<T>, Vec<T>) {
     let c = weight.len();
     let part = whole_rows(c);
     let sizes = [(x.len(), part), (x.len() / c, part / c)];
@@ -55,8 +57,8 @@ fn forward<T: Real>(x: &[T], weight: &[T], eps: f64) -> (Vec<T>, Vec<T>) {
         let y = vectorized!({
             y.fill_rows(c, |row, y| {
                 let x = &x[row * c..][..c];
-                let mean_square = sum([x], |[x]| x * x) / T::real(c as f64);
-                let scale = T::ONE / (mean_square + T::real(eps)).sqrt();
+                let mean_square = sum([x], |[x]| x * x) / T::cast(c as f64);
+                let scale = T::ONE / (mean_square + T::cast(eps)).sqrt();
                 scales[row] = scale;
                 y.fill([x, weight], |[x, w]| x * scale * w)
             })
@@ -66,26 +68,26 @@ fn forward<T: Real>(x: &[T], weight: &[T], eps: f64) -> (Vec<T>, Vec<T>) {
     (y, scales)
 }
 
-/// The gradients of x and weight. Each task sums the second over its rows.
-fn backward<T: Real>(x: &[T], scales: &[T], weight: &[T], grad: &[T]) -> (Vec<T>, Vec<T>) {
+/// Gradients of x and weight. Each task sums the second over its rows.
+fn backward<T: Float>(x: &[T], scales: &[T], weight: &[T], grad: &[T]) -> (Vec<T>, Vec<T>) {
     let c = weight.len();
     let part = whole_rows(c);
     let sums = x.len().div_ceil(part) * c;
-    let [grad_x, sums] = build([(x.len(), part), (sums, c)], |i, [grad_x, of_weight]| {
+    let [grad_x, sums] = build([(x.len(), part), (sums, c)], |i, [grad_x, grad_weight]| {
         let (x, grad, scales) = (&x[i * part..], &grad[i * part..], &scales[i * part / c..]);
-        let mut of_weight = of_weight.zeroed();
+        let mut grad_weight = grad_weight.zeroed();
         let grad_x = vectorized!({
             grad_x.fill_rows(c, |row, out| {
                 let (x, grad, scale) = (&x[row * c..][..c], &grad[row * c..][..c], scales[row]);
                 let mean =
-                    sum([grad, weight, x], |[g, w, x]| g * w * x) * scale / T::real(c as f64);
+                    sum([grad, weight, x], |[g, w, x]| g * w * x) * scale / T::cast(c as f64);
                 for i in 0..c {
-                    of_weight[i] += grad[i] * x[i] * scale;
+                    grad_weight[i] += grad[i] * x[i] * scale;
                 }
                 out.fill([grad, weight, x], |[g, w, x]| (g * w - x * scale * mean) * scale)
             })
         });
-        [grad_x, of_weight]
+        [grad_x, grad_weight]
     });
     (grad_x, sum_of_rows(&sums, c))
 }

@@ -1,23 +1,25 @@
-//! Weighted sums of scattered rows: row n of the result is Σⱼ wₙⱼ · rows(positionₙⱼ), where a position may be missing.
+//! Weighted sums of scattered rows: row n of the result is Σⱼ wₙⱼ · rows(positionₙⱼ), where a
+//! position may be missing.
 //!
-//! grad rows(positionₙⱼ) = wₙⱼ · gradₙ, grad wₙⱼ = gradₙ · rows(positionₙⱼ), one walk over the rows each way. A mixture of
-//! experts puts its results together so (GShard, Lepikhin et al., <https://arxiv.org/abs/2006.16668>).
+//! grad rows(positionₙⱼ) = wₙⱼ · gradₙ, grad wₙⱼ = gradₙ · rows(positionₙⱼ): one pass over the rows
+//! each. A mixture of experts combines the outputs of its experts this way (GShard, Lepikhin et
+//! al., <https://arxiv.org/abs/2006.16668>).
 
 use candle_core::{DType, Result, Tensor, bail};
 
 use super::check::check;
 use super::cpu::{by_type, has_fused_loops, vectorized, whole_rows};
-use super::float::Real;
+use super::float::Float;
 use super::storage::{tensor_like, values};
 use super::sums::sum;
 use super::uninit::build;
 use crate::graph::record;
 
-/// Adds up rows of `rows: (M, C)` by `weights: (N, K)`, giving `(N, C)`. `positions` holds for each weight the row that it
-/// belongs to, or `None`, which adds nothing; no row may have two weights.
+/// Sums rows of `rows: (M, C)` with `weights: (N, K)`, giving `(N, C)`. `positions` holds the row
+/// of each weight, or `None`, which adds nothing. A row may have at most one weight.
 ///
 /// # Errors
-/// When shapes do not fit, or a row is named twice or does not exist.
+/// When shapes do not fit, or a row is used twice or does not exist.
 pub fn scatter_combine(
     rows: &Tensor,
     weights: &Tensor,
@@ -26,11 +28,11 @@ pub fn scatter_combine(
     let ((m, _c), (n, k)) = (rows.dims2()?, weights.dims2()?);
     let fit = positions.len() == n * k;
     check("combine", &[("rows", rows), ("weights", weights)], fit)?;
-    let mut named = vec![false; m];
+    let mut used = vec![false; m];
     for &at in positions.iter().flatten() {
-        match named.get_mut(at as usize) {
-            Some(named) if !*named => *named = true,
-            _ => bail!("combine: row {at} of {m} does not exist or is named twice"),
+        match used.get_mut(at as usize) {
+            Some(used) if !*used => *used = true,
+            _ => bail!("combine: row {at} of {m} does not exist or is used twice"),
         }
     }
     if has_fused_loops(rows) {
@@ -40,35 +42,36 @@ pub fn scatter_combine(
     }
 }
 
-/// The same from plain tensor operations.
+/// Reference implementation from plain tensor operations.
 pub fn reference(rows: &Tensor, weights: &Tensor, positions: &[Option<u32>]) -> Result<Tensor> {
     let ((_m, c), (n, k)) = (rows.dims2()?, weights.dims2()?);
     let (device, dtype) = (rows.device(), rows.dtype());
     let at = positions.iter().map(|position| position.unwrap_or(0));
     let at = Tensor::from_iter(at, device)?;
-    let kept = positions.iter().map(|position| f32::from(u8::from(position.is_some())));
-    let kept = Tensor::from_iter(kept, device)?.to_dtype(DType::F32)?.to_dtype(dtype)?;
-    let weights = (weights * kept.reshape((n, k))?)?;
+    let is_present = positions.iter().map(|position| f32::from(u8::from(position.is_some())));
+    let is_present =
+        Tensor::from_iter(is_present, device)?.to_dtype(DType::F32)?.to_dtype(dtype)?;
+    let weights = (weights * is_present.reshape((n, k))?)?;
     let rows = rows.contiguous()?.index_select(&at, 0)?.reshape((n, k, c))?;
     rows.broadcast_mul(&weights.unsqueeze(2)?)?.sum(1) // (N, K, C) -> (N, C)
 }
 
-fn fused<T: Real>(rows: &Tensor, weights: &Tensor, positions: &[Option<u32>]) -> Result<Tensor> {
+fn fused<T: Float>(rows: &Tensor, weights: &Tensor, positions: &[Option<u32>]) -> Result<Tensor> {
     let ((m, c), (n, k)) = (rows.dims2()?, weights.dims2()?);
     let (rows, weights) = (rows.contiguous()?, weights.contiguous()?);
     let y = forward::<T>(&values(&rows)?, &values(&weights)?, positions, (c, k));
-    let kept = (rows.detach(), weights.detach(), positions.to_vec());
-    record("combine", [&rows, &weights], y, (n, c), move |grad, [of_rows, of_weights]| {
-        let (rows, weights, positions) = kept;
+    let saved = (rows.detach(), weights.detach(), positions.to_vec());
+    record("combine", [&rows, &weights], y, (n, c), move |grad, [needs_rows, needs_weights]| {
+        let (rows, weights, positions) = saved;
         let grad = values::<T>(grad)?;
-        let grad_rows = match of_rows {
+        let grad_rows = match needs_rows {
             true => {
                 let weights = values::<T>(&weights)?;
                 Some(tensor_like(grads_of_rows(&weights, &positions, &grad, (m, c, k)), &rows)?)
             }
             false => None,
         };
-        let grad_weights = match of_weights {
+        let grad_weights = match needs_weights {
             true => {
                 let rows = values::<T>(&rows)?;
                 Some(tensor_like(grads_of_weights(&rows, &positions, &grad, (c, k)), &weights)?)
@@ -79,7 +82,7 @@ fn fused<T: Real>(rows: &Tensor, weights: &Tensor, positions: &[Option<u32>]) ->
     })
 }
 
-fn forward<T: Real>(
+fn forward<T: Float>(
     rows: &[T],
     weights: &[T],
     positions: &[Option<u32>],
@@ -105,14 +108,15 @@ fn forward<T: Real>(
     y
 }
 
-/// Each row belongs to one weight at most, so that nothing is added up; a row without one gets zeros.
-fn grads_of_rows<T: Real>(
+/// Each row has at most one weight, so no gradients are added up; a row without a weight gets
+/// zeros.
+fn grads_of_rows<T: Float>(
     weights: &[T],
     positions: &[Option<u32>],
     grad: &[T],
     (m, c, k): (usize, usize, usize),
 ) -> Vec<T> {
-    let mut slots = vec![None; m]; // the slot of each row
+    let mut slots = vec![None; m]; // index of each row's weight
     for (slot, at) in positions.iter().enumerate() {
         if let Some(at) = at {
             slots[*at as usize] = Some(slot);
@@ -134,7 +138,7 @@ fn grads_of_rows<T: Real>(
     grads
 }
 
-fn grads_of_weights<T: Real>(
+fn grads_of_weights<T: Float>(
     rows: &[T],
     positions: &[Option<u32>],
     grad: &[T],

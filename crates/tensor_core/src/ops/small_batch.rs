@@ -1,32 +1,35 @@
-//! x Wᵀ for a few rows of x, as writing a batch of texts has it: W passes once, straight from memory, and each of its rows
-//! meets all rows of x.
+//! x Wᵀ for a few rows of x, as in batched generation: W is read once, straight from memory, and
+//! each of its rows is multiplied by all rows of x.
 //!
-//! A general product would first lay out W anew, which takes longer than the product. Every number of the result is
-//! summed in the same order, however many rows there are: a text comes out the same alone and in a batch.
+//! A general product would first repack W, which takes longer than the product. Every element of
+//! the result is summed in the same order for any number of rows, so a completion is the same alone
+//! and in a batch.
 
 use pulp::{Arch, Simd, WithSimd};
 
 use super::cpu::for_each_part;
-use super::float::Real;
+use super::float::Float;
 use crate::pool;
 use crate::prefetch::prefetch;
 
-/// Most rows of x: beyond, arithmetic takes longer than reading W, and a general product does it better.
-pub(crate) const MOST: usize = 16;
+/// Maximal rows of x: with more, arithmetic takes longer than reading W, and a general product is
+/// faster.
+pub(crate) const MAX_ROWS: usize = 16;
 
-/// Rows of W that are worth another thread.
-const FEWEST: usize = 16;
+/// Minimal rows of W per task, so that sharing the work is worthwhile.
+const MIN_ROWS_PER_TASK: usize = 16;
 
-/// How far ahead of the arithmetic W is called for, in bytes. Without it, a core that works on eight rows of x waits for
-/// W most of the time: the CPU's own foresight ends with what it can look through.
-const AHEAD: usize = 1024;
+/// Prefetch distance in W, in bytes. Without it, a core that works on eight rows of x waits for W
+/// most of the time: the hardware prefetcher does not look far enough ahead.
+const PREFETCH_BYTES: usize = 1024;
 
-/// `x: (N, K)` times the transpose of `w: (M, K)`, `bias: (M)` added where there is one: (N, M).
-pub(crate) fn product<T: Dots>(x: &[T], w: &[T], k: usize, bias: Option<&[T]>) -> Vec<T> {
+/// `x: (N, K)` times the transpose of `w: (M, K)`, plus `bias: (M)` if there is one: (N, M).
+pub(crate) fn matmul<T: Dots>(x: &[T], w: &[T], k: usize, bias: Option<&[T]>) -> Vec<T> {
     let (n, m) = (x.len() / k, w.len() / k);
-    let mut columns = vec![T::ZERO; m * n]; // (M, N): each task has numbers of its own
-    // Two strips per thread: short ones would interrupt the stream from memory, long ones leave a thread without work.
-    let strip = m.div_ceil(2 * pool::threads()).max(FEWEST);
+    let mut columns = vec![T::ZERO; m * n]; // (M, N): each task writes a contiguous part
+    // Two strips per thread: shorter ones would interrupt the stream from memory, longer ones could
+    // leave a thread without work.
+    let strip = m.div_ceil(2 * pool::threads()).max(MIN_ROWS_PER_TASK);
     for_each_part([(&mut columns, strip * n)], |task, [y]| {
         let w = &w[task * strip * k..][..y.len() / n * k];
         Arch::new().dispatch(Strip { x, w, k, y });
@@ -37,11 +40,11 @@ pub(crate) fn product<T: Dots>(x: &[T], w: &[T], k: usize, bias: Option<&[T]>) -
     }
     match n {
         1 => columns,
-        _ => (0..n * m).map(|at| columns[at % m * n + at / m]).collect(),
+        _ => (0..n * m).map(|i| columns[i % m * n + i / m]).collect(),
     }
 }
 
-/// The products of all rows of x with the rows of a strip of W.
+/// Products of all rows of x with the rows of a strip of W.
 struct Strip<'a, T> {
     x: &'a [T],
     w: &'a [T],
@@ -57,29 +60,31 @@ impl<T: Dots> WithSimd for Strip<'_, T> {
         let Self { x, w, k, y } = self;
         let n = x.len() / k;
         for (w, y) in w.chunks_exact(k).zip(y.chunks_exact_mut(n)) {
-            let mut at = 0;
-            while at < n {
-                let x = &x[at * k..];
-                at += match n - at {
-                    8.. => T::dots::<S, 8>(simd, w, x, &mut y[at..]),
-                    4.. => T::dots::<S, 4>(simd, w, x, &mut y[at..]),
-                    _ => T::dots::<S, 1>(simd, w, x, &mut y[at..]),
+            let mut i = 0;
+            while i < n {
+                let x = &x[i * k..];
+                i += match n - i {
+                    8.. => T::dots::<S, 8>(simd, w, x, &mut y[i..]),
+                    4.. => T::dots::<S, 4>(simd, w, x, &mut y[i..]),
+                    _ => T::dots::<S, 1>(simd, w, x, &mut y[i..]),
                 };
             }
         }
     }
 }
 
-/// The numbers for which there is an inner loop.
-pub(crate) trait Dots: Real {
-    /// The products of a row of W with the first N rows of x, into the first N of y; gives N.
+/// Number type with a SIMD inner loop.
+pub(crate) trait Dots: Float {
+    /// Dot products of a row of W with the first N rows of x, written to the first N elements of y.
+    /// Returns N.
     fn dots<S: Simd, const N: usize>(simd: S, w: &[Self], x: &[Self], y: &mut [Self]) -> usize;
 }
 
-/// The inner loop on the vectors of whichever CPU it is. No closures: code in them would not be compiled for those.
+/// Inner loop on the vectors of the current CPU. It has no closures: their code would not be
+/// compiled for those vectors.
 macro_rules! dots {
-    ($real:ty, $split:ident, $splat:ident, $multiply_add:ident, $sum:ident) => {
-        impl Dots for $real {
+    ($float:ty, $split:ident, $splat:ident, $multiply_add:ident, $sum:ident) => {
+        impl Dots for $float {
             #[inline(always)]
             fn dots<S: Simd, const N: usize>(
                 simd: S,
@@ -93,12 +98,16 @@ macro_rules! dots {
                     *row = S::$split(x);
                 }
                 let mut sums = [simd.$splat(0.); N];
-                for at in 0..vectors.len() {
+                for i in 0..vectors.len() {
                     if N > 1 {
-                        prefetch(std::ptr::from_ref(&vectors[at]).cast::<u8>().wrapping_add(AHEAD));
+                        prefetch(
+                            std::ptr::from_ref(&vectors[i])
+                                .cast::<u8>()
+                                .wrapping_add(PREFETCH_BYTES),
+                        );
                     }
                     for j in 0..N {
-                        sums[j] = simd.$multiply_add(vectors[at], rows[j].0[at], sums[j]);
+                        sums[j] = simd.$multiply_add(vectors[i], rows[j].0[i], sums[j]);
                     }
                 }
                 for j in 0..N {

@@ -6,35 +6,36 @@ use candle_core::{D, Result, Tensor};
 
 use super::check::check;
 use super::cpu::{by_type, has_fused_loops, vectorized, whole_rows};
-use super::float::Real;
-use super::half::widened;
+use super::float::Float;
+use super::half::in_f32;
 use super::storage::{tensor_like, values};
-use super::sums::{largest, sum};
+use super::sums::{max, sum};
 use super::uninit::build;
 use crate::graph::record_with_result;
 
-/// Turns each row of `x: (.., N)` into probabilities. A row that is −∞ everywhere gives zeros, not NaN.
+/// Softmax of each row of `x: (.., N)`. A row that is −∞ everywhere gives zeros, not NaN.
 pub fn softmax(x: &Tensor) -> Result<Tensor> {
     check("softmax", &[("x", x)], x.rank() > 0)?;
     if has_fused_loops(x) { by_type!(x, fused(x)) } else { reference(x) }
 }
 
-/// The same from plain tensor operations.
+/// Reference implementation from plain tensor operations.
 pub fn reference(x: &Tensor) -> Result<Tensor> {
-    widened(x, plain)
+    in_f32(x, plain)
 }
 
 fn plain(x: &Tensor) -> Result<Tensor> {
-    // Any constant may be subtracted from a row, so the largest value needs no gradient.
+    // Softmax does not change if a constant is subtracted from a row, so the maximum needs no
+    // gradient.
     let max = x.detach().max_keepdim(D::Minus1)?; // (.., 1)
     let max = max.maximum(f64::from(f32::MIN))?; // (−∞) − (−∞) would be NaN
     let exp = x.broadcast_sub(&max)?.exp()?;
     let sum = exp.sum_keepdim(D::Minus1)?; // (.., 1)
-    let sum = sum.maximum(0.5)?; // the largest value alone adds 1, so this only replaces a sum of 0
+    let sum = sum.maximum(0.5)?; // the maximum alone adds 1, so this only replaces a sum of 0
     exp.broadcast_div(&sum)
 }
 
-fn fused<T: Real>(x: &Tensor) -> Result<Tensor> {
+fn fused<T: Float>(x: &Tensor) -> Result<Tensor> {
     let n = x.dim(D::Minus1)?;
     let x = &x.contiguous()?;
     let y = forward::<T>(&values(x)?, n);
@@ -43,7 +44,7 @@ fn fused<T: Real>(x: &Tensor) -> Result<Tensor> {
     })
 }
 
-fn forward<T: Real>(x: &[T], n: usize) -> Vec<T> {
+fn forward<T: Float>(x: &[T], n: usize) -> Vec<T> {
     let part = whole_rows(n);
     let [y] = build([(x.len(), part)], |i, [y]| {
         let x = &x[i * part..];
@@ -58,7 +59,7 @@ fn forward<T: Real>(x: &[T], n: usize) -> Vec<T> {
     y
 }
 
-fn backward<T: Real>(y: &[T], grad: &[T], n: usize) -> Vec<T> {
+fn backward<T: Float>(y: &[T], grad: &[T], n: usize) -> Vec<T> {
     let part = whole_rows(n);
     let [grad_x] = build([(y.len(), part)], |i, [grad_x]| {
         let (y, grad) = (&y[i * part..], &grad[i * part..]);
@@ -73,18 +74,19 @@ fn backward<T: Real>(y: &[T], grad: &[T], n: usize) -> Vec<T> {
     grad_x
 }
 
-/// Softmax of one row in place; zeros if everything is −∞. Gives log Σ exp.
+/// Softmax of one row in place; zeros if everything is −∞.
 #[inline(always)]
-pub(crate) fn softmax_row<T: Real>(row: &mut [T]) {
+pub(crate) fn softmax_row<T: Float>(row: &mut [T]) {
     log_softmax_sum(row);
 }
 
-/// [`softmax_row`], which gives the logarithm of the denominator, −∞ for a row that is −∞ everywhere.
+/// [`softmax_row`] that returns the logarithm of the denominator (log-sum-exp); −∞ for a row that
+/// is −∞ everywhere.
 #[inline(always)]
-pub(crate) fn log_softmax_sum<T: Real>(row: &mut [T]) -> T {
-    let max = largest(row);
-    if max == T::real(f64::NEG_INFINITY) {
-        // Nothing to choose from, or nothing but NaN, which must not pass for nothing.
+pub(crate) fn log_softmax_sum<T: Float>(row: &mut [T]) -> T {
+    let max = max(row);
+    if max == T::cast(f64::NEG_INFINITY) {
+        // The row is −∞ or NaN everywhere; NaN must not turn into 0.
         let nan = row.iter().find(|x| x.to_f64().is_nan()).copied();
         row.fill(nan.unwrap_or(T::ZERO));
         return nan.unwrap_or(max);

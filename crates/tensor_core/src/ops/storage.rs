@@ -1,4 +1,4 @@
-//! The numbers behind a CPU tensor.
+//! Access to the elements of a CPU tensor.
 
 use std::cell::Cell;
 use std::marker::PhantomData;
@@ -6,10 +6,11 @@ use std::ops::Deref;
 
 use candle_core::{CpuStorage, InplaceOp1, Layout, Result, Storage, Tensor, bail};
 
-use super::float::Real;
+use super::float::Float;
 
-/// Opens a contiguous CPU tensor of `T` for reading: a slice of its numbers for as long as the result lives.
-pub(crate) fn values<T: Real>(x: &Tensor) -> Result<impl Deref<Target = [T]>> {
+/// Elements of a contiguous CPU tensor of `T`, as a slice that can be read as long as the result
+/// lives.
+pub(crate) fn values<T: Float>(x: &Tensor) -> Result<impl Deref<Target = [T]>> {
     let (storage, layout) = x.storage_and_layout();
     let Some(range) = layout.contiguous_offsets() else { bail!("not contiguous: {layout:?}") };
     match &*storage {
@@ -19,8 +20,9 @@ pub(crate) fn values<T: Real>(x: &Tensor) -> Result<impl Deref<Target = [T]>> {
     Ok(Values { storage, range, number: PhantomData })
 }
 
-/// The numbers of a CPU tensor of `T` from its first one to the end of its memory, for those who mind its strides.
-pub(crate) fn strided_values<T: Real>(x: &Tensor) -> Result<impl Deref<Target = [T]>> {
+/// Elements of a CPU tensor of `T` from its first one to the end of its memory, for code that
+/// handles the strides.
+pub(crate) fn strided_values<T: Float>(x: &Tensor) -> Result<impl Deref<Target = [T]>> {
     let (storage, layout) = x.storage_and_layout();
     let start = layout.start_offset();
     let range = match &*storage {
@@ -36,7 +38,7 @@ struct Values<S, T> {
     number: PhantomData<T>,
 }
 
-impl<S: Deref<Target = Storage>, T: Real> Deref for Values<S, T> {
+impl<S: Deref<Target = Storage>, T: Float> Deref for Values<S, T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
@@ -50,10 +52,11 @@ impl<S: Deref<Target = Storage>, T: Real> Deref for Values<S, T> {
     }
 }
 
-/// Runs `work` on the numbers of a contiguous CPU tensor of `T`, in place: every tensor that shares them sees it.
-pub(crate) fn write<T: Real>(x: &Tensor, work: impl FnOnce(&mut [T])) -> Result<()> {
+/// Runs `work` on the elements of a contiguous CPU tensor of `T`, in place: every tensor that
+/// shares the memory changes.
+pub(crate) fn write<T: Float>(x: &Tensor, work: impl FnOnce(&mut [T])) -> Result<()> {
     struct Write<F, T>(Cell<Option<F>>, PhantomData<T>);
-    impl<F: FnOnce(&mut [T]), T: Real> InplaceOp1 for Write<F, T> {
+    impl<F: FnOnce(&mut [T]), T: Float> InplaceOp1 for Write<F, T> {
         fn name(&self) -> &'static str {
             "write"
         }
@@ -71,7 +74,7 @@ pub(crate) fn write<T: Real>(x: &Tensor, work: impl FnOnce(&mut [T])) -> Result<
     x.inplace_op1(&Write(Cell::new(Some(work)), PhantomData))
 }
 
-/// A CPU tensor of `numbers` in the shape of `like`.
-pub(crate) fn tensor_like<T: Real>(numbers: Vec<T>, like: &Tensor) -> Result<Tensor> {
+/// CPU tensor of `numbers` in the shape of `like`.
+pub(crate) fn tensor_like<T: Float>(numbers: Vec<T>, like: &Tensor) -> Result<Tensor> {
     Tensor::from_vec(numbers, like.shape(), like.device())
 }

@@ -1,10 +1,13 @@
-//! Sums and maxima of rows, by many lanes at a time and in a fixed order.
+//! Sums and maxima of rows, in several lanes and in a fixed order.
 
-use super::float::Real;
+use super::float::Float;
 
-/// Sums `f` over rows side by side, as long as the first, in a fixed order that vector units can follow.
+/// Sum of `f` over rows of equal length (that of the first), in a fixed order that vectorizes.
 #[inline(always)]
-pub(crate) fn sum<T: Real, S: Real, const N: usize>(rows: [&[T]; N], f: impl Fn([T; N]) -> S) -> S {
+pub(crate) fn sum<T: Float, S: Float, const N: usize>(
+    rows: [&[T]; N],
+    f: impl Fn([T; N]) -> S,
+) -> S {
     const LANES: usize = 32;
     let n = rows[0].len();
     let rows = rows.map(|row| row[..n].as_chunks::<LANES>());
@@ -19,17 +22,17 @@ pub(crate) fn sum<T: Real, S: Real, const N: usize>(rows: [&[T]; N], f: impl Fn(
     totals.into_iter().sum::<S>() + rest
 }
 
-/// The largest of `row`, −∞ if there is none.
+/// Maximum of `row`, −∞ if it is empty.
 #[inline(always)]
-pub(crate) fn largest<T: Real>(row: &[T]) -> T {
+pub(crate) fn max<T: Float>(row: &[T]) -> T {
     const LANES: usize = 16;
-    let mut lanes = [T::real(f64::NEG_INFINITY); LANES];
+    let mut lanes = [T::cast(f64::NEG_INFINITY); LANES];
     let chunks = row.chunks_exact(LANES);
     let rest = chunks.remainder();
     for chunk in chunks {
-        for (most, &x) in lanes.iter_mut().zip(chunk) {
-            *most = most.larger(x);
+        for (max, &x) in lanes.iter_mut().zip(chunk) {
+            *max = max.larger(x);
         }
     }
-    lanes.iter().chain(rest).fold(T::real(f64::NEG_INFINITY), |most, &x| most.larger(x))
+    lanes.iter().chain(rest).fold(T::cast(f64::NEG_INFINITY), |max, &x| max.larger(x))
 }

@@ -1,13 +1,13 @@
-//! One named tensor of a model: how it began, and what training may do to it.
+//! Parameter: one named tensor of a model, with its initialization and its training flags.
 
 use candle_core::{DType, Result, Tensor, Var};
 
-/// How a new parameter is filled.
+/// Initialization of a new parameter.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Init {
     /// All 0: biases.
     Zeros,
-    /// All 1: the scale of a norm.
+    /// All 1: scales of norms.
     Ones,
     /// Normal with mean 0.
     Normal {
@@ -21,12 +21,12 @@ pub enum Init {
     },
 }
 
-/// Whether weight decay pulls a parameter towards 0: yes for matrices, no for norms, biases and embeddings.
+/// Weight decay of a parameter: yes for matrices; no for norms, biases and embeddings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WeightDecay {
-    /// The optimiser's weight decay applies.
+    /// The optimizer's weight decay applies.
     Yes,
-    /// The optimiser's weight decay does not apply.
+    /// The optimizer's weight decay does not apply.
     No,
 }
 
@@ -35,16 +35,16 @@ pub enum WeightDecay {
 pub struct Parameter {
     /// Path in the model, for example `h.0.attn.c_attn.weight`.
     pub name: String,
-    /// The values; a clone shares them.
+    /// Values; a clone shares them.
     pub var: Var,
-    /// Whether weight decay applies.
+    /// Weight decay: applied or not.
     pub weight_decay: WeightDecay,
-    /// Frozen parameters get no gradient and no update.
+    /// True unless frozen. Frozen parameters get no gradient and no update.
     pub trainable: bool,
 }
 
 impl Parameter {
-    /// The tensor that a model computes with, rounded to `dtype`: tracked by the graph only if trainable.
+    /// Tensor that a model computes with, rounded to `dtype`. Part of the graph only if trainable.
     pub(super) fn tensor(&self, dtype: DType) -> Result<Tensor> {
         match self.trainable {
             true => self.var.to_dtype(dtype),

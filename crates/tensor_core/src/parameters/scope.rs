@@ -1,4 +1,4 @@
-//! Where a layer's constructor finds its parameters: a place in the tree of their names.
+//! Scope: the place in the tree of parameter names at which a layer requests its parameters.
 
 use std::fmt::Display;
 
@@ -7,23 +7,23 @@ use candle_core::{Result, Shape, Tensor};
 use super::{Init, Parameters, WeightDecay, check_shape};
 use crate::{Dropout, Weight};
 
-/// A place in the tree of names where a layer's constructor finds its parameters.
+/// Place in the tree of parameter names, given to a layer's constructor (as candle's `VarBuilder`).
 pub struct Scope<'a> {
     pub(super) parameters: &'a mut Parameters,
     pub(super) path: String,
 }
 
 impl Scope<'_> {
-    /// The place called `name` below this one.
+    /// Scope `name` below this one.
     pub fn at(&mut self, name: impl Display) -> Scope<'_> {
         let path = self.join(name);
         Scope { parameters: self.parameters, path }
     }
 
-    /// The parameter `name` of this place: made by `init` if new, else the one that exists.
+    /// Parameter `name` of this scope, initialized by `init` if it is new.
     ///
     /// # Errors
-    /// When the store comes from a file that lacks the tensor or holds it with another shape.
+    /// When the parameters come from a file that lacks the tensor or has it in another shape.
     pub fn parameter(
         &mut self,
         name: &str,
@@ -32,13 +32,13 @@ impl Scope<'_> {
         decay: WeightDecay,
     ) -> Result<Tensor> {
         let name = self.join(name);
-        self.parameters.take(name, shape.into(), init, decay)
+        self.parameters.get_or_create(name, shape.into(), init, decay)
     }
 
-    /// The matrix `name` of this place, which may be in blocks.
+    /// Matrix `name` of this scope, which may be quantized.
     ///
     /// # Errors
-    /// As [`Scope::parameter`].
+    /// See [`Scope::parameter`].
     pub fn matrix(
         &mut self,
         name: &str,
@@ -56,7 +56,7 @@ impl Scope<'_> {
         Ok(Weight::Quantized(matrix))
     }
 
-    /// A dropout layer that draws from the store's own stream; off in an inference twin.
+    /// Dropout layer on the shared dropout stream; inactive in inference copies.
     pub fn dropout(&self, probability: f64) -> Dropout {
         Dropout::new(probability, self.parameters.dropout_rng.clone())
     }

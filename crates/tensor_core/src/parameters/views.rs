@@ -1,4 +1,4 @@
-//! Other views of the same memory: for use without training, and for computing in fewer bits than are kept.
+//! Views of the same parameters: for inference, and for computing in a lower precision.
 
 use std::collections::BTreeSet;
 
@@ -9,15 +9,16 @@ use crate::Rng;
 use crate::dropout::lock;
 
 impl Parameters {
-    /// The same memory for use without training: no graph is built, nothing is dropped out.
+    /// View of the same memory for inference: no graph is built, no dropout is applied.
     pub fn for_inference(&self) -> Self {
-        let mut twin = self.with_compute_dtype(self.dtype);
-        twin.entries.iter_mut().for_each(|parameter| parameter.trainable = false);
-        Self { dropout_rng: None, ..twin }
+        let mut view = self.with_compute_dtype(self.dtype);
+        view.entries.iter_mut().for_each(|parameter| parameter.trainable = false);
+        Self { dropout_rng: None, ..view }
     }
 
-    /// The same memory for a model that computes in `dtype`: it gets the numbers rounded, as they are now (so build it
-    /// anew after each step), and its gradients come back to the numbers as they are kept.
+    /// View of the same memory for a model that computes in `dtype`. The model gets the current
+    /// values rounded, so build it again after each optimizer step; its gradients flow back to the
+    /// parameters in their own dtype (mixed precision with master weights).
     pub fn with_compute_dtype(&self, dtype: DType) -> Self {
         Self {
             entries: self.entries.clone(),
@@ -33,15 +34,15 @@ impl Parameters {
         }
     }
 
-    /// Where dropout's random stream stands; `None` where nothing is dropped.
+    /// State of the dropout stream; `None` for inference.
     pub fn dropout_rng(&self) -> Option<Rng> {
         self.dropout_rng.as_deref().map(|rng| lock(rng).clone())
     }
 
-    /// Sets dropout's random stream, of this store and of all that share its memory.
-    pub fn set_dropout_rng(&self, stream: Rng) {
+    /// Sets the dropout stream of these parameters and of all views of the same memory.
+    pub fn set_dropout_rng(&self, state: Rng) {
         if let Some(rng) = &self.dropout_rng {
-            *lock(rng) = stream;
+            *lock(rng) = state;
         }
     }
 }

@@ -1,31 +1,34 @@
-//! The rows of x in 8 bits: x ≈ scale · p, with scale = max |x| / 127 over each 32 numbers.
+//! Activations quantized to 8 bits: x ≈ scale · p, with scale = max |x| / 127 over each 32
+//! elements.
 //!
-//! Where the weights are finer than 4 bits, what that leaves over is rounded once more, so that x is finer than they are.
-//! (llama.cpp leaves the remainder out. In the output layer, which is read most of the time in 6 or 8 bits, it decides
-//! between tokens that are nearly as likely.)
+//! For weights of more than 4 bits, the residual is quantized as well, so that x is more precise
+//! than the weights. (llama.cpp does not quantize the residual. In the output layer, which is
+//! usually stored in 6 or 8 bits, it decides between tokens of nearly equal probability.)
 
 use crate::ops::cpu::vectorized;
 
-/// Numbers that share a scale.
+/// Elements that share a scale.
 const BLOCK: usize = 32;
 
-/// What is kept of x.
+/// Precision of the quantized activations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Precision {
     /// 8 bits.
-    Once,
-    /// 8 bits, and 8 of the remainder.
-    Twice,
+    Int8,
+    /// 8 bits, and 8 bits of the residual.
+    Int8WithResidual,
 }
 
-/// Rows of x as bytes, each followed by that of its remainders where these are kept, with scale and scale · Σ p for each group of the weight's format.
+/// Rows of x as bytes, each followed by its residuals if these are stored, with scale and scale · Σ
+/// p for each group of the weight's format.
 pub(super) struct Activations {
-    /// Rows of bytes for each row of x.
+    /// Rows of bytes per row of x: 1, or 2 with residuals.
     parts: usize,
     pub(super) columns: usize,
-    /// Groups of a row.
+    /// Groups per row.
     pub(super) groups: usize,
-    /// As many, and zeros up to a multiple of 8, so that vector loops need no rest.
+    /// Groups per row, padded with zeros to a multiple of 8, so that vector loops have no
+    /// remainder.
     pub(super) padded: usize,
     quants: Vec<i8>,
     scales: Vec<f32>,
@@ -33,9 +36,9 @@ pub(super) struct Activations {
 }
 
 impl Activations {
-    /// Rounds each row of `columns` numbers, sums taken over groups of `group` (16 or 32).
+    /// Quantizes each row of `columns` elements, with sums over groups of `group` (16 or 32).
     pub(super) fn new(x: &[f32], columns: usize, group: usize, precision: Precision) -> Self {
-        let parts = if precision == Precision::Twice { 2 } else { 1 };
+        let parts = if precision == Precision::Int8WithResidual { 2 } else { 1 };
         let (rows, groups) = (parts * x.len() / columns, columns / group);
         let padded = groups.next_multiple_of(8);
         let mut result = Self {
@@ -51,30 +54,30 @@ impl Activations {
         let quants = all.0.chunks_exact_mut(parts * columns);
         let width = parts * padded;
         let scales = all.1.chunks_exact_mut(width).zip(all.2.chunks_exact_mut(width));
-        let mut remainder = vec![0.; columns];
+        let mut residual = vec![0.; columns];
         for ((x, quants), (scales, sums)) in x.chunks_exact(columns).zip(quants).zip(scales) {
-            let (quants, more_quants) = quants.split_at_mut(columns);
-            let (scales, more_scales) = scales.split_at_mut(padded);
-            let (sums, more_sums) = sums.split_at_mut(padded);
+            let (quants, residual_quants) = quants.split_at_mut(columns);
+            let (scales, residual_scales) = scales.split_at_mut(padded);
+            let (sums, residual_sums) = sums.split_at_mut(padded);
             vectorized!(round(x, quants, scales, sums, group));
-            if precision == Precision::Twice {
+            if precision == Precision::Int8WithResidual {
                 vectorized!({
-                    for (i, remainder) in remainder.iter_mut().enumerate() {
-                        *remainder = x[i] - scales[i / group] * f32::from(quants[i]);
+                    for (i, residual) in residual.iter_mut().enumerate() {
+                        *residual = x[i] - scales[i / group] * f32::from(quants[i]);
                     }
-                    round(&remainder, more_quants, more_scales, more_sums, group);
+                    round(&residual, residual_quants, residual_scales, residual_sums, group);
                 });
             }
         }
         result
     }
 
-    /// How many rows there are.
+    /// Number of rows of x.
     pub(super) fn rows(&self) -> usize {
         self.quants.len() / (self.parts * self.columns)
     }
 
-    /// R rows of bytes, that of row `first` and, where there is one, of its remainders first.
+    /// R rows of bytes from row `first` of x on, each followed by its residuals if there are any.
     #[inline(always)]
     pub(super) fn rows_from<const R: usize>(&self, first: usize) -> Rows<'_, R> {
         Rows {
@@ -95,15 +98,15 @@ impl Activations {
     }
 }
 
-/// R rows.
+/// R rows of bytes.
 pub(super) struct Rows<'a, const R: usize> {
-    /// Groups of a row.
+    /// Groups per row.
     pub(super) groups: usize,
-    /// Ones where the last eight, padding included, are groups.
+    /// All ones for those of the last eight (padded) groups that exist.
     pub(super) mask: [u32; 8],
-    /// Their bytes.
+    /// Bytes of the rows.
     pub(super) quants: [&'a [i8]; R],
-    /// The scale of each group, padded with zeros.
+    /// Scale of each group, padded with zeros.
     pub(super) scales: [&'a [f32]; R],
     /// scale · Σ p of each group, padded with zeros.
     pub(super) sums: [&'a [f32]; R],
@@ -115,9 +118,9 @@ fn round(x: &[f32], quants: &mut [i8], scales: &mut [f32], sums: &mut [f32], gro
     let groups = scales.chunks_exact_mut(per_block).zip(sums.chunks_exact_mut(per_block));
     let blocks = x.as_chunks::<BLOCK>().0.iter().zip(quants.as_chunks_mut::<BLOCK>().0);
     for ((x, quants), (scales, sums)) in blocks.zip(groups) {
-        // Compared as bits, where NaN is above all numbers: a bad x shows in the result.
-        let most = x.iter().fold(0, |most, x| most.max(x.to_bits() & 0x7fff_ffff));
-        let scale = f32::from_bits(most) / 127.;
+        // Compared as bits, where NaN is above all numbers, so that a NaN in x reaches the result.
+        let max = x.iter().fold(0, |max, x| max.max(x.to_bits() & 0x7fff_ffff));
+        let scale = f32::from_bits(max) / 127.;
         let inverse = if scale > 0. { 1. / scale } else { 0. };
         for (q, x) in quants.iter_mut().zip(x) {
             *q = (x * inverse).round_ties_even().clamp(-127., 127.) as i8;

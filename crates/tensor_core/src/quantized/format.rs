@@ -1,24 +1,25 @@
-//! What a block format is: its sizes, and how its bytes become whole numbers q with scale and offset,
-//! w = scale · q + offset. `layouts.rs` has the formats themselves.
+//! Block formats: their sizes, and the decoding of a block's bytes into integers q with scale and
+//! offset, w = scale · q + offset. The formats themselves are in `layouts.rs`.
 
 use super::activations::Precision;
 
-/// A block format of ggml.
+/// Block format of ggml.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Quantization {
-    /// 8 bits and a scale for each 32.
+    /// 8 bits per weight, and a scale for each 32.
     Q8_0,
-    /// 4 bits and a scale for each 32.
+    /// 4 bits per weight, and a scale for each 32.
     Q4_0,
-    /// 4 bits, a scale and a minimum for each 32.
+    /// 4 bits per weight, and a scale and a minimum for each 32.
     Q4_1,
-    /// 4 bits, and 6-bit scales and minima for each 32, which share a scale of their own.
+    /// 4 bits per weight, and 6-bit scales and minima for each 32, which share a scale of their
+    /// own.
     Q4K,
-    /// 6 bits, and 8-bit scales for each 16, which share a scale of their own.
+    /// 6 bits per weight, and 8-bit scales for each 16, which share a scale of their own.
     Q6K,
 }
 
-/// Calls `$function::<F>(..)` with F the [`Format`] that `$format` names.
+/// Calls `$function::<F>(..)` with F the [`Format`] of `$format`.
 macro_rules! by_format {
     ($format:expr, $function:ident($($argument:expr),* $(,)?)) => {{
         use $crate::quantized::format::Quantization;
@@ -35,10 +36,10 @@ macro_rules! by_format {
 pub(super) use by_format;
 
 impl Quantization {
-    /// Every format.
+    /// All formats.
     pub const ALL: [Self; 5] = [Self::Q8_0, Self::Q4_0, Self::Q4_1, Self::Q4K, Self::Q6K];
 
-    /// As ggml writes it.
+    /// Name of the format in ggml.
     pub fn name(self) -> &'static str {
         match self {
             Self::Q8_0 => "Q8_0",
@@ -49,46 +50,47 @@ impl Quantization {
         }
     }
 
-    /// How many numbers a block holds.
+    /// Number of weights per block.
     pub fn block_size(self) -> usize {
         fn of<F: Format>() -> usize {
-            F::NUMBERS
+            F::BLOCK_SIZE
         }
         by_format!(self, of())
     }
 
-    /// How many bytes a block takes.
+    /// Number of bytes per block.
     pub fn block_bytes(self) -> usize {
         fn of<F: Format>() -> usize {
-            F::BYTES
+            F::BLOCK_BYTES
         }
         by_format!(self, of())
     }
 }
 
-/// What stands for w = 0.
-pub(super) enum Zero {
+/// Integer q that represents w = 0.
+pub(super) enum ZeroPoint {
     /// This q, in every group.
-    At(i8),
-    /// Whatever a group's minimum says.
-    Anywhere,
+    Fixed(i8),
+    /// Determined by the minimum of each group.
+    PerGroup,
 }
 
-/// How to read a format.
+/// Decoder of a format.
 pub(super) trait Format {
-    /// Numbers in a block.
-    const NUMBERS: usize;
-    /// Bytes of a block.
-    const BYTES: usize;
-    /// Numbers that share scale and offset.
-    const GROUP: usize = 32;
-    const ZERO: Zero;
-    /// How much is kept of what such weights are multiplied with.
-    const PRECISION: Precision = Precision::Once;
+    /// Weights per block.
+    const BLOCK_SIZE: usize;
+    /// Bytes per block.
+    const BLOCK_BYTES: usize;
+    /// Weights that share a scale and an offset.
+    const GROUP_SIZE: usize = 32;
+    /// Integer that represents w = 0.
+    const ZERO_POINT: ZeroPoint;
+    /// Precision of the activations that such weights are multiplied by.
+    const PRECISION: Precision = Precision::Int8;
 
-    /// Scale and offset of each group of blocks in a row.
+    /// Scale and offset of each group of the blocks of a row.
     fn scales(blocks: &[u8], scales: &mut [f32], offsets: &mut [f32]);
 
-    /// The whole numbers of a block.
+    /// Integers of a block.
     fn quants(block: &[u8], quants: &mut [i8]);
 }

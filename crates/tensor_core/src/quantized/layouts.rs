@@ -1,6 +1,6 @@
 //! The formats of ggml, byte by byte.
 //!
-//! | format | numbers | bytes | a group of | w |
+//! | format | weights | bytes | group | w |
 //! |---|---|---|---|---|
 //! | Q8_0 | 32 | 34 | 32 | d q, −128 ≤ q ≤ 127 |
 //! | Q4_0 | 32 | 18 | 32 | d (q − 8), 0 ≤ q ≤ 15 |
@@ -8,10 +8,11 @@
 //! | Q4_K | 256 | 144 | 32 | d s q − d' m, 0 ≤ q ≤ 15, 0 ≤ s, m ≤ 63 |
 //! | Q6_K | 256 | 210 | 16 | d s (q − 32), 0 ≤ q ≤ 63, −128 ≤ s ≤ 127 |
 //!
-//! d, d' and the m of Q4_1 are 16-bit floats. (Layouts: `ggml-common.h` of <https://github.com/ggml-org/ggml>.)
+//! d, d' and the m of Q4_1 are 16-bit floats. (Layouts: `ggml-common.h` of
+//! <https://github.com/ggml-org/ggml>.)
 
 use super::activations::Precision;
-use super::format::{Format, Zero};
+use super::format::{Format, ZeroPoint};
 
 pub(super) struct Q8_0;
 pub(super) struct Q4_0;
@@ -20,14 +21,14 @@ pub(super) struct Q4K;
 pub(super) struct Q6K;
 
 impl Format for Q8_0 {
-    const NUMBERS: usize = 32;
-    const BYTES: usize = 34; // d, q
-    const ZERO: Zero = Zero::At(0);
-    const PRECISION: Precision = Precision::Twice;
+    const BLOCK_SIZE: usize = 32;
+    const BLOCK_BYTES: usize = 34; // d, q
+    const ZERO_POINT: ZeroPoint = ZeroPoint::Fixed(0);
+    const PRECISION: Precision = Precision::Int8WithResidual;
 
     #[inline(always)]
     fn scales(blocks: &[u8], scales: &mut [f32], offsets: &mut [f32]) {
-        for (scale, block) in scales.iter_mut().zip(blocks.as_chunks::<{ Self::BYTES }>().0) {
+        for (scale, block) in scales.iter_mut().zip(blocks.as_chunks::<{ Self::BLOCK_BYTES }>().0) {
             *scale = half(block, 0);
         }
         offsets.fill(0.);
@@ -40,13 +41,13 @@ impl Format for Q8_0 {
 }
 
 impl Format for Q4_0 {
-    const NUMBERS: usize = 32;
-    const BYTES: usize = 18; // d, q
-    const ZERO: Zero = Zero::At(8);
+    const BLOCK_SIZE: usize = 32;
+    const BLOCK_BYTES: usize = 18; // d, q
+    const ZERO_POINT: ZeroPoint = ZeroPoint::Fixed(8);
 
     #[inline(always)]
     fn scales(blocks: &[u8], scales: &mut [f32], offsets: &mut [f32]) {
-        for (scale, block) in scales.iter_mut().zip(blocks.as_chunks::<{ Self::BYTES }>().0) {
+        for (scale, block) in scales.iter_mut().zip(blocks.as_chunks::<{ Self::BLOCK_BYTES }>().0) {
             *scale = half(block, 0);
         }
         offsets.iter_mut().zip(scales).for_each(|(offset, scale)| *offset = -8. * *scale);
@@ -59,13 +60,13 @@ impl Format for Q4_0 {
 }
 
 impl Format for Q4_1 {
-    const NUMBERS: usize = 32;
-    const BYTES: usize = 20; // d, m, q
-    const ZERO: Zero = Zero::Anywhere;
+    const BLOCK_SIZE: usize = 32;
+    const BLOCK_BYTES: usize = 20; // d, m, q
+    const ZERO_POINT: ZeroPoint = ZeroPoint::PerGroup;
 
     #[inline(always)]
     fn scales(blocks: &[u8], scales: &mut [f32], offsets: &mut [f32]) {
-        let blocks = blocks.as_chunks::<{ Self::BYTES }>().0;
+        let blocks = blocks.as_chunks::<{ Self::BLOCK_BYTES }>().0;
         for ((scale, offset), block) in scales.iter_mut().zip(offsets).zip(blocks) {
             *scale = half(block, 0);
             *offset = half(block, 2);
@@ -79,20 +80,21 @@ impl Format for Q4_1 {
 }
 
 impl Format for Q4K {
-    const NUMBERS: usize = 256;
-    const BYTES: usize = 144; // d, d', 12 bytes of s and m, q
-    const ZERO: Zero = Zero::Anywhere;
+    const BLOCK_SIZE: usize = 256;
+    const BLOCK_BYTES: usize = 144; // d, d', 12 bytes of s and m, q
+    const ZERO_POINT: ZeroPoint = ZeroPoint::PerGroup;
 
     #[inline(always)]
     fn scales(blocks: &[u8], scales: &mut [f32], offsets: &mut [f32]) {
         let groups = scales.as_chunks_mut::<8>().0.iter_mut().zip(offsets.as_chunks_mut::<8>().0);
-        for (block, (scales, offsets)) in blocks.as_chunks::<{ Self::BYTES }>().0.iter().zip(groups)
+        for (block, (scales, offsets)) in
+            blocks.as_chunks::<{ Self::BLOCK_BYTES }>().0.iter().zip(groups)
         {
-            let (d, of_least) = (half(block, 0), half(block, 2));
+            let (d, min_scale) = (half(block, 0), half(block, 2));
             let [s, m] = six_bits(block);
             for i in 0..8 {
                 scales[i] = d * f32::from(s[i]);
-                offsets[i] = -(of_least * f32::from(m[i]));
+                offsets[i] = -(min_scale * f32::from(m[i]));
             }
         }
     }
@@ -106,16 +108,17 @@ impl Format for Q4K {
 }
 
 impl Format for Q6K {
-    const NUMBERS: usize = 256;
-    const BYTES: usize = 210; // the low 4 bits of q, the high 2 bits, s, d
-    const GROUP: usize = 16;
-    const ZERO: Zero = Zero::At(32);
-    const PRECISION: Precision = Precision::Twice;
+    const BLOCK_SIZE: usize = 256;
+    const BLOCK_BYTES: usize = 210; // the low 4 bits of q, the high 2 bits, s, d
+    const GROUP_SIZE: usize = 16;
+    const ZERO_POINT: ZeroPoint = ZeroPoint::Fixed(32);
+    const PRECISION: Precision = Precision::Int8WithResidual;
 
     #[inline(always)]
     fn scales(blocks: &[u8], scales: &mut [f32], offsets: &mut [f32]) {
         let groups = scales.as_chunks_mut::<16>().0.iter_mut().zip(offsets.as_chunks_mut::<16>().0);
-        for (block, (scales, offsets)) in blocks.as_chunks::<{ Self::BYTES }>().0.iter().zip(groups)
+        for (block, (scales, offsets)) in
+            blocks.as_chunks::<{ Self::BLOCK_BYTES }>().0.iter().zip(groups)
         {
             let d = half(block, 208);
             for i in 0..16 {
@@ -139,10 +142,11 @@ impl Format for Q6K {
     }
 }
 
-/// The eight s and the eight m of a Q4_K block: six bits each, of the first four groups in one place, of the others 4
-/// bits here and 2 bits there. Four at a time, as the bytes of a word.
+/// The eight s and the eight m of a Q4_K block, six bits each. Those of the first four groups are
+/// contiguous; those of the others are split into 4 and 2 bits. Decodes four at a time, as the
+/// bytes of a word.
 #[inline(always)]
-fn six_bits(block: &[u8; Q4K::BYTES]) -> [[u8; 8]; 2] {
+fn six_bits(block: &[u8; Q4K::BLOCK_BYTES]) -> [[u8; 8]; 2] {
     let word =
         |start: usize| u32::from_le_bytes(*block[start..].first_chunk().expect("within the block"));
     let [a, b, c] = [word(4), word(8), word(12)];
@@ -152,7 +156,7 @@ fn six_bits(block: &[u8; Q4K::BYTES]) -> [[u8; 8]; 2] {
     [s, m].map(|[low, high]| (u64::from(low) | u64::from(high) << 32).to_le_bytes())
 }
 
-/// Two numbers from each of N bytes: the low halves of all, then the high ones.
+/// Two integers from each of N bytes: the low nibbles of all, then the high ones.
 #[inline(always)]
 fn nibbles<const N: usize>(bytes: &[u8], quants: &mut [i8]) {
     let bytes: &[u8; N] = bytes.first_chunk().expect("as long as the format says");
@@ -163,13 +167,15 @@ fn nibbles<const N: usize>(bytes: &[u8], quants: &mut [i8]) {
     }
 }
 
-/// The 16-bit float at byte `start`, without branches, so that loops over it become vector code.
+/// 16-bit float at byte `start`, converted without branches, so that loops over it vectorize.
 #[inline(always)]
 fn half<const N: usize>(block: &[u8; N], start: usize) -> f32 {
     let bytes = *block[start..].first_chunk().expect("within the block");
     let bits = u32::from(u16::from_le_bytes(bytes));
-    let magnitude = (bits & 0x7fff) << 13; // the exponent is 112 too small now, for subnormal numbers as well
-    let special = if magnitude >= 0x0f80_0000 { 0x7000_0000 } else { 0 }; // ∞ and NaN keep an exponent of ones
+    // The exponent is now 112 too small, also for subnormal numbers. ∞ and NaN keep an exponent
+    // of ones.
+    let magnitude = (bits & 0x7fff) << 13;
+    let special = if magnitude >= 0x0f80_0000 { 0x7000_0000 } else { 0 };
     let value = f32::from_bits(magnitude | special) * f32::from_bits((127 + 112) << 23);
     f32::from_bits(value.to_bits() | (bits & 0x8000) << 16)
 }

@@ -1,4 +1,4 @@
-//! A matrix of blocks: checked once when it is made, then only read.
+//! Quantized matrix: validated once when it is created, then read-only.
 
 use std::sync::Arc;
 
@@ -6,10 +6,10 @@ use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{DType, Device, Result, Tensor, bail};
 
 use super::format::Quantization;
-use super::{large_batch, numbers, small_batch};
+use super::{dequantize, large_batch, small_batch};
 use crate::ops::storage::values;
 
-/// A matrix of (rows, columns) in one of ggml's formats. Clones share the bytes.
+/// Matrix (rows, columns) in one of ggml's formats. Clones share the bytes.
 #[derive(Debug, Clone)]
 pub struct QuantizedMatrix {
     format: Quantization,
@@ -19,10 +19,11 @@ pub struct QuantizedMatrix {
 }
 
 impl QuantizedMatrix {
-    /// A matrix of (rows, columns) from its blocks, row by row, as a GGUF file has them.
+    /// Matrix (rows, columns) from its blocks, row by row, as in a GGUF file.
     ///
     /// # Errors
-    /// When there are no numbers, a row is not whole blocks, or `bytes` has another size than that.
+    /// When the matrix is empty, a row is not a whole number of blocks, or `bytes` has the wrong
+    /// length.
     pub fn new(
         format: Quantization,
         (rows, columns): (usize, usize),
@@ -39,10 +40,10 @@ impl QuantizedMatrix {
         Ok(Self { format, rows, columns, bytes: Arc::new(bytes) })
     }
 
-    /// Rounds a matrix of (rows, columns) in f32 as ggml does.
+    /// Quantizes an f32 matrix (rows, columns), with the rounding of ggml.
     ///
     /// # Errors
-    /// When it is not such a matrix, is empty, or its rows are not whole blocks.
+    /// When it is not an f32 matrix, is empty, or its rows are not a whole number of blocks.
     pub fn quantize(format: Quantization, matrix: &Tensor) -> Result<Self> {
         let (rows, columns) = matrix.dims2()?;
         check_size(format, (rows, columns))?;
@@ -54,31 +55,31 @@ impl QuantizedMatrix {
         Self::new(format, (rows, columns), quantized.data()?.into_owned())
     }
 
-    /// (rows, columns).
+    /// Shape (rows, columns).
     pub fn dims(&self) -> (usize, usize) {
         (self.rows, self.columns)
     }
 
-    /// The format of its blocks.
+    /// Format of the blocks.
     pub fn format(&self) -> Quantization {
         self.format
     }
 
-    /// How much memory the blocks take.
+    /// Size of the blocks in bytes.
     pub fn size_in_bytes(&self) -> usize {
         self.bytes.len()
     }
 
-    /// All numbers, (rows, columns) in f32.
+    /// All weights, (rows, columns) in f32.
     pub fn dequantize(&self) -> Result<Tensor> {
-        let numbers = numbers::all(self);
-        Tensor::from_vec(numbers, (self.rows, self.columns), &Device::Cpu)
+        let values = dequantize::dequantize(self);
+        Tensor::from_vec(values, (self.rows, self.columns), &Device::Cpu)
     }
 
-    /// The numbers of some rows, (n, columns) in f32: the embeddings of n tokens.
+    /// Weights of some rows, (n, columns) in f32: the embeddings of n tokens.
     ///
     /// # Errors
-    /// When there are no ids, or one is not below the number of rows.
+    /// When there are no ids, or an id is not below the number of rows.
     pub fn dequantize_rows(&self, ids: &[u32]) -> Result<Tensor> {
         if let Some(id) = ids.iter().find(|id| **id as usize >= self.rows) {
             bail!("rows: id {id} lies outside the {} rows of the matrix", self.rows)
@@ -89,15 +90,16 @@ impl QuantizedMatrix {
         let mut numbers = vec![0.; ids.len() * self.columns];
         for (numbers, id) in numbers.chunks_exact_mut(self.columns).zip(ids) {
             let row = self.panel(*id as usize, 1);
-            numbers::write(self.format, row, self.columns, (numbers, self.columns));
+            dequantize::dequantize_panel(self.format, row, self.columns, (numbers, self.columns));
         }
         Tensor::from_vec(numbers, (ids.len(), self.columns), &Device::Cpu)
     }
 
-    /// The matrix whose row i is row `order[i]` of this one. A row is whole blocks, so none is rounded again.
+    /// Matrix whose row i is row `order[i]` of this one. A row is a whole number of blocks, so
+    /// nothing is rounded again.
     ///
     /// # Errors
-    /// When `order` is empty or names a row that there is not.
+    /// When `order` is empty or names a row that does not exist.
     pub fn permute_rows(&self, order: &[usize]) -> Result<Self> {
         if let Some(row) = order.iter().find(|row| **row >= self.rows) {
             bail!("permute_rows: row {row} lies outside the {} rows of the matrix", self.rows)
@@ -106,14 +108,15 @@ impl QuantizedMatrix {
         Self::new(self.format, (order.len(), self.columns), bytes)
     }
 
-    /// x Wᵀ of `x: (.., columns)` in f32 on the CPU, giving (.., rows).
+    /// x Wᵀ for `x: (.., columns)` in f32 on the CPU, giving (.., rows).
     ///
-    /// For up to 16 rows, x is rounded to 8 bits with a scale per 32 numbers: each term of a sum is off by at most
-    /// |w| · max |x| / 254, the maximum over those 32; by a 254th of that where weights have more than 4 bits. For more
-    /// rows nothing is rounded.
+    /// For up to 16 rows, x is quantized to 8 bits with a scale per 32 elements: the error of each
+    /// term of a sum is at most |w| · max |x| / 254, with the maximum over those 32; for weights of
+    /// more than 4 bits, a 254th of that. For more rows, x is not quantized.
     ///
     /// # Errors
-    /// When x is of another type, on another device, empty, or has other columns than this.
+    /// When x has another dtype, is on another device, is empty, or its last dimension differs from
+    /// `columns`.
     pub fn matmul(&self, x: &Tensor) -> Result<Tensor> {
         let problem = if x.elem_count() == 0 {
             "an empty tensor"
@@ -125,15 +128,15 @@ impl QuantizedMatrix {
             let x = x.contiguous()?;
             let dims = [&x.dims()[..x.rank() - 1], &[self.rows]].concat();
             let x = values::<f32>(&x)?;
-            let y = if x.len() / self.columns <= small_batch::MOST {
-                small_batch::product(self, &x)
+            let y = if x.len() / self.columns <= small_batch::MAX_ROWS {
+                small_batch::matmul(self, &x)
             } else {
-                large_batch::product(self, &x)
+                large_batch::matmul(self, &x)
             };
             return Tensor::from_vec(y, dims, &Device::Cpu);
         };
         bail!(
-            "quantized product: {problem}: x {:?} ({:?}, {:?}), weight {} {:?}",
+            "quantized matmul: {problem}: x {:?} ({:?}, {:?}), weight {} {:?}",
             x.dims(),
             x.dtype(),
             x.device().location(),
@@ -147,24 +150,24 @@ impl QuantizedMatrix {
         self.columns / self.format.block_size() * self.format.block_bytes()
     }
 
-    /// The bytes of `rows` rows from `first` on.
+    /// Bytes of `rows` rows from `first` on.
     pub(crate) fn panel(&self, first: usize, rows: usize) -> &[u8] {
         &self.bytes[first * self.row_bytes()..][..rows * self.row_bytes()]
     }
 }
 
-/// How many bytes such a matrix takes.
+/// Size of such a matrix in bytes.
 fn check_size(format: Quantization, (rows, columns): (usize, usize)) -> Result<usize> {
     let (name, numbers) = (format.name(), format.block_size());
     if rows == 0 || columns == 0 {
-        bail!("{name} matrix of {rows} by {columns}: no numbers")
+        bail!("{name} matrix of {rows} by {columns}: empty")
     }
     if columns % numbers != 0 {
         bail!("{name} matrix of {rows} by {columns}: rows are not whole blocks of {numbers}")
     }
-    // The numbers as f32 must fit as well, or dequantize could not even say how many there are.
-    let countable = rows.checked_mul(columns).and_then(|n| n.checked_mul(size_of::<f32>()));
-    match countable {
+    // The size as f32 must fit as well, or `dequantize` would overflow.
+    let f32_bytes = rows.checked_mul(columns).and_then(|n| n.checked_mul(size_of::<f32>()));
+    match f32_bytes {
         Some(_) => Ok(rows * (columns / numbers) * format.block_bytes()),
         None => bail!("{name} matrix of {rows} by {columns}: too large"),
     }

@@ -1,17 +1,19 @@
-//! Matrices kept in ggml's block formats, for inference on the CPU.
+//! Quantized matrices in ggml's block formats, for inference on the CPU.
 //!
-//! A row is cut into blocks of 32 or 256 numbers, and a block keeps small whole numbers q with a scale (and in some
-//! formats a minimum) for each group of 16 or 32: w = scale · q + offset. Text generation reads every weight once per
-//! token, so weights of a quarter of the size are read in a quarter of the time.
+//! A row is divided into blocks of 32 or 256 weights. A block stores small integers q, with a scale
+//! (and in some formats a minimum) for each group of 16 or 32: w = scale · q + offset. Text
+//! generation reads every weight once per token, so weights of a quarter of the size are read in a
+//! quarter of the time.
 //!
-//! A product with few rows never makes w: with x = scale' · p in blocks of its own, Σ w x = scale · scale' · Σ q p +
-//! offset · scale' · Σ p, and Σ q p is a sum of products of bytes, for which processors have instructions. A product with
-//! many rows is bound by arithmetic, so that it takes w apart once and uses the f32 product.
+//! A product with few rows never computes w: with x = scale' · p quantized in blocks too, Σ w x =
+//! scale · scale' · Σ q p + offset · scale' · Σ p, and Σ q p is a sum of products of bytes, for
+//! which processors have instructions. A product with many rows is bound by arithmetic, so it
+//! dequantizes w once and uses the f32 product.
 
 mod format;
 mod layouts;
 mod matrix;
-mod numbers;
+mod dequantize;
 mod activations;
 mod small_batch;
 mod plain;
@@ -23,4 +25,4 @@ pub use format::Quantization;
 pub use matrix::QuantizedMatrix;
 
 #[cfg(test)]
-pub(crate) use small_batch::{Path, product_by};
+pub(crate) use small_batch::{InstructionSet, matmul_with};

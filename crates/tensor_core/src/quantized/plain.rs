@@ -1,10 +1,11 @@
-//! Products of blocks with bytes as plain loops: for every CPU, and what the others are tested against.
+//! Products of blocks with bytes as plain loops: the fallback for all CPUs, and the reference for
+//! tests of the others.
 
 use super::activations::Rows;
 use super::format::Format;
 use super::small_batch::{Dots, Row};
 
-/// The plain loops.
+/// Plain loops, without explicit SIMD.
 #[derive(Clone, Copy)]
 pub(super) struct Plain;
 
@@ -20,12 +21,12 @@ impl<F: Format> Dots<F> for Plain {
             w.offsets.iter().zip(&sums[..x.groups]).map(|(offset, sum)| offset * sum).sum::<f32>()
         });
         let mut quants = [0i8; 256];
-        for (block, blocks) in w.blocks.chunks_exact(F::BYTES).enumerate() {
-            F::quants(blocks, &mut quants[..F::NUMBERS]);
-            for (group, q) in quants[..F::NUMBERS].chunks_exact(F::GROUP).enumerate() {
-                let group = block * (F::NUMBERS / F::GROUP) + group;
+        for (block, blocks) in w.blocks.chunks_exact(F::BLOCK_BYTES).enumerate() {
+            F::quants(blocks, &mut quants[..F::BLOCK_SIZE]);
+            for (group, q) in quants[..F::BLOCK_SIZE].chunks_exact(F::GROUP_SIZE).enumerate() {
+                let group = block * (F::BLOCK_SIZE / F::GROUP_SIZE) + group;
                 for (i, y) in y.iter_mut().enumerate() {
-                    let p = &x.quants[i][group * F::GROUP..][..F::GROUP];
+                    let p = &x.quants[i][group * F::GROUP_SIZE..][..F::GROUP_SIZE];
                     let dot: i32 =
                         q.iter().zip(p).map(|(&q, &p)| i32::from(q) * i32::from(p)).sum();
                     *y += dot as f32 * (w.scales[group] * x.scales[i][group]);

@@ -1,4 +1,5 @@
-//! An allocator that counts what is held. A test of memory declares it in a file of its own, whose process it then counts:
+//! Allocator that counts allocated bytes. A memory test declares it in a file of its own, so that
+//! it counts the process of this test alone:
 //!
 //! ```
 //! use tensor_core::testing::CountingAllocator;
@@ -15,68 +16,69 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The system's allocator, with counters of the bytes held, by the process and by each thread.
+/// System allocator with counters of the allocated bytes, per process and per thread.
 pub struct CountingAllocator {
-    now: AtomicUsize,
-    most: AtomicUsize,
+    in_use: AtomicUsize,
+    peak: AtomicUsize,
 }
 
 thread_local! {
-    // Signed, as a thread may free what another one asked for.
-    static NOW: Cell<isize> = const { Cell::new(0) };
-    static MOST: Cell<isize> = const { Cell::new(0) };
+    // Signed, as a thread may free memory that another one allocated.
+    static THREAD_IN_USE: Cell<isize> = const { Cell::new(0) };
+    static THREAD_PEAK: Cell<isize> = const { Cell::new(0) };
 }
 
 impl CountingAllocator {
-    /// With nothing counted yet.
+    /// Allocator with all counters at 0.
     #[allow(clippy::new_without_default)] // a static cannot be made by `default`
     pub const fn new() -> Self {
-        Self { now: AtomicUsize::new(0), most: AtomicUsize::new(0) }
+        Self { in_use: AtomicUsize::new(0), peak: AtomicUsize::new(0) }
     }
 
-    /// Bytes held now.
+    /// Bytes allocated now.
     pub fn bytes_in_use(&self) -> usize {
-        self.now.load(Ordering::Relaxed)
+        self.in_use.load(Ordering::Relaxed)
     }
 
-    /// Starts a new peak from the bytes held now, which it gives.
+    /// Resets the peak to the bytes allocated now, and returns them.
     pub fn reset_peak(&self) -> usize {
-        let now = self.bytes_in_use();
-        self.most.store(now, Ordering::Relaxed);
-        now
+        let in_use = self.bytes_in_use();
+        self.peak.store(in_use, Ordering::Relaxed);
+        in_use
     }
 
-    /// The most bytes held at a time since the mark.
+    /// Peak of the allocated bytes since [`CountingAllocator::reset_peak`].
     pub fn peak(&self) -> usize {
-        self.most.load(Ordering::Relaxed)
+        self.peak.load(Ordering::Relaxed)
     }
 
-    /// What `work` gives, and the most bytes that it held at a time on this thread, whatever tests run beside it.
+    /// Result of `work`, and the peak of the bytes that it allocated on this thread, independent of
+    /// tests that run in parallel.
     pub fn thread_peak_during<T>(&self, work: impl FnOnce() -> T) -> (T, usize) {
-        let before = NOW.get();
-        MOST.set(before);
+        let before = THREAD_IN_USE.get();
+        THREAD_PEAK.set(before);
         let result = work();
-        (result, (MOST.get() - before) as usize)
+        (result, (THREAD_PEAK.get() - before) as usize)
     }
 }
 
-// SAFETY: everything is the system's allocator's; the counters take no part in it, and need neither memory nor a
-// destructor.
+// SAFETY: all memory is the system allocator's; the counters do not affect it, and need neither
+// memory nor a destructor.
 #[allow(unsafe_code)]
 unsafe impl GlobalAlloc for CountingAllocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let now = self.now.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
-        self.most.fetch_max(now, Ordering::Relaxed);
-        NOW.set(NOW.get() + layout.size() as isize);
-        MOST.set(MOST.get().max(NOW.get()));
-        // SAFETY: the caller's promises are passed on.
+        let in_use = self.in_use.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
+        self.peak.fetch_max(in_use, Ordering::Relaxed);
+        THREAD_IN_USE.set(THREAD_IN_USE.get() + layout.size() as isize);
+        THREAD_PEAK.set(THREAD_PEAK.get().max(THREAD_IN_USE.get()));
+        // SAFETY: guaranteed by the caller.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        self.now.fetch_sub(layout.size(), Ordering::Relaxed);
-        NOW.set(NOW.get() - layout.size() as isize);
-        // SAFETY: the caller's promises are passed on.
+        self.in_use.fetch_sub(layout.size(), Ordering::Relaxed);
+        THREAD_IN_USE.set(THREAD_IN_USE.get() - layout.size() as isize);
+        // SAFETY: guaranteed by the caller.
         unsafe { System.dealloc(pointer, layout) }
     }
 }

@@ -1,22 +1,22 @@
-//! A part's program as a user meets it: what it prints, and what it refuses.
+//! Runs a part's program in tests: its output and its error messages.
 
 use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
 
-/// A program by its path, which is `env!("CARGO_BIN_EXE_part_N")` in the tests of part N.
+/// Program by its path, which is `env!("CARGO_BIN_EXE_part_N")` in the tests of part N.
 pub struct Program(pub &'static str);
 
 impl Program {
-    /// The program with these arguments, ready to start; it downloads nothing.
+    /// Command with these arguments, not started yet. It downloads nothing.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(self.0);
         command.args(args).env("HF_HUB_OFFLINE", "1");
         command
     }
 
-    /// What it prints. Panics unless it ends well.
+    /// Standard output. Panics unless the program exits with code 0.
     pub fn stdout(&self, args: &[&str]) -> String {
         let output = self.command(args).output().expect("the program starts");
         let error = String::from_utf8_lossy(&output.stderr);
@@ -24,13 +24,14 @@ impl Program {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    /// The JSON object on the last line of what it prints.
+    /// JSON object on the last line of the standard output.
     pub fn stdout_json(&self, args: &[&str]) -> Value {
         let text = self.stdout(args);
         serde_json::from_str(text.lines().last().expect("a line")).expect("JSON")
     }
 
-    /// Panics unless it fails with `code`, a single line on stderr that contains `text`, and nothing on stdout.
+    /// Panics unless the program exits with `code`, with a single line on stderr that contains
+    /// `text`, and prints nothing on stdout.
     pub fn assert_fails(&self, args: &[&str], code: i32, text: &str) {
         let output = self.command(args).output().expect("the program starts");
         let error = String::from_utf8_lossy(&output.stderr);
@@ -41,7 +42,7 @@ impl Program {
     }
 }
 
-/// The path of a file in a folder, as an argument.
+/// Path of the file `name` in a folder, as an argument.
 pub fn path_arg(folder: &Path, name: &str) -> String {
     folder.join(name).to_string_lossy().into_owned()
 }

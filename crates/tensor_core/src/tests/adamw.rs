@@ -8,7 +8,7 @@ use crate::{AdamW, AdamWConfig, Init, Parameters, WeightDecay, backward, clip_gr
 
 const CPU: Device = Device::Cpu;
 
-/// One f64 parameter `p` holding `start`.
+/// Parameters with one f64 parameter `p` of value `start`.
 fn store(start: &Tensor, decay: WeightDecay) -> Result<Parameters> {
     let tensors = [("p".to_string(), start.clone())].into();
     let mut parameters = Parameters::from_tensors(tensors, "test", 0, DType::F64, &CPU);
@@ -16,7 +16,7 @@ fn store(start: &Tensor, decay: WeightDecay) -> Result<Parameters> {
     Ok(parameters)
 }
 
-/// A gradient store in which parameter number `at` has the gradient `grad`.
+/// Gradient store in which parameter i has the gradient `gradients[i]`.
 fn grads(parameters: &Parameters, gradients: &[Tensor]) -> Result<GradStore> {
     let terms = parameters.iter().zip(gradients).map(|(p, g)| (p.var.as_tensor() * g)?.sum_all());
     let terms = terms.collect::<candle_core::Result<Vec<_>>>()?;
@@ -28,16 +28,16 @@ fn start() -> Result<Tensor> {
 }
 
 #[test]
-fn five_steps_agree_with_pytorch_with_and_without_decay() -> Result<()> {
+fn adamw_agrees_with_pytorch_with_and_without_weight_decay() -> Result<()> {
     for (name, decay) in [("adamw_decay", WeightDecay::Yes), ("adamw", WeightDecay::No)] {
         let entry = &golden::all()?[name];
-        let rates = golden::tensor(&entry["rates"])?.to_vec1::<f64>()?;
+        let lrs = golden::tensor(&entry["rates"])?.to_vec1::<f64>()?;
         let (gradients, values) =
             (golden::tensor(&entry["grads"])?, golden::tensor(&entry["values"])?);
         let parameters = store(&start()?, decay)?;
         let mut optimizer = AdamW::new(&parameters, AdamWConfig::default())?;
-        for (step, rate) in rates.into_iter().enumerate() {
-            optimizer.step(&grads(&parameters, &[gradients.get(step)?])?, rate)?;
+        for (step, lr) in lrs.into_iter().enumerate() {
+            optimizer.step(&grads(&parameters, &[gradients.get(step)?])?, lr)?;
             let value = parameters.iter().next().unwrap().var.as_detached_tensor();
             assert_close(&value, &values.get(step)?, 1e-12)?;
         }
@@ -46,7 +46,7 @@ fn five_steps_agree_with_pytorch_with_and_without_decay() -> Result<()> {
 }
 
 #[test]
-fn a_restored_optimiser_continues_bit_for_bit() -> Result<()> {
+fn a_restored_optimizer_continues_bit_for_bit() -> Result<()> {
     let gradient = Tensor::new(&[1f64, -2., 0.5, 3.], &CPU)?;
     let parameters = store(&start()?, WeightDecay::Yes)?;
     let mut optimizer = AdamW::new(&parameters, AdamWConfig::default())?;
@@ -65,7 +65,7 @@ fn a_restored_optimiser_continues_bit_for_bit() -> Result<()> {
 }
 
 #[test]
-fn a_state_that_does_not_fit_is_refused_by_name() -> Result<()> {
+fn load_state_dict_rejects_missing_and_unknown_tensors() -> Result<()> {
     let parameters = store(&start()?, WeightDecay::Yes)?;
     let mut optimizer = AdamW::new(&parameters, AdamWConfig::default())?;
     let mut missing = optimizer.state_dict()?;
@@ -75,12 +75,12 @@ fn a_state_that_does_not_fit_is_refused_by_name() -> Result<()> {
     let mut extra = optimizer.state_dict()?;
     extra.insert("q.first".into(), start()?);
     let error = optimizer.load_state_dict(extra).unwrap_err().to_string();
-    assert!(error.contains("`q.first` belongs to no trainable parameter"), "{error}");
+    assert!(error.contains("`q.first` does not belong to a trainable parameter"), "{error}");
     Ok(())
 }
 
 #[test]
-fn a_parameter_without_gradient_stays_and_starts_right_later() -> Result<()> {
+fn a_parameter_without_a_gradient_keeps_its_value_and_step_count() -> Result<()> {
     let mut parameters = Parameters::seeded(0, DType::F64, &CPU);
     let a = parameters.root().parameter("a", 1, Init::Ones, WeightDecay::No)?;
     let b = parameters.root().parameter("b", 1, Init::Ones, WeightDecay::No)?;
@@ -90,12 +90,13 @@ fn a_parameter_without_gradient_stays_and_starts_right_later() -> Result<()> {
     }
     assert_eq!(b.to_vec1::<f64>()?, [1.]);
     optimizer.step(&backward(&b.sum_all()?)?, 0.01)?;
-    assert_close(&b, &Tensor::new(&[0.99f64], &CPU)?, 1e-12)?; // a first step of Adam is lr exactly
+    // With ε = 0, the first step of Adam is exactly lr.
+    assert_close(&b, &Tensor::new(&[0.99f64], &CPU)?, 1e-12)?;
     Ok(())
 }
 
 #[test]
-fn moments_of_half_precision_parameters_are_kept_in_f32() -> Result<()> {
+fn adam_moments_of_bf16_parameters_are_stored_in_f32() -> Result<()> {
     let mut parameters = Parameters::seeded(0, DType::BF16, &CPU);
     parameters.root().parameter("a", 2, Init::Ones, WeightDecay::No)?;
     let state = AdamW::new(&parameters, AdamWConfig::default())?.state_dict()?;
@@ -104,7 +105,7 @@ fn moments_of_half_precision_parameters_are_kept_in_f32() -> Result<()> {
 }
 
 #[test]
-fn clipping_agrees_with_pytorch() -> Result<()> {
+fn gradient_clipping_agrees_with_pytorch() -> Result<()> {
     let entry = &golden::all()?["clip"];
     let gradient = golden::tensor(&entry["grads"])?;
     let mut parameters = Parameters::seeded(0, DType::F64, &CPU);
@@ -120,7 +121,7 @@ fn clipping_agrees_with_pytorch() -> Result<()> {
     // PyTorch divides by norm + 1e-6.
     assert_close(&Tensor::cat(&clipped, 0)?, &golden::tensor(&entry["clipped"])?, 2e-6)?;
     let norm = clip_grad_norm(&mut store, &parameters, 2.)?;
-    assert!((norm - 1.).abs() < 1e-6, "a norm below the limit stays");
+    assert!((norm - 1.).abs() < 1e-6, "a norm below max_norm is unchanged");
     Ok(())
 }
 
@@ -130,7 +131,7 @@ fn gradients_of_any_size_are_clipped() -> Result<()> {
         let mut parameters = Parameters::seeded(0, DType::F32, &Device::Cpu);
         let x = parameters.root().parameter("x", 4, Init::Ones, WeightDecay::No)?;
         let mut grads = backward(&(&x * f64::from(size))?.sum_all()?)?;
-        let norm = clip_grad_norm(&mut grads, &parameters, f64::from(size))?; // half of what it is
+        let norm = clip_grad_norm(&mut grads, &parameters, f64::from(size))?; // half of the norm
         assert!((norm / f64::from(size) - 2.).abs() < 1e-6, "{norm}");
         let clipped = grads.get(&x).expect("a gradient").to_vec1::<f32>()?;
         assert!(clipped.iter().all(|g| (g / size - 0.5).abs() < 1e-6), "{clipped:?}");

@@ -1,4 +1,4 @@
-//! Attention under every mask: against its reference, and against what a mask promises.
+//! Attention under every mask: comparison with its reference, and properties of the masks.
 
 use candle_core::{DType, Device, IndexOp, Result, Tensor, Var};
 use proptest::prelude::*;
@@ -10,47 +10,51 @@ use crate::{backward, reshape};
 
 const CPU: Device = Device::Cpu;
 
-/// One mask of each kind for S keys, the queries being the last T.
+/// One mask of each kind for S keys, where the queries are the last T tokens.
 fn masks(b: usize, t: usize, s: usize) -> Vec<AttentionMask> {
     let last = s - t;
-    let numbers = |f: &dyn Fn(usize, usize) -> u32| {
-        let numbers = (0..b * s).map(|at| f(at / s, at % s));
-        Tensor::from_iter(numbers, &CPU).unwrap().reshape((b, s)).unwrap()
+    let per_key = |f: &dyn Fn(usize, usize) -> u32| {
+        let values = (0..b * s).map(|i| f(i / s, i % s));
+        Tensor::from_iter(values, &CPU).unwrap().reshape((b, s)).unwrap()
     };
-    let left_padding = numbers(&|row, key| u32::from(key >= row % 3));
-    let no_key_at_all = numbers(&|row, _| u32::from(row > 0));
-    let packed = numbers(&|row, key| (key / (2 + row)) as u32);
+    let left_padding = per_key(&|row, key| u32::from(key >= row % 3));
+    let first_row_empty = per_key(&|row, _| u32::from(row > 0));
+    let segments = per_key(&|row, key| (key / (2 + row)) as u32);
     let window = AttentionMask::sliding_window(s / 3 + 1, 2).with_offset(last);
-    let stems = (0..b).map(|row| (3 + row).min(s)).collect();
+    let prefix_lens = (0..b).map(|row| (3 + row).min(s)).collect();
     vec![
         AttentionMask::causal().with_offset(last),
         AttentionMask::bidirectional(),
         AttentionMask::sliding_window(1, 0).with_offset(last),
         window.clone(),
         AttentionMask::bidirectional().with_padding(&left_padding).unwrap(),
-        AttentionMask::causal().with_offset(last).with_padding(&no_key_at_all).unwrap(),
+        AttentionMask::causal().with_offset(last).with_padding(&first_row_empty).unwrap(),
         window.with_padding(&left_padding).unwrap(),
-        AttentionMask::causal().with_offset(last).with_segment_ids(&packed).unwrap(),
-        AttentionMask::bidirectional().with_offset(last).with_segment_ids(&packed).unwrap(),
+        AttentionMask::causal().with_offset(last).with_segment_ids(&segments).unwrap(),
+        AttentionMask::bidirectional().with_offset(last).with_segment_ids(&segments).unwrap(),
         AttentionMask::causal()
             .with_offset(last)
-            .with_segment_ids(&packed)
+            .with_segment_ids(&segments)
             .unwrap()
-            .with_shared_prefixes(stems)
+            .with_shared_prefixes(prefix_lens)
             .unwrap(),
     ]
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 12,
+        failure_persistence: None,
+        ..Default::default()
+    })]
 
     #[test]
-    fn every_mask_agrees_with_the_reference(
+    fn attention_matches_its_reference_under_every_mask(
         b in 1usize..3,
         kv in 1usize..3,
         group in 1usize..4,
         d in 1usize..20,
-        // One query, odd sizes, exactly one block of 64 queries, several and a rest; keys from before.
+        // One query, odd sizes, exactly one block of 64 queries, several and a partial one.
         t in prop_oneof![Just(1usize), 1usize..12, Just(64), Just(150)],
         cached in 0usize..40,
     ) {
@@ -67,7 +71,7 @@ proptest! {
 }
 
 #[test]
-fn attention_has_the_gradient_that_finite_differences_show() -> Result<()> {
+fn attention_gradients_match_finite_differences() -> Result<()> {
     let (q, kv) = (random(0, (2, 3, 4, 2)), random(1, (2, 5, 2, 2)));
     for mask in masks(2, 3, 5) {
         assert_grad(&q, |q| attention(q, &kv, &kv, &mask), 1e-6)?;
@@ -77,7 +81,7 @@ fn attention_has_the_gradient_that_finite_differences_show() -> Result<()> {
 }
 
 #[test]
-fn a_window_with_sinks_shows_what_its_definition_says() -> Result<()> {
+fn a_sliding_window_with_sinks_follows_its_definition() -> Result<()> {
     let (window, sinks, offset) = (3, 2, 4);
     let mask = AttentionMask::sliding_window(window, sinks).with_offset(offset);
     let x = mask.to_tensor(5, 9, DType::F32, &CPU)?.i((0, 0))?.to_vec2::<f32>()?;
@@ -92,9 +96,9 @@ fn a_window_with_sinks_shows_what_its_definition_says() -> Result<()> {
 }
 
 #[test]
-fn a_query_without_keys_gives_zeros_and_no_gradient() -> Result<()> {
-    let real = Tensor::new(&[[0u32, 0], [1, 1]], &CPU)?;
-    let mask = AttentionMask::bidirectional().with_padding(&real)?;
+fn a_fully_masked_query_gives_zeros_and_a_zero_gradient() -> Result<()> {
+    let attention_mask = Tensor::new(&[[0u32, 0], [1, 1]], &CPU)?;
+    let mask = AttentionMask::bidirectional().with_padding(&attention_mask)?;
     let x = Var::from_tensor(&random(0, (2, 2, 1, 3)))?;
     let y = attention(&x, &x, &x, &mask)?;
     assert_close(&y.i(0)?, &y.i(0)?.zeros_like()?, 0.)?;
@@ -106,13 +110,13 @@ fn a_query_without_keys_gives_zeros_and_no_gradient() -> Result<()> {
 #[test]
 fn the_future_never_leaks_into_the_past() -> Result<()> {
     let x = random(0, (1, 90, 2, 4));
-    let edited = Tensor::cat(&[x.narrow(1, 0, 89)?, random(1, (1, 1, 2, 4))], 1)?; // another last token
+    let edited = Tensor::cat(&[x.narrow(1, 0, 89)?, random(1, (1, 1, 2, 4))], 1)?; // new last token
     let past = |x: &Tensor| attention(x, x, x, &AttentionMask::causal())?.narrow(1, 0, 89);
     assert_close(&past(&x)?, &past(&edited)?, 0.)
 }
 
 #[test]
-fn packed_texts_do_not_see_each_other() -> Result<()> {
+fn packed_sequences_do_not_attend_to_each_other() -> Result<()> {
     let (a, b) = (random(0, (1, 70, 2, 4)), random(1, (1, 30, 2, 4)));
     let packed = Tensor::cat(&[&a, &b], 1)?;
     let segments =
@@ -128,7 +132,7 @@ fn packed_texts_do_not_see_each_other() -> Result<()> {
 }
 
 #[test]
-fn weights_are_what_attention_averages_with() -> Result<()> {
+fn attention_weights_reproduce_the_attention_output() -> Result<()> {
     let (q, k) = (random(0, (2, 4, 2, 3)), random(1, (2, 6, 1, 3)));
     let mask = AttentionMask::causal().with_offset(2);
     let weights = attention_weights(&q, &k, &mask)?; // (B, H, T, S)
@@ -139,7 +143,7 @@ fn weights_are_what_attention_averages_with() -> Result<()> {
 }
 
 #[test]
-fn huge_scores_stay_finite() -> Result<()> {
+fn attention_stays_finite_for_huge_scores() -> Result<()> {
     let x = Var::from_tensor(&(random(0, (1, 6, 2, 4)) * 1e4)?.to_dtype(DType::F32)?)?;
     for mask in masks(1, 6, 6) {
         let y = attention(&x, &x, &x, &mask)?;
@@ -153,11 +157,11 @@ fn huge_scores_stay_finite() -> Result<()> {
 }
 
 #[test]
-fn shapes_and_masks_that_do_not_fit_are_errors_that_name_them() -> Result<()> {
+fn attention_rejects_mismatched_shapes_and_masks() -> Result<()> {
     let x = |b, t, h, d| random(0, (b, t, h, d));
     let mask = AttentionMask::causal();
     let error = |q: &Tensor, k: &Tensor, v: &Tensor, mask: &AttentionMask| {
-        attention(q, k, v, mask).expect_err("does not fit").to_string()
+        attention(q, k, v, mask).expect_err("mismatch").to_string()
     };
     let q = x(2, 3, 4, 6);
     let text = error(&q, &x(2, 3, 3, 6), &x(2, 3, 3, 6), &mask);
@@ -171,32 +175,33 @@ fn shapes_and_masks_that_do_not_fit_are_errors_that_name_them() -> Result<()> {
     assert!(text.contains("attention: shapes do not fit"), "{text}");
     let text = error(&q, &x(2, 2, 4, 6), &x(2, 2, 4, 6), &mask);
     assert!(text.contains("3 queries after 0 keys need more keys than 2"), "{text}");
-    let real =
+    let attention_mask =
         AttentionMask::bidirectional().with_padding(&Tensor::ones((1, 3), DType::U8, &CPU)?)?;
-    let text = error(&q, &q, &q, &real);
-    assert!(text.contains("the mask is for keys (1, 3)"), "{text}");
+    let text = error(&q, &q, &q, &attention_mask);
+    assert!(text.contains("the mask is for keys (B, S) = (1, 3)"), "{text}");
     let text = error(&q, &q.to_dtype(DType::F32)?, &q, &mask);
-    assert!(text.contains("attention: types differ"), "{text}");
+    assert!(text.contains("attention: dtypes differ"), "{text}");
     let text = error(&x(2, 0, 4, 6), &q, &q, &mask);
     assert!(text.contains("attention: an empty tensor: q [2, 0, 4, 6]"), "{text}");
     Ok(())
 }
 
 #[test]
-fn padding_and_segments_go_together() -> Result<()> {
-    let real = Tensor::new(&[[0f32, 0.5, 1., 1.]], &CPU)?; // whatever is not 0 is real
+fn padding_and_segment_masks_combine() -> Result<()> {
+    // Every value other than 0 is a token.
+    let attention_mask = Tensor::new(&[[0f32, 0.5, 1., 1.]], &CPU)?;
     let segments = Tensor::new(&[[7i64, 7, 7, -1]], &CPU)?;
     let both = [
-        AttentionMask::causal().with_padding(&real)?.with_segment_ids(&segments)?,
-        AttentionMask::causal().with_segment_ids(&segments)?.with_padding(&real)?,
+        AttentionMask::causal().with_padding(&attention_mask)?.with_segment_ids(&segments)?,
+        AttentionMask::causal().with_segment_ids(&segments)?.with_padding(&attention_mask)?,
     ];
     for mask in both {
-        let seen = mask.to_tensor(4, 4, DType::F32, &CPU)?.reshape((4, 4))?.to_vec2::<f32>()?;
-        let seen: Vec<Vec<u8>> = seen
+        let visible = mask.to_tensor(4, 4, DType::F32, &CPU)?.reshape((4, 4))?.to_vec2::<f32>()?;
+        let visible: Vec<Vec<u8>> = visible
             .into_iter()
             .map(|row| row.into_iter().map(|x| u8::from(x == 0.)).collect())
             .collect();
-        assert_eq!(seen, [[0, 0, 0, 0], [0, 1, 0, 0], [0, 1, 1, 0], [0, 0, 0, 1]]);
+        assert_eq!(visible, [[0, 0, 0, 0], [0, 1, 0, 0], [0, 1, 1, 0], [0, 0, 0, 1]]);
         let x = random(3, (1, 4, 2, 4));
         assert_close(
             &attention(&x, &x, &x, &mask)?,
@@ -205,14 +210,14 @@ fn padding_and_segments_go_together() -> Result<()> {
         )?;
     }
     assert!(
-        AttentionMask::causal().with_segment_ids(&real).is_err(),
-        "segments are numbered by integers"
+        AttentionMask::causal().with_segment_ids(&attention_mask).is_err(),
+        "segment ids must be integers"
     );
     Ok(())
 }
 
 #[test]
-fn a_window_as_large_as_can_be_is_no_window() -> Result<()> {
+fn a_window_of_usize_max_equals_causal_attention() -> Result<()> {
     let x = random(3, (1, 5, 2, 4));
     let causal = attention(&x, &x, &x, &AttentionMask::causal())?;
     for mask in
@@ -225,7 +230,7 @@ fn a_window_as_large_as_can_be_is_no_window() -> Result<()> {
 }
 
 #[test]
-fn what_is_no_number_stays_none() -> Result<()> {
+fn nan_inputs_give_nan_outputs() -> Result<()> {
     let nan =
         Tensor::new(&[[f64::NAN, f64::NAN], [1., f64::NAN], [f64::NEG_INFINITY, f64::NAN]], &CPU)?;
     let all_nan = |y: Tensor| -> Result<bool> {
@@ -239,9 +244,9 @@ fn what_is_no_number_stays_none() -> Result<()> {
 }
 
 #[test]
-fn a_cache_is_read_where_it_lies() -> Result<()> {
-    let (q, room) = (random(0, (2, 3, 4, 6)), random(1, (2, 16, 2, 6)));
-    for cache in [room.narrow(1, 0, 7)?, room.narrow(1, 5, 7)?] {
+fn attention_reads_a_strided_kv_cache() -> Result<()> {
+    let (q, buffer) = (random(0, (2, 3, 4, 6)), random(1, (2, 16, 2, 6)));
+    for cache in [buffer.narrow(1, 0, 7)?, buffer.narrow(1, 5, 7)?] {
         let copy = cache.contiguous()?;
         let mask = AttentionMask::sliding_window(4, 1).with_offset(4);
         assert_close(
@@ -250,7 +255,8 @@ fn a_cache_is_read_where_it_lies() -> Result<()> {
             1e-12,
         )?;
     }
-    let heads_first = random(2, (2, 2, 7, 6)).transpose(1, 2)?; // not in this order, but in one piece each
+    // Each head is contiguous, but the tokens are strided.
+    let heads_first = random(2, (2, 2, 7, 6)).transpose(1, 2)?;
     let mask = AttentionMask::causal().with_offset(4);
     let expected = attention::reference(&q, &heads_first, &heads_first, &mask)?;
     assert_close(&attention(&q, &heads_first, &heads_first, &mask)?, &expected, 1e-12)

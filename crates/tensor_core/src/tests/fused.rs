@@ -1,5 +1,5 @@
-//! Each fused operation against its reference: f32 (where it has a fast exp) and f64, value and gradient, inputs
-//! contiguous and transposed, shapes drawn at random.
+//! Each fused operation against its reference: f32 (with its fast exp) and f64, values and
+//! gradients, contiguous and transposed inputs, random shapes.
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use proptest::prelude::*;
@@ -9,12 +9,13 @@ use crate::{Rng, backward};
 
 const CPU: Device = Device::Cpu;
 
-/// An operation or its reference, as a function of its inputs.
+/// Operation or its reference, as a function of its inputs.
 type Op<'a> = &'a dyn Fn(&[Tensor]) -> Result<Tensor>;
 
 /// Runs both functions on the same `inputs` and compares results and gradients.
 pub(super) fn agree(inputs: &[Tensor], fused: Op<'_>, reference: Op<'_>) {
-    // f32 rounds at 6e-8; sums over a few hundred terms and gradients of quotients lose a digit or two.
+    // f32 rounds at 6e-8; sums over a few hundred terms and gradients of quotients lose one or two
+    // digits.
     for (dtype, tol) in [(DType::F64, 1e-11), (DType::F32, 5e-5)] {
         for layout in [Layout::Contiguous, Layout::Transposed] {
             let run = |op| run(inputs, dtype, layout, op).unwrap();
@@ -31,7 +32,7 @@ enum Layout {
     Transposed,
 }
 
-/// The result of `op`, then the gradients of its inputs.
+/// Result of `op`, then the gradients of its inputs.
 fn run(inputs: &[Tensor], dtype: DType, layout: Layout, op: Op<'_>) -> Result<Vec<Tensor>> {
     let swap = |x: &Tensor| match layout {
         Layout::Transposed if x.rank() > 1 => x.transpose(0, x.rank() - 1),
@@ -46,12 +47,12 @@ fn run(inputs: &[Tensor], dtype: DType, layout: Layout, op: Op<'_>) -> Result<Ve
     Ok([result].into_iter().chain(grads).collect())
 }
 
-/// Reproducible numbers in f64.
+/// Reproducible normal samples in f64.
 pub(super) fn random(seed: u64, shape: impl Into<candle_core::Shape>) -> Tensor {
     Rng::new(seed).normal_tensor(shape, 1.5, DType::F64, &CPU).unwrap()
 }
 
-/// Rows and width: around the lanes of vector units, and rows enough for several tasks.
+/// Rows and width: sizes around the lanes of vector units, and enough rows for several tasks.
 fn rows_and_width() -> impl Strategy<Value = (usize, usize)> {
     prop_oneof![
         (1usize..8, 1usize..70),
@@ -63,22 +64,26 @@ fn rows_and_width() -> impl Strategy<Value = (usize, usize)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 24,
+        failure_persistence: None,
+        ..Default::default()
+    })]
 
     #[test]
-    fn softmax_agrees(shape in rows_and_width()) {
+    fn fused_softmax_matches_its_reference(shape in rows_and_width()) {
         agree(&[random(0, shape)], &|x| ops::softmax(&x[0]), &|x| ops::softmax::reference(&x[0]));
     }
 
     #[test]
-    fn log_softmax_agrees(shape in rows_and_width()) {
+    fn fused_log_softmax_matches_its_reference(shape in rows_and_width()) {
         let reference: Op<'_> = &|x| ops::log_softmax::reference(&x[0]);
         agree(&[random(0, shape)], &|x| ops::log_softmax(&x[0]), reference);
     }
 
     #[test]
-    fn layer_norm_agrees((rows, width) in rows_and_width()) {
-        prop_assume!(width > 1); // one number is its own mean: the result is 0 over the root of ε
+    fn fused_layer_norm_matches_its_reference((rows, width) in rows_and_width()) {
+        prop_assume!(width > 1); // a single element is its own mean: the result is 0 / √ε
         agree(
             &[random(0, (1, rows, width)), random(1, width), random(2, width)],
             &|x| ops::layer_norm(&x[0], &x[1], &x[2], 1e-2),
@@ -87,7 +92,7 @@ proptest! {
     }
 
     #[test]
-    fn rms_norm_agrees((rows, width) in rows_and_width()) {
+    fn fused_rms_norm_matches_its_reference((rows, width) in rows_and_width()) {
         agree(
             &[random(0, (rows, 1, width)), random(1, width)],
             &|x| ops::rms_norm(&x[0], &x[1], 1e-2),
@@ -96,7 +101,7 @@ proptest! {
     }
 
     #[test]
-    fn gelu_agrees(shape in rows_and_width()) {
+    fn fused_gelu_matches_its_reference(shape in rows_and_width()) {
         for form in [Gelu::Exact, Gelu::Tanh] {
             let reference: Op<'_> = &|x| ops::gelu::reference(&x[0], form);
             agree(&[random(0, shape)], &|x| ops::gelu(&x[0], form), reference);
@@ -104,7 +109,7 @@ proptest! {
     }
 
     #[test]
-    fn silu_mul_agrees(shape in rows_and_width()) {
+    fn fused_silu_mul_matches_its_reference(shape in rows_and_width()) {
         agree(
             &[random(0, shape), random(1, shape)],
             &|x| ops::silu_mul(&x[0], &x[1]),
@@ -113,7 +118,7 @@ proptest! {
     }
 
     #[test]
-    fn dropout_agrees(shape in rows_and_width(), p in 0f64..0.9, seed: u64) {
+    fn fused_dropout_matches_its_reference(shape in rows_and_width(), p in 0f64..0.9, seed: u64) {
         agree(
             &[random(0, shape)],
             &|x| ops::dropout(&x[0], p, seed),
@@ -122,7 +127,9 @@ proptest! {
     }
 
     #[test]
-    fn add_agrees_with_and_without_broadcasting((rows, width) in rows_and_width()) {
+    fn fused_add_matches_its_reference_with_and_without_broadcasting(
+        (rows, width) in rows_and_width(),
+    ) {
         for other in [vec![2, rows, width], vec![rows, width], vec![width], vec![]] {
             agree(
                 &[random(0, (2, rows, width)), random(1, other)],
@@ -133,7 +140,11 @@ proptest! {
     }
 
     #[test]
-    fn linear_agrees_with_and_without_bias(rows in 1usize..140, n_in in 1usize..70, n_out in 1usize..140) {
+    fn fused_linear_matches_its_reference_with_and_without_bias(
+        rows in 1usize..140,
+        n_in in 1usize..70,
+        n_out in 1usize..140,
+    ) {
         let inputs = [random(0, (1, rows, n_in)), random(1, (n_out, n_in)), random(2, n_out)];
         agree(
             &inputs,
@@ -148,7 +159,7 @@ proptest! {
     }
 
     #[test]
-    fn embedding_agrees(v in 1usize..2_000, c in 1usize..40, n in 1usize..60) {
+    fn fused_embedding_matches_its_reference(v in 1usize..2_000, c in 1usize..40, n in 1usize..60) {
         let ids = (0..2 * n).map(|i| (i * 31 % v) as u32);
         let ids = Tensor::from_iter(ids, &CPU).unwrap().reshape((2, n)).unwrap();
         let reference: Op<'_> = &|x| ops::embedding::reference(&x[0], &ids);
@@ -156,14 +167,26 @@ proptest! {
     }
 
     #[test]
-    fn rope_agrees(b in 1usize..4, t in 1usize..20, h in 1usize..4, half in 1usize..20, start in 0usize..5) {
+    fn fused_rope_matches_its_reference(
+        b in 1usize..4,
+        t in 1usize..20,
+        h in 1usize..4,
+        half in 1usize..20,
+        start in 0usize..5,
+    ) {
         let (cos, sin) = (random(1, (30, half)), random(2, (30, half)));
         let starts: Vec<i64> = (0..b as i64).map(|row| 3 - 4 * row).collect();
-        let each: Vec<usize> = (0..b * t).map(|i| i * 7 % 23).collect();
-        let kinds =
-            [Positions::StartAt(start), Positions::RowStarts(&starts), Positions::PerToken(&each)];
-        for positions in kinds {
-            let tables = |x: &Tensor| Ok::<_, candle_core::Error>((cos.to_dtype(x.dtype())?, sin.to_dtype(x.dtype())?));
+        let per_token: Vec<usize> = (0..b * t).map(|i| i * 7 % 23).collect();
+        let variants = [
+            Positions::StartAt(start),
+            Positions::RowStarts(&starts),
+            Positions::PerToken(&per_token),
+        ];
+        for positions in variants {
+            let tables = |x: &Tensor| {
+                let (cos, sin) = (cos.to_dtype(x.dtype())?, sin.to_dtype(x.dtype())?);
+                Ok::<_, candle_core::Error>((cos, sin))
+            };
             let fused: Op<'_> = &|x| {
                 let (cos, sin) = tables(&x[0])?;
                 ops::rope(&x[0], &cos, &sin, positions)
@@ -177,8 +200,11 @@ proptest! {
     }
 
     #[test]
-    fn losses_and_log_probs_agree((rows, width) in rows_and_width()) {
-        let target = |row: usize| if row % 3 == 1 { IGNORE_INDEX } else { (row * 31 % width) as i64 };
+    fn fused_losses_and_log_probs_match_their_references((rows, width) in rows_and_width()) {
+        let target = |row: usize| match row % 3 {
+            1 => IGNORE_INDEX,
+            _ => (row * 31 % width) as i64,
+        };
         let targets = Tensor::from_iter((0..rows).map(target), &CPU).unwrap();
         let logits = [random(0, (rows, width))];
         let (loss, log_probs): (Op<'_>, Op<'_>) = (
@@ -192,7 +218,12 @@ proptest! {
     }
 
     #[test]
-    fn self_attention_agrees(b in 1usize..3, t in 1usize..150, h in 1usize..4, d in 1usize..9) {
+    fn fused_self_attention_matches_its_reference(
+        b in 1usize..3,
+        t in 1usize..150,
+        h in 1usize..4,
+        d in 1usize..9,
+    ) {
         let window = AttentionMask::sliding_window(t / 3 + 1, 2);
         for mask in [AttentionMask::causal(), AttentionMask::bidirectional(), window] {
             agree(
@@ -205,17 +236,17 @@ proptest! {
 }
 
 #[test]
-fn both_forms_of_gelu_agree_far_out_too() {
-    let far = [-1e4f64, -90., -12., -4., -1e-6, 0., 1e-6, 4., 12., 90., 1e4];
-    let far = Tensor::new(&far, &CPU).unwrap();
+fn both_gelu_forms_match_their_references_at_extreme_inputs() {
+    let extreme = [-1e4f64, -90., -12., -4., -1e-6, 0., 1e-6, 4., 12., 90., 1e4];
+    let extreme = Tensor::new(&extreme, &CPU).unwrap();
     for form in [Gelu::Exact, Gelu::Tanh] {
         let reference: Op<'_> = &|x| ops::gelu::reference(&x[0], form);
-        agree(std::slice::from_ref(&far), &|x| ops::gelu(&x[0], form), reference);
+        agree(std::slice::from_ref(&extreme), &|x| ops::gelu(&x[0], form), reference);
     }
 }
 
 #[test]
-fn the_same_input_gives_the_same_bits() -> Result<()> {
+fn fused_operations_are_deterministic() -> Result<()> {
     let (b, t, h, d) = (2, 90, 3, 16);
     let ids = Tensor::from_iter((0..b * t).map(|i| (i % 7) as u32), &CPU)?.reshape((b, t))?;
     let targets = ids.to_dtype(DType::I64)?;

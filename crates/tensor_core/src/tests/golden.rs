@@ -1,4 +1,4 @@
-//! PyTorch's answers, made by `scripts/golden_ops.py`.
+//! Reference results of PyTorch, made by `scripts/golden_ops.py`.
 
 use anyhow::Result;
 use candle_core::{Device, Tensor};
@@ -8,12 +8,12 @@ pub(super) fn all() -> Result<Value> {
     Ok(serde_json::from_str(include_str!("golden_ops.json"))?)
 }
 
-/// A nested list of numbers as an f64 tensor of the same shape.
+/// Nested list of numbers as an f64 tensor of the same shape.
 pub(super) fn tensor(value: &Value) -> candle_core::Result<Tensor> {
-    let (mut shape, mut at) = (Vec::new(), value);
-    while let Some(list) = at.as_array() {
+    let (mut shape, mut level) = (Vec::new(), value);
+    while let Some(list) = level.as_array() {
         shape.push(list.len());
-        at = &list[0];
+        level = &list[0];
     }
     let mut numbers = Vec::new();
     flatten(value, &mut numbers);

@@ -1,4 +1,5 @@
-//! The graph: gradients that arrive once and whole, whatever the mixture of our operations and candle's.
+//! Autograd graph: every gradient is propagated once and completely, for any mixture of this
+//! crate's operations and candle's.
 
 use std::sync::{Arc, Mutex};
 
@@ -16,19 +17,19 @@ fn random(seed: u64, shape: impl Into<candle_core::Shape>) -> Result<Tensor> {
 }
 
 #[test]
-fn our_operations_and_candles_mix() -> Result<()> {
+fn gradients_flow_through_mixed_candle_and_own_operations() -> Result<()> {
     let weight = random(1, (3, 3))?;
     let mixture = |x: &Tensor| {
-        let a = linear(&(x * 2.)?, &weight, None)?; // ours on candle's
-        let b = (gelu(&a, Gelu::Exact)?.transpose(0, 1)? + x)?; // candle's on ours
-        let c = add(&softmax(&b)?, &a)?; // `a` a second time
-        linear(&(c.sqr()? * &a)?, &x.tanh()?, None) // and `x` as a weight
+        let a = linear(&(x * 2.)?, &weight, None)?; // our operation on candle's result
+        let b = (gelu(&a, Gelu::Exact)?.transpose(0, 1)? + x)?; // candle's operation on our result
+        let c = add(&softmax(&b)?, &a)?; // uses `a` a second time
+        linear(&(c.sqr()? * &a)?, &x.tanh()?, None) // uses `x` as a weight
     };
     assert_grad(&random(0, (3, 3))?, mixture, 1e-6)
 }
 
 #[test]
-fn a_reshaped_result_is_seen_through() -> Result<()> {
+fn gradients_flow_through_reshape() -> Result<()> {
     let f = |x: &Tensor| {
         let y = softmax(x)?;
         let again = reshape(&reshape(&y, (3, 2, 2))?, 12)?;
@@ -61,10 +62,10 @@ fn a_result_used_many_times_is_differentiated_once() -> Result<()> {
 fn frozen_inputs_are_not_differentiated() -> Result<()> {
     let x = Var::from_tensor(&random(0, 2)?)?;
     let needed = Arc::new(Mutex::new(None));
-    let told = needed.clone();
+    let recorded = needed.clone();
     let y =
         record("spy", [x.as_tensor(), &random(1, 2)?], vec![0f64; 2], 2, move |grad, needed| {
-            *told.lock().unwrap() = Some(needed);
+            *recorded.lock().unwrap() = Some(needed);
             Ok([Some(grad.clone()), None])
         })?;
     backward(&y)?;
@@ -83,14 +84,14 @@ fn an_operation_on_constants_builds_no_graph() -> Result<()> {
 }
 
 #[test]
-fn candles_own_backward_and_a_second_one_are_errors_that_tell_why() -> Result<()> {
+fn candle_backward_and_a_second_backward_are_explained_errors() -> Result<()> {
     let x = Var::from_tensor(&random(0, (2, 3))?)?;
     let loss = softmax(&x)?.sqr()?.sum_all()?;
     let error = loss.backward().expect_err("an error").to_string();
     assert!(error.contains("softmax: differentiate with tensor_core::backward(&loss)"), "{error}");
     backward(&loss)?;
     let error = backward(&loss).expect_err("an error").to_string();
-    assert!(error.contains("softmax: backward has run through this operation before"), "{error}");
+    assert!(error.contains("softmax: backward was already called on this graph"), "{error}");
     Ok(())
 }
 
@@ -100,7 +101,7 @@ fn a_graph_is_freed_with_its_result_and_during_the_backward_pass() -> Result<()>
     let saved = Arc::new(());
     let result = || {
         let saved = saved.clone();
-        record("keeper", [&x], vec![0f64; 2], 2, move |grad, _| {
+        record("holder", [&x], vec![0f64; 2], 2, move |grad, _| {
             drop(saved);
             Ok([Some(grad.clone())])
         })
@@ -111,7 +112,7 @@ fn a_graph_is_freed_with_its_result_and_during_the_backward_pass() -> Result<()>
     assert_eq!(Arc::strong_count(&saved), 1, "freed without a backward pass");
     let loss = softmax(&result()?)?.sum_all()?;
     backward(&loss)?;
-    assert_eq!(Arc::strong_count(&saved), 1, "freed although the loss is still there");
+    assert_eq!(Arc::strong_count(&saved), 1, "freed while the loss is still alive");
     Ok(())
 }
 
@@ -126,7 +127,7 @@ fn gradients_of_a_sum_and_of_its_parts_agree() -> Result<()> {
 }
 
 #[test]
-fn a_deep_graph_is_let_go_without_a_deep_stack() -> Result<()> {
+fn dropping_a_deep_graph_does_not_overflow_the_stack() -> Result<()> {
     let start = Var::from_tensor(&random(0, 4)?)?;
     let mut x = start.as_tensor().clone();
     for _ in 0..30_000 {
@@ -137,8 +138,8 @@ fn a_deep_graph_is_let_go_without_a_deep_stack() -> Result<()> {
 }
 
 #[test]
-fn an_operation_of_candles_may_differentiate_on_its_own() -> Result<()> {
-    /// x ↦ Σ gelu(x), which computes its forward pass again to go back.
+fn a_custom_op_of_candle_may_call_backward_itself() -> Result<()> {
+    /// Σ gelu(x), whose backward pass runs its forward pass again.
     struct Again;
     impl candle_core::CustomOp1 for Again {
         fn name(&self) -> &'static str {

@@ -1,4 +1,4 @@
-//! Groups of rows, and sums of rows that lie apart: what a mixture of experts computes with.
+//! Grouped linear layers and sums of scattered rows: the operations of a mixture of experts.
 
 use candle_core::{DType, Result, Tensor, Var};
 use proptest::prelude::*;
@@ -8,30 +8,40 @@ use crate::ops::{self, grouped_linear::GroupWeights};
 use crate::testing::assert_close;
 use crate::{Dropout, Rng, backward, gradient_checkpoint_all};
 
-/// Weights and biases as they stand among the inputs of a test, after x.
+/// Weights and biases among the inputs of a test, after x.
 fn groups(x: &[Tensor], biases: usize) -> Vec<GroupWeights<'_>> {
     let (weights, biases) = x[1..].split_at(x.len() - 1 - biases);
     weights.iter().enumerate().map(|(i, weight)| (weight, biases.get(i))).collect()
 }
 
-/// Which rows belong to whom, as a router might say: `n` by `k`, about one in five of them nobody's.
+/// Row of each of `n` by `k` router weights, about one in five of them dropped; and the number of
+/// rows.
 fn positions(n: usize, k: usize) -> (Vec<Option<u32>>, usize) {
     let mut rng = Rng::new(9);
     let mut rows: Vec<u32> = (0..(n * k) as u32).collect();
     rng.shuffle(&mut rows);
-    let named = rows.iter().map(|&row| (rng.uniform() < 0.8).then_some(row));
-    (named.collect(), n * k)
+    let positions = rows.iter().map(|&row| (rng.uniform() < 0.8).then_some(row));
+    (positions.collect(), n * k)
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 24,
+        failure_persistence: None,
+        ..Default::default()
+    })]
 
     #[test]
-    fn grouped_linear_agrees(counts in proptest::collection::vec(1usize..60, 1..5), n_in in 1usize..40, n_out in 1usize..80) {
+    fn fused_grouped_linear_matches_its_reference(
+        counts in proptest::collection::vec(1usize..60, 1..5),
+        n_in in 1usize..40,
+        n_out in 1usize..80,
+    ) {
         let (n, e) = (counts.iter().sum::<usize>(), counts.len() as u64);
         let weights = (0..e).map(|i| random(1 + i, (n_out, n_in)));
         let biases = (0..e).map(|i| random(100 + i, n_out));
-        let inputs: Vec<Tensor> = [random(0, (n, n_in))].into_iter().chain(weights).chain(biases).collect();
+        let x = random(0, (n, n_in));
+        let inputs: Vec<Tensor> = [x].into_iter().chain(weights).chain(biases).collect();
         for (inputs, biases) in [(&inputs[..], counts.len()), (&inputs[..=counts.len()], 0)] {
             agree(
                 inputs,
@@ -42,7 +52,11 @@ proptest! {
     }
 
     #[test]
-    fn combine_agrees(n in 1usize..200, k in 1usize..4, c in 1usize..90) {
+    fn fused_scatter_combine_matches_its_reference(
+        n in 1usize..200,
+        k in 1usize..4,
+        c in 1usize..90,
+    ) {
         let (positions, m) = positions(n, k);
         agree(
             &[random(0, (m, c)), random(1, (n, k))],
@@ -65,9 +79,9 @@ fn a_group_without_rows_gets_a_gradient_of_zeros() -> Result<()> {
 }
 
 #[test]
-fn rows_that_do_not_fit_are_refused() -> Result<()> {
+fn grouped_linear_and_scatter_combine_reject_mismatched_rows() -> Result<()> {
     let (x, w) = (random(0, (3, 4)), random(1, (5, 4)));
-    let error = |result: Result<Tensor>| result.expect_err("refused").to_string();
+    let error = |result: Result<Tensor>| result.expect_err("mismatch").to_string();
     let bias = random(2, 5);
     assert!(error(ops::grouped_linear(&x, &[], &[])).contains("no groups"));
     assert!(
@@ -78,13 +92,13 @@ fn rows_that_do_not_fit_are_refused() -> Result<()> {
     let weights = random(3, (2, 1));
     let combine = |positions: &[Option<u32>]| error(ops::scatter_combine(&x, &weights, positions));
     assert!(combine(&[Some(0), Some(3)]).contains("row 3 of 3"));
-    assert!(combine(&[Some(1), Some(1)]).contains("named twice"));
+    assert!(combine(&[Some(1), Some(1)]).contains("used twice"));
     assert!(combine(&[Some(1)]).contains("shapes do not fit"));
     Ok(())
 }
 
 #[test]
-fn several_results_are_recomputed_at_once_and_each_may_be_left_unused() -> Result<()> {
+fn checkpointing_several_results_works_when_some_are_unused() -> Result<()> {
     let f = |x: &Tensor| {
         let largest = x.detach().argmax(1)?;
         Ok(vec![ops::softmax(x)?, x.sqr()?.sum(1)?, ops::softmax(&x.sqr()?)?, largest])
@@ -97,6 +111,10 @@ fn several_results_are_recomputed_at_once_and_each_may_be_left_unused() -> Resul
     let again = gradient(gradient_checkpoint_all(&x, &Dropout::disabled(), f)?)?;
     assert_close(&again, &gradient(f(&x)?)?, 1e-12)?;
     let all = gradient_checkpoint_all(&x, &Dropout::disabled(), f)?;
-    assert_eq!(all[3].to_vec1::<u32>()?, x.argmax(1)?.to_vec1::<u32>()?, "integers pass");
+    assert_eq!(
+        all[3].to_vec1::<u32>()?,
+        x.argmax(1)?.to_vec1::<u32>()?,
+        "integer results are returned unchanged"
+    );
     Ok(())
 }

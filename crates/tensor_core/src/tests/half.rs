@@ -1,4 +1,4 @@
-//! 16-bit numbers: what f32 gives for the same numbers, rounded.
+//! 16-bit inputs give the results of f32 for the same values, rounded.
 
 use candle_core::{DType, Device, Result, Tensor};
 
@@ -9,32 +9,32 @@ use crate::testing::assert_close;
 const CPU: Device = Device::Cpu;
 
 #[test]
-fn sixteen_bit_results_are_those_of_f32_rounded() -> Result<()> {
+fn half_precision_results_equal_rounded_f32_results() -> Result<()> {
     let mut rng = Rng::new(0);
     for (dtype, tol) in [(DType::BF16, 1e-2), (DType::F16, 2e-3)] {
-        // Long rows and large numbers, whose sums and squares no 16-bit number can hold.
+        // Long rows of large values, whose sums and squares overflow in 16 bits.
         let x = (rng.normal_tensor((4, 4096), 1., dtype, &CPU)? * 300.)?;
         let small = (&x / 100.)?;
         let [weight, bias] = [Tensor::ones(4096, dtype, &CPU)?, Tensor::zeros(4096, dtype, &CPU)?];
-        let same = |f: &dyn Fn(&Tensor) -> Result<Tensor>, x: &Tensor| {
+        let check = |f: &dyn Fn(&Tensor) -> Result<Tensor>, x: &Tensor| {
             let exact = f(&x.to_dtype(DType::F32)?)?;
             assert_close(&f(x)?.to_dtype(DType::F32)?, &exact, tol)
         };
         let like = |t: &Tensor, x: &Tensor| t.to_dtype(x.dtype());
-        same(&|x| rms_norm(x, &like(&weight, x)?, 1e-5), &x)?;
-        same(&|x| layer_norm(x, &like(&weight, x)?, &like(&bias, x)?, 1e-5), &x)?;
-        same(&|x| softmax(x), &small)?;
-        same(&|x| log_softmax(x), &small)?;
-        same(&|x| entropy(x), &small)?;
+        check(&|x| rms_norm(x, &like(&weight, x)?, 1e-5), &x)?;
+        check(&|x| layer_norm(x, &like(&weight, x)?, &like(&bias, x)?, 1e-5), &x)?;
+        check(&|x| softmax(x), &small)?;
+        check(&|x| log_softmax(x), &small)?;
+        check(&|x| entropy(x), &small)?;
         let targets = Tensor::new(&[0i64, 7, IGNORE_INDEX, 4095], &CPU)?;
-        same(&|x| cross_entropy(x, &targets), &small)?;
-        same(&|x| token_log_probs(x, &targets), &small)?;
+        check(&|x| cross_entropy(x, &targets), &small)?;
+        check(&|x| token_log_probs(x, &targets), &small)?;
     }
     Ok(())
 }
 
 #[test]
-fn a_row_without_target_may_hold_anything() -> Result<()> {
+fn ignored_rows_may_hold_infinite_logits() -> Result<()> {
     for dtype in [DType::F32, DType::BF16, DType::F16] {
         let rows = [[f32::NEG_INFINITY, 1., 2.], [0., f32::NEG_INFINITY, 1.]];
         let logits = Tensor::new(&rows, &CPU)?.to_dtype(dtype)?;
@@ -46,7 +46,8 @@ fn a_row_without_target_may_hold_anything() -> Result<()> {
             token_log_probs(&logits, &targets)?.to_dtype(DType::F32)?.to_vec1::<f32>()?;
         assert!(log_probs[0] == 0. && (log_probs[1] + expected).abs() < 1e-2, "{log_probs:?}");
         let entropy = entropy(&logits)?.to_dtype(DType::F32)?.to_vec1::<f32>()?;
-        assert!(entropy.iter().all(|h| (h - 0.5822).abs() < 1e-2), "{dtype:?}: {entropy:?}"); // of 1 : e
+        // 0.5822 is the entropy of probabilities in the ratio 1 : e.
+        assert!(entropy.iter().all(|h| (h - 0.5822).abs() < 1e-2), "{dtype:?}: {entropy:?}");
     }
     Ok(())
 }

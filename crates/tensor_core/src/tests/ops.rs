@@ -109,9 +109,11 @@ fn attention_agrees_with_pytorch_under_every_mask() -> Result<()> {
     check("attention_cached", &|e| Ok(AttentionMask::causal().with_offset(number(e, "cached"))))?;
     check("attention_padding", &|e| {
         let lengths: Vec<u32> = serde_json::from_value(e["lengths"].clone()).unwrap();
-        let real = lengths.iter().flat_map(|&n| (0..5).map(move |key| u32::from(key < n)));
-        let real = Tensor::from_iter(real, &Device::Cpu)?.reshape((lengths.len(), 5))?;
-        AttentionMask::bidirectional().with_padding(&real)
+        let attention_mask =
+            lengths.iter().flat_map(|&n| (0..5).map(move |key| u32::from(key < n)));
+        let attention_mask =
+            Tensor::from_iter(attention_mask, &Device::Cpu)?.reshape((lengths.len(), 5))?;
+        AttentionMask::bidirectional().with_padding(&attention_mask)
     })?;
     check("attention_segments", &|e| {
         let segments: Vec<u32> = serde_json::from_value(e["segments"].clone()).unwrap();
@@ -134,7 +136,7 @@ fn gradients_match_finite_differences() -> Result<()> {
     assert_grad(&x, |x| layer_norm(x, &scale, &shift, 1e-5), 1e-6)?;
     assert_grad(&scale, |s| layer_norm(&x, s, &shift, 1e-5), 1e-7)?;
     assert_grad(&shift, |s| layer_norm(&x, &scale, s, 1e-5), 1e-7)?;
-    let ids = Tensor::new(&[[0u32, 2], [2, 4]], &Device::Cpu)?; // row 2 twice: its shares add up
+    let ids = Tensor::new(&[[0u32, 2], [2, 4]], &Device::Cpu)?; // row 2 twice: its gradients add up
     assert_grad(&weight, |w| embedding(w, &ids), 1e-7)?;
     let targets = Tensor::new(&[[0i64, 3, IGNORE_INDEX], [1, IGNORE_INDEX, 2]], &Device::Cpu)?;
     assert_grad(&x, |x| cross_entropy(x, &targets), 1e-7)?;
@@ -171,7 +173,7 @@ fn the_layout_of_the_input_changes_neither_value_nor_gradient() -> Result<()> {
 }
 
 #[test]
-fn softmax_rows_sum_to_one_and_a_row_without_a_visible_entry_is_zero() -> Result<()> {
+fn softmax_rows_sum_to_one_and_fully_masked_rows_are_zero() -> Result<()> {
     let hidden = f32::NEG_INFINITY;
     let x = Tensor::new(&[[1e4f32, 0., hidden], [hidden; 3], [-1e4, -1e4, hidden]], &Device::Cpu)?;
     let y = softmax(&x)?.to_vec2::<f32>()?;
@@ -194,19 +196,23 @@ fn cross_entropy_without_any_target_is_zero_and_so_is_its_gradient() -> Result<(
 }
 
 #[test]
-fn cross_entropy_stays_finite_at_huge_logits_and_ignores_what_is_masked() -> Result<()> {
+fn cross_entropy_is_finite_at_huge_logits_and_skips_ignored_rows() -> Result<()> {
     let huge = Tensor::new(&[[1e4f32, -1e4], [1e4, -1e4]], &Device::Cpu)?;
     let loss = |targets: [i64; 2]| {
         cross_entropy(&huge, &Tensor::new(&targets, &Device::Cpu)?)?.to_scalar::<f32>()
     };
     assert_eq!(loss([0, 0])?, 0.);
     assert_eq!(loss([1, 0])?, 1e4); // the mean of 2e4 and 0
-    assert_eq!(loss([1, IGNORE_INDEX])?, 2e4, "a masked row counts neither above nor below");
+    assert_eq!(
+        loss([1, IGNORE_INDEX])?,
+        2e4,
+        "an ignored row counts neither in the sum nor in the number of targets"
+    );
     Ok(())
 }
 
 #[test]
-fn huge_numbers_stay_finite_in_value_and_gradient() -> Result<()> {
+fn values_and_gradients_stay_finite_for_huge_inputs() -> Result<()> {
     let x = Tensor::new(&[[1e4f32, -1e4, 0., 3.], [-1e4, -1e4, -1e4, -1e4]], &Device::Cpu)?;
     let ones = Tensor::ones(4, DType::F32, &Device::Cpu)?;
     let targets = Tensor::new(&[1i64, 2], &Device::Cpu)?;
@@ -233,7 +239,7 @@ fn huge_numbers_stay_finite_in_value_and_gradient() -> Result<()> {
 }
 
 #[test]
-fn linear_gives_a_row_the_same_alone_and_among_others() -> Result<()> {
+fn linear_results_do_not_depend_on_the_batch_size() -> Result<()> {
     let mut rng = Rng::new(4);
     for (k, m) in [(1, 1), (7, 5), (64, 40), (129, 33)] {
         let x = rng.normal_tensor((16, k), 1., DType::F32, &Device::Cpu)?;

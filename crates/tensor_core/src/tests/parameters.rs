@@ -40,7 +40,7 @@ fn tensors(parameters: &Parameters) -> BTreeMap<String, Tensor> {
 }
 
 #[test]
-fn names_and_order_follow_the_constructor() -> Result<()> {
+fn parameter_names_and_order_follow_the_constructor() -> Result<()> {
     let mut parameters = Parameters::seeded(0, DType::F32, &CPU);
     Model::new(parameters.root())?;
     let names: Vec<_> = parameters.iter().map(|p| p.name.as_str()).collect();
@@ -51,7 +51,7 @@ fn names_and_order_follow_the_constructor() -> Result<()> {
         .filter(|p| p.weight_decay == WeightDecay::Yes)
         .map(|p| p.name.as_str())
         .collect();
-    assert_eq!(decayed, ["map.weight"], "norms, biases and embeddings do not decay");
+    assert_eq!(decayed, ["map.weight"], "norms, biases and embeddings have no weight decay");
     Ok(())
 }
 
@@ -67,32 +67,38 @@ fn the_same_seed_gives_the_same_weights_and_another_seed_others() -> Result<()> 
 }
 
 #[test]
-fn the_inference_twin_shares_memory_builds_no_graph_and_drops_nothing() -> Result<()> {
+fn inference_copies_share_memory_and_build_no_graph() -> Result<()> {
     let mut parameters = Parameters::seeded(0, DType::F32, &CPU);
     let model = Model::new(parameters.root())?;
-    let twin = Model::new(parameters.for_inference().root())?;
-    let before = twin.forward(&ids()?)?;
-    assert_close(&before, &twin.forward(&ids()?)?, 0.)?;
-    assert!(backward(&before.sum_all()?)?.get_ids().count() <= 1, "the twin built a graph");
+    let copy = Model::new(parameters.for_inference().root())?;
+    let before = copy.forward(&ids()?)?;
+    assert_close(&before, &copy.forward(&ids()?)?, 0.)?;
+    assert!(
+        backward(&before.sum_all()?)?.get_ids().count() <= 1,
+        "the inference copy built a graph"
+    );
 
     let bias = parameters.iter().last().unwrap();
     bias.var.set(&Tensor::new(&[1f32, 2., 3.], &CPU)?)?;
     let moved = before.broadcast_add(bias.var.as_tensor())?;
-    assert_close(&twin.forward(&ids()?)?, &moved, 1e-6)?;
+    assert_close(&copy.forward(&ids()?)?, &moved, 1e-6)?;
 
     let (a, b) = (model.forward(&ids()?)?, model.forward(&ids()?)?);
-    assert!((a - b)?.abs()?.sum_all()?.to_scalar::<f32>()? > 0., "dropout draws anew each time");
+    assert!(
+        (a - b)?.abs()?.sum_all()?.to_scalar::<f32>()? > 0.,
+        "dropout uses a new mask each time"
+    );
     Ok(())
 }
 
 #[test]
-fn running_the_twin_does_not_disturb_the_dropout_of_training() -> Result<()> {
-    let run = |use_twin: bool| {
+fn running_an_inference_copy_keeps_the_dropout_stream() -> Result<()> {
+    let run = |use_copy: bool| {
         let mut parameters = Parameters::seeded(0, DType::F32, &CPU);
         let model = Model::new(parameters.root())?;
-        let twin = Model::new(parameters.for_inference().root())?;
-        if use_twin {
-            twin.forward(&ids()?)?;
+        let copy = Model::new(parameters.for_inference().root())?;
+        if use_copy {
+            copy.forward(&ids()?)?;
         }
         model.forward(&ids()?)
     };
@@ -100,7 +106,7 @@ fn running_the_twin_does_not_disturb_the_dropout_of_training() -> Result<()> {
 }
 
 #[test]
-fn dropout_keeps_the_mean_and_drops_the_given_share() -> Result<()> {
+fn dropout_keeps_the_mean_and_drops_the_given_fraction() -> Result<()> {
     let mut parameters = Parameters::seeded(0, DType::F32, &CPU);
     let x = Tensor::ones((100, 400), DType::F32, &CPU)?;
     let y = parameters.root().dropout(0.3).forward(&x)?.flatten_all()?.to_vec1::<f32>()?;
@@ -108,13 +114,13 @@ fn dropout_keeps_the_mean_and_drops_the_given_share() -> Result<()> {
     let mean = y.iter().map(|&y| f64::from(y)).sum::<f64>() / y.len() as f64;
     assert!((dropped - 0.3).abs() < 0.01, "{dropped}"); // 4 standard errors are 0.0092
     assert!((mean - 1.).abs() < 0.02, "{mean}");
-    let alike = y.chunks(8192).map(|part| &part[..64]).collect::<Vec<_>>();
-    assert!(alike.windows(2).all(|parts| parts[0] != parts[1]), "each thread's part is drawn anew");
+    let starts = y.chunks(8192).map(|part| &part[..64]).collect::<Vec<_>>();
+    assert!(starts.windows(2).all(|parts| parts[0] != parts[1]), "each part has its own mask");
     Ok(())
 }
 
 #[test]
-fn every_parameter_gets_a_gradient_and_a_frozen_one_none() -> Result<()> {
+fn gradients_reach_every_trainable_and_no_frozen_parameter() -> Result<()> {
     let mut parameters = Parameters::seeded(0, DType::F32, &CPU);
     let model = Model::new(parameters.root())?;
     let loss = |model: &Model| model.forward(&ids()?)?.sqr()?.sum_all();
@@ -128,27 +134,27 @@ fn every_parameter_gets_a_gradient_and_a_frozen_one_none() -> Result<()> {
 }
 
 #[test]
-fn a_store_read_from_a_file_gives_the_same_model() -> Result<()> {
+fn parameters_loaded_from_a_file_give_the_same_model() -> Result<()> {
     let mut seeded = Parameters::seeded(0, DType::F32, &CPU);
     Model::new(seeded.root())?;
-    let mut opened = Parameters::from_tensors(tensors(&seeded), "file", 9, DType::F32, &CPU);
-    let model = Model::new(opened.root())?;
-    opened.ensure_all_used()?;
-    let twin = Model::new(seeded.for_inference().root())?;
-    let opened_twin = Model::new(opened.for_inference().root())?;
-    assert_close(&opened_twin.forward(&ids()?)?, &twin.forward(&ids()?)?, 0.)?;
-    assert_gradients_flow(&opened, &backward(&model.forward(&ids()?)?.sqr()?.sum_all()?)?)
+    let mut loaded = Parameters::from_tensors(tensors(&seeded), "file", 9, DType::F32, &CPU);
+    let model = Model::new(loaded.root())?;
+    loaded.ensure_all_used()?;
+    let copy = Model::new(seeded.for_inference().root())?;
+    let loaded_copy = Model::new(loaded.for_inference().root())?;
+    assert_close(&loaded_copy.forward(&ids()?)?, &copy.forward(&ids()?)?, 0.)?;
+    assert_gradients_flow(&loaded, &backward(&model.forward(&ids()?)?.sqr()?.sum_all()?)?)
 }
 
 #[test]
-fn a_missing_a_misshapen_and_an_unexpected_tensor_are_named() -> Result<()> {
+fn missing_misshapen_and_unexpected_tensors_are_named() -> Result<()> {
     let mut seeded = Parameters::seeded(0, DType::F32, &CPU);
     Model::new(seeded.root())?;
     let open = |change: fn(&mut BTreeMap<String, Tensor>)| {
         let mut tensors = tensors(&seeded);
         change(&mut tensors);
-        let mut opened = Parameters::from_tensors(tensors, "w.safetensors", 0, DType::F32, &CPU);
-        let built = Model::new(opened.root()).and_then(|_| opened.ensure_all_used());
+        let mut loaded = Parameters::from_tensors(tensors, "w.safetensors", 0, DType::F32, &CPU);
+        let built = Model::new(loaded.root()).and_then(|_| loaded.ensure_all_used());
         built.unwrap_err().to_string()
     };
     let missing = open(|t| drop(t.remove("map.bias")));
@@ -165,7 +171,7 @@ fn a_missing_a_misshapen_and_an_unexpected_tensor_are_named() -> Result<()> {
 }
 
 #[test]
-fn a_model_in_fewer_bits_learns_on_numbers_kept_in_all_of_them() -> Result<()> {
+fn a_bf16_model_trains_f32_master_weights() -> Result<()> {
     let mut parameters = Parameters::seeded(0, DType::F32, &CPU);
     Model::new(parameters.root())?;
     let half = Model::new(parameters.with_compute_dtype(DType::BF16).root())?;
@@ -178,18 +184,21 @@ fn a_model_in_fewer_bits_learns_on_numbers_kept_in_all_of_them() -> Result<()> {
         assert_eq!(grad.dtype(), DType::F32, "{}", parameter.name);
         parameter.var.set(&(parameter.var.as_tensor() + 1.)?)?;
     }
-    let anew = Model::new(parameters.with_compute_dtype(DType::BF16).root())?;
-    let moved = (anew.map.weight.as_tensor()? - half.map.weight.as_tensor()?)?.min_all()?;
-    assert!(moved.to_dtype(DType::F32)?.to_scalar::<f32>()? > 0.9, "built anew, it sees the step");
+    let rebuilt = Model::new(parameters.with_compute_dtype(DType::BF16).root())?;
+    let moved = (rebuilt.map.weight.as_tensor()? - half.map.weight.as_tensor()?)?.min_all()?;
+    assert!(
+        moved.to_dtype(DType::F32)?.to_scalar::<f32>()? > 0.9,
+        "a rebuilt model uses the updated weights"
+    );
     Ok(())
 }
 
 #[test]
-fn dropouts_stream_can_be_saved_and_set() -> Result<()> {
+fn the_dropout_stream_can_be_saved_and_restored() -> Result<()> {
     let mut parameters = Parameters::seeded(0, DType::F32, &CPU);
     let model = Model::new(parameters.root())?;
     let dropped = || model.forward(&ids()?)?.flatten_all()?.to_vec1::<f32>();
-    let stream = parameters.dropout_rng().expect("a model in training drops");
+    let stream = parameters.dropout_rng().expect("a training model has dropout");
     let first = dropped()?;
     assert_ne!(first, dropped()?);
     parameters.set_dropout_rng(stream);

@@ -1,4 +1,4 @@
-//! The pool: every task once, whatever happens around it.
+//! Thread pool: every task runs once, under all circumstances.
 
 use std::panic::catch_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,12 +17,12 @@ fn every_task_runs_once() {
         let tasks = round % 7;
         assert_eq!(runs_of(tasks), vec![1; tasks], "round {round}");
     }
-    std::thread::sleep(std::time::Duration::from_millis(5)); // the helpers fall asleep
+    std::thread::sleep(std::time::Duration::from_millis(5)); // long enough for the helpers to sleep
     assert_eq!(runs_of(1_000), vec![1; 1_000]);
 }
 
 #[test]
-fn loops_from_many_threads_and_within_tasks_do_not_disturb_each_other() {
+fn concurrent_and_nested_loops_run_every_task_once() {
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
@@ -37,7 +37,7 @@ fn loops_from_many_threads_and_within_tasks_do_not_disturb_each_other() {
 }
 
 #[test]
-fn a_panic_reaches_the_caller_and_the_pool_goes_on() {
+fn a_panic_reaches_the_caller_and_the_pool_stays_usable() {
     for bad in [0, 1, 63] {
         let caught = catch_unwind(|| for_each(64, |task| assert_ne!(task, bad, "task {task}")));
         assert!(caught.is_err());

@@ -1,4 +1,5 @@
-//! Matrices in blocks: the numbers are candle's bit for bit, products agree with it and with f32 within stated bounds.
+//! Quantized matrices: dequantized weights equal candle's bit for bit, and products agree with
+//! candle and with f32 within stated bounds.
 
 use std::borrow::Cow;
 
@@ -7,7 +8,7 @@ use candle_core::{DType, Device, Module, Result, Tensor};
 use proptest::prelude::*;
 
 use crate::Rng;
-use crate::quantized::{Path, Quantization, QuantizedMatrix, product_by};
+use crate::quantized::{InstructionSet, Quantization, QuantizedMatrix, matmul_with};
 
 const CPU: Device = Device::Cpu;
 
@@ -25,7 +26,7 @@ fn random(seed: u64, shape: (usize, usize)) -> Tensor {
     Rng::new(seed).normal_tensor(shape, 1., DType::F32, &CPU).unwrap()
 }
 
-/// Blocks of any bytes, 16-bit floats that are huge, subnormal or NaN among them.
+/// Blocks of random bytes, with 16-bit floats that may be huge, subnormal or NaN.
 fn any_blocks(format: Quantization, (rows, blocks): (usize, usize), seed: u64) -> QuantizedMatrix {
     let mut rng = Rng::new(seed);
     let bytes = (0..rows * blocks * format.block_bytes()).map(|_| rng.below(256) as u8).collect();
@@ -34,7 +35,7 @@ fn any_blocks(format: Quantization, (rows, blocks): (usize, usize), seed: u64) -
 
 fn bits(x: &Tensor) -> Vec<u32> {
     let numbers = x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-    // Which of the many NaNs comes out is left open.
+    // The bit pattern of a NaN is unspecified.
     numbers.iter().map(|x| if x.is_nan() { u32::MAX } else { x.to_bits() }).collect()
 }
 
@@ -42,17 +43,18 @@ fn values(x: &Tensor) -> Vec<f32> {
     x.flatten_all().unwrap().to_vec1().unwrap()
 }
 
-/// Σ |w| · max |x| / 254 over the terms of each result: x is rounded to steps of max |x| / 127, the maximum over its 32
-/// numbers, so each is off by at most half a step. A thousandth more for the sums in f32.
+/// Error bound Σ |w| · max |x| / 254 of each result: x is rounded to steps of max |x| / 127, with
+/// the maximum over its 32 elements, so each element is off by at most half a step. A thousandth
+/// more for the sums in f32.
 fn bound(w: &Tensor, x: &Tensor) -> Result<Tensor> {
     let (n, columns) = x.dims2()?;
-    let most = x.abs()?.reshape((n, columns / 32, 32))?.max_keepdim(2)?;
-    let off = (most.broadcast_as((n, columns / 32, 32))?.reshape((n, columns))? / 254.)?;
-    off.affine(1.001, 1e-6)?.matmul(&w.abs()?.t()?)
+    let max = x.abs()?.reshape((n, columns / 32, 32))?.max_keepdim(2)?;
+    let error = (max.broadcast_as((n, columns / 32, 32))?.reshape((n, columns))? / 254.)?;
+    error.affine(1.001, 1e-6)?.matmul(&w.abs()?.t()?)
 }
 
 #[test]
-fn numbers_are_candles_bit_for_bit() -> Result<()> {
+fn dequantized_weights_equal_candles_bit_for_bit() -> Result<()> {
     for format in Quantization::ALL {
         for matrix in [
             any_blocks(format, (37, 5), 1),
@@ -69,7 +71,7 @@ fn numbers_are_candles_bit_for_bit() -> Result<()> {
 }
 
 #[test]
-fn products_stay_within_the_bound_of_eight_bits() -> Result<()> {
+fn quantized_matmul_stays_within_the_int8_error_bound() -> Result<()> {
     for format in Quantization::ALL {
         for (rows, columns) in [(1, 256), (67, 768), (192, 512), (301, 1536)] {
             let w = QuantizedMatrix::quantize(format, &random(3, (rows, columns)))?;
@@ -82,12 +84,16 @@ fn products_stay_within_the_bound_of_eight_bits() -> Result<()> {
                 } else {
                     1.
                 };
-                let bound = values(&(bound(&numbers, &x)? / finer)?.affine(1., 1e-3)?); // sums in f32
+                // 1e-3 for the sums in f32.
+                let bound = values(&(bound(&numbers, &x)? / finer)?.affine(1., 1e-3)?);
                 let y = w.matmul(&x)?;
                 assert_eq!(y.dims(), [n, rows]);
                 for ((y, expected), bound) in values(&y).iter().zip(expected).zip(bound) {
-                    let off = (y - expected).abs();
-                    assert!(off <= bound, "{format:?}, {n} rows: {y} is not {expected} ± {bound}");
+                    let error = (y - expected).abs();
+                    assert!(
+                        error <= bound,
+                        "{format:?}, {n} rows: {y} is not {expected} ± {bound}"
+                    );
                 }
             }
         }
@@ -96,18 +102,18 @@ fn products_stay_within_the_bound_of_eight_bits() -> Result<()> {
 }
 
 #[test]
-fn every_path_gives_the_same() -> Result<()> {
+fn every_instruction_set_gives_the_same_result() -> Result<()> {
     for format in Quantization::ALL {
         for n in [1, 3, 6] {
             let w = QuantizedMatrix::quantize(format, &random(5, (131, 768)))?;
             let x = random(6, (n, 768));
-            let paths: Vec<_> = Path::available()
+            let results: Vec<_> = InstructionSet::available()
                 .into_iter()
-                .map(|path| product_by(path, &w, &values(&x)))
+                .map(|isa| matmul_with(isa, &w, &values(&x)))
                 .collect();
-            for path in &paths {
-                for (a, b) in path.iter().zip(&paths[0]) {
-                    // The integers are the same; the sums of f32 go in another order.
+            for result in &results {
+                for (a, b) in result.iter().zip(&results[0]) {
+                    // The integer sums are equal; the f32 sums are in another order.
                     assert!((a - b).abs() <= 2e-5 * (10. + b.abs()), "{format:?}: {a}, {b}");
                 }
             }
@@ -116,9 +122,10 @@ fn every_path_gives_the_same() -> Result<()> {
     Ok(())
 }
 
-/// One block, scales of 1: the integers themselves come out, and the largest of them fit.
+/// One block with scales of 1, so that the result is the integer sum itself; the largest values do
+/// not overflow.
 #[test]
-fn integers_are_exact_on_every_path() -> Result<()> {
+fn integer_sums_are_exact_on_every_instruction_set() -> Result<()> {
     for format in [Quantization::Q8_0, Quantization::Q4_0, Quantization::Q4_1] {
         for (byte, value) in [(0x80u8, 1.), (0x7f, 1.), (0xff, -1.), (0x80, -1.), (0x00, 1.)] {
             let mut bytes = vec![byte; format.block_bytes()];
@@ -128,9 +135,9 @@ fn integers_are_exact_on_every_path() -> Result<()> {
             }
             let w = QuantizedMatrix::new(format, (1, 32), bytes)?;
             let expected: f32 = values(&w.dequantize()?).iter().sum::<f32>() * 127. * value;
-            for path in Path::available() {
-                let y = product_by(path, &w, &[127. * value; 32]);
-                assert_eq!(y, [expected], "{format:?} {path:?}");
+            for isa in InstructionSet::available() {
+                let y = matmul_with(isa, &w, &[127. * value; 32]);
+                assert_eq!(y, [expected], "{format:?} {isa:?}");
             }
         }
     }
@@ -138,40 +145,41 @@ fn integers_are_exact_on_every_path() -> Result<()> {
 }
 
 #[test]
-fn products_are_as_close_as_candles() -> Result<()> {
+fn quantized_matmul_is_as_accurate_as_candles() -> Result<()> {
     use Quantization::{Q4_0, Q4K, Q6K, Q8_0};
-    // Sums of 512 products of deviation 1. candle gives 256 numbers of x one scale where we give 32 one: rounding errors
-    // of deviation 3 / 127 / √12 per term there and 2.2 / 127 / √12 here, which add up to 0.2 over 512 terms. For Q4_0
-    // it has blocks of 32 too, whose scales are 16-bit floats.
-    for (format, most) in [(Q8_0, 0.25), (Q4_0, 0.02), (Q4K, 0.25), (Q6K, 0.25)] {
+    // Sums of 512 products with standard deviation 1. candle has one scale per 256 elements of x,
+    // this crate one per 32: rounding errors have deviation 3 / 127 / √12 per term there and
+    // 2.2 / 127 / √12 here, which add up to 0.2 over 512 terms. For Q4_0, candle has one scale per
+    // 32 too, in 16 bits.
+    for (format, tol) in [(Q8_0, 0.25), (Q4_0, 0.02), (Q4K, 0.25), (Q6K, 0.25)] {
         let (w, x) = (random(7, (96, 512)), random(8, (2, 512)));
         let candle = QMatMul::from_qtensor(QTensor::quantize(&w, ggml(format))?)?.forward(&x)?;
         let w = QuantizedMatrix::quantize(format, &w)?;
         let (ours, exact) = (w.matmul(&x)?, x.matmul(&w.dequantize()?.t()?)?);
         let distance =
             |a: &Tensor, b: &Tensor| (a - b)?.sqr()?.mean_all()?.sqrt()?.to_scalar::<f32>();
-        assert!(distance(&ours, &candle)? < most, "{format:?}");
+        assert!(distance(&ours, &candle)? < tol, "{format:?}");
         assert!(distance(&ours, &exact)? < 1.01 * distance(&candle, &exact)?, "{format:?}");
     }
     Ok(())
 }
 
 #[test]
-fn leading_axes_stay_and_strides_do_not_matter() -> Result<()> {
+fn quantized_matmul_keeps_leading_dims_and_accepts_strides() -> Result<()> {
     let w = QuantizedMatrix::quantize(Quantization::Q4_1, &random(9, (33, 64)))?;
     let x = random(10, (64, 6)).t()?; // (6, 64), not contiguous
     let y = w.matmul(&x)?;
     assert_eq!(bits(&y), bits(&w.matmul(&x.contiguous()?)?));
-    let deep = x.contiguous()?.reshape((2, 3, 64))?;
-    assert_eq!(w.matmul(&deep)?.dims(), [2, 3, 33]);
-    assert_eq!(bits(&w.matmul(&deep)?), bits(&y));
-    // A row's result does not depend on its company, as long as all are few.
+    let batched = x.contiguous()?.reshape((2, 3, 64))?;
+    assert_eq!(w.matmul(&batched)?.dims(), [2, 3, 33]);
+    assert_eq!(bits(&w.matmul(&batched)?), bits(&y));
+    // The result of a row does not depend on the other rows of a small batch.
     assert_eq!(bits(&w.matmul(&x.narrow(0, 5, 1)?)?), bits(&y.narrow(0, 5, 1)?));
     Ok(())
 }
 
 #[test]
-fn the_same_call_gives_the_same_bits() -> Result<()> {
+fn quantized_matmul_is_deterministic() -> Result<()> {
     for (format, n) in [(Quantization::Q4_1, 1), (Quantization::Q8_0, 5), (Quantization::Q6K, 40)] {
         let w = QuantizedMatrix::quantize(format, &random(11, (1000, 768)))?;
         let x = random(12, (n, 768));
@@ -188,8 +196,11 @@ fn rows_can_be_looked_up_and_permuted() -> Result<()> {
     for format in Quantization::ALL {
         let w = QuantizedMatrix::quantize(format, &random(13, (7, 256)))?;
         let all = w.dequantize()?;
-        let picked = w.dequantize_rows(&[6, 0, 6])?;
-        assert_eq!(bits(&picked), bits(&all.index_select(&Tensor::new(&[6u32, 0, 6], &CPU)?, 0)?));
+        let selected = w.dequantize_rows(&[6, 0, 6])?;
+        assert_eq!(
+            bits(&selected),
+            bits(&all.index_select(&Tensor::new(&[6u32, 0, 6], &CPU)?, 0)?)
+        );
         let order = [3, 1, 4, 0, 6, 5, 2];
         let ids = Tensor::from_iter(order.iter().map(|&i| i as u32), &CPU)?;
         let permuted = w.permute_rows(&order)?;
@@ -200,32 +211,32 @@ fn rows_can_be_looked_up_and_permuted() -> Result<()> {
 }
 
 #[test]
-fn a_bad_number_in_x_shows() -> Result<()> {
+fn nan_and_infinite_activations_reach_the_result() -> Result<()> {
     let w = QuantizedMatrix::quantize(Quantization::Q4_1, &random(14, (3, 64)))?;
     for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
         let mut x = vec![1.; 64];
         x[40] = bad;
-        for path in Path::available() {
-            assert!(product_by(path, &w, &x).iter().all(|y| !y.is_finite()), "{bad} {path:?}");
+        for isa in InstructionSet::available() {
+            assert!(matmul_with(isa, &w, &x).iter().all(|y| !y.is_finite()), "{bad} {isa:?}");
         }
     }
     Ok(())
 }
 
 fn message<T>(result: Result<T>) -> String {
-    let Err(error) = result else { panic!("bad input passed") };
+    let Err(error) = result else { panic!("invalid input was accepted") };
     error.to_string().lines().next().unwrap_or_default().to_owned()
 }
 
 #[test]
-fn errors_name_sizes() -> Result<()> {
+fn quantized_matrix_errors_name_the_sizes() -> Result<()> {
     let new = |dims, n| QuantizedMatrix::new(Quantization::Q4_1, dims, vec![0; n]);
     let w = new((3, 64), 120)?;
     let x = random(15, (2, 32));
     let cases = [
         (message(new((3, 48), 90)), "Q4_1 matrix of 3 by 48: rows are not whole blocks of 32"),
         (message(new((3, 64), 119)), "Q4_1 matrix of 3 by 64: 120 bytes expected, found 119"),
-        (message(new((0, 64), 0)), "Q4_1 matrix of 0 by 64: no numbers"),
+        (message(new((0, 64), 0)), "Q4_1 matrix of 0 by 64: empty"),
         (
             message(new((usize::MAX / 64, 64), 0)),
             "Q4_1 matrix of 288230376151711743 by 64: too large",
@@ -236,18 +247,18 @@ fn errors_name_sizes() -> Result<()> {
             message(w.permute_rows(&[0, 7])),
             "permute_rows: row 7 lies outside the 3 rows of the matrix",
         ),
-        (message(w.permute_rows(&[])), "Q4_1 matrix of 0 by 64: no numbers"),
+        (message(w.permute_rows(&[])), "Q4_1 matrix of 0 by 64: empty"),
         (
             message(w.matmul(&x)),
-            "quantized product: shapes do not fit: x [2, 32] (F32, Cpu), weight Q4_1 (3, 64)",
+            "quantized matmul: shapes do not fit: x [2, 32] (F32, Cpu), weight Q4_1 (3, 64)",
         ),
         (
             message(w.matmul(&Tensor::zeros((2, 64), DType::F64, &CPU)?)),
-            "quantized product: not f32 on the CPU: x [2, 64] (F64, Cpu), weight Q4_1 (3, 64)",
+            "quantized matmul: not f32 on the CPU: x [2, 64] (F64, Cpu), weight Q4_1 (3, 64)",
         ),
         (
             message(w.matmul(&Tensor::zeros((0, 64), DType::F32, &CPU)?)),
-            "quantized product: an empty tensor: x [0, 64] (F32, Cpu), weight Q4_1 (3, 64)",
+            "quantized matmul: an empty tensor: x [0, 64] (F32, Cpu), weight Q4_1 (3, 64)",
         ),
         (
             message(QuantizedMatrix::quantize(Quantization::Q4K, &x)),
@@ -258,25 +269,37 @@ fn errors_name_sizes() -> Result<()> {
             "quantize: expected f32, found F64",
         ),
     ];
-    for (found, expected) in cases {
-        assert_eq!(found, expected);
+    for (actual, expected) in cases {
+        assert_eq!(actual, expected);
     }
     Ok(())
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 40,
+        failure_persistence: None,
+        ..Default::default()
+    })]
 
     #[test]
-    fn any_bytes_are_a_matrix(seed: u64, rows in 1usize..20, blocks in 1usize..9, n in 1usize..12) {
+    fn any_block_bytes_decode_without_a_panic(
+        seed: u64,
+        rows in 1usize..20,
+        blocks in 1usize..9,
+        n in 1usize..12,
+    ) {
         for format in Quantization::ALL {
             let w = any_blocks(format, (rows, blocks), seed);
             let (_, columns) = w.dims();
             let x = random(seed, (n, columns));
             prop_assert_eq!(w.matmul(&x).unwrap().elem_count(), n * rows);
             prop_assert_eq!(w.dequantize_rows(&[0]).unwrap().elem_count(), columns);
-            let paths = Path::available().into_iter().map(|path| product_by(path, &w, &values(&x)));
-            prop_assert!(paths.into_iter().all(|y| y.len() == n * rows));
+            let x = values(&x);
+            let isas = InstructionSet::available().into_iter();
+            let results = isas.map(|isa| matmul_with(isa, &w, &x));
+            let mut results = results;
+            prop_assert!(results.all(|y| y.len() == n * rows));
         }
     }
 }

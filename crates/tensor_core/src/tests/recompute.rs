@@ -1,4 +1,4 @@
-//! Recomputation: the same gradients, bit for bit, as if everything had been kept.
+//! Gradient checkpointing: gradients are equal, bit for bit, to those without it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -34,15 +34,16 @@ fn x() -> Result<Tensor> {
     Rng::new(1).normal_tensor((4, 3), 1., DType::F32, &CPU)
 }
 
-/// Both layers `times` times, each time on what they gave before; the gradients of all parameters and of x.
-fn gradients(again: bool, times: usize, dtype: DType) -> Result<Vec<Vec<f32>>> {
+/// Gradients of all parameters and of x, with both layers applied `times` times, and then the next
+/// dropout mask.
+fn gradients(checkpoint: bool, times: usize, dtype: DType) -> Result<Vec<Vec<f32>>> {
     let mut parameters = Parameters::seeded(0, DType::F32, &CPU);
     Layers::new(&mut parameters)?;
     let layers = Layers::new(&mut parameters.with_compute_dtype(dtype))?;
     let x = Var::from_tensor(&x()?)?;
     let mut y = x.to_dtype(dtype)?;
     for _ in 0..times {
-        y = match again {
+        y = match checkpoint {
             false => layers.forward(&y)?,
             true => {
                 let run = layers.clone();
@@ -50,33 +51,34 @@ fn gradients(again: bool, times: usize, dtype: DType) -> Result<Vec<Vec<f32>>> {
             }
         };
     }
-    let after = layers.1.forward(&Tensor::ones(64, dtype, &CPU)?)?; // what is dropped later
+    let next_mask = layers.1.forward(&Tensor::ones(64, dtype, &CPU)?)?;
     let grads = backward(&y.sqr()?.sum_all()?.to_dtype(DType::F32)?)?;
     let variables = parameters.iter().map(|p| p.var.as_tensor()).chain([x.as_tensor()]);
     let mut all: Vec<Vec<f32>> = variables
         .map(|v| grads.get(v).expect("a gradient").flatten_all()?.to_vec1())
         .collect::<Result<_>>()?;
-    all.push(after.to_dtype(DType::F32)?.to_vec1()?);
+    all.push(next_mask.to_dtype(DType::F32)?.to_vec1()?);
     Ok(all)
 }
 
 #[test]
-fn what_is_computed_again_has_the_same_gradients_and_drops_the_same_numbers() -> Result<()> {
-    // Once where there are 16 bits: the gradients of two recomputed uses are added in 32.
+fn checkpointed_gradients_and_dropout_masks_match_bit_for_bit() -> Result<()> {
+    // Applied once in 16 bits, as the gradients of two checkpointed uses are added in f32.
     for (times, dtype) in [(2, DType::F32), (1, DType::BF16), (1, DType::F16)] {
-        let (kept, again) = (gradients(false, times, dtype)?, gradients(true, times, dtype)?);
-        assert_eq!(kept, again, "{dtype:?}");
-        assert!(kept.iter().all(|grads| grads.iter().any(|&g| g != 0.)));
+        let plain = gradients(false, times, dtype)?;
+        let checkpointed = gradients(true, times, dtype)?;
+        assert_eq!(plain, checkpointed, "{dtype:?}");
+        assert!(plain.iter().all(|grads| grads.iter().any(|&g| g != 0.)));
     }
     Ok(())
 }
 
 #[test]
-fn recomputation_inside_recomputation_is_right_too() -> Result<()> {
-    let none = Dropout::disabled();
+fn nested_checkpoints_give_correct_gradients() -> Result<()> {
+    let no_dropout = Dropout::disabled();
     let f = move |x: &Tensor| {
-        let inner = none.clone();
-        gradient_checkpoint(x, &none, move |x| {
+        let inner = no_dropout.clone();
+        gradient_checkpoint(x, &no_dropout, move |x| {
             softmax(&gradient_checkpoint(&x.sqr()?, &inner, |y| gelu(y, Gelu::Exact))?)
         })
     };
@@ -84,7 +86,7 @@ fn recomputation_inside_recomputation_is_right_too() -> Result<()> {
 }
 
 #[test]
-fn a_function_runs_once_forward_and_once_more_for_its_gradient_only() -> Result<()> {
+fn checkpointing_runs_the_function_once_per_pass() -> Result<()> {
     let runs = Arc::new(AtomicUsize::new(0));
     let count = || runs.load(Ordering::Relaxed);
     let f = {
@@ -96,7 +98,7 @@ fn a_function_runs_once_forward_and_once_more_for_its_gradient_only() -> Result<
     };
     assert!(
         !gradient_checkpoint(&x()?, &Dropout::disabled(), f.clone())?.track_op(),
-        "nothing to learn"
+        "no graph without a variable"
     );
     assert_eq!(count(), 1);
     let x = Var::from_tensor(&x()?)?;

@@ -34,7 +34,7 @@ fn a_fork_does_not_shift_its_parent() {
 }
 
 #[test]
-fn normal_numbers_have_the_moments_they_should() -> Result<()> {
+fn normal_samples_have_the_right_moments() -> Result<()> {
     let x = Rng::new(0).normal_tensor(200_000, 3., DType::F64, &Device::Cpu)?;
     let x: Vec<f64> = x.to_vec1()?;
     let n = x.len() as f64;
@@ -64,13 +64,13 @@ fn integers_below_n_are_equally_likely_and_reach_both_ends() {
 #[test]
 fn a_shuffle_is_a_permutation_and_every_order_of_three_occurs() {
     let mut rng = Rng::new(2);
-    let mut seen = std::collections::BTreeSet::new();
+    let mut orders = std::collections::BTreeSet::new();
     for _ in 0..200 {
         let mut items = [0, 1, 2];
         rng.shuffle(&mut items);
-        seen.insert(items);
+        orders.insert(items);
         items.sort_unstable();
         assert_eq!(items, [0, 1, 2]);
     }
-    assert_eq!(seen.len(), 6);
+    assert_eq!(orders.len(), 6);
 }

@@ -8,7 +8,7 @@ fn x() -> Result<Tensor> {
 }
 
 #[test]
-fn a_right_gradient_passes() -> Result<()> {
+fn a_correct_gradient_passes() -> Result<()> {
     assert_grad(&x()?, |x| x.sqr()?.sum_keepdim(1), 1e-8)
 }
 
@@ -60,7 +60,7 @@ fn a_dead_parameter_is_named() {
 #[should_panic(expected = "b is frozen and has a gradient")]
 fn a_frozen_parameter_that_is_trained_is_named() {
     let (mut parameters, a, b) = two_parameters().unwrap();
-    parameters.freeze(|name| name == "b"); // too late: `b` was handed out as trainable
+    parameters.freeze(|name| name == "b"); // too late: the graph already has `b` as trainable
     let grads = backward(&(a + b).unwrap().sum_all().unwrap()).unwrap();
     assert_gradients_flow(&parameters, &grads).unwrap();
 }

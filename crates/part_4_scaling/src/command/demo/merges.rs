@@ -9,12 +9,12 @@ use tiny_gpt::builtin_text::BuiltinText;
 
 use crate::command::arguments::DemoArgs;
 use crate::tokenizer_training::train_tokenizer;
-use crate::{Bpe, Corpus};
+use crate::{Bpe, TextCorpus};
 
 pub(super) fn print_merges_demo(args: &DemoArgs) -> Result<()> {
     let chunks: Vec<String> = match &args.data {
         Some(path) => {
-            Corpus::open(path)?.chunks().map(|chunk| Ok(chunk?.text)).collect::<Result<_>>()?
+            TextCorpus::open(path)?.chunks().map(|chunk| Ok(chunk?.text)).collect::<Result<_>>()?
         }
         None => BuiltinText::English.text().lines().map(|line| format!("{line}\n")).collect(),
     };

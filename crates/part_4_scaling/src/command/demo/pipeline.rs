@@ -15,7 +15,7 @@ use tiny_gpt::builtin_text::BuiltinText;
 use crate::accumulation::gradients;
 use crate::dataset::{ValidationSplit, tokenize};
 use crate::schedule::DecayShape;
-use crate::{Corpus, DataLoader, Dataset, LrSchedule, PretrainState, TrainConfig, sha256};
+use crate::{DataLoader, Dataset, LrSchedule, PretrainState, TextCorpus, TrainConfig, sha256};
 
 const SEED: u64 = 1337;
 const STEPS: usize = 60;
@@ -54,7 +54,7 @@ pub(super) fn print_pipeline_demo() -> Result<()> {
 fn tokenize_builtin_stories(folder: &Path) -> Result<Dataset> {
     let file = folder.join("stories.txt");
     std::fs::write(&file, BuiltinText::English.text().replace("\n\n", "\n<|endoftext|>\n"))?;
-    let corpus = Corpus::open(&file)?;
+    let corpus = TextCorpus::open(&file)?;
     let tokenizer = corpus.train_tokenizer(512, |_| {})?;
     tokenize(&corpus, &tokenizer, ValidationSplit { fraction: 0.1, seed: SEED }, folder, |_| {})?;
     Dataset::open(folder)

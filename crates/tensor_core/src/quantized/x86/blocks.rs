@@ -1,4 +1,4 @@
-//! Blocks as vectors of 32 whole numbers, and their scales eight at a time.
+//! Unpacking of blocks into vectors of 32 integers, and of eight scales at a time.
 
 use std::arch::x86_64::{__m128i, __m256, __m256i};
 
@@ -8,22 +8,24 @@ use super::Vectors;
 use crate::quantized::format::Format;
 use crate::quantized::layouts::{Q4_0, Q4_1, Q4K, Q6K, Q8_0};
 
-/// A format whose blocks become vectors.
+/// Format whose blocks are unpacked into vectors.
 pub(crate) trait Blocks: Format {
-    /// 32 whole numbers each.
+    /// Vectors of 32 integers each.
     type Vectors: AsRef<[__m256i]>;
 
-    /// The whole numbers of a block.
+    /// Integers of a block.
     fn vectors<V: Vectors>(v: V, block: &[u8]) -> Self::Vectors;
 
-    /// What [`Format::scales`] does, for as many blocks from the first on as suit vectors; gives how many.
+    /// Vectorized [`Format::scales`] for as many of the first blocks as fill whole vectors; returns
+    /// their number.
     #[inline(always)]
     fn vector_scales<V: Vectors>(_: V, _: &[u8], _: &mut [f32], _: &mut [f32]) -> usize {
         0
     }
 }
 
-/// Scales and offsets of blocks of `N` bytes that begin with the scale and, in one format, the offset.
+/// Scales and offsets of blocks of `N` bytes that begin with the scale and, in one format, the
+/// offset.
 #[inline(always)]
 fn scales_in_front<V: Vectors, const N: usize>(
     v: V,
@@ -38,19 +40,19 @@ fn scales_in_front<V: Vectors, const N: usize>(
         let [a, b, c, d] = [0, 1, 2, 3].map(word);
         let [e, f, g, h] = [4, 5, 6, 7].map(word);
         let words = v.avx()._mm256_setr_epi32(a, b, c, d, e, f, g, h);
-        // The low halves of all words to the front, the high ones behind.
-        const FOUR: [u8; 16] = [0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15];
-        let halves = v.avx2()._mm256_shuffle_epi8(words, cast([FOUR, FOUR]));
+        // Move the low halves of all words to the front and the high halves behind them.
+        const LOW_THEN_HIGH: [u8; 16] = [0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15];
+        let halves = v.avx2()._mm256_shuffle_epi8(words, cast([LOW_THEN_HIGH, LOW_THEN_HIGH]));
         let [first, second]: [__m128i; 2] =
             cast(v.avx2()._mm256_permute4x64_epi64::<0b11_01_10_00>(halves));
-        let scale = v.halves(first);
+        let scale = v.f16_to_f32(first);
         *scales = cast(scale);
-        *offsets = cast(offset(scale, v.halves(second)));
+        *offsets = cast(offset(scale, v.f16_to_f32(second)));
     }
     8 * eights.len()
 }
 
-/// The 32 bytes from `start` on.
+/// 32 bytes from `start` on.
 #[inline(always)]
 fn load(bytes: &[u8], start: usize) -> __m256i {
     let bytes: [u8; 32] =
@@ -58,7 +60,7 @@ fn load(bytes: &[u8], start: usize) -> __m256i {
     cast(bytes)
 }
 
-/// The low halves of 16 bytes, then the high ones.
+/// Low nibbles of 16 bytes, then the high ones.
 #[inline(always)]
 fn nibbles<V: Vectors>(v: V, block: &[u8], start: usize) -> __m256i {
     let bytes: [u8; 16] = *block[start..].first_chunk().expect("as long as the format says");
@@ -77,7 +79,7 @@ impl Blocks for Q8_0 {
 
     #[inline(always)]
     fn vector_scales<V: Vectors>(v: V, w: &[u8], scales: &mut [f32], offsets: &mut [f32]) -> usize {
-        scales_in_front::<V, { Self::BYTES }>(v, w, (scales, offsets), |_, _| {
+        scales_in_front::<V, { Self::BLOCK_BYTES }>(v, w, (scales, offsets), |_, _| {
             v.avx()._mm256_setzero_ps()
         })
     }
@@ -93,7 +95,7 @@ impl Blocks for Q4_0 {
 
     #[inline(always)]
     fn vector_scales<V: Vectors>(v: V, w: &[u8], scales: &mut [f32], offsets: &mut [f32]) -> usize {
-        scales_in_front::<V, { Self::BYTES }>(v, w, (scales, offsets), |scale, _| {
+        scales_in_front::<V, { Self::BLOCK_BYTES }>(v, w, (scales, offsets), |scale, _| {
             v.avx()._mm256_mul_ps(scale, v.avx()._mm256_set1_ps(-8.))
         })
     }
@@ -109,7 +111,7 @@ impl Blocks for Q4_1 {
 
     #[inline(always)]
     fn vector_scales<V: Vectors>(v: V, w: &[u8], scales: &mut [f32], offsets: &mut [f32]) -> usize {
-        scales_in_front::<V, { Self::BYTES }>(v, w, (scales, offsets), |_, offset| offset)
+        scales_in_front::<V, { Self::BLOCK_BYTES }>(v, w, (scales, offsets), |_, offset| offset)
     }
 }
 
@@ -153,7 +155,7 @@ impl Blocks for Q6K {
     }
 }
 
-/// The bits of `mask` in each byte.
+/// Bits of `mask` in each byte.
 #[inline(always)]
 fn low_bits<V: Vectors>(v: V, x: __m256i, mask: i8) -> __m256i {
     v.avx2()._mm256_and_si256(x, v.avx()._mm256_set1_epi8(mask))

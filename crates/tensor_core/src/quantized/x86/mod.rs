@@ -1,4 +1,4 @@
-//! Products of bytes by AVX2 and AVX-512 VNNI: 32 numbers of a group at a time.
+//! Products of bytes with AVX2 and AVX-512 VNNI: 32 integers of a group at a time.
 
 mod blocks;
 mod dots;
@@ -8,42 +8,43 @@ use std::arch::x86_64::{__m128i, __m256, __m256i};
 pub(super) use blocks::Blocks;
 
 pulp::simd_type! {
-    /// Says that this CPU has AVX2.
+    /// Proof that this CPU has AVX2.
     pub(crate) struct Avx2 { avx: "avx", avx2: "avx2", fma: "fma", f16c: "f16c" }
 
-    /// Says that this CPU has AVX-512 VNNI.
+    /// Proof that this CPU has AVX-512 VNNI.
     pub(crate) struct Vnni {
-        avx: "avx", avx2: "avx2", fma: "fma", f16c: "f16c", f: "avx512f", vl: "avx512vl", vnni: "avx512vnni",
+        avx: "avx", avx2: "avx2", fma: "fma", f16c: "f16c",
+        f: "avx512f", vl: "avx512vl", vnni: "avx512vnni",
     }
 }
 
-/// What both can do.
+/// Operations that both instruction sets support.
 pub(super) trait Vectors: Copy {
-    /// The older of the two, whose instructions both have.
-    fn older(self) -> Avx2;
+    /// AVX2, whose instructions both support.
+    fn as_avx2(self) -> Avx2;
 
-    /// Σ q p over each four numbers side by side, 0 ≤ q ≤ 128 and −127 ≤ p ≤ 127.
+    /// Σ q p over each four adjacent bytes, 0 ≤ q ≤ 128 and −127 ≤ p ≤ 127.
     fn dot(self, q: __m256i, p: __m256i) -> __m256i;
 
     #[inline(always)]
     fn avx(self) -> pulp::core_arch::x86::Avx {
-        self.older().avx
+        self.as_avx2().avx
     }
 
     #[inline(always)]
     fn avx2(self) -> pulp::core_arch::x86::Avx2 {
-        self.older().avx2
+        self.as_avx2().avx2
     }
 
     #[inline(always)]
     fn fma(self) -> pulp::core_arch::x86::Fma {
-        self.older().fma
+        self.as_avx2().fma
     }
 
-    /// Eight 16-bit floats.
+    /// Converts eight 16-bit floats.
     #[inline(always)]
-    fn halves(self, x: __m128i) -> __m256 {
-        // SAFETY: `self` says that this CPU has the instruction.
+    fn f16_to_f32(self, x: __m128i) -> __m256 {
+        // SAFETY: `self` proves that this CPU has the instruction.
         #[allow(unsafe_code)]
         unsafe {
             std::arch::x86_64::_mm256_cvtph_ps(x)
@@ -53,7 +54,7 @@ pub(super) trait Vectors: Copy {
 
 impl Vectors for Avx2 {
     #[inline(always)]
-    fn older(self) -> Self {
+    fn as_avx2(self) -> Self {
         self
     }
 
@@ -66,14 +67,14 @@ impl Vectors for Avx2 {
 
 impl Vectors for Vnni {
     #[inline(always)]
-    fn older(self) -> Avx2 {
+    fn as_avx2(self) -> Avx2 {
         Avx2 { avx: self.avx, avx2: self.avx2, fma: self.fma, f16c: self.f16c }
     }
 
     #[inline(always)]
     fn dot(self, q: __m256i, p: __m256i) -> __m256i {
         let zero = self.avx._mm256_setzero_si256();
-        // SAFETY: `self` says that this CPU has the instruction.
+        // SAFETY: `self` proves that this CPU has the instruction.
         #[allow(unsafe_code)]
         unsafe {
             std::arch::x86_64::_mm256_dpbusd_epi32(zero, q, p)

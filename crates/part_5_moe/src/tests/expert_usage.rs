@@ -1,9 +1,9 @@
-use crate::routing_table::routing_table;
+use crate::expert_usage::expert_usage_table;
 
 #[test]
 fn all_assignments_count_in_the_loads_and_in_the_bytes() {
     // The first a and b are routed to experts 0 and 2, the second a to 2 and 1.
-    let table = routing_table(b"aba ", &[0, 2, 0, 2, 2, 1, 1, 2], 4);
+    let table = expert_usage_table(b"aba ", &[0, 2, 0, 2, 2, 1, 1, 2], 4);
     let rows: Vec<&str> = table.lines().skip(1).map(str::trim).collect();
     assert_eq!(
         rows,

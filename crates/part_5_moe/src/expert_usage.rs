@@ -6,7 +6,7 @@ use crate::expert_load::ExpertLoad;
 
 /// Table of a layer with the selected experts `experts: (N, K)`: the fraction of the assignments to
 /// each expert, and the bytes of `text` routed to it, the most frequent first.
-pub fn routing_table(text: &[u8], experts: &[u32], n_expert: usize) -> String {
+pub fn expert_usage_table(text: &[u8], experts: &[u32], n_expert: usize) -> String {
     let k = experts.len() / text.len().max(1);
     let load = ExpertLoad::new(experts, n_expert, 0);
     let mut table = String::from("  expert    load   most frequent bytes\n");
