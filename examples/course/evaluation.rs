@@ -102,8 +102,9 @@ pub(crate) fn evaluate_model(
 pub(crate) fn evaluate_reward_model(course: &CourseRun, folder: &Path) -> Result<Proportion> {
     let folder = folder.display().to_string();
     let model = RewardCheckpoint::open(&folder, LoadMode::Inference, &course.device)?;
-    let pairs =
-        PreferenceSource::Arithmetic.load_all(&reward::PreferenceColumns::default())?.usable;
+    let pairs = PreferenceSource::Arithmetic
+        .load_eval_preferences(&reward::PreferenceColumns::default())?
+        .usable;
     let context_len = model.model.backbone().config().context_len;
     let pairs = reward::tokenize_pairs(&pairs, &model.chat_tokenizer, context_len)?.pairs;
     let (metrics, _) = reward::evaluate(&model.model, &pairs, 100)?;

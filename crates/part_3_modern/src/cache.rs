@@ -165,9 +165,9 @@ impl Cache {
     ///
     /// # Errors
     /// When the cache is rolling, or memory is short.
-    pub fn expand(&self, n: usize) -> Result<Self> {
+    pub fn repeat_interleave(&self, n: usize) -> Result<Self> {
         let layer = |layer: &LayerCache| match layer {
-            LayerCache::Dynamic(cache) => Ok(LayerCache::Dynamic(cache.expand(n)?)),
+            LayerCache::Dynamic(cache) => Ok(LayerCache::Dynamic(cache.repeat_interleave(n)?)),
             LayerCache::Rolling(_) => bail!("a rolling cache cannot be expanded"),
         };
         let layers = self.layers.iter().map(layer).collect::<Result<_>>()?;

@@ -56,7 +56,7 @@ impl GenerationState {
             let t = (end - self.cache.position()).min(chunk.max(1));
             model.hidden_states_cached(&self.next_input_ids(model, t)?, &mut self.cache)?;
         }
-        let cache = self.cache.expand(n)?;
+        let cache = self.cache.repeat_interleave(n)?;
         let rows = self.token_rows.into_iter().flat_map(|row| vec![row; n]).collect();
         let padding = self.padding.into_iter().flat_map(|padding| vec![padding; n]).collect();
         Ok(Self { cache, token_rows: rows, padding })

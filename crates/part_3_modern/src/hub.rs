@@ -118,7 +118,7 @@ impl Hub {
         };
         Ok(match files {
             HubFiles::Gguf(file) | HubFiles::DatasetFile(file) => result?.join(file),
-            HubFiles::Model | HubFiles::Tokenizer => result?,
+            HubFiles::Model | HubFiles::WithoutWeights => result?,
         })
     }
 

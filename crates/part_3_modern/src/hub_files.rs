@@ -13,7 +13,7 @@ pub enum HubFiles {
     /// Weights (safetensors), configuration, tokenizer and chat template.
     Model,
     /// Everything except the weights.
-    Tokenizer,
+    WithoutWeights,
     /// Single GGUF file, which contains weights, configuration and tokenizer.
     Gguf(String),
     /// Single file of a data set.
@@ -48,7 +48,7 @@ pub(crate) fn files_to_download<'a>(files: &'a HubFiles, names: &[&str]) -> Resu
         ensure!(has(file), "it lacks {file}; it has: {}", listed(""));
         return Ok(vec![file]);
     }
-    if *files == HubFiles::Tokenizer {
+    if *files == HubFiles::WithoutWeights {
         selected.extend([CONFIG].into_iter().filter(|file| has(file)));
         return Ok(selected);
     }
@@ -70,7 +70,7 @@ pub(crate) fn first_missing_file(folder: &Path, files: &HubFiles) -> Option<Stri
     let missing = |file: &String| !folder.join(file).exists();
     match files {
         HubFiles::Gguf(file) | HubFiles::DatasetFile(file) => Some(file.clone()).filter(missing),
-        HubFiles::Tokenizer => Some("tokenizer.json".to_string()).filter(missing),
+        HubFiles::WithoutWeights => Some("tokenizer.json".to_string()).filter(missing),
         HubFiles::Model => {
             let index = SafetensorsIndex::open(folder);
             let weights = match &index {

@@ -61,7 +61,7 @@ impl KvCache {
     ///
     /// # Errors
     /// When the allocation fails.
-    pub fn expand(&self, n: usize) -> Result<Self> {
+    pub fn repeat_interleave(&self, n: usize) -> Result<Self> {
         let Some(stored) = self.stored.as_ref().filter(|_| self.len > 0) else {
             return Ok(Self::default());
         };

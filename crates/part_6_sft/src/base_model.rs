@@ -14,7 +14,7 @@ use tiny_gpt::builtin_text::BuiltinText;
 
 use crate::arithmetic_questions::{DemonstrationStyle, demonstrations};
 use crate::training::{TrainConfig, train};
-use crate::{Example, RunOutputs, SftLog, TokenizedExample, TrainState, word_tokenizer};
+use crate::{Example, RunOutputs, SftLog, TokenizedExample, TrainState, bpe_tokenizer};
 
 /// Context length in tokens.
 const CONTEXT_LEN: usize = 128;
@@ -119,7 +119,7 @@ pub fn train_tokenizer(documents: &[String]) -> Result<Tokenizer> {
     });
     let documents = documents.iter().map(|document| format!("{document}\n\n"));
     let texts: Vec<String> = documents.chain(questions).collect();
-    word_tokenizer::train(texts.into_iter(), VOCAB_SIZE)
+    bpe_tokenizer::train_bpe(texts.into_iter(), VOCAB_SIZE)
 }
 
 /// Documents, joined and cut into examples that have every token in the loss.

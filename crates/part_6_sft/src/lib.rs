@@ -18,7 +18,7 @@ pub mod arithmetic_questions;
 pub mod columns;
 pub mod json_rows;
 pub mod source;
-pub mod word_tokenizer;
+pub mod bpe_tokenizer;
 pub mod base_model;
 pub mod lora;
 pub mod peft_folder;

@@ -54,7 +54,7 @@ impl SftSource {
     ///
     /// # Errors
     /// When a row is invalid; the message names the file and the line.
-    pub fn load_all(&self, columns: Option<&ExampleColumns>) -> Result<Vec<Example>> {
+    pub fn load_eval_examples(&self, columns: Option<&ExampleColumns>) -> Result<Vec<Example>> {
         match self {
             Self::Arithmetic => Ok(test_examples(ProblemSet::Sums)),
             Self::Everyday => {
@@ -73,7 +73,7 @@ impl SftSource {
     /// given style, and its own validation problems.
     ///
     /// # Errors
-    /// Those of [`SftSource::load_all`], or when there are too few rows for both splits.
+    /// Those of [`SftSource::load_eval_examples`], or when there are too few rows for both splits.
     pub fn load_dataset(
         &self,
         columns: Option<&ExampleColumns>,
@@ -88,7 +88,7 @@ impl SftSource {
                 validation: validation.into_iter().map(ArithmeticQuestion::to_example).collect(),
             });
         }
-        let mut all = self.load_all(columns)?;
+        let mut all = self.load_eval_examples(columns)?;
         Rng::new(seed).shuffle(&mut all);
         let n_validation = ((all.len() as f64 * validation).round() as usize).max(1);
         ensure!(

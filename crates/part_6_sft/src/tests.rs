@@ -18,14 +18,14 @@ use modern::model_folder::SpecialTokenIds;
 use modern::{Checkpoint, GptModern, ModelConfig, Tokenizer};
 use tensor_core::Parameters;
 
-use crate::{ChatFormat, ChatTokenizer, word_tokenizer};
+use crate::{ChatFormat, ChatTokenizer, bpe_tokenizer};
 
 const CPU: Device = Device::Cpu;
 
 /// Tokenizer of English letters and digits.
 fn tokenizer() -> Result<Tokenizer> {
     let text = "### Instruction:\nWhat is 12 + 7?\n\n### Response:\n19 the answer of all\n";
-    word_tokenizer::train([text; 4].into_iter(), 400)
+    bpe_tokenizer::train_bpe([text; 4].into_iter(), 400)
 }
 
 /// Chat tokenizer of this format.

@@ -53,7 +53,10 @@ impl PreferenceSource {
     ///
     /// # Errors
     /// When a row is invalid (the error gives its file and line), or every pair is filtered out.
-    pub fn load_all(&self, columns: &PreferenceColumns) -> Result<FilteredPreferences> {
+    pub fn load_eval_preferences(
+        &self,
+        columns: &PreferenceColumns,
+    ) -> Result<FilteredPreferences> {
         let Self::File(path) = self else {
             let (_, [_, usable]) = self.generate(0, 0);
             return Ok(FilteredPreferences { usable, filter_counts: FilterCounts::default() });
@@ -77,7 +80,7 @@ impl PreferenceSource {
     /// validation and test. Of a built-in source, `n` training pairs are generated.
     ///
     /// # Errors
-    /// When [`PreferenceSource::load_all`] fails, or the splits leave nothing to train on.
+    /// When [`PreferenceSource::load_eval_preferences`] fails, or the splits leave nothing to train on.
     pub fn load_dataset(
         &self,
         columns: &PreferenceColumns,
@@ -94,7 +97,8 @@ impl PreferenceSource {
                 filter_counts: FilterCounts::default(),
             });
         };
-        let FilteredPreferences { usable: mut train, filter_counts } = self.load_all(columns)?;
+        let FilteredPreferences { usable: mut train, filter_counts } =
+            self.load_eval_preferences(columns)?;
         Rng::new(seed).shuffle(&mut train);
         let n_rows = train.len();
         let [n_validation, n_test] =

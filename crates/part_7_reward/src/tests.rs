@@ -18,7 +18,7 @@ use anyhow::Result;
 use candle_core::{DType, Device};
 use modern::model_folder::SpecialTokenIds;
 use modern::{Checkpoint, GptModern, ModelConfig, Tokenizer};
-use sft::{ChatFormat, ChatTokenizer, word_tokenizer};
+use sft::{ChatFormat, ChatTokenizer, bpe_tokenizer};
 use tensor_core::Parameters;
 
 use crate::{RewardArchitecture, RewardModel};
@@ -34,7 +34,7 @@ fn golden(name: &str) -> PathBuf {
 /// Tokenizer trained on a few English words and digits.
 fn tokenizer() -> Result<Tokenizer> {
     let text = "### Instruction:\nWhat is 12 + 7?\n\n### Response:\n19 the answer of all\n";
-    word_tokenizer::train([text; 4].into_iter(), 400)
+    bpe_tokenizer::train_bpe([text; 4].into_iter(), 400)
 }
 
 /// Chat tokenizer with the instruction template.

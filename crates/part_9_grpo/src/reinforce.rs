@@ -18,7 +18,7 @@ use candle_core::{Result, Tensor};
 ///
 /// # Errors
 /// When the shapes differ.
-pub fn reinforce_with_squared_kl(
+pub fn reinforce_with_squared_log_ratio(
     log_probs: &Tensor,
     ref_log_probs: &Tensor,
     advantages: &Tensor,

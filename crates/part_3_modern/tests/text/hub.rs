@@ -94,8 +94,8 @@ fn offline_access_requires_a_complete_cached_copy() -> Result<()> {
     assert!(message.contains("HF_HUB_OFFLINE") && message.contains("unset"), "{message}");
     assert!(server.requests().is_empty());
 
-    hub.fetch("owner/model", HubFiles::Tokenizer)?;
-    let folder = offline(&hub).fetch("owner/model", HubFiles::Tokenizer)?;
+    hub.fetch("owner/model", HubFiles::WithoutWeights)?;
+    let folder = offline(&hub).fetch("owner/model", HubFiles::WithoutWeights)?;
     assert!(!folder.join("model.safetensors.index.json").exists());
     error(offline(&hub).fetch("owner/model", HubFiles::Model));
     hub.fetch("owner/model", HubFiles::Model)?;

@@ -12,7 +12,7 @@ use crate::{ChatTokenizer, Example, FinetunedModel, SftEvalMetrics, SftSource, e
 pub(super) fn run(args: &EvalArgs) -> Result<()> {
     let device = args.compute.open_device()?;
     let (source, columns) = args.data.open_source()?;
-    let examples = source.load_all(columns.as_ref())?;
+    let examples = source.load_eval_examples(columns.as_ref())?;
     let FinetunedModel { model, chat_tokenizer, .. } = args.finetuned.open(&device)?;
     let eval_config = GenerationEvalConfig {
         batch_size: args.batch_size.get(),

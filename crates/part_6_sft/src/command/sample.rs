@@ -10,7 +10,7 @@ pub(super) fn run(args: &SampleArgs) -> Result<()> {
     let device = args.compute.open_device()?;
     let (source, columns) = args.data.open_source()?;
     let examples: Vec<Example> = match args.prompt.is_empty() {
-        true => source.load_all(columns.as_ref())?.into_iter().take(args.n).collect(),
+        true => source.load_eval_examples(columns.as_ref())?.into_iter().take(args.n).collect(),
         false => args.prompt.iter().map(|prompt| Example::new(prompt, "")).collect(),
     };
     let finetuned = args.finetuned.open(&device)?;

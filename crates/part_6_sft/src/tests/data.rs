@@ -26,7 +26,7 @@ impl Files {
 
     fn read(&self, name: &str, bytes: &[u8], columns: Option<&str>) -> Result<Vec<Example>> {
         let columns = columns.map(ExampleColumns::parse).transpose()?;
-        SftSource::File(self.write(name, bytes)).load_all(columns.as_ref())
+        SftSource::File(self.write(name, bytes)).load_eval_examples(columns.as_ref())
     }
 
     fn assert_rejected(&self, name: &str, text: &str, columns: Option<&str>, message: &str) {
@@ -122,7 +122,7 @@ fn invalid_rows_are_reported_with_file_and_line() {
     let row = r#"{"instruction": "", "input": "x", "output": "y"}"#;
     files.assert_rejected("a.jsonl", row, None, "`instruction` is empty");
     files.assert_rejected("a.parquet", "PAR1....", None, "parquet");
-    assert!(SftSource::File("nowhere.jsonl".into()).load_all(None).is_err());
+    assert!(SftSource::File("nowhere.jsonl".into()).load_eval_examples(None).is_err());
 }
 
 #[test]
@@ -206,7 +206,7 @@ fn invalid_column_maps_are_rejected() {
 
 #[test]
 fn the_everyday_splits_do_not_overlap() -> Result<()> {
-    let all = SftSource::Everyday.load_all(None)?;
+    let all = SftSource::Everyday.load_eval_examples(None)?;
     assert_eq!(all.len(), 70);
     let demonstrations = (1, crate::arithmetic_questions::DemonstrationStyle::Clean);
     let split = SftSource::Everyday.load_dataset(None, demonstrations, 0.2, 4)?;
@@ -218,7 +218,7 @@ fn the_everyday_splits_do_not_overlap() -> Result<()> {
 #[test]
 fn a_real_instruction_file_is_read() -> Result<()> {
     if let Some(path) = course_data("data/instructions.json") {
-        assert_eq!(SftSource::File(path).load_all(None)?.len(), 1100);
+        assert_eq!(SftSource::File(path).load_eval_examples(None)?.len(), 1100);
     }
     Ok(())
 }

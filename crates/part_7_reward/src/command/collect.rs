@@ -121,7 +121,7 @@ fn load_prompts(args: &CollectArgs) -> Result<Vec<Example>> {
         SftSource::File(path) if columns.is_none() => {
             json_rows::read_parsed(path, parse_prompt_row)?
         }
-        _ => source.load_all(columns.as_ref())?,
+        _ => source.load_eval_examples(columns.as_ref())?,
     };
     examples.truncate(n);
     let has_answers = examples.iter().all(|example| !example.completion.is_empty());

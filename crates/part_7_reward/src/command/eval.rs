@@ -88,7 +88,7 @@ fn load_eval_preferences(args: &EvalArgs) -> Result<FilteredPreferences> {
 
 fn load_all(data: &PreferenceFlags) -> Result<FilteredPreferences> {
     let (source, columns) = data.open_source()?;
-    source.load_all(&columns)
+    source.load_eval_preferences(&columns)
 }
 
 /// Raw rewards of the pairs, in order. Ctrl-C ends the evaluation after the current batch.

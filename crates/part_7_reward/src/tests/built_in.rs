@@ -37,7 +37,7 @@ fn training_validation_and_test_prompts_are_disjoint() -> Result<()> {
     };
     for source in [PreferenceSource::Arithmetic, PreferenceSource::Politeness] {
         let dataset = source.load_dataset(&PreferenceColumns::default(), 30_000, [0.1, 0.], 1)?;
-        let test = source.load_all(&PreferenceColumns::default())?.usable;
+        let test = source.load_eval_preferences(&PreferenceColumns::default())?.usable;
         assert_eq!(test, dataset.test);
         let splits = [dataset.train, dataset.validation, test].map(questions);
         for (a, b) in [(0, 1), (0, 2), (1, 2)] {

@@ -20,7 +20,7 @@ fn read(name: &str, bytes: &[u8], columns: &str) -> Result<FilteredPreferences> 
     } else {
         PreferenceColumns::parse(columns)?
     };
-    PreferenceSource::File(path).load_all(&columns)
+    PreferenceSource::File(path).load_eval_preferences(&columns)
 }
 
 #[test]
@@ -165,12 +165,12 @@ fn splits_of_a_file_are_disjoint_and_of_the_requested_sizes() -> Result<()> {
 fn downloaded_preference_datasets_are_read() -> Result<()> {
     let columns = PreferenceColumns::default();
     if let Some(path) = course_data("data/preferences.json") {
-        let preferences = PreferenceSource::File(path).load_all(&columns)?;
+        let preferences = PreferenceSource::File(path).load_eval_preferences(&columns)?;
         assert!(preferences.usable.len() > 800, "{:?}", preferences.filter_counts);
     }
     if let Some(path) = course_data("data/hh-rlhf-harmless-base-test.jsonl.gz") {
         let FilteredPreferences { usable, filter_counts } =
-            PreferenceSource::File(path).load_all(&columns)?;
+            PreferenceSource::File(path).load_eval_preferences(&columns)?;
         assert_eq!(usable.len() + filter_counts.total(), 2312);
         assert_eq!((filter_counts.n_prompt_mismatch, filter_counts.n_empty), (5, 4));
         assert!(usable.iter().any(|pair| pair.prompt.len() > 10), "many turns");

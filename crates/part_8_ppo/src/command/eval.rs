@@ -71,9 +71,9 @@ fn load_eval_examples(args: &EvalArgs) -> Result<Vec<Example>> {
     let (source, columns) = args.data.open_source()?;
     let run = RunFolder::read_settings(Path::new(&args.finetuned.model))?;
     let same = run.filter(|run| run["data"] == args.data.data && source != SftSource::Arithmetic);
-    let Some(run) = same else { return source.load_all(columns.as_ref()) };
+    let Some(run) = same else { return source.load_eval_examples(columns.as_ref()) };
     let (Some(fraction), Some(seed)) = (run["validation"].as_f64(), run["seed"].as_u64()) else {
-        return source.load_all(columns.as_ref());
+        return source.load_eval_examples(columns.as_ref());
     };
     println!("evaluating on the validation rows of the run's data; it was trained on the others");
     let split =

@@ -5,7 +5,7 @@ use anyhow::Result;
 use modern::model_folder::SpecialTokenIds;
 use modern::{Checkpoint, GptModern, ModelConfig, Tokenizer};
 use reward::{RewardArchitecture, RewardCheckpoint, RewardModel, RewardNormalization};
-use sft::{ChatFormat, ChatTokenizer, Example, word_tokenizer};
+use sft::{ChatFormat, ChatTokenizer, Example, bpe_tokenizer};
 use tensor_core::{Parameters, Rng};
 
 use super::CPU;
@@ -17,7 +17,7 @@ use crate::reward_fn::{RewardInput, reward_model_fn};
 fn other_tokens(like: &ChatTokenizer) -> Result<Tokenizer> {
     let text = "### Instruction:\nSome other words altogether, quite another vocabulary of 45\n";
     let size = like.tokenizer.vocab_size();
-    let other = word_tokenizer::train([text; 4].into_iter(), size)?;
+    let other = bpe_tokenizer::train_bpe([text; 4].into_iter(), size)?;
     assert_ne!(
         (0..size as u32).map(|id| other.id_to_token(id)).collect::<Vec<_>>(),
         (0..size as u32).map(|id| like.tokenizer.id_to_token(id)).collect::<Vec<_>>()

@@ -4,7 +4,7 @@ use anyhow::Result;
 use modern::{GptModern, ModelConfig};
 use scaling::LrSchedule;
 use scaling::schedule::DecayShape;
-use sft::{ChatFormat, ChatTokenizer, Example, RunOutputs, TrainState, word_tokenizer};
+use sft::{ChatFormat, ChatTokenizer, Example, RunOutputs, TrainState, bpe_tokenizer};
 use tensor_core::{AdamWConfig, Parameters, Rng};
 
 use super::CPU;
@@ -21,7 +21,7 @@ use crate::{
 
 pub(super) fn chat_tokenizer() -> Result<ChatTokenizer> {
     let text = "### Instruction:\nWhat is 12 + 7?\n\n### Response:\n19 the answer of all\n";
-    let tokenizer = word_tokenizer::train([text; 4].into_iter(), 320)?;
+    let tokenizer = bpe_tokenizer::train_bpe([text; 4].into_iter(), 320)?;
     let template = sft::template::chat_template(ChatFormat::Plain, &tokenizer, None)?;
     let end = tokenizer.eos().expect("an end");
     ChatTokenizer::new(tokenizer, template, vec![end])

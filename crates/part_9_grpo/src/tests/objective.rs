@@ -8,7 +8,7 @@ use tensor_core::backward;
 use tensor_core::testing::assert_close;
 
 use super::{CPU, golden, tensor};
-use crate::reinforce::reinforce_with_squared_kl;
+use crate::reinforce::reinforce_with_squared_log_ratio;
 use crate::{Aggregation, Kl, LossInputs, Objective, Overlong};
 use ppo::{Clip, clipped_surrogate};
 
@@ -158,7 +158,7 @@ fn reinforce_has_the_gradient_of_the_surrogate_at_ratio_1() -> Result<()> {
     let log_probs = Var::from_tensor(&Tensor::new(&[-0.5f64, -1.5], &CPU)?)?;
     let (x, fixed) = (log_probs.as_tensor(), log_probs.as_detached_tensor());
     let advantages = Tensor::new(&[1f64, -1.], &CPU)?;
-    let simple = reinforce_with_squared_kl(x, &fixed, &advantages, 0.05)?;
+    let simple = reinforce_with_squared_log_ratio(x, &fixed, &advantages, 0.05)?;
     let clipped = clipped_surrogate(x, &fixed, &advantages, Clip { low: 0.2, high: 0.2 })?;
     let gradient = |loss: &Tensor| -> Result<Tensor> {
         Ok(backward(loss)?.get(x).expect("a gradient").clone())
@@ -167,7 +167,7 @@ fn reinforce_has_the_gradient_of_the_surrogate_at_ratio_1() -> Result<()> {
     // A squared sum of log-ratios: 0.05 · (1² + 0²) / 2.
     let moved = (&fixed + Tensor::new(&[1f64, 0.], &CPU)?)?;
     let zero = advantages.zeros_like()?;
-    let kl = reinforce_with_squared_kl(&moved, &fixed, &zero, 0.05)?;
+    let kl = reinforce_with_squared_log_ratio(&moved, &fixed, &zero, 0.05)?;
     Ok(assert_close(&kl, &Tensor::new(0.025, &CPU)?, 1e-12)?)
 }
 

@@ -14,7 +14,7 @@ use scaling::LrSchedule;
 use scaling::schedule::DecayShape;
 use sft::{
     ChatFormat, ChatTokenizer, Example, ModelSaver, RunDestination, RunOutputs, TrainState,
-    word_tokenizer,
+    bpe_tokenizer,
 };
 use tensor_core::{AdamWConfig, Parameters, Rng, weights};
 use tiny_gpt::Interrupt;
@@ -34,7 +34,7 @@ const MAX_NEW_TOKENS: usize = 4;
 
 fn chat_tokenizer() -> Result<ChatTokenizer> {
     let text = "### Instruction:\nWhat is 12 + 7?\n\n### Response:\n19 the answer of all\n";
-    let tokenizer = word_tokenizer::train([text; 4].into_iter(), 320)?;
+    let tokenizer = bpe_tokenizer::train_bpe([text; 4].into_iter(), 320)?;
     let template = sft::template::chat_template(ChatFormat::Plain, &tokenizer, None)?;
     let end = tokenizer.eos().expect("an eos token");
     ChatTokenizer::new(tokenizer, template, vec![end])

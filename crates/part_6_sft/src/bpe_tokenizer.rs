@@ -22,7 +22,7 @@ const SPECIAL: [&str; 2] = ["</s>", "<pad>"];
 ///
 /// # Errors
 /// Never in practice: the pattern is fixed.
-pub fn train<S: AsRef<str> + Send>(
+pub fn train_bpe<S: AsRef<str> + Send>(
     texts: impl Iterator<Item = S> + Send,
     vocab_size: usize,
 ) -> Result<Tokenizer> {
