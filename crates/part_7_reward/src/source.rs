@@ -80,7 +80,8 @@ impl PreferenceSource {
     /// validation and test. Of a built-in source, `n` training pairs are generated.
     ///
     /// # Errors
-    /// When [`PreferenceSource::load_eval_preferences`] fails, or the splits leave nothing to train on.
+    /// When [`PreferenceSource::load_eval_preferences`] fails, or the splits leave nothing to train
+    /// on.
     pub fn load_dataset(
         &self,
         columns: &PreferenceColumns,
