@@ -1,5 +1,5 @@
-//! The program as a user meets it: the demo, a run that is stopped and resumed, adapters, and what
-//! is said about bad input.
+//! The program as users run it: the demo, a run that is stopped and resumed, adapters, and error
+//! messages for bad input.
 
 #[path = "demo/others.rs"]
 mod others;
@@ -12,7 +12,7 @@ use tensor_core::testing::{Program, path_arg};
 
 const PART_8: Program = Program(env!("CARGO_BIN_EXE_part_8"));
 
-/// A run of a few steps in `out`, with these flags besides.
+/// Arguments of a short run in `out` with further flags.
 fn train<'a>(out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     let small = "train --base-steps 2 --sft-steps 2 --n-layer 1 --n-head 2 --n-embd 16 --steps 4 \
     --batch-size 4 --group-size 2 \

@@ -1,4 +1,4 @@
-//! 8.4: alarms name the cause, and steps ring them.
+//! 8.4: alarms name the cause, and steps raise them.
 
 use anyhow::Result;
 use scaling::tracker::{Tracker, TrackerKind};
@@ -32,7 +32,7 @@ fn each_alarm_names_its_cause_once() -> Result<()> {
         assert!(said.len() == 1 && said[0].contains(says), "{said:?}");
         let mut saved: PpoAlarms = serde_json::from_value(serde_json::to_value(&alarms)?)?;
         for alarms in [&mut saved, &mut alarms] {
-            assert!(alarms.check(3, &signs).is_empty(), "it rings once");
+            assert!(alarms.check(3, &signs).is_empty(), "an alarm is raised once");
         }
         assert!(alarms.check(4, &well).is_empty());
     }
@@ -67,7 +67,7 @@ fn a_step_raises_the_alarms_of_its_metrics() -> Result<()> {
     };
     tell(&experience, &well, 1)?;
     tell(&experience, &PpoUpdateMetrics { first_ratio_error: 0.1, ..well }, 2)?;
-    experience.rewards.fill(0.1); // 256 of them have a mean that is not quite 0.1
+    experience.rewards.fill(0.1); // the mean of 256 of them is not exactly 0.1
     tell(&experience, &PpoUpdateMetrics { entropy: 0.001, ..well }, 3)?;
     let rows = std::fs::read_to_string(out.join("metrics.jsonl"))?;
     let rung: Vec<&str> = rows.lines().filter(|row| row.contains("alarm")).collect();

@@ -1,4 +1,4 @@
-//! 8.4: a policy beside its reference, counted by hand.
+//! 8.4: win rate and KL against a reference, computed by hand.
 
 use anyhow::Result;
 use candle_core::Tensor;
@@ -25,8 +25,7 @@ fn win_rate_and_kl_equal_their_enumeration() -> Result<()> {
     let mut rounds = [[1., 0., 2., 5., 1., 1.], [0., 0., 3., 4., 1., 0.]].into_iter();
     let mut reward_fn: Box<RewardFn> =
         Box::new(move |_, _| Ok(rounds.next().expect("the policy's, the reference's").to_vec()));
-    // Answers of one token: the KL of a response is that of its only distribution, whatever is
-    // drawn.
+    // Completions of one token: the KL is that of one distribution, whatever is sampled.
     let eval_config =
         CompletionEvalConfig { chat_tokenizer: &chat_tokenizer, max_new_tokens: 1, batch_size: 4 };
     let rng = &mut Rng::new(3);

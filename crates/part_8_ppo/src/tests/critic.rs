@@ -1,4 +1,4 @@
-//! 8.1: values are those of the states before tokens.
+//! 8.1: values belong to the states before tokens.
 
 use anyhow::Result;
 use candle_core::DType;
@@ -29,8 +29,8 @@ fn values_start_at_0_and_precede_their_tokens() -> Result<()> {
         let mut row = 0;
         for RolloutGroup { prompt, completions: responses } in &groups {
             for response in responses {
-                // The state before token t has read the prompt and t tokens: no cache, no batch, no
-                // branches.
+                // The state before token t is the prompt and t tokens, computed here without cache,
+                // batch or branches.
                 let text = [&prompt[..], &response.tokens].concat();
                 let ids = candle_core::Tensor::new(&text[..], &CPU)?.unsqueeze(0)?;
                 let known = model.hidden_states(&ids)?.squeeze(0)?;

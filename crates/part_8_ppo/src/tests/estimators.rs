@@ -1,4 +1,4 @@
-//! 8.3 counted out: what the estimators are estimates of, and where their gradients point.
+//! 8.3: expectations and gradients of the estimators, by enumeration.
 
 use anyhow::Result;
 use candle_core::{DType, Tensor, Var};
@@ -19,7 +19,7 @@ fn scores() -> Result<Tensor> {
     Ok(Rng::new(9).normal_tensor(N_COMPLETIONS, 1., DType::F64, &CPU)?)
 }
 
-/// The gradient of `f` at `at`.
+/// Gradient of `f` at `at`.
 fn gradient(at: &Tensor, f: impl Fn(&Tensor) -> candle_core::Result<Tensor>) -> Result<Tensor> {
     let var = Var::from_tensor(at)?;
     let grads = backward(&f(var.as_tensor())?)?;
@@ -27,11 +27,11 @@ fn gradient(at: &Tensor, f: impl Fn(&Tensor) -> candle_core::Result<Tensor>) -> 
     Ok(grads.get(var.as_tensor()).cloned().unwrap_or(zeros))
 }
 
-/// The expectation over responses of Σ_t `weights`_t ∇ log π_t, (ALL, T): what a policy gradient
-/// with these advantages is.
+/// Policy gradient with advantages `weights: (N_COMPLETIONS, COMPLETION_LEN)`: the expectation over
+/// completions of Σ_t `weights`_t ∇ log π_t.
 fn policy_gradient(at: &Tensor, weights: &Tensor) -> Result<Tensor> {
-    let chances = completion_probs(at)?.unsqueeze(1)?.broadcast_mul(weights)?;
-    gradient(at, |at| (log_probs(at)? * &chances)?.sum_all())
+    let probabilities = completion_probs(at)?.unsqueeze(1)?.broadcast_mul(weights)?;
+    gradient(at, |at| (log_probs(at)? * &probabilities)?.sum_all())
 }
 
 fn advantages(values: &Tensor, rewards: &Tensor, lambda: f64) -> Result<Tensor> {
@@ -47,23 +47,23 @@ fn the_policy_gradient_is_the_gradient_of_the_mean_reward() -> Result<()> {
     let kl = Tensor::zeros((N_COMPLETIONS, COMPLETION_LEN), DType::F64, &CPU)?;
     let rewards = token_rewards(&scores, &kl, 0., &kl.ones_like()?)?;
     let random = Rng::new(2).normal_tensor((1, COMPLETION_LEN), 1., DType::F64, &CPU)?;
-    // Of the place alone, right nowhere.
+    // Depends on the position alone, so it is wrong everywhere.
     let wrong = random.broadcast_as((N_COMPLETIONS, COMPLETION_LEN))?.contiguous()?;
     let exact = exact_token_values(&at, &scores)?;
-    // Whatever the values, λ = 1 has no bias; with the true values no λ has.
+    // λ = 1 is unbiased for any values; with the true values every λ is.
     for (values, lambda) in [(&kl, 1.), (&wrong, 1.), (&exact, 1.), (&exact, 0.5), (&exact, 0.)] {
         let found = policy_gradient(&at, &advantages(values, &rewards, lambda)?)?;
         assert_close(&found, &truth, 1e-9)?;
     }
-    // Only the last token is credited.
+    // Only the last token gets credit.
     let biased = policy_gradient(&at, &advantages(&kl, &rewards, 0.)?)?;
     assert!(number(&(biased - &truth)?.abs()?.sum_all()?) > 0.1);
-    // The surrogate's gradient at ratio 1 is the same with the other sign.
+    // At ratio 1 the gradient of the surrogate loss is the negative policy gradient.
     let (old, weights) = (log_probs(&at)?, advantages(&exact, &rewards, 0.9)?);
-    let chances = completion_probs(&at)?.unsqueeze(1)?;
+    let probabilities = completion_probs(&at)?.unsqueeze(1)?;
     let found = gradient(&at, |at| {
         let each = clipped_surrogate(&log_probs(at)?, &old, &weights, Clip::symmetric(0.2))?;
-        each.broadcast_mul(&chances)?.sum_all()
+        each.broadcast_mul(&probabilities)?.sum_all()
     })?;
     assert_close(&found.neg()?, &truth, 1e-9)?;
     Ok(())
@@ -81,7 +81,7 @@ fn kl_estimators_are_unbiased_where_documented() -> Result<()> {
     assert!((mean(KlEstimator::K3)? - truth).abs() < 1e-12);
     assert!((mean(KlEstimator::K2)? - truth).abs() > 0.05);
     assert!(mean(KlEstimator::AbsK1)? > truth + 0.05);
-    // By token: the chain rule of the KL, as its sum over tokens is what rewards take.
+    // Per token: by the chain rule, the KL of a completion is the sum over its tokens.
     let (p, q) = (log_probs(&at)?, log_probs(&reference)?);
     let by_token = KlEstimator::K3.estimate(&p, &q)?.sum(1)?;
     assert!((number(&expectation_over_completions(&at, &by_token)?) - truth).abs() < 1e-12);
@@ -91,22 +91,22 @@ fn kl_estimators_are_unbiased_where_documented() -> Result<()> {
 #[test]
 fn as_losses_k1_has_no_gradient_and_k2_that_of_the_kl() -> Result<()> {
     let (at, reference) = (random_policy(1)?, random_policy(2)?);
-    let of = |x: &Tensor| log_probs(x)?.sum(1); // (ALL)
+    let of = |x: &Tensor| log_probs(x)?.sum(1); // (N_COMPLETIONS)
     let q = of(&reference)?;
     let truth = gradient(&at, |at| expectation_over_completions(at, &(of(at)? - &q)?))?;
-    let chances = completion_probs(&at)?; // the draws: no gradient goes through them
+    let probabilities = completion_probs(&at)?; // sampling probabilities, without gradient
     let in_the_loss = |estimator: KlEstimator| {
-        gradient(&at, |at| (estimator.estimate(&of(at)?, &q)? * &chances)?.sum_all())
+        gradient(&at, |at| (estimator.estimate(&of(at)?, &q)? * &probabilities)?.sum_all())
     };
     let size = |x: &Tensor| -> Result<f64> { Ok(number(&x.sqr()?.sum_all()?.sqrt()?)) };
     assert!(size(&in_the_loss(KlEstimator::K1)?)? < 1e-12);
     assert_close(&in_the_loss(KlEstimator::K2)?, &truth, 1e-12)?;
     let k3 = in_the_loss(KlEstimator::K3)?;
     assert!(size(&(&k3 - &truth)?)? > 0.3 * size(&truth)?);
-    // What k3 teaches is the other KL, that from the reference to the policy.
+    // As a loss, k3 has the gradient of KL(π_ref ‖ π).
     let other = gradient(&at, |at| expectation_over_completions(&reference, &(&q - of(at)?)?))?;
     assert_close(&k3, &other, 1e-12)?;
-    // In the reward, k1 is right: its mean, times ∇ log π.
+    // In the reward k1 is right: the gradient of its mean is E[k1 ∇ log π].
     let d = (of(&at)? - &q)?
         .unsqueeze(1)?
         .broadcast_as((N_COMPLETIONS, COMPLETION_LEN))?

@@ -1,4 +1,4 @@
-//! 8.4: what a response is paid, token by token.
+//! 8.4: rewards, values and advantages of an experience, token by token.
 
 use anyhow::Result;
 use candle_core::Tensor;
@@ -28,7 +28,7 @@ fn explained_variance_is_1_for_perfect_and_0_for_constant_values() -> Result<()>
     let config = config(1, chat_tokenizer.eos_token_id());
     let mut actor_critic = actor_critic(&chat_tokenizer, CriticBackbone::Shared, &config)?;
     let mut found = experience_of(&mut actor_critic, &chat_tokenizer, &config)?;
-    assert!(found.explained_variance()?.abs() < 1e-6, "a critic that says 0 explains nothing");
+    assert!(found.explained_variance()?.abs() < 1e-6, "a critic of value 0 explains nothing");
     found.values = found.returns.clone();
     assert!((found.explained_variance()? - 1.).abs() < 1e-6);
     Ok(())
@@ -43,7 +43,7 @@ fn a_truncated_completion_gets_a_reward_or_a_bootstrap_not_both() -> Result<()> 
         (2., Some(0.5));
     let mut actor_critic = actor_critic(&chat_tokenizer, CriticBackbone::Shared, &config)?;
     let bias = actor_critic.critic.parameters.get("value_head.bias").expect("a bias");
-    bias.var.set(&Tensor::new(&[0.7f32], &CPU)?)?; // what is expected of everything
+    bias.var.set(&Tensor::new(&[0.7f32], &CPU)?)?; // the value of every state
     for cut in [TruncationHandling::Bootstrap, TruncationHandling::Terminal] {
         config.reward_shaping.truncation = cut;
         let found = experience_of(&mut actor_critic, &chat_tokenizer, &config)?;
@@ -59,7 +59,7 @@ fn a_truncated_completion_gets_a_reward_or_a_bootstrap_not_both() -> Result<()> 
             assert!((f64::from(paid) - expected).abs() < 1e-5, "{cut:?} {paid} {expected}");
         }
         let ended = responses.iter().filter(|response| response.terminated()).count();
-        assert!(ended > 0 && ended < responses.len(), "some end and some are cut off");
+        assert!(ended > 0 && ended < responses.len(), "some terminate and some are truncated");
     }
     Ok(())
 }
@@ -102,7 +102,7 @@ fn a_reference_uses_its_own_sliding_window() -> Result<()> {
     let twin = actor_critic.policy.parameters.for_inference();
     let windowed = modern::GptModern::new(&windowed, { twin }.root())?;
     let found = PpoExperience::from_rollouts(judged.clone(), &models, &windowed, &config, 1.)?;
-    // By the tokens of each text alone, through that window.
+    // Expected: each text alone, with that window.
     let mut nats = 0.;
     for RolloutGroup { prompt, completions: responses } in &judged.groups {
         for SampledCompletion { tokens, log_probs, .. } in responses {
@@ -158,14 +158,15 @@ fn reward_functions_see_special_tokens() -> Result<()> {
     Ok(())
 }
 
-/// The price of KL rises as the KL of a response, not that of a token, is above its target.
+/// The KL coefficient rises when the KL per completion, not per token, is above its target.
 #[test]
 fn the_kl_coefficient_follows_the_kl_per_completion() -> Result<()> {
     let chat_tokenizer = chat_tokenizer()?;
     let mut config = config(1, chat_tokenizer.eos_token_id());
     let mut actor_critic = actor_critic(&chat_tokenizer, CriticBackbone::Shared, &config)?;
     for parameter in actor_critic.policy.parameters.iter() {
-        parameter.var.set(&(parameter.var.as_detached_tensor() * 4.)?)?; // far from the reference
+        // A large KL to the reference.
+        parameter.var.set(&(parameter.var.as_detached_tensor() * 4.)?)?;
     }
     let far = experience_of(&mut actor_critic, &chat_tokenizer, &config)?;
     assert!(far.kl > 1.5 * far.kl_per_token && far.kl_per_token > 0., "{far:?}");

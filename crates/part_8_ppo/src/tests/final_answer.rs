@@ -1,5 +1,4 @@
-//! 8.4: the answers that the PPO tutorial's tests ask for, those that its own solution fails among
-//! them.
+//! 8.4: final answers of a PPO tutorial's tests, including those that its solution fails.
 
 use anyhow::Result;
 use sft::Example;
@@ -42,7 +41,7 @@ fn the_final_answer_is_the_marked_or_the_last_number() {
         ("Answer:42", None, Some(42.)),
         ("50 <answer>42</answer>", None, Some(42.)),
         ("of 50 it is 42km", None, Some(42.)),
-        ("of 10, it is 3/4", None, None), // and not 10
+        ("of 10, it is 3/4", None, None), // rather than 10
         ("no number here", None, None),
         ("fallback 12a", None, None),
         ("inf nan", None, None),
@@ -83,7 +82,7 @@ fn rule_rewards_depend_on_the_answer_and_its_stop_token() -> Result<()> {
     let rng = &mut Rng::new(0);
     assert_eq!(exact_match_reward_fn()(&replies, rng)?, [1., 1., 0., 0.]);
     assert_eq!(final_answer_reward_fn(0.)(&replies, rng)?, [1.; 4]);
-    // What cannot add scores nothing: constant, empty and rambling answers.
+    // Constant, empty and rambling completions get no reward.
     let lazy = [reply("", true), reply("0", true), reply("4 5 6", true), reply("five", true)];
     assert_eq!(exact_match_reward_fn()(&lazy, rng)?, [0.; 4]);
     Ok(())

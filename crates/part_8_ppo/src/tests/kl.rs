@@ -1,4 +1,4 @@
-//! 8.3: estimators of the KL, and its price.
+//! 8.3: KL estimators and the KL coefficient.
 
 use anyhow::Result;
 use tensor_core::testing::assert_close;
@@ -14,7 +14,7 @@ fn close(a: f64, b: f64) {
 
 #[test]
 fn kl_estimators_have_their_worked_values() -> Result<()> {
-    // log π − log π₀ = −0.1 and 0.5
+    // log π − log π_ref = −0.1 and 0.5
     let (log_probs, reference) = (rows([[-1.1, -0.5]])?, rows([[-1., -1.]])?);
     for (estimator, expected) in [
         (KlEstimator::K1, [-0.1, 0.5]),
@@ -37,7 +37,7 @@ fn the_kl_coefficient_follows_its_target() {
     close(control.next_kl_coef(0.2, 6.6, 256), 0.2 * (1. + 0.1 * 256. / 10_000.));
     close(control.next_kl_coef(0.2, 0., 256), 0.2 * (1. - 0.2 * 256. / 10_000.));
     close(KlController::Fixed(0.1).next_kl_coef(0.1, 50., 256), 0.1);
-    // More responses than the horizon change it no further: a price below 0 would pay for KL.
+    // More completions than the horizon change it no further: a negative one would reward KL.
     let soon = KlController::Adaptive { init_kl_coef: 0.2, target: 6., horizon: 20. };
     close(soon.next_kl_coef(0.2, 0., 512), 0.2 * 0.8);
 }

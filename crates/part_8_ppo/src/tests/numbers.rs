@@ -1,14 +1,14 @@
-//! 8.4: what the programs before us read as numbers, and what is right.
+//! 8.4: numbers in text, with cases that other graders read wrongly.
 
 use crate::numbers::{last_integer, last_number, number_strings, parse_numbers, single_number};
 
 #[test]
 fn the_last_integer_is_read_as_a_person_would() {
     for (text, wanted) in [
-        ("12-7", Some(7)), // −7 before
+        ("12-7", Some(7)), // −7 in another grader
         ("12 - 7 = 5", Some(5)),
-        ("4.5", None),         // 5 before
-        ("1,000", Some(1000)), // 0 before
+        ("4.5", None),         // 5 in another grader
+        ("1,000", Some(1000)), // 0 in another grader
         ("5 apples and 3", Some(3)),
         ("5 apples", Some(5)),
         ("-7", Some(-7)),
@@ -26,7 +26,7 @@ fn the_last_integer_is_read_as_a_person_would() {
         ("12a", None),
         ("a12", None),
         ("42km", Some(42)),
-        ("of 50 there are 12a", None), // 50 before
+        ("of 50 there are 12a", None), // 50 in another grader
         ("42 m2", Some(42)),
         ("version 1.2.3", None),
         ("**53**", Some(53)),
@@ -46,7 +46,7 @@ fn the_last_integer_is_read_as_a_person_would() {
 
 #[test]
 fn a_single_number_and_the_last_number_are_found() {
-    // The book's program read neither "1,234" nor, as a last number, "42." or "5 apples".
+    // Another grader reads neither "1,234" nor, as a last number, "42." or "5 apples".
     for (text, single, last) in [
         ("$42", Some(42.), Some(42.)),
         ("1,234", Some(1234.), Some(1234.)),

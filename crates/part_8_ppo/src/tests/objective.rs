@@ -1,5 +1,5 @@
-//! 8.3: worked examples, most of them of the PPO tutorial and of the notebook that this part grew
-//! out of.
+//! 8.3: worked examples of rewards, advantages and losses; most are from a PPO tutorial and its
+//! notebook.
 
 use anyhow::Result;
 use candle_core::Tensor;
@@ -92,27 +92,27 @@ fn padding_changes_no_advantage_and_truncation_bootstraps() -> Result<()> {
     let values = rows([[0.5, 0.1, -0.4]])?;
     let (mask, bootstrap) = (rows([[1., 1., 1.]])?, Tensor::new(&[2f64], &CPU)?);
     let found = gae(&rewards, &values, &bootstrap, &mask, discount)?.advantages;
-    // By the sum: A_t = Σ_k (γλ)^k δ_{t+k}.
+    // As a sum: A_t = Σ_k (γλ)^k δ_{t+k}.
     let v = [0.5, 0.1, -0.4, 2.];
     let delta: Vec<f64> = (0..3).map(|t| [0.3, -0.2, 1.][t] + 0.95 * v[t + 1] - v[t]).collect();
     let g = 0.95 * 0.8;
     let by_hand = [delta[0] + g * delta[1] + g * g * delta[2], delta[1] + g * delta[2], delta[2]];
     assert_close(&found, &rows([by_hand])?, TOLERANCE)?;
-    // Beside a longer response, with padding that holds anything.
+    // In a batch with a longer completion, with arbitrary padding.
     let more = rows([[77., -55.]])?;
     let garbage = |x: &Tensor| Tensor::cat(&[x, &more], 1);
     let mask = rows([[1., 1., 1., 0., 0.]])?;
     let padded = gae(&garbage(&rewards)?, &garbage(&values)?, &bootstrap, &mask, discount)?;
     assert_close(&padded.advantages.narrow(1, 0, 3)?, &found, TOLERANCE)?;
     assert_close(&padded.returns.narrow(1, 3, 2)?, &rows([[0., 0.]])?, 0.)?;
-    // λ = 1: rewards to come and the bootstrap, less the value.
+    // λ = 1: future rewards plus the bootstrap value, minus the value.
     let all =
         gae(&rewards, &values, &bootstrap, &rows([[1.; 3]])?, GaeConfig { gamma: 1., lambda: 1. })?;
     assert_close(&all.returns, &rows([[3.1, 2.8, 3.]])?, TOLERANCE)?;
     Ok(())
 }
 
-/// The case of the curriculum's test: ratio 1.2, ε 0.1, advantage 1, value 0, return 1.
+/// Unit case: ratio 1.2, ε 0.1, advantage 1, value 0, return 1.
 #[test]
 fn gae_with_gamma_and_lambda_1_sums_the_rewards() -> Result<()> {
     let (new, old) = (rows([[1.2f64.ln()]])?, rows([[0.]])?);
@@ -153,7 +153,8 @@ fn values_are_clipped_around_those_of_the_rollout() -> Result<()> {
     let (old, returns) = (rows([[0., 0., 0., 1.]])?, rows([[1., 1., 1., 0.]])?);
     let values = rows([[0.1, 0.5, -0.5, 1.5]])?;
     let found = value_loss(&values, &old, &returns, Some(0.2))?;
-    let expected = rows([[0.405, 0.32, 1.125, 1.125]])?; // 0.5 is held at 0.2, away from the return
+    // 0.5 is clipped to 0.2, away from the return.
+    let expected = rows([[0.405, 0.32, 1.125, 1.125]])?;
     assert_close(&found, &expected, TOLERANCE)?;
     let mask = found.ones_like()?;
     close(value_clip_fraction([&values, &old, &returns], &mask, 0.2)?, 0.25);
@@ -184,7 +185,10 @@ fn the_total_loss_has_the_right_signs_and_ignores_padding() -> Result<()> {
     let policy = |advantages: &Tensor| -> Result<Tensor> {
         Ok(clipped_surrogate(&new, &old, advantages, clip)?)
     };
-    assert!(number(&masked_mean(&policy(&ones)?, &ones)?) <= 0., "what is good has a loss below 0");
+    assert!(
+        number(&masked_mean(&policy(&ones)?, &ones)?) <= 0.,
+        "a positive advantage gives a loss below 0"
+    );
     assert!(number(&masked_mean(&policy(&ones.neg()?)?, &ones)?) >= 0.);
     let [all, some] = [&ones, &mask]
         .map(|mask| number(&masked_mean(&policy(&ones).expect("one"), mask).expect("one")));
@@ -192,8 +196,7 @@ fn the_total_loss_has_the_right_signs_and_ignores_padding() -> Result<()> {
     let value = value_loss(&new, &old, &ones, Some(0.2))?;
     let [all, some] = [&ones, &mask].map(|mask| number(&masked_mean(&value, mask).expect("one")));
     assert!(some >= 0. && (all - some).abs() > 1e-3, "here too");
-    // The entropy of all tokens: largest where nothing is known, and a number where something is
-    // impossible.
+    // Entropy is largest for the uniform distribution, and finite with impossible tokens.
     let v = 4;
     let uniform = Tensor::zeros((1, v), candle_core::DType::F64, &CPU)?;
     let peaked = Tensor::new(&[[9f64, 0., 0., f64::NEG_INFINITY]], &CPU)?;

@@ -1,5 +1,4 @@
-//! 8.2: which models may be a policy's reference, and who is told that a reward model reads
-//! otherwise.
+//! 8.2: models that fit a policy as reference, and reward models with another tokenizer.
 
 use anyhow::Result;
 use modern::model_folder::SpecialTokenIds;
@@ -13,7 +12,7 @@ use super::small_run::{chat_tokenizer, model_config};
 use crate::reference::open_reference;
 use crate::reward_fn::{RewardInput, reward_model_fn};
 
-/// A tokenizer of the same size with other tokens.
+/// Tokenizer of the same size with other tokens.
 fn other_tokens(like: &ChatTokenizer) -> Result<Tokenizer> {
     let text = "### Instruction:\nSome other words altogether, quite another vocabulary of 45\n";
     let size = like.tokenizer.vocab_size();
@@ -34,7 +33,7 @@ fn a_reference_needs_the_vocabulary_and_context_of_its_policy() -> Result<()> {
     let short = ModelConfig { context_len: 12, ..config };
     let wide = ModelConfig { n_embd: 32, ..ModelConfig { context_len: 48, ..config } };
     for (config_of_other, tokenizer, says) in [
-        (more, chat_tokenizer.tokenizer.clone(), "gives scores to"),
+        (more, chat_tokenizer.tokenizer.clone(), "has a vocabulary of"),
         (config, other_tokens(&chat_tokenizer)?, "has another tokenizer than the policy"),
         (short, chat_tokenizer.tokenizer.clone(), "reads 12 tokens, the policy 24"),
         (wide, chat_tokenizer.tokenizer.clone(), ""),

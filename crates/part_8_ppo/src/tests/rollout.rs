@@ -1,4 +1,4 @@
-//! 8.2: what is recorded is what was drawn, and is found again by scoring.
+//! 8.2: rollouts record log-probabilities that the training code reproduces.
 
 use anyhow::Result;
 use modern::SlidingWindow;
@@ -75,13 +75,13 @@ fn the_mask_holds_lengths_whatever_the_token_values() -> Result<()> {
     let lengths = crate::masked::lengths(&batch.mask)?;
     assert_eq!(lengths, all.iter().map(|response| response.tokens.len()).collect::<Vec<_>>());
     let ended = all.iter().filter(|response| response.terminated()).count();
-    assert!(ended > 0 && ended < all.len(), "some end and some are cut off");
+    assert!(ended > 0 && ended < all.len(), "some terminate and some are truncated");
     for response in all {
         let end = response.tokens.iter().position(|&token| token == END);
         assert_eq!(response.terminated(), end.is_some());
         assert!(
             end.is_none_or(|end| end + 1 == response.tokens.len()),
-            "the end is the last token"
+            "the stop token is the last token"
         );
     }
     Ok(())
@@ -201,7 +201,7 @@ fn a_lora_policy_without_adapters_is_its_own_reference() -> Result<()> {
         parameter.var.set(&(parameter.var.as_detached_tensor() + 0.1)?)?;
     }
     let grads = backward(&of(&model)?.sum_all()?)?;
-    assert_gradients_flow(&parameters, &grads)?; // to the adapters, and to nothing else
+    assert_gradients_flow(&parameters, &grads)?; // to the adapters only
     assert_close(&of(&reference)?, &of(&before)?, 0.)?;
     let moved = (of(&model)?.detach() - of(&reference)?)?.abs()?.sum_all()?.to_scalar::<f32>()?;
     assert!(moved > 0.1, "{moved}");

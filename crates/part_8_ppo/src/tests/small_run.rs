@@ -1,4 +1,4 @@
-//! A run so small that tests can take it: a model of one block, six questions, a few steps.
+//! A small PPO run for tests: a model of one block, six prompts, a few steps.
 
 use anyhow::Result;
 use modern::{GptModern, ModelConfig};
@@ -77,7 +77,7 @@ pub(super) fn config(steps: usize, stop: u32) -> PpoConfig {
     }
 }
 
-/// The same, whose responses end with any of many tokens, so that some end and some are cut off.
+/// Settings with many stop tokens, so that some completions terminate and some are truncated.
 pub(super) fn ending(steps: usize) -> PpoConfig {
     let mut config = config(steps, 0);
     config.rollout.stop_token_ids = (0..80).collect();
@@ -96,14 +96,14 @@ pub(super) fn actor_critic(
     ActorCritic::new(policy, trunk, AdamWConfig::default(), config.kl_controller)
 }
 
-/// The policy as it starts, in memory of its own.
+/// Copy of the initial policy.
 pub(super) fn reference(chat_tokenizer: &ChatTokenizer) -> Result<GptModern> {
     let mut parameters = Parameters::seeded(5, candle_core::DType::F32, &CPU);
     let model = GptModern::new(&model_config(chat_tokenizer), parameters.root())?;
     Ok(GptModern::new(model.config(), parameters.for_inference().root())?)
 }
 
-/// The share of a response's characters that are small letters.
+/// Fraction of a completion's characters that are lowercase letters.
 pub(super) fn letters() -> Box<RewardFn> {
     let score = |reply: &RewardInput<'_>| {
         let n = reply.completion.chars().count().max(1) as f64;
@@ -165,7 +165,7 @@ pub(super) fn experience_of(
     )
 }
 
-/// The rollout.
+/// Rollout of the small run.
 pub(super) fn judged(
     actor_critic: &mut ActorCritic,
     chat_tokenizer: &ChatTokenizer,

@@ -1,4 +1,4 @@
-//! 8.4: a step of both optimizers, from the loss written out and nothing else of this part.
+//! 8.4: a step of both optimizers equals one computed from the written-out loss alone.
 
 use anyhow::Result;
 use candle_core::{DType, Tensor};
@@ -23,10 +23,12 @@ const ROWS: [Row; 3] = [
     (&[12, 13], &[14, 15], [[0.05, 0.3], [0.5, 3.], [0.7, -0.8], [0.4, -3.]]),
 ];
 
-/// The loss of all rows, and Σ of what was clipped, from the texts alone: no batch, no mask, no
-/// function of this part.
+/// Loss of all rows and the number of clipped tokens, from the texts alone, without a batch, a mask
+/// or a function of this part.
 fn loss_by_hand(policy: &GptModern, critic: &Critic) -> Result<(Tensor, [f64; 2], Vec<f32>)> {
-    let Critic::Separate(trunk, head) = critic else { unreachable!("it has a network of its own") };
+    let Critic::Separate(trunk, head) = critic else {
+        unreachable!("the critic has a separate backbone")
+    };
     let (mut losses, mut clipped, mut drawn) = (Vec::new(), [0.; 2], Vec::new());
     for (prompt, tokens, [rises, expected, advantages, returns]) in ROWS {
         let text =
@@ -39,7 +41,7 @@ fn loss_by_hand(policy: &GptModern, critic: &Critic) -> Result<(Tensor, [f64; 2]
             let now = log_prob.detach().to_scalar::<f32>()?;
             drawn.push(now - rises[t] as f32);
             let (ratio, a) = (rises[t].exp(), advantages[t]);
-            // Further where it is wanted: no gradient.
+            // Moved past the clip in the direction of the advantage: no gradient.
             let out = (a > 0. && ratio > 1.2) || (a < 0. && ratio < 0.8);
             clipped[0] += f64::from(u8::from(!(0.8..=1.2).contains(&ratio)));
             let surrogate = ((&log_prob - f64::from(now))?.exp()? * (-ratio * a))?;
@@ -51,7 +53,8 @@ fn loss_by_hand(policy: &GptModern, critic: &Critic) -> Result<(Tensor, [f64; 2]
             let value = values.get(prompt.len() - 1 + t)?;
             let v = f64::from(value.detach().to_scalar::<f32>()?);
             let near = v.clamp(expected[t] - 0.2, expected[t] + 0.2);
-            let held = (near - returns[t]).powi(2) > (v - returns[t]).powi(2); // no gradient either
+            // Clipped value: no gradient.
+            let held = (near - returns[t]).powi(2) > (v - returns[t]).powi(2);
             clipped[1] += f64::from(u8::from(held));
             let value = match held {
                 true => Tensor::new((0.5 * (near - returns[t]).powi(2)) as f32, &CPU)?,
@@ -97,8 +100,8 @@ fn experience_by_hand(drawn: &[f32]) -> Result<PpoExperience> {
     })
 }
 
-/// ε = 1 in the optimizers makes steps as long as gradients are, so that clipping and rates are
-/// seen in them.
+/// Optimizer with ε = 1, whose steps are about as long as the gradients, so that clipping and
+/// learning rates show in them.
 fn with_long_memory(config: &PpoConfig) -> Result<ActorCritic> {
     let mut actor_critic = actor_critic(&chat_tokenizer()?, CriticBackbone::Separate, config)?;
     let optimizer = AdamWConfig { eps: 1., weight_decay: 0., ..AdamWConfig::default() };

@@ -1,4 +1,4 @@
-//! 8.4: the loop learns, goes on bit for bit, and is not led astray by what is no number.
+//! 8.4: the training loop learns, resumes bit for bit, and survives rewards that are not finite.
 
 use std::num::NonZeroUsize;
 
@@ -49,7 +49,7 @@ fn a_resumed_run_equals_an_uninterrupted_one_bit_for_bit() -> Result<()> {
         for stop_after in [1, 3, 5] {
             let mut piece = actor_critic(&chat_tokenizer, trunk, &config)?;
             if let Some((_, path)) = checkpoints.latest()? {
-                assert!(piece.restore(&path, "other questions").is_err());
+                assert!(piece.restore(&path, "other prompts").is_err());
                 piece.restore(&path, "these")?;
             }
             let model_saver = ModelSaver {
@@ -68,7 +68,7 @@ fn a_resumed_run_equals_an_uninterrupted_one_bit_for_bit() -> Result<()> {
         assert_eq!(bits(&whole.policy)?, bits(&last.policy)?, "{trunk:?}");
         assert_eq!(bits(&whole.critic)?, bits(&last.critic)?, "{trunk:?}");
         assert_eq!(whole.progress, last.progress);
-        assert_ne!(whole.progress.kl_coef, 0.01, "the price adapted");
+        assert_ne!(whole.progress.kl_coef, 0.01, "the KL coefficient adapted");
         let saved = Checkpoint::open(
             &folder.path().join("model").to_string_lossy(),
             modern::LoadMode::Inference,
@@ -115,7 +115,7 @@ fn a_validation_with_a_nan_reward_decides_nothing() -> Result<()> {
         calls += 1;
         let mut scores = good(replies, rng)?;
         if calls == 1 {
-            scores[0] = f64::NAN; // the first look
+            scores[0] = f64::NAN; // the first validation
         }
         Ok(scores)
     });
@@ -124,7 +124,7 @@ fn a_validation_with_a_nan_reward_decides_nothing() -> Result<()> {
     Ok(())
 }
 
-/// Every answer scores 3 whatever it is, so nothing is ever worth more.
+/// Every completion gets reward 3, so no return may exceed it.
 #[test]
 fn running_on_never_pays_more_than_the_best_reward() -> Result<()> {
     let chat_tokenizer = chat_tokenizer()?;

@@ -1,4 +1,4 @@
-//! 8.4: passes, mini-batches and their parts.
+//! 8.4: epochs, minibatches and micro-batches of the update.
 
 use anyhow::Result;
 use tensor_core::Rng;
@@ -37,7 +37,7 @@ fn ratios_are_1_in_the_first_minibatch_only() -> Result<()> {
     assert_eq!((first.clip_fraction, first.updates), (0., 1));
     let second = again()?;
     assert!(second.first_ratio_error > 1e-2 && second.clip_fraction > 0., "{second:?}");
-    // And the passes end once the policy has moved as far as it may.
+    // The update stops once the KL exceeds early_stop_kl.
     let bounded = PpoUpdateConfig {
         ppo_epochs: 50,
         n_minibatches: 1,
@@ -87,7 +87,7 @@ fn minibatches_are_shuffled_and_equally_large() -> Result<()> {
         let mut actor_critic = actor_critic(&chat_tokenizer, CriticBackbone::Shared, &config)?;
         let experience = experience_of(&mut actor_critic, &chat_tokenizer, &config)?;
         let models = actor_critic.models()?;
-        // Of 6 groups.
+        // 6 groups in 4 minibatches.
         let uneven = PpoUpdateConfig { ppo_epochs: 1, n_minibatches: 4, ..config.update };
         let pass = pass(&uneven, &config, 1e-2);
         let found = update(&mut actor_critic, &models, &experience, pass, &mut Rng::new(seed))?;
@@ -104,7 +104,7 @@ fn the_ptx_loss_trains_on_its_examples() -> Result<()> {
     let config = config(1, chat_tokenizer.eos_token_id());
     let mut actor_critic = actor_critic(&chat_tokenizer, CriticBackbone::Shared, &config)?;
     let mut experience = experience_of(&mut actor_critic, &chat_tokenizer, &config)?;
-    experience.advantages = experience.advantages.zeros_like()?; // nothing else to learn
+    experience.advantages = experience.advantages.zeros_like()?; // only the PTX loss has a gradient
     let models = actor_critic.models()?;
     let examples: Vec<sft::Example> =
         asked(&chat_tokenizer)?.into_iter().map(|one| one.example).collect();

@@ -1,4 +1,4 @@
-//! The models beside a policy: its reference, and who scores it.
+//! Other models of a run: the reference model and the reward model.
 
 use std::path::Path;
 
@@ -23,7 +23,7 @@ fn an_adapter_trains_against_its_base_or_another_reference() {
     let found =
         PART_8.stdout_json(&["eval", "--model", &adapted, "--eval-examples", "20", "--json"]);
     assert!(found["kl"].is_number(), "the reference is the model without its adapter: {found}");
-    // A reference of other sizes and the same tokens is a reference; one of other tokens is not.
+    // A reference may have other sizes, but needs the same tokens.
     let third = path_arg(folder.path(), "c");
     PART_8.stdout(&train(&third, &["--model", &base, "--reference", &other, "--steps", "1"]));
     let swapped = folder.path().join("swapped");

@@ -1,4 +1,4 @@
-//! What ends a run before its time, and what it then goes on with.
+//! Interrupted runs, and the inputs that they may be resumed with.
 
 use std::path::Path;
 
@@ -45,8 +45,8 @@ fn a_run_on_a_file_resumes_and_is_evaluated_on_held_out_rows() {
         &data,
         "--json",
     ]);
-    assert_eq!(found["n"], 20, "a model that is no run: {found}");
-    // Neither another start, nor another reward_fn, nor other answers to the same questions.
+    assert_eq!(found["n"], 20, "a model without a run: {found}");
+    // Refused: another initial policy, another reward function, other answers to the same prompts.
     let resume = |more: &[&str], says: &str| {
         let args = [&["train", "--resume", "--out", &run], more].concat();
         PART_8.assert_fails(&args, 1, says);
