@@ -26,7 +26,8 @@ pub struct SettingsFlags {
     /// One setting of such a file, for example --set n_layer=6; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
-    /// Resume the run in --out from its latest checkpoint, with its settings, bit for bit
+    /// Resume the run in --out from its latest checkpoint, with its settings, bit for bit; a larger
+    /// --steps makes it longer, no other setting of training can change
     #[arg(long)]
     pub resume: bool,
 }
@@ -208,9 +209,9 @@ fn first_line(error: &impl ToString) -> anyhow::Error {
     anyhow::anyhow!(error.to_string().lines().next().unwrap_or_default().to_string())
 }
 
-/// Settings that may change on `--resume`: where files are and what is shown, not what is computed.
-/// The checkpoint itself checks that the data are unchanged.
-const OVERRIDABLE_ON_RESUME: [&str; 13] = [
+/// Settings that may change on `--resume`: paths and output, not what is computed, apart from the
+/// number of steps, which extends a run. Whether the data are the same is checked separately.
+const OVERRIDABLE_ON_RESUME: [&str; 14] = [
     "data",
     "device",
     "eval_interval",
@@ -221,6 +222,7 @@ const OVERRIDABLE_ON_RESUME: [&str; 13] = [
     "model",
     "out",
     "save_interval",
+    "steps",
     "stop_after",
     "threads",
     "tracker",
@@ -235,7 +237,15 @@ pub fn check_resumable<A: Args>(out: &Path, settings: &Value, free: &[&str]) -> 
     let old = RunFolder::read_settings(out)?;
     let old = old.with_context(|| format!("there is no run in {} to resume", out.display()))?;
     let old = canonical(serde_json::from_value(old)?, &A::augment_args(Command::new("train")))?;
-    check_unchanged(&serde_json::to_value(old)?, settings, &[&OVERRIDABLE_ON_RESUME, free].concat())
+    let old = serde_json::to_value(old)?;
+    check_unchanged(&old, settings, &[&OVERRIDABLE_ON_RESUME, free].concat())?;
+    let [before, now] = [&old, settings].map(|settings| settings["steps"].as_u64());
+    if let (Some(before), Some(now)) = (before, now)
+        && before != now
+    {
+        println!("the learning-rate schedule spans {now} steps from now on, instead of {before}");
+    }
+    Ok(())
 }
 
 /// Checks that `new` settings equal those a run was begun with, apart from those in `free`.

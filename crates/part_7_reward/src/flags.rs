@@ -78,7 +78,7 @@ pub struct LossFlags {
     /// Margin by which r⁺ should exceed r⁻, for --loss margin [default: 1]
     #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = non_negative)]
     pub margin: Option<f64>,
-    /// Coefficient λ of the reward centering term (r⁺ + r⁻)²
+    /// Coefficient λ of the centering term (r⁺ + r⁻)², which keeps the mean reward near 0
     #[arg(
         long, aliases = ["centring", "centering"], value_name = "X", default_value_t = 0.,
         allow_negative_numbers = true, value_parser = non_negative

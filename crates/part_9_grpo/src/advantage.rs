@@ -28,7 +28,7 @@ pub enum Baseline {
     GroupStd,
     /// Group mean, divided by the group's population standard deviation (G)
     GroupStdPopulation,
-    /// Group mean, not divided (Dr. GRPO)
+    /// Group mean, not divided by a standard deviation (Dr. GRPO; TRL's --scale-rewards none)
     GroupMean,
     /// Mean of the other completions of the group (RLOO)
     LeaveOneOut,

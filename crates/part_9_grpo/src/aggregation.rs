@@ -26,8 +26,10 @@ pub enum Aggregation {
     /// Mean over completions of the mean over their tokens (GRPO's paper)
     Sequence,
     /// Mean over all tokens of the batch (DAPO)
+    #[value(alias = "dapo")]
     Token,
-    /// Sum over tokens divided by a constant, independent of the lengths (Dr. GRPO)
+    /// Sum over tokens divided by the constant completions × --max-new-tokens (Dr. GRPO)
+    #[value(aliases = ["dr_grpo", "dr-grpo"])]
     Constant,
 }
 

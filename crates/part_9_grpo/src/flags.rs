@@ -122,7 +122,7 @@ pub struct GrpoObjectiveFlags {
     /// KL estimator of the loss
     #[arg(long, alias = "kl", value_enum, default_value_t = Kl::K3Weighted)]
     pub kl_estimator: Kl,
-    /// KL coefficient β of the loss; 0: no reference model
+    /// KL coefficient β of the loss; 0 (as in DAPO and Dr. GRPO): no reference model
     #[arg(
         long, visible_alias = "beta", alias = "kl-coeff", value_name = "X", default_value_t = 0.03,
         allow_negative_numbers = true, value_parser = non_negative

@@ -18,7 +18,7 @@ use crate::{Task, WeightedRewards};
 /// Task and reward flags.
 #[derive(Debug, Clone, Serialize, Args)]
 pub struct TaskFlags {
-    /// Task
+    /// Task, which sets the format of --data and the rewards; `eval` of a run uses the run's task
     #[arg(long, value_enum, default_value_t = Task::Arithmetic)]
     pub task: Task,
     /// Problems (question or prompt, and answer): a .json or .jsonl file, also .gz, or

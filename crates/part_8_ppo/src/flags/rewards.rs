@@ -22,7 +22,7 @@ pub struct RewardShapingFlags {
     /// KL estimator of the penalty
     #[arg(long, value_enum, default_value_t)]
     pub kl_estimator: KlEstimator,
-    /// Adapt --kl-coef so that the KL stays near X nats per completion
+    /// Adapt --kl-coef, from its given value, so that the KL stays near X nats per completion
     #[arg(
         long, alias = "kl-target", value_name = "X", allow_negative_numbers = true,
         value_parser = positive
