@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use candle_core::{DType, Device};
 use grpo::update::{MicroBatch, gradients, micro_batches};
-use grpo::{Aggregation, Baseline, GrpoExperience, Kl, Objective, advantages};
+use grpo::{Aggregation, Baseline, GrpoExperience, KlLoss, Objective, advantages};
 use modern::GptModern;
 use modern::config::{Mlp, ModelConfig};
 use modern::sampler::{Sampler, SamplingStrategy};
@@ -105,7 +105,7 @@ impl PolicyUpdater {
         };
         let objective = Objective {
             clip_range: Clip::symmetric(0.2),
-            kl: Some((Kl::K3, 0.03)),
+            kl: Some((KlLoss::K3, 0.03)),
             importance_sampling_cap: None,
         };
         let micro_batches = micro_batches(

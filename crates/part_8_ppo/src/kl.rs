@@ -52,7 +52,7 @@ impl KlEstimator {
     }
 }
 
-/// Probability ratio π(token) / π_old(token) from log-probabilities of one shape; the log-ratio is
+/// Probability ratio π(token) / π_old(token) from log-probabilities of one shape; the exponent is
 /// clamped, so the result is finite.
 pub fn ratio(log_probs: &Tensor, old: &Tensor) -> Result<Tensor> {
     (log_probs - old)?.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)?.exp()

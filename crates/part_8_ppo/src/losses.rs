@@ -1,8 +1,8 @@
 //! 8.3 The objective of PPO (Schulman et al., <https://arxiv.org/abs/1707.06347>), token by token.
 //!
 //! ```text
-//! ratio  r = π(a) / π_old(a)
-//! policy   −min(r A, clip(r, 1 − ε, 1 + ε) A)
+//! ratio  ρ = π(a) / π_old(a)
+//! policy   −min(ρ A, clip(ρ, 1 − ε, 1 + ε) A)
 //! value    ½ max((V − R)², (clip(V, V_old − ε, V_old + ε) − R)²)
 //! loss   = mean(policy) + c_v mean(value) − c_e mean(entropy)
 //! ```
@@ -32,7 +32,7 @@ impl Clip {
     }
 }
 
-/// Clipped surrogate loss −min(r A, clip(r) A) per token, from current `log_probs`, `old` ones of
+/// Clipped surrogate loss −min(ρ A, clip(ρ) A) per token, from current `log_probs`, `old` ones of
 /// the rollout and `advantages`, all of one shape.
 ///
 /// # Errors

@@ -35,11 +35,14 @@ pub fn open_reference(
          be compared"
     );
     let (own, others) = (config.context_len, other.model.config().context_len);
-    ensure!(others >= own, "the reference {source} reads {others} tokens, the policy {own}");
+    ensure!(
+        others >= own,
+        "the reference {source} has a context of {others} tokens, the policy {own}"
+    );
     Ok(other)
 }
 
-/// Reference of a fine-finetuned model: the model `named`, else the fine-finetuned one without its
+/// Reference model of a fine-tuned model: the model `named`, else the fine-tuned one without its
 /// adapter, else the base model of its run; `None` if none is known.
 ///
 /// # Errors

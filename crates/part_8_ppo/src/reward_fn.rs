@@ -1,5 +1,5 @@
-//! 8.4 Reward functions: a rule that knows the right answer, a reward model of part 7, or a random
-//! reward as a control.
+//! 8.4 Reward functions: a rule that compares with the right answer, a reward model of part 7, or a
+//! random reward as a control.
 
 use anyhow::{Result, ensure};
 use candle_core::Device;

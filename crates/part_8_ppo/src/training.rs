@@ -148,7 +148,8 @@ fn update_step(
     let inputs = UpdateInputs {
         config: &config.update,
         temperature: config.rollout.temperature(),
-        rates: [lr, lr * config.critic_lr_multiplier],
+        lr,
+        critic_lr: lr * config.critic_lr_multiplier,
         ptx_loss: context.ptx_loss.as_mut(),
     };
     let metrics = update(actor_critic, models, experience, inputs, rng)?;

@@ -57,8 +57,10 @@ pub struct UpdateInputs<'a> {
     pub config: &'a PpoUpdateConfig,
     /// Sampling temperature of the rollout.
     pub temperature: f64,
-    /// Learning rates of the policy and of the critic.
-    pub rates: [f64; 2],
+    /// Learning rate of the policy.
+    pub lr: f64,
+    /// Learning rate of the critic.
+    pub critic_lr: f64,
     /// PTX loss, if it is mixed in.
     pub ptx_loss: Option<&'a mut PtxLoss>,
 }
@@ -68,13 +70,13 @@ pub struct UpdateInputs<'a> {
 /// # Errors
 /// When a loss or a gradient is not finite, or memory is short.
 pub fn update(
-    learner: &mut ActorCritic,
+    actor_critic: &mut ActorCritic,
     models: &PpoModels,
     experience: &PpoExperience,
     inputs: UpdateInputs<'_>,
     rng: &mut Rng,
 ) -> Result<PpoUpdateMetrics> {
-    let UpdateInputs { config, temperature, rates: [lr, critic_lr], mut ptx_loss } = inputs;
+    let UpdateInputs { config, temperature, lr, critic_lr, mut ptx_loss } = inputs;
     let mut order: Vec<usize> = (0..experience.groups.len()).collect();
     let (mut all, mut n_minibatches) = (PpoUpdateMetrics::default(), 0);
     'epochs: for _ in 0..config.ppo_epochs {
@@ -84,7 +86,7 @@ pub fn update(
             let n_tokens = experience.n_tokens(chosen) as f64;
             let micro_batches: Vec<&[usize]> =
                 split_evenly(chosen, config.grad_accum_steps).collect();
-            let stores = [&learner.policy.parameters, &learner.critic.parameters];
+            let stores = [&actor_critic.policy.parameters, &actor_critic.critic.parameters];
             let (loss, mut grads) =
                 sum_of_gradients_in_stores(&stores, &micro_batches, 1., |groups| {
                     let token_fraction = experience.n_tokens(groups) as f64 / n_tokens;
@@ -110,12 +112,12 @@ pub fn update(
             (all.grad_norm, all.critic_grad_norm) = (policy?, critic?);
             let norm = all.grad_norm + all.critic_grad_norm;
             ensure!(norm.is_finite(), "the gradient's norm is {norm}: try a smaller --lr");
-            learner.policy.optimizer.step(&grads, lr)?;
-            learner.critic.optimizer.step(&grads, critic_lr)?;
+            actor_critic.policy.optimizer.step(&grads, lr)?;
+            actor_critic.critic.optimizer.step(&grads, critic_lr)?;
             all.updates += 1;
         }
     }
-    learner.progress.updates += all.updates;
+    actor_critic.progress.updates += all.updates;
     Ok(all.mean_over(n_minibatches))
 }
 
@@ -157,9 +159,14 @@ fn micro_batch_loss(
 
     let tokens = TokenTensors {
         mask,
-        log_probs: [&log_probs, &old],
-        values: [&values, &old_values, &returns],
-        losses: [&surrogate, &value, &entropy],
+        log_probs: &log_probs,
+        old_log_probs: &old,
+        values: &values,
+        old_values: &old_values,
+        returns: &returns,
+        policy_loss: &surrogate,
+        value_loss: &value,
+        entropy: &entropy,
     };
     metrics.add_micro_batch(&tokens, micro_batch.token_fraction, config)?;
     metrics.tokens_read += batch.n_input_tokens();

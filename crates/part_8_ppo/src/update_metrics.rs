@@ -11,15 +11,15 @@ use crate::update::PpoUpdateConfig;
 /// Metrics of an update; means over its minibatches unless stated otherwise.
 #[derive(Debug, Clone, Copy, Default, serde::Serialize)]
 pub struct PpoUpdateMetrics {
-    /// Policy loss −min(r A, clip(r) A).
+    /// Policy loss −min(ρ A, clip(ρ) A).
     pub policy_loss: f64,
-    /// Value loss ½ (V − R)².
+    /// Value loss ½ max((V − R)², (V_clipped − R)²).
     pub value_loss: f64,
     /// Entropy in nats per token.
     pub entropy: f64,
     /// Fraction of tokens whose ratio is outside the clip range.
     pub clip_fraction: f64,
-    /// Fraction of tokens whose value is outside the clip range.
+    /// Fraction of tokens whose value loss is that of the clipped value.
     pub value_clip_fraction: f64,
     /// Largest ratio of the update.
     pub ratio_max: f64,
@@ -55,12 +55,18 @@ pub(crate) struct MinibatchMetrics {
 /// Per-token tensors of a micro-batch, all of shape (R, T).
 pub(crate) struct TokenTensors<'a> {
     pub(crate) mask: &'a Tensor,
-    /// Current log-probabilities and those of the rollout.
-    pub(crate) log_probs: [&'a Tensor; 2],
-    /// Current values, those of the rollout, and the returns.
-    pub(crate) values: [&'a Tensor; 3],
-    /// Policy loss, value loss and entropy.
-    pub(crate) losses: [&'a Tensor; 3],
+    /// Current log-probabilities.
+    pub(crate) log_probs: &'a Tensor,
+    /// Log-probabilities of the rollout.
+    pub(crate) old_log_probs: &'a Tensor,
+    /// Current values.
+    pub(crate) values: &'a Tensor,
+    /// Values of the rollout.
+    pub(crate) old_values: &'a Tensor,
+    pub(crate) returns: &'a Tensor,
+    pub(crate) policy_loss: &'a Tensor,
+    pub(crate) value_loss: &'a Tensor,
+    pub(crate) entropy: &'a Tensor,
 }
 
 impl MinibatchMetrics {
@@ -71,25 +77,23 @@ impl MinibatchMetrics {
         token_fraction: f64,
         config: &PpoUpdateConfig,
     ) -> Result<()> {
-        let TokenTensors {
-            mask, log_probs: [now, old], values: [value, old_value, returns], ..
-        } = *tokens;
-        let (now, value) = (&now.detach(), &value.detach());
+        let TokenTensors { mask, old_log_probs, old_values, returns, .. } = *tokens;
+        let (log_probs, values) = (&tokens.log_probs.detach(), &tokens.values.detach());
         let mean = |x: &Tensor| -> Result<f64> {
             let x = x.detach().to_dtype(DType::F64)?;
             Ok(token_fraction * masked_mean(&x, mask)?.to_scalar::<f64>()?)
         };
-        let [policy_loss, value_loss, entropy] = tokens.losses;
-        self.policy_loss += mean(policy_loss)?;
-        self.value_loss += mean(value_loss)?;
-        self.entropy += mean(entropy)?;
-        self.approx_kl += mean(&KlEstimator::K3.estimate(old, now)?)?;
-        self.clip_fraction += token_fraction * clip_fraction(now, old, mask, config.clip_range)?;
+        self.policy_loss += mean(tokens.policy_loss)?;
+        self.value_loss += mean(tokens.value_loss)?;
+        self.entropy += mean(tokens.entropy)?;
+        self.approx_kl += mean(&KlEstimator::K3.estimate(old_log_probs, log_probs)?)?;
+        let clipped = clip_fraction(log_probs, old_log_probs, mask, config.clip_range)?;
+        self.clip_fraction += token_fraction * clipped;
         if let Some(clip) = config.value_clip_range {
-            let values = [value, old_value, returns];
+            let values = [values, old_values, returns];
             self.value_clip_fraction += token_fraction * value_clip_fraction(values, mask, clip)?;
         }
-        let ratio = masked(&ratio(now, old)?, mask)?;
+        let ratio = masked(&ratio(log_probs, old_log_probs)?, mask)?;
         self.ratio_max = self.ratio_max.max(max_value(&ratio)?);
         let error = masked(&(ratio - 1.)?.abs()?, mask)?;
         self.ratio_error = self.ratio_error.max(max_value(&error)?);

@@ -6,7 +6,7 @@ use tensor_core::AdamWConfig;
 
 use crate::experience::AdvantageConfig;
 use crate::reference::ReferenceUpdate;
-use crate::{Kl, Objective};
+use crate::{KlLoss, Objective};
 
 /// Configuration of a GRPO run.
 #[derive(Debug, Clone)]
@@ -45,8 +45,9 @@ pub struct GrpoUpdateConfig {
 }
 
 impl GrpoConfig {
-    /// Default configuration: GRPO's advantages, token aggregation, KL coefficient 0.003 to the
-    /// initial policy, one optimizer step per batch of rollouts.
+    /// Default configuration: GRPO's advantages, token aggregation, KL coefficient 0.003 (that of
+    /// configs/grpo_learning.yaml; the flag's default is 0.03) to the initial policy, one optimizer
+    /// step per batch of rollouts.
     pub fn with_defaults(
         prompts_per_step: usize,
         rollout: RolloutConfig,
@@ -59,7 +60,7 @@ impl GrpoConfig {
             advantage: AdvantageConfig::with_defaults(),
             objective: Objective {
                 clip_range: Clip::symmetric(0.2),
-                kl: Some((Kl::K3Weighted, 0.003)),
+                kl: Some((KlLoss::K3Weighted, 0.003)),
                 importance_sampling_cap: None,
             },
             reference_update: Some(ReferenceUpdate::Fixed),

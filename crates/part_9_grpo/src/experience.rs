@@ -7,13 +7,13 @@ use ppo::{PromptExample, RewardFn, RolloutConfig, RolloutGroup, SampledCompletio
 use sft::ChatTokenizer;
 use tensor_core::Rng;
 
-use crate::{Aggregation, Baseline, Overlong, advantages};
+use crate::{Aggregation, Baseline, OverlongHandling, advantages};
 
 /// Settings of advantages and token weights.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AdvantageConfig {
     /// Handling of truncated completions.
-    pub overlong: Overlong,
+    pub overlong: OverlongHandling,
     /// Baseline of the advantages.
     pub baseline: Baseline,
     /// ε that is added to the standard deviation.
@@ -27,7 +27,7 @@ impl AdvantageConfig {
     /// all others.
     pub fn with_defaults() -> Self {
         Self {
-            overlong: Overlong::None,
+            overlong: OverlongHandling::None,
             baseline: Baseline::GroupStd,
             advantage_epsilon: 1e-4,
             loss_aggregation: Aggregation::Token,
@@ -92,7 +92,7 @@ impl GrpoExperience {
             reward as f32 - overlong.penalty(length, max_new_tokens)
         };
         let rewards: Vec<f32> = rewards.into_iter().zip(&lengths).map(penalized).collect();
-        let masked = overlong == Overlong::Masked;
+        let masked = overlong == OverlongHandling::Masked;
         let included: Vec<bool> =
             completions.iter().map(|one| one.terminated() || !masked).collect();
         let weights = loss_aggregation.weights(&lengths, &included, max_new_tokens);

@@ -14,7 +14,7 @@ use tiny_gpt::flags::{non_negative, positive, probability};
 
 use crate::experience::AdvantageConfig;
 use crate::reference::ReferenceUpdate;
-use crate::{Aggregation, Baseline, Kl, Objective, Overlong};
+use crate::{Aggregation, Baseline, KlLoss, Objective, OverlongHandling};
 
 /// Flags of the rollout: group size and sampling.
 #[derive(Debug, Clone, Copy, Serialize, Args)]
@@ -120,8 +120,8 @@ pub struct GrpoObjectiveFlags {
     )]
     pub clip_range_high: Option<f64>,
     /// KL estimator of the loss
-    #[arg(long, alias = "kl", value_enum, default_value_t = Kl::K3Weighted)]
-    pub kl_estimator: Kl,
+    #[arg(long, alias = "kl", value_enum, default_value_t = KlLoss::K3Weighted)]
+    pub kl_estimator: KlLoss,
     /// KL coefficient β of the loss; 0 (as in DAPO and Dr. GRPO): no reference model
     #[arg(
         long, visible_alias = "beta", alias = "kl-coeff", value_name = "X", default_value_t = 0.03,
@@ -131,7 +131,7 @@ pub struct GrpoObjectiveFlags {
     /// Copy the policy to the reference model every N steps; not with LoRA [default: never]
     #[arg(long, alias = "reference-every", value_name = "N", conflicts_with = "lora_rank")]
     pub ref_model_sync_steps: Option<NonZeroUsize>,
-    /// Truncated importance sampling: cap on π_old/π_sampler [default: no correction]
+    /// Truncated importance sampling: cap on π_old / π_behavior [default: no correction]
     #[arg(
         long, visible_alias = "vllm-importance-sampling-cap", alias = "importance-cap",
         value_name = "C", allow_negative_numbers = true, value_parser = positive
@@ -140,7 +140,8 @@ pub struct GrpoObjectiveFlags {
     /// Exclude truncated completions from the loss (DAPO's overlong filtering)
     #[arg(long, alias = "mask-truncated", conflicts_with = "overlong_buffer")]
     pub mask_truncated_completions: bool,
-    /// Soft overlong punishment (DAPO): the last N tokens before the limit cost up to 1
+    /// Overlong penalty (DAPO's soft overlong punishment): rises from 0 to 1 over the last N tokens
+    /// before the limit
     #[arg(long, alias = "overlong-margin", value_name = "N")]
     pub overlong_buffer: Option<NonZeroUsize>,
     /// Discount factor γ: 1, because all tokens of a completion share its advantage
@@ -195,9 +196,9 @@ impl GrpoObjectiveFlags {
     /// Settings of advantages and token weights.
     pub fn advantage_config(&self) -> AdvantageConfig {
         let overlong = match (self.mask_truncated_completions, self.overlong_buffer) {
-            (true, _) => Overlong::Masked,
-            (false, Some(buffer)) => Overlong::Penalized { buffer: buffer.get() },
-            (false, None) => Overlong::None,
+            (true, _) => OverlongHandling::Masked,
+            (false, Some(buffer)) => OverlongHandling::Penalized { buffer: buffer.get() },
+            (false, None) => OverlongHandling::None,
         };
         let Self { baseline, advantage_epsilon, loss_aggregation, .. } = *self;
         AdvantageConfig { overlong, baseline, advantage_epsilon, loss_aggregation }

@@ -2,8 +2,8 @@
 //! no value function.
 //!
 //! ```text
-//! r     = π / π_old                              per token
-//! l     = −min(r A, clip(r, 1 − ε_low, 1 + ε_high) A) · min(π_old / π_behavior, C) + β KL
+//! ρ     = π / π_old                              per token
+//! l     = −min(ρ A, clip(ρ, 1 − ε_low, 1 + ε_high) A) · min(π_old / π_behavior, C) + β KL
 //! loss  = Σ w l                                  weights w from aggregation.rs
 //! ```
 //!
@@ -12,13 +12,13 @@
 //! that the sampler recorded; π_old is the same policy with the probabilities that the loss
 //! computes. They differ by rounding, because sampler and loss run different computations (a cache,
 //! other batch shapes, quantized weights). Without a cap C, π_old is the sampler's, and the whole
-//! difference is in r.
+//! difference is in ρ.
 
 use anyhow::{Context, Result};
 use candle_core::Tensor;
 use ppo::{Clip, clipped_surrogate};
 
-use crate::Kl;
+use crate::KlLoss;
 
 /// Loss of a step: clip range, KL term, importance sampling.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -26,7 +26,7 @@ pub struct Objective {
     /// Clip range of the ratio.
     pub clip_range: Clip,
     /// KL estimator and its coefficient β.
-    pub kl: Option<(Kl, f64)>,
+    pub kl: Option<(KlLoss, f64)>,
     /// Cap C on π_old / π_behavior (truncated importance sampling). `None`: the sampler's
     /// log-probabilities are used as those of π_old.
     pub importance_sampling_cap: Option<f64>,

@@ -1,4 +1,4 @@
-//! Truncated completions: their right ending is unknown.
+//! Overlong completions: excluded from the loss, or penalized before the length limit (DAPO).
 //!
 //! ```text
 //! masked      excluded from the loss, but still part of their group's mean
@@ -12,7 +12,7 @@ use serde::Serialize;
 
 /// Handling of overlong completions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub enum Overlong {
+pub enum OverlongHandling {
     /// Rewarded like all others.
     None,
     /// Excluded from the loss if truncated.
@@ -24,7 +24,7 @@ pub enum Overlong {
     },
 }
 
-impl Overlong {
+impl OverlongHandling {
     /// Penalty on a completion of `length` tokens, where `max_new_tokens` is the limit.
     pub fn penalty(self, length: usize, max_new_tokens: usize) -> f32 {
         match self {

@@ -26,7 +26,7 @@ pub struct TaskFlags {
     #[arg(long, visible_alias = "dataset", alias = "train-file", value_name = "DATA")]
     pub data: Option<String>,
     /// Reward functions with weights.
-    #[arg(long, value_name = "MIX", help = reward_help())]
+    #[arg(long, value_name = "REWARDS", help = reward_help())]
     pub reward: Option<String>,
     /// Largest number of tokens per completion [default: the task's]
     #[arg(
@@ -34,7 +34,8 @@ pub struct TaskFlags {
         value_name = "N"
     )]
     pub max_new_tokens: Option<NonZeroUsize>,
-    /// Drop problems with a longer prompt, in tokens [default: those that leave no room to answer]
+    /// Maximum prompt length in tokens; problems with longer prompts are dropped [default: what
+    /// leaves room for a completion]
     #[arg(long, value_name = "N")]
     pub max_prompt_length: Option<NonZeroUsize>,
 }

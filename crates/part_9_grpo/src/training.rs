@@ -1,4 +1,4 @@
-//! 9.4 Training loop: rollouts → rewards → advantages → update.
+//! 9.5 Training loop: rollouts → rewards → advantages → update.
 
 use anyhow::{Result, bail};
 use modern::GptModern;

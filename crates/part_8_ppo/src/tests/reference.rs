@@ -35,7 +35,7 @@ fn a_reference_needs_the_vocabulary_and_context_of_its_policy() -> Result<()> {
     for (config_of_other, tokenizer, says) in [
         (more, chat_tokenizer.tokenizer.clone(), "has a vocabulary of"),
         (config, other_tokens(&chat_tokenizer)?, "has another tokenizer than the policy"),
-        (short, chat_tokenizer.tokenizer.clone(), "reads 12 tokens, the policy 24"),
+        (short, chat_tokenizer.tokenizer.clone(), "a context of 12 tokens, the policy 24"),
         (wide, chat_tokenizer.tokenizer.clone(), ""),
     ] {
         let mut parameters = Parameters::seeded(1, candle_core::DType::F32, &CPU);

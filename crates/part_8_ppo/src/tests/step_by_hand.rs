@@ -144,8 +144,13 @@ fn a_ppo_step_equals_the_loss_computed_by_hand() -> Result<()> {
         max_grad_norm: most,
         ..config.update
     };
-    let pass =
-        UpdateInputs { config: &how, temperature: 1., rates: [rate, critic_rate], ptx_loss: None };
+    let pass = UpdateInputs {
+        config: &how,
+        temperature: 1.,
+        lr: rate,
+        critic_lr: critic_rate,
+        ptx_loss: None,
+    };
     let experience = experience_by_hand(&drawn)?;
     let found = update(&mut actor_critic, &models, &experience, pass, &mut Rng::new(2))?;
     let near =

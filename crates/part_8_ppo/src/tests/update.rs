@@ -12,7 +12,8 @@ fn pass<'a>(update: &'a PpoUpdateConfig, config: &PpoConfig, rate: f64) -> Updat
     UpdateInputs {
         config: update,
         temperature: config.rollout.temperature(),
-        rates: [rate; 2],
+        lr: rate,
+        critic_lr: rate,
         ptx_loss: None,
     }
 }
@@ -118,8 +119,13 @@ fn the_ptx_loss_trains_on_its_examples() -> Result<()> {
         loss_weights: LossWeights { value_coef: 0., entropy_coef: 0. },
         ..config.update
     };
-    let pass =
-        UpdateInputs { config: &how, temperature: 1., rates: [1e-2; 2], ptx_loss: Some(&mut mix) };
+    let pass = UpdateInputs {
+        config: &how,
+        temperature: 1.,
+        lr: 1e-2,
+        critic_lr: 1e-2,
+        ptx_loss: Some(&mut mix),
+    };
     update(&mut actor_critic, &models, &experience, pass, &mut Rng::new(2))?;
     let after = loss(&mut mix)?;
     assert!(after < before - 0.05, "{before} {after}");

@@ -19,7 +19,7 @@ use super::arguments::DemoArgs;
 use crate::evaluation::{GrpoEvalMetrics, GrpoEvaluator};
 use crate::reference::{ReferenceModel, ReferenceUpdate};
 use crate::training::GrpoValidation;
-use crate::{GrpoConfig, GrpoContext, GrpoLog, Kl, Objective, RunState, Task, train};
+use crate::{GrpoConfig, GrpoContext, GrpoLog, KlLoss, Objective, RunState, Task, train};
 
 /// Phrasings whose demonstrations mostly end with a full stop.
 const NOISY_PHRASINGS: [usize; 6] = [0, 2, 4, 6, 8, 10];
@@ -107,7 +107,7 @@ fn grpo_config(stop_token_ids: Vec<u32>, steps: usize, seed: u64) -> GrpoConfig 
     let rollout =
         RolloutConfig { group_size: 8, sampler, max_new_tokens: MAX_NEW_TOKENS, stop_token_ids };
     let defaults = GrpoConfig::with_defaults(16, rollout, LrSchedule::cosine(4e-4, steps), seed);
-    let kl = Some((Kl::K3Weighted, 0.01));
+    let kl = Some((KlLoss::K3Weighted, 0.01));
     GrpoConfig { objective: Objective { kl, ..defaults.objective }, ..defaults }
 }
 

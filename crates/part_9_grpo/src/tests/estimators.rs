@@ -7,7 +7,7 @@ use tensor_core::ops::log_softmax;
 use tensor_core::testing::assert_close;
 
 use super::CPU;
-use crate::{Aggregation, Baseline, Kl, LossInputs, Objective, advantages};
+use crate::{Aggregation, Baseline, KlLoss, LossInputs, Objective, advantages};
 use ppo::Clip;
 
 const CLIP: Clip = Clip { low: 0.2, high: 0.28 };
@@ -103,7 +103,7 @@ fn kl_gradients(kl: impl Fn(&Tensor, &Tensor, &Tensor) -> Result<Tensor>) -> Res
 
 #[test]
 fn k2_and_weighted_k3_have_the_gradient_of_the_kl() -> Result<()> {
-    for kl in [Kl::K2, Kl::K3Weighted] {
+    for kl in [KlLoss::K2, KlLoss::K3Weighted] {
         let [mean, exact] =
             kl_gradients(|new, reference, old| Ok(kl.per_token(new, reference, old)?))?;
         assert_close(&mean, &exact, 1e-9)?;
@@ -114,7 +114,7 @@ fn k2_and_weighted_k3_have_the_gradient_of_the_kl() -> Result<()> {
 #[test]
 fn k3_as_a_loss_has_the_gradient_of_another_divergence() -> Result<()> {
     let [mean, exact] =
-        kl_gradients(|new, reference, old| Ok(Kl::K3.per_token(new, reference, old)?))?;
+        kl_gradients(|new, reference, old| Ok(KlLoss::K3.per_token(new, reference, old)?))?;
     let relative_error = (&mean - &exact)?.sqr()?.sum_all()?.to_scalar::<f64>()?.sqrt()
         / exact.sqr()?.sum_all()?.to_scalar::<f64>()?.sqrt();
     assert!(relative_error > 0.2, "{relative_error}");

@@ -9,7 +9,7 @@ use tensor_core::testing::assert_close;
 
 use super::{CPU, golden, tensor};
 use crate::reinforce::reinforce_with_squared_log_ratio;
-use crate::{Aggregation, Kl, LossInputs, Objective, Overlong};
+use crate::{Aggregation, KlLoss, LossInputs, Objective, OverlongHandling};
 use ppo::{Clip, clipped_surrogate};
 
 fn parse_value_enum<T: ValueEnum>(name: &Value) -> Option<T> {
@@ -52,7 +52,7 @@ fn losses_and_gradients_match_the_formulas_of_trl() -> Result<()> {
         };
         let objective = Objective {
             clip_range: Clip { low, high },
-            kl: parse_value_enum::<Kl>(&case["kl"])
+            kl: parse_value_enum::<KlLoss>(&case["kl"])
                 .map(|kl| (kl, golden["beta"].as_f64().expect("β"))),
             importance_sampling_cap: case["cap"].as_f64(),
         };
@@ -108,7 +108,7 @@ fn the_loss_matches_an_example_computed_by_hand() -> Result<()> {
     };
     let clip = Clip { low: 0.1, high: 0.1 };
     let objective =
-        Objective { clip_range: clip, kl: Some((Kl::K2, 0.1)), importance_sampling_cap: None };
+        Objective { clip_range: clip, kl: Some((KlLoss::K2, 0.1)), importance_sampling_cap: None };
     assert_close(&objective.loss(&log_probs, &inputs)?, &Tensor::new(-1.05, &CPU)?, 1e-12)
         .map_err(Into::into)
 }
@@ -116,7 +116,7 @@ fn the_loss_matches_an_example_computed_by_hand() -> Result<()> {
 #[test]
 fn k3_of_a_log_ratio_matches_the_book() -> Result<()> {
     let log_ratio = Tensor::new(&[0.1f64, -0.5], &CPU)?;
-    let k3 = Kl::K3.per_token(&log_ratio.zeros_like()?, &log_ratio, &log_ratio)?;
+    let k3 = KlLoss::K3.per_token(&log_ratio.zeros_like()?, &log_ratio, &log_ratio)?;
     Ok(assert_close(&k3, &Tensor::new(&[0.005_171, 0.106_531], &CPU)?, 1e-6)?)
 }
 
@@ -124,7 +124,7 @@ fn k3_of_a_log_ratio_matches_the_book() -> Result<()> {
 fn huge_log_ratios_give_finite_kl_terms() -> Result<()> {
     let zero = Tensor::zeros(2, DType::F32, &CPU)?;
     let far = Tensor::new(&[-1e4f32, 1e4], &CPU)?;
-    for kl in Kl::value_variants() {
+    for kl in KlLoss::value_variants() {
         let values = kl.per_token(&zero, &far, &(&far * -1.)?)?.to_vec1::<f32>()?;
         assert!(values.iter().all(|x| x.is_finite()), "{kl:?} {values:?}");
     }
@@ -147,7 +147,7 @@ fn missing_inputs_of_a_term_are_reported() -> Result<()> {
         let objective = Objective { clip_range: clip, kl, importance_sampling_cap };
         objective.loss(&zero, &inputs).expect_err("refused").to_string()
     };
-    assert!(error(Some((Kl::K3, 0.1)), None).contains("needs ref_log_probs"));
+    assert!(error(Some((KlLoss::K3, 0.1)), None).contains("needs ref_log_probs"));
     assert!(error(None, Some(2.)).contains("needs old_log_probs"));
     Ok(())
 }
@@ -173,9 +173,9 @@ fn reinforce_has_the_gradient_of_the_surrogate_at_ratio_1() -> Result<()> {
 
 #[test]
 fn the_overlong_penalty_rises_over_the_buffer() {
-    let penalized = Overlong::Penalized { buffer: 4 };
+    let penalized = OverlongHandling::Penalized { buffer: 4 };
     let penalties: Vec<f32> = (5..=10).map(|length| penalized.penalty(length, 10)).collect();
     assert_eq!(penalties, [0., 0., 0.25, 0.5, 0.75, 1.]);
-    assert_eq!(Overlong::Masked.penalty(10, 10), 0.);
-    assert_eq!(Overlong::Penalized { buffer: 0 }.penalty(10, 10), 0.);
+    assert_eq!(OverlongHandling::Masked.penalty(10, 10), 0.);
+    assert_eq!(OverlongHandling::Penalized { buffer: 0 }.penalty(10, 10), 0.);
 }

@@ -26,8 +26,8 @@ use crate::reference::{ReferenceModel, ReferenceUpdate};
 use crate::training::GrpoValidation;
 use crate::weighted_rewards::rule_reward_fn;
 use crate::{
-    Aggregation, Baseline, GrpoConfig, GrpoContext, GrpoLog, Objective, Overlong, RunState, Task,
-    WeightedRewards, train,
+    Aggregation, Baseline, GrpoConfig, GrpoContext, GrpoLog, Objective, OverlongHandling, RunState,
+    Task, WeightedRewards, train,
 };
 
 const MAX_NEW_TOKENS: usize = 4;
@@ -262,8 +262,10 @@ fn every_setting_changes_the_trained_weights() -> Result<()> {
     })?;
     add("baseline", defaults(), &|c| c.advantage.baseline = Baseline::BatchMean)?;
     add("aggregation", defaults(), &|c| c.advantage.loss_aggregation = Aggregation::Sequence)?;
-    add("masked", defaults(), &|c| c.advantage.overlong = Overlong::Masked)?;
-    add("penalized", defaults(), &|c| c.advantage.overlong = Overlong::Penalized { buffer: 3 })?;
+    add("masked", defaults(), &|c| c.advantage.overlong = OverlongHandling::Masked)?;
+    add("penalized", defaults(), &|c| {
+        c.advantage.overlong = OverlongHandling::Penalized { buffer: 3 }
+    })?;
     add("no KL", defaults(), &|c| c.objective = Objective { kl: None, ..c.objective })?;
     add("seed", defaults(), &|c| c.seed = 4)?;
     for (i, (a, weights)) in all.iter().enumerate() {

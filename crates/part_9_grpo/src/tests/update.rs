@@ -14,7 +14,7 @@ use super::CPU;
 use crate::experience::AdvantageConfig;
 use crate::reference::{ReferenceModel, ReferenceUpdate};
 use crate::update::{gradients, micro_batches};
-use crate::{Aggregation, GrpoExperience, Kl, Objective, Overlong};
+use crate::{Aggregation, GrpoExperience, KlLoss, Objective, OverlongHandling};
 
 fn new_train_state(seed: u64) -> Result<TrainState> {
     let init_std = ModelConfig::GPT2_INIT_STD;
@@ -43,14 +43,14 @@ fn rollout_config(group_size: usize) -> RolloutConfig {
     }
 }
 
-fn advantage_config(overlong: Overlong) -> AdvantageConfig {
+fn advantage_config(overlong: OverlongHandling) -> AdvantageConfig {
     AdvantageConfig { overlong, ..AdvantageConfig::with_defaults() }
 }
 
 fn objective() -> Objective {
     Objective {
         clip_range: Clip::symmetric(0.2),
-        kl: Some((Kl::K3Weighted, 0.1)),
+        kl: Some((KlLoss::K3Weighted, 0.1)),
         importance_sampling_cap: None,
     }
 }
@@ -62,7 +62,7 @@ fn prompt_examples() -> Vec<PromptExample> {
 }
 
 /// Experience of three groups of three; in the second, all rewards are equal.
-fn experience(train_state: &TrainState, overlong: Overlong) -> Result<GrpoExperience> {
+fn experience(train_state: &TrainState, overlong: OverlongHandling) -> Result<GrpoExperience> {
     let prompts: Vec<Vec<u32>> = prompt_examples().into_iter().map(|one| one.prompt).collect();
     let groups = ppo::rollout(
         &inference_model(train_state)?,
@@ -83,7 +83,7 @@ fn experience(train_state: &TrainState, overlong: Overlong) -> Result<GrpoExperi
 #[test]
 fn every_parameter_gets_a_gradient_and_there_is_no_value_head() -> Result<()> {
     let mut train_state = new_train_state(1)?;
-    let experience = experience(&train_state, Overlong::None)?;
+    let experience = experience(&train_state, OverlongHandling::None)?;
     let objective = &objective();
     let reference = inference_model(&new_train_state(2)?)?;
     let parts = micro_batches(
@@ -112,7 +112,7 @@ fn the_gradient_of_micro_batches_is_that_of_the_batch() -> Result<()> {
     let mut train_state = new_train_state(1)?;
     let reference = inference_model(&new_train_state(2)?)?;
     for aggregation in [Aggregation::Sequence, Aggregation::Token, Aggregation::Constant] {
-        let mut experience = experience(&train_state, Overlong::None)?;
+        let mut experience = experience(&train_state, OverlongHandling::None)?;
         let lengths: Vec<usize> =
             experience.groups.iter().flat_map(|g| &g.completions).map(|r| r.tokens.len()).collect();
         assert!(lengths.iter().any(|n| *n != lengths[0]), "lengths must differ: {lengths:?}");
@@ -144,7 +144,7 @@ fn the_gradient_of_micro_batches_is_that_of_the_batch() -> Result<()> {
 #[test]
 fn the_gradient_is_linear_in_the_advantages_even_at_loss_0() -> Result<()> {
     let mut train_state = new_train_state(1)?;
-    let mut experience = experience(&train_state, Overlong::None)?;
+    let mut experience = experience(&train_state, OverlongHandling::None)?;
     let lengths = experience.groups.iter().flat_map(|g| &g.completions).map(|r| r.tokens.len());
     experience.weights =
         Aggregation::Sequence.weights(&lengths.collect::<Vec<_>>(), &[true; 9], MAX_NEW_TOKENS);
@@ -172,7 +172,7 @@ fn the_gradient_is_linear_in_the_advantages_even_at_loss_0() -> Result<()> {
 #[test]
 fn zero_advantage_groups_are_left_out_unless_there_is_a_kl_term() -> Result<()> {
     let train_state = new_train_state(1)?;
-    let experience = experience(&train_state, Overlong::None)?;
+    let experience = experience(&train_state, OverlongHandling::None)?;
     assert_eq!(
         (0..3).map(|group| experience.has_nonzero_advantage(group)).collect::<Vec<_>>(),
         [true, false, true]
@@ -191,9 +191,9 @@ fn zero_advantage_groups_are_left_out_unless_there_is_a_kl_term() -> Result<()> 
 fn truncated_completions_are_masked_or_penalized() -> Result<()> {
     let train_state = new_train_state(1)?;
     let with_overlong = |overlong| experience(&train_state, overlong);
-    let plain = with_overlong(Overlong::None)?;
-    let masked = with_overlong(Overlong::Masked)?;
-    let penalized = with_overlong(Overlong::Penalized { buffer: 2 })?;
+    let plain = with_overlong(OverlongHandling::None)?;
+    let masked = with_overlong(OverlongHandling::Masked)?;
+    let penalized = with_overlong(OverlongHandling::Penalized { buffer: 2 })?;
     let completions: Vec<&SampledCompletion> =
         plain.groups.iter().flat_map(|group| &group.completions).collect();
     let truncated = completions.iter().filter(|completion| !completion.terminated()).count();
@@ -213,7 +213,7 @@ fn truncated_completions_are_masked_or_penalized() -> Result<()> {
 #[test]
 fn a_step_raises_the_weighted_log_probs_of_better_completions() -> Result<()> {
     let mut train_state = new_train_state(1)?;
-    let experience = experience(&train_state, Overlong::None)?;
+    let experience = experience(&train_state, OverlongHandling::None)?;
     let objective = Objective { kl: None, ..objective() };
     let objective = &objective;
     // Σ w A log π, which a step must raise.
@@ -268,7 +268,7 @@ fn a_reference_stays_fixed_or_is_synchronized_when_due() -> Result<()> {
 fn groups_without_an_included_completion_are_left_out() -> Result<()> {
     let train_state = new_train_state(1)?;
     let (inference_policy, mut experience) =
-        (inference_model(&train_state)?, experience(&train_state, Overlong::None)?);
+        (inference_model(&train_state)?, experience(&train_state, OverlongHandling::None)?);
     let n = |experience: &GrpoExperience| {
         anyhow::Ok(
             micro_batches(experience, &objective(), &inference_policy, Some(&inference_policy), 1)?
@@ -286,7 +286,7 @@ fn groups_without_an_included_completion_are_left_out() -> Result<()> {
 
 #[test]
 fn better_completions_have_positive_advantages() -> Result<()> {
-    let experience = experience(&new_train_state(1)?, Overlong::None)?;
+    let experience = experience(&new_train_state(1)?, OverlongHandling::None)?;
     for (text, advantage) in experience.completion_texts.iter().zip(&experience.advantages) {
         match &text[..] {
             "7" => assert!(*advantage >= 0.),
@@ -300,7 +300,7 @@ fn better_completions_have_positive_advantages() -> Result<()> {
 #[test]
 fn kl_is_computed_at_the_sampling_temperature() -> Result<()> {
     let mut train_state = new_train_state(1)?;
-    let (experience, objective) = (experience(&train_state, Overlong::None)?, objective());
+    let (experience, objective) = (experience(&train_state, OverlongHandling::None)?, objective());
     let inference_policy = inference_model(&train_state)?;
     let policy = GptModern::new(&train_state.config, train_state.parameters.root())?;
     let kl_per_token = |reference: Option<&GptModern>| -> Result<Option<f64>> {
@@ -317,7 +317,7 @@ fn kl_is_computed_at_the_sampling_temperature() -> Result<()> {
 #[test]
 fn the_cap_corrects_only_a_mismatch_of_sampler_and_loss() -> Result<()> {
     let mut train_state = new_train_state(1)?;
-    let experience = experience(&train_state, Overlong::None)?;
+    let experience = experience(&train_state, OverlongHandling::None)?;
     let (inference_policy, reference) =
         (inference_model(&train_state)?, inference_model(&new_train_state(2)?)?);
     let policy = GptModern::new(&train_state.config, train_state.parameters.root())?;

@@ -17,7 +17,8 @@ use crate::reference::ReferenceUpdate;
 use crate::step_metrics::{GrpoStepMetrics, LogRow, PhaseTimings, average_metrics};
 use crate::update::GrpoUpdateMetrics;
 use crate::{
-    Aggregation, Baseline, GrpoConfig, GrpoExperience, Kl, Objective, Overlong, Task, advantages,
+    Aggregation, Baseline, GrpoConfig, GrpoExperience, KlLoss, Objective, OverlongHandling, Task,
+    advantages,
 };
 
 #[derive(Parser)]
@@ -48,13 +49,13 @@ fn every_flag_sets_its_field_of_the_configuration() -> Result<()> {
     assert_eq!(stop_token_ids, &[7]);
     assert_eq!((config.rollout.temperature(), config.seed), (0.7, 13));
     let advantage_config = AdvantageConfig {
-        overlong: Overlong::Masked,
+        overlong: OverlongHandling::Masked,
         baseline: Baseline::LeaveOneOut,
         advantage_epsilon: 0.5,
         loss_aggregation: Aggregation::Constant,
     };
     assert_eq!(config.advantage, advantage_config);
-    let (clip_range, kl) = (Clip { low: 0.1, high: 0.28 }, Some((Kl::K2, 0.4)));
+    let (clip_range, kl) = (Clip { low: 0.1, high: 0.28 }, Some((KlLoss::K2, 0.4)));
     let objective = Objective { clip_range, kl, importance_sampling_cap: Some(2.) };
     assert_eq!(config.objective, objective);
     assert_eq!(config.reference_update, Some(ReferenceUpdate::SyncEvery(6)));
@@ -70,11 +71,11 @@ fn every_flag_sets_its_field_of_the_configuration() -> Result<()> {
 fn default_flags_give_a_fixed_reference_and_a_symmetric_clip_range() -> Result<()> {
     let defaults = config_from_flags("")?;
     assert_eq!(defaults.objective.clip_range, Clip::symmetric(0.2));
-    assert_eq!(defaults.advantage.overlong, Overlong::None);
+    assert_eq!(defaults.advantage.overlong, OverlongHandling::None);
     assert_eq!(defaults.reference_update, Some(ReferenceUpdate::Fixed));
     let without_kl = config_from_flags("--kl-coef 0 --overlong-buffer 2")?;
     assert_eq!((without_kl.objective.kl, without_kl.reference_update), (None, None));
-    assert_eq!(without_kl.advantage.overlong, Overlong::Penalized { buffer: 2 });
+    assert_eq!(without_kl.advantage.overlong, OverlongHandling::Penalized { buffer: 2 });
     assert_eq!(config_from_flags("--gamma 1.0")?.seed, 1337);
     let error = config_from_flags("--gamma 0.99").expect_err("refused").to_string();
     assert!(error.contains("nothing is discounted"), "{error}");

@@ -11,7 +11,7 @@ use super::{
 use crate::evaluation::GrpoEvaluator;
 use crate::training::GrpoValidation;
 use crate::weighted_rewards::rule_reward_fn;
-use crate::{GrpoConfig, GrpoContext, GrpoLog, Overlong, RunState, Task, train};
+use crate::{GrpoConfig, GrpoContext, GrpoLog, OverlongHandling, RunState, Task, train};
 
 #[test]
 fn a_validation_with_a_nan_reward_does_not_choose_the_best_model() -> Result<()> {
@@ -63,7 +63,7 @@ fn a_step_with_a_nan_reward_is_skipped() -> Result<()> {
 fn a_step_with_only_masked_completions_does_not_move_the_policy() -> Result<()> {
     let chat_tokenizer = chat_tokenizer()?;
     let mut config = grpo_config(1, &chat_tokenizer);
-    config.advantage.overlong = Overlong::Masked;
+    config.advantage.overlong = OverlongHandling::Masked;
     let mut prompts = prompt_examples(&chat_tokenizer)?;
     let eval_config = CompletionEvalConfig {
         chat_tokenizer: &chat_tokenizer,
