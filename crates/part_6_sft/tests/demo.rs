@@ -214,7 +214,7 @@ fn invalid_input_is_rejected_in_one_line() {
     let row = serde_json::json!({ "prompt": "7 ".repeat(200), "completion": "b" });
     std::fs::write(&long, format!("{row}\n{row}\n")).expect("a file");
     rejected(&["--data", &long], 1, "no example fits");
-    rejected(&["--stop-at", "1.5"], 2, "--stop-at");
+    rejected(&["--target-exact-match", "1.5"], 2, "--target-exact-match");
     rejected(&["--model", "nowhere/at/all"], 1, "nowhere/at/all");
     assert!(!Path::new(&out).exists(), "no files were written");
 }

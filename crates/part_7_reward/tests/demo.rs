@@ -128,7 +128,8 @@ fn every_flag_of_train_has_an_effect_on_the_run() {
     let text = PART_7.stdout(&["eval", "--model", &second, "--data", &data]);
     assert!(text.contains("was trained on 14 of these pairs"), "{text}");
 
-    let early_stop = ["--model", &first, "--data", "manners", "--stop-at", "0.01", "--json"];
+    let early_stop =
+        ["--model", &first, "--data", "manners", "--target-accuracy", "0.01", "--json"];
     let report = PART_7.stdout_json(&train(&third, &early_stop));
     assert_eq!((&report["target_reached"], &report["step"]), (&true.into(), &0.into()));
     PART_7.stdout(&["train", "--resume", "--out", &third]);
@@ -156,7 +157,7 @@ fn invalid_input_gives_a_one_line_error_and_writes_nothing() {
     assert_fails(&["--loss", "margin", "--margin", "-1"], 2, "--margin");
     assert_fails(&["--margin", "1"], 2, "--margin is for --loss margin");
     assert_fails(&["--n-head", "3"], 2, "heads");
-    assert_fails(&["--stop-at", "1.5"], 2, "--stop-at");
+    assert_fails(&["--target-accuracy", "1.5"], 2, "--target-accuracy");
     assert_fails(&["--validation", "1"], 2, "--validation");
     assert_fails(&["--lora-dropout", "0.1"], 2, "--lora-rank");
     assert_fails(&["--lora-rank", "2", "--merge"], 2, "--merge");

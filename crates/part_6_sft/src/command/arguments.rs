@@ -63,8 +63,8 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_name = "T")]
     pub(crate) pack: Option<NonZeroUsize>,
     /// Stop when the validation exact match reaches this share
-    #[arg(long, value_name = "P", value_parser = probability)]
-    pub(crate) stop_at: Option<f64>,
+    #[arg(long, alias = "stop-at", value_name = "P", value_parser = probability)]
+    pub(crate) target_exact_match: Option<f64>,
     #[command(flatten)]
     #[serde(flatten)]
     pub(crate) eval: ValidationFlags,

@@ -110,7 +110,7 @@ fn validator<'a>(
         chat_tokenizer,
         eval_config: GenerationEvalConfig { batch_size, max_new_tokens },
         interval: args.eval.eval_interval,
-        target_exact_match: args.stop_at,
+        target_exact_match: args.target_exact_match,
     }
 }
 

@@ -72,8 +72,8 @@ pub(crate) struct TrainArgs {
     #[serde(flatten)]
     pub(crate) lora: LoraFlags,
     /// Stop when the validation accuracy reaches this value
-    #[arg(long, value_name = "P", value_parser = probability)]
-    pub(crate) stop_at: Option<f64>,
+    #[arg(long, alias = "stop-at", value_name = "P", value_parser = probability)]
+    pub(crate) target_accuracy: Option<f64>,
     #[command(flatten)]
     #[serde(flatten)]
     pub(crate) eval: ValidationFlags,

@@ -61,7 +61,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
         pairs: &validation_pairs,
         batch_size: 2 * config.batch_size,
         interval: args.eval.eval_interval,
-        target_accuracy: args.stop_at,
+        target_accuracy: args.target_accuracy,
     };
     println!("{}", train_state.parameter_summary());
     let trainee = (&mut train_state, shape.1);
