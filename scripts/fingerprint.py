@@ -4,7 +4,7 @@ Trains briefly with each part from 2 to 9 and runs `course --quick`, with one se
 Prints a SHA-256 for each model file and for each series of numbers in the metrics, the evaluations
 and the scoreboard. Times, speeds and memory use are left out.
 
-    cargo build --release --workspace --examples
+    cargo build --release --workspace --bins --examples
     python3 scripts/fingerprint.py > before.txt        # about ten minutes on one core
     ... change the code, build again ...
     python3 scripts/fingerprint.py --against before.txt
