@@ -42,7 +42,7 @@ fn policy(config: &ModelConfig, seed: u64) -> Result<(GptModern, Parameters)> {
     Ok((model, parameters))
 }
 
-fn twin(config: &ModelConfig, parameters: &Parameters) -> Result<GptModern> {
+fn inference_model(config: &ModelConfig, parameters: &Parameters) -> Result<GptModern> {
     Ok(GptModern::new(config, parameters.for_inference().root())?)
 }
 

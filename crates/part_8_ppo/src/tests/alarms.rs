@@ -12,7 +12,7 @@ use crate::{CriticBackbone, PpoLog, PpoUpdateMetrics};
 
 #[test]
 fn each_alarm_names_its_cause_once() -> Result<()> {
-    let well = HealthInputs {
+    let healthy = HealthInputs {
         entropy: 1.,
         kl_per_token: 0.1,
         eos_rate: 0.9,
@@ -20,21 +20,21 @@ fn each_alarm_names_its_cause_once() -> Result<()> {
         all_rewards_equal: false,
     };
     let mut alarms = PpoAlarms::default();
-    assert!(alarms.check(1, &well).is_empty());
-    for (signs, says) in [
-        (HealthInputs { entropy: 0.001, ..well }, "entropy has collapsed"),
-        (HealthInputs { kl_per_token: 3., ..well }, "--kl-coef"),
-        (HealthInputs { eos_rate: 0.01, ..well }, "end with a stop token"),
-        (HealthInputs { first_ratio_error: 0.1, ..well }, "before the first update"),
-        (HealthInputs { all_rewards_equal: true, ..well }, "get the same reward"),
+    assert!(alarms.check(1, &healthy).is_empty());
+    for (inputs, expected) in [
+        (HealthInputs { entropy: 0.001, ..healthy }, "entropy has collapsed"),
+        (HealthInputs { kl_per_token: 3., ..healthy }, "--kl-coef"),
+        (HealthInputs { eos_rate: 0.01, ..healthy }, "end with a stop token"),
+        (HealthInputs { first_ratio_error: 0.1, ..healthy }, "before the first update"),
+        (HealthInputs { all_rewards_equal: true, ..healthy }, "get the same reward"),
     ] {
-        let said = alarms.check(2, &signs);
-        assert!(said.len() == 1 && said[0].contains(says), "{said:?}");
+        let said = alarms.check(2, &inputs);
+        assert!(said.len() == 1 && said[0].contains(expected), "{said:?}");
         let mut saved: PpoAlarms = serde_json::from_value(serde_json::to_value(&alarms)?)?;
         for alarms in [&mut saved, &mut alarms] {
-            assert!(alarms.check(3, &signs).is_empty(), "an alarm is raised once");
+            assert!(alarms.check(3, &inputs).is_empty(), "an alarm is raised once");
         }
-        assert!(alarms.check(4, &well).is_empty());
+        assert!(alarms.check(4, &healthy).is_empty());
     }
     Ok(())
 }
@@ -51,7 +51,7 @@ fn a_step_raises_the_alarms_of_its_metrics() -> Result<()> {
     let mut log =
         PpoLog::new(9, 0, 1)?.with_run_folder(RunFolder::create(&out, &json!({}))?, tracker, &[]);
     let mut alarms = PpoAlarms::default();
-    let well = PpoUpdateMetrics { entropy: 1., ..PpoUpdateMetrics::default() };
+    let healthy = PpoUpdateMetrics { entropy: 1., ..PpoUpdateMetrics::default() };
     let mut tell = |experience: &_, updated: &_, step| {
         let (questions, seconds) = (&[][..], [1.; 3]);
         let report = StepReport {
@@ -65,16 +65,16 @@ fn a_step_raises_the_alarms_of_its_metrics() -> Result<()> {
         };
         report.log(&mut log, &mut alarms)
     };
-    tell(&experience, &well, 1)?;
-    tell(&experience, &PpoUpdateMetrics { first_ratio_error: 0.1, ..well }, 2)?;
+    tell(&experience, &healthy, 1)?;
+    tell(&experience, &PpoUpdateMetrics { first_ratio_error: 0.1, ..healthy }, 2)?;
     experience.rewards.fill(0.1); // the mean of 256 of them is not exactly 0.1
-    tell(&experience, &PpoUpdateMetrics { entropy: 0.001, ..well }, 3)?;
+    tell(&experience, &PpoUpdateMetrics { entropy: 0.001, ..healthy }, 3)?;
     let rows = std::fs::read_to_string(out.join("metrics.jsonl"))?;
     let rung: Vec<&str> = rows.lines().filter(|row| row.contains("alarm")).collect();
-    for (row, says) in
+    for (row, expected) in
         rung.iter().zip(["step 2: a ratio", "step 3: the entropy", "get the same reward"])
     {
-        assert!(row.contains(says), "{says}: {rows}");
+        assert!(row.contains(expected), "{expected}: {rows}");
     }
     assert_eq!(rung.len(), 3, "{rows}");
     Ok(())

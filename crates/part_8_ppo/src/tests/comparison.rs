@@ -7,12 +7,12 @@ use tensor_core::ops::log_softmax;
 use tensor_core::{Parameters, Rng};
 
 use super::CPU;
-use super::small_run::{asked, chat_tokenizer, model_config};
+use super::small_run::{chat_tokenizer, model_config, prompt_examples};
 use crate::{CompletionEvalConfig, RewardFn, compare_to_reference};
 
 #[test]
 fn win_rate_and_kl_equal_their_enumeration() -> Result<()> {
-    let (chat_tokenizer, questions) = (chat_tokenizer()?, asked(&chat_tokenizer()?)?);
+    let (chat_tokenizer, questions) = (chat_tokenizer()?, prompt_examples(&chat_tokenizer()?)?);
     let model = |seed| -> Result<GptModern> {
         let mut parameters = Parameters::seeded(seed, candle_core::DType::F32, &CPU);
         GptModern::new(&model_config(&chat_tokenizer), parameters.root())?;
@@ -58,7 +58,7 @@ fn win_rate_and_kl_equal_their_enumeration() -> Result<()> {
 
 #[test]
 fn a_comparison_refuses_rewards_that_are_not_finite() -> Result<()> {
-    let (chat_tokenizer, questions) = (chat_tokenizer()?, asked(&chat_tokenizer()?)?);
+    let (chat_tokenizer, questions) = (chat_tokenizer()?, prompt_examples(&chat_tokenizer()?)?);
     let mut parameters = Parameters::seeded(1, candle_core::DType::F32, &CPU);
     GptModern::new(&model_config(&chat_tokenizer), parameters.root())?;
     let model = GptModern::new(&model_config(&chat_tokenizer), parameters.for_inference().root())?;

@@ -5,7 +5,7 @@ use candle_core::DType;
 use tensor_core::Rng;
 use tensor_core::testing::assert_close;
 
-use super::{CPU, END, at, config, policy, twin};
+use super::{CPU, END, at, config, inference_model, policy};
 use crate::{Critic, CriticBackbone, RolloutGroup, TokenBatch, critic, rollout};
 
 #[test]
@@ -14,7 +14,8 @@ fn values_start_at_0_and_precede_their_tokens() -> Result<()> {
     let (model, parameters) = policy(&config, 3)?;
     let settings = at(2., None, None);
     let prompts = vec![vec![1, 2, 3, 4, 5], vec![7, END, 8], vec![9]];
-    let groups = rollout(&twin(&config, &parameters)?, &prompts, &settings, &mut Rng::new(1))?;
+    let groups =
+        rollout(&inference_model(&config, &parameters)?, &prompts, &settings, &mut Rng::new(1))?;
     let batch = TokenBatch::from_groups(&groups, &config, &CPU)?;
     for trunk in [CriticBackbone::Shared, CriticBackbone::Separate] {
         let mut train_state = critic::new_critic(trunk, &config, &parameters, Default::default())?;

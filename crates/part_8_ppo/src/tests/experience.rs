@@ -7,7 +7,7 @@ use sft::Example;
 
 use super::CPU;
 use super::small_run::{
-    actor_critic, chat_tokenizer, config, ending, experience_of, judged, letters, run,
+    actor_critic, chat_tokenizer, config, ending, experience_of, letters, run, scored_rollouts,
 };
 use crate::gae::GaeConfig;
 use crate::kl::KlController;
@@ -93,18 +93,19 @@ fn a_reference_uses_its_own_sliding_window() -> Result<()> {
     let chat_tokenizer = chat_tokenizer()?;
     let config = config(1, chat_tokenizer.eos_token_id());
     let mut actor_critic = actor_critic(&chat_tokenizer, CriticBackbone::Shared, &config)?;
-    let (models, judged) =
-        (actor_critic.models()?, judged(&mut actor_critic, &chat_tokenizer, &config)?);
+    let (models, scored_rollouts) =
+        (actor_critic.models()?, scored_rollouts(&mut actor_critic, &chat_tokenizer, &config)?);
     let mut windowed = actor_critic.policy.config;
     windowed.attention.window = Some(SlidingWindow { size: 2, sinks: 0 });
-    let scores = (0..judged.rewards.len()).map(|i| i as f64).collect();
-    let judged = ScoredRollouts { rewards: scores, ..judged };
-    let twin = actor_critic.policy.parameters.for_inference();
-    let windowed = modern::GptModern::new(&windowed, { twin }.root())?;
-    let found = PpoExperience::from_rollouts(judged.clone(), &models, &windowed, &config, 1.)?;
+    let scores = (0..scored_rollouts.rewards.len()).map(|i| i as f64).collect();
+    let scored_rollouts = ScoredRollouts { rewards: scores, ..scored_rollouts };
+    let inference_model = actor_critic.policy.parameters.for_inference();
+    let windowed = modern::GptModern::new(&windowed, { inference_model }.root())?;
+    let found =
+        PpoExperience::from_rollouts(scored_rollouts.clone(), &models, &windowed, &config, 1.)?;
     // Expected: each text alone, with that window.
     let mut nats = 0.;
-    for RolloutGroup { prompt, completions: responses } in &judged.groups {
+    for RolloutGroup { prompt, completions: responses } in &scored_rollouts.groups {
         for SampledCompletion { tokens, log_probs, .. } in responses {
             let text = [&prompt[..], tokens].concat();
             let ids = Tensor::new(&text[..text.len() - 1], &CPU)?.unsqueeze(0)?;

@@ -32,7 +32,7 @@ fn a_reference_needs_the_vocabulary_and_context_of_its_policy() -> Result<()> {
     let more = ModelConfig { vocab_size: config.vocab_size + 8, ..config };
     let short = ModelConfig { context_len: 12, ..config };
     let wide = ModelConfig { n_embd: 32, ..ModelConfig { context_len: 48, ..config } };
-    for (config_of_other, tokenizer, says) in [
+    for (config_of_other, tokenizer, expected) in [
         (more, chat_tokenizer.tokenizer.clone(), "has a vocabulary of"),
         (config, other_tokens(&chat_tokenizer)?, "has another tokenizer than the policy"),
         (short, chat_tokenizer.tokenizer.clone(), "a context of 12 tokens, the policy 24"),
@@ -49,13 +49,13 @@ fn a_reference_needs_the_vocabulary_and_context_of_its_policy() -> Result<()> {
             sampler: None,
             chat_template: None,
         };
-        let place = folder.path().join(config_of_other.context_len.to_string() + says);
-        other.save(&place)?;
-        match open_reference(&place.to_string_lossy(), &config, &chat_tokenizer.tokenizer, &CPU) {
-            Ok(_) => assert!(says.is_empty(), "{says}"),
+        let path = folder.path().join(config_of_other.context_len.to_string() + expected);
+        other.save(&path)?;
+        match open_reference(&path.to_string_lossy(), &config, &chat_tokenizer.tokenizer, &CPU) {
+            Ok(_) => assert!(expected.is_empty(), "{expected}"),
             Err(error) => {
                 let error = format!("{error:#}");
-                assert!(!says.is_empty() && error.contains(says), "{error} {says}");
+                assert!(!expected.is_empty() && error.contains(expected), "{error} {expected}");
             }
         }
     }
@@ -76,7 +76,7 @@ fn a_reward_model_reads_text_through_its_own_tokenizer() -> Result<()> {
             &mut parameters,
         )?;
         let (ends, normalisation) = (SpecialTokenIds::default(), RewardNormalization::NONE);
-        let judge = RewardCheckpoint {
+        let reward_model = RewardCheckpoint {
             model,
             parameters,
             chat_tokenizer,
@@ -85,9 +85,9 @@ fn a_reward_model_reads_text_through_its_own_tokenizer() -> Result<()> {
         };
         let example = Example::new("What is 12 + 7?", "19");
         let texts = ["19", "45"];
-        let ids = texts.map(|text| judge.tokenize(&example.prompt, text).expect("ids"));
-        let expected = judge.rewards(&ids, 2)?;
-        let (mut reward_fn, differs) = reward_model_fn(judge, &policy, 2);
+        let ids = texts.map(|text| reward_model.tokenize(&example.prompt, text).expect("ids"));
+        let expected = reward_model.rewards(&ids, 2)?;
+        let (mut reward_fn, differs) = reward_model_fn(reward_model, &policy, 2);
         assert_eq!(differs, other);
         let replies =
             texts.map(|text| RewardInput { example: &example, completion: text, terminated: true });

@@ -6,7 +6,7 @@ use sft::Example;
 use tensor_core::testing::{assert_close, assert_gradients_flow};
 use tensor_core::{Rng, backward};
 
-use super::{CPU, END, at, config, policy, twin};
+use super::{CPU, END, at, config, inference_model, policy};
 use crate::log_probs::log_probs;
 use crate::prompts::step_rng;
 use crate::{PromptExample, PromptLoader, RolloutGroup, SampledCompletion, TokenBatch, rollout};
@@ -23,7 +23,7 @@ fn log_probs_equal_those_recorded_at_sampling() -> Result<()> {
     windowed.attention.window = Some(SlidingWindow { size: 4, sinks: 0 });
     for config in [config(), windowed] {
         let (_, parameters) = policy(&config, 3)?;
-        let model = twin(&config, &parameters)?;
+        let model = inference_model(&config, &parameters)?;
         for settings in [at(1., None, None), at(0.6, None, None), at(1.3, Some(3), Some(0.8))] {
             let groups = rollout(&model, &prompts(), &settings, &mut Rng::new(1))?;
             let batch = TokenBatch::from_groups(&groups, &config, &CPU)?;
@@ -39,7 +39,8 @@ fn a_shared_prompt_batch_equals_its_texts_alone() -> Result<()> {
     let config = config();
     let (model, parameters) = policy(&config, 3)?;
     let settings = at(1., None, None);
-    let groups = rollout(&twin(&config, &parameters)?, &prompts(), &settings, &mut Rng::new(1))?;
+    let groups =
+        rollout(&inference_model(&config, &parameters)?, &prompts(), &settings, &mut Rng::new(1))?;
     let batch = TokenBatch::from_groups(&groups, &config, &CPU)?;
     let together = log_probs(&model, &batch, 1.)?;
     let mut alone = Vec::new();
@@ -68,7 +69,7 @@ fn a_shared_prompt_batch_equals_its_texts_alone() -> Result<()> {
 fn the_mask_holds_lengths_whatever_the_token_values() -> Result<()> {
     let config = config();
     let (_, parameters) = policy(&config, 3)?;
-    let model = twin(&config, &parameters)?;
+    let model = inference_model(&config, &parameters)?;
     let groups = rollout(&model, &prompts(), &at(2., None, None), &mut Rng::new(1))?;
     let all: Vec<_> = groups.iter().flat_map(|group| &group.completions).collect();
     let batch = TokenBatch::from_groups(&groups, &config, &CPU)?;
@@ -91,7 +92,7 @@ fn the_mask_holds_lengths_whatever_the_token_values() -> Result<()> {
 fn completions_of_a_prompt_have_independent_first_tokens() -> Result<()> {
     let config = config();
     let (_, parameters) = policy(&config, 3)?;
-    let model = twin(&config, &parameters)?;
+    let model = inference_model(&config, &parameters)?;
     let settings = crate::RolloutConfig { group_size: 16, ..at(2., None, None) };
     let groups = rollout(&model, &prompts(), &settings, &mut Rng::new(1))?;
     for group in &groups {
@@ -110,7 +111,7 @@ fn completions_of_a_prompt_have_independent_first_tokens() -> Result<()> {
 fn a_completion_never_exceeds_the_context() -> Result<()> {
     let config = config();
     let (_, parameters) = policy(&config, 3)?;
-    let model = twin(&config, &parameters)?;
+    let model = inference_model(&config, &parameters)?;
     let settings =
         crate::RolloutConfig { max_new_tokens: 50, stop_token_ids: vec![11], ..at(1., None, None) };
     let groups = rollout(&model, &[vec![3; 22], vec![4; 2]], &settings, &mut Rng::new(1))?;
@@ -150,7 +151,7 @@ fn completions_of_many_lengths_share_a_batch() -> Result<()> {
 fn a_terminated_completion_holds_its_stop_token() -> Result<()> {
     let config = config();
     let (_, parameters) = policy(&config, 3)?;
-    let model = twin(&config, &parameters)?;
+    let model = inference_model(&config, &parameters)?;
     let settings =
         crate::RolloutConfig { max_new_tokens: 50, group_size: 16, ..at(2., None, None) };
     for seed in 0..50 {
@@ -166,14 +167,14 @@ fn a_terminated_completion_holds_its_stop_token() -> Result<()> {
 fn no_prompt_repeats_within_an_epoch() -> Result<()> {
     let question = |i| PromptExample { example: Example::new("q", "a"), prompt: vec![i] };
     let mut prompts = PromptLoader::new((0..7).map(question).collect(), 3)?;
-    let asked: Vec<u32> =
+    let prompt_examples: Vec<u32> =
         (1..=7).flat_map(|step| prompts.batch(step, 3)).map(|one| one.prompt[0]).collect();
-    for time in asked.chunks(7) {
+    for time in prompt_examples.chunks(7) {
         let mut sorted = time.to_vec();
         sorted.sort_unstable();
         assert_eq!(sorted, (0..7).collect::<Vec<_>>());
     }
-    assert_ne!(asked[..7], asked[7..14]);
+    assert_ne!(prompt_examples[..7], prompt_examples[7..14]);
     Ok(())
 }
 
@@ -181,7 +182,7 @@ fn no_prompt_repeats_within_an_epoch() -> Result<()> {
 fn a_lora_policy_without_adapters_is_its_own_reference() -> Result<()> {
     let config = config();
     let (_, mut parameters) = policy(&config, 3)?;
-    let before = twin(&config, &parameters)?;
+    let before = inference_model(&config, &parameters)?;
     let lora = sft::LoraConfig {
         rank: 2,
         alpha: 4.,

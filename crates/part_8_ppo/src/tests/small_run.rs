@@ -32,7 +32,7 @@ pub(super) fn model_config(chat_tokenizer: &ChatTokenizer) -> ModelConfig {
     ModelConfig { vocab_size, ..ModelConfig::byte_level(24, 1, 2, 16) }
 }
 
-pub(super) fn asked(chat_tokenizer: &ChatTokenizer) -> Result<Vec<PromptExample>> {
+pub(super) fn prompt_examples(chat_tokenizer: &ChatTokenizer) -> Result<Vec<PromptExample>> {
     let examples = (0..6).map(|i| Example::new(format!("What is {i} + 7?"), format!("{}", i + 7)));
     Ok(tokenize_prompts(examples.collect(), chat_tokenizer, 24, 4)?.0)
 }
@@ -120,7 +120,7 @@ pub(super) fn run(
     mixed: bool,
 ) -> Result<Option<f64>> {
     let chat_tokenizer = chat_tokenizer()?;
-    let (reference, questions) = (reference(&chat_tokenizer)?, asked(&chat_tokenizer)?);
+    let (reference, questions) = (reference(&chat_tokenizer)?, prompt_examples(&chat_tokenizer)?);
     let eval_config =
         CompletionEvalConfig { chat_tokenizer: &chat_tokenizer, max_new_tokens: 4, batch_size: 4 };
     let validator =
@@ -155,9 +155,9 @@ pub(super) fn experience_of(
     chat_tokenizer: &ChatTokenizer,
     config: &PpoConfig,
 ) -> Result<PpoExperience> {
-    let judged = judged(actor_critic, chat_tokenizer, config)?;
+    let scored_rollouts = scored_rollouts(actor_critic, chat_tokenizer, config)?;
     PpoExperience::from_rollouts(
-        judged,
+        scored_rollouts,
         &actor_critic.models()?,
         &reference(chat_tokenizer)?,
         config,
@@ -166,12 +166,13 @@ pub(super) fn experience_of(
 }
 
 /// Rollout of the small run.
-pub(super) fn judged(
+pub(super) fn scored_rollouts(
     actor_critic: &mut ActorCritic,
     chat_tokenizer: &ChatTokenizer,
     config: &PpoConfig,
 ) -> Result<ScoredRollouts> {
-    let prompts: Vec<Vec<u32>> = asked(chat_tokenizer)?.into_iter().map(|one| one.prompt).collect();
+    let prompts: Vec<Vec<u32>> =
+        prompt_examples(chat_tokenizer)?.into_iter().map(|one| one.prompt).collect();
     let writer = actor_critic.models()?.rollout_policy;
     let groups = rollout(&writer, &prompts, &config.rollout, &mut Rng::new(1))?;
     let texts = crate::experience::decode_completions(&groups, chat_tokenizer)?;

@@ -135,7 +135,7 @@ fn a_ppo_step_equals_the_loss_computed_by_hand() -> Result<()> {
     let (critic_norm, critic) = stepped(&actor_critic.critic.parameters, critic_rate)?;
     assert!(norm > most && critic_norm > most, "both are clipped: {norm} {critic_norm}");
 
-    let how = PpoUpdateConfig {
+    let update_config = PpoUpdateConfig {
         ppo_epochs: 1,
         n_minibatches: 1,
         clip_range: Clip::symmetric(0.2),
@@ -145,7 +145,7 @@ fn a_ppo_step_equals_the_loss_computed_by_hand() -> Result<()> {
         ..config.update
     };
     let pass = UpdateInputs {
-        config: &how,
+        config: &update_config,
         temperature: 1.,
         lr: rate,
         critic_lr: critic_rate,

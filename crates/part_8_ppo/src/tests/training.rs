@@ -58,9 +58,9 @@ fn a_resumed_run_equals_an_uninterrupted_one_bit_for_bit() -> Result<()> {
                 sampler: None,
                 lora: None,
             };
-            let place = RunDestination::new(folder.path(), &model_saver, "these");
+            let path = RunDestination::new(folder.path(), &model_saver, "these");
             let (interrupt, stop_after) = (Interrupt::default(), Some(stop_after));
-            let outputs = RunOutputs { destination: Some(place), interrupt, stop_after };
+            let outputs = RunOutputs { destination: Some(path), interrupt, stop_after };
             run(&mut piece, &mut *crate::reward_fn::random_reward_fn(), &config, &outputs, true)?;
             last = Some(piece);
         }
@@ -158,14 +158,16 @@ fn a_run_resumes_only_with_its_own_inputs() -> Result<()> {
     begun.run_inputs = RunInputs { reference: a.clone(), reward_fn: b.clone() };
     let folder = tempfile::tempdir()?;
     begun.save(folder.path(), "these")?;
-    for (reference, reward_fn, says) in
+    for (reference, reward_fn, expected) in
         [(&a, &a, "--reward"), (&b, &b, "another reference"), (&a, &b, "")]
     {
         let mut other = actor_critic(&chat_tokenizer, CriticBackbone::Shared, &config)?;
         other.run_inputs = RunInputs { reference: reference.clone(), reward_fn: reward_fn.clone() };
         match other.restore(folder.path(), "these") {
-            Ok(()) => assert!(says.is_empty()),
-            Err(error) => assert!(!says.is_empty() && error.to_string().contains(says), "{error}"),
+            Ok(()) => assert!(expected.is_empty()),
+            Err(error) => {
+                assert!(!expected.is_empty() && error.to_string().contains(expected), "{error}")
+            }
         }
     }
     Ok(())

@@ -3,7 +3,9 @@
 use anyhow::Result;
 use tensor_core::Rng;
 
-use super::small_run::{actor_critic, asked, bits, chat_tokenizer, config, experience_of};
+use super::small_run::{
+    actor_critic, bits, chat_tokenizer, config, experience_of, prompt_examples,
+};
 use crate::losses::LossWeights;
 use crate::update::{PpoUpdateConfig, UpdateInputs, update};
 use crate::{CriticBackbone, PpoConfig, PtxLoss};
@@ -108,19 +110,19 @@ fn the_ptx_loss_trains_on_its_examples() -> Result<()> {
     experience.advantages = experience.advantages.zeros_like()?; // only the PTX loss has a gradient
     let models = actor_critic.models()?;
     let examples: Vec<sft::Example> =
-        asked(&chat_tokenizer)?.into_iter().map(|one| one.example).collect();
+        prompt_examples(&chat_tokenizer)?.into_iter().map(|one| one.example).collect();
     let examples = sft::tokenize(&examples, &chat_tokenizer, 24)?.examples;
     let mut mix = PtxLoss::new(examples, 0.5, 6, 3);
     let loss = |mix: &mut PtxLoss| -> Result<f32> {
         Ok(mix.loss(&models.policy)?.detach().to_scalar::<f32>()?)
     };
     let before = loss(&mut mix)?;
-    let how = PpoUpdateConfig {
+    let update_config = PpoUpdateConfig {
         loss_weights: LossWeights { value_coef: 0., entropy_coef: 0. },
         ..config.update
     };
     let pass = UpdateInputs {
-        config: &how,
+        config: &update_config,
         temperature: 1.,
         lr: 1e-2,
         critic_lr: 1e-2,
