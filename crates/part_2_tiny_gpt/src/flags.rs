@@ -1,5 +1,7 @@
 //! Command-line flags that have the same meaning in every part.
 
+mod number;
+
 use std::num::NonZeroUsize;
 
 use anyhow::{Result, ensure};
@@ -9,6 +11,8 @@ use serde::Serialize;
 use tensor_core::allocator::keep_freed_memory;
 use tensor_core::threads::set_num_threads;
 use tensor_core::{AdamWConfig, DeviceChoice};
+
+pub use number::{beta, dropout, non_negative, positive, probability, temperature};
 
 use crate::command::as_usage_error;
 use crate::{GptConfig, LrDecay, Sampling, TrainConfig, TrainLog};
@@ -228,44 +232,4 @@ impl TrainFlags {
             .with_sampling(sampling, self.sample_len)
             .stop_on_interrupt()
     }
-}
-
-fn finite_number(text: &str) -> Result<f64, String> {
-    let number: f64 = text.parse().map_err(|_| "not a number".to_string())?;
-    if number.is_finite() { Ok(number) } else { Err("not a finite number".into()) }
-}
-
-fn in_range(text: &str, is_in_range: impl Fn(f64) -> bool, message: &str) -> Result<f64, String> {
-    let number = finite_number(text)?;
-    if is_in_range(number) { Ok(number) } else { Err(message.into()) }
-}
-
-/// Parses a temperature: 0 or more.
-pub fn temperature(text: &str) -> Result<f64, String> {
-    in_range(text, |t| t >= 0., "must be 0 (greedy) or above")
-}
-
-/// Parses a probability above 0 and at most 1.
-pub fn probability(text: &str) -> Result<f64, String> {
-    in_range(text, |p| p > 0. && p <= 1., "must be above 0 and at most 1")
-}
-
-/// Parses a dropout probability: at least 0, below 1.
-pub fn dropout(text: &str) -> Result<f64, String> {
-    in_range(text, |p| (0. ..1.).contains(&p), "must be at least 0 and below 1")
-}
-
-/// Parses the decay rate of a moving average: at least 0, below 1.
-pub fn beta(text: &str) -> Result<f64, String> {
-    dropout(text)
-}
-
-/// Parses a positive number.
-pub fn positive(text: &str) -> Result<f64, String> {
-    in_range(text, |x| x > 0., "must be above 0")
-}
-
-/// Parses a number of 0 or more.
-pub fn non_negative(text: &str) -> Result<f64, String> {
-    in_range(text, |x| x >= 0., "must be 0 or above")
 }

@@ -8,14 +8,18 @@
 //! A flag that was renamed keeps its old name as an alias, so the aliases that clap knows also
 //! translate the keys of an old run's `config.json`.
 
+mod names;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
-use clap::{Arg, Args, Command, CommandFactory};
+use anyhow::{Context, Result, bail};
+use clap::{Args, Command, CommandFactory};
 use serde_json::Value;
 use tiny_gpt::RunFolder;
+
+use names::{canonical, spellings};
 
 /// Flags that add settings from a file, from `KEY=VALUE` pairs or from the run being resumed.
 #[derive(Debug, Clone, clap::Args)]
@@ -116,48 +120,6 @@ fn subcommand<C: CommandFactory>(args: &[OsString]) -> Command {
     let command = C::command();
     let name = args.get(1).map(|name| name.to_string_lossy().into_owned());
     name.and_then(|name| command.find_subcommand(name).cloned()).unwrap_or(command)
-}
-
-/// Names of a flag without the dashes, the primary one first.
-fn names(arg: &Arg) -> impl Iterator<Item = &str> {
-    arg.get_long().into_iter().chain(arg.get_all_aliases().into_iter().flatten())
-}
-
-/// Flag of `command` that has `key` (`n_layer` for `--n-layer`) as one of its names.
-fn find_flag<'c>(command: &'c Command, key: &str) -> Option<&'c Arg> {
-    let name = key.replace('_', "-");
-    command.get_arguments().find(|arg| names(arg).any(|other| other == name))
-}
-
-/// All spellings of the flag `name`: `--out` and `--output-dir` for `out`.
-fn spellings(command: &Command, name: &str) -> Vec<String> {
-    let flag = find_flag(command, name);
-    let all = flag.map(|arg| names(arg).map(|name| format!("--{name}")).collect());
-    all.unwrap_or_else(|| vec![format!("--{name}")])
-}
-
-/// `settings` under the primary name of each flag of `command` and of each of its listed values,
-/// whichever alias a file uses. Unknown keys stay: clap names them in its error.
-///
-/// # Errors
-/// When two keys name the same flag.
-fn canonical(settings: Settings, command: &Command) -> Result<Settings> {
-    let mut renamed = Settings::new();
-    for (key, value) in settings {
-        let flag = find_flag(command, &key);
-        let name = flag.and_then(Arg::get_long).map_or(key.clone(), |long| long.replace('-', "_"));
-        let value = match (flag, value) {
-            (Some(flag), Value::String(text)) => {
-                let listed = flag.get_possible_values();
-                let value = listed.iter().find(|value| value.matches(&text, false));
-                value.map_or(text.clone(), |value| value.get_name().to_string()).into()
-            }
-            (_, value) => value,
-        };
-        let clash = renamed.insert(name.clone(), value).is_some();
-        ensure!(!clash, "`{key}` and another key both mean `{name}`: keep one");
-    }
-    Ok(renamed)
 }
 
 fn read_settings_file(path: &Path, command: &Command) -> Result<Settings> {

@@ -29,7 +29,7 @@ impl QuantizedMatrix {
         (rows, columns): (usize, usize),
         bytes: Vec<u8>,
     ) -> Result<Self> {
-        let expected = check_size(format, (rows, columns))?;
+        let expected = check_size(format, rows, columns)?;
         if bytes.len() != expected {
             bail!(
                 "{} matrix of {rows} by {columns}: {expected} bytes expected, found {}",
@@ -46,7 +46,7 @@ impl QuantizedMatrix {
     /// When it is not an f32 matrix, is empty, or its rows are not a whole number of blocks.
     pub fn quantize(format: Quantization, matrix: &Tensor) -> Result<Self> {
         let (rows, columns) = matrix.dims2()?;
-        check_size(format, (rows, columns))?;
+        check_size(format, rows, columns)?;
         if matrix.dtype() != DType::F32 {
             bail!("quantize: expected f32, found {:?}", matrix.dtype())
         }
@@ -157,12 +157,12 @@ impl QuantizedMatrix {
 }
 
 /// Size of such a matrix in bytes.
-fn check_size(format: Quantization, (rows, columns): (usize, usize)) -> Result<usize> {
+fn check_size(format: Quantization, rows: usize, columns: usize) -> Result<usize> {
     let (name, numbers) = (format.name(), format.block_size());
     if rows == 0 || columns == 0 {
         bail!("{name} matrix of {rows} by {columns}: empty")
     }
-    if columns % numbers != 0 {
+    if !columns.is_multiple_of(numbers) {
         bail!("{name} matrix of {rows} by {columns}: rows are not whole blocks of {numbers}")
     }
     // The size as f32 must fit as well, or `dequantize` would overflow.
