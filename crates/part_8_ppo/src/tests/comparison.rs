@@ -53,6 +53,7 @@ fn win_rate_and_kl_equal_their_enumeration() -> Result<()> {
     }
     let expected = nats / questions.len() as f64;
     assert!(expected > 0.01 && (found.kl - expected).abs() < 1e-4, "{} {expected}", found.kl);
+    assert_eq!(found.kl, found.kl_per_token, "completions of one token");
     Ok(())
 }
 

@@ -98,6 +98,10 @@ fn every_parameter_gets_a_gradient_and_there_is_no_value_head() -> Result<()> {
     assert_gradients_flow(&train_state.parameters, &grads)?;
     assert!(train_state.parameters.iter().all(|parameter| !parameter.name.contains("value_head")));
     assert!(loss.is_finite() && metrics.kl_per_token > Some(0.), "{loss} {metrics:?}");
+    let (per_token, n) = (metrics.kl_per_token.expect("a KL"), experience.rewards.len() as f64);
+    let per_completion = per_token * experience.n_tokens() as f64 / n;
+    let kl = metrics.kl_per_completion.expect("a KL");
+    assert!((kl - per_completion).abs() < 1e-9, "{kl} {per_completion}");
     // Before the first step the ratio is 1, although the sampler used a cache.
     assert!(
         metrics.sampler_log_prob_diff < 1e-4 && (metrics.ratio_max - 1.).abs() < 1e-3,
