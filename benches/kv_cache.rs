@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use benches::generation::time_generation;
 use candle_core::{DType, Device, Tensor};
-use criterion::{BenchmarkGroup, Criterion, Throughput, measurement::WallTime};
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, Criterion, Throughput};
+use model_io::{ModelConfig, SlidingWindow};
 use modern::sampler::{Sampler, SamplingStrategy};
 use modern::uncached::generate_uncached;
-use modern::{Cache, CacheKind, GptModern, ModelConfig, SlidingWindow};
+use modern::{Cache, CacheKind, GptModern};
 use tensor_core::quantized::{Quantization, QuantizedMatrix};
 use tensor_core::{Parameters, Rng};
 

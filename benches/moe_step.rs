@@ -7,7 +7,8 @@
 use std::time::Instant;
 
 use candle_core::{DType, Device, Result, Tensor};
-use modern::{GptModern, ModelConfig};
+use model_io::ModelConfig;
+use modern::GptModern;
 use moe::training::total_loss;
 use moe::{GptMoe, LoadBalancing, MoeConfig, RouterConfig};
 use tensor_core::allocator::keep_freed_memory;

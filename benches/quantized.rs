@@ -6,7 +6,8 @@
 use std::hint::black_box;
 
 use candle_core::{DType, Device, Tensor};
-use criterion::{BenchmarkGroup, Criterion, Throughput, measurement::WallTime};
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, Criterion, Throughput};
 use tensor_core::quantized::{Quantization, QuantizedMatrix};
 use tensor_core::{Rng, ops};
 

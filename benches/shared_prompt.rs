@@ -10,8 +10,9 @@ use std::time::Instant;
 
 use anyhow::Result;
 use candle_core::{DType, Device};
+use model_io::ModelConfig;
+use modern::GptModern;
 use modern::sampler::{Sampler, SamplingStrategy};
-use modern::{GptModern, ModelConfig};
 use ppo::log_probs::log_probs;
 use ppo::{RolloutConfig, RolloutGroup, TokenBatch, rollout};
 use tensor_core::allocator::keep_freed_memory;

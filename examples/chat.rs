@@ -12,11 +12,11 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 use clap::Parser;
+use experiment::flags::ComputeFlags;
+use experiment::program as command;
 use modern::flags::{ModelFlags, SamplerFlags, WindowFlags};
 use modern::{Chat, GenerateConfig};
 use tensor_core::Rng;
-use tiny_gpt::command;
-use tiny_gpt::flags::ComputeFlags;
 
 #[global_allocator]
 static ALLOCATOR: tensor_core::allocator::MiMalloc = tensor_core::allocator::MiMalloc;

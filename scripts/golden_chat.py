@@ -1,6 +1,6 @@
 """Writes part 3's golden chats: real chat templates (some shortened) as rendered by transformers.
 
-Usage:     python scripts/golden_chat.py crates/part_3_modern/tests/golden/chats.json
+Usage:     python scripts/golden_chat.py crates/model_io/tests/golden/chats.json
 """
 
 import json

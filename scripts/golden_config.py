@@ -1,6 +1,6 @@
 """Writes part 3's golden configs: how transformers reads `config.json` files with unusual keys.
 
-    python scripts/golden_config.py crates/part_3_modern/tests/golden/configs.json
+    python scripts/golden_config.py crates/model_io/tests/golden/configs.json
 
 Each case is a `config.json` (to be merged with `sizes`) with missing, null or odd keys, and the
 resulting properties of the model, or an error if transformers rejects it. Windows are listed per

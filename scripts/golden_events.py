@@ -1,6 +1,6 @@
 """Writes part 4's golden event file with TensorBoard's own messages and record writer.
 
-    python scripts/golden_events.py crates/part_4_scaling/tests/golden/events.tfevents
+    python scripts/golden_events.py crates/experiment/tests/golden/events.tfevents
 
 Made with: tensorboard 2.21.0, numpy 2.4.6
 """

@@ -1,4 +1,4 @@
-"""Writes crates/part_3_modern/tests/golden/formats.gguf with llama.cpp's Python package `gguf`.
+"""Writes crates/model_io/tests/golden/formats.gguf with llama.cpp's Python package `gguf`.
 
 Tensor `Q4_K` holds random blocks of that format, and tensor `Q4_K.f32` the values to which the
 package dequantizes them; the same for the other formats.
@@ -19,7 +19,7 @@ SHAPE = (2, 256)
 SCALES = {"Q4_0": [0], "Q4_1": [0, 2], "Q8_0": [0], "Q4_K": [0, 2], "Q6_K": [208]}
 
 rng = np.random.default_rng(0)
-path = Path(__file__).parents[1] / "crates/part_3_modern/tests/golden/formats.gguf"
+path = Path(__file__).parents[1] / "crates/model_io/tests/golden/formats.gguf"
 path.parent.mkdir(parents=True, exist_ok=True)
 writer = GGUFWriter(path, "llama")
 writer.add_block_count(3)

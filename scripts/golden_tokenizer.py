@@ -1,7 +1,7 @@
 """Writes part 3's golden tokenizers: the (shortened) tokenizer of a GGUF file, and token ids.
 
     python scripts/golden_tokenizer.py SmolLM2-135M-Instruct.Q4_1.gguf \\
-        crates/part_3_modern/tests/golden/tokenizers.json
+        crates/model_io/tests/golden/tokenizers.json
 
 The byte-level tokenizers have the first merges of the given model; the sentencepiece tokenizer is
 trained here.

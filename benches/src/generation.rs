@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use candle_core::Device;
-use modern::gguf::Gguf;
+use model_io::LoadMode;
+use model_io::gguf::Gguf;
 use modern::sampler::{Sampler, SamplingStrategy};
-use modern::{CacheKind, Checkpoint, GenerateConfig, GenerationState, GptModern, LoadMode};
+use modern::{CacheKind, Checkpoint, GenerateConfig, GenerationState, GptModern};
 use serde::{Deserialize, Serialize};
 use tensor_core::Rng;
 

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use candle_core::{DType, Device, Result, Tensor};
+use model_io::config::{Mlp, ModelConfig};
 use modern::GptModern;
-use modern::config::{Mlp, ModelConfig};
 use serde::{Deserialize, Serialize};
 use tensor_core::ops::cross_entropy;
 use tensor_core::{AdamW, AdamWConfig, Parameters, Rng, backward, clip_grad_norm};

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use modern::gguf::Gguf;
+use model_io::gguf::Gguf;
 use serde::Serialize;
 use serde_json::{Value, json};
 

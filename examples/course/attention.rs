@@ -9,7 +9,7 @@ use attention::readable_heads::{ReadableHead, attention_maps};
 use candle_core::Tensor;
 use modern::GptModern;
 use serde::{Deserialize, Serialize};
-use tiny_gpt::json_file;
+use tensor_core::json_file;
 
 use crate::course::CourseRun;
 use crate::stage::StageRecord;

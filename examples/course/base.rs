@@ -4,9 +4,10 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use datasets::documents::SEPARATOR;
+use model_io::{LoadMode, SkipSpecialTokens};
 use modern::sampler::{Sampler, SamplingStrategy};
-use modern::{Checkpoint, GenerateConfig, LoadMode, SkipSpecialTokens, generate};
-use scaling::documents::SEPARATOR;
+use modern::{Checkpoint, GenerateConfig, generate};
 use sft::base_model;
 use tensor_core::{Rng, atomic_file};
 

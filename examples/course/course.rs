@@ -6,8 +6,9 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use candle_core::Device;
-use tiny_gpt::command::shell_quote;
-use tiny_gpt::{Interrupt, json_file, run_folder};
+use experiment::program::shell_quote;
+use experiment::{Interrupt, run_folder};
+use tensor_core::json_file;
 
 use crate::scoreboard::MODELS;
 use crate::settings::CourseSettings;

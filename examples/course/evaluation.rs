@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use anyhow::Result;
+use datasets::Example;
 use grpo::experience::{AdvantageConfig, GrpoExperience, collect_rollouts};
-use modern::LoadMode;
+use model_io::LoadMode;
 use modern::sampler::{Sampler, SamplingStrategy};
 use ppo::prompts::tokenize_prompts;
 use ppo::{PromptExample, RolloutConfig};
@@ -15,7 +16,7 @@ use sft::arithmetic::ProblemSet;
 use sft::evaluation::GenerationEvalConfig;
 use sft::flags::FinetunedFlags;
 use sft::source::test_examples;
-use sft::{Example, FinetunedModel, evaluate};
+use sft::{FinetunedModel, evaluate};
 use tensor_core::Rng;
 
 use crate::course::CourseRun;
@@ -103,7 +104,7 @@ pub(crate) fn evaluate_reward_model(course: &CourseRun, folder: &Path) -> Result
     let folder = folder.display().to_string();
     let model = RewardCheckpoint::open(&folder, LoadMode::Inference, &course.device)?;
     let pairs = PreferenceSource::Arithmetic
-        .load_eval_preferences(&reward::PreferenceColumns::default())?
+        .load_eval_preferences(&datasets::PreferenceColumns::default())?
         .usable;
     let context_len = model.model.backbone().config().context_len;
     let pairs = reward::tokenize_pairs(&pairs, &model.chat_tokenizer, context_len)?.pairs;

@@ -23,10 +23,10 @@ use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
 use clap::Parser;
-use tiny_gpt::command::{self, shell_quote};
-use tiny_gpt::flags::ComputeFlags;
-
 use course::CourseRun;
+use experiment::flags::ComputeFlags;
+use experiment::program as command;
+use experiment::program::shell_quote;
 use settings::CourseSettings;
 use stages::STAGES;
 

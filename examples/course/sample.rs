@@ -4,10 +4,10 @@
 use std::path::Path;
 
 use anyhow::Result;
-use modern::{AddSpecialTokens, ParseSpecial, SkipSpecialTokens, Tokenizer};
+use model_io::{AddSpecialTokens, ParseSpecial, SkipSpecialTokens, Tokenizer};
 use serde::{Deserialize, Serialize};
 use sft::TokenizedExample;
-use tiny_gpt::json_file;
+use tensor_core::json_file;
 
 const FILE: &str = "samples.json";
 

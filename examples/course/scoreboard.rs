@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
-use tiny_gpt::json_file;
+use tensor_core::json_file;
 
 use crate::course::CourseRun;
 use crate::evaluation::{self, GroupSample, ModelResults, Proportion};
@@ -43,7 +43,7 @@ pub(crate) fn run(course: &CourseRun, folder: &Path) -> Result<StageRecord> {
         }
     }
     let prompt_and_answer =
-        |example: sft::Example| [example.prompt[0].content.clone(), example.completion];
+        |example: datasets::Example| [example.prompt[0].content.clone(), example.completion];
     let reward_model = course.stage_folder("reward");
     let board = Scoreboard {
         n_examples: evaluation::test_set().len(),

@@ -5,8 +5,8 @@ use std::num::NonZeroUsize;
 use anyhow::{Context, Error, Result, ensure};
 use candle_core::Device;
 use clap::Parser;
+use experiment::flags::ComputeFlags;
 use serde::{Deserialize, Serialize};
-use tiny_gpt::flags::ComputeFlags;
 
 use crate::Args;
 

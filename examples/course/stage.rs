@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tiny_gpt::json_file;
+use tensor_core::json_file;
 
 const RECORD_FILE: &str = "stage.json";
 

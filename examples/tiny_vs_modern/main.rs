@@ -15,14 +15,15 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
+use datasets::builtin_text::BuiltinText;
+use experiment::flags::ComputeFlags;
+use experiment::loss_curve::{self, Curve};
+use experiment::program as command;
 use serde_json::json;
-use tensor_core::atomic_file;
-use tiny_gpt::builtin_text::BuiltinText;
-use tiny_gpt::flags::{ComputeFlags, ModelSizeFlags, TrainFlags};
-use tiny_gpt::loss_curve::{self, Curve};
-use tiny_gpt::{ByteCorpus, command};
-
 use table::{VariantResults, markdown_table};
+use tensor_core::atomic_file;
+use tiny_gpt::ByteCorpus;
+use tiny_gpt::flags::{ModelSizeFlags, TrainFlags};
 use training::TrainingSetup;
 use variant::variants;
 

@@ -4,11 +4,11 @@ use std::path::Path;
 
 use anyhow::{Result, ensure};
 use candle_core::{DType, Device};
+use experiment::loss_curve::Curve;
 use modern::GptModern;
 use serde_json::json;
 use tensor_core::Parameters;
 use tiny_gpt::flags::TrainFlags;
-use tiny_gpt::loss_curve::Curve;
 use tiny_gpt::{ByteCorpus, Gpt, LanguageModel, TrainConfig, train};
 
 use crate::table::VariantResults;

@@ -3,10 +3,11 @@
 
 use anyhow::Result;
 use candle_core::DType;
-use modern::ModelConfig;
-use modern::config::{Mlp, NormKind, PositionEncoding};
+use experiment::program as command;
+use model_io::ModelConfig;
+use model_io::config::{Mlp, NormKind, PositionEncoding};
 use tensor_core::ops::Gelu;
-use tiny_gpt::{GptConfig, command};
+use tiny_gpt::GptConfig;
 
 /// Config of a model to compare.
 pub(crate) enum Variant {

@@ -6,7 +6,8 @@
 //! within each, as in GPT-2.
 
 use candle_core::{IndexOp, Result, Tensor};
-use tensor_core::{Bias, Dropout, Init, Linear, Scope, ops, ops::AttentionMask};
+use tensor_core::ops::AttentionMask;
+use tensor_core::{Bias, Dropout, Init, Linear, Scope, ops};
 
 use crate::BlockConfig;
 use crate::head::causal_scores;

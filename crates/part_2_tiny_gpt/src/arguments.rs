@@ -4,8 +4,9 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use tiny_gpt::builtin_text::BuiltinText;
-use tiny_gpt::flags::{ComputeFlags, ModelSizeFlags, SamplingFlags, TrainFlags};
+use datasets::builtin_text::BuiltinText;
+use experiment::flags::ComputeFlags;
+use tiny_gpt::flags::{ModelSizeFlags, SamplingFlags, TrainFlags};
 
 /// Part 2, a tiny GPT: train a byte-level model on any text, sample from it, evaluate it.
 ///

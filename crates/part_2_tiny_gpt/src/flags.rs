@@ -1,49 +1,20 @@
 //! Command-line flags that have the same meaning in every part.
 
-mod number;
-
 use std::num::NonZeroUsize;
 
 use anyhow::{Result, ensure};
-use candle_core::Device;
 use clap::Args;
+use experiment::flags::OptimizerFlags;
+use experiment::number::{dropout, positive, probability, temperature};
+use experiment::program::as_usage_error;
 use serde::Serialize;
-use tensor_core::allocator::keep_freed_memory;
-use tensor_core::threads::set_num_threads;
-use tensor_core::{AdamWConfig, DeviceChoice};
 
-pub use number::{beta, dropout, non_negative, positive, probability, temperature};
-
-use crate::command::as_usage_error;
 use crate::{GptConfig, LrDecay, Sampling, TrainConfig, TrainLog};
 
 /// Largest number of tokens per step; more would exceed any memory.
 const MAX_TOKENS_PER_STEP: usize = 1 << 22;
 const TOO_MANY_TOKENS_MESSAGE: &str =
     "--batch-size times --context-len must be at most 4194304 tokens";
-
-/// Compute flags: device, CPU threads and seed.
-#[derive(Debug, Clone, Serialize, Args)]
-pub struct ComputeFlags {
-    /// Device: auto, cpu, cuda or cuda:N
-    #[arg(long, default_value_t)]
-    pub device: DeviceChoice,
-    /// CPU threads [default: one per core]
-    #[arg(long, value_name = "N")]
-    pub threads: Option<NonZeroUsize>,
-    /// Random seed
-    #[arg(long, value_name = "N", default_value_t = 1337)]
-    pub seed: u64,
-}
-
-impl ComputeFlags {
-    /// Sets the number of threads and opens the device. Call it first in `main`.
-    pub fn open_device(&self) -> Result<Device> {
-        keep_freed_memory();
-        set_num_threads(self.threads)?;
-        Ok(self.device.open()?)
-    }
-}
 
 /// Size flags of a new model.
 #[derive(Debug, Clone, Copy, Serialize, Args)]
@@ -72,7 +43,7 @@ impl ModelSizeFlags {
     /// Configuration of the byte-level model of these sizes.
     ///
     /// # Errors
-    /// A [`UsageError`](crate::command::UsageError) when a size is 0 or the heads do not divide the
+    /// A [`UsageError`](experiment::program::UsageError) when a size is 0 or the heads do not divide the
     /// channels.
     pub fn config(&self) -> Result<GptConfig> {
         as_usage_error(self.checked_config())
@@ -109,42 +80,6 @@ impl SamplingFlags {
     /// Sampling strategy of these flags.
     pub fn sampling(&self) -> Sampling {
         Sampling::new(self.temperature, Some(self.top_k.get()), self.top_p)
-    }
-}
-
-/// Optimizer flags: AdamW's β₂ and weight decay, and gradient clipping.
-#[derive(Debug, Clone, Copy, Serialize, Args)]
-pub struct OptimizerFlags {
-    /// AdamW β₂ (raise it for small, noisy batches)
-    #[arg(
-        long, visible_alias = "adam-beta2", value_name = "X", default_value_t = 0.99,
-        allow_negative_numbers = true, value_parser = beta
-    )]
-    pub beta2: f64,
-    /// Weight decay, applied to matrices only
-    #[arg(
-        long, value_name = "X", default_value_t = 0.1, allow_negative_numbers = true,
-        value_parser = non_negative
-    )]
-    pub weight_decay: f64,
-    /// Maximum gradient norm; 0 disables clipping
-    #[arg(
-        long, visible_alias = "grad-clip", value_name = "X", default_value_t = 1.,
-        allow_negative_numbers = true, value_parser = non_negative
-    )]
-    pub max_grad_norm: f64,
-}
-
-impl OptimizerFlags {
-    /// AdamW configuration with these flags and the default β₁ and ε.
-    pub fn adamw_config(&self) -> AdamWConfig {
-        let Self { beta2, weight_decay, .. } = *self;
-        AdamWConfig { beta2, weight_decay, ..AdamWConfig::default() }
-    }
-
-    /// Maximum gradient norm; `None` without clipping.
-    pub fn max_grad_norm(&self) -> Option<f64> {
-        (self.max_grad_norm > 0.).then_some(self.max_grad_norm)
     }
 }
 
@@ -201,7 +136,7 @@ impl TrainFlags {
     /// Training configuration of these flags, for windows of `context_len` tokens.
     ///
     /// # Errors
-    /// A [`UsageError`](crate::command::UsageError) when a step would exceed any memory.
+    /// A [`UsageError`](experiment::program::UsageError) when a step would exceed any memory.
     pub fn config(&self, context_len: usize) -> Result<TrainConfig> {
         let tokens = self.batch_size.get().saturating_mul(context_len);
         as_usage_error(if tokens <= MAX_TOKENS_PER_STEP {

@@ -6,29 +6,19 @@ pub mod tokenizer; // 2.1
 pub mod batches; // 2.2
 pub mod loss; // 2.3
 pub mod model;
-pub mod json_file;
 pub mod model_folder;
 pub mod language_model;
 pub mod training; // 2.4
-pub mod interrupt;
-pub mod run_folder;
-pub mod training_memory;
 pub mod train_log;
-pub mod progress;
-pub mod loss_curve;
-pub mod command;
 pub mod flags;
 pub mod train_command;
 pub mod sampling; // 2.5
 pub mod evaluation; // 2.6
-pub mod builtin_text;
 
 pub use batches::{Batch, ByteCorpus};
 pub use evaluation::{LmEvalMetrics, evaluate};
-pub use interrupt::Interrupt;
 pub use language_model::LanguageModel;
 pub use model::{Gpt, GptConfig};
-pub use run_folder::RunFolder;
 pub use sampling::{Sampling, generate};
 pub use tokenizer::{ByteTokenizer, StreamDecoder};
 pub use train_command::TrainCommand;

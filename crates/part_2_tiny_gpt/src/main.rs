@@ -7,15 +7,14 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use arguments::{Cli, Command, DemoArgs, EvalArgs, SampleArgs, Split, TrainArgs};
 use candle_core::DType;
+use experiment::program as command;
 use tensor_core::{AdamWConfig, Parameters, Rng};
-use tiny_gpt::command;
 use tiny_gpt::{
     ByteCorpus, ByteTokenizer, Gpt, GptConfig, LrDecay, Sampling, StreamDecoder, TrainCommand,
     TrainConfig, TrainLog, evaluate, generate, model_folder, train,
 };
-
-use arguments::{Cli, Command, DemoArgs, EvalArgs, SampleArgs, Split, TrainArgs};
 
 #[global_allocator]
 static ALLOCATOR: tensor_core::allocator::MiMalloc = tensor_core::allocator::MiMalloc;

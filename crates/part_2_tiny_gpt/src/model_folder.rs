@@ -8,12 +8,13 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use attention::BlockConfig;
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device};
+use model_io::weight_files::{drop_tied_lm_head, write_model_folder};
 use serde_json::{Value, json};
 use tensor_core::ops::Gelu;
-use tensor_core::{Parameters, weights};
+use tensor_core::{Parameters, json_file, weights};
 
-use crate::{ByteTokenizer, Gpt, GptConfig, json_file};
+use crate::{ByteTokenizer, Gpt, GptConfig};
 
 const PREFIX: &str = "transformer.";
 
@@ -36,22 +37,6 @@ pub fn save(folder: &Path, config: &GptConfig, parameters: &Parameters) -> Resul
         Ok((format!("{PREFIX}{}", parameter.name), tensor))
     });
     write_model_folder(folder, &files, &tensors.collect::<Result<_>>()?)
-}
-
-/// Creates `folder` and writes these JSON files and, last, `model.safetensors` into it.
-///
-/// # Errors
-/// When a file cannot be written.
-pub fn write_model_folder(
-    folder: &Path,
-    files: &[(&str, Value)],
-    tensors: &BTreeMap<String, Tensor>,
-) -> Result<()> {
-    std::fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
-    for (name, value) in files {
-        json_file::write(&folder.join(name), value)?;
-    }
-    weights::save(&folder.join("model.safetensors"), tensors)
 }
 
 /// Opens a GPT-2 folder. `seed` is the dropout seed of further training.
@@ -81,28 +66,6 @@ pub fn open(folder: &Path, seed: u64, device: &Device) -> Result<(Gpt, Parameter
     let gpt = Gpt::new(&config, parameters.root())?;
     parameters.ensure_all_used()?;
     Ok((gpt, parameters))
-}
-
-/// Removes `lm_head.weight` from the tensors of `origin`, if present: it is tied to the token
-/// embedding `table`, but some programs store it as well.
-///
-/// # Errors
-/// When the two tensors differ.
-pub fn drop_tied_lm_head(
-    tensors: &mut BTreeMap<String, Tensor>,
-    table: &str,
-    origin: &Path,
-) -> Result<()> {
-    if let (Some(head), Some(rows)) = (tensors.remove("lm_head.weight"), tensors.get(table)) {
-        let same = head.dims() == rows.dims()
-            && (head - rows)?.abs()?.max_all()?.to_dtype(DType::F32)?.to_scalar::<f32>()? == 0.;
-        ensure!(
-            same,
-            "{}: `lm_head.weight` differs from `{table}`, though the model ties them",
-            origin.display()
-        );
-    }
-    Ok(())
 }
 
 /// Opens the folder of a byte-level model for inference.

@@ -4,11 +4,13 @@ use std::path::Path;
 
 use anyhow::Result;
 use candle_core::DType;
+use experiment::flags::ComputeFlags;
+use experiment::training_memory;
 use serde_json::{Value, json};
 use tensor_core::{Parameters, Scope};
 
-use crate::flags::{ComputeFlags, TrainFlags};
-use crate::{ByteCorpus, LanguageModel, train, training_memory};
+use crate::flags::TrainFlags;
+use crate::{ByteCorpus, LanguageModel, train};
 
 /// Arguments of the `train` command that parts 2 and 3 share.
 #[derive(Debug, Clone, Copy)]

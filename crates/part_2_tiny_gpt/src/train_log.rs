@@ -4,14 +4,14 @@
 use std::path::Path;
 
 use anyhow::Result;
+use experiment::interrupt::Interrupt;
+use experiment::loss_curve::{self, Curve};
+use experiment::progress::ProgressLine;
+use experiment::run_folder::RunFolder;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tensor_core::{Parameters, Rng};
 
-use crate::interrupt::Interrupt;
-use crate::loss_curve::{self, Curve};
-use crate::progress::ProgressLine;
-use crate::run_folder::RunFolder;
 use crate::{ByteTokenizer, LanguageModel, LmEvalMetrics, Sampling};
 
 /// Steps between two rows of training metrics in `metrics.jsonl`.

@@ -4,8 +4,9 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use experiment::flags::ComputeFlags;
 use modern::flags::{ModelFlags, SamplerFlags, WindowFlags};
-use tiny_gpt::flags::{ComputeFlags, ModelSizeFlags, TrainFlags};
+use tiny_gpt::flags::{ModelSizeFlags, TrainFlags};
 
 /// Part 3, the modern architecture: generate with public models, score texts, train your own.
 ///

@@ -5,11 +5,11 @@
 //! hardly any loss of quality.
 
 use candle_core::{Result, Tensor};
+use model_io::config::{self, AttentionBias, AttentionConfig, QkNorm};
 use tensor_core::ops::attention;
 use tensor_core::{Bias, Init, Linear, Scope, reshape};
 
 use crate::cache::{AttentionContext, LayerCache};
-use crate::config::{self, AttentionBias, AttentionConfig, QkNorm};
 use crate::rms_norm::Norm;
 use crate::rope::RotaryTable;
 

@@ -4,12 +4,12 @@
 use std::sync::Arc;
 
 use candle_core::{Result, Tensor};
+use model_io::config::ModelConfig;
 use tensor_core::ops::add;
 use tensor_core::{Dropout, Scope};
 
 use crate::attention::Attention;
 use crate::cache::{AttentionContext, LayerCache};
-use crate::config::ModelConfig;
 use crate::feed_forward_layer::FeedForwardLayer;
 use crate::rms_norm::Norm;
 use crate::rope::RotaryTable;

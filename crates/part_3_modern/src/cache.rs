@@ -4,9 +4,9 @@
 //! after a sliding window has dropped tokens.
 
 use candle_core::{Device, Result, Tensor, bail};
+use model_io::config::{AttentionConfig, SlidingWindow};
 use tensor_core::ops::{AttentionMask, Positions};
 
-use crate::config::{AttentionConfig, SlidingWindow};
 use crate::{KvCache, RollingCache};
 
 /// Keys and values of the tokens so far, for every layer and row of a batch.

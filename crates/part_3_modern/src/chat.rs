@@ -4,13 +4,11 @@
 //! differently from the latest one. The cache keeps the longest common prefix.
 
 use anyhow::{Context, Result};
+use model_io::{AddGenerationPrompt, ChatMessage, ChatTemplate, SkipSpecialTokens, Tokenizer};
 use tensor_core::Rng;
 
 use crate::generation::{Completion, GenerateConfig};
-use crate::{
-    AddGenerationPrompt, ChatMessage, ChatTemplate, Checkpoint, GenerationState, GptModern,
-    SkipSpecialTokens, Tokenizer,
-};
+use crate::{Checkpoint, GenerationState, GptModern};
 
 /// Chat session of a user and the model.
 pub struct Chat<'a> {

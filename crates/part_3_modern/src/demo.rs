@@ -5,11 +5,12 @@ use std::time::Instant;
 
 use anyhow::{Result, ensure};
 use candle_core::DType;
+use datasets::builtin_text::BuiltinText;
+use model_io::{ModelConfig, SlidingWindow};
 use modern::sampler::{Sampler, SamplingStrategy};
 use modern::uncached::generate_uncached;
-use modern::{CacheKind, GenerateConfig, GenerationState, GptModern, ModelConfig, SlidingWindow};
+use modern::{CacheKind, GenerateConfig, GenerationState, GptModern};
 use tensor_core::{AdamWConfig, Parameters, Rng};
-use tiny_gpt::builtin_text::BuiltinText;
 use tiny_gpt::{ByteCorpus, ByteTokenizer, LrDecay, TrainConfig, TrainLog, train};
 
 use crate::arguments::DemoArgs;

@@ -5,9 +5,10 @@ use std::num::NonZeroUsize;
 use anyhow::Result;
 use candle_core::Device;
 use clap::Args;
-use tiny_gpt::flags::{non_negative, probability, temperature};
+use experiment::number::{non_negative, probability, temperature};
+use model_io::{LoadMode, SlidingWindow};
 
-use crate::{CacheKind, Checkpoint, LoadMode, Sampler, SamplingStrategy, SlidingWindow};
+use crate::{CacheKind, Checkpoint, Sampler, SamplingStrategy};
 
 /// Flags that name the model and the precision of its weights.
 #[derive(Debug, Clone, Args)]

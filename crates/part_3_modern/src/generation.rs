@@ -6,10 +6,11 @@
 //! batches of more than 16 rows are computed more exactly than smaller ones.)
 
 use anyhow::{Result, ensure};
+use model_io::SlidingWindow;
 use tensor_core::Rng;
 
 use crate::sampler::Sampler;
-use crate::{Cache, GenerationState, GptModern, SlidingWindow};
+use crate::{Cache, GenerationState, GptModern};
 
 /// Settings of a generation.
 #[derive(Debug, Clone)]

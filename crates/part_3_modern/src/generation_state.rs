@@ -2,9 +2,9 @@
 
 use anyhow::{Result, anyhow, ensure};
 use candle_core::{DType, Device, Tensor};
+use model_io::config::PositionEncoding;
 use tensor_core::{Rng, threads};
 
-use crate::config::PositionEncoding;
 use crate::generation::{Completion, FinishReason, GenerateConfig};
 use crate::sampler::{SampledToken, Sampler};
 use crate::{Cache, GptModern};

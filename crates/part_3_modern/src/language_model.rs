@@ -3,12 +3,13 @@
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
+use model_io::model_folder::{self, SpecialTokenIds};
+use model_io::{Tokenizer, TokenizerSpecialTokens};
 use tensor_core::{Parameters, Rng};
 use tiny_gpt::{ByteTokenizer, LanguageModel, Sampling};
 
-use crate::model_folder::{self, SpecialTokenIds};
 use crate::sampler::{Sampler, SamplingStrategy};
-use crate::{GenerateConfig, GptModern, Tokenizer, TokenizerSpecialTokens, generate};
+use crate::{GenerateConfig, GptModern, generate};
 
 impl LanguageModel for GptModern {
     fn context_len(&self) -> usize {

@@ -9,22 +9,23 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use modern::checkpoint::Checkpoint;
-use modern::config::{Mlp, NormKind, PositionEncoding};
-use modern::perplexity::text_log_probs;
-use modern::{
-    AddGenerationPrompt, AddSpecialTokens, ChatMessage, GenerateConfig, GptModern, ModelConfig,
-    ParseSpecial, SkipSpecialTokens, config_json, generate,
+use arguments::{
+    Cli, Command, GenerateArgs, MlpChoice, NormChoice, PositionChoice, ScoreArgs, TrainArgs,
 };
+use experiment::program as command;
+use experiment::program::as_usage_error;
+use model_io::config::{Mlp, NormKind, PositionEncoding};
+use model_io::{
+    AddGenerationPrompt, AddSpecialTokens, ChatMessage, ModelConfig, ParseSpecial,
+    SkipSpecialTokens, config_json,
+};
+use modern::checkpoint::Checkpoint;
+use modern::perplexity::text_log_probs;
+use modern::{GenerateConfig, GptModern, generate};
 use serde_json::json;
 use tensor_core::Rng;
 use tensor_core::ops::Gelu;
 use tiny_gpt::TrainCommand;
-use tiny_gpt::command::{self, as_usage_error};
-
-use arguments::{
-    Cli, Command, GenerateArgs, MlpChoice, NormChoice, PositionChoice, ScoreArgs, TrainArgs,
-};
 
 #[global_allocator]
 static ALLOCATOR: tensor_core::allocator::MiMalloc = tensor_core::allocator::MiMalloc;

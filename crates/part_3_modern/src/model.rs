@@ -4,12 +4,12 @@
 use std::sync::Arc;
 
 use candle_core::{Device, Result, Tensor, bail};
+use model_io::config::{LmHead, ModelConfig, PositionEncoding};
 use tensor_core::ops::add;
 use tensor_core::{Bias, Dropout, Embedding, Linear, Scope, gradient_checkpoint_all};
 
 use crate::block::Block;
 use crate::cache::{AttentionContext, Cache, LayerCache};
-use crate::config::{LmHead, ModelConfig, PositionEncoding};
 use crate::feed_forward_layer::FeedForwardLayer;
 use crate::rms_norm::Norm;
 use crate::rope::{Rope, RotaryTable};

@@ -5,9 +5,8 @@
 //! adds little for its cost.
 
 use candle_core::{D, Result, Tensor};
+use model_io::config;
 use tensor_core::{Init, LayerNorm, Scope, WeightDecay, ops};
-
-use crate::config;
 
 /// RMSNorm of `x: (.., C)`, scaled by `weight: (C)`. Reference for the fused [`ops::rms_norm()`].
 pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {

@@ -10,9 +10,10 @@
 //! under the same mask, which the tests compare with.)
 
 use candle_core::{Result, Tensor};
+use model_io::config::SlidingWindow;
 use tensor_core::ops::AttentionMask;
 
-use crate::config::SlidingWindow;
+use crate::sliding_window::cache_len;
 
 /// Initial capacity in tokens. A window up to this size is allocated at once; a larger one, since a
 /// file may request any size, grows with the text.
@@ -37,7 +38,7 @@ impl RollingCache {
 
     /// Number of cached tokens.
     pub fn len(&self) -> usize {
-        self.n_tokens.min(self.window.cache_len())
+        self.n_tokens.min(cache_len(self.window))
     }
 
     /// True if no token is cached.
@@ -56,12 +57,12 @@ impl RollingCache {
     /// When the shapes differ from those of earlier calls.
     pub fn extend(&mut self, new: [&Tensor; 2]) -> Result<[Tensor; 2]> {
         let (b, t, kv, d) = new[0].dims4()?;
-        let needed = self.window.cache_len().min(self.n_tokens + t);
+        let needed = cache_len(self.window).min(self.n_tokens + t);
         let stored = match &self.stored {
             Some(stored) if needed <= stored[0].dim(1)? => stored.clone(), // the same memory
             old => {
                 let capacity =
-                    needed.next_power_of_two().max(INITIAL_CAPACITY).min(self.window.cache_len());
+                    needed.next_power_of_two().max(INITIAL_CAPACITY).min(cache_len(self.window));
                 let grown = Tensor::zeros((b, capacity, kv, d), new[0].dtype(), new[0].device())?;
                 let grown = [grown.copy()?, grown];
                 for (grown, old) in grown.iter().zip(old.iter().flatten()) {
@@ -123,7 +124,7 @@ impl RollingCache {
     /// Copy of the cached tokens, oldest first: (B, len, KV, D).
     fn in_order(&self, stored: &Tensor) -> Result<Tensor> {
         let SlidingWindow { size, sinks } = self.window;
-        let (len, capacity) = (self.len(), self.window.cache_len());
+        let (len, capacity) = (self.len(), cache_len(self.window));
         if self.n_tokens <= capacity {
             return stored.narrow(1, 0, len)?.copy();
         }

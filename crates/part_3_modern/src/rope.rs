@@ -6,12 +6,9 @@
 //! depend only on the distance of two tokens. (The paper pairs adjacent components; Hugging Face's
 //! Llama files pair halves, and so do we.)
 
-use std::f64::consts::TAU;
-
 use candle_core::{DType, Device, Result, Tensor};
+use model_io::config::PositionEncoding;
 use tensor_core::ops::{self, Positions};
-
-use crate::config::{Llama3Scaling, PositionEncoding};
 
 /// Rotates every head of `x: (B, T, H, D)`, with token t at position `start + t`. Reference for the
 /// fused [`ops::rope()`].
@@ -59,17 +56,6 @@ impl Rope {
             Tensor::from_vec(numbers, (len, self.inv_freq.len()), device)?.to_dtype(dtype)
         };
         Ok(RotaryTable { cos: table(cos)?, sin: table(sin)?, first_position: first })
-    }
-}
-
-impl Llama3Scaling {
-    /// Frequency for the extended context.
-    pub(crate) fn scale_frequency(self, inv_freq: f64) -> f64 {
-        let Self { factor, low_freq_factor, high_freq_factor, original_context_len } = self;
-        let turns = original_context_len as f64 * inv_freq / TAU; // in the original context
-        let unscaled = (turns - low_freq_factor) / (high_freq_factor - low_freq_factor);
-        let unscaled = unscaled.clamp(0., 1.); // weight of the unscaled frequency
-        inv_freq * (unscaled + (1. - unscaled) / factor)
     }
 }
 

@@ -6,6 +6,7 @@
 //! top-k, top-p, and min-p, which keeps tokens at least `min_p` times as likely as the most likely
 //! one (<https://arxiv.org/abs/2407.01082>). Order and handling of ties match transformers.
 
+use model_io::GenerationConfig;
 use tensor_core::Rng;
 use tiny_gpt::sampling::{keep_top_k, keep_top_p};
 
@@ -136,5 +137,27 @@ impl Sampler {
             allowed.retain(|&(_, weight)| weight >= min_p); // the most likely token has weight 1
         }
         allowed
+    }
+}
+
+impl From<GenerationConfig> for Sampler {
+    fn from(config: GenerationConfig) -> Self {
+        let GenerationConfig { temperature, top_k, top_p, min_p, repetition_penalty } = config;
+        let strategy = SamplingStrategy::new(temperature, top_k, top_p, min_p);
+        Self { strategy, repetition_penalty }
+    }
+}
+
+impl From<&Sampler> for GenerationConfig {
+    fn from(sampler: &Sampler) -> Self {
+        let repetition_penalty = sampler.repetition_penalty;
+        match sampler.strategy {
+            SamplingStrategy::Greedy => {
+                Self { temperature: 0., top_k: None, top_p: None, min_p: None, repetition_penalty }
+            }
+            SamplingStrategy::Random { temperature, top_k, top_p, min_p } => {
+                Self { temperature, top_k, top_p, min_p, repetition_penalty }
+            }
+        }
     }
 }

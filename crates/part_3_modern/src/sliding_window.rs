@@ -6,16 +6,14 @@
 //! the cache still stores. Each layer extends the receptive field by `size` tokens. With sinks
 //! (3.6), tokens j < sinks stay visible too.
 
-use crate::config::SlidingWindow;
+use model_io::config::SlidingWindow;
 
-impl SlidingWindow {
-    /// True if the token at position `query` attends to the one at position `key`.
-    pub fn can_attend(self, query: usize, key: usize) -> bool {
-        key <= query && (query - key < self.size || key < self.sinks)
-    }
+/// True if the token at position `query` attends to the one at position `key`.
+pub fn can_attend(window: SlidingWindow, query: usize, key: usize) -> bool {
+    key <= query && (query - key < window.size || key < window.sinks)
+}
 
-    /// Maximum number of tokens that a layer must cache.
-    pub fn cache_len(self) -> usize {
-        self.sinks.saturating_add(self.size)
-    }
+/// Maximum number of tokens that a layer must cache.
+pub fn cache_len(window: SlidingWindow) -> usize {
+    window.sinks.saturating_add(window.size)
 }

@@ -4,10 +4,9 @@
 //! matrices instead of two, so its hidden width F is 8/3 C where a plain MLP has 4 C.
 
 use candle_core::{Result, Tensor};
+use model_io::config::Mlp;
 use tensor_core::ops::{self, Gelu, gelu};
 use tensor_core::{Bias, Init, Linear, Scope};
-
-use crate::config::Mlp;
 
 /// silu(`gate`) · `up`, elementwise and of one shape. Reference for the fused [`ops::silu_mul()`].
 pub fn silu_mul(gate: &Tensor, up: &Tensor) -> Result<Tensor> {

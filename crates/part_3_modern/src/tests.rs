@@ -3,57 +3,20 @@
 mod cache;
 mod lessons;
 mod model;
-mod config_json;
 mod generation_config;
 mod model_folder;
-mod text_stream;
 mod generation;
 mod chat;
 mod sampler;
-mod row_order;
-mod gguf;
-mod writer;
-mod gguf_damage;
-mod llama2c;
-mod llama2c_tokenizer;
 
 use candle_core::{DType, Device, Result, Tensor};
-use tensor_core::ops::Gelu;
+use model_io::ModelConfig;
+use model_io::testing::{tiny, variants};
 use tensor_core::{Parameters, Rng};
 
-use crate::config::{AttentionBias, LmHead, Mlp, ModelConfig, NormKind, PositionEncoding, QkNorm};
-use crate::{GptModern, SlidingWindow};
+use crate::GptModern;
 
 const CPU: Device = Device::Cpu;
-
-/// Model of two layers, with four query heads that share two key heads.
-fn tiny() -> ModelConfig {
-    let mut config = ModelConfig { vocab_size: 11, ..ModelConfig::byte_level(64, 2, 4, 16) };
-    config.attention.n_kv_head = 2;
-    config
-}
-
-/// One config per architectural variant, by name.
-fn variants() -> Vec<(&'static str, ModelConfig)> {
-    let with = |change: fn(&mut ModelConfig)| {
-        let mut config = tiny();
-        change(&mut config);
-        config
-    };
-    vec![
-        ("llama", tiny()),
-        ("untied", with(|c| c.lm_head = LmHead::Untied)),
-        ("qwen2", with(|c| c.attention.bias = AttentionBias::Qkv)),
-        ("qwen3", with(|c| c.attention.qk_norm = QkNorm::PerHead)),
-        ("biases", with(|c| c.attention.bias = AttentionBias::All)),
-        ("mistral", with(|c| c.attention.window = Some(SlidingWindow { size: 3, sinks: 0 }))),
-        ("sinks", with(|c| c.attention.window = Some(SlidingWindow { size: 2, sinks: 2 }))),
-        ("layer norm", with(|c| c.norm = NormKind::Layer { eps: 1e-5 })),
-        ("learned positions", with(|c| c.attention.position = PositionEncoding::Learned)),
-        ("gelu", with(|c| c.mlp = Mlp::Gelu { width: 64, form: Gelu::Tanh })),
-        ("wide heads", with(|c| c.attention.head_dim = 6)),
-    ]
-}
 
 fn fresh(config: &ModelConfig, dtype: DType) -> Result<(GptModern, Parameters)> {
     let mut parameters = Parameters::seeded(1, dtype, &CPU);

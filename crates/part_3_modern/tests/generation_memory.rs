@@ -4,8 +4,9 @@
 
 use anyhow::Result;
 use candle_core::{DType, Device};
+use model_io::{ModelConfig, SlidingWindow};
 use modern::sampler::{Sampler, SamplingStrategy};
-use modern::{CacheKind, GenerateConfig, GenerationState, GptModern, ModelConfig, SlidingWindow};
+use modern::{CacheKind, GenerateConfig, GenerationState, GptModern};
 use tensor_core::testing::CountingAllocator;
 use tensor_core::{Parameters, Rng};
 

@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor};
-use modern::config::PositionEncoding;
-use modern::gguf::{Gguf, TensorFormat};
-use modern::{Cache, Checkpoint, GptModern, model_folder};
-use modern::{LoadMode, gguf_model};
+use model_io::config::PositionEncoding;
+use model_io::gguf::{Gguf, TensorFormat};
+use model_io::{LoadMode, gguf_model, model_folder};
+use modern::{Cache, Checkpoint, GptModern};
 use serde::Deserialize;
 use tensor_core::adamw::{AdamW, AdamWConfig};
 use tensor_core::ops::cross_entropy;
@@ -35,7 +35,7 @@ fn file(name: &str) -> PathBuf {
 }
 
 fn open(name: &str, mode: LoadMode) -> Result<(GptModern, Parameters)> {
-    gguf_model::open(&Gguf::open(&file(name))?, mode, &CPU)
+    GptModern::from_weights(gguf_model::open(&Gguf::open(&file(name))?, mode, &CPU)?)
 }
 
 /// Reference logits of transformers for a text.
@@ -113,7 +113,8 @@ fn quantized_logits_are_close_to_the_dequantized_ones() -> Result<()> {
             "the file lacks a tensor in {format}"
         );
     }
-    let (model, parameters) = gguf_model::open(&file, LoadMode::Inference, &CPU)?;
+    let (model, parameters) =
+        GptModern::from_weights(gguf_model::open(&file, LoadMode::Inference, &CPU)?)?;
     let model = GptModern::new(model.config(), parameters.for_inference().root())?;
     let mut cache = Cache::dynamic(model.config().n_layer);
     let mut rows = Vec::new();
@@ -158,9 +159,8 @@ fn every_parameter_of_a_gguf_model_can_be_trained() -> Result<()> {
 fn a_training_step_equals_that_of_the_model_folder() -> Result<()> {
     for name in WITH_FOLDER {
         let mut after = Vec::new();
-        for (model, parameters) in
-            [open(name, TRAINING)?, model_folder::open(&golden(name), DType::F32, &CPU)?]
-        {
+        let folder = model_folder::open(&golden(name), DType::F32, &CPU)?;
+        for (model, parameters) in [open(name, TRAINING)?, GptModern::from_weights(folder)?] {
             let (_, grads) = loss(name, &model)?;
             let grad = |p: &tensor_core::Parameter| {
                 (p.name.clone(), grads.get(p.var.as_tensor()).cloned().expect("a gradient"))

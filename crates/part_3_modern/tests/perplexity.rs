@@ -5,7 +5,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use candle_core::{DType, Device, Tensor};
-use modern::{AddSpecialTokens, Cache, Checkpoint, LoadMode, ParseSpecial};
+use model_io::{AddSpecialTokens, LoadMode, ParseSpecial};
+use modern::{Cache, Checkpoint};
 use serde_json::Value;
 use tensor_core::ops::token_log_probs;
 use tensor_core::testing::{Program, course_data};

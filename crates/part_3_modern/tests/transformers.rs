@@ -8,9 +8,10 @@ use std::path::Path;
 
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
-use modern::config::{AttentionBias, Llama3Scaling, LmHead, PositionEncoding, QkNorm};
-use modern::model_folder::{self, SpecialTokenIds};
-use modern::{GptModern, ModelConfig, SlidingWindow};
+use model_io::config::{AttentionBias, Llama3Scaling, LmHead, PositionEncoding, QkNorm};
+use model_io::model_folder::{self, SpecialTokenIds};
+use model_io::{ModelConfig, SlidingWindow};
+use modern::GptModern;
 use serde_json::json;
 use tensor_core::testing::assert_python_agrees;
 use tensor_core::{Parameters, Rng};
@@ -73,7 +74,7 @@ fn write(
 ) -> Result<()> {
     let special_ids = SpecialTokenIds { bos: Some(1), eos: vec![7] };
     model_folder::save(folder, config, &random_parameters(config, stored)?, &special_ids, None)?;
-    let (model, _) = model_folder::open(folder, dtype, &Device::Cpu)?;
+    let (model, _) = GptModern::from_weights(model_folder::open(folder, dtype, &Device::Cpu)?)?;
     let mut rng = Rng::new(2);
     let ids: Vec<u32> = (0..40).map(|_| rng.below(64) as u32).collect();
     let logits = model.forward(&Tensor::new(&ids[..], &Device::Cpu)?.unsqueeze(0)?)?; // (1, T, V)

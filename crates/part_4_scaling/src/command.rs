@@ -13,11 +13,9 @@ mod corpus_progress;
 use std::ffi::OsString;
 
 use anyhow::Result;
-use clap::{Parser, Subcommand};
-
-use crate::settings::expand_config;
-
 use arguments::{DEFAULT_OUT, DemoArgs, EvalArgs, SampleArgs, TokenizerArgs, TrainArgs};
+use clap::{Parser, Subcommand};
+use experiment::settings::expand_config;
 
 /// Part 4, scaling up: subword tokens, and a training pipeline that runs unattended.
 ///

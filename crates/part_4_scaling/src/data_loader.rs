@@ -6,12 +6,11 @@
 
 use anyhow::{Result, ensure};
 use candle_core::{Device, Tensor};
+use datasets::TokenFile;
 use serde::{Deserialize, Serialize};
 use tensor_core::Rng;
 use tensor_core::ops::IGNORE_INDEX;
 use tiny_gpt::Batch;
-
-use crate::TokenFile;
 
 /// Position in the data: epoch and window.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]

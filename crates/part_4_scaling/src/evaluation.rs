@@ -3,12 +3,11 @@
 
 use anyhow::{Result, ensure};
 use candle_core::DType;
+use datasets::TokenFile;
 use modern::GptModern;
 use tensor_core::ops::cross_entropy;
 use tiny_gpt::loss::bits_per_byte;
 use tiny_gpt::{Batch, LmEvalMetrics};
-
-use crate::TokenFile;
 
 /// Size of an evaluation.
 #[derive(Debug, Clone, Copy)]

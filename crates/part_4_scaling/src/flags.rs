@@ -4,40 +4,16 @@
 use std::num::NonZeroUsize;
 
 use anyhow::{Result, ensure};
-use candle_core::DType;
-use clap::{Args, ValueEnum};
+use clap::Args;
+use experiment::flags::{MetricsFlags, OptimizerFlags, Precision, SaveFlags};
+use experiment::number::{non_negative, positive};
+use experiment::program::as_usage_error;
 use serde::Serialize;
-use tiny_gpt::command::as_usage_error;
-use tiny_gpt::flags::{ComputeFlags, OptimizerFlags, SamplingFlags, non_negative, positive};
+use tiny_gpt::flags::SamplingFlags;
 
 use crate::LrSchedule;
 use crate::schedule::DecayShape;
-use crate::settings::SettingsFlags;
-use crate::tracker::TrackerKind;
 use crate::training::Intervals;
-
-/// Number format of the model's computations.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Precision {
-    /// 32 bits
-    F32,
-    /// 16 bits, range of f32, few digits
-    Bf16,
-    /// 16 bits, more digits, small range (loss scaling is used)
-    F16,
-}
-
-impl Precision {
-    /// Data type of the tensors.
-    pub fn dtype(self) -> DType {
-        match self {
-            Self::F32 => DType::F32,
-            Self::Bf16 => DType::BF16,
-            Self::F16 => DType::F16,
-        }
-    }
-}
 
 /// Flags of the learning-rate schedule.
 #[derive(Debug, Clone, Copy, Serialize, Args)]
@@ -75,7 +51,7 @@ impl ScheduleFlags {
     /// Learning-rate schedule from the flags.
     ///
     /// # Errors
-    /// A [`UsageError`](tiny_gpt::command::UsageError) when the minimum is above the peak, or the
+    /// A [`UsageError`](experiment::program::UsageError) when the minimum is above the peak, or the
     /// warm-up is longer than the run.
     pub fn schedule(&self) -> Result<LrSchedule> {
         let (peak_lr, total_steps) = (self.lr, self.steps.get());
@@ -129,7 +105,7 @@ impl StepFlags {
     /// Checks the flags for parts that train in f32 without gradient checkpointing.
     ///
     /// # Errors
-    /// A [`UsageError`](tiny_gpt::command::UsageError) when `--dtype` or `--gradient-checkpointing`
+    /// A [`UsageError`](experiment::program::UsageError) when `--dtype` or `--gradient-checkpointing`
     /// asks for something else.
     pub fn ensure_f32_without_checkpointing(&self) -> Result<()> {
         as_usage_error((|| {
@@ -141,52 +117,6 @@ impl StepFlags {
             Ok(())
         })())
     }
-}
-
-/// Flags of checkpoints, and of an early stop.
-#[derive(Debug, Clone, Copy, Serialize, Args)]
-pub struct SaveFlags {
-    /// Steps between checkpoints; 0 saves only at the end
-    #[arg(
-        long,
-        visible_alias = "save-steps",
-        alias = "save-every",
-        value_name = "N",
-        default_value_t = 200
-    )]
-    pub save_interval: usize,
-    /// Number of checkpoints to keep
-    #[arg(
-        long,
-        visible_alias = "save-total-limit",
-        alias = "keep",
-        value_name = "N",
-        default_value = "2"
-    )]
-    pub keep_checkpoints: NonZeroUsize,
-    /// Save and stop after this many steps in total; continue with --resume
-    #[arg(long, value_name = "N")]
-    pub stop_after: Option<NonZeroUsize>,
-}
-
-/// Flags of the metrics: interval and tracker.
-#[derive(Debug, Clone, Copy, Serialize, Args)]
-pub struct MetricsFlags {
-    /// Steps between logged rows of metrics
-    #[arg(
-        long,
-        visible_alias = "logging-steps",
-        alias = "log-every",
-        value_name = "N",
-        default_value = "10"
-    )]
-    pub log_interval: NonZeroUsize,
-    /// Experiment tracker for which metrics are logged, in addition to metrics.jsonl
-    #[arg(
-        long, visible_alias = "report-to", alias = "log",
-        value_enum, default_value_t = TrackerKind::Tensorboard
-    )]
-    pub tracker: TrackerKind,
 }
 
 /// Flags of logging, validation and samples.
@@ -218,26 +148,6 @@ pub struct LogFlags {
     #[command(flatten)]
     #[serde(flatten)]
     pub sampling: SamplingFlags,
-}
-
-/// Flags of every run: checkpoints, device and seed, sources of settings.
-#[derive(Debug, Clone, Serialize, Args)]
-pub struct RunFlags {
-    /// Flags of checkpoints.
-    #[command(flatten)]
-    #[serde(flatten)]
-    pub save: SaveFlags,
-    /// Flags of the device, threads and seed.
-    #[command(flatten)]
-    #[serde(flatten)]
-    pub compute: ComputeFlags,
-    /// Sources of settings. They belong to one start, so they are not saved with the run.
-    #[command(flatten)]
-    #[serde(skip)]
-    pub settings: SettingsFlags,
-    /// Print the result as a JSON object on the last line
-    #[arg(long)]
-    pub json: bool,
 }
 
 impl LogFlags {

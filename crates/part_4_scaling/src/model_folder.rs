@@ -4,8 +4,8 @@
 use std::path::Path;
 
 use anyhow::Result;
-use modern::Tokenizer;
-use modern::model_folder::SpecialTokenIds;
+use model_io::Tokenizer;
+use model_io::model_folder::SpecialTokenIds;
 
 use crate::PretrainState;
 
@@ -17,5 +17,5 @@ pub fn save(folder: &Path, run: &PretrainState, tokenizer: &Tokenizer) -> Result
     tokenizer.save(folder, run.config.context_len, None)?;
     let eos = tokenizer.eos();
     let special_ids = SpecialTokenIds { bos: eos, eos: eos.into_iter().collect() };
-    modern::model_folder::save(folder, &run.config, &run.parameters, &special_ids, None)
+    model_io::model_folder::save(folder, &run.config, &run.parameters, &special_ids, None)
 }

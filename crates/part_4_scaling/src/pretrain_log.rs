@@ -3,19 +3,21 @@
 
 use anyhow::Result;
 use candle_core::{DType, Tensor};
+use experiment::RunFolder;
+use experiment::alarms::TrainingAlarms;
+use experiment::machine::resident_bytes;
+use experiment::metrics_writer::MetricsWriter;
+use experiment::progress::ProgressLine;
+use experiment::tracker::Tracker;
+use model_io::{SkipSpecialTokens, Tokenizer};
 use modern::sampler::{Sampler, SamplingStrategy};
-use modern::{GenerateConfig, GptModern, SkipSpecialTokens, Tokenizer, generate};
+use modern::{GenerateConfig, GptModern, generate};
 use serde_json::{Map, Value, json};
 use tensor_core::Rng;
-use tiny_gpt::progress::ProgressLine;
-use tiny_gpt::{LmEvalMetrics, RunFolder};
+use tiny_gpt::LmEvalMetrics;
 
 use crate::PretrainState;
-use crate::alarms::TrainingAlarms;
-use crate::machine::resident_bytes;
-use crate::metrics_writer::MetricsWriter;
 use crate::step_metrics::{LogConfig, PretrainStepMetrics};
-use crate::tracker::Tracker;
 
 /// Log of a pretraining run.
 pub struct PretrainLog {

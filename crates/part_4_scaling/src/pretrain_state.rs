@@ -6,14 +6,15 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device};
-use modern::{GptModern, ModelConfig};
+use datasets::Dataset;
+use model_io::ModelConfig;
+use modern::GptModern;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tensor_core::{AdamW, AdamWConfig, Parameters, Rng, weights};
-use tiny_gpt::json_file;
+use tensor_core::{AdamW, AdamWConfig, Parameters, Rng, json_file, weights};
 
 use crate::grad_scaler::GradScaler;
-use crate::{Dataset, LoaderState, TrainConfig, model_folder};
+use crate::{LoaderState, TrainConfig, model_folder};
 
 const MODEL_FILE: &str = "model.safetensors";
 const OPTIMIZER_FILE: &str = "optimizer.safetensors";

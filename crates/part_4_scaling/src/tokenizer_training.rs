@@ -3,7 +3,8 @@
 //! and transformers load.
 
 use anyhow::{Error, Result, ensure};
-use modern::{Tokenizer, TokenizerSpecialTokens};
+use datasets::TextCorpus;
+use model_io::{Tokenizer, TokenizerSpecialTokens};
 use tokenizers::AddedToken;
 use tokenizers::models::TrainerWrapper;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
@@ -69,4 +70,27 @@ pub(crate) fn train_hf_tokenizer<S: AsRef<str> + Send>(
     let mut trainer = TrainerWrapper::from(trainer);
     tokenizer.train(&mut trainer, texts).map_err(Error::from_boxed)?;
     Ok(tokenizer)
+}
+
+/// Trains a tokenizer on the whole `corpus`. `on_bytes` is called with the size of every chunk
+/// read.
+///
+/// # Errors
+/// Those of [`train_tokenizer`], and when a file can no longer be read.
+pub fn train_on_corpus(
+    corpus: &TextCorpus,
+    vocab_size: usize,
+    on_bytes: impl Fn(usize) + Sync,
+) -> Result<Tokenizer> {
+    let mut failure = None;
+    let texts = corpus
+        .chunks()
+        .map_while(|chunk| chunk.map_err(|error| failure = Some(error)).ok())
+        .map(|chunk| chunk.text)
+        .inspect(|text| on_bytes(text.len()));
+    let tokenizer = train_tokenizer(texts, vocab_size);
+    match failure {
+        Some(error) => Err(error),
+        None => tokenizer,
+    }
 }

@@ -5,17 +5,16 @@ use std::path::Path;
 
 use anyhow::{Result, bail, ensure};
 use candle_core::DType;
+use datasets::Dataset;
+use experiment::{Checkpoints, Interrupt};
 use modern::{GptModern, GradientCheckpointing};
 use serde::Serialize;
 use tensor_core::{AdamWConfig, clip_grad_norm};
-use tiny_gpt::Interrupt;
 
 use crate::accumulation::gradients;
 use crate::evaluation::{LmEvalConfig, evaluate};
 use crate::step_metrics::PretrainStepMetrics;
-use crate::{
-    Checkpoints, DataLoader, Dataset, LrSchedule, PretrainLog, PretrainState, model_folder,
-};
+use crate::{DataLoader, LrSchedule, PretrainLog, PretrainState, model_folder};
 
 /// Hyperparameters that determine the result.
 #[derive(Debug, Clone, Copy)]

@@ -30,7 +30,7 @@ fn tokenizer_trains_on_a_folder_and_reports_the_actual_size() {
     }
     let args = ["tokenizer", "--data", &data, "--vocab-size", "8000", "--out", &out, "--json"];
     let report = PART_4.stdout_json(&args);
-    let tokenizer = modern::Tokenizer::open(Path::new(&out)).expect("a tokenizer");
+    let tokenizer = model_io::Tokenizer::open(Path::new(&out)).expect("a tokenizer");
     assert_eq!(report["vocab_size"], tokenizer.vocab_size());
     assert!(tokenizer.vocab_size() > 261 && tokenizer.vocab_size() < 290, "{report}");
     assert!(report["bytes_per_token"].as_f64().is_some_and(|ratio| ratio > 3.), "{report}");

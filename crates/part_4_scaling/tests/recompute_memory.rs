@@ -2,7 +2,8 @@
 
 use anyhow::Result;
 use candle_core::{DType, Device};
-use modern::{GptModern, GradientCheckpointing, ModelConfig};
+use model_io::ModelConfig;
+use modern::{GptModern, GradientCheckpointing};
 use scaling::accumulation::gradients;
 use tensor_core::testing::CountingAllocator;
 use tensor_core::{Dropout, Parameters};

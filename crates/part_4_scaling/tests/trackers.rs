@@ -7,8 +7,8 @@ use std::ffi::OsStr;
 use std::path::Path;
 
 use anyhow::Result;
-use scaling::tensorboard::TensorBoard;
-use scaling::wandb::Wandb;
+use experiment::tensorboard::TensorBoard;
+use experiment::wandb::Wandb;
 use serde_json::{Value, json};
 use tensor_core::testing::assert_python_agrees;
 

@@ -4,11 +4,11 @@
 //! is skipped.
 
 use anyhow::Result;
-use modern::{AddSpecialTokens, ParseSpecial, SkipSpecialTokens};
+use datasets::builtin_text::BuiltinText;
+use model_io::{AddSpecialTokens, ParseSpecial, SkipSpecialTokens};
 use scaling::tokenizer_training::train_tokenizer;
 use serde_json::{Value, json};
 use tensor_core::testing::assert_python_agrees;
-use tiny_gpt::builtin_text::BuiltinText;
 
 const TEXTS: [&str; 7] = [
     "",

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
-use modern::ModelConfig;
+use experiment::flags::ComputeFlags;
+use experiment::number::{non_negative, positive};
+use experiment::program::as_usage_error;
+use model_io::ModelConfig;
 use moe::{MoeConfig, RouterConfig};
-use tiny_gpt::command::as_usage_error;
-use tiny_gpt::flags::{
-    ComputeFlags, ModelSizeFlags, SamplingFlags, TrainFlags, non_negative, positive,
-};
+use tiny_gpt::flags::{ModelSizeFlags, SamplingFlags, TrainFlags};
 
 use crate::variant::Variant;
 
@@ -37,7 +37,7 @@ pub(crate) enum Command {
 /// MoE model with as many FLOPs per token as `dense`, routing each token to `k` of `e` experts.
 ///
 /// # Errors
-/// A [`UsageError`](tiny_gpt::command::UsageError) when `k` is not from 1 to `e`.
+/// A [`UsageError`](experiment::program::UsageError) when `k` is not from 1 to `e`.
 pub(crate) fn moe_config(dense: &ModelConfig, e: usize, k: usize) -> Result<MoeConfig> {
     as_usage_error(MoeConfig::with_flops_of(dense, RouterConfig::new(e, k)))
 }

@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use anyhow::Result;
+use experiment::loss_curve::{self, Curve};
 use serde::Serialize;
 use serde_json::json;
 use tensor_core::atomic_file;
-use tiny_gpt::loss_curve::{self, Curve};
 
 use crate::variant::Variant;
 

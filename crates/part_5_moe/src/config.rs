@@ -1,8 +1,8 @@
 //! Configuration of a mixture-of-experts model and of its training.
 
 use candle_core::{Result, bail};
-use modern::ModelConfig;
-use modern::config::Mlp;
+use model_io::ModelConfig;
+use model_io::config::Mlp;
 use serde::Serialize;
 
 /// Architecture of a [`GptMoe`](crate::GptMoe).

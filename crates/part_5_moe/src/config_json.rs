@@ -5,8 +5,8 @@
 //! misreading it.
 
 use anyhow::{Context, Result, bail};
-use modern::config::{AttentionBias, NormKind, QkNorm};
-use modern::config_json;
+use model_io::config::{AttentionBias, NormKind, QkNorm};
+use model_io::config_json;
 use serde_json::{Value, json};
 
 use crate::config::{DenseBranch, ExpertSelection, GateWeights, MoeConfig, RouterConfig};

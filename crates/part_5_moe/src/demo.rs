@@ -2,14 +2,14 @@
 
 use anyhow::Result;
 use candle_core::{DType, Tensor};
-use modern::ModelConfig;
+use datasets::builtin_text::BuiltinText;
+use model_io::ModelConfig;
 use moe::auxiliary_losses::load_balancing_loss;
 use moe::expert_usage::{display_byte, expert_usage_table};
 use moe::load_monitor::{max_load_ratio, measure_loads};
 use moe::picture::write_routing_png;
 use moe::{GptMoe, LoadBalancing, TrainConfig, train};
 use tensor_core::{AdamWConfig, Parameters};
-use tiny_gpt::builtin_text::BuiltinText;
 use tiny_gpt::{ByteCorpus, ByteTokenizer, LanguageModel, LrDecay, TrainLog};
 
 use crate::arguments::{DemoArgs, moe_config};

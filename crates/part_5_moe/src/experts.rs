@@ -1,7 +1,7 @@
 //! 5.2 The experts: E feed-forward layers of the same size.
 
 use candle_core::{Result, Tensor};
-use modern::config::Mlp;
+use model_io::config::Mlp;
 use tensor_core::ops::grouped_linear::GroupWeights;
 use tensor_core::ops::{Gelu, gelu, grouped_linear, silu_mul};
 use tensor_core::{Bias, Init, Linear, Scope};

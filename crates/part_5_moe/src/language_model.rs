@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
-use modern::model_folder::SpecialTokenIds;
+use model_io::model_folder::SpecialTokenIds;
+use model_io::{Tokenizer, TokenizerSpecialTokens};
 use modern::sampler::Sampler;
-use modern::{GenerateConfig, Tokenizer, TokenizerSpecialTokens, generate};
+use modern::{GenerateConfig, generate};
 use tensor_core::{Parameters, Rng};
 use tiny_gpt::{ByteTokenizer, LanguageModel, Sampling};
 

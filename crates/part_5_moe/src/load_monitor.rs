@@ -1,7 +1,7 @@
 //! Monitoring of the expert load: during training, and of a trained model on a text.
 
 use anyhow::Result;
-use tiny_gpt::loss_curve::Curve;
+use experiment::loss_curve::Curve;
 use tiny_gpt::{Batch, LanguageModel};
 
 use crate::expert_load::ExpertLoad;

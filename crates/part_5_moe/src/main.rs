@@ -11,16 +11,15 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use arguments::{Cli, Command, SampleArgs};
 use candle_core::DType;
+use experiment::program as command;
+use model_io::{AddSpecialTokens, ParseSpecial, SkipSpecialTokens, Tokenizer};
 use modern::sampler::Sampler;
-use modern::{
-    AddSpecialTokens, GenerateConfig, ParseSpecial, SkipSpecialTokens, Tokenizer, generate,
-};
+use modern::{GenerateConfig, generate};
 use moe::model_folder;
 use tensor_core::Rng;
-use tiny_gpt::{LanguageModel, command};
-
-use arguments::{Cli, Command, SampleArgs};
+use tiny_gpt::LanguageModel;
 
 #[global_allocator]
 static ALLOCATOR: tensor_core::allocator::MiMalloc = tensor_core::allocator::MiMalloc;
@@ -39,7 +38,7 @@ fn run_sample(args: &SampleArgs) -> Result<()> {
     let model = model.for_inference(&parameters)?.gpt;
     let tokenizer = Tokenizer::open(&args.model)?;
     let prompt = tokenizer.encode(&args.prompt, AddSpecialTokens::Yes, ParseSpecial::No)?;
-    let stop_tokens = modern::model_folder::read_special_token_ids(&args.model)?.eos;
+    let stop_tokens = model_io::model_folder::read_special_token_ids(&args.model)?.eos;
     let sampler = Sampler::new(args.sampling.sampling().into());
     let config = GenerateConfig::new(&model, sampler, args.max_new_tokens, stop_tokens);
     let mut out = std::io::stdout().lock();

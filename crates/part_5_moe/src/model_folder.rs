@@ -6,9 +6,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use candle_core::{DType, Device};
-use modern::model_folder::{SpecialTokenIds, read_tensors, save_with_config_json};
-use tensor_core::Parameters;
-use tiny_gpt::json_file;
+use model_io::model_folder::{SpecialTokenIds, read_tensors, save_with_config_json};
+use tensor_core::{Parameters, json_file};
 
 use crate::config::MoeConfig;
 use crate::config_json;

@@ -2,8 +2,8 @@
 //! router selects.
 
 use candle_core::{DType, Result, Tensor};
+use model_io::config::Mlp;
 use modern::FeedForwardLayer;
-use modern::config::Mlp;
 use tensor_core::ops::{embedding, scatter_combine};
 use tensor_core::{Init, Scope, reshape};
 

@@ -1,6 +1,6 @@
 //! Parameter counts: total, and active per token.
 
-use modern::config::Mlp;
+use model_io::config::Mlp;
 
 use crate::config::{DenseBranch, ExpertSelection, MoeConfig};
 

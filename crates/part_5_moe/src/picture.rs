@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use attention::picture::load_font;
+use experiment::picture::load_font;
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use tensor_core::atomic_file;

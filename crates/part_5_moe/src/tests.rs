@@ -13,8 +13,8 @@ mod expert_usage;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Result, Tensor};
-use modern::ModelConfig;
-use modern::config::Mlp;
+use model_io::ModelConfig;
+use model_io::config::Mlp;
 use tensor_core::ops::Gelu;
 use tensor_core::{Init, Parameters, Rng};
 

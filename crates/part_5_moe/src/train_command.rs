@@ -3,14 +3,16 @@
 
 use anyhow::{Context, Result};
 use candle_core::{DType, Device};
-use modern::{GptModern, ModelConfig};
+use experiment::program::as_usage_error;
+use experiment::training_memory;
+use model_io::ModelConfig;
+use modern::GptModern;
 use moe::load_monitor::{max_load_ratio, measure_loads};
 use moe::model::is_selection_bias;
 use moe::{GptMoe, MoeConfig, RouterTrainingConfig, config_json};
 use serde_json::json;
 use tensor_core::Parameters;
-use tiny_gpt::command::as_usage_error;
-use tiny_gpt::{ByteCorpus, LanguageModel, TrainLog, training_memory};
+use tiny_gpt::{ByteCorpus, LanguageModel, TrainLog};
 
 use crate::arguments::TrainArgs;
 use crate::comparison::{ComparisonRow, table, write_results};
@@ -105,7 +107,7 @@ impl Comparison<'_> {
     fn train_dense(&self, seed: u64, row: &mut ComparisonRow) -> Result<bool> {
         let mut parameters = Parameters::seeded(seed, DType::F32, &self.device);
         let model = GptModern::new(&self.dense, parameters.root())?;
-        let config_json = modern::config_json::to_json(&self.dense);
+        let config_json = model_io::config_json::to_json(&self.dense);
         let mut log = self.open_log(seed, row.model, &config_json)?;
         let best = tiny_gpt::train(&model, &parameters, &self.corpus, &self.train, seed, &mut log)?;
         if !log.is_interrupted() {

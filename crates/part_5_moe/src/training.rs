@@ -2,9 +2,9 @@
 
 use anyhow::{Result, ensure};
 use candle_core::{Device, Tensor};
+use experiment::loss_curve::Curve;
 use tensor_core::ops::{add, cross_entropy};
 use tensor_core::{AdamW, Parameters, Rng, backward, clip_grad_norm};
-use tiny_gpt::loss_curve::Curve;
 use tiny_gpt::{Batch, ByteCorpus, LanguageModel, LmEvalMetrics, TrainLog, evaluate};
 
 use crate::auxiliary_losses::{load_balancing_loss, router_z_loss};

@@ -1,7 +1,7 @@
 //! Model variants that `train` compares.
 
 use anyhow::Result;
-use modern::ModelConfig;
+use model_io::ModelConfig;
 use moe::config::{ExpertSelection, LoadBalancing, MoeConfig};
 use serde::Serialize;
 

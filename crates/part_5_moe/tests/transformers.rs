@@ -8,9 +8,9 @@ use std::path::Path;
 
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
-use modern::config::LmHead;
-use modern::model_folder::SpecialTokenIds;
-use modern::{ModelConfig, SlidingWindow};
+use model_io::config::LmHead;
+use model_io::model_folder::SpecialTokenIds;
+use model_io::{ModelConfig, SlidingWindow};
 use moe::{GptMoe, MoeConfig, RouterConfig, model_folder};
 use serde_json::json;
 use tensor_core::testing::assert_python_agrees;

@@ -4,10 +4,10 @@
 //! the phrasings end with a full stop, as if a third of the demonstrators had this habit. A reward
 //! for the bare integer can undo it later (parts 8 and 9).
 
+use datasets::Example;
 use serde::Serialize;
 use tensor_core::Rng;
 
-use crate::Example;
 use crate::arithmetic::{ArithmeticProblem, Operation, ProblemSet, Split};
 
 /// Phrasings that are answered with a full stop in noisy demonstrations.

@@ -7,14 +7,16 @@
 
 use anyhow::Result;
 use candle_core::{DType, Device};
-use modern::model_folder::SpecialTokenIds;
-use modern::{AddSpecialTokens, Checkpoint, GptModern, ModelConfig, ParseSpecial, Tokenizer};
+use datasets::Example;
+use datasets::builtin_text::BuiltinText;
+use model_io::model_folder::SpecialTokenIds;
+use model_io::{AddSpecialTokens, ModelConfig, ParseSpecial, Tokenizer};
+use modern::{Checkpoint, GptModern};
 use tensor_core::{AdamWConfig, Parameters, Rng};
-use tiny_gpt::builtin_text::BuiltinText;
 
 use crate::arithmetic_questions::{DemonstrationStyle, demonstrations};
 use crate::training::{TrainConfig, train};
-use crate::{Example, RunOutputs, SftLog, TokenizedExample, TrainState, bpe_tokenizer};
+use crate::{RunOutputs, SftLog, TokenizedExample, TrainState, bpe_tokenizer};
 
 /// Context length in tokens.
 const CONTEXT_LEN: usize = 128;

@@ -4,7 +4,7 @@
 //! digits, which a merged token `12` would hide. Prompts are short, as words are tokens.
 
 use anyhow::{Error, Result};
-use modern::{Tokenizer, TokenizerSpecialTokens};
+use model_io::{Tokenizer, TokenizerSpecialTokens};
 use tokenizers::models::TrainerWrapper;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;

@@ -1,12 +1,13 @@
 //! Chat tokenizer: the tokenizer, the chat template, and the stop tokens of a completion.
 
 use anyhow::{Context, Result};
-use modern::model_folder::SpecialTokenIds;
-use modern::sampler::{Sampler, SamplingStrategy};
-use modern::{
-    AddGenerationPrompt, AddSpecialTokens, ChatMessage, ChatTemplate, Checkpoint, FinishReason,
-    GenerateConfig, GptModern, ParseSpecial, SkipSpecialTokens, Tokenizer, generate,
+use model_io::model_folder::SpecialTokenIds;
+use model_io::{
+    AddGenerationPrompt, AddSpecialTokens, ChatMessage, ChatTemplate, ParseSpecial,
+    SkipSpecialTokens, Tokenizer,
 };
+use modern::sampler::{Sampler, SamplingStrategy};
+use modern::{Checkpoint, FinishReason, GenerateConfig, GptModern, generate};
 use tensor_core::Rng;
 
 use crate::template::{ChatFormat, chat_template};

@@ -11,10 +11,9 @@ mod train;
 use std::ffi::OsString;
 
 use anyhow::Result;
-use clap::{Parser, Subcommand};
-use scaling::settings::expand_config;
-
 use arguments::{DEFAULT_OUT, DemoArgs, EvalArgs, SampleArgs, TrainArgs};
+use clap::{Parser, Subcommand};
+use experiment::settings::expand_config;
 
 /// Part 6: supervised fine-tuning. Without a subcommand: the demo.
 #[derive(Parser)]

@@ -7,13 +7,14 @@
 
 use anyhow::{Result, ensure};
 use candle_core::Device;
+use datasets::Example;
 use modern::{FinishReason, GptModern};
 use serde::Serialize;
 
 use crate::chat_tokenizer::CompletionText;
 use crate::metrics::{exact_match, relaxed_match, rouge_l, token_f1};
 use crate::tokenized_example::TokenizedDataset;
-use crate::{ChatTokenizer, Example, SftBatch, TokenizedExample, tokenize};
+use crate::{ChatTokenizer, SftBatch, TokenizedExample, tokenize};
 
 /// Evaluation metrics of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]

@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use candle_core::{DType, Device};
-use modern::{ChatTemplate, Checkpoint, GptModern, LoadMode};
-use tiny_gpt::RunFolder;
+use experiment::RunFolder;
+use model_io::{ChatTemplate, LoadMode, peft_folder};
+use modern::{Checkpoint, GptModern};
 
+use crate::ChatTokenizer;
 use crate::flags::FinetunedFlags;
-use crate::{ChatTokenizer, peft_folder};
 
 /// Fine-tuned model with its chat tokenizer.
 pub struct FinetunedModel {

@@ -5,14 +5,16 @@ use std::path::PathBuf;
 
 use anyhow::{Result, anyhow};
 use clap::Args;
+use datasets::ExampleColumns;
+use experiment::number::{dropout, positive, probability};
+use experiment::program::as_usage_error;
+use model_io::{LoraConfig, TargetModules};
 use serde::Serialize;
-use tiny_gpt::command::as_usage_error;
-use tiny_gpt::flags::{dropout, positive, probability};
 
 use crate::arithmetic_questions::DemonstrationStyle;
 use crate::base_model::BaseModelConfig;
 use crate::source::SftDataset;
-use crate::{ChatFormat, ExampleColumns, LoraConfig, SftSource, TargetModules};
+use crate::{ChatFormat, SftSource};
 
 /// Data set of a training run or an evaluation.
 #[derive(Debug, Clone, Serialize, Args)]

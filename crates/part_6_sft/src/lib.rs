@@ -3,7 +3,6 @@
 // Letters in shapes: B batch, T time (tokens), N target tokens (those in the loss), C channels,
 // V vocabulary, R LoRA rank.
 
-pub mod example;
 pub mod template; // 6.1
 pub mod chat_tokenizer;
 pub mod tokenized_example; // 6.2
@@ -15,13 +14,10 @@ pub mod metrics; // 6.4
 pub mod evaluation;
 pub mod arithmetic; // data
 pub mod arithmetic_questions;
-pub mod columns;
-pub mod json_rows;
 pub mod source;
 pub mod bpe_tokenizer;
 pub mod base_model;
 pub mod lora;
-pub mod peft_folder;
 pub mod train_state; // the loop
 pub mod model_saver;
 pub mod run_outputs;
@@ -36,12 +32,9 @@ pub mod command;
 pub use batch::SftBatch;
 pub use batch_sampler::BatchSampler;
 pub use chat_tokenizer::{ChatTokenizer, one_line};
-pub use columns::ExampleColumns;
 pub use curriculum::Curriculum;
 pub use evaluation::{SftEvalMetrics, evaluate};
-pub use example::Example;
 pub use finetuned::FinetunedModel;
-pub use lora::{LoraConfig, TargetModules};
 pub use model_saver::ModelSaver;
 pub use run_outputs::{RunDestination, RunOutputs};
 pub use run_setup::RunSetup;

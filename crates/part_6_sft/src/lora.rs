@@ -14,104 +14,10 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result};
 use candle_core::{DType, Tensor};
+use model_io::LoraConfig;
 use tensor_core::{LoraScaling, Parameter, Parameters, Rng};
-
-/// LoRA hyperparameters.
-#[derive(Debug, Clone, PartialEq)]
-pub struct LoraConfig {
-    /// Rank R.
-    pub rank: usize,
-    /// Scaling α: the update is scaled by α / R, so that a learning rate carries over to other
-    /// ranks.
-    pub alpha: f64,
-    /// Dropout probability before A.
-    pub dropout: f64,
-    /// Layers that get an adapter.
-    pub target_modules: TargetModules,
-}
-
-/// Selection of the linear layers that get an adapter.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TargetModules {
-    /// All linear layers but the output layer.
-    All,
-    /// Layers with one of these names, or whose name ends with a dot and one of them: `q_proj`,
-    /// `mlp.up_proj`.
-    Named(Vec<String>),
-}
-
-impl LoraConfig {
-    /// Scale α / R of the update.
-    pub fn scale(&self) -> f64 {
-        self.alpha / self.rank as f64
-    }
-
-    /// Selected layers of `parameters`, with their shapes (out, in).
-    ///
-    /// # Errors
-    /// When a name matches no layer, or the rank exceeds the largest that any selected layer can
-    /// have.
-    pub fn resolve_layers(&self, parameters: &Parameters) -> Result<Vec<(String, (usize, usize))>> {
-        let layers = self.target_modules.resolve(parameters)?;
-        let max_rank = layers.iter().map(|(_, (n_out, n_in))| *n_out.min(n_in)).max().unwrap_or(0);
-        ensure!(
-            self.rank <= max_rank,
-            "LoRA rank {} is too high: these layers have at most rank {max_rank}",
-            self.rank
-        );
-        Ok(layers)
-    }
-}
-
-impl TargetModules {
-    /// True if `layer` is selected.
-    pub fn matches(&self, layer: &str) -> bool {
-        let ends_with = |name: &str| {
-            layer.strip_suffix(name).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
-        };
-        match self {
-            Self::All => !ends_with("lm_head"),
-            Self::Named(names) => names.iter().any(|name| ends_with(name)),
-        }
-    }
-
-    /// Selected layers of `parameters`, with their shapes (out, in).
-    ///
-    /// # Errors
-    /// When a name matches no layer.
-    pub fn resolve(&self, parameters: &Parameters) -> Result<Vec<(String, (usize, usize))>> {
-        let all = parameters.linear_layers();
-        if let Self::Named(names) = self {
-            for name in names {
-                let selection = Self::Named(vec![name.clone()]);
-                if !all.iter().any(|(layer, _)| selection.matches(layer)) {
-                    bail!(
-                        "no linear layer is called `{name}`; there are: {}",
-                        module_names(parameters).join(", ")
-                    );
-                }
-            }
-        }
-        let selected: Vec<_> =
-            all.iter().filter(|(layer, _)| self.matches(layer)).cloned().collect();
-        ensure!(!selected.is_empty(), "the model has no linear layer to adapt");
-        Ok(selected)
-    }
-}
-
-/// Distinct last parts of the linear layers' names, such as `q_proj`.
-pub fn module_names(parameters: &Parameters) -> Vec<String> {
-    let mut names: Vec<String> = Vec::new();
-    for (layer, _) in parameters.linear_layers() {
-        let name = layer.rsplit('.').next().unwrap_or(layer);
-        if !names.iter().any(|known| known == name) {
-            names.push(name.to_string());
-        }
-    }
-    names
-}
 
 /// Freezes all parameters and adds fresh adapters to the layers that `config` selects, with A drawn
 /// from `seed`. A model of `parameters` must be built again, which costs nothing.

@@ -1,7 +1,7 @@
 //! 6.2 Loss mask as text: the tokens of an example, with marks under those in the loss.
 
 use anyhow::Result;
-use modern::{SkipSpecialTokens, Tokenizer};
+use model_io::{SkipSpecialTokens, Tokenizer};
 
 use crate::TokenizedExample;
 

@@ -5,11 +5,12 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use candle_core::{DType, Device};
-use modern::model_folder::SpecialTokenIds;
-use modern::{Checkpoint, LoadMode, ModelConfig, Sampler, model_folder};
+use model_io::model_folder::SpecialTokenIds;
+use model_io::{GenerationConfig, LoadMode, LoraConfig, ModelConfig, model_folder, peft_folder};
+use modern::{Checkpoint, Sampler};
 use tensor_core::Parameters;
 
-use crate::{ChatTokenizer, LoraConfig, TrainState, lora, peft_folder};
+use crate::{ChatTokenizer, TrainState, lora};
 
 /// Everything that is saved with a model's weights.
 #[derive(Debug)]
@@ -65,6 +66,7 @@ impl ModelSaver<'_> {
     ) -> Result<()> {
         let ChatTokenizer { tokenizer, template, .. } = self.chat_tokenizer;
         tokenizer.save(folder, config.context_len, Some(template))?;
-        model_folder::save(folder, config, parameters, self.special_ids, self.sampler)
+        let generation = self.sampler.map(GenerationConfig::from);
+        model_folder::save(folder, config, parameters, self.special_ids, generation.as_ref())
     }
 }

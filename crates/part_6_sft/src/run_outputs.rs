@@ -4,8 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 
 use anyhow::Result;
-use scaling::Checkpoints;
-use tiny_gpt::Interrupt;
+use experiment::{Checkpoints, Interrupt};
 
 use crate::{ModelSaver, TrainState};
 

@@ -5,14 +5,13 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use scaling::Checkpoints;
-use scaling::flags::RunFlags;
-use scaling::resume::{latest_checkpoint, reopen_run};
-use scaling::settings::check_resumable;
-use scaling::tracker::{Tracker, TrackerKind};
+use experiment::flags::RunFlags;
+use experiment::resume::{latest_checkpoint, reopen_run};
+use experiment::settings::check_resumable;
+use experiment::tracker::{Tracker, TrackerKind};
+use experiment::{Checkpoints, Interrupt, RunFolder};
 use serde::Serialize;
 use serde_json::Value;
-use tiny_gpt::{Interrupt, RunFolder};
 
 use crate::{ModelSaver, RunDestination, RunOutputs};
 

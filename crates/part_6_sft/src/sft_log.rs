@@ -1,13 +1,13 @@
 //! Log of a run: progress line, `metrics.jsonl`, loss curve, and tracker files.
 
 use anyhow::Result;
-use scaling::alarms::TrainingAlarms;
-use scaling::machine::resident_bytes;
-use scaling::metrics_writer::{MetricsWriter, extend_row};
-use scaling::tracker::Tracker;
+use experiment::RunFolder;
+use experiment::alarms::TrainingAlarms;
+use experiment::machine::resident_bytes;
+use experiment::metrics_writer::{MetricsWriter, extend_row};
+use experiment::progress::ProgressLine;
+use experiment::tracker::Tracker;
 use serde_json::{Value, json};
-use tiny_gpt::RunFolder;
-use tiny_gpt::progress::ProgressLine;
 
 /// Metrics of a training step.
 #[derive(Debug, Clone, Copy)]

@@ -4,7 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
-use modern::{fetch_dataset_file, is_dataset_id};
+use datasets::{Example, ExampleColumns, json_rows};
+use model_io::{fetch_dataset_file, is_dataset_id};
 use serde_json::Value;
 use tensor_core::Rng;
 
@@ -12,7 +13,6 @@ use crate::arithmetic::{ProblemSet, Split};
 use crate::arithmetic_questions::{
     ArithmeticQuestion, DemonstrationStyle, demonstrations, questions,
 };
-use crate::{Example, ExampleColumns, json_rows};
 
 const EVERYDAY: &str = include_str!("../../../data/everyday.jsonl");
 

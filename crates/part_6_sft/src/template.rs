@@ -15,7 +15,7 @@
 //! itself, and then deleted every `</s>` from user messages.)
 
 use anyhow::{Context, Result, ensure};
-use modern::{AddSpecialTokens, ChatTemplate, ParseSpecial, Tokenizer};
+use model_io::{AddSpecialTokens, ChatTemplate, ParseSpecial, Tokenizer};
 use serde::Serialize;
 
 /// Chat template by name.

@@ -14,8 +14,9 @@ mod training;
 
 use anyhow::Result;
 use candle_core::{DType, Device};
-use modern::model_folder::SpecialTokenIds;
-use modern::{Checkpoint, GptModern, ModelConfig, Tokenizer};
+use model_io::model_folder::SpecialTokenIds;
+use model_io::{ModelConfig, Tokenizer};
+use modern::{Checkpoint, GptModern};
 use tensor_core::Parameters;
 
 use crate::{ChatFormat, ChatTokenizer, bpe_tokenizer};

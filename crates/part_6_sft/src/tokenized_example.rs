@@ -12,9 +12,10 @@
 //! The first token of the completion is predicted at the last token of the prompt.
 
 use anyhow::Result;
+use datasets::Example;
 use tensor_core::ops::IGNORE_INDEX;
 
-use crate::{ChatTokenizer, Example};
+use crate::ChatTokenizer;
 
 /// Tokens of an example.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,14 +6,12 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::Tensor;
-use modern::ModelConfig;
-use scaling::sha256;
+use model_io::{LoraConfig, ModelConfig};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tensor_core::{AdamW, AdamWConfig, Parameter, Parameters, Rng, weights};
-use tiny_gpt::json_file;
+use tensor_core::{AdamW, AdamWConfig, Parameter, Parameters, Rng, json_file, sha256, weights};
 
-use crate::{LoraConfig, lora};
+use crate::lora;
 
 const TRAINED: &str = "trained.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";

@@ -1,11 +1,12 @@
 //! Validation during a run: the examples, the interval, and the target that ends the run.
 
 use anyhow::Result;
+use datasets::Example;
 use modern::GptModern;
 use serde_json::json;
 
 use crate::evaluation::{GenerationEvalConfig, SftEvalMetrics, evaluate};
-use crate::{ChatTokenizer, Example, RunOutputs, SftLog, TrainState};
+use crate::{ChatTokenizer, RunOutputs, SftLog, TrainState};
 
 /// Regular evaluation on the validation examples.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ mod unix {
     use std::process::{Child, Command, Stdio};
     use std::time::Duration;
 
-    use tiny_gpt::Interrupt;
+    use experiment::Interrupt;
 
     /// Run of a small model, which does not end unless `more` has a flag for it.
     fn train(folder: &Path, name: &str, more: &[&str]) -> anyhow::Result<()> {

@@ -11,7 +11,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use modern::ChatMessage;
+use model_io::ChatMessage;
 use serde::{Deserialize, Serialize};
 use tensor_core::atomic_file;
 

@@ -4,11 +4,10 @@
 //! on. A near miss is off by 1 to 10, like an error of counting or carrying. It is longer than the
 //! right answer about as often as shorter, so length is uninformative.
 
+use datasets::Preference;
 use sft::arithmetic::{Operation, ProblemSet, Split};
 use sft::arithmetic_questions::{ArithmeticQuestion, questions};
 use tensor_core::Rng;
-
-use crate::Preference;
 
 /// Largest difference between a near miss and the right answer.
 const MAX_ERROR: i64 = 10;

@@ -7,10 +7,13 @@ use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
 use candle_core::{Device, Tensor};
-use modern::model_folder::{SpecialTokenIds, read_special_token_ids};
-use modern::{ChatMessage, ChatTemplate, HubFiles, LoadMode, Tokenizer, fetch_from_hub, is_hub_id};
+use datasets::Example;
+use model_io::model_folder::{SpecialTokenIds, read_special_token_ids};
+use model_io::{
+    ChatMessage, ChatTemplate, HubFiles, LoadMode, Tokenizer, fetch_from_hub, is_hub_id,
+};
 use sft::finetuned::resolve_model_path;
-use sft::{ChatTokenizer, Example, TokenizedExample};
+use sft::{ChatTokenizer, TokenizedExample};
 use tensor_core::Parameters;
 
 use crate::model_folder::{self, RewardModelConfig};

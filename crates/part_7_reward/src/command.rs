@@ -13,10 +13,9 @@ mod train;
 use std::ffi::OsString;
 
 use anyhow::Result;
-use clap::{Parser, Subcommand};
-use scaling::settings::expand_config;
-
 use arguments::{CollectArgs, DEFAULT_OUT, DemoArgs, EvalArgs, TrainArgs};
+use clap::{Parser, Subcommand};
+use experiment::settings::expand_config;
 
 /// Part 7: reward models (without a subcommand: the demo)
 #[derive(Parser)]

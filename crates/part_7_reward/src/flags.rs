@@ -4,13 +4,14 @@ use std::num::NonZeroUsize;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
+use datasets::PreferenceColumns;
+use experiment::number::non_negative;
+use experiment::program::as_usage_error;
 use serde::{Deserialize, Serialize};
 use sft::flags::fraction;
-use tiny_gpt::command::as_usage_error;
-use tiny_gpt::flags::non_negative;
 
 use crate::source::PreferenceDataset;
-use crate::{LossKind, PreferenceColumns, PreferenceLoss, PreferenceSource};
+use crate::{LossKind, PreferenceLoss, PreferenceSource};
 
 /// Flags of a preference dataset.
 #[derive(Debug, Clone, Serialize, Deserialize, Args)]

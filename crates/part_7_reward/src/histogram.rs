@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use attention::picture::write_png;
+use experiment::picture::write_png;
 use plotters::prelude::*;
 
 use crate::RewardNormalization;

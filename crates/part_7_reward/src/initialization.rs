@@ -9,12 +9,13 @@ use std::path::Path;
 
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
-use modern::{Checkpoint, GptModern, ModelConfig};
+use model_io::{LoraConfig, ModelConfig};
+use modern::{Checkpoint, GptModern};
 use scaling::LrSchedule;
 use scaling::schedule::DecayShape;
 use sft::arithmetic_questions::{DemonstrationStyle, demonstrations};
 use sft::base_model::{self, BaseModelConfig};
-use sft::{ChatFormat, ChatTokenizer, LoraConfig, RunOutputs, SftLog, TrainState, lora, tokenize};
+use sft::{ChatFormat, ChatTokenizer, RunOutputs, SftLog, TrainState, lora, tokenize};
 use tensor_core::{AdamWConfig, Parameters};
 
 use crate::model_folder::HEAD_WEIGHT;

@@ -2,9 +2,6 @@
 
 // Letters in shapes: P pairs, B batch rows (2P for pairs), T time (tokens), C channels.
 
-pub mod preference; // 7.1
-pub mod dialogue;
-pub mod columns;
 pub mod arithmetic;
 pub mod politeness;
 pub mod source;
@@ -28,11 +25,9 @@ pub mod testing;
 
 pub use annotation_file::AnnotationFile;
 pub use checkpoint::RewardCheckpoint;
-pub use columns::PreferenceColumns;
 pub use evaluation::{RewardEvalMetrics, evaluate};
 pub use losses::{LossKind, PreferenceLoss};
 pub use normalization::RewardNormalization;
-pub use preference::{FilteredPreferences, Preference};
 pub use reward_model::{RewardArchitecture, RewardModel};
 pub use rule::PreferenceRule;
 pub use source::PreferenceSource;

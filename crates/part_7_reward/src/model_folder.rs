@@ -8,13 +8,12 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device};
-use modern::config::LmHead;
-use modern::model_folder::{SpecialTokenIds, read_tensors, save_with_config_json};
-use modern::{ModelConfig, config_json};
+use model_io::config::LmHead;
+use model_io::model_folder::{SpecialTokenIds, read_tensors, save_with_config_json};
+use model_io::{ModelConfig, config_json};
 use serde_json::{Value, json};
 use sft::ChatTokenizer;
-use tensor_core::Parameters;
-use tiny_gpt::json_file;
+use tensor_core::{Parameters, json_file};
 
 use crate::{RewardArchitecture, RewardModel, RewardNormalization};
 
@@ -59,7 +58,7 @@ pub fn save(
 /// Opens the model in `folder` with its weights converted to `dtype`.
 ///
 /// # Errors
-/// When the model has no reward head, or [`modern::model_folder::open`] would fail.
+/// When the model has no reward head, or [`model_io::model_folder::open`] would fail.
 pub fn open(
     folder: &Path,
     dtype: DType,

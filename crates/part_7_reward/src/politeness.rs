@@ -6,10 +6,9 @@
 
 use std::ops::Range;
 
+use datasets::Preference;
 use sft::arithmetic::Split;
 use tensor_core::Rng;
-
-use crate::Preference;
 
 /// Polite phrases before the fact.
 const POLITE_BEFORE: [&str; 12] = [

@@ -13,8 +13,9 @@
 //! its tokens, because the padding token of one row may be a real token of another.
 
 use candle_core::{DType, Result, Tensor, bail};
-use modern::config::LmHead;
-use modern::{AttentionContext, GptModern, ModelConfig};
+use model_io::ModelConfig;
+use model_io::config::LmHead;
+use modern::{AttentionContext, GptModern};
 use serde::Serialize;
 use tensor_core::ops::AttentionMask;
 use tensor_core::{Bias, Init, Linear, Parameters};

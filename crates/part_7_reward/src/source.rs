@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
-use modern::{fetch_dataset_file, is_dataset_id};
+use datasets::preference::{FilterCounts, FilteredPreferences, Preference};
+use datasets::{PreferenceColumns, json_rows};
+use model_io::{fetch_dataset_file, is_dataset_id};
 use sft::arithmetic::Split;
-use sft::json_rows;
 use tensor_core::Rng;
 
-use crate::preference::{FilterCounts, FilteredPreferences, Preference};
-use crate::{PreferenceColumns, arithmetic, politeness};
+use crate::{arithmetic, politeness};
 
 /// Source of preferences, as given by `--data`.
 #[derive(Debug, Clone, PartialEq, Eq)]

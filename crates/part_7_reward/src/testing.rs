@@ -4,7 +4,8 @@ use std::path::Path;
 
 use anyhow::Result;
 use candle_core::{DType, Device};
-use modern::{Checkpoint, LoadMode};
+use model_io::LoadMode;
+use modern::Checkpoint;
 use sft::ChatTokenizer;
 use tensor_core::Parameters;
 

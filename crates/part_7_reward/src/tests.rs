@@ -16,8 +16,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use candle_core::{DType, Device};
-use modern::model_folder::SpecialTokenIds;
-use modern::{Checkpoint, GptModern, ModelConfig, Tokenizer};
+use model_io::model_folder::SpecialTokenIds;
+use model_io::{ModelConfig, Tokenizer};
+use modern::{Checkpoint, GptModern};
 use sft::{ChatFormat, ChatTokenizer, bpe_tokenizer};
 use tensor_core::Parameters;
 

@@ -3,10 +3,11 @@
 
 use anyhow::Result;
 use candle_core::{Device, Tensor};
+use datasets::Preference;
 use sft::ChatTokenizer;
 
+use crate::RewardModel;
 use crate::checkpoint::{right_pad, tokenize_conversation};
-use crate::{Preference, RewardModel};
 
 /// Token ids of a conversation with each of its two completions.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,7 +63,7 @@ pub fn tokenize_pairs(
 
 /// SHA-256 of the token ids of `pairs`. A checkpoint can only be resumed with the same data.
 pub fn pairs_sha256<'a>(pairs: impl Iterator<Item = &'a TokenizedPair>) -> String {
-    scaling::sha256::hash_token_sequences(pairs.flat_map(|pair| [&pair.chosen, &pair.rejected]))
+    tensor_core::sha256::hash_token_sequences(pairs.flat_map(|pair| [&pair.chosen, &pair.rejected]))
 }
 
 /// Batch of P pairs.

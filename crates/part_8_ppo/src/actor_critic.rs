@@ -6,8 +6,7 @@ use anyhow::{Context, Result};
 use modern::GptModern;
 use serde::{Deserialize, Serialize};
 use sft::TrainState;
-use tensor_core::AdamWConfig;
-use tiny_gpt::json_file;
+use tensor_core::{AdamWConfig, json_file};
 
 use crate::alarms::PpoAlarms;
 use crate::critic::{Critic, CriticBackbone, new_critic};

@@ -13,10 +13,9 @@ mod train;
 use std::ffi::OsString;
 
 use anyhow::Result;
-use clap::{Parser, Subcommand};
-use scaling::settings::{expand_config, inherit_from_run};
-
 use arguments::{DEFAULT_OUT, DemoArgs, EvalArgs, TrainArgs};
+use clap::{Parser, Subcommand};
+use experiment::settings::{expand_config, inherit_from_run};
 
 /// Part 8: PPO for language models. Without a subcommand, the demo.
 #[derive(Parser)]

@@ -2,8 +2,9 @@
 //! matches.
 
 use anyhow::Result;
+use model_io::SkipSpecialTokens;
 use modern::sampler::SamplingStrategy;
-use modern::{FinishReason, GenerateConfig, GptModern, Sampler, SkipSpecialTokens, generate};
+use modern::{FinishReason, GenerateConfig, GptModern, Sampler, generate};
 use sft::ChatTokenizer;
 use sft::metrics::{exact_match, relaxed_match};
 use tensor_core::Rng;

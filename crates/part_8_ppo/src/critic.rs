@@ -6,7 +6,8 @@
 
 use anyhow::{Context, Result};
 use candle_core::{DType, Tensor};
-use modern::{GptModern, ModelConfig};
+use model_io::ModelConfig;
+use modern::GptModern;
 use serde::Serialize;
 use sft::TrainState;
 use tensor_core::{AdamWConfig, Parameters};

@@ -1,12 +1,12 @@
 //! 8.4 Run log: the progress line, `metrics.jsonl`, the reward curve, and a tracker's files.
 
 use anyhow::Result;
-use scaling::machine::resident_bytes;
-use scaling::metrics_writer::{MetricsWriter, extend_row};
-use scaling::tracker::Tracker;
+use experiment::RunFolder;
+use experiment::machine::resident_bytes;
+use experiment::metrics_writer::{MetricsWriter, extend_row};
+use experiment::progress::ProgressLine;
+use experiment::tracker::Tracker;
 use serde_json::{Value, json};
-use tiny_gpt::RunFolder;
-use tiny_gpt::progress::ProgressLine;
 
 /// Log of a PPO run.
 pub struct PpoLog {

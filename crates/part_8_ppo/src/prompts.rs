@@ -4,7 +4,8 @@
 //! ones as an uninterrupted run, and no prompt is used twice in an epoch.
 
 use anyhow::{Result, ensure};
-use sft::{ChatTokenizer, Example};
+use datasets::Example;
+use sft::ChatTokenizer;
 use tensor_core::Rng;
 
 /// Prompt for the policy, tokenized.

@@ -5,7 +5,8 @@
 
 use anyhow::{Context, Result, ensure};
 use candle_core::Device;
-use modern::{Checkpoint, GptModern, LoadMode, ModelConfig, Tokenizer};
+use model_io::{LoadMode, ModelConfig, Tokenizer};
+use modern::{Checkpoint, GptModern};
 use sft::flags::FinetunedFlags;
 use sft::{FinetunedModel, TrainState};
 use tensor_core::Parameters;

@@ -3,11 +3,12 @@
 
 use anyhow::{Result, ensure};
 use candle_core::Device;
-use modern::LoadMode;
+use datasets::Example;
+use model_io::LoadMode;
 use reward::RewardCheckpoint;
+use sft::ChatTokenizer;
 use sft::metrics::exact_match;
 use sft::train_state::parameters_sha256;
-use sft::{ChatTokenizer, Example};
 use tensor_core::Rng;
 
 use crate::final_answer::final_answer_reward;

@@ -19,7 +19,8 @@ mod final_answer;
 
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
-use modern::{GptModern, ModelConfig, Sampler, SamplingStrategy};
+use model_io::ModelConfig;
+use modern::{GptModern, Sampler, SamplingStrategy};
 use tensor_core::Parameters;
 
 use crate::RolloutConfig;

@@ -10,7 +10,8 @@
 
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
-use modern::{AttentionContext, GptModern, ModelConfig};
+use model_io::ModelConfig;
+use modern::{AttentionContext, GptModern};
 
 use crate::rollout::{RolloutGroup, SampledCompletion};
 

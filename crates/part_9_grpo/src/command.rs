@@ -14,12 +14,11 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use anyhow::Result;
+use arguments::{DEFAULT_OUT, DemoArgs, EvalArgs, TableArgs, TrainArgs};
 use clap::{Parser, Subcommand};
-use scaling::settings::{expand_config, inherit_from_run};
+use experiment::settings::{expand_config, inherit_from_run};
 
 use crate::task_files;
-
-use arguments::{DEFAULT_OUT, DemoArgs, EvalArgs, TableArgs, TrainArgs};
 
 /// Part 9: group-relative policy optimization (GRPO). Without a subcommand, the demo.
 #[derive(Parser)]

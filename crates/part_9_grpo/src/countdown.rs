@@ -9,8 +9,8 @@
 
 use std::collections::HashSet;
 
+use datasets::Example;
 use ppo::RewardInput;
-use sft::Example;
 use tensor_core::Rng;
 
 /// Countdown puzzle: numbers and a target.

@@ -6,11 +6,11 @@ use std::num::NonZeroUsize;
 
 use anyhow::{Result, ensure};
 use clap::Args;
+use experiment::number::{non_negative, positive, probability};
+use experiment::program::as_usage_error;
 use modern::sampler::{Sampler, SamplingStrategy};
 use ppo::{Clip, RolloutConfig};
 use serde::Serialize;
-use tiny_gpt::command::as_usage_error;
-use tiny_gpt::flags::{non_negative, positive, probability};
 
 use crate::experience::AdvantageConfig;
 use crate::reference::ReferenceUpdate;
@@ -47,7 +47,7 @@ const MAX_ROLLOUT_TOKENS: usize = 1 << 24;
 /// size.
 ///
 /// # Errors
-/// A [`UsageError`](tiny_gpt::command::UsageError) when it may have more than 2²⁴ tokens.
+/// A [`UsageError`](experiment::program::UsageError) when it may have more than 2²⁴ tokens.
 pub fn check_rollout_size(prompts: usize, group_size: usize, max_new_tokens: usize) -> Result<()> {
     let tokens = prompts.saturating_mul(group_size).saturating_mul(max_new_tokens);
     as_usage_error((|| {
@@ -65,7 +65,7 @@ impl GrpoRolloutFlags {
     /// `stop_token_ids`.
     ///
     /// # Errors
-    /// A [`UsageError`](tiny_gpt::command::UsageError) when the group size is 1.
+    /// A [`UsageError`](experiment::program::UsageError) when the group size is 1.
     pub fn rollout_config(
         &self,
         max_new_tokens: usize,
@@ -163,7 +163,7 @@ impl GrpoObjectiveFlags {
     /// Checks the combination of flags.
     ///
     /// # Errors
-    /// A [`UsageError`](tiny_gpt::command::UsageError) when flags contradict each other, or the
+    /// A [`UsageError`](experiment::program::UsageError) when flags contradict each other, or the
     /// overlong buffer is longer than a completion of `max_new_tokens` tokens.
     pub fn check(&self, max_new_tokens: usize) -> Result<()> {
         as_usage_error((|| {

@@ -4,11 +4,11 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use scaling::metrics_writer::{MetricsWriter, extend_row};
-use scaling::tracker::Tracker;
+use experiment::RunFolder;
+use experiment::metrics_writer::{MetricsWriter, extend_row};
+use experiment::progress::ProgressLine;
+use experiment::tracker::Tracker;
 use serde_json::{Value, json};
-use tiny_gpt::RunFolder;
-use tiny_gpt::progress::ProgressLine;
 
 use crate::evaluation::GrpoEvalMetrics;
 use crate::experience::GrpoExperience;

@@ -6,5 +6,5 @@ use std::process::ExitCode;
 static ALLOCATOR: tensor_core::allocator::MiMalloc = tensor_core::allocator::MiMalloc;
 
 fn main() -> ExitCode {
-    tiny_gpt::command::exit_code(|| grpo::command::parse_and_run(std::env::args_os()))
+    experiment::program::exit_code(|| grpo::command::parse_and_run(std::env::args_os()))
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use ppo::RunInputs;
 use serde::{Deserialize, Serialize};
-use tiny_gpt::json_file;
+use tensor_core::json_file;
 
 use crate::step_metrics::LogRow;
 

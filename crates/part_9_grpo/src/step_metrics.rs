@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use scaling::machine::resident_bytes;
+use experiment::machine::resident_bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 

@@ -5,7 +5,8 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
-use modern::{ChatMessage, fetch_dataset_file, is_dataset_id};
+use datasets::{Example, json_rows};
+use model_io::{ChatMessage, fetch_dataset_file, is_dataset_id};
 use ppo::RewardInput;
 use ppo::final_answer::final_answer;
 use ppo::numbers::last_integer;
@@ -13,7 +14,6 @@ use serde::Serialize;
 use serde_json::Value;
 use sft::arithmetic::{ProblemSet, Split};
 use sft::arithmetic_questions::{ArithmeticQuestion, questions};
-use sft::{Example, json_rows};
 use tensor_core::Rng;
 
 use crate::answers::extract_gsm8k_answer;

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use datasets::Example;
 use serde_json::json;
-use sft::Example;
 use sft::arithmetic::{ProblemSet, Split};
 use sft::arithmetic_questions::{ArithmeticQuestion, questions};
 use tensor_core::atomic_file;

@@ -5,12 +5,13 @@ use std::num::NonZeroUsize;
 use anyhow::{Result, ensure};
 use candle_core::Device;
 use clap::Args;
+use datasets::Example;
+use experiment::program::as_usage_error;
 use ppo::PromptExample;
 use ppo::prompts::tokenize_prompts;
 use ppo::reward_fn::NamedRewardFn;
 use serde::Serialize;
-use sft::{ChatTokenizer, Example};
-use tiny_gpt::command::as_usage_error;
+use sft::ChatTokenizer;
 
 use crate::rewards::describe_reward_rules;
 use crate::{Task, WeightedRewards};
@@ -79,7 +80,7 @@ impl TaskFlags {
     /// Weighted rewards.
     ///
     /// # Errors
-    /// A [`UsageError`](tiny_gpt::command::UsageError) when they cannot be parsed.
+    /// A [`UsageError`](experiment::program::UsageError) when they cannot be parsed.
     pub fn weighted_rewards(&self) -> Result<WeightedRewards> {
         as_usage_error(WeightedRewards::parse(self.reward_spec()))
     }
@@ -87,7 +88,7 @@ impl TaskFlags {
     /// Checks the flags.
     ///
     /// # Errors
-    /// A [`UsageError`](tiny_gpt::command::UsageError) when the rewards cannot be parsed, or the
+    /// A [`UsageError`](experiment::program::UsageError) when the rewards cannot be parsed, or the
     /// task needs data.
     pub fn check(&self) -> Result<()> {
         self.weighted_rewards()?;

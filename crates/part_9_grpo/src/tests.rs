@@ -14,8 +14,8 @@ mod training;
 mod wiring;
 
 use candle_core::{Device, Result, Tensor};
+use datasets::Example;
 use ppo::RewardInput;
-use sft::Example;
 
 const CPU: Device = Device::Cpu;
 

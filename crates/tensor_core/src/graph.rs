@@ -24,11 +24,11 @@ mod bridge;
 mod pass;
 mod gradient_checkpoint;
 
-use crate::ops::float::Float;
 use bridge::{Recorded, candle_backward, placeholder};
+pub use gradient_checkpoint::{gradient_checkpoint, gradient_checkpoint_all};
 use pass::BackwardPass;
 
-pub use gradient_checkpoint::{gradient_checkpoint, gradient_checkpoint_all};
+use crate::ops::float::Float;
 
 /// Gradients of `loss` with respect to every variable that it depends on; of its sum, if it has
 /// more than one element.

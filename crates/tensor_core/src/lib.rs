@@ -42,3 +42,6 @@ pub use weight::Weight;
 
 #[cfg(test)]
 mod tests;
+
+pub mod json_file;
+pub mod sha256;

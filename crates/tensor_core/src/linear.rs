@@ -2,8 +2,7 @@
 
 use candle_core::{Result, Tensor};
 
-use crate::ops;
-use crate::{Init, LoraAdapter, Scope, Weight, WeightDecay};
+use crate::{Init, LoraAdapter, Scope, Weight, WeightDecay, ops};
 
 /// Presence of a bias in a linear layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

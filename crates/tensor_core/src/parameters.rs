@@ -16,13 +16,12 @@ use std::fmt::Display;
 use std::sync::{Arc, Mutex};
 
 use candle_core::{DType, Device, Result, Shape, Tensor, Var, bail};
+pub use parameter::{Init, Parameter, WeightDecay};
+pub use scope::Scope;
 
 use crate::Rng;
 use crate::adapter::LoraScaling;
 use crate::quantized::QuantizedMatrix;
-
-pub use parameter::{Init, Parameter, WeightDecay};
-pub use scope::Scope;
 
 /// Origin of a tensor that is requested for the first time.
 enum Source {

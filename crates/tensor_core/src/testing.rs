@@ -9,12 +9,11 @@ mod program;
 
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Result, Tensor, Var};
-
-use crate::{Parameters, backward};
-
 pub use counting_allocator::CountingAllocator;
 pub use outside::{assert_python_agrees, course_data};
 pub use program::{Program, path_arg};
+
+use crate::{Parameters, backward};
 
 /// Devices to test on: the CPU, and a CUDA GPU if the build and the machine have one.
 pub fn devices() -> Result<Vec<Device>> {

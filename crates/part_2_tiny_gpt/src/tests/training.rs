@@ -3,11 +3,12 @@ use std::path::Path;
 
 use anyhow::Result;
 use candle_core::DType;
+use experiment::RunFolder;
+use experiment::training_memory::ensure_fits_in;
 use tensor_core::{AdamWConfig, Parameters};
 
 use super::{CPU, tiny_config};
-use crate::training_memory::ensure_fits_in;
-use crate::{ByteCorpus, Gpt, LmEvalMetrics, LrDecay, RunFolder, TrainConfig, TrainLog, train};
+use crate::{ByteCorpus, Gpt, LmEvalMetrics, LrDecay, TrainConfig, TrainLog, train};
 
 const CONFIG: TrainConfig = TrainConfig {
     steps: 30,

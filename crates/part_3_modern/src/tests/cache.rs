@@ -1,9 +1,11 @@
 use candle_core::{DType, Result, Tensor};
+use model_io::{ModelConfig, SlidingWindow};
 use proptest::prelude::*;
 use tensor_core::testing::assert_close;
 
 use super::{fresh, ids, tiny, variants};
-use crate::{Cache, GptModern, ModelConfig, RollingCache, SlidingWindow};
+use crate::sliding_window::{cache_len, can_attend};
+use crate::{Cache, GptModern, RollingCache};
 
 /// Logits of `ids: (B, T)` computed with `cache` in chunks of the given sizes.
 fn logits_in_chunks(
@@ -128,12 +130,12 @@ fn the_memory_of_a_wide_window_grows_with_the_text() -> Result<()> {
         }
         let mut keys: Vec<f32> = keys.flatten_all()?.to_vec1()?;
         keys.sort_unstable_by(f32::total_cmp);
-        let visible = (0..len).filter(|&key| window.can_attend(len - 1, key));
+        let visible = (0..len).filter(|&key| can_attend(window, len - 1, key));
         assert!(keys.iter().copied().eq(visible.map(|key| key as f32)), "after {len} tokens");
         assert_eq!(values.dims(), [1, keys.len(), 1, 1]);
         assert!(
             cache.size_in_bytes()
-                <= 2 * 4 * window.cache_len().min(len.next_power_of_two().max(4096))
+                <= 2 * 4 * cache_len(window).min(len.next_power_of_two().max(4096))
         );
     }
     let mut unbounded = RollingCache::new(SlidingWindow { size: usize::MAX, sinks: 3 });

@@ -1,20 +1,18 @@
 use anyhow::{Result, bail};
 use candle_core::DType;
+use model_io::model_folder::SpecialTokenIds;
+use model_io::tokenizer_config::TokenizerSpecialTokens;
+use model_io::{AddGenerationPrompt, ChatTemplate, SlidingWindow, Tokenizer};
 use tensor_core::Rng;
 use tiny_gpt::ByteTokenizer;
 
 use super::{fresh, tiny};
-use crate::model_folder::SpecialTokenIds;
 use crate::sampler::{Sampler, SamplingStrategy};
-use crate::tokenizer_config::TokenizerSpecialTokens;
-use crate::{
-    AddGenerationPrompt, CacheKind, Chat, ChatTemplate, Checkpoint, GenerateConfig, GptModern,
-    SlidingWindow, Tokenizer, generate,
-};
+use crate::{CacheKind, Chat, Checkpoint, GenerateConfig, GptModern, generate};
 
 /// Byte-level model with random weights and the `ChatML` template.
 fn checkpoint() -> Result<Checkpoint> {
-    let config = crate::ModelConfig { vocab_size: 256, context_len: 300, ..tiny() };
+    let config = model_io::ModelConfig { vocab_size: 256, context_len: 300, ..tiny() };
     let (_, parameters) = fresh(&config, DType::F64)?;
     Ok(Checkpoint {
         model: GptModern::new(&config, parameters.for_inference().root())?,

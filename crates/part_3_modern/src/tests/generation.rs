@@ -1,14 +1,16 @@
 use anyhow::{Result, ensure};
 use candle_core::{DType, Tensor};
+use model_io::config::PositionEncoding;
+use model_io::{ModelConfig, SkipSpecialTokens, SlidingWindow, Tokenizer, TokenizerSpecialTokens};
 use tensor_core::Rng;
+use tiny_gpt::ByteTokenizer;
 
 use super::{CPU, error, fresh, tiny};
-use crate::config::PositionEncoding;
 use crate::sampler::{Sampler, SamplingStrategy};
 use crate::uncached::generate_uncached;
 use crate::{
     Cache, CacheKind, Completion, FinishReason, GenerateConfig, GenerationState, GptModern,
-    ModelConfig, SlidingWindow, generate, generate_samples,
+    generate, generate_samples,
 };
 
 const RANDOM: SamplingStrategy =
@@ -302,5 +304,18 @@ fn learned_positions_limit_generation_with_a_rolling_cache() -> Result<()> {
         (completion.tokens.len(), completion.finish_reason),
         (11, FinishReason::ContextFull)
     );
+    Ok(())
+}
+
+#[test]
+fn a_long_run_of_invalid_bytes_is_emitted_before_the_end() -> Result<()> {
+    let tokenizer =
+        Tokenizer::from_json(ByteTokenizer.to_json(), TokenizerSpecialTokens::default())?;
+    let mut stream = tokenizer.stream(SkipSpecialTokens::Yes, &[]);
+    let ids = [0x80u32; 100];
+    let pushed = ids.iter().map(|&id| stream.push(id)).collect::<Result<Vec<_>>>()?;
+    assert!(pushed[60..70].iter().any(|text| !text.is_empty()), "{pushed:?}");
+    let all = pushed.concat() + &stream.finish()?;
+    assert_eq!(all, tokenizer.decode(&ids, SkipSpecialTokens::Yes)?);
     Ok(())
 }

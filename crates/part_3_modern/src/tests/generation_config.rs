@@ -1,12 +1,12 @@
 use anyhow::Result;
 use candle_core::DType;
 use clap::Parser;
+use model_io::GenerationConfig;
+use model_io::model_folder::{SpecialTokenIds, save};
 use serde_json::{Value, json};
 
 use super::{error, fresh, tiny};
 use crate::flags::SamplerFlags;
-use crate::generation_config::read_sampler;
-use crate::model_folder::{SpecialTokenIds, save};
 use crate::sampler::{Sampler, SamplingStrategy};
 
 #[derive(Parser)]
@@ -18,7 +18,7 @@ struct Cli {
 fn read(json: &Value) -> Result<Option<Sampler>> {
     let folder = tempfile::tempdir()?;
     std::fs::write(folder.path().join("generation_config.json"), json.to_string())?;
-    read_sampler(folder.path())
+    Ok(GenerationConfig::open(folder.path())?.map(Sampler::from))
 }
 
 fn sampler(strategy: SamplingStrategy, repetition_penalty: f64) -> Sampler {
@@ -84,8 +84,9 @@ fn a_saved_sampler_is_read_back() -> Result<()> {
         [SamplingStrategy::Greedy, all, some].map(|strategy| Some(sampler(strategy, 1.5)));
     for saved in samplers.into_iter().chain([None]) {
         let folder = tempfile::tempdir()?;
-        save(folder.path(), &tiny(), &parameters, &SpecialTokenIds::default(), saved.as_ref())?;
-        assert_eq!(read_sampler(folder.path())?, saved);
+        let config = saved.as_ref().map(GenerationConfig::from);
+        save(folder.path(), &tiny(), &parameters, &SpecialTokenIds::default(), config.as_ref())?;
+        assert_eq!(GenerationConfig::open(folder.path())?.map(Sampler::from), saved);
     }
     Ok(())
 }

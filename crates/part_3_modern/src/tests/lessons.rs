@@ -1,14 +1,14 @@
-use candle_core::Var;
-use candle_core::{DType, Result, Tensor};
+use candle_core::{DType, Result, Tensor, Var};
+use model_io::SlidingWindow;
+use model_io::config::{Llama3Scaling, PositionEncoding};
 use tensor_core::ops::{self, Positions};
 use tensor_core::testing::{assert_close, assert_grad};
 use tensor_core::{Rng, backward};
 
 use super::CPU;
-use crate::SlidingWindow;
-use crate::config::{Llama3Scaling, PositionEncoding};
 use crate::rms_norm::rms_norm;
 use crate::rope::{Rope, apply_rope};
+use crate::sliding_window::can_attend;
 use crate::swiglu::silu_mul;
 
 const ROPE: PositionEncoding = PositionEncoding::Rope { base: 10_000., scaling: None };
@@ -132,7 +132,7 @@ fn llama_3_scaling_lowers_only_low_frequencies() -> Result<()> {
 fn a_token_attends_to_its_window_and_the_sinks() {
     let window = SlidingWindow { size: 3, sinks: 2 };
     let visible =
-        |query: usize| (0..8).filter(|&key| window.can_attend(query, key)).collect::<Vec<_>>();
+        |query: usize| (0..8).filter(|&key| can_attend(window, query, key)).collect::<Vec<_>>();
     assert_eq!(visible(0), [0]);
     assert_eq!(visible(3), [0, 1, 2, 3]);
     assert_eq!(visible(6), [0, 1, 4, 5, 6]);
@@ -145,7 +145,11 @@ fn the_window_mask_equals_can_attend() -> Result<()> {
         let mask = window.mask().to_tensor(9, 9, DType::F32, &CPU)?.reshape((9, 9))?;
         for (query, row) in mask.to_vec2::<f32>()?.into_iter().enumerate() {
             for (key, number) in row.into_iter().enumerate() {
-                assert_eq!(number == 0., window.can_attend(query, key), "{window:?} {query} {key}");
+                assert_eq!(
+                    number == 0.,
+                    can_attend(window, query, key),
+                    "{window:?} {query} {key}"
+                );
             }
         }
     }

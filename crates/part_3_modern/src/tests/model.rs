@@ -1,11 +1,12 @@
 use candle_core::{DType, Result, Tensor};
+use model_io::ModelConfig;
+use model_io::config::Mlp;
 use tensor_core::ops::cross_entropy;
 use tensor_core::testing::{assert_close, assert_gradients_flow};
 use tensor_core::{Parameters, backward};
 
 use super::{CPU, fresh, ids, tiny, variants};
-use crate::config::Mlp;
-use crate::{GptModern, GradientCheckpointing, ModelConfig};
+use crate::{GptModern, GradientCheckpointing};
 
 #[test]
 fn every_parameter_of_every_variant_learns() -> Result<()> {

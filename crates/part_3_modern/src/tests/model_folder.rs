@@ -2,6 +2,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use candle_core::{DType, Tensor};
+use model_io::config::LmHead;
+use model_io::config_json;
+use model_io::model_folder::{SpecialTokenIds, open, read_special_token_ids, save};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tensor_core::ops::cross_entropy;
@@ -9,9 +12,7 @@ use tensor_core::testing::assert_close;
 use tensor_core::{Parameters, backward};
 
 use super::{CPU, fresh, tiny, variants};
-use crate::config::LmHead;
-use crate::model_folder::{SpecialTokenIds, open, read_special_token_ids, save};
-use crate::{GptModern, config_json};
+use crate::GptModern;
 
 const FAMILIES: [&str; 5] = ["llama", "llama_3", "qwen2", "qwen3", "mistral"];
 
@@ -44,7 +45,7 @@ fn logits_of(model: &GptModern, ids: &[u32]) -> candle_core::Result<Tensor> {
 #[test]
 fn logits_equal_those_of_transformers_for_every_family() -> Result<()> {
     for family in FAMILIES {
-        let (model, _) = open(&golden(family), DType::F32, &CPU)?;
+        let (model, _) = GptModern::from_weights(open(&golden(family), DType::F32, &CPU)?)?;
         for Sequence { input_ids, logits } in read_golden(family)?.sequences {
             println!("{family}, {} tokens", input_ids.len());
             assert_close(&logits_of(&model, &input_ids)?, &Tensor::new(logits, &CPU)?, 1e-4)?;
@@ -56,7 +57,8 @@ fn logits_equal_those_of_transformers_for_every_family() -> Result<()> {
 #[test]
 fn gradients_equal_those_of_transformers_for_every_family() -> Result<()> {
     for family in FAMILIES {
-        let (model, parameters) = open(&golden(family), DType::F32, &CPU)?;
+        let (model, parameters) =
+            GptModern::from_weights(open(&golden(family), DType::F32, &CPU)?)?;
         let golden = read_golden(family)?;
         let ids = &golden.sequences[0].input_ids;
         let n = ids.len();
@@ -93,7 +95,7 @@ fn a_saved_model_opens_unchanged() -> Result<()> {
             let folder = tempfile::tempdir()?;
             let (_, parameters) = fresh(&config, dtype)?;
             save(folder.path(), &config, &parameters, &special_ids, None)?;
-            let (model, opened) = open(folder.path(), dtype, &CPU)?;
+            let (model, opened) = GptModern::from_weights(open(folder.path(), dtype, &CPU)?)?;
             assert_eq!(*model.config(), config);
             assert_eq!(values_of(&opened)?, values_of(&parameters)?);
             assert_eq!(read_special_token_ids(folder.path())?, special_ids);
@@ -139,7 +141,8 @@ fn error_after(change: impl FnOnce(&Path) -> Result<()>) -> Result<String> {
         std::fs::copy(entry.path(), folder.path().join(entry.file_name()))?;
     }
     change(folder.path())?;
-    let error = open(folder.path(), DType::F32, &CPU).map(drop).expect_err("an error");
+    let opened = open(folder.path(), DType::F32, &CPU).and_then(GptModern::from_weights);
+    let error = opened.map(drop).expect_err("an error");
     Ok(format!("{error:#}"))
 }
 
@@ -192,7 +195,7 @@ fn a_stored_copy_of_a_tied_lm_head_is_accepted() -> Result<()> {
     let mut tensors = tensor_core::weights::load(&path)?;
     tensors.insert("lm_head.weight".into(), tensors["model.embed_tokens.weight"].clone());
     tensor_core::weights::save(&path, &tensors)?;
-    let (model, _) = open(folder.path(), DType::F32, &CPU)?;
+    let (model, _) = GptModern::from_weights(open(folder.path(), DType::F32, &CPU)?)?;
     assert_eq!(model.config().lm_head, LmHead::Tied);
     Ok(())
 }

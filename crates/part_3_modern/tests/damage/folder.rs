@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use candle_core::Device;
+use model_io::LoadMode;
 use modern::Checkpoint;
-use modern::LoadMode;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use serde_json::{Value, json};

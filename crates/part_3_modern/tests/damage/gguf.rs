@@ -4,8 +4,8 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use modern::gguf::Gguf;
-use modern::{AddSpecialTokens, GgufTokenizer, ParseSpecial, SkipSpecialTokens, Tokenizer};
+use model_io::gguf::Gguf;
+use model_io::{AddSpecialTokens, GgufTokenizer, ParseSpecial, SkipSpecialTokens, Tokenizer};
 use proptest::prelude::*;
 use tempfile::TempDir;
 

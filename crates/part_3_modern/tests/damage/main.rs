@@ -12,11 +12,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use candle_core::{DType, Device};
+use model_io::{AddSpecialTokens, LoadMode, ParseSpecial, SkipSpecialTokens};
 use modern::sampler::{Sampler, SamplingStrategy};
-use modern::{
-    AddSpecialTokens, Checkpoint, GenerateConfig, LoadMode, ParseSpecial, SkipSpecialTokens,
-    generate,
-};
+use modern::{Checkpoint, GenerateConfig, generate};
 use tensor_core::Rng;
 use tensor_core::testing::CountingAllocator;
 

@@ -5,7 +5,7 @@
 //! transformers; otherwise it prints that it was skipped.
 #![allow(clippy::unwrap_used, reason = "test helpers may unwrap")]
 
-#[path = "../golden/tokenizers.rs"]
+#[path = "../../../model_io/tests/golden/tokenizers.rs"]
 mod golden_tokenizers;
 mod unchanged;
 
@@ -13,26 +13,26 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use candle_core::{DType, Device};
-use modern::checkpoint::Checkpoint;
-use modern::model_folder::SpecialTokenIds;
-use modern::{
-    AddSpecialTokens, ChatTemplate, GgufTokenizer, GptModern, LoadMode, ModelConfig, ParseSpecial,
-    Sampler, SamplingStrategy, Tokenizer, TokenizerSpecialTokens,
+use golden_tokenizers::parts;
+use model_io::model_folder::SpecialTokenIds;
+use model_io::{
+    AddSpecialTokens, ChatTemplate, GgufTokenizer, LoadMode, ModelConfig, ParseSpecial, Tokenizer,
+    TokenizerSpecialTokens,
 };
+use modern::checkpoint::Checkpoint;
+use modern::{GptModern, Sampler, SamplingStrategy};
 use serde_json::Value;
 use tensor_core::quantized::{Quantization, QuantizedMatrix};
 use tensor_core::testing::course_data;
 use tensor_core::{Parameters, Rng};
 use tiny_gpt::{ByteTokenizer, LanguageModel};
-
-use golden_tokenizers::parts;
 use unchanged::{check, outputs};
 
 const CPU: Device = Device::Cpu;
 
-/// Contents of a JSON file of `tests/golden`.
+/// Contents of a JSON file of `model_io/tests/golden`.
 fn golden(file: &str) -> Value {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(file);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../model_io/tests/golden").join(file);
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }
 

@@ -2,11 +2,12 @@
 
 use anyhow::Result;
 use candle_core::{DType, Tensor};
-use modern::checkpoint::Checkpoint;
-use modern::{
-    AddGenerationPrompt, AddSpecialTokens, ChatMessage, GptModern, LoadMode, ParseSpecial,
-    SkipSpecialTokens, TokenizedChat, TokenizerSpecialTokens,
+use model_io::{
+    AddGenerationPrompt, AddSpecialTokens, ChatMessage, LoadMode, ParseSpecial, SkipSpecialTokens,
+    TokenizedChat, TokenizerSpecialTokens,
 };
+use modern::GptModern;
+use modern::checkpoint::Checkpoint;
 use serde_json::{Value, json};
 use tensor_core::testing::assert_python_agrees;
 

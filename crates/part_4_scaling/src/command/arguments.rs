@@ -4,10 +4,12 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::Args;
+use experiment::flags::{ComputeFlags, RunFlags};
+use experiment::number::probability;
 use serde::Serialize;
-use tiny_gpt::flags::{ComputeFlags, ModelSizeFlags, SamplingFlags, probability};
+use tiny_gpt::flags::{ModelSizeFlags, SamplingFlags};
 
-use crate::flags::{LogFlags, RunFlags, ScheduleFlags, StepFlags};
+use crate::flags::{LogFlags, ScheduleFlags, StepFlags};
 
 /// Default run folder of `train`.
 pub(crate) const DEFAULT_OUT: &str = "runs/scaling";

@@ -3,10 +3,11 @@
 use std::io::{IsTerminal, stderr};
 
 use anyhow::Result;
+use datasets::TextCorpus;
 use indicatif::{ProgressBar, ProgressStyle};
-use modern::Tokenizer;
+use model_io::Tokenizer;
 
-use crate::TextCorpus;
+use crate::tokenizer_training::train_on_corpus;
 
 /// Progress bar of `task` over `bytes` bytes of text.
 pub(super) fn byte_progress_bar(bytes: usize, task: &'static str) -> Result<ProgressBar> {
@@ -21,7 +22,7 @@ pub(super) fn byte_progress_bar(bytes: usize, task: &'static str) -> Result<Prog
 /// Trains a tokenizer on all of `corpus`.
 pub(super) fn train_tokenizer(corpus: &TextCorpus, vocab_size: usize) -> Result<Tokenizer> {
     let bar = byte_progress_bar(corpus.n_bytes, "training the tokenizer on")?;
-    let tokenizer = corpus.train_tokenizer(vocab_size, |bytes| {
+    let tokenizer = train_on_corpus(corpus, vocab_size, |bytes| {
         bar.inc(bytes as u64);
         if bar.position() == corpus.n_bytes as u64 {
             bar.set_message("learning merges");

@@ -4,7 +4,7 @@ mod merges;
 mod pipeline;
 
 use anyhow::Result;
-use tiny_gpt::command::as_usage_error;
+use experiment::program::as_usage_error;
 
 use super::arguments::DemoArgs;
 use crate::tokenizer_training::ensure_valid_vocab_size;

@@ -1,13 +1,14 @@
 //! `part_4 eval`: loss of a model on text, in nats per token and bits per byte.
 
 use anyhow::{Context, Result};
-use modern::{Checkpoint, LoadMode};
+use datasets::dataset::tokenize_for_eval;
+use datasets::{Dataset, TextCorpus};
+use model_io::LoadMode;
+use modern::Checkpoint;
 
 use super::arguments::EvalArgs;
 use super::sample::resolve_model_folder;
-use crate::dataset::tokenize_for_eval;
 use crate::evaluation::{LmEvalConfig, evaluate};
-use crate::{Dataset, TextCorpus};
 
 pub(super) fn run(args: &EvalArgs) -> Result<()> {
     let device = args.compute.open_device()?;

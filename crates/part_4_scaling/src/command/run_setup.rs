@@ -4,18 +4,19 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use candle_core::Device;
-use modern::{ModelConfig, Tokenizer};
+use datasets::dataset::{ValidationSplit, tokenize};
+use datasets::{Dataset, TextCorpus};
+use experiment::program::as_usage_error;
+use experiment::resume::{latest_checkpoint, reopen_run};
+use experiment::settings::check_resumable;
+use experiment::{Checkpoints, RunFolder, training_memory};
+use model_io::{ModelConfig, Tokenizer};
 use serde_json::Value;
-use tiny_gpt::command::as_usage_error;
-use tiny_gpt::{RunFolder, training_memory};
 
 use super::arguments::TrainArgs;
 use super::corpus_progress;
-use crate::dataset::{ValidationSplit, tokenize};
-use crate::resume::{latest_checkpoint, reopen_run};
-use crate::settings::check_resumable;
 use crate::tokenizer_training::ensure_valid_vocab_size;
-use crate::{Checkpoints, Dataset, PretrainState, TextCorpus, TrainConfig};
+use crate::{PretrainState, TrainConfig};
 
 /// Settings of this part that may change on `--resume`, beside paths: they only affect the output.
 const OVERRIDABLE_ON_RESUME: [&str; 7] =

@@ -4,11 +4,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use model_io::{AddSpecialTokens, LoadMode, ParseSpecial, SkipSpecialTokens};
 use modern::sampler::Sampler;
-use modern::{
-    AddSpecialTokens, Checkpoint, GenerateConfig, LoadMode, ParseSpecial, SkipSpecialTokens,
-    generate,
-};
+use modern::{Checkpoint, GenerateConfig, generate};
 use tensor_core::Rng;
 
 use super::arguments::SampleArgs;

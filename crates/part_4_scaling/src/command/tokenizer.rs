@@ -1,12 +1,12 @@
 //! `part_4 tokenizer`: trains a tokenizer on text and saves it as a folder.
 
 use anyhow::{Context, Result};
+use datasets::TextCorpus;
+use experiment::program::as_usage_error;
 use serde_json::json;
-use tiny_gpt::command::as_usage_error;
 
 use super::arguments::TokenizerArgs;
 use super::corpus_progress;
-use crate::TextCorpus;
 use crate::tokenizer_training::ensure_valid_vocab_size;
 
 pub(super) fn run(args: &TokenizerArgs) -> Result<()> {

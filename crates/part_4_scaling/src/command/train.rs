@@ -4,20 +4,22 @@ use std::num::NonZeroUsize;
 
 use anyhow::{Result, ensure};
 use candle_core::Device;
-use modern::{GradientCheckpointing, ModelConfig};
+use datasets::Dataset;
+use experiment::machine::gemm_peak;
+use experiment::program::as_usage_error;
+use experiment::resume::resume_hint;
+use experiment::tracker::Tracker;
+use experiment::{Checkpoints, Interrupt, training_memory};
+use model_io::ModelConfig;
+use modern::GradientCheckpointing;
 use serde_json::json;
-use tiny_gpt::command::as_usage_error;
-use tiny_gpt::{Interrupt, training_memory};
 
 use super::arguments::TrainArgs;
 use super::run_setup::{resume_run, start_run};
 use crate::evaluation::LmEvalConfig;
-use crate::machine::{flops_per_token, gemm_peak};
-use crate::resume::resume_hint;
 use crate::step_metrics::LogConfig;
-use crate::tracker::Tracker;
 use crate::training::PretrainOutputs;
-use crate::{Checkpoints, Dataset, PretrainLog, PretrainState, TrainConfig, train};
+use crate::{PretrainLog, PretrainState, TrainConfig, train};
 
 /// Maximum tokens of a micro-batch; more would not fit in any memory.
 const MAX_TOKENS_PER_MICRO_BATCH: usize = 1 << 22;
@@ -108,7 +110,7 @@ fn log_config(
     config: &TrainConfig,
     device: &Device,
 ) -> Result<LogConfig> {
-    let flops = flops_per_token(&run.config, run.parameters.n_parameters());
+    let flops = run.config.training_flops_per_token();
     Ok(LogConfig {
         interval: args.log.metrics.log_interval.get(),
         total_steps: config.schedule.total_steps,

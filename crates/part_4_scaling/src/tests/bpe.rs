@@ -1,10 +1,10 @@
 //! 4.1: BPE gives the results of the crate `tokenizers`, and its invariants hold for any text.
 
 use anyhow::Result;
+use datasets::builtin_text::BuiltinText;
 use proptest::prelude::*;
 use serde_json::Value;
 use tensor_core::testing::course_data;
-use tiny_gpt::builtin_text::BuiltinText;
 
 use crate::Bpe;
 use crate::bpe::SPECIAL_TOKENS;

@@ -5,12 +5,14 @@ use std::path::Path;
 
 use anyhow::Result;
 use candle_core::Device;
-use modern::SkipSpecialTokens;
+use datasets::builtin_text::BuiltinText;
+use datasets::dataset::{ValidationSplit, tokenize};
+use datasets::{Dataset, TextCorpus, TokenFile, TokenWriter};
+use model_io::SkipSpecialTokens;
 use tensor_core::ops::IGNORE_INDEX;
-use tiny_gpt::builtin_text::BuiltinText;
 
-use crate::dataset::{ValidationSplit, tokenize};
-use crate::{DataLoader, Dataset, LoaderState, TextCorpus, TokenFile, TokenWriter};
+use crate::tokenizer_training::train_on_corpus;
+use crate::{DataLoader, LoaderState};
 
 const SPLIT: ValidationSplit = ValidationSplit { fraction: 0.25, seed: 3 };
 
@@ -18,7 +20,7 @@ fn dataset(folder: &Path, text: &str) -> Result<Dataset> {
     let file = folder.join("text.txt");
     std::fs::write(&file, text)?;
     let corpus = TextCorpus::open(&file)?;
-    let tokenizer = corpus.train_tokenizer(400, |_| {})?;
+    let tokenizer = train_on_corpus(&corpus, 400, |_| {})?;
     let (out, mut n_bytes) = (folder.join("tokens"), 0);
     std::fs::create_dir_all(&out)?;
     tokenize(&corpus, &tokenizer, SPLIT, &out, |bytes| n_bytes += bytes)?;

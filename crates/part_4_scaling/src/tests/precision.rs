@@ -3,7 +3,8 @@
 use anyhow::Result;
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor};
-use modern::{GptModern, ModelConfig};
+use model_io::ModelConfig;
+use modern::GptModern;
 use tensor_core::ops::IGNORE_INDEX;
 use tensor_core::testing::assert_close;
 use tensor_core::{Parameters, clip_grad_norm};

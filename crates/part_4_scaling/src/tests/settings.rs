@@ -4,13 +4,13 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use anyhow::Result;
+use experiment::RunFolder;
+use experiment::resume::resume_hint;
+use experiment::settings::{check_resumable, check_unchanged, expand_config};
 use serde_json::json;
-use tiny_gpt::RunFolder;
 
 use crate::command::Cli;
 use crate::command::arguments::TrainArgs;
-use crate::resume::resume_hint;
-use crate::settings::{check_resumable, check_unchanged, expand_config};
 
 fn expand(args: &str) -> Result<String> {
     let args = expand_config::<Cli>(args.split(' ').map(OsString::from), "runs/none")?;

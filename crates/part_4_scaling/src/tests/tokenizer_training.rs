@@ -1,13 +1,14 @@
 //! 4.1: the trained tokenizer equals [`Bpe`], however many files it is trained on.
 
 use anyhow::Result;
-use modern::{
+use datasets::TextCorpus;
+use datasets::builtin_text::BuiltinText;
+use model_io::{
     AddSpecialTokens, ParseSpecial, SkipSpecialTokens, Tokenizer, TokenizerSpecialTokens,
 };
-use tiny_gpt::builtin_text::BuiltinText;
 
-use crate::tokenizer_training::train_tokenizer;
-use crate::{Bpe, TextCorpus};
+use crate::Bpe;
+use crate::tokenizer_training::{train_on_corpus, train_tokenizer};
 
 #[test]
 fn training_on_a_file_equals_training_on_its_text() -> Result<()> {
@@ -15,7 +16,7 @@ fn training_on_a_file_equals_training_on_its_text() -> Result<()> {
     let folder = tempfile::tempdir()?;
     std::fs::write(folder.path().join("a.txt"), text)?;
     let corpus = TextCorpus::open(folder.path())?;
-    let tokenizer = corpus.train_tokenizer(600, |_| {})?;
+    let tokenizer = train_on_corpus(&corpus, 600, |_| {})?;
     let bpe = Bpe::train(text, 600);
     let ids = tokenizer.encode(text, AddSpecialTokens::Yes, ParseSpecial::No)?;
     assert_eq!(ids, bpe.encode(text));

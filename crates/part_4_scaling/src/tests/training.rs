@@ -5,21 +5,22 @@ use std::path::Path;
 
 use anyhow::Result;
 use candle_core::{DType, Device};
-use modern::{GradientCheckpointing, ModelConfig};
+use datasets::dataset::{ValidationSplit, tokenize};
+use datasets::{Dataset, TextCorpus};
+use experiment::tracker::Tracker;
+use experiment::{Checkpoints, Interrupt, RunFolder};
+use model_io::ModelConfig;
+use modern::GradientCheckpointing;
 use serde_json::{Value, json};
 use tensor_core::AdamWConfig;
-use tiny_gpt::{Interrupt, RunFolder, Sampling};
+use tiny_gpt::Sampling;
 
-use crate::dataset::{ValidationSplit, tokenize};
 use crate::evaluation::LmEvalConfig;
 use crate::schedule::DecayShape;
 use crate::step_metrics::LogConfig;
-use crate::tracker::Tracker;
+use crate::tokenizer_training::train_on_corpus;
 use crate::training::{Intervals, PretrainOutputs};
-use crate::{
-    Checkpoints, Dataset, LoaderState, LrSchedule, PretrainLog, PretrainState, TextCorpus,
-    TrainConfig, train,
-};
+use crate::{LoaderState, LrSchedule, PretrainLog, PretrainState, TrainConfig, train};
 
 const STEPS: usize = 3;
 const CONFIG: TrainConfig = TrainConfig {
@@ -43,7 +44,7 @@ fn dataset(folder: &Path) -> Result<Dataset> {
     let file = folder.join("text.txt");
     std::fs::write(&file, "the cat sat on the mat and slept<|endoftext|>".repeat(30))?;
     let corpus = TextCorpus::open(&file)?;
-    let tokenizer = corpus.train_tokenizer(270, |_| {})?;
+    let tokenizer = train_on_corpus(&corpus, 270, |_| {})?;
     tokenize(&corpus, &tokenizer, ValidationSplit { fraction: 0.1, seed: 0 }, folder, |_| {})?;
     Dataset::open(folder)
 }

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use candle_core::{DType, Tensor};
-use modern::model_folder::SpecialTokenIds;
+use model_io::model_folder::SpecialTokenIds;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tensor_core::backward;
@@ -99,7 +99,10 @@ fn variants() -> candle_core::Result<Vec<(&'static str, MoeConfig)>> {
             "llm_from_scratch",
             with(|c| c.dense_branch = DenseBranch::Weighted { dense_weight: 0.25 }),
         ),
-        ("llm_from_scratch", with(|c| c.model.attention.qk_norm = modern::config::QkNorm::PerHead)),
+        (
+            "llm_from_scratch",
+            with(|c| c.model.attention.qk_norm = model_io::config::QkNorm::PerHead),
+        ),
         ("llm_from_scratch", tiny_config(RouterConfig::new(4, 1))?),
     ])
 }
@@ -134,8 +137,8 @@ fn keys_missing_in_a_mixtral_config_have_transformers_defaults() -> Result<()> {
         (config.model.context_len, attention.n_kv_head, attention.window),
         (131_072, 8, None)
     );
-    assert_eq!(config.model.norm, modern::config::NormKind::Rms { eps: 1e-5 });
-    let position = modern::config::PositionEncoding::Rope { base: 1e6, scaling: None };
+    assert_eq!(config.model.norm, model_io::config::NormKind::Rms { eps: 1e-5 });
+    let position = model_io::config::PositionEncoding::Rope { base: 1e6, scaling: None };
     assert_eq!(attention.position, position);
     Ok(())
 }

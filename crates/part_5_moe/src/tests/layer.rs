@@ -1,6 +1,6 @@
 use candle_core::{DType, Result, Tensor, Var};
+use model_io::config::Mlp;
 use modern::FeedForwardLayer;
-use modern::config::Mlp;
 use modern::swiglu::FeedForward;
 use tensor_core::testing::{assert_close, assert_grad, assert_gradients_flow};
 use tensor_core::{Init, Parameters, backward};

@@ -1,7 +1,8 @@
 use candle_core::{DType, Result, Tensor};
-use modern::config::Mlp;
+use model_io::ModelConfig;
+use model_io::config::Mlp;
 use modern::sampler::{Sampler, SamplingStrategy};
-use modern::{Cache, GenerateConfig, GradientCheckpointing, ModelConfig, generate};
+use modern::{Cache, GenerateConfig, GradientCheckpointing, generate};
 use scaling::accumulation::{gradients_of_mean_loss, target_counts};
 use tensor_core::ops::cross_entropy;
 use tensor_core::testing::{assert_close, assert_gradients_flow};

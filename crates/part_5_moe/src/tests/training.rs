@@ -1,8 +1,9 @@
 use anyhow::Result;
 use candle_core::DType;
-use modern::{GptModern, ModelConfig};
+use datasets::builtin_text::BuiltinText;
+use model_io::ModelConfig;
+use modern::GptModern;
 use tensor_core::{AdamWConfig, Parameters};
-use tiny_gpt::builtin_text::BuiltinText;
 use tiny_gpt::{ByteCorpus, LanguageModel, LrDecay, TrainLog};
 
 use super::CPU;

@@ -4,9 +4,10 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::Args;
-use scaling::flags::{MetricsFlags, RunFlags, ScheduleFlags, StepFlags};
+use experiment::flags::{ComputeFlags, MetricsFlags, RunFlags};
+use experiment::number::probability;
+use scaling::flags::{ScheduleFlags, StepFlags};
 use serde::Serialize;
-use tiny_gpt::flags::{ComputeFlags, probability};
 
 use crate::arithmetic_questions::DemonstrationStyle;
 use crate::flags::{BaseModelFlags, DataFlags, ExampleFlags, FinetunedFlags, LoraFlags};

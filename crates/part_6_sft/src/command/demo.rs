@@ -2,6 +2,7 @@
 //! fine-tuning.
 
 use anyhow::Result;
+use datasets::Example;
 use modern::GptModern;
 use tensor_core::AdamWConfig;
 
@@ -14,8 +15,8 @@ use crate::base_model::{BaseModelConfig, pretrain};
 use crate::evaluation::GenerationEvalConfig;
 use crate::source::test_examples;
 use crate::{
-    ChatTokenizer, Example, RunOutputs, SftEvalMetrics, SftLog, SftValidator, TrainConfig,
-    TrainState, evaluate, loss_mask, tokenize, train,
+    ChatTokenizer, RunOutputs, SftEvalMetrics, SftLog, SftValidator, TrainConfig, TrainState,
+    evaluate, loss_mask, tokenize, train,
 };
 
 /// Number of questions in the printed table.

@@ -1,13 +1,14 @@
 //! `part_6 eval`: loss and accuracy of a model.
 
 use anyhow::Result;
+use datasets::Example;
 use serde_json::json;
 
 use super::arguments::EvalArgs;
 use crate::arithmetic::ProblemSet;
 use crate::evaluation::GenerationEvalConfig;
 use crate::source::test_examples;
-use crate::{ChatTokenizer, Example, FinetunedModel, SftEvalMetrics, SftSource, evaluate};
+use crate::{ChatTokenizer, FinetunedModel, SftEvalMetrics, SftSource, evaluate};
 
 pub(super) fn run(args: &EvalArgs) -> Result<()> {
     let device = args.compute.open_device()?;

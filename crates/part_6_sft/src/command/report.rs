@@ -1,7 +1,7 @@
 //! Output of `part_6 train`: the data set and its loss mask before training, a summary after it.
 
 use anyhow::{Context, Result};
-use scaling::resume::resume_hint;
+use experiment::resume::resume_hint;
 use serde_json::json;
 
 use super::arguments::TrainArgs;

@@ -1,10 +1,12 @@
 //! `part_6 sample`: completions of a fine-tuned model and of its base model to the same prompts.
 
 use anyhow::{Result, anyhow, ensure};
-use modern::{ChatMessage, Checkpoint, LoadMode};
+use datasets::Example;
+use model_io::{ChatMessage, LoadMode};
+use modern::Checkpoint;
 
 use super::arguments::SampleArgs;
-use crate::{Example, FinetunedModel, one_line};
+use crate::{FinetunedModel, one_line};
 
 pub(super) fn run(args: &SampleArgs) -> Result<()> {
     let device = args.compute.open_device()?;

@@ -4,8 +4,9 @@ use std::path::Path;
 
 use anyhow::{Result, ensure};
 use candle_core::{DType, Device};
-use modern::{Checkpoint, LoadMode};
-use tiny_gpt::command::as_usage_error;
+use experiment::program::as_usage_error;
+use model_io::LoadMode;
+use modern::Checkpoint;
 
 use super::arguments::TrainArgs;
 use crate::base_model::{self, BaseModelConfig};

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use scaling::sha256;
+use tensor_core::sha256;
 
 use super::arguments::TrainArgs;
 use super::report::{print_dataset_summary, print_run_report};

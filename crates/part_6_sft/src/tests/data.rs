@@ -4,12 +4,13 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::Result;
+use datasets::{Example, ExampleColumns};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use tempfile::TempDir;
 use tensor_core::testing::course_data;
 
-use crate::{Example, ExampleColumns, SftSource};
+use crate::SftSource;
 
 struct Files(TempDir);
 

@@ -1,11 +1,12 @@
 //! 6.4: evaluation metrics do not depend on batching, and count truncated and skipped examples.
 
 use anyhow::Result;
+use datasets::Example;
 use modern::{FinishReason, GptModern};
 
 use super::{chat_tokenizer, checkpoint};
 use crate::evaluation::{GenerationEvalConfig, evaluate, mean_loss};
-use crate::{ChatFormat, Example, SftBatch, TokenizedExample};
+use crate::{ChatFormat, SftBatch, TokenizedExample};
 
 fn examples() -> Vec<Example> {
     ["What is 12 + 7?", "What", "is the answer of all 12 and 7 and 12"]

@@ -2,13 +2,14 @@
 
 use anyhow::Result;
 use candle_core::{DType, Tensor};
+use model_io::{LoraConfig, TargetModules};
 use modern::GptModern;
 use tensor_core::testing::{assert_close, assert_gradients_flow};
 use tensor_core::{AdamW, AdamWConfig, LoraScaling, Parameters, backward};
 
 use super::{CPU, config, model, model_with_dtype};
 use crate::lora::{attach, merge, unmerge};
-use crate::{LoraConfig, SftBatch, TargetModules, TokenizedExample};
+use crate::{SftBatch, TokenizedExample};
 
 fn lora(rank: usize) -> LoraConfig {
     LoraConfig { rank, alpha: 2. * rank as f64, dropout: 0., target_modules: TargetModules::All }

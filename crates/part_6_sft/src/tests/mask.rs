@@ -1,12 +1,13 @@
 //! 6.2: the loss mask. Each test guards against a mistake made in some real project.
 
 use anyhow::Result;
-use modern::{AddGenerationPrompt, ChatMessage};
+use datasets::Example;
+use model_io::{AddGenerationPrompt, ChatMessage};
 use tensor_core::ops::{IGNORE_INDEX, cross_entropy};
 use tensor_core::testing::assert_close;
 
 use super::{CPU, chat_tokenizer, config, model};
-use crate::{ChatFormat, Example, SftBatch, TokenizedExample, tokenize};
+use crate::{ChatFormat, SftBatch, TokenizedExample, tokenize};
 
 /// Target tokens, in order.
 fn target_ids(tokens: &TokenizedExample) -> Vec<i64> {

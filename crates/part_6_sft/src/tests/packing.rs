@@ -1,8 +1,9 @@
 //! 6.2: packed examples do not attend to each other.
 
 use anyhow::Result;
-use modern::config::PositionEncoding;
-use modern::{GptModern, ModelConfig};
+use model_io::ModelConfig;
+use model_io::config::PositionEncoding;
+use modern::GptModern;
 use tensor_core::testing::assert_close;
 use tensor_core::{Parameters, backward};
 
@@ -78,7 +79,7 @@ fn an_example_longer_than_the_row_gets_its_own_row() -> Result<()> {
 #[test]
 fn the_sliding_window_stays_within_each_packed_example() -> Result<()> {
     let mut config = config(16);
-    config.attention.window = Some(modern::SlidingWindow { size: 3, sinks: 0 });
+    config.attention.window = Some(model_io::SlidingWindow { size: 3, sinks: 0 });
     let mut parameters = Parameters::seeded(4, candle_core::DType::F32, &CPU);
     let model = GptModern::new(&config, parameters.root())?;
     let (packed, padded) =

@@ -4,15 +4,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use candle_core::Tensor;
-use modern::{Checkpoint, GptModern, LoadMode};
+use model_io::{LoadMode, LoraConfig, TargetModules, peft_folder};
+use modern::{Checkpoint, GptModern};
 use serde_json::{Value, json};
 use tensor_core::testing::{assert_close, assert_python_agrees};
-use tensor_core::{Parameters, backward};
-use tiny_gpt::json_file;
+use tensor_core::{Parameters, backward, json_file};
 
 use super::{CPU, config, model};
-use crate::lora::{LoraConfig, TargetModules, attach};
-use crate::{SftBatch, TokenizedExample, peft_folder};
+use crate::lora::attach;
+use crate::{SftBatch, TokenizedExample};
 
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
@@ -24,7 +24,8 @@ fn base_folder() -> PathBuf {
 
 /// Small random Llama, opened for training.
 fn base() -> Result<(GptModern, Parameters)> {
-    modern::model_folder::open(&base_folder(), candle_core::DType::F32, &CPU)
+    let folder = model_io::model_folder::open(&base_folder(), candle_core::DType::F32, &CPU)?;
+    GptModern::from_weights(folder)
 }
 
 fn examples(golden: &Value) -> Vec<TokenizedExample> {
@@ -139,7 +140,7 @@ fn adapters_of_another_model_are_rejected_with_names_and_shapes() -> Result<()> 
     assert!(text.contains("v_proj.lora_B has shape [8, 3], expected [16, 3]"), "{text}");
     assert!(!text.contains('\n'));
     assert!(parameters.adapters().is_empty() && parameters.trainable().count() > 0, "unchanged");
-    let one_layer = modern::ModelConfig { n_layer: 1, ..*base()?.0.config() };
+    let one_layer = model_io::ModelConfig { n_layer: 1, ..*base()?.0.config() };
     let mut fewer = Parameters::seeded(0, candle_core::DType::F32, &CPU);
     GptModern::new(&one_layer, fewer.root())?;
     let error = peft_folder::open(&golden("lora"), &mut fewer).expect_err("a layer is missing");

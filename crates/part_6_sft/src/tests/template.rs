@@ -1,13 +1,15 @@
 //! 6.1: the chat templates, and that only they write special tokens.
 
 use anyhow::Result;
-use modern::{
-    AddGenerationPrompt, AddSpecialTokens, ChatMessage, Checkpoint, ParseSpecial, SkipSpecialTokens,
+use datasets::Example;
+use model_io::{
+    AddGenerationPrompt, AddSpecialTokens, ChatMessage, ParseSpecial, SkipSpecialTokens,
 };
+use modern::Checkpoint;
 
 use super::{CPU, chat_tokenizer, tokenizer};
 use crate::template::chat_template;
-use crate::{ChatFormat, ChatTokenizer, Example, TokenizedExample};
+use crate::{ChatFormat, ChatTokenizer, TokenizedExample};
 
 fn chat() -> Vec<ChatMessage> {
     vec![
@@ -77,7 +79,7 @@ fn special_tokens_typed_by_a_user_stay_text() -> Result<()> {
 fn tokenizer_json() -> Result<serde_json::Value> {
     let folder = tempfile::tempdir()?;
     tokenizer()?.save(folder.path(), 64, None)?;
-    tiny_gpt::json_file::read(&folder.path().join("tokenizer.json"))
+    tensor_core::json_file::read(&folder.path().join("tokenizer.json"))
 }
 
 #[test]
@@ -101,8 +103,8 @@ fn prompts_have_bos_once_if_the_tokenizer_adds_it_and_never_eos() -> Result<()> 
         },
     });
     let special =
-        modern::TokenizerSpecialTokens { bos: Some(bos), eos: Some(eos), unk: None, pad: None };
-    let tokenizer = modern::Tokenizer::from_json(json, special)?;
+        model_io::TokenizerSpecialTokens { bos: Some(bos), eos: Some(eos), unk: None, pad: None };
+    let tokenizer = model_io::Tokenizer::from_json(json, special)?;
     assert_eq!(
         tokenizer.encode("a", AddSpecialTokens::Yes, ParseSpecial::No)?.len(),
         3,
@@ -110,7 +112,7 @@ fn prompts_have_bos_once_if_the_tokenizer_adds_it_and_never_eos() -> Result<()> 
     );
     let special = tokenizer.special_tokens();
     // A tokenizer that has BOS, but does not add it.
-    let without_bos = modern::Tokenizer::from_json(tokenizer_json()?, special)?;
+    let without_bos = model_io::Tokenizer::from_json(tokenizer_json()?, special)?;
     let template = chat_template(ChatFormat::Plain, &without_bos, None)?;
     let ids = ChatTokenizer::new(without_bos, template, vec![eos])?
         .encode_prompt(&[ChatMessage::user("Hi")])?;
@@ -134,7 +136,7 @@ fn a_saved_model_folder_restores_its_chat_template() -> Result<()> {
     let folder = tempfile::tempdir()?;
     saved.save(folder.path())?;
     let mut opened =
-        Checkpoint::open(&folder.path().to_string_lossy(), modern::LoadMode::Inference, &CPU)?;
+        Checkpoint::open(&folder.path().to_string_lossy(), model_io::LoadMode::Inference, &CPU)?;
     let again = ChatTokenizer::from_checkpoint(&mut opened, None)?;
     assert_eq!(again.encode_prompt(&chat())?, chat_tokenizer.encode_prompt(&chat())?);
     assert_eq!(again.eos_token_id(), chat_tokenizer.eos_token_id());
@@ -146,7 +148,7 @@ fn a_run_folder_opens_as_its_model() -> Result<()> {
     let run = tempfile::tempdir()?;
     std::fs::write(run.path().join("config.json"), r#"{ "steps": 3 }"#)?;
     super::checkpoint(0)?.save(&run.path().join("model"))?;
-    Checkpoint::open(&run.path().to_string_lossy(), modern::LoadMode::Inference, &CPU)?;
+    Checkpoint::open(&run.path().to_string_lossy(), model_io::LoadMode::Inference, &CPU)?;
     Ok(())
 }
 
@@ -182,12 +184,12 @@ fn training_targets_end_with_the_end_of_turn_token_of_the_template() -> Result<(
         }));
     }
     let special = tokenizer()?.special_tokens();
-    let tokenizer = modern::Tokenizer::from_json(json, special)?;
+    let tokenizer = model_io::Tokenizer::from_json(json, special)?;
     let (end_of_turn, eos) = (n as u32 + 1, special.eos.expect("an EOS token"));
     for own in [false, true] {
         let mut checkpoint = super::checkpoint(0)?;
         checkpoint.tokenizer = tokenizer.clone();
-        checkpoint.chat_template = own.then(modern::ChatTemplate::chatml).transpose()?;
+        checkpoint.chat_template = own.then(model_io::ChatTemplate::chatml).transpose()?;
         let format = (!own).then_some(ChatFormat::Chatml);
         let chat_tokenizer = ChatTokenizer::from_checkpoint(&mut checkpoint, format)?;
         assert_eq!(chat_tokenizer.stop_token_ids(), [end_of_turn, eos]);
@@ -196,13 +198,13 @@ fn training_targets_end_with_the_end_of_turn_token_of_the_template() -> Result<(
         let whole =
             chat_tokenizer.template.encode(&tokenizer, &whole, AddGenerationPrompt::No)?.tokens;
         assert_eq!(tokens.ids, whole[..tokens.ids.len()], "as in earlier messages");
-        checkpoint.chat_template = Some(modern::ChatTemplate::chatml()?);
+        checkpoint.chat_template = Some(model_io::ChatTemplate::chatml()?);
         let folder = tempfile::tempdir()?;
         checkpoint.save(folder.path())?;
-        let config = tiny_gpt::json_file::read(&folder.path().join("generation_config.json"))?;
+        let config = tensor_core::json_file::read(&folder.path().join("generation_config.json"))?;
         assert_eq!(config["eos_token_id"], serde_json::json!([end_of_turn, eos]));
         let source = folder.path().to_string_lossy();
-        let mut opened = Checkpoint::open(&source, modern::LoadMode::Inference, &CPU)?;
+        let mut opened = Checkpoint::open(&source, model_io::LoadMode::Inference, &CPU)?;
         assert_eq!(
             ChatTokenizer::from_checkpoint(&mut opened, None)?.stop_token_ids(),
             [end_of_turn, eos]

@@ -7,21 +7,22 @@ use std::num::NonZeroUsize;
 
 use anyhow::Result;
 use candle_core::DType;
+use datasets::Example;
+use experiment::{Checkpoints, Interrupt};
+use model_io::{LoraConfig, TargetModules};
 use modern::GptModern;
+use scaling::LrSchedule;
 use scaling::accumulation::gradients_of_mean_loss;
 use scaling::schedule::DecayShape;
-use scaling::{Checkpoints, LrSchedule};
 use tensor_core::testing::assert_close;
 use tensor_core::{AdamWConfig, Parameters, Rng};
-use tiny_gpt::Interrupt;
 
 use super::{CPU, chat_tokenizer, checkpoint, config};
 use crate::evaluation::GenerationEvalConfig;
 use crate::lora::attach;
 use crate::{
-    BatchLayout, ChatFormat, Curriculum, Example, LoraConfig, ModelSaver, RunDestination,
-    RunOutputs, SftBatch, SftLog, SftValidator, TargetModules, TokenizedExample, TrainConfig,
-    TrainState, evaluate, tokenize, train,
+    BatchLayout, ChatFormat, Curriculum, ModelSaver, RunDestination, RunOutputs, SftBatch, SftLog,
+    SftValidator, TokenizedExample, TrainConfig, TrainState, evaluate, tokenize, train,
 };
 
 fn train_config(steps: usize) -> TrainConfig {
@@ -111,7 +112,7 @@ fn resuming_gives_the_same_weights_bit_for_bit() -> Result<()> {
 
         let folder = tempfile::tempdir()?;
         let checkpoints = Checkpoints::new(folder.path().join("checkpoints"), NonZeroUsize::MIN);
-        let special_ids = modern::model_folder::SpecialTokenIds::default();
+        let special_ids = model_io::model_folder::SpecialTokenIds::default();
         let model_saver = ModelSaver {
             chat_tokenizer: &chat_tokenizer,
             special_ids: &special_ids,

@@ -6,8 +6,8 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use modern::ChatMessage;
-use tiny_gpt::Interrupt;
+use experiment::Interrupt;
+use model_io::ChatMessage;
 
 use crate::annotation_file::Label;
 

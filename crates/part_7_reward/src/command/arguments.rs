@@ -4,11 +4,12 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, value_parser};
-use scaling::flags::{MetricsFlags, RunFlags, ScheduleFlags, StepFlags};
+use experiment::flags::{ComputeFlags, MetricsFlags, RunFlags};
+use experiment::number::{positive, probability};
+use scaling::flags::{ScheduleFlags, StepFlags};
 use serde::Serialize;
 use sft::ChatFormat;
 use sft::flags::{BaseModelFlags, DataFlags, LoraFlags};
-use tiny_gpt::flags::{ComputeFlags, positive, probability};
 
 use crate::flags::{LossFlags, PreferenceFlags, SplitFlags};
 use crate::{PreferenceRule, RewardArchitecture};

@@ -3,20 +3,22 @@
 
 use anyhow::{Result, ensure};
 use candle_core::Device;
+use datasets::{Example, PreferenceColumns, json_rows};
+use experiment::Interrupt;
+use experiment::program::as_usage_error;
+use model_io::LoadMode;
 use modern::sampler::{Sampler, SamplingStrategy};
-use modern::{Checkpoint, FinishReason, GptModern, LoadMode};
+use modern::{Checkpoint, FinishReason, GptModern};
 use serde_json::Value;
 use sft::arithmetic_questions::{DemonstrationStyle, demonstrations};
-use sft::{ChatTokenizer, Example, SftSource, json_rows};
+use sft::{ChatTokenizer, SftSource};
 use tensor_core::Rng;
-use tiny_gpt::Interrupt;
-use tiny_gpt::command::as_usage_error;
 
 use super::annotator;
 use super::arguments::CollectArgs;
 use crate::annotation_file::{AnnotationFile, Label};
 use crate::checkpoint::locate_model;
-use crate::{PreferenceColumns, PreferenceRule, model_folder};
+use crate::{PreferenceRule, model_folder};
 
 pub(super) fn run(args: &CollectArgs) -> Result<()> {
     let device = args.compute.open_device()?;
@@ -135,7 +137,7 @@ fn load_prompts(args: &CollectArgs) -> Result<Vec<Example>> {
 /// Prompt of a row, and its answer if it has one. The row may be an SFT example, a preference, or a
 /// prompt alone.
 fn parse_prompt_row(row: &Value) -> Result<Example> {
-    match sft::ExampleColumns::detect(row) {
+    match datasets::ExampleColumns::detect(row) {
         Ok(columns) => columns.parse_row(row),
         Err(_) => Ok(Example {
             prompt: PreferenceColumns::default().read_prompt(row)?,

@@ -4,10 +4,11 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use anyhow::{Result, ensure};
-use modern::LoadMode;
+use datasets::{FilteredPreferences, Preference};
+use experiment::progress::ProgressLine;
+use experiment::{Interrupt, RunFolder};
+use model_io::LoadMode;
 use tensor_core::Rng;
-use tiny_gpt::progress::ProgressLine;
-use tiny_gpt::{Interrupt, RunFolder};
 
 use super::arguments::EvalArgs;
 use super::report;
@@ -15,10 +16,7 @@ use crate::evaluation::{compute_metrics, normalization_of_pairs, pair_rewards};
 use crate::flags::{PreferenceFlags, SplitFlags};
 use crate::metrics::{PairRewards, accuracy};
 use crate::source::PreferenceDataset;
-use crate::{
-    FilteredPreferences, Preference, RewardCheckpoint, RewardModel, TokenizedPair, histogram,
-    tokenize_pairs,
-};
+use crate::{RewardCheckpoint, RewardModel, TokenizedPair, histogram, tokenize_pairs};
 
 pub(super) fn run(args: &EvalArgs) -> Result<()> {
     let device = args.compute.open_device()?;

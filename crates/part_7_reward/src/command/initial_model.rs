@@ -2,11 +2,12 @@
 
 use anyhow::{Result, bail, ensure};
 use candle_core::{DType, Device};
-use modern::config::PositionEncoding;
-use modern::{Checkpoint, LoadMode, ModelConfig};
+use experiment::program::as_usage_error;
+use model_io::config::PositionEncoding;
+use model_io::{LoadMode, ModelConfig};
+use modern::Checkpoint;
 use sft::base_model::{self, BaseModelConfig};
 use tensor_core::Parameters;
-use tiny_gpt::command::as_usage_error;
 
 use super::arguments::TrainArgs;
 use crate::checkpoint::locate_model;

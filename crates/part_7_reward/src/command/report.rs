@@ -1,12 +1,12 @@
 //! Terminal output of part 7: dataset summary, end of a run, evaluation metrics.
 
 use anyhow::{Context, Result};
-use scaling::resume::resume_hint;
+use datasets::preference::FilterCounts;
+use experiment::resume::resume_hint;
 use serde_json::json;
 use sft::TrainState;
 
 use super::arguments::TrainArgs;
-use crate::preference::FilterCounts;
 use crate::source::PreferenceDataset;
 use crate::tokenized_pairs::TokenizedPairs;
 use crate::{RewardEvalMetrics, RewardNormalization, TrainConfig};

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use anyhow::{Result, ensure};
-use scaling::flags::MetricsFlags;
+use experiment::flags::MetricsFlags;
+use experiment::program::as_usage_error;
 use sft::{ModelSaver, RunSetup, SftLog};
-use tiny_gpt::command::as_usage_error;
 
 use super::arguments::TrainArgs;
 use super::initial_model::{

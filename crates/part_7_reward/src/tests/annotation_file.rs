@@ -1,10 +1,11 @@
 //! Collecting preferences: rows that `train` reads, resuming after a crash, rule-based labels.
 
 use anyhow::Result;
-use modern::ChatMessage;
+use datasets::{Preference, PreferenceColumns};
+use model_io::ChatMessage;
 
 use crate::annotation_file::Label::{NoPreference, Preferred};
-use crate::{AnnotationFile, Preference, PreferenceColumns, PreferenceRule, PreferenceSource};
+use crate::{AnnotationFile, PreferenceRule, PreferenceSource};
 
 fn prompt(content: &str) -> Vec<ChatMessage> {
     vec![ChatMessage::system("Be \"brief\"\n."), ChatMessage::user(content)]

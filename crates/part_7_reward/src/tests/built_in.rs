@@ -3,10 +3,11 @@
 use std::collections::HashSet;
 
 use anyhow::Result;
+use datasets::{Preference, PreferenceColumns};
 use sft::arithmetic::Split;
 
 use crate::metrics::length_only_accuracy;
-use crate::{Preference, PreferenceColumns, PreferenceSource, arithmetic, politeness};
+use crate::{PreferenceSource, arithmetic, politeness};
 
 #[test]
 fn near_misses_are_wrong_by_1_to_10_and_about_as_long() {

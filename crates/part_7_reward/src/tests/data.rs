@@ -4,12 +4,13 @@ use std::collections::HashSet;
 use std::io::Write;
 
 use anyhow::Result;
+use datasets::{FilteredPreferences, Preference, PreferenceColumns, dialogue};
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use modern::ChatMessage;
+use model_io::ChatMessage;
 use tensor_core::testing::course_data;
 
-use crate::{FilteredPreferences, Preference, PreferenceColumns, PreferenceSource, dialogue};
+use crate::PreferenceSource;
 
 fn read(name: &str, bytes: &[u8], columns: &str) -> Result<FilteredPreferences> {
     let folder = tempfile::tempdir()?;

@@ -2,11 +2,11 @@
 
 use anyhow::Result;
 use candle_core::DType;
-use modern::{ChatMessage, Checkpoint, LoadMode};
+use model_io::{ChatMessage, LoadMode, LoraConfig, TargetModules};
+use modern::Checkpoint;
 use serde_json::json;
-use sft::{LoraConfig, TargetModules};
+use tensor_core::json_file;
 use tensor_core::testing::assert_python_agrees;
-use tiny_gpt::json_file;
 
 use super::{BOTH, CPU, chat_tokenizer, checkpoint, golden};
 use crate::model_folder::{self, RewardModelConfig};
@@ -56,7 +56,7 @@ const PAD_ENDED_TEMPLATE: &str = "{% for message in messages %}{{ message['conte
 #[test]
 fn a_saved_model_keeps_the_end_of_turn_token_of_its_template() -> Result<()> {
     let mut base = checkpoint(3)?;
-    base.chat_template = Some(modern::ChatTemplate::new(PAD_ENDED_TEMPLATE, &base.tokenizer)?);
+    base.chat_template = Some(model_io::ChatTemplate::new(PAD_ENDED_TEMPLATE, &base.tokenizer)?);
     let initial =
         RewardCheckpoint::from_language_model(base, RewardArchitecture::CausalLastToken, None, 7)?;
     assert_eq!(
@@ -91,7 +91,7 @@ fn transformers_computes_the_same_rewards_from_a_saved_model() -> Result<()> {
     let ids: Vec<_> =
         completions.iter().map(|text| initial.tokenize(&prompt, text)).collect::<Result<_>>()?;
     let decode = |ids: &Vec<u32>| {
-        initial.chat_tokenizer.tokenizer.decode(ids, modern::SkipSpecialTokens::No)
+        initial.chat_tokenizer.tokenizer.decode(ids, model_io::SkipSpecialTokens::No)
     };
     let texts: Vec<String> = ids.iter().map(decode).collect::<Result<_>>()?;
     let rewards = crate::checkpoint::raw_rewards(&initial.model, &ids, 3)?;
@@ -120,7 +120,7 @@ fn the_padding_token_of_a_saved_model_is_never_its_eos_token() -> Result<()> {
         save(folder.path(), &initial)?;
         let padding = json_file::read(&folder.path().join("config.json"))?["pad_token_id"].clone();
         assert!(padding.is_u64() && padding != stop_ids[0], "{padding} and {stop_ids:?}");
-        let tokenizer = modern::Tokenizer::open(folder.path())?;
+        let tokenizer = model_io::Tokenizer::open(folder.path())?;
         assert_eq!(
             tokenizer.special_tokens().pad.map(u64::from),
             padding.as_u64(),

@@ -3,9 +3,8 @@
 use anyhow::Result;
 use candle_core::{DType, Tensor, Var};
 use serde_json::Value;
-use tensor_core::backward;
 use tensor_core::testing::{assert_close, assert_grad, devices};
-use tiny_gpt::json_file;
+use tensor_core::{backward, json_file};
 
 use super::{CPU, golden};
 use crate::losses::{bradley_terry, centering_penalty, margin_ranking, softplus};

@@ -4,8 +4,7 @@ use anyhow::Result;
 use candle_core::{DType, Tensor};
 use serde_json::Value;
 use tensor_core::testing::{assert_close, assert_gradients_flow};
-use tensor_core::{Parameters, Rng, backward};
-use tiny_gpt::json_file;
+use tensor_core::{Parameters, Rng, backward, json_file};
 
 use super::{BOTH, CPU, checkpoint, golden, model};
 use crate::checkpoint::{raw_rewards, right_pad};
@@ -147,7 +146,7 @@ fn gradients_reach_every_parameter_of_both_architectures() -> Result<()> {
 
 #[test]
 fn a_new_head_has_standard_deviation_1_over_sqrt_c_plus_1_and_no_bias() -> Result<()> {
-    let config = modern::ModelConfig::byte_level(8, 1, 4, 1024);
+    let config = model_io::ModelConfig::byte_level(8, 1, 4, 1024);
     let mut parameters = Parameters::seeded(1, DType::F32, &CPU);
     RewardModel::new(&config, RewardArchitecture::CausalLastToken, &mut parameters)?;
     let head = parameters.get("score.weight").expect("a head").var.flatten_all()?;

@@ -3,19 +3,20 @@
 use std::num::NonZeroUsize;
 
 use anyhow::Result;
+use datasets::Preference;
+use experiment::{Checkpoints, Interrupt};
+use model_io::{LoraConfig, TargetModules};
+use scaling::LrSchedule;
 use scaling::accumulation::gradients_of_mean_loss;
 use scaling::schedule::DecayShape;
-use scaling::{Checkpoints, LrSchedule};
-use sft::{LoraConfig, ModelSaver, RunDestination, RunOutputs, SftLog, TargetModules, TrainState};
+use sft::{ModelSaver, RunDestination, RunOutputs, SftLog, TrainState};
 use tensor_core::AdamWConfig;
 use tensor_core::testing::assert_close;
-use tiny_gpt::Interrupt;
 
 use super::{BOTH, CPU, chat_tokenizer, checkpoint, model};
 use crate::{
-    LossKind, PairBatch, Preference, PreferenceLoss, RewardArchitecture, RewardCheckpoint,
-    RewardModel, RewardValidator, TokenizedPair, TrainConfig, evaluate, initialization,
-    tokenize_pairs, train,
+    LossKind, PairBatch, PreferenceLoss, RewardArchitecture, RewardCheckpoint, RewardModel,
+    RewardValidator, TokenizedPair, TrainConfig, evaluate, initialization, tokenize_pairs, train,
 };
 
 const LOSS: PreferenceLoss =
@@ -86,7 +87,7 @@ fn resuming_gives_the_same_weights_bit_for_bit() -> Result<()> {
     let validator =
         RewardValidator { interval: 0, target_accuracy: None, ..validator(validation_pairs) };
     let (tokenizer, special_ids) =
-        (chat_tokenizer()?, modern::model_folder::SpecialTokenIds::default());
+        (chat_tokenizer()?, model_io::model_folder::SpecialTokenIds::default());
     let config = train_config(7);
     for lora in [false, true] {
         let mut uninterrupted = train_state(RewardArchitecture::CausalLastToken, lora)?;

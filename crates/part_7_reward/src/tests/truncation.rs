@@ -1,10 +1,11 @@
 //! 7.1 Tokenized pairs: truncation on the left, batches, the hash of the data.
 
 use anyhow::Result;
+use datasets::Preference;
 
 use super::{CPU, chat_tokenizer};
 use crate::tokenized_pairs::pairs_sha256;
-use crate::{PairBatch, Preference, tokenize_pairs};
+use crate::{PairBatch, tokenize_pairs};
 
 /// Preference with a prompt of hundreds of tokens.
 fn long_preference(chosen: &str, rejected: &str) -> Preference {

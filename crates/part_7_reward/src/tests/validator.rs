@@ -2,15 +2,14 @@
 //! saved with the normalization of its own rewards.
 
 use anyhow::Result;
-use modern::LoadMode;
+use datasets::Preference;
+use model_io::LoadMode;
 use sft::{ModelSaver, RunDestination, RunOutputs, SftLog, TrainState};
 use tensor_core::AdamWConfig;
 
 use super::{CPU, chat_tokenizer, checkpoint};
 use crate::evaluation::{normalization_of_pairs, pair_rewards};
-use crate::{
-    Preference, RewardArchitecture, RewardCheckpoint, RewardModel, RewardValidator, tokenize_pairs,
-};
+use crate::{RewardArchitecture, RewardCheckpoint, RewardModel, RewardValidator, tokenize_pairs};
 
 #[test]
 fn the_best_model_or_the_one_that_reaches_the_target_is_saved() -> Result<()> {

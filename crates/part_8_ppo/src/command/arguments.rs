@@ -4,11 +4,12 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::Args;
-use scaling::flags::{MetricsFlags, RunFlags, ScheduleFlags, StepFlags};
+use experiment::flags::{ComputeFlags, MetricsFlags, RunFlags};
+use experiment::number::temperature;
+use scaling::flags::{ScheduleFlags, StepFlags};
 use serde::Serialize;
 use sft::ChatFormat;
 use sft::flags::{BaseModelFlags, DataFlags, ExampleFlags, FinetunedFlags, LoraFlags};
-use tiny_gpt::flags::{ComputeFlags, temperature};
 
 use crate::flags::{PpoObjectiveFlags, RewardFnFlags, RewardShapingFlags, RolloutFlags};
 

@@ -1,8 +1,8 @@
 //! Hyperparameters from the command line.
 
 use anyhow::{Result, ensure};
+use experiment::program::as_usage_error;
 use sft::ChatTokenizer;
-use tiny_gpt::command::as_usage_error;
 
 use super::arguments::TrainArgs;
 use crate::{PpoConfig, PpoUpdateConfig};

@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use datasets::Example;
+use experiment::RunFolder;
 use modern::SamplingStrategy;
 use sft::arithmetic_questions::DemonstrationStyle;
-use sft::{Example, FinetunedModel, SftSource, one_line};
+use sft::{FinetunedModel, SftSource, one_line};
 use tensor_core::Rng;
-use tiny_gpt::RunFolder;
 
 use super::arguments::EvalArgs;
 use super::report::print_comparison;

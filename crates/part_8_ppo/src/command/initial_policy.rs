@@ -4,10 +4,11 @@ use std::path::Path;
 
 use anyhow::{Result, ensure};
 use candle_core::{DType, Device};
-use modern::{Checkpoint, LoadMode};
+use experiment::program::as_usage_error;
+use model_io::LoadMode;
+use modern::Checkpoint;
 use sft::base_model::{BaseModelConfig, pretrain};
 use sft::finetuned::resolve_model_path;
-use tiny_gpt::command::as_usage_error;
 
 use super::arguments::TrainArgs;
 

@@ -1,9 +1,9 @@
 //! Prompts of a run: training, validation and the PTX examples.
 
 use anyhow::{Result, ensure};
-use scaling::sha256;
 use sft::arithmetic_questions::DemonstrationStyle;
 use sft::{ChatTokenizer, tokenize};
+use tensor_core::sha256;
 
 use super::arguments::TrainArgs;
 use crate::{CompletionEvalConfig, PpoValidator, PromptExample, PtxLoss, prompts};

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use anyhow::{Result, ensure};
 use candle_core::Device;
-use modern::{Checkpoint, ModelConfig};
+use model_io::ModelConfig;
+use modern::Checkpoint;
 use reward::initialization::train_and_save_base_model;
 use sft::finetuned::resolve_model_path;
 use sft::train_state::{TrainProgress, parameters_sha256};

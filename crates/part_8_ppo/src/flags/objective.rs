@@ -3,9 +3,9 @@
 use std::num::NonZeroUsize;
 
 use clap::Args;
+use experiment::number::{non_negative, positive};
 use serde::Serialize;
 use sft::flags::LoraFlags;
-use tiny_gpt::flags::{non_negative, positive};
 
 use crate::critic::CriticBackbone;
 use crate::losses::{Clip, LossWeights};

@@ -3,9 +3,9 @@
 use anyhow::{Result, anyhow};
 use candle_core::Device;
 use clap::Args;
+use experiment::program::as_usage_error;
 use serde::Serialize;
 use sft::ChatTokenizer;
-use tiny_gpt::command::as_usage_error;
 
 use super::rewards::unit_interval;
 use crate::reward_fn::{self, NamedRewardFn};

@@ -2,9 +2,9 @@
 
 use anyhow::{Result, anyhow};
 use clap::Args;
+use experiment::number::{non_negative, positive, probability};
+use experiment::program::as_usage_error;
 use serde::Serialize;
-use tiny_gpt::command::as_usage_error;
-use tiny_gpt::flags::{non_negative, positive, probability};
 
 use crate::gae::GaeConfig;
 use crate::kl::{KlController, KlEstimator};

@@ -4,11 +4,11 @@ use std::num::NonZeroUsize;
 
 use anyhow::Result;
 use clap::Args;
+use experiment::number::{probability, temperature};
+use experiment::program::as_usage_error;
 use modern::{Sampler, SamplingStrategy};
 use serde::Serialize;
 use sft::ChatTokenizer;
-use tiny_gpt::command::as_usage_error;
-use tiny_gpt::flags::{probability, temperature};
 
 use crate::rollout::RolloutConfig;
 

@@ -1,9 +1,9 @@
 //! 8.4: alarms name the cause, and steps raise them.
 
 use anyhow::Result;
-use scaling::tracker::{Tracker, TrackerKind};
+use experiment::RunFolder;
+use experiment::tracker::{Tracker, TrackerKind};
 use serde_json::json;
-use tiny_gpt::RunFolder;
 
 use super::small_run::{actor_critic, chat_tokenizer, ending, experience_of};
 use crate::alarms::{HealthInputs, PpoAlarms};

@@ -2,8 +2,9 @@
 
 use anyhow::Result;
 use candle_core::Tensor;
-use modern::{FinishReason, SlidingWindow};
-use sft::Example;
+use datasets::Example;
+use model_io::SlidingWindow;
+use modern::FinishReason;
 
 use super::CPU;
 use super::small_run::{
@@ -130,8 +131,8 @@ fn reward_functions_see_special_tokens() -> Result<()> {
     let [pad, digits] = ["<pad>", "19"].map(|text| {
         chat_tokenizer.tokenizer.encode(
             text,
-            modern::AddSpecialTokens::No,
-            modern::ParseSpecial::Yes,
+            model_io::AddSpecialTokens::No,
+            model_io::ParseSpecial::Yes,
         )
     });
     let (pad, digits) = (pad?, digits?);

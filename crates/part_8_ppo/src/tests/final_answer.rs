@@ -1,7 +1,7 @@
 //! 8.4: final answers of a PPO tutorial's tests, including those that its solution fails.
 
 use anyhow::Result;
-use sft::Example;
+use datasets::Example;
 use tensor_core::Rng;
 
 use crate::final_answer::{answer_after_marker, final_answer, final_answer_reward};

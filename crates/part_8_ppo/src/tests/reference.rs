@@ -1,10 +1,12 @@
 //! 8.2: models that fit a policy as reference, and reward models with another tokenizer.
 
 use anyhow::Result;
-use modern::model_folder::SpecialTokenIds;
-use modern::{Checkpoint, GptModern, ModelConfig, Tokenizer};
+use datasets::Example;
+use model_io::model_folder::SpecialTokenIds;
+use model_io::{ModelConfig, Tokenizer};
+use modern::{Checkpoint, GptModern};
 use reward::{RewardArchitecture, RewardCheckpoint, RewardModel, RewardNormalization};
-use sft::{ChatFormat, ChatTokenizer, Example, bpe_tokenizer};
+use sft::{ChatFormat, ChatTokenizer, bpe_tokenizer};
 use tensor_core::{Parameters, Rng};
 
 use super::CPU;

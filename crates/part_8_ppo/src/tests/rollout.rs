@@ -1,8 +1,8 @@
 //! 8.2: rollouts record log-probabilities that the training code reproduces.
 
 use anyhow::Result;
-use modern::SlidingWindow;
-use sft::Example;
+use datasets::Example;
+use model_io::SlidingWindow;
 use tensor_core::testing::{assert_close, assert_gradients_flow};
 use tensor_core::{Rng, backward};
 
@@ -183,11 +183,11 @@ fn a_lora_policy_without_adapters_is_its_own_reference() -> Result<()> {
     let config = config();
     let (_, mut parameters) = policy(&config, 3)?;
     let before = inference_model(&config, &parameters)?;
-    let lora = sft::LoraConfig {
+    let lora = model_io::LoraConfig {
         rank: 2,
         alpha: 4.,
         dropout: 0.,
-        target_modules: sft::TargetModules::All,
+        target_modules: model_io::TargetModules::All,
     };
     sft::lora::attach(&mut parameters, &lora, 1)?;
     let model = modern::GptModern::new(&config, parameters.root())?;

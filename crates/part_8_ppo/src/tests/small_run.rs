@@ -1,10 +1,12 @@
 //! A small PPO run for tests: a model of one block, six prompts, a few steps.
 
 use anyhow::Result;
-use modern::{GptModern, ModelConfig};
+use datasets::Example;
+use model_io::ModelConfig;
+use modern::GptModern;
 use scaling::LrSchedule;
 use scaling::schedule::DecayShape;
-use sft::{ChatFormat, ChatTokenizer, Example, RunOutputs, TrainState, bpe_tokenizer};
+use sft::{ChatFormat, ChatTokenizer, RunOutputs, TrainState, bpe_tokenizer};
 use tensor_core::{AdamWConfig, Parameters, Rng};
 
 use super::CPU;

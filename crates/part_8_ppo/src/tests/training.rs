@@ -3,11 +3,11 @@
 use std::num::NonZeroUsize;
 
 use anyhow::Result;
+use experiment::{Checkpoints, Interrupt};
+use model_io::model_folder::SpecialTokenIds;
 use modern::Checkpoint;
-use modern::model_folder::SpecialTokenIds;
-use scaling::{Checkpoints, LrSchedule};
+use scaling::LrSchedule;
 use sft::{ModelSaver, RunDestination, RunOutputs};
-use tiny_gpt::Interrupt;
 
 use super::CPU;
 use super::small_run::{
@@ -71,7 +71,7 @@ fn a_resumed_run_equals_an_uninterrupted_one_bit_for_bit() -> Result<()> {
         assert_ne!(whole.progress.kl_coef, 0.01, "the KL coefficient adapted");
         let saved = Checkpoint::open(
             &folder.path().join("model").to_string_lossy(),
-            modern::LoadMode::Inference,
+            model_io::LoadMode::Inference,
             &CPU,
         );
         assert!(saved.is_ok(), "the policy is a model folder without its critic");

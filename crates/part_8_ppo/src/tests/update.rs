@@ -109,7 +109,7 @@ fn the_ptx_loss_trains_on_its_examples() -> Result<()> {
     let mut experience = experience_of(&mut actor_critic, &chat_tokenizer, &config)?;
     experience.advantages = experience.advantages.zeros_like()?; // only the PTX loss has a gradient
     let models = actor_critic.models()?;
-    let examples: Vec<sft::Example> =
+    let examples: Vec<datasets::Example> =
         prompt_examples(&chat_tokenizer)?.into_iter().map(|one| one.example).collect();
     let examples = sft::tokenize(&examples, &chat_tokenizer, 24)?.examples;
     let mut mix = PtxLoss::new(examples, 0.5, 6, 3);

@@ -4,11 +4,11 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::Args;
-use scaling::flags::{MetricsFlags, RunFlags, ScheduleFlags};
+use experiment::flags::{ComputeFlags, MetricsFlags, OptimizerFlags, RunFlags};
+use scaling::flags::ScheduleFlags;
 use serde::Serialize;
 use sft::ChatFormat;
 use sft::flags::{FinetunedFlags, LoraFlags};
-use tiny_gpt::flags::{ComputeFlags, OptimizerFlags};
 
 use crate::flags::{GrpoObjectiveFlags, GrpoRolloutFlags};
 use crate::task_flags::TaskFlags;
@@ -41,7 +41,7 @@ pub(crate) struct TableArgs {
     /// Peak learning rate
     #[arg(
         long, value_name = "X", default_value_t = 2e-4, allow_negative_numbers = true,
-        value_parser = tiny_gpt::flags::positive
+        value_parser = experiment::number::positive
     )]
     pub(crate) lr: f64,
     /// Folder of the results and curves; finished runs in it are not repeated
@@ -164,7 +164,7 @@ pub(crate) struct EvalArgs {
     /// Sampling temperature for pass@k
     #[arg(
         long, value_name = "T", default_value_t = 1., allow_negative_numbers = true,
-        value_parser = tiny_gpt::flags::positive
+        value_parser = experiment::number::positive
     )]
     pub(crate) temperature: f64,
     /// Completions per batch

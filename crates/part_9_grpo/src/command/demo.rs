@@ -4,6 +4,7 @@
 
 use anyhow::Result;
 use candle_core::Device;
+use datasets::Example;
 use modern::GptModern;
 use modern::sampler::{Sampler, SamplingStrategy};
 use ppo::prompts::tokenize_prompts;
@@ -12,7 +13,7 @@ use scaling::LrSchedule;
 use sft::arithmetic::{ArithmeticProblem, Operation};
 use sft::arithmetic_questions::ArithmeticQuestion;
 use sft::base_model::{BaseModelConfig, pretrain};
-use sft::{ChatTokenizer, Example, RunOutputs, TrainConfig, TrainState, tokenize};
+use sft::{ChatTokenizer, RunOutputs, TrainConfig, TrainState, tokenize};
 use tensor_core::Rng;
 
 use super::arguments::DemoArgs;

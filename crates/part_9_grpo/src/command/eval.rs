@@ -5,15 +5,16 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 
 use anyhow::{Result, ensure};
+use datasets::Example;
+use experiment::RunFolder;
+use experiment::metrics_writer::extend_row;
+use experiment::program::as_usage_error;
 use modern::sampler::{Sampler, SamplingStrategy};
 use ppo::reference::reference_of_finetuned;
 use ppo::{CompletionEvalConfig, PolicyComparison, RolloutConfig, compare_to_reference};
-use scaling::metrics_writer::extend_row;
 use serde_json::{Value, json};
-use sft::{Example, FinetunedModel, one_line};
+use sft::{FinetunedModel, one_line};
 use tensor_core::Rng;
-use tiny_gpt::RunFolder;
-use tiny_gpt::command::as_usage_error;
 
 use super::arguments::EvalArgs;
 use crate::evaluation::{GrpoEvalMetrics, GrpoEvaluator, PassAtKMetrics};

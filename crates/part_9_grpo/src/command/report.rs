@@ -1,7 +1,7 @@
 //! Printed summary and report of a run.
 
 use anyhow::Result;
-use scaling::resume::resume_hint;
+use experiment::resume::resume_hint;
 use serde_json::json;
 use sft::TrainState;
 

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use experiment::loss_curve::{self, Curve};
 use serde::{Deserialize, Serialize};
-use tiny_gpt::json_file;
-use tiny_gpt::loss_curve::{self, Curve};
+use tensor_core::json_file;
 
 /// Settings that all runs of a table share; runs with other settings are not comparable.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

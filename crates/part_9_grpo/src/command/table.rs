@@ -8,7 +8,8 @@ use std::time::Instant;
 
 use anyhow::Result;
 use candle_core::{DType, Device};
-use modern::{Checkpoint, GptModern, LoadMode};
+use model_io::LoadMode;
+use modern::{Checkpoint, GptModern};
 use ppo::prompts::tokenize_prompts;
 use ppo::{CompletionEvalConfig, PromptExample, RewardFn};
 use sft::finetuned::resolve_model_path;

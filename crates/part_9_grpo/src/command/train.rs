@@ -4,15 +4,18 @@ use std::path::Path;
 
 use anyhow::{Result, ensure};
 use candle_core::{DType, Device};
-use modern::{Checkpoint, LoadMode};
+use datasets::Example;
+use experiment::program::as_usage_error;
+use model_io::LoadMode;
+use modern::Checkpoint;
 use ppo::reward_fn::NamedRewardFn;
 use ppo::{CompletionEvalConfig, PromptExample, RunInputs};
-use scaling::{LrSchedule, sha256};
+use scaling::LrSchedule;
 use serde_json::{Value, json};
 use sft::finetuned::resolve_model_path;
 use sft::flags::LoraFlags;
-use sft::{ChatTokenizer, Example, ModelSaver, RunSetup, TrainState};
-use tiny_gpt::command::as_usage_error;
+use sft::{ChatTokenizer, ModelSaver, RunSetup, TrainState};
+use tensor_core::sha256;
 
 use super::arguments::TrainArgs;
 use super::report::{print_run_report, print_run_summary};

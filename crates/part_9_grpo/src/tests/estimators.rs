@@ -2,13 +2,13 @@
 
 use anyhow::Result;
 use candle_core::{Tensor, Var};
+use ppo::Clip;
 use tensor_core::backward;
 use tensor_core::ops::log_softmax;
 use tensor_core::testing::assert_close;
 
 use super::CPU;
 use crate::{Aggregation, Baseline, KlLoss, LossInputs, Objective, advantages};
-use ppo::Clip;
 
 const CLIP: Clip = Clip { low: 0.2, high: 0.28 };
 /// Logits of five completions of one token each, their rewards, and the reference's logits.

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use candle_core::{DType, Tensor, Var};
 use clap::ValueEnum;
+use ppo::{Clip, clipped_surrogate};
 use serde_json::Value;
 use tensor_core::backward;
 use tensor_core::testing::assert_close;
@@ -10,7 +11,6 @@ use tensor_core::testing::assert_close;
 use super::{CPU, golden, tensor};
 use crate::reinforce::reinforce_with_squared_log_ratio;
 use crate::{Aggregation, KlLoss, LossInputs, Objective, OverlongHandling};
-use ppo::{Clip, clipped_surrogate};
 
 fn parse_value_enum<T: ValueEnum>(name: &Value) -> Option<T> {
     name.as_str().map(|name| T::from_str(name, false).expect("a name"))

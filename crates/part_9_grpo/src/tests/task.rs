@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 
 use anyhow::Result;
+use datasets::Example;
 use ppo::RewardInput;
-use sft::Example;
 
 use super::reward_for;
 use crate::task::SYSTEM_PROMPT;

@@ -3,9 +3,12 @@
 mod skipped_steps;
 
 use anyhow::Result;
-use modern::model_folder::SpecialTokenIds;
+use datasets::Example;
+use experiment::Interrupt;
+use model_io::ModelConfig;
+use model_io::model_folder::SpecialTokenIds;
+use modern::GptModern;
 use modern::sampler::{Sampler, SamplingStrategy};
-use modern::{GptModern, ModelConfig};
 use ppo::prompts::tokenize_prompts;
 use ppo::{
     Clip, CompletionEvalConfig, PromptExample, RewardFn, RewardInput, RolloutConfig, reward_fn,
@@ -13,11 +16,9 @@ use ppo::{
 use scaling::LrSchedule;
 use scaling::schedule::DecayShape;
 use sft::{
-    ChatFormat, ChatTokenizer, Example, ModelSaver, RunDestination, RunOutputs, TrainState,
-    bpe_tokenizer,
+    ChatFormat, ChatTokenizer, ModelSaver, RunDestination, RunOutputs, TrainState, bpe_tokenizer,
 };
 use tensor_core::{AdamWConfig, Parameters, Rng, weights};
-use tiny_gpt::Interrupt;
 
 use super::CPU;
 use crate::evaluation::GrpoEvaluator;

@@ -1,12 +1,13 @@
 //! Reward rules: policies without any knowledge must earn next to nothing. The policies write a
 //! constant, random tokens, or a chosen number of words.
 
-use sft::Example;
+use datasets::Example;
 use tensor_core::Rng;
 
 use super::reward_for;
+use crate::Task;
 use crate::rewards::{self, REWARD_RULES, RewardRule};
-use crate::{Task, task::SYSTEM_PROMPT};
+use crate::task::SYSTEM_PROMPT;
 
 /// Prompts and right answers of `task`.
 fn prompts_and_answers(task: Task, n: usize) -> Vec<(String, String)> {

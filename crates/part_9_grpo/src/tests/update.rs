@@ -2,11 +2,13 @@
 
 use anyhow::Result;
 use candle_core::{DType, Tensor};
+use datasets::Example;
+use model_io::ModelConfig;
+use modern::GptModern;
 use modern::sampler::{Sampler, SamplingStrategy};
-use modern::{GptModern, ModelConfig};
 use ppo::experience::ScoredRollouts;
 use ppo::{Clip, PromptExample, RolloutConfig, SampledCompletion};
-use sft::{Example, TrainState};
+use sft::TrainState;
 use tensor_core::testing::{assert_close, assert_gradients_flow};
 use tensor_core::{AdamWConfig, Parameters, Rng, clip_grad_norm};
 

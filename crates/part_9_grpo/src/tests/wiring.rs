@@ -2,11 +2,11 @@
 
 use anyhow::Result;
 use clap::Parser;
+use datasets::Example;
 use modern::FinishReason;
 use ppo::experience::ScoredRollouts;
 use ppo::{Clip, PromptExample, RolloutConfig, RolloutGroup, SampledCompletion, ScoredCompletion};
 use serde_json::json;
-use sft::Example;
 
 use crate::command::algorithms::{ALGORITHMS, AlgorithmKind};
 use crate::command::arguments::TrainArgs;

@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use anyhow::Result;
+use datasets::Example;
 use sft::base_model::{BaseModelConfig, pretrain};
-use sft::{ChatTokenizer, Example, RunOutputs, SftLog, TrainConfig, TrainState, tokenize};
+use sft::{ChatTokenizer, RunOutputs, SftLog, TrainConfig, TrainState, tokenize};
 use tensor_core::testing::path_arg;
 
 use crate::{PART_9, train};

@@ -23,6 +23,5 @@ mod large_batch;
 
 pub use format::Quantization;
 pub use matrix::QuantizedMatrix;
-
 #[cfg(test)]
 pub(crate) use small_batch::{InstructionSet, matmul_with};

@@ -4,7 +4,8 @@ use candle_core::{DType, Result, Tensor, Var};
 use proptest::prelude::*;
 
 use super::fused::{agree, random};
-use crate::ops::{self, grouped_linear::GroupWeights};
+use crate::ops::grouped_linear::GroupWeights;
+use crate::ops::{self};
 use crate::testing::assert_close;
 use crate::{Dropout, Rng, backward, gradient_checkpoint_all};
 

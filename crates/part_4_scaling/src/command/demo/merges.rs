@@ -4,12 +4,13 @@
 use std::time::Instant;
 
 use anyhow::Result;
-use modern::{AddSpecialTokens, ParseSpecial};
-use tiny_gpt::builtin_text::BuiltinText;
+use datasets::TextCorpus;
+use datasets::builtin_text::BuiltinText;
+use model_io::{AddSpecialTokens, ParseSpecial};
 
+use crate::Bpe;
 use crate::command::arguments::DemoArgs;
 use crate::tokenizer_training::train_tokenizer;
-use crate::{Bpe, TextCorpus};
 
 pub(super) fn print_merges_demo(args: &DemoArgs) -> Result<()> {
     let chunks: Vec<String> = match &args.data {

@@ -6,16 +6,19 @@ use std::path::Path;
 use anyhow::Result;
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor};
-use modern::{GradientCheckpointing, ModelConfig};
+use datasets::builtin_text::BuiltinText;
+use datasets::dataset::{ValidationSplit, tokenize};
+use datasets::{Dataset, TextCorpus};
+use model_io::ModelConfig;
+use modern::GradientCheckpointing;
 use tensor_core::ops::IGNORE_INDEX;
-use tensor_core::{AdamWConfig, clip_grad_norm};
+use tensor_core::{AdamWConfig, clip_grad_norm, sha256};
 use tiny_gpt::Batch;
-use tiny_gpt::builtin_text::BuiltinText;
 
 use crate::accumulation::gradients;
-use crate::dataset::{ValidationSplit, tokenize};
 use crate::schedule::DecayShape;
-use crate::{DataLoader, Dataset, LrSchedule, PretrainState, TextCorpus, TrainConfig, sha256};
+use crate::tokenizer_training::train_on_corpus;
+use crate::{DataLoader, LrSchedule, PretrainState, TrainConfig};
 
 const SEED: u64 = 1337;
 const STEPS: usize = 60;
@@ -55,7 +58,7 @@ fn tokenize_builtin_stories(folder: &Path) -> Result<Dataset> {
     let file = folder.join("stories.txt");
     std::fs::write(&file, BuiltinText::English.text().replace("\n\n", "\n<|endoftext|>\n"))?;
     let corpus = TextCorpus::open(&file)?;
-    let tokenizer = corpus.train_tokenizer(512, |_| {})?;
+    let tokenizer = train_on_corpus(&corpus, 512, |_| {})?;
     tokenize(&corpus, &tokenizer, ValidationSplit { fraction: 0.1, seed: SEED }, folder, |_| {})?;
     Dataset::open(folder)
 }

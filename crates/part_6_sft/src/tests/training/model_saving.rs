@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use candle_core::DType;
+use datasets::Example;
 use modern::GptModern;
 use tensor_core::testing::assert_close;
 use tensor_core::{AdamWConfig, Parameters};
@@ -11,9 +12,7 @@ use crate::evaluation::GenerationEvalConfig;
 use crate::lora::attach;
 use crate::tests::{CPU, checkpoint, config};
 use crate::train_state::TrainProgress;
-use crate::{
-    ChatFormat, Example, ModelSaver, RunDestination, RunOutputs, SftValidator, TrainState,
-};
+use crate::{ChatFormat, ModelSaver, RunDestination, RunOutputs, SftValidator, TrainState};
 
 #[test]
 fn adapter_checkpoints_resume_only_with_their_own_base() -> Result<()> {
@@ -77,7 +76,7 @@ fn the_best_adapter_is_saved_and_merged() -> Result<()> {
     }
     model_saver.save_merged(folder.path(), &CPU)?;
     let merged = folder.path().join("model");
-    let load_mode = modern::LoadMode::Inference;
+    let load_mode = model_io::LoadMode::Inference;
     let merged = modern::Checkpoint::open(&merged.to_string_lossy(), load_mode, &CPU)?.model;
     assert_close(&merged.forward(&ids)?, &expected.expect("the best"), 1e-4)?;
     Ok(())

@@ -1,0 +1,70 @@
+//! 7.1 Dialogues in the format of Anthropic's HH: both texts of a pair contain the whole
+//! conversation and differ in its last turn.
+//!
+//! ```text
+//! ⏎⏎Human: what are some pranks with a pen?⏎⏎Assistant: Are you looking for practical jokes?
+//! ⏎⏎Human: yep⏎⏎Assistant: ..
+//! ```
+//!
+//! Truncated on the right at the context length, the two texts of a long pair would become
+//! identical. We therefore split off their common part, all turns but the last, as the prompt, and
+//! truncate on the left.
+
+use anyhow::{Context, Result, ensure};
+use model_io::ChatMessage;
+
+/// Text that starts a turn, and the role of the turn.
+const TURN_MARKERS: [(&str, &str); 2] = [("\n\nHuman:", "user"), ("\n\nAssistant:", "assistant")];
+
+/// Returns true if `text` is an HH dialogue.
+pub fn is_hh_dialogue(text: &str) -> bool {
+    text.starts_with(TURN_MARKERS[0].0)
+}
+
+/// Splits a dialogue into the turns of the prompt and its last turn, the assistant's completion.
+///
+/// # Errors
+/// When `text` is not a dialogue, or does not end with a turn of the assistant.
+pub fn parse(text: &str) -> Result<(Vec<ChatMessage>, String)> {
+    ensure!(is_hh_dialogue(text), "a dialogue begins with an empty line and `Human:`");
+    split_last_completion(turns(text))
+}
+
+/// Turns of a dialogue that ends where the assistant's turn begins; a final `\n\nAssistant:` is
+/// optional.
+pub fn parse_prompt(text: &str) -> Vec<ChatMessage> {
+    let mut turns = turns(text);
+    turns.pop_if(|last| last.role == "assistant" && last.content.is_empty());
+    turns
+}
+
+fn turns(text: &str) -> Vec<ChatMessage> {
+    let mut turns: Vec<ChatMessage> = Vec::new();
+    let mut rest = text;
+    while let Some((marker, role)) =
+        TURN_MARKERS.into_iter().find(|(marker, _)| rest.starts_with(marker))
+    {
+        let content = &rest[marker.len()..];
+        let next_markers = TURN_MARKERS.iter().filter_map(|(marker, _)| content.find(marker));
+        let end = next_markers.min().unwrap_or(content.len());
+        turns.push(ChatMessage::new(role, content[..end].trim()));
+        rest = &content[end..];
+    }
+    turns
+}
+
+/// Splits a conversation into all messages but the last, and the text of the last one, which must
+/// be the assistant's.
+///
+/// # Errors
+/// When the last message is not the assistant's, or it is the only message.
+pub fn split_last_completion(mut messages: Vec<ChatMessage>) -> Result<(Vec<ChatMessage>, String)> {
+    let last = messages.pop().context("the conversation is empty")?;
+    ensure!(
+        last.role == "assistant",
+        "the last message is the {}'s, not the assistant's",
+        last.role
+    );
+    ensure!(!messages.is_empty(), "there is no message before the assistant's");
+    Ok((messages, last.content.trim().to_string()))
+}

@@ -1,0 +1,80 @@
+//! 7.1 Preference: two completions of the same conversation, one preferred over the other.
+
+use std::fmt;
+
+use model_io::ChatMessage;
+
+/// Conversation with a chosen and a rejected completion.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Preference {
+    /// Messages before the completion, the last one by the user.
+    pub prompt: Vec<ChatMessage>,
+    /// Preferred completion.
+    pub chosen: String,
+    /// Other completion.
+    pub rejected: String,
+}
+
+/// Usable preferences, and counts of those that were filtered out.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FilteredPreferences {
+    /// Preferences that can be trained on.
+    pub usable: Vec<Preference>,
+    /// Number of pairs filtered out, by reason.
+    pub filter_counts: FilterCounts,
+}
+
+/// Number of pairs that were filtered out, by reason.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FilterCounts {
+    /// Pairs of identical completions.
+    pub n_identical: usize,
+    /// Pairs with an empty completion.
+    pub n_empty: usize,
+    /// Pairs whose two conversations have different prompts.
+    pub n_prompt_mismatch: usize,
+    /// Pairs that were collected and skipped without a label.
+    pub n_unlabeled: usize,
+}
+
+impl Preference {
+    /// Preference for a single user message.
+    pub fn new(
+        question: impl Into<String>,
+        chosen: impl Into<String>,
+        rejected: impl Into<String>,
+    ) -> Self {
+        let (chosen, rejected) = (chosen.into(), rejected.into());
+        Self { prompt: vec![ChatMessage::user(question)], chosen, rejected }
+    }
+}
+
+impl FilteredPreferences {
+    /// Appends `preference` if it is usable, otherwise counts the reason.
+    pub fn push(&mut self, preference: Preference) {
+        let Preference { chosen, rejected, .. } = &preference;
+        match () {
+            () if chosen.is_empty() || rejected.is_empty() => self.filter_counts.n_empty += 1,
+            () if chosen == rejected => self.filter_counts.n_identical += 1,
+            () => self.usable.push(preference),
+        }
+    }
+}
+
+impl FilterCounts {
+    /// Number of pairs filtered out.
+    pub fn total(&self) -> usize {
+        self.n_identical + self.n_empty + self.n_prompt_mismatch + self.n_unlabeled
+    }
+}
+
+impl fmt::Display for FilterCounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { n_identical, n_empty, n_prompt_mismatch, n_unlabeled } = self;
+        write!(
+            f,
+            "{n_identical} with identical completions, {n_empty} with an empty completion, \
+             {n_prompt_mismatch} with different prompts, {n_unlabeled} unlabeled"
+        )
+    }
+}

@@ -1,0 +1,164 @@
+//! Command-line flags that have the same meaning in every part. From part 4 on, each flag is also a
+//! setting: a key of `config.json`, of a YAML file (`--config`) and of `--set`.
+
+use std::num::NonZeroUsize;
+
+use anyhow::Result;
+use candle_core::{DType, Device};
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+use tensor_core::allocator::keep_freed_memory;
+use tensor_core::threads::set_num_threads;
+use tensor_core::{AdamWConfig, DeviceChoice};
+
+use crate::number::{beta, non_negative};
+use crate::settings::SettingsFlags;
+use crate::tracker::TrackerKind;
+
+/// Compute flags: device, CPU threads and seed.
+#[derive(Debug, Clone, Serialize, Args)]
+pub struct ComputeFlags {
+    /// Device: auto, cpu, cuda or cuda:N
+    #[arg(long, default_value_t)]
+    pub device: DeviceChoice,
+    /// CPU threads [default: one per core]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
+    /// Random seed
+    #[arg(long, value_name = "N", default_value_t = 1337)]
+    pub seed: u64,
+}
+
+impl ComputeFlags {
+    /// Sets the number of threads and opens the device. Call it first in `main`.
+    pub fn open_device(&self) -> Result<Device> {
+        keep_freed_memory();
+        set_num_threads(self.threads)?;
+        Ok(self.device.open()?)
+    }
+}
+
+/// Optimizer flags: AdamW's β₂ and weight decay, and gradient clipping.
+#[derive(Debug, Clone, Copy, Serialize, Args)]
+pub struct OptimizerFlags {
+    /// AdamW β₂ (raise it for small, noisy batches)
+    #[arg(
+        long, visible_alias = "adam-beta2", value_name = "X", default_value_t = 0.99,
+        allow_negative_numbers = true, value_parser = beta
+    )]
+    pub beta2: f64,
+    /// Weight decay, applied to matrices only
+    #[arg(
+        long, value_name = "X", default_value_t = 0.1, allow_negative_numbers = true,
+        value_parser = non_negative
+    )]
+    pub weight_decay: f64,
+    /// Maximum gradient norm; 0 disables clipping
+    #[arg(
+        long, visible_alias = "grad-clip", value_name = "X", default_value_t = 1.,
+        allow_negative_numbers = true, value_parser = non_negative
+    )]
+    pub max_grad_norm: f64,
+}
+
+impl OptimizerFlags {
+    /// AdamW configuration with these flags and the default β₁ and ε.
+    pub fn adamw_config(&self) -> AdamWConfig {
+        let Self { beta2, weight_decay, .. } = *self;
+        AdamWConfig { beta2, weight_decay, ..AdamWConfig::default() }
+    }
+
+    /// Maximum gradient norm; `None` without clipping.
+    pub fn max_grad_norm(&self) -> Option<f64> {
+        (self.max_grad_norm > 0.).then_some(self.max_grad_norm)
+    }
+}
+
+/// Number format of the model's computations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// 32 bits
+    F32,
+    /// 16 bits, range of f32, few digits
+    Bf16,
+    /// 16 bits, more digits, small range (loss scaling is used)
+    F16,
+}
+
+impl Precision {
+    /// Data type of the tensors.
+    pub fn dtype(self) -> DType {
+        match self {
+            Self::F32 => DType::F32,
+            Self::Bf16 => DType::BF16,
+            Self::F16 => DType::F16,
+        }
+    }
+}
+
+/// Flags of checkpoints, and of an early stop.
+#[derive(Debug, Clone, Copy, Serialize, Args)]
+pub struct SaveFlags {
+    /// Steps between checkpoints; 0 saves only at the end
+    #[arg(
+        long,
+        visible_alias = "save-steps",
+        alias = "save-every",
+        value_name = "N",
+        default_value_t = 200
+    )]
+    pub save_interval: usize,
+    /// Number of checkpoints to keep
+    #[arg(
+        long,
+        visible_alias = "save-total-limit",
+        alias = "keep",
+        value_name = "N",
+        default_value = "2"
+    )]
+    pub keep_checkpoints: NonZeroUsize,
+    /// Save and stop after this many steps in total; continue with --resume
+    #[arg(long, value_name = "N")]
+    pub stop_after: Option<NonZeroUsize>,
+}
+
+/// Flags of the metrics: interval and tracker.
+#[derive(Debug, Clone, Copy, Serialize, Args)]
+pub struct MetricsFlags {
+    /// Steps between logged rows of metrics
+    #[arg(
+        long,
+        visible_alias = "logging-steps",
+        alias = "log-every",
+        value_name = "N",
+        default_value = "10"
+    )]
+    pub log_interval: NonZeroUsize,
+    /// Experiment tracker for which metrics are logged, in addition to metrics.jsonl
+    #[arg(
+        long, visible_alias = "report-to", alias = "log",
+        value_enum, default_value_t = TrackerKind::Tensorboard
+    )]
+    pub tracker: TrackerKind,
+}
+
+/// Flags of every run: checkpoints, device and seed, sources of settings.
+#[derive(Debug, Clone, Serialize, Args)]
+pub struct RunFlags {
+    /// Flags of checkpoints.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub save: SaveFlags,
+    /// Flags of the device, threads and seed.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub compute: ComputeFlags,
+    /// Sources of settings. They belong to one start, so they are not saved with the run.
+    #[command(flatten)]
+    #[serde(skip)]
+    pub settings: SettingsFlags,
+    /// Print the result as a JSON object on the last line
+    #[arg(long)]
+    pub json: bool,
+}

@@ -1,0 +1,35 @@
+//! 4.5 Machine statistics: peak speed of a matrix product (for MFU) and memory in use.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use candle_core::{DType, Device, Tensor};
+
+/// Side of the square matrices; a product of this size keeps every core busy.
+const MATRIX_SIZE: usize = 768;
+/// Duration of the measurement.
+const MEASURE_TIME: Duration = Duration::from_millis(150);
+
+/// Peak FLOP/s of a large matrix product, an upper bound for a training step.
+///
+/// # Errors
+/// When the device fails.
+pub fn gemm_peak(dtype: DType, device: &Device) -> Result<f64> {
+    let a = Tensor::ones((MATRIX_SIZE, MATRIX_SIZE), dtype, device)?;
+    let (start, mut best) = (Instant::now(), f64::INFINITY);
+    while start.elapsed() < MEASURE_TIME {
+        let start = Instant::now();
+        a.matmul(&a)?;
+        device.synchronize()?;
+        best = best.min(start.elapsed().as_secs_f64());
+    }
+    Ok(2. * (MATRIX_SIZE as f64).powi(3) / best)
+}
+
+/// Resident memory of the process in bytes, if the system reports it (Linux).
+pub fn resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kibibytes * 1024)
+}

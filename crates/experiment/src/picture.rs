@@ -1,0 +1,48 @@
+//! Pictures: a PNG that is complete or absent, with a font that is built into the program.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use plotters::prelude::*;
+use plotters::style::{FontStyle, register_font};
+use tensor_core::atomic_file;
+
+/// Registers a font with plotters: a subset of DejaVu Sans is built into the program, so that
+/// pictures need no system fonts.
+///
+/// # Errors
+/// When plotters rejects the font, which does not happen with the built-in one.
+pub fn load_font() -> Result<()> {
+    let bytes = include_bytes!("../assets/DejaVuSans-subset.ttf");
+    register_font("sans-serif", FontStyle::Normal, bytes)
+        .map_err(|_| anyhow::anyhow!("the built-in font cannot be read"))
+}
+
+/// Drawing area of a bitmap.
+pub type Canvas<'a> = DrawingArea<BitMapBackend<'a>, plotters::coord::Shift>;
+
+/// Writes a PNG of `size` pixels that `draw` draws on a white canvas. The file is written under a
+/// temporary name and renamed, so that the picture is complete or absent.
+///
+/// # Errors
+/// Those of `draw`, or when the file cannot be written.
+pub fn write_png(
+    path: &Path,
+    size: (u32, u32),
+    draw: impl FnOnce(&Canvas<'_>) -> Result<()>,
+) -> Result<()> {
+    let draw_and_save = || -> Result<()> {
+        load_font()?;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = folder.unwrap_or(Path::new("."));
+        let file = tempfile::Builder::new().suffix(".png").tempfile_in(folder)?;
+        {
+            let root = BitMapBackend::new(file.path(), size).into_drawing_area();
+            root.fill(&WHITE)?;
+            draw(&root)?;
+            root.present()?;
+        }
+        atomic_file::write(path, &std::fs::read(file.path())?)
+    };
+    draw_and_save().with_context(|| format!("drawing {}", path.display()))
+}

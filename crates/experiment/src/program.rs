@@ -1,0 +1,123 @@
+//! Entry point of a part's program: parses the arguments and prints an error as one line.
+//!
+//! Exit code 0 means success, 2 a usage error (caused by the arguments alone), 1 any other error.
+
+use std::io::{Write, stderr};
+use std::path::Path;
+use std::process::ExitCode;
+use std::{fmt, panic};
+
+use anyhow::Result;
+use clap::Parser;
+use clap::error::ErrorKind;
+
+use crate::interrupt::has_listener;
+
+/// Usage error, caused by the arguments alone: exit code 2.
+#[derive(Debug)]
+pub struct UsageError(String);
+
+impl fmt::Display for UsageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for UsageError {}
+
+/// Converts the error of `result` to a [`UsageError`].
+pub fn as_usage_error<T, E: fmt::Display>(result: std::result::Result<T, E>) -> Result<T> {
+    result.map_err(|error| UsageError(error.to_string()).into())
+}
+
+/// Runs a whole program: parses the command line into `A` and calls `main` with it.
+pub fn parse_and_run<A: Parser>(main: impl FnOnce(A) -> Result<()>) -> ExitCode {
+    exit_code(|| main(A::try_parse()?))
+}
+
+/// Runs a whole program whose `main` parses its own arguments, and prints its error as one line.
+/// Process-wide setup is done here, since a command may share its process with other commands.
+pub fn exit_code(main: impl FnOnce() -> Result<()>) -> ExitCode {
+    exit_on_closed_stdout();
+    match main() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => print_error(&error),
+    }
+}
+
+fn print_error(error: &anyhow::Error) -> ExitCode {
+    if let Some(error) = error.downcast_ref() {
+        return print_clap_error(error);
+    }
+    eprintln!("error: {}", one_line(error));
+    ExitCode::from(if error.is::<UsageError>() { 2 } else { 1 })
+}
+
+/// Path or other argument in the form a shell accepts, quoted where necessary.
+pub fn shell_quote(argument: impl AsRef<Path>) -> String {
+    let text = argument.as_ref().display().to_string();
+    match text.chars().all(|c| c.is_alphanumeric() || "/._-+:@%,=".contains(c)) {
+        true => text,
+        false => format!("'{}'", text.replace('\'', r"'\''")),
+    }
+}
+
+/// Error and its causes on one line: the first line of each, since candle can append a backtrace.
+fn one_line(error: &anyhow::Error) -> String {
+    let mut causes: Vec<String> = Vec::new();
+    for cause in error.chain() {
+        let text = cause.to_string();
+        let line = text.lines().next().unwrap_or_default();
+        if causes.last().is_none_or(|last| !last.ends_with(line)) {
+            causes.push(line.to_string());
+        }
+    }
+    causes.join(": ")
+}
+
+/// Prints clap's message on one line, and help and version as clap formats them.
+fn print_clap_error(error: &clap::Error) -> ExitCode {
+    if matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp
+            | ErrorKind::DisplayVersion
+            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+    ) {
+        let _ = error.print(); // without a terminal, this error cannot be reported
+        return ExitCode::from(error.exit_code() as u8);
+    }
+    let text = error.render().to_string();
+    let lines = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
+    let message: Vec<&str> =
+        lines.filter(|line| !line.is_empty() && !line.starts_with("For more")).collect();
+    eprintln!("{} (see --help)", message.join(" "));
+    ExitCode::from(2)
+}
+
+/// Exits when stdout is closed: `println!` panics once the reader of the output is gone. This is
+/// not an error (`part_2 sample | head`), unless it stops a run in progress before the model is
+/// saved.
+fn exit_on_closed_stdout() {
+    let default_hook = panic::take_hook();
+    panic::set_hook(Box::new(move |panic| {
+        let message = panic.payload().downcast_ref::<String>();
+        if message.is_some_and(|text| text.contains("stdout") && text.contains("Broken pipe")) {
+            if has_listener() {
+                // Not `eprintln!`, which panics if stderr is closed too.
+                let message = "error: stdout was closed (broken pipe) during a run; stopping";
+                let _ = writeln!(stderr(), "{message}");
+                std::process::exit(1);
+            }
+            std::process::exit(0);
+        }
+        default_hook(panic);
+    }));
+}
+
+/// Returns whether the reader of the output is gone, for output that is written without a panic.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<std::io::Error>()
+        .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}

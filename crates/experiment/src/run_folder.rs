@@ -1,0 +1,198 @@
+//! Run folder: `config.json` (the settings), `metrics.jsonl` (one object per logged step) and the
+//! other files of the run. An existing run is moved aside first, to `NAME.previous`.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::Serialize;
+use serde_json::Value;
+use tensor_core::{atomic_file, json_file};
+
+const CONFIG: &str = "config.json";
+const METRICS: &str = "metrics.jsonl";
+const LOCK: &str = ".lock";
+
+/// Run folder with its metrics file open for appending.
+#[derive(Debug)]
+pub struct RunFolder {
+    path: PathBuf,
+    metrics: File,
+    _lock: File,
+}
+
+impl RunFolder {
+    /// Creates a new run at `path` and writes its `settings`.
+    ///
+    /// # Errors
+    /// When the folder cannot be written, another process is writing it, an existing run cannot be
+    /// moved aside, or there is a `config.json` that a training run did not write (a model's, for
+    /// example), which would be lost.
+    pub fn create(path: &Path, settings: &impl Serialize) -> Result<Self> {
+        let (config, holds) = (path.join(CONFIG), |file: &str| path.join(file).exists());
+        ensure!(
+            // A run that was killed early has only a lock.
+            !holds(CONFIG) || holds(METRICS) || holds(LOCK),
+            "{} was not written by a training run; refusing to use {} as --out: \
+             choose another folder",
+            config.display(),
+            path.display()
+        );
+        back_up_existing_run(path)?;
+        fs::create_dir_all(path).with_context(|| format!("creating {}", path.display()))?;
+        let lock = lock_run(path)?;
+        json_file::write(&path.join(CONFIG), settings)?;
+        atomic_file::write(&path.join(METRICS), b"")?;
+        Self::open(path, lock)
+    }
+
+    /// Reopens the run at `path` as it was after `step` steps and returns its metrics up to there.
+    ///
+    /// # Errors
+    /// When there is no run, another process is writing it, or its metrics cannot be read.
+    pub fn resume(path: &Path, step: usize) -> Result<(Self, Vec<Value>)> {
+        let lock = lock_run(path)?;
+        let metrics = path.join(METRICS);
+        let text = fs::read_to_string(&metrics)
+            .with_context(|| format!("reading {}", metrics.display()))?;
+        // A killed run may have left an incomplete last line.
+        let rows = text.lines().map_while(|line| serde_json::from_str::<Value>(line).ok());
+        let rows: Vec<Value> = rows
+            .filter(|row| row["step"].as_u64().is_some_and(|logged| logged <= step as u64))
+            .collect();
+        let text: String = rows.iter().map(|row| format!("{row}\n")).collect();
+        atomic_file::write(&metrics, text.as_bytes())?;
+        Ok((Self::open(path, lock)?, rows))
+    }
+
+    /// Settings of the run at `path`; `None` without a run.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn read_settings(path: &Path) -> Result<Option<Value>> {
+        let file = path.join(CONFIG);
+        match path.join(METRICS).exists() && file.exists() {
+            true => json_file::read(&file).map(Some),
+            false => Ok(None),
+        }
+    }
+
+    /// Checks that the input `input`, named by `flag`, is outside the folders that a new run at
+    /// `path` moves aside or removes. A path that does not exist is fine.
+    ///
+    /// # Errors
+    /// When the input is inside such a folder.
+    pub fn ensure_input_not_overwritten(
+        path: &Path,
+        flag: &str,
+        input: impl AsRef<Path>,
+    ) -> Result<()> {
+        let input = input.as_ref();
+        let is_inside = |folder: &Path| match (input.canonicalize(), folder.canonicalize()) {
+            (Ok(input), Ok(folder)) => input.starts_with(folder),
+            _ => false,
+        };
+        let mut replaced = vec![(path.to_path_buf(), "moved aside")];
+        if path.join(METRICS).exists() {
+            replaced.push((backup_path(path)?, "removed"));
+        }
+        for (folder, action) in replaced {
+            ensure!(
+                !is_inside(&folder),
+                "{flag} {} is inside {}, which would be {action}: name another --out",
+                input.display(),
+                folder.display()
+            );
+        }
+        Ok(())
+    }
+
+    fn open(path: &Path, lock: File) -> Result<Self> {
+        let metrics = path.join(METRICS);
+        let file = OpenOptions::new().append(true).open(&metrics);
+        let metrics = file.with_context(|| format!("writing {}", metrics.display()))?;
+        Ok(Self { path: path.to_path_buf(), metrics, _lock: lock })
+    }
+
+    /// Path of the folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Appends a row of metrics.
+    ///
+    /// # Errors
+    /// When the disk is full.
+    pub fn append_metrics(&mut self, row: &Value) -> Result<()> {
+        let line = format!("{row}\n");
+        let result = self.metrics.write_all(line.as_bytes());
+        result.with_context(|| format!("writing {}/{METRICS}", self.path.display()))
+    }
+}
+
+/// Renames a folder that holds a run, so that nothing is lost. An older `.previous` is removed,
+/// unless it has checkpoints, or it has a model and this run does not.
+fn back_up_existing_run(path: &Path) -> Result<()> {
+    if !path.join(METRICS).exists() {
+        return Ok(());
+    }
+    let _lock = lock_run(path)?; // fails if a process is writing the run
+    let holds = |path: &Path, file: &str| path.join(file).exists();
+    let previous = backup_path(path)?;
+    if previous.exists() {
+        ensure!(
+            holds(&previous, METRICS),
+            "{} exists and is not a run folder: move it away or name another --out",
+            previous.display()
+        );
+        let saved_nothing = !holds(path, "model") && !holds(path, "checkpoints");
+        if holds(&previous, "model") && saved_nothing {
+            fs::remove_dir_all(path).with_context(|| format!("removing {}", path.display()))?;
+            eprintln!(
+                "the existing run saved no model and was removed; {} is kept",
+                previous.display()
+            );
+            return Ok(());
+        }
+        fs::remove_dir_all(&previous)
+            .with_context(|| format!("removing {}", previous.display()))?;
+    }
+    fs::rename(path, &previous)
+        .with_context(|| format!("moving {} to {}", path.display(), previous.display()))?;
+    eprintln!("the existing run was moved to {}", previous.display());
+    Ok(())
+}
+
+/// Path that the run at `path` is moved to: the first `.previous` folder without checkpoints.
+///
+/// # Errors
+/// When `path` does not end with a folder name.
+pub fn backup_path(path: &Path) -> Result<PathBuf> {
+    let name = path.file_name().context("the path of the run folder must end with a name")?;
+    let with_suffix = |suffix: String| {
+        path.with_file_name(format!("{}.previous{suffix}", name.to_string_lossy()))
+    };
+    let mut previous = with_suffix(String::new());
+    for number in 2.. {
+        if !previous.join("checkpoints").exists() {
+            break;
+        }
+        previous = with_suffix(format!("-{number}"));
+    }
+    Ok(previous)
+}
+
+/// Locks the run at `path` for this process, as long as the file stays open.
+///
+/// # Errors
+/// When another process holds the lock.
+pub fn lock_run(path: &Path) -> Result<File> {
+    let file = path.join(LOCK);
+    let opened = OpenOptions::new().create(true).append(true).open(&file);
+    let opened = opened.with_context(|| format!("writing {}", file.display()))?;
+    if let Err(TryLockError::WouldBlock) = opened.try_lock() {
+        bail!("another process is writing the run in {}", path.display());
+    }
+    Ok(opened) // also on a file system without locks
+}

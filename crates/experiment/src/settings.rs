@@ -1,0 +1,228 @@
+//! Settings files: YAML keys and `--set` pairs are command-line flags by another spelling.
+//!
+//! `--config run.yaml` with the line `n_layer: 6` means what `--n-layer 6` means, so a file is
+//! checked like any command line and every flag, under any of its names, can stand in one. Later
+//! sources win: the defaults, the settings of the run that `--resume` continues, the file,
+//! `--set n_layer=6`, the flags themselves.
+//!
+//! A flag that was renamed keeps its old name as an alias, so the aliases that clap knows also
+//! translate the keys of an old run's `config.json`.
+
+mod names;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, Command, CommandFactory};
+use names::{canonical, spellings};
+use serde_json::Value;
+
+use crate::RunFolder;
+
+/// Flags that add settings from a file, from `KEY=VALUE` pairs or from the run being resumed.
+#[derive(Debug, Clone, clap::Args)]
+pub struct SettingsFlags {
+    /// YAML file of flags: `n_layer: 6` means --n-layer 6
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// One setting of such a file, for example --set n_layer=6; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Resume the run in --out from its latest checkpoint, with its settings, bit for bit; a larger
+    /// --steps makes it longer, no other setting of training can change
+    #[arg(long)]
+    pub resume: bool,
+}
+
+/// Command line `args` (program, subcommand, flags) of `C` with its settings written out as flags,
+/// in an order in which later flags win. The run to resume is in `--out`, or else `default_out`.
+///
+/// # Errors
+/// When a file cannot be read or is not a list of flags, or there is no run to resume.
+pub fn expand_config<C: CommandFactory>(
+    args: impl IntoIterator<Item = impl Into<OsString>>,
+    default_out: &str,
+) -> Result<Vec<OsString>> {
+    let mut args: Vec<OsString> = args.into_iter().map(Into::into).collect();
+    let flags = args.split_off(args.len().min(2)); // after the program and the subcommand
+    let command = subcommand::<C>(&args);
+    let last = |name: &str| flag_values(&flags, &spellings(&command, name)).pop();
+    let mut settings = Settings::new();
+    if let Some(path) = last("config") {
+        settings = read_settings_file(Path::new(&path), &command)?;
+    }
+    for setting in flag_values(&flags, &spellings(&command, "set")) {
+        let text = setting.to_string_lossy();
+        let (key, value) = text
+            .split_once('=')
+            .with_context(|| format!("--set {text}: expected KEY=VALUE, for example n_layer=6"))?;
+        let value = serde_json::from_str(value).unwrap_or_else(|_| value.into());
+        settings.extend(canonical([(key.to_string(), value)].into(), &command)?);
+    }
+    if let Some(key) = COMMAND_LINE_ONLY.into_iter().find(|&key| settings.contains_key(key)) {
+        bail!("`{key}` is a flag of the command line alone");
+    }
+    let resumes = spellings(&command, "resume");
+    if flags.iter().any(|flag| resumes.iter().any(|name| flag == name.as_str())) {
+        let set = settings.get("out").and_then(Value::as_str).map(OsString::from);
+        let out = last("out").or(set).unwrap_or_else(|| default_out.into());
+        let old = RunFolder::read_settings(Path::new(&out))?;
+        let old = old.with_context(|| {
+            format!("there is no run in {} to resume: omit --resume to start one", out.display())
+        })?;
+        let mut old = canonical(serde_json::from_value(old)?, &command)?;
+        old.retain(|key, _| !TRANSIENT.contains(&key.as_str()));
+        old.extend(settings);
+        settings = old;
+    }
+    args.extend(settings_to_flags(&settings)?);
+    args.extend(flags);
+    Ok(args)
+}
+
+/// Command line `args` (program, subcommand, flags) of `C` with the settings `keys` of the run that
+/// `--model` names written out as flags, so that a model is evaluated on what it was trained for. A
+/// folder whose settings lack one of the keys belongs to another program and adds nothing.
+///
+/// # Errors
+/// When the run's settings cannot be read.
+pub fn inherit_from_run<C: CommandFactory>(
+    args: impl IntoIterator<Item = impl Into<OsString>>,
+    keys: &[&str],
+) -> Result<Vec<OsString>> {
+    let mut args: Vec<OsString> = args.into_iter().map(Into::into).collect();
+    let flags = args.split_off(args.len().min(2));
+    let command = subcommand::<C>(&args);
+    let model = flag_values(&flags, &spellings(&command, "model")).pop();
+    let run = model.map(|model| RunFolder::read_settings(Path::new(&model))).transpose()?.flatten();
+    if let Some(run @ Value::Object(_)) = run {
+        let run = canonical(serde_json::from_value(run)?, &command)?;
+        if keys.iter().all(|&key| run.contains_key(key)) {
+            let own = keys.iter().map(|&key| (key.to_string(), run[key].clone()));
+            args.extend(settings_to_flags(&own.collect())?);
+        }
+    }
+    args.extend(flags);
+    Ok(args)
+}
+
+type Settings = BTreeMap<String, Value>;
+
+/// Flags that name sources of settings and cannot stand in one.
+const COMMAND_LINE_ONLY: [&str; 3] = ["config", "set", "resume"];
+/// Flags that hold for one start of a run and are not taken over by `--resume`.
+const TRANSIENT: [&str; 2] = ["stop_after", "json"];
+
+/// Command that the second of `args` selects, or `C` itself.
+fn subcommand<C: CommandFactory>(args: &[OsString]) -> Command {
+    let command = C::command();
+    let name = args.get(1).map(|name| name.to_string_lossy().into_owned());
+    name.and_then(|name| command.find_subcommand(name).cloned()).unwrap_or(command)
+}
+
+fn read_settings_file(path: &Path, command: &Command) -> Result<Settings> {
+    let reading = || format!("reading {}", path.display());
+    let text = std::fs::read_to_string(path).with_context(reading)?;
+    let settings: Settings = serde_saphyr::from_str(&text)
+        .map_err(|error| first_line(&error))
+        .with_context(|| format!("{} is not a YAML file of settings", path.display()))?;
+    let settings = canonical(settings, command).with_context(|| path.display().to_string())?;
+    settings_to_flags(&settings).with_context(|| path.display().to_string())?;
+    Ok(settings)
+}
+
+/// Values that follow a flag under any of its `spellings`, in order.
+fn flag_values(flags: &[OsString], spellings: &[String]) -> Vec<OsString> {
+    let mut values = Vec::new();
+    for (i, flag) in flags.iter().enumerate() {
+        let text = flag.to_string_lossy();
+        for name in spellings {
+            if text == name.as_str() {
+                values.extend(flags.get(i + 1).cloned());
+            } else if let Some(value) =
+                text.strip_prefix(name).and_then(|rest| rest.strip_prefix('='))
+            {
+                values.push(value.into());
+            }
+        }
+    }
+    values
+}
+
+/// Flags that say what `settings` say; `false` and `null` leave a flag out.
+fn settings_to_flags(settings: &Settings) -> Result<Vec<OsString>> {
+    let mut flags = Vec::new();
+    for (key, value) in settings {
+        let flag = format!("--{}", key.replace('_', "-"));
+        match value {
+            Value::Null | Value::Bool(false) => {}
+            Value::Bool(true) => flags.push(flag.into()),
+            Value::String(text) => flags.push(format!("{flag}={text}").into()),
+            Value::Number(number) => flags.push(format!("{flag}={number}").into()),
+            Value::Array(_) | Value::Object(_) => bail!("`{key}` must be a single value"),
+        }
+    }
+    Ok(flags)
+}
+
+fn first_line(error: &impl ToString) -> anyhow::Error {
+    anyhow::anyhow!(error.to_string().lines().next().unwrap_or_default().to_string())
+}
+
+/// Settings that may change on `--resume`: paths and output, not what is computed, apart from the
+/// number of steps, which extends a run. Whether the data are the same is checked separately.
+const OVERRIDABLE_ON_RESUME: [&str; 14] = [
+    "data",
+    "device",
+    "eval_interval",
+    "json",
+    "keep_checkpoints",
+    "log_interval",
+    "merge",
+    "model",
+    "out",
+    "save_interval",
+    "steps",
+    "stop_after",
+    "threads",
+    "tracker",
+];
+
+/// Checks that the run in `out` can be resumed with the `settings` of the arguments `A`: they
+/// differ from its own in nothing that is computed. `free` lists what a part may change besides.
+///
+/// # Errors
+/// Names each difference; and when there is no run.
+pub fn check_resumable<A: Args>(out: &Path, settings: &Value, free: &[&str]) -> Result<()> {
+    let old = RunFolder::read_settings(out)?;
+    let old = old.with_context(|| format!("there is no run in {} to resume", out.display()))?;
+    let old = canonical(serde_json::from_value(old)?, &A::augment_args(Command::new("train")))?;
+    let old = serde_json::to_value(old)?;
+    check_unchanged(&old, settings, &[&OVERRIDABLE_ON_RESUME, free].concat())?;
+    let [before, now] = [&old, settings].map(|settings| settings["steps"].as_u64());
+    if let (Some(before), Some(now)) = (before, now)
+        && before != now
+    {
+        println!("the learning-rate schedule spans {now} steps from now on, instead of {before}");
+    }
+    Ok(())
+}
+
+/// Checks that `new` settings equal those a run was begun with, apart from those in `free`.
+pub fn check_unchanged(old: &Value, new: &Value, free: &[&str]) -> Result<()> {
+    let keys = |value: &Value| value.as_object().map(|map| map.keys().cloned().collect::<Vec<_>>());
+    let mut keys = [keys(old), keys(new)].into_iter().flatten().flatten().collect::<Vec<_>>();
+    keys.sort();
+    keys.dedup();
+    let differences: Vec<String> = keys
+        .iter()
+        .filter(|key| !free.contains(&key.as_str()) && old[key] != new[key])
+        .map(|key| format!("{key} was {} and is {}", old[key], new[key]))
+        .collect();
+    if differences.is_empty() {
+        return Ok(());
+    }
+    bail!("the run cannot be resumed with other settings: {}", differences.join(", "))
+}

@@ -1,0 +1,127 @@
+//! Opening `--model`: a folder, a `.gguf` file, a llama2.c `.bin`, or one of the first two on the
+//! Hub.
+//!
+//! Every format gives the same: an architecture and its weights under Hugging Face's names, a
+//! tokenizer, the special token ids, and a chat template. Part 3 builds the model from them.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use candle_core::Device;
+use tensor_core::Parameters;
+
+use crate::gguf::Gguf;
+use crate::model_folder::{self, ModelWeights, SpecialTokenIds};
+use crate::{
+    ChatTemplate, GenerationConfig, HubFiles, LoadMode, Tokenizer, fetch_from_hub, gguf_model,
+    is_hub_id, llama2c, llama2c_tokenizer,
+};
+
+/// What the files of a model hold.
+pub struct ModelFiles {
+    /// Architecture and weights.
+    pub weights: ModelWeights,
+    /// Tokenizer of the model.
+    pub tokenizer: Tokenizer,
+    /// Ids of bos and of the tokens that end a text.
+    pub special_ids: SpecialTokenIds,
+    /// Sampling settings recommended by the model's authors, if any (`generation_config.json`).
+    pub generation: Option<GenerationConfig>,
+    /// Chat template, if the model was trained for chat.
+    pub chat_template: Option<ChatTemplate>,
+}
+
+impl ModelFiles {
+    /// Opens `source`; in the folder of a training run, the model inside it.
+    ///
+    /// # Errors
+    /// When `source` does not exist or cannot be used; the message names the reason and a remedy.
+    pub fn open(source: &str, mode: LoadMode, device: &Device) -> Result<Self> {
+        let source = match is_hub_id(source) {
+            true => &fetch_from_hub(source, HubFiles::Model)?,
+            false => Path::new(source),
+        };
+        ensure!(
+            source.exists(),
+            "there is no {}: expected a file, a folder, or the owner/name of a model on the Hub",
+            source.display()
+        );
+        let run_model = source.join("model"); // in the folder of a training run
+        let source = if run_model.join("config.json").is_file() { &run_model } else { source };
+        ensure!(
+            !(source.join("metrics.jsonl").is_file() && source.join("adapter").is_dir()),
+            "the run in {} saved only an adapter: run it with --merge to save a model, too",
+            source.display()
+        );
+        let extension = source.extension().and_then(|extension| extension.to_str());
+        let files = match extension {
+            _ if source.is_dir() => Self::from_folder(source, mode, device),
+            Some("gguf") => Self::from_gguf(source, mode, device),
+            Some("bin") => Self::from_llama2c(source, mode, device),
+            _ => bail!(
+                "{} is not a model: expected a folder, a .gguf file or a llama2.c .bin",
+                source.display()
+            ),
+        }?;
+        let model_vocab = files.weights.config.vocab_size;
+        let tokenizer_vocab = files.tokenizer.vocab_size();
+        ensure!(
+            tokenizer_vocab <= model_vocab,
+            "{}: the tokenizer has {tokenizer_vocab} tokens, the model's vocabulary {model_vocab}",
+            source.display()
+        );
+        Ok(files)
+    }
+
+    fn from_folder(folder: &Path, mode: LoadMode, device: &Device) -> Result<Self> {
+        let weights = model_folder::open(folder, mode.dtype(), device)?;
+        let tokenizer = Tokenizer::open(folder)?;
+        let mut special_ids = model_folder::read_special_token_ids(folder)?;
+        special_ids.bos = special_ids.bos.or(tokenizer.bos());
+        if let (Some(eos), true) = (tokenizer.eos(), special_ids.eos.is_empty()) {
+            special_ids.eos.push(eos);
+        }
+        let generation = GenerationConfig::open(folder)?;
+        let chat_template = ChatTemplate::from_folder(folder, &tokenizer)?;
+        Ok(Self { weights, tokenizer, special_ids, generation, chat_template })
+    }
+
+    fn from_gguf(path: &Path, mode: LoadMode, device: &Device) -> Result<Self> {
+        let file = Gguf::open(path)?;
+        let cannot_be_used = || format!("{} cannot be used", path.display());
+        let weights = gguf_model::open(&file, mode, device).with_context(cannot_be_used)?;
+        let parts = gguf_model::read_tokenizer(&file).with_context(cannot_be_used)?;
+        let tokenizer = Tokenizer::from_gguf(&parts).with_context(cannot_be_used)?;
+        let special_ids = gguf_model::read_special_token_ids(&file).with_context(cannot_be_used)?;
+        let template_source = file.get_optional("tokenizer.chat_template", Gguf::get_str)?;
+        let chat_template = template_source
+            .map(|source| ChatTemplate::new(source, &tokenizer))
+            .transpose()
+            .with_context(cannot_be_used)?;
+        Ok(Self { weights, tokenizer, special_ids, generation: None, chat_template })
+    }
+
+    fn from_llama2c(path: &Path, mode: LoadMode, device: &Device) -> Result<Self> {
+        let (header, tensors) = llama2c::open(path)?;
+        let parameters = Parameters::from_tensors(tensors, path.display(), 0, mode.dtype(), device);
+        let weights = ModelWeights { config: header.config(), parameters };
+        let same_folder = |name: String| path.with_file_name(name);
+        let candidates: [PathBuf; 2] = [
+            same_folder(format!("tok{}.bin", header.vocab_size)),
+            same_folder("tokenizer.bin".into()),
+        ];
+        let tokenizer_path = candidates.iter().find(|path| path.exists()).with_context(|| {
+            format!(
+                "{} needs its tokenizer in the same folder: {}",
+                path.display(),
+                candidates[0].display()
+            )
+        })?;
+        let tokenizer = llama2c_tokenizer::open(tokenizer_path)?;
+        // llama2.c's training texts follow one another directly, each beginning with bos, so a bos
+        // ends the text before it.
+        let eos = [tokenizer.bos(), tokenizer.eos()].into_iter().flatten().collect();
+        let special_ids = SpecialTokenIds { bos: tokenizer.bos(), eos };
+        Ok(Self { weights, tokenizer, special_ids, generation: None, chat_template: None })
+    }
+}

@@ -1,0 +1,144 @@
+//! Model folders in Hugging Face's layout, interchangeable with transformers in both directions.
+//!
+//! Parameters have the same names in memory and in the files, so loading needs no renaming.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use candle_core::{DType, Device, Tensor};
+use serde_json::{Value, json};
+use tensor_core::{Parameters, json_file};
+
+use crate::config::LmHead;
+use crate::weight_files::{self, drop_tied_lm_head};
+use crate::{GenerationConfig, ModelConfig, config_json};
+
+/// What a file holds of a model: its architecture, and its weights under Hugging Face's names.
+///
+/// The names and shapes are checked against the architecture when the model is built.
+pub struct ModelWeights {
+    /// Architecture.
+    pub config: ModelConfig,
+    /// Weights.
+    pub parameters: Parameters,
+}
+
+/// IDs of the tokens that begin and end a text, from the model's files.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SpecialTokenIds {
+    /// Beginning-of-text token.
+    pub bos: Option<u32>,
+    /// End tokens of a text or of a chat turn; any of them special_ids it.
+    pub eos: Vec<u32>,
+}
+
+/// Writes `config.json`, `generation_config.json` and `model.safetensors` into `folder`.
+///
+/// Every file is written atomically and the weights last, so a folder with weights is complete.
+///
+/// # Errors
+/// When the weights are quantized, or a file cannot be written.
+pub fn save(
+    folder: &Path,
+    config: &ModelConfig,
+    parameters: &Parameters,
+    special_ids: &SpecialTokenIds,
+    generation: Option<&GenerationConfig>,
+) -> Result<()> {
+    save_with_config_json(folder, config_json::to_json(config), parameters, special_ids, generation)
+}
+
+/// Like [`save`], with `json` as the `config.json`.
+///
+/// # Errors
+/// Those of [`save`].
+pub fn save_with_config_json(
+    folder: &Path,
+    mut json: Value,
+    parameters: &Parameters,
+    special_ids: &SpecialTokenIds,
+    generation: Option<&GenerationConfig>,
+) -> Result<()> {
+    ensure_unquantized(parameters)?;
+    let eos = match special_ids.eos[..] {
+        [] => Value::Null,
+        [id] => json!(id),
+        _ => json!(special_ids.eos),
+    };
+    let dtype = match parameters.dtype() {
+        DType::BF16 => "bfloat16",
+        DType::F16 => "float16",
+        DType::F64 => "float64",
+        _ => "float32",
+    };
+    (json["bos_token_id"], json["eos_token_id"]) = (json!(special_ids.bos), eos.clone());
+    json["dtype"] = json!(dtype);
+    let mut generation_json = json!({ "bos_token_id": special_ids.bos, "eos_token_id": eos });
+    if let Some(generation) = generation {
+        generation.write(&mut generation_json);
+    }
+    let tensors = parameters.iter().map(|p| (p.name.clone(), p.var.as_detached_tensor()));
+    let files = [("config.json", json), ("generation_config.json", generation_json)];
+    weight_files::write_model_folder(folder, &files, &tensors.collect())
+}
+
+/// Rejects quantized weights, which a model folder cannot store.
+///
+/// # Errors
+/// When some weights are quantized.
+pub fn ensure_unquantized(parameters: &Parameters) -> Result<()> {
+    ensure!(
+        !parameters.is_quantized(),
+        "the model's weights are quantized, which a model folder cannot store: \
+         open it dequantized, with LoadMode::Training"
+    );
+    Ok(())
+}
+
+/// Opens the configuration and the weights of a model folder, the weights converted to `dtype`.
+///
+/// # Errors
+/// When a file is missing or damaged, or the architecture is not supported.
+pub fn open(folder: &Path, dtype: DType, device: &Device) -> Result<ModelWeights> {
+    let path = folder.join("config.json");
+    let config = config_json::from_json(&json_file::read(&path)?)
+        .with_context(|| format!("{} does not describe a supported model", path.display()))?;
+    let tensors = read_tensors(folder, config.lm_head)?;
+    let parameters = Parameters::from_tensors(tensors, folder.display(), 0, dtype, device);
+    Ok(ModelWeights { config, parameters })
+}
+
+/// Tensors of a folder by name. With tied weights, a stored `lm_head` is checked and dropped.
+///
+/// # Errors
+/// When a file is missing or damaged.
+pub fn read_tensors(folder: &Path, lm_head: LmHead) -> Result<BTreeMap<String, Tensor>> {
+    let mut tensors = weight_files::read(folder)?;
+    // Old files store the RoPE frequencies, which follow from the config.
+    tensors.retain(|name, _| !name.ends_with(".rotary_emb.inv_freq"));
+    if lm_head == LmHead::Tied {
+        drop_tied_lm_head(&mut tensors, "model.embed_tokens.weight", folder)?;
+    }
+    Ok(tensors)
+}
+
+/// Special tokens from `generation_config.json`, or else from `config.json`.
+///
+/// # Errors
+/// When a file is damaged.
+pub fn read_special_token_ids(folder: &Path) -> Result<SpecialTokenIds> {
+    let mut special_ids = SpecialTokenIds::default();
+    for name in ["generation_config.json", "config.json"] {
+        let json = json_file::read_or_null(&folder.join(name))?;
+        let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
+        if special_ids.eos.is_empty() {
+            special_ids.eos = match &json["eos_token_id"] {
+                Value::Array(ids) => ids.iter().filter_map(id).collect(),
+                value => id(value).into_iter().collect(),
+            };
+        }
+        special_ids.bos = special_ids.bos.or_else(|| id(&json["bos_token_id"]));
+    }
+    Ok(special_ids)
+}

@@ -1,0 +1,151 @@
+use anyhow::Result;
+use serde_json::{Map, Value, json};
+
+use super::error;
+use crate::config::{AttentionBias, LmHead, NormKind, PositionEncoding, QkNorm};
+use crate::config_json::{from_json, to_json};
+use crate::testing::variants;
+use crate::{ModelConfig, SlidingWindow};
+
+/// Expected values from transformers, written by `scripts/golden_config.py`.
+fn golden() -> Value {
+    serde_json::from_str(include_str!("../../tests/golden/configs.json")).expect("JSON")
+}
+
+fn config_with(changes: &Value) -> Value {
+    let mut json = golden()["sizes"].clone();
+    let (fields, changes) = (json.as_object_mut(), changes.as_object());
+    fields.expect("an object").extend(changes.expect("an object").clone());
+    json
+}
+
+/// Config in the format of the golden file.
+fn to_golden_json(config: &ModelConfig) -> Value {
+    let attention = config.attention;
+    let NormKind::Rms { eps } = config.norm else { panic!("{:?}", config.norm) };
+    let PositionEncoding::Rope { base, scaling } = attention.position else {
+        panic!("learned positions")
+    };
+    let mut rope = json!({ "rope_type": "default", "rope_theta": base });
+    if let Some(scaling) = scaling {
+        rope["rope_type"] = json!("llama3");
+        rope["factor"] = json!(scaling.factor);
+        rope["low_freq_factor"] = json!(scaling.low_freq_factor);
+        rope["high_freq_factor"] = json!(scaling.high_freq_factor);
+        rope["original_max_position_embeddings"] = json!(scaling.original_context_len);
+    }
+    json!({
+        "head_dim": attention.head_dim, "n_kv_head": attention.n_kv_head,
+        "context": config.context_len,
+        "windows": vec![attention.window.map(|window| window.size); config.n_layer],
+        "qkv_bias": attention.bias != AttentionBias::None,
+        "o_bias": attention.bias == AttentionBias::All,
+        "qk_norm": attention.qk_norm == QkNorm::PerHead, "eps": eps,
+        "tied": config.lm_head == LmHead::Tied, "rope": rope,
+    })
+}
+
+#[test]
+fn missing_keys_have_the_defaults_of_transformers() -> Result<()> {
+    for case in golden()["cases"].as_array().expect("cases") {
+        let (parsed, change) = (from_json(&config_with(&case["config"])), &case["config"]);
+        let Some(expected) = case["found"].as_object() else {
+            assert!(parsed.is_err(), "transformers refuses {change}: {}", case["error"]);
+            continue;
+        };
+        let mut expected: Map<String, Value> = expected.clone();
+        expected["rope"].as_object_mut().expect("rope").remove("type"); // old `rope_type`
+        let windows = expected["windows"].as_array().expect("windows");
+        if windows.iter().any(|window| *window != windows[0]) {
+            assert!(error(parsed).contains("only 1 of 2 layers have a window"), "{change}");
+            continue;
+        }
+        assert_eq!(to_golden_json(&parsed?), Value::Object(expected), "{change}");
+    }
+    Ok(())
+}
+
+#[test]
+fn layer_types_decide_which_layers_have_a_window() -> Result<()> {
+    let window = |family: &str, kinds: Value| {
+        let changes = json!({
+            "model_type": family, "layer_types": kinds,
+            "sliding_window": 6, "use_sliding_window": true
+        });
+        Ok(from_json(&config_with(&changes))?.attention.window)
+    };
+    let (full, sliding) = ("full_attention", "sliding_attention");
+    // Transformers calls a Mistral with `layer_types` Ministral.
+    for family in ["mistral", "qwen2", "qwen3"] {
+        assert_eq!(window(family, json!([full, full]))?, None);
+        assert_eq!(
+            window(family, json!([sliding, sliding]))?,
+            Some(SlidingWindow { size: 6, sinks: 0 })
+        );
+        assert!(error(window(family, json!([full, sliding]))).contains("`layer_types`"));
+        assert!(
+            error(window(family, json!([full, "linear_attention"]))).contains("linear_attention")
+        );
+        assert!(error(window(family, json!([full]))).contains("2 layers have 1 `layer_types`"));
+    }
+    assert_eq!(window("llama", json!([full, sliding]))?, None);
+    let without_size = json!({ "model_type": "qwen3", "layer_types": [sliding, sliding] });
+    assert!(error(from_json(&config_with(&without_size))).contains("`sliding_window` is not set"));
+    Ok(())
+}
+
+#[test]
+fn unsupported_settings_are_refused_by_name() {
+    let refused = |changes: Value| {
+        let mut json = config_with(&changes);
+        json["model_type"] = changes.get("model_type").cloned().unwrap_or(json!("llama"));
+        error(from_json(&json))
+    };
+    assert!(refused(json!({ "hidden_act": 5 })).contains("`hidden_act` is 5, expected a string"));
+    assert!(refused(json!({ "hidden_act": "relu" })).contains("`relu`"));
+    assert!(refused(json!({ "model_type": 5 })).contains("`model_type` is 5, expected a string"));
+    let custom = json!({ "model_type": "llm_from_scratch", "norm": "batch" });
+    assert!(refused(custom).contains("`norm` is `batch`"));
+    let partial = json!({ "partial_rotary_factor": 0.5 });
+    for json in [partial.clone(), json!({ "rope_parameters": partial })] {
+        assert!(refused(json).contains("`partial_rotary_factor` is 0.5"));
+    }
+    for kind in ["linear", "dynamic", "yarn", "longrope", "mrope"] {
+        let named = json!({ "rope_type": kind, "factor": 2. });
+        for key in ["rope_scaling", "rope_parameters"] {
+            assert!(refused(json!({ key: named })).contains(&format!("RoPE scaling `{kind}`")));
+        }
+        assert!(refused(json!({ "rope_scaling": { "type": kind } })).contains(kind));
+    }
+    assert!(refused(json!({ "rope_scaling": { "rope_type": 5 } })).contains("`rope_type` is 5"));
+    assert!(
+        refused(json!({ "rope_scaling": { "factor": 2. } })).contains("`rope_type` is missing")
+    );
+}
+
+#[test]
+fn rope_that_differs_between_layers_is_refused() {
+    let parameters = json!({ "full_attention": { "rope_type": "default", "rope_theta": 5e5 } });
+    let changes = json!({ "model_type": "qwen3", "rope_parameters": parameters });
+    assert!(error(from_json(&config_with(&changes))).contains("differ between layers"));
+}
+
+#[test]
+fn a_config_survives_a_round_trip_and_has_no_dtype() -> Result<()> {
+    for (name, config) in variants() {
+        let json = to_json(&config);
+        assert_eq!(from_json(&json)?, config, "{name}");
+        assert_eq!(json.get("dtype"), None);
+    }
+    // Qwen3 may have biases. Llama's channels must be divisible by its heads.
+    let mut config = variants()[0].1;
+    (config.attention.qk_norm, config.attention.bias) = (QkNorm::PerHead, AttentionBias::All);
+    assert_eq!(to_json(&config)["model_type"], "qwen3");
+    assert_eq!(from_json(&to_json(&config))?, config);
+    let mut config = ModelConfig { init_std: 0.06, ..variants()[0].1 };
+    assert_eq!(to_json(&config)["initializer_range"], 0.06);
+    (config.attention.n_head, config.attention.n_kv_head) = (6, 3);
+    assert_eq!(to_json(&config)["model_type"], "llm_from_scratch");
+    assert_eq!(from_json(&to_json(&config))?, config);
+    Ok(())
+}

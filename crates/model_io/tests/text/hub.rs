@@ -1,0 +1,224 @@
+//! Downloads from a local Hub server, including network failures.
+
+use std::path::Path;
+
+use anyhow::Result;
+use model_io::{Hub, HubAccess, HubFiles, is_dataset_id, is_hub_id};
+use tempfile::TempDir;
+
+use crate::server::{COMMIT, Fault, Server, WHOLE_MODEL, etag};
+
+const INDEX: &[u8] = br#"{"weight_map": {
+    "a": "model-1.safetensors", "b": "model-2.safetensors", "c": "model-1.safetensors"
+}}"#;
+const SHARDED: [(&str, &[u8]); 6] = [
+    ("README.md", b"not needed"),
+    ("config.json", b"{}"),
+    ("model-1.safetensors", &[1; 100_000]),
+    ("model-2.safetensors", &[2; 10]),
+    ("model.safetensors.index.json", INDEX),
+    ("tokenizer.json", b"{}"),
+];
+
+fn hub(server: &Server, cache: &TempDir) -> Hub {
+    let (endpoint, cache) = (server.endpoint.clone(), cache.path().join("hub"));
+    Hub { endpoint, cache, token: None, access: HubAccess::Online }
+}
+
+fn offline(hub: &Hub) -> Hub {
+    Hub { access: HubAccess::Offline, ..hub.clone() }
+}
+
+fn error(result: Result<std::path::PathBuf>) -> String {
+    format!("{:#}", result.unwrap_err())
+}
+
+fn assert_has(folder: &Path, files: &[(&str, &[u8])]) {
+    for (name, bytes) in files {
+        assert!(std::fs::read(folder.join(name)).unwrap() == *bytes, "{name} differs");
+    }
+}
+
+#[test]
+fn a_model_is_downloaded_once_and_then_cached() -> Result<()> {
+    let (server, cache) = (Server::start(&SHARDED), TempDir::new()?);
+    let hub = hub(&server, &cache);
+    let folder = hub.fetch("owner/model", HubFiles::Model)?;
+    assert!(folder.ends_with(format!("models--owner--model/snapshots/{COMMIT}")));
+    assert_has(&folder, &SHARDED[1..]);
+    let requests = server.requests().join("\n");
+    // Files that are not needed or not listed (chat_template.jinja) are not requested.
+    assert!(!requests.contains("README") && !requests.contains("chat_template"), "{requests}");
+
+    assert_eq!(hub.fetch("owner/model", HubFiles::Model)?, folder);
+    assert_eq!(server.requests(), ["/api/models/owner/model/revision/main"]);
+    drop(server); // simulates a network failure
+    assert_eq!(hub.fetch("owner/model", HubFiles::Model)?, folder);
+    assert_eq!(offline(&hub).fetch("owner/model", HubFiles::Model)?, folder);
+    assert_eq!(offline(&hub).fetch(&format!("owner/model@{COMMIT}"), HubFiles::Model)?, folder);
+    let message = error(hub.fetch("owner/model@v1", HubFiles::Model));
+    assert!(message.contains("`owner/model@v1` is neither in the cache"), "{message}");
+    assert!(message.contains("does not answer"), "{message}");
+    Ok(())
+}
+
+#[test]
+fn a_missing_model_gives_an_error_that_names_it() -> Result<()> {
+    let (server, cache) = (Server::start(&SHARDED), TempDir::new()?);
+    let message = error(hub(&server, &cache).fetch("owner/other", HubFiles::Model));
+    let expected = format!("no model `owner/other` on the Hub at {} ", server.endpoint);
+    assert!(message.contains(&expected) && message.contains("HF_TOKEN"), "{message}");
+    let message = error(hub(&server, &cache).fetch("no id", HubFiles::Model));
+    assert!(message.contains("owner/name"), "{message}");
+    Ok(())
+}
+
+#[test]
+fn a_model_removed_from_the_hub_is_read_from_the_cache() -> Result<()> {
+    let (server, cache) = (Server::start(&SHARDED), TempDir::new()?);
+    let hub = hub(&server, &cache);
+    let folder = hub.fetch("owner/model", HubFiles::Model)?;
+    server.set_fault(Some(WHOLE_MODEL));
+    assert_eq!(hub.fetch("owner/model", HubFiles::Model)?, folder);
+    std::fs::remove_file(folder.join("model-2.safetensors"))?;
+    let message = error(hub.fetch("owner/model", HubFiles::Model));
+    assert!(message.contains("no model `owner/model` on the Hub"), "{message}");
+    Ok(())
+}
+
+#[test]
+fn offline_access_requires_a_complete_cached_copy() -> Result<()> {
+    let (server, cache) = (Server::start(&SHARDED), TempDir::new()?);
+    let hub = hub(&server, &cache);
+    let message = error(offline(&hub).fetch("owner/model", HubFiles::Model));
+    assert!(message.contains("HF_HUB_OFFLINE") && message.contains("unset"), "{message}");
+    assert!(server.requests().is_empty());
+
+    hub.fetch("owner/model", HubFiles::WithoutWeights)?;
+    let folder = offline(&hub).fetch("owner/model", HubFiles::WithoutWeights)?;
+    assert!(!folder.join("model.safetensors.index.json").exists());
+    error(offline(&hub).fetch("owner/model", HubFiles::Model));
+    hub.fetch("owner/model", HubFiles::Model)?;
+    std::fs::remove_file(folder.join("model-2.safetensors"))?;
+    error(offline(&hub).fetch("owner/model", HubFiles::Model));
+    Ok(())
+}
+
+#[test]
+fn an_interrupted_download_is_not_used_and_can_be_resumed() -> Result<()> {
+    for fault in [Fault::Cut, Fault::CutSilently, Fault::Gated] {
+        let (server, cache) = (Server::start(&SHARDED), TempDir::new()?);
+        let hub = hub(&server, &cache);
+        server.set_fault(Some(("model-1.safetensors", fault)));
+        let message = error(hub.fetch("owner/model", HubFiles::Model));
+        assert!(message.contains("model-1.safetensors"), "{message}");
+        error(offline(&hub).fetch("owner/model", HubFiles::Model));
+        server.set_fault(None);
+        let folder = hub.fetch("owner/model", HubFiles::Model)?;
+        assert_has(&folder, &SHARDED[1..]);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_complete_partial_file_does_not_block_the_download() -> Result<()> {
+    let (server, cache) = (Server::start(&SHARDED), TempDir::new()?);
+    let blobs = cache.path().join("hub/models--owner--model/blobs");
+    std::fs::create_dir_all(&blobs)?;
+    for (name, bytes) in [("model-1.safetensors", 100_000), ("model-2.safetensors", 11)] {
+        std::fs::write(blobs.join(etag(name)).with_extension("part"), vec![9; bytes])?;
+    }
+    let folder = hub(&server, &cache).fetch("owner/model", HubFiles::Model)?;
+    assert_has(&folder, &SHARDED[1..]);
+    Ok(())
+}
+
+#[test]
+fn a_single_gguf_file_is_downloaded_by_name() -> Result<()> {
+    let files: [(&str, &[u8]); 2] = [("a-Q4_0.gguf", b"GGUF a"), ("a-Q8_0.gguf", b"GGUF b")];
+    let (server, cache) = (Server::start(&files), TempDir::new()?);
+    let hub = hub(&server, &cache);
+    let path = hub.fetch("owner/model:a-Q8_0.gguf", HubFiles::Model)?;
+    assert_eq!(std::fs::read(&path)?, b"GGUF b");
+    assert_eq!(offline(&hub).fetch("owner/model:a-Q8_0.gguf", HubFiles::Model)?, path);
+    for id in ["owner/model", "owner/model:other.gguf"] {
+        let message = error(hub.fetch(id, HubFiles::Model));
+        assert!(message.contains("a-Q4_0.gguf, a-Q8_0.gguf"), "{message}");
+    }
+    Ok(())
+}
+
+#[test]
+fn missing_safetensors_weights_are_named_in_the_error() -> Result<()> {
+    let (server, cache) = (Server::start(&SHARDED[..2]), TempDir::new()?);
+    let message = error(hub(&server, &cache).fetch("owner/model", HubFiles::Model));
+    assert!(message.contains("model.safetensors"), "{message}");
+    Ok(())
+}
+
+#[test]
+fn a_weight_index_cannot_name_files_outside_its_folder() -> Result<()> {
+    let index = br#"{"weight_map": {"a": "../../x.safetensors"}}"#;
+    let files: [(&str, &[u8]); 2] =
+        [("config.json", b"{}"), ("model.safetensors.index.json", index)];
+    let (server, cache) = (Server::start(&files), TempDir::new()?);
+    let message = error(hub(&server, &cache).fetch("owner/model", HubFiles::Model));
+    assert!(message.contains("not a safetensors file of this folder"), "{message}");
+    Ok(())
+}
+
+#[test]
+fn model_ids_are_distinguished_from_paths() {
+    let crate_dir = env!("CARGO_MANIFEST_DIR");
+    for id in ["HuggingFaceTB/SmolLM2-135M", "o/n@refs/pr/1", "o/n:f.gguf", "o/n@v1:sub/f.gguf"] {
+        assert!(is_hub_id(id), "{id}");
+    }
+    for path in [
+        crate_dir,
+        "src/lib.rs",
+        "gpt2",
+        "./a/b",
+        "../a",
+        "a/b/c",
+        "/a/b",
+        "o/n:f.bin",
+        "o/n:../f.gguf",
+        "o/n@",
+        "",
+    ] {
+        assert!(!is_hub_id(path), "{path}");
+    }
+}
+
+#[test]
+fn data_set_ids_are_distinguished_from_paths() {
+    for id in ["o/n:train.jsonl", "o/n@v1:sub/rows.json.gz", "o/n"] {
+        assert!(is_dataset_id(id), "{id}");
+    }
+    for path in ["data/rows.jsonl", "rows.json", "o/n:f.gguf", "o/n:../a.json", ""] {
+        assert!(!is_dataset_id(path), "{path}");
+    }
+}
+
+#[test]
+fn a_data_set_file_is_downloaded_and_cached() -> Result<()> {
+    let files: [(&str, &[u8]); 2] = [("train.jsonl", b"{}\n"), ("other.jsonl", b"no")];
+    let (server, cache) = (Server::start(&files), TempDir::new()?);
+    let hub = hub(&server, &cache);
+    let path = hub.fetch_dataset_file("owner/data:train.jsonl")?;
+    assert!(path.ends_with(format!("datasets--owner--data/snapshots/{COMMIT}/train.jsonl")));
+    assert_eq!(std::fs::read(&path)?, b"{}\n");
+    assert!(!path.with_file_name("other.jsonl").exists());
+    assert_eq!(offline(&hub).fetch_dataset_file("owner/data:train.jsonl")?, path);
+    let message = error(hub.fetch_dataset_file("owner/data:none.jsonl"));
+    assert!(
+        message.contains("it lacks none.jsonl; it has: ") && message.contains("train.jsonl"),
+        "{message}"
+    );
+    assert!(error(hub.fetch_dataset_file("owner/data")).contains("owner/data:file.jsonl"));
+    assert!(
+        error(hub.fetch_dataset_file("owner/gone:a.json"))
+            .contains("no data set `owner/gone:a.json`")
+    );
+    Ok(())
+}
