@@ -4,7 +4,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{layers, readmes, root, tiny_text, words};
+use crate::repository::root;
+use crate::{layers, readmes, tiny_text, words};
 
 /// Runs all checks and stops at the first failure.
 pub(crate) fn run() -> Result<()> {

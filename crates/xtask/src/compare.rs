@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::root;
+use crate::repository::root;
 use crate::worker::Worker;
 
 /// Options of the comparison.

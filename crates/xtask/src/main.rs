@@ -1,5 +1,6 @@
 //! Development tasks. Run `cargo x check` before a commit.
 
+mod repository;
 mod check;
 mod compare;
 mod worker;
@@ -9,10 +10,10 @@ mod rust_text;
 mod tiny_text;
 mod words;
 
-use std::path::{Path, PathBuf};
-
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+
+use repository::root;
 
 #[derive(Parser)]
 #[command(name = "cargo x", bin_name = "cargo x", version, about = "Development tasks")]
@@ -25,7 +26,7 @@ struct Cli {
 enum Task {
     /// Run all checks: formatting, layers, READMEs, data, lints, docs and tests
     Check,
-    /// Check that each part depends on earlier parts only
+    /// Check that crates and files depend in one direction
     Layers,
     /// Check that .ci/run runs every command shown in a README
     Readmes,
@@ -51,9 +52,4 @@ fn main() -> Result<()> {
         Task::Compare(options) => compare::run(&options),
         Task::Data { check: false } => tiny_text::generate(&root()),
     }
-}
-
-/// Root of the repository, independent of the working directory.
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }

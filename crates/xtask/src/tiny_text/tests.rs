@@ -4,7 +4,8 @@ mod texts;
 
 use std::path::PathBuf;
 
-use super::{SOURCES, check, generate, grammar::Grammar, stories};
+use super::grammar::Grammar;
+use super::{SOURCES, check, generate, stories};
 
 /// A grammar small enough to read in the test that uses it.
 const SMALL: &str = "seed 1\nbytes 60\nrule pet\n  cat / owl / dog\n\

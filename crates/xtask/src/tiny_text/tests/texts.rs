@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 
-use super::super::{SOURCES, generate_text, grammar::Grammar, stories};
+use super::super::grammar::Grammar;
+use super::super::{SOURCES, generate_text, stories};
 use super::{real_stories, root};
 
 /// Numbers in a sentence, in digits or as one of `words` (which count from zero). The number 1 is
